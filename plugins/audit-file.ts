@@ -1,0 +1,121 @@
+import { readdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { defineExporter, textOf, z, type Batch, type Exporter, type Host } from "tailgate/plugin";
+import { auditLine } from "./audit-file/audit-line.ts";
+import { LineFile } from "./log-file/line-file.ts";
+import { LineWriter } from "./log-file/line-writer.ts";
+
+const DIRECTORY = "audit";
+const FILE_NAME = /^audit_(\d{4})(\d{2})(\d{2})\.jsonl$/;
+
+const DAY_MS = 86_400_000;
+
+const options = z.strictObject({
+  retention_days: z
+    .int()
+    .min(1)
+    .max(36_500)
+    .default(30)
+    .describe("Files of days that are further back than this are deleted."),
+});
+
+export default defineExporter({
+  name: "audit-file",
+  description: "Writes audit events as JSON lines to one file a day (UTC), synced to the disk.",
+  type: "audit_log",
+  options,
+  async open({ retention_days: retentionDays }, host) {
+    const today = dayOf(Date.now());
+    const exporter = new DailyFile(
+      await LineFile.open(host.logDir, fileName(today)),
+      retentionDays,
+      host,
+    );
+    await exporter.deleteOldFiles(today);
+    return exporter;
+  },
+});
+
+/** A UTC day, in days since 1970. */
+type Day = number;
+
+class DailyFile implements Exporter {
+  readonly #file: LineFile;
+  readonly #retentionDays: number;
+  readonly #host: Host;
+  readonly #lines: LineWriter;
+  /** The day of the newest event; before the first one, any day may come. */
+  #day: Day = -Infinity;
+
+  constructor(file: LineFile, retentionDays: number, host: Host) {
+    this.#file = file;
+    this.#lines = new LineWriter(file);
+    this.#retentionDays = retentionDays;
+    this.#host = host;
+  }
+
+  /** Records that an attempt before has written are passed over. */
+  async write(batch: Batch, signal: AbortSignal): Promise<void> {
+    await this.#beginDay(dayOf(batch.appendedAtMs));
+    for (let index = 0; index < batch.length; index++) {
+      const sequence = batch.sequence(index);
+      if (sequence <= this.#file.sequence) continue;
+      for (const part of auditLine(batch.data(index))) this.#lines.add(part);
+      this.#lines.endLine(sequence);
+      if (this.#lines.isFull) await this.#lines.proceed(signal);
+    }
+    await this.#lines.flush(signal);
+    await this.#file.sync();
+  }
+
+  async close(): Promise<void> {
+    await this.#file.close();
+  }
+
+  /** A clock that goes back does not lead into an older file. */
+  async #beginDay(day: Day): Promise<void> {
+    if (day <= this.#day) return this.#file.ready();
+    await this.#file.sync();
+    await this.#file.ready(fileName(day));
+    this.#day = day;
+    await this.deleteOldFiles(day);
+  }
+
+  /** Deletes what any process has left of days beyond retention. What cannot be deleted is tried again tomorrow. */
+  async deleteOldFiles(today: Day): Promise<void> {
+    const directory = join(this.#host.logDir, DIRECTORY);
+    let deleted = 0;
+    try {
+      for (const entry of await readdir(directory, { withFileTypes: true })) {
+        const day = entry.isFile() ? dayOfFileName(entry.name) : undefined;
+        if (day === undefined || day >= today - this.#retentionDays) continue;
+        await rm(join(directory, entry.name));
+        deleted++;
+      }
+    } catch (error) {
+      this.#host.log.warning(`Old audit files could not be deleted: ${textOf(error)}`);
+    }
+    if (deleted > 0) {
+      this.#host.log.info(
+        `Deleted ${deleted} audit ${deleted === 1 ? "file" : "files"} of more than ${this.#retentionDays} days ago.`,
+      );
+    }
+  }
+}
+
+function dayOf(timeMs: number): Day {
+  return Math.floor(timeMs / DAY_MS);
+}
+
+function fileName(day: Day): string {
+  const digits = new Date(day * DAY_MS).toISOString().slice(0, 10).replaceAll("-", "");
+  return join(DIRECTORY, `audit_${digits}.jsonl`);
+}
+
+/** Undefined for names that are not ours, those of days that never were included. */
+function dayOfFileName(name: string): Day | undefined {
+  const match = FILE_NAME.exec(name);
+  if (!match) return undefined;
+  const day = dayOf(Date.UTC(Number(match[1]), Number(match[2]) - 1, Number(match[3])));
+  return fileName(day) === join(DIRECTORY, name) ? day : undefined;
+}

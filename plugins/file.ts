@@ -1,0 +1,98 @@
+import { readdir, rename, rm } from "node:fs/promises";
+import { basename, dirname } from "node:path";
+import { defineExporter, z, type Batch, type Exporter } from "tailgate/plugin";
+import { LineFile } from "./log-file/line-file.ts";
+import { LineWriter } from "./log-file/line-writer.ts";
+
+const options = z.strictObject({
+  path: z
+    .string()
+    .regex(/^[A-Za-z0-9._-]{1,64}$/, "a plain file name of at most 64 letters, digits, . _ and -")
+    .default("orchestrator.log")
+    .describe("Name of the file in the log directory."),
+  max_bytes: z
+    .int()
+    .min(1)
+    .default(10_485_760)
+    .describe("The file is rotated before a line that would make it larger than this."),
+  backups: z
+    .int()
+    .min(0)
+    .max(1000)
+    .default(5)
+    .describe("How many rotated files are kept, `.1` the newest; with 0 the file starts anew."),
+});
+
+export default defineExporter({
+  name: "file",
+  description: "Writes system logs as JSON lines to a file that is rotated by size.",
+  type: "system_log",
+  options,
+  async open({ path, max_bytes: bytesMax, backups }, host) {
+    return new RotatingFile(await LineFile.open(host.logDir, path), bytesMax, backups);
+  },
+});
+
+class RotatingFile implements Exporter {
+  readonly #file: LineFile;
+  readonly #bytesMax: number;
+  readonly #backups: number;
+  readonly #lines: LineWriter;
+
+  constructor(file: LineFile, bytesMax: number, backups: number) {
+    this.#file = file;
+    this.#lines = new LineWriter(file);
+    this.#bytesMax = bytesMax;
+    this.#backups = backups;
+  }
+
+  /** Records that an attempt before has written are passed over. */
+  async write(batch: Batch, signal: AbortSignal): Promise<void> {
+    await this.#file.ready();
+    for (let index = 0; index < batch.length; index++) {
+      const sequence = batch.sequence(index);
+      if (sequence <= this.#file.sequence) continue;
+      const data = batch.data(index);
+      if (this.#isTooFullFor(data.length + 1)) {
+        await this.#lines.flush(signal);
+        await this.#rotate();
+      }
+      this.#lines.add(data);
+      this.#lines.endLine(sequence);
+      if (this.#lines.isFull) await this.#lines.proceed(signal);
+    }
+    await this.#lines.flush(signal);
+  }
+
+  async close(): Promise<void> {
+    await this.#file.close();
+  }
+
+  /** A line that is larger than all that a file may hold goes into one of its own. */
+  #isTooFullFor(lineBytes: number): boolean {
+    const { fileBytes } = this.#lines;
+    return fileBytes > 0 && fileBytes + lineBytes > this.#bytesMax;
+  }
+
+  async #rotate(): Promise<void> {
+    if (this.#backups === 0) await rm(this.#file.path, { force: true });
+    else await this.#shift();
+    await this.#file.ready();
+  }
+
+  /**
+   * Each backup takes the place of the one before it, up to the first place that is free: a rotation that was
+   * interrupted, and is begun again, pushes no backup out for nothing.
+   */
+  async #shift(): Promise<void> {
+    const taken = new Set(await readdir(dirname(this.#file.path)));
+    let place = 1;
+    while (place < this.#backups && taken.has(basename(this.#backup(place)))) place++;
+    for (; place > 0; place--) await rename(this.#backup(place - 1), this.#backup(place));
+  }
+
+  /** Place 0 is the file itself. */
+  #backup(place: number): string {
+    return place === 0 ? this.#file.path : `${this.#file.path}.${place}`;
+  }
+}

@@ -1,0 +1,233 @@
+import { constants, type Stats } from "node:fs";
+import { lstat, mkdir, open, type FileHandle } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { TailgateError, textOf } from "tailgate/plugin";
+import type { LineBuffer } from "./line-buffer.ts";
+
+/**
+ * Readable too, so that a look at the last byte tells whether the last line is whole. O_NONBLOCK means nothing to a
+ * regular file, and keeps the opening of a FIFO from waiting for its reader.
+ */
+const OPEN_FLAGS =
+  constants.O_RDWR |
+  constants.O_CREAT |
+  constants.O_APPEND |
+  constants.O_NOFOLLOW |
+  constants.O_NONBLOCK;
+
+const FILE_MODE = 0o600;
+const DIRECTORY_MODE = 0o700;
+
+const LINE_FEED = 0x0a;
+
+/**
+ * A file that gets whole lines only, and knows the record of its last line.
+ *
+ * Every write begins with `ready`. Where `append` or `sync` fails, the file ends with the last line that counts, and
+ * the same records can be appended again from behind `sequence`.
+ */
+export class LineFile {
+  readonly #root: string;
+  #path: string;
+  #handle: FileHandle | undefined;
+  #device = 0;
+  #inode = 0;
+  #size = 0;
+  /** True while the file ends inside a line: whoever wrote it crashed, or could not cut it back. */
+  #isTorn = false;
+  #sequence = 0;
+  #syncedSize = 0;
+  #syncedSequence = 0;
+  #isNameSynced = false;
+
+  private constructor(root: string, name: string) {
+    this.#root = root;
+    this.#path = join(root, name);
+  }
+
+  /**
+   * Opens the file `name` in the directory `root` or in one below it, and creates what is not there.
+   * @throws TailgateError LOG_DIR_UNUSABLE where a link, something that is no file, or another user's directory is in
+   * the way.
+   */
+  static async open(root: string, name: string): Promise<LineFile> {
+    const file = new LineFile(root, name);
+    await file.ready();
+    return file;
+  }
+
+  get path(): string {
+    return this.#path;
+  }
+
+  /** In bytes. */
+  get size(): number {
+    return this.#size;
+  }
+
+  /** The sequence of the newest record that was appended through this object; 0 before the first. */
+  get sequence(): number {
+    return this.#sequence;
+  }
+
+  /**
+   * Makes sure that the next line lands in the file of that name, whoever has moved, deleted or emptied it; without a
+   * name, in the same as before.
+   * @throws TailgateError LOG_DIR_UNUSABLE as `open` does.
+   */
+  async ready(name?: string): Promise<void> {
+    if (name !== undefined) this.#path = join(this.#root, name);
+    const found = await lstat(this.#path).catch(() => undefined);
+    if (!this.#handle || found?.ino !== this.#inode || found.dev !== this.#device) {
+      await this.#reopen();
+    } else if (found.size !== this.#size) {
+      await this.#inspect(this.#handle, found);
+    }
+  }
+
+  /** Appends the lines and empties the buffer. `sequence` tells how far it came, also where it fails. */
+  async append(lines: LineBuffer, signal: AbortSignal): Promise<void> {
+    const { bytes } = lines;
+    let written = 0;
+    try {
+      if (this.#isTorn) await this.#endTornLine();
+      while (written < bytes.length) {
+        signal.throwIfAborted();
+        written += (await this.#handle!.write(bytes, written)).bytesWritten;
+      }
+    } finally {
+      const last = lines.lastLineWithin(written);
+      this.#size += last?.end ?? 0;
+      this.#sequence = last?.sequence ?? this.#sequence;
+      if (written < bytes.length) await this.#cutBack();
+      lines.clear();
+    }
+  }
+
+  /**
+   * Resolves when all that was appended is on the disk, under its name. Where it fails, what was appended since the
+   * last sync is taken back: another sync would report success without having written it (fsync(2), EIO).
+   */
+  async sync(): Promise<void> {
+    try {
+      if (this.#sequence !== this.#syncedSequence) await this.#handle!.datasync();
+      if (!this.#isNameSynced) await this.#syncDirectories();
+    } catch (error) {
+      this.#size = this.#syncedSize;
+      this.#sequence = this.#syncedSequence;
+      await this.#cutBack();
+      throw error;
+    }
+    this.#isNameSynced = true;
+    this.#syncedSize = this.#size;
+    this.#syncedSequence = this.#sequence;
+  }
+
+  async close(): Promise<void> {
+    await this.#handle?.close();
+  }
+
+  async #reopen(): Promise<void> {
+    for (const directory of this.#directories) await ownDirectory(directory);
+    const former = this.#handle;
+    const { handle, stats } = await openRegularFile(this.#path);
+    this.#handle = handle;
+    this.#device = stats.dev;
+    this.#inode = stats.ino;
+    this.#syncedSize = stats.size;
+    this.#syncedSequence = this.#sequence;
+    this.#isNameSynced = false;
+    await former?.close();
+    await this.#inspect(handle, stats);
+  }
+
+  async #inspect(handle: FileHandle, { size }: Stats): Promise<void> {
+    this.#isTorn = size > 0 && (await byteAt(handle, size - 1)) !== LINE_FEED;
+    this.#size = size;
+  }
+
+  async #endTornLine(): Promise<void> {
+    await this.#handle!.write("\n");
+    this.#isTorn = false;
+    this.#size += 1;
+  }
+
+  /** Drops what lies behind `size`, without letting a file grow that somebody has emptied meanwhile. */
+  async #cutBack(): Promise<void> {
+    try {
+      const { size } = await this.#handle!.stat();
+      if (size > this.#size) await this.#handle!.truncate(this.#size);
+    } catch {
+      // The error that led here is the one to report. `ready` finds another size than ours, and the torn line with it.
+    }
+  }
+
+  /** The root first. */
+  get #directories(): Set<string> {
+    return new Set([this.#root, dirname(this.#path)]);
+  }
+
+  async #syncDirectories(): Promise<void> {
+    for (const path of this.#directories) {
+      const directory = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
+      try {
+        await directory.sync();
+      } finally {
+        await directory.close();
+      }
+    }
+  }
+}
+
+/** Creates the directory where it is missing, and refuses one through which others could lead us astray. */
+async function ownDirectory(path: string): Promise<void> {
+  const failure: unknown = await mkdir(path, { recursive: true, mode: DIRECTORY_MODE }).then(
+    () => undefined,
+    (error: unknown) => error,
+  );
+  const stats = await lstat(path).catch(() => undefined);
+  if (!stats) throw unusable("directory", path, `cannot be created (${textOf(failure)})`, failure);
+  if (stats.isSymbolicLink()) throw unusable("directory", path, "is a symbolic link");
+  if (!stats.isDirectory()) throw unusable("directory", path, "is not a directory");
+  if (process.getuid && stats.uid !== process.getuid()) {
+    throw unusable("directory", path, "belongs to another user");
+  }
+}
+
+async function openRegularFile(path: string): Promise<{ handle: FileHandle; stats: Stats }> {
+  const handle = await open(path, OPEN_FLAGS, FILE_MODE).catch((error: unknown) => {
+    throw unusable("file", path, reasonOf(error), error);
+  });
+  const stats = await handle.stat();
+  if (stats.isFile()) return { handle, stats };
+  await handle.close();
+  throw unusable("file", path, NOT_REGULAR);
+}
+
+const NOT_REGULAR = "is not a regular file";
+
+/** What the error of an open(2) with {@link OPEN_FLAGS} says about the path. */
+const REASONS = new Map([
+  ["ELOOP", "is a symbolic link"],
+  ["EISDIR", "is a directory"],
+  ["ENXIO", NOT_REGULAR],
+]);
+
+function reasonOf(error: unknown): string {
+  const { code } = error as NodeJS.ErrnoException;
+  return REASONS.get(code ?? "") ?? `cannot be opened (${textOf(error)})`;
+}
+
+function unusable(
+  what: "directory" | "file",
+  path: string,
+  why: string,
+  cause?: unknown,
+): TailgateError {
+  return new TailgateError("LOG_DIR_UNUSABLE", `The log ${what} ${path} ${why}.`, { cause });
+}
+
+async function byteAt(handle: FileHandle, position: number): Promise<number | undefined> {
+  const { buffer, bytesRead } = await handle.read(Buffer.alloc(1), 0, 1, position);
+  return bytesRead === 1 ? buffer[0] : undefined;
+}

@@ -1,0 +1,78 @@
+import type { Batch, Filter } from "tailgate/plugin";
+
+/** What a filter lets through of a batch. */
+export interface Frames {
+  readonly records: Batch;
+  /** One unmasked text frame for each of the records. */
+  readonly bytes: Uint8Array;
+  /** The sequence after the whole batch. */
+  readonly next: number;
+}
+
+export function framesOf(batch: Batch, filter: Filter): Frames {
+  const next = batch.sequence(batch.length - 1) + 1;
+  if (filter.key === "") return { records: batch, bytes: batch.frames(), next };
+  const records = batch.select((index) => filter.matches(batch, index));
+  return { records, bytes: detached(records.frames()), next };
+}
+
+/**
+ * Neighbouring records share large pieces of memory, which stay as long as one of them does. A few out of many must
+ * not keep all of it while they wait in a socket.
+ */
+function detached(bytes: Uint8Array): Uint8Array {
+  const copy = Buffer.allocUnsafeSlow(bytes.length);
+  copy.set(bytes);
+  return copy;
+}
+
+/** A batch on its way to all clients: what a filter lets through is worked out once. */
+export class Flush {
+  readonly first: number;
+  readonly #batch: Batch;
+  readonly #framesByKey = new Map<string, Frames>();
+
+  constructor(batch: Batch) {
+    this.first = batch.sequence(0);
+    this.#batch = batch;
+  }
+
+  frames(filter: Filter): Frames {
+    let frames = this.#framesByKey.get(filter.key);
+    if (!frames) {
+      frames = framesOf(this.#batch, filter);
+      this.#framesByKey.set(filter.key, frames);
+    }
+    return frames;
+  }
+}
+
+/** Whole frames from `start` on, as many as `bytesMax` takes but at least one. */
+export function pieceOf(
+  frames: Uint8Array,
+  start: number,
+  bytesMax: number,
+): { end: number; count: number } {
+  let end = frameEnd(frames, start);
+  let count = 1;
+  while (end < frames.length) {
+    const nextEnd = frameEnd(frames, end);
+    if (nextEnd - start > bytesMax) break;
+    end = nextEnd;
+    count++;
+  }
+  return { end, count };
+}
+
+/** Where the unmasked frame that begins at `start` ends (RFC 6455, 5.2). */
+function frameEnd(frames: Uint8Array, start: number): number {
+  const view = new DataView(frames.buffer, frames.byteOffset + start);
+  const length = view.getUint8(1);
+  if (length === LENGTH_16) return start + 4 + view.getUint16(2);
+  if (length === LENGTH_64) return start + 10 + Number(view.getBigUint64(2));
+  return start + 2 + length;
+}
+
+/** Length fields that say: two bytes follow, eight bytes follow. */
+const LENGTH_16 = 126;
+const LENGTH_64 = 127;

@@ -1,0 +1,82 @@
+import type { Command } from "commander";
+import { resolveConfig } from "../config.ts";
+import { builtInNames, loadBuiltIn, SECTIONS } from "../config/built-ins.ts";
+import { optionsOf, type OptionDescription } from "../config/option-schema.ts";
+import type { PluginDefinition } from "../plugin.ts";
+import { printable } from "../printable.ts";
+
+const EXAMPLES = `
+Examples:
+  tailgate plugins
+  tailgate plugins --json | jq '.[] | select(.kind == "exporter").name'`;
+
+export function addPlugins(program: Command): void {
+  program
+    .command("plugins")
+    .description("list the plugins, built in and configured, with their options")
+    .option("--config <path>", "configuration file (default: ./tailgate.yaml, if it exists)")
+    .option("--json", "as JSON")
+    .addHelpText("after", EXAMPLES)
+    .action(async ({ config, json }: { config?: string; json?: boolean }) => {
+      const plugins = await listPlugins(config);
+      const text = json ? JSON.stringify(plugins, null, 2) : plugins.map(describe).join("\n\n");
+      process.stdout.write(`${text}\n`);
+    });
+}
+
+interface ListedPlugin {
+  readonly kind: PluginDefinition["kind"];
+  readonly name: string;
+  readonly description: string;
+  /** The components of the configuration that are made of it: `exporters.webhook/audit`. */
+  readonly components: string[];
+  readonly options: readonly OptionDescription[];
+}
+
+/** The built-in ones first, then those of the configuration. */
+async function listPlugins(file: string | undefined): Promise<ListedPlugin[]> {
+  const config = await resolveConfig({ file, flags: {}, env: process.env, cwd: process.cwd() });
+  const listed = new Map<PluginDefinition, ListedPlugin>();
+  for (const section of SECTIONS) {
+    for (const name of builtInNames(section)) list((await loadBuiltIn(section, name))!, listed);
+  }
+  for (const section of SECTIONS) {
+    for (const { id, definition } of config[section]) {
+      list(definition, listed).components.push(`${section}.${id}`);
+    }
+  }
+  return [...listed.values()];
+}
+
+function list(
+  definition: PluginDefinition,
+  listed: Map<PluginDefinition, ListedPlugin>,
+): ListedPlugin {
+  const known = listed.get(definition);
+  if (known) return known;
+  const { kind, name, description } = definition;
+  const plugin = {
+    kind,
+    name,
+    description,
+    components: [],
+    options: optionsOf(definition.options),
+  };
+  listed.set(definition, plugin);
+  return plugin;
+}
+
+function describe({ kind, name, description, components, options }: ListedPlugin): string {
+  const use = components.length === 0 ? "not configured" : `configured as ${components.join(", ")}`;
+  const lines = [`${kind} ${name} (${use})`, `  ${printable(description)}`];
+  for (const option of options) {
+    lines.push(`    ${option.key}: ${option.type}${defaultText(option)}`);
+    if (option.description !== "") lines.push(`        ${printable(option.description)}`);
+  }
+  return lines.join("\n");
+}
+
+function defaultText(option: OptionDescription): string {
+  if (option.default !== undefined) return `, default ${JSON.stringify(option.default)}`;
+  return option.isRequired ? ", required" : "";
+}

@@ -1,0 +1,108 @@
+import type { Command } from "commander";
+import { closestMatch } from "leven";
+import { resolveConfig, type ConfigFlags } from "../config.ts";
+import { TailgateError } from "../errors.ts";
+import type { RunningTailgate } from "../start.ts";
+import { report, say } from "./failure.ts";
+import { portArgument } from "./port-argument.ts";
+
+type RunOptions = ConfigFlags & { readonly config?: string };
+
+/** A gateway that has not stopped by then has lost something that waiting does not bring back. */
+const STOP_MS_MAX = 10_000;
+
+const STAY_INTERVAL_MS = 60_000;
+
+const EXAMPLES = `
+Examples:
+  tailgate                                with ./tailgate.yaml, or with the defaults
+  tailgate run --config etc/tailgate.yaml
+  tailgate --port 0 --otlp-port 0         on free ports, which are printed
+  npm start -- --log-dir ./logs --log-level DEBUG
+
+SIGTERM or SIGINT ends it after what was accepted is written; a second one ends it at once.`;
+
+export function addRun(program: Command): void {
+  program
+    .command("run", { isDefault: true })
+    .description("run the gateway (the default command)")
+    .allowExcessArguments()
+    .option("--config <path>", "configuration file (default: ./tailgate.yaml, if it exists)")
+    .option("--host <address>", "address to bind to, on loopback (default: 127.0.0.1)")
+    .option("--port <port>", "main port, 0 for a free one (default: 8001)", portArgument)
+    .option(
+      "--otlp-port <port>",
+      "port for OTLP/HTTP, 0 for a free one (default: 4318)",
+      portArgument,
+    )
+    .option("--log-dir <path>", "directory of the log files (default: /tmp/madrox_logs)")
+    .option("--log-level <level>", "DEBUG, INFO, WARNING, ERROR or CRITICAL (default: INFO)")
+    .addHelpText("after", EXAMPLES)
+    .action(async (options: RunOptions, command: Command) => {
+      refuseWords(command.args, program);
+      await run(options);
+    });
+}
+
+/** Words that are no command arrive here, at the default one. */
+function refuseWords(words: readonly string[], program: Command): void {
+  const [word] = words;
+  if (word === undefined) return;
+  const names = program.commands.map((command) => command.name());
+  const match = closestMatch(word, names, { maxDistance: 2 });
+  const hint = match === undefined ? "" : ` Did you mean ${JSON.stringify(match)}?`;
+  throw new TailgateError("USAGE", `There is no command ${JSON.stringify(word)}.${hint}`);
+}
+
+async function run({ config: file, ...flags }: RunOptions): Promise<void> {
+  const ending = listenForEnd();
+  const config = await resolveConfig({ file, flags, env: process.env, cwd: process.cwd() });
+  // Loaded here, so that the other commands need not wait for all of the gateway.
+  const { startTailgate } = await import("../start.ts");
+  const starting = startTailgate(config);
+  await Promise.race([starting.then(announce), ending]);
+  await ending;
+  await inTime(starting.then((running) => running.stop()));
+}
+
+function announce({ listeners }: RunningTailgate): void {
+  for (const listener of listeners) say(`listening on ${listener}`);
+}
+
+/**
+ * Resolves at the first signal or uncaught exception. A second signal ends the process at once. Until then the process
+ * stays, though a plugin that hangs while it opens may give the event loop nothing to do.
+ */
+function listenForEnd(): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const stay = setInterval(() => {}, STAY_INTERVAL_MS);
+  const end = (): void => {
+    clearInterval(stay);
+    resolve();
+  };
+  let isSignalled = false;
+  const endBySignal = (): void => {
+    if (isSignalled) process.exit(1);
+    isSignalled = true;
+    end();
+  };
+  process.on("SIGTERM", endBySignal);
+  process.on("SIGINT", endBySignal);
+  process.on("uncaughtException", (error) => {
+    process.exitCode = report(error);
+    end();
+  });
+  return promise;
+}
+
+async function inTime(stopping: Promise<void>): Promise<void> {
+  const { promise: timeout, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(() => {
+    reject(new Error(`the gateway did not stop within ${STOP_MS_MAX / 1000} s`));
+  }, STOP_MS_MAX);
+  try {
+    await Promise.race([stopping, timeout]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

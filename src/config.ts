@@ -1,0 +1,138 @@
+import { resolve } from "node:path";
+import { SECTIONS, type Section } from "./config/built-ins.ts";
+import { resolveSection, type Component, type ExporterComponent } from "./config/components.ts";
+import { readConfigFile, type ConfigFileSource } from "./config/config-file.ts";
+import { isLoopback } from "./config/loopback.ts";
+import { pathText, Problems, type Path } from "./config/problems.ts";
+import {
+  FLAG_NAMES,
+  OPTION_SOURCES,
+  settingOverrides,
+  type ConfigFlags,
+  type OverrideSources,
+} from "./config/overrides.ts";
+import { settingsSchema } from "./config/settings.ts";
+import { substituted } from "./config/substitution.ts";
+import { isMapping, validated, type Mapping } from "./config/validation.ts";
+import type { Level } from "./envelope.ts";
+import { TailgateError } from "./errors.ts";
+import type { ProcessorDefinition, ReceiverDefinition } from "./plugin.ts";
+
+export type { Component, ExporterComponent } from "./config/components.ts";
+export type { ConfigFlags } from "./config/overrides.ts";
+
+/** What the gateway runs with: complete, checked and frozen. */
+export interface Config {
+  /** Absolute path of the file that it was read from; absent where there was none. */
+  readonly file?: string;
+  readonly host: string;
+  readonly port: number;
+  readonly logDir: string;
+  readonly logLevel: Level;
+  /** Names beside loopback's and `host` under which browsers may reach the gateway. */
+  readonly allowedHosts: readonly string[];
+  readonly receivers: readonly Component<ReceiverDefinition>[];
+  readonly processors: readonly Component<ProcessorDefinition>[];
+  readonly exporters: readonly ExporterComponent[];
+}
+
+export interface ConfigSources extends ConfigFileSource, OverrideSources {
+  /**
+   * What holds where nothing is said. `embedded`, for LoggingManager, has no receivers and takes no file that was
+   * not named: a file for a gateway of its own may happen to be in the working directory.
+   */
+  readonly base?: "standalone" | "embedded";
+  /** Sections that a program gives instead of the file's. Their texts are taken as they are, without substitution. */
+  readonly document?: { readonly [S in Section]?: Mapping | undefined };
+}
+
+const DEFAULT_EXPORTERS = { websocket: {}, file: {}, "audit-file": {}, console: {} };
+
+/** The sections that nothing else gives. A section that is given replaces the one here, it is not added to it. */
+const DEFAULT_SECTIONS = {
+  standalone: { receivers: { otlp: {} }, processors: {}, exporters: DEFAULT_EXPORTERS },
+  embedded: { receivers: {}, processors: {}, exporters: DEFAULT_EXPORTERS },
+};
+
+/**
+ * Puts the configuration together: defaults < file < environment < flags.
+ * @throws TailgateError CONFIG_UNREADABLE; CONFIG_INVALID with all problems, one a line; BIND_REFUSED,
+ * PLUGIN_NOT_FOUND, PLUGIN_INVALID or PLUGIN_API_MISMATCH where that is the only one.
+ */
+export async function resolveConfig(sources: ConfigSources): Promise<Config> {
+  const { base = "standalone", document = {}, env } = sources;
+  const file = await readConfigFile(sources, { takesDefaultFile: base === "standalone" });
+  const problems = new Problems();
+  const values = { ...(substituted(file.values, env, problems) as Mapping), ...given(document) };
+  const settings = await resolveSettings(values, sources, problems);
+
+  const context = { directory: file.directory, sources, problems };
+  const sections: Mapping = { ...DEFAULT_SECTIONS[base], ...values };
+  const receivers = await resolveSection("receivers", sections.receivers, context);
+  const processors = await resolveSection("processors", sections.processors, context);
+  const exporters = await resolveSection("exporters", sections.exporters, context);
+  refuseIdleFlags(sections, sources.flags, problems);
+  problems.throwIfAny(file.path ?? "The configuration");
+  return frozen({
+    ...(file.path !== undefined && { file: file.path }),
+    ...settings!, // undefined only together with a problem
+    receivers,
+    processors,
+    exporters,
+  });
+}
+
+type Settings = Omit<Config, "file" | Section>;
+
+async function resolveSettings(
+  values: Mapping,
+  sources: ConfigSources,
+  problems: Problems,
+): Promise<Settings | undefined> {
+  const settings = new Map(Object.entries(values));
+  const overrides = settingOverrides(sources);
+  for (const [key, { value }] of overrides) settings.set(String(key), value);
+  const place = (path: Path): string => overrides.get(path[0] ?? "")?.place ?? pathText(path);
+  const context = { place, otherKeys: SECTIONS, problems };
+  const checked = await validated(settingsSchema, Object.fromEntries(settings), context);
+  if (!checked) return undefined;
+  const { host, port } = checked;
+  if (!isLoopback(host)) problems.addError(place(["host"]), bindRefused(place(["host"]), host));
+  return {
+    host,
+    port,
+    logDir: resolve(sources.cwd, checked.log_dir),
+    logLevel: checked.log_level,
+    allowedHosts: checked.allowed_hosts,
+  };
+}
+
+function bindRefused(place: string, host: string): TailgateError {
+  return new TailgateError(
+    "BIND_REFUSED",
+    `${place}: ${JSON.stringify(host)} is not a loopback address, and whoever reaches the port could read and write logs.`,
+  );
+}
+
+/** A flag for a component that is not there would say nothing and do nothing. */
+function refuseIdleFlags(sections: Mapping, flags: ConfigFlags, problems: Problems): void {
+  for (const { section, id, flag } of OPTION_SOURCES) {
+    if (flag === undefined || flags[flag] === undefined) continue;
+    const components = sections[section];
+    if (isMapping(components) && Object.hasOwn(components, id)) continue;
+    problems.add(FLAG_NAMES[flag], `the configuration has no ${section}.${id}`);
+  }
+}
+
+function given(values: Mapping): Mapping {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));
+}
+
+/** Freezes what is the configuration's own; definitions and whatever else a plugin's options hold are not. */
+function frozen<T>(value: T): T {
+  if (!Array.isArray(value) && !isMapping(value)) return value;
+  for (const [key, inner] of Object.entries(value)) {
+    if (key !== "definition") frozen(inner);
+  }
+  return Object.freeze(value);
+}

@@ -1,0 +1,50 @@
+import type {
+  ExporterDefinition,
+  PluginDefinition,
+  ProcessorDefinition,
+  ReceiverDefinition,
+} from "../plugin.ts";
+
+/** The definition that each section of the configuration takes. */
+export interface Definitions {
+  readonly receivers: ReceiverDefinition;
+  readonly processors: ProcessorDefinition;
+  readonly exporters: ExporterDefinition;
+}
+
+export type Section = keyof Definitions;
+
+/** In the order of the way of a record. */
+export const SECTIONS = ["receivers", "processors", "exporters"] as const satisfies Section[];
+
+export const KIND_OF: { readonly [S in Section]: Definitions[S]["kind"] } = {
+  receivers: "receiver",
+  processors: "processor",
+  exporters: "exporter",
+};
+
+type Load = () => Promise<{ readonly default: PluginDefinition }>;
+
+/** The plugins that come with Tailgate. Each is imported only where it is used. */
+const BUILT_INS: { readonly [S in Section]: ReadonlyMap<string, Load> } = {
+  receivers: new Map<string, Load>([["otlp", () => import("../../plugins/otlp-receiver.ts")]]),
+  processors: new Map<string, Load>(),
+  exporters: new Map<string, Load>([
+    ["websocket", () => import("../../plugins/websocket.ts")],
+    ["file", () => import("../../plugins/file.ts")],
+    ["audit-file", () => import("../../plugins/audit-file.ts")],
+    ["console", () => import("../../plugins/console.ts")],
+  ]),
+};
+
+export function builtInNames(section: Section): string[] {
+  return [...BUILT_INS[section].keys()];
+}
+
+/** Undefined where there is no built-in of that name. */
+export async function loadBuiltIn(
+  section: Section,
+  name: string,
+): Promise<PluginDefinition | undefined> {
+  return (await BUILT_INS[section].get(name)?.())?.default;
+}

@@ -1,0 +1,141 @@
+import type { Level } from "../envelope.ts";
+import type { ExporterDefinition } from "../plugin.ts";
+import { TailgateError } from "../errors.ts";
+import type { Definitions, Section } from "./built-ins.ts";
+import { optionOverrides, type OverrideSources } from "./overrides.ts";
+import { loadPlugin } from "./plugin-loader.ts";
+import { found, pathText, type Path, type Problems } from "./problems.ts";
+import { GENERIC_SCHEMAS } from "./settings.ts";
+import { EnvironmentText } from "./substitution.ts";
+import { isMapping, validated, type Mapping } from "./validation.ts";
+
+/** A plugin with its validated options. */
+export interface Component<Definition> {
+  /** The key in the configuration: `file`, `webhook/audit`. */
+  readonly id: string;
+  readonly definition: Definition;
+  readonly options: Record<string, unknown>;
+  /** Where the plugin is from, if the configuration says it: a path or a package. */
+  readonly use?: string;
+}
+
+export interface ExporterComponent extends Component<ExporterDefinition> {
+  /** Records below it are counted as filtered; all are wanted where it is absent. */
+  readonly level?: Level;
+  /** What may wait for it, for each type of record. */
+  readonly queueBytesMax: number;
+  /** How long one write may take before its signal aborts. */
+  readonly timeoutMs: number;
+}
+
+export type ComponentOf<S extends Section> = S extends "exporters"
+  ? ExporterComponent
+  : Component<Definitions[S]>;
+
+export interface ComponentContext {
+  readonly directory: string;
+  readonly sources: OverrideSources;
+  readonly problems: Problems;
+}
+
+export const ID = /^[a-z][a-z0-9-]*(\/[A-Za-z0-9._-]{1,64})?$/;
+
+/** Loads and checks what stands in one section, in its order. What is wrong becomes a problem and is left out. */
+export async function resolveSection<S extends Section>(
+  section: S,
+  given: unknown,
+  context: ComponentContext,
+): Promise<ComponentOf<S>[]> {
+  const components: ComponentOf<S>[] = [];
+  for (const [id, body] of entriesOf(given, [section], context.problems)) {
+    const component = await resolveComponent(section, id, body, context);
+    if (component) components.push(component);
+  }
+  return components;
+}
+
+/** The members of a mapping; nothing at all is an empty one. */
+function entriesOf(given: unknown, path: Path, problems: Problems): [string, unknown][] {
+  const value = given instanceof EnvironmentText ? given.value : given;
+  if (isMapping(value)) return Object.entries(value);
+  if (value !== null) problems.add(pathText(path), `expected mapping${found(path, value)}`);
+  return [];
+}
+
+async function resolveComponent<S extends Section>(
+  section: S,
+  id: string,
+  body: unknown,
+  context: ComponentContext,
+): Promise<ComponentOf<S> | undefined> {
+  const path = [section, id];
+  if (!ID.test(id)) {
+    const form = "a component's key is a plugin's name, such as webhook, or webhook/NAME";
+    context.problems.add(pathText(path), form);
+    return undefined;
+  }
+  const given = Object.fromEntries(entriesOf(body, path, context.problems));
+  const generic = await readGeneric(section, given, path, context.problems);
+  if (!generic) return undefined;
+  try {
+    const { directory } = context;
+    const definition = await loadPlugin({ section, id, use: generic.use, directory });
+    const options = await readOptions(definition, given, path, context);
+    return options && ({ id, definition, options, ...generic } as unknown as ComponentOf<S>);
+  } catch (error) {
+    if (!TailgateError.is(error)) throw error;
+    context.problems.addError(pathText(path), error);
+    return undefined;
+  }
+}
+
+type Generic = Partial<Pick<ExporterComponent, "use" | "level" | "queueBytesMax" | "timeoutMs">>;
+
+/** The keys that are the gateway's and not the plugin's. */
+async function readGeneric(
+  section: Section,
+  given: Mapping,
+  path: Path,
+  problems: Problems,
+): Promise<Generic | undefined> {
+  const own = pick(given, genericKeys(section));
+  const context = { place: (inner: Path) => pathText([...path, ...inner]), problems };
+  if (section !== "exporters") {
+    const generic = await validated(GENERIC_SCHEMAS[section], own, context);
+    return generic && withoutUndefined(generic);
+  }
+  const generic = await validated(GENERIC_SCHEMAS[section], own, context);
+  if (!generic) return undefined;
+  const { use, level, queue_bytes: queueBytesMax, timeout_seconds: timeoutSeconds } = generic;
+  return withoutUndefined({ use, level, queueBytesMax, timeoutMs: 1000 * timeoutSeconds });
+}
+
+async function readOptions(
+  definition: Definitions[Section],
+  given: Mapping,
+  path: Path,
+  context: ComponentContext,
+): Promise<Record<string, unknown> | undefined> {
+  const [section, id] = path as [Section, string];
+  const keys = genericKeys(section);
+  const options = new Map(Object.entries(given).filter(([key]) => !keys.includes(key)));
+  const overrides = optionOverrides(section, id, context.sources);
+  for (const [key, { value }] of overrides) options.set(String(key), value);
+  return validated(definition.options, Object.fromEntries(options), {
+    place: (inner) => overrides.get(inner[0] ?? "")?.place ?? pathText([...path, ...inner]),
+    otherKeys: keys,
+    problems: context.problems,
+  });
+}
+
+function genericKeys(section: Section): string[] {
+  return Object.keys(GENERIC_SCHEMAS[section].shape);
+}
+
+function pick(given: Mapping, keys: readonly string[]): Mapping {
+  return Object.fromEntries(Object.entries(given).filter(([key]) => keys.includes(key)));
+}
+
+function withoutUndefined(values: Mapping): Mapping {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));
+}

@@ -1,0 +1,77 @@
+import { textOf } from "../errors.ts";
+import { API_VERSION, type OptionSchema, type PluginDefinition } from "../plugin.ts";
+import { KIND_OF, SECTIONS, type Section } from "./built-ins.ts";
+import { inputSchema } from "./option-schema.ts";
+import { GENERIC_SCHEMAS } from "./settings.ts";
+
+const NAME = /^[a-z][a-z0-9-]*$/;
+
+/** The version of the interface that a plugin says it is made for; undefined where it says none. */
+export function apiVersionOf(exported: unknown): number | undefined {
+  if (typeof exported !== "object" || exported === null) return undefined;
+  const { apiVersion } = exported as Partial<PluginDefinition>;
+  return typeof apiVersion === "number" ? apiVersion : undefined;
+}
+
+/**
+ * Why what a plugin exports cannot stand in a section; undefined where it can. Plugins come from anywhere: nothing is
+ * taken on trust.
+ */
+export function definitionFlaw(exported: unknown, section: Section): string | undefined {
+  if (typeof exported !== "object" || exported === null) {
+    return `its default export is ${nameOfType(exported)}`;
+  }
+  const definition = exported as Partial<PluginDefinition>;
+  const { apiVersion, name, description, options, open } = definition;
+  if (apiVersion === undefined) {
+    return `its default export has ${keysOf(definition)}, and no apiVersion`;
+  }
+  if (apiVersion !== API_VERSION) return `its apiVersion is ${JSON.stringify(apiVersion)}`;
+  if (typeof name !== "string" || !NAME.test(name)) {
+    return `its name is ${JSON.stringify(name)}, and has to match ${NAME.source}`;
+  }
+  if (typeof description !== "string") return `its description is ${nameOfType(description)}`;
+  if (typeof open !== "function") return `its open is ${nameOfType(open)}`;
+  return kindFlaw(definition.kind, section) ?? optionsFlaw(options, section);
+}
+
+function kindFlaw(
+  kind: PluginDefinition["kind"] | undefined,
+  section: Section,
+): string | undefined {
+  if (kind === KIND_OF[section]) return undefined;
+  const home = SECTIONS.find((one) => KIND_OF[one] === kind);
+  return home
+    ? `it is ${withArticle(KIND_OF[home])} and stands under ${home}`
+    : `its kind is ${JSON.stringify(kind)}`;
+}
+
+function optionsFlaw(options: OptionSchema | undefined, section: Section): string | undefined {
+  // Zod 4 alone has `_zod`; its copies do not share classes.
+  if (typeof options !== "object" || options === null || !("_zod" in options)) {
+    return `its options are ${nameOfType(options)}, and have to be a z.object of zod 4`;
+  }
+  try {
+    const { type, properties = {} } = inputSchema(options);
+    if (type !== "object") return "its options are no z.object";
+    const taken = Object.keys(GENERIC_SCHEMAS[section].shape).find((key) => key in properties);
+    return taken && `its option ${JSON.stringify(taken)} is a key of the gateway's own`;
+  } catch (error) {
+    return `its options cannot be described as JSON Schema: ${textOf(error)}`;
+  }
+}
+
+/** `a receiver`, `an exporter` */
+export function withArticle(noun: string): string {
+  return /^[aeiou]/.test(noun) ? `an ${noun}` : `a ${noun}`;
+}
+
+function keysOf(value: object): string {
+  const keys = Object.keys(value);
+  return keys.length === 0 ? "no members" : `the members ${keys.slice(0, 5).join(", ")}`;
+}
+
+function nameOfType(value: unknown): string {
+  if (value === undefined) return "missing";
+  return value === null ? "null" : withArticle(typeof value);
+}

@@ -1,0 +1,15 @@
+import { BlockList, isIP } from "node:net";
+
+const LOOPBACK = new BlockList();
+LOOPBACK.addSubnet("127.0.0.0", 8, "ipv4");
+LOOPBACK.addAddress("::1", "ipv6");
+
+/**
+ * True for 127.0.0.0/8, ::1 and localhost. A name is not looked up: what it stands for may change after the check
+ * (RFC 6761, 6.3 fixes localhost alone).
+ */
+export function isLoopback(host: string): boolean {
+  const version = isIP(host);
+  if (version === 0) return host.toLowerCase() === "localhost";
+  return LOOPBACK.check(host, version === 4 ? "ipv4" : "ipv6");
+}

@@ -1,0 +1,150 @@
+import type { OptionSchema } from "../plugin.ts";
+import { z } from "../plugin.ts";
+
+/** A JSON Schema (draft 7), as far as zod makes use of it for options. */
+export interface JsonSchema {
+  readonly type?: string | readonly string[];
+  readonly title?: string;
+  readonly description?: string;
+  readonly default?: unknown;
+  readonly enum?: readonly unknown[];
+  readonly const?: unknown;
+  readonly anyOf?: readonly JsonSchema[];
+  readonly oneOf?: readonly JsonSchema[];
+  readonly properties?: Readonly<Record<string, JsonSchema>>;
+  readonly required?: readonly string[];
+  readonly additionalProperties?: boolean | JsonSchema;
+  readonly items?: JsonSchema;
+  readonly minimum?: number;
+  readonly maximum?: number;
+  readonly exclusiveMinimum?: number;
+  readonly exclusiveMaximum?: number;
+  readonly multipleOf?: number;
+  readonly minLength?: number;
+  readonly maxLength?: number;
+  readonly minItems?: number;
+  readonly maxItems?: number;
+  readonly format?: string;
+  readonly pattern?: string;
+}
+
+/** One option as documentation shows it. */
+export interface OptionDescription {
+  readonly key: string;
+  /** In words: `integer from 0 to 65535`. */
+  readonly type: string;
+  /** Undefined where there is none. */
+  readonly default: unknown;
+  readonly isRequired: boolean;
+  readonly description: string;
+}
+
+/**
+ * What a user may write, as JSON Schema. It is also how Tailgate looks into schemas at all, since a plugin may bring
+ * a copy of zod of its own.
+ * @throws Error where the schema cannot be converted.
+ */
+export function inputSchema(schema: OptionSchema): JsonSchema {
+  const { $schema: _, ...rest } = z.toJSONSchema(schema, {
+    io: "input",
+    target: "draft-07",
+    unrepresentable: "any",
+  });
+  return rest as JsonSchema;
+}
+
+export function optionsOf(schema: OptionSchema): OptionDescription[] {
+  const { properties = {}, required = [] } = inputSchema(schema);
+  return Object.entries(properties).map(([key, option]) => ({
+    key,
+    type: typeText(option),
+    default: option.default,
+    isRequired: required.includes(key),
+    description: option.description ?? "",
+  }));
+}
+
+/** The schema of what stands at `path` inside a value of `schema`; undefined where the schema does not say. */
+export function schemaAt(
+  schema: JsonSchema | undefined,
+  path: readonly PropertyKey[],
+): JsonSchema | undefined {
+  const [key, ...rest] = path;
+  if (schema === undefined || key === undefined) return schema;
+  if (typeof key === "number") return schemaAt(schema.items, rest);
+  const property = Object.hasOwn(schema.properties ?? {}, key)
+    ? schema.properties?.[String(key)]
+    : valueSchema(schema);
+  return schemaAt(property, rest);
+}
+
+/** The schema of a mapping's values under keys of the user's choice; undefined where the keys are fixed. */
+function valueSchema({ additionalProperties }: JsonSchema): JsonSchema | undefined {
+  return typeof additionalProperties === "object" ? additionalProperties : undefined;
+}
+
+/** True where the schema names the keys of a mapping and takes no others. */
+export function hasFixedKeys(schema: JsonSchema): boolean {
+  return schema.properties !== undefined && !schema.additionalProperties;
+}
+
+/** What a schema allows, in words. A title says it better than the schema does. */
+export function typeText(schema: JsonSchema): string {
+  if (schema.title !== undefined) return schema.title;
+  const alternatives = schema.anyOf ?? schema.oneOf;
+  if (alternatives) return alternatives.map((one) => typeText(one)).join(" or ");
+  if (schema.enum) return `one of ${schema.enum.map((one) => JSON.stringify(one)).join(", ")}`;
+  if (schema.const !== undefined) return JSON.stringify(schema.const);
+  switch (schema.type) {
+    case "integer":
+      return `integer${rangeText(schema)}`;
+    case "number":
+      return `number${rangeText(schema)}`;
+    case "boolean":
+      return "true or false";
+    case "string":
+      return stringText(schema);
+    case "array":
+      return listText(schema);
+    case "object":
+      return "mapping";
+    case "null":
+      return "null";
+    default:
+      return "any value";
+  }
+}
+
+function rangeText(schema: JsonSchema): string {
+  const { minimum = -Infinity, maximum = Infinity, exclusiveMinimum, exclusiveMaximum } = schema;
+  const isBounded = {
+    below: minimum > Number.MIN_SAFE_INTEGER,
+    above: maximum < Number.MAX_SAFE_INTEGER,
+  };
+  const texts: string[] = [];
+  if (isBounded.below && isBounded.above) texts.push(`from ${minimum} to ${maximum}`);
+  else if (isBounded.below) texts.push(`of at least ${minimum}`);
+  else if (isBounded.above) texts.push(`of at most ${maximum}`);
+  if (exclusiveMinimum !== undefined) texts.push(`above ${exclusiveMinimum}`);
+  if (exclusiveMaximum !== undefined) texts.push(`below ${exclusiveMaximum}`);
+  if (schema.multipleOf !== undefined) texts.push(`divisible by ${schema.multipleOf}`);
+  return texts.map((text) => ` ${text}`).join("");
+}
+
+function stringText({ format, pattern, minLength = 0, maxLength = Infinity }: JsonSchema): string {
+  if (format === "uri") return "URL";
+  if (pattern !== undefined) return `text that matches ${pattern}`;
+  if (minLength === 1 && maxLength === Infinity) return "text";
+  return `text${countText(minLength, maxLength, "characters")}`;
+}
+
+function listText({ items, minItems = 0, maxItems = Infinity }: JsonSchema): string {
+  const list = items ? `list of ${typeText(items)}` : "list";
+  return `${list}${countText(minItems, maxItems, "items").replace(" of", ",")}`;
+}
+
+function countText(minimum: number, maximum: number, unit: string): string {
+  if (minimum === maximum) return ` of ${minimum} ${unit}`;
+  if (maximum < Infinity) return ` of ${minimum} to ${maximum} ${unit}`;
+  return minimum > 0 ? ` of at least ${minimum} ${unit}` : "";
+}

@@ -1,0 +1,105 @@
+import { LEVELS, rankOfName, type Level } from "../envelope.ts";
+import { z, type OptionSchema } from "../plugin.ts";
+import type { Section } from "./built-ins.ts";
+
+const LEVEL_NAMES = [...LEVELS, "WARN", "FATAL"];
+const LEVEL_EXPECTED = `expected one of ${LEVELS.join(", ")}`;
+
+/** A level in any case. The enumeration is what editors offer. */
+const levelName = z
+  .union([z.enum(LEVELS), z.string().regex(anyCase(LEVEL_NAMES), LEVEL_EXPECTED)], {
+    error: LEVEL_EXPECTED,
+  })
+  .meta({ title: LEVELS.join(", ") });
+
+/** The gateway's own keys. Receivers, processors and exporters stand beside them. */
+export const settingsSchema = z.object({
+  host: z
+    .string()
+    .min(1)
+    .default("127.0.0.1")
+    .describe("Address to bind to. Only loopback is accepted: 127.0.0.0/8, ::1, localhost.")
+    .transform(withoutBrackets),
+  port: z
+    .int()
+    .min(0)
+    .max(65_535)
+    .default(8001)
+    .describe("Port of dashboard, WebSocket, API, health, metrics and OTLP. 0 picks a free one."),
+  log_dir: z
+    .string()
+    .min(1)
+    .refine((path) => !path.startsWith("~"), "~ is not expanded; write ${env:HOME}")
+    .refine((path) => !path.includes("\0"), "a path has no NUL characters")
+    .default("/tmp/madrox_logs")
+    .describe("Directory of the log files, relative to the working directory; created if absent."),
+  log_level: levelName
+    .default("INFO")
+    .describe("System logs below it are not taken in. Audit events are taken from INFO up.")
+    .transform(levelOf),
+  allowed_hosts: z
+    .array(
+      z
+        .string()
+        .regex(
+          /^(https?:\/\/)?[^\s/*]+$/,
+          "expected a host name, host:port, or an origin such as http://localhost:3000",
+        )
+        .meta({ title: "host name, host:port or origin" }),
+    )
+    .default([])
+    .describe("Names and origins beside loopback's under which browsers may reach the gateway."),
+});
+
+const use = z
+  .string()
+  .min(1)
+  .optional()
+  .describe("The plugin's file (./mine.js, relative to this file) or its npm package.");
+
+/** Keys of every component that are delivery's and not the plugin's. */
+const genericSchema = z.object({ use });
+
+/** The same for exporters. */
+const genericExporterSchema = z.object({
+  use,
+  level: levelName
+    .optional()
+    .describe("A stricter level of this exporter's own.")
+    .transform((name) => name && levelOf(name)),
+  queue_bytes: z
+    .int()
+    .min(1)
+    .default(67_108_864)
+    .describe(
+      "What may wait for it, for each type of record. Beyond it the least severe system logs are dropped first.",
+    ),
+  timeout_seconds: z
+    .number()
+    .positive()
+    .max(86_400)
+    .default(30)
+    .describe("How long one write may take before it is given up and tried again."),
+});
+
+export const GENERIC_SCHEMAS = {
+  receivers: genericSchema,
+  processors: genericSchema,
+  exporters: genericExporterSchema,
+} as const satisfies Record<Section, OptionSchema>;
+
+function levelOf(name: string): Level {
+  return LEVELS[rankOfName(name)!];
+}
+
+/** Node listens on `::1`, and people write `[::1]` as in a URL. */
+function withoutBrackets(host: string): string {
+  return host.replace(/^\[(.*)\]$/, "$1");
+}
+
+function anyCase(names: readonly string[]): RegExp {
+  const letters = names.map((name) =>
+    name.replaceAll(/./g, (letter) => `[${letter}${letter.toLowerCase()}]`),
+  );
+  return new RegExp(`^(${letters.join("|")})$`);
+}

@@ -1,0 +1,91 @@
+import { Document, isScalar, type ScalarTag } from "yaml";
+import { pathText, type Path, type Problems } from "./problems.ts";
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** `$${`, `${env:NAME}`, `${env:NAME:-default}`, and any other `${`, which is refused. */
+const SUBSTITUTION = /\$\$\{|\$\{env:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|\$\{/g;
+
+/**
+ * A value that is nothing but one substitution. It has the type that YAML gives to its text, except where an option
+ * wants a text: a password may consist of digits.
+ */
+export class EnvironmentText {
+  readonly text: string;
+
+  constructor(text: string) {
+    this.text = text;
+  }
+
+  get value(): unknown {
+    return scalarOf(this.text);
+  }
+}
+
+/**
+ * Replaces `${env:NAME}` and `${env:NAME:-default}` in the texts of a parsed configuration, never in keys, and never
+ * so that a value becomes structure. The default stands for a variable that is unset or empty (POSIX, 2.6.2);
+ * `$${` is a plain `${`.
+ */
+export function substituted(
+  value: unknown,
+  environment: Environment,
+  problems: Problems,
+  path: Path = [],
+): unknown {
+  if (typeof value === "string") return substitutedText(value, environment, problems, path);
+  if (Array.isArray(value)) {
+    return value.map((inner, index) => substituted(inner, environment, problems, [...path, index]));
+  }
+  if (typeof value !== "object" || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([key, inner]) => [
+      key,
+      substituted(inner, environment, problems, [...path, key]),
+    ]),
+  );
+}
+
+function substitutedText(
+  text: string,
+  environment: Environment,
+  problems: Problems,
+  path: Path,
+): string | EnvironmentText {
+  let whole = false;
+  const result = text.replaceAll(
+    SUBSTITUTION,
+    (match: string, name: string | undefined, fallback: string | undefined) => {
+      if (match === "$${") return "${";
+      if (name === undefined) {
+        problems.add(
+          pathText(path),
+          "a substitution is written ${env:NAME} or ${env:NAME:-default}, and a plain ${ as $${",
+        );
+        return match;
+      }
+      whole = match.length === text.length;
+      const value = environment[name];
+      if (value === undefined && fallback === undefined) {
+        problems.add(
+          pathText(path),
+          `the environment variable ${name} is not set; give it, or a default: \${env:${name}:-default}`,
+        );
+      }
+      return value || (fallback ?? "");
+    },
+  );
+  return whole ? new EnvironmentText(result) : result;
+}
+
+const SCALAR_TAGS: readonly ScalarTag[] = new Document(null, { schema: "core" }).schema.tags.filter(
+  (tag): tag is ScalarTag => "test" in tag && tag.test !== undefined,
+);
+
+/** The value of a plain scalar in YAML's core schema (YAML 1.2.2, 10.3.2). */
+function scalarOf(text: string): unknown {
+  const tag = SCALAR_TAGS.find(({ test }) => test!.test(text));
+  if (!tag) return text;
+  const resolved: unknown = tag.resolve(text, () => undefined, {});
+  return isScalar(resolved) ? resolved.value : resolved;
+}

@@ -1,0 +1,222 @@
+import { INFO_RANK, type LevelRank } from "../envelope.ts";
+import { callSiteOf, CODE_PREFIX, type CallSite } from "./code-attributes.ts";
+import { ascii, JsonWriter, toBase64 } from "./json-writer.ts";
+import type { OpenBatch } from "./open-batch.ts";
+import type { Origin } from "./record-batch.ts";
+import { BRIDGE_NAME_ATTRIBUTES, loggerName, type LoggerName } from "./scope.ts";
+import { rankOf } from "./severity.ts";
+import { isShownSecond, writeTimestamp } from "./timestamp.ts";
+
+/** What became of one record. */
+export type Outcome = "accepted" | "filtered";
+
+/** The parts of a record that its envelope is made of, whatever form the record came in. */
+export interface RecordParts {
+  /** Seconds since 1970 UTC; what cannot be shown stands for now. */
+  seconds: number;
+  micros: number;
+  severityNumber: number | undefined;
+  severityText: string | undefined;
+  loggerName: string;
+  /** Null or undefined without a body. */
+  body: unknown;
+  eventName: string | undefined;
+  /** Names of the attributes, each once, with their values at the same places. Undefined values do not count. */
+  keys: readonly string[];
+  values: readonly unknown[];
+  /** True where the values are JavaScript's own, which has one type for integers and doubles. */
+  isJavaScript: boolean;
+  traceId: string;
+  spanId: string;
+  /** The service.name of another process; "" for this one. */
+  service: string;
+}
+
+/** Fields that the gateway speaks for: a caller's attribute of that name appears as `extra_<name>`. */
+export const RESERVED = new Set([
+  "timestamp",
+  "level",
+  "logger",
+  "message",
+  "module",
+  "function",
+  "line",
+  "id",
+  "type",
+]);
+
+export const RENAME_PREFIX = "extra_";
+
+export const SYSTEM_HEAD = ascii('{"type":"system_log","data":{"timestamp":"');
+export const AUDIT_HEAD = ascii('{"type":"audit_log","data":{"timestamp":"');
+/** What a record without `code.*` attributes says of its call site. */
+export const NO_CALL_SITE = ascii(',"module":"","function":"","line":0');
+export const MODULE = ascii(',"module":');
+export const FUNCTION = ascii(',"function":');
+export const LINE = ascii(',"line":');
+export const ACTION = ascii(',"action":');
+/** Before the members, which {@link JsonWriter.closeObject} makes an object. */
+export const METADATA = ascii(',"metadata":');
+export const ENVELOPE_END = ascii("}}");
+
+const LETTER_C = 0x63;
+
+/** Rust's tracing names every event after its place in the source; that is no event name (otel.md). */
+const PLACE_IN_SOURCE = /^event .+:\d+$/;
+
+/** The event's name, "" where it has none that says something. */
+function meaningfulEventName(name: string | undefined): string {
+  return name === undefined || PLACE_IN_SOURCE.test(name) ? "" : name;
+}
+
+/** Encodes records into the open batch: the way for records that are objects. */
+export class EnvelopeEncoder {
+  readonly #open: OpenBatch;
+  readonly #lowest: LevelRank;
+
+  /** System logs below `lowest` are filtered, audit events below INFO. */
+  constructor(open: OpenBatch, lowest: LevelRank) {
+    this.#open = open;
+    this.#lowest = lowest;
+  }
+
+  encode(parts: RecordParts, origin: Origin, originIndex: number): Outcome {
+    let logger = loggerName(parts.loggerName);
+    let skipped = -1;
+    if (logger.bridge) {
+      skipped = bridgeNameIndex(parts);
+      if (skipped >= 0) logger = loggerName(parts.values[skipped] as string);
+    }
+    const rank = rankOf(parts.severityNumber, parts.severityText);
+    if (rank < (logger.audit ? INFO_RANK : this.#lowest)) return "filtered";
+    this.#open.begin();
+    this.#open.writer.wholeNumbersAreIntegers = parts.isJavaScript;
+    if (logger.audit) this.#audit(parts, logger, rank, skipped);
+    else this.#system(parts, logger, rank, skipped);
+    this.#open.writer.raw(ENVELOPE_END);
+    this.#open.commit(rank, logger.audit, logger.name, origin, originIndex);
+    return "accepted";
+  }
+
+  #system(parts: RecordParts, logger: LoggerName, rank: LevelRank, skipped: number): void {
+    const writer = this.#open.writer;
+    const { keys, values } = parts;
+    this.#head(SYSTEM_HEAD, parts, logger, rank);
+    const hasCode = hasCodeAttribute(keys);
+    if (hasCode) this.#callSite(callSiteOf((name) => values[keys.indexOf(name)]));
+    else writer.raw(NO_CALL_SITE);
+    const names = hasReserved(keys) ? publicNames(keys, skipped) : keys;
+    for (let index = 0; index < keys.length; index++) {
+      const name = names[index];
+      const value = values[index];
+      if (name === undefined || value === undefined || index === skipped) continue;
+      if (hasCode && isCodeAttribute(name)) continue;
+      writer.member(name, value);
+    }
+    const { traceId, spanId, service } = parts;
+    if (traceId !== "" && !keys.includes("trace_id")) writer.member("trace_id", traceId);
+    if (spanId !== "" && !keys.includes("span_id")) writer.member("span_id", spanId);
+    if (service !== "" && !keys.includes("service")) writer.member("service", service);
+  }
+
+  #callSite(site: CallSite): void {
+    const writer = this.#open.writer;
+    writer.raw(MODULE);
+    writer.string(site.module);
+    writer.raw(FUNCTION);
+    writer.string(site.function);
+    writer.raw(LINE);
+    writer.number(site.line);
+  }
+
+  #audit(parts: RecordParts, logger: LoggerName, rank: LevelRank, skipped: number): void {
+    const writer = this.#open.writer;
+    const { keys, values, traceId, spanId, service } = parts;
+    this.#head(AUDIT_HEAD, parts, logger, rank);
+    const eventType = keys.indexOf("event_type");
+    const action = actionOf(values[eventType], parts.eventName);
+    if (action !== undefined) {
+      writer.raw(ACTION);
+      writer.string(action);
+    }
+    const before = writer.position - writer.mark;
+    writer.raw(METADATA);
+    const opened = writer.position - writer.mark;
+    for (let index = 0; index < keys.length; index++) {
+      const value = values[index];
+      if (value === undefined || index === eventType || index === skipped) continue;
+      if (!isCodeAttribute(keys[index]!)) writer.member(keys[index]!, value);
+    }
+    if (traceId !== "" && !keys.includes("trace_id")) writer.member("trace_id", traceId);
+    if (spanId !== "" && !keys.includes("span_id")) writer.member("span_id", spanId);
+    if (service !== "" && !keys.includes("service")) writer.member("service", service);
+    // Without members there is no metadata.
+    if (writer.position - writer.mark === opened) writer.position = writer.mark + before;
+    else writer.closeObject(opened);
+  }
+
+  #head(head: Uint8Array, parts: RecordParts, logger: LoggerName, rank: LevelRank): void {
+    const writer = this.#open.writer;
+    writer.raw(head);
+    if (isShownSecond(parts.seconds)) writeTimestamp(writer, parts.seconds, parts.micros);
+    else writeNow(writer);
+    writer.raw(logger.heads[rank]!);
+    writer.string(messageOf(parts.body, parts.eventName));
+  }
+}
+
+function writeNow(writer: JsonWriter): void {
+  const now = Date.now();
+  writeTimestamp(writer, Math.floor(now / 1000), (now % 1000) * 1000);
+}
+
+/** The message that a body becomes: a string as it is, bytes as base64, anything else as JSON text. */
+function messageOf(body: unknown, eventName: string | undefined): string {
+  if (typeof body === "string") return body;
+  if (body === null || body === undefined) return meaningfulEventName(eventName);
+  return body instanceof Uint8Array ? toBase64(body) : jsonText(body);
+}
+
+function jsonText(value: unknown): string {
+  const writer = JsonWriter.scratch();
+  writer.value(value);
+  return writer.text();
+}
+
+function actionOf(eventType: unknown, eventName: string | undefined): string | undefined {
+  if (eventType === undefined || eventType === null)
+    return meaningfulEventName(eventName) || undefined;
+  return typeof eventType === "string" ? eventType : jsonText(eventType);
+}
+
+function bridgeNameIndex({ keys, values }: RecordParts): number {
+  for (const name of BRIDGE_NAME_ATTRIBUTES) {
+    const index = keys.indexOf(name);
+    if (index >= 0 && typeof values[index] === "string") return index;
+  }
+  return -1;
+}
+
+function isCodeAttribute(key: string): boolean {
+  return key.charCodeAt(0) === LETTER_C && key.startsWith(CODE_PREFIX);
+}
+
+function hasCodeAttribute(keys: readonly string[]): boolean {
+  for (let index = 0; index < keys.length; index++) if (isCodeAttribute(keys[index]!)) return true;
+  return false;
+}
+
+function hasReserved(keys: readonly string[]): boolean {
+  for (let index = 0; index < keys.length; index++) if (RESERVED.has(keys[index]!)) return true;
+  return false;
+}
+
+/** The names under which attributes appear; undefined for one that a later one of the same name replaces. */
+function publicNames(keys: readonly string[], skipped: number): (string | undefined)[] {
+  const names = keys.map((key) => (RESERVED.has(key) ? RENAME_PREFIX + key : key));
+  const lastPlaces = new Map(names.map((name, index) => [name, index]));
+  return names.map((name, index) => {
+    const last = lastPlaces.get(name);
+    return last === index || last === skipped ? name : undefined;
+  });
+}

@@ -1,0 +1,84 @@
+/** What the bytes of a text need in a JSON string (RFC 8259, section 7), which is always valid UTF-8. */
+
+/** For each ASCII character what follows its backslash, 0 where it stands for itself, 1 for the \u00xx form. */
+export const ESCAPES = new Uint8Array(128);
+ESCAPES.fill(1, 0, 0x20);
+for (const [char, escape] of Object.entries({
+  '"': '"',
+  "\\": "\\",
+  "\b": "b",
+  "\f": "f",
+  "\n": "n",
+  "\r": "r",
+  "\t": "t",
+})) {
+  ESCAPES[char.charCodeAt(0)] = escape.charCodeAt(0);
+}
+
+/** For each byte whether it is a character of ASCII that stands for itself. */
+export const PLAIN = new Uint8Array(256);
+for (let byte = 0; byte < 128; byte++) PLAIN[byte] = ESCAPES[byte] === 0 ? 1 : 0;
+
+const HEX = Buffer.from("0123456789abcdef");
+
+/**
+ * Whether four bytes are characters of ASCII that stand for themselves: none from 0x80 up, below 0x20, a quote or a
+ * backslash. In each difference the lowest byte that is one of these sets its highest bit, and nothing else does.
+ */
+export function isPlainWord(word: number): boolean {
+  const unlikeQuote = (word ^ 0x22222222) - 0x01010101;
+  const unlikeBackslash = (word ^ 0x5c5c5c5c) - 0x01010101;
+  return ((word | (word - 0x20202020) | unlikeQuote | unlikeBackslash) & 0x80808080) === 0;
+}
+
+/** Whether one of four bytes is below 0x20, a quote or a backslash; those of other characters than ASCII are not. */
+export function needsEscape(word: number): boolean {
+  const quote = word ^ 0x22222222;
+  const backslash = word ^ 0x5c5c5c5c;
+  const found =
+    ((word - 0x20202020) & ~word) |
+    ((quote - 0x01010101) & ~quote) |
+    ((backslash - 0x01010101) & ~backslash);
+  return (found & 0x80808080) !== 0;
+}
+
+/** How many bytes that piece of a text may need at most. */
+export function escapedBytesMax(source: Uint8Array, start: number, end: number): number {
+  let bytes = end - start;
+  for (let index = start; index < end; index++) {
+    const byte = source[index]!;
+    if (byte >= 128) bytes += 2;
+    else if (ESCAPES[byte] !== 0) bytes += 5;
+  }
+  return bytes;
+}
+
+/** Writes the \u00xx form of a control character; answers the new position. */
+export function writeControl(buffer: Buffer, position: number, byte: number): number {
+  buffer[position++] = 0x5c;
+  buffer[position++] = 0x75;
+  buffer[position++] = 0x30;
+  buffer[position++] = 0x30;
+  buffer[position++] = HEX[byte >> 4]!;
+  buffer[position++] = HEX[byte & 15]!;
+  return position;
+}
+
+/**
+ * The length of the UTF-8 sequence at `index` (Unicode 16, table 3-7), or minus the number of bytes that one U+FFFD
+ * stands for: the longest start of a sequence that could have become valid, as the WHATWG's decoder has it.
+ */
+export function sequenceLength(source: Uint8Array, index: number, end: number): number {
+  const lead = source[index]!;
+  if (lead < 0xc2 || lead > 0xf4) return -1;
+  const length = lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
+  if (index + 1 >= end) return -1;
+  const second = source[index + 1]!;
+  const lowest = lead === 0xe0 ? 0xa0 : lead === 0xf0 ? 0x90 : 0x80;
+  const highest = lead === 0xed ? 0x9f : lead === 0xf4 ? 0x8f : 0xbf;
+  if (second < lowest || second > highest) return -1;
+  for (let offset = 2; offset < length; offset++) {
+    if (index + offset >= end || (source[index + offset]! & 0xc0) !== 0x80) return -offset;
+  }
+  return length;
+}

@@ -1,0 +1,311 @@
+import type { TailgateError } from "../errors.ts";
+import type { LogRecord, Resource, Scope, Value, ValueMap } from "../plugin.ts";
+import { JsonPath } from "./json-path.ts";
+import { parseInteger } from "./json-number.ts";
+import { DEPTH_MAX, DEPTH_TEXT } from "./json-writer.ts";
+import { checkRecordCount } from "./request-limits.ts";
+
+type JsonObject = Readonly<Record<string, unknown>>;
+
+/** One record as parsed JSON, with what it shares with others. */
+export interface JsonRecord {
+  readonly json: JsonObject;
+  readonly timestamp: bigint;
+  readonly observedTimestamp: bigint;
+  readonly resource: Resource;
+  readonly scope: Scope;
+  /** Its place: of the ResourceLogs, of the ScopeLogs in it, of the record in these. */
+  readonly place: readonly [number, number, number];
+}
+
+/** The trace flags of W3C; the bits above are reserved. */
+const FLAGS_MASK = 0xff;
+
+const TRACE_ID_DIGITS = 32;
+const SPAN_ID_DIGITS = 16;
+/** Hex digits that are not all zero. */
+const VALID_ID = /^0*[1-9a-f][0-9a-f]*$/i;
+
+/** Whole nanoseconds as nearly all write them, far from the end of 64 bits. */
+const USUAL_TIME = /^\d{1,19}$/;
+
+const BASE64 = /^[A-Za-z0-9+/_-]*={0,2}$/;
+const DOUBLES = new Map([
+  ["NaN", Number.NaN],
+  ["Infinity", Number.POSITIVE_INFINITY],
+  ["-Infinity", Number.NEGATIVE_INFINITY],
+]);
+const DECIMAL = /^-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?$/;
+
+const SHOWN_CHARS_MAX = 60;
+
+const INT64_MIN = -(2n ** 63n);
+const INT64_MAX = 2n ** 63n - 1n;
+const UINT64_MAX = 2n ** 64n - 1n;
+
+/**
+ * Makes records of the parsed JSON of an ExportLogsServiceRequest (proto3's JSON mapping as OTLP has it, and as
+ * languages write it, otel.md "Seen on the wire"). Null stands for absent, unknown members are ignored, lone
+ * surrogates become U+FFFD. All methods throw TailgateError OTLP_UNDECODABLE, with the path of what is wrong.
+ */
+export class JsonDecoder {
+  /** Whether a 64-bit integer was a bare number too large to have kept its digits. */
+  lostDigits = false;
+  readonly #path = new JsonPath();
+
+  /** Finds all records, in the order sent. */
+  locate(request: unknown): JsonRecord[] {
+    const records: JsonRecord[] = [];
+    this.#path.goTo();
+    this.#each(this.#object(request), "resourceLogs", (resourceLogs, resourcePlace) => {
+      const resource = this.#resource(resourceLogs);
+      this.#each(resourceLogs, "scopeLogs", (scopeLogs, scopePlace) => {
+        const scope = this.#scope(scopeLogs);
+        this.#each(scopeLogs, "logRecords", (json, place) => {
+          records.push({
+            json,
+            timestamp: this.#time(json, "timeUnixNano"),
+            observedTimestamp: this.#time(json, "observedTimeUnixNano"),
+            resource,
+            scope,
+            place: [resourcePlace, scopePlace, place],
+          });
+          checkRecordCount(() => this.#path.toString(), records.length);
+        });
+      });
+    });
+    return records;
+  }
+
+  record(located: JsonRecord): LogRecord {
+    const { json, timestamp, observedTimestamp, resource, scope, place } = located;
+    const [resourcePlace, scopePlace, recordPlace] = place;
+    this.#path.goTo(
+      "resourceLogs",
+      resourcePlace,
+      "scopeLogs",
+      scopePlace,
+      "logRecords",
+      recordPlace,
+    );
+    return {
+      timestamp,
+      observedTimestamp,
+      severityNumber: this.#number(json, "severityNumber"),
+      severityText: this.#text(json, "severityText"),
+      body: this.#member(json, "body", 0),
+      eventName: this.#text(json, "eventName"),
+      attributes: this.#attributes(json, "attributes", 0),
+      traceId: this.#id(json, "traceId", TRACE_ID_DIGITS),
+      spanId: this.#id(json, "spanId", SPAN_ID_DIGITS),
+      flags: this.#number(json, "flags") & FLAGS_MASK,
+      resource,
+      scope,
+    };
+  }
+
+  #resource(resourceLogs: JsonObject): Resource {
+    const resource = this.#optionalObject(resourceLogs, "resource");
+    this.#path.enter("resource");
+    const attributes = this.#attributes(resource, "attributes", 0);
+    this.#path.leave();
+    return { attributes };
+  }
+
+  #scope(scopeLogs: JsonObject): Scope {
+    const json = this.#optionalObject(scopeLogs, "scope");
+    this.#path.enter("scope");
+    const scope = {
+      name: this.#text(json, "name"),
+      version: this.#text(json, "version"),
+      attributes: this.#attributes(json, "attributes", 0),
+    };
+    this.#path.leave();
+    return scope;
+  }
+
+  #attributes(holder: JsonObject, name: string, depth: number): ValueMap {
+    const attributes: ValueMap = new Map();
+    this.#each(holder, name, (pair) => {
+      attributes.set(this.#text(pair, "key"), this.#member(pair, "value", depth));
+    });
+    return attributes;
+  }
+
+  /** Reads a member that is an AnyValue; `depth` lists and maps are around it. */
+  #member(holder: JsonObject, name: string, depth: number): Value {
+    const member = holder[name];
+    if (member === undefined || member === null) return null;
+    this.#path.enter(name);
+    const value = this.#value(this.#object(member), depth);
+    this.#path.leave();
+    return value;
+  }
+
+  #value(json: JsonObject, depth: number): Value {
+    if (isThere(json["stringValue"])) return this.#text(json, "stringValue");
+    if (isThere(json["intValue"])) return this.#int64(json["intValue"]);
+    if (json["doubleValue"] !== undefined) return this.#double(json["doubleValue"]);
+    if (isThere(json["boolValue"])) return this.#boolean(json["boolValue"]);
+    if (isThere(json["kvlistValue"])) return this.#nested(json, "kvlistValue", depth);
+    if (isThere(json["arrayValue"])) return this.#nested(json, "arrayValue", depth);
+    if (isThere(json["bytesValue"])) return this.#bytes(json);
+    return null;
+  }
+
+  #nested(json: JsonObject, name: "kvlistValue" | "arrayValue", depth: number): Value {
+    if (depth >= DEPTH_MAX) return DEPTH_TEXT;
+    const holder = this.#optionalObject(json, name);
+    this.#path.enter(name);
+    const value =
+      name === "kvlistValue"
+        ? this.#attributes(holder, "values", depth + 1)
+        : this.#list(holder, depth + 1);
+    this.#path.leave();
+    return value;
+  }
+
+  #list(holder: JsonObject, depth: number): Value[] {
+    const list: Value[] = [];
+    for (const [index, element] of this.#elements(holder, "values").entries()) {
+      this.#path.enter("values");
+      this.#path.enter(index);
+      list.push(element === null ? null : this.#value(this.#object(element), depth));
+      this.#path.leave();
+      this.#path.leave();
+    }
+    return list;
+  }
+
+  /** An integer outside of int64 is the nearest double: JavaScript's SDK sends all whole numbers as integers. */
+  #int64(value: unknown): Value {
+    const integer = this.#integer(value);
+    if (integer === undefined) throw this.#unexpected("intValue", value, "an integer");
+    if (typeof integer === "number") return integer;
+    const isInt64 = integer >= INT64_MIN && integer <= INT64_MAX;
+    const number = Number(integer);
+    return isInt64 && !Number.isSafeInteger(number) ? integer : number;
+  }
+
+  /** JSON has no NaN; JavaScript's SDK sends it, and the infinities, as null. */
+  #double(value: unknown): number {
+    if (typeof value === "number") return value;
+    if (value === null) return Number.NaN;
+    const double = typeof value === "string" ? doubleOf(value) : undefined;
+    if (double === undefined) throw this.#unexpected("doubleValue", value, "a number");
+    return double;
+  }
+
+  #boolean(value: unknown): boolean {
+    if (typeof value !== "boolean") throw this.#unexpected("boolValue", value, "true or false");
+    return value;
+  }
+
+  #bytes(json: JsonObject): Uint8Array {
+    const text = this.#text(json, "bytesValue");
+    if (!BASE64.test(text)) throw this.#unexpected("bytesValue", text, "base64");
+    return Uint8Array.from(Buffer.from(text, "base64"));
+  }
+
+  #time(json: JsonObject, name: string): bigint {
+    const value = json[name];
+    if (!isThere(value)) return 0n;
+    if (typeof value === "string" && USUAL_TIME.test(value)) return BigInt(value);
+    const integer = this.#integer(value);
+    const nanos = integer !== undefined && Number.isFinite(Number(integer)) ? BigInt(integer) : -1n;
+    if (nanos < 0n || nanos > UINT64_MAX) {
+      throw this.#unexpected(name, value, "a time in nanoseconds since 1970");
+    }
+    return nanos;
+  }
+
+  /** A 64-bit integer, as number where it is small; undefined for what is none. */
+  #integer(value: unknown): bigint | number | undefined {
+    if (typeof value === "string") return parseInteger(value);
+    if (!Number.isInteger(value)) return undefined;
+    if (!Number.isSafeInteger(value)) this.lostDigits = true;
+    return value as number;
+  }
+
+  /** A small number, 0 where it is absent. */
+  #number(json: JsonObject, name: string): number {
+    const value = json[name];
+    if (!isThere(value)) return 0;
+    const integer = typeof value === "string" ? parseInteger(value) : value;
+    if (typeof integer !== "number" || !Number.isSafeInteger(integer)) {
+      throw this.#unexpected(name, value, "an integer");
+    }
+    return integer;
+  }
+
+  #text(json: JsonObject, name: string): string {
+    const value = json[name];
+    if (!isThere(value)) return "";
+    if (typeof value !== "string") throw this.#unexpected(name, value, "a string");
+    return value.isWellFormed() ? value : value.toWellFormed();
+  }
+
+  /** An id in lower case; "" for one that the specification has as invalid. */
+  #id(json: JsonObject, name: string, digits: number): string {
+    const id = this.#text(json, name);
+    return id.length === digits && VALID_ID.test(id) ? id.toLowerCase() : "";
+  }
+
+  /** Calls `read` for each object of a list. */
+  #each(
+    holder: JsonObject,
+    name: string,
+    read: (element: JsonObject, index: number) => void,
+  ): void {
+    const elements = this.#elements(holder, name);
+    this.#path.enter(name);
+    for (let index = 0; index < elements.length; index++) {
+      this.#path.enter(index);
+      read(this.#object(elements[index]), index);
+      this.#path.leave();
+    }
+    this.#path.leave();
+  }
+
+  #elements(holder: JsonObject, name: string): readonly unknown[] {
+    const list = holder[name];
+    if (!isThere(list)) return [];
+    if (!Array.isArray(list)) throw this.#unexpected(name, list, "an array");
+    return list;
+  }
+
+  #optionalObject(holder: JsonObject, name: string): JsonObject {
+    const member = holder[name];
+    if (!isThere(member)) return {};
+    if (!isObject(member)) throw this.#unexpected(name, member, "an object");
+    return member;
+  }
+
+  #object(value: unknown): JsonObject {
+    if (!isObject(value)) throw this.#path.wrong(`${shown(value)} is not an object`);
+    return value;
+  }
+
+  #unexpected(name: string, value: unknown, expected: string): TailgateError {
+    this.#path.enter(name);
+    return this.#path.wrong(`${shown(value)} is not ${expected}`);
+  }
+}
+
+function isThere(value: unknown): boolean {
+  return value !== undefined && value !== null;
+}
+
+function isObject(value: unknown): value is JsonObject {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function doubleOf(text: string): number | undefined {
+  return DOUBLES.get(text) ?? (DECIMAL.test(text) ? Number(text) : undefined);
+}
+
+/** A value as an error's text shows it. */
+function shown(value: unknown): string {
+  if (Array.isArray(value)) return "an array";
+  return isObject(value) ? "an object" : JSON.stringify(value).slice(0, SHOWN_CHARS_MAX);
+}

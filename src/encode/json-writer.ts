@@ -1,0 +1,381 @@
+/**
+ * Writes JSON as UTF-8 into growing memory. What is between `mark` and `position` moves along when the memory is
+ * exchanged for a larger piece, so that one record always lies in one piece.
+ */
+
+import {
+  escapedBytesMax,
+  ESCAPES,
+  isPlainWord,
+  needsEscape,
+  PLAIN,
+  sequenceLength,
+  writeControl,
+} from "./escapes.ts";
+
+const SCRATCH_BYTES = 512;
+
+/** Values nested deeper than this become {@link DEPTH_TEXT}: the cap of protobuf's own decoders. */
+export const DEPTH_MAX = 100;
+
+export const DEPTH_TEXT = `[nested deeper than ${DEPTH_MAX} levels]`;
+
+/** Strings up to this length are written by a loop; longer ones by the engine's own functions, which start slower. */
+const LOOP_CHARS_MAX = 20;
+
+/** INT64_MAX + 1: a number at or beyond it is no integer on OTLP's wire, but a double. */
+const INT64_END = 2 ** 63;
+
+/** True for whole numbers that OTLP has as integers and JavaScript cannot hold exactly. */
+export function isUnsafeInteger(value: number): boolean {
+  return Number.isInteger(value) && !Number.isSafeInteger(value) && Math.abs(value) < INT64_END;
+}
+
+/** Bytes are copied in words where nothing in them needs an escape. */
+const WORD_BYTES = 4;
+
+const QUOTE = 0x22;
+const ZERO = 0x30;
+/** The digits of 2^31. */
+const DIGITS_MAX = 10;
+const OPEN_BRACE = 0x7b;
+const CLOSE_BRACE = 0x7d;
+const COMMA = 0x2c;
+const COLON = 0x3a;
+
+/** ASCII text as bytes, for pieces that are written again and again. */
+export function ascii(text: string): Uint8Array {
+  return Buffer.from(text, "latin1");
+}
+
+const TRUE = ascii("true");
+const FALSE = ascii("false");
+const NULL = ascii("null");
+
+/** Bytes to read from, and a view of the same memory. */
+export interface ByteSource {
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+}
+
+export class JsonWriter {
+  buffer: Buffer;
+  /** The place of the next byte. */
+  position = 0;
+  /** The place from which bytes belong to the record that is being written. */
+  mark = 0;
+  /**
+   * For values as JavaScript's SDK has them, where one type stands for integers and doubles: whole numbers beyond 2^53
+   * are then written as integers are. A plugin's `Value` has such integers as bigint.
+   */
+  wholeNumbersAreIntegers = false;
+  /** How many lists and maps are open around the value that is being written. */
+  #depth = 0;
+  readonly #slabBytes: number;
+  /** The same memory as `buffer`, to write several bytes at a time. */
+  #view: DataView;
+
+  /** `slabBytes`: how much memory to take at a time. */
+  constructor(slabBytes: number) {
+    this.#slabBytes = slabBytes;
+    this.buffer = Buffer.allocUnsafeSlow(slabBytes);
+    this.#view = viewOf(this.buffer);
+  }
+
+  /** A writer for one value, to be read with {@link text}. */
+  static scratch(): JsonWriter {
+    return new JsonWriter(SCRATCH_BYTES);
+  }
+
+  /** What was written since the mark. */
+  text(): string {
+    return this.buffer.toString("utf8", this.mark, this.position);
+  }
+
+  /** Makes room for that many bytes after `position`; `buffer` may be another one afterwards. */
+  reserve(bytes: number): void {
+    if (this.position + bytes > this.buffer.length) this.#grow(bytes);
+  }
+
+  #grow(bytes: number): void {
+    const kept = this.position - this.mark;
+    const larger = Buffer.allocUnsafeSlow(Math.max(this.#slabBytes, 2 * (kept + bytes)));
+    this.buffer.copy(larger, 0, this.mark, this.position);
+    this.continueIn(larger, 0);
+    this.position = kept;
+  }
+
+  /** Goes on writing in other memory, at `position`. */
+  continueIn(buffer: Buffer, position: number): void {
+    this.buffer = buffer;
+    this.#view = viewOf(buffer);
+    this.position = position;
+    this.mark = position;
+  }
+
+  /** Writes bytes that are JSON already. */
+  raw(bytes: Uint8Array): void {
+    this.reserve(bytes.length);
+    this.buffer.set(bytes, this.position);
+    this.position += bytes.length;
+  }
+
+  byte(byte: number): void {
+    this.reserve(1);
+    this.buffer[this.position++] = byte;
+  }
+
+  /** Writes a string with its quotes; lone surrogates become U+FFFD. */
+  string(text: string): void {
+    this.reserve(2 + 3 * text.length);
+    const end = text.length <= LOOP_CHARS_MAX ? this.#shortText(text) : this.#longText(text);
+    if (end < 0) return this.#escapedText(text);
+    this.buffer[this.position] = QUOTE;
+    this.buffer[end] = QUOTE;
+    this.position = end + 1;
+  }
+
+  /** Writes plain ASCII behind the place of a quote; answers where it ends, or -1 where the text is anything else. */
+  #shortText(text: string): number {
+    const { buffer } = this;
+    let position = this.position + 1;
+    for (let index = 0; index < text.length; index++) {
+      const char = text.charCodeAt(index);
+      if (char > 127 || PLAIN[char] === 0) return -1;
+      buffer[position++] = char;
+    }
+    return position;
+  }
+
+  /** The same for whatever needs no escapes: the engine writes it, and then it is looked at, a word at a time. */
+  #longText(text: string): number {
+    const start = this.position + 1;
+    const end = start + this.buffer.write(text, start);
+    let position = start;
+    for (; position + WORD_BYTES <= end; position += WORD_BYTES) {
+      if (needsEscape(this.#view.getInt32(position, true))) return -1;
+    }
+    for (; position < end; position++) {
+      const byte = this.buffer[position]!;
+      if (byte < 128 && PLAIN[byte] === 0) return -1;
+    }
+    return end;
+  }
+
+  #escapedText(text: string): void {
+    const json = JSON.stringify(text.isWellFormed() ? text : text.toWellFormed());
+    this.reserve(3 * json.length);
+    this.position += this.buffer.write(json, this.position);
+  }
+
+  /** Writes the bytes of a string in UTF-8 with its quotes; what is not UTF-8 becomes U+FFFD. */
+  utf8(source: ByteSource, start: number, end: number): void {
+    this.reserve(2 + end - start);
+    const { bytes } = source;
+    const { buffer } = this;
+    let position = this.position;
+    let index = start;
+    buffer[position++] = QUOTE;
+    for (; index + WORD_BYTES <= end; index += WORD_BYTES) {
+      const word = source.view.getInt32(index, true);
+      if (!isPlainWord(word)) break;
+      this.#view.setInt32(position, word, true);
+      position += WORD_BYTES;
+    }
+    for (; index < end; index++) {
+      const byte = bytes[index]!;
+      if (PLAIN[byte] === 0) break;
+      buffer[position++] = byte;
+    }
+    if (index < end) position = this.#restOfUtf8(bytes, index, end, position);
+    this.buffer[position++] = QUOTE;
+    this.position = position;
+  }
+
+  /** Writes bytes from the first one on that needs more than to be copied; answers the new position. */
+  #restOfUtf8(source: Uint8Array, start: number, end: number, written: number): number {
+    this.position = written;
+    this.reserve(1 + escapedBytesMax(source, start, end));
+    const buffer = this.buffer;
+    let position = this.position;
+    let index = start;
+    while (index < end) {
+      const byte = source[index]!;
+      if (byte < 128) {
+        const escape = ESCAPES[byte]!;
+        index++;
+        if (escape === 0) {
+          buffer[position++] = byte;
+        } else if (escape === 1) {
+          position = writeControl(buffer, position, byte);
+        } else {
+          buffer[position++] = 0x5c;
+          buffer[position++] = escape;
+        }
+        continue;
+      }
+      const length = sequenceLength(source, index, end);
+      if (length > 0) {
+        for (const last = index + length; index < last;) buffer[position++] = source[index++]!;
+      } else {
+        buffer[position++] = 0xef;
+        buffer[position++] = 0xbf;
+        buffer[position++] = 0xbd;
+        index -= length;
+      }
+    }
+    return position;
+  }
+
+  /** Writes a number; what JSON has no form for becomes a string. */
+  number(value: number): void {
+    if (value >= 0 && (value | 0) === value) return this.#digits(value);
+    if (!Number.isFinite(value)) return this.string(String(value));
+    if (this.wholeNumbersAreIntegers && isUnsafeInteger(value)) return this.bigint(BigInt(value));
+    this.asciiText(value === 0 ? "0" : String(value));
+  }
+
+  /** Writes a whole number from 0 to 2^31 - 1, without a string in between. */
+  #digits(value: number): void {
+    this.reserve(DIGITS_MAX);
+    let length = 1;
+    for (let power = 10; power <= value; power *= 10) length++;
+    let rest = value;
+    for (let place = this.position + length - 1; place >= this.position; place--) {
+      const tens = (rest / 10) | 0;
+      this.buffer[place] = ZERO + rest - 10 * tens;
+      rest = tens;
+    }
+    this.position += length;
+  }
+
+  /** Writes ASCII text that is JSON already. */
+  asciiText(text: string): void {
+    this.reserve(text.length);
+    const buffer = this.buffer;
+    let position = this.position;
+    for (let index = 0; index < text.length; index++) buffer[position++] = text.charCodeAt(index);
+    this.position = position;
+  }
+
+  boolean(value: boolean): void {
+    this.raw(value ? TRUE : FALSE);
+  }
+
+  null(): void {
+    this.raw(NULL);
+  }
+
+  base64(bytes: Uint8Array): void {
+    this.reserve(2 + 4 * Math.ceil(bytes.length / 3));
+    this.buffer[this.position++] = QUOTE;
+    this.position += this.buffer.write(toBase64(bytes), this.position, "latin1");
+    this.buffer[this.position++] = QUOTE;
+  }
+
+  /**
+   * Writes a value as attributes hold it: a plugin's `Value`, or the OpenTelemetry SDK's copy of one, with objects in
+   * place of maps. Undefined becomes null in lists and is left out of objects.
+   */
+  value(value: unknown): void {
+    switch (typeof value) {
+      case "string":
+        return this.string(value);
+      case "number":
+        return this.number(value);
+      case "boolean":
+        return this.boolean(value);
+      case "bigint":
+        return this.bigint(value);
+      case "object":
+        return value === null ? this.null() : this.#object(value);
+      default:
+        return this.null();
+    }
+  }
+
+  /** Writes a comma and one member of an object; see {@link closeObject}. */
+  member(name: string, value: unknown): void {
+    this.#name(name);
+    this.value(value);
+  }
+
+  /** Writes `,"name":`. */
+  #name(name: string): void {
+    this.reserve(4 + name.length);
+    const { buffer } = this;
+    let position = this.position;
+    buffer[position++] = COMMA;
+    buffer[position++] = QUOTE;
+    for (let index = 0; index < name.length; index++) {
+      const char = name.charCodeAt(index);
+      if (char > 127 || PLAIN[char] === 0) return this.#anyName(name);
+      buffer[position++] = char;
+    }
+    buffer[position++] = QUOTE;
+    buffer[position++] = COLON;
+    this.position = position;
+  }
+
+  #anyName(name: string): void {
+    this.byte(COMMA);
+    this.string(name);
+    this.byte(COLON);
+  }
+
+  /**
+   * Makes an object of the members that were written since `start` bytes after the mark, one or more: the first one's
+   * comma gives its place to the brace.
+   */
+  closeObject(start: number): void {
+    this.buffer[this.mark + start] = OPEN_BRACE;
+    this.byte(CLOSE_BRACE);
+  }
+
+  /** Writes an integer, as a decimal string where JavaScript could not hold it. */
+  bigint(value: bigint): void {
+    const safe = value >= Number.MIN_SAFE_INTEGER && value <= Number.MAX_SAFE_INTEGER;
+    if (safe) this.asciiText(String(value));
+    else this.string(String(value));
+  }
+
+  #object(value: object): void {
+    if (value instanceof Uint8Array) return this.base64(value);
+    if (this.#depth >= DEPTH_MAX) return this.string(DEPTH_TEXT);
+    this.#depth++;
+    if (Array.isArray(value)) this.#list(value);
+    else this.#members(value);
+    this.#depth--;
+  }
+
+  #list(values: readonly unknown[]): void {
+    this.byte(0x5b);
+    for (let index = 0; index < values.length; index++) {
+      if (index > 0) this.byte(COMMA);
+      this.value(values[index]);
+    }
+    this.byte(0x5d);
+  }
+
+  #members(holder: object): void {
+    const start = this.position - this.mark;
+    if (holder instanceof Map) {
+      for (const [name, value] of holder) if (value !== undefined) this.member(String(name), value);
+    } else {
+      for (const name of Object.keys(holder)) {
+        const value = (holder as Record<string, unknown>)[name];
+        if (value !== undefined) this.member(name, value);
+      }
+    }
+    if (this.position - this.mark === start) this.byte(OPEN_BRACE);
+    this.closeObject(start);
+  }
+}
+
+function viewOf(buffer: Buffer): DataView {
+  return new DataView(buffer.buffer, buffer.byteOffset, buffer.byteLength);
+}
+
+export function toBase64(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("base64");
+}

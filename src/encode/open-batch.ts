@@ -1,0 +1,136 @@
+import type { LevelRank } from "../envelope.ts";
+import { JsonWriter } from "./json-writer.ts";
+import {
+  FRAME_HEAD_BYTES,
+  FRAME_HEAD_LARGE_BYTES,
+  FRAME_LENGTH_16_MAX,
+  RecordBatch,
+  type Origin,
+} from "./record-batch.ts";
+
+/** FIN and the opcode of a text frame (RFC 6455, 5.2). */
+const TEXT_FRAME = 0x81;
+/** Length fields: two bytes follow, eight bytes follow. */
+const LENGTH_16 = 126;
+const LENGTH_64 = 127;
+
+/** Memory is taken in pieces of this size; a batch never spans two. */
+const SLAB_BYTES = 1 << 20;
+
+/**
+ * The batch that records are being encoded into. For each record: `begin`, write the envelope with `writer`, then
+ * `commit` or `abandon`. `take` hands over what was committed.
+ */
+export class OpenBatch {
+  readonly writer = new JsonWriter(SLAB_BYTES);
+  #batch = new RecordBatch(this.writer.buffer);
+  /** Batches whose memory is full. */
+  #full: RecordBatch[] = [];
+  #fullBytes = 0;
+
+  /** Memory of all that was committed and not taken. */
+  get memoryBytes(): number {
+    return this.#fullBytes + this.#batch.memoryBytes;
+  }
+
+  get isEmpty(): boolean {
+    return this.#full.length === 0 && this.#batch.length === 0;
+  }
+
+  begin(): void {
+    this.writer.mark = this.writer.position;
+    this.writer.wholeNumbersAreIntegers = false;
+    this.writer.reserve(FRAME_HEAD_BYTES);
+    this.writer.position += FRAME_HEAD_BYTES;
+  }
+
+  abandon(): void {
+    this.writer.position = this.writer.mark;
+  }
+
+  commit(
+    rank: LevelRank,
+    audit: boolean,
+    logger: string,
+    origin: Origin,
+    originIndex: number,
+  ): void {
+    const start = this.#writeFrameHead();
+    const { buffer, position } = this.writer;
+    if (buffer !== this.#batch.buffer) this.#changeBuffer(buffer);
+    this.#batch.add(start, position, rank, audit, logger, origin, originIndex);
+    this.writer.mark = position;
+  }
+
+  /** Writes the head before the envelope and answers where the envelope starts. */
+  #writeFrameHead(): number {
+    const writer = this.writer;
+    const length = writer.position - writer.mark - FRAME_HEAD_BYTES;
+    if (length > FRAME_LENGTH_16_MAX) return this.#writeLargeFrameHead(length);
+    const { buffer, mark } = writer;
+    buffer[mark] = TEXT_FRAME;
+    buffer[mark + 1] = LENGTH_16;
+    buffer[mark + 2] = length >> 8;
+    buffer[mark + 3] = length & 0xff;
+    return mark + FRAME_HEAD_BYTES;
+  }
+
+  #writeLargeFrameHead(length: number): number {
+    const writer = this.writer;
+    const larger = FRAME_HEAD_LARGE_BYTES - FRAME_HEAD_BYTES;
+    writer.reserve(larger);
+    const { buffer, mark } = writer;
+    buffer.copyWithin(mark + FRAME_HEAD_LARGE_BYTES, mark + FRAME_HEAD_BYTES, writer.position);
+    writer.position += larger;
+    buffer[mark] = TEXT_FRAME;
+    buffer[mark + 1] = LENGTH_64;
+    buffer.writeBigUInt64BE(BigInt(length), mark + 2);
+    return mark + FRAME_HEAD_LARGE_BYTES;
+  }
+
+  #changeBuffer(buffer: Buffer): void {
+    this.#fullBytes += this.#batch.memoryBytes;
+    if (this.#batch.length > 0) this.#full.push(this.#batch);
+    this.#batch = new RecordBatch(buffer);
+  }
+
+  /** A state to come back to with {@link rollback}, as long as nothing is taken in between. */
+  savepoint(): Savepoint {
+    return {
+      batch: this.#batch,
+      length: this.#batch.length,
+      position: this.writer.position,
+      full: this.#full.length,
+      fullBytes: this.#fullBytes,
+    };
+  }
+
+  /** Forgets what was committed since the savepoint: a request is taken whole or not at all. */
+  rollback(savepoint: Savepoint): void {
+    this.#batch = savepoint.batch;
+    this.#batch.truncate(savepoint.length);
+    this.#full.length = savepoint.full;
+    this.#fullBytes = savepoint.fullBytes;
+    this.writer.continueIn(savepoint.batch.buffer, savepoint.position);
+  }
+
+  /** What was committed since the last call, in order. */
+  take(): RecordBatch[] {
+    const taken = this.#full;
+    if (this.#batch.length > 0) {
+      taken.push(this.#batch);
+      this.#batch = new RecordBatch(this.writer.buffer);
+    }
+    this.#full = [];
+    this.#fullBytes = 0;
+    return taken;
+  }
+}
+
+interface Savepoint {
+  readonly batch: RecordBatch;
+  readonly length: number;
+  readonly position: number;
+  readonly full: number;
+  readonly fullBytes: number;
+}

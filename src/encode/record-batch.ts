@@ -1,0 +1,274 @@
+import type { Batch, LogRecord } from "../plugin.ts";
+import {
+  LEVELS,
+  type Envelope,
+  type EnvelopeType,
+  type Level,
+  type LevelRank,
+} from "../envelope.ts";
+
+/** Where a record came from, to rebuild it for those who want OpenTelemetry and not the envelope. */
+export interface Origin {
+  /** Rebuilds the record whose place among its origin's records is `index`. */
+  record(index: number): LogRecord;
+  /** About how much memory it holds for each record, beside the envelope. */
+  readonly recordBytes: number;
+}
+
+/** `{"type":"system_log","data":` and `{"type":"audit_log","data":`. */
+const DATA_OFFSETS = { system_log: 28, audit_log: 27 };
+
+/** The cells of a record. A kind is the rank of its level, plus {@link AUDIT} for an audit event. */
+const CELLS = 4;
+const START = 0;
+const END = 1;
+const KIND = 2;
+const ORIGIN_INDEX = 3;
+
+const AUDIT = 8;
+
+const RECORDS_AT_FIRST = 16;
+
+/**
+ * The largest head of an unmasked frame. An envelope has at least 128 bytes, so that the one with two bytes never
+ * occurs.
+ */
+export const FRAME_HEAD_BYTES = 4;
+/** The longest envelope that has the small head. */
+export const FRAME_LENGTH_16_MAX = 0xffff;
+export const FRAME_HEAD_LARGE_BYTES = 10;
+
+/** The records that were encoded between two flushes: one piece of memory, each envelope behind the head of its frame. */
+export class RecordBatch implements Batch {
+  /** Set by the journal when it takes the batch. */
+  firstSequence = 0;
+  appendedAtMs = 0;
+  readonly #buffer: Buffer;
+  /** For each record where its envelope starts and ends, its kind, and its place among its origin's records. */
+  #cells = new Int32Array(CELLS * RECORDS_AT_FIRST);
+  #length = 0;
+  readonly #loggers: string[] = [];
+  readonly #origins: Origin[] = [];
+  /** Parsed ones are shared by those who ask in the same turn, and are not the batch's to keep: they are large. */
+  #envelopes: WeakRef<(Envelope | undefined)[]> | undefined;
+  #originBytes = 0;
+
+  constructor(buffer: Buffer) {
+    this.#buffer = buffer;
+  }
+
+  get buffer(): Buffer {
+    return this.#buffer;
+  }
+
+  get length(): number {
+    return this.#length;
+  }
+
+  get byteLength(): number {
+    return this.length === 0 ? 0 : this.#cell(this.length - 1, END) - this.#frameStart(0);
+  }
+
+  /** What the batch holds in memory, its origins and its own fields included, for budgets. */
+  get memoryBytes(): number {
+    return this.byteLength + this.#originBytes + RECORD_OVERHEAD_BYTES * this.length;
+  }
+
+  add(
+    start: number,
+    end: number,
+    rank: LevelRank,
+    audit: boolean,
+    logger: string,
+    origin: Origin,
+    originIndex: number,
+  ): void {
+    const cell = CELLS * this.#length++;
+    if (cell === this.#cells.length) this.#growCells();
+    const cells = this.#cells;
+    cells[cell + START] = start;
+    cells[cell + END] = end;
+    cells[cell + KIND] = audit ? rank + AUDIT : rank;
+    cells[cell + ORIGIN_INDEX] = originIndex;
+    this.#loggers.push(logger);
+    this.#origins.push(origin);
+    this.#originBytes += origin.recordBytes;
+  }
+
+  #growCells(): void {
+    const larger = new Int32Array(2 * this.#cells.length);
+    larger.set(this.#cells);
+    this.#cells = larger;
+  }
+
+  #cell(index: number, cell: number): number {
+    return this.#cells[CELLS * index + cell]!;
+  }
+
+  /** Forgets the records from `length` on. */
+  truncate(length: number): void {
+    for (let index = length; index < this.length; index++) {
+      this.#originBytes -= this.#origins[index]!.recordBytes;
+    }
+    this.#length = length;
+    this.#loggers.length = length;
+    this.#origins.length = length;
+  }
+
+  sequence(index: number): number {
+    return this.firstSequence + index;
+  }
+
+  type(index: number): EnvelopeType {
+    return this.#cell(index, KIND) >= AUDIT ? "audit_log" : "system_log";
+  }
+
+  level(index: number): Level {
+    return LEVELS[(this.#cell(index, KIND) % AUDIT) as LevelRank];
+  }
+
+  logger(index: number): string {
+    return this.#loggers[index]!;
+  }
+
+  size(index: number): number {
+    return this.#cell(index, END) - this.#cell(index, START);
+  }
+
+  bytes(index: number): Uint8Array {
+    return this.#buffer.subarray(this.#cell(index, START), this.#cell(index, END));
+  }
+
+  data(index: number): Uint8Array {
+    const offset = DATA_OFFSETS[this.type(index)];
+    return this.#buffer.subarray(this.#cell(index, START) + offset, this.#cell(index, END) - 1);
+  }
+
+  envelope(index: number): Envelope {
+    let envelopes = this.#envelopes?.deref();
+    if (envelopes === undefined) {
+      envelopes = Array.from({ length: this.length });
+      this.#envelopes = new WeakRef(envelopes);
+    }
+    return (envelopes[index] ??= this.#parse(index));
+  }
+
+  #parse(index: number): Envelope {
+    const text = this.#buffer.toString("utf8", this.#cell(index, START), this.#cell(index, END));
+    return JSON.parse(text) as Envelope;
+  }
+
+  record(index: number): LogRecord {
+    return this.#origins[index]!.record(this.#cell(index, ORIGIN_INDEX));
+  }
+
+  frames(): Uint8Array {
+    return this.framesBetween(0, this.length);
+  }
+
+  framesBetween(first: number, end: number): Uint8Array {
+    if (first === end) return this.#buffer.subarray(0, 0);
+    return this.#buffer.subarray(this.#frameStart(first), this.#cell(end - 1, END));
+  }
+
+  #frameStart(index: number): number {
+    const isLarge = this.size(index) > FRAME_LENGTH_16_MAX;
+    return this.#cell(index, START) - (isLarge ? FRAME_HEAD_LARGE_BYTES : FRAME_HEAD_BYTES);
+  }
+
+  from(index: number): Batch {
+    return index === 0 ? this : this.select((place) => place >= index);
+  }
+
+  select(keep: (index: number) => boolean): Batch {
+    const { length } = this;
+    let index = 0;
+    while (index < length && keep(index)) index++;
+    if (index === length) return this;
+    const kept = Array.from({ length: index }, (_, place) => place);
+    while (++index < length) if (keep(index)) kept.push(index);
+    return new Selection(this, kept);
+  }
+}
+
+/** Four cells and two array slots of one record, and the room that is kept for growing. */
+const RECORD_OVERHEAD_BYTES = 80;
+
+/** Some records of a batch, in its order. */
+class Selection implements Batch {
+  readonly #batch: RecordBatch;
+  readonly #indexes: readonly number[];
+
+  constructor(batch: RecordBatch, indexes: readonly number[]) {
+    this.#batch = batch;
+    this.#indexes = indexes;
+  }
+
+  get length(): number {
+    return this.#indexes.length;
+  }
+
+  get appendedAtMs(): number {
+    return this.#batch.appendedAtMs;
+  }
+
+  get byteLength(): number {
+    return this.#indexes.reduce((sum, index) => sum + this.#batch.size(index), 0);
+  }
+
+  sequence(index: number): number {
+    return this.#batch.sequence(this.#indexes[index]!);
+  }
+
+  type(index: number): EnvelopeType {
+    return this.#batch.type(this.#indexes[index]!);
+  }
+
+  level(index: number): Level {
+    return this.#batch.level(this.#indexes[index]!);
+  }
+
+  logger(index: number): string {
+    return this.#batch.logger(this.#indexes[index]!);
+  }
+
+  size(index: number): number {
+    return this.#batch.size(this.#indexes[index]!);
+  }
+
+  bytes(index: number): Uint8Array {
+    return this.#batch.bytes(this.#indexes[index]!);
+  }
+
+  data(index: number): Uint8Array {
+    return this.#batch.data(this.#indexes[index]!);
+  }
+
+  envelope(index: number): Envelope {
+    return this.#batch.envelope(this.#indexes[index]!);
+  }
+
+  record(index: number): LogRecord {
+    return this.#batch.record(this.#indexes[index]!);
+  }
+
+  frames(): Uint8Array {
+    const runs: Uint8Array[] = [];
+    for (let first = 0; first < this.length;) {
+      let end = first + 1;
+      while (end < this.length && this.#indexes[end] === this.#indexes[end - 1]! + 1) end++;
+      runs.push(this.#batch.framesBetween(this.#indexes[first]!, this.#indexes[end - 1]! + 1));
+      first = end;
+    }
+    return runs.length === 1 ? runs[0]! : Buffer.concat(runs);
+  }
+
+  from(index: number): Batch {
+    return index === 0 ? this : new Selection(this.#batch, this.#indexes.slice(index));
+  }
+
+  select(keep: (index: number) => boolean): Batch {
+    const kept = this.#indexes.filter((_, place) => keep(place));
+    return kept.length === this.length ? this : new Selection(this.#batch, kept);
+  }
+}

@@ -1,0 +1,62 @@
+import { isAuditLogger, LEVELS, type LevelRank } from "../envelope.ts";
+import { ascii, JsonWriter } from "./json-writer.ts";
+
+/**
+ * Bridges whose scope is the bridge itself. Their records carry the logger's name as an attribute (otel.md,
+ * "Semantic conventions").
+ */
+const BRIDGES = new Set([
+  "@opentelemetry/instrumentation-pino",
+  "@opentelemetry/instrumentation-bunyan",
+  "@opentelemetry/instrumentation-winston",
+  "@opentelemetry/winston-transport",
+  "@opentelemetry/instrumentation-console",
+  "pino-opentelemetry-transport",
+]);
+
+/** The attributes that may name a bridge's logger, the first one that is a string counts. */
+export const BRIDGE_NAME_ATTRIBUTES = ["logger", "name", "label"] as const;
+
+/** What follows from a logger's name, worked out once for each name. */
+export interface LoggerName {
+  readonly name: string;
+  readonly audit: boolean;
+  /** True where the name is a bridge's, and the record has to be asked for its logger. */
+  readonly bridge: boolean;
+  /** For each level the bytes between the timestamp and the message. */
+  readonly heads: readonly Uint8Array[];
+}
+
+/** More names than any program has loggers; beyond it the memory starts anew. */
+const NAMES_MAX = 10_000;
+/** A longer name is nobody's logger, and not worth to be remembered. */
+const NAME_CHARS_MAX = 1000;
+
+const names = new Map<string, LoggerName>();
+
+export function loggerName(name: string): LoggerName {
+  let known = names.get(name);
+  if (!known) {
+    if (names.size >= NAMES_MAX) names.clear();
+    known = describe(name || "unknown");
+    if (name.length <= NAME_CHARS_MAX) names.set(name, known);
+  }
+  return known;
+}
+
+function describe(name: string): LoggerName {
+  return {
+    name,
+    audit: isAuditLogger(name),
+    bridge: BRIDGES.has(name),
+    heads: LEVELS.map((_, rank) => headBytes(name, rank as LevelRank)),
+  };
+}
+
+function headBytes(name: string, rank: LevelRank): Uint8Array {
+  const writer = JsonWriter.scratch();
+  writer.raw(ascii(`","level":"${LEVELS[rank]}","logger":`));
+  writer.string(name);
+  writer.raw(ascii(',"message":'));
+  return Uint8Array.from(writer.buffer.subarray(0, writer.position));
+}

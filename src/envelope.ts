@@ -1,0 +1,86 @@
+/** The wire format (version 1): what browsers, files and plugins receive. DESIGN "The envelope". */
+
+export const LEVELS = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] as const;
+
+/** The only five level names that ever reach a client. */
+export type Level = (typeof LEVELS)[number];
+
+/** The place of a level in {@link LEVELS}: a larger rank is more severe. */
+export type LevelRank = 0 | 1 | 2 | 3 | 4;
+
+export const INFO_RANK: LevelRank = 1;
+
+export const ENVELOPE_TYPES = ["system_log", "audit_log"] as const;
+
+export type EnvelopeType = (typeof ENVELOPE_TYPES)[number];
+
+/** What an attribute becomes in an envelope: strict JSON. */
+export type JsonValue =
+  | string
+  | number
+  | boolean
+  | null
+  | readonly JsonValue[]
+  | { readonly [key: string]: JsonValue };
+
+export interface SystemLog {
+  /** UTC, always with six fractional digits: `2025-10-13T09:27:24.339163Z`. */
+  readonly timestamp: string;
+  readonly level: Level;
+  readonly logger: string;
+  readonly message: string;
+  /** Basename of the source file without its extension; "" where unknown. */
+  readonly module: string;
+  /** Last component of the function's name; "" where unknown. */
+  readonly function: string;
+  /** Line of the call, from 1; 0 where unknown. */
+  readonly line: number;
+  /** Every other attribute of the record, under its own name. */
+  readonly [extra: string]: JsonValue;
+}
+
+export interface AuditLog {
+  readonly timestamp: string;
+  readonly level: Level;
+  readonly logger: string;
+  readonly message: string;
+  /** The kind of event, such as `instance_spawn`. */
+  readonly action?: string;
+  readonly metadata?: { readonly [key: string]: JsonValue };
+}
+
+export type Envelope =
+  | { readonly type: "system_log"; readonly data: SystemLog }
+  | { readonly type: "audit_log"; readonly data: AuditLog };
+
+export const AUDIT_LOGGER = "orchestrator.audit";
+
+/** True for `orchestrator.audit` and its children, not for `orchestrator.auditor`. */
+export function isAuditLogger(logger: string): boolean {
+  return isSameOrChild(logger, AUDIT_LOGGER);
+}
+
+/** True for `parent` itself and for every logger below it in the dotted hierarchy. */
+export function isSameOrChild(logger: string, parent: string): boolean {
+  return (
+    logger.startsWith(parent) &&
+    (logger.length === parent.length || logger.charCodeAt(parent.length) === DOT)
+  );
+}
+
+const DOT = 0x2e;
+
+const RANK_BY_NAME = new Map<string, LevelRank>([
+  ["DEBUG", 0],
+  ["INFO", 1],
+  ["WARNING", 2],
+  ["WARN", 2],
+  ["ERROR", 3],
+  ["CRITICAL", 4],
+  ["FATAL", 4],
+]);
+
+/** The rank of a level's name in any case, WARN and FATAL included; undefined for other texts. */
+export function rankOfName(name: string): LevelRank | undefined {
+  return RANK_BY_NAME.get(name) ?? RANK_BY_NAME.get(name.toUpperCase());
+}

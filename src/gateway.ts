@@ -1,0 +1,293 @@
+import type { Component, Config, ExporterComponent } from "./config.ts";
+import { countedIntake } from "./counted-intake.ts";
+import { Counters } from "./delivery/counters.ts";
+import { Delivery } from "./delivery/delivery.ts";
+import type { RecordBatch } from "./encode/record-batch.ts";
+import type { Level } from "./envelope.ts";
+import { TailgateError, textOf } from "./errors.ts";
+import { hostLogger, type WriteLine } from "./host-log.ts";
+import { RecordIntake, type RunningProcessor } from "./intake.ts";
+import type { Journal } from "./journal/journal.ts";
+import { MemoryJournal } from "./journal/memory.ts";
+import { counterMetric, gaugeMetric, type PluginMetric } from "./plugin-metrics.ts";
+import type {
+  Exporter,
+  Host,
+  HostHttp,
+  HostJournal,
+  PluginDefinition,
+  Processor,
+  ProcessorDefinition,
+  Receiver,
+  ReceiverDefinition,
+} from "./plugin.ts";
+import { timeLimit } from "./time-limit.ts";
+
+/** What may wait for the journal; less than an exporter's queue takes, so that the burst of one turn fits there. */
+const PENDING_BYTES_MAX = 48 << 20;
+
+/** The time of a stop: what receivers may use for requests in flight, what exporters may use, and for their closing. */
+const FINISH_MS_MAX = 3_500;
+const DRAIN_MS_MAX = 3_000;
+const CLOSE_MS_MAX = 1_000;
+
+/** One component as /metrics, /readyz and /api/stats show it. */
+export interface ComponentStatus {
+  /** The key in the configuration, such as `file`; `intake` for the way into the journal. */
+  readonly id: string;
+  readonly kind: "intake" | "receiver" | "processor" | "exporter";
+  readonly counters: Counters;
+  readonly queueBytes: number;
+  readonly queueRecords: number;
+  /** Why it cannot work just now; undefined where it can. */
+  readonly trouble: string | undefined;
+}
+
+/** What the HTTP endpoints may see of the gateway. */
+export interface GatewayView {
+  /** Undefined where records can be taken; else why not. */
+  readonly notReady: string | undefined;
+  readonly startedAtMs: number;
+  readonly journal: HostJournal;
+  readonly components: readonly ComponentStatus[];
+  readonly pluginMetrics: readonly PluginMetric[];
+}
+
+export interface GatewaySurroundings {
+  readonly http: HostHttp;
+  /** Writes the gateway's own lines. */
+  readonly write: WriteLine;
+}
+
+/**
+ * The way of all records: intake, journal, deliveries. Its life:
+ *
+ * 1. `new Gateway(...)`: nothing runs yet.
+ * 2. `open()`: exporters, processors, then receivers. What fails ends the start; what was opened is closed again.
+ * 3. Running: records come through `intake`.
+ * 4. `stop()`: not ready; receivers finish; one flush; exporters write what is left and close. Safe to call again.
+ */
+export class Gateway implements GatewayView {
+  readonly startedAtMs = Date.now();
+  readonly journal: Journal = new MemoryJournal();
+  readonly intake: RecordIntake;
+  readonly #config: Config;
+  readonly #surroundings: GatewaySurroundings;
+  readonly #pluginMetrics: PluginMetric[] = [];
+  readonly #listeners: string[] = [];
+  readonly #exporters: { id: string; delivery: Delivery; live: boolean }[] = [];
+  readonly #processors: (RunningProcessor & { id: string })[] = [];
+  readonly #receivers: { id: string; receiver: Receiver; counters: Counters }[] = [];
+  #notReady: string | undefined = "starting";
+  #stopping: Promise<void> | undefined;
+
+  constructor(config: Config, surroundings: GatewaySurroundings) {
+    this.#config = config;
+    this.#surroundings = surroundings;
+    this.intake = new RecordIntake({
+      logLevel: config.logLevel,
+      processors: this.#processors,
+      pendingBytesMax: PENDING_BYTES_MAX,
+      append: (batch) => this.#append(batch),
+    });
+  }
+
+  get notReady(): string | undefined {
+    return this.#notReady;
+  }
+
+  /** What the plugins listen on, a line each. */
+  get listeners(): readonly string[] {
+    return this.#listeners;
+  }
+
+  get pluginMetrics(): readonly PluginMetric[] {
+    return this.#pluginMetrics;
+  }
+
+  get components(): readonly ComponentStatus[] {
+    const idle = { queueBytes: 0, queueRecords: 0, trouble: undefined };
+    return [
+      {
+        ...idle,
+        id: "intake",
+        kind: "intake",
+        counters: this.intake.counters,
+        queueBytes: this.intake.pendingBytes,
+      },
+      ...this.#receivers.map(
+        ({ id, counters }) => ({ ...idle, id, kind: "receiver", counters }) as const,
+      ),
+      ...this.#processors.map(
+        ({ id, counters, trouble }) =>
+          ({ ...idle, id, kind: "processor", counters, trouble }) as const,
+      ),
+      ...this.#exporters.map(({ id, delivery }) => exporterStatus(id, delivery)),
+    ];
+  }
+
+  async open(): Promise<void> {
+    try {
+      for (const component of this.#config.exporters) await this.#openExporter(component);
+      for (const component of this.#config.processors) await this.#openProcessor(component);
+      for (const component of this.#config.receivers) await this.#openReceiver(component);
+    } catch (error) {
+      await this.stop();
+      throw error;
+    }
+    this.#notReady = undefined;
+  }
+
+  async #openExporter(component: ExporterComponent): Promise<void> {
+    const host = this.#host(component);
+    const exporter = await opened<Exporter>(component, () =>
+      component.definition.open(component.options, host),
+    );
+    const delivery = new Delivery(exporter, {
+      type: component.definition.type,
+      level: component.level,
+      queueBytesMax: component.queueBytesMax,
+      timeoutMs: component.timeoutMs,
+      log: host.log,
+    });
+    this.#exporters.push({ id: component.id, delivery, live: component.definition.live ?? false });
+  }
+
+  async #openProcessor(component: Component<ProcessorDefinition>): Promise<void> {
+    const host = this.#host(component);
+    const processor = await opened<Processor>(component, () =>
+      component.definition.open(component.options, host),
+    );
+    this.#processors.push({
+      id: component.id,
+      processor,
+      counters: new Counters(),
+      trouble: undefined,
+      failed: (error) => host.log.error("A record could not be processed.", error),
+    });
+  }
+
+  async #openReceiver(component: Component<ReceiverDefinition>): Promise<void> {
+    const counters = new Counters();
+    const host = { ...this.#host(component), intake: countedIntake(this.intake, counters) };
+    const receiver = await opened<Receiver>(component, () =>
+      component.definition.open(component.options, host),
+    );
+    this.#receivers.push({ id: component.id, receiver, counters });
+  }
+
+  #host({ id, definition, level }: Component<PluginDefinition> & { level?: Level }): Host {
+    const component = `${definition.kind}/${id}`;
+    return {
+      id,
+      level,
+      logDir: this.#config.logDir,
+      bindHost: this.#config.host,
+      log: hostLogger(`tailgate.${definition.kind}.${id}`, this.#surroundings.write),
+      http: this.#surroundings.http,
+      journal: this.journal,
+      metrics: {
+        counter: (name, description) => {
+          const { metric, add } = counterMetric(component, name, description);
+          this.#pluginMetrics.push(metric);
+          return add;
+        },
+        gauge: (name, description, read) => {
+          this.#pluginMetrics.push(gaugeMetric(component, name, description, read));
+        },
+      },
+      listening: (url) => this.#listeners.push(url),
+    };
+  }
+
+  /** Viewers get the batch at once; the others when the journal has made it safe. */
+  async #append(batch: RecordBatch): Promise<void> {
+    const safe = this.journal.append(batch);
+    this.#offer(batch, true);
+    await safe;
+    this.#offer(batch, false);
+  }
+
+  #offer(batch: RecordBatch, live: boolean): void {
+    for (const exporter of this.#exporters) {
+      if (exporter.live === live) exporter.delivery.offer(batch);
+    }
+  }
+
+  /** Resolves when every record that was taken before has been written, or given up, by every exporter. */
+  async flush(signal: AbortSignal): Promise<void> {
+    await this.intake.flush();
+    await Promise.all(this.#exporters.map(({ delivery }) => delivery.drain(signal)));
+  }
+
+  /** Ends everything within about ten seconds; resolves also where parts of it failed, which is logged. */
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  async #stop(): Promise<void> {
+    this.#notReady = "stopping";
+    await this.#closeAll(
+      "receiver",
+      this.#receivers,
+      ({ receiver }, signal) => receiver.close?.(signal),
+      FINISH_MS_MAX,
+    );
+    await this.intake.stop();
+    await this.#closeAll(
+      "processor",
+      this.#processors,
+      ({ processor }, signal) => processor.close?.(signal),
+      CLOSE_MS_MAX,
+    );
+    await this.flush(AbortSignal.timeout(DRAIN_MS_MAX));
+    await this.#closeAll(
+      "exporter",
+      this.#exporters,
+      ({ delivery }, signal) => delivery.close(signal),
+      CLOSE_MS_MAX,
+    );
+  }
+
+  /** Closes parts side by side; one that fails or takes too long does not keep the others. */
+  async #closeAll<Part extends { id: string }>(
+    kind: string,
+    parts: readonly Part[],
+    close: (part: Part, signal: AbortSignal) => Promise<void> | void,
+    timeMsMax: number,
+  ): Promise<void> {
+    await Promise.all(
+      parts.map(async (part) => {
+        const log = hostLogger(`tailgate.${kind}.${part.id}`, this.#surroundings.write);
+        const limit = timeLimit(timeMsMax);
+        try {
+          await Promise.race([close(part, limit.signal), limit.passed]);
+          if (limit.signal.aborted) log.warning(textOf(limit.signal.reason));
+        } catch (error) {
+          log.error("Closing failed.", error);
+        } finally {
+          limit.clear();
+        }
+      }),
+    );
+  }
+}
+
+function exporterStatus(id: string, delivery: Delivery): ComponentStatus {
+  const { counters, queueBytes, queueRecords, trouble } = delivery;
+  return { id, kind: "exporter", counters, queueBytes, queueRecords, trouble };
+}
+
+async function opened<Part>(
+  { id, definition }: Component<PluginDefinition>,
+  open: () => Part | Promise<Part>,
+): Promise<Part> {
+  try {
+    return await open();
+  } catch (error) {
+    if (TailgateError.is(error)) throw error;
+    const text = `The ${definition.kind} ${id} could not be opened: ${textOf(error)}.`;
+    throw new TailgateError("PLUGIN_OPEN_FAILED", text, { cause: error });
+  }
+}

@@ -1,0 +1,95 @@
+import type { RequestListener } from "node:http";
+import Koa, { type Context, type Next } from "koa";
+import { TailgateError } from "../errors.ts";
+import type { HostLogger } from "../plugin.ts";
+import { HttpProblem } from "./problem.ts";
+
+/** One of the gateway's own pages or resources; all of them are read with GET or HEAD. */
+export interface Endpoint {
+  readonly path: string;
+  /** Sets the answer; an {@link HttpProblem} or FILTER_INVALID that it throws is answered as JSON. */
+  answer(context: Context): void | Promise<void>;
+}
+
+/**
+ * For all answers of the gateway's own. `connect-src 'self'` covers the WebSocket on the same origin (CSP 3, 6.7.2.8).
+ * Answers are not stored; what may be says so itself.
+ */
+const SECURITY_HEADERS = {
+  "Content-Security-Policy": [
+    "default-src 'none'",
+    "script-src 'self'",
+    "style-src 'self'",
+    "connect-src 'self'",
+    "img-src 'self'",
+    "base-uri 'none'",
+    "form-action 'none'",
+    "frame-ancestors 'none'",
+  ].join("; "),
+  "X-Content-Type-Options": "nosniff",
+  "Referrer-Policy": "no-referrer",
+  "Cross-Origin-Opener-Policy": "same-origin",
+  "Cross-Origin-Resource-Policy": "same-origin",
+  "Cache-Control": "no-store",
+};
+
+/** The koa application that serves the endpoints, and answers for everything else. */
+export function createApplication(
+  endpoints: readonly Endpoint[],
+  log: HostLogger,
+): RequestListener {
+  const application = new Koa();
+  // What the middleware throws is answered below; this is left for sockets that break while they are written to.
+  application.on("error", ignoreError);
+  application.use(setSecurityHeaders);
+  application.use(answerProblems(log));
+  application.use(serve(new Map(endpoints.map((endpoint) => [endpoint.path, endpoint]))));
+  return application.callback();
+}
+
+function ignoreError(): void {}
+
+function setSecurityHeaders(context: Context, next: Next): Promise<void> {
+  context.set(SECURITY_HEADERS);
+  return next();
+}
+
+function answerProblems(log: HostLogger) {
+  return async function answerProblem(context: Context, next: Next): Promise<void> {
+    try {
+      await next();
+    } catch (error) {
+      const { status, code, message } = problemOf(error);
+      if (status === 500) log.error(`${context.method} ${context.path} failed.`, error);
+      context.status = status;
+      context.body = { error: { code, message } };
+    }
+  };
+}
+
+function problemOf(error: unknown): { status: number; code: string; message: string } {
+  if (error instanceof HttpProblem) return error;
+  if (TailgateError.is(error, "FILTER_INVALID")) {
+    return { status: 400, code: error.code, message: error.message };
+  }
+  const message = "The gateway failed to answer; its log on stderr says why.";
+  return { status: 500, code: "INTERNAL", message };
+}
+
+function serve(endpoints: ReadonlyMap<string, Endpoint>) {
+  return async function serveEndpoint(context: Context): Promise<void> {
+    const endpoint = endpoints.get(context.path);
+    if (!endpoint) throw new HttpProblem(404, "NOT_FOUND", notFoundText(context.path, endpoints));
+    if (context.method !== "GET" && context.method !== "HEAD") {
+      context.set("Allow", "GET, HEAD");
+      const message = `${context.path} can be read with GET, not with ${context.method}.`;
+      throw new HttpProblem(405, "METHOD_NOT_ALLOWED", message);
+    }
+    await endpoint.answer(context);
+  };
+}
+
+function notFoundText(path: string, endpoints: ReadonlyMap<string, Endpoint>): string {
+  const known = [...endpoints.keys()].filter((name) => !name.includes("."));
+  return `There is nothing at ${JSON.stringify(path)}. There is: ${known.join(", ")}.`;
+}

@@ -1,0 +1,121 @@
+import type { ComponentStatus, GatewayView } from "../gateway.ts";
+import type { PluginSample } from "../plugin-metrics.ts";
+import { gauge, type Metric } from "./metric.ts";
+import { packageVersion } from "./version.ts";
+
+/** What a component shows, for /metrics; undefined where that says nothing about it. */
+interface ComponentNumber {
+  readonly name: string;
+  readonly description: string;
+  readonly kind: "counter" | "gauge";
+  read(component: ComponentStatus): number | undefined;
+}
+
+const COMPONENT_NUMBERS: readonly ComponentNumber[] = [
+  {
+    name: "records_received",
+    description: "Records that came to the component.",
+    kind: "counter",
+    read: ({ counters }) => counters.received,
+  },
+  {
+    name: "records_filtered",
+    description: "Records that the component did not want, because of their level or type.",
+    kind: "counter",
+    read: ({ counters }) => counters.filtered,
+  },
+  {
+    name: "records_accepted",
+    description: "Records that were taken in and passed on to the journal.",
+    kind: "counter",
+    read: ({ kind, counters }) => (kind === "intake" ? counters.sent : undefined),
+  },
+  {
+    name: "records_sent",
+    description: "Records that the component passed on, confirmed by the other side.",
+    kind: "counter",
+    read: ({ kind, counters }) => (kind === "intake" ? undefined : counters.sent),
+  },
+  {
+    name: "records_failed",
+    description: "Attempts that failed; their records are tried again or dropped.",
+    kind: "counter",
+    read: ({ counters }) => counters.failed,
+  },
+  {
+    name: "queue_bytes",
+    description: "Bytes that wait in the component.",
+    kind: "gauge",
+    read: ({ queueBytes }) => queueBytes,
+  },
+  {
+    name: "queue_records",
+    description: "Records that wait in the component.",
+    kind: "gauge",
+    read: ({ queueRecords }) => queueRecords,
+  },
+  {
+    name: "component_up",
+    description: "1 where the component works, 0 where it has trouble; /readyz says which.",
+    kind: "gauge",
+    read: ({ trouble }) => (trouble === undefined ? 1 : 0),
+  },
+];
+
+/** The gateway's own numbers. */
+export function gatewayMetrics(view: GatewayView): Metric[] {
+  const version = packageVersion();
+  return [
+    ...COMPONENT_NUMBERS.map((number) => componentMetric(view, number)),
+    {
+      name: "tailgate_records_dropped",
+      description: "Records that were lost, by reason.",
+      kind: "counter",
+      read: () => view.components.flatMap(droppedSamples),
+    },
+    gauge(
+      "tailgate_journal_newest_sequence",
+      "The newest record, 0 before the first.",
+      () => view.journal.newest,
+    ),
+    gauge(
+      "tailgate_journal_oldest_sequence",
+      "The oldest record in memory.",
+      () => view.journal.oldest,
+    ),
+    gauge("tailgate_ready", "1 where records can be taken, else 0.", () =>
+      view.notReady === undefined ? 1 : 0,
+    ),
+    gauge(
+      "tailgate_uptime_seconds",
+      "Time since the gateway started.",
+      () => (Date.now() - view.startedAtMs) / 1000,
+    ),
+    gauge("tailgate_build_info", "1, with the version as a label.", () => 1, { version }),
+  ];
+}
+
+function componentMetric(view: GatewayView, number: ComponentNumber): Metric {
+  return {
+    name: `tailgate_${number.name}`,
+    description: number.description,
+    kind: number.kind,
+    *read() {
+      for (const component of view.components) {
+        const value = number.read(component);
+        if (value !== undefined) yield { value, labels: labelsOf(component) };
+      }
+    },
+  };
+}
+
+function droppedSamples(component: ComponentStatus): PluginSample[] {
+  return [...component.counters.dropped].map(([reason, value]) => ({
+    value,
+    labels: { ...labelsOf(component), reason },
+  }));
+}
+
+function labelsOf({ id, kind }: ComponentStatus): Record<string, string> {
+  return { component: id, kind };
+}

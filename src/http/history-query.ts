@@ -1,0 +1,141 @@
+import { FILTER_PARAMETERS, parseFilter, type Filter } from "../filter.ts";
+import { HttpProblem } from "./problem.ts";
+
+const LIMIT_DEFAULT = 100;
+const LIMIT_MAX = 1000;
+
+const ORDERS = ["desc", "asc"] as const;
+const FORMATS = ["json", "ndjson"] as const;
+
+const PARAMETERS: readonly string[] = [
+  ...FILTER_PARAMETERS,
+  "since",
+  "until",
+  "order",
+  "limit",
+  "cursor",
+  "format",
+];
+
+/** What a request to /api/logs asks for. */
+export interface HistoryQuery {
+  readonly filter: Filter;
+  /** In the envelope's form, so that texts can be compared; undefined without a bound. */
+  readonly since: string | undefined;
+  readonly until: string | undefined;
+  readonly order: (typeof ORDERS)[number];
+  readonly limit: number;
+  /** The sequence to go on from; undefined for the first page. */
+  readonly from: number | undefined;
+  /** Undefined where the Accept header is to decide. */
+  readonly format: (typeof FORMATS)[number] | undefined;
+}
+
+/**
+ * Reads the query of /api/logs; a parameter without a value counts as absent.
+ * @throws HttpProblem PARAMETER_INVALID or CURSOR_GONE, TailgateError FILTER_INVALID
+ */
+export function parseHistoryQuery(search: string, epoch: string): HistoryQuery {
+  const given = parametersOf(search);
+  return {
+    filter: parseFilter(given),
+    since: parseTime("since", given["since"]),
+    until: parseTime("until", given["until"]),
+    order: parseChoice("order", ORDERS, given["order"]) ?? "desc",
+    limit: parseLimit(given["limit"]),
+    from: parseCursor(given["cursor"], epoch),
+    format: parseChoice("format", FORMATS, given["format"]),
+  };
+}
+
+/** What {@link HistoryQuery.from} is read from: the place of the next record, and the numbering that it belongs to. */
+export function cursorText(epoch: string, sequence: number): string {
+  return `${epoch}:${sequence}`;
+}
+
+function parametersOf(search: string): Record<string, string | undefined> {
+  const parameters: Record<string, string | undefined> = Object.create(null);
+  for (const [name, value] of new URLSearchParams(search)) {
+    if (!PARAMETERS.includes(name)) {
+      throw invalid(
+        `The parameter ${JSON.stringify(name)} is unknown. Known are: ${PARAMETERS.join(", ")}.`,
+      );
+    }
+    if (name in parameters) throw invalid(`The parameter ${name} is given twice.`);
+    parameters[name] = value === "" ? undefined : value;
+  }
+  return parameters;
+}
+
+function parseChoice<Choice extends string>(
+  name: string,
+  choices: readonly Choice[],
+  value: string | undefined,
+): Choice | undefined {
+  if (value === undefined) return undefined;
+  const choice = choices.find((known) => known === value);
+  if (choice === undefined) throw invalidValue(name, value, `one of ${choices.join(", ")}`);
+  return choice;
+}
+
+function parseLimit(value: string | undefined): number {
+  if (value === undefined) return LIMIT_DEFAULT;
+  const limit = /^\d{1,4}$/.test(value) ? Number(value) : 0;
+  if (limit < 1 || limit > LIMIT_MAX) throw invalidValue("limit", value, `1 to ${LIMIT_MAX}`);
+  return limit;
+}
+
+const CURSOR = /^(.+):(\d{1,15})$/;
+
+function parseCursor(value: string | undefined, epoch: string): number | undefined {
+  if (value === undefined) return undefined;
+  const [, cursorEpoch, sequence] = CURSOR.exec(value) ?? [];
+  if (cursorEpoch === undefined) throw invalidValue("cursor", value, "a next_cursor of an answer");
+  if (cursorEpoch !== epoch) {
+    throw new HttpProblem(
+      410,
+      "CURSOR_GONE",
+      "The cursor is from before a restart that began a new numbering. Start again without a cursor.",
+    );
+  }
+  return Number(sequence);
+}
+
+const ISO_TIME =
+  /^(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}:\d{2})(?::(\d{2})(?:\.(\d{1,9}))?)?)?(Z|[+-]\d{2}:\d{2})?$/i;
+
+/** `1760347644339`: milliseconds since 1970. */
+const EPOCH_MS = /^\d{1,15}$/;
+
+/** The last millisecond of the year 9999. */
+const EPOCH_MS_MAX = 253_402_300_799_999;
+
+/** From ISO 8601, in UTC where it names no zone, or milliseconds since 1970, to `2025-10-13T09:27:24.339163Z`. */
+function parseTime(name: string, value: string | undefined): string | undefined {
+  if (value === undefined) return undefined;
+  // In a query a plus that is not escaped means a space; in a time it can only have been the zone's.
+  const text = value.replace(/ (?=\d{2}:\d{2}$)(?<=:\d{2}(?:\.\d+)? )/, "+");
+  const [, date, time = "00:00", second = "00", fraction = "", zone = "Z"] =
+    ISO_TIME.exec(text) ?? [];
+  const ms = EPOCH_MS.test(text)
+    ? Number(text)
+    : Date.parse(`${date}T${time}:${second}${zone.toUpperCase()}`);
+  if (!(ms >= 0 && ms <= EPOCH_MS_MAX)) {
+    throw invalidValue(
+      name,
+      value,
+      "ISO 8601, such as 2025-10-13T09:27:24Z, or milliseconds since 1970",
+    );
+  }
+  const iso = new Date(ms).toISOString();
+  const micros = fraction === "" ? `${iso.slice(20, 23)}000` : fraction.slice(0, 6).padEnd(6, "0");
+  return `${iso.slice(0, 20)}${micros}Z`;
+}
+
+function invalidValue(name: string, value: string, valid: string): HttpProblem {
+  return invalid(`The parameter ${name} is ${JSON.stringify(value)}; valid is ${valid}.`);
+}
+
+function invalid(message: string): HttpProblem {
+  return new HttpProblem(400, "PARAMETER_INVALID", message);
+}

@@ -1,0 +1,14 @@
+import type { PluginMetric, PluginSample } from "../plugin-metrics.ts";
+
+/** A number with its labels, read when it is asked for. Counters are shown with `_total` after their name. */
+export type Metric = Pick<PluginMetric, "name" | "description" | "kind" | "read">;
+
+/** A gauge with one value. */
+export function gauge(
+  name: string,
+  description: string,
+  read: () => number,
+  labels: PluginSample["labels"] = {},
+): Metric {
+  return { name, description, kind: "gauge", read: () => [{ value: read(), labels }] };
+}

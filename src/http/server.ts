@@ -1,0 +1,242 @@
+import { once } from "node:events";
+import {
+  createServer,
+  type IncomingMessage,
+  type RequestListener,
+  type Server,
+  type ServerResponse,
+} from "node:http";
+import type { AddressInfo } from "node:net";
+import { TailgateError, textOf } from "../errors.ts";
+import type { GatewayView } from "../gateway.ts";
+import type { HostHttp, HostLogger, RouteHandler } from "../plugin.ts";
+import { createApplication } from "./application.ts";
+import { Guard, urlHost } from "./guard.ts";
+import { HEALTH_PATH, liveness, READINESS_PATH, readiness } from "./health.ts";
+import { history, HISTORY_PATH } from "./history.ts";
+import { Metrics, METRICS_PATH } from "./metrics.ts";
+import { page, PAGE_PATHS } from "./page.ts";
+import { pathOf, RouteTable, type Methods } from "./routes.ts";
+import { stats, STATS_PATH } from "./stats.ts";
+import { asksForWebSocket, UpgradeTable, type Refusal } from "./upgrade.ts";
+
+/** Against slow requests (reliability.md, threats). Node looks for them every few seconds. */
+const HEADERS_TIMEOUT_MS = 10_000;
+const REQUEST_TIMEOUT_MS = 30_000;
+const TIMEOUT_CHECK_MS = 2_000;
+
+/** Longer than the pause between two requests of a batching OTLP exporter, which would else find the connection closed. */
+const KEEP_ALIVE_TIMEOUT_MS = 65_000;
+
+/** How many different refusals are logged, so that strangers cannot fill the log. */
+const LOGGED_REFUSALS_MAX = 20;
+
+/** No plugin can have them. */
+const OWN_PATHS = [
+  ...PAGE_PATHS,
+  HISTORY_PATH,
+  STATS_PATH,
+  HEALTH_PATH,
+  READINESS_PATH,
+  METRICS_PATH,
+];
+
+const STOPPING: Refusal = { status: 503, text: "The gateway is stopping." };
+const STARTING: Refusal = { status: 503, text: "The gateway is starting." };
+
+export interface HttpServerOptions {
+  readonly host: string;
+  /** 0 takes a free one. */
+  readonly port: number;
+  readonly allowedHosts: readonly string[];
+  readonly log: HostLogger;
+}
+
+/**
+ * The main port. Its life:
+ *
+ * 1. `new HttpServer(...)`; plugins register with `plugins`.
+ * 2. `mount(view)`: the gateway's own endpoints have something to show.
+ * 3. `listen()`: requests come.
+ * 4. `stopAccepting()`: new requests and upgrades are answered 503, those in flight go on; health still answers.
+ * 5. `close(signal)`: last, when the plugins have closed the sockets that they took over. Safe to call again.
+ */
+export class HttpServer {
+  readonly plugins: HostHttp;
+  readonly #options: HttpServerOptions;
+  readonly #server: Server;
+  readonly #guard: Guard;
+  readonly #routes = new RouteTable(OWN_PATHS);
+  readonly #upgrades: UpgradeTable;
+  readonly #loggedRefusals = new Set<string>();
+  #application: RequestListener | undefined;
+  #metrics: Metrics | undefined;
+  #stopping = false;
+  #inFlight = 0;
+  /** Resolved when nothing is in flight any more, once somebody waits for it. */
+  #idle: PromiseWithResolvers<void> | undefined;
+
+  /** @throws TailgateError CONFIG_INVALID for an entry of `allowedHosts` that says nothing. */
+  constructor(options: HttpServerOptions) {
+    this.#options = options;
+    this.#guard = new Guard(options.host, options.allowedHosts);
+    this.#upgrades = new UpgradeTable(options.log);
+    this.#server = createServer({
+      headersTimeout: HEADERS_TIMEOUT_MS,
+      requestTimeout: REQUEST_TIMEOUT_MS,
+      connectionsCheckingInterval: TIMEOUT_CHECK_MS,
+      keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
+      shouldUpgradeCallback: asksForWebSocket,
+    });
+    this.#server.on("request", (request, response) => this.#handle(request, response));
+    this.#server.on("upgrade", (request, socket, head) =>
+      this.#upgrades.take(request, socket, head, this.#refusal(request)),
+    );
+    this.plugins = {
+      route: (method, path, handler) => this.#routes.add(method, path, handler),
+      upgrade: (path, handler) => this.#upgrades.add(path, handler),
+      refusal: (request) => this.#guardRefusal(request),
+    };
+  }
+
+  mount(view: GatewayView): void {
+    const { log } = this.#options;
+    const notReady = (): string | undefined => (this.#stopping ? "stopping" : view.notReady);
+    this.#metrics = new Metrics(view, log);
+    const endpoints = [
+      ...page(),
+      history(view.journal),
+      stats(view),
+      liveness,
+      readiness(view, notReady),
+      this.#metrics.endpoint,
+    ];
+    this.#application = createApplication(endpoints, log);
+  }
+
+  /**
+   * Resolves with the URL when requests are taken.
+   * @throws TailgateError PORT_IN_USE or LISTEN_FAILED
+   */
+  async listen(): Promise<string> {
+    const { host, port, log } = this.#options;
+    this.#server.listen(port, host);
+    try {
+      await once(this.#server, "listening");
+    } catch (error) {
+      throw listenError(error, host, port);
+    }
+    this.#server.on("error", (error) => log.error("The HTTP server has trouble.", error));
+    const address = this.#server.address() as AddressInfo;
+    return `http://${urlHost(host)}:${address.port}`;
+  }
+
+  stopAccepting(): void {
+    this.#stopping = true;
+  }
+
+  /** Waits for what is in flight until `signal` aborts, and ends all connections. */
+  async close(signal: AbortSignal): Promise<void> {
+    this.stopAccepting();
+    this.#server.close();
+    await this.#whenIdle(signal);
+    this.#server.closeAllConnections();
+    this.#upgrades.close();
+    await this.#metrics?.close();
+    this.#metrics = undefined;
+  }
+
+  async #whenIdle(signal: AbortSignal): Promise<void> {
+    if (this.#inFlight === 0 || signal.aborted) return;
+    this.#idle ??= Promise.withResolvers();
+    const { promise, resolve } = this.#idle;
+    signal.addEventListener("abort", () => resolve(), { once: true });
+    await promise;
+  }
+
+  #handle(request: IncomingMessage, response: ServerResponse): void {
+    this.#inFlight++;
+    response.once("close", () => {
+      if (--this.#inFlight === 0) this.#idle?.resolve();
+    });
+    const path = pathOf(request.url!);
+    const refusal = this.#refusal(request, path);
+    if (refusal) return answerText(response, refusal);
+    const methods = this.#routes.at(path);
+    if (methods) this.#serveRoute(methods, request, response);
+    else if (this.#upgrades.has(path)) answerUpgradeRequired(response);
+    else if (this.#application) this.#application(request, response);
+    else answerText(response, STARTING);
+  }
+
+  #refusal(request: IncomingMessage, path?: string): Refusal | undefined {
+    const text = this.#guardRefusal(request);
+    if (text !== undefined) return { status: 403, text };
+    const isHealth = path === HEALTH_PATH || path === READINESS_PATH;
+    return this.#stopping && !isHealth ? STOPPING : undefined;
+  }
+
+  /** A browser hides the answer to a refused WebSocket from its page, so that the reason must be seen here. */
+  #guardRefusal(request: IncomingMessage): string | undefined {
+    const text = this.#guard.refusal(request);
+    const logged = this.#loggedRefusals;
+    if (text !== undefined && logged.size < LOGGED_REFUSALS_MAX && !logged.has(text)) {
+      logged.add(text);
+      this.#options.log.warning(`A request was refused. ${text}`);
+    }
+    return text;
+  }
+
+  #serveRoute(methods: Methods, request: IncomingMessage, response: ServerResponse): void {
+    const handler = methods.get(request.method!) ?? methods.get("*");
+    if (handler) void this.#callHandler(handler, request, response);
+    else answerMethodNotAllowed(methods, response);
+  }
+
+  async #callHandler(
+    handler: RouteHandler,
+    request: IncomingMessage,
+    response: ServerResponse,
+  ): Promise<void> {
+    try {
+      await handler(request, response);
+    } catch (error) {
+      this.#options.log.error(`${request.method} ${request.url} failed.`, error);
+      if (response.headersSent) response.destroy();
+      else answerText(response, { status: 500, text: "The gateway failed to answer." });
+    }
+  }
+}
+
+function answerText(response: ServerResponse, { status, text }: Refusal): void {
+  response.writeHead(status, {
+    "Content-Type": "text/plain; charset=utf-8",
+    "X-Content-Type-Options": "nosniff",
+    // A client that comes again does so on a new connection, and so to whoever listens there then.
+    ...(status === 503 && { Connection: "close" }),
+  });
+  response.end(`${text}\n`);
+}
+
+function answerMethodNotAllowed(methods: Methods, response: ServerResponse): void {
+  const allowed = [...methods.keys()].join(", ");
+  response.setHeader("Allow", allowed);
+  answerText(response, { status: 405, text: `The methods here are: ${allowed}.` });
+}
+
+/** RFC 9110, 15.5.22: names the protocol that is required. */
+function answerUpgradeRequired(response: ServerResponse): void {
+  response.setHeader("Upgrade", "websocket");
+  response.setHeader("Connection", "Upgrade");
+  answerText(response, { status: 426, text: "Connect to this path with a WebSocket." });
+}
+
+function listenError(error: unknown, host: string, port: number): TailgateError {
+  const place = `${urlHost(host)}:${port}`;
+  if ((error as NodeJS.ErrnoException).code === "EADDRINUSE") {
+    const text = `Port ${port} of ${host} is in use; --port chooses another.`;
+    return new TailgateError("PORT_IN_USE", text, { cause: error });
+  }
+  const text = `Listening on ${place} is not possible: ${textOf(error)}.`;
+  return new TailgateError("LISTEN_FAILED", text, { cause: error });
+}

@@ -1,0 +1,90 @@
+import { ENVELOPE_TYPES, LEVELS } from "../envelope.ts";
+import type { ComponentStatus, GatewayView } from "../gateway.ts";
+import type { HostJournal } from "../plugin.ts";
+import type { Endpoint } from "./application.ts";
+import { upwards } from "./tail.ts";
+import { Tally } from "./tally.ts";
+import { TimeSlice } from "./time-slice.ts";
+import { packageVersion } from "./version.ts";
+
+export const STATS_PATH = "/api/stats";
+
+/** How old an answer may be, so that many requests cost no more than one. */
+const ANSWER_AGE_MS_MAX = 1000;
+
+/** How many loggers and actions are listed, the most frequent first. */
+const NAMES_MAX = 20;
+
+/** GET /api/stats: what runs, what became of the records, and what memory holds of them. */
+export function stats(view: GatewayView): Endpoint {
+  let counted: Promise<object> | undefined;
+  let countedAtMs = -Infinity;
+  return {
+    path: STATS_PATH,
+    async answer(context) {
+      const nowMs = performance.now();
+      if (counted === undefined || nowMs - countedAtMs >= ANSWER_AGE_MS_MAX) {
+        counted = statsOf(view);
+        countedAtMs = nowMs;
+      }
+      context.body = await counted;
+    },
+  };
+}
+
+async function statsOf(view: GatewayView): Promise<object> {
+  const { epoch, oldest, newest } = view.journal;
+  return {
+    version: packageVersion(),
+    started_at: new Date(view.startedAtMs).toISOString(),
+    uptime_seconds: Math.round((Date.now() - view.startedAtMs) / 1000),
+    journal: { epoch, oldest, newest },
+    components: view.components.map(componentStats),
+    tail: await tailStats(view.journal),
+  };
+}
+
+function componentStats(component: ComponentStatus): object {
+  const { id, kind, counters, queueBytes, queueRecords, trouble } = component;
+  const { received, filtered, sent, failed, dropped } = counters;
+  return {
+    id,
+    kind,
+    trouble: trouble ?? null,
+    received,
+    filtered,
+    [kind === "intake" ? "accepted" : "sent"]: sent,
+    failed,
+    dropped: Object.fromEntries(dropped),
+    queue_bytes: queueBytes,
+    queue_records: queueRecords,
+  };
+}
+
+/** Counts over the records in memory; `from` and `to` are their sequences, null where there are none. */
+async function tailStats(journal: HostJournal): Promise<object> {
+  const { oldest, newest } = journal;
+  const types = new Tally(ENVELOPE_TYPES);
+  const levels = new Tally(LEVELS);
+  const loggers = new Tally();
+  const actions = new Tally();
+  const slice = new TimeSlice();
+  for (const { batch, index } of upwards(journal, oldest, newest)) {
+    if (slice.isOver()) await slice.rest();
+    types.count(batch.type(index));
+    levels.count(batch.level(index));
+    loggers.count(batch.logger(index));
+    if (batch.type(index) === "system_log") continue;
+    const { action } = batch.envelope(index).data;
+    if (typeof action === "string") actions.count(action);
+  }
+  const isEmpty = oldest > newest;
+  return {
+    from: isEmpty ? null : oldest,
+    to: isEmpty ? null : newest,
+    types: types.all(),
+    levels: levels.all(),
+    loggers: loggers.most(NAMES_MAX),
+    actions: actions.most(NAMES_MAX),
+  };
+}

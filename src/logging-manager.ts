@@ -1,0 +1,165 @@
+import { SeverityNumber, type LogRecord } from "@opentelemetry/api";
+import {
+  defaultResource,
+  detectResources,
+  envDetector,
+  serviceInstanceIdDetector,
+} from "@opentelemetry/resources";
+import { resolveConfig } from "./config.ts";
+import { AUDIT_LOGGER, type Level } from "./envelope.ts";
+import { textOf } from "./errors.ts";
+import { hostLogger, writeToStderr, type WriteLine } from "./host-log.ts";
+import { OrchestratorLogger } from "./otel/orchestrator-logger.ts";
+import { TailgateLogRecordProcessor } from "./otel/processor.ts";
+import { TailgateLoggerProvider } from "./otel/provider.ts";
+import { registerGlobally, type Registration } from "./otel/registration.ts";
+import { startTailgate, type RunningTailgate } from "./start.ts";
+
+/** Components as `tailgate.yaml` has them: `{ file: { max_bytes: 1000000 }, console: null }`. */
+export type ComponentOptions = Readonly<Record<string, Readonly<Record<string, unknown>> | null>>;
+
+export interface LoggingOptions {
+  /** Path of a configuration file; what is given here wins over it. */
+  readonly config?: string;
+  /** Default 127.0.0.1. */
+  readonly host?: string;
+  /** Default 8001; 0 picks a free one. */
+  readonly port?: number;
+  /** Default /tmp/madrox_logs. */
+  readonly logDir?: string;
+  /** Default INFO. */
+  readonly logLevel?: Level | Lowercase<Level>;
+  /** Default none: records come from this process alone. */
+  readonly receivers?: ComponentOptions;
+  /** Default none. */
+  readonly processors?: ComponentOptions;
+  /** Default websocket, file, audit-file and console. */
+  readonly exporters?: ComponentOptions;
+  /** The lowest level whose records tell module, function and line; default WARNING. */
+  readonly callSiteLevel?: Level | "never";
+  /** Whether `logs.getLogger()` of the OpenTelemetry APIs arrives here too; default true. */
+  readonly registerGlobally?: boolean;
+  /** Writes the gateway's own lines; default stderr. */
+  readonly write?: WriteLine;
+}
+
+/** An audit event. Fields beside the three that are named are kept under their own names. */
+export interface AuditEvent {
+  /** Such as `instance_spawn`, `instance_terminate`, `message_exchange`, `state_change`, `error`; any name is taken. */
+  readonly eventType: string;
+  readonly instanceId?: string | null;
+  readonly details?: Readonly<Record<string, unknown>>;
+  readonly [field: string]: unknown;
+}
+
+/** How long `flush` waits for exporters that do not get on. */
+const FLUSH_MS_MAX = 30_000;
+
+/**
+ * The gateway inside an orchestrator's own process.
+ *
+ * Its life: `await LoggingManager.start()`; log from anywhere; `await stop()`. Nothing that is logged throws or
+ * blocks, before or after; what is logged after `stop` is counted as dropped. Several can run in one process; the
+ * first one owns the global `logs` APIs.
+ */
+export class LoggingManager {
+  /** For code that takes an OpenTelemetry LoggerProvider. */
+  readonly provider: TailgateLoggerProvider;
+  /** For a LoggerProvider that is set up elsewhere: `new LoggerProvider({ processors: [manager.processor] })`. */
+  readonly processor: TailgateLogRecordProcessor;
+  /** Whether the global `logs` APIs lead here. */
+  readonly registration: Registration | undefined;
+  readonly #running: RunningTailgate;
+  readonly #callSiteLevel: Level | "never";
+  readonly #logLevel: Level;
+  readonly #audit;
+
+  private constructor(running: RunningTailgate, logLevel: Level, options: LoggingOptions) {
+    this.#running = running;
+    this.#logLevel = logLevel;
+    this.#callSiteLevel = options.callSiteLevel ?? "WARNING";
+    this.processor = new TailgateLogRecordProcessor(running.gateway.intake, () => this.flush());
+    const detected = detectResources({ detectors: [envDetector, serviceInstanceIdDetector] });
+    this.provider = new TailgateLoggerProvider(this.processor, defaultResource().merge(detected));
+    this.#audit = this.provider.getLogger(AUDIT_LOGGER);
+    this.registration =
+      options.registerGlobally === false ? undefined : registerGlobally(this.provider);
+  }
+
+  /**
+   * Starts the gateway: WebSocket and page on `port`, the files under `logDir`, the console.
+   * @throws TailgateError CONFIG_INVALID, LOG_DIR_UNUSABLE, PORT_IN_USE and the others of `startTailgate`.
+   */
+  static async start(options: LoggingOptions = {}): Promise<LoggingManager> {
+    const {
+      receivers,
+      processors,
+      exporters,
+      config: file,
+      write = writeToStderr,
+      ...rest
+    } = options;
+    const config = await resolveConfig({
+      ...(file === undefined ? {} : { file }),
+      document: { receivers, processors, exporters },
+      env: process.env,
+      flags: rest,
+      cwd: process.cwd(),
+      base: "embedded",
+    });
+    const running = await startTailgate(config, { write });
+    const manager = new LoggingManager(running, config.logLevel, options);
+    const log = hostLogger("tailgate.logging-manager", write);
+    for (const problem of manager.registration?.problems ?? []) log.error(problem.message);
+    return manager;
+  }
+
+  /** Where the page and `/ws/logs` are, such as `http://127.0.0.1:8001`. */
+  get url(): string {
+    return this.#running.url;
+  }
+
+  /** A logger with level methods; names are dotted, such as `orchestrator.instance_manager`. */
+  getLogger(name: string): OrchestratorLogger {
+    const logger = textOf(name);
+    return new OrchestratorLogger(logger, this.provider.getLogger(logger), {
+      logLevel: this.#logLevel,
+      callSiteLevel: this.#callSiteLevel,
+      filtered: () => this.#running.gateway.intake.countFiltered(),
+    });
+  }
+
+  /** Logs an audit event of `orchestrator.audit`. It does not wait and never throws. */
+  logAuditEvent(event: AuditEvent): void {
+    this.#audit.emit({
+      severityNumber: SeverityNumber.INFO,
+      severityText: "INFO",
+      ...auditFields(event),
+    });
+  }
+
+  /** Resolves when every record logged before has been offered to every exporter and written, or given up. */
+  flush(): Promise<void> {
+    return this.#running.gateway.flush(AbortSignal.timeout(FLUSH_MS_MAX));
+  }
+
+  /** Flushes, closes files and connections, and gives the global APIs back; within about ten seconds. */
+  async stop(): Promise<void> {
+    this.registration?.undo();
+    await this.#running.stop();
+  }
+}
+
+/** The event's message and attributes; the names that the gateway gives win over fields of the same name. */
+function auditFields(event: AuditEvent): Pick<LogRecord, "body" | "attributes"> {
+  try {
+    const { eventType, instanceId = null, details = {}, ...more } = event;
+    const attributes = { event_type: eventType, instance_id: instanceId, details };
+    return {
+      body: textOf(eventType),
+      attributes: { ...attributes, ...more, ...attributes },
+    };
+  } catch (error) {
+    return { body: "unreadable_event", attributes: { reason: textOf(error) } };
+  }
+}

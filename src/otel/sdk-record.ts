@@ -1,0 +1,115 @@
+import type { HrTime } from "@opentelemetry/api";
+import type { ReadableLogRecord } from "@opentelemetry/sdk-logs";
+import { NO_SECONDS } from "../encode/from-record.ts";
+import type { RecordParts } from "../encode/envelope-encoder.ts";
+import type { Origin } from "../encode/record-batch.ts";
+import type { LogRecord, Scope, Value } from "../plugin.ts";
+import { plainValue } from "./plain-value.ts";
+
+/** Attributes as two columns: names, each once, and their values at the same places. */
+export interface Columns {
+  readonly keys: readonly string[];
+  readonly values: readonly unknown[];
+}
+
+/** About what a record takes in memory beside its envelope. */
+const RECORD_BYTES = 512;
+
+const SECOND_NANOS = 1_000_000_000n;
+
+/**
+ * What the gateway keeps of a record of the SDK, until somebody wants it as OpenTelemetry has it. The SDK's own record
+ * is let go: in the journal it would take most of the memory, and most of the garbage collector's time.
+ */
+export class SdkRecord implements RecordParts, Origin {
+  readonly recordBytes = RECORD_BYTES;
+  readonly isJavaScript = true;
+  readonly service = "";
+  readonly seconds: number;
+  readonly micros: number;
+  readonly severityNumber: number | undefined;
+  readonly severityText: string | undefined;
+  readonly body: Value | undefined;
+  readonly eventName: string | undefined;
+  readonly keys: readonly string[];
+  readonly values: readonly unknown[];
+  readonly traceId: string;
+  readonly spanId: string;
+  readonly #flags: number;
+  readonly #scope: ReadableLogRecord["instrumentationScope"];
+  readonly #timeSeconds: number;
+  readonly #timeNanos: number;
+  readonly #observedSeconds: number;
+  readonly #observedNanos: number;
+
+  /** The attributes are given apart. */
+  constructor(record: ReadableLogRecord, { keys, values }: Columns) {
+    const { hrTime, hrTimeObserved, spanContext, body } = record;
+    const [seconds, nanos] = shownTime(hrTime, hrTimeObserved);
+    this.seconds = seconds;
+    this.micros = Math.floor(nanos / 1000);
+    this.severityNumber = record.severityNumber;
+    this.severityText = record.severityText;
+    // An object is still the caller's own, who may change it.
+    this.body = typeof body === "string" ? body : plainValue(body);
+    this.eventName = record.eventName;
+    this.keys = keys;
+    this.values = values;
+    this.traceId = spanContext?.traceId ?? "";
+    this.spanId = spanContext?.spanId ?? "";
+    this.#flags = spanContext?.traceFlags ?? 0;
+    this.#scope = record.instrumentationScope;
+    [this.#timeSeconds, this.#timeNanos] = hrTime;
+    [this.#observedSeconds, this.#observedNanos] = hrTimeObserved;
+  }
+
+  get loggerName(): string {
+    return this.#scope.name;
+  }
+
+  record(): LogRecord {
+    return {
+      timestamp: nanosOf(this.#timeSeconds, this.#timeNanos),
+      observedTimestamp: nanosOf(this.#observedSeconds, this.#observedNanos),
+      severityNumber: this.severityNumber ?? 0,
+      severityText: this.severityText ?? "",
+      body: plainValue(this.body) ?? null,
+      eventName: this.eventName ?? "",
+      attributes: attributesOf(this.keys, this.values),
+      traceId: this.traceId,
+      spanId: this.spanId,
+      flags: this.#flags,
+      resource: null,
+      scope: scopeOf(this.#scope),
+    };
+  }
+}
+
+/** The record's time, else the time it was observed; a time that is none stands for now. */
+function shownTime(hrTime: HrTime, hrTimeObserved: HrTime): HrTime {
+  const time = hrTime[0] === 0 && hrTime[1] === 0 ? hrTimeObserved : hrTime;
+  return time[0] >= 0 && time[1] >= 0 && time[1] < 1e9 ? time : [NO_SECONDS, 0];
+}
+
+function nanosOf(seconds: number, nanos: number): bigint {
+  const valid = Number.isSafeInteger(seconds) && Number.isFinite(nanos) && seconds >= 0;
+  return valid ? BigInt(seconds) * SECOND_NANOS + BigInt(Math.trunc(nanos)) : 0n;
+}
+
+function attributesOf(keys: readonly string[], values: readonly unknown[]): Map<string, Value> {
+  const attributes = new Map<string, Value>();
+  for (let index = 0; index < keys.length; index++) {
+    const value = plainValue(values[index]);
+    if (value !== undefined) attributes.set(keys[index]!, value);
+  }
+  return attributes;
+}
+
+function scopeOf(scope: ReadableLogRecord["instrumentationScope"]): Scope {
+  const attributes = scope.attributes ?? {};
+  return {
+    name: scope.name,
+    version: scope.version ?? "",
+    attributes: attributesOf(Object.keys(attributes), Object.values(attributes)),
+  };
+}

@@ -1,0 +1,286 @@
+/**
+ * `tailgate/plugin`: everything that a plugin author needs, and all that the built-in plugins use.
+ *
+ * A plugin is one file whose default export is made by {@link defineReceiver}, {@link defineProcessor} or
+ * {@link defineExporter}. Its life:
+ *
+ * 1. Load: the file is imported; the definition and its `apiVersion` are checked.
+ * 2. Options: what the configuration says under its key is validated with `options`.
+ * 3. Open: `open(options, host)`. Exporters are opened first, then processors, then receivers. What throws here
+ *    ends the start of the gateway with the plugin's name. Routes are registered here and served from step 4 on.
+ * 4. Running: `write` (exporters, one call at a time), `process` (processors). What throws here is counted, retried
+ *    or isolated; other plugins do not notice.
+ * 5. Close: receivers first, exporters last, after what was accepted has been offered to them. `close` is called once.
+ */
+
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Duplex } from "node:stream";
+import { z } from "zod";
+import type { Envelope, EnvelopeType, Level } from "./envelope.ts";
+
+export { z };
+export { PermanentError, TailgateError, textOf } from "./errors.ts";
+export { parseFilter, FILTER_PARAMETERS } from "./filter.ts";
+export { LEVELS } from "./envelope.ts";
+export { printable } from "./printable.ts";
+export { refuseUpgrade } from "./upgrade-refusal.ts";
+export type { AuditLog, Envelope, EnvelopeType, JsonValue, Level, SystemLog } from "./envelope.ts";
+export type { Filter, FilterQuery } from "./filter.ts";
+
+/** The version of this interface; a gateway takes plugins of its own version only. */
+export const API_VERSION = 1;
+
+/** A value as OTLP's AnyValue has it. Integers beyond 2^53 are bigint; nothing set is null. */
+export type Value = string | number | bigint | boolean | null | Uint8Array | Value[] | ValueMap;
+
+/** Keeps the order sent, and takes any key, `__proto__` included. */
+export type ValueMap = Map<string, Value>;
+
+/** One OpenTelemetry log record. Times are nanoseconds since 1970 UTC, 0n where absent; ids are lower-case hex or "". */
+export interface LogRecord {
+  timestamp: bigint;
+  observedTimestamp: bigint;
+  /** 1-24 as the specification has it; 0 where absent. */
+  severityNumber: number;
+  severityText: string;
+  /** Null without a body. */
+  body: Value;
+  eventName: string;
+  attributes: ValueMap;
+  traceId: string;
+  spanId: string;
+  flags: number;
+  /** Null for records of this process. Shared by the records of one request: replace it, do not change it. */
+  resource: Resource | null;
+  /** Shared by the records of one logger: replace it, do not change it. */
+  scope: Scope;
+}
+
+export interface Resource {
+  readonly attributes: ValueMap;
+}
+
+export interface Scope {
+  /** The logger's name. */
+  readonly name: string;
+  readonly version: string;
+  readonly attributes: ValueMap;
+}
+
+/**
+ * Records in the order of their sequence. Bytes are views into shared memory: read them, never change them, and copy
+ * what must live longer than `write`.
+ */
+export interface Batch {
+  readonly length: number;
+  /** When the journal took the batch, in milliseconds since 1970. */
+  readonly appendedAtMs: number;
+  /** Sum of the envelopes' bytes. */
+  readonly byteLength: number;
+  /** The record's place in the journal, growing by one from record to record, from 1. */
+  sequence(index: number): number;
+  type(index: number): EnvelopeType;
+  level(index: number): Level;
+  logger(index: number): string;
+  /** The envelope's size in bytes. */
+  size(index: number): number;
+  /** The envelope as JSON, UTF-8. */
+  bytes(index: number): Uint8Array;
+  /** The envelope's `data` object as JSON, UTF-8. */
+  data(index: number): Uint8Array;
+  /** The envelope, parsed on the first call. */
+  envelope(index: number): Envelope;
+  /** The OpenTelemetry record, rebuilt on each call. */
+  record(index: number): LogRecord;
+  /** All envelopes, each as an unmasked WebSocket text frame (RFC 6455, 5.2), in one piece of memory. */
+  frames(): Uint8Array;
+  /** The records from `index` on. */
+  from(index: number): Batch;
+  /** The records for which `keep` answers true; the batch itself where it is all of them. */
+  select(keep: (index: number) => boolean): Batch;
+}
+
+/** An exporter at work. */
+export interface Exporter {
+  /**
+   * Resolves when the batch is safe on the other side. A rejection with {@link PermanentError} drops the batch; any
+   * other is tried again with the same batch, later. `signal` aborts at the time limit: give up then.
+   */
+  write(batch: Batch, signal: AbortSignal): Promise<void> | void;
+  /** Frees what `open` took. `signal` aborts when the gateway cannot wait any longer. */
+  close?(signal: AbortSignal): Promise<void> | void;
+}
+
+/** A processor at work. */
+export interface Processor {
+  /**
+   * Returns the record, changed or not, or undefined to drop it. Synchronous: it runs in the caller's `emit`. Where
+   * it throws, the record goes on as it is then and the error is counted.
+   */
+  process(record: LogRecord): LogRecord | undefined;
+  close?(signal: AbortSignal): Promise<void> | void;
+}
+
+/** A receiver at work. */
+export interface Receiver {
+  /** Stops accepting, and waits for what is in flight. */
+  close?(signal: AbortSignal): Promise<void> | void;
+}
+
+/** The gateway's own lines, on stderr, never through OpenTelemetry. */
+export interface HostLogger {
+  info(message: string): void;
+  warning(message: string): void;
+  error(message: string, cause?: unknown): void;
+}
+
+export type RouteHandler = (
+  request: IncomingMessage,
+  response: ServerResponse,
+) => void | Promise<void>;
+
+/** Takes over a socket after Host and Origin were checked. */
+export type UpgradeHandler = (request: IncomingMessage, socket: Duplex, head: Buffer) => void;
+
+/** The gateway's HTTP server, as far as a plugin may use it. */
+export interface HostHttp {
+  /**
+   * Serves `method path` on the main port; the handler ends the response. Method `*` takes all methods.
+   * Throws where another plugin has the place.
+   */
+  route(method: string, path: string, handler: RouteHandler): void;
+  /** Takes WebSocket upgrades of `path` on the main port. Throws where another plugin has the place. */
+  upgrade(path: string, handler: UpgradeHandler): void;
+  /**
+   * Undefined where the request may be served; else why not, for a receiver with a port of its own: Host must name
+   * this gateway and Origin, where there is one, too.
+   */
+  refusal(request: IncomingMessage): string | undefined;
+}
+
+/** Reading the journal's tail in memory. */
+export interface HostJournal {
+  /** Changes whenever sequence numbers could have been handed out and lost. */
+  readonly epoch: string;
+  /** The sequence of the newest record, 0 before the first. */
+  readonly newest: number;
+  /** The sequence of the oldest record that memory still holds, `newest + 1` where it holds none. */
+  readonly oldest: number;
+  /** The longest run of records in memory that starts with `sequence`; undefined where there is none. */
+  readFrom(sequence: number): Batch | undefined;
+}
+
+/** Numbers that a plugin shows in /metrics, under `tailgate_` and with its component's name. */
+export interface HostMetrics {
+  /** Counts up for ever; returns the function that adds. */
+  counter(
+    name: string,
+    description: string,
+  ): (count: number, labels?: Record<string, string>) => void;
+  /** Asked at each scrape. */
+  gauge(name: string, description: string, read: () => number): void;
+}
+
+/** What the gateway gives to a plugin. */
+export interface Host {
+  /** The component's key in the configuration, such as `file` or `webhook/audit`. */
+  readonly id: string;
+  /** The lowest level of this exporter; `write` gets nothing below it, but the journal holds it. All where absent. */
+  readonly level?: Level | undefined;
+  /** Absolute path of the log directory: exists, is ours, mode 0700. */
+  readonly logDir: string;
+  /** The host that the gateway binds to. */
+  readonly bindHost: string;
+  readonly log: HostLogger;
+  readonly http: HostHttp;
+  readonly journal: HostJournal;
+  readonly metrics: HostMetrics;
+  /** Says that a listener is ready: printed on stderr once the gateway is up. */
+  listening(url: string): void;
+}
+
+/** How many records of one call were taken. */
+export interface Ingested {
+  readonly accepted: number;
+  /** Records that no retry can help; they were not stored. */
+  readonly rejected: number;
+  /** Why the first one was rejected; "" where none was. */
+  readonly reason: string;
+}
+
+/** The way into the gateway. Resolves when the records are as safe as the journal can make them. */
+export interface Intake {
+  /** An ExportLogsServiceRequest as protobuf. Rejects with OTLP_UNDECODABLE, OVERLOADED or STOPPED. */
+  otlpProtobuf(body: Uint8Array): Promise<Ingested>;
+  /** An ExportLogsServiceRequest as JSON. Rejects as above. */
+  otlpJson(body: Uint8Array): Promise<Ingested>;
+  /** Records of any other source. */
+  records(records: readonly LogRecord[]): Promise<Ingested>;
+}
+
+export interface ReceiverHost extends Host {
+  readonly intake: Intake;
+}
+
+export type OptionSchema = z.ZodObject;
+
+interface Definition<Kind extends string, Schema extends OptionSchema> {
+  /** `^[a-z][a-z0-9-]*$`: the type in the configuration's key. */
+  readonly name: string;
+  /** One sentence for `tailgate plugins` and the documentation. */
+  readonly description: string;
+  /** Each option with a default and a description (`.default().describe()`). */
+  readonly options: Schema;
+  readonly kind: Kind;
+  readonly apiVersion: number;
+}
+
+export interface ExporterDefinition<Schema extends OptionSchema = OptionSchema> extends Definition<
+  "exporter",
+  Schema
+> {
+  /** The one type of envelope that it wants; both where absent. Others are counted as filtered. */
+  readonly type?: EnvelopeType;
+  /** True for viewers: they get records at once, and need not wait until the journal has made them durable. */
+  readonly live?: boolean;
+  open(options: z.output<Schema>, host: Host): Exporter | Promise<Exporter>;
+}
+
+export interface ProcessorDefinition<Schema extends OptionSchema = OptionSchema> extends Definition<
+  "processor",
+  Schema
+> {
+  open(options: z.output<Schema>, host: Host): Processor | Promise<Processor>;
+}
+
+export interface ReceiverDefinition<Schema extends OptionSchema = OptionSchema> extends Definition<
+  "receiver",
+  Schema
+> {
+  open(options: z.output<Schema>, host: ReceiverHost): Receiver | Promise<Receiver>;
+}
+
+export type PluginDefinition = ExporterDefinition | ProcessorDefinition | ReceiverDefinition;
+
+type Given<D> = Omit<D, "kind" | "apiVersion">;
+
+/** Defines an exporter: records out. */
+export function defineExporter<Schema extends OptionSchema>(
+  definition: Given<ExporterDefinition<Schema>>,
+): ExporterDefinition<Schema> {
+  return { ...definition, kind: "exporter", apiVersion: API_VERSION };
+}
+
+/** Defines a processor: records changed or dropped before they are encoded. */
+export function defineProcessor<Schema extends OptionSchema>(
+  definition: Given<ProcessorDefinition<Schema>>,
+): ProcessorDefinition<Schema> {
+  return { ...definition, kind: "processor", apiVersion: API_VERSION };
+}
+
+/** Defines a receiver: records in. */
+export function defineReceiver<Schema extends OptionSchema>(
+  definition: Given<ReceiverDefinition<Schema>>,
+): ReceiverDefinition<Schema> {
+  return { ...definition, kind: "receiver", apiVersion: API_VERSION };
+}

@@ -1,0 +1,19 @@
+/** C0, DEL, C1, the line separators and what turns the direction of text: nothing of it may reach a terminal. */
+const UNPRINTABLE = /[\p{Cc}\u2028\u2029\p{Bidi_Control}]/gu;
+
+const SHORT: Readonly<Record<string, string>> = { "\n": "\\n", "\r": "\\r", "\t": "\\t" };
+
+/** The text with its control characters shown: it cannot forge a line, move the cursor or turn what stands beside it. */
+export function printable(text: string): string {
+  return text.replaceAll(UNPRINTABLE, (character) => SHORT[character] ?? escapeOf(character));
+}
+
+/** The same for text of several lines. */
+export function printableLines(text: string): string {
+  return text.split("\n").map(printable).join("\n");
+}
+
+function escapeOf(character: string): string {
+  const code = character.charCodeAt(0).toString(16);
+  return code.length <= 2 ? `\\x${code.padStart(2, "0")}` : `\\u${code.padStart(4, "0")}`;
+}

@@ -1,0 +1,57 @@
+import type { Config } from "./config.ts";
+import { Gateway } from "./gateway.ts";
+import { hostLogger, writeToStderr, type WriteLine } from "./host-log.ts";
+import { HttpServer } from "./http/server.ts";
+import { prepareLogDir } from "./log-dir.ts";
+
+export interface RunningTailgate {
+  readonly gateway: Gateway;
+  /** Where the dashboard is, such as `http://127.0.0.1:8001`. */
+  readonly url: string;
+  /** What it listens on, a line each. */
+  readonly listeners: readonly string[];
+  /** Ends it, within about ten seconds. Safe to call again. */
+  stop(): Promise<void>;
+}
+
+export interface StartOptions {
+  /** Writes the gateway's own lines; stderr where absent. */
+  readonly write?: WriteLine;
+}
+
+const HTTP_CLOSE_MS_MAX = 1_000;
+
+/**
+ * Starts a gateway with its HTTP server.
+ * @throws TailgateError LOG_DIR_UNUSABLE, PORT_IN_USE, LISTEN_FAILED, PLUGIN_OPEN_FAILED and what plugins throw;
+ * nothing is left running then.
+ */
+export async function startTailgate(
+  config: Config,
+  { write = writeToStderr }: StartOptions = {},
+): Promise<RunningTailgate> {
+  await prepareLogDir(config.logDir);
+  const { host, port, allowedHosts } = config;
+  const log = hostLogger("tailgate.http", write);
+  const server = new HttpServer({ host, port, allowedHosts, log });
+  const gateway = new Gateway(config, { http: server.plugins, write });
+  const stop = async (): Promise<void> => {
+    server.stopAccepting();
+    await gateway.stop();
+    await server.close(AbortSignal.timeout(HTTP_CLOSE_MS_MAX));
+  };
+  try {
+    await gateway.open();
+    server.mount(gateway);
+    const url = await server.listen();
+    const listeners = [
+      `${url} (dashboard, /ws/logs, /api, /healthz, /readyz, /metrics)`,
+      ...gateway.listeners,
+    ];
+    let stopping: Promise<void> | undefined;
+    return { gateway, url, listeners, stop: () => (stopping ??= stop()) };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}

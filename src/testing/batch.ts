@@ -1,0 +1,45 @@
+import { EnvelopeEncoder } from "../encode/envelope-encoder.ts";
+import { partsOfRecord } from "../encode/from-record.ts";
+import { OpenBatch } from "../encode/open-batch.ts";
+import type { Batch, LogRecord } from "../plugin.ts";
+
+/** 2025-10-13T09:27:24.339163Z, the moment of the examples. */
+const EXAMPLE_TIME_NANOS = 1_760_347_644_339_163_000n;
+
+/** A record with what is given, and an INFO "hello" of `orchestrator.server` in 2025 otherwise. */
+export function recordOf(given: Partial<LogRecord>): LogRecord {
+  return {
+    timestamp: EXAMPLE_TIME_NANOS,
+    observedTimestamp: EXAMPLE_TIME_NANOS,
+    severityNumber: 9,
+    severityText: "INFO",
+    body: "hello",
+    eventName: "",
+    attributes: new Map(),
+    traceId: "",
+    spanId: "",
+    flags: 0,
+    resource: null,
+    scope: { name: "orchestrator.server", version: "", attributes: new Map() },
+    ...given,
+  };
+}
+
+/** A batch as an exporter gets it. All levels are taken; audit events from INFO up. */
+export function batchOf(
+  given: readonly Partial<LogRecord>[],
+  options: { firstSequence?: number; appendedAtMs?: number } = {},
+): Batch {
+  const open = new OpenBatch();
+  const encoder = new EnvelopeEncoder(open, 0);
+  const records = given.map(recordOf);
+  const origin = { recordBytes: 0, record: (index: number) => records[index]! };
+  for (const [index, record] of records.entries()) {
+    encoder.encode(partsOfRecord(record), origin, index);
+  }
+  const [batch, ...more] = open.take();
+  if (!batch || more.length > 0) throw new RangeError("These records do not fit into one batch.");
+  batch.firstSequence = options.firstSequence ?? 1;
+  batch.appendedAtMs = options.appendedAtMs ?? Date.now();
+  return batch;
+}

@@ -1,0 +1,246 @@
+import assert from "node:assert/strict";
+import { Delivery } from "../delivery/delivery.ts";
+import type { RecordBatch } from "../encode/record-batch.ts";
+import { AUDIT_LOGGER } from "../envelope.ts";
+import { PermanentError, type Batch, type Exporter, type ExporterDefinition } from "../plugin.ts";
+import { batchOf } from "./batch.ts";
+import { testHost, type TestHost } from "./host.ts";
+
+/** An exporter with the other side that it writes to. */
+export interface ExporterHarness {
+  readonly definition: ExporterDefinition;
+  /** Options as the configuration would give them; defaults where absent. */
+  readonly options?: Readonly<Record<string, unknown>>;
+  /**
+   * Makes the other side ready, once the exporter is open.
+   * Resolves with the function that reads what has arrived there: the messages, in order.
+   */
+  connect(host: TestHost): Promise<() => Promise<readonly string[]> | readonly string[]>;
+  /** Frees what `connect` took. */
+  disconnect?(): Promise<void> | void;
+  /** True where the other side keeps what arrived when the exporter ends, and a new one goes on there. */
+  readonly durable: boolean;
+}
+
+export interface ContractCase {
+  readonly name: string;
+  run(): Promise<void>;
+}
+
+/** Batches of a few records each, all of the type that the exporter wants. */
+const RECORDS_PER_BATCH = 3;
+const TIMEOUT_MS = 100;
+
+/**
+ * What every exporter must do, as cases for any test runner:
+ * `for (const { name, run } of exporterContract(() => harness())) it(name, run);`
+ */
+export function exporterContract(harness: () => ExporterHarness): ContractCase[] {
+  const check = (name: string, body: (bench: Workbench) => Promise<void>): ContractCase => ({
+    name,
+    run: () => withWorkbench(harness(), body),
+  });
+  return [
+    check("writes every record once and in order", async (bench) => {
+      await bench.send(1, 2, 3);
+      await bench.expectArrived(1, 2, 3);
+      bench.expectCounts({ sent: 3, failed: 0, dropped: 0 });
+    }),
+    check("loses and doubles nothing when a write fails for a while", async (bench) => {
+      bench.fault = failBefore(2);
+      await bench.send(1, 2);
+      await bench.expectArrived(1, 2);
+      bench.expectCounts({ sent: 2, failed: 2, dropped: 0 });
+    }),
+    check("does not write a batch again whose success was not noticed", async (bench) => {
+      bench.fault = failAfter(1);
+      await bench.send(1, 2);
+      await bench.expectArrived(1, 2);
+    }),
+    check("goes on after a batch that was refused for good", async (bench) => {
+      bench.fault = refuse(1);
+      await bench.send(1, 2);
+      await bench.expectArrived(2);
+      bench.expectCounts({ sent: 1, failed: 1, dropped: 1 });
+    }),
+    check("gets the batch again after a write that hung until its time was over", async (bench) => {
+      bench.fault = hang(1);
+      await bench.send(1, 2);
+      await bench.expectArrived(1, 2);
+      bench.expectCounts({ sent: 2, failed: 1, dropped: 0 });
+    }),
+    check("has written everything that it was given when it is closed", async (bench) => {
+      bench.offer(1);
+      bench.offer(2);
+      await bench.end();
+      await bench.expectArrived(1, 2);
+    }),
+    check("closes without having written anything", async (bench) => {
+      await bench.end();
+      bench.expectCounts({ sent: 0, failed: 0, dropped: 0 });
+    }),
+    check("goes on after a restart", async (bench) => {
+      await bench.send(1);
+      await bench.restart();
+      await bench.send(2);
+      await bench.expectArrived(...(bench.durable ? [1, 2] : [2]));
+    }),
+  ];
+}
+
+/** Runs around a write of the exporter's; gets the number of the call, from 1. */
+type Fault = (
+  write: () => Promise<void> | void,
+  call: number,
+  signal: AbortSignal,
+) => Promise<void>;
+
+const failBefore =
+  (calls: number): Fault =>
+  async (write, call) => {
+    if (call <= calls) throw new Error("injected: the other side is away");
+    await write();
+  };
+
+const failAfter =
+  (calls: number): Fault =>
+  async (write, call) => {
+    await write();
+    if (call <= calls) throw new Error("injected: the confirmation was lost");
+  };
+
+const refuse =
+  (calls: number): Fault =>
+  async (write, call) => {
+    if (call <= calls) throw new PermanentError("injected: refused");
+    await write();
+  };
+
+const hang =
+  (calls: number): Fault =>
+  async (write, call, signal) => {
+    if (call > calls) return write();
+    await new Promise<void>((_, reject) => {
+      signal.addEventListener("abort", () => reject(new Error("injected: hung")), { once: true });
+    });
+  };
+
+async function withWorkbench(
+  harness: ExporterHarness,
+  body: (bench: Workbench) => Promise<void>,
+): Promise<void> {
+  const bench = new Workbench(harness);
+  try {
+    await bench.begin();
+    await body(bench);
+  } finally {
+    await bench.end();
+    await bench.cleanUp();
+  }
+}
+
+/** One exporter under delivery, on a host of its own. */
+class Workbench {
+  fault: Fault = async (write) => write();
+  readonly #harness: ExporterHarness;
+  #host: TestHost | undefined;
+  #logDirHost: TestHost | undefined;
+  #delivery: Delivery | undefined;
+  #arrived: (() => Promise<readonly string[]> | readonly string[]) | undefined;
+  #calls = 0;
+  #ended: Promise<void> | undefined;
+
+  constructor(harness: ExporterHarness) {
+    this.#harness = harness;
+  }
+
+  get durable(): boolean {
+    return this.#harness.durable;
+  }
+
+  async begin(logDir?: string): Promise<void> {
+    const { definition, options = {} } = this.#harness;
+    this.#host = await testHost(definition.name, logDir === undefined ? {} : { logDir });
+    this.#logDirHost ??= this.#host;
+    const exporter = await definition.open(definition.options.parse(options), this.#host);
+    await this.#host.listen();
+    this.#arrived = await this.#harness.connect(this.#host);
+    this.#delivery = new Delivery(this.#faulty(exporter), {
+      type: definition.type,
+      level: undefined,
+      queueBytesMax: Number.MAX_SAFE_INTEGER,
+      timeoutMs: TIMEOUT_MS,
+      log: this.#host.log,
+    });
+    this.#ended = undefined;
+  }
+
+  #faulty(exporter: Exporter): Exporter {
+    return {
+      write: (batch, signal) =>
+        this.fault(() => exporter.write(batch, signal), ++this.#calls, signal),
+      close: (signal) => exporter.close?.(signal),
+    };
+  }
+
+  /** Offers a batch with that number, as the gateway does. */
+  offer(number: number): void {
+    const batch = this.#batch(number);
+    void this.#host!.journal.append(batch as RecordBatch);
+    this.#delivery!.offer(batch);
+  }
+
+  #batch(number: number): Batch {
+    const isAudit = this.#harness.definition.type === "audit_log";
+    const scope = {
+      name: isAudit ? AUDIT_LOGGER : "orchestrator.server",
+      version: "",
+      attributes: new Map(),
+    };
+    return batchOf(messagesOf(number).map((body) => ({ body, scope })));
+  }
+
+  async send(...numbers: number[]): Promise<void> {
+    for (const number of numbers) this.offer(number);
+    await this.#delivery!.drain(new AbortController().signal);
+  }
+
+  async expectArrived(...numbers: number[]): Promise<void> {
+    assert.deepEqual(await this.#arrived!(), numbers.flatMap(messagesOf));
+  }
+
+  /** Batches, not records. */
+  expectCounts(expected: { sent: number; failed: number; dropped: number }): void {
+    const { sent, failed, droppedSum: dropped } = this.#delivery!.counters;
+    const counts = { sent, failed, dropped };
+    const records = Object.entries(expected).map(([name, count]) => [
+      name,
+      count * RECORDS_PER_BATCH,
+    ]);
+    assert.deepEqual(counts, Object.fromEntries(records));
+  }
+
+  async restart(): Promise<void> {
+    await this.end();
+    await this.#harness.disconnect?.();
+    const { logDir } = this.#host!;
+    if (this.#host !== this.#logDirHost) await this.#host!.close();
+    await this.begin(logDir);
+  }
+
+  /** Closes the exporter, once, however often it is called. */
+  end(): Promise<void> {
+    this.#ended ??= this.#delivery?.close(AbortSignal.timeout(5000)) ?? Promise.resolve();
+    return this.#ended;
+  }
+
+  async cleanUp(): Promise<void> {
+    await this.#harness.disconnect?.();
+    await this.#host?.close();
+    await this.#logDirHost?.close();
+  }
+}
+
+function messagesOf(batch: number): string[] {
+  return Array.from({ length: RECORDS_PER_BATCH }, (_, index) => `batch ${batch}, record ${index}`);
+}

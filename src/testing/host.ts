@@ -1,0 +1,61 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { hostLogger } from "../host-log.ts";
+import { HttpServer } from "../http/server.ts";
+import { MemoryJournal } from "../journal/memory.ts";
+import type { Host } from "../plugin.ts";
+import { counterMetric, gaugeMetric, type PluginMetric } from "../plugin-metrics.ts";
+
+/** What a plugin runs in, for tests: a real HTTP server on a free port, a journal, a log directory of its own. */
+export interface TestHost extends Host {
+  readonly journal: MemoryJournal;
+  readonly pluginMetrics: readonly PluginMetric[];
+  /** The gateway's own lines, as the plugin wrote them. */
+  readonly lines: readonly string[];
+  /** Where requests are taken, such as `http://127.0.0.1:8001`; "" before `listen`. */
+  readonly url: string;
+  /** Takes requests from now on; resolves with the URL. Plugins register their routes before. */
+  listen(): Promise<string>;
+  /** Ends the server and deletes the log directory, unless it was given. */
+  close(): Promise<void>;
+}
+
+/** `logDir`: one that a host before has used, to test a restart. */
+export async function testHost(id: string, options: { logDir?: string } = {}): Promise<TestHost> {
+  const logDir = options.logDir ?? (await mkdtemp(join(tmpdir(), "tailgate-")));
+  const lines: string[] = [];
+  const pluginMetrics: PluginMetric[] = [];
+  const log = hostLogger(`tailgate.${id}`, (line) => lines.push(line));
+  let address = "";
+  const server = new HttpServer({ host: "127.0.0.1", port: 0, allowedHosts: [], log });
+  return {
+    id,
+    logDir,
+    bindHost: "127.0.0.1",
+    log,
+    http: server.plugins,
+    journal: new MemoryJournal(),
+    pluginMetrics,
+    lines,
+    metrics: {
+      counter: (name, description) => {
+        const { metric, add } = counterMetric(id, name, description);
+        pluginMetrics.push(metric);
+        return add;
+      },
+      gauge: (name, description, read) => {
+        pluginMetrics.push(gaugeMetric(id, name, description, read));
+      },
+    },
+    listening: (url) => lines.push(url),
+    get url() {
+      return address;
+    },
+    listen: async () => (address = await server.listen()),
+    close: async () => {
+      await server.close(AbortSignal.timeout(1000));
+      if (options.logDir === undefined) await rm(logDir, { recursive: true, force: true });
+    },
+  };
+}

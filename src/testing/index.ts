@@ -1,0 +1,10 @@
+/** `tailgate/testing`: for the tests of plugins. */
+
+// The suite that every exporter passes, the built-in ones included.
+export { exporterContract } from "./exporter-contract.ts";
+export type { ContractCase, ExporterHarness } from "./exporter-contract.ts";
+
+// Its parts, for tests of your own.
+export { batchOf, recordOf } from "./batch.ts";
+export { testHost } from "./host.ts";
+export type { TestHost } from "./host.ts";

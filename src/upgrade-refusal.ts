@@ -1,0 +1,18 @@
+import { STATUS_CODES } from "node:http";
+import type { Duplex } from "node:stream";
+
+/** Answers a request for an upgrade with an error and a text, and ends the connection. */
+export function refuseUpgrade(socket: Duplex, status: number, text: string): void {
+  // A peer that is gone already needs no answer.
+  socket.on("error", () => socket.destroy());
+  socket.once("finish", () => socket.destroy());
+  const body = `${text}\n`;
+  const head = [
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}`,
+    "Connection: close",
+    "Content-Type: text/plain; charset=utf-8",
+    "X-Content-Type-Options: nosniff",
+    `Content-Length: ${Buffer.byteLength(body)}`,
+  ];
+  socket.end(`${head.join("\r\n")}\r\n\r\n${body}`);
+}

@@ -1,0 +1,183 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
+import type { Logger } from "@opentelemetry/api";
+import { defaultResource } from "@opentelemetry/resources";
+import { LoggerProvider, type LogRecordProcessor } from "@opentelemetry/sdk-logs";
+import { pino } from "pino";
+import type { RecordBatch } from "../../src/encode/record-batch.ts";
+import { built } from "./built.ts";
+import { printFigures } from "./figure.ts";
+import { naiveEnvelope } from "./naive-envelope.ts";
+import { measured, type Scale, type Variant } from "./rounds.ts";
+import {
+  LOGGER_NAME,
+  SEVERITY_NUMBER,
+  SEVERITY_TEXT,
+  typicalAttributes,
+  typicalBody,
+} from "./typical-record.ts";
+
+const SLICE_RECORDS = 4_000;
+
+/** How many records are emitted before the event loop gets its turn, in which Tailgate flushes. */
+const TURN_RECORDS = 100;
+
+const PENDING_BYTES_MAX = 64 << 20;
+
+/** The head of the WebSocket frame that a batch keeps before each envelope. */
+const FRAME_HEAD_BYTES = 4;
+
+/** A way to log the record with that index, and what came of all of them. */
+interface Emitter<Name extends string> {
+  readonly name: Name;
+  emit(index: number): void;
+  /** Bytes of the envelopes so far; undefined where none are made. */
+  envelopeBytes?(): number;
+}
+
+/** What one call of a logger costs its caller, the flushes that follow included. */
+export async function benchEmit({ rounds, share }: Scale): Promise<void> {
+  const records = Math.round(SLICE_RECORDS * share);
+  const emitters = [
+    sdkNoop(),
+    sdkStringify(),
+    await tailgateProcessor(),
+    await tailgateProvider(),
+    await tailgateJournal(),
+    pinoNull(),
+  ];
+  const samples = await measured(
+    emitters.map((emitter) => variantOf(emitter, records)),
+    rounds,
+  );
+  checkSameBytes(emitters);
+  printFigures("ns/record", samples, [
+    { name: "emit.ratio", of: "emit.tailgate", to: "emit.sdk_noop", target: "<= 1.35" },
+    { name: "emit.ratio", of: "emit.tailgate", to: "emit.sdk_stringify", target: "<= 0.55" },
+    { name: "emit.ratio", of: "emit.tailgate", to: "emit.pino", target: "<= 0.8" },
+    { name: "emit.ratio", of: "emit.tailgate_provider", to: "emit.sdk_noop", target: "<= 1.35" },
+  ]);
+}
+
+function variantOf<Name extends string>(emitter: Emitter<Name>, records: number): Variant<Name> {
+  return {
+    name: emitter.name,
+    async run() {
+      for (let index = 0; index < records;) {
+        for (const end = index + TURN_RECORDS; index < end; index++) emitter.emit(index);
+        await nextTurn();
+      }
+      return records;
+    },
+  };
+}
+
+/** Nobody saves work by leaving something out. */
+function checkSameBytes(emitters: readonly Emitter<string>[]): void {
+  const sums = emitters
+    .map(({ envelopeBytes }) => envelopeBytes?.())
+    .filter((sum) => sum !== undefined);
+  if (new Set(sums).size !== 1) throw new Error(`The envelopes' bytes differ: ${sums.join(", ")}.`);
+}
+
+function sdkNoop() {
+  const processor: LogRecordProcessor = {
+    onEmit: () => {},
+    forceFlush: () => Promise.resolve(),
+    shutdown: () => Promise.resolve(),
+  };
+  return { name: "emit.sdk_noop", ...sdkLogger(processor) } as const;
+}
+
+function sdkStringify() {
+  let bytes = 0;
+  const processor: LogRecordProcessor = {
+    onEmit({ hrTime, severityText, instrumentationScope, body, attributes }) {
+      const [seconds, nanos] = hrTime;
+      const envelope = naiveEnvelope({
+        seconds,
+        nanos,
+        level: severityText ?? "INFO",
+        logger: instrumentationScope.name,
+        message: body as string,
+        attributes,
+      });
+      bytes += envelope.length;
+    },
+    forceFlush: () => Promise.resolve(),
+    shutdown: () => Promise.resolve(),
+  };
+  return {
+    name: "emit.sdk_stringify",
+    ...sdkLogger(processor),
+    envelopeBytes: () => bytes,
+  } as const;
+}
+
+/** The processor alone behind the SDK's own provider; what it flushes is dropped at once. */
+async function tailgateProcessor() {
+  const { processor, envelopeBytes } = await tailgate(() => Promise.resolve());
+  return { name: "emit.tailgate", ...sdkLogger(processor), envelopeBytes } as const;
+}
+
+/** The provider that `LoggingManager` registers. */
+async function tailgateProvider() {
+  const { TailgateLoggerProvider } =
+    await built<typeof import("../../src/otel/provider.ts")>("src/otel/provider.js");
+  const { processor, envelopeBytes } = await tailgate(() => Promise.resolve());
+  const provider = new TailgateLoggerProvider(processor, defaultResource());
+  return {
+    name: "emit.tailgate_provider",
+    emit: emitOf(provider.getLogger(LOGGER_NAME)),
+    envelopeBytes,
+  } as const;
+}
+
+/** As a gateway has it: the records stay in the journal's memory for a while. */
+async function tailgateJournal() {
+  const { MemoryJournal } =
+    await built<typeof import("../../src/journal/memory.ts")>("src/journal/memory.js");
+  const journal = new MemoryJournal();
+  const { processor, envelopeBytes } = await tailgate((batch) => journal.append(batch));
+  return { name: "emit.tailgate_journal", ...sdkLogger(processor), envelopeBytes } as const;
+}
+
+async function tailgate(append: (batch: RecordBatch) => Promise<void>) {
+  const { RecordIntake } = await built<typeof import("../../src/intake.ts")>("src/intake.js");
+  const { TailgateLogRecordProcessor } =
+    await built<typeof import("../../src/otel/processor.ts")>("src/otel/processor.js");
+  let bytes = 0;
+  const intake = new RecordIntake({
+    logLevel: "INFO",
+    processors: [],
+    pendingBytesMax: PENDING_BYTES_MAX,
+    append(batch) {
+      bytes += batch.byteLength - FRAME_HEAD_BYTES * batch.length;
+      return append(batch);
+    },
+  });
+  const processor = new TailgateLogRecordProcessor(intake, () => intake.flush());
+  return { processor, envelopeBytes: () => bytes };
+}
+
+function sdkLogger(processor: LogRecordProcessor) {
+  const provider = new LoggerProvider({ processors: [processor] });
+  return { emit: emitOf(provider.getLogger(LOGGER_NAME)) };
+}
+
+function emitOf(logger: Logger): (index: number) => void {
+  return (index) =>
+    logger.emit({
+      severityNumber: SEVERITY_NUMBER,
+      severityText: SEVERITY_TEXT,
+      body: typicalBody(index),
+      attributes: typicalAttributes(),
+    });
+}
+
+function pinoNull() {
+  const logger = pino({ name: LOGGER_NAME }, { write: () => {} });
+  return {
+    name: "emit.pino",
+    emit: (index: number) => logger.info(typicalAttributes(), typicalBody(index)),
+  } as const;
+}

@@ -1,0 +1,150 @@
+import { createHash } from "node:crypto";
+import { once } from "node:events";
+import { createServer, type AddressInfo, type Server, type Socket } from "node:net";
+import { WebSocketServer } from "ws";
+import type { Host } from "../../src/plugin.ts";
+import { built } from "./built.ts";
+import type { Tick } from "./fan-out-tick.ts";
+
+/** A server that brings ticks to all of its viewers. */
+export interface FanOutServer extends AsyncDisposable {
+  readonly port: number;
+  /** Those that are open. */
+  readonly sockets: ReadonlySet<Socket>;
+  send(tick: Tick): void;
+}
+
+/** As many viewers as anybody asks for; and the counting of bytes is not disturbed by pings. */
+const EXPORTER_OPTIONS = { max_connections: 100_000, ping_interval_seconds: 3_600 };
+
+const QUEUE_BYTES_MAX = 64 << 20;
+const WRITE_TIMEOUT_MS = 30_000;
+
+/** The websocket exporter behind delivery and the journal, as it is in a gateway. */
+export async function tailgateServer(): Promise<FanOutServer> {
+  const { default: plugin } =
+    await built<typeof import("../../plugins/websocket.ts")>("plugins/websocket.js");
+  const { testHost } =
+    await built<typeof import("../../src/testing/host.ts")>("src/testing/host.js");
+  const { Delivery } = await built<typeof import("../../src/delivery/delivery.ts")>(
+    "src/delivery/delivery.js",
+  );
+  const host = await testHost("websocket");
+  const sockets = new Set<Socket>();
+  const exporter = await plugin.open(
+    plugin.options.parse(EXPORTER_OPTIONS),
+    watching(host, (socket) => keep(sockets, socket)),
+  );
+  const delivery = new Delivery(exporter, {
+    type: undefined,
+    level: undefined,
+    queueBytesMax: QUEUE_BYTES_MAX,
+    timeoutMs: WRITE_TIMEOUT_MS,
+    log: host.log,
+  });
+  const url = new URL(await host.listen());
+  return {
+    port: Number(url.port),
+    sockets,
+    send(tick) {
+      void host.journal.append(tick);
+      delivery.offer(tick);
+    },
+    async [Symbol.asyncDispose]() {
+      for (const socket of sockets) socket.destroy();
+      await delivery.close(AbortSignal.timeout(WRITE_TIMEOUT_MS));
+      await host.close();
+    },
+  };
+}
+
+/** The host, which tells of each socket that is upgraded. */
+function watching(host: Host, upgraded: (socket: Socket) => void): Host {
+  return {
+    ...host,
+    http: {
+      route: (method, path, handler) => host.http.route(method, path, handler),
+      refusal: (request) => host.http.refusal(request),
+      upgrade: (path, handler) =>
+        host.http.upgrade(path, (request, socket, head) => {
+          upgraded(socket as Socket);
+          handler(request, socket, head);
+        }),
+    },
+  };
+}
+
+/** What `ws` is mostly used like: every message is serialised and sent for each viewer. */
+export async function naiveServer(): Promise<FanOutServer> {
+  const server = new WebSocketServer({ host: "127.0.0.1", port: 0, perMessageDeflate: false });
+  await once(server, "listening");
+  const sockets = new Set<Socket>();
+  server.on("connection", (_, { socket }) => keep(sockets, socket));
+  return {
+    port: (server.address() as AddressInfo).port,
+    sockets,
+    send(tick) {
+      for (let index = 0; index < tick.length; index++) {
+        const envelope = tick.envelope(index);
+        for (const client of server.clients) client.send(JSON.stringify(envelope));
+      }
+    },
+    async [Symbol.asyncDispose]() {
+      for (const client of server.clients) client.terminate();
+      server.close();
+      await once(server, "close");
+    },
+  };
+}
+
+/** The limit: the same bytes, written to sockets that nothing else is known about. */
+export async function rawServer(): Promise<FanOutServer> {
+  const sockets = new Set<Socket>();
+  const server = createServer({ noDelay: true }, (socket) => {
+    socket.once("data", (request) => {
+      socket.write(handshakeAnswer(request.toString("latin1")));
+      keep(sockets, socket);
+      socket.resume();
+    });
+    socket.on("error", () => socket.destroy());
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  return {
+    port: (server.address() as AddressInfo).port,
+    sockets,
+    send(tick) {
+      const frames = tick.frames();
+      for (const socket of sockets) socket.write(frames);
+    },
+    [Symbol.asyncDispose]: () => closed(server, sockets),
+  };
+}
+
+function keep(sockets: Set<Socket>, socket: Socket): void {
+  sockets.add(socket);
+  socket.once("close", () => sockets.delete(socket));
+}
+
+async function closed(server: Server, sockets: ReadonlySet<Socket>): Promise<void> {
+  for (const socket of sockets) socket.destroy();
+  server.close();
+  await once(server, "close");
+}
+
+/** RFC 6455, 4.2.2. */
+const ACCEPT_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+function handshakeAnswer(request: string): string {
+  const key = /^sec-websocket-key: *(\S+)/im.exec(request)?.[1] ?? "";
+  const accept = createHash("sha1")
+    .update(key + ACCEPT_GUID)
+    .digest("base64");
+  return [
+    "HTTP/1.1 101 Switching Protocols",
+    "Connection: Upgrade",
+    "Upgrade: websocket",
+    `Sec-WebSocket-Accept: ${accept}`,
+    "\r\n",
+  ].join("\r\n");
+}

@@ -1,0 +1,43 @@
+import type { RecordBatch } from "../../src/encode/record-batch.ts";
+import { built } from "./built.ts";
+
+/** How many messages come at a time. */
+export const TICK_RECORDS = 32;
+
+/** The size of one envelope. */
+const MESSAGE_BYTES = 313;
+
+/** Messages that all viewers are to get in one go, encoded once. */
+export type Tick = RecordBatch;
+
+/** Answers a function that makes ticks, each with memory and numbers of its own. */
+export async function tickMaker(): Promise<(count: number) => Tick[]> {
+  const { OpenBatch } = await built<typeof import("../../src/encode/open-batch.ts")>(
+    "src/encode/open-batch.js",
+  );
+  const { EnvelopeEncoder } = await built<typeof import("../../src/encode/envelope-encoder.ts")>(
+    "src/encode/envelope-encoder.js",
+  );
+  const { partsOfRecord } = await built<typeof import("../../src/encode/from-record.ts")>(
+    "src/encode/from-record.js",
+  );
+  const { batchOf, recordOf } =
+    await built<typeof import("../../src/testing/batch.ts")>("src/testing/batch.js");
+  const empty = batchOf([{ body: "" }]).bytes(0).length;
+  const record = recordOf({ body: "x".repeat(MESSAGE_BYTES - empty) });
+  const parts = partsOfRecord(record);
+  const origin = { recordBytes: 0, record: () => record };
+  const open = new OpenBatch();
+  const encoder = new EnvelopeEncoder(open, 0);
+  const make = (): Tick[] => {
+    for (let index = 0; index < TICK_RECORDS; index++) encoder.encode(parts, origin, index);
+    return open.take();
+  };
+  // Where memory is exchanged within a tick, it comes in two parts, and another one is made.
+  return (count) =>
+    Array.from({ length: count }, () => {
+      let ticks = make();
+      if (ticks.length > 1) ticks = make();
+      return ticks[0]!;
+    });
+}

@@ -1,0 +1,128 @@
+/** The clients of the fan-out benchmark, in a process of their own. */
+
+import { once } from "node:events";
+import { connect, type Socket } from "node:net";
+import { WebSocket } from "ws";
+import { answerQuestions } from "./helper-process.ts";
+
+export type ViewerQuestion =
+  /** Connects so many more viewers; answered when all of them are in. */
+  | { readonly verb: "connect"; readonly port: number; readonly count: number }
+  /** Answered when each viewer of that port has received so many bytes since it was connected. */
+  | { readonly verb: "receive"; readonly port: number; readonly bytes: number }
+  /** Connects a client of the ws package; answered when it is in. */
+  | { readonly verb: "watch"; readonly port: number }
+  /** Answered with the texts of that client's first messages. */
+  | { readonly verb: "watched"; readonly count: number };
+
+const PATH = "/ws/logs";
+const READ_BYTES = 256 << 10;
+
+const END_OF_HEAD = "\r\n\r\n";
+
+/** Viewers that count what they get, and do nothing else that could cost. */
+class Viewers {
+  readonly #port: number;
+  readonly #sockets: Socket[] = [];
+  readonly #received: number[] = [];
+  #receivedSum = 0;
+  #wanted = Promise.withResolvers<void>();
+  #wantedSum = 0;
+
+  constructor(port: number) {
+    this.#port = port;
+  }
+
+  async connect(count: number): Promise<void> {
+    for (let index = 0; index < count; index++) await this.#connectOne();
+  }
+
+  /** A handshake by hand; the server sends nothing beyond its answer until the benchmark begins. */
+  async #connectOne(): Promise<void> {
+    const index = this.#sockets.length;
+    const upgraded = Promise.withResolvers<void>();
+    let head = "";
+    const onRead = (length: number, buffer: Uint8Array): boolean => {
+      if (head.endsWith(END_OF_HEAD)) {
+        this.#count(index, length);
+      } else {
+        head += Buffer.from(buffer.subarray(0, length)).toString("latin1");
+        if (head.endsWith(END_OF_HEAD)) upgraded.resolve();
+      }
+      return true;
+    };
+    const socket = connect({
+      port: this.#port,
+      host: "127.0.0.1",
+      onread: { buffer: readBuffer, callback: onRead },
+    });
+    socket.on("error", (error) => upgraded.reject(error));
+    this.#sockets.push(socket);
+    this.#received.push(0);
+    socket.write(
+      [
+        `GET ${PATH} HTTP/1.1`,
+        `Host: 127.0.0.1:${this.#port}`,
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+      ].join("\r\n") + END_OF_HEAD,
+    );
+    await upgraded.promise;
+    if (!head.startsWith("HTTP/1.1 101 ")) throw new Error(`The server refused a viewer: ${head}`);
+  }
+
+  #count(index: number, bytes: number): void {
+    this.#received[index]! += bytes;
+    this.#receivedSum += bytes;
+    if (this.#receivedSum >= this.#wantedSum) this.#wanted.resolve();
+  }
+
+  async receive(bytes: number): Promise<void> {
+    this.#wanted = Promise.withResolvers();
+    this.#wantedSum = bytes * this.#sockets.length;
+    if (this.#receivedSum < this.#wantedSum) await this.#wanted.promise;
+    const wrong = this.#received.find((received) => received !== bytes);
+    if (wrong !== undefined) throw new Error(`A viewer has ${wrong} bytes instead of ${bytes}.`);
+  }
+}
+
+/** All viewers read into the same memory: nobody looks at it. */
+const readBuffer = Buffer.alloc(READ_BYTES);
+
+const viewersByPort = new Map<number, Viewers>();
+const watchedTexts: string[] = [];
+let watcher: WebSocket | undefined;
+
+function viewersOf(port: number): Viewers {
+  let viewers = viewersByPort.get(port);
+  if (!viewers) viewersByPort.set(port, (viewers = new Viewers(port)));
+  return viewers;
+}
+
+answerQuestions(async (question: ViewerQuestion) => {
+  switch (question.verb) {
+    case "connect":
+      return viewersOf(question.port).connect(question.count);
+    case "receive":
+      return viewersOf(question.port).receive(question.bytes);
+    case "watch":
+      return watch(question.port);
+    case "watched":
+      return watched(question.count);
+  }
+});
+
+async function watch(port: number): Promise<void> {
+  watchedTexts.length = 0;
+  watcher = new WebSocket(`ws://127.0.0.1:${port}${PATH}`);
+  watcher.on("message", (data: Buffer) => watchedTexts.push(data.toString()));
+  await once(watcher, "open");
+}
+
+async function watched(count: number): Promise<string[]> {
+  while (watchedTexts.length < count) await once(watcher!, "message");
+  watcher!.close();
+  return watchedTexts;
+}

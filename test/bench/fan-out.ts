@@ -1,0 +1,130 @@
+import { once } from "node:events";
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { naiveServer, rawServer, tailgateServer, type FanOutServer } from "./fan-out-servers.ts";
+import { TICK_RECORDS, tickMaker, type Tick } from "./fan-out-tick.ts";
+import type { ViewerQuestion } from "./fan-out-viewers.ts";
+import { printFigures, type Target } from "./figure.ts";
+import { HelperProcess } from "./helper-process.ts";
+import { measured, type Scale, type Variant } from "./rounds.ts";
+
+const VIEWERS = [1, 10, 100];
+const FULL_VIEWERS = [...VIEWERS, 1000];
+
+/** How many deliveries a slice has at least, and how many ticks at most. */
+const SLICE_DELIVERIES = 250_000;
+const SLICE_TICKS_MAX = 500;
+/** The naive server takes up to thirty times as long. */
+const NAIVE_DELIVERIES = 3_200;
+const NAIVE_TICKS_MAX = 60;
+
+const RAW_TARGETS: ReadonlyMap<number, Target> = new Map([
+  [100, ">= 0.85"],
+  [1000, ">= 0.95"],
+] as const);
+const NAIVE_TARGETS: ReadonlyMap<number, Target> = new Map([[100, ">= 30"]] as const);
+
+/**
+ * What one message to one viewer costs the server. The viewers, in a process of their own, count the bytes: a slice
+ * has ended when each of them has everything.
+ */
+export async function benchFanOut(scale: Scale): Promise<void> {
+  await using viewers = await HelperProcess.start(new URL("fan-out-viewers.ts", import.meta.url));
+  const makeTicks = await tickMaker();
+  for (const count of scale.full ? FULL_VIEWERS : VIEWERS) {
+    await benchViewers({ viewers, count, makeTicks }, scale);
+  }
+}
+
+interface Stage {
+  readonly viewers: HelperProcess;
+  readonly count: number;
+  makeTicks(count: number): Tick[];
+}
+
+async function benchViewers(stage: Stage, { rounds, share }: Scale): Promise<void> {
+  const { count } = stage;
+  const ticks = Math.ceil(share * ticksFor(count, SLICE_DELIVERIES, SLICE_TICKS_MAX));
+  const naiveTicks = Math.ceil(share * ticksFor(count, NAIVE_DELIVERIES, NAIVE_TICKS_MAX));
+  await using tailgate = await tailgateServer();
+  await using naive = await naiveServer();
+  await using raw = await rawServer();
+  for (const server of [tailgate, naive, raw]) await admit(server, stage);
+  const names = {
+    tailgate: `fan_out_${count}.tailgate`,
+    naive: `fan_out_${count}.naive`,
+    raw: `fan_out_${count}.raw`,
+  };
+  const samples = await measured(
+    [
+      variantOf(names.tailgate, tailgate, ticks, stage),
+      variantOf(names.naive, naive, naiveTicks, stage),
+      variantOf(names.raw, raw, ticks, stage),
+    ],
+    rounds,
+  );
+  const ratio = { name: `fan_out_${count}.ratio`, of: names.tailgate };
+  printFigures("deliveries/s", samples, [
+    { ...ratio, to: names.raw, target: RAW_TARGETS.get(count) },
+    { ...ratio, to: names.naive, target: NAIVE_TARGETS.get(count) },
+  ]);
+}
+
+function ticksFor(viewers: number, deliveries: number, ticksMax: number): number {
+  return Math.min(ticksMax, Math.ceil(deliveries / (viewers * TICK_RECORDS)));
+}
+
+/** Lets the viewers in, after a client of the ws package has received what it should. */
+async function admit(
+  { port, send }: FanOutServer,
+  { viewers, count, makeTicks }: Stage,
+): Promise<void> {
+  const [tick] = makeTicks(1);
+  await ask(viewers, { verb: "watch", port });
+  send(tick!);
+  const texts = await ask(viewers, { verb: "watched", count: TICK_RECORDS });
+  if (JSON.stringify(texts) !== JSON.stringify(textsOf(tick!))) {
+    throw new Error("A WebSocket client received other messages than were sent.");
+  }
+  await ask(viewers, { verb: "connect", port, count });
+}
+
+function textsOf(tick: Tick): string[] {
+  return Array.from({ length: tick.length }, (_, index) =>
+    Buffer.from(tick.bytes(index)).toString(),
+  );
+}
+
+function variantOf<Name extends string>(
+  name: Name,
+  server: FanOutServer,
+  tickCount: number,
+  { viewers, count, makeTicks }: Stage,
+): Variant<Name> {
+  let ticks: Tick[] = [];
+  let bytesForEach = 0;
+  return {
+    name,
+    prepare() {
+      ticks = makeTicks(tickCount);
+    },
+    async run() {
+      for (const tick of ticks) bytesForEach += tick.frames().length;
+      const { port } = server;
+      const received = ask(viewers, { verb: "receive", port, bytes: bytesForEach });
+      for (const tick of ticks) await deliver(server, tick);
+      await received;
+      return ticks.length * TICK_RECORDS * count;
+    },
+  };
+}
+
+/** Resolves when it is time for the next tick: nobody is helped by sockets that are filled beyond their fill. */
+async function deliver({ send, sockets }: FanOutServer, tick: Tick): Promise<void> {
+  send(tick);
+  await nextTurn();
+  for (const socket of sockets) if (socket.writableNeedDrain) await once(socket, "drain");
+}
+
+function ask(viewers: HelperProcess, question: ViewerQuestion): Promise<unknown> {
+  return viewers.ask(question);
+}

@@ -1,0 +1,120 @@
+import { once } from "node:events";
+import { mkdtemp, rm } from "node:fs/promises";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { built } from "./built.ts";
+import { printFigures } from "./figure.ts";
+import { HelperProcess } from "./helper-process.ts";
+import type { SenderQuestion } from "./otlp-http-senders.ts";
+import { REQUEST_RECORDS } from "./otlp-request.ts";
+import { measured, type Scale, type Variant } from "./rounds.ts";
+
+const SLICE_REQUESTS = 64;
+/** JSON takes several times as long. */
+const SLICE_REQUESTS_JSON = 24;
+
+/** What a whole request of 512 records costs the process that takes it. */
+export async function benchOtlpHttp({ rounds, share }: Scale): Promise<void> {
+  await using tailgate = await tailgateServer();
+  await using limit = await limitServer();
+  await using senders = await HelperProcess.start(new URL("otlp-http-senders.ts", import.meta.url));
+  const protobuf = { format: "protobuf", requests: Math.ceil(SLICE_REQUESTS * share) } as const;
+  const json = { format: "json", requests: Math.ceil(SLICE_REQUESTS_JSON * share) } as const;
+  const variantOf = <Name extends string>(
+    name: Name,
+    server: OtlpServer,
+    kind: Omit<SenderQuestion, "port">,
+  ): Variant<Name> => ({
+    name,
+    async run() {
+      await senders.ask({ port: server.port, ...kind } satisfies SenderQuestion);
+      const records = kind.requests * REQUEST_RECORDS;
+      server.sent += records;
+      return records;
+    },
+  });
+  const samples = await measured(
+    [
+      variantOf("otlp_http.tailgate", tailgate, protobuf),
+      variantOf("otlp_http.undecoded", limit, protobuf),
+      variantOf("otlp_http_json.tailgate", tailgate, json),
+      variantOf("otlp_http_json.undecoded", limit, json),
+    ],
+    rounds,
+  );
+  for (const { sent, received } of [tailgate, limit]) {
+    if (received() !== sent) throw new Error(`Of ${sent} records ${received()} were received.`);
+  }
+  printFigures("records/s", samples, [
+    {
+      name: "otlp_http.ratio",
+      of: "otlp_http.tailgate",
+      to: "otlp_http.undecoded",
+      target: ">= 0.3",
+    },
+    {
+      name: "otlp_http_json.ratio",
+      of: "otlp_http_json.tailgate",
+      to: "otlp_http_json.undecoded",
+      target: undefined,
+    },
+  ]);
+}
+
+interface OtlpServer extends AsyncDisposable {
+  readonly port: number;
+  /** How many records were sent to it, and how many it knows of. */
+  sent: number;
+  received(): number;
+}
+
+/** A gateway as `tailgate run` starts it, with nothing behind the journal. */
+async function tailgateServer(): Promise<OtlpServer> {
+  const { resolveConfig, startTailgate } =
+    await built<typeof import("../../src/index.ts")>("src/index.js");
+  const directory = await mkdtemp(join(tmpdir(), "tailgate-bench-"));
+  const config = await resolveConfig({
+    base: "embedded",
+    document: { receivers: { otlp: { port: 0 } }, exporters: {} },
+    flags: { port: 0, logDir: directory },
+    env: {},
+    cwd: directory,
+  });
+  const { gateway, listeners, stop } = await startTailgate(config, { write: () => {} });
+  const url = listeners.map((line) => /^http\S+\/v1\/logs(?= )/.exec(line)?.[0]).find(Boolean)!;
+  return {
+    port: Number(new URL(url).port),
+    sent: 0,
+    received: () => gateway.intake.counters.sent,
+    async [Symbol.asyncDispose]() {
+      await stop();
+      await rm(directory, { recursive: true });
+    },
+  };
+}
+
+/** The limit: the body is read, and nothing is done with it. */
+async function limitServer(): Promise<OtlpServer> {
+  let requests = 0;
+  const take = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+    let bytes = 0;
+    for await (const chunk of request) bytes += (chunk as Buffer).length;
+    if (bytes === Number(request.headers["content-length"])) requests++;
+    response.writeHead(200, { "Content-Length": 0 }).end();
+  };
+  const server = createServer((request, response) => void take(request, response));
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  return {
+    port: (server.address() as AddressInfo).port,
+    sent: 0,
+    received: () => requests * REQUEST_RECORDS,
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections();
+      server.close();
+      await once(server, "close");
+    },
+  };
+}

@@ -1,0 +1,63 @@
+import { LogsRequest } from "./otlp-schema.ts";
+import {
+  LOGGER_NAME,
+  SEVERITY_NUMBER,
+  SEVERITY_TEXT,
+  typicalAttributes,
+  typicalBody,
+} from "./typical-record.ts";
+
+/** How many records an SDK's batch processor sends at a time (SDK specification, maxExportBatchSize). */
+export const REQUEST_RECORDS = 512;
+
+/** 2025-10-13T09:27:24Z; each record comes a microsecond after the one before. */
+const FIRST_SECOND = 1_760_347_644;
+
+const TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736";
+const SPAN_ID = "00f067aa0ba902b7";
+
+/** An ExportLogsServiceRequest with typical records of one logger and one trace, in both of its forms. */
+export function otlpRequest(): { readonly protobuf: Buffer; readonly json: Buffer } {
+  const ofTrace = { traceId: Buffer.from(TRACE_ID, "hex"), spanId: Buffer.from(SPAN_ID, "hex") };
+  const message = LogsRequest.fromObject(requestOf(ofTrace));
+  return {
+    protobuf: Buffer.from(LogsRequest.encode(message).finish()),
+    json: Buffer.from(JSON.stringify(requestOf({ traceId: TRACE_ID, spanId: SPAN_ID }))),
+  };
+}
+
+/** Ids are bytes for protobuf, hex for JSON; the rest is the same (OTLP specification, "JSON Protobuf Encoding"). */
+function requestOf(ids: { traceId: unknown; spanId: unknown }) {
+  const logRecords = Array.from({ length: REQUEST_RECORDS }, (_, index) => recordOf(index, ids));
+  const resource = { attributes: [attribute("service.name", "orchestrator")] };
+  return {
+    resourceLogs: [{ resource, scopeLogs: [{ scope: { name: LOGGER_NAME }, logRecords }] }],
+  };
+}
+
+function recordOf(index: number, ids: object) {
+  const timeUnixNano = `${FIRST_SECOND}${String(index).padStart(6, "0")}000`;
+  return {
+    timeUnixNano,
+    observedTimeUnixNano: timeUnixNano,
+    severityNumber: SEVERITY_NUMBER,
+    severityText: SEVERITY_TEXT,
+    body: { stringValue: typicalBody(index) },
+    attributes: attributesOf(typicalAttributes()),
+    ...ids,
+  };
+}
+
+interface Values {
+  readonly [key: string]: string | number | Values;
+}
+
+function attributesOf(values: Values): object[] {
+  return Object.entries(values).map(([key, value]) => attribute(key, value));
+}
+
+function attribute(key: string, value: string | number | Values): object {
+  if (typeof value === "string") return { key, value: { stringValue: value } };
+  if (typeof value === "number") return { key, value: { intValue: String(value) } };
+  return { key, value: { kvlistValue: { values: attributesOf(value) } } };
+}

@@ -1,0 +1,77 @@
+import { cpuMicros } from "./cpu-clock.ts";
+
+/** How much to measure. */
+export interface Scale {
+  readonly rounds: number;
+  /** What is done of the usual work of a round, from 0 to 1. */
+  readonly share: number;
+  /** Also what takes long. */
+  readonly full: boolean;
+}
+
+/** One of the ways that are compared. */
+export interface Variant<Name extends string> {
+  readonly name: Name;
+  /** Makes ready what `run` needs and what does not count. */
+  prepare?(): void | Promise<void>;
+  /** Does one slice of the work of a round; answers how many records, or deliveries, that were. */
+  run(): number | Promise<number>;
+}
+
+/** For each variant the CPU time that one record, or delivery, took, in nanoseconds, round by round. */
+export type Samples<Name extends string> = Readonly<Record<Name, readonly number[]>>;
+
+/** Rounds that are not counted, until the code that is measured has been compiled. */
+const WARM_UP_ROUNDS = 2;
+
+/** How often the variants take turns within a round. */
+export const ROUND_SLICES = 8;
+
+/**
+ * Measures all variants in each round, in small slices that take turns: whatever slows the machine down for a while
+ * slows all of them. Each turn begins with another variant, and every other one runs backwards, so that none always
+ * pays for what the same one before it left behind.
+ */
+export async function measured<Name extends string>(
+  variants: readonly Variant<Name>[],
+  rounds: number,
+): Promise<Samples<Name>> {
+  const samples = new Map<Name, number[]>(variants.map(({ name }) => [name, []]));
+  for (let round = -WARM_UP_ROUNDS; round < rounds; round++) {
+    const meters = variants.map((variant) => new Meter(variant));
+    for (let slice = 0; slice < ROUND_SLICES; slice++) {
+      for (const meter of inTurn(meters, slice)) await meter.runSlice();
+    }
+    if (round < 0) continue;
+    for (const { variant, nanosForEach } of meters) samples.get(variant.name)!.push(nanosForEach);
+  }
+  return Object.fromEntries(samples) as Record<Name, number[]>;
+}
+
+/** What one variant takes in one round. */
+class Meter<Name extends string> {
+  readonly variant: Variant<Name>;
+  #micros = 0;
+  #count = 0;
+
+  constructor(variant: Variant<Name>) {
+    this.variant = variant;
+  }
+
+  async runSlice(): Promise<void> {
+    await this.variant.prepare?.();
+    const start = cpuMicros();
+    this.#count += await this.variant.run();
+    this.#micros += cpuMicros() - start;
+  }
+
+  get nanosForEach(): number {
+    return (1000 * this.#micros) / this.#count;
+  }
+}
+
+function inTurn<Item>(items: readonly Item[], turn: number): Item[] {
+  const first = turn % items.length;
+  const rotated = [...items.slice(first), ...items.slice(0, first)];
+  return turn % 2 === 0 ? rotated : rotated.toReversed();
+}

@@ -1,0 +1,81 @@
+import * as fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { logLine } from "../../src/cli/log-line.ts";
+import { printable } from "../../src/printable.ts";
+import type { AuditLog, JsonValue } from "../../src/envelope.ts";
+
+const event: AuditLog = {
+  timestamp: "2025-10-13T09:27:24.350163Z",
+  level: "INFO",
+  logger: "orchestrator.audit",
+  message: "Instance spawned",
+  action: "instance_spawn",
+  metadata: {
+    instance_id: "abc-123",
+    details: { role: "worker", tags: ["a", "b"] },
+    note: "two words",
+  },
+};
+
+function auditLine(data: Partial<AuditLog>): string {
+  return logLine({ type: "audit_log", data: { ...event, ...data } }, false);
+}
+
+describe("a line of tailgate tail", () => {
+  test("is the console's for a system log", () => {
+    const data = {
+      timestamp: "2025-10-13T09:27:24.339163Z",
+      level: "WARNING",
+      logger: "orchestrator.instance_manager",
+      message: "High memory usage\ndetected",
+      module: "",
+      function: "",
+      line: 0,
+      "exception.stacktrace": "Error: x\n\tat y",
+    } as const;
+    expect(logLine({ type: "system_log", data }, false)).toBe(
+      "2025-10-13 09:27:24 - orchestrator.instance_manager - WARNING - High memory usage\\ndetected\n" +
+        "    Error: x\n        at y\n",
+    );
+  });
+
+  test("has the action, the message and the fields of an audit event", () => {
+    expect(auditLine({})).toBe(
+      "2025-10-13 09:27:24 - orchestrator.audit - AUDIT instance_spawn Instance spawned " +
+        'instance_id=abc-123 details.role=worker details.tags=["a","b"] note="two words"\n',
+    );
+  });
+
+  test("says once what an event has as action and as message", () => {
+    const metadata = { instance_id: null, details: {} };
+    expect(auditLine({ message: "instance_spawn", metadata })).toBe(
+      "2025-10-13 09:27:24 - orchestrator.audit - AUDIT instance_spawn instance_id=null details={}\n",
+    );
+  });
+
+  test("does without action and metadata", () => {
+    const { action: _a, metadata: _m, ...plain } = event;
+    expect(logLine({ type: "audit_log", data: plain }, true)).toBe(
+      "2025-10-13 09:27:24 - orchestrator.audit - \x1b[36mAUDIT\x1b[0m Instance spawned\n",
+    );
+  });
+
+  test("is one line without control characters, whatever the event holds", () => {
+    const values = fc.dictionary(
+      fc.string({ unit: "binary" }),
+      fc.jsonValue() as fc.Arbitrary<JsonValue>,
+    );
+    fc.assert(
+      fc.property(fc.string({ unit: "binary" }), values, (text, metadata) => {
+        const line = auditLine({ message: text, action: text, logger: text, metadata });
+        expect(line).toMatch(/^[^\p{Cc}\u2028\u2029\p{Bidi_Control}]*\n$/u);
+      }),
+    );
+  });
+
+  test("shows control characters and leaves everything else as it is", () => {
+    expect(printable("a\tb\r\n\x1b[31m\x7f\x9b\u2028\u202e\u{1f600} é")).toBe(
+      "a\\tb\\r\\n\\x1b[31m\\x7f\\x9b\\u2028\\u202e\u{1f600} é",
+    );
+  });
+});

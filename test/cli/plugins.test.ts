@@ -1,0 +1,74 @@
+import { describe, expect, test } from "vitest";
+import { Workspace } from "../config/workspace.ts";
+import { runCli } from "./cli.ts";
+
+interface Listed {
+  readonly kind: string;
+  readonly name: string;
+  readonly description: string;
+  readonly components: readonly string[];
+  readonly options: readonly {
+    readonly key: string;
+    readonly type: string;
+    readonly default: unknown;
+  }[];
+}
+
+describe("tailgate plugins", () => {
+  test("lists built-in and configured plugins as JSON", async () => {
+    await using workspace = await Workspace.create({
+      "tailgate.yaml": `
+        exporters: { file/a: , hook: }
+        processors: { upper: { use: ./upper.mjs } }`,
+      "upper.mjs": `import { defineProcessor, z } from "tailgate/plugin";
+        const options = z.object({ fields: z.array(z.string()).default(["message"]).describe("Which ones.") });
+        export default defineProcessor({
+          name: "upper", description: "Shouts.", options, open: () => ({ process: (record) => record }),
+        });`,
+      "node_modules/tailgate-plugin-hook/package.json":
+        '{ "type": "module", "exports": "./index.js" }',
+      "node_modules/tailgate-plugin-hook/index.js": `import { defineExporter, z } from "tailgate/plugin";
+        const options = z.object({ url: z.url().describe("Where to.") });
+        export default defineExporter({ name: "hook", description: "Calls.", options, open: () => ({ write() {} }) });`,
+    });
+    await workspace.install("tailgate");
+    const failing = await runCli(["plugins", "--json"], { cwd: workspace.directory });
+    expect([await failing.ended, failing.stdout]).toEqual([78, ""]);
+    expect(failing.stderr).toContain("exporters.hook.url: expected URL; it is missing");
+
+    await workspace.write(
+      "tailgate.yaml",
+      "exporters: { file/a: , hook: { url: 'https://x' } }\nprocessors: { upper: { use: ./upper.mjs } }",
+    );
+    const cli = await runCli(["plugins", "--json"], { cwd: workspace.directory });
+    expect([await cli.ended, cli.stderr]).toEqual([0, ""]);
+    const listed = JSON.parse(cli.stdout) as Listed[];
+    expect(listed.map(({ kind, name, components }) => [kind, name, ...components])).toEqual([
+      ["receiver", "otlp", "receivers.otlp"],
+      ["exporter", "websocket"],
+      ["exporter", "file", "exporters.file/a"],
+      ["exporter", "audit-file"],
+      ["exporter", "console"],
+      ["processor", "upper", "processors.upper"],
+      ["exporter", "hook", "exporters.hook"],
+    ]);
+    expect(listed[5]).toMatchObject({
+      description: "Shouts.",
+      options: [
+        { key: "fields", type: "list of text", default: ["message"], description: "Which ones." },
+      ],
+    });
+    expect(listed[6]?.options).toEqual([
+      { key: "url", type: "URL", isRequired: true, description: "Where to." },
+    ]);
+  });
+
+  test("lists them for people", async () => {
+    await using workspace = await Workspace.create({ "tailgate.yaml": "exporters: { console: }" });
+    const cli = await runCli(["plugins"], { cwd: workspace.directory });
+    expect(await cli.ended).toBe(0);
+    expect(cli.stdout).toMatch(/^exporter file \(not configured\)\n {2}\S.*\.$/m);
+    expect(cli.stdout).toMatch(/^exporter console \(configured as exporters\.console\)$/m);
+    expect(cli.stdout).toMatch(/^ {4}backups: integer from 0 to \d+, default 5\n {8}\S.*\.$/m);
+  });
+});

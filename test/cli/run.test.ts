@@ -1,0 +1,215 @@
+import { once } from "node:events";
+import { readFile, stat } from "node:fs/promises";
+import { createServer, type AddressInfo } from "node:net";
+import { describe, expect, test } from "vitest";
+import { Workspace } from "../config/workspace.ts";
+import { runCli, startCli } from "./cli.ts";
+
+const LISTENING = /^tailgate: listening on (http:\/\/127\.0\.0\.1:\d+) \(dashboard/m;
+
+/** A plugin of the user's own: `members` are those of the exporter that it opens. */
+async function workspaceWith(open: string): Promise<Workspace> {
+  const workspace = await Workspace.create({
+    "tailgate.yaml":
+      "port: 0\nlog_dir: logs\nreceivers: {}\nexporters: { mine: { use: ./mine.mjs } }",
+    "mine.mjs": `import { defineExporter, z } from "tailgate/plugin";
+      const say = (text) => process.stderr.write(text + "\\n");
+      export default defineExporter({
+        name: "mine",
+        description: "For tests.",
+        options: z.object({}),
+        async open(options, host) { ${open} },
+      });`,
+  });
+  await workspace.install("tailgate");
+  return workspace;
+}
+
+async function otlpLines(url: string, count: number): Promise<void> {
+  const logRecords = Array.from({ length: count }, (_, index) => ({
+    timeUnixNano: String(1_760_347_644_000_000_000n + BigInt(index)),
+    severityNumber: 9,
+    body: { stringValue: `message ${index}` },
+  }));
+  const scopeLogs = [{ scope: { name: "orchestrator.test" }, logRecords }];
+  const response = await fetch(`${url}/v1/logs`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ resourceLogs: [{ scopeLogs }] }),
+  });
+  expect(response.status).toBe(200);
+}
+
+describe("tailgate run", () => {
+  test.each(["SIGTERM", "SIGINT"] as const)(
+    "says where it listens, serves there, and ends with 0 after %s",
+    async (signal) => {
+      await using workspace = await Workspace.create();
+      const args = ["--port", "0", "--otlp-port", "0", "--log-dir", "logs"];
+      await using cli = startCli(args, { cwd: workspace.directory });
+      const url = (await cli.says(LISTENING))[1]!;
+      expect((await fetch(`${url}/healthz`)).status).toBe(200);
+      expect(await (await fetch(url)).text()).toContain("<title>");
+      cli.process.kill(signal);
+      expect(await cli.ended).toBe(0);
+      await expect(fetch(`${url}/healthz`)).rejects.toThrow("fetch failed");
+      expect(cli.stdout).toBe("");
+    },
+  );
+
+  test("nothing that was accepted before SIGTERM is missing from the file", async () => {
+    await using workspace = await Workspace.create();
+    const args = ["run", "--port=0", "--otlp-port=0", "--log-dir=logs"];
+    await using cli = startCli(args, { cwd: workspace.directory });
+    const url = (await cli.says(LISTENING))[1]!;
+    await otlpLines(url, 5_000);
+    cli.process.kill("SIGTERM");
+    expect(await cli.ended).toBe(0);
+    const lines = (await readFile(workspace.path("logs/orchestrator.log"), "utf8"))
+      .trimEnd()
+      .split("\n");
+    const messages = lines.map((line) => (JSON.parse(line) as { message: string }).message);
+    expect(messages).toEqual(Array.from({ length: 5_000 }, (_, index) => `message ${index}`));
+  });
+
+  test("takes its configuration from tailgate.yaml and the environment", async () => {
+    await using workspace = await Workspace.create({
+      "tailgate.yaml": "port: ${env:MY_PORT}\nreceivers: {}\nexporters: {}",
+    });
+    const env = { MY_PORT: "0", LOG_DIR: "from-env" };
+    await using cli = startCli([], { cwd: workspace.directory, env });
+    await cli.says(LISTENING);
+    expect((await stat(workspace.path("from-env"))).isDirectory()).toBe(true);
+  });
+
+  test("a port in use ends it with 69 and says which", async () => {
+    await using server = createServer();
+    await once(server.listen(0, "127.0.0.1"), "listening");
+    const { port } = server.address() as AddressInfo;
+    await using workspace = await Workspace.create();
+    const args = ["--port", String(port), "--otlp-port", "0", "--log-dir", "logs"];
+    const cli = await runCli(args, { cwd: workspace.directory });
+    expect(await cli.ended).toBe(69);
+    expect(cli.stderr).toMatch(/^tailgate: PORT_IN_USE: /m);
+    expect(cli.stderr).toContain(String(port));
+  });
+
+  test("a log directory that cannot be made ends it with 69", async () => {
+    await using workspace = await Workspace.create({ file: "" });
+    const cli = await runCli(["--port", "0", "--log-dir", "file/logs"], {
+      cwd: workspace.directory,
+    });
+    expect(await cli.ended).toBe(69);
+    expect(cli.stderr).toMatch(/^tailgate: LOG_DIR_UNUSABLE: .*file\/logs/m);
+  });
+
+  test("a configuration that is wrong ends it with 78 and all its problems", async () => {
+    await using workspace = await Workspace.create({ "my.yaml": "prot: 1\nhost: 0.0.0.0" });
+    const cli = await runCli(["--config", "my.yaml"], { cwd: workspace.directory });
+    expect(await cli.ended).toBe(78);
+    expect(cli.stderr).toBe(
+      [
+        `tailgate: CONFIG_INVALID: ${workspace.path("my.yaml")} has 2 problems:`,
+        '  prot: unknown key; did you mean "port"?',
+        '  host: "0.0.0.0" is not a loopback address, and whoever reaches the port could read and write logs. Use host 127.0.0.1, and a reverse proxy or an SSH tunnel for access from elsewhere.',
+        "Correct the key that is named; `tailgate validate` checks a file without starting.",
+        "",
+      ].join("\n"),
+    );
+  });
+
+  test("a plugin that throws at open ends it with 1 and is named", async () => {
+    await using workspace = await workspaceWith('throw new Error("no broker \\x1b[31m")');
+    const cli = await runCli([], { cwd: workspace.directory });
+    expect(await cli.ended).toBe(1);
+    expect(cli.stderr).toMatch(/^tailgate: PLUGIN_OPEN_FAILED: .*mine.*no broker \\x1b\[31m/m);
+  });
+
+  test("a second signal ends it at once with 1", async () => {
+    await using workspace = await workspaceWith(
+      'return { write() {}, close() { say("closing"); return new Promise(() => {}); } };',
+    );
+    await using cli = startCli([], { cwd: workspace.directory });
+    await cli.says(LISTENING);
+    cli.process.kill("SIGTERM");
+    await cli.says(/^closing$/m);
+    cli.process.kill("SIGINT");
+    expect(await cli.ended).toBe(1);
+  });
+
+  test("a start that hangs is given up after the signal, with 1", async () => {
+    await using workspace = await workspaceWith('say("opening"); await new Promise(() => {});');
+    await using cli = startCli([], { cwd: workspace.directory });
+    await cli.says(/^opening$/m);
+    cli.process.kill("SIGTERM");
+    expect(await cli.ended).toBe(1);
+    expect(cli.stderr).toMatch(/^tailgate: (INTERNAL|PLUGIN_OPEN_FAILED): /m);
+  });
+
+  test("an uncaught exception is printed, and ends it with 1 after it has closed", async () => {
+    await using workspace = await workspaceWith(
+      `process.once("SIGUSR2", () => { throw new Error("boom"); });
+       return { write() {}, close() { say("closed"); } };`,
+    );
+    await using cli = startCli([], { cwd: workspace.directory });
+    await cli.says(LISTENING);
+    cli.process.kill("SIGUSR2");
+    expect(await cli.ended).toBe(1);
+    expect(cli.stderr).toMatch(/^tailgate: INTERNAL: Error: boom\n +at .*mine\.mjs/m);
+    expect(cli.stderr).toMatch(/^closed$/m);
+  });
+
+  test("a plugin that keeps timers does not keep the process", async () => {
+    await using workspace = await workspaceWith(
+      "setInterval(() => {}, 1000); return { write() {} };",
+    );
+    await using cli = startCli([], { cwd: workspace.directory });
+    await cli.says(LISTENING);
+    cli.process.kill("SIGTERM");
+    expect(await cli.ended).toBe(0);
+  });
+});
+
+describe("usage", () => {
+  test.each([
+    [
+      ["--prot", "1"],
+      "tailgate: USAGE: unknown option '--prot'\n(Did you mean --port?)\nRun `tailgate --help`.\n",
+    ],
+    [
+      ["valdate"],
+      'tailgate: USAGE: There is no command "valdate". Did you mean "validate"? Run `tailgate --help`.\n',
+    ],
+    [["run", "it"], 'tailgate: USAGE: There is no command "it". Run `tailgate --help`.\n'],
+    [
+      ["run", "--port", "65536"],
+      "tailgate: USAGE: option '--port <port>' argument '65536' is invalid. Expected an integer from 0 to 65535.\nRun `tailgate --help`.\n",
+    ],
+    [
+      ["validate", "x"],
+      "tailgate: USAGE: too many arguments for 'validate'. Expected 0 arguments but got 1: x.\nRun `tailgate --help`.\n",
+    ],
+  ])("%j is refused with 64", async (args, text) => {
+    const cli = await runCli(args);
+    expect([await cli.ended, cli.stderr, cli.stdout]).toEqual([64, text, ""]);
+  });
+
+  test.each([
+    ["--help"],
+    ["run", "--help"],
+    ["validate", "--help"],
+    ["plugins", "--help"],
+    ["tail", "--help"],
+  ])("%s %s shows examples", async (...args) => {
+    const cli = await runCli(args);
+    expect(await cli.ended).toBe(0);
+    expect(cli.stdout).toContain("Examples:\n  tailgate");
+  });
+
+  test("--version is the package's", async () => {
+    const manifest = new URL("../../package.json", import.meta.url);
+    const { version } = JSON.parse(await readFile(manifest, "utf8")) as { version: string };
+    const cli = await runCli(["--version"]);
+    expect([await cli.ended, cli.stdout]).toEqual([0, `${version}\n`]);
+  });
+});

@@ -1,0 +1,470 @@
+import * as fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { resolveConfig, type Config, type ConfigFlags } from "../src/config.ts";
+import { Workspace } from "./config/workspace.ts";
+
+interface Given {
+  readonly text?: string;
+  readonly env?: Record<string, string>;
+  readonly flags?: ConfigFlags;
+  readonly cwd?: string;
+}
+
+function resolved({ text = "", env = {}, flags = {}, cwd = "/srv/here" }: Given): Promise<Config> {
+  return resolveConfig({ text, env, flags, cwd });
+}
+
+async function errorOf(given: Given): Promise<{ code: string; exitCode: number; lines: string[] }> {
+  const error = await resolved(given).then(
+    () => Promise.reject(new Error("the configuration was accepted")),
+    (thrown: { code: string; exitCode: number; message: string }) => thrown,
+  );
+  const { code, exitCode, message } = error;
+  return { code, exitCode, lines: message.split("\n").map((line) => line.trim()) };
+}
+
+/** The one problem of a configuration. */
+async function problemOf(given: Given | string): Promise<string> {
+  const { code, lines } = await errorOf(typeof given === "string" ? { text: given } : given);
+  expect(code).toBe("CONFIG_INVALID");
+  expect(lines[0]).toMatch(/ has a problem:$/);
+  expect(lines).toHaveLength(3);
+  return lines[1]!;
+}
+
+function ids(components: readonly { readonly id: string }[]): string[] {
+  return components.map(({ id }) => id);
+}
+
+describe("without anything given", () => {
+  test("runs OTLP, WebSocket, files and console on loopback", async () => {
+    const config = await resolved({});
+    expect(config).toMatchObject({
+      host: "127.0.0.1",
+      port: 8001,
+      logDir: "/tmp/madrox_logs",
+      logLevel: "INFO",
+      allowedHosts: [],
+    });
+    expect(config).not.toHaveProperty("file");
+    expect(ids(config.receivers)).toEqual(["otlp"]);
+    expect(ids(config.processors)).toEqual([]);
+    expect(ids(config.exporters)).toEqual(["websocket", "file", "audit-file", "console"]);
+  });
+
+  test("has no receivers where it is embedded", async () => {
+    const config = await resolveConfig({ env: {}, flags: {}, cwd: "/", base: "embedded" });
+    expect(ids(config.receivers)).toEqual([]);
+    expect(ids(config.exporters)).toEqual(["websocket", "file", "audit-file", "console"]);
+  });
+
+  test("gives components the defaults of their plugin's schema", async () => {
+    const { exporters } = await resolved({});
+    expect(exporters[1]?.options).toEqual({
+      path: "orchestrator.log",
+      max_bytes: 10_485_760,
+      backups: 5,
+    });
+  });
+
+  test("is frozen to its depth", async () => {
+    const config = await resolved({ text: "exporters: { file: { backups: 1 } }" });
+    expect(Object.isFrozen(config)).toBe(true);
+    expect(Object.isFrozen(config.exporters)).toBe(true);
+    expect(Object.isFrozen(config.exporters[0])).toBe(true);
+    expect(Object.isFrozen(config.exporters[0]?.options)).toBe(true);
+    expect(Object.isFrozen(config.exporters[0]?.definition)).toBe(false);
+  });
+});
+
+describe("sources", () => {
+  test("flags win over the environment, the environment over the file, the file over defaults", async () => {
+    const text = "port: 1\nlog_level: error\nlog_dir: from-file\nhost: localhost";
+    const env = { ORCHESTRATOR_PORT: "2", LOG_LEVEL: "warn", MADROX_LOG_DIR: "/m", LOG_DIR: "/l" };
+    const flags = { port: 3, logDir: "from-flag" };
+    expect(await resolved({ text })).toMatchObject({
+      port: 1,
+      logLevel: "ERROR",
+      host: "localhost",
+    });
+    expect(await resolved({ text, env })).toMatchObject({
+      port: 2,
+      logLevel: "WARNING",
+      logDir: "/m",
+    });
+    expect(await resolved({ text, env, flags })).toMatchObject({
+      port: 3,
+      logDir: "/srv/here/from-flag",
+    });
+  });
+
+  test("MADROX_LOG_DIR wins over LOG_DIR, and an empty variable does not count", async () => {
+    const env = {
+      MADROX_LOG_DIR: "",
+      LOG_DIR: "/from-log-dir",
+      LOG_LEVEL: "",
+      ORCHESTRATOR_PORT: "",
+    };
+    expect(await resolved({ env })).toMatchObject({ logDir: "/from-log-dir", port: 8001 });
+  });
+
+  test("a relative log directory is in the working directory, not beside the file", async () => {
+    await using workspace = await Workspace.create({ "etc/tailgate.yaml": "log_dir: logs" });
+    const file = "etc/tailgate.yaml";
+    const config = await resolveConfig({ file, env: {}, flags: {}, cwd: workspace.directory });
+    expect(config.logDir).toBe(workspace.path("logs"));
+    expect(config.file).toBe(workspace.path("etc/tailgate.yaml"));
+  });
+
+  test("tailgate.yaml in the working directory counts where no file is named", async () => {
+    await using workspace = await Workspace.create({ "tailgate.yaml": "port: 7" });
+    const sources = { env: {}, flags: {}, cwd: workspace.directory };
+    expect(await resolveConfig(sources)).toMatchObject({
+      port: 7,
+      file: workspace.path("tailgate.yaml"),
+    });
+    expect(await resolveConfig({ ...sources, base: "embedded" })).toMatchObject({ port: 8001 });
+  });
+
+  test("--otlp-port is the OTLP receiver's port, MAX_WS_CONNECTIONS the WebSocket exporter's limit", async () => {
+    const config = await resolved({ flags: { otlpPort: 0 }, env: { MAX_WS_CONNECTIONS: "7" } });
+    expect(config.receivers[0]?.options).toMatchObject({ port: 0 });
+    expect(config.exporters[0]?.options).toMatchObject({ max_connections: 7 });
+  });
+
+  test("MAX_WS_CONNECTIONS does not matter without a WebSocket, --otlp-port without OTLP is refused", async () => {
+    const text = "receivers: {}\nexporters: { console: }";
+    expect(ids((await resolved({ text, env: { MAX_WS_CONNECTIONS: "7" } })).exporters)).toEqual([
+      "console",
+    ]);
+    expect(await problemOf({ text, flags: { otlpPort: 1 } })).toBe(
+      "--otlp-port: the configuration has no receivers.otlp",
+    );
+  });
+
+  test("sections of a program stand in the file's place and are not substituted", async () => {
+    const config = await resolveConfig({
+      text: "port: 9\nexporters: { console: }",
+      document: { exporters: { file: { path: "a.log" } }, receivers: undefined },
+      env: {},
+      flags: {},
+      cwd: "/",
+    });
+    expect(config.port).toBe(9);
+    expect(ids(config.receivers)).toEqual(["otlp"]);
+    expect(config.exporters.map(({ id, options }) => [id, options["path"]])).toEqual([
+      ["file", "a.log"],
+    ]);
+  });
+});
+
+describe("components", () => {
+  test("a section in the file replaces the default one, in the file's order", async () => {
+    const config = await resolved({
+      text: "exporters:\n  console:\n  file/b: {path: b.log}\n  file/a: {path: a.log}",
+    });
+    expect(ids(config.exporters)).toEqual(["console", "file/b", "file/a"]);
+    expect(ids(config.receivers)).toEqual(["otlp"]);
+    expect(config.exporters.map(({ definition }) => definition.name)).toEqual([
+      "console",
+      "file",
+      "file",
+    ]);
+  });
+
+  test("an empty section means none", async () => {
+    const config = await resolved({ text: "receivers:\nexporters: {}" });
+    expect([config.receivers, config.exporters]).toEqual([[], []]);
+  });
+
+  test("what is delivery's does not reach the plugin", async () => {
+    const text =
+      "exporters: { console: { level: fatal, queue_bytes: 9, timeout_seconds: 0.5 }, file: }";
+    const [given, byDefault] = (await resolved({ text })).exporters;
+    expect(given).toMatchObject({ level: "CRITICAL", queueBytesMax: 9, timeoutMs: 500 });
+    expect(Object.keys(given!.options).toSorted()).toEqual(["color", "stream"]);
+    expect(byDefault).toMatchObject({ queueBytesMax: 67_108_864, timeoutMs: 30_000 });
+    expect(byDefault).not.toHaveProperty("level");
+  });
+});
+
+describe("problems", () => {
+  test.each([
+    [
+      "exporters: {file: {max_byte: 1}}",
+      'exporters.file.max_byte: unknown key; did you mean "max_bytes"?',
+    ],
+    [
+      "exporters: {console: {lvel: INFO}}",
+      'exporters.console.lvel: unknown key; did you mean "level"?',
+    ],
+    ["exporter: {}", 'exporter: unknown key; did you mean "exporters"?'],
+    ["logDir: /tmp", 'logDir: unknown key; did you mean "log_dir"?'],
+    [
+      "exporters: {file: {zzz: 1}}",
+      "exporters.file.zzz: unknown key; known are path, max_bytes, backups, use, level, queue_bytes, timeout_seconds",
+    ],
+    ["port: 70000", "port: expected integer from 0 to 65535; found 70000"],
+    ["port: 80.5", "port: expected integer from 0 to 65535; found 80.5"],
+    ["port: '8001'", 'port: expected integer from 0 to 65535; found "8001"'],
+    ["port:", "port: expected integer from 0 to 65535; found null"],
+    [
+      "log_level: LOUD",
+      'log_level: expected one of DEBUG, INFO, WARNING, ERROR, CRITICAL; found "LOUD"',
+    ],
+    ["log_level: 3", "log_level: expected one of DEBUG, INFO, WARNING, ERROR, CRITICAL; found 3"],
+    ["log_dir: ~/logs", 'log_dir: ~ is not expanded; write ${env:HOME}; found "~/logs"'],
+    [
+      "allowed_hosts: logs.example.com",
+      "allowed_hosts: expected list of host name, host:port or origin; found",
+    ],
+    [
+      "allowed_hosts: ['*']",
+      'allowed_hosts[0]: expected a host name, host:port, or an origin such as http://localhost:3000; found "*"',
+    ],
+    ["exporters: [console]", 'exporters: expected mapping; found ["console"]'],
+    ["exporters: {console: true}", "exporters.console: expected mapping; found true"],
+    [
+      "exporters: {console: {color: red}}",
+      'exporters.console.color: expected one of "auto", "always", "never"; found "red"',
+    ],
+    [
+      "exporters: {Console: }",
+      "exporters.Console: a component's key is a plugin's name, such as webhook, or webhook/NAME",
+    ],
+    [
+      "exporters: {'file/../x': }",
+      "exporters.\"file/../x\": a component's key is a plugin's name, such as webhook, or webhook/NAME",
+    ],
+    ["exporters: {console: {use: ''}}", 'exporters.console.use: expected text; found ""'],
+    ["exporters: {console: {use: 3}}", "exporters.console.use: expected text; found 3"],
+    ["__proto__: {port: 1}", "__proto__: unknown key; known are"],
+  ])("%s", async (text, problem) => {
+    expect(await problemOf(text)).toContain(problem);
+  });
+
+  test("name the variable or the flag that a value is from", async () => {
+    expect(await problemOf({ env: { ORCHESTRATOR_PORT: "http" } })).toBe(
+      'ORCHESTRATOR_PORT: expected integer from 0 to 65535; found "http"',
+    );
+    expect(await problemOf({ env: { MAX_WS_CONNECTIONS: "many" } })).toMatch(
+      /^MAX_WS_CONNECTIONS: expected integer .*; found "many"$/,
+    );
+    expect(await problemOf({ flags: { port: -1 } })).toBe(
+      "--port: expected integer from 0 to 65535; found -1",
+    );
+  });
+
+  test("are all told at once, one a line", async () => {
+    const text =
+      "port: x\nhst: a\nexporters: { file: { backups: -1 }, nope: {}, console: { colour: auto } }";
+    const { code, exitCode, lines } = await errorOf({ text });
+    expect([code, exitCode]).toEqual(["CONFIG_INVALID", 78]);
+    expect(lines[0]).toBe("The configuration has 5 problems:");
+    expect(lines.slice(1, -1).map((line) => line.split(":")[0])).toEqual([
+      "hst",
+      "port",
+      "exporters.file.backups",
+      "exporters.nope",
+      "exporters.console.colour",
+    ]);
+    expect(lines.at(-1)).toBe(
+      "Correct the key that is named; `tailgate validate` checks a file without starting.",
+    );
+  });
+
+  test("never show secrets", async () => {
+    await using workspace = await Workspace.create();
+    await workspace.install("zod");
+    await workspace.write(
+      "plugin.mjs",
+      `import { z } from "zod";
+       const options = z.object({
+         api_token: z.string().length(3).default("abc"),
+         url: z.url().startsWith("https:").default("https://localhost"),
+       });
+       export default { kind: "exporter", apiVersion: 1, name: "x", description: "", options, open() {} };`,
+    );
+    const text = `exporters:
+      x: { use: ./plugin.mjs, api_token: 123456, url: "ftp://joe:pass-123@host/" }
+      y: { use: ./plugin.mjs, api_token: { value: hunter2 } }`;
+    const { lines } = await errorOf({ text, cwd: workspace.directory });
+    expect(lines.slice(1, -1)).toEqual([
+      "exporters.x.api_token: expected text of 3 characters; the value is not shown",
+      'exporters.x.url: Invalid string: must start with "https:"; found "ftp://********@host/"',
+      "exporters.y.api_token: expected text of 3 characters; the value is not shown",
+    ]);
+  });
+
+  test("long values are cut", async () => {
+    expect((await problemOf(`port: ${"9".repeat(300)}x`)).length).toBeLessThan(150);
+  });
+});
+
+describe("the bind address", () => {
+  test.each([
+    "127.0.0.1",
+    "127.9.8.7",
+    "::1",
+    "[::1]",
+    "localhost",
+    "LOCALHOST",
+    "0:0:0:0:0:0:0:1",
+  ])("%s is loopback", async (host) => {
+    expect((await resolved({ flags: { host } })).host).toBe(host === "[::1]" ? "::1" : host);
+  });
+
+  test.each([
+    "0.0.0.0",
+    "::",
+    "192.168.0.1",
+    "example.com",
+    "127.0.0.1.example.com",
+    "localhost.",
+    "127.1",
+    " 127.0.0.1",
+  ])("%s is refused", async (host) => {
+    const { code, exitCode, lines } = await errorOf({ flags: { host } });
+    expect([code, exitCode]).toEqual(["BIND_REFUSED", 78]);
+    expect(lines[0]).toContain(`--host: ${JSON.stringify(host)} is not a loopback address`);
+  });
+});
+
+describe("the file", () => {
+  test.each([
+    ["port: 1\nport: 2", "configuration:2:1: Map keys must be unique"],
+    ["receivers: {otlp: {}, otlp: {}}", "configuration:1:23: Map keys must be unique"],
+    ["a: [1", "configuration:1:6: Flow sequence in block collection"],
+    ["port: !secret x", "configuration:1:7: Unresolved tag: !secret"],
+    ["? [a, b]\n: 1", "configuration:1:3: a key must be a plain text"],
+    ["a: &a [1, *a]", "configuration:1:11: *a stands inside of what it repeats"],
+    ["port: 1\n---\nport: 2", "configuration:2:1: Source contains multiple documents"],
+  ])("%j is refused with line and column", async (text, problem) => {
+    expect((await errorOf({ text })).lines[1]).toContain(problem);
+  });
+
+  test("one that is no mapping, has no such anchor, or multiplies beyond all measure is refused", async () => {
+    const letters = "bcdefghij".split("");
+    const bomb = letters.map((letter, index) => {
+      const before = "abcdefghij"[index];
+      return `${letter}: &${letter} [${Array.from({ length: 9 }, () => `*${before}`).join()}]`;
+    });
+    const refusals: [string, string][] = [
+      ["- port", 'does not hold a mapping: at its top are keys such as "port: 8001".'],
+      ["just words", 'does not hold a mapping: at its top are keys such as "port: 8001".'],
+      ["port: *nope", "is not valid YAML: Unresolved alias"],
+      [`a: &a [1]\n${bomb.join("\n")}`, "is not valid YAML: Excessive alias count"],
+    ];
+    for (const [text, why] of refusals) {
+      expect((await errorOf({ text })).lines[0]).toContain(`configuration ${why}`);
+    }
+  });
+
+  test("one that is not there, no file or not UTF-8 is unreadable", async () => {
+    await using workspace = await Workspace.create();
+    await workspace.write("latin1.yaml", Uint8Array.from([0x61, 0x3a, 0x20, 0xe9]));
+    for (const file of ["missing.yaml", ".", "latin1.yaml"]) {
+      const sources = { file, env: {}, flags: {}, cwd: workspace.directory };
+      await expect(resolveConfig(sources)).rejects.toMatchObject({
+        code: "CONFIG_UNREADABLE",
+        message: expect.stringContaining(workspace.path(file).replace(/\/\.$/, "")),
+      });
+    }
+  });
+
+  test("whatever it holds, the answer is a configuration or a coded error", async () => {
+    const words =
+      "port~: ~\n~  ~exporters~file~{~}~[~]~&a ~*a~!!binary ~${env:A:-~<<~'~\"~- ~? ~|~#~%~\t~\0~__proto__~1e9~.nan";
+    const texts = fc
+      .array(fc.oneof(fc.constantFrom(...words.split("~")), fc.string()), { maxLength: 25 })
+      .map((parts) => parts.join(""));
+    await fc.assert(
+      fc.asyncProperty(texts, async (text) => {
+        const code = await resolved({ text }).then(
+          () => "valid",
+          (error: { code: string }) => error.code,
+        );
+        expect(code).toMatch(/^(valid|CONFIG_INVALID|BIND_REFUSED|PLUGIN_NOT_FOUND)$/);
+      }),
+      { numRuns: 2_000 },
+    );
+  });
+});
+
+describe("substitution", () => {
+  test("a value that is one substitution has the type of its text", async () => {
+    const text = 'port: "${env:PORT:-8002}"\nhost: ${env:BIND}';
+    const env = { BIND: "localhost" };
+    expect(await resolved({ text, env })).toMatchObject({ port: 8002, host: "localhost" });
+    expect(await resolved({ text, env: { ...env, PORT: "0x10" } })).toMatchObject({ port: 16 });
+  });
+
+  test("a text option takes digits as text", async () => {
+    const text = "exporters: { file: { path: '${env:NAME}' } }";
+    const { exporters } = await resolved({ text, env: { NAME: "2024" } });
+    expect(exporters[0]?.options).toMatchObject({ path: "2024" });
+  });
+
+  test("inside a text it stays a text", async () => {
+    const env = { HOME: "/root", DAY: "7" };
+    expect(await resolved({ text: "log_dir: ${env:HOME}/logs-${env:DAY}", env })).toMatchObject({
+      logDir: "/root/logs-7",
+    });
+    expect(await problemOf({ text: "port: 1${env:DAY}", env })).toBe(
+      'port: expected integer from 0 to 65535; found "17"',
+    );
+  });
+
+  test("the default stands for an unset and for an empty variable", async () => {
+    const text = "log_dir: ${env:DIR:-/fallback}/x";
+    expect(await resolved({ text })).toMatchObject({ logDir: "/fallback/x" });
+    expect(await resolved({ text, env: { DIR: "" } })).toMatchObject({ logDir: "/fallback/x" });
+    expect(await resolved({ text, env: { DIR: "/given" } })).toMatchObject({ logDir: "/given/x" });
+  });
+
+  test("an unset variable without a default is refused with the key's path", async () => {
+    expect(await problemOf("exporters: { file: { path: '${env:NAME}.log' } }")).toBe(
+      "exporters.file.path: the environment variable NAME is not set; give it, or a default: ${env:NAME:-default}",
+    );
+  });
+
+  test("never becomes structure, and never applies to keys or to what it brought", async () => {
+    const env = { A: "{file: {}}", B: "${env:C}", C: "x", PORT: "1\nhost: 0.0.0.0" };
+    expect(await problemOf({ text: "exporters: ${env:A}", env })).toBe(
+      'exporters: expected mapping; found "{file: {}}"',
+    );
+    expect(await resolved({ text: "log_dir: /${env:B}", env })).toMatchObject({
+      logDir: "/${env:C}",
+    });
+    expect(await problemOf({ text: '"${env:C}": 1', env })).toContain('"${env:C}": unknown key');
+    expect(await problemOf({ text: "port: ${env:PORT}", env })).toContain("port: expected integer");
+  });
+
+  test("$${ is a plain ${, and any other ${ is refused", async () => {
+    expect(await resolved({ text: "log_dir: /$${env:A}" })).toMatchObject({ logDir: "/${env:A}" });
+    for (const text of ["log_dir: /${HOME}", "log_dir: /${env:}", "log_dir: '/${env:A'"]) {
+      expect(await problemOf(text)).toBe(
+        "log_dir: a substitution is written ${env:NAME} or ${env:NAME:-default}, and a plain ${ as $${",
+      );
+    }
+  });
+
+  test("a text without a substitution is not touched", async () => {
+    const plain = fc
+      .string()
+      .filter(
+        (text) =>
+          !text.includes("${") &&
+          !text.startsWith("~") &&
+          !text.includes("/") &&
+          text.trim() !== "",
+      );
+    await fc.assert(
+      fc.asyncProperty(plain, async (name) => {
+        const text = JSON.stringify({ log_dir: `/x${name}` });
+        expect((await resolved({ text })).logDir).toBe(`/x${name}`);
+      }),
+      { numRuns: 100 },
+    );
+  });
+});

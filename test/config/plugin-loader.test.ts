@@ -1,0 +1,277 @@
+import { describe, expect, test } from "vitest";
+import { resolveConfig, type Config } from "../../src/config.ts";
+import { Workspace } from "./workspace.ts";
+
+/** The source of a plugin with some of its members replaced; `undefined` leaves one out. */
+function plugin(members: Readonly<Record<string, string>> = {}): string {
+  const all = {
+    kind: '"exporter"',
+    apiVersion: "1",
+    name: '"sample"',
+    description: '"A sample."',
+    options: 'z.object({ text: z.string().default("hello").describe("What to say.") })',
+    open: "() => ({ write() {} })",
+    ...members,
+  };
+  const entries = Object.entries(all).filter(([, source]) => source !== "undefined");
+  const body = entries.map(([key, source]) => `  ${key}: ${source},`).join("\n");
+  return `import { z } from "zod";\nexport default {\n${body}\n};\n`;
+}
+
+async function workspaceWith(files: Readonly<Record<string, string>>): Promise<Workspace> {
+  const workspace = await Workspace.create(files);
+  await workspace.install("zod");
+  return workspace;
+}
+
+function packageFiles(name: string, source: string): Record<string, string> {
+  const manifest = { name, version: "1.0.0", type: "module", exports: "./index.js" };
+  return {
+    [`node_modules/${name}/package.json`]: JSON.stringify(manifest),
+    [`node_modules/${name}/index.js`]: source,
+  };
+}
+
+function resolved(workspace: Workspace, exporters: string): Promise<Config> {
+  const text = `receivers: {}\nexporters: ${exporters}`;
+  return resolveConfig({ text, env: {}, flags: {}, cwd: workspace.directory });
+}
+
+async function errorOf(workspace: Workspace, exporters: string): Promise<[string, string]> {
+  const error = await resolved(workspace, exporters).then(
+    () => Promise.reject(new Error("the plugin was accepted")),
+    (thrown: { code: string; message: string }) => thrown,
+  );
+  return [error.code, error.message];
+}
+
+describe("a plugin is found", () => {
+  test("by its path, relative to the configuration file", async () => {
+    await using workspace = await workspaceWith({
+      "etc/plugins/mine.mjs": plugin(),
+      "etc/tailgate.yaml": "exporters: { mine: { use: ./plugins/mine.mjs, text: hi } }",
+    });
+    const config = await resolveConfig({
+      file: "etc/tailgate.yaml",
+      env: {},
+      flags: {},
+      cwd: workspace.directory,
+      base: "embedded",
+    });
+    expect(config.exporters).toMatchObject([
+      {
+        id: "mine",
+        use: "./plugins/mine.mjs",
+        options: { text: "hi" },
+        definition: { name: "sample" },
+      },
+    ]);
+  });
+
+  test("by its absolute path, and as TypeScript", async () => {
+    await using workspace = await workspaceWith({
+      "mine.ts": plugin({ open: "(options: object) => options" }),
+    });
+    const { exporters } = await resolved(
+      workspace,
+      `{ mine: { use: ${workspace.path("mine.ts")} } }`,
+    );
+    expect(exporters[0]?.definition.name).toBe("sample");
+  });
+
+  test("as the npm package tailgate-plugin-<type>, once for several components", async () => {
+    await using workspace = await workspaceWith(packageFiles("tailgate-plugin-sample", plugin()));
+    const { exporters } = await resolved(workspace, "{ sample: , sample/b: { text: b } }");
+    expect(exporters.map(({ id, options }) => [id, options["text"]])).toEqual([
+      ["sample", "hello"],
+      ["sample/b", "b"],
+    ]);
+    expect(exporters[0]?.definition).toBe(exporters[1]?.definition);
+  });
+
+  test("by the name of any package, also in place of a built-in", async () => {
+    await using workspace = await workspaceWith(packageFiles("@acme/console", plugin()));
+    const { exporters } = await resolved(workspace, '{ console: { use: "@acme/console" } }');
+    expect(exporters[0]?.definition.name).toBe("sample");
+  });
+});
+
+describe("a plugin that is not there", () => {
+  test("is named with a suggestion and what is built in", async () => {
+    await using workspace = await Workspace.create();
+    const [code, message] = await errorOf(workspace, "{ consol: }");
+    expect(code).toBe("PLUGIN_NOT_FOUND");
+    expect(message).toBe(
+      'exporters.consol: there is no exporter "consol"; did you mean "console"? ' +
+        "Built-in exporters: websocket, file, audit-file, console; the package tailgate-plugin-consol " +
+        `is not installed (looked for from ${workspace.directory}). ` +
+        "Install it (`npm install tailgate-plugin-<name>`) or give its path with `use: ./mine.js`.",
+    );
+  });
+
+  test("is named with its place where it is built in as another kind", async () => {
+    await using workspace = await Workspace.create();
+    const sources = {
+      text: "processors: { console: }",
+      env: {},
+      flags: {},
+      cwd: workspace.directory,
+    };
+    await expect(resolveConfig(sources)).rejects.toMatchObject({
+      code: "PLUGIN_NOT_FOUND",
+      message: expect.stringContaining(
+        'processors.console: there is no processor "console"; an exporter of that name stands under exporters.',
+      ),
+    });
+  });
+
+  test("is named with its file or package", async () => {
+    await using workspace = await Workspace.create();
+    expect(await errorOf(workspace, "{ x: { use: ./gone.js } }")).toEqual([
+      "PLUGIN_NOT_FOUND",
+      expect.stringContaining(
+        `exporters.x: there is no file ${workspace.path("gone.js")} (use: ./gone.js).`,
+      ),
+    ]);
+    expect(await errorOf(workspace, "{ x: { use: acme } }")).toEqual([
+      "PLUGIN_NOT_FOUND",
+      expect.stringContaining("exporters.x: the package acme is not installed (looked for from"),
+    ]);
+    expect(await errorOf(workspace, "{ x: { use: 'node:fs' } }")).toEqual([
+      "PLUGIN_NOT_FOUND",
+      expect.stringContaining("exporters.x: the package node:fs is not installed"),
+    ]);
+  });
+});
+
+describe("a plugin that does not fit", () => {
+  test.each([
+    ["export const other = 1;", "its default export is missing"],
+    ["export default () => {};", "its default export is a function"],
+    ["export default null;", "its default export is null"],
+    [
+      "export default { write() {} };",
+      "its default export has the members write, and no apiVersion",
+    ],
+    [plugin({ apiVersion: '"1"' }), 'its apiVersion is "1"'],
+    [
+      plugin({ name: '"My Plugin"' }),
+      'its name is "My Plugin", and has to match ^[a-z][a-z0-9-]*$',
+    ],
+    [plugin({ name: "undefined" }), "its name is undefined, and has to match"],
+    [plugin({ description: "undefined" }), "its description is missing"],
+    [plugin({ open: "undefined" }), "its open is missing"],
+    [
+      plugin({ options: "undefined" }),
+      "its options are missing, and have to be a z.object of zod 4",
+    ],
+    [
+      plugin({ options: "{ type: 'object' }" }),
+      "its options are an object, and have to be a z.object of zod 4",
+    ],
+    [plugin({ options: "z.string()" }), "its options are no z.object"],
+    [
+      plugin({ options: "z.object({ level: z.string().optional() })" }),
+      'its option "level" is a key of the gateway\'s own',
+    ],
+    [plugin({ kind: '"processor"' }), "it is a processor and stands under processors"],
+    [plugin({ kind: '"sink"' }), 'its kind is "sink"'],
+    ["throw new Error('no database');", "its import failed: no database"],
+    ["throw undefined;", "its import failed: undefined"],
+    ["export default {", "its import failed: "],
+    ['import "./not-there.mjs";', "its import failed: "],
+  ])("%j", async (source, why) => {
+    await using workspace = await workspaceWith({ "bad.mjs": source });
+    const [code, message] = await errorOf(workspace, "{ x: { use: ./bad.mjs } }");
+    expect(code).toBe("PLUGIN_INVALID");
+    expect(message).toContain(
+      `exporters.x: the plugin ${workspace.path("bad.mjs")} cannot be used: ${why}`,
+    );
+    expect(message).toMatch(/ A plugin file's default export is made by defineReceiver, /);
+  });
+
+  test("may have an option that only exporters have from the gateway", async () => {
+    const options = "z.object({ timeout_seconds: z.number().default(3) })";
+    const source = plugin({ kind: '"receiver"', options });
+    await using workspace = await workspaceWith({ "mine.mjs": source });
+    const text = "receivers: { x: { use: ./mine.mjs } }";
+    const sources = { text, env: {}, flags: {}, cwd: workspace.directory };
+    expect((await resolveConfig(sources)).receivers[0]?.options).toEqual({ timeout_seconds: 3 });
+  });
+
+  test("names both versions of the interface", async () => {
+    await using workspace = await workspaceWith({
+      "new.mjs": plugin({ apiVersion: "2", open: "undefined" }),
+    });
+    const [code, message] = await errorOf(workspace, "{ x: { use: ./new.mjs } }");
+    expect(code).toBe("PLUGIN_API_MISMATCH");
+    expect(message).toContain(
+      "new.mjs is made for version 2 of the plugin interface, this Tailgate has version 1.",
+    );
+  });
+
+  test("is one line among the problems where there are more", async () => {
+    await using workspace = await workspaceWith({ "bad.mjs": "throw new Error('no database');" });
+    const [code, message] = await errorOf(
+      workspace,
+      "{ x: { use: ./bad.mjs }, console: { colr: 1 } }",
+    );
+    expect(code).toBe("CONFIG_INVALID");
+    expect(message.split("\n").map((line) => line.split(":")[0])).toEqual([
+      "The configuration has 2 problems",
+      "  exporters.x",
+      "  exporters.console.colr",
+      "Correct the key that is named; `tailgate validate` checks a file without starting.",
+    ]);
+  });
+});
+
+describe("a plugin's options", () => {
+  test("unknown keys are refused at every depth, though the schema would drop them", async () => {
+    const options = `z.object({
+      deep: z.object({ known: z.string().optional() }).optional(),
+      list: z.array(z.object({ name: z.string() })).default([]),
+      headers: z.record(z.string(), z.string()).default({}),
+      loose: z.looseObject({}).default({}),
+    })`;
+    await using workspace = await workspaceWith({ "mine.mjs": plugin({ options }) });
+    const given =
+      "deep: { knwon: a }, list: [{ name: a }, { nam: b }], headers: { X-Any: a }, loose: { any: 1 }";
+    const [, message] = await errorOf(workspace, `{ x: { use: ./mine.mjs, ${given}, dep: 1 } }`);
+    expect(message.split("\n").slice(1, -1)).toEqual([
+      '  exporters.x.deep.knwon: unknown key; did you mean "known"?',
+      '  exporters.x.list[1].nam: unknown key; did you mean "name"?',
+      '  exporters.x.dep: unknown key; did you mean "deep"?',
+      "  exporters.x.list[1].name: expected text; it is missing",
+    ]);
+  });
+
+  test("a text of the author's wins over the gateway's", async () => {
+    const options = `z.object({
+      topic: z.string().min(3, "Give the topic that the broker knows."),
+      count: z.number().refine((count) => count % 2 === 0, "has to be even").default(2),
+    })`;
+    await using workspace = await workspaceWith({ "mine.mjs": plugin({ options }) });
+    const [, message] = await errorOf(workspace, "{ x: { use: ./mine.mjs, topic: a, count: 3 } }");
+    expect(message.split("\n").slice(1, -1)).toEqual([
+      '  exporters.x.topic: Give the topic that the broker knows; found "a"',
+      "  exporters.x.count: has to be even; found 3",
+    ]);
+  });
+
+  test("a required one that is missing is named", async () => {
+    await using workspace = await workspaceWith({
+      "mine.mjs": plugin({ options: "z.object({ url: z.url() })" }),
+    });
+    const [, message] = await errorOf(workspace, "{ x: { use: ./mine.mjs } }");
+    expect(message).toContain("exporters.x.url: expected URL; it is missing");
+  });
+
+  test("may be checked asynchronously and transformed", async () => {
+    const options =
+      'z.object({ hosts: z.string().refine(async () => true).transform((text) => text.split(",")).prefault("a,b") })';
+    await using workspace = await workspaceWith({ "mine.mjs": plugin({ options }) });
+    const { exporters } = await resolved(workspace, "{ x: { use: ./mine.mjs } }");
+    expect(exporters[0]?.options).toEqual({ hosts: ["a", "b"] });
+  });
+});

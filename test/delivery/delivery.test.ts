@@ -1,0 +1,411 @@
+import fc from "fast-check";
+import { describe, expect, it, vi } from "vitest";
+import { Delivery } from "../../src/delivery/delivery.ts";
+import { DeliveryQueue } from "../../src/delivery/delivery-queue.ts";
+import { JoinedBatch } from "../../src/delivery/joined-batch.ts";
+import { PermanentError, type Batch, type Exporter, type LogRecord } from "../../src/plugin.ts";
+import { batchOf } from "../../src/testing/batch.ts";
+
+const AUDIT = { name: "orchestrator.audit", version: "", attributes: new Map() };
+const silent = { info: () => {}, warning: () => {}, error: () => {} };
+const defaults = {
+  type: undefined,
+  level: undefined,
+  queueBytesMax: 1 << 20,
+  timeoutMs: 1000,
+  log: silent,
+};
+const unlimited = new AbortController().signal;
+
+function messages(batch: Batch): string[] {
+  return Array.from({ length: batch.length }, (_, index) => batch.envelope(index).data.message);
+}
+
+function collector(): Exporter & { readonly written: string[] } {
+  const written: string[] = [];
+  return { written, write: (batch) => void written.push(...messages(batch)) };
+}
+
+describe("a delivery", () => {
+  it("writes batches in order, one at a time", async () => {
+    let concurrent = 0;
+    let concurrentMax = 0;
+    const written: string[] = [];
+    const delivery = new Delivery(
+      {
+        write: async (batch) => {
+          concurrentMax = Math.max(concurrentMax, ++concurrent);
+          await new Promise(setImmediate);
+          written.push(...messages(batch));
+          concurrent--;
+        },
+      },
+      defaults,
+    );
+    for (const body of ["a", "b", "c"]) delivery.offer(batchOf([{ body }]));
+    await delivery.drain(unlimited);
+    expect(written).toEqual(["a", "b", "c"]);
+    expect(concurrentMax).toBe(1);
+    expect(delivery.queueBytes).toBe(0);
+  });
+
+  it("gives the type and the levels that are wanted, and counts the others as filtered", async () => {
+    const exporter = collector();
+    const delivery = new Delivery(exporter, { ...defaults, type: "system_log", level: "WARNING" });
+    delivery.offer(
+      batchOf([
+        { body: "info" },
+        { body: "warning", severityText: "WARNING" },
+        { body: "audit", severityText: "ERROR", scope: AUDIT },
+        { body: "error", severityText: "ERROR" },
+      ]),
+    );
+    await delivery.drain(unlimited);
+    expect(exporter.written).toEqual(["warning", "error"]);
+    expect(delivery.counters).toMatchObject({ received: 4, filtered: 2, sent: 2 });
+  });
+
+  it("repeats a failed write until it succeeds, and says so once", async () => {
+    const lines: string[] = [];
+    const log = {
+      ...silent,
+      warning: (line: string) => void lines.push(line),
+      info: (line: string) => void lines.push(line),
+    };
+    let failures = 3;
+    const exporter = collector();
+    const delivery = new Delivery(
+      {
+        write: (batch, signal) => {
+          if (failures-- > 0) throw new Error("no route");
+          return exporter.write(batch, signal);
+        },
+      },
+      { ...defaults, log },
+    );
+    delivery.offer(batchOf([{ body: "a" }]));
+    expect(delivery.trouble).toBe(undefined);
+    await vi.waitFor(() => expect(delivery.trouble).toBe("no route"));
+    await delivery.drain(unlimited);
+    expect(exporter.written).toEqual(["a"]);
+    expect(delivery.trouble).toBe(undefined);
+    expect(delivery.counters).toMatchObject({ received: 1, sent: 1, failed: 3 });
+    expect(lines).toEqual([
+      "A write failed and is tried again; 1 records wait: no route",
+      "Writing works again.",
+    ]);
+  });
+
+  it("drops a batch that is refused for good, and counts it", async () => {
+    const exporter = collector();
+    const delivery = new Delivery(
+      {
+        write: (batch, signal) => {
+          if (messages(batch)[0] === "bad") throw new PermanentError("malformed");
+          return exporter.write(batch, signal);
+        },
+      },
+      defaults,
+    );
+    delivery.offer(batchOf([{ body: "bad" }, { body: "bad too" }]));
+    delivery.offer(batchOf([{ body: "good" }]));
+    await delivery.drain(unlimited);
+    expect(exporter.written).toEqual(["good"]);
+    expect(delivery.counters).toMatchObject({ received: 3, sent: 1, failed: 2 });
+    expect([...delivery.counters.dropped]).toEqual([["refused", 2]]);
+  });
+
+  it("writes what has gathered as one batch, as much as one write takes", async () => {
+    const sizes: number[] = [];
+    const gate = Promise.withResolvers<void>();
+    const written: string[] = [];
+    const delivery = new Delivery(
+      {
+        write: async (batch) => {
+          sizes.push(batch.length);
+          written.push(...messages(batch));
+          await gate.promise;
+        },
+      },
+      { ...defaults, queueBytesMax: 64 << 20 },
+    );
+    const long = "x".repeat(1 << 20);
+    for (const body of ["0", "1", "2", "3", long, long]) delivery.offer(batchOf([{ body }, {}]));
+    gate.resolve();
+    await delivery.drain(unlimited);
+    expect(sizes).toEqual([2, 10]);
+    expect(written.filter((message) => message.length === 1)).toEqual(["0", "1", "2", "3"]);
+    expect(delivery.counters).toMatchObject({ received: 12, sent: 12 });
+  });
+
+  it("gives the same batch again after a failure, although more has come", async () => {
+    const seen: string[][] = [];
+    const delivery = new Delivery(
+      {
+        write: (batch) => {
+          seen.push(messages(batch));
+          if (seen.length > 2) return;
+          delivery.offer(batchOf([{ body: `came with ${seen.length}` }]));
+          throw new Error("no");
+        },
+      },
+      defaults,
+    );
+    delivery.offer(batchOf([{ body: "first" }]));
+    await delivery.drain(unlimited);
+    await delivery.drain(unlimited);
+    expect(seen).toEqual([["first"], ["first"], ["first"], ["came with 1", "came with 2"]]);
+  });
+
+  it("writes batches of two days apart", async () => {
+    const days: string[] = [];
+    const delivery = new Delivery(
+      {
+        write: async (batch) => {
+          days.push(new Date(batch.appendedAtMs).toISOString().slice(0, 10));
+          await new Promise(setImmediate);
+        },
+      },
+      defaults,
+    );
+    const midnightMs = Date.UTC(2026, 0, 1);
+    for (const offsetMs of [-3, -2, -1, 0, 1]) {
+      delivery.offer(batchOf([{}], { appendedAtMs: midnightMs + offsetMs }));
+    }
+    await delivery.drain(unlimited);
+    expect(days).toEqual(["2025-12-31", "2025-12-31", "2026-01-01"]);
+  });
+
+  it("drops only the batch that is refused of several that were written as one", async () => {
+    const exporter = collector();
+    const gate = Promise.withResolvers<void>();
+    const delivery = new Delivery(
+      {
+        write: async (batch, signal) => {
+          await gate.promise;
+          if (messages(batch).includes("bad")) throw new PermanentError("malformed");
+          await exporter.write(batch, signal);
+        },
+      },
+      defaults,
+    );
+    for (const body of ["0", "1", "bad", "2", "3"]) delivery.offer(batchOf([{ body }]));
+    gate.resolve();
+    await delivery.drain(unlimited);
+    expect(exporter.written).toEqual(["0", "1", "2", "3"]);
+    expect([...delivery.counters.dropped]).toEqual([["refused", 1]]);
+    expect(delivery.counters).toMatchObject({ received: 5, sent: 4 });
+  });
+
+  it("aborts a write that takes too long, waits for its end, and takes a late success as one", async () => {
+    const exporter = collector();
+    let late: (() => void) | undefined;
+    const delivery = new Delivery(
+      {
+        write: async (batch, signal) => {
+          if (exporter.written.length === 0) {
+            const { promise, resolve } = Promise.withResolvers<void>();
+            signal.addEventListener("abort", () => (late = resolve));
+            await promise;
+          }
+          await exporter.write(batch, signal);
+        },
+      },
+      { ...defaults, timeoutMs: 10 },
+    );
+    delivery.offer(batchOf([{ body: "slow" }]));
+    delivery.offer(batchOf([{ body: "next" }]));
+    await vi.waitFor(() => expect(late).toBeDefined());
+    expect(delivery.trouble).toMatch(/did not end within 10 ms/);
+    expect(exporter.written).toEqual([]);
+    late!();
+    await delivery.drain(unlimited);
+    expect(exporter.written).toEqual(["slow", "next"]);
+    expect(delivery.counters).toMatchObject({ sent: 2, failed: 0 });
+  });
+
+  it("tries once more when it is closed, and counts what is left", async () => {
+    let calls = 0;
+    let closed = false;
+    const delivery = new Delivery(
+      {
+        write: () => {
+          calls++;
+          throw new Error("gone");
+        },
+        close: () => {
+          closed = true;
+        },
+      },
+      defaults,
+    );
+    delivery.offer(batchOf([{ body: "a" }, { body: "b" }]));
+    await vi.waitFor(() => expect(calls).toBeGreaterThan(0));
+    const before = calls;
+    await delivery.close(AbortSignal.timeout(1000));
+    expect(calls).toBeLessThanOrEqual(before + 1);
+    expect(closed).toBe(true);
+    expect([...delivery.counters.dropped]).toEqual([["stopped", 2]]);
+    delivery.offer(batchOf([{ body: "late" }]));
+    expect(delivery.counters.dropped.get("stopped")).toBe(3);
+  });
+
+  it("ends its closing with the signal where a write never ends", async () => {
+    const late = Promise.withResolvers<void>();
+    const delivery = new Delivery({ write: () => late.promise }, defaults);
+    delivery.offer(batchOf([{}]));
+    await delivery.close(AbortSignal.timeout(20));
+    expect(delivery.counters.dropped.get("stopped")).toBe(1);
+    late.resolve();
+    await new Promise(setImmediate);
+    expect(delivery.counters).toMatchObject({ received: 1, sent: 0 });
+  });
+});
+
+describe("its queue", () => {
+  const levels = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"];
+  const record = fc.record({
+    severityText: fc.constantFrom(...levels),
+    isAudit: fc.boolean(),
+    body: fc.string({ maxLength: 40 }),
+  });
+
+  it("sheds the least severe system logs first, and audit events only for audit events", () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.array(record, { minLength: 1, maxLength: 5 }), { minLength: 2, maxLength: 12 }),
+        fc.integer({ min: 0, max: 4000 }),
+        (batches, bytesMax) => {
+          const queue = new DeliveryQueue(bytesMax);
+          const shed = { system_log: 0, audit_log: 0 };
+          for (const given of batches) {
+            queue.push(batchOf(given.map(toRecord)));
+            const now = queue.shed();
+            shed.system_log += now.system_log;
+            shed.audit_log += now.audit_log;
+          }
+          const left = drained(queue);
+          const total = batches.flat();
+          expect(left.length + shed.system_log + shed.audit_log).toBe(total.length);
+          expect(queue.bytes).toBe(0);
+          expect(queue.records).toBe(0);
+        },
+      ),
+    );
+  });
+
+  it("keeps what is severe while there is something less severe to drop", () => {
+    const queue = new DeliveryQueue(1500);
+    queue.push(batchOf([{ body: "head" }]));
+    for (let round = 0; round < 4; round++) {
+      queue.push(
+        batchOf(levels.map((severityText) => ({ severityText, body: `${severityText} ${round}` }))),
+      );
+      queue.shed();
+    }
+    const [head, ...left] = drained(queue);
+    expect(head).toBe("head");
+    expect(left.length).toBeGreaterThan(0);
+    expect(left.every((message) => /ERROR|CRITICAL/.test(message))).toBe(true);
+  });
+
+  it("drops an eighth of the share at most, and the oldest of a level first", () => {
+    const queue = new DeliveryQueue(2000);
+    for (let index = 0; index < 20; index++) {
+      queue.push(batchOf([{ body: `record ${index}` }]));
+      queue.shed();
+    }
+    expect(queue.bytes).toBeGreaterThan(1500);
+    const left = drained(queue);
+    expect(left[0]).toBe("record 0");
+    expect(left.slice(1)).toEqual(
+      Array.from(
+        { length: left.length - 1 },
+        (_, index) => `record ${20 - left.length + 1 + index}`,
+      ),
+    );
+  });
+
+  it("keeps audit events although system logs overflow", () => {
+    const queue = new DeliveryQueue(2000);
+    queue.push(batchOf([{ body: "head" }]));
+    queue.push(batchOf([{ body: "event", scope: AUDIT }]));
+    for (let round = 0; round < 20; round++) {
+      queue.push(batchOf([{ body: `critical ${round}`, severityText: "CRITICAL" }]));
+      expect(queue.shed().audit_log).toBe(0);
+    }
+    expect(drained(queue)).toContain("event");
+  });
+
+  function toRecord({
+    severityText,
+    isAudit,
+    body,
+  }: {
+    severityText: string;
+    isAudit: boolean;
+    body: string;
+  }) {
+    const given: Partial<LogRecord> = { severityText: isAudit ? "INFO" : severityText, body };
+    return isAudit ? { ...given, scope: AUDIT } : given;
+  }
+
+  function drained(queue: DeliveryQueue): string[] {
+    const left: string[] = [];
+    for (let head = queue.head(0); head; head = queue.head(0)) {
+      left.push(...messages(head));
+      queue.shift();
+    }
+    return left;
+  }
+});
+
+describe("batches that were joined", () => {
+  it("say the same as the batches that they were joined from", () => {
+    const part = fc.array(fc.record({ body: fc.string(), isAudit: fc.boolean() }), {
+      minLength: 1,
+      maxLength: 4,
+    });
+    fc.assert(
+      fc.property(fc.array(part, { minLength: 1, maxLength: 6 }), fc.nat(), (given, seed) => {
+        let firstSequence = 1;
+        const parts = given.map((records) => {
+          const batch = batchOf(
+            records.map(({ body, isAudit }) => (isAudit ? { body, scope: AUDIT } : { body })),
+            { firstSequence },
+          );
+          firstSequence += records.length;
+          return batch;
+        });
+        const joined = new JoinedBatch(parts);
+        const whole = shownOf(joined);
+        expect(whole).toEqual(parts.flatMap(shownOf));
+        expect(Buffer.from(joined.frames())).toEqual(
+          Buffer.concat(parts.map((one) => one.frames())),
+        );
+        const start = seed % joined.length;
+        expect(shownOf(joined.from(start))).toEqual(whole.slice(start));
+        const isKept = (index: number): boolean => ((seed >> (index % 16)) & 1) === 1;
+        const kept = joined.select(isKept);
+        expect(shownOf(kept)).toEqual(whole.filter((_, index) => isKept(index)));
+        // In any order, too.
+        expect(joined.sequence(joined.length - 1)).toBe(joined.length);
+        expect(joined.sequence(0)).toBe(1);
+      }),
+    );
+  });
+
+  function shownOf(batch: Batch): unknown[] {
+    return Array.from({ length: batch.length }, (_, index) => [
+      batch.sequence(index),
+      batch.type(index),
+      batch.level(index),
+      batch.logger(index),
+      batch.size(index),
+      Buffer.from(batch.bytes(index)).toString(),
+      Buffer.from(batch.data(index)).toString(),
+      batch.envelope(index),
+      batch.record(index),
+    ]);
+  }
+});

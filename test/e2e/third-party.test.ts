@@ -1,0 +1,315 @@
+/**
+ * Tailgate and a plugin of somebody else, both packed and installed into an empty project, as their users get them.
+ */
+
+import { globSync } from "node:fs";
+import { mkdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { Workspace } from "../config/workspace.ts";
+import { postMessages } from "../support/otlp-request.ts";
+import { Program } from "../support/program.ts";
+
+const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+const SAMPLE = fileURLToPath(new URL("../fixtures/tailgate-plugin-sample", import.meta.url));
+
+const INSTALL_MS_MAX = 180_000;
+
+const LISTENING = /^tailgate: listening on (http:\/\/127\.0\.0\.1:\d+) \(dashboard/m;
+
+let project: Workspace;
+
+beforeAll(async () => {
+  project = await Workspace.create({ "package.json": '{ "private": true, "type": "module" }' });
+  await mkdir(project.path("tarballs"));
+  const tarballs = [await packed(ROOT), await packed(SAMPLE)];
+  await npm(["install", "--prefer-offline", "--no-audit", "--no-fund", ...tarballs]);
+}, INSTALL_MS_MAX);
+
+afterAll(() => project[Symbol.asyncDispose]());
+
+/** The tarball that `npm publish` would send. What is built is built already, and other tests are using it. */
+async function packed(directory: string): Promise<string> {
+  const output = await npm(["pack", "--ignore-scripts", "--pack-destination=tarballs", directory]);
+  return `./tarballs/${output.trim().split("\n").at(-1)}`;
+}
+
+function npm(args: readonly string[]): Promise<string> {
+  return Program.run("npm", args, { cwd: project.directory });
+}
+
+/** A directory in the project with a configuration and what else is given. */
+async function directoryWith(files: Readonly<Record<string, string>>): Promise<string> {
+  const directory = join("cases", crypto.randomUUID());
+  for (const [path, text] of Object.entries(files))
+    await project.write(join(directory, path), text);
+  return project.path(directory);
+}
+
+/** `exporters` and the like; the gateway's own keys are added. */
+function configuration(text: string): string {
+  return `port: 0\nlog_dir: logs\nreceivers: { otlp: { port: 0 } }\n${text}\n`;
+}
+
+function tailgate(directory: string): Program {
+  const program = project.path("node_modules/.bin/tailgate");
+  return new Program(program, ["run"], { cwd: directory });
+}
+
+/** The source of an exporter: `members` are those of its definition that differ from the usual ones. */
+function exporter(members: string): string {
+  return `import { defineExporter, z } from "tailgate/plugin";
+    export default {
+      ...defineExporter({
+        name: "mine",
+        description: "For tests.",
+        options: z.object({}),
+        open: () => ({ write() {} }),
+      }),
+      ${members}
+    };`;
+}
+
+/** What a file in the log directory says, once it has so many lines. */
+async function linesOf(directory: string, file: string, count: number): Promise<string[]> {
+  return vi.waitFor(
+    async () => {
+      const lines = (await readFile(join(directory, "logs", file), "utf8"))
+        .split("\n")
+        .slice(0, -1);
+      expect(lines).toHaveLength(count);
+      return lines;
+    },
+    { timeout: 10_000 },
+  );
+}
+
+async function loggedMessages(directory: string, count: number): Promise<string[]> {
+  const lines = await linesOf(directory, "orchestrator.log", count);
+  return lines.map((line) => (JSON.parse(line) as { message: string }).message);
+}
+
+describe("the packages, installed from their tarballs", () => {
+  test("bring one copy of each OpenTelemetry package", async () => {
+    const nested = "node_modules/**/node_modules/@opentelemetry/*";
+    const copies = globSync(nested, { cwd: project.directory });
+    expect(copies).toEqual([]);
+  });
+
+  test("`npx tailgate plugins` shows the plugin that is configured, with its options", async () => {
+    const directory = await directoryWith({
+      "tailgate.yaml": configuration("exporters: { sample: {} }"),
+    });
+    const listed = await Program.run("npx", ["tailgate", "plugins"], { cwd: directory });
+    expect(listed).toContain(
+      `exporter sample (configured as exporters.sample)
+  Appends the level and the message of each record to a text file.
+    file: text that matches ^\\w[\\w.-]{0,63}$, default "sample.txt"
+        Name of the file in the log directory.`,
+    );
+  });
+
+  test("a plugin passes the suite of `tailgate/testing` under a test runner of its own choice", async () => {
+    const directory = await directoryWith({ "sample.test.js": SAMPLE_TEST });
+    const report = await Program.run(process.execPath, ["--test"], { cwd: directory });
+    expect(report).toMatch(/^ℹ pass [1-9]/m);
+    expect(report).toMatch(/^ℹ fail 0$/m);
+  });
+});
+
+const SAMPLE_TEST = `
+  import { readFile } from "node:fs/promises";
+  import { join } from "node:path";
+  import { test } from "node:test";
+  import sample from "tailgate-plugin-sample";
+  import { exporterContract } from "tailgate/testing";
+
+  const harness = () => ({
+    definition: sample,
+    durable: true,
+    connect: async (host) => async () => {
+      const lines = (await readFile(join(host.logDir, "sample.txt"), "utf8")).split("\\n").slice(0, -1);
+      return lines.map((line) => JSON.parse(line.slice(line.indexOf(" "))));
+    },
+  });
+  for (const { name, run } of exporterContract(harness)) test(name, run);
+`;
+
+describe("plugins that work", () => {
+  test("an exporter from npm writes what arrives, next to the built-in ones", async () => {
+    const directory = await directoryWith({
+      "tailgate.yaml": configuration("exporters: { file: {}, sample: { file: lines.txt } }"),
+    });
+    await using gateway = tailgate(directory);
+    const [, url] = await gateway.says(LISTENING);
+    expect(await postMessages(url!, ["first", 'second\n"line"'])).toBe(200);
+    expect(await linesOf(directory, "lines.txt", 2)).toEqual([
+      'INFO "first"',
+      String.raw`INFO "second\n\"line\""`,
+    ]);
+    expect(await loggedMessages(directory, 2)).toEqual(["first", 'second\n"line"']);
+    expect(await gateway.end()).toBe(0);
+  });
+
+  test("an exporter and a processor are used by their paths", async () => {
+    const directory = await directoryWith({
+      "tailgate.yaml": configuration(
+        "processors: { shout: { use: ./plugins/shout.js } }\nexporters: { mine: { use: ./plugins/mine.js } }",
+      ),
+      "plugins/mine.js": exporter(`
+        open: (options, { log }) => ({
+          write(batch) {
+            for (let i = 0; i < batch.length; i++) log.info("got " + batch.envelope(i).data.message);
+          },
+        }),`),
+      "plugins/shout.js": `import { defineProcessor, z } from "tailgate/plugin";
+        export default defineProcessor({
+          name: "shout",
+          description: "For tests.",
+          options: z.object({}),
+          open: () => ({ process: (record) => ({ ...record, body: record.body.toUpperCase() }) }),
+        });`,
+    });
+    await using gateway = tailgate(directory);
+    const [, url] = await gateway.says(LISTENING);
+    expect(await postMessages(url!, ["hello"])).toBe(200);
+    await gateway.says(/ - tailgate\.exporter\.mine - INFO - got HELLO$/m);
+  });
+
+  test("an option that the plugin does not know is refused with a suggestion", async () => {
+    const directory = await directoryWith({
+      "tailgate.yaml": configuration("exporters: { sample: { fil: lines.txt } }"),
+    });
+    await using gateway = tailgate(directory);
+    expect(await gateway.ended).toBe(78);
+    expect(gateway.stderr).toContain('exporters.sample.fil: unknown key; did you mean "file"?');
+  });
+});
+
+/** The start of a gateway with an exporter `mine` of that source: how it ends, and what it says. */
+async function refusedStart(source: string): Promise<{ end: number | string; stderr: string }> {
+  const directory = await directoryWith({
+    "tailgate.yaml": configuration("exporters: { mine: { use: ./mine.js } }"),
+    "mine.js": source,
+  });
+  await using gateway = tailgate(directory);
+  const end = await gateway.ended;
+  return { end, stderr: gateway.stderr.replaceAll(`${directory}/`, "") };
+}
+
+describe("plugins that fail at the start end it with a clear error", () => {
+  test("made for another version of the interface", async () => {
+    expect(await refusedStart(exporter("apiVersion: 2,"))).toEqual({
+      end: 78,
+      stderr:
+        "tailgate: PLUGIN_API_MISMATCH: exporters.mine: the plugin mine.js is made for version 2 of the plugin interface, this Tailgate has version 1. Install versions of the plugin and of tailgate that fit each other.\n",
+    });
+  });
+
+  test("throws while it is imported", async () => {
+    expect(await refusedStart('throw new Error("no licence");')).toEqual({
+      end: 78,
+      stderr:
+        "tailgate: PLUGIN_INVALID: exporters.mine: the plugin mine.js cannot be used: its import failed: no licence. A plugin file's default export is made by defineReceiver, defineProcessor or defineExporter from tailgate/plugin.\n",
+    });
+  });
+
+  test("throws while it is opened", async () => {
+    const source = exporter('open() { throw new Error("no such queue"); },');
+    expect(await refusedStart(source)).toEqual({
+      end: 1,
+      stderr:
+        "tailgate: PLUGIN_OPEN_FAILED: The exporter mine could not be opened: no such queue. See the cause; the plugin's options are under its key in the configuration.\n",
+    });
+  });
+
+  test("is not installed", async () => {
+    const directory = await directoryWith({
+      "tailgate.yaml": configuration("exporters: { simple: {} }"),
+    });
+    await using gateway = tailgate(directory);
+    expect(await gateway.ended).toBe(78);
+    expect(gateway.stderr).toMatch(
+      /^tailgate: PLUGIN_NOT_FOUND: exporters\.simple: .*the package tailgate-plugin-simple is not installed/,
+    );
+  });
+});
+
+interface Component {
+  readonly id: string;
+  readonly trouble: string | null;
+  readonly [counter: string]: unknown;
+}
+
+async function component(url: string, id: string): Promise<Component> {
+  const response = await fetch(`${url}/api/stats`);
+  const { components } = (await response.json()) as { components: Component[] };
+  return components.find((one) => one.id === id)!;
+}
+
+describe("plugins that fail at work are counted, and nobody else notices", () => {
+  test("throws at write: its records are tried again until it takes them", async () => {
+    const directory = await directoryWith({
+      "tailgate.yaml": configuration("exporters: { mine: { use: ./mine.js }, file: {} }"),
+      "mine.js": exporter(`
+        open: (options, { log }) => {
+          let calls = 0;
+          return {
+            write(batch) {
+              if (++calls <= 2) throw new Error("the queue is away");
+              log.info("took " + batch.envelope(0).data.message);
+            },
+          };
+        },`),
+    });
+    await using gateway = tailgate(directory);
+    const [, url] = await gateway.says(LISTENING);
+    expect(await postMessages(url!, ["hello"])).toBe(200);
+    expect(await loggedMessages(directory, 1)).toEqual(["hello"]);
+    await gateway.says(/ - WARNING - A write failed and is tried again; .*the queue is away/);
+    await gateway.says(/took hello/);
+    await expect
+      .poll(() => component(url!, "mine"), { timeout: 5_000 })
+      .toMatchObject({ received: 1, sent: 1, failed: 2, dropped: {}, trouble: null });
+    expect(await gateway.end()).toBe(0);
+  });
+
+  test("refuses for good: the records are dropped and counted", async () => {
+    const directory = await directoryWith({
+      "tailgate.yaml": configuration("exporters: { mine: { use: ./mine.js }, file: {} }"),
+      "mine.js": `import { PermanentError } from "tailgate/plugin";
+        ${exporter('open: () => ({ write() { throw new PermanentError("too long"); } }),')}`,
+    });
+    await using gateway = tailgate(directory);
+    const [, url] = await gateway.says(LISTENING);
+    expect(await postMessages(url!, ["one", "two"])).toBe(200);
+    expect(await loggedMessages(directory, 2)).toEqual(["one", "two"]);
+    await gateway.says(/ - ERROR - 2 records from sequence 1 on were dropped: too long$/m);
+    await expect
+      .poll(() => component(url!, "mine"))
+      .toMatchObject({ received: 2, sent: 0, failed: 2, dropped: { refused: 2 } });
+  });
+
+  test("hangs at write: the others go on, it is shown, and the end is not kept up", async () => {
+    const directory = await directoryWith({
+      "tailgate.yaml": configuration(
+        "exporters: { mine: { use: ./mine.js, timeout_seconds: 0.1 }, file: {} }",
+      ),
+      "mine.js": exporter("open: () => ({ write: () => new Promise(() => {}) }),"),
+    });
+    await using gateway = tailgate(directory);
+    const [, url] = await gateway.says(LISTENING);
+    for (const message of ["one", "two", "three"]) {
+      expect(await postMessages(url!, [message])).toBe(200);
+    }
+    expect(await loggedMessages(directory, 3)).toEqual(["one", "two", "three"]);
+    await gateway.says(/ - tailgate\.exporter\.mine - WARNING - A write did not end within 100 ms/);
+    expect((await component(url!, "mine")).trouble).toContain("did not end within 100 ms");
+    expect((await fetch(`${url}/readyz`)).status).toBe(200);
+    expect(await gateway.end()).toBe(0);
+    expect(gateway.stderr).toMatch(
+      / - tailgate\.exporter\.mine - ERROR - 3 records were dropped: they could not be written/,
+    );
+  });
+});

@@ -1,0 +1,44 @@
+import { EnvelopeEncoder } from "../../src/encode/envelope-encoder.ts";
+import { partsOfRecord } from "../../src/encode/from-record.ts";
+import { OpenBatch } from "../../src/encode/open-batch.ts";
+import type { RequestCounts } from "../../src/encode/request-counts.ts";
+import type { LevelRank } from "../../src/envelope.ts";
+import type { LogRecord } from "../../src/plugin.ts";
+
+type Encode = (body: Uint8Array, open: OpenBatch, lowest: LevelRank) => RequestCounts;
+
+/** The texts of the envelopes that came of a request. */
+export function envelopesOf(encode: Encode, body: Uint8Array, lowest: LevelRank = 0): string[] {
+  const open = new OpenBatch();
+  encode(body, open, lowest);
+  return taken(open);
+}
+
+/** The texts of the envelopes of records that are objects. */
+export function envelopesOfRecords(records: readonly LogRecord[], lowest: LevelRank = 0): string[] {
+  const open = new OpenBatch();
+  const encoder = new EnvelopeEncoder(open, lowest);
+  const origin = { recordBytes: 0, record: (index: number) => records[index]! };
+  for (const [index, record] of records.entries()) {
+    encoder.encode(partsOfRecord(record), origin, index);
+  }
+  return taken(open);
+}
+
+/** What was committed, as texts. */
+export function taken(open: OpenBatch): string[] {
+  return open
+    .take()
+    .flatMap((batch) =>
+      Array.from({ length: batch.length }, (_, index) =>
+        Buffer.from(batch.bytes(index)).toString(),
+      ),
+    );
+}
+
+/** What was committed, as the records that it is rebuilt from. */
+export function rebuilt(open: OpenBatch): LogRecord[] {
+  return open
+    .take()
+    .flatMap((batch) => Array.from({ length: batch.length }, (_, index) => batch.record(index)));
+}

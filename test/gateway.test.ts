@@ -1,0 +1,315 @@
+import { chmod, mkdir, readFile, symlink, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { afterEach, describe, expect, it, vi } from "vitest";
+import fileExporter from "../plugins/file.ts";
+import type { Config } from "../src/config.ts";
+import {
+  defineExporter,
+  defineProcessor,
+  defineReceiver,
+  PermanentError,
+  z,
+  type Exporter,
+  type ExporterDefinition,
+  type LogRecord,
+  type Processor,
+  type ReceiverHost,
+} from "../src/plugin.ts";
+import { startTailgate, type RunningTailgate } from "../src/start.ts";
+import { recordOf } from "../src/testing/batch.ts";
+import { temporaryDirectory } from "./support/temporary-directory.ts";
+
+const AUDIT = { name: "orchestrator.audit", version: "", attributes: new Map() };
+
+const cleanUps: (() => Promise<unknown> | void)[] = [];
+
+afterEach(async () => {
+  for (const cleanUp of cleanUps.splice(0).toReversed()) await cleanUp();
+});
+
+const options = z.object({});
+
+const DELIVERY = { queueBytesMax: 64 << 20, timeoutMs: 30_000 };
+
+function exporter(name: string, open: () => Exporter, more: Partial<ExporterDefinition> = {}) {
+  return {
+    ...DELIVERY,
+    id: name,
+    options: {},
+    definition: defineExporter({ name, description: "", options, open, ...more }),
+  };
+}
+
+function processor(name: string, process: Processor["process"]) {
+  const open = () => ({ process });
+  return {
+    id: name,
+    options: {},
+    definition: defineProcessor({ name, description: "", options, open }),
+  };
+}
+
+/** An exporter that keeps the messages. */
+function collector(id: string): { component: ReturnType<typeof exporter>; messages: string[] } {
+  const messages: string[] = [];
+  const component = exporter(id, () => ({
+    write: (batch) => {
+      for (let index = 0; index < batch.length; index++)
+        messages.push(batch.envelope(index).data.message);
+    },
+  }));
+  return { component, messages };
+}
+
+interface Started extends RunningTailgate {
+  readonly logDir: string;
+  readonly lines: string[];
+}
+
+async function start(given: Partial<Config>): Promise<Started> {
+  const logDir = given.logDir ?? (await temporaryDirectory(cleanUps));
+  const lines: string[] = [];
+  const base = { host: "127.0.0.1", port: 0, logLevel: "INFO", allowedHosts: [] } as const;
+  const sections = { receivers: [], processors: [], exporters: [] };
+  const running = await startTailgate(
+    { ...base, ...sections, ...given, logDir },
+    { write: (line) => lines.push(line) },
+  );
+  cleanUps.push(() => running.stop());
+  return { ...running, logDir, lines };
+}
+
+function send({ gateway }: RunningTailgate, ...records: Partial<LogRecord>[]) {
+  return gateway.intake.records(records.map(recordOf));
+}
+
+function flush({ gateway }: RunningTailgate): Promise<void> {
+  return gateway.flush(new AbortController().signal);
+}
+
+function countersOf({ gateway }: RunningTailgate, id: string) {
+  return gateway.components.find((component) => component.id === id)!.counters;
+}
+
+describe("a gateway", () => {
+  it("carries records from the intake to every exporter, and its counters agree", async () => {
+    const first = collector("first");
+    const second = collector("second");
+    const running = await start({
+      exporters: [first.component, { ...second.component, level: "ERROR" }],
+    });
+    await send(
+      running,
+      { body: "debug", severityText: "DEBUG" },
+      { body: "info" },
+      { body: "error", severityText: "ERROR" },
+      { body: "event", scope: AUDIT, severityText: "CRITICAL" },
+    );
+    await flush(running);
+    expect(first.messages).toEqual(["info", "error", "event"]);
+    expect(second.messages).toEqual(["error", "event"]);
+    expect(countersOf(running, "intake")).toMatchObject({ received: 4, filtered: 1, sent: 3 });
+    for (const { counters } of running.gateway.components) {
+      expect(counters.received).toBe(counters.filtered + counters.sent + counters.droppedSum);
+    }
+  });
+
+  it("does not let an exporter that throws, refuses or hangs disturb the others", async () => {
+    const good = collector("good");
+    const bad = [
+      exporter("throws", () => ({
+        write: () => {
+          throw new Error("broken");
+        },
+      })),
+      exporter("refuses", () => ({
+        write: () => {
+          throw new PermanentError("never");
+        },
+      })),
+      exporter("hangs", () => ({ write: () => new Promise(() => {}) })),
+    ];
+    const running = await start({ exporters: [...bad, good.component] });
+    for (let index = 0; index < 50; index++) await send(running, { body: `record ${index}` });
+    await vi.waitFor(() => expect(good.messages).toHaveLength(50));
+    expect(countersOf(running, "refuses").dropped.get("refused")).toBe(50);
+    const troubles = running.gateway.components.map(({ id, trouble }) => [id, trouble]);
+    expect(troubles).toContainEqual(["throws", "broken"]);
+    expect(running.gateway.notReady).toBe(undefined);
+    await running.stop();
+    expect(countersOf(running, "throws").dropped.get("stopped")).toBe(50);
+    expect(countersOf(running, "hangs").dropped.get("stopped")).toBe(50);
+    expect(running.lines.filter((line) => line.includes("was not waited for"))).toEqual([
+      expect.stringMatching(/ - tailgate\.exporter\.hangs - WARNING - Closing took longer than/),
+    ]);
+  });
+
+  it("runs records through the processors, in their order", async () => {
+    const seen = collector("seen");
+    const running = await start({
+      processors: [
+        processor("redact", (record) => {
+          if (record.attributes.has("password")) record.attributes.set("password", "[redacted]");
+          return record;
+        }),
+        processor("drop-noise", (record) => (record.body === "noise" ? undefined : record)),
+        processor("broken", (record) => {
+          if (record.body === "kept") throw new Error("bug");
+          return record;
+        }),
+        processor("rename", (record) => ({ ...record, body: `${record.body as string}!` })),
+      ],
+      exporters: [seen.component],
+    });
+    await send(
+      running,
+      { body: "noise" },
+      { body: "kept", attributes: new Map([["password", "secret"]]) },
+    );
+    await flush(running);
+    expect(seen.messages).toEqual(["kept!"]);
+    const envelope = running.gateway.journal.readFrom(1)!.envelope(0);
+    expect(envelope.data).toMatchObject({ password: "[redacted]" });
+    expect(countersOf(running, "drop-noise")).toMatchObject({ received: 2, filtered: 1, sent: 1 });
+    expect(countersOf(running, "broken")).toMatchObject({ received: 1, failed: 1, sent: 1 });
+    expect(countersOf(running, "intake")).toMatchObject({ received: 2, filtered: 1, sent: 1 });
+    const troubleOf = (id: string): string | undefined =>
+      running.gateway.components.find((component) => component.id === id)!.trouble;
+    expect(troubleOf("broken")).toBe("bug");
+    await send(running, { body: "kept" });
+    expect(running.lines.filter((line) => line.includes("could not be processed"))).toHaveLength(1);
+    await send(running, { body: "fine" });
+    expect(troubleOf("broken")).toBe(undefined);
+  });
+
+  it("rejects what a processor made of a record where that cannot be shown, and takes the others", async () => {
+    const seen = collector("seen");
+    const running = await start({
+      processors: [
+        processor("odd", (record) =>
+          record.body === "odd" ? ({ ...record, attributes: null } as never) : record,
+        ),
+      ],
+      exporters: [seen.component],
+    });
+    const ingested = await send(running, { body: "odd" }, { body: "even" });
+    expect(ingested).toMatchObject({
+      accepted: 1,
+      rejected: 1,
+      reason: expect.stringMatching(/./),
+    });
+    await flush(running);
+    expect(seen.messages).toEqual(["even"]);
+    expect(countersOf(running, "intake").dropped.get("not_encodable")).toBe(1);
+  });
+
+  it("gives a receiver an intake that counts for it, and closes it first", async () => {
+    const order: string[] = [];
+    let host: ReceiverHost | undefined;
+    const definition = defineReceiver({
+      name: "mine",
+      description: "",
+      options,
+      open: (_, given) => {
+        host = given;
+        return { close: () => void order.push("receiver") };
+      },
+    });
+    const last = exporter("last", () => ({
+      write: () => {},
+      close: () => void order.push("exporter"),
+    }));
+    const running = await start({
+      receivers: [{ id: "mine", options: {}, definition }],
+      exporters: [last],
+    });
+    await host!.intake.records([recordOf({})]);
+    expect(countersOf(running, "mine")).toMatchObject({ received: 1, sent: 1 });
+    await running.stop();
+    expect(order).toEqual(["receiver", "exporter"]);
+    await expect(host!.intake.records([recordOf({})])).rejects.toMatchObject({ code: "STOPPED" });
+  });
+
+  it("loses nothing that was taken before stop", async () => {
+    const file = {
+      ...DELIVERY,
+      id: "file",
+      options: fileExporter.options.parse({}),
+      definition: fileExporter,
+    };
+    const running = await start({ exporters: [file] });
+    const sent: Promise<unknown>[] = [];
+    for (let index = 0; index < 2000; index++)
+      sent.push(send(running, { body: `record ${index}` }));
+    await running.stop();
+    const accepted = (await Promise.allSettled(sent)).filter(
+      ({ status }) => status === "fulfilled",
+    );
+    expect(accepted).toHaveLength(2000);
+    const text = await readFile(join(running.logDir, "orchestrator.log"), "utf8");
+    expect(text.trimEnd().split("\n")).toHaveLength(2000);
+  });
+
+  it("closes what it had opened where a later plugin fails to open", async () => {
+    let closed = 0;
+    const good = exporter("good", () => ({ write: () => {}, close: () => void closed++ }));
+    const bad = exporter("bad", () => {
+      throw new Error("no such host");
+    });
+    await expect(start({ exporters: [good, bad] })).rejects.toThrow(
+      "The exporter bad could not be opened: no such host.",
+    );
+    expect(closed).toBe(1);
+  });
+
+  it("says which port is in use", async () => {
+    const other = createServer().listen(0, "127.0.0.1");
+    await new Promise((resolve) => other.once("listening", resolve));
+    cleanUps.push(() => void other.close());
+    const { port } = other.address() as { port: number };
+    await expect(start({ port })).rejects.toMatchObject({
+      code: "PORT_IN_USE",
+      exitCode: 69,
+      message: expect.stringContaining(String(port)),
+    });
+  });
+});
+
+describe("the log directory", () => {
+  const refused = (logDir: string, why: string) =>
+    expect(start({ logDir })).rejects.toMatchObject({
+      code: "LOG_DIR_UNUSABLE",
+      message: expect.stringContaining(`The log directory ${logDir} ${why}`),
+    });
+
+  it("is created with all above it, for us alone", async () => {
+    const logDir = join(await temporaryDirectory(cleanUps), "a", "b");
+    await start({ logDir });
+    const { stat } = await import("node:fs/promises");
+    expect((await stat(logDir)).mode & 0o777).toBe(0o700);
+  });
+
+  it("is refused where it is a link", async () => {
+    const parent = await temporaryDirectory(cleanUps);
+    await mkdir(join(parent, "real"));
+    await symlink(join(parent, "real"), join(parent, "link"));
+    await refused(join(parent, "link"), "is a symbolic link");
+  });
+
+  it("is refused where it is a file", async () => {
+    const path = join(await temporaryDirectory(cleanUps), "file");
+    await writeFile(path, "");
+    await refused(path, "cannot be created (EEXIST");
+  });
+
+  it("is refused where everybody may write to it", async () => {
+    const path = await temporaryDirectory(cleanUps);
+    await chmod(path, 0o777);
+    await refused(path, "can be written by every user");
+  });
+
+  it("is refused where it cannot be created", async () => {
+    await refused("/proc/tailgate", "cannot be created (ENOENT");
+  });
+});

@@ -1,0 +1,40 @@
+import { describe, expect, test } from "vitest";
+import { ask, Stage } from "./stage.ts";
+
+test("healthz answers ok as long as the loop turns, ready or not", async () => {
+  const stage = await new Stage().open();
+  stage.notReady = "the journal cannot be written";
+  const { status, body, headers } = await ask(`${stage.url}/healthz`);
+  expect(status).toBe(200);
+  expect(headers["content-type"]).toBe("application/json; charset=utf-8");
+  expect(JSON.parse(body)).toEqual({ status: "ok" });
+});
+
+describe("readyz", () => {
+  test("is 200 while records can be taken; a component's trouble is shown and changes nothing", async () => {
+    const stage = new Stage();
+    stage.component({ id: "otlp", trouble: "connect ECONNREFUSED 127.0.0.1:4318" });
+    stage.component({ id: "intake", kind: "intake" });
+    await stage.open();
+    const { status, body } = await ask(`${stage.url}/readyz`);
+    expect(status).toBe(200);
+    expect(JSON.parse(body)).toEqual({
+      status: "ready",
+      reason: null,
+      components: [
+        { id: "otlp", kind: "exporter", trouble: "connect ECONNREFUSED 127.0.0.1:4318" },
+        { id: "intake", kind: "intake", trouble: null },
+      ],
+    });
+  });
+
+  test("is 503 with the reason where they cannot, and 200 again when they can", async () => {
+    const stage = await new Stage().open();
+    stage.notReady = "starting";
+    const { status, body } = await ask(`${stage.url}/readyz`);
+    expect(status).toBe(503);
+    expect(JSON.parse(body)).toEqual({ status: "not_ready", reason: "starting", components: [] });
+    stage.notReady = undefined;
+    expect((await ask(`${stage.url}/readyz`)).status).toBe(200);
+  });
+});

@@ -1,0 +1,137 @@
+import { metrics as globalMetrics } from "@opentelemetry/api";
+import { describe, expect, test } from "vitest";
+import { counterMetric, gaugeMetric } from "../../src/plugin-metrics.ts";
+import { ask, Stage } from "./stage.ts";
+
+/** Sample lines by name and labels, after checking that the text has Prometheus's form. */
+async function scrape(stage: Stage): Promise<Map<string, number>> {
+  const { status, headers, body } = await ask(`${stage.url}/metrics`);
+  expect(status).toBe(200);
+  expect(headers["content-type"]).toBe("text/plain; version=0.0.4; charset=utf-8");
+  const samples = new Map<string, number>();
+  for (const line of body.trimEnd().split("\n")) {
+    const [, series, value] = /^([a-z][a-z0-9_]*(?:\{.*\})?) (\S+)$/.exec(line) ?? [];
+    if (series !== undefined) samples.set(series, Number(value));
+    else if (!/^# (?:HELP|TYPE) [a-z][a-z0-9_]* /.test(line)) throw new SyntaxError(line);
+  }
+  return samples;
+}
+
+function broken(): number {
+  throw new Error("broken gauge");
+}
+
+describe("/metrics", () => {
+  test("shows what the components count, by component and kind, as it is at each scrape", async () => {
+    const stage = await new Stage().open();
+    const intake = stage.component({ id: "intake", kind: "intake", queueBytes: 12 });
+    const file = stage.component({ id: "file/second", trouble: "disk full" });
+    Object.assign(intake, { received: 5, filtered: 1, sent: 4 });
+    Object.assign(file, { received: 4, sent: 1, failed: 2 });
+    file.drop("queue_full", 3);
+    const first = await scrape(stage);
+    const atIntake = '{component="intake",kind="intake"}';
+    const atFile = '{component="file/second",kind="exporter"}';
+    expect(first.get(`tailgate_records_received_total${atIntake}`)).toBe(5);
+    expect(first.get(`tailgate_records_filtered_total${atIntake}`)).toBe(1);
+    expect(first.get(`tailgate_records_accepted_total${atIntake}`)).toBe(4);
+    expect(first.has(`tailgate_records_sent_total${atIntake}`)).toBe(false);
+    expect(first.get(`tailgate_records_sent_total${atFile}`)).toBe(1);
+    expect(first.has(`tailgate_records_accepted_total${atFile}`)).toBe(false);
+    expect(first.get(`tailgate_records_failed_total${atFile}`)).toBe(2);
+    const dropped =
+      'tailgate_records_dropped_total{component="file/second",kind="exporter",reason="queue_full"}';
+    expect(first.get(dropped)).toBe(3);
+    expect(first.get(`tailgate_queue_bytes${atIntake}`)).toBe(12);
+    expect(first.get(`tailgate_queue_records${atIntake}`)).toBe(0);
+    expect(first.get(`tailgate_component_up${atIntake}`)).toBe(1);
+    expect(first.get(`tailgate_component_up${atFile}`)).toBe(0);
+    file.received = 40;
+    expect((await scrape(stage)).get(`tailgate_records_received_total${atFile}`)).toBe(40);
+  });
+
+  test("shows the journal, the gateway and the process", async () => {
+    const stage = await new Stage().open();
+    await stage.log({}, {}, {});
+    stage.notReady = "stopping";
+    const samples = await scrape(stage);
+    expect(samples.get("tailgate_journal_newest_sequence")).toBe(3);
+    expect(samples.get("tailgate_journal_oldest_sequence")).toBe(1);
+    expect(samples.get("tailgate_ready")).toBe(0);
+    expect(
+      [...samples.keys()].filter((name) =>
+        /^tailgate_build_info\{version="\d+\.\d+\.\d+.*"\}$/.test(name),
+      ),
+    ).toHaveLength(1);
+    for (const name of [
+      "tailgate_uptime_seconds",
+      "process_cpu_seconds_total",
+      "nodejs_eventloop_lag_p99_seconds",
+      "nodejs_eventloop_lag_max_seconds",
+    ]) {
+      expect(samples.get(name)).toBeGreaterThanOrEqual(0);
+    }
+    expect(samples.get("process_resident_memory_bytes")).toBeGreaterThan(1e6);
+    expect(samples.get("nodejs_heap_size_used_bytes")).toBeGreaterThan(1e6);
+  });
+
+  test("shows plugins' own numbers, two components of a type under one name, and later ones too", async () => {
+    const stage = await new Stage().open();
+    const frames = counterMetric("exporter/websocket", "frames_sent", "Frames sent.");
+    stage.pluginMetrics.push(
+      frames.metric,
+      gaugeMetric("exporter/audit-file/second", "open.files", "Open files.", () => 2),
+      gaugeMetric("exporter/audit-file", "open.files", "Open files.", () => 1),
+    );
+    frames.add(3, { path: '/a"b\\' });
+    frames.add(4, { path: '/a"b\\' });
+    const samples = await scrape(stage);
+    const websocket = 'component="websocket",kind="exporter"';
+    expect(
+      samples.get(`tailgate_websocket_frames_sent_total{${websocket},path="/a\\"b\\\\"}`),
+    ).toBe(7);
+    expect(
+      samples.get('tailgate_audit_file_open_files{component="audit-file",kind="exporter"}'),
+    ).toBe(1);
+    expect(
+      samples.get('tailgate_audit_file_open_files{component="audit-file/second",kind="exporter"}'),
+    ).toBe(2);
+
+    const late = counterMetric("receiver/otlp", "requests", "Requests.");
+    stage.pluginMetrics.push(late.metric);
+    late.add(1);
+    expect(
+      (await scrape(stage)).get('tailgate_otlp_requests_total{component="otlp",kind="receiver"}'),
+    ).toBe(1);
+  });
+
+  test("goes on without a number that cannot be read, and logs that once", async () => {
+    const stage = await new Stage().open();
+    stage.pluginMetrics.push(
+      gaugeMetric("exporter/mine", "broken", "Breaks.", broken),
+      gaugeMetric("exporter/mine", "whole", "Works.", () => 5),
+    );
+    await scrape(stage);
+    const samples = await scrape(stage);
+    expect(samples.get('tailgate_mine_whole{component="mine",kind="exporter"}')).toBe(5);
+    expect(stage.lines).toEqual(["The metric tailgate_mine_broken failed. broken gauge"]);
+  });
+
+  test("answers several scrapes at once", async () => {
+    const stage = await new Stage().open();
+    stage.component({ id: "file" }).received = 9;
+    const scrapes = await Promise.all(Array.from({ length: 10 }, () => scrape(stage)));
+    for (const samples of scrapes) {
+      expect(samples.get('tailgate_records_received_total{component="file",kind="exporter"}')).toBe(
+        9,
+      );
+    }
+  });
+
+  test("leaves the process's own meter provider alone", async () => {
+    const before = globalMetrics.getMeterProvider();
+    const stage = await new Stage().open();
+    await scrape(stage);
+    expect(globalMetrics.getMeterProvider()).toBe(before);
+  });
+});

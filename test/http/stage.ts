@@ -1,0 +1,134 @@
+import { request as httpRequest, type IncomingHttpHeaders } from "node:http";
+import { connect } from "node:net";
+import { text } from "node:stream/consumers";
+import { onTestFinished } from "vitest";
+import { Counters } from "../../src/delivery/counters.ts";
+import { EnvelopeEncoder } from "../../src/encode/envelope-encoder.ts";
+import { partsOfRecord } from "../../src/encode/from-record.ts";
+import { OpenBatch } from "../../src/encode/open-batch.ts";
+import { textOf } from "../../src/errors.ts";
+import type { ComponentStatus, GatewayView } from "../../src/gateway.ts";
+import { HttpServer, type HttpServerOptions } from "../../src/http/server.ts";
+import { MemoryJournal } from "../../src/journal/memory.ts";
+import type { PluginMetric } from "../../src/plugin-metrics.ts";
+import type { HostLogger, LogRecord } from "../../src/plugin.ts";
+import { recordOf } from "../../src/testing/batch.ts";
+
+/** A gateway as far as the HTTP side sees it: a journal that tests write to, and numbers that they set. */
+export class Stage {
+  readonly journal: MemoryJournal;
+  readonly components: ComponentStatus[] = [];
+  readonly pluginMetrics: PluginMetric[] = [];
+  readonly view: GatewayView;
+  /** What the server logged. */
+  readonly lines: string[] = [];
+  readonly server: HttpServer;
+  notReady: string | undefined;
+  url = "";
+
+  constructor(options: Partial<HttpServerOptions> & { tailBytesMax?: number } = {}) {
+    const { tailBytesMax, ...serverOptions } = options;
+    this.journal = new MemoryJournal(tailBytesMax);
+    this.view = stageView(this);
+    const log = lineLogger(this.lines);
+    this.server = new HttpServer({
+      host: "127.0.0.1",
+      port: 0,
+      allowedHosts: [],
+      log,
+      ...serverOptions,
+    });
+  }
+
+  /** Serves until the test ends. */
+  async open(): Promise<this> {
+    this.server.mount(this.view);
+    this.url = await this.server.listen();
+    onTestFinished(() => this.server.close(AbortSignal.abort()));
+    return this;
+  }
+
+  get port(): number {
+    return Number(new URL(this.url).port);
+  }
+
+  /** Appends records, as one batch. */
+  async log(...records: Partial<LogRecord>[]): Promise<void> {
+    const open = new OpenBatch();
+    const encoder = new EnvelopeEncoder(open, 0);
+    for (const record of records.map(recordOf)) {
+      encoder.encode(partsOfRecord(record), { record: () => record, recordBytes: 0 }, 0);
+    }
+    for (const batch of open.take()) await this.journal.append(batch);
+  }
+
+  component(given: Partial<ComponentStatus>): Counters {
+    const counters = new Counters();
+    const idle = { queueBytes: 0, queueRecords: 0, trouble: undefined };
+    this.components.push({ id: "file", kind: "exporter", ...idle, ...given, counters });
+    return counters;
+  }
+}
+
+function stageView(stage: Stage): GatewayView {
+  return {
+    get notReady() {
+      return stage.notReady;
+    },
+    startedAtMs: Date.now(),
+    journal: stage.journal,
+    components: stage.components,
+    pluginMetrics: stage.pluginMetrics,
+  };
+}
+
+function lineLogger(lines: string[]): HostLogger {
+  return {
+    info: (message) => lines.push(message),
+    warning: (message) => lines.push(message),
+    error: (message, cause) => lines.push(`${message} ${textOf(cause)}`),
+  };
+}
+
+export interface Answer {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly body: string;
+}
+
+/** A request with exactly these headers: `fetch` neither sends a Host nor an Origin of one's choice. */
+export function ask(
+  url: string,
+  { method = "GET", headers = {} }: { method?: string; headers?: Record<string, string> } = {},
+): Promise<Answer> {
+  const { promise, resolve, reject } = Promise.withResolvers<Answer>();
+  const request = httpRequest(url, { method, headers, agent: false }, (response) => {
+    text(response).then(
+      (body) => resolve({ status: response.statusCode!, headers: response.headers, body }),
+      reject,
+    );
+  });
+  request.on("error", reject);
+  request.end();
+  return promise;
+}
+
+/** Sends bytes as they are, and answers all that came back until the other side ended the connection. */
+export function sendRaw(port: number, bytes: string): Promise<string> {
+  const socket = connect({ port, host: "127.0.0.1" });
+  socket.write(bytes);
+  return text(socket);
+}
+
+/** The head of a WebSocket handshake. */
+export function handshake(path: string, headers: Record<string, string>): string {
+  const all = {
+    Connection: "Upgrade",
+    Upgrade: "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    ...headers,
+  };
+  const lines = Object.entries(all).map(([name, value]) => `${name}: ${value}`);
+  return `GET ${path} HTTP/1.1\r\n${lines.join("\r\n")}\r\n\r\n`;
+}

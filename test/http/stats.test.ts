@@ -1,0 +1,105 @@
+import { createRequire } from "node:module";
+import { expect, test, vi } from "vitest";
+import type { LogRecord } from "../../src/plugin.ts";
+import { ask, Stage } from "./stage.ts";
+
+async function statsOf(stage: Stage) {
+  const { status, body } = await ask(`${stage.url}/api/stats`);
+  expect(status).toBe(200);
+  return JSON.parse(body);
+}
+
+function scope(name: string): LogRecord["scope"] {
+  return { name, version: "", attributes: new Map() };
+}
+
+test("stats tell the version, the journal, the components and what memory holds", async () => {
+  const stage = new Stage();
+  Object.assign(stage.component({ id: "intake", kind: "intake" }), { received: 4, sent: 4 });
+  const file = stage.component({ queueBytes: 10, queueRecords: 1, trouble: "disk full" });
+  Object.assign(file, { received: 4, sent: 2, failed: 1 });
+  file.drop("queue_full", 1);
+  await stage.open();
+  const spawn = new Map([["event_type", "instance_spawn"]]);
+  await stage.log(
+    { severityText: "ERROR" },
+    { scope: scope("orchestrator.tmux") },
+    {},
+    { scope: scope("orchestrator.audit"), attributes: spawn },
+    { scope: scope("orchestrator.audit"), attributes: spawn },
+    { scope: scope("orchestrator.audit") },
+  );
+  const require = createRequire(import.meta.url);
+  expect(await statsOf(stage)).toEqual({
+    version: require("../../package.json").version,
+    started_at: new Date(stage.view.startedAtMs).toISOString(),
+    uptime_seconds: expect.any(Number),
+    journal: { epoch: stage.journal.epoch, oldest: 1, newest: 6 },
+    components: [
+      {
+        id: "intake",
+        kind: "intake",
+        trouble: null,
+        received: 4,
+        filtered: 0,
+        accepted: 4,
+        failed: 0,
+        dropped: {},
+        queue_bytes: 0,
+        queue_records: 0,
+      },
+      {
+        id: "file",
+        kind: "exporter",
+        trouble: "disk full",
+        received: 4,
+        filtered: 0,
+        sent: 2,
+        failed: 1,
+        dropped: { queue_full: 1 },
+        queue_bytes: 10,
+        queue_records: 1,
+      },
+    ],
+    tail: {
+      from: 1,
+      to: 6,
+      types: { system_log: 3, audit_log: 3 },
+      levels: { DEBUG: 0, INFO: 5, WARNING: 0, ERROR: 1, CRITICAL: 0 },
+      loggers: [
+        { name: "orchestrator.audit", count: 3 },
+        { name: "orchestrator.server", count: 2 },
+        { name: "orchestrator.tmux", count: 1 },
+      ],
+      actions: [{ name: "instance_spawn", count: 2 }],
+    },
+  });
+});
+
+test("stats of nothing are zeros, and no more than 20 loggers are listed", async () => {
+  const stage = await new Stage().open();
+  const { tail } = await statsOf(stage);
+  expect(tail).toMatchObject({
+    from: null,
+    to: null,
+    types: { system_log: 0, audit_log: 0 },
+    loggers: [],
+  });
+  await stage.log(
+    ...Array.from({ length: 30 }, (_, index) => ({ scope: scope(`logger${index}`) })),
+  );
+  await vi.waitFor(async () => expect((await statsOf(stage)).tail.to).toBe(30), { timeout: 5000 });
+  expect((await statsOf(stage)).tail.loggers).toHaveLength(20);
+});
+
+test("many requests for stats cost no more than one a second", async () => {
+  const stage = await new Stage().open();
+  const startedAtMs = performance.now();
+  const answers = new Set<string>();
+  for (let request = 0; request < 20; request++) {
+    await stage.log({});
+    answers.add(JSON.stringify(await statsOf(stage)));
+  }
+  const seconds = (performance.now() - startedAtMs) / 1000;
+  expect(answers.size).toBeLessThanOrEqual(1 + seconds);
+});

@@ -1,0 +1,405 @@
+import { execFileSync, spawn } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { open } from "node:fs/promises";
+import { join } from "node:path";
+import type { Readable } from "node:stream";
+import * as fc from "fast-check";
+import { exporterContract } from "tailgate/testing";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
+import consoleExporter from "../../plugins/console.ts";
+import type { Batch, LogRecord } from "../../src/plugin.ts";
+import { ExporterProcess, type ProcessOptions } from "../support/exporter-process.ts";
+import { temporaryDirectory } from "../support/temporary-directory.ts";
+
+const STAMP = "2025-10-13 09:27:24";
+
+type Given = Partial<LogRecord>;
+
+async function directory(): Promise<string> {
+  const cleanUps: (() => Promise<unknown> | void)[] = [];
+  onTestFinished(async () => {
+    for (const cleanUp of cleanUps) await cleanUp();
+  });
+  return temporaryDirectory(cleanUps);
+}
+
+async function start(
+  options: Readonly<Record<string, unknown>> = {},
+  given: Partial<ProcessOptions> = {},
+): Promise<ExporterProcess> {
+  const started = await ExporterProcess.start({
+    plugin: "console",
+    logDir: await directory(),
+    options,
+    stdio: ["ignore", "ignore", "pipe"],
+    ...given,
+  });
+  onTestFinished(() => started.kill());
+  return started;
+}
+
+/** Tries again until it holds, for longer than the busiest machine needs. */
+function eventually(assertion: () => void | Promise<void>): Promise<void> {
+  return vi.waitFor(assertion, 20_000);
+}
+
+/** Collects what a stream gives, as text. */
+function collected(stream: Readable): () => string {
+  const chunks: Buffer[] = [];
+  stream.on("data", (chunk: Buffer) => chunks.push(chunk));
+  return () => Buffer.concat(chunks).toString();
+}
+
+/** What the console shows for the records. */
+async function shown(
+  records: readonly Given[],
+  options: Readonly<Record<string, unknown>> = {},
+): Promise<string> {
+  const exporter = await start(options);
+  const text = collected(exporter.child.stderr!);
+  expect(await exporter.write(records)).toEqual({});
+  await exporter.close();
+  await eventually(() => expect(exporter.child.stderr!.readableEnded).toBe(true));
+  return text();
+}
+
+function scope(name: string): LogRecord["scope"] {
+  return { name, version: "", attributes: new Map() };
+}
+
+function thrown(attributes: Record<string, string>): Given {
+  return { body: "failed", attributes: new Map(Object.entries(attributes)) };
+}
+
+/** More than any pipe takes, less than a batch holds. */
+function manyRecords(): Given[] {
+  const padding = "x".repeat(150);
+  return Array.from({ length: 2000 }, (_, index) => ({ body: `record ${index} ${padding}` }));
+}
+
+function manyLines(): string {
+  return manyRecords()
+    .map(({ body }) => `${STAMP} - orchestrator.server - INFO - ${body as string}\n`)
+    .join("");
+}
+
+describe("the contract of all exporters", () => {
+  const cases = exporterContract(() => {
+    const processes: ExporterProcess[] = [];
+    return {
+      // The exporter runs in a process of its own, whose standard error can be read here.
+      definition: {
+        ...consoleExporter,
+        open: async (_options, host) => {
+          const stdio: ProcessOptions["stdio"] = ["ignore", "ignore", "pipe"];
+          const { logDir } = host;
+          processes.push(await ExporterProcess.start({ plugin: "console", logDir, stdio }));
+          const exporter = processes.at(-1)!;
+          let closed: Promise<unknown> | undefined;
+          return {
+            write: (batch) => writeThere(exporter, batch),
+            close: async () => void (await (closed ??= exporter.close())),
+          };
+        },
+      },
+      durable: false,
+      connect: () => {
+        const text = collected(processes.at(-1)!.child.stderr!);
+        return Promise.resolve(() => arrivedMessages(text));
+      },
+      disconnect: () => processes.at(-1)?.kill(),
+    };
+  });
+  test.each(cases)("$name", (given) => given.run());
+});
+
+async function arrivedMessages(text: () => string): Promise<string[]> {
+  await eventually(() => expect(text()).toMatch(/record 2\n$/));
+  const lines = text().split("\n").slice(0, -1);
+  return lines.map((line) => line.split(" - ")[3]!);
+}
+
+async function writeThere(exporter: ExporterProcess, batch: Batch): Promise<void> {
+  const records = Array.from({ length: batch.length }, (_, index) => batch.record(index));
+  const { error } = await exporter.write(records, { firstSequence: batch.sequence(0) });
+  if (error !== undefined) throw new Error(error);
+}
+
+describe("a record", () => {
+  test("is the line of the original system", async () => {
+    // What has more than one line, or a level of its own, is shown in another way on purpose.
+    const line = /^[\d-]{10}[\x20-\x7e]* - (INFO|WARNING|ERROR) - [\x20-\x7e]*\n$/;
+    const usual = goldenCases().filter((golden) => line.test(golden.console_stderr));
+    expect(usual.length).toBeGreaterThan(8);
+    const text = await shown(usual.map(recordOfCase));
+    expect(text).toBe(usual.map((golden) => golden.console_stderr).join(""));
+  });
+
+  test("shows its time in UTC, cut to seconds", async () => {
+    const timestamp = 1_760_347_644_999_999_999n;
+    const text = await shown([{ timestamp }]);
+    expect(text).toBe(`${STAMP} - orchestrator.server - INFO - hello\n`);
+  });
+
+  test("shows control characters, line separators and bidi controls in message and logger escaped", async () => {
+    const text = await shown([
+      { body: "a\nb\r\tc\0\x1b[31m\x7f\x9b\u2028\u2029\u061c\u200e\u202e\u2069 end" },
+      { scope: scope("evil\n2025-10-13 09:27:24 - root\x1b[2J") },
+    ]);
+    expect(text).toBe(
+      `${STAMP} - orchestrator.server - INFO - ` +
+        String.raw`a\nb\r\tc\x00\x1b[31m\x7f\x9b\u2028\u2029\u061c\u200e\u202e\u2069 end` +
+        `\n${STAMP} - ` +
+        String.raw`evil\n2025-10-13 09:27:24 - root\x1b[2J - INFO - hello` +
+        "\n",
+    );
+  });
+
+  test("keeps quotes, backslashes and all scripts as they are", async () => {
+    const body = 'say "hi" \\ back, naïve ✓ 日本語 🚀 עברית';
+    expect(await shown([{ body }])).toBe(`${STAMP} - orchestrator.server - INFO - ${body}\n`);
+  });
+
+  test("is followed by its stack trace, indented so that no line can pass for a record", async () => {
+    const stacktrace = `Traceback:\r\n  File "a.py"\n${STAMP} - root - CRITICAL - forged\n\tat com.Foo\x1b[1m\n\n`;
+    const text = await shown([thrown({ "exception.stacktrace": stacktrace }), {}]);
+    expect(text.split("\n")).toEqual([
+      `${STAMP} - orchestrator.server - INFO - failed`,
+      "    Traceback:",
+      '      File "a.py"',
+      `    ${STAMP} - root - CRITICAL - forged`,
+      String.raw`        at com.Foo\x1b[1m`,
+      `${STAMP} - orchestrator.server - INFO - hello`,
+      "",
+    ]);
+  });
+
+  test.each([
+    [
+      { "exception.type": "ValueError", "exception.message": "no\ngood" },
+      ["ValueError: no", "good"],
+    ],
+    [{ "exception.type": "ValueError" }, ["ValueError"]],
+    [{ "exception.message": "no good", "exception.stacktrace": "" }, ["no good"]],
+  ])("is followed by type and message where it has no stack trace: %j", async (given, lines) => {
+    const text = await shown([thrown(given)]);
+    expect(text.split("\n").slice(1)).toEqual([...lines.map((line) => `    ${line}`), ""]);
+  });
+
+  test("has one line and indented ones without anything unsafe, whatever it says", async () => {
+    const exporter = await start({ color: "never" });
+    const text = collected(exporter.child.stderr!);
+    const someText = fc.string({
+      unit: fc.oneof(
+        fc.constantFrom("\n", "\r", "\x1b", "\u202e", " "),
+        fc.string({ unit: "binary", minLength: 1, maxLength: 1 }),
+      ),
+    });
+    const record = fc.record({ body: someText, logger: someText, stacktrace: someText });
+    let sequence = 1;
+    await fc.assert(
+      fc.asyncProperty(fc.array(record, { minLength: 1, maxLength: 20 }), async (given) => {
+        const before = text().length;
+        const records = given.map(({ body, logger, stacktrace }) => ({
+          body,
+          // Audit events do not reach the console.
+          scope: scope(`x${logger}`),
+          attributes: new Map([["exception.stacktrace", stacktrace]]),
+        }));
+        const last = `END ${sequence}`;
+        await exporter.write([...records, { body: last }], { firstSequence: sequence });
+        sequence += records.length + 1;
+        await eventually(() => expect(text().endsWith(` - ${last}\n`)).toBe(true));
+        const lines = text().slice(before).split("\n").slice(0, -1);
+        const heads = lines.filter((line) => !line.startsWith("    "));
+        expect(heads).toHaveLength(records.length + 1);
+        for (const head of heads) expect(head).toMatch(/^2025-10-13 09:27:24 - .* - INFO - /);
+        expect(lines.join("")).not.toMatch(/[\p{Cc}\u2028\u2029\p{Bidi_Control}]/u);
+      }),
+      { numRuns: 50 },
+    );
+  });
+});
+
+interface GoldenCase {
+  /** Seconds since 1970. */
+  created: number;
+  input: { logger: string; level: string; msg: string };
+  console_stderr: string;
+}
+
+function goldenCases(): GoldenCase[] {
+  const text = readFileSync(new URL("../golden/vectors.jsonl", import.meta.url), "utf8");
+  return text
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line) as GoldenCase);
+}
+
+function recordOfCase({ created, input }: GoldenCase): Given {
+  return {
+    timestamp: BigInt(Math.floor(created)) * 1_000_000_000n,
+    severityText: input.level,
+    body: input.msg,
+    scope: scope(input.logger),
+  };
+}
+
+describe("colours", () => {
+  const levels = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"];
+  const records = levels.map((severityText) => ({ severityText }));
+
+  test("mark the level, and nothing else", async () => {
+    const text = await shown(records, { color: "always" });
+    const codes = ["2", "32", "33", "31", "1;37;41"];
+    const expected = levels.map(
+      (level, rank) =>
+        `${STAMP} - orchestrator.server - \x1b[${codes[rank]}m${level}\x1b[0m - hello\n`,
+    );
+    expect(text).toBe(expected.join(""));
+  });
+
+  test("are not used where nobody looks at a terminal", async () => {
+    expect(await shown(records)).not.toContain("\x1b");
+  });
+
+  test.each([
+    ["are used on a terminal", {}, {}, true],
+    ["are not used on a terminal where NO_COLOR is set", {}, { NO_COLOR: "1" }, false],
+    ["are not used on a terminal where they are not wanted", { color: "never" }, {}, false],
+  ])("%s", async (_name, options, env, isColored) => {
+    const { exporter, screen } = await startOnTerminal(options, env);
+    await exporter.write([{ severityText: "ERROR" }]);
+    await eventually(() => expect(screen()).toContain("hello"));
+    expect(screen().includes("\x1b[31mERROR\x1b[0m")).toBe(isColored);
+  });
+});
+
+describe("a terminal that was stopped by Ctrl-S", () => {
+  test("holds up nothing but the write, which goes on after Ctrl-Q", async () => {
+    const { exporter, screen, type } = await startOnTerminal({ color: "never" }, {});
+    await exporter.write([{ body: "first" }]);
+    await eventually(() => expect(screen()).toContain("first"));
+    type("\x13");
+    const records = manyRecords();
+    const result = await exporter.write(records, { firstSequence: 2, timeoutMs: 200 });
+    expect(result.error).toBe("The operation was aborted due to timeout");
+    type("\x11");
+    expect(await exporter.write(records, { firstSequence: 2 })).toEqual({});
+    const expected = manyLines().replaceAll("\n", "\r\n");
+    await eventually(() => expect(screen().endsWith(expected)).toBe(true));
+  });
+});
+
+async function startOnTerminal(
+  options: Readonly<Record<string, unknown>>,
+  env: Readonly<Record<string, string>>,
+): Promise<{ exporter: ExporterProcess; screen: () => string; type: (keys: string) => void }> {
+  const stdio: ProcessOptions["stdio"] = ["pipe", "pipe", "ignore"];
+  const exporter = await start(options, { stdio, env, onTerminal: true });
+  return {
+    exporter,
+    screen: collected(exporter.child.stdout!),
+    type: (keys) => void exporter.child.stdin!.write(keys),
+  };
+}
+
+describe("a pipe that nobody reads", () => {
+  test.each([
+    ["standard error as a socket pair", () => startOnSocketPair("stderr")],
+    ["standard output as a socket pair", () => startOnSocketPair("stdout")],
+    ["standard error as a FIFO", startOnFifo],
+  ])(
+    "%s: does not block the event loop, and the retry goes on where it stopped",
+    async (_name, begin) => {
+      const { exporter, read } = await begin();
+      const result = await exporter.write(manyRecords(), { timeoutMs: 300 });
+      expect(result).toEqual({
+        error: "The operation was aborted due to timeout",
+        isPermanent: false,
+      });
+      const writing = exporter.write(manyRecords());
+      await exporter.answer();
+      const text = read();
+      expect(await writing).toEqual({});
+      await eventually(() => expect(text().length).toBeGreaterThanOrEqual(manyLines().length));
+      expect(text()).toBe(manyLines());
+    },
+  );
+
+  test("lets the process exit", async () => {
+    const { exporter } = await startOnSocketPair("stderr");
+    const writing = exporter.write(manyRecords());
+    await exporter.answer();
+    expect(await exporter.close()).toBe(0);
+    await expect(writing).rejects.toThrow("The exporter's process has ended: 0.");
+  });
+});
+
+describe("standard streams", () => {
+  test("stdout is used where it is asked for", async () => {
+    const exporter = await start({ stream: "stdout" }, { stdio: ["ignore", "pipe", "ignore"] });
+    const text = collected(exporter.child.stdout!);
+    await exporter.write([{}]);
+    await eventually(() => expect(text()).toBe(`${STAMP} - orchestrator.server - INFO - hello\n`));
+  });
+
+  test("a file that stderr was sent to is appended to", async () => {
+    const path = join(await directory(), "stderr.txt");
+    const file = await open(path, "a");
+    await file.write("before\n");
+    const exporter = await start({}, { stdio: ["ignore", "ignore", file.fd] });
+    await exporter.write([{}]);
+    await file.close();
+    expect(readFileSync(path, "utf8")).toBe(
+      `before\n${STAMP} - orchestrator.server - INFO - hello\n`,
+    );
+  });
+
+  test("a pipe whose reader is gone refuses batches for good", async () => {
+    const exporter = await start();
+    exporter.child.stderr!.destroy();
+    await eventually(async () => {
+      const result = await exporter.write([{}]);
+      expect(result).toEqual({
+        error: "Nobody reads the console any more (EPIPE: broken pipe, write).",
+        isPermanent: true,
+      });
+    });
+  });
+
+  test("a batch that was written already is not shown again", async () => {
+    const exporter = await start();
+    const text = collected(exporter.child.stderr!);
+    await exporter.write([{ body: "one" }, { body: "two" }]);
+    await exporter.write([{ body: "one" }, { body: "two" }, { body: "three" }]);
+    await eventually(() => expect(text()).toContain("three"));
+    expect(text().match(/one|two|three/g)).toEqual(["one", "two", "three"]);
+  });
+});
+
+interface Unread {
+  readonly exporter: ExporterProcess;
+  /** Begins to read; the function that it returns tells what has come. */
+  readonly read: () => () => string;
+}
+
+async function startOnSocketPair(stream: "stdout" | "stderr"): Promise<Unread> {
+  const exporter = await start({ stream }, { stdio: ["ignore", "pipe", "pipe"] });
+  return { exporter, read: () => collected(exporter.child[stream]!) };
+}
+
+async function startOnFifo(): Promise<Unread> {
+  const path = join(await directory(), "fifo");
+  execFileSync("mkfifo", [path]);
+  // Open for both, so that neither side waits for the other.
+  const fifo = await open(path, "r+");
+  onTestFinished(() => fifo.close());
+  const exporter = await start({}, { stdio: ["ignore", "ignore", fifo.fd] });
+  const read = (): (() => string) => {
+    const reader = spawn("cat", [path]);
+    onTestFinished(() => void reader.kill());
+    return collected(reader.stdout);
+  };
+  return { exporter, read };
+}

@@ -1,0 +1,136 @@
+/**
+ * The suite that plugins are tested with is tested itself, for one that finds nothing would pass everywhere. The
+ * built-in exporters run it in tests of their own, each with its real other side.
+ */
+
+import { readFile } from "node:fs/promises";
+import { exporterContract, type ExporterHarness } from "tailgate/testing";
+import { describe, expect, test } from "vitest";
+import { builtInNames } from "../../src/config/built-ins.ts";
+import { defineExporter, z, type Batch, type Exporter } from "../../src/plugin.ts";
+
+test.each(builtInNames("exporters"))("the tests of %s run the suite", async (name) => {
+  const source = await readFile(new URL(`${name}.test.ts`, import.meta.url), "utf8");
+  expect(source).toContain("exporterContract(");
+});
+
+/** An exporter whose other side is a list. */
+function harnessOf(open: (arrived: string[]) => Exporter, { durable = true } = {}) {
+  return (): ExporterHarness => {
+    const arrived: string[] = [];
+    return {
+      definition: defineExporter({
+        name: "list",
+        description: "For tests.",
+        options: z.object({}),
+        open: () => open(arrived),
+      }),
+      durable,
+      connect: async () => () => arrived,
+    };
+  };
+}
+
+/** Which cases fail, by name. */
+async function failures(harness: () => ExporterHarness): Promise<string[]> {
+  const failed: string[] = [];
+  for (const { name, run } of exporterContract(harness)) {
+    await run().catch(() => failed.push(name));
+  }
+  return failed;
+}
+
+/** Remembers the sequence of the newest record that it has written. */
+function correct(arrived: string[]): Exporter {
+  let written = 0;
+  return {
+    write(batch) {
+      if (batch.sequence(0) <= written) return;
+      arrived.push(...messagesOf(batch));
+      written = batch.sequence(batch.length - 1);
+    },
+  };
+}
+
+function messagesOf(batch: Batch): string[] {
+  return Array.from({ length: batch.length }, (_, index) => batch.envelope(index).data.message);
+}
+
+describe("the suite", () => {
+  test("passes an exporter that keeps the contract", async () => {
+    expect(await failures(harnessOf(correct))).toEqual([]);
+  });
+
+  test("passes one whose other side begins anew with it", async () => {
+    const harness = harnessOf(
+      (arrived) => {
+        arrived.length = 0;
+        return correct(arrived);
+      },
+      { durable: false },
+    );
+    expect(await failures(harness)).toEqual([]);
+  });
+
+  test("finds one that leaves records out", async () => {
+    const harness = harnessOf((arrived) => ({
+      write: (batch) => void arrived.push(...messagesOf(batch).slice(1)),
+    }));
+    expect(await failures(harness)).toContain("writes every record once and in order");
+  });
+
+  test("finds one that changes the order", async () => {
+    const harness = harnessOf((arrived) => ({
+      write: (batch) => void arrived.push(...messagesOf(batch).toReversed()),
+    }));
+    expect(await failures(harness)).toContain("writes every record once and in order");
+  });
+
+  test("finds one that writes a batch again", async () => {
+    const harness = harnessOf((arrived) => ({
+      write: (batch) => void arrived.push(...messagesOf(batch)),
+    }));
+    expect(await failures(harness)).toEqual([
+      "does not write a batch again whose success was not noticed",
+    ]);
+  });
+
+  test("finds one that counts a batch as written before it is", async () => {
+    const harness = harnessOf((arrived) => {
+      let begun = 0;
+      let calls = 0;
+      return {
+        write(batch) {
+          if (batch.sequence(0) <= begun) return;
+          begun = batch.sequence(batch.length - 1);
+          if (++calls === 2) throw new Error("the other side is away");
+          arrived.push(...messagesOf(batch));
+        },
+      };
+    });
+    expect(await failures(harness)).toContain("writes every record once and in order");
+  });
+
+  test("finds one that keeps records back and forgets them when it is closed", async () => {
+    const harness = harnessOf((arrived) => {
+      let kept: string[] = [];
+      return {
+        write(batch) {
+          arrived.push(...kept);
+          kept = messagesOf(batch);
+        },
+      };
+    });
+    expect(await failures(harness)).toContain(
+      "has written everything that it was given when it is closed",
+    );
+  });
+
+  test("finds one that deletes at its start what it wrote before", async () => {
+    const harness = harnessOf((arrived) => {
+      arrived.length = 0;
+      return correct(arrived);
+    });
+    expect(await failures(harness)).toEqual(["goes on after a restart"]);
+  });
+});

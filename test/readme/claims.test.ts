@@ -1,0 +1,53 @@
+/** What the pages say of the repository, and what can be looked up in it. */
+
+import { access, readdir, readFile } from "node:fs/promises";
+import { expect, test } from "vitest";
+import { Document } from "./document.ts";
+
+const ROOT = new URL("../../", import.meta.url);
+
+const PAGES = ["README.md", "plugins/README.md"];
+
+/** Folders and files of the repository, as the pages name them. */
+const PATH = /`((?:src|plugins|test|\.ci)\/[\w./-]+)`/g;
+
+const LINK = /\]\((?!https?:|#)([^)]+)\)/g;
+
+/** The members of the table in errors.ts. */
+const ERROR_CODE = /^ {2}([A-Z_]+): \{/gm;
+
+test.each(PAGES)("every file that %s names is there", async (path) => {
+  const { text } = await Document.read(path);
+  const named = Array.from(text.matchAll(PATH), ([, name]) => new URL(name!, ROOT));
+  const linked = Array.from(text.matchAll(LINK), ([, name]) => new URL(name!, new URL(path, ROOT)));
+  const missing: string[] = [];
+  for (const url of [...named, ...linked]) {
+    await access(url).catch(() => missing.push(url.href));
+  }
+  expect(named.length).toBeGreaterThan(0);
+  expect(missing).toEqual([]);
+});
+
+test("the README names every folder of the sources", async () => {
+  const { text } = await Document.read("README.md");
+  const entries = await readdir(new URL("src", ROOT), { withFileTypes: true });
+  const folders = entries.filter((entry) => entry.isDirectory());
+  expect(folders.filter(({ name }) => !text.includes(`\`src/${name}\``))).toEqual([]);
+});
+
+test("the README explains every error code", async () => {
+  const { text } = await Document.read("README.md");
+  const source = await readFile(new URL("src/errors.ts", ROOT), "utf8");
+  const codes = Array.from(source.matchAll(ERROR_CODE), ([, code]) => code!);
+  expect(codes).toContain("CONFIG_INVALID");
+  const rows = text.split("\n").filter((line) => line.startsWith("| `"));
+  expect(codes.filter((code) => !rows.some((row) => row.includes(`\`${code}\``)))).toEqual([]);
+});
+
+test("every npm script that the README names is there", async () => {
+  const { text } = await Document.read("README.md");
+  const manifest = await readFile(new URL("package.json", ROOT), "utf8");
+  const { scripts } = JSON.parse(manifest) as { scripts: Record<string, string> };
+  const named = Array.from(text.matchAll(/npm run ([\w:]+)/g), ([, name]) => name!);
+  expect(named.filter((name) => !(name in scripts))).toEqual([]);
+});

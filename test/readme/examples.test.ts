@@ -1,0 +1,296 @@
+/** Runs the code of the README as it stands there, against a gateway as users get it. */
+
+import { existsSync } from "node:fs";
+import { readFile, readdir } from "node:fs/promises";
+import { homedir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { describe, expect, onTestFinished, test, vi, type TestContext } from "vitest";
+import { parse } from "yaml";
+import { Workspace } from "../config/workspace.ts";
+import { collect } from "../support/collect.ts";
+import { postMessages } from "../support/otlp-request.ts";
+import { Program } from "../support/program.ts";
+import { Document } from "./document.ts";
+
+const MAIN = fileURLToPath(new URL("../../dist/src/cli/main.js", import.meta.url));
+
+const DEFAULT_OTLP_PORT = 4318;
+
+const readme = await Document.read("README.md");
+
+/** A directory of a user's, with the packages that the examples import. */
+async function userDirectory(files: Readonly<Record<string, string>> = {}): Promise<Workspace> {
+  const workspace = await Workspace.create({ "package.json": '{ "type": "module" }', ...files });
+  onTestFinished(() => workspace[Symbol.asyncDispose]());
+  await workspace.install("tailgate");
+  await workspace.install("@opentelemetry");
+  return workspace;
+}
+
+interface StartedGateway {
+  readonly program: Program;
+  /** Of the main port, such as `http://127.0.0.1:8001`. */
+  readonly url: string;
+  /** Of the OTLP port. */
+  readonly otlpUrl: string;
+}
+
+async function startGateway({ directory }: Workspace): Promise<StartedGateway> {
+  const args = [MAIN, "run", "--port", "0", "--otlp-port", "0", "--log-dir", "logs"];
+  const program = new Program(process.execPath, args, { cwd: directory });
+  onTestFinished(() => program[Symbol.asyncDispose]());
+  const [, otlpUrl] = await program.says(/listening on (\S+)\/v1\/logs \(OTLP\/HTTP\)/);
+  const [, url] = await program.says(/listening on (\S+) \(dashboard/);
+  return { program, url: url!, otlpUrl: otlpUrl! };
+}
+
+function viewerUrl(url: string, query = ""): string {
+  return `${url.replace("http", "ws")}/ws/logs${query}`;
+}
+
+type Line = Record<string, unknown>;
+
+async function systemLines(workspace: Workspace): Promise<Line[]> {
+  return jsonLines(workspace.path("logs/orchestrator.log"));
+}
+
+async function auditLines(workspace: Workspace): Promise<Line[]> {
+  const directory = workspace.path("logs/audit");
+  const names = (await readdir(directory)).sort();
+  return (await Promise.all(names.map((name) => jsonLines(join(directory, name))))).flat();
+}
+
+async function jsonLines(path: string): Promise<Line[]> {
+  const lines = (await readFile(path, "utf8")).split("\n").slice(0, -1);
+  return lines.map((line) => JSON.parse(line) as Line);
+}
+
+test("each example of the README is run here", () => {
+  expect(readme.exampleNames).toEqual([
+    "curl",
+    "in-process",
+    "own-provider",
+    "node-otlp",
+    "python-otlp",
+    "configuration",
+    "browser",
+  ]);
+});
+
+test("the gateway says at its start what the README shows", async () => {
+  const { program, url, otlpUrl } = await startGateway(await userDirectory());
+  await program.says(/OTLP\/HTTP\)\n/);
+  const shown = program.stderr
+    .replaceAll(new URL(url).port, "8001")
+    .replaceAll(new URL(otlpUrl).port, `${DEFAULT_OTLP_PORT}`);
+  expect(readme.listings).toContain(shown);
+});
+
+async function sentByCurl(): Promise<StartedGateway & { workspace: Workspace }> {
+  const workspace = await userDirectory();
+  const gateway = await startGateway(workspace);
+  const curl = readme
+    .example("curl")
+    .replace(`:${DEFAULT_OTLP_PORT}/`, `:${new URL(gateway.otlpUrl).port}/`);
+  const answer = await Program.run("bash", ["-c", curl], { cwd: workspace.directory });
+  expect(answer).toBe("{}");
+  return { ...gateway, workspace };
+}
+
+describe("the records sent with curl", () => {
+  test("are shown by `tailgate tail`", async () => {
+    const { url, workspace } = await sentByCurl();
+    const [, ...words] = readme.command("npx tailgate tail --replay 10").split(" ");
+    const env = { ORCHESTRATOR_PORT: new URL(url).port };
+    const { directory: cwd } = workspace;
+    await using tail = new Program(process.execPath, [MAIN, ...words.slice(1)], { cwd, env });
+    await tail.shows(/ - orchestrator\.audit - AUDIT instance_spawn instance_id=abc-123\n/);
+    expect(tail.stdout).toMatch(
+      /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d - orchestrator\.instance_manager - WARNING - High memory usage detected$/m,
+    );
+  });
+
+  test("are found by its filters", async () => {
+    const { url, workspace } = await sentByCurl();
+    const command = "npx tailgate tail --level WARNING logger:orchestrator memory";
+    const [, , ...words] = readme.command(command).split(" ");
+    const env = { ORCHESTRATOR_PORT: new URL(url).port };
+    const args = [MAIN, ...words, "--replay", "10", "--json"];
+    await using tail = new Program(process.execPath, args, { cwd: workspace.directory, env });
+    await tail.shows(/\n/);
+    expect(tail.stdout).toMatch(/^\{"type":"system_log",.*"memory_mb":512\}\}\n$/);
+  });
+
+  test("are in /api/logs, with the time of their arrival", async () => {
+    const before = new Date().toISOString();
+    const { url, workspace } = await sentByCurl();
+    const command = readme
+      .command("curl 'http://127.0.0.1:8001/api/logs?type=system&level=WARNING'")
+      .replace("http://127.0.0.1:8001", url);
+    const answer = await Program.run("bash", ["-c", command], { cwd: workspace.directory });
+    const { records } = JSON.parse(answer) as { records: { data: { timestamp: string } }[] };
+    expect(records).toMatchObject([{ sequence: 1, type: "system_log", data: { memory_mb: 512 } }]);
+    expect(records[0]!.data.timestamp >= before).toBe(true);
+  });
+});
+
+describe("in the user's own process", () => {
+  test("all that is logged is streamed and written", async () => {
+    const workspace = await userDirectory({ "example.js": readme.example("in-process") });
+    const env = { ORCHESTRATOR_PORT: "0" };
+    const { directory: cwd } = workspace;
+    await using program = new Program(process.execPath, ["example.js"], { cwd, env });
+    const [, url] = await program.shows(/^The logs are shown at (\S+)$/m);
+    const viewer = await collect(viewerUrl(url!, "?replay=100"));
+    const envelopes = await viewer.take(5);
+    expect(envelopes.map(({ data }) => [data.logger, data.level, data.message])).toEqual([
+      ["orchestrator.instance_manager", "INFO", "Instance spawned successfully"],
+      ["orchestrator.instance_manager", "WARNING", "High memory usage detected"],
+      ["orchestrator.instance_manager", "ERROR", "Spawning failed"],
+      ["orchestrator.audit", "INFO", "instance_spawn"],
+      ["orchestrator.scheduler", "INFO", "Task queued"],
+    ]);
+    expect(envelopes[1]!.data).toMatchObject({ module: "example", line: 9, memory_mb: 512 });
+    expect(envelopes[3]!.data).toMatchObject({
+      action: "instance_spawn",
+      metadata: { instance_id: "abc-123", details: { role: "general" } },
+    });
+    expect(await program.end()).toBe(0);
+    expect(await systemLines(workspace)).toMatchObject([
+      { instance_id: "abc-123" },
+      { memory_mb: 512 },
+      { "exception.message": "no slot is free" },
+      { message: "Task queued", task: "t-1" },
+    ]);
+    expect(await auditLines(workspace)).toMatchObject([{ event: "instance_spawn" }]);
+  });
+
+  test("a provider that is set up elsewhere leads to the files", async () => {
+    const workspace = await userDirectory({ "example.js": readme.example("own-provider") });
+    const env = { ORCHESTRATOR_PORT: "0" };
+    await Program.run(process.execPath, ["example.js"], { cwd: workspace.directory, env });
+    expect(await systemLines(workspace)).toMatchObject([
+      { logger: "orchestrator.scheduler", message: "Task queued" },
+    ]);
+  });
+});
+
+describe("over OTLP", () => {
+  test("the records of a Node process are streamed and written", async () => {
+    const workspace = await userDirectory({ "worker.js": readme.example("node-otlp") });
+    const { program, url, otlpUrl } = await startGateway(workspace);
+    const viewer = await collect(viewerUrl(url));
+    const env = { OTEL_EXPORTER_OTLP_ENDPOINT: otlpUrl };
+    await Program.run(process.execPath, ["worker.js"], { cwd: workspace.directory, env });
+    const envelopes = await viewer.take(2);
+    expect(envelopes).toMatchObject([
+      {
+        type: "system_log",
+        data: {
+          level: "WARNING",
+          logger: "orchestrator.worker",
+          message: "High memory usage detected",
+          memory_mb: 512,
+          service: "worker",
+        },
+      },
+      {
+        type: "audit_log",
+        data: {
+          action: "instance_spawn",
+          metadata: {
+            instance_id: "abc-123",
+            details: { role: "general" },
+            service: "worker",
+          },
+        },
+      },
+    ]);
+    expect(await program.end()).toBe(0);
+    expect(await systemLines(workspace)).toEqual([envelopes[0]!.data]);
+    expect(await auditLines(workspace)).toMatchObject([{ instance_id: "abc-123" }]);
+  });
+
+  test("the records of Python's logging are streamed and written", async (context) => {
+    const python = findPython() ?? skipWithoutPython(context);
+    const workspace = await userDirectory({ "server.py": readme.example("python-otlp") });
+    const { program, url, otlpUrl } = await startGateway(workspace);
+    const viewer = await collect(viewerUrl(url));
+    const env = { OTEL_EXPORTER_OTLP_ENDPOINT: otlpUrl };
+    await Program.run(python, ["server.py"], { cwd: workspace.directory, env });
+    const envelopes = await viewer.take(3);
+    expect(envelopes).toMatchObject([
+      {
+        type: "system_log",
+        data: {
+          level: "INFO",
+          logger: "orchestrator.instance_manager",
+          message: "Instance spawned successfully",
+          module: "server",
+          function: "<module>",
+          line: 17,
+          instance_id: "abc-123",
+          service: "orchestrator",
+        },
+      },
+      { data: { level: "WARNING", memory_mb: 512, line: 18 } },
+      {
+        type: "audit_log",
+        data: {
+          logger: "orchestrator.audit",
+          action: "instance_spawn",
+          metadata: { instance_id: "abc-123", details: { role: "general", model: null } },
+        },
+      },
+    ]);
+    expect(await program.end()).toBe(0);
+    expect(await systemLines(workspace)).toEqual([envelopes[0]!.data, envelopes[1]!.data]);
+    expect(await auditLines(workspace)).toMatchObject([{ event_type: "instance_spawn" }]);
+  });
+});
+
+/** In CI a test that did not run must not look like one that passed. */
+function skipWithoutPython(context: TestContext): never {
+  if (process.env["CI"]) throw new Error(NO_PYTHON);
+  return context.skip(NO_PYTHON);
+}
+
+const NO_PYTHON = "Python with the OpenTelemetry SDK is missing: npm run setup:python";
+
+/** The Python that is named, else the one that test/setup-python.sh has made. */
+function findPython(): string | undefined {
+  const named = process.env["TAILGATE_PYTHON"];
+  if (named) return named;
+  const cache = process.env["XDG_CACHE_HOME"] || join(homedir(), ".cache");
+  const path = join(cache, "tailgate/python/bin/python3");
+  return existsSync(path) ? path : undefined;
+}
+
+test("the configuration is valid, and means what it says", async () => {
+  const { directory: cwd } = await userDirectory({
+    "tailgate.yaml": readme.example("configuration"),
+  });
+  const shown = await Program.run(process.execPath, [MAIN, "validate"], { cwd });
+  expect(shown).toContain(`valid: ${cwd}/tailgate.yaml\n`);
+  expect(shown).toContain(`log_dir: ${cwd}/logs\n`);
+  const { exporters } = parse(shown.slice(shown.indexOf("\n"))) as { exporters: object };
+  expect(exporters).toMatchObject({
+    websocket: { max_connections: 50 },
+    "file/errors": { path: "errors.log", level: "ERROR" },
+  });
+});
+
+test("the browser's client shows what arrives, and why it ended", async () => {
+  const workspace = await userDirectory();
+  const { program, url } = await startGateway(workspace);
+  const client = readme.example("browser").replace("localhost:8001", new URL(url).host);
+  await workspace.write("client.js", client);
+  await postMessages(url, ["before"]);
+  await using browser = new Program(process.execPath, ["client.js"], { cwd: workspace.directory });
+  await browser.shows(/^INFO orchestrator\.server before$/m);
+  await postMessages(url, ["spawned"], { logger: "orchestrator.audit" });
+  await browser.shows(/^AUDIT undefined undefined$/m);
+  expect(await program.end()).toBe(0);
+  await vi.waitFor(() => expect(browser.stdout).toMatch(/^closed 1001 gateway is stopping$/m));
+});

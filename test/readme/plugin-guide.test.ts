@@ -1,0 +1,125 @@
+/** Runs the plugins of plugins/README.md as they stand there. */
+
+import { once } from "node:events";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { text as textOf } from "node:stream/consumers";
+import { fileURLToPath } from "node:url";
+import { expect, onTestFinished, test, vi } from "vitest";
+import type { Envelope } from "../../src/envelope.ts";
+import { Workspace } from "../config/workspace.ts";
+import { Program } from "../support/program.ts";
+import { Document } from "./document.ts";
+
+const MAIN = fileURLToPath(new URL("../../dist/src/cli/main.js", import.meta.url));
+
+const guide = await Document.read("plugins/README.md");
+
+/** The files of the guide, each under the name that it gives them. */
+async function guideDirectory(change: (text: string) => string = (text) => text) {
+  const workspace = await Workspace.create({ "package.json": '{ "type": "module" }' });
+  onTestFinished(() => workspace[Symbol.asyncDispose]());
+  for (const name of guide.exampleNames) await workspace.write(name, change(guide.example(name)));
+  await workspace.install("tailgate");
+  return workspace;
+}
+
+interface Posted {
+  readonly path: string;
+  readonly envelopes: readonly Envelope[];
+}
+
+/** A server that keeps what is posted to it. */
+async function webhookServer(): Promise<{ port: number; posted: readonly Posted[] }> {
+  const posted: Posted[] = [];
+  const server = createServer((request, response) => {
+    void textOf(request).then((body) => {
+      const envelopes = body
+        .trimEnd()
+        .split("\n")
+        .map((line) => JSON.parse(line) as Envelope);
+      posted.push({ path: request.url!, envelopes });
+      return response.end();
+    });
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  onTestFinished(() => void server.close());
+  return { port: (server.address() as AddressInfo).port, posted };
+}
+
+test("receiver, processor and exporter carry lines of text to a webhook", async () => {
+  const { port, posted } = await webhookServer();
+  const { directory: cwd } = await guideDirectory((text) =>
+    text.replaceAll("127.0.0.1:9000", `127.0.0.1:${port}`),
+  );
+  await using gateway = new Program(process.execPath, [MAIN, "--port", "0", "--log-dir", "logs"], {
+    cwd,
+  });
+  const [, url] = await gateway.says(/listening on (\S+) \(dashboard/);
+  const { status } = await fetch(`${url}/lines`, { method: "POST", body: "first\nsecond\n" });
+  expect(status).toBe(204);
+  await vi.waitFor(() => expect(posted).toHaveLength(1));
+  expect(posted[0]).toMatchObject({
+    path: "/logs",
+    envelopes: [
+      { type: "system_log", data: { logger: "orchestrator.lines", message: "first" } },
+      { type: "system_log", data: { logger: "orchestrator.lines", message: "second" } },
+    ],
+  });
+  const tooLarge = await fetch(`${url}/lines`, { method: "POST", body: "x".repeat(2 << 20) });
+  expect(tooLarge.status).toBe(413);
+  expect(await gateway.end()).toBe(0);
+});
+
+test("the processor hides the attributes that it is told to hide", async () => {
+  const { port, posted } = await webhookServer();
+  const { directory: cwd } = await guideDirectory((text) =>
+    text
+      .replaceAll("127.0.0.1:9000", `127.0.0.1:${port}`)
+      .replace("lines: { use: ./lines.js }", "otlp: { port: null }"),
+  );
+  await using gateway = new Program(process.execPath, [MAIN, "--port", "0", "--log-dir", "logs"], {
+    cwd,
+  });
+  const [, url] = await gateway.says(/listening on (\S+) \(dashboard/);
+  const attributes = [
+    { key: "user", value: { stringValue: "ada" } },
+    { key: "password", value: { stringValue: "swordfish" } },
+  ];
+  const { status } = await fetch(`${url}/v1/logs`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ resourceLogs: [{ scopeLogs: [{ logRecords: [{ attributes }] }] }] }),
+  });
+  expect(status).toBe(200);
+  await vi.waitFor(() => expect(posted).toHaveLength(1));
+  expect(posted[0]!.envelopes[0]!.data).toMatchObject({ user: "ada", password: "********" });
+});
+
+test("the exporter passes the suite, with the test file of the guide", async () => {
+  const { directory: cwd } = await guideDirectory();
+  const report = await Program.run(process.execPath, ["--test"], { cwd });
+  expect(report).toMatch(/^ℹ pass [1-9]/m);
+  expect(report).toMatch(/^ℹ fail 0$/m);
+});
+
+test("`tailgate plugins` shows the plugins of the guide with their options", async () => {
+  const { directory: cwd } = await guideDirectory();
+  const listed = await Program.run(process.execPath, [MAIN, "plugins"], { cwd });
+  expect(listed).toContain(
+    "exporter webhook (configured as exporters.webhook, exporters.webhook/audit)\n  Posts records as JSON lines to a URL.\n    url: URL, required\n",
+  );
+  expect(listed).toContain("processor mask (configured as processors.mask)\n");
+  expect(listed).toContain("receiver lines (configured as receivers.lines)\n");
+});
+
+test("all code of the guide is run here", () => {
+  expect(guide.exampleNames).toEqual([
+    "webhook.js",
+    "tailgate.yaml",
+    "mask.js",
+    "lines.js",
+    "webhook.test.js",
+  ]);
+});

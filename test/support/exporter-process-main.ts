@@ -1,0 +1,48 @@
+/** The other end of `ExporterProcess`: opens a plugin and does what it is told over IPC. */
+
+import { hostLogger } from "../../src/host-log.ts";
+import {
+  PermanentError,
+  textOf,
+  type Exporter,
+  type ExporterDefinition,
+  type Host,
+} from "../../src/plugin.ts";
+import { batchOf } from "../../src/testing/batch.ts";
+import type { Command, Reply } from "./exporter-process.ts";
+
+const [plugin, options, logDir] = process.argv.slice(2);
+
+// A file that reaches its limit is an error to be handled, not the end of the process.
+process.on("SIGXFSZ", () => {});
+
+const { default: definition } = (await import(plugin!)) as { default: ExporterDefinition };
+const exporter = await openExporter();
+
+process.on("message", (command: Command) => void obey(command));
+process.send!({ id: 0, outcome: {} } satisfies Reply);
+
+/**
+ * With what exporters to files and streams use of a host: a whole one would bring in the HTTP server, whose libraries
+ * touch standard error before the exporter does.
+ */
+async function openExporter(): Promise<Exporter> {
+  const host = { id: definition.name, logDir, log: hostLogger(definition.name, () => {}) };
+  return definition.open(definition.options.parse(JSON.parse(options!)), host as unknown as Host);
+}
+
+async function obey(command: Command): Promise<void> {
+  const { id } = command;
+  try {
+    if (command.do === "write") {
+      const { records, firstSequence, timeoutMs } = command;
+      await exporter.write(batchOf(records, { firstSequence }), AbortSignal.timeout(timeoutMs));
+    }
+    if (command.do === "close") await exporter.close?.(new AbortController().signal);
+    process.send!({ id, outcome: {} } satisfies Reply);
+    if (command.do === "close") process.exit(0);
+  } catch (error) {
+    const isPermanent = PermanentError.is(error);
+    process.send!({ id, outcome: { error: textOf(error), isPermanent } } satisfies Reply);
+  }
+}

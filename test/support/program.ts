@@ -1,0 +1,79 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { dirname } from "node:path";
+import { vi } from "vitest";
+
+const TIMEOUT_MS = 30_000;
+
+export interface ProgramOptions {
+  readonly cwd: string;
+  /** Added to what a process needs at least; nothing else of the environment of the tests gets in. */
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** Any program as a user starts it, with what it writes. It is killed at the end of its scope. */
+export class Program implements AsyncDisposable {
+  stdout = "";
+  stderr = "";
+  /** The exit code, or the signal that ended it. */
+  readonly ended: Promise<number | NodeJS.Signals>;
+  readonly process: ChildProcess;
+
+  /** `node` is the Node that runs the tests, and so it is for programs that begin with `#!/usr/bin/env node`. */
+  constructor(command: string, args: readonly string[], { cwd, env = {} }: ProgramOptions) {
+    const path = `${dirname(process.execPath)}:${process.env["PATH"]}`;
+    this.process = spawn(command, args, {
+      cwd,
+      env: { PATH: path, HOME: process.env["HOME"], ...env },
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    this.process.stdout!.setEncoding("utf8").on("data", (text: string) => (this.stdout += text));
+    this.process.stderr!.setEncoding("utf8").on("data", (text: string) => (this.stderr += text));
+    const { promise, resolve, reject } = Promise.withResolvers<number | NodeJS.Signals>();
+    this.process.on("error", reject);
+    this.process.on("close", (code, signal) => resolve(code ?? signal!));
+    this.ended = promise;
+  }
+
+  /** Runs a program to its end, which has to be a good one; answers what it wrote to stdout. */
+  static async run(
+    command: string,
+    args: readonly string[],
+    options: ProgramOptions,
+  ): Promise<string> {
+    await using program = new Program(command, args, options);
+    const end = await program.ended;
+    if (end === 0) return program.stdout;
+    const words = [command, ...args].join(" ");
+    throw new Error(`${words} ended with ${end}:\n${program.stdout}\n${program.stderr}`);
+  }
+
+  /** Resolves when stderr says it; answers the match. */
+  says(pattern: RegExp): Promise<RegExpMatchArray> {
+    return this.#found(pattern, () => this.stderr);
+  }
+
+  /** Resolves when stdout shows it; answers the match. */
+  shows(pattern: RegExp): Promise<RegExpMatchArray> {
+    return this.#found(pattern, () => this.stdout);
+  }
+
+  #found(pattern: RegExp, text: () => string): Promise<RegExpMatchArray> {
+    const find = (): RegExpMatchArray => {
+      const match = pattern.exec(text());
+      if (match) return match;
+      throw new Error(`${pattern} was not written, but:\n${this.stdout}${this.stderr}`);
+    };
+    return vi.waitFor(find, { timeout: TIMEOUT_MS, interval: 20 });
+  }
+
+  /** Asks it to end, and answers how it did. */
+  async end(): Promise<number | NodeJS.Signals> {
+    this.process.kill("SIGTERM");
+    return this.ended;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.process.kill("SIGKILL");
+    await this.ended;
+  }
+}

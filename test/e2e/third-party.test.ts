@@ -22,12 +22,29 @@ let project: Workspace;
 
 beforeAll(async () => {
   project = await Workspace.create({ "package.json": '{ "private": true, "type": "module" }' });
+  await project.write("package-lock.json", await lockOfDependencies());
   await mkdir(project.path("tarballs"));
   const tarballs = [await packed(ROOT), await packed(SAMPLE)];
   await npm(["install", "--prefer-offline", "--no-audit", "--no-fund", ...tarballs]);
 }, INSTALL_MS_MAX);
 
 afterAll(() => project[Symbol.asyncDispose]());
+
+/**
+ * Our own lock file without what only development needs. npm then knows the packages that satisfy the tarballs and has
+ * them from `npm ci` in its cache: asking a registry for the metadata of all of them has taken minutes. Where two
+ * ranges disagreed, it would still install the second copy.
+ */
+async function lockOfDependencies(): Promise<string> {
+  const lock = JSON.parse(await readFile(join(ROOT, "package-lock.json"), "utf8")) as {
+    packages: Record<string, { dev?: true; devOptional?: true }>;
+  };
+  const needed = Object.entries(lock.packages).filter(
+    ([path, { dev, devOptional }]) => path !== "" && !dev && !devOptional,
+  );
+  const packages = { "": {}, ...Object.fromEntries(needed) };
+  return JSON.stringify({ lockfileVersion: 3, requires: true, packages });
+}
 
 /** The tarball that `npm publish` would send. What is built is built already, and other tests are using it. */
 async function packed(directory: string): Promise<string> {

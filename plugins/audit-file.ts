@@ -1,7 +1,6 @@
 import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { defineExporter, textOf, z, type Batch, type Exporter, type Host } from "tailgate/plugin";
-import { auditLine } from "./audit-file/audit-line.ts";
 import { LineFile } from "./log-file/line-file.ts";
 import { LineWriter } from "./log-file/line-writer.ts";
 
@@ -60,7 +59,7 @@ class DailyFile implements Exporter {
     for (let index = 0; index < batch.length; index++) {
       const sequence = batch.sequence(index);
       if (sequence <= this.#file.sequence) continue;
-      for (const part of auditLine(batch.data(index))) this.#lines.add(part);
+      this.#lines.add(batch.auditLine(index));
       this.#lines.endLine(sequence);
       if (this.#lines.isFull) await this.#lines.proceed(signal);
     }

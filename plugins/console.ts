@@ -16,6 +16,7 @@ const options = z.strictObject({
 export default defineExporter({
   name: "console",
   description: "Shows system logs as lines for people on standard error.",
+  live: true,
   type: "system_log",
   options,
   async open({ stream, color }) {

@@ -11,12 +11,12 @@ import {
   type ConfigFlags,
   type OverrideSources,
 } from "./config/overrides.ts";
-import { settingsSchema } from "./config/settings.ts";
+import { settingsSchema, type journalSchema } from "./config/settings.ts";
 import { substituted } from "./config/substitution.ts";
 import { isMapping, validated, type Mapping } from "./config/validation.ts";
-import type { Level } from "./envelope.ts";
+import type { EnvelopeType, Level } from "./envelope.ts";
 import { TailgateError } from "./errors.ts";
-import type { ProcessorDefinition, ReceiverDefinition } from "./plugin.ts";
+import type { ProcessorDefinition, ReceiverDefinition, z } from "./plugin.ts";
 
 export type { Component, ExporterComponent } from "./config/components.ts";
 export type { ConfigFlags } from "./config/overrides.ts";
@@ -31,9 +31,21 @@ export interface Config {
   readonly logLevel: Level;
   /** Names beside loopback's and `host` under which browsers may reach the gateway. */
   readonly allowedHosts: readonly string[];
+  readonly journal: JournalConfig;
+  /** Absolute path of the private key for checkpoints; undefined where the default one is to be taken. */
+  readonly auditKeyFile: string | undefined;
   readonly receivers: readonly Component<ReceiverDefinition>[];
   readonly processors: readonly Component<ProcessorDefinition>[];
   readonly exporters: readonly ExporterComponent[];
+}
+
+/** Where records are kept, and for how long. */
+interface JournalConfig {
+  readonly engine: "sqlite" | "memory";
+  /** For each type of record what is kept: in bytes on the disk, and in milliseconds. */
+  readonly retention: Readonly<
+    Record<EnvelopeType, { readonly bytes: number; readonly ms: number }>
+  >;
 }
 
 export interface ConfigSources extends ConfigFileSource, OverrideSources {
@@ -43,7 +55,7 @@ export interface ConfigSources extends ConfigFileSource, OverrideSources {
    */
   readonly base?: "standalone" | "embedded";
   /** Sections that a program gives instead of the file's. Their texts are taken as they are, without substitution. */
-  readonly document?: { readonly [S in Section]?: Mapping | undefined };
+  readonly document?: { readonly [S in Section | "journal"]?: Mapping | undefined };
 }
 
 const DEFAULT_EXPORTERS = { websocket: {}, file: {}, "audit-file": {}, console: {} };
@@ -104,7 +116,17 @@ async function resolveSettings(
     logDir: resolve(sources.cwd, checked.log_dir),
     logLevel: checked.log_level,
     allowedHosts: checked.allowed_hosts,
+    journal: journalConfig(checked.journal),
+    auditKeyFile: checked.audit_key_file && resolve(sources.cwd, checked.audit_key_file),
   };
+}
+
+const DAY_MS = 86_400_000;
+
+function journalConfig(checked: z.output<typeof journalSchema>): JournalConfig {
+  const system = { bytes: checked.system_bytes, ms: checked.system_days * DAY_MS };
+  const audit = { bytes: checked.audit_bytes, ms: checked.audit_days * DAY_MS };
+  return { engine: checked.engine, retention: { system_log: system, audit_log: audit } };
 }
 
 function bindRefused(place: string, host: string): TailgateError {

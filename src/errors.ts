@@ -40,6 +40,14 @@ const CODES = {
     exitCode: 69,
     mend: "Choose another directory with --log-dir, or mend its owner and permissions.",
   },
+  LOG_DIR_IN_USE: {
+    exitCode: 69,
+    mend: "End the other gateway, or give this one a directory of its own with --log-dir.",
+  },
+  JOURNAL_UNUSABLE: {
+    exitCode: 69,
+    mend: "Mend the disk, the owner or the permissions of the log directory, or choose another one with --log-dir.",
+  },
   GATEWAY_UNREACHABLE: {
     exitCode: 69,
     mend: "Start it with `tailgate run`, or give its address with --url.",
@@ -55,6 +63,18 @@ const CODES = {
   OTLP_UNDECODABLE: {
     exitCode: 1,
     mend: "Nothing of the request was stored. Send an ExportLogsServiceRequest as protobuf or JSON.",
+  },
+  JOURNAL_FULL: {
+    exitCode: 1,
+    mend: "Free space on the disk of the log directory and send them again; the gateway goes on by itself.",
+  },
+  JOURNAL_REFUSED: {
+    exitCode: 1,
+    mend: "See to the disk of the log directory and send them again; the gateway goes on by itself.",
+  },
+  JOURNAL_FAILED: {
+    exitCode: 1,
+    mend: "See to the disk of the log directory, and send them again with the same log.record.uid: what was stored is not stored twice.",
   },
   OVERLOADED: {
     exitCode: 1,

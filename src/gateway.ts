@@ -1,14 +1,15 @@
 import type { Component, Config, ExporterComponent } from "./config.ts";
 import { countedIntake } from "./counted-intake.ts";
 import { Counters } from "./delivery/counters.ts";
-import { Delivery } from "./delivery/delivery.ts";
+import type { Delivery } from "./delivery/delivery.ts";
+import { JournalDelivery } from "./delivery/journal-delivery.ts";
+import { LiveDelivery } from "./delivery/live-delivery.ts";
 import type { RecordBatch } from "./encode/record-batch.ts";
 import type { Level } from "./envelope.ts";
 import { TailgateError, textOf } from "./errors.ts";
 import { hostLogger, type WriteLine } from "./host-log.ts";
 import { RecordIntake, type RunningProcessor } from "./intake.ts";
 import type { Journal } from "./journal/journal.ts";
-import { MemoryJournal } from "./journal/memory.ts";
 import { counterMetric, gaugeMetric, type PluginMetric } from "./plugin-metrics.ts";
 import type {
   Exporter,
@@ -54,6 +55,8 @@ export interface GatewayView {
 }
 
 export interface GatewaySurroundings {
+  /** The gateway closes it at its end. */
+  readonly journal: Journal;
   readonly http: HostHttp;
   /** Writes the gateway's own lines. */
   readonly write: WriteLine;
@@ -69,13 +72,14 @@ export interface GatewaySurroundings {
  */
 export class Gateway implements GatewayView {
   readonly startedAtMs = Date.now();
-  readonly journal: Journal = new MemoryJournal();
+  readonly journal: Journal;
   readonly intake: RecordIntake;
   readonly #config: Config;
   readonly #surroundings: GatewaySurroundings;
   readonly #pluginMetrics: PluginMetric[] = [];
   readonly #listeners: string[] = [];
-  readonly #exporters: { id: string; delivery: Delivery; live: boolean }[] = [];
+  readonly #viewers: { id: string; delivery: LiveDelivery }[] = [];
+  readonly #followers: { id: string; delivery: JournalDelivery }[] = [];
   readonly #processors: (RunningProcessor & { id: string })[] = [];
   readonly #receivers: { id: string; receiver: Receiver; counters: Counters }[] = [];
   #notReady: string | undefined = "starting";
@@ -84,6 +88,7 @@ export class Gateway implements GatewayView {
   constructor(config: Config, surroundings: GatewaySurroundings) {
     this.#config = config;
     this.#surroundings = surroundings;
+    this.journal = surroundings.journal;
     this.intake = new RecordIntake({
       logLevel: config.logLevel,
       processors: this.#processors,
@@ -93,7 +98,7 @@ export class Gateway implements GatewayView {
   }
 
   get notReady(): string | undefined {
-    return this.#notReady;
+    return this.#notReady ?? this.journal.trouble;
   }
 
   /** What the plugins listen on, a line each. */
@@ -143,14 +148,26 @@ export class Gateway implements GatewayView {
     const exporter = await opened<Exporter>(component, () =>
       component.definition.open(component.options, host),
     );
-    const delivery = new Delivery(exporter, {
-      type: component.definition.type,
-      level: component.level,
-      queueBytesMax: component.queueBytesMax,
-      timeoutMs: component.timeoutMs,
-      log: host.log,
-    });
-    this.#exporters.push({ id: component.id, delivery, live: component.definition.live ?? false });
+    const { id, level, timeoutMs } = component;
+    const { type, live } = component.definition;
+    const common = { type, level, timeoutMs, log: host.log };
+    if (live) {
+      const { queueBytesMax } = component;
+      this.#viewers.push({
+        id,
+        delivery: new LiveDelivery(exporter, { ...common, queueBytesMax }),
+      });
+    } else {
+      const { journal } = this;
+      const delivery = new JournalDelivery(exporter, { ...common, journal, consumer: id });
+      this.#followers.push({ id, delivery });
+      // What the journal has kept for it from before.
+      delivery.wake();
+    }
+  }
+
+  get #exporters(): { id: string; delivery: Delivery }[] {
+    return [...this.#viewers, ...this.#followers];
   }
 
   async #openProcessor(component: Component<ProcessorDefinition>): Promise<void> {
@@ -200,17 +217,14 @@ export class Gateway implements GatewayView {
     };
   }
 
-  /** Viewers get the batch at once; the others when the journal has made it safe. */
+  /** Viewers get the batch at once; the others when the journal has made it safe, or knows that it cannot. */
   async #append(batch: RecordBatch): Promise<void> {
     const safe = this.journal.append(batch);
-    this.#offer(batch, true);
-    await safe;
-    this.#offer(batch, false);
-  }
-
-  #offer(batch: RecordBatch, live: boolean): void {
-    for (const exporter of this.#exporters) {
-      if (exporter.live === live) exporter.delivery.offer(batch);
+    for (const { delivery } of this.#viewers) delivery.offer(batch);
+    try {
+      await safe;
+    } finally {
+      for (const { delivery } of this.#followers) delivery.wake();
     }
   }
 
@@ -218,6 +232,12 @@ export class Gateway implements GatewayView {
   async flush(signal: AbortSignal): Promise<void> {
     await this.intake.flush();
     await Promise.all(this.#exporters.map(({ delivery }) => delivery.drain(signal)));
+  }
+
+  /** Blocks until every record that was taken is durable, or the time is over; for a process that is about to die. */
+  flushSync(timeoutMs: number): void {
+    void this.intake.flush().catch(() => {});
+    this.journal.flushSync(timeoutMs);
   }
 
   /** Ends everything within about ten seconds; resolves also where parts of it failed, which is logged. */
@@ -248,6 +268,7 @@ export class Gateway implements GatewayView {
       ({ delivery }, signal) => delivery.close(signal),
       CLOSE_MS_MAX,
     );
+    await this.journal.close();
   }
 
   /** Closes parts side by side; one that fails or takes too long does not keep the others. */

@@ -4,6 +4,7 @@ import { partsOfRecord } from "./encode/from-record.ts";
 import { OpenBatch } from "./encode/open-batch.ts";
 import { decodeOtlpJson, encodeOtlpJson } from "./encode/otlp-json.ts";
 import { decodeOtlpProtobuf } from "./encode/otlp-protobuf.ts";
+import { RecordOrigin } from "./encode/otlp-writer.ts";
 import { encodeOtlpProtobuf } from "./encode/otlp-transcoder.ts";
 import type { Origin, RecordBatch } from "./encode/record-batch.ts";
 import type { RequestCounts } from "./encode/request-counts.ts";
@@ -115,7 +116,7 @@ export class RecordIntake implements Intake {
       this.countFiltered();
       return undefined;
     }
-    const origin = { record: () => processed, recordBytes: RECORD_BYTES };
+    const origin = new RecordOrigin([processed], RECORD_BYTES);
     return this.#encode(() => partsOfRecord(processed), origin);
   }
 

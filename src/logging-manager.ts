@@ -35,6 +35,8 @@ export interface LoggingOptions {
   readonly processors?: ComponentOptions;
   /** Default websocket, file, audit-file and console. */
   readonly exporters?: ComponentOptions;
+  /** As `journal` in `tailgate.yaml`; default engine sqlite, in the log directory. */
+  readonly journal?: Readonly<Record<string, unknown>>;
   /** The lowest level whose records tell module, function and line; default WARNING. */
   readonly callSiteLevel?: Level | "never";
   /** Whether `logs.getLogger()` of the OpenTelemetry APIs arrives here too; default true. */
@@ -95,13 +97,14 @@ export class LoggingManager {
       receivers,
       processors,
       exporters,
+      journal,
       config: file,
       write = writeToStderr,
       ...rest
     } = options;
     const config = await resolveConfig({
       ...(file === undefined ? {} : { file }),
-      document: { receivers, processors, exporters },
+      document: { receivers, processors, exporters, journal },
       env: process.env,
       flags: rest,
       cwd: process.cwd(),

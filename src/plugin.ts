@@ -92,6 +92,15 @@ export interface Batch {
   envelope(index: number): Envelope;
   /** The OpenTelemetry record, rebuilt on each call. */
   record(index: number): LogRecord;
+  /** All records as an ExportLogsServiceRequest in protobuf, with nothing lost of what their sender said. */
+  otlp(): Uint8Array;
+  /**
+   * What ties an audit event to all those before it: SHA-256, 64 hex digits, over the hash of the event before and
+   * the event's own line. "" for system logs, for events that are not durable yet, and where the journal is in memory.
+   */
+  hash(index: number): string;
+  /** An audit event's line for the audit file, without its line feed; with `seq` and `hash` where it has a hash. */
+  auditLine(index: number): Uint8Array;
   /** All envelopes, each as an unmasked WebSocket text frame (RFC 6455, 5.2), in one piece of memory. */
   frames(): Uint8Array;
   /** The records from `index` on. */
@@ -102,6 +111,11 @@ export interface Batch {
 
 /** An exporter at work. */
 export interface Exporter {
+  /**
+   * For an exporter that finds its own place, such as a file with sequences in it: the sequence of the newest record
+   * that it has. Asked once, after opening. Where absent, delivery goes on behind what it has confirmed.
+   */
+  readonly resumeAfter?: number | undefined;
   /**
    * Resolves when the batch is safe on the other side. A rejection with {@link PermanentError} drops the batch; any
    * other is tried again with the same batch, later. `signal` aborts at the time limit: give up then.
@@ -158,18 +172,64 @@ export interface HostHttp {
   refusal(request: IncomingMessage): string | undefined;
 }
 
-/** Reading the journal's tail in memory. */
+/** Records that cannot be had any more. */
+export interface Gap {
+  /** The first and the last sequence of the range. */
+  readonly from: number;
+  readonly to: number;
+  /** The records of this type are gone, those of the other one are not; all of the range where absent. */
+  readonly type?: EnvelopeType | undefined;
+  /** `retention`: deleted for their age or their size; `not_stored`: the disk took them not; `damaged`: unreadable. */
+  readonly reason: "retention" | "not_stored" | "damaged";
+}
+
+/** What to read of the journal. */
+export interface JournalQuery {
+  /** The sequence to begin with. */
+  readonly from: number;
+  /** Towards newer records where absent. */
+  readonly order?: "asc" | "desc";
+  /** Records of this type only; both where absent. */
+  readonly type?: EnvelopeType | undefined;
+  /** Only where records may be from this time on, or before that time, in ms since 1970. A hint: others may come too. */
+  readonly sinceMs?: number | undefined;
+  readonly untilMs?: number | undefined;
+}
+
+/** A stretch of the journal. */
+export interface JournalPage {
+  /**
+   * The stretch that was looked at, `from <= to`: what is not in `records` and in no gap of it was not asked for.
+   * Empty, with `to = from - 1`, at the end of the journal.
+   */
+  readonly from: number;
+  readonly to: number;
+  /** In the order of their sequences, whatever the order of reading; undefined where there are none. */
+  readonly records: Batch | undefined;
+  /** What is missing of the stretch, in the order of the sequences. */
+  readonly gaps: readonly Gap[];
+}
+
+/** Reading the journal. */
 export interface HostJournal {
   /** Changes whenever sequence numbers could have been handed out and lost. */
   readonly epoch: string;
   /** The sequence of the newest record, 0 before the first. */
   readonly newest: number;
+  /** The sequence up to which records are as safe as the journal makes them. */
+  readonly durable: number;
   /** The sequence of the oldest record that memory still holds, `newest + 1` where it holds none. */
   readonly oldest: number;
   /** The longest run of records in memory that starts with `sequence`; undefined where there is none. */
   readFrom(sequence: number): Batch | undefined;
+  /** Reads a stretch of some hundred to some thousand records, from memory or from the disk. */
+  read(query: JournalQuery): Promise<JournalPage>;
+  /**
+   * For who has seen `sequence` in `epoch`: up to which sequence that is still true. Less than `sequence` where
+   * records were handed out and lost; undefined where the journal does not know that epoch.
+   */
+  sharedUpTo(epoch: string, sequence: number): number | undefined;
 }
-
 /** Numbers that a plugin shows in /metrics, under `tailgate_` and with its component's name. */
 export interface HostMetrics {
   /** Counts up for ever; returns the function that adds. */
@@ -241,7 +301,10 @@ export interface ExporterDefinition<Schema extends OptionSchema = OptionSchema> 
 > {
   /** The one type of envelope that it wants; both where absent. Others are counted as filtered. */
   readonly type?: EnvelopeType;
-  /** True for viewers: they get records at once, and need not wait until the journal has made them durable. */
+  /**
+   * True for viewers: they get records at once, and need not wait until the journal has made them durable; what is
+   * logged while they are not there is not for them. The others get every durable record, after a restart too.
+   */
   readonly live?: boolean;
   open(options: z.output<Schema>, host: Host): Exporter | Promise<Exporter>;
 }

@@ -2,6 +2,9 @@ import type { Config } from "./config.ts";
 import { Gateway } from "./gateway.ts";
 import { hostLogger, writeToStderr, type WriteLine } from "./host-log.ts";
 import { HttpServer } from "./http/server.ts";
+import type { Journal } from "./journal/journal.ts";
+import { MemoryJournal } from "./journal/memory.ts";
+import { SqliteJournal } from "./journal/sqlite.ts";
 import { prepareLogDir } from "./log-dir.ts";
 
 export interface RunningTailgate {
@@ -21,6 +24,17 @@ export interface StartOptions {
 
 const HTTP_CLOSE_MS_MAX = 1_000;
 
+/** The engine that the configuration names. */
+async function openJournal({ journal, logDir }: Config, write: WriteLine): Promise<Journal> {
+  if (journal.engine === "memory") return new MemoryJournal();
+  const log = hostLogger("tailgate.journal", write);
+  return SqliteJournal.open({
+    directory: logDir,
+    retention: journal.retention,
+    alarm: (text) => log.error(text),
+  });
+}
+
 /**
  * Starts a gateway with its HTTP server.
  * @throws TailgateError LOG_DIR_UNUSABLE, PORT_IN_USE, LISTEN_FAILED, PLUGIN_OPEN_FAILED and what plugins throw;
@@ -34,7 +48,8 @@ export async function startTailgate(
   const { host, port, allowedHosts } = config;
   const log = hostLogger("tailgate.http", write);
   const server = new HttpServer({ host, port, allowedHosts, log });
-  const gateway = new Gateway(config, { http: server.plugins, write });
+  const journal = await openJournal(config, write);
+  const gateway = new Gateway(config, { http: server.plugins, journal, write });
   const stop = async (): Promise<void> => {
     server.stopAccepting();
     await gateway.stop();

@@ -107,6 +107,8 @@ describe("LoggingManager", () => {
       "instance_id",
       "details",
       "user",
+      "seq",
+      "hash",
     ]);
     expect(await readFile(join(logDir, "orchestrator.log"), "utf8")).toBe("");
   });

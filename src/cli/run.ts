@@ -11,6 +11,9 @@ type RunOptions = ConfigFlags & { readonly config?: string };
 /** A gateway that has not stopped by then has lost something that waiting does not bring back. */
 const STOP_MS_MAX = 10_000;
 
+/** How long the last sync may take of a process that ends at once. */
+const SYNC_MS_MAX = 2_000;
+
 const STAY_INTERVAL_MS = 60_000;
 
 const EXAMPLES = `
@@ -20,7 +23,7 @@ Examples:
   tailgate --port 0 --otlp-port 0         on free ports, which are printed
   npm start -- --log-dir ./logs --log-level DEBUG
 
-SIGTERM or SIGINT ends it after what was accepted is written; a second one ends it at once.`;
+SIGTERM or SIGINT ends it after what was accepted is written; a second one ends it as soon as that is in the journal.`;
 
 export function addRun(program: Command): void {
   program
@@ -55,14 +58,19 @@ function refuseWords(words: readonly string[], program: Command): void {
 }
 
 async function run({ config: file, ...flags }: RunOptions): Promise<void> {
-  const ending = listenForEnd();
+  let running: RunningTailgate | undefined;
+  const ending = listenForEnd(() => running?.gateway.flushSync(SYNC_MS_MAX));
   const config = await resolveConfig({ file, flags, env: process.env, cwd: process.cwd() });
   // Loaded here, so that the other commands need not wait for all of the gateway.
   const { startTailgate } = await import("../start.ts");
   const starting = startTailgate(config);
-  await Promise.race([starting.then(announce), ending]);
+  const started = async (): Promise<void> => {
+    running = await starting;
+    announce(running);
+  };
+  await Promise.race([started(), ending]);
   await ending;
-  await inTime(starting.then((running) => running.stop()));
+  await inTime(starting.then((tailgate) => tailgate.stop()));
 }
 
 function announce({ listeners }: RunningTailgate): void {
@@ -70,10 +78,11 @@ function announce({ listeners }: RunningTailgate): void {
 }
 
 /**
- * Resolves at the first signal or uncaught exception. A second signal ends the process at once. Until then the process
- * stays, though a plugin that hangs while it opens may give the event loop nothing to do.
+ * Resolves at the first signal or uncaught exception. A second signal ends the process after `sync`, which an uncaught
+ * exception leads to at once: nobody knows what still works then. Until then the process stays, though a plugin that
+ * hangs while it opens may give the event loop nothing to do.
  */
-function listenForEnd(): Promise<void> {
+function listenForEnd(sync: () => void): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   const stay = setInterval(() => {}, STAY_INTERVAL_MS);
   const end = (): void => {
@@ -82,12 +91,16 @@ function listenForEnd(): Promise<void> {
   };
   let isSignalled = false;
   const endBySignal = (): void => {
-    if (isSignalled) process.exit(1);
+    if (isSignalled) {
+      sync();
+      process.exit(1);
+    }
     isSignalled = true;
     end();
   };
   process.on("SIGTERM", endBySignal);
   process.on("SIGINT", endBySignal);
+  process.on("uncaughtExceptionMonitor", sync);
   process.on("uncaughtException", (error) => {
     process.exitCode = report(error);
     end();

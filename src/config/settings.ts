@@ -12,6 +12,39 @@ const levelName = z
   })
   .meta({ title: LEVELS.join(", ") });
 
+const GIB = 1 << 30;
+
+function daysKept(what: string, days: number) {
+  return z
+    .number()
+    .positive()
+    .max(36_500)
+    .default(days)
+    .describe(`${what} of more days ago are deleted.`);
+}
+
+function bytesKept(what: string) {
+  return z
+    .int()
+    .min(1 << 20)
+    .default(GIB)
+    .describe(`Where ${what} take more bytes than this on the disk, the oldest are deleted.`);
+}
+
+/** The keys of `journal`. */
+export const journalSchema = z.strictObject({
+  engine: z
+    .enum(["sqlite", "memory"])
+    .default("sqlite")
+    .describe(
+      "`sqlite` keeps records in `journal.db` in the log directory; `memory` forgets them at the end.",
+    ),
+  system_days: daysKept("System logs", 7),
+  system_bytes: bytesKept("system logs"),
+  audit_days: daysKept("Audit events", 90),
+  audit_bytes: bytesKept("audit events"),
+});
+
 /** The gateway's own keys. Receivers, processors and exporters stand beside them. */
 export const settingsSchema = z.object({
   host: z
@@ -37,6 +70,19 @@ export const settingsSchema = z.object({
     .default("INFO")
     .describe("System logs below it are not taken in. Audit events are taken from INFO up.")
     .transform(levelOf),
+  journal: journalSchema
+    .prefault({})
+    .meta({ title: "mapping" })
+    .describe("Where all records are kept, and for how long: see below."),
+  audit_key_file: z
+    .string()
+    .min(1)
+    .refine((path) => !path.startsWith("~"), "~ is not expanded; write ${env:HOME}")
+    .refine((path) => !path.includes("\0"), "a path has no NUL characters")
+    .optional()
+    .describe(
+      "The private key that signs the audit trail's checkpoints, outside the log directory; created if absent. Default: `tailgate/audit-key.pem` under XDG_CONFIG_HOME or ~/.config.",
+    ),
   allowed_hosts: z
     .array(
       z

@@ -1,6 +1,7 @@
 import { LEVELS, type EnvelopeType, type Level } from "../envelope.ts";
 import type { Batch } from "../plugin.ts";
 import { JoinedBatch } from "./joined-batch.ts";
+import { isSameDay } from "./source.ts";
 
 type BytesByType = Record<EnvelopeType, number>;
 
@@ -52,7 +53,7 @@ export class DeliveryQueue {
     let count = 1;
     for (const entry of others) {
       room -= sumOf(entry.bytes);
-      if (room < 0 || dayOf(entry) !== dayOf(first)) break;
+      if (room < 0 || !isSameDay(entry.batch, first.batch)) break;
       count++;
     }
     if (count > 1) this.#entries.splice(0, count, joined(this.#entries.slice(0, count)));
@@ -122,12 +123,6 @@ export class DeliveryQueue {
     }
     return before - this.#records;
   }
-}
-
-const DAY_MS = 86_400_000;
-
-function dayOf({ batch }: Entry): number {
-  return Math.floor(batch.appendedAtMs / DAY_MS);
 }
 
 function entryOf(batch: Batch): Entry {

@@ -1,18 +1,11 @@
 import { setTimeout as wait } from "node:timers/promises";
-import { LEVELS, type EnvelopeType, type Level } from "../envelope.ts";
 import { PermanentError, TailgateError, textOf } from "../errors.ts";
 import type { Batch, Exporter, HostLogger } from "../plugin.ts";
 import { backoffMs } from "./backoff.ts";
-import { Counters } from "./counters.ts";
-import { DeliveryQueue } from "./delivery-queue.ts";
+import type { Counters } from "./counters.ts";
+import type { Left, Source } from "./source.ts";
 
 export interface DeliveryOptions {
-  /** The one type that the exporter wants; both where absent. */
-  readonly type: EnvelopeType | undefined;
-  /** The lowest level that it wants; all where absent. */
-  readonly level: Level | undefined;
-  /** What may wait for it, in bytes, for system logs and audit events each. */
-  readonly queueBytesMax: number;
   /** How long one write may take before its signal aborts. */
   readonly timeoutMs: number;
   readonly log: HostLogger;
@@ -31,10 +24,10 @@ const WRITE_BYTES_MAX = 8 << 20;
  * a slow success.
  */
 export class Delivery {
-  readonly counters = new Counters();
+  readonly counters: Counters;
   readonly #exporter: Exporter;
+  readonly #source: Source;
   readonly #options: DeliveryOptions;
-  readonly #queue: DeliveryQueue;
   readonly #closing = new AbortController();
   #running: Promise<void> | undefined;
   #trouble: string | undefined;
@@ -45,18 +38,20 @@ export class Delivery {
   /** Resolved at the end of the write under way, where somebody waits for it. */
   #end: PromiseWithResolvers<void> | undefined;
 
-  constructor(exporter: Exporter, options: DeliveryOptions) {
+  /** `counters`: those in which the source counts, too. */
+  constructor(exporter: Exporter, source: Source, counters: Counters, options: DeliveryOptions) {
     this.#exporter = exporter;
+    this.#source = source;
+    this.counters = counters;
     this.#options = options;
-    this.#queue = new DeliveryQueue(options.queueBytesMax);
   }
 
   get queueBytes(): number {
-    return this.#queue.bytes;
+    return this.#source.bytes;
   }
 
   get queueRecords(): number {
-    return this.#queue.records;
+    return this.#source.records;
   }
 
   /** Why the last write did not succeed; undefined where it did. */
@@ -64,47 +59,21 @@ export class Delivery {
     return this.#trouble;
   }
 
-  /** Takes a batch; it never throws and never waits. */
-  offer(batch: Batch): void {
-    this.counters.received += batch.length;
-    const wanted = this.#wanted(batch);
-    this.counters.filtered += batch.length - wanted.length;
-    if (wanted.length === 0) return;
-    if (this.#closing.signal.aborted) return this.counters.drop("stopped", wanted.length);
-    this.#queue.push(wanted);
-    this.#shed();
-    this.#running ??= this.#run();
-  }
-
-  #wanted(batch: Batch): Batch {
-    const { type, level } = this.#options;
-    if (type === undefined && level === undefined) return batch;
-    const lowest = level === undefined ? 0 : LEVELS.indexOf(level);
-    return batch.select(
-      (index) =>
-        (type === undefined || batch.type(index) === type) &&
-        LEVELS.indexOf(batch.level(index)) >= lowest,
-    );
-  }
-
-  #shed(): void {
-    const { system_log: system, audit_log: audit } = this.#queue.shed();
-    this.counters.drop("queue_full", system + audit);
-    if (audit > 0) {
-      this.#options.log.error(
-        `${audit} audit events were dropped: they did not fit into the queue.`,
-      );
-    }
+  /** Goes to work where it does not: the source may have something. It never throws and never waits. */
+  wake(): void {
+    if (!this.#closing.signal.aborted) this.#running ??= this.#run();
   }
 
   async #run(): Promise<void> {
     let attempt = 0;
-    for (let batch = this.#head(); batch; batch = this.#head()) {
-      const outcome = await this.#write(batch);
+    for (;;) {
+      const batch = await this.#head();
+      if (batch === undefined) break;
+      const outcome = batch === "unread" ? "failed" : await this.#write(batch);
       this.#end?.resolve();
       this.#end = undefined;
       if (outcome === "done") {
-        this.#queue.shift();
+        this.#source.shift();
         this.#alone = Math.max(0, this.#alone - 1);
       }
       if (outcome !== "failed") attempt = 0;
@@ -114,8 +83,13 @@ export class Delivery {
     this.#running = undefined;
   }
 
-  #head(): Batch | undefined {
-    return this.#queue.head(this.#alone > 0 ? 0 : WRITE_BYTES_MAX);
+  async #head(): Promise<Batch | undefined | "unread"> {
+    try {
+      return await this.#source.head(this.#alone > 0 ? 0 : WRITE_BYTES_MAX);
+    } catch (error) {
+      this.#failed(error);
+      return "unread";
+    }
   }
 
   /** Waits, but not beyond the moment of closing, when there is one attempt left. */
@@ -164,7 +138,7 @@ export class Delivery {
 
   /** Of batches that were written as one, perhaps only one is bad: each is written for itself then. */
   #refused(batch: Batch, error: PermanentError): Outcome {
-    const parts = this.#queue.partHead();
+    const parts = this.#source.partHead();
     if (parts > 1) {
       this.#alone = parts;
       return "parted";
@@ -188,14 +162,23 @@ export class Delivery {
 
   /** Resolves when all that was offered so far has been written or dropped, or when the signal aborts. */
   async drain(signal: AbortSignal): Promise<void> {
-    const target = this.counters.received;
-    while (this.#running && this.#settled < target && !signal.aborted) {
+    const mark = this.#source.mark();
+    while (this.#running && !this.#source.isPast(mark) && !signal.aborted) {
       await Promise.race([this.#nextEnd(), this.#running, aborted(signal)]);
     }
   }
 
-  get #settled(): number {
-    return this.counters.filtered + this.counters.sent + this.counters.droppedSum;
+  #countLeft({ lost, kept }: Left): void {
+    const { log } = this.#options;
+    this.counters.drop("stopped", lost);
+    if (lost > 0) {
+      log.error(`${lost} records were dropped: they could not be written before the end.`);
+    }
+    if (kept > 0) {
+      log.warning(
+        `${kept} records could not be written before the end; the journal keeps them for the next start.`,
+      );
+    }
   }
 
   /** Resolves when the write that is under way has ended, one way or the other. */
@@ -205,19 +188,14 @@ export class Delivery {
   }
 
   /**
-   * Tries once more what is waiting, within the signal, counts what is left as dropped, and closes the exporter. The
+   * Tries once more what is waiting, within the signal, counts what is lost as dropped, and closes the exporter. The
    * exporter's own failure to close is logged.
    */
   async close(signal: AbortSignal): Promise<void> {
     this.#closing.abort();
     await this.drain(signal);
     this.#isGivenUp = true;
-    const left = this.#queue.clear();
-    this.counters.drop("stopped", left);
-    if (left > 0)
-      this.#options.log.error(
-        `${left} records were dropped: they could not be written before the end.`,
-      );
+    this.#countLeft(this.#source.clear());
     try {
       await Promise.race([this.#exporter.close?.(signal), aborted(signal)]);
     } catch (error) {

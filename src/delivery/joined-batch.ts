@@ -60,6 +60,19 @@ export class JoinedBatch implements Batch {
     return this.#partOf(index).record(index - this.#start);
   }
 
+  /** Requests that follow one another are one request (protobuf, "Last One Wins": repeated fields are joined). */
+  otlp(): Uint8Array {
+    return Buffer.concat(this.parts.map((part) => part.otlp()));
+  }
+
+  hash(index: number): string {
+    return this.#partOf(index).hash(index - this.#start);
+  }
+
+  auditLine(index: number): Uint8Array {
+    return this.#partOf(index).auditLine(index - this.#start);
+  }
+
   frames(): Uint8Array {
     return Buffer.concat(this.parts.map((part) => part.frames()));
   }

@@ -14,6 +14,8 @@ export interface JsonRecord {
   readonly observedTimestamp: bigint;
   readonly resource: Resource;
   readonly scope: Scope;
+  readonly resourceLogs: JsonObject;
+  readonly scopeLogs: JsonObject;
   /** Its place: of the ResourceLogs, of the ScopeLogs in it, of the record in these. */
   readonly place: readonly [number, number, number];
 }
@@ -68,6 +70,8 @@ export class JsonDecoder {
             observedTimestamp: this.#time(json, "observedTimeUnixNano"),
             resource,
             scope,
+            resourceLogs,
+            scopeLogs,
             place: [resourcePlace, scopePlace, place],
           });
           checkRecordCount(() => this.#path.toString(), records.length);

@@ -13,21 +13,26 @@ export const REQUEST_RESOURCE_LOGS = (1 << 3) | LENGTH;
 
 export const RESOURCE_LOGS_RESOURCE = (1 << 3) | LENGTH;
 export const RESOURCE_LOGS_SCOPE_LOGS = (2 << 3) | LENGTH;
+export const RESOURCE_LOGS_SCHEMA_URL = (3 << 3) | LENGTH;
 
 export const SCOPE_LOGS_SCOPE = (1 << 3) | LENGTH;
 export const SCOPE_LOGS_RECORDS = (2 << 3) | LENGTH;
+export const SCOPE_LOGS_SCHEMA_URL = (3 << 3) | LENGTH;
 
 export const RESOURCE_ATTRIBUTES = (1 << 3) | LENGTH;
+export const RESOURCE_DROPPED_ATTRIBUTES = (2 << 3) | VARINT;
 
 export const SCOPE_NAME = (1 << 3) | LENGTH;
 export const SCOPE_VERSION = (2 << 3) | LENGTH;
 export const SCOPE_ATTRIBUTES = (3 << 3) | LENGTH;
+export const SCOPE_DROPPED_ATTRIBUTES = (4 << 3) | VARINT;
 
 export const RECORD_TIME = (1 << 3) | FIXED64;
 export const RECORD_SEVERITY_NUMBER = (2 << 3) | VARINT;
 export const RECORD_SEVERITY_TEXT = (3 << 3) | LENGTH;
 export const RECORD_BODY = (5 << 3) | LENGTH;
 export const RECORD_ATTRIBUTES = (6 << 3) | LENGTH;
+export const RECORD_DROPPED_ATTRIBUTES = (7 << 3) | VARINT;
 export const RECORD_FLAGS = (8 << 3) | FIXED32;
 export const RECORD_TRACE_ID = (9 << 3) | LENGTH;
 export const RECORD_SPAN_ID = (10 << 3) | LENGTH;

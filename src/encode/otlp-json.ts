@@ -5,6 +5,13 @@ import { EnvelopeEncoder } from "./envelope-encoder.ts";
 import { partsOfRecord } from "./from-record.ts";
 import { JsonDecoder, type JsonRecord } from "./json-decoder.ts";
 import { quoteIntegers } from "./json-number.ts";
+import {
+  recordPieceOfJson,
+  resourcePieceOfJson,
+  scopePieceOfJson,
+  type ReadJson,
+} from "./json-otlp-writer.ts";
+import type { OtlpPieces } from "./otlp-request.ts";
 import type { OpenBatch } from "./open-batch.ts";
 import type { Origin } from "./record-batch.ts";
 import type { RequestCounts } from "./request-counts.ts";
@@ -110,13 +117,36 @@ const PARSED_PER_TEXT = 3;
 class JsonOrigin implements Origin {
   readonly recordBytes: number;
   readonly #records: readonly JsonRecord[];
+  /** Of each ResourceLogs and ScopeLogs what stands beside the records. */
+  readonly #pieces = new Map<object, Uint8Array>();
 
   constructor(records: readonly JsonRecord[], textBytes: number) {
     this.#records = records;
     this.recordBytes = Math.ceil((PARSED_PER_TEXT * textBytes) / Math.max(records.length, 1));
   }
 
+  otlp(index: number): OtlpPieces {
+    const { json, timestamp, observedTimestamp, resourceLogs, scopeLogs } = this.#records[index]!;
+    return {
+      resource: remembered(this.#pieces, resourceLogs, resourcePieceOfJson),
+      scope: remembered(this.#pieces, scopeLogs, scopePieceOfJson),
+      record: recordPieceOfJson(json, timestamp, observedTimestamp),
+    };
+  }
+
   record(index: number): LogRecord {
     return new JsonDecoder().record(this.#records[index]!);
   }
+}
+
+function remembered(
+  pieces: Map<object, Uint8Array>,
+  json: ReadJson,
+  pieceOf: (json: ReadJson) => Uint8Array,
+): Uint8Array {
+  const known = pieces.get(json);
+  if (known !== undefined) return known;
+  const piece = pieceOf(json);
+  pieces.set(json, piece);
+  return piece;
 }

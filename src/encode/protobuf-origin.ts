@@ -1,7 +1,16 @@
 import type { LogRecord } from "../plugin.ts";
+import { RESOURCE_LOGS_SCOPE_LOGS, SCOPE_LOGS_RECORDS } from "./otlp-fields.ts";
+import type { OtlpPieces } from "./otlp-request.ts";
 import { ProtobufDecoder } from "./protobuf-decoder.ts";
 import type { Origin } from "./record-batch.ts";
-import { RequestLayout } from "./request-layout.ts";
+import { END, RequestLayout, RESOURCE, SCOPE, START } from "./request-layout.ts";
+
+/** Where everything lies in a request, with the pieces that its records share. */
+interface Places {
+  readonly layout: RequestLayout;
+  readonly resources: Map<number, Uint8Array>;
+  readonly scopes: Map<number, Uint8Array>;
+}
 
 /**
  * Keeps a request's bytes and rebuilds records from them. The places of the records are worked out again when they
@@ -10,7 +19,7 @@ import { RequestLayout } from "./request-layout.ts";
 export class ProtobufOrigin implements Origin {
   readonly recordBytes: number;
   readonly #body: Uint8Array;
-  #layout: WeakRef<RequestLayout> | undefined;
+  #places: WeakRef<Places> | undefined;
 
   /** `records`: how many there are in the request. */
   constructor(body: Uint8Array, records: number) {
@@ -20,12 +29,58 @@ export class ProtobufOrigin implements Origin {
 
   /** The record whose place in the request, as it was sent, is `index`. */
   record(index: number): LogRecord {
-    let layout = this.#layout?.deref();
-    if (layout === undefined) {
-      layout = new RequestLayout(this.#body);
-      this.#layout = new WeakRef(layout);
-    }
     // A decoder for each record, so that records share nothing that a plugin could change.
-    return new ProtobufDecoder(layout).record(index);
+    return new ProtobufDecoder(this.#located().layout).record(index);
   }
+
+  /** The record's own bytes, as they were sent. */
+  otlp(index: number): OtlpPieces {
+    const { layout, resources, scopes } = this.#located();
+    const { bytes } = layout.reader;
+    return {
+      resource: piece(
+        resources,
+        layout.at(index, RESOURCE),
+        layout,
+        layout.resourceLogs,
+        RESOURCE_LOGS_SCOPE_LOGS,
+      ),
+      scope: piece(scopes, layout.at(index, SCOPE), layout, layout.scopeLogs, SCOPE_LOGS_RECORDS),
+      record: bytes.subarray(layout.at(index, START), layout.at(index, END)),
+    };
+  }
+
+  #located(): Places {
+    let places = this.#places?.deref();
+    if (places === undefined) {
+      const layout = new RequestLayout(this.#body);
+      places = { layout, resources: new Map(), scopes: new Map() };
+      this.#places = new WeakRef(places);
+    }
+    return places;
+  }
+}
+
+/** All fields of a message but those with the tag, as one piece. */
+function piece(
+  known: Map<number, Uint8Array>,
+  place: number,
+  { reader }: RequestLayout,
+  messages: readonly number[],
+  leftOut: number,
+): Uint8Array {
+  const found = known.get(place);
+  if (found !== undefined) return found;
+  const end = messages[place + 1]!;
+  const fields: Uint8Array[] = [];
+  reader.position = messages[place]!;
+  while (reader.position < end) {
+    const start = reader.position;
+    const tag = reader.tag(end);
+    reader.skip(tag, end, 0);
+    if (tag !== leftOut) fields.push(reader.bytes.subarray(start, reader.position));
+  }
+  const bytes = fields.length === 1 ? fields[0]! : Buffer.concat(fields);
+  known.set(place, bytes);
+  return bytes;
 }

@@ -6,11 +6,15 @@ import {
   type Level,
   type LevelRank,
 } from "../envelope.ts";
+import { auditLine, sealedAuditLine } from "./audit-line.ts";
+import { otlpRequest, type OtlpPieces } from "./otlp-request.ts";
 
 /** Where a record came from, to rebuild it for those who want OpenTelemetry and not the envelope. */
 export interface Origin {
   /** Rebuilds the record whose place among its origin's records is `index`. */
   record(index: number): LogRecord;
+  /** The same record as pieces of an ExportLogsServiceRequest. */
+  otlp(index: number): OtlpPieces;
   /** About how much memory it holds for each record, beside the envelope. */
   readonly recordBytes: number;
 }
@@ -43,6 +47,8 @@ export class RecordBatch implements Batch {
   /** Set by the journal when it takes the batch. */
   firstSequence = 0;
   appendedAtMs = 0;
+  /** Where the records do not follow one another; set by whoever has made the batch of records that were stored. */
+  sequences: Float64Array | undefined;
   readonly #buffer: Buffer;
   /** For each record where its envelope starts and ends, its kind, and its place among its origin's records. */
   #cells = new Int32Array(CELLS * RECORDS_AT_FIRST);
@@ -52,6 +58,8 @@ export class RecordBatch implements Batch {
   /** Parsed ones are shared by those who ask in the same turn, and are not the batch's to keep: they are large. */
   #envelopes: WeakRef<(Envelope | undefined)[]> | undefined;
   #originBytes = 0;
+  /** Of the audit events. */
+  readonly #hashes = new Map<number, string>();
 
   constructor(buffer: Buffer) {
     this.#buffer = buffer;
@@ -116,7 +124,7 @@ export class RecordBatch implements Batch {
   }
 
   sequence(index: number): number {
-    return this.firstSequence + index;
+    return this.sequences === undefined ? this.firstSequence + index : this.sequences[index]!;
   }
 
   type(index: number): EnvelopeType {
@@ -124,7 +132,11 @@ export class RecordBatch implements Batch {
   }
 
   level(index: number): Level {
-    return LEVELS[(this.#cell(index, KIND) % AUDIT) as LevelRank];
+    return LEVELS[this.rank(index)];
+  }
+
+  rank(index: number): LevelRank {
+    return (this.#cell(index, KIND) % AUDIT) as LevelRank;
   }
 
   logger(index: number): string {
@@ -160,6 +172,29 @@ export class RecordBatch implements Batch {
 
   record(index: number): LogRecord {
     return this.#origins[index]!.record(this.#cell(index, ORIGIN_INDEX));
+  }
+
+  otlpPieces(index: number): OtlpPieces {
+    return this.#origins[index]!.otlp(this.#cell(index, ORIGIN_INDEX));
+  }
+
+  otlp(): Uint8Array {
+    return otlpRequest(this.length, (index) => this.otlpPieces(index));
+  }
+
+  /** Gives an audit event its hash. */
+  seal(index: number, hash: string): void {
+    this.#hashes.set(index, hash);
+  }
+
+  hash(index: number): string {
+    return this.#hashes.get(index) ?? "";
+  }
+
+  auditLine(index: number): Uint8Array {
+    const hash = this.hash(index);
+    const data = this.data(index);
+    return hash === "" ? auditLine(data) : sealedAuditLine(data, this.sequence(index), hash);
   }
 
   frames(): Uint8Array {
@@ -250,6 +285,18 @@ class Selection implements Batch {
 
   record(index: number): LogRecord {
     return this.#batch.record(this.#indexes[index]!);
+  }
+
+  otlp(): Uint8Array {
+    return otlpRequest(this.length, (index) => this.#batch.otlpPieces(this.#indexes[index]!));
+  }
+
+  hash(index: number): string {
+    return this.#batch.hash(this.#indexes[index]!);
+  }
+
+  auditLine(index: number): Uint8Array {
+    return this.#batch.auditLine(this.#indexes[index]!);
   }
 
   frames(): Uint8Array {

@@ -46,7 +46,9 @@ export const FLAGS = 17;
 /** The time that the record is put in order by: its own, else the observed one, else the request's arrival. */
 export const ORDER_LOW = 18;
 export const ORDER_HIGH = 19;
-const COLUMNS = 20;
+/** Where the LogRecord message starts, which ends at {@link END}. */
+export const START = 20;
+const COLUMNS = 21;
 
 export const TRACE_ID_BYTES = 16;
 export const SPAN_ID_BYTES = 8;
@@ -69,6 +71,9 @@ export class RequestLayout {
   /** Start and end of each resource and scope, 0 and 0 where it is absent. */
   readonly resources: number[] = [];
   readonly scopes: number[] = [];
+  /** Start and end of the ResourceLogs and the ScopeLogs in which they stand, at the same places. */
+  readonly resourceLogs: number[] = [];
+  readonly scopeLogs: number[] = [];
   #columns: Int32Array;
   #inOrder = true;
   /** When the request came, for records without any time; worked out when the first of them is met. */
@@ -106,6 +111,7 @@ export class RequestLayout {
     const { reader } = this;
     const resource = this.resources.length;
     this.resources.push(0, 0);
+    this.resourceLogs.push(reader.position, end);
     while (reader.position < end) {
       const tag = reader.field(end);
       switch (tag) {
@@ -127,6 +133,7 @@ export class RequestLayout {
     reader.position = start;
     const scope = this.scopes.length;
     this.scopes.push(0, 0);
+    this.scopeLogs.push(start, end);
     while (reader.position < end) {
       const tag = reader.field(end);
       switch (tag) {
@@ -148,6 +155,7 @@ export class RequestLayout {
     const row = COLUMNS * this.length;
     if (row + COLUMNS > this.#columns.length) this.#grow();
     const columns = this.#columns;
+    columns[row + START] = start;
     columns[row + END] = end;
     columns[row + RESOURCE] = resource;
     columns[row + SCOPE] = scope;

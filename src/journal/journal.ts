@@ -1,13 +1,30 @@
 import type { RecordBatch } from "../encode/record-batch.ts";
 import type { HostJournal } from "../plugin.ts";
 
-/** Gives every record its sequence and keeps it. Engines: memory. */
+/** Gives every record its sequence and keeps it. Engines: memory, sqlite. */
 export interface Journal extends HostJournal {
   /**
    * Takes a batch. When it returns, the batch has its sequences and can be read; when its promise resolves, the
-   * batch is as safe as the engine makes it.
+   * batch is as safe as the engine makes it. Rejects with JOURNAL_FULL or JOURNAL_FAILED.
    */
   append(batch: RecordBatch): Promise<void>;
-  /** About how much memory the journal holds. */
+  /** Whether what is durable is still there after a restart. */
+  readonly isKept: boolean;
+  /** About how much memory the journal holds, what waits for the disk included. */
   readonly memoryBytes: number;
+  /** What waits for the disk, in bytes; 0 for an engine without one. */
+  readonly pendingBytes: number;
+  /** Why nothing can be stored just now; undefined where it can. */
+  readonly trouble: string | undefined;
+  /** Where the consumer of that name goes on: the sequence that it has confirmed; undefined for a new one. */
+  cursor(consumer: string): number | undefined;
+  /** Keeps a consumer's place. It is durable with one of the next commits, and in any case after `close`. */
+  saveCursor(consumer: string, sequence: number): void;
+  /**
+   * Blocks until all that was appended is as safe as the engine makes it, or the time is over: for a process that is
+   * about to die and has no further turn of its event loop.
+   */
+  flushSync(timeoutMs: number): void;
+  /** Resolves when all that was appended is safe or refused, and nothing is open any more. */
+  close(): Promise<void>;
 }

@@ -2,6 +2,8 @@ import type { HrTime } from "@opentelemetry/api";
 import type { ReadableLogRecord } from "@opentelemetry/sdk-logs";
 import { NO_SECONDS } from "../encode/from-record.ts";
 import type { RecordParts } from "../encode/envelope-encoder.ts";
+import type { OtlpPieces } from "../encode/otlp-request.ts";
+import { recordPiece, resourcePiece, scopePiece } from "../encode/otlp-writer.ts";
 import type { Origin } from "../encode/record-batch.ts";
 import type { LogRecord, Scope, Value } from "../plugin.ts";
 import { plainValue } from "./plain-value.ts";
@@ -36,6 +38,8 @@ export class SdkRecord implements RecordParts, Origin {
   readonly traceId: string;
   readonly spanId: string;
   readonly #flags: number;
+  readonly #droppedAttributes: number;
+  readonly #resource: ReadableLogRecord["resource"];
   readonly #scope: ReadableLogRecord["instrumentationScope"];
   readonly #timeSeconds: number;
   readonly #timeNanos: number;
@@ -58,6 +62,8 @@ export class SdkRecord implements RecordParts, Origin {
     this.traceId = spanContext?.traceId ?? "";
     this.spanId = spanContext?.spanId ?? "";
     this.#flags = spanContext?.traceFlags ?? 0;
+    this.#droppedAttributes = record.droppedAttributesCount;
+    this.#resource = record.resource;
     this.#scope = record.instrumentationScope;
     [this.#timeSeconds, this.#timeNanos] = hrTime;
     [this.#observedSeconds, this.#observedNanos] = hrTimeObserved;
@@ -65,6 +71,26 @@ export class SdkRecord implements RecordParts, Origin {
 
   get loggerName(): string {
     return this.#scope.name;
+  }
+
+  otlp(): OtlpPieces {
+    const fields = {
+      timestamp: nanosOf(this.#timeSeconds, this.#timeNanos),
+      observedTimestamp: nanosOf(this.#observedSeconds, this.#observedNanos),
+      severityNumber: this.severityNumber ?? 0,
+      severityText: this.severityText ?? "",
+      body: plainValue(this.body) ?? null,
+      eventName: this.eventName ?? "",
+      traceId: this.traceId,
+      spanId: this.spanId,
+      flags: this.#flags,
+      droppedAttributes: this.#droppedAttributes,
+    };
+    return {
+      resource: remembered(RESOURCES, this.#resource, resourcePieceOf),
+      scope: remembered(SCOPES, this.#scope, scopePieceOf),
+      record: recordPiece(fields, this.keys, this.values.map(plainValue)),
+    };
   }
 
   record(): LogRecord {
@@ -112,4 +138,30 @@ function scopeOf(scope: ReadableLogRecord["instrumentationScope"]): Scope {
     version: scope.version ?? "",
     attributes: attributesOf(Object.keys(attributes), Object.values(attributes)),
   };
+}
+
+/** What was encoded of resources and scopes, which nearly all records share. */
+const RESOURCES = new WeakMap<ReadableLogRecord["resource"], Uint8Array>();
+const SCOPES = new WeakMap<ReadableLogRecord["instrumentationScope"], Uint8Array>();
+
+function remembered<Key extends object>(
+  pieces: WeakMap<Key, Uint8Array>,
+  key: Key,
+  pieceOf: (key: Key) => Uint8Array,
+): Uint8Array {
+  let piece = pieces.get(key);
+  if (piece === undefined) {
+    piece = pieceOf(key);
+    pieces.set(key, piece);
+  }
+  return piece;
+}
+
+function resourcePieceOf({ attributes, schemaUrl }: ReadableLogRecord["resource"]): Uint8Array {
+  const plain = attributesOf(Object.keys(attributes), Object.values(attributes));
+  return resourcePiece({ attributes: plain }, schemaUrl);
+}
+
+function scopePieceOf(scope: ReadableLogRecord["instrumentationScope"]): Uint8Array {
+  return scopePiece(scopeOf(scope), scope.schemaUrl);
 }

@@ -1,6 +1,7 @@
 import { EnvelopeEncoder } from "../encode/envelope-encoder.ts";
 import { partsOfRecord } from "../encode/from-record.ts";
 import { OpenBatch } from "../encode/open-batch.ts";
+import { RecordOrigin } from "../encode/otlp-writer.ts";
 import type { Batch, LogRecord } from "../plugin.ts";
 
 /** 2025-10-13T09:27:24.339163Z, the moment of the examples. */
@@ -33,7 +34,7 @@ export function batchOf(
   const open = new OpenBatch();
   const encoder = new EnvelopeEncoder(open, 0);
   const records = given.map(recordOf);
-  const origin = { recordBytes: 0, record: (index: number) => records[index]! };
+  const origin = new RecordOrigin(records, 0);
   for (const [index, record] of records.entries()) {
     encoder.encode(partsOfRecord(record), origin, index);
   }

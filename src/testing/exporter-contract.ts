@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { Delivery } from "../delivery/delivery.ts";
+import { LiveDelivery } from "../delivery/live-delivery.ts";
 import type { RecordBatch } from "../encode/record-batch.ts";
 import { AUDIT_LOGGER } from "../envelope.ts";
 import { PermanentError, type Batch, type Exporter, type ExporterDefinition } from "../plugin.ts";
@@ -145,7 +145,7 @@ class Workbench {
   readonly #harness: ExporterHarness;
   #host: TestHost | undefined;
   #logDirHost: TestHost | undefined;
-  #delivery: Delivery | undefined;
+  #delivery: LiveDelivery | undefined;
   #arrived: (() => Promise<readonly string[]> | readonly string[]) | undefined;
   #calls = 0;
   #ended: Promise<void> | undefined;
@@ -165,7 +165,7 @@ class Workbench {
     const exporter = await definition.open(definition.options.parse(options), this.#host);
     await this.#host.listen();
     this.#arrived = await this.#harness.connect(this.#host);
-    this.#delivery = new Delivery(this.#faulty(exporter), {
+    this.#delivery = new LiveDelivery(this.#faulty(exporter), {
       type: definition.type,
       level: undefined,
       queueBytesMax: Number.MAX_SAFE_INTEGER,

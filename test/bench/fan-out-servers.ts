@@ -26,8 +26,8 @@ export async function tailgateServer(): Promise<FanOutServer> {
     await built<typeof import("../../plugins/websocket.ts")>("plugins/websocket.js");
   const { testHost } =
     await built<typeof import("../../src/testing/host.ts")>("src/testing/host.js");
-  const { Delivery } = await built<typeof import("../../src/delivery/delivery.ts")>(
-    "src/delivery/delivery.js",
+  const { LiveDelivery } = await built<typeof import("../../src/delivery/live-delivery.ts")>(
+    "src/delivery/live-delivery.js",
   );
   const host = await testHost("websocket");
   const sockets = new Set<Socket>();
@@ -35,7 +35,7 @@ export async function tailgateServer(): Promise<FanOutServer> {
     plugin.options.parse(EXPORTER_OPTIONS),
     watching(host, (socket) => keep(sockets, socket)),
   );
-  const delivery = new Delivery(exporter, {
+  const delivery = new LiveDelivery(exporter, {
     type: undefined,
     level: undefined,
     queueBytesMax: QUEUE_BYTES_MAX,

@@ -21,12 +21,15 @@ export async function tickMaker(): Promise<(count: number) => Tick[]> {
   const { partsOfRecord } = await built<typeof import("../../src/encode/from-record.ts")>(
     "src/encode/from-record.js",
   );
+  const { RecordOrigin } = await built<typeof import("../../src/encode/otlp-writer.ts")>(
+    "src/encode/otlp-writer.js",
+  );
   const { batchOf, recordOf } =
     await built<typeof import("../../src/testing/batch.ts")>("src/testing/batch.js");
   const empty = batchOf([{ body: "" }]).bytes(0).length;
   const record = recordOf({ body: "x".repeat(MESSAGE_BYTES - empty) });
   const parts = partsOfRecord(record);
-  const origin = { recordBytes: 0, record: () => record };
+  const origin = new RecordOrigin(Array(TICK_RECORDS).fill(record), 0);
   const open = new OpenBatch();
   const encoder = new EnvelopeEncoder(open, 0);
   const make = (): Tick[] => {

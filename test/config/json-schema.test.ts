@@ -24,6 +24,8 @@ describe("the JSON Schema for editors", () => {
       "port",
       "log_dir",
       "log_level",
+      "journal",
+      "audit_key_file",
       "allowed_hosts",
       "receivers",
       "processors",

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it, vi } from "vitest";
-import { Delivery } from "../../src/delivery/delivery.ts";
+import { LiveDelivery } from "../../src/delivery/live-delivery.ts";
 import { DeliveryQueue } from "../../src/delivery/delivery-queue.ts";
 import { JoinedBatch } from "../../src/delivery/joined-batch.ts";
 import { PermanentError, type Batch, type Exporter, type LogRecord } from "../../src/plugin.ts";
@@ -31,7 +31,7 @@ describe("a delivery", () => {
     let concurrent = 0;
     let concurrentMax = 0;
     const written: string[] = [];
-    const delivery = new Delivery(
+    const delivery = new LiveDelivery(
       {
         write: async (batch) => {
           concurrentMax = Math.max(concurrentMax, ++concurrent);
@@ -51,7 +51,11 @@ describe("a delivery", () => {
 
   it("gives the type and the levels that are wanted, and counts the others as filtered", async () => {
     const exporter = collector();
-    const delivery = new Delivery(exporter, { ...defaults, type: "system_log", level: "WARNING" });
+    const delivery = new LiveDelivery(exporter, {
+      ...defaults,
+      type: "system_log",
+      level: "WARNING",
+    });
     delivery.offer(
       batchOf([
         { body: "info" },
@@ -74,7 +78,7 @@ describe("a delivery", () => {
     };
     let failures = 3;
     const exporter = collector();
-    const delivery = new Delivery(
+    const delivery = new LiveDelivery(
       {
         write: (batch, signal) => {
           if (failures-- > 0) throw new Error("no route");
@@ -98,7 +102,7 @@ describe("a delivery", () => {
 
   it("drops a batch that is refused for good, and counts it", async () => {
     const exporter = collector();
-    const delivery = new Delivery(
+    const delivery = new LiveDelivery(
       {
         write: (batch, signal) => {
           if (messages(batch)[0] === "bad") throw new PermanentError("malformed");
@@ -119,7 +123,7 @@ describe("a delivery", () => {
     const sizes: number[] = [];
     const gate = Promise.withResolvers<void>();
     const written: string[] = [];
-    const delivery = new Delivery(
+    const delivery = new LiveDelivery(
       {
         write: async (batch) => {
           sizes.push(batch.length);
@@ -140,7 +144,7 @@ describe("a delivery", () => {
 
   it("gives the same batch again after a failure, although more has come", async () => {
     const seen: string[][] = [];
-    const delivery = new Delivery(
+    const delivery = new LiveDelivery(
       {
         write: (batch) => {
           seen.push(messages(batch));
@@ -159,7 +163,7 @@ describe("a delivery", () => {
 
   it("writes batches of two days apart", async () => {
     const days: string[] = [];
-    const delivery = new Delivery(
+    const delivery = new LiveDelivery(
       {
         write: async (batch) => {
           days.push(new Date(batch.appendedAtMs).toISOString().slice(0, 10));
@@ -179,7 +183,7 @@ describe("a delivery", () => {
   it("drops only the batch that is refused of several that were written as one", async () => {
     const exporter = collector();
     const gate = Promise.withResolvers<void>();
-    const delivery = new Delivery(
+    const delivery = new LiveDelivery(
       {
         write: async (batch, signal) => {
           await gate.promise;
@@ -200,7 +204,7 @@ describe("a delivery", () => {
   it("aborts a write that takes too long, waits for its end, and takes a late success as one", async () => {
     const exporter = collector();
     let late: (() => void) | undefined;
-    const delivery = new Delivery(
+    const delivery = new LiveDelivery(
       {
         write: async (batch, signal) => {
           if (exporter.written.length === 0) {
@@ -227,7 +231,7 @@ describe("a delivery", () => {
   it("tries once more when it is closed, and counts what is left", async () => {
     let calls = 0;
     let closed = false;
-    const delivery = new Delivery(
+    const delivery = new LiveDelivery(
       {
         write: () => {
           calls++;
@@ -252,7 +256,7 @@ describe("a delivery", () => {
 
   it("ends its closing with the signal where a write never ends", async () => {
     const late = Promise.withResolvers<void>();
-    const delivery = new Delivery({ write: () => late.promise }, defaults);
+    const delivery = new LiveDelivery({ write: () => late.promise }, defaults);
     delivery.offer(batchOf([{}]));
     await delivery.close(AbortSignal.timeout(20));
     expect(delivery.counters.dropped.get("stopped")).toBe(1);

@@ -1,6 +1,7 @@
 import { EnvelopeEncoder } from "../../src/encode/envelope-encoder.ts";
 import { partsOfRecord } from "../../src/encode/from-record.ts";
 import { OpenBatch } from "../../src/encode/open-batch.ts";
+import { RecordOrigin } from "../../src/encode/otlp-writer.ts";
 import type { RequestCounts } from "../../src/encode/request-counts.ts";
 import type { LevelRank } from "../../src/envelope.ts";
 import type { LogRecord } from "../../src/plugin.ts";
@@ -18,7 +19,7 @@ export function envelopesOf(encode: Encode, body: Uint8Array, lowest: LevelRank 
 export function envelopesOfRecords(records: readonly LogRecord[], lowest: LevelRank = 0): string[] {
   const open = new OpenBatch();
   const encoder = new EnvelopeEncoder(open, lowest);
-  const origin = { recordBytes: 0, record: (index: number) => records[index]! };
+  const origin = new RecordOrigin(records, 0);
   for (const [index, record] of records.entries()) {
     encoder.encode(partsOfRecord(record), origin, index);
   }

@@ -6,6 +6,7 @@ import { Counters } from "../../src/delivery/counters.ts";
 import { EnvelopeEncoder } from "../../src/encode/envelope-encoder.ts";
 import { partsOfRecord } from "../../src/encode/from-record.ts";
 import { OpenBatch } from "../../src/encode/open-batch.ts";
+import { RecordOrigin } from "../../src/encode/otlp-writer.ts";
 import { textOf } from "../../src/errors.ts";
 import type { ComponentStatus, GatewayView } from "../../src/gateway.ts";
 import { HttpServer, type HttpServerOptions } from "../../src/http/server.ts";
@@ -57,7 +58,7 @@ export class Stage {
     const open = new OpenBatch();
     const encoder = new EnvelopeEncoder(open, 0);
     for (const record of records.map(recordOf)) {
-      encoder.encode(partsOfRecord(record), { record: () => record, recordBytes: 0 }, 0);
+      encoder.encode(partsOfRecord(record), new RecordOrigin([record], 0), 0);
     }
     for (const batch of open.take()) await this.journal.append(batch);
   }

@@ -459,6 +459,8 @@ describe("opening and closing", () => {
   });
 });
 
+const UNLIMITED = { bytes: Infinity, ms: Infinity };
+
 describe("in a gateway", () => {
   it("a request is answered when its envelopes are on their way, all of them, in order", async () => {
     const messages: string[] = [];
@@ -482,6 +484,8 @@ describe("in a gateway", () => {
         logDir: await temporaryDirectory(cleanUps),
         logLevel: "DEBUG",
         allowedHosts: [],
+        journal: { engine: "memory", retention: { system_log: UNLIMITED, audit_log: UNLIMITED } },
+        auditKeyFile: undefined,
         receivers: [{ id: "otlp", definition: otlpReceiver, options }],
         processors: [],
         exporters: [

@@ -507,12 +507,17 @@ describe("peers that misbehave", () => {
         get newest() {
           return journal.newest;
         },
+        get durable() {
+          return journal.durable;
+        },
         get oldest() {
           return journal.oldest;
         },
         readFrom: () => {
           throw new Error("memory is damaged");
         },
+        read: () => Promise.reject(new Error("memory is damaged")),
+        sharedUpTo: (epoch, sequence) => journal.sharedUpTo(epoch, sequence),
       }),
     });
     const live = await Viewer.open(rig.url());

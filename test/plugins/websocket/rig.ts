@@ -6,6 +6,7 @@ import websocket from "../../../plugins/websocket.ts";
 import { EnvelopeEncoder } from "../../../src/encode/envelope-encoder.ts";
 import { partsOfRecord } from "../../../src/encode/from-record.ts";
 import { OpenBatch } from "../../../src/encode/open-batch.ts";
+import { RecordOrigin } from "../../../src/encode/otlp-writer.ts";
 import type { RecordBatch } from "../../../src/encode/record-batch.ts";
 import { MemoryJournal } from "../../../src/journal/memory.ts";
 import type {
@@ -110,7 +111,7 @@ function encoded(given: readonly Partial<LogRecord>[]): RecordBatch[] {
   const encoder = new EnvelopeEncoder(open, 0);
   for (const part of given) {
     const record = recordOf(part);
-    encoder.encode(partsOfRecord(record), { recordBytes: 0, record: () => record }, 0);
+    encoder.encode(partsOfRecord(record), new RecordOrigin([record], 0), 0);
   }
   return open.take();
 }

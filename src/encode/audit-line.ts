@@ -1,3 +1,5 @@
+import { createHash } from "node:crypto";
+
 /** Names that the audit file speaks for: metadata of such a name appears as `extra_<name>`. */
 const RESERVED = new Set(["timestamp", "level", "event", "logger", "seq", "hash"]);
 
@@ -29,12 +31,39 @@ interface Member {
   readonly value: Uint8Array;
 }
 
+/** Where there is no event before: what the first event's hash is made over. */
+export const NO_HASH = "0".repeat(64);
+
 /**
- * The line of the audit file for an envelope's `data`, in parts and without its line feed: timestamp, level, event,
- * logger, event_type, then the metadata in its order. The values are the envelope's own bytes, never read as numbers
- * or texts and written again.
+ * The line of the audit file for an envelope's `data`, without its line feed: timestamp, level, event, logger,
+ * event_type, then the metadata in its order. The values are the envelope's own bytes, never read as numbers or texts
+ * and written again.
  */
-export function auditLine(data: Uint8Array): Uint8Array[] {
+export function auditLine(data: Uint8Array): Uint8Array {
+  return Buffer.concat([...openLine(data), END]);
+}
+
+/** The same with the event's sequence and its hash as last members. */
+export function sealedAuditLine(data: Uint8Array, sequence: number, hash: string): Uint8Array {
+  return Buffer.concat([...hashedPart(data, sequence), bytesOf(`,"hash":"${hash}"}`)]);
+}
+
+/**
+ * An event's hash: SHA-256, in hex, over the hash of the event before, as its 64 digits, and the event's own line up
+ * to `,"hash":`. So whoever has two lines can check the second one with any tool.
+ */
+export function auditHash(previous: string, data: Uint8Array, sequence: number): string {
+  const hash = createHash("sha256").update(previous);
+  for (const part of hashedPart(data, sequence)) hash.update(part);
+  return hash.digest("hex");
+}
+
+function hashedPart(data: Uint8Array, sequence: number): Uint8Array[] {
+  return [...openLine(data), bytesOf(`,"seq":${sequence}`)];
+}
+
+/** The line without its closing brace, in parts. */
+function openLine(data: Uint8Array): Uint8Array[] {
   const fields = new Map(membersOf(data).map((member) => [nameOf(member.key), member.value]));
   const parts: Uint8Array[] = [];
   for (const [name, head] of Object.entries(HEADS)) {
@@ -43,7 +72,6 @@ export function auditLine(data: Uint8Array): Uint8Array[] {
   }
   const metadata = fields.get("metadata");
   if (metadata) parts.push(...flattened(metadata, fields.has("action")));
-  parts.push(END);
   return parts;
 }
 

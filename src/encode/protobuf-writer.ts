@@ -1,0 +1,115 @@
+const SIZE_AT_FIRST = 16 << 10;
+/** Memory that one large message has needed is not kept. */
+const SIZE_KEPT_MAX = 1 << 20;
+
+const WORD = 2 ** 32;
+const INT64_MASK = 0xffff_ffff_ffff_ffffn;
+
+/** A varint has at most as many bytes where the value has up to 32 bits. */
+const VARINT_32_BYTES = 5;
+
+/** Writes protobuf's wire format (protobuf.dev/programming-guides/encoding). Tags are those of otlp-fields.ts. */
+export class ProtobufWriter {
+  #buffer = Buffer.allocUnsafeSlow(SIZE_AT_FIRST);
+  #position = 0;
+
+  /** What was written since the last call, in memory of its own. */
+  take(): Uint8Array {
+    const bytes = Buffer.from(this.#buffer.subarray(0, this.#position));
+    this.#position = 0;
+    if (this.#buffer.length > SIZE_KEPT_MAX) this.#buffer = Buffer.allocUnsafeSlow(SIZE_AT_FIRST);
+    return bytes;
+  }
+
+  /** A number from 0 to 2^32 - 1. */
+  varint(tag: number, value: number): void {
+    this.#reserve(2 * VARINT_32_BYTES);
+    this.#varint(tag);
+    this.#varint(value);
+  }
+
+  /** A whole number from -2^63 to 2^63 - 1, as int64 has it. */
+  int64(tag: number, value: number | bigint): void {
+    if (typeof value === "number" && value >= 0 && value < WORD) return this.varint(tag, value);
+    this.#reserve(3 * VARINT_32_BYTES);
+    this.#varint(tag);
+    let rest = BigInt(value) & INT64_MASK;
+    for (; rest > 0x7fn; rest >>= 7n) this.#buffer[this.#position++] = Number(rest & 0x7fn) | 0x80;
+    this.#buffer[this.#position++] = Number(rest);
+  }
+
+  fixed64(tag: number, value: bigint): void {
+    this.#reserve(VARINT_32_BYTES + 8);
+    this.#varint(tag);
+    this.#position = this.#buffer.writeBigUInt64LE(value, this.#position);
+  }
+
+  fixed32(tag: number, value: number): void {
+    this.#reserve(VARINT_32_BYTES + 4);
+    this.#varint(tag);
+    this.#position = this.#buffer.writeUInt32LE(value >>> 0, this.#position);
+  }
+
+  double(tag: number, value: number): void {
+    this.#reserve(VARINT_32_BYTES + 8);
+    this.#varint(tag);
+    this.#position = this.#buffer.writeDoubleLE(value, this.#position);
+  }
+
+  /** Lone surrogates become U+FFFD. */
+  string(tag: number, text: string): void {
+    const length = Buffer.byteLength(text);
+    this.#reserve(2 * VARINT_32_BYTES + length);
+    this.#varint(tag);
+    this.#varint(length);
+    this.#buffer.write(text, this.#position, length, "utf8");
+    this.#position += length;
+  }
+
+  bytes(tag: number, bytes: Uint8Array): void {
+    this.#reserve(2 * VARINT_32_BYTES + bytes.length);
+    this.#varint(tag);
+    this.#varint(bytes.length);
+    this.#buffer.set(bytes, this.#position);
+    this.#position += bytes.length;
+  }
+
+  /** A message within the message, which `write` writes. */
+  message(tag: number, write: () => void): void {
+    this.#reserve(2 * VARINT_32_BYTES);
+    this.#varint(tag);
+    const start = this.#position++;
+    write();
+    const length = this.#position - start - 1;
+    if (length > 0x7f) this.#widen(start, length);
+    else this.#buffer[start] = length;
+  }
+
+  /** Most messages are short: room for one byte of length was left, and a longer one is moved. */
+  #widen(start: number, length: number): void {
+    const end = this.#position;
+    this.#reserve(VARINT_32_BYTES);
+    this.#position = start;
+    let bytes = 1;
+    for (let rest = length; rest > 0x7f; rest = Math.floor(rest / 0x80)) bytes++;
+    this.#buffer.copyWithin(start + bytes, start + 1, end);
+    this.#varint(length);
+    this.#position = end + bytes - 1;
+  }
+
+  #varint(value: number): void {
+    let rest = value;
+    for (; rest > 0x7f; rest = Math.floor(rest / 0x80)) {
+      this.#buffer[this.#position++] = (rest % 0x80) | 0x80;
+    }
+    this.#buffer[this.#position++] = rest;
+  }
+
+  #reserve(bytes: number): void {
+    const needed = this.#position + bytes;
+    if (needed <= this.#buffer.length) return;
+    const larger = Buffer.allocUnsafeSlow(2 * needed);
+    larger.set(this.#buffer.subarray(0, this.#position));
+    this.#buffer = larger;
+  }
+}

@@ -1,0 +1,125 @@
+/** What the journal and its worker thread say to each other. */
+
+import type { EnvelopeType, Gap } from "../plugin.ts";
+
+interface RetentionLimits {
+  /** What a lane may take, in bytes of records. */
+  readonly bytes: number;
+  readonly ms: number;
+}
+
+export type Retention = Readonly<Record<EnvelopeType, RetentionLimits>>;
+
+/** The state of the chain of evidence behind an audit event. */
+export interface ChainState {
+  /** How many events there have been. */
+  readonly count: number;
+  /** The sequence of the last one; 0 before the first. */
+  readonly seq: number;
+  /** Its hash. */
+  readonly head: string;
+}
+
+/** Where an epoch begins: the sequence of the first record that it gave out. */
+export interface EpochStart {
+  readonly epoch: string;
+  readonly first: number;
+}
+
+/** A range of sequences that were handed out and not stored. */
+export interface Hole {
+  readonly first: number;
+  readonly last: number;
+}
+
+/** What a journal starts with. */
+export interface OpenedState {
+  readonly newest: number;
+  /** The oldest first; the last one is the current one. */
+  readonly epochs: readonly EpochStart[];
+  readonly holes: readonly Hole[];
+  readonly chain: ChainState;
+  readonly cursors: readonly (readonly [string, number])[];
+}
+
+/** The records of one lane of a commit. */
+interface LaneRow {
+  readonly type: EnvelopeType;
+  readonly records: number;
+  readonly timeMin: number;
+  readonly timeMax: number;
+  readonly bytes: Uint8Array<ArrayBuffer>;
+}
+
+/** The records of one range of sequences. */
+export interface StoredRange {
+  readonly first: number;
+  readonly last: number;
+  readonly appendedAtMs: number;
+  readonly lanes: readonly LaneRow[];
+}
+
+/** What is to be made durable in one go. */
+export interface Commit {
+  readonly ranges: readonly StoredRange[];
+  readonly holes: readonly Hole[];
+  readonly cursors: readonly (readonly [string, number])[];
+  /** Behind the commit; undefined where it has no audit event. */
+  readonly chain: ChainState | undefined;
+}
+
+export interface ReadQuery {
+  readonly from: number;
+  readonly order: "asc" | "desc";
+  readonly type: EnvelopeType | undefined;
+  readonly sinceMs: number | undefined;
+  readonly untilMs: number | undefined;
+}
+
+/** A lane as it was stored. */
+export interface ReadRow {
+  readonly firstSequence: number;
+  readonly appendedAtMs: number;
+  readonly bytes: Uint8Array<ArrayBuffer>;
+}
+
+export interface ReadRows {
+  /** The stretch that was looked at; empty with `to = from - 1`. */
+  readonly from: number;
+  readonly to: number;
+  readonly rows: readonly ReadRow[];
+  readonly gaps: readonly Gap[];
+}
+
+/** Why something failed, as it can be sent between threads. */
+export interface Failure {
+  /** `full`: no room, nothing was stored; `refused`: nothing was stored; `unknown`: it may have been stored. */
+  readonly kind: "full" | "refused" | "unknown" | "locked" | "unusable";
+  readonly text: string;
+}
+
+export type Request =
+  | { readonly kind: "commit"; readonly commit: Commit }
+  | { readonly kind: "read"; readonly query: ReadQuery }
+  | { readonly kind: "close" };
+
+export type Answer =
+  | { readonly kind: "opened"; readonly state: OpenedState; readonly alarm: string | undefined }
+  | { readonly kind: "notOpened"; readonly failure: Failure }
+  | { readonly kind: "done" }
+  | { readonly kind: "rows"; readonly rows: ReadRows }
+  | { readonly kind: "failed"; readonly failure: Failure };
+
+/** A request's number comes back with its answer; the answer to the opening has none. */
+export interface Numbered<Message> {
+  readonly id: number;
+  readonly message: Message;
+}
+
+/** What the worker is started with. */
+export interface WorkerSetup {
+  readonly directory: string;
+  readonly retention: Retention;
+  /** The number of requests that were dealt with, for a thread that cannot wait for messages. */
+  readonly done: Int32Array<SharedArrayBuffer>;
+}

@@ -1,5 +1,5 @@
 import type { Component, Config, ExporterComponent } from "./config.ts";
-import { countedIntake } from "./counted-intake.ts";
+import { countedIntake } from "./intake/counted-intake.ts";
 import { Counters } from "./delivery/counters.ts";
 import type { Delivery } from "./delivery/delivery.ts";
 import { JournalDelivery } from "./delivery/journal-delivery.ts";
@@ -8,7 +8,7 @@ import type { RecordBatch } from "./encode/record-batch.ts";
 import type { Level } from "./envelope.ts";
 import { TailgateError, textOf } from "./errors.ts";
 import { hostLogger, type WriteLine } from "./host-log.ts";
-import { RecordIntake, type RunningProcessor } from "./intake.ts";
+import { RecordIntake, type RunningProcessor } from "./intake/intake.ts";
 import type { Journal } from "./journal/journal.ts";
 import { counterMetric, gaugeMetric, type PluginMetric } from "./plugin-metrics.ts";
 import type {

@@ -1,5 +1,5 @@
 import type { LogRecordProcessor, ReadableLogRecord } from "@opentelemetry/sdk-logs";
-import type { RecordIntake } from "../intake.ts";
+import type { RecordIntake } from "../intake/intake.ts";
 import { SdkRecord, type Columns } from "./sdk-record.ts";
 
 /**

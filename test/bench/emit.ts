@@ -142,7 +142,8 @@ async function tailgateJournal() {
 }
 
 async function tailgate(append: (batch: RecordBatch) => Promise<void>) {
-  const { RecordIntake } = await built<typeof import("../../src/intake.ts")>("src/intake.js");
+  const { RecordIntake } =
+    await built<typeof import("../../src/intake/intake.ts")>("src/intake/intake.js");
   const { TailgateLogRecordProcessor } =
     await built<typeof import("../../src/otel/processor.ts")>("src/otel/processor.js");
   let bytes = 0;

@@ -1,16 +1,16 @@
-import { Counters } from "./delivery/counters.ts";
-import { EnvelopeEncoder, type Outcome, type RecordParts } from "./encode/envelope-encoder.ts";
-import { partsOfRecord } from "./encode/from-record.ts";
-import { OpenBatch } from "./encode/open-batch.ts";
-import { decodeOtlpJson, encodeOtlpJson } from "./encode/otlp-json.ts";
-import { decodeOtlpProtobuf } from "./encode/otlp-protobuf.ts";
-import { RecordOrigin } from "./encode/otlp-writer.ts";
-import { encodeOtlpProtobuf } from "./encode/otlp-transcoder.ts";
-import type { Origin, RecordBatch } from "./encode/record-batch.ts";
-import type { RequestCounts } from "./encode/request-counts.ts";
-import { isAuditLogger, LEVELS, type Level, type LevelRank } from "./envelope.ts";
-import { TailgateError, textOf } from "./errors.ts";
-import type { Ingested, Intake, LogRecord, Processor } from "./plugin.ts";
+import { Counters } from "../delivery/counters.ts";
+import { EnvelopeEncoder, type Outcome, type RecordParts } from "../encode/envelope-encoder.ts";
+import { partsOfRecord } from "../encode/from-record.ts";
+import { OpenBatch } from "../encode/open-batch.ts";
+import { decodeOtlpJson, encodeOtlpJson } from "../encode/otlp-json.ts";
+import { decodeOtlpProtobuf } from "../encode/otlp-protobuf.ts";
+import { RecordOrigin } from "../encode/otlp-writer.ts";
+import { encodeOtlpProtobuf } from "../encode/otlp-transcoder.ts";
+import type { Origin, RecordBatch } from "../encode/record-batch.ts";
+import type { RequestCounts } from "../encode/request-counts.ts";
+import { isAuditLogger, LEVELS, type Level, type LevelRank } from "../envelope.ts";
+import { TailgateError, textOf } from "../errors.ts";
+import type { Ingested, Intake, LogRecord, Processor } from "../plugin.ts";
 
 /** A processor at work, with what became of the records that it saw. */
 export interface RunningProcessor {

@@ -78,7 +78,11 @@ const CODES = {
   },
   OVERLOADED: {
     exitCode: 1,
-    mend: "Nothing of the request was stored. Send it again after the time in Retry-After.",
+    mend: "Nothing of it was stored. Send it again a little later; OTLP clients do so by themselves.",
+  },
+  AUDIT_REFUSED: {
+    exitCode: 1,
+    mend: "The event was not stored, and the same event will not be: change it, or the processor that has changed it.",
   },
   STOPPED: {
     exitCode: 1,

@@ -8,7 +8,8 @@ import type { RecordBatch } from "./encode/record-batch.ts";
 import type { Level } from "./envelope.ts";
 import { TailgateError, textOf } from "./errors.ts";
 import { hostLogger, type WriteLine } from "./host-log.ts";
-import { RecordIntake, type RunningProcessor } from "./intake/intake.ts";
+import { RecordIntake } from "./intake/intake.ts";
+import type { RunningProcessor } from "./intake/processors.ts";
 import type { Journal } from "./journal/journal.ts";
 import { counterMetric, gaugeMetric, type PluginMetric } from "./plugin-metrics.ts";
 import type {
@@ -22,14 +23,18 @@ import type {
   Receiver,
   ReceiverDefinition,
 } from "./plugin.ts";
-import { timeLimit } from "./time-limit.ts";
+import { aborted, timeLimit } from "./time-limit.ts";
 
 /** What may wait for the journal; less than an exporter's queue takes, so that the burst of one turn fits there. */
-const PENDING_BYTES_MAX = 48 << 20;
+const PENDING_BYTES_MAX = 60 << 20;
 
-/** The time of a stop: what receivers may use for requests in flight, what exporters may use, and for their closing. */
-const FINISH_MS_MAX = 3_500;
-const DRAIN_MS_MAX = 3_000;
+/**
+ * The time of a stop, ten seconds in all (reliability.md, rule 16): what receivers may use for requests in flight, the
+ * journal for the last commit, exporters for what is left, and each step for its closing.
+ */
+const FINISH_MS_MAX = 3_000;
+const SYNC_MS_MAX = 2_000;
+const DRAIN_MS_MAX = 2_000;
 const CLOSE_MS_MAX = 1_000;
 
 /** One component as /metrics, /readyz and /api/stats show it. */
@@ -93,7 +98,10 @@ export class Gateway implements GatewayView {
       logLevel: config.logLevel,
       processors: this.#processors,
       pendingBytesMax: PENDING_BYTES_MAX,
+      unstoredBytes: () => this.journal.pendingBytes,
       append: (batch) => this.#append(batch),
+      storedEvents: this.journal.storedEvents,
+      log: hostLogger("tailgate.intake", surroundings.write),
     });
   }
 
@@ -119,6 +127,7 @@ export class Gateway implements GatewayView {
         kind: "intake",
         counters: this.intake.counters,
         queueBytes: this.intake.pendingBytes,
+        queueRecords: this.intake.pendingRecords,
       },
       ...this.#receivers.map(
         ({ id, counters }) => ({ ...idle, id, kind: "receiver", counters }) as const,
@@ -230,13 +239,13 @@ export class Gateway implements GatewayView {
 
   /** Resolves when every record that was taken before has been written, or given up, by every exporter. */
   async flush(signal: AbortSignal): Promise<void> {
-    await this.intake.flush();
+    await Promise.race([this.intake.flush(), aborted(signal)]);
     await Promise.all(this.#exporters.map(({ delivery }) => delivery.drain(signal)));
   }
 
   /** Blocks until every record that was taken is durable, or the time is over; for a process that is about to die. */
   flushSync(timeoutMs: number): void {
-    void this.intake.flush().catch(() => {});
+    void this.intake.flush();
     this.journal.flushSync(timeoutMs);
   }
 
@@ -254,7 +263,7 @@ export class Gateway implements GatewayView {
       ({ receiver }, signal) => receiver.close?.(signal),
       FINISH_MS_MAX,
     );
-    await this.intake.stop();
+    await this.#inTime("tailgate.intake", () => this.intake.stop(), SYNC_MS_MAX);
     await this.#closeAll(
       "processor",
       this.#processors,
@@ -268,7 +277,7 @@ export class Gateway implements GatewayView {
       ({ delivery }, signal) => delivery.close(signal),
       CLOSE_MS_MAX,
     );
-    await this.journal.close();
+    await this.#inTime("tailgate.journal", () => this.journal.close(), CLOSE_MS_MAX);
   }
 
   /** Closes parts side by side; one that fails or takes too long does not keep the others. */
@@ -279,19 +288,28 @@ export class Gateway implements GatewayView {
     timeMsMax: number,
   ): Promise<void> {
     await Promise.all(
-      parts.map(async (part) => {
-        const log = hostLogger(`tailgate.${kind}.${part.id}`, this.#surroundings.write);
-        const limit = timeLimit(timeMsMax);
-        try {
-          await Promise.race([close(part, limit.signal), limit.passed]);
-          if (limit.signal.aborted) log.warning(textOf(limit.signal.reason));
-        } catch (error) {
-          log.error("Closing failed.", error);
-        } finally {
-          limit.clear();
-        }
-      }),
+      parts.map((part) =>
+        this.#inTime(`tailgate.${kind}.${part.id}`, (signal) => close(part, signal), timeMsMax),
+      ),
     );
+  }
+
+  /** Runs one step of the end, which neither fails nor takes longer than its time. */
+  async #inTime(
+    name: string,
+    close: (signal: AbortSignal) => Promise<void> | void,
+    timeMsMax: number,
+  ): Promise<void> {
+    const log = hostLogger(name, this.#surroundings.write);
+    const limit = timeLimit(timeMsMax);
+    try {
+      await Promise.race([close(limit.signal), limit.passed]);
+      if (limit.signal.aborted) log.warning(textOf(limit.signal.reason));
+    } catch (error) {
+      log.error("Closing failed.", error);
+    } finally {
+      limit.clear();
+    }
   }
 }
 

@@ -2,7 +2,13 @@
 
 // In an orchestrator's own process.
 export { LoggingManager } from "./logging-manager.ts";
-export type { AuditEvent, ComponentOptions, LoggingOptions } from "./logging-manager.ts";
+export type {
+  AuditEvent,
+  AuditOptions,
+  ComponentOptions,
+  LoggingOptions,
+} from "./logging-manager.ts";
+export type { Receipt } from "./intake/audit-events.ts";
 export type { Extras, OrchestratorLogger } from "./otel/orchestrator-logger.ts";
 
 // The gateway alone.

@@ -6,9 +6,11 @@ import {
   serviceInstanceIdDetector,
 } from "@opentelemetry/resources";
 import { resolveConfig } from "./config.ts";
+import { EVENT_KEY } from "./encode/event-key.ts";
 import { AUDIT_LOGGER, type Level } from "./envelope.ts";
 import { textOf } from "./errors.ts";
 import { hostLogger, writeToStderr, type WriteLine } from "./host-log.ts";
+import type { Receipt } from "./intake/audit-events.ts";
 import { OrchestratorLogger } from "./otel/orchestrator-logger.ts";
 import { TailgateLogRecordProcessor } from "./otel/processor.ts";
 import { TailgateLoggerProvider } from "./otel/provider.ts";
@@ -52,6 +54,11 @@ export interface AuditEvent {
   readonly instanceId?: string | null;
   readonly details?: Readonly<Record<string, unknown>>;
   readonly [field: string]: unknown;
+}
+
+export interface AuditOptions {
+  /** Names the event over all attempts to log it (`log.record.uid`): with the same key and contents it is one event. */
+  readonly key?: string;
 }
 
 /** How long `flush` waits for exporters that do not get on. */
@@ -132,12 +139,32 @@ export class LoggingManager {
     });
   }
 
-  /** Logs an audit event of `orchestrator.audit`. It does not wait and never throws. */
-  logAuditEvent(event: AuditEvent): void {
+  /**
+   * Logs an audit event of `orchestrator.audit`, and resolves with its receipt when it is durable. An attempt that
+   * rejects can be repeated with the same `key`: what was stored is not stored twice, and has the old receipt.
+   * @throws TailgateError whose text says what became of the event: OVERLOADED after two seconds without room,
+   * STOPPED, JOURNAL_FULL, JOURNAL_REFUSED, AUDIT_REFUSED: not stored; JOURNAL_FAILED: unknown.
+   */
+  audit(event: AuditEvent, options: AuditOptions = {}): Promise<Receipt> {
+    return this.#running.gateway.intake.receipt(() => this.#emit(event, options));
+  }
+
+  /**
+   * Logs an audit event of `orchestrator.audit`. It does not wait and never throws; an event that could not be stored
+   * is counted, and reported on stderr.
+   */
+  logAuditEvent(event: AuditEvent, options: AuditOptions = {}): void {
+    this.#emit(event, options);
+  }
+
+  #emit(event: AuditEvent, { key }: AuditOptions): void {
+    const fields = auditFields(event);
     this.#audit.emit({
       severityNumber: SeverityNumber.INFO,
       severityText: "INFO",
-      ...auditFields(event),
+      body: fields.body,
+      attributes:
+        key === undefined ? fields.attributes : { ...fields.attributes, [EVENT_KEY]: key },
     });
   }
 
@@ -154,7 +181,10 @@ export class LoggingManager {
 }
 
 /** The event's message and attributes; the names that the gateway gives win over fields of the same name. */
-function auditFields(event: AuditEvent): Pick<LogRecord, "body" | "attributes"> {
+function auditFields(event: AuditEvent): {
+  body: string;
+  attributes: NonNullable<LogRecord["attributes"]>;
+} {
   try {
     const { eventType, instanceId = null, details = {}, ...more } = event;
     const attributes = { event_type: eventType, instance_id: instanceId, details };

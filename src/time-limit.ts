@@ -1,3 +1,11 @@
+/** Resolves when the signal aborts. */
+export function aborted(signal: AbortSignal): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  if (signal.aborted) resolve();
+  else signal.addEventListener("abort", () => resolve(), { once: true });
+  return promise;
+}
+
 /** A signal that aborts after a time, and a promise that then resolves; `clear` lets the process end earlier. */
 export function timeLimit(ms: number): {
   signal: AbortSignal;

@@ -230,9 +230,20 @@ describe("LoggingManager", () => {
     const message = "x".repeat(1 << 20);
     for (let index = 0; index < 80; index++) logger.info(message);
     manager.logAuditEvent({ eventType: "instance_spawn" });
-    const received = await viewer.takeUntil(({ type }) => type === "audit_log");
-    expect(received.length).toBeGreaterThan(40);
+    const isMarker = ({ data }: Envelope): boolean => data.logger === "tailgate.intake";
+    const untilMarker = await viewer.takeUntil(isMarker);
+    expect(untilMarker.at(-1)!.type).toBe("audit_log");
+    const received = untilMarker.slice(0, -1);
+    expect(received.length).toBeGreaterThan(35);
     expect(received.length).toBeLessThan(60);
+    const lost = 80 - received.length;
+    expect(viewer.received.find(isMarker)!.data).toMatchObject({
+      level: "WARNING",
+      message: `${lost} system logs were lost before this line.`,
+      lost,
+      lost_levels: { INFO: lost },
+      lost_reasons: { intake_full: lost },
+    });
     const metrics = await (await fetch(`${manager.url}/metrics`)).text();
     const dropped =
       /^tailgate_records_dropped_total\{[^}]*component="intake"[^}]*reason="intake_full"[^}]*\} (\d+)$/m;

@@ -1,6 +1,7 @@
 import { setTimeout as wait } from "node:timers/promises";
 import { PermanentError, TailgateError, textOf } from "../errors.ts";
 import type { Batch, Exporter, HostLogger } from "../plugin.ts";
+import { aborted } from "../time-limit.ts";
 import { backoffMs } from "./backoff.ts";
 import type { Counters } from "./counters.ts";
 import type { Left, Source } from "./source.ts";
@@ -202,12 +203,4 @@ export class Delivery {
       this.#options.log.error("Closing failed.", error);
     }
   }
-}
-
-/** Resolves when the signal aborts. */
-function aborted(signal: AbortSignal): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  if (signal.aborted) resolve();
-  else signal.addEventListener("abort", () => resolve(), { once: true });
-  return promise;
 }

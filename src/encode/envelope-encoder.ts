@@ -165,6 +165,13 @@ export class EnvelopeEncoder {
   }
 }
 
+/** Whether the record is an audit event. */
+export function isAuditRecord(parts: RecordParts): boolean {
+  const logger = loggerName(parts.loggerName);
+  const named = logger.bridge ? bridgeNameIndex(parts) : -1;
+  return named < 0 ? logger.audit : loggerName(parts.values[named] as string).audit;
+}
+
 function writeNow(writer: JsonWriter): void {
   const now = Date.now();
   writeTimestamp(writer, Math.floor(now / 1000), (now % 1000) * 1000);

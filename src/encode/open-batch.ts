@@ -17,6 +17,20 @@ const LENGTH_64 = 127;
 /** Memory is taken in pieces of this size; a batch never spans two. */
 const SLAB_BYTES = 1 << 20;
 
+/** Looks at each audit event that comes into the open batch. */
+export interface AuditGate {
+  /** Whether the event, the last one of the batch, is to stay there. */
+  admits(batch: RecordBatch, index: number): boolean;
+  savepoint(): AuditSavepoint;
+  rollback(savepoint: AuditSavepoint): void;
+}
+
+/** How many events have come, and how many of them were not admitted. */
+export interface AuditSavepoint {
+  readonly open: number;
+  readonly repeats: number;
+}
+
 /**
  * The batch that records are being encoded into. For each record: `begin`, write the envelope with `writer`, then
  * `commit` or `abandon`. `take` hands over what was committed.
@@ -27,6 +41,12 @@ export class OpenBatch {
   /** Batches whose memory is full. */
   #full: RecordBatch[] = [];
   #fullBytes = 0;
+  readonly #gate: AuditGate | undefined;
+
+  /** Without a gate every audit event stays. */
+  constructor(gate?: AuditGate) {
+    this.#gate = gate;
+  }
 
   /** Memory of all that was committed and not taken. */
   get memoryBytes(): number {
@@ -35,6 +55,11 @@ export class OpenBatch {
 
   get isEmpty(): boolean {
     return this.#full.length === 0 && this.#batch.length === 0;
+  }
+
+  /** The batch that the newest record is in. */
+  get last(): RecordBatch {
+    return this.#batch;
   }
 
   begin(): void {
@@ -59,6 +84,10 @@ export class OpenBatch {
     const { buffer, position } = this.writer;
     if (buffer !== this.#batch.buffer) this.#changeBuffer(buffer);
     this.#batch.add(start, position, rank, audit, logger, origin, originIndex);
+    if (audit && this.#gate?.admits(this.#batch, this.#batch.length - 1) === false) {
+      this.#batch.truncate(this.#batch.length - 1);
+      return this.abandon();
+    }
     this.writer.mark = position;
   }
 
@@ -102,6 +131,7 @@ export class OpenBatch {
       position: this.writer.position,
       full: this.#full.length,
       fullBytes: this.#fullBytes,
+      audit: this.#gate?.savepoint(),
     };
   }
 
@@ -112,6 +142,7 @@ export class OpenBatch {
     this.#full.length = savepoint.full;
     this.#fullBytes = savepoint.fullBytes;
     this.writer.continueIn(savepoint.batch.buffer, savepoint.position);
+    if (savepoint.audit) this.#gate?.rollback(savepoint.audit);
   }
 
   /** What was committed since the last call, in order. */
@@ -133,4 +164,5 @@ interface Savepoint {
   readonly position: number;
   readonly full: number;
   readonly fullBytes: number;
+  readonly audit: AuditSavepoint | undefined;
 }

@@ -1,39 +1,53 @@
 import { Counters } from "../delivery/counters.ts";
-import { EnvelopeEncoder, type Outcome, type RecordParts } from "../encode/envelope-encoder.ts";
+import {
+  EnvelopeEncoder,
+  isAuditRecord,
+  type Outcome,
+  type RecordParts,
+} from "../encode/envelope-encoder.ts";
 import { partsOfRecord } from "../encode/from-record.ts";
 import { OpenBatch } from "../encode/open-batch.ts";
 import { decodeOtlpJson, encodeOtlpJson } from "../encode/otlp-json.ts";
 import { decodeOtlpProtobuf } from "../encode/otlp-protobuf.ts";
-import { RecordOrigin } from "../encode/otlp-writer.ts";
 import { encodeOtlpProtobuf } from "../encode/otlp-transcoder.ts";
+import { RecordOrigin } from "../encode/otlp-writer.ts";
 import type { Origin, RecordBatch } from "../encode/record-batch.ts";
 import type { RequestCounts } from "../encode/request-counts.ts";
-import { isAuditLogger, LEVELS, type Level, type LevelRank } from "../envelope.ts";
+import { rankOf } from "../encode/severity.ts";
+import { LEVELS, type Level, type LevelRank } from "../envelope.ts";
 import { TailgateError, textOf } from "../errors.ts";
-import type { Ingested, Intake, LogRecord, Processor } from "../plugin.ts";
-
-/** A processor at work, with what became of the records that it saw. */
-export interface RunningProcessor {
-  readonly processor: Processor;
-  readonly counters: Counters;
-  /** Why it threw last; undefined where it has worked since. */
-  trouble: string | undefined;
-  /** Told what it threw first. */
-  failed(error: unknown): void;
-}
+import type { StoredEvent } from "../journal/journal.ts";
+import type { HostLogger, Ingested, Intake, LogRecord } from "../plugin.ts";
+import { AuditEvents, type Receipt } from "./audit-events.ts";
+import { AuditQueue } from "./audit-queue.ts";
+import { LossAlarm } from "./loss-alarm.ts";
+import { Losses, type Marker } from "./losses.ts";
+import { processed, type RunningProcessor } from "./processors.ts";
 
 export interface IntakeOptions {
   /** System logs below it are filtered. */
   readonly logLevel: Level;
   readonly processors: readonly RunningProcessor[];
-  /** What may wait for the next flush, in bytes; more is refused, or dropped where nobody can be told. */
+  /** What may wait for the journal, in bytes; more is refused, or dropped where nobody can be told. */
   readonly pendingBytesMax: number;
+  /** What the journal holds that waits for the disk, in bytes. */
+  unstoredBytes(): number;
   /** Takes a batch over; resolves when it is as safe as the journal makes it. */
   append(batch: RecordBatch): Promise<void>;
+  /** The newest events with keys that the journal has. */
+  readonly storedEvents: readonly StoredEvent[];
+  readonly log: HostLogger;
 }
 
 /** About what a record that is kept as an object takes in memory beside its envelope. */
 const RECORD_BYTES = 1024;
+
+/** How full the room in front of the journal may be for system logs of each level: the least severe are dropped first. */
+const ROOM_PARTS = [0.6, 0.7, 0.8, 0.9, 1] as const;
+
+/** How often is looked whether there is room for a loss marker again, and how soon one is repeated that failed. */
+const ROOM_INTERVAL_MS = 100;
+const MARKER_RETRY_MS = 1_000;
 
 /**
  * The way into the gateway: records of all sources, through the processors, encoded into the open batch, which goes to
@@ -43,30 +57,78 @@ export class RecordIntake implements Intake {
   readonly counters = new Counters();
   readonly #options: IntakeOptions;
   readonly #lowest: LevelRank;
-  readonly #open = new OpenBatch();
+  readonly #events: AuditEvents;
+  readonly #open: OpenBatch;
   readonly #encoder: EnvelopeEncoder;
+  /** For audit events where there is no room; they go to the queue. */
+  readonly #crowded: OpenBatch;
+  readonly #crowdedEncoder: EnvelopeEncoder;
+  readonly #queue = new AuditQueue();
+  readonly #losses = new Losses();
+  readonly #alarm: LossAlarm;
+  #marker: { readonly batch: RecordBatch; readonly marker: Marker } | undefined;
+  #markerTimer: NodeJS.Timeout | undefined;
   /** Settled when what is in the open batch is safe; there while a flush is due. */
   #flushed: PromiseWithResolvers<void> | undefined;
+  /** What the journal has not yet answered for. */
+  readonly #underway = new Set<Promise<unknown>>();
+  /** Why the record that came last was not taken. */
+  #refusal: TailgateError | undefined;
   #stopped = false;
 
   constructor(options: IntakeOptions) {
     this.#options = options;
     this.#lowest = LEVELS.indexOf(options.logLevel) as LevelRank;
+    this.#alarm = new LossAlarm(options.log);
+    this.#events = new AuditEvents(options.storedEvents, (key) =>
+      options.log.warning(
+        `Two audit events have the key ${key} and do not say the same; both are kept.`,
+      ),
+    );
+    this.#open = new OpenBatch(this.#events);
     this.#encoder = new EnvelopeEncoder(this.#open, this.#lowest);
+    this.#crowded = new OpenBatch(this.#events);
+    this.#crowdedEncoder = new EnvelopeEncoder(this.#crowded, this.#lowest);
   }
 
-  /** Memory of what waits for the next flush. */
+  /** Memory of what waits for the journal, and in it for the disk. */
   get pendingBytes(): number {
-    return this.#open.memoryBytes;
+    return (
+      this.#open.memoryBytes +
+      this.#crowded.memoryBytes +
+      this.#queue.bytes +
+      this.#options.unstoredBytes()
+    );
+  }
+
+  /** Records that were taken and are not safe yet. */
+  get pendingRecords(): number {
+    const { received, filtered, sent, droppedSum } = this.counters;
+    return received - filtered - sent - droppedSum;
   }
 
   /** Takes one record of this process. It never throws; what cannot be taken is counted as dropped. */
   take(parts: RecordParts, origin: Origin): void {
-    if (this.#stopped) return this.drop("stopped");
-    if (this.#hasNoRoomFor(parts)) return this.drop("intake_full");
+    if (this.#stopped) return this.drop("stopped", stopped());
     if (this.#options.processors.length > 0) this.#takeProcessed(origin.record(0));
     else this.#encode(() => parts, origin);
+    void this.#countRepeats();
     void this.#schedule();
+  }
+
+  /**
+   * Runs `emit`, which logs one audit event, and resolves with its receipt when it is durable.
+   * @throws TailgateError OVERLOADED, STOPPED, JOURNAL_FULL, JOURNAL_REFUSED, JOURNAL_FAILED, AUDIT_REFUSED
+   */
+  async receipt(emit: () => void): Promise<Receipt> {
+    this.#events.takeLast();
+    this.#refusal = undefined;
+    emit();
+    const event = this.#events.takeLast();
+    if (event === undefined) {
+      throw this.#refusal ?? new TailgateError("AUDIT_REFUSED", "The event was filtered.");
+    }
+    return await this.#events.receiptOf(event);
   }
 
   /** Counts a record that was left out because of its level before it came here. */
@@ -93,15 +155,15 @@ export class RecordIntake implements Intake {
     const { accepted, filtered } = encode(body, this.#open, this.#lowest);
     this.counters.received += accepted + filtered;
     this.counters.filtered += filtered;
-    this.counters.sent += accepted;
-    if (accepted > 0) await this.#schedule();
+    const repeats = this.#countRepeats();
+    if (accepted > 0) await Promise.all([this.#schedule(), ...repeats]);
     return { accepted: accepted + filtered, rejected: 0, reason: "" };
   }
 
   async records(records: readonly LogRecord[]): Promise<Ingested> {
     this.#refuseWhereFull();
     const reasons = records.map((record) => this.#takeProcessed(record)).filter(Boolean);
-    await this.#schedule();
+    await Promise.all([this.#schedule(), ...this.#countRepeats()]);
     return {
       accepted: records.length - reasons.length,
       rejected: reasons.length,
@@ -109,80 +171,82 @@ export class RecordIntake implements Intake {
     };
   }
 
+  /** Events that have been there are stored once; whoever repeats one waits for that. */
+  #countRepeats(): Promise<Receipt>[] {
+    const repeats = this.#events.takeRepeats();
+    this.counters.filtered += repeats.length;
+    const receipts = repeats.map((event) => this.#events.receiptOf(event));
+    for (const receipt of receipts) receipt.catch(() => {});
+    return receipts;
+  }
+
   /** Answers why the record could not be taken; undefined where it was. */
   #takeProcessed(record: LogRecord): string | undefined {
-    const processed = this.#processed(record);
-    if (processed === undefined) {
+    const kept = processed(record, this.#options.processors);
+    if (kept === undefined) {
       this.countFiltered();
       return undefined;
     }
-    const origin = new RecordOrigin([processed], RECORD_BYTES);
-    return this.#encode(() => partsOfRecord(processed), origin);
+    return this.#encode(() => partsOfRecord(kept), new RecordOrigin([kept], RECORD_BYTES));
   }
 
-  #processed(record: LogRecord): LogRecord | undefined {
-    let current = record;
-    for (const running of this.#options.processors) {
-      const { processor, counters } = running;
-      counters.received++;
-      try {
-        const next = processor.process(current);
-        running.trouble = undefined;
-        if (next === undefined) {
-          counters.filtered++;
-          return undefined;
-        }
-        current = next;
-      } catch (error) {
-        if (counters.failed++ === 0) running.failed(error);
-        running.trouble = textOf(error);
-      }
-      counters.sent++;
-    }
-    return current;
-  }
-
-  #encode(parts: () => RecordParts, origin: Origin): string | undefined {
-    this.counters.received++;
+  #encode(partsOf: () => RecordParts, origin: Origin): string | undefined {
     let outcome: Outcome;
     try {
-      outcome = this.#encoder.encode(parts(), origin, 0);
+      const parts = partsOf();
+      const encoder = this.#encoderFor(parts);
+      if (encoder === undefined) {
+        this.#losses.add("intake_full", rankOf(parts.severityNumber, parts.severityText));
+        this.drop("intake_full", overloaded());
+        return undefined;
+      }
+      outcome = encoder.encode(parts, origin, 0);
     } catch (error) {
       this.#open.abandon();
-      this.counters.drop("not_encodable", 1);
-      return textOf(error);
+      this.#crowded.abandon();
+      const text = textOf(error);
+      this.drop(
+        "not_encodable",
+        new TailgateError("AUDIT_REFUSED", `It cannot be encoded: ${text}.`),
+      );
+      return text;
     }
+    this.counters.received++;
     if (outcome === "filtered") this.counters.filtered++;
-    else this.counters.sent++;
     return undefined;
   }
 
+  /** Undefined for a system log for which there is no room. */
+  #encoderFor(parts: RecordParts): EnvelopeEncoder | undefined {
+    const { pendingBytesMax } = this.#options;
+    const pending = this.pendingBytes;
+    if (pending <= ROOM_PARTS[0] * pendingBytesMax && this.#queue.isEmpty) return this.#encoder;
+    if (isAuditRecord(parts)) {
+      const isCrowded = pending > pendingBytesMax || !this.#queue.isEmpty;
+      return isCrowded ? this.#crowdedEncoder : this.#encoder;
+    }
+    const rank = rankOf(parts.severityNumber, parts.severityText);
+    const hasRoom = pending <= ROOM_PARTS[rank] * pendingBytesMax || rank < this.#lowest;
+    return hasRoom ? this.#encoder : undefined;
+  }
+
   /** Counts a record that could not be taken. */
-  drop(reason: string): void {
+  drop(reason: string, refusal?: TailgateError): void {
     this.counters.received++;
     this.counters.drop(reason, 1);
-  }
-
-  get #isFull(): boolean {
-    return this.pendingBytes > this.#options.pendingBytesMax;
-  }
-
-  /** Where system logs have used all room, audit events may use as much again. */
-  #hasNoRoomFor({ loggerName }: RecordParts): boolean {
-    if (!this.#isFull) return false;
-    return !isAuditLogger(loggerName) || this.pendingBytes > 2 * this.#options.pendingBytesMax;
+    this.#refusal = refusal;
   }
 
   #refuseWhereFull(): void {
-    if (this.#stopped) throw new TailgateError("STOPPED", "The gateway takes no more records.");
-    if (this.#isFull) throw new TailgateError("OVERLOADED", "Too much waits for the journal.");
+    if (this.#stopped) throw stopped();
+    if (this.pendingBytes > this.#options.pendingBytesMax) throw overloaded();
   }
 
   /** Sees to it that the open batch is flushed; resolves when it is safe. */
   #schedule(): Promise<void> {
     if (this.#flushed === undefined) {
       this.#flushed = Promise.withResolvers();
-      // Nobody has to wait for it: a failure is the journal's to report.
+      // Nobody has to wait for it: a failure is counted where it happens.
       this.#flushed.promise.catch(() => {});
       setImmediate(() => this.#flush());
     }
@@ -193,20 +257,96 @@ export class RecordIntake implements Intake {
     const flushed = this.#flushed;
     this.#flushed = undefined;
     if (flushed === undefined) return;
-    const appends = this.#open.take().map((batch) => this.#options.append(batch));
-    Promise.all(appends).then(() => flushed.resolve(), flushed.reject);
+    this.#markLosses();
+    const safe = [
+      ...this.#open.take().map((batch) => this.#follow(batch, this.#options.append(batch))),
+      ...this.#crowded.take().map((batch) => this.#follow(batch, this.#queue.add(batch))),
+    ];
+    Promise.all(safe).then(() => flushed.resolve(), flushed.reject);
+    this.#release();
   }
 
-  /** Hands everything that was taken to the journal; resolves when it is safe. */
+  /** Counts what becomes of the batch's records, and tells those who wait. */
+  async #follow(batch: RecordBatch, safe: Promise<void>): Promise<void> {
+    this.#events.follow(batch, safe);
+    this.#underway.add(safe);
+    try {
+      await safe;
+      this.counters.sent += batch.length;
+    } catch (error) {
+      this.#lost(batch, error);
+      throw error;
+    } finally {
+      this.#underway.delete(safe);
+      if (this.#marker?.batch === batch) this.#marker = undefined;
+      this.#release();
+    }
+  }
+
+  #lost(batch: RecordBatch, error: unknown): void {
+    const reason = TailgateError.is(error) ? error.code.toLowerCase() : "journal_failed";
+    this.counters.drop(reason, batch.length);
+    const isMarker = this.#marker?.batch === batch;
+    if (isMarker) {
+      this.#losses.restore(this.#marker!.marker);
+      // Also a look whether the journal works again, where nobody else sends anything.
+      this.#markLater(MARKER_RETRY_MS);
+    }
+    let events = 0;
+    // The marker is its batch's last record.
+    for (let index = 0; index < batch.length - (isMarker ? 1 : 0); index++) {
+      if (batch.type(index) === "audit_log") events++;
+      else this.#losses.add(reason, batch.rank(index));
+    }
+    this.#alarm.raise(events, error);
+  }
+
+  /** Lets waiting audit events go on where there is room again. */
+  #release(): void {
+    const hasRoom = (): boolean =>
+      this.#stopped || this.#options.unstoredBytes() <= this.#options.pendingBytesMax;
+    this.#queue.release(hasRoom, (batch) => this.#options.append(batch));
+  }
+
+  /** Puts a loss marker into the open batch, in the place of what was lost; where it is too early, later. */
+  #markLosses(): void {
+    const dueInMs = this.#losses.dueInMs;
+    if (dueInMs === undefined || this.#marker !== undefined) return;
+    const isFull = this.pendingBytes > this.#options.pendingBytesMax;
+    if (dueInMs > 0 || isFull) return this.#markLater(Math.max(dueInMs, ROOM_INTERVAL_MS));
+    const marker = this.#losses.take();
+    const origin = new RecordOrigin([marker.record], RECORD_BYTES);
+    new EnvelopeEncoder(this.#open, 0).encode(partsOfRecord(marker.record), origin, 0);
+    this.counters.received++;
+    this.#marker = { batch: this.#open.last, marker };
+  }
+
+  #markLater(delayMs: number): void {
+    this.#markerTimer ??= setTimeout(() => {
+      this.#markerTimer = undefined;
+      void this.#schedule();
+    }, delayMs).unref();
+  }
+
+  /** Hands everything that was taken to the journal; resolves when it is safe or lost. */
   async flush(): Promise<void> {
-    const flushed = this.#flushed?.promise;
     this.#flush();
-    await flushed;
+    this.#release();
+    await Promise.allSettled(this.#underway);
   }
 
   /** Takes no more records, and flushes. */
   async stop(): Promise<void> {
     this.#stopped = true;
+    clearTimeout(this.#markerTimer);
     await this.flush();
   }
+}
+
+function stopped(): TailgateError {
+  return new TailgateError("STOPPED", "The gateway takes no more records.");
+}
+
+function overloaded(): TailgateError {
+  return new TailgateError("OVERLOADED", "Too much waits for the journal.");
 }

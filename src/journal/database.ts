@@ -11,8 +11,9 @@ import {
 import { join } from "node:path";
 import { DatabaseSync, type StatementSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
-import type { EnvelopeType, Gap } from "../plugin.ts";
 import { NO_HASH } from "../encode/audit-line.ts";
+import type { EnvelopeType, Gap } from "../plugin.ts";
+import { KEYED_EVENTS_MAX, type StoredEvent } from "./journal.ts";
 import type {
   ChainState,
   Commit,
@@ -52,6 +53,7 @@ const SCHEMA = `
   CREATE TABLE chain (id INTEGER PRIMARY KEY, count INTEGER NOT NULL, seq INTEGER NOT NULL, head TEXT NOT NULL);
   CREATE TABLE holes (last INTEGER PRIMARY KEY, first INTEGER NOT NULL);
   CREATE TABLE cursors (consumer TEXT PRIMARY KEY, sequence INTEGER NOT NULL) WITHOUT ROWID;
+  CREATE TABLE events (seq INTEGER PRIMARY KEY, key TEXT NOT NULL, digest TEXT NOT NULL, hash TEXT NOT NULL);
   CREATE TABLE system_log (${LANE_COLUMNS});
   CREATE TABLE audit_log (${LANE_COLUMNS});
   CREATE INDEX system_log_time ON system_log (last, time_min, time_max, first);
@@ -136,7 +138,7 @@ export class JournalDatabase {
     return { database, state: database.#begin(), alarm };
   }
 
-  #goOn({ newest, chain, epochs }: Salvaged): void {
+  #goOn({ newest, chain, epochs, events }: Salvaged): void {
     this.transaction(() => {
       for (const type of LANES) {
         this.#floors[type] = newest + 1;
@@ -144,6 +146,7 @@ export class JournalDatabase {
       }
       for (const { first, epoch } of epochs) this.#statements.insertEpoch.run(first, epoch);
       this.#statements.setChain.run(chain.count, chain.seq, chain.head);
+      this.#insertEvents(events);
     });
   }
 
@@ -165,18 +168,26 @@ export class JournalDatabase {
       holes: this.#holes(),
       chain: chainOf(this.#db),
       cursors: this.#cursors(),
+      events: eventsOf(this.#db),
     };
   }
 
   /** Makes all of it durable, or throws and stores nothing of it. */
-  commit({ ranges, holes, cursors, chain }: Commit): void {
+  commit({ ranges, holes, cursors, chain, events }: Commit): void {
     const statements = this.#statements;
     this.transaction(() => {
       for (const { first, last } of holes) statements.insertHole.run(last, first);
       for (const range of ranges) this.#insert(range);
       if (chain) statements.setChain.run(chain.count, chain.seq, chain.head);
+      this.#insertEvents(events);
       for (const [consumer, sequence] of cursors) statements.setCursor.run(consumer, sequence);
     });
+  }
+
+  #insertEvents(events: readonly StoredEvent[]): void {
+    for (const { seq, key, digest, hash } of events) {
+      this.#statements.insertEvent.run(seq, key, digest, hash);
+    }
   }
 
   #insert({ first, last, appendedAtMs, lanes }: StoredRange): void {
@@ -324,6 +335,7 @@ export class JournalDatabase {
 
   /** Deletes what is beyond retention, a bounded part of it; answers whether there is more. */
   trim(nowMs: number): boolean {
+    this.#statements.forgetEvents.run(KEYED_EVENTS_MAX);
     return LANES.map((type) => this.#trimLane(type, nowMs)).some(Boolean);
   }
 
@@ -438,6 +450,8 @@ class Statements {
   readonly holesIn: StatementSync;
   readonly setChain: StatementSync;
   readonly setCursor: StatementSync;
+  readonly insertEvent: StatementSync;
+  readonly forgetEvents: StatementSync;
 
   constructor(db: DatabaseSync) {
     this.lanes = {
@@ -451,6 +465,12 @@ class Statements {
     );
     this.setChain = db.prepare(
       "INSERT OR REPLACE INTO chain (id, count, seq, head) VALUES (1, ?, ?, ?)",
+    );
+    this.insertEvent = db.prepare(
+      "INSERT INTO events (seq, key, digest, hash) VALUES (?, ?, ?, ?)",
+    );
+    this.forgetEvents = db.prepare(
+      "DELETE FROM events WHERE seq <= (SELECT seq FROM events ORDER BY seq DESC LIMIT 1 OFFSET ?)",
     );
     this.setCursor = db.prepare(
       "INSERT OR REPLACE INTO cursors (consumer, sequence) VALUES (?, ?)",
@@ -533,14 +553,16 @@ interface Salvaged {
   readonly newest: number;
   readonly chain: ChainState;
   readonly epochs: readonly EpochStart[];
+  readonly events: readonly StoredEvent[];
 }
 
 function salvaged(path: string): Salvaged {
-  const found = { newest: 0, chain: { count: 0, seq: 0, head: NO_HASH }, epochs: [] };
+  const found = { newest: 0, chain: { count: 0, seq: 0, head: NO_HASH }, epochs: [], events: [] };
   const db = attempt(() => new DatabaseSync(path), undefined);
   if (db === undefined) return found;
   const chain = attempt(() => chainOf(db), found.chain);
   const epochs = attempt(() => epochsOf(db), []);
+  const events = attempt(() => eventsOf(db), []);
   const lasts = LANES.map((type) =>
     attempt(() => {
       const row = db.prepare(`SELECT max(last) AS last FROM ${type}`).get();
@@ -548,7 +570,7 @@ function salvaged(path: string): Salvaged {
     }, 0),
   );
   attempt(() => db.close(), undefined);
-  return { newest: Math.max(chain.seq, ...lasts), chain, epochs };
+  return { newest: Math.max(chain.seq, ...lasts), chain, epochs, events };
 }
 
 function attempt<T>(work: () => T, otherwise: T): T {
@@ -562,6 +584,12 @@ function attempt<T>(work: () => T, otherwise: T): T {
 function epochsOf(db: DatabaseSync): EpochStart[] {
   const rows = db.prepare("SELECT first, epoch FROM epochs ORDER BY rowid").all();
   return rows.map(({ first, epoch }) => ({ first: first as number, epoch: epoch as string }));
+}
+
+/** Those that are remembered, the oldest first. */
+function eventsOf(db: DatabaseSync): StoredEvent[] {
+  const newest = "SELECT seq, key, digest, hash FROM events ORDER BY seq DESC LIMIT ?";
+  return db.prepare(newest).all(KEYED_EVENTS_MAX).toReversed() as unknown as StoredEvent[];
 }
 
 function chainOf(db: DatabaseSync): ChainState {

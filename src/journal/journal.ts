@@ -1,6 +1,18 @@
 import type { RecordBatch } from "../encode/record-batch.ts";
 import type { HostJournal } from "../plugin.ts";
 
+/** So many audit events are remembered by their keys: a sender repeats what it has sent lately. */
+export const KEYED_EVENTS_MAX = 1 << 16;
+
+/** An audit event that was sent with a key, as the journal remembers it. */
+export interface StoredEvent {
+  readonly key: string;
+  /** Of what it says, as `eventKeyOf` gives it. */
+  readonly digest: string;
+  readonly seq: number;
+  readonly hash: string;
+}
+
 /** Gives every record its sequence and keeps it. Engines: memory, sqlite. */
 export interface Journal extends HostJournal {
   /**
@@ -16,6 +28,8 @@ export interface Journal extends HostJournal {
   readonly pendingBytes: number;
   /** Why nothing can be stored just now; undefined where it can. */
   readonly trouble: string | undefined;
+  /** At the opening: the newest audit events that were sent with a key, the oldest first. */
+  readonly storedEvents: readonly StoredEvent[];
   /** Where the consumer of that name goes on: the sequence that it has confirmed; undefined for a new one. */
   cursor(consumer: string): number | undefined;
   /** Keeps a consumer's place. It is durable with one of the next commits, and in any case after `close`. */

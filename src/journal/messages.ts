@@ -1,6 +1,7 @@
 /** What the journal and its worker thread say to each other. */
 
 import type { EnvelopeType, Gap } from "../plugin.ts";
+import type { StoredEvent } from "./journal.ts";
 
 interface RetentionLimits {
   /** What a lane may take, in bytes of records. */
@@ -40,6 +41,8 @@ export interface OpenedState {
   readonly holes: readonly Hole[];
   readonly chain: ChainState;
   readonly cursors: readonly (readonly [string, number])[];
+  /** The newest ones that have a key. */
+  readonly events: readonly StoredEvent[];
 }
 
 /** The records of one lane of a commit. */
@@ -66,6 +69,8 @@ export interface Commit {
   readonly cursors: readonly (readonly [string, number])[];
   /** Behind the commit; undefined where it has no audit event. */
   readonly chain: ChainState | undefined;
+  /** Those audit events of it that have a key. */
+  readonly events: readonly StoredEvent[];
 }
 
 export interface ReadQuery {

@@ -1,10 +1,11 @@
 import { auditHash } from "../encode/audit-line.ts";
+import { eventKeyOf } from "../encode/event-key.ts";
 import type { RecordBatch } from "../encode/record-batch.ts";
 import { readBatch, storedLanes } from "../encode/stored-batch.ts";
 import { TailgateError, textOf } from "../errors.ts";
 import type { Batch, Gap, JournalPage, JournalQuery } from "../plugin.ts";
 import { JournalThread, ThreadFailure } from "./journal-thread.ts";
-import type { Journal } from "./journal.ts";
+import type { Journal, StoredEvent } from "./journal.ts";
 import { emptyPage, MemoryTail } from "./memory-tail.ts";
 import type {
   ChainState,
@@ -45,6 +46,7 @@ interface Waiting {
  */
 export class SqliteJournal implements Journal {
   readonly isKept = true;
+  readonly storedEvents: readonly StoredEvent[];
   readonly #thread: JournalThread;
   readonly #tail: MemoryTail;
   readonly #epochs: readonly EpochStart[];
@@ -70,6 +72,7 @@ export class SqliteJournal implements Journal {
     this.#tail = new MemoryTail(state.newest);
     this.#epochs = state.epochs;
     this.#holes = [...state.holes];
+    this.storedEvents = state.events;
     this.#cursors = new Map(state.cursors);
     this.#durable = state.newest;
     this.#chain = state.chain;
@@ -182,29 +185,35 @@ export class SqliteJournal implements Journal {
 
   /** Hands a commit to the thread. */
   #send(batches: readonly RecordBatch[], holes: readonly Hole[]): Promise<unknown> {
-    const hasAudit = this.#seal(batches);
+    const chainBefore = this.#chain;
+    const events = this.#seal(batches);
     const ranges = rangesOf(batches);
     const cursors = this.#cursorsToKeep();
-    const commit: Commit = { ranges, holes, cursors, chain: hasAudit ? this.#chain : undefined };
+    const chain = this.#chain === chainBefore ? undefined : this.#chain;
+    const commit: Commit = { ranges, holes, cursors, chain, events };
     const memory = ranges.flatMap(({ lanes }) => lanes.map(({ bytes }) => bytes.buffer));
     return this.#thread.request({ kind: "commit", commit }, memory);
   }
 
-  /** Ties each audit event to the one before it; answers whether there is one. */
-  #seal(batches: readonly RecordBatch[]): boolean {
+  /** Ties each audit event to the one before it; answers those that have a key. */
+  #seal(batches: readonly RecordBatch[]): StoredEvent[] {
+    const keyed: StoredEvent[] = [];
     let { count, seq, head } = this.#chain;
     const countBefore = count;
     for (const batch of batches) {
       for (let index = 0; index < batch.length; index++) {
         if (batch.type(index) !== "audit_log") continue;
+        const data = batch.data(index);
         count++;
         seq = batch.sequence(index);
-        head = auditHash(head, batch.data(index), seq);
+        head = auditHash(head, data, seq);
         batch.seal(index, head);
+        const key = eventKeyOf(data);
+        if (key !== undefined) keyed.push({ ...key, seq, hash: head });
       }
     }
-    this.#chain = { count, seq, head };
-    return count > countBefore;
+    if (count > countBefore) this.#chain = { count, seq, head };
+    return keyed;
   }
 
   /** What could not be stored leaves a hole that the next commit tells of; nobody gets it from memory any more. */
@@ -284,7 +293,7 @@ export class SqliteJournal implements Journal {
     const cursors = this.#changedCursorEntries();
     const holes = this.#newHoles.splice(0);
     if (cursors.length === 0 && holes.length === 0) return;
-    const commit: Commit = { ranges: [], holes, cursors, chain: undefined };
+    const commit: Commit = { ranges: [], holes, cursors, chain: undefined, events: [] };
     this.#thread.request({ kind: "commit", commit }).catch(() => {
       this.#newHoles.unshift(...holes);
       for (const [consumer] of cursors) this.#changedCursors.add(consumer);

@@ -1,0 +1,165 @@
+import { eventKeyOf, type EventKey } from "../encode/event-key.ts";
+import type { AuditGate, AuditSavepoint } from "../encode/open-batch.ts";
+import type { RecordBatch } from "../encode/record-batch.ts";
+import { KEYED_EVENTS_MAX, type StoredEvent } from "../journal/journal.ts";
+
+/** What `audit` resolves with: the event is durable. */
+export interface Receipt {
+  /** The event's place in the journal. */
+  readonly seq: number;
+  /** What ties it to all events before it, as its line in the audit file has it; "" with the journal in memory. */
+  readonly hash: string;
+}
+
+/** An event that is on its way to the journal. */
+interface Pending {
+  readonly batch: RecordBatch;
+  readonly index: number;
+  readonly id: string | undefined;
+}
+
+/** An event that was taken, now or by an attempt before. */
+export type TakenEvent = Pending | Receipt;
+
+/**
+ * What has become of audit events: where those are that were taken, for receipts, and which keys have been there, so
+ * that an event which is sent again is one event (reliability.md, rule 10). The same key with other contents is
+ * another event: it is kept, and told to the operator.
+ */
+export class AuditEvents implements AuditGate {
+  readonly #known = new Map<string, TakenEvent>();
+  /** For each key how many different contents it has come with. */
+  readonly #contents = new Map<string, number>();
+  /** Admitted to batches that the journal does not have yet. */
+  #open: Pending[] = [];
+  readonly #outcomes = new Map<RecordBatch, PromiseWithResolvers<void>>();
+  #repeats: TakenEvent[] = [];
+  #last: TakenEvent | undefined;
+  readonly #conflict: (key: string) => void;
+
+  /** `stored`: the newest events with keys that the journal has; `conflict`: told of a key with other contents. */
+  constructor(stored: readonly StoredEvent[], conflict: (key: string) => void) {
+    this.#conflict = conflict;
+    for (const { key, digest, seq, hash } of stored) {
+      this.#remember({ key, digest }, { seq, hash });
+    }
+  }
+
+  savepoint(): AuditSavepoint {
+    return { open: this.#open.length, repeats: this.#repeats.length };
+  }
+
+  admits(batch: RecordBatch, index: number): boolean {
+    const eventKey = eventKeyOf(batch.data(index));
+    const id = eventKey && idOf(eventKey);
+    const before = id === undefined ? undefined : this.#known.get(id);
+    this.#last = before ?? { batch, index, id };
+    if (before !== undefined) {
+      this.#repeats.push(before);
+      return false;
+    }
+    this.#open.push(this.#last as Pending);
+    if (eventKey !== undefined) {
+      if (this.#contents.has(eventKey.key)) this.#conflict(eventKey.key);
+      this.#remember(eventKey, this.#last);
+    }
+    return true;
+  }
+
+  rollback({ open, repeats }: AuditSavepoint): void {
+    for (const { id } of this.#open.splice(open)) if (id !== undefined) this.#forget(id);
+    this.#repeats.length = repeats;
+  }
+
+  #remember(eventKey: EventKey, event: TakenEvent): void {
+    this.#known.set(idOf(eventKey), event);
+    this.#contents.set(eventKey.key, (this.#contents.get(eventKey.key) ?? 0) + 1);
+    if (this.#known.size <= KEYED_EVENTS_MAX) return;
+    const [oldest] = this.#known.keys();
+    this.#forget(oldest!);
+  }
+
+  #forget(id: string): void {
+    if (!this.#known.delete(id)) return;
+    const key = keyOf(id);
+    const contents = this.#contents.get(key)! - 1;
+    if (contents > 0) this.#contents.set(key, contents);
+    else this.#contents.delete(key);
+  }
+
+  /** The event that was taken since the last call, or the one that it repeats. */
+  takeLast(): TakenEvent | undefined {
+    const last = this.#last;
+    this.#last = undefined;
+    return last;
+  }
+
+  /** The events that were repeated since the last call. */
+  takeRepeats(): readonly TakenEvent[] {
+    const repeats = this.#repeats;
+    this.#repeats = [];
+    return repeats;
+  }
+
+  /** The journal was given a batch, or it was given up: follows its events to the end. */
+  follow(batch: RecordBatch, safe: Promise<void>): void {
+    const events = this.#open.filter((event) => event.batch === batch);
+    if (events.length === 0) return;
+    this.#open = this.#open.filter((event) => event.batch !== batch);
+    void this.#settle(batch, events, safe);
+  }
+
+  async #settle(
+    batch: RecordBatch,
+    events: readonly Pending[],
+    safe: Promise<void>,
+  ): Promise<void> {
+    const outcome = this.#outcomeOf(batch);
+    try {
+      await safe;
+      for (const event of events) this.#stored(event);
+      outcome.resolve();
+    } catch (error) {
+      for (const { id } of events) if (id !== undefined) this.#forget(id);
+      outcome.reject(error);
+    }
+    this.#outcomes.delete(batch);
+  }
+
+  #stored({ id, batch, index }: Pending): void {
+    if (id !== undefined && this.#known.has(id)) this.#known.set(id, receiptOf(batch, index));
+  }
+
+  /** Resolves when the event is durable; rejects with the journal's error. */
+  async receiptOf(event: TakenEvent): Promise<Receipt> {
+    if ("seq" in event) return event;
+    await this.#outcomeOf(event.batch).promise;
+    return receiptOf(event.batch, event.index);
+  }
+
+  #outcomeOf(batch: RecordBatch): PromiseWithResolvers<void> {
+    let outcome = this.#outcomes.get(batch);
+    if (outcome === undefined) {
+      outcome = Promise.withResolvers();
+      // Most events have nobody who waits for their receipt.
+      outcome.promise.catch(() => {});
+      this.#outcomes.set(batch, outcome);
+    }
+    return outcome;
+  }
+}
+
+function receiptOf(batch: RecordBatch, index: number): Receipt {
+  return { seq: batch.sequence(index), hash: batch.hash(index) };
+}
+
+/** The digest has always as many characters, so that the rest is the key. */
+function idOf({ key, digest }: EventKey): string {
+  return digest + key;
+}
+
+const DIGEST_CHARS = 44;
+
+function keyOf(id: string): string {
+  return id.slice(DIGEST_CHARS);
+}

@@ -1,0 +1,358 @@
+/** The way into the journal, with a journal that the test holds up and lets fail: what is lost, and who is told. */
+
+import { afterEach, describe, expect, it, vi } from "vitest";
+import { AUDIT_LOGGER, LEVELS } from "../../src/envelope.ts";
+import { TailgateError } from "../../src/errors.ts";
+import { RecordIntake } from "../../src/intake/intake.ts";
+import type { RunningProcessor } from "../../src/intake/processors.ts";
+import type { RecordBatch } from "../../src/encode/record-batch.ts";
+import type { LogRecord } from "../../src/plugin.ts";
+import { partsOfRecord } from "../../src/encode/from-record.ts";
+import { RecordOrigin } from "../../src/encode/otlp-writer.ts";
+import { Counters } from "../../src/delivery/counters.ts";
+import { recordOf } from "../../src/testing/batch.ts";
+
+const ROOM_BYTES = 1 << 20;
+const SCOPE = { version: "", attributes: new Map() };
+const NUMBERS = [5, 9, 13, 17, 21];
+
+afterEach(() => vi.useRealTimers());
+
+/** An intake in front of a journal that keeps what it gets, until it is let go. */
+class Rig {
+  readonly stored: RecordBatch[] = [];
+  readonly waiting: { batch: RecordBatch; safe: PromiseWithResolvers<void> }[] = [];
+  readonly lines: string[] = [];
+  readonly intake: RecordIntake;
+  isOpen = true;
+  #sequence = 1;
+
+  constructor(processors: readonly RunningProcessor[] = []) {
+    const line = (level: string) => (text: string, cause?: unknown) =>
+      void this.lines.push([level, text, cause instanceof Error ? cause.message : ""].join(" "));
+    this.intake = new RecordIntake({
+      logLevel: "DEBUG",
+      processors,
+      pendingBytesMax: ROOM_BYTES,
+      unstoredBytes: () => this.waiting.reduce((sum, { batch }) => sum + batch.memoryBytes, 0),
+      append: (batch) => this.#append(batch),
+      storedEvents: [],
+      log: { info: line("INFO"), warning: line("WARNING"), error: line("ERROR") },
+    });
+  }
+
+  #append(batch: RecordBatch): Promise<void> {
+    batch.firstSequence = this.#sequence;
+    this.#sequence += batch.length;
+    const safe = Promise.withResolvers<void>();
+    this.waiting.push({ batch, safe });
+    if (this.isOpen) this.letGo();
+    return safe.promise;
+  }
+
+  /** The journal stores what waits. */
+  letGo(): void {
+    for (const { batch, safe } of this.waiting.splice(0)) {
+      this.stored.push(batch);
+      safe.resolve();
+    }
+  }
+
+  fail(error: Error): void {
+    for (const { safe } of this.waiting.splice(0)) safe.reject(error);
+  }
+
+  emit(given: Partial<LogRecord>): void {
+    const record = recordOf(given);
+    this.intake.take(partsOfRecord(record), new RecordOrigin([record], 0));
+  }
+
+  system(rank: number, body: string): void {
+    this.emit({ severityNumber: NUMBERS[rank]!, severityText: LEVELS[rank]!, body });
+  }
+
+  audit(body: string, attributes: LogRecord["attributes"] = new Map()): void {
+    this.emit({ body, attributes, scope: { ...SCOPE, name: AUDIT_LOGGER } });
+  }
+
+  /** Fills the room to that part, as seen by the next record. */
+  async fill(part: number): Promise<void> {
+    this.isOpen = false;
+    this.system(4, "x".repeat(Math.floor(part * ROOM_BYTES)));
+    await this.turn();
+  }
+
+  turn(): Promise<void> {
+    return new Promise((resolve) => setImmediate(resolve));
+  }
+
+  /** Everything that was taken is accounted for: received = filtered + sent + dropped. */
+  async settled(): Promise<void> {
+    await this.intake.flush();
+    if (this.intake.pendingRecords !== 0) {
+      throw new Error(`${this.intake.pendingRecords} records are not accounted for.`);
+    }
+  }
+
+  get messages(): string[] {
+    return this.stored.flatMap((batch) =>
+      Array.from({ length: batch.length }, (_, index) => batch.envelope(index).data.message),
+    );
+  }
+
+  /** Without the records that fill the room. */
+  get words(): string[] {
+    return this.messages.filter((message) => !message.startsWith("xx"));
+  }
+}
+
+describe("a full room in front of the journal", () => {
+  it.each([
+    [0.5, ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]],
+    [0.65, ["INFO", "WARNING", "ERROR", "CRITICAL"]],
+    [0.75, ["WARNING", "ERROR", "CRITICAL"]],
+    [0.85, ["ERROR", "CRITICAL"]],
+    [0.95, ["CRITICAL"]],
+    [1.05, []],
+  ])("takes, when it is full to %d, of system logs %j", async (part, levels) => {
+    const rig = new Rig();
+    await rig.fill(part);
+    for (const rank of LEVELS.keys()) rig.system(rank, LEVELS[rank]!);
+    rig.isOpen = true;
+    rig.letGo();
+    await rig.intake.flush();
+    expect(rig.words.filter((word) => LEVELS.includes(word as "INFO"))).toEqual(levels);
+    expect(rig.intake.counters.dropped.get("intake_full") ?? 0).toBe(5 - levels.length);
+    await rig.settled();
+  });
+
+  it("puts a loss marker with counts into the stream when there is room again", async () => {
+    const rig = new Rig();
+    await rig.fill(1.05);
+    for (let index = 0; index < 7; index++) rig.system(0, "lost");
+    for (let index = 0; index < 3; index++) rig.system(2, "lost");
+    await rig.turn();
+    rig.isOpen = true;
+    rig.letGo();
+    rig.system(1, "next");
+    await vi.waitFor(() => expect(rig.words).toHaveLength(2));
+    const batch = rig.stored.at(-1)!;
+    expect(batch.envelope(batch.length - 1).data).toMatchObject({
+      level: "WARNING",
+      logger: "tailgate.intake",
+      message: "10 system logs were lost before this line.",
+      lost: 10,
+      lost_levels: { DEBUG: 7, WARNING: 3 },
+      lost_reasons: { intake_full: 10 },
+    });
+    await rig.settled();
+  });
+
+  it("tells of system logs that the journal has refused, with the marker that was refused too", async () => {
+    const rig = new Rig();
+    rig.isOpen = false;
+    rig.system(1, "one");
+    rig.system(3, "two");
+    await rig.turn();
+    rig.fail(new TailgateError("JOURNAL_FULL", "No."));
+    await rig.intake.flush();
+    rig.system(1, "three");
+    await rig.turn();
+    rig.fail(new TailgateError("JOURNAL_FULL", "No."));
+    await rig.intake.flush();
+    rig.isOpen = true;
+    await vi.waitFor(() => expect(rig.words).toHaveLength(1), 5_000);
+    expect(rig.stored[0]!.envelope(0).data).toMatchObject({
+      lost: 3,
+      lost_levels: { INFO: 2, ERROR: 1 },
+      lost_reasons: { journal_full: 3 },
+    });
+    expect(rig.intake.counters.dropped.get("journal_full")).toBeGreaterThanOrEqual(3);
+    await rig.settled();
+  });
+
+  it("refuses requests of other processes, and takes them again", async () => {
+    const rig = new Rig();
+    await rig.fill(1.05);
+    await expect(rig.intake.records([recordOf({})])).rejects.toMatchObject({ code: "OVERLOADED" });
+    await expect(rig.intake.otlpProtobuf(new Uint8Array())).rejects.toThrow("Too much waits");
+    rig.isOpen = true;
+    rig.letGo();
+    expect(await rig.intake.records([recordOf({ body: "again" })])).toMatchObject({ accepted: 1 });
+    await rig.settled();
+  });
+});
+
+describe("audit events", () => {
+  it("wait for room, in order, and get it before anything else", async () => {
+    const rig = new Rig();
+    await rig.fill(1.05);
+    const receipts = ["one", "two"].map((body) => rig.intake.receipt(() => rig.audit(body)));
+    await rig.turn();
+    rig.audit("three");
+    await rig.turn();
+    expect(rig.waiting).toHaveLength(1);
+    rig.isOpen = true;
+    rig.letGo();
+    const [one, two] = await Promise.all(receipts);
+    expect([one!.seq, two!.seq]).toEqual([2, 3]);
+    await rig.intake.flush();
+    expect(rig.words.slice(0, 3)).toEqual(["one", "two", "three"]);
+    await rig.settled();
+  });
+
+  it("fail after two seconds without room, with a code, and the operator is told once", async () => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
+    const rig = new Rig();
+    await rig.fill(1.05);
+    const receipt = rig.intake.receipt(() => rig.audit("late"));
+    const refused = receipt.catch((error: unknown) => error);
+    rig.audit("late too");
+    await rig.turn();
+    await vi.advanceTimersByTimeAsync(1_999);
+    expect(rig.intake.counters.dropped.size).toBe(0);
+    await vi.advanceTimersByTimeAsync(1);
+    expect(await refused).toMatchObject({
+      code: "OVERLOADED",
+      message: expect.stringContaining("Nothing of it was stored."),
+    });
+    expect(rig.intake.counters.dropped).toEqual(new Map([["overloaded", 2]]));
+    expect(rig.lines).toEqual([expect.stringMatching(/^ERROR 2 audit events were not stored: .*/)]);
+    rig.isOpen = true;
+    rig.letGo();
+    await rig.intake.flush();
+    expect(rig.words).toEqual([]);
+    await rig.settled();
+  });
+
+  it("are refused at once when sixteen MiB of them wait", async () => {
+    const rig = new Rig();
+    await rig.fill(1.05);
+    const body = "y".repeat(1 << 20);
+    const outcomes: Promise<boolean>[] = [];
+    const isTaken = (receipt: Promise<unknown>): Promise<boolean> =>
+      receipt.then(
+        () => true,
+        () => false,
+      );
+    for (let index = 0; index < 20; index++) {
+      outcomes.push(isTaken(rig.intake.receipt(() => rig.audit(body))));
+      await rig.turn();
+    }
+    await vi.waitFor(() =>
+      expect(rig.intake.counters.dropped.get("overloaded")).toBeGreaterThanOrEqual(4),
+    );
+    rig.isOpen = true;
+    rig.letGo();
+    const taken = (await Promise.all(outcomes)).filter(Boolean).length;
+    expect(taken).toBe(20 - rig.intake.counters.dropped.get("overloaded")!);
+    await rig.settled();
+  });
+
+  it("are waited for at the end", async () => {
+    const rig = new Rig();
+    await rig.fill(1.05);
+    rig.audit("last");
+    await rig.turn();
+    const stopped = rig.intake.stop();
+    rig.letGo();
+    await stopped;
+    expect(rig.words).toEqual(["last"]);
+    const refused = rig.intake.receipt(() => rig.audit("after"));
+    await expect(refused).rejects.toMatchObject({ code: "STOPPED" });
+  });
+
+  it("reject with the journal's error, and are taken when they come again", async () => {
+    const rig = new Rig();
+    rig.isOpen = false;
+    const attributes = new Map([["log.record.uid", "a"]]);
+    const first = rig.intake.receipt(() => rig.audit("event", attributes));
+    await rig.turn();
+    rig.fail(new TailgateError("JOURNAL_REFUSED", "No."));
+    await expect(first).rejects.toMatchObject({ code: "JOURNAL_REFUSED" });
+    rig.isOpen = true;
+    await rig.intake.receipt(() => rig.audit("event", attributes));
+    expect(rig.words).toEqual(["event"]);
+    expect(rig.lines[0]).toMatch(/^ERROR 1 audit event was not stored: No\./);
+    await rig.settled();
+  });
+
+  it("cannot be dropped by a processor", async () => {
+    const failures: unknown[] = [];
+    const dropping: RunningProcessor = {
+      processor: { process: () => undefined },
+      counters: new Counters(),
+      trouble: undefined,
+      failed: (error) => failures.push(error),
+    };
+    const rig = new Rig([dropping]);
+    rig.system(4, "system");
+    await rig.intake.receipt(() => rig.audit("event"));
+    expect(rig.words).toEqual(["event"]);
+    expect(failures).toEqual([
+      expect.objectContaining({ message: expect.stringContaining("goes on") }),
+    ]);
+    expect(dropping.counters).toMatchObject({ received: 2, filtered: 1, sent: 1, failed: 1 });
+  });
+});
+
+describe("an audit event with a key", () => {
+  const keyed = (key: string, more = "") =>
+    new Map([
+      ["log.record.uid", key],
+      ["more", more],
+    ]);
+
+  it("that is sent again while it is under way is one event, with one receipt", async () => {
+    const rig = new Rig();
+    rig.isOpen = false;
+    const first = rig.intake.receipt(() => rig.audit("event", keyed("a")));
+    const second = rig.intake.receipt(() => rig.audit("event", keyed("a")));
+    await rig.turn();
+    const third = rig.intake.receipt(() => rig.audit("event", keyed("a")));
+    await rig.turn();
+    rig.letGo();
+    expect(await second).toEqual(await first);
+    expect(await third).toEqual(await first);
+    expect(rig.words).toEqual(["event"]);
+    expect(rig.intake.counters).toMatchObject({ received: 3, sent: 1, filtered: 2 });
+    await rig.settled();
+  });
+
+  it("is not acknowledged before the attempt that it repeats is stored", async () => {
+    const rig = new Rig();
+    rig.isOpen = false;
+    rig.audit("event", keyed("a"));
+    await rig.turn();
+    const record = recordOf({
+      body: "event",
+      attributes: keyed("a"),
+      scope: { ...SCOPE, name: AUDIT_LOGGER },
+    });
+    const answered = rig.intake.records([record]);
+    const early = await Promise.race([answered, rig.turn().then(() => rig.turn())]);
+    expect(early).toBe(undefined);
+    rig.letGo();
+    expect(await answered).toMatchObject({ accepted: 1 });
+    expect(rig.words).toEqual(["event"]);
+  });
+
+  it("that says something else is another event, and the operator is told", async () => {
+    const rig = new Rig();
+    await rig.intake.receipt(() => rig.audit("event", keyed("a", "1")));
+    await rig.intake.receipt(() => rig.audit("event", keyed("a", "2")));
+    const again = await rig.intake.receipt(() => rig.audit("event", keyed("a", "2")));
+    expect(again.seq).toBe(2);
+    expect(rig.words).toHaveLength(2);
+    expect(rig.lines).toEqual([expect.stringMatching(/^WARNING Two audit events have the key a /)]);
+  });
+
+  it("that says the same with another key, or none, is another event", async () => {
+    const rig = new Rig();
+    await rig.intake.receipt(() => rig.audit("event", keyed("a")));
+    await rig.intake.receipt(() => rig.audit("event", keyed("b")));
+    await rig.intake.receipt(() => rig.audit("event"));
+    await rig.intake.receipt(() => rig.audit("event"));
+    expect(rig.words).toHaveLength(4);
+  });
+});

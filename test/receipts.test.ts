@@ -1,0 +1,159 @@
+/** Receipts of audit events, with the journal on a disk: `await logging.audit(...)`, and the same over OTLP. */
+
+import { createHash } from "node:crypto";
+import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { afterEach, describe, expect, it } from "vitest";
+import { LoggingManager, type LoggingOptions } from "../src/logging-manager.ts";
+import { temporaryDirectory } from "./support/temporary-directory.ts";
+
+const cleanUps: (() => Promise<unknown> | void)[] = [];
+
+afterEach(async () => {
+  for (const cleanUp of cleanUps.splice(0).toReversed()) await cleanUp();
+});
+
+async function start(logDir: string, options: LoggingOptions = {}): Promise<LoggingManager> {
+  const manager = await LoggingManager.start({
+    port: 0,
+    logDir,
+    receivers: { otlp: { port: null } },
+    exporters: { "audit-file": {} },
+    registerGlobally: false,
+    write: () => {},
+    ...options,
+  });
+  cleanUps.push(() => manager.stop());
+  return manager;
+}
+
+interface AuditLine {
+  readonly event: string;
+  readonly seq: number;
+  readonly hash: string;
+  readonly logger: string;
+  readonly "log.record.uid"?: string;
+  readonly text: string;
+}
+
+async function auditLines(logDir: string): Promise<AuditLine[]> {
+  const names = (await readdir(join(logDir, "audit"))).filter((name) => name.endsWith(".jsonl"));
+  const texts = await Promise.all(
+    names
+      .filter((name) => name.startsWith("audit_"))
+      .sort()
+      .map((name) => readFile(join(logDir, "audit", name), "utf8")),
+  );
+  return texts
+    .join("")
+    .split("\n")
+    .slice(0, -1)
+    .map((text) => ({ ...(JSON.parse(text) as Omit<AuditLine, "text">), text }));
+}
+
+/** Of events, without the checkpoints that the gateway adds. */
+async function eventLines(logDir: string): Promise<AuditLine[]> {
+  const lines = await auditLines(logDir);
+  return lines.filter(({ logger }) => logger === "orchestrator.audit");
+}
+
+function send(url: string, attributes: Readonly<Record<string, string>>): Promise<Response> {
+  const record = {
+    timeUnixNano: "1760347644339163000",
+    body: { stringValue: "instance_spawn" },
+    attributes: Object.entries(attributes).map(([key, stringValue]) => ({
+      key,
+      value: { stringValue },
+    })),
+  };
+  const scopeLogs = [{ scope: { name: "orchestrator.audit" }, logRecords: [record] }];
+  return fetch(`${url}/v1/logs`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ resourceLogs: [{ scopeLogs }] }),
+  });
+}
+
+describe("a receipt", () => {
+  it("has the sequence and the hash of the event's line, which any tool can compute", async () => {
+    const logDir = await temporaryDirectory(cleanUps);
+    const logging = await start(logDir);
+    const receipts = await Promise.all(
+      ["one", "two", "three"].map((eventType) => logging.audit({ eventType, instanceId: "i-1" })),
+    );
+    await logging.flush();
+    const lines = await auditLines(logDir);
+    expect(receipts).toEqual(lines.map(({ seq, hash }) => ({ seq, hash })));
+    let previous = "0".repeat(64);
+    for (const { text, hash } of lines) {
+      const hashed = previous + text.slice(0, text.lastIndexOf(',"hash":'));
+      expect(createHash("sha256").update(hashed).digest("hex")).toBe(hash);
+      previous = hash;
+    }
+  });
+
+  it("goes on with the chain after a restart", async () => {
+    const logDir = await temporaryDirectory(cleanUps);
+    const first = await start(logDir);
+    const before = await first.audit({ eventType: "before" });
+    await first.stop();
+    const second = await start(logDir);
+    const after = await second.audit({ eventType: "after" });
+    await second.stop();
+    expect(after.seq).toBeGreaterThan(before.seq);
+    const lines = await auditLines(logDir);
+    const place = lines.findIndex(({ seq }) => seq === after.seq);
+    const hashed = lines[place - 1]!.hash + lines[place]!.text.replace(/,"hash":"\w+"\}$/, "");
+    expect(createHash("sha256").update(hashed).digest("hex")).toBe(after.hash);
+  });
+
+  it("is the old one for an event that is repeated with its key, over a restart too", async () => {
+    const logDir = await temporaryDirectory(cleanUps);
+    const event = { eventType: "instance_spawn", instanceId: "i-1", details: { role: "general" } };
+    const first = await start(logDir);
+    const receipt = await first.audit(event, { key: "attempt-1" });
+    expect(await first.audit(event, { key: "attempt-1" })).toEqual(receipt);
+    first.logAuditEvent(event, { key: "attempt-1" });
+    await first.stop();
+    const second = await start(logDir);
+    expect(await second.audit(event, { key: "attempt-1" })).toEqual(receipt);
+    expect((await second.audit(event, { key: "attempt-2" })).seq).toBeGreaterThan(receipt.seq);
+    await second.stop();
+    const keys = (await eventLines(logDir)).map((line) => line["log.record.uid"]);
+    expect(keys).toEqual(["attempt-1", "attempt-2"]);
+  });
+
+  it("is refused with a code after the end", async () => {
+    const logging = await start(await temporaryDirectory(cleanUps));
+    await logging.stop();
+    await expect(logging.audit({ eventType: "late" })).rejects.toMatchObject({
+      code: "STOPPED",
+      message: expect.stringContaining("was not stored"),
+    });
+  });
+
+  it("has no hash where the journal is in memory", async () => {
+    const logging = await start(await temporaryDirectory(cleanUps), {
+      journal: { engine: "memory" },
+    });
+    expect(await logging.audit({ eventType: "one" })).toEqual({ seq: 1, hash: "" });
+  });
+});
+
+describe("over OTLP", () => {
+  it("a request that is sent again stores an event with log.record.uid once, over a restart too", async () => {
+    const logDir = await temporaryDirectory(cleanUps);
+    const keyed = { event_type: "instance_spawn", "log.record.uid": "01J0" };
+    const plain = { event_type: "instance_spawn" };
+    const first = await start(logDir);
+    for (const attributes of [keyed, plain, keyed, plain]) {
+      expect((await send(first.url, attributes)).status).toBe(200);
+    }
+    await first.stop();
+    const second = await start(logDir);
+    expect((await send(second.url, keyed)).status).toBe(200);
+    await second.stop();
+    const keys = (await eventLines(logDir)).map((line) => line["log.record.uid"]);
+    expect(keys).toEqual(["01J0", undefined, undefined]);
+  });
+});

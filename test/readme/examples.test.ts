@@ -143,12 +143,13 @@ describe("in the user's own process", () => {
     await using program = new Program(process.execPath, ["example.js"], { cwd, env });
     const [, url] = await program.shows(/^The logs are shown at (\S+)$/m);
     const viewer = await collect(viewerUrl(url!, "?replay=100"));
-    const envelopes = await viewer.take(5);
+    const envelopes = await viewer.take(6);
     expect(envelopes.map(({ data }) => [data.logger, data.level, data.message])).toEqual([
       ["orchestrator.instance_manager", "INFO", "Instance spawned successfully"],
       ["orchestrator.instance_manager", "WARNING", "High memory usage detected"],
       ["orchestrator.instance_manager", "ERROR", "Spawning failed"],
       ["orchestrator.audit", "INFO", "instance_spawn"],
+      ["orchestrator.audit", "INFO", "instance_terminate"],
       ["orchestrator.scheduler", "INFO", "Task queued"],
     ]);
     expect(envelopes[1]!.data).toMatchObject({ module: "example", line: 9, memory_mb: 512 });
@@ -156,6 +157,7 @@ describe("in the user's own process", () => {
       action: "instance_spawn",
       metadata: { instance_id: "abc-123", details: { role: "general" } },
     });
+    await program.shows(/^Stored as 5, [0-9a-f]{64}$/m);
     expect(await program.end()).toBe(0);
     expect(await systemLines(workspace)).toMatchObject([
       { instance_id: "abc-123" },
@@ -163,7 +165,10 @@ describe("in the user's own process", () => {
       { "exception.message": "no slot is free" },
       { message: "Task queued", task: "t-1" },
     ]);
-    expect(await auditLines(workspace)).toMatchObject([{ event: "instance_spawn" }]);
+    expect(await auditLines(workspace)).toMatchObject([
+      { event: "instance_spawn" },
+      { event: "instance_terminate", "log.record.uid": "abc-123/end", seq: 5 },
+    ]);
   });
 
   test("a provider that is set up elsewhere leads to the files", async () => {

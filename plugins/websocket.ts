@@ -1,5 +1,6 @@
 /**
- * Streams envelopes to browsers and other viewers, each envelope one text frame and nothing else (RFC 6455).
+ * Streams envelopes to browsers and other viewers: each envelope one text frame and nothing else (RFC 6455), or, for
+ * those that ask for the subprotocol `tailgate.v1`, in batches with their sequences and with control messages.
  *
  * Frames go past ws's sender straight to the socket, one write a client a flush. That is safe because the sender, too,
  * writes whole frames within one synchronous call: without deflate and blobs it never holds one back, so nothing of
@@ -17,14 +18,18 @@ import {
   type Batch,
   type Exporter,
   type Host,
-  type Level,
 } from "tailgate/plugin";
 import { WebSocketServer, type WebSocket } from "ws";
-import { Client, type Surroundings } from "./websocket/client.ts";
+import { Client } from "./websocket/client.ts";
+import { GOING_AWAY, type Surroundings, type Viewer } from "./websocket/connection.ts";
 import { Flush } from "./websocket/frames.ts";
 import { wishOf, type Wish } from "./websocket/handshake.ts";
+import { HoleWatch } from "./websocket/hole-watch.ts";
+import { SUBPROTOCOL } from "./websocket/protocol.ts";
+import { SharedRuns } from "./websocket/shared-runs.ts";
+import { Subscriber, type SubscriberSurroundings } from "./websocket/subscriber.ts";
 
-/** What a viewer may send in one message; whatever it is, it is ignored. */
+/** What a viewer may send in one message. Without the subprotocol it is ignored, whatever it is. */
 const MESSAGE_BYTES_MAX = 64 << 10;
 
 /** How long a client may take to answer a close before its socket is cut. */
@@ -40,11 +45,11 @@ const SERVER_OPTIONS = {
   maxPayload: MESSAGE_BYTES_MAX,
   closeTimeout: CLOSE_TIMEOUT_MS,
   // By default ws selects the first subprotocol that is offered; the plain protocol has none.
-  handleProtocols: (): false => false,
+  handleProtocols: (offered: Set<string>) => offered.has(SUBPROTOCOL) && SUBPROTOCOL,
 };
 
-/** Close code (RFC 6455, 7.4.1). */
-const GOING_AWAY = 1001;
+/** How often viewers with the subprotocol are told how far they are, and what was not stored after it was sent. */
+const TELL_MS = 500;
 
 const options = z.object({
   path: z
@@ -93,11 +98,13 @@ export default defineExporter({
 
 class WebSocketExporter implements Exporter {
   readonly #options: Options;
-  /** Delivery sees to it for live batches; what is read from the journal has all levels. */
-  readonly #lowest: Level | undefined;
   readonly #server = new WebSocketServer(SERVER_OPTIONS);
   readonly #clients = new Set<Client>();
-  readonly #surroundings: Surroundings;
+  /** Those with the subprotocol. */
+  readonly #subscribers = new Set<Subscriber>();
+  readonly #surroundings: SubscriberSurroundings;
+  readonly #holes: HoleWatch;
+  readonly #host: Host;
   readonly #countAccepted: (count: number) => void;
   readonly #countRefused: (count: number, labels: { reason: RefusalReason }) => void;
   readonly #timers: readonly NodeJS.Timeout[];
@@ -105,12 +112,20 @@ class WebSocketExporter implements Exporter {
 
   constructor(given: Options, host: Host) {
     this.#options = given;
-    this.#lowest = host.level;
-    this.#surroundings = surroundingsOf(host, given, (client) => this.#clients.delete(client));
+    this.#host = host;
+    this.#surroundings = surroundingsOf(host, given, (viewer) => this.#forget(viewer));
+    this.#holes = new HoleWatch(host.journal);
     const { metrics } = host;
-    metrics.gauge("clients", "Viewers that are connected.", () => this.#clients.size);
+    metrics.gauge("clients", "Viewers that are connected.", () => this.#viewers.length);
+    metrics.gauge(
+      "clients_subscribed",
+      "Viewers that have said what they want to get.",
+      () =>
+        this.#clients.size +
+        [...this.#subscribers].filter(({ isSubscribed }) => isSubscribed).length,
+    );
     metrics.gauge("clients_unsent_bytes", "What the sockets of all viewers hold unsent.", () =>
-      sum(this.#clients, (client) => client.unsentBytes),
+      this.#viewers.reduce((sum, { connection }) => sum + connection.unsentBytes, 0),
     );
     this.#countAccepted = metrics.counter("clients_accepted", "Viewers that were connected.");
     this.#countRefused = metrics.counter("clients_refused", "Viewers that were turned away.");
@@ -118,37 +133,45 @@ class WebSocketExporter implements Exporter {
     this.#timers = [
       setInterval(() => this.#pingAll(), 1000 * given.ping_interval_seconds).unref(),
       setInterval(() => this.#endTooSlow(stallMs), stallMs / STALL_CHECKS).unref(),
+      setInterval(() => this.#tell(), TELL_MS).unref(),
     ];
     host.http.upgrade(given.path, (request, socket, head) => this.#upgrade(request, socket, head));
+  }
+
+  get #viewers(): Viewer[] {
+    return [...this.#clients, ...this.#subscribers];
   }
 
   write(batch: Batch): void {
     if (batch.length === 0) return;
     const flush = new Flush(batch);
     for (const client of this.#clients) client.take(flush);
+    if (this.#subscribers.size === 0) return;
+    const shared = new SharedRuns(this.#host.journal);
+    for (const subscriber of this.#subscribers) subscriber.wake(shared);
   }
 
   /** Says goodbye to all viewers; those that have not answered when the signal aborts are cut off. */
   async close(signal: AbortSignal): Promise<void> {
     this.#stopping = true;
     for (const timer of this.#timers) clearInterval(timer);
-    const clients = [...this.#clients];
-    const ends = clients.map((client) => client.ended(signal));
-    for (const client of clients) client.close("stopping", GOING_AWAY, "gateway is stopping");
+    const viewers = this.#viewers;
+    const ends = viewers.map(({ connection }) => connection.ended(signal));
+    for (const viewer of viewers) viewer.close("stopping", GOING_AWAY, "gateway is stopping");
     await Promise.allSettled(ends);
-    for (const client of this.#clients) client.terminate("stopping");
+    for (const { connection } of this.#viewers) connection.terminate("stopping");
   }
 
   #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     const { max_connections: connectionsMax, replay_max: replayMax } = this.#options;
     if (this.#stopping) return this.#refuse(socket, 503, "stopping", "The gateway is stopping.");
-    if (this.#clients.size >= connectionsMax) {
+    if (this.#viewers.length >= connectionsMax) {
       const text = `All ${connectionsMax} connections are taken. Close another viewer, or raise max_connections.`;
       return this.#refuse(socket, 503, "full", text);
     }
     let wish: Wish;
     try {
-      wish = wishOf(request.url ?? "", { replayMax, lowest: this.#lowest });
+      wish = wishOf(request.url ?? "", { replayMax, lowest: this.#host.level });
     } catch (error) {
       return this.#refuse(socket, 400, "bad_request", textOf(error));
     }
@@ -160,19 +183,43 @@ class WebSocketExporter implements Exporter {
     refuseUpgrade(socket, status, text);
   }
 
-  #admit(ws: WebSocket, socket: Duplex, { filter, replay }: Wish): void {
-    const client = new Client(ws, socket, filter, this.#surroundings);
-    this.#clients.add(client);
+  #admit(ws: WebSocket, socket: Duplex, wish: Wish): void {
     this.#countAccepted(1);
-    client.start(replay);
+    if (ws.protocol === SUBPROTOCOL) return this.#admitSubscriber(ws, socket, wish);
+    const client = new Client(ws, socket, wish.filter, this.#surroundings);
+    this.#clients.add(client);
+    client.start(wish.replay);
+  }
+
+  /** Where its address asks for something it need not send a message for it. */
+  #admitSubscriber(ws: WebSocket, socket: Duplex, { query, replay }: Wish): void {
+    const subscriber = new Subscriber(ws, socket, this.#surroundings);
+    this.#subscribers.add(subscriber);
+    const isAsking = replay > 0 || Object.values(query).some((term) => term !== undefined);
+    if (isAsking) subscriber.subscribe(query, { replay });
+  }
+
+  #forget(viewer: Viewer): void {
+    if (viewer instanceof Client) this.#clients.delete(viewer);
+    if (viewer instanceof Subscriber) this.#subscribers.delete(viewer);
   }
 
   #pingAll(): void {
-    for (const client of this.#clients) client.ping();
+    for (const { connection } of this.#viewers) connection.ping();
   }
 
   #endTooSlow(stallMs: number): void {
-    for (const client of this.#clients) client.endIfTooSlow(stallMs);
+    for (const viewer of this.#viewers) viewer.endIfTooSlow(stallMs);
+  }
+
+  #tell(): void {
+    if (this.#subscribers.size === 0) return this.#holes.skip();
+    for (const subscriber of this.#subscribers) subscriber.tellProgress();
+    this.#holes
+      .check((gap) => {
+        for (const subscriber of this.#subscribers) subscriber.tellRefused(gap);
+      })
+      .catch((error: unknown) => this.#host.log.error("The journal could not be read.", error));
   }
 }
 
@@ -180,24 +227,32 @@ type RefusalReason = "full" | "stopping" | "bad_request";
 
 function surroundingsOf(
   host: Host,
-  { client_buffer_bytes: bufferBytesMax }: Options,
-  gone: (client: Client) => void,
-): Surroundings {
+  { client_buffer_bytes: bufferBytesMax, replay_max: replayMax }: Options,
+  gone: (viewer: Viewer) => void,
+): SubscriberSurroundings {
   const { metrics } = host;
   const countClosed = metrics.counter("clients_closed", "Connections that ended, by reason.");
   const countMissed = metrics.counter(
     "records_missed",
     "Records that were still due, before its filter, to a viewer whose connection the gateway ended.",
   );
+  const countSkipped = metrics.counter(
+    "records_skipped",
+    "System logs that a slow viewer was told of in a gap, before its filter.",
+  );
   return {
     journal: host.journal,
     log: host.log,
+    lowest: host.level,
+    replayMax,
+    messageBytesMax: MESSAGE_BYTES_MAX,
     bufferBytesMax,
     turn: turnTaker(),
     sent: sentCounter(host),
     missed: (records, reason) => countMissed(records, { reason }),
-    gone(client, reason) {
-      gone(client);
+    skipped: (records) => countSkipped(records),
+    gone(viewer, reason) {
+      gone(viewer);
       countClosed(1, { reason });
     },
   };
@@ -226,10 +281,4 @@ function sentCounter({ metrics }: Host): Surroundings["sent"] {
     frameSum += frames;
     byteSum += bytes;
   };
-}
-
-function sum(clients: Iterable<Client>, bytesOf: (client: Client) => number): number {
-  let total = 0;
-  for (const client of clients) total += bytesOf(client);
-  return total;
 }

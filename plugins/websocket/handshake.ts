@@ -1,7 +1,15 @@
-import { FILTER_PARAMETERS, parseFilter, type Filter, type Level } from "tailgate/plugin";
+import {
+  FILTER_PARAMETERS,
+  parseFilter,
+  type Filter,
+  type FilterQuery,
+  type Level,
+} from "tailgate/plugin";
 
 /** What a viewer asks for. */
 export interface Wish {
+  /** What it says of filters. */
+  readonly query: FilterQuery;
   readonly filter: Filter;
   /** How many earlier records it wants first. */
   readonly replay: number;
@@ -29,11 +37,22 @@ export function wishOf(
       throw new RangeError(`The query parameter ${name} is given more than once.`);
     }
   }
-  const terms = FILTER_PARAMETERS.map((name) => [name, query.get(name) ?? undefined]);
+  const terms: FilterQuery = Object.fromEntries(
+    FILTER_PARAMETERS.map((name) => [name, query.get(name) || undefined]),
+  );
   return {
-    filter: both(parseFilter({ level: lowest }), parseFilter(Object.fromEntries(terms))),
+    query: terms,
+    filter: viewerFilter(terms, lowest),
     replay: replayOf(query.get("replay") || "0", replayMax),
   };
+}
+
+/**
+ * A viewer's filter under the exporter's own level.
+ * @throws TailgateError FILTER_INVALID
+ */
+export function viewerFilter(query: FilterQuery, lowest: Level | undefined): Filter {
+  return both(parseFilter({ level: lowest }), parseFilter(query));
 }
 
 function both(first: Filter, second: Filter): Filter {

@@ -1,14 +1,35 @@
 import type { IncomingMessage } from "node:http";
 import { setTimeout as delay } from "node:timers/promises";
 import { WebSocket } from "ws";
+import {
+  SUBPROTOCOL,
+  type ClientMessage,
+  type GapMessage,
+} from "../../plugins/websocket/protocol.ts";
 import { TailgateError, textOf } from "../errors.ts";
+import type { FilterQuery } from "../filter.ts";
+import { messageOf, Position } from "./position.ts";
+
+/** What to follow. */
+export interface Followed {
+  /** Without what the other fields say. */
+  readonly url: URL;
+  readonly filter: FilterQuery;
+  /** How many of the newest records come first. */
+  readonly replay?: number | undefined;
+  /** From when on records come first, in ms since 1970. */
+  readonly sinceMs?: number | undefined;
+}
 
 /** What a follower tells. */
 export interface FollowerEvents {
-  /** A text frame. Answers false where no more should come before the promise of {@link drained} resolves. */
+  /** An envelope. Answers false where no more should come before the promise of {@link drained} resolves. */
   text(text: string): boolean;
+  /** Records that do not come, in their place. */
+  gap(gap: GapMessage): boolean;
   drained(): Promise<void>;
-  connected(): void;
+  /** `resumes`: it goes on where it was. */
+  connected(resumes: boolean): void;
   /** Called once for each loss, and once where the first connection is waited for. */
   disconnected(reason: string, wasConnected: boolean): void;
 }
@@ -16,6 +37,8 @@ export interface FollowerEvents {
 export interface FollowerOptions {
   /** Goes on trying where the first connection fails. */
   readonly waits: boolean;
+  /** Ends when all of the past has come. */
+  readonly endsCaughtUp: boolean;
   readonly signal: AbortSignal;
 }
 
@@ -30,32 +53,109 @@ const PING_INTERVAL_MS = 20_000;
 
 const REFUSAL_BYTES_MAX = 4_096;
 
+/** How the ws package says that the server knows none of the subprotocols. */
+const NO_SUBPROTOCOL = "Server sent no subprotocol";
+
 /**
- * Follows a gateway's WebSocket until `signal` aborts, over all losses of the connection. History (`replay`) is asked
- * for once only: after a loss it would repeat records.
- * @throws TailgateError USAGE where the gateway refuses the filter, GATEWAY_UNREACHABLE where it refuses otherwise or
- * is not there at first.
+ * Follows a gateway's WebSocket until `signal` aborts, over all losses of the connection: it goes on behind what it
+ * has. An older gateway has no `tailgate.v1`: what comes during a loss is missing then, and history (`replay`) is asked
+ * for once only, as it would repeat records.
+ * @throws TailgateError USAGE where the gateway refuses the filter or is too old for what is asked,
+ * GATEWAY_UNREACHABLE where it refuses otherwise or is not there at first.
  */
 export async function follow(
-  url: URL,
+  followed: Followed,
   events: FollowerEvents,
-  { waits, signal }: FollowerOptions,
+  { waits, endsCaughtUp, signal }: FollowerOptions,
 ): Promise<void> {
-  const address = new URL(url);
+  let dialogue: Dialogue = new Resumable(followed, endsCaughtUp);
   let wasConnected = false;
   let attempt = 0;
   while (!signal.aborted) {
-    const end = await session(address, events, signal);
-    if (signal.aborted) return;
-    if (end.refusal) refuse(address, end.refusal);
-    if (!end.wasOpen && !wasConnected && !waits) throw unreachable(address, end.reason);
+    const end = await session(dialogue, events, signal);
+    if (signal.aborted || end.isDone) return;
+    if (end.fault) throw end.fault;
+    if (end.reason === NO_SUBPROTOCOL) {
+      if (endsCaughtUp || followed.sinceMs !== undefined) throw tooOld();
+      dialogue = new Plain(followed);
+      continue;
+    }
+    if (end.refusal) refuse(followed.url, end.refusal);
+    if (!end.wasOpen && !wasConnected && !waits) throw unreachable(followed.url, end.reason);
     if (end.wasOpen || attempt === 0) events.disconnected(end.reason, end.wasOpen);
     if (end.wasOpen) {
       wasConnected = true;
       attempt = 0;
-      address.searchParams.delete("replay");
     }
     await pause(attempt++, signal);
+  }
+}
+
+/** What is said on a connection, from one connection to the next. */
+interface Dialogue {
+  readonly address: URL;
+  readonly subprotocols: readonly string[];
+  readonly resumes: boolean;
+  opened(socket: WebSocket): void;
+  /** Answers false where no more should come for now, and "done" where nothing more is wanted. */
+  heard(text: string, events: FollowerEvents): boolean | "done";
+}
+
+/** With `tailgate.v1`. */
+class Resumable implements Dialogue {
+  readonly address: URL;
+  readonly subprotocols = [SUBPROTOCOL];
+  readonly resumes = true;
+  readonly #followed: Followed;
+  readonly #endsCaughtUp: boolean;
+  readonly #position = new Position();
+
+  constructor(followed: Followed, endsCaughtUp: boolean) {
+    this.address = followed.url;
+    this.#followed = followed;
+    this.#endsCaughtUp = endsCaughtUp;
+  }
+
+  opened(socket: WebSocket): void {
+    const { filter, replay, sinceMs: since } = this.#followed;
+    const { resume } = this.#position;
+    const start = resume === undefined ? { replay, since } : { resume };
+    const message: ClientMessage = { type: "subscribe", filter, ...start };
+    socket.send(JSON.stringify(message));
+  }
+
+  heard(text: string, events: FollowerEvents): boolean | "done" {
+    const message = messageOf(text);
+    if (message.type === "error") {
+      throw new TailgateError("USAGE", `The gateway refused this: ${message.message}`);
+    }
+    const { gaps, envelopes } = this.#position.take(message, text);
+    let isReady = true;
+    for (const gap of gaps) isReady = events.gap(gap) && isReady;
+    for (const envelope of envelopes) isReady = events.text(envelope) && isReady;
+    return message.type === "caught_up" && this.#endsCaughtUp ? "done" : isReady;
+  }
+}
+
+/** Without a subprotocol: each frame is an envelope. */
+class Plain implements Dialogue {
+  readonly address: URL;
+  readonly subprotocols = [];
+  readonly resumes = false;
+
+  constructor({ url, filter, replay }: Followed) {
+    this.address = new URL(url);
+    for (const [name, value] of Object.entries({ ...filter, replay })) {
+      if (value !== undefined) this.address.searchParams.set(name, String(value));
+    }
+  }
+
+  opened(): void {
+    this.address.searchParams.delete("replay");
+  }
+
+  heard(text: string, events: FollowerEvents): boolean {
+    return events.text(text);
   }
 }
 
@@ -67,17 +167,21 @@ interface Refusal {
 interface SessionEnd {
   readonly wasOpen: boolean;
   readonly reason: string;
+  /** All has come that was wanted. */
+  readonly isDone?: boolean;
+  /** What was thrown about a message of the gateway. */
+  readonly fault?: Error;
   /** The answer that stands for good: another attempt would get it again. */
   readonly refusal?: Refusal;
 }
 
 /** One connection, from its handshake to its end. */
 async function session(
-  address: URL,
+  dialogue: Dialogue,
   events: FollowerEvents,
   signal: AbortSignal,
 ): Promise<SessionEnd> {
-  const socket = new WebSocket(address, {
+  const socket = new WebSocket(dialogue.address, [...dialogue.subprotocols], {
     perMessageDeflate: false,
     handshakeTimeout: HANDSHAKE_MS_MAX,
   });
@@ -88,10 +192,21 @@ async function session(
   signal.addEventListener("abort", terminate, { once: true });
   socket.on("open", () => {
     wasOpen = true;
-    events.connected();
+    events.connected(dialogue.resumes);
+    dialogue.opened(socket);
   });
+  let isOver = false;
   socket.on("message", (data: Buffer) => {
-    if (!events.text(data.toString())) void holdBack(socket, events);
+    if (isOver) return;
+    try {
+      const heard = dialogue.heard(data.toString(), events);
+      isOver = heard === "done";
+      if (isOver) end({ wasOpen, reason, isDone: true });
+      else if (!heard) void holdBack(socket, events);
+    } catch (error) {
+      isOver = true;
+      end({ wasOpen, reason, fault: error as Error });
+    }
   });
   socket.on("unexpected-response", (_, response) => {
     void readRefusal(response).then((refusal) => {
@@ -111,6 +226,7 @@ async function session(
     return await ended;
   } finally {
     stopPinging();
+    terminate();
     signal.removeEventListener("abort", terminate);
   }
 }
@@ -158,6 +274,11 @@ function isFinal(status: number): boolean {
 function refuse(address: URL, { status, text }: Refusal): never {
   if (status === 400) throw new TailgateError("USAGE", `The gateway refused this: ${text}`);
   throw unreachable(address, `HTTP ${status}: ${text}`);
+}
+
+function tooOld(): TailgateError {
+  const text = "This gateway is older than this command: --since and --no-follow need tailgate.v1.";
+  return new TailgateError("USAGE", text);
 }
 
 function unreachable(address: URL, reason: string): TailgateError {

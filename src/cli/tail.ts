@@ -2,10 +2,13 @@ import { once } from "node:events";
 import { InvalidArgumentError, type Command } from "commander";
 import type { Envelope } from "../envelope.ts";
 import { TailgateError } from "../errors.ts";
+import { FILTER_PARAMETERS, type FilterQuery } from "../filter.ts";
 import { say } from "./failure.ts";
-import { follow } from "./follower.ts";
+import { follow, type Followed } from "./follower.ts";
+import { gapLine } from "./gap-line.ts";
 import { logLine } from "./log-line.ts";
 import { printable } from "../printable.ts";
+import { sinceArgument } from "./since-argument.ts";
 
 interface TailOptions {
   readonly url?: string;
@@ -13,6 +16,9 @@ interface TailOptions {
   readonly level?: string;
   readonly logger?: string;
   readonly replay?: number;
+  /** In ms since 1970. */
+  readonly since?: number;
+  readonly follow: boolean;
   readonly json?: boolean;
   readonly wait?: boolean;
 }
@@ -25,9 +31,11 @@ Examples:
   tailgate tail --level WARNING --replay 100
   tailgate tail --logger orchestrator.server timeout
   tailgate tail type:audit action:instance_spawn details.role:worker
+  tailgate tail --since 2h --no-follow --level ERROR
   tailgate tail --json | jq .data
   tailgate tail -- -heartbeat '"connection refused"'
 
+Records that cannot be had are shown as a line of their own; with --json as {"type":"gap",...}.
 A query's terms must all hold: text, "a phrase", -not, level:WARNING, type:audit, logger:NAME,
 action:NAME, field:value. The gateway is looked for on 127.0.0.1, port $ORCHESTRATOR_PORT or ${DEFAULT_PORT}.`;
 
@@ -41,6 +49,12 @@ export function addTail(program: Command): void {
     .option("--level <level>", "that level and more severe ones")
     .option("--logger <name>", "that logger and the ones below it")
     .option("--replay <count>", "first show so many of the newest records", countArgument)
+    .option(
+      "--since <time>",
+      "first show all records from then on: a time, or 10m, 2h, 1d ago",
+      sinceArgument,
+    )
+    .option("--no-follow", "end when the records of the past have been shown")
     .option("--json", "print the envelopes as they come, one a line")
     .option("--wait", "wait for a gateway that is not there yet")
     .addHelpText("after", EXAMPLES)
@@ -48,39 +62,61 @@ export function addTail(program: Command): void {
 }
 
 async function tail(query: readonly string[], options: TailOptions): Promise<void> {
+  const followed = followedOf(query, options);
   const ending = new AbortController();
   process.once("SIGINT", () => ending.abort());
   process.once("SIGTERM", () => ending.abort());
   const isColored = process.stdout.isTTY && !process.env.NO_COLOR;
-  let regained = "";
+  let wasConnected = false;
+  let isLost = false;
   await follow(
-    addressOf(query, options),
+    followed,
     {
       text: (text) => process.stdout.write(options.json ? `${text}\n` : lineOf(text, isColored)),
+      gap: (gap) => process.stdout.write(options.json ? `${JSON.stringify(gap)}\n` : gapLine(gap)),
       drained: async () => void (await once(process.stdout, "drain")),
-      connected() {
-        if (regained !== "") say(regained);
+      connected(resumes) {
+        if (isLost) say(connectionText(wasConnected, resumes));
+        wasConnected = true;
       },
-      disconnected(reason, wasConnected) {
-        say(wasConnected ? `connection lost (${reason}), trying again` : `waiting (${reason})`);
-        if (wasConnected) regained = "connected again; records in between may be missing";
-        else regained ||= "connected";
+      disconnected(reason, wasOpen) {
+        say(wasOpen ? `connection lost (${reason}), trying again` : `waiting (${reason})`);
+        isLost = true;
       },
     },
-    { waits: options.wait ?? false, signal: ending.signal },
+    { waits: options.wait ?? false, endsCaughtUp: !options.follow, signal: ending.signal },
   );
 }
 
-function addressOf(query: readonly string[], options: TailOptions): URL {
-  const { type, level, logger, replay } = options;
+function connectionText(isAgain: boolean, resumes: boolean): string {
+  if (!isAgain) return "connected";
+  return resumes ? "connected again" : "connected again; records in between may be missing";
+}
+
+/** @throws TailgateError USAGE */
+function followedOf(query: readonly string[], options: TailOptions): Followed {
+  const { replay, since } = options;
+  if (replay !== undefined && since !== undefined) {
+    throw new TailgateError("USAGE", "It starts with --replay or with --since, not with both.");
+  }
+  if (!options.follow && replay === undefined && since === undefined) {
+    throw new TailgateError("USAGE", "--no-follow needs --since or --replay.");
+  }
   const url = gatewayUrl(
     options.url ?? `127.0.0.1:${process.env.ORCHESTRATOR_PORT || DEFAULT_PORT}`,
   );
-  const q = query.join(" ");
-  for (const [name, value] of Object.entries({ type, level, logger, replay, q })) {
-    if (value !== undefined && value !== "") url.searchParams.set(name, String(value));
-  }
-  return url;
+  const q = query.join(" ") || undefined;
+  return { url, filter: filterOf(url, { ...options, q }), replay, sinceMs: since };
+}
+
+/** What the address asks for, and what the command line says instead. */
+function filterOf(url: URL, given: FilterQuery): FilterQuery {
+  const terms = FILTER_PARAMETERS.map((name) => {
+    const term = given[name] ?? url.searchParams.get(name) ?? undefined;
+    url.searchParams.delete(name);
+    return [name, term];
+  });
+  return Object.fromEntries(terms) as FilterQuery;
 }
 
 /** Takes `localhost:8001` and the dashboard's address, too. */

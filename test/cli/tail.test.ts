@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import { createServer, type AddressInfo } from "node:net";
 import { describe, expect, test, vi } from "vitest";
+import { WebSocketServer } from "ws";
 import { LoggingManager } from "../../src/logging-manager.ts";
 import { Workspace } from "../config/workspace.ts";
 import { runCli, startCli } from "./cli.ts";
@@ -15,11 +16,12 @@ class Source implements AsyncDisposable {
     this.#workspace = workspace;
   }
 
-  static async start(port = 0): Promise<Source> {
+  /** With a log directory of its own where none is given. */
+  static async start(given: { port?: number; logDir?: string } = {}): Promise<Source> {
     const workspace = await Workspace.create();
     const manager = await LoggingManager.start({
-      port,
-      logDir: workspace.path("logs"),
+      port: given.port ?? 0,
+      logDir: given.logDir ?? workspace.path("logs"),
       logLevel: "DEBUG",
       exporters: { websocket: {} },
       registerGlobally: false,
@@ -32,12 +34,14 @@ class Source implements AsyncDisposable {
     return Number(new URL(this.manager.url).port);
   }
 
-  /** Resolves when so many viewers are connected. */
+  /** Resolves when so many viewers get records. */
   async connected(count: number): Promise<void> {
     const check = async (): Promise<void> => {
       const metrics = await (await fetch(`${this.manager.url}/metrics`)).text();
-      const viewers = /^tailgate_websocket_clients(?:\{[^}]*\})? (\d+)/m.exec(metrics)?.[1];
-      if (viewers !== String(count)) throw new Error(`${viewers} viewers are connected`);
+      const viewers = /^tailgate_websocket_clients_subscribed(?:\{[^}]*\})? (\d+)/m.exec(
+        metrics,
+      )?.[1];
+      if (viewers !== String(count)) throw new Error(`${viewers} viewers get records`);
     };
     await vi.waitFor(check, { timeout: 20_000, interval: 20 });
   }
@@ -61,6 +65,72 @@ function messagesOf(lines: string): (string | undefined)[] {
     .split("\n")
     .map((line) => line.split(" - ").at(-1));
 }
+
+/** An older gateway: it knows no subprotocol, and sends what it is told to each viewer. */
+class OlderGateway implements AsyncDisposable {
+  readonly #server: WebSocketServer;
+  readonly queries: string[] = [];
+
+  private constructor(server: WebSocketServer) {
+    this.#server = server;
+    server.on("connection", (_, { url }) => this.queries.push(url!));
+  }
+
+  static async start(port = 0): Promise<OlderGateway> {
+    const options = { host: "127.0.0.1", port, handleProtocols: (): false => false };
+    const server = new WebSocketServer(options);
+    await once(server, "listening");
+    return new OlderGateway(server);
+  }
+
+  get port(): number {
+    return (this.#server.address() as AddressInfo).port;
+  }
+
+  send(message: string): void {
+    const data = { timestamp: "2025-10-13T09:27:24.339163Z", level: "INFO", logger: "x", message };
+    for (const client of this.#server.clients) {
+      if (client.protocol === "") client.send(JSON.stringify({ type: "system_log", data }));
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const client of this.#server.clients) client.close(1001, "older gateway is stopping");
+    this.#server.close();
+    await once(this.#server, "close");
+  }
+}
+
+describe("tailgate tail with an older gateway", () => {
+  test("uses the plain protocol: says that records may be missing, and asks for history once", async () => {
+    const first = await OlderGateway.start();
+    const url = `127.0.0.1:${first.port}`;
+    await using cli = startCli(["tail", "--url", url, "--replay", "5", "--level", "INFO", "a b"]);
+    await vi.waitFor(() => expect(first.queries).toHaveLength(2), { timeout: 20_000 });
+    first.send("before");
+    await cli.shows(/before/);
+    const { port } = first;
+    await first[Symbol.asyncDispose]();
+    await using second = await OlderGateway.start(port);
+    await cli.says(/\ntailgate: connected again; records in between may be missing\n$/);
+    second.send("after");
+    await cli.shows(/after/);
+    expect(first.queries).toEqual(["/ws/logs", "/ws/logs?level=INFO&q=a+b&replay=5"]);
+    expect(second.queries).toEqual(["/ws/logs?level=INFO&q=a+b"]);
+  });
+
+  test.each([
+    ["--since", "1h"],
+    ["--replay", "1", "--no-follow"],
+  ])("%s ends it with 64 where the gateway has no history for it", async (...args) => {
+    await using gateway = await OlderGateway.start();
+    const cli = await runCli(["tail", "--url", `127.0.0.1:${gateway.port}`, ...args]);
+    expect([await cli.ended, cli.stdout]).toEqual([64, ""]);
+    expect(cli.stderr).toMatch(
+      /^tailgate: USAGE: This gateway is older than this command: --since/,
+    );
+  });
+});
 
 describe("tailgate tail", () => {
   test("shows system logs and audit events as lines, until SIGINT ends it with 0", async () => {
@@ -138,7 +208,7 @@ describe("tailgate tail", () => {
     );
     await using waiting = startCli(["tail", "--url", url, "--wait"]);
     await waiting.says(/^tailgate: waiting \(connect ECONNREFUSED 127\.0\.0\.1:\d+\)\n/);
-    await using source = await Source.start(port);
+    await using source = await Source.start({ port });
     await waiting.says(/\)\ntailgate: connected\n$/);
     await source.connected(1);
     source.manager.getLogger("x").info("at last");
@@ -165,8 +235,9 @@ describe("tailgate tail", () => {
     expect(cli.stderr).toMatch(/^tailgate: GATEWAY_UNREACHABLE: .*\/nothing: HTTP 404/);
   });
 
-  test("connects again after a loss, says so, and asks for no history twice", async () => {
-    await using first = await Source.start();
+  test("goes on after a restart where it was: what came in between is shown once", async () => {
+    await using workspace = await Workspace.create();
+    await using first = await Source.start({ logDir: workspace.path("logs") });
     const { port } = first;
     first.manager.getLogger("x").info("before");
     await first.manager.flush();
@@ -174,14 +245,81 @@ describe("tailgate tail", () => {
     await cli.shows(/before/);
     await first.manager.stop();
     await cli.says(/^tailgate: connection lost \(closed with 1001 .*\), trying again\n/);
-    await using second = await Source.start(port);
+    await using second = await Source.start({ port, logDir: workspace.path("logs") });
     second.manager.getLogger("x").info("missed");
-    await second.manager.flush();
-    await cli.says(/\ntailgate: connected again; records in between may be missing\n$/);
+    await cli.says(/\ntailgate: connected again\n$/);
     await second.connected(1);
     second.manager.getLogger("x").info("after");
     await cli.shows(/after/);
-    expect(cli.stdout).not.toContain("missed");
+    expect(messagesOf(cli.stdout)).toEqual(["before", "missed", "after"]);
+  });
+
+  test("of a gateway with another journal it shows everything, and says that the numbers are new", async () => {
+    await using first = await Source.start();
+    first.manager.getLogger("x").info("before");
+    await first.manager.flush();
+    await using cli = startCli(["tail", "--url", first.manager.url, "--replay", "10"]);
+    await cli.shows(/before/);
+    await first.manager.stop();
+    await using second = await Source.start({ port: first.port });
+    second.manager.getLogger("x").info("new");
+    await cli.shows(/new/);
+    const lines = cli.stdout.trimEnd().split("\n");
+    expect(lines.slice(1, -1)).toEqual([
+      "--- shown before, and not in the gateway's journal any more: sequence 1 ---",
+    ]);
+  });
+
+  test("--since shows the journal from a moment on and goes on live, with --no-follow it ends there", async () => {
+    await using workspace = await Workspace.create();
+    const logDir = workspace.path("logs");
+    const first = await Source.start({ logDir });
+    const logger = first.manager.provider.getLogger("x");
+    const hourMs = 3_600_000;
+    for (const [body, agoMs] of [
+      ["old", 2 * hourMs],
+      ["young", hourMs / 2],
+    ] as const) {
+      logger.emit({ body, timestamp: new Date(Date.now() - agoMs) });
+    }
+    await first.manager.stop();
+    await using second = await Source.start({ logDir });
+    second.manager.getLogger("x").info("now");
+    await second.manager.flush();
+    const { url } = second.manager;
+    await using cli = startCli(["tail", "--url", url, "--since", "1h"]);
+    await cli.shows(/now/);
+    second.manager.getLogger("x").info("live");
+    await cli.shows(/live/);
+    expect(messagesOf(cli.stdout)).toEqual(["young", "now", "live"]);
+    const all = await runCli(["tail", "--url", url, "--since", "2020-01-01", "--no-follow"]);
+    expect([await all.ended, all.stderr]).toEqual([0, ""]);
+    expect(messagesOf(all.stdout)).toEqual(["old", "young", "now", "live"]);
+    const some = await runCli([
+      "tail",
+      "--url",
+      url,
+      "--no-follow",
+      "--replay",
+      "1",
+      "--",
+      "-live",
+    ]);
+    expect([await some.ended, messagesOf(some.stdout)]).toEqual([0, ["now"]]);
+  });
+
+  test.each([
+    [["--no-follow"], "USAGE: --no-follow needs --since or --replay."],
+    [
+      ["--since", "1h", "--replay", "5"],
+      "USAGE: It starts with --replay or with --since, not with both.",
+    ],
+    [["--since", "yesterday"], "USAGE: option '--since <time>' argument 'yesterday' is invalid."],
+    [["--since", "2025-13-01"], "USAGE: option '--since <time>' argument '2025-13-01' is invalid."],
+  ])("%s is refused with 64", async (args, text) => {
+    const cli = await runCli(["tail", ...args]);
+    expect(await cli.ended).toBe(64);
+    expect(cli.stderr).toContain(text);
   });
 
   test("ends quietly with 0 when its reader goes away", async () => {

@@ -1,0 +1,98 @@
+import { FILTER_PARAMETERS, TailgateError, textOf, z } from "tailgate/plugin";
+import type { ClientMessage, ServerMessage } from "./protocol.ts";
+
+/** How many characters each term of a filter may have: each record is compared with all of it. */
+export const FILTER_CHARACTERS_MAX = 4_096;
+
+const EPOCH_CHARACTERS_MAX = 64;
+
+/** The last millisecond of the year 9999. */
+const TIME_MS_MAX = 253_402_300_799_999;
+
+const count = z.int().min(0);
+const term = z.string().max(FILTER_CHARACTERS_MAX).optional();
+const filter = z
+  .strictObject(Object.fromEntries(FILTER_PARAMETERS.map((name) => [name, term])))
+  .optional();
+
+const time = z.union([z.int().min(0).max(TIME_MS_MAX), z.iso.datetime({ offset: true })], {
+  error:
+    "Invalid time: expected ISO 8601 with a zone, such as 2025-10-13T09:27:24Z, or ms since 1970",
+});
+
+const message = z.discriminatedUnion(
+  "type",
+  [
+    z.strictObject({
+      type: z.literal("subscribe"),
+      filter,
+      version: count.optional(),
+      replay: count.optional(),
+      since: time.optional(),
+      resume: z
+        .strictObject({
+          epoch: z.string().max(EPOCH_CHARACTERS_MAX),
+          sequence: count,
+          durable: count.optional(),
+        })
+        .optional(),
+    }),
+    z.strictObject({ type: z.literal("filter"), filter, version: count }),
+  ],
+  { error: 'Expected an object whose type is "subscribe" or "filter"' },
+);
+
+const STARTS = ["replay", "since", "resume"] as const;
+
+export type MessageErrorCode = Extract<ServerMessage, { type: "error" }>["code"];
+
+/** Why a viewer's message is not taken; its text is for the viewer. */
+export class MessageFault extends Error {
+  readonly code: MessageErrorCode;
+
+  constructor(code: MessageErrorCode, text: string) {
+    super(text);
+    this.code = code;
+  }
+}
+
+/**
+ * Reads what a viewer has sent.
+ * @throws MessageFault MESSAGE_INVALID
+ */
+export function parseClientMessage(data: Buffer, isBinary: boolean): ClientMessage {
+  if (isBinary) throw invalid("Messages are text frames.");
+  const parsed = message.safeParse(jsonOf(data.toString()));
+  if (!parsed.success) throw invalid(issueText(parsed.error.issues[0]!));
+  if (parsed.data.type === "subscribe") {
+    const given = STARTS.filter((name) => name in parsed.data);
+    if (given.length > 1)
+      throw invalid(`It can start in one way, not with ${given.join(" and ")}.`);
+  }
+  return parsed.data;
+}
+
+function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw invalid(`It is no JSON: ${textOf(error)}.`);
+  }
+}
+
+function issueText({ path, message: text }: z.core.$ZodIssue): string {
+  return path.length === 0 ? `${text}.` : `${path.join(".")}: ${text}.`;
+}
+
+function invalid(text: string): MessageFault {
+  return new MessageFault("MESSAGE_INVALID", text);
+}
+
+/** What is to be answered to whatever was thrown on the way; undefined where it is a fault of ours. */
+export function faultOf(error: unknown): MessageFault | undefined {
+  if (error instanceof MessageFault) return error;
+  if (TailgateError.is(error, "FILTER_INVALID")) {
+    return new MessageFault("FILTER_INVALID", error.message);
+  }
+  return undefined;
+}

@@ -1,0 +1,46 @@
+import type { Batch, Gap, HostJournal } from "tailgate/plugin";
+import type { Wanted } from "./shared-runs.ts";
+
+/** The timestamp in an envelope's `data`: after `{"timestamp":"`, and always as long. */
+const TIMESTAMP_START = 14;
+const TIMESTAMP_LENGTH = 27;
+
+/** The moment from which on records of the past are wanted. */
+export class Since {
+  /** In ms since 1970. */
+  readonly ms: number;
+  /** In the envelope's form, so that texts can be compared. */
+  readonly #text: string;
+
+  constructor(ms: number) {
+    this.ms = ms;
+    this.#text = `${new Date(ms).toISOString().slice(0, 23)}000Z`;
+  }
+
+  /** The wanted records from that moment on. */
+  within(wanted: Wanted): Wanted {
+    return {
+      key: `${wanted.key}\nsince:${this.ms}`,
+      matches: (records, index) =>
+        timestampOf(records, index) >= this.#text && wanted.matches(records, index),
+    };
+  }
+
+  /** Whether records from that moment on may be in the gap: not where older ones than that are still kept behind it. */
+  async concerns({ to, type, reason }: Gap, journal: HostJournal): Promise<boolean> {
+    if (reason !== "retention") return true;
+    const { records } = await journal.read({ from: to + 1, type });
+    return records === undefined || timestampOf(records, 0) >= this.#text;
+  }
+}
+
+/** From ISO 8601 or ms since 1970. */
+export function sinceTime(time: string | number): Since {
+  return new Since(typeof time === "number" ? time : Date.parse(time));
+}
+
+function timestampOf(records: Batch, index: number): string {
+  const { buffer, byteOffset } = records.data(index);
+  const start = byteOffset + TIMESTAMP_START;
+  return Buffer.from(buffer, start, TIMESTAMP_LENGTH).toString("latin1");
+}

@@ -3,6 +3,7 @@ import { connect, type Socket } from "node:net";
 import { testHost, type TestHost } from "tailgate/testing";
 import { WebSocket } from "ws";
 import websocket from "../../../plugins/websocket.ts";
+import { JoinedBatch } from "../../../src/delivery/joined-batch.ts";
 import { EnvelopeEncoder } from "../../../src/encode/envelope-encoder.ts";
 import { partsOfRecord } from "../../../src/encode/from-record.ts";
 import { OpenBatch } from "../../../src/encode/open-batch.ts";
@@ -34,6 +35,7 @@ export class Rig {
   readonly journal: MemoryJournal;
   readonly exporter: Exporter;
   readonly #host: TestHost;
+  readonly #batches: RecordBatch[] = [];
   #closed = false;
 
   private constructor(
@@ -70,7 +72,13 @@ export class Rig {
   append(given: readonly Partial<LogRecord>[]): RecordBatch[] {
     const batches = encoded(given);
     for (const batch of batches) void this.journal.append(batch);
+    this.#batches.push(...batches);
     return batches;
+  }
+
+  /** All that was appended, as one batch. */
+  whole(): Batch {
+    return new JoinedBatch(this.#batches);
   }
 
   deliver(batches: readonly Batch[]): void {

@@ -1,0 +1,98 @@
+import { once } from "node:events";
+import { vi } from "vitest";
+import { WebSocket } from "ws";
+import type { ServerMessage } from "../../../plugins/websocket/protocol.ts";
+import { Ledger } from "./ledger.ts";
+
+type Kind = ServerMessage["type"];
+type Message<K extends Kind> = Extract<ServerMessage, { type: K }>;
+
+/** A viewer with the subprotocol that keeps what it gets. */
+export class SubprotocolViewer {
+  readonly socket: WebSocket;
+  readonly texts: string[] = [];
+  readonly messages: ServerMessage[] = [];
+  readonly ledger: Ledger;
+  readonly closed: Promise<{ code: number; reason: string }>;
+  /** The first rule that was broken. */
+  fault: unknown;
+
+  constructor(url: string, ledger = new Ledger()) {
+    this.ledger = ledger;
+    ledger.connect();
+    this.socket = new WebSocket(url, ["tailgate.v1"]);
+    this.socket.on("message", (data: Buffer) => this.#take(data.toString()));
+    this.closed = new Promise((resolve) => {
+      this.socket.on("error", () => {});
+      this.socket.on("close", (code, reason) => resolve({ code, reason: reason.toString() }));
+    });
+  }
+
+  /** Resolves when it is connected. */
+  static async open(url: string, ledger?: Ledger): Promise<SubprotocolViewer> {
+    const viewer = new SubprotocolViewer(url, ledger);
+    await once(viewer.socket, "open");
+    return viewer;
+  }
+
+  /** Resolves when the subscription has been heard and what it asks of the past has come. */
+  static async subscribe(
+    url: string,
+    subscription: object = {},
+    ledger?: Ledger,
+  ): Promise<SubprotocolViewer> {
+    const viewer = await SubprotocolViewer.open(url, ledger);
+    viewer.say({ type: "subscribe", ...subscription });
+    await viewer.until("caught_up");
+    return viewer;
+  }
+
+  #take(text: string): void {
+    this.texts.push(text);
+    const message = JSON.parse(text) as ServerMessage;
+    this.messages.push(message);
+    try {
+      this.ledger.take(message);
+    } catch (error) {
+      this.fault ??= error;
+    }
+  }
+
+  say(message: unknown): void {
+    this.socket.send(typeof message === "string" ? message : JSON.stringify(message));
+  }
+
+  all<K extends Kind>(type: K): Message<K>[] {
+    return this.messages.filter((message): message is Message<K> => message.type === type);
+  }
+
+  /** Resolves with the last of so many messages of a kind. */
+  async until<K extends Kind>(type: K, count = 1): Promise<Message<K>> {
+    return this.poll(() => {
+      const found = this.all(type);
+      if (found.length < count) throw new Error(`${found.length} messages of ${type}`);
+      return found[count - 1]!;
+    });
+  }
+
+  /** Resolves when its position has come so far. */
+  async at(sequence: number): Promise<void> {
+    await this.poll(() => {
+      const position = this.ledger.resume?.sequence ?? 0;
+      if (position < sequence) throw new Error(`The viewer is at ${position}.`);
+    });
+  }
+
+  /** Resolves with what does not throw any more. */
+  async poll<T>(look: () => T): Promise<T> {
+    const result = await vi.waitFor(
+      () => {
+        if (this.fault) return undefined;
+        return { found: look() };
+      },
+      { timeout: 20_000, interval: 5 },
+    );
+    if (result === undefined) throw this.fault;
+    return result.found;
+  }
+}

@@ -1,0 +1,126 @@
+/** A gateway in a process of its own, 5 000 records a second, and viewers whose connections break all the time. */
+
+import { setTimeout as wait } from "node:timers/promises";
+import { expect, onTestFinished, test } from "vitest";
+import type { FilterQuery } from "../../../src/plugin.ts";
+import { GatewayProcess } from "./gateway-process.ts";
+import { Ledger } from "./ledger.ts";
+import { SubprotocolViewer } from "./subprotocol-viewer.ts";
+
+/** `npm run test:resume` has more. */
+const CUTS = Number(process.env["RESUME_CUTS"] ?? 150);
+const KILLS = Math.ceil(CUTS / 50);
+
+const RECORDS_PER_SECOND = 5_000;
+
+/** A connection lasts up to so long. */
+const CONNECTION_MS_MAX = 40;
+
+const TIMEOUT_MS = 60_000 + 200 * CUTS;
+
+async function start(): Promise<{ gateway: GatewayProcess; stopFeeding: () => Promise<void> }> {
+  const gateway = await GatewayProcess.start();
+  const feeding = new AbortController();
+  const fed = gateway.feed(RECORDS_PER_SECOND, feeding.signal);
+  const stopFeeding = async (): Promise<void> => {
+    feeding.abort();
+    await fed;
+  };
+  onTestFinished(async () => {
+    await stopFeeding();
+    await gateway[Symbol.asyncDispose]();
+  });
+  return { gateway, stopFeeding };
+}
+
+/** Connects, goes on where the ledger ends, and is cut in the middle. */
+async function visit(gateway: GatewayProcess, ledger: Ledger, filter: FilterQuery): Promise<void> {
+  const viewer = new SubprotocolViewer(gateway.url, ledger);
+  const { resume } = ledger;
+  viewer.socket.once("open", () =>
+    viewer.say({ type: "subscribe", filter, ...(resume ? { resume } : { since: 0 }) }),
+  );
+  await Promise.race([wait(CONNECTION_MS_MAX * Math.random()), viewer.closed]);
+  viewer.socket.terminate();
+  await viewer.closed;
+  if (viewer.fault) throw viewer.fault;
+}
+
+/** What the journal has in the end, by sequence. */
+async function everything(gateway: GatewayProcess, filter: FilterQuery): Promise<Ledger> {
+  const viewer = await SubprotocolViewer.subscribe(gateway.url, { filter, since: 0 });
+  viewer.socket.terminate();
+  return viewer.ledger;
+}
+
+/** Each record of the journal once, and nothing else. */
+async function expectWhole(
+  gateway: GatewayProcess,
+  ledger: Ledger,
+  filter: FilterQuery,
+): Promise<void> {
+  const whole = await everything(gateway, filter);
+  const viewer = await SubprotocolViewer.subscribe(
+    gateway.url,
+    { filter, resume: ledger.resume },
+    ledger,
+  );
+  viewer.socket.terminate();
+  expect(ledger.repeats).toBe(0);
+  expect(ledger.sequences).toEqual(whole.sequences);
+  const differing = whole.sequences.filter(
+    (sequence) =>
+      JSON.stringify(ledger.envelopes.get(sequence)) !==
+      JSON.stringify(whole.envelopes.get(sequence)),
+  );
+  expect(differing).toEqual([]);
+}
+
+test.each<[string, FilterQuery]>([
+  ["with everything", {}],
+  ["with a filter", { level: "ERROR" }],
+])(
+  `a viewer %s that is cut ${CUTS} times gets each record once`,
+  async (_name, filter) => {
+    const { gateway, stopFeeding } = await start();
+    const ledger = new Ledger();
+    for (let cut = 0; cut < CUTS; cut++) await visit(gateway, ledger, filter);
+    await stopFeeding();
+    await expectWhole(gateway, ledger, filter);
+    expect(ledger.gaps).toEqual([]);
+    expect(ledger.resume!.sequence).toBeGreaterThan(CUTS);
+    report(`${CUTS} cuts: ${ledger.sequences.length} of ${ledger.resume!.sequence} records`);
+  },
+  TIMEOUT_MS,
+);
+
+test(
+  `the same over ${KILLS} kills of the gateway: what was never stored is told`,
+  async () => {
+    const { gateway, stopFeeding } = await start();
+    const ledger = new Ledger();
+    for (let kill = 0; kill < KILLS; kill++) {
+      for (let cut = 0; cut < 10; cut++) await visit(gateway, ledger, {});
+      const viewer = await SubprotocolViewer.open(gateway.url, ledger);
+      viewer.say({ type: "subscribe", resume: ledger.resume });
+      await wait(CONNECTION_MS_MAX * Math.random());
+      await gateway.kill();
+      await viewer.closed;
+      if (viewer.fault) throw viewer.fault;
+      await gateway.restart();
+    }
+    for (let cut = 0; cut < 10; cut++) await visit(gateway, ledger, {});
+    await stopFeeding();
+    await expectWhole(gateway, ledger, {});
+    expect(ledger.gaps.filter(({ reason }) => reason !== "epoch")).toEqual([]);
+    report(
+      `${KILLS} kills: ${ledger.sequences.length} records, lost live: ${JSON.stringify(ledger.gaps)}`,
+    );
+  },
+  TIMEOUT_MS,
+);
+
+/** The figures of `npm run test:resume`. */
+function report(text: string): void {
+  if (process.env["RESUME_CUTS"]) process.stdout.write(`${text}\n`);
+}

@@ -26,6 +26,7 @@ import type {
   Retention,
   StoredRange,
 } from "./messages.ts";
+import { SPANS_SCHEMA, TimeSpans, type Step } from "./time-spans.ts";
 
 const DATABASE_FILE = "journal.db";
 
@@ -84,6 +85,9 @@ interface Row {
   crc: number;
   bytes: Uint8Array<ArrayBuffer>;
 }
+
+/** How far a search by time has come where it found nothing: the page ends there. */
+type Stop = Exclude<Step, { first: number }>;
 
 /** The smallest sequence from which on all records of a lane are kept. */
 type Floors = Record<EnvelopeType, number>;
@@ -205,6 +209,7 @@ export class JournalDatabase {
         crc,
         bytes,
       );
+      this.#statements.lanes[type].spans.add(last, timeMin, timeMax);
     }
   }
 
@@ -218,8 +223,6 @@ export class JournalDatabase {
     const ascending = order === "asc";
     const newest = this.#newest();
     if (from < 1 || from > newest) return { from, to: from - 1, rows: [], gaps: [] };
-    const since = sinceMs ?? Number.MIN_SAFE_INTEGER;
-    const until = untilMs ?? Number.MAX_SAFE_INTEGER;
     const rows: ReadRow[] = [];
     const gaps: Gap[] = [];
     let bytes = 0;
@@ -229,7 +232,10 @@ export class JournalDatabase {
     const types = type === undefined ? LANES : [type];
     const start = ascending ? from : this.#endOfCommit(from, types);
     try {
-      for (const { lane, row } of this.#rows(types, ascending, start, since, until)) {
+      for (const { lane, row } of this.#rows(types, ascending, start, sinceMs, untilMs)) {
+        if ("stoppedAt" in row) {
+          return this.#page({ from, edge: row.stoppedAt, ascending, rows, gaps, type });
+        }
         const isSameCommit = edge === (ascending ? row.last : row.first);
         const isFull =
           bytes >= PAGE_BYTES || count >= PAGE_ROWS || dayOf(row) !== (day ??= dayOf(row));
@@ -272,31 +278,52 @@ export class JournalDatabase {
     types: readonly EnvelopeType[],
     ascending: boolean,
     start: number,
-    since: number,
-    until: number,
-  ): Generator<{ lane: EnvelopeType; row: Row }> {
+    sinceMs: number | undefined,
+    untilMs: number | undefined,
+  ): Generator<{ lane: EnvelopeType; row: Row | Stop }> {
+    const isTimed = sinceMs !== undefined || untilMs !== undefined;
     const sources = types.map((lane) => {
-      const statement = this.#statements.lanes[lane][ascending ? "asc" : "desc"];
-      let position = start;
-      const next = (): Row | undefined => {
-        const row = statement.get(position, since, until) as Row | undefined;
-        if (row !== undefined) position = ascending ? row.last + 1 : row.last - 1;
-        return row;
-      };
+      const rows = isTimed
+        ? this.#timedRows(lane, ascending, start, sinceMs, untilMs)
+        : this.#laneRows(lane, ascending, start);
+      const next = (): Row | Stop | undefined => rows.next().value ?? undefined;
       return { lane, next, row: next() };
     });
     for (;;) {
       let best: (typeof sources)[number] | undefined;
       for (const source of sources) {
         if (source.row === undefined) continue;
-        const isNearer =
-          best === undefined ||
-          (ascending ? source.row.last < best.row!.last : source.row.last > best.row!.last);
-        if (isNearer) best = source;
+        if (best === undefined || isNearer(source.row, best.row!, ascending)) best = source;
       }
       if (best === undefined) return;
       yield { lane: best.lane, row: best.row! };
       best.row = best.next();
+    }
+  }
+
+  *#laneRows(lane: EnvelopeType, ascending: boolean, start: number): Generator<Row> {
+    const statement = this.#statements.lanes[lane][ascending ? "asc" : "desc"];
+    let row: Row | undefined;
+    for (let position = start; (row = statement.get(position) as Row | undefined);) {
+      yield row;
+      position = ascending ? row.last + 1 : row.last - 1;
+    }
+  }
+
+  /** Those that may have records of that time. */
+  *#timedRows(
+    lane: EnvelopeType,
+    ascending: boolean,
+    start: number,
+    since = Number.MIN_SAFE_INTEGER,
+    until = Number.MAX_SAFE_INTEGER,
+  ): Generator<Row | Stop> {
+    const { spans, row } = this.#statements.lanes[lane];
+    const steps = ascending
+      ? spans.upwards(start, since, until)
+      : spans.downwards(start, since, until);
+    for (const step of steps) {
+      yield "stoppedAt" in step ? step : (row.get(step.last) as unknown as Row);
     }
   }
 
@@ -359,6 +386,7 @@ export class JournalDatabase {
     if (floor === 0) return false;
     this.transaction(() => {
       statements.deleteBelow.run(floor);
+      statements.spans.deleteBelow(floor);
       this.#setMeta(`floor.${type}`, floor);
     });
     this.#floors[type] = floor;
@@ -373,6 +401,7 @@ export class JournalDatabase {
       this.#db.exec("COMMIT");
     } catch (error) {
       if (this.#db.isTransaction) this.#db.exec("ROLLBACK");
+      for (const type of LANES) this.#statements.lanes[type].spans.forget();
       throw error;
     }
   }
@@ -427,6 +456,15 @@ export class JournalDatabase {
   }
 }
 
+/** Rows before stops: a page that ends at a stop has all that lies before it. */
+function isNearer(one: Row | Stop, other: Row | Stop, ascending: boolean): boolean {
+  const [place, otherPlace] = [one, other].map((step) =>
+    "stoppedAt" in step ? step.stoppedAt : step.last,
+  ) as [number, number];
+  if (place === otherPlace) return "stoppedAt" in other && !("stoppedAt" in one);
+  return ascending ? place < otherPlace : place > otherPlace;
+}
+
 /** A page has records of one UTC day, as a batch has. */
 function dayOf({ appended }: Row): number {
   return Math.floor(appended / DAY_MS);
@@ -437,9 +475,11 @@ interface LaneStatements {
   readonly newest: StatementSync;
   readonly oldest: StatementSync;
   readonly at: StatementSync;
+  readonly row: StatementSync;
   readonly asc: StatementSync;
   readonly desc: StatementSync;
   readonly deleteBelow: StatementSync;
+  readonly spans: TimeSpans;
 }
 
 /** Prepared once: preparing costs as much as a small commit. */
@@ -479,12 +519,7 @@ class Statements {
 }
 
 function laneStatements(db: DatabaseSync, type: EnvelopeType): LaneStatements {
-  const row = "first, last, appended, crc, bytes";
-  // The index has all that the search needs: rows that are passed over are not read.
-  const nearest = (comparison: string, order: string): StatementSync =>
-    db.prepare(`SELECT ${row} FROM ${type} WHERE last = (
-      SELECT last FROM ${type} INDEXED BY ${type}_time
-      WHERE last ${comparison} ? AND time_max >= ? AND time_min < ? ORDER BY last ${order} LIMIT 1)`);
+  const rows = `SELECT first, last, appended, crc, bytes FROM ${type}`;
   return {
     insert: db.prepare(
       `INSERT INTO ${type} (last, first, records, appended, time_min, time_max, total, crc, bytes)
@@ -495,9 +530,11 @@ function laneStatements(db: DatabaseSync, type: EnvelopeType): LaneStatements {
     at: db.prepare(
       `SELECT first, last FROM ${type} INDEXED BY ${type}_time WHERE last >= ? ORDER BY last LIMIT 1`,
     ),
-    asc: nearest(">=", "ASC"),
-    desc: nearest("<=", "DESC"),
+    row: db.prepare(`${rows} WHERE last = ?`),
+    asc: db.prepare(`${rows} WHERE last >= ? ORDER BY last LIMIT 1`),
+    desc: db.prepare(`${rows} WHERE last <= ? ORDER BY last DESC LIMIT 1`),
     deleteBelow: db.prepare(`DELETE FROM ${type} WHERE last < ?`),
+    spans: new TimeSpans(db, type),
   };
 }
 
@@ -519,6 +556,8 @@ function connect(path: string): DatabaseSync {
     };
     if (format === 0) create(db);
     else if (format !== FORMAT) throw new UnknownFormatError(format);
+    // A journal from before there were spans gets them with what comes.
+    db.exec(SPANS_SCHEMA);
     return db;
   } catch (error) {
     db.close();

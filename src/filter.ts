@@ -37,10 +37,12 @@ interface Records {
 export interface Filter {
   /** The same for filters that mean the same, so that viewers can share the work; "" takes everything. */
   readonly key: string;
+  /** The one type that it takes; undefined where it takes both. */
+  readonly type?: EnvelopeType | undefined;
   matches(records: Records, index: number): boolean;
 }
 
-type Term = { readonly key: string; readonly matches: Filter["matches"] };
+type Term = Filter;
 
 /**
  * Reads a filter from query parameters.
@@ -54,6 +56,7 @@ export function parseFilter(query: FilterQuery): Filter {
   if (query.q) terms.push(...parseTerms(query.q));
   return {
     key: terms.map((term) => term.key).join("\n"),
+    type: terms.find(({ type }) => type !== undefined)?.type,
     matches: (records, index) => terms.every((term) => term.matches(records, index)),
   };
 }
@@ -103,7 +106,7 @@ function fieldTerm(field: string, value: string): Term {
 function typeTerm(name: string): Term {
   const type = ENVELOPE_TYPES.find((known) => known === name || known === `${name}_log`);
   if (!type) throw invalid(`type:${name}`, "the type is system_log or audit_log");
-  return { key: `type:${type}`, matches: (records, index) => records.type(index) === type };
+  return { key: `type:${type}`, type, matches: (records, index) => records.type(index) === type };
 }
 
 function levelTerm(name: string): Term {

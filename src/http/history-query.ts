@@ -17,6 +17,12 @@ const PARAMETERS: readonly string[] = [
   "format",
 ];
 
+/** The place of the next record, and the numbering that it belongs to. */
+export interface Cursor {
+  readonly epoch: string;
+  readonly sequence: number;
+}
+
 /** What a request to /api/logs asks for. */
 export interface HistoryQuery {
   readonly filter: Filter;
@@ -25,17 +31,17 @@ export interface HistoryQuery {
   readonly until: string | undefined;
   readonly order: (typeof ORDERS)[number];
   readonly limit: number;
-  /** The sequence to go on from; undefined for the first page. */
-  readonly from: number | undefined;
+  /** Where to go on; undefined for the first page. */
+  readonly cursor: Cursor | undefined;
   /** Undefined where the Accept header is to decide. */
   readonly format: (typeof FORMATS)[number] | undefined;
 }
 
 /**
  * Reads the query of /api/logs; a parameter without a value counts as absent.
- * @throws HttpProblem PARAMETER_INVALID or CURSOR_GONE, TailgateError FILTER_INVALID
+ * @throws HttpProblem PARAMETER_INVALID, TailgateError FILTER_INVALID
  */
-export function parseHistoryQuery(search: string, epoch: string): HistoryQuery {
+export function parseHistoryQuery(search: string): HistoryQuery {
   const given = parametersOf(search);
   return {
     filter: parseFilter(given),
@@ -43,12 +49,12 @@ export function parseHistoryQuery(search: string, epoch: string): HistoryQuery {
     until: parseTime("until", given["until"]),
     order: parseChoice("order", ORDERS, given["order"]) ?? "desc",
     limit: parseLimit(given["limit"]),
-    from: parseCursor(given["cursor"], epoch),
+    cursor: parseCursor(given["cursor"]),
     format: parseChoice("format", FORMATS, given["format"]),
   };
 }
 
-/** What {@link HistoryQuery.from} is read from: the place of the next record, and the numbering that it belongs to. */
+/** What {@link HistoryQuery.cursor} is read from. */
 export function cursorText(epoch: string, sequence: number): string {
   return `${epoch}:${sequence}`;
 }
@@ -87,18 +93,11 @@ function parseLimit(value: string | undefined): number {
 
 const CURSOR = /^(.+):(\d{1,15})$/;
 
-function parseCursor(value: string | undefined, epoch: string): number | undefined {
+function parseCursor(value: string | undefined): Cursor | undefined {
   if (value === undefined) return undefined;
-  const [, cursorEpoch, sequence] = CURSOR.exec(value) ?? [];
-  if (cursorEpoch === undefined) throw invalidValue("cursor", value, "a next_cursor of an answer");
-  if (cursorEpoch !== epoch) {
-    throw new HttpProblem(
-      410,
-      "CURSOR_GONE",
-      "The cursor is from before a restart that began a new numbering. Start again without a cursor.",
-    );
-  }
-  return Number(sequence);
+  const [, epoch, sequence] = CURSOR.exec(value) ?? [];
+  if (epoch === undefined) throw invalidValue("cursor", value, "a next_cursor of an answer");
+  return { epoch, sequence: Number(sequence) };
 }
 
 const ISO_TIME =

@@ -1,13 +1,20 @@
+import { cp } from "node:fs/promises";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { Envelope } from "../../src/envelope.ts";
 import { parseFilter } from "../../src/filter.ts";
+import { JournalDatabase } from "../../src/journal/database.ts";
+import type { Retention } from "../../src/journal/messages.ts";
 import type { LogRecord } from "../../src/plugin.ts";
+import { KEEP_ALL, Sessions } from "./history-disk.ts";
 import { ask, Stage } from "./stage.ts";
 
 interface Page {
   readonly epoch: string;
   readonly records: readonly ({ readonly sequence: number } & Envelope)[];
+  readonly gaps: readonly object[];
   readonly next_cursor: string | null;
 }
 
@@ -62,7 +69,7 @@ function at(micros: number): bigint {
 describe("a page", () => {
   test("of an empty journal is empty", async () => {
     const stage = await new Stage().open();
-    const empty = { epoch: stage.journal.epoch, records: [], next_cursor: null };
+    const empty = { epoch: stage.journal.epoch, records: [], gaps: [], next_cursor: null };
     expect(await pageOf(stage)).toEqual(empty);
     expect(await pageOf(stage, { order: "asc" })).toEqual(empty);
   });
@@ -97,6 +104,7 @@ describe("a page", () => {
     expect(sequencesOf(page)).toEqual(
       Array.from({ length: newest - oldest + 1 }, (_, index) => oldest + index),
     );
+    expect(page.gaps).toEqual([{ from: 1, to: oldest - 1, reason: "retention" }]);
     expect(page.next_cursor).toBeNull();
   });
 
@@ -175,21 +183,14 @@ describe("the pages of a query", () => {
     expect(second.next_cursor).toBeNull();
   });
 
-  test("look at 20 000 records each: a rare match is found by following the cursor", async () => {
+  test("look at a bounded number of records each: a rare match is found by following the cursor", async () => {
     const stage = await new Stage().open();
     await stage.log({ body: "needle" });
-    for (let batch = 0; batch < 45; batch++) await stage.log(...numbered(1000));
-    const query = { q: "needle", order: "desc" };
-    const first = await pageOf(stage, query);
-    expect(first.records).toEqual([]);
-    expect(first.next_cursor).toBe(`${stage.journal.epoch}:25001`);
-    const rest = await pagesOf(stage, { ...query, cursor: first.next_cursor! });
-    expect(rest.map(sequencesOf)).toEqual([[], [1]]);
-    expect((await pagesOf(stage, { ...query, order: "asc" })).map(sequencesOf)).toEqual([
-      [1],
-      [],
-      [],
-    ]);
+    for (let batch = 0; batch < 90; batch++) await stage.log(...numbered(1000));
+    const down = await pagesOf(stage, { q: "needle", order: "desc" });
+    expect(down.map(sequencesOf)).toEqual([[], [], [1]]);
+    const up = await pagesOf(stage, { q: "needle", order: "asc" });
+    expect(up.map(sequencesOf)).toEqual([[1], [], []]);
   });
 
   test("let other requests through while they search", async () => {
@@ -204,6 +205,317 @@ describe("the pages of a query", () => {
       asked("health", `${stage.url}/healthz`),
     ]);
     expect(answered).toEqual(["health", "search"]);
+  });
+});
+
+describe.each(["memory", "sqlite"] as const)("with the %s engine the pages", (engine) => {
+  interface Sample {
+    readonly body: string;
+    readonly severityText: string;
+    readonly isAudit: boolean;
+    readonly micros: number;
+  }
+
+  interface Wish {
+    readonly type?: string;
+    readonly level?: string;
+    readonly q?: string;
+    readonly since?: number | undefined;
+    readonly until?: number | undefined;
+  }
+
+  const LEVELS = ["INFO", "WARNING", "ERROR"];
+  const MINUTE = 60_000_000;
+
+  // Clocks of clients differ: most times are near to one another, and some are far off.
+  const micros = fc.oneof(
+    { weight: 5, arbitrary: fc.integer({ min: 0, max: 20 }).map((count) => 250 * count) },
+    fc.integer({ min: -600 * MINUTE, max: 600 * MINUTE }),
+  );
+  const sample: fc.Arbitrary<Sample> = fc.record({
+    body: fc.constantFrom("alpha", "beta", "gamma"),
+    severityText: fc.constantFrom(...LEVELS),
+    isAudit: fc.boolean(),
+    micros,
+  });
+  const batches = fc.array(fc.array(sample, { minLength: 1, maxLength: 20 }), { maxLength: 6 });
+  const query = fc.record(
+    {
+      order: fc.constantFrom("asc", "desc"),
+      type: fc.constantFrom("audit_log", "system"),
+      level: fc.constantFrom("WARNING", "ERROR"),
+      q: fc.constantFrom("beta", "-alpha", "type:audit gamma"),
+      since: micros,
+      until: micros,
+    },
+    { requiredKeys: ["order"] },
+  );
+  const step = fc.record({
+    limit: fc.integer({ min: 1, max: 30 }),
+    meanwhile: fc.constantFrom("nothing", "nothing", "log", "restart"),
+  });
+
+  function recordsOf(samples: readonly Sample[]): Partial<LogRecord>[] {
+    return samples.map(({ isAudit, micros: offset, ...rest }) => ({
+      ...rest,
+      ...(isAudit ? audit : {}),
+      timestamp: at(offset),
+    }));
+  }
+
+  /** What the query means, said once more. */
+  function isWanted(
+    { body, severityText, isAudit, micros: time }: Sample,
+    { type, level, q, since, until }: Wish,
+  ): boolean {
+    if (type !== undefined && (type === "audit_log") !== isAudit) return false;
+    if (level !== undefined && LEVELS.indexOf(severityText) < LEVELS.indexOf(level)) return false;
+    if (q === "beta" && body !== "beta") return false;
+    if (q === "-alpha" && body === "alpha") return false;
+    if (q === "type:audit gamma" && !(isAudit && body === "gamma")) return false;
+    return time >= (since ?? -Infinity) && time < (until ?? Infinity);
+  }
+
+  /** The records of all pages. */
+  async function walk(
+    sessions: Sessions,
+    { since, until, ...rest }: Wish & { readonly order: string },
+    steps: readonly { readonly limit: number; readonly meanwhile: string }[],
+    log: () => Promise<void>,
+  ): Promise<Page["records"][number][]> {
+    const found: Page["records"][number][] = [];
+    const times = {
+      ...(since === undefined ? {} : { since: timeText(since) }),
+      ...(until === undefined ? {} : { until: timeText(until) }),
+    };
+    let cursor = "";
+    for (let turn = 0; ; turn++) {
+      const { limit, meanwhile } = steps[turn % steps.length]!;
+      const page = await pageOf(sessions.stage, { ...rest, ...times, limit, cursor });
+      expect(page.records.length).toBeLessThanOrEqual(limit);
+      expect(page.gaps).toEqual([]);
+      found.push(...page.records);
+      if (page.next_cursor === null) return found;
+      cursor = page.next_cursor;
+      // Not for ever, or a walk that goes up would have no end.
+      if (meanwhile === "log" && turn < 20) await log();
+      if (meanwhile === "restart" && turn < 5) await sessions.next();
+    }
+  }
+
+  test("equal a filter over all records, through restarts and while more come", async () => {
+    const property = fc.asyncProperty(
+      fc.array(batches, { minLength: 1, maxLength: 3 }),
+      fc.array(fc.tuple(query, fc.array(step, { minLength: 1, maxLength: 6 })), {
+        minLength: 1,
+        maxLength: 3,
+      }),
+      async (logged, asked) => {
+        const sessions = await Sessions.of(engine);
+        const all: Sample[] = [];
+        const log = async (samples: readonly Sample[]): Promise<void> => {
+          await sessions.stage.log(...recordsOf(samples));
+          all.push(...samples);
+        };
+        for (const session of logged) {
+          await sessions.next();
+          for (const batch of session) await log(batch);
+        }
+        for (const [wish, steps] of asked) {
+          const before = all.length;
+          const found = await walk(sessions, wish, steps, () => log(logged[0]![0] ?? []));
+          const isUpwards = wish.order === "asc";
+          const expected = all
+            .slice(0, isUpwards ? all.length : before)
+            .map((each, index) => ({ each, sequence: index + 1 }))
+            .filter(({ each }) => isWanted(each, wish))
+            .map(({ each, sequence }) => [sequence, each.body, timeText(each.micros)]);
+          expect(
+            found.map(({ sequence, data }) => [sequence, data.message, data.timestamp]),
+          ).toEqual(isUpwards ? expected : expected.toReversed());
+        }
+        await sessions.end();
+      },
+    );
+    await fc.assert(property, { numRuns: engine === "sqlite" ? 15 : 50 });
+  });
+});
+
+/** The moment of {@link at} as the envelope has it. */
+function timeText(micros: number): string {
+  const total = at(micros) / 1000n;
+  const iso = new Date(Number(total / 1000n)).toISOString();
+  return `${iso.slice(0, -1)}${String(total % 1000n).padStart(3, "0")}Z`;
+}
+
+describe("the pages of a journal on the disk", () => {
+  /** A commit for each record, of which the disk alone tells. */
+  async function stored(count: number): Promise<Sessions> {
+    const sessions = await Sessions.of("sqlite");
+    const stage = await sessions.next();
+    for (let index = 0; index < count; index++) await stage.log(index % 2 === 0 ? {} : audit);
+    await sessions.end();
+    return sessions;
+  }
+
+  /** What is done to the journal while no gateway has it. */
+  function meddle(
+    { directory }: Sessions,
+    retention: Retention,
+    work: (database: JournalDatabase) => void,
+  ): void {
+    const { database } = JournalDatabase.open(directory, retention);
+    work(database);
+    database.close(true);
+  }
+
+  test("are those of a time to the microsecond", async () => {
+    const sessions = await Sessions.of("sqlite");
+    const first = await sessions.next();
+    for (let micros = 0; micros < 2000; micros += 400) await first.log({ timestamp: at(micros) });
+    const stage = await sessions.next();
+    for (const order of ["asc", "desc"]) {
+      const times = { since: timeText(801), until: timeText(1601) };
+      const found = sequencesOf(await pageOf(stage, { order, ...times }));
+      expect(found).toEqual(order === "asc" ? [4, 5] : [5, 4]);
+    }
+  });
+
+  test("say what retention has deleted while a walk was under way, lane by lane", async () => {
+    const walkOn = async (order: string): Promise<Page[]> => {
+      const sessions = await stored(10);
+      const first = await pageOf(await sessions.next(), { order, limit: 2 });
+      await sessions.end();
+      const retention = { ...KEEP_ALL, system_log: { bytes: 0, ms: 1e15 } };
+      meddle(sessions, retention, (database) => database.trim(Date.now()));
+      const cursor = first.next_cursor!;
+      return [first, await pageOf(await sessions.next(), { order, cursor })];
+    };
+    const system = { lane: "system_log", reason: "retention" };
+    const up = await walkOn("asc");
+    expect(up.map(sequencesOf)).toEqual([
+      [1, 2],
+      // The newest commit of a lane stays.
+      [4, 6, 8, 9, 10],
+    ]);
+    expect(up.map(({ gaps }) => gaps)).toEqual([[], [{ from: 3, to: 7, ...system }]]);
+    const down = await walkOn("desc");
+    expect(down.map(sequencesOf)).toEqual([
+      [10, 9],
+      [8, 6, 4, 2],
+    ]);
+    expect(down.map(({ gaps }) => gaps)).toEqual([[], [{ from: 1, to: 7, ...system }]]);
+    expect(down[1]!.next_cursor).toBeNull();
+  });
+
+  test("say so once, however small they are", async () => {
+    const sessions = await stored(10);
+    const retention = { ...KEEP_ALL, system_log: { bytes: 0, ms: 1e15 } };
+    meddle(sessions, retention, (database) => database.trim(Date.now()));
+    const stage = await sessions.next();
+    const system = { lane: "system_log", reason: "retention" };
+    const gap = (from: number, to: number): object => ({ from, to, ...system });
+    const up = await pagesOf(stage, { order: "asc", limit: 1 });
+    expect(up.map(sequencesOf)).toEqual([[2], [4], [6], [8], [9], [10]]);
+    expect(up.flatMap(({ gaps }) => gaps)).toEqual([gap(1, 2), gap(3, 4), gap(5, 6), gap(7, 7)]);
+    const down = await pagesOf(stage, { limit: 1 });
+    expect(down.map(sequencesOf)).toEqual([[10], [9], [8], [6], [4], [2], []]);
+    expect(down.flatMap(({ gaps }) => gaps)).toEqual([gap(6, 7), gap(4, 5), gap(2, 3), gap(1, 1)]);
+  });
+
+  test("say nothing of a lane that was not asked for", async () => {
+    const sessions = await stored(10);
+    const retention = { ...KEEP_ALL, system_log: { bytes: 0, ms: 1e15 } };
+    meddle(sessions, retention, (database) => database.trim(Date.now()));
+    const stage = await sessions.next();
+    for (const query of [{ type: "audit" }, { q: "type:audit_log hello" }]) {
+      const page = await pageOf(stage, query);
+      expect(sequencesOf(page)).toEqual([10, 8, 6, 4, 2]);
+      expect(page.gaps).toEqual([]);
+    }
+  });
+
+  test("say what cannot be read, and what the disk did not take; for lines in a header", async () => {
+    const sessions = await stored(4);
+    const db = new DatabaseSync(join(sessions.directory, "journal.db"));
+    db.exec("UPDATE system_log SET crc = crc + 1 WHERE last = 3");
+    db.close();
+    meddle(sessions, KEEP_ALL, (database) => {
+      const holes = [
+        { first: 5, last: 6 },
+        { first: 7, last: 9 },
+      ];
+      database.commit({ ranges: [], holes, cursors: [], chain: undefined });
+    });
+    const stage = await sessions.next();
+    await stage.log({});
+    const damaged = { from: 3, to: 3, lane: "system_log", reason: "damaged" };
+    const notStored = { from: 5, to: 9, reason: "not_stored" };
+    const up = await pageOf(stage, { order: "asc" });
+    expect(sequencesOf(up)).toEqual([1, 2, 4, 10]);
+    expect(up.gaps).toEqual([damaged, notStored]);
+    const down = await ask(urlOf(stage, { format: "ndjson" }));
+    const lines = down.body.trimEnd().split("\n");
+    expect(lines.map((line) => JSON.parse(line).sequence)).toEqual([10, 4, 2, 1]);
+    expect(JSON.parse(String(down.headers["x-gaps"]))).toEqual([notStored, damaged]);
+    expect(down.headers["x-epoch"]).toBe(stage.journal.epoch);
+  });
+
+  test("have no more gaps each than fit into a header", async () => {
+    const sessions = await stored(200);
+    const db = new DatabaseSync(join(sessions.directory, "journal.db"));
+    db.exec("UPDATE system_log SET crc = crc + 1");
+    db.close();
+    const stage = await sessions.next();
+    const all = Array.from({ length: 200 }, (_, index) => index + 1);
+    for (const order of ["asc", "desc"]) {
+      const inOrder = order === "asc" ? all : all.toReversed();
+      const pages = await pagesOf(stage, { order });
+      expect(pages.map(({ gaps }) => gaps.length)).toEqual([64, 36]);
+      expect(pages.flatMap(sequencesOf)).toEqual(inOrder.filter((place) => place % 2 === 0));
+      expect(pages.flatMap(({ gaps }) => gaps)).toEqual(
+        inOrder
+          .filter((place) => place % 2 === 1)
+          .map((place) => ({ from: place, to: place, lane: "system_log", reason: "damaged" })),
+      );
+    }
+  });
+
+  test("go on after an unclean end with what has survived it", async () => {
+    const sessions = await Sessions.of("sqlite");
+    const stage = await sessions.next();
+    await stage.log(...numbered(3));
+    const crashed = await Sessions.of("sqlite");
+    // What the disk would have, had the machine stopped here.
+    await cp(sessions.directory, crashed.directory, { recursive: true });
+    await stage.log(...numbered(4));
+    const down = await pageOf(stage, { limit: 1 });
+    const up = await pageOf(stage, { order: "asc", limit: 6 });
+    const after = await crashed.next();
+    await after.log(...numbered(3));
+    expect(after.journal.epoch).not.toBe(stage.journal.epoch);
+    const upwards = await pageOf(after, { order: "asc", cursor: up.next_cursor! });
+    expect(sequencesOf(upwards)).toEqual([4, 5, 6]);
+    expect(upwards.gaps).toEqual([]);
+    const downwards = await pageOf(after, { cursor: down.next_cursor! });
+    expect(sequencesOf(downwards)).toEqual([3, 2, 1]);
+    expect(downwards.gaps).toEqual([{ from: 4, to: 6, reason: "not_stored" }]);
+  });
+
+  test("are found in bounded pieces, between which a commit gets through", async () => {
+    const sessions = await Sessions.of("sqlite");
+    const first = await sessions.next();
+    await first.log({ body: "needle" });
+    for (let batch = 0; batch < 60; batch++) await first.log(...numbered(1000));
+    const stage = await sessions.next();
+    const done: string[] = [];
+    const name = (text: string) => (): unknown => done.push(text);
+    const search = pagesOf(stage, { q: "needle" });
+    await Promise.all([search.then(name("search")), stage.log({}).then(name("commit"))]);
+    expect(done).toEqual(["commit", "search"]);
+    const pages = await search;
+    expect(pages.length).toBeGreaterThan(1);
+    expect(pages.flatMap(sequencesOf)).toEqual([1]);
   });
 });
 
@@ -347,24 +659,7 @@ describe("errors", () => {
       status: 410,
       code: "CURSOR_GONE",
       message:
-        "The cursor is from before a restart that began a new numbering. Start again without a cursor.",
-    });
-  });
-
-  test("tell upwards that records after a cursor are gone, where an answer would hide a hole", async () => {
-    const stage = await new Stage({ tailBytesMax: 5_000 }).open();
-    await stage.log(...numbered(10));
-    const { next_cursor: cursor } = await pageOf(stage, { order: "asc", limit: 5 });
-    for (let batch = 0; batch < 10; batch++) await stage.log(...numbered(10));
-    const { oldest } = stage.journal;
-    expect(await errorOf(stage, `order=asc&cursor=${cursor}`)).toEqual({
-      status: 410,
-      code: "CURSOR_GONE",
-      message: `The records 6 to ${oldest - 1} after the cursor are no longer in memory. Start again without a cursor.`,
-    });
-    expect(await pageOf(stage, { cursor: cursor! })).toMatchObject({
-      records: [],
-      next_cursor: null,
+        "This journal does not know the cursor's epoch: it is of another one. Start again without a cursor.",
     });
   });
 

@@ -10,14 +10,21 @@ import { RecordOrigin } from "../../src/encode/otlp-writer.ts";
 import { textOf } from "../../src/errors.ts";
 import type { ComponentStatus, GatewayView } from "../../src/gateway.ts";
 import { HttpServer, type HttpServerOptions } from "../../src/http/server.ts";
+import type { Journal } from "../../src/journal/journal.ts";
 import { MemoryJournal } from "../../src/journal/memory.ts";
 import type { PluginMetric } from "../../src/plugin-metrics.ts";
 import type { HostLogger, LogRecord } from "../../src/plugin.ts";
 import { recordOf } from "../../src/testing/batch.ts";
 
+interface StageOptions extends Partial<HttpServerOptions> {
+  /** In memory where absent, and then as large as `tailBytesMax`. */
+  readonly journal?: Journal;
+  readonly tailBytesMax?: number;
+}
+
 /** A gateway as far as the HTTP side sees it: a journal that tests write to, and numbers that they set. */
 export class Stage {
-  readonly journal: MemoryJournal;
+  readonly journal: Journal;
   readonly components: ComponentStatus[] = [];
   readonly pluginMetrics: PluginMetric[] = [];
   readonly view: GatewayView;
@@ -27,9 +34,9 @@ export class Stage {
   notReady: string | undefined;
   url = "";
 
-  constructor(options: Partial<HttpServerOptions> & { tailBytesMax?: number } = {}) {
-    const { tailBytesMax, ...serverOptions } = options;
-    this.journal = new MemoryJournal(tailBytesMax);
+  constructor(options: StageOptions = {}) {
+    const { tailBytesMax, journal, ...serverOptions } = options;
+    this.journal = journal ?? new MemoryJournal(tailBytesMax);
     this.view = stageView(this);
     const log = lineLogger(this.lines);
     this.server = new HttpServer({

@@ -1,0 +1,198 @@
+import type { Batch, Gap, HostJournal, JournalPage, JournalQuery } from "../plugin.ts";
+import type { HistoryQuery } from "./history-query.ts";
+import { TimeSlice } from "./time-slice.ts";
+
+/** An answer with so many bytes takes no further record. */
+const ANSWER_BYTES_MAX = 8 << 20;
+
+/** An answer with so many gaps goes no further: they must fit into a header. */
+const ANSWER_GAPS_MAX = 64;
+
+/** What one request may take, in about as many microseconds of both threads; then it answers what it has found. */
+const EFFORT_MAX = 250_000;
+const LOOK_EFFORT = 1;
+const MATCH_EFFORT = 5;
+const PAGE_EFFORT = 5;
+const READ_EFFORT = 1_000;
+const BYTES_OF_ONE_EFFORT = 256;
+
+/** The timestamp in an envelope's `data`: after `{"timestamp":"`, and always as long (DESIGN "The envelope"). */
+const TIMESTAMP_START = 14;
+const TIMESTAMP_END = 41;
+
+/** What a search is for. */
+export interface Wanted extends Pick<HistoryQuery, "filter" | "since" | "until" | "limit"> {
+  readonly ascending: boolean;
+  /** The sequence to begin with. */
+  readonly from: number;
+}
+
+export interface Found {
+  /** Each as JSON: the envelope with its sequence in front. */
+  readonly records: readonly Uint8Array[];
+  /** What is missing of the stretch that was looked at; both in the order of the search. */
+  readonly gaps: readonly Gap[];
+  /** The sequence to go on with; undefined at the end of the journal. */
+  readonly next: number | undefined;
+}
+
+/** Looks through the journal, a bounded piece of it for each request. */
+export class HistorySearch {
+  readonly #journal: HostJournal;
+  /** The requests read the disk in turns: whoever waits for a commit waits for one page at most. */
+  #turn: Promise<unknown> = Promise.resolve();
+
+  constructor(journal: HostJournal) {
+    this.#journal = journal;
+  }
+
+  async find(wanted: Wanted): Promise<Found> {
+    const { newest } = this.#journal;
+    const { ascending } = wanted;
+    const walk = new Walk(wanted, ascending ? wanted.from : Math.min(wanted.from, newest));
+    const { sinceMs, untilMs } = hintsOf(wanted);
+    const query = { order: ascending ? "asc" : "desc", type: wanted.filter.type } as const;
+    while (!walk.isOver && (ascending ? walk.next <= newest : walk.next >= 1)) {
+      const page = await this.#read({ ...query, from: walk.next, sinceMs, untilMs }, walk);
+      if (page.to < page.from) walk.next = ascending ? Infinity : 0;
+      else await walk.through(page);
+    }
+    const isMore = ascending ? walk.next <= this.#journal.newest : walk.next >= 1;
+    return { records: walk.records, gaps: walk.gaps, next: isMore ? walk.next : undefined };
+  }
+
+  async #read(query: JournalQuery, walk: Walk): Promise<JournalPage> {
+    if (query.from >= this.#journal.oldest) return this.#journal.read(query);
+    const reading = this.#turn.then(() => this.#journal.read(query));
+    this.#turn = reading.catch(() => {});
+    const page = await reading;
+    walk.countRead(page);
+    return page;
+  }
+}
+
+/** One request's way through the pages. */
+class Walk {
+  readonly records: Uint8Array[] = [];
+  readonly gaps: Gap[] = [];
+  readonly #wanted: Wanted;
+  readonly #since: Uint8Array | undefined;
+  readonly #until: Uint8Array | undefined;
+  readonly #slice = new TimeSlice();
+  #bytes = 0;
+  #effort = 0;
+  /** The sequence that comes next. */
+  next: number;
+
+  constructor(wanted: Wanted, next: number) {
+    this.#wanted = wanted;
+    this.#since = bytesOf(wanted.since);
+    this.#until = bytesOf(wanted.until);
+    this.next = next;
+  }
+
+  get isOver(): boolean {
+    return (
+      this.records.length >= this.#wanted.limit ||
+      this.#bytes >= ANSWER_BYTES_MAX ||
+      this.#effort >= EFFORT_MAX ||
+      this.gaps.length >= ANSWER_GAPS_MAX
+    );
+  }
+
+  /** Counts what it took to read the page from the disk. */
+  countRead({ records }: JournalPage): void {
+    this.#effort += READ_EFFORT + (records?.byteLength ?? 0) / BYTES_OF_ONE_EFFORT;
+  }
+
+  /** Takes what is wanted of a page that begins with the next sequence, as far as the request still goes. */
+  async through(page: JournalPage): Promise<void> {
+    const start = this.next;
+    const end = this.#endOf(page);
+    this.#effort += PAGE_EFFORT;
+    if (this.#slice.isOver()) await this.#slice.rest();
+    await this.#take(page.records, end);
+    const { ascending } = this.#wanted;
+    const [from, to] = ascending ? [start, this.next - 1] : [this.next + 1, start];
+    for (const gap of inOrder(page.gaps, ascending)) this.#addGap(clipped(gap, from, to));
+  }
+
+  /** The first sequence behind the page, or behind those of its gaps that an answer has room for. */
+  #endOf({ from, to, gaps }: JournalPage): number {
+    const { ascending } = this.#wanted;
+    const tooMany = inOrder(gaps, ascending)[ANSWER_GAPS_MAX - this.gaps.length];
+    if (ascending) return Math.min(to + 1, tooMany?.from ?? Infinity);
+    return Math.max(from - 1, tooMany?.to ?? -Infinity);
+  }
+
+  async #take(batch: Batch | undefined, end: number): Promise<void> {
+    const { ascending, limit } = this.#wanted;
+    const length = batch?.length ?? 0;
+    for (let step = 0; step < length; step++) {
+      if (this.#slice.isOver()) await this.#slice.rest();
+      const index = ascending ? step : length - 1 - step;
+      const sequence = batch!.sequence(index);
+      if (ascending ? sequence >= end : sequence <= end) break;
+      this.next = sequence + (ascending ? 1 : -1);
+      if (this.#isWanted(batch!, index)) this.#add(batch!, index);
+      if (this.records.length === limit || this.#bytes >= ANSWER_BYTES_MAX) return;
+      if (this.#effort >= EFFORT_MAX) return;
+    }
+    this.next = end;
+  }
+
+  #isWanted(batch: Batch, index: number): boolean {
+    this.#effort += LOOK_EFFORT;
+    if (this.#since !== undefined || this.#until !== undefined) {
+      const timestamp = batch.data(index).subarray(TIMESTAMP_START, TIMESTAMP_END);
+      if (this.#since !== undefined && Buffer.compare(timestamp, this.#since) < 0) return false;
+      if (this.#until !== undefined && Buffer.compare(timestamp, this.#until) >= 0) return false;
+    }
+    this.#effort += MATCH_EFFORT;
+    return this.#wanted.filter.matches(batch, index);
+  }
+
+  /** A copy: what it is a part of can be a thousand times as large. */
+  #add(batch: Batch, index: number): void {
+    // All of the envelope but its opening brace is taken as it is.
+    const head = Buffer.from(`{"sequence":${batch.sequence(index)},`);
+    const record = Buffer.concat([head, batch.bytes(index).subarray(1)]);
+    this.records.push(record);
+    this.#bytes += record.length;
+  }
+
+  /** Gaps that touch one another are one. */
+  #addGap(gap: Gap): void {
+    if (gap.from > gap.to) return;
+    const place = this.gaps.findIndex(
+      (known) =>
+        known.type === gap.type &&
+        known.reason === gap.reason &&
+        (known.to + 1 === gap.from || gap.to + 1 === known.from),
+    );
+    if (place < 0) return void this.gaps.push(gap);
+    const known = this.gaps[place]!;
+    const [from, to] = [Math.min(known.from, gap.from), Math.max(known.to, gap.to)];
+    this.gaps[place] = { ...known, from, to };
+  }
+}
+
+function bytesOf(text: string | undefined): Uint8Array | undefined {
+  return text === undefined ? undefined : Buffer.from(text, "latin1");
+}
+
+/** The journal knows times by the millisecond. */
+function hintsOf({ since, until }: Wanted): Pick<JournalQuery, "sinceMs" | "untilMs"> {
+  return {
+    sinceMs: since === undefined ? undefined : Date.parse(since),
+    untilMs: until === undefined ? undefined : Date.parse(until) + 1,
+  };
+}
+
+function clipped(gap: Gap, from: number, to: number): Gap {
+  return { ...gap, from: Math.max(gap.from, from), to: Math.min(gap.to, to) };
+}
+
+function inOrder<Item>(items: readonly Item[], ascending: boolean): readonly Item[] {
+  return ascending ? items : items.toReversed();
+}

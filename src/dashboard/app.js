@@ -197,7 +197,9 @@ async function applyFilter() {
 /** @param {Record<string, string>} filter */
 async function problemOf(filter) {
   try {
-    const response = await fetch(`/api/logs?${new URLSearchParams({ ...filter, limit: "1" })}`);
+    // Nothing is to be searched for: no record is that old.
+    const parameters = new URLSearchParams({ ...filter, until: "0" });
+    const response = await fetch(`/api/logs?${parameters}`);
     return response.status === 400 ? (await response.json()).error.message : "";
   } catch {
     return ""; // Not reachable: the panels say so, and try again.

@@ -1,6 +1,7 @@
 import { Worker } from "node:worker_threads";
 import type {
   Answer,
+  EpochStart,
   Failure,
   Numbered,
   OpenedState,
@@ -22,15 +23,21 @@ export class ThreadFailure extends Error {
 /** The worker's file stands beside this one, whether that is the source or what was built of it. */
 const WORKER_FILE = `./sqlite-worker.${import.meta.url.endsWith(".ts") ? "ts" : "js"}`;
 
+/** Told that the journal was found damaged at work and replaced by a new one. */
+export type Replaced = (epochs: readonly EpochStart[], alarm: string) => void;
+
 /** This thread's end of the journal's worker thread: requests with their answers, in their order. */
 export class JournalThread {
   readonly #worker: Worker;
   readonly #done: Int32Array<SharedArrayBuffer>;
+  readonly #replaced: Replaced;
   readonly #waiting = new Map<number, PromiseWithResolvers<Answer>>();
   #lastId = 0;
+  #cause = new Error("the journal's thread has ended");
   #ended: Error | undefined;
 
-  private constructor(directory: string, retention: Retention) {
+  private constructor(directory: string, retention: Retention, replaced: Replaced) {
+    this.#replaced = replaced;
     this.#done = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
     const setup: WorkerSetup = { directory, retention, done: this.#done };
     this.#worker = new Worker(new URL(WORKER_FILE, import.meta.url), {
@@ -40,25 +47,32 @@ export class JournalThread {
       execArgv: ["--disable-warning=ExperimentalWarning"],
     });
     this.#worker.on("message", ({ id, message }: Numbered<Answer>) => this.#answered(id, message));
-    this.#worker.on("error", (error) => this.#end(error));
-    this.#worker.on("exit", () => this.#end(new Error("the journal's thread has ended")));
+    this.#worker.on("error", (error) => (this.#cause = error));
+    // Not before: until then it may hold the journal's lock.
+    this.#worker.on("exit", () => this.#end());
   }
 
   /** Resolves with what the journal goes on with. Rejects with ThreadFailure. */
   static async open(
     directory: string,
     retention: Retention,
+    replaced: Replaced,
   ): Promise<{ thread: JournalThread; state: OpenedState; alarm: string | undefined }> {
-    const thread = new JournalThread(directory, retention);
+    const thread = new JournalThread(directory, retention, replaced);
     const answer = await thread.#answerTo(0);
     if (answer.kind === "notOpened") throw new ThreadFailure(answer.failure);
     if (answer.kind !== "opened") throw new Error(`unexpected answer ${answer.kind}`);
     return { thread, state: answer.state, alarm: answer.alarm };
   }
 
+  /** Why it can do no more: it has ended, as it does by itself only after `close` was requested. */
+  get end(): Error | undefined {
+    return this.#ended;
+  }
+
   /** Rejects with ThreadFailure. `memory` is handed over: it cannot be used here any more. */
   async request(message: Request, memory: readonly ArrayBuffer[] = []): Promise<Answer> {
-    if (this.#ended) throw this.#failure();
+    if (this.#ended) throw this.#failure("refused");
     const id = ++this.#lastId;
     const numbered: Numbered<Request> = { id, message };
     this.#worker.postMessage(numbered, memory);
@@ -96,18 +110,19 @@ export class JournalThread {
   }
 
   #answered(id: number, message: Answer): void {
+    if (message.kind === "replaced") return this.#replaced(message.epochs, message.alarm);
     this.#waiting.get(id)?.resolve(message);
     this.#waiting.delete(id);
     if (this.#waiting.size === 0) this.#worker.unref();
   }
 
-  #end(cause: Error): void {
-    this.#ended ??= cause;
-    for (const { reject } of this.#waiting.values()) reject(this.#failure());
+  #end(): void {
+    this.#ended = this.#cause;
+    for (const { reject } of this.#waiting.values()) reject(this.#failure("unknown"));
     this.#waiting.clear();
   }
 
-  #failure(): ThreadFailure {
-    return new ThreadFailure({ kind: "unknown", text: this.#ended!.message });
+  #failure(kind: Failure["kind"]): ThreadFailure {
+    return new ThreadFailure({ kind, text: this.#ended!.message });
   }
 }

@@ -27,10 +27,12 @@ export interface EpochStart {
   readonly first: number;
 }
 
-/** A range of sequences that were handed out and not stored. */
+/** A range of sequences that were handed out, and of which no records are there. */
 export interface Hole {
   readonly first: number;
   readonly last: number;
+  /** `damaged`: they are in a journal that was put aside. */
+  readonly reason: "not_stored" | "damaged";
 }
 
 /** What a journal starts with. */
@@ -64,11 +66,11 @@ export interface StoredRange {
 
 /** What is to be made durable in one go. */
 export interface Commit {
+  /** In their order. Sequences before and between them that are not in the journal become holes. */
   readonly ranges: readonly StoredRange[];
-  readonly holes: readonly Hole[];
   readonly cursors: readonly (readonly [string, number])[];
-  /** Behind the commit; undefined where it has no audit event. */
-  readonly chain: ChainState | undefined;
+  /** What the commit's audit events make of the chain; undefined where it has none. */
+  readonly chain: { readonly before: ChainState; readonly after: ChainState } | undefined;
   /** Those audit events of it that have a key. */
   readonly events: readonly StoredEvent[];
 }
@@ -106,16 +108,19 @@ export interface Failure {
 export type Request =
   | { readonly kind: "commit"; readonly commit: Commit }
   | { readonly kind: "read"; readonly query: ReadQuery }
-  | { readonly kind: "close" };
+  /** `newest`: the last sequence that was handed out. */
+  | { readonly kind: "close"; readonly newest: number };
 
 export type Answer =
   | { readonly kind: "opened"; readonly state: OpenedState; readonly alarm: string | undefined }
   | { readonly kind: "notOpened"; readonly failure: Failure }
+  /** Nobody has asked for it: the journal was found damaged at work, and a new one has taken its place. */
+  | { readonly kind: "replaced"; readonly epochs: readonly EpochStart[]; readonly alarm: string }
   | { readonly kind: "done" }
   | { readonly kind: "rows"; readonly rows: ReadRows }
   | { readonly kind: "failed"; readonly failure: Failure };
 
-/** A request's number comes back with its answer; the answer to the opening has none. */
+/** A request's number comes back with its answer; what no request has asked for has the number 0. */
 export interface Numbered<Message> {
   readonly id: number;
   readonly message: Message;

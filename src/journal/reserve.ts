@@ -12,41 +12,53 @@ import { join } from "node:path";
 
 const RESERVE_FILE = "journal.reserve";
 
-/** Enough for the pages that trimming and cursors change. */
-const RESERVE_BYTES = 1 << 20;
+/** Enough for what may stand in the write-ahead log, and for the pages that trimming and cursors change. */
+const RESERVE_BYTES = 6 << 20;
 
 /** A small journal on a small disk must not lose most of it to the reserve. */
 const SHARE_MAX = 1 / 16;
+
+const FLAGS = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW;
 
 /** Disk space that is kept for the moment when there is no other. */
 export class Reserve {
   readonly #directory: string;
   readonly #path: string;
+  /** What it takes up when it is kept. */
+  readonly bytes: number;
 
   constructor(directory: string) {
+    const { blocks, bsize } = statfsSync(directory);
     this.#directory = directory;
     this.#path = join(directory, RESERVE_FILE);
+    this.bytes = Math.min(RESERVE_BYTES, Math.floor(blocks * bsize * SHARE_MAX));
   }
 
-  /** Takes the space, where there is enough. */
-  keep(): void {
-    const { bavail, blocks, bsize } = statfsSync(this.#directory);
-    const bytes = Math.min(RESERVE_BYTES, Math.floor(blocks * bsize * SHARE_MAX));
+  /** What others than the reserve may take of the disk. */
+  get availableBytes(): number {
+    const { bavail, bsize } = statfsSync(this.#directory);
+    return bavail * bsize;
+  }
+
+  /** Takes the space, where it is not taken yet; answers whether it is. */
+  keep(): boolean {
     const held = statSync(this.#path, { throwIfNoEntry: false })?.size ?? 0;
-    if (held >= bytes || bavail * bsize < 2 * bytes) return;
+    if (held >= this.bytes) return true;
+    if (this.availableBytes < 2 * this.bytes) return false;
     try {
-      this.#write(bytes);
+      this.#write();
+      return true;
     } catch {
       this.release();
+      return false;
     }
   }
 
-  #write(bytes: number): void {
-    const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW;
-    const file = openSync(this.#path, flags, 0o600);
+  #write(): void {
+    const file = openSync(this.#path, FLAGS, 0o600);
     try {
-      const zeros = new Uint8Array(bytes);
-      for (let written = 0; written < bytes;) written += writeSync(file, zeros, written);
+      const zeros = new Uint8Array(this.bytes);
+      for (let written = 0; written < zeros.length;) written += writeSync(file, zeros, written);
       fsyncSync(file);
     } finally {
       closeSync(file);
@@ -55,12 +67,5 @@ export class Reserve {
 
   release(): void {
     rmSync(this.#path, { force: true });
-  }
-
-  /** Whether the disk takes so many bytes and keeps enough for a reserve. */
-  hasRoomFor(bytes: number): boolean {
-    const { bavail, blocks, bsize } = statfsSync(this.#directory);
-    const kept = Math.min(RESERVE_BYTES, Math.floor(blocks * bsize * SHARE_MAX));
-    return bavail * bsize >= 3 * bytes + 2 * kept;
   }
 }

@@ -47,11 +47,12 @@ interface Waiting {
 export class SqliteJournal implements Journal {
   readonly isKept = true;
   readonly storedEvents: readonly StoredEvent[];
-  readonly #thread: JournalThread;
+  readonly #options: SqliteJournalOptions;
   readonly #tail: MemoryTail;
-  readonly #epochs: readonly EpochStart[];
-  readonly #holes: Hole[];
-  readonly #newHoles: Hole[] = [];
+  #thread: JournalThread;
+  #epochs: readonly EpochStart[];
+  /** In their order. */
+  #holes: Hole[];
   readonly #cursors: Map<string, number>;
   readonly #changedCursors = new Set<string>();
   #cursorsKeptAtMs = -Infinity;
@@ -64,10 +65,14 @@ export class SqliteJournal implements Journal {
   #chain: ChainState;
   /** Behind the last durable one. */
   #durableChain: ChainState;
-  #committing: Promise<void> | undefined;
+  /** More than one only where a process is about to die. */
+  readonly #underway = new Set<Promise<void>>();
   #trouble: string | undefined;
+  #hasToldOfDamage = false;
+  #reopening: Promise<number> | undefined;
 
-  private constructor(thread: JournalThread, state: OpenedState) {
+  private constructor(options: SqliteJournalOptions, thread: JournalThread, state: OpenedState) {
+    this.#options = options;
     this.#thread = thread;
     this.#tail = new MemoryTail(state.newest);
     this.#epochs = state.epochs;
@@ -83,13 +88,17 @@ export class SqliteJournal implements Journal {
    * Opens the journal of a directory, and makes it where there is none.
    * @throws TailgateError LOG_DIR_IN_USE where another gateway has it, JOURNAL_UNUSABLE where it cannot be opened.
    */
-  static async open({ directory, retention, alarm }: SqliteJournalOptions): Promise<SqliteJournal> {
+  static async open(options: SqliteJournalOptions): Promise<SqliteJournal> {
+    let journal: SqliteJournal | undefined;
     try {
-      const opened = await JournalThread.open(directory, retention);
-      if (opened.alarm !== undefined) alarm(opened.alarm);
-      return new SqliteJournal(opened.thread, opened.state);
+      const { thread, state, alarm } = await startThread(options, (epochs) => {
+        if (journal !== undefined) journal.#epochs = epochs;
+      });
+      if (alarm !== undefined) options.alarm(alarm);
+      journal = new SqliteJournal(options, thread, state);
+      return journal;
     } catch (error) {
-      throw openFailure(directory, error);
+      throw openFailure(options.directory, error);
     }
   }
 
@@ -134,25 +143,21 @@ export class SqliteJournal implements Journal {
     const bytes = batch.memoryBytes;
     this.#waiting.push({ batch, bytes, durable });
     this.#pendingBytes += bytes;
-    this.#committing ??= this.#commitAll();
+    if (this.#underway.size === 0) this.#commitNext();
     return durable.promise;
   }
 
-  async #commitAll(): Promise<void> {
-    while (this.#waiting.length > 0) {
-      const group = this.#nextGroup();
-      try {
-        await this.#commit(group.map(({ batch }) => batch));
-        for (const { durable } of group) durable.resolve();
-      } catch (error) {
-        for (const { durable } of group) durable.reject(error);
-      }
-      for (const { bytes } of group) this.#pendingBytes -= bytes;
-    }
-    this.#committing = undefined;
+  #commitNext(): void {
+    const group = this.#nextGroup();
+    if (group.length === 0) return;
+    const committing = this.#commit(group).finally(() => {
+      this.#underway.delete(committing);
+      if (this.#underway.size === 0) this.#commitNext();
+    });
+    this.#underway.add(committing);
   }
 
-  /** The oldest of what waits: at least one batch. */
+  /** The oldest of what waits: at least one batch, where there is one. */
   #nextGroup(): Waiting[] {
     let bytes = 0;
     const end = this.#waiting.findIndex((waiting, index) => {
@@ -162,66 +167,99 @@ export class SqliteJournal implements Journal {
     return this.#waiting.splice(0, end < 0 ? this.#waiting.length : end);
   }
 
-  async #commit(batches: readonly RecordBatch[]): Promise<void> {
-    const first = batches[0]!.firstSequence;
-    const last = lastSequence(batches.at(-1)!);
-    const chainBefore = this.#chain;
-    const holes = this.#newHoles.splice(0);
-    let chain: ChainState;
+  /** Makes a group durable or refuses it; never rejects. */
+  async #commit(group: readonly Waiting[]): Promise<void> {
+    const first = group[0]!.batch.firstSequence;
+    const last = lastSequence(group.at(-1)!.batch);
     try {
-      const answer = this.#send(batches, holes);
-      chain = this.#chain;
-      await answer;
-    } catch (error) {
-      this.#chain = chainBefore;
-      this.#refuse({ first, last }, holes);
+      await this.#stored(
+        group.map(({ batch }) => batch),
+        last,
+      );
       this.#durable = last;
-      throw this.#commitFailure(error);
+      this.#trouble = undefined;
+      for (const { durable } of group) durable.resolve();
+    } catch (error) {
+      const failure = this.#commitFailure(error);
+      this.#refuse({ first, last, reason: "not_stored" });
+      this.#durable = last;
+      for (const { durable } of group) durable.reject(failure);
     }
-    this.#durable = last;
-    this.#durableChain = chain;
-    this.#trouble = undefined;
+    for (const { bytes } of group) this.#pendingBytes -= bytes;
   }
 
-  /** Hands a commit to the thread. */
-  #send(batches: readonly RecordBatch[], holes: readonly Hole[]): Promise<unknown> {
-    const chainBefore = this.#chain;
-    const events = this.#seal(batches);
-    const ranges = rangesOf(batches);
+  /** Resolves when the batches, which end with the sequence `last`, are durable. */
+  async #stored(batches: readonly RecordBatch[], last: number): Promise<void> {
+    if (this.#thread.end !== undefined) await this.#reopened();
     const cursors = this.#cursorsToKeep();
-    const chain = this.#chain === chainBefore ? undefined : this.#chain;
-    const commit: Commit = { ranges, holes, cursors, chain, events };
-    const memory = ranges.flatMap(({ lanes }) => lanes.map(({ bytes }) => bytes.buffer));
-    return this.#thread.request({ kind: "commit", commit }, memory);
-  }
-
-  /** Ties each audit event to the one before it; answers those that have a key. */
-  #seal(batches: readonly RecordBatch[]): StoredEvent[] {
-    const keyed: StoredEvent[] = [];
-    let { count, seq, head } = this.#chain;
-    const countBefore = count;
-    for (const batch of batches) {
-      for (let index = 0; index < batch.length; index++) {
-        if (batch.type(index) !== "audit_log") continue;
-        const data = batch.data(index);
-        count++;
-        seq = batch.sequence(index);
-        head = auditHash(head, data, seq);
-        batch.seal(index, head);
-        const key = eventKeyOf(data);
-        if (key !== undefined) keyed.push({ ...key, seq, hash: head });
-      }
+    try {
+      const chain = await this.#send(batches, cursors);
+      if (chain !== undefined) this.#durableChain = chain;
+    } catch (error) {
+      for (const [consumer] of cursors) this.#changedCursors.add(consumer);
+      if (this.#thread.end === undefined) this.#chain = this.#durableChain;
+      else if (await this.#isStored(last, error)) return;
+      throw error;
     }
-    if (count > countBefore) this.#chain = { count, seq, head };
-    return keyed;
   }
 
-  /** What could not be stored leaves a hole that the next commit tells of; nobody gets it from memory any more. */
-  #refuse(hole: Hole, untold: readonly Hole[]): void {
+  /** Hands a commit to the thread; answers the chain behind it where there is an audit event in it. */
+  async #send(
+    batches: readonly RecordBatch[],
+    cursors: readonly [string, number][],
+  ): Promise<ChainState | undefined> {
+    const before = this.#chain;
+    const { after, events } = sealed(batches, before);
+    const ranges = rangesOf(batches);
+    const hasAudit = after.count > before.count;
+    const chain = hasAudit ? { before, after } : undefined;
+    this.#chain = after;
+    const memory = ranges.flatMap(({ lanes }) => lanes.map(({ bytes }) => bytes.buffer));
+    const commit: Commit = { ranges, cursors, chain, events };
+    await this.#thread.request({ kind: "commit", commit }, memory);
+    return hasAudit ? after : undefined;
+  }
+
+  /** Of a commit that was under way when the thread died. Throws `error` where nobody can tell. */
+  async #isStored(last: number, error: unknown): Promise<boolean> {
+    let newest: number;
+    try {
+      newest = await this.#reopened();
+    } catch {
+      throw error;
+    }
+    if (newest >= last) return true;
+    throw new ThreadFailure({ kind: "refused", text: textOf(error) });
+  }
+
+  /** After the thread has died: starts another one; answers the newest sequence that is stored. */
+  #reopened(): Promise<number> {
+    this.#reopening ??= this.#reopen().finally(() => (this.#reopening = undefined));
+    return this.#reopening;
+  }
+
+  async #reopen(): Promise<number> {
+    const why = this.#thread.end!.message;
+    const { thread, state, alarm } = await startThread(this.#options, (epochs) => {
+      this.#epochs = epochs;
+    });
+    this.#options.alarm(`The journal's thread was started again: ${why}.`);
+    if (alarm !== undefined) this.#options.alarm(alarm);
+    this.#thread = thread;
+    this.#epochs = state.epochs;
+    this.#holes = [...state.holes, ...this.#holes.filter(({ first }) => first > state.newest)];
+    this.#chain = state.chain;
+    this.#durableChain = state.chain;
+    return state.newest;
+  }
+
+  /** Of what could not be stored nothing is given out from memory any more. */
+  #refuse(hole: Hole): void {
     this.#tail.remove(hole.first, hole.last);
-    this.#holes.push(hole);
-    this.#newHoles.unshift(...untold);
-    this.#newHoles.push(hole);
+    const before = this.#holes.at(-1);
+    if (before?.last === hole.first - 1 && before.reason === hole.reason) {
+      this.#holes[this.#holes.length - 1] = { ...hole, first: before.first };
+    } else this.#holes.push(hole);
   }
 
   #commitFailure(error: unknown): TailgateError {
@@ -237,19 +275,30 @@ export class SqliteJournal implements Journal {
   }
 
   async read(query: JournalQuery): Promise<JournalPage> {
-    const { from, order = "asc", type } = query;
+    const { order = "asc", type, sinceMs, untilMs } = query;
     const inMemory = this.#tail.read(query);
     if (inMemory !== undefined) return inMemory;
-    if (from < 1 || from > this.newest) return emptyPage(from);
+    const from = order === "asc" ? query.from : Math.min(query.from, this.newest);
+    if (from < 1 || from > this.newest) return emptyPage(query.from);
     const hole = this.#holes.find(({ first, last }) => first <= from && from <= last);
     if (hole !== undefined) return holePage(hole, from, order);
-    const { sinceMs, untilMs } = query;
+    if (this.#thread.end !== undefined) await this.#reopened();
     const answer = await this.#thread.request({
       kind: "read",
       query: { from, order, type, sinceMs, untilMs },
     });
     if (answer.kind !== "rows") throw new Error(`unexpected answer ${answer.kind}`);
-    return pageOf(answer.rows);
+    return this.#pageOf(answer.rows);
+  }
+
+  #pageOf(rows: ReadRows): JournalPage {
+    const damaged = rows.gaps.find(({ reason }) => reason === "damaged");
+    if (damaged !== undefined && !this.#hasToldOfDamage) {
+      this.#hasToldOfDamage = true;
+      const { from, to } = damaged;
+      this.#options.alarm(`The journal is damaged: of its records ${from} to ${to} some are lost.`);
+    }
+    return pageOf(rows);
   }
 
   sharedUpTo(epoch: string, sequence: number): number | undefined {
@@ -291,32 +340,60 @@ export class SqliteJournal implements Journal {
   /** Where no commit has taken them along. One that fails has only moved places back. */
   #keepCursors(): void {
     const cursors = this.#changedCursorEntries();
-    const holes = this.#newHoles.splice(0);
-    if (cursors.length === 0 && holes.length === 0) return;
-    const commit: Commit = { ranges: [], holes, cursors, chain: undefined, events: [] };
+    if (cursors.length === 0) return;
+    const commit: Commit = { ranges: [], cursors, chain: undefined, events: [] };
     this.#thread.request({ kind: "commit", commit }).catch(() => {
-      this.#newHoles.unshift(...holes);
       for (const [consumer] of cursors) this.#changedCursors.add(consumer);
     });
   }
 
   flushSync(timeoutMs: number): void {
-    while (this.#waiting.length > 0) {
-      const group = this.#nextGroup();
-      this.#send(
-        group.map(({ batch }) => batch),
-        this.#newHoles.splice(0),
-      ).catch(() => {});
-    }
+    while (this.#waiting.length > 0) this.#commitNext();
     this.#thread.waitForAll(timeoutMs);
   }
 
   async close(): Promise<void> {
-    await this.#committing;
+    while (this.#underway.size > 0) await Promise.all(this.#underway);
     this.#keepCursors();
-    await this.#thread.request({ kind: "close" }).catch(() => {});
+    await this.#thread.request({ kind: "close", newest: this.newest }).catch(() => {});
     await this.#thread.ended();
   }
+}
+
+function startThread(
+  { directory, retention, alarm }: SqliteJournalOptions,
+  replaced: (epochs: readonly EpochStart[]) => void,
+): ReturnType<typeof JournalThread.open> {
+  return JournalThread.open(directory, retention, (epochs, text) => {
+    replaced(epochs);
+    alarm(text);
+  });
+}
+
+interface Sealed {
+  /** The chain's state behind them. */
+  readonly after: ChainState;
+  /** Those that have a key. */
+  readonly events: readonly StoredEvent[];
+}
+
+/** Ties each audit event of the batches to the one before it, from that state on. */
+function sealed(batches: readonly RecordBatch[], before: ChainState): Sealed {
+  const events: StoredEvent[] = [];
+  let { count, seq, head } = before;
+  for (const batch of batches) {
+    for (let index = 0; index < batch.length; index++) {
+      if (batch.type(index) !== "audit_log") continue;
+      const data = batch.data(index);
+      count++;
+      seq = batch.sequence(index);
+      head = auditHash(head, data, seq);
+      batch.seal(index, head);
+      const key = eventKeyOf(data);
+      if (key !== undefined) events.push({ ...key, seq, hash: head });
+    }
+  }
+  return { after: { count, seq, head }, events };
 }
 
 /** For each kind of failure its code, and what became of the records. */
@@ -365,9 +442,9 @@ function dayOf({ appendedAtMs }: RecordBatch): number {
   return Math.floor(appendedAtMs / DAY_MS);
 }
 
-function holePage({ first, last }: Hole, from: number, order: "asc" | "desc"): JournalPage {
+function holePage({ first, last, reason }: Hole, from: number, order: "asc" | "desc"): JournalPage {
   const [start, end] = order === "asc" ? [from, last] : [first, from];
-  const gap: Gap = { from: start, to: end, reason: "not_stored" };
+  const gap: Gap = { from: start, to: end, reason };
   return { from: start, to: end, records: undefined, gaps: [gap] };
 }
 

@@ -440,13 +440,8 @@ describe("the pages of a journal on the disk", () => {
     const db = new DatabaseSync(join(sessions.directory, "journal.db"));
     db.exec("UPDATE system_log SET crc = crc + 1 WHERE last = 3");
     db.close();
-    meddle(sessions, KEEP_ALL, (database) => {
-      const holes = [
-        { first: 5, last: 6 },
-        { first: 7, last: 9 },
-      ];
-      database.commit({ ranges: [], holes, cursors: [], chain: undefined });
-    });
+    const { database } = JournalDatabase.open(sessions.directory, KEEP_ALL);
+    database.close(true, 9);
     const stage = await sessions.next();
     await stage.log({});
     const damaged = { from: 3, to: 3, lane: "system_log", reason: "damaged" };

@@ -45,7 +45,7 @@ function rangesOf(commits: readonly Commit[], first: number, bytes: number): Sto
   }));
 }
 
-const NOTHING_ELSE = { holes: [], cursors: [], chain: undefined };
+const NOTHING_ELSE = { cursors: [], chain: undefined, events: [] };
 
 /** The sequences of the rows that a query finds, page by page. */
 function pagesOf(database: JournalDatabase, query: ReadQuery, newest: number): number[][] {

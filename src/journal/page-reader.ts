@@ -1,0 +1,234 @@
+import type { StatementSync } from "node:sqlite";
+import { crc32 } from "node:zlib";
+import type { EnvelopeType, Gap } from "../plugin.ts";
+import type { Hole, ReadQuery, ReadRow, ReadRows } from "./messages.ts";
+import { isDamage, LANES, type Statements } from "./schema.ts";
+import type { Step } from "./time-spans.ts";
+
+/** A page of reading ends with the commit that makes it as large as this. */
+const PAGE_BYTES = 512 << 10;
+const PAGE_ROWS = 256;
+
+const DAY_MS = 86_400_000;
+
+/** The smallest sequence from which on all records of a lane are kept. */
+export type Floors = Record<EnvelopeType, number>;
+
+/** Where a lane's records of one commit are. */
+interface Place {
+  readonly first: number;
+  readonly last: number;
+}
+
+interface Row {
+  readonly appended: number;
+  readonly crc: number;
+  readonly bytes: Uint8Array<ArrayBuffer>;
+}
+
+/** What a row's bytes and its place are checked against when they are read. */
+export function checksum(bytes: Uint8Array, first: number, last: number, appended: number): number {
+  return crc32(bytes, crc32(`${first} ${last} ${appended}`));
+}
+
+/** Reads a page of the journal's tables: whole commits, from the one with the query's first record on. */
+export class PageReader {
+  readonly #statements: Statements;
+  readonly #query: ReadQuery;
+  readonly #ascending: boolean;
+  readonly #types: readonly EnvelopeType[];
+  readonly #floors: Floors;
+  readonly #newest: number;
+  readonly #rows: ReadRow[] = [];
+  readonly #gaps: Gap[] = [];
+  #bytes = 0;
+  #day: number | undefined;
+
+  constructor(statements: Statements, query: ReadQuery, floors: Floors, newest: number) {
+    this.#statements = statements;
+    this.#query = query;
+    this.#ascending = query.order === "asc";
+    this.#types = query.type === undefined ? LANES : [query.type];
+    this.#floors = floors;
+    this.#newest = newest;
+  }
+
+  read(): ReadRows {
+    const lanes = this.#types.map(
+      (type) =>
+        new LaneWalk(this.#statements, type, this.#query, this.#newest, this.#endOfCommit(type)),
+    );
+    const edge = this.#walk(lanes) ?? (this.#ascending ? this.#newest : 1);
+    const [from, to] = this.#ascending ? [this.#query.from, edge] : [edge, this.#query.from];
+    for (const lane of lanes) this.#unreadable(lane);
+    this.#deleted();
+    this.#holes(from, to);
+    return { from, to, rows: this.#rows, gaps: this.#gapsWithin(from, to) };
+  }
+
+  /** Takes what the page is to have; answers where it ends, undefined for the end of the journal. */
+  #walk(lanes: readonly LaneWalk[]): number | undefined {
+    let edge: number | undefined;
+    for (let lane; (lane = this.#nearest(lanes)); lane.proceed()) {
+      const step = lane.step!;
+      if ("stoppedAt" in step) return step.stoppedAt;
+      const end = this.#ascending ? step.last : step.first;
+      const isOfNextCommit = end !== edge;
+      if (isOfNextCommit && edge !== undefined && this.#isFull) return edge;
+      if (!this.#take(lane.type, step) && isOfNextCommit) return edge;
+      edge = end;
+    }
+    return undefined;
+  }
+
+  /** Downwards, the search begins with the end of the commit that holds the query's first record. */
+  #endOfCommit(type: EnvelopeType): number {
+    const { from } = this.#query;
+    if (this.#ascending) return from;
+    try {
+      const place = this.#statements.lanes[type].asc.get(from) as Place | undefined;
+      return place !== undefined && place.first <= from ? place.last : from;
+    } catch (error) {
+      if (!isDamage(error)) throw error;
+      return from;
+    }
+  }
+
+  #nearest(lanes: readonly LaneWalk[]): LaneWalk | undefined {
+    let best: LaneWalk | undefined;
+    for (const lane of lanes) {
+      if (lane.step === undefined) continue;
+      if (best === undefined || isNearer(lane.step, best.step!, this.#ascending)) best = lane;
+    }
+    return best;
+  }
+
+  get #isFull(): boolean {
+    return this.#bytes >= PAGE_BYTES || this.#rows.length + this.#gaps.length >= PAGE_ROWS;
+  }
+
+  /** Adds a row, or the gap that it is; answers false for one of another day than the rest of the page. */
+  #take(type: EnvelopeType, { first, last }: Place): boolean {
+    const row = this.#row(type, last);
+    if (row === undefined || checksum(row.bytes, first, last, row.appended) !== row.crc) {
+      this.#gaps.push({ from: first, to: last, type, reason: "damaged" });
+      return true;
+    }
+    const day = Math.floor(row.appended / DAY_MS);
+    if (day !== (this.#day ??= day)) return false;
+    this.#bytes += row.bytes.length;
+    this.#rows.push({ firstSequence: first, appendedAtMs: row.appended, bytes: row.bytes });
+    return true;
+  }
+
+  #row(type: EnvelopeType, last: number): Row | undefined {
+    try {
+      return this.#statements.lanes[type].row.get(last) as Row | undefined;
+    } catch (error) {
+      if (!isDamage(error)) throw error;
+      return undefined;
+    }
+  }
+
+  /** Nobody can say how far the damage goes. */
+  #unreadable({ isBroken, position, type }: LaneWalk): void {
+    if (!isBroken) return;
+    const [from, to] = this.#ascending ? [position, this.#newest] : [1, position];
+    this.#gaps.push({ from, to, type, reason: "damaged" });
+  }
+
+  #deleted(): void {
+    for (const type of this.#types) {
+      this.#gaps.push({ from: 1, to: this.#floors[type] - 1, type, reason: "retention" });
+    }
+  }
+
+  #holes(from: number, to: number): void {
+    const holes = this.#statements.holesIn.all(from, to) as unknown as Hole[];
+    for (const { first, last, reason } of holes) this.#gaps.push({ from: first, to: last, reason });
+  }
+
+  /** As far as they lie in the page's stretch, in the order of their sequences. */
+  #gapsWithin(first: number, last: number): Gap[] {
+    return this.#gaps
+      .map((gap) => ({ ...gap, from: Math.max(gap.from, first), to: Math.min(gap.to, last) }))
+      .filter(({ from, to }) => from <= to)
+      .sort((one, other) => one.from - other.from);
+  }
+}
+
+/** Rows before stops: a page that ends at a stop has all that lies before it. */
+function isNearer(one: Step, other: Step, ascending: boolean): boolean {
+  const [place, otherPlace] = [one, other].map((step) =>
+    "stoppedAt" in step ? step.stoppedAt : step.last,
+  ) as [number, number];
+  if (place === otherPlace) return "stoppedAt" in other && !("stoppedAt" in one);
+  return ascending ? place < otherPlace : place > otherPlace;
+}
+
+/** The commits that one lane has records of and that the query may want, one after the other. */
+class LaneWalk {
+  readonly type: EnvelopeType;
+  /** Undefined at the end. */
+  step: Step | undefined;
+  /** Where the next one is looked for. */
+  position: number;
+  /** The index cannot be read from `position` on. */
+  isBroken = false;
+  readonly #ascending: boolean;
+  readonly #newest: number;
+  readonly #steps: Iterator<Step>;
+
+  constructor(
+    statements: Statements,
+    type: EnvelopeType,
+    { order, sinceMs, untilMs }: ReadQuery,
+    newest: number,
+    position: number,
+  ) {
+    const since = sinceMs ?? Number.MIN_SAFE_INTEGER;
+    const until = untilMs ?? Number.MAX_SAFE_INTEGER;
+    const { spans, asc, desc } = statements.lanes[type];
+    this.type = type;
+    this.position = position;
+    this.#ascending = order === "asc";
+    this.#newest = newest;
+    if (sinceMs === undefined && untilMs === undefined) {
+      this.#steps = this.#all(this.#ascending ? asc : desc);
+    } else if (this.#ascending) this.#steps = spans.upwards(position, since, until);
+    else this.#steps = spans.downwards(position, since, until);
+    this.proceed();
+  }
+
+  proceed(): void {
+    try {
+      const step = this.#steps.next().value as Step | undefined;
+      if (step === undefined || this.#isPossible(step)) this.#come(step);
+      else this.#break();
+    } catch (error) {
+      if (!isDamage(error)) throw error;
+      this.#break();
+    }
+  }
+
+  #come(step: Step | undefined): void {
+    this.step = step;
+    if (step === undefined || "stoppedAt" in step) return;
+    this.position = this.#ascending ? step.last + 1 : step.first - 1;
+  }
+
+  #isPossible(step: Step): boolean {
+    if ("stoppedAt" in step) return true;
+    const { first, last } = step;
+    return 1 <= first && first <= last && last <= this.#newest;
+  }
+
+  #break(): void {
+    this.isBroken = true;
+    this.step = undefined;
+  }
+
+  *#all(nearest: StatementSync): Generator<Step> {
+    for (let place; (place = nearest.get(this.position) as Place | undefined);) yield place;
+  }
+}

@@ -1,0 +1,561 @@
+import { open, readdir, readFile, stat, symlink, truncate, writeFile } from "node:fs/promises";
+import { DatabaseSync } from "node:sqlite";
+import { describe, expect, it, vi } from "vitest";
+import type { SqliteJournal } from "../../src/journal/sqlite.ts";
+import { allOf, batch, JournalDirectory, pagesOf, textsOf } from "./journal-directory.ts";
+
+const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
+
+const numbers = (count: number, first = 1): number[] =>
+  Array.from({ length: count }, (_, index) => first + index);
+
+/** As many commits of one record each. */
+async function appendEach(journal: SqliteJournal, bodies: readonly string[]): Promise<void> {
+  for (const body of bodies) await journal.append(batch(body));
+}
+
+/** Restarts the journal, so that nothing is in memory. */
+async function restarted(
+  directory: JournalDirectory,
+  journal: SqliteJournal,
+): Promise<SqliteJournal> {
+  await directory.close(journal);
+  return directory.open();
+}
+
+async function writeAt(path: string, position: number, bytes: Uint8Array): Promise<void> {
+  const file = await open(path, "r+");
+  await file.write(bytes, 0, bytes.length, position);
+  await file.close();
+}
+
+describe("the sqlite journal", () => {
+  it("gives each record the next sequence and keeps it over a restart", async () => {
+    await using directory = await JournalDirectory.create();
+    const journal = await directory.open();
+    expect(journal).toMatchObject({ newest: 0, durable: 0, oldest: 1, isKept: true });
+    await journal.append(batch("a", "audit b"));
+    await journal.append(batch("c"));
+    expect(journal).toMatchObject({ newest: 3, durable: 3, pendingBytes: 0, trouble: undefined });
+    expect(await allOf(journal)).toEqual(["1 a", "2 audit b", "3 c"]);
+    const { epoch, chain } = journal;
+    const again = await restarted(directory, journal);
+    expect(again).toMatchObject({ newest: 3, durable: 3, oldest: 4, epoch, chain });
+    expect(again.readFrom(1)).toBe(undefined);
+    expect(await allOf(again)).toEqual(["1 a", "2 audit b", "3 c"]);
+    await again.append(batch("d"));
+    expect(await allOf(again)).toEqual(["1 a", "2 audit b", "3 c", "4 d"]);
+    expect(directory.alarms).toEqual([]);
+  });
+
+  it("can be read before it is durable", async () => {
+    await using directory = await JournalDirectory.create();
+    const journal = await directory.open();
+    const safe = journal.append(batch("a"));
+    expect(journal).toMatchObject({ newest: 1, durable: 0 });
+    expect(journal.pendingBytes).toBeGreaterThan(0);
+    expect(journal.readFrom(1)!.length).toBe(1);
+    await safe;
+    expect(journal).toMatchObject({ durable: 1, pendingBytes: 0 });
+  });
+
+  it("stores what gathers during a commit with the next one, up to 1 MiB", async () => {
+    await using directory = await JournalDirectory.create();
+    const journal = await directory.open();
+    const large = "x".repeat(300_000);
+    const bodies = ["first", ...Array<string>(20).fill("small"), large, large, large, large];
+    await Promise.all(bodies.map((body) => journal.append(batch(body))));
+    await directory.close(journal);
+    using db = new DatabaseSync(directory.file("journal.db"));
+    const rows = db.prepare("SELECT first, last FROM system_log ORDER BY last").all();
+    expect(rows.map(({ first, last }) => [first, last])).toEqual([
+      [1, 1],
+      [2, 24],
+      [25, 25],
+    ]);
+  });
+
+  it("takes an audit event's place in the chain in the order of sequences", async () => {
+    await using directory = await JournalDirectory.create();
+    const journal = await directory.open();
+    await journal.append(batch("audit a", "b"));
+    await journal.append(batch("audit c"));
+    const hash = journal.readFrom(3)!.hash(0);
+    expect(journal.chain).toEqual({ count: 2, seq: 3, head: hash });
+    const again = await restarted(directory, journal);
+    const { records } = await again.read({ from: 1, type: "audit_log" });
+    expect(records!.hash(1)).toBe(hash);
+    expect(Buffer.from(records!.auditLine(1)).toString()).toContain(`"seq":3,"hash":"${hash}"`);
+    expect(again.chain).toEqual({ count: 2, seq: 3, head: hash });
+  });
+
+  it("writes what it has blocked for", async () => {
+    await using directory = await JournalDirectory.create();
+    const journal = await directory.open();
+    const large = "x".repeat(600_000);
+    const appends = ["audit a", large, "audit b", large, "audit c"].map((body) =>
+      journal.append(batch(body)),
+    );
+    journal.flushSync(10_000);
+    // Nothing but the thread has run so far: nobody has been told yet.
+    expect(journal.durable).toBe(0);
+    await Promise.all(appends);
+    expect(journal).toMatchObject({ durable: 5, pendingBytes: 0 });
+    expect(journal.chain.count).toBe(3);
+    await journal.append(batch("audit d"));
+    await directory.crash();
+    const again = await directory.open();
+    expect(again).toMatchObject({ newest: 6, chain: { count: 4, seq: 6 } });
+  });
+});
+
+describe("reading", () => {
+  it("gives the same from memory and from the disk, from any record on, both ways", async () => {
+    await using directory = await JournalDirectory.create();
+    let journal = await directory.open();
+    const bodies = numbers(40).map((n) => (n % 3 === 0 ? `audit ${n}` : `system ${n}`));
+    await Promise.all(bodies.map((body) => journal.append(batch(body))));
+    const expected = bodies.map((body, index) => `${index + 1} ${body}`);
+    for (const where of ["memory", "disk"]) {
+      if (where === "disk") journal = await restarted(directory, journal);
+      for (const from of [1, 2, 7, 20, 39, 40]) {
+        expect(await allOf(journal, { from })).toEqual(expected.slice(from - 1));
+        expect(await allOf(journal, { from, order: "desc" })).toEqual(expected.slice(0, from));
+        for (const type of ["system_log", "audit_log"] as const) {
+          const isWanted = (text: string): boolean =>
+            text.includes("audit") === (type === "audit_log");
+          expect(await allOf(journal, { from, type })).toEqual(
+            expected.slice(from - 1).filter(isWanted),
+          );
+          expect(await allOf(journal, { from, type, order: "desc" })).toEqual(
+            expected.slice(0, from).filter(isWanted),
+          );
+        }
+      }
+    }
+  });
+
+  it("ends where the journal ends", async () => {
+    await using directory = await JournalDirectory.create();
+    let journal = await directory.open();
+    await appendEach(journal, ["a", "b"]);
+    for (const where of ["memory", "disk"]) {
+      if (where === "disk") journal = await restarted(directory, journal);
+      for (const from of [0, 3, 10]) {
+        expect(await journal.read({ from })).toMatchObject({ from, to: from - 1 });
+      }
+      const newest = await journal.read({ from: 10, order: "desc" });
+      expect([newest.to, textsOf(newest).at(-1)]).toEqual([2, "2 b"]);
+      expect(await journal.read({ from: 0, order: "desc" })).toMatchObject({ from: 0, to: -1 });
+    }
+  });
+
+  it("goes a page of some hundred records at a time, and never over midnight", async () => {
+    await using directory = await JournalDirectory.create();
+    const midnight = Date.UTC(2025, 9, 14);
+    vi.useFakeTimers({ toFake: ["Date"], now: midnight - 1000 });
+    try {
+      let journal = await directory.open();
+      const body = "x".repeat(150_000);
+      await appendEach(journal, ["a", "b", body, body, "c"]);
+      vi.setSystemTime(midnight);
+      await appendEach(journal, ["d", "e"]);
+      journal = await restarted(directory, journal);
+      const stretches = (pages: { from: number; to: number }[]): number[][] =>
+        pages.map(({ from, to }) => [from, to]);
+      expect(stretches(await pagesOf(journal))).toEqual([
+        [1, 4],
+        [5, 5],
+        [6, 7],
+      ]);
+      expect(stretches(await pagesOf(journal, { order: "desc" }))).toEqual([
+        [6, 7],
+        [3, 5],
+        [1, 2],
+      ]);
+      const [first, , last] = await pagesOf(journal);
+      expect(first!.records!.appendedAtMs).toBe(midnight - 1000);
+      expect(last!.records!.appendedAtMs).toBe(midnight);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
+  it("passes over commits of another time", async () => {
+    await using directory = await JournalDirectory.create();
+    let journal = await directory.open();
+    const start = Date.UTC(2025, 0, 1);
+    const { batchOf } = await import("../../src/testing/batch.ts");
+    for (const hour of numbers(20, 0)) {
+      const timestamp = BigInt(start + hour * HOUR_MS) * 1_000_000n;
+      const records = batchOf([{ body: `hour ${hour}`, timestamp }]);
+      await journal.append(records as Parameters<typeof journal.append>[0]);
+    }
+    journal = await restarted(directory, journal);
+    const sinceMs = start + 5 * HOUR_MS;
+    const untilMs = start + 8 * HOUR_MS;
+    const expected = ["6 hour 5", "7 hour 6", "8 hour 7"];
+    for (const order of ["asc", "desc"] as const) {
+      const pages = await pagesOf(journal, { sinceMs, untilMs, order });
+      expect(pages.map(({ from, to }) => [from, to])).toEqual([[1, 20]]);
+      expect(pages.flatMap(textsOf)).toEqual(expected);
+    }
+  });
+
+  it("holds a record of 8 MiB", async () => {
+    await using directory = await JournalDirectory.create();
+    let journal = await directory.open();
+    const body = "é".repeat(4 << 20);
+    await appendEach(journal, ["a", body, "audit b"]);
+    journal = await restarted(directory, journal);
+    expect(await allOf(journal)).toEqual(["1 a", `2 ${body}`, "3 audit b"]);
+  });
+});
+
+describe("epochs", () => {
+  it("go on after a clean end, and change after another", async () => {
+    await using directory = await JournalDirectory.create();
+    let journal = await directory.open();
+    await appendEach(journal, ["a", "b"]);
+    const first = journal.epoch;
+    journal = await restarted(directory, journal);
+    expect(journal.epoch).toBe(first);
+    await appendEach(journal, ["c"]);
+    await directory.crash();
+    journal = await directory.open();
+    expect(journal.epoch).not.toBe(first);
+    await appendEach(journal, ["d"]);
+    expect(journal.sharedUpTo(first, 2)).toBe(2);
+    expect(journal.sharedUpTo(first, 9)).toBe(3);
+    expect(journal.sharedUpTo(journal.epoch, 4)).toBe(4);
+    expect(journal.sharedUpTo(journal.epoch, 5)).toBe(4);
+    expect(journal.sharedUpTo("another", 1)).toBe(undefined);
+    expect(directory.alarms).toEqual([]);
+  });
+
+  it("does not change where the numbers that were given out are told of", async () => {
+    await using directory = await JournalDirectory.create();
+    let journal = await directory.open();
+    await appendEach(journal, ["a"]);
+    const { epoch } = journal;
+    journal = await restarted(directory, await restarted(directory, journal));
+    expect(journal).toMatchObject({ epoch, newest: 1 });
+  });
+});
+
+describe("cursors", () => {
+  it("are kept by close, and by the next commit", async () => {
+    await using directory = await JournalDirectory.create();
+    let journal = await directory.open();
+    expect(journal.cursor("file")).toBe(undefined);
+    await appendEach(journal, ["a", "b"]);
+    journal.saveCursor("file", 1);
+    journal.saveCursor("webhook/audit", 2);
+    expect(journal.cursor("file")).toBe(1);
+    journal = await restarted(directory, journal);
+    expect([journal.cursor("file"), journal.cursor("webhook/audit")]).toEqual([1, 2]);
+    journal.saveCursor("file", 2);
+    await appendEach(journal, ["c"]);
+    await directory.crash();
+    journal = await directory.open();
+    expect(journal.cursor("file")).toBe(2);
+  });
+
+  it("are kept after a second where nothing is stored", async () => {
+    await using directory = await JournalDirectory.create();
+    const journal = await directory.open();
+    journal.saveCursor("file", 0);
+    const commits = vi.spyOn(directory.worker, "postMessage");
+    await vi.waitFor(() => expect(commits).toHaveBeenCalledTimes(1), { timeout: 5_000 });
+    await journal.read({ from: 1 });
+    await directory.crash();
+    expect((await directory.open()).cursor("file")).toBe(0);
+  });
+});
+
+describe("retention", () => {
+  it("deletes the oldest commits of a lane by bytes, and leaves the other lane alone", async () => {
+    await using directory = await JournalDirectory.create();
+    let journal = await directory.open({ system_log: { bytes: 1 << 20 } });
+    const body = "x".repeat(100_000);
+    for (const n of numbers(40)) await journal.append(batch(`${n} ${body}`, `audit ${n}`));
+    journal = await restarted(directory, journal);
+    const floor = await vi.waitFor(async () => {
+      const [gap] = (await journal.read({ from: 1 })).gaps;
+      expect(gap).toMatchObject({ from: 1, type: "system_log", reason: "retention" });
+      return gap!.to + 1;
+    });
+    expect(floor).toBeGreaterThan(40);
+    expect(floor).toBeLessThan(80);
+    const texts = (await allOf(journal)).map((text) => text.slice(0, 20));
+    expect(texts.filter((text) => text.includes("audit"))).toHaveLength(40);
+    expect(texts.filter((text) => text.includes(" x")).length).toBe((80 - floor + 1) / 2);
+    expect((await allOf(journal, { type: "audit_log" })).length).toBe(40);
+    const [, page] = await pagesOf(journal, { type: "audit_log", from: 3 });
+    expect(page).toBe(undefined);
+  });
+
+  it("deletes by age, at the next commit or within a minute, but the newest commit stays", async () => {
+    await using directory = await JournalDirectory.create();
+    vi.useFakeTimers({ toFake: ["Date"], now: Date.now() - 3 * DAY_MS });
+    let journal = await directory.open();
+    try {
+      await appendEach(journal, ["audit a", "b", "audit c", "d"]);
+    } finally {
+      vi.useRealTimers();
+    }
+    await directory.close(journal);
+    journal = await directory.open({ system_log: { ms: DAY_MS, bytes: 1 << 20 } });
+    const body = "x".repeat(200_000);
+    await appendEach(journal, [body]);
+    await vi.waitFor(async () => {
+      expect(await allOf(journal, { type: "system_log" })).toEqual([
+        "1-4 retention system_log",
+        `5 ${body}`,
+      ]);
+    });
+    expect(await allOf(journal, { type: "audit_log" })).toEqual(["1 audit a", "3 audit c"]);
+  });
+
+  it("does not let the write-ahead log grow under many small commits", async () => {
+    await using directory = await JournalDirectory.create();
+    const journal = await directory.open();
+    let largest = 0;
+    // Each of them takes about 20 KiB there.
+    for (let n = 0; n < 600; n++) {
+      await journal.append(batch("x", "audit y"));
+      if (n % 50 !== 0) continue;
+      largest = Math.max(largest, (await stat(directory.file("journal.db-wal"))).size);
+    }
+    expect(largest).toBeLessThan(5 << 20);
+  });
+});
+
+describe("the directory", () => {
+  it("has one writer", async () => {
+    await using directory = await JournalDirectory.create();
+    const journal = await directory.open();
+    await expect(directory.open()).rejects.toMatchObject({
+      code: "LOG_DIR_IN_USE",
+      message: expect.stringContaining(directory.path) as string,
+    });
+    await journal.append(batch("a"));
+    await directory.close(journal);
+    expect((await directory.open()).newest).toBe(1);
+  });
+
+  it("has files for its owner alone", async () => {
+    await using directory = await JournalDirectory.create();
+    await (await directory.open()).append(batch("a"));
+    const names = (await readdir(directory.path)).sort();
+    expect(names).toEqual([
+      "journal.db",
+      "journal.db-wal",
+      "journal.lock",
+      "journal.mark",
+      "journal.reserve",
+    ]);
+    for (const name of names) {
+      expect((await stat(directory.file(name))).mode & 0o777, name).toBe(0o600);
+    }
+  });
+
+  it.each(["journal.db", "journal.db-wal", "journal.lock"])(
+    "is refused where %s is a link",
+    async (name) => {
+      await using directory = await JournalDirectory.create();
+      await writeFile(directory.file("other"), "");
+      await symlink(directory.file("other"), directory.file(name));
+      await expect(directory.open()).rejects.toMatchObject({ code: "JOURNAL_UNUSABLE" });
+      expect(await readFile(directory.file("other"), "utf8")).toBe("");
+    },
+  );
+
+  it("is refused where its journal has a newer format, which is left alone", async () => {
+    await using directory = await JournalDirectory.create();
+    const journal = await directory.open();
+    await journal.append(batch("a"));
+    await directory.close(journal);
+    const file = directory.file("journal.db");
+    {
+      using db = new DatabaseSync(file);
+      db.exec("PRAGMA user_version = 2");
+    }
+    const before = await readFile(file);
+    await expect(directory.open()).rejects.toMatchObject({
+      code: "JOURNAL_UNUSABLE",
+      message: expect.stringContaining("format 2") as string,
+    });
+    expect((await readFile(file)).equals(before)).toBe(true);
+    expect(await readdir(directory.path)).not.toContain(expect.stringContaining("damaged"));
+  });
+});
+
+describe("damage", () => {
+  async function filled(directory: JournalDirectory): Promise<SqliteJournal> {
+    const journal = await directory.open();
+    await appendEach(journal, ["a", "audit b", "c".repeat(50_000), "audit d", "e"]);
+    journal.saveCursor("file", 4);
+    return journal;
+  }
+
+  async function asideFiles(directory: JournalDirectory): Promise<string[]> {
+    const names = await readdir(directory.path);
+    return names.filter((name) => /^journal\.db\.damaged-\w+$/.test(name));
+  }
+
+  it.each([
+    ["garbage", (file: string) => writeFile(file, "garbage ".repeat(2000))],
+    ["a file that was cut", (file: string) => truncate(file, 9000)],
+    ["a head that was overwritten", (file: string) => writeAt(file, 0, Buffer.alloc(100, 0xff))],
+  ])("%s is put aside, and the numbers go on", async (_, harm) => {
+    await using directory = await JournalDirectory.create();
+    const before = await filled(directory);
+    const { epoch } = before;
+    await directory.close(before);
+    const file = directory.file("journal.db");
+    await harm(file);
+    const harmed = await readFile(file);
+    const again = await directory.open();
+    const [aside] = await asideFiles(directory);
+    expect((await readFile(directory.file(aside!))).equals(harmed)).toBe(true);
+    expect(directory.alarms.join()).toContain(aside!);
+    expect(again.newest).toBe(5);
+    expect(again.epoch).not.toBe(epoch);
+    await again.append(batch("audit f"));
+    expect(await allOf(again)).toEqual(["1-5 damaged", "6 audit f"]);
+  });
+
+  it("that leaves the tables readable leaves the chain, the epochs and the cursors", async () => {
+    await using directory = await JournalDirectory.create();
+    const journal = await filled(directory);
+    const { chain, epoch } = journal;
+    await directory.close(journal);
+    const file = directory.file("journal.db");
+    await harmPageOf(file, "meta");
+    const again = await directory.open();
+    expect(await asideFiles(directory)).toHaveLength(1);
+    expect(again).toMatchObject({ newest: 5, chain });
+    expect(again.sharedUpTo(epoch, 4)).toBe(4);
+    expect(again.cursor("file")).toBe(4);
+    await again.append(batch("audit f"));
+    expect(again.chain).toMatchObject({ count: 3, seq: 6 });
+  });
+
+  it("a journal that has vanished is told of, and its numbers are not given out again", async () => {
+    await using directory = await JournalDirectory.create();
+    await directory.close(await filled(directory));
+    await truncate(directory.file("journal.db"), 0);
+    const again = await directory.open();
+    expect(again.newest).toBe(5);
+    expect(directory.alarms).toEqual([
+      "The journal is gone. A new one goes on from sequence 6; the chain of audit events begins anew.",
+    ]);
+  });
+
+  it("of one row is a gap and nothing else", async () => {
+    await using directory = await JournalDirectory.create();
+    await directory.close(await filled(directory));
+    const file = directory.file("journal.db");
+    const bytes = await readFile(file);
+    await writeAt(file, bytes.indexOf("c".repeat(3000)) + 1000, Buffer.from("C"));
+    const journal = await directory.open();
+    const expected = ["1 a", "2 audit b", "3-3 damaged system_log", "4 audit d", "5 e"];
+    expect(await allOf(journal)).toEqual(expected);
+    expect(await allOf(journal, { order: "desc" })).toEqual(expected);
+    expect(await allOf(journal, { type: "audit_log" })).toEqual(["2 audit b", "4 audit d"]);
+    expect(directory.alarms).toEqual([
+      "The journal is damaged: of its records 3 to 3 some are lost.",
+    ]);
+    await journal.append(batch("f"));
+    expect(await asideFiles(directory)).toEqual([]);
+  });
+
+  it("of a row's page chain is a gap and nothing else", async () => {
+    await using directory = await JournalDirectory.create();
+    await directory.close(await filled(directory));
+    const file = directory.file("journal.db");
+    const bytes = await readFile(file);
+    // The first four bytes of an overflow page say which is the next one.
+    const page = Math.ceil(bytes.indexOf("c".repeat(4092)) / 4096) * 4096;
+    await writeAt(file, page, Buffer.from([0x7f, 0xff, 0xff, 0xff]));
+    const journal = await directory.open();
+    expect(await allOf(journal)).toEqual([
+      "1 a",
+      "2 audit b",
+      "3-3 damaged system_log",
+      "4 audit d",
+      "5 e",
+    ]);
+  });
+
+  it("that a commit meets puts the journal aside at work, and nothing is lost of the commit", async () => {
+    await using directory = await JournalDirectory.create();
+    const before = await filled(directory);
+    const { chain } = before;
+    await directory.close(before);
+    const file = directory.file("journal.db");
+    await harmPageOf(file, "audit_log_time");
+    const journal = await directory.open();
+    expect(await asideFiles(directory)).toEqual([]);
+    const { epoch } = journal;
+    await journal.append(batch("audit f", "g"));
+    expect(await asideFiles(directory)).toHaveLength(1);
+    expect(directory.alarms).toHaveLength(1);
+    expect(journal.epoch).not.toBe(epoch);
+    expect(journal.chain).toMatchObject({ count: chain.count + 1, seq: 6 });
+    const again = await restarted(directory, journal);
+    expect(await allOf(again)).toEqual(["1-5 damaged", "6 audit f", "7 g"]);
+  });
+
+  /** Overwrites the root page of a table or an index. */
+  async function harmPageOf(file: string, name: string): Promise<void> {
+    const copy = `${file}.copy`;
+    await writeFile(copy, await readFile(file));
+    let page: number;
+    {
+      using db = new DatabaseSync(copy);
+      const row = db.prepare("SELECT rootpage FROM sqlite_schema WHERE name = ?").get(name);
+      page = row!["rootpage"] as number;
+    }
+    await writeAt(file, (page - 1) * 4096, Buffer.alloc(4096, 0xee));
+  }
+});
+
+describe("a thread that dies", () => {
+  it("is started again with the next commit, and told of", async () => {
+    await using directory = await JournalDirectory.create();
+    const journal = await directory.open();
+    await journal.append(batch("audit a"));
+    await directory.worker.terminate();
+    await journal.append(batch("audit b"));
+    expect(journal).toMatchObject({ durable: 2, trouble: undefined, chain: { count: 2 } });
+    expect(directory.alarms).toEqual([
+      "The journal's thread was started again: the journal's thread has ended.",
+    ]);
+    const again = await restarted(directory, journal);
+    expect(await allOf(again)).toEqual(["1 audit a", "2 audit b"]);
+  });
+
+  it("leaves each commit that was under way stored, or refused and told of as a gap", async () => {
+    await using directory = await JournalDirectory.create();
+    const journal = await directory.open();
+    await journal.append(batch("audit a"));
+    const large = "x".repeat(2_000_000);
+    const appends = ["audit b", large, "audit c"].map((body) => journal.append(batch(body)));
+    const ending = directory.worker.terminate();
+    const outcomes = await Promise.allSettled(appends);
+    await ending;
+    const expected = ["1 audit a"];
+    for (const [index, { status }] of outcomes.entries()) {
+      const sequence = index + 2;
+      const body = ["audit b", large, "audit c"][index];
+      expected.push(
+        status === "fulfilled" ? `${sequence} ${body}` : `${sequence}-${sequence} not_stored`,
+      );
+    }
+    expect(await allOf(journal)).toEqual(expected);
+    expect(await allOf(await restarted(directory, journal))).toEqual(expected);
+  });
+});

@@ -1,3 +1,4 @@
+import { textOf } from "../errors.ts";
 import type { LogRecord, Resource, Scope, Value } from "../plugin.ts";
 import { DEPTH_MAX, DEPTH_TEXT } from "./json-writer.ts";
 import {
@@ -31,7 +32,8 @@ import {
   VALUE_KEY_VALUES,
   VALUE_STRING,
 } from "./otlp-fields.ts";
-import type { OtlpPieces } from "./otlp-request.ts";
+import { otlpRequest, type OtlpPieces } from "./otlp-request.ts";
+import { ProtobufOrigin } from "./protobuf-origin.ts";
 import { ProtobufWriter } from "./protobuf-writer.ts";
 import type { Origin } from "./record-batch.ts";
 
@@ -53,37 +55,46 @@ export interface RecordFields {
 
 const INT64_MIN = -(2n ** 63n);
 const INT64_MAX = 2n ** 63n - 1n;
+const UINT64_MAX = 2n ** 64n - 1n;
 
 /** Work is done on one record at a time, and within one call. */
 const writer = new ProtobufWriter();
 
-/** Keeps records as objects: for those of plugins. */
+/**
+ * Keeps records of plugins as the request that they would have come in: a plugin may change its objects later, and what
+ * an object holds that is no OTLP must not come up when a commit is made of it and others.
+ */
 export class RecordOrigin implements Origin {
-  readonly recordBytes: number;
-  readonly #records: readonly LogRecord[];
+  readonly #request: ProtobufOrigin;
 
-  /** `recordBytes`: about what a record takes in memory. */
-  constructor(records: readonly LogRecord[], recordBytes: number) {
-    this.#records = records;
-    this.recordBytes = recordBytes;
+  constructor(records: readonly LogRecord[]) {
+    const request = otlpRequest(records.length, (index) => piecesOf(records[index]!));
+    this.#request = new ProtobufOrigin(request, records.length);
+  }
+
+  get recordBytes(): number {
+    return this.#request.recordBytes;
   }
 
   record(index: number): LogRecord {
-    return this.#records[index]!;
+    return this.#request.record(index);
   }
 
   otlp(index: number): OtlpPieces {
-    const record = this.#records[index]!;
-    return {
-      resource: record.resource === null ? NOTHING : resourcePiece(record.resource),
-      scope: scopePiece(record.scope),
-      record: recordPiece(
-        { ...record, droppedAttributes: 0 },
-        record.attributes.keys(),
-        record.attributes.values(),
-      ),
-    };
+    return this.#request.otlp(index);
   }
+}
+
+function piecesOf(record: LogRecord): OtlpPieces {
+  return {
+    resource: record.resource === null ? NOTHING : resourcePiece(record.resource),
+    scope: scopePiece(record.scope),
+    record: recordPiece(
+      { ...record, droppedAttributes: 0 },
+      record.attributes.keys(),
+      record.attributes.values(),
+    ),
+  };
 }
 
 const NOTHING = new Uint8Array();
@@ -93,43 +104,63 @@ export function resourcePiece({ attributes }: Resource, schemaUrl = ""): Uint8Ar
   writer.message(RESOURCE_LOGS_RESOURCE, () =>
     writeAttributes(RESOURCE_ATTRIBUTES, attributes.keys(), attributes.values()),
   );
-  if (schemaUrl !== "") writer.string(RESOURCE_LOGS_SCHEMA_URL, schemaUrl);
+  writeText(RESOURCE_LOGS_SCHEMA_URL, schemaUrl);
   return writer.take();
 }
 
 /** A scope as ScopeLogs has it. */
 export function scopePiece({ name, version, attributes }: Scope, schemaUrl = ""): Uint8Array {
   writer.message(SCOPE_LOGS_SCOPE, () => {
-    if (name !== "") writer.string(SCOPE_NAME, name);
-    if (version !== "") writer.string(SCOPE_VERSION, version);
+    writeText(SCOPE_NAME, name);
+    writeText(SCOPE_VERSION, version);
     writeAttributes(SCOPE_ATTRIBUTES, attributes.keys(), attributes.values());
   });
-  if (schemaUrl !== "") writer.string(SCOPE_LOGS_SCHEMA_URL, schemaUrl);
+  writeText(SCOPE_LOGS_SCHEMA_URL, schemaUrl);
   return writer.take();
 }
 
-/** A LogRecord message; attributes as two columns, those without a value left out. */
+/**
+ * A LogRecord message; attributes as two columns, those without a value left out. Callers in JavaScript may have put
+ * anything in place of a number or a text: what OTLP cannot say is left out or made a text, and nothing throws.
+ */
 export function recordPiece(
   fields: RecordFields,
   keys: Iterable<string>,
   values: Iterable<Value | undefined>,
 ): Uint8Array {
-  if (fields.timestamp !== 0n) writer.fixed64(RECORD_TIME, fields.timestamp);
-  if (fields.severityNumber !== 0) writer.int64(RECORD_SEVERITY_NUMBER, fields.severityNumber);
-  if (fields.severityText !== "") writer.string(RECORD_SEVERITY_TEXT, fields.severityText);
+  writeTime(RECORD_TIME, fields.timestamp);
+  const severity = integerOf(fields.severityNumber);
+  if (severity !== 0) writer.int64(RECORD_SEVERITY_NUMBER, severity);
+  writeText(RECORD_SEVERITY_TEXT, fields.severityText);
   if (fields.body !== null) writeValue(RECORD_BODY, fields.body, 0);
   writeAttributes(RECORD_ATTRIBUTES, keys, values);
-  if (fields.droppedAttributes !== 0) {
-    writer.varint(RECORD_DROPPED_ATTRIBUTES, fields.droppedAttributes);
-  }
-  if (fields.flags !== 0) writer.fixed32(RECORD_FLAGS, fields.flags);
-  if (fields.traceId !== "") writer.bytes(RECORD_TRACE_ID, Buffer.from(fields.traceId, "hex"));
-  if (fields.spanId !== "") writer.bytes(RECORD_SPAN_ID, Buffer.from(fields.spanId, "hex"));
-  if (fields.observedTimestamp !== 0n) {
-    writer.fixed64(RECORD_OBSERVED_TIME, fields.observedTimestamp);
-  }
-  if (fields.eventName !== "") writer.string(RECORD_EVENT_NAME, fields.eventName);
+  const dropped = integerOf(fields.droppedAttributes);
+  if (dropped > 0) writer.varint(RECORD_DROPPED_ATTRIBUTES, dropped);
+  const flags = integerOf(fields.flags);
+  if (flags !== 0) writer.fixed32(RECORD_FLAGS, flags);
+  writeId(RECORD_TRACE_ID, fields.traceId);
+  writeId(RECORD_SPAN_ID, fields.spanId);
+  writeTime(RECORD_OBSERVED_TIME, fields.observedTimestamp);
+  writeText(RECORD_EVENT_NAME, fields.eventName);
   return writer.take();
+}
+
+function writeTime(tag: number, nanos: bigint): void {
+  if (typeof nanos === "bigint" && nanos > 0n && nanos <= UINT64_MAX) writer.fixed64(tag, nanos);
+}
+
+/** What int32 and uint32 hold; 0 for everything else. */
+function integerOf(value: number): number {
+  return Number.isInteger(value) && Math.abs(value) < 2 ** 31 ? value : 0;
+}
+
+function writeText(tag: number, text: string): void {
+  const string = typeof text === "string" ? text : textOf(text);
+  if (string !== "") writer.string(tag, string);
+}
+
+function writeId(tag: number, hex: string): void {
+  if (typeof hex === "string" && hex !== "") writer.bytes(tag, Buffer.from(hex, "hex"));
 }
 
 function writeAttributes(
@@ -146,7 +177,7 @@ function writeAttributes(
 
 function writeKeyValue(tag: number, key: string, value: Value, depth: number): void {
   writer.message(tag, () => {
-    if (key !== "") writer.string(KEY_VALUE_KEY, key);
+    writeText(KEY_VALUE_KEY, key);
     writeValue(KEY_VALUE_VALUE, value, depth);
   });
 }
@@ -190,9 +221,9 @@ function writeObject(
     writer.message(VALUE_ARRAY, () => {
       for (const inner of value) writeValue(LIST_VALUES, inner, depth + 1);
     });
-  } else {
+  } else if (value instanceof Map) {
     writer.message(VALUE_KEY_VALUES, () => {
       for (const [key, inner] of value) writeKeyValue(LIST_VALUES, key, inner, depth + 1);
     });
-  }
+  } else writer.string(VALUE_STRING, textOf(value));
 }

@@ -39,9 +39,6 @@ export interface IntakeOptions {
   readonly log: HostLogger;
 }
 
-/** About what a record that is kept as an object takes in memory beside its envelope. */
-const RECORD_BYTES = 1024;
-
 /** How full the room in front of the journal may be for system logs of each level: the least severe are dropped first. */
 const ROOM_PARTS = [0.6, 0.7, 0.8, 0.9, 1] as const;
 
@@ -187,7 +184,7 @@ export class RecordIntake implements Intake {
       this.countFiltered();
       return undefined;
     }
-    return this.#encode(() => partsOfRecord(kept), new RecordOrigin([kept], RECORD_BYTES));
+    return this.#encode(() => partsOfRecord(kept), new RecordOrigin([kept]));
   }
 
   #encode(partsOf: () => RecordParts, origin: Origin): string | undefined {
@@ -315,7 +312,7 @@ export class RecordIntake implements Intake {
     const isFull = this.pendingBytes > this.#options.pendingBytesMax;
     if (dueInMs > 0 || isFull) return this.#markLater(Math.max(dueInMs, ROOM_INTERVAL_MS));
     const marker = this.#losses.take();
-    const origin = new RecordOrigin([marker.record], RECORD_BYTES);
+    const origin = new RecordOrigin([marker.record]);
     new EnvelopeEncoder(this.#open, 0).encode(partsOfRecord(marker.record), origin, 0);
     this.counters.received++;
     this.#marker = { batch: this.#open.last, marker };

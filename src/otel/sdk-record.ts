@@ -5,6 +5,7 @@ import type { RecordParts } from "../encode/envelope-encoder.ts";
 import type { OtlpPieces } from "../encode/otlp-request.ts";
 import { recordPiece, resourcePiece, scopePiece } from "../encode/otlp-writer.ts";
 import type { Origin } from "../encode/record-batch.ts";
+import { textOf } from "../errors.ts";
 import type { LogRecord, Scope, Value } from "../plugin.ts";
 import { plainValue } from "./plain-value.ts";
 
@@ -52,11 +53,11 @@ export class SdkRecord implements RecordParts, Origin {
     const [seconds, nanos] = shownTime(hrTime, hrTimeObserved);
     this.seconds = seconds;
     this.micros = Math.floor(nanos / 1000);
-    this.severityNumber = record.severityNumber;
-    this.severityText = record.severityText;
+    this.severityNumber = integerOrNone(record.severityNumber);
+    this.severityText = textOrNone(record.severityText);
     // An object is still the caller's own, who may change it.
     this.body = typeof body === "string" ? body : plainValue(body);
-    this.eventName = record.eventName;
+    this.eventName = textOrNone(record.eventName);
     this.keys = keys;
     this.values = values;
     this.traceId = spanContext?.traceId ?? "";
@@ -109,6 +110,16 @@ export class SdkRecord implements RecordParts, Origin {
       scope: scopeOf(this.#scope),
     };
   }
+}
+
+/** Code in JavaScript may put anything where its types want a number or a text. */
+function integerOrNone(value: unknown): number | undefined {
+  return Number.isInteger(value) ? (value as number) : undefined;
+}
+
+function textOrNone(value: unknown): string | undefined {
+  if (typeof value === "string") return value;
+  return value === undefined || value === null ? undefined : textOf(value);
 }
 
 /** The record's time, else the time it was observed; a time that is none stands for now. */

@@ -34,7 +34,7 @@ export function batchOf(
   const open = new OpenBatch();
   const encoder = new EnvelopeEncoder(open, 0);
   const records = given.map(recordOf);
-  const origin = new RecordOrigin(records, 0);
+  const origin = new RecordOrigin(records);
   for (const [index, record] of records.entries()) {
     encoder.encode(partsOfRecord(record), origin, index);
   }

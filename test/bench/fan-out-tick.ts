@@ -29,7 +29,7 @@ export async function tickMaker(): Promise<(count: number) => Tick[]> {
   const empty = batchOf([{ body: "" }]).bytes(0).length;
   const record = recordOf({ body: "x".repeat(MESSAGE_BYTES - empty) });
   const parts = partsOfRecord(record);
-  const origin = new RecordOrigin(Array(TICK_RECORDS).fill(record), 0);
+  const origin = new RecordOrigin(Array(TICK_RECORDS).fill(record));
   const open = new OpenBatch();
   const encoder = new EnvelopeEncoder(open, 0);
   const make = (): Tick[] => {

@@ -19,7 +19,7 @@ export function envelopesOf(encode: Encode, body: Uint8Array, lowest: LevelRank 
 export function envelopesOfRecords(records: readonly LogRecord[], lowest: LevelRank = 0): string[] {
   const open = new OpenBatch();
   const encoder = new EnvelopeEncoder(open, lowest);
-  const origin = new RecordOrigin(records, 0);
+  const origin = new RecordOrigin(records);
   for (const [index, record] of records.entries()) {
     encoder.encode(partsOfRecord(record), origin, index);
   }

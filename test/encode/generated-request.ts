@@ -8,11 +8,18 @@ export interface JsonRequest {
 }
 
 interface JsonResourceLogs {
-  resource?: { attributes: JsonKeyValue[] };
+  resource?: { attributes: JsonKeyValue[]; droppedAttributesCount?: number };
   scopeLogs: {
-    scope?: { name?: string; version?: string; attributes: JsonKeyValue[] };
+    scope?: {
+      name?: string;
+      version?: string;
+      attributes: JsonKeyValue[];
+      droppedAttributesCount?: number;
+    };
     logRecords: JsonLogRecord[];
+    schemaUrl?: string;
   }[];
+  schemaUrl?: string;
 }
 
 interface JsonLogRecord {
@@ -157,11 +164,15 @@ const scope = fc.record(
     ),
     version: text,
     attributes,
+    droppedAttributesCount: fc.nat(3),
   },
   { requiredKeys: ["attributes"] },
 );
 
+const schemaUrl = fc.constantFrom("", "https://opentelemetry.io/schemas/1.37.0");
+
 const resource = fc.record({
+  droppedAttributesCount: fc.nat(3),
   attributes: fc.array(
     fc.oneof(
       attribute,
@@ -174,7 +185,7 @@ const resource = fc.record({
 });
 
 const scopeLogs = fc.record(
-  { scope, logRecords: fc.array(logRecord, { maxLength: 4 }) },
+  { scope, logRecords: fc.array(logRecord, { maxLength: 4 }), schemaUrl },
   { requiredKeys: ["logRecords"] },
 );
 
@@ -182,7 +193,7 @@ const scopeLogs = fc.record(
 export const jsonRequest = fc.record({
   resourceLogs: fc.array(
     fc.record(
-      { resource, scopeLogs: fc.array(scopeLogs, { maxLength: 3 }) },
+      { resource, scopeLogs: fc.array(scopeLogs, { maxLength: 3 }), schemaUrl },
       { requiredKeys: ["scopeLogs"] },
     ),
     { maxLength: 2 },

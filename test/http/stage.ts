@@ -65,7 +65,7 @@ export class Stage {
     const open = new OpenBatch();
     const encoder = new EnvelopeEncoder(open, 0);
     for (const record of records.map(recordOf)) {
-      encoder.encode(partsOfRecord(record), new RecordOrigin([record], 0), 0);
+      encoder.encode(partsOfRecord(record), new RecordOrigin([record]), 0);
     }
     for (const batch of open.take()) await this.journal.append(batch);
   }

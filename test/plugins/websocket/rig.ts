@@ -119,7 +119,7 @@ function encoded(given: readonly Partial<LogRecord>[]): RecordBatch[] {
   const encoder = new EnvelopeEncoder(open, 0);
   for (const part of given) {
     const record = recordOf(part);
-    encoder.encode(partsOfRecord(record), new RecordOrigin([record], 0), 0);
+    encoder.encode(partsOfRecord(record), new RecordOrigin([record]), 0);
   }
   return open.take();
 }

@@ -1,0 +1,108 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { OpenBatch } from "../../src/encode/open-batch.ts";
+import { encodeOtlpJson } from "../../src/encode/otlp-json.ts";
+import { encodeOtlpProtobuf } from "../../src/encode/otlp-transcoder.ts";
+import type { SqliteJournal } from "../../src/journal/sqlite.ts";
+import {
+  jsonRequest,
+  reordered,
+  toJson,
+  toProtobuf,
+  type JsonRequest,
+} from "../encode/generated-request.ts";
+import { JournalDirectory, pagesOf } from "./journal-directory.ts";
+import {
+  recordsByProtobufjs,
+  recordsOnTheWire,
+  timeOnTheWire,
+  type RecordInRequest,
+} from "./otlp-records.ts";
+
+type Encode = typeof encodeOtlpJson;
+
+/** None is filtered: audit events are taken from INFO up. */
+const request = jsonRequest.map(({ resourceLogs }) => ({
+  resourceLogs: resourceLogs.map((one) => ({
+    ...one,
+    scopeLogs: one.scopeLogs.map((scopeLogs) => ({
+      ...scopeLogs,
+      logRecords: scopeLogs.logRecords.map(({ severityText, ...record }) =>
+        scopeLogs.scope?.name?.startsWith("orchestrator.audit")
+          ? { ...record, severityNumber: 13 }
+          : { ...record, ...(severityText !== undefined && { severityText }) },
+      ),
+    })),
+  })),
+})) as fc.Arbitrary<JsonRequest>;
+
+async function append(journal: SqliteJournal, body: Uint8Array, encode: Encode): Promise<void> {
+  const open = new OpenBatch();
+  encode(body, open, 0);
+  await Promise.all(open.take().map((batch) => journal.append(batch)));
+}
+
+/** What the journal gives of these bodies after a restart, each page as a request. */
+async function stored(bodies: readonly Uint8Array[], encode: Encode): Promise<Uint8Array[]> {
+  await using directory = await JournalDirectory.create();
+  const journal = await directory.open();
+  await Promise.all(bodies.map((body) => append(journal, body, encode)));
+  await directory.close(journal);
+  const pages = await pagesOf(await directory.open());
+  // A page's records as they are, and one by one: a selection has its own way.
+  return pages.flatMap(({ records }, index) => {
+    if (records === undefined) return [];
+    if (index % 2 === 0) return [records.otlp()];
+    return [records.select((place) => place === 0).otlp(), records.from(1).otlp()];
+  });
+}
+
+function timeOf({ record }: RecordInRequest): bigint {
+  const { timeUnixNano = "0", observedTimeUnixNano = "0" } = record;
+  return BigInt.asUintN(64, BigInt(timeUnixNano) || BigInt(observedTimeUnixNano));
+}
+
+function inOrderOf<T>(time: (item: T) => bigint, items: T[]): T[] {
+  return items.sort((one, other) => Number(time(one) - time(other)));
+}
+
+describe("a record that comes from the journal", () => {
+  it.each([
+    ["JSON", toJson, encodeOtlpJson],
+    ["protobuf", toProtobuf, encodeOtlpProtobuf],
+  ] as const)("is what was sent as %s", async (form, toBody, encode) => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(request, { minLength: 1, maxLength: 25 }), async (requests) => {
+        // JSON has no -0.
+        const sent = form === "JSON" ? requests.map(throughJson) : requests;
+        const expected = sent.flatMap((one) =>
+          inOrderOf(timeOf, recordsByProtobufjs(toProtobuf(one))),
+        );
+        const found = await stored(sent.map(toBody), encode);
+        expect(found.flatMap(recordsByProtobufjs)).toEqual(expected);
+      }),
+      { numRuns: 8 },
+    );
+  });
+
+  it("has the bytes that came as protobuf, fields that nobody knows included", async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.tuple(request, fc.nat(100)), { minLength: 1, maxLength: 25 }),
+        async (requests) => {
+          const bodies = requests.map(([one, seed]) => reordered(toProtobuf(one), seed));
+          const expected = bodies.flatMap((body) =>
+            inOrderOf(timeOnTheWire, recordsOnTheWire(body)),
+          );
+          const found = await stored(bodies, encodeOtlpProtobuf);
+          expect(found.flatMap(recordsOnTheWire)).toEqual(expected);
+        },
+      ),
+      { numRuns: 8 },
+    );
+  });
+});
+
+function throughJson(one: JsonRequest): JsonRequest {
+  return JSON.parse(toJson(one).toString()) as JsonRequest;
+}

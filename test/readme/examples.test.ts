@@ -36,8 +36,8 @@ interface StartedGateway {
   readonly otlpUrl: string;
 }
 
-async function startGateway({ directory }: Workspace): Promise<StartedGateway> {
-  const args = [MAIN, "run", "--port", "0", "--otlp-port", "0", "--log-dir", "logs"];
+async function startGateway({ directory }: Workspace, port = "0"): Promise<StartedGateway> {
+  const args = [MAIN, "run", "--port", port, "--otlp-port", "0", "--log-dir", "logs"];
   const program = new Program(process.execPath, args, { cwd: directory });
   onTestFinished(() => program[Symbol.asyncDispose]());
   const [, otlpUrl] = await program.says(/listening on (\S+)\/v1\/logs \(OTLP\/HTTP\)/);
@@ -75,6 +75,7 @@ test("each example of the README is run here", () => {
     "python-otlp",
     "configuration",
     "browser",
+    "resume",
   ]);
 });
 
@@ -298,4 +299,22 @@ test("the browser's client shows what arrives, and why it ended", async () => {
   await browser.shows(/^AUDIT undefined undefined$/m);
   expect(await program.end()).toBe(0);
   await vi.waitFor(() => expect(browser.stdout).toMatch(/^closed 1001 gateway is stopping$/m));
+});
+
+test("the client that resumes gets what came while the gateway was away, once", async () => {
+  const workspace = await userDirectory();
+  const first = await startGateway(workspace);
+  const { host, port } = new URL(first.url);
+  const client = readme.example("resume").replace("localhost:8001", host);
+  await workspace.write("client.js", client);
+  await postMessages(first.url, ["before"]);
+  await using viewer = new Program(process.execPath, ["client.js"], { cwd: workspace.directory });
+  await viewer.shows(/^INFO orchestrator\.server before$/m);
+  expect(await first.program.end()).toBe(0);
+  const second = await startGateway(workspace, port);
+  await postMessages(second.url, ["after"]);
+  await viewer.shows(/^INFO orchestrator\.server after$/m);
+  expect(viewer.stdout).toMatch(
+    /^INFO orchestrator\.server before\nINFO orchestrator\.server after\n$/,
+  );
 });

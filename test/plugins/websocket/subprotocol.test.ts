@@ -401,6 +401,16 @@ describe("filters in place", () => {
     expect(viewer.ledger.sequences).toEqual([7, 14]);
   });
 
+  test("a change during the search for the newest records searches anew", async () => {
+    const { rig } = await startStage(30);
+    emitMixed(rig, 1000);
+    const viewer = await SubprotocolViewer.open(rig.url());
+    viewer.say({ type: "subscribe", filter: { level: "ERROR" }, replay: 50 });
+    viewer.say({ type: "filter", filter: { type: "audit" }, version: 2 });
+    await viewer.until("caught_up");
+    expect(viewer.ledger.sequences).toEqual(numbers(51, 100).map((tens) => 10 * tens));
+  });
+
   test("changes at any point, in history and live: the stream is the whole one, filtered and split at the echoes", async () => {
     const filter = fc.constantFrom<FilterQuery>(
       {},

@@ -12,6 +12,8 @@ export interface FanOutServer extends AsyncDisposable {
   /** Those that are open. */
   readonly sockets: ReadonlySet<Socket>;
   send(tick: Tick): void;
+  /** How many bytes each viewer gets when these ticks are sent next. */
+  bytesOf(ticks: readonly Tick[]): number;
 }
 
 /** As many viewers as anybody asks for; and the counting of bytes is not disturbed by pings. */
@@ -19,6 +21,38 @@ const EXPORTER_OPTIONS = { max_connections: 100_000, ping_interval_seconds: 3_60
 
 const QUEUE_BYTES_MAX = 64 << 20;
 const WRITE_TIMEOUT_MS = 30_000;
+
+/** The same for viewers with the subprotocol: a tick is one message. */
+export async function subprotocolServer(): Promise<FanOutServer> {
+  const { unitsOf } = await built<typeof import("../../plugins/websocket/batch-frames.ts")>(
+    "plugins/websocket/batch-frames.js",
+  );
+  const server = await tailgateServer();
+  let newest = 0;
+  return {
+    ...server,
+    send(tick) {
+      newest += tick.length;
+      server.send(tick);
+    },
+    bytesOf(ticks) {
+      let to = newest;
+      let bytes = 0;
+      for (const records of ticks) {
+        const from = to + 1;
+        to += records.length;
+        const units = unitsOf({ from, to, records, gaps: [], durable: to });
+        for (const unit of units) bytes += unit.bytes.length;
+      }
+      return bytes;
+    },
+    [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
+  };
+}
+
+function frameBytes(ticks: readonly Tick[]): number {
+  return ticks.reduce((sum, tick) => sum + tick.frames().length, 0);
+}
 
 /** The websocket exporter behind delivery and the journal, as it is in a gateway. */
 export async function tailgateServer(): Promise<FanOutServer> {
@@ -50,6 +84,7 @@ export async function tailgateServer(): Promise<FanOutServer> {
       void host.journal.append(tick);
       delivery.offer(tick);
     },
+    bytesOf: frameBytes,
     async [Symbol.asyncDispose]() {
       for (const socket of sockets) socket.destroy();
       await delivery.close(AbortSignal.timeout(WRITE_TIMEOUT_MS));
@@ -89,6 +124,7 @@ export async function naiveServer(): Promise<FanOutServer> {
         for (const client of server.clients) client.send(JSON.stringify(envelope));
       }
     },
+    bytesOf: frameBytes,
     async [Symbol.asyncDispose]() {
       for (const client of server.clients) client.terminate();
       server.close();
@@ -117,6 +153,7 @@ export async function rawServer(): Promise<FanOutServer> {
       const frames = tick.frames();
       for (const socket of sockets) socket.write(frames);
     },
+    bytesOf: frameBytes,
     [Symbol.asyncDispose]: () => closed(server, sockets),
   };
 }

@@ -7,11 +7,16 @@ import { answerQuestions } from "./helper-process.ts";
 
 export type ViewerQuestion =
   /** Connects so many more viewers; answered when all of them are in. */
-  | { readonly verb: "connect"; readonly port: number; readonly count: number }
+  | {
+      readonly verb: "connect";
+      readonly port: number;
+      readonly count: number;
+      readonly subprotocol: string | undefined;
+    }
   /** Answered when each viewer of that port has received so many bytes since it was connected. */
   | { readonly verb: "receive"; readonly port: number; readonly bytes: number }
   /** Connects a client of the ws package; answered when it is in. */
-  | { readonly verb: "watch"; readonly port: number }
+  | { readonly verb: "watch"; readonly port: number; readonly subprotocol: string | undefined }
   /** Answered with the texts of that client's first messages. */
   | { readonly verb: "watched"; readonly count: number };
 
@@ -19,6 +24,10 @@ const PATH = "/ws/logs";
 const READ_BYTES = 256 << 10;
 
 const END_OF_HEAD = "\r\n\r\n";
+
+const SUBSCRIPTION = '{"type":"subscribe"}';
+/** The last that comes before live records. */
+const CAUGHT_UP = /"caught_up","sequence":\d+\}$/;
 
 /** Viewers that count what they get, and do nothing else that could cost. */
 class Viewers {
@@ -33,22 +42,25 @@ class Viewers {
     this.#port = port;
   }
 
-  async connect(count: number): Promise<void> {
-    for (let index = 0; index < count; index++) await this.#connectOne();
+  async connect(count: number, subprotocol: string | undefined): Promise<void> {
+    for (let index = 0; index < count; index++) await this.#connectOne(subprotocol);
   }
 
-  /** A handshake by hand; the server sends nothing beyond its answer until the benchmark begins. */
-  async #connectOne(): Promise<void> {
+  /** A handshake by hand; what the server sends before the benchmark begins is not counted. */
+  async #connectOne(subprotocol: string | undefined): Promise<void> {
     const index = this.#sockets.length;
     const upgraded = Promise.withResolvers<void>();
     let head = "";
+    let isIn = false;
     const onRead = (length: number, buffer: Uint8Array): boolean => {
-      if (head.endsWith(END_OF_HEAD)) {
+      if (isIn) {
         this.#count(index, length);
-      } else {
-        head += Buffer.from(buffer.subarray(0, length)).toString("latin1");
-        if (head.endsWith(END_OF_HEAD)) upgraded.resolve();
+        return true;
       }
+      head += Buffer.from(buffer.subarray(0, length)).toString("latin1");
+      if (head.endsWith(END_OF_HEAD) && subprotocol) socket.write(textFrame(SUBSCRIPTION));
+      isIn = subprotocol ? CAUGHT_UP.test(head) : head.endsWith(END_OF_HEAD);
+      if (isIn) upgraded.resolve();
       return true;
     };
     const socket = connect({
@@ -67,6 +79,7 @@ class Viewers {
         "Upgrade: websocket",
         "Sec-WebSocket-Version: 13",
         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        ...(subprotocol ? [`Sec-WebSocket-Protocol: ${subprotocol}`] : []),
       ].join("\r\n") + END_OF_HEAD,
     );
     await upgraded.promise;
@@ -88,6 +101,11 @@ class Viewers {
   }
 }
 
+/** A short text as a client's frame, with a mask that changes nothing (RFC 6455, 5.2). */
+function textFrame(text: string): Buffer {
+  return Buffer.concat([Buffer.from([0x81, 0x80 | text.length, 0, 0, 0, 0]), Buffer.from(text)]);
+}
+
 /** All viewers read into the same memory: nobody looks at it. */
 const readBuffer = Buffer.alloc(READ_BYTES);
 
@@ -104,21 +122,32 @@ function viewersOf(port: number): Viewers {
 answerQuestions(async (question: ViewerQuestion) => {
   switch (question.verb) {
     case "connect":
-      return viewersOf(question.port).connect(question.count);
+      return viewersOf(question.port).connect(question.count, question.subprotocol);
     case "receive":
       return viewersOf(question.port).receive(question.bytes);
     case "watch":
-      return watch(question.port);
+      return watch(question.port, question.subprotocol);
     case "watched":
       return watched(question.count);
   }
 });
 
-async function watch(port: number): Promise<void> {
+async function watch(port: number, subprotocol: string | undefined): Promise<void> {
   watchedTexts.length = 0;
-  watcher = new WebSocket(`ws://127.0.0.1:${port}${PATH}`);
-  watcher.on("message", (data: Buffer) => watchedTexts.push(data.toString()));
+  watcher = new WebSocket(`ws://127.0.0.1:${port}${PATH}`, subprotocol ? [subprotocol] : []);
+  watcher.on("message", (data: Buffer) => watchedTexts.push(...envelopeTexts(data.toString())));
   await once(watcher, "open");
+  if (subprotocol === undefined) return;
+  watcher.send(SUBSCRIPTION);
+  let text = "";
+  while (!CAUGHT_UP.test(text)) text = String((await once(watcher, "message"))[0]);
+}
+
+/** The envelopes of a message, which may be one itself. */
+function envelopeTexts(text: string): string[] {
+  const message = JSON.parse(text) as { type: string; envelopes?: unknown[] };
+  if (message.type.endsWith("_log")) return [text];
+  return (message.envelopes ?? []).map((envelope) => JSON.stringify(envelope));
 }
 
 async function watched(count: number): Promise<string[]> {

@@ -1,6 +1,12 @@
 import { once } from "node:events";
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { naiveServer, rawServer, tailgateServer, type FanOutServer } from "./fan-out-servers.ts";
+import {
+  naiveServer,
+  rawServer,
+  subprotocolServer,
+  tailgateServer,
+  type FanOutServer,
+} from "./fan-out-servers.ts";
 import { TICK_RECORDS, tickMaker, type Tick } from "./fan-out-tick.ts";
 import type { ViewerQuestion } from "./fan-out-viewers.ts";
 import { printFigures, type Target } from "./figure.ts";
@@ -46,17 +52,21 @@ async function benchViewers(stage: Stage, { rounds, share }: Scale): Promise<voi
   const ticks = Math.ceil(share * ticksFor(count, SLICE_DELIVERIES, SLICE_TICKS_MAX));
   const naiveTicks = Math.ceil(share * ticksFor(count, NAIVE_DELIVERIES, NAIVE_TICKS_MAX));
   await using tailgate = await tailgateServer();
+  await using subprotocol = await subprotocolServer();
   await using naive = await naiveServer();
   await using raw = await rawServer();
   for (const server of [tailgate, naive, raw]) await admit(server, stage);
+  await admit(subprotocol, stage, "tailgate.v1");
   const names = {
     tailgate: `fan_out_${count}.tailgate`,
+    subprotocol: `fan_out_${count}.tailgate_v1`,
     naive: `fan_out_${count}.naive`,
     raw: `fan_out_${count}.raw`,
   };
   const samples = await measured(
     [
       variantOf(names.tailgate, tailgate, ticks, stage),
+      variantOf(names.subprotocol, subprotocol, ticks, stage),
       variantOf(names.naive, naive, naiveTicks, stage),
       variantOf(names.raw, raw, ticks, stage),
     ],
@@ -66,6 +76,7 @@ async function benchViewers(stage: Stage, { rounds, share }: Scale): Promise<voi
   printFigures("deliveries/s", samples, [
     { ...ratio, to: names.raw, target: RAW_TARGETS.get(count) },
     { ...ratio, to: names.naive, target: NAIVE_TARGETS.get(count) },
+    { ...ratio, of: names.subprotocol, to: names.tailgate, target: undefined },
   ]);
 }
 
@@ -77,15 +88,16 @@ function ticksFor(viewers: number, deliveries: number, ticksMax: number): number
 async function admit(
   { port, send }: FanOutServer,
   { viewers, count, makeTicks }: Stage,
+  subprotocol?: string,
 ): Promise<void> {
   const [tick] = makeTicks(1);
-  await ask(viewers, { verb: "watch", port });
+  await ask(viewers, { verb: "watch", port, subprotocol });
   send(tick!);
   const texts = await ask(viewers, { verb: "watched", count: TICK_RECORDS });
   if (JSON.stringify(texts) !== JSON.stringify(textsOf(tick!))) {
     throw new Error("A WebSocket client received other messages than were sent.");
   }
-  await ask(viewers, { verb: "connect", port, count });
+  await ask(viewers, { verb: "connect", port, count, subprotocol });
 }
 
 function textsOf(tick: Tick): string[] {
@@ -108,7 +120,7 @@ function variantOf<Name extends string>(
       ticks = makeTicks(tickCount);
     },
     async run() {
-      for (const tick of ticks) bytesForEach += tick.frames().length;
+      bytesForEach += server.bytesOf(ticks);
       const { port } = server;
       const received = ask(viewers, { verb: "receive", port, bytes: bytesForEach });
       for (const tick of ticks) await deliver(server, tick);

@@ -151,6 +151,20 @@ describe("batches", () => {
     expect(viewer.all("batch")[1]).toMatchObject({ from: 61, to: 61 });
   });
 
+  test("viewers with one filter and different places share what matches, not where it begins", async () => {
+    const rig = await startRig();
+    const filter = { level: "CRITICAL" };
+    const early = await SubprotocolViewer.subscribe(rig.url(), { filter });
+    emitMixed(rig, 20);
+    const late = await SubprotocolViewer.subscribe(rig.url(), { filter });
+    rig.emit([{ body: "fatal", severityText: "FATAL" }]);
+    await early.at(21);
+    await late.at(21);
+    expect(late.all("batch")).toMatchObject([{ from: 21, to: 21 }]);
+    expect(early.all("batch").at(-1)!.to).toBe(21);
+    expect([early.ledger.sequences, late.ledger.sequences]).toEqual([[21], [21]]);
+  });
+
   test("large batches come in parts, and a record of a megabyte alone", async () => {
     const rig = await startRig({ options: { client_buffer_bytes: 128 << 10 } });
     const viewer = await SubprotocolViewer.subscribe(rig.url());
@@ -600,6 +614,33 @@ describe("what the disk refuses", () => {
     expect(viewer.ledger.sequences).toEqual([...numbers(1, 10), ...numbers(31, 40)]);
   });
 
+  test("while the viewer is slow: a gap for each part, sent or not", async () => {
+    const { rig, journal } = await startStage(Infinity, {
+      options: { stall_timeout_seconds: 1000 },
+    });
+    journal.durableTo = 0;
+    const viewer = await SubprotocolViewer.subscribe(rig.url());
+    viewer.socket.pause();
+    while (rig.metric("clients_unsent_bytes") === 0) {
+      emitMixed(rig, 10, 10, "x".repeat(50_000));
+      await nextTurn();
+    }
+    const full = rig.journal.newest;
+    emitMixed(rig, 100);
+    journal.refuse(1, 20);
+    journal.refuse(full + 11, full + 30);
+    journal.durableTo = rig.journal.newest;
+    // Once it is known; and not more than that.
+    const sent = rig.metric("frames_sent");
+    await vi.waitFor(() => expect(rig.metric("frames_sent")).toBe(sent + 1));
+    viewer.socket.resume();
+    await viewer.at(rig.journal.newest);
+    expect(viewer.ledger.gaps.map(({ from, to }) => [from, to])).toEqual([
+      [1, 20],
+      [full + 11, full + 30],
+    ]);
+  });
+
   test("while it was away: a gap for what it had and was not durable", async () => {
     const { rig, journal } = await startStage(Infinity);
     journal.durableTo = 10;
@@ -678,19 +719,20 @@ describe("messages", () => {
     const rig = await startRig({ options: { stall_timeout_seconds: 1000 } });
     const viewer = await SubprotocolViewer.subscribe(rig.url());
     viewer.socket.pause();
-    const filter = { q: "x".repeat(4096) };
-    let version = 0;
-    const settled = async (): Promise<boolean> => {
-      for (let count = 0; count < 2000; count++) {
-        viewer.say({ type: "filter", filter, version: version++ });
-      }
+    while (rig.metric("clients_unsent_bytes") === 0) {
+      emitMixed(rig, 10, 10, "x".repeat(50_000));
       await nextTurn();
-      return viewer.socket.bufferedAmount > 16 << 20;
-    };
-    while (!(await settled()));
+    }
+    const versions = 30_000;
+    for (let version = 0; version < versions; version++) viewer.say({ type: "filter", version });
+    let unsent = -1;
+    while (unsent !== viewer.socket.bufferedAmount) {
+      unsent = viewer.socket.bufferedAmount;
+      for (let turn = 0; turn < 50; turn++) await nextTurn();
+    }
     expect(rig.metric("clients_unsent_bytes")).toBeLessThanOrEqual(256 << 10);
     viewer.socket.resume();
-    await viewer.until("filter", version);
+    expect(await viewer.until("filter", versions)).toMatchObject({ version: versions - 1 });
   });
 
   test("nothing that a viewer sends disturbs the gateway", async () => {

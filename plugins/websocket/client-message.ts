@@ -15,10 +15,13 @@ const filter = z
   .strictObject(Object.fromEntries(FILTER_PARAMETERS.map((name) => [name, term])))
   .optional();
 
-const error = "Expected ISO 8601 with a zone, such as 2025-10-13T09:27:24Z, or ms since 1970";
-const time = z.union([z.int().min(0).max(TIME_MS_MAX), z.iso.datetime({ offset: true, error })], {
-  error,
-});
+const timeFormat = "Expected ISO 8601 with a zone, such as 2025-10-13T09:27:24Z, or ms since 1970";
+const time = z.union(
+  [z.int().min(0).max(TIME_MS_MAX), z.iso.datetime({ offset: true, error: timeFormat })],
+  {
+    error: timeFormat,
+  },
+);
 
 const message = z.discriminatedUnion(
   "type",

@@ -224,7 +224,7 @@ describe("tailgate tail", () => {
     await once(server.listen(0, "127.0.0.1"), "listening");
     const { port } = server.address() as AddressInfo;
     await using cli = startCli(["tail", "--wait", "--url", `127.0.0.1:${port}`]);
-    await expect.poll(() => attempts, { timeout: 20_000 }).toBe(3);
+    await expect.poll(() => attempts, { timeout: 20_000 }).toBeGreaterThanOrEqual(3);
     expect(cli.stderr).toBe("tailgate: waiting (socket hang up)\n");
   });
 

@@ -195,6 +195,18 @@ describe("LoggingManager", () => {
     }
   });
 
+  it("keeps the message where the extras cannot be looked at, and does not throw", async () => {
+    const { manager, viewer } = await start();
+    const { proxy, revoke } = Proxy.revocable({}, {});
+    revoke();
+    manager.getLogger("a").warning("extras", proxy);
+    manager.getLogger("a").warning("exception", { exception: proxy, n: 1 });
+    manager.provider.getLogger("a").emit({ body: "attributes", attributes: proxy });
+    const data = (await viewer.take(3)).map((envelope) => envelope.data);
+    expect(data.map(({ message }) => message)).toEqual(["extras", "exception", "attributes"]);
+    expect(data[1]).toMatchObject({ n: 1, exception: expect.stringMatching(/^\[not readable: /) });
+  });
+
   it("leaves out and counts what is below the level, but not audit events", async () => {
     const { manager, viewer } = await start({ logLevel: "error" });
     const logger = manager.getLogger("orchestrator.server");

@@ -1,6 +1,7 @@
 import { SeverityNumber, type LogRecord } from "@opentelemetry/api";
 import { INFO_RANK, isAuditLogger, LEVELS, type Level, type LevelRank } from "../envelope.ts";
 import { callSiteAbove } from "./call-site.ts";
+import { isError } from "./plain-value.ts";
 import type { SafeLogger } from "./provider.ts";
 
 /** Fields of a record beside its message. An Error under `exception` becomes `exception.type`, `.message`, `.stacktrace`. */
@@ -74,7 +75,7 @@ export class OrchestratorLogger {
       severityText: LEVELS[rank],
       body: message,
     };
-    if (extras instanceof Error) record.exception = extras;
+    if (isError(extras)) record.exception = extras;
     else if (extras) record.attributes = extras;
     this.#logger.emit(record, rank >= this.#lowestWithSite ? callSiteAbove(method) : undefined);
   }

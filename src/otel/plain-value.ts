@@ -13,6 +13,15 @@ export function plainValue(value: unknown): Value | undefined {
   return snapshot(value, []);
 }
 
+/** An Error, of any realm. What cannot be asked, such as a revoked proxy, is none. */
+export function isError(value: unknown): value is Error {
+  try {
+    return types.isNativeError(value) || value instanceof Error;
+  } catch {
+    return false;
+  }
+}
+
 function snapshot(value: unknown, ancestors: object[]): Value | undefined {
   switch (typeof value) {
     case "number":
@@ -54,7 +63,7 @@ function contents(value: object, ancestors: object[]): Value | undefined {
   }
   if (value instanceof ArrayBuffer) return new Uint8Array(value.slice(0));
   if (types.isBoxedPrimitive(value)) return snapshot(value.valueOf(), ancestors);
-  if (types.isNativeError(value) || value instanceof Error) return errorMembers(value, ancestors);
+  if (isError(value)) return errorMembers(value, ancestors);
   const toJson = readable(value, "toJSON");
   if (typeof toJson === "function") return snapshot(toJson.call(value, ""), ancestors);
   return members(value, Object.keys(value), ancestors);

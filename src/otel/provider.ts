@@ -10,7 +10,7 @@ import { LoggerProvider as SdkLoggerProvider } from "@opentelemetry/sdk-logs";
 import { CODE_PREFIX } from "../encode/code-attributes.ts";
 import { textOf } from "../errors.ts";
 import type { CallSiteAttributes } from "./call-site.ts";
-import { plainValue } from "./plain-value.ts";
+import { isError, plainValue } from "./plain-value.ts";
 import type { TailgateLogRecordProcessor } from "./processor.ts";
 import type { Columns } from "./sdk-record.ts";
 
@@ -73,10 +73,9 @@ export class SafeLogger implements Logger {
 function columnsOf(attributes: unknown, site: CallSiteAttributes | undefined): Columns {
   const keys: string[] = [];
   const values: unknown[] = [];
-  const isObject = typeof attributes === "object" && attributes !== null;
-  for (const key of isObject ? Object.keys(attributes) : []) {
+  for (const key of keysOf(attributes)) {
     const value = read(attributes as object, key);
-    if (key === "exception" && value instanceof Error) {
+    if (key === "exception" && isError(value)) {
       keys.push("exception.type", "exception.message", "exception.stacktrace");
       values.push(
         typeOf(value),
@@ -93,6 +92,15 @@ function columnsOf(attributes: unknown, site: CallSiteAttributes | undefined): C
     values.push(...Object.values(site));
   }
   return { keys, values };
+}
+
+/** The names of the attributes: none where they cannot be listed, which costs the attributes and not the message. */
+function keysOf(attributes: unknown): string[] {
+  try {
+    return typeof attributes === "object" && attributes !== null ? Object.keys(attributes) : [];
+  } catch {
+    return [];
+  }
 }
 
 /** What the SDK takes as `exception.type`, too: the error's code where it has one, else its name. */

@@ -207,6 +207,17 @@ describe("LoggingManager", () => {
     expect(data[1]).toMatchObject({ n: 1, exception: expect.stringMatching(/^\[not readable: /) });
   });
 
+  it("shows each name once: of two that JSON cannot tell apart the last value counts", async () => {
+    const { manager, logDir } = await start();
+    const surrogates = { "k\ud800": 1, other: 2, "k\udc00": 3 };
+    manager.getLogger("a").info("names", { ...surrogates, inside: surrogates });
+    manager.getLogger("a").info("fields", { "exception.type": "E", exception: new TypeError("t") });
+    await manager.stop();
+    const [names, fields] = (await readFile(join(logDir, "orchestrator.log"), "utf8")).split("\n");
+    expect(names).toContain('"k\ufffd":3,"other":2,"inside":{"k\ufffd":3,"other":2}}');
+    expect(fields!.match(/"exception\.type":"\w+"/g)).toEqual(['"exception.type":"TypeError"']);
+  });
+
   it("leaves out and counts what is below the level, but not audit events", async () => {
     const { manager, viewer } = await start({ logLevel: "error" });
     const logger = manager.getLogger("orchestrator.server");

@@ -7,7 +7,8 @@ const CIRCULAR_TEXT = "[circular]";
 
 /**
  * A snapshot of anything that a caller may log, so that nothing which happens to the value later shows in the record.
- * It never throws: what cannot be read is replaced by a text that says so. Undefined stays undefined.
+ * It never throws: what cannot be read is replaced by a text that says so. Undefined stays undefined. Names are well
+ * formed, so that no two of them are the same in JSON; of two that would be, the last value counts.
  */
 export function plainValue(value: unknown): Value | undefined {
   return snapshot(value, []);
@@ -77,7 +78,7 @@ function entries(map: ReadonlyMap<unknown, unknown>, ancestors: object[]): Value
   const copy = new Map<string, Value>();
   for (const [key, inner] of map) {
     const plain = snapshot(inner, ancestors);
-    if (plain !== undefined) copy.set(textOf(key), plain);
+    if (plain !== undefined) copy.set(textOf(key).toWellFormed(), plain);
   }
   return copy;
 }
@@ -92,7 +93,7 @@ function members(value: object, keys: readonly string[], ancestors: object[]): V
   const copy = new Map<string, Value>();
   for (const key of keys) {
     const plain = snapshot(readable(value, key), ancestors);
-    if (plain !== undefined) copy.set(key, plain);
+    if (plain !== undefined) copy.set(key.toWellFormed(), plain);
   }
   return copy;
 }

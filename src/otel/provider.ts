@@ -73,9 +73,11 @@ export class SafeLogger implements Logger {
 function columnsOf(attributes: unknown, site: CallSiteAttributes | undefined): Columns {
   const keys: string[] = [];
   const values: unknown[] = [];
+  let mayRepeat = false;
   for (const key of keysOf(attributes)) {
     const value = read(attributes as object, key);
     if (key === "exception" && isError(value)) {
+      mayRepeat = true;
       keys.push("exception.type", "exception.message", "exception.stacktrace");
       values.push(
         typeOf(value),
@@ -83,7 +85,9 @@ function columnsOf(attributes: unknown, site: CallSiteAttributes | undefined): C
         plainValue(read(value, "stack")),
       );
     } else {
-      keys.push(key);
+      const isWellFormed = key.isWellFormed();
+      mayRepeat ||= !isWellFormed;
+      keys.push(isWellFormed ? key : key.toWellFormed());
       values.push(typeof value === "string" ? value : plainValue(value));
     }
   }
@@ -91,7 +95,13 @@ function columnsOf(attributes: unknown, site: CallSiteAttributes | undefined): C
     keys.push(...Object.keys(site));
     values.push(...Object.values(site));
   }
-  return { keys, values };
+  return mayRepeat ? withoutRepeats(keys, values) : { keys, values };
+}
+
+/** Of a name that is there twice the last value counts, as with what comes over OTLP. */
+function withoutRepeats(keys: readonly string[], values: readonly unknown[]): Columns {
+  const attributes = new Map(keys.map((key, index) => [key, values[index]]));
+  return { keys: [...attributes.keys()], values: [...attributes.values()] };
 }
 
 /** The names of the attributes: none where they cannot be listed, which costs the attributes and not the message. */

@@ -218,6 +218,20 @@ describe("LoggingManager", () => {
     expect(fields!.match(/"exception\.type":"\w+"/g)).toEqual(['"exception.type":"TypeError"']);
   });
 
+  it("takes undefined extras for absent ones", async () => {
+    const { manager, viewer } = await start();
+    const spanContext = { traceId: "7e".repeat(16), spanId: "5a".repeat(8), traceFlags: 1 };
+    manager.provider.getLogger("a").emit({
+      body: "m",
+      context: trace.setSpanContext(ROOT_CONTEXT, spanContext),
+      attributes: { trace_id: undefined, extra_id: "kept", id: undefined },
+    });
+    expect((await viewer.take(1))[0]!.data).toMatchObject({
+      trace_id: spanContext.traceId,
+      extra_id: "kept",
+    });
+  });
+
   it("leaves out and counts what is below the level, but not audit events", async () => {
     const { manager, viewer } = await start({ logLevel: "error" });
     const logger = manager.getLogger("orchestrator.server");

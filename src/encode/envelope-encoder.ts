@@ -100,16 +100,17 @@ export class EnvelopeEncoder {
 
   #system(parts: RecordParts, logger: LoggerName, rank: LevelRank, skipped: number): void {
     const writer = this.#open.writer;
-    const { keys, values } = parts;
+    const isRenamed = hasReserved(parts.keys);
+    const { keys, values } = isRenamed ? publicAttributes(parts, skipped) : parts;
+    const left = isRenamed ? -1 : skipped;
     this.#head(SYSTEM_HEAD, parts, logger, rank);
     const hasCode = hasCodeAttribute(keys);
     if (hasCode) this.#callSite(callSiteOf((name) => values[keys.indexOf(name)]));
     else writer.raw(NO_CALL_SITE);
-    const names = hasReserved(keys) ? publicNames(keys, skipped) : keys;
     for (let index = 0; index < keys.length; index++) {
-      const name = names[index];
+      const name = keys[index]!;
       const value = values[index];
-      if (name === undefined || value === undefined || index === skipped) continue;
+      if (value === undefined || index === left) continue;
       if (hasCode && isCodeAttribute(name)) continue;
       writer.member(name, value);
     }
@@ -218,12 +219,15 @@ function hasReserved(keys: readonly string[]): boolean {
   return false;
 }
 
-/** The names under which attributes appear; undefined for one that a later one of the same name replaces. */
-function publicNames(keys: readonly string[], skipped: number): (string | undefined)[] {
-  const names = keys.map((key) => (RESERVED.has(key) ? RENAME_PREFIX + key : key));
-  const lastPlaces = new Map(names.map((name, index) => [name, index]));
-  return names.map((name, index) => {
-    const last = lastPlaces.get(name);
-    return last === index || last === skipped ? name : undefined;
-  });
+/** The attributes under the names that they appear with; of two that get the same name the last value counts. */
+function publicAttributes(
+  { keys, values }: RecordParts,
+  skipped: number,
+): Pick<RecordParts, "keys" | "values"> {
+  const attributes = new Map<string, unknown>();
+  for (const [index, key] of keys.entries()) {
+    if (index === skipped || values[index] === undefined) continue;
+    attributes.set(RESERVED.has(key) ? RENAME_PREFIX + key : key, values[index]);
+  }
+  return { keys: [...attributes.keys()], values: [...attributes.values()] };
 }

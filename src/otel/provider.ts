@@ -85,10 +85,13 @@ function columnsOf(attributes: unknown, site: CallSiteAttributes | undefined): C
         plainValue(read(value, "stack")),
       );
     } else {
+      const plain = typeof value === "string" ? value : plainValue(value);
+      // As if it was not there: then what the gateway would say under that name is said.
+      if (plain === undefined) continue;
       const isWellFormed = key.isWellFormed();
       mayRepeat ||= !isWellFormed;
       keys.push(isWellFormed ? key : key.toWellFormed());
-      values.push(typeof value === "string" ? value : plainValue(value));
+      values.push(plain);
     }
   }
   if (site !== undefined && !keys.some((key) => key.startsWith(CODE_PREFIX))) {

@@ -296,12 +296,12 @@ describe("values", () => {
   });
 
   it("of a name that the gateway speaks for move aside, also for one that is there already", () => {
-    const attributes = ["level", "extra_level", "id"].map((key, index) => ({
+    const attributes = ["level", "id", "extra_level"].map((key, index) => ({
       key,
       value: { intValue: index },
     }));
     const [text] = envelopesOf(encodeOtlpProtobuf, requestOf([{ timeUnixNano: TIME, attributes }]));
-    expect(text).toMatch(/"line":0,"extra_level":1,"extra_id":2\}\}$/);
+    expect(text).toMatch(/"line":0,"extra_level":2,"extra_id":1\}\}$/);
   });
 
   /** A request whose body is that many lists, one in another, around a text. */

@@ -87,7 +87,13 @@ class OtlpReceiver implements Receiver {
   /** @throws TailgateError PORT_IN_USE or LISTEN_FAILED */
   async open(port: number | null): Promise<void> {
     const { http, bindHost } = this.#host;
-    http.route("*", PATH, (request, response) => this.#handle(request, response));
+    http.route(
+      "*",
+      PATH,
+      (request, response) => this.#handle(request, response),
+      (request, response, { status, text }) =>
+        this.#refuse(request, response, new Refusal(status, text)),
+    );
     if (port === null) return;
     this.#server = createServer(
       {

@@ -153,16 +153,29 @@ export type RouteHandler = (
   response: ServerResponse,
 ) => void | Promise<void>;
 
+/** Why the gateway does not serve a request: 403 for Host or Origin, 503 while it stops. */
+export interface RouteRefusal {
+  readonly status: 403 | 503;
+  readonly text: string;
+}
+
+/** Answers a request that the gateway does not serve. */
+export type RefusalHandler = (
+  request: IncomingMessage,
+  response: ServerResponse,
+  refusal: RouteRefusal,
+) => void;
+
 /** Takes over a socket after Host and Origin were checked. */
 export type UpgradeHandler = (request: IncomingMessage, socket: Duplex, head: Buffer) => void;
 
 /** The gateway's HTTP server, as far as a plugin may use it. */
 export interface HostHttp {
   /**
-   * Serves `method path` on the main port; the handler ends the response. Method `*` takes all methods.
-   * Throws where another plugin has the place.
+   * Serves `method path` on the main port; the handler ends the response. Method `*` takes all methods. `refuse` answers
+   * in the route's own protocol what is refused; plain text where absent. Throws where another plugin has the place.
    */
-  route(method: string, path: string, handler: RouteHandler): void;
+  route(method: string, path: string, handler: RouteHandler, refuse?: RefusalHandler): void;
   /** Takes WebSocket upgrades of `path` on the main port. Throws where another plugin has the place. */
   upgrade(path: string, handler: UpgradeHandler): void;
   /**

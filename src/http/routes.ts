@@ -1,11 +1,17 @@
-import type { RouteHandler } from "../plugin.ts";
+import type { RefusalHandler, RouteHandler } from "../plugin.ts";
 
-/** A path's handlers by method; `*` takes all methods. */
-export type Methods = ReadonlyMap<string, RouteHandler>;
+/** What serves a method of a path. */
+export interface Route {
+  readonly handler: RouteHandler;
+  readonly refuse: RefusalHandler | undefined;
+}
+
+/** A path's routes by method; `*` takes all methods. */
+export type Methods = ReadonlyMap<string, Route>;
 
 /** What plugins serve on the main port. */
 export class RouteTable {
-  readonly #paths = new Map<string, Map<string, RouteHandler>>();
+  readonly #paths = new Map<string, Map<string, Route>>();
   readonly #reserved: readonly string[];
 
   /** `reserved` paths are the gateway's own. */
@@ -14,14 +20,14 @@ export class RouteTable {
   }
 
   /** @throws Error where the place is taken, or the path is none. */
-  add(method: string, path: string, handler: RouteHandler): void {
+  add(method: string, path: string, handler: RouteHandler, refuse?: RefusalHandler): void {
     if (!path.startsWith("/")) throw new Error(`The route ${path} does not start with a slash.`);
-    const methods = this.#paths.get(path) ?? new Map<string, RouteHandler>();
+    const methods = this.#paths.get(path) ?? new Map<string, Route>();
     const isTaken = methods.has(method) || methods.has("*") || (method === "*" && methods.size > 0);
     if (isTaken || this.#reserved.includes(path)) {
       throw new Error(`The route ${method} ${path} is taken already.`);
     }
-    this.#paths.set(path, methods.set(method, handler));
+    this.#paths.set(path, methods.set(method, { handler, refuse }));
   }
 
   at(path: string): Methods | undefined {
@@ -33,4 +39,8 @@ export class RouteTable {
 export function pathOf(target: string): string {
   const query = target.indexOf("?");
   return query < 0 ? target : target.slice(0, query);
+}
+
+export function routeOf(methods: Methods | undefined, method: string): Route | undefined {
+  return methods?.get(method) ?? methods?.get("*");
 }

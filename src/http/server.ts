@@ -9,14 +9,14 @@ import {
 import type { AddressInfo } from "node:net";
 import { TailgateError, textOf } from "../errors.ts";
 import type { GatewayView } from "../gateway.ts";
-import type { HostHttp, HostLogger, RouteHandler } from "../plugin.ts";
+import type { HostHttp, HostLogger, RouteHandler, RouteRefusal } from "../plugin.ts";
 import { createApplication } from "./application.ts";
 import { Guard, urlHost } from "./guard.ts";
 import { HEALTH_PATH, liveness, READINESS_PATH, readiness } from "./health.ts";
 import { history, HISTORY_PATH } from "./history.ts";
 import { Metrics, METRICS_PATH } from "./metrics.ts";
 import { page, PAGE_PATHS } from "./page.ts";
-import { pathOf, RouteTable, type Methods } from "./routes.ts";
+import { pathOf, routeOf, RouteTable, type Methods } from "./routes.ts";
 import { stats, STATS_PATH } from "./stats.ts";
 import { asksForWebSocket, UpgradeTable, type Refusal } from "./upgrade.ts";
 
@@ -41,8 +41,8 @@ const OWN_PATHS = [
   METRICS_PATH,
 ];
 
-const STOPPING: Refusal = { status: 503, text: "The gateway is stopping." };
-const STARTING: Refusal = { status: 503, text: "The gateway is starting." };
+const STOPPING: RouteRefusal = { status: 503, text: "The gateway is stopping." };
+const STARTING: RouteRefusal = { status: 503, text: "The gateway is starting." };
 
 export interface HttpServerOptions {
   readonly host: string;
@@ -93,7 +93,7 @@ export class HttpServer {
       this.#upgrades.take(request, socket, head, this.#refusal(request)),
     );
     this.plugins = {
-      route: (method, path, handler) => this.#routes.add(method, path, handler),
+      route: (method, path, handler, refuse) => this.#routes.add(method, path, handler, refuse),
       upgrade: (path, handler) => this.#upgrades.add(path, handler),
       refusal: (request) => this.#guardRefusal(request),
     };
@@ -161,15 +161,27 @@ export class HttpServer {
     });
     const path = pathOf(request.url!);
     const refusal = this.#refusal(request, path);
-    if (refusal) return answerText(response, refusal);
     const methods = this.#routes.at(path);
-    if (methods) this.#serveRoute(methods, request, response);
+    if (refusal) this.#refuse(methods, request, response, refusal);
+    else if (methods) this.#serveRoute(methods, request, response);
     else if (this.#upgrades.has(path)) answerUpgradeRequired(response);
     else if (this.#application) this.#application(request, response);
     else answerText(response, STARTING);
   }
 
-  #refusal(request: IncomingMessage, path?: string): Refusal | undefined {
+  #refuse(
+    methods: Methods | undefined,
+    request: IncomingMessage,
+    response: ServerResponse,
+    refusal: RouteRefusal,
+  ): void {
+    const refuse = routeOf(methods, request.method!)?.refuse;
+    if (!refuse) return answerText(response, refusal);
+    if (refusal.status === 503) response.setHeader("Connection", "close");
+    void this.#callHandler(() => refuse(request, response, refusal), request, response);
+  }
+
+  #refusal(request: IncomingMessage, path?: string): RouteRefusal | undefined {
     const text = this.#guardRefusal(request);
     if (text !== undefined) return { status: 403, text };
     const isHealth = path === HEALTH_PATH || path === READINESS_PATH;
@@ -188,8 +200,8 @@ export class HttpServer {
   }
 
   #serveRoute(methods: Methods, request: IncomingMessage, response: ServerResponse): void {
-    const handler = methods.get(request.method!) ?? methods.get("*");
-    if (handler) void this.#callHandler(handler, request, response);
+    const route = routeOf(methods, request.method!);
+    if (route) void this.#callHandler(route.handler, request, response);
     else answerMethodNotAllowed(methods, response);
   }
 

@@ -278,6 +278,12 @@ describe("the end", () => {
       await finish.promise;
       response.end("finished");
     });
+    stage.server.plugins.route(
+      "POST",
+      "/own",
+      (_request, response) => void response.end("served"),
+      (_request, response, refusal) => response.writeHead(refusal.status).end("my own words"),
+    );
     stage.server.plugins.upgrade("/ws/logs", (_request, socket) => socket.destroy());
     await stage.open();
     const slow = ask(`${stage.url}/slow`);
@@ -287,6 +293,9 @@ describe("the end", () => {
     const refused = await ask(`${stage.url}/slow`);
     expect(refused).toMatchObject({ status: 503, body: "The gateway is stopping.\n" });
     expect(refused.headers["connection"]).toBe("close");
+    const own = await ask(`${stage.url}/own`, { method: "POST" });
+    expect(own).toMatchObject({ status: 503, body: "my own words" });
+    expect(own.headers["connection"]).toBe("close");
     expect((await ask(`${stage.url}/api/logs`)).status).toBe(503);
     const upgrade = await sendRaw(stage.port, handshake("/ws/logs", { Host: "localhost" }));
     expect(upgrade).toMatch(/^HTTP\/1.1 503 [^]*\r\n\r\nThe gateway is stopping.\n$/);

@@ -373,6 +373,15 @@ describe("a refusal", () => {
     expect(rebound.status).toBe(403);
     expect(intake.received).toBe(0);
   });
+
+  it("on the main port has the form that it has on the receiver's own", async () => {
+    const { host, intake } = await open({ port: null });
+    const main = await host.listen();
+    const rebound = await send(main, PYTHON, { headers: { Host: "evil.example" } });
+    expect(rebound.status).toBe(403);
+    expect(statusOf(rebound)).toMatchObject({ code: 7, message: expect.stringContaining("Host") });
+    expect(intake.received).toBe(0);
+  });
 });
 
 /** Bytes that gzip cannot make smaller. */
@@ -510,5 +519,49 @@ describe("in a gateway", () => {
     await expect
       .poll(() => messages)
       .toEqual(wanted.map((line) => JSON.stringify(JSON.parse(line))));
+  });
+
+  it("is 503 with Retry-After, in its own form, while the gateway stops", async () => {
+    const running = await startTailgate(
+      {
+        host: "127.0.0.1",
+        port: 0,
+        logDir: await temporaryDirectory(cleanUps),
+        logLevel: "DEBUG",
+        allowedHosts: [],
+        receivers: [
+          {
+            id: "otlp",
+            definition: otlpReceiver,
+            options: otlpReceiver.options.parse({ port: null }),
+          },
+        ],
+        processors: [],
+        exporters: [
+          {
+            id: "slow",
+            definition: defineExporter({
+              name: "slow",
+              description: "Takes its time to close.",
+              options: z.object({}),
+              open: () => ({
+                write() {},
+                close: async (signal) => void (await once(signal, "abort")),
+              }),
+            }),
+            options: {},
+            queueBytesMax: 1 << 20,
+            timeoutMs: 10_000,
+          },
+        ],
+      },
+      { write: () => {} },
+    );
+    const stopped = running.stop();
+    const late = await send(running.url, NODE, { headers: { "Content-Type": JSON_TYPE } });
+    expect(late.status).toBe(503);
+    expect(late.headers).toMatchObject({ "content-type": JSON_TYPE, "retry-after": "1" });
+    expect(JSON.parse(late.body.toString())).toMatchObject({ code: 14 });
+    await stopped;
   });
 });

@@ -6,12 +6,27 @@ import type { Value } from "../plugin.ts";
 const CIRCULAR_TEXT = "[circular]";
 
 /**
+ * How many values one snapshot takes. Objects that lead to each other have more ways through them than anybody can
+ * wait for, and an array without elements may be as long as all memory.
+ */
+export const VALUES_MAX = 1 << 18;
+
+export const VALUES_TEXT = `[more than ${VALUES_MAX} values]`;
+
+/** Where a snapshot is. */
+interface Walk {
+  /** The objects around the value, the innermost last. */
+  readonly ancestors: object[];
+  valuesLeft: number;
+}
+
+/**
  * A snapshot of anything that a caller may log, so that nothing which happens to the value later shows in the record.
  * It never throws: what cannot be read is replaced by a text that says so. Undefined stays undefined. Names are well
  * formed, so that no two of them are the same in JSON; of two that would be, the last value counts.
  */
 export function plainValue(value: unknown): Value | undefined {
-  return snapshot(value, []);
+  return snapshot(value, { ancestors: [], valuesLeft: VALUES_MAX });
 }
 
 /** An Error, of any realm. What cannot be asked, such as a revoked proxy, is none. */
@@ -23,7 +38,7 @@ export function isError(value: unknown): value is Error {
   }
 }
 
-function snapshot(value: unknown, ancestors: object[]): Value | undefined {
+function snapshot(value: unknown, walk: Walk): Value | undefined {
   switch (typeof value) {
     case "number":
       return isUnsafeInteger(value) ? BigInt(value) : value;
@@ -35,18 +50,20 @@ function snapshot(value: unknown, ancestors: object[]): Value | undefined {
     case "symbol":
       return String(value);
     case "function":
-      return `[function ${readable(value, "name") as string}]`;
+      return `[function ${textOf(readable(value, "name"))}]`;
     default:
-      return value === null ? null : snapshotOfObject(value as object, ancestors);
+      return value === null ? null : snapshotOfObject(value as object, walk);
   }
 }
 
-function snapshotOfObject(value: object, ancestors: object[]): Value | undefined {
+function snapshotOfObject(value: object, walk: Walk): Value | undefined {
+  const { ancestors } = walk;
   if (ancestors.includes(value)) return CIRCULAR_TEXT;
   if (ancestors.length >= DEPTH_MAX) return DEPTH_TEXT;
+  if (walk.valuesLeft <= 0) return VALUES_TEXT;
   ancestors.push(value);
   try {
-    return contents(value, ancestors);
+    return contents(value, walk);
   } catch (error) {
     return unreadable(error);
   } finally {
@@ -54,45 +71,52 @@ function snapshotOfObject(value: object, ancestors: object[]): Value | undefined
   }
 }
 
-function contents(value: object, ancestors: object[]): Value | undefined {
-  if (Array.isArray(value)) return list(value, ancestors);
+function contents(value: object, walk: Walk): Value | undefined {
+  if (Array.isArray(value)) return list(value, walk);
   if (value instanceof Uint8Array) return Uint8Array.from(value);
-  if (value instanceof Map) return entries(value, ancestors);
-  if (value instanceof Set) return list([...value], ancestors);
+  if (value instanceof Map) return entries(value, walk);
+  if (value instanceof Set) return list([...value], walk);
   if (ArrayBuffer.isView(value)) {
     return Uint8Array.from(new Uint8Array(value.buffer, value.byteOffset, value.byteLength));
   }
   if (value instanceof ArrayBuffer) return new Uint8Array(value.slice(0));
-  if (types.isBoxedPrimitive(value)) return snapshot(value.valueOf(), ancestors);
-  if (isError(value)) return errorMembers(value, ancestors);
+  if (types.isBoxedPrimitive(value)) return snapshot(value.valueOf(), walk);
+  if (isError(value)) return errorMembers(value, walk);
   const toJson = readable(value, "toJSON");
-  if (typeof toJson === "function") return snapshot(toJson.call(value, ""), ancestors);
-  return members(value, Object.keys(value), ancestors);
+  if (typeof toJson === "function") return snapshot(toJson.call(value, ""), walk);
+  return members(value, Object.keys(value), walk);
 }
 
-function list(values: readonly unknown[], ancestors: object[]): Value[] {
-  return Array.from(values, (inner) => snapshot(inner, ancestors) ?? null);
+function list(values: readonly unknown[], walk: Walk): Value[] {
+  const copy: Value[] = [];
+  for (let index = 0; index < values.length; index++) {
+    if (walk.valuesLeft-- <= 0) return [...copy, VALUES_TEXT];
+    copy.push(snapshot(values[index], walk) ?? null);
+  }
+  return copy;
 }
 
-function entries(map: ReadonlyMap<unknown, unknown>, ancestors: object[]): Value {
+function entries(map: ReadonlyMap<unknown, unknown>, walk: Walk): Value {
   const copy = new Map<string, Value>();
   for (const [key, inner] of map) {
-    const plain = snapshot(inner, ancestors);
+    if (walk.valuesLeft-- <= 0) return copy.set(VALUES_TEXT, null);
+    const plain = snapshot(inner, walk);
     if (plain !== undefined) copy.set(textOf(key).toWellFormed(), plain);
   }
   return copy;
 }
 
 /** An Error's own enumerable fields, and those that every Error has, which are not enumerable. */
-function errorMembers(value: Error, ancestors: object[]): Value {
+function errorMembers(value: Error, walk: Walk): Value {
   const keys = new Set(["name", "message", "stack", "cause", ...Object.keys(value)]);
-  return members(value, [...keys], ancestors);
+  return members(value, [...keys], walk);
 }
 
-function members(value: object, keys: readonly string[], ancestors: object[]): Value {
+function members(value: object, keys: readonly string[], walk: Walk): Value {
   const copy = new Map<string, Value>();
   for (const key of keys) {
-    const plain = snapshot(readable(value, key), ancestors);
+    if (walk.valuesLeft-- <= 0) return copy.set(VALUES_TEXT, null);
+    const plain = snapshot(readable(value, key), walk);
     if (plain !== undefined) copy.set(key.toWellFormed(), plain);
   }
   return copy;

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { DEPTH_MAX, DEPTH_TEXT, JsonWriter } from "../../src/encode/json-writer.ts";
-import { plainValue } from "../../src/otel/plain-value.ts";
+import { plainValue, VALUES_MAX, VALUES_TEXT } from "../../src/otel/plain-value.ts";
 
 function shown(value: unknown): unknown {
   const writer = JsonWriter.scratch();
@@ -121,6 +121,19 @@ describe("a snapshot of what a caller logs", () => {
       proxy: "[not readable: trap]",
       json: "[not readable: [object Object]]",
     });
+  });
+
+  it(`stops at ${VALUES_MAX} values, of objects that lead to each other and of arrays that are long`, () => {
+    const peers: Record<string, unknown>[] = Array.from({ length: 20 }, () => ({}));
+    for (const peer of peers) Object.assign(peer, peers);
+    expect(JSON.stringify(shown(peers[0]))).toContain(VALUES_TEXT);
+    const sparse: unknown[] = [];
+    sparse.length = 2 ** 32 - 1;
+    const list = shown({ sparse }) as { sparse: unknown[] };
+    expect(list.sparse.length).toBeLessThanOrEqual(VALUES_MAX + 1);
+    expect(list.sparse.at(-1)).toBe(VALUES_TEXT);
+    const keys = shown(new Map(Array.from({ length: VALUES_MAX + 9 }, (_, key) => [key, key])));
+    expect(Object.keys(keys as object).at(-1)).toBe(VALUES_TEXT);
   });
 
   it(`stops at ${DEPTH_MAX} levels`, () => {

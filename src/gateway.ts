@@ -37,6 +37,9 @@ const SYNC_MS_MAX = 2_000;
 const DRAIN_MS_MAX = 2_000;
 const CLOSE_MS_MAX = 1_000;
 
+/** How long a plugin may take to open: longer, and the start would hang without a word. */
+const OPEN_MS_MAX = 10_000;
+
 /** One component as /metrics, /readyz and /api/stats show it. */
 export interface ComponentStatus {
   /** The key in the configuration, such as `file`; `intake` for the way into the journal. */
@@ -322,11 +325,18 @@ async function opened<Part>(
   { id, definition }: Component<PluginDefinition>,
   open: () => Part | Promise<Part>,
 ): Promise<Part> {
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(
+    () => late.reject(new Error(`it took longer than ${OPEN_MS_MAX} ms`)),
+    OPEN_MS_MAX,
+  );
   try {
-    return await open();
+    return await Promise.race([open(), late.promise]);
   } catch (error) {
     if (TailgateError.is(error)) throw error;
     const text = `The ${definition.kind} ${id} could not be opened: ${textOf(error)}.`;
     throw new TailgateError("PLUGIN_OPEN_FAILED", text, { cause: error });
+  } finally {
+    clearTimeout(timer);
   }
 }

@@ -276,6 +276,22 @@ describe("a gateway", () => {
     expect(closed).toBe(1);
   });
 
+  it("ends the start where a plugin does not finish to open", async () => {
+    const hangs = {
+      ...exporter("hangs", () => ({ write: () => {} })),
+      definition: defineExporter({
+        name: "hangs",
+        description: "",
+        options,
+        open: () => new Promise<Exporter>(() => {}),
+      }),
+    };
+    await expect(start({ exporters: [hangs] })).rejects.toMatchObject({
+      code: "PLUGIN_OPEN_FAILED",
+      message: expect.stringContaining("exporter hangs could not be opened: it took longer than"),
+    });
+  });
+
   it("says which port is in use", async () => {
     const other = createServer().listen(0, "127.0.0.1");
     await new Promise((resolve) => other.once("listening", resolve));

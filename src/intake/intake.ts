@@ -1,10 +1,5 @@
 import { Counters } from "../delivery/counters.ts";
-import {
-  EnvelopeEncoder,
-  isAuditRecord,
-  type Outcome,
-  type RecordParts,
-} from "../encode/envelope-encoder.ts";
+import { EnvelopeEncoder, isAuditRecord, type RecordParts } from "../encode/envelope-encoder.ts";
 import { partsOfRecord } from "../encode/from-record.ts";
 import { OpenBatch } from "../encode/open-batch.ts";
 import { decodeOtlpJson, encodeOtlpJson } from "../encode/otlp-json.ts";
@@ -108,7 +103,7 @@ export class RecordIntake implements Intake {
   take(parts: RecordParts, origin: Origin): void {
     if (this.#stopped) return this.drop("stopped", stopped());
     if (this.#options.processors.length > 0) this.#takeProcessed(origin.record(0));
-    else this.#encode(() => parts, origin);
+    else this.#encode(parts, origin, this.#encoderFor(parts));
     void this.#countRepeats();
     void this.#schedule();
   }
@@ -159,7 +154,10 @@ export class RecordIntake implements Intake {
 
   async records(records: readonly LogRecord[]): Promise<Ingested> {
     this.#refuseWhereFull();
-    const reasons = records.map((record) => this.#takeProcessed(record)).filter(Boolean);
+    // A request is taken whole: its sender is told where there is no room.
+    const reasons = records
+      .map((record) => this.#takeProcessed(record, this.#encoder))
+      .filter(Boolean);
     await Promise.all([this.#schedule(), ...this.#countRepeats()]);
     return {
       accepted: records.length - reasons.length,
@@ -178,39 +176,49 @@ export class RecordIntake implements Intake {
   }
 
   /** Answers why the record could not be taken; undefined where it was. */
-  #takeProcessed(record: LogRecord): string | undefined {
+  #takeProcessed(record: LogRecord, encoder?: EnvelopeEncoder): string | undefined {
     const kept = processed(record, this.#options.processors);
     if (kept === undefined) {
       this.countFiltered();
       return undefined;
     }
-    return this.#encode(() => partsOfRecord(kept), new RecordOrigin([kept]));
+    try {
+      const parts = partsOfRecord(kept);
+      return this.#encode(parts, new RecordOrigin([kept]), encoder ?? this.#encoderFor(parts));
+    } catch (error) {
+      return this.#notEncodable(error);
+    }
   }
 
-  #encode(partsOf: () => RecordParts, origin: Origin): string | undefined {
-    let outcome: Outcome;
-    try {
-      const parts = partsOf();
-      const encoder = this.#encoderFor(parts);
-      if (encoder === undefined) {
-        this.#losses.add("intake_full", rankOf(parts.severityNumber, parts.severityText));
-        this.drop("intake_full", overloaded());
-        return undefined;
-      }
-      outcome = encoder.encode(parts, origin, 0);
-    } catch (error) {
-      this.#open.abandon();
-      this.#crowded.abandon();
-      const text = textOf(error);
-      this.drop(
-        "not_encodable",
-        new TailgateError("AUDIT_REFUSED", `It cannot be encoded: ${text}.`),
-      );
-      return text;
+  #encode(
+    parts: RecordParts,
+    origin: Origin,
+    encoder: EnvelopeEncoder | undefined,
+  ): string | undefined {
+    if (encoder === undefined) {
+      this.#losses.add("intake_full", rankOf(parts.severityNumber, parts.severityText));
+      this.drop("intake_full", overloaded());
+      return undefined;
     }
-    this.counters.received++;
-    if (outcome === "filtered") this.counters.filtered++;
-    return undefined;
+    try {
+      const outcome = encoder.encode(parts, origin, 0);
+      this.counters.received++;
+      if (outcome === "filtered") this.counters.filtered++;
+      return undefined;
+    } catch (error) {
+      return this.#notEncodable(error);
+    }
+  }
+
+  #notEncodable(error: unknown): string {
+    this.#open.abandon();
+    this.#crowded.abandon();
+    const text = textOf(error);
+    this.drop(
+      "not_encodable",
+      new TailgateError("AUDIT_REFUSED", `It cannot be encoded: ${text}.`),
+    );
+    return text;
   }
 
   /** Undefined for a system log for which there is no room. */

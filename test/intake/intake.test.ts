@@ -184,6 +184,13 @@ describe("a full room in front of the journal", () => {
     await expect(rig.intake.otlpProtobuf(new Uint8Array())).rejects.toThrow("Too much waits");
     rig.isOpen = true;
     rig.letGo();
+    await rig.fill(0.95);
+    const debug = rig.intake.records([recordOf({ body: "whole", severityText: "DEBUG" })]);
+    await rig.turn();
+    rig.isOpen = true;
+    rig.letGo();
+    expect(await debug).toMatchObject({ accepted: 1 });
+    expect(rig.words).toEqual(["whole"]);
     expect(await rig.intake.records([recordOf({ body: "again" })])).toMatchObject({ accepted: 1 });
     await rig.settled();
   });

@@ -529,6 +529,8 @@ describe("in a gateway", () => {
         logDir: await temporaryDirectory(cleanUps),
         logLevel: "DEBUG",
         allowedHosts: [],
+        journal: { engine: "memory", retention: { system_log: UNLIMITED, audit_log: UNLIMITED } },
+        auditKeyFile: undefined,
         receivers: [
           {
             id: "otlp",

@@ -40,17 +40,17 @@ export class Reserve {
     return bavail * bsize;
   }
 
-  /** Takes the space, where it is not taken yet; answers whether it is. */
-  keep(): boolean {
-    const held = statSync(this.#path, { throwIfNoEntry: false })?.size ?? 0;
-    if (held >= this.bytes) return true;
-    if (this.availableBytes < 2 * this.bytes) return false;
+  get isKept(): boolean {
+    return (statSync(this.#path, { throwIfNoEntry: false })?.size ?? 0) >= this.bytes;
+  }
+
+  /** Takes the space, where it is not taken yet and there is enough. */
+  keep(): void {
+    if (this.isKept || this.availableBytes < 2 * this.bytes) return;
     try {
       this.#write();
-      return true;
     } catch {
       this.release();
-      return false;
     }
   }
 

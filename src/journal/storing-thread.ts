@@ -15,6 +15,9 @@ const WAL_FULL = 8;
 /** What a range of a commit changes beside its bytes, and the commit beside its ranges: pages of tables and indexes. */
 const PAGES_BYTES = 4 * 4096;
 
+/** Of the reserve what trimming takes, where others do not eat up the disk at the same time. */
+const TRIMMING_SHARE = 1 / 4;
+
 /** Retention is looked at after so many bytes, or when so much time has passed. */
 const TRIM_BYTES_MAX = 8 << 20;
 const TRIM_SHARE = 1 / 8;
@@ -136,7 +139,7 @@ export class StoringThread {
    */
   #recover(): void {
     this.#checkpoint("TRUNCATE");
-    if (!this.#reserve.keep()) throw new NoRoomError(this.#reserve.availableBytes);
+    this.#reserve.keep();
   }
 
   /**
@@ -145,10 +148,16 @@ export class StoringThread {
    */
   #seeToRoomFor(bytes: number): void {
     if (this.#reserve.availableBytes >= 2 * bytes + this.#walBytes) return;
+    if (this.#hasRoomFor(bytes)) return;
     this.#makeRoom();
-    const growth = Math.max(0, bytes - this.#database.freeBytes);
-    const { availableBytes } = this.#reserve;
-    if (availableBytes < bytes + growth) throw new NoRoomError(availableBytes);
+    if (!this.#hasRoomFor(bytes)) throw new NoRoomError(this.#reserve.availableBytes);
+  }
+
+  /** With the pages that trimming has left; and where there is no reserve, with what trimming itself will need. */
+  #hasRoomFor(bytes: number): boolean {
+    const growth = Math.max(0, this.#walBytes + bytes - this.#database.freeBytes);
+    const kept = this.#reserve.isKept ? 0 : this.#reserve.bytes * TRIMMING_SHARE;
+    return this.#reserve.availableBytes >= bytes + growth + kept;
   }
 
   /** On a full disk trimming needs the room that the reserve has kept for it. */

@@ -1,0 +1,61 @@
+import { beforeEach, describe, expect, it } from "vitest";
+import { flawsOf, type Stored, type StoredRecord } from "./checker.ts";
+import { Ledger, type SentRecord } from "./ledger.ts";
+
+describe("the checker", () => {
+  let ledger: Ledger;
+  let sent: SentRecord[];
+
+  beforeEach(() => {
+    ledger = new Ledger();
+    sent = [1, 2, 3].map((seq) => ledger.send("one", seq, seq === 2, "filler"));
+    ledger.acknowledge(sent.slice(0, 2));
+  });
+
+  function stored(places: readonly number[], change: Partial<StoredRecord> = {}): StoredRecord[] {
+    return places.map((place, index) => ({ ...sent[place - 1]!, ...change, sequence: index + 1 }));
+  }
+
+  function flaws(records: readonly StoredRecord[], given: Partial<Stored> = {}): string[] {
+    return flawsOf(ledger, { records, gaps: [], from: 1, to: records.length, ...given });
+  }
+
+  it("is content with all that was acknowledged, and with what was only sent", () => {
+    expect(flaws(stored([1, 2]))).toEqual([]);
+    expect(flaws(stored([1, 2, 3]))).toEqual([]);
+    expect(flaws(stored([1, 2]), { gaps: [{ from: 3, to: 5 }], to: 5 })).toEqual([]);
+  });
+
+  it("finds what is missing", () => {
+    expect(flaws(stored([1]))).toEqual(["one/2 was acknowledged and is missing"]);
+  });
+
+  it("finds what is stored twice", () => {
+    expect(flaws(stored([1, 2, 2]))).toEqual(["one/2 is stored twice"]);
+  });
+
+  it("finds what comes in another order", () => {
+    expect(flaws(stored([2, 1]))).toEqual(["one/1 comes after one/2"]);
+  });
+
+  it.each([{ body: "other" }, { sha256: "0" }, { isAudit: true }])(
+    "finds what was altered: %o",
+    (change) => {
+      const records = [...stored([1], change), { ...stored([1, 2])[1]! }];
+      expect(flaws(records)).toEqual(["one/1 is another record than the one that was sent"]);
+    },
+  );
+
+  it("finds what was never sent", () => {
+    const strange = { ...stored([1])[0]!, producer: "two", sequence: 3 };
+    expect(flaws([...stored([1, 2]), strange])).toEqual(["two/1 was never sent"]);
+  });
+
+  it("finds a gap that nobody tells of", () => {
+    const [one, two] = stored([1, 2]);
+    expect(flaws([one!, { ...two!, sequence: 4 }], { to: 6 })).toEqual([
+      "the sequences 2 to 3 are not told of",
+      "the sequences 5 to 6 are not told of",
+    ]);
+  });
+});

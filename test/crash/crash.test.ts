@@ -1,0 +1,68 @@
+import { isDeepStrictEqual } from "node:util";
+import { setTimeout as wait } from "node:timers/promises";
+import { describe, expect, it } from "vitest";
+import { flawsOf } from "./checker.ts";
+import { CrashSite, urlOf, type GatewayOptions } from "./gateway-process.ts";
+import { Ledger } from "./ledger.ts";
+import { Producer } from "./producer.ts";
+import { auditLinesIn, storedIn } from "./stored.ts";
+
+/** `npm run test:crash` asks for more. */
+const MOMENTS = Number(process.env["CRASH_MOMENTS"] ?? 20);
+const CONNECTIONS = 4;
+const LOAD_MS_MAX = 400;
+const ROUND_MS_MAX = 8_000;
+
+/** Starts a gateway, sends to it on several connections, and kills it at a moment of chance. */
+async function crashOnce(
+  site: CrashSite,
+  ledger: Ledger,
+  round: number,
+  options?: GatewayOptions,
+): Promise<void> {
+  await using gateway = await site.start(options);
+  const url = await urlOf(gateway);
+  if (url === undefined) throw new Error(`The gateway has ended:\n${gateway.stderr}`);
+  const names = Array.from({ length: CONNECTIONS }, (_, index) => `round${round}-${index}`);
+  const running = names.map((name) =>
+    new Producer(name, ledger).run(url, new AbortController().signal),
+  );
+  await wait(Math.random() * LOAD_MS_MAX);
+  gateway.process.kill("SIGKILL");
+  await Promise.all([gateway.ended, ...running]);
+}
+
+describe("a gateway that is killed", () => {
+  it(
+    `loses, doubles, alters and reorders nothing that it has acknowledged, at ${MOMENTS} moments of chance`,
+    async () => {
+      await using site = await CrashSite.create();
+      const ledger = new Ledger();
+      for (let round = 1; round <= MOMENTS; round++) await crashOnce(site, ledger, round);
+      await using gateway = await site.start();
+      expect(await urlOf(gateway)).toBeDefined();
+      expect(await gateway.end()).toBe(0);
+      const stored = await storedIn(site.logDir);
+      expect(flawsOf(ledger, stored)).toEqual([]);
+      expect(stored.alarms).toEqual([]);
+      // Each moment met a gateway at work.
+      expect(ledger.acknowledged.size).toBeGreaterThan(10 * MOMENTS);
+      const lines = await auditLinesIn(site.logDir);
+      const audit = stored.records.filter(({ isAudit }) => isAudit);
+      expect(audit.filter((event) => !isDeepStrictEqual(lines.get(event.sequence), event))).toEqual(
+        [],
+      );
+      expect(lines.size).toBe(audit.length);
+    },
+    ROUND_MS_MAX * MOMENTS,
+  );
+
+  it("is found out where it acknowledges before its disk has the records", async () => {
+    await using site = await CrashSite.create();
+    const ledger = new Ledger();
+    await crashOnce(site, ledger, 1, { isEarly: true });
+    await crashOnce(site, ledger, 2, { isEarly: true });
+    const flaws = flawsOf(ledger, await storedIn(site.logDir));
+    expect(flaws.some((flaw) => flaw.endsWith("was acknowledged and is missing"))).toBe(true);
+  });
+});

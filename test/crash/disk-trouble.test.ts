@@ -1,0 +1,257 @@
+import { execFile } from "node:child_process";
+import { mkdir, rm, statfs, writeFile } from "node:fs/promises";
+import { promisify } from "node:util";
+import { describe, expect, it, vi } from "vitest";
+import { collect } from "../support/collect.ts";
+import type { Program } from "../support/program.ts";
+import { flawsOf, type Stored, type StoredRecord } from "./checker.ts";
+import { CrashSite, urlOf, type GatewayOptions } from "./gateway-process.ts";
+import { Ledger } from "./ledger.ts";
+import { Producer } from "./producer.ts";
+import { requireProgram } from "./required-program.ts";
+import { storedIn } from "./stored.ts";
+import { meddling } from "./strace.ts";
+
+const run = promisify(execFile);
+
+const MIB = 1 << 20;
+
+interface Answer {
+  readonly status: number;
+  readonly retryAfter: string | null;
+  readonly text: string;
+}
+
+/** Sends one record, as large as is asked for. */
+async function post(url: string, bytes = 100): Promise<Answer> {
+  const logRecords = [{ severityNumber: 9, body: { stringValue: "x".repeat(bytes) } }];
+  const scopeLogs = [{ scope: { name: "orchestrator.disk" }, logRecords }];
+  const response = await fetch(`${url}/v1/logs`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ resourceLogs: [{ scopeLogs }] }),
+  });
+  const retryAfter = response.headers.get("retry-after");
+  return { status: response.status, retryAfter, text: await response.text() };
+}
+
+async function statusOf(url: string, path: string): Promise<[number, string]> {
+  const response = await fetch(`${url}${path}`);
+  return [response.status, await response.text()];
+}
+
+/** Posts until the gateway takes a record, and says that it is ready. */
+async function recovered(url: string): Promise<void> {
+  await vi.waitFor(async () => expect((await post(url)).status).toBe(200), 20_000);
+  expect(await statusOf(url, "/readyz")).toMatchObject([200, expect.any(String)]);
+}
+
+async function started(site: CrashSite, options: GatewayOptions): Promise<[Program, string]> {
+  const gateway = await site.start(options);
+  const url = await urlOf(gateway);
+  if (url === undefined) throw new Error(`The gateway has ended:\n${gateway.stderr}`);
+  return [gateway, url];
+}
+
+/** The records of producers, with those of {@link post} as gaps. */
+function besideOthers(stored: Stored): Stored {
+  const [ours, others] = [true, false].map((isOurs) =>
+    stored.records.filter(({ producer }) => (producer === undefined) !== isOurs),
+  ) as [StoredRecord[], StoredRecord[]];
+  const gaps = others.map(({ sequence }) => ({ from: sequence, to: sequence }));
+  return { ...stored, records: ours, gaps: [...stored.gaps, ...gaps] };
+}
+
+/** Runs `work` with the site's log directory on a file system of its own. */
+async function onSmallDisk(
+  mebibytes: number,
+  work: (site: CrashSite) => Promise<void>,
+): Promise<void> {
+  await using site = await CrashSite.create();
+  await mkdir(site.logDir, { mode: 0o700 });
+  try {
+    await run("mount", ["-t", "tmpfs", "-o", `size=${mebibytes}m,mode=700`, "tmpfs", site.logDir]);
+  } catch (error) {
+    const text =
+      "a tmpfs cannot be mounted, which takes root (CAP_SYS_ADMIN): run this test as root";
+    throw new Error(text, { cause: error });
+  }
+  try {
+    await work(site);
+  } finally {
+    await run("umount", ["--lazy", site.logDir]);
+  }
+}
+
+/** Takes up what the disk has left. */
+async function fill(site: CrashSite): Promise<string> {
+  const ballast = `${site.logDir}/ballast`;
+  const { bavail, bsize } = await statfs(site.logDir);
+  await writeFile(ballast, new Uint8Array(bavail * bsize));
+  return ballast;
+}
+
+describe("a disk of 8 MiB", () => {
+  it("is enough for many times as much, as long as retention keeps less", async () => {
+    await onSmallDisk(8, async (site) => {
+      const config = `
+journal: { system_bytes: ${MIB}, audit_bytes: ${MIB} }
+`;
+      const [gateway, url] = await started(site, { config: `${config}exporters: {}\n` });
+      await using _ = gateway;
+      const statuses = new Set<number>();
+      for (let sent = 0; sent < 40; sent++) statuses.add((await post(url, 700_000)).status);
+      expect([...statuses]).toEqual([200]);
+      expect(await gateway.end()).toBe(0);
+    });
+  });
+
+  it("that others fill up refuses records, is told of, and takes them again when there is room", async () => {
+    await onSmallDisk(8, async (site) => {
+      const ledger = new Ledger();
+      const producer = new Producer("one", ledger);
+      const [gateway, url] = await started(site, { config: "exporters: {}\n" });
+      await using _ = gateway;
+      for (let count = 0; count < 50; count++) expect(await producer.send(url)).toBe(200);
+      const ballast = await fill(site);
+      const refused = await vi.waitFor(async () => {
+        const answer = await post(url, 100_000);
+        expect(answer).toMatchObject({ status: 503, retryAfter: "1" });
+        return answer;
+      }, 20_000);
+      expect(refused.text).toContain("The disk is full: the records were not stored.");
+      expect(await statusOf(url, "/readyz")).toEqual([
+        503,
+        expect.stringMatching(/"reason":"JOURNAL_FULL: /),
+      ]);
+      expect((await statusOf(url, "/healthz"))[0]).toBe(200);
+      await rm(ballast);
+      await recovered(url);
+      for (let count = 0; count < 50; count++) expect(await producer.send(url)).toBe(200);
+      expect(await gateway.end()).toBe(0);
+      const stored = await storedIn(site.logDir);
+      expect(flawsOf(ledger, besideOthers(stored))).toEqual([]);
+      expect(stored.gaps.length).toBeGreaterThan(0);
+    });
+  });
+
+  it("that is full to the last byte is left by trimming, with the help of the reserve", async () => {
+    await onSmallDisk(8, async (site) => {
+      const config = `
+journal: { system_bytes: ${MIB}, audit_bytes: ${MIB} }
+exporters: {}
+`;
+      const [gateway, url] = await started(site, { config });
+      await using _ = gateway;
+      for (let count = 0; count < 8; count++) expect((await post(url, 200_000)).status).toBe(200);
+      await fill(site);
+      // What comes now finds room in what retention lets go.
+      await vi.waitFor(async () => expect((await post(url, 1_000)).status).toBe(200), 20_000);
+      const statuses = new Map<number, number>();
+      for (let count = 0; count < 100; count++) {
+        const { status } = await post(url, 20_000);
+        statuses.set(status, (statuses.get(status) ?? 0) + 1);
+      }
+      expect(statuses).toEqual(new Map([[200, 100]]));
+      expect(await gateway.end()).toBe(0);
+    });
+  });
+});
+
+describe("a limit on the size of files", () => {
+  it("refuses what would go beyond it, leaves the host alive, and is over when it is lifted", async () => {
+    await requireProgram("prlimit", "util-linux");
+    await using site = await CrashSite.create();
+    const ledger = new Ledger();
+    const producer = new Producer("one", ledger);
+    const through = ["prlimit", `--fsize=${2 * MIB}:unlimited`];
+    const [gateway, url] = await started(site, { through, config: "exporters: {}\n" });
+    await using _ = gateway;
+    const refused = await vi.waitFor(
+      async () => {
+        await producer.send(url);
+        const answer = await post(url, 150_000);
+        expect(answer).toMatchObject({ status: 503, retryAfter: "1" });
+        expect((await post(url, 150_000)).status).toBe(503);
+        return answer;
+      },
+      { timeout: 20_000, interval: 1 },
+    );
+    expect(refused.text).toMatch(/The disk has (refused|failed)/);
+    expect((await statusOf(url, "/readyz"))[0]).toBe(503);
+    expect((await statusOf(url, "/healthz"))[0]).toBe(200);
+    await run("prlimit", ["--fsize=unlimited:unlimited", "--pid", String(gateway.process.pid)]);
+    await recovered(url);
+    expect(await producer.send(url)).toBe(200);
+    expect(await gateway.end()).toBe(0);
+    expect(flawsOf(ledger, besideOthers(await storedIn(site.logDir)))).toEqual([]);
+  });
+});
+
+describe("a disk that does not work", () => {
+  it.each([
+    ["fsync", "error=EIO", "9..14"],
+    ["pwrite64", "error=EIO", "110..160"],
+    ["pwrite64", "error=ENOSPC", "110..160"],
+  ] as const)("refuses records and recovers: %s %s", async (call, what, when) => {
+    await using site = await CrashSite.create();
+    const ledger = new Ledger();
+    const producer = new Producer("one", ledger);
+    const through = await meddling(site.logDir, call, what, when);
+    const [gateway, url] = await started(site, { through, config: "exporters: {}\n" });
+    await using _ = gateway;
+    const refused = await vi.waitFor(
+      async () => {
+        await producer.send(url);
+        const answer = await post(url);
+        expect(answer).toMatchObject({ status: 503, retryAfter: "1" });
+        return answer;
+      },
+      { timeout: 20_000, interval: 1 },
+    );
+    expect(refused.text).toMatch(/The disk (is full|has refused|has failed)/);
+    expect((await statusOf(url, "/healthz"))[0]).toBe(200);
+    await recovered(url);
+    for (let count = 0; count < 10; count++) expect(await producer.send(url)).toBe(200);
+    gateway.process.kill("SIGKILL");
+    await gateway.ended;
+    expect(flawsOf(ledger, besideOthers(await storedIn(site.logDir)))).toEqual([]);
+  });
+
+  it("for ten seconds keeps nobody waiting but those who want to know that it has their records", async () => {
+    await using site = await CrashSite.create();
+    const through = await meddling(site.logDir, "fsync", "delay_enter=10000000", "9");
+    const config = "exporters: { websocket: {} }\n";
+    const [gateway, url] = await started(site, { through, config });
+    await using _ = gateway;
+    const viewer = await collect(`${url.replace("http", "ws")}/ws/logs`);
+    const posts: Promise<Answer>[] = [];
+    let answered = 0;
+    // The sync that hangs is that of one of these.
+    while (posts.length === answered) {
+      posts.push(post(url).finally(() => answered++));
+      const seen = posts.length;
+      await vi.waitFor(() => expect(viewer.received).toHaveLength(seen));
+      // An answer comes before many turns of the loop; here a turn is a request.
+      for (let turn = 0; turn < 50 && answered < seen; turn++) await statusOf(url, "/healthz");
+    }
+    // Meanwhile: what comes is shown at once and kept within bounds.
+    const flood = Array.from({ length: 100 }, () => post(url, MIB));
+    const refused = await Promise.any(
+      flood.map(async (posting) => {
+        const answer = await posting;
+        if (answer.status === 200) throw new Error("taken");
+        return answer;
+      }),
+    );
+    expect([429, 503]).toContain(refused.status);
+    expect(refused.retryAfter).toBe("1");
+    expect(viewer.received.length).toBeGreaterThan(posts.length);
+    expect((await statusOf(url, "/healthz"))[0]).toBe(200);
+    expect(answered).toBeLessThan(posts.length);
+    const all = await Promise.all([...posts, ...flood]);
+    expect(all.filter(({ status }) => status === 200).length).toBeGreaterThan(10);
+    viewer.close();
+    expect(await gateway.end()).toBe(0);
+  });
+});

@@ -1,0 +1,39 @@
+/** A gateway that a checker has to find out: it acknowledges what its disk gets only a while later. */
+
+import { resolveConfig } from "../../src/config.ts";
+import { Gateway } from "../../src/gateway.ts";
+import { HttpServer } from "../../src/http/server.ts";
+import type { RecordBatch } from "../../src/encode/record-batch.ts";
+import type { Journal } from "../../src/journal/journal.ts";
+import { MemoryJournal } from "../../src/journal/memory.ts";
+import { SqliteJournal } from "../../src/journal/sqlite.ts";
+import { prepareLogDir } from "../../src/log-dir.ts";
+
+const LATE_MS = 300;
+
+const write = (line: string): void => void process.stderr.write(`${line}\n`);
+const log = { info: write, warning: write, error: write };
+
+/** A journal in memory, whose batches come to the one on the disk later, with the same sequences. */
+function earlyJournal(disk: SqliteJournal): Journal {
+  const memory = new MemoryJournal();
+  return Object.assign(memory, {
+    append: (batch: RecordBatch) => {
+      const appended = MemoryJournal.prototype.append.call(memory, batch);
+      setTimeout(() => void disk.append(batch), LATE_MS);
+      return appended;
+    },
+  });
+}
+
+const config = await resolveConfig({ flags: {}, env: process.env, cwd: process.cwd() });
+await prepareLogDir(config.logDir);
+const { host, port, allowedHosts, logDir } = config;
+const { retention } = config.journal;
+const disk = await SqliteJournal.open({ directory: logDir, retention, alarm: write });
+const server = new HttpServer({ host, port, allowedHosts, log });
+const journal = earlyJournal(disk);
+const gateway = new Gateway(config, { http: server.plugins, journal, write });
+await gateway.open();
+server.mount(gateway);
+write(`listening on ${await server.listen()} (dashboard)`);

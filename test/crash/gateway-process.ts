@@ -1,0 +1,74 @@
+import { fileURLToPath } from "node:url";
+import { Program } from "../support/program.ts";
+import { Workspace } from "../config/workspace.ts";
+
+const MAIN = fileURLToPath(new URL("../../dist/src/cli/main.js", import.meta.url));
+const HOOKS = fileURLToPath(new URL("../support/source-hooks.ts", import.meta.url));
+const EARLY_MAIN = fileURLToPath(new URL("early-gateway-main.ts", import.meta.url));
+
+const LISTENING = /listening on (http:\/\/127\.0\.0\.1:\d+) \(dashboard/;
+
+const CONFIG = `
+port: 0
+log_dir: logs
+receivers: { otlp: { port: null } }
+`;
+
+const EXPORTERS = `exporters: { file: {}, audit-file: {} }
+`;
+
+export interface GatewayOptions {
+  /** A command that runs the one that follows, such as `strace` with its arguments. */
+  readonly through?: readonly string[];
+  /** Lines for the configuration; where absent, it has the exporters to files. */
+  readonly config?: string;
+  /** One that acknowledges before its disk has what it acknowledges. */
+  readonly isEarly?: boolean;
+}
+
+/** A log directory and the gateways that work in it, one after the other. All is gone at the end of its scope. */
+export class CrashSite implements AsyncDisposable {
+  readonly workspace: Workspace;
+  #gateway: Program | undefined;
+
+  private constructor(workspace: Workspace) {
+    this.workspace = workspace;
+  }
+
+  static async create(): Promise<CrashSite> {
+    return new CrashSite(await Workspace.create());
+  }
+
+  get logDir(): string {
+    return this.workspace.path("logs");
+  }
+
+  /** Starts a gateway; see {@link Program.says} and {@link urlOf} for when it is ready. */
+  async start({
+    through = [],
+    config = EXPORTERS,
+    isEarly = false,
+  }: GatewayOptions = {}): Promise<Program> {
+    await this.workspace.write("tailgate.yaml", CONFIG + config);
+    const node = isEarly
+      ? [process.execPath, "--import", HOOKS, EARLY_MAIN, this.logDir]
+      : [process.execPath, MAIN, "run"];
+    const [command, ...args] = [...through, ...node];
+    this.#gateway = new Program(command!, args, { cwd: this.workspace.directory });
+    return this.#gateway;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#gateway?.[Symbol.asyncDispose]();
+    await this.workspace[Symbol.asyncDispose]();
+  }
+}
+
+/** Resolves with the gateway's address when it listens; undefined where it ends before. */
+export async function urlOf(gateway: Program): Promise<string | undefined> {
+  const says = gateway.says(LISTENING).then(([, url]) => url);
+  const ended = gateway.ended.then(() => undefined);
+  // Who loses is not waited for.
+  says.catch(() => {});
+  return Promise.race([says, ended]);
+}

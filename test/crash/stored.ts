@@ -1,0 +1,82 @@
+import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { SqliteJournal } from "../../src/journal/sqlite.ts";
+import type { StoredGap, StoredRecord, Stored } from "./checker.ts";
+
+const KEPT = { bytes: 2 ** 40, ms: 1e12 };
+
+interface Fields {
+  readonly message: string;
+  readonly metadata?: Fields;
+  readonly producer: string;
+  readonly producer_seq: number;
+  readonly sha256: string;
+}
+
+/** All that the journal of a gateway that is no more gives to who reads it, and what it warned of. */
+export async function storedIn(directory: string): Promise<Stored & { alarms: string[] }> {
+  const alarms: string[] = [];
+  const retention = { system_log: KEPT, audit_log: KEPT };
+  const journal = await SqliteJournal.open({
+    directory,
+    retention,
+    alarm: (text) => alarms.push(text),
+  });
+  const records: StoredRecord[] = [];
+  const gaps: StoredGap[] = [];
+  try {
+    for (let from = 1; ;) {
+      const page = await journal.read({ from });
+      if (page.to < page.from) break;
+      from = page.to + 1;
+      gaps.push(...page.gaps);
+      for (let index = 0; index < (page.records?.length ?? 0); index++) {
+        const { type, data } = page.records!.envelope(index);
+        const { message, ...extras } = data as unknown as Fields;
+        records.push({
+          sequence: page.records!.sequence(index),
+          isAudit: type === "audit_log",
+          ...recordOf(extras.metadata ?? extras, message),
+        });
+      }
+    }
+    return { records, gaps, from: 1, to: journal.newest, alarms };
+  } finally {
+    await journal.close();
+  }
+}
+
+function recordOf(
+  { producer, producer_seq: seq, sha256 }: Omit<Fields, "message">,
+  body: string,
+): Omit<StoredRecord, "sequence" | "isAudit"> {
+  return { producer, seq: Number(seq), sha256, body };
+}
+
+/**
+ * The audit events in the files, by their sequences. A line that was torn by a crash is passed over: its event has to
+ * be in another one.
+ */
+export async function auditLinesIn(directory: string): Promise<Map<number, StoredRecord>> {
+  const names = (await readdir(join(directory, "audit"))).filter((name) =>
+    /^audit_\d{8}\.jsonl$/.test(name),
+  );
+  const texts = await Promise.all(
+    names.map((name) => readFile(join(directory, "audit", name), "utf8")),
+  );
+  const found = new Map<number, StoredRecord>();
+  for (const line of texts.flatMap((text) => text.split("\n").filter(isWhole))) {
+    const { event, seq, ...fields } = JSON.parse(line) as Fields & { event: string; seq: number };
+    found.set(seq, { sequence: seq, isAudit: true, ...recordOf(fields, event) });
+  }
+  return found;
+}
+
+function isWhole(line: string): boolean {
+  try {
+    JSON.parse(line);
+    return true;
+  } catch {
+    return false;
+  }
+}

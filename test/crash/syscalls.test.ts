@@ -1,0 +1,48 @@
+import { describe, expect, it } from "vitest";
+import { flawsOf } from "./checker.ts";
+import { CrashSite, urlOf } from "./gateway-process.ts";
+import { Ledger } from "./ledger.ts";
+import { Producer } from "./producer.ts";
+import { storedIn } from "./stored.ts";
+import { meddling, type JournalCall } from "./strace.ts";
+
+const numbers = (first: number, last: number, step = 1): number[] =>
+  Array.from({ length: Math.floor((last - first) / step) + 1 }, (_, index) => first + step * index);
+
+/** Which of the calls is the last one: those of the opening, of small commits, and far out of a checkpoint. */
+const CALLS: [JournalCall, number[]][] =
+  process.env["CRASH_MOMENTS"] === undefined
+    ? [
+        ["fsync", [3, 6]],
+        ["pwrite64", [5, 70, 101]],
+      ]
+    : [
+        ["fsync", numbers(1, 30)],
+        ["pwrite64", [...numbers(1, 120, 2), ...numbers(500, 3_500, 250)]],
+      ];
+const CONNECTIONS = 4;
+const ROUND_MS_MAX = 10_000;
+
+describe("a gateway that is killed in the middle of the disk's work", () => {
+  it.each(CALLS)(
+    "loses, doubles, alters and reorders nothing that it has acknowledged: %s",
+    async (call, places) => {
+      await using site = await CrashSite.create();
+      const ledger = new Ledger();
+      for (const place of places) {
+        const through = await meddling(site.logDir, call, "signal=SIGKILL", String(place));
+        await using gateway = await site.start({ through });
+        const url = await urlOf(gateway);
+        const names = numbers(1, CONNECTIONS).map((index) => `${call}${place}-${index}`);
+        const sending = names.map((name) => {
+          const signal = new AbortController().signal;
+          return url && new Producer(name, ledger).run(url, signal);
+        });
+        await Promise.all([gateway.ended, ...sending]);
+        expect(flawsOf(ledger, await storedIn(site.logDir))).toEqual([]);
+      }
+      expect(ledger.acknowledged.size).toBeGreaterThan(0);
+    },
+    ROUND_MS_MAX * Math.max(...CALLS.map(([, places]) => places.length)),
+  );
+});

@@ -48,6 +48,22 @@ const CODES = {
     exitCode: 69,
     mend: "Mend the disk, the owner or the permissions of the log directory, or choose another one with --log-dir.",
   },
+  AUDIT_KEY_UNUSABLE: {
+    exitCode: 78,
+    mend: "It must be an Ed25519 key in PKCS8 PEM of the gateway's user, mode 0600, no link, outside the log directory. Mend that, or name another file with audit_key_file; one that is not there is made.",
+  },
+  AUDIT_KEY_NOT_CREATED: {
+    exitCode: 78,
+    mend: "Make its directory writable for the gateway's user, or name another file with audit_key_file.",
+  },
+  AUDIT_UNREADABLE: {
+    exitCode: 69,
+    mend: "Nothing was verified. Give what is missing with --log-dir, --key or --checkpoint.",
+  },
+  AUDIT_TRAIL_BROKEN: {
+    exitCode: 1,
+    mend: "Keep the files as they are, and compare them with copies from elsewhere.",
+  },
   GATEWAY_UNREACHABLE: {
     exitCode: 69,
     mend: "Start it with `tailgate run`, or give its address with --url.",

@@ -1,3 +1,7 @@
+import { CheckpointFile } from "./audit/checkpoint-file.ts";
+import { Checkpointer } from "./audit/checkpointer.ts";
+import type { Checkpoint } from "./audit/checkpoint.ts";
+import type { SigningKey } from "./audit/signing-key.ts";
 import type { Component, Config, ExporterComponent } from "./config.ts";
 import { countedIntake } from "./intake/counted-intake.ts";
 import { Counters } from "./delivery/counters.ts";
@@ -11,6 +15,7 @@ import { hostLogger, type WriteLine } from "./host-log.ts";
 import { RecordIntake } from "./intake/intake.ts";
 import type { RunningProcessor } from "./intake/processors.ts";
 import type { Journal } from "./journal/journal.ts";
+import type { ChainState } from "./journal/messages.ts";
 import { counterMetric, gaugeMetric, type PluginMetric } from "./plugin-metrics.ts";
 import type {
   Exporter,
@@ -52,12 +57,21 @@ export interface ComponentStatus {
   readonly trouble: string | undefined;
 }
 
+/** How the audit trail stands. */
+export interface AuditStatus {
+  readonly chain: ChainState;
+  /** Undefined before the first one, and without a key. */
+  readonly checkpoint: Checkpoint | undefined;
+}
+
 /** What the HTTP endpoints may see of the gateway. */
 export interface GatewayView {
   /** Undefined where records can be taken; else why not. */
   readonly notReady: string | undefined;
   readonly startedAtMs: number;
   readonly journal: HostJournal;
+  /** Undefined where the journal keeps no chain of evidence. */
+  readonly audit: AuditStatus | undefined;
   readonly components: readonly ComponentStatus[];
   readonly pluginMetrics: readonly PluginMetric[];
 }
@@ -65,6 +79,8 @@ export interface GatewayView {
 export interface GatewaySurroundings {
   /** The gateway closes it at its end. */
   readonly journal: Journal;
+  /** Signs the audit trail's checkpoints; without it there are none. */
+  readonly auditKey?: SigningKey | undefined;
   readonly http: HostHttp;
   /** Writes the gateway's own lines. */
   readonly write: WriteLine;
@@ -90,6 +106,7 @@ export class Gateway implements GatewayView {
   readonly #followers: { id: string; delivery: JournalDelivery }[] = [];
   readonly #processors: (RunningProcessor & { id: string })[] = [];
   readonly #receivers: { id: string; receiver: Receiver; counters: Counters }[] = [];
+  readonly #checkpointer: Checkpointer | undefined;
   #notReady: string | undefined = "starting";
   #stopping: Promise<void> | undefined;
 
@@ -106,6 +123,25 @@ export class Gateway implements GatewayView {
       storedEvents: this.journal.storedEvents,
       log: hostLogger("tailgate.intake", surroundings.write),
     });
+    this.#checkpointer = this.#newCheckpointer();
+  }
+
+  #newCheckpointer(): Checkpointer | undefined {
+    const { auditKey: key, write } = this.#surroundings;
+    if (key === undefined || this.journal.chain === undefined) return undefined;
+    return new Checkpointer({
+      journal: this.journal,
+      file: new CheckpointFile(this.#config.logDir),
+      key,
+      log: hostLogger("tailgate.audit", write),
+      drained: (signal) => this.flush(signal),
+      announce: (record) => this.intake.own(record),
+    });
+  }
+
+  get audit(): AuditStatus | undefined {
+    const { chain } = this.journal;
+    return chain && { chain, checkpoint: this.#checkpointer?.newest };
   }
 
   get notReady(): string | undefined {
@@ -152,6 +188,7 @@ export class Gateway implements GatewayView {
       await this.stop();
       throw error;
     }
+    this.#checkpointer?.begin();
     this.#notReady = undefined;
   }
 
@@ -267,12 +304,15 @@ export class Gateway implements GatewayView {
       FINISH_MS_MAX,
     );
     await this.#inTime("tailgate.intake", () => this.intake.stop(), SYNC_MS_MAX);
+    // No event comes any more. What is said of the last one goes past the processors, to the exporters.
+    const signing = this.#inTime("tailgate.audit", () => this.#checkpointer?.close(), CLOSE_MS_MAX);
     await this.#closeAll(
       "processor",
       this.#processors,
       ({ processor }, signal) => processor.close?.(signal),
       CLOSE_MS_MAX,
     );
+    await signing;
     await this.flush(AbortSignal.timeout(DRAIN_MS_MAX));
     await this.#closeAll(
       "exporter",

@@ -1,3 +1,4 @@
+import { SigningKey } from "./audit/signing-key.ts";
 import type { Config } from "./config.ts";
 import { Gateway } from "./gateway.ts";
 import { hostLogger, writeToStderr, type WriteLine } from "./host-log.ts";
@@ -35,10 +36,17 @@ async function openJournal({ journal, logDir }: Config, write: WriteLine): Promi
   });
 }
 
+/** A journal in memory has no chain of evidence, and so nothing to sign. */
+async function openAuditKey(config: Config, write: WriteLine): Promise<SigningKey | undefined> {
+  const { journal, auditKeyFile: path, logDir } = config;
+  if (journal.engine === "memory") return undefined;
+  return SigningKey.open({ path, logDir, log: hostLogger("tailgate.audit", write) });
+}
+
 /**
  * Starts a gateway with its HTTP server.
- * @throws TailgateError LOG_DIR_UNUSABLE, PORT_IN_USE, LISTEN_FAILED, PLUGIN_OPEN_FAILED and what plugins throw;
- * nothing is left running then.
+ * @throws TailgateError LOG_DIR_UNUSABLE, AUDIT_KEY_UNUSABLE, PORT_IN_USE, LISTEN_FAILED, PLUGIN_OPEN_FAILED and what
+ * plugins throw; nothing is left running then.
  */
 export async function startTailgate(
   config: Config,
@@ -48,8 +56,9 @@ export async function startTailgate(
   const { host, port, allowedHosts } = config;
   const log = hostLogger("tailgate.http", write);
   const server = new HttpServer({ host, port, allowedHosts, log });
+  const auditKey = await openAuditKey(config, write);
   const journal = await openJournal(config, write);
-  const gateway = new Gateway(config, { http: server.plugins, journal, write });
+  const gateway = new Gateway(config, { http: server.plugins, journal, auditKey, write });
   const stop = async (): Promise<void> => {
     server.stopAccepting();
     await gateway.stop();

@@ -1,5 +1,6 @@
 import { execFileSync } from "node:child_process";
-import { readdirSync, statSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -12,7 +13,15 @@ const NEWEST_BUILT = "dist/tailgate.schema.json";
  * Vitest's global setup: builds what users get, where it is older than its sources. Tests that start processes start
  * that, not the sources.
  */
-export default function build(): void {
+export default function setup(): () => void {
+  build();
+  // Gateways put the key of their audit trail there, which must not be the user's own.
+  const configHome = mkdtempSync(join(tmpdir(), "tailgate-config-"));
+  process.env["XDG_CONFIG_HOME"] = configHome;
+  return () => rmSync(configHome, { recursive: true, force: true });
+}
+
+function build(): void {
   const sources = ["src", "plugins"].flatMap(entriesOf);
   const newest = Math.max(...["package.json", "tsconfig.json", ...sources].map(modifiedMs));
   if (modifiedMs(NEWEST_BUILT) > newest) return;

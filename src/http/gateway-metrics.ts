@@ -1,4 +1,4 @@
-import type { ComponentStatus, GatewayView } from "../gateway.ts";
+import type { AuditStatus, ComponentStatus, GatewayView } from "../gateway.ts";
 import type { PluginSample } from "../plugin-metrics.ts";
 import { gauge, type Metric } from "./metric.ts";
 import { packageVersion } from "./version.ts";
@@ -83,6 +83,24 @@ export function gatewayMetrics(view: GatewayView): Metric[] {
       "The oldest record in memory.",
       () => view.journal.oldest,
     ),
+    auditMetric(
+      view,
+      "events",
+      "Audit events in the chain of evidence.",
+      ({ chain }) => chain.count,
+    ),
+    auditMetric(
+      view,
+      "sequence",
+      "The newest event in it, 0 before the first.",
+      ({ chain }) => chain.seq,
+    ),
+    auditMetric(
+      view,
+      "checkpoint_age_seconds",
+      "Time since the newest signed checkpoint.",
+      ({ checkpoint }) => checkpoint && (Date.now() - Date.parse(checkpoint.time)) / 1000,
+    ),
     gauge("tailgate_ready", "1 where records can be taken, else 0.", () =>
       view.notReady === undefined ? 1 : 0,
     ),
@@ -93,6 +111,24 @@ export function gatewayMetrics(view: GatewayView): Metric[] {
     ),
     gauge("tailgate_build_info", "1, with the version as a label.", () => 1, { version }),
   ];
+}
+
+/** Without a value where there is nothing that it could tell of. */
+function auditMetric(
+  view: GatewayView,
+  name: string,
+  description: string,
+  valueOf: (audit: AuditStatus) => number | undefined,
+): Metric {
+  return {
+    name: `tailgate_audit_${name}`,
+    description,
+    kind: "gauge",
+    *read() {
+      const value = view.audit && valueOf(view.audit);
+      if (value !== undefined) yield { value, labels: {} };
+    },
+  };
 }
 
 function componentMetric(view: GatewayView, number: ComponentNumber): Metric {

@@ -39,9 +39,18 @@ async function statsOf(view: GatewayView): Promise<object> {
     started_at: new Date(view.startedAtMs).toISOString(),
     uptime_seconds: Math.round((Date.now() - view.startedAtMs) / 1000),
     journal: { epoch, oldest, newest },
+    audit: auditStats(view),
     components: view.components.map(componentStats),
     tail: await tailStats(view.journal),
   };
+}
+
+/** Null where the journal keeps no chain of evidence. */
+function auditStats({ audit }: GatewayView): object | null {
+  if (audit === undefined) return null;
+  const { chain, checkpoint } = audit;
+  const newest = checkpoint && { time: checkpoint.time, seq: checkpoint.seq, key: checkpoint.key };
+  return { count: chain.count, seq: chain.seq, head: chain.head, checkpoint: newest ?? null };
 }
 
 function componentStats(component: ComponentStatus): object {

@@ -166,6 +166,12 @@ export class RecordIntake implements Intake {
     };
   }
 
+  /** Takes a record of the gateway's own, past the processors and after `stop` too; resolves when it is durable. */
+  async own(record: LogRecord): Promise<void> {
+    this.#encode(() => partsOfRecord(record), new RecordOrigin([record], RECORD_BYTES));
+    await this.#schedule();
+  }
+
   /** Events that have been there are stored once; whoever repeats one waits for that. */
   #countRepeats(): Promise<Receipt>[] {
     const repeats = this.#events.takeRepeats();

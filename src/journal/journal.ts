@@ -1,5 +1,6 @@
 import type { RecordBatch } from "../encode/record-batch.ts";
 import type { HostJournal } from "../plugin.ts";
+import type { ChainState } from "./messages.ts";
 
 /** So many audit events are remembered by their keys: a sender repeats what it has sent lately. */
 export const KEYED_EVENTS_MAX = 1 << 16;
@@ -30,6 +31,8 @@ export interface Journal extends HostJournal {
   readonly trouble: string | undefined;
   /** At the opening: the newest audit events that were sent with a key, the oldest first. */
   readonly storedEvents: readonly StoredEvent[];
+  /** The chain of evidence behind the newest durable audit event; undefined for an engine that has none. */
+  readonly chain: ChainState | undefined;
   /** Where the consumer of that name goes on: the sequence that it has confirmed; undefined for a new one. */
   cursor(consumer: string): number | undefined;
   /** Keeps a consumer's place. It is durable with one of the next commits, and in any case after `close`. */

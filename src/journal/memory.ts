@@ -10,6 +10,7 @@ export class MemoryJournal implements Journal {
   readonly isKept = false;
   readonly pendingBytes = 0;
   readonly trouble = undefined;
+  readonly chain = undefined;
   readonly storedEvents = [];
   readonly #tail: MemoryTail;
   readonly #cursors = new Map<string, number>();

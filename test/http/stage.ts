@@ -8,7 +8,7 @@ import { partsOfRecord } from "../../src/encode/from-record.ts";
 import { OpenBatch } from "../../src/encode/open-batch.ts";
 import { RecordOrigin } from "../../src/encode/otlp-writer.ts";
 import { textOf } from "../../src/errors.ts";
-import type { ComponentStatus, GatewayView } from "../../src/gateway.ts";
+import type { AuditStatus, ComponentStatus, GatewayView } from "../../src/gateway.ts";
 import { HttpServer, type HttpServerOptions } from "../../src/http/server.ts";
 import type { Journal } from "../../src/journal/journal.ts";
 import { MemoryJournal } from "../../src/journal/memory.ts";
@@ -32,6 +32,7 @@ export class Stage {
   readonly lines: string[] = [];
   readonly server: HttpServer;
   notReady: string | undefined;
+  audit: AuditStatus | undefined;
   url = "";
 
   constructor(options: StageOptions = {}) {
@@ -85,6 +86,9 @@ function stageView(stage: Stage): GatewayView {
     },
     startedAtMs: Date.now(),
     journal: stage.journal,
+    get audit() {
+      return stage.audit;
+    },
     components: stage.components,
     pluginMetrics: stage.pluginMetrics,
   };

@@ -35,6 +35,7 @@ test("stats tell the version, the journal, the components and what memory holds"
     started_at: new Date(stage.view.startedAtMs).toISOString(),
     uptime_seconds: expect.any(Number),
     journal: { epoch: stage.journal.epoch, oldest: 1, newest: 6 },
+    audit: null,
     components: [
       {
         id: "intake",

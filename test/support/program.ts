@@ -23,7 +23,12 @@ export class Program implements AsyncDisposable {
     const path = `${dirname(process.execPath)}:${process.env["PATH"]}`;
     this.process = spawn(command, args, {
       cwd,
-      env: { PATH: path, HOME: process.env["HOME"], ...env },
+      env: {
+        PATH: path,
+        HOME: process.env["HOME"],
+        XDG_CONFIG_HOME: process.env["XDG_CONFIG_HOME"],
+        ...env,
+      },
       stdio: ["ignore", "pipe", "pipe"],
     });
     this.process.stdout!.setEncoding("utf8").on("data", (text: string) => (this.stdout += text));

@@ -1,0 +1,167 @@
+import { textOf } from "../errors.ts";
+import type { Journal } from "../journal/journal.ts";
+import type { ChainState } from "../journal/messages.ts";
+import type { HostLogger, LogRecord } from "../plugin.ts";
+import type { Checkpoint, Standing } from "./checkpoint.ts";
+import type { CheckpointFile } from "./checkpoint-file.ts";
+import { checkpointRecord } from "./checkpoint-record.ts";
+import { dayEnds, NOTHING, utcDay } from "./day-ends.ts";
+import type { SigningKey } from "./signing-key.ts";
+
+const INTERVAL_MS = 60_000;
+
+/** How long is waited for exporters: a checkpoint of lines that no file has yet looks as if they had been removed. */
+const DRAIN_MS_MAX = 5_000;
+
+export interface CheckpointerOptions {
+  readonly journal: Journal;
+  readonly file: CheckpointFile;
+  readonly key: SigningKey;
+  readonly log: HostLogger;
+  /** Resolves when exporters have what is in the journal now, or the signal aborts. */
+  drained(signal: AbortSignal): Promise<void>;
+  /** Takes a record into the stream; resolves when it is durable. */
+  announce(record: LogRecord): Promise<void>;
+}
+
+/**
+ * Signs how the chain of evidence stands: each minute in which there were events, behind the last event of each UTC
+ * day, and at the end. Each checkpoint goes to `checkpoints.jsonl`, and then into the stream as an audit event, which
+ * the next checkpoint covers and which causes none.
+ *
+ * Its life: `begin`, which signs what an unclean end has left unsigned; `close`, when no more events come and the
+ * journal is still open.
+ */
+export class Checkpointer {
+  readonly #options: CheckpointerOptions;
+  /** What the newest checkpoint says. */
+  #signed: Standing = NOTHING;
+  /** How many events behind it are checkpoints themselves. */
+  #ownEvents = 0;
+  #newest: Checkpoint | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  /** One thing after the other. */
+  #work: Promise<void> | undefined;
+  #isFailing = false;
+
+  constructor(options: CheckpointerOptions) {
+    this.#options = options;
+  }
+
+  get newest(): Checkpoint | undefined {
+    return this.#newest;
+  }
+
+  begin(): void {
+    this.#do(async () => {
+      await this.#resume();
+      await this.#sign(false);
+    });
+    this.#timer = setInterval(() => this.#do(() => this.#tick()), INTERVAL_MS).unref();
+  }
+
+  /** Signs the last event, announces that, and signs the announcement, too. */
+  async close(): Promise<void> {
+    if (this.#timer === undefined) return;
+    clearInterval(this.#timer);
+    this.#do(async () => {
+      if (this.#hasNews) await this.#sign(true);
+      await this.#sign(false);
+    });
+    await this.#work;
+  }
+
+  #do(work: () => Promise<void>): void {
+    this.#work = (this.#work ?? Promise.resolve()).then(work).then(
+      () => this.#recovered(),
+      (error: unknown) => this.#failed(error),
+    );
+  }
+
+  #recovered(): void {
+    if (this.#isFailing) this.#options.log.info("Checkpoints are made again.");
+    this.#isFailing = false;
+  }
+
+  #failed(error: unknown): void {
+    if (!this.#isFailing) {
+      this.#options.log.warning(
+        `The audit trail's checkpoint could not be made, and is tried again: ${textOf(error)}`,
+      );
+    }
+    this.#isFailing = true;
+  }
+
+  /** Goes on behind the newest checkpoint that this key has signed for this journal. */
+  async #resume(): Promise<void> {
+    const { file, key, log } = this.#options;
+    const newest = (await file.tidy()).at(-1);
+    if (newest === undefined || newest.key !== key.publicKey.id) return;
+    if (!key.publicKey.hasSigned(newest)) {
+      log.error("The newest line of checkpoints.jsonl was changed; see `tailgate audit verify`.");
+    } else if (newest.seq > this.#chain.seq) {
+      log.error(
+        `The newest checkpoint is of event ${newest.seq}, and the journal ends with ${this.#chain.seq}: it was lost or replaced; see \`tailgate audit verify\`.`,
+      );
+    } else {
+      this.#signed = newest;
+      this.#newest = newest;
+    }
+  }
+
+  get #chain(): ChainState {
+    return this.#options.journal.chain!;
+  }
+
+  get #hasNews(): boolean {
+    return this.#chain.count - this.#signed.count > this.#ownEvents;
+  }
+
+  async #tick(): Promise<void> {
+    const isDayOver = utcDay(Date.now()) > this.#signed.day;
+    const isSigned = this.#chain.seq === this.#signed.seq;
+    if (!this.#hasNews && (isSigned || !isDayOver)) return;
+    await this.#options.drained(AbortSignal.timeout(DRAIN_MS_MAX));
+    await this.#sign(this.#hasNews);
+    if (isDayOver) await this.#options.file.tidy();
+  }
+
+  async #sign(isAnnounced: boolean): Promise<void> {
+    const { journal, file, key, announce } = this.#options;
+    const chain = this.#chain;
+    if (chain.seq === this.#signed.seq) return;
+    const signed: Checkpoint[] = [];
+    for (const standing of await this.#standings(chain)) {
+      const { day, lines, count, seq, head } = standing;
+      const checkpoint = key.sign({
+        time: new Date().toISOString(),
+        epoch: journal.epoch,
+        day,
+        lines,
+        count,
+        seq,
+        head,
+        key: key.publicKey.id,
+      });
+      await file.append(checkpoint);
+      this.#signed = standing;
+      this.#newest = checkpoint;
+      this.#ownEvents = 0;
+      signed.push(checkpoint);
+    }
+    if (!isAnnounced) return;
+    for (const checkpoint of signed) {
+      await announce(checkpointRecord(checkpoint));
+      this.#ownEvents++;
+    }
+  }
+
+  /** Days are looked up in the journal only where one may be over. */
+  async #standings(chain: ChainState): Promise<Standing[]> {
+    const { day, lines, count } = this.#signed;
+    if (utcDay(Date.now()) !== day) {
+      return dayEnds(this.#options.journal, this.#signed, chain);
+    }
+    return [{ ...chain, day, lines: lines === 0 ? 0 : lines + chain.count - count }];
+  }
+}

@@ -1,0 +1,102 @@
+import { NO_HASH } from "../encode/audit-line.ts";
+import type { ChainState } from "../journal/messages.ts";
+import type { HostJournal, JournalPage } from "../plugin.ts";
+import type { Standing } from "./checkpoint.ts";
+
+/** Before the first event. */
+export const NOTHING: Standing = { count: 0, seq: 0, head: NO_HASH, day: "", lines: 0 };
+
+/** The last event of a day, so far. */
+interface DayEnd {
+  readonly day: string;
+  seq: number;
+  head: string;
+  /** How many events were seen up to it. */
+  seen: number;
+}
+
+/**
+ * How the chain stood behind the last event of each UTC day since `from`, the oldest first; the last one is `to`,
+ * behind the newest event. A checkpoint of each keeps the first line of a day's file provable when the files before it
+ * are deleted.
+ */
+export async function dayEnds(
+  journal: Pick<HostJournal, "read">,
+  from: Standing,
+  to: ChainState,
+): Promise<Standing[]> {
+  const { ends, seen, isWhole } = await walked(journal, from, to.seq);
+  if (ends.length === 0) return [{ ...to, day: from.day, lines: 0 }];
+  // Where nothing was missing, all events since `from` were seen, and `from` is known to be right.
+  const isExact = isWhole && seen === to.count - from.count;
+  return ends.map(({ day, ...end }, index) => {
+    const isLast = index === ends.length - 1;
+    const count = to.count - (seen - end.seen);
+    return {
+      count,
+      seq: isLast ? to.seq : end.seq,
+      head: isLast ? to.head : end.head,
+      day,
+      lines: index > 0 ? end.seen - ends[index - 1]!.seen : isExact ? firstLines() : 0,
+    };
+    function firstLines(): number {
+      if (day !== from.day) return end.seen;
+      return from.lines === 0 ? 0 : from.lines + end.seen;
+    }
+  });
+}
+
+async function walked(
+  journal: Pick<HostJournal, "read">,
+  from: Standing,
+  last: number,
+): Promise<{ ends: DayEnd[]; seen: number; isWhole: boolean }> {
+  let ends: DayEnd[] = [];
+  let seen = 0;
+  let isWhole = true;
+  for (let next = from.seq + 1; next <= last;) {
+    const page = await journal.read({ from: next, type: "audit_log" });
+    if (page.to < page.from) break;
+    if (lacksEvents(page)) {
+      // How many are missing nobody knows: what is counted begins behind them.
+      ends = [];
+      isWhole = false;
+    }
+    seen += gather(page, last, ends, ends.at(-1)?.day ?? from.day, seen);
+    next = page.to + 1;
+  }
+  return { ends, seen, isWhole };
+}
+
+/** Events that could not be stored were never part of the chain. */
+function lacksEvents({ gaps }: JournalPage): boolean {
+  return gaps.some(({ type, reason }) => type !== "system_log" && reason !== "not_stored");
+}
+
+/** All records of a page are of one day. A clock that goes back leads into no older file. */
+function gather(
+  { records }: JournalPage,
+  last: number,
+  ends: DayEnd[],
+  dayBefore: string,
+  seenBefore: number,
+): number {
+  if (records === undefined) return 0;
+  const appended = utcDay(records.appendedAtMs);
+  const day = appended > dayBefore ? appended : dayBefore;
+  let seen = 0;
+  for (let index = 0; index < records.length; index++) {
+    const seq = records.sequence(index);
+    if (seq > last) break;
+    seen++;
+    const end = { day, seq, head: records.hash(index), seen: seenBefore + seen };
+    if (ends.at(-1)?.day === day) ends[ends.length - 1] = end;
+    else ends.push(end);
+  }
+  return seen;
+}
+
+/** The day as the names of audit files have it: `20261124`. */
+export function utcDay(timeMs: number): string {
+  return new Date(timeMs).toISOString().slice(0, 10).replaceAll("-", "");
+}

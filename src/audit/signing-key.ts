@@ -1,5 +1,11 @@
-import { createPrivateKey, createPublicKey, generateKeyPairSync, sign } from "node:crypto";
-import type { KeyObject } from "node:crypto";
+import {
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  randomUUID,
+  sign,
+  type KeyObject,
+} from "node:crypto";
 import { constants } from "node:fs";
 import { link, lstat, mkdir, open, readFile, realpath, rename, rm } from "node:fs/promises";
 import { basename, dirname, join, sep } from "node:path";
@@ -141,7 +147,7 @@ function unlessThere(error: NodeJS.ErrnoException): void {
 
 /** A synced file beside the one that is meant. */
 async function writeTemporary(path: string, text: string, mode: number): Promise<string> {
-  const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.${Date.now()}`);
+  const temporary = join(dirname(path), `.${basename(path)}.${randomUUID()}`);
   const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
   try {
     await using handle = await open(temporary, flags, mode);

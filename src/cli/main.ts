@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { Command } from "commander";
 import { packageVersion } from "../http/version.ts";
+import { addAudit } from "./audit.ts";
 import { report } from "./failure.ts";
 import { addPlugins } from "./plugins.ts";
 import { addRun } from "./run.ts";
@@ -37,6 +38,7 @@ function program(): Command {
   addValidate(tailgate);
   addPlugins(tailgate);
   addTail(tailgate);
+  addAudit(tailgate);
   return tailgate;
 }
 

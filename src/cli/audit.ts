@@ -1,0 +1,127 @@
+import { existsSync } from "node:fs";
+import type { Command } from "commander";
+import { defaultKeyFile, publicKeyFile } from "../audit/key-file.ts";
+import { counted, placeText } from "../audit/finding.ts";
+import { PublicKey } from "../audit/public-key.ts";
+import { verify, type Verification } from "../audit/verification.ts";
+import { resolveConfig } from "../config.ts";
+import { TailgateError } from "../errors.ts";
+import { printable } from "../printable.ts";
+
+interface VerifyOptions {
+  readonly config?: string;
+  readonly logDir?: string;
+  readonly checkpoint?: readonly string[];
+  readonly key?: readonly string[];
+}
+
+const PATIENCE_MS = 3_000;
+
+const MEGABYTE = 1e6;
+
+const EXAMPLES = `
+Examples:
+  tailgate audit verify
+  tailgate audit verify --log-dir ./logs --checkpoint collector.jsonl
+  tailgate audit verify --log-dir ./copy --key audit-key.pub.pem --checkpoint kept.jsonl
+
+A checkpoint is taken from any JSON line that has one: of checkpoints.jsonl, of an audit file, an envelope, a record
+in a collector's OTLP export. Only one that was kept elsewhere shows that all of the trail was replaced.
+
+Exit code: 0 all holds, 1 it does not, with the first line that is not as it was, 69 nothing could be verified.`;
+
+export function addAudit(program: Command): void {
+  const audit = program
+    .command("audit")
+    .description("look after the audit trail")
+    .addHelpText("after", EXAMPLES);
+  audit
+    .command("verify")
+    .description("verify by its files that nothing in the audit trail was changed")
+    .option("--config <path>", "configuration file (default: ./tailgate.yaml, if it exists)")
+    .option("--log-dir <path>", "directory of the log files (default: as for `tailgate run`)")
+    .option("--checkpoint <file...>", "checkpoints that were kept elsewhere, one or several a file")
+    .option("--key <file...>", "public keys (default: beside the gateway's private key)")
+    .addHelpText("after", EXAMPLES)
+    .action(verifyTrail);
+}
+
+async function verifyTrail({ config: file, logDir, ...given }: VerifyOptions): Promise<void> {
+  const flags = logDir === undefined ? {} : { logDir };
+  const config = await resolveConfig({ file, flags, env: process.env, cwd: process.cwd() });
+  const startedAtMs = performance.now();
+  const verification = await verify({
+    logDir: config.logDir,
+    keys: keysOf(given.key, config.auditKeyFile),
+    kept: given.checkpoint ?? [],
+    patienceMs: PATIENCE_MS,
+  });
+  const seconds = (performance.now() - startedAtMs) / 1000;
+  const lines = [summary(verification, seconds), ...limits(verification, given)];
+  process.stdout.write(lines.map((line) => `${printable(line)}\n`).join(""));
+  refuse(verification);
+}
+
+function keysOf(given: readonly string[] | undefined, keyFile: string | undefined): PublicKey[] {
+  if (given !== undefined) return given.map((path) => PublicKey.read(path));
+  const privateFile = keyFile ?? defaultKeyFile(process.env);
+  // Without a key the chain can be verified all the same, where nothing is signed.
+  if (privateFile === undefined || !existsSync(publicKeyFile(privateFile))) return [];
+  return [PublicKey.read(publicKeyFile(privateFile))];
+}
+
+function summary({ check, files, bytes, own, kept }: Verification, seconds: number): string {
+  const speed = (bytes / MEGABYTE / seconds).toFixed(0);
+  const { first, last } = check;
+  const range =
+    first === undefined || last === undefined
+      ? ""
+      : ` from ${placeText(first)} to ${placeText(last.place)} (event ${last.seq})`;
+  return `${counted(check.lines, "line")} in order${range}; ${counted(files.length, "file")}, ${counted(own.length, "checkpoint")} here and ${kept.length} from elsewhere, ${check.held} compared; ${(bytes / MEGABYTE).toFixed(1)} MB, ${speed} MB/s`;
+}
+
+/** What this verification does not prove. */
+function limits(verification: Verification, { checkpoint }: VerifyOptions): string[] {
+  const { check, incomplete, own } = verification;
+  const limited: string[] = [];
+  const uncovered = check.lines - (check.proven?.lines ?? 0);
+  if (incomplete !== undefined) {
+    limited.push(
+      `incomplete last line: ${placeText(incomplete)} has ${counted(incomplete.bytes, "byte")} without an end. A gateway is writing it, or had no time to; it is not part of the trail.`,
+    );
+  }
+  if (check.start === "unknown") {
+    limited.push(
+      `${placeText(check.first!)} is the first line, and no checkpoint tells what was before: it may have been changed, and lines before it may have been removed.`,
+    );
+  } else if (check.start === "checkpoint") {
+    limited.push(
+      `${placeText(check.first!)} follows a signed event that is not here: older files were deleted, by retention or by somebody.`,
+    );
+  }
+  if (uncovered > 0) {
+    limited.push(
+      `${counted(uncovered, "line")} behind the newest checkpoint ${uncovered === 1 ? "fits" : "fit"}, and nothing is signed there: whoever can write the files could change, add or remove events.`,
+    );
+  }
+  if (own.length === 0) limited.push("checkpoints.jsonl has no checkpoint.");
+  if (checkpoint === undefined) {
+    limited.push(
+      "no checkpoint from elsewhere was given: whether files and checkpoints.jsonl together are an older copy, or end too early, cannot be seen.",
+    );
+  }
+  limited.push("whoever has the private key can sign anything.");
+  return limited.map((text) => `not proven: ${text}`);
+}
+
+function refuse({ findings }: Verification): void {
+  if (findings.length === 0) {
+    process.stdout.write("The audit trail holds.\n");
+    return;
+  }
+  const lines = findings.map(({ place, text }) => `${place}: ${text}`);
+  throw new TailgateError(
+    "AUDIT_TRAIL_BROKEN",
+    `The audit trail does not hold.\n${lines.map((line) => `  ${line}\n`).join("")}`,
+  );
+}

@@ -1,0 +1,136 @@
+import { readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { SeverityNumber } from "@opentelemetry/api";
+import { onTestFinished, vi } from "vitest";
+import { publicKeyFile } from "../../src/audit/key-file.ts";
+import { PublicKey } from "../../src/audit/public-key.ts";
+import { verify, type Verification } from "../../src/audit/verification.ts";
+import { resolveConfig } from "../../src/config.ts";
+import { recordOf } from "../../src/testing/batch.ts";
+import { startTailgate, type RunningTailgate } from "../../src/start.ts";
+import { Workspace } from "../config/workspace.ts";
+
+const DAY_MS = 86_400_000;
+
+/** A morning, so that a test may last some hours of the day. */
+export const MORNING_MS = Date.UTC(2026, 10, 24, 8);
+
+/** A log directory with a key outside of it, and gateways at work there, one after the other. */
+export class AuditStage {
+  readonly workspace: Workspace;
+  readonly lines: string[] = [];
+  #keptText: string | undefined;
+
+  private constructor(workspace: Workspace) {
+    this.workspace = workspace;
+  }
+
+  static async create(): Promise<AuditStage> {
+    const stage = new AuditStage(await Workspace.create());
+    onTestFinished(() => stage.workspace[Symbol.asyncDispose]());
+    return stage;
+  }
+
+  get logDir(): string {
+    return this.workspace.path("logs");
+  }
+
+  get keyFile(): string {
+    return this.workspace.path("keys/audit-key.pem");
+  }
+
+  get publicKey(): PublicKey {
+    return PublicKey.read(publicKeyFile(this.keyFile));
+  }
+
+  /** Starts a gateway with the built-in exporters of files; it is stopped at the end of the test. */
+  async start(
+    document: { journal?: Record<string, unknown>; retentionDays?: number } = {},
+  ): Promise<RunningTailgate> {
+    const { journal, retentionDays = 30 } = document;
+    const config = await resolveConfig({
+      env: {},
+      flags: { port: 0, logDir: this.logDir },
+      cwd: this.workspace.directory,
+      base: "embedded",
+      document: {
+        exporters: { "audit-file": { retention_days: retentionDays } },
+        ...(journal !== undefined && { journal }),
+      },
+    });
+    const running = await startTailgate(
+      { ...config, auditKeyFile: this.keyFile },
+      { write: (line) => this.lines.push(line) },
+    );
+    onTestFinished(() => running.stop());
+    return running;
+  }
+
+  /** Runs a gateway for so many events, each in a commit of its own, with system logs between some of them. */
+  async run(messages: readonly string[]): Promise<void> {
+    const running = await this.start();
+    await logEvents(running, messages);
+    await running.stop();
+  }
+
+  /** The audit files with their lines, the oldest first. */
+  files(): Map<string, string[]> {
+    const directory = join(this.logDir, "audit");
+    const names = readdirSync(directory).filter((name) => name.startsWith("audit_"));
+    return new Map(
+      names
+        .sort()
+        .map((name) => [
+          name,
+          readFileSync(join(directory, name), "utf8").split("\n").slice(0, -1),
+        ]),
+    );
+  }
+
+  checkpoints(): string[] {
+    return this.read("checkpoints.jsonl").split("\n").slice(0, -1);
+  }
+
+  read(name: string): string {
+    return readFileSync(join(this.logDir, "audit", name), "utf8");
+  }
+
+  write(name: string, contents: string | Uint8Array): void {
+    writeFileSync(join(this.logDir, "audit", name), contents);
+  }
+
+  /** `kept`: lines with checkpoints that were kept elsewhere. */
+  verify(kept: readonly string[] = []): Promise<Verification> {
+    const path = this.workspace.path("kept.jsonl");
+    const text = kept.map((line) => `${line}\n`).join("");
+    if (text !== this.#keptText) writeFileSync(path, text);
+    this.#keptText = text;
+    return verify({
+      logDir: this.logDir,
+      keys: [this.publicKey],
+      kept: kept.length === 0 ? [] : [path],
+      patienceMs: 0,
+    });
+  }
+}
+
+export async function logEvents(
+  { gateway }: RunningTailgate,
+  messages: readonly string[],
+): Promise<void> {
+  for (const [index, message] of messages.entries()) {
+    const scope = { name: "orchestrator.audit", version: "", attributes: new Map() };
+    const attributes = new Map([["event_type", message]]);
+    const event = recordOf({ body: message, scope, attributes });
+    const system = recordOf({ body: "between", severityNumber: SeverityNumber.INFO });
+    await gateway.intake.records(index % 2 === 0 ? [event] : [system, event]);
+  }
+  await gateway.flush(AbortSignal.timeout(10_000));
+}
+
+/** Lets the clock of this process stand at a morning, and answers how to move it by days. */
+export function standingClock(): (days: number) => void {
+  vi.useFakeTimers({ toFake: ["Date"], now: MORNING_MS });
+  onTestFinished(() => void vi.useRealTimers());
+  return (days) => vi.setSystemTime(MORNING_MS + days * DAY_MS);
+}

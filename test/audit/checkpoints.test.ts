@@ -1,0 +1,194 @@
+/** Checkpoints: when there is one, and that a trail which nobody has touched holds whatever its gateway went through. */
+
+import { rmSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect, onTestFinished, test, vi } from "vitest";
+import { checkpointLine, parseCheckpointLine } from "../../src/audit/checkpoint.ts";
+import { checkpointsIn } from "../../src/audit/kept-checkpoints.ts";
+import { decodeOtlpProtobuf } from "../../src/encode/otlp-protobuf.ts";
+import { AuditStage, logEvents, MORNING_MS, standingClock } from "./audit-stage.ts";
+
+const MINUTE_MS = 60_000;
+
+/** A clock and the checkpoints' timer that only the test moves. */
+function ownMinutes(): (minutes: number) => void {
+  vi.useFakeTimers({ toFake: ["Date", "setInterval", "clearInterval"], now: MORNING_MS });
+  onTestFinished(() => void vi.useRealTimers());
+  return (minutes) => vi.advanceTimersByTime(minutes * MINUTE_MS);
+}
+
+function fieldsOf(line: string) {
+  const { day, lines, count, seq } = parseCheckpointLine(line)!;
+  return { day, lines, count, seq };
+}
+
+test("there is one a minute where events came, in the file and as an event, and none because of itself", async () => {
+  const pass = ownMinutes();
+  const stage = await AuditStage.create();
+  const running = await stage.start();
+  pass(1);
+  await logEvents(running, ["a", "b"]);
+  pass(1);
+  await vi.waitFor(() => expect(running.gateway.journal.chain!.count).toBe(3));
+  expect(stage.checkpoints().map(fieldsOf)).toEqual([
+    { day: "20261124", lines: 2, count: 2, seq: 3 },
+  ]);
+  pass(5);
+  await running.gateway.flush(AbortSignal.timeout(5_000));
+  expect(stage.checkpoints()).toHaveLength(1);
+  const event = JSON.parse(stage.files().get("audit_20261124.jsonl")![2]!);
+  expect(event).toMatchObject({
+    logger: "orchestrator.audit.checkpoint",
+    event_type: "audit_checkpoint",
+  });
+  expect(checkpointsIn(JSON.stringify(event)).map(checkpointLine)).toEqual(stage.checkpoints());
+  await logEvents(running, ["c"]);
+  pass(1);
+  await vi.waitFor(() => expect(running.gateway.journal.chain!.count).toBe(5));
+  expect(stage.checkpoints().map(fieldsOf)[1]).toMatchObject({ lines: 4, count: 4 });
+  expect(running.gateway.audit!.checkpoint).toMatchObject({ count: 4 });
+  expect((await stage.verify()).findings).toEqual([]);
+  expect((statSync(join(stage.logDir, "audit/checkpoints.jsonl")).mode & 0o777).toString(8)).toBe(
+    "600",
+  );
+});
+
+test("the last event of a day is signed although events of the next day came first", async () => {
+  const pass = ownMinutes();
+  const stage = await AuditStage.create();
+  const running = await stage.start();
+  pass(16 * 60 - 0.5);
+  await logEvents(running, ["a", "b"]);
+  vi.setSystemTime(MORNING_MS + 16.001 * 3_600_000);
+  await logEvents(running, ["c"]);
+  pass(1);
+  await vi.waitFor(() => expect(running.gateway.journal.chain!.count).toBe(5));
+  expect(stage.checkpoints().map(fieldsOf)).toEqual([
+    { day: "20261124", lines: 2, count: 2, seq: 3 },
+    { day: "20261125", lines: 1, count: 3, seq: 4 },
+  ]);
+  await running.stop();
+  rmSync(join(stage.logDir, "audit/audit_20261124.jsonl"));
+  expect(await stage.verify()).toMatchObject({ findings: [], check: { start: "checkpoint" } });
+});
+
+test("after the end the very last event is signed, and nothing at all where there was no event", async () => {
+  const stage = await AuditStage.create();
+  await stage.run([]);
+  expect(stage.files().values().toArray().flat()).toEqual([]);
+  await stage.run(["a"]);
+  await stage.run([]);
+  expect(stage.checkpoints().map((line) => fieldsOf(line).count)).toEqual([1, 2]);
+  const { check } = await stage.verify();
+  expect(check.proven!.lines).toBe(check.lines);
+});
+
+test("a trail holds over restarts and days, and when retention has deleted some of them", async () => {
+  const setDay = standingClock();
+  const stage = await AuditStage.create();
+  for (let day = 0; day < 6; day++) {
+    setDay(day);
+    const running = await stage.start({ retentionDays: 2 });
+    await logEvents(running, ["a", "b", "c"].slice(0, 1 + (day % 3)));
+    // Some days end while the gateway works, and it is not there on others.
+    if (day === 2) setDay(day + 0.9);
+    await running.stop();
+    expect((await stage.verify(stage.checkpoints())).findings).toEqual([]);
+  }
+  expect([...stage.files().keys()]).toEqual([
+    "audit_20261127.jsonl",
+    "audit_20261128.jsonl",
+    "audit_20261129.jsonl",
+  ]);
+  const days = stage.checkpoints().map((line) => fieldsOf(line).day);
+  // Of each day that was over at the last start one; of the newest two of then, all.
+  expect(days).toEqual([
+    "20261124",
+    "20261125",
+    "20261126",
+    "20261127",
+    "20261127",
+    "20261128",
+    "20261128",
+    "20261129",
+    "20261129",
+  ]);
+});
+
+test("lines of a gateway whose journal is in memory are named, and the others hold", async () => {
+  const stage = await AuditStage.create();
+  await stage.run(["a"]);
+  const memory = await stage.start({ journal: { engine: "memory" } });
+  await logEvents(memory, ["b", "c"]);
+  await memory.stop();
+  await stage.run(["d"]);
+  const { findings, check } = await stage.verify();
+  expect(findings).toHaveLength(1);
+  expect(findings[0]!.place).toMatch(/:3$/);
+  expect(findings[0]!.text).toMatch(
+    /^2 lines from here on have no seq and no hash: a gateway whose journal is in memory/,
+  );
+  expect(check.lines).toBe(4);
+});
+
+test("a damaged journal that was put aside goes on with the chain", async () => {
+  const stage = await AuditStage.create();
+  await stage.run(["a", "b"]);
+  writeFileSync(join(stage.logDir, "journal.db-damaged"), "");
+  await stage.run(["c"]);
+  expect(stage.lines.join("\n")).toMatch(/put aside/);
+  const { findings, check } = await stage.verify();
+  expect([findings, check.lines]).toEqual([[], 5]);
+});
+
+test("a last line that is not whole is said to be that, and is no tampering", async () => {
+  const stage = await AuditStage.create();
+  await stage.run(["a"]);
+  const [file] = stage.files().keys();
+  const text = stage.read(file!);
+  stage.write(file!, `${text}{"timestamp":"2026`);
+  const { findings, incomplete } = await stage.verify();
+  expect(findings).toEqual([]);
+  expect(incomplete).toEqual({ file, line: 3, bytes: 18 });
+});
+
+test("a checkpoint that a crash has left in part is dropped at the next start", async () => {
+  const stage = await AuditStage.create();
+  await stage.run(["a"]);
+  const whole = stage.read("checkpoints.jsonl");
+  stage.write("checkpoints.jsonl", `${whole}${whole.slice(0, 100)}`);
+  expect((await stage.verify()).findings).toEqual([]);
+  await stage.run(["b"]);
+  expect(stage.read("checkpoints.jsonl").startsWith(whole)).toBe(true);
+  expect((await stage.verify()).findings).toEqual([]);
+});
+
+test("a checkpoint is found in an envelope, an audit line, and an OTLP export", async () => {
+  const stage = await AuditStage.create();
+  const running = await stage.start();
+  await logEvents(running, ["a"]);
+  await running.stop();
+  const [line] = stage.checkpoints();
+  const batch = running.gateway.journal.readFrom(2)!;
+  const envelope = Buffer.from(batch.bytes(0)).toString();
+  const [record] = decodeOtlpProtobuf(batch.otlp());
+  const details = record!.attributes.get("details") as Map<string, unknown>;
+  const values = Array.from(details, ([key, value]) => ({
+    key,
+    value: typeof value === "string" ? { stringValue: value } : { intValue: String(value) },
+  }));
+  const attributes = [{ key: "details", value: { kvlistValue: { values } } }];
+  const otlp = { resourceLogs: [{ scopeLogs: [{ logRecords: [{ attributes }] }] }] };
+  for (const kept of [
+    line!,
+    envelope,
+    Buffer.from(batch.auditLine(0)).toString(),
+    JSON.stringify(otlp),
+  ]) {
+    const { kept: found, findings } = await stage.verify([kept, '{"other":"signature"}']);
+    expect([found.map(({ checkpoint }) => checkpointLine(checkpoint)), findings]).toEqual([
+      [line],
+      [],
+    ]);
+  }
+});

@@ -1,0 +1,11 @@
+import type { HostLogger } from "../../src/plugin.ts";
+
+export function recordingLogger(): { log: HostLogger; lines: string[] } {
+  const lines: string[] = [];
+  const log: HostLogger = {
+    info: (message) => lines.push(message),
+    warning: (message) => lines.push(message),
+    error: (message) => lines.push(message),
+  };
+  return { log, lines };
+}

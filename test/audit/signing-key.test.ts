@@ -1,0 +1,110 @@
+import { generateKeyPairSync } from "node:crypto";
+import {
+  chmodSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { dirname, join } from "node:path";
+import { expect, test } from "vitest";
+import { defaultKeyFile, publicKeyFile } from "../../src/audit/key-file.ts";
+import { PublicKey } from "../../src/audit/public-key.ts";
+import { SigningKey } from "../../src/audit/signing-key.ts";
+import { recordingLogger } from "./recording-logger.ts";
+import { Workspace } from "../config/workspace.ts";
+
+async function open(workspace: Workspace, path: string) {
+  mkdirSync(workspace.path("logs"), { recursive: true });
+  const { log, lines } = recordingLogger();
+  const key = await SigningKey.open({
+    path: workspace.path(path),
+    logDir: workspace.path("logs"),
+    log,
+  });
+  return { key: key!, lines };
+}
+
+function modeOf(path: string): string {
+  return (statSync(path).mode & 0o777).toString(8);
+}
+
+test("a key that is not there is made, for its owner alone, with the public one beside it", async () => {
+  await using workspace = await Workspace.create();
+  const { key } = await open(workspace, "a/b/audit-key.pem");
+  const file = workspace.path("a/b/audit-key.pem");
+  expect([modeOf(dirname(file)), modeOf(file)]).toEqual(["700", "600"]);
+  expect(PublicKey.read(publicKeyFile(file)).id).toBe(key.publicKey.id);
+  const again = await open(workspace, "a/b/audit-key.pem");
+  expect(again.key.publicKey.id).toBe(key.publicKey.id);
+});
+
+test("of many that make the key at once all get the same", async () => {
+  await using workspace = await Workspace.create();
+  const opened = await Promise.all(Array.from({ length: 8 }, () => open(workspace, "keys/k.pem")));
+  expect(new Set(opened.map(({ key }) => key.publicKey.id)).size).toBe(1);
+});
+
+const RSA = generateKeyPairSync("rsa", { modulusLength: 2048 }).privateKey;
+
+test.each<[string, (path: string) => void, RegExp]>([
+  ["readable by others", (path) => chmodSync(path, 0o640), /can be read or written by other users/],
+  [
+    "a link",
+    (path) => {
+      renameSync(path, `${path}.real`);
+      symlinkSync(`${path}.real`, path);
+    },
+    /is a symbolic link/,
+  ],
+  ["no key", (path) => writeFileSync(path, "no key"), /is no Ed25519 private key/],
+  ["empty", (path) => writeFileSync(path, ""), /is no Ed25519 private key/],
+  [
+    "an RSA key",
+    (path) => writeFileSync(path, RSA.export({ type: "pkcs8", format: "pem" })),
+    /is no Ed25519 private key/,
+  ],
+])("a key that is %s is refused, and stays as it is", async (_, spoil, text) => {
+  await using workspace = await Workspace.create();
+  await open(workspace, "keys/k.pem");
+  spoil(workspace.path("keys/k.pem"));
+  const before = readFileSync(workspace.path("keys/k.pem"));
+  const opening = open(workspace, "keys/k.pem");
+  await expect(opening).rejects.toMatchObject({ code: "AUDIT_KEY_UNUSABLE" });
+  await expect(opening).rejects.toThrow(text);
+  await expect(opening).rejects.toThrow(/mode 0600, no link, outside the log directory/);
+  expect(readFileSync(workspace.path("keys/k.pem"))).toEqual(before);
+});
+
+test("a directory in the key's place is refused", async () => {
+  await using workspace = await Workspace.create();
+  mkdirSync(workspace.path("k.pem"));
+  await expect(open(workspace, "k.pem")).rejects.toThrow(/is not a regular file/);
+});
+
+test("a key inside the log directory is refused, also where a link leads there", async () => {
+  await using workspace = await Workspace.create();
+  mkdirSync(workspace.path("logs"));
+  symlinkSync(workspace.path("logs"), workspace.path("elsewhere"));
+  for (const path of ["logs/k.pem", "logs/deep/down/k.pem", "elsewhere/k.pem"]) {
+    await expect(open(workspace, path)).rejects.toThrow(/lies inside the log directory/);
+  }
+});
+
+test("a key that was named and cannot be made ends the start", async () => {
+  await using workspace = await Workspace.create({ file: "" });
+  await expect(open(workspace, "file/k.pem")).rejects.toMatchObject({
+    code: "AUDIT_KEY_NOT_CREATED",
+  });
+});
+
+test("the default one is under XDG_CONFIG_HOME, else in the home directory", () => {
+  expect(defaultKeyFile({ XDG_CONFIG_HOME: "/cfg" })).toBe("/cfg/tailgate/audit-key.pem");
+  expect(defaultKeyFile({ XDG_CONFIG_HOME: "relative" })).toBe(
+    join(process.env["HOME"]!, ".config/tailgate/audit-key.pem"),
+  );
+  expect(publicKeyFile("/cfg/audit-key.pem")).toBe("/cfg/audit-key.pub.pem");
+  expect(publicKeyFile("/cfg/key")).toBe("/cfg/key.pub.pem");
+});

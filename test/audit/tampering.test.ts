@@ -1,0 +1,341 @@
+/** Whatever is done to the files of a trail is found, and the line is named, against a checkpoint kept elsewhere. */
+
+import { createHash, generateKeyPairSync, sign } from "node:crypto";
+import { rmSync } from "node:fs";
+import { join } from "node:path";
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { parseCheckpointLine } from "../../src/audit/checkpoint.ts";
+import { checkpointRecord } from "../../src/audit/checkpoint-record.ts";
+import { AuditStage, standingClock } from "./audit-stage.ts";
+
+type Files = Map<string, string[]>;
+
+/** A trail over three days and a restart on each, with the checkpoint that a collector has. */
+async function stageWithTrail(): Promise<{ stage: AuditStage; files: Files; kept: string[] }> {
+  const setDay = standingClock();
+  const stage = await AuditStage.create();
+  await stage.run(["a", "b", "c"]);
+  setDay(1);
+  await stage.run(["d", "e"]);
+  setDay(2);
+  await stage.run(["f", "g", "h"]);
+  const kept = stage.checkpoints().slice(-1);
+  expect((await stage.verify(kept)).findings).toEqual([]);
+  return { stage, files: stage.files(), kept };
+}
+
+/** The shortest one that has all parts, for tests that go through it byte by byte. */
+async function stageWithShortTrail(): Promise<{ stage: AuditStage; files: Files; kept: string[] }> {
+  const setDay = standingClock();
+  const stage = await AuditStage.create();
+  await stage.run(["a"]);
+  setDay(1);
+  await stage.run(["b"]);
+  const kept = stage.checkpoints().slice(-1);
+  stage.write("checkpoints.jsonl", `${kept[0]}\n`);
+  return { stage, files: stage.files(), kept };
+}
+
+/** All lines with their places, in the order of the trail. */
+function placesOf(files: Files): { file: string; index: number; line: string; place: string }[] {
+  return [...files].flatMap(([file, lines]) =>
+    lines.map((line, index) => ({ file, index, line, place: `${file}:${index + 1}` })),
+  );
+}
+
+function writeAll(stage: AuditStage, files: Files): void {
+  for (const [file, lines] of files) stage.write(file, lines.map((line) => `${line}\n`).join(""));
+}
+
+function changed(files: Files, file: string, change: (lines: string[]) => void): Files {
+  const lines = [...files.get(file)!];
+  change(lines);
+  return new Map([...files, [file, lines]]);
+}
+
+async function firstPlace(stage: AuditStage, kept: readonly string[]): Promise<string> {
+  const { findings } = await stage.verify(kept);
+  return findings[0]?.place ?? "nothing was found";
+}
+
+/** What an intruder's program does that knows how hashes are made. */
+function rechained(files: Files): Files {
+  let before = "0".repeat(64);
+  const made = new Map<string, string[]>();
+  for (const [file, lines] of files) {
+    made.set(
+      file,
+      lines.map((line) => {
+        const body = line.slice(0, line.lastIndexOf(',"hash":'));
+        before = createHash("sha256").update(before).update(body).digest("hex");
+        return `${body},"hash":"${before}"}`;
+      }),
+    );
+  }
+  return made;
+}
+
+describe("against a checkpoint that was kept elsewhere", () => {
+  test("any byte that is flipped is found in its line", async () => {
+    const { stage, files, kept } = await stageWithShortTrail();
+    for (const [file, lines] of files) {
+      const bytes = Buffer.from(lines.map((line) => `${line}\n`).join(""));
+      let line = 1;
+      for (let position = 0; position < bytes.length; position++) {
+        const former = bytes[position]!;
+        bytes[position] = former ^ (1 << (position % 8));
+        stage.write(file, bytes);
+        expect([position, await firstPlace(stage, kept)]).toEqual([position, `${file}:${line}`]);
+        bytes[position] = former;
+        if (former === 0x0a) line++;
+      }
+      stage.write(file, bytes);
+    }
+  });
+
+  test("any byte that becomes any other is found", async () => {
+    const { stage, files, kept } = await stageWithTrail();
+    const [file] = files.keys();
+    const bytes = Buffer.from(stage.read(file!));
+    await fc.assert(
+      fc.asyncProperty(
+        fc.nat(bytes.length - 1),
+        fc.integer({ min: 1, max: 255 }),
+        async (at, by) => {
+          const tampered = Buffer.from(bytes);
+          tampered[at] = tampered[at]! ^ by;
+          stage.write(file!, tampered);
+          const line = bytes.subarray(0, at).toString("latin1").split("\n").length;
+          expect(await firstPlace(stage, kept)).toBe(`${file}:${line}`);
+        },
+      ),
+      { numRuns: 300 },
+    );
+  });
+
+  test("any line that is deleted is found where it was", async () => {
+    const { stage, files, kept } = await stageWithTrail();
+    const places = placesOf(files);
+    for (const [number, { file, index, place }] of places.entries()) {
+      const after = changed(files, file, (lines) => lines.splice(index, 1));
+      writeAll(stage, after);
+      // At the end of a file the next line is the first one of the next, at the very end it is the last one left.
+      const isLast = index === files.get(file)!.length - 1;
+      const next = isLast ? (places[number + 1]?.place ?? places[number - 1]!.place) : place;
+      const { findings } = await stage.verify(kept);
+      expect([place, findings[0]?.place]).toEqual([place, next]);
+      expect(findings[0]!.text).toMatch(/removed/);
+    }
+  });
+
+  test("any number of lines that are deleted in one place are found", async () => {
+    const { stage, files, kept } = await stageWithTrail();
+    for (const [file, lines] of files) {
+      for (let from = 0; from < lines.length; from++) {
+        for (let to = from + 1; to <= lines.length; to++) {
+          writeAll(
+            stage,
+            changed(files, file, (all) => all.splice(from, to - from)),
+          );
+          // A whole day at the front is what retention deletes.
+          const isFirstDay = file === [...files.keys()][0] && from === 0 && to === lines.length;
+          const { findings, check } = await stage.verify(kept);
+          if (isFirstDay) expect([findings, check.start]).toEqual([[], "checkpoint"]);
+          else expect(findings[0]?.text).toMatch(/removed/);
+        }
+      }
+      writeAll(stage, files);
+    }
+  });
+
+  test("any two lines that are swapped are found at the first one", async () => {
+    const { stage, files, kept } = await stageWithTrail();
+    const places = placesOf(files);
+    for (const [number, one] of places.entries()) {
+      for (const other of places.slice(number + 1)) {
+        const first = changed(files, one.file, (lines) => lines.splice(one.index, 1, other.line));
+        writeAll(
+          stage,
+          changed(first, other.file, (lines) => lines.splice(other.index, 1, one.line)),
+        );
+        const { findings } = await stage.verify(kept);
+        expect([one.place, other.place, findings[0]?.place]).toEqual([
+          one.place,
+          other.place,
+          one.place,
+        ]);
+        expect(findings[0]!.text).toMatch(/reordered/);
+      }
+    }
+  });
+
+  test("any line that is there twice is found, wherever its copy stands", async () => {
+    const { stage, files, kept } = await stageWithTrail();
+    for (const { line, place } of placesOf(files)) {
+      for (const [file, lines] of files) {
+        for (let at = 0; at <= lines.length; at++) {
+          writeAll(
+            stage,
+            changed(files, file, (all) => all.splice(at, 0, line)),
+          );
+          const { findings } = await stage.verify(kept);
+          expect([place, file, at, findings[0]?.text]).toEqual([
+            place,
+            file,
+            at,
+            expect.stringMatching(/this line was added: it is a copy of/),
+          ]);
+        }
+        writeAll(stage, files);
+      }
+    }
+  });
+
+  test("any place at which a file is cut is found", async () => {
+    const { stage, files, kept } = await stageWithShortTrail();
+    for (const [file, lines] of [...files].slice(1)) {
+      const text = lines.map((line) => `${line}\n`).join("");
+      for (let length = 0; length < text.length; length++) {
+        stage.write(file, text.slice(0, length));
+        const { findings } = await stage.verify(kept);
+        expect([file, length, findings[0]?.text]).toEqual([file, length, expect.any(String)]);
+      }
+      stage.write(file, text);
+    }
+  });
+
+  test("any forged line is found, with any seal or none", async () => {
+    const { stage, files, kept } = await stageWithTrail();
+    const seals = [
+      "",
+      `,"seq":7,"hash":"${"5".repeat(64)}"`,
+      `,"seq":99,"hash":"${"0".repeat(64)}"`,
+    ];
+    for (const seal of seals) {
+      const forged = `{"timestamp":"2026-11-24T08:00:00.000000Z","event":"forged"${seal}}`;
+      for (const [file, lines] of files) {
+        for (let at = 0; at <= lines.length; at++) {
+          writeAll(
+            stage,
+            changed(files, file, (all) => all.splice(at, 0, forged)),
+          );
+          const place = await firstPlace(stage, kept);
+          expect([file, at, seal, place]).toEqual([file, at, seal, `${file}:${at + 1}`]);
+        }
+        writeAll(stage, files);
+      }
+    }
+  });
+
+  test("a line that is changed, deleted or added is found when all hashes are made anew", async () => {
+    const { stage, files, kept } = await stageWithTrail();
+    writeAll(stage, rechained(files));
+    expect((await stage.verify(kept)).findings).toEqual([]);
+    for (const { file, index, line } of placesOf(files)) {
+      const changes: ((lines: string[]) => void)[] = [
+        (lines) => lines.splice(index, 1, line.replace('"INFO"', '"info"')),
+        (lines) => lines.splice(index, 1),
+        (lines) => lines.splice(index, 0, line.replace('"INFO"', '"info"')),
+      ];
+      for (const change of changes) {
+        writeAll(stage, rechained(changed(files, file, change)));
+        expect((await stage.verify(kept)).findings[0]?.text).toMatch(
+          /made all hashes anew|were removed|was removed|sequence|very first/,
+        );
+      }
+    }
+  });
+
+  test("a trail that an intruder has made anew and signed with a key of their own is found", async () => {
+    const { stage, files, kept } = await stageWithTrail();
+    const [file] = files.keys();
+    const made = rechained(
+      changed(files, file!, (lines) => lines.splice(0, 1, lines[0]!.replace('"a"', '"b"'))),
+    );
+    writeAll(stage, made);
+    const heads = new Map(
+      placesOf(made).map(({ line }) => [/"seq":(\d+)/.exec(line)![1]!, line.slice(-66, -2)]),
+    );
+    const { privateKey } = generateKeyPairSync("ed25519");
+    const forged = stage.checkpoints().map((line) => {
+      const signed = line
+        .slice(0, line.indexOf(',"signature"'))
+        .replace(/(?<="seq":(\d+),"head":")\w+/, (_, seq: string) => heads.get(seq)!);
+      return `${signed},"signature":"${sign(null, Buffer.from(signed), privateKey).toString("base64")}"}`;
+    });
+    stage.write("checkpoints.jsonl", forged.map((line) => `${line}\n`).join(""));
+    const { findings } = await stage.verify(kept);
+    expect(findings[0]!.text).toMatch(/made all hashes anew/);
+    expect(findings.map(({ place }) => place)).toContain("checkpoints.jsonl:1");
+  });
+
+  test("an older copy of all files, signed as it is, is found", async () => {
+    const stage = await AuditStage.create();
+    await stage.run(["a", "b"]);
+    const [files, checkpoints] = [stage.files(), stage.read("checkpoints.jsonl")];
+    await stage.run(["c"]);
+    const kept = stage.checkpoints().slice(-1);
+    writeAll(stage, files);
+    stage.write("checkpoints.jsonl", checkpoints);
+    expect((await stage.verify()).findings).toEqual([]);
+    const { findings } = await stage.verify(kept);
+    expect(findings[0]!.text).toMatch(/^lines behind this one were removed/);
+  });
+
+  test("a checkpoint that was changed on its way is found", async () => {
+    const { stage, kept } = await stageWithTrail();
+    const changes = [
+      kept[0]!.replace(/"count":\d+/, '"count":2'),
+      kept[0]!.replace(/"time":"2/, '"time":"1'),
+    ];
+    for (const line of changes) {
+      const { findings } = await stage.verify([line]);
+      expect(findings).toMatchObject([{ place: "kept.jsonl:1" }]);
+    }
+  });
+});
+
+describe("checkpoints.jsonl", () => {
+  test("any byte of it that is flipped is found in its line", async () => {
+    const stage = await AuditStage.create();
+    await stage.run(["a"]);
+    const bytes = Buffer.from(stage.read("checkpoints.jsonl"));
+    let line = 1;
+    // The last line feed is that of a line that is being written.
+    for (let position = 0; position < bytes.length - 1; position++) {
+      const former = bytes[position]!;
+      bytes[position] = former ^ (1 << (position % 7));
+      stage.write("checkpoints.jsonl", bytes);
+      expect([position, await firstPlace(stage, [])]).toEqual([
+        position,
+        `checkpoints.jsonl:${line}`,
+      ]);
+      bytes[position] = former;
+      if (former === 0x0a) line++;
+    }
+  });
+
+  test("its end that is cut off is found by the event that announced it", async () => {
+    const { stage } = await stageWithTrail();
+    const lines = stage.checkpoints();
+    for (const kept of [[], lines.slice(0, 1), lines.slice(0, -2)]) {
+      stage.write("checkpoints.jsonl", kept.map((line) => `${line}\n`).join(""));
+      expect(await firstPlace(stage, [])).toBe("checkpoints.jsonl");
+    }
+    rmSync(join(stage.logDir, "audit/checkpoints.jsonl"));
+    expect(await firstPlace(stage, [])).toBe("checkpoints.jsonl");
+  });
+
+  test("checkpoints of another gateway with this key that come in as events are no reason for an alarm", async () => {
+    const stage = await AuditStage.create();
+    await stage.run(["x", "y", "z"]);
+    const foreign = parseCheckpointLine(stage.checkpoints().at(-1)!)!;
+    rmSync(stage.logDir, { recursive: true });
+    await stage.run(["a"]);
+    const running = await stage.start();
+    await running.gateway.intake.records([checkpointRecord(foreign)]);
+    await running.stop();
+    expect((await stage.verify()).findings).toEqual([]);
+  });
+});

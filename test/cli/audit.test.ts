@@ -1,0 +1,179 @@
+import { cpSync, existsSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { expect, test, vi } from "vitest";
+import { Workspace } from "../config/workspace.ts";
+import { postMessages } from "../support/otlp-request.ts";
+import type { Program } from "../support/program.ts";
+import { runCli, startCli } from "./cli.ts";
+
+const LISTENING = /^tailgate: listening on (http:\/\/127\.0\.0\.1:\d+) \(dashboard/m;
+
+const RUN = ["run", "--port=0", "--otlp-port=0", "--log-dir=logs"];
+
+function environment(workspace: Workspace): Record<string, string> {
+  return { XDG_CONFIG_HOME: workspace.path("config") };
+}
+
+function start(workspace: Workspace): Program {
+  return startCli(RUN, { cwd: workspace.directory, env: environment(workspace) });
+}
+
+/** Runs a gateway for these events, to its end. */
+async function run(workspace: Workspace, messages: readonly string[]): Promise<void> {
+  await using gateway = start(workspace);
+  const [, url] = await gateway.says(LISTENING);
+  await send(url!, messages);
+  expect(await gateway.end()).toBe(0);
+}
+
+async function send(url: string, messages: readonly string[]): Promise<void> {
+  for (const message of messages) {
+    expect(await postMessages(url, [message], { logger: "orchestrator.audit" })).toBe(200);
+  }
+}
+
+async function verify(workspace: Workspace, ...args: string[]): Promise<Program> {
+  const all = ["audit", "verify", "--log-dir", "logs", ...args];
+  return runCli(all, { cwd: workspace.directory, env: environment(workspace) });
+}
+
+function auditFile(workspace: Workspace): string {
+  const [name] = readdirSync(workspace.path("logs/audit")).filter((found) =>
+    found.startsWith("audit_"),
+  );
+  return workspace.path(`logs/audit/${name}`);
+}
+
+test("a trail that nobody has touched holds, and what that does not prove is said", async () => {
+  await using workspace = await Workspace.create();
+  await run(workspace, ["a", "b"]);
+  await run(workspace, ["c"]);
+  const cli = await verify(workspace);
+  expect([await cli.ended, cli.stderr]).toEqual([0, ""]);
+  expect(cli.stdout).toMatch(
+    /^5 lines in order from audit_\d{8}\.jsonl:1 to audit_\d{8}\.jsonl:5 \(event 5\); .* MB\/s$/m,
+  );
+  expect(cli.stdout).toMatch(/^not proven: no checkpoint from elsewhere was given/m);
+  expect(cli.stdout).toMatch(/^not proven: whoever has the private key can sign anything\.$/m);
+  expect(cli.stdout).toMatch(/^The audit trail holds\.$/m);
+  expect(existsSync(workspace.path("config/tailgate/audit-key.pub.pem"))).toBe(true);
+});
+
+test("a line that was changed is named, with exit code 1", async () => {
+  await using workspace = await Workspace.create();
+  await run(workspace, ["spawned", "terminated"]);
+  const file = auditFile(workspace);
+  writeFileSync(file, readFileSync(file, "utf8").replace("terminated", "spawned"));
+  const cli = await verify(workspace);
+  expect(await cli.ended).toBe(1);
+  expect(cli.stderr).toMatch(
+    /^tailgate: AUDIT_TRAIL_BROKEN: The audit trail does not hold\.\n {2}audit_\d{8}\.jsonl:2: this line was changed/,
+  );
+});
+
+test("what an exporter has kept elsewhere shows that the files are an older copy", async () => {
+  await using workspace = await Workspace.create();
+  await run(workspace, ["a"]);
+  cpSync(workspace.path("logs/audit"), workspace.path("older"), { recursive: true });
+  await run(workspace, ["b"]);
+  cpSync(auditFile(workspace), workspace.path("kept.jsonl"));
+  rmSync(workspace.path("logs/audit"), { recursive: true });
+  cpSync(workspace.path("older"), workspace.path("logs/audit"), { recursive: true });
+  expect(await (await verify(workspace)).ended).toBe(0);
+  const cli = await verify(workspace, "--checkpoint", "kept.jsonl");
+  expect(await cli.ended).toBe(1);
+  expect(cli.stderr).toMatch(
+    /^ {2}audit_\d{8}\.jsonl:2: lines behind this one were removed: 1 checkpoint/m,
+  );
+});
+
+test("a trail holds while its gateway writes, after kill -9, and after the next start", async () => {
+  await using workspace = await Workspace.create();
+  for (let round = 0; round < 2; round++) {
+    await using gateway = start(workspace);
+    const [, url] = await gateway.says(LISTENING);
+    await send(url!, ["a", "b", "c"]);
+    let isSending = true;
+    const sending = (async () => {
+      while (isSending) await send(url!, ["x"]).catch(() => (isSending = false));
+    })();
+    const whileWriting = await verify(workspace);
+    expect([await whileWriting.ended, whileWriting.stderr]).toEqual([0, ""]);
+    gateway.process.kill("SIGKILL");
+    await gateway.ended;
+    isSending = false;
+    await sending;
+    const cli = await verify(workspace);
+    expect([await cli.ended, cli.stderr]).toEqual([0, ""]);
+  }
+  await run(workspace, ["d"]);
+  const cli = await verify(workspace);
+  expect([await cli.ended, cli.stderr]).toEqual([0, ""]);
+});
+
+test("where no key can be made the gateway starts, says that it signs nothing, and the chain holds", async () => {
+  await using workspace = await Workspace.create({ config: "no directory" });
+  await using gateway = start(workspace);
+  const [, url] = await gateway.says(LISTENING);
+  await gateway.says(/ - tailgate\.audit - WARNING - The audit trail gets no signed checkpoints\./);
+  await send(url!, ["a"]);
+  expect(await gateway.end()).toBe(0);
+  const cli = await verify(workspace);
+  expect(await cli.ended).toBe(0);
+  expect(cli.stdout).toMatch(/^not proven: checkpoints\.jsonl has no checkpoint\.$/m);
+  expect(cli.stdout).toMatch(
+    /^not proven: 1 line behind the newest checkpoint fits, and nothing is signed there/m,
+  );
+});
+
+test("a key inside the log directory ends the start with 78", async () => {
+  await using workspace = await Workspace.create({
+    "tailgate.yaml": "audit_key_file: logs/key.pem",
+  });
+  const cli = await runCli(RUN, { cwd: workspace.directory, env: environment(workspace) });
+  expect(await cli.ended).toBe(78);
+  expect(cli.stderr).toMatch(
+    /^tailgate: AUDIT_KEY_UNUSABLE: .*logs\/key\.pem lies inside the log directory/m,
+  );
+});
+
+test("a checkpoint of a key that was not given is no proof; with --key it is", async () => {
+  await using workspace = await Workspace.create();
+  await run(workspace, ["a"]);
+  const publicKey = workspace.path("config/tailgate/audit-key.pub.pem");
+  cpSync(publicKey, workspace.path("mine.pem"));
+  rmSync(workspace.path("config"), { recursive: true });
+  const cli = await verify(workspace);
+  expect(await cli.ended).toBe(1);
+  expect(cli.stderr).toMatch(
+    /checkpoints\.jsonl:1: this checkpoint is signed with the key [0-9a-f]{16}, which was not given/,
+  );
+  expect(await (await verify(workspace, "--key", "mine.pem")).ended).toBe(0);
+});
+
+test.each([
+  [["--log-dir", "nowhere"], /AUDIT_UNREADABLE: The audit trail cannot be read: .*nowhere/],
+  [["--checkpoint", "nowhere"], /AUDIT_UNREADABLE: nowhere cannot be read/],
+  [["--checkpoint", "mine.yaml"], /AUDIT_UNREADABLE: There is no checkpoint in mine\.yaml/],
+  [["--key", "mine.yaml"], /AUDIT_UNREADABLE: The public key mine\.yaml cannot be read/],
+])("%j ends with 69", async (args, text) => {
+  await using workspace = await Workspace.create({ "mine.yaml": "a: 1\n" });
+  await run(workspace, ["a"]);
+  const cli = await verify(workspace, ...args);
+  expect(await cli.ended).toBe(69);
+  expect(cli.stderr).toMatch(text);
+});
+
+test("the numbers of the trail are in /metrics and /api/stats", async () => {
+  await using workspace = await Workspace.create();
+  await run(workspace, ["a"]);
+  await using gateway = start(workspace);
+  const [, url] = await gateway.says(LISTENING);
+  await vi.waitFor(async () => {
+    const metrics = await (await fetch(`${url}/metrics`)).text();
+    expect(metrics).toMatch(/^tailgate_audit_events 2$/m);
+    expect(metrics).toMatch(/^tailgate_audit_sequence 2$/m);
+    expect(metrics).toMatch(/^tailgate_audit_checkpoint_age_seconds \d/m);
+  });
+  const { audit } = (await (await fetch(`${url}/api/stats`)).json()) as { audit: object };
+  expect(audit).toMatchObject({ count: 2, seq: 2, checkpoint: { seq: 2 } });
+});

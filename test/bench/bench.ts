@@ -1,5 +1,5 @@
 /**
- * `npm run bench -- [emit] [fan-out] [otlp] [files] [--rounds N] [--quick] [--full]`: measures the package that
+ * `npm run bench -- [emit] [fan-out] [otlp] [files] [journal] [--rounds N] [--quick] [--full]`: measures the package that
  * `npm run build` made, all of it where nothing is named. Figures go to stdout, one JSON line each, and a table of
  * them to stderr. Targets are shown and not enforced: a busy machine is no fault of the code.
  */
@@ -8,6 +8,11 @@ import { parseArgs } from "node:util";
 import { benchEmit } from "./emit.ts";
 import { benchFanOut } from "./fan-out.ts";
 import { benchFiles } from "./files.ts";
+import { benchJournalCommit } from "./journal-commit.ts";
+import { benchJournalEmit } from "./journal-emit.ts";
+import { benchJournalOtlp } from "./journal-otlp.ts";
+import { benchJournalRate } from "./journal-rate.ts";
+import { benchJournalReplay } from "./journal-replay.ts";
 import { benchOtlpDecode } from "./otlp-decode.ts";
 import { benchOtlpHttp } from "./otlp-http.ts";
 import type { Scale } from "./rounds.ts";
@@ -19,6 +24,10 @@ const BENCHMARKS = new Map<string, readonly Benchmark[]>([
   ["fan-out", [benchFanOut]],
   ["otlp", [benchOtlpDecode, benchOtlpHttp]],
   ["files", [benchFiles]],
+  [
+    "journal",
+    [benchJournalCommit, benchJournalRate, benchJournalReplay, benchJournalEmit, benchJournalOtlp],
+  ],
 ]);
 
 const ROUNDS = 11;

@@ -19,7 +19,7 @@ import {
 const SLICE_RECORDS = 4_000;
 
 /** How many records are emitted before the event loop gets its turn, in which Tailgate flushes. */
-const TURN_RECORDS = 100;
+export const TURN_RECORDS = 100;
 
 const PENDING_BYTES_MAX = 64 << 20;
 
@@ -141,7 +141,7 @@ async function tailgateJournal() {
   return { name: "emit.tailgate_journal", ...sdkLogger(processor), envelopeBytes } as const;
 }
 
-async function tailgate(append: (batch: RecordBatch) => Promise<void>) {
+export async function tailgate(append: (batch: RecordBatch) => Promise<void>) {
   const { RecordIntake } =
     await built<typeof import("../../src/intake/intake.ts")>("src/intake/intake.js");
   const { TailgateLogRecordProcessor } =
@@ -168,7 +168,7 @@ function fail(text: string): never {
   throw new Error(text);
 }
 
-function sdkLogger(processor: LogRecordProcessor) {
+export function sdkLogger(processor: LogRecordProcessor) {
   const provider = new LoggerProvider({ processors: [processor] });
   return { emit: emitOf(provider.getLogger(LOGGER_NAME)) };
 }

@@ -1,6 +1,6 @@
 import type { Samples } from "./rounds.ts";
 
-export type Unit = "ns/record" | "records/s" | "deliveries/s";
+export type Unit = "ns/record" | "records/s" | "deliveries/s" | "us/commit" | "MB/s";
 
 export type Target = `${"<=" | ">="} ${number}`;
 
@@ -34,8 +34,18 @@ function printFigure(figure: string, unit: Unit, nanos: readonly number[]): void
   printRow(figure, spread, unit);
 }
 
+/** From the nanoseconds that one of them takes; of megabytes it is one byte. */
 function inUnit(unit: Unit, nanos: number): number {
-  return unit === "ns/record" ? nanos : SECOND_NANOS / nanos;
+  switch (unit) {
+    case "ns/record":
+      return nanos;
+    case "us/commit":
+      return nanos / 1_000;
+    case "MB/s":
+      return 1_000 / nanos;
+    default:
+      return SECOND_NANOS / nanos;
+  }
 }
 
 function printRatio<Name extends string>(

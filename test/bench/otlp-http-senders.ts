@@ -3,13 +3,15 @@
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { answerQuestions } from "./helper-process.ts";
-import { otlpRequest } from "./otlp-request.ts";
+import { otlpRequest, REQUEST_RECORDS } from "./otlp-request.ts";
 
 /** Sends so many requests to a port, spread over the connections; answered when all were taken. */
 export interface SenderQuestion {
   readonly port: number;
   readonly format: "protobuf" | "json";
   readonly requests: number;
+  /** In each; as many as an exporter usually sends where absent. */
+  readonly records?: number;
 }
 
 const CONNECTIONS = 8;
@@ -52,12 +54,12 @@ class Sender {
   }
 }
 
-const bodies = otlpRequest();
+const bodiesByRecords = new Map<number, ReturnType<typeof otlpRequest>>();
 const sendersByPort = new Map<number, Promise<Sender[]>>();
 
-answerQuestions(async ({ port, format, requests }: SenderQuestion) => {
+answerQuestions(async ({ port, format, requests, records = REQUEST_RECORDS }: SenderQuestion) => {
   const senders = await sendersOf(port);
-  const request = requestOf(port, format);
+  const request = requestOf(port, bodiesOf(records)[format], format);
   let left = requests;
   const sendAll = async (sender: Sender): Promise<void> => {
     while (left-- > 0) await sender.send(request);
@@ -74,8 +76,13 @@ function sendersOf(port: number): Promise<Sender[]> {
   return senders;
 }
 
-function requestOf(port: number, format: SenderQuestion["format"]): Uint8Array {
-  const body = bodies[format];
+function bodiesOf(records: number): ReturnType<typeof otlpRequest> {
+  const bodies = bodiesByRecords.get(records) ?? otlpRequest(records);
+  bodiesByRecords.set(records, bodies);
+  return bodies;
+}
+
+function requestOf(port: number, body: Buffer, format: SenderQuestion["format"]): Uint8Array {
   const head = [
     "POST /v1/logs HTTP/1.1",
     `Host: 127.0.0.1:${port}`,

@@ -1,14 +1,11 @@
 import { once } from "node:events";
-import { mkdtemp, rm } from "node:fs/promises";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { built } from "./built.ts";
 import { printFigures } from "./figure.ts";
 import { HelperProcess } from "./helper-process.ts";
 import type { SenderQuestion } from "./otlp-http-senders.ts";
 import { REQUEST_RECORDS } from "./otlp-request.ts";
+import { tailgateServer, type OtlpServer } from "./otlp-server.ts";
 import { measured, type Scale, type Variant } from "./rounds.ts";
 
 const SLICE_REQUESTS = 64;
@@ -17,7 +14,7 @@ const SLICE_REQUESTS_JSON = 24;
 
 /** What a whole request of 512 records costs the process that takes it. */
 export async function benchOtlpHttp({ rounds, share }: Scale): Promise<void> {
-  await using tailgate = await tailgateServer();
+  await using tailgate = await tailgateServer("sqlite");
   await using limit = await limitServer();
   await using senders = await HelperProcess.start(new URL("otlp-http-senders.ts", import.meta.url));
   const protobuf = { format: "protobuf", requests: Math.ceil(SLICE_REQUESTS * share) } as const;
@@ -61,38 +58,6 @@ export async function benchOtlpHttp({ rounds, share }: Scale): Promise<void> {
       target: undefined,
     },
   ]);
-}
-
-interface OtlpServer extends AsyncDisposable {
-  readonly port: number;
-  /** How many records were sent to it, and how many it knows of. */
-  sent: number;
-  received(): number;
-}
-
-/** A gateway as `tailgate run` starts it, with nothing behind the journal. */
-async function tailgateServer(): Promise<OtlpServer> {
-  const { resolveConfig, startTailgate } =
-    await built<typeof import("../../src/index.ts")>("src/index.js");
-  const directory = await mkdtemp(join(tmpdir(), "tailgate-bench-"));
-  const config = await resolveConfig({
-    base: "embedded",
-    document: { receivers: { otlp: { port: 0 } }, exporters: {} },
-    flags: { port: 0, logDir: directory },
-    env: {},
-    cwd: directory,
-  });
-  const { gateway, listeners, stop } = await startTailgate(config, { write: () => {} });
-  const url = listeners.map((line) => /^http\S+\/v1\/logs(?= )/.exec(line)?.[0]).find(Boolean)!;
-  return {
-    port: Number(new URL(url).port),
-    sent: 0,
-    received: () => gateway.intake.counters.sent,
-    async [Symbol.asyncDispose]() {
-      await stop();
-      await rm(directory, { recursive: true });
-    },
-  };
 }
 
 /** The limit: the body is read, and nothing is done with it. */

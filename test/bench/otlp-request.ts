@@ -17,18 +17,21 @@ const TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736";
 const SPAN_ID = "00f067aa0ba902b7";
 
 /** An ExportLogsServiceRequest with typical records of one logger and one trace, in both of its forms. */
-export function otlpRequest(): { readonly protobuf: Buffer; readonly json: Buffer } {
+export function otlpRequest(records = REQUEST_RECORDS): {
+  readonly protobuf: Buffer;
+  readonly json: Buffer;
+} {
   const ofTrace = { traceId: Buffer.from(TRACE_ID, "hex"), spanId: Buffer.from(SPAN_ID, "hex") };
-  const message = LogsRequest.fromObject(requestOf(ofTrace));
+  const message = LogsRequest.fromObject(requestOf(records, ofTrace));
   return {
     protobuf: Buffer.from(LogsRequest.encode(message).finish()),
-    json: Buffer.from(JSON.stringify(requestOf({ traceId: TRACE_ID, spanId: SPAN_ID }))),
+    json: Buffer.from(JSON.stringify(requestOf(records, { traceId: TRACE_ID, spanId: SPAN_ID }))),
   };
 }
 
 /** Ids are bytes for protobuf, hex for JSON; the rest is the same (OTLP specification, "JSON Protobuf Encoding"). */
-function requestOf(ids: { traceId: unknown; spanId: unknown }) {
-  const logRecords = Array.from({ length: REQUEST_RECORDS }, (_, index) => recordOf(index, ids));
+function requestOf(records: number, ids: { traceId: unknown; spanId: unknown }) {
+  const logRecords = Array.from({ length: records }, (_, index) => recordOf(index, ids));
   const resource = { attributes: [attribute("service.name", "orchestrator")] };
   return {
     resourceLogs: [{ resource, scopeLogs: [{ scope: { name: LOGGER_NAME }, logRecords }] }],

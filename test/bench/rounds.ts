@@ -9,6 +9,14 @@ export interface Scale {
   readonly full: boolean;
 }
 
+/** Microseconds since some moment. */
+type Clock = () => number;
+
+/** For what waits, for a disk or for others: the time on the wall. */
+export function wallMicros(): number {
+  return 1000 * performance.now();
+}
+
 /** One of the ways that are compared. */
 export interface Variant<Name extends string> {
   readonly name: Name;
@@ -18,7 +26,7 @@ export interface Variant<Name extends string> {
   run(): number | Promise<number>;
 }
 
-/** For each variant the CPU time that one record, or delivery, took, in nanoseconds, round by round. */
+/** For each variant the time that one record, delivery or byte took, in nanoseconds, round by round. */
 export type Samples<Name extends string> = Readonly<Record<Name, readonly number[]>>;
 
 /** Rounds that are not counted, until the code that is measured has been compiled. */
@@ -35,10 +43,11 @@ export const ROUND_SLICES = 8;
 export async function measured<Name extends string>(
   variants: readonly Variant<Name>[],
   rounds: number,
+  clock: Clock = cpuMicros,
 ): Promise<Samples<Name>> {
   const samples = new Map<Name, number[]>(variants.map(({ name }) => [name, []]));
   for (let round = -WARM_UP_ROUNDS; round < rounds; round++) {
-    const meters = variants.map((variant) => new Meter(variant));
+    const meters = variants.map((variant) => new Meter(variant, clock));
     for (let slice = 0; slice < ROUND_SLICES; slice++) {
       for (const meter of inTurn(meters, slice)) await meter.runSlice();
     }
@@ -48,21 +57,58 @@ export async function measured<Name extends string>(
   return Object.fromEntries(samples) as Record<Name, number[]>;
 }
 
+/** One of the ways whose waiting times are compared. */
+export interface Waiter<Name extends string> {
+  readonly name: Name;
+  /** Does it once. */
+  run(): void | Promise<void>;
+}
+
+/** For each way the median of its waiting times, in nanoseconds, round by round; in turns as above. */
+export async function medianWaits<Name extends string>(
+  waiters: readonly Waiter<Name>[],
+  rounds: number,
+  timesInSlice: number,
+): Promise<Samples<Name>> {
+  const samples = new Map<Name, number[]>(waiters.map(({ name }) => [name, []]));
+  for (let round = -WARM_UP_ROUNDS; round < rounds; round++) {
+    const waits = new Map<Name, number[]>(waiters.map(({ name }) => [name, []]));
+    for (let slice = 0; slice < ROUND_SLICES; slice++) {
+      for (const waiter of inTurn(waiters, slice)) {
+        for (let time = 0; time < timesInSlice; time++) {
+          const start = wallMicros();
+          await waiter.run();
+          waits.get(waiter.name)!.push(1000 * (wallMicros() - start));
+        }
+      }
+    }
+    if (round < 0) continue;
+    for (const [name, nanos] of waits) samples.get(name)!.push(medianOf(nanos));
+  }
+  return Object.fromEntries(samples) as Record<Name, number[]>;
+}
+
+function medianOf(values: readonly number[]): number {
+  return values.toSorted((one, other) => one - other)[values.length >> 1]!;
+}
+
 /** What one variant takes in one round. */
 class Meter<Name extends string> {
   readonly variant: Variant<Name>;
+  readonly #clock: Clock;
   #micros = 0;
   #count = 0;
 
-  constructor(variant: Variant<Name>) {
+  constructor(variant: Variant<Name>, clock: Clock) {
     this.variant = variant;
+    this.#clock = clock;
   }
 
   async runSlice(): Promise<void> {
     await this.variant.prepare?.();
-    const start = cpuMicros();
+    const start = this.#clock();
     this.#count += await this.variant.run();
-    this.#micros += cpuMicros() - start;
+    this.#micros += this.#clock() - start;
   }
 
   get nanosForEach(): number {

@@ -1,0 +1,64 @@
+import { closeSync, fdatasyncSync, openSync, writeSync } from "node:fs";
+import { join } from "node:path";
+import { built } from "./built.ts";
+import { printFigures } from "./figure.ts";
+import { batchMaker, BenchDirectory, openJournal } from "./journal-stage.ts";
+import { medianWaits, type Scale } from "./rounds.ts";
+
+const SLICE_COMMITS = 40;
+
+/** Of one record, as an audit event comes, and of a small request. */
+const COMMIT_RECORDS = [1, 32];
+
+/** How long whoever logs waits until an idle journal has made it durable, beside the least that a disk takes. */
+export async function benchJournalCommit({ rounds, share }: Scale): Promise<void> {
+  for (const records of COMMIT_RECORDS) await benchCommits(records, rounds, share);
+}
+
+async function benchCommits(records: number, rounds: number, share: number): Promise<void> {
+  await using directory = await BenchDirectory.make();
+  const makeBatch = await batchMaker(records);
+  const journal = await openJournal(directory.path);
+  const bare = await bareFile(directory.path, makeBatch);
+  const names = {
+    tailgate: `commit_${records}.tailgate`,
+    fdatasync: `commit_${records}.fdatasync`,
+  };
+  const samples = await medianWaits(
+    [
+      { name: names.tailgate, run: () => journal.append(makeBatch()) },
+      { name: names.fdatasync, run: () => bare.commit() },
+    ],
+    rounds,
+    Math.ceil(SLICE_COMMITS * share),
+  );
+  bare.close();
+  await journal.close();
+  printFigures("us/commit", samples, [
+    {
+      name: `commit_${records}.ratio`,
+      of: names.tailgate,
+      to: names.fdatasync,
+      target: "<= 1.3",
+    },
+  ]);
+}
+
+/** The same bytes at the end of a file, and nothing else. */
+async function bareFile(
+  directory: string,
+  makeBatch: Awaited<ReturnType<typeof batchMaker>>,
+): Promise<{ commit(): void; close(): void }> {
+  const { storedLanes } = await built<typeof import("../../src/encode/stored-batch.ts")>(
+    "src/encode/stored-batch.js",
+  );
+  const [lane] = storedLanes([makeBatch()]);
+  const descriptor = openSync(join(directory, "bare"), "a");
+  return {
+    commit() {
+      writeSync(descriptor, lane!.bytes);
+      fdatasyncSync(descriptor);
+    },
+    close: () => closeSync(descriptor),
+  };
+}

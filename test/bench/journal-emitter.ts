@@ -1,0 +1,48 @@
+/** A process that logs into a journal of one engine and tells what it took. */
+
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { built } from "./built.ts";
+import { cpuMicros } from "./cpu-clock.ts";
+import { sdkLogger, tailgate, TURN_RECORDS } from "./emit.ts";
+import { answerQuestions } from "./helper-process.ts";
+import { openJournal } from "./journal-stage.ts";
+
+export interface EmitterQuestion {
+  /** Where the journal is kept; in memory where absent. */
+  readonly directory: string | undefined;
+  readonly records: number;
+}
+
+/** In microseconds of CPU time. */
+export interface EmitterAnswer {
+  /** Of the thread that logs. */
+  readonly thread: number;
+  /** Of all threads of the process. */
+  readonly process: number;
+}
+
+let emitter: ReturnType<typeof emitterFor> | undefined;
+
+answerQuestions(async ({ directory, records }: EmitterQuestion): Promise<EmitterAnswer> => {
+  const { emit, flush } = await (emitter ??= emitterFor(directory));
+  const start = { thread: threadMicros(), process: cpuMicros() };
+  for (let index = 0; index < records;) {
+    for (const end = index + TURN_RECORDS; index < end; index++) emit(index);
+    await nextTurn();
+  }
+  await flush();
+  return { thread: threadMicros() - start.thread, process: cpuMicros() - start.process };
+});
+
+async function emitterFor(directory: string | undefined) {
+  const { MemoryJournal } =
+    await built<typeof import("../../src/journal/memory.ts")>("src/journal/memory.js");
+  const journal = directory === undefined ? new MemoryJournal() : await openJournal(directory);
+  const { processor } = await tailgate((batch) => journal.append(batch));
+  return { ...sdkLogger(processor), flush: () => processor.forceFlush() };
+}
+
+function threadMicros(): number {
+  const { user, system } = process.threadCpuUsage();
+  return user + system;
+}

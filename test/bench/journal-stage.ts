@@ -1,0 +1,109 @@
+/** What the benchmarks of the journal share: records, journals in directories of their own, and tables of rows. */
+
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import type { RecordBatch } from "../../src/encode/record-batch.ts";
+import type { SqliteJournal } from "../../src/journal/sqlite.ts";
+import { built } from "./built.ts";
+import { otlpRequest } from "./otlp-request.ts";
+
+const KEPT = { bytes: 1 << 30, ms: 86_400_000 };
+
+/** A directory of its own, on the disk and not in memory. */
+export class BenchDirectory implements AsyncDisposable {
+  readonly path: string;
+
+  private constructor(path: string) {
+    this.path = path;
+  }
+
+  static async make(): Promise<BenchDirectory> {
+    return new BenchDirectory(await mkdtemp(join(tmpdir(), "tailgate-bench-")));
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return rm(this.path, { recursive: true });
+  }
+}
+
+export async function openJournal(directory: string): Promise<SqliteJournal> {
+  const { SqliteJournal: Journal } =
+    await built<typeof import("../../src/journal/sqlite.ts")>("src/journal/sqlite.js");
+  const alarm = (text: string): never => {
+    throw new Error(text);
+  };
+  const retention = { system_log: KEPT, audit_log: KEPT };
+  return Journal.open({ directory, retention, alarm });
+}
+
+/** Makes batches of so many typical records, as they come out of an OTLP request. */
+export async function batchMaker(records: number): Promise<() => RecordBatch> {
+  const { OpenBatch } = await built<typeof import("../../src/encode/open-batch.ts")>(
+    "src/encode/open-batch.js",
+  );
+  const { encodeOtlpProtobuf } = await built<typeof import("../../src/encode/otlp-transcoder.ts")>(
+    "src/encode/otlp-transcoder.js",
+  );
+  const { protobuf } = otlpRequest(records);
+  return function makeBatch() {
+    const open = new OpenBatch();
+    encodeOtlpProtobuf(protobuf, open, 0);
+    return open.take()[0]!;
+  };
+}
+
+/** What most would do instead: a row a record, with its envelope and with the record as it came. */
+export class RowTable {
+  readonly #db: DatabaseSync;
+  readonly #insert;
+  readonly #select;
+  #sequence = 0;
+
+  constructor(directory: string) {
+    this.#db = new DatabaseSync(join(directory, "rows.db"));
+    this.#db.exec("PRAGMA journal_mode = WAL");
+    this.#db.exec("PRAGMA synchronous = FULL");
+    this.#db
+      .exec(`CREATE TABLE logs (seq INTEGER PRIMARY KEY, time INTEGER NOT NULL, type TEXT NOT NULL,
+      level TEXT NOT NULL, logger TEXT NOT NULL, envelope BLOB NOT NULL, otlp BLOB NOT NULL)`);
+    this.#insert = this.#db.prepare("INSERT INTO logs VALUES (?, ?, ?, ?, ?, ?, ?)");
+    this.#select = this.#db.prepare("SELECT * FROM logs WHERE seq >= ? ORDER BY seq LIMIT ?");
+  }
+
+  /** All records of the batches in one transaction. */
+  commit(batches: readonly RecordBatch[]): void {
+    this.#db.exec("BEGIN IMMEDIATE");
+    for (const batch of batches) {
+      const now = Date.now();
+      for (let index = 0; index < batch.length; index++) {
+        this.#insert.run(
+          ++this.#sequence,
+          now,
+          batch.type(index),
+          batch.level(index),
+          batch.logger(index),
+          batch.bytes(index),
+          batch.otlpPieces(index).record,
+        );
+      }
+    }
+    this.#db.exec("COMMIT");
+  }
+
+  /** The bytes of all envelopes, read so many rows at a time. */
+  replay(pageRows: number): number {
+    let bytes = 0;
+    for (let next = 1; next <= this.#sequence; next += pageRows) {
+      for (const { envelope } of this.#select.all(next, pageRows)) {
+        bytes += (envelope as Uint8Array).length;
+      }
+    }
+    return bytes;
+  }
+
+  close(): void {
+    this.#db.close();
+  }
+}

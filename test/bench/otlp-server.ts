@@ -1,0 +1,36 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { built } from "./built.ts";
+
+export interface OtlpServer extends AsyncDisposable {
+  readonly port: number;
+  /** How many records were sent to it, and how many it knows of. */
+  sent: number;
+  received(): number;
+}
+
+/** A gateway as `tailgate run` starts it, with nothing behind the journal. */
+export async function tailgateServer(engine: "memory" | "sqlite"): Promise<OtlpServer> {
+  const { resolveConfig, startTailgate } =
+    await built<typeof import("../../src/index.ts")>("src/index.js");
+  const directory = await mkdtemp(join(tmpdir(), "tailgate-bench-"));
+  const config = await resolveConfig({
+    base: "embedded",
+    document: { receivers: { otlp: { port: 0 } }, exporters: {}, journal: { engine } },
+    flags: { port: 0, logDir: directory },
+    env: {},
+    cwd: directory,
+  });
+  const { gateway, listeners, stop } = await startTailgate(config, { write: () => {} });
+  const url = listeners.map((line) => /^http\S+\/v1\/logs(?= )/.exec(line)?.[0]).find(Boolean)!;
+  return {
+    port: Number(new URL(url).port),
+    sent: 0,
+    received: () => gateway.intake.counters.sent,
+    async [Symbol.asyncDispose]() {
+      await stop();
+      await rm(directory, { recursive: true });
+    },
+  };
+}

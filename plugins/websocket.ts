@@ -25,6 +25,7 @@ import { GOING_AWAY, type Surroundings, type Viewer } from "./websocket/connecti
 import { Flush } from "./websocket/frames.ts";
 import { wishOf, type Wish } from "./websocket/handshake.ts";
 import { HoleWatch } from "./websocket/hole-watch.ts";
+import { OrderlyJournal } from "./websocket/orderly-journal.ts";
 import { SUBPROTOCOL } from "./websocket/protocol.ts";
 import { SharedRuns } from "./websocket/shared-runs.ts";
 import { Subscriber, type SubscriberSurroundings } from "./websocket/subscriber.ts";
@@ -114,7 +115,7 @@ class WebSocketExporter implements Exporter {
     this.#options = given;
     this.#host = host;
     this.#surroundings = surroundingsOf(host, given, (viewer) => this.#forget(viewer));
-    this.#holes = new HoleWatch(host.journal);
+    this.#holes = new HoleWatch(this.#surroundings.journal);
     const { metrics } = host;
     metrics.gauge("clients", "Viewers that are connected.", () => this.#viewers.length);
     metrics.gauge(
@@ -241,7 +242,7 @@ function surroundingsOf(
     "System logs that a slow viewer was told of in a gap, before its filter.",
   );
   return {
-    journal: host.journal,
+    journal: new OrderlyJournal(host.journal),
     log: host.log,
     lowest: host.level,
     replayMax,

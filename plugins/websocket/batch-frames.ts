@@ -61,7 +61,7 @@ function unitOf({ from, to, records, gaps, durable }: Stretch, first: number, en
     .map((gap) => textFrame(JSON.stringify(gap)));
   const gapBytes = gapFrames.reduce((sum, { length }) => sum + length, 0);
   const sequences = sequencesText(records, first, end, to - from + 1);
-  const head = `{"type":"batch","from":${from},"to":${to},"durable":${durable}${sequences},"envelopes":[`;
+  const head = `{"type":"batch","from":${from},"to":${to},"durable":${Math.min(durable, to)}${sequences},"envelopes":[`;
   const length = head.length + envelopesBytes(records, first, end) + TAIL.length;
   const bytes = Buffer.allocUnsafeSlow(gapBytes + frameHeadBytes(length) + length);
   let position = 0;

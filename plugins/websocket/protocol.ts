@@ -2,8 +2,8 @@
  * The subprotocol `tailgate.v1`: what the gateway and a viewer say to each other, each message one JSON object in one
  * text frame. Types only: a client, in a browser too, shares this file.
  *
- * A viewer's position is `to` of the last batch that it has; with the epoch of the last hello it can go on there after
- * any loss of the connection.
+ * A viewer's position is `to` of the last batch that it has, or where none has come `sequence` of `caught_up`; with the
+ * epoch of the last hello it can go on there after any loss of the connection.
  */
 
 import type { Envelope, EnvelopeType, FilterQuery } from "tailgate/plugin";
@@ -39,6 +39,7 @@ interface RecordBatch {
   /** One more than `to` of the batch before, but for the first one of a connection. */
   readonly from: number;
   readonly to: number;
+  /** Up to which sequence of those the records were as safe as the journal makes them. */
   readonly durable: number;
   /** Of the envelopes, in their order. Left out where there is one envelope for each sequence, or none at all. */
   readonly sequences?: readonly number[];

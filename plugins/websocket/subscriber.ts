@@ -183,6 +183,8 @@ export class Subscriber implements Viewer, Sink {
   }
 
   ending(): void {
+    // So that the answer to the close is heard.
+    this.connection.ws.resume();
     this.#stream?.end();
   }
 }

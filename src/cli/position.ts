@@ -57,7 +57,7 @@ export class Position {
   }
 
   #moveTo(sequence: number, durable: number): void {
-    this.#resume = { epoch: this.#epoch, sequence, durable: Math.min(durable, sequence) };
+    this.#resume = { epoch: this.#epoch, sequence, durable };
   }
 }
 

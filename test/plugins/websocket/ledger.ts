@@ -36,7 +36,12 @@ export class Ledger {
     if (message.type === "hello") this.#epoch = message.epoch;
     else if (message.type === "gap") this.#takeGap(message);
     else if (message.type === "batch") this.#takeBatch(message);
-    else if (message.type === "caught_up") this.#moveTo(message.sequence, message.sequence);
+    else if (message.type === "caught_up") this.#takeCaughtUp(message.sequence);
+  }
+
+  #takeCaughtUp(sequence: number): void {
+    if (this.#isFirst) this.#moveTo(sequence, sequence);
+    else if (sequence !== this.resume!.sequence) throw new Error(`Caught up at ${sequence}.`);
   }
 
   #takeGap(gap: GapMessage): void {
@@ -85,7 +90,7 @@ export class Ledger {
 
   #moveTo(sequence: number, durable: number): void {
     this.#isFirst = false;
-    this.resume = { epoch: this.#epoch!, sequence, durable: Math.min(durable, sequence) };
+    this.resume = { epoch: this.#epoch!, sequence, durable };
   }
 
   get sequences(): number[] {

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the tests in test/crash need beside npm: strace, prlimit and mount. Needs apt-get and root; elsewhere it
+# Installs what the tests in test/crash need beside npm, strace, prlimit and mount: `npm run setup:crash`. Needs apt-get and root; elsewhere it
 # says what is missing.
 set -euo pipefail
 

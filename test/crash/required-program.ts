@@ -6,7 +6,7 @@ export async function requireProgram(name: string, debianPackage: string): Promi
   try {
     await promisify(execFile)(name, ["--version"]);
   } catch (error) {
-    const text = `${name} is missing, which this test needs: bash test/setup-crash.sh, or apt-get install ${debianPackage}`;
+    const text = `${name} is missing, which this test needs: npm run setup:crash, or apt-get install ${debianPackage}`;
     throw new Error(text, { cause: error });
   }
 }

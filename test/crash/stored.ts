@@ -50,7 +50,7 @@ function recordOf(
   { producer, producer_seq: seq, sha256 }: Omit<Fields, "message">,
   body: string,
 ): Omit<StoredRecord, "sequence" | "isAudit"> {
-  return { producer, seq: Number(seq), sha256, body };
+  return { producer, seq, sha256, body };
 }
 
 /**

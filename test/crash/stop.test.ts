@@ -1,0 +1,94 @@
+import { describe, expect, it, vi } from "vitest";
+import { Workspace } from "../config/workspace.ts";
+import { startCli } from "../cli/cli.ts";
+import { CrashSite, urlOf } from "./gateway-process.ts";
+import { untilOneHangs } from "./hanging.ts";
+import { storedIn } from "./stored.ts";
+import { postMessages } from "../support/otlp-request.ts";
+import { meddling } from "./strace.ts";
+
+/** A receiver that takes a record and, in the same turn, throws where nobody catches it. */
+const FAULTY = `
+  import { defineReceiver, z } from "tailgate/plugin";
+  const record = {
+    timestamp: 1n, observedTimestamp: 1n, severityNumber: 9, severityText: "INFO", body: "the last words",
+    eventName: "", attributes: new Map(), traceId: "", spanId: "", flags: 0, resource: null,
+    scope: { name: "orchestrator.audit", version: "", attributes: new Map() },
+  };
+  // Called after the gateway's monitor: nothing else has a chance to become durable.
+  process.on("uncaughtException", () => process.exit(7));
+  export default defineReceiver({
+    name: "faulty",
+    description: "For tests.",
+    options: z.object({}),
+    open(options, host) {
+      process.once("SIGUSR2", () => {
+        setImmediate(() => {
+          void host.intake.records([record]);
+          throw new Error("boom");
+        });
+      });
+      return {};
+    },
+  });`;
+
+async function messagesIn(directory: string): Promise<string[]> {
+  const { records } = await storedIn(directory);
+  return records.map(({ body }) => body);
+}
+
+/** Who has no connection yet gets none any more. */
+async function isReady(url: string): Promise<boolean> {
+  return fetch(`${url}/readyz`).then(
+    ({ ok }) => ok,
+    () => false,
+  );
+}
+
+describe("what is pending", () => {
+  it("becomes durable before a plugin that throws ends the process", async () => {
+    await using workspace = await Workspace.create({
+      "tailgate.yaml":
+        "port: 0\nlog_dir: logs\nreceivers: { faulty: { use: ./faulty.mjs } }\nexporters: {}",
+      "faulty.mjs": FAULTY,
+    });
+    await workspace.install("tailgate");
+    await using cli = startCli([], { cwd: workspace.directory });
+    await cli.says(/listening/);
+    cli.process.kill("SIGUSR2");
+    expect(await cli.ended).toBe(7);
+    expect(await messagesIn(workspace.path("logs"))).toEqual(["the last words"]);
+  });
+
+  it("becomes durable after SIGTERM, and those who wait for it are answered", async () => {
+    await using site = await CrashSite.create();
+    // The sync of the third request, and of each one behind it, takes a second.
+    const through = await meddling(site.logDir, "fsync", "delay_enter=1000000", "9+1");
+    await using gateway = await site.start({ through });
+    const url = (await urlOf(gateway))!;
+    const { requests } = await untilOneHangs(url, (index) =>
+      postMessages(url, [`message ${index}`]),
+    );
+    gateway.process.kill("SIGTERM");
+    await vi.waitFor(async () => expect(await isReady(url)).toBe(false));
+    expect(await Promise.all(requests)).toEqual(requests.map(() => 200));
+    expect(await gateway.ended).toBe(0);
+    const messages = requests.map((_, index) => `message ${index}`);
+    expect(await messagesIn(site.logDir)).toEqual(messages);
+  });
+
+  it("becomes durable at a second signal, however long the stop would take", async () => {
+    await using site = await CrashSite.create();
+    const through = await meddling(site.logDir, "fsync", "delay_enter=1000000", "9+1");
+    await using gateway = await site.start({ through });
+    const url = (await urlOf(gateway))!;
+    const { requests } = await untilOneHangs(url, (index) =>
+      postMessages(url, [`message ${index}`]).catch(() => 0),
+    );
+    gateway.process.kill("SIGTERM");
+    gateway.process.kill("SIGINT");
+    expect(await gateway.ended).toBe(1);
+    const messages = requests.map((_, index) => `message ${index}`);
+    expect(await messagesIn(site.logDir)).toEqual(messages);
+  });
+});

@@ -98,8 +98,6 @@ function listenForEnd(sync: () => void): Promise<void> {
     isSignalled = true;
     end();
   };
-  // A file that reaches its limit is an error of the write, not the end of the process.
-  process.on("SIGXFSZ", () => {});
   process.on("SIGTERM", endBySignal);
   process.on("SIGINT", endBySignal);
   process.on("uncaughtExceptionMonitor", sync);

@@ -140,28 +140,25 @@ journal: { system_bytes: ${MIB}, audit_bytes: ${MIB} }
       expect(await gateway.end()).toBe(0);
       const stored = await storedIn(site.logDir);
       expect(flawsOf(ledger, besideOthers(stored))).toEqual([]);
+      expect(stored.chainBreaks).toEqual([]);
       expect(stored.gaps.length).toBeGreaterThan(0);
     });
   });
 
   it("that is full to the last byte is left by trimming, with the help of the reserve", async () => {
     await onSmallDisk(8, async (site) => {
+      // All but the newest commit is too old after a second.
       const config = `
-journal: { system_bytes: ${MIB}, audit_bytes: ${MIB} }
+journal: { system_days: 0.00001 }
 exporters: {}
 `;
       const [gateway, url] = await started(site, { config });
       await using _ = gateway;
-      for (let count = 0; count < 8; count++) expect((await post(url, 200_000)).status).toBe(200);
+      // The last of them stands in the write-ahead log alone: the tables have to grow for it.
+      for (let count = 0; count < 3; count++) expect((await post(url, 50_000)).status).toBe(200);
       await fill(site);
-      // What comes now finds room in what retention lets go.
       await vi.waitFor(async () => expect((await post(url, 1_000)).status).toBe(200), 20_000);
-      const statuses = new Map<number, number>();
-      for (let count = 0; count < 100; count++) {
-        const { status } = await post(url, 20_000);
-        statuses.set(status, (statuses.get(status) ?? 0) + 1);
-      }
-      expect(statuses).toEqual(new Map([[200, 100]]));
+      for (let count = 0; count < 10; count++) expect((await post(url, 1_000)).status).toBe(200);
       expect(await gateway.end()).toBe(0);
     });
   });
@@ -193,7 +190,9 @@ describe("a limit on the size of files", () => {
     await recovered(url);
     expect(await producer.send(url)).toBe(200);
     expect(await gateway.end()).toBe(0);
-    expect(flawsOf(ledger, besideOthers(await storedIn(site.logDir)))).toEqual([]);
+    const stored = await storedIn(site.logDir);
+    expect(flawsOf(ledger, besideOthers(stored))).toEqual([]);
+    expect(stored.chainBreaks).toEqual([]);
   });
 });
 
@@ -224,7 +223,9 @@ describe("a disk that does not work", () => {
     for (let count = 0; count < 10; count++) expect(await producer.send(url)).toBe(200);
     gateway.process.kill("SIGKILL");
     await gateway.ended;
-    expect(flawsOf(ledger, besideOthers(await storedIn(site.logDir)))).toEqual([]);
+    const stored = await storedIn(site.logDir);
+    expect(flawsOf(ledger, besideOthers(stored))).toEqual([]);
+    expect(stored.chainBreaks).toEqual([]);
   });
 
   it("for ten seconds keeps nobody waiting but those who want to know that it has their records", async () => {

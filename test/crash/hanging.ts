@@ -1,5 +1,5 @@
 /** Turns of the gateway's event loop, a request each, in which an answer comes that does not wait for the disk. */
-const TURNS = 50;
+const TURNS = 500;
 
 /** Requests of which the last one is not answered yet. */
 export interface Hanging<T> {

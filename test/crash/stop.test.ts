@@ -7,11 +7,16 @@ import { storedIn } from "./stored.ts";
 import { postMessages } from "../support/otlp-request.ts";
 import { meddling } from "./strace.ts";
 
-/** A receiver that takes a record and, in the same turn, throws where nobody catches it. */
+const LAST_WORDS = 8;
+
+/**
+ * A receiver that takes records and, in the same turn, throws where nobody catches it. They are large, so that they
+ * take several commits.
+ */
 const FAULTY = `
   import { defineReceiver, z } from "tailgate/plugin";
   const record = {
-    timestamp: 1n, observedTimestamp: 1n, severityNumber: 9, severityText: "INFO", body: "the last words",
+    timestamp: 1n, observedTimestamp: 1n, severityNumber: 9, severityText: "INFO", body: "",
     eventName: "", attributes: new Map(), traceId: "", spanId: "", flags: 0, resource: null,
     scope: { name: "orchestrator.audit", version: "", attributes: new Map() },
   };
@@ -24,7 +29,10 @@ const FAULTY = `
     open(options, host) {
       process.once("SIGUSR2", () => {
         setImmediate(() => {
-          void host.intake.records([record]);
+          const filler = "x".repeat(700_000);
+          for (let n = 1; n <= ${LAST_WORDS}; n++) {
+            void host.intake.records([{ ...record, body: "last words " + n + " " + filler }]);
+          }
           throw new Error("boom");
         });
       });
@@ -57,7 +65,10 @@ describe("what is pending", () => {
     await cli.says(/listening/);
     cli.process.kill("SIGUSR2");
     expect(await cli.ended).toBe(7);
-    expect(await messagesIn(workspace.path("logs"))).toEqual(["the last words"]);
+    const messages = await messagesIn(workspace.path("logs"));
+    expect(messages.map((message) => message.slice(0, 12))).toEqual(
+      Array.from({ length: LAST_WORDS }, (_, index) => `last words ${index + 1}`),
+    );
   });
 
   it("becomes durable after SIGTERM, and those who wait for it are answered", async () => {

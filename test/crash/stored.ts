@@ -1,5 +1,6 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { auditHash, NO_HASH } from "../../src/encode/audit-line.ts";
 import { SqliteJournal } from "../../src/journal/sqlite.ts";
 import type { StoredGap, StoredRecord, Stored } from "./checker.ts";
 
@@ -13,8 +14,15 @@ interface Fields {
   readonly sha256: string;
 }
 
-/** All that the journal of a gateway that is no more gives to who reads it, and what it warned of. */
-export async function storedIn(directory: string): Promise<Stored & { alarms: string[] }> {
+export interface StoredInJournal extends Stored {
+  /** What it warned of. */
+  readonly alarms: readonly string[];
+  /** The sequences of the audit events whose hash does not follow from that of the one before. */
+  readonly chainBreaks: readonly number[];
+}
+
+/** All that the journal of a gateway that is no more gives to who reads it. */
+export async function storedIn(directory: string): Promise<StoredInJournal> {
   const alarms: string[] = [];
   const retention = { system_log: KEPT, audit_log: KEPT };
   const journal = await SqliteJournal.open({
@@ -24,6 +32,8 @@ export async function storedIn(directory: string): Promise<Stored & { alarms: st
   });
   const records: StoredRecord[] = [];
   const gaps: StoredGap[] = [];
+  const chainBreaks: number[] = [];
+  let hash = NO_HASH;
   try {
     for (let from = 1; ;) {
       const page = await journal.read({ from });
@@ -32,15 +42,21 @@ export async function storedIn(directory: string): Promise<Stored & { alarms: st
       gaps.push(...page.gaps);
       for (let index = 0; index < (page.records?.length ?? 0); index++) {
         const { type, data } = page.records!.envelope(index);
+        const sequence = page.records!.sequence(index);
+        if (type === "audit_log") {
+          const expected = auditHash(hash, page.records!.data(index), sequence);
+          hash = page.records!.hash(index);
+          if (hash !== expected) chainBreaks.push(sequence);
+        }
         const { message, ...extras } = data as unknown as Fields;
         records.push({
-          sequence: page.records!.sequence(index),
+          sequence,
           isAudit: type === "audit_log",
           ...recordOf(extras.metadata ?? extras, message),
         });
       }
     }
-    return { records, gaps, from: 1, to: journal.newest, alarms };
+    return { records, gaps, from: 1, to: journal.newest, alarms, chainBreaks };
   } finally {
     await journal.close();
   }

@@ -39,7 +39,9 @@ describe("a gateway that is killed in the middle of the disk's work", () => {
           return url && new Producer(name, ledger).run(url, signal);
         });
         await Promise.all([gateway.ended, ...sending]);
-        expect(flawsOf(ledger, await storedIn(site.logDir))).toEqual([]);
+        const stored = await storedIn(site.logDir);
+        expect(flawsOf(ledger, stored)).toEqual([]);
+        expect(stored.chainBreaks).toEqual([]);
       }
       expect(ledger.acknowledged.size).toBeGreaterThan(0);
     },

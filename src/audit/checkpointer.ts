@@ -53,9 +53,11 @@ export class Checkpointer {
   }
 
   begin(): void {
+    // What comes from now on is news.
+    const before = this.#chain;
     this.#do(async () => {
       await this.#resume();
-      await this.#sign(false);
+      await this.#sign(before, false);
     });
     this.#timer = setInterval(() => this.#do(() => this.#tick()), INTERVAL_MS).unref();
   }
@@ -65,8 +67,8 @@ export class Checkpointer {
     if (this.#timer === undefined) return;
     clearInterval(this.#timer);
     this.#do(async () => {
-      if (this.#hasNews) await this.#sign(true);
-      await this.#sign(false);
+      if (this.#hasNews) await this.#sign(this.#chain, true);
+      await this.#sign(this.#chain, false);
     });
     await this.#work;
   }
@@ -121,14 +123,14 @@ export class Checkpointer {
     const isDayOver = utcDay(Date.now()) > this.#signed.day;
     const isSigned = this.#chain.seq === this.#signed.seq;
     if (!this.#hasNews && (isSigned || !isDayOver)) return;
+    const [chain, isNews] = [this.#chain, this.#hasNews];
     await this.#options.drained(AbortSignal.timeout(DRAIN_MS_MAX));
-    await this.#sign(this.#hasNews);
+    await this.#sign(chain, isNews);
     if (isDayOver) await this.#options.file.tidy();
   }
 
-  async #sign(isAnnounced: boolean): Promise<void> {
+  async #sign(chain: ChainState, isAnnounced: boolean): Promise<void> {
     const { journal, file, key, announce } = this.#options;
-    const chain = this.#chain;
     if (chain.seq === this.#signed.seq) return;
     const signed: Checkpoint[] = [];
     for (const standing of await this.#standings(chain)) {

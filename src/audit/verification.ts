@@ -58,6 +58,7 @@ export async function verify(options: VerificationOptions): Promise<Verification
     return {
       findings: [
         ...chainFindings(check, anchors, logDir),
+        ...startFindings(check, anchors),
         ...endFindings(check, trail),
         ...own.findings,
         ...kept.flatMap(({ findings }) => findings),
@@ -111,6 +112,14 @@ function chainFindings(check: ChainCheck, anchors: readonly Anchor[], logDir: st
   } finally {
     for (const trail of opened) trail.close();
   }
+}
+
+/** A gateway that signs leaves a checkpoint of the end of each day, also where retention deletes the day's file. */
+function startFindings(check: ChainCheck, anchors: readonly Anchor[]): Finding[] {
+  if (check.isEnded || check.start !== "unknown" || anchors.length === 0) return [];
+  const text =
+    "it is not the very first event, and no checkpoint tells what was before: this line was changed, or lines before it were removed, or they are from a time without checkpoints.";
+  return [{ place: placeText(check.first!), text }];
 }
 
 /** Where all lines fit, and a checkpoint speaks of more. */

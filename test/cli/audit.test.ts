@@ -37,9 +37,8 @@ async function verify(workspace: Workspace, ...args: string[]): Promise<Program>
 }
 
 function auditFile(workspace: Workspace): string {
-  const [name] = readdirSync(workspace.path("logs/audit")).filter((found) =>
-    found.startsWith("audit_"),
-  );
+  const names = readdirSync(workspace.path("logs/audit"));
+  const name = names.find((found) => found.startsWith("audit_"))!;
   return workspace.path(`logs/audit/${name}`);
 }
 
@@ -86,26 +85,19 @@ test("what an exporter has kept elsewhere shows that the files are an older copy
   );
 });
 
-test("a trail holds while its gateway writes, after kill -9, and after the next start", async () => {
+test("a trail holds while its gateway writes, and after kill -9", async () => {
   await using workspace = await Workspace.create();
-  for (let round = 0; round < 2; round++) {
-    await using gateway = start(workspace);
-    const [, url] = await gateway.says(LISTENING);
-    await send(url!, ["a", "b", "c"]);
-    let isSending = true;
-    const sending = (async () => {
-      while (isSending) await send(url!, ["x"]).catch(() => (isSending = false));
-    })();
-    const whileWriting = await verify(workspace);
-    expect([await whileWriting.ended, whileWriting.stderr]).toEqual([0, ""]);
-    gateway.process.kill("SIGKILL");
-    await gateway.ended;
-    isSending = false;
-    await sending;
-    const cli = await verify(workspace);
-    expect([await cli.ended, cli.stderr]).toEqual([0, ""]);
-  }
-  await run(workspace, ["d"]);
+  await run(workspace, ["a"]);
+  await using gateway = start(workspace);
+  const [, url] = await gateway.says(LISTENING);
+  const sending = (async () => {
+    for (;;) await send(url!, ["b"]);
+  })();
+  const whileWriting = await verify(workspace);
+  expect([await whileWriting.ended, whileWriting.stderr]).toEqual([0, ""]);
+  gateway.process.kill("SIGKILL");
+  await expect(sending).rejects.toThrow("fetch failed");
+  await gateway.ended;
   const cli = await verify(workspace);
   expect([await cli.ended, cli.stderr]).toEqual([0, ""]);
 });

@@ -168,7 +168,8 @@ export class RecordIntake implements Intake {
 
   /** Takes a record of the gateway's own, past the processors and after `stop` too; resolves when it is durable. */
   async own(record: LogRecord): Promise<void> {
-    this.#encode(() => partsOfRecord(record), new RecordOrigin([record], RECORD_BYTES));
+    const parts = partsOfRecord(record);
+    this.#encode(parts, new RecordOrigin([record]), this.#encoderFor(parts));
     await this.#schedule();
   }
 

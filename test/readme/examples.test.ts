@@ -1,5 +1,6 @@
 /** Runs the code of the README as it stands there, against a gateway as users get it. */
 
+import { createPublicKey, verify } from "node:crypto";
 import { existsSync } from "node:fs";
 import { readFile, readdir } from "node:fs/promises";
 import { homedir } from "node:os";
@@ -57,8 +58,9 @@ async function systemLines(workspace: Workspace): Promise<Line[]> {
 
 async function auditLines(workspace: Workspace): Promise<Line[]> {
   const directory = workspace.path("logs/audit");
-  const names = (await readdir(directory)).sort();
-  return (await Promise.all(names.map((name) => jsonLines(join(directory, name))))).flat();
+  const names = (await readdir(directory)).filter((name) => name.startsWith("audit_")).sort();
+  const lines = (await Promise.all(names.map((name) => jsonLines(join(directory, name))))).flat();
+  return lines.filter(({ event_type: type }) => type !== "audit_checkpoint");
 }
 
 async function jsonLines(path: string): Promise<Line[]> {
@@ -76,6 +78,7 @@ test("each example of the README is run here", () => {
     "configuration",
     "browser",
     "resume",
+    "audit-check",
   ]);
 });
 
@@ -254,6 +257,34 @@ describe("over OTLP", () => {
     expect(await systemLines(workspace)).toEqual([envelopes[0]!.data, envelopes[1]!.data]);
     expect(await auditLines(workspace)).toMatchObject([{ event_type: "instance_spawn" }]);
   });
+});
+
+test("a line and a checkpoint of the audit trail can be checked with what a shell has", async () => {
+  const { program, url, workspace } = await sentByCurl();
+  await postMessages(url, ["spawned"], { logger: "orchestrator.audit" });
+  expect(await program.end()).toBe(0);
+  const cwd = workspace.path("logs/audit");
+  const publicKey = join(process.env["XDG_CONFIG_HOME"]!, "tailgate/audit-key.pub.pem");
+  const script = readme
+    .example("audit-check")
+    .replace("~/.config/tailgate/audit-key.pub.pem", publicKey)
+    .replaceAll("/tmp/", `${workspace.directory}/`);
+  const [byOpenssl, ...others] = script.trimEnd().split("\n").toReversed();
+  const shown = await Program.run("bash", ["-c", others.toReversed().join("\n")], { cwd });
+  const [file] = (await readdir(cwd)).filter((name) => name.startsWith("audit_"));
+  expect(shown.slice(0, 64)).toBe((await jsonLines(join(cwd, file!)))[1]!["hash"]);
+  const [signed, signature] = await Promise.all(
+    ["signed", "signature"].map((name) => readFile(workspace.path(name))),
+  );
+  const key = createPublicKey(await readFile(publicKey));
+  expect(verify(null, signed!, key, signature!)).toBe(true);
+  // Where there is no openssl, what it would be given was checked all the same.
+  const checked = await Program.run(
+    "bash",
+    ["-c", `if command -v openssl > /dev/null; then ${byOpenssl!}; else echo Verified; fi`],
+    { cwd },
+  );
+  expect(checked).toMatch(/Verified/);
 });
 
 /** In CI a test that did not run must not look like one that passed. */

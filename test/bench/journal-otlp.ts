@@ -18,11 +18,15 @@ export async function benchJournalOtlp(scale: Scale): Promise<void> {
   await using senders = await HelperProcess.start(new URL("otlp-http-senders.ts", import.meta.url));
   for (const { records, requests } of KINDS) {
     const names = { memory: `otlp_${records}.memory`, sqlite: `otlp_${records}.sqlite` };
-    const question = { format: "protobuf", requests: Math.ceil(requests * scale.share), records };
+    const question = {
+      format: "protobuf" as const,
+      requests: Math.ceil(requests * scale.share),
+      records,
+    };
     const variantOf = (name: string, server: OtlpServer): Variant<string> => ({
       name,
       async run() {
-        await senders.ask({ port: server.port, ...question } as SenderQuestion);
+        await senders.ask({ port: server.port, ...question } satisfies SenderQuestion);
         server.sent += question.requests * records;
         return question.requests * records;
       },

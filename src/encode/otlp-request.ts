@@ -32,24 +32,41 @@ export function otlpRequest(
   length: number,
   piecesOf: (index: number) => OtlpPieces,
 ): Uint8Array<ArrayBuffer> {
-  const runs: ResourceRun[] = [];
-  for (let index = 0; index < length; index++) add(runs, piecesOf(index));
-  const sizes = runs.map(sizeOf);
-  const total = sizes.reduce((sum, size) => sum + fieldBytes(size), 0);
-  const writer = new FieldWriter(Buffer.allocUnsafeSlow(total));
-  for (const [index, { resource, scopes }] of runs.entries()) {
-    writer.head(REQUEST_RESOURCE_LOGS, sizes[index]!);
-    writer.raw(resource);
-    for (const { scope, records, bytes } of scopes) {
-      writer.head(RESOURCE_LOGS_SCOPE_LOGS, bytes);
-      writer.raw(scope);
-      for (const record of records) {
-        writer.head(SCOPE_LOGS_RECORDS, record.length);
-        writer.raw(record);
+  const request = new OtlpRequest(length, piecesOf);
+  const bytes = Buffer.allocUnsafeSlow(request.byteLength);
+  request.writeTo(bytes, 0);
+  return bytes;
+}
+
+/** A request whose size is known before it is written, so that it can be written to where it belongs. */
+export class OtlpRequest {
+  readonly byteLength: number;
+  readonly #runs: readonly ResourceRun[];
+  readonly #sizes: readonly number[];
+
+  constructor(length: number, piecesOf: (index: number) => OtlpPieces) {
+    const runs: ResourceRun[] = [];
+    for (let index = 0; index < length; index++) add(runs, piecesOf(index));
+    this.#runs = runs;
+    this.#sizes = runs.map(sizeOf);
+    this.byteLength = this.#sizes.reduce((sum, size) => sum + fieldBytes(size), 0);
+  }
+
+  writeTo(bytes: Uint8Array, position: number): void {
+    const writer = new FieldWriter(bytes, position);
+    for (const [index, { resource, scopes }] of this.#runs.entries()) {
+      writer.head(REQUEST_RESOURCE_LOGS, this.#sizes[index]!);
+      writer.raw(resource);
+      for (const { scope, records, bytes: scopeBytes } of scopes) {
+        writer.head(RESOURCE_LOGS_SCOPE_LOGS, scopeBytes);
+        writer.raw(scope);
+        for (const record of records) {
+          writer.head(SCOPE_LOGS_RECORDS, record.length);
+          writer.raw(record);
+        }
       }
     }
   }
-  return writer.buffer;
 }
 
 function add(runs: ResourceRun[], { resource, scope, record }: OtlpPieces): void {
@@ -87,24 +104,25 @@ function varintBytes(value: number): number {
 }
 
 class FieldWriter {
-  readonly buffer: Buffer<ArrayBuffer>;
-  #position = 0;
+  readonly #bytes: Uint8Array;
+  #position: number;
 
-  constructor(buffer: Buffer<ArrayBuffer>) {
-    this.buffer = buffer;
+  constructor(bytes: Uint8Array, position: number) {
+    this.#bytes = bytes;
+    this.#position = position;
   }
 
   head(tag: number, length: number): void {
-    this.buffer[this.#position++] = tag;
+    this.#bytes[this.#position++] = tag;
     let rest = length;
     for (; rest > 0x7f; rest = Math.floor(rest / 0x80)) {
-      this.buffer[this.#position++] = (rest % 0x80) | 0x80;
+      this.#bytes[this.#position++] = (rest % 0x80) | 0x80;
     }
-    this.buffer[this.#position++] = rest;
+    this.#bytes[this.#position++] = rest;
   }
 
   raw(bytes: Uint8Array): void {
-    this.buffer.set(bytes, this.#position);
+    this.#bytes.set(bytes, this.#position);
     this.#position += bytes.length;
   }
 }

@@ -152,8 +152,12 @@ export class RecordBatch implements Batch {
   }
 
   data(index: number): Uint8Array {
-    const offset = DATA_OFFSETS[this.type(index)];
-    return this.#buffer.subarray(this.#cell(index, START) + offset, this.#cell(index, END) - 1);
+    return this.#buffer.subarray(this.dataStart(index), this.#cell(index, END) - 1);
+  }
+
+  /** Where the `data` object begins in {@link buffer}. */
+  dataStart(index: number): number {
+    return this.#cell(index, START) + DATA_OFFSETS[this.type(index)];
   }
 
   envelope(index: number): Envelope {

@@ -7,7 +7,7 @@
  */
 
 import type { EnvelopeType, LevelRank } from "../envelope.ts";
-import { otlpRequest } from "./otlp-request.ts";
+import { OtlpRequest } from "./otlp-request.ts";
 import { ProtobufOrigin } from "./protobuf-origin.ts";
 import {
   FRAME_HEAD_BYTES,
@@ -57,19 +57,26 @@ export interface ReadLane {
   readonly bytes: Uint8Array;
 }
 
-/** One record among those of several batches. */
-interface Place {
-  readonly batch: RecordBatch;
-  readonly index: number;
+/** Records of several batches, in their order. */
+class Places {
+  readonly batches: RecordBatch[] = [];
+  readonly indexes: number[] = [];
+
+  get length(): number {
+    return this.indexes.length;
+  }
+
+  add(batch: RecordBatch, index: number): void {
+    this.batches.push(batch);
+    this.indexes.push(index);
+  }
 }
 
 /** The lanes that the batches have records of; their sequences follow one another. */
 export function storedLanes(batches: readonly RecordBatch[]): StoredLane[] {
-  const lanes: Record<EnvelopeType, Place[]> = { system_log: [], audit_log: [] };
+  const lanes: Record<EnvelopeType, Places> = { system_log: new Places(), audit_log: new Places() };
   for (const batch of batches) {
-    for (let index = 0; index < batch.length; index++) {
-      lanes[batch.type(index)].push({ batch, index });
-    }
+    for (let index = 0; index < batch.length; index++) lanes[batch.type(index)].add(batch, index);
   }
   const first = batches[0]!.firstSequence;
   return (["system_log", "audit_log"] as const)
@@ -80,82 +87,106 @@ export function storedLanes(batches: readonly RecordBatch[]): StoredLane[] {
 function storedLane(
   type: EnvelopeType,
   firstSequence: number,
-  places: readonly Place[],
+  places: Places,
   batches: readonly RecordBatch[],
 ): StoredLane {
-  const isAudit = type === "audit_log";
+  const { length: records } = places;
   const frames = framesOf(type, batches);
-  const framesBytes = frames.reduce((sum, piece) => sum + piece.length, 0);
-  const loggers = new Map<string, number>();
-  const cells = new Int32Array(CELLS * places.length);
-  for (const [place, { batch, index }] of places.entries()) {
-    const logger = batch.logger(index);
-    if (!loggers.has(logger)) loggers.set(logger, loggers.size);
-    cells[CELLS * place + CELL_SEQUENCE] = batch.sequence(index) - firstSequence;
-    cells[CELLS * place + CELL_SIZE] = batch.size(index);
-    cells[CELLS * place + CELL_RANK] = batch.rank(index);
-    cells[CELLS * place + CELL_LOGGER] = loggers.get(logger)!;
-  }
-  const loggersText = Buffer.from(JSON.stringify([...loggers.keys()]));
-  const otlp = otlpRequest(places.length, (place) => {
-    const { batch, index } = places[place]!;
-    return batch.otlpPieces(index);
-  });
-  const hashes = isAudit ? places.map(({ batch, index }) => batch.hash(index)).join("") : "";
+  const { cells, loggers } = cellsOf(places, firstSequence);
+  const hashes = type === "audit_log" ? hashesOf(places) : Buffer.alloc(0);
+  const otlp = new OtlpRequest(records, (place) =>
+    places.batches[place]!.otlpPieces(places.indexes[place]!),
+  );
   const head = new Int32Array(HEAD_CELLS);
   head[HEAD_FORMAT] = FORMAT;
-  head[HEAD_RECORDS] = places.length;
-  head[HEAD_LOGGERS_BYTES] = loggersText.length;
-  head[HEAD_FRAMES_BYTES] = framesBytes;
-  head[HEAD_OTLP_BYTES] = otlp.length;
-  head[HEAD_IS_AUDIT] = isAudit ? 1 : 0;
-  const pieces = [
-    bytesOf(head),
-    bytesOf(cells),
-    Buffer.from(hashes, "hex"),
-    loggersText,
-    ...frames,
-    otlp,
-  ];
-  return { type, records: places.length, ...timesOf(places), bytes: joined(pieces) };
+  head[HEAD_RECORDS] = records;
+  head[HEAD_LOGGERS_BYTES] = loggers.length;
+  head[HEAD_FRAMES_BYTES] = sizeOf(frames);
+  head[HEAD_OTLP_BYTES] = otlp.byteLength;
+  head[HEAD_IS_AUDIT] = type === "audit_log" ? 1 : 0;
+  const pieces = [bytesOf(head), bytesOf(cells), hashes, loggers, ...frames];
+  // In memory of its own, which can be handed to another thread.
+  const bytes = Buffer.allocUnsafeSlow(sizeOf(pieces) + otlp.byteLength);
+  let position = 0;
+  for (const piece of pieces) {
+    bytes.set(piece, position);
+    position += piece.length;
+  }
+  otlp.writeTo(bytes, position);
+  return { type, records, ...timesOf(places), bytes };
 }
 
 function framesOf(type: EnvelopeType, batches: readonly RecordBatch[]): Uint8Array[] {
   return batches.map((batch) => batch.select((index) => batch.type(index) === type).frames());
 }
 
-function timesOf(places: readonly Place[]): { timeMin: number; timeMax: number } {
-  let min = timestampOf(places[0]!);
-  let max = min;
-  for (const place of places) {
-    const timestamp = timestampOf(place);
-    if (Buffer.compare(timestamp, min) < 0) min = timestamp;
-    if (Buffer.compare(timestamp, max) > 0) max = timestamp;
+function sizeOf(pieces: readonly Uint8Array[]): number {
+  return pieces.reduce((sum, piece) => sum + piece.length, 0);
+}
+
+function cellsOf(
+  { length, batches, indexes }: Places,
+  firstSequence: number,
+): { cells: Int32Array; loggers: Uint8Array } {
+  const loggers = new Map<string, number>();
+  const cells = new Int32Array(CELLS * length);
+  // Most records have the logger of the one before.
+  let logger: string | undefined;
+  let loggerPlace = 0;
+  for (let place = 0; place < length; place++) {
+    const batch = batches[place]!;
+    const index = indexes[place]!;
+    if (batch.logger(index) !== logger) {
+      logger = batch.logger(index);
+      loggerPlace = loggers.get(logger) ?? loggers.size;
+      loggers.set(logger, loggerPlace);
+    }
+    const cell = CELLS * place;
+    cells[cell + CELL_SEQUENCE] = batch.sequence(index) - firstSequence;
+    cells[cell + CELL_SIZE] = batch.size(index);
+    cells[cell + CELL_RANK] = batch.rank(index);
+    cells[cell + CELL_LOGGER] = loggerPlace;
   }
-  return { timeMin: msOf(min), timeMax: msOf(max) };
+  return { cells, loggers: Buffer.from(JSON.stringify([...loggers.keys()])) };
 }
 
-function timestampOf({ batch, index }: Place): Uint8Array {
-  return batch.data(index).subarray(TIMESTAMP_START, TIMESTAMP_START + TIMESTAMP_LENGTH);
+function hashesOf({ batches, indexes }: Places): Buffer {
+  return Buffer.from(batches.map((batch, place) => batch.hash(indexes[place]!)).join(""), "hex");
 }
 
-function msOf(timestamp: Uint8Array): number {
-  return Date.parse(Buffer.from(timestamp).toString("latin1"));
+function timesOf(places: Places): { timeMin: number; timeMax: number } {
+  let min = 0;
+  let max = 0;
+  for (let place = 1; place < places.length; place++) {
+    if (compareTimes(places, place, min) < 0) min = place;
+    else if (compareTimes(places, place, max) > 0) max = place;
+  }
+  return { timeMin: timeOf(places, min), timeMax: timeOf(places, max) };
+}
+
+/** Where they are: a piece of its own for each would cost more than comparing them. */
+function compareTimes({ batches, indexes }: Places, one: number, other: number): number {
+  const { buffer } = batches[one]!;
+  const { buffer: otherBuffer } = batches[other]!;
+  const start = batches[one]!.dataStart(indexes[one]!) + TIMESTAMP_START;
+  const otherStart = batches[other]!.dataStart(indexes[other]!) + TIMESTAMP_START;
+  return buffer.compare(
+    otherBuffer,
+    otherStart,
+    otherStart + TIMESTAMP_LENGTH,
+    start,
+    start + TIMESTAMP_LENGTH,
+  );
+}
+
+/** In ms since 1970. */
+function timeOf({ batches, indexes }: Places, place: number): number {
+  const start = batches[place]!.dataStart(indexes[place]!) + TIMESTAMP_START;
+  return Date.parse(batches[place]!.buffer.toString("latin1", start, start + TIMESTAMP_LENGTH));
 }
 
 function bytesOf({ buffer, byteOffset, byteLength }: Int32Array): Uint8Array {
   return new Uint8Array(buffer, byteOffset, byteLength);
-}
-
-/** In memory of their own, which can be handed to another thread. */
-function joined(pieces: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
-  let position = 0;
-  for (const piece of pieces) {
-    bytes.set(piece, position);
-    position += piece.length;
-  }
-  return bytes;
 }
 
 /** Where the parts of a lane lie in its bytes. */

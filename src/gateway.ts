@@ -252,6 +252,10 @@ export class Gateway implements GatewayView {
       log: hostLogger(`tailgate.${definition.kind}.${id}`, this.#surroundings.write),
       http: this.#surroundings.http,
       journal: this.journal,
+      memory: {
+        recall: () => this.journal.memory(component),
+        keep: (text) => this.journal.keepMemory(component, text),
+      },
       metrics: {
         counter: (name, description) => {
           const { metric, add } = counterMetric(component, name, description);

@@ -243,6 +243,18 @@ export interface HostJournal {
    */
   sharedUpTo(epoch: string, sequence: number): number | undefined;
 }
+
+/** A text that a plugin keeps in the journal, for its next start: where it is in a file, for example. */
+export interface HostMemory {
+  /** What was kept last, perhaps by a process before; undefined where nothing was, or the journal is another one. */
+  recall(): string | undefined;
+  /**
+   * Keeps the text instead of the one before. Resolves when it is durable, as far as the journal makes anything so;
+   * until then a crash may leave the one before. Each call costs a commit: once in a second is often.
+   */
+  keep(text: string): Promise<void>;
+}
+
 /** Numbers that a plugin shows in /metrics, under `tailgate_` and with its component's name. */
 export interface HostMetrics {
   /** Counts up for ever; returns the function that adds. */
@@ -267,6 +279,7 @@ export interface Host {
   readonly log: HostLogger;
   readonly http: HostHttp;
   readonly journal: HostJournal;
+  readonly memory: HostMemory;
   readonly metrics: HostMetrics;
   /** Says that a listener is ready: printed on stderr once the gateway is up. */
   listening(url: string): void;

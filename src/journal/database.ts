@@ -16,7 +16,15 @@ import type {
 } from "./messages.ts";
 import { NumberMark } from "./number-mark.ts";
 import { checksum, PageReader, type Floors } from "./page-reader.ts";
-import { chainOf, cursorsOf, epochsOf, eventsOf, salvage, type Salvaged } from "./salvage.ts";
+import {
+  chainOf,
+  cursorsOf,
+  epochsOf,
+  eventsOf,
+  memoriesOf,
+  salvage,
+  type Salvaged,
+} from "./salvage.ts";
 import { connect, isDamage, LANES, Statements } from "./schema.ts";
 import { WriteLock } from "./write-lock.ts";
 
@@ -107,7 +115,8 @@ export class JournalDatabase {
     const isNew = epochsOf(this.#db).length === 0;
     if (!isNew || mark.number === 0) return { database: this, state: this.#begin() };
     const newest = mark.number;
-    this.#goOn({ newest, chain: this.#chain, epochs: [], cursors: [], events: [] });
+    const nothing = { epochs: [], cursors: [], memories: [], events: [] };
+    this.#goOn({ ...nothing, newest, chain: this.#chain });
     const alarm = `The journal is gone. A new one goes on from sequence ${newest + 1}; the chain of audit events begins anew.`;
     return { database: this, state: this.#begin(), alarm };
   }
@@ -126,7 +135,7 @@ export class JournalDatabase {
     return { database, state: database.#begin(), alarm };
   }
 
-  #goOn({ newest, chain, epochs, cursors, events }: Omit<Salvaged, "aside">): void {
+  #goOn({ newest, chain, epochs, cursors, memories, events }: Omit<Salvaged, "aside">): void {
     this.transaction(() => {
       if (newest > 0) this.#statements.insertHole.run(newest, 1, "damaged");
       for (const { first, epoch } of epochs) this.#statements.insertEpoch.run(first, epoch);
@@ -135,6 +144,7 @@ export class JournalDatabase {
       for (const [consumer, sequence] of cursors) {
         this.#statements.setCursor.run(consumer, sequence);
       }
+      this.#setMemories(memories);
     });
     this.#newest = newest;
     this.#chain = chain;
@@ -160,6 +170,7 @@ export class JournalDatabase {
       holes: holes.map((hole) => ({ ...hole })),
       chain: this.#chain,
       cursors: cursorsOf(this.#db),
+      memories: memoriesOf(this.#db),
       events: eventsOf(this.#db),
     };
   }
@@ -171,7 +182,7 @@ export class JournalDatabase {
   }
 
   /** Makes all of it durable, or throws and stores nothing of it. */
-  commit({ ranges, cursors, chain, events }: Commit): void {
+  commit({ ranges, cursors, memories = [], chain, events }: Commit): void {
     if (chain !== undefined && chain.before.head !== this.#chain.head) {
       throw new Error("an audit event before them was not stored");
     }
@@ -190,6 +201,7 @@ export class JournalDatabase {
       for (const [consumer, sequence] of cursors) {
         this.#statements.setCursor.run(consumer, sequence);
       }
+      this.#setMemories(memories);
     });
     this.#newest = newest;
     if (chain) this.#chain = chain.after;
@@ -203,6 +215,10 @@ export class JournalDatabase {
     for (const { seq, key, digest, hash } of events) {
       this.#statements.insertEvent.run(seq, key, digest, hash);
     }
+  }
+
+  #setMemories(memories: readonly (readonly [string, string])[]): void {
+    for (const [owner, text] of memories) this.#statements.setMemory.run(owner, text);
   }
 
   #insert({ first, last, appendedAtMs, lanes }: StoredRange): void {

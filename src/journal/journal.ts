@@ -37,6 +37,10 @@ export interface Journal extends HostJournal {
   cursor(consumer: string): number | undefined;
   /** Keeps a consumer's place. It is durable with one of the next commits, and in any case after `close`. */
   saveCursor(consumer: string, sequence: number): void;
+  /** What `keepMemory` has kept last under that name; undefined where nothing. */
+  memory(owner: string): string | undefined;
+  /** Keeps a text. Resolves when it is as safe as the engine makes it; rejects where it could not be kept. */
+  keepMemory(owner: string, text: string): Promise<void>;
   /**
    * Blocks until all that was appended is as safe as the engine makes it, or the time is over: for a process that is
    * about to die and has no further turn of its event loop.

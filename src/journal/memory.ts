@@ -14,6 +14,7 @@ export class MemoryJournal implements Journal {
   readonly storedEvents = [];
   readonly #tail: MemoryTail;
   readonly #cursors = new Map<string, number>();
+  readonly #memories = new Map<string, string>();
 
   constructor(bytesMax?: number) {
     this.#tail = new MemoryTail(0, bytesMax);
@@ -66,6 +67,15 @@ export class MemoryJournal implements Journal {
 
   saveCursor(consumer: string, sequence: number): void {
     this.#cursors.set(consumer, sequence);
+  }
+
+  memory(owner: string): string | undefined {
+    return this.#memories.get(owner);
+  }
+
+  keepMemory(owner: string, text: string): Promise<void> {
+    this.#memories.set(owner, text);
+    return Promise.resolve();
   }
 
   flushSync(): void {}

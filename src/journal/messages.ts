@@ -43,6 +43,7 @@ export interface OpenedState {
   readonly holes: readonly Hole[];
   readonly chain: ChainState;
   readonly cursors: readonly (readonly [string, number])[];
+  readonly memories: readonly (readonly [string, string])[];
   /** The newest ones that have a key. */
   readonly events: readonly StoredEvent[];
 }
@@ -69,6 +70,8 @@ export interface Commit {
   /** In their order. Sequences before and between them that are not in the journal become holes. */
   readonly ranges: readonly StoredRange[];
   readonly cursors: readonly (readonly [string, number])[];
+  /** What plugins keep; absent where they keep nothing new. */
+  readonly memories?: readonly (readonly [string, string])[];
   /** What the commit's audit events make of the chain; undefined where it has none. */
   readonly chain: { readonly before: ChainState; readonly after: ChainState } | undefined;
   /** Those audit events of it that have a key. */

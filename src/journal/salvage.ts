@@ -13,6 +13,7 @@ export interface Salvaged {
   readonly chain: ChainState;
   readonly epochs: readonly EpochStart[];
   readonly cursors: readonly (readonly [string, number])[];
+  readonly memories: readonly (readonly [string, string])[];
   readonly events: readonly StoredEvent[];
 }
 
@@ -25,6 +26,7 @@ export function salvage(path: string): Salvaged {
     chain: { count: 0, seq: 0, head: NO_HASH },
     epochs: [],
     cursors: [],
+    memories: [],
     events: [],
   };
   const db = attempt(() => new DatabaseSync(aside, { readOnly: true }), undefined);
@@ -32,10 +34,12 @@ export function salvage(path: string): Salvaged {
   const chain = attempt(() => chainOf(db), found.chain);
   const epochs = attempt(() => epochsOf(db), []);
   const cursors = attempt(() => cursorsOf(db), []);
+  const memories = attempt(() => memoriesOf(db), []);
   const events = attempt(() => eventsOf(db), []);
   const lasts = [...LANES, "holes"].map((table) => attempt(() => lastOf(db, table), 0));
   attempt(() => db.close(), undefined);
-  return { aside, newest: Math.max(chain.seq, ...lasts), chain, epochs, cursors, events };
+  const newest = Math.max(chain.seq, ...lasts);
+  return { aside, newest, chain, epochs, cursors, memories, events };
 }
 
 function putAside(path: string): string {
@@ -70,6 +74,12 @@ export function chainOf(db: DatabaseSync): ChainState {
 export function cursorsOf(db: DatabaseSync): [string, number][] {
   const rows = db.prepare("SELECT consumer, sequence FROM cursors").all();
   return rows.map(({ consumer, sequence }) => [consumer as string, sequence as number]);
+}
+
+/** What plugins have kept. */
+export function memoriesOf(db: DatabaseSync): [string, string][] {
+  const rows = db.prepare("SELECT owner, text FROM memories").all();
+  return rows.map(({ owner, text }) => [owner as string, text as string]);
 }
 
 /** Those that are remembered, the oldest first. */

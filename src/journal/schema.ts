@@ -30,6 +30,10 @@ const SCHEMA = `
   CREATE INDEX system_log_time ON system_log (last, time_min, time_max, first);
   CREATE INDEX audit_log_time ON audit_log (last, time_min, time_max, first);`;
 
+/** Came later: journals that were made before get it, and those who do not know it lose nothing. */
+const MEMORIES_SCHEMA =
+  "CREATE TABLE IF NOT EXISTS memories (owner TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID";
+
 export const LANES = ["system_log", "audit_log"] as const satisfies readonly EnvelopeType[];
 
 interface LaneStatements {
@@ -53,6 +57,7 @@ export class Statements {
   readonly deleteHolesBelow: StatementSync;
   readonly setChain: StatementSync;
   readonly setCursor: StatementSync;
+  readonly setMemory: StatementSync;
   readonly insertEvent: StatementSync;
   readonly forgetEvents: StatementSync;
 
@@ -79,6 +84,7 @@ export class Statements {
     this.setCursor = db.prepare(
       "INSERT OR REPLACE INTO cursors (consumer, sequence) VALUES (?, ?)",
     );
+    this.setMemory = db.prepare("INSERT OR REPLACE INTO memories (owner, text) VALUES (?, ?)");
   }
 }
 
@@ -116,6 +122,7 @@ export function connect(path: string): DatabaseSync {
     if (format === 0) create(db);
     // A journal from before there were spans gets them with what comes.
     db.exec(SPANS_SCHEMA);
+    db.exec(MEMORIES_SCHEMA);
     return db;
   } catch (error) {
     db.close();

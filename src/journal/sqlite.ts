@@ -55,6 +55,7 @@ export class SqliteJournal implements Journal {
   #holes: Hole[];
   readonly #cursors: Map<string, number>;
   readonly #changedCursors = new Set<string>();
+  readonly #memories: Map<string, string>;
   #cursorsKeptAtMs = -Infinity;
   #cursorTimer: NodeJS.Timeout | undefined;
   #waiting: Waiting[] = [];
@@ -79,6 +80,7 @@ export class SqliteJournal implements Journal {
     this.#holes = [...state.holes];
     this.storedEvents = state.events;
     this.#cursors = new Map(state.cursors);
+    this.#memories = new Map(state.memories);
     this.#durable = state.newest;
     this.#chain = state.chain;
     this.#durableChain = state.chain;
@@ -345,6 +347,18 @@ export class SqliteJournal implements Journal {
     this.#thread.request({ kind: "commit", commit }).catch(() => {
       for (const [consumer] of cursors) this.#changedCursors.add(consumer);
     });
+  }
+
+  memory(owner: string): string | undefined {
+    return this.#memories.get(owner);
+  }
+
+  async keepMemory(owner: string, text: string): Promise<void> {
+    this.#memories.set(owner, text);
+    if (this.#thread.end !== undefined) await this.#reopened();
+    const memories = [[owner, text]] as const;
+    const commit: Commit = { ranges: [], cursors: [], memories, chain: undefined, events: [] };
+    await this.#thread.request({ kind: "commit", commit });
   }
 
   flushSync(timeoutMs: number): void {

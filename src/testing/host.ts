@@ -27,6 +27,7 @@ export async function testHost(id: string, options: { logDir?: string } = {}): P
   const lines: string[] = [];
   const pluginMetrics: PluginMetric[] = [];
   const log = hostLogger(`tailgate.${id}`, (line) => lines.push(line));
+  const journal = new MemoryJournal();
   let address = "";
   const server = new HttpServer({ host: "127.0.0.1", port: 0, allowedHosts: [], log });
   return {
@@ -35,7 +36,11 @@ export async function testHost(id: string, options: { logDir?: string } = {}): P
     bindHost: "127.0.0.1",
     log,
     http: server.plugins,
-    journal: new MemoryJournal(),
+    journal,
+    memory: {
+      recall: () => journal.memory(id),
+      keep: (text) => journal.keepMemory(id, text),
+    },
     pluginMetrics,
     lines,
     metrics: {

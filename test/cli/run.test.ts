@@ -82,6 +82,27 @@ describe("tailgate run", () => {
     expect((await stat(workspace.path("from-env"))).isDirectory()).toBe(true);
   });
 
+  test("gives a plugin after kill -9 what it has kept, and no other plugin", async () => {
+    await using workspace = await workspaceWith(`
+      const starts = Number(host.memory.recall() ?? 0) + 1;
+      await host.memory.keep(String(starts));
+      say(host.id + " starts " + starts);
+      return { write() {} };`);
+    const options = { cwd: workspace.directory };
+    {
+      await using first = startCli([], options);
+      await first.says(/^mine starts 1$/m);
+    }
+    const yaml = "{ mine/other: { use: ./mine.mjs }, mine: { use: ./mine.mjs } }";
+    await workspace.write(
+      "tailgate.yaml",
+      `port: 0\nlog_dir: logs\nreceivers: {}\nexporters: ${yaml}`,
+    );
+    await using second = startCli([], options);
+    await second.says(/^mine starts 2$/m);
+    expect(second.stderr).toContain("mine/other starts 1");
+  });
+
   test("a port in use ends it with 69 and says which", async () => {
     await using server = createServer();
     await once(server.listen(0, "127.0.0.1"), "listening");

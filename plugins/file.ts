@@ -3,6 +3,9 @@ import { basename, dirname } from "node:path";
 import { defineExporter, z, type Batch, type Exporter } from "tailgate/plugin";
 import { LineFile } from "./log-file/line-file.ts";
 import { LineWriter } from "./log-file/line-writer.ts";
+import { PlaceKeeper } from "./log-file/place-keeper.ts";
+import { placeOf } from "./log-file/place.ts";
+import { lastWritten } from "./log-file/resumption.ts";
 
 const options = z.strictObject({
   path: z
@@ -29,43 +32,64 @@ export default defineExporter({
   type: "system_log",
   options,
   async open({ path, max_bytes: bytesMax, backups }, host) {
-    return new RotatingFile(await LineFile.open(host.logDir, path), bytesMax, backups);
+    const file = await LineFile.open(host.logDir, path);
+    const place = placeOf(host.memory.recall() ?? "");
+    const resumeAfter = place && (await lastWritten(file, place, host));
+    const keeper = new PlaceKeeper(file, backups, host);
+    return new RotatingFile(file, keeper, { bytesMax, backups, resumeAfter });
   },
 });
 
+interface Rotation {
+  readonly bytesMax: number;
+  readonly backups: number;
+  /** The sequence of the newest record that the files have; undefined where nobody knows. */
+  readonly resumeAfter: number | undefined;
+}
+
 class RotatingFile implements Exporter {
+  readonly resumeAfter: number | undefined;
   readonly #file: LineFile;
+  readonly #place: PlaceKeeper;
   readonly #bytesMax: number;
   readonly #backups: number;
   readonly #lines: LineWriter;
 
-  constructor(file: LineFile, bytesMax: number, backups: number) {
+  constructor(file: LineFile, place: PlaceKeeper, { bytesMax, backups, resumeAfter }: Rotation) {
     this.#file = file;
+    this.#place = place;
     this.#lines = new LineWriter(file);
     this.#bytesMax = bytesMax;
     this.#backups = backups;
+    this.resumeAfter = resumeAfter;
   }
 
   /** Records that an attempt before has written are passed over. */
   async write(batch: Batch, signal: AbortSignal): Promise<void> {
     await this.#file.ready();
+    await this.#place.beforeLine(Math.max(this.#file.sequence, batch.sequence(0) - 1));
     for (let index = 0; index < batch.length; index++) {
       const sequence = batch.sequence(index);
       if (sequence <= this.#file.sequence) continue;
       const data = batch.data(index);
       if (this.#isTooFullFor(data.length + 1)) {
         await this.#lines.flush(signal);
-        await this.#rotate();
+        await this.#rotate(sequence - 1);
       }
       this.#lines.add(data);
       this.#lines.endLine(sequence);
       if (this.#lines.isFull) await this.#lines.proceed(signal);
     }
     await this.#lines.flush(signal);
+    this.#place.written(this.#file.sequence);
   }
 
   async close(): Promise<void> {
-    await this.#file.close();
+    try {
+      await this.#place.close();
+    } finally {
+      await this.#file.close();
+    }
   }
 
   /** A line that is larger than all that a file may hold goes into one of its own. */
@@ -74,10 +98,15 @@ class RotatingFile implements Exporter {
     return fileBytes > 0 && fileBytes + lineBytes > this.#bytesMax;
   }
 
-  async #rotate(): Promise<void> {
+  /** `sequence`: all records up to it have their lines, or want none. */
+  async #rotate(sequence: number): Promise<void> {
+    await this.#place.beforeRotation(sequence);
+    this.#file.retire();
     if (this.#backups === 0) await rm(this.#file.path, { force: true });
     else await this.#shift();
     await this.#file.ready();
+    this.#place.rotated();
+    await this.#place.beforeLine(sequence);
   }
 
   /**

@@ -30,6 +30,9 @@ export class LineFile {
   readonly #root: string;
   #path: string;
   #handle: FileHandle | undefined;
+  /** Of files that have been written, are not to be written any more, and are perhaps not on the disk yet. */
+  #retired: FileHandle[] = [];
+  #changes = 0;
   #device = 0;
   #inode = 0;
   #size = 0;
@@ -65,6 +68,20 @@ export class LineFile {
     return this.#size;
   }
 
+  /** With `device` it tells a file from all others, whatever its name. */
+  get inode(): number {
+    return this.#inode;
+  }
+
+  get device(): number {
+    return this.#device;
+  }
+
+  /** How often `ready` has found another file than was left there, or another size of it; the opening counts, too. */
+  get changes(): number {
+    return this.#changes;
+  }
+
   /** The sequence of the newest record that was appended through this object; 0 before the first. */
   get sequence(): number {
     return this.#sequence;
@@ -90,7 +107,7 @@ export class LineFile {
     const { bytes } = lines;
     let written = 0;
     try {
-      if (this.#isTorn) await this.#endTornLine();
+      await this.endTornLine();
       while (written < bytes.length) {
         signal.throwIfAborted();
         written += (await this.#handle!.write(bytes, written)).bytesWritten;
@@ -123,7 +140,47 @@ export class LineFile {
     this.#syncedSequence = this.#sequence;
   }
 
+  /**
+   * Resolves when all that was appended so far is on the disk, under its name. `append` may go on meanwhile. Where it
+   * fails nothing is taken back, and nobody knows what is on the disk.
+   */
+  async persist(): Promise<void> {
+    const retired = this.#retired.splice(0);
+    const handle = this.#handle;
+    try {
+      for (const former of retired) await former.datasync();
+      if (this.#size > 0) await handle?.datasync();
+      if (this.#isNameSynced) return;
+      await this.#syncDirectories();
+      if (handle === this.#handle) this.#isNameSynced = true;
+    } finally {
+      for (const former of retired) await former.close();
+    }
+  }
+
+  /** The file is to get another name: what is appended after the next `ready` goes to the one that is there then. */
+  retire(): void {
+    if (this.#handle) this.#retired.push(this.#handle);
+    this.#handle = undefined;
+  }
+
+  /** Ends a line that was left unfinished; `append` does so, too. */
+  async endTornLine(): Promise<void> {
+    if (!this.#isTorn) return;
+    await this.#handle!.write("\n");
+    this.#isTorn = false;
+    this.#size += 1;
+  }
+
+  /** Takes away what lies behind that place, where a line begins. */
+  async cutTo(size: number): Promise<void> {
+    await this.#handle!.truncate(size);
+    this.#size = size;
+    this.#isTorn = false;
+  }
+
   async close(): Promise<void> {
+    for (const former of this.#retired) await former.close();
     await this.#handle?.close();
   }
 
@@ -142,14 +199,9 @@ export class LineFile {
   }
 
   async #inspect(handle: FileHandle, { size }: Stats): Promise<void> {
+    this.#changes++;
     this.#isTorn = size > 0 && (await byteAt(handle, size - 1)) !== LINE_FEED;
     this.#size = size;
-  }
-
-  async #endTornLine(): Promise<void> {
-    await this.#handle!.write("\n");
-    this.#isTorn = false;
-    this.#size += 1;
   }
 
   /** Drops what lies behind `size`, without letting a file grow that somebody has emptied meanwhile. */

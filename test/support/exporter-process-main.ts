@@ -1,6 +1,7 @@
 /** The other end of `ExporterProcess`: opens a plugin and does what it is told over IPC. */
 
 import { hostLogger } from "../../src/host-log.ts";
+import { MemoryJournal } from "../../src/journal/memory.ts";
 import {
   PermanentError,
   textOf,
@@ -27,7 +28,10 @@ process.send!({ id: 0, outcome: {} } satisfies Reply);
  * touch standard error before the exporter does.
  */
 async function openExporter(): Promise<Exporter> {
-  const host = { id: definition.name, logDir, log: hostLogger(definition.name, () => {}) };
+  const journal = new MemoryJournal();
+  const memory = { recall: () => undefined, keep: async () => {} };
+  const log = hostLogger(definition.name, () => {});
+  const host = { id: definition.name, logDir, log, journal, memory };
   return definition.open(definition.options.parse(JSON.parse(options!)), host as unknown as Host);
 }
 

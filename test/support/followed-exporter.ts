@@ -1,0 +1,91 @@
+import { JournalDelivery } from "../../src/delivery/journal-delivery.ts";
+import type { Journal } from "../../src/journal/journal.ts";
+import type { Exporter, ExporterDefinition, Host, HostLogger } from "../../src/plugin.ts";
+
+/** What delivery says of a crash is no matter of the exporter's. */
+const SILENT: HostLogger = { info: () => {}, warning: () => {}, error: () => {} };
+
+const NEVER = new AbortController().signal;
+
+interface Following {
+  readonly definition: ExporterDefinition;
+  readonly options?: Readonly<Record<string, unknown>>;
+  readonly host: Host;
+  readonly journal: Journal;
+  /** Its process comes to its end when it keeps something for the time after that many; never where absent. */
+  readonly keepsMax?: number;
+}
+
+/** An exporter that follows a journal, as in a gateway, and can end as in a crash. */
+export class FollowedExporter {
+  readonly #host: Host;
+  readonly #journal: Journal;
+  #keepsLeft: number;
+  #exporter!: Exporter;
+  #delivery!: JournalDelivery;
+  /** Rejects at its end. */
+  readonly #life = Promise.withResolvers<never>();
+  #isOver = false;
+  readonly #stuck = Promise.withResolvers<void>();
+
+  private constructor({ host, journal, keepsMax = Infinity }: Following) {
+    this.#host = host;
+    this.#journal = journal;
+    this.#keepsLeft = keepsMax;
+    this.#life.promise.catch(() => {});
+  }
+
+  static async open(given: Following): Promise<FollowedExporter> {
+    const followed = new FollowedExporter(given);
+    await followed.#open(given);
+    return followed;
+  }
+
+  async #open({ definition, options = {}, host, journal }: Following): Promise<void> {
+    const { id, level } = host;
+    const recall = (): string | undefined => journal.memory(id);
+    const memory = { recall, keep: (text: string) => this.#keep(text) };
+    const its = { ...host, journal, memory };
+    this.#exporter = await definition.open(definition.options.parse(options), its);
+    const { type } = definition;
+    const wish = { type, level };
+    const kept = { journal, consumer: id };
+    this.#delivery = new JournalDelivery(this.#mortal(), {
+      ...{ ...wish, ...kept, timeoutMs: 60_000, log: SILENT },
+    });
+  }
+
+  /** Writes nothing after its end. */
+  #mortal(): Exporter {
+    return {
+      resumeAfter: this.#exporter.resumeAfter,
+      write: (batch, signal) =>
+        this.#isOver ? this.#life.promise : this.#exporter.write(batch, signal),
+      close: (signal) => this.#exporter.close?.(signal),
+    };
+  }
+
+  async #keep(text: string): Promise<void> {
+    if (this.#keepsLeft-- > 0) return this.#journal.keepMemory(this.#host.id, text);
+    this.#stuck.resolve();
+    return this.#life.promise;
+  }
+
+  /** Resolves when it has written all that is in the journal, or has come to its end. */
+  async follow(): Promise<void> {
+    this.#delivery.wake();
+    await Promise.race([this.#delivery.drain(NEVER), this.#stuck.promise]);
+  }
+
+  /** Nothing is written or kept any more; only what an end of the process would free, its handles, is freed. */
+  async crash(): Promise<void> {
+    this.#isOver = true;
+    this.#keepsLeft = 0;
+    this.#life.reject(new Error("injected: the process has ended"));
+    await this.#delivery.close(AbortSignal.timeout(10_000));
+  }
+
+  async close(): Promise<void> {
+    await this.#delivery.close(NEVER);
+  }
+}

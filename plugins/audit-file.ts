@@ -1,6 +1,7 @@
-import { readdir, rm } from "node:fs/promises";
+import { readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { defineExporter, textOf, z, type Batch, type Exporter, type Host } from "tailgate/plugin";
+import { lastEvent } from "./log-file/audit-resumption.ts";
 import { LineFile } from "./log-file/line-file.ts";
 import { LineWriter } from "./log-file/line-writer.ts";
 
@@ -25,11 +26,12 @@ export default defineExporter({
   options,
   async open({ retention_days: retentionDays }, host) {
     const today = dayOf(Date.now());
-    const exporter = new DailyFile(
-      await LineFile.open(host.logDir, fileName(today)),
-      retentionDays,
-      host,
-    );
+    const file = await LineFile.open(host.logDir, fileName(today));
+    const days = await daysWithEvents(host.logDir);
+    const paths = days.map((day) => join(host.logDir, fileName(day)));
+    const resumeAfter = await lastEvent(paths, host);
+    const newest = days[0] ?? -Infinity;
+    const exporter = new DailyFile(file, { retentionDays, newest, resumeAfter }, host);
     await exporter.deleteOldFiles(today);
     return exporter;
   },
@@ -38,19 +40,30 @@ export default defineExporter({
 /** A UTC day, in days since 1970. */
 type Day = number;
 
+interface Trail {
+  readonly retentionDays: number;
+  /** The day of the newest event in the files; -Infinity where there is none. */
+  readonly newest: Day;
+  /** Its sequence; undefined where nobody knows. */
+  readonly resumeAfter: number | undefined;
+}
+
 class DailyFile implements Exporter {
+  readonly resumeAfter: number | undefined;
   readonly #file: LineFile;
   readonly #retentionDays: number;
   readonly #host: Host;
   readonly #lines: LineWriter;
   /** The day of the newest event; before the first one, any day may come. */
-  #day: Day = -Infinity;
+  #day: Day;
 
-  constructor(file: LineFile, retentionDays: number, host: Host) {
+  constructor(file: LineFile, { retentionDays, newest, resumeAfter }: Trail, host: Host) {
     this.#file = file;
     this.#lines = new LineWriter(file);
     this.#retentionDays = retentionDays;
     this.#host = host;
+    this.#day = newest;
+    this.resumeAfter = resumeAfter;
   }
 
   /** Records that an attempt before has written are passed over. */
@@ -71,9 +84,9 @@ class DailyFile implements Exporter {
     await this.#file.close();
   }
 
-  /** A clock that goes back does not lead into an older file. */
+  /** A clock that goes back does not lead into an older file, neither now nor after a restart. */
   async #beginDay(day: Day): Promise<void> {
-    if (day <= this.#day) return this.#file.ready();
+    if (day <= this.#day) return this.#file.ready(fileName(this.#day));
     await this.#file.sync();
     await this.#file.ready(fileName(day));
     this.#day = day;
@@ -100,6 +113,18 @@ class DailyFile implements Exporter {
       );
     }
   }
+}
+
+/** Of which there are files that are not empty, the newest first. */
+async function daysWithEvents(logDir: string): Promise<Day[]> {
+  const days: Day[] = [];
+  for (const entry of await readdir(join(logDir, DIRECTORY), { withFileTypes: true })) {
+    const day = entry.isFile() ? dayOfFileName(entry.name) : undefined;
+    if (day === undefined) continue;
+    const { size } = await stat(join(logDir, fileName(day)));
+    if (size > 0) days.push(day);
+  }
+  return days.sort((one, other) => other - one);
 }
 
 function dayOf(timeMs: number): Day {

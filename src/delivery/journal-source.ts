@@ -65,10 +65,17 @@ export class JournalSource implements Source {
   }
 
   async #headFromDisk(bytesMax: number): Promise<Batch | undefined> {
-    const page = await this.#options.journal.read({ from: this.#cursor + 1 });
+    const page = await this.#page(this.#cursor + 1);
     if (page.to < page.from) return undefined;
     this.#takePage(page);
     return this.head(bytesMax);
+  }
+
+  /** Only what can be wanted is read, unless some of it is missing: the other records tell how much that is. */
+  async #page(from: number): Promise<JournalPage> {
+    const { journal, type } = this.#options;
+    const page = await journal.read({ from, type });
+    return page.gaps.some((gap) => gap.type !== undefined) ? journal.read({ from }) : page;
   }
 
   #takePage({ to, records, gaps }: JournalPage): void {

@@ -1,0 +1,138 @@
+import { readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { setTimeout as wait } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { startCli } from "../cli/cli.ts";
+import { Workspace } from "../config/workspace.ts";
+import { postMessages } from "./otlp-request.ts";
+import type { Program } from "./program.ts";
+
+const LISTENING = /^tailgate: listening on (http:\/\/127\.0\.0\.1:\d+) \(dashboard/m;
+
+const CLOCK = fileURLToPath(new URL("shifted-clock.ts", import.meta.url));
+
+const DAY_MS = 86_400_000;
+
+/** A gateway that is killed and started again on one log directory. */
+export class RestartedGateway implements AsyncDisposable {
+  readonly #workspace: Workspace;
+  #program: Program | undefined;
+  url = "";
+
+  private constructor(workspace: Workspace) {
+    this.#workspace = workspace;
+  }
+
+  /** It rotates often, and has more backups than there will be, so that no line goes. */
+  static async create(): Promise<RestartedGateway> {
+    const workspace = await Workspace.create({
+      "tailgate.yaml": `{ port: 0, log_dir: logs, receivers: { otlp: { port: 0 } }, exporters: {
+        file: { max_bytes: 5000, backups: 1000 }, audit-file: { retention_days: 36500 } } }`,
+      shift: "0",
+    });
+    return new RestartedGateway(workspace);
+  }
+
+  async start(): Promise<void> {
+    const env = { NODE_OPTIONS: `--import=${CLOCK}`, SHIFT_FILE: this.#workspace.path("shift") };
+    this.#program = startCli([], { cwd: this.#workspace.directory, env });
+    this.url = (await this.#program.says(LISTENING))[1]!;
+  }
+
+  get stderr(): string {
+    return this.#program!.stderr;
+  }
+
+  async kill(): Promise<void> {
+    await this.#program?.[Symbol.asyncDispose]();
+  }
+
+  /** Kills it at any moment until then. */
+  async killWithin(timeMs: number): Promise<void> {
+    await wait(Math.random() * timeMs);
+    await this.kill();
+  }
+
+  /** Ends it as it should end. */
+  async end(): Promise<void> {
+    const end = await this.#program!.end();
+    if (end !== 0) throw new Error(`The gateway ended with ${end}:\n${this.stderr}`);
+  }
+
+  /** From now on its clock shows noon of that day. */
+  setDay(day: number): void {
+    const shiftMs = day * DAY_MS + DAY_MS / 2 - Date.now();
+    writeFileSync(this.#workspace.path("shift"), String(shiftMs));
+  }
+
+  path(name: string): string {
+    return this.#workspace.path(`logs/${name}`);
+  }
+
+  deleteJournal(): void {
+    for (const name of readdirSync(this.path(""))) {
+      if (name.startsWith("journal.db")) rmSync(this.path(name));
+    }
+  }
+
+  async send(messages: readonly string[], logger = "orchestrator.server"): Promise<void> {
+    const status = await postMessages(this.url, messages, { logger });
+    if (status !== 200) throw new Error(`The gateway answered ${status}`);
+  }
+
+  /** The messages of all lines of the rotation, the oldest first. */
+  system(): string[] {
+    const names = readdirSync(this.path("")).filter((name) => name.startsWith("orchestrator.log"));
+    const place = (name: string): number => Number(name.slice("orchestrator.log.".length));
+    const inOrder = names.sort((one, other) => place(other) - place(one));
+    return inOrder.flatMap((name) => linesOf(this.path(name))).map(({ message }) => message!);
+  }
+
+  /** The events of all lines, the oldest first. */
+  audit(): string[] {
+    return this.auditFiles().flatMap(([, events]) => events);
+  }
+
+  auditFiles(): [string, string[]][] {
+    const names = readdirSync(this.path("audit")).sort();
+    return names
+      .map((name): [string, string[]] => {
+        const lines = linesOf(this.path(`audit/${name}`));
+        return [name, lines.map(({ event }) => event!)];
+      })
+      .filter(([, events]) => events.length > 0);
+  }
+
+  /** Audit events of that day are taken, but cannot be written; answers the function that makes it possible again. */
+  blockAudit(day: number): () => void {
+    const path = this.path(`audit/${nameOf(day)}`);
+    renameSync(path, `${path}.away`);
+    symlinkSync("/dev/null", path);
+    return () => renameSync(`${path}.away`, path);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.kill();
+    await this.#workspace[Symbol.asyncDispose]();
+  }
+}
+
+interface Line {
+  readonly message?: string;
+  readonly event?: string;
+}
+
+/** Each line has to be whole. */
+function linesOf(path: string): Line[] {
+  const text = readFileSync(path, "utf8");
+  if (text !== "" && !text.endsWith("\n")) throw new Error(`${path} ends with a torn line`);
+  return text
+    .split("\n")
+    .slice(0, -1)
+    .map((line) => JSON.parse(line) as Line);
+}
+
+/** The audit file of that day, in days since 1970. */
+export function nameOf(day: number): string {
+  const digits = new Date(day * DAY_MS).toISOString().slice(0, 10).replaceAll("-", "");
+  return `audit_${digits}.jsonl`;
+}

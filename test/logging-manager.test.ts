@@ -294,7 +294,10 @@ describe("LoggingManager", () => {
     manager.logAuditEvent({ eventType: "instance_terminate" });
     await manager.stop();
     expect(await fileLines(join(logDir, "orchestrator.log"))).toHaveLength(500);
-    expect(await auditLines(logDir)).toHaveLength(1);
+    expect(await auditLines(logDir)).toMatchObject([
+      { event: "instance_terminate" },
+      { event: "audit_checkpoint" },
+    ]);
     expect(() => logger.info("after")).not.toThrow();
     await manager.stop();
   });

@@ -1,7 +1,8 @@
 /** Checkpoints: when there is one, and that a trail which nobody has touched holds whatever its gateway went through. */
 
-import { rmSync, statSync, writeFileSync } from "node:fs";
+import { readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { checkpointLine, parseCheckpointLine } from "../../src/audit/checkpoint.ts";
 import { checkpointsIn } from "../../src/audit/kept-checkpoints.ts";
@@ -9,6 +10,8 @@ import { decodeOtlpProtobuf } from "../../src/encode/otlp-protobuf.ts";
 import { AuditStage, logEvents, MORNING_MS, standingClock } from "./audit-stage.ts";
 
 const MINUTE_MS = 60_000;
+
+const PAGE_BYTES = 4096;
 
 /** A clock and the checkpoints' timer that only the test moves. */
 function ownMinutes(): (minutes: number) => void {
@@ -20,6 +23,16 @@ function ownMinutes(): (minutes: number) => void {
 function fieldsOf(line: string) {
   const { day, lines, count, seq } = parseCheckpointLine(line)!;
   return { day, lines, count, seq };
+}
+
+/** Overwrites the first page of a table; the others stay readable. */
+function harmPageOf(file: string, table: string): void {
+  const db = new DatabaseSync(file);
+  const { rootpage } = db.prepare("SELECT rootpage FROM sqlite_master WHERE name = ?").get(table)!;
+  db.close();
+  const bytes = readFileSync(file);
+  bytes.fill(0xff, (Number(rootpage) - 1) * PAGE_BYTES, Number(rootpage) * PAGE_BYTES);
+  writeFileSync(file, bytes);
 }
 
 test("there is one a minute where events came, in the file and as an event, and none because of itself", async () => {
@@ -136,7 +149,7 @@ test("lines of a gateway whose journal is in memory are named, and the others ho
 test("a damaged journal that was put aside goes on with the chain", async () => {
   const stage = await AuditStage.create();
   await stage.run(["a", "b"]);
-  writeFileSync(join(stage.logDir, "journal.db-damaged"), "");
+  harmPageOf(join(stage.logDir, "journal.db"), "meta");
   await stage.run(["c"]);
   expect(stage.lines.join("\n")).toMatch(/put aside/);
   const { findings, check } = await stage.verify();

@@ -85,7 +85,7 @@ test("what an exporter has kept elsewhere shows that the files are an older copy
   );
 });
 
-test("a trail holds while its gateway writes, and after kill -9", async () => {
+test("a trail holds while its gateway writes, after kill -9, and after the next start", async () => {
   await using workspace = await Workspace.create();
   await run(workspace, ["a"]);
   await using gateway = start(workspace);
@@ -100,6 +100,9 @@ test("a trail holds while its gateway writes, and after kill -9", async () => {
   await gateway.ended;
   const cli = await verify(workspace);
   expect([await cli.ended, cli.stderr]).toEqual([0, ""]);
+  await run(workspace, ["c"]);
+  const again = await verify(workspace);
+  expect([await again.ended, again.stderr]).toEqual([0, ""]);
 });
 
 test("where no key can be made the gateway starts, says that it signs nothing, and the chain holds", async () => {

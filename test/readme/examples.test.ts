@@ -267,8 +267,8 @@ test("a line and a checkpoint of the audit trail can be checked with what a shel
   const publicKey = join(process.env["XDG_CONFIG_HOME"]!, "tailgate/audit-key.pub.pem");
   const script = readme
     .example("audit-check")
-    .replace("~/.config/tailgate/audit-key.pub.pem", publicKey)
-    .replaceAll("/tmp/", `${workspace.directory}/`);
+    .replaceAll("/tmp/", `${workspace.directory}/`)
+    .replace("~/.config/tailgate/audit-key.pub.pem", publicKey);
   const [byOpenssl, ...others] = script.trimEnd().split("\n").toReversed();
   const shown = await Program.run("bash", ["-c", others.toReversed().join("\n")], { cwd });
   const file = (await readdir(cwd)).find((name) => name.startsWith("audit_"));

@@ -4,10 +4,13 @@ import { createHash, generateKeyPairSync, sign } from "node:crypto";
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { parseCheckpointLine } from "../../src/audit/checkpoint.ts";
 import { checkpointRecord } from "../../src/audit/checkpoint-record.ts";
 import { AuditStage, standingClock } from "./audit-stage.ts";
+
+/** Some thousand verifications on a machine that others use, too. */
+vi.setConfig({ testTimeout: 120_000 });
 
 type Files = Map<string, string[]>;
 

@@ -57,8 +57,12 @@ class Viewers {
         this.#count(index, length);
         return true;
       }
+      const isAnswered = head.includes(END_OF_HEAD);
       head += Buffer.from(buffer.subarray(0, length)).toString("latin1");
-      if (head.endsWith(END_OF_HEAD) && subprotocol) socket.write(textFrame(SUBSCRIPTION));
+      // What the server says first may come together with its answer.
+      if (subprotocol && !isAnswered && head.includes(END_OF_HEAD)) {
+        socket.write(textFrame(SUBSCRIPTION));
+      }
       isIn = subprotocol ? CAUGHT_UP.test(head) : head.endsWith(END_OF_HEAD);
       if (isIn) upgraded.resolve();
       return true;

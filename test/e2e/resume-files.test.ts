@@ -2,6 +2,7 @@
 
 import { writeFileSync } from "node:fs";
 import { describe, expect, test, vi } from "vitest";
+import { runCli } from "../cli/cli.ts";
 import { nameOf, RestartedGateway } from "../support/restarted-gateway.ts";
 import { Sender } from "../support/sender.ts";
 
@@ -34,6 +35,8 @@ describe("after kill -9", () => {
         expect(sender.missingIn(lines)).toEqual([]);
         expect(lines).toEqual(sender.inOrder(lines));
       }
+      const verified = await runCli(["audit", "verify", "--log-dir", gateway.path("")]);
+      expect([await verified.ended, verified.stderr]).toEqual([0, ""]);
       expect(gateway.stderr).not.toContain("WARNING");
     },
   );

@@ -70,7 +70,7 @@ export class RestartedGateway implements AsyncDisposable {
 
   deleteJournal(): void {
     for (const name of readdirSync(this.path(""))) {
-      if (name.startsWith("journal.db")) rmSync(this.path(name));
+      if (name.startsWith("journal.")) rmSync(this.path(name));
     }
   }
 
@@ -92,12 +92,15 @@ export class RestartedGateway implements AsyncDisposable {
     return this.auditFiles().flatMap(([, events]) => events);
   }
 
+  /** The events of each file that has some, the oldest first; without the gateway's own, which are checkpoints. */
   auditFiles(): [string, string[]][] {
-    const names = readdirSync(this.path("audit")).sort();
+    const names = readdirSync(this.path("audit")).filter((name) => /^audit_\d+\.jsonl$/.test(name));
     return names
+      .sort()
       .map((name): [string, string[]] => {
         const lines = linesOf(this.path(`audit/${name}`));
-        return [name, lines.map(({ event }) => event!)];
+        const events = lines.map(({ event }) => event!);
+        return [name, events.filter((event) => event !== "audit_checkpoint")];
       })
       .filter(([, events]) => events.length > 0);
   }

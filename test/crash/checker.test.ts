@@ -17,13 +17,21 @@ describe("the checker", () => {
   }
 
   function flaws(records: readonly StoredRecord[], given: Partial<Stored> = {}): string[] {
-    return flawsOf(ledger, { records, gaps: [], from: 1, to: records.length, ...given });
+    return flawsOf(ledger, {
+      records,
+      gaps: [],
+      others: [],
+      from: 1,
+      to: records.length,
+      ...given,
+    });
   }
 
   it("is content with all that was acknowledged, and with what was only sent", () => {
     expect(flaws(stored([1, 2]))).toEqual([]);
     expect(flaws(stored([1, 2, 3]))).toEqual([]);
-    expect(flaws(stored([1, 2]), { gaps: [{ from: 3, to: 5 }], to: 5 })).toEqual([]);
+    const others = [{ sequence: 3, body: "" }];
+    expect(flaws(stored([1, 2]), { others, gaps: [{ from: 4, to: 5 }], to: 5 })).toEqual([]);
   });
 
   it("finds what is missing", () => {

@@ -20,6 +20,8 @@ export interface StoredGap {
 export interface Stored {
   readonly records: readonly StoredRecord[];
   readonly gaps: readonly StoredGap[];
+  /** Those that come from no producer: the gateway's own, and what a test has sent beside them. */
+  readonly others: readonly { readonly sequence: number; readonly body: string }[];
   /** The first and the last sequence that are to be explained. */
   readonly from: number;
   readonly to: number;
@@ -68,9 +70,9 @@ function unordered({ records }: Stored): string[] {
   });
 }
 
-function holes({ records, gaps, from, to }: Stored): string[] {
+function holes({ records, gaps, others, from, to }: Stored): string[] {
   const known = [
-    ...records.map(({ sequence }) => ({ from: sequence, to: sequence })),
+    ...[...records, ...others].map(({ sequence }) => ({ from: sequence, to: sequence })),
     ...gaps,
   ].sort((one, other) => one.from - other.from);
   const flaws: string[] = [];

@@ -4,7 +4,7 @@ import { promisify } from "node:util";
 import { describe, expect, it, vi } from "vitest";
 import { collect } from "../support/collect.ts";
 import type { Program } from "../support/program.ts";
-import { flawsOf, type Stored, type StoredRecord } from "./checker.ts";
+import { flawsOf } from "./checker.ts";
 import { CrashSite, urlOf, type GatewayOptions } from "./gateway-process.ts";
 import { untilOneHangs } from "./hanging.ts";
 import { Ledger } from "./ledger.ts";
@@ -60,15 +60,6 @@ async function started(site: CrashSite, options: GatewayOptions): Promise<[Progr
 async function residentBytes({ process: { pid } }: Program): Promise<number> {
   const status = await readFile(`/proc/${pid}/status`, "utf8");
   return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)![1]) * 1024;
-}
-
-/** The records of producers, with those of {@link post} as gaps. */
-function besideOthers(stored: Stored): Stored {
-  const [ours, others] = [true, false].map((isOurs) =>
-    stored.records.filter(({ producer }) => (producer === undefined) !== isOurs),
-  ) as [StoredRecord[], StoredRecord[]];
-  const gaps = others.map(({ sequence }) => ({ from: sequence, to: sequence }));
-  return { ...stored, records: ours, gaps: [...stored.gaps, ...gaps] };
 }
 
 /** Runs `work` with the site's log directory on a file system of its own. */
@@ -139,7 +130,7 @@ journal: { system_bytes: ${MIB}, audit_bytes: ${MIB} }
       for (let count = 0; count < 50; count++) expect(await producer.send(url)).toBe(200);
       expect(await gateway.end()).toBe(0);
       const stored = await storedIn(site.logDir);
-      expect(flawsOf(ledger, besideOthers(stored))).toEqual([]);
+      expect(flawsOf(ledger, stored)).toEqual([]);
       expect(stored.chainBreaks).toEqual([]);
       expect(stored.gaps.length).toBeGreaterThan(0);
     });
@@ -191,7 +182,7 @@ describe("a limit on the size of files", () => {
     expect(await producer.send(url)).toBe(200);
     expect(await gateway.end()).toBe(0);
     const stored = await storedIn(site.logDir);
-    expect(flawsOf(ledger, besideOthers(stored))).toEqual([]);
+    expect(flawsOf(ledger, stored)).toEqual([]);
     expect(stored.chainBreaks).toEqual([]);
   });
 });
@@ -224,7 +215,7 @@ describe("a disk that does not work", () => {
     gateway.process.kill("SIGKILL");
     await gateway.ended;
     const stored = await storedIn(site.logDir);
-    expect(flawsOf(ledger, besideOthers(stored))).toEqual([]);
+    expect(flawsOf(ledger, stored)).toEqual([]);
     expect(stored.chainBreaks).toEqual([]);
   });
 
@@ -241,7 +232,7 @@ describe("a disk that does not work", () => {
       await vi.waitFor(() => expect(viewer.received).toHaveLength(index + 1));
       return posting;
     });
-    // Meanwhile: what comes is shown at once and kept within bounds.
+    // Meanwhile: what comes is kept within bounds.
     const flood = Array.from({ length: 100 }, () => post(url, MIB));
     const refused = await Promise.any(
       flood.map(async (posting) => {
@@ -252,7 +243,6 @@ describe("a disk that does not work", () => {
     );
     expect([429, 503]).toContain(refused.status);
     expect(refused.retryAfter).toBe("1");
-    expect(viewer.received.length).toBeGreaterThan(hanging.requests.length);
     expect((await statusOf(url, "/healthz"))[0]).toBe(200);
     expect(await residentBytes(gateway)).toBeLessThan(RESIDENT_BYTES_MAX);
     expect(hanging.answered).toBeLessThan(hanging.requests.length);

@@ -40,9 +40,10 @@ const FAULTY = `
     },
   });`;
 
+/** Without the gateway's own records. */
 async function messagesIn(directory: string): Promise<string[]> {
-  const { records } = await storedIn(directory);
-  return records.map(({ body }) => body);
+  const { others } = await storedIn(directory);
+  return others.map(({ body }) => body).filter((body) => /^(message|last words) \d/.test(body));
 }
 
 /** Who has no connection yet gets none any more. */

@@ -32,6 +32,7 @@ export async function storedIn(directory: string): Promise<StoredInJournal> {
   });
   const records: StoredRecord[] = [];
   const gaps: StoredGap[] = [];
+  const others: { sequence: number; body: string }[] = [];
   const chainBreaks: number[] = [];
   let hash = NO_HASH;
   try {
@@ -49,14 +50,12 @@ export async function storedIn(directory: string): Promise<StoredInJournal> {
           if (hash !== expected) chainBreaks.push(sequence);
         }
         const { message, ...extras } = data as unknown as Fields;
-        records.push({
-          sequence,
-          isAudit: type === "audit_log",
-          ...recordOf(extras.metadata ?? extras, message),
-        });
+        const record = recordOf(extras.metadata ?? extras, message);
+        if (record.producer === undefined) others.push({ sequence, body: message });
+        else records.push({ sequence, isAudit: type === "audit_log", ...record });
       }
     }
-    return { records, gaps, from: 1, to: journal.newest, alarms, chainBreaks };
+    return { records, gaps, others, from: 1, to: journal.newest, alarms, chainBreaks };
   } finally {
     await journal.close();
   }
@@ -69,30 +68,18 @@ function recordOf(
   return { producer, seq, sha256, body };
 }
 
-/**
- * The audit events in the files, by their sequences. A line that was torn by a crash is passed over: its event has to
- * be in another one.
- */
-export async function auditLinesIn(directory: string): Promise<Map<number, StoredRecord>> {
+/** The producers' audit events in the files, a line each, in the order of files and lines. Rejects where a line is no JSON. */
+export async function auditLinesIn(directory: string): Promise<StoredRecord[]> {
   const names = (await readdir(join(directory, "audit"))).filter((name) =>
     /^audit_\d{8}\.jsonl$/.test(name),
   );
   const texts = await Promise.all(
-    names.map((name) => readFile(join(directory, "audit", name), "utf8")),
+    names.sort().map((name) => readFile(join(directory, "audit", name), "utf8")),
   );
-  const found = new Map<number, StoredRecord>();
-  for (const line of texts.flatMap((text) => text.split("\n").filter(isWhole))) {
+  const lines = texts.flatMap((text) => text.split("\n").filter(Boolean));
+  const events = lines.map((line) => {
     const { event, seq, ...fields } = JSON.parse(line) as Fields & { event: string; seq: number };
-    found.set(seq, { sequence: seq, isAudit: true, ...recordOf(fields, event) });
-  }
-  return found;
-}
-
-function isWhole(line: string): boolean {
-  try {
-    JSON.parse(line);
-    return true;
-  } catch {
-    return false;
-  }
+    return { sequence: seq, isAudit: true, ...recordOf(fields, event) };
+  });
+  return events.filter(({ producer }) => producer !== undefined);
 }

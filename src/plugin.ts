@@ -50,7 +50,7 @@ export interface LogRecord {
   traceId: string;
   spanId: string;
   flags: number;
-  /** Null for records of this process. Shared by the records of one request: replace it, do not change it. */
+  /** Null for records of this process, until they come from the journal's disk. Shared by the records of one request: replace it, do not change it. */
   resource: Resource | null;
   /** Shared by the records of one logger: replace it, do not change it. */
   scope: Scope;

@@ -4,12 +4,12 @@ import { promisify } from "node:util";
 import { describe, expect, it, vi } from "vitest";
 import { collect } from "../support/collect.ts";
 import type { Program } from "../support/program.ts";
+import { endWithout, requireProgram } from "../support/required-program.ts";
 import { flawsOf } from "./checker.ts";
 import { CrashSite, urlOf, type GatewayOptions } from "./gateway-process.ts";
 import { untilOneHangs } from "./hanging.ts";
 import { Ledger } from "./ledger.ts";
 import { Producer } from "./producer.ts";
-import { requireProgram } from "./required-program.ts";
 import { storedIn } from "./stored.ts";
 import { meddling } from "./strace.ts";
 
@@ -72,9 +72,10 @@ async function onSmallDisk(
   try {
     await run("mount", ["-t", "tmpfs", "-o", `size=${mebibytes}m,mode=700`, "tmpfs", site.logDir]);
   } catch (error) {
-    const text =
-      "a tmpfs cannot be mounted, which takes root (CAP_SYS_ADMIN): run this test as root";
-    throw new Error(text, { cause: error });
+    endWithout(
+      "a tmpfs cannot be mounted, which takes root (CAP_SYS_ADMIN): run it as root",
+      error,
+    );
   }
   try {
     await work(site);

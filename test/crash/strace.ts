@@ -1,4 +1,4 @@
-import { requireProgram } from "./required-program.ts";
+import { requireProgram } from "../support/required-program.ts";
 
 /** What the journal's files are touched with. */
 export type JournalCall = "fsync" | "pwrite64" | "ftruncate";

@@ -13,6 +13,7 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import {
   defineExporter,
   refuseUpgrade,
+  SUBPROTOCOL,
   textOf,
   z,
   type Batch,
@@ -26,7 +27,6 @@ import { Flush } from "./websocket/frames.ts";
 import { wishOf, type Wish } from "./websocket/handshake.ts";
 import { HoleWatch } from "./websocket/hole-watch.ts";
 import { OrderlyJournal } from "./websocket/orderly-journal.ts";
-import { SUBPROTOCOL } from "./websocket/protocol.ts";
 import { SharedRuns } from "./websocket/shared-runs.ts";
 import { Subscriber, type SubscriberSurroundings } from "./websocket/subscriber.ts";
 

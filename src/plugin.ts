@@ -23,9 +23,11 @@ export { PermanentError, TailgateError, textOf } from "./errors.ts";
 export { parseFilter, FILTER_PARAMETERS } from "./filter.ts";
 export { LEVELS } from "./envelope.ts";
 export { printable } from "./printable.ts";
+export { SUBPROTOCOL } from "./protocol.ts";
 export { refuseUpgrade } from "./upgrade-refusal.ts";
 export type { AuditLog, Envelope, EnvelopeType, JsonValue, Level, SystemLog } from "./envelope.ts";
 export type { Filter, FilterQuery } from "./filter.ts";
+export type { ClientMessage, GapMessage, ServerMessage } from "./protocol.ts";
 
 /** The version of this interface; a gateway takes plugins of its own version only. */
 export const API_VERSION = 1;

@@ -1,5 +1,4 @@
-import type { Batch } from "tailgate/plugin";
-import type { GapMessage } from "./protocol.ts";
+import type { Batch, GapMessage } from "tailgate/plugin";
 import { frameHeadBytes, textFrame, writeFrameHead } from "./text-frame.ts";
 
 /** A batch message takes no further envelope when it has so many bytes of them. */

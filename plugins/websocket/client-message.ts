@@ -1,5 +1,11 @@
-import { FILTER_PARAMETERS, TailgateError, textOf, z } from "tailgate/plugin";
-import type { ClientMessage, ServerMessage } from "./protocol.ts";
+import {
+  FILTER_PARAMETERS,
+  TailgateError,
+  textOf,
+  z,
+  type ClientMessage,
+  type ServerMessage,
+} from "tailgate/plugin";
 
 /** How many characters each term of a filter may have: each record is compared with all of it. */
 export const FILTER_CHARACTERS_MAX = 4_096;

@@ -1,5 +1,4 @@
-import type { EnvelopeType, HostJournal } from "tailgate/plugin";
-import type { GapMessage } from "./protocol.ts";
+import type { EnvelopeType, HostJournal, GapMessage } from "tailgate/plugin";
 import type { Wanted } from "./shared-runs.ts";
 
 /** So far back it is looked for records that a viewer has and that were not stored. */

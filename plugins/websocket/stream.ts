@@ -1,8 +1,16 @@
 import { setTimeout as wait } from "node:timers/promises";
-import type { Batch, EnvelopeType, Filter, Gap, HostJournal, JournalPage } from "tailgate/plugin";
+import type {
+  Batch,
+  EnvelopeType,
+  Filter,
+  Gap,
+  HostJournal,
+  JournalPage,
+  GapMessage,
+  ServerMessage,
+} from "tailgate/plugin";
 import { unitsOf, type Unit } from "./batch-frames.ts";
 import { newestStart, refusedOf, resumptionOf, type Resume } from "./opening.ts";
-import type { GapMessage, ServerMessage } from "./protocol.ts";
 import { TURN_RECORDS_MAX } from "./replay.ts";
 import { matching, SharedRuns, type Wanted } from "./shared-runs.ts";
 import { sinceTime, type Since } from "./since.ts";

@@ -1,5 +1,12 @@
 import type { Duplex } from "node:stream";
-import type { EnvelopeType, FilterQuery, Gap, Level } from "tailgate/plugin";
+import type {
+  EnvelopeType,
+  FilterQuery,
+  Gap,
+  Level,
+  ClientMessage,
+  ServerMessage,
+} from "tailgate/plugin";
 import type { WebSocket } from "ws";
 import type { Unit } from "./batch-frames.ts";
 import {
@@ -16,7 +23,6 @@ import {
   type Viewer,
 } from "./connection.ts";
 import { viewerFilter } from "./handshake.ts";
-import type { ClientMessage, ServerMessage } from "./protocol.ts";
 import type { SharedRuns } from "./shared-runs.ts";
 import { Stream, type Choice, type Sink, type Start } from "./stream.ts";
 import { textFrame } from "./text-frame.ts";

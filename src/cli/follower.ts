@@ -1,13 +1,9 @@
 import type { IncomingMessage } from "node:http";
 import { setTimeout as delay } from "node:timers/promises";
 import { WebSocket } from "ws";
-import {
-  SUBPROTOCOL,
-  type ClientMessage,
-  type GapMessage,
-} from "../../plugins/websocket/protocol.ts";
 import { TailgateError, textOf } from "../errors.ts";
 import type { FilterQuery } from "../filter.ts";
+import { SUBPROTOCOL, type ClientMessage, type GapMessage } from "../protocol.ts";
 import { messageOf, Position } from "./position.ts";
 
 /** What to follow. */

@@ -1,4 +1,4 @@
-import type { GapMessage } from "../../plugins/websocket/protocol.ts";
+import type { GapMessage } from "../protocol.ts";
 
 const REASONS = {
   retention: "deleted for their age or their size",

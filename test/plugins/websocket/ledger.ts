@@ -1,4 +1,4 @@
-import type { GapMessage, ServerMessage } from "../../../plugins/websocket/protocol.ts";
+import type { GapMessage, ServerMessage } from "../../../src/protocol.ts";
 import type { Envelope } from "../../../src/plugin.ts";
 
 interface Resume {

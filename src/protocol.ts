@@ -1,12 +1,13 @@
 /**
  * The subprotocol `tailgate.v1`: what the gateway and a viewer say to each other, each message one JSON object in one
- * text frame. Types only: a client, in a browser too, shares this file.
+ * text frame. Nearly types only: the WebSocket exporter and the clients, in a browser too, share this file.
  *
  * A viewer's position is `to` of the last batch that it has, or where none has come `sequence` of `caught_up`; with the
  * epoch of the last hello it can go on there after any loss of the connection.
  */
 
-import type { Envelope, EnvelopeType, FilterQuery } from "tailgate/plugin";
+import type { Envelope, EnvelopeType } from "./envelope.ts";
+import type { FilterQuery } from "./filter.ts";
 
 export const SUBPROTOCOL = "tailgate.v1";
 

@@ -7,7 +7,7 @@
  * its own can come to lie inside of ours, and it is asked for pings and closes only.
  */
 
-import type { IncomingMessage } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import {
@@ -137,6 +137,7 @@ class WebSocketExporter implements Exporter {
       setInterval(() => this.#tell(), TELL_MS).unref(),
     ];
     host.http.upgrade(given.path, (request, socket, head) => this.#upgrade(request, socket, head));
+    host.http.route("*", given.path, (request, response) => this.#explain(request, response));
   }
 
   get #viewers(): Viewer[] {
@@ -164,24 +165,46 @@ class WebSocketExporter implements Exporter {
   }
 
   #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
-    const { max_connections: connectionsMax, replay_max: replayMax } = this.#options;
-    if (this.#stopping) return this.#refuse(socket, 503, "stopping", "The gateway is stopping.");
-    if (this.#viewers.length >= connectionsMax) {
-      const text = `All ${connectionsMax} connections are taken. Close another viewer, or raise max_connections.`;
-      return this.#refuse(socket, 503, "full", text);
-    }
-    let wish: Wish;
-    try {
-      wish = wishOf(request.url ?? "", { replayMax, lowest: this.#host.level });
-    } catch (error) {
-      return this.#refuse(socket, 400, "bad_request", textOf(error));
+    const { refusal, wish } = this.#admission(request);
+    if (refusal) {
+      this.#countRefused(1, { reason: refusal.reason });
+      return refuseUpgrade(socket, refusal.status, refusal.text);
     }
     this.#server.handleUpgrade(request, socket, head, (ws) => this.#admit(ws, socket, wish));
   }
 
-  #refuse(socket: Duplex, status: 400 | 503, reason: RefusalReason, text: string): void {
-    this.#countRefused(1, { reason });
-    refuseUpgrade(socket, status, text);
+  /**
+   * Answers a plain request as it would a handshake: a browser does not tell its page why a WebSocket was refused. Where
+   * it would not be, the answer names the subprotocol.
+   */
+  #explain(request: IncomingMessage, response: ServerResponse): void {
+    const { refusal } = this.#admission(request);
+    response.writeHead(refusal?.status ?? 426, {
+      "Content-Type": "text/plain; charset=utf-8",
+      "X-Content-Type-Options": "nosniff",
+      "Cache-Control": "no-store",
+      // RFC 9110, 15.5.22 and 7.8.
+      ...(!refusal && {
+        Upgrade: "websocket",
+        Connection: "Upgrade",
+        "Sec-WebSocket-Protocol": SUBPROTOCOL,
+      }),
+    });
+    response.end(`${refusal?.text ?? "Connect to this path with a WebSocket."}\n`);
+  }
+
+  #admission(request: IncomingMessage): Admission {
+    const { max_connections: connectionsMax, replay_max: replayMax } = this.#options;
+    if (this.#stopping) return refusalOf(503, "stopping", "The gateway is stopping.");
+    if (this.#viewers.length >= connectionsMax) {
+      const text = `All ${connectionsMax} connections are taken. Close another viewer, or raise max_connections.`;
+      return refusalOf(503, "full", text);
+    }
+    try {
+      return { wish: wishOf(request.url ?? "", { replayMax, lowest: this.#host.level }) };
+    } catch (error) {
+      return refusalOf(400, "bad_request", textOf(error));
+    }
   }
 
   #admit(ws: WebSocket, socket: Duplex, wish: Wish): void {
@@ -225,6 +248,20 @@ class WebSocketExporter implements Exporter {
 }
 
 type RefusalReason = "full" | "stopping" | "bad_request";
+
+interface Refusal {
+  readonly status: 400 | 503;
+  readonly reason: RefusalReason;
+  readonly text: string;
+}
+
+type Admission =
+  | { readonly refusal: Refusal; readonly wish?: undefined }
+  | { readonly refusal?: undefined; readonly wish: Wish };
+
+function refusalOf(status: 400 | 503, reason: RefusalReason, text: string): Admission {
+  return { refusal: { status, reason, text } };
+}
 
 function surroundingsOf(
   host: Host,

@@ -35,7 +35,7 @@ interface Hello {
 }
 
 /** All records from `from` to `to` that match the filter, but for those that gaps right before it tell of. */
-interface RecordBatch {
+export interface RecordBatch {
   readonly type: "batch";
   /** One more than `to` of the batch before, but for the first one of a connection. */
   readonly from: number;
@@ -96,16 +96,21 @@ export type ServerMessage =
   | MessageError
   | Goodbye;
 
+/** What a viewer has when it comes back. */
+export interface Resume {
+  readonly epoch: string;
+  readonly sequence: number;
+  readonly durable?: number | undefined;
+}
+
 /** Where a subscription starts; from now on where nothing of it is there. */
-interface Start {
+export interface Start {
   /** With the newest so many records that match. */
   readonly replay?: number | undefined;
   /** With the records from that time on: ISO 8601 with a zone, or ms since 1970. */
   readonly since?: string | number | undefined;
   /** Behind what the viewer has. With `durable` it is told which of that turned out not to be stored. */
-  readonly resume?:
-    | { readonly epoch: string; readonly sequence: number; readonly durable?: number | undefined }
-    | undefined;
+  readonly resume?: Resume | undefined;
 }
 
 interface Subscribe extends Start {

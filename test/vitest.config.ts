@@ -8,6 +8,8 @@ export default defineConfig({
   resolve: {
     alias: [
       { find: /^tailgate\/plugin$/, replacement: source("plugin.ts") },
+      { find: /^tailgate\/client$/, replacement: source("client/index.ts") },
+      { find: /^tailgate\/react$/, replacement: source("client/react.ts") },
       { find: /^tailgate\/testing$/, replacement: source("testing/index.ts") },
       { find: /^tailgate$/, replacement: source("index.ts") },
     ],

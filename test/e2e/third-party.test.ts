@@ -4,8 +4,10 @@
 
 import { globSync } from "node:fs";
 import { mkdir, readFile } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { gzipSync } from "node:zlib";
+import { build } from "vite";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { Workspace } from "../config/workspace.ts";
 import { postMessages } from "../support/otlp-request.ts";
@@ -152,6 +154,54 @@ const SAMPLE_TEST = `
   });
   for (const { name, run } of exporterContract(harness)) test(name, run);
 `;
+
+describe("the client, from its tarball", () => {
+  const CLIENT = `
+    import { LogHistory, LogStream } from "tailgate/client";
+    const url = process.env.GATEWAY ?? "/";
+    const stream = new LogStream({ url, start: { since: 0 } });
+    stream.listen(async ({ type, entries = [] }) => {
+      if (type !== "records" || entries.length === 0) return;
+      const page = await new LogHistory({ url }).page();
+      console.log([...entries, ...page.entries].map(({ sequence, envelope }) => sequence + envelope.data.message).join());
+      stream.close();
+    });`;
+
+  test("follows a gateway in Node, and lets the process end when it is closed", async () => {
+    const directory = await directoryWith({
+      "tailgate.yaml": configuration("exporters: { websocket: {} }"),
+      "client.js": CLIENT,
+    });
+    await using gateway = tailgate(directory);
+    const [, url] = await gateway.says(LISTENING);
+    expect(await postMessages(url!, ["hello"])).toBe(200);
+    const env = { GATEWAY: url! };
+    const shown = await Program.run(process.execPath, ["client.js"], { cwd: directory, env });
+    expect(shown).toBe("1hello,1hello\n");
+  });
+
+  test("is bundled for browsers with nothing of Node and of the gateway", async () => {
+    const directory = await directoryWith({ "main.js": CLIENT });
+    const result = await build({
+      configFile: false,
+      logLevel: "error",
+      root: directory,
+      build: { write: false, minify: true, rollupOptions: { input: join(directory, "main.js") } },
+    });
+    const { output } = result as { output: { code: string; moduleIds: string[] }[] };
+    expect(output).toHaveLength(1);
+    const own = output[0]!.moduleIds.filter((id) => id.includes("node_modules"));
+    const shared = own.filter((id) => !id.includes("node_modules/tailgate/dist/src/client/"));
+    expect(shared.map((id) => basename(id)).sort()).toEqual(["protocol.js"]);
+    expect(gzipSync(output[0]!.code).length).toBeLessThan(8_000);
+  });
+
+  test("needs no React; only `tailgate/react` does", async () => {
+    const directory = await directoryWith({ "react.js": 'import "tailgate/react";' });
+    const run = Program.run(process.execPath, ["react.js"], { cwd: directory });
+    await expect(run).rejects.toThrow("Cannot find package 'react'");
+  });
+});
 
 describe("plugins that work", () => {
   test("an exporter from npm writes what arrives, next to the built-in ones", async () => {

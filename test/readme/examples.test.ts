@@ -7,6 +7,7 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
+import { transformWithOxc } from "vite";
 import { parse } from "yaml";
 import { Workspace } from "../config/workspace.ts";
 import { collect } from "../support/collect.ts";
@@ -79,6 +80,9 @@ test("each example of the README is run here", () => {
     "configuration",
     "browser",
     "resume",
+    "client",
+    "history",
+    "react",
     "audit-check",
   ]);
 });
@@ -326,6 +330,53 @@ test("the browser's client shows what arrives, and why it ended", async () => {
   expect(await program.end()).toBe(0);
   await vi.waitFor(() => expect(browser.stdout).toMatch(/^closed 1001 gateway is stopping$/m));
 });
+
+test("the client shows what was and what comes, and what becomes of the connection", async () => {
+  const workspace = await userDirectory();
+  const { program, url } = await startGateway(workspace);
+  const client = readme.example("client").replace("localhost:8001", new URL(url).host);
+  await workspace.write("client.js", client);
+  await postMessages(url, ["before"]);
+  await using viewer = new Program(process.execPath, ["client.js"], { cwd: workspace.directory });
+  await viewer.shows(/^before$[^]*^live $/m);
+  await postMessages(url, ["after"]);
+  await viewer.shows(/^after$/m);
+  expect(await program.end()).toBe(0);
+  await viewer.shows(/^waiting The gateway is stopping\.$/m);
+  await viewer.shows(new RegExp(`^waiting No gateway answers at ${url}\\.$`, "m"));
+  expect(viewer.stdout).not.toContain("missing");
+});
+
+test("the client reads the audit events of the past", async () => {
+  const { workspace, url } = await sentByCurl();
+  const client = readme.example("history").replace("localhost:8001", new URL(url).host);
+  await workspace.write("client.js", client);
+  const shown = await Program.run(process.execPath, ["client.js"], { cwd: workspace.directory });
+  expect(shown).toBe("2 instance_spawn\n");
+});
+
+test("the component renders, on a server too", async () => {
+  const workspace = await userDirectory();
+  await workspace.install("react");
+  await workspace.install("react-dom");
+  const { code } = await transformWithOxc(readme.example("react"), "log.jsx", {
+    jsx: { runtime: "automatic", development: false },
+  });
+  await workspace.write("log.js", code);
+  await workspace.write("server.js", SERVER_RENDERING);
+  const { directory: cwd } = workspace;
+  const env = { NODE_ENV: "production" };
+  expect(await Program.run(process.execPath, ["server.js"], { cwd, env })).toBe(
+    "<section><h2>connecting<!-- --> <!-- -->Connecting.</h2></section>\n",
+  );
+});
+
+const SERVER_RENDERING = `
+  import { createElement } from "react";
+  import { renderToString } from "react-dom/server";
+  import { Log } from "./log.js";
+  console.log(renderToString(createElement(Log)));
+`;
 
 test("the client that resumes gets what came while the gateway was away, once", async () => {
   const workspace = await userDirectory();

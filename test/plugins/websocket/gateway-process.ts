@@ -15,8 +15,8 @@ export class GatewayProcess implements AsyncDisposable {
     this.#workspace = workspace;
   }
 
-  static async start(): Promise<GatewayProcess> {
-    const gateway = new GatewayProcess(await Workspace.create({ "tailgate.yaml": CONFIG }));
+  static async start(config = CONFIG): Promise<GatewayProcess> {
+    const gateway = new GatewayProcess(await Workspace.create({ "tailgate.yaml": config }));
     await gateway.restart();
     return gateway;
   }

@@ -1,0 +1,107 @@
+import { SUBPROTOCOL } from "../protocol.ts";
+import { pageAddress } from "./addresses.ts";
+
+const ANSWER_MS_MAX = 10_000;
+const ANSWER_CHARACTERS_MAX = 2_000;
+
+/** Where a server refuses for now, or for good; other answers than these leave the way open. */
+const REFUSALS = new Set([400, 401, 403, 407, 429]);
+
+export interface Finding {
+  /**
+   * `absent`: nobody answers. `refused`: this viewer is not let in. `willing`: a gateway with the subprotocol would take
+   * it, so that something on the way is in the way. `older`: somebody answers who may be an older gateway. `hidden`:
+   * somebody answers, and the browser hides from this page what.
+   */
+  readonly kind: "absent" | "refused" | "willing" | "older" | "hidden";
+  /** In words. */
+  readonly reason: string;
+}
+
+/** Finds out why a WebSocket did not open: a browser does not tell its page, so that a plain request is made. */
+export async function diagnose(
+  endpoint: URL,
+  fetcher: typeof fetch,
+  signal: AbortSignal,
+): Promise<Finding> {
+  const options = { signal: AbortSignal.any([signal, AbortSignal.timeout(ANSWER_MS_MAX)]) };
+  try {
+    // With a POST, as with a WebSocket and not with a GET, browsers send the page's origin.
+    return await findingOf(await ask(endpoint, fetcher, options));
+  } catch {
+    return isForeign(endpoint) && (await answersAtAll(endpoint, fetcher, options))
+      ? { kind: "hidden", reason: hiddenText() }
+      : { kind: "absent", reason: absentText(endpoint) };
+  }
+}
+
+function ask(endpoint: URL, fetcher: typeof fetch, options: RequestInit): Promise<Response> {
+  return fetcher(endpoint.href, { method: "POST", cache: "no-store", ...options });
+}
+
+async function findingOf(response: Response): Promise<Finding> {
+  const { status, headers } = response;
+  const text = await explanationOf(response);
+  if (status >= 500 || REFUSALS.has(status)) {
+    return { kind: "refused", reason: text || `The server answers HTTP ${status}.` };
+  }
+  const kind = headers.get("Sec-WebSocket-Protocol") === SUBPROTOCOL ? "willing" : "older";
+  return { kind, reason: BLOCKED };
+}
+
+const BLOCKED =
+  "The gateway answers, but a WebSocket to it does not open: a proxy, a firewall or a browser extension may be in the way.";
+
+/** What the gateway says as plain text or as the message of an error; a proxy's page is not for people here. */
+async function explanationOf(response: Response): Promise<string> {
+  const type = response.headers.get("Content-Type") ?? "";
+  const text = await beginningOf(response);
+  if (type.startsWith("text/plain")) return text.trim();
+  if (!type.startsWith("application/json")) return "";
+  try {
+    const { error } = JSON.parse(text) as { error?: { message?: unknown } };
+    return typeof error?.message === "string" ? error.message : "";
+  } catch {
+    return "";
+  }
+}
+
+async function beginningOf({ body }: Response): Promise<string> {
+  if (body === null) return "";
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  while (text.length < ANSWER_CHARACTERS_MAX) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    text += value;
+  }
+  await reader.cancel();
+  return text.slice(0, ANSWER_CHARACTERS_MAX);
+}
+
+function isForeign(endpoint: URL): boolean {
+  const page = pageAddress();
+  return page !== undefined && new URL(page).origin !== endpoint.origin;
+}
+
+function answersAtAll(
+  endpoint: URL,
+  fetcher: typeof fetch,
+  options: RequestInit,
+): Promise<boolean> {
+  const answer = ask(endpoint, fetcher, { ...options, mode: "no-cors", credentials: "omit" });
+  return answer.then(
+    () => true,
+    () => false,
+  );
+}
+
+function hiddenText(): string {
+  const { origin } = new URL(pageAddress()!);
+  return `The gateway answers, but does not let this page connect: its origin ${origin} may be missing in allowed_hosts, or all connections are taken. The gateway's log says which.`;
+}
+
+function absentText({ origin }: URL): string {
+  const { onLine } = (globalThis as { navigator?: { onLine?: boolean } }).navigator ?? {};
+  return onLine === false ? "This device is offline." : `No gateway answers at ${origin}.`;
+}

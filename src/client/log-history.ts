@@ -1,0 +1,128 @@
+import type { Envelope } from "../envelope.ts";
+import type { FilterQuery } from "../filter.ts";
+import { addressesOf } from "./addresses.ts";
+import type { LogEntry, MissingRange } from "./stream-event.ts";
+
+const ANSWER_MS_MAX = 60_000;
+
+/** What to look for in the journal. */
+export interface HistoryQuery {
+  readonly filter?: FilterQuery | undefined;
+  /** `desc`, the newest first, where absent. */
+  readonly order?: "asc" | "desc" | undefined;
+  /** The sequence to begin with. */
+  readonly from?: number | undefined;
+  /** The numbering that `from` belongs to; the gateway's present one where absent. */
+  readonly epoch?: string | undefined;
+  /** The first moment that counts, and the first one that no longer does: ISO 8601, or ms since 1970. */
+  readonly since?: string | number | undefined;
+  readonly until?: string | number | undefined;
+  /** At most 1000; 100 where absent. */
+  readonly limit?: number | undefined;
+  /** `nextCursor` of the page before. */
+  readonly cursor?: string | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface HistoryPage {
+  readonly epoch: string;
+  /** In the order that was asked for. It may be fewer than `limit`, even none, and yet there is more. */
+  readonly entries: readonly LogEntry[];
+  /** What is missing of the stretch that was looked at. */
+  readonly gaps: readonly MissingRange[];
+  /** Null at the end of the journal. */
+  readonly nextCursor: string | null;
+}
+
+/** A request was not answered as asked; its message is for people. */
+export class HistoryError extends Error {
+  /** Of the answer; 0 where there was none. */
+  readonly status: number;
+  /** The gateway's code, such as `FILTER_INVALID` or `CURSOR_GONE`; `UNREACHABLE` and `NOT_UNDERSTOOD` are from here. */
+  readonly code: string;
+
+  constructor(status: number, code: string, message: string, options?: { cause?: unknown }) {
+    super(message, options);
+    this.name = "HistoryError";
+    this.status = status;
+    this.code = code;
+  }
+}
+
+/** The records of the past, a page at a time. */
+export class LogHistory {
+  readonly #url: URL;
+  readonly #fetch: typeof fetch;
+
+  /** @throws TypeError where the address is none, see {@link addressesOf}. */
+  constructor(options: { readonly url: string | URL; readonly fetch?: typeof fetch | undefined }) {
+    this.#url = addressesOf(options.url).history;
+    // A browser's fetch must not be called as a method.
+    const fetcher = options.fetch ?? fetch;
+    this.#fetch = (...request) => fetcher(...request);
+  }
+
+  /** Rejects with {@link HistoryError}, or with the reason of the signal. */
+  async page(query: HistoryQuery = {}): Promise<HistoryPage> {
+    const { filter, order, since, until, limit, signal } = query;
+    const cursor = query.cursor ?? (await this.#cursorOf(query));
+    const url = new URL(this.#url);
+    for (const [name, value] of Object.entries({ ...filter, order, since, until, limit, cursor })) {
+      if (value !== undefined) url.searchParams.set(name, String(value));
+    }
+    return pageOf(await this.#answer(url, signal));
+  }
+
+  async #cursorOf({ from, epoch, signal }: HistoryQuery): Promise<string | undefined> {
+    if (from === undefined) return undefined;
+    return `${epoch ?? (await this.newest(signal)).epoch}:${from}`;
+  }
+
+  /** The numbering, and the newest record that is there; 0 without one. */
+  async newest(signal?: AbortSignal): Promise<{ epoch: string; sequence: number }> {
+    const { epoch, entries } = await this.page({ limit: 1, signal });
+    return { epoch, sequence: entries[0]?.sequence ?? 0 };
+  }
+
+  async #answer(url: URL, signal: AbortSignal | undefined): Promise<unknown> {
+    const timeout = AbortSignal.timeout(ANSWER_MS_MAX);
+    const either = signal === undefined ? timeout : AbortSignal.any([signal, timeout]);
+    let response: Response;
+    try {
+      response = await this.#fetch(url.href, { signal: either, cache: "no-store" });
+    } catch (error) {
+      signal?.throwIfAborted();
+      const text = `No gateway answers at ${url.origin}.`;
+      throw new HistoryError(0, "UNREACHABLE", text, { cause: error });
+    }
+    const body = await response.json().catch(() => signal?.throwIfAborted());
+    if (!response.ok) throw refusalOf(response.status, body);
+    return body;
+  }
+}
+
+function refusalOf(status: number, body: unknown): HistoryError {
+  const { error } = (body ?? {}) as { error?: { code?: string; message?: string } };
+  const text = error?.message ?? `The server answers HTTP ${status}.`;
+  return new HistoryError(status, error?.code ?? "NOT_UNDERSTOOD", text);
+}
+
+interface Answer {
+  readonly epoch: string;
+  readonly records: readonly ({ readonly sequence: number } & Envelope)[];
+  readonly gaps: readonly MissingRange[];
+  readonly next_cursor: string | null;
+}
+
+function pageOf(body: unknown): HistoryPage {
+  const { epoch, records, gaps, next_cursor: nextCursor } = (body ?? {}) as Answer;
+  if (typeof epoch !== "string" || !Array.isArray(records) || !Array.isArray(gaps)) {
+    const text = "What answers is no gateway, or an older one: it has no history that can be read.";
+    throw new HistoryError(200, "NOT_UNDERSTOOD", text);
+  }
+  const entries = (records as Answer["records"]).map(({ sequence, ...envelope }) => ({
+    sequence,
+    envelope: envelope as Envelope,
+  }));
+  return { epoch, entries, gaps, nextCursor: nextCursor ?? null };
+}

@@ -1,0 +1,22 @@
+interface EventSource {
+  addEventListener?(type: string, listener: () => void): void;
+  removeEventListener?(type: string, listener: () => void): void;
+}
+
+interface Page extends EventSource {
+  readonly document?: EventSource & { readonly visibilityState?: string };
+}
+
+/** Calls `awake` when the device is online again, and when somebody looks at the page again; answers what ends that. */
+export function watchPage(awake: () => void): () => void {
+  const page = globalThis as Page;
+  const looked = (): void => {
+    if (page.document?.visibilityState === "visible") awake();
+  };
+  page.addEventListener?.("online", awake);
+  page.document?.addEventListener?.("visibilitychange", looked);
+  return () => {
+    page.removeEventListener?.("online", awake);
+    page.document?.removeEventListener?.("visibilitychange", looked);
+  };
+}

@@ -1,0 +1,159 @@
+import type { FilterQuery } from "../filter.ts";
+import {
+  HistoryError,
+  type HistoryPage,
+  type HistoryQuery,
+  type LogHistory,
+} from "./log-history.ts";
+import type { Stretch } from "./position.ts";
+import type { Surroundings } from "./session.ts";
+
+const INTERVAL_MS = 1_000;
+const PAGE_RECORDS = 1_000;
+
+/** The newest record and its numbering. */
+interface Newest {
+  readonly epoch: string;
+  readonly sequence: number;
+}
+
+/**
+ * Records over plain requests, where no WebSocket opens. It shares the stream's position, so that a WebSocket goes on
+ * where it has come to, and the other way round.
+ */
+export class Poller {
+  readonly #history: LogHistory;
+  readonly #surroundings: Surroundings;
+  readonly #signal: AbortSignal;
+  #since: string | number | undefined;
+  #isCaughtUp = false;
+
+  constructor(history: LogHistory, surroundings: Surroundings, signal: AbortSignal) {
+    this.#history = history;
+    this.#surroundings = surroundings;
+    this.#signal = signal;
+  }
+
+  /** Asks again and again until the signal aborts; resolves with what keeps it from going on, in words. */
+  async run(): Promise<string> {
+    this.#surroundings.filters.disconnect();
+    try {
+      for (;;) {
+        await this.#poll();
+        await pause(INTERVAL_MS, this.#signal);
+      }
+    } catch (error) {
+      return error instanceof Error ? error.message : String(error);
+    }
+  }
+
+  async #poll(): Promise<void> {
+    const { position, filters, tell } = this.#surroundings;
+    const newest = await this.#history.newest(this.#signal);
+    this.#signal.throwIfAborted();
+    await this.#number(newest.epoch);
+    try {
+      const { filter, version } = filters.ask();
+      // Looks for nothing: no record is that old.
+      if (!filters.isTaken(version)) await this.#page({ filter, until: 0, limit: 1 });
+      tell(filters.taken(version));
+      if (position.resume === undefined) await this.#begin(filter, newest.sequence);
+      if (await this.#catchUp(filter, newest)) this.#arrive();
+    } catch (error) {
+      if (!isRefusedFilter(error)) throw error;
+      tell(filters.refused(error.message));
+      if (filters.isRefused) throw error;
+    }
+  }
+
+  /** What is read from here on is in that numbering; it may be another one than before. */
+  async #number(epoch: string): Promise<void> {
+    const { position, tell } = this.#surroundings;
+    const { resume } = position;
+    const isAnother = resume !== undefined && resume.epoch !== epoch;
+    const from = isAnother ? await this.#firstLost(resume) : 0;
+    position.connect(epoch);
+    if (isAnother) tell(position.reset(from));
+  }
+
+  /** The first sequence that means another record now, or none. */
+  async #firstLost(resume: { epoch: string; sequence: number }): Promise<number> {
+    const { epoch, sequence } = resume;
+    try {
+      // Downwards the history says first what was lost of the numbering that it is asked for.
+      const query = { order: "desc", epoch, from: sequence, limit: 1 } as const;
+      const [lost] = (await this.#page(query)).gaps;
+      return lost?.to === sequence && lost.reason === "not_stored" ? lost.from : sequence + 1;
+    } catch (error) {
+      if (error instanceof HistoryError && error.code === "CURSOR_GONE") return 1;
+      throw error;
+    }
+  }
+
+  /** Finds the place to start at; what is wanted of the past is behind it. */
+  async #begin(filter: FilterQuery, newest: number): Promise<void> {
+    const { position, start, tell } = this.#surroundings;
+    this.#since = start.since;
+    if (!start.replay) return tell(position.caughtUp(start.since === undefined ? newest : 0));
+    const limit = Math.min(start.replay, PAGE_RECORDS);
+    const { entries } = await this.#page({ filter, order: "desc", limit });
+    const past = entries.filter(({ sequence }) => sequence <= newest).toReversed();
+    tell(position.caughtUp((past[0]?.sequence ?? newest + 1) - 1));
+    tell(position.takePage({ to: newest, entries: past, gaps: [] }));
+  }
+
+  /** Answers whether everything up to the newest record has come. */
+  async #catchUp(filter: FilterQuery, newest: Newest): Promise<boolean> {
+    const { position, tell } = this.#surroundings;
+    const { epoch } = newest;
+    while (position.resume!.sequence < newest.sequence) {
+      const query = { filter, order: "asc", since: this.#since, limit: PAGE_RECORDS } as const;
+      const page = await this.#page({ ...query, epoch, from: position.resume!.sequence + 1 });
+      if (page.epoch !== epoch) return false;
+      tell(position.takePage(stretchOf(page, newest.sequence)));
+    }
+    this.#since = undefined;
+    return true;
+  }
+
+  async #page(query: HistoryQuery): Promise<HistoryPage> {
+    const page = await this.#history.page({ ...query, signal: this.#signal });
+    this.#signal.throwIfAborted();
+    return page;
+  }
+
+  #arrive(): void {
+    const { position, tell } = this.#surroundings;
+    if (this.#isCaughtUp) return;
+    this.#isCaughtUp = true;
+    tell([{ type: "caught_up", sequence: position.resume!.sequence }]);
+  }
+}
+
+/** At the end of the journal a page does not say how far it goes: at least as far as the newest record before. */
+function stretchOf({ entries, gaps, nextCursor }: HistoryPage, newest: number): Stretch {
+  if (nextCursor !== null) {
+    const next = Number(nextCursor.slice(nextCursor.lastIndexOf(":") + 1));
+    return { to: next - 1, entries, gaps };
+  }
+  const to = Math.max(newest, entries.at(-1)?.sequence ?? 0, ...gaps.map((gap) => gap.to));
+  return { to, entries, gaps };
+}
+
+function isRefusedFilter(error: unknown): error is HistoryError {
+  return error instanceof HistoryError && error.code === "FILTER_INVALID";
+}
+
+function pause(delayMs: number, signal: AbortSignal): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const timer = setTimeout(resolve, delayMs);
+  signal.addEventListener(
+    "abort",
+    () => {
+      clearTimeout(timer);
+      reject(signal.reason as Error);
+    },
+    { once: true },
+  );
+  return promise;
+}

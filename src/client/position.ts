@@ -1,0 +1,141 @@
+import type { GapMessage, RecordBatch, Resume } from "../protocol.ts";
+import type { LogEntry, MissingRange, StreamEvent } from "./stream-event.ts";
+
+/** So many gaps may come before the batch that they belong to. */
+const HELD_GAPS_MAX = 10_000;
+
+/** A message breaks the protocol: the connection is of no use. */
+export class ProtocolFault extends Error {}
+
+/** What a page of the history says of a stretch of the journal. */
+export interface Stretch {
+  readonly to: number;
+  readonly entries: readonly LogEntry[];
+  readonly gaps: readonly MissingRange[];
+}
+
+/**
+ * How far a stream is. A gap comes before the batch that it is told with, and holds when that batch has come: so nothing
+ * is missed or doubled wherever a connection breaks.
+ */
+export class Position {
+  /** The numbering of the connection. */
+  #epoch = "";
+  #resume: Resume | undefined;
+  #heldGaps: GapMessage[] = [];
+
+  constructor(resume?: Resume) {
+    this.#resume = resume;
+  }
+
+  /** Behind what was handed on; undefined where nothing is known yet. */
+  get resume(): Resume | undefined {
+    return this.#resume;
+  }
+
+  /** A connection begins; what it says of sequences is in that numbering. */
+  connect(epoch: string): void {
+    this.#epoch = epoch;
+    this.#heldGaps = [];
+  }
+
+  /** What is known does not lead on: records have come without their sequences. */
+  forget(): void {
+    this.#resume = undefined;
+  }
+
+  /** Nothing of the past is wanted, or it was handed on in another way. */
+  caughtUp(sequence: number): StreamEvent[] {
+    const gaps = this.#resume === undefined ? [] : this.#holeBefore(sequence + 1);
+    if (this.#resume === undefined || sequence > this.#resume.sequence) {
+      this.#moveTo(sequence, this.#resume?.durable ?? sequence);
+    }
+    return gaps;
+  }
+
+  /** @throws ProtocolFault */
+  takeGap(gap: GapMessage): StreamEvent[] {
+    const { from, to, reason } = gap;
+    if (!(from <= to)) throw new ProtocolFault("a gap is not a range");
+    if (reason === "epoch") return this.reset(from);
+    const range: MissingRange = { from, to, reason, ...(gap.lane && { lane: gap.lane }) };
+    if (this.#resume && from <= this.#resume.sequence) return [{ type: "gap", gap: range }];
+    if (this.#heldGaps.push(gap) > HELD_GAPS_MAX) throw new ProtocolFault("too many gaps");
+    return [];
+  }
+
+  /** What was handed on from that sequence on is none of the journal's; it goes on there. */
+  reset(from: number): StreamEvent[] {
+    this.#heldGaps = [];
+    if (this.#resume === undefined) return [];
+    const { sequence: to, durable = to } = this.#resume;
+    if (from > to) {
+      this.#moveTo(to, durable);
+      return [];
+    }
+    this.#moveTo(from - 1, from - 1);
+    return [{ type: "reset", epoch: this.#epoch, from, to, reason: resetText(from) }];
+  }
+
+  /** @throws ProtocolFault */
+  takeBatch({ from, to, durable, sequences, envelopes }: RecordBatch): StreamEvent[] {
+    const places = sequences ?? Array.from(envelopes, (_, index) => from + index);
+    if (!(from <= to) || places.length !== envelopes.length) {
+      throw new ProtocolFault("a batch does not say which records it has");
+    }
+    const entries = envelopes.map((envelope, index) => ({ sequence: places[index]!, envelope }));
+    const held = this.#heldGaps.splice(0) as MissingRange[];
+    return this.#take(from, { to, entries, gaps: held }, durable);
+  }
+
+  /** Takes what follows on the position. */
+  takePage(stretch: Stretch): StreamEvent[] {
+    const { sequence, durable } = this.#resume!;
+    return this.#take(sequence + 1, stretch, durable ?? sequence);
+  }
+
+  #take(from: number, { to, entries, gaps }: Stretch, durable: number): StreamEvent[] {
+    const next = this.#resume === undefined ? from : this.#resume.sequence + 1;
+    if (to < next) return [];
+    const events = this.#holeBefore(from);
+    for (const { from: first, to: last, reason, lane } of gaps) {
+      if (last < next) continue;
+      const gap = { from: Math.max(first, next), to: last, reason, ...(lane && { lane }) };
+      events.push({ type: "gap", gap });
+    }
+    events.push({
+      type: "records",
+      entries: inOrder(entries, next, to),
+      from: Math.max(from, next),
+      to,
+    });
+    this.#moveTo(to, durable);
+    return events;
+  }
+
+  #holeBefore(from: number): StreamEvent[] {
+    if (this.#resume === undefined || from <= this.#resume.sequence + 1) return [];
+    const gap = { from: this.#resume.sequence + 1, to: from - 1, reason: "hole" } as const;
+    return [{ type: "gap", gap }];
+  }
+
+  #moveTo(sequence: number, durable: number): void {
+    this.#resume = { epoch: this.#epoch, sequence, durable: Math.min(durable, sequence) };
+  }
+}
+
+/** Those that are between the bounds and rise: what a gateway repeats, or sends out of its place, is not handed on. */
+function inOrder(entries: readonly LogEntry[], first: number, last: number): LogEntry[] {
+  let next = first;
+  return entries.filter(({ sequence }) => {
+    if (!(sequence >= next && sequence <= last)) return false;
+    next = sequence + 1;
+    return true;
+  });
+}
+
+function resetText(from: number): string {
+  if (from <= 1)
+    return "The gateway has another journal now; its records come from the first one on.";
+  return `The gateway ended uncleanly, and its records from ${from} on had not been stored.`;
+}

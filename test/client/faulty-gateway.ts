@@ -1,0 +1,93 @@
+import { once } from "node:events";
+import type { AddressInfo } from "node:net";
+import { vi } from "vitest";
+import { WebSocketServer, type WebSocket } from "ws";
+
+/** A server that says whatever a test wants it to say. */
+export class FaultyGateway implements AsyncDisposable {
+  readonly #server: WebSocketServer;
+  /** The queries of the handshakes, and what was heard on all connections. */
+  readonly queries: string[] = [];
+  readonly heard: unknown[] = [];
+
+  private constructor(server: WebSocketServer, greet: (socket: WebSocket) => void) {
+    this.#server = server;
+    server.on("connection", (socket, { url }) => {
+      this.queries.push(url!);
+      socket.on("message", (data: Buffer) => this.heard.push(JSON.parse(data.toString())));
+      greet(socket);
+    });
+  }
+
+  /** With the subprotocol; each connection begins with a hello of that epoch. */
+  static async speaking(epoch = "e1"): Promise<FaultyGateway> {
+    return FaultyGateway.#start(true, (socket) =>
+      socket.send(JSON.stringify({ type: "hello", epoch, sequence: 0, durable: 0, version: 1 })),
+    );
+  }
+
+  /** Without a subprotocol, as gateways were once. */
+  static async older(): Promise<FaultyGateway> {
+    return FaultyGateway.#start(false, () => {});
+  }
+
+  /** It takes the subprotocol without knowing it, as servers do that take whatever is offered. */
+  static async mute(): Promise<FaultyGateway> {
+    return FaultyGateway.#start(true, () => {});
+  }
+
+  static async #start(
+    choosesSubprotocol: boolean,
+    greet: (socket: WebSocket) => void,
+  ): Promise<FaultyGateway> {
+    const handleProtocols = (offered: Set<string>): string | false =>
+      choosesSubprotocol && [...offered][0]!;
+    const server = new WebSocketServer({ host: "127.0.0.1", port: 0, handleProtocols });
+    const gateway = new FaultyGateway(server, greet);
+    await once(server, "listening");
+    return gateway;
+  }
+
+  get url(): string {
+    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+  }
+
+  get viewers(): number {
+    return this.#server.clients.size;
+  }
+
+  /** To all that are connected. */
+  say(...messages: unknown[]): void {
+    for (const socket of this.#server.clients) {
+      for (const message of messages) {
+        socket.send(typeof message === "string" ? message : JSON.stringify(message));
+      }
+    }
+  }
+
+  cut(): void {
+    for (const socket of this.#server.clients) socket.terminate();
+  }
+
+  /** Resolves with the messages, when there were so many. */
+  async hears(count: number): Promise<unknown[]> {
+    await vi.waitFor(
+      () => {
+        if (this.heard.length < count) throw new Error(`${this.heard.length} messages`);
+      },
+      { timeout: 20_000, interval: 5 },
+    );
+    return this.heard;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.cut();
+    this.#server.close();
+    await once(this.#server, "close");
+  }
+}
+
+export function envelope(message: string): object {
+  const data = { timestamp: "2025-10-13T09:27:24.339163Z", level: "INFO", logger: "a", message };
+  return { type: "system_log", data };
+}

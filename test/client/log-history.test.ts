@@ -1,0 +1,110 @@
+import { once } from "node:events";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { expect, onTestFinished, test, vi } from "vitest";
+import { HistoryError, LogHistory, type HistoryPage } from "tailgate/client";
+import { startGateway } from "./stage.ts";
+
+/** A history of five records, `1` to `5`; every other one is an error. */
+async function historyOfFive(): Promise<{ url: string; history: LogHistory }> {
+  const gateway = await startGateway();
+  const logger = gateway.getLogger("a");
+  for (const message of ["1", "2", "3", "4", "5"]) {
+    if (Number(message) % 2) logger.error(message);
+    else logger.info(message);
+  }
+  const history = new LogHistory({ url: gateway.url });
+  await vi.waitFor(async () => expect(await history.newest()).toMatchObject({ sequence: 5 }));
+  return { url: gateway.url, history };
+}
+
+function messages({ entries }: HistoryPage): string[] {
+  return entries.map(({ envelope }) => envelope.data.message);
+}
+
+test("a page has the newest records first, or the oldest, or those from a place on", async () => {
+  const { history } = await historyOfFive();
+  expect(messages(await history.page())).toEqual(["5", "4", "3", "2", "1"]);
+  expect(messages(await history.page({ order: "asc", limit: 2 }))).toEqual(["1", "2"]);
+  expect(messages(await history.page({ from: 3 }))).toEqual(["3", "2", "1"]);
+  const { epoch } = await history.newest();
+  expect(messages(await history.page({ from: 4, epoch, order: "asc" }))).toEqual(["4", "5"]);
+  expect(messages(await history.page({ filter: { level: "ERROR" } }))).toEqual(["5", "3", "1"]);
+  expect(messages(await history.page({ until: "2020-01-01" }))).toEqual([]);
+  expect(messages(await history.page({ since: 0, limit: 1 }))).toEqual(["5"]);
+});
+
+test("an entry has its sequence and its envelope", async () => {
+  const { history } = await historyOfFive();
+  const { entries, gaps, epoch } = await history.page({ limit: 1 });
+  expect(entries).toMatchObject([
+    { sequence: 5, envelope: { type: "system_log", data: { logger: "a", level: "ERROR" } } },
+  ]);
+  expect(Object.keys(entries[0]!.envelope)).toEqual(["type", "data"]);
+  expect(gaps).toEqual([]);
+  expect(epoch).toMatch(/^[\w-]+$/);
+});
+
+test("the cursor leads through all pages", async () => {
+  const { history } = await historyOfFive();
+  const seen: string[] = [];
+  let cursor: string | undefined;
+  do {
+    const page = await history.page({ limit: 2, cursor });
+    seen.push(...messages(page));
+    cursor = page.nextCursor ?? undefined;
+  } while (cursor !== undefined);
+  expect(seen).toEqual(["5", "4", "3", "2", "1"]);
+});
+
+test("what the gateway refuses is an error with its code and its text", async () => {
+  const { history } = await historyOfFive();
+  await expect(history.page({ filter: { q: "level:LOUD" } })).rejects.toMatchObject({
+    name: "HistoryError",
+    status: 400,
+    code: "FILTER_INVALID",
+    message: expect.stringContaining("level:LOUD"),
+  });
+  await expect(history.page({ cursor: "of-another-journal:3" })).rejects.toMatchObject({
+    status: 410,
+    code: "CURSOR_GONE",
+  });
+});
+
+test("a gateway that is not there, and an answer that is none, are errors in words", async () => {
+  const absent = new LogHistory({ url: "http://127.0.0.1:1" });
+  await expect(absent.page()).rejects.toThrow(
+    new HistoryError(0, "UNREACHABLE", "No gateway answers at http://127.0.0.1:1."),
+  );
+  const server = createServer((_, response) => response.end("<html>hello</html>"));
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  onTestFinished(() => void server.close());
+  const { port } = server.address() as AddressInfo;
+  const stranger = new LogHistory({ url: `http://127.0.0.1:${port}` });
+  await expect(stranger.page()).rejects.toMatchObject({
+    code: "NOT_UNDERSTOOD",
+    message: expect.stringContaining("is no gateway"),
+  });
+});
+
+test("a request that nobody waits for any more is given up", async () => {
+  const { history } = await historyOfFive();
+  const reason = new Error("not wanted any more");
+  await expect(history.page({ signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
+});
+
+test.each([
+  ["http://127.0.0.1:8001", "http://127.0.0.1:8001/api/logs"],
+  ["ws://127.0.0.1:8001/ws/logs", "http://127.0.0.1:8001/api/logs"],
+  ["wss://logs.example.com/tailgate/ws/logs", "https://logs.example.com/tailgate/api/logs"],
+  ["https://logs.example.com/tailgate/", "https://logs.example.com/tailgate/api/logs"],
+  ["ws://127.0.0.1:8001/live#top", "http://127.0.0.1:8001/api/logs"],
+])("%s has its history at %s", async (url, expected) => {
+  const asked: string[] = [];
+  const fetcher: typeof fetch = async (address) => {
+    asked.push(address as string);
+    return Response.json({ epoch: "e", records: [], gaps: [], next_cursor: null });
+  };
+  await new LogHistory({ url, fetch: fetcher }).page();
+  expect(asked).toEqual([expected]);
+});

@@ -1,0 +1,393 @@
+import { describe, expect, onTestFinished, test, vi } from "vitest";
+import { LogHistory, LogStream, type LogStreamOptions } from "tailgate/client";
+import type { LoggingManager } from "../../src/logging-manager.ts";
+import { envelope, FaultyGateway } from "./faulty-gateway.ts";
+import { Proxy } from "./proxy.ts";
+import { follow, startGateway } from "./stage.ts";
+import type { StreamLog } from "./stream-log.ts";
+
+/** How often viewers were let in. */
+async function accepted(url: string): Promise<number> {
+  const metrics = await (await fetch(`${url}/metrics`)).text();
+  return Number(
+    /^tailgate_websocket_clients_accepted_total(?:\{[^}]*\})? (\d+)/m.exec(metrics)?.[1],
+  );
+}
+
+describe("what is handed on", () => {
+  test("the records from now on, in order, with their sequences", async () => {
+    const gateway = await startGateway();
+    const { url } = gateway;
+    gateway.getLogger("a").info("before");
+    const log = follow({ url });
+    await log.is("live");
+    gateway.getLogger("a").info("one");
+    gateway.getLogger("a").info("two", { port: 1 });
+    await log.at(3);
+    expect(log.messages).toEqual(["one", "two"]);
+    expect([...log.entries.keys()]).toEqual([2, 3]);
+    expect(log.entries.get(3)!.envelope).toMatchObject({ type: "system_log", data: { port: 1 } });
+    expect(log.states).toEqual(["connecting", "catching-up", "live"]);
+    expect(log.all("caught_up")).toEqual([{ type: "caught_up", sequence: 1 }]);
+    expect(log.stream.status).toMatchObject({ reason: "", transport: "tailgate.v1", sequence: 3 });
+  });
+
+  test.each([
+    [{ replay: 2 }, ["two", "three"]],
+    [{ since: 0 }, ["one", "two", "three"]],
+    [{ since: "2025-01-01T00:00:00Z" }, ["one", "two", "three"]],
+    [{ since: "2999-01-01T00:00:00Z" }, []],
+  ])("of the past what start %j asks for", async (start, expected) => {
+    const gateway = await startGateway();
+    const { url } = gateway;
+    for (const message of ["one", "two", "three"]) gateway.getLogger("a").info(message);
+    const log = follow({ url, start });
+    await log.is("live");
+    expect(log.messages).toEqual(expected);
+  });
+
+  test("behind another stream's status, and only what came after it", async () => {
+    const gateway = await startGateway();
+    const { url } = gateway;
+    gateway.getLogger("a").info("one");
+    const first = follow({ url, start: { since: 0 } });
+    await first.is("live");
+    first.stream.close();
+    gateway.getLogger("a").info("two");
+    const { epoch, sequence, durable } = first.stream.status;
+    const second = follow({
+      url,
+      start: { resume: { epoch: epoch!, sequence: sequence!, durable } },
+    });
+    await second.at(2);
+    expect([first.messages, second.messages]).toEqual([["one"], ["two"]]);
+  });
+});
+
+describe("listeners", () => {
+  test("one that throws disturbs neither the others nor the stream", async () => {
+    const said = vi.spyOn(console, "error").mockImplementation(() => {});
+    onTestFinished(() => said.mockRestore());
+    const gateway = await startGateway();
+    const { url } = gateway;
+    const stream = new LogStream({ url });
+    const fault = new Error("a fault of the page");
+    stream.listen(() => {
+      throw fault;
+    });
+    const log = follow({ url });
+    await log.is("live");
+    await vi.waitFor(() => expect(stream.status.state).toBe("live"));
+    gateway.getLogger("a").info("one");
+    await log.at(1);
+    await vi.waitFor(() => expect(stream.status.sequence).toBe(1));
+    stream.close();
+    expect(said).toHaveBeenCalledWith("A listener of a log stream has thrown.", fault);
+  });
+
+  test("all hear the same order, though one of them acts on what it hears", async () => {
+    const gateway = await startGateway();
+    const { url } = gateway;
+    const stream = new LogStream({ url });
+    const heard: string[][] = [[], []];
+    for (const list of heard) {
+      stream.listen((event) => {
+        list.push(event.type === "status" ? event.status.state : event.type);
+        if (event.type === "records" && event.entries.length > 0) stream.close();
+      });
+    }
+    await vi.waitFor(() => expect(stream.status.state).toBe("live"));
+    gateway.getLogger("a").info("one");
+    await vi.waitFor(() => expect(stream.status.state).toBe("closed"));
+    expect(heard[0]!.slice(-2)).toEqual(["records", "closed"]);
+    expect(heard[1]).toEqual(heard[0]);
+  });
+
+  test("one that was taken off hears nothing more", async () => {
+    const { url } = await startGateway();
+    const stream = new LogStream({ url });
+    const heard: unknown[] = [];
+    stream.listen((event) => heard.push(event))();
+    await vi.waitFor(() => expect(stream.status.state).toBe("live"));
+    stream.close();
+    expect(heard).toEqual([]);
+  });
+
+  test("a stream that is closed at once connects to nobody", async () => {
+    const gateway = await startGateway();
+    const log = follow({ url: gateway.url });
+    log.stream.close();
+    log.stream.close();
+    log.stream.setFilter({ q: "x" });
+    log.stream.retry();
+    const other = follow({ url: gateway.url });
+    await other.is("live");
+    expect(await accepted(gateway.url)).toBe(1);
+    expect(log.states).toEqual(["closed"]);
+  });
+});
+
+describe("filters", () => {
+  test("are changed in place: what follows the filter event matches it", async () => {
+    const gateway = await startGateway();
+    const { url } = gateway;
+    const log = follow({ url, filter: { level: "ERROR" } });
+    await log.is("live");
+    gateway.getLogger("a").info("dull");
+    gateway.getLogger("a").error("bad");
+    await log.at(2);
+    const version = log.stream.setFilter({ q: "wanted" });
+    await log.until("filter", (event) => event.version === version);
+    gateway.getLogger("a").error("worse");
+    gateway.getLogger("a").info("wanted");
+    await log.at(4);
+    expect(log.messages).toEqual(["bad", "wanted"]);
+    expect(await accepted(url)).toBe(1);
+  });
+
+  test("that the gateway does not take are told, and the one before holds", async () => {
+    const gateway = await startGateway();
+    const { url } = gateway;
+    const log = follow({ url, filter: { level: "ERROR" } });
+    await log.is("live");
+    const version = log.stream.setFilter({ q: "level:LOUD" });
+    const refused = await log.until("refused");
+    expect(refused).toMatchObject({ version });
+    expect(refused.reason).toMatch(
+      /^The filter term "level:LOUD" is not understood: the level is one/,
+    );
+    gateway.getLogger("a").info("dull");
+    gateway.getLogger("a").error("bad");
+    await log.at(2);
+    expect(log.messages).toEqual(["bad"]);
+    expect(log.all("filter")).toEqual([]);
+  });
+
+  test("at the beginning, too: it waits for one that is understood", async () => {
+    const gateway = await startGateway();
+    const { url } = gateway;
+    const log = follow({ url, filter: { q: '"open' } });
+    const { reason, retryInMs } = await log.is("waiting");
+    expect(reason).toContain("a quote is not closed");
+    expect(retryInMs).toBeUndefined();
+    log.stream.setFilter({ q: "open" });
+    await log.is("live");
+    gateway.getLogger("a").info("open");
+    gateway.getLogger("a").info("closed");
+    await log.at(2);
+    expect(log.messages).toEqual(["open"]);
+    expect(await accepted(url)).toBe(1);
+  });
+
+  test("many changes in a row end with the last one", async () => {
+    const gateway = await startGateway();
+    const { url } = gateway;
+    const log = follow({ url });
+    for (let index = 0; index < 50; index++) log.stream.setFilter({ q: `number-${index}` });
+    await log.is("live");
+    for (let index = 50; index < 100; index++)
+      log.stream.setFilter({ q: index % 3 ? `n${index}` : "level:X" });
+    const version = log.stream.setFilter({ q: "last" });
+    await log.until("filter", (event) => event.version === version);
+    gateway.getLogger("a").info("number-99");
+    gateway.getLogger("a").info("last");
+    await log.at(2);
+    expect(log.messages).toEqual(["last"]);
+  });
+
+  test("that were changed while there was no connection hold from the next one on", async () => {
+    const gateway = await startGateway();
+    const { url } = gateway;
+    await using proxy = await Proxy.start(Number(new URL(url).port));
+    const log = follow({ url: proxy.url });
+    await log.is("live");
+    const { port } = proxy;
+    proxy.port = 1;
+    proxy.cut();
+    await log.is("waiting");
+    const version = log.stream.setFilter({ level: "ERROR" });
+    gateway.getLogger("a").info("dull");
+    gateway.getLogger("a").error("bad");
+    proxy.port = port;
+    log.stream.retry();
+    await log.impatient.at(2);
+    expect(log.messages).toEqual(["bad"]);
+    const kinds = log.events.map(({ type }) => type);
+    expect(log.all("filter")).toEqual([{ type: "filter", version }]);
+    expect(kinds.indexOf("filter")).toBeLessThan(kinds.lastIndexOf("records"));
+  });
+});
+
+describe("what a gateway must not do", () => {
+  const batch = { type: "batch", durable: 0 };
+  const records = (...messages: string[]): object => ({ envelopes: messages.map(envelope) });
+
+  test("a hole between two batches is handed on as a gap", async () => {
+    await using gateway = await FaultyGateway.speaking();
+    const log = follow({ url: gateway.url });
+    await gateway.hears(1);
+    gateway.say({ ...batch, from: 1, to: 2, ...records("one", "two") });
+    gateway.say({ ...batch, from: 5, to: 5, ...records("five") });
+    await log.at(5);
+    expect(log.gaps).toEqual([{ from: 3, to: 4, reason: "hole" }]);
+    expect(log.messages).toEqual(["one", "two", "five"]);
+  });
+
+  test("what is repeated, or has no place in its batch, is not handed on", async () => {
+    await using gateway = await FaultyGateway.speaking();
+    const log = follow({ url: gateway.url });
+    await gateway.hears(1);
+    gateway.say({ ...batch, from: 1, to: 2, ...records("one", "two") });
+    gateway.say({ ...batch, from: 1, to: 3, ...records("one", "two", "three") });
+    gateway.say({ ...batch, from: 2, to: 3, ...records("two", "three") });
+    gateway.say({
+      ...batch,
+      from: 4,
+      to: 9,
+      sequences: [4, 4, 3, 12],
+      ...records("four", "4", "3", "12"),
+    });
+    await log.at(9);
+    expect(log.messages).toEqual(["one", "two", "three", "four"]);
+    expect(log.faults).toEqual([]);
+  });
+
+  test("a gap holds when its batch has come, and is not doubled by a cut before that", async () => {
+    await using gateway = await FaultyGateway.speaking();
+    const log = follow({ url: gateway.url }).impatient;
+    const gap = { type: "gap", from: 2, to: 3, reason: "slow", lane: "system_log" };
+    await gateway.hears(1);
+    gateway.say({ ...batch, from: 1, to: 1, ...records("one") }, gap);
+    await log.at(1);
+    gateway.cut();
+    await gateway.hears(2);
+    expect(gateway.heard[1]).toMatchObject({ resume: { epoch: "e1", sequence: 1 } });
+    gateway.say(gap, { ...batch, from: 2, to: 4, sequences: [4], ...records("four") });
+    await log.at(4);
+    expect(log.gaps).toEqual([{ from: 2, to: 3, reason: "slow", lane: "system_log" }]);
+  });
+
+  test.each([
+    ["no JSON", "hello"],
+    ["null", "null"],
+    ["a batch without records", { type: "batch", from: 1, to: 2 }],
+    [
+      "a batch with too few sequences",
+      { ...batch, from: 1, to: 2, sequences: [], ...records("one") },
+    ],
+    ["a second hello", { type: "hello", epoch: "e2" }],
+    ["a gap that ends before it begins", { type: "gap", from: 3, to: 2, reason: "slow" }],
+  ])("%s ends the connection, in words, and it comes again", async (_name, message) => {
+    await using gateway = await FaultyGateway.speaking();
+    const log = follow({ url: gateway.url });
+    await gateway.hears(1);
+    gateway.say(message);
+    const { reason } = await log.is("waiting");
+    expect(reason).toMatch(/^The gateway sent what is not understood: .+\.$/);
+    log.stream.retry();
+    await gateway.hears(2);
+  });
+
+  test("messages of a kind that is not known yet are passed over", async () => {
+    await using gateway = await FaultyGateway.speaking();
+    const log = follow({ url: gateway.url });
+    await gateway.hears(1);
+    gateway.say({ type: "weather" }, { ...batch, from: 1, to: 1, ...records("one") });
+    await log.at(1);
+    expect(log.messages).toEqual(["one"]);
+  });
+});
+
+describe("an older gateway, without the subprotocol", () => {
+  test("sends plain frames; the filter and what of the past is wanted are in the address", async () => {
+    await using gateway = await FaultyGateway.older();
+    const log = follow({ url: gateway.url, filter: { level: "ERROR" }, start: { replay: 5 } });
+    expect(await log.is("live")).toMatchObject({ transport: "plain", reason: "" });
+    gateway.say(envelope("one"), "no JSON", { type: "news" }, envelope("two"));
+    await vi.waitFor(() => expect(log.messages).toEqual(["one", "two"]));
+    expect(gateway.queries.at(-1)).toBe("/ws/logs?level=ERROR&replay=5");
+    const sequences = log
+      .all("records")
+      .flatMap(({ entries }) => entries.map((one) => one.sequence));
+    expect(sequences).toEqual([0, 0]);
+  });
+
+  test("is connected to anew for another filter, at once; what may be missing is told", async () => {
+    await using gateway = await FaultyGateway.older();
+    const log = follow({ url: gateway.url, start: { replay: 5 } });
+    await log.is("live");
+    const version = log.stream.setFilter({ q: "wanted words" });
+    await log.until("filter", (event) => event.version === version);
+    const queries = gateway.queries.filter((query) => query.includes("?"));
+    expect(queries).toEqual(["/ws/logs?replay=5", "/ws/logs?q=wanted+words"]);
+    expect(log.gaps).toEqual([{ from: 0, to: 0, reason: "unknown" }]);
+    expect(log.states).not.toContain("waiting");
+  });
+});
+
+describe("where WebSockets are blocked and plain requests are not", () => {
+  /** A gateway behind a proxy that refuses WebSockets, and a stream that has begun to poll. */
+  async function polling(
+    options: Partial<LogStreamOptions> = {},
+  ): Promise<{ gateway: LoggingManager; proxy: Proxy; log: StreamLog }> {
+    const gateway = await startGateway();
+    for (const message of ["one", "two", "three"]) gateway.getLogger("a").info(message);
+    await vi.waitFor(async () =>
+      expect(await new LogHistory(gateway).newest()).toMatchObject({ sequence: 3 }),
+    );
+    const proxy = await Proxy.start(Number(new URL(gateway.url).port));
+    onTestFinished(() => proxy[Symbol.asyncDispose]());
+    proxy.blocksWebSockets = true;
+    const log = follow({ url: proxy.url, ...options }).impatient;
+    await log.until("caught_up");
+    return { gateway, proxy, log };
+  }
+
+  test("it polls, says so and why, and goes on with a WebSocket as soon as one opens", async () => {
+    const { gateway, proxy, log } = await polling({ start: { since: 0 } });
+    expect(log.messages).toEqual(["one", "two", "three"]);
+    expect(proxy.handshakes).toBeGreaterThanOrEqual(3);
+    expect(log.stream.status).toMatchObject({
+      state: "polling",
+      transport: "polling",
+      reason:
+        "The gateway answers, but a WebSocket to it does not open: a proxy, a firewall or a browser extension may be in the way.",
+    });
+    gateway.getLogger("a").info("four");
+    await log.at(4);
+    proxy.blocksWebSockets = false;
+    log.stream.retry();
+    await log.is("live");
+    gateway.getLogger("a").info("five");
+    await log.at(5);
+    expect(log.messages).toEqual(["one", "two", "three", "four", "five"]);
+    expect(log.faults).toEqual([]);
+    expect(log.gaps).toEqual([]);
+  });
+
+  test.each([
+    [{}, []],
+    [{ replay: 2 }, ["two", "three"]],
+    [{ replay: 10 }, ["one", "two", "three"]],
+  ])("it begins where start %j says", async (start, expected) => {
+    const { log, gateway } = await polling({ start });
+    gateway.getLogger("a").info("four");
+    await log.at(4);
+    expect(log.messages).toEqual([...expected, "four"]);
+  });
+
+  test("filters hold there, too, are changed, and are refused", async () => {
+    const { gateway, log } = await polling({ filter: { level: "ERROR" }, start: { since: 0 } });
+    const bad = log.stream.setFilter({ q: "level:LOUD" });
+    await log.until("refused", (event) => event.version === bad);
+    gateway.getLogger("a").info("dull");
+    gateway.getLogger("a").error("bad");
+    await log.at(5);
+    const version = log.stream.setFilter({ q: "wanted" });
+    await log.until("filter", (event) => event.version === version);
+    gateway.getLogger("a").error("worse");
+    gateway.getLogger("a").info("wanted");
+    await log.at(7);
+    expect(log.messages).toEqual(["bad", "wanted"]);
+  });
+});

@@ -1,0 +1,112 @@
+/** Any order in which a gateway tells its records, over connections that break anywhere. */
+
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { Position } from "../../src/client/position.ts";
+import type { StreamEvent } from "../../src/client/stream-event.ts";
+import type { GapMessage, RecordBatch } from "../../src/protocol.ts";
+import { envelope } from "./faulty-gateway.ts";
+
+/** What the journal has under a sequence: a record that matches, one that does not, or nothing any more. */
+const journal = fc.array(fc.constantFrom("match", "other", "gone"), {
+  minLength: 1,
+  maxLength: 60,
+});
+
+/** How long the next batch is, how far back it begins at most, and whether the connection breaks before or behind it. */
+const steps = fc.array(
+  fc.record({
+    length: fc.integer({ min: 1, max: 9 }),
+    back: fc.constantFrom(0, 0, 0, 1, 5),
+    breaks: fc.constantFrom("not", "not", "before", "behind"),
+  }),
+  { minLength: 1, maxLength: 40 },
+);
+
+function batchOf(places: readonly string[], from: number, to: number): RecordBatch {
+  const sequences: number[] = [];
+  for (let sequence = from; sequence <= to; sequence++) {
+    if (places[sequence - 1] === "match") sequences.push(sequence);
+  }
+  const envelopes = sequences.map((sequence) => envelope(String(sequence)));
+  return { type: "batch", from, to, durable: 0, sequences, envelopes } as unknown as RecordBatch;
+}
+
+function gapsOf(places: readonly string[], from: number, to: number): GapMessage[] {
+  const gaps: GapMessage[] = [];
+  for (let sequence = from; sequence <= to; sequence++) {
+    if (places[sequence - 1] !== "gone") continue;
+    gaps.push({ type: "gap", from: sequence, to: sequence, reason: "retention" });
+  }
+  return gaps;
+}
+
+test("each record that matches comes once and in order, each one that is gone in a gap", () => {
+  fc.assert(
+    fc.property(journal, steps, (places, plan) => {
+      const position = new Position({ epoch: "e", sequence: 0 });
+      const events: StreamEvent[] = [];
+      position.connect("e");
+      const tell = (from: number, to: number, breaks: string): void => {
+        for (const gap of gapsOf(places, from, to)) events.push(...position.takeGap(gap));
+        if (breaks === "before") return position.connect("e");
+        events.push(...position.takeBatch(batchOf(places, from, to)));
+        if (breaks === "behind") position.connect("e");
+      };
+      for (const { length, back, breaks } of plan) {
+        const next = position.resume!.sequence + 1;
+        const to = Math.min(places.length, next + length - 1);
+        if (to >= next) tell(Math.max(1, next - back), to, breaks);
+      }
+      const next = position.resume!.sequence + 1;
+      if (next <= places.length) tell(next, places.length, "not");
+
+      const told = events.flatMap((event) => (event.type === "records" ? event.entries : []));
+      const gone = events.flatMap((event) => (event.type === "gap" ? [event.gap.from] : []));
+      const all = (kind: string): number[] =>
+        places.flatMap((place, index) => (place === kind ? [index + 1] : []));
+      expect(told.map(({ sequence }) => sequence)).toEqual(all("match"));
+      expect([...new Set(gone)]).toEqual(all("gone"));
+      expect(position.resume!.sequence).toBe(places.length);
+    }),
+    { numRuns: 2_000 },
+  );
+});
+
+test("what was not stored is forgotten from there on, and told once", () => {
+  const position = new Position({ epoch: "old", sequence: 10, durable: 7 });
+  position.connect("new");
+  const gap = { type: "gap", from: 8, to: 10, reason: "epoch" } as const;
+  expect(position.takeGap(gap)).toEqual([
+    {
+      type: "reset",
+      epoch: "new",
+      from: 8,
+      to: 10,
+      reason: "The gateway ended uncleanly, and its records from 8 on had not been stored.",
+    },
+  ]);
+  expect(position.resume).toEqual({ epoch: "new", sequence: 7, durable: 7 });
+  expect(position.takeBatch(batchOf(Array(9).fill("match"), 8, 9))).toMatchObject([
+    { type: "records", from: 8, to: 9, entries: [{ sequence: 8 }, { sequence: 9 }] },
+  ]);
+});
+
+test("what turns out not to be stored after it was handed on is a gap at once", () => {
+  const position = new Position({ epoch: "e", sequence: 10 });
+  position.connect("e");
+  const range = { from: 3, to: 4, reason: "not_stored" } as const;
+  expect(position.takeGap({ type: "gap", ...range })).toEqual([{ type: "gap", gap: range }]);
+  expect(position.resume!.sequence).toBe(10);
+});
+
+test("gaps without an end, before a batch, are not kept without an end", () => {
+  const position = new Position();
+  position.connect("e");
+  const push = (): void => {
+    for (let from = 1; from <= 20_000; from++) {
+      position.takeGap({ type: "gap", from, to: from, reason: "slow" });
+    }
+  };
+  expect(push).toThrow("too many gaps");
+});

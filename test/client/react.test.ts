@@ -1,0 +1,187 @@
+/** The hook in a browser, with React's StrictMode, against a gateway. */
+
+import { existsSync } from "node:fs";
+import { createServer, type Server } from "node:http";
+import { once } from "node:events";
+import type { AddressInfo } from "node:net";
+import { fileURLToPath } from "node:url";
+import { launch, type Browser, type Page } from "puppeteer-core";
+import { afterAll, beforeAll, expect, onTestFinished, test, vi } from "vitest";
+import { build } from "vite";
+import type { LogStreamView } from "tailgate/react";
+import type { LoggingManager } from "../../src/logging-manager.ts";
+import { startGateway } from "./stage.ts";
+
+const SOURCES = fileURLToPath(new URL("../../src/client/", import.meta.url));
+const MAIN = fileURLToPath(new URL("react-page/main.ts", import.meta.url));
+
+const CHROMIUM = ["/usr/bin/chromium", "/usr/bin/chromium-browser"];
+
+let browser: Browser;
+let server: Server;
+let url: string;
+
+beforeAll(async () => {
+  const script = await bundle();
+  server = createServer((request, response) => {
+    const isScript = request.url === "/main.js";
+    response.setHeader("Content-Type", isScript ? "text/javascript" : "text/html");
+    response.end(
+      isScript
+        ? script
+        : '<!doctype html><main></main><script type=module src="/main.js"></script>',
+    );
+  });
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const executablePath = process.env["TAILGATE_CHROMIUM"] ?? CHROMIUM.find(existsSync);
+  if (executablePath === undefined) {
+    throw new Error("Chromium is missing: apt-get install -y chromium, or set TAILGATE_CHROMIUM.");
+  }
+  browser = await launch({ executablePath, args: ["--no-sandbox", "--disable-quic"] });
+}, 60_000);
+
+afterAll(async () => {
+  await browser?.close();
+  server.closeAllConnections();
+  server.close();
+});
+
+async function bundle(): Promise<string> {
+  const result = await build({
+    configFile: false,
+    logLevel: "error",
+    mode: "development",
+    define: { "process.env.NODE_ENV": '"development"' },
+    resolve: { alias: { "tailgate/react": `${SOURCES}react.ts` } },
+    build: { write: false, minify: false, rollupOptions: { input: MAIN } },
+  });
+  const { output } = result as { output: readonly { type: string; code?: string }[] };
+  return output.find(({ type }) => type === "chunk")!.code!;
+}
+
+interface Stage {
+  readonly gateway: LoggingManager;
+  readonly page: Page;
+  /** What the page shows. */
+  texts(): Promise<string[]>;
+  view<T>(read: (view: LogStreamView) => T): Promise<T>;
+}
+
+/** A gateway with these records, and a page that follows it. */
+async function open(records: readonly string[], options: object = {}): Promise<Stage> {
+  const gateway = await startGateway({}, { allowedHosts: url });
+  for (const record of records) gateway.getLogger("a").info(record);
+  const page = await browser.newPage();
+  onTestFinished(() => page.close());
+  const faults: unknown[] = [];
+  page.on("pageerror", (error) => faults.push(error));
+  onTestFinished(() => expect(faults).toEqual([]));
+  await page.goto(url);
+  await page.waitForFunction("window.mount");
+  const given = { url: gateway.url, ...options };
+  await page.evaluate((wanted) => window.mount(wanted), given);
+  return {
+    gateway,
+    page,
+    texts: () => page.$$eval("p", (rows) => rows.map((row) => row.textContent ?? "")),
+    view: (read) => page.evaluate(`(${read.toString()})(window.view)`) as never,
+  };
+}
+
+async function shows({ texts }: Stage, expected: readonly string[]): Promise<void> {
+  await vi.waitFor(async () => expect(await texts()).toEqual(expected), { timeout: 20_000 });
+}
+
+async function viewers({ gateway }: Stage): Promise<number> {
+  const metrics = await (await fetch(`${gateway.url}/metrics`)).text();
+  return Number(/^tailgate_websocket_clients(?:\{[^}]*\})? (\d+)/m.exec(metrics)?.[1]);
+}
+
+test("it shows what came before and what comes, each once, over one connection", async () => {
+  const stage = await open(["one", "two"]);
+  await shows(stage, ["one", "two"]);
+  stage.gateway.getLogger("a").info("three");
+  await shows(stage, ["one", "two", "three"]);
+  expect(await stage.view((view) => view.status)).toMatchObject({ state: "live", reason: "" });
+  expect(await viewers(stage)).toBe(1);
+});
+
+test("it keeps the newest entries, and draws once a frame however many come", async () => {
+  const stage = await open([], { maxEntries: 10 });
+  await vi.waitFor(async () => expect(await stage.view((view) => view.status.state)).toBe("live"));
+  for (let index = 0; index < 500; index++) {
+    stage.gateway.getLogger("a").info(String(index));
+    if (index % 10 === 0) await new Promise((resolve) => setImmediate(resolve));
+  }
+  await shows(
+    stage,
+    Array.from({ length: 10 }, (_, index) => String(490 + index)),
+  );
+  const { renders, ofFrame } = await stage.page.evaluate(() => ({
+    renders: window.renders,
+    ofFrame: window.rendersOfFrame,
+  }));
+  // StrictMode renders twice.
+  expect(ofFrame).toBeLessThanOrEqual(4);
+  expect(renders).toBeLessThan(500);
+});
+
+test("paused, it holds still and counts; resumed, it shows all of it", async () => {
+  const stage = await open(["one"]);
+  await shows(stage, ["one"]);
+  await stage.view((view) => view.pause());
+  stage.gateway.getLogger("a").info("two");
+  await vi.waitFor(async () => expect(await stage.view((view) => view.waiting)).toBe(1));
+  expect(await stage.texts()).toEqual(["one"]);
+  expect(await stage.view((view) => view.isPaused)).toBe(true);
+  await stage.view((view) => view.resume());
+  await shows(stage, ["one", "two"]);
+  await stage.view((view) => view.clear());
+  await shows(stage, []);
+});
+
+test("another filter holds from then on, by the action and by the option", async () => {
+  const stage = await open([]);
+  const { gateway, page } = stage;
+  const shownOnly = async (word: string): Promise<void> => {
+    await vi.waitFor(async () => {
+      gateway.getLogger("a").info(`${word} this`);
+      expect(await stage.texts()).toContain(`${word} this`);
+    });
+    await stage.view((view) => view.clear());
+    gateway.getLogger("a").info("something else");
+    gateway.getLogger("a").info(`${word} last`);
+    await shows(stage, [`${word} last`]);
+    await stage.view((view) => view.clear());
+  };
+  await vi.waitFor(async () => expect(await stage.view((view) => view.status.state)).toBe("live"));
+  await stage.view((view) => view.setFilter({ q: "wanted" }));
+  await shownOnly("wanted");
+  const given = { url: gateway.url, filter: { q: "chosen" } };
+  await page.evaluate((options) => window.mount(options), given);
+  await shownOnly("chosen");
+  expect(await viewers(stage)).toBe(1);
+});
+
+test("another gateway begins with nothing; unmounted, it has left no connection", async () => {
+  const first = await open(["one"]);
+  await shows(first, ["one"]);
+  const other = await startGateway({}, { allowedHosts: url });
+  other.getLogger("a").info("of the other");
+  await first.page.evaluate((options) => window.mount(options), { url: other.url });
+  await shows(first, ["of the other"]);
+  await vi.waitFor(async () => expect(await viewers(first)).toBe(0));
+  await first.page.evaluate(() => window.unmount());
+  await vi.waitFor(async () => expect(await viewers({ ...first, gateway: other })).toBe(0));
+});
+
+test("a refused page is told why", async () => {
+  const gateway = await startGateway({}, { allowedHosts: "logs.example.com" });
+  const stage = await open([], { url: gateway.url });
+  await vi.waitFor(async () =>
+    expect(await stage.view((view) => view.status.reason)).toContain(
+      `its origin ${url} may be missing in allowed_hosts`,
+    ),
+  );
+});

@@ -1,0 +1,181 @@
+/** Why a stream is not live, in words: what a browser's WebSocket does not tell. */
+
+import { once } from "node:events";
+import { createServer, type RequestListener } from "node:http";
+import type { AddressInfo } from "node:net";
+import { expect, onTestFinished, test, vi } from "vitest";
+import { LogStream } from "tailgate/client";
+import { FaultyGateway } from "./faulty-gateway.ts";
+import { Proxy } from "./proxy.ts";
+import { follow, startGateway } from "./stage.ts";
+
+/** A server of somebody else's. */
+async function serve(listener: RequestListener): Promise<string> {
+  const server = createServer(listener);
+  server.on("upgrade", (_request, socket) => socket.destroy());
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  onTestFinished(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+/** A WebSocket and a fetch that say which page they come from, as those of browsers do. */
+function ofPage(origin: string): { WebSocket: typeof WebSocket; fetch: typeof fetch } {
+  const headers = { Origin: origin };
+  class PageSocket extends WebSocket {
+    constructor(url: string | URL, protocols: string | string[] = []) {
+      super(url, { protocols, headers } as never);
+    }
+  }
+  return {
+    WebSocket: PageSocket,
+    fetch: (url, options) =>
+      fetch(url, { ...options, ...(options?.method === "POST" && { headers }) }),
+  };
+}
+
+test("all connections are taken", async () => {
+  const { url } = await startGateway({ max_connections: 1 });
+  const first = follow({ url });
+  await first.is("live");
+  const second = follow({ url });
+  const { reason, retryInMs } = await second.is("waiting");
+  expect(reason).toBe(
+    "All 1 connections are taken. Close another viewer, or raise max_connections.",
+  );
+  expect(retryInMs).toBeLessThanOrEqual(500);
+  first.stream.close();
+  await second.impatient.is("live");
+});
+
+test("the page's origin is not allowed", async () => {
+  const { url } = await startGateway({}, { allowedHosts: "https://logs.example.com" });
+  const foreign = follow({ url, ...ofPage("http://elsewhere.example") });
+  expect((await foreign.is("waiting")).reason).toBe(
+    'The Origin header "http://elsewhere.example" is not a page of this gateway. If it is meant to, add it to allowed_hosts in the configuration.',
+  );
+  await follow({ url, ...ofPage("https://logs.example.com") }).is("live");
+});
+
+test("nobody is there", async () => {
+  const log = follow({ url: "ws://127.0.0.1:1/ws/logs" });
+  expect((await log.is("waiting")).reason).toBe("No gateway answers at http://127.0.0.1:1.");
+});
+
+test("the gateway stops, and then is not there any more", async () => {
+  const gateway = await startGateway();
+  const log = follow({ url: gateway.url });
+  await log.is("live");
+  await gateway.stop();
+  const { status } = await log.until("status", (event) => event.status.state === "waiting");
+  expect(status.reason).toBe("The gateway is stopping.");
+  log.stream.retry();
+  await log.until(
+    "status",
+    (event) => event.status.reason === `No gateway answers at ${gateway.url}.`,
+  );
+});
+
+test("the connection is cut", async () => {
+  const { url } = await startGateway();
+  await using proxy = await Proxy.start(Number(new URL(url).port));
+  const log = follow({ url: proxy.url });
+  await log.is("live");
+  proxy.cut();
+  const { status } = await log.until("status", (event) => event.status.state === "waiting");
+  expect(status.reason).toBe("The connection was lost.");
+});
+
+test.each([
+  ["stalled", /^The gateway ended the connection: records were not taken/],
+  ["misuse", /^The gateway ended the connection: it did not understand/],
+  ["failed", /^The gateway ended the connection because of a fault of its own/],
+  ["something new", /^The connection was lost\.$/],
+])("the gateway says goodbye: %s", async (reason, text) => {
+  await using gateway = await FaultyGateway.speaking();
+  const log = follow({ url: gateway.url });
+  await gateway.hears(1);
+  gateway.say({ type: "goodbye", reason });
+  gateway.cut();
+  expect((await log.is("waiting")).reason).toMatch(text);
+});
+
+test.each<[string, RequestListener, RegExp]>([
+  [
+    "a proxy's page for people",
+    (_, response) =>
+      response.writeHead(502, { "Content-Type": "text/html" }).end("<html>Bad Gateway</html>"),
+    /^The server answers HTTP 502\.$/,
+  ],
+  [
+    "an error as JSON",
+    (_, response) =>
+      response
+        .writeHead(429, { "Content-Type": "application/json" })
+        .end('{"error":{"message":"Later, please."}}'),
+    /^Later, please\.$/,
+  ],
+  [
+    "broken JSON",
+    (_, response) => response.writeHead(503, { "Content-Type": "application/json" }).end("{"),
+    /^The server answers HTTP 503\.$/,
+  ],
+  [
+    "a text without an end",
+    (_, response) => {
+      response.writeHead(503, { "Content-Type": "text/plain" });
+      const timer = setInterval(() => response.write("x".repeat(10_000)), 1);
+      response.on("close", () => clearInterval(timer));
+    },
+    /^x{2000}$/,
+  ],
+  [
+    "a server that is none of ours",
+    (_, response) => response.writeHead(200).end("hello"),
+    /^The gateway answers, but a WebSocket to it does not open: /,
+  ],
+])("what answers is %s", async (_name, listener, text) => {
+  const log = follow({ url: await serve(listener) });
+  expect((await log.is("waiting")).reason).toMatch(text);
+});
+
+test("plain requests of a stranger are not polled for records", async () => {
+  const log = follow({ url: await serve((_, response) => response.writeHead(200).end("{}")) });
+  await log.impatient.until("status", ({ status }) => status.reason.includes("has no history"));
+  expect(log.messages).toEqual([]);
+});
+
+test("the browser refuses to make a WebSocket at all", async () => {
+  const { url } = await startGateway();
+  const forbidding = function (): void {
+    throw new Error("The operation is insecure");
+  } as unknown as typeof WebSocket;
+  const log = follow({ url, WebSocket: forbidding });
+  expect((await log.is("waiting")).reason).toMatch(/^The gateway answers, but/);
+});
+
+test.each([
+  ["ftp://127.0.0.1/", /is no address of a gateway/],
+  ["http://127.0.0.1:8001/?level=INFO", /has a query: filter and start are options/],
+  ["/ws/logs", /Invalid URL/],
+])("%s is refused where the stream is made", (url, text) => {
+  expect(() => new LogStream({ url })).toThrow(text);
+});
+
+test("a page of another origin is told what it may find out", async () => {
+  const { url } = await startGateway({ max_connections: 1 });
+  await follow({ url }).is("live");
+  vi.stubGlobal("location", { href: "http://elsewhere.example/page" });
+  onTestFinished(() => void vi.unstubAllGlobals());
+  // As a browser answers without CORS: only `no-cors` gets through, and nothing can be read.
+  const foreign: typeof fetch = (address, options) =>
+    options?.mode === "no-cors"
+      ? fetch(address, { ...options, mode: "cors" })
+      : Promise.reject(new TypeError("Failed to fetch"));
+  const log = follow({ url, fetch: foreign });
+  expect((await log.is("waiting")).reason).toMatch(
+    /^The gateway answers, but does not let this page connect: its origin http:\/\/elsewhere\.example may be missing in allowed_hosts, or all connections are taken\./,
+  );
+});

@@ -1,0 +1,125 @@
+import { vi } from "vitest";
+import {
+  LogStream,
+  type LogEntry,
+  type LogStreamOptions,
+  type MissingRange,
+  type StreamEvent,
+  type StreamStatus,
+} from "tailgate/client";
+
+type Kind = StreamEvent["type"];
+type EventOf<K extends Kind> = Extract<StreamEvent, { type: K }>;
+
+/** A stream with a listener that keeps what it is told, and finds out what must never be. */
+export class StreamLog implements Disposable {
+  readonly stream: LogStream;
+  readonly events: StreamEvent[] = [];
+  readonly entries = new Map<number, LogEntry>();
+  readonly gaps: MissingRange[] = [];
+  /** Rules that were broken. */
+  readonly faults: string[] = [];
+  #sequence = 0;
+
+  constructor(options: LogStreamOptions) {
+    this.stream = new LogStream(options);
+    this.stream.listen((event) => this.#take(event));
+  }
+
+  #take(event: StreamEvent): void {
+    this.events.push(event);
+    if (event.type === "gap") this.gaps.push(event.gap);
+    if (event.type === "reset") this.#reset(event.from, event.to);
+    if (event.type === "records" && event.to > 0) this.#add(event);
+  }
+
+  #reset(from: number, to: number): void {
+    if (to !== this.#sequence)
+      this.faults.push(`A reset of ${from} to ${to}, not ${this.#sequence}`);
+    for (const sequence of this.entries.keys()) {
+      if (sequence >= from) this.entries.delete(sequence);
+    }
+    this.#sequence = from - 1;
+  }
+
+  #add({ entries, from, to }: EventOf<"records">): void {
+    const isNext = this.#sequence === 0 || from === this.#sequence + 1;
+    if (!isNext) this.faults.push(`${from} to ${to} behind ${this.#sequence}`);
+    for (const entry of entries) {
+      const { sequence } = entry;
+      if (this.entries.has(sequence)) this.faults.push(`${sequence} twice`);
+      if (sequence < from || sequence > to) this.faults.push(`${sequence} in ${from} to ${to}`);
+      this.entries.set(sequence, entry);
+    }
+    this.#sequence = to;
+  }
+
+  all<K extends Kind>(type: K): EventOf<K>[] {
+    return this.events.filter((event): event is EventOf<K> => event.type === type);
+  }
+
+  /** Of all records, those without sequences too. */
+  get messages(): string[] {
+    return this.all("records").flatMap(({ entries }) =>
+      entries.map(({ envelope }) => envelope.data.message),
+    );
+  }
+
+  /** The states that it has been in, each change once. */
+  get states(): StreamStatus["state"][] {
+    const states = this.all("status").map(({ status }) => status.state);
+    return states.filter((state, index) => state !== states[index - 1]);
+  }
+
+  /** Resolves when there was an event like that. */
+  async until<K extends Kind>(
+    type: K,
+    isIt: (event: EventOf<K>) => boolean = () => true,
+  ): Promise<EventOf<K>> {
+    return vi.waitFor(
+      () => {
+        const found = this.all(type).findLast(isIt);
+        if (found) return found;
+        throw new Error(`No such ${type}: ${JSON.stringify(this.events.slice(-5))}`);
+      },
+      { timeout: 20_000, interval: 5 },
+    );
+  }
+
+  /** Resolves when it is in that state. */
+  async is(state: StreamStatus["state"]): Promise<StreamStatus> {
+    return vi.waitFor(
+      () => {
+        const { status } = this.stream;
+        if (status.state === state) return status;
+        throw new Error(`It is ${JSON.stringify(status)}, not ${state}.`);
+      },
+      { timeout: 20_000, interval: 5 },
+    );
+  }
+
+  /** Resolves when it has come so far. */
+  async at(sequence: number): Promise<void> {
+    await vi.waitFor(
+      () => {
+        const { sequence: reached = 0 } = this.stream.status;
+        if (reached < sequence) throw new Error(`It is at ${reached}, not at ${sequence}.`);
+      },
+      { timeout: 20_000, interval: 5 },
+    );
+  }
+
+  /** Tries again whenever it waits: a test need not. */
+  get impatient(): this {
+    this.stream.listen((event) => {
+      if (event.type === "status" && event.status.state === "waiting") {
+        setTimeout(() => this.stream.retry(), 20);
+      }
+    });
+    return this;
+  }
+
+  [Symbol.dispose](): void {
+    this.stream.close();
+  }
+}

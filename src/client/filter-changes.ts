@@ -26,8 +26,8 @@ export class FilterChanges {
     return this.#wanted.version === this.#refusedVersion;
   }
 
-  get wantedVersion(): number {
-    return this.#wanted.version;
+  get wanted(): VersionedFilter {
+    return this.#wanted;
   }
 
   /** It is the one that holds. */

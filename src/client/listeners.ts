@@ -5,6 +5,7 @@ export class Listeners {
   readonly #listeners = new Set<{ readonly listener: StreamListener }>();
   readonly #events: StreamEvent[] = [];
   #isTelling = false;
+  #isOver = false;
 
   /** Answers the function that takes the listener off. */
   add(listener: StreamListener): () => void {
@@ -13,9 +14,13 @@ export class Listeners {
     return () => void this.#listeners.delete(entry);
   }
 
-  /** An event that comes while another one is told follows it. */
-  tell(event: StreamEvent): void {
-    this.#events.push(event);
+  /** Events that come while others are told follow them. Behind the status `closed` there are none. */
+  tell(events: readonly StreamEvent[]): void {
+    for (const event of events) {
+      if (this.#isOver) return;
+      this.#events.push(event);
+      this.#isOver = event.type === "status" && event.status.state === "closed";
+    }
     if (this.#isTelling) return;
     this.#isTelling = true;
     for (let next = this.#events.shift(); next; next = this.#events.shift()) this.#tellAll(next);

@@ -87,18 +87,23 @@ export class LogHistory {
   async #answer(url: URL, signal: AbortSignal | undefined): Promise<unknown> {
     const timeout = AbortSignal.timeout(ANSWER_MS_MAX);
     const either = signal === undefined ? timeout : AbortSignal.any([signal, timeout]);
-    let response: Response;
     try {
-      response = await this.#fetch(url.href, { signal: either, cache: "no-store" });
+      const response = await this.#fetch(url.href, { signal: either, cache: "no-store" });
+      const body: unknown = await response.json().catch(unlessCut);
+      if (!response.ok) throw refusalOf(response.status, body);
+      return body;
     } catch (error) {
       signal?.throwIfAborted();
+      if (error instanceof HistoryError) throw error;
       const text = `No gateway answers at ${url.origin}.`;
       throw new HistoryError(0, "UNREACHABLE", text, { cause: error });
     }
-    const body = await response.json().catch(() => signal?.throwIfAborted());
-    if (!response.ok) throw refusalOf(response.status, body);
-    return body;
   }
+}
+
+/** What is not JSON is not from a gateway; the answer may also have broken off. */
+function unlessCut(error: unknown): void {
+  if (!(error instanceof SyntaxError)) throw error;
 }
 
 function refusalOf(status: number, body: unknown): HistoryError {

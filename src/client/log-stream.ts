@@ -79,9 +79,7 @@ export class LogStream {
       filters: new FilterChanges(filter),
       start,
       dial: { WebSocket: given.WebSocket ?? WebSocket, url: this.#addresses.socket },
-      tell: (events) => {
-        for (const event of events) this.#listeners.tell(event);
-      },
+      tell: (events) => this.#listeners.tell(events),
       enter: (state, text, transport) => this.#enter({ state, reason: text, transport }),
       connected: () => this.#connected(),
     };
@@ -179,12 +177,12 @@ export class LogStream {
   /** Until the next attempt. */
   async #rest({ reason, canPoll }: Trouble): Promise<void> {
     const retryInMs = backoffMs(this.#failures++);
-    if (canPoll && !this.#polling) void this.#poll();
-    if (this.#polling) this.#enter({ state: "polling", reason, retryInMs, transport: "polling" });
-    else this.#enter({ state: "waiting", reason, retryInMs });
     const { promise, resolve } = Promise.withResolvers<void>();
     const timer = setTimeout(resolve, retryInMs);
     this.#endPause = resolve;
+    if (canPoll && !this.#polling) void this.#poll();
+    if (this.#polling) this.#enter({ state: "polling", reason, retryInMs, transport: "polling" });
+    else this.#enter({ state: "waiting", reason, retryInMs });
     await promise;
     clearTimeout(timer);
   }
@@ -211,7 +209,7 @@ export class LogStream {
       since: change.state === state ? since : Date.now(),
       ...change,
     };
-    this.#listeners.tell({ type: "status", status: this.status });
+    this.#listeners.tell([{ type: "status", status: this.status }]);
   }
 }
 

@@ -11,8 +11,6 @@ export class PlainSession implements Session {
   readonly ended: Promise<SessionEnd>;
   readonly #surroundings: Surroundings;
   readonly #connection: Connection;
-  /** Of the filter in the address. */
-  readonly #version: number;
   readonly #isFirst: boolean;
   #isReplaced = false;
 
@@ -21,9 +19,7 @@ export class PlainSession implements Session {
     const { filters, dial, start } = surroundings;
     this.#surroundings = surroundings;
     this.#isFirst = isFirst;
-    filters.disconnect();
-    const { filter, version } = filters.ask();
-    this.#version = version;
+    const { filter } = filters.wanted;
     const url = new URL(dial.url);
     const replay = isFirst ? start.replay : undefined;
     for (const [name, value] of Object.entries({ ...filter, replay })) {
@@ -42,7 +38,9 @@ export class PlainSession implements Session {
     enter("live", "", "plain");
     const { resume } = position;
     position.forget();
-    tell(filters.taken(this.#version));
+    // It is the one in the address: for another one this would not be the connection any more.
+    filters.disconnect();
+    tell(filters.taken(filters.ask().version));
     const isWhole = this.#isFirst && resume === undefined && start.since === undefined;
     if (!isWhole) tell([UNKNOWN]);
   }

@@ -57,7 +57,7 @@ export class Poller {
       // Looks for nothing: no record is that old.
       if (!filters.isTaken(version)) await this.#page({ filter, until: 0, limit: 1 });
       tell(filters.taken(version));
-      if (position.resume === undefined) await this.#begin(filter, newest.sequence);
+      if (position.resume === undefined) await this.#begin(filter, newest);
       if (await this.#catchUp(filter, newest)) this.#arrive();
     } catch (error) {
       if (!isRefusedFilter(error)) throw error;
@@ -91,11 +91,17 @@ export class Poller {
   }
 
   /** Finds the place to start at; what is wanted of the past is behind it. */
-  async #begin(filter: FilterQuery, newest: number): Promise<void> {
+  async #begin(filter: FilterQuery, { sequence: newest }: Newest): Promise<void> {
     const { position, start, tell } = this.#surroundings;
-    this.#since = start.since;
-    if (!start.replay) return tell(position.caughtUp(start.since === undefined ? newest : 0));
-    const limit = Math.min(start.replay, PAGE_RECORDS);
+    const { since, replay } = start;
+    this.#since = since;
+    if (since !== undefined) {
+      const page = await this.#page({ filter, order: "asc", since, limit: PAGE_RECORDS });
+      tell(position.caughtUp(0));
+      return tell(position.takePage(stretchOf(page, newest)));
+    }
+    if (!replay) return tell(position.caughtUp(newest));
+    const limit = Math.min(replay, PAGE_RECORDS);
     const { entries } = await this.#page({ filter, order: "desc", limit });
     const past = entries.filter(({ sequence }) => sequence <= newest).toReversed();
     tell(position.caughtUp((past[0]?.sequence ?? newest + 1) - 1));

@@ -22,7 +22,6 @@ export class SubprotocolSession implements Session {
 
   constructor(surroundings: Surroundings) {
     this.#surroundings = surroundings;
-    surroundings.filters.disconnect();
     this.#connection = new Connection(
       { ...surroundings.dial, subprotocols: [SUBPROTOCOL] },
       { opened: () => this.#opened(), heard: (text) => this.#hear(text) },
@@ -63,6 +62,7 @@ export class SubprotocolSession implements Session {
         this.#wasGreeted = true;
         position.connect(message.epoch);
         this.#surroundings.connected();
+        filters.disconnect();
         return this.#subscribe();
       case "batch":
         return tell(position.takeBatch(message));
@@ -107,7 +107,7 @@ export class SubprotocolSession implements Session {
   #filterTaken(version: number): void {
     if (this.#subscription !== "asked") return;
     this.#subscription = "taken";
-    if (this.#surroundings.filters.wantedVersion !== version) this.#sendFilter();
+    if (this.#surroundings.filters.wanted.version !== version) this.#sendFilter();
   }
 
   /** A filter that is refused changes nothing; a subscription has not come about then. */

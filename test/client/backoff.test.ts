@@ -159,6 +159,20 @@ describe("it does not wait any longer", () => {
     expect(FakeSocket.made).toHaveLength(2);
   });
 
+  test("when a listener wants it so at once, or not at all", async () => {
+    let attempts = 0;
+    stream.listen((event) => {
+      if (event.type !== "status" || event.status.state !== "waiting") return;
+      if (++attempts < 3) stream.retry();
+      else stream.close();
+    });
+    stream.retry();
+    for (let lost = 0; lost < 3; lost++) await loseLast();
+    expect(FakeSocket.made).toHaveLength(4);
+    expect(stream.status.state).toBe("closed");
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
   test("but a closed one does nothing", async () => {
     stream.close();
     page.dispatchEvent(new Event("online"));

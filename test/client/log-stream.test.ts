@@ -103,6 +103,23 @@ describe("listeners", () => {
     expect(heard[1]).toEqual(heard[0]);
   });
 
+  test("what came with the event at which it is closed comes before the end, and nothing after it", async () => {
+    await using gateway = await FaultyGateway.speaking();
+    const log = follow({ url: gateway.url });
+    await gateway.hears(1);
+    log.stream.listen((event) => {
+      if (event.type === "gap") log.stream.close();
+    });
+    gateway.say(
+      { type: "gap", from: 1, to: 1, reason: "slow" },
+      { type: "batch", from: 1, to: 2, durable: 0, sequences: [2], envelopes: [envelope("two")] },
+    );
+    await log.is("closed");
+    expect(log.events.slice(-3).map(({ type }) => type)).toEqual(["gap", "records", "status"]);
+    expect(log.states.at(-1)).toBe("closed");
+    expect(log.stream.status.sequence).toBe(2);
+  });
+
   test("one that was taken off hears nothing more", async () => {
     const { url } = await startGateway();
     const stream = new LogStream({ url });

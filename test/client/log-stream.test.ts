@@ -120,6 +120,21 @@ describe("listeners", () => {
     expect(log.stream.status.sequence).toBe(2);
   });
 
+  test("one that is added by another one hears what follows", async () => {
+    const { url } = await startGateway();
+    const stream = new LogStream({ url });
+    const heard: string[] = [];
+    const end = stream.listen(() => {
+      end();
+      stream.listen((event) =>
+        heard.push(event.type === "status" ? event.status.state : event.type),
+      );
+    });
+    await vi.waitFor(() => expect(heard).toContain("live"));
+    stream.close();
+    expect(heard[0]).toBe("catching-up");
+  });
+
   test("one that was taken off hears nothing more", async () => {
     const { url } = await startGateway();
     const stream = new LogStream({ url });
@@ -256,7 +271,7 @@ describe("what a gateway must not do", () => {
     await gateway.hears(1);
     gateway.say({ ...batch, from: 1, to: 2, ...records("one", "two") });
     gateway.say({ ...batch, from: 1, to: 3, ...records("one", "two", "three") });
-    gateway.say({ ...batch, from: 2, to: 3, ...records("two", "three") });
+    gateway.say({ ...batch, from: 1, to: 1, ...records("one") });
     gateway.say({
       ...batch,
       from: 4,
@@ -267,6 +282,7 @@ describe("what a gateway must not do", () => {
     await log.at(9);
     expect(log.messages).toEqual(["one", "two", "three", "four"]);
     expect(log.faults).toEqual([]);
+    expect(log.gaps).toEqual([]);
   });
 
   test("a gap holds when its batch has come, and is not doubled by a cut before that", async () => {
@@ -380,6 +396,11 @@ describe("where WebSockets are blocked and plain requests are not", () => {
     expect(log.messages).toEqual(["one", "two", "three", "four", "five"]);
     expect(log.faults).toEqual([]);
     expect(log.gaps).toEqual([]);
+    const before = log.all("status").length;
+    proxy.cut();
+    await vi.waitFor(() => expect(log.all("status").length).toBeGreaterThan(before));
+    const { status } = log.all("status")[before]!;
+    expect(status).toMatchObject({ state: "waiting", transport: "tailgate.v1" });
   });
 
   test.each([

@@ -10,6 +10,7 @@ import { afterAll, beforeAll, expect, onTestFinished, test, vi } from "vitest";
 import { build } from "vite";
 import type { LogStreamView } from "tailgate/react";
 import type { LoggingManager } from "../../src/logging-manager.ts";
+import { envelope, FaultyGateway } from "./faulty-gateway.ts";
 import { startGateway } from "./stage.ts";
 
 const SOURCES = fileURLToPath(new URL("../../src/client/", import.meta.url));
@@ -174,6 +175,21 @@ test("another gateway begins with nothing; unmounted, it has left no connection"
   await vi.waitFor(async () => expect(await viewers(first)).toBe(0));
   await first.page.evaluate(() => window.unmount());
   await vi.waitFor(async () => expect(await viewers({ ...first, gateway: other })).toBe(0));
+});
+
+test("an older gateway elsewhere: the browser fails what has no subprotocol, and plain frames are taken", async () => {
+  await using older = await FaultyGateway.older();
+  const stage = await open([], { url: older.url });
+  await vi.waitFor(
+    async () =>
+      expect(await stage.view((view) => view.status)).toMatchObject({
+        state: "live",
+        transport: "plain",
+      }),
+    { timeout: 20_000 },
+  );
+  older.say(envelope("plainly"));
+  await shows(stage, ["plainly"]);
 });
 
 test("a refused page is told why", async () => {

@@ -1,33 +1,58 @@
 import { createHash } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
+import { extname } from "node:path";
+import { fileURLToPath } from "node:url";
 import type { Endpoint } from "./application.ts";
 
-/** Beside this folder in the sources as in what is published. */
-const FOLDER = new URL("../dashboard/", import.meta.url);
+/** What Vite builds, beside the compiled sources. */
+const FOLDER = fileURLToPath(
+  new URL(
+    import.meta.url.endsWith(".ts") ? "../../dist/dashboard/" : "../../dashboard/",
+    import.meta.url,
+  ),
+);
 
-/** The page's files, by path. */
-const FILES = [
-  { path: "/", file: "index.html", type: "text/html; charset=utf-8" },
-  { path: "/app.js", file: "app.js", type: "text/javascript; charset=utf-8" },
-  { path: "/app.css", file: "app.css", type: "text/css; charset=utf-8" },
-  { path: "/icon.svg", file: "icon.svg", type: "image/svg+xml" },
-] as const;
+const TYPES: Readonly<Record<string, string>> = {
+  ".html": "text/html; charset=utf-8",
+  ".js": "text/javascript; charset=utf-8",
+  ".css": "text/css; charset=utf-8",
+  ".svg": "image/svg+xml",
+};
 
-export const PAGE_PATHS: readonly string[] = FILES.map(({ path }) => path);
+/** The name of a file in this folder has a hash of its content: there is never another file at its address. */
+const HASHED = /^assets\//;
 
-/** The dashboard: files that are read once, at the start. */
+/**
+ * The dashboard: files that are read once, at the start.
+ * @throws Error where it was not built.
+ */
 export function page(): Endpoint[] {
-  return FILES.map(({ path, file, type }) => {
-    const bytes = readFileSync(new URL(file, FOLDER));
-    const tag = `"${createHash("sha256").update(bytes).digest("base64url")}"`;
+  return fileNames().map((name) => {
+    const bytes = readFileSync(FOLDER + name);
+    const headers = {
+      "Content-Type": TYPES[extname(name)]!,
+      "Cache-Control": HASHED.test(name) ? "public, max-age=31536000, immutable" : "no-cache",
+      ETag: `"${createHash("sha256").update(bytes).digest("base64url")}"`,
+    };
     return {
-      path,
+      path: name === "index.html" ? "/" : `/${name}`,
       answer(context) {
-        context.set({ "Content-Type": type, "Cache-Control": "no-cache", ETag: tag });
+        context.set(headers);
         context.status = 200;
         if (context.fresh) context.status = 304;
         else context.body = bytes;
       },
     };
   });
+}
+
+function fileNames(): string[] {
+  try {
+    const entries = readdirSync(FOLDER, { recursive: true, encoding: "utf8" });
+    return entries
+      .map((name) => name.replaceAll("\\", "/"))
+      .filter((name) => extname(name) in TYPES);
+  } catch (cause) {
+    throw new Error(`The page is not in ${FOLDER}; npm run build puts it there.`, { cause });
+  }
 }

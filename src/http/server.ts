@@ -15,7 +15,7 @@ import { Guard, urlHost } from "./guard.ts";
 import { HEALTH_PATH, liveness, READINESS_PATH, readiness } from "./health.ts";
 import { history, HISTORY_PATH } from "./history.ts";
 import { Metrics, METRICS_PATH } from "./metrics.ts";
-import { page, PAGE_PATHS } from "./page.ts";
+import { page } from "./page.ts";
 import { pathOf, routeOf, RouteTable, type Methods } from "./routes.ts";
 import { stats, STATS_PATH } from "./stats.ts";
 import { asksForWebSocket, UpgradeTable, type Refusal } from "./upgrade.ts";
@@ -31,15 +31,8 @@ const KEEP_ALIVE_TIMEOUT_MS = 65_000;
 /** How many different refusals are logged, so that strangers cannot fill the log. */
 const LOGGED_REFUSALS_MAX = 20;
 
-/** No plugin can have them. */
-const OWN_PATHS = [
-  ...PAGE_PATHS,
-  HISTORY_PATH,
-  STATS_PATH,
-  HEALTH_PATH,
-  READINESS_PATH,
-  METRICS_PATH,
-];
+/** No plugin can have them, nor those of the page. */
+const OWN_PATHS = [HISTORY_PATH, STATS_PATH, HEALTH_PATH, READINESS_PATH, METRICS_PATH];
 
 const STOPPING: RouteRefusal = { status: 503, text: "The gateway is stopping." };
 const STARTING: RouteRefusal = { status: 503, text: "The gateway is starting." };
@@ -66,7 +59,8 @@ export class HttpServer {
   readonly #options: HttpServerOptions;
   readonly #server: Server;
   readonly #guard: Guard;
-  readonly #routes = new RouteTable(OWN_PATHS);
+  readonly #page = page();
+  readonly #routes = new RouteTable([...this.#page.map(({ path }) => path), ...OWN_PATHS]);
   readonly #upgrades: UpgradeTable;
   readonly #loggedRefusals = new Set<string>();
   #application: RequestListener | undefined;
@@ -104,7 +98,7 @@ export class HttpServer {
     const notReady = (): string | undefined => (this.#stopping ? "stopping" : view.notReady);
     this.#metrics = new Metrics(view, log);
     const endpoints = [
-      ...page(),
+      ...this.#page,
       history(view.journal),
       stats(view),
       liveness,

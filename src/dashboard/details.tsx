@@ -1,0 +1,113 @@
+import { useState } from "react";
+import type { Envelope, JsonValue } from "../envelope.ts";
+import { printable, printableLines } from "../printable.ts";
+import type { Selection } from "./app.tsx";
+import { TEXTS } from "./texts.ts";
+
+interface DetailsProps {
+  readonly selection: Selection;
+  readonly onClose: () => void;
+}
+
+/** All of one record. */
+export function Details({ selection, onClose }: DetailsProps) {
+  const { envelope, sequence } = selection.entry;
+  const stack = stackOf(envelope);
+  return (
+    <aside
+      className="details"
+      aria-label={TEXTS.details.title}
+      onKeyDown={({ key }) => key === "Escape" && onClose()}
+    >
+      <div className="details-head">
+        <h2>
+          <span className="level" data-level={envelope.data.level}>
+            {envelope.data.level}
+          </span>{" "}
+          {TEXTS.details.title} {sequence}
+        </h2>
+        <CopyButton label={TEXTS.details.copyJson} text={() => jsonOf(envelope)} />
+        <CopyButton label={TEXTS.details.copyLink} text={() => linkTo(sequence)} />
+        <button type="button" onClick={onClose}>
+          {TEXTS.details.close}
+        </button>
+      </div>
+      <div className="details-body" tabIndex={0} role="region" aria-label={TEXTS.details.title}>
+        <p className="details-message">{printableLines(envelope.data.message)}</p>
+        {stack !== undefined && (
+          <>
+            <h3>{TEXTS.details.stack}</h3>
+            <pre className="stack">{printableLines(stack)}</pre>
+          </>
+        )}
+        <h3>{TEXTS.details.fields}</h3>
+        <FieldTable envelope={envelope} sequence={sequence} />
+        <h3>{TEXTS.details.json}</h3>
+        <pre>{printableLines(jsonOf(envelope))}</pre>
+      </div>
+    </aside>
+  );
+}
+
+function FieldTable({ envelope, sequence }: { envelope: Envelope; sequence: number }) {
+  const fields = [[TEXTS.details.sequence, sequence] as const, ...fieldsOf(envelope.data as never)];
+  return (
+    <table>
+      <thead className="unseen">
+        <tr>
+          <th scope="col">{TEXTS.details.field}</th>
+          <th scope="col">{TEXTS.details.value}</th>
+        </tr>
+      </thead>
+      <tbody>
+        {fields.map(([name, value]) => (
+          <tr key={name}>
+            <th scope="row">{printable(name)}</th>
+            <td>{printableLines(typeof value === "string" ? value : JSON.stringify(value))}</td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  );
+}
+
+/** Nested fields under the names by which the filter language finds them. */
+function fieldsOf(value: JsonValue, path = ""): (readonly [string, JsonValue])[] {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return [[path, value]];
+  const inner = Object.entries(value);
+  if (inner.length === 0) return [[path, value]];
+  return inner.flatMap(([name, field]) => fieldsOf(field, path === "" ? name : `${path}.${name}`));
+}
+
+const STACK = "exception.stacktrace";
+
+function stackOf({ type, data }: Envelope): string | undefined {
+  const fields = type === "audit_log" ? data.metadata : data;
+  const stack = fields?.[STACK];
+  return typeof stack === "string" ? stack : undefined;
+}
+
+function jsonOf(envelope: Envelope): string {
+  return JSON.stringify(envelope, undefined, 2);
+}
+
+function linkTo(sequence: number): string {
+  const link = new URL(location.href);
+  link.searchParams.set("record", String(sequence));
+  return link.href;
+}
+
+function CopyButton({ label, text }: { readonly label: string; readonly text: () => string }) {
+  const [said, setSaid] = useState<string>();
+  const copy = (): void => {
+    navigator.clipboard.writeText(text()).then(
+      () => setSaid(TEXTS.details.copied),
+      () => setSaid(TEXTS.details.notCopied),
+    );
+  };
+  return (
+    <button type="button" onClick={copy} onBlur={() => setSaid(undefined)}>
+      <span role="status">{said ?? label}</span>
+    </button>
+  );
+}

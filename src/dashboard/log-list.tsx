@@ -1,0 +1,234 @@
+import { defaultRangeExtractor, useVirtualizer, type Range } from "@tanstack/react-virtual";
+import { useEffect, useLayoutEffect, useRef, useState, type KeyboardEvent } from "react";
+import { ColumnHeader } from "./column-header.tsx";
+import { GapLine } from "./gap-line.tsx";
+import { ListTop } from "./list-top.tsx";
+import { LogRow } from "./log-row.tsx";
+import type { PanelStore } from "./panel-store.ts";
+import { isGap } from "./row.ts";
+import { rowHeightPx } from "./row-height.ts";
+import type { LogEntry } from "./stand-in-client.ts";
+import { TEXTS } from "./texts.ts";
+import type { Columns } from "./use-columns.ts";
+import { usePanel } from "./use-panel.ts";
+
+/** The header of the columns and the line that says what is above the first record; each as high as a row. */
+const LINES_ABOVE = 2;
+
+/** Rows that are there before they are scrolled to. */
+const OVERSCAN = 10;
+
+/** So many rows before its end the list asks for more. */
+const AHEAD_ROWS = 60;
+
+/** Positions of scrolling can be fractions. */
+const NEAR_PX = 2;
+
+interface LogListProps {
+  readonly store: PanelStore;
+  readonly columns: Columns;
+  readonly selected: LogEntry | undefined;
+  readonly onSelect: (entry: LogEntry) => void;
+}
+
+/**
+ * The rows of a panel, of which only those in view are in the document.
+ *
+ * Where the list stands is this component's to say, never the browser's: at the end while the panel follows; else what
+ * is read stays where it is when rows come or go in front of it. For the frame in which that happens the virtualizer
+ * does not know the new position yet, so the range of rows is worked out here.
+ */
+export function LogList({ store, columns, selected, onSelect }: LogListProps) {
+  usePanel(store);
+  const { rows } = store;
+  const { lane } = store;
+  const [rowPx] = useState(rowHeightPx);
+  const [current, setCurrent] = useState<number>();
+  const list = useRef<HTMLDivElement>(null);
+  /** What was drawn last, and where the list stood. */
+  const drawn = useRef({ first: rows.first, generation: store.generation, topPx: 0 });
+
+  const movedRows =
+    store.generation === drawn.current.generation ? drawn.current.first - rows.first : 0;
+
+  const rangeExtractor = (range: Range): number[] => {
+    const element = list.current;
+    if (!element || (movedRows === 0 && !store.isFollowing)) return defaultRangeExtractor(range);
+    const visible = Math.ceil(element.clientHeight / rowPx);
+    const top = store.isFollowing
+      ? range.count - visible
+      : Math.floor(element.scrollTop / rowPx) - LINES_ABOVE + movedRows;
+    const startIndex = Math.min(Math.max(0, top), Math.max(0, range.count - 1));
+    const endIndex = Math.min(range.count - 1, startIndex + visible);
+    return defaultRangeExtractor({ ...range, startIndex, endIndex });
+  };
+
+  const virtualizer = useVirtualizer({
+    count: rows.length,
+    getScrollElement: () => list.current,
+    estimateSize: () => rowPx,
+    overscan: OVERSCAN,
+    rangeExtractor,
+  });
+
+  useLayoutEffect(() => {
+    const element = list.current!;
+    if (store.isFollowing) element.scrollTop = element.scrollHeight;
+    else if (movedRows !== 0) element.scrollTop += movedRows * rowPx;
+    drawn.current = {
+      first: rows.first,
+      generation: store.generation,
+      topPx: element.scrollTop,
+    };
+  });
+
+  /** Asks for what comes before the first row or after the last one while these are near. */
+  const loadAhead = (): void => {
+    const { scrollTop, scrollHeight, clientHeight } = list.current!;
+    const aheadPx = AHEAD_ROWS * rowPx;
+    if (scrollTop < aheadPx) void store.loadOlder();
+    if (scrollHeight - clientHeight - scrollTop < aheadPx) void store.loadNewer();
+  };
+
+  useEffect(() => {
+    if (store.trouble === "") loadAhead();
+  });
+
+  const scrolled = (): void => {
+    const { scrollTop, scrollHeight, clientHeight } = list.current!;
+    const belowPx = scrollHeight - clientHeight - scrollTop;
+    const byPx = scrollTop - drawn.current.topPx;
+    drawn.current.topPx = scrollTop;
+    if (store.isFollowing) {
+      if (byPx < -NEAR_PX && belowPx > NEAR_PX) store.stopFollowing();
+      return;
+    }
+    if (byPx > 0 && belowPx <= NEAR_PX) store.readOn();
+    loadAhead();
+  };
+
+  const scrollToRow = (index: number): void => {
+    const element = list.current!;
+    const topPx = (index + LINES_ABOVE) * rowPx;
+    const shownFrom = element.scrollTop + rowPx;
+    if (topPx < shownFrom) element.scrollTop = topPx - rowPx;
+    const shownTo = element.scrollTop + element.clientHeight;
+    if (topPx + rowPx > shownTo) element.scrollTop = topPx + rowPx - element.clientHeight;
+  };
+
+  const indexAt = (ordinal: number | undefined): number | undefined =>
+    ordinal === undefined
+      ? undefined
+      : Math.min(Math.max(0, ordinal - rows.first), rows.length - 1);
+
+  const open = (index: number): void => {
+    const row = rows.at(index);
+    if (!row) return;
+    setCurrent(rows.first + index);
+    if (!isGap(row)) onSelect(row);
+  };
+
+  const moveCurrent = (by: number): void => {
+    store.stopFollowing();
+    const from = indexAt(current) ?? rows.length;
+    const index = Math.min(Math.max(0, from + by), rows.length - 1);
+    setCurrent(rows.first + index);
+    scrollToRow(index);
+  };
+
+  const pressed = (event: KeyboardEvent): void => {
+    if (event.target !== list.current || event.ctrlKey || event.altKey || event.metaKey) return;
+    const pageRows = Math.floor(list.current.clientHeight / rowPx) - 2;
+    const moves: Record<string, () => void> = {
+      ArrowUp: () => moveCurrent(-1),
+      ArrowDown: () => moveCurrent(1),
+      PageUp: () => moveCurrent(-pageRows),
+      PageDown: () => moveCurrent(pageRows),
+      Home: () => moveCurrent(-rows.length),
+      End: () => store.followNewest(),
+      Enter: () => {
+        const index = indexAt(current);
+        const row = index === undefined ? undefined : rows.at(index);
+        if (row && isGap(row)) void store.loadGap(row);
+        else if (row) open(index!);
+      },
+    };
+    const move = moves[event.key];
+    if (!move) return;
+    event.preventDefault();
+    move();
+  };
+
+  /** Under a pointer nothing moves: the row that was pressed is the one that is meant. */
+  const held = ({ target }: { readonly target: EventTarget }): void => {
+    if ((target as Element).closest(".row")) store.stopFollowing();
+  };
+  const clicked = ({ target }: { readonly target: EventTarget }): void => {
+    const row = (target as Element).closest<HTMLElement>(".row");
+    const isButton = (target as Element).closest("button");
+    if (!row || isButton || getSelection()?.type === "Range") return;
+    open(Number(row.id.slice(lane.length + 1)) - rows.first);
+  };
+
+  const currentIndex = indexAt(current);
+  const idOf = (index: number): string => `${lane}:${rows.first + index}`;
+  return (
+    <div
+      ref={list}
+      className="log-list"
+      role="grid"
+      aria-label={TEXTS.lists[lane]}
+      aria-rowcount={-1}
+      aria-activedescendant={currentIndex === undefined ? undefined : idOf(currentIndex)}
+      tabIndex={0}
+      onScroll={scrolled}
+      onWheel={({ deltaY }) => {
+        const { scrollHeight, clientHeight } = list.current!;
+        if (deltaY < 0 && scrollHeight > clientHeight) store.stopFollowing();
+      }}
+      onKeyDown={pressed}
+      onPointerDown={held}
+      onClick={clicked}
+    >
+      <div
+        className="log-content"
+        role="rowgroup"
+        style={{
+          ["--columns" as string]: columns.template,
+          minWidth: `max(100%, ${columns.widthPxMin}px)`,
+        }}
+      >
+        <ColumnHeader columns={columns} />
+        <ListTop store={store} />
+        <div className="rows" role="presentation" style={{ height: `${rows.length * rowPx}px` }}>
+          {virtualizer.getVirtualItems().map(({ index }) => {
+            const row = rows.at(index);
+            if (!row) return null;
+            const place = {
+              id: idOf(index),
+              topPx: index * rowPx,
+              isCurrent: index === currentIndex,
+            };
+            return isGap(row) ? (
+              <GapLine
+                key={index}
+                {...place}
+                gap={row.gap}
+                isLoading={store.isLoadingGap(row)}
+                onLoad={() => void store.loadGap(row)}
+              />
+            ) : (
+              <LogRow
+                key={index}
+                {...place}
+                entry={row}
+                columns={columns.shown}
+                isSelected={row.sequence === selected?.sequence}
+              />
+            );
+          })}
+        </div>
+      </div>
+    </div>
+  );
+}

@@ -1,0 +1,44 @@
+import type { JsonValue } from "../envelope.ts";
+import type { LogEntry, MissingRange } from "./stand-in-client.ts";
+
+/** Stands where records are missing. */
+export interface GapRow {
+  readonly gap: MissingRange;
+}
+
+/** One line of a panel. */
+export type Row = LogEntry | GapRow;
+
+export function isGap(row: Row): row is GapRow {
+  return "gap" in row;
+}
+
+export function firstSequence(row: Row): number {
+  return isGap(row) ? row.gap.from : row.sequence;
+}
+
+export function lastSequence(row: Row): number {
+  return isGap(row) ? row.gap.to : row.sequence;
+}
+
+/** What every row takes beside its texts, about as many characters. */
+const ROW_WEIGHT = 200;
+
+/** About how many characters of memory a row holds: one record can have a megabyte. */
+export function weightOf(row: Row): number {
+  return ROW_WEIGHT + (isGap(row) ? 0 : weightOfValue(row.envelope.data as unknown as JsonValue));
+}
+
+function weightOfValue(value: JsonValue): number {
+  if (typeof value === "string") return value.length;
+  if (typeof value !== "object" || value === null) return 1;
+  let weight = 0;
+  for (const inner of Object.values(value)) weight += 16 + weightOfValue(inner);
+  return weight;
+}
+
+/** Records and what is missing between them, by sequence. */
+export function inOrder(entries: readonly LogEntry[], gaps: readonly MissingRange[]): Row[] {
+  const rows: Row[] = [...entries, ...gaps.map((gap) => ({ gap }))];
+  return rows.toSorted((one, other) => firstSequence(one) - firstSequence(other));
+}

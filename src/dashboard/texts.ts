@@ -1,0 +1,106 @@
+import type { EnvelopeType } from "../envelope.ts";
+import type { MissingRange } from "./stand-in-client.ts";
+
+const NUMBER = new Intl.NumberFormat("en");
+
+/** A number as it is read: `12,345`. */
+function numberText(value: number): string {
+  return NUMBER.format(value);
+}
+
+function records(count: number): string {
+  return count === 1 ? "1 record" : `${numberText(count)} records`;
+}
+
+/** All that the page says, in one place. */
+export const TEXTS = {
+  title: "Tailgate",
+  panels: { system_log: "System", audit_log: "Audit" } satisfies Record<EnvelopeType, string>,
+  lists: {
+    system_log: "System logs, newest last",
+    audit_log: "Audit events, newest last",
+  } satisfies Record<EnvelopeType, string>,
+  tabs: "Panels",
+  divider: "Width of the system panel",
+
+  filter: {
+    form: "Filter",
+    level: "Lowest level",
+    allLevels: "All levels",
+    query: "Filter by text, logger, action or field",
+    placeholder: 'text, "a phrase", -not, logger:NAME, field:value',
+    apply: "Apply",
+  },
+  pause: "Pause",
+  resume: "Resume",
+  clear: "Clear",
+  theme: {
+    label: "Colours",
+    system: "As the system",
+    dark: "Dark",
+    light: "Light",
+  },
+
+  columns: {
+    menu: "Columns",
+    time: "Time",
+    level: "Level",
+    logger: "Logger",
+    action: "Action",
+    message: "Message",
+    place: "Place",
+    fields: "Fields",
+    widthOf: (name: string) => `Width of ${name}`,
+  },
+
+  state: {
+    connecting: "connecting",
+    "catching-up": "catching up",
+    live: "live",
+    waiting: "not connected",
+    polling: "asking every few seconds",
+    closed: "closed",
+    paused: "paused",
+    retry: (seconds: number) => `next try in ${seconds} s`,
+  },
+  list: {
+    empty: "No record matches yet.",
+    loading: "Loading older records",
+    beginning: "The journal begins here.",
+    cleared: "Cleared.",
+    showCleared: "Show earlier records",
+    newest: (count: number) => (count === 0 ? "To the newest" : `${numberText(count)} new`),
+    waiting: (count: number) => `${numberText(count)} waiting`,
+    trouble: (reason: string) => `The journal could not be read: ${reason}`,
+  },
+  gap: {
+    text: ({ from, to, reason }: MissingRange) =>
+      `${records(to - from + 1)} missing (${from === to ? `no. ${from}` : `no. ${from} to ${to}`}): ${GAP_REASONS[reason]}`,
+    load: "Load",
+    loading: "Loading",
+  },
+
+  details: {
+    title: "Record",
+    close: "Close",
+    copyJson: "Copy as JSON",
+    copyLink: "Copy link",
+    copied: "Copied",
+    notCopied: "The browser did not let it be copied",
+    fields: "Fields",
+    json: "JSON",
+    stack: "Exception",
+    field: "Field",
+    value: "Value",
+    sequence: "sequence",
+    gone: (sequence: number) => `Record ${sequence} is not in the journal any more.`,
+  },
+} as const;
+
+const GAP_REASONS: Record<MissingRange["reason"], string> = {
+  retention: "the journal has deleted them for their age or its size",
+  not_stored: "the gateway's disk did not take them",
+  damaged: "they cannot be read any more",
+  slow: "this page was too slow for them; the journal has them",
+  epoch: "they were not stored before the gateway's end; their numbers are given anew",
+};

@@ -1,0 +1,156 @@
+import { vi } from "vitest";
+import { startCli } from "../cli/cli.ts";
+import type { Program } from "../support/program.ts";
+import { temporaryDirectory } from "../support/temporary-directory.ts";
+import { View, type ViewOptions } from "./browser.ts";
+
+export type Lane = "system_log" | "audit_log";
+
+/** A record as a test wants it. */
+export interface Given {
+  readonly message: string;
+  /** OpenTelemetry's: 5 debug, 9 info, 13 warning, 17 error, 21 critical. */
+  readonly severity?: number;
+  readonly logger?: string;
+  readonly attributes?: Readonly<Record<string, string | number>>;
+  readonly timeMs?: number;
+}
+
+const LISTENING = /^tailgate: listening on (http:\/\/127\.0\.0\.1:\d+) \(dashboard/m;
+const RECEIVING = /^tailgate: listening on (http:\/\/127\.0\.0\.1:\d+)\/v1\/logs/m;
+
+export const AUDIT = "orchestrator.audit";
+
+/** A gateway as users start it, and browsers that show its page; all of it ends with the scope. */
+export class Rig implements AsyncDisposable {
+  readonly url: string;
+  readonly #otlpUrl: string;
+  readonly #cleanUps: (() => Promise<unknown> | void)[];
+
+  private constructor(url: string, otlpUrl: string, cleanUps: (() => Promise<unknown> | void)[]) {
+    this.url = url;
+    this.#otlpUrl = otlpUrl;
+    this.#cleanUps = cleanUps;
+  }
+
+  static async start(): Promise<Rig> {
+    const cleanUps: (() => Promise<unknown> | void)[] = [];
+    const directory = await temporaryDirectory(cleanUps);
+    const args = ["run", "--port=0", "--otlp-port=0", `--log-dir=${directory}/logs`];
+    const gateway: Program = startCli(args, { cwd: directory });
+    cleanUps.unshift(() => gateway[Symbol.asyncDispose]());
+    const url = (await gateway.says(LISTENING))[1]!;
+    const otlpUrl = (await gateway.says(RECEIVING))[1]!;
+    return new Rig(url, otlpUrl, cleanUps);
+  }
+
+  /** Resolves when the gateway has stored them. */
+  async post(records: readonly Given[]): Promise<void> {
+    const scopeLogs = records.map(scopeOf);
+    const response = await fetch(`${this.#otlpUrl}/v1/logs`, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ resourceLogs: [{ scopeLogs }] }),
+    });
+    if (!response.ok) throw new Error(`The gateway answers HTTP ${response.status}.`);
+  }
+
+  /** System logs with the messages `NAME 1`, `NAME 2` and so on. */
+  async postNumbered(name: string, from: number, to: number): Promise<void> {
+    for (let first = from; first <= to; first += 1000) {
+      const count = Math.min(1000, to - first + 1);
+      await this.post(
+        Array.from({ length: count }, (_, at) => ({ message: `${name} ${first + at}` })),
+      );
+    }
+  }
+
+  async open(options?: ViewOptions, path = "/"): Promise<Dashboard> {
+    return new Dashboard(await View.open(this.url + path, options));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const cleanUp of this.#cleanUps) await cleanUp();
+  }
+}
+
+/** The page in a browser, as its user sees it. */
+export class Dashboard implements AsyncDisposable {
+  readonly view: View;
+
+  constructor(view: View) {
+    this.view = view;
+  }
+
+  get page(): View["page"] {
+    return this.view.page;
+  }
+
+  /** The messages that are in view, from top to bottom. */
+  messages(lane: Lane): Promise<string[]> {
+    return this.page.$eval(`[data-lane=${lane}] .log-list`, (list) => {
+      const { top, bottom } = list.getBoundingClientRect();
+      const header = list.querySelector(".column-header")!.getBoundingClientRect().height;
+      return [...list.querySelectorAll(".row")]
+        .map((row) => ({ row, box: row.getBoundingClientRect() }))
+        .filter(({ box }) => box.bottom > top + header + 1 && box.top < bottom - 1)
+        .toSorted((one, other) => one.box.top - other.box.top)
+        .map(({ row }) => row.querySelector(".message, .gap-cell")!.textContent);
+    });
+  }
+
+  /** Waits until the last message in view is this one. */
+  async showsLast(lane: Lane, message: string): Promise<void> {
+    const check = async (): Promise<void> => {
+      const messages = await this.messages(lane);
+      if (messages.at(-1) !== message) throw new Error(`In view is: ${messages.join("\n")}`);
+    };
+    await vi.waitFor(check, WAIT);
+  }
+
+  /** The text of the first element that fits. */
+  text(selector: string): Promise<string> {
+    return this.page.$eval(selector, (element) => element.textContent ?? "");
+  }
+
+  async click(selector: string): Promise<void> {
+    await this.page.locator(selector).click();
+  }
+
+  /** Turns the wheel over a panel; downwards where positive. */
+  async wheel(lane: Lane, byPx: number): Promise<void> {
+    const list = (await this.page.$(`[data-lane=${lane}] .log-list`))!;
+    const box = (await list.boundingBox())!;
+    await this.page.mouse.move(box.x + box.width / 2, box.y + box.height / 2);
+    await this.page.mouse.wheel({ deltaY: byPx });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.view[Symbol.asyncDispose]();
+    const { complaints } = this.view;
+    if (complaints.length > 0) throw new Error(`The browser complained: ${complaints.join("\n")}`);
+  }
+}
+
+const WAIT = { timeout: 15_000, interval: 30 };
+
+function scopeOf({
+  message,
+  severity = 9,
+  logger = "orchestrator.server",
+  attributes,
+  timeMs,
+}: Given) {
+  const timeUnixNano = `${timeMs ?? Date.now()}000000`;
+  const body = { stringValue: message };
+  const logRecord = {
+    timeUnixNano,
+    severityNumber: severity,
+    body,
+    attributes: Object.entries(attributes ?? {}).map(([key, value]) => ({
+      key,
+      value: typeof value === "number" ? { intValue: String(value) } : { stringValue: value },
+    })),
+  };
+  return { scope: { name: logger }, logRecords: [logRecord] };
+}

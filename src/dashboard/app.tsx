@@ -1,20 +1,16 @@
 import { useCallback, useState } from "react";
-import { ENVELOPE_TYPES, type EnvelopeType } from "../envelope.ts";
+import { ENVELOPE_TYPES } from "../envelope.ts";
 import { Details } from "./details.tsx";
 import { Panel } from "./panel.tsx";
 import { Panels } from "./panels.tsx";
+import type { Selection } from "./selection.ts";
 import type { Session } from "./session.ts";
-import type { LogEntry } from "./stand-in-client.ts";
 import { Toolbar } from "./toolbar.tsx";
-
-/** The record in the details pane, and the panel that it is of. */
-export interface Selection {
-  readonly lane: EnvelopeType;
-  readonly entry: LogEntry;
-}
+import { useLinkedRecord } from "./use-linked-record.ts";
 
 export function App({ session }: { readonly session: Session }) {
   const [selection, setSelection] = useState<Selection>();
+  useLinkedRecord(session, setSelection);
   const close = useCallback(() => setSelection(undefined), []);
   const [isPaused, setIsPaused] = useState(false);
   const pause = useCallback(

@@ -1,8 +1,9 @@
 import { useState } from "react";
 import type { Envelope, JsonValue } from "../envelope.ts";
 import { printable, printableLines } from "../printable.ts";
-import type { Selection } from "./app.tsx";
+import type { Selection } from "./selection.ts";
 import { TEXTS } from "./texts.ts";
+import { linkTo } from "./use-linked-record.ts";
 
 interface DetailsProps {
   readonly selection: Selection;
@@ -89,12 +90,6 @@ function stackOf({ type, data }: Envelope): string | undefined {
 
 function jsonOf(envelope: Envelope): string {
   return JSON.stringify(envelope, undefined, 2);
-}
-
-function linkTo(sequence: number): string {
-  const link = new URL(location.href);
-  link.searchParams.set("record", String(sequence));
-  return link.href;
 }
 
 function CopyButton({ label, text }: { readonly label: string; readonly text: () => string }) {

@@ -1,9 +1,10 @@
-import type { MissingRange } from "./stand-in-client.ts";
+import type { GapRow, ResetRow } from "./row.ts";
+import { isGap } from "./row.ts";
 import { TEXTS } from "./texts.ts";
 
 interface GapLineProps {
   readonly id: string;
-  readonly gap: MissingRange;
+  readonly row: GapRow | ResetRow;
   readonly topPx: number;
   readonly isCurrent: boolean;
   readonly isLoading: boolean;
@@ -11,19 +12,17 @@ interface GapLineProps {
 }
 
 /** Stands where records are missing, and says so. */
-export function GapLine({ id, gap, topPx, isCurrent, isLoading, onLoad }: GapLineProps) {
-  const text = TEXTS.gap.text(gap);
+export function GapLine({ id, row, topPx, isCurrent, isLoading, onLoad }: GapLineProps) {
+  const text = isGap(row) ? TEXTS.gap.text(row.gap) : TEXTS.gap.reset(row.reset);
   return (
     <div
       id={id}
       className={isCurrent ? "row gap current" : "row gap"}
       role="row"
-      data-gap={`${gap.from}-${gap.to}`}
       style={{ transform: `translateY(${topPx}px)` }}
     >
       <div role="gridcell" className="gap-cell">
-        {/* What was only too much for this page is in the journal. */}
-        {gap.reason === "slow" && (
+        {isLoadable(row) && (
           <button type="button" disabled={isLoading} onClick={onLoad}>
             {isLoading ? TEXTS.gap.loading : TEXTS.gap.load}
           </button>
@@ -32,4 +31,9 @@ export function GapLine({ id, gap, topPx, isCurrent, isLoading, onLoad }: GapLin
       </div>
     </div>
   );
+}
+
+/** What only this page has missed is in the journal. */
+function isLoadable(row: GapRow | ResetRow): boolean {
+  return isGap(row) && (row.gap.reason === "slow" || row.gap.reason === "hole");
 }

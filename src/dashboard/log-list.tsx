@@ -5,7 +5,7 @@ import { GapLine } from "./gap-line.tsx";
 import { ListTop } from "./list-top.tsx";
 import { LogRow } from "./log-row.tsx";
 import type { PanelStore } from "./panel-store.ts";
-import { isGap } from "./row.ts";
+import { isEntry, isGap } from "./row.ts";
 import { rowHeightPx } from "./row-height.ts";
 import type { LogEntry } from "./stand-in-client.ts";
 import { TEXTS } from "./texts.ts";
@@ -75,6 +75,11 @@ export function LogList({ store, columns, selected, onSelect }: LogListProps) {
     const element = list.current!;
     if (store.isFollowing) element.scrollTop = element.scrollHeight;
     else if (movedRows !== 0) element.scrollTop += movedRows * rowPx;
+    const goal = store.takeGoal();
+    if (goal !== undefined) {
+      setCurrent(goal);
+      element.scrollTop = (goal - rows.first + LINES_ABOVE) * rowPx - element.clientHeight / 2;
+    }
     drawn.current = {
       first: rows.first,
       generation: store.generation,
@@ -125,7 +130,7 @@ export function LogList({ store, columns, selected, onSelect }: LogListProps) {
     const row = rows.at(index);
     if (!row) return;
     setCurrent(rows.first + index);
-    if (!isGap(row)) onSelect(row);
+    if (isEntry(row)) onSelect(row);
   };
 
   const moveCurrent = (by: number): void => {
@@ -209,21 +214,21 @@ export function LogList({ store, columns, selected, onSelect }: LogListProps) {
               topPx: index * rowPx,
               isCurrent: index === currentIndex,
             };
-            return isGap(row) ? (
-              <GapLine
-                key={index}
-                {...place}
-                gap={row.gap}
-                isLoading={store.isLoadingGap(row)}
-                onLoad={() => void store.loadGap(row)}
-              />
-            ) : (
+            return isEntry(row) ? (
               <LogRow
                 key={index}
                 {...place}
                 entry={row}
                 columns={columns.shown}
                 isSelected={row.sequence === selected?.sequence}
+              />
+            ) : (
+              <GapLine
+                key={index}
+                {...place}
+                row={row}
+                isLoading={isGap(row) && store.isLoadingGap(row)}
+                onLoad={() => isGap(row) && void store.loadGap(row)}
               />
             );
           })}

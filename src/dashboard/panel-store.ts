@@ -1,6 +1,14 @@
 import type { EnvelopeType } from "../envelope.ts";
 import type { FilterQuery } from "../filter.ts";
-import { firstSequence, inOrder, isGap, lastSequence, type GapRow, type Row } from "./row.ts";
+import {
+  firstSequence,
+  inOrder,
+  isEntry,
+  lastSequence,
+  type GapRow,
+  type ResetRow,
+  type Row,
+} from "./row.ts";
 import { RowWindow, type WindowLimits } from "./row-window.ts";
 import type {
   HistoryPage,
@@ -14,11 +22,10 @@ import type {
 
 const LIMITS: WindowLimits = { rowsMax: 10_000, weightMax: 8_000_000 };
 
-/** How many records are asked of the journal at a time. */
 const PAGE_RECORDS = 500;
 
-/** At the end of the list so many are shown at once, and following begins; of more, a page, to be read on. */
-const CATCH_UP_ROWS_MAX = 100;
+/** At the end of the list this part of a page is shown at once, and following begins; of more, a page, to be read on. */
+const CATCH_UP_PART = 0.2;
 
 /** The rows have become others while the journal was asked. */
 const STALE = Symbol("stale");
@@ -31,6 +38,8 @@ export interface PanelOptions {
   /** Calls back once, before the next frame is drawn. */
   readonly schedule: (publish: () => void) => void;
   readonly limits?: WindowLimits;
+  /** How many records are asked of the journal at a time. */
+  readonly pageRecords?: number;
 }
 
 /** What came of the records of the stream; `received` is the sum of `shown`, `filtered` and `buffered`. */
@@ -73,6 +82,7 @@ export class PanelStore {
   readonly #stream: PanelOptions["stream"];
   readonly #history: PanelOptions["history"];
   readonly #schedule: PanelOptions["schedule"];
+  readonly #pageRecords: number;
   readonly #buffer: RowWindow;
   readonly #listeners = new Set<() => void>();
   #filter: FilterQuery;
@@ -97,6 +107,9 @@ export class PanelStore {
   #clearedAt: number | undefined;
   readonly #loadingGaps = new Set<GapRow>();
   #trouble = "";
+  #goal: number | undefined;
+  /** Resolved when the stream has told where it is. */
+  readonly #started = Promise.withResolvers<void>();
 
   /** The highest sequence that has been in the rows. */
   #shownUpTo = 0;
@@ -105,7 +118,9 @@ export class PanelStore {
   #buffered = 0;
   #missing = 0;
 
-  constructor({ lane, filter, stream, history, schedule, limits = LIMITS }: PanelOptions) {
+  constructor({ lane, filter, stream, history, schedule, ...sizes }: PanelOptions) {
+    const { limits = LIMITS, pageRecords = PAGE_RECORDS } = sizes;
+    this.#pageRecords = pageRecords;
     this.lane = lane;
     this.#filter = filter;
     this.#stream = stream;
@@ -146,7 +161,7 @@ export class PanelStore {
 
   /** True where no older record is in the journal. */
   get isAtBeginning(): boolean {
-    return this.#older === null;
+    return this.#older === null || (this.#older?.from ?? 1) < 1;
   }
 
   get isCleared(): boolean {
@@ -193,10 +208,12 @@ export class PanelStore {
       case "filter":
         if (event.version === this.#wantedVersion) this.#startAnew();
         break;
+      case "caught_up":
+        this.#beginAt(event.sequence + 1);
+        this.#position ??= event.sequence;
+        break;
       case "reset":
-        this.#position = undefined;
-        this.#shownUpTo = 0;
-        this.#startAnew();
+        this.#takeBack(event);
         break;
       default:
     }
@@ -215,13 +232,14 @@ export class PanelStore {
     this.#beginAt(gap.from);
     this.#position = gap.to;
     if (gap.lane !== undefined && gap.lane !== this.lane) return;
-    if (gap.reason !== "epoch") this.#missing += gap.to - gap.from + 1;
+    this.#missing += gap.to - gap.from + 1;
     this.#arrive([{ gap }], 0);
   }
 
   /** The list goes on into the journal in front of the first that came. */
   #beginAt(sequence: number): void {
     if (this.#older === undefined) this.#older = { from: sequence - 1 };
+    this.#started.resolve();
   }
 
   #arrive(rows: readonly Row[], records: number): void {
@@ -233,7 +251,23 @@ export class PanelStore {
     }
     this.#buffer.append(rows);
     this.#buffered += records;
-    if (this.#buffer.trimStart() > 0) this.#bufferStart = firstSequence(this.#buffer.at(0)!);
+    if (this.#buffer.trimStart() > 0) this.#bufferStart = this.#bufferFirst();
+  }
+
+  /** What the list has of these sequences was never stored; others come under the same. */
+  #takeBack(reset: ResetRow["reset"]): void {
+    const { from } = reset;
+    const isGone = (row: Row): boolean => firstSequence(row) >= from;
+    this.rows.dropEnd(isGone);
+    const unseen = this.#buffer.dropEnd(isGone).filter(isEntry).length;
+    this.#buffered -= unseen;
+    this.#received -= unseen;
+    this.#position = from - 1;
+    this.#shownUpTo = Math.min(this.#shownUpTo, from - 1);
+    this.#bufferStart = Math.min(this.#bufferStart, from);
+    if (this.#newer && this.#newer.from >= from) this.#newer = { from };
+    if (this.#older && this.#older.from >= from) this.#older = { from: from - 1 };
+    this.#arrive([{ reset }], 0);
   }
 
   #changed(): void {
@@ -291,23 +325,29 @@ export class PanelStore {
   readOn(): void {
     if (this.isFollowing) return;
     if (this.#hasHole) void this.loadNewer();
-    else if (!this.#isPaused && this.#buffer.length <= CATCH_UP_ROWS_MAX) this.followNewest();
+    else if (!this.#isPaused && this.#buffer.length <= CATCH_UP_PART * this.#pageRecords)
+      this.followNewest();
     else if (!this.#isPaused) this.#readOnInBuffer();
   }
 
   #readOnInBuffer(): void {
-    const rows = this.#buffer.shift(PAGE_RECORDS);
+    const rows = this.#buffer.shift(this.#pageRecords);
     this.rows.append(rows);
-    this.#bufferStart = firstSequence(this.#buffer.at(0)!);
+    this.#bufferStart = this.#bufferFirst();
     this.#newer = { from: this.#bufferStart };
     this.#countShown(rows);
     this.#trimStart();
     this.#changed();
   }
 
+  #bufferFirst(): number {
+    const row = this.#buffer.at(0);
+    return row ? firstSequence(row) : (this.#position ?? 0) + 1;
+  }
+
   /** Of the rows, those that were not shown before are no longer buffered. */
   #countShown(rows: readonly Row[]): void {
-    const isNew = (row: Row): boolean => !isGap(row) && row.sequence > this.#shownUpTo;
+    const isNew = (row: Row): boolean => isEntry(row) && row.sequence > this.#shownUpTo;
     this.#buffered = Math.max(0, this.#buffered - rows.filter(isNew).length);
     if (rows.length > 0) this.#shownUpTo = Math.max(this.#shownUpTo, lastSequence(rows.at(-1)!));
   }
@@ -348,18 +388,18 @@ export class PanelStore {
     if (page === STALE) return;
     this.#isLoadingNewer = false;
     if (!page || this.#newer !== edge) return;
-    const rows = inOrder(page.entries, page.gaps).filter(
-      (row) => firstSequence(row) < this.#bufferStart,
-    );
+    this.#appendNewer(inOrder(page.entries, page.gaps), page.nextCursor);
+    this.#trimStart();
+  }
+
+  /** Up to where the buffer begins. */
+  #appendNewer(found: readonly Row[], cursor: string | null): void {
+    const rows = found.filter((row) => firstSequence(row) < this.#bufferStart);
     this.rows.append(rows);
     this.#countShown(rows);
-    const reached =
-      page.nextCursor === null || rows.length < page.entries.length + page.gaps.length;
-    const from = rows.length > 0 ? lastSequence(rows.at(-1)!) + 1 : edge.from;
-    this.#newer = reached
-      ? { from: this.#bufferStart }
-      : { from, cursor: page.nextCursor ?? undefined };
-    this.#trimStart();
+    const isMet = cursor === null || rows.length < found.length;
+    const from = rows.length > 0 ? lastSequence(rows.at(-1)!) + 1 : this.#newer!.from;
+    this.#newer = isMet ? { from: this.#bufferStart } : { from, cursor };
   }
 
   /** Puts the records of a gap in its place, as far as the journal has them. */
@@ -368,18 +408,52 @@ export class PanelStore {
     this.stopFollowing();
     this.#loadingGaps.add(row);
     const { from, to } = row.gap;
-    const page = await this.#page("asc", { from });
+    let page = await this.#page("asc", { from });
+    while (page && page !== STALE && isEmpty(page) && page.nextCursor !== null) {
+      page = await this.#page("asc", { from, cursor: page.nextCursor });
+    }
     this.#loadingGaps.delete(row);
     const index = this.rows.indexOf(row);
     if (!page || page === STALE || index < 0) return;
-    const found = inOrder(page.entries, page.gaps).filter((one) => firstSequence(one) <= to);
-    const isRest =
-      page.nextCursor !== null && found.length === page.entries.length + page.gaps.length;
-    const next = isRest ? Math.max(from, lastSequence(found.at(-1) ?? row) + 1) : to + 1;
-    const rest: Row[] = next <= to ? [{ gap: { ...row.gap, from: next } }] : [];
+    const all = inOrder(page.entries, page.gaps);
+    const found = all.filter((one) => firstSequence(one) <= to);
+    const isRest = page.nextCursor !== null && found.length === all.length;
+    const next = isRest ? lastSequence(found.at(-1)!) + 1 : to + 1;
+    const rest = next <= to ? [{ gap: { ...row.gap, from: next } }] : [];
     this.rows.replace(index, [...found, ...rest]);
-    this.#missing = Math.max(0, this.#missing - found.filter((one) => !isGap(one)).length);
+    this.#missing -= next - from - sizeOf(page.gaps, to);
     this.#trimEnd();
+  }
+
+  /** Shows what is around a record, or where it would be; the list is told to bring it into view. */
+  async goTo(sequence: number): Promise<void> {
+    this.stopFollowing();
+    await this.#started.promise;
+    const [before, after] = await Promise.all([
+      this.#page("desc", { from: sequence }),
+      this.#page("asc", { from: sequence + 1 }),
+    ]);
+    if (!before || !after || before === STALE || after === STALE) return;
+    this.#replaceRows();
+    this.#buffer.clear();
+    this.#bufferStart = this.#position! + 1;
+    const rows = inOrder(before.entries, before.gaps);
+    const behind = inOrder(after.entries, after.gaps);
+    this.#goal = this.rows.first + rows.length - 1;
+    this.#older =
+      before.nextCursor === null
+        ? null
+        : { from: rows[0] ? firstSequence(rows[0]) - 1 : sequence, cursor: before.nextCursor };
+    this.rows.append(rows);
+    this.#newer = { from: sequence + 1 };
+    this.#appendNewer(behind, after.nextCursor);
+  }
+
+  /** The ordinal of the row that is to be brought into view; given once. */
+  takeGoal(): number | undefined {
+    const goal = this.#goal;
+    this.#goal = undefined;
+    return goal;
   }
 
   /** Undefined where the journal could not be read. */
@@ -389,10 +463,10 @@ export class PanelStore {
   ): Promise<HistoryPage | typeof STALE | undefined> {
     const generation = this.#generation;
     const filter = { ...this.#filter, type: this.lane };
-    const place = cursor === undefined ? { from } : { cursor };
+    const place = cursor === undefined ? { from, epoch: this.status.epoch } : { cursor };
     this.#changed();
     try {
-      const page = await this.#history.page({ filter, order, limit: PAGE_RECORDS, ...place });
+      const page = await this.#history.page({ filter, order, limit: this.#pageRecords, ...place });
       this.#trouble = "";
       return generation === this.#generation ? page : STALE;
     } catch (error) {
@@ -444,4 +518,13 @@ export class PanelStore {
     this.#isLoadingOlder = false;
     this.#isLoadingNewer = false;
   }
+}
+
+function isEmpty({ entries, gaps }: HistoryPage): boolean {
+  return entries.length + gaps.length === 0;
+}
+
+/** How many sequences of the gaps are not above `to`. */
+function sizeOf(gaps: readonly MissingRange[], to: number): number {
+  return gaps.reduce((size, gap) => size + Math.max(0, Math.min(gap.to, to) - gap.from + 1), 0);
 }

@@ -1,10 +1,10 @@
 import { useCallback } from "react";
 import type { EnvelopeType } from "../envelope.ts";
-import type { Selection } from "./app.tsx";
 import { ColumnMenu } from "./column-menu.tsx";
 import { LogList } from "./log-list.tsx";
 import type { PanelStore } from "./panel-store.ts";
 import { TEXTS } from "./texts.ts";
+import type { Selection } from "./selection.ts";
 import type { LogEntry } from "./stand-in-client.ts";
 import { useColumns } from "./use-columns.ts";
 import { usePanel } from "./use-panel.ts";

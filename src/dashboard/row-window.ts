@@ -70,6 +70,14 @@ export class RowWindow {
     this.#weigh(gone, -1);
   }
 
+  /** Drops the rows at the end that fit; answers them. */
+  dropEnd(isUnwanted: (row: Row) => boolean): Row[] {
+    const dropped: Row[] = [];
+    while (this.length > 0 && isUnwanted(this.last!)) dropped.push(this.#rows.pop()!);
+    this.#weigh(dropped, -1);
+    return dropped;
+  }
+
   clear(): void {
     this.#first += this.length;
     this.#rows = [];

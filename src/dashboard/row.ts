@@ -6,19 +6,31 @@ export interface GapRow {
   readonly gap: MissingRange;
 }
 
+/** Stands where the gateway has given out sequences anew: what they meant before was never stored, and is not shown. */
+export interface ResetRow {
+  readonly reset: { readonly from: number; readonly to: number; readonly reason: string };
+}
+
 /** One line of a panel. */
-export type Row = LogEntry | GapRow;
+export type Row = LogEntry | GapRow | ResetRow;
+
+export function isEntry(row: Row): row is LogEntry {
+  return "envelope" in row;
+}
 
 export function isGap(row: Row): row is GapRow {
   return "gap" in row;
 }
 
 export function firstSequence(row: Row): number {
-  return isGap(row) ? row.gap.from : row.sequence;
+  if (isEntry(row)) return row.sequence;
+  return isGap(row) ? row.gap.from : row.reset.from;
 }
 
+/** The list goes on behind it. */
 export function lastSequence(row: Row): number {
-  return isGap(row) ? row.gap.to : row.sequence;
+  if (isEntry(row)) return row.sequence;
+  return isGap(row) ? row.gap.to : row.reset.from - 1;
 }
 
 /** What every row takes beside its texts, about as many characters. */
@@ -26,7 +38,7 @@ const ROW_WEIGHT = 200;
 
 /** About how many characters of memory a row holds: one record can have a megabyte. */
 export function weightOf(row: Row): number {
-  return ROW_WEIGHT + (isGap(row) ? 0 : weightOfValue(row.envelope.data as unknown as JsonValue));
+  return ROW_WEIGHT + (isEntry(row) ? weightOfValue(row.envelope.data as unknown as JsonValue) : 0);
 }
 
 function weightOfValue(value: JsonValue): number {

@@ -8,10 +8,12 @@ export interface LogEntry {
   readonly envelope: Envelope;
 }
 
+type GapReason = "retention" | "not_stored" | "damaged" | "slow" | "hole" | "unknown";
+
 export interface MissingRange {
   readonly from: number;
   readonly to: number;
-  readonly reason: "retention" | "not_stored" | "damaged" | "slow" | "epoch";
+  readonly reason: GapReason;
   readonly lane?: EnvelopeType;
 }
 
@@ -25,7 +27,14 @@ export type StreamEvent =
   | { readonly type: "gap"; readonly gap: MissingRange }
   | { readonly type: "caught_up"; readonly sequence: number }
   | { readonly type: "filter"; readonly version: number }
-  | { readonly type: "reset"; readonly epoch: string; readonly reason: string }
+  | { readonly type: "refused"; readonly version: number; readonly reason: string }
+  | {
+      readonly type: "reset";
+      readonly epoch: string;
+      readonly from: number;
+      readonly to: number;
+      readonly reason: string;
+    }
   | { readonly type: "status"; readonly status: StreamStatus };
 
 export interface StreamStatus {
@@ -126,7 +135,7 @@ export class LogStream {
         return this.#emit({ type: "records", entries, from, to });
       }
       case "gap": {
-        const { type: _, ...gap } = message;
+        const { type: _, ...gap } = message as { type: "gap" } & MissingRange;
         this.#to = gap.to;
         return this.#emit({ type: "gap", gap });
       }
@@ -149,6 +158,7 @@ export interface HistoryQuery {
   readonly since?: string | number;
   readonly until?: string | number;
   readonly cursor?: string;
+  readonly epoch?: string | undefined;
 }
 
 export interface HistoryPage {
@@ -165,9 +175,10 @@ export class LogHistory {
     this.#url = String(url);
   }
 
-  async page({ filter, from, ...rest }: HistoryQuery): Promise<HistoryPage> {
+  async page({ filter, from, epoch, ...rest }: HistoryQuery): Promise<HistoryPage> {
     const cursor =
-      rest.cursor ?? (from === undefined ? undefined : `${await this.#epochNow()}:${from}`);
+      rest.cursor ??
+      (from === undefined ? undefined : `${epoch ?? (await this.#epochNow())}:${from}`);
     const query = new URLSearchParams();
     for (const [name, value] of Object.entries({ ...filter, ...rest, cursor })) {
       if (value !== undefined) query.set(name, String(value));

@@ -12,6 +12,10 @@ function records(count: number): string {
   return count === 1 ? "1 record" : `${numberText(count)} records`;
 }
 
+function range(from: number, to: number): string {
+  return from === to ? `no. ${from}` : `no. ${from} to ${to}`;
+}
+
 /** All that the page says, in one place. */
 export const TEXTS = {
   title: "Tailgate",
@@ -75,7 +79,11 @@ export const TEXTS = {
   },
   gap: {
     text: ({ from, to, reason }: MissingRange) =>
-      `${records(to - from + 1)} missing (${from === to ? `no. ${from}` : `no. ${from} to ${to}`}): ${GAP_REASONS[reason]}`,
+      reason === "unknown"
+        ? `Records may be missing: ${GAP_REASONS[reason]}`
+        : `${records(to - from + 1)} missing (${range(from, to)}): ${GAP_REASONS[reason]}`,
+    reset: ({ from, to, reason }: { from: number; to: number; reason: string }) =>
+      `${records(to - from + 1)} taken back (${range(from, to)}): ${reason}`,
     load: "Load",
     loading: "Loading",
   },
@@ -93,7 +101,6 @@ export const TEXTS = {
     field: "Field",
     value: "Value",
     sequence: "sequence",
-    gone: (sequence: number) => `Record ${sequence} is not in the journal any more.`,
   },
 } as const;
 
@@ -102,5 +109,6 @@ const GAP_REASONS: Record<MissingRange["reason"], string> = {
   not_stored: "the gateway's disk did not take them",
   damaged: "they cannot be read any more",
   slow: "this page was too slow for them; the journal has them",
-  epoch: "they were not stored before the gateway's end; their numbers are given anew",
+  hole: "the gateway has left them out; the journal may have them",
+  unknown: "they came while the page was not connected",
 };

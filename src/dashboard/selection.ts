@@ -1,0 +1,8 @@
+import type { EnvelopeType } from "../envelope.ts";
+import type { LogEntry } from "./stand-in-client.ts";
+
+/** The record in the details pane, and the panel that it is of. */
+export interface Selection {
+  readonly lane: EnvelopeType;
+  readonly entry: LogEntry;
+}

@@ -1,0 +1,118 @@
+import type { Envelope } from "../../src/envelope.ts";
+import type { FilterQuery } from "../../src/filter.ts";
+import type {
+  HistoryPage,
+  HistoryQuery,
+  LogEntry,
+  MissingRange,
+  StreamEvent,
+  StreamStatus,
+} from "../../src/dashboard/stand-in-client.ts";
+
+type Level = Envelope["data"]["level"];
+
+/** A journal and a stream in memory, as a store sees them: the test decides what happens, and in which order. */
+export class SmallGateway {
+  readonly entries: LogEntry[] = [];
+  /** What is older is gone. */
+  oldest = 1;
+  filter: FilterQuery = {};
+  readonly status: StreamStatus = {
+    state: "live",
+    reason: "",
+    since: 0,
+    transport: "tailgate.v1",
+    epoch: "e",
+  };
+  #tell: (event: StreamEvent) => void = () => {};
+  #version = 0;
+  /** True while answers about the past are held back. */
+  #held: (() => void)[] | undefined;
+
+  listen(listener: (event: StreamEvent) => void): () => void {
+    this.#tell = listener;
+    return () => {};
+  }
+
+  setFilter(filter: FilterQuery): number {
+    this.filter = filter;
+    return ++this.#version;
+  }
+
+  /** The gateway takes the filter that was set last. */
+  takeFilter(): void {
+    this.#tell({ type: "filter", version: this.#version });
+  }
+
+  tell(event: StreamEvent): void {
+    this.#tell(event);
+  }
+
+  get newest(): number {
+    return this.entries.length;
+  }
+
+  matching(): LogEntry[] {
+    return this.entries.filter((entry) => entry.sequence >= this.oldest && this.#matches(entry));
+  }
+
+  /** Records that the stream tells of, or passes over. */
+  emit(levels: readonly Level[], isTold = true): void {
+    const from = this.newest + 1;
+    for (const level of levels) this.entries.push(entryOf(this.newest + 1, level));
+    const to = this.newest;
+    if (to < from) return;
+    if (!isTold) return this.#tell({ type: "gap", gap: { from, to, reason: "slow" } });
+    const entries = this.entries.slice(from - 1).filter((entry) => this.#matches(entry));
+    this.#tell({ type: "records", entries, from, to });
+  }
+
+  hold(): void {
+    this.#held ??= [];
+  }
+
+  release(): void {
+    for (const answer of this.#held ?? []) answer();
+    this.#held = undefined;
+  }
+
+  async page({ order, limit, from, cursor, filter }: HistoryQuery): Promise<HistoryPage> {
+    const start = cursor === undefined ? from! : Number(cursor);
+    if (this.#held) await new Promise<void>((resolve) => this.#held!.push(resolve));
+    const isUp = order === "asc";
+    const entries: LogEntry[] = [];
+    // A search looks at a bounded number of records, and so may find none.
+    let [at, looks] = [start, 3 * limit];
+    for (; this.#isThere(at) && entries.length < limit && looks > 0; at += isUp ? 1 : -1, looks--) {
+      const entry = this.entries[at - 1]!;
+      if (matches(entry, filter)) entries.push(entry);
+    }
+    const gone = this.#goneOf(start, at, isUp);
+    const isOver = isUp ? at > this.newest : at < this.oldest;
+    return { entries, gaps: gone, nextCursor: isOver ? null : String(at) };
+  }
+
+  #isThere(sequence: number): boolean {
+    return sequence >= this.oldest && sequence <= this.newest;
+  }
+
+  #goneOf(start: number, at: number, isUp: boolean): MissingRange[] {
+    const isReached = !isUp && at < this.oldest && this.oldest > 1;
+    const to = Math.min(start, this.oldest - 1);
+    return isReached && to >= 1 ? [{ from: 1, to, reason: "retention" }] : [];
+  }
+
+  #matches(entry: LogEntry): boolean {
+    return matches(entry, this.filter);
+  }
+}
+
+function matches({ envelope }: LogEntry, filter: FilterQuery | undefined): boolean {
+  return !filter?.level || envelope.data.level === filter.level;
+}
+
+function entryOf(sequence: number, level: Level): LogEntry {
+  const place = { module: "", function: "", line: 0 };
+  const data = { timestamp: "2025-10-13T09:27:24.339163Z", level, logger: "a", message: "m" };
+  return { sequence, envelope: { type: "system_log", data: { ...data, ...place } } };
+}

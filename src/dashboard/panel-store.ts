@@ -108,6 +108,8 @@ export class PanelStore {
   readonly #loadingGaps = new Set<GapRow>();
   #trouble = "";
   #goal: number | undefined;
+  /** Raised where a jump is given up for something else. */
+  #jumps = 0;
   /** Resolved when the stream has told where it is. */
   readonly #started = Promise.withResolvers<void>();
 
@@ -306,6 +308,7 @@ export class PanelStore {
 
   /** Shows the newest, and keeps them in view. */
   followNewest(): void {
+    this.#jumps++;
     if (this.#hasHole) {
       this.#replaceRows();
       this.#older = { from: this.#bufferStart - 1 };
@@ -356,8 +359,10 @@ export class PanelStore {
     if (this.rows.trimStart() > 0) this.#older = { from: firstSequence(this.rows.at(0)!) - 1 };
   }
 
-  #trimEnd(): void {
-    if (this.rows.trimEnd() > 0) this.#newer = { from: lastSequence(this.rows.last!) + 1 };
+  /** What is read is in front, or, while the panel follows, at the end. */
+  #trimFarEnd(): void {
+    if (this.isFollowing) this.#trimStart();
+    else if (this.rows.trimEnd() > 0) this.#newer = { from: lastSequence(this.rows.last!) + 1 };
   }
 
   // The journal
@@ -375,8 +380,7 @@ export class PanelStore {
     this.rows.prepend(rows);
     const from = rows.length > 0 ? firstSequence(rows[0]!) - 1 : edge.from;
     this.#older = page.nextCursor === null ? null : { from, cursor: page.nextCursor };
-    if (this.isFollowing) this.#trimStart();
-    else this.#trimEnd();
+    this.#trimFarEnd();
   }
 
   /** Puts what comes next behind the list, up to where the buffer begins. */
@@ -422,18 +426,20 @@ export class PanelStore {
     const rest = next <= to ? [{ gap: { ...row.gap, from: next } }] : [];
     this.rows.replace(index, [...found, ...rest]);
     this.#missing -= next - from - sizeOf(page.gaps, to);
-    this.#trimEnd();
+    this.#trimFarEnd();
   }
 
   /** Shows what is around a record, or where it would be; the list is told to bring it into view. */
   async goTo(sequence: number): Promise<void> {
     this.stopFollowing();
+    const jump = ++this.#jumps;
     await this.#started.promise;
     const [before, after] = await Promise.all([
       this.#page("desc", { from: sequence }),
       this.#page("asc", { from: sequence + 1 }),
     ]);
     if (!before || !after || before === STALE || after === STALE) return;
+    if (jump !== this.#jumps) return;
     this.#replaceRows();
     this.#buffer.clear();
     this.#bufferStart = this.#position! + 1;

@@ -94,14 +94,17 @@ function jsonOf(envelope: Envelope): string {
 
 function CopyButton({ label, text }: { readonly label: string; readonly text: () => string }) {
   const [said, setSaid] = useState<string>();
-  const copy = (): void => {
-    navigator.clipboard.writeText(text()).then(
-      () => setSaid(TEXTS.details.copied),
-      () => setSaid(TEXTS.details.notCopied),
-    );
+  const copy = async (): Promise<void> => {
+    try {
+      await navigator.clipboard.writeText(text());
+      setSaid(TEXTS.details.copied);
+    } catch {
+      // Forbidden, or, on a page that came neither by HTTPS nor from this machine, not there at all.
+      setSaid(TEXTS.details.notCopied);
+    }
   };
   return (
-    <button type="button" onClick={copy} onBlur={() => setSaid(undefined)}>
+    <button type="button" onClick={() => void copy()} onBlur={() => setSaid(undefined)}>
       <span role="status">{said ?? label}</span>
     </button>
   );

@@ -31,6 +31,16 @@ interface LogListProps {
   readonly onSelect: (entry: LogEntry) => void;
 }
 
+/** What a list showed last, and where it stood. */
+interface Drawn {
+  readonly first: number;
+  readonly generation: number;
+  readonly rows: number;
+  readonly isAtEnd: boolean;
+  readonly heightPx: number | undefined;
+  topPx: number;
+}
+
 /**
  * The rows of a panel, of which only those in view are in the document.
  *
@@ -45,8 +55,14 @@ export function LogList({ store, columns, selected, onSelect }: LogListProps) {
   const [rowPx] = useState(rowHeightPx);
   const [current, setCurrent] = useState<number>();
   const list = useRef<HTMLDivElement>(null);
-  /** What was drawn last, and where the list stood. */
-  const drawn = useRef({ first: rows.first, generation: store.generation, topPx: 0 });
+  const drawn = useRef<Drawn>({
+    first: rows.first,
+    generation: store.generation,
+    rows: 0,
+    isAtEnd: false,
+    heightPx: undefined,
+    topPx: 0,
+  });
 
   const movedRows =
     store.generation === drawn.current.generation ? drawn.current.first - rows.first : 0;
@@ -60,7 +76,8 @@ export function LogList({ store, columns, selected, onSelect }: LogListProps) {
       : Math.floor(element.scrollTop / rowPx) - LINES_ABOVE + movedRows;
     const startIndex = Math.min(Math.max(0, top), Math.max(0, range.count - 1));
     const endIndex = Math.min(range.count - 1, startIndex + visible);
-    return defaultRangeExtractor({ ...range, startIndex, endIndex });
+    const overscan = store.isFollowing ? 0 : range.overscan;
+    return defaultRangeExtractor({ ...range, startIndex, endIndex, overscan });
   };
 
   const virtualizer = useVirtualizer({
@@ -73,8 +90,18 @@ export function LogList({ store, columns, selected, onSelect }: LogListProps) {
 
   useLayoutEffect(() => {
     const element = list.current!;
-    if (store.isFollowing) element.scrollTop = element.scrollHeight;
-    else if (movedRows !== 0) element.scrollTop += movedRows * rowPx;
+    const heightPx = virtualizer.scrollRect?.height;
+    const { current: before } = drawn;
+    // Each look at a position makes the browser lay all out at once; a full window at its end stays where it is.
+    const isUnmoved =
+      store.isFollowing &&
+      before.isAtEnd &&
+      before.rows === rows.length &&
+      before.heightPx === heightPx;
+    if (!isUnmoved) {
+      if (store.isFollowing) element.scrollTop = element.scrollHeight;
+      else if (movedRows !== 0) element.scrollTop += movedRows * rowPx;
+    }
     const goal = store.takeGoal();
     if (goal !== undefined) {
       setCurrent(goal);
@@ -83,16 +110,17 @@ export function LogList({ store, columns, selected, onSelect }: LogListProps) {
     drawn.current = {
       first: rows.first,
       generation: store.generation,
-      topPx: element.scrollTop,
+      rows: rows.length,
+      isAtEnd: store.isFollowing,
+      heightPx,
+      topPx: isUnmoved ? before.topPx : element.scrollTop,
     };
   });
 
-  /** Asks for what comes before the first row or after the last one while these are near. */
+  /** Asks for what is in front of the first row while that is near. */
   const loadAhead = (): void => {
-    const { scrollTop, scrollHeight, clientHeight } = list.current!;
-    const aheadPx = AHEAD_ROWS * rowPx;
-    if (scrollTop < aheadPx) void store.loadOlder();
-    if (scrollHeight - clientHeight - scrollTop < aheadPx) void store.loadNewer();
+    if (store.isFollowing && rows.length > 2 * AHEAD_ROWS) return;
+    if (list.current!.scrollTop < AHEAD_ROWS * rowPx) void store.loadOlder();
   };
 
   useEffect(() => {
@@ -109,6 +137,7 @@ export function LogList({ store, columns, selected, onSelect }: LogListProps) {
       return;
     }
     if (byPx > 0 && belowPx <= NEAR_PX) store.readOn();
+    else if (byPx > 0 && belowPx < AHEAD_ROWS * rowPx) void store.loadNewer();
     loadAhead();
   };
 
@@ -175,6 +204,7 @@ export function LogList({ store, columns, selected, onSelect }: LogListProps) {
     open(Number(row.id.slice(lane.length + 1)) - rows.first);
   };
 
+  const items = virtualizer.getVirtualItems();
   const currentIndex = indexAt(current);
   const idOf = (index: number): string => `${lane}:${rows.first + index}`;
   return (
@@ -206,9 +236,11 @@ export function LogList({ store, columns, selected, onSelect }: LogListProps) {
         <ColumnHeader columns={columns} />
         <ListTop store={store} />
         <div className="rows" role="presentation" style={{ height: `${rows.length * rowPx}px` }}>
-          {virtualizer.getVirtualItems().map(({ index }) => {
+          {items.map(({ index }) => {
             const row = rows.at(index);
             if (!row) return null;
+            // A row that comes takes the elements of the one that goes.
+            const slot = index % items.length;
             const place = {
               id: idOf(index),
               topPx: index * rowPx,
@@ -216,7 +248,7 @@ export function LogList({ store, columns, selected, onSelect }: LogListProps) {
             };
             return isEntry(row) ? (
               <LogRow
-                key={index}
+                key={slot}
                 {...place}
                 entry={row}
                 columns={columns.shown}
@@ -224,7 +256,7 @@ export function LogList({ store, columns, selected, onSelect }: LogListProps) {
               />
             ) : (
               <GapLine
-                key={index}
+                key={slot}
                 {...place}
                 row={row}
                 isLoading={isGap(row) && store.isLoadingGap(row)}

@@ -29,7 +29,7 @@ export const LogRow = memo(function LogRow(props: LogRowProps) {
       style={{ transform: `translateY(${topPx}px)` }}
     >
       {columns.map((column) => (
-        <div key={column.id} className={`cell ${column.id}`} role="gridcell">
+        <div key={column.id} className={`cell column-${column.id}`} role="gridcell">
           {column.id === "level" ? (
             <span className="level" data-level={envelope.data.level}>
               {envelope.data.level}

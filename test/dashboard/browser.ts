@@ -85,6 +85,7 @@ export class View implements AsyncDisposable {
     if (browser === "chrome") {
       await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }]);
     }
+    await page.bringToFront();
     await page.goto(url);
     return view;
   }

@@ -77,6 +77,7 @@ export class Rig implements AsyncDisposable {
 /** The page in a browser, as its user sees it. */
 export class Dashboard implements AsyncDisposable {
   readonly view: View;
+  readonly #forgiven: RegExp[] = [];
 
   constructor(view: View) {
     this.view = view;
@@ -95,7 +96,7 @@ export class Dashboard implements AsyncDisposable {
         .map((row) => ({ row, box: row.getBoundingClientRect() }))
         .filter(({ box }) => box.bottom > top + header + 1 && box.top < bottom - 1)
         .toSorted((one, other) => one.box.top - other.box.top)
-        .map(({ row }) => row.querySelector(".message, .gap-cell")!.textContent);
+        .map(({ row }) => row.querySelector(".column-message, .gap-cell")!.textContent);
     });
   }
 
@@ -106,6 +107,36 @@ export class Dashboard implements AsyncDisposable {
       if (messages.at(-1) !== message) throw new Error(`In view is: ${messages.join("\n")}`);
     };
     await vi.waitFor(check, WAIT);
+  }
+
+  /** The messages in view once a frame has passed without a change of them. */
+  async settledMessages(lane: Lane): Promise<string[]> {
+    for (let before = await this.messages(lane); ;) {
+      await this.page.evaluate(() => new Promise((done) => requestAnimationFrame(done)));
+      const now = await this.messages(lane);
+      if (now.join("\n") === before.join("\n")) return now;
+      before = now;
+    }
+  }
+
+  /** Scrolls up, view by view, until a message is in view; answers all that were, as they stand from top to bottom. */
+  async readUpTo(lane: Lane, message: string): Promise<string[]> {
+    let seen = await this.messages(lane);
+    while (!seen.includes(message)) {
+      await this.page.$eval(`[data-lane=${lane}] .log-list`, (list) => {
+        list.scrollTop -= list.clientHeight / 2;
+      });
+      const now = await this.settledMessages(lane);
+      const overlap = now.indexOf(seen[0]!);
+      if (overlap < 0) throw new Error(`The list has jumped from ${seen[0]} to ${now.join(", ")}.`);
+      seen = [...now.slice(0, overlap), ...seen];
+    }
+    return seen;
+  }
+
+  /** The browser may complain of that. */
+  forgive(complaint: RegExp): void {
+    this.#forgiven.push(complaint);
   }
 
   /** The text of the first element that fits. */
@@ -127,7 +158,9 @@ export class Dashboard implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.view[Symbol.asyncDispose]();
-    const { complaints } = this.view;
+    const complaints = this.view.complaints.filter(
+      (complaint) => !this.#forgiven.some((forgiven) => forgiven.test(complaint)),
+    );
     if (complaints.length > 0) throw new Error(`The browser complained: ${complaints.join("\n")}`);
   }
 }

@@ -1,0 +1,99 @@
+import { expect, test } from "vitest";
+import { AUDIT, Rig } from "./rig.ts";
+
+const STACK = 'Traceback (most recent call last):\n  File "server.py", line 12\nTimeoutError: late';
+
+test("a click opens all of a record: fields, exception, JSON", async () => {
+  await using rig = await Rig.start();
+  await rig.post([
+    {
+      message: "first line\nsecond line",
+      severity: 17,
+      attributes: { "exception.stacktrace": STACK, attempt: 3 },
+    },
+  ]);
+  await using dashboard = await rig.open();
+  await dashboard.showsLast("system_log", "first line\\nsecond line");
+  await dashboard.click("[data-lane=system_log] .row");
+  expect(await dashboard.text(".details-message")).toBe("first line\nsecond line");
+  expect(await dashboard.text(".stack")).toBe(STACK);
+  const fields = await dashboard.page.$$eval(".details tbody tr", (rows) =>
+    Object.fromEntries([...rows].map((row) => [...row.children].map((cell) => cell.textContent))),
+  );
+  expect(fields).toMatchObject({ sequence: "1", level: "ERROR", attempt: "3" });
+  expect(JSON.parse(await dashboard.text(".details pre:last-child"))).toMatchObject({
+    type: "system_log",
+    data: { attempt: 3, "exception.stacktrace": STACK },
+  });
+  await dashboard.page.focus(".details-body");
+  await dashboard.page.keyboard.press("Escape");
+  expect(await dashboard.page.$(".details")).toBeNull();
+});
+
+test("arrow keys walk through the rows, and Enter opens the one that they are at", async () => {
+  await using rig = await Rig.start();
+  await rig.postNumbered("message", 1, 5);
+  await using dashboard = await rig.open();
+  await dashboard.showsLast("system_log", "message 5");
+  await dashboard.page.focus("[data-lane=system_log] .log-list");
+  for (const key of ["ArrowUp", "ArrowUp", "Enter"] as const) {
+    await dashboard.page.keyboard.press(key);
+  }
+  expect(await dashboard.text(".details-message")).toBe("message 4");
+});
+
+test("nested fields of an audit event have the names by which the filter finds them", async () => {
+  await using rig = await Rig.start();
+  const attributes = { event_type: "instance_spawn", instance_id: "abc-123" };
+  await rig.post([{ message: "spawned", logger: AUDIT, attributes }]);
+  await using dashboard = await rig.open();
+  await dashboard.showsLast("audit_log", "spawned");
+  await dashboard.click("[data-lane=audit_log] .row");
+  const names = await dashboard.page.$$eval(".details tbody th", (cells) =>
+    cells.map((cell) => cell.textContent),
+  );
+  expect(names).toContain("metadata.instance_id");
+});
+
+test("a record is copied as JSON and as a link, which shows it among those around it", async () => {
+  await using rig = await Rig.start();
+  await rig.postNumbered("message", 1, 2000);
+  await using dashboard = await rig.open();
+  const { page } = dashboard;
+  const permissions = ["clipboard-read", "clipboard-write"] as const;
+  await page.browserContext().overridePermissions(rig.url, [...permissions]);
+  await dashboard.showsLast("system_log", "message 2000");
+  await dashboard.click("[data-sequence='2000']");
+  const copied = async (label: string): Promise<string> => {
+    await page.locator(`.details ::-p-text(${label})`).click();
+    await page.waitForSelector("::-p-text(Copied)");
+    await page.focus(".details-body");
+    await page.waitForSelector("::-p-text(Copied)", { hidden: true });
+    return page.evaluate(() => navigator.clipboard.readText());
+  };
+  expect(JSON.parse(await copied("Copy as JSON")).data.message).toBe("message 2000");
+  const link = new URL(await copied("Copy link"));
+  expect(link.searchParams.get("record")).toBe("2000");
+  link.searchParams.set("record", "700");
+  await page.goto(link.href);
+  await page.waitForSelector("[data-sequence='700'][aria-selected=true]");
+  const messages = await dashboard.messages("system_log");
+  expect(messages).toContain("message 690");
+  expect(messages).toContain("message 710");
+  expect(await dashboard.text(".details-message")).toBe("message 700");
+});
+
+test("what a record says stays text: markup, control characters, bidi, a megabyte", async () => {
+  await using rig = await Rig.start();
+  const hostile = `<img src=x onerror="document.title='owned'"><script>document.title='owned'</script> \u001b[31m\u202e`;
+  await rig.post([{ message: hostile }, { message: "x".repeat(1 << 20) }]);
+  await using dashboard = await rig.open();
+  await dashboard.page.waitForSelector("[data-sequence='2']");
+  const [shown] = await dashboard.messages("system_log");
+  expect(shown).toContain("<script>");
+  expect(shown).toContain("\\x1b[31m\\u202e");
+  await dashboard.click("[data-sequence='2']");
+  expect(await dashboard.text(".details-message")).toHaveLength(1 << 20);
+  expect(await dashboard.page.title()).toBe("Tailgate");
+  expect(await dashboard.page.$(".row img, .row script, .details img")).toBeNull();
+});

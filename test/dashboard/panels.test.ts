@@ -1,0 +1,148 @@
+import { describe, expect, test } from "vitest";
+import { AUDIT, Rig, type Dashboard } from "./rig.ts";
+
+function widthOf(dashboard: Dashboard, selector: string): Promise<number> {
+  return dashboard.page.$eval(selector, (element) => element.getBoundingClientRect().width);
+}
+
+/** Drags the middle of an element sideways. */
+async function drag(dashboard: Dashboard, selector: string, byPx: number): Promise<void> {
+  const box = (await (await dashboard.page.$(selector))!.boundingBox())!;
+  const [x, y] = [box.x + box.width / 2, box.y + box.height / 2];
+  const { mouse } = dashboard.page;
+  await mouse.move(x, y);
+  await mouse.down();
+  await mouse.move(x + byPx, y, { steps: 4 });
+  await mouse.up();
+}
+
+const SYSTEM = "[data-lane=system_log]";
+
+describe("the divider", () => {
+  test("is dragged by the mouse and by arrow keys, and is remembered", async () => {
+    await using rig = await Rig.start();
+    await using dashboard = await rig.open();
+    const { page } = dashboard;
+    const before = await widthOf(dashboard, SYSTEM);
+    await drag(dashboard, ".divider", -200);
+    const dragged = await widthOf(dashboard, SYSTEM);
+    expect(dragged).toBeCloseTo(before - 200, -1);
+    await page.focus(".divider");
+    await page.keyboard.press("ArrowRight");
+    const pressed = await widthOf(dashboard, SYSTEM);
+    expect(pressed).toBeGreaterThan(dragged + 20);
+    await page.reload();
+    await page.waitForSelector(SYSTEM);
+    expect(await widthOf(dashboard, SYSTEM)).toBeCloseTo(pressed, 0);
+  });
+
+  test("is dragged by a finger", async () => {
+    await using rig = await Rig.start();
+    await using dashboard = await rig.open();
+    const before = await widthOf(dashboard, SYSTEM);
+    const box = (await (await dashboard.page.$(".divider"))!.boundingBox())!;
+    const finger = await dashboard.page.touchscreen.touchStart(box.x + box.width / 2, 300);
+    await finger.move(box.x - 100, 300);
+    await finger.end();
+    expect(await widthOf(dashboard, SYSTEM)).toBeLessThan(before - 80);
+  });
+
+  test("never hides a panel", async () => {
+    await using rig = await Rig.start();
+    await using dashboard = await rig.open();
+    await drag(dashboard, ".divider", 1000);
+    expect(await widthOf(dashboard, "[data-lane=audit_log]")).toBeGreaterThan(150);
+    const role = await dashboard.page.$eval(".divider", (divider) => ({
+      role: divider.getAttribute("role"),
+      now: divider.getAttribute("aria-valuenow"),
+    }));
+    expect(role).toEqual({ role: "separator", now: "100" });
+  });
+});
+
+test("on a narrow page the panels are tabs, reached by arrow keys, and the one that was shown is remembered", async () => {
+  await using rig = await Rig.start();
+  await rig.post([{ message: "from the system" }, { message: "from audit", logger: AUDIT }]);
+  await using dashboard = await rig.open({ width: 480 });
+  const { page } = dashboard;
+  await dashboard.showsLast("system_log", "from the system");
+  expect(await page.$("[data-lane=audit_log]")).toBeNull();
+  await page.focus("[role=tab][aria-selected=true]");
+  await page.keyboard.press("ArrowRight");
+  await dashboard.showsLast("audit_log", "from audit");
+  await page.reload();
+  await dashboard.showsLast("audit_log", "from audit");
+  await dashboard.click("[role=tab]:first-child");
+  await dashboard.showsLast("system_log", "from the system");
+});
+
+describe("columns", () => {
+  const LOGGER = `${SYSTEM} [role=columnheader]:nth-child(3)`;
+
+  test("are resized by the mouse and by arrow keys, and are remembered", async () => {
+    await using rig = await Rig.start();
+    await using dashboard = await rig.open();
+    const { page } = dashboard;
+    const before = await widthOf(dashboard, LOGGER);
+    await drag(dashboard, `${LOGGER} .column-edge`, 50);
+    expect(await widthOf(dashboard, LOGGER)).toBe(before + 50);
+    await page.focus(`${LOGGER} .column-edge`);
+    await page.keyboard.press("ArrowLeft");
+    expect(await widthOf(dashboard, LOGGER)).toBe(before + 40);
+    await page.reload();
+    await page.waitForSelector(LOGGER);
+    expect(await widthOf(dashboard, LOGGER)).toBe(before + 40);
+  });
+
+  test("are hidden and shown, and are remembered; the message stays", async () => {
+    await using rig = await Rig.start();
+    await using dashboard = await rig.open();
+    const { page } = dashboard;
+    const names = (): Promise<string[]> =>
+      page.$$eval(`${SYSTEM} .column-name`, (found) => found.map((name) => name.textContent));
+    expect(await names()).toEqual(["Time", "Level", "Logger", "Message", "Fields"]);
+    await dashboard.click(`${SYSTEM} .menu summary`);
+    const labels = await page.$$eval(`${SYSTEM} .menu-items label`, (found) =>
+      found.map((label) => label.textContent),
+    );
+    expect(labels).toEqual(["Time", "Level", "Logger", "Place", "Fields"]);
+    await dashboard.click(`${SYSTEM} .menu-items label:nth-child(3)`);
+    await dashboard.click(`${SYSTEM} .menu-items label:nth-child(4)`);
+    expect(await names()).toEqual(["Time", "Level", "Message", "Place", "Fields"]);
+    await page.reload();
+    await page.waitForSelector(SYSTEM);
+    expect(await names()).toEqual(["Time", "Level", "Message", "Place", "Fields"]);
+  });
+});
+
+test("the five levels have five colours", async () => {
+  await using rig = await Rig.start();
+  await rig.post([9, 13, 17, 21].map((severity) => ({ message: `${severity}`, severity })));
+  await using dashboard = await rig.open();
+  await dashboard.showsLast("system_log", "21");
+  const looks = await dashboard.page.$$eval(`${SYSTEM} .row .level`, (badges) =>
+    badges.map((badge) => {
+      const { color, backgroundColor } = getComputedStyle(badge);
+      return `${badge.textContent} ${color} ${backgroundColor}`;
+    }),
+  );
+  expect(looks.map((look) => look.split(" ")[0])).toEqual(["INFO", "WARNING", "ERROR", "CRITICAL"]);
+  expect(new Set(looks.map((look) => look.slice(look.indexOf(" ")))).size).toBe(4);
+});
+
+test("colours follow the system, or a choice that is remembered", async () => {
+  await using rig = await Rig.start();
+  await using dark = await rig.open({ scheme: "dark" });
+  const back = (dashboard: Dashboard): Promise<string> =>
+    dashboard.page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+  await dark.page.waitForSelector(SYSTEM);
+  const darkBack = await back(dark);
+  await using light = await rig.open({ scheme: "light" });
+  await light.page.waitForSelector(SYSTEM);
+  expect(await back(light)).not.toBe(darkBack);
+  await light.page.select("[aria-label=Colours]", "dark");
+  expect(await back(light)).toBe(darkBack);
+  await light.page.reload();
+  await light.page.waitForSelector(SYSTEM);
+  expect(await back(light)).toBe(darkBack);
+});

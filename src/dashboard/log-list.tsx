@@ -7,7 +7,7 @@ import { LogRow } from "./log-row.tsx";
 import type { PanelStore } from "./panel-store.ts";
 import { isEntry, isGap } from "./row.ts";
 import { rowHeightPx } from "./row-height.ts";
-import type { LogEntry } from "./stand-in-client.ts";
+import type { LogEntry } from "../client/index.ts";
 import { TEXTS } from "./texts.ts";
 import type { Columns } from "./use-columns.ts";
 import { usePanel } from "./use-panel.ts";

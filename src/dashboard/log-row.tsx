@@ -1,7 +1,7 @@
 import { memo } from "react";
 import { printable } from "../printable.ts";
 import type { Column } from "./columns.ts";
-import type { LogEntry } from "./stand-in-client.ts";
+import type { LogEntry } from "../client/index.ts";
 
 /** No cell shows more; the details pane has all of it. */
 const CELL_CHARACTERS_MAX = 1000;

@@ -18,7 +18,7 @@ import type {
   MissingRange,
   StreamEvent,
   StreamStatus,
-} from "./stand-in-client.ts";
+} from "../client/index.ts";
 
 const LIMITS: WindowLimits = { rowsMax: 10_000, weightMax: 8_000_000 };
 

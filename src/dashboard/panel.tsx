@@ -5,7 +5,7 @@ import { LogList } from "./log-list.tsx";
 import type { PanelStore } from "./panel-store.ts";
 import { TEXTS } from "./texts.ts";
 import type { Selection } from "./selection.ts";
-import type { LogEntry } from "./stand-in-client.ts";
+import type { LogEntry } from "../client/index.ts";
 import { useColumns } from "./use-columns.ts";
 import { usePanel } from "./use-panel.ts";
 

@@ -1,5 +1,5 @@
 import type { JsonValue } from "../envelope.ts";
-import type { LogEntry, MissingRange } from "./stand-in-client.ts";
+import type { LogEntry, MissingRange } from "../client/index.ts";
 
 /** Stands where records are missing. */
 export interface GapRow {

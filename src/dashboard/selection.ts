@@ -1,5 +1,5 @@
 import type { EnvelopeType } from "../envelope.ts";
-import type { LogEntry } from "./stand-in-client.ts";
+import type { LogEntry } from "../client/index.ts";
 
 /** The record in the details pane, and the panel that it is of. */
 export interface Selection {

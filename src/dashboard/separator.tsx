@@ -32,6 +32,10 @@ export function Separator(props: SeparatorProps) {
   const end = (): void => {
     dragged.current = undefined;
   };
+  const drop = (event: PointerEvent): void => {
+    drag(event);
+    end();
+  };
   const press = (event: KeyboardEvent): void => {
     const next = pressed(event.key, props);
     if (next === undefined) return;
@@ -52,7 +56,7 @@ export function Separator(props: SeparatorProps) {
       tabIndex={0}
       onPointerDown={start}
       onPointerMove={drag}
-      onPointerUp={end}
+      onPointerUp={drop}
       onPointerCancel={end}
       onKeyDown={press}
     />

@@ -1,9 +1,12 @@
 import { ENVELOPE_TYPES, type EnvelopeType } from "../envelope.ts";
 import { PanelStore } from "./panel-store.ts";
-import { LogHistory, LogStream } from "./stand-in-client.ts";
+import { LogHistory, LogStream } from "../client/index.ts";
 
 /** How many records a panel begins with; what is older comes when it is scrolled to. */
 const REPLAY = 200;
+
+/** The one that has served the page. */
+const GATEWAY = "/";
 
 /** What the page is connected to: the journal, and a stream for each panel. */
 export interface Session {
@@ -16,11 +19,13 @@ export interface Session {
  * many system logs.
  */
 export function openSession(): Session {
-  const history = new LogHistory({ url: new URL("/api/logs", location.href) });
-  const url = new URL("/ws/logs", location.href);
-  url.protocol = url.protocol.replace("http", "ws");
+  const history = new LogHistory({ url: GATEWAY });
   const open = (lane: EnvelopeType): PanelStore => {
-    const stream = new LogStream({ url, filter: { type: lane }, start: { replay: REPLAY } });
+    const stream = new LogStream({
+      url: GATEWAY,
+      filter: { type: lane },
+      start: { replay: REPLAY },
+    });
     return new PanelStore({
       lane,
       filter: {},

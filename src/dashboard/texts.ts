@@ -1,5 +1,5 @@
 import type { EnvelopeType } from "../envelope.ts";
-import type { MissingRange } from "./stand-in-client.ts";
+import type { MissingRange } from "../client/index.ts";
 
 const NUMBER = new Intl.NumberFormat("en");
 

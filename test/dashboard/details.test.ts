@@ -60,7 +60,7 @@ test("a record is copied as JSON and as a link, which shows it among those aroun
   await rig.postNumbered("message", 1, 2000);
   await using dashboard = await rig.open();
   const { page } = dashboard;
-  const permissions = ["clipboard-read", "clipboard-write"] as const;
+  const permissions = ["clipboard-read", "clipboard-write", "clipboard-sanitized-write"] as const;
   await page.browserContext().overridePermissions(rig.url, [...permissions]);
   await dashboard.showsLast("system_log", "message 2000");
   await dashboard.click("[data-sequence='2000']");

@@ -121,17 +121,19 @@ export class Dashboard implements AsyncDisposable {
 
   /** Scrolls up, view by view, until a message is in view; answers all that were, as they stand from top to bottom. */
   async readUpTo(lane: Lane, message: string): Promise<string[]> {
-    let seen = await this.messages(lane);
-    while (!seen.includes(message)) {
+    /** Of each view what the one before did not have, the last one first. */
+    const parts = [await this.messages(lane)];
+    for (let [top] = parts[0]!; !parts.at(-1)!.includes(message);) {
       await this.page.$eval(`[data-lane=${lane}] .log-list`, (list) => {
         list.scrollTop -= list.clientHeight / 2;
       });
       const now = await this.settledMessages(lane);
-      const overlap = now.indexOf(seen[0]!);
-      if (overlap < 0) throw new Error(`The list has jumped from ${seen[0]} to ${now.join(", ")}.`);
-      seen = [...now.slice(0, overlap), ...seen];
+      const overlap = now.indexOf(top!);
+      if (overlap < 0) throw new Error(`The list has jumped from ${top} to ${now.join(", ")}.`);
+      if (overlap > 0) parts.push(now.slice(0, overlap));
+      [top] = now;
     }
-    return seen;
+    return parts.toReversed().flat();
   }
 
   /** The browser may complain of that. */

@@ -7,7 +7,7 @@ import type {
   MissingRange,
   StreamEvent,
   StreamStatus,
-} from "../../src/dashboard/stand-in-client.ts";
+} from "../../src/client/index.ts";
 
 type Level = Envelope["data"]["level"];
 
@@ -76,7 +76,7 @@ export class SmallGateway {
     this.#held = undefined;
   }
 
-  async page({ order, limit, from, cursor, filter }: HistoryQuery): Promise<HistoryPage> {
+  async page({ order, limit = 100, from, cursor, filter }: HistoryQuery): Promise<HistoryPage> {
     const start = cursor === undefined ? from! : Number(cursor);
     if (this.#held) await new Promise<void>((resolve) => this.#held!.push(resolve));
     const isUp = order === "asc";
@@ -89,7 +89,7 @@ export class SmallGateway {
     }
     const gone = this.#goneOf(start, at, isUp);
     const isOver = isUp ? at > this.newest : at < this.oldest;
-    return { entries, gaps: gone, nextCursor: isOver ? null : String(at) };
+    return { epoch: "e", entries, gaps: gone, nextCursor: isOver ? null : String(at) };
   }
 
   #isThere(sequence: number): boolean {

@@ -1,4 +1,4 @@
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { AUDIT, Rig } from "./rig.ts";
 
 const STACK = 'Traceback (most recent call last):\n  File "server.py", line 12\nTimeoutError: late';
@@ -64,15 +64,15 @@ test("a record is copied as JSON and as a link, which shows it among those aroun
   await page.browserContext().overridePermissions(rig.url, [...permissions]);
   await dashboard.showsLast("system_log", "message 2000");
   await dashboard.click("[data-sequence='2000']");
-  const copied = async (label: string): Promise<string> => {
-    await page.locator(`.details ::-p-text(${label})`).click();
-    await page.waitForSelector("::-p-text(Copied)");
-    await page.focus(".details-body");
-    await page.waitForSelector("::-p-text(Copied)", { hidden: true });
+  const copied = async (button: string): Promise<string> => {
+    await page.click(button);
+    await vi.waitFor(async () => expect(await dashboard.text(button)).toBe("Copied"));
     return page.evaluate(() => navigator.clipboard.readText());
   };
-  expect(JSON.parse(await copied("Copy as JSON")).data.message).toBe("message 2000");
-  const link = new URL(await copied("Copy link"));
+  expect(JSON.parse(await copied(".details-head button:nth-of-type(1)")).data.message).toBe(
+    "message 2000",
+  );
+  const link = new URL(await copied(".details-head button:nth-of-type(2)"));
   expect(link.searchParams.get("record")).toBe("2000");
   link.searchParams.set("record", "700");
   await page.goto(link.href);

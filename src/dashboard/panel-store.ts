@@ -9,7 +9,9 @@ import {
   type ResetRow,
   type Row,
 } from "./row.ts";
+import { JournalPages, type Edge } from "./journal-pages.ts";
 import { RowWindow, type WindowLimits } from "./row-window.ts";
+import { Tally, type PanelCounts } from "./tally.ts";
 import type {
   HistoryPage,
   LogEntry,
@@ -27,9 +29,6 @@ const PAGE_RECORDS = 500;
 /** At the end of the list this part of a page is shown at once, and following begins; of more, a page, to be read on. */
 const CATCH_UP_PART = 0.2;
 
-/** The rows have become others while the journal was asked. */
-const STALE = Symbol("stale");
-
 export interface PanelOptions {
   readonly lane: EnvelopeType;
   readonly filter: FilterQuery;
@@ -40,26 +39,6 @@ export interface PanelOptions {
   readonly limits?: WindowLimits;
   /** How many records are asked of the journal at a time. */
   readonly pageRecords?: number;
-}
-
-/** What came of the records of the stream; `received` is the sum of `shown`, `filtered` and `buffered`. */
-export interface PanelCounts {
-  /** All sequences that the stream has told of, but for gaps. */
-  readonly received: number;
-  /** Put into the list, or passed over on the way to the newest. */
-  readonly shown: number;
-  /** Not of this panel, or not matching the filter. */
-  readonly filtered: number;
-  /** New since the panel stopped following. */
-  readonly buffered: number;
-  /** In gaps that were not loaded. */
-  readonly missing: number;
-}
-
-/** Where the list goes on into the journal. */
-interface Edge {
-  readonly from: number;
-  readonly cursor?: string | undefined;
 }
 
 /**
@@ -80,21 +59,20 @@ export class PanelStore {
   readonly lane: EnvelopeType;
   readonly rows: RowWindow;
   readonly #stream: PanelOptions["stream"];
-  readonly #history: PanelOptions["history"];
   readonly #schedule: PanelOptions["schedule"];
   readonly #pageRecords: number;
+  readonly #pages: JournalPages;
+  readonly #tally = new Tally();
   readonly #buffer: RowWindow;
   readonly #listeners = new Set<() => void>();
-  #filter: FilterQuery;
-  #wantedVersion: number | undefined;
+  /** Asked for, and not taken by the gateway yet. */
+  #wanted: { readonly filter: FilterQuery; readonly version: number } | undefined;
 
   #isFollowing = true;
   #isPaused = false;
   #isScheduled = false;
   #version = 0;
 
-  /** Raised where the rows became others altogether: answers about the former ones are dropped then. */
-  #generation = 0;
   /** The last sequence that the stream has told of; undefined before the first. */
   #position: number | undefined;
   /** Null where the journal begins with the first row. */
@@ -102,31 +80,27 @@ export class PanelStore {
   #newer: Edge | undefined;
   /** All of the stream from here on is in the buffer. Of use only while the panel does not follow. */
   #bufferStart = 0;
-  #isLoadingOlder = false;
-  #isLoadingNewer = false;
-  #clearedAt: number | undefined;
+  #isCleared = false;
   readonly #loadingGaps = new Set<GapRow>();
-  #trouble = "";
   #goal: number | undefined;
   /** Raised where a jump is given up for something else. */
   #jumps = 0;
   /** Resolved when the stream has told where it is. */
   readonly #started = Promise.withResolvers<void>();
 
-  /** The highest sequence that has been in the rows. */
-  #shownUpTo = 0;
-  #received = 0;
-  #filtered = 0;
-  #buffered = 0;
-  #missing = 0;
-
   constructor({ lane, filter, stream, history, schedule, ...sizes }: PanelOptions) {
     const { limits = LIMITS, pageRecords = PAGE_RECORDS } = sizes;
     this.#pageRecords = pageRecords;
     this.lane = lane;
-    this.#filter = filter;
     this.#stream = stream;
-    this.#history = history;
+    this.#pages = new JournalPages({
+      history,
+      lane,
+      filter,
+      pageRecords,
+      epoch: () => stream.status.epoch,
+      changed: () => this.#changed(),
+    });
     this.#schedule = schedule;
     this.rows = new RowWindow(limits);
     this.#buffer = new RowWindow(limits);
@@ -144,8 +118,9 @@ export class PanelStore {
     return this.#stream.status;
   }
 
+  /** The one that is wanted. */
   get filter(): FilterQuery {
-    return this.#filter;
+    return this.#wanted?.filter ?? this.#pages.filter;
   }
 
   /** True while the newest record is kept in view. */
@@ -158,7 +133,7 @@ export class PanelStore {
   }
 
   get isLoadingOlder(): boolean {
-    return this.#isLoadingOlder;
+    return this.#pages.isReading("desc");
   }
 
   /** True where no older record is in the journal. */
@@ -167,7 +142,7 @@ export class PanelStore {
   }
 
   get isCleared(): boolean {
-    return this.#clearedAt !== undefined;
+    return this.#isCleared;
   }
 
   isLoadingGap(row: GapRow): boolean {
@@ -176,21 +151,16 @@ export class PanelStore {
 
   /** Why the journal could not be read, "" where it could. */
   get trouble(): string {
-    return this.#trouble;
+    return this.#pages.trouble;
   }
 
+  /** Another number where the rows have become others altogether. */
   get generation(): number {
-    return this.#generation;
+    return this.#pages.generation;
   }
 
   get counts(): PanelCounts {
-    return {
-      received: this.#received,
-      shown: this.#received - this.#filtered - this.#buffered,
-      filtered: this.#filtered,
-      buffered: this.#buffered,
-      missing: this.#missing,
-    };
+    return this.#tally.counts;
   }
 
   get #hasHole(): boolean {
@@ -208,7 +178,10 @@ export class PanelStore {
         this.#takeGap(event.gap);
         break;
       case "filter":
-        if (event.version === this.#wantedVersion) this.#startAnew();
+        if (event.version === this.#wanted?.version) this.#startAnew(this.#wanted.filter);
+        break;
+      case "refused":
+        if (event.version === this.#wanted?.version) this.#wanted = undefined;
         break;
       case "caught_up":
         this.#beginAt(event.sequence + 1);
@@ -224,8 +197,7 @@ export class PanelStore {
 
   #takeRecords(entries: readonly LogEntry[], from: number, to: number): void {
     this.#beginAt(from);
-    this.#received += to - from + 1;
-    this.#filtered += to - from + 1 - entries.length;
+    this.#tally.receive(to - from + 1, entries.length);
     this.#position = to;
     this.#arrive(entries, entries.length);
   }
@@ -234,7 +206,7 @@ export class PanelStore {
     this.#beginAt(gap.from);
     this.#position = gap.to;
     if (gap.lane !== undefined && gap.lane !== this.lane) return;
-    this.#missing += gap.to - gap.from + 1;
+    this.#tally.miss(gap);
     this.#arrive([{ gap }], 0);
   }
 
@@ -248,11 +220,10 @@ export class PanelStore {
     if (this.isFollowing) {
       this.rows.append(rows);
       this.#trimStart();
-      this.#shownUpTo = this.#position!;
-      return;
+      return this.#tally.showAll(this.#position!);
     }
     this.#buffer.append(rows);
-    this.#buffered += records;
+    this.#tally.buffer(records);
     if (this.#buffer.trimStart() > 0) this.#bufferStart = this.#bufferFirst();
   }
 
@@ -261,11 +232,8 @@ export class PanelStore {
     const { from } = reset;
     const isGone = (row: Row): boolean => firstSequence(row) >= from;
     this.rows.dropEnd(isGone);
-    const unseen = this.#buffer.dropEnd(isGone).filter(isEntry).length;
-    this.#buffered -= unseen;
-    this.#received -= unseen;
+    this.#tally.takeBack(from, this.#buffer.dropEnd(isGone).filter(isEntry).length);
     this.#position = from - 1;
-    this.#shownUpTo = Math.min(this.#shownUpTo, from - 1);
     this.#bufferStart = Math.min(this.#bufferStart, from);
     if (this.#newer && this.#newer.from >= from) this.#newer = { from };
     if (this.#older && this.#older.from >= from) this.#older = { from: from - 1 };
@@ -314,8 +282,7 @@ export class PanelStore {
       this.#older = { from: this.#bufferStart - 1 };
     }
     this.rows.append(this.#buffer.shift(this.#buffer.length));
-    this.#buffered = 0;
-    this.#shownUpTo = this.#position ?? 0;
+    this.#tally.showAll(this.#position ?? 0);
     this.#trimStart();
     this.#newer = undefined;
     this.#isFollowing = true;
@@ -338,7 +305,7 @@ export class PanelStore {
     this.rows.append(rows);
     this.#bufferStart = this.#bufferFirst();
     this.#newer = { from: this.#bufferStart };
-    this.#countShown(rows);
+    this.#tally.show(rows);
     this.#trimStart();
     this.#changed();
   }
@@ -346,13 +313,6 @@ export class PanelStore {
   #bufferFirst(): number {
     const row = this.#buffer.at(0);
     return row ? firstSequence(row) : (this.#position ?? 0) + 1;
-  }
-
-  /** Of the rows, those that were not shown before are no longer buffered. */
-  #countShown(rows: readonly Row[]): void {
-    const isNew = (row: Row): boolean => isEntry(row) && row.sequence > this.#shownUpTo;
-    this.#buffered = Math.max(0, this.#buffered - rows.filter(isNew).length);
-    if (rows.length > 0) this.#shownUpTo = Math.max(this.#shownUpTo, lastSequence(rows.at(-1)!));
   }
 
   #trimStart(): void {
@@ -370,11 +330,8 @@ export class PanelStore {
   /** Puts what is older in front of the list. */
   async loadOlder(): Promise<void> {
     const edge = this.#older;
-    if (!edge || edge.from < 1 || this.#isLoadingOlder || this.isCleared) return;
-    this.#isLoadingOlder = true;
-    const page = await this.#page("desc", edge);
-    if (page === STALE) return;
-    this.#isLoadingOlder = false;
+    if (!edge || edge.from < 1 || this.isLoadingOlder || this.#isCleared) return;
+    const page = await this.#pages.read("desc", edge);
     if (!page || this.#older !== edge) return;
     const rows = inOrder(page.entries, page.gaps);
     this.rows.prepend(rows);
@@ -386,11 +343,8 @@ export class PanelStore {
   /** Puts what comes next behind the list, up to where the buffer begins. */
   async loadNewer(): Promise<void> {
     const edge = this.#newer;
-    if (!edge || !this.#hasHole || this.#isLoadingNewer) return;
-    this.#isLoadingNewer = true;
-    const page = await this.#page("asc", edge);
-    if (page === STALE) return;
-    this.#isLoadingNewer = false;
+    if (!edge || !this.#hasHole || this.#pages.isReading("asc")) return;
+    const page = await this.#pages.read("asc", edge);
     if (!page || this.#newer !== edge) return;
     this.#appendNewer(inOrder(page.entries, page.gaps), page.nextCursor);
     this.#trimStart();
@@ -400,7 +354,7 @@ export class PanelStore {
   #appendNewer(found: readonly Row[], cursor: string | null): void {
     const rows = found.filter((row) => firstSequence(row) < this.#bufferStart);
     this.rows.append(rows);
-    this.#countShown(rows);
+    this.#tally.show(rows);
     const isMet = cursor === null || rows.length < found.length;
     const from = rows.length > 0 ? lastSequence(rows.at(-1)!) + 1 : this.#newer!.from;
     this.#newer = isMet ? { from: this.#bufferStart } : { from, cursor };
@@ -412,20 +366,20 @@ export class PanelStore {
     this.stopFollowing();
     this.#loadingGaps.add(row);
     const { from, to } = row.gap;
-    let page = await this.#page("asc", { from });
-    while (page && page !== STALE && isEmpty(page) && page.nextCursor !== null) {
-      page = await this.#page("asc", { from, cursor: page.nextCursor });
+    let page = await this.#pages.read("asc", { from });
+    while (page && isEmpty(page) && page.nextCursor !== null) {
+      page = await this.#pages.read("asc", { from, cursor: page.nextCursor });
     }
     this.#loadingGaps.delete(row);
     const index = this.rows.indexOf(row);
-    if (!page || page === STALE || index < 0) return;
+    if (!page || index < 0) return;
     const all = inOrder(page.entries, page.gaps);
     const found = all.filter((one) => firstSequence(one) <= to);
     const isRest = page.nextCursor !== null && found.length === all.length;
     const next = isRest ? lastSequence(found.at(-1)!) + 1 : to + 1;
     const rest = next <= to ? [{ gap: { ...row.gap, from: next } }] : [];
     this.rows.replace(index, [...found, ...rest]);
-    this.#missing -= next - from - sizeOf(page.gaps, to);
+    this.#tally.find(from, next - 1, page.gaps);
     this.#trimFarEnd();
   }
 
@@ -435,11 +389,10 @@ export class PanelStore {
     const jump = ++this.#jumps;
     await this.#started.promise;
     const [before, after] = await Promise.all([
-      this.#page("desc", { from: sequence }),
-      this.#page("asc", { from: sequence + 1 }),
+      this.#pages.read("desc", { from: sequence }),
+      this.#pages.read("asc", { from: sequence + 1 }),
     ]);
-    if (!before || !after || before === STALE || after === STALE) return;
-    if (jump !== this.#jumps) return;
+    if (!before || !after || jump !== this.#jumps) return;
     this.#replaceRows();
     this.#buffer.clear();
     this.#bufferStart = this.#position! + 1;
@@ -462,33 +415,12 @@ export class PanelStore {
     return goal;
   }
 
-  /** Undefined where the journal could not be read. */
-  async #page(
-    order: "asc" | "desc",
-    { from, cursor }: Edge,
-  ): Promise<HistoryPage | typeof STALE | undefined> {
-    const generation = this.#generation;
-    const filter = { ...this.#filter, type: this.lane };
-    const place = cursor === undefined ? { from, epoch: this.status.epoch } : { cursor };
-    this.#changed();
-    try {
-      const page = await this.#history.page({ filter, order, limit: this.#pageRecords, ...place });
-      this.#trouble = "";
-      return generation === this.#generation ? page : STALE;
-    } catch (error) {
-      this.#trouble = error instanceof Error ? error.message : String(error);
-      return generation === this.#generation ? undefined : STALE;
-    } finally {
-      this.#changed();
-    }
-  }
-
   // The view as a whole
 
   /** From the answer of the gateway on, the list has what matches this filter. */
   setFilter(filter: FilterQuery): void {
-    this.#filter = filter;
-    this.#wantedVersion = this.#stream.setFilter({ ...filter, type: this.lane });
+    const version = this.#stream.setFilter({ ...filter, type: this.lane });
+    this.#wanted = { filter, version };
     this.#changed();
   }
 
@@ -496,23 +428,26 @@ export class PanelStore {
   clear(): void {
     this.#replaceRows();
     this.#buffer.clear();
-    this.#buffered = 0;
+    this.#tally.showAll(this.#position ?? 0);
     const next = (this.#position ?? 0) + 1;
     this.#older = { from: next - 1 };
     this.#newer = { from: next };
     this.#bufferStart = next;
-    this.#clearedAt = next;
+    this.#isCleared = true;
     this.#changed();
   }
 
   showCleared(): void {
-    this.#clearedAt = undefined;
+    this.#isCleared = false;
     void this.loadOlder();
   }
 
-  #startAnew(): void {
+  /** With what matches the filter, from the gateway's newest record back. */
+  #startAnew(filter: FilterQuery): void {
+    this.#wanted = undefined;
+    this.#pages.filter = filter;
     this.clear();
-    this.#clearedAt = undefined;
+    this.#isCleared = false;
     this.#isFollowing = true;
     if (this.#position === undefined) this.#older = undefined;
     else void this.loadOlder();
@@ -520,17 +455,10 @@ export class PanelStore {
 
   #replaceRows(): void {
     this.rows.clear();
-    this.#generation++;
-    this.#isLoadingOlder = false;
-    this.#isLoadingNewer = false;
+    this.#pages.startAnew();
   }
 }
 
 function isEmpty({ entries, gaps }: HistoryPage): boolean {
   return entries.length + gaps.length === 0;
-}
-
-/** How many sequences of the gaps are not above `to`. */
-function sizeOf(gaps: readonly MissingRange[], to: number): number {
-  return gaps.reduce((size, gap) => size + Math.max(0, Math.min(gap.to, to) - gap.from + 1), 0);
 }

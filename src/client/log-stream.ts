@@ -66,6 +66,8 @@ export class LogStream {
   #blocked = 0;
   #connectedAtMs = 0;
   #endPause: () => void = () => {};
+  /** Asked for while an attempt was under way, which may have begun before what made its end worth another one. */
+  #wantsAnother = false;
 
   /** @throws TypeError where the address is none. */
   constructor({ url, filter = {}, start = {}, ...given }: LogStreamOptions) {
@@ -108,6 +110,8 @@ export class LogStream {
 
   /** Does not wait any longer for the next attempt. */
   retry(): void {
+    const { state } = this.#status;
+    this.#wantsAnother = state !== "live" && state !== "catching-up";
     this.#endPause();
   }
 
@@ -140,6 +144,7 @@ export class LogStream {
 
   /** One connection, or none; undefined where the next one is to come at once. */
   async #attempt(): Promise<Trouble | undefined> {
+    this.#wantsAnother = false;
     if (!this.#polling) this.#enter({ state: "connecting", reason: this.#status.reason });
     const end = await this.#run(new SubprotocolSession(this.#surroundings));
     if (end.wasOpen) return this.#lost(end);
@@ -176,7 +181,7 @@ export class LogStream {
 
   /** Until the next attempt. */
   async #rest({ reason, canPoll }: Trouble): Promise<void> {
-    const retryInMs = backoffMs(this.#failures++);
+    const retryInMs = this.#wantsAnother ? 0 : backoffMs(this.#failures++);
     const { promise, resolve } = Promise.withResolvers<void>();
     const timer = setTimeout(resolve, retryInMs);
     this.#endPause = resolve;

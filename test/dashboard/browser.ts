@@ -1,6 +1,7 @@
 import { execFileSync } from "node:child_process";
 import { launch, type Browser, type Page } from "puppeteer-core";
 import { afterAll } from "vitest";
+import { endWithout } from "../support/required-program.ts";
 
 type BrowserName = "chrome" | "firefox";
 
@@ -53,10 +54,8 @@ function programOf(name: BrowserName): string {
       // The next one, perhaps.
     }
   }
-  throw new Error(
-    `No ${names[0]} is installed, in which the page is tested. As root on Debian: npm run setup:browsers. ` +
-      `Or set ${variable} to the path of one.`,
-  );
+  const text = `No ${names[0]} is here, in which the page is tested. As root on Debian: npm run setup:browsers.`;
+  return endWithout(`${text} Or set ${variable} to its path.`);
 }
 
 /** A page in a window of its own that is closed at the end of its scope; the test fails with what goes wrong in it. */

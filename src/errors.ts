@@ -157,6 +157,24 @@ export class PermanentError extends Error {
   }
 }
 
+const RETRY_LATER = Symbol.for("tailgate.retry-later");
+
+/** Thrown by an exporter's `write` where the other side has said when to come again. */
+export class RetryLaterError extends Error {
+  readonly [RETRY_LATER] = true;
+  readonly retryAfterMs: number;
+
+  constructor(message: string, retryAfterMs: number, options?: { cause?: unknown }) {
+    super(message, options);
+    this.name = "RetryLaterError";
+    this.retryAfterMs = retryAfterMs;
+  }
+
+  static is(error: unknown): error is RetryLaterError {
+    return typeof error === "object" && error !== null && RETRY_LATER in error;
+  }
+}
+
 /** The text of whatever was thrown, for a log line; never throws itself. */
 export function textOf(thrown: unknown): string {
   try {

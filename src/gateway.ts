@@ -53,6 +53,8 @@ export interface ComponentStatus {
   readonly counters: Counters;
   readonly queueBytes: number;
   readonly queueRecords: number;
+  /** How long ago the journal took what an exporter is writing; 0 where nothing waits. */
+  readonly lagMs: number;
   /** Why it cannot work just now; undefined where it can. */
   readonly trouble: string | undefined;
 }
@@ -158,7 +160,7 @@ export class Gateway implements GatewayView {
   }
 
   get components(): readonly ComponentStatus[] {
-    const idle = { queueBytes: 0, queueRecords: 0, trouble: undefined };
+    const idle = { queueBytes: 0, queueRecords: 0, lagMs: 0, trouble: undefined };
     return [
       {
         ...idle,
@@ -361,8 +363,8 @@ export class Gateway implements GatewayView {
 }
 
 function exporterStatus(id: string, delivery: Delivery): ComponentStatus {
-  const { counters, queueBytes, queueRecords, trouble } = delivery;
-  return { id, kind: "exporter", counters, queueBytes, queueRecords, trouble };
+  const { counters, queueBytes, queueRecords, lagMs, trouble } = delivery;
+  return { id, kind: "exporter", counters, queueBytes, queueRecords, lagMs, trouble };
 }
 
 async function opened<Part>(

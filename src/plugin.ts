@@ -19,7 +19,7 @@ import { z } from "zod";
 import type { Envelope, EnvelopeType, Level } from "./envelope.ts";
 
 export { z };
-export { PermanentError, TailgateError, textOf } from "./errors.ts";
+export { PermanentError, RetryLaterError, TailgateError, textOf } from "./errors.ts";
 export { parseFilter, FILTER_PARAMETERS } from "./filter.ts";
 export { LEVELS } from "./envelope.ts";
 export { printable } from "./printable.ts";
@@ -111,6 +111,12 @@ export interface Batch {
   select(keep: (index: number) => boolean): Batch;
 }
 
+/** What became of a batch, where not all of it is on the other side. */
+export interface Written {
+  /** Records that are counted as dropped and not as sent, by reason. */
+  readonly dropped: Readonly<Record<string, number>>;
+}
+
 /** An exporter at work. */
 export interface Exporter {
   /**
@@ -119,10 +125,11 @@ export interface Exporter {
    */
   readonly resumeAfter?: number | undefined;
   /**
-   * Resolves when the batch is safe on the other side. A rejection with {@link PermanentError} drops the batch; any
-   * other is tried again with the same batch, later. `signal` aborts at the time limit: give up then.
+   * Resolves when the batch is safe on the other side, perhaps without some of its records, see {@link Written}. A
+   * rejection with {@link PermanentError} drops the batch; any other is tried again with the same batch, later, and
+   * with {@link RetryLaterError} not before the other side wants it. `signal` aborts at the time limit: give up then.
    */
-  write(batch: Batch, signal: AbortSignal): Promise<void> | void;
+  write(batch: Batch, signal: AbortSignal): Promise<Written | void> | Written | void;
   /** Frees what `open` took. `signal` aborts when the gateway cannot wait any longer. */
   close?(signal: AbortSignal): Promise<void> | void;
 }

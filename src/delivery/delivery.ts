@@ -1,6 +1,6 @@
 import { setTimeout as wait } from "node:timers/promises";
-import { PermanentError, TailgateError, textOf } from "../errors.ts";
-import type { Batch, Exporter, HostLogger } from "../plugin.ts";
+import { PermanentError, RetryLaterError, TailgateError, textOf } from "../errors.ts";
+import type { Batch, Exporter, HostLogger, Written } from "../plugin.ts";
 import { aborted } from "../time-limit.ts";
 import { backoffMs } from "./backoff.ts";
 import type { Counters } from "./counters.ts";
@@ -32,6 +32,10 @@ export class Delivery {
   readonly #closing = new AbortController();
   #running: Promise<void> | undefined;
   #trouble: string | undefined;
+  /** When the journal took what is being written; undefined where nothing is. */
+  #headAtMs: number | undefined;
+  /** What the other side has asked for in answer to the last write. */
+  #retryAfterMs = 0;
   /** How many of the next batches are written each for itself. */
   #alone = 0;
   /** After closing: what a write that hung comes to later has been counted as dropped. */
@@ -53,6 +57,11 @@ export class Delivery {
 
   get queueRecords(): number {
     return this.#source.records;
+  }
+
+  /** How long ago the journal took what is being written; 0 where nothing waits. */
+  get lagMs(): number {
+    return this.#headAtMs === undefined ? 0 : Math.max(0, Date.now() - this.#headAtMs);
   }
 
   /** Why the last write did not succeed; undefined where it did. */
@@ -79,8 +88,9 @@ export class Delivery {
       }
       if (outcome !== "failed") attempt = 0;
       else if (this.#closing.signal.aborted) break;
-      else await this.#pause(backoffMs(attempt++));
+      else await this.#pause(backoffMs(attempt++, this.#retryAfterMs));
     }
+    this.#headAtMs = undefined;
     this.#running = undefined;
   }
 
@@ -99,10 +109,12 @@ export class Delivery {
   }
 
   async #write(batch: Batch): Promise<Outcome> {
+    this.#headAtMs = batch.appendedAtMs;
+    this.#retryAfterMs = 0;
     try {
-      await this.#writeInTime(batch);
+      const written = await this.#writeInTime(batch);
       if (this.#isGivenUp) return "done";
-      this.counters.sent += batch.length;
+      this.#countWritten(batch, written);
       this.#recovered();
       return "done";
     } catch (error) {
@@ -111,10 +123,19 @@ export class Delivery {
     }
   }
 
-  async #writeInTime(batch: Batch): Promise<void> {
+  #countWritten({ length }: Batch, written: Written | void): void {
+    let dropped = 0;
+    for (const [reason, count] of Object.entries(written?.dropped ?? {})) {
+      this.counters.drop(reason, count);
+      dropped += count;
+    }
+    this.counters.sent += length - dropped;
+  }
+
+  async #writeInTime(batch: Batch): Promise<Written | void> {
     const patience = new AbortController();
     const writing = this.#exporter.write(batch, patience.signal);
-    if (!(writing instanceof Object)) return;
+    if (!(writing instanceof Object) || "dropped" in writing) return writing;
     const { timeoutMs, log } = this.#options;
     const timer = setTimeout(() => {
       const error = new TailgateError(
@@ -126,7 +147,7 @@ export class Delivery {
       patience.abort(error);
     }, timeoutMs);
     try {
-      await writing;
+      return await writing;
     } finally {
       clearTimeout(timer);
     }
@@ -158,6 +179,7 @@ export class Delivery {
       );
     }
     this.#trouble = textOf(error);
+    if (RetryLaterError.is(error)) this.#retryAfterMs = error.retryAfterMs;
     return "failed";
   }
 

@@ -55,6 +55,12 @@ const COMPONENT_NUMBERS: readonly ComponentNumber[] = [
     read: ({ queueRecords }) => queueRecords,
   },
   {
+    name: "lag_seconds",
+    description: "Age of what an exporter is writing, 0 where nothing waits for it.",
+    kind: "gauge",
+    read: ({ kind, lagMs }) => (kind === "exporter" ? lagMs / 1000 : undefined),
+  },
+  {
     name: "component_up",
     description: "1 where the component works, 0 where it has trouble; /readyz says which.",
     kind: "gauge",

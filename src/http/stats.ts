@@ -54,7 +54,7 @@ function auditStats({ audit }: GatewayView): object | null {
 }
 
 function componentStats(component: ComponentStatus): object {
-  const { id, kind, counters, queueBytes, queueRecords, trouble } = component;
+  const { id, kind, counters, queueBytes, queueRecords, lagMs, trouble } = component;
   const { received, filtered, sent, failed, dropped } = counters;
   return {
     id,
@@ -67,6 +67,7 @@ function componentStats(component: ComponentStatus): object {
     dropped: Object.fromEntries(dropped),
     queue_bytes: queueBytes,
     queue_records: queueRecords,
+    lag_seconds: lagMs / 1000,
   };
 }
 

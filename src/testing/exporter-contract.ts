@@ -2,7 +2,13 @@ import assert from "node:assert/strict";
 import { LiveDelivery } from "../delivery/live-delivery.ts";
 import type { RecordBatch } from "../encode/record-batch.ts";
 import { AUDIT_LOGGER } from "../envelope.ts";
-import { PermanentError, type Batch, type Exporter, type ExporterDefinition } from "../plugin.ts";
+import {
+  PermanentError,
+  type Batch,
+  type Exporter,
+  type ExporterDefinition,
+  type Written,
+} from "../plugin.ts";
 import { batchOf } from "./batch.ts";
 import { testHost, type TestHost } from "./host.ts";
 
@@ -90,37 +96,38 @@ export function exporterContract(harness: () => ExporterHarness): ContractCase[]
 
 /** Runs around a write of the exporter's; gets the number of the call, from 1. */
 type Fault = (
-  write: () => Promise<void> | void,
+  write: () => ReturnType<Exporter["write"]>,
   call: number,
   signal: AbortSignal,
-) => Promise<void>;
+) => Promise<Written | void>;
 
 const failBefore =
   (calls: number): Fault =>
   async (write, call) => {
     if (call <= calls) throw new Error("injected: the other side is away");
-    await write();
+    return write();
   };
 
 const failAfter =
   (calls: number): Fault =>
   async (write, call) => {
-    await write();
+    const written = await write();
     if (call <= calls) throw new Error("injected: the confirmation was lost");
+    return written;
   };
 
 const refuse =
   (calls: number): Fault =>
   async (write, call) => {
     if (call <= calls) throw new PermanentError("injected: refused");
-    await write();
+    return write();
   };
 
 const hang =
   (calls: number): Fault =>
   async (write, call, signal) => {
     if (call > calls) return write();
-    await new Promise<void>((_, reject) => {
+    return new Promise((_, reject) => {
       signal.addEventListener("abort", () => reject(new Error("injected: hung")), { once: true });
     });
   };

@@ -3,7 +3,13 @@ import { describe, expect, it, vi } from "vitest";
 import { LiveDelivery } from "../../src/delivery/live-delivery.ts";
 import { DeliveryQueue } from "../../src/delivery/delivery-queue.ts";
 import { JoinedBatch } from "../../src/delivery/joined-batch.ts";
-import { PermanentError, type Batch, type Exporter, type LogRecord } from "../../src/plugin.ts";
+import {
+  PermanentError,
+  RetryLaterError,
+  type Batch,
+  type Exporter,
+  type LogRecord,
+} from "../../src/plugin.ts";
 import { batchOf } from "../../src/testing/batch.ts";
 
 const AUDIT = { name: "orchestrator.audit", version: "", attributes: new Map() };
@@ -98,6 +104,54 @@ describe("a delivery", () => {
       "A write failed and is tried again; 1 records wait: no route",
       "Writing works again.",
     ]);
+  });
+
+  it("comes again when the other side wants it, and not before", async () => {
+    const times: number[] = [];
+    const delivery = new LiveDelivery(
+      {
+        write: () => {
+          times.push(Date.now());
+          if (times.length === 1) throw new RetryLaterError("busy", 300);
+        },
+      },
+      defaults,
+    );
+    delivery.offer(batchOf([{}]));
+    await delivery.drain(unlimited);
+    expect(times[1]! - times[0]!).toBeGreaterThanOrEqual(299);
+  });
+
+  it("counts what is dropped of a batch that was written", async () => {
+    const delivery = new LiveDelivery(
+      { write: () => ({ dropped: { refused: 1, rejected: 2 } }) },
+      defaults,
+    );
+    delivery.offer(batchOf([{}, {}, {}, {}]));
+    await delivery.drain(unlimited);
+    expect(delivery.counters).toMatchObject({ received: 4, sent: 1 });
+    expect([...delivery.counters.dropped]).toEqual([
+      ["refused", 1],
+      ["rejected", 2],
+    ]);
+  });
+
+  it("tells how old what waits is, while it cannot be written", async () => {
+    let isAway = true;
+    const delivery = new LiveDelivery(
+      {
+        write: () => {
+          if (isAway) throw new Error("away");
+        },
+      },
+      defaults,
+    );
+    delivery.offer(batchOf([{}], { appendedAtMs: Date.now() - 60_000 }));
+    await vi.waitFor(() => expect(delivery.trouble).toBe("away"));
+    expect(delivery.lagMs).toBeGreaterThanOrEqual(60_000);
+    isAway = false;
+    await delivery.drain(unlimited);
+    await vi.waitFor(() => expect(delivery.lagMs).toBe(0));
   });
 
   it("drops a batch that is refused for good, and counts it", async () => {

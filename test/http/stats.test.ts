@@ -16,7 +16,12 @@ function scope(name: string): LogRecord["scope"] {
 test("stats tell the version, the journal, the components and what memory holds", async () => {
   const stage = new Stage();
   Object.assign(stage.component({ id: "intake", kind: "intake" }), { received: 4, sent: 4 });
-  const file = stage.component({ queueBytes: 10, queueRecords: 1, trouble: "disk full" });
+  const file = stage.component({
+    queueBytes: 10,
+    queueRecords: 1,
+    lagMs: 1500,
+    trouble: "disk full",
+  });
   Object.assign(file, { received: 4, sent: 2, failed: 1 });
   file.drop("queue_full", 1);
   await stage.open();
@@ -48,6 +53,7 @@ test("stats tell the version, the journal, the components and what memory holds"
         dropped: {},
         queue_bytes: 0,
         queue_records: 0,
+        lag_seconds: 0,
       },
       {
         id: "file",
@@ -60,6 +66,7 @@ test("stats tell the version, the journal, the components and what memory holds"
         dropped: { queue_full: 1 },
         queue_bytes: 10,
         queue_records: 1,
+        lag_seconds: 1.5,
       },
     ],
     tail: {

@@ -69,6 +69,12 @@ export interface Scope {
   readonly attributes: ValueMap;
 }
 
+/** How records are sent over OTLP. */
+export interface OtlpForm {
+  /** The logger's name is an attribute of this name too, where the record has none; for stores that drop the scope. */
+  readonly loggerAttribute?: string | undefined;
+}
+
 /**
  * Records in the order of their sequence. Bytes are views into shared memory: read them, never change them, and copy
  * what must live longer than `write`.
@@ -95,7 +101,9 @@ export interface Batch {
   /** The OpenTelemetry record, rebuilt on each call. */
   record(index: number): LogRecord;
   /** All records as an ExportLogsServiceRequest in protobuf, with nothing lost of what their sender said. */
-  otlp(): Uint8Array;
+  otlp(form?: OtlpForm): Uint8Array;
+  /** The same as JSON, UTF-8. */
+  otlpJson(form?: OtlpForm): Uint8Array;
   /**
    * What ties an audit event to all those before it: SHA-256, 64 hex digits, over the hash of the event before and
    * the event's own line. "" for system logs, for events that are not durable yet, and where the journal is in memory.

@@ -1,5 +1,6 @@
 import type { Envelope, EnvelopeType, Level } from "../envelope.ts";
-import type { Batch, LogRecord } from "../plugin.ts";
+import { otlpToJson } from "../encode/otlp-to-json.ts";
+import type { Batch, LogRecord, OtlpForm } from "../plugin.ts";
 
 /** Several batches as one, in their order. */
 export class JoinedBatch implements Batch {
@@ -61,8 +62,12 @@ export class JoinedBatch implements Batch {
   }
 
   /** Requests that follow one another are one request (protobuf, "Last One Wins": repeated fields are joined). */
-  otlp(): Uint8Array {
-    return Buffer.concat(this.parts.map((part) => part.otlp()));
+  otlp(form?: OtlpForm): Uint8Array {
+    return Buffer.concat(this.parts.map((part) => part.otlp(form)));
+  }
+
+  otlpJson(form?: OtlpForm): Uint8Array {
+    return otlpToJson(this.otlp(form));
   }
 
   hash(index: number): string {

@@ -1,4 +1,4 @@
-import type { Batch, LogRecord } from "../plugin.ts";
+import type { Batch, LogRecord, OtlpForm } from "../plugin.ts";
 import {
   LEVELS,
   type Envelope,
@@ -7,7 +7,9 @@ import {
   type LevelRank,
 } from "../envelope.ts";
 import { auditLine, sealedAuditLine } from "./audit-line.ts";
+import { withLogger } from "./logger-attribute.ts";
 import { otlpRequest, type OtlpPieces } from "./otlp-request.ts";
+import { otlpToJson } from "./otlp-to-json.ts";
 
 /** Where a record came from, to rebuild it for those who want OpenTelemetry and not the envelope. */
 export interface Origin {
@@ -178,12 +180,18 @@ export class RecordBatch implements Batch {
     return this.#origins[index]!.record(this.#cell(index, ORIGIN_INDEX));
   }
 
-  otlpPieces(index: number): OtlpPieces {
-    return this.#origins[index]!.otlp(this.#cell(index, ORIGIN_INDEX));
+  otlpPieces(index: number, { loggerAttribute }: OtlpForm = {}): OtlpPieces {
+    const pieces = this.#origins[index]!.otlp(this.#cell(index, ORIGIN_INDEX));
+    if (loggerAttribute === undefined) return pieces;
+    return withLogger(pieces, loggerAttribute, this.logger(index));
   }
 
-  otlp(): Uint8Array {
-    return otlpRequest(this.length, (index) => this.otlpPieces(index));
+  otlp(form?: OtlpForm): Uint8Array {
+    return otlpRequest(this.length, (index) => this.otlpPieces(index, form));
+  }
+
+  otlpJson(form?: OtlpForm): Uint8Array {
+    return otlpToJson(this.otlp(form));
   }
 
   /** Gives an audit event its hash. */
@@ -291,8 +299,12 @@ class Selection implements Batch {
     return this.#batch.record(this.#indexes[index]!);
   }
 
-  otlp(): Uint8Array {
-    return otlpRequest(this.length, (index) => this.#batch.otlpPieces(this.#indexes[index]!));
+  otlp(form?: OtlpForm): Uint8Array {
+    return otlpRequest(this.length, (index) => this.#batch.otlpPieces(this.#indexes[index]!, form));
+  }
+
+  otlpJson(form?: OtlpForm): Uint8Array {
+    return otlpToJson(this.otlp(form));
   }
 
   hash(index: number): string {

@@ -1,0 +1,114 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { JoinedBatch } from "../../src/delivery/joined-batch.ts";
+import { DEPTH_MAX, DEPTH_TEXT } from "../../src/encode/json-writer.ts";
+import { OpenBatch } from "../../src/encode/open-batch.ts";
+import { decodeOtlpJson } from "../../src/encode/otlp-json.ts";
+import { decodeOtlpProtobuf } from "../../src/encode/otlp-protobuf.ts";
+import { otlpToJson } from "../../src/encode/otlp-to-json.ts";
+import { encodeOtlpProtobuf } from "../../src/encode/otlp-transcoder.ts";
+import type { Value } from "../../src/plugin.ts";
+import { batchOf } from "../../src/testing/batch.ts";
+import { jsonRequest, toProtobuf } from "./generated-request.ts";
+
+function asJson(bytes: Uint8Array): unknown {
+  return JSON.parse(Buffer.from(bytes).toString());
+}
+
+describe("a request in protobuf as JSON", () => {
+  it("has the same records when it is decoded", () => {
+    fc.assert(
+      fc.property(jsonRequest, (request) => {
+        const protobuf = toProtobuf(request);
+        expect(decodeOtlpJson(otlpToJson(protobuf))).toEqual(decodeOtlpProtobuf(protobuf));
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  it("keeps what a record does not have: types of numbers, schema URLs, counts, flags", () => {
+    const request = {
+      resourceLogs: [
+        {
+          resource: { attributes: [], droppedAttributesCount: 3 },
+          scopeLogs: [
+            {
+              scope: { name: "a", attributes: [], droppedAttributesCount: 4 },
+              logRecords: [
+                {
+                  timeUnixNano: "1760347644339163001",
+                  flags: 769,
+                  droppedAttributesCount: 5,
+                  attributes: [
+                    { key: "double", value: { doubleValue: 1 } },
+                    { key: "integer", value: { intValue: "9007199254740993" } },
+                    { key: "nan", value: { doubleValue: "NaN" } },
+                  ],
+                },
+              ],
+              schemaUrl: "scope",
+            },
+          ],
+          schemaUrl: "resource",
+        },
+      ],
+    };
+    const { resource, scopeLogs, schemaUrl } = (
+      asJson(otlpToJson(toProtobuf(request))) as typeof request
+    ).resourceLogs[0]!;
+    expect(resource).toMatchObject({ droppedAttributesCount: 3 });
+    expect(schemaUrl).toBe("resource");
+    expect(scopeLogs[0]).toMatchObject({
+      scope: { name: "a", droppedAttributesCount: 4 },
+      schemaUrl: "scope",
+      logRecords: request.resourceLogs[0]!.scopeLogs[0]!.logRecords,
+    });
+  });
+
+  it("ends at the depth at which records end", () => {
+    let body: Value = "the end";
+    for (let depth = 0; depth < DEPTH_MAX + 1; depth++) body = [body];
+    const text = Buffer.from(batchOf([{ body }]).otlpJson()).toString();
+    expect(text).toContain(JSON.stringify(DEPTH_TEXT));
+    expect(text).not.toContain("the end");
+  });
+
+  it("is the same of a batch, of a part of it, and of several as one", () => {
+    const batch = batchOf([{ body: "a" }, { body: "b" }, { body: "c" }]);
+    for (const one of [batch, batch.from(1), new JoinedBatch([batch, batch.from(2)])]) {
+      expect(decodeOtlpJson(one.otlpJson())).toEqual(decodeOtlpProtobuf(one.otlp()));
+    }
+  });
+});
+
+describe("the logger as an attribute", () => {
+  const form = { loggerAttribute: "logger.name" };
+
+  it("is added to each record, and nothing else is changed", () => {
+    fc.assert(
+      fc.property(jsonRequest, (request) => {
+        const open = new OpenBatch();
+        encodeOtlpProtobuf(toProtobuf(request), open, 0);
+        for (const batch of open.take()) {
+          const records = decodeOtlpProtobuf(batch.otlp());
+          const named = decodeOtlpProtobuf(batch.otlp(form));
+          expect(named.length).toBe(records.length);
+          for (const { attributes } of named) expect(attributes.has("logger.name")).toBe(true);
+          for (const { attributes } of named) attributes.delete("logger.name");
+          expect(named).toEqual(records);
+        }
+      }),
+      { numRuns: 100 },
+    );
+  });
+
+  it("leaves the record's own alone", () => {
+    const scope = { name: "orchestrator.server", version: "", attributes: new Map() };
+    const attributes = new Map([["logger.name", "mine"]]);
+    const batch = batchOf([{ scope, attributes }, { scope }]);
+    const names = decodeOtlpProtobuf(batch.otlp(form)).map((record) =>
+      record.attributes.get("logger.name"),
+    );
+    expect(names).toEqual(["mine", "orchestrator.server"]);
+  });
+});

@@ -34,6 +34,7 @@ const BUILT_INS: { readonly [S in Section]: ReadonlyMap<string, Load> } = {
     ["file", () => import("../../plugins/file.ts")],
     ["audit-file", () => import("../../plugins/audit-file.ts")],
     ["console", () => import("../../plugins/console.ts")],
+    ["otlp", () => import("../../plugins/otlp.ts")],
   ]),
 };
 

@@ -1,6 +1,6 @@
 /** Keys whose values are never shown. Matched anywhere in the key: `api_key`, `proxyPassword`, `x-auth-token`. */
 const SECRET_KEY =
-  /pass(word|wd|phrase)|secret|token|api[-_]?key|private[-_]?key|access[-_]?key|credential|authorization|cookie/i;
+  /pass(word|wd|phrase)|secret|token|api[-_]?key|private[-_]?key|access[-_]?key|credential|authorization|cookie|^headers$/i;
 
 /** The user and password of a URL: `https://user:password@host`. */
 const URL_CREDENTIALS = /([a-z][a-z0-9+.-]*:\/\/)[^/\s@]+@/gi;

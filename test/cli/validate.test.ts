@@ -75,7 +75,7 @@ describe("tailgate validate", () => {
       hook: {
         use: "./hook.mjs",
         api_token: "********",
-        headers: { Authorization: "********", Accept: "text/plain" },
+        headers: { Authorization: "********", Accept: "********" },
         url: "https://********@example.com/",
       },
     });

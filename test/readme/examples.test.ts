@@ -77,6 +77,7 @@ test("each example of the README is run here", () => {
     "own-provider",
     "node-otlp",
     "python-otlp",
+    "exporter-otlp",
     "configuration",
     "browser",
     "resume",
@@ -302,6 +303,18 @@ function findPython(): string | undefined {
   const path = join(cache, "tailgate/python/bin/python3");
   return existsSync(path) ? path : undefined;
 }
+
+test("the configuration of the exporter to a collector is valid, and its secret is not shown", async () => {
+  const { directory: cwd } = await userDirectory({
+    "tailgate.yaml": readme.example("exporter-otlp"),
+  });
+  const env = { OTLP_TOKEN: "123456" };
+  const shown = await Program.run(process.execPath, [MAIN, "validate"], { cwd, env });
+  const { exporters } = parse(shown.slice(shown.indexOf("\n"))) as { exporters: object };
+  expect(Object.keys(exporters)).toEqual(["websocket", "file", "audit-file", "console", "otlp"]);
+  expect(exporters).toMatchObject({ otlp: { headers: { Authorization: "********" } } });
+  expect(shown).not.toContain("123456");
+});
 
 test("the configuration is valid, and means what it says", async () => {
   const { directory: cwd } = await userDirectory({

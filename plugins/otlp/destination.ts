@@ -1,0 +1,124 @@
+import { readFileSync } from "node:fs";
+import type { Agent } from "node:http";
+import { resolve } from "node:path";
+import { createSecureContext } from "node:tls";
+import {
+  convertLegacyHttpOptions,
+  getSharedConfigurationFromEnvironment,
+} from "@opentelemetry/otlp-exporter-base/node-http";
+import { textOf } from "tailgate/plugin";
+import { PROTOCOLS, type OtlpOptions, type Protocol } from "./options.ts";
+
+const CONTENT_TYPES: Readonly<Record<Protocol, string>> = {
+  "http/protobuf": "application/x-protobuf",
+  "http/json": "application/json",
+};
+
+const PATH = "v1/logs";
+
+/** Where requests go, and how. */
+export interface Destination {
+  readonly url: URL;
+  /** The URL as it may be shown: without user, password and query. */
+  readonly name: string;
+  readonly protocol: Protocol;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly isGzipped: boolean;
+  /** Of one request, by the environment; delivery has a limit of its own. */
+  readonly timeoutMs: number | undefined;
+  readonly agent: Agent;
+}
+
+/**
+ * What the options say, then OTEL_EXPORTER_OTLP_LOGS_*, then OTEL_EXPORTER_OTLP_*, as OpenTelemetry's own exporter
+ * reads them. What cannot be used ends the start, where that one would go on without it.
+ */
+export async function readDestination(options: OtlpOptions): Promise<Destination> {
+  const protocol = protocolOf(options);
+  const endpoint = options.endpoint && withPath(options.endpoint);
+  const tls = tlsOf(options);
+  checkEndpoint(options);
+  const { url, headers, compression, agentFactory } = convertLegacyHttpOptions(
+    {
+      ...(endpoint !== undefined && { url: endpoint }),
+      headers: options.headers,
+      // One connection: a request is not sent before the one before is answered.
+      httpAgentOptions: { keepAlive: true, maxSockets: 1, ...tls },
+    },
+    "LOGS",
+    PATH,
+    { "Content-Type": CONTENT_TYPES[protocol] },
+  );
+  const { protocol: scheme, origin, pathname } = new URL(url);
+  return {
+    url: new URL(url),
+    name: `${origin}${pathname}`,
+    protocol,
+    headers: await headers(),
+    isGzipped: (options.compression ?? compression) === "gzip",
+    timeoutMs: getSharedConfigurationFromEnvironment("LOGS").timeoutMillis,
+    agent: await agentFactory(scheme),
+  };
+}
+
+function protocolOf({ protocol }: OtlpOptions): Protocol {
+  if (protocol !== undefined) return protocol;
+  const variable = variableOf("PROTOCOL");
+  if (variable === undefined) return "http/protobuf";
+  const known = PROTOCOLS.find((one) => one === variable.value);
+  if (known !== undefined) return known;
+  throw new Error(
+    `${variable.name} is ${variable.value}, and this exporter speaks ${PROTOCOLS.join(" and ")}; its option protocol overrides it`,
+  );
+}
+
+/** Nothing is sent to a default address: what listens there may be this gateway itself. */
+function checkEndpoint({ endpoint }: OtlpOptions): void {
+  if (endpoint !== undefined) return;
+  const variable = variableOf("ENDPOINT");
+  if (variable === undefined) {
+    throw new Error("there is no endpoint: set it, or OTEL_EXPORTER_OTLP_ENDPOINT");
+  }
+  if (!/^https?:\/\//i.test(variable.value) || !URL.canParse(variable.value)) {
+    throw new Error(`${variable.name} is no URL that begins with http:// or https://`);
+  }
+}
+
+function withPath(endpoint: string): string {
+  const url = new URL(endpoint);
+  const path = url.pathname.replace(/\/+$/, "");
+  if (!path.endsWith(`/${PATH}`)) url.pathname = `${path}/${PATH}`;
+  return url.href;
+}
+
+function tlsOf(options: OtlpOptions): { ca?: Buffer; cert?: Buffer; key?: Buffer } {
+  const ca = fileOf("certificate", options.certificate, "CERTIFICATE");
+  const cert = fileOf("client_certificate", options.client_certificate, "CLIENT_CERTIFICATE");
+  const key = fileOf("client_key", options.client_key, "CLIENT_KEY");
+  const tls = { ...(ca && { ca }), ...(cert && { cert }), ...(key && { key }) };
+  try {
+    createSecureContext(tls);
+  } catch (error) {
+    throw new Error(`the certificates cannot be used: ${textOf(error)}`, { cause: error });
+  }
+  return tls;
+}
+
+function fileOf(option: string, given: string | undefined, variable: string): Buffer | undefined {
+  const source = given === undefined ? variableOf(variable) : { name: option, value: given };
+  if (source === undefined) return undefined;
+  try {
+    return readFileSync(resolve(source.value));
+  } catch (error) {
+    throw new Error(`the file of ${source.name} cannot be read`, { cause: error });
+  }
+}
+
+/** The variable for logs, else the one for all signals; what is empty is not set. */
+function variableOf(name: string): { name: string; value: string } | undefined {
+  for (const variable of [`OTEL_EXPORTER_OTLP_LOGS_${name}`, `OTEL_EXPORTER_OTLP_${name}`]) {
+    const value = process.env[variable]?.trim();
+    if (value) return { name: variable, value };
+  }
+  return undefined;
+}

@@ -1,0 +1,135 @@
+import fc from "fast-check";
+import { describe, expect, test, vi } from "vitest";
+import { CrashSite, urlOf } from "../../crash/gateway-process.ts";
+import { OpenBatch } from "../../../src/encode/open-batch.ts";
+import { encodeOtlpProtobuf } from "../../../src/encode/otlp-transcoder.ts";
+import type { LogRecord } from "../../../src/plugin.ts";
+import { rebuilt } from "../../encode/envelopes.ts";
+import { jsonRequest, toProtobuf } from "../../encode/generated-request.ts";
+import { postMessages } from "../../support/otlp-request.ts";
+import { Peer } from "./peer.ts";
+
+const TIMEOUT_MS = 60_000;
+const PATIENCE = { timeout: 45_000, interval: 20 };
+
+function exporterTo(peer: { port: number }, more = ""): string {
+  return `exporters: { otlp: { endpoint: "http://127.0.0.1:${peer.port}"${more} } }\n`;
+}
+
+/** A port where nobody listens. */
+async function closedPort(): Promise<number> {
+  await using peer = await Peer.open();
+  return peer.port;
+}
+
+/** Starts the gateway; answers its URL and what kills it. */
+async function started(site: CrashSite, config: string) {
+  const gateway = await site.start({ config });
+  const url = (await urlOf(gateway))!;
+  return { gateway, url, kill: () => gateway[Symbol.asyncDispose]() };
+}
+
+function numbered(from: number, to: number): string[] {
+  return Array.from({ length: to - from }, (_, index) => `record ${from + index}`);
+}
+
+test(
+  "an outage with the gateway killed in it, again and again: all arrives, in order and once",
+  { timeout: TIMEOUT_MS },
+  async () => {
+    await using site = await CrashSite.create();
+    const port = await closedPort();
+    const config = exporterTo({ port });
+    let sent = 0;
+    for (let round = 0; round < 3; round++) {
+      const { url, kill } = await started(site, config);
+      for (let request = 0; request < 5; request++) {
+        expect(await postMessages(url, numbered(sent, sent + 40))).toBe(200);
+        sent += 40;
+      }
+      await kill();
+    }
+    const { gateway, url } = await started(site, config);
+    expect(await postMessages(url, numbered(sent, sent + 40))).toBe(200);
+    sent += 40;
+    await gateway.says(/A write failed and is tried again; 6\d\d records wait/);
+    const metrics = await (await fetch(`${url}/metrics`)).text();
+    expect(metrics).toMatch(/^tailgate_queue_records\{component="otlp",kind="exporter"\} 6\d\d$/m);
+    expect(metrics).toMatch(
+      /^tailgate_lag_seconds\{component="otlp",kind="exporter"\} [0-9.e-]+$/m,
+    );
+    await using peer = await Peer.open({ port });
+    await vi.waitFor(() => expect(peer.messages.length).toBeGreaterThanOrEqual(sent), PATIENCE);
+    expect(peer.messages.filter((body) => String(body).startsWith("record"))).toEqual(
+      numbered(0, sent),
+    );
+    await gateway.says(/Writing works again/);
+  },
+);
+
+test(
+  "the gateway killed while it sends: nothing is missing, and what comes again is in order",
+  { timeout: TIMEOUT_MS },
+  async () => {
+    await using site = await CrashSite.create();
+    await using peer = await Peer.open();
+    const config = exporterTo(peer, ", max_batch_bytes: 2000");
+    let sent = 0;
+    for (let round = 0; round < 3; round++) {
+      const { url, kill } = await started(site, config);
+      expect(await postMessages(url, numbered(sent, sent + 300))).toBe(200);
+      sent += 300;
+      await vi.waitFor(() => expect(peer.messages.length).toBeGreaterThan(sent - 250), PATIENCE);
+      await kill();
+    }
+    await started(site, config);
+    await vi.waitFor(() => expect(new Set(peer.messages).size).toBe(sent), PATIENCE);
+    expect([...new Set(peer.messages)]).toEqual(numbered(0, sent));
+  },
+);
+
+describe("what came over OTLP goes out as it came", () => {
+  test.each(["http/protobuf", "http/json"])(
+    "over %s, record by record",
+    { timeout: TIMEOUT_MS },
+    async (protocol) => {
+      await using site = await CrashSite.create();
+      await using peer = await Peer.open();
+      const more = `, protocol: ${protocol}, compression: gzip`;
+      const config = `log_level: DEBUG\n${exporterTo(peer, more)}`;
+      const { url } = await started(site, config);
+      const wanted: LogRecord[] = [];
+      for (const request of fc.sample(jsonRequest, 60)) {
+        const body = Buffer.from(toProtobuf(request));
+        const response = await fetch(`${url}/v1/logs`, {
+          method: "POST",
+          headers: { "Content-Type": "application/x-protobuf" },
+          body,
+        });
+        expect(response.status).toBe(200);
+        const open = new OpenBatch();
+        encodeOtlpProtobuf(body, open, 0);
+        wanted.push(...rebuilt(open));
+      }
+      await vi.waitFor(
+        () => expect(peer.records.length).toBeGreaterThanOrEqual(wanted.length),
+        PATIENCE,
+      );
+      expect(byText(peer.records)).toEqual(byText(wanted));
+    },
+  );
+});
+
+/** A request is put in order of time where it is read: those of several are compared as a set. */
+function byText(records: readonly LogRecord[]): string[] {
+  return records.map(textOf).sort();
+}
+
+function textOf(record: LogRecord): string {
+  return JSON.stringify(record, (_, value: unknown) => {
+    if (typeof value === "bigint") return `${value}n`;
+    if (typeof value === "number" && !Number.isFinite(value)) return `${value}`;
+    if (Object.is(value, -0)) return "-0";
+    return value instanceof Map ? [...value] : value;
+  });
+}

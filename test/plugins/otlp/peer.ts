@@ -1,0 +1,98 @@
+import { once } from "node:events";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { createServer as createTlsServer, type ServerOptions } from "node:https";
+import type { AddressInfo } from "node:net";
+import { buffer } from "node:stream/consumers";
+import { gunzipSync } from "node:zlib";
+import { decodeOtlpJson } from "../../../src/encode/otlp-json.ts";
+import { decodeOtlpProtobuf } from "../../../src/encode/otlp-protobuf.ts";
+import type { LogRecord } from "../../../src/plugin.ts";
+
+/** A request that came, read to its end. */
+export interface Received {
+  readonly url: string | undefined;
+  readonly headers: IncomingMessage["headers"];
+  readonly body: Buffer;
+  readonly records: readonly LogRecord[];
+}
+
+/** Answers a request, and says whether its records are there now. */
+export type Behaviour = (response: ServerResponse, received: Received) => boolean;
+
+const PROTOBUF = { "Content-Type": "application/x-protobuf" };
+
+export const take: Behaviour = (response) => {
+  response.writeHead(200, PROTOBUF).end();
+  return true;
+};
+
+/** Answers with a status and keeps nothing. */
+export function answer(
+  status: number,
+  headers: Readonly<Record<string, string>> = {},
+  body = "",
+): Behaviour {
+  return (response) => {
+    response.writeHead(status, headers).end(body);
+    return false;
+  };
+}
+
+/** The other side of the exporter: a real server that behaves as it is told. */
+export class Peer implements AsyncDisposable {
+  readonly received: Received[] = [];
+  /** What was taken, in the order of its arrival. */
+  readonly records: LogRecord[] = [];
+  /** How the next requests are answered, one each; then `behaviour` counts. */
+  readonly next: Behaviour[] = [];
+  behaviour: Behaviour = take;
+  readonly #server: Server;
+  readonly #scheme: string;
+  #port = 0;
+
+  private constructor(tls: ServerOptions | undefined) {
+    const listener = (request: IncomingMessage, response: ServerResponse): void =>
+      void this.#serve(request, response);
+    this.#server = tls === undefined ? createServer(listener) : createTlsServer(tls, listener);
+    this.#scheme = tls === undefined ? "http" : "https";
+  }
+
+  static async open({ tls, port = 0 }: { tls?: ServerOptions; port?: number } = {}): Promise<Peer> {
+    const peer = new Peer(tls);
+    peer.#server.listen(port, "127.0.0.1");
+    await once(peer.#server, "listening");
+    peer.#port = (peer.#server.address() as AddressInfo).port;
+    return peer;
+  }
+
+  get port(): number {
+    return this.#port;
+  }
+
+  get url(): string {
+    return `${this.#scheme}://127.0.0.1:${this.#port}`;
+  }
+
+  get messages(): unknown[] {
+    return this.records.map(({ body }) => body);
+  }
+
+  async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { url, headers } = request;
+    const sent = await buffer(request).catch(() => undefined);
+    if (sent === undefined) return;
+    const body = headers["content-encoding"] === "gzip" ? gunzipSync(sent) : sent;
+    const isJson = headers["content-type"] === "application/json";
+    const records = isJson ? decodeOtlpJson(body) : decodeOtlpProtobuf(body);
+    const received = { url, headers, body, records };
+    this.received.push(received);
+    const isTaken = (this.next.shift() ?? this.behaviour)(response, received);
+    if (isTaken) this.records.push(...records);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#server.closeAllConnections();
+    this.#server.close();
+    if (this.#server.listening) await once(this.#server, "close");
+  }
+}

@@ -1,0 +1,63 @@
+import { testHost, batchOf, type TestHost } from "tailgate/testing";
+import { vi } from "vitest";
+import otlp from "../../../plugins/otlp.ts";
+import { JournalDelivery } from "../../../src/delivery/journal-delivery.ts";
+import type { RecordBatch } from "../../../src/encode/record-batch.ts";
+import type { LogRecord } from "../../../src/plugin.ts";
+
+const NEVER = new AbortController().signal;
+
+/** The exporter under delivery from a journal, as in a gateway. */
+export class Sending implements AsyncDisposable {
+  readonly host: TestHost;
+  readonly delivery: JournalDelivery;
+
+  private constructor(host: TestHost, delivery: JournalDelivery) {
+    this.host = host;
+    this.delivery = delivery;
+  }
+
+  static async open(
+    options: Readonly<Record<string, unknown>>,
+    { timeoutMs = 10_000 } = {},
+  ): Promise<Sending> {
+    const host = await testHost("otlp");
+    const exporter = await otlp.open(otlp.options.parse(options), host);
+    const { journal, log } = host;
+    const wish = { type: undefined, level: undefined };
+    return new Sending(
+      host,
+      new JournalDelivery(exporter, { ...wish, journal, consumer: "otlp", timeoutMs, log }),
+    );
+  }
+
+  /** Puts records into the journal and lets the exporter begin with them. */
+  async log(...records: readonly Partial<LogRecord>[]): Promise<void> {
+    await this.append(batchOf(records) as RecordBatch);
+  }
+
+  async append(batch: RecordBatch): Promise<void> {
+    await this.host.journal.append(batch);
+    this.delivery.wake();
+  }
+
+  /** Logs messages; resolves when they have been sent or dropped. */
+  async send(...messages: readonly string[]): Promise<void> {
+    await this.log(...messages.map((body) => ({ body })));
+    await this.delivery.drain(NEVER);
+  }
+
+  /** Resolves with why the last write did not succeed, when it did not. */
+  trouble(): Promise<string> {
+    return vi.waitUntil(() => this.delivery.trouble, { interval: 5 });
+  }
+
+  get dropped(): Record<string, number> {
+    return Object.fromEntries(this.delivery.counters.dropped);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.delivery.close(AbortSignal.timeout(0));
+    await this.host.close();
+  }
+}

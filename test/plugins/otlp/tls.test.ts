@@ -1,0 +1,121 @@
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import type { ServerOptions } from "node:https";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { Peer } from "./peer.ts";
+import { Sending } from "./sending.ts";
+
+const DIRECTORY = mkdtempSync(join(tmpdir(), "tailgate-tls-"));
+
+const path = (name: string): string => join(DIRECTORY, name);
+
+function openssl(...args: string[]): void {
+  execFileSync("openssl", args, { cwd: DIRECTORY, stdio: "pipe" });
+}
+
+/** An authority of its own. */
+function makeAuthority(name: string): void {
+  const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc"];
+  const files = ["-keyout", `${name}.key`, "-out", `${name}.pem`];
+  openssl("req", "-x509", "-days", "2", "-subj", `/CN=${name}`, ...key, ...files);
+}
+
+/** A certificate of 127.0.0.1 by that authority. */
+function makeCertificate(name: string, authority: string): void {
+  const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc"];
+  const by = ["-CA", `${authority}.pem`, "-CAkey", `${authority}.key`];
+  const files = ["-keyout", `${name}.key`, "-out", `${name}.pem`];
+  const use = ["-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=CA:FALSE"];
+  openssl("req", "-x509", "-days", "2", "-subj", `/CN=${name}`, ...use, ...key, ...by, ...files);
+}
+
+function serverOptions(): ServerOptions {
+  return { cert: readFileSync(path("server.pem")), key: readFileSync(path("server.key")) };
+}
+
+beforeAll(() => {
+  makeAuthority("authority");
+  makeAuthority("stranger");
+  makeCertificate("server", "authority");
+  makeCertificate("client", "authority");
+  makeCertificate("foreigner", "stranger");
+});
+afterAll(() => rmSync(DIRECTORY, { recursive: true, force: true }));
+
+describe("over TLS", () => {
+  test("a server is trusted whose authority is given", async () => {
+    await using peer = await Peer.open({ tls: serverOptions() });
+    await using sending = await Sending.open({
+      endpoint: peer.url,
+      certificate: path("authority.pem"),
+    });
+    await sending.send("a");
+    expect(peer.messages).toEqual(["a"]);
+  });
+
+  test.each([{}, { certificate: path("stranger.pem") }])(
+    "with %j nothing is sent to a server that nobody has vouched for",
+    async (options) => {
+      await using peer = await Peer.open({ tls: serverOptions() });
+      await using sending = await Sending.open({ endpoint: peer.url, ...options });
+      await sending.log({ body: "a" });
+      expect(await sending.trouble()).toMatch(/did not answer: .*certificate/);
+      expect(peer.received).toEqual([]);
+    },
+  );
+});
+
+describe("over mutual TLS", () => {
+  async function openPeer(): Promise<Peer> {
+    const ca = readFileSync(path("authority.pem"));
+    return Peer.open({ tls: { ...serverOptions(), ca, requestCert: true } });
+  }
+
+  test("our certificate is shown", async () => {
+    await using peer = await openPeer();
+    await using sending = await Sending.open({
+      endpoint: peer.url,
+      certificate: path("authority.pem"),
+      client_certificate: path("client.pem"),
+      client_key: path("client.key"),
+    });
+    await sending.send("a");
+    expect(peer.messages).toEqual(["a"]);
+  });
+
+  test("all of it comes from the environment, too", async () => {
+    await using peer = await openPeer();
+    vi.stubEnv("OTEL_EXPORTER_OTLP_CERTIFICATE", path("authority.pem"));
+    vi.stubEnv("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", path("nowhere.pem"));
+    vi.stubEnv("OTEL_EXPORTER_OTLP_LOGS_CLIENT_CERTIFICATE", path("client.pem"));
+    vi.stubEnv("OTEL_EXPORTER_OTLP_CLIENT_KEY", path("client.key"));
+    await using sending = await Sending.open({ endpoint: peer.url });
+    vi.unstubAllEnvs();
+    await sending.send("a");
+    expect(peer.messages).toEqual(["a"]);
+  });
+
+  test("without one that the server takes, the records wait", async () => {
+    await using peer = await openPeer();
+    await using sending = await Sending.open({
+      endpoint: peer.url,
+      certificate: path("authority.pem"),
+      client_certificate: path("foreigner.pem"),
+      client_key: path("foreigner.key"),
+    });
+    await sending.log({ body: "a" });
+    expect(await sending.trouble()).toContain("did not answer");
+    expect(peer.received).toEqual([]);
+  });
+
+  test("a key that does not fit the certificate ends the start", async () => {
+    const options = {
+      endpoint: "https://127.0.0.1:1",
+      client_certificate: path("client.pem"),
+      client_key: path("foreigner.key"),
+    };
+    await expect(Sending.open(options)).rejects.toThrow(/key values mismatch/);
+  });
+});

@@ -259,6 +259,17 @@ describe("a refusal for good", () => {
     },
   );
 
+  test("413 before the body was read: the record that is too large goes to quarantine", async () => {
+    await using peer = await Peer.open();
+    peer.bytesMax = 1 << 20;
+    await using sending = await Sending.open({ endpoint: peer.url, max_batch_bytes: 64 << 20 });
+    await sending.log({ body: "a" });
+    await sending.log({ body: "x".repeat(6 << 20) });
+    await sending.send("b");
+    expect(peer.messages).toEqual(["a", "b"]);
+    expect(sending.dropped).toEqual({ refused: 1 });
+  });
+
   test("what was settled does not come again when the server goes away between the halves", async () => {
     await using peer = await Peer.open();
     peer.next.push(answer(400), take, answer(503));

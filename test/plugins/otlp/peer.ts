@@ -46,6 +46,8 @@ export class Peer implements AsyncDisposable {
   /** How the next requests are answered, one each; then `behaviour` counts. */
   readonly next: Behaviour[] = [];
   behaviour: Behaviour = take;
+  /** A larger request is answered 413 by its head alone. */
+  bytesMax = Infinity;
   readonly #server: Server;
   readonly #scheme: string;
   #port = 0;
@@ -79,6 +81,11 @@ export class Peer implements AsyncDisposable {
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { url, headers } = request;
+    if (Number(headers["content-length"]) > this.bytesMax) {
+      // As Go's servers do: the body is not read, and the connection is closed when the answer is out.
+      response.writeHead(413, { Connection: "close" }).end();
+      return;
+    }
     const sent = await buffer(request).catch(() => undefined);
     if (sent === undefined) return;
     const body = headers["content-encoding"] === "gzip" ? gunzipSync(sent) : sent;

@@ -2,7 +2,7 @@
  * The one filter language: WebSocket subscription, history API, CLI and dashboard.
  *
  * All terms must hold. `text` and `"a phrase"` are looked for in all values, in any case; `-term` must not hold.
- * `level:WARNING` is that level or a more severe one, `logger:a.b` that logger or one below it, `type:audit` or
+ * `level:WARNING` is that level or a more severe one, `level:=WARNING` that level alone, `logger:a.b` that logger or one below it, `type:audit` or
  * `type:system`, `action:NAME`; any other `field:value` compares a field, with dots for nested ones
  * (`details.role:worker`). There are no regular expressions.
  */
@@ -109,12 +109,20 @@ function typeTerm(name: string): Term {
   return { key: `type:${type}`, type, matches: (records, index) => records.type(index) === type };
 }
 
-function levelTerm(name: string): Term {
-  const rank = rankOfName(name);
+function levelTerm(text: string): Term {
+  const isExact = text.startsWith("=");
+  const rank = rankOfName(isExact ? text.slice(1) : text);
   if (rank === undefined)
-    throw invalid(`level:${name}`, `the level is one of ${LEVELS.join(", ")}`);
+    throw invalid(`level:${text}`, `the level is one of ${LEVELS.join(", ")}`);
+  const level = LEVELS[rank];
+  if (isExact) {
+    return {
+      key: `level:=${level}`,
+      matches: (records, index) => records.level(index) === level,
+    };
+  }
   return {
-    key: `level:${LEVELS[rank]}`,
+    key: `level:${level}`,
     matches: (records, index) => LEVELS.indexOf(records.level(index)) >= rank,
   };
 }

@@ -3,7 +3,13 @@ import "./tokens.css";
 import "./page.css";
 import "./panel.css";
 import "./details.css";
+import "./finding.css";
 import { App } from "./app.tsx";
-import { openSession } from "./session.ts";
+import { Session } from "./session.ts";
+import { ViewStore } from "./view-store.ts";
 
-createRoot(document.getElementById("page")!).render(<App session={openSession()} />);
+const views = new ViewStore();
+const session = new Session(views.get());
+session.follow(views);
+
+createRoot(document.getElementById("page")!).render(<App session={session} views={views} />);

@@ -12,15 +12,18 @@ const SHARE_MAX = 0.85;
 const SHARE_STEP = 0.02;
 
 interface PanelsProps {
+  /** The one that a narrow page shows; undefined for the one that it has shown last. */
+  readonly panel: EnvelopeType | undefined;
+  readonly onPanel: (panel: EnvelopeType) => void;
   readonly children: (lane: EnvelopeType, heading: boolean) => ReactNode;
 }
 
 /** The two panels: side by side, with a divider; tabs where the page is narrow. */
-export function Panels({ children }: PanelsProps) {
-  return useIsNarrow() ? <Tabs>{children}</Tabs> : <SideBySide>{children}</SideBySide>;
+export function Panels(props: PanelsProps) {
+  return useIsNarrow() ? <Tabs {...props} /> : <SideBySide>{props.children}</SideBySide>;
 }
 
-function SideBySide({ children }: PanelsProps) {
+function SideBySide({ children }: Pick<PanelsProps, "children">) {
   const [share, setShare] = useRemembered("divider", SHARE, isShare);
   const [main, setMain] = useState<HTMLElement | null>(null);
   return (
@@ -45,8 +48,13 @@ function SideBySide({ children }: PanelsProps) {
   );
 }
 
-function Tabs({ children }: PanelsProps) {
-  const [shown, setShown] = useRemembered("tab", "system_log", isLane);
+function Tabs({ panel, onPanel, children }: PanelsProps) {
+  const [remembered, remember] = useRemembered("tab", "system_log", isLane);
+  const shown = panel ?? remembered;
+  const setShown = (lane: EnvelopeType): void => {
+    remember(lane);
+    onPanel(lane);
+  };
   const move = (event: KeyboardEvent): void => {
     if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
     const other = ENVELOPE_TYPES.find((lane) => lane !== shown)!;

@@ -1,6 +1,17 @@
 import { ENVELOPE_TYPES, type EnvelopeType } from "../envelope.ts";
+import { LogHistory, LogStream, type HistoryQuery } from "../client/index.ts";
+import { BoundedStream } from "./bounded-stream.ts";
 import { PanelStore } from "./panel-store.ts";
-import { LogHistory, LogStream } from "../client/index.ts";
+import type { ViewStore } from "./view-store.ts";
+import {
+  boundsOf,
+  filterKey,
+  filterOf,
+  problemOf,
+  WHOLE_VIEW,
+  type TimeBounds,
+  type View,
+} from "./view.ts";
 
 /** How many records a panel begins with; what is older comes when it is scrolled to. */
 const REPLAY = 200;
@@ -8,32 +19,76 @@ const REPLAY = 200;
 /** The one that has served the page. */
 const GATEWAY = "/";
 
-/** What the page is connected to: the journal, and a stream for each panel. */
-export interface Session {
+/**
+ * What the page is connected to: the journal, and a stream for each panel, so that each begins with the newest records
+ * of its type, and audit events do not wait behind many system logs.
+ */
+export class Session {
   readonly history: LogHistory;
   readonly panels: Readonly<Record<EnvelopeType, PanelStore>>;
-}
+  readonly #streams: BoundedStream[] = [];
+  #bounds: TimeBounds;
 
-/**
- * A stream for each panel, so that each begins with the newest records of its type, and audit events do not wait behind
- * many system logs.
- */
-export function openSession(): Session {
-  const history = new LogHistory({ url: GATEWAY });
-  const open = (lane: EnvelopeType): PanelStore => {
-    const stream = new LogStream({
-      url: GATEWAY,
-      filter: { type: lane },
-      start: { replay: REPLAY },
+  constructor(view: View) {
+    const { q } = problemOf(view.q) === "" ? view : WHOLE_VIEW;
+    this.history = new LogHistory({ url: GATEWAY });
+    this.#bounds = boundsOf(view.range, Date.now());
+    const [system, audit] = ENVELOPE_TYPES.map((lane) => this.#open(lane, { ...view, q }));
+    this.panels = { system_log: system!, audit_log: audit! };
+  }
+
+  /** The times that the view is about, as they were when it was chosen. */
+  get bounds(): TimeBounds {
+    return this.#bounds;
+  }
+
+  /** Shows what the view is about from now on, where that can be understood. */
+  follow(views: Pick<ViewStore, "get" | "subscribe">): void {
+    let shown = filterKey(views.get());
+    views.subscribe(() => {
+      const view = views.get();
+      const key = filterKey(view);
+      if (key === shown || problemOf(view.q) !== "") return;
+      shown = key;
+      this.#show(view);
     });
+  }
+
+  #show(view: View): void {
+    this.#bounds = boundsOf(view.range, Date.now());
+    for (const stream of this.#streams) stream.nextBounds = this.#bounds;
+    for (const lane of ENVELOPE_TYPES) this.panels[lane].setFilter(filterOf(view));
+  }
+
+  /** Resolves when both panels show what the view is about. */
+  async settled(): Promise<void> {
+    await Promise.all(this.#streams.map((stream) => stream.settled()));
+  }
+
+  #open(lane: EnvelopeType, view: View): PanelStore {
+    const filter = filterOf(view);
+    const { sinceMs, untilMs } = this.#bounds;
+    // Behind a bounded time nothing of the newest need be in it; the journal has what is.
+    const isBounded = sinceMs !== undefined || untilMs !== undefined;
+    const stream = new BoundedStream(
+      new LogStream({
+        url: GATEWAY,
+        filter: { ...filter, type: lane },
+        start: isBounded ? {} : { replay: REPLAY },
+      }),
+      this.#bounds,
+    );
+    this.#streams.push(stream);
     return new PanelStore({
       lane,
-      filter: {},
+      filter,
       stream,
-      history,
+      history: { page: (query) => this.history.page({ ...query, ...timesOf(stream.bounds) }) },
       schedule: (publish) => requestAnimationFrame(publish),
     });
-  };
-  const [system, audit] = ENVELOPE_TYPES.map(open);
-  return { history, panels: { system_log: system!, audit_log: audit! } };
+  }
+}
+
+function timesOf({ sinceMs, untilMs }: TimeBounds): Pick<HistoryQuery, "since" | "until"> {
+  return { since: sinceMs, until: untilMs };
 }

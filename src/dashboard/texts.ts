@@ -27,13 +27,18 @@ export const TEXTS = {
   tabs: "Panels",
   divider: "Width of the system panel",
 
+  number: numberText,
+
   filter: {
     form: "Filter",
-    level: "Lowest level",
-    allLevels: "All levels",
     query: "Filter by text, logger, action or field",
-    placeholder: 'text, "a phrase", -not, logger:NAME, field:value',
-    apply: "Apply",
+    placeholder: 'text, "a phrase", -not, level:ERROR, logger:NAME, field:value',
+    completions: "What the word can become",
+    apply: "Search",
+    none: "Clear filter",
+    levels: "Levels that are shown",
+    levelHint: "Shows or hides this level; the number is of the records that are loaded",
+    levelOff: "off",
   },
   pause: "Pause",
   resume: "Resume",

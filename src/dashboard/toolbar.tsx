@@ -1,23 +1,44 @@
+import type { Ref } from "react";
 import { ENVELOPE_TYPES } from "../envelope.ts";
-import { FilterForm } from "./filter-form.tsx";
+import { LevelToggles } from "./level-toggles.tsx";
+import type { Loaded } from "./loaded.ts";
+import { SearchBox } from "./search-box.tsx";
+import { seenIn } from "./seen.ts";
 import type { Session } from "./session.ts";
 import { TEXTS } from "./texts.ts";
 import { ThemeChoice } from "./theme-choice.tsx";
+import type { ViewStore } from "./view-store.ts";
+import type { View } from "./view.ts";
 
 interface ToolbarProps {
   readonly session: Session;
+  readonly views: ViewStore;
+  readonly view: View;
+  readonly loaded: Loaded;
   readonly isPaused: boolean;
   readonly onPause: (isPaused: boolean) => void;
+  readonly searchInput: Ref<HTMLInputElement>;
 }
 
-export function Toolbar({ session, isPaused, onPause }: ToolbarProps) {
+export function Toolbar(props: ToolbarProps) {
+  const { session, views, view, loaded, isPaused, onPause, searchInput } = props;
   const clear = (): void => {
     for (const lane of ENVELOPE_TYPES) session.panels[lane].clear();
   };
   return (
     <header className="toolbar">
       <h1>{TEXTS.title}</h1>
-      <FilterForm session={session} />
+      <SearchBox
+        q={view.q}
+        known={() => seenIn(session)}
+        onSearch={(q) => views.change({ q })}
+        input={searchInput}
+      />
+      <LevelToggles
+        hidden={view.hidden}
+        counts={loaded.levels}
+        onChange={(hidden) => views.change({ hidden })}
+      />
       <div className="actions">
         <button type="button" aria-pressed={isPaused} onClick={() => onPause(!isPaused)}>
           {isPaused ? TEXTS.resume : TEXTS.pause}

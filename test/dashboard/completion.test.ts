@@ -1,0 +1,96 @@
+import * as fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { completionsOf } from "../../src/dashboard/completion.ts";
+import { searchedTexts, termOf, toggleTerm, wordsOf } from "../../src/dashboard/terms.ts";
+import type { Envelope } from "../../src/envelope.ts";
+import { parseFilter } from "../../src/filter.ts";
+
+const KNOWN = {
+  fields: ["level", "logger", "action", "instance_id", "two words"],
+  values: (field: string) => (field === "logger" ? ["orchestrator.server", "a b", 'quo"te'] : []),
+};
+
+/** A bar marks the caret. */
+function complete(marked: string): string[] {
+  const caret = marked.indexOf("|");
+  return completionsOf(marked.replace("|", ""), caret, KNOWN).map(
+    ({ text, caret: at }) => `${text.slice(0, at)}|${text.slice(at)}`,
+  );
+}
+
+describe("completion", () => {
+  test.each([
+    ["l|", ["level:|", "logger:|"]],
+    ["timeout -ac|", ["timeout -action:|"]],
+    ["level:war|", ["level:WARNING |", "level:=WARNING |"]],
+    ["type:|", ["type:system |", "type:audit |"]],
+    ["logger:|", ["logger:orchestrator.server |", 'logger:"a b" |', 'logger:"quo\\"te" |']],
+    ['logger:"a| timeout', ['logger:"a b" |', "logger:orchestrator.server |"]],
+    ["-logger:server| timeout", ["-logger:orchestrator.server |timeout"]],
+    ['"in a phr|', []],
+    ["nothing-like-it|", []],
+  ])("of %s", (marked, expected) => {
+    expect(complete(marked)).toEqual(expected);
+  });
+
+  test("a field's value is found by the term that is made of it, whatever is in it", () => {
+    fc.assert(
+      fc.property(fc.string({ unit: "grapheme" }), (value) => {
+        const filter = parseFilter({ q: termOf("field", value) });
+        expect(filter.matches(recordOf({ field: value }), 0)).toBe(true);
+        expect(filter.matches(recordOf({ field: `${value}.` }), 0)).toBe(false);
+      }),
+    );
+  });
+});
+
+describe("words", () => {
+  test("cover all of a text but spaces, whatever it is", () => {
+    fc.assert(
+      fc.property(fc.string({ unit: fc.constantFrom("a", " ", '"', "\\", ":", "-") }), (text) => {
+        const words = wordsOf(text);
+        expect(words.map((word) => word.text)).toEqual(
+          words.map(({ from, to }) => text.slice(from, to)),
+        );
+        const length = words.reduce((sum, word) => sum + word.text.replaceAll(" ", "").length, 0);
+        expect(length).toBe(text.replaceAll(" ", "").length);
+      }),
+    );
+  });
+
+  test("are put in and taken out", () => {
+    expect(toggleTerm('timeout "a b"', "logger:x")).toBe('timeout "a b" logger:x');
+    expect(toggleTerm('timeout logger:x "a b"', "logger:x")).toBe('timeout "a b"');
+  });
+
+  test("that are looked for are the texts alone", () => {
+    expect(searchedTexts('Time "A \\"b" -not -"not either" level:INFO "c:d"')).toEqual([
+      "time",
+      'a "b',
+      "c:d",
+    ]);
+  });
+});
+
+test.each([
+  ["level:=WARNING", ["WARNING"]],
+  ["-level:=warning", ["INFO", "ERROR"]],
+  ["level:WARNING", ["WARNING", "ERROR"]],
+])("%s matches %j", (q, expected) => {
+  const levels = ["INFO", "WARNING", "ERROR"] as const;
+  const filter = parseFilter({ q });
+  const found = levels.filter((level) => filter.matches(recordOf({}, level), 0));
+  expect(found).toEqual(expected);
+});
+
+function recordOf(fields: Record<string, string>, level: Envelope["data"]["level"] = "INFO") {
+  const place = { logger: "a", message: "m", module: "", function: "", line: 0 };
+  const data = { timestamp: "2025-10-13T09:27:24.339163Z", level, ...place, ...fields };
+  const envelope: Envelope = { type: "system_log", data };
+  return {
+    type: () => envelope.type,
+    level: () => level,
+    logger: () => "a",
+    envelope: () => envelope,
+  };
+}

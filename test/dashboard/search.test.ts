@@ -1,0 +1,131 @@
+import { expect, test, vi } from "vitest";
+import { AUDIT, Rig, type Dashboard } from "./rig.ts";
+
+const BOX = "[role=combobox]";
+const WAIT = { timeout: 15_000, interval: 30 };
+
+const RECORDS = [
+  { message: "starts", severity: 9, logger: "orchestrator.server" },
+  { message: "High memory usage detected", severity: 13, logger: "orchestrator.monitor" },
+  { message: "connection refused", severity: 17, logger: "orchestrator.server.http" },
+  {
+    message: "spawned",
+    logger: AUDIT,
+    attributes: { event_type: "instance_spawn", instance_id: "abc-123" },
+  },
+  {
+    message: "terminated",
+    logger: AUDIT,
+    attributes: { event_type: "instance_terminate", instance_id: "def-456" },
+  },
+];
+
+async function shows(
+  dashboard: Dashboard,
+  lane: "system_log" | "audit_log",
+  messages: string[],
+): Promise<void> {
+  const check = async (): Promise<void> => expect(await dashboard.messages(lane)).toEqual(messages);
+  await vi.waitFor(check, WAIT);
+}
+
+async function search(dashboard: Dashboard, text: string): Promise<void> {
+  const box = await dashboard.page.locator(BOX).waitHandle();
+  await box.click({ count: 3 });
+  await dashboard.page.keyboard.press("Backspace");
+  await box.type(text);
+  await dashboard.page.keyboard.press("Enter");
+}
+
+async function open(rig: Rig): Promise<Dashboard> {
+  await rig.post(RECORDS);
+  const dashboard = await rig.open();
+  await dashboard.showsLast("system_log", "connection refused");
+  return dashboard;
+}
+
+test("a filter holds for the past and for what comes, in both panels, and is lifted again", async () => {
+  await using rig = await Rig.start();
+  await using dashboard = await open(rig);
+  await search(dashboard, "logger:orchestrator.server -starts");
+  await shows(dashboard, "system_log", ["connection refused"]);
+  await shows(dashboard, "audit_log", []);
+  await rig.post(RECORDS);
+  await shows(dashboard, "system_log", ["connection refused", "connection refused"]);
+  await search(dashboard, "instance_id:abc-123");
+  await shows(dashboard, "audit_log", ["spawned", "spawned"]);
+  await dashboard.click("::-p-text(Clear filter)");
+  await dashboard.showsLast("audit_log", "terminated");
+  await dashboard.showsLast("system_log", "connection refused");
+});
+
+test("what is not understood is explained under the box, and what is shown stays", async () => {
+  await using rig = await Rig.start();
+  await using dashboard = await open(rig);
+  await search(dashboard, "level:LOUD");
+  await vi.waitFor(async () => {
+    expect(await dashboard.text("#filter-problem")).toMatch(
+      /^The filter term "level:LOUD" is not understood: the level is one of DEBUG, INFO, /,
+    );
+  }, WAIT);
+  expect(await dashboard.page.$eval(BOX, (box) => box.getAttribute("aria-invalid"))).toBe("true");
+  await dashboard.showsLast("system_log", "connection refused");
+  await search(dashboard, '"not closed');
+  await vi.waitFor(async () => {
+    expect(await dashboard.text("#filter-problem")).toMatch(/a quote is not closed/);
+  }, WAIT);
+  await search(dashboard, "level:ERROR");
+  await shows(dashboard, "system_log", ["connection refused"]);
+  expect(await dashboard.text("#filter-problem")).toBe("");
+});
+
+test("fields and values that were seen are completed by keys alone", async () => {
+  await using rig = await Rig.start();
+  await using dashboard = await open(rig);
+  const { page } = dashboard;
+  await dashboard.showsLast("audit_log", "terminated");
+  const options = (): Promise<string[]> =>
+    page.$$eval("[role=option]", (found) => found.map((option) => option.textContent ?? ""));
+  const box = await page.locator(BOX).waitHandle();
+  await box.type("inst");
+  expect(await options()).toEqual(["instance_id:"]);
+  await page.keyboard.press("ArrowDown");
+  const active = await box.evaluate((element) => element.getAttribute("aria-activedescendant"));
+  expect(await page.$eval(`#${active}`, (option) => option.textContent)).toBe("instance_id:");
+  await page.keyboard.press("Tab");
+  await vi.waitFor(async () => expect(await options()).toEqual(["abc-123", "def-456"]), WAIT);
+  await page.keyboard.press("ArrowDown");
+  await page.keyboard.press("ArrowDown");
+  await page.keyboard.press("Enter");
+  expect(await box.evaluate((element) => (element as HTMLInputElement).value)).toBe(
+    "instance_id:def-456 ",
+  );
+  expect(await box.evaluate((element) => element.getAttribute("aria-expanded"))).toBe("false");
+  await page.keyboard.press("Enter");
+  await shows(dashboard, "audit_log", ["terminated"]);
+  await box.type(" logger:");
+  expect(await options()).toEqual([AUDIT]);
+  await page.keyboard.press("Escape");
+  expect(await options()).toEqual([]);
+});
+
+test("a level is switched off and on, and says how many records of it are loaded", async () => {
+  await using rig = await Rig.start();
+  await using dashboard = await open(rig);
+  const toggle = (level: string): string => `.level-toggles button:has([data-level=${level}])`;
+  await vi.waitFor(async () => {
+    expect(await dashboard.text(toggle("INFO"))).toBe("INFO 3");
+    expect(await dashboard.text(toggle("ERROR"))).toBe("ERROR 1");
+  }, WAIT);
+  await dashboard.click(toggle("WARNING"));
+  await dashboard.click(toggle("INFO"));
+  await shows(dashboard, "system_log", ["connection refused"]);
+  await rig.post(RECORDS);
+  await shows(dashboard, "system_log", ["connection refused", "connection refused"]);
+  await shows(dashboard, "audit_log", []);
+  expect(await dashboard.text(toggle("INFO"))).toBe("INFO off");
+  const { page } = dashboard;
+  expect(await page.$eval(toggle("INFO"), (one) => one.getAttribute("aria-pressed"))).toBe("false");
+  await dashboard.click(toggle("INFO"));
+  await dashboard.showsLast("audit_log", "terminated");
+});

@@ -1,6 +1,9 @@
 import { useCallback, useRef, useState, type FocusEvent } from "react";
+import { flushSync } from "react-dom";
 import { ENVELOPE_TYPES, type EnvelopeType } from "../envelope.ts";
 import { Details } from "./details.tsx";
+import { ExportDialog } from "./export-dialog.tsx";
+import { Help } from "./help.tsx";
 import { useLoaded } from "./loaded.ts";
 import { Panel } from "./panel.tsx";
 import { Panels } from "./panels.tsx";
@@ -8,6 +11,7 @@ import type { Selection } from "./selection.ts";
 import type { Session } from "./session.ts";
 import { Toolbar } from "./toolbar.tsx";
 import { useLinkedRecord } from "./use-linked-record.ts";
+import { pressInList, useShortcuts } from "./use-shortcuts.ts";
 import { useView, type ViewStore } from "./view-store.ts";
 
 interface AppProps {
@@ -42,6 +46,33 @@ export function App({ session, views }: AppProps) {
     },
     [session],
   );
+  const [dialog, setDialog] = useState<"help" | "export">();
+  const closeDialog = useCallback(() => setDialog(undefined), []);
+  const press = (key: string) => () => pressInList(views.get().panel, key);
+  const follow = (): void => {
+    if (isPaused) pause(false);
+    for (const lane of ENVELOPE_TYPES) session.panels[lane].followNewest();
+  };
+  const enter = (panel: EnvelopeType) => () => {
+    flushSync(() => views.change({ panel }, "replace"));
+    pressInList(panel, "Shift");
+  };
+  useShortcuts({
+    "/": () => {
+      searchInput.current?.focus();
+      searchInput.current?.select();
+    },
+    j: press("ArrowDown"),
+    k: press("ArrowUp"),
+    g: press("Home"),
+    G: press("End"),
+    "[": enter("system_log"),
+    "]": enter("audit_log"),
+    p: () => pause(!isPaused),
+    f: follow,
+    "?": () => setDialog("help"),
+    ...(selection && { Escape: close }),
+  });
   const enterPanel = ({ target }: FocusEvent): void => {
     const lane = target.closest<HTMLElement>("[data-lane]")?.dataset["lane"];
     if (lane !== undefined) views.change({ panel: lane as EnvelopeType }, "replace");
@@ -55,6 +86,8 @@ export function App({ session, views }: AppProps) {
         loaded={loaded}
         isPaused={isPaused}
         onPause={pause}
+        onExport={() => setDialog("export")}
+        onHelp={() => setDialog("help")}
         searchInput={searchInput}
       />
       <div className="body" onFocus={enterPanel}>
@@ -71,6 +104,8 @@ export function App({ session, views }: AppProps) {
         </Panels>
         {selection && <Details key={selection.lane} selection={selection} onClose={close} />}
       </div>
+      {dialog === "help" && <Help onClose={closeDialog} />}
+      {dialog === "export" && <ExportDialog session={session} view={view} onClose={closeDialog} />}
     </>
   );
 }

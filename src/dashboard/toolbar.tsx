@@ -17,11 +17,13 @@ interface ToolbarProps {
   readonly loaded: Loaded;
   readonly isPaused: boolean;
   readonly onPause: (isPaused: boolean) => void;
+  readonly onHelp: () => void;
+  readonly onExport: () => void;
   readonly searchInput: Ref<HTMLInputElement>;
 }
 
 export function Toolbar(props: ToolbarProps) {
-  const { session, views, view, loaded, isPaused, onPause, searchInput } = props;
+  const { session, views, view, loaded, isPaused, onPause, onHelp, onExport, searchInput } = props;
   const clear = (): void => {
     for (const lane of ENVELOPE_TYPES) session.panels[lane].clear();
   };
@@ -46,7 +48,18 @@ export function Toolbar(props: ToolbarProps) {
         <button type="button" onClick={clear}>
           {TEXTS.clear}
         </button>
+        <button type="button" onClick={onExport}>
+          {TEXTS.export.button}
+        </button>
         <ThemeChoice />
+        <button
+          type="button"
+          aria-label={TEXTS.help.button}
+          title={TEXTS.help.button}
+          onClick={onHelp}
+        >
+          ?
+        </button>
       </div>
     </header>
   );

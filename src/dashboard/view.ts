@@ -72,8 +72,8 @@ export function searchOf(view: View, search = ""): string {
     panel: panel?.replace("_log", ""),
   };
   for (const [name, value] of Object.entries(parameters)) {
+    given.delete(name);
     if (value) given.set(name, value);
-    else given.delete(name);
   }
   return given.toString();
 }

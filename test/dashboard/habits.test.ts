@@ -1,0 +1,117 @@
+import { expect, test, vi } from "vitest";
+import { AUDIT, Rig, type Dashboard } from "./rig.ts";
+
+const WAIT = { timeout: 15_000, interval: 30 };
+const BOX = "[role=combobox]";
+
+function searchPart(dashboard: Dashboard): string {
+  return new URL(dashboard.page.url()).search;
+}
+
+/** The title of the details pane; undefined where it is closed. */
+async function shownRecord(dashboard: Dashboard): Promise<string | undefined> {
+  const pane = await dashboard.page.$(".details-message");
+  return (await pane?.evaluate((element) => element.textContent ?? "")) ?? undefined;
+}
+
+async function showsRecord(dashboard: Dashboard, message: string | undefined): Promise<void> {
+  await vi.waitFor(async () => expect(await shownRecord(dashboard)).toBe(message), WAIT);
+}
+
+test("the address holds filter, levels and record: reload, back and forward give them again", async () => {
+  await using rig = await Rig.start();
+  await rig.post([
+    { message: "one" },
+    { message: "two", severity: 13 },
+    { message: "three", severity: 17, logger: "other" },
+  ]);
+  await using dashboard = await rig.open();
+  const { page } = dashboard;
+  await dashboard.showsLast("system_log", "three");
+  await page.locator(BOX).fill("-one");
+  await page.keyboard.press("Enter");
+  await dashboard.showsLast("system_log", "three");
+  await dashboard.click(".level-toggles button:has([data-level=ERROR])");
+  await dashboard.showsLast("system_log", "two");
+  await dashboard.click("[data-lane=system_log] .row");
+  await showsRecord(dashboard, "two");
+  expect(searchPart(dashboard)).toBe("?q=-one&hide=ERROR&record=2&panel=system");
+
+  await page.reload();
+  await showsRecord(dashboard, "two");
+  await dashboard.showsLast("system_log", "two");
+  expect(await page.$eval(BOX, (box) => (box as HTMLInputElement).value)).toBe("-one");
+
+  await page.goBack();
+  await showsRecord(dashboard, undefined);
+  await page.goBack();
+  await dashboard.showsLast("system_log", "three");
+  await page.goBack();
+  await vi.waitFor(
+    async () => expect(await dashboard.messages("system_log")).toEqual(["one", "two", "three"]),
+    WAIT,
+  );
+  expect(searchPart(dashboard)).toBe("");
+  await page.goForward();
+  await page.goForward();
+  await vi.waitFor(
+    async () => expect(await dashboard.messages("system_log")).toEqual(["two"]),
+    WAIT,
+  );
+});
+
+test("an address with a filter that is not understood says so, and shows everything", async () => {
+  await using rig = await Rig.start();
+  await rig.post([{ message: "one" }]);
+  await using dashboard = await rig.open({}, "/?q=level:LOUD");
+  await dashboard.showsLast("system_log", "one");
+  expect(await dashboard.text("#filter-problem")).toMatch(/level:LOUD.* is not understood/);
+});
+
+test("all is done by keys", async () => {
+  await using rig = await Rig.start();
+  await rig.post([{ message: "an event", logger: AUDIT }]);
+  await rig.postNumbered("message", 1, 300);
+  await using dashboard = await rig.open();
+  const { page } = dashboard;
+  const press = async (keys: string): Promise<void> => {
+    for (const key of keys) await page.keyboard.press(key as "a");
+  };
+  await dashboard.showsLast("system_log", "message 300");
+  await press("kkj");
+  await page.keyboard.press("Enter");
+  await showsRecord(dashboard, "message 300");
+  await press("k");
+  await page.keyboard.press("Enter");
+  await showsRecord(dashboard, "message 299");
+  await page.keyboard.press("Escape");
+  await showsRecord(dashboard, undefined);
+  await press("g");
+  await vi.waitFor(
+    async () => expect(await dashboard.messages("system_log")).not.toContain("message 300"),
+    WAIT,
+  );
+  await press("G");
+  await dashboard.showsLast("system_log", "message 300");
+
+  await press("p");
+  await rig.postNumbered("message", 301, 302);
+  await dashboard.page.waitForSelector("::-p-text(2 waiting)");
+  await press("f");
+  await dashboard.showsLast("system_log", "message 302");
+
+  await press("]k");
+  await page.keyboard.press("Enter");
+  await showsRecord(dashboard, "an event");
+  expect(searchPart(dashboard)).toContain("panel=audit");
+
+  await press("?");
+  await page.waitForSelector("dialog[open]");
+  expect(await dashboard.text("dialog")).toContain("follow the newest");
+  await page.keyboard.press("Escape");
+  await vi.waitFor(async () => expect(await page.$("dialog")).toBeNull(), WAIT);
+  await showsRecord(dashboard, "an event");
+
+  await press("/fjp");
+  expect(await page.$eval(BOX, (box) => (box as HTMLInputElement).value)).toBe("fjp");
+});

@@ -1,0 +1,38 @@
+import * as fc from "fast-check";
+import { expect, test } from "vitest";
+import { searchOf, viewOf, type TimeRange, type View } from "../../src/dashboard/view.ts";
+import { ENVELOPE_TYPES, LEVELS } from "../../src/envelope.ts";
+
+const time = fc.integer({ min: 0, max: 4e12 });
+
+const range: fc.Arbitrary<TimeRange> = fc.oneof(
+  fc.record({ lastMinutes: fc.integer({ min: 1, max: 1e6 }) }),
+  fc.record({
+    sinceMs: fc.option(time, { nil: undefined }),
+    untilMs: fc.option(time, { nil: undefined }),
+  }),
+);
+
+const view: fc.Arbitrary<View> = fc.record({
+  q: fc.string({ unit: "grapheme" }),
+  hidden: fc.subarray([...LEVELS]),
+  range,
+  record: fc.option(fc.integer({ min: 1 }), { nil: undefined }),
+  panel: fc.option(fc.constantFrom(...ENVELOPE_TYPES), { nil: undefined }),
+});
+
+test("an address gives back the view that it was made of, and what else was in it", () => {
+  fc.assert(
+    fc.property(view, (one) => {
+      const search = searchOf(one, "?other=1&q=before");
+      expect(viewOf(`?${search}`)).toEqual(one);
+      expect(new URLSearchParams(search).get("other")).toBe("1");
+    }),
+  );
+});
+
+test("what is not valid in an address counts as absent", () => {
+  const nothing = viewOf("");
+  expect(viewOf("?hide=LOUD&last=-1&since=yesterday&record=x&panel=side")).toEqual(nothing);
+  expect(searchOf(nothing)).toBe("");
+});

@@ -40,7 +40,7 @@ function parseCsv(text: string): string[][] {
 
 const cell = fc.string({
   unit: fc.oneof(
-    fc.constantFrom(..."=+-@\t\r\n\",'; a|"),
+    fc.constantFrom(...Array.from("=+-@\t\r\n\",'; a|")),
     fc.string({ minLength: 1, maxLength: 1 }),
   ),
 });

@@ -1,5 +1,5 @@
 import type { JsonValue } from "../envelope.ts";
-import type { LogEntry } from "./stand-in-client.ts";
+import type { LogEntry } from "../client/index.ts";
 
 /** A kind of file, written piece by piece. */
 export interface ExportFormat {

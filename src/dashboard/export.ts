@@ -1,6 +1,6 @@
 import type { FilterQuery } from "../filter.ts";
 import type { ExportFormat } from "./export-format.ts";
-import type { HistoryPage, LogHistory } from "./stand-in-client.ts";
+import type { HistoryPage, LogHistory } from "../client/index.ts";
 import type { TimeBounds } from "./view.ts";
 
 /** As many as the gateway gives at once. */
@@ -29,16 +29,15 @@ interface ExportOptions {
 export async function exportRecords(options: ExportOptions): Promise<Blob> {
   const { history, filter, bounds, format, signal, onProgress } = options;
   const { sinceMs: since, untilMs: until } = bounds;
-  const range = { ...(since !== undefined && { since }), ...(until !== undefined && { until }) };
   const parts: Blob[] = [new Blob([format.head])];
   let [records, missing] = [0, 0];
   let place: { readonly cursor?: string } | undefined = {};
   do {
-    const limit = PAGE_RECORDS;
+    const range = { since, until, limit: PAGE_RECORDS };
     const page: HistoryPage = await history.page({
       filter,
       order: "asc",
-      limit,
+      signal,
       ...range,
       ...place,
     });

@@ -3,16 +3,24 @@ import { flushSync } from "react-dom";
 import { ENVELOPE_TYPES, type EnvelopeType } from "../envelope.ts";
 import { Details } from "./details.tsx";
 import { ExportDialog } from "./export-dialog.tsx";
+import { Facets } from "./facets.tsx";
+import { FindingBar } from "./finding-bar.tsx";
 import { Help } from "./help.tsx";
 import { useLoaded } from "./loaded.ts";
+import { SearchedPattern, useSearchedPattern } from "./marked.tsx";
+import { Modal } from "./modal.tsx";
 import { Panel } from "./panel.tsx";
 import { Panels } from "./panels.tsx";
+import { useRemembered } from "./remembered.ts";
+import { SavedViews } from "./saved-views.tsx";
 import type { Selection } from "./selection.ts";
 import type { Session } from "./session.ts";
+import { TEXTS } from "./texts.ts";
 import { Toolbar } from "./toolbar.tsx";
 import { useLinkedRecord } from "./use-linked-record.ts";
 import { pressInList, useShortcuts } from "./use-shortcuts.ts";
 import { useView, type ViewStore } from "./view-store.ts";
+import { filterKey, WHOLE_VIEW, type View } from "./view.ts";
 
 interface AppProps {
   readonly session: Session;
@@ -46,7 +54,7 @@ export function App({ session, views }: AppProps) {
     },
     [session],
   );
-  const [dialog, setDialog] = useState<"help" | "export">();
+  const [dialog, setDialog] = useState<"help" | "export" | "views">();
   const closeDialog = useCallback(() => setDialog(undefined), []);
   const press = (key: string) => () => pressInList(views.get().panel, key);
   const follow = (): void => {
@@ -73,24 +81,51 @@ export function App({ session, views }: AppProps) {
     "?": () => setDialog("help"),
     ...(selection && { Escape: close }),
   });
+  const [hasFacets, setHasFacets] = useRemembered("facets", false, isBoolean);
+  const pattern = useSearchedPattern(view.q);
+  const isWhole = filterKey(view) === "";
+  const showAround = async ({ lane, entry }: Selection): Promise<void> => {
+    views.change({ ...WHOLE_VIEW, record: entry.sequence, panel: lane });
+    await session.settled();
+    await session.panels[lane].goTo(entry.sequence);
+  };
+  const openView = (saved: View): void => {
+    views.change({ ...saved, record: undefined });
+    closeDialog();
+  };
   const enterPanel = ({ target }: FocusEvent): void => {
     const lane = target.closest<HTMLElement>("[data-lane]")?.dataset["lane"];
     if (lane !== undefined) views.change({ panel: lane as EnvelopeType }, "replace");
   };
   return (
-    <>
+    <SearchedPattern value={pattern}>
       <Toolbar
         session={session}
         views={views}
         view={view}
-        loaded={loaded}
         isPaused={isPaused}
         onPause={pause}
         onExport={() => setDialog("export")}
         onHelp={() => setDialog("help")}
         searchInput={searchInput}
       />
+      <FindingBar
+        views={views}
+        view={view}
+        loaded={loaded}
+        hasFacets={hasFacets}
+        onFacets={setHasFacets}
+        onViews={() => setDialog("views")}
+      />
       <div className="body" onFocus={enterPanel}>
+        {hasFacets && (
+          <Facets
+            q={view.q}
+            facets={loaded.facets}
+            onSearch={(q) => views.change({ q })}
+            onClose={() => setHasFacets(false)}
+          />
+        )}
         <Panels panel={view.panel} onPanel={(panel) => views.change({ panel })}>
           {(lane, heading) => (
             <Panel
@@ -102,10 +137,26 @@ export function App({ session, views }: AppProps) {
             />
           )}
         </Panels>
-        {selection && <Details key={selection.lane} selection={selection} onClose={close} />}
+        {selection && (
+          <Details
+            key={selection.lane}
+            selection={selection}
+            onClose={close}
+            onContext={isWhole ? undefined : () => void showAround(selection)}
+          />
+        )}
       </div>
       {dialog === "help" && <Help onClose={closeDialog} />}
+      {dialog === "views" && (
+        <Modal title={TEXTS.views.title} onClose={closeDialog}>
+          <SavedViews view={view} onOpen={openView} />
+        </Modal>
+      )}
       {dialog === "export" && <ExportDialog session={session} view={view} onClose={closeDialog} />}
-    </>
+    </SearchedPattern>
   );
+}
+
+function isBoolean(value: unknown): value is boolean {
+  return typeof value === "boolean";
 }

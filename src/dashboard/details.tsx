@@ -8,10 +8,12 @@ import { linkTo } from "./use-linked-record.ts";
 interface DetailsProps {
   readonly selection: Selection;
   readonly onClose: () => void;
+  /** Shows what happened around it; undefined where nothing hides that. */
+  readonly onContext: (() => void) | undefined;
 }
 
 /** All of one record. */
-export function Details({ selection, onClose }: DetailsProps) {
+export function Details({ selection, onClose, onContext }: DetailsProps) {
   const { envelope, sequence } = selection.entry;
   const stack = stackOf(envelope);
   return (
@@ -27,6 +29,11 @@ export function Details({ selection, onClose }: DetailsProps) {
           </span>{" "}
           {TEXTS.details.title} {sequence}
         </h2>
+        {onContext && (
+          <button type="button" onClick={onContext}>
+            {TEXTS.details.context}
+          </button>
+        )}
         <CopyButton label={TEXTS.details.copyJson} text={() => jsonOf(envelope)} />
         <CopyButton label={TEXTS.details.copyLink} text={() => linkTo(sequence)} />
         <button type="button" onClick={onClose}>

@@ -4,7 +4,7 @@ import { isEntry } from "./row.ts";
 import type { Session } from "./session.ts";
 
 /** What can be chosen of, each by the name that the filter language has for it. */
-const FACETS = ["logger", "action", "instance_id", "service"] as const;
+export const FACETS = ["logger", "action", "instance_id", "service"] as const;
 
 type Facet = (typeof FACETS)[number];
 
@@ -14,7 +14,7 @@ const COUNT_MS = 1000;
 /** Of the values of a facet, the most frequent. */
 const VALUES_MAX = 50;
 
-interface Mark {
+export interface Mark {
   readonly timeMs: number;
   readonly level: Level;
 }

@@ -1,6 +1,7 @@
 import { memo } from "react";
 import { printable } from "../printable.ts";
 import type { Column } from "./columns.ts";
+import { Marked } from "./marked.tsx";
 import type { LogEntry } from "../client/index.ts";
 
 /** No cell shows more; the details pane has all of it. */
@@ -35,7 +36,7 @@ export const LogRow = memo(function LogRow(props: LogRowProps) {
               {envelope.data.level}
             </span>
           ) : (
-            printable(column.text(envelope).slice(0, CELL_CHARACTERS_MAX))
+            <Marked text={printable(column.text(envelope).slice(0, CELL_CHARACTERS_MAX))} />
           )}
         </div>
       ))}

@@ -31,11 +31,15 @@ export function isFieldName(name: string): boolean {
   return name !== "" && !/[\s":]/.test(name) && !name.startsWith("-");
 }
 
-/** Takes a term out, or puts it at the end. */
-export function toggleTerm(text: string, term: string): string {
+export function hasTerm(text: string, term: string): boolean {
+  return wordsOf(text).some((word) => word.text === term);
+}
+
+/** Puts a term in the place of those that ask for another value of its field; takes it out where it is there. */
+export function chooseTerm(text: string, field: string, term: string): string {
   const words = wordsOf(text).map((word) => word.text);
-  const others = words.filter((word) => word !== term);
-  return (others.length < words.length ? others : [...words, term]).join(" ");
+  const others = words.filter((word) => !word.startsWith(`${field}:`));
+  return (words.includes(term) ? others : [...others, term]).join(" ");
 }
 
 /** The texts that are looked for, in lower case; not those that must be absent. */

@@ -8,6 +8,8 @@ function numberText(value: number): string {
   return NUMBER.format(value);
 }
 
+const CLOCK = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
+
 function records(count: number): string {
   return count === 1 ? "1 record" : `${numberText(count)} records`;
 }
@@ -44,6 +46,36 @@ export const TEXTS = {
   resume: "Resume",
   clear: "Clear",
   close: "Close",
+  findingBar: "Levels and times",
+  time: {
+    label: "Time",
+    all: "All time",
+    last: (minutes: number) => `Last ${minutes} minutes`,
+    custom: "From … to …",
+    since: "From",
+    until: "To",
+    apply: "Set",
+    clock: (ms: number) => CLOCK.format(ms),
+  },
+  histogram: {
+    label: (from: string, to: string) => `Loaded records by level, from ${from} to ${to}`,
+    hint: "The records that are loaded, by level; drag to choose a time",
+  },
+  facets: {
+    button: "Facets",
+    title: "Facets",
+    hint: "Of the records that are loaded.",
+    none: "None",
+    names: { logger: "Logger", action: "Action", instance_id: "Instance", service: "Service" },
+  },
+  views: {
+    button: "Views",
+    title: "Saved views",
+    none: "None yet. A view is the filter, the levels and the time; it is saved in this browser.",
+    name: "Name of the present view",
+    save: "Save",
+    remove: (name: string) => `Delete ${name}`,
+  },
   export: {
     button: "Export",
     title: "Export records",
@@ -142,6 +174,7 @@ export const TEXTS = {
   details: {
     title: "Record",
     close: "Close",
+    context: "Show around it",
     copyJson: "Copy as JSON",
     copyLink: "Copy link",
     copied: "Copied",

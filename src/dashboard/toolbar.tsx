@@ -1,7 +1,5 @@
 import type { Ref } from "react";
 import { ENVELOPE_TYPES } from "../envelope.ts";
-import { LevelToggles } from "./level-toggles.tsx";
-import type { Loaded } from "./loaded.ts";
 import { SearchBox } from "./search-box.tsx";
 import { seenIn } from "./seen.ts";
 import type { Session } from "./session.ts";
@@ -14,7 +12,6 @@ interface ToolbarProps {
   readonly session: Session;
   readonly views: ViewStore;
   readonly view: View;
-  readonly loaded: Loaded;
   readonly isPaused: boolean;
   readonly onPause: (isPaused: boolean) => void;
   readonly onHelp: () => void;
@@ -23,7 +20,7 @@ interface ToolbarProps {
 }
 
 export function Toolbar(props: ToolbarProps) {
-  const { session, views, view, loaded, isPaused, onPause, onHelp, onExport, searchInput } = props;
+  const { session, views, view, isPaused, onPause, onHelp, onExport, searchInput } = props;
   const clear = (): void => {
     for (const lane of ENVELOPE_TYPES) session.panels[lane].clear();
   };
@@ -35,11 +32,6 @@ export function Toolbar(props: ToolbarProps) {
         known={() => seenIn(session)}
         onSearch={(q) => views.change({ q })}
         input={searchInput}
-      />
-      <LevelToggles
-        hidden={view.hidden}
-        counts={loaded.levels}
-        onChange={(hidden) => views.change({ hidden })}
       />
       <div className="actions">
         <button type="button" aria-pressed={isPaused} onClick={() => onPause(!isPaused)}>

@@ -1,7 +1,7 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { completionsOf } from "../../src/dashboard/completion.ts";
-import { searchedTexts, termOf, toggleTerm, wordsOf } from "../../src/dashboard/terms.ts";
+import { searchedTexts, termOf, chooseTerm, wordsOf } from "../../src/dashboard/terms.ts";
 import type { Envelope } from "../../src/envelope.ts";
 import { parseFilter } from "../../src/filter.ts";
 
@@ -58,9 +58,11 @@ describe("words", () => {
     );
   });
 
-  test("are put in and taken out", () => {
-    expect(toggleTerm('timeout "a b"', "logger:x")).toBe('timeout "a b" logger:x');
-    expect(toggleTerm('timeout logger:x "a b"', "logger:x")).toBe('timeout "a b"');
+  test("are put in, replaced and taken out", () => {
+    expect(chooseTerm('timeout "a b"', "logger", "logger:x")).toBe('timeout "a b" logger:x');
+    expect(chooseTerm('logger:"y z" timeout', "logger", "logger:x")).toBe("timeout logger:x");
+    expect(chooseTerm('timeout logger:x "a b"', "logger", "logger:x")).toBe('timeout "a b"');
+    expect(chooseTerm("-logger:x", "logger", "logger:x")).toBe("-logger:x logger:x");
   });
 
   test("that are looked for are the texts alone", () => {

@@ -1,0 +1,43 @@
+import { Histogram } from "./histogram.tsx";
+import { LevelToggles } from "./level-toggles.tsx";
+import type { Loaded } from "./loaded.ts";
+import { TEXTS } from "./texts.ts";
+import { TimeChoice } from "./time-choice.tsx";
+import type { ViewStore } from "./view-store.ts";
+import type { View } from "./view.ts";
+
+interface FindingBarProps {
+  readonly views: ViewStore;
+  readonly view: View;
+  readonly loaded: Loaded;
+  readonly hasFacets: boolean;
+  readonly onFacets: (isShown: boolean) => void;
+  readonly onViews: () => void;
+}
+
+/** Levels and times: what is loaded, and what of it is shown. */
+export function FindingBar(props: FindingBarProps) {
+  const { views, view, loaded, hasFacets, onFacets, onViews } = props;
+  return (
+    <div className="finding-bar" role="region" aria-label={TEXTS.findingBar}>
+      <LevelToggles
+        hidden={view.hidden}
+        counts={loaded.levels}
+        onChange={(hidden) => views.change({ hidden })}
+      />
+      <button
+        type="button"
+        aria-expanded={hasFacets}
+        aria-controls="facets"
+        onClick={() => onFacets(!hasFacets)}
+      >
+        {TEXTS.facets.button}
+      </button>
+      <button type="button" onClick={onViews}>
+        {TEXTS.views.button}
+      </button>
+      <TimeChoice range={view.range} onChange={(range) => views.change({ range })} />
+      <Histogram marks={loaded.marks} onRange={(range) => views.change({ range })} />
+    </div>
+  );
+}

@@ -1,0 +1,159 @@
+import { expect, test, vi } from "vitest";
+import { AUDIT, Rig, type Dashboard, type Lane } from "./rig.ts";
+
+const WAIT = { timeout: 15_000, interval: 30 };
+const BOX = "[role=combobox]";
+const MINUTE_MS = 60_000;
+
+async function shows(dashboard: Dashboard, lane: Lane, messages: string[]): Promise<void> {
+  await vi.waitFor(async () => expect(await dashboard.messages(lane)).toEqual(messages), WAIT);
+}
+
+async function search(dashboard: Dashboard, text: string): Promise<void> {
+  await dashboard.page.locator(BOX).fill(text);
+  await dashboard.page.keyboard.press("Enter");
+}
+
+function parameters(dashboard: Dashboard): URLSearchParams {
+  return new URL(dashboard.page.url()).searchParams;
+}
+
+test("a time is chosen: the last minutes, from and to, or with the pointer in the histogram", async () => {
+  const nowMs = Date.now();
+  await using rig = await Rig.start();
+  await rig.post([
+    { message: "two hours ago", timeMs: nowMs - 120 * MINUTE_MS },
+    { message: "half an hour ago", timeMs: nowMs - 30 * MINUTE_MS, severity: 17 },
+    { message: "now", timeMs: nowMs },
+  ]);
+  await using dashboard = await rig.open();
+  const { page } = dashboard;
+  await dashboard.showsLast("system_log", "now");
+  await page.select(".time-choice select", "60");
+  await shows(dashboard, "system_log", ["half an hour ago", "now"]);
+  await rig.post([
+    { message: "late", timeMs: nowMs - 90 * MINUTE_MS },
+    { message: "in time", timeMs: nowMs + 1 },
+  ]);
+  await shows(dashboard, "system_log", ["half an hour ago", "now", "in time"]);
+  expect(parameters(dashboard).get("last")).toBe("60");
+  await page.reload();
+  await shows(dashboard, "system_log", ["half an hour ago", "now", "in time"]);
+
+  await page.select(".time-choice select", "");
+  await vi.waitFor(
+    async () => expect(await dashboard.messages("system_log")).toContain("two hours ago"),
+    WAIT,
+  );
+  // From the first third of two hours to its last tenth there is the record of half an hour ago.
+  await page.waitForSelector(".histogram rect[data-level=ERROR]");
+  const box = (await (await page.$(".histogram svg"))!.boundingBox())!;
+  const [x, y] = [(part: number) => box.x + box.width * part, box.y + box.height / 2];
+  await page.mouse.move(x(0.9), y);
+  await page.mouse.down();
+  await page.mouse.move(x(0.34), y, { steps: 3 });
+  await page.waitForSelector(".histogram .brush");
+  await page.mouse.up();
+  await shows(dashboard, "system_log", ["half an hour ago"]);
+  const [since, until] = ["since", "until"].map((name) =>
+    Date.parse(parameters(dashboard).get(name)!),
+  );
+  expect(since! - (nowMs - 79 * MINUTE_MS)).toBeGreaterThan(-MINUTE_MS);
+  expect(until! - (nowMs - 12 * MINUTE_MS)).toBeLessThan(MINUTE_MS);
+  await rig.post([{ message: "later" }]);
+  await page.goBack();
+  await dashboard.showsLast("system_log", "later");
+  expect((await dashboard.messages("system_log")).at(-2)).toBe("in time");
+
+  await page.select(".time-choice select", "custom");
+  const untilField = page.locator(".custom-time input[aria-label=To]");
+  await untilField.fill(localText(nowMs - 100 * MINUTE_MS));
+  await dashboard.click(".custom-time button");
+  await shows(dashboard, "system_log", ["two hours ago"]);
+});
+
+/** The tests' browser is in the zone of the tests. */
+function localText(ms: number): string {
+  const shifted = new Date(ms - new Date(ms).getTimezoneOffset() * MINUTE_MS);
+  return shifted.toISOString().slice(0, 19);
+}
+
+test("facets count what is loaded, and a click searches for one value in the place of another", async () => {
+  await using rig = await Rig.start();
+  await rig.post([
+    { message: "one", logger: "orchestrator.server" },
+    { message: "two", logger: "orchestrator.server" },
+    { message: "three", logger: "orchestrator.monitor", attributes: { instance_id: "a b" } },
+    { message: "spawned", logger: AUDIT, attributes: { event_type: "instance_spawn" } },
+  ]);
+  await using dashboard = await rig.open();
+  const { page } = dashboard;
+  await dashboard.showsLast("system_log", "three");
+  await dashboard.click("::-p-text(Facets)");
+  const values = (facet: string): Promise<string[]> =>
+    page.$$eval(`[data-facet=${facet}] li`, (found) => found.map((one) => one.textContent ?? ""));
+  await vi.waitFor(async () => {
+    expect(await values("logger")).toEqual([
+      "orchestrator.server2",
+      "orchestrator.monitor1",
+      `${AUDIT}1`,
+    ]);
+    expect(await values("action")).toEqual(["instance_spawn1"]);
+    expect(await values("instance_id")).toEqual(["a b1"]);
+  }, WAIT);
+  await dashboard.click("[data-facet=instance_id] button");
+  await shows(dashboard, "system_log", ["three"]);
+  expect(parameters(dashboard).get("q")).toBe('instance_id:"a b"');
+  await dashboard.click("[data-facet=instance_id] button[aria-pressed=true]");
+  await dashboard.click("[data-facet=logger] button::-p-text(orchestrator.server)");
+  await shows(dashboard, "system_log", ["one", "two"]);
+  await shows(dashboard, "audit_log", []);
+});
+
+test("what is searched for is marked, and what happened around a match is shown without the filter", async () => {
+  await using rig = await Rig.start();
+  await rig.postNumbered("before", 1, 700);
+  await rig.post([{ message: "Connection (refused) by <b>" }]);
+  await rig.postNumbered("after", 1, 700);
+  await using dashboard = await rig.open();
+  const { page } = dashboard;
+  await dashboard.showsLast("system_log", "after 700");
+  await search(dashboard, 'connection "(refused)"');
+  await shows(dashboard, "system_log", ["Connection (refused) by <b>"]);
+  const marks = await page.$$eval(".row mark", (all) => all.map((mark) => mark.textContent));
+  expect(marks).toEqual(["Connection", "(refused)"]);
+  await dashboard.click("[data-lane=system_log] .row");
+  await dashboard.click("::-p-text(Show around it)");
+  await vi.waitFor(async () => {
+    const messages = await dashboard.messages("system_log");
+    const place = messages.indexOf("Connection (refused) by <b>");
+    expect(messages[place - 1]).toBe("before 700");
+    expect(messages[place + 1]).toBe("after 1");
+  }, WAIT);
+  expect(await page.$$("mark")).toEqual([]);
+  expect(parameters(dashboard).get("q")).toBeNull();
+  await page.goBack();
+  await shows(dashboard, "system_log", ["Connection (refused) by <b>"]);
+});
+
+test("a view is saved under a name, opened after a reload, and deleted", async () => {
+  await using rig = await Rig.start();
+  await rig.post([{ message: "one" }, { message: "two", severity: 17 }]);
+  await using dashboard = await rig.open({}, "/?q=-one&hide=DEBUG");
+  const { page } = dashboard;
+  await shows(dashboard, "system_log", ["two"]);
+  await dashboard.click(".finding-bar ::-p-text(Views)");
+  await page.locator("dialog input").fill("Without one");
+  await page.keyboard.press("Enter");
+  await page.waitForSelector("dialog li");
+  await page.goto(rig.url);
+  await shows(dashboard, "system_log", ["one", "two"]);
+  await dashboard.click(".finding-bar ::-p-text(Views)");
+  await dashboard.click("dialog ::-p-text(Without one)");
+  await shows(dashboard, "system_log", ["two"]);
+  expect(await page.$("dialog")).toBeNull();
+  expect(parameters(dashboard).get("hide")).toBe("DEBUG");
+  await dashboard.click(".finding-bar ::-p-text(Views)");
+  await dashboard.click("dialog [aria-label='Delete Without one']");
+  await vi.waitFor(async () => expect(await page.$("dialog li")).toBeNull(), WAIT);
+});

@@ -72,10 +72,12 @@ export function LogList({ store, columns, selected, onSelect }: LogListProps) {
     if (!element || (movedRows === 0 && !store.isFollowing)) return defaultRangeExtractor(range);
     const visible = Math.ceil(element.clientHeight / rowPx);
     const top = store.isFollowing
-      ? range.count - visible
+      ? range.count - slotsOf(visible)
       : Math.floor(element.scrollTop / rowPx) - LINES_ABOVE + movedRows;
     const startIndex = Math.min(Math.max(0, top), Math.max(0, range.count - 1));
-    const endIndex = Math.min(range.count - 1, startIndex + visible);
+    const endIndex = store.isFollowing
+      ? range.count - 1
+      : Math.min(range.count - 1, startIndex + visible);
     const overscan = store.isFollowing ? 0 : range.overscan;
     return defaultRangeExtractor({ ...range, startIndex, endIndex, overscan });
   };
@@ -205,6 +207,10 @@ export function LogList({ store, columns, selected, onSelect }: LogListProps) {
   };
 
   const items = virtualizer.getVirtualItems();
+  // A row that comes takes the elements of the one that goes. How many there are does not depend on where the list
+  // stands or whether it follows: the row that is pressed must be the one on which the pointer is released.
+  const visible = Math.ceil((virtualizer.scrollRect?.height ?? 0) / rowPx);
+  const slots = Math.max(items.length, slotsOf(visible));
   const currentIndex = indexAt(current);
   const idOf = (index: number): string => `${lane}:${rows.first + index}`;
   return (
@@ -239,8 +245,7 @@ export function LogList({ store, columns, selected, onSelect }: LogListProps) {
           {items.map(({ index }) => {
             const row = rows.at(index);
             if (!row) return null;
-            // A row that comes takes the elements of the one that goes.
-            const slot = index % items.length;
+            const slot = index % slots;
             const place = {
               id: idOf(index),
               topPx: index * rowPx,
@@ -268,4 +273,9 @@ export function LogList({ store, columns, selected, onSelect }: LogListProps) {
       </div>
     </div>
   );
+}
+
+/** So many rows are in the document at most: those in view, two of them in part, and those on both sides. */
+function slotsOf(visible: number): number {
+  return visible + 2 * OVERSCAN + 2;
 }

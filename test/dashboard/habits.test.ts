@@ -115,3 +115,17 @@ test("all is done by keys", async () => {
   await press("/fjp");
   expect(await page.$eval(BOX, (box) => (box as HTMLInputElement).value)).toBe("fjp");
 });
+
+test("a record that is pressed for a while, as the newest are followed, opens", async () => {
+  await using rig = await Rig.start();
+  await rig.postNumbered("message", 1, 2000);
+  await using dashboard = await rig.open();
+  await dashboard.showsLast("system_log", "message 2000");
+  const { page } = dashboard;
+  const box = (await (await page.$("[data-sequence='1999']"))!.boundingBox())!;
+  await page.mouse.move(box.x + box.width / 2, box.y + box.height / 2);
+  await page.mouse.down();
+  await page.waitForSelector(".to-newest");
+  await page.mouse.up();
+  await showsRecord(dashboard, "message 1999");
+});

@@ -20,6 +20,7 @@ export function TimeChoice({ range, onChange }: TimeChoiceProps) {
 
   const choose = (value: string): void => {
     if (value === "custom") return setIsCustom(true);
+    setIsCustom(false);
     onChange(value === "" ? {} : { lastMinutes: Number(value) });
   };
   return (

@@ -66,6 +66,10 @@ test("a time is chosen: the last minutes, from and to, or with the pointer in th
   expect((await dashboard.messages("system_log")).at(-2)).toBe("in time");
 
   await page.select(".time-choice select", "custom");
+  await page.waitForSelector(".custom-time");
+  await page.select(".time-choice select", "");
+  expect(await page.$(".custom-time")).toBeNull();
+  await page.select(".time-choice select", "custom");
   const untilField = page.locator(".custom-time input[aria-label=To]");
   await untilField.fill(localText(nowMs - 100 * MINUTE_MS));
   await dashboard.click(".custom-time button");

@@ -1,0 +1,61 @@
+import { readFile, readdir } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { fileURLToPath } from "node:url";
+import { expect, test } from "vitest";
+import { LEVELS } from "../../src/envelope.ts";
+import { Dashboard } from "../dashboard/rig.ts";
+import { View } from "../dashboard/browser.ts";
+import { Program } from "../support/program.ts";
+import type { Happening } from "./happening.ts";
+import { orchestrator } from "./orchestrator.ts";
+
+const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+
+const EVENT_TYPES = [
+  ...["instance_spawn", "instance_terminate", "instance_suspended", "instance_resumed"],
+  ...["instance_reconnected", "instance_recovered", "manager_daemon_failure", "state_change"],
+  ...["message_exchange", "message_sent", "message_received", "error", "timeout"],
+];
+
+function beginning(seed: number, minutes: number): Happening[] {
+  const all: Happening[] = [];
+  for (const happening of orchestrator(seed)) {
+    if (happening.atMs > minutes * 60_000) return all;
+    all.push(happening);
+  }
+  return all;
+}
+
+test.for([1, 2, 3])("the orchestrator shows all there is within three minutes, seed %i", (seed) => {
+  const all = beginning(seed, 3);
+  const types = new Set(all.map(({ fields }) => fields["event_type"]));
+  expect([...types]).toEqual(expect.arrayContaining(EVENT_TYPES));
+  const systemLogs = all.filter(({ fields }) => fields["event_type"] === undefined);
+  expect(new Set(systemLogs.map(({ level }) => level))).toEqual(new Set(LEVELS));
+  expect(all.some(({ error }) => error)).toBe(true);
+  expect(all.map(({ atMs }) => atMs)).toEqual(
+    all.map(({ atMs }) => atMs).toSorted((one, other) => one - other),
+  );
+  expect(beginning(seed, 1)).toEqual(all.filter(({ atMs }) => atMs <= 60_000));
+});
+
+test("npm run demo shows it live, and ends cleanly at Ctrl-C with nothing left behind", async () => {
+  const before = await demoDirectories();
+  const { scripts } = JSON.parse(await readFile(`${ROOT}/package.json`, "utf8"));
+  const args = ["-c", `${scripts.demo} --port=0`];
+  await using program = new Program("/bin/sh", args, { cwd: ROOT });
+  const [, url] = await program.says(/Watch it at (http:\S+)/);
+  {
+    await using dashboard = new Dashboard(await View.open(url!));
+    const { page } = dashboard;
+    await page.waitForSelector("[data-lane=audit_log] .row ::-p-text(instance_spawn)");
+    await page.waitForSelector("[data-lane=system_log] .row ::-p-text(Orchestrator started)");
+  }
+  program.process.kill("SIGINT");
+  expect(await program.ended).toBe(0);
+  expect((await demoDirectories()).filter((name) => !before.includes(name))).toEqual([]);
+});
+
+async function demoDirectories(): Promise<string[]> {
+  return (await readdir(tmpdir())).filter((name) => name.startsWith("tailgate-demo-"));
+}

@@ -1,0 +1,55 @@
+/** `npm run demo`: a gateway with an orchestrator that makes something happen, until Ctrl-C. */
+
+import { once } from "node:events";
+import { setTimeout as delay } from "node:timers/promises";
+import { Command } from "commander";
+import { TailgateError, type LoggingManager } from "tailgate";
+import { portArgument } from "../../src/cli/port-argument.ts";
+import { startDemoGateway } from "./gateway.ts";
+import { logHappening } from "./log-happening.ts";
+import { orchestrator } from "./orchestrator.ts";
+
+interface DemoOptions {
+  readonly port: number;
+  readonly logDir?: string;
+}
+
+async function demo(options: DemoOptions): Promise<void> {
+  const ending = new AbortController();
+  const end = Promise.race([once(process, "SIGINT"), once(process, "SIGTERM")]);
+  const { logging, close } = await startDemoGateway(options);
+  process.stderr.write(`An orchestrator works and logs. Watch it at ${logging.url}\n`);
+  process.stderr.write("Ctrl-C ends it.\n");
+  const playing = play(logging, ending.signal);
+  await end;
+  ending.abort();
+  await playing;
+  await close();
+}
+
+async function play(logging: LoggingManager, signal: AbortSignal): Promise<void> {
+  const startMs = Date.now();
+  try {
+    for (const happening of orchestrator(startMs)) {
+      const waitMs = startMs + happening.atMs - Date.now();
+      if (waitMs > 0) await delay(waitMs, undefined, { signal });
+      signal.throwIfAborted();
+      logHappening(logging, happening);
+    }
+  } catch (error) {
+    if (!signal.aborted) throw error;
+  }
+}
+
+const program = new Command("npm run demo --")
+  .description("A gateway with an orchestrator that spawns, works, fails and terminates instances.")
+  .option("--port <port>", "port of the page, 0 for a free one", portArgument, 8001)
+  .option("--log-dir <path>", "directory of the logs (default: a temporary one)")
+  .action(demo);
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  process.stderr.write(`demo: ${error instanceof TailgateError ? error.message : String(error)}\n`);
+  process.exitCode = 1;
+}

@@ -1,0 +1,60 @@
+import { AUDIT_LOGGER, type Level } from "tailgate";
+
+/** What the demo's orchestrator logs at one moment. */
+export interface Happening {
+  /** Since its start. */
+  readonly atMs: number;
+  readonly level: Level;
+  readonly logger: string;
+  readonly message: string;
+  readonly fields: Readonly<Record<string, unknown>>;
+  readonly trace?: Trace;
+  readonly error?: Error;
+}
+
+export interface Trace {
+  readonly traceId: string;
+  readonly spanId: string;
+}
+
+/** Where the code of a logger stands; its records tell it. */
+const SOURCES: Readonly<Record<string, string>> = {
+  "orchestrator.server": "server.py",
+  "orchestrator.instance_manager": "instance_manager.py",
+  "orchestrator.monitor": "monitor.py",
+  "orchestrator.message_bus": "message_bus.py",
+  "orchestrator.instance": "instance.py",
+};
+
+export function systemLog(
+  atMs: number,
+  level: Level,
+  [logger, code]: readonly [logger: string, code: string],
+  message: string,
+  more: Partial<Happening> = {},
+): Happening {
+  const [functionName, line] = code.split(":");
+  const place = {
+    "code.file.path": SOURCES[logger],
+    "code.function.name": functionName,
+    "code.line.number": Number(line),
+  };
+  return { atMs, level, logger, message, ...more, fields: { ...more.fields, ...place } };
+}
+
+export function auditEvent(
+  atMs: number,
+  eventType: string,
+  instanceId: string | null,
+  details: Readonly<Record<string, unknown>>,
+  trace?: Trace,
+): Happening {
+  return {
+    atMs,
+    level: eventType === "error" || eventType === "manager_daemon_failure" ? "ERROR" : "INFO",
+    logger: AUDIT_LOGGER,
+    message: eventType,
+    fields: { event_type: eventType, instance_id: instanceId, details },
+    ...(trace && { trace }),
+  };
+}

@@ -1,0 +1,29 @@
+import { ROOT_CONTEXT, SeverityNumber, trace, TraceFlags } from "@opentelemetry/api";
+import type { Level, LoggingManager } from "tailgate";
+import type { Happening } from "./happening.ts";
+
+const SEVERITIES: Readonly<Record<Level, SeverityNumber>> = {
+  DEBUG: SeverityNumber.DEBUG,
+  INFO: SeverityNumber.INFO,
+  WARNING: SeverityNumber.WARN,
+  ERROR: SeverityNumber.ERROR,
+  CRITICAL: SeverityNumber.FATAL,
+};
+
+/** Logs it as code with OpenTelemetry does, at the given time or now. */
+export function logHappening(
+  { provider }: LoggingManager,
+  { level, logger, message, fields, trace: span, error }: Happening,
+  timeMs = Date.now(),
+): void {
+  const traceFlags = TraceFlags.SAMPLED;
+  provider.getLogger(logger).emit({
+    timestamp: timeMs,
+    severityNumber: SEVERITIES[level],
+    severityText: level,
+    body: message,
+    attributes: fields,
+    ...(error && { exception: error }),
+    ...(span && { context: trace.setSpanContext(ROOT_CONTEXT, { ...span, traceFlags }) }),
+  });
+}

@@ -1,0 +1,81 @@
+import { Dice } from "./dice.ts";
+import { auditEvent, systemLog, type Happening } from "./happening.ts";
+import { failure, InstanceLife } from "./instance-life.ts";
+
+const INSTANCES_AT_ONCE = 6;
+const SPAWN_EVERY_MS = 1_500;
+const HEARTBEAT_EVERY_MS = 2_000;
+/** Every so many heartbeats the manager's daemon fails. */
+const FAILING_HEARTBEAT = 30;
+
+/** What an orchestrator with some instances logs, without an end, in order of time; the same for the same seed. */
+export function* orchestrator(seed: number): Generator<Happening> {
+  const dice = new Dice(seed);
+  const lives = [new Threaded(daemon(dice))];
+  for (let spawnAtMs = 400; ;) {
+    const next = earliest(lives);
+    const hasRoom = lives.length <= INSTANCES_AT_ONCE;
+    if (hasRoom && spawnAtMs <= next.atMs) {
+      lives.push(new Threaded(new InstanceLife(dice, spawnAtMs).happenings()));
+      spawnAtMs += dice.between(0.3 * SPAWN_EVERY_MS, 2 * SPAWN_EVERY_MS);
+      continue;
+    }
+    if (!hasRoom) spawnAtMs = Math.max(spawnAtMs, next.atMs + SPAWN_EVERY_MS);
+    yield next.take();
+    if (next.isOver) lives.splice(lives.indexOf(next), 1);
+  }
+}
+
+/** One of several sequences that are joined by time. */
+class Threaded {
+  readonly #happenings: Iterator<Happening>;
+  #next: IteratorResult<Happening>;
+
+  constructor(happenings: Iterator<Happening>) {
+    this.#happenings = happenings;
+    this.#next = happenings.next();
+  }
+
+  get isOver(): boolean {
+    return this.#next.done === true;
+  }
+
+  get atMs(): number {
+    return this.#next.value.atMs;
+  }
+
+  take(): Happening {
+    const { value } = this.#next;
+    this.#next = this.#happenings.next();
+    return value;
+  }
+}
+
+function earliest(lives: readonly Threaded[]): Threaded {
+  return lives.reduce((one, other) => (other.atMs < one.atMs ? other : one));
+}
+
+/** The part that is always there. */
+function* daemon(dice: Dice): Generator<Happening> {
+  const place = ["orchestrator.monitor", "heartbeat:44"] as const;
+  const server = ["orchestrator.server", "serve:19"] as const;
+  yield systemLog(0, "INFO", server, "Orchestrator started", {
+    fields: { slots: INSTANCES_AT_ONCE },
+  });
+  for (let beat = 1; ; beat++) {
+    const atMs = beat * HEARTBEAT_EVERY_MS;
+    const fields = { cpu_percent: dice.between(8, 70), memory_mb: dice.between(900, 1600) };
+    yield systemLog(atMs, "DEBUG", place, `Heartbeat ${beat}`, { fields });
+    if (beat % FAILING_HEARTBEAT === FAILING_HEARTBEAT / 2) yield* daemonFailure(atMs + 40);
+  }
+}
+
+function* daemonFailure(atMs: number): Generator<Happening> {
+  const error = failure("ConnectionResetError", "the manager's socket was closed", "poll", 97);
+  const place = ["orchestrator.monitor", "poll:97"] as const;
+  yield systemLog(atMs, "CRITICAL", place, "The manager's daemon does not answer", { error });
+  const details = { error: error.message, restarts: 1 };
+  yield auditEvent(atMs + 3, "manager_daemon_failure", null, details);
+  const again = "The manager's daemon was started again";
+  yield systemLog(atMs + 900, "WARNING", place, again, { fields: { restarts: 1 } });
+}

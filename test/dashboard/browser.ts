@@ -1,14 +1,7 @@
-import { execFileSync } from "node:child_process";
-import { launch, type Browser, type Page } from "puppeteer-core";
+import type { Browser, Page } from "puppeteer-core";
 import { afterAll } from "vitest";
 import { endWithout } from "../support/required-program.ts";
-
-type BrowserName = "chrome" | "firefox";
-
-const PROGRAMS = {
-  chrome: { variable: "CHROMIUM", names: ["chromium", "chromium-browser", "google-chrome"] },
-  firefox: { variable: "FIREFOX", names: ["firefox-esr", "firefox"] },
-} as const;
+import { launchBrowser, type BrowserName } from "./launch.ts";
 
 export interface ViewOptions {
   readonly width?: number;
@@ -29,33 +22,10 @@ afterAll(async () => {
 function browserOf(name: BrowserName): Promise<Browser> {
   let browser = running.get(name);
   if (!browser) {
-    browser = start(name);
+    browser = launchBrowser(name, endWithout);
     running.set(name, browser);
   }
   return browser;
-}
-
-function start(name: BrowserName): Promise<Browser> {
-  // Chromium's sandbox does not work for root; the pages are ours.
-  const args = name === "chrome" && process.getuid?.() === 0 ? ["--no-sandbox"] : [];
-  // `--js-flags` lets tests collect garbage before they measure.
-  const flags = name === "chrome" ? ["--js-flags=--expose-gc"] : [];
-  return launch({ browser: name, executablePath: programOf(name), args: [...args, ...flags] });
-}
-
-function programOf(name: BrowserName): string {
-  const { variable, names } = PROGRAMS[name];
-  const given = process.env[variable];
-  if (given) return given;
-  for (const program of names) {
-    try {
-      return execFileSync("sh", ["-c", `command -v ${program}`], { encoding: "utf8" }).trim();
-    } catch {
-      // The next one, perhaps.
-    }
-  }
-  const text = `No ${names[0]} is here, in which the page is tested. As root on Debian: npm run setup:browsers.`;
-  return endWithout(`${text} Or set ${variable} to its path.`);
 }
 
 /** A page in a window of its own that is closed at the end of its scope; the test fails with what goes wrong in it. */

@@ -1,0 +1,46 @@
+import { execFileSync } from "node:child_process";
+import { launch, type Browser } from "puppeteer-core";
+
+export type BrowserName = "chrome" | "firefox";
+
+const PROGRAMS = {
+  chrome: { variable: "CHROMIUM", names: ["chromium", "chromium-browser", "google-chrome"] },
+  firefox: { variable: "FIREFOX", names: ["firefox-esr", "firefox"] },
+} as const;
+
+/** Starts a browser that is installed, with no window. Where there is none, `endWithout` throws, and so does this. */
+export function launchBrowser(
+  name: BrowserName,
+  endWithout: (text: string) => never,
+): Promise<Browser> {
+  // Chromium's sandbox does not work for root; the pages are ours.
+  const args = name === "chrome" && process.getuid?.() === 0 ? ["--no-sandbox"] : [];
+  // `--js-flags` lets tests collect garbage before they measure.
+  const flags = name === "chrome" ? ["--js-flags=--expose-gc"] : [];
+  return launch({
+    browser: name,
+    executablePath: programOf(name) ?? endWithout(adviceOn(name)),
+    args: [...args, ...flags],
+  });
+}
+
+/** Undefined where it is not installed. */
+function programOf(name: BrowserName): string | undefined {
+  const { variable, names } = PROGRAMS[name];
+  const given = process.env[variable];
+  if (given) return given;
+  for (const program of names) {
+    try {
+      return execFileSync("sh", ["-c", `command -v ${program}`], { encoding: "utf8" }).trim();
+    } catch {
+      // The next one, perhaps.
+    }
+  }
+  return undefined;
+}
+
+function adviceOn(name: BrowserName): string {
+  const { variable, names } = PROGRAMS[name];
+  const text = `No ${names[0]} is here, in which the page is tested. As root on Debian: npm run setup:browsers.`;
+  return `${text} Or set ${variable} to its path.`;
+}

@@ -1,0 +1,82 @@
+/** `npm run screenshots`: the README's pictures of the page, of the demo's records at times that are always the same. */
+
+import { mkdir } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+import type { Browser, Page } from "puppeteer-core";
+import { startDemoGateway } from "../demo/gateway.ts";
+import { logHappening } from "../demo/log-happening.ts";
+import { orchestrator } from "../demo/orchestrator.ts";
+import { launchBrowser } from "./launch.ts";
+
+interface Shot {
+  readonly name: string;
+  readonly width: number;
+  readonly height: number;
+  readonly scheme: "dark" | "light";
+  /** What the user has done before. */
+  prepare?(page: Page): Promise<void>;
+}
+
+const FOLDER = fileURLToPath(new URL("screenshots/", import.meta.url));
+
+const BEGINNING_MS = Date.UTC(2026, 0, 15, 9, 30);
+const STORY_MS = 3 * 60_000;
+const SEED = 2;
+
+const SHOTS: readonly Shot[] = [
+  { name: "wide-dark", width: 1440, height: 810, scheme: "dark", prepare: openError },
+  { name: "wide-light", width: 1440, height: 810, scheme: "light" },
+  { name: "narrow-dark", width: 480, height: 810, scheme: "dark" },
+  { name: "narrow-light", width: 480, height: 810, scheme: "light", prepare: openError },
+];
+
+async function screenshots(): Promise<void> {
+  await mkdir(FOLDER, { recursive: true });
+  const { logging, close } = await startDemoGateway({ port: 0 });
+  const browser = await launchBrowser("chrome", (text) => {
+    throw new Error(text);
+  });
+  try {
+    for (const happening of orchestrator(SEED)) {
+      if (happening.atMs > STORY_MS) break;
+      logHappening(logging, happening, BEGINNING_MS + happening.atMs);
+    }
+    await logging.flush();
+    for (const shot of SHOTS) await take(browser, logging.url, shot);
+  } finally {
+    await browser.close();
+    await close();
+  }
+}
+
+async function take(browser: Browser, url: string, shot: Shot): Promise<void> {
+  const { name, width, height, scheme, prepare } = shot;
+  const context = await browser.createBrowserContext();
+  const page = await context.newPage();
+  await page.setViewport({ width, height });
+  await page.emulateTimezone("UTC");
+  await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }]);
+  await page.evaluateOnNewDocument(setClock, BEGINNING_MS + STORY_MS);
+  await page.goto(url);
+  await page.waitForSelector(".row");
+  await page.waitForNetworkIdle();
+  await prepare?.(page);
+  await page.mouse.move(0, 0);
+  await page.screenshot({ path: `${FOLDER}${name}.webp`, type: "webp", quality: 60 });
+  await context.close();
+}
+
+/** The page's clock goes on from here: in the page. */
+function setClock(nowMs: number): void {
+  const offsetMs = nowMs - Date.now();
+  const now = Date.now;
+  Date.now = () => now() + offsetMs;
+}
+
+/** The newest error that is in view. */
+async function openError(page: Page): Promise<void> {
+  await page.locator("[data-lane=system_log] .row:has([data-level=ERROR])").click();
+  await page.waitForSelector(".details");
+}
+
+await screenshots();

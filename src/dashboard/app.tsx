@@ -15,6 +15,7 @@ import { useRemembered } from "./remembered.ts";
 import { SavedViews } from "./saved-views.tsx";
 import type { Selection } from "./selection.ts";
 import type { Session } from "./session.ts";
+import { StatusLine } from "./status-line.tsx";
 import { TEXTS } from "./texts.ts";
 import { Toolbar } from "./toolbar.tsx";
 import { useLinkedRecord } from "./use-linked-record.ts";
@@ -153,6 +154,7 @@ export function App({ session, views }: AppProps) {
         </Modal>
       )}
       {dialog === "export" && <ExportDialog session={session} view={view} onClose={closeDialog} />}
+      <StatusLine session={session} />
     </SearchedPattern>
   );
 }

@@ -4,6 +4,7 @@ import "./page.css";
 import "./panel.css";
 import "./details.css";
 import "./finding.css";
+import "./status-line.css";
 import { App } from "./app.tsx";
 import { Session } from "./session.ts";
 import { ViewStore } from "./view-store.ts";

@@ -1,6 +1,8 @@
 import { ENVELOPE_TYPES, type EnvelopeType } from "../envelope.ts";
 import { LogHistory, LogStream, type HistoryQuery } from "../client/index.ts";
 import { BoundedStream } from "./bounded-stream.ts";
+import { GatewayStats } from "./gateway-stats.ts";
+import { Pace } from "./pace.ts";
 import { PanelStore } from "./panel-store.ts";
 import type { ViewStore } from "./view-store.ts";
 import {
@@ -26,6 +28,8 @@ const GATEWAY = "/";
 export class Session {
   readonly history: LogHistory;
   readonly panels: Readonly<Record<EnvelopeType, PanelStore>>;
+  readonly pace = new Pace();
+  readonly stats = new GatewayStats();
   readonly #streams: BoundedStream[] = [];
   #bounds: TimeBounds;
 
@@ -70,14 +74,13 @@ export class Session {
     const { sinceMs, untilMs } = this.#bounds;
     // Behind a bounded time nothing of the newest need be in it; the journal has what is.
     const isBounded = sinceMs !== undefined || untilMs !== undefined;
-    const stream = new BoundedStream(
-      new LogStream({
-        url: GATEWAY,
-        filter: { ...filter, type: lane },
-        start: isBounded ? {} : { replay: REPLAY },
-      }),
-      this.#bounds,
-    );
+    const whole = new LogStream({
+      url: GATEWAY,
+      filter: { ...filter, type: lane },
+      start: isBounded ? {} : { replay: REPLAY },
+    });
+    this.pace.watch(whole);
+    const stream = new BoundedStream(whole, this.#bounds);
     this.#streams.push(stream);
     return new PanelStore({
       lane,

@@ -14,9 +14,30 @@ function records(count: number): string {
   return count === 1 ? "1 record" : `${numberText(count)} records`;
 }
 
+const DURATION_UNITS = [
+  ["d", 86_400_000],
+  ["h", 3_600_000],
+  ["min", 60_000],
+  ["s", 1000],
+] as const;
+
+/** A time span as it is read: `12 s`, `3 min`. */
+function duration(ms: number): string {
+  const [unit, unitMs] = DURATION_UNITS.find(([, size]) => ms >= size) ?? DURATION_UNITS.at(-1)!;
+  return `${numberText(Math.floor(ms / unitMs))} ${unit}`;
+}
+
+const CLOCK = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
+
 function range(from: number, to: number): string {
   return from === to ? `no. ${from}` : `no. ${from} to ${to}`;
 }
+
+function events(count: number): string {
+  return count === 1 ? "1 event" : `${numberText(count)} events`;
+}
+
+type Counts = Readonly<Record<"received" | "shown" | "filtered" | "buffered", number>>;
 
 /** All that the page says, in one place. */
 export const TEXTS = {
@@ -185,6 +206,26 @@ export const TEXTS = {
     field: "Field",
     value: "Value",
     sequence: "sequence",
+  },
+
+  trust: {
+    title: "What can be trusted",
+    more: "More",
+    less: "Less",
+    connected: (sinceMs: number) => `connected since ${CLOCK.format(sinceMs)}`,
+    rate: (perSecond: number) =>
+      `${numberText(perSecond < 10 ? Math.round(10 * perSecond) / 10 : Math.round(perSecond))} records/s`,
+    lag: (ms: number) => `lag ${ms < 1000 ? `${numberText(ms)} ms` : duration(ms)}`,
+    noLag: "no live record yet",
+    quiet: (ms: number) => `no record for ${duration(ms)}`,
+    lost: (count: number) => `lost ${numberText(count)}`,
+    counts: (panel: string, { received, shown, filtered, buffered }: Counts) =>
+      `${panel}: ${numberText(received)} received = ${numberText(shown)} shown + ` +
+      `${numberText(filtered)} filtered + ${numberText(buffered)} buffered`,
+    noChain: "no audit chain: the journal is in memory",
+    unsigned: (count: number) => `audit chain: ${events(count)}, not signed yet`,
+    signed: (count: number, sequence: number, ageMs: number) =>
+      `audit chain: ${events(count)}, signed up to no. ${sequence}, ${duration(ageMs)} ago`,
   },
 } as const;
 

@@ -1,0 +1,59 @@
+/** What the page takes of the answer of `/api/stats`. */
+export interface Stats {
+  /** Null where the gateway keeps no chain: its journal is in memory. */
+  readonly audit: AuditChain | null;
+}
+
+export interface AuditChain {
+  /** How many events are chained. */
+  readonly count: number;
+  /** The newest signature over the chain; null before the first. */
+  readonly checkpoint: { readonly time: string; readonly seq: number } | null;
+}
+
+const PATH = "/api/stats";
+const INTERVAL_MS = 5000;
+
+/** The gateway's account of itself, asked again and again while somebody looks at the page. */
+export class GatewayStats {
+  #stats: Stats | undefined;
+  #timer: number | undefined;
+  #askedAtMs = -Infinity;
+  readonly #listeners = new Set<() => void>();
+
+  readonly subscribe = (listener: () => void): (() => void) => {
+    this.#listeners.add(listener);
+    if (this.#listeners.size === 1) {
+      document.addEventListener("visibilitychange", this.#plan);
+      this.#plan();
+    }
+    return () => {
+      this.#listeners.delete(listener);
+      if (this.#listeners.size > 0) return;
+      document.removeEventListener("visibilitychange", this.#plan);
+      clearTimeout(this.#timer);
+    };
+  };
+
+  /** Undefined before the first answer. The last one stays while the gateway does not answer. */
+  readonly current = (): Stats | undefined => this.#stats;
+
+  readonly #plan = (): void => {
+    clearTimeout(this.#timer);
+    if (document.hidden || this.#listeners.size === 0) return;
+    const waitMs = Math.max(0, this.#askedAtMs + INTERVAL_MS - performance.now());
+    this.#timer = window.setTimeout(() => void this.#ask(), waitMs);
+  };
+
+  async #ask(): Promise<void> {
+    this.#askedAtMs = performance.now();
+    try {
+      const answer = await fetch(PATH);
+      if (answer.ok) this.#stats = await answer.json();
+    } catch {
+      // The streams say why there is no connection.
+    }
+    for (const listener of this.#listeners) listener();
+    this.#plan();
+  }
+}

@@ -1,0 +1,36 @@
+import type { LogStream } from "../client/index.ts";
+
+/** How late the newest of the live records came. */
+export class Pace {
+  #lagMs: number | undefined;
+  #newestAtMs: number | undefined;
+
+  /** Undefined before the first live record. Clocks that differ make it no less than nothing. */
+  get lagMs(): number | undefined {
+    return this.#lagMs;
+  }
+
+  /** When the newest live record came, in ms since 1970. */
+  get newestAtMs(): number | undefined {
+    return this.#newestAtMs;
+  }
+
+  /** Looks at what a stream brings once it is live: what comes before is of the past. */
+  watch(stream: Pick<LogStream, "listen">): void {
+    let isLive = false;
+    stream.listen((event) => {
+      if (event.type === "status") {
+        const { state } = event.status;
+        isLive = state === "live" || state === "polling";
+      } else if (event.type === "records" && isLive) {
+        const newest = event.entries.at(-1);
+        if (newest) this.#came(Date.parse(newest.envelope.data.timestamp));
+      }
+    });
+  }
+
+  #came(loggedAtMs: number): void {
+    this.#newestAtMs = Date.now();
+    this.#lagMs = Math.max(0, this.#newestAtMs - loggedAtMs);
+  }
+}

@@ -1,0 +1,111 @@
+import { useCallback, useId, useState, useSyncExternalStore } from "react";
+import { ENVELOPE_TYPES } from "../envelope.ts";
+import type { AuditChain } from "./gateway-stats.ts";
+import type { Pace } from "./pace.ts";
+import type { PanelStore } from "./panel-store.ts";
+import type { Session } from "./session.ts";
+import { TEXTS } from "./texts.ts";
+import { useIsNarrow } from "./use-is-narrow.ts";
+import { useRate } from "./use-rate.ts";
+
+/** Older than that the last lag says nothing of now. */
+const QUIET_MS = 10_000;
+
+/** What the page can be trusted in: the connection, what became of the records, and the audit chain. */
+export function StatusLine({ session }: { readonly session: Session }) {
+  const { panels, pace } = session;
+  // Each of the streams tells of all sequences.
+  const received = useCallback(() => panels.system_log.counts.received, [panels]);
+  const { perSecond, nowMs } = useRate(received);
+  const isNarrow = useIsNarrow();
+  const [isOpen, setIsOpen] = useState(false);
+  const id = useId();
+  return (
+    <footer className="status-line" aria-label={TEXTS.trust.title}>
+      <Connection stores={ENVELOPE_TYPES.map((lane) => panels[lane])} nowMs={nowMs} />
+      <span className="rate">{TEXTS.trust.rate(perSecond)}</span>
+      <span className="lag">{lagText(pace, nowMs)}</span>
+      <Lost stores={ENVELOPE_TYPES.map((lane) => panels[lane])} />
+      <Chain session={session} nowMs={nowMs} />
+      {isNarrow && (
+        <button
+          type="button"
+          aria-expanded={isOpen}
+          aria-controls={id}
+          onClick={() => setIsOpen(!isOpen)}
+        >
+          {isOpen ? TEXTS.trust.less : TEXTS.trust.more}
+        </button>
+      )}
+      <div id={id} className="account" hidden={isNarrow && !isOpen}>
+        {ENVELOPE_TYPES.map((lane) => (
+          <span key={lane} className="counts" data-of={lane}>
+            {TEXTS.trust.counts(TEXTS.panels[lane], panels[lane].counts)}
+          </span>
+        ))}
+      </div>
+    </footer>
+  );
+}
+
+interface ConnectionProps {
+  readonly stores: readonly PanelStore[];
+  readonly nowMs: number;
+}
+
+/** Of the two streams the one that is worse off. */
+function Connection({ stores, nowMs }: ConnectionProps) {
+  const statuses = stores.map(({ status }) => status);
+  const status = statuses.find(({ state }) => state !== "live") ?? latest(statuses);
+  const { state, since, reason, retryInMs } = status;
+  const label = state === "live" ? TEXTS.trust.connected(since) : TEXTS.state[state];
+  const words = [
+    reason.toLowerCase().startsWith(label) ? "" : label,
+    reason.replace(/\.$/, ""),
+    retryInMs === undefined ? "" : retryText(since + retryInMs - nowMs),
+  ];
+  return (
+    <span className="connection" data-state={state}>
+      {words.filter((word) => word !== "").join(", ")}
+    </span>
+  );
+}
+
+function latest<Status extends { readonly since: number }>(statuses: readonly Status[]): Status {
+  return statuses.reduce((one, other) => (other.since > one.since ? other : one));
+}
+
+function retryText(inMs: number): string {
+  return TEXTS.state.retry(Math.max(0, Math.ceil(inMs / 1000)));
+}
+
+function lagText({ lagMs, newestAtMs }: Pace, nowMs: number): string {
+  if (lagMs === undefined || newestAtMs === undefined) return TEXTS.trust.noLag;
+  const quietMs = nowMs - newestAtMs;
+  return quietMs > QUIET_MS ? TEXTS.trust.quiet(quietMs) : TEXTS.trust.lag(lagMs);
+}
+
+/** What gaps have kept from the page, and that was not loaded since. */
+function Lost({ stores }: { readonly stores: readonly PanelStore[] }) {
+  // A gap of both lanes is told by both streams.
+  const missing = Math.max(...stores.map(({ counts }) => counts.missing));
+  return (
+    <span className="lost" data-some={missing > 0}>
+      {TEXTS.trust.lost(missing)}
+    </span>
+  );
+}
+
+function Chain({ session, nowMs }: { readonly session: Session; readonly nowMs: number }) {
+  const { stats } = session;
+  const current = useSyncExternalStore(stats.subscribe, stats.current);
+  return <span className="chain">{current && chainText(current.audit, nowMs)}</span>;
+}
+
+function chainText(chain: AuditChain | null, nowMs: number): string {
+  if (!chain) return TEXTS.trust.noChain;
+  const { count, checkpoint } = chain;
+  if (!checkpoint) return TEXTS.trust.unsigned(count);
+  const ageMs = Math.max(0, nowMs - Date.parse(checkpoint.time));
+  return TEXTS.trust.signed(count, checkpoint.seq, ageMs);
+}

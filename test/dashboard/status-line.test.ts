@@ -1,0 +1,116 @@
+import { expect, test, vi } from "vitest";
+import { startDemoGateway } from "../demo/gateway.ts";
+import { temporaryDirectory } from "../support/temporary-directory.ts";
+import { View } from "./browser.ts";
+import { AUDIT, Dashboard, Rig } from "./rig.ts";
+
+const WAIT = { timeout: 15_000 };
+
+function says(dashboard: Dashboard, selector: string, pattern: RegExp): Promise<void> {
+  return vi.waitFor(async () => expect(await dashboard.text(selector)).toMatch(pattern), WAIT);
+}
+
+const COUNTS = /(\S+) received = (\S+) shown \+ (\S+) filtered \+ (\S+) buffered/;
+
+async function counts(dashboard: Dashboard, lane: string): Promise<number[]> {
+  const text = await dashboard.text(`.counts[data-of=${lane}]`);
+  return COUNTS.exec(text)!
+    .slice(1)
+    .map((number) => Number(number.replaceAll(",", "")));
+}
+
+test("the status line says what came of the records, how fast and how late they come", async () => {
+  await using rig = await Rig.start();
+  await rig.postNumbered("before", 1, 10);
+  await using dashboard = await rig.open();
+  await says(dashboard, ".connection", /^connected since \d\d:\d\d:\d\d$/);
+  await dashboard.showsLast("system_log", "before 10");
+  expect(await dashboard.text(".lag")).toBe("no live record yet");
+  await dashboard.click("button ::-p-text(Pause)");
+  await rig.postNumbered("live", 1, 1000);
+  await rig.post([{ message: "spawned", logger: AUDIT }]);
+  const told = /1,011 received = 10 shown \+ 1 filtered \+ 1,000 buffered/;
+  await says(dashboard, ".counts[data-of=system_log]", told);
+  await says(
+    dashboard,
+    ".counts[data-of=audit_log]",
+    /1,001 received = 0 shown \+ 1,000 filtered \+ 1 buffered/,
+  );
+  await says(dashboard, ".rate", /^[1-9][\d,.]* records\/s$/);
+  await says(dashboard, ".lag", /^lag [\d,]+ m?s$/);
+  for (const lane of ["system_log", "audit_log"]) {
+    const [received, shown, filtered, buffered] = await counts(dashboard, lane);
+    expect(received).toBe(shown! + filtered! + buffered!);
+  }
+  expect(await dashboard.text(".lost")).toBe("lost 0");
+});
+
+test("it says how far the audit chain is signed", async () => {
+  const cleanUps: (() => Promise<void>)[] = [];
+  const logDir = await temporaryDirectory(cleanUps);
+  try {
+    const before = await startDemoGateway({ port: 0, logDir });
+    await before.logging.audit({ eventType: "instance_spawn" });
+    {
+      await using view = await View.open(before.logging.url);
+      await says(new Dashboard(view), ".chain", /^audit chain: 1 event, not signed yet$/);
+    }
+    // A stop signs, and is an event itself.
+    await before.close();
+    const { logging, close } = await startDemoGateway({ port: 0, logDir });
+    cleanUps.unshift(close);
+    await logging.audit({ eventType: "instance_terminate" });
+    await using view = await View.open(logging.url);
+    const signed = /^audit chain: 3 events, signed up to no\. \d+, \d+ s ago$/;
+    await says(new Dashboard(view), ".chain", signed);
+  } finally {
+    for (const cleanUp of cleanUps) await cleanUp();
+  }
+});
+
+test("it is asked for no more than every five seconds, and not while nobody looks", async () => {
+  await using rig = await Rig.start();
+  await using dashboard = await rig.open();
+  const { page } = dashboard;
+  await says(dashboard, ".chain", /audit chain/);
+  const asked = (): Promise<number> =>
+    page.evaluate(() => performance.getEntriesByName(`${location.origin}/api/stats`).length);
+  const first = await asked();
+  await vi.waitFor(async () => expect(await asked()).toBe(first + 1), WAIT);
+  const starts = await page.evaluate(() =>
+    performance.getEntriesByName(`${location.origin}/api/stats`).map(({ startTime }) => startTime),
+  );
+  expect(starts.at(-1)! - starts.at(-2)!).toBeGreaterThanOrEqual(4990);
+  await page.evaluate(() => {
+    Object.defineProperty(document, "hidden", { value: true, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+  });
+  const before = await asked();
+  await page.evaluate(() => new Promise((resolve) => setTimeout(resolve, 6000)));
+  expect(await asked()).toBe(before);
+  await page.evaluate(() => {
+    Object.defineProperty(document, "hidden", { value: false });
+    document.dispatchEvent(new Event("visibilitychange"));
+  });
+  await vi.waitFor(async () => expect(await asked()).toBe(before + 1), WAIT);
+});
+
+test("it says in words why there is no connection, and when the next try is", async () => {
+  const rig = await Rig.start();
+  await using dashboard = await rig.open();
+  dashboard.forgive(/./);
+  await says(dashboard, ".connection", /^connected/);
+  await rig[Symbol.asyncDispose]();
+  await says(dashboard, ".connection", /^not connected, \w.* \w.*, next try in \d+ s$/);
+});
+
+test("on a narrow page the account opens on demand", async () => {
+  await using rig = await Rig.start();
+  await using dashboard = await rig.open({ width: 480 });
+  await says(dashboard, ".connection", /^connected/);
+  const isShown = (): Promise<boolean> =>
+    dashboard.page.$eval(".account", (account) => account.checkVisibility());
+  expect(await isShown()).toBe(false);
+  await dashboard.click("button ::-p-text(More)");
+  expect(await isShown()).toBe(true);
+});

@@ -31,6 +31,8 @@ export interface Config {
   readonly logLevel: Level;
   /** Names beside loopback's and `host` under which browsers may reach the gateway. */
   readonly allowedHosts: readonly string[];
+  /** With `{trace_id}` in it; undefined where there is nothing that shows traces. */
+  readonly traceUrl: string | undefined;
   readonly journal: JournalConfig;
   /** Absolute path of the private key for checkpoints; undefined where the default one is to be taken. */
   readonly auditKeyFile: string | undefined;
@@ -116,6 +118,7 @@ async function resolveSettings(
     logDir: resolve(sources.cwd, checked.log_dir),
     logLevel: checked.log_level,
     allowedHosts: checked.allowed_hosts,
+    traceUrl: checked.trace_url,
     journal: journalConfig(checked.journal),
     auditKeyFile: checked.audit_key_file && resolve(sources.cwd, checked.audit_key_file),
   };

@@ -76,6 +76,8 @@ export interface GatewayView {
   readonly audit: AuditStatus | undefined;
   readonly components: readonly ComponentStatus[];
   readonly pluginMetrics: readonly PluginMetric[];
+  /** With `{trace_id}` in it; undefined where there is nothing that shows traces. */
+  readonly traceUrl: string | undefined;
 }
 
 export interface GatewaySurroundings {
@@ -144,6 +146,10 @@ export class Gateway implements GatewayView {
   get audit(): AuditStatus | undefined {
     const { chain } = this.journal;
     return chain && { chain, checkpoint: this.#checkpointer?.newest };
+  }
+
+  get traceUrl(): string | undefined {
+    return this.#config.traceUrl;
   }
 
   get notReady(): string | undefined {

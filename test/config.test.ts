@@ -219,6 +219,14 @@ describe("problems", () => {
       "allowed_hosts: expected list of host name, host:port or origin; found",
     ],
     [
+      "trace_url: 'javascript:alert({trace_id})'",
+      'trace_url: expected an http or https URL with {trace_id} behind its host, such as https://jaeger.example/trace/{trace_id}; found "javascript:alert({trace_id})"',
+    ],
+    [
+      "trace_url: https://{trace_id}.example/",
+      'trace_url: expected an http or https URL with {trace_id} behind its host, such as https://jaeger.example/trace/{trace_id}; found "https://{trace_id}.example/"',
+    ],
+    [
       "allowed_hosts: ['*']",
       'allowed_hosts[0]: expected a host name, host:port, or an origin such as http://localhost:3000; found "*"',
     ],

@@ -77,6 +77,7 @@ async function start(given: Partial<Config>): Promise<Started> {
     port: 0,
     logLevel: "INFO",
     allowedHosts: [],
+    traceUrl: undefined,
     journal: { engine: "sqlite", retention: { system_log: UNLIMITED, audit_log: UNLIMITED } },
     auditKeyFile: `${logDir}.pem`,
   } as const;

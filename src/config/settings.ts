@@ -95,6 +95,15 @@ export const settingsSchema = z.object({
     )
     .default([])
     .describe("Names and origins beside loopback's under which browsers may reach the gateway."),
+  trace_url: z
+    .string()
+    .regex(
+      /^https?:\/\/[^\s/?#{}@]+\/\S*\{trace_id\}\S*$/,
+      "expected an http or https URL with {trace_id} behind its host, such as https://jaeger.example/trace/{trace_id}",
+    )
+    .meta({ title: "URL with `{trace_id}`" })
+    .optional()
+    .describe("Where the page's links to traces lead, such as Jaeger's or Grafana's."),
 });
 
 const use = z

@@ -12,12 +12,15 @@ import { Modal } from "./modal.tsx";
 import { Panel } from "./panel.tsx";
 import { Panels } from "./panels.tsx";
 import { useRemembered } from "./remembered.ts";
+import { Related } from "./related.tsx";
 import { SavedViews } from "./saved-views.tsx";
 import type { Selection } from "./selection.ts";
 import type { Session } from "./session.ts";
 import { StatusLine } from "./status-line.tsx";
 import { TEXTS } from "./texts.ts";
+import { TogetherBar } from "./together-bar.tsx";
 import { Toolbar } from "./toolbar.tsx";
+import { useInStep } from "./use-in-step.ts";
 import { useLinkedRecord } from "./use-linked-record.ts";
 import { pressInList, useShortcuts } from "./use-shortcuts.ts";
 import { useView, type ViewStore } from "./view-store.ts";
@@ -34,6 +37,7 @@ export function App({ session, views }: AppProps) {
   const searchInput = useRef<HTMLInputElement>(null);
   const [selection, setSelection] = useState<Selection>();
   useLinkedRecord(session, view.record, selection, setSelection);
+  useInStep(session, selection);
   const select = useCallback(
     (next: Selection) => {
       setSelection(next);
@@ -118,6 +122,7 @@ export function App({ session, views }: AppProps) {
         onFacets={setHasFacets}
         onViews={() => setDialog("views")}
       />
+      <TogetherBar together={session.together} />
       <div className="body" onFocus={enterPanel}>
         {hasFacets && (
           <Facets
@@ -144,7 +149,9 @@ export function App({ session, views }: AppProps) {
             selection={selection}
             onClose={close}
             onContext={isWhole ? undefined : () => void showAround(selection)}
-          />
+          >
+            <Related session={session} entry={selection.entry} onClose={close} />
+          </Details>
         )}
       </div>
       {dialog === "help" && <Help onClose={closeDialog} />}

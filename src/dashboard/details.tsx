@@ -1,4 +1,4 @@
-import { useState } from "react";
+import { useState, type ReactNode } from "react";
 import type { Envelope, JsonValue } from "../envelope.ts";
 import { printable, printableLines } from "../printable.ts";
 import type { Selection } from "./selection.ts";
@@ -10,10 +10,12 @@ interface DetailsProps {
   readonly onClose: () => void;
   /** Shows what happened around it; undefined where nothing hides that. */
   readonly onContext: (() => void) | undefined;
+  /** What else there is to do with the record. */
+  readonly children: ReactNode;
 }
 
 /** All of one record. */
-export function Details({ selection, onClose, onContext }: DetailsProps) {
+export function Details({ selection, onClose, onContext, children }: DetailsProps) {
   const { envelope, sequence } = selection.entry;
   const stack = stackOf(envelope);
   return (
@@ -42,6 +44,7 @@ export function Details({ selection, onClose, onContext }: DetailsProps) {
       </div>
       <div className="details-body" tabIndex={0} role="region" aria-label={TEXTS.details.title}>
         <p className="details-message">{printableLines(envelope.data.message)}</p>
+        {children}
         {stack !== undefined && (
           <>
             <h3>{TEXTS.details.stack}</h3>

@@ -2,6 +2,8 @@
 export interface Stats {
   /** Null where the gateway keeps no chain: its journal is in memory. */
   readonly audit: AuditChain | null;
+  /** With `{trace_id}` in it; null where there is nothing that shows traces. */
+  readonly trace_url: string | null;
 }
 
 export interface AuditChain {

@@ -5,6 +5,7 @@ import "./panel.css";
 import "./details.css";
 import "./finding.css";
 import "./status-line.css";
+import "./together.css";
 import { App } from "./app.tsx";
 import { Session } from "./session.ts";
 import { ViewStore } from "./view-store.ts";

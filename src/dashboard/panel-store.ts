@@ -163,6 +163,11 @@ export class PanelStore {
     return this.#tally.counts;
   }
 
+  /** True where no newer record of the stream is missing between the rows and what is buffered. */
+  get isAtNewest(): boolean {
+    return !this.#hasHole;
+  }
+
   get #hasHole(): boolean {
     return this.#newer !== undefined && this.#newer.from < this.#bufferStart;
   }

@@ -3,6 +3,7 @@ import { LogHistory, LogStream, type HistoryQuery } from "../client/index.ts";
 import { BoundedStream } from "./bounded-stream.ts";
 import { GatewayStats } from "./gateway-stats.ts";
 import { Pace } from "./pace.ts";
+import { Together } from "./together.ts";
 import { PanelStore } from "./panel-store.ts";
 import type { ViewStore } from "./view-store.ts";
 import {
@@ -30,6 +31,7 @@ export class Session {
   readonly panels: Readonly<Record<EnvelopeType, PanelStore>>;
   readonly pace = new Pace();
   readonly stats = new GatewayStats();
+  readonly together: Together;
   readonly #streams: BoundedStream[] = [];
   #bounds: TimeBounds;
 
@@ -39,6 +41,7 @@ export class Session {
     this.#bounds = boundsOf(view.range, Date.now());
     const [system, audit] = ENVELOPE_TYPES.map((lane) => this.#open(lane, { ...view, q }));
     this.panels = { system_log: system!, audit_log: audit! };
+    this.together = new Together(this.panels);
   }
 
   /** The times that the view is about, as they were when it was chosen. */
@@ -59,6 +62,7 @@ export class Session {
   }
 
   #show(view: View): void {
+    this.together.end();
     this.#bounds = boundsOf(view.range, Date.now());
     for (const stream of this.#streams) stream.nextBounds = this.#bounds;
     for (const lane of ENVELOPE_TYPES) this.panels[lane].setFilter(filterOf(view));

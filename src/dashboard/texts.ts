@@ -208,6 +208,18 @@ export const TEXTS = {
     sequence: "sequence",
   },
 
+  related: {
+    title: "What belongs to it",
+    systemLines: (name: string) => `System lines of ${name}`,
+    instance: (id: string) => `instance ${id}`,
+    trace: (id: string) => `trace ${id.slice(0, 8)}`,
+    openTrace: "Open the trace",
+  },
+  together: {
+    bar: (name: string) => `System lines of ${name}, in step with the audit events`,
+    leave: "Show all again",
+  },
+
   trust: {
     title: "What can be trusted",
     more: "More",

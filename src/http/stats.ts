@@ -40,6 +40,7 @@ async function statsOf(view: GatewayView): Promise<object> {
     uptime_seconds: Math.round((Date.now() - view.startedAtMs) / 1000),
     journal: { epoch, oldest, newest },
     audit: auditStats(view),
+    trace_url: view.traceUrl ?? null,
     components: view.components.map(componentStats),
     tail: await tailStats(view.journal),
   };

@@ -90,6 +90,7 @@ function stageView(stage: Stage): GatewayView {
       return stage.audit;
     },
     components: stage.components,
+    traceUrl: undefined,
     pluginMetrics: stage.pluginMetrics,
   };
 }

@@ -40,6 +40,7 @@ test("stats tell the version, the journal, the components and what memory holds"
     started_at: new Date(stage.view.startedAtMs).toISOString(),
     uptime_seconds: expect.any(Number),
     journal: { epoch: stage.journal.epoch, oldest: 1, newest: 6 },
+    trace_url: null,
     audit: null,
     components: [
       {

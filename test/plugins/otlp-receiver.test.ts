@@ -493,6 +493,7 @@ describe("in a gateway", () => {
         logDir: await temporaryDirectory(cleanUps),
         logLevel: "DEBUG",
         allowedHosts: [],
+        traceUrl: undefined,
         journal: { engine: "memory", retention: { system_log: UNLIMITED, audit_log: UNLIMITED } },
         auditKeyFile: undefined,
         receivers: [{ id: "otlp", definition: otlpReceiver, options }],
@@ -529,6 +530,7 @@ describe("in a gateway", () => {
         logDir: await temporaryDirectory(cleanUps),
         logLevel: "DEBUG",
         allowedHosts: [],
+        traceUrl: undefined,
         journal: { engine: "memory", retention: { system_log: UNLIMITED, audit_log: UNLIMITED } },
         auditKeyFile: undefined,
         receivers: [

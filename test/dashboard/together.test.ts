@@ -1,0 +1,176 @@
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { LoggingManager } from "tailgate";
+import { expect, test, vi } from "vitest";
+import { logHappening } from "../demo/log-happening.ts";
+import type { Happening } from "../demo/happening.ts";
+import { temporaryDirectory } from "../support/temporary-directory.ts";
+import { AUDIT, Dashboard, Rig, type Given, type Lane } from "./rig.ts";
+import { View } from "./browser.ts";
+
+const WAIT = { timeout: 15_000 };
+
+const instanceAt = (step: number): string => `worker-${step % 3}`;
+
+/** For each step an audit event and three system lines, of three instances in turn. */
+function steps(count: number): Given[] {
+  return Array.from({ length: count }, (_, step) => {
+    const attributes = { instance_id: instanceAt(step) };
+    return [
+      {
+        message: `event ${step}`,
+        logger: AUDIT,
+        attributes: { ...attributes, event_type: "step" },
+      },
+      ...[1, 2, 3].map((line) => ({ message: `step ${step} line ${line}`, attributes })),
+    ];
+  }).flat();
+}
+
+/** The step of the message in the middle of a panel. */
+async function middleStep(dashboard: Dashboard, lane: Lane): Promise<number> {
+  const messages = await dashboard.settledMessages(lane);
+  return Number(/\d+/.exec(messages[Math.floor(messages.length / 2)] ?? "")?.[0]);
+}
+
+async function scrollTo(dashboard: Dashboard, lane: Lane, message: string): Promise<void> {
+  while (!(await dashboard.messages(lane)).includes(message)) {
+    await dashboard.wheel(lane, -400);
+    await dashboard.settledMessages(lane);
+  }
+}
+
+async function open(dashboard: Dashboard, lane: Lane, message: string): Promise<void> {
+  await scrollTo(dashboard, lane, message);
+  await dashboard.click(`[data-lane=${lane}] .row ::-p-text(${message})`);
+  await dashboard.page.waitForSelector(`.details-message ::-p-text(${message})`);
+}
+
+test("an audit event's button shows the system lines of its instance around its time", async () => {
+  await using rig = await Rig.start();
+  await rig.post(steps(900));
+  await using dashboard = await rig.open();
+  await dashboard.showsLast("system_log", "step 899 line 3");
+  await open(dashboard, "audit_log", "event 850");
+  await dashboard.click("button ::-p-text(System lines of instance worker-1)");
+  await vi.waitFor(async () => {
+    const messages = await dashboard.messages("system_log");
+    expect(messages).toContain("step 850 line 1");
+    expect(messages).toContain("step 853 line 1");
+    const all = messages.map((message) => Number(/\d+/.exec(message)?.[0]));
+    expect(all.every((step) => instanceAt(step) === "worker-1")).toBe(true);
+  }, WAIT);
+  await dashboard.click("button ::-p-text(Show all again)");
+  await dashboard.showsLast("system_log", "step 899 line 3");
+  expect(await dashboard.messages("system_log")).toContain("step 898 line 3");
+});
+
+test("the panels stay in step while one is scrolled or a record is selected", async () => {
+  await using rig = await Rig.start();
+  await rig.post(steps(900));
+  await using dashboard = await rig.open();
+  await dashboard.showsLast("system_log", "step 899 line 3");
+  await open(dashboard, "audit_log", "event 850");
+  await dashboard.click("button ::-p-text(System lines of instance worker-1)");
+  await dashboard.click(".details button ::-p-text(Close)");
+  const areInStep = (): Promise<void> =>
+    vi.waitFor(async () => {
+      const audit = await middleStep(dashboard, "audit_log");
+      const system = await middleStep(dashboard, "system_log");
+      expect(Math.abs(audit - system), `${audit} and ${system}`).toBeLessThanOrEqual(4);
+    }, WAIT);
+  await scrollTo(dashboard, "audit_log", "event 400");
+  await areInStep();
+  await scrollTo(dashboard, "system_log", "step 100 line 1");
+  await areInStep();
+  await dashboard.click("[data-lane=audit_log] .row:first-child");
+  const selected = Number(/\d+/.exec(await dashboard.text(".details-message"))?.[0]);
+  await vi.waitFor(async () => {
+    const system = await middleStep(dashboard, "system_log");
+    expect(Math.abs(selected - system), `${selected} and ${system}`).toBeLessThanOrEqual(3);
+  }, WAIT);
+});
+
+test("leaving brings back the filter that the panel had", async () => {
+  await using rig = await Rig.start();
+  await rig.post([
+    { message: "quiet", attributes: { instance_id: "a" } },
+    { message: "loud", severity: 17, attributes: { instance_id: "b" } },
+    {
+      message: "begun",
+      logger: AUDIT,
+      attributes: { event_type: "x", instance_id: "a" },
+      severity: 17,
+    },
+  ]);
+  await using dashboard = await rig.open();
+  await dashboard.showsLast("audit_log", "begun");
+  await dashboard.page.select("[aria-label='Lowest level']", "ERROR");
+  await vi.waitFor(
+    async () => expect(await dashboard.messages("system_log")).toEqual(["loud"]),
+    WAIT,
+  );
+  await dashboard.click("[data-lane=audit_log] .row");
+  await dashboard.click("button ::-p-text(System lines of instance a)");
+  await vi.waitFor(
+    async () => expect(await dashboard.messages("system_log")).toEqual(["quiet"]),
+    WAIT,
+  );
+  await dashboard.click("button ::-p-text(Show all again)");
+  await vi.waitFor(
+    async () => expect(await dashboard.messages("system_log")).toEqual(["loud"]),
+    WAIT,
+  );
+});
+
+test("a trace id leads to the trace UI of the configuration, and no other text does", async () => {
+  const cleanUps: (() => Promise<unknown> | void)[] = [];
+  const directory = await temporaryDirectory(cleanUps);
+  try {
+    const config = join(directory, "tailgate.yaml");
+    await writeFile(config, "trace_url: https://jaeger.example/trace/{trace_id}?from=logs\n");
+    const logging = await LoggingManager.start({
+      config,
+      port: 0,
+      logDir: join(directory, "logs"),
+      exporters: { websocket: {} },
+    });
+    cleanUps.unshift(() => logging.stop());
+    const traceId = "0af7651916cd43dd8448eb211c80319c";
+    const traced: Happening = {
+      atMs: 0,
+      level: "INFO",
+      logger: "a",
+      message: "traced",
+      fields: {},
+      trace: { traceId, spanId: "b7ad6b7169203331" },
+    };
+    logHappening(logging, traced);
+    const { trace: _, ...untraced } = traced;
+    logHappening(logging, {
+      ...untraced,
+      message: "forged",
+      fields: { trace_id: "javascript:alert(1)" },
+    });
+    logHappening(logging, { ...traced, logger: AUDIT, message: "audited" });
+    await logging.flush();
+    await using dashboard = new Dashboard(await View.open(logging.url));
+    await dashboard.showsLast("system_log", "forged");
+    for (const lane of ["system_log", "audit_log"]) {
+      // The middle of the row can be out of view, beneath the details.
+      await dashboard.click(`[data-lane=${lane}] .row .column-time`);
+      await dashboard.page.waitForSelector(`[data-lane=${lane}] [aria-selected=true]`);
+      const link = (await dashboard.page.waitForSelector(".details a"))!;
+      expect(await link.evaluate(({ href, rel }) => `${href} ${rel}`)).toBe(
+        `https://jaeger.example/trace/${traceId}?from=logs noopener noreferrer`,
+      );
+    }
+    await dashboard.click("[data-sequence='2'] .column-time");
+    await vi.waitFor(async () => {
+      expect(await dashboard.text(".details-message")).toBe("forged");
+    }, WAIT);
+    expect(await dashboard.page.$(".details a")).toBeNull();
+  } finally {
+    for (const cleanUp of cleanUps) await cleanUp();
+  }
+});

@@ -27,8 +27,6 @@ function duration(ms: number): string {
   return `${numberText(Math.floor(ms / unitMs))} ${unit}`;
 }
 
-const CLOCK = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
-
 function range(from: number, to: number): string {
   return from === to ? `no. ${from}` : `no. ${from} to ${to}`;
 }

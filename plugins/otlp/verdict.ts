@@ -76,7 +76,7 @@ function reasonOf(answer: Answer): string {
   if (status >= 300 && status < 400) {
     return `${head}, to ${shown(headers.location ?? "nowhere")}: redirects are not followed`;
   }
-  const text = shown(textOf(answer));
+  const text = shown(textOf(answer).trim());
   return text === "" ? head : `${head}: ${text}`;
 }
 

@@ -49,16 +49,17 @@ describe("tailgate plugins", () => {
       ["exporter", "file", "exporters.file/a"],
       ["exporter", "audit-file"],
       ["exporter", "console"],
+      ["exporter", "otlp"],
       ["processor", "upper", "processors.upper"],
       ["exporter", "hook", "exporters.hook"],
     ]);
-    expect(listed[5]).toMatchObject({
+    expect(listed[6]).toMatchObject({
       description: "Shouts.",
       options: [
         { key: "fields", type: "list of text", default: ["message"], description: "Which ones." },
       ],
     });
-    expect(listed[6]?.options).toEqual([
+    expect(listed[7]?.options).toEqual([
       { key: "url", type: "URL", isRequired: true, description: "Where to." },
     ]);
   });

@@ -141,6 +141,7 @@ describe("an answer for later", () => {
   test("the reason is shown, whatever it has in it", async () => {
     const json = answer(503, JSON_TYPE, '{"code":14,"message":"no \\u001b[31mroom"}');
     expect(String(await rejection(json))).toContain("503 Service Unavailable: no \\x1b[31mroom");
+    expect(String(await rejection(answer(503, {}, "busy\n")))).toMatch(/Unavailable: busy$/);
     const text = `sorry ${"x".repeat(150)}`;
     const status = Buffer.concat([
       Buffer.from([0x08, 0x0e, 0x12, text.length | 0x80, text.length >> 7]),

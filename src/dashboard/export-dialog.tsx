@@ -4,7 +4,7 @@ import { EXPORT_FORMATS } from "./export-format.ts";
 import { Modal } from "./modal.tsx";
 import type { Session } from "./session.ts";
 import { TEXTS } from "./texts.ts";
-import { filterOf, type View } from "./view.ts";
+import { filterKey, filterOf, type View } from "./view.ts";
 
 interface ExportDialogProps {
   readonly session: Session;
@@ -52,7 +52,7 @@ export function ExportDialog({ session, view, onClose }: ExportDialogProps) {
   const { q } = filterOf(view);
   return (
     <Modal title={TEXTS.export.title} onClose={onClose}>
-      <p>{q ? TEXTS.export.filtered : TEXTS.export.all}</p>
+      <p>{filterKey(view) === "" ? TEXTS.export.all : TEXTS.export.filtered}</p>
       {q && (
         <p>
           <code>{q}</code>

@@ -99,7 +99,7 @@ export const TEXTS = {
     button: "Export",
     title: "Export records",
     all: "All records of the journal, the oldest first.",
-    filtered: "All records of the journal that match the filter, the oldest first.",
+    filtered: "All records of the journal that match the filter and the time, the oldest first.",
     format: "Format",
     formats: { json: "JSON", ndjson: "NDJSON, a record a line", csv: "CSV, for spreadsheets" },
     save: "Save as a file",

@@ -1,4 +1,5 @@
 import { expect, test, vi } from "vitest";
+import type { ViewOptions } from "./browser.ts";
 import { AUDIT, Rig, type Dashboard } from "./rig.ts";
 
 const BOX = "[role=combobox]";
@@ -37,27 +38,30 @@ async function search(dashboard: Dashboard, text: string): Promise<void> {
   await dashboard.page.keyboard.press("Enter");
 }
 
-async function open(rig: Rig): Promise<Dashboard> {
+async function open(rig: Rig, options?: ViewOptions): Promise<Dashboard> {
   await rig.post(RECORDS);
-  const dashboard = await rig.open();
+  const dashboard = await rig.open(options);
   await dashboard.showsLast("system_log", "connection refused");
   return dashboard;
 }
 
-test("a filter holds for the past and for what comes, in both panels, and is lifted again", async () => {
-  await using rig = await Rig.start();
-  await using dashboard = await open(rig);
-  await search(dashboard, "logger:orchestrator.server -starts");
-  await shows(dashboard, "system_log", ["connection refused"]);
-  await shows(dashboard, "audit_log", []);
-  await rig.post(RECORDS);
-  await shows(dashboard, "system_log", ["connection refused", "connection refused"]);
-  await search(dashboard, "instance_id:abc-123");
-  await shows(dashboard, "audit_log", ["spawned", "spawned"]);
-  await dashboard.click("::-p-text(Clear filter)");
-  await dashboard.showsLast("audit_log", "terminated");
-  await dashboard.showsLast("system_log", "connection refused");
-});
+test.each(["chrome", "firefox"] as const)(
+  "in %s a filter holds for the past and for what comes, in both panels, and is lifted again",
+  async (browser) => {
+    await using rig = await Rig.start();
+    await using dashboard = await open(rig, { browser });
+    await search(dashboard, "logger:orchestrator.server -starts");
+    await shows(dashboard, "system_log", ["connection refused"]);
+    await shows(dashboard, "audit_log", []);
+    await rig.post(RECORDS);
+    await shows(dashboard, "system_log", ["connection refused", "connection refused"]);
+    await search(dashboard, "instance_id:abc-123");
+    await shows(dashboard, "audit_log", ["spawned", "spawned"]);
+    await dashboard.click("::-p-text(Clear filter)");
+    await dashboard.showsLast("audit_log", "terminated");
+    await dashboard.showsLast("system_log", "connection refused");
+  },
+);
 
 test("what is not understood is explained under the box, and what is shown stays", async () => {
   await using rig = await Rig.start();

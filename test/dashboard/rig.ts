@@ -23,25 +23,46 @@ export const AUDIT = "orchestrator.audit";
 
 /** A gateway as users start it, and browsers that show its page; all of it ends with the scope. */
 export class Rig implements AsyncDisposable {
-  readonly url: string;
-  readonly #otlpUrl: string;
+  readonly #directory: string;
   readonly #cleanUps: (() => Promise<unknown> | void)[];
+  #gateway: Program | undefined;
+  #url = "";
+  #otlpUrl = "";
 
-  private constructor(url: string, otlpUrl: string, cleanUps: (() => Promise<unknown> | void)[]) {
-    this.url = url;
-    this.#otlpUrl = otlpUrl;
+  private constructor(directory: string, cleanUps: (() => Promise<unknown> | void)[]) {
+    this.#directory = directory;
     this.#cleanUps = cleanUps;
+    cleanUps.unshift(() => this.#gateway?.[Symbol.asyncDispose]());
   }
 
   static async start(): Promise<Rig> {
     const cleanUps: (() => Promise<unknown> | void)[] = [];
-    const directory = await temporaryDirectory(cleanUps);
-    const args = ["run", "--port=0", "--otlp-port=0", `--log-dir=${directory}/logs`];
-    const gateway: Program = startCli(args, { cwd: directory });
-    cleanUps.unshift(() => gateway[Symbol.asyncDispose]());
-    const url = (await gateway.says(LISTENING))[1]!;
-    const otlpUrl = (await gateway.says(RECEIVING))[1]!;
-    return new Rig(url, otlpUrl, cleanUps);
+    const rig = new Rig(await temporaryDirectory(cleanUps), cleanUps);
+    await rig.#start("0", "0");
+    return rig;
+  }
+
+  async #start(port: string, otlpPort: string): Promise<void> {
+    const directory = this.#directory;
+    const args = [
+      "run",
+      `--port=${port}`,
+      `--otlp-port=${otlpPort}`,
+      `--log-dir=${directory}/logs`,
+    ];
+    this.#gateway = startCli(args, { cwd: directory });
+    this.#url = (await this.#gateway.says(LISTENING))[1]!;
+    this.#otlpUrl = (await this.#gateway.says(RECEIVING))[1]!;
+  }
+
+  get url(): string {
+    return this.#url;
+  }
+
+  /** Ends the gateway, and starts another one on its journal and its ports. */
+  async restart(): Promise<void> {
+    await this.#gateway!.end();
+    await this.#start(new URL(this.#url).port, new URL(this.#otlpUrl).port);
   }
 
   /** Resolves when the gateway has stored them. */

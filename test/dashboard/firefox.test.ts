@@ -1,0 +1,132 @@
+import { expect, test, vi } from "vitest";
+import type { ViewOptions } from "./browser.ts";
+import { AUDIT, Rig } from "./rig.ts";
+
+/** The main paths, in the other engine; what a browser complains of, such as an offence of the policy, fails a test. */
+const FIREFOX = { browser: "firefox" } satisfies ViewOptions;
+
+const LANE = "system_log";
+const LIST = `[data-lane=${LANE}] .log-list`;
+const PILL = `[data-lane=${LANE}] .to-newest`;
+
+test("the page loads under its policy, and both panels show live records", async () => {
+  await using rig = await Rig.start();
+  await rig.postNumbered("before", 1, 30);
+  await using dashboard = await rig.open(FIREFOX);
+  expect(await dashboard.page.evaluate(() => navigator.userAgent)).toContain("Firefox");
+  await dashboard.showsLast(LANE, "before 30");
+  await rig.post([
+    { message: "<script>document.title = 'owned'</script>" },
+    { message: "spawned", logger: AUDIT, attributes: { event_type: "instance_spawn" } },
+  ]);
+  await dashboard.showsLast(LANE, "<script>document.title = 'owned'</script>");
+  await dashboard.showsLast("audit_log", "spawned");
+  expect(await dashboard.page.title()).toBe("Tailgate");
+});
+
+test("an inline script does not run", async () => {
+  await using rig = await Rig.start();
+  await using dashboard = await rig.open(FIREFOX);
+  await dashboard.page.waitForSelector(LIST);
+  const hasRun = await dashboard.page.evaluate(() => {
+    const script = document.createElement("script");
+    script.textContent = "globalThis.hasRun = true";
+    document.body.append(script);
+    return "hasRun" in globalThis;
+  });
+  expect(hasRun).toBe(false);
+  dashboard.forgive(/Content-Security-Policy/);
+});
+
+test("the newest stay in view; scrolling away holds still and counts; the button leads back", async () => {
+  await using rig = await Rig.start();
+  await rig.postNumbered("message", 1, 150);
+  await using dashboard = await rig.open(FIREFOX);
+  await dashboard.showsLast(LANE, "message 150");
+  await rig.postNumbered("message", 151, 2000);
+  await dashboard.showsLast(LANE, "message 2000");
+  await dashboard.wheel(LANE, -400);
+  await dashboard.page.waitForSelector(PILL);
+  const before = await dashboard.settledMessages(LANE);
+  await rig.postNumbered("message", 2001, 4500);
+  await vi.waitFor(async () => expect(await dashboard.text(PILL)).toContain("2,500 new"), 10_000);
+  expect(await dashboard.messages(LANE)).toEqual(before);
+  await dashboard.click(PILL);
+  await dashboard.showsLast(LANE, "message 4500");
+  await rig.postNumbered("message", 4501, 4501);
+  await dashboard.showsLast(LANE, "message 4501");
+});
+
+test("a click opens the details of a record, and Escape closes them", async () => {
+  await using rig = await Rig.start();
+  await rig.post([{ message: "two\nlines", severity: 17, attributes: { attempt: 3 } }]);
+  await using dashboard = await rig.open(FIREFOX);
+  const { page } = dashboard;
+  await dashboard.showsLast(LANE, "two\\nlines");
+  await dashboard.click("[data-sequence='1']");
+  expect(await dashboard.text(".details-message")).toBe("two\nlines");
+  expect(JSON.parse(await dashboard.text(".details pre:last-of-type"))).toMatchObject({
+    type: LANE,
+    data: { level: "ERROR", attempt: 3 },
+  });
+  await page.focus(".details-body");
+  await page.keyboard.press("Escape");
+  expect(await page.$(".details")).toBeNull();
+});
+
+test("a filter shows what matches of the past and of what comes", async () => {
+  await using rig = await Rig.start();
+  await rig.post([{ message: "loud 1", severity: 17 }]);
+  await rig.postNumbered("quiet", 1, 600);
+  await using dashboard = await rig.open(FIREFOX);
+  await dashboard.showsLast(LANE, "quiet 600");
+  await dashboard.page.type("[type=search]", "loud ");
+  await dashboard.page.keyboard.press("Enter");
+  await dashboard.showsLast(LANE, "loud 1");
+  await rig.post([{ message: "quiet" }, { message: "loud 2" }]);
+  await dashboard.showsLast(LANE, "loud 2");
+  expect(await dashboard.messages(LANE)).toEqual(["loud 1", "loud 2"]);
+});
+
+test("arrow keys move the divider", async () => {
+  await using rig = await Rig.start();
+  await using dashboard = await rig.open(FIREFOX);
+  const { page } = dashboard;
+  const width = (): Promise<number> =>
+    page.$eval(`[data-lane=${LANE}]`, (panel) => panel.getBoundingClientRect().width);
+  await page.waitForSelector(".divider");
+  const before = await width();
+  await page.focus(".divider");
+  await page.keyboard.press("ArrowLeft");
+  expect(await width()).toBeLessThan(before - 20);
+  await page.keyboard.press("ArrowRight");
+  expect(await width()).toBeCloseTo(before, 0);
+});
+
+test("on a narrow page the panels are tabs", async () => {
+  await using rig = await Rig.start();
+  await rig.post([{ message: "from the system" }, { message: "from audit", logger: AUDIT }]);
+  await using dashboard = await rig.open({ ...FIREFOX, width: 480 });
+  await dashboard.showsLast(LANE, "from the system");
+  expect(await dashboard.page.$("[data-lane=audit_log]")).toBeNull();
+  await dashboard.page.focus("[role=tab][aria-selected=true]");
+  await dashboard.page.keyboard.press("ArrowRight");
+  await dashboard.showsLast("audit_log", "from audit");
+  await dashboard.click("[role=tab]:first-child");
+  await dashboard.showsLast(LANE, "from the system");
+});
+
+test("the page goes on by itself after the gateway was started anew, and has each record once", async () => {
+  await using rig = await Rig.start();
+  await rig.postNumbered("message", 1, 5);
+  await using dashboard = await rig.open(FIREFOX);
+  await dashboard.showsLast(LANE, "message 5");
+  await rig.restart();
+  await rig.postNumbered("message", 6, 9);
+  await dashboard.showsLast(LANE, "message 9");
+  expect(await dashboard.messages(LANE)).toEqual(
+    Array.from({ length: 9 }, (_, at) => `message ${at + 1}`),
+  );
+  // While there was none.
+  dashboard.forgive(/can.t establish a connection|was interrupted|NetworkError/);
+});

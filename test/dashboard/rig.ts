@@ -1,3 +1,5 @@
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { vi } from "vitest";
 import { startCli } from "../cli/cli.ts";
 import type { Program } from "../support/program.ts";
@@ -35,9 +37,11 @@ export class Rig implements AsyncDisposable {
     cleanUps.unshift(() => this.#gateway?.[Symbol.asyncDispose]());
   }
 
-  static async start(): Promise<Rig> {
+  /** With what a tailgate.yaml says, where one is given. */
+  static async start(config = ""): Promise<Rig> {
     const cleanUps: (() => Promise<unknown> | void)[] = [];
     const rig = new Rig(await temporaryDirectory(cleanUps), cleanUps);
+    await writeFile(join(rig.#directory, "tailgate.yaml"), config);
     await rig.#start("0", "0");
     return rig;
   }

@@ -1,16 +1,7 @@
-/** Takes logs over OTLP/HTTP, protobuf and JSON, on a port of its own and on the main port. */
+/** Takes logs over OTLP/HTTP, protobuf and JSON, on a port of its own and on the main port, and over OTLP/gRPC. */
 
-import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import { isIPv6, type AddressInfo } from "node:net";
-import {
-  defineReceiver,
-  TailgateError,
-  textOf,
-  z,
-  type Receiver,
-  type ReceiverHost,
-} from "tailgate/plugin";
+import { defineReceiver, z, type Receiver, type ReceiverHost } from "tailgate/plugin";
 import {
   answerRefusal,
   answerSuccess,
@@ -18,10 +9,16 @@ import {
   PROTOBUF,
   type OtlpType,
 } from "./otlp-receiver/answer.ts";
-import { Refusal } from "./otlp-receiver/refusal.ts";
+import { GrpcServer } from "./otlp-receiver/grpc-server.ts";
+import { InFlight } from "./otlp-receiver/in-flight.ts";
+import { listen } from "./otlp-receiver/listening.ts";
+import { Refusal, refusalOf, stopping } from "./otlp-receiver/refusal.ts";
 import { BodyBudget, readBody, type BodyLimits } from "./otlp-receiver/request-body.ts";
 
 const PATH = "/v1/logs";
+
+const DEFAULT_PORT = 4318;
+const DEFAULT_GRPC_PORT = 4317;
 
 /** Against slow requests (reliability.md, threats). */
 const HEADERS_TIMEOUT_MS = 10_000;
@@ -36,32 +33,49 @@ const options = z.strictObject({
     .min(0)
     .max(65_535)
     .nullable()
-    .default(4318)
+    .default(DEFAULT_PORT)
     .describe("Port of its own; 0 picks a free one, null takes logs on the main port only."),
+  grpc_port: z
+    .int()
+    .min(0)
+    .max(65_535)
+    .nullable()
+    .optional()
+    .describe(
+      "Port for OTLP/gRPC; 0 picks a free one, null switches it off. Default: 4317 while `port` is 4318, else off.",
+    ),
   max_body_bytes: z
     .int()
     .min(1)
     .default(4 << 20)
-    .describe("Size of a request's body as it is sent, in bytes; larger ones are answered 413."),
+    .describe(
+      "Size of a request's body as it is sent, in bytes; larger ones are answered 413, over gRPC INVALID_ARGUMENT.",
+    ),
   max_inflated_bytes: z
     .int()
     .min(1)
     .default(20 << 20)
-    .describe("Size of a gzipped body after unpacking, in bytes; larger ones are answered 413."),
+    .describe(
+      "Size of a gzipped body after unpacking, in bytes; larger ones are answered 413, over gRPC INVALID_ARGUMENT.",
+    ),
   max_in_flight_bytes: z
     .int()
     .min(1)
     .default(64 << 20)
-    .describe("What all bodies may hold together while they are read; more is answered 503."),
+    .describe(
+      "What all bodies may hold together while they are read; more is answered 503, over gRPC UNAVAILABLE.",
+    ),
 });
+
+type Options = z.output<typeof options>;
 
 export default defineReceiver({
   name: "otlp",
-  description: "Takes logs over OTLP/HTTP, protobuf and JSON, gzipped or not.",
+  description: "Takes logs over OTLP/HTTP, protobuf and JSON, and OTLP/gRPC, gzipped or not.",
   options,
   async open(given, host) {
     const receiver = new OtlpReceiver(given, host);
-    await receiver.open(given.port);
+    await receiver.open(given);
     return receiver;
   },
 });
@@ -70,12 +84,11 @@ class OtlpReceiver implements Receiver {
   readonly #host: ReceiverHost;
   readonly #limits: BodyLimits;
   readonly #budget: BodyBudget;
+  readonly #inFlight = new InFlight();
   #server: Server | undefined;
-  #inFlight = 0;
-  /** Resolved when nothing is in flight any more, once it is being closed. */
-  #idle: PromiseWithResolvers<void> | undefined;
+  #grpc: GrpcServer | undefined;
 
-  constructor(given: z.output<typeof options>, host: ReceiverHost) {
+  constructor(given: Options, host: ReceiverHost) {
     this.#host = host;
     this.#limits = {
       bodyBytesMax: given.max_body_bytes,
@@ -85,16 +98,21 @@ class OtlpReceiver implements Receiver {
   }
 
   /** @throws TailgateError PORT_IN_USE or LISTEN_FAILED */
-  async open(port: number | null): Promise<void> {
-    const { http, bindHost } = this.#host;
-    http.route(
+  async open({ port, grpc_port: grpcPort }: Options): Promise<void> {
+    this.#host.http.route(
       "*",
       PATH,
       (request, response) => this.#handle(request, response),
       (request, response, { status, text }) =>
         this.#refuse(request, response, new Refusal(status, text)),
     );
-    if (port === null) return;
+    if (port !== null) await this.#openHttp(port);
+    const defaultPort = port === DEFAULT_PORT ? DEFAULT_GRPC_PORT : null;
+    await this.#openGrpc(grpcPort === undefined ? defaultPort : grpcPort);
+  }
+
+  async #openHttp(port: number): Promise<void> {
+    const { bindHost: host, log } = this.#host;
     this.#server = createServer(
       {
         headersTimeout: HEADERS_TIMEOUT_MS,
@@ -103,11 +121,27 @@ class OtlpReceiver implements Receiver {
       },
       (request, response) => void this.#handleOnOwnPort(request, response),
     );
-    await listening(this.#server, port, bindHost);
-    this.#server.on("error", (error) => this.#host.log.error("The OTLP port has trouble.", error));
-    const address = this.#server.address() as AddressInfo;
-    const name = isIPv6(bindHost) ? `[${bindHost}]` : bindHost;
-    this.#host.listening(`http://${name}:${address.port}${PATH} (OTLP/HTTP)`);
+    const what = "the OTLP receiver";
+    const mend = "--otlp-port, or receivers.otlp.port in the configuration";
+    const url = await listen(this.#server, { port, host, what, mend });
+    this.#server.on("error", (error) => log.error("The OTLP port has trouble.", error));
+    this.#host.listening(`${url}${PATH} (OTLP/HTTP)`);
+  }
+
+  async #openGrpc(port: number | null): Promise<void> {
+    if (port === null) return;
+    const grpc = new GrpcServer(this.#host, {
+      limits: this.#limits,
+      budget: this.#budget,
+      requestTimeoutMs: REQUEST_TIMEOUT_MS,
+    });
+    try {
+      await grpc.open(port);
+    } catch (error) {
+      this.#server?.close();
+      throw error;
+    }
+    this.#grpc = grpc;
   }
 
   async #handleOnOwnPort(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -125,12 +159,12 @@ class OtlpReceiver implements Receiver {
 
   async #handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const type = typeOf(request);
-    this.#inFlight++;
+    this.#inFlight.begin();
     try {
       if (request.method !== "POST") throw new Refusal(405, `${PATH} takes POST.`);
       if (type === undefined)
         throw new Refusal(415, `The Content-Type is ${PROTOBUF} or ${JSON_TYPE}.`);
-      if (this.#idle !== undefined) throw new Refusal(503, "The gateway is stopping.");
+      if (this.#inFlight.isEnding) throw stopping();
       const body = await readBody(request, this.#limits, this.#budget);
       const { intake } = this.#host;
       const ingested = await (type === JSON_TYPE
@@ -141,31 +175,20 @@ class OtlpReceiver implements Receiver {
       request.resume();
       // A sender that went away waits for no answer.
       if (!request.destroyed || request.complete)
-        answerRefusal(response, type, this.#refusalOf(error));
+        answerRefusal(response, type, refusalOf(error, this.#host.log));
     } finally {
-      if (--this.#inFlight === 0) this.#idle?.resolve();
+      this.#inFlight.end();
     }
-  }
-
-  /** Only what is bad for good is answered with 400: after it clients drop the batch. */
-  #refusalOf(error: unknown): Refusal {
-    if (error instanceof Refusal) return error;
-    if (TailgateError.is(error, "OTLP_UNDECODABLE")) return new Refusal(400, error.message);
-    if (TailgateError.is(error, "STOPPED")) return new Refusal(503, error.message);
-    if (TailgateError.is(error, "OVERLOADED")) return new Refusal(429, error.message);
-    this.#host.log.error("A request failed.", error);
-    return new Refusal(503, `The request failed: ${textOf(error)}`);
   }
 
   /** Takes no more connections, and waits for what is in flight until the signal aborts. */
   async close(signal: AbortSignal): Promise<void> {
-    this.#idle = Promise.withResolvers();
-    if (this.#inFlight === 0 || signal.aborted) this.#idle.resolve();
-    signal.addEventListener("abort", () => this.#idle?.resolve(), { once: true });
+    await Promise.all([this.#closeHttp(signal), this.#grpc?.close(signal)]);
+  }
+
+  async #closeHttp(signal: AbortSignal): Promise<void> {
     this.#server?.close();
-    await this.#idle.promise;
-    // Answers that were ended just now are still on their way.
-    await new Promise(setImmediate);
+    await this.#inFlight.ended(signal);
     this.#server?.closeIdleConnections();
     if (signal.aborted) this.#server?.closeAllConnections();
   }
@@ -181,22 +204,4 @@ function notFound(path: string | undefined): string {
   return isOtherSignal
     ? `Tailgate takes logs: set the endpoint of ${path.slice(4)} to another collector, or leave it out.`
     : `There is nothing at this path; logs are taken at ${PATH}.`;
-}
-
-async function listening(server: Server, port: number, host: string): Promise<void> {
-  server.listen(port, host);
-  try {
-    await once(server, "listening");
-  } catch (error) {
-    throw listenError(error, port, host);
-  }
-}
-
-function listenError(error: unknown, port: number, host: string): TailgateError {
-  if ((error as NodeJS.ErrnoException).code === "EADDRINUSE") {
-    const text = `Port ${port} of the OTLP receiver is in use on ${host}: --otlp-port, or receivers.otlp.port in the configuration.`;
-    return new TailgateError("PORT_IN_USE", text, { cause: error });
-  }
-  const text = `The OTLP receiver cannot listen on ${host}:${port}: ${textOf(error)}.`;
-  return new TailgateError("LISTEN_FAILED", text, { cause: error });
 }

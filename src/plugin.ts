@@ -199,7 +199,17 @@ export interface HostHttp {
    * Undefined where the request may be served; else why not, for a receiver with a port of its own: Host must name
    * this gateway and Origin, where there is one, too.
    */
-  refusal(request: IncomingMessage): string | undefined;
+  refusal(request: AddressedRequest): string | undefined;
+}
+
+/** What says to whom a request is addressed, and by which page; a request of node:http is one. */
+export interface AddressedRequest {
+  readonly headers: {
+    /** Of HTTP/2 it is `:authority`. */
+    readonly host?: string | undefined;
+    readonly origin?: string | undefined;
+  };
+  readonly socket: { readonly localPort?: number | undefined };
 }
 
 /** Records that cannot be had any more. */

@@ -6,6 +6,7 @@ set -euo pipefail
 packages=(
   opentelemetry-sdk==1.45.2
   opentelemetry-exporter-otlp-proto-http==1.45.2
+  opentelemetry-exporter-otlp-proto-grpc==1.45.2
   opentelemetry-instrumentation-logging==0.66b2
 )
 environment="${XDG_CACHE_HOME:-$HOME/.cache}/tailgate/python"

@@ -78,7 +78,12 @@ export async function readBody(
   }
 }
 
-async function unpacked(body: Buffer, bytesMax: number, budget: BodyBudget): Promise<Uint8Array> {
+/** @throws Refusal 400, 413 or 503 */
+export async function unpacked(
+  body: Buffer,
+  bytesMax: number,
+  budget: BodyBudget,
+): Promise<Uint8Array> {
   try {
     return body.length <= SYNC_GUNZIP_BYTES_MAX
       ? compact(gunzipSync(body, { maxOutputLength: bytesMax }))
@@ -124,7 +129,7 @@ function tooLargeUnpacked(bytesMax: number): Refusal {
   return tooLarge(bytesMax, " after unpacking");
 }
 
-function tooLarge(bytesMax: number, when = ""): Refusal {
+export function tooLarge(bytesMax: number, when = ""): Refusal {
   return new Refusal(
     413,
     `The body is larger than ${bytesMax} bytes${when}; send fewer records at once.`,

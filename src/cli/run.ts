@@ -35,7 +35,7 @@ export function addRun(program: Command): void {
     .option("--port <port>", "main port, 0 for a free one (default: 8001)", portArgument)
     .option(
       "--otlp-port <port>",
-      "port for OTLP/HTTP, 0 for a free one (default: 4318)",
+      "port for OTLP/HTTP, 0 for a free one (default: 4318, with gRPC on 4317)",
       portArgument,
     )
     .option("--log-dir <path>", "directory of the log files (default: /tmp/madrox_logs)")

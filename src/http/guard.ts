@@ -1,6 +1,6 @@
-import type { IncomingMessage } from "node:http";
 import { isIPv6 } from "node:net";
 import { TailgateError } from "../errors.ts";
+import type { AddressedRequest } from "../plugin.ts";
 
 /** Where the frontend of the system that Tailgate succeeds runs; it goes on working unchanged (original.md). */
 const SEED_FRONTEND_ORIGINS = ["http://localhost:3000", "http://127.0.0.1:3000"];
@@ -49,7 +49,7 @@ export class Guard {
   }
 
   /** Undefined where the request may be served; else the reason, with the header and what would allow it. */
-  refusal(request: IncomingMessage): string | undefined {
+  refusal(request: AddressedRequest): string | undefined {
     const { host, origin } = request.headers;
     const port = request.socket.localPort;
     if (host === undefined || !this.#isOwnHost(host.toLowerCase(), port)) {

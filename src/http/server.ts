@@ -9,7 +9,13 @@ import {
 import type { AddressInfo } from "node:net";
 import { TailgateError, textOf } from "../errors.ts";
 import type { GatewayView } from "../gateway.ts";
-import type { HostHttp, HostLogger, RouteHandler, RouteRefusal } from "../plugin.ts";
+import type {
+  AddressedRequest,
+  HostHttp,
+  HostLogger,
+  RouteHandler,
+  RouteRefusal,
+} from "../plugin.ts";
 import { createApplication } from "./application.ts";
 import { Guard, urlHost } from "./guard.ts";
 import { HEALTH_PATH, liveness, READINESS_PATH, readiness } from "./health.ts";
@@ -183,7 +189,7 @@ export class HttpServer {
   }
 
   /** A browser hides the answer to a refused WebSocket from its page, so that the reason must be seen here. */
-  #guardRefusal(request: IncomingMessage): string | undefined {
+  #guardRefusal(request: AddressedRequest): string | undefined {
     const text = this.#guard.refusal(request);
     const logged = this.#loggedRefusals;
     if (text !== undefined && logged.size < LOGGED_REFUSALS_MAX && !logged.has(text)) {

@@ -1,9 +1,7 @@
 /** Runs the code of the README as it stands there, against a gateway as users get it. */
 
 import { createPublicKey, verify } from "node:crypto";
-import { existsSync } from "node:fs";
 import { readFile, readdir } from "node:fs/promises";
-import { homedir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
@@ -13,7 +11,7 @@ import { Workspace } from "../config/workspace.ts";
 import { collect } from "../support/collect.ts";
 import { postMessages } from "../support/otlp-request.ts";
 import { Program } from "../support/program.ts";
-import { endWithout } from "../support/required-program.ts";
+import { requirePython } from "../support/required-program.ts";
 import { Document } from "./document.ts";
 
 const MAIN = fileURLToPath(new URL("../../dist/src/cli/main.js", import.meta.url));
@@ -89,10 +87,14 @@ test("each example of the README is run here", () => {
 });
 
 test("the gateway says at its start what the README shows", async () => {
-  const { program, url, otlpUrl } = await startGateway(await userDirectory());
-  await program.says(/OTLP\/HTTP\)\n/);
+  const workspace = await userDirectory({
+    "tailgate.yaml": "receivers: { otlp: { grpc_port: 0 } }",
+  });
+  const { program, url, otlpUrl } = await startGateway(workspace);
+  const [, grpcUrl] = await program.says(/listening on (\S+) \(OTLP\/gRPC\)\n/);
   const shown = program.stderr
     .replaceAll(new URL(url).port, "8001")
+    .replaceAll(new URL(grpcUrl!).port, "4317")
     .replaceAll(new URL(otlpUrl).port, `${DEFAULT_OTLP_PORT}`);
   expect(readme.listings).toContain(shown);
 });
@@ -228,7 +230,7 @@ describe("over OTLP", () => {
   });
 
   test("the records of Python's logging are streamed and written", async () => {
-    const python = findPython() ?? endWithout(NO_PYTHON);
+    const python = await requirePython();
     const workspace = await userDirectory({ "server.py": readme.example("python-otlp") });
     const { program, url, otlpUrl } = await startGateway(workspace);
     const viewer = await collect(viewerUrl(url));
@@ -292,17 +294,6 @@ test("a line and a checkpoint of the audit trail can be checked with what a shel
   );
   expect(checked).toMatch(/Verified/);
 });
-
-const NO_PYTHON = "Python with the OpenTelemetry SDK is missing: npm run setup:python";
-
-/** The Python that is named, else the one that test/setup-python.sh has made. */
-function findPython(): string | undefined {
-  const named = process.env["TAILGATE_PYTHON"];
-  if (named) return named;
-  const cache = process.env["XDG_CACHE_HOME"] || join(homedir(), ".cache");
-  const path = join(cache, "tailgate/python/bin/python3");
-  return existsSync(path) ? path : undefined;
-}
 
 test("the configuration of the exporter to a collector is valid, and its secret is not shown", async () => {
   const { directory: cwd } = await userDirectory({

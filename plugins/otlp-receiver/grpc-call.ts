@@ -1,0 +1,94 @@
+import type { OutgoingHttpHeaders, ServerHttp2Stream } from "node:http2";
+import { constants } from "node:http2";
+import type { Ingested } from "tailgate/plugin";
+import { anyOf, exportResponse, retryInfo, rpcStatus } from "./protobuf.ts";
+import { RETRY_AFTER_SECONDS, type Refusal } from "./refusal.ts";
+
+const CONTENT_TYPE = "application/grpc+proto";
+
+/** Clients take 8 KiB of headers at least, and a message is in them twice, once as base64. */
+const MESSAGE_BYTES_MAX = 1024;
+
+const HEADERS = {
+  ":status": 200,
+  "content-type": CONTENT_TYPE,
+  "grpc-accept-encoding": "identity,gzip",
+};
+
+/** A unary call, which gets one answer: the first that is given, if its sender still waits for one. */
+export class GrpcCall {
+  readonly #stream: ServerHttp2Stream;
+
+  constructor(stream: ServerHttp2Stream) {
+    this.#stream = stream;
+  }
+
+  succeed(ingested: Ingested): void {
+    if (this.#isOver) return;
+    const stream = this.#stream;
+    const message = exportResponse(ingested);
+    const prefix = Buffer.alloc(5);
+    prefix.writeUInt32BE(message.length, 1);
+    stream.once("wantTrailers", () => stream.sendTrailers({ "grpc-status": "0" }));
+    stream.respond(HEADERS, { waitForTrailers: true });
+    stream.end(Buffer.concat([prefix, message]));
+  }
+
+  /** Answers in gRPC's terms, with trailers only. */
+  refuse(refusal: Refusal): void {
+    this.#end({ ...HEADERS, ...statusHeaders(refusal) });
+  }
+
+  /** For what is not gRPC. */
+  refuseAsHttp(status: 405 | 415): void {
+    this.#end({ ":status": status, ...(status === 405 && { allow: "POST" }) });
+  }
+
+  #end(headers: OutgoingHttpHeaders): void {
+    if (this.#isOver) return;
+    const stream = this.#stream;
+    stream.respond(headers, { endStream: true });
+    // Without an error: the answer is complete, and the rest of the request is not wanted (RFC 9113, 8.1).
+    if (!stream.readableEnded) stream.close(constants.NGHTTP2_NO_ERROR);
+  }
+
+  get #isOver(): boolean {
+    return this.#stream.headersSent || this.#stream.closed || this.#stream.destroyed;
+  }
+}
+
+function statusHeaders(refusal: Refusal): OutgoingHttpHeaders {
+  const code = refusal.rpcCode;
+  const message = Buffer.from(refusal.message).subarray(0, MESSAGE_BYTES_MAX).toString();
+  return {
+    "grpc-status": String(code),
+    "grpc-message": percentEncoded(message),
+    ...(refusal.isTemporary && retryHeaders(code, message)),
+  };
+}
+
+/** When to come back, in a status's details as most clients read it, and by itself as Python's does. */
+function retryHeaders(code: number, message: string): OutgoingHttpHeaders {
+  const info = retryInfo(RETRY_AFTER_SECONDS);
+  const status = rpcStatus(code, message, anyOf("google.rpc.RetryInfo", info));
+  return {
+    "grpc-status-details-bin": binary(status),
+    "google.rpc.retryinfo-bin": binary(info),
+  };
+}
+
+function binary(value: Buffer): string {
+  return value.toString("base64").replace(/=+$/, "");
+}
+
+/** As gRPC has it (PROTOCOL-HTTP2, Status-Message): all but printable ASCII, and the percent sign. */
+function percentEncoded(text: string): string {
+  let encoded = "";
+  for (const byte of Buffer.from(text)) {
+    const isPlain = byte >= 0x20 && byte <= 0x7e && byte !== 0x25;
+    encoded += isPlain
+      ? String.fromCharCode(byte)
+      : `%${byte.toString(16).toUpperCase().padStart(2, "0")}`;
+  }
+  return encoded;
+}

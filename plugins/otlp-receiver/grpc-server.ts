@@ -1,0 +1,148 @@
+import {
+  createServer,
+  type Http2Server,
+  type IncomingHttpHeaders,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+} from "node:http2";
+import type { ReceiverHost } from "tailgate/plugin";
+import { GrpcCall } from "./grpc-call.ts";
+import { readMessage, type MessageEncoding } from "./grpc-message.ts";
+import { timeoutMsOf } from "./grpc-timeout.ts";
+import { InFlight } from "./in-flight.ts";
+import { listen } from "./listening.ts";
+import { Refusal, refusalOf, stopping } from "./refusal.ts";
+import type { BodyBudget, BodyLimits } from "./request-body.ts";
+
+const METHOD = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
+
+const CONTENT_TYPE = /^application\/grpc(?:\+proto)?\s*(?:;|$)/i;
+
+/** Longer than the pause between two calls of a batching exporter. Clients connect again without an error. */
+const IDLE_TIMEOUT_MS = 65_000;
+
+/** What a client may have under way at once; its next calls wait on its side. */
+const STREAMS_MAX = 100;
+
+export interface GrpcServerOptions {
+  readonly limits: BodyLimits;
+  /** Shared with HTTP. */
+  readonly budget: BodyBudget;
+  /** How long a message may take to arrive, in ms. */
+  readonly requestTimeoutMs: number;
+}
+
+/** OTLP/gRPC: the one unary method that exports logs, over HTTP/2 without TLS. */
+export class GrpcServer {
+  readonly #host: ReceiverHost;
+  readonly #options: GrpcServerOptions;
+  readonly #server: Http2Server;
+  readonly #sessions = new Set<ServerHttp2Session>();
+  readonly #calls = new Set<GrpcCall>();
+  readonly #inFlight = new InFlight();
+
+  constructor(host: ReceiverHost, options: GrpcServerOptions) {
+    this.#host = host;
+    this.#options = options;
+    this.#server = createServer({ settings: { maxConcurrentStreams: STREAMS_MAX } });
+    this.#server.on("session", (session) => this.#keep(session));
+    this.#server.on("stream", (stream, headers) => void this.#take(stream, headers));
+  }
+
+  /** @throws TailgateError PORT_IN_USE or LISTEN_FAILED */
+  async open(port: number): Promise<void> {
+    const { bindHost: host, log } = this.#host;
+    const what = "the OTLP receiver (gRPC)";
+    const mend =
+      "receivers.otlp.grpc_port in the configuration chooses another, or null for none; a --otlp-port other than 4318 switches it off too";
+    const url = await listen(this.#server, { port, host, what, mend });
+    this.#server.on("error", (error) => log.error("The OTLP/gRPC port has trouble.", error));
+    this.#host.listening(`${url} (OTLP/gRPC)`);
+  }
+
+  #keep(session: ServerHttp2Session): void {
+    if (this.#inFlight.isEnding) return session.destroy();
+    this.#sessions.add(session);
+    session.on("close", () => this.#sessions.delete(session));
+    session.setTimeout(IDLE_TIMEOUT_MS, () => session.close());
+  }
+
+  async #take(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): Promise<void> {
+    // Said to nobody: a stream breaks because its sender went away.
+    stream.on("error", () => {});
+    const call = new GrpcCall(stream);
+    if (headers[":method"] !== "POST") return call.refuseAsHttp(405);
+    if (!CONTENT_TYPE.test(headers["content-type"] ?? "")) return call.refuseAsHttp(415);
+    this.#inFlight.begin();
+    this.#calls.add(call);
+    try {
+      await this.#export(call, stream, headers);
+    } catch (error) {
+      // A sender that went away waits for no answer, and is no failure.
+      if (!stream.aborted && !stream.destroyed) call.refuse(refusalOf(error, this.#host.log));
+    } finally {
+      this.#calls.delete(call);
+      this.#inFlight.end();
+    }
+  }
+
+  async #export(
+    call: GrpcCall,
+    stream: ServerHttp2Stream,
+    headers: IncomingHttpHeaders,
+  ): Promise<void> {
+    const { limits, budget, requestTimeoutMs } = this.#options;
+    this.#checkAddress(stream, headers);
+    const encoding = encodingOf(headers["grpc-encoding"]);
+    const timeoutMs = timeoutMsOf(headers["grpc-timeout"] as string | undefined);
+    if (this.#inFlight.isEnding) throw stopping();
+    const arrival = setTimeout(() => call.refuse(late(requestTimeoutMs)), requestTimeoutMs);
+    const deadline =
+      timeoutMs === undefined
+        ? undefined
+        : setTimeout(() => call.refuse(late(timeoutMs)), timeoutMs);
+    try {
+      const message = await readMessage(stream, encoding, limits, budget);
+      clearTimeout(arrival);
+      call.succeed(await this.#host.intake.otlpProtobuf(message));
+    } finally {
+      clearTimeout(arrival);
+      clearTimeout(deadline);
+    }
+  }
+
+  /** @throws Refusal 403 or 501 */
+  #checkAddress(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void {
+    const host = headers[":authority"] ?? headers.host;
+    const refused = this.#host.http.refusal({
+      headers: { host, origin: headers.origin },
+      socket: { localPort: stream.session?.socket.localPort },
+    });
+    if (refused !== undefined) throw new Refusal(403, refused);
+    const path = headers[":path"];
+    if (path !== METHOD) {
+      throw new Refusal(501, `Tailgate takes logs, at ${METHOD}; ${path} is not there.`);
+    }
+  }
+
+  /** Takes no more calls, and waits for what is in flight until the signal aborts. */
+  async close(signal: AbortSignal): Promise<void> {
+    this.#server.close();
+    for (const session of this.#sessions) session.close();
+    await this.#inFlight.ended(signal);
+    for (const call of this.#calls) call.refuse(stopping());
+    if (this.#calls.size > 0) await new Promise(setImmediate);
+    for (const session of this.#sessions) if (signal.aborted) session.destroy();
+  }
+}
+
+/** @throws Refusal 501 */
+function encodingOf(header: string | string[] | undefined): MessageEncoding {
+  const encoding = header ?? "identity";
+  if (encoding === "identity" || encoding === "gzip") return encoding;
+  throw new Refusal(501, `grpc-encoding ${JSON.stringify(encoding)} is not taken; use gzip.`);
+}
+
+function late(afterMs: number): Refusal {
+  return new Refusal(504, `The call took longer than ${afterMs} ms.`);
+}

@@ -6,6 +6,8 @@ import { launchBrowser, type BrowserName } from "./launch.ts";
 export interface ViewOptions {
   readonly width?: number;
   readonly height?: number;
+  /** Of the pixels of the screen to those of CSS; where a page is zoomed it is that factor. */
+  readonly scale?: number;
   readonly scheme?: "dark" | "light";
   readonly browser?: BrowserName;
 }
@@ -45,11 +47,12 @@ export class View implements AsyncDisposable {
   }
 
   static async open(url: string, options: ViewOptions = {}): Promise<View> {
-    const { width = 1440, height = 800, scheme = "dark", browser = "chrome" } = options;
+    const { width = 1440, height = 800, scale = 1 } = options;
+    const { scheme = "dark", browser = "chrome" } = options;
     const context = await (await browserOf(browser)).createBrowserContext();
     const page = await context.newPage();
     const view = new View(page, () => context.close());
-    await page.setViewport({ width, height });
+    await page.setViewport({ width, height, deviceScaleFactor: scale });
     // WebDriver BiDi cannot emulate it.
     if (browser === "chrome") {
       await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }]);

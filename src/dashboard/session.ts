@@ -62,7 +62,6 @@ export class Session {
   }
 
   #show(view: View): void {
-    this.together.end();
     this.#bounds = boundsOf(view.range, Date.now());
     for (const stream of this.#streams) stream.nextBounds = this.#bounds;
     for (const lane of ENVELOPE_TYPES) this.panels[lane].setFilter(filterOf(view));

@@ -17,6 +17,9 @@ export function StatusLine({ session }: { readonly session: Session }) {
   // Each of the streams tells of all sequences.
   const received = useCallback(() => panels.system_log.counts.received, [panels]);
   const { perSecond, nowMs } = useRate(received);
+  // The numbers are told once a second, the connection at once.
+  useStreamState(panels.system_log);
+  useStreamState(panels.audit_log);
   const isNarrow = useIsNarrow();
   const [isOpen, setIsOpen] = useState(false);
   const id = useId();
@@ -46,6 +49,10 @@ export function StatusLine({ session }: { readonly session: Session }) {
       </div>
     </footer>
   );
+}
+
+function useStreamState(store: PanelStore): void {
+  useSyncExternalStore(store.subscribe, () => store.status.state);
 }
 
 interface ConnectionProps {

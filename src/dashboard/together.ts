@@ -14,7 +14,8 @@ export interface Subject {
 
 /**
  * The mode in which the system panel has the lines that belong to an audit event, around its time. Its life: `enter`,
- * again for another event perhaps, `leave`, which brings back the filter from before the first, or `end`.
+ * again for another event perhaps, `leave`, which brings back the filter from before the first. A filter that is set
+ * from elsewhere ends it too.
  */
 export class Together {
   readonly #panels: Readonly<Record<EnvelopeType, PanelStore>>;
@@ -24,6 +25,7 @@ export class Together {
 
   constructor(panels: Readonly<Record<EnvelopeType, PanelStore>>) {
     this.#panels = panels;
+    panels.system_log.subscribe(() => this.#endIfReplaced());
   }
 
   readonly subscribe = (listener: () => void): (() => void) => {
@@ -44,11 +46,13 @@ export class Together {
 
   leave(): void {
     if (this.#filterBefore) this.#panels.system_log.setFilter(this.#filterBefore);
-    this.end();
+    this.#filterBefore = undefined;
+    this.#become(undefined);
   }
 
-  /** Leaves without bringing a filter back: another one is on its way. */
-  end(): void {
+  /** Another filter for the panel was set since: it stays, and the mode is over. */
+  #endIfReplaced(): void {
+    if (!this.#subject || this.#panels.system_log.filter.q === this.#subject.term) return;
     this.#filterBefore = undefined;
     this.#become(undefined);
   }

@@ -25,7 +25,7 @@ const SEED = 2;
 
 const SHOTS: readonly Shot[] = [
   { name: "wide-dark", width: 1440, height: 810, scheme: "dark", prepare: openError },
-  { name: "wide-light", width: 1440, height: 810, scheme: "light" },
+  { name: "wide-light", width: 1440, height: 810, scheme: "light", prepare: openTogether },
   { name: "narrow-dark", width: 480, height: 810, scheme: "dark" },
   { name: "narrow-light", width: 480, height: 810, scheme: "light", prepare: openError },
 ];
@@ -59,7 +59,8 @@ async function take(browser: Browser, url: string, shot: Shot): Promise<void> {
   await page.evaluateOnNewDocument(setClock, BEGINNING_MS + STORY_MS);
   await page.goto(url);
   await page.waitForSelector(".row");
-  await page.waitForNetworkIdle();
+  await page.waitForSelector(".connection[data-state=live]");
+  await page.waitForSelector(".chain:not(:empty)");
   await prepare?.(page);
   await page.mouse.move(0, 0);
   await page.screenshot({ path: `${FOLDER}${name}.webp`, type: "webp", quality: 60 });
@@ -71,6 +72,14 @@ function setClock(nowMs: number): void {
   const offsetMs = nowMs - Date.now();
   const now = Date.now;
   Date.now = () => now() + offsetMs;
+}
+
+/** The system lines of an audit event's instance. */
+async function openTogether(page: Page): Promise<void> {
+  await page.locator("[data-lane=audit_log] .row:has([data-level=ERROR])").click();
+  await page.locator(".related button").click();
+  await page.waitForSelector(".together-bar");
+  await page.waitForNetworkIdle();
 }
 
 /** The newest error that is in view. */

@@ -105,7 +105,8 @@ test("leaving brings back the filter that the panel had", async () => {
   ]);
   await using dashboard = await rig.open();
   await dashboard.showsLast("audit_log", "begun");
-  await dashboard.page.select("[aria-label='Lowest level']", "ERROR");
+  await dashboard.page.type("[type=search]", "level:ERROR");
+  await dashboard.page.keyboard.press("Enter");
   await vi.waitFor(
     async () => expect(await dashboard.messages("system_log")).toEqual(["loud"]),
     WAIT,
@@ -121,6 +122,26 @@ test("leaving brings back the filter that the panel had", async () => {
     async () => expect(await dashboard.messages("system_log")).toEqual(["loud"]),
     WAIT,
   );
+});
+
+test("another filter ends it, and stays", async () => {
+  await using rig = await Rig.start();
+  const attributes = { instance_id: "a" };
+  await rig.post([
+    { message: "quiet", attributes },
+    { message: "loud", severity: 17 },
+    { message: "begun", logger: AUDIT, attributes },
+  ]);
+  await using dashboard = await rig.open();
+  await dashboard.showsLast("audit_log", "begun");
+  await dashboard.click("[data-lane=audit_log] .row");
+  await dashboard.click("button ::-p-text(System lines of instance a)");
+  await dashboard.page.waitForSelector(".together-bar");
+  await dashboard.page.type("[type=search]", "level:ERROR");
+  await dashboard.page.keyboard.press("Enter");
+  await dashboard.page.waitForSelector(".together-bar", { hidden: true });
+  await dashboard.showsLast("system_log", "loud");
+  expect(await dashboard.messages("system_log")).toEqual(["loud"]);
 });
 
 test("a trace id leads to the trace UI of the configuration, and no other text does", async () => {

@@ -153,8 +153,10 @@ async function walk(dashboard: Dashboard) {
       const hasOutline = outlineStyle !== "none" && parseFloat(outlineWidth) >= 1;
       const { left, top, width, height } = element.getBoundingClientRect();
       const above = document.elementFromPoint(left + width / 2, top + height / 2);
-      const isSeen = hasOutline && element.contains(above);
-      return { name: element.getAttribute("data-walk"), isSeen };
+      return {
+        name: element.getAttribute("data-walk"),
+        isSeen: hasOutline && element.contains(above),
+      };
     });
     if (name === null) continue;
     reached.add(name);

@@ -30,8 +30,6 @@ export async function readMessage(
       chunks.push(chunk);
       checkLength(chunks, bytes, limits.bodyBytesMax);
     }
-    // A call that is taken back by its sender ends as one that is complete does.
-    if (stream.aborted) throw new Refusal(400, "The call was cancelled.");
     return await contentOf(Buffer.concat(chunks, bytes), encoding, limits, budget);
   } finally {
     budget.give(bytes);

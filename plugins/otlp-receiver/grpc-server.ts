@@ -128,6 +128,7 @@ export class GrpcServer {
   /** Takes no more calls, and waits for what is in flight until the signal aborts. */
   async close(signal: AbortSignal): Promise<void> {
     this.#server.close();
+    // Node's server does so itself from 24 on.
     for (const session of this.#sessions) session.close();
     await this.#inFlight.ended(signal);
     for (const call of this.#calls) call.refuse(stopping());

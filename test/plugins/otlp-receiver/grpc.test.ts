@@ -276,13 +276,16 @@ describe("a refusal for now", () => {
     expect(intake.received).toBe(0);
   });
 
-  it("stores nothing of a call that its sender takes back before its end", async () => {
+  it.each([
+    ["with CANCEL", 8],
+    ["without an error", 0],
+  ])("stores nothing of a call that its sender takes back %s before its end", async (_, code) => {
     const { url, intake, host } = await open();
     const socket = connect(Number(new URL(url).port), "127.0.0.1");
     const client = session(url, socket);
     const stream = begin(client);
     await new Promise((resolve) => stream.write(frame(PYTHON), resolve));
-    socket.write(resetFrame(stream.id!));
+    socket.write(resetFrame(stream.id!, code));
     const next = begin(client);
     next.end(frame(Buffer.alloc(0)));
     expect((await answerOf(next)).grpcStatus).toBe(OK);

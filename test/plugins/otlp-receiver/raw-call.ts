@@ -28,9 +28,9 @@ export function frame(message: Uint8Array, flag = 0, length = message.length): B
   return Buffer.concat([prefix, message]);
 }
 
-/** A RST_STREAM with CANCEL, as it stands on the wire: Node's own client ends the request before it. */
-export function resetFrame(streamId: number): Buffer {
-  const bytes = Buffer.from([0, 0, 4, 3, 0, 0, 0, 0, 0, 0, 0, 0, 8]);
+/** A RST_STREAM as it stands on the wire: Node's own client ends the request before it. */
+export function resetFrame(streamId: number, code: number): Buffer {
+  const bytes = Buffer.from([0, 0, 4, 3, 0, 0, 0, 0, 0, 0, 0, 0, code]);
   bytes.writeUInt32BE(streamId, 5);
   return bytes;
 }

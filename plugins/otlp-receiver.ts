@@ -12,10 +12,13 @@ import {
 import { GrpcServer } from "./otlp-receiver/grpc-server.ts";
 import { InFlight } from "./otlp-receiver/in-flight.ts";
 import { listen } from "./otlp-receiver/listening.ts";
+import { OTHER_SIGNALS, PassOn } from "./otlp-receiver/pass-on.ts";
 import { Refusal, refusalOf, stopping } from "./otlp-receiver/refusal.ts";
 import { BodyBudget, readBody, type BodyLimits } from "./otlp-receiver/request-body.ts";
 
 const PATH = "/v1/logs";
+
+const NOT_FOUND = `There is nothing at this path; logs are taken at ${PATH}.`;
 
 const DEFAULT_PORT = 4318;
 const DEFAULT_GRPC_PORT = 4317;
@@ -43,6 +46,13 @@ const options = z.strictObject({
     .optional()
     .describe(
       "Port for OTLP/gRPC; 0 picks a free one, null switches it off. Default: 4317 while `port` is 4318, else off.",
+    ),
+  pass_on_to: z
+    .url({ protocol: /^https?$/ })
+    .nullable()
+    .default(null)
+    .describe(
+      "Base URL of the collector that gets the traces and metrics that arrive over HTTP, unchanged; without it they are answered 404.",
     ),
   max_body_bytes: z
     .int()
@@ -85,6 +95,7 @@ class OtlpReceiver implements Receiver {
   readonly #limits: BodyLimits;
   readonly #budget: BodyBudget;
   readonly #inFlight = new InFlight();
+  readonly #passOn: PassOn;
   #server: Server | undefined;
   #grpc: GrpcServer | undefined;
 
@@ -95,17 +106,25 @@ class OtlpReceiver implements Receiver {
       inflatedBytesMax: given.max_inflated_bytes,
     };
     this.#budget = new BodyBudget(given.max_in_flight_bytes);
+    const passing = {
+      to: given.pass_on_to,
+      bodyBytesMax: given.max_body_bytes,
+      budget: this.#budget,
+    };
+    this.#passOn = new PassOn(passing, host);
   }
 
   /** @throws TailgateError PORT_IN_USE or LISTEN_FAILED */
   async open({ port, grpc_port: grpcPort }: Options): Promise<void> {
-    this.#host.http.route(
-      "*",
-      PATH,
-      (request, response) => this.#handle(request, response),
-      (request, response, { status, text }) =>
-        this.#refuse(request, response, new Refusal(status, text)),
-    );
+    for (const path of [PATH, ...OTHER_SIGNALS.keys()]) {
+      this.#host.http.route(
+        "*",
+        path,
+        (request, response) => this.#handle(path, request, response),
+        (request, response, { status, text }) =>
+          this.#refuse(request, response, new Refusal(status, text)),
+      );
+    }
     if (port !== null) await this.#openHttp(port);
     const defaultPort = port === DEFAULT_PORT ? DEFAULT_GRPC_PORT : null;
     await this.#openGrpc(grpcPort === undefined ? defaultPort : grpcPort);
@@ -148,8 +167,9 @@ class OtlpReceiver implements Receiver {
     const refused = this.#host.http.refusal(request);
     const path = request.url?.split("?", 1)[0];
     if (refused !== undefined) this.#refuse(request, response, new Refusal(403, refused));
-    else if (path !== PATH) this.#refuse(request, response, new Refusal(404, notFound(path)));
-    else await this.#handle(request, response);
+    else if (path === PATH || OTHER_SIGNALS.has(path!))
+      await this.#handle(path!, request, response);
+    else this.#refuse(request, response, new Refusal(404, NOT_FOUND));
   }
 
   #refuse(request: IncomingMessage, response: ServerResponse, refusal: Refusal): void {
@@ -157,14 +177,15 @@ class OtlpReceiver implements Receiver {
     answerRefusal(response, typeOf(request), refusal);
   }
 
-  async #handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  async #handle(path: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
     const type = typeOf(request);
     this.#inFlight.begin();
     try {
-      if (request.method !== "POST") throw new Refusal(405, `${PATH} takes POST.`);
+      if (request.method !== "POST") throw new Refusal(405, `${path} takes POST.`);
       if (type === undefined)
         throw new Refusal(415, `The Content-Type is ${PROTOBUF} or ${JSON_TYPE}.`);
       if (this.#inFlight.isEnding) throw stopping();
+      if (path !== PATH) return await this.#passOn.handle(path, request, response);
       const body = await readBody(request, this.#limits, this.#budget);
       const { intake } = this.#host;
       const ingested = await (type === JSON_TYPE
@@ -188,6 +209,7 @@ class OtlpReceiver implements Receiver {
 
   async #closeHttp(signal: AbortSignal): Promise<void> {
     this.#server?.close();
+    signal.addEventListener("abort", () => this.#passOn.stop(), { once: true });
     await this.#inFlight.ended(signal);
     this.#server?.closeIdleConnections();
     if (signal.aborted) this.#server?.closeAllConnections();
@@ -197,11 +219,4 @@ class OtlpReceiver implements Receiver {
 function typeOf(request: IncomingMessage): OtlpType | undefined {
   const type = request.headers["content-type"]?.split(";", 1)[0]!.trim().toLowerCase();
   return type === PROTOBUF || type === JSON_TYPE ? type : undefined;
-}
-
-function notFound(path: string | undefined): string {
-  const isOtherSignal = path === "/v1/traces" || path === "/v1/metrics";
-  return isOtherSignal
-    ? `Tailgate takes logs: set the endpoint of ${path.slice(4)} to another collector, or leave it out.`
-    : `There is nothing at this path; logs are taken at ${PATH}.`;
 }

@@ -39,9 +39,6 @@ export class BodyBudget {
 
 /**
  * Reads a request's body and unpacks it.
- *
- * A body that is refused is still read to its end, into nothing: a client that is cut off while it sends would see a
- * broken connection in place of the answer.
  * @throws Refusal 400, 413, 415 or 503; the request's own error where the client goes away.
  */
 export async function readBody(
@@ -51,17 +48,43 @@ export async function readBody(
 ): Promise<Uint8Array> {
   const encoding = request.headers["content-encoding"]?.trim().toLowerCase() || "identity";
   const isGzip = encoding === "gzip" || encoding === "x-gzip";
-  let refusal: unknown =
+  const refusal =
     isGzip || encoding === "identity"
       ? undefined
       : new Refusal(415, `Content-Encoding ${JSON.stringify(encoding)} is not taken; use gzip.`);
+  const taking = { bytesMax: limits.bodyBytesMax, budget, refusal };
+  return withBody(request, taking, (body): Uint8Array | Promise<Uint8Array> =>
+    isGzip ? unpacked(body, limits.inflatedBytesMax, budget) : body,
+  );
+}
+
+interface Taking {
+  readonly bytesMax: number;
+  readonly budget: BodyBudget;
+  /** Why the body is refused whatever it is. */
+  readonly refusal?: Refusal | undefined;
+}
+
+/**
+ * Reads a request's body as it is sent, and counts it as in flight until it was used.
+ *
+ * A body that is refused is still read to its end, into nothing: a client that is cut off while it sends would see a
+ * broken connection in place of the answer.
+ * @throws Refusal 413 or 503; the request's own error where the client goes away.
+ */
+export async function withBody<Result>(
+  request: IncomingMessage,
+  { bytesMax, budget, refusal: given }: Taking,
+  use: (body: Buffer) => Result | Promise<Result>,
+): Promise<Result> {
+  let refusal: unknown = given;
   const chunks: Buffer[] = [];
   let bytes = 0;
   try {
     for await (const chunk of request as AsyncIterable<Buffer>) {
       if (refusal !== undefined) continue;
       try {
-        if (bytes + chunk.length > limits.bodyBytesMax) throw tooLarge(limits.bodyBytesMax);
+        if (bytes + chunk.length > bytesMax) throw tooLarge(bytesMax);
         budget.take(chunk.length);
         bytes += chunk.length;
         chunks.push(chunk);
@@ -71,8 +94,7 @@ export async function readBody(
       }
     }
     if (refusal !== undefined) throw refusal;
-    const body = chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
-    return isGzip ? await unpacked(body, limits.inflatedBytesMax, budget) : body;
+    return await use(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks));
   } finally {
     budget.give(bytes);
   }

@@ -355,7 +355,7 @@ describe("a refusal", () => {
     const traces = await send(url, PYTHON, { path: "/v1/traces" });
     expect(traces.status).toBe(404);
     expect(statusOf(traces).message).toBe(
-      "Tailgate takes logs: set the endpoint of traces to another collector, or leave it out.",
+      "Tailgate takes logs: set receivers.otlp.pass_on_to to the collector for traces, or switch the sender's traces off.",
     );
     expect((await send(url, PYTHON, { path: "/v1/logs?x=1" })).status).toBe(200);
   });

@@ -83,3 +83,22 @@ test("without a collector it is 404, and the log says once what to set", async (
   const said = host.lines.filter((line) => line.includes("receivers.otlp.pass_on_to"));
   expect(said).toHaveLength(1);
 });
+
+test("what waits for a collector that hangs is given up when the time to stop is over", async () => {
+  const hanging = createServer().listen(0, "127.0.0.1");
+  await once(hanging, "listening");
+  onTestFinished(() => {
+    hanging.close();
+    hanging.closeAllConnections();
+  });
+  const { port } = hanging.address() as AddressInfo;
+  const { host, receiver } = await open({ pass_on_to: `http://127.0.0.1:${port}` });
+  const asked = once(hanging, "request");
+  const response = post(await host.listen(), "/v1/traces", Buffer.alloc(10));
+  await asked;
+  const stop = new AbortController();
+  const closed = receiver.close!(stop.signal);
+  stop.abort();
+  await closed;
+  expect((await response).status).toBe(503);
+});

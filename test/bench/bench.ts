@@ -1,10 +1,11 @@
 /**
- * `npm run bench -- [emit] [fan-out] [otlp] [files] [journal] [--rounds N] [--quick] [--full]`: measures the package that
+ * `npm run bench -- [emit] [fan-out] [otlp] [files] [journal] [dashboard] [--rounds N] [--quick] [--full]`: measures the package that
  * `npm run build` made, all of it where nothing is named. Figures go to stdout, one JSON line each, and a table of
  * them to stderr. Targets are shown and not enforced: a busy machine is no fault of the code.
  */
 
 import { parseArgs } from "node:util";
+import { benchDashboard } from "./dashboard.ts";
 import { benchEmit } from "./emit.ts";
 import { benchFanOut } from "./fan-out.ts";
 import { benchFiles } from "./files.ts";
@@ -28,6 +29,7 @@ const BENCHMARKS = new Map<string, readonly Benchmark[]>([
     "journal",
     [benchJournalCommit, benchJournalRate, benchJournalReplay, benchJournalEmit, benchJournalOtlp],
   ],
+  ["dashboard", [benchDashboard]],
 ]);
 
 const ROUNDS = 11;

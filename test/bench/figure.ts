@@ -34,6 +34,18 @@ function printFigure(figure: string, unit: Unit, nanos: readonly number[]): void
   printRow(figure, spread, unit);
 }
 
+/** Prints what was measured as it is, where no ways are compared. */
+export function printValues(
+  figure: string,
+  unit: "ms" | "kB" | "MB" | "share" | "records/s",
+  values: readonly number[],
+  target?: Target,
+): void {
+  const spread = spreadOf(values, unit === "share" ? RATIO_DIGITS : 1);
+  printLine({ figure, unit, ...spread, target, rounds: values.length });
+  printRow(figure, spread, `${unit}${target ? `, target ${target}` : ""}`);
+}
+
 /** From the nanoseconds that one of them takes; of megabytes it is one byte. */
 function inUnit(unit: Unit, nanos: number): number {
   switch (unit) {

@@ -1,0 +1,176 @@
+import { setTimeout as wait } from "node:timers/promises";
+import { gzipSync } from "node:zlib";
+import type { Browser, HTTPResponse, Page } from "puppeteer-core";
+import { launchBrowser } from "../dashboard/launch.ts";
+import { dashboardServer, type DashboardServer } from "./dashboard-server.ts";
+import { printValues } from "./figure.ts";
+import { FrameWatch } from "./frame-watch.ts";
+import { HelperProcess } from "./helper-process.ts";
+import type { SenderQuestion } from "./otlp-http-senders.ts";
+import type { Scale } from "./rounds.ts";
+
+const VIEW = { width: 1440, height: 900 };
+
+const ROW = "[data-lane=system_log] .row";
+
+/** 10 000 records a second, in requests on eight connections. */
+const TICK_MS = 100;
+const TICK_REQUESTS = 8;
+const REQUEST_RECORDS = 125;
+
+const SECONDS = 60;
+
+/** Ten of the 64 messages of typical records have it. */
+const FILTER = "inst-101";
+
+/**
+ * What the page costs the browser that shows it, in chromium: its first load, and how smoothly it draws while it
+ * follows many records. Browser, gateway and clients share the machine: on one that is busy, or has few cores, frames
+ * are late for reasons that are not the page's.
+ */
+export async function benchDashboard({ rounds, share }: Scale): Promise<void> {
+  await using server = await dashboardServer();
+  await using senders = await HelperProcess.start(new URL("otlp-http-senders.ts", import.meta.url));
+  const browser = await launchBrowser("chrome", fail);
+  try {
+    const stage = { server, senders, browser };
+    await sendTick(stage);
+    await benchLoad(stage, rounds);
+    await benchFollowing("dashboard.following", stage, SECONDS * share, "");
+    await benchFollowing("dashboard.filtered", stage, SECONDS * share, FILTER);
+  } finally {
+    await browser.close();
+  }
+}
+
+interface Stage {
+  readonly server: DashboardServer;
+  readonly senders: HelperProcess;
+  readonly browser: Browser;
+}
+
+async function sendTick({ server, senders }: Stage): Promise<void> {
+  const port = server.otlpPort;
+  const kind = { format: "protobuf", requests: TICK_REQUESTS, records: REQUEST_RECORDS } as const;
+  await senders.ask({ port, ...kind } satisfies SenderQuestion);
+  server.sent += TICK_REQUESTS * REQUEST_RECORDS;
+}
+
+// The first load
+
+async function benchLoad({ server, browser }: Stage, rounds: number): Promise<void> {
+  const waitsMs: number[] = [];
+  let sizes: Sizes = { all: 0, script: 0 };
+  for (let round = 0; round < rounds; round++) {
+    await using view = await openView(browser);
+    const responses: HTTPResponse[] = [];
+    view.page.on("response", (response) => responses.push(response));
+    await view.page.evaluateOnNewDocument(noteFirstRow, ROW);
+    await view.page.goto(server.url);
+    const found = await view.page.waitForFunction(() => (globalThis as Noted).firstRowMs);
+    waitsMs.push((await found.jsonValue())!);
+    sizes = await sizesOf(responses, server.url);
+  }
+  printValues("dashboard.first_load", "kB", [sizes.all / 1000]);
+  printValues("dashboard.first_load_script", "kB", [sizes.script / 1000], "<= 150");
+  printValues("dashboard.first_rows", "ms", waitsMs, "<= 1000");
+}
+
+type Noted = typeof globalThis & { firstRowMs?: number };
+
+/** Runs in the page from its beginning on: looks in each frame whether a row is there. */
+function noteFirstRow(row: string): void {
+  const look = (): void => {
+    if (document.querySelector(row)) (globalThis as Noted).firstRowMs = performance.now();
+    else requestAnimationFrame(look);
+  };
+  requestAnimationFrame(look);
+}
+
+interface Sizes {
+  readonly all: number;
+  readonly script: number;
+}
+
+/** In bytes, compressed, of what the page consists of; records are not counted. */
+async function sizesOf(responses: readonly HTTPResponse[], url: string): Promise<Sizes> {
+  const sizes = { all: 0, script: 0 };
+  for (const response of responses) {
+    const type = response.request().resourceType();
+    if (new URL(response.url()).origin !== new URL(url).origin || type === "fetch") continue;
+    const bytes = gzipSync(await response.buffer()).length;
+    sizes.all += bytes;
+    if (type === "script") sizes.script += bytes;
+  }
+  return sizes;
+}
+
+// Following
+
+async function benchFollowing(
+  name: string,
+  stage: Stage,
+  seconds: number,
+  filter: string,
+): Promise<void> {
+  const { server } = stage;
+  await using view = await openView(stage.browser);
+  const { page } = view;
+  await page.goto(server.url);
+  await page.waitForSelector(ROW);
+  if (filter !== "") {
+    await page.type("[type=search]", filter);
+    await page.keyboard.press("Enter");
+  }
+  await sendTick(stage);
+  await showsNewest(page, server.sent, filter);
+  const ticks = Math.ceil((1000 * seconds) / TICK_MS);
+  const { sent } = server;
+  const watch = await FrameWatch.start(page);
+  const startMs = performance.now();
+  for (let tick = 0; tick < ticks; tick++) {
+    await wait(startMs + tick * TICK_MS - performance.now());
+    await sendTick(stage);
+  }
+  const tookMs = performance.now() - startMs;
+  const { frames, longestTaskMs, heapBytesMax } = await watch.end();
+  const lastMs = performance.now();
+  await showsNewest(page, server.sent, filter);
+  const isSmooth = frames.filter((frameMs) => frameMs < 20).length;
+  printValues(`${name}.rate`, "records/s", [(1000 * (server.sent - sent)) / tookMs]);
+  printValues(`${name}.frames_under_20_ms`, "share", [isSmooth / frames.length], ">= 0.95");
+  printValues(`${name}.frame`, "ms", frames);
+  printValues(`${name}.longest_task`, "ms", [longestTaskMs], "<= 100");
+  printValues(`${name}.heap`, "MB", [heapBytesMax / 1e6], "<= 300");
+  printValues(`${name}.behind`, "ms", [performance.now() - lastMs]);
+}
+
+/** Waits until a row is of the last request, of which each has records that match, and all rows match. */
+async function showsNewest(page: Page, sequence: number, filter: string): Promise<void> {
+  await page.waitForFunction(
+    (rows, from, text) => {
+      const shown = [...document.querySelectorAll<HTMLElement>(rows)];
+      return (
+        shown.some((row) => Number(row.dataset["sequence"]) > from) &&
+        shown.every((row) => row.textContent.includes(text))
+      );
+    },
+    { polling: "raf" },
+    ROW,
+    sequence - REQUEST_RECORDS,
+    filter,
+  );
+}
+
+/** A window of its own, with nothing cached. */
+async function openView(browser: Browser): Promise<AsyncDisposable & { readonly page: Page }> {
+  const context = await browser.createBrowserContext();
+  const page = await context.newPage();
+  await page.setViewport(VIEW);
+  await page.bringToFront();
+  return { page, [Symbol.asyncDispose]: () => context.close() };
+}
+
+function fail(text: string): never {
+  throw new Error(text);
+}

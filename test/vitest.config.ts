@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
 
@@ -20,5 +21,7 @@ export default defineConfig({
     testTimeout: 30_000,
     hookTimeout: 30_000,
     retry: 0,
+    // Most tests wait for processes of their own: two files at a time go well also on two cores.
+    maxWorkers: Math.max(2, availableParallelism() - 1),
   },
 });

@@ -1,5 +1,6 @@
 import type { TailgateError } from "../errors.ts";
 import type { LogRecord, Resource, Scope, Value, ValueMap } from "../plugin.ts";
+import { isInt64 } from "./int64.ts";
 import { JsonPath } from "./json-path.ts";
 import { parseInteger } from "./json-number.ts";
 import { DEPTH_MAX, DEPTH_TEXT } from "./json-writer.ts";
@@ -41,8 +42,6 @@ const DECIMAL = /^-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?$/;
 
 const SHOWN_CHARS_MAX = 60;
 
-const INT64_MIN = -(2n ** 63n);
-const INT64_MAX = 2n ** 63n - 1n;
 const UINT64_MAX = 2n ** 64n - 1n;
 
 /**
@@ -186,9 +185,8 @@ export class JsonDecoder {
     const integer = this.#integer(value);
     if (integer === undefined) throw this.#unexpected("intValue", value, "an integer");
     if (typeof integer === "number") return integer;
-    const isInt64 = integer >= INT64_MIN && integer <= INT64_MAX;
     const number = Number(integer);
-    return isInt64 && !Number.isSafeInteger(number) ? integer : number;
+    return isInt64(integer) && !Number.isSafeInteger(number) ? integer : number;
   }
 
   /** JSON has no NaN; JavaScript's SDK sends it, and the infinities, as null. */

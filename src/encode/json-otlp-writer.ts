@@ -1,3 +1,4 @@
+import { isInt64 } from "./int64.ts";
 import { DEPTH_MAX, DEPTH_TEXT } from "./json-writer.ts";
 import { parseInteger } from "./json-number.ts";
 import {
@@ -37,9 +38,6 @@ import { ProtobufWriter } from "./protobuf-writer.ts";
 
 /** Parsed JSON that {@link JsonDecoder} has read without an error: every member has its type, or is null or absent. */
 export type ReadJson = Readonly<Record<string, unknown>>;
-
-const INT64_MIN = -(2n ** 63n);
-const INT64_MAX = 2n ** 63n - 1n;
 
 /** Work is done on one record at a time, and within one call. */
 const writer = new ProtobufWriter();
@@ -155,7 +153,7 @@ function writeNested(json: ReadJson, isMap: boolean, depth: number): void {
 function writeInteger(value: unknown): void {
   const integer = integerOf(value);
   const exact = BigInt(integer);
-  if (exact >= INT64_MIN && exact <= INT64_MAX) writer.int64(VALUE_INT, integer);
+  if (isInt64(exact)) writer.int64(VALUE_INT, integer);
   else writer.double(VALUE_DOUBLE, Number(integer));
 }
 

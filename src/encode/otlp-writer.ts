@@ -1,5 +1,6 @@
 import { textOf } from "../errors.ts";
 import type { LogRecord, Resource, Scope, Value } from "../plugin.ts";
+import { isInt64 } from "./int64.ts";
 import { DEPTH_MAX, DEPTH_TEXT } from "./json-writer.ts";
 import {
   KEY_VALUE_KEY,
@@ -53,8 +54,6 @@ export interface RecordFields {
   readonly droppedAttributes: number;
 }
 
-const INT64_MIN = -(2n ** 63n);
-const INT64_MAX = 2n ** 63n - 1n;
 const UINT64_MAX = 2n ** 64n - 1n;
 
 /** Work is done on one record at a time, and within one call. */
@@ -207,7 +206,7 @@ function writeNumber(value: number): void {
 }
 
 function writeInteger(value: bigint): void {
-  if (value >= INT64_MIN && value <= INT64_MAX) writer.int64(VALUE_INT, value);
+  if (isInt64(value)) writer.int64(VALUE_INT, value);
   else writer.string(VALUE_STRING, String(value));
 }
 

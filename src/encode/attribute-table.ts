@@ -1,5 +1,5 @@
 import { CODE_PREFIX } from "./code-attributes.ts";
-import { RENAME_PREFIX, RESERVED } from "./envelope-encoder.ts";
+import { RENAME_PREFIX, RESERVED } from "./attribute-name.ts";
 import { ascii, type ByteSource } from "./json-writer.ts";
 import { keyHash, NOT_ASCII } from "./key-hash.ts";
 import {

@@ -1,5 +1,13 @@
 import { INFO_RANK, type LevelRank } from "../envelope.ts";
-import { callSiteOf, CODE_PREFIX, type CallSite } from "./code-attributes.ts";
+import {
+  attributeName,
+  CODE_NAME,
+  RENAME_PREFIX,
+  RESERVED,
+  RESERVED_NAME,
+  type AttributeName,
+} from "./attribute-name.ts";
+import { callSiteOf, type CallSite } from "./code-attributes.ts";
 import { ascii, JsonWriter, toBase64 } from "./json-writer.ts";
 import type { OpenBatch } from "./open-batch.ts";
 import type { Origin } from "./record-batch.ts";
@@ -32,21 +40,6 @@ export interface RecordParts {
   service: string;
 }
 
-/** Fields that the gateway speaks for: a caller's attribute of that name appears as `extra_<name>`. */
-export const RESERVED = new Set([
-  "timestamp",
-  "level",
-  "logger",
-  "message",
-  "module",
-  "function",
-  "line",
-  "id",
-  "type",
-]);
-
-export const RENAME_PREFIX = "extra_";
-
 export const SYSTEM_HEAD = ascii('{"type":"system_log","data":{"timestamp":"');
 export const AUDIT_HEAD = ascii('{"type":"audit_log","data":{"timestamp":"');
 /** What a record without `code.*` attributes says of its call site. */
@@ -59,7 +52,8 @@ export const ACTION = ascii(',"action":');
 export const METADATA = ascii(',"metadata":');
 export const ENVELOPE_END = ascii("}}");
 
-const LETTER_C = 0x63;
+/** What a record with more attributes leaves behind of their names. */
+const NAMES_KEPT = 64;
 
 /** Rust's tracing names every event after its place in the source; that is no event name (otel.md). */
 const PLACE_IN_SOURCE = /^event .+:\d+$/;
@@ -73,6 +67,8 @@ function meaningfulEventName(name: string | undefined): string {
 export class EnvelopeEncoder {
   readonly #open: OpenBatch;
   readonly #lowest: LevelRank;
+  /** Of the record that is being encoded; further on those of records before it. */
+  readonly #names: AttributeName[] = [];
 
   /** System logs below `lowest` are filtered, audit events below INFO. */
   constructor(open: OpenBatch, lowest: LevelRank) {
@@ -100,24 +96,43 @@ export class EnvelopeEncoder {
 
   #system(parts: RecordParts, logger: LoggerName, rank: LevelRank, skipped: number): void {
     const writer = this.#open.writer;
-    const isRenamed = hasReserved(parts.keys);
-    const { keys, values } = isRenamed ? publicAttributes(parts, skipped) : parts;
-    const left = isRenamed ? -1 : skipped;
-    this.#head(SYSTEM_HEAD, parts, logger, rank);
-    const hasCode = hasCodeAttribute(keys);
-    if (hasCode) this.#callSite(callSiteOf((name) => values[keys.indexOf(name)]));
-    else writer.raw(NO_CALL_SITE);
-    for (let index = 0; index < keys.length; index++) {
-      const name = keys[index]!;
-      const value = values[index];
-      if (value === undefined || index === left) continue;
-      if (hasCode && isCodeAttribute(name)) continue;
-      writer.member(name, value);
+    let { keys, values } = parts;
+    let left = skipped;
+    let kinds = this.#lookUp(keys);
+    if ((kinds & RESERVED_NAME) !== 0) {
+      ({ keys, values } = publicAttributes(parts, skipped));
+      left = -1;
+      kinds = this.#lookUp(keys);
     }
-    const { traceId, spanId, service } = parts;
-    if (traceId !== "" && !keys.includes("trace_id")) writer.member("trace_id", traceId);
-    if (spanId !== "" && !keys.includes("span_id")) writer.member("span_id", spanId);
-    if (service !== "" && !keys.includes("service")) writer.member("service", service);
+    this.#head(SYSTEM_HEAD, parts, logger, rank);
+    if ((kinds & CODE_NAME) === 0) writer.raw(NO_CALL_SITE);
+    else this.#callSite(callSiteOf((name) => values[keys.indexOf(name)]));
+    const names = this.#names;
+    for (let index = 0; index < keys.length; index++) {
+      const { kind, member } = names[index]!;
+      const value = values[index];
+      if (value === undefined || index === left || kind === CODE_NAME) continue;
+      writer.raw(member);
+      writer.value(value);
+    }
+    this.#context(parts, keys);
+  }
+
+  /** Fills `#names`; answers which kinds of names there are. A record mostly has the names of the one before. */
+  #lookUp(keys: readonly string[]): number {
+    const names = this.#names;
+    if (names.length > NAMES_KEPT) names.length = NAMES_KEPT;
+    let kinds = 0;
+    for (let index = 0; index < keys.length; index++) {
+      const key = keys[index]!;
+      let name = index < names.length ? names[index]! : undefined;
+      if (name === undefined || name.text !== key) {
+        name = attributeName(key);
+        names[index] = name;
+      }
+      kinds |= name.kind;
+    }
+    return kinds;
   }
 
   #callSite(site: CallSite): void {
@@ -132,7 +147,7 @@ export class EnvelopeEncoder {
 
   #audit(parts: RecordParts, logger: LoggerName, rank: LevelRank, skipped: number): void {
     const writer = this.#open.writer;
-    const { keys, values, traceId, spanId, service } = parts;
+    const { keys, values } = parts;
     this.#head(AUDIT_HEAD, parts, logger, rank);
     const eventType = keys.indexOf("event_type");
     const action = actionOf(values[eventType], parts.eventName);
@@ -146,14 +161,23 @@ export class EnvelopeEncoder {
     for (let index = 0; index < keys.length; index++) {
       const value = values[index];
       if (value === undefined || index === eventType || index === skipped) continue;
-      if (!isCodeAttribute(keys[index]!)) writer.member(keys[index]!, value);
+      const { kind, member } = attributeName(keys[index]!);
+      if (kind === CODE_NAME) continue;
+      writer.raw(member);
+      writer.value(value);
     }
-    if (traceId !== "" && !keys.includes("trace_id")) writer.member("trace_id", traceId);
-    if (spanId !== "" && !keys.includes("span_id")) writer.member("span_id", spanId);
-    if (service !== "" && !keys.includes("service")) writer.member("service", service);
+    this.#context(parts, keys);
     // Without members there is no metadata.
     if (writer.position - writer.mark === opened) writer.position = writer.mark + before;
     else writer.closeObject(opened);
+  }
+
+  /** What the gateway adds where no attribute has that name. */
+  #context({ traceId, spanId, service }: RecordParts, keys: readonly string[]): void {
+    const writer = this.#open.writer;
+    if (traceId !== "" && !keys.includes("trace_id")) writer.member("trace_id", traceId);
+    if (spanId !== "" && !keys.includes("span_id")) writer.member("span_id", spanId);
+    if (service !== "" && !keys.includes("service")) writer.member("service", service);
   }
 
   #head(head: Uint8Array, parts: RecordParts, logger: LoggerName, rank: LevelRank): void {
@@ -203,20 +227,6 @@ function bridgeNameIndex({ keys, values }: RecordParts): number {
     if (index >= 0 && typeof values[index] === "string") return index;
   }
   return -1;
-}
-
-function isCodeAttribute(key: string): boolean {
-  return key.charCodeAt(0) === LETTER_C && key.startsWith(CODE_PREFIX);
-}
-
-function hasCodeAttribute(keys: readonly string[]): boolean {
-  for (let index = 0; index < keys.length; index++) if (isCodeAttribute(keys[index]!)) return true;
-  return false;
-}
-
-function hasReserved(keys: readonly string[]): boolean {
-  for (let index = 0; index < keys.length; index++) if (RESERVED.has(keys[index]!)) return true;
-  return false;
 }
 
 /** The attributes under the names that they appear with; of two that get the same name the last value counts. */

@@ -3,6 +3,7 @@
  * exchanged for a larger piece, so that one record always lies in one piece.
  */
 
+import { attributeName } from "./attribute-name.ts";
 import {
   escapedBytesMax,
   ESCAPES,
@@ -41,7 +42,6 @@ const DIGITS_MAX = 10;
 const OPEN_BRACE = 0x7b;
 const CLOSE_BRACE = 0x7d;
 const COMMA = 0x2c;
-const COLON = 0x3a;
 
 /** ASCII text as bytes, for pieces that are written again and again. */
 export function ascii(text: string): Uint8Array {
@@ -296,31 +296,8 @@ export class JsonWriter {
 
   /** Writes a comma and one member of an object; see {@link closeObject}. */
   member(name: string, value: unknown): void {
-    this.#name(name);
+    this.raw(attributeName(name).member);
     this.value(value);
-  }
-
-  /** Writes `,"name":`. */
-  #name(name: string): void {
-    this.reserve(4 + name.length);
-    const { buffer } = this;
-    let position = this.position;
-    buffer[position++] = COMMA;
-    buffer[position++] = QUOTE;
-    for (let index = 0; index < name.length; index++) {
-      const char = name.charCodeAt(index);
-      if (char > 127 || PLAIN[char] === 0) return this.#anyName(name);
-      buffer[position++] = char;
-    }
-    buffer[position++] = QUOTE;
-    buffer[position++] = COLON;
-    this.position = position;
-  }
-
-  #anyName(name: string): void {
-    this.byte(COMMA);
-    this.string(name);
-    this.byte(COLON);
   }
 
   /**

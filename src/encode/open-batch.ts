@@ -150,7 +150,8 @@ export class OpenBatch {
     const taken = this.#full;
     if (this.#batch.length > 0) {
       taken.push(this.#batch);
-      this.#batch = new RecordBatch(this.writer.buffer);
+      // One turn of the event loop is much like the one before.
+      this.#batch = new RecordBatch(this.writer.buffer, this.#batch.length);
     }
     this.#full = [];
     this.#fullBytes = 0;

@@ -1,3 +1,4 @@
+import { RENAME_PREFIX } from "./attribute-name.ts";
 import { INFO_RANK, type LevelRank } from "../envelope.ts";
 import {
   AttributeTable,
@@ -26,7 +27,6 @@ import {
   METADATA,
   MODULE,
   NO_CALL_SITE,
-  RENAME_PREFIX,
   SYSTEM_HEAD,
   type Outcome,
 } from "./envelope-encoder.ts";

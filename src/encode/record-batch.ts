@@ -53,7 +53,7 @@ export class RecordBatch implements Batch {
   sequences: Float64Array | undefined;
   readonly #buffer: Buffer;
   /** For each record where its envelope starts and ends, its kind, and its place among its origin's records. */
-  #cells = new Int32Array(CELLS * RECORDS_AT_FIRST);
+  #cells: Int32Array;
   #length = 0;
   readonly #loggers: string[] = [];
   readonly #origins: Origin[] = [];
@@ -63,8 +63,10 @@ export class RecordBatch implements Batch {
   /** Of the audit events. */
   readonly #hashes = new Map<number, string>();
 
-  constructor(buffer: Buffer) {
+  /** `expected`: for how many records memory is taken at once; it grows with more of them. */
+  constructor(buffer: Buffer, expected = RECORDS_AT_FIRST) {
     this.#buffer = buffer;
+    this.#cells = new Int32Array(CELLS * Math.max(expected, RECORDS_AT_FIRST));
   }
 
   get buffer(): Buffer {

@@ -21,6 +21,8 @@ interface Pending {
 /** An event that was taken, now or by an attempt before. */
 export type TakenEvent = Pending | Receipt;
 
+const NO_EVENTS: readonly TakenEvent[] = [];
+
 /**
  * What has become of audit events: where those are that were taken, for receipts, and which keys have been there, so
  * that an event which is sent again is one event (reliability.md, rule 10). The same key with other contents is
@@ -96,6 +98,7 @@ export class AuditEvents implements AuditGate {
 
   /** The events that were repeated since the last call. */
   takeRepeats(): readonly TakenEvent[] {
+    if (this.#repeats.length === 0) return NO_EVENTS;
     const repeats = this.#repeats;
     this.#repeats = [];
     return repeats;

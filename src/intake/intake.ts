@@ -37,6 +37,8 @@ export interface IntakeOptions {
 /** How full the room in front of the journal may be for system logs of each level: the least severe are dropped first. */
 const ROOM_PARTS = [0.6, 0.7, 0.8, 0.9, 1] as const;
 
+const NO_RECEIPTS: readonly Promise<Receipt>[] = [];
+
 /** How often is looked whether there is room for a loss marker again, and how soon one is repeated that failed. */
 const ROOM_INTERVAL_MS = 100;
 const MARKER_RETRY_MS = 1_000;
@@ -174,8 +176,9 @@ export class RecordIntake implements Intake {
   }
 
   /** Events that have been there are stored once; whoever repeats one waits for that. */
-  #countRepeats(): Promise<Receipt>[] {
+  #countRepeats(): readonly Promise<Receipt>[] {
     const repeats = this.#events.takeRepeats();
+    if (repeats.length === 0) return NO_RECEIPTS;
     this.counters.filtered += repeats.length;
     const receipts = repeats.map((event) => this.#events.receiptOf(event));
     for (const receipt of receipts) receipt.catch(() => {});

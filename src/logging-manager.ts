@@ -11,6 +11,7 @@ import { AUDIT_LOGGER, type Level } from "./envelope.ts";
 import { textOf } from "./errors.ts";
 import { hostLogger, writeToStderr, type WriteLine } from "./host-log.ts";
 import type { Receipt } from "./intake/audit-events.ts";
+import { DirectLoggerProvider } from "./otel/direct-provider.ts";
 import { OrchestratorLogger } from "./otel/orchestrator-logger.ts";
 import { TailgateLogRecordProcessor } from "./otel/processor.ts";
 import { TailgateLoggerProvider } from "./otel/provider.ts";
@@ -41,6 +42,11 @@ export interface LoggingOptions {
   readonly journal?: Readonly<Record<string, unknown>>;
   /** The lowest level whose records tell module, function and line; default WARNING. */
   readonly callSiteLevel?: Level | "never";
+  /**
+   * What is behind `logs`: "sdk" is OpenTelemetry's own LoggerProvider; "direct" one that does without the SDK's record,
+   * for an application that logs so much that it shows. What arrives is the same. Default "sdk".
+   */
+  readonly loggerProvider?: "sdk" | "direct";
   /** Whether `logs.getLogger()` of the OpenTelemetry APIs arrives here too; default true. */
   readonly registerGlobally?: boolean;
   /** Writes the gateway's own lines; default stderr. */
@@ -73,7 +79,7 @@ const FLUSH_MS_MAX = 30_000;
  */
 export class LoggingManager {
   /** For code that takes an OpenTelemetry LoggerProvider. */
-  readonly provider: TailgateLoggerProvider;
+  readonly provider: TailgateLoggerProvider | DirectLoggerProvider;
   /** For a LoggerProvider that is set up elsewhere: `new LoggerProvider({ processors: [manager.processor] })`. */
   readonly processor: TailgateLogRecordProcessor;
   /** Whether the global `logs` APIs lead here. */
@@ -89,7 +95,9 @@ export class LoggingManager {
     this.#callSiteLevel = options.callSiteLevel ?? "WARNING";
     this.processor = new TailgateLogRecordProcessor(running.gateway.intake, () => this.flush());
     const detected = detectResources({ detectors: [envDetector, serviceInstanceIdDetector] });
-    this.provider = new TailgateLoggerProvider(this.processor, defaultResource().merge(detected));
+    const Provider =
+      options.loggerProvider === "direct" ? DirectLoggerProvider : TailgateLoggerProvider;
+    this.provider = new Provider(this.processor, defaultResource().merge(detected));
     this.#audit = this.provider.getLogger(AUDIT_LOGGER);
     this.registration =
       options.registerGlobally === false ? undefined : registerGlobally(this.provider);

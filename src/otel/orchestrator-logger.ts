@@ -2,7 +2,7 @@ import { SeverityNumber, type LogRecord } from "@opentelemetry/api";
 import { INFO_RANK, isAuditLogger, LEVELS, type Level, type LevelRank } from "../envelope.ts";
 import { callSiteAbove } from "./call-site.ts";
 import { isError } from "./plain-value.ts";
-import type { SafeLogger } from "./provider.ts";
+import type { SafeLogger } from "./safe-logger.ts";
 
 /** Fields of a record beside its message. An Error under `exception` becomes `exception.type`, `.message`, `.stacktrace`. */
 export type Extras = Readonly<Record<string, unknown>>;

@@ -1,6 +1,6 @@
 import type { LogRecordProcessor, ReadableLogRecord } from "@opentelemetry/sdk-logs";
 import type { RecordIntake } from "../intake/intake.ts";
-import { SdkRecord, type Columns } from "./sdk-record.ts";
+import { SdkRecord, type Columns, type EmittedRecord } from "./sdk-record.ts";
 
 /**
  * The way from the OpenTelemetry SDK into the gateway: encodes each record before `emit` returns, so that what happens
@@ -32,8 +32,16 @@ export class TailgateLogRecordProcessor implements LogRecordProcessor {
   onEmit(record: ReadableLogRecord): void {
     const given = this.#given;
     this.#given = undefined;
+    const keys = Object.keys(record.attributes);
+    const own = { keys, values: Object.values(record.attributes) };
+    // The SDK has what it was not given too: the fields of an exception.
+    this.take(record, given === undefined ? own : withAdded(given, own));
+  }
+
+  /** Takes a record whose attributes are given apart. */
+  take(record: EmittedRecord, attributes: Columns): void {
     try {
-      const kept = new SdkRecord(record, attributesOf(record, given));
+      const kept = new SdkRecord(record, attributes);
       this.#intake.take(kept, kept);
     } catch {
       this.#intake.drop("not_readable");
@@ -50,11 +58,9 @@ export class TailgateLogRecordProcessor implements LogRecordProcessor {
   }
 }
 
-/** What was given apart, then what the SDK has and was not given: the fields of an exception. */
-function attributesOf(record: ReadableLogRecord, given: Columns | undefined): Columns {
-  const keys = Object.keys(record.attributes);
-  const values = Object.values(record.attributes);
-  if (given === undefined) return { keys, values };
+/** Attributes, and of some others those whose names are not among them. */
+export function withAdded(given: Columns, others: Columns): Columns {
+  const { keys, values } = others;
   if (keys.length === 0) return given;
   const added = keys.map((_, index) => index).filter((index) => !given.keys.includes(keys[index]!));
   return {

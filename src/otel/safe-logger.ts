@@ -1,56 +1,25 @@
-import {
-  context,
-  type LogRecord,
-  type Logger,
-  type LoggerOptions,
-  type LoggerProvider,
-} from "@opentelemetry/api";
-import type { Resource } from "@opentelemetry/resources";
-import { LoggerProvider as SdkLoggerProvider } from "@opentelemetry/sdk-logs";
+import { context, type LogRecord, type Logger, type SeverityNumber } from "@opentelemetry/api";
 import { CODE_PREFIX } from "../encode/code-attributes.ts";
 import { textOf } from "../errors.ts";
 import type { CallSiteAttributes } from "./call-site.ts";
 import { isError, plainValue } from "./plain-value.ts";
-import type { TailgateLogRecordProcessor } from "./processor.ts";
 import type { Columns } from "./sdk-record.ts";
 
-/**
- * The SDK's LoggerProvider with one processor, made safe: whatever a caller hands to `emit`, it does not throw, and
- * values that the SDK would drop arrive.
- */
-export class TailgateLoggerProvider implements LoggerProvider {
-  readonly #processor: TailgateLogRecordProcessor;
-  readonly #sdk: SdkLoggerProvider;
-
-  constructor(processor: TailgateLogRecordProcessor, resource: Resource) {
-    this.#processor = processor;
-    this.#sdk = new SdkLoggerProvider({ processors: [processor], resource });
-  }
-
-  getLogger(name: string, version?: string, options?: LoggerOptions): SafeLogger {
-    return new SafeLogger(this.#sdk.getLogger(name, version, options), this.#processor);
-  }
-
-  forceFlush(): Promise<void> {
-    return this.#sdk.forceFlush();
-  }
-
-  shutdown(): Promise<void> {
-    return this.#sdk.shutdown();
-  }
+/** What is behind a logger: takes records that can be read, their attributes apart. */
+export interface RecordSink extends Pick<Logger, "enabled"> {
+  emit(record: LogRecord, attributes: Columns): void;
 }
 
+/** A logger that does not throw, whatever a caller hands to it; values that the SDK would drop arrive. */
 export class SafeLogger implements Logger {
-  readonly #sdk: Logger;
-  readonly #processor: TailgateLogRecordProcessor;
+  readonly #sink: RecordSink;
 
-  constructor(sdk: Logger, processor: TailgateLogRecordProcessor) {
-    this.#sdk = sdk;
-    this.#processor = processor;
+  constructor(sink: RecordSink) {
+    this.#sink = sink;
   }
 
   enabled(options?: Parameters<Logger["enabled"]>[0]): boolean {
-    return this.#sdk.enabled(options);
+    return this.#sink.enabled(options);
   }
 
   /** `site` is the place of the call; what the record's own attributes say of it wins. */
@@ -58,14 +27,10 @@ export class SafeLogger implements Logger {
     let columns: Columns = { keys: [], values: [] };
     try {
       columns = columnsOf(record.attributes, site);
-      this.#emit(sdkRecordOf(record), columns);
+      this.#sink.emit(sdkRecordOf(record), columns);
     } catch {
-      this.#emit({ body: "[a log record that cannot be read]" }, columns);
+      this.#sink.emit({ body: "[a log record that cannot be read]" }, columns);
     }
-  }
-
-  #emit(record: LogRecord, columns: Columns): void {
-    this.#processor.withAttributes(columns, () => this.#sdk.emit(record));
   }
 }
 
@@ -137,7 +102,7 @@ function sdkRecordOf(record: LogRecord): LogRecord {
   sdkRecord.body = typeof body === "string" ? body : plainValue(body);
   if (isTime(timestamp)) sdkRecord.timestamp = timestamp;
   if (isTime(observedTimestamp)) sdkRecord.observedTimestamp = observedTimestamp;
-  if (typeof severityNumber === "number") sdkRecord.severityNumber = severityNumber;
+  if (isSeverity(severityNumber)) sdkRecord.severityNumber = severityNumber;
   if (typeof severityText === "string") sdkRecord.severityText = severityText;
   if (typeof eventName === "string") sdkRecord.eventName = eventName;
   const { exception } = record;
@@ -155,6 +120,11 @@ function plainException(exception: unknown): string | Record<string, string> {
     if (typeof value === "string" || typeof value === "number") fields[key] = String(value);
   }
   return fields;
+}
+
+/** The SDK leaves out a record whose number is below 0, and does not say so. */
+function isSeverity(severity: unknown): severity is SeverityNumber {
+  return typeof severity === "number" && severity >= 0;
 }
 
 function isTime(time: unknown): time is NonNullable<LogRecord["timestamp"]> {

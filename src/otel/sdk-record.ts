@@ -1,4 +1,4 @@
-import type { HrTime } from "@opentelemetry/api";
+import type { HrTime, SpanContext } from "@opentelemetry/api";
 import type { ReadableLogRecord } from "@opentelemetry/sdk-logs";
 import { NO_SECONDS } from "../encode/from-record.ts";
 import type { RecordParts } from "../encode/envelope-encoder.ts";
@@ -13,6 +13,18 @@ import { plainValue } from "./plain-value.ts";
 export interface Columns {
   readonly keys: readonly string[];
   readonly values: readonly unknown[];
+}
+
+/** What is read of a record as the SDK has it; undefined stands for what is absent. */
+export interface EmittedRecord extends Pick<
+  ReadableLogRecord,
+  "hrTime" | "hrTimeObserved" | "resource" | "instrumentationScope" | "droppedAttributesCount"
+> {
+  readonly spanContext?: SpanContext | undefined;
+  readonly severityNumber?: number | undefined;
+  readonly severityText?: string | undefined;
+  readonly body?: unknown;
+  readonly eventName?: string | undefined;
 }
 
 /** About what a record takes in memory beside its envelope. */
@@ -48,7 +60,7 @@ export class SdkRecord implements RecordParts, Origin {
   readonly #observedNanos: number;
 
   /** The attributes are given apart. */
-  constructor(record: ReadableLogRecord, { keys, values }: Columns) {
+  constructor(record: EmittedRecord, { keys, values }: Columns) {
     const { hrTime, hrTimeObserved, spanContext, body } = record;
     const [seconds, nanos] = shownTime(hrTime, hrTimeObserved);
     this.seconds = seconds;

@@ -42,6 +42,7 @@ export async function benchEmit({ rounds, share }: Scale): Promise<void> {
     sdkStringify(),
     await tailgateProcessor(),
     await tailgateProvider(),
+    await tailgateDirect(),
     await tailgateJournal(),
     pinoNull(),
   ];
@@ -54,7 +55,10 @@ export async function benchEmit({ rounds, share }: Scale): Promise<void> {
     { name: "emit.ratio", of: "emit.tailgate", to: "emit.sdk_noop", target: "<= 1.35" },
     { name: "emit.ratio", of: "emit.tailgate", to: "emit.sdk_stringify", target: "<= 0.55" },
     { name: "emit.ratio", of: "emit.tailgate", to: "emit.pino", target: "<= 0.8" },
-    { name: "emit.ratio", of: "emit.tailgate_provider", to: "emit.sdk_noop", target: "<= 1.35" },
+    { name: "emit.ratio", of: "emit.tailgate_provider", to: "emit.sdk_noop", target: undefined },
+    { name: "emit.ratio", of: "emit.tailgate_direct", to: "emit.sdk_noop", target: "<= 1.35" },
+    { name: "emit.ratio", of: "emit.tailgate_direct", to: "emit.sdk_stringify", target: "<= 0.55" },
+    { name: "emit.ratio", of: "emit.tailgate_direct", to: "emit.pino", target: "<= 0.8" },
   ]);
 }
 
@@ -127,6 +131,20 @@ async function tailgateProvider() {
   const provider = new TailgateLoggerProvider(processor, defaultResource());
   return {
     name: "emit.tailgate_provider",
+    emit: emitOf(provider.getLogger(LOGGER_NAME)),
+    envelopeBytes,
+  } as const;
+}
+
+/** The one that `LoggingManager` registers where it is asked for. */
+async function tailgateDirect() {
+  const { DirectLoggerProvider } = await built<typeof import("../../src/otel/direct-provider.ts")>(
+    "src/otel/direct-provider.js",
+  );
+  const { processor, envelopeBytes } = await tailgate(() => Promise.resolve());
+  const provider = new DirectLoggerProvider(processor, defaultResource());
+  return {
+    name: "emit.tailgate_direct",
     emit: emitOf(provider.getLogger(LOGGER_NAME)),
     envelopeBytes,
   } as const;

@@ -28,7 +28,7 @@ export function FindingBar(props: FindingBarProps) {
       <button
         type="button"
         aria-expanded={hasFacets}
-        aria-controls="facets"
+        aria-controls={hasFacets ? "facets" : undefined}
         onClick={() => onFacets(!hasFacets)}
       >
         {TEXTS.facets.button}

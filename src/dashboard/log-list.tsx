@@ -31,6 +31,13 @@ interface LogListProps {
   readonly onSelect: (entry: LogEntry) => void;
 }
 
+/** The row that keys move from. */
+interface Current {
+  readonly ordinal: number;
+  /** Of the rows that it is one of. */
+  readonly generation: number;
+}
+
 /** What a list showed last, and where it stood. */
 interface Drawn {
   readonly first: number;
@@ -53,8 +60,10 @@ export function LogList({ store, columns, selected, onSelect }: LogListProps) {
   const { rows } = store;
   const { lane } = store;
   const [rowPx] = useState(rowHeightPx);
-  const [current, setCurrent] = useState<number>();
+  const [current, setCurrent] = useState<Current>();
   const list = useRef<HTMLDivElement>(null);
+  /** The ordinal of a row that is to be in view once the list is drawn. */
+  const sought = useRef<number>(undefined);
   const drawn = useRef<Drawn>({
     first: rows.first,
     generation: store.generation,
@@ -63,6 +72,14 @@ export function LogList({ store, columns, selected, onSelect }: LogListProps) {
     heightPx: undefined,
     topPx: 0,
   });
+
+  const becomeCurrent = (ordinal: number): void =>
+    setCurrent({ ordinal, generation: store.generation });
+  /** Of the row nearest to it where it is no longer loaded itself; of other rows none is current yet. */
+  const currentIndex = (): number | undefined =>
+    current?.generation === store.generation && rows.length > 0
+      ? Math.min(Math.max(0, current.ordinal - rows.first), rows.length - 1)
+      : undefined;
 
   const movedRows =
     store.generation === drawn.current.generation ? drawn.current.first - rows.first : 0;
@@ -106,7 +123,7 @@ export function LogList({ store, columns, selected, onSelect }: LogListProps) {
     }
     const goal = store.takeGoal();
     if (goal !== undefined) {
-      setCurrent(goal);
+      becomeCurrent(goal);
       element.scrollTop = (goal - rows.first + LINES_ABOVE) * rowPx - element.clientHeight / 2;
     }
     drawn.current = {
@@ -117,6 +134,9 @@ export function LogList({ store, columns, selected, onSelect }: LogListProps) {
       heightPx,
       topPx: isUnmoved ? before.topPx : element.scrollTop,
     };
+    // That counts as scrolling: it goes on with what is behind the end.
+    if (sought.current !== undefined) bringIntoView(element, sought.current - rows.first, rowPx);
+    sought.current = undefined;
   });
 
   /** Asks for what is in front of the first row while that is near. */
@@ -143,33 +163,19 @@ export function LogList({ store, columns, selected, onSelect }: LogListProps) {
     loadAhead();
   };
 
-  const scrollToRow = (index: number): void => {
-    const element = list.current!;
-    const topPx = (index + LINES_ABOVE) * rowPx;
-    const shownFrom = element.scrollTop + rowPx;
-    if (topPx < shownFrom) element.scrollTop = topPx - rowPx;
-    const shownTo = element.scrollTop + element.clientHeight;
-    if (topPx + rowPx > shownTo) element.scrollTop = topPx + rowPx - element.clientHeight;
-  };
-
-  const indexAt = (ordinal: number | undefined): number | undefined =>
-    ordinal === undefined
-      ? undefined
-      : Math.min(Math.max(0, ordinal - rows.first), rows.length - 1);
-
   const open = (index: number): void => {
     const row = rows.at(index);
     if (!row) return;
-    setCurrent(rows.first + index);
+    becomeCurrent(rows.first + index);
     if (isEntry(row)) onSelect(row);
   };
 
   const moveCurrent = (by: number): void => {
     store.stopFollowing();
-    const from = indexAt(current) ?? rows.length;
+    const from = currentIndex() ?? rows.length;
     const index = Math.min(Math.max(0, from + by), rows.length - 1);
-    setCurrent(rows.first + index);
-    scrollToRow(index);
+    becomeCurrent(rows.first + index);
+    sought.current = rows.first + index;
   };
 
   const pressed = (event: KeyboardEvent): void => {
@@ -183,7 +189,7 @@ export function LogList({ store, columns, selected, onSelect }: LogListProps) {
       Home: () => moveCurrent(-rows.length),
       End: () => store.followNewest(),
       Enter: () => {
-        const index = indexAt(current);
+        const index = currentIndex();
         const row = index === undefined ? undefined : rows.at(index);
         if (row && isGap(row)) void store.loadGap(row);
         else if (row) open(index!);
@@ -206,13 +212,15 @@ export function LogList({ store, columns, selected, onSelect }: LogListProps) {
     open(Number(row.id.slice(lane.length + 1)) - rows.first);
   };
 
-  const items = virtualizer.getVirtualItems();
+  const items = virtualizer.getVirtualItems().filter(({ index }) => rows.at(index) !== undefined);
   // A row that comes takes the elements of the one that goes. How many there are does not depend on where the list
   // stands or whether it follows: the row that is pressed must be the one on which the pointer is released.
   const visible = Math.ceil((virtualizer.scrollRect?.height ?? 0) / rowPx);
   const slots = Math.max(items.length, slotsOf(visible));
-  const currentIndex = indexAt(current);
   const idOf = (index: number): string => `${lane}:${rows.first + index}`;
+  // It may name a row only while that is in the document (WAI-ARIA 1.2, aria-activedescendant): one that is out of view is not.
+  const at = currentIndex();
+  const active = items.find(({ index }) => index === at);
   return (
     <div
       ref={list}
@@ -220,7 +228,7 @@ export function LogList({ store, columns, selected, onSelect }: LogListProps) {
       role="grid"
       aria-label={TEXTS.lists[lane]}
       aria-rowcount={-1}
-      aria-activedescendant={currentIndex === undefined ? undefined : idOf(currentIndex)}
+      aria-activedescendant={active && idOf(active.index)}
       tabIndex={0}
       onScroll={scrolled}
       onWheel={({ deltaY }) => {
@@ -243,13 +251,12 @@ export function LogList({ store, columns, selected, onSelect }: LogListProps) {
         <ListTop store={store} />
         <div className="rows" role="presentation" style={{ height: `${rows.length * rowPx}px` }}>
           {items.map(({ index }) => {
-            const row = rows.at(index);
-            if (!row) return null;
+            const row = rows.at(index)!;
             const slot = index % slots;
             const place = {
               id: idOf(index),
               topPx: index * rowPx,
-              isCurrent: index === currentIndex,
+              isCurrent: index === at,
             };
             return isEntry(row) ? (
               <LogRow
@@ -278,4 +285,12 @@ export function LogList({ store, columns, selected, onSelect }: LogListProps) {
 /** So many rows are in the document at most: those in view, two of them in part, and those on both sides. */
 function slotsOf(visible: number): number {
   return visible + 2 * OVERSCAN + 2;
+}
+
+/** Scrolls no further than it must; the columns' header lies above the rows. */
+function bringIntoView(list: HTMLElement, index: number, rowPx: number): void {
+  const topPx = (index + LINES_ABOVE) * rowPx;
+  if (topPx < list.scrollTop + rowPx) list.scrollTop = topPx - rowPx;
+  const shownTo = list.scrollTop + list.clientHeight;
+  if (topPx + rowPx > shownTo) list.scrollTop = topPx + rowPx - list.clientHeight;
 }

@@ -66,8 +66,8 @@ export function SearchBox({ q, known, onSearch, input }: SearchBoxProps) {
     const places = options.length + 1;
     setActive(((active + 1 + by + places) % places) - 1);
   };
+  const chosen = options[active];
   const pressed = (event: KeyboardEvent): void => {
-    const chosen = options[active];
     const keys: Record<string, (() => void) | undefined> = {
       ArrowDown: () => move(1),
       ArrowUp: () => move(-1),
@@ -98,7 +98,7 @@ export function SearchBox({ q, known, onSearch, input }: SearchBoxProps) {
           aria-autocomplete="list"
           aria-expanded={isOpen}
           aria-controls="completions"
-          aria-activedescendant={active < 0 ? undefined : `completion-${active}`}
+          aria-activedescendant={chosen && `completion-${active}`}
           aria-invalid={problem !== ""}
           aria-describedby="filter-problem"
           placeholder={TEXTS.filter.placeholder}

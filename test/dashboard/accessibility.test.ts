@@ -1,10 +1,12 @@
 import axe, { type AxeResults } from "axe-core";
-import { describe, expect, test } from "vitest";
-import { AUDIT, Rig, type Dashboard } from "./rig.ts";
+import { describe, expect, test, vi } from "vitest";
+import { AUDIT, Rig, type Dashboard, type Lane } from "./rig.ts";
 
 declare global {
   interface Window {
     readonly axe: typeof axe;
+    /** Attributes that have named an element that was not there. */
+    readonly dangling: Set<string>;
   }
 }
 
@@ -43,4 +45,93 @@ describe.for(["dark", "light"] as const)("axe-core finds no serious issue, %s", 
     await page.waitForSelector(".together-bar");
     expect(await seriousIssues(dashboard)).toEqual([]);
   });
+});
+
+const REFERENCES = [
+  "aria-activedescendant",
+  "aria-controls",
+  "aria-describedby",
+  "aria-labelledby",
+  "aria-owns",
+  "for",
+];
+
+/** Looks from now on at each state that a page has, however short, for names of elements that are not there. */
+function watchReferences(names: readonly string[]): void {
+  const dangling = new Set<string>();
+  Object.assign(window, { dangling });
+  const selector = names.map((name) => `[${name}]`).join();
+  const look = (): void => {
+    for (const element of document.querySelectorAll(selector)) {
+      for (const name of names) {
+        const ids = element.getAttribute(name)?.split(" ") ?? [];
+        const isThere = (id: string): boolean => document.getElementById(id) !== null;
+        if (!ids.every(isThere)) dangling.add(`${element.localName} ${name}=${ids.join(" ")}`);
+      }
+    }
+  };
+  const everything = { subtree: true, childList: true, attributes: true };
+  new MutationObserver(look).observe(document, everything);
+}
+
+test.for([1440, 480])("no id names an element that is not there, at %i px", async (width) => {
+  await using rig = await Rig.start();
+  await rig.postNumbered("message", 1, 300);
+  const event = { message: "audited", logger: AUDIT, attributes: { instance_id: "a" } };
+  await rig.post([event, { message: "the last", severity: 17 }]);
+  await using dashboard = await rig.open({ width });
+  const { page } = dashboard;
+  await page.evaluateOnNewDocument(watchReferences, REFERENCES);
+  await page.reload();
+  const LIST = "[data-lane=system_log] .log-list";
+  const active = (): Promise<string | null> =>
+    page.$eval(LIST, (list) => {
+      const id = list.getAttribute("aria-activedescendant");
+      return id && document.getElementById(id)!.querySelector(".column-message")!.textContent;
+    });
+  const isActive = (message: string | null): Promise<void> =>
+    vi.waitFor(async () => expect(await active()).toBe(message), { timeout: 15_000 });
+  await dashboard.showsLast("system_log", "the last");
+
+  // Scrolled out, and moved on from all the same.
+  await page.focus(LIST);
+  await page.keyboard.press("ArrowUp");
+  await isActive("the last");
+  await page.$eval(LIST, (list) => (list.scrollTop -= 4000));
+  await isActive(null);
+  await page.keyboard.press("ArrowUp");
+  await isActive("message 300");
+  await page.keyboard.press("Enter");
+  await page.waitForSelector(".details");
+  await page.keyboard.press("Escape");
+
+  // Filtered away: keys begin with the newest again.
+  await page.type("[role=combobox]", "level:");
+  for (const key of ["ArrowDown", "ArrowDown", "Enter"] as const) await page.keyboard.press(key);
+  await page.locator("[role=combobox]").fill("level:ERROR");
+  await page.keyboard.press("Enter");
+  await vi.waitFor(async () => expect(await dashboard.messages("system_log")).toHaveLength(1));
+  await isActive(null);
+  await page.focus(LIST);
+  await page.keyboard.press("ArrowUp");
+  await isActive("the last");
+  await dashboard.click("button ::-p-text(Facets)");
+  await page.waitForSelector("#facets");
+  await dashboard.click(".facets-head button");
+
+  // A link to a record, and the lines that belong to an event: the row is there only when it has been read.
+  const expectNoneSoFar = async (): Promise<void> =>
+    expect(await page.evaluate(() => [...window.dangling])).toEqual([]);
+  await expectNoneSoFar();
+  const goTo = async (address: string, lane: Lane): Promise<void> => {
+    await page.goto(rig.url + address);
+    await page.waitForSelector(`[data-lane=${lane}] [aria-selected=true]`);
+    await page.waitForSelector(".details");
+  };
+  await goTo("/?record=3&panel=system", "system_log");
+  await expectNoneSoFar();
+  await goTo("/?record=301&panel=audit", "audit_log");
+  await dashboard.click(".related button");
+  await page.waitForSelector(".together-bar");
+  await expectNoneSoFar();
 });

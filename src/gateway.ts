@@ -55,6 +55,10 @@ export interface ComponentStatus {
   readonly queueRecords: number;
   /** How long ago the journal took what an exporter is writing; 0 where nothing waits. */
   readonly lagMs: number;
+  /** True for an exporter with a place in the journal: what waits for it is all that it is behind, and is kept. */
+  readonly isDurable: boolean;
+  /** How many writes of an exporter have failed in a row. */
+  readonly retries: number;
   /** Why it cannot work just now; undefined where it can. */
   readonly trouble: string | undefined;
 }
@@ -166,7 +170,14 @@ export class Gateway implements GatewayView {
   }
 
   get components(): readonly ComponentStatus[] {
-    const idle = { queueBytes: 0, queueRecords: 0, lagMs: 0, trouble: undefined };
+    const idle = {
+      queueBytes: 0,
+      queueRecords: 0,
+      lagMs: 0,
+      isDurable: false,
+      retries: 0,
+      trouble: undefined,
+    };
     return [
       {
         ...idle,
@@ -183,7 +194,8 @@ export class Gateway implements GatewayView {
         ({ id, counters, trouble }) =>
           ({ ...idle, id, kind: "processor", counters, trouble }) as const,
       ),
-      ...this.#exporters.map(({ id, delivery }) => exporterStatus(id, delivery)),
+      ...this.#viewers.map(({ id, delivery }) => exporterStatus(id, delivery, false)),
+      ...this.#followers.map(({ id, delivery }) => exporterStatus(id, delivery, true)),
     ];
   }
 
@@ -368,9 +380,10 @@ export class Gateway implements GatewayView {
   }
 }
 
-function exporterStatus(id: string, delivery: Delivery): ComponentStatus {
-  const { counters, queueBytes, queueRecords, lagMs, trouble } = delivery;
-  return { id, kind: "exporter", counters, queueBytes, queueRecords, lagMs, trouble };
+function exporterStatus(id: string, delivery: Delivery, isDurable: boolean): ComponentStatus {
+  const { counters, queueBytes, queueRecords, lagMs, retries, trouble } = delivery;
+  const waiting = { queueBytes, queueRecords, lagMs };
+  return { id, kind: "exporter", counters, ...waiting, isDurable, retries, trouble };
 }
 
 async function opened<Part>(

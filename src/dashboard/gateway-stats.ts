@@ -4,6 +4,24 @@ export interface Stats {
   readonly audit: AuditChain | null;
   /** With `{trace_id}` in it; null where there is nothing that shows traces. */
   readonly trace_url: string | null;
+  readonly components: readonly ComponentStats[];
+}
+
+/** What became of the records of a part of the gateway. */
+interface ComponentStats {
+  readonly id: string;
+  readonly kind: "intake" | "receiver" | "processor" | "exporter";
+  /** True for an exporter that gets every record in the end: what waits for it is all that it is behind. */
+  readonly durable?: boolean;
+  readonly queue_records: number;
+  /** The age of what it is writing. */
+  readonly lag_seconds: number;
+  /** Writes that have failed in a row. */
+  readonly retries?: number;
+  /** Why the last write failed, null where it did not. */
+  readonly trouble: string | null;
+  /** Given up, by reason. */
+  readonly dropped: Readonly<Record<string, number>>;
 }
 
 export interface AuditChain {

@@ -1,5 +1,6 @@
 import { useCallback, useId, useState, useSyncExternalStore } from "react";
 import { ENVELOPE_TYPES } from "../envelope.ts";
+import { Exporters } from "./exporters.tsx";
 import type { AuditChain } from "./gateway-stats.ts";
 import type { Pace } from "./pace.ts";
 import type { PanelStore } from "./panel-store.ts";
@@ -29,6 +30,7 @@ export function StatusLine({ session }: { readonly session: Session }) {
       <span className="rate">{TEXTS.trust.rate(perSecond)}</span>
       <span className="lag">{lagText(pace, nowMs)}</span>
       <Lost stores={ENVELOPE_TYPES.map((lane) => panels[lane])} />
+      <Exporters stats={session.stats} />
       <Chain session={session} nowMs={nowMs} />
       {isNarrow && (
         <button

@@ -218,6 +218,22 @@ export const TEXTS = {
     leave: "Show all again",
   },
 
+  exporters: {
+    title: "Exporters",
+    well: "exporters up to date",
+    upToDate: "up to date",
+    behind: (name: string, count: number, lagMs: number) =>
+      `${name} ${numberText(count)} behind (${duration(lagMs)})`,
+    dropped: (name: string, count: number) => `${name} has given up ${records(count)}`,
+    waiting: (count: number, lagMs: number) =>
+      `${records(count)} behind, for ${duration(lagMs)} now; none is lost`,
+    retries: (count: number) =>
+      count === 1
+        ? "1 write has failed; it tries again"
+        : `${numberText(count)} writes have failed in a row; it tries again`,
+    lost: (reason: string, count: number) =>
+      `${records(count)} given up: ${DROP_REASONS[reason] ?? reason}`,
+  },
   trust: {
     title: "What can be trusted",
     more: "More",
@@ -238,6 +254,15 @@ export const TEXTS = {
       `audit chain: ${events(count)}, signed up to no. ${sequence}, ${duration(ageMs)} ago`,
   },
 } as const;
+
+/** Reasons of the gateway; a plugin can have others. */
+const DROP_REASONS: Readonly<Record<string, string>> = {
+  refused: "the other side refuses them for good; the gateway's log says where they are kept",
+  rejected: "the other side took the request, but not them",
+  retention: "the journal has deleted them for their age or its size",
+  not_stored: "the gateway's disk did not take them",
+  damaged: "they cannot be read any more",
+};
 
 const GAP_REASONS: Record<MissingRange["reason"], string> = {
   retention: "the journal has deleted them for their age or its size",

@@ -32,6 +32,7 @@ export class Delivery {
   readonly #closing = new AbortController();
   #running: Promise<void> | undefined;
   #trouble: string | undefined;
+  #retries = 0;
   /** When the journal took what is being written; undefined where nothing is. */
   #headAtMs: number | undefined;
   /** What the other side has asked for in answer to the last write. */
@@ -69,13 +70,17 @@ export class Delivery {
     return this.#trouble;
   }
 
+  /** How many attempts in a row have failed; 0 after a success. */
+  get retries(): number {
+    return this.#retries;
+  }
+
   /** Goes to work where it does not: the source may have something. It never throws and never waits. */
   wake(): void {
     if (!this.#closing.signal.aborted) this.#running ??= this.#run();
   }
 
   async #run(): Promise<void> {
-    let attempt = 0;
     for (;;) {
       const batch = await this.#head();
       if (batch === undefined) break;
@@ -86,9 +91,9 @@ export class Delivery {
         this.#source.shift();
         this.#alone = Math.max(0, this.#alone - 1);
       }
-      if (outcome !== "failed") attempt = 0;
+      if (outcome !== "failed") this.#retries = 0;
       else if (this.#closing.signal.aborted) break;
-      else await this.#pause(backoffMs(attempt++, this.#retryAfterMs));
+      else await this.#pause(backoffMs(this.#retries++, this.#retryAfterMs));
     }
     this.#headAtMs = undefined;
     this.#running = undefined;

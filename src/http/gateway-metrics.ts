@@ -50,7 +50,7 @@ const COMPONENT_NUMBERS: readonly ComponentNumber[] = [
   },
   {
     name: "queue_records",
-    description: "Records that wait in the component.",
+    description: "Records that wait in the component; all that a durable exporter is behind.",
     kind: "gauge",
     read: ({ queueRecords }) => queueRecords,
   },

@@ -56,6 +56,7 @@ function auditStats({ audit }: GatewayView): object | null {
 
 function componentStats(component: ComponentStatus): object {
   const { id, kind, counters, queueBytes, queueRecords, lagMs, trouble } = component;
+  const { isDurable, retries } = component;
   const { received, filtered, sent, failed, dropped } = counters;
   return {
     id,
@@ -69,6 +70,7 @@ function componentStats(component: ComponentStatus): object {
     queue_bytes: queueBytes,
     queue_records: queueRecords,
     lag_seconds: lagMs / 1000,
+    ...(kind === "exporter" && { durable: isDurable, retries }),
   };
 }
 

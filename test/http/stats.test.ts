@@ -20,6 +20,7 @@ test("stats tell the version, the journal, the components and what memory holds"
     queueBytes: 10,
     queueRecords: 1,
     lagMs: 1500,
+    retries: 3,
     trouble: "disk full",
   });
   Object.assign(file, { received: 4, sent: 2, failed: 1 });
@@ -68,6 +69,8 @@ test("stats tell the version, the journal, the components and what memory holds"
         queue_bytes: 10,
         queue_records: 1,
         lag_seconds: 1.5,
+        durable: true,
+        retries: 3,
       },
     ],
     tail: {

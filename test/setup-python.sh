@@ -1,19 +1,14 @@
 #!/usr/bin/env bash
-# Makes the Python environment in which the README's Python example is run: `npm run setup:python`.
+# Makes the Python environment in which the example for Python is run: `npm run setup:python`.
 # It is kept outside the checkout, and left as it is where it fits already.
 set -euo pipefail
 
-packages=(
-  opentelemetry-sdk==1.45.2
-  opentelemetry-exporter-otlp-proto-http==1.45.2
-  opentelemetry-exporter-otlp-proto-grpc==1.45.2
-  opentelemetry-instrumentation-logging==0.66b2
-)
+requirements="$(dirname "$0")/examples/python/requirements.txt"
 environment="${XDG_CACHE_HOME:-$HOME/.cache}/tailgate/python"
 # What was installed last; written at the end, so that an attempt that failed is not taken for a success.
 installed="$environment/tailgate-packages.txt"
 
-if [[ -x "$environment/bin/python3" && "$(cat "$installed" 2>/dev/null)" == "${packages[*]}" ]]; then
+if [[ -x "$environment/bin/python3" ]] && cmp --silent "$requirements" "$installed"; then
   echo "$environment is there already"
   exit 0
 fi
@@ -24,6 +19,6 @@ python3 -c 'import ensurepip, venv' 2>/dev/null || {
   exit 1
 }
 python3 -m venv --clear "$environment"
-"$environment/bin/python3" -m pip install --quiet --disable-pip-version-check "${packages[@]}"
-echo "${packages[*]}" > "$installed"
+"$environment/bin/python3" -m pip install --quiet --disable-pip-version-check --requirement "$requirements"
+cp "$requirements" "$installed"
 echo "$environment is ready"

@@ -11,7 +11,6 @@ import { Workspace } from "../config/workspace.ts";
 import { collect } from "../support/collect.ts";
 import { postMessages } from "../support/otlp-request.ts";
 import { Program } from "../support/program.ts";
-import { requirePython } from "../support/required-program.ts";
 import { Document } from "./document.ts";
 
 const MAIN = fileURLToPath(new URL("../../dist/src/cli/main.js", import.meta.url));
@@ -68,13 +67,14 @@ async function jsonLines(path: string): Promise<Line[]> {
   return lines.map((line) => JSON.parse(line) as Line);
 }
 
-test("each example of the README is run here", () => {
+test("each example of the README is run here, or with the files in test/examples", () => {
   expect(readme.exampleNames).toEqual([
     "curl",
     "in-process",
     "own-provider",
     "node-otlp",
     "python-otlp",
+    "python-instrumented",
     "exporter-otlp",
     "configuration",
     "browser",
@@ -227,43 +227,6 @@ describe("over OTLP", () => {
     expect(await program.end()).toBe(0);
     expect(await systemLines(workspace)).toEqual([envelopes[0]!.data]);
     expect(await auditLines(workspace)).toMatchObject([{ instance_id: "abc-123" }]);
-  });
-
-  test("the records of Python's logging are streamed and written", async () => {
-    const python = await requirePython();
-    const workspace = await userDirectory({ "server.py": readme.example("python-otlp") });
-    const { program, url, otlpUrl } = await startGateway(workspace);
-    const viewer = await collect(viewerUrl(url));
-    const env = { OTEL_EXPORTER_OTLP_ENDPOINT: otlpUrl };
-    await Program.run(python, ["server.py"], { cwd: workspace.directory, env });
-    const envelopes = await viewer.take(3);
-    expect(envelopes).toMatchObject([
-      {
-        type: "system_log",
-        data: {
-          level: "INFO",
-          logger: "orchestrator.instance_manager",
-          message: "Instance spawned successfully",
-          module: "server",
-          function: "<module>",
-          line: 17,
-          instance_id: "abc-123",
-          service: "orchestrator",
-        },
-      },
-      { data: { level: "WARNING", memory_mb: 512, line: 18 } },
-      {
-        type: "audit_log",
-        data: {
-          logger: "orchestrator.audit",
-          action: "instance_spawn",
-          metadata: { instance_id: "abc-123", details: { role: "general", model: null } },
-        },
-      },
-    ]);
-    expect(await program.end()).toBe(0);
-    expect(await systemLines(workspace)).toEqual([envelopes[0]!.data, envelopes[1]!.data]);
-    expect(await auditLines(workspace)).toMatchObject([{ event_type: "instance_spawn" }]);
   });
 });
 

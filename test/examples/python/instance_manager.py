@@ -1,0 +1,39 @@
+"""Logs as Madrox does: system lines, and audit events with their fields in `extra`. It knows nothing of Tailgate."""
+
+import json
+import logging
+import threading
+
+logger = logging.getLogger("orchestrator.instance_manager")
+audit = logging.getLogger("orchestrator.audit")
+
+
+def log_audit_event(event_type: str, instance_id: str | None = None, details: dict | None = None, **fields) -> None:
+    extra = {"event_type": event_type, "instance_id": instance_id, "details": details or {}, **fields}
+    audit.info(event_type, extra=extra)
+
+
+class InstanceManager:
+    def spawn_instance(self, instance_id: str, role: str) -> None:
+        logger.debug("Looking for a slot")
+        logger.info("Instance %s spawned successfully", instance_id, extra={"instance_id": instance_id})
+        log_audit_event("instance_spawn", instance_id, {"role": role, "model": None, "enable_madrox": True})
+
+    def receive_message(self, instance_id: str, message: str) -> None:
+        logger.warning("High memory usage detected", extra={"memory_mb": 512})
+        try:
+            json.loads(message)
+        except ValueError:
+            logger.error("The message is no JSON", exc_info=True, extra={"instance_id": instance_id})
+
+    def terminate_instance(self, instance_id: str) -> None:
+        log_audit_event("instance_terminate", instance_id, {"force": False, "total_cost": 0.05}, final_state="terminated")
+
+
+def work() -> None:
+    manager = InstanceManager()
+    manager.spawn_instance("abc-123", role="general")
+    receiver = threading.Thread(target=manager.receive_message, args=("abc-123", "{"))
+    receiver.start()
+    receiver.join()
+    manager.terminate_instance("abc-123")

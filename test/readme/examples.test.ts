@@ -73,6 +73,8 @@ test("each example of the README is run here, or with the files in test/examples
     "in-process",
     "own-provider",
     "node-otlp",
+    "pino",
+    "winston",
     "python-otlp",
     "python-instrumented",
     "exporter-otlp",

@@ -3,6 +3,10 @@
 /** Exit codes follow sysexits(3): 64 usage, 69 unavailable, 78 configuration. */
 const CODES = {
   USAGE: { exitCode: 64, mend: "Run `tailgate --help`." },
+  NODE_UNSUPPORTED: {
+    exitCode: 69,
+    mend: "Start it with such a Node: `npm start` in a clone brings one, and `npm install node@24` does so for npm's scripts and npx.",
+  },
   CONFIG_INVALID: {
     exitCode: 78,
     mend: "Correct the key that is named; `tailgate validate` checks a file without starting.",

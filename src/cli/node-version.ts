@@ -1,0 +1,21 @@
+import { TailgateError } from "../errors.ts";
+
+/** One part of a range: all from that version on, with `^` of the same major one. */
+const PART = /^(\^|>=)(\d+)\.(\d+)\.(\d+)$/;
+
+/** Why Tailgate cannot run with a version of Node; undefined where it can. `range` is that of package.json's `engines`. */
+export function nodeRefusal(version: string, range: string): TailgateError | undefined {
+  if (range.split("||").some((part) => isIn(part.trim(), version))) return undefined;
+  return new TailgateError(
+    "NODE_UNSUPPORTED",
+    `This is Node ${version}, and Tailgate runs on ${range}.`,
+  );
+}
+
+function isIn(part: string, version: string): boolean {
+  const [, operator, ...wanted] = PART.exec(part) ?? [];
+  const [major, minor, patch] = /\d+\.\d+\.\d+/.exec(version)![0].split(".").map(Number);
+  const [majorMin, minorMin, patchMin] = wanted.map(Number);
+  if (major !== majorMin) return operator === ">=" && major! > majorMin!;
+  return minor === minorMin ? patch! >= patchMin! : minor! > minorMin!;
+}

@@ -1,0 +1,53 @@
+import { readFile } from "node:fs/promises";
+import { expect, test } from "vitest";
+import { nodeRefusal } from "../../src/cli/node-version.ts";
+import { Program } from "../support/program.ts";
+
+const manifest = await readFile(new URL("../../package.json", import.meta.url), "utf8");
+const { engines } = JSON.parse(manifest) as { engines: { node: string } };
+
+test.each([
+  ["v16.20.2", false],
+  ["v20.19.5", false],
+  ["v22.17.9", false],
+  ["v22.18.0", true],
+  ["v22.18.1", true],
+  ["v22.19.0", true],
+  ["v23.11.0", false],
+  ["v24.10.9", false],
+  ["v24.11.0", true],
+  ["v25.2.0", false],
+  ["v26.0.0", true],
+  ["v100.0.0", true],
+  ["v27.0.0-nightly20260101a1b2c3d4e5", true],
+])("what package.json says of Node %s: %s", (version, isTaken) => {
+  expect(nodeRefusal(version, engines.node) === undefined).toBe(isTaken);
+});
+
+/** The command as it runs with another Node: with that version, and without what that one does not have. */
+async function run(version: string): Promise<Program> {
+  const code = `
+    Object.defineProperty(process, "version", { value: "${version}" });
+    if ("${version}" === "v20.19.5") delete Promise.withResolvers;`;
+  const args = ["--import", `data:text/javascript,${encodeURIComponent(code)}`, MAIN, "--version"];
+  const program = new Program(process.execPath, args, { cwd: "/" });
+  await program.ended;
+  return program;
+}
+
+const MAIN = new URL("../../dist/src/cli/main.js", import.meta.url).pathname;
+
+test("with another Node the command says which one it needs, and nothing else", async () => {
+  const program = await run("v20.19.5");
+  expect(await program.ended).toBe(69);
+  expect(program.stdout).toBe("");
+  expect(program.stderr).toBe(
+    `tailgate: NODE_UNSUPPORTED: This is Node v20.19.5, and Tailgate runs on ${engines.node}. Start it with such a Node: \`npm start\` in a clone brings one, and \`npm install node@24\` does so for npm's scripts and npx.\n`,
+  );
+});
+
+test("with one that fits it runs", async () => {
+  const program = await run("v22.18.0");
+  expect(await program.ended).toBe(0);
+  expect(program.stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
+});

@@ -1,0 +1,23 @@
+import { stringify } from "yaml";
+import { startCli } from "../cli/cli.ts";
+import type { Workspace } from "../config/workspace.ts";
+import type { Program } from "../support/program.ts";
+
+export interface StartedGateway extends AsyncDisposable {
+  readonly program: Program;
+  /** Of the main port. */
+  readonly url: string;
+}
+
+/** Starts the built gateway with this configuration, without its default ports; it is killed at the end of its scope. */
+export async function startGateway(
+  workspace: Workspace,
+  { otlp = {}, exporters = {} }: { otlp?: object; exporters?: object },
+): Promise<StartedGateway> {
+  const receivers = { otlp: { port: 0, ...otlp } };
+  const config = stringify({ port: 0, log_dir: "logs", receivers, exporters });
+  await workspace.write("tailgate.yaml", config);
+  const program = startCli(["run"], { cwd: workspace.directory });
+  const [, url] = await program.says(/listening on (\S+) \(dashboard/);
+  return { program, url: url!, [Symbol.asyncDispose]: () => program[Symbol.asyncDispose]() };
+}

@@ -1,0 +1,36 @@
+import { expect, vi } from "vitest";
+import type { Workspace } from "../config/workspace.ts";
+import type { Program } from "../support/program.ts";
+import { startPeer } from "./peer.ts";
+
+/** VictoriaLogs at a port of 127.0.0.1, with its data in the directory; resolves when it takes requests. */
+export async function startVictoriaLogs(workspace: Workspace, port: number): Promise<Program> {
+  const args = [
+    `-httpListenAddr=127.0.0.1:${port}`,
+    "-storageDataPath=data",
+    "-retentionPeriod=9y",
+  ];
+  const store = startPeer("victoria-logs", args, workspace);
+  await store.says(/started server at/);
+  return store;
+}
+
+/** The path where it takes OTLP. */
+export const VICTORIA_LOGS_PATH = "/insert/opentelemetry/v1/logs";
+
+/** The records that a LogsQL query finds, by time; resolves when there are as many as that. */
+export async function foundInVictoriaLogs(
+  port: number,
+  query: string,
+  count: number,
+): Promise<Record<string, string>[]> {
+  const url = `http://127.0.0.1:${port}/select/logsql/query`;
+  const body = new URLSearchParams({ query: `${query} | sort by (_time)` });
+  const ask = async (): Promise<Record<string, string>[]> => {
+    const response = await fetch(url, { method: "POST", body });
+    const lines = (await response.text()).split("\n").filter((line) => line !== "");
+    expect(lines.length).toBeGreaterThanOrEqual(count);
+    return lines.map((line) => JSON.parse(line) as Record<string, string>);
+  };
+  return vi.waitFor(ask, { timeout: 30_000, interval: 100 });
+}

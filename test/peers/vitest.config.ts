@@ -1,0 +1,12 @@
+import { fileURLToPath } from "node:url";
+import { mergeConfig } from "vitest/config";
+import tests from "../vitest.config.ts";
+
+const missing = fileURLToPath(new URL("missing.ts", import.meta.url));
+
+/** The tests with programs of others that test/setup-peers.sh builds: `npm run test:peers`. */
+const config = mergeConfig(tests, {
+  test: { globalSetup: [missing], fileParallelism: false, testTimeout: 60_000 },
+});
+
+export default { ...config, test: { ...config.test, include: ["test/peers/*.peers.ts"] } };

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the real programs that the tests in test/peers talk to: `npm run setup:peers`, with Loki `npm run setup:peers -- --loki`.
+# Builds the real programs that the tests in test/peers talk to: `npm run setup:peers`, with Loki `LOKI=1 npm run setup:peers`.
 # Needs Go 1.26. They are kept outside the checkout, by version, so that a second run has nothing to do. One that is on PATH
 # is used instead. What cannot be had is named at the end.
 set -euo pipefail
@@ -16,7 +16,7 @@ provide() { # PROGRAM VERSION [NAME-ON-PATH...]
   local program=$1 version=$2 name found status
   local kept="$peers/$program-$version/$program"
   for name in "${@:3}"; do
-    if found=$(command -v "$name") && suits "$program" "$found"; then
+    if found=$(command -v "$name") && [[ "$found" != "$peers"/* ]] && suits "$program" "$found"; then
       echo "$program: $found"
       ln -sfn "$found" "$peers/bin/$program"
       return
@@ -111,7 +111,7 @@ mkdir -p "$peers/bin"
 provide otelcol "$(sed -n 's/^  version: //p' "$manifest")" otelcol-contrib otelcol
 provide victoria-logs "$victoria_logs" victoria-logs-prod victoria-logs
 provide jaeger "$jaeger" jaeger
-[[ "${1:-}" != --loki ]] || provide loki "$loki" loki
+if [[ -n "${LOKI:-}" ]]; then provide loki "$loki" loki; fi
 
 if [[ ${#missing[@]} != 0 ]]; then
   printf 'not to be had here: %s\n' "${missing[@]}" >&2

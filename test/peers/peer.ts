@@ -13,10 +13,14 @@ export function peerPath(program: string): string {
   return join(process.env["TAILGATE_CACHE"] || join(cache, "tailgate"), "peers/bin", program);
 }
 
-/** The same, and ends the test that is running where the program is missing. */
+export function hasPeer(program: string): boolean {
+  return existsSync(peerPath(program));
+}
+
+/** Its path; ends the test that is running where the program is missing. */
 export function requirePeer(program: string): string {
-  const path = peerPath(program);
-  return existsSync(path) ? path : endWithout(`${program} is missing: npm run setup:peers`);
+  if (hasPeer(program)) return peerPath(program);
+  return endWithout(`${program} is missing: npm run setup:peers`);
 }
 
 /** Starts a program in a directory; it is killed at the end of its scope. */
@@ -49,4 +53,8 @@ export async function freePort(): Promise<number> {
       server.close();
     }
   }
+}
+
+export function localUrl(port: number): string {
+  return `http://127.0.0.1:${port}`;
 }

@@ -20,14 +20,13 @@ export const VICTORIA_LOGS_PATH = "/insert/opentelemetry/v1/logs";
 
 /** The records that a LogsQL query finds, by time; resolves when there are as many as that. */
 export async function foundInVictoriaLogs(
-  port: number,
+  url: string,
   query: string,
   count: number,
 ): Promise<Record<string, string>[]> {
-  const url = `http://127.0.0.1:${port}/select/logsql/query`;
   const body = new URLSearchParams({ query: `${query} | sort by (_time)` });
   const ask = async (): Promise<Record<string, string>[]> => {
-    const response = await fetch(url, { method: "POST", body });
+    const response = await fetch(`${url}/select/logsql/query`, { method: "POST", body });
     const lines = (await response.text()).split("\n").filter((line) => line !== "");
     expect(lines.length).toBeGreaterThanOrEqual(count);
     return lines.map((line) => JSON.parse(line) as Record<string, string>);

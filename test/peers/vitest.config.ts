@@ -9,4 +9,6 @@ const config = mergeConfig(tests, {
   test: { globalSetup: [missing], fileParallelism: false, testTimeout: 60_000 },
 });
 
-export default { ...config, test: { ...config.test, include: ["test/peers/*.peers.ts"] } };
+const loki = process.env["LOKI"] ? ["test/peers/*.loki.ts"] : [];
+
+export default { ...config, test: { ...config.test, include: ["test/peers/*.peers.ts", ...loki] } };

@@ -78,6 +78,9 @@ test("each example of the README is run here, or with the files in test/examples
     "python-otlp",
     "python-instrumented",
     "exporter-otlp",
+    // These two in test/peers.
+    "to-collector",
+    "collector",
     "configuration",
     "browser",
     "resume",

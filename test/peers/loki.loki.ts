@@ -1,0 +1,53 @@
+/** Loki, which takes minutes to build and half a minute to be ready: only where LOKI is set. */
+
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { Workspace } from "../config/workspace.ts";
+import type { Program } from "../support/program.ts";
+import { collectorPorts, startCollector } from "./collector.ts";
+import { startGateway } from "./gateway.ts";
+import { foundInLoki, startLoki } from "./loki.ts";
+import { freePort, hasPeer, localUrl, requirePeer } from "./peer.ts";
+import { logsOfWorker, post } from "./requests.ts";
+
+let workspace: Workspace;
+let loki: Program | undefined;
+let url: string;
+
+beforeAll(async () => {
+  workspace = await Workspace.create();
+  const port = await freePort();
+  url = localUrl(port);
+  if (hasPeer("loki")) loki = await startLoki(workspace, port);
+}, 120_000);
+
+afterAll(async () => {
+  await loki?.[Symbol.asyncDispose]();
+  await workspace[Symbol.asyncDispose]();
+});
+
+/** Sends what the worker logs by this exporter; resolves when Loki has it. */
+async function sentThrough(exporter: object, service: string): Promise<void> {
+  requirePeer("loki");
+  await using directory = await Workspace.create();
+  await using gateway = await startGateway(directory, { exporters: { otlp: exporter } });
+  expect(await post(`${gateway.url}/v1/logs`, logsOfWorker(service))).toBe(200);
+  const query = `{service_name="${service}"} | scope_name="orchestrator.instance_manager"`;
+  expect(await foundInLoki(url, query)).toMatchObject([
+    {
+      stream: { service_name: service, severity_text: "WARNING", memory_mb: "512" },
+      values: [[expect.any(String), "High memory usage detected"]],
+    },
+  ]);
+}
+
+test("Loki has the records, with their logger and their fields", async () => {
+  await sentThrough({ endpoint: `${url}/otlp` }, "worker");
+});
+
+test("it has them through the Collector, too", async () => {
+  const ports = await collectorPorts();
+  await using _collector = await startCollector(workspace, ports, {
+    LOGS_ENDPOINT: `${url}/otlp/v1/logs`,
+  });
+  await sentThrough({ endpoint: localUrl(ports.http) }, "collected");
+});

@@ -1,0 +1,131 @@
+/** What the README says of a Collector with stores, as it stands there; only the ports are others. */
+
+import { randomBytes } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { dirname } from "node:path";
+import { beforeEach, expect, onTestFinished, test, vi } from "vitest";
+import { startCli } from "../cli/cli.ts";
+import { Workspace } from "../config/workspace.ts";
+import { Document } from "../readme/document.ts";
+import { postMessages } from "../support/otlp-request.ts";
+import { Program } from "../support/program.ts";
+import { COLLECTOR_CONFIG } from "./collector.ts";
+import { foundInJaeger } from "./jaeger.ts";
+import { freePort, localUrl, peerPath, requirePeer } from "./peer.ts";
+import { logsOfWorker, post, spanOfWorker } from "./requests.ts";
+import { foundInVictoriaLogs } from "./victoria-logs.ts";
+
+const readme = await Document.read("README.md");
+
+const PORTS = /\b(?:4317|4318|5318|9428|14317|14318|16686|18888|24317|24318)\b/g;
+
+/** What else Jaeger listens on is left out, since it may be taken here. */
+const JAEGER_ALONE = [
+  "--set 'service.extensions=[jaeger_storage, jaeger_query]'",
+  "--set 'service.pipelines.traces.receivers=[otlp]'",
+  "--set service.telemetry.metrics.level=none",
+];
+
+let workspace: Workspace;
+let ports: Map<string, number>;
+
+beforeEach(async () => {
+  const named = `${readme.text}${await readFile(COLLECTOR_CONFIG, "utf8")}`.match(PORTS)!;
+  ports = new Map();
+  for (const port of named) ports.set(port, ports.get(port) ?? (await freePort()));
+  workspace = await Workspace.create({
+    "otel-collector.yaml": moved(await readFile(COLLECTOR_CONFIG, "utf8")),
+    "tailgate.yaml": moved(readme.example("to-collector")),
+  });
+  return () => workspace[Symbol.asyncDispose]();
+});
+
+/** A text with the ports that are free here in place of its own. */
+function moved(text: string): string {
+  return text.replaceAll(PORTS, (port) => `${ports.get(port)}`);
+}
+
+function urlOf(port: number): string {
+  return localUrl(ports.get(`${port}`)!);
+}
+
+/** Starts the program as the README does, in the foreground. */
+async function started(program: string, command: string, ready: RegExp): Promise<void> {
+  requirePeer(program);
+  const env = { PATH: `${dirname(peerPath(program))}:${process.env["PATH"]}` };
+  const args = ["-c", `exec env ${moved(command)}`];
+  const running = new Program("bash", args, { cwd: workspace.directory, env });
+  onTestFinished(() => running[Symbol.asyncDispose]());
+  await running.says(ready);
+}
+
+/** A command of the example, without where its stderr goes. */
+function commandOf(program: string): string {
+  const lines = readme
+    .example("collector")
+    .replaceAll(/\\\n\s*/g, "")
+    .split("\n");
+  const line = lines.find((text) => text.includes(`${program} -`))!;
+  return line.replace(/ 2> \S+ &$/, "");
+}
+
+async function startGateway(args: readonly string[]): Promise<string> {
+  const gateway = startCli([...args, "--port", "0", "--log-dir", "logs"], {
+    cwd: workspace.directory,
+  });
+  onTestFinished(() => gateway[Symbol.asyncDispose]());
+  const [, url] = await gateway.says(/listening on (\S+) \(dashboard/);
+  return url!;
+}
+
+test("records go through the Collector to VictoriaLogs, traces to Jaeger", async () => {
+  await started("victoria-logs", commandOf("victoria-logs"), /started server at/);
+  const jaeger = [
+    commandOf("jaeger"),
+    ...JAEGER_ALONE,
+    `--set extensions.jaeger_query.grpc.endpoint=127.0.0.1:${await freePort()}`,
+  ];
+  await started("jaeger", jaeger.join(" "), /Everything is ready/);
+  await started("otelcol", commandOf("otelcol"), /Everything is ready/);
+  const url = await startGateway(["run", "--otlp-port", "0"]);
+
+  expect(await post(`${url}/v1/logs`, logsOfWorker())).toBe(200);
+  const stored = [
+    {
+      _msg: "High memory usage detected",
+      "service.name": "worker",
+      logger: "orchestrator.instance_manager",
+      severity: "WARNING",
+      memory_mb: "512",
+    },
+    { _msg: "instance_spawn", logger: "orchestrator.audit", instance_id: "abc-123" },
+  ];
+  expect(await foundInVictoriaLogs(urlOf(9428), 'service.name:="worker"', 2)).toMatchObject(stored);
+  const curl = readme.command("curl http://127.0.0.1:9428/select/logsql/query -d 'query=logger:*'");
+  const shown = await Program.run("bash", ["-c", moved(curl)], { cwd: workspace.directory });
+  expect(shown).toContain('"_msg":"High memory usage detected"');
+
+  const traceId = randomBytes(16).toString("hex");
+  expect(await post(`${url}/v1/traces`, spanOfWorker(traceId))).toBe(200);
+  expect(await foundInJaeger(urlOf(16686), "worker")).toMatchObject([
+    { traceID: traceId, spans: [{ operationName: "spawn", duration: 1500 }] },
+  ]);
+});
+
+test("in front of Tailgate the Collector keeps what comes while that is away", async () => {
+  const command = readme.command(
+    "LOGS_TO='[otlp_http/tailgate]' OTELCOL_GRPC=127.0.0.1:4317 OTELCOL_HTTP=127.0.0.1:4318 otelcol --config otel-collector.yaml",
+  );
+  await started("otelcol", command, /Everything is ready/);
+  const sent = Array.from({ length: 50 }, (_, index) => `record ${index}`);
+  expect(await postMessages(urlOf(4318), sent)).toBe(200);
+  const run = readme.command("npx tailgate run --otlp-port 5318");
+  await workspace.write("tailgate.yaml", "");
+  const url = await startGateway(moved(run).split(" ").slice(2));
+  const arrived = async (): Promise<void> => {
+    const response = await fetch(`${url}/api/logs?logger=orchestrator.server`);
+    const { records } = (await response.json()) as { records: { data: { message: string } }[] };
+    expect(records.map(({ data }) => data.message).toReversed()).toEqual(sent);
+  };
+  await vi.waitFor(arrived, { timeout: 30_000, interval: 100 });
+});

@@ -1,0 +1,47 @@
+import { randomBytes } from "node:crypto";
+
+/** Posts a request of OTLP/JSON; answers the status. */
+export async function post(url: string, request: object): Promise<number> {
+  const headers = { "Content-Type": "application/json" };
+  const { status } = await fetch(url, { method: "POST", headers, body: JSON.stringify(request) });
+  return status;
+}
+
+function resourceOf(service: string): object {
+  return { attributes: [{ key: "service.name", value: { stringValue: service } }] };
+}
+
+/** A warning and an audit event of a service. */
+export function logsOfWorker(service = "worker"): object {
+  const warning = {
+    severityNumber: 13,
+    severityText: "WARNING",
+    body: { stringValue: "High memory usage detected" },
+    attributes: [{ key: "memory_mb", value: { intValue: "512" } }],
+  };
+  const event = {
+    severityNumber: 9,
+    body: { stringValue: "instance_spawn" },
+    attributes: [{ key: "instance_id", value: { stringValue: "abc-123" } }],
+  };
+  const scopeLogs = [
+    { scope: { name: "orchestrator.instance_manager" }, logRecords: [warning] },
+    { scope: { name: "orchestrator.audit" }, logRecords: [event] },
+  ];
+  return { resourceLogs: [{ resource: resourceOf(service), scopeLogs }] };
+}
+
+/** A span of the service `worker`, `spawn`, which takes 1.5 ms. */
+export function spanOfWorker(traceId: string): object {
+  const startNs = BigInt(Date.now()) * 1_000_000n;
+  const span = {
+    traceId,
+    spanId: randomBytes(8).toString("hex"),
+    name: "spawn",
+    kind: 1,
+    startTimeUnixNano: `${startNs}`,
+    endTimeUnixNano: `${startNs + 1_500_000n}`,
+  };
+  const resource = resourceOf("worker");
+  return { resourceSpans: [{ resource, scopeSpans: [{ spans: [span] }] }] };
+}

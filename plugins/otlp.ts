@@ -13,6 +13,7 @@ import { Losses } from "./otlp/losses.ts";
 import { options, type OtlpOptions } from "./otlp/options.ts";
 import { Quarantine } from "./otlp/quarantine.ts";
 import { post } from "./otlp/request.ts";
+import { LOGS } from "./otlp/signal.ts";
 import { laterError, verdictOf } from "./otlp/verdict.ts";
 
 export default defineExporter({
@@ -20,7 +21,7 @@ export default defineExporter({
   description:
     "Sends records over OTLP/HTTP to a collector or a log store, each one until it is taken.",
   options,
-  open: async (given, host) => new OtlpExporter(await readDestination(given), given, host),
+  open: async (given, host) => new OtlpExporter(await readDestination(given, LOGS), given, host),
 });
 
 class OtlpExporter implements Exporter {

@@ -7,14 +7,13 @@ import {
   getSharedConfigurationFromEnvironment,
 } from "@opentelemetry/otlp-exporter-base/node-http";
 import { textOf } from "tailgate/plugin";
-import { PROTOCOLS, type OtlpOptions, type Protocol } from "./options.ts";
+import { PROTOCOLS, type DestinationOptions, type Protocol } from "./destination-options.ts";
+import type { Signal } from "./signal.ts";
 
 const CONTENT_TYPES: Readonly<Record<Protocol, string>> = {
   "http/protobuf": "application/x-protobuf",
   "http/json": "application/json",
 };
-
-const PATH = "v1/logs";
 
 /** Where requests go, and how. */
 export interface Destination {
@@ -30,14 +29,17 @@ export interface Destination {
 }
 
 /**
- * What the options say, then OTEL_EXPORTER_OTLP_LOGS_*, then OTEL_EXPORTER_OTLP_*, as OpenTelemetry's own exporter
- * reads them. What cannot be used ends the start, where that one would go on without it.
+ * What the options say, then OTEL_EXPORTER_OTLP_<signal>_*, then OTEL_EXPORTER_OTLP_*, as OpenTelemetry's own
+ * exporters read them. What cannot be used ends the start, where that one would go on without it.
  */
-export async function readDestination(options: OtlpOptions): Promise<Destination> {
-  const protocol = protocolOf(options);
-  const endpoint = options.endpoint && withPath(options.endpoint);
-  const tls = tlsOf(options);
-  checkEndpoint(options);
+export async function readDestination(
+  options: DestinationOptions,
+  signal: Signal,
+): Promise<Destination> {
+  const protocol = protocolOf(options, signal);
+  const endpoint = options.endpoint && withPath(options.endpoint, signal);
+  const tls = tlsOf(options, signal);
+  checkEndpoint(options, signal);
   const { url, headers, compression, agentFactory } = convertLegacyHttpOptions(
     {
       ...(endpoint !== undefined && { url: endpoint }),
@@ -45,8 +47,8 @@ export async function readDestination(options: OtlpOptions): Promise<Destination
       // One connection: a request is not sent before the one before is answered.
       httpAgentOptions: { keepAlive: true, maxSockets: 1, ...tls },
     },
-    "LOGS",
-    PATH,
+    signal.variable,
+    signal.path,
     { "Content-Type": CONTENT_TYPES[protocol] },
   );
   const { protocol: scheme, origin, pathname } = new URL(url);
@@ -56,14 +58,14 @@ export async function readDestination(options: OtlpOptions): Promise<Destination
     protocol,
     headers: await headers(),
     isGzipped: (options.compression ?? compression) === "gzip",
-    timeoutMs: getSharedConfigurationFromEnvironment("LOGS").timeoutMillis,
+    timeoutMs: getSharedConfigurationFromEnvironment(signal.variable).timeoutMillis,
     agent: await agentFactory(scheme),
   };
 }
 
-function protocolOf({ protocol }: OtlpOptions): Protocol {
+function protocolOf({ protocol }: DestinationOptions, signal: Signal): Protocol {
   if (protocol !== undefined) return protocol;
-  const variable = variableOf("PROTOCOL");
+  const variable = variableOf("PROTOCOL", signal);
   if (variable === undefined) return "http/protobuf";
   const known = PROTOCOLS.find((one) => one === variable.value);
   if (known !== undefined) return known;
@@ -73,9 +75,9 @@ function protocolOf({ protocol }: OtlpOptions): Protocol {
 }
 
 /** Nothing is sent to a default address: what listens there may be this gateway itself. */
-function checkEndpoint({ endpoint }: OtlpOptions): void {
+function checkEndpoint({ endpoint }: DestinationOptions, signal: Signal): void {
   if (endpoint !== undefined) return;
-  const variable = variableOf("ENDPOINT");
+  const variable = variableOf("ENDPOINT", signal);
   if (variable === undefined) {
     throw new Error("there is no endpoint: set it, or OTEL_EXPORTER_OTLP_ENDPOINT");
   }
@@ -84,17 +86,20 @@ function checkEndpoint({ endpoint }: OtlpOptions): void {
   }
 }
 
-function withPath(endpoint: string): string {
+function withPath(endpoint: string, { path: last }: Signal): string {
   const url = new URL(endpoint);
   const path = url.pathname.replace(/\/+$/, "");
-  if (!path.endsWith(`/${PATH}`)) url.pathname = `${path}/${PATH}`;
+  if (!path.endsWith(`/${last}`)) url.pathname = `${path}/${last}`;
   return url.href;
 }
 
-function tlsOf(options: OtlpOptions): { ca?: Buffer; cert?: Buffer; key?: Buffer } {
-  const ca = fileOf("certificate", options.certificate, "CERTIFICATE");
-  const cert = fileOf("client_certificate", options.client_certificate, "CLIENT_CERTIFICATE");
-  const key = fileOf("client_key", options.client_key, "CLIENT_KEY");
+function tlsOf(
+  options: DestinationOptions,
+  signal: Signal,
+): { ca?: Buffer; cert?: Buffer; key?: Buffer } {
+  const ca = fileOf("certificate", options, signal);
+  const cert = fileOf("client_certificate", options, signal);
+  const key = fileOf("client_key", options, signal);
   const tls = { ...(ca && { ca }), ...(cert && { cert }), ...(key && { key }) };
   try {
     createSecureContext(tls);
@@ -104,8 +109,13 @@ function tlsOf(options: OtlpOptions): { ca?: Buffer; cert?: Buffer; key?: Buffer
   return tls;
 }
 
-function fileOf(option: string, given: string | undefined, variable: string): Buffer | undefined {
-  const source = given === undefined ? variableOf(variable) : { name: option, value: given };
+function fileOf(
+  option: "certificate" | "client_certificate" | "client_key",
+  { [option]: given }: DestinationOptions,
+  signal: Signal,
+): Buffer | undefined {
+  const source =
+    given === undefined ? variableOf(option.toUpperCase(), signal) : { name: option, value: given };
   if (source === undefined) return undefined;
   try {
     return readFileSync(resolve(source.value));
@@ -114,9 +124,12 @@ function fileOf(option: string, given: string | undefined, variable: string): Bu
   }
 }
 
-/** The variable for logs, else the one for all signals; what is empty is not set. */
-function variableOf(name: string): { name: string; value: string } | undefined {
-  for (const variable of [`OTEL_EXPORTER_OTLP_LOGS_${name}`, `OTEL_EXPORTER_OTLP_${name}`]) {
+/** The variable for the signal, else the one for all of them; what is empty is not set. */
+function variableOf(
+  name: string,
+  { variable: signal }: Signal,
+): { name: string; value: string } | undefined {
+  for (const variable of [`OTEL_EXPORTER_OTLP_${signal}_${name}`, `OTEL_EXPORTER_OTLP_${name}`]) {
     const value = process.env[variable]?.trim();
     if (value) return { name: variable, value };
   }

@@ -1,44 +1,9 @@
 import { z } from "tailgate/plugin";
-
-export const PROTOCOLS = ["http/protobuf", "http/json"] as const;
-
-export type Protocol = (typeof PROTOCOLS)[number];
+import { destinationOptions } from "./destination-options.ts";
+import { LOGS } from "./signal.ts";
 
 export const options = z.strictObject({
-  endpoint: z
-    .url({ protocol: /^https?$/ })
-    .optional()
-    .describe(
-      "Where to send to; `/v1/logs` is added to a path that does not end so. Without it OTEL_EXPORTER_OTLP_LOGS_ENDPOINT and OTEL_EXPORTER_OTLP_ENDPOINT count; one of the three has to be there.",
-    ),
-  protocol: z
-    .enum(PROTOCOLS)
-    .optional()
-    .describe("Without it OTEL_EXPORTER_OTLP_(LOGS_)PROTOCOL counts, else http/protobuf."),
-  headers: z
-    .record(z.string(), z.string())
-    .default({})
-    .describe(
-      "Headers of each request, such as Authorization, beside those of OTEL_EXPORTER_OTLP_(LOGS_)HEADERS. They are never shown.",
-    ),
-  compression: z
-    .enum(["gzip", "none"])
-    .optional()
-    .describe("Without it OTEL_EXPORTER_OTLP_(LOGS_)COMPRESSION counts, else none."),
-  certificate: z
-    .string()
-    .optional()
-    .describe(
-      "PEM file of the authorities that the server is checked with. Without it OTEL_EXPORTER_OTLP_(LOGS_)CERTIFICATE counts, else the system's.",
-    ),
-  client_certificate: z
-    .string()
-    .optional()
-    .describe("PEM file of our own certificate, or OTEL_EXPORTER_OTLP_(LOGS_)CLIENT_CERTIFICATE."),
-  client_key: z
-    .string()
-    .optional()
-    .describe("PEM file of its private key, or OTEL_EXPORTER_OTLP_(LOGS_)CLIENT_KEY."),
+  ...destinationOptions(LOGS),
   logger_attribute: z
     .string()
     .min(1)

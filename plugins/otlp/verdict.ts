@@ -6,7 +6,7 @@ import type { Answer } from "./request.ts";
 export type Verdict =
   | {
       readonly kind: "taken";
-      /** So many records of it the other side has not kept, and never will. */
+      /** So many records or spans of it the other side has not kept, and never will. */
       readonly rejected: number;
       readonly message: string;
     }
@@ -46,13 +46,16 @@ function retryAfterMs(header: string | undefined): number {
   return Math.max(0, Date.parse(header) - Date.now()) || 0;
 }
 
-/** A body that is no answer of OTLP says nothing: the status has said that the records are there. */
+/**
+ * A body that is no answer of OTLP says nothing: the status has said that the records are there. In protobuf the
+ * answers for logs and for traces look the same.
+ */
 function partialSuccess(answer: Answer): { rejected: number; message: string } {
   try {
     const { partialSuccess: partial } = isJson(answer)
       ? (JSON.parse(answer.body.toString()) as JsonResponse)
       : ProtobufLogsSerializer.deserializeResponse(answer.body);
-    const rejected = Math.floor(Number(partial?.rejectedLogRecords ?? 0));
+    const rejected = Math.floor(Number(rejectedOf(partial) ?? 0));
     return {
       rejected: rejected > 0 ? rejected : 0,
       message: shown(stringOr(partial?.errorMessage, "")),
@@ -62,12 +65,19 @@ function partialSuccess(answer: Answer): { rejected: number; message: string } {
   }
 }
 
-/** In JSON a 64-bit integer is a string. */
 interface JsonResponse {
-  readonly partialSuccess?: {
-    readonly rejectedLogRecords?: number | string;
-    readonly errorMessage?: unknown;
-  };
+  readonly partialSuccess?: PartialSuccess;
+}
+
+/** In JSON a 64-bit integer is a string. */
+interface PartialSuccess {
+  readonly rejectedLogRecords?: number | string;
+  readonly rejectedSpans?: number | string;
+  readonly errorMessage?: unknown;
+}
+
+function rejectedOf(partial: PartialSuccess | undefined): number | string | undefined {
+  return partial?.rejectedLogRecords ?? partial?.rejectedSpans;
 }
 
 function reasonOf(answer: Answer): string {

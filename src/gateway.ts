@@ -14,14 +14,13 @@ import { TailgateError, textOf } from "./errors.ts";
 import { hostLogger, type WriteLine } from "./host-log.ts";
 import { RecordIntake } from "./intake/intake.ts";
 import type { RunningProcessor } from "./intake/processors.ts";
-import type { Journal } from "./journal/journal.ts";
+import type { Journal, WatchedJournal } from "./journal/journal.ts";
 import type { ChainState } from "./journal/messages.ts";
 import { counterMetric, gaugeMetric, type PluginMetric } from "./plugin-metrics.ts";
 import type {
   Exporter,
   Host,
   HostHttp,
-  HostJournal,
   PluginDefinition,
   Processor,
   ProcessorDefinition,
@@ -75,7 +74,7 @@ export interface GatewayView {
   /** Undefined where records can be taken; else why not. */
   readonly notReady: string | undefined;
   readonly startedAtMs: number;
-  readonly journal: HostJournal;
+  readonly journal: WatchedJournal;
   /** Undefined where the journal keeps no chain of evidence. */
   readonly audit: AuditStatus | undefined;
   readonly components: readonly ComponentStatus[];

@@ -4,6 +4,8 @@ import { HttpProblem } from "./problem.ts";
 const LIMIT_DEFAULT = 100;
 const LIMIT_MAX = 1000;
 
+const WAIT_SECONDS_MAX = 30;
+
 const ORDERS = ["desc", "asc"] as const;
 const FORMATS = ["json", "ndjson"] as const;
 
@@ -14,6 +16,7 @@ const PARAMETERS: readonly string[] = [
   "order",
   "limit",
   "cursor",
+  "wait",
   "format",
 ];
 
@@ -33,6 +36,8 @@ export interface HistoryQuery {
   readonly limit: number;
   /** Where to go on; undefined for the first page. */
   readonly cursor: Cursor | undefined;
+  /** How long to wait for a record where there is none; undefined where the end of the journal is the end. */
+  readonly waitMs: number | undefined;
   /** Undefined where the Accept header is to decide. */
   readonly format: (typeof FORMATS)[number] | undefined;
 }
@@ -43,13 +48,15 @@ export interface HistoryQuery {
  */
 export function parseHistoryQuery(search: string): HistoryQuery {
   const given = parametersOf(search);
+  const order = parseChoice("order", ORDERS, given["order"]) ?? "desc";
   return {
     filter: parseFilter(given),
     since: parseTime("since", given["since"]),
     until: parseTime("until", given["until"]),
-    order: parseChoice("order", ORDERS, given["order"]) ?? "desc",
+    order,
     limit: parseLimit(given["limit"]),
     cursor: parseCursor(given["cursor"]),
+    waitMs: parseWait(given["wait"], order),
     format: parseChoice("format", FORMATS, given["format"]),
   };
 }
@@ -89,6 +96,22 @@ function parseLimit(value: string | undefined): number {
   const limit = /^\d{1,4}$/.test(value) ? Number(value) : 0;
   if (limit < 1 || limit > LIMIT_MAX) throw invalidValue("limit", value, `1 to ${LIMIT_MAX}`);
   return limit;
+}
+
+const SECONDS = /^\d{1,2}(?:\.\d{1,3})?$/;
+
+function parseWait(value: string | undefined, order: HistoryQuery["order"]): number | undefined {
+  if (value === undefined) return undefined;
+  const seconds = SECONDS.test(value) ? Number(value) : Infinity;
+  if (seconds > WAIT_SECONDS_MAX) {
+    throw invalidValue("wait", value, `0 to ${WAIT_SECONDS_MAX} seconds`);
+  }
+  if (order === "desc") {
+    throw invalid(
+      "The parameter wait goes with order=asc: what comes is newer than what is there.",
+    );
+  }
+  return 1000 * seconds;
 }
 
 const CURSOR = /^(.+):(\d{1,15})$/;

@@ -1,6 +1,8 @@
+import { setTimeout as pause } from "node:timers/promises";
 import type { Batch, Gap, HostJournal, JournalPage, JournalQuery } from "../plugin.ts";
 import type { HistoryQuery } from "./history-query.ts";
 import { TimeSlice } from "./time-slice.ts";
+import type { Wait } from "./waiting-room.ts";
 
 /** An answer with so many bytes takes no further record. */
 const ANSWER_BYTES_MAX = 8 << 20;
@@ -15,6 +17,9 @@ const MATCH_EFFORT = 5;
 const PAGE_EFFORT = 5;
 const READ_EFFORT = 1_000;
 const BYTES_OF_ONE_EFFORT = 256;
+
+/** What has left memory and is not on the disk yet will be there soon. */
+const UNREADABLE_PAUSE_MS = 20;
 
 /** The timestamp in an envelope's `data`: after `{"timestamp":"`, and always as long (DESIGN "The envelope"). */
 const TIMESTAMP_START = 14;
@@ -32,7 +37,7 @@ export interface Found {
   readonly records: readonly Uint8Array[];
   /** What is missing of the stretch that was looked at; both in the order of the search. */
   readonly gaps: readonly Gap[];
-  /** The sequence to go on with; undefined at the end of the journal. */
+  /** The sequence to go on with; undefined at the end of the journal where nobody would have waited for more. */
   readonly next: number | undefined;
 }
 
@@ -46,19 +51,42 @@ export class HistorySearch {
     this.#journal = journal;
   }
 
-  async find(wanted: Wanted): Promise<Found> {
-    const { newest } = this.#journal;
+  /** `wait`: what comes counts, too, as long as there is nothing else; only upwards. */
+  async find(wanted: Wanted, wait?: Wait): Promise<Found> {
+    const { epoch, newest } = this.#journal;
     const { ascending } = wanted;
     const walk = new Walk(wanted, ascending ? wanted.from : Math.min(wanted.from, newest));
+    await this.#search(walk, wanted, newest);
+    if (wait) await this.#searchOn(walk, wanted, { wait, epoch });
+    const isMore = ascending ? wait || walk.next <= this.#journal.newest : walk.next >= 1;
+    return { records: walk.records, gaps: walk.gaps, next: isMore ? walk.next : undefined };
+  }
+
+  /** What the walk has passed is told in the numbering in which it has passed it: another one ends it. */
+  async #searchOn(
+    walk: Walk,
+    wanted: Wanted,
+    { wait, epoch }: { wait: Wait; epoch: string },
+  ): Promise<void> {
+    const journal = this.#journal;
+    while (walk.isEmpty && !walk.isOver && journal.epoch === epoch) {
+      if (wait.isOver) return;
+      // Between this look at the newest record and the waiting there is no turn, in which one could come.
+      if (walk.next <= journal.newest) await this.#search(walk, wanted, journal.newest);
+      else if (!(await wait.more())) return;
+    }
+  }
+
+  async #search(walk: Walk, wanted: Wanted, newest: number): Promise<void> {
+    const { ascending } = wanted;
     const { sinceMs, untilMs } = hintsOf(wanted);
     const query = { order: ascending ? "asc" : "desc", type: wanted.filter.type } as const;
     while (!walk.isOver && (ascending ? walk.next <= newest : walk.next >= 1)) {
       const page = await this.#read({ ...query, from: walk.next, sinceMs, untilMs }, walk);
-      if (page.to < page.from) walk.next = ascending ? Infinity : 0;
-      else await walk.through(page);
+      if (page.to >= page.from) await walk.through(page);
+      else if (ascending) return pause(UNREADABLE_PAUSE_MS);
+      else walk.next = 0;
     }
-    const isMore = ascending ? walk.next <= this.#journal.newest : walk.next >= 1;
-    return { records: walk.records, gaps: walk.gaps, next: isMore ? walk.next : undefined };
   }
 
   async #read(query: JournalQuery, walk: Walk): Promise<JournalPage> {
@@ -89,6 +117,11 @@ class Walk {
     this.#since = bytesOf(wanted.since);
     this.#until = bytesOf(wanted.until);
     this.next = next;
+  }
+
+  /** There is nothing to be told. */
+  get isEmpty(): boolean {
+    return this.records.length === 0 && this.gaps.length === 0;
   }
 
   get isOver(): boolean {

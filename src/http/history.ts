@@ -4,6 +4,7 @@ import type { Endpoint } from "./application.ts";
 import { cursorText, parseHistoryQuery, type Cursor, type HistoryQuery } from "./history-query.ts";
 import { HistorySearch, type Found } from "./history-search.ts";
 import { HttpProblem } from "./problem.ts";
+import type { WaitingRoom } from "./waiting-room.ts";
 
 export const HISTORY_PATH = "/api/logs";
 
@@ -20,8 +21,10 @@ interface Start {
  * `limit`, even none, and yet a next cursor: the search has reached its bound and goes on with the next request.
  * `since` is the first moment that counts, `until` the first one that no longer does. What the journal does not have
  * any more of the stretch that was looked at stands in `gaps`.
+ * With `wait` an answer that would have nothing comes when there is something, or when the time is over; its head is
+ * not sent before, so that nothing on the way takes it for a stream.
  */
-export function history(journal: HostJournal): Endpoint {
+export function history(journal: HostJournal, waitingRoom: WaitingRoom): Endpoint {
   const search = new HistorySearch(journal);
   return {
     path: HISTORY_PATH,
@@ -30,7 +33,9 @@ export function history(journal: HostJournal): Endpoint {
       const { epoch } = journal;
       const ascending = query.order === "asc";
       const { from, lost } = startOf(journal, query.cursor, ascending);
-      const found = await search.find({ ...query, ascending, from });
+      const { waitMs } = query;
+      const wait = waitMs === undefined ? undefined : waitingRoom.admit(waitMs, context.res);
+      const found = await search.find({ ...query, ascending, from }, wait);
       const gaps = [...(lost ? [lost] : []), ...found.gaps].map(gapOf);
       const cursor = found.next === undefined ? null : cursorText(epoch, found.next);
       const page = { epoch, records: found.records, gaps, cursor };

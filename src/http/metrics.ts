@@ -38,11 +38,12 @@ export class Metrics {
   /** Those whose failure was logged already. */
   readonly #failed = new Set<Metric>();
 
-  constructor(view: GatewayView, log: HostLogger) {
+  /** `others`: what is counted elsewhere in the HTTP server. */
+  constructor(view: GatewayView, others: readonly Metric[], log: HostLogger) {
     this.#view = view;
     this.#log = log;
     for (const metric of gatewayMetrics(view)) this.#observe(metric);
-    for (const metric of this.#process.metrics) this.#observe(metric);
+    for (const metric of [...this.#process.metrics, ...others]) this.#observe(metric);
   }
 
   async close(): Promise<void> {

@@ -25,8 +25,9 @@ import { page } from "./page.ts";
 import { pathOf, routeOf, RouteTable, type Methods } from "./routes.ts";
 import { stats, STATS_PATH } from "./stats.ts";
 import { asksForWebSocket, UpgradeTable, type Refusal } from "./upgrade.ts";
+import { WaitingRoom } from "./waiting-room.ts";
 
-/** Against slow requests (reliability.md, threats). Node looks for them every few seconds. */
+/** Against requests that come slowly (reliability.md, threats), however long the answer takes. Node looks for them every few seconds. */
 const HEADERS_TIMEOUT_MS = 10_000;
 const REQUEST_TIMEOUT_MS = 30_000;
 const TIMEOUT_CHECK_MS = 2_000;
@@ -57,7 +58,8 @@ export interface HttpServerOptions {
  * 1. `new HttpServer(...)`; plugins register with `plugins`.
  * 2. `mount(view)`: the gateway's own endpoints have something to show.
  * 3. `listen()`: requests come.
- * 4. `stopAccepting()`: new requests and upgrades are answered 503, those in flight go on; health still answers.
+ * 4. `stopAccepting()`: new requests and upgrades are answered 503, those in flight go on, but for those that only
+ *    wait: they are answered at once. Health still answers.
  * 5. `close(signal)`: last, when the plugins have closed the sockets that they took over. Safe to call again.
  */
 export class HttpServer {
@@ -71,6 +73,7 @@ export class HttpServer {
   readonly #loggedRefusals = new Set<string>();
   #application: RequestListener | undefined;
   #metrics: Metrics | undefined;
+  #waitingRoom: WaitingRoom | undefined;
   #stopping = false;
   #inFlight = 0;
   /** Resolved when nothing is in flight any more, once somebody waits for it. */
@@ -102,10 +105,11 @@ export class HttpServer {
   mount(view: GatewayView): void {
     const { log } = this.#options;
     const notReady = (): string | undefined => (this.#stopping ? "stopping" : view.notReady);
-    this.#metrics = new Metrics(view, log);
+    this.#waitingRoom = new WaitingRoom(view.journal);
+    this.#metrics = new Metrics(view, this.#waitingRoom.metrics, log);
     const endpoints = [
       ...this.#page,
-      history(view.journal),
+      history(view.journal, this.#waitingRoom),
       stats(view),
       liveness,
       readiness(view, notReady),
@@ -133,6 +137,7 @@ export class HttpServer {
 
   stopAccepting(): void {
     this.#stopping = true;
+    this.#waitingRoom?.close();
   }
 
   /** Waits for what is in flight until `signal` aborts, and ends all connections. */

@@ -14,8 +14,14 @@ export interface StoredEvent {
   readonly hash: string;
 }
 
+/** A journal for who waits for more of it. */
+export interface WatchedJournal extends HostJournal {
+  /** Calls the listener within each append, when its records can be read: it must be quick. Answers what ends that. */
+  watch(listener: () => void): () => void;
+}
+
 /** Gives every record its sequence and keeps it. Engines: memory, sqlite. */
-export interface Journal extends HostJournal {
+export interface Journal extends WatchedJournal {
   /**
    * Takes a batch. When it returns, the batch has its sequences and can be read; when its promise resolves, the
    * batch is as safe as the engine makes it. Rejects with JOURNAL_FULL or JOURNAL_FAILED.

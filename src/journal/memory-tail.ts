@@ -12,6 +12,7 @@ export class MemoryTail {
   #first = 0;
   #newest: number;
   #bytes = 0;
+  readonly #listeners = new Set<() => void>();
 
   /** `newest`: the sequence of the last record before the first that comes here. */
   constructor(newest = 0, bytesMax = TAIL_BYTES_MAX) {
@@ -39,6 +40,13 @@ export class MemoryTail {
     this.#batches.push(batch);
     this.#bytes += batch.memoryBytes;
     this.#trim();
+    for (const listener of this.#listeners) listener();
+  }
+
+  /** Calls the listener within each append; answers what ends that. */
+  watch(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
   }
 
   /** Lets the oldest batches go until the rest fits; the newest one always stays. */

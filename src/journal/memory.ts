@@ -41,6 +41,10 @@ export class MemoryJournal implements Journal {
     return Promise.resolve();
   }
 
+  watch(listener: () => void): () => void {
+    return this.#tail.watch(listener);
+  }
+
   readFrom(sequence: number): Batch | undefined {
     return this.#tail.readFrom(sequence);
   }

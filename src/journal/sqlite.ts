@@ -149,6 +149,10 @@ export class SqliteJournal implements Journal {
     return durable.promise;
   }
 
+  watch(listener: () => void): () => void {
+    return this.#tail.watch(listener);
+  }
+
   #commitNext(): void {
     const group = this.#nextGroup();
     if (group.length === 0) return;

@@ -613,7 +613,7 @@ describe("errors", () => {
     const stage = await new Stage().open();
     const expected: Record<string, string> = {
       "limits=5":
-        'The parameter "limits" is unknown. Known are: type, level, logger, q, since, until, order, limit, cursor, format.',
+        'The parameter "limits" is unknown. Known are: type, level, logger, q, since, until, order, limit, cursor, wait, format.',
       "limit=0": 'The parameter limit is "0"; valid is 1 to 1000.',
       "limit=1001": 'The parameter limit is "1001"; valid is 1 to 1000.',
       "limit=1e2": 'The parameter limit is "1e2"; valid is 1 to 1000.',

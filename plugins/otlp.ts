@@ -34,9 +34,13 @@ class OtlpExporter implements Exporter {
   /** The newest record that is settled: a batch that comes again is gone on with behind it. */
   #settled = 0;
 
-  constructor(destination: Destination, given: OtlpOptions, { id, logDir, log }: Host) {
+  constructor(destination: Destination, given: OtlpOptions, host: Host) {
+    const { id, logDir, journal, log } = host;
     this.#destination = destination;
-    this.#form = { loggerAttribute: given.logger_attribute };
+    this.#form = {
+      loggerAttribute: given.logger_attribute,
+      uidOf: given.record_uid ? (sequence) => journal.uidOf(sequence) : undefined,
+    };
     this.#bytesMax = given.max_batch_bytes;
     this.#quarantine = new Quarantine(logDir, id);
     this.#losses = new Losses(destination.name, this.#quarantine.path, log);

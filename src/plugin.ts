@@ -73,6 +73,11 @@ export interface Scope {
 export interface OtlpForm {
   /** The logger's name is an attribute of this name too, where the record has none; for stores that drop the scope. */
   readonly loggerAttribute?: string | undefined;
+  /**
+   * Answers what a sequence is called by: a record gets it as `log.record.uid`, where its sender has given it none, so
+   * that one that comes twice is known. {@link HostJournal.uidOf} is made for it.
+   */
+  readonly uidOf?: ((sequence: number) => string) | undefined;
 }
 
 /**
@@ -269,6 +274,11 @@ export interface HostJournal {
    * records were handed out and lost; undefined where the journal does not know that epoch.
    */
   sharedUpTo(epoch: string, sequence: number): number | undefined;
+  /**
+   * What a durable record is called by, over restarts and beside other journals: `<epoch>:<sequence>`, with the epoch
+   * that took it.
+   */
+  uidOf(sequence: number): string;
 }
 
 /** A text that a plugin keeps in the journal, for its next start: where it is in a file, for example. */

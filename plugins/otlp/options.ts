@@ -11,6 +11,12 @@ export const options = z.strictObject({
     .describe(
       "The logger's name is sent as an attribute of this name too, for stores that drop the scope.",
     ),
+  record_uid: z
+    .boolean()
+    .default(true)
+    .describe(
+      "Each record is sent with the attribute `log.record.uid`, the same one whenever it is sent, unless it came with one: a record that arrives twice, after a crash or a lost answer, can be told by it.",
+    ),
   max_batch_bytes: z
     .int()
     .min(1)

@@ -42,4 +42,8 @@ export class OrderlyJournal implements HostJournal {
   sharedUpTo(epoch: string, sequence: number): number | undefined {
     return this.#journal.sharedUpTo(epoch, sequence);
   }
+
+  uidOf(sequence: number): string {
+    return this.#journal.uidOf(sequence);
+  }
 }

@@ -6,8 +6,9 @@ import {
   type Level,
   type LevelRank,
 } from "../envelope.ts";
+import { withAttribute } from "./added-attribute.ts";
 import { auditLine, sealedAuditLine } from "./audit-line.ts";
-import { withLogger } from "./logger-attribute.ts";
+import { EVENT_KEY } from "./event-key.ts";
 import { otlpRequest, type OtlpPieces } from "./otlp-request.ts";
 import { otlpToJson } from "./otlp-to-json.ts";
 
@@ -182,10 +183,15 @@ export class RecordBatch implements Batch {
     return this.#origins[index]!.record(this.#cell(index, ORIGIN_INDEX));
   }
 
-  otlpPieces(index: number, { loggerAttribute }: OtlpForm = {}): OtlpPieces {
+  otlpPieces(index: number, { loggerAttribute, uidOf }: OtlpForm = {}): OtlpPieces {
     const pieces = this.#origins[index]!.otlp(this.#cell(index, ORIGIN_INDEX));
-    if (loggerAttribute === undefined) return pieces;
-    return withLogger(pieces, loggerAttribute, this.logger(index));
+    const named =
+      loggerAttribute === undefined
+        ? pieces
+        : withAttribute(pieces, loggerAttribute, this.logger(index));
+    return uidOf === undefined
+      ? named
+      : withAttribute(named, EVENT_KEY, uidOf(this.sequence(index)));
   }
 
   otlp(form?: OtlpForm): Uint8Array {

@@ -65,6 +65,10 @@ export class MemoryJournal implements Journal {
     return epoch === this.epoch && sequence <= this.newest ? sequence : undefined;
   }
 
+  uidOf(sequence: number): string {
+    return `${this.epoch}:${sequence}`;
+  }
+
   cursor(consumer: string): number | undefined {
     return this.#cursors.get(consumer);
   }

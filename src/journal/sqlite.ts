@@ -314,6 +314,12 @@ export class SqliteJournal implements Journal {
     return Math.min(sequence, next === undefined ? this.newest : next.first - 1);
   }
 
+  /** Of epochs that begin at the same sequence the older ones have no record. */
+  uidOf(sequence: number): string {
+    const start = this.#epochs.findLast(({ first }) => first <= sequence);
+    return `${(start ?? this.#epochs[0]!).epoch}:${sequence}`;
+  }
+
   cursor(consumer: string): number | undefined {
     return this.#cursors.get(consumer);
   }

@@ -7,7 +7,7 @@ import { decodeOtlpJson } from "../../src/encode/otlp-json.ts";
 import { decodeOtlpProtobuf } from "../../src/encode/otlp-protobuf.ts";
 import { otlpToJson } from "../../src/encode/otlp-to-json.ts";
 import { encodeOtlpProtobuf } from "../../src/encode/otlp-transcoder.ts";
-import type { Value } from "../../src/plugin.ts";
+import type { OtlpForm, Value } from "../../src/plugin.ts";
 import { batchOf } from "../../src/testing/batch.ts";
 import { jsonRequest, toProtobuf } from "./generated-request.ts";
 
@@ -81,25 +81,30 @@ describe("a request in protobuf as JSON", () => {
   });
 });
 
+/** That each record of any request gets an attribute of that name, and nothing else is changed. */
+function expectAdded(name: string, form: OtlpForm): void {
+  fc.assert(
+    fc.property(jsonRequest, (request) => {
+      const open = new OpenBatch();
+      encodeOtlpProtobuf(toProtobuf(request), open, 0);
+      for (const batch of open.take()) {
+        const records = decodeOtlpProtobuf(batch.otlp());
+        const named = decodeOtlpProtobuf(batch.otlp(form));
+        expect(named.length).toBe(records.length);
+        for (const { attributes } of named) expect(attributes.has(name)).toBe(true);
+        for (const { attributes } of named) attributes.delete(name);
+        expect(named).toEqual(records);
+      }
+    }),
+    { numRuns: 100 },
+  );
+}
+
 describe("the logger as an attribute", () => {
   const form = { loggerAttribute: "logger.name" };
 
   it("is added to each record, and nothing else is changed", () => {
-    fc.assert(
-      fc.property(jsonRequest, (request) => {
-        const open = new OpenBatch();
-        encodeOtlpProtobuf(toProtobuf(request), open, 0);
-        for (const batch of open.take()) {
-          const records = decodeOtlpProtobuf(batch.otlp());
-          const named = decodeOtlpProtobuf(batch.otlp(form));
-          expect(named.length).toBe(records.length);
-          for (const { attributes } of named) expect(attributes.has("logger.name")).toBe(true);
-          for (const { attributes } of named) attributes.delete("logger.name");
-          expect(named).toEqual(records);
-        }
-      }),
-      { numRuns: 100 },
-    );
+    expectAdded("logger.name", form);
   });
 
   it("leaves the record's own alone", () => {
@@ -110,5 +115,24 @@ describe("the logger as an attribute", () => {
       record.attributes.get("logger.name"),
     );
     expect(names).toEqual(["mine", "orchestrator.server"]);
+  });
+});
+
+describe("the record's uid as an attribute", () => {
+  const form = { uidOf: (sequence: number) => `here/${sequence}` };
+
+  it("is added to each record, and nothing else is changed", () => {
+    expectAdded("log.record.uid", form);
+  });
+
+  it("is the same in a part of a batch, and leaves the sender's own alone", () => {
+    const mine = new Map([["log.record.uid", "mine"]]);
+    const mention = { body: "log.record.uid" };
+    const batch = batchOf([{}, { attributes: mine }, mention], { firstSequence: 7 });
+    const uidsOf = (request: Uint8Array): unknown[] =>
+      decodeOtlpProtobuf(request).map(({ attributes }) => attributes.get("log.record.uid"));
+    expect(uidsOf(batch.otlp(form))).toEqual(["here/7", "mine", "here/9"]);
+    expect(uidsOf(batch.from(2).otlp(form))).toEqual(["here/9"]);
+    expect(uidsOf(new JoinedBatch([batch, batch.from(2)]).otlp(form)).at(-1)).toBe("here/9");
   });
 });

@@ -236,6 +236,26 @@ describe("epochs", () => {
     expect(directory.alarms).toEqual([]);
   });
 
+  it("name a record by the one that took it, whatever ends come after", async () => {
+    await using directory = await JournalDirectory.create();
+    let journal = await directory.open();
+    await appendEach(journal, ["a", "b"]);
+    const named = [journal.uidOf(1), journal.uidOf(2)];
+    expect(named).toEqual([`${journal.epoch}:1`, `${journal.epoch}:2`]);
+    for (let end = 0; end < 2; end++) {
+      await directory.crash();
+      journal = await directory.open();
+    }
+    await appendEach(journal, ["c"]);
+    journal = await restarted(directory, journal);
+    expect([journal.uidOf(1), journal.uidOf(2)]).toEqual(named);
+    expect(journal.uidOf(3)).toBe(`${journal.epoch}:3`);
+    await using other = await JournalDirectory.create();
+    const another = await other.open();
+    await appendEach(another, ["a"]);
+    expect(named).not.toContain(another.uidOf(1));
+  });
+
   it("does not change where the numbers that were given out are told of", async () => {
     await using directory = await JournalDirectory.create();
     let journal = await directory.open();

@@ -177,6 +177,9 @@ describe("no answer", () => {
     await sending.send("a", "b");
     expect(peer.messages).toEqual(["a", "b", "a", "b"]);
     expect(peer.received[1]!.body).toEqual(peer.received[0]!.body);
+    const uids = peer.records.map(({ attributes }) => attributes.get("log.record.uid"));
+    const { epoch } = sending.host.journal;
+    expect(uids).toEqual([`${epoch}:1`, `${epoch}:2`, `${epoch}:1`, `${epoch}:2`]);
     expect(sending.delivery.counters).toMatchObject({ sent: 2, failed: 2 });
   });
 
@@ -453,6 +456,13 @@ describe("what cannot be used ends the start", () => {
     vi.stubEnv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
     await expect(open({ endpoint })).rejects.toThrow(
       "OTEL_EXPORTER_OTLP_PROTOCOL is grpc, and this exporter speaks http/protobuf and http/json",
+  test("record_uid: false sends the records as they are", async () => {
+    await using peer = await Peer.open();
+    await using sending = await Sending.open({ endpoint: peer.url, record_uid: false });
+    await sending.send("a");
+    expect([...peer.records[0]!.attributes.keys()]).toEqual([]);
+  });
+
     );
   });
 

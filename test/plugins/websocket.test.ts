@@ -518,6 +518,7 @@ describe("peers that misbehave", () => {
         },
         read: () => Promise.reject(new Error("memory is damaged")),
         sharedUpTo: (epoch, sequence) => journal.sharedUpTo(epoch, sequence),
+        uidOf: (sequence) => journal.uidOf(sequence),
       }),
     });
     const live = await Viewer.open(rig.url());

@@ -9,6 +9,8 @@ import { jsonRequest, toProtobuf } from "../../encode/generated-request.ts";
 import { postMessages } from "../../support/otlp-request.ts";
 import { Peer } from "./peer.ts";
 
+const UID = "log.record.uid";
+
 const TIMEOUT_MS = 60_000;
 const PATIENCE = { timeout: 45_000, interval: 20 };
 
@@ -82,9 +84,14 @@ test(
       await vi.waitFor(() => expect(peer.messages.length).toBeGreaterThan(sent - 250), PATIENCE);
       await kill();
     }
-    await started(site, config);
+    const { url } = await started(site, config);
     await vi.waitFor(() => expect(new Set(peer.messages).size).toBe(sent), PATIENCE);
     expect([...new Set(peer.messages)]).toEqual(numbered(0, sent));
+    const uids = new Map(peer.records.map(({ attributes, body }) => [attributes.get(UID), body]));
+    expect([...uids.values()]).toEqual(numbered(0, sent));
+    const [[uid, body]] = [...uids] as [[string, string]];
+    const found = await fetch(`${url}/api/logs?limit=1&cursor=${uid}`);
+    expect(await found.text()).toContain(`"${body}"`);
   },
 );
 
@@ -115,6 +122,9 @@ describe("what came over OTLP goes out as it came", () => {
         () => expect(peer.records.length).toBeGreaterThanOrEqual(wanted.length),
         PATIENCE,
       );
+      const uids = peer.records.map(({ attributes }) => attributes.get(UID));
+      expect(new Set(uids).size).toBe(wanted.length);
+      for (const { attributes } of peer.records) attributes.delete(UID);
       expect(byText(peer.records)).toEqual(byText(wanted));
     },
   );

@@ -61,6 +61,10 @@ export class JournalStage implements HostJournal {
     return { from: first, to: last, records: undefined, gaps: [gap] };
   }
 
+  uidOf(sequence: number): string {
+    return this.#inner.uidOf(sequence);
+  }
+
   sharedUpTo(epoch: string, sequence: number): number | undefined {
     const shared = this.sharedByEpoch.get(epoch);
     return shared === undefined

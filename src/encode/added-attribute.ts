@@ -7,20 +7,24 @@ import { ProtobufWriter } from "./protobuf-writer.ts";
 const writer = new ProtobufWriter();
 
 /**
- * The pieces with the logger's name as one more attribute of the record, unless it has one of that name. In protobuf
- * a field that is appended to a message is one more of that field.
+ * The pieces with a text as one more attribute of the record, unless it has one of that name. In protobuf a field that
+ * is appended to a message is one more of that field.
  */
-export function withLogger(pieces: OtlpPieces, name: string, logger: string): OtlpPieces {
+export function withAttribute(pieces: OtlpPieces, name: string, text: string): OtlpPieces {
   const { record } = pieces;
   if (hasAttribute(record, name)) return pieces;
   writer.message(RECORD_ATTRIBUTES, () => {
     writer.string(KEY_VALUE_KEY, name);
-    writer.message(KEY_VALUE_VALUE, () => writer.string(VALUE_STRING, logger));
+    writer.message(KEY_VALUE_VALUE, () => writer.string(VALUE_STRING, text));
   });
-  return { ...pieces, record: Buffer.concat([record, writer.take()]) };
+  const { resource, scope } = pieces;
+  return { resource, scope, record: Buffer.concat([record, writer.take()]) };
 }
 
 function hasAttribute(record: Uint8Array, name: string): boolean {
+  // Where its bytes are nowhere, which is most of the time, there is nothing to read.
+  const bytes = Buffer.from(record.buffer, record.byteOffset, record.byteLength);
+  if (!bytes.includes(name)) return false;
   const reader = new ProtobufReader(record);
   while (reader.position < record.length) {
     const tag = reader.field(record.length);

@@ -112,6 +112,7 @@ class OtlpReceiver implements Receiver {
       budget: this.#budget,
     };
     this.#passOn = new PassOn(passing, host);
+    if (given.pass_on_to !== null) host.sendingTo(given.pass_on_to);
   }
 
   /** @throws TailgateError PORT_IN_USE or LISTEN_FAILED */

@@ -44,6 +44,7 @@ class OtlpExporter implements Exporter {
     this.#bytesMax = given.max_batch_bytes;
     this.#quarantine = new Quarantine(logDir, id);
     this.#losses = new Losses(destination.name, this.#quarantine.path, log);
+    host.sendingTo(destination.name);
   }
 
   async write(batch: Batch, signal: AbortSignal): Promise<Written> {

@@ -39,6 +39,10 @@ const CODES = {
     exitCode: 69,
     mend: "End the program that listens there, or choose another port (0 picks a free one).",
   },
+  SENDS_TO_ITSELF: {
+    exitCode: 78,
+    mend: "Give it the address of the collector, or this gateway other ports (port, receivers.otlp.port).",
+  },
   LISTEN_FAILED: { exitCode: 69, mend: "Check host and port in the configuration." },
   LOG_DIR_UNUSABLE: {
     exitCode: 69,

@@ -1,3 +1,4 @@
+import { isIPv6 } from "node:net";
 import { CheckpointFile } from "./audit/checkpoint-file.ts";
 import { Checkpointer } from "./audit/checkpointer.ts";
 import type { Checkpoint } from "./audit/checkpoint.ts";
@@ -16,6 +17,7 @@ import { RecordIntake } from "./intake/intake.ts";
 import type { RunningProcessor } from "./intake/processors.ts";
 import type { Journal, WatchedJournal } from "./journal/journal.ts";
 import type { ChainState } from "./journal/messages.ts";
+import { refuseLoops, type Target } from "./loop-guard.ts";
 import { counterMetric, gaugeMetric, type PluginMetric } from "./plugin-metrics.ts";
 import type {
   Exporter,
@@ -97,7 +99,8 @@ export interface GatewaySurroundings {
  * The way of all records: intake, journal, deliveries. Its life:
  *
  * 1. `new Gateway(...)`: nothing runs yet.
- * 2. `open()`: exporters, processors, then receivers. What fails ends the start; what was opened is closed again.
+ * 2. `open()`: exporters, processors, then receivers. What fails ends the start; what was opened is closed again. Then
+ *    exporters begin to write.
  * 3. Running: records come through `intake`.
  * 4. `stop()`: not ready; receivers finish; one flush; exporters write what is left and close. Safe to call again.
  */
@@ -109,6 +112,7 @@ export class Gateway implements GatewayView {
   readonly #surroundings: GatewaySurroundings;
   readonly #pluginMetrics: PluginMetric[] = [];
   readonly #listeners: string[] = [];
+  readonly #targets: Target[] = [];
   readonly #viewers: { id: string; delivery: LiveDelivery }[] = [];
   readonly #followers: { id: string; delivery: JournalDelivery }[] = [];
   readonly #processors: (RunningProcessor & { id: string })[] = [];
@@ -203,12 +207,21 @@ export class Gateway implements GatewayView {
       for (const component of this.#config.exporters) await this.#openExporter(component);
       for (const component of this.#config.processors) await this.#openProcessor(component);
       for (const component of this.#config.receivers) await this.#openReceiver(component);
+      await refuseLoops(this.#targets, [...this.#mainListener(), ...this.#listeners]);
     } catch (error) {
       await this.stop();
       throw error;
     }
+    // What the journal has kept for them from before.
+    for (const { delivery } of this.#followers) delivery.wake();
     this.#checkpointer?.begin();
     this.#notReady = undefined;
+  }
+
+  /** It does not listen yet; a free port that the system will pick is nobody's target. */
+  #mainListener(): string[] {
+    const { host, port } = this.#config;
+    return port === 0 ? [] : [`http://${isIPv6(host) ? `[${host}]` : host}:${port}`];
   }
 
   async #openExporter(component: ExporterComponent): Promise<void> {
@@ -229,8 +242,6 @@ export class Gateway implements GatewayView {
       const { journal } = this;
       const delivery = new JournalDelivery(exporter, { ...common, journal, consumer: id });
       this.#followers.push({ id, delivery });
-      // What the journal has kept for it from before.
-      delivery.wake();
     }
   }
 
@@ -286,6 +297,7 @@ export class Gateway implements GatewayView {
         },
       },
       listening: (url) => this.#listeners.push(url),
+      sendingTo: (url) => this.#targets.push({ component: `${definition.kind}s.${id}`, url }),
     };
   }
 

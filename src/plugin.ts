@@ -320,6 +320,11 @@ export interface Host {
   readonly metrics: HostMetrics;
   /** Says that a listener is ready: printed on stderr once the gateway is up. */
   listening(url: string): void;
+  /**
+   * Says where records go from here. Where that is this gateway itself, the start ends with SENDS_TO_ITSELF, before
+   * anything is written: each record would come back for ever.
+   */
+  sendingTo(url: string): void;
 }
 
 /** How many records of one call were taken. */

@@ -54,6 +54,7 @@ export async function testHost(id: string, options: { logDir?: string } = {}): P
       },
     },
     listening: (url) => lines.push(url),
+    sendingTo: (url) => lines.push(url),
     get url() {
       return address;
     },

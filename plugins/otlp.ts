@@ -35,14 +35,15 @@ class OtlpExporter implements Exporter {
   #settled = 0;
 
   constructor(destination: Destination, given: OtlpOptions, host: Host) {
-    const { id, logDir, journal, log } = host;
+    const { journal, log } = host;
     this.#destination = destination;
     this.#form = {
       loggerAttribute: given.logger_attribute,
       uidOf: given.record_uid ? (sequence) => journal.uidOf(sequence) : undefined,
     };
     this.#bytesMax = given.max_batch_bytes;
-    this.#quarantine = new Quarantine(logDir, id);
+    const bytesMax = given.quarantine_max_bytes;
+    this.#quarantine = new Quarantine(host, { bytesMax, form: this.#form });
     this.#losses = new Losses(destination.name, this.#quarantine.path, log);
     host.sendingTo(destination.name);
   }

@@ -22,6 +22,13 @@ export const options = z.strictObject({
     .min(1)
     .default(2 << 20)
     .describe("About how large a request becomes, before compression; a larger record goes alone."),
+  quarantine_max_bytes: z
+    .int()
+    .min(1)
+    .default(64 << 20)
+    .describe(
+      "What the quarantine holds, in two files; beyond it the older one is deleted, and its records are counted.",
+    ),
 });
 
 export type OtlpOptions = z.output<typeof options>;

@@ -1,37 +1,91 @@
 import { constants } from "node:fs";
-import { mkdir, open } from "node:fs/promises";
+import { lstat, mkdir, open, rename } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import type { Batch } from "tailgate/plugin";
+import type { Batch, Host, OtlpForm } from "tailgate/plugin";
 
-const FLAGS = constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NOFOLLOW;
+const { O_WRONLY, O_APPEND, O_CREAT, O_NOFOLLOW, O_RDONLY, O_DIRECTORY } = constants;
 
-/** Keeps records that the other side refuses for good: a JSON line each, with the reason and all of the record. */
+const LINE_FEED = 0x0a;
+
+export interface QuarantineOptions {
+  /** What both of its files hold together; a single record that is larger has a file of its own all the same. */
+  readonly bytesMax: number;
+  /** How records are written down: as they were sent. */
+  readonly form: OtlpForm;
+}
+
+/**
+ * Keeps records that the other side refuses for good: a JSON line each, with the reason and all of the record. Half of
+ * its room is the newest file's; where that is full it takes the place of the one before, which goes, and is counted.
+ */
 export class Quarantine {
   readonly path: string;
+  readonly #options: QuarantineOptions;
+  readonly #log: Host["log"];
+  readonly #countDeleted: (count: number) => void;
 
-  constructor(logDir: string, id: string) {
+  constructor({ logDir, id, log, metrics }: Host, options: QuarantineOptions) {
     this.path = join(logDir, "quarantine", `${id.replace("/", "_")}.jsonl`);
+    this.#options = options;
+    this.#log = log;
+    this.#countDeleted = metrics.counter(
+      "quarantine_deleted_records",
+      "Records that were deleted from the quarantine because it was full.",
+    );
   }
 
   /** `batch`: of one record. Resolves when it is on the disk. */
   async keep(batch: Batch, reason: string): Promise<void> {
     const head = { time: new Date().toISOString(), sequence: batch.sequence(0), reason };
-    const record = Buffer.from(batch.otlpJson()).toString();
+    const record = Buffer.from(batch.otlpJson(this.#options.form)).toString();
+    const line = Buffer.from(`${JSON.stringify(head).slice(0, -1)},"otlp":${record}}\n`);
     await mkdir(dirname(this.path), { recursive: true, mode: 0o700 });
-    const file = await open(this.path, FLAGS, 0o600);
+    await this.#makeRoom(line.length);
+    const file = await open(this.path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW, 0o600);
     try {
-      await file.appendFile(`${JSON.stringify(head).slice(0, -1)},"otlp":${record}}\n`);
+      await file.appendFile(line);
       await file.datasync();
     } finally {
       await file.close();
     }
     await syncDirectory(dirname(this.path));
   }
+
+  async #makeRoom(bytes: number): Promise<void> {
+    const size = await sizeOf(this.path);
+    if (size === 0 || size + bytes <= this.#options.bytesMax / 2) return;
+    const older = `${this.path}.1`;
+    const deleted = await linesOf(older);
+    await rename(this.path, older);
+    if (deleted === 0) return;
+    this.#countDeleted(deleted);
+    this.#log.warning(`The quarantine is full: its oldest ${deleted} records were deleted.`);
+  }
+}
+
+/** 0 where it is not there. */
+async function sizeOf(path: string): Promise<number> {
+  return lstat(path).then(({ size }) => size, unlessMissing);
+}
+
+async function linesOf(path: string): Promise<number> {
+  const file = await open(path, O_RDONLY | O_NOFOLLOW).catch(unlessMissing);
+  if (file === 0) return 0;
+  let lines = 0;
+  for await (const chunk of file.createReadStream() as AsyncIterable<Buffer>) {
+    for (let at = chunk.indexOf(LINE_FEED); at >= 0; at = chunk.indexOf(LINE_FEED, at + 1)) lines++;
+  }
+  return lines;
+}
+
+function unlessMissing(error: NodeJS.ErrnoException): 0 {
+  if (error.code === "ENOENT") return 0;
+  throw error;
 }
 
 /** The file's name has to be as safe as what is in it. */
 async function syncDirectory(path: string): Promise<void> {
-  const directory = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  const directory = await open(path, O_RDONLY | O_DIRECTORY);
   try {
     await directory.sync();
   } finally {

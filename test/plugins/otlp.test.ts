@@ -228,6 +228,19 @@ describe("no answer", () => {
   });
 });
 
+function numbered(count: number): string[] {
+  return Array.from({ length: count }, (_, index) => `record ${index}`);
+}
+
+/** The bodies of the records in a file of the quarantine. */
+async function quarantined(path: string): Promise<unknown[]> {
+  const lines = (await readFile(path, "utf8")).trimEnd().split("\n");
+  return lines.flatMap((line) => {
+    const { otlp: request } = JSON.parse(line) as { otlp: unknown };
+    return decodeOtlpJson(Buffer.from(JSON.stringify(request))).map(({ body }) => body);
+  });
+}
+
 describe("a refusal for good", () => {
   /** Refuses requests that have the record. */
   const refusing =
@@ -249,11 +262,8 @@ describe("a refusal for good", () => {
       expect(sending.delivery.counters).toMatchObject({ received: 8, sent: 7 });
       expect(sending.dropped).toEqual({ refused: 1 });
       const path = join(sending.host.logDir, "quarantine", "otlp.jsonl");
-      const [line, ...others] = (await readFile(path, "utf8")).trimEnd().split("\n");
-      expect(others).toEqual([]);
-      const { otlp: request, time, ...kept } = JSON.parse(line!);
-      const records = decodeOtlpJson(Buffer.from(JSON.stringify(request)));
-      expect(records.map(({ body }) => body)).toEqual(["bad"]);
+      expect(await quarantined(path)).toEqual(["bad"]);
+      const { otlp: _, time, ...kept } = JSON.parse(await readFile(path, "utf8"));
       expect(kept).toEqual({ sequence: 3, reason: expect.stringContaining(`${status} `) });
       expect(kept.reason).toContain("bad record");
       expect(Date.now() - Date.parse(time)).toBeLessThan(60_000);
@@ -262,6 +272,25 @@ describe("a refusal for good", () => {
       expect(said).toHaveLength(1);
     },
   );
+
+  test("the quarantine is bounded: the oldest are deleted, counted and said", async () => {
+    await using peer = await Peer.open();
+    peer.behaviour = answer(400);
+    await using sending = await Sending.open({ endpoint: peer.url, quarantine_max_bytes: 4000 });
+    const path = join(sending.host.logDir, "quarantine", "otlp.jsonl");
+    const bodies = numbered(30);
+    for (const body of bodies) await sending.send(body);
+    const kept = [...(await quarantined(`${path}.1`)), ...(await quarantined(path))];
+    expect(kept).toEqual(bodies.slice(-kept.length));
+    expect(kept.length).toBeGreaterThan(2);
+    const sizes = [await stat(path), await stat(`${path}.1`)].map(({ size }) => size);
+    expect(Math.max(...sizes)).toBeLessThanOrEqual(2000);
+    const [metric] = sending.host.pluginMetrics;
+    expect(metric!.name).toBe("quarantine_deleted_records");
+    expect([...metric!.read()].map(({ value }) => value)).toEqual([30 - kept.length]);
+    expect(sending.dropped).toEqual({ refused: 30 });
+    expect(sending.host.lines.join()).toContain("The quarantine is full: its oldest ");
+  });
 
   test("413 before the body was read: the record that is too large goes to quarantine", async () => {
     await using peer = await Peer.open();
@@ -427,6 +456,13 @@ describe("where and how it sends", () => {
     expect(ports.size).toBe(1);
   });
 
+  test("record_uid: false sends the records as they are", async () => {
+    await using peer = await Peer.open();
+    await using sending = await Sending.open({ endpoint: peer.url, record_uid: false });
+    await sending.send("a");
+    expect([...peer.records[0]!.attributes.keys()]).toEqual([]);
+  });
+
   test.each(["http/protobuf", "http/json"])("logger_attribute over %s", async (protocol) => {
     await using peer = await Peer.open();
     const named = { endpoint: peer.url, protocol, logger_attribute: "logger" };
@@ -456,13 +492,6 @@ describe("what cannot be used ends the start", () => {
     vi.stubEnv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
     await expect(open({ endpoint })).rejects.toThrow(
       "OTEL_EXPORTER_OTLP_PROTOCOL is grpc, and this exporter speaks http/protobuf and http/json",
-  test("record_uid: false sends the records as they are", async () => {
-    await using peer = await Peer.open();
-    await using sending = await Sending.open({ endpoint: peer.url, record_uid: false });
-    await sending.send("a");
-    expect([...peer.records[0]!.attributes.keys()]).toEqual([]);
-  });
-
     );
   });
 

@@ -24,6 +24,7 @@ export default defineExporter({
   description: "Writes audit events as JSON lines to one file a day (UTC), synced to the disk.",
   type: "audit_log",
   options,
+  owns: () => [DIRECTORY],
   async open({ retention_days: retentionDays }, host) {
     const today = dayOf(Date.now());
     const file = await LineFile.open(host.logDir, fileName(today));

@@ -31,6 +31,10 @@ export default defineExporter({
   description: "Writes system logs as JSON lines to a file that is rotated by size.",
   type: "system_log",
   options,
+  owns: ({ path, backups }) => [
+    path,
+    ...Array.from({ length: backups }, (_, index) => `${path}.${index + 1}`),
+  ],
   async open({ path, max_bytes: bytesMax, backups }, host) {
     const file = await LineFile.open(host.logDir, path);
     const place = placeOf(host.memory.recall() ?? "");

@@ -12,6 +12,7 @@ import {
   type OverrideSources,
 } from "./config/overrides.ts";
 import { settingsSchema, type journalSchema } from "./config/settings.ts";
+import { refuseSharedFiles } from "./config/shared-files.ts";
 import { substituted } from "./config/substitution.ts";
 import { isMapping, validated, type Mapping } from "./config/validation.ts";
 import type { EnvelopeType, Level } from "./envelope.ts";
@@ -86,6 +87,7 @@ export async function resolveConfig(sources: ConfigSources): Promise<Config> {
   const processors = await resolveSection("processors", sections.processors, context);
   const exporters = await resolveSection("exporters", sections.exporters, context);
   refuseIdleFlags(sections, sources.flags, problems);
+  refuseSharedFiles(exporters, problems);
   problems.throwIfAny(file.path ?? "The configuration");
   return frozen({
     ...(file.path !== undefined && { file: file.path }),

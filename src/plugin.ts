@@ -374,6 +374,11 @@ export interface ExporterDefinition<Schema extends OptionSchema = OptionSchema> 
    * logged while they are not there is not for them. The others get every durable record, after a restart too.
    */
   readonly live?: boolean;
+  /**
+   * Names of files and folders in the log directory that it writes and nobody else may. Where two exporters of a
+   * configuration, or one and the journal, have the same, the gateway does not start.
+   */
+  owns?(options: z.output<Schema>): readonly string[];
   open(options: z.output<Schema>, host: Host): Exporter | Promise<Exporter>;
 }
 

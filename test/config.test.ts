@@ -177,6 +177,16 @@ describe("components", () => {
     expect([config.receivers, config.exporters]).toEqual([[], []]);
   });
 
+  test("files side by side are taken where none is written by two", async () => {
+    const text = `exporters:
+      file: {backups: 2}
+      file/old: {path: orchestrator.log.3}
+      file/errors: {path: errors.log, level: ERROR}
+      audit-file:`;
+    const { exporters } = await resolved({ text });
+    expect(ids(exporters)).toEqual(["file", "file/old", "file/errors", "audit-file"]);
+  });
+
   test("what is delivery's does not reach the plugin", async () => {
     const text =
       "exporters: { console: { level: fatal, queue_bytes: 9, timeout_seconds: 0.5 }, file: }";
@@ -247,6 +257,22 @@ describe("problems", () => {
     ["exporters: {console: {use: ''}}", 'exporters.console.use: expected text; found ""'],
     ["exporters: {console: {use: 3}}", "exporters.console.use: expected text; found 3"],
     ["__proto__: {port: 1}", "__proto__: unknown key; known are"],
+    [
+      "exporters: {file/all: {path: a.log}, file/errors: {path: a.log, level: ERROR}}",
+      "exporters.file/errors: it would write a.log in the log directory, as exporters.file/all does",
+    ],
+    [
+      "exporters: {file: {backups: 2}, file/old: {path: orchestrator.log.2}}",
+      "exporters.file/old: it would write orchestrator.log.2 in the log directory, as exporters.file does",
+    ],
+    [
+      "exporters: {audit-file: , audit-file/year: {retention_days: 365}}",
+      "exporters.audit-file/year: it would write audit in the log directory, as exporters.audit-file does",
+    ],
+    [
+      "exporters: {file: {path: journal.db}}",
+      "exporters.file: it would write journal.db in the log directory, as the journal does",
+    ],
   ])("%s", async (text, problem) => {
     expect(await problemOf(text)).toContain(problem);
   });

@@ -1,5 +1,10 @@
 import { textOf } from "../errors.ts";
-import { API_VERSION, type OptionSchema, type PluginDefinition } from "../plugin.ts";
+import {
+  API_VERSION,
+  type ExporterDefinition,
+  type OptionSchema,
+  type PluginDefinition,
+} from "../plugin.ts";
 import { KIND_OF, SECTIONS, type Section } from "./built-ins.ts";
 import { inputSchema } from "./option-schema.ts";
 import { GENERIC_SCHEMAS } from "./settings.ts";
@@ -32,6 +37,8 @@ export function definitionFlaw(exported: unknown, section: Section): string | un
   }
   if (typeof description !== "string") return `its description is ${nameOfType(description)}`;
   if (typeof open !== "function") return `its open is ${nameOfType(open)}`;
+  const { owns } = exported as Partial<ExporterDefinition>;
+  if (owns !== undefined && typeof owns !== "function") return `its owns is ${nameOfType(owns)}`;
   return kindFlaw(definition.kind, section) ?? optionsFlaw(options, section);
 }
 

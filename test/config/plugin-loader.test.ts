@@ -161,6 +161,7 @@ describe("a plugin that does not fit", () => {
     [plugin({ name: "undefined" }), "its name is undefined, and has to match"],
     [plugin({ description: "undefined" }), "its description is missing"],
     [plugin({ open: "undefined" }), "its open is missing"],
+    [plugin({ owns: '"lines.txt"' }), "its owns is a string"],
     [
       plugin({ options: "undefined" }),
       "its options are missing, and have to be a z.object of zod 4",
@@ -188,6 +189,26 @@ describe("a plugin that does not fit", () => {
       `exporters.x: the plugin ${workspace.path("bad.mjs")} cannot be used: ${why}`,
     );
     expect(message).toMatch(/ A plugin file's default export is made by defineReceiver, /);
+  });
+
+  test("says of two files by one name, or cannot say which it writes", async () => {
+    await using workspace = await workspaceWith({
+      "mine.mjs": plugin({ owns: "({ text }) => [text]" }),
+      "bad.mjs": plugin({ owns: '() => { throw new Error("no idea"); }' }),
+    });
+    const twice = "{ a: { use: ./mine.mjs, text: lines.txt }, file: { path: lines.txt } }";
+    expect(await errorOf(workspace, twice)).toEqual([
+      "CONFIG_INVALID",
+      expect.stringContaining(
+        "exporters.file: it would write lines.txt in the log directory, as exporters.a does\n",
+      ),
+    ]);
+    expect(await errorOf(workspace, "{ x: { use: ./bad.mjs } }")).toEqual([
+      "CONFIG_INVALID",
+      expect.stringContaining(
+        "exporters.x: the plugin cannot say which files it writes: no idea\n",
+      ),
+    ]);
   });
 
   test("may have an option that only exporters have from the gateway", async () => {

@@ -175,7 +175,7 @@ class OtlpReceiver implements Receiver {
 
   #refuse(request: IncomingMessage, response: ServerResponse, refusal: Refusal): void {
     request.resume();
-    answerRefusal(response, typeOf(request), refusal);
+    answerRefusal(response, refusal, typeOf(request));
   }
 
   async #handle(path: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -197,7 +197,7 @@ class OtlpReceiver implements Receiver {
       request.resume();
       // A sender that went away waits for no answer.
       if (!request.destroyed || request.complete)
-        answerRefusal(response, type, refusalOf(error, this.#host.log));
+        answerRefusal(response, refusalOf(error, this.#host.log), type);
     } finally {
       this.#inFlight.end();
     }

@@ -21,16 +21,19 @@ function successJson({ rejected, reason }: Ingested): Buffer {
   return Buffer.from(JSON.stringify(rejected === 0 ? {} : { partialSuccess }));
 }
 
-/** Answers with a google.rpc.Status (code = 1, message = 2); as plain text where the request's type is not OTLP's. */
+/**
+ * Answers with a google.rpc.Status (code = 1, message = 2), which every answer of an error has (OTLP/HTTP, Failures);
+ * as JSON where the request's type is not OTLP's, so that whoever looks can read it.
+ */
 export function answerRefusal(
   response: ServerResponse,
-  type: OtlpType | undefined,
   refusal: Refusal,
+  type: OtlpType = JSON_TYPE,
 ): void {
   const { status } = refusal;
   const body = statusBody(type, refusal);
   response.writeHead(status, {
-    "Content-Type": type ?? "text/plain; charset=utf-8",
+    "Content-Type": type,
     "Content-Length": body.length,
     "X-Content-Type-Options": "nosniff",
     ...(status === 405 && { Allow: "POST" }),
@@ -39,8 +42,8 @@ export function answerRefusal(
   response.end(body);
 }
 
-function statusBody(type: OtlpType | undefined, { rpcCode: code, message }: Refusal): Buffer {
-  if (type === JSON_TYPE) return Buffer.from(JSON.stringify({ code, message }));
-  if (type === undefined) return Buffer.from(`${message}\n`);
-  return rpcStatus(code, message);
+function statusBody(type: OtlpType, { rpcCode: code, message }: Refusal): Buffer {
+  return type === JSON_TYPE
+    ? Buffer.from(JSON.stringify({ code, message }))
+    : rpcStatus(code, message);
 }

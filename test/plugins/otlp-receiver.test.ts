@@ -220,14 +220,28 @@ describe("a refusal", () => {
     expect(statusOf(answer)).toEqual({ code: 12, message: "/v1/logs takes POST." });
   });
 
-  it("of another content type is 415, in plain text", async () => {
+  it("of another content type is 415, as JSON", async () => {
     const { url } = await open();
     for (const type of ["text/plain", "application/x-www-form-urlencoded", "application/jsonp"]) {
       const answer = await send(url, NODE, { headers: { "Content-Type": type } });
       expect(answer.status).toBe(415);
-      expect(answer.headers["content-type"]).toBe("text/plain; charset=utf-8");
-      expect(answer.body.toString()).toBe(`The Content-Type is ${PROTOBUF} or ${JSON_TYPE}.\n`);
+      expect(answer.headers["content-type"]).toBe(JSON_TYPE);
+      const message = `The Content-Type is ${PROTOBUF} or ${JSON_TYPE}.`;
+      expect(JSON.parse(answer.body.toString())).toEqual({ code: 3, message });
     }
+  });
+
+  it("of what a browser asks for is a status in JSON, too", async () => {
+    const { url } = await open();
+    const method = await fetch(`${url}/v1/logs`);
+    expect(method.status).toBe(405);
+    expect(await method.json()).toEqual({ code: 12, message: "/v1/logs takes POST." });
+    const path = await fetch(`${url}/`);
+    expect(path.status).toBe(404);
+    expect(await path.json()).toEqual({
+      code: 5,
+      message: "There is nothing at this path; logs are taken at /v1/logs.",
+    });
   });
 
   it("of another content encoding is 415", async () => {

@@ -1,5 +1,6 @@
-import { LEVELS, type Host } from "tailgate/plugin";
+import { LEVELS, textOf, type Host } from "tailgate/plugin";
 import type { LineFile } from "./line-file.ts";
+import { writeLinesAgain } from "./lines-again.ts";
 import { textOfPlace, type Place } from "./place.ts";
 
 /** What a crash leaves to be compared at the next start is what was written in about this time. */
@@ -24,6 +25,8 @@ export class PlaceKeeper {
   #changes = 0;
   #keptAtMs = -Infinity;
   #keptSequence = 0;
+  /** What was kept last in this process. */
+  #kept: Place | undefined;
   #keeping: Promise<void> = Promise.resolve();
   #isKeeping = false;
 
@@ -92,14 +95,34 @@ export class PlaceKeeper {
     try {
       await this.#file.persist();
     } catch (error) {
-      this.#host.log.error(
-        `The disk did not confirm the lines of ${this.#file.path}: after a loss of power those of the sequences ${this.#keptSequence + 1} to ${sequence} may be missing there. The journal has them.`,
-        error,
-      );
+      await this.#persistAgain(place, error);
     }
     await this.#host.memory.keep(textOfPlace(place));
+    this.#kept = place;
     this.#keptNumber = number;
     this.#keptSequence = sequence;
     this.#keptAtMs = performance.now();
+  }
+
+  /** Where the lines since the place that was kept last are in the same file, and are as the journal has them. */
+  async #persistAgain(place: Place, failure: unknown): Promise<void> {
+    const { path } = this.#file;
+    const { log, journal } = this.#host;
+    const which = `${this.#keptSequence + 1} to ${place.sequence}`;
+    try {
+      if (this.#kept && (await writeLinesAgain(path, this.#kept, place, journal))) {
+        await this.#file.persist();
+        log.warning(
+          `The disk did not confirm the lines of ${path} with the sequences ${which}: ${textOf(failure)}. They were written again, and confirmed.`,
+        );
+        return;
+      }
+    } catch {
+      // The first failure tells more.
+    }
+    log.error(
+      `The disk did not confirm the lines of ${path}: after a loss of power those of the sequences ${which} may be missing there. The journal has them.`,
+      failure,
+    );
   }
 }

@@ -1,0 +1,83 @@
+import { appendFile, readFile, stat, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { batchOf, testHost } from "tailgate/testing";
+import { expect, onTestFinished, test } from "vitest";
+import { writeLinesAgain } from "../../../plugins/log-file/lines-again.ts";
+import type { Place } from "../../../plugins/log-file/place.ts";
+import { MemoryJournal } from "../../../src/journal/memory.ts";
+import type { RecordBatch } from "../../../src/encode/record-batch.ts";
+import type { Level } from "../../../src/plugin.ts";
+
+interface Written {
+  readonly path: string;
+  readonly journal: MemoryJournal;
+  /** Of the records of the level and above, the first one's at 0. */
+  readonly lines: readonly string[];
+  /** Behind that many of these lines. */
+  place(lines: number): Place;
+}
+
+/** A file with what a journal has: ten records, INFO and ERROR by turns. */
+async function written(level: Level = "DEBUG"): Promise<Written> {
+  const { logDir, close } = await testHost("file");
+  onTestFinished(close);
+  const journal = new MemoryJournal();
+  const batch = batchOf(
+    Array.from({ length: 10 }, (_, index) => ({
+      body: "x".repeat(index * 50),
+      severityNumber: index % 2 === 0 ? 9 : 17,
+      severityText: "",
+    })),
+  );
+  await journal.append(batch as RecordBatch);
+  const wanted = [...Array(10).keys()].filter((index) => level === "DEBUG" || index % 2 === 1);
+  const lines = wanted.map((index) => `${Buffer.from(batch.data(index)).toString()}\n`);
+  const path = join(logDir, "orchestrator.log");
+  await writeFile(path, lines.join(""));
+  const { dev: device, ino: inode } = await stat(path);
+  const place = (count: number): Place => ({
+    ...{ device, inode, level, isEnd: false },
+    offset: lines.slice(0, count).join("").length,
+    sequence: count === 0 ? 0 : wanted[count - 1]! + 1,
+  });
+  return { path, journal, lines, place };
+}
+
+/** What a disk shows for pages that it has never got. */
+async function lose(path: string, from: Place, to: Place): Promise<void> {
+  const bytes = await readFile(path);
+  await writeFile(path, bytes.fill(0, from.offset, to.offset));
+}
+
+test.each(["DEBUG", "ERROR"] as const)(
+  "the lines between two places come back, and the rest stays: %s",
+  async (level) => {
+    const { path, journal, lines, place } = await written(level);
+    await appendFile(path, "behind\n");
+    await lose(path, place(1), place(4));
+    expect(await readFile(path, "utf8")).toContain("\0");
+    expect(await writeLinesAgain(path, place(1), place(4), journal)).toBe(true);
+    expect(await readFile(path, "utf8")).toBe(`${lines.join("")}behind\n`);
+  },
+);
+
+test("from the beginning of a file", async () => {
+  const { path, journal, lines, place } = await written();
+  await lose(path, place(0), place(10));
+  expect(await writeLinesAgain(path, place(0), place(10), journal)).toBe(true);
+  expect(await readFile(path, "utf8")).toBe(lines.join(""));
+});
+
+test("nothing is changed where the file is another one, shorter, or has other lines there", async () => {
+  const { path, journal, lines, place } = await written();
+  const unchanged = async (from: Place, to: Place): Promise<void> => {
+    const before = await readFile(path, "utf8");
+    expect(await writeLinesAgain(path, from, to, journal)).toBe(false);
+    expect(await readFile(path, "utf8")).toBe(before);
+  };
+  await unchanged({ ...place(1), inode: 1 }, place(4));
+  await unchanged({ ...place(1), inode: 1 }, { ...place(4), inode: 1 });
+  await unchanged(place(1), { ...place(4), offset: place(4).offset + 1 });
+  await writeFile(path, lines.slice(0, 3).join(""));
+  await unchanged(place(1), place(4));
+});

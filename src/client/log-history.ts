@@ -21,6 +21,11 @@ export interface HistoryQuery {
   readonly limit?: number | undefined;
   /** `nextCursor` of the page before. */
   readonly cursor?: string | undefined;
+  /**
+   * How long a request upwards (`order` is `asc`) may wait for a record where there is none: 0 to 30 seconds; it is not
+   * a failure when none has come. `nextCursor` is never null then, but of a gateway that is older than this.
+   */
+  readonly waitSeconds?: number | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -64,13 +69,14 @@ export class LogHistory {
 
   /** Rejects with {@link HistoryError}, or with the reason of the signal. */
   async page(query: HistoryQuery = {}): Promise<HistoryPage> {
-    const { filter, order, since, until, limit, signal } = query;
+    const { filter, order, since, until, limit, waitSeconds: wait, signal } = query;
     const cursor = query.cursor ?? (await this.#cursorOf(query));
+    const parameters = { ...filter, order, since, until, limit, cursor, wait };
     const url = new URL(this.#url);
-    for (const [name, value] of Object.entries({ ...filter, order, since, until, limit, cursor })) {
+    for (const [name, value] of Object.entries(parameters)) {
       if (value !== undefined) url.searchParams.set(name, String(value));
     }
-    return pageOf(await this.#answer(url, signal));
+    return pageOf(await this.#answer(url, 1000 * (wait ?? 0) + ANSWER_MS_MAX, signal));
   }
 
   async #cursorOf({ from, epoch, signal }: HistoryQuery): Promise<string | undefined> {
@@ -78,17 +84,22 @@ export class LogHistory {
     return `${epoch ?? (await this.newest(signal)).epoch}:${from}`;
   }
 
-  /** The numbering, and the newest record that is there; 0 without one. */
+  /** The numbering, and the newest place in it; 0 before the first record. */
   async newest(signal?: AbortSignal): Promise<{ epoch: string; sequence: number }> {
-    const { epoch, entries } = await this.page({ limit: 1, signal });
-    return { epoch, sequence: entries[0]?.sequence ?? 0 };
+    const { epoch, entries, gaps } = await this.page({ limit: 1, signal });
+    // The newest places may be those of records that are gone.
+    return { epoch, sequence: Math.max(entries[0]?.sequence ?? 0, ...gaps.map(({ to }) => to)) };
   }
 
-  async #answer(url: URL, signal: AbortSignal | undefined): Promise<unknown> {
-    const timeout = AbortSignal.timeout(ANSWER_MS_MAX);
-    const either = signal === undefined ? timeout : AbortSignal.any([signal, timeout]);
+  async #answer(url: URL, timeMsMax: number, signal: AbortSignal | undefined): Promise<unknown> {
+    // An AbortSignal.timeout would stay for all of its time, however soon the answer comes.
+    const request = new AbortController();
+    const giveUp = (): void => request.abort();
+    const timer = setTimeout(giveUp, timeMsMax);
+    signal?.addEventListener("abort", giveUp);
     try {
-      const response = await this.#fetch(url.href, { signal: either, cache: "no-store" });
+      signal?.throwIfAborted();
+      const response = await this.#fetch(url.href, { signal: request.signal, cache: "no-store" });
       const body: unknown = await response.json().catch(unlessCut);
       if (!response.ok) throw refusalOf(response.status, body);
       return body;
@@ -97,6 +108,9 @@ export class LogHistory {
       if (error instanceof HistoryError) throw error;
       const text = `No gateway answers at ${url.origin}.`;
       throw new HistoryError(0, "UNREACHABLE", text, { cause: error });
+    } finally {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", giveUp);
     }
   }
 }

@@ -59,7 +59,7 @@ export class LogStream {
   #status: StreamStatus;
   #session: Session | undefined;
   readonly #closing = new AbortController();
-  #polling: AbortController | undefined;
+  #polling: Poller | undefined;
   #wasPlain = false;
   /** Attempts in a row without a connection that has lasted, and among them those while plain requests were answered. */
   #failures = 0;
@@ -103,8 +103,12 @@ export class LogStream {
    * event will have, or the event `refused`.
    */
   setFilter(filter: FilterQuery): number {
-    const version = this.#surroundings.filters.want(filter);
-    this.#session?.filterChanged();
+    const { filters } = this.#surroundings;
+    const isAwaited = filters.isRefused;
+    const version = filters.want(filter);
+    if (this.#session) this.#session.filterChanged();
+    else if (isAwaited) this.retry();
+    this.#polling?.askAgain();
     return version;
   }
 
@@ -132,6 +136,7 @@ export class LogStream {
 
   #awake(): void {
     this.#session?.check();
+    this.#polling?.askAgain();
     this.retry();
   }
 
@@ -185,7 +190,7 @@ export class LogStream {
     const { promise, resolve } = Promise.withResolvers<void>();
     const timer = setTimeout(resolve, retryInMs);
     this.#endPause = resolve;
-    if (canPoll && !this.#polling) void this.#poll();
+    if (canPoll && !this.#polling && !this.#surroundings.filters.isRefused) void this.#poll();
     if (this.#polling) this.#enter({ state: "polling", reason, retryInMs, transport: "polling" });
     else this.#enter({ state: "waiting", reason, retryInMs });
     await promise;
@@ -194,16 +199,16 @@ export class LogStream {
 
   /** Until a WebSocket opens or plain requests fail, too. */
   async #poll(): Promise<void> {
-    const polling = new AbortController();
-    this.#polling = polling;
-    const reason = await new Poller(this.#history, this.#surroundings, polling.signal).run();
-    if (this.#polling !== polling) return;
+    const poller = new Poller(this.#history, this.#surroundings);
+    this.#polling = poller;
+    const reason = await poller.run();
+    if (this.#polling !== poller) return;
     this.#polling = undefined;
     this.#enter({ state: "waiting", reason });
   }
 
   #stopPolling(): void {
-    this.#polling?.abort();
+    this.#polling?.end();
     this.#polling = undefined;
   }
 

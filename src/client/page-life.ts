@@ -3,6 +3,11 @@ interface EventSource {
   removeEventListener?(type: string, listener: () => void): void;
 }
 
+/** Whether this is a page that nobody sees. */
+export function isHidden(): boolean {
+  return (globalThis as Page).document?.visibilityState === "hidden";
+}
+
 interface Page extends EventSource {
   readonly document?: EventSource & { readonly visibilityState?: string };
 }

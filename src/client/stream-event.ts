@@ -32,7 +32,7 @@ export type Transport = "tailgate.v1" | "plain" | "polling";
 export interface StreamStatus {
   /**
    * `connecting`, then `catching-up` while records of the past come, then `live`. `waiting` for the next attempt, or,
-   * without `retryInMs`, for a filter that the gateway takes. `polling`: live over plain requests, about a second late.
+   * without `retryInMs`, for a filter that the gateway takes. `polling`: live over plain requests.
    */
   readonly state: "connecting" | "catching-up" | "live" | "waiting" | "polling" | "closed";
   /** Why it is not live, in words; "" when it is. */

@@ -164,7 +164,7 @@ export const TEXTS = {
     "catching-up": "catching up",
     live: "live",
     waiting: "not connected",
-    polling: "asking every few seconds",
+    polling: "live over plain requests",
     closed: "closed",
     paused: "paused",
     retry: (seconds: number) => `next try in ${seconds} s`,

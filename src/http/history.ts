@@ -34,7 +34,10 @@ export function history(journal: HostJournal, waitingRoom: WaitingRoom): Endpoin
       const ascending = query.order === "asc";
       const { from, lost } = startOf(journal, query.cursor, ascending);
       const { waitMs } = query;
-      const wait = waitMs === undefined ? undefined : waitingRoom.admit(waitMs, context.res);
+      // Who comes with another numbering has to know of this one.
+      const isAnother = query.cursor !== undefined && query.cursor.epoch !== epoch;
+      const wait =
+        waitMs === undefined ? undefined : waitingRoom.admit(isAnother ? 0 : waitMs, context.res);
       const found = await search.find({ ...query, ascending, from }, wait);
       const gaps = [...(lost ? [lost] : []), ...found.gaps].map(gapOf);
       const cursor = found.next === undefined ? null : cursorText(epoch, found.next);

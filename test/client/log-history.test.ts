@@ -57,6 +57,29 @@ test("the cursor leads through all pages", async () => {
   expect(seen).toEqual(["5", "4", "3", "2", "1"]);
 });
 
+test("a page upwards waits for what comes, and always has a cursor", async () => {
+  const gateway = await startGateway();
+  const history = new LogHistory({ url: gateway.url });
+  const waiting = { order: "asc", waitSeconds: 30 } as const;
+  const coming = history.page(waiting);
+  gateway.getLogger("a").info("one");
+  const { nextCursor: cursor, ...page } = await coming;
+  expect(messages({ ...page, nextCursor: null })).toEqual(["one"]);
+  const next = history.page({ ...waiting, cursor: cursor! });
+  gateway.getLogger("a").info("two");
+  expect(messages(await next)).toEqual(["two"]);
+  const nothing = await history.page({ ...waiting, waitSeconds: 0.01, filter: { q: "nothing" } });
+  expect(nothing).toMatchObject({ entries: [], nextCursor: `${nothing.epoch}:3` });
+});
+
+test("the newest place counts, too, where its record is gone", async () => {
+  const gaps = [{ from: 1, to: 7, lane: "system_log", reason: "retention" }];
+  const fetcher: typeof fetch = async () =>
+    Response.json({ epoch: "e", records: [], gaps, next_cursor: null });
+  const history = new LogHistory({ url: "http://127.0.0.1:1", fetch: fetcher });
+  expect(await history.newest()).toEqual({ epoch: "e", sequence: 7 });
+});
+
 test("what the gateway refuses is an error with its code and its text", async () => {
   const { history } = await historyOfFive();
   await expect(history.page({ filter: { q: "level:LOUD" } })).rejects.toMatchObject({

@@ -1,10 +1,8 @@
 import { describe, expect, onTestFinished, test, vi } from "vitest";
-import { LogHistory, LogStream, type LogStreamOptions } from "tailgate/client";
-import type { LoggingManager } from "../../src/logging-manager.ts";
+import { LogStream } from "tailgate/client";
 import { envelope, FaultyGateway } from "./faulty-gateway.ts";
 import { Proxy } from "./proxy.ts";
 import { follow, startGateway } from "./stage.ts";
-import type { StreamLog } from "./stream-log.ts";
 
 /** How often viewers were let in. */
 async function accepted(url: string): Promise<number> {
@@ -355,77 +353,5 @@ describe("an older gateway, without the subprotocol", () => {
     expect(queries).toEqual(["/ws/logs?replay=5", "/ws/logs?q=wanted+words"]);
     expect(log.gaps).toEqual([{ from: 0, to: 0, reason: "unknown" }]);
     expect(log.states).not.toContain("waiting");
-  });
-});
-
-describe("where WebSockets are blocked and plain requests are not", () => {
-  /** A gateway behind a proxy that refuses WebSockets, and a stream that has begun to poll. */
-  async function polling(
-    options: Partial<LogStreamOptions> = {},
-  ): Promise<{ gateway: LoggingManager; proxy: Proxy; log: StreamLog }> {
-    const gateway = await startGateway();
-    for (const message of ["one", "two", "three"]) gateway.getLogger("a").info(message);
-    await vi.waitFor(async () =>
-      expect(await new LogHistory(gateway).newest()).toMatchObject({ sequence: 3 }),
-    );
-    const proxy = await Proxy.start(Number(new URL(gateway.url).port));
-    onTestFinished(() => proxy[Symbol.asyncDispose]());
-    proxy.blocksWebSockets = true;
-    const log = follow({ url: proxy.url, ...options }).impatient;
-    await log.until("caught_up");
-    return { gateway, proxy, log };
-  }
-
-  test("it polls, says so and why, and goes on with a WebSocket as soon as one opens", async () => {
-    const { gateway, proxy, log } = await polling({ start: { since: 0 } });
-    expect(log.messages).toEqual(["one", "two", "three"]);
-    expect(proxy.handshakes).toBeGreaterThanOrEqual(3);
-    expect(log.stream.status).toMatchObject({
-      state: "polling",
-      transport: "polling",
-      reason:
-        "The gateway answers, but a WebSocket to it does not open: a proxy, a firewall or a browser extension may be in the way.",
-    });
-    gateway.getLogger("a").info("four");
-    await log.at(4);
-    proxy.blocksWebSockets = false;
-    log.stream.retry();
-    await log.is("live");
-    gateway.getLogger("a").info("five");
-    await log.at(5);
-    expect(log.messages).toEqual(["one", "two", "three", "four", "five"]);
-    expect(log.faults).toEqual([]);
-    expect(log.gaps).toEqual([]);
-    const before = log.all("status").length;
-    proxy.cut();
-    await vi.waitFor(() => expect(log.all("status").length).toBeGreaterThan(before));
-    const { status } = log.all("status")[before]!;
-    expect(status).toMatchObject({ state: "waiting", transport: "tailgate.v1" });
-  });
-
-  test.each([
-    [{}, []],
-    [{ replay: 2 }, ["two", "three"]],
-    [{ replay: 10 }, ["one", "two", "three"]],
-  ])("it begins where start %j says", async (start, expected) => {
-    const { log, gateway } = await polling({ start });
-    gateway.getLogger("a").info("four");
-    await log.at(4);
-    expect(log.messages).toEqual([...expected, "four"]);
-  });
-
-  test("filters hold there, too, are changed, and are refused", async () => {
-    const { gateway, log } = await polling({ filter: { level: "ERROR" }, start: { since: 0 } });
-    const bad = log.stream.setFilter({ q: "level:LOUD" });
-    await log.until("refused", (event) => event.version === bad);
-    gateway.getLogger("a").info("dull");
-    gateway.getLogger("a").error("bad");
-    await log.at(5);
-    const version = log.stream.setFilter({ q: "wanted" });
-    await log.until("filter", (event) => event.version === version);
-    gateway.getLogger("a").error("worse");
-    gateway.getLogger("a").info("wanted");
-    await log.at(7);
-    expect(log.messages).toEqual(["bad", "wanted"]);
   });
 });

@@ -165,6 +165,18 @@ describe("a request that waits", () => {
   });
 });
 
+test("who comes with another numbering is answered at once", async () => {
+  const journal = new ReadJournal();
+  const stage = await new Stage({ journal }).open();
+  const { epoch: known } = journal;
+  await stage.log({});
+  journal.epoch = crypto.randomUUID();
+  journal.known = known;
+  const { body } = await askFor(stage, `${LONG}&cursor=${known}:2`);
+  const { epoch } = journal;
+  expect(JSON.parse(body)).toEqual({ epoch, records: [], gaps: [], next_cursor: `${epoch}:2` });
+});
+
 test.each(["order=asc", LONG])(
   "records that cannot be read yet are not the end of the journal: %s",
   async (query) => {
@@ -196,10 +208,16 @@ class ReadJournal extends MemoryJournal {
   override epoch: MemoryJournal["epoch"] = crypto.randomUUID();
   readonly reads: number[] = [];
   unreadable = 0;
+  /** An epoch of before, of which it has everything. */
+  known = "";
 
   override read(query: JournalQuery): Promise<JournalPage> {
     this.reads.push(query.from);
     if (this.unreadable-- > 0) return Promise.resolve(emptyPage(query.from));
     return super.read(query);
+  }
+
+  override sharedUpTo(epoch: string, sequence: number): number | undefined {
+    return super.sharedUpTo(epoch === this.known ? this.epoch : epoch, sequence);
   }
 }

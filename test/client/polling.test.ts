@@ -1,0 +1,218 @@
+/** Where WebSockets are blocked and plain requests are not. */
+
+import { expect, onTestFinished, test, vi } from "vitest";
+import { LogHistory, type FilterQuery, type LogStreamOptions } from "tailgate/client";
+import type { LoggingManager } from "../../src/logging-manager.ts";
+import { Proxy } from "./proxy.ts";
+import { follow, startGateway } from "./stage.ts";
+import type { StreamLog } from "./stream-log.ts";
+
+/** A gateway behind a proxy that refuses WebSockets, and a stream that has begun to poll. */
+async function polling(
+  options: Partial<LogStreamOptions> = {},
+  refused?: FilterQuery,
+): Promise<{ gateway: LoggingManager; proxy: Proxy; log: StreamLog }> {
+  const gateway = await startGateway();
+  for (const message of ["one", "two", "three"]) gateway.getLogger("a").info(message);
+  await vi.waitFor(async () =>
+    expect(await new LogHistory(gateway).newest()).toMatchObject({ sequence: 3 }),
+  );
+  const proxy = await Proxy.start(Number(new URL(gateway.url).port));
+  onTestFinished(() => proxy[Symbol.asyncDispose]());
+  proxy.blocksWebSockets = true;
+  const log = follow({ url: proxy.url, ...(refused && { filter: refused }), ...options }).impatient;
+  await log.until(refused ? "refused" : "caught_up");
+  return { gateway, proxy, log };
+}
+
+test("it polls, says so and why, and goes on with a WebSocket as soon as one opens", async () => {
+  const { gateway, proxy, log } = await polling({ start: { since: 0 } });
+  expect(log.messages).toEqual(["one", "two", "three"]);
+  expect(proxy.handshakes).toBeGreaterThanOrEqual(3);
+  expect(log.stream.status).toMatchObject({
+    state: "polling",
+    transport: "polling",
+    reason:
+      "The gateway answers, but a WebSocket to it does not open: a proxy, a firewall or a browser extension may be in the way.",
+  });
+  gateway.getLogger("a").info("four");
+  await log.at(4);
+  proxy.blocksWebSockets = false;
+  log.stream.retry();
+  await log.is("live");
+  gateway.getLogger("a").info("five");
+  await log.at(5);
+  expect(log.messages).toEqual(["one", "two", "three", "four", "five"]);
+  expect(log.faults).toEqual([]);
+  expect(log.gaps).toEqual([]);
+  const before = log.all("status").length;
+  proxy.cut();
+  await vi.waitFor(() => expect(log.all("status").length).toBeGreaterThan(before));
+  const { status } = log.all("status")[before]!;
+  expect(status).toMatchObject({ state: "waiting", transport: "tailgate.v1" });
+});
+
+test.each([
+  [{}, []],
+  [{ replay: 2 }, ["two", "three"]],
+  [{ replay: 10 }, ["one", "two", "three"]],
+])("it begins where start %j says", async (start, expected) => {
+  const { log, gateway } = await polling({ start });
+  gateway.getLogger("a").info("four");
+  await log.at(4);
+  expect(log.messages).toEqual([...expected, "four"]);
+});
+
+test("filters hold there, too, are changed, and are refused", async () => {
+  const { gateway, log } = await polling({ filter: { level: "ERROR" }, start: { since: 0 } });
+  const bad = log.stream.setFilter({ q: "level:LOUD" });
+  await log.until("refused", (event) => event.version === bad);
+  gateway.getLogger("a").info("dull");
+  gateway.getLogger("a").error("bad");
+  await log.at(5);
+  const version = log.stream.setFilter({ q: "wanted" });
+  await log.until("filter", (event) => event.version === version);
+  gateway.getLogger("a").error("worse");
+  gateway.getLogger("a").info("wanted");
+  await log.at(7);
+  expect(log.messages).toEqual(["bad", "wanted"]);
+});
+
+/** A fetch that notes how long each request for records would wait, and answers what it is told to. */
+class Requests {
+  /** In seconds; undefined for one that would not. */
+  readonly waits: (number | undefined)[] = [];
+  readonly fetch: typeof fetch = async (address, init) => {
+    const url = new URL(address as string);
+    if (url.pathname !== "/api/logs") return fetch(address, init);
+    const wait = url.searchParams.get("wait");
+    this.waits.push(wait === null ? undefined : Number(wait));
+    return (await this.#instead(url)) ?? fetch(url, init);
+  };
+  readonly #instead: (url: URL) => Promise<Response> | Response | undefined;
+
+  constructor(instead: (url: URL) => Promise<Response> | Response | undefined = () => undefined) {
+    this.#instead = instead;
+  }
+
+  /** Resolves when one was made that would wait for so long. */
+  async has(wait: number): Promise<void> {
+    await vi.waitFor(
+      () => {
+        if (!this.waits.includes(wait)) throw new Error(`Waits: ${this.waits.join()}`);
+      },
+      { timeout: 20_000, interval: 5 },
+    );
+  }
+}
+
+async function waitingAt({ url }: LoggingManager): Promise<number> {
+  const metrics = await (await fetch(`${url}/metrics`)).text();
+  return Number(/^tailgate_http_waiting (\d+)/m.exec(metrics)![1]);
+}
+
+test("one request waits for what comes, and the next one for what comes then", async () => {
+  const requests = new Requests();
+  const { gateway, log } = await polling({ fetch: requests.fetch });
+  await requests.has(20);
+  const first = requests.waits.length;
+  for (const at of [4, 5, 6]) {
+    await vi.waitFor(async () => expect(await waitingAt(gateway)).toBe(1));
+    gateway.getLogger("a").info(`message ${at}`);
+    await log.at(at);
+  }
+  expect(log.messages).toEqual(["message 4", "message 5", "message 6"]);
+  await vi.waitFor(() => expect(requests.waits.slice(first)).toEqual([20, 20, 20]));
+  log.stream.close();
+  await vi.waitFor(async () => expect(await waitingAt(gateway)).toBe(0));
+});
+
+test("another filter does not wait for the request that waits", async () => {
+  const requests = new Requests();
+  const { gateway, log } = await polling({ fetch: requests.fetch, filter: { q: "nothing" } });
+  await requests.has(20);
+  const version = log.stream.setFilter({ q: "wanted" });
+  await log.until("filter", (event) => event.version === version);
+  gateway.getLogger("a").info("wanted");
+  await log.at(4);
+  expect(log.messages).toEqual(["wanted"]);
+  await vi.waitFor(async () => expect(await waitingAt(gateway)).toBe(1));
+});
+
+test("after a filter that is not understood the next one is taken at once", async () => {
+  const { gateway, log } = await polling({}, { q: "level:LOUD" });
+  await log.until("refused");
+  const version = log.stream.setFilter({ level: "ERROR" });
+  await log.until("filter", (event) => event.version === version);
+  expect(log.all("refused")).toHaveLength(1);
+  gateway.getLogger("a").error("bad");
+  await log.until("records", ({ entries }) => entries.length > 0);
+  expect(log.messages).toEqual(["bad"]);
+});
+
+const UNKNOWN = {
+  error: { code: "PARAMETER_INVALID", message: 'The parameter "wait" is unknown.' },
+};
+
+test.each<[string, (url: URL) => Response | undefined]>([
+  ["does not know of waiting", () => Response.json(UNKNOWN, { status: 400 })],
+  [
+    "passes over what it does not know",
+    (url) => {
+      url.searchParams.delete("wait");
+      return undefined;
+    },
+  ],
+])("a gateway that %s is asked in intervals", async (_name, answer) => {
+  const requests = new Requests((url) => (url.searchParams.has("wait") ? answer(url) : undefined));
+  const { gateway, log } = await polling({ fetch: requests.fetch });
+  await requests.has(20);
+  gateway.getLogger("a").info("four");
+  await log.at(4);
+  expect(log.messages).toEqual(["four"]);
+  expect(requests.waits.filter(Boolean)).toEqual([20]);
+});
+
+test("where something cuts requests that wait they wait for less, and in the end not at all", async () => {
+  const requests = new Requests((url) =>
+    url.searchParams.has("wait") ? Promise.reject(new TypeError("fetch failed")) : undefined,
+  );
+  const { gateway, log } = await polling({ fetch: requests.fetch });
+  await requests.has(1.25);
+  gateway.getLogger("a").info("four");
+  await log.at(4);
+  expect(requests.waits.filter(Boolean)).toEqual([20, 10, 5, 2.5, 1.25]);
+  expect(log.states.slice(log.states.indexOf("polling"))).toEqual(["polling"]);
+});
+
+test("a page that nobody sees takes none of the browser's connections to wait with", async () => {
+  const document = Object.assign(new EventTarget(), { visibilityState: "hidden" });
+  vi.stubGlobal("document", document);
+  onTestFinished(() => void vi.unstubAllGlobals());
+  const requests = new Requests();
+  const { gateway, log } = await polling({ fetch: requests.fetch });
+  gateway.getLogger("a").info("four");
+  await log.at(4);
+  expect(requests.waits.filter(Boolean)).toEqual([]);
+  document.visibilityState = "visible";
+  document.dispatchEvent(new Event("visibilitychange"));
+  await requests.has(20);
+});
+
+test("another journal behind the same address is told, and its records come from the first one on", async () => {
+  const { proxy, log } = await polling({ start: { since: 0 } });
+  const other = await startGateway();
+  other.getLogger("a").info("of another one");
+  await vi.waitFor(async () =>
+    expect(await new LogHistory(other).newest()).toMatchObject({ sequence: 1 }),
+  );
+  proxy.port = Number(new URL(other.url).port);
+  proxy.cut();
+  await log.until("reset");
+  await log.until("records", ({ entries }) => entries.length === 1);
+  expect([...log.entries.values()].map(({ envelope }) => envelope.data.message)).toEqual([
+    "of another one",
+  ]);
+  expect(log.all("reset")).toMatchObject([{ from: 1, to: 3 }]);
+  expect(log.faults).toEqual([]);
+});

@@ -274,6 +274,10 @@ function surroundingsOf(
     "records_missed",
     "Records that were still due, before its filter, to a viewer whose connection the gateway ended.",
   );
+  const countUnavailable = metrics.counter(
+    "records_unavailable",
+    "Records that the journal has lost, before its filter, to a viewer without the subprotocol.",
+  );
   const countSkipped = metrics.counter(
     "records_skipped",
     "System logs that a slow viewer was told of in a gap, before its filter.",
@@ -288,6 +292,7 @@ function surroundingsOf(
     turn: turnTaker(),
     sent: sentCounter(host),
     missed: (records, reason) => countMissed(records, { reason }),
+    unavailable: (records) => countUnavailable(records),
     skipped: (records) => countSkipped(records),
     gone(viewer, reason) {
       gone(viewer);

@@ -1,5 +1,6 @@
 import type { Duplex } from "node:stream";
-import type { Filter } from "tailgate/plugin";
+import { setTimeout as wait } from "node:timers/promises";
+import type { Filter, JournalPage } from "tailgate/plugin";
 import type { WebSocket } from "ws";
 import {
   Connection,
@@ -12,11 +13,15 @@ import {
 import { framesOf, pieceOf, type Flush, type Frames } from "./frames.ts";
 import { replayStart, TURN_RECORDS_MAX } from "./replay.ts";
 
+/** What has left memory and is not on the disk yet will be there soon. */
+const UNREADABLE_PAUSE_MS = 20;
+
 /**
  * One viewer: a cursor over the journal. While it is live it gets each batch as it comes. Where its socket is full it
  * leaves the live stream and goes on from its cursor through the journal's memory, at its own pace, until it has caught
  * up: so a slow client holds no more than its socket's buffer, and replay, slow and live clients get every record once.
- * What delivery leaves out between two batches is left out for live clients, too: delivery has counted it.
+ * What delivery leaves out between two batches is left out for live clients, too: delivery has counted it. What the
+ * journal has lost, which there is no frame to tell of, is passed over and counted.
  */
 export class Client implements Viewer {
   readonly connection: Connection;
@@ -25,6 +30,7 @@ export class Client implements Viewer {
   /** The sequence that is due next. */
   #next: number;
   #live = false;
+  #wasLive = false;
   /** Since when the socket has been full, in ms of the monotonic clock; undefined while it takes data. */
   #fullSinceMs: number | undefined;
 
@@ -38,7 +44,7 @@ export class Client implements Viewer {
 
   /** Begins with the newest `replay` records that pass the filter. */
   start(replay: number): void {
-    if (replay === 0) this.#live = true;
+    if (replay === 0) this.#goLive();
     else this.#replay(replay).catch((error: unknown) => this.#fail(error));
   }
 
@@ -52,9 +58,13 @@ export class Client implements Viewer {
       isWanted: () => this.connection.isOpen,
       turn,
     });
-    // The oldest ones may have left memory during the search.
-    this.#next = Math.max(start, journal.oldest);
+    this.#next = start;
     this.#catchUp();
+  }
+
+  #goLive(): void {
+    this.#live = true;
+    this.#wasLive = true;
   }
 
   /** Takes a batch of the live stream. It never waits and never throws. */
@@ -81,15 +91,50 @@ export class Client implements Viewer {
         if (!this.connection.isOpen) return;
         if (examined >= TURN_RECORDS_MAX) return void turn().then(() => this.#catchUp());
         const run = journal.readFrom(this.#next);
-        if (!run) return this.#endOutrun();
+        if (!run) return this.#goOnBeyondMemory();
         if (!this.#send(framesOf(run, this.#filter))) return;
         // Without a filter nothing is looked at, and the socket sets the limit.
         if (this.#filter.key !== "") examined += run.length;
       }
-      this.#live = true;
+      this.#goLive();
     } catch (error) {
       this.#fail(error);
     }
+  }
+
+  /** Who was live, and fell behind, would not catch up from the disk. */
+  #goOnBeyondMemory(): void {
+    if (this.#isOutrun) return this.#endOutrun();
+    this.#passPage().catch((error: unknown) => this.#fail(error));
+  }
+
+  get #isOutrun(): boolean {
+    return this.#wasLive && this.#next < this.#surroundings.journal.oldest;
+  }
+
+  async #passPage(): Promise<void> {
+    const { journal, turn } = this.#surroundings;
+    const page = await journal.read({ from: this.#next });
+    if (!this.connection.isOpen) return;
+    const { from, to, records } = page;
+    if (to < from) await wait(UNREADABLE_PAUSE_MS);
+    else {
+      const isSent = records === undefined || this.#send(framesOf(records, this.#filter));
+      if (isSent) this.#next = to + 1;
+      this.#countUnavailable(page);
+      if (!isSent) return;
+      await turn();
+    }
+    this.#catchUp();
+  }
+
+  /** Of what has been passed of the page. */
+  #countUnavailable({ from, records }: JournalPage): void {
+    let unavailable = this.#next - from;
+    for (let index = 0; index < (records?.length ?? 0); index++) {
+      if (records!.sequence(index) < this.#next) unavailable--;
+    }
+    if (unavailable > 0) this.#surroundings.unavailable(unavailable);
   }
 
   /**
@@ -132,7 +177,7 @@ export class Client implements Viewer {
   /** Ends the connection where the socket has been full for that long, or memory has moved past the cursor. */
   endIfTooSlow(stallMs: number): void {
     if (this.#fullSinceMs === undefined || !this.connection.isOpen) return;
-    if (this.#next < this.#surroundings.journal.oldest) return this.#endOutrun();
+    if (this.#isOutrun) return this.#endOutrun();
     if (performance.now() - this.#fullSinceMs < stallMs) return;
     const text = `too slow: nothing was read for ${stallMs / 1000} s, ${this.behind} records behind`;
     this.close("stalled", POLICY_VIOLATION, text);

@@ -15,6 +15,8 @@ export interface Surroundings {
   sent(frames: number, bytes: number): void;
   /** Counts what a viewer was still due when the gateway ended its connection. */
   missed(records: number, reason: CloseReason): void;
+  /** Counts what a viewer that cannot be told of gaps did not get because the journal has lost it. */
+  unavailable(records: number): void;
   /** Told once, at the end of the connection. */
   gone(viewer: Viewer, reason: CloseReason): void;
 }

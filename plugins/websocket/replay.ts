@@ -44,7 +44,11 @@ function matching(journal: HostJournal, filter: Filter, from: number, end: numbe
   let next = from;
   while (next < end) {
     const run = journal.readFrom(next);
-    if (!run) break;
+    if (!run) {
+      // What the disk has refused is a hole in memory.
+      next++;
+      continue;
+    }
     for (let index = 0; index < run.length && run.sequence(index) < end; index++) {
       if (filter.matches(run, index)) found.push(run.sequence(index));
     }

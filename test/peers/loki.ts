@@ -33,7 +33,12 @@ function configOf(directory: string, port: number, grpcPort: number): object {
       path_prefix: directory,
       replication_factor: 1,
       ring: { kvstore: { store: "inmemory" } },
-      storage: { filesystem: { chunks_directory: `${directory}/chunks` } },
+      storage: {
+        filesystem: {
+          chunks_directory: `${directory}/chunks`,
+          rules_directory: `${directory}/rules`,
+        },
+      },
     },
     schema_config: {
       configs: [

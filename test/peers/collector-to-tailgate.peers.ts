@@ -1,0 +1,93 @@
+/** A real Collector's gRPC exporter in front of Tailgate. */
+
+import { readFile } from "node:fs/promises";
+import { setTimeout as wait } from "node:timers/promises";
+import { expect, test, vi } from "vitest";
+import { startCli } from "../cli/cli.ts";
+import { Workspace } from "../config/workspace.ts";
+import { TailgateError } from "../../src/errors.ts";
+import { open } from "../plugins/otlp-receiver/stage.ts";
+import type { Program } from "../support/program.ts";
+import { messageOf, postNumbered } from "./numbered-records.ts";
+import { freePort } from "./peer.ts";
+import { SteadySender } from "./steady-sender.ts";
+import { TestCollector } from "./test-collector.ts";
+
+const PATIENCE_MS = 60_000;
+const RESTARTS = 6;
+/** The longest time from one start of the gateway to its end. */
+const LIFE_MS_MAX = 500;
+
+/** Takes OTLP/HTTP and passes it on over gRPC, for ever. */
+function overGrpc(endpoint: string): (port: number) => string {
+  return (port) => `
+receivers: { otlp: { protocols: { http: { endpoint: "127.0.0.1:${port}" } } } }
+exporters:
+  otlp_grpc:
+    endpoint: "${endpoint}"
+    tls: { insecure: true }
+    retry_on_failure: { initial_interval: 50ms, max_interval: 200ms, max_elapsed_time: 0s }
+service: { pipelines: { logs: { receivers: [otlp], exporters: [otlp_grpc] } } }
+`;
+}
+
+test.each([
+  { error: new TailgateError("OVERLOADED", "Too much waits."), code: "ResourceExhausted" },
+  { error: new TailgateError("STOPPED", "It stops."), code: "Unavailable" },
+])(
+  "the Collector sends again what was answered $code, until it is taken",
+  { timeout: PATIENCE_MS },
+  async ({ error, code }) => {
+    const { intake, url } = await open();
+    intake.error = error;
+    await using collector = await TestCollector.create(overGrpc(url));
+    await collector.start();
+    await postNumbered(collector.url, 0, 500);
+    const refused = new RegExp(`Will retry the request after interval.*code = ${code}`);
+    // It says so twice: RetryInfo counts, or ResourceExhausted would be for good.
+    await collector.says(new RegExp(`${refused.source}[^]*${refused.source}`));
+    intake.error = undefined;
+    await vi.waitFor(() => expect(intake.received).toBe(500), PATIENCE_MS);
+    expect(collector.stderr).not.toContain("Dropping data");
+  },
+);
+
+test(
+  "nothing that the Collector took is lost over the ends of Tailgate, killed or not",
+  { timeout: 2 * PATIENCE_MS },
+  async () => {
+    const grpcPort = await freePort();
+    await using collector = await TestCollector.create(overGrpc(`http://127.0.0.1:${grpcPort}`));
+    await using workspace = await Workspace.create({
+      "tailgate.yaml": `{ port: 0, log_dir: logs, exporters: { file: { max_bytes: 1000000000 } },
+        receivers: { otlp: { port: null, grpc_port: ${grpcPort} } } }`,
+    });
+    const start = async (): Promise<Program> => {
+      const gateway = startCli([], { cwd: workspace.directory });
+      await gateway.says(/OTLP\/gRPC/);
+      return gateway;
+    };
+    await collector.start();
+    const sender = new SteadySender(() => collector.url);
+    sender.start();
+    for (let life = 0; life < RESTARTS; life++) {
+      await using gateway = await start();
+      await wait(Math.random() * LIFE_MS_MAX);
+      if (life % 2 === 0) expect(await gateway.end()).toBe(0);
+    }
+    await sender.stop();
+    await using _ = await start();
+    const look = async (): Promise<void> => {
+      const messages = await messagesIn(workspace.path("logs/orchestrator.log"));
+      const missing = sender.acknowledged.filter((number) => !messages.has(messageOf(number)));
+      expect(missing).toEqual([]);
+    };
+    expect(sender.acknowledged.length).toBeGreaterThan(0);
+    await vi.waitFor(look, { timeout: PATIENCE_MS, interval: 200 });
+  },
+);
+
+async function messagesIn(path: string): Promise<Set<string>> {
+  const lines = (await readFile(path, "utf8")).split("\n").slice(0, -1);
+  return new Set(lines.map((line) => (JSON.parse(line) as { message: string }).message));
+}

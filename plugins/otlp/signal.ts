@@ -7,3 +7,5 @@ export interface Signal {
 }
 
 export const LOGS: Signal = { variable: "LOGS", path: "v1/logs" };
+
+export const TRACES: Signal = { variable: "TRACES", path: "v1/traces" };

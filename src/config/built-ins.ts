@@ -35,6 +35,7 @@ const BUILT_INS: { readonly [S in Section]: ReadonlyMap<string, Load> } = {
     ["audit-file", () => import("../../plugins/audit-file.ts")],
     ["console", () => import("../../plugins/console.ts")],
     ["otlp", () => import("../../plugins/otlp.ts")],
+    ["spans", () => import("../../plugins/spans.ts")],
   ]),
 };
 

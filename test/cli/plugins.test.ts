@@ -50,16 +50,17 @@ describe("tailgate plugins", () => {
       ["exporter", "audit-file"],
       ["exporter", "console"],
       ["exporter", "otlp"],
+      ["exporter", "spans"],
       ["processor", "upper", "processors.upper"],
       ["exporter", "hook", "exporters.hook"],
     ]);
-    expect(listed[6]).toMatchObject({
+    expect(listed[7]).toMatchObject({
       description: "Shouts.",
       options: [
         { key: "fields", type: "list of text", default: ["message"], description: "Which ones." },
       ],
     });
-    expect(listed[7]?.options).toEqual([
+    expect(listed[8]?.options).toEqual([
       { key: "url", type: "URL", isRequired: true, description: "Where to." },
     ]);
   });

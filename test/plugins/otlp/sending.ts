@@ -3,11 +3,17 @@ import { vi } from "vitest";
 import otlp from "../../../plugins/otlp.ts";
 import { JournalDelivery } from "../../../src/delivery/journal-delivery.ts";
 import type { RecordBatch } from "../../../src/encode/record-batch.ts";
-import type { LogRecord } from "../../../src/plugin.ts";
+import type { ExporterDefinition, LogRecord } from "../../../src/plugin.ts";
 
 const NEVER = new AbortController().signal;
 
-/** The exporter under delivery from a journal, as in a gateway. */
+interface SendingOptions {
+  readonly timeoutMs?: number;
+  /** The exporter `otlp` where absent. */
+  readonly definition?: ExporterDefinition;
+}
+
+/** An exporter under delivery from a journal, as in a gateway. */
 export class Sending implements AsyncDisposable {
   readonly host: TestHost;
   readonly delivery: JournalDelivery;
@@ -19,15 +25,15 @@ export class Sending implements AsyncDisposable {
 
   static async open(
     options: Readonly<Record<string, unknown>>,
-    { timeoutMs = 10_000 } = {},
+    { timeoutMs = 10_000, definition = otlp }: SendingOptions = {},
   ): Promise<Sending> {
-    const host = await testHost("otlp");
-    const exporter = await otlp.open(otlp.options.parse(options), host);
+    const host = await testHost(definition.name);
+    const exporter = await definition.open(definition.options.parse(options), host);
     const { journal, log } = host;
     const wish = { type: undefined, level: undefined };
     return new Sending(
       host,
-      new JournalDelivery(exporter, { ...wish, journal, consumer: "otlp", timeoutMs, log }),
+      new JournalDelivery(exporter, { ...wish, journal, consumer: host.id, timeoutMs, log }),
     );
   }
 

@@ -5,6 +5,7 @@ import { expect, test } from "vitest";
 import { LEVELS } from "../../src/envelope.ts";
 import { Dashboard } from "../dashboard/rig.ts";
 import { View } from "../dashboard/browser.ts";
+import { TracePeer } from "../plugins/spans/trace-peer.ts";
 import { Program } from "../support/program.ts";
 import type { Happening } from "./happening.ts";
 import { orchestrator } from "./orchestrator.ts";
@@ -42,7 +43,8 @@ test.for([1, 2, 3])("the orchestrator shows all there is within three minutes, s
 test("npm run demo shows it live, and ends cleanly at Ctrl-C with nothing left behind", async () => {
   const before = await demoDirectories();
   const { scripts } = JSON.parse(await readFile(`${ROOT}/package.json`, "utf8"));
-  const args = ["-c", `${scripts.demo} --port=0`];
+  await using traces = await TracePeer.open();
+  const args = ["-c", `${scripts.demo} --port=0 --traces-to=${traces.url}`];
   await using program = new Program("/bin/sh", args, { cwd: ROOT });
   const [, url] = await program.says(/Watch it at (http:\S+)/);
   {
@@ -53,6 +55,9 @@ test("npm run demo shows it live, and ends cleanly at Ctrl-C with nothing left b
   }
   program.process.kill("SIGINT");
   expect(await program.ended).toBe(0);
+  // Those that are at work yet are closed then.
+  const lives = traces.spans.filter(({ parentSpanId }) => parentSpanId === "");
+  expect(lives.length).toBeGreaterThan(0);
   expect((await demoDirectories()).filter((name) => !before.includes(name))).toEqual([]);
 });
 

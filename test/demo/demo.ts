@@ -12,6 +12,7 @@ import { orchestrator } from "./orchestrator.ts";
 interface DemoOptions {
   readonly port: number;
   readonly logDir?: string;
+  readonly tracesTo?: string;
 }
 
 async function demo(options: DemoOptions): Promise<void> {
@@ -45,6 +46,7 @@ const program = new Command("npm run demo --")
   .description("A gateway with an orchestrator that spawns, works, fails and terminates instances.")
   .option("--port <port>", "port of the page, 0 for a free one", portArgument, 8001)
   .option("--log-dir <path>", "directory of the logs (default: a temporary one)")
+  .option("--traces-to <url>", "where to send the traces of instances, such as Jaeger's OTLP port")
   .action(demo);
 
 try {

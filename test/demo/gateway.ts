@@ -10,20 +10,26 @@ export interface DemoGateway {
 
 const OPTIONS = {
   logLevel: "DEBUG",
-  // Not the console: it is to show the page's address.
-  exporters: { websocket: {}, file: {}, "audit-file": {} },
 } as const satisfies LoggingOptions;
+
+// Not the console: it is to show the page's address.
+const EXPORTERS = { websocket: {}, file: {}, "audit-file": {} };
 
 /** A gateway in this process; where it gets no log directory it leaves nothing behind, nor a key among the user's. */
 export async function startDemoGateway({
   port,
   logDir,
+  tracesTo,
 }: {
   readonly port: number;
   readonly logDir?: string | undefined;
+  /** Base URL of what takes the traces of instances; they are not made where absent. */
+  readonly tracesTo?: string | undefined;
 }): Promise<DemoGateway> {
+  const spans = tracesTo === undefined ? {} : { spans: { endpoint: tracesTo } };
+  const options = { ...OPTIONS, port, exporters: { ...EXPORTERS, ...spans } };
   if (logDir !== undefined) {
-    const logging = await LoggingManager.start({ ...OPTIONS, port, logDir });
+    const logging = await LoggingManager.start({ ...options, logDir });
     return { logging, close: () => logging.stop() };
   }
   const directory = await mkdtemp(join(tmpdir(), "tailgate-demo-"));
@@ -32,9 +38,8 @@ export async function startDemoGateway({
   await writeFile(config, `audit_key_file: ${JSON.stringify(join(directory, "audit-key.pem"))}\n`);
   try {
     const logging = await LoggingManager.start({
-      ...OPTIONS,
+      ...options,
       config,
-      port,
       logDir: join(directory, "logs"),
     });
     return { logging, close: () => logging.stop().finally(remove) };

@@ -1,8 +1,66 @@
 import { expect, vi } from "vitest";
+import type { Workspace } from "../config/workspace.ts";
+import { freePort, localUrl, startPeer } from "./peer.ts";
 
-interface JaegerTrace {
+export interface JaegerTrace {
   readonly traceID: string;
-  readonly spans: readonly { readonly operationName: string; readonly duration: number }[];
+  readonly spans: readonly JaegerSpan[];
+}
+
+/** A span as the query API shows it; times are microseconds. */
+export interface JaegerSpan {
+  readonly traceID: string;
+  readonly spanID: string;
+  readonly operationName: string;
+  readonly references: readonly {
+    readonly refType: string;
+    readonly traceID: string;
+    readonly spanID: string;
+  }[];
+  readonly startTime: number;
+  readonly duration: number;
+  readonly tags: readonly { readonly key: string; readonly value: unknown }[];
+  readonly logs: readonly {
+    readonly fields: readonly { readonly key: string; readonly value: unknown }[];
+  }[];
+  readonly warnings: readonly string[] | null;
+}
+
+/** What else Jaeger listens on is left out, since it may be taken here. */
+export const JAEGER_ALONE = [
+  "service.extensions=[jaeger_storage, jaeger_query]",
+  "service.pipelines.traces.receivers=[otlp]",
+  "service.telemetry.metrics.level=none",
+];
+
+export interface RunningJaeger extends AsyncDisposable {
+  /** Of OTLP/HTTP. */
+  readonly otlpUrl: string;
+  readonly queryUrl: string;
+}
+
+/** Starts it with its traces in memory; it is killed at the end of its scope. */
+export async function startJaeger(workspace: Workspace): Promise<RunningJaeger> {
+  const [otlp, otlpGrpc, query, queryGrpc] = [
+    ...[await freePort(), await freePort(), await freePort(), await freePort()],
+  ];
+  const settings = [
+    ...JAEGER_ALONE,
+    `receivers.otlp.protocols.http.endpoint=127.0.0.1:${otlp}`,
+    `receivers.otlp.protocols.grpc.endpoint=127.0.0.1:${otlpGrpc}`,
+    `extensions.jaeger_query.http.endpoint=127.0.0.1:${query}`,
+    `extensions.jaeger_query.grpc.endpoint=127.0.0.1:${queryGrpc}`,
+  ];
+  // Its own traces would be among the others.
+  const env = { OTEL_TRACES_SAMPLER: "always_off" };
+  const args = settings.flatMap((setting) => ["--set", setting]);
+  const program = startPeer("jaeger", args, workspace, env);
+  await program.says(/Everything is ready/);
+  return {
+    otlpUrl: localUrl(otlp!),
+    queryUrl: localUrl(query!),
+    [Symbol.asyncDispose]: () => program[Symbol.asyncDispose](),
+  };
 }
 
 /** The traces of a service, by the query API at this URL; resolves when there is one. */

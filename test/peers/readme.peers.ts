@@ -10,7 +10,7 @@ import { Document } from "../readme/document.ts";
 import { postMessages } from "../support/otlp-request.ts";
 import { Program } from "../support/program.ts";
 import { COLLECTOR_CONFIG } from "./collector.ts";
-import { foundInJaeger } from "./jaeger.ts";
+import { foundInJaeger, JAEGER_ALONE } from "./jaeger.ts";
 import { freePort, localUrl, peerPath, requirePeer } from "./peer.ts";
 import { logsOfWorker, post, spanOfWorker } from "./requests.ts";
 import { foundInVictoriaLogs } from "./victoria-logs.ts";
@@ -18,13 +18,6 @@ import { foundInVictoriaLogs } from "./victoria-logs.ts";
 const readme = await Document.read("README.md");
 
 const PORTS = /\b(?:4317|4318|5318|9428|14317|14318|16686|18888|24317|24318)\b/g;
-
-/** What else Jaeger listens on is left out, since it may be taken here. */
-const JAEGER_ALONE = [
-  "--set 'service.extensions=[jaeger_storage, jaeger_query]'",
-  "--set 'service.pipelines.traces.receivers=[otlp]'",
-  "--set service.telemetry.metrics.level=none",
-];
 
 let workspace: Workspace;
 let ports: Map<string, number>;
@@ -82,7 +75,7 @@ test("records go through the Collector to VictoriaLogs, traces to Jaeger", async
   await started("victoria-logs", commandOf("victoria-logs"), /started server at/);
   const jaeger = [
     commandOf("jaeger"),
-    ...JAEGER_ALONE,
+    ...JAEGER_ALONE.map((setting) => `--set '${setting}'`),
     `--set extensions.jaeger_query.grpc.endpoint=127.0.0.1:${await freePort()}`,
   ];
   await started("jaeger", jaeger.join(" "), /Everything is ready/);

@@ -1,36 +1,58 @@
 /**
- * `npm run bench -- [emit] [fan-out] [otlp] [files] [journal] [dashboard] [--rounds N] [--quick] [--full]`: measures the package that
- * `npm run build` made, all of it where nothing is named. Figures go to stdout, one JSON line each, and a table of
- * them to stderr. Targets are shown and not enforced: a busy machine is no fault of the code.
+ * `npm run bench -- [NAME...] [--rounds N] [--quick] [--json FILE] [--record] [--compare]`: measures the package that
+ * `npm run build` made; where nothing is named, all that needs no program from elsewhere. Figures go to stdout, one
+ * JSON line each, and a table of them to stderr. Targets are shown and not enforced: a busy machine is no fault of the
+ * code.
  */
 
+import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
+import { benchCollector, hasCollector } from "./collector.ts";
 import { benchDashboard } from "./dashboard.ts";
 import { benchEmit } from "./emit.ts";
 import { benchFanOut } from "./fan-out.ts";
+import { benchFanOutFilters } from "./fan-out-filters.ts";
+import { printed } from "./figure.ts";
 import { benchFiles } from "./files.ts";
+import { benchGrowth } from "./growth.ts";
 import { benchJournalCommit } from "./journal-commit.ts";
 import { benchJournalEmit } from "./journal-emit.ts";
 import { benchJournalOtlp } from "./journal-otlp.ts";
 import { benchJournalRate } from "./journal-rate.ts";
 import { benchJournalReplay } from "./journal-replay.ts";
+import { benchLatency } from "./latency.ts";
+import { benchLiveTail, benchLoki } from "./live-tail.ts";
 import { benchOtlpDecode } from "./otlp-decode.ts";
 import { benchOtlpHttp } from "./otlp-http.ts";
+import { comparison, record } from "./recorded.ts";
 import type { Scale } from "./rounds.ts";
+import { benchInstall, benchSmall } from "./small.ts";
+import { tableOf } from "./table.ts";
 
 type Benchmark = (scale: Scale) => Promise<void>;
 
+/** By name; which of them run where none is named. */
 const BENCHMARKS = new Map<string, readonly Benchmark[]>([
   ["emit", [benchEmit]],
-  ["fan-out", [benchFanOut]],
+  ["fan-out", [benchFanOut, benchFanOutFilters]],
+  ["latency", [benchLatency]],
+  ["live-tail", [benchLiveTail]],
   ["otlp", [benchOtlpDecode, benchOtlpHttp]],
   ["files", [benchFiles]],
   [
     "journal",
     [benchJournalCommit, benchJournalRate, benchJournalReplay, benchJournalEmit, benchJournalOtlp],
   ],
+  ["growth", [benchGrowth]],
+  ["small", [benchSmall, benchInstall]],
+  ["collector", [benchCollector]],
+  ["loki", [benchLoki]],
   ["dashboard", [benchDashboard]],
 ]);
+
+/** Those that need a program of others, or minutes of their own, run when they are named. */
+const NAMED_ONLY: ReadonlySet<string> = new Set(["loki", "dashboard"]);
+const QUICK: ReadonlySet<string> = new Set(["emit", "fan-out", "otlp", "files", "journal"]);
 
 const ROUNDS = 11;
 const QUICK_ROUNDS = 5;
@@ -44,6 +66,10 @@ const USAGE = 64;
 interface Invocation {
   readonly benchmarks: readonly Benchmark[];
   readonly scale: Scale;
+  /** Where the figures go, too, as one JSON document. */
+  readonly file: string | undefined;
+  readonly isRecording: boolean;
+  readonly isComparing: boolean;
 }
 
 await main(process.argv.slice(2));
@@ -57,6 +83,7 @@ async function main(args: string[]): Promise<void> {
   }
   try {
     for (const benchmark of invocation.benchmarks) await benchmark(invocation.scale);
+    finish(invocation);
   } catch (error) {
     fail(error, FAILED);
   }
@@ -69,19 +96,31 @@ function invocationOf(args: string[]): Invocation {
     options: {
       rounds: { type: "string" },
       quick: { type: "boolean", default: false },
-      full: { type: "boolean", default: false },
+      json: { type: "string" },
+      record: { type: "boolean", default: false },
+      compare: { type: "boolean", default: false },
     },
   });
-  const { quick, full } = values;
+  const { quick } = values;
   const rounds = Number(values.rounds ?? (quick ? QUICK_ROUNDS : ROUNDS));
   if (!Number.isInteger(rounds) || rounds < 1) {
     throw new RangeError("--rounds takes a whole number from 1 on.");
   }
-  const names = positionals.length > 0 ? positionals : [...BENCHMARKS.keys()];
+  const names = positionals.length > 0 ? positionals : defaultNames(quick);
   return {
     benchmarks: names.flatMap(benchmarksOf),
-    scale: { rounds, share: quick ? QUICK_SHARE : 1, full },
+    scale: { rounds, share: quick ? QUICK_SHARE : 1, quick },
+    file: values.json,
+    isRecording: values.record,
+    isComparing: values.compare,
   };
+}
+
+function defaultNames(quick: boolean): string[] {
+  return [...BENCHMARKS.keys()].filter((name) => {
+    if (name === "collector" && !hasCollector()) return false;
+    return quick ? QUICK.has(name) : !NAMED_ONLY.has(name);
+  });
 }
 
 function benchmarksOf(name: string): readonly Benchmark[] {
@@ -89,6 +128,14 @@ function benchmarksOf(name: string): readonly Benchmark[] {
   if (benchmarks) return benchmarks;
   const names = [...BENCHMARKS.keys()].join(", ");
   throw new RangeError(`There is no benchmark ${JSON.stringify(name)}; there are ${names}.`);
+}
+
+function finish({ file, isRecording, isComparing }: Invocation): void {
+  const { figures, ratios } = printed();
+  process.stderr.write(`\n${tableOf(figures, ratios)}`);
+  if (file) writeFileSync(file, `${JSON.stringify({ figures, ratios }, undefined, 2)}\n`);
+  if (isRecording) record(ratios);
+  if (isComparing) process.stderr.write(`\n${comparison(ratios)}`);
 }
 
 function fail(error: unknown, exitCode: number): void {

@@ -1,8 +1,16 @@
+import { Writable } from "node:stream";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Logger } from "@opentelemetry/api";
+import { ExportResultCode } from "@opentelemetry/core";
 import { defaultResource } from "@opentelemetry/resources";
-import { LoggerProvider, type LogRecordProcessor } from "@opentelemetry/sdk-logs";
+import {
+  BatchLogRecordProcessor,
+  LoggerProvider,
+  type LogRecordExporter,
+  type LogRecordProcessor,
+} from "@opentelemetry/sdk-logs";
 import { pino } from "pino";
+import winston from "winston";
 import type { RecordBatch } from "../../src/encode/record-batch.ts";
 import { built } from "./built.ts";
 import { printFigures } from "./figure.ts";
@@ -32,6 +40,8 @@ interface Emitter<Name extends string> {
   emit(index: number): void;
   /** Bytes of the envelopes so far; undefined where none are made. */
   envelopeBytes?(): number;
+  /** How many records were lost, after all others have gone their way. */
+  dropped?(): Promise<number>;
 }
 
 /** What one call of a logger costs its caller, the flushes that follow included. */
@@ -39,18 +49,21 @@ export async function benchEmit({ rounds, share }: Scale): Promise<void> {
   const records = Math.round(SLICE_RECORDS * share);
   const emitters = [
     sdkNoop(),
+    sdkBatch(),
     sdkStringify(),
     await tailgateProcessor(),
     await tailgateProvider(),
     await tailgateDirect(),
     await tailgateJournal(),
     pinoNull(),
+    winstonNull(),
   ];
   const samples = await measured(
     emitters.map((emitter) => variantOf(emitter, records)),
     rounds,
   );
   checkSameBytes(emitters);
+  await checkNoneDropped(emitters);
   printFigures("ns/record", samples, [
     { name: "emit.ratio", of: "emit.tailgate", to: "emit.sdk_noop", target: "<= 1.35" },
     { name: "emit.ratio", of: "emit.tailgate", to: "emit.sdk_stringify", target: "<= 0.55" },
@@ -59,6 +72,8 @@ export async function benchEmit({ rounds, share }: Scale): Promise<void> {
     { name: "emit.ratio", of: "emit.tailgate_direct", to: "emit.sdk_noop", target: "<= 1.35" },
     { name: "emit.ratio", of: "emit.tailgate_direct", to: "emit.sdk_stringify", target: "<= 0.55" },
     { name: "emit.ratio", of: "emit.tailgate_direct", to: "emit.pino", target: "<= 0.8" },
+    { name: "emit.ratio", of: "emit.tailgate", to: "emit.sdk_batch", target: undefined },
+    { name: "emit.ratio", of: "emit.tailgate", to: "emit.winston", target: undefined },
   ]);
 }
 
@@ -83,6 +98,13 @@ function checkSameBytes(emitters: readonly Emitter<string>[]): void {
   if (new Set(sums).size !== 1) throw new Error(`The envelopes' bytes differ: ${sums.join(", ")}.`);
 }
 
+async function checkNoneDropped(emitters: readonly Emitter<string>[]): Promise<void> {
+  for (const { name, dropped } of emitters) {
+    const count = (await dropped?.()) ?? 0;
+    if (count > 0) throw new Error(`${name} has dropped ${count} records.`);
+  }
+}
+
 function sdkNoop() {
   const processor: LogRecordProcessor = {
     onEmit: () => {},
@@ -90,6 +112,36 @@ function sdkNoop() {
     shutdown: () => Promise.resolve(),
   };
   return { name: "emit.sdk_noop", ...sdkLogger(processor) } as const;
+}
+
+/** More than one slice has: what is dropped costs less. */
+const BATCH_QUEUE_RECORDS = 1 << 16;
+
+/** What most applications have in front of their exporter; this one takes everything at once. */
+function sdkBatch() {
+  let emitted = 0;
+  let exported = 0;
+  const exporter: LogRecordExporter = {
+    export(records, done) {
+      exported += records.length;
+      done({ code: ExportResultCode.SUCCESS });
+    },
+    forceFlush: () => Promise.resolve(),
+    shutdown: () => Promise.resolve(),
+  };
+  const processor = new BatchLogRecordProcessor({ exporter, maxQueueSize: BATCH_QUEUE_RECORDS });
+  const { emit } = sdkLogger(processor);
+  return {
+    name: "emit.sdk_batch",
+    emit(index: number) {
+      emitted++;
+      emit(index);
+    },
+    async dropped() {
+      await processor.forceFlush();
+      return emitted - exported;
+    },
+  } as const;
 }
 
 function sdkStringify() {
@@ -188,17 +240,21 @@ function fail(text: string): never {
 
 export function sdkLogger(processor: LogRecordProcessor) {
   const provider = new LoggerProvider({ processors: [processor] });
-  return { emit: emitOf(provider.getLogger(LOGGER_NAME)) };
+  const logger = provider.getLogger(LOGGER_NAME);
+  return { emit: emitOf(logger), emitText: (text: string) => emitText(logger, text) };
 }
 
-function emitOf(logger: Logger): (index: number) => void {
-  return (index) =>
-    logger.emit({
-      severityNumber: SEVERITY_NUMBER,
-      severityText: SEVERITY_TEXT,
-      body: typicalBody(index),
-      attributes: typicalAttributes(),
-    });
+export function emitOf(logger: Logger): (index: number) => void {
+  return (index) => emitText(logger, typicalBody(index));
+}
+
+function emitText(logger: Logger, body: string): void {
+  logger.emit({
+    severityNumber: SEVERITY_NUMBER,
+    severityText: SEVERITY_TEXT,
+    body,
+    attributes: typicalAttributes(),
+  });
 }
 
 function pinoNull() {
@@ -206,5 +262,18 @@ function pinoNull() {
   return {
     name: "emit.pino",
     emit: (index: number) => logger.info(typicalAttributes(), typicalBody(index)),
+  } as const;
+}
+
+function winstonNull() {
+  const nowhere = new Writable({ write: (_, __, done) => done() });
+  const logger = winston.createLogger({
+    format: winston.format.combine(winston.format.timestamp(), winston.format.json()),
+    defaultMeta: { name: LOGGER_NAME },
+    transports: [new winston.transports.Stream({ stream: nowhere })],
+  });
+  return {
+    name: "emit.winston",
+    emit: (index: number) => logger.info(typicalBody(index), typicalAttributes()),
   } as const;
 }

@@ -6,12 +6,13 @@ import { WebSocket } from "ws";
 import { answerQuestions } from "./helper-process.ts";
 
 export type ViewerQuestion =
-  /** Connects so many more viewers; answered when all of them are in. */
+  /** Connects so many more viewers, each with the next of the queries; answered when all of them are in. */
   | {
       readonly verb: "connect";
       readonly port: number;
       readonly count: number;
       readonly subprotocol: string | undefined;
+      readonly queries?: readonly string[];
     }
   /** Answered when each viewer of that port has received so many bytes since it was connected. */
   | { readonly verb: "receive"; readonly port: number; readonly bytes: number }
@@ -42,12 +43,18 @@ class Viewers {
     this.#port = port;
   }
 
-  async connect(count: number, subprotocol: string | undefined): Promise<void> {
-    for (let index = 0; index < count; index++) await this.#connectOne(subprotocol);
+  async connect(
+    count: number,
+    subprotocol: string | undefined,
+    queries: readonly string[] = [""],
+  ): Promise<void> {
+    for (let index = 0; index < count; index++) {
+      await this.#connectOne(PATH + queries[index % queries.length]!, subprotocol);
+    }
   }
 
   /** A handshake by hand; what the server sends before the benchmark begins is not counted. */
-  async #connectOne(subprotocol: string | undefined): Promise<void> {
+  async #connectOne(path: string, subprotocol: string | undefined): Promise<void> {
     const index = this.#sockets.length;
     const upgraded = Promise.withResolvers<void>();
     let head = "";
@@ -77,7 +84,7 @@ class Viewers {
     this.#received.push(0);
     socket.write(
       [
-        `GET ${PATH} HTTP/1.1`,
+        `GET ${path} HTTP/1.1`,
         `Host: 127.0.0.1:${this.#port}`,
         "Connection: Upgrade",
         "Upgrade: websocket",
@@ -126,7 +133,11 @@ function viewersOf(port: number): Viewers {
 answerQuestions(async (question: ViewerQuestion) => {
   switch (question.verb) {
     case "connect":
-      return viewersOf(question.port).connect(question.count, question.subprotocol);
+      return viewersOf(question.port).connect(
+        question.count,
+        question.subprotocol,
+        question.queries,
+      );
     case "receive":
       return viewersOf(question.port).receive(question.bytes);
     case "watch":

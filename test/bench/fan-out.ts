@@ -13,8 +13,8 @@ import { printFigures, type Target } from "./figure.ts";
 import { HelperProcess } from "./helper-process.ts";
 import { measured, type Scale, type Variant } from "./rounds.ts";
 
-const VIEWERS = [1, 10, 100];
-const FULL_VIEWERS = [...VIEWERS, 1000];
+const QUICK_VIEWERS = [1, 10, 100];
+const VIEWERS = [...QUICK_VIEWERS, 1000];
 
 /** How many deliveries a slice has at least, and how many ticks at most. */
 const SLICE_DELIVERIES = 250_000;
@@ -36,7 +36,7 @@ const NAIVE_TARGETS: ReadonlyMap<number, Target> = new Map([[100, ">= 30"]] as c
 export async function benchFanOut(scale: Scale): Promise<void> {
   await using viewers = await HelperProcess.start(new URL("fan-out-viewers.ts", import.meta.url));
   const makeTicks = await tickMaker();
-  for (const count of scale.full ? FULL_VIEWERS : VIEWERS) {
+  for (const count of scale.quick ? QUICK_VIEWERS : VIEWERS) {
     await benchViewers({ viewers, count, makeTicks }, scale);
   }
 }
@@ -131,7 +131,7 @@ function variantOf<Name extends string>(
 }
 
 /** Resolves when it is time for the next tick: nobody is helped by sockets that are filled beyond their fill. */
-async function deliver({ send, sockets }: FanOutServer, tick: Tick): Promise<void> {
+export async function deliver({ send, sockets }: FanOutServer, tick: Tick): Promise<void> {
   send(tick);
   await nextTurn();
   for (const socket of sockets) if (socket.writableNeedDrain) await once(socket, "drain");

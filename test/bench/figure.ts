@@ -1,6 +1,19 @@
 import type { Samples } from "./rounds.ts";
 
-export type Unit = "ns/record" | "records/s" | "deliveries/s" | "us/commit" | "MB/s";
+export type Unit =
+  | "ns/record"
+  | "ns/delivery"
+  | "records/s"
+  | "records/CPU-s"
+  | "deliveries/s"
+  | "us/commit"
+  | "MB/s"
+  | "ms"
+  | "kB"
+  | "KiB"
+  | "MB"
+  | "share"
+  | "records";
 
 export type Target = `${"<=" | ">="} ${number}`;
 
@@ -13,36 +26,79 @@ export interface Ratio<Name extends string> {
   readonly target: Target | undefined;
 }
 
+export interface Spread {
+  readonly median: number;
+  readonly p25: number;
+  readonly p75: number;
+}
+
+/** What was measured of one of the ways. */
+export interface Figure extends Spread {
+  readonly figure: string;
+  readonly unit: Unit;
+  readonly target?: Target | undefined;
+  readonly rounds: number;
+}
+
+/** How two figures stand to each other. */
+export interface RatioFigure extends Spread {
+  readonly figure: string;
+  readonly of: string;
+  readonly to: string;
+  readonly target: Target | undefined;
+  /** Whether more is better. */
+  readonly better: "higher" | "lower";
+  readonly rounds: number;
+}
+
+const figures: Figure[] = [];
+const ratioFigures: RatioFigure[] = [];
+
+/** All that was printed so far. */
+export function printed(): {
+  readonly figures: readonly Figure[];
+  readonly ratios: readonly RatioFigure[];
+} {
+  return { figures, ratios: ratioFigures };
+}
+
 /** Prints the figure of each variant, then the ratios of such figures, worked out for each round by itself. */
 export function printFigures<Name extends string>(
   unit: Unit,
   samples: Samples<Name>,
   ratios: readonly Ratio<Name>[],
 ): void {
-  for (const [name, values] of Object.entries<readonly number[]>(samples)) {
-    printFigure(name, unit, values);
-  }
-  for (const ratio of ratios) printRatio(ratio, unit, samples);
+  const values = Object.fromEntries(
+    Object.entries<readonly number[]>(samples).map(([name, nanos]) => [
+      name,
+      nanos.map((value) => inUnit(unit, value)),
+    ]),
+  ) as Record<Name, number[]>;
+  printCompared(unit, values, ratios);
 }
 
-function printFigure(figure: string, unit: Unit, nanos: readonly number[]): void {
-  const spread = spreadOf(
-    nanos.map((value) => inUnit(unit, value)),
-    0,
-  );
-  printLine({ figure, unit, ...spread, rounds: nanos.length });
-  printRow(figure, spread, unit);
+/** The same for values that are in their unit already. Targets are those of the values themselves. */
+export function printCompared<Name extends string>(
+  unit: Unit,
+  values: Readonly<Record<Name, readonly number[]>>,
+  ratios: readonly Ratio<Name>[],
+  targetOf: (name: Name) => Target | undefined = () => undefined,
+): void {
+  for (const [name, ofName] of Object.entries<readonly number[]>(values)) {
+    printValues(name, unit, ofName, targetOf(name as Name));
+  }
+  for (const ratio of ratios) printRatio(ratio, unit, values);
 }
 
 /** Prints what was measured as it is, where no ways are compared. */
 export function printValues(
   figure: string,
-  unit: "ms" | "kB" | "MB" | "share" | "records/s",
+  unit: Unit,
   values: readonly number[],
   target?: Target,
 ): void {
-  const spread = spreadOf(values, unit === "share" ? RATIO_DIGITS : 1);
-  printLine({ figure, unit, ...spread, target, rounds: values.length });
+  const spread = spreadOf(values, digitsOf(unit));
+  print({ figure, unit, ...spread, target, rounds: values.length }, figures);
   printRow(figure, spread, `${unit}${target ? `, target ${target}` : ""}`);
 }
 
@@ -50,9 +106,12 @@ export function printValues(
 function inUnit(unit: Unit, nanos: number): number {
   switch (unit) {
     case "ns/record":
+    case "ns/delivery":
       return nanos;
     case "us/commit":
       return nanos / 1_000;
+    case "ms":
+      return nanos / 1_000_000;
     case "MB/s":
       return 1_000 / nanos;
     default:
@@ -60,45 +119,75 @@ function inUnit(unit: Unit, nanos: number): number {
   }
 }
 
+/** Times and sizes. */
+const LESS_IS_BETTER: ReadonlySet<Unit> = new Set<Unit>([
+  "ns/record",
+  "ns/delivery",
+  "us/commit",
+  "ms",
+  "kB",
+  "KiB",
+  "MB",
+]);
+
 function printRatio<Name extends string>(
   { name, of, to, target }: Ratio<Name>,
   unit: Unit,
-  samples: Samples<Name>,
+  values: Readonly<Record<Name, readonly number[]>>,
 ): void {
-  const values = samples[of].map((nanos) => inUnit(unit, nanos));
   const spread = spreadOf(
-    values.map((value, round) => value / inUnit(unit, samples[to][round]!)),
+    values[of].map((value, round) => value / values[to][round]!),
     RATIO_DIGITS,
   );
-  printLine({ figure: name, of, to, ...spread, target, rounds: values.length });
+  const rounds = values[of].length;
+  print(
+    { figure: name, of, to, ...spread, target, better: betterOf(unit, target), rounds },
+    ratioFigures,
+  );
   printRow(name, spread, `${of} to ${to}${target ? `, target ${target}` : ""}`);
+}
+
+function betterOf(unit: Unit, target: Target | undefined): RatioFigure["better"] {
+  if (target) return target.startsWith(">=") ? "higher" : "lower";
+  return LESS_IS_BETTER.has(unit) ? "lower" : "higher";
+}
+
+/** Whether a target is met; undefined where there is none. */
+export function isMet({
+  median,
+  target,
+}: Spread & { target?: Target | undefined }): boolean | undefined {
+  if (!target) return undefined;
+  const bound = Number(target.slice(2));
+  return target.startsWith(">=") ? median >= bound : median <= bound;
 }
 
 const SECOND_NANOS = 1e9;
 const RATIO_DIGITS = 3;
 
-interface Spread {
-  readonly median: number;
-  readonly p25: number;
-  readonly p75: number;
+function digitsOf(unit: Unit): number {
+  if (unit === "share") return RATIO_DIGITS;
+  if (unit === "ms") return 2;
+  return unit === "KiB" || unit === "MB" || unit === "kB" ? 1 : 0;
 }
 
-function spreadOf(values: readonly number[], digits: number): Spread {
+export function spreadOf(values: readonly number[], digits: number): Spread {
   const sorted = values.toSorted((one, other) => one - other);
   const rounded = (share: number): number => Number(quantile(sorted, share).toFixed(digits));
   return { median: rounded(0.5), p25: rounded(0.25), p75: rounded(0.75) };
 }
 
-/** Between two samples it is as far from one to the other as the share is. */
-function quantile(sorted: readonly number[], share: number): number {
+/** Of values in order. Between two of them it is as far from one to the other as the share is. */
+export function quantile(sorted: readonly number[], share: number): number {
   const place = (sorted.length - 1) * share;
   const low = sorted[Math.floor(place)]!;
   const high = sorted[Math.ceil(place)]!;
   return low + (high - low) * (place % 1);
 }
 
-function printLine(figure: object): void {
-  process.stdout.write(`${JSON.stringify(figure)}\n`);
+function print<Line extends object>(line: Line, lines: Line[]): void {
+  lines.push(line);
+  process.stdout.write(`${JSON.stringify(line)}\n`);
 }
 
 function printRow(name: string, { median, p25, p75 }: Spread, remark: string): void {

@@ -29,9 +29,21 @@ export function otlpRequest(records = REQUEST_RECORDS): {
   };
 }
 
+/** A request with one record of now, with that text. */
+export function textRequest(text: string): Buffer {
+  const ids = { traceId: Buffer.from(TRACE_ID, "hex"), spanId: Buffer.from(SPAN_ID, "hex") };
+  const timeUnixNano = `${Date.now()}000000`;
+  const record = { ...recordOf(0, ids), timeUnixNano, body: { stringValue: text } };
+  const message = LogsRequest.fromObject(requestWith([record]));
+  return Buffer.from(LogsRequest.encode(message).finish());
+}
+
 /** Ids are bytes for protobuf, hex for JSON; the rest is the same (OTLP specification, "JSON Protobuf Encoding"). */
 function requestOf(records: number, ids: { traceId: unknown; spanId: unknown }) {
-  const logRecords = Array.from({ length: records }, (_, index) => recordOf(index, ids));
+  return requestWith(Array.from({ length: records }, (_, index) => recordOf(index, ids)));
+}
+
+function requestWith(logRecords: readonly object[]) {
   const resource = { attributes: [attribute("service.name", "orchestrator")] };
   return {
     resourceLogs: [{ resource, scopeLogs: [{ scope: { name: LOGGER_NAME }, logRecords }] }],

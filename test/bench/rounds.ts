@@ -5,8 +5,8 @@ export interface Scale {
   readonly rounds: number;
   /** What is done of the usual work of a round, from 0 to 1. */
   readonly share: number;
-  /** Also what takes long. */
-  readonly full: boolean;
+  /** Leaves out what takes long. */
+  readonly quick: boolean;
 }
 
 /** Microseconds since some moment. */

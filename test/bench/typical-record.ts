@@ -23,10 +23,13 @@ export function typicalBody(index: number): string {
   return bodies[index & (BODIES - 1)]!;
 }
 
+/** What each record contains once, in every encoding. */
+export const ONCE_IN_EACH = "inst-7f3a9c";
+
 /** Made anew for each record, as the object literal of a logging call is. */
 export function typicalAttributes() {
   return {
-    instance_id: "inst-7f3a9c",
+    instance_id: ONCE_IN_EACH,
     role: "engineer",
     attempt: 2,
     usage: { input_tokens: 1843, output_tokens: 512 },

@@ -1,0 +1,46 @@
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { Program } from "./program.ts";
+
+const CLI = fileURLToPath(new URL("../../dist/src/cli/main.js", import.meta.url));
+
+/** The gateway as `npm start` starts it, on free ports, with a directory of its own. */
+export interface GatewayProcess extends AsyncDisposable {
+  readonly program: Program;
+  readonly logDir: string;
+  readonly port: number;
+  readonly otlpPort: number;
+}
+
+/** `config` is what the configuration file has; the default one where absent. */
+export async function startGateway(config?: object): Promise<GatewayProcess> {
+  const directory = await mkdtemp(join(tmpdir(), "tailgate-bench-"));
+  const logDir = join(directory, "logs");
+  const args = ["--port", "0", "--otlp-port", "0", "--log-dir", logDir];
+  if (config) {
+    const file = join(directory, "tailgate.yaml");
+    // JSON is YAML.
+    await writeFile(file, JSON.stringify(config));
+    args.push("--config", file);
+  }
+  const program = await Program.start({
+    command: process.execPath,
+    args: [CLI, "run", ...args],
+    // The key for checkpoints is not to be kept.
+    env: { XDG_CONFIG_HOME: directory },
+    ready: /\/v1\/logs \(OTLP\/HTTP\)\n/,
+  });
+  const portOf = (pattern: RegExp): number => Number(pattern.exec(program.text)![1]);
+  return {
+    program,
+    logDir,
+    port: portOf(/:(\d+) \(dashboard/),
+    otlpPort: portOf(/:(\d+)\/v1\/logs/),
+    async [Symbol.asyncDispose]() {
+      await program[Symbol.asyncDispose]();
+      await rm(directory, { recursive: true });
+    },
+  };
+}

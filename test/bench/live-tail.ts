@@ -1,0 +1,140 @@
+import { printCompared, printValues, type Ratio } from "./figure.ts";
+import { startGateway } from "./gateway-process.ts";
+import { HelperProcess } from "./helper-process.ts";
+import { startLoki } from "./loki.ts";
+import type { PacedQuestion } from "./paced-sender.ts";
+import { peerProgram } from "./peer-program.ts";
+import type { Scale } from "./rounds.ts";
+import type { TailAnswer, TailQuestion } from "./tail-viewers.ts";
+
+const VIEWERS = [1, 100] as const;
+
+/** A thousand records a second, one a request. */
+const EVERY_MICROS = 1_000;
+const ROUND_RECORDS = 2_000;
+const ROUNDS_MAX = 5;
+
+/** Who has not got a record by then has lost it. */
+const ARRIVE_MS_MAX = 5_000;
+
+const LOKI_QUERY = new URLSearchParams({ query: '{service_name="orchestrator"}', limit: "10" });
+
+/** A way from OTLP to viewers' WebSockets. */
+interface Tail {
+  readonly name: "tailgate" | "loki";
+  /** Where it takes OTLP, and where it lets viewers in. */
+  readonly otlpPort: number;
+  readonly otlpPath: string;
+  readonly port: number;
+  readonly path: string;
+}
+
+/** How long a record is under way from when it was to be sent over OTLP until a viewer has it. */
+export async function benchLiveTail(scale: Scale): Promise<void> {
+  await using stack = new AsyncDisposableStack();
+  for (const viewers of VIEWERS) await benchViewers([await tailgateTail(stack)], viewers, scale);
+}
+
+/** The same, beside Loki's. */
+export async function benchLoki(scale: Scale): Promise<void> {
+  const command = peerProgram("loki");
+  if (!command) {
+    process.stderr.write(
+      "There is no Loki: `npm run setup:peers -- --loki` builds it, in minutes.\n",
+    );
+    return benchLiveTail(scale);
+  }
+  for (const viewers of VIEWERS) {
+    await using stack = new AsyncDisposableStack();
+    const tails = [await tailgateTail(stack), await lokiTail(stack, command)];
+    await benchViewers(tails, viewers, scale);
+  }
+}
+
+async function tailgateTail(stack: AsyncDisposableStack): Promise<Tail> {
+  const { port, otlpPort } = stack.use(await startGateway());
+  return { name: "tailgate", otlpPort, otlpPath: "/v1/logs", port, path: "/ws/logs" };
+}
+
+async function lokiTail(stack: AsyncDisposableStack, command: string): Promise<Tail> {
+  const { port } = stack.use(await startLoki(command));
+  const path = `/loki/api/v1/tail?${LOKI_QUERY.toString()}`;
+  return { name: "loki", otlpPort: port, otlpPath: "/otlp/v1/logs", port, path };
+}
+
+async function benchViewers(
+  tails: readonly Tail[],
+  count: number,
+  { rounds, share }: Scale,
+): Promise<void> {
+  await using viewers = await HelperProcess.start(new URL("tail-viewers.ts", import.meta.url));
+  await using sender = await HelperProcess.start(new URL("paced-sender.ts", import.meta.url));
+  for (const { port, path } of tails) {
+    await ask(viewers, { verb: "connect", port, path, count, lookAtEvery: 1 });
+  }
+  const answers = new Map<Tail, TailAnswer[]>(tails.map((tail) => [tail, []]));
+  for (let round = -1; round < Math.min(rounds, ROUNDS_MAX); round++) {
+    for (const tail of tails) {
+      const answer = await paced({ viewers, sender, tail }, Math.ceil(ROUND_RECORDS * share));
+      if (round >= 0) answers.get(tail)!.push(answer);
+    }
+  }
+  printAnswers(`live_tail_${count}`, answers);
+}
+
+interface Stage {
+  readonly viewers: HelperProcess;
+  readonly sender: HelperProcess;
+  readonly tail: Tail;
+}
+
+async function paced({ viewers, sender, tail }: Stage, records: number): Promise<TailAnswer> {
+  const { port, otlpPort, otlpPath: path } = tail;
+  await ask(viewers, { verb: "begin", port });
+  const question: PacedQuestion = { port: otlpPort, path, records, everyMicros: EVERY_MICROS };
+  await sender.ask(question);
+  const end = { verb: "end", port, records, waitMsMax: ARRIVE_MS_MAX } as const;
+  return (await ask(viewers, end)) as TailAnswer;
+}
+
+function printAnswers(prefix: string, answers: ReadonlyMap<Tail, readonly TailAnswer[]>): void {
+  const valuesOf = (suffix: string, value: (answer: TailAnswer) => number) =>
+    Object.fromEntries(
+      [...answers].map(([{ name }, ofTail]) => [`${prefix}.${name}.${suffix}`, ofTail.map(value)]),
+    );
+  const ratioOf = (suffix: string): Ratio<string>[] =>
+    answers.size < 2
+      ? []
+      : [
+          {
+            name: "live_tail.ratio",
+            of: `${prefix}.tailgate.${suffix}`,
+            to: `${prefix}.loki.${suffix}`,
+            target: undefined,
+          },
+        ];
+  printCompared(
+    "ms",
+    valuesOf("p50", ({ p50Ms }) => p50Ms),
+    ratioOf("p50"),
+  );
+  printCompared(
+    "ms",
+    valuesOf("p99", ({ p99Ms }) => p99Ms),
+    ratioOf("p99"),
+    (name) => (name.includes("tailgate") ? "<= 5" : undefined),
+  );
+  for (const [{ name }, ofTail] of answers) {
+    const shares = ofTail.map(({ arrived, due }) => arrived / due);
+    printValues(
+      `${prefix}.${name}.arrived`,
+      "share",
+      shares,
+      name === "tailgate" ? ">= 1" : undefined,
+    );
+  }
+}
+
+function ask(viewers: HelperProcess, question: TailQuestion): Promise<unknown> {
+  return viewers.ask(question);
+}

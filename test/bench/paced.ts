@@ -1,0 +1,39 @@
+/**
+ * What latency is measured with: a mark in the text of each message says when it was to be sent, in microseconds of
+ * the monotonic clock, which all processes of a machine share. A sender that is late does not make the others look
+ * faster (no coordinated omission).
+ */
+
+const MARK = "t=";
+const DIGITS = 16;
+
+export const MARK_LENGTH = MARK.length + DIGITS;
+
+export const MARK_BYTES: Buffer = Buffer.from(MARK);
+
+export function nowMicros(): number {
+  return Number(process.hrtime.bigint() / 1_000n);
+}
+
+export function markOf(micros: number): string {
+  return MARK + String(Math.round(micros)).padStart(DIGITS, "0");
+}
+
+/** The time in the mark at `start`; NaN where what stands there is none. */
+export function markedMicros(bytes: Uint8Array, start: number): number {
+  let micros = 0;
+  for (let index = start + MARK.length; index < start + MARK_LENGTH; index++) {
+    const digit = bytes[index]! - 0x30;
+    if (digit < 0 || digit > 9) return NaN;
+    micros = 10 * micros + digit;
+  }
+  return micros;
+}
+
+const sleeper = new Int32Array(new SharedArrayBuffer(4));
+
+/** Blocks the thread until then; timers are exact to a millisecond only. */
+export function sleepUntil(micros: number): void {
+  const leftMs = (micros - nowMicros()) / 1_000;
+  if (leftMs > 0) Atomics.wait(sleeper, 0, 0, leftMs);
+}

@@ -1,0 +1,106 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { readFileSync, writeFileSync } from "node:fs";
+
+export interface ProgramSetup {
+  readonly command: string;
+  readonly args: readonly string[];
+  readonly env?: NodeJS.ProcessEnv;
+  /** Found in what it writes once it is ready. */
+  readonly ready: RegExp;
+}
+
+const READY_MS_MAX = 30_000;
+
+/** What `getconf CLK_TCK` says on every Linux. */
+const TICK_MICROS = 10_000;
+
+/** A server in a process of its own, as users start it, with what the kernel knows of it (Linux: proc(5)). */
+export class Program implements AsyncDisposable {
+  readonly pid: number;
+  /** From the start of the process until it was ready. */
+  readonly readyMs: number;
+  /** What it wrote until then. */
+  readonly text: string;
+  readonly #child: ChildProcess;
+
+  private constructor(child: ChildProcess, readyMs: number, text: string) {
+    this.#child = child;
+    this.pid = child.pid!;
+    this.readyMs = readyMs;
+    this.text = text;
+  }
+
+  /** @throws Error with what it wrote, where it ends or does not get ready. */
+  static async start({ command, args, env, ready }: ProgramSetup): Promise<Program> {
+    const startMs = performance.now();
+    const child = spawn(command, args, {
+      stdio: ["ignore", "pipe", "pipe"],
+      env: { ...process.env, ...env },
+    });
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    let text = "";
+    const read = (chunk: Buffer): void => {
+      text += chunk.toString();
+      if (ready.test(text)) resolve();
+    };
+    child.stdout.on("data", read);
+    child.stderr.on("data", read);
+    child.once("error", reject);
+    child.once("exit", (code) => reject(new Error(`${command} ended with ${code}: ${text}`)));
+    const late = setTimeout(
+      () => reject(new Error(`${command}: not ready: ${text}`)),
+      READY_MS_MAX,
+    );
+    try {
+      await promise;
+    } catch (error) {
+      child.kill();
+      throw error;
+    } finally {
+      clearTimeout(late);
+    }
+    const program = new Program(child, performance.now() - startMs, text);
+    // What it writes from now on is read, and dropped.
+    for (const stream of [child.stdout, child.stderr]) stream.off("data", read).resume();
+    return program;
+  }
+
+  /** CPU time of all its threads so far, and of its children that have ended. */
+  get cpuMicros(): number {
+    // Behind the name in parentheses, which may hold anything, comes the third field.
+    const fields = this.#proc("stat")
+      .replace(/^.*\) /s, "")
+      .split(" ");
+    const ticks = fields.slice(11, 15).reduce((sum, field) => sum + Number(field), 0);
+    return ticks * TICK_MICROS;
+  }
+
+  get residentBytes(): number {
+    return this.#statusBytes("VmRSS");
+  }
+
+  /** The most that was resident since the start, or since `forgetPeak`. */
+  get peakBytes(): number {
+    return this.#statusBytes("VmHWM");
+  }
+
+  forgetPeak(): void {
+    writeFileSync(`/proc/${this.pid}/clear_refs`, "5");
+  }
+
+  #statusBytes(name: string): number {
+    const [, kibibytes] = new RegExp(`^${name}:\\s+(\\d+) kB$`, "m").exec(this.#proc("status"))!;
+    return 1024 * Number(kibibytes);
+  }
+
+  #proc(file: string): string {
+    return readFileSync(`/proc/${this.pid}/${file}`, "utf8");
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#child.exitCode !== null) return;
+    this.#child.kill("SIGTERM");
+    await once(this.#child, "exit");
+  }
+}

@@ -1,0 +1,97 @@
+import { execFile } from "node:child_process";
+import { mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as wait } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { printValues } from "./figure.ts";
+import { startGateway, type GatewayProcess } from "./gateway-process.ts";
+import { HelperProcess } from "./helper-process.ts";
+import { Program } from "./program.ts";
+import type { Scale } from "./rounds.ts";
+import type { TailQuestion } from "./tail-viewers.ts";
+
+/** How long after its start a gateway is idle. */
+const SETTLE_MS = 1_500;
+
+const CLIENTS = 1_000;
+
+/** What a gateway with the default configuration takes before anything comes: time, memory, memory a client. */
+export async function benchSmall({ rounds }: Scale): Promise<void> {
+  const readyMs: number[] = [];
+  const emptyMs: number[] = [];
+  const residentMegabytes: number[] = [];
+  for (let round = 0; round < rounds; round++) {
+    emptyMs.push(await emptyNodeMs());
+    await using gateway = await startGateway();
+    readyMs.push(gateway.program.readyMs);
+    await wait(SETTLE_MS);
+    residentMegabytes.push(gateway.program.residentBytes / 1e6);
+  }
+  printValues("small.node_alone.start", "ms", emptyMs);
+  printValues("small.tailgate.start", "ms", readyMs, "<= 300");
+  printValues("small.tailgate.idle_memory", "MB", residentMegabytes, "<= 80");
+  printValues("small.tailgate.idle_client", "KiB", [await idleClientKibibytes()], "<= 24");
+}
+
+/** The least that any program on Node takes. */
+async function emptyNodeMs(): Promise<number> {
+  await using program = await Program.start({
+    command: process.execPath,
+    args: ["-e", "console.log('ready'); setInterval(() => {}, 1000)"],
+    ready: /ready/,
+  });
+  return program.readyMs;
+}
+
+/** The first half of the clients makes the heap grow to what it needs; each of the second half costs the rest. */
+async function idleClientKibibytes(): Promise<number> {
+  await using viewers = await HelperProcess.start(new URL("tail-viewers.ts", import.meta.url));
+  await using gateway = await startGateway({
+    receivers: { otlp: {} },
+    exporters: { websocket: { max_connections: CLIENTS } },
+  });
+  const before = await connected(gateway, viewers);
+  const after = await connected(gateway, viewers);
+  return (after - before) / (CLIENTS / 2) / 1024;
+}
+
+async function connected(
+  { program, port }: GatewayProcess,
+  viewers: HelperProcess,
+): Promise<number> {
+  const count = CLIENTS / 2;
+  const question = { verb: "connect", port, path: "/ws/logs", count, lookAtEvery: count } as const;
+  await viewers.ask(question satisfies TailQuestion);
+  await wait(SETTLE_MS);
+  return program.residentBytes;
+}
+
+const run = promisify(execFile);
+const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+
+/** What `npm install` of the packed package brings, its dependencies included. */
+export async function benchInstall(): Promise<void> {
+  const directory = await mkdtemp(join(tmpdir(), "tailgate-bench-"));
+  try {
+    const packing = ["pack", "--ignore-scripts", "--silent", "--pack-destination", directory];
+    const { stdout } = await run("npm", packing, { cwd: ROOT });
+    await writeFile(join(directory, "package.json"), '{ "private": true }');
+    const installing = ["install", "--omit=dev", "--prefer-offline", "--no-audit", "--no-fund"];
+    await run("npm", [...installing, `./${stdout.trim()}`], { cwd: directory });
+    const bytes = await sizeOf(join(directory, "node_modules"));
+    printValues("small.tailgate.install", "MB", [bytes / 1e6], "<= 40");
+  } finally {
+    await rm(directory, { recursive: true });
+  }
+}
+
+async function sizeOf(directory: string): Promise<number> {
+  const entries = await readdir(directory, { recursive: true, withFileTypes: true });
+  const files = entries.filter((entry) => entry.isFile());
+  const sizes = await Promise.all(
+    files.map(async ({ parentPath, name }) => (await stat(join(parentPath, name))).size),
+  );
+  return sizes.reduce((sum, size) => sum + size, 0);
+}

@@ -1,0 +1,171 @@
+/** Viewers that look when each message arrives, in a process of their own. */
+
+import { connect, type Socket } from "node:net";
+import { answerQuestions } from "./helper-process.ts";
+import { MARK_BYTES, MARK_LENGTH, markedMicros, nowMicros } from "./paced.ts";
+
+export type TailQuestion =
+  /** Connects so many more viewers to that port; every so-manieth is looked at, the others only read. */
+  | {
+      readonly verb: "connect";
+      readonly port: number;
+      readonly path: string;
+      readonly count: number;
+      readonly lookAtEvery: number;
+    }
+  /** Begins anew for the viewers of that port. */
+  | { readonly verb: "begin"; readonly port: number }
+  /** Answered when each viewer that is looked at has so many records, or after that time. */
+  | {
+      readonly verb: "end";
+      readonly port: number;
+      readonly records: number;
+      readonly waitMsMax: number;
+    };
+
+export interface TailAnswer {
+  /** From when a record was to be sent until a viewer had it. */
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+  /** How many records arrived, at all viewers that are looked at. */
+  readonly arrived: number;
+  readonly due: number;
+}
+
+const READ_BYTES = 256 << 10;
+const END_OF_HEAD = "\r\n\r\n";
+
+class Tail {
+  readonly #port: number;
+  readonly #sockets: Socket[] = [];
+  readonly #waits: number[] = [];
+  #looked = 0;
+  #wanted = Infinity;
+  #arrived = Promise.withResolvers<void>();
+
+  constructor(port: number) {
+    this.#port = port;
+  }
+
+  async connect(path: string, count: number, lookAtEvery: number): Promise<void> {
+    for (let index = 0; index < count; index++) {
+      const isLookedAt = index % lookAtEvery === 0;
+      if (isLookedAt) this.#looked++;
+      await this.#connectOne(path, isLookedAt);
+    }
+  }
+
+  async #connectOne(path: string, isLookedAt: boolean): Promise<void> {
+    const upgraded = Promise.withResolvers<void>();
+    const search = new MarkSearch((micros) => this.#note(micros));
+    let head = "";
+    const onRead = (length: number, buffer: Uint8Array): boolean => {
+      const bytes = buffer.subarray(0, length);
+      if (head.includes(END_OF_HEAD)) {
+        if (isLookedAt) search.read(bytes);
+        return true;
+      }
+      head += Buffer.from(bytes).toString("latin1");
+      if (head.includes(END_OF_HEAD)) upgraded.resolve();
+      return true;
+    };
+    const socket = connect({
+      port: this.#port,
+      host: "127.0.0.1",
+      onread: { buffer: readBuffer, callback: onRead },
+    });
+    socket.on("error", (error) => upgraded.reject(error));
+    this.#sockets.push(socket);
+    socket.write(handshake(path, this.#port));
+    await upgraded.promise;
+    if (!head.startsWith("HTTP/1.1 101 ")) throw new Error(`The server refused a viewer: ${head}`);
+  }
+
+  #note(micros: number): void {
+    this.#waits.push((nowMicros() - micros) / 1_000);
+    if (this.#waits.length >= this.#wanted) this.#arrived.resolve();
+  }
+
+  begin(): void {
+    this.#waits.length = 0;
+    this.#wanted = Infinity;
+    this.#arrived = Promise.withResolvers();
+  }
+
+  async end(records: number, waitMsMax: number): Promise<TailAnswer> {
+    this.#wanted = records * this.#looked;
+    if (this.#waits.length >= this.#wanted) this.#arrived.resolve();
+    const timer = setTimeout(() => this.#arrived.resolve(), waitMsMax);
+    await this.#arrived.promise;
+    clearTimeout(timer);
+    const sorted = Float64Array.from(this.#waits).toSorted();
+    const at = (share: number): number => sorted[Math.floor(share * (sorted.length - 1))] ?? NaN;
+    return { p50Ms: at(0.5), p99Ms: at(0.99), arrived: sorted.length, due: this.#wanted };
+  }
+}
+
+/** Finds marks in what a socket reads, whatever stands around them. */
+class MarkSearch {
+  readonly #found: (micros: number) => void;
+  /** What came last and may be the beginning of a mark. */
+  #rest = Buffer.alloc(0);
+
+  constructor(found: (micros: number) => void) {
+    this.#found = found;
+  }
+
+  read(bytes: Uint8Array): void {
+    const all =
+      this.#rest.length > 0
+        ? Buffer.concat([this.#rest, bytes])
+        : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+    let next = 0;
+    for (;;) {
+      const start = all.indexOf(MARK_BYTES, next);
+      if (start < 0 || start + MARK_LENGTH > all.length) {
+        const from = start < 0 ? all.length - MARK_BYTES.length + 1 : start;
+        this.#rest = Buffer.from(all.subarray(Math.max(next, from)));
+        return;
+      }
+      const micros = markedMicros(all, start);
+      next = start + (Number.isNaN(micros) ? 1 : MARK_LENGTH);
+      if (!Number.isNaN(micros)) this.#found(micros);
+    }
+  }
+}
+
+function handshake(path: string, port: number): string {
+  return (
+    [
+      `GET ${path} HTTP/1.1`,
+      `Host: 127.0.0.1:${port}`,
+      "Connection: Upgrade",
+      "Upgrade: websocket",
+      "Sec-WebSocket-Version: 13",
+      "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    ].join("\r\n") + END_OF_HEAD
+  );
+}
+
+/** All viewers read into the same memory. */
+const readBuffer = Buffer.alloc(READ_BYTES);
+
+const tailsByPort = new Map<number, Tail>();
+
+function tailOf(port: number): Tail {
+  let tail = tailsByPort.get(port);
+  if (!tail) tailsByPort.set(port, (tail = new Tail(port)));
+  return tail;
+}
+
+answerQuestions(async (question: TailQuestion): Promise<TailAnswer | void> => {
+  const tail = tailOf(question.port);
+  switch (question.verb) {
+    case "connect":
+      return tail.connect(question.path, question.count, question.lookAtEvery);
+    case "begin":
+      return tail.begin();
+    case "end":
+      return tail.end(question.records, question.waitMsMax);
+  }
+});

@@ -103,7 +103,7 @@ describe("a plugin that is not there", () => {
     expect(code).toBe("PLUGIN_NOT_FOUND");
     expect(message).toBe(
       'exporters.consol: there is no exporter "consol"; did you mean "console"? ' +
-        "Built-in exporters: websocket, file, audit-file, console, otlp; the package tailgate-plugin-consol " +
+        "Built-in exporters: websocket, file, audit-file, console, otlp, spans; the package tailgate-plugin-consol " +
         `is not installed (looked for from ${workspace.directory}). ` +
         "Install it (`npm install tailgate-plugin-<name>`) or give its path with `use: ./mine.js`.",
     );

@@ -1,0 +1,138 @@
+/** What the next start makes of the audit files that a crash has left. */
+
+import { appendFileSync, readdirSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { basename, join } from "node:path";
+import * as fc from "fast-check";
+import { testHost } from "tailgate/testing";
+import { describe, expect, test } from "vitest";
+import auditFile from "../../../plugins/audit-file.ts";
+import type { RecordBatch } from "../../../src/encode/record-batch.ts";
+import { SqliteJournal } from "../../../src/journal/sqlite.ts";
+import type { Batch, LogRecord } from "../../../src/plugin.ts";
+import { FollowedExporter } from "../../support/followed-exporter.ts";
+import { AUDIT, auditBatch, DAY_MS, events, nameOf, NOON_MS, read } from "./stage.ts";
+
+/** What happens between two crashes: events, each so many days after today, and how many thousandths of the newest file are left. */
+const life = fc.record({
+  days: fc.array(fc.integer({ min: -3, max: 12 }), { maxLength: 4 }),
+  left: fc.nat(1000),
+});
+
+describe("after a crash", () => {
+  test("the files are completed from the journal, whatever the clock says and was written", async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(life, { minLength: 1, maxLength: 5 }), async (lives) => {
+        const { follow, append, files, end } = await journalled();
+        const expected = new Map<string, string[]>();
+        let day = -Infinity;
+        let count = 0;
+        for (const { days, left } of [{ days: [-4], left: 1000 }, ...lives]) {
+          const exporter = await follow();
+          for (const offset of days) {
+            day = Math.max(day, offset);
+            const name = nameOf(NOON_MS + day * DAY_MS);
+            const body = `${++count}`;
+            expected.set(name, [...(expected.get(name) ?? []), body]);
+            await append([{ body }, { scope: SYSTEM }], NOON_MS + offset * DAY_MS);
+            await exporter.follow();
+          }
+          await exporter.crash();
+          cutNewest(files(), left);
+        }
+        const last = await follow();
+        await last.follow();
+        await last.close();
+        const written = files().map((path) => [basename(path), events(path)] as const);
+        expect(new Map(written)).toEqual(expected);
+        await end();
+      }),
+      { numRuns: 15 },
+    );
+  });
+
+  test("what is torn and is not the journal's stays, on a line of its own", async () => {
+    const { follow, append, files, end } = await journalled();
+    const first = await follow();
+    await append([{ body: "1" }], NOON_MS);
+    await first.follow();
+    await first.crash();
+    appendFileSync(files()[0]!, '{"not":"ours');
+    const again = await follow();
+    await append([{ body: "2" }], NOON_MS);
+    await again.follow();
+    await again.close();
+    expect(read(files()[0]!)).toMatch(/^.*"seq":1,.*\n\{"not":"ours\n.*"seq":2,.*\n$/);
+    await end();
+  });
+
+  test("a first line that is torn is completed", async () => {
+    const { follow, append, at, end } = await journalled();
+    const first = await follow();
+    const batch = await append([{ body: "1" }, { body: "2" }], NOON_MS);
+    await first.crash();
+    const path = at(nameOf(NOON_MS));
+    writeFileSync(path, batch.auditLine(0).subarray(0, 50));
+    const again = await follow();
+    await again.follow();
+    await again.close();
+    expect(events(path)).toEqual(["1", "2"]);
+    await end();
+  });
+
+  test("a line larger than what is read at once is found", async () => {
+    const { follow, append, files, end } = await journalled();
+    const bodies = ["1", "x".repeat(300_000), "y".repeat(200_000)];
+    for (const body of bodies) {
+      const exporter = await follow();
+      await append([{ body }], NOON_MS);
+      await exporter.follow();
+      await exporter.crash();
+      if (body !== "1") truncateSync(files()[0]!, statSync(files()[0]!).size - 1);
+    }
+    const last = await follow();
+    await last.follow();
+    await last.close();
+    expect(events(files()[0]!)).toEqual(bodies);
+    await end();
+  });
+});
+
+/** Leaves a part of the newest file, and in any case the oldest event. */
+function cutNewest(paths: readonly string[], part: number): void {
+  const newest = paths.at(-1)!;
+  const safe = paths.length > 1 ? 0 : read(newest).indexOf("\n") + 1;
+  truncateSync(newest, safe + Math.floor((part / 1000) * (statSync(newest).size - safe)));
+}
+
+const SYSTEM = { ...AUDIT, name: "orchestrator.server" };
+
+/** The exporter behind a journal that gives events their seq and hash. */
+async function journalled() {
+  const host = await testHost("audit-file");
+  const lane = { bytes: 1 << 30, ms: Number.MAX_SAFE_INTEGER };
+  const retention = { system_log: lane, audit_log: lane };
+  const alarm = (text: string): void => expect.fail(text);
+  const journal = await SqliteJournal.open({ directory: host.logDir, retention, alarm });
+  const directory = join(host.logDir, "audit");
+  const options = { retention_days: 36_500 };
+  return {
+    at: (name: string) => join(directory, name),
+    follow: () => FollowedExporter.open({ definition: auditFile, options, host, journal }),
+    append: async (records: readonly Partial<LogRecord>[], atMs: number): Promise<Batch> => {
+      const batch = auditBatch(records) as RecordBatch;
+      const durable = journal.append(batch);
+      batch.appendedAtMs = atMs;
+      await durable;
+      return batch;
+    },
+    /** Those with something in them, the oldest first. */
+    files: (): string[] => {
+      const paths = readdirSync(directory).map((name) => join(directory, name));
+      return paths.filter((path) => statSync(path).size > 0).sort();
+    },
+    end: async (): Promise<void> => {
+      await journal.close();
+      await host.close();
+    },
+  };
+}

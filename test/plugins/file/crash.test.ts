@@ -1,0 +1,164 @@
+/** What the next start makes of the files that a crash has left. */
+
+import { existsSync, renameSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import * as fc from "fast-check";
+import { batchOf, testHost } from "tailgate/testing";
+import { describe, expect, test } from "vitest";
+import file from "../../../plugins/file.ts";
+import type { RecordBatch } from "../../../src/encode/record-batch.ts";
+import { FollowedExporter } from "../../support/followed-exporter.ts";
+import { hostWithDirectory, kept, linesOf, messages, read } from "./stage.ts";
+
+const MANY_BACKUPS = 1000;
+
+/** What a crash leaves of what was written since the place was kept. */
+type Crash =
+  /** The newest file was written so far only, in thousandths of what may be missing. */
+  | { readonly cut: number }
+  /** A rotation has given so many files their next name, the oldest first. */
+  | { readonly moved: number }
+  /** It comes when the place is kept for the time after so many. */
+  | { readonly keepsMax: number };
+
+const crash: fc.Arbitrary<Crash> = fc.oneof(
+  fc.record({ cut: fc.nat(1000) }),
+  fc.record({ moved: fc.nat(6) }),
+  fc.record({ keepsMax: fc.nat(6) }),
+);
+
+describe("after a crash", () => {
+  test("the files are completed from the journal, whatever was written of the last lines", async () => {
+    const bodies = fc.array(fc.nat(300), { minLength: 1, maxLength: 8 });
+    const life = fc.record({ batches: fc.array(bodies, { maxLength: 6 }), crash });
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(life, { minLength: 1, maxLength: 6 }),
+        fc.integer({ min: 100, max: 3000 }),
+        fc.constantFrom(MANY_BACKUPS, 2, 1, 0),
+        async (lives, bytesMax, backups) => {
+          const host = await testHost("file");
+          const { journal } = host;
+          const options = { max_bytes: bytesMax, backups };
+          const path = join(host.logDir, "orchestrator.log");
+          const follow = { definition: file, options, host, journal };
+          const written: string[] = [];
+          for (const { batches: given, crash: how } of lives) {
+            const exporter = await FollowedExporter.open({ ...follow, ...how });
+            for (const sizes of given) {
+              const batch = batchOf(sizes.map((size) => ({ body: bodyOf(size) })));
+              await journal.append(batch as RecordBatch);
+              written.push(...linesOf(batch));
+              await exporter.follow();
+            }
+            await exporter.crash();
+            if ("cut" in how) cut(path, how.cut, journal.memory("file"));
+            if ("moved" in how && backups === MANY_BACKUPS) move(path, how.moved);
+          }
+          const last = await FollowedExporter.open(follow);
+          await last.follow();
+          await last.close();
+          const text = kept(path, backups).join("");
+          const all = written.join("");
+          expect(text).toBe(backups === MANY_BACKUPS ? all : all.slice(-text.length || Infinity));
+          expect(host.lines).toEqual([]);
+          await host.close();
+        },
+      ),
+      { numRuns: 60 },
+    );
+  });
+
+  test("lines below the level of the exporter are not looked for", async () => {
+    const host = { ...(await hostWithDirectory()), level: "ERROR" } as const;
+    const { journal } = host;
+    const options = { max_bytes: 400 };
+    const path = join(host.logDir, "orchestrator.log");
+    const levels = [17, 9, 17, 9, 9, 17];
+    const batch = batchOf(levels.map((severityNumber) => ({ severityNumber, severityText: "" })));
+    const first = await FollowedExporter.open({ definition: file, options, host, journal });
+    await journal.append(batch as RecordBatch);
+    await first.follow();
+    await first.crash();
+    expect(linesIn(path)).toBe(3);
+    // What the level is now does not change what the lines are.
+    const again = await FollowedExporter.open({
+      ...{ definition: file, options, host: { ...host, level: "DEBUG" }, journal },
+    });
+    await again.follow();
+    await again.close();
+    expect(linesIn(path)).toBe(3);
+    expect(host.lines).toEqual([]);
+  });
+
+  test.each([
+    ["moved away", (path: string) => renameSync(path, `${path}-moved`), "is not there any more"],
+    ["emptied", (path: string) => truncateSync(path), "is not there any more, or has become"],
+    [
+      "written to",
+      (path: string) => writeFileSync(path, "mine\n".repeat(200)),
+      "not the journal's",
+    ],
+  ])("a file that was %s meanwhile is completed, and that is said", async (_how, change, why) => {
+    const host = await hostWithDirectory();
+    const { journal } = host;
+    const path = join(host.logDir, "orchestrator.log");
+    const first = await FollowedExporter.open({ definition: file, options: {}, host, journal });
+    await journal.append(batchOf([{ body: "1" }]) as RecordBatch);
+    await first.follow();
+    await first.close();
+    const second = await FollowedExporter.open({ definition: file, options: {}, host, journal });
+    await journal.append(batchOf([{ body: "2" }]) as RecordBatch);
+    await second.follow();
+    await second.crash();
+    change(path);
+    const third = await FollowedExporter.open({ definition: file, options: {}, host, journal });
+    await third.follow();
+    await third.close();
+    expect(read(path).split("\n").at(-2)).toContain('"message":"2"');
+    expect(host.lines).toHaveLength(1);
+    expect(host.lines[0]).toContain(why);
+    expect(host.lines[0]).toContain("sequences 2 to 2");
+  });
+
+  test("that comes while the only file is begun anew its lines are found all the same", async () => {
+    const host = await hostWithDirectory();
+    const { journal } = host;
+    const options = { max_bytes: 300, backups: 0 };
+    const path = join(host.logDir, "orchestrator.log");
+    for (let life = 1; life <= 5; life++) {
+      const exporter = await FollowedExporter.open({ definition: file, options, host, journal });
+      await journal.append(batchOf([{ body: `${life}` }, { body: `${life}+` }]) as RecordBatch);
+      await exporter.follow();
+      await exporter.crash();
+    }
+    expect(messages(path)).toEqual(["5", "5+"]);
+  });
+});
+
+/** Many are the same. */
+function bodyOf(size: number): string {
+  return size % 2 === 0 ? "same" : "x".repeat(size);
+}
+
+function linesIn(path: string): number {
+  return kept(path, MANY_BACKUPS).join("").split("\n").length - 1;
+}
+
+/** Leaves a part of what lies behind the kept place in the newest file. */
+function cut(path: string, part: number, place: string | undefined): void {
+  if (place === undefined) return;
+  const { inode, offset } = JSON.parse(place) as { inode: number; offset: number };
+  const { ino, size } = statSync(path);
+  const safe = ino === inode ? offset : 0;
+  truncateSync(path, safe + Math.floor((part / 1000) * (size - safe)));
+}
+
+/** Gives the oldest files the names that a rotation gives them. */
+function move(path: string, count: number): void {
+  let place = 0;
+  while (existsSync(`${path}.${place + 1}`)) place++;
+  for (let moved = 0; moved < count && place >= 0; moved++, place--) {
+    renameSync(place === 0 ? path : `${path}.${place}`, `${path}.${place + 1}`);
+  }
+}

@@ -1,0 +1,98 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { describe, expect, test, vi } from "vitest";
+import { RawPeer } from "./rig.ts";
+import { AUDIT, emitMixed, numbered, numbers, startStage } from "./subprotocol-stage.ts";
+import { SubprotocolViewer } from "./subprotocol-viewer.ts";
+
+describe("slow viewers", () => {
+  const PADDING = ` ${"x".repeat(20_000)}`;
+  /** What the two sockets and the system between them may hold. */
+  const RECORDS = 1500;
+
+  test.each([
+    ["both lanes", {}],
+    ["system logs alone", { type: "system" }],
+  ])(
+    "%s: a gap with exact bounds, and every audit event, beside a healthy viewer",
+    async (_name, filter) => {
+      const { rig } = await startStage(200);
+      const healthy = await SubprotocolViewer.subscribe(rig.url());
+      const slow = await SubprotocolViewer.subscribe(rig.url(), { filter });
+      slow.socket.pause();
+      for (let done = 0; done < RECORDS; done += 50) {
+        emitMixed(rig, 50, 10, PADDING);
+        await healthy.at(rig.journal.newest);
+        expect(rig.metric("clients_unsent_bytes")).toBeLessThanOrEqual(2 * (256 << 10));
+      }
+      slow.socket.resume();
+      await slow.at(RECORDS);
+      emitMixed(rig, 20);
+      await slow.at(RECORDS + 20);
+      const { gaps, envelopes, repeats } = slow.ledger;
+      expect(gaps.length).toBeGreaterThan(0);
+      expect(gaps.every(({ reason, lane }) => reason === "slow" && lane === "system_log")).toBe(
+        true,
+      );
+      const isInGap = (sequence: number): boolean =>
+        gaps.some(({ from, to }) => from <= sequence && sequence <= to);
+      const isWanted = (sequence: number): boolean => sequence % 10 !== 0 || !("type" in filter);
+      const expected = numbers(1, RECORDS + 20).filter(
+        (sequence) => isWanted(sequence) && (sequence % 10 === 0 || !isInGap(sequence)),
+      );
+      expect([...envelopes.keys()]).toEqual(expected);
+      expect(repeats).toBe(0);
+      const missing = numbers(1, RECORDS).filter((n) => n % 10 !== 0 && isInGap(n)).length;
+      const audit =
+        "type" in filter ? numbers(1, RECORDS).filter((n) => n % 10 === 0 && isInGap(n)) : [];
+      expect(rig.metric("records_skipped")).toBe(missing + audit.length);
+      expect(healthy.ledger.sequences).toEqual(numbers(1, RECORDS + 20));
+      expect(healthy.ledger.gaps).toEqual([]);
+    },
+  );
+
+  test("audit alone comes whole, without a gap", async () => {
+    const { rig } = await startStage(200);
+    const slow = await SubprotocolViewer.subscribe(rig.url(), { filter: { type: "audit_log" } });
+    slow.socket.pause();
+    for (let done = 0; done < 600; done += 10) {
+      rig.emit(numbered(done + 1, 10, { body: PADDING, scope: AUDIT }));
+      await nextTurn();
+    }
+    slow.socket.resume();
+    await slow.at(600);
+    expect([slow.ledger.sequences, slow.ledger.gaps]).toEqual([numbers(1, 600), []]);
+  });
+
+  test("who reads the past slowly gets all of it, however much comes meanwhile", async () => {
+    const { rig } = await startStage(100);
+    emitMixed(rig, 600, 10, PADDING);
+    const viewer = await SubprotocolViewer.open(rig.url());
+    viewer.say({ type: "subscribe", since: 0 });
+    await viewer.at(50);
+    viewer.socket.pause();
+    emitMixed(rig, 400, 10, PADDING);
+    viewer.socket.resume();
+    await viewer.at(1000);
+    expect([viewer.ledger.sequences, viewer.ledger.gaps]).toEqual([numbers(1, 1000), []]);
+  });
+
+  test("only one that reads nothing at all is closed, with a goodbye", async () => {
+    const { rig } = await startStage(200, { options: { stall_timeout_seconds: 0.4 } });
+    const header = "Sec-WebSocket-Protocol: tailgate.v1\r\n";
+    const stalled = await RawPeer.open(rig.port, "?level=INFO", header);
+    for (let done = 0; done < RECORDS; done += 50) emitMixed(rig, 50, 10, PADDING);
+    await vi.waitFor(
+      () => expect(rig.metric("records_missed", "stalled")).toBeGreaterThan(0),
+      5000,
+    );
+    stalled.read();
+    await vi.waitFor(() => expect(stalled.closeFrame).toBeDefined(), 5000);
+    expect(stalled.closeFrame!.code).toBe(1008);
+    expect(stalled.closeFrame!.reason).toMatch(
+      /^too slow: nothing was read for 0\.4 s, \d+ records/,
+    );
+    const texts = stalled.frames.filter(({ opcode }) => opcode === 1);
+    expect(texts.at(-1)!.payload.toString()).toBe('{"type":"goodbye","reason":"stalled"}');
+    stalled.socket.destroy();
+  });
+});

@@ -1,0 +1,198 @@
+/** Where a subscription begins, and how history becomes live. */
+
+import { setImmediate as nextTurn } from "node:timers/promises";
+import * as fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import type { FilterQuery } from "../../../src/plugin.ts";
+import { JournalStage } from "./journal-stage.ts";
+import { Ledger } from "./ledger.ts";
+import { Rig } from "./rig.ts";
+import { emitMixed, mixed, numbers, startRig, startStage } from "./subprotocol-stage.ts";
+import { SubprotocolViewer } from "./subprotocol-viewer.ts";
+
+describe("starts", () => {
+  test.each([Infinity, 50])(
+    "with memory for %s records: the newest N that match",
+    async (memory) => {
+      const { rig } = await startStage(memory);
+      emitMixed(rig, 1000);
+      const all = await SubprotocolViewer.subscribe(rig.url(), { replay: 120 });
+      expect(all.ledger.sequences).toEqual(numbers(881, 1000));
+      const filter = { q: "type:audit -500" };
+      const audit = await SubprotocolViewer.subscribe(rig.url(), { filter, replay: 60 });
+      const wanted = numbers(39, 100).map((tens) => 10 * tens);
+      expect(audit.ledger.sequences).toEqual(
+        wanted.filter((sequence) => sequence !== 500).slice(-60),
+      );
+      const lane = { type: "audit" };
+      const more = await SubprotocolViewer.subscribe(rig.url(), { filter: lane, replay: 5000 });
+      expect(more.ledger.sequences).toEqual(numbers(1, 100).map((tens) => 10 * tens));
+      const none = await SubprotocolViewer.subscribe(rig.url(), {
+        filter: { q: "nothing" },
+        replay: 3,
+      });
+      expect(none.all("batch")).toEqual([]);
+      emitMixed(rig, 10);
+      for (const viewer of [all, audit, more]) await viewer.at(1010);
+      expect([all.ledger.sequences.at(-10), audit.ledger.sequences.at(-1)]).toEqual([1001, 1010]);
+    },
+  );
+
+  test("since a moment: what has that time or a later one, until the present; then everything", async () => {
+    const { rig } = await startStage(20);
+    const second = 1_000_000_000n;
+    const start = 1_760_000_000n * second;
+    for (let index = 0; index < 100; index++) {
+      rig.emit([{ body: `${index}`, timestamp: start + BigInt(index) * second }]);
+    }
+    rig.emit([{ body: "late", timestamp: start }]);
+    const ms = 1_760_000_040_000;
+    for (const since of [ms, new Date(ms).toISOString(), "2025-10-09T10:54:00+02:00"]) {
+      const viewer = await SubprotocolViewer.subscribe(rig.url(), { since });
+      expect(viewer.ledger.sequences).toEqual(numbers(41, 100));
+      expect(viewer.ledger.resume!.sequence).toBe(rig.journal.newest);
+    }
+    const viewer = await SubprotocolViewer.subscribe(rig.url(), { since: ms });
+    rig.emit([{ body: "late and live", timestamp: start }]);
+    await viewer.at(rig.journal.newest);
+    expect(viewer.ledger.messages.at(-1)).toBe("late and live");
+    expect(viewer.ledger.gaps).toEqual([]);
+  });
+
+  test("since a moment that the journal no longer has: the gap says so, and only then", async () => {
+    const rig = await startRig({ journalBytesMax: 20_000 });
+    const second = 1_000_000_000n;
+    const start = 1_760_000_000n * second;
+    for (let index = 0; index < 100; index++) {
+      rig.emit([{ body: `${index}`, timestamp: start + BigInt(index) * second }]);
+    }
+    const { oldest } = rig.journal;
+    expect(oldest).toBeGreaterThan(20);
+    const gone = await SubprotocolViewer.subscribe(rig.url(), { since: 1_760_000_000_000 });
+    expect(gone.ledger.gaps).toEqual([
+      { type: "gap", from: 1, to: oldest - 1, reason: "retention" },
+    ]);
+    expect(gone.ledger.sequences).toEqual(numbers(oldest, 100));
+    const there = await SubprotocolViewer.subscribe(rig.url(), { since: 1_760_000_098_000 });
+    expect([there.ledger.gaps, there.ledger.sequences]).toEqual([[], [99, 100]]);
+  });
+
+  test.each([Infinity, 50])(
+    "with memory for %s records: goes on behind what it has",
+    async (memory) => {
+      const { rig } = await startStage(memory);
+      emitMixed(rig, 300);
+      const { epoch } = rig.journal;
+      const viewer = await SubprotocolViewer.subscribe(rig.url(), {
+        resume: { epoch, sequence: 123 },
+      });
+      expect(viewer.ledger.sequences).toEqual(numbers(124, 300));
+      expect(viewer.all("batch")[0]!.from).toBe(124);
+      const current = await SubprotocolViewer.subscribe(rig.url(), {
+        resume: { epoch, sequence: 300 },
+      });
+      emitMixed(rig, 10);
+      await current.at(310);
+      expect(current.ledger.sequences).toEqual(numbers(301, 310));
+    },
+  );
+
+  test("what is gone of it is a gap of exactly that", async () => {
+    const rig = await startRig({ journalBytesMax: 40_000 });
+    emitMixed(rig, 500);
+    const { epoch, oldest } = rig.journal;
+    expect(oldest).toBeGreaterThan(100);
+    const viewer = await SubprotocolViewer.subscribe(rig.url(), {
+      resume: { epoch, sequence: 50 },
+    });
+    expect(viewer.ledger.gaps).toEqual([
+      { type: "gap", from: 51, to: oldest - 1, reason: "retention" },
+    ]);
+    expect(viewer.ledger.sequences).toEqual(numbers(oldest, 500));
+  });
+
+  test("after an unclean end: what it has beyond the numbering that is shared is told as a gap", async () => {
+    const { rig, journal } = await startStage(50);
+    journal.sharedByEpoch.set("before", 80);
+    emitMixed(rig, 200);
+    const lost = await SubprotocolViewer.subscribe(rig.url(), {
+      resume: { epoch: "before", sequence: 95 },
+    });
+    expect(lost.ledger.gaps).toEqual([{ type: "gap", from: 81, to: 95, reason: "epoch" }]);
+    expect(lost.ledger.sequences).toEqual(numbers(81, 200));
+    const same = await SubprotocolViewer.subscribe(rig.url(), {
+      resume: { epoch: "before", sequence: 80 },
+    });
+    expect([same.ledger.gaps, same.ledger.sequences]).toEqual([[], numbers(81, 200)]);
+  });
+
+  test("of an epoch that nobody knows everything is told anew", async () => {
+    const { rig } = await startStage(50);
+    emitMixed(rig, 100);
+    const viewer = await SubprotocolViewer.subscribe(rig.url(), {
+      resume: { epoch: "another gateway's", sequence: 7_000 },
+    });
+    expect(viewer.ledger.gaps).toEqual([{ type: "gap", from: 1, to: 7_000, reason: "epoch" }]);
+    expect(viewer.ledger.sequences).toEqual(numbers(1, 100));
+  });
+
+  test("history and live records come without a hole or a repeat, however they interleave", async () => {
+    const step = fc.oneof(
+      fc.record({ do: fc.constant("emit"), count: fc.integer({ min: 1, max: 300 }) }),
+      fc.record({ do: fc.constant("append"), count: fc.integer({ min: 1, max: 300 }) }),
+      fc.record({ do: fc.constant("turn") }),
+      fc.record({ do: fc.constant("cut") }),
+      fc.record({ do: fc.constant("connect"), filter: fc.constantFrom({}, { level: "ERROR" }) }),
+    );
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { maxLength: 30 }), fc.constantFrom(30, 5000), interleaved),
+      { numRuns: 40 },
+    );
+  });
+});
+
+type Step = { readonly do: string; readonly count?: number; readonly filter?: FilterQuery };
+
+/** Viewers come, are cut and come again at any point; at the end each has what matches, from its first moment on. */
+async function interleaved(steps: readonly Step[], memoryRecords: number): Promise<void> {
+  let journal: JournalStage | undefined;
+  await using rig = await Rig.start({
+    journal: (inner) => (journal = new JournalStage(inner, memoryRecords)),
+  });
+  const viewers: { filter: FilterQuery; ledger: Ledger; viewer: SubprotocolViewer }[] = [];
+  const connect = async (filter: FilterQuery, ledger: Ledger): Promise<SubprotocolViewer> => {
+    const viewer = await SubprotocolViewer.open(rig.url(), ledger);
+    const { resume } = ledger;
+    viewer.say({ type: "subscribe", filter, ...(resume ? { resume } : { since: 0 }) });
+    return viewer;
+  };
+  for (const { do: verb, count = 0, filter } of steps) {
+    if (verb === "emit") emitMixed(rig, count, 40);
+    if (verb === "append") rig.append(mixed(rig.journal.newest + 1, count));
+    if (verb === "turn") await nextTurn();
+    if (verb === "connect") {
+      const ledger = new Ledger();
+      viewers.push({ filter: filter!, ledger, viewer: await connect(filter!, ledger) });
+    }
+    const last = viewers.at(-1);
+    if (verb === "cut" && last) {
+      last.viewer.socket.terminate();
+      last.viewer = await connect(last.filter, last.ledger);
+    }
+  }
+  emitMixed(rig, 7);
+  const { newest } = rig.journal;
+  expect(journal!.newest).toBe(newest);
+  for (const { filter, ledger, viewer } of viewers) {
+    await viewer.at(newest);
+    // What delivery brought late may have left memory by then.
+    const skipped = ledger.gaps.map(({ from, to, reason }) => {
+      expect([reason, memoryRecords]).toEqual(["slow", 30]);
+      return [from, to] as const;
+    });
+    const wanted = numbers(1, newest)
+      .filter((number) => !filter.level || number % 7 === 0)
+      .filter((n) => n % 10 === 0 || !skipped.some(([from, to]) => from <= n && n <= to));
+    expect([ledger.sequences, ledger.repeats]).toEqual([wanted, 0]);
+  }
+}

@@ -1,36 +1,8 @@
 import { onTestFinished } from "vitest";
 import otlpReceiver from "../../../plugins/otlp-receiver.ts";
-import { decodeOtlpProtobuf } from "../../../src/encode/otlp-protobuf.ts";
-import type { Ingested, Intake, Receiver } from "../../../src/plugin.ts";
+import type { Receiver } from "../../../src/plugin.ts";
 import { testHost, type TestHost } from "../../../src/testing/host.ts";
-
-/** An intake that decodes as the gateway does, counts, and answers what it is told to. */
-class Records implements Intake {
-  calls = 0;
-  received = 0;
-  /** What is waited for before an answer is given. */
-  gate: Promise<void> | undefined;
-  error: unknown;
-  rejected = 0;
-
-  async otlpProtobuf(body: Uint8Array): Promise<Ingested> {
-    if (this.error !== undefined) throw this.error;
-    const records = decodeOtlpProtobuf(body).length;
-    this.calls++;
-    await this.gate;
-    this.received += records;
-    const reason = this.rejected > 0 ? "too odd" : "";
-    return { accepted: records - this.rejected, rejected: this.rejected, reason };
-  }
-
-  otlpJson(): Promise<Ingested> {
-    throw new Error("gRPC is protobuf.");
-  }
-
-  records(): Promise<Ingested> {
-    throw new Error("The OTLP receiver hands over bytes.");
-  }
-}
+import { Records } from "./records.ts";
 
 export interface Opened {
   readonly host: TestHost;

@@ -1,0 +1,102 @@
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import {
+  request as httpRequest,
+  type Agent,
+  type ClientRequest,
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+} from "node:http";
+import { buffer } from "node:stream/consumers";
+import { expect, onTestFinished, vi } from "vitest";
+import otlpReceiver from "../../../plugins/otlp-receiver.ts";
+import type { Receiver } from "../../../src/plugin.ts";
+import { testHost, type TestHost } from "../../../src/testing/host.ts";
+import { Records } from "./records.ts";
+
+export const PROTOBUF = "application/x-protobuf";
+export const JSON_TYPE = "application/json";
+export const PYTHON = readFileSync(new URL("../../golden/python-sdk.pb", import.meta.url));
+export const PYTHON_RECORDS = 17;
+export const NODE = readFileSync(new URL("../../golden/node3-direct-json-1.json", import.meta.url));
+export const NODE_RECORDS = 28;
+
+export interface Opened {
+  readonly host: TestHost;
+  readonly intake: Records;
+  readonly receiver: Receiver;
+  /** `http://127.0.0.1:PORT` of the receiver's own port, "" without one. */
+  readonly url: string;
+}
+
+/** The receiver with a free port of its own for HTTP, until the end of the test. */
+export async function open(given: object = {}): Promise<Opened> {
+  const host = await testHost("otlp");
+  onTestFinished(() => host.close());
+  const intake = new Records();
+  const options = otlpReceiver.options.parse({ port: 0, ...given });
+  const receiver = await otlpReceiver.open(options, Object.assign(host, { intake }));
+  onTestFinished(() => receiver.close?.(AbortSignal.timeout(1000)));
+  const [url = ""] = host.lines.map((line) => /^http:\/\/[^/]+/.exec(line)?.[0] ?? "");
+  return { host, intake, receiver, url };
+}
+
+interface Answer {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly body: Buffer;
+}
+
+interface Sending {
+  readonly method?: string;
+  readonly path?: string;
+  readonly headers?: Record<string, string>;
+  readonly agent?: Agent;
+  /** With Content-Length; without it the body is chunked, as SDKs send theirs. */
+  readonly length?: boolean;
+}
+
+/** Posts a body as an SDK does. */
+export async function send(url: string, body: Uint8Array, sending: Sending = {}): Promise<Answer> {
+  const { method = "POST", path = "/v1/logs", headers = {}, agent, length = false } = sending;
+  const request = httpRequest(`${url}${path}`, {
+    method,
+    ...(agent && { agent }),
+    headers: {
+      "Content-Type": PROTOBUF,
+      ...(length && { "Content-Length": String(body.length) }),
+      ...headers,
+    },
+  });
+  request.end(body);
+  const [response] = (await once(request, "response")) as [IncomingMessage];
+  return {
+    status: response.statusCode!,
+    headers: response.headers,
+    body: await buffer(response),
+  };
+}
+
+/** An upload that has sent that many bytes of its body, and holds them of a budget of 100 kB. */
+export async function heldUpload(url: string, bytes: number): Promise<ClientRequest> {
+  const upload = httpRequest(`${url}/v1/logs`, {
+    method: "POST",
+    headers: { "Content-Type": PROTOBUF },
+  });
+  upload.write(Buffer.alloc(bytes));
+  await vi.waitFor(async () => {
+    const { body } = await send(url, Buffer.alloc(100_000 - bytes + 1));
+    expect(body.toString()).toContain(`hold ${bytes} bytes already`);
+  });
+  return upload;
+}
+
+/** A google.rpc.Status in protobuf: its code and its message. */
+export function statusOf({ body }: Answer): { code: number; message: string } {
+  expect([body[0], body[2]]).toEqual([0x08, 0x12]);
+  const start = body[3]! < 0x80 ? 4 : 5;
+  return { code: body[1]!, message: body.subarray(start).toString() };
+}
+
+export const json = { "Content-Type": JSON_TYPE };
+export const gzip = { "Content-Encoding": "gzip" };

@@ -1,0 +1,35 @@
+import { decodeOtlpJson } from "../../../src/encode/otlp-json.ts";
+import { decodeOtlpProtobuf } from "../../../src/encode/otlp-protobuf.ts";
+import type { Ingested, Intake } from "../../../src/plugin.ts";
+
+/** An intake that decodes as the gateway does, counts, and answers what it is told to. */
+export class Records implements Intake {
+  calls = 0;
+  received = 0;
+  /** What is waited for before an answer is given. */
+  gate: Promise<void> | undefined;
+  error: unknown;
+  rejected = 0;
+
+  otlpProtobuf(body: Uint8Array): Promise<Ingested> {
+    return this.#take(() => decodeOtlpProtobuf(body).length);
+  }
+
+  otlpJson(body: Uint8Array): Promise<Ingested> {
+    return this.#take(() => decodeOtlpJson(body).length);
+  }
+
+  records(): Promise<Ingested> {
+    throw new Error("The OTLP receiver hands over bytes.");
+  }
+
+  async #take(count: () => number): Promise<Ingested> {
+    if (this.error !== undefined) throw this.error;
+    const records = count();
+    this.calls++;
+    await this.gate;
+    this.received += records;
+    const reason = this.rejected > 0 ? "too odd" : "";
+    return { accepted: records - this.rejected, rejected: this.rejected, reason };
+  }
+}

@@ -1,0 +1,215 @@
+/** Requests over HTTP that are not taken, and what is said to their sender. */
+
+import { gzipSync } from "node:zlib";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
+import { TailgateError } from "../../../src/errors.ts";
+import {
+  gzip,
+  heldUpload,
+  json,
+  JSON_TYPE,
+  NODE,
+  open,
+  PROTOBUF,
+  PYTHON,
+  send,
+  statusOf,
+} from "./http-stage.ts";
+
+describe("a refusal", () => {
+  it("of another method is 405 with Allow", async () => {
+    const { url } = await open();
+    const answer = await send(url, Buffer.alloc(0), { method: "PUT" });
+    expect(answer.status).toBe(405);
+    expect(answer.headers.allow).toBe("POST");
+    expect(statusOf(answer)).toEqual({ code: 12, message: "/v1/logs takes POST." });
+  });
+
+  it("of another content type is 415, as JSON", async () => {
+    const { url } = await open();
+    for (const type of ["text/plain", "application/x-www-form-urlencoded", "application/jsonp"]) {
+      const answer = await send(url, NODE, { headers: { "Content-Type": type } });
+      expect(answer.status).toBe(415);
+      expect(answer.headers["content-type"]).toBe(JSON_TYPE);
+      const message = `The Content-Type is ${PROTOBUF} or ${JSON_TYPE}.`;
+      expect(JSON.parse(answer.body.toString())).toEqual({ code: 3, message });
+    }
+  });
+
+  it("of what a browser asks for is a status in JSON, too", async () => {
+    const { url } = await open();
+    const method = await fetch(`${url}/v1/logs`);
+    expect(method.status).toBe(405);
+    expect(await method.json()).toEqual({ code: 12, message: "/v1/logs takes POST." });
+    const path = await fetch(`${url}/`);
+    expect(path.status).toBe(404);
+    expect(await path.json()).toEqual({
+      code: 5,
+      message: "There is nothing at this path; logs are taken at /v1/logs.",
+    });
+  });
+
+  it("of another content encoding is 415", async () => {
+    const { url } = await open();
+    const answer = await send(url, PYTHON, { headers: { "Content-Encoding": "zstd" } });
+    expect(answer.status).toBe(415);
+    expect(statusOf(answer).message).toBe('Content-Encoding "zstd" is not taken; use gzip.');
+  });
+
+  it("of what cannot be decoded is 400 with the place, in the request's type", async () => {
+    const { url, intake } = await open();
+    const wrong = await send(url, Buffer.from('{"resourceLogs":1}'), { headers: json });
+    expect(wrong.status).toBe(400);
+    expect(wrong.headers["content-type"]).toBe(JSON_TYPE);
+    const mend =
+      "Nothing of the request was stored. Send an ExportLogsServiceRequest as protobuf or JSON.";
+    expect(JSON.parse(wrong.body.toString())).toEqual({
+      code: 3,
+      message: `The OTLP request is wrong at resourceLogs: 1 is not an array. ${mend}`,
+    });
+    const cut = await send(url, PYTHON.subarray(0, 99));
+    expect(cut.status).toBe(400);
+    expect(statusOf(cut).message).toMatch(
+      /^The OTLP request is wrong at byte \d+ of 99: \d+ bytes/,
+    );
+    expect(intake.received).toBe(0);
+  });
+
+  it.each([
+    ["that is none", Buffer.from("no gzip")],
+    ["that is cut off", gzipSync(PYTHON).subarray(0, 200)],
+    ["that is cut off and large", gzipSync(noise(300_000)).subarray(0, 200_000)],
+  ])("of gzip %s is 400", async (_, body) => {
+    const { url } = await open();
+    const answer = await send(url, body, { headers: gzip });
+    expect(answer.status).toBe(400);
+    expect(statusOf(answer)).toEqual({ code: 3, message: "The body is not valid gzip." });
+  });
+
+  it("of a body that is too large is 413, and is read by a client that is still sending", async () => {
+    const { url } = await open({ max_body_bytes: 1000 });
+    for (const length of [false, true]) {
+      const answer = await send(url, Buffer.alloc(5_000_000), { length });
+      expect(answer.status).toBe(413);
+      expect(statusOf(answer).message).toBe(
+        "The body is larger than 1000 bytes; send fewer records at once.",
+      );
+    }
+    expect((await send(url, Buffer.alloc(0))).status).toBe(200);
+  });
+
+  it.each([
+    ["small", gzipSync(Buffer.alloc(10_000_000))],
+    ["large", Buffer.concat([gzipSync(noise(100_000)), gzipSync(Buffer.alloc(100_000_000))])],
+  ])(
+    "of a gzip bomb that is %s is 413, and it is not unpacked beyond the limit",
+    async (_, bomb) => {
+      const { url } = await open({ max_inflated_bytes: 1_000_000 });
+      const before = process.memoryUsage().arrayBuffers;
+      let peak = before;
+      const watch = setInterval(() => {
+        peak = Math.max(peak, process.memoryUsage().arrayBuffers);
+      }, 1);
+      onTestFinished(() => clearInterval(watch));
+      const answer = await send(url, bomb, { headers: gzip });
+      expect(answer.status).toBe(413);
+      expect(statusOf(answer).message).toBe(
+        "The body is larger than 1000000 bytes after unpacking; send fewer records at once.",
+      );
+      expect(peak - before).toBeLessThan(30_000_000);
+    },
+  );
+
+  it("for want of room for bodies in flight is 503 with Retry-After, and room comes back", async () => {
+    const { url } = await open({ max_in_flight_bytes: 100_000 });
+    const slow = await heldUpload(url, 90_000);
+    const answer = await send(url, Buffer.alloc(20_000));
+    expect(answer.headers["retry-after"]).toBe("1");
+    expect(statusOf(answer)).toEqual({
+      code: 14,
+      message: "Requests in flight hold 90000 bytes already.",
+    });
+    slow.destroy();
+    slow.on("error", () => {});
+    await vi.waitFor(async () => expect((await send(url, PYTHON)).status).toBe(200));
+  });
+
+  it("counts what is unpacked in another thread as in flight too", async () => {
+    const { url } = await open({ max_in_flight_bytes: 500_000 });
+    const body = Buffer.concat([gzipSync(noise(100_000)), gzipSync(Buffer.alloc(1_000_000))]);
+    expect((await send(url, body, { headers: gzip })).status).toBe(503);
+    expect((await send(url, PYTHON)).status).toBe(200);
+  });
+
+  it.each([
+    ["OVERLOADED", 429, 8],
+    ["STOPPED", 503, 14],
+  ] as const)("where the intake says %s is %i with Retry-After", async (code, status, rpc) => {
+    const { url, intake } = await open();
+    intake.error = new TailgateError(code, "No.");
+    const answer = await send(url, PYTHON);
+    expect(answer.status).toBe(status);
+    expect(answer.headers["retry-after"]).toBe("1");
+    expect(statusOf(answer)).toEqual({ code: rpc, message: (intake.error as Error).message });
+  });
+
+  it("after a fault of ours is 503, so that the client keeps the records, and is logged", async () => {
+    const { url, intake, host } = await open();
+    intake.error = new RangeError("a bug");
+    const answer = await send(url, PYTHON);
+    expect(answer.status).toBe(503);
+    expect(answer.headers["retry-after"]).toBe("1");
+    expect(statusOf(answer).message).toBe("The request failed: a bug");
+    expect(host.lines.join("\n")).toContain("A request failed.");
+  });
+
+  it("of another path names the right one", async () => {
+    const { url } = await open();
+    const other = await send(url, PYTHON, { path: "/" });
+    expect(other.status).toBe(404);
+    expect(statusOf(other)).toEqual({
+      code: 5,
+      message: "There is nothing at this path; logs are taken at /v1/logs.",
+    });
+    const traces = await send(url, PYTHON, { path: "/v1/traces" });
+    expect(traces.status).toBe(404);
+    expect(statusOf(traces).message).toBe(
+      "Tailgate takes logs: set receivers.otlp.pass_on_to to the collector for traces, or switch the sender's traces off.",
+    );
+    expect((await send(url, PYTHON, { path: "/v1/logs?x=1" })).status).toBe(200);
+  });
+
+  it("of a page of another site, or of a name that is not ours, is 403", async () => {
+    const { url, intake } = await open();
+    const page = await send(url, NODE, { headers: { ...json, Origin: "http://evil.example" } });
+    expect(page.status).toBe(403);
+    const { code, message } = JSON.parse(page.body.toString()) as { code: number; message: string };
+    expect(code).toBe(7);
+    expect(message).toContain(
+      'The Origin header "http://evil.example" is not a page of this gateway',
+    );
+    const rebound = await send(url, PYTHON, { headers: { Host: "evil.example" } });
+    expect(rebound.status).toBe(403);
+    expect(intake.received).toBe(0);
+  });
+
+  it("on the main port has the form that it has on the receiver's own", async () => {
+    const { host, intake } = await open({ port: null });
+    const main = await host.listen();
+    const rebound = await send(main, PYTHON, { headers: { Host: "evil.example" } });
+    expect(rebound.status).toBe(403);
+    expect(statusOf(rebound)).toMatchObject({ code: 7, message: expect.stringContaining("Host") });
+    expect(intake.received).toBe(0);
+  });
+});
+
+/** Bytes that gzip cannot make smaller. */
+function noise(length: number): Buffer {
+  const bytes = Buffer.alloc(length);
+  let state = 1;
+  for (let index = 0; index < length; index++) {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) | 0;
+    bytes[index] = state >>> 24;
+  }
+  return bytes;
+}

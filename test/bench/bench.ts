@@ -10,6 +10,7 @@ import { parseArgs } from "node:util";
 import { benchCollector, hasCollector } from "./collector.ts";
 import { benchDashboard } from "./dashboard.ts";
 import { benchEmit } from "./emit.ts";
+import { benchExport } from "./export.ts";
 import { benchFanOut } from "./fan-out.ts";
 import { benchFanOutFilters } from "./fan-out-filters.ts";
 import { printed } from "./figure.ts";
@@ -46,12 +47,13 @@ const BENCHMARKS = new Map<string, readonly Benchmark[]>([
   ["growth", [benchGrowth]],
   ["small", [benchSmall, benchInstall]],
   ["collector", [benchCollector]],
+  ["export", [benchExport]],
   ["loki", [benchLoki]],
   ["dashboard", [benchDashboard]],
 ]);
 
 /** Those that need a program of others, or minutes of their own, run when they are named. */
-const NAMED_ONLY: ReadonlySet<string> = new Set(["loki", "dashboard"]);
+const NAMED_ONLY: ReadonlySet<string> = new Set(["loki", "dashboard", "export"]);
 const QUICK: ReadonlySet<string> = new Set(["emit", "fan-out", "otlp", "files", "journal"]);
 
 const ROUNDS = 11;

@@ -56,6 +56,15 @@ export async function tailgateToSink(sink: HelperProcess): Promise<Pipeline> {
   };
 }
 
+/** The Collector in front of nothing: what it takes at most. */
+export async function collectorAlone(otelcol: string, otlpPort?: number): Promise<Pipeline> {
+  return startCollector(
+    otelcol,
+    () => ({ exporters: { debug: { verbosity: "basic" } }, arrived: async () => {} }),
+    otlpPort,
+  );
+}
+
 /** The Collector in front of a file. */
 export async function collectorToFile(otelcol: string): Promise<Pipeline> {
   return startCollector(otelcol, (directory) => ({
@@ -89,9 +98,10 @@ interface CollectorSetup extends Pick<Pipeline, "arrived"> {
 async function startCollector(
   otelcol: string,
   setupIn: (directory: string) => CollectorSetup,
+  givenPort?: number,
 ): Promise<Pipeline> {
   const directory = await mkdtemp(join(tmpdir(), "tailgate-bench-"));
-  const otlpPort = await freePort();
+  const otlpPort = givenPort ?? (await freePort());
   const { extensions = {}, exporters, arrived } = setupIn(directory);
   const config = {
     receivers: { otlp: { protocols: { http: { endpoint: `127.0.0.1:${otlpPort}` } } } },

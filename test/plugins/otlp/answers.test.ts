@@ -1,0 +1,132 @@
+/** The rows of the README's table of answers, as far as they need a server that behaves badly at the socket. */
+
+import { once } from "node:events";
+import { createServer, type Socket } from "node:net";
+import { Readable } from "node:stream";
+import { beforeEach, expect, test, vi } from "vitest";
+import { backoffMs } from "../../../src/delivery/backoff.ts";
+import { answer, Peer, type Behaviour } from "./peer.ts";
+import { Sending } from "./sending.ts";
+
+const NEVER = new AbortController().signal;
+
+beforeEach(() => {
+  vi.stubEnv("OTEL_EXPORTER_OTLP_TIMEOUT", undefined);
+});
+
+test.each([402, 405, 406, 407, 411, 414, 415, 417, 421, 425, 426, 431, 501, 505, 599])(
+  "%d, which speaks of more than the records: tries again",
+  async (status) => {
+    await using peer = await Peer.open();
+    peer.next.push(answer(status));
+    await using sending = await Sending.open({ endpoint: peer.url });
+    await sending.send("a", "b");
+    expect(peer.messages).toEqual(["a", "b"]);
+    expect(sending.dropped).toEqual({});
+  },
+);
+
+test.each([409, 410, 418, 499])("%d: the record goes to quarantine", async (status) => {
+  await using peer = await Peer.open();
+  peer.next.push(answer(status));
+  await using sending = await Sending.open({ endpoint: peer.url });
+  await sending.send("a");
+  await sending.send("b");
+  expect(peer.messages).toEqual(["b"]);
+  expect(sending.dropped).toEqual({ refused: 1 });
+});
+
+test.each([300, 301, 302, 303, 308])("a redirect with %d is not followed", async (status) => {
+  await using elsewhere = await Peer.open();
+  await using peer = await Peer.open();
+  peer.next.push(answer(status, { Location: `${elsewhere.url}/v1/logs` }));
+  await using sending = await Sending.open({ endpoint: peer.url });
+  await sending.send("a");
+  expect(peer.messages).toEqual(["a"]);
+  expect(elsewhere.received).toEqual([]);
+});
+
+const ENDLESS: Behaviour = (response) => {
+  const body = function* (): Generator<string> {
+    for (;;) yield "x".repeat(1000);
+  };
+  Readable.from(body()).pipe(response.writeHead(200));
+  return true;
+};
+
+const UNFINISHED: Behaviour = (response) => {
+  response.writeHead(200).write("x");
+  return true;
+};
+
+const CUT_OFF: Behaviour = (response) => {
+  response.writeHead(200, { "Content-Length": 100 }).write("x", () => response.destroy());
+  return true;
+};
+
+test.each([
+  ["goes on for ever", ENDLESS],
+  ["does not go on", UNFINISHED],
+  ["is cut off", CUT_OFF],
+] satisfies [string, Behaviour][])(
+  "an answer of success whose body %s: the records are taken, once",
+  async (_, behaviour) => {
+    await using peer = await Peer.open();
+    peer.next.push(behaviour);
+    await using sending = await Sending.open({ endpoint: peer.url }, { timeoutMs: 200 });
+    await sending.send("a");
+    await sending.send("b");
+    expect(peer.messages).toEqual(["a", "b"]);
+    expect(sending.delivery.counters).toMatchObject({ sent: 2, failed: 0 });
+  },
+);
+
+/** Does that to each connection until the exporter has seen it, then a server is there that takes what comes. */
+async function arrivedAfter(treat: (socket: Socket) => void): Promise<unknown[]> {
+  const server = createServer(treat).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as { port: number };
+  await using sending = await Sending.open({ endpoint: `http://127.0.0.1:${port}` });
+  await sending.log({ body: "a" });
+  expect(await sending.trouble()).toContain("/v1/logs did not answer");
+  server.close();
+  await once(server, "close");
+  await using peer = await Peer.open({ port });
+  await sending.delivery.drain(NEVER);
+  expect(sending.dropped).toEqual({});
+  return peer.messages;
+}
+
+test("a connection that is reset before the request was read: tries again", async () => {
+  expect(await arrivedAfter((socket) => void socket.resetAndDestroy())).toEqual(["a"]);
+});
+
+test("a connection that is reset within an answer's head: tries again", async () => {
+  const treat = (socket: Socket): void => {
+    socket.on("error", () => {}).write("HTTP/1.1 200 OK\r\nContent-", () => socket.destroy());
+  };
+  expect(await arrivedAfter(treat)).toEqual(["a"]);
+});
+
+test("an answer whose head is too long: tries again", async () => {
+  const treat = (socket: Socket): void => {
+    socket.on("error", () => {}).write(`HTTP/1.1 200 OK\r\nX: ${"x".repeat(1 << 20)}`);
+  };
+  expect(await arrivedAfter(treat)).toEqual(["a"]);
+});
+
+test("the pauses grow to half a minute, each of any length up to that, behind what was asked for", () => {
+  for (const attempt of [0, 1, 5, 9, 100, 2000]) {
+    const bound = Math.min(30_000, 100 * 2 ** attempt);
+    const pauses = Array.from({ length: 200 }, () => backoffMs(attempt));
+    expect(Math.min(...pauses)).toBeGreaterThanOrEqual(0);
+    expect(Math.min(...pauses)).toBeLessThan(bound / 4);
+    expect(Math.max(...pauses)).toBeGreaterThan((bound * 3) / 4);
+    expect(Math.max(...pauses)).toBeLessThanOrEqual(bound);
+  }
+  expect(backoffMs(0, 7000)).toBeGreaterThanOrEqual(7000);
+  expect(backoffMs(0, 7000)).toBeLessThanOrEqual(7100);
+  // Who asks for years is asked again in ten minutes.
+  expect(backoffMs(0, 1e12)).toBeGreaterThanOrEqual(600_000);
+  expect(backoffMs(0, 1e12)).toBeLessThanOrEqual(600_100);
+});

@@ -21,7 +21,11 @@ import type {
 /** What gathers while a commit is under way goes into the next one, up to this size. */
 const COMMIT_BYTES_MAX = 1 << 20;
 
-/** Places of consumers are kept with a commit, at most once in this time; where there is none, after it. */
+/**
+ * Places of consumers go with a commit, where they cost next to nothing, at most once in the shorter time; where there is
+ * no commit, they get one after the longer time.
+ */
+const CURSORS_WITH_COMMIT_MS = 100;
 const CURSORS_MS = 1_000;
 
 const DAY_MS = 86_400_000;
@@ -333,7 +337,8 @@ export class SqliteJournal implements Journal {
 
   #cursorsToKeep(): [string, number][] {
     const now = performance.now();
-    if (this.#changedCursors.size === 0 || now - this.#cursorsKeptAtMs < CURSORS_MS) return [];
+    if (this.#changedCursors.size === 0 || now - this.#cursorsKeptAtMs < CURSORS_WITH_COMMIT_MS)
+      return [];
     this.#cursorsKeptAtMs = now;
     return this.#changedCursorEntries();
   }

@@ -12,7 +12,7 @@ import { Program } from "../support/program.ts";
 import { COLLECTOR_CONFIG } from "./collector.ts";
 import { foundInJaeger, JAEGER_ALONE } from "./jaeger.ts";
 import { freePort, localUrl, peerPath, requirePeer } from "./peer.ts";
-import { logsOfWorker, post, spanOfWorker } from "./requests.ts";
+import { instanceEvent, logsOfWorker, post, spanOfWorker } from "./requests.ts";
 import { foundInVictoriaLogs } from "./victoria-logs.ts";
 
 const readme = await Document.read("README.md");
@@ -52,14 +52,25 @@ async function started(program: string, command: string, ready: RegExp): Promise
   await running.says(ready);
 }
 
-/** A command of the example, without where its stderr goes. */
-function commandOf(program: string): string {
+/** A command of an example, without where its stderr goes. */
+function commandOf(program: string, example = "collector"): string {
   const lines = readme
-    .example("collector")
+    .example(example)
     .replaceAll(/\\\n\s*/g, "")
     .split("\n");
   const line = lines.find((text) => text.includes(`${program} -`))!;
   return line.replace(/ 2> \S+ &$/, "");
+}
+
+/** Starts Jaeger by the example's command. */
+async function startJaeger(example: string): Promise<void> {
+  const settings = [
+    ...JAEGER_ALONE,
+    `extensions.jaeger_query.http.endpoint=127.0.0.1:${ports.get("16686")}`,
+    `extensions.jaeger_query.grpc.endpoint=127.0.0.1:${await freePort()}`,
+  ];
+  const options = settings.map((setting) => `--set '${setting}'`).join(" ");
+  await started("jaeger", `${commandOf("jaeger", example)} ${options}`, /Everything is ready/);
 }
 
 async function startGateway(args: readonly string[]): Promise<string> {
@@ -73,12 +84,7 @@ async function startGateway(args: readonly string[]): Promise<string> {
 
 test("records go through the Collector to VictoriaLogs, traces to Jaeger", async () => {
   await started("victoria-logs", commandOf("victoria-logs"), /started server at/);
-  const jaeger = [
-    commandOf("jaeger"),
-    ...JAEGER_ALONE.map((setting) => `--set '${setting}'`),
-    `--set extensions.jaeger_query.grpc.endpoint=127.0.0.1:${await freePort()}`,
-  ];
-  await started("jaeger", jaeger.join(" "), /Everything is ready/);
+  await startJaeger("collector");
   await started("otelcol", commandOf("otelcol"), /Everything is ready/);
   const url = await startGateway(["run", "--otlp-port", "0"]);
 
@@ -103,6 +109,22 @@ test("records go through the Collector to VictoriaLogs, traces to Jaeger", async
   expect(await foundInJaeger(urlOf(16686), "worker")).toMatchObject([
     { traceID: traceId, spans: [{ operationName: "spawn", duration: 1500 }] },
   ]);
+});
+
+test("an instance is a trace in Jaeger, to which the link of its line leads", async () => {
+  await startJaeger("jaeger");
+  await workspace.write("tailgate.yaml", moved(readme.example("exporter-spans")));
+  const url = await startGateway(["run", "--otlp-port", "0"]);
+  const traceId = randomBytes(16).toString("hex");
+  for (const type of ["instance_spawn", "instance_terminate"]) {
+    expect(await post(`${url}/v1/logs`, instanceEvent(type, traceId))).toBe(200);
+  }
+  const [found] = await foundInJaeger(urlOf(16686), "orchestrator");
+  expect(found).toMatchObject({ traceID: traceId, spans: [{ operationName: "instance general" }] });
+  const stats = (await (await fetch(`${url}/api/stats`)).json()) as { trace_url: string };
+  const link = stats.trace_url.replace("{trace_id}", traceId);
+  expect(link).toBe(`${urlOf(16686)}/trace/${traceId}`);
+  expect((await fetch(link.replace("/trace/", "/api/traces/"))).status).toBe(200);
 });
 
 test("in front of Tailgate the Collector keeps what comes while that is away", async () => {

@@ -31,6 +31,24 @@ export function logsOfWorker(service = "worker"): object {
   return { resourceLogs: [{ resource: resourceOf(service), scopeLogs }] };
 }
 
+/** An audit event of the instance `abc-123`, which was logged in a span of that trace. */
+export function instanceEvent(type: string, traceId: string): object {
+  const fields = { event_type: type, instance_id: "abc-123", role: "general" };
+  const event = {
+    timeUnixNano: `${BigInt(Date.now()) * 1_000_000n}`,
+    severityNumber: 9,
+    body: { stringValue: type },
+    attributes: Object.entries(fields).map(([key, stringValue]) => ({
+      key,
+      value: { stringValue },
+    })),
+    traceId,
+    spanId: randomBytes(8).toString("hex"),
+  };
+  const scopeLogs = [{ scope: { name: "orchestrator.audit" }, logRecords: [event] }];
+  return { resourceLogs: [{ scopeLogs }] };
+}
+
 /** A span of the service `worker`, `spawn`, which takes 1.5 ms. */
 export function spanOfWorker(traceId: string): object {
   const startNs = BigInt(Date.now()) * 1_000_000n;

@@ -81,6 +81,9 @@ test("each example of the README is run here, or with the files in test/examples
     // These two in test/peers.
     "to-collector",
     "collector",
+    "exporter-spans",
+    // In test/peers, too.
+    "jaeger",
     "configuration",
     "browser",
     "resume",
@@ -273,6 +276,15 @@ test("the configuration of the exporter to a collector is valid, and its secret 
   expect(Object.keys(exporters)).toEqual(["websocket", "file", "audit-file", "console", "otlp"]);
   expect(exporters).toMatchObject({ otlp: { headers: { Authorization: "********" } } });
   expect(shown).not.toContain("123456");
+});
+
+test("the configuration of the exporter of traces is valid", async () => {
+  const { directory: cwd } = await userDirectory({
+    "tailgate.yaml": readme.example("exporter-spans"),
+  });
+  const shown = await Program.run(process.execPath, [MAIN, "validate"], { cwd });
+  const { exporters } = parse(shown.slice(shown.indexOf("\n"))) as { exporters: object };
+  expect(exporters).toMatchObject({ spans: { log_events: "ERROR", max_open_instances: 256 } });
 });
 
 test("the configuration is valid, and means what it says", async () => {

@@ -7,7 +7,7 @@ const KEEP_MS = 1000;
 /** A large book is kept less often, so that keeping it stays a small part of the work. */
 const KEPT_CHARS_PER_MS = 64;
 
-const keptSchema = z.object({ version: z.literal(1), sequence: z.number(), book: z.string() });
+const keptSchema = z.object({ version: z.literal(1), sequence: z.number(), book: z.unknown() });
 
 /** Keeps the book in the journal, so that open instances outlive the process. */
 export class BookKeeper {
@@ -47,8 +47,8 @@ export class BookKeeper {
     this.#keepAtMs = performance.now() + pauseMs;
   }
 
-  /** `text`: of the book. */
+  /** `text`: the book as JSON. */
   async keep(text: string, sequence: number): Promise<void> {
-    await this.#host.memory.keep(JSON.stringify({ version: 1, sequence, book: text }));
+    await this.#host.memory.keep(`{"version":1,"sequence":${sequence},"book":${text}}`);
   }
 }

@@ -31,6 +31,7 @@ const closedInstanceSchema = z.object({
   self: spanReferenceSchema,
   name: z.string(),
   service: z.string().optional(),
+  startNanos: z.string().transform((text) => BigInt(text)),
   endNanos: z.string().transform((text) => BigInt(text)),
   /** What is told of it when it goes on; undefined where it does not. */
   fields: fieldsSchema.optional(),
@@ -92,7 +93,7 @@ export class InstanceBook {
     );
   }
 
-  /** All of it, for {@link restore}. */
+  /** All of it as JSON, for {@link restore}. */
   toText(): string {
     const book = {
       open: [...this.#open.values()],
@@ -105,9 +106,9 @@ export class InstanceBook {
     });
   }
 
-  /** @throws where the text is none of {@link toText}. */
-  restore(text: string): void {
-    const { open, closed, taken } = bookSchema.parse(JSON.parse(text));
+  /** @throws where it is not what {@link toText} tells. */
+  restore(book: unknown): void {
+    const { open, closed, taken } = bookSchema.parse(book);
     for (const instance of open) this.#open.set(instance.id, instance);
     for (const instance of closed) this.#remembered.set(instance.id, instance);
     for (const traceId of taken) this.#taken.add(traceId);
@@ -126,9 +127,7 @@ export class InstanceBook {
       return [];
     }
     const remembered = this.#remembered.get(event.instanceId);
-    if (remembered !== undefined && event.timeNanos <= remembered.endNanos) {
-      return [lateSpan(event, remembered)];
-    }
+    if (remembered !== undefined && isOf(remembered, event)) return [lateSpan(event, remembered)];
     const { sequence, timeNanos: endNanos } = event;
     const before = open ? this.#close(open, { end: "respawned", endNanos, sequence }) : [];
     const { instance, evicted } = this.#begin(event, "spawned");
@@ -213,7 +212,8 @@ export class InstanceBook {
     const span = finished(instance, ending);
     this.#open.delete(id);
     const fields = ending.end === "stopped" ? instance.fields : undefined;
-    this.#remember({ id, self, name, service, endNanos: span.endNanos, fields });
+    const { startNanos, endNanos } = span;
+    this.#remember({ id, self, name, service, startNanos, endNanos, fields });
     this.#closed(ending);
     return [...halves, span];
   }
@@ -229,6 +229,8 @@ export class InstanceBook {
   #linkParent(instance: OpenInstance): void {
     const id = textIn(instance.fields, "parent_instance_id", "parent_id", "parent");
     if (id === undefined || id === instance.id) return;
+    // The one that it had, also where that id has another instance by now.
+    if (instance.links.some(({ relation }) => relation === "parent")) return;
     const parent = this.#open.get(id) ?? this.#remembered.get(id);
     if (parent !== undefined) addLink(instance, parent.self, "parent");
   }
@@ -245,6 +247,11 @@ export class InstanceBook {
     if (this.#taken.size > TAKEN_MAX) this.#taken.delete(oldest!);
     return traceId;
   }
+}
+
+/** Whether an instance_spawn is of that life, and not of a new one with the same id. */
+function isOf({ startNanos, endNanos }: ClosedInstance, { timeNanos }: InstanceEvent): boolean {
+  return timeNanos < endNanos || timeNanos === startNanos;
 }
 
 /** For one whose spawning was not seen: its end may tell how long it has been there. */

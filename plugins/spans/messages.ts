@@ -1,12 +1,13 @@
 import { durationIn, fieldsOf, marked, merge, textIn } from "./fields.ts";
 import type { FinishedSpan, SpanLink } from "./finished-span.ts";
-import type { InstanceEvent } from "./instance-event.ts";
+import { shownName, type InstanceEvent } from "./instance-event.ts";
 import type { OpenInstance } from "./open-instance.ts";
 import { spanIdOf, type SpanReference } from "./span-reference.ts";
 import type { WaitingMessage } from "./waiting-message.ts";
 
-/** So many halves of messages wait in one instance; the oldest is then shown without its other half. */
+/** So much of halves of messages waits in one instance; the oldest is then shown without its other half. */
 const WAITING_MAX = 64;
+const WAITING_CHARS_MAX = 65_536;
 
 /** The names under which orchestrators tell how long an exchange has taken, and their units in nanoseconds. */
 const DURATIONS = [
@@ -60,11 +61,19 @@ function takeWaiting(
   return place < 0 ? undefined : waiting.splice(place, 1)[0];
 }
 
-/** Lets it wait; answers the span of one that has waited for too many others. */
+/** Lets it wait; answers the spans of those that have waited for too many others. */
 export function wait(instance: OpenInstance, half: WaitingMessage): FinishedSpan[] {
-  instance.waiting.push(half);
-  if (instance.waiting.length <= WAITING_MAX) return [];
-  return [halfSpan(instance, instance.waiting.shift()!)];
+  const { waiting } = instance;
+  waiting.push(half);
+  const shown: FinishedSpan[] = [];
+  while (waiting.length > WAITING_MAX || charsOf(waiting) > WAITING_CHARS_MAX) {
+    shown.push(halfSpan(instance, waiting.shift()!));
+  }
+  return shown;
+}
+
+function charsOf(waiting: readonly WaitingMessage[]): number {
+  return waiting.reduce((chars, { fields }) => chars + fields.chars, 0);
 }
 
 /** A message from its sending to its receiving: a child of the instance that has sent it. */
@@ -119,8 +128,8 @@ export function lateSpan(
   event: InstanceEvent,
   parent: Parent & { readonly id: string },
 ): FinishedSpan {
-  const { name, timeNanos, fields, level, context } = event;
-  return child(parent, name, event, {
+  const { timeNanos, fields, level, context } = event;
+  return child(parent, shownName(event), event, {
     startNanos: timeNanos,
     endNanos: timeNanos,
     fields: marked(fields, { instance_id: parent.id, severity: level, "tailgate.late": true }),

@@ -6,7 +6,7 @@ import {
   type FinishedSpan,
   type SpanEvent,
 } from "./finished-span.ts";
-import type { InstanceEvent } from "./instance-event.ts";
+import { shownName, type InstanceEvent } from "./instance-event.ts";
 import { spanIdOf, spanReferenceSchema, type SpanReference } from "./span-reference.ts";
 import { waitingMessageSchema } from "./waiting-message.ts";
 
@@ -118,14 +118,14 @@ export function finished(instance: OpenInstance, ending: Ending): FinishedSpan {
 }
 
 function spanEventOf(event: InstanceEvent, { traceId }: SpanReference): SpanEvent {
-  const { name, timeNanos, level, context } = event;
+  const { timeNanos, level, context } = event;
   const isElsewhere = context !== undefined && context.traceId !== traceId;
   const fields = fieldsOf({
     severity: level,
     ...(isElsewhere && { trace_id: context.traceId, span_id: context.spanId }),
   });
   merge(fields, event.fields);
-  return { name, timeNanos, fields };
+  return { name: shownName(event), timeNanos, fields };
 }
 
 function charsOf({ name, fields }: SpanEvent): number {

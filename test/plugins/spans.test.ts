@@ -109,7 +109,12 @@ describe("spans keeps the contract", () => {
 describe("an instance's life", () => {
   test("is a span from its spawning to its end, in a trace of its own", async () => {
     const span = await only([
-      spawn(0, "a", { model: "general-4", limits: { memory_mb: 512, tools: ["x"] }, none: null }),
+      spawn(0, "a", {
+        instance_id: "b",
+        model: "general-4",
+        limits: { memory_mb: 512, tools: ["x"] },
+        none: null,
+      }),
       terminate(2500, "a", {
         outcome: "completed",
         total_tokens: 1234,
@@ -149,6 +154,7 @@ describe("an instance's life", () => {
     [{ final_state: "crashed" }, {}, "final_state: crashed"],
     [{ error: "out of memory" }, {}, "out of memory"],
     [{ exit_code: 137 }, {}, "exit_code: 137"],
+    [{ "exception.message": "killed by signal 9" }, {}, "killed by signal 9"],
     [{}, { severityText: "ERROR", severityNumber: 17 }, "terminated with ERROR"],
   ])("that ends with %j %j is an error: %s", async (details, more, message) => {
     const span = await only([spawn(0), terminate(1, "a", details, more)]);
@@ -498,6 +504,52 @@ describe("what is missing or comes in another order", () => {
       { startNanos: nanosAt(30), endNanos: nanosAt(60) },
     ]);
     expect(all[0]!.traceId).not.toBe(all[1]!.traceId);
+  });
+
+  test("a spawning of the same id at the moment of the end before is another life", async () => {
+    const { spans: all } = await shown([spawn(0), terminate(30), spawn(30), terminate(60)]);
+    expect(all).toMatchObject([
+      { startNanos: nanosAt(0), endNanos: nanosAt(30) },
+      { startNanos: nanosAt(30), endNanos: nanosAt(60) },
+    ]);
+  });
+
+  test("times that no calendar has stop nothing", async () => {
+    const times = [2n ** 64n - 1n, 2n ** 63n, 1n, -1n, 253_402_300_800_000_000_000n];
+    const records = times.flatMap((timestamp, index) => [
+      spawn(0, `i${index}`, {}, { timestamp }),
+      auditEvent(0, "message_exchange", `i${index}`, { duration_ms: 50 }, { timestamp }),
+      terminate(0, `i${index}`, {}, { timestamp }),
+    ]);
+    const { spans: all } = await shown(records);
+    expect(all).toHaveLength(10);
+    for (const { startNanos, endNanos } of all) {
+      expect(endNanos).toBeGreaterThanOrEqual(startNanos);
+    }
+  });
+
+  test("halves of messages that wait are bounded in number and size", async () => {
+    const text = "x".repeat(2000);
+    const big = { a: text, b: text, c: text };
+    const sent = (n: number, details: object): Partial<LogRecord> =>
+      auditEvent(n, "message_sent", "a", { message_id: `m${n}`, ...details });
+    const many = Array.from({ length: 70 }, (_, n) => sent(n, {}));
+    const exchange = auditEvent(200, "message_exchange", "a");
+    const { spans: all } = await shown([...many, exchange]);
+    const isExchange = ({ name }: ArrivedSpan): boolean => name === "message_exchange";
+    const before = all.slice(0, all.findIndex(isExchange));
+    expect(before.map(({ attributes }) => attributes["message_id"])).toEqual([
+      "m0",
+      "m1",
+      "m2",
+      "m3",
+      "m4",
+      "m5",
+    ]);
+    const large = Array.from({ length: 30 }, (_, n) => sent(n, big));
+    const { spans: more } = await shown([...large, exchange]);
+    expect(more.findIndex(isExchange)).toBe(20);
+    expect(more).toHaveLength(32);
   });
 
   test("what comes after an instance's end is a child of it", async () => {

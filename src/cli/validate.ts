@@ -1,5 +1,4 @@
 import type { Command } from "commander";
-import { stringify } from "yaml";
 import { resolveConfig, type Component, type Config, type ExporterComponent } from "../config.ts";
 import { masked } from "../config/secrets.ts";
 
@@ -18,6 +17,8 @@ export function addValidate(program: Command): void {
     .addHelpText("after", EXAMPLES)
     .action(async ({ config: file }: { config?: string }) => {
       const config = await resolveConfig({ file, flags: {}, env: process.env, cwd: process.cwd() });
+      // Loaded here, so that the other commands need not wait for it.
+      const { stringify } = await import("yaml");
       const source = config.file ?? "the defaults (there is no tailgate.yaml here)";
       process.stdout.write(`valid: ${source}\n${stringify(masked(asDocument(config)))}`);
     });

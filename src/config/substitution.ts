@@ -1,4 +1,5 @@
-import { Document, isScalar, type ScalarTag } from "yaml";
+import { createRequire } from "node:module";
+import type { ScalarTag } from "yaml";
 import { pathText, type Path, type Problems } from "./problems.ts";
 
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -78,13 +79,16 @@ function substitutedText(
   return whole ? new EnvironmentText(result) : result;
 }
 
-const SCALAR_TAGS: readonly ScalarTag[] = new Document(null, { schema: "core" }).schema.tags.filter(
-  (tag): tag is ScalarTag => "test" in tag && tag.test !== undefined,
-);
+/** Loaded when there is something to read with it: a start without a configuration need not wait for it. */
+const require = createRequire(import.meta.url);
 
 /** The value of a plain scalar in YAML's core schema (YAML 1.2.2, 10.3.2). */
 function scalarOf(text: string): unknown {
-  const tag = SCALAR_TAGS.find(({ test }) => test!.test(text));
+  const { Document, isScalar } = require("yaml") as typeof import("yaml");
+  const { tags } = new Document(null, { schema: "core" }).schema;
+  const tag = tags.find(
+    (one): one is ScalarTag => "test" in one && one.test !== undefined && one.test.test(text),
+  );
   if (!tag) return text;
   const resolved: unknown = tag.resolve(text, () => undefined, {});
   return isScalar(resolved) ? resolved.value : resolved;

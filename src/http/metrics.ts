@@ -1,6 +1,3 @@
-import type { ObservableResult } from "@opentelemetry/api";
-import { PrometheusExporter, PrometheusSerializer } from "@opentelemetry/exporter-prometheus";
-import { MeterProvider } from "@opentelemetry/sdk-metrics";
 import type { GatewayView } from "../gateway.ts";
 import type { PluginMetric } from "../plugin-metrics.ts";
 import type { HostLogger } from "../plugin.ts";
@@ -8,16 +5,14 @@ import type { Endpoint } from "./application.ts";
 import { gatewayMetrics } from "./gateway-metrics.ts";
 import type { Metric } from "./metric.ts";
 import { ProcessMetrics } from "./process-metrics.ts";
+import type { Prometheus } from "./prometheus.ts";
 
 export const METRICS_PATH = "/metrics";
 
 /** Prometheus, "Exposition formats", text-based format. */
 const CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8";
 
-/**
- * GET /metrics: what the components count anyway, read through OpenTelemetry's observable instruments at each scrape,
- * as Prometheus's text. The provider is this gateway's own, not the process's. Its life: new, endpoint, close.
- */
+/** GET /metrics: what the components count anyway. Its life: new, endpoint, close. */
 export class Metrics {
   readonly endpoint: Endpoint = {
     path: METRICS_PATH,
@@ -27,13 +22,11 @@ export class Metrics {
     },
   };
   readonly #view: GatewayView;
+  readonly #others: readonly Metric[];
   readonly #log: HostLogger;
   readonly #process = new ProcessMetrics();
-  /** A reader without its HTTP server, and a serializer without `target_info` and the labels of scopes. */
-  readonly #reader = new PrometheusExporter({ preventServerStart: true });
-  readonly #serializer = new PrometheusSerializer(undefined, false, undefined, true, true);
-  readonly #provider = new MeterProvider({ readers: [this.#reader] });
-  readonly #meter = this.#provider.getMeter("tailgate");
+  /** A quarter of all modules that a start would load: there from the first scrape on. */
+  #prometheus: Promise<Prometheus> | undefined;
   readonly #pluginMetrics = new Set<PluginMetric>();
   /** Those whose failure was logged already. */
   readonly #failed = new Set<Metric>();
@@ -41,44 +34,38 @@ export class Metrics {
   /** `others`: what is counted elsewhere in the HTTP server. */
   constructor(view: GatewayView, others: readonly Metric[], log: HostLogger) {
     this.#view = view;
+    this.#others = others;
     this.#log = log;
-    for (const metric of gatewayMetrics(view)) this.#observe(metric);
-    for (const metric of [...this.#process.metrics, ...others]) this.#observe(metric);
   }
 
   async close(): Promise<void> {
     this.#process.close();
-    await this.#provider.shutdown();
+    await (await this.#prometheus)?.close();
   }
 
   async #text(): Promise<string> {
+    const prometheus = await (this.#prometheus ??= this.#open());
     for (const metric of this.#view.pluginMetrics) {
       if (this.#pluginMetrics.has(metric)) continue;
       this.#pluginMetrics.add(metric);
-      this.#observe(publicMetric(metric));
+      prometheus.observe(publicMetric(metric));
     }
-    const { resourceMetrics } = await this.#reader.collect();
+    const text = await prometheus.text();
     this.#process.reset();
-    return this.#serializer.serialize(resourceMetrics);
+    return text;
   }
 
-  #observe(metric: Metric): void {
-    const { name, description, kind } = metric;
-    const instrument =
-      kind === "counter"
-        ? this.#meter.createObservableCounter(name, { description })
-        : this.#meter.createObservableGauge(name, { description });
-    instrument.addCallback((result) => this.#read(metric, result));
+  async #open(): Promise<Prometheus> {
+    const { Prometheus } = await import("./prometheus.ts");
+    const prometheus = new Prometheus((metric, error) => this.#logOnce(metric, error));
+    for (const metric of gatewayMetrics(this.#view)) prometheus.observe(metric);
+    for (const metric of [...this.#process.metrics, ...this.#others]) prometheus.observe(metric);
+    return prometheus;
   }
 
-  /** One that cannot be read must not hide the others. */
-  #read(metric: Metric, result: ObservableResult): void {
-    try {
-      for (const { value, labels } of metric.read()) result.observe(value, labels);
-    } catch (error) {
-      if (!this.#failed.has(metric)) this.#log.error(`The metric ${metric.name} failed.`, error);
-      this.#failed.add(metric);
-    }
+  #logOnce(metric: Metric, error: unknown): void {
+    if (!this.#failed.has(metric)) this.#log.error(`The metric ${metric.name} failed.`, error);
+    this.#failed.add(metric);
   }
 }
 

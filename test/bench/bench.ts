@@ -25,6 +25,7 @@ import { benchLatency } from "./latency.ts";
 import { benchLiveTail, benchLoki } from "./live-tail.ts";
 import { benchOtlpDecode } from "./otlp-decode.ts";
 import { benchOtlpHttp } from "./otlp-http.ts";
+import { benchProfile } from "./profile.ts";
 import { comparison, record } from "./recorded.ts";
 import type { Scale } from "./rounds.ts";
 import { benchInstall, benchSmall } from "./small.ts";
@@ -32,7 +33,6 @@ import { tableOf } from "./table.ts";
 
 type Benchmark = (scale: Scale) => Promise<void>;
 
-/** By name; which of them run where none is named. */
 const BENCHMARKS = new Map<string, readonly Benchmark[]>([
   ["emit", [benchEmit]],
   ["fan-out", [benchFanOut, benchFanOutFilters]],
@@ -50,10 +50,11 @@ const BENCHMARKS = new Map<string, readonly Benchmark[]>([
   ["export", [benchExport]],
   ["loki", [benchLoki]],
   ["dashboard", [benchDashboard]],
+  ["profile", [benchProfile]],
 ]);
 
-/** Those that need a program of others, or minutes of their own, run when they are named. */
-const NAMED_ONLY: ReadonlySet<string> = new Set(["loki", "dashboard", "export"]);
+/** Those that need a program of others, or minutes of their own, run where they are named. */
+const NAMED_ONLY: ReadonlySet<string> = new Set(["loki", "dashboard", "export", "profile"]);
 const QUICK: ReadonlySet<string> = new Set(["emit", "fan-out", "otlp", "files", "journal"]);
 
 const ROUNDS = 11;

@@ -14,8 +14,11 @@ export interface GatewayProcess extends AsyncDisposable {
   readonly otlpPort: number;
 }
 
-/** `config` is what the configuration file has; the default one where absent. */
-export async function startGateway(config?: object): Promise<GatewayProcess> {
+/** `config` is what the configuration file has, the default one where absent. */
+export async function startGateway(
+  config?: object,
+  env: NodeJS.ProcessEnv = {},
+): Promise<GatewayProcess> {
   const directory = await mkdtemp(join(tmpdir(), "tailgate-bench-"));
   const logDir = join(directory, "logs");
   const args = ["--port", "0", "--otlp-port", "0", "--log-dir", logDir];
@@ -29,7 +32,7 @@ export async function startGateway(config?: object): Promise<GatewayProcess> {
     command: process.execPath,
     args: [CLI, "run", ...args],
     // The key for checkpoints is not to be kept.
-    env: { XDG_CONFIG_HOME: directory },
+    env: { XDG_CONFIG_HOME: directory, ...env },
     ready: /\/v1\/logs \(OTLP\/HTTP\)\n/,
   });
   const portOf = (pattern: RegExp): number => Number(pattern.exec(program.text)![1]);

@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync, writeFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 
 export interface ProgramSetup {
   readonly command: string;
@@ -80,13 +80,14 @@ export class Program implements AsyncDisposable {
     return this.#statusBytes("VmRSS");
   }
 
-  /** The most that was resident since the start, or since `forgetPeak`. */
-  get peakBytes(): number {
-    return this.#statusBytes("VmHWM");
+  /** The part of it that is no file's, such as Node's own program, which other processes may share. */
+  get anonymousBytes(): number {
+    return this.#statusBytes("RssAnon");
   }
 
-  forgetPeak(): void {
-    writeFileSync(`/proc/${this.pid}/clear_refs`, "5");
+  /** The most that was resident since the start. */
+  get peakBytes(): number {
+    return this.#statusBytes("VmHWM");
   }
 
   #statusBytes(name: string): number {

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { printValues } from "./figure.ts";
+import { printCompared, printValues } from "./figure.ts";
 import { startGateway, type GatewayProcess } from "./gateway-process.ts";
 import { HelperProcess } from "./helper-process.ts";
 import { Program } from "./program.ts";
@@ -21,28 +21,44 @@ const CLIENTS = 1_000;
 export async function benchSmall({ rounds }: Scale): Promise<void> {
   const readyMs: number[] = [];
   const emptyMs: number[] = [];
+  const emptyMegabytes: number[] = [];
   const residentMegabytes: number[] = [];
+  const anonymousMegabytes: number[] = [];
   for (let round = 0; round < rounds; round++) {
-    emptyMs.push(await emptyNodeMs());
+    await using empty = await emptyServer();
+    emptyMs.push(empty.readyMs);
     await using gateway = await startGateway();
     readyMs.push(gateway.program.readyMs);
     await wait(SETTLE_MS);
+    emptyMegabytes.push(empty.residentBytes / 1e6);
     residentMegabytes.push(gateway.program.residentBytes / 1e6);
+    anonymousMegabytes.push(gateway.program.anonymousBytes / 1e6);
   }
-  printValues("small.node_alone.start", "ms", emptyMs);
-  printValues("small.tailgate.start", "ms", readyMs, "<= 300");
-  printValues("small.tailgate.idle_memory", "MB", residentMegabytes, "<= 80");
+  const [start, memory] = ["small.tailgate.start", "small.tailgate.idle_memory"] as const;
+  const [emptyStart, emptyMemory] = [
+    "small.node_http.start",
+    "small.node_http.idle_memory",
+  ] as const;
+  printCompared(
+    "ms",
+    { [start]: readyMs, [emptyStart]: emptyMs },
+    [{ name: "small.ratio", of: start, to: emptyStart, target: undefined }],
+    (name) => (name === start ? "<= 300" : undefined),
+  );
+  printCompared(
+    "MB",
+    { [memory]: residentMegabytes, [emptyMemory]: emptyMegabytes },
+    [{ name: "small.ratio", of: memory, to: emptyMemory, target: undefined }],
+    (name) => (name === memory ? "<= 80" : undefined),
+  );
+  printValues("small.tailgate.idle_memory_own", "MB", anonymousMegabytes);
   printValues("small.tailgate.idle_client", "KiB", [await idleClientKibibytes()], "<= 24");
 }
 
-/** The least that any program on Node takes. */
-async function emptyNodeMs(): Promise<number> {
-  await using program = await Program.start({
-    command: process.execPath,
-    args: ["-e", "console.log('ready'); setInterval(() => {}, 1000)"],
-    ready: /ready/,
-  });
-  return program.readyMs;
+/** The least that any server on Node takes. */
+function emptyServer(): Promise<Program> {
+  const code = "require('node:http').createServer().listen(0, () => console.log('ready'))";
+  return Program.start({ command: process.execPath, args: ["-e", code], ready: /ready/ });
 }
 
 /** The first half of the clients makes the heap grow to what it needs; each of the second half costs the rest. */

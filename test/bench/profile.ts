@@ -1,0 +1,76 @@
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { printValues } from "./figure.ts";
+import { startGateway } from "./gateway-process.ts";
+import { HelperProcess } from "./helper-process.ts";
+import type { SenderQuestion } from "./otlp-http-senders.ts";
+import type { Scale } from "./rounds.ts";
+
+const REQUESTS = 2_000;
+const RECORDS = 512;
+
+/** What took less of a thread's time is not shown. */
+const SHARE_MIN = 0.01;
+
+/** Where the gateway's time goes under OTLP load with the default configuration: for each thread, by file. */
+export async function benchProfile({ share }: Scale): Promise<void> {
+  const directory = await mkdtemp(join(tmpdir(), "tailgate-bench-"));
+  const requests = Math.ceil(REQUESTS * share);
+  try {
+    await sendTo(directory, requests);
+    for (const file of await readdir(directory)) {
+      const profile = JSON.parse(await readFile(join(directory, file), "utf8")) as Profile;
+      printProfile(profile, requests * RECORDS);
+    }
+  } finally {
+    await rm(directory, { recursive: true });
+  }
+}
+
+async function sendTo(directory: string, requests: number): Promise<void> {
+  await using senders = await HelperProcess.start(new URL("otlp-http-senders.ts", import.meta.url));
+  const options = `--cpu-prof --cpu-prof-dir=${directory}`;
+  await using gateway = await startGateway(undefined, { NODE_OPTIONS: options });
+  const question = { format: "protobuf", requests, records: RECORDS } as const;
+  await senders.ask({ port: gateway.otlpPort, ...question } satisfies SenderQuestion);
+}
+
+/** A file of `--cpu-prof`, as far as it is read here. */
+interface Profile {
+  readonly nodes: readonly {
+    readonly id: number;
+    readonly callFrame: { readonly functionName: string; readonly url: string };
+  }[];
+  readonly samples: readonly number[];
+  readonly timeDeltas: readonly number[];
+}
+
+const WORKER = "sqlite-worker";
+const IDLE = "(idle)";
+
+function printProfile({ nodes, samples, timeDeltas }: Profile, records: number): void {
+  const placeById = new Map(nodes.map(({ id, callFrame }) => [id, placeOf(callFrame)]));
+  const microsByPlace = new Map<string, number>();
+  samples.forEach((id, index) => {
+    const place = placeById.get(id)!;
+    microsByPlace.set(place, (microsByPlace.get(place) ?? 0) + timeDeltas[index]!);
+  });
+  microsByPlace.delete(IDLE);
+  const isWorker = nodes.some(({ callFrame }) => callFrame.url.includes(WORKER));
+  const thread = isWorker ? "journal" : "main";
+  const places = [...microsByPlace].toSorted(([, one], [, other]) => other - one);
+  const all = places.reduce((sum, [, micros]) => sum + micros, 0);
+  printValues(`profile.tailgate.${thread}`, "ns/record", [(1000 * all) / records]);
+  for (const [place, micros] of places.filter((entry) => entry[1] / all >= SHARE_MIN)) {
+    printValues(`profile.tailgate.${thread}.${place}`, "ns/record", [(1000 * micros) / records]);
+  }
+}
+
+/** Its file in dist or its package; the name of what is no file, such as the garbage collector. */
+function placeOf({ functionName, url }: Profile["nodes"][number]["callFrame"]): string {
+  if (url === "") return functionName.startsWith("(") ? functionName : `native ${functionName}`;
+  if (url.startsWith("node:")) return url;
+  const packaged = /node_modules\/((?:@[^/]+\/)?[^/]+)(?!.*node_modules)/.exec(url);
+  return packaged?.[1] ?? url.replace(/^.*\/dist\//, "");
+}

@@ -1,6 +1,6 @@
 /** Takes logs over OTLP/HTTP, protobuf and JSON, on a port of its own and on the main port, and over OTLP/gRPC. */
 
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import { defineReceiver, z, type Receiver, type ReceiverHost } from "tailgate/plugin";
 import {
   answerRefusal,
@@ -15,6 +15,9 @@ import { listen } from "./otlp-receiver/listening.ts";
 import { OTHER_SIGNALS, PassOn } from "./otlp-receiver/pass-on.ts";
 import { Refusal, refusalOf, stopping } from "./otlp-receiver/refusal.ts";
 import { BodyBudget, readBody, type BodyLimits } from "./otlp-receiver/request-body.ts";
+
+/** Not imported: as an ES module it would load the classes of `fetch`, too, at every start. */
+const { createServer } = process.getBuiltinModule("node:http");
 
 const PATH = "/v1/logs";
 

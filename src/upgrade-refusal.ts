@@ -1,5 +1,5 @@
-import { STATUS_CODES } from "node:http";
 import type { Duplex } from "node:stream";
+import { STATUS_CODES } from "./node-http.ts";
 
 /** Answers a request for an upgrade with an error and a text, and ends the connection. */
 export function refuseUpgrade(socket: Duplex, status: number, text: string): void {

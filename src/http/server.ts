@@ -1,14 +1,9 @@
 import { once } from "node:events";
-import {
-  createServer,
-  type IncomingMessage,
-  type RequestListener,
-  type Server,
-  type ServerResponse,
-} from "node:http";
+import type { IncomingMessage, RequestListener, Server, ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { TailgateError, textOf } from "../errors.ts";
 import type { GatewayView } from "../gateway.ts";
+import { createServer } from "../node-http.ts";
 import type {
   AddressedRequest,
   HostHttp,

@@ -61,13 +61,18 @@ function emptyServer(): Promise<Program> {
   return Program.start({ command: process.execPath, args: ["-e", code], ready: /ready/ });
 }
 
-/** The first half of the clients makes the heap grow to what it needs; each of the second half costs the rest. */
+const COLLECTOR = new URL("collect-on-signal.ts", import.meta.url);
+
+/** What a client of the second half adds, the garbage of its handshake left aside. */
 async function idleClientKibibytes(): Promise<number> {
   await using viewers = await HelperProcess.start(new URL("tail-viewers.ts", import.meta.url));
-  await using gateway = await startGateway({
-    receivers: { otlp: {} },
-    exporters: { websocket: { max_connections: CLIENTS } },
-  });
+  await using gateway = await startGateway(
+    {
+      receivers: { otlp: {} },
+      exporters: { websocket: { max_connections: CLIENTS } },
+    },
+    { NODE_OPTIONS: `--expose-gc --import=${COLLECTOR.href}` },
+  );
   const before = await connected(gateway, viewers);
   const after = await connected(gateway, viewers);
   return (after - before) / (CLIENTS / 2) / 1024;
@@ -80,6 +85,8 @@ async function connected(
   const count = CLIENTS / 2;
   const question = { verb: "connect", port, path: "/ws/logs", count, lookAtEvery: count } as const;
   await viewers.ask(question satisfies TailQuestion);
+  await wait(SETTLE_MS);
+  process.kill(program.pid, "SIGUSR2");
   await wait(SETTLE_MS);
   return program.residentBytes;
 }

@@ -17,8 +17,8 @@ export type Verdict =
  * Client errors that speak of the sender, the address, the form or the moment, and not of the records: they would be the
  * same for all other ones. Trying again keeps them until somebody has mended that.
  */
-const NOT_OF_THE_RECORDS = new Set([
-  ...[401, 402, 403, 404, 405, 406, 407, 408, 411, 414, 415, 417, 421, 425, 426, 429, 431],
+const NOT_OF_THE_RECORDS = new Set<number>([
+  401, 402, 403, 404, 405, 406, 407, 408, 411, 414, 415, 417, 421, 425, 426, 429, 431,
 ]);
 
 const TEXT_CHARS_MAX = 300;

@@ -1,5 +1,5 @@
 import { LoggingManager } from "tailgate";
-import { expect, onTestFinished, test } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
 import { Workspace } from "../../config/workspace.ts";
 import { CrashSite, urlOf } from "../../crash/gateway-process.ts";
 import type { Program } from "../../support/program.ts";
@@ -13,6 +13,7 @@ const nanosAt = (atMs: number): bigint => BigInt(START_MS + atMs) * 1_000_000n;
 
 interface Running {
   readonly program: Program;
+  readonly url: string;
   /** Posts an audit event of the instance `a`; resolves when it is durable. */
   tell(atMs: number, type: string, details?: Readonly<Record<string, string>>): Promise<void>;
 }
@@ -22,7 +23,7 @@ async function started(site: CrashSite, peer: { readonly port: number }): Promis
   const config = `exporters: { spans: { endpoint: "${endpoint}" } }\n`;
   const program = await site.start({ config });
   const url = (await urlOf(program))!;
-  return { program, tell: (...given) => tell(url, ...given) };
+  return { program, url, tell: (...given) => tell(url, ...given) };
 }
 
 async function tell(url: string, atMs: number, type: string, details = {}): Promise<void> {
@@ -59,6 +60,16 @@ test("an instance outlives a gateway that is killed: one span, with all that hap
   expect(others).toEqual([]);
   expect(span).toMatchObject({ startNanos: nanosAt(0), endNanos: nanosAt(40) });
   expect(span!.events.map(({ name }) => name)).toEqual(["state_change", "error"]);
+  // It is counted when the answer is there.
+  await vi.waitFor(async () => {
+    const metrics = await (await fetch(`${second.url}/metrics`)).text();
+    const labels = 'component="spans",kind="exporter"';
+    expect(metrics).toContain(`\ntailgate_spans_open_instances{${labels}} 0\n`);
+    expect(metrics).toContain(
+      `\ntailgate_spans_instances_closed_total{${labels},end="terminated"} 1\n`,
+    );
+    expect(metrics).toMatch(/^tailgate_spans_sent_total\{\S+\} [12]$/m);
+  });
   // What came twice because of the kill has one id.
   expect(new Set(peer.named("message_exchange").map(({ spanId }) => spanId)).size).toBe(1);
   expect(peer.named("message_exchange")[0]!.parentSpanId).toBe(span!.spanId);

@@ -1,7 +1,7 @@
 import { describe, expect, test, vi } from "vitest";
 import { batchOf } from "../../../src/testing/batch.ts";
 import { Viewer } from "./rig.ts";
-import { emitMixed, numbers, startRig } from "./subprotocol-stage.ts";
+import { emitMixed, numbers, startRig } from "./stage.ts";
 import { SubprotocolViewer } from "./subprotocol-viewer.ts";
 
 describe("batches", () => {

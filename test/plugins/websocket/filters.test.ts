@@ -6,7 +6,7 @@ import { describe, expect, test } from "vitest";
 import { parseFilter, type FilterQuery } from "../../../src/plugin.ts";
 import { JournalStage } from "./journal-stage.ts";
 import { Rig } from "./rig.ts";
-import { emitMixed, numbers, startRig, startStage } from "./subprotocol-stage.ts";
+import { emitMixed, numbers, startRig, startStage } from "./stage.ts";
 import { SubprotocolViewer } from "./subprotocol-viewer.ts";
 
 describe("filters in place", () => {

@@ -7,7 +7,7 @@ import type { FilterQuery } from "../../../src/plugin.ts";
 import { JournalStage } from "./journal-stage.ts";
 import { Ledger } from "./ledger.ts";
 import { Rig } from "./rig.ts";
-import { emitMixed, mixed, numbers, startRig, startStage } from "./subprotocol-stage.ts";
+import { emitMixed, mixed, numbers, startRig, startStage } from "./stage.ts";
 import { SubprotocolViewer } from "./subprotocol-viewer.ts";
 
 describe("starts", () => {

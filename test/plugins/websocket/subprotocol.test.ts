@@ -7,7 +7,7 @@ import { describe, expect, test, vi } from "vitest";
 import { WebSocket } from "ws";
 import { JournalStage } from "./journal-stage.ts";
 import { RawPeer } from "./rig.ts";
-import { emitMixed, numbered, numbers, startRig } from "./subprotocol-stage.ts";
+import { emitMixed, numbered, numbers, startRig } from "./stage.ts";
 import { SubprotocolViewer } from "./subprotocol-viewer.ts";
 
 describe("the handshake", () => {

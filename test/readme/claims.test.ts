@@ -28,6 +28,16 @@ test.each(PAGES)("every file that %s names is there", async (path) => {
   expect(missing).toEqual([]);
 });
 
+test("the package has what the README links to, its pictures excepted", async () => {
+  const { text } = await Document.read("README.md");
+  const linked = Array.from(text.matchAll(LINK), ([, name]) => name!);
+  const manifest = await readFile(new URL("package.json", ROOT), "utf8");
+  const { files } = JSON.parse(manifest) as { files: string[] };
+  const isPacked = (name: string): boolean =>
+    files.some((file) => name === file || name.startsWith(`${file}/`));
+  expect(linked.filter((name) => !isPacked(name) && !name.endsWith(".webp"))).toEqual([]);
+});
+
 test("the README names every folder of the sources", async () => {
   const { text } = await Document.read("README.md");
   const entries = await readdir(new URL("src", ROOT), { withFileTypes: true });

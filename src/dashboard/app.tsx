@@ -1,4 +1,11 @@
-import { useCallback, useRef, useState, type FocusEvent } from "react";
+import {
+  useCallback,
+  useEffect,
+  useRef,
+  useState,
+  useSyncExternalStore,
+  type FocusEvent,
+} from "react";
 import { flushSync } from "react-dom";
 import { ENVELOPE_TYPES, type EnvelopeType } from "../envelope.ts";
 import { Details } from "./details.tsx";
@@ -6,7 +13,6 @@ import { ExportDialog } from "./export-dialog.tsx";
 import { Facets } from "./facets.tsx";
 import { FindingBar } from "./finding-bar.tsx";
 import { Help } from "./help.tsx";
-import { useLoaded } from "./loaded.ts";
 import { SearchedPattern, useSearchedPattern } from "./marked.tsx";
 import { Modal } from "./modal.tsx";
 import { Panel } from "./panel.tsx";
@@ -33,7 +39,8 @@ interface AppProps {
 
 export function App({ session, views }: AppProps) {
   const view = useView(views);
-  const loaded = useLoaded(session);
+  const { counts } = session;
+  const counted = useSyncExternalStore(counts.subscribe, counts.current);
   const searchInput = useRef<HTMLInputElement>(null);
   const [selection, setSelection] = useState<Selection>();
   useLinkedRecord(session, view.record, selection, setSelection);
@@ -87,6 +94,7 @@ export function App({ session, views }: AppProps) {
     ...(selection && { Escape: close }),
   });
   const [hasFacets, setHasFacets] = useRemembered("facets", false, isBoolean);
+  useEffect(() => counts.setFacets(hasFacets), [counts, hasFacets]);
   const pattern = useSearchedPattern(view.q);
   const isWhole = filterKey(view) === "";
   const showAround = async ({ lane, entry }: Selection): Promise<void> => {
@@ -117,7 +125,8 @@ export function App({ session, views }: AppProps) {
       <FindingBar
         views={views}
         view={view}
-        loaded={loaded}
+        counted={counted}
+        bounds={session.bounds}
         hasFacets={hasFacets}
         onFacets={setHasFacets}
         onViews={() => setDialog("views")}
@@ -127,7 +136,7 @@ export function App({ session, views }: AppProps) {
         {hasFacets && (
           <Facets
             q={view.q}
-            facets={loaded.facets}
+            counted={counted}
             onSearch={(q) => views.change({ q })}
             onClose={() => setHasFacets(false)}
           />

@@ -1,28 +1,30 @@
 import { Histogram } from "./histogram.tsx";
 import { LevelToggles } from "./level-toggles.tsx";
-import type { Loaded } from "./loaded.ts";
+import type { Counted } from "./journal-counts.ts";
 import { TEXTS } from "./texts.ts";
 import { TimeChoice } from "./time-choice.tsx";
 import type { ViewStore } from "./view-store.ts";
-import type { View } from "./view.ts";
+import type { TimeBounds, View } from "./view.ts";
 
 interface FindingBarProps {
   readonly views: ViewStore;
   readonly view: View;
-  readonly loaded: Loaded;
+  readonly counted: Counted | undefined;
+  /** The times that are shown. */
+  readonly bounds: TimeBounds;
   readonly hasFacets: boolean;
   readonly onFacets: (isShown: boolean) => void;
   readonly onViews: () => void;
 }
 
-/** Levels and times: what is loaded, and what of it is shown. */
+/** Levels and times: what there is, and what of it is shown. */
 export function FindingBar(props: FindingBarProps) {
-  const { views, view, loaded, hasFacets, onFacets, onViews } = props;
+  const { views, view, counted, bounds, hasFacets, onFacets, onViews } = props;
   return (
     <div className="finding-bar" role="region" aria-label={TEXTS.findingBar}>
       <LevelToggles
         hidden={view.hidden}
-        counts={loaded.levels}
+        counts={counted?.times.sums}
         onChange={(hidden) => views.change({ hidden })}
       />
       <button
@@ -37,7 +39,7 @@ export function FindingBar(props: FindingBarProps) {
         {TEXTS.views.button}
       </button>
       <TimeChoice range={view.range} onChange={(range) => views.change({ range })} />
-      <Histogram marks={loaded.marks} onRange={(range) => views.change({ range })} />
+      <Histogram counted={counted} bounds={bounds} onRange={(range) => views.change({ range })} />
     </div>
   );
 }

@@ -1,40 +1,45 @@
 import { useRef, useState, type PointerEvent } from "react";
 import { LEVELS } from "../envelope.ts";
-import { binsOf, type Bins } from "./histogram-bins.ts";
-import type { Mark } from "./loaded.ts";
+import { barsOf, type Bars } from "./histogram-bars.ts";
+import type { Counted } from "./journal-counts.ts";
 import { TEXTS } from "./texts.ts";
-import type { TimeRange } from "./view.ts";
+import type { TimeBounds, TimeRange } from "./view.ts";
 
-const BINS = 80;
+/** Of the drawing; what is seen has the width of the page. */
+const WIDTH = 1000;
+
+/** Of its place, so that two are seen to be two. */
+const BAR_PART = 0.85;
 
 interface HistogramProps {
-  readonly marks: readonly Mark[];
+  readonly counted: Counted | undefined;
+  readonly bounds: TimeBounds;
   readonly onRange: (range: TimeRange) => void;
 }
 
 /** A stretch of it that is being chosen; what is under the pointer does not move meanwhile. */
 interface Brush {
-  readonly bins: Bins;
+  readonly shown: Bars;
   readonly fromPart: number;
   readonly toPart: number;
 }
 
-/** The loaded records over time, by level. Dragging over it chooses a time. */
-export function Histogram({ marks, onRange }: HistogramProps) {
+/** The records that match over time, by level. Dragging over it chooses a time. */
+export function Histogram({ counted, bounds, onRange }: HistogramProps) {
   const [brush, setBrush] = useState<Brush>();
   const svg = useRef<SVGSVGElement>(null);
-  const bins = brush?.bins ?? binsOf(marks, BINS);
-  if (!bins) return <div className="histogram" />;
+  const shown = brush?.shown ?? (counted && barsOf(counted.times, bounds));
+  if (!shown) return <div className="histogram" />;
 
   const partAt = ({ clientX }: PointerEvent): number => {
     const { left, width } = svg.current!.getBoundingClientRect();
     return Math.min(1, Math.max(0, (clientX - left) / width));
   };
   const timeAt = (part: number): number =>
-    Math.round(bins.fromMs + part * (bins.toMs - bins.fromMs));
+    Math.round(shown.fromMs + part * (shown.toMs - shown.fromMs));
   const start = (event: PointerEvent): void => {
     svg.current!.setPointerCapture(event.pointerId);
-    setBrush({ bins, fromPart: partAt(event), toPart: partAt(event) });
+    setBrush({ shown, fromPart: partAt(event), toPart: partAt(event) });
   };
   const drag = (event: PointerEvent): void => {
     if (brush) setBrush({ ...brush, toPart: partAt(event) });
@@ -45,34 +50,41 @@ export function Histogram({ marks, onRange }: HistogramProps) {
     const [sinceMs, untilMs] = [brush.fromPart, brush.toPart].sort((a, b) => a - b).map(timeAt);
     if (untilMs! > sinceMs!) onRange({ sinceMs, untilMs });
   };
-  const { from, to } = { from: TEXTS.time.clock(bins.fromMs), to: TEXTS.time.clock(bins.toMs) };
+  const [from, to] = [TEXTS.time.clock(shown.fromMs), TEXTS.time.clock(shown.toMs)];
   return (
     <div className="histogram" title={TEXTS.histogram.hint}>
       <svg
         ref={svg}
         role="img"
         aria-label={TEXTS.histogram.label(from, to)}
-        viewBox={`0 0 ${BINS} 1`}
+        viewBox={`0 0 ${WIDTH} 1`}
         preserveAspectRatio="none"
         onPointerDown={start}
         onPointerMove={drag}
         onPointerUp={end}
         onPointerCancel={() => setBrush(undefined)}
       >
-        {bins.counts.map((counts, index) => (
-          <Bar key={index} x={index} counts={counts} most={bins.most} />
+        {shown.bars.map(({ startPart, widthPart, counts }) => (
+          <Bar
+            key={startPart}
+            x={startPart * WIDTH}
+            width={BAR_PART * widthPart * WIDTH}
+            counts={counts}
+            most={shown.most}
+          />
         ))}
         {brush && (
           <rect
             className="brush"
-            x={Math.min(brush.fromPart, brush.toPart) * BINS}
-            width={Math.abs(brush.toPart - brush.fromPart) * BINS}
+            x={Math.min(brush.fromPart, brush.toPart) * WIDTH}
+            width={Math.abs(brush.toPart - brush.fromPart) * WIDTH}
             y={0}
             height={1}
           />
         )}
       </svg>
       <span className="histogram-from">{from}</span>
+      {counted && <span className="histogram-extent">{TEXTS.histogram.extent(counted)}</span>}
       <span className="histogram-to">{to}</span>
     </div>
   );
@@ -80,17 +92,20 @@ export function Histogram({ marks, onRange }: HistogramProps) {
 
 interface BarProps {
   readonly x: number;
+  readonly width: number;
   readonly counts: readonly number[];
   readonly most: number;
 }
 
 /** The most severe level is at the bottom, where it is seen among many others. */
-function Bar({ x, counts, most }: BarProps) {
+function Bar({ x, width, counts, most }: BarProps) {
   let below = 0;
   return LEVELS.toReversed().map((level) => {
     const height = counts[LEVELS.indexOf(level)]! / most;
     if (height === 0) return null;
     below += height;
-    return <rect key={level} data-level={level} x={x} width={0.85} y={1 - below} height={height} />;
+    return (
+      <rect key={level} data-level={level} x={x} width={width} y={1 - below} height={height} />
+    );
   });
 }

@@ -3,8 +3,8 @@ import { TEXTS } from "./texts.ts";
 
 interface LevelTogglesProps {
   readonly hidden: readonly Level[];
-  /** Of the records that are loaded. */
-  readonly counts: Readonly<Record<Level, number>>;
+  /** Of the records that match, by the rank of the level; undefined while they are not counted. */
+  readonly counts: readonly number[] | undefined;
   readonly onChange: (hidden: readonly Level[]) => void;
 }
 
@@ -16,7 +16,7 @@ export function LevelToggles({ hidden, counts, onChange }: LevelTogglesProps) {
   };
   return (
     <div className="level-toggles" role="group" aria-label={TEXTS.filter.levels}>
-      {LEVELS.map((level) => (
+      {LEVELS.map((level, rank) => (
         <button
           key={level}
           type="button"
@@ -28,7 +28,7 @@ export function LevelToggles({ hidden, counts, onChange }: LevelTogglesProps) {
             {level}
           </span>{" "}
           <span className="count">
-            {hidden.includes(level) ? TEXTS.filter.levelOff : TEXTS.number(counts[level])}
+            {hidden.includes(level) ? TEXTS.filter.levelOff : counts && TEXTS.number(counts[rank]!)}
           </span>
         </button>
       ))}

@@ -2,6 +2,7 @@ import { ENVELOPE_TYPES, type EnvelopeType } from "../envelope.ts";
 import { LogHistory, LogStream, type HistoryQuery } from "../client/index.ts";
 import { BoundedStream } from "./bounded-stream.ts";
 import { GatewayStats } from "./gateway-stats.ts";
+import { JournalCounts } from "./journal-counts.ts";
 import { Pace } from "./pace.ts";
 import { Together } from "./together.ts";
 import { PanelStore } from "./panel-store.ts";
@@ -31,6 +32,7 @@ export class Session {
   readonly panels: Readonly<Record<EnvelopeType, PanelStore>>;
   readonly pace = new Pace();
   readonly stats = new GatewayStats();
+  readonly counts: JournalCounts;
   readonly together: Together;
   readonly #streams: BoundedStream[] = [];
   #bounds: TimeBounds;
@@ -42,6 +44,12 @@ export class Session {
     const [system, audit] = ENVELOPE_TYPES.map((lane) => this.#open(lane, { ...view, q }));
     this.panels = { system_log: system!, audit_log: audit! };
     this.together = new Together(this.panels);
+    this.counts = new JournalCounts({
+      wish: { filter: filterOf({ ...view, q }), bounds: this.#bounds },
+      // Each of the streams tells of all sequences.
+      received: () => this.panels.system_log.counts.received,
+      isHidden: () => document.hidden,
+    });
   }
 
   /** The times that the view is about, as they were when it was chosen. */
@@ -63,6 +71,7 @@ export class Session {
 
   #show(view: View): void {
     this.#bounds = boundsOf(view.range, Date.now());
+    this.counts.show({ filter: filterOf(view), bounds: this.#bounds });
     for (const stream of this.#streams) stream.nextBounds = this.#bounds;
     for (const lane of ENVELOPE_TYPES) this.panels[lane].setFilter(filterOf(view));
   }

@@ -35,6 +35,18 @@ function events(count: number): string {
   return count === 1 ? "1 event" : `${numberText(count)} events`;
 }
 
+/** Of how much of the journal a number is. */
+interface Extent {
+  readonly looked: number;
+  readonly extent: "counting" | "part" | "all";
+}
+
+function extentText({ looked, extent }: Extent): string {
+  if (extent === "all") return "the whole journal";
+  const newest = `the newest ${numberText(looked)} records`;
+  return extent === "part" ? newest : `${newest} so far`;
+}
+
 type Counts = Readonly<Record<"received" | "shown" | "filtered" | "buffered", number>>;
 
 /** All that the page says, in one place. */
@@ -58,7 +70,7 @@ export const TEXTS = {
     apply: "Search",
     none: "Clear filter",
     levels: "Levels that are shown",
-    levelHint: "Shows or hides this level; the number is of the records that are loaded",
+    levelHint: "Shows or hides this level; the number is of the records that match",
     levelOff: "off",
   },
   pause: "Pause",
@@ -77,13 +89,15 @@ export const TEXTS = {
     clock: (ms: number) => CLOCK.format(ms),
   },
   histogram: {
-    label: (from: string, to: string) => `Loaded records by level, from ${from} to ${to}`,
-    hint: "The records that are loaded, by level; drag to choose a time",
+    label: (from: string, to: string) => `Records that match, by level, from ${from} to ${to}`,
+    hint: "The records that match, by level; drag to choose a time",
+    extent: extentText,
   },
   facets: {
     button: "Facets",
     title: "Facets",
-    hint: "Of the records that are loaded.",
+    counting: "Counting",
+    hint: (counted: Extent) => `Of ${extentText(counted)}.`,
     none: "None",
     names: { logger: "Logger", action: "Action", instance_id: "Instance", service: "Service" },
   },

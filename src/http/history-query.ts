@@ -6,7 +6,7 @@ const LIMIT_MAX = 1000;
 
 const WAIT_SECONDS_MAX = 30;
 
-const ORDERS = ["desc", "asc"] as const;
+export const ORDERS = ["desc", "asc"] as const;
 const FORMATS = ["json", "ndjson"] as const;
 
 const PARAMETERS: readonly string[] = [
@@ -47,7 +47,7 @@ export interface HistoryQuery {
  * @throws HttpProblem PARAMETER_INVALID, TailgateError FILTER_INVALID
  */
 export function parseHistoryQuery(search: string): HistoryQuery {
-  const given = parametersOf(search);
+  const given = parametersOf(search, PARAMETERS);
   const order = parseChoice("order", ORDERS, given["order"]) ?? "desc";
   return {
     filter: parseFilter(given),
@@ -66,12 +66,19 @@ export function cursorText(epoch: string, sequence: number): string {
   return `${epoch}:${sequence}`;
 }
 
-function parametersOf(search: string): Record<string, string | undefined> {
+/**
+ * What a query says; a parameter without a value counts as absent.
+ * @throws HttpProblem PARAMETER_INVALID for one that is not known, or is given twice.
+ */
+export function parametersOf(
+  search: string,
+  known: readonly string[],
+): Record<string, string | undefined> {
   const parameters: Record<string, string | undefined> = Object.create(null);
   for (const [name, value] of new URLSearchParams(search)) {
-    if (!PARAMETERS.includes(name)) {
+    if (!known.includes(name)) {
       throw invalid(
-        `The parameter ${JSON.stringify(name)} is unknown. Known are: ${PARAMETERS.join(", ")}.`,
+        `The parameter ${JSON.stringify(name)} is unknown. Known are: ${known.join(", ")}.`,
       );
     }
     if (name in parameters) throw invalid(`The parameter ${name} is given twice.`);
@@ -80,7 +87,7 @@ function parametersOf(search: string): Record<string, string | undefined> {
   return parameters;
 }
 
-function parseChoice<Choice extends string>(
+export function parseChoice<Choice extends string>(
   name: string,
   choices: readonly Choice[],
   value: string | undefined,
@@ -116,7 +123,7 @@ function parseWait(value: string | undefined, order: HistoryQuery["order"]): num
 
 const CURSOR = /^(.+):(\d{1,15})$/;
 
-function parseCursor(value: string | undefined): Cursor | undefined {
+export function parseCursor(value: string | undefined): Cursor | undefined {
   if (value === undefined) return undefined;
   const [, epoch, sequence] = CURSOR.exec(value) ?? [];
   if (epoch === undefined) throw invalidValue("cursor", value, "a next_cursor of an answer");
@@ -133,7 +140,7 @@ const EPOCH_MS = /^\d{1,15}$/;
 const EPOCH_MS_MAX = 253_402_300_799_999;
 
 /** From ISO 8601, in UTC where it names no zone, or milliseconds since 1970, to `2025-10-13T09:27:24.339163Z`. */
-function parseTime(name: string, value: string | undefined): string | undefined {
+export function parseTime(name: string, value: string | undefined): string | undefined {
   if (value === undefined) return undefined;
   // In a query a plus that is not escaped means a space; in a time it can only have been the zone's.
   const text = value.replace(/ (?=\d{2}:\d{2}$)(?<=:\d{2}(?:\.\d+)? )/, "+");
@@ -154,7 +161,7 @@ function parseTime(name: string, value: string | undefined): string | undefined 
   return `${iso.slice(0, 20)}${micros}Z`;
 }
 
-function invalidValue(name: string, value: string, valid: string): HttpProblem {
+export function invalidValue(name: string, value: string, valid: string): HttpProblem {
   return invalid(`The parameter ${name} is ${JSON.stringify(value)}; valid is ${valid}.`);
 }
 

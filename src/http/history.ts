@@ -1,20 +1,15 @@
 import type { Context } from "koa";
 import type { Gap, HostJournal } from "../plugin.ts";
 import type { Endpoint } from "./application.ts";
-import { cursorText, parseHistoryQuery, type Cursor, type HistoryQuery } from "./history-query.ts";
-import { HistorySearch, type Found } from "./history-search.ts";
-import { HttpProblem } from "./problem.ts";
+import { cursorText, parseHistoryQuery, type HistoryQuery } from "./history-query.ts";
+import { FoundRecords } from "./found-records.ts";
+import type { JournalWalks } from "./journal-walk.ts";
 import type { WaitingRoom } from "./waiting-room.ts";
+import { startOf } from "./walk-start.ts";
 
 export const HISTORY_PATH = "/api/logs";
 
 const NDJSON_TYPE = "application/x-ndjson";
-
-/** Where a walk through the journal begins, and what was lost of it since the page before. */
-interface Start {
-  readonly from: number;
-  readonly lost?: Gap;
-}
 
 /**
  * GET /api/logs: the records of the journal that match a filter, a page at a time. A page may have fewer records than
@@ -24,8 +19,11 @@ interface Start {
  * With `wait` an answer that would have nothing comes when there is something, or when the time is over; its head is
  * not sent before, so that nothing on the way takes it for a stream.
  */
-export function history(journal: HostJournal, waitingRoom: WaitingRoom): Endpoint {
-  const search = new HistorySearch(journal);
+export function history(
+  journal: HostJournal,
+  walks: JournalWalks,
+  waitingRoom: WaitingRoom,
+): Endpoint {
   return {
     path: HISTORY_PATH,
     async answer(context) {
@@ -38,33 +36,15 @@ export function history(journal: HostJournal, waitingRoom: WaitingRoom): Endpoin
       const isAnother = query.cursor !== undefined && query.cursor.epoch !== epoch;
       const wait =
         waitMs === undefined ? undefined : waitingRoom.admit(isAnother ? 0 : waitMs, context.res);
-      const found = await search.find({ ...query, ascending, from }, wait);
-      const gaps = [...(lost ? [lost] : []), ...found.gaps].map(gapOf);
-      const cursor = found.next === undefined ? null : cursorText(epoch, found.next);
+      const found = new FoundRecords(query.limit);
+      const walked = await walks.walk({ ...query, ascending, from }, found, wait);
+      const gaps = [...(lost ? [lost] : []), ...walked.gaps].map(gapOf);
+      const cursor = walked.next === undefined ? null : cursorText(epoch, walked.next);
       const page = { epoch, records: found.records, gaps, cursor };
       if (wantsLines(context, query)) answerLines(context, page);
       else answerJson(context, page);
     },
   };
-}
-
-/**
- * After an unclean end the newest numbers were given out again: the walk goes on with what has survived.
- * @throws HttpProblem CURSOR_GONE where the journal does not know the cursor's epoch.
- */
-function startOf(journal: HostJournal, cursor: Cursor | undefined, ascending: boolean): Start {
-  if (cursor === undefined) return { from: ascending ? 1 : journal.newest };
-  const { epoch, sequence } = cursor;
-  if (epoch === journal.epoch) return { from: sequence };
-  const seen = ascending ? sequence - 1 : sequence;
-  const shared = journal.sharedUpTo(epoch, seen);
-  if (shared === undefined) {
-    const why = "This journal does not know the cursor's epoch: it is of another one.";
-    throw new HttpProblem(410, "CURSOR_GONE", `${why} Start again without a cursor.`);
-  }
-  if (ascending) return { from: shared + 1 };
-  if (shared === seen) return { from: shared };
-  return { from: shared, lost: { from: shared + 1, to: seen, reason: "not_stored" } };
 }
 
 /** A gap as it is answered: `lane` where it is one of a single lane. */
@@ -77,7 +57,7 @@ function wantsLines(context: Context, { format }: HistoryQuery): boolean {
   return context.accepts("application/json", NDJSON_TYPE) === NDJSON_TYPE;
 }
 
-interface Page extends Pick<Found, "records"> {
+interface Page extends Pick<FoundRecords, "records"> {
   readonly epoch: string;
   readonly gaps: readonly object[];
   readonly cursor: string | null;

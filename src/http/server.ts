@@ -14,7 +14,9 @@ import type {
 import { createApplication } from "./application.ts";
 import { Guard, urlHost } from "./guard.ts";
 import { HEALTH_PATH, liveness, READINESS_PATH, readiness } from "./health.ts";
+import { counts, COUNTS_PATH } from "./counts.ts";
 import { history, HISTORY_PATH } from "./history.ts";
+import { JournalWalks } from "./journal-walk.ts";
 import { Metrics, METRICS_PATH } from "./metrics.ts";
 import { page } from "./page.ts";
 import { pathOf, routeOf, RouteTable, type Methods } from "./routes.ts";
@@ -34,7 +36,14 @@ const KEEP_ALIVE_TIMEOUT_MS = 65_000;
 const LOGGED_REFUSALS_MAX = 20;
 
 /** No plugin can have them, nor those of the page. */
-const OWN_PATHS = [HISTORY_PATH, STATS_PATH, HEALTH_PATH, READINESS_PATH, METRICS_PATH];
+const OWN_PATHS = [
+  HISTORY_PATH,
+  COUNTS_PATH,
+  STATS_PATH,
+  HEALTH_PATH,
+  READINESS_PATH,
+  METRICS_PATH,
+];
 
 const STOPPING: RouteRefusal = { status: 503, text: "The gateway is stopping." };
 const STARTING: RouteRefusal = { status: 503, text: "The gateway is starting." };
@@ -102,9 +111,11 @@ export class HttpServer {
     const notReady = (): string | undefined => (this.#stopping ? "stopping" : view.notReady);
     this.#waitingRoom = new WaitingRoom(view.journal);
     this.#metrics = new Metrics(view, this.#waitingRoom.metrics, log);
+    const walks = new JournalWalks(view.journal);
     const endpoints = [
       ...this.#page,
-      history(view.journal, this.#waitingRoom),
+      history(view.journal, walks, this.#waitingRoom),
+      counts(view.journal, walks),
       stats(view),
       liveness,
       readiness(view, notReady),

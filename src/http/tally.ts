@@ -11,6 +11,11 @@ export class Tally {
     this.#counts.set(name, (this.#counts.get(name) ?? 0) + 1);
   }
 
+  /** The same, but of names that are new only as long as there are not so many yet. */
+  countUpTo(namesMax: number, name: string): void {
+    if (this.#counts.size < namesMax || this.#counts.has(name)) this.count(name);
+  }
+
   all(): Record<string, number> {
     return Object.fromEntries(this.#counts);
   }

@@ -82,8 +82,10 @@ function localText(ms: number): string {
   return shifted.toISOString().slice(0, 19);
 }
 
-test("facets count what is loaded, and a click searches for one value in the place of another", async () => {
+test("facets and levels count what matches in the journal, and a click searches for one value in the place of another", async () => {
   await using rig = await Rig.start();
+  // More than the page loads.
+  await rig.postNumbered("many", 1, 1500);
   await rig.post([
     { message: "one", logger: "orchestrator.server" },
     { message: "two", logger: "orchestrator.server" },
@@ -98,19 +100,30 @@ test("facets count what is loaded, and a click searches for one value in the pla
     page.$$eval(`[data-facet=${facet}] li`, (found) => found.map((one) => one.textContent ?? ""));
   await vi.waitFor(async () => {
     expect(await values("logger")).toEqual([
-      "orchestrator.server2",
-      "orchestrator.monitor1",
+      "orchestrator.server1,502",
       `${AUDIT}1`,
+      "orchestrator.monitor1",
     ]);
     expect(await values("action")).toEqual(["instance_spawn1"]);
     expect(await values("instance_id")).toEqual(["a b1"]);
   }, WAIT);
+  expect(await dashboard.text(".facets .hint")).toBe("Of the whole journal.");
+  const infos = (): Promise<string> =>
+    dashboard.text(".level-toggles button:has([data-level=INFO]) .count");
+  expect(await infos()).toBe("1,504");
+  expect(await dashboard.text(".histogram-extent")).toBe("the whole journal");
+  await rig.post([{ message: "one more" }, { message: "loud", severity: 17 }]);
+  await vi.waitFor(async () => expect(await infos()).toBe("1,505"), WAIT);
   await dashboard.click("[data-facet=instance_id] button");
   await shows(dashboard, "system_log", ["three"]);
   expect(parameters(dashboard).get("q")).toBe('instance_id:"a b"');
+  await vi.waitFor(async () => expect(await infos()).toBe("1"), WAIT);
   await dashboard.click("[data-facet=instance_id] button[aria-pressed=true]");
+  await dashboard.click("[data-facet=logger] button::-p-text(orchestrator.monitor)");
+  await shows(dashboard, "system_log", ["three"]);
+  await dashboard.click("[data-facet=logger] button::-p-text(orchestrator.monitor)");
   await dashboard.click("[data-facet=logger] button::-p-text(orchestrator.server)");
-  await shows(dashboard, "system_log", ["one", "two"]);
+  await dashboard.showsLast("system_log", "loud");
   await shows(dashboard, "audit_log", []);
 });
 

@@ -134,7 +134,7 @@ describe("the gateway's own answers", () => {
       error: {
         code: "NOT_FOUND",
         message:
-          'There is nothing at "/api/log". There is: /, /api/logs, /api/stats, /healthz, /readyz, /metrics.',
+          'There is nothing at "/api/log". There is: /, /api/logs, /api/counts, /api/stats, /healthz, /readyz, /metrics.',
       },
     });
   });

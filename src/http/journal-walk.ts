@@ -4,9 +4,6 @@ import type { HistoryQuery } from "./history-query.ts";
 import { TimeSlice } from "./time-slice.ts";
 import type { Wait } from "./waiting-room.ts";
 
-/** An answer with so many bytes takes no further record. */
-const ANSWER_BYTES_MAX = 8 << 20;
-
 /** An answer with so many gaps goes no further: they must fit into a header. */
 const ANSWER_GAPS_MAX = 64;
 
@@ -25,24 +22,37 @@ const UNREADABLE_PAUSE_MS = 20;
 const TIMESTAMP_START = 14;
 const TIMESTAMP_END = 41;
 
-/** What a search is for. */
-export interface Wanted extends Pick<HistoryQuery, "filter" | "since" | "until" | "limit"> {
+/** The time that an envelope tells, `2025-10-13T09:27:24.339163Z`. */
+export function timestampOf(batch: Batch, index: number): Uint8Array {
+  return batch.data(index).subarray(TIMESTAMP_START, TIMESTAMP_END);
+}
+
+/** Which records a walk is for. */
+export interface Wanted extends Pick<HistoryQuery, "filter" | "since" | "until"> {
   readonly ascending: boolean;
   /** The sequence to begin with. */
   readonly from: number;
 }
 
-export interface Found {
-  /** Each as JSON: the envelope with its sequence in front. */
-  readonly records: readonly Uint8Array[];
-  /** What is missing of the stretch that was looked at; both in the order of the search. */
+/** Takes the records that are wanted, in the order of the walk. */
+export interface Sink {
+  /** True where it takes no further one: the walk ends. */
+  readonly isFull: boolean;
+  take(batch: Batch, index: number): void;
+}
+
+export interface Walked {
+  /** The stretch that was looked at, `from <= to`; empty with `to = from - 1`. */
+  readonly from: number;
+  readonly to: number;
+  /** What is missing of it, in the order of the walk. */
   readonly gaps: readonly Gap[];
   /** The sequence to go on with; undefined at the end of the journal where nobody would have waited for more. */
   readonly next: number | undefined;
 }
 
 /** Looks through the journal, a bounded piece of it for each request. */
-export class HistorySearch {
+export class JournalWalks {
   readonly #journal: HostJournal;
   /** The requests read the disk in turns: whoever waits for a commit waits for one page at most. */
   #turn: Promise<unknown> = Promise.resolve();
@@ -52,14 +62,16 @@ export class HistorySearch {
   }
 
   /** `wait`: what comes counts, too, as long as there is nothing else; only upwards. */
-  async find(wanted: Wanted, wait?: Wait): Promise<Found> {
+  async walk(wanted: Wanted, sink: Sink, wait?: Wait): Promise<Walked> {
     const { epoch, newest } = this.#journal;
     const { ascending } = wanted;
-    const walk = new Walk(wanted, ascending ? wanted.from : Math.min(wanted.from, newest));
+    const start = ascending ? wanted.from : Math.min(wanted.from, newest);
+    const walk = new Walk(wanted, sink, start);
     await this.#search(walk, wanted, newest);
     if (wait) await this.#searchOn(walk, wanted, { wait, epoch });
     const isMore = ascending ? wait || walk.next <= this.#journal.newest : walk.next >= 1;
-    return { records: walk.records, gaps: walk.gaps, next: isMore ? walk.next : undefined };
+    const [from, to] = ascending ? [start, walk.next - 1] : [walk.next + 1, start];
+    return { from, to, gaps: walk.gaps, next: isMore ? walk.next : undefined };
   }
 
   /** What the walk has passed is told in the numbering in which it has passed it: another one ends it. */
@@ -101,19 +113,20 @@ export class HistorySearch {
 
 /** One request's way through the pages. */
 class Walk {
-  readonly records: Uint8Array[] = [];
   readonly gaps: Gap[] = [];
   readonly #wanted: Wanted;
+  readonly #sink: Sink;
   readonly #since: Uint8Array | undefined;
   readonly #until: Uint8Array | undefined;
   readonly #slice = new TimeSlice();
-  #bytes = 0;
   #effort = 0;
+  #hasTaken = false;
   /** The sequence that comes next. */
   next: number;
 
-  constructor(wanted: Wanted, next: number) {
+  constructor(wanted: Wanted, sink: Sink, next: number) {
     this.#wanted = wanted;
+    this.#sink = sink;
     this.#since = bytesOf(wanted.since);
     this.#until = bytesOf(wanted.until);
     this.next = next;
@@ -121,16 +134,11 @@ class Walk {
 
   /** There is nothing to be told. */
   get isEmpty(): boolean {
-    return this.records.length === 0 && this.gaps.length === 0;
+    return !this.#hasTaken && this.gaps.length === 0;
   }
 
   get isOver(): boolean {
-    return (
-      this.records.length >= this.#wanted.limit ||
-      this.#bytes >= ANSWER_BYTES_MAX ||
-      this.#effort >= EFFORT_MAX ||
-      this.gaps.length >= ANSWER_GAPS_MAX
-    );
+    return this.#sink.isFull || this.#effort >= EFFORT_MAX || this.gaps.length >= ANSWER_GAPS_MAX;
   }
 
   /** Counts what it took to read the page from the disk. */
@@ -159,7 +167,7 @@ class Walk {
   }
 
   async #take(batch: Batch | undefined, end: number): Promise<void> {
-    const { ascending, limit } = this.#wanted;
+    const { ascending } = this.#wanted;
     const length = batch?.length ?? 0;
     for (let step = 0; step < length; step++) {
       if (this.#slice.isOver()) await this.#slice.rest();
@@ -167,9 +175,8 @@ class Walk {
       const sequence = batch!.sequence(index);
       if (ascending ? sequence >= end : sequence <= end) break;
       this.next = sequence + (ascending ? 1 : -1);
-      if (this.#isWanted(batch!, index)) this.#add(batch!, index);
-      if (this.records.length === limit || this.#bytes >= ANSWER_BYTES_MAX) return;
-      if (this.#effort >= EFFORT_MAX) return;
+      if (this.#isWanted(batch!, index)) this.#give(batch!, index);
+      if (this.#sink.isFull || this.#effort >= EFFORT_MAX) return;
     }
     this.next = end;
   }
@@ -177,7 +184,7 @@ class Walk {
   #isWanted(batch: Batch, index: number): boolean {
     this.#effort += LOOK_EFFORT;
     if (this.#since !== undefined || this.#until !== undefined) {
-      const timestamp = batch.data(index).subarray(TIMESTAMP_START, TIMESTAMP_END);
+      const timestamp = timestampOf(batch, index);
       if (this.#since !== undefined && Buffer.compare(timestamp, this.#since) < 0) return false;
       if (this.#until !== undefined && Buffer.compare(timestamp, this.#until) >= 0) return false;
     }
@@ -185,13 +192,9 @@ class Walk {
     return this.#wanted.filter.matches(batch, index);
   }
 
-  /** A copy: what it is a part of can be a thousand times as large. */
-  #add(batch: Batch, index: number): void {
-    // All of the envelope but its opening brace is taken as it is.
-    const head = Buffer.from(`{"sequence":${batch.sequence(index)},`);
-    const record = Buffer.concat([head, batch.bytes(index).subarray(1)]);
-    this.records.push(record);
-    this.#bytes += record.length;
+  #give(batch: Batch, index: number): void {
+    this.#hasTaken = true;
+    this.#sink.take(batch, index);
   }
 
   /** Gaps that touch one another are one. */

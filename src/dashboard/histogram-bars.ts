@@ -1,0 +1,32 @@
+import type { TimeBuckets } from "../time-buckets.ts";
+import type { TimeBounds } from "./view.ts";
+
+/** Counts over a stretch of time, as they are drawn. */
+export interface Bars {
+  readonly fromMs: number;
+  readonly toMs: number;
+  /** Of the whole width: where each begins, and how wide it is. */
+  readonly bars: readonly {
+    readonly startPart: number;
+    readonly widthPart: number;
+    /** By the rank of the level. */
+    readonly counts: readonly number[];
+  }[];
+  /** Of all levels of a bar, the most. */
+  readonly most: number;
+}
+
+/** Undefined where there is nothing to see: no records, or all of one moment. */
+export function barsOf(times: TimeBuckets, { sinceMs, untilMs }: TimeBounds): Bars | undefined {
+  const fromMs = sinceMs ?? times.firstMs;
+  // The last record is within the last bar.
+  const toMs = untilMs ?? times.lastMs + 1;
+  if (times.lastMs === -Infinity || toMs - fromMs <= 1) return undefined;
+  const bars = [...times.entries()].map(([startMs, counts]) => ({
+    startPart: (startMs - fromMs) / (toMs - fromMs),
+    widthPart: times.widthMs / (toMs - fromMs),
+    counts,
+  }));
+  const sums = bars.map(({ counts }) => counts.reduce((sum, count) => sum + count, 0));
+  return { fromMs, toMs, bars, most: Math.max(...sums) };
+}

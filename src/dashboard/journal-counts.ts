@@ -1,0 +1,204 @@
+import { FACETS, type Facet } from "../facets.ts";
+import type { FilterQuery } from "../filter.ts";
+import { TimeBuckets, type BucketsMessage } from "../time-buckets.ts";
+import type { TimeBounds } from "./view.ts";
+
+const PATH = "/api/counts";
+
+/** From the newest record back so much of the journal is counted: each request looks at a bounded part of it. */
+const REQUESTS_MAX = 10;
+
+/** What comes is counted so often at most, and with no more than this part of the time. */
+const PAUSE_MS_MIN = 1000;
+const BUSY_PART = 0.05;
+
+/** After a failure. */
+const RETRY_MS = 5000;
+
+export interface JournalCountsOptions {
+  readonly wish: CountWish;
+  /** Grows when records come. */
+  readonly received: () => number;
+  /** Nothing is counted meanwhile. */
+  readonly isHidden: () => boolean;
+  /** The gateway's; the page's own where absent. */
+  readonly url?: string;
+  readonly requestsMax?: number;
+}
+
+/** What is to be counted. */
+export interface CountWish {
+  readonly filter: FilterQuery;
+  readonly bounds: TimeBounds;
+}
+
+/** The records of the journal that match, as far as they are counted. */
+export interface Counted {
+  readonly times: TimeBuckets;
+  /** Empty where they are not asked for. */
+  readonly facets: ReadonlyMap<Facet, ReadonlyMap<string, number>>;
+  /** So many of the newest records have been looked at. */
+  readonly looked: number;
+  /** `counting`: there is more, and it goes on; `part`: there is more; `all`: that is all of the journal. */
+  readonly extent: "counting" | "part" | "all";
+}
+
+interface Answer extends BucketsMessage {
+  readonly epoch: string;
+  readonly counted: { readonly from: number; readonly to: number };
+  readonly facets: Readonly<Partial<Record<Facet, Readonly<Record<string, number>>>>>;
+  readonly next_cursor: string | null;
+}
+
+/**
+ * Counts what the view is about in the journal, not in the rows that happen to be loaded: from the newest record back,
+ * and on with what comes. The gateway counts; its answers are added up here.
+ */
+export class JournalCounts {
+  readonly #options: JournalCountsOptions;
+  readonly #listeners = new Set<() => void>();
+  #wish: CountWish;
+  #hasFacets = false;
+  #counted: Counted | undefined;
+  #run = new AbortController();
+
+  constructor(options: JournalCountsOptions) {
+    this.#options = options;
+    this.#wish = options.wish;
+    this.#startAnew();
+  }
+
+  readonly subscribe = (listener: () => void): (() => void) => {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  };
+
+  /** Undefined before the first answer to what is wanted now. */
+  readonly current = (): Counted | undefined => this.#counted;
+
+  show(wish: CountWish): void {
+    this.#wish = wish;
+    this.#startAnew();
+  }
+
+  /** Whether values of facets are counted, too: that takes the gateway longer. */
+  setFacets(hasFacets: boolean): void {
+    if (hasFacets === this.#hasFacets) return;
+    this.#hasFacets = hasFacets;
+    this.#startAnew();
+  }
+
+  close(): void {
+    this.#run.abort();
+  }
+
+  #startAnew(): void {
+    this.#run.abort();
+    this.#run = new AbortController();
+    this.#publish(undefined);
+    void this.#count(this.#run.signal);
+  }
+
+  /** Ends with the signal alone. */
+  async #count(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      try {
+        await this.#follow(await this.#lookBack(signal), signal);
+      } catch {
+        // The gateway is away, or has numbered its records anew. The streams say why.
+        if (!signal.aborted) this.#publish(undefined);
+        await pause(RETRY_MS, signal);
+      }
+    }
+  }
+
+  /** Answers where that what comes begins. */
+  async #lookBack(signal: AbortSignal): Promise<Place> {
+    const { requestsMax = REQUESTS_MAX } = this.#options;
+    const first = await this.#ask({ order: "desc" }, signal);
+    let cursor = first.next_cursor;
+    this.#add(first, cursor === null ? "all" : "counting");
+    for (let request = 1; cursor !== null; request++) {
+      if (request === requestsMax) {
+        this.#publish({ ...this.#counted!, extent: "part" });
+        break;
+      }
+      const answer = await this.#ask({ order: "desc", cursor }, signal);
+      cursor = answer.next_cursor;
+      this.#add(answer, cursor === null ? "all" : "counting");
+    }
+    return { epoch: first.epoch, next: first.counted.to + 1 };
+  }
+
+  async #follow({ epoch, next }: Place, signal: AbortSignal): Promise<void> {
+    let seen = -1;
+    let pauseMs = PAUSE_MS_MIN;
+    for (;;) {
+      await pause(pauseMs, signal);
+      signal.throwIfAborted();
+      const received = this.#options.received();
+      if (received === seen || this.#options.isHidden()) continue;
+      const askedAtMs = performance.now();
+      const answer = await this.#ask({ order: "asc", cursor: `${epoch}:${next}` }, signal);
+      if (answer.epoch !== epoch) throw new Error("The records are numbered anew.");
+      this.#add(answer, this.#counted!.extent);
+      next = answer.counted.to + 1;
+      if (answer.next_cursor === null) seen = received;
+      pauseMs = Math.max(PAUSE_MS_MIN, (performance.now() - askedAtMs) / BUSY_PART);
+    }
+  }
+
+  async #ask(place: Readonly<Record<string, string>>, signal: AbortSignal): Promise<Answer> {
+    const { filter, bounds } = this.#wish;
+    const query = new URLSearchParams(place);
+    const times = { since: bounds.sinceMs, until: bounds.untilMs };
+    for (const [name, value] of Object.entries({ ...filter, ...times })) {
+      if (value !== undefined) query.set(name, String(value));
+    }
+    if (this.#hasFacets) query.set("facets", FACETS.join(","));
+    const answer = await fetch(`${this.#options.url ?? ""}${PATH}?${query}`, { signal });
+    if (!answer.ok) throw new Error(`The gateway answers HTTP ${answer.status}.`);
+    return answer.json();
+  }
+
+  #add(answer: Answer, extent: Counted["extent"]): void {
+    const { times = new TimeBuckets(), facets, looked = 0 } = this.#counted ?? {};
+    times.merge(TimeBuckets.of(answer));
+    const { from, to } = answer.counted;
+    const sums = FACETS.map(
+      (facet) => [facet, sumOf(facets?.get(facet), answer.facets[facet])] as const,
+    );
+    this.#publish({ times, facets: new Map(sums), looked: looked + to - from + 1, extent });
+  }
+
+  #publish(counted: Counted | undefined): void {
+    this.#counted = counted;
+    for (const listener of this.#listeners) listener();
+  }
+}
+
+/** Where counting goes on. */
+interface Place {
+  readonly epoch: string;
+  readonly next: number;
+}
+
+function sumOf(
+  counts: ReadonlyMap<string, number> | undefined,
+  more: Readonly<Record<string, number>> = {},
+): ReadonlyMap<string, number> {
+  const sum = new Map(counts);
+  for (const [value, count] of Object.entries(more)) sum.set(value, (sum.get(value) ?? 0) + count);
+  return sum;
+}
+
+/** Resolves at the end of the time, and earlier when the signal aborts. */
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms);
+    signal.addEventListener("abort", () => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
+}

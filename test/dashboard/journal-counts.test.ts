@@ -1,0 +1,43 @@
+import { expect, onTestFinished, test, vi } from "vitest";
+import { JournalCounts } from "../../src/dashboard/journal-counts.ts";
+import { Stage } from "../http/stage.ts";
+
+const WAIT = { timeout: 15_000, interval: 20 };
+
+/** More than one request looks at. */
+const RECORDS = 45_000;
+
+test("a journal that is too long is counted from its newest records back, and on with what comes", async () => {
+  const stage = await new Stage({ tailBytesMax: 1e9 }).open();
+  const batch = Array.from({ length: 1000 }, () => ({ body: "x", severityText: "ERROR" }));
+  for (let sent = 0; sent < RECORDS; sent += batch.length) await stage.log(...batch);
+  const wish = { filter: { q: "level:ERROR" }, bounds: {} };
+  const received = (): number => stage.journal.newest;
+  let isHidden = false;
+  const options = { wish, received, url: stage.url, isHidden: () => isHidden };
+  const all = new JournalCounts(options);
+  const part = new JournalCounts({ ...options, requestsMax: 1 });
+  onTestFinished(() => {
+    all.close();
+    part.close();
+  });
+  const errorsOf = (counts: JournalCounts): number => counts.current()?.times.sums[3] ?? 0;
+  await vi.waitFor(() => expect(all.current()?.extent).toBe("all"), WAIT);
+  expect(errorsOf(all)).toBe(RECORDS);
+  await vi.waitFor(() => expect(part.current()?.extent).toBe("part"), WAIT);
+  const { looked } = part.current()!;
+  expect(looked).toBeLessThan(RECORDS);
+  expect(errorsOf(part)).toBe(looked);
+
+  await stage.log(...batch.slice(0, 5), { body: "quiet" });
+  await vi.waitFor(() => expect(errorsOf(all)).toBe(RECORDS + 5), WAIT);
+  await vi.waitFor(() => expect(errorsOf(part)).toBe(looked + 5), WAIT);
+  expect(part.current()).toMatchObject({ extent: "part", looked: looked + 6 });
+
+  isHidden = true;
+  await stage.log(...batch.slice(0, 5));
+  all.show({ ...wish, filter: { q: "quiet" } });
+  expect(all.current()).toBeUndefined();
+  await vi.waitFor(() => expect(all.current()?.times.sums).toEqual([0, 1, 0, 0, 0]), WAIT);
+  expect(errorsOf(part)).toBe(looked + 5);
+});

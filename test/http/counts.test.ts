@@ -1,0 +1,166 @@
+import { describe, expect, test } from "vitest";
+import { LEVELS, type Envelope } from "../../src/envelope.ts";
+import type { LogRecord } from "../../src/plugin.ts";
+import { TimeBuckets, type BucketsMessage } from "../../src/time-buckets.ts";
+import { Sessions } from "./history-disk.ts";
+import { ask, Stage } from "./stage.ts";
+
+type Query = Record<string, string>;
+
+interface Counts extends BucketsMessage {
+  readonly epoch: string;
+  readonly counted: { readonly from: number; readonly to: number };
+  readonly facets: Readonly<Record<string, Record<string, number>>>;
+  readonly next_cursor: string | null;
+}
+
+async function read<Answer>(stage: Stage, path: string, query: Query): Promise<Answer> {
+  const { status, body } = await ask(`${stage.url}${path}?${new URLSearchParams(query)}`);
+  expect({ status, body }).toMatchObject({ status: 200 });
+  return JSON.parse(body) as Answer;
+}
+
+/** All answers, up to the end of the journal. */
+async function walked<Answer extends { readonly next_cursor: string | null }>(
+  stage: Stage,
+  path: string,
+  query: Query,
+): Promise<Answer[]> {
+  const answers = [await read<Answer>(stage, path, query)];
+  for (let cursor; (cursor = answers.at(-1)!.next_cursor);) {
+    answers.push(await read<Answer>(stage, path, { ...query, cursor }));
+  }
+  return answers;
+}
+
+function sumOf(answers: readonly Counts[]): TimeBuckets {
+  const sum = new TimeBuckets();
+  for (const answer of answers) sum.merge(TimeBuckets.of(answer));
+  return sum;
+}
+
+const START_MS = Date.UTC(2025, 9, 13, 9);
+const SEVERITIES = ["DEBUG", "INFO", "WARN", "ERROR", "FATAL"];
+
+/** A record a second, of all levels, three loggers and seven instances; each tenth one is an audit event. */
+function recordsOf(count: number): Partial<LogRecord>[] {
+  return Array.from({ length: count }, (_, index) => {
+    const isEvent = index % 10 === 0;
+    const attributes = new Map([["instance_id", `worker-${index % 7}`]]);
+    if (isEvent) attributes.set("event_type", "step");
+    return {
+      timestamp: BigInt(START_MS + 1000 * index) * 1_000_000n,
+      severityText: SEVERITIES[isEvent ? 1 : index % 5]!,
+      scope: {
+        name: isEvent ? "orchestrator.audit" : `logger.${index % 3}`,
+        version: "",
+        attributes: new Map(),
+      },
+      body: `message ${index}`,
+      attributes,
+    };
+  });
+}
+
+function timeOf(second: number): string {
+  return new Date(START_MS + 1000 * second).toISOString();
+}
+
+describe.for(["memory", "sqlite"] as const)("in the engine %s", (engine) => {
+  test("what is counted is what /api/logs finds", async () => {
+    const sessions = await Sessions.of(engine);
+    const first = await sessions.next();
+    for (let from = 0; from < 2000; from += 100) {
+      await first.log(...recordsOf(2000).slice(from, from + 100));
+    }
+    const stage = await sessions.next();
+    const queries: Query[] = [
+      {},
+      { q: "level:WARNING -logger:logger.1" },
+      { type: "audit_log" },
+      { since: timeOf(100), until: timeOf(1500), q: "instance_id:worker-3" },
+      { since: timeOf(5000) },
+    ];
+    for (const query of queries) {
+      const pages = await walked<{ records: Envelope[]; next_cursor: string | null }>(
+        stage,
+        "/api/logs",
+        { ...query, limit: "1000" },
+      );
+      const records = pages.flatMap((page) => page.records);
+      const wanted = new TimeBuckets();
+      const loggers: Record<string, number> = {};
+      const instances: Record<string, number> = {};
+      for (const { type, data } of records) {
+        wanted.add(Date.parse(data.timestamp), LEVELS.indexOf(data.level));
+        loggers[data.logger] = (loggers[data.logger] ?? 0) + 1;
+        const fields = type === "audit_log" ? data.metadata! : data;
+        const instance = fields["instance_id"] as string;
+        instances[instance] = (instances[instance] ?? 0) + 1;
+      }
+      for (const order of ["asc", "desc"]) {
+        const facets = "logger,instance_id";
+        const answers = await walked<Counts>(stage, "/api/counts", { ...query, order, facets });
+        expect(sumOf(answers).toJSON()).toEqual(wanted.toJSON());
+        expect(answers).toHaveLength(1);
+        expect(answers[0]!.facets).toEqual({ logger: loggers, instance_id: instances });
+      }
+    }
+  });
+});
+
+test("one request looks at a bounded part of the journal, and says which; what comes is counted from there on", async () => {
+  const stage = await new Stage({ tailBytesMax: 1e9 }).open();
+  const some = recordsOf(1000);
+  for (let batch = 0; batch < 60; batch++) await stage.log(...some);
+  const query = { q: "-nothing" };
+  const answers = await walked<Counts>(stage, "/api/counts", query);
+  expect(answers.length).toBeGreaterThan(1);
+  const stretches = answers.map(({ counted }) => counted);
+  expect(stretches[0]!.to).toBe(60_000);
+  for (const [index, { to }] of stretches.slice(1).entries()) {
+    expect(to).toBe(stretches[index]!.from - 1);
+  }
+  expect(stretches.at(-1)!.from).toBe(1);
+  expect(sumOf(answers).sums.reduce((sum, count) => sum + count)).toBe(60_000);
+
+  const { epoch } = answers[0]!;
+  const cursor = `${epoch}:60001`;
+  const none = await read<Counts>(stage, "/api/counts", { ...query, order: "asc", cursor });
+  expect(none).toMatchObject({ counted: { from: 60_001, to: 60_000 }, next_cursor: null });
+  expect(none).toMatchObject({ first_ms: null, last_ms: null, buckets: [] });
+  await stage.log(...recordsOf(3));
+  const news = await read<Counts>(stage, "/api/counts", { ...query, order: "asc", cursor });
+  expect(news.counted).toEqual({ from: 60_001, to: 60_003 });
+  expect(TimeBuckets.of(news).sums).toEqual([0, 2, 1, 0, 0]);
+});
+
+test("what a query says that is not understood is refused, with what is valid", async () => {
+  const stage = await new Stage().open();
+  const errorOf = async (query: string): Promise<unknown> => {
+    const { status, body } = await ask(`${stage.url}/api/counts?${query}`);
+    return { status, ...JSON.parse(body).error };
+  };
+  expect(await errorOf("limit=5")).toMatchObject({
+    status: 400,
+    code: "PARAMETER_INVALID",
+    message:
+      'The parameter "limit" is unknown. Known are: type, level, logger, q, since, until, order, cursor, facets.',
+  });
+  expect(await errorOf("facets=logger,colour")).toMatchObject({
+    status: 400,
+    message:
+      'The parameter facets is "logger,colour"; valid is some of logger,action,instance_id,service.',
+  });
+  expect(await errorOf("q=level:LOUD")).toMatchObject({ status: 400, code: "FILTER_INVALID" });
+  expect(await errorOf("cursor=other:1")).toMatchObject({ status: 410, code: "CURSOR_GONE" });
+});
+
+test("a facet has a thousand values at most, the newest", async () => {
+  const stage = await new Stage().open();
+  const scope = (index: number) => ({ name: `l${index}`, version: "", attributes: new Map() });
+  await stage.log(...Array.from({ length: 1500 }, (_, index) => ({ scope: scope(index) })));
+  const { facets } = await read<Counts>(stage, "/api/counts", { facets: "logger" });
+  expect(Object.keys(facets["logger"]!)).toHaveLength(1000);
+  expect(facets["logger"]).toMatchObject({ l1499: 1, l500: 1 });
+});

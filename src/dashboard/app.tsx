@@ -126,7 +126,6 @@ export function App({ session, views }: AppProps) {
         views={views}
         view={view}
         counted={counted}
-        bounds={session.bounds}
         hasFacets={hasFacets}
         onFacets={setHasFacets}
         onViews={() => setDialog("views")}

@@ -2,7 +2,7 @@ import type { LogEntry, StreamEvent } from "../client/index.ts";
 import type { FilterQuery } from "../filter.ts";
 import type { PanelOptions } from "./panel-store.ts";
 
-import type { TimeBounds } from "./view.ts";
+import { boundsOf, type TimeBounds, type TimeRange } from "./view.ts";
 
 /**
  * A stream of which only what lies between two times is handed on: the gateway's filter knows no times. What lies
@@ -10,35 +10,36 @@ import type { TimeBounds } from "./view.ts";
  */
 export class BoundedStream {
   readonly #stream: PanelOptions["stream"];
-  #bounds: TimeBounds = {};
-  /** Those that hold once the gateway has taken the filter of this version. */
-  #next: { readonly version: number; readonly bounds: TimeBounds } | undefined;
+  #range: TimeRange;
+  /** The one that holds once the gateway has taken the filter of this version. */
+  #next: { readonly version: number; readonly range: TimeRange } | undefined;
   #waiting: (() => void)[] = [];
 
-  constructor(stream: PanelOptions["stream"], bounds: TimeBounds) {
+  constructor(stream: PanelOptions["stream"], range: TimeRange) {
     this.#stream = stream;
-    this.#bounds = bounds;
+    this.#range = range;
+    this.nextRange = range;
   }
 
   get status(): PanelOptions["stream"]["status"] {
     return this.#stream.status;
   }
 
-  /** Those that hold. */
+  /** Those that hold just now: "the last five minutes" move on. */
   get bounds(): TimeBounds {
-    return this.#bounds;
+    return boundsOf(this.#range, Date.now());
   }
 
   listen(listener: (event: StreamEvent) => void): () => void {
     return this.#stream.listen((event) => this.#take(event, listener));
   }
 
-  /** The bounds of which `setFilter`, called next, is told. */
-  nextBounds: TimeBounds = {};
+  /** The one that comes with the next filter. */
+  nextRange: TimeRange;
 
   setFilter(filter: FilterQuery): number {
     const version = this.#stream.setFilter(filter);
-    this.#next = { version, bounds: this.nextBounds };
+    this.#next = { version, range: this.nextRange };
     return version;
   }
 
@@ -56,7 +57,7 @@ export class BoundedStream {
     const isAnswer =
       (event.type === "filter" || event.type === "refused") &&
       event.version === this.#next?.version;
-    if (isAnswer) this.#bounds = this.#next!.bounds;
+    if (isAnswer) this.#range = this.#next!.range;
     listener(event);
     if (isAnswer) this.#settle();
   }
@@ -67,7 +68,7 @@ export class BoundedStream {
   }
 
   #isWithin({ envelope }: LogEntry): boolean {
-    const { sinceMs, untilMs } = this.#bounds;
+    const { sinceMs, untilMs } = this.bounds;
     if (sinceMs === undefined && untilMs === undefined) return true;
     const ms = Date.parse(envelope.data.timestamp);
     return (sinceMs === undefined || ms >= sinceMs) && (untilMs === undefined || ms < untilMs);

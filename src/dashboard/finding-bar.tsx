@@ -4,14 +4,12 @@ import type { Counted } from "./journal-counts.ts";
 import { TEXTS } from "./texts.ts";
 import { TimeChoice } from "./time-choice.tsx";
 import type { ViewStore } from "./view-store.ts";
-import type { TimeBounds, View } from "./view.ts";
+import type { View } from "./view.ts";
 
 interface FindingBarProps {
   readonly views: ViewStore;
   readonly view: View;
   readonly counted: Counted | undefined;
-  /** The times that are shown. */
-  readonly bounds: TimeBounds;
   readonly hasFacets: boolean;
   readonly onFacets: (isShown: boolean) => void;
   readonly onViews: () => void;
@@ -19,7 +17,7 @@ interface FindingBarProps {
 
 /** Levels and times: what there is, and what of it is shown. */
 export function FindingBar(props: FindingBarProps) {
-  const { views, view, counted, bounds, hasFacets, onFacets, onViews } = props;
+  const { views, view, counted, hasFacets, onFacets, onViews } = props;
   return (
     <div className="finding-bar" role="region" aria-label={TEXTS.findingBar}>
       <LevelToggles
@@ -39,7 +37,11 @@ export function FindingBar(props: FindingBarProps) {
         {TEXTS.views.button}
       </button>
       <TimeChoice range={view.range} onChange={(range) => views.change({ range })} />
-      <Histogram counted={counted} bounds={bounds} onRange={(range) => views.change({ range })} />
+      <Histogram
+        counted={counted}
+        range={view.range}
+        onRange={(range) => views.change({ range })}
+      />
     </div>
   );
 }

@@ -1,5 +1,5 @@
 import type { TimeBuckets } from "../time-buckets.ts";
-import type { TimeBounds } from "./view.ts";
+import { boundsOf, isSliding, type TimeRange } from "./view.ts";
 
 /** Counts over a stretch of time, as they are drawn. */
 export interface Bars {
@@ -17,10 +17,12 @@ export interface Bars {
 }
 
 /** Undefined where there is nothing to see: no records, or all of one moment. */
-export function barsOf(times: TimeBuckets, { sinceMs, untilMs }: TimeBounds): Bars | undefined {
+export function barsOf(times: TimeBuckets, range: TimeRange, nowMs: number): Bars | undefined {
+  const { sinceMs, untilMs } = boundsOf(range, nowMs);
   const fromMs = sinceMs ?? times.firstMs;
   // The last record is within the last bar.
-  const toMs = untilMs ?? times.lastMs + 1;
+  const lastMs = times.lastMs + 1;
+  const toMs = untilMs ?? (isSliding(range) ? Math.max(nowMs, lastMs) : lastMs);
   if (times.lastMs === -Infinity || toMs - fromMs <= 1) return undefined;
   const bars = [...times.entries()].map(([startMs, counts]) => ({
     startPart: (startMs - fromMs) / (toMs - fromMs),

@@ -3,7 +3,7 @@ import { LEVELS } from "../envelope.ts";
 import { barsOf, type Bars } from "./histogram-bars.ts";
 import type { Counted } from "./journal-counts.ts";
 import { TEXTS } from "./texts.ts";
-import type { TimeBounds, TimeRange } from "./view.ts";
+import type { TimeRange } from "./view.ts";
 
 /** Of the drawing; what is seen has the width of the page. */
 const WIDTH = 1000;
@@ -13,7 +13,8 @@ const BAR_PART = 0.85;
 
 interface HistogramProps {
   readonly counted: Counted | undefined;
-  readonly bounds: TimeBounds;
+  /** The one that is shown. */
+  readonly range: TimeRange;
   readonly onRange: (range: TimeRange) => void;
 }
 
@@ -25,10 +26,10 @@ interface Brush {
 }
 
 /** The records that match over time, by level. Dragging over it chooses a time. */
-export function Histogram({ counted, bounds, onRange }: HistogramProps) {
+export function Histogram({ counted, range, onRange }: HistogramProps) {
   const [brush, setBrush] = useState<Brush>();
   const svg = useRef<SVGSVGElement>(null);
-  const shown = brush?.shown ?? (counted && barsOf(counted.times, bounds));
+  const shown = brush?.shown ?? (counted && barsOf(counted.times, range, Date.now()));
   if (!shown) return <div className="histogram" />;
 
   const partAt = ({ clientX }: PointerEvent): number => {

@@ -1,7 +1,7 @@
 import { FACETS, type Facet } from "../facets.ts";
 import type { FilterQuery } from "../filter.ts";
 import { TimeBuckets, type BucketsMessage } from "../time-buckets.ts";
-import type { TimeBounds } from "./view.ts";
+import { boundsOf, isSliding, type TimeRange } from "./view.ts";
 
 const PATH = "/api/counts";
 
@@ -11,6 +11,10 @@ const REQUESTS_MAX = 10;
 /** What comes is counted so often at most, and with no more than this part of the time. */
 const PAUSE_MS_MIN = 1000;
 const BUSY_PART = 0.05;
+
+/** A range that slides is counted anew after this part of it: what has left it is known to a bucket's width only. */
+const RECOUNT_PART = 0.05;
+const RECOUNT_MS_MIN = 10_000;
 
 /** After a failure. */
 const RETRY_MS = 5000;
@@ -29,7 +33,7 @@ export interface JournalCountsOptions {
 /** What is to be counted. */
 export interface CountWish {
   readonly filter: FilterQuery;
-  readonly bounds: TimeBounds;
+  readonly range: TimeRange;
 }
 
 /** The records of the journal that match, as far as they are counted. */
@@ -99,7 +103,7 @@ export class JournalCounts {
     void this.#count(this.#run.signal);
   }
 
-  /** Ends with the signal alone. */
+  /** Looks back and goes on, again and again; ends with the signal alone. */
   async #count(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       try {
@@ -117,7 +121,7 @@ export class JournalCounts {
     const { requestsMax = REQUESTS_MAX } = this.#options;
     const first = await this.#ask({ order: "desc" }, signal);
     let cursor = first.next_cursor;
-    this.#add(first, cursor === null ? "all" : "counting");
+    this.#add(undefined, first, cursor === null ? "all" : "counting");
     for (let request = 1; cursor !== null; request++) {
       if (request === requestsMax) {
         this.#publish({ ...this.#counted!, extent: "part" });
@@ -125,23 +129,28 @@ export class JournalCounts {
       }
       const answer = await this.#ask({ order: "desc", cursor }, signal);
       cursor = answer.next_cursor;
-      this.#add(answer, cursor === null ? "all" : "counting");
+      this.#add(this.#counted, answer, cursor === null ? "all" : "counting");
     }
     return { epoch: first.epoch, next: first.counted.to + 1 };
   }
 
+  /** Until it is time to count anew. */
   async #follow({ epoch, next }: Place, signal: AbortSignal): Promise<void> {
+    const { range } = this.#wish;
+    const endAtMs = performance.now() + recountMs(range);
     let seen = -1;
     let pauseMs = PAUSE_MS_MIN;
-    for (;;) {
+    while (performance.now() < endAtMs) {
       await pause(pauseMs, signal);
       signal.throwIfAborted();
+      if (this.#options.isHidden()) continue;
+      this.#slide(range);
       const received = this.#options.received();
-      if (received === seen || this.#options.isHidden()) continue;
+      if (received === seen) continue;
       const askedAtMs = performance.now();
       const answer = await this.#ask({ order: "asc", cursor: `${epoch}:${next}` }, signal);
       if (answer.epoch !== epoch) throw new Error("The records are numbered anew.");
-      this.#add(answer, this.#counted!.extent);
+      this.#add(this.#counted, answer, this.#counted!.extent);
       next = answer.counted.to + 1;
       if (answer.next_cursor === null) seen = received;
       pauseMs = Math.max(PAUSE_MS_MIN, (performance.now() - askedAtMs) / BUSY_PART);
@@ -149,7 +158,8 @@ export class JournalCounts {
   }
 
   async #ask(place: Readonly<Record<string, string>>, signal: AbortSignal): Promise<Answer> {
-    const { filter, bounds } = this.#wish;
+    const { filter, range } = this.#wish;
+    const bounds = boundsOf(range, Date.now());
     const query = new URLSearchParams(place);
     const times = { since: bounds.sinceMs, until: bounds.untilMs };
     for (const [name, value] of Object.entries({ ...filter, ...times })) {
@@ -161,8 +171,17 @@ export class JournalCounts {
     return answer.json();
   }
 
-  #add(answer: Answer, extent: Counted["extent"]): void {
-    const { times = new TimeBuckets(), facets, looked = 0 } = this.#counted ?? {};
+  /** Drops what has left the range. */
+  #slide(range: TimeRange): void {
+    const { sinceMs } = boundsOf(range, Date.now());
+    if (!isSliding(range) || sinceMs === undefined || !this.#counted) return;
+    this.#counted.times.dropBefore(sinceMs);
+    this.#publish({ ...this.#counted });
+  }
+
+  /** `before`: what was counted already; undefined where that begins anew. */
+  #add(before: Counted | undefined, answer: Answer, extent: Counted["extent"]): void {
+    const { times = new TimeBuckets(), facets, looked = 0 } = before ?? {};
     times.merge(TimeBuckets.of(answer));
     const { from, to } = answer.counted;
     const sums = FACETS.map(
@@ -175,6 +194,11 @@ export class JournalCounts {
     this.#counted = counted;
     for (const listener of this.#listeners) listener();
   }
+}
+
+function recountMs(range: TimeRange): number {
+  if (!("lastMinutes" in range)) return Infinity;
+  return Math.max(RECOUNT_MS_MIN, RECOUNT_PART * range.lastMinutes * 60_000);
 }
 
 /** Where counting goes on. */

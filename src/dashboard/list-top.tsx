@@ -26,5 +26,6 @@ function TopText({ store }: { readonly store: PanelStore }) {
   }
   if (store.isLoadingOlder) return TEXTS.list.loading;
   if (store.rows.length === 0) return TEXTS.list.empty;
-  return store.isAtBeginning ? TEXTS.list.beginning : "";
+  if (!store.isAtBeginning) return "";
+  return store.hasStart ? TEXTS.list.start : TEXTS.list.beginning;
 }

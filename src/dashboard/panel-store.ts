@@ -36,6 +36,8 @@ export interface PanelOptions {
   readonly history: Pick<LogHistory, "page">;
   /** Calls back once, before the next frame is drawn. */
   readonly schedule: (publish: () => void) => void;
+  /** True where the records are of a time that has a start: it is not the journal that begins with the first one. */
+  readonly hasStart?: () => boolean;
   readonly limits?: WindowLimits;
   /** How many records are asked of the journal at a time. */
   readonly pageRecords?: number;
@@ -60,6 +62,7 @@ export class PanelStore {
   readonly rows: RowWindow;
   readonly #stream: PanelOptions["stream"];
   readonly #schedule: PanelOptions["schedule"];
+  readonly #hasStart: () => boolean;
   readonly #pageRecords: number;
   readonly #pages: JournalPages;
   readonly #tally = new Tally();
@@ -89,7 +92,8 @@ export class PanelStore {
   readonly #started = Promise.withResolvers<void>();
 
   constructor({ lane, filter, stream, history, schedule, ...sizes }: PanelOptions) {
-    const { limits = LIMITS, pageRecords = PAGE_RECORDS } = sizes;
+    const { limits = LIMITS, pageRecords = PAGE_RECORDS, hasStart = () => false } = sizes;
+    this.#hasStart = hasStart;
     this.#pageRecords = pageRecords;
     this.lane = lane;
     this.#stream = stream;
@@ -139,6 +143,11 @@ export class PanelStore {
   /** True where no older record is in the journal. */
   get isAtBeginning(): boolean {
     return this.#older === null || (this.#older?.from ?? 1) < 1;
+  }
+
+  /** True where the time that is shown has a start. */
+  get hasStart(): boolean {
+    return this.#hasStart();
   }
 
   get isCleared(): boolean {
@@ -328,6 +337,23 @@ export class PanelStore {
   #trimFarEnd(): void {
     if (this.isFollowing) this.#trimStart();
     else if (this.rows.trimEnd() > 0) this.#newer = { from: lastSequence(this.rows.last!) + 1 };
+  }
+
+  /** Drops the rows of before that time from the list's beginning, unless somebody reads there. */
+  forgetBefore(timeMs: number): void {
+    if (!this.isFollowing) return;
+    let count = 0;
+    for (let index = 0; index < this.rows.length; index++) {
+      const row = this.rows.at(index)!;
+      if (!isEntry(row)) continue;
+      if (Date.parse(row.envelope.data.timestamp) >= timeMs) break;
+      count = index + 1;
+    }
+    if (count === 0) return;
+    this.rows.shift(count);
+    const first = this.rows.at(0);
+    if (this.#older && first) this.#older = { from: firstSequence(first) - 1 };
+    this.#changed();
   }
 
   // The journal

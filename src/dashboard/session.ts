@@ -9,16 +9,21 @@ import { PanelStore } from "./panel-store.ts";
 import type { ViewStore } from "./view-store.ts";
 import {
   boundsOf,
+  isSliding,
   filterKey,
   filterOf,
   problemOf,
   WHOLE_VIEW,
   type TimeBounds,
+  type TimeRange,
   type View,
 } from "./view.ts";
 
 /** How many records a panel begins with; what is older comes when it is scrolled to. */
 const REPLAY = 200;
+
+/** How often a range that slides is looked at. */
+const SLIDE_MS = 1000;
 
 /** The one that has served the page. */
 const GATEWAY = "/";
@@ -35,26 +40,27 @@ export class Session {
   readonly counts: JournalCounts;
   readonly together: Together;
   readonly #streams: BoundedStream[] = [];
-  #bounds: TimeBounds;
+  #range: TimeRange;
 
   constructor(view: View) {
     const { q } = problemOf(view.q) === "" ? view : WHOLE_VIEW;
     this.history = new LogHistory({ url: GATEWAY });
-    this.#bounds = boundsOf(view.range, Date.now());
+    this.#range = view.range;
     const [system, audit] = ENVELOPE_TYPES.map((lane) => this.#open(lane, { ...view, q }));
     this.panels = { system_log: system!, audit_log: audit! };
     this.together = new Together(this.panels);
     this.counts = new JournalCounts({
-      wish: { filter: filterOf({ ...view, q }), bounds: this.#bounds },
+      wish: { filter: filterOf({ ...view, q }), range: view.range },
       // Each of the streams tells of all sequences.
       received: () => this.panels.system_log.counts.received,
       isHidden: () => document.hidden,
     });
+    setInterval(() => this.#slide(), SLIDE_MS);
   }
 
-  /** The times that the view is about, as they were when it was chosen. */
+  /** The times that the view is about just now. */
   get bounds(): TimeBounds {
-    return this.#bounds;
+    return boundsOf(this.#range, Date.now());
   }
 
   /** Shows what the view is about from now on, where that can be understood. */
@@ -70,10 +76,17 @@ export class Session {
   }
 
   #show(view: View): void {
-    this.#bounds = boundsOf(view.range, Date.now());
-    this.counts.show({ filter: filterOf(view), bounds: this.#bounds });
-    for (const stream of this.#streams) stream.nextBounds = this.#bounds;
+    this.#range = view.range;
+    this.counts.show({ filter: filterOf(view), range: view.range });
+    for (const stream of this.#streams) stream.nextRange = view.range;
     for (const lane of ENVELOPE_TYPES) this.panels[lane].setFilter(filterOf(view));
+  }
+
+  /** What has left the range leaves the panels that follow; what somebody reads stays. */
+  #slide(): void {
+    const { sinceMs } = this.bounds;
+    if (sinceMs === undefined || !isSliding(this.#range)) return;
+    for (const lane of ENVELOPE_TYPES) this.panels[lane].forgetBefore(sinceMs);
   }
 
   /** Resolves when both panels show what the view is about. */
@@ -83,7 +96,7 @@ export class Session {
 
   #open(lane: EnvelopeType, view: View): PanelStore {
     const filter = filterOf(view);
-    const { sinceMs, untilMs } = this.#bounds;
+    const { sinceMs, untilMs } = this.bounds;
     // Behind a bounded time nothing of the newest need be in it; the journal has what is.
     const isBounded = sinceMs !== undefined || untilMs !== undefined;
     const whole = new LogStream({
@@ -92,12 +105,13 @@ export class Session {
       start: isBounded ? {} : { replay: REPLAY },
     });
     this.pace.watch(whole);
-    const stream = new BoundedStream(whole, this.#bounds);
+    const stream = new BoundedStream(whole, view.range);
     this.#streams.push(stream);
     return new PanelStore({
       lane,
       filter,
       stream,
+      hasStart: () => stream.bounds.sinceMs !== undefined,
       history: { page: (query) => this.history.page({ ...query, ...timesOf(stream.bounds) }) },
       schedule: (publish) => requestAnimationFrame(publish),
     });

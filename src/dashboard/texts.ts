@@ -187,6 +187,7 @@ export const TEXTS = {
     empty: "No record matches yet.",
     loading: "Loading older records",
     beginning: "The journal begins here.",
+    start: "The chosen time begins here.",
     cleared: "Cleared.",
     showCleared: "Show earlier records",
     newest: (count: number) => (count === 0 ? "To the newest" : `${numberText(count)} new`),

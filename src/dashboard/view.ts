@@ -93,6 +93,11 @@ export function filterKey({ q, hidden, range }: View): string {
   return searchOf({ ...WHOLE_VIEW, q, hidden, range });
 }
 
+/** True for a range that moves on with the time: what is in it leaves it again. */
+export function isSliding(range: TimeRange): boolean {
+  return "lastMinutes" in range;
+}
+
 export function boundsOf(range: TimeRange, nowMs: number): TimeBounds {
   return "lastMinutes" in range ? { sinceMs: nowMs - range.lastMinutes * 60_000 } : range;
 }

@@ -76,6 +76,43 @@ test("a time is chosen: the last minutes, from and to, or with the pointer in th
   await shows(dashboard, "system_log", ["two hours ago"]);
 });
 
+test("the last minutes move on with the time, but not under who reads", async () => {
+  const nowMs = Date.now();
+  await using rig = await Rig.start();
+  await rig.postNumbered("now", 1, 300);
+  await rig.post([
+    { message: "four minutes ago", timeMs: nowMs - 4 * MINUTE_MS },
+    { message: "two minutes ago", timeMs: nowMs - 2 * MINUTE_MS },
+    { message: "one minute ago", timeMs: nowMs - MINUTE_MS },
+  ]);
+  await using dashboard = await rig.open({}, "/?last=5&q=ago");
+  const { page } = dashboard;
+  const later = (minutes: number): Promise<void> =>
+    page.evaluate((ms) => {
+      const now = Date.now;
+      Date.now = () => now() + ms;
+    }, minutes * MINUTE_MS);
+  const infos = (): Promise<string> =>
+    dashboard.text(".level-toggles button:has([data-level=INFO]) .count");
+  const counts = (count: string): Promise<void> =>
+    vi.waitFor(async () => expect(await infos()).toBe(count), WAIT);
+  await shows(dashboard, "system_log", ["four minutes ago", "two minutes ago", "one minute ago"]);
+  await counts("3");
+  expect(await dashboard.text("[data-lane=system_log] .list-top")).toBe(
+    "The chosen time begins here.",
+  );
+  await later(2);
+  await shows(dashboard, "system_log", ["two minutes ago", "one minute ago"]);
+  await counts("2");
+  await dashboard.click("[data-lane=system_log] .row");
+  await page.waitForSelector(".to-newest");
+  await later(1.5);
+  await counts("1");
+  expect(await dashboard.messages("system_log")).toEqual(["two minutes ago", "one minute ago"]);
+  await dashboard.click("[data-lane=system_log] .to-newest");
+  await shows(dashboard, "system_log", ["one minute ago"]);
+});
+
 /** The tests' browser is in the zone of the tests. */
 function localText(ms: number): string {
   const shifted = new Date(ms - new Date(ms).getTimezoneOffset() * MINUTE_MS);

@@ -11,7 +11,7 @@ test("a journal that is too long is counted from its newest records back, and on
   const stage = await new Stage({ tailBytesMax: 1e9 }).open();
   const batch = Array.from({ length: 1000 }, () => ({ body: "x", severityText: "ERROR" }));
   for (let sent = 0; sent < RECORDS; sent += batch.length) await stage.log(...batch);
-  const wish = { filter: { q: "level:ERROR" }, bounds: {} };
+  const wish = { filter: { q: "level:ERROR" }, range: {} };
   const received = (): number => stage.journal.newest;
   let isHidden = false;
   const options = { wish, received, url: stage.url, isHidden: () => isHidden };

@@ -171,8 +171,9 @@ export function LogList({ store, columns, selected, onSelect }: LogListProps) {
   };
 
   const moveCurrent = (by: number): void => {
+    // Who follows looks at the newest, wherever keys have been before.
+    const from = (store.isFollowing ? undefined : currentIndex()) ?? rows.length;
     store.stopFollowing();
-    const from = currentIndex() ?? rows.length;
     const index = Math.min(Math.max(0, from + by), rows.length - 1);
     becomeCurrent(rows.first + index);
     sought.current = rows.first + index;

@@ -126,7 +126,12 @@ test("facets and levels count what matches in the journal, and a click searches 
   await rig.post([
     { message: "one", logger: "orchestrator.server" },
     { message: "two", logger: "orchestrator.server" },
-    { message: "three", logger: "orchestrator.monitor", attributes: { instance_id: "a b" } },
+    {
+      message: "three",
+      logger: "orchestrator.monitor",
+      attributes: { instance_id: "a b" },
+      service: "planner",
+    },
     { message: "spawned", logger: AUDIT, attributes: { event_type: "instance_spawn" } },
   ]);
   await using dashboard = await rig.open();
@@ -143,6 +148,7 @@ test("facets and levels count what matches in the journal, and a click searches 
     ]);
     expect(await values("action")).toEqual(["instance_spawn1"]);
     expect(await values("instance_id")).toEqual(["a b1"]);
+    expect(await values("service")).toEqual(["planner1"]);
   }, WAIT);
   expect(await dashboard.text(".facets .hint")).toBe("Of the whole journal.");
   const infos = (): Promise<string> =>
@@ -156,6 +162,11 @@ test("facets and levels count what matches in the journal, and a click searches 
   expect(parameters(dashboard).get("q")).toBe('instance_id:"a b"');
   await vi.waitFor(async () => expect(await infos()).toBe("1"), WAIT);
   await dashboard.click("[data-facet=instance_id] button[aria-pressed=true]");
+  await dashboard.showsLast("system_log", "loud");
+  await dashboard.click("[data-facet=service] button");
+  await shows(dashboard, "system_log", ["three"]);
+  expect(parameters(dashboard).get("q")).toBe("service:planner");
+  await dashboard.click("[data-facet=service] button[aria-pressed=true]");
   await dashboard.click("[data-facet=logger] button::-p-text(orchestrator.monitor)");
   await shows(dashboard, "system_log", ["three"]);
   await dashboard.click("[data-facet=logger] button::-p-text(orchestrator.monitor)");

@@ -139,9 +139,15 @@ test("what the page was too slow for is a row that says so, and a click loads it
   await dashboard.showsLast(LANE, "message 11");
   const gap = (await dashboard.messages(LANE)).find((message) => message.includes("missing"));
   expect(gap).toMatch(/records missing .* this page was too slow for them/);
+  const lost = async (): Promise<number> =>
+    Number((await dashboard.text(".status-line .lost[data-some=true]")).replace("lost ", ""));
+  await dashboard.page.waitForSelector(".status-line .lost[data-some=true]");
+  const before = await lost();
+  expect(gap).toContain(`${before} records missing`);
   await dashboard.page.locator("[data-lane=system_log] .gap button").click();
   await vi.waitFor(async () => {
     const messages = await dashboard.messages(LANE);
     expect(messages.filter((message) => message.startsWith("large")).length).toBeGreaterThan(3);
+    expect(await lost()).toBeLessThan(before);
   }, 10_000);
 });

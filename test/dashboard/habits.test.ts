@@ -68,23 +68,28 @@ test("an address with a filter that is not understood says so, and shows everyth
   expect(await dashboard.text("#filter-problem")).toMatch(/level:LOUD.* is not understood/);
 });
 
-test("all is done by keys", async () => {
+test("all is done by keys, and each key of the help does what it says", async () => {
   await using rig = await Rig.start();
   await rig.post([{ message: "an event", logger: AUDIT }]);
   await rig.postNumbered("message", 1, 300);
   await using dashboard = await rig.open();
   const { page } = dashboard;
+  const pressed = new Set<string>();
+  const pressKey = async (key: string): Promise<void> => {
+    pressed.add(key === "Escape" ? "Esc" : key);
+    await page.keyboard.press(key as "a");
+  };
   const press = async (keys: string): Promise<void> => {
-    for (const key of keys) await page.keyboard.press(key as "a");
+    for (const key of keys) await pressKey(key);
   };
   await dashboard.showsLast("system_log", "message 300");
   await press("kkj");
-  await page.keyboard.press("Enter");
+  await pressKey("Enter");
   await showsRecord(dashboard, "message 300");
   await press("k");
-  await page.keyboard.press("Enter");
+  await pressKey("Enter");
   await showsRecord(dashboard, "message 299");
-  await page.keyboard.press("Escape");
+  await pressKey("Escape");
   await showsRecord(dashboard, undefined);
   await press("g");
   await vi.waitFor(
@@ -97,22 +102,32 @@ test("all is done by keys", async () => {
   await press("p");
   await rig.postNumbered("message", 301, 302);
   await dashboard.page.waitForSelector("::-p-text(2 waiting)");
-  await press("f");
+  await press("p");
   await dashboard.showsLast("system_log", "message 302");
+  await dashboard.wheel("system_log", -400);
+  await page.waitForSelector("[data-lane=system_log] .to-newest");
+  await press("f");
+  await page.waitForSelector("[data-lane=system_log] .to-newest", { hidden: true });
 
   await press("]k");
-  await page.keyboard.press("Enter");
+  await pressKey("Enter");
   await showsRecord(dashboard, "an event");
   expect(searchPart(dashboard)).toContain("panel=audit");
+  await press("[k");
+  await pressKey("Enter");
+  await showsRecord(dashboard, "message 302");
+  expect(searchPart(dashboard)).toContain("panel=system");
 
   await press("?");
   await page.waitForSelector("dialog[open]");
-  expect(await dashboard.text("dialog")).toContain("follow the newest");
-  await page.keyboard.press("Escape");
+  const keys = await page.$$eval("dialog kbd", (all) => all.map((key) => key.textContent));
+  await pressKey("Escape");
   await vi.waitFor(async () => expect(await page.$("dialog")).toBeNull(), WAIT);
-  await showsRecord(dashboard, "an event");
+  await showsRecord(dashboard, "message 302");
 
-  await press("/fjp");
+  await press("/");
+  expect([...pressed].toSorted()).toEqual(keys.toSorted());
+  await page.keyboard.type("fjp");
   expect(await page.$eval(BOX, (box) => (box as HTMLInputElement).value)).toBe("fjp");
 });
 

@@ -16,6 +16,8 @@ export interface Given {
   readonly logger?: string;
   readonly attributes?: Readonly<Record<string, string | number>>;
   readonly timeMs?: number;
+  /** The process that it is of. */
+  readonly service?: string;
 }
 
 const LISTENING = /^tailgate: listening on (http:\/\/127\.0\.0\.1:\d+) \(dashboard/m;
@@ -71,11 +73,14 @@ export class Rig implements AsyncDisposable {
 
   /** Resolves when the gateway has stored them. */
   async post(records: readonly Given[]): Promise<void> {
-    const scopeLogs = records.map(scopeOf);
+    const resourceLogs = records.map((record) => ({
+      resource: { attributes: attributesOf({ "service.name": record.service }) },
+      scopeLogs: [scopeOf(record)],
+    }));
     const response = await fetch(`${this.#otlpUrl}/v1/logs`, {
       method: "POST",
       headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ resourceLogs: [{ scopeLogs }] }),
+      body: JSON.stringify({ resourceLogs }),
     });
     if (!response.ok) throw new Error(`The gateway answers HTTP ${response.status}.`);
   }
@@ -207,10 +212,16 @@ function scopeOf({
     timeUnixNano,
     severityNumber: severity,
     body,
-    attributes: Object.entries(attributes ?? {}).map(([key, value]) => ({
-      key,
-      value: typeof value === "number" ? { intValue: String(value) } : { stringValue: value },
-    })),
+    attributes: attributesOf(attributes ?? {}),
   };
   return { scope: { name: logger }, logRecords: [logRecord] };
+}
+
+function attributesOf(attributes: Readonly<Record<string, string | number | undefined>>) {
+  return Object.entries(attributes)
+    .filter(([, value]) => value !== undefined)
+    .map(([key, value]) => ({
+      key,
+      value: typeof value === "number" ? { intValue: String(value) } : { stringValue: value },
+    }));
 }

@@ -28,7 +28,7 @@ import { TogetherBar } from "./together-bar.tsx";
 import { Toolbar } from "./toolbar.tsx";
 import { useInStep } from "./use-in-step.ts";
 import { useLinkedRecord } from "./use-linked-record.ts";
-import { pressInList, useShortcuts } from "./use-shortcuts.ts";
+import { focusList, pressInList, useShortcuts } from "./use-shortcuts.ts";
 import { useView, type ViewStore } from "./view-store.ts";
 import { filterKey, WHOLE_VIEW, type View } from "./view.ts";
 
@@ -55,9 +55,15 @@ export function App({ session, views }: AppProps) {
     [views],
   );
   const close = useCallback(() => {
-    setSelection(undefined);
-    views.change({ record: undefined });
-  }, [views]);
+    const lane = selection?.lane;
+    const hadFocus = document.activeElement?.closest(".details") !== null;
+    flushSync(() => {
+      setSelection(undefined);
+      views.change({ record: undefined });
+    });
+    // It is gone with the details; it goes back to where they were opened.
+    if (lane !== undefined && hadFocus) focusList(lane);
+  }, [views, selection]);
   const [isPaused, setIsPaused] = useState(false);
   const pause = useCallback(
     (paused: boolean) => {

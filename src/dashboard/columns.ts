@@ -1,6 +1,14 @@
 import type { Envelope, EnvelopeType } from "../envelope.ts";
 
-type ColumnId = "time" | "level" | "logger" | "action" | "message" | "place" | "fields";
+type ColumnId =
+  | "time"
+  | "level"
+  | "logger"
+  | "action"
+  | "instance"
+  | "message"
+  | "place"
+  | "fields";
 
 export interface Column {
   readonly id: ColumnId;
@@ -29,7 +37,7 @@ const TIME = new Intl.DateTimeFormat("en-GB", {
 
 const time: Column = {
   id: "time",
-  widthPx: 112,
+  widthPx: 104,
   text: ({ data }) => TIME.format(new Date(data.timestamp)),
 };
 const level: Column = { id: "level", widthPx: 84, text: ({ data }) => data.level };
@@ -59,6 +67,7 @@ const COLUMNS: Record<EnvelopeType, readonly Column[]> = {
       widthPx: 140,
       text: ({ type, data }) => (type === "audit_log" ? (data.action ?? "") : ""),
     },
+    { id: "instance", widthPx: 124, isWide: true, text: instanceText },
     { ...logger, isExtra: true },
     message,
     fields,
@@ -67,6 +76,12 @@ const COLUMNS: Record<EnvelopeType, readonly Column[]> = {
 
 export function columnsOf(lane: EnvelopeType): readonly Column[] {
   return COLUMNS[lane];
+}
+
+/** What the event happened to. */
+function instanceText({ type, data }: Envelope): string {
+  const id = type === "audit_log" ? data.metadata?.[INSTANCE] : undefined;
+  return id === undefined ? "" : valueText(id);
 }
 
 /** Where it was logged. */
@@ -87,6 +102,9 @@ const SHOWN_ELSEWHERE = new Set([
   "metadata",
 ]);
 
+/** An audit event's has a column. */
+const INSTANCE = "instance_id";
+
 /** No cell shows more of a value. */
 const VALUE_CHARACTERS_MAX = 200;
 
@@ -94,7 +112,8 @@ const VALUE_CHARACTERS_MAX = 200;
 function fieldsText({ type, data }: Envelope): string {
   const extras = Object.entries(data).filter(([name]) => !SHOWN_ELSEWHERE.has(name));
   const metadata = type === "audit_log" ? Object.entries(data.metadata ?? {}) : [];
-  return [...extras, ...metadata].map(([name, value]) => `${name}=${valueText(value)}`).join(" ");
+  const others = metadata.filter(([name]) => name !== INSTANCE);
+  return [...extras, ...others].map(([name, value]) => `${name}=${valueText(value)}`).join(" ");
 }
 
 function valueText(value: unknown): string {

@@ -134,6 +134,12 @@ export function LogList({ store, columns, selected, onSelect }: LogListProps) {
       heightPx,
       topPx: isUnmoved ? before.topPx : element.scrollTop,
     };
+    // What comes above or below the list must not cover the record whose details are open.
+    if (!store.isFollowing && heightPx !== before.heightPx && selected) {
+      const index = rows.findIndex((row) => isEntry(row) && row.sequence === selected.sequence);
+      const wasInView = isInView(index, before, rowPx);
+      if (index >= 0 && wasInView) bringIntoView(element, index, rowPx);
+    }
     // That counts as scrolling: it goes on with what is behind the end.
     if (sought.current !== undefined) bringIntoView(element, sought.current - rows.first, rowPx);
     sought.current = undefined;
@@ -286,6 +292,11 @@ export function LogList({ store, columns, selected, onSelect }: LogListProps) {
 /** So many rows are in the document at most: those in view, two of them in part, and those on both sides. */
 function slotsOf(visible: number): number {
   return visible + 2 * OVERSCAN + 2;
+}
+
+function isInView(index: number, { topPx, heightPx = 0 }: Drawn, rowPx: number): boolean {
+  const atPx = (index + LINES_ABOVE) * rowPx;
+  return atPx >= topPx + rowPx && atPx + rowPx <= topPx + heightPx;
 }
 
 /** Scrolls no further than it must; the columns' header lies above the rows. */

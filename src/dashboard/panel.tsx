@@ -3,10 +3,12 @@ import type { EnvelopeType } from "../envelope.ts";
 import { ColumnMenu } from "./column-menu.tsx";
 import { LogList } from "./log-list.tsx";
 import type { PanelStore } from "./panel-store.ts";
+import { retryText } from "./retry-text.ts";
 import { TEXTS } from "./texts.ts";
 import type { Selection } from "./selection.ts";
 import type { LogEntry } from "../client/index.ts";
 import { useColumns } from "./use-columns.ts";
+import { useNow } from "./use-now.ts";
 import { usePanel } from "./use-panel.ts";
 
 interface PanelProps {
@@ -38,16 +40,16 @@ export function Panel({ store, heading, selected, onSelect, onResume }: PanelPro
 
 function PanelState({ store }: { readonly store: PanelStore }) {
   usePanel(store);
-  const { state, reason, retryInMs } = store.status;
-  const words = [
-    TEXTS.state[state],
-    reason,
-    retryInMs === undefined ? "" : TEXTS.state.retry(Math.ceil(retryInMs / 1000)),
-    store.isPaused ? TEXTS.state.paused : "",
-  ];
+  const { status } = store;
+  const { state, reason, retryInMs } = status;
+  const nowMs = useNow(retryInMs !== undefined);
+  const retry = retryText(status, nowMs);
+  const words = [TEXTS.state[state], reason, store.isPaused ? TEXTS.state.paused : ""];
   return (
-    <p className="panel-state" role="status" data-state={state}>
-      {words.filter((word) => word !== "").join(", ")}
+    <p className="panel-state" data-state={state}>
+      <span role="status">{words.filter((word) => word !== "").join(", ")}</span>
+      {/* Not read aloud every second. */}
+      {retry !== "" && <span aria-hidden="true">, {retry}</span>}
     </p>
   );
 }

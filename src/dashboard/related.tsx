@@ -24,7 +24,9 @@ export function Related({ session, entry, onClose }: RelatedProps) {
     together.enter({ name, term, sequence });
     if (!isNarrow) return;
     onClose();
-    document.getElementById("tab-system_log")?.click();
+    const tab = document.getElementById("tab-system_log");
+    tab?.click();
+    tab?.focus();
   };
   const link = traceId === undefined ? undefined : traceLink(template, traceId);
   const choices = [

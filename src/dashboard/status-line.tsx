@@ -4,6 +4,7 @@ import { Exporters } from "./exporters.tsx";
 import type { AuditChain } from "./gateway-stats.ts";
 import type { Pace } from "./pace.ts";
 import type { PanelStore } from "./panel-store.ts";
+import { retryText } from "./retry-text.ts";
 import type { Session } from "./session.ts";
 import { TEXTS } from "./texts.ts";
 import { useIsNarrow } from "./use-is-narrow.ts";
@@ -66,12 +67,12 @@ interface ConnectionProps {
 function Connection({ stores, nowMs }: ConnectionProps) {
   const statuses = stores.map(({ status }) => status);
   const status = statuses.find(({ state }) => state !== "live") ?? latest(statuses);
-  const { state, since, reason, retryInMs } = status;
+  const { state, since, reason } = status;
   const label = state === "live" ? TEXTS.trust.connected(since) : TEXTS.state[state];
   const words = [
     reason.toLowerCase().startsWith(label) ? "" : label,
     reason.replace(/\.$/, ""),
-    retryInMs === undefined ? "" : retryText(since + retryInMs - nowMs),
+    retryText(status, nowMs),
   ];
   return (
     <span className="connection" data-state={state}>
@@ -82,10 +83,6 @@ function Connection({ stores, nowMs }: ConnectionProps) {
 
 function latest<Status extends { readonly since: number }>(statuses: readonly Status[]): Status {
   return statuses.reduce((one, other) => (other.since > one.since ? other : one));
-}
-
-function retryText(inMs: number): string {
-  return TEXTS.state.retry(Math.max(0, Math.ceil(inMs / 1000)));
 }
 
 function lagText({ lagMs, newestAtMs }: Pace, nowMs: number): string {

@@ -167,6 +167,7 @@ export const TEXTS = {
     level: "Level",
     logger: "Logger",
     action: "Action",
+    instance: "Instance",
     message: "Message",
     place: "Place",
     fields: "Fields",

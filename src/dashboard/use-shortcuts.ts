@@ -30,8 +30,15 @@ function isWritten(target: Element): boolean {
 
 /** Lets the list of a panel act as if it had the focus and this key were pressed; it has the focus then. */
 export function pressInList(lane: string | undefined, key: string): void {
+  focusList(lane)?.dispatchEvent(
+    new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }),
+  );
+}
+
+/** Of this panel, or of one that is shown. */
+export function focusList(lane: string | undefined): HTMLElement | null {
   const found = lane && document.querySelector<HTMLElement>(`[data-lane=${lane}] .log-list`);
   const list = found || document.querySelector<HTMLElement>(".log-list");
-  list?.focus();
-  list?.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
+  list?.focus({ preventScroll: true });
+  return list;
 }

@@ -53,6 +53,32 @@ test("nested fields of an audit event have the names by which the filter finds t
     cells.map((cell) => cell.textContent),
   );
   expect(names).toContain("metadata.instance_id");
+  expect(await dashboard.text("[data-lane=audit_log] .row .column-instance")).toBe("abc-123");
+  expect(await dashboard.text("[data-lane=audit_log] .row .column-fields")).toBe("");
+});
+
+test("on a narrow page, closing the details gives the focus back to the row that they were of", async () => {
+  await using rig = await Rig.start();
+  await rig.postNumbered("message", 1, 5);
+  await using dashboard = await rig.open({ width: 480 });
+  const { page } = dashboard;
+  await dashboard.showsLast("system_log", "message 5");
+  const focused = (): Promise<string> =>
+    page.evaluate(() => {
+      const { activeElement } = document;
+      const row = activeElement!.getAttribute("aria-activedescendant");
+      return row ? document.getElementById(row)!.textContent : activeElement!.className;
+    });
+  await dashboard.click("[data-sequence='3']");
+  await dashboard.click(".details-head ::-p-text(Close)");
+  expect(await focused()).toContain("message 3");
+  await page.keyboard.press("ArrowDown");
+  await page.keyboard.press("Enter");
+  await page.waitForSelector(".details");
+  await page.keyboard.press("Tab");
+  expect(await focused()).not.toContain("message");
+  await page.keyboard.press("Escape");
+  await vi.waitFor(async () => expect(await focused()).toContain("message 4"));
 });
 
 test("a record is copied as JSON and as a link, which shows it among those around it", async () => {

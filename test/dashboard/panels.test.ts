@@ -101,6 +101,10 @@ describe("columns", () => {
     const names = (): Promise<string[]> =>
       page.$$eval(`${SYSTEM} .column-name`, (found) => found.map((name) => name.textContent));
     expect(await names()).toEqual(["Time", "Level", "Logger", "Message", "Fields"]);
+    const audit = await page.$$eval("[data-lane=audit_log] .column-name", (found) =>
+      found.map((name) => name.textContent),
+    );
+    expect(audit).toEqual(["Time", "Level", "Action", "Instance", "Message", "Fields"]);
     await dashboard.click(`${SYSTEM} .menu summary`);
     const labels = await page.$$eval(`${SYSTEM} .menu-items label`, (found) =>
       found.map((label) => label.textContent),

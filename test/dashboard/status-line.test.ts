@@ -134,6 +134,25 @@ test("it says in words why there is no connection, and when the next try is", as
   await says(dashboard, ".connection", /^connected/);
   await rig[Symbol.asyncDispose]();
   await says(dashboard, ".connection", /^not connected, \w.* \w.*, next try in \d+ s$/);
+  // A panel says the same, and counts down.
+  const said = await dashboard.page.evaluateHandle(() => {
+    const panel = document.querySelector("[data-lane=audit_log] .panel-state")!;
+    const texts: string[] = [];
+    const note = (): void => void texts.push(panel.textContent);
+    new MutationObserver(note).observe(panel, {
+      subtree: true,
+      childList: true,
+      characterData: true,
+    });
+    return texts;
+  });
+  await vi.waitFor(async () => {
+    const seconds = (await said.jsonValue()).map((text) =>
+      Number(/next try in (\d+) s$/.exec(text)?.[1]),
+    );
+    const isCountedDown = seconds.some((second, index) => second === seconds[index - 1]! - 1);
+    if (!isCountedDown) throw new Error(`It has said: ${seconds.join(", ")}`);
+  }, WAIT);
 });
 
 test("on a narrow page the account opens on demand", async () => {

@@ -91,6 +91,17 @@ test("the panels stay in step while one is scrolled or a record is selected", as
   }, WAIT);
 });
 
+test("the event at the foot of its panel stays in view when the bar comes above it", async () => {
+  await using rig = await Rig.start();
+  await rig.post(steps(60));
+  await using dashboard = await rig.open();
+  await dashboard.showsLast("audit_log", "event 59");
+  await dashboard.click("[data-lane=audit_log] .row ::-p-text(event 59)");
+  await dashboard.click("button ::-p-text(System lines of instance worker-2)");
+  await dashboard.page.waitForSelector(".together-bar");
+  await dashboard.showsLast("audit_log", "event 59");
+});
+
 test("leaving brings back the filter that the panel had", async () => {
   await using rig = await Rig.start();
   await rig.post([

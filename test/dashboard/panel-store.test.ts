@@ -2,6 +2,8 @@ import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { PanelStore } from "../../src/dashboard/panel-store.ts";
 import { firstSequence, isEntry, isGap, lastSequence, type Row } from "../../src/dashboard/row.ts";
+import { LogHistory, type HistoryQuery } from "../../src/client/index.ts";
+import { Stage } from "../http/stage.ts";
 import { SmallGateway } from "./small-gateway.ts";
 
 const PAGE_RECORDS = 7;
@@ -204,6 +206,33 @@ describe("whatever comes and whatever the user does", () => {
     });
     await fc.assert(run, { numRuns: 300 });
   });
+});
+
+test("the model answers as a real journal does over HTTP", async () => {
+  const stage = await new Stage().open();
+  const model = new SmallGateway();
+  const [given] = fc.sample(levels(60), { numRuns: 1, seed: 7 });
+  const all = [...given!, ...Array.from({ length: 40 }, () => "INFO" as const)];
+  model.emit(all);
+  await stage.log(...all.map((severityText) => ({ severityText })));
+  const journal = new LogHistory({ url: stage.url });
+  const { epoch } = await journal.newest();
+  const walk = async (history: Pick<LogHistory, "page">, query: HistoryQuery) => {
+    const pages = [await history.page(query)];
+    for (let cursor; (cursor = pages.at(-1)!.nextCursor);) {
+      pages.push(await history.page({ ...query, cursor }));
+    }
+    const entries = pages.flatMap((page) => page.entries);
+    return entries.map(({ sequence, envelope }) => `${sequence} ${envelope.data.level}`);
+  };
+  for (const order of ["asc", "desc"] as const) {
+    for (const filter of [{}, { level: "ERROR" }]) {
+      for (const from of [1, 30, all.length]) {
+        const query = { order, filter, from, epoch, limit: PAGE_RECORDS };
+        expect([query, await walk(model, query)]).toEqual([query, await walk(journal, query)]);
+      }
+    }
+  }
 });
 
 test("what is read does not change while records come, however many", () => {

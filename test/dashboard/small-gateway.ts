@@ -11,7 +11,12 @@ import type {
 
 type Level = Envelope["data"]["level"];
 
-/** A journal and a stream in memory, as a store sees them: the test decides what happens, and in which order. */
+/**
+ * A model of what `LogStream` and `LogHistory` promise a store, not something that stands in for the gateway: with it a
+ * property decides in which order a batch, a late answer and a click come, thousands of times, which sockets would not
+ * let it, and it knows what is right. That a journal answers like it is tested beside; that the store works with a real
+ * gateway, in browsers (`following.test.ts`, `cuts.test.ts`).
+ */
 export class SmallGateway {
   readonly entries: LogEntry[] = [];
   /** What is older is gone. */

@@ -37,7 +37,7 @@ const TIME = new Intl.DateTimeFormat("en-GB", {
 
 const time: Column = {
   id: "time",
-  widthPx: 104,
+  widthPx: 112,
   text: ({ data }) => TIME.format(new Date(data.timestamp)),
 };
 const level: Column = { id: "level", widthPx: 84, text: ({ data }) => data.level };

@@ -1,4 +1,4 @@
-import { useId, useSyncExternalStore } from "react";
+import { useId, useRef, useSyncExternalStore } from "react";
 import { printable } from "../printable.ts";
 import { droppedSum, exporterStates, type ExporterState } from "./exporter-state.ts";
 import type { GatewayStats } from "./gateway-stats.ts";
@@ -10,6 +10,7 @@ const WORDS = TEXTS.exporters;
 export function Exporters({ stats }: { readonly stats: GatewayStats }) {
   const current = useSyncExternalStore(stats.subscribe, stats.current);
   const id = useId();
+  const button = useRef<HTMLButtonElement>(null);
   const states = current ? exporterStates(current) : [];
   if (states.length === 0) return null;
   const behind = states.filter(({ isBehind }) => isBehind);
@@ -22,6 +23,7 @@ export function Exporters({ stats }: { readonly stats: GatewayStats }) {
   return (
     <>
       <button
+        ref={button}
         type="button"
         className="exporters"
         data-well={isWell}
@@ -30,7 +32,12 @@ export function Exporters({ stats }: { readonly stats: GatewayStats }) {
       >
         {isWell ? WORDS.well : printable(words.join(", "))}
       </button>
-      <div id={id} className="exporter-states" popover="auto">
+      <div
+        id={id}
+        className="exporter-states"
+        popover="auto"
+        onBeforeToggle={({ currentTarget }) => placeAbove(currentTarget, button.current!)}
+      >
         <h2>{WORDS.title}</h2>
         <dl>
           {states.map((state) => (
@@ -47,6 +54,18 @@ export function Exporters({ stats }: { readonly stats: GatewayStats }) {
       </div>
     </>
   );
+}
+
+/** As wide as it becomes at most, and so far from the window's edges at least; status-line.css has the same. */
+const WIDTH_REM_MAX = 36;
+const MARGIN_REM = 0.75;
+
+function placeAbove(popover: HTMLElement, button: HTMLElement): void {
+  const { left, top } = button.getBoundingClientRect();
+  const remPx = parseFloat(getComputedStyle(document.documentElement).fontSize);
+  const leftPxMax = innerWidth - (WIDTH_REM_MAX + MARGIN_REM) * remPx;
+  popover.style.left = `${Math.max(MARGIN_REM * remPx, Math.min(left, leftPxMax))}px`;
+  popover.style.bottom = `${innerHeight - top}px`;
 }
 
 function linesOf({ records, lagMs, isBehind, retries, trouble, dropped }: ExporterState): string[] {

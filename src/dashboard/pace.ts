@@ -1,9 +1,14 @@
 import type { LogStream } from "../client/index.ts";
 
-/** How late the newest of the live records came. */
+/** How many records come live, and how late the newest of them came. */
 export class Pace {
   #lagMs: number | undefined;
   #newestAtMs: number | undefined;
+  /** By stream: each tells of all sequences. */
+  readonly #told = new Map<object, number>();
+
+  /** How many live records the gateway has had, whether they match or not. What is of the past does not count. */
+  readonly live = (): number => Math.max(0, ...this.#told.values());
 
   /** Undefined before the first live record. Clocks that differ make it no less than nothing. */
   get lagMs(): number | undefined {
@@ -23,6 +28,7 @@ export class Pace {
         const { state } = event.status;
         isLive = state === "live" || state === "polling";
       } else if (event.type === "records" && isLive) {
+        this.#told.set(stream, (this.#told.get(stream) ?? 0) + event.to - event.from + 1);
         const newest = event.entries.at(-1);
         if (newest) this.#came(Date.parse(newest.envelope.data.timestamp));
       }

@@ -1,4 +1,4 @@
-import { useCallback, useId, useState, useSyncExternalStore } from "react";
+import { useId, useState, useSyncExternalStore } from "react";
 import { ENVELOPE_TYPES } from "../envelope.ts";
 import { Exporters } from "./exporters.tsx";
 import type { AuditChain } from "./gateway-stats.ts";
@@ -16,9 +16,7 @@ const QUIET_MS = 10_000;
 /** What the page can be trusted in: the connection, what became of the records, and the audit chain. */
 export function StatusLine({ session }: { readonly session: Session }) {
   const { panels, pace } = session;
-  // Each of the streams tells of all sequences.
-  const received = useCallback(() => panels.system_log.counts.received, [panels]);
-  const { perSecond, nowMs } = useRate(received);
+  const { perSecond, nowMs } = useRate(pace.live);
   // The numbers are told once a second, the connection at once.
   useStreamState(panels.system_log);
   useStreamState(panels.audit_log);

@@ -35,15 +35,15 @@ function events(count: number): string {
   return count === 1 ? "1 event" : `${numberText(count)} events`;
 }
 
-/** Of how much of the journal a number is. */
+/** In how much of the journal was counted. */
 interface Extent {
   readonly looked: number;
   readonly extent: "counting" | "part" | "all";
 }
 
 function extentText({ looked, extent }: Extent): string {
-  if (extent === "all") return "the whole journal";
-  const newest = `the newest ${numberText(looked)} records`;
+  if (extent === "all") return "in the whole journal";
+  const newest = `in the newest ${numberText(looked)} records`;
   return extent === "part" ? newest : `${newest} so far`;
 }
 
@@ -97,7 +97,7 @@ export const TEXTS = {
     button: "Facets",
     title: "Facets",
     counting: "Counting",
-    hint: (counted: Extent) => `Of ${extentText(counted)}.`,
+    hint: (counted: Extent) => `Counted ${extentText(counted)}.`,
     none: "None",
     names: { logger: "Logger", action: "Action", instance_id: "Instance", service: "Service" },
   },

@@ -150,11 +150,11 @@ test("facets and levels count what matches in the journal, and a click searches 
     expect(await values("instance_id")).toEqual(["a b1"]);
     expect(await values("service")).toEqual(["planner1"]);
   }, WAIT);
-  expect(await dashboard.text(".facets .hint")).toBe("Of the whole journal.");
+  expect(await dashboard.text(".facets .hint")).toBe("Counted in the whole journal.");
   const infos = (): Promise<string> =>
     dashboard.text(".level-toggles button:has([data-level=INFO]) .count");
   expect(await infos()).toBe("1,504");
-  expect(await dashboard.text(".histogram-extent")).toBe("the whole journal");
+  expect(await dashboard.text(".histogram-extent")).toBe("in the whole journal");
   await rig.post([{ message: "one more" }, { message: "loud", severity: 17 }]);
   await vi.waitFor(async () => expect(await infos()).toBe("1,505"), WAIT);
   await dashboard.click("[data-facet=instance_id] button");

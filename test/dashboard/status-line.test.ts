@@ -30,6 +30,8 @@ test("the status line says what came of the records, how fast and how late they 
   await says(dashboard, ".connection", /^connected since \d\d:\d\d:\d\d$/);
   await dashboard.showsLast("system_log", "before 10");
   expect(await dashboard.text(".lag")).toBe("no live record yet");
+  // What is read of the past is no rate.
+  expect(await dashboard.text(".rate")).toBe("0 records/s");
   await dashboard.click("button ::-p-text(Pause)");
   await rig.postNumbered("live", 1, 1000);
   await rig.post([{ message: "spawned", logger: AUDIT }]);
@@ -93,6 +95,11 @@ test("it says how far an exporter is behind, and why, until it has caught up", a
   expect(await dashboard.text("[data-exporter=file] dd")).toBe("up to date");
   const title = await dashboard.page.$eval(".exporters", (button) => button.getAttribute("title"));
   expect(title).toContain("otlp: 1,234 records behind");
+  const [above, below] = await dashboard.page.$$eval(".exporter-states, .exporters", (found) =>
+    found.map((element) => element.getBoundingClientRect().toJSON()).toSorted((a, b) => a.y - b.y),
+  );
+  expect(above.bottom).toBeLessThanOrEqual(below.top + 1);
+  expect(above.left).toBeCloseTo(below.left, 0);
   await dashboard.page.keyboard.press("Escape");
   const isOpen = (): Promise<boolean> =>
     dashboard.page.$eval(".exporter-states", (states) => states.checkVisibility());

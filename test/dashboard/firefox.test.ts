@@ -127,6 +127,8 @@ test("the page goes on by itself after the gateway was started anew, and has eac
   expect(await dashboard.messages(LANE)).toEqual(
     Array.from({ length: 9 }, (_, at) => `message ${at + 1}`),
   );
+  const infos = ".level-toggles button:has([data-level=INFO]) .count";
+  await vi.waitFor(async () => expect(await dashboard.text(infos)).toBe("9"), 10_000);
   // While there was none.
   dashboard.forgive(/can.t establish a connection|was interrupted|NetworkError/);
 });

@@ -41,3 +41,28 @@ test("a journal that is too long is counted from its newest records back, and on
   await vi.waitFor(() => expect(all.current()?.times.sums).toEqual([0, 1, 0, 0, 0]), WAIT);
   expect(errorsOf(part)).toBe(looked + 5);
 });
+
+test("a range that slides is counted anew, facets too, which cannot be taken off one by one", async () => {
+  vi.useFakeTimers({ toFake: ["Date", "performance"] });
+  onTestFinished(() => void vi.useRealTimers());
+  const stage = await new Stage().open();
+  const minuteMs = 60_000;
+  const recordOf = (name: string, ageMs: number) => ({
+    timestamp: BigInt(Date.now() - ageMs) * 1_000_000n,
+    scope: { name, version: "", attributes: new Map() },
+  });
+  await stage.log(recordOf("old", 4 * minuteMs), recordOf("new", minuteMs));
+  const counts = new JournalCounts({
+    wish: { filter: {}, range: { lastMinutes: 5 } },
+    received: () => stage.journal.newest,
+    isHidden: () => false,
+    url: stage.url,
+  });
+  onTestFinished(() => counts.close());
+  counts.setFacets(true);
+  const loggers = () => Object.fromEntries(counts.current()?.facets.get("logger") ?? []);
+  await vi.waitFor(() => expect(loggers()).toEqual({ old: 1, new: 1 }), WAIT);
+  vi.advanceTimersByTime(2 * minuteMs);
+  await vi.waitFor(() => expect(loggers()).toEqual({ new: 1 }), WAIT);
+  expect(counts.current()?.times.sums).toEqual([0, 1, 0, 0, 0]);
+});

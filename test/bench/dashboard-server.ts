@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { built } from "./built.ts";
@@ -15,9 +15,13 @@ export async function dashboardServer(): Promise<DashboardServer> {
   const { resolveConfig, startTailgate } =
     await built<typeof import("../../src/index.ts")>("src/index.js");
   const directory = await mkdtemp(join(tmpdir(), "tailgate-bench-"));
+  const file = join(directory, "tailgate.yaml");
+  // A proxy in front of it has another port.
+  await writeFile(file, "allowed_hosts: [127.0.0.1]\n");
   const config = await resolveConfig({
     base: "embedded",
     document: { receivers: { otlp: { port: 0 } }, exporters: { websocket: {} } },
+    file: file,
     flags: { port: 0, logDir: directory },
     env: {},
     cwd: directory,

@@ -2,21 +2,17 @@ import { setTimeout as wait } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
 import type { Browser, HTTPResponse, Page } from "puppeteer-core";
 import { launchBrowser } from "../dashboard/launch.ts";
+import { benchCuts } from "./dashboard-cuts.ts";
 import { dashboardServer, type DashboardServer } from "./dashboard-server.ts";
+import { REQUEST_RECORDS, sendTick, TICK_MS } from "./dashboard-ticks.ts";
 import { printValues } from "./figure.ts";
 import { FrameWatch } from "./frame-watch.ts";
 import { HelperProcess } from "./helper-process.ts";
-import type { SenderQuestion } from "./otlp-http-senders.ts";
 import type { Scale } from "./rounds.ts";
 
 const VIEW = { width: 1440, height: 900 };
 
 const ROW = "[data-lane=system_log] .row";
-
-/** 10 000 records a second, in requests on eight connections. */
-const TICK_MS = 100;
-const TICK_REQUESTS = 8;
-const REQUEST_RECORDS = 125;
 
 const SECONDS = 60;
 
@@ -25,8 +21,8 @@ const FILTER = "inst-101";
 
 /**
  * What the page costs the browser that shows it, in chromium: its first load, and how smoothly it draws while it
- * follows many records. Browser, gateway and clients share the machine: on one that is busy, or has few cores, frames
- * are late for reasons that are not the page's.
+ * follows many records; then whether cuts of its connection lose or double any. Browser, gateway and clients share the
+ * machine: on one that is busy, or has few cores, frames are late for reasons that are not the page's.
  */
 export async function benchDashboard({ rounds, share }: Scale): Promise<void> {
   await using server = await dashboardServer();
@@ -34,10 +30,11 @@ export async function benchDashboard({ rounds, share }: Scale): Promise<void> {
   const browser = await launchBrowser("chrome", fail);
   try {
     const stage = { server, senders, browser };
-    await sendTick(stage);
+    await sendTick(server, senders);
     await benchLoad(stage, rounds);
     await benchFollowing("dashboard.following", stage, SECONDS * share, "");
     await benchFollowing("dashboard.filtered", stage, SECONDS * share, FILTER);
+    await benchCuts(stage, SECONDS * share);
   } finally {
     await browser.close();
   }
@@ -47,13 +44,6 @@ interface Stage {
   readonly server: DashboardServer;
   readonly senders: HelperProcess;
   readonly browser: Browser;
-}
-
-async function sendTick({ server, senders }: Stage): Promise<void> {
-  const port = server.otlpPort;
-  const kind = { format: "protobuf", requests: TICK_REQUESTS, records: REQUEST_RECORDS } as const;
-  await senders.ask({ port, ...kind } satisfies SenderQuestion);
-  server.sent += TICK_REQUESTS * REQUEST_RECORDS;
 }
 
 // The first load
@@ -113,7 +103,7 @@ async function benchFollowing(
   seconds: number,
   filter: string,
 ): Promise<void> {
-  const { server } = stage;
+  const { server, senders } = stage;
   await using view = await openView(stage.browser);
   const { page } = view;
   await page.goto(server.url);
@@ -122,7 +112,7 @@ async function benchFollowing(
     await page.type("[type=search]", filter);
     await page.keyboard.press("Enter");
   }
-  await sendTick(stage);
+  await sendTick(server, senders);
   await showsNewest(page, server.sent, filter);
   const ticks = Math.ceil((1000 * seconds) / TICK_MS);
   const { sent } = server;
@@ -130,7 +120,7 @@ async function benchFollowing(
   const startMs = performance.now();
   for (let tick = 0; tick < ticks; tick++) {
     await wait(startMs + tick * TICK_MS - performance.now());
-    await sendTick(stage);
+    await sendTick(server, senders);
   }
   const tookMs = performance.now() - startMs;
   const { frames, longestTaskMs, heapBytesMax } = await watch.end();

@@ -28,7 +28,7 @@ export function shownSequences(page: Page, lane: Lane, first = 0): Promise<numbe
           byOrdinal.set(Number(row.id.split(":")[1]), sequence);
           isDone ||= sequence >= 0 && sequence <= wanted;
         }
-        list.scrollTop -= 0.9 * list.clientHeight;
+        if (!isDone) list.scrollTop -= 0.9 * list.clientHeight;
       }
       const sequences = [...byOrdinal].toSorted(([one], [other]) => one - other);
       const inOrder = sequences.map(([, sequence]) => sequence);

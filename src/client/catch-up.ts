@@ -49,9 +49,12 @@ export class CatchUp {
       if (!filters.isTaken(version)) await this.#page({ filter, until: 0, limit: 1 });
       tell(filters.taken(version));
       if (position.resume === undefined && !(await this.#begin(filter, newest))) return undefined;
-      if (!(await this.#read(filter, newest))) return undefined;
-      this.#arrive();
-      return { filter, version, epoch: newest.epoch };
+      const course = { filter, version, epoch: newest.epoch };
+      if (await this.#read(course, newest.sequence)) {
+        this.#arrive();
+        return course;
+      }
+      return filters.wanted.version === version ? undefined : this.run();
     } catch (error) {
       if (!isRefusedFilter(error)) throw error;
       tell(filters.refused(error.message));
@@ -105,15 +108,15 @@ export class CatchUp {
     return true;
   }
 
-  /** Answers whether everything up to the newest record has come. */
-  async #read(filter: FilterQuery, newest: Newest): Promise<boolean> {
-    const { position, tell } = this.#surroundings;
-    const { epoch } = newest;
-    while (position.resume!.sequence < newest.sequence) {
+  /** Answers whether everything up to the newest record has come, and not another filter or numbering. */
+  async #read({ filter, version, epoch }: Course, newest: number): Promise<boolean> {
+    const { position, filters, tell } = this.#surroundings;
+    while (position.resume!.sequence < newest) {
+      if (filters.wanted.version !== version) return false;
       const query = { filter, order: "asc", since: this.#since, limit: PAGE_RECORDS } as const;
       const page = await this.#page({ ...query, epoch, from: position.resume!.sequence + 1 });
       if (page.epoch !== epoch) return false;
-      tell(position.takePage(stretchOf(page, newest.sequence)));
+      tell(position.takePage(stretchOf(page, newest)));
     }
     this.#since = undefined;
     return true;

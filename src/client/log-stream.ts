@@ -7,6 +7,7 @@ import { FilterChanges } from "./filter-changes.ts";
 import { Listeners } from "./listeners.ts";
 import { LogHistory } from "./log-history.ts";
 import { watchPage } from "./page-life.ts";
+import { Pause } from "./pause.ts";
 import { PlainSession } from "./plain-session.ts";
 import { Poller } from "./poller.ts";
 import { Position } from "./position.ts";
@@ -65,7 +66,8 @@ export class LogStream {
   #failures = 0;
   #blocked = 0;
   #connectedAtMs = 0;
-  #endPause: () => void = () => {};
+  /** Before the next attempt. */
+  readonly #pause = new Pause();
   /** Asked for while an attempt was under way, which may have begun before what made its end worth another one. */
   #wantsAnother = false;
 
@@ -116,7 +118,7 @@ export class LogStream {
   retry(): void {
     const { state } = this.#status;
     this.#wantsAnother = state !== "live" && state !== "catching-up";
-    this.#endPause();
+    this.#pause.end();
   }
 
   /** Ends it. Safe to call again. */
@@ -126,7 +128,7 @@ export class LogStream {
     this.#closing.abort();
     this.#stopPolling();
     this.#session?.end();
-    this.#endPause();
+    this.#pause.end();
     this.#enter({ state: "closed", reason: "It was closed here." });
   }
 
@@ -187,14 +189,11 @@ export class LogStream {
   /** Until the next attempt. */
   async #rest({ reason, canPoll }: Trouble): Promise<void> {
     const retryInMs = this.#wantsAnother ? 0 : backoffMs(this.#failures++);
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, retryInMs);
-    this.#endPause = resolve;
+    const over = this.#pause.wait(retryInMs);
     if (canPoll && !this.#polling && !this.#surroundings.filters.isRefused) void this.#poll();
     if (this.#polling) this.#enter({ state: "polling", reason, retryInMs, transport: "polling" });
     else this.#enter({ state: "waiting", reason, retryInMs });
-    await promise;
-    clearTimeout(timer);
+    await over;
   }
 
   /** Until a WebSocket opens or plain requests fail, too. */
@@ -204,7 +203,10 @@ export class LogStream {
     const reason = await poller.run();
     if (this.#polling !== poller) return;
     this.#polling = undefined;
-    this.#enter({ state: "waiting", reason });
+    if (this.#surroundings.filters.isRefused) return this.#enter({ state: "waiting", reason });
+    const { leftMs: retryInMs } = this.#pause;
+    if (retryInMs === undefined) this.#enter({ state: "connecting", reason });
+    else this.#enter({ state: "waiting", reason, retryInMs });
   }
 
   #stopPolling(): void {

@@ -199,6 +199,37 @@ test("a page that nobody sees takes none of the browser's connections to wait wi
   await requests.has(20);
 });
 
+test("another filter does not wait until all of the past has come", async () => {
+  const change = { filter: (): void => {} };
+  const requests = new Requests((url) => {
+    if (url.searchParams.get("order") === "asc") change.filter();
+    return undefined;
+  });
+  const gateway = await startGateway();
+  for (let number = 1; number <= 3000; number++) gateway.getLogger("a").info(`old ${number}`);
+  await vi.waitFor(async () =>
+    expect(await new LogHistory(gateway).newest()).toMatchObject({ sequence: 3000 }),
+  );
+  const proxy = await Proxy.start(Number(new URL(gateway.url).port));
+  onTestFinished(() => proxy[Symbol.asyncDispose]());
+  proxy.blocksWebSockets = true;
+  const log = follow({ url: proxy.url, fetch: requests.fetch, start: { since: 0 } }).impatient;
+  change.filter = () => {
+    change.filter = () => {};
+    log.stream.setFilter({ q: "wanted" });
+  };
+  await log.until("caught_up");
+  expect(log.messages).toEqual(Array.from({ length: 1000 }, (_, index) => `old ${index + 1}`));
+});
+
+test("when the gateway is gone, too, it says when the next attempt is", async () => {
+  const { gateway, log } = await polling();
+  await gateway.stop();
+  await log.until("status", ({ status }) => status.reason.startsWith("No gateway answers"));
+  const waiting = log.all("status").filter(({ status }) => status.state === "waiting");
+  expect(waiting.map(({ status }) => status.retryInMs)).not.toContain(undefined);
+});
+
 test("another journal behind the same address is told, and its records come from the first one on", async () => {
   const { proxy, log } = await polling({ start: { since: 0 } });
   const other = await startGateway();

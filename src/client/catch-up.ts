@@ -90,7 +90,7 @@ export class CatchUp {
   /** Finds the place to start at; what is wanted of the past is behind it. Answers false in another numbering. */
   async #begin(filter: FilterQuery, { epoch, sequence: newest }: Newest): Promise<boolean> {
     const { position, start, tell } = this.#surroundings;
-    const { since, replay } = start;
+    const { since, replay } = position.startOf(start);
     this.#since = since;
     if (since !== undefined) {
       const page = await this.#page({ filter, order: "asc", since, limit: PAGE_RECORDS });

@@ -1,10 +1,7 @@
 import type { Envelope } from "../envelope.ts";
 import { Connection } from "./connection.ts";
+import { UNKNOWN } from "./position.ts";
 import type { Session, SessionEnd, Surroundings } from "./session.ts";
-import type { StreamEvent } from "./stream-event.ts";
-
-/** What came while there was no connection; nobody can tell which records, or whether there were any. */
-const UNKNOWN: StreamEvent = { type: "gap", gap: { from: 0, to: 0, reason: "unknown" } };
 
 /** Records from a gateway that knows no subprotocol: one envelope a frame, the filter in the address. */
 export class PlainSession implements Session {

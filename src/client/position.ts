@@ -1,5 +1,8 @@
-import type { GapMessage, RecordBatch, Resume } from "../protocol.ts";
+import type { GapMessage, RecordBatch, Resume, Start } from "../protocol.ts";
 import type { LogEntry, MissingRange, StreamEvent } from "./stream-event.ts";
+
+/** What came while there was no connection; nobody can tell which records, or whether there were any. */
+export const UNKNOWN: StreamEvent = { type: "gap", gap: { from: 0, to: 0, reason: "unknown" } };
 
 /** So many gaps may come before the batch that they belong to. */
 const HELD_GAPS_MAX = 10_000;
@@ -23,6 +26,7 @@ export class Position {
   #epoch = "";
   #resume: Resume | undefined;
   #heldGaps: GapMessage[] = [];
+  #isForgotten = false;
 
   constructor(resume?: Resume) {
     this.#resume = resume;
@@ -42,11 +46,24 @@ export class Position {
   /** What is known does not lead on: records have come without their sequences. */
   forget(): void {
     this.#resume = undefined;
+    this.#isForgotten = true;
+  }
+
+  /** Where to begin that is not known by sequence: what was wanted of the past has come once records have. */
+  startOf(wanted: Start): Start {
+    return this.#isForgotten ? {} : wanted;
+  }
+
+  /** What came between the records without sequences and those with them. */
+  #unknown(): StreamEvent[] {
+    if (!this.#isForgotten) return [];
+    this.#isForgotten = false;
+    return [UNKNOWN];
   }
 
   /** Nothing of the past is wanted, or it was handed on in another way. */
   caughtUp(sequence: number): StreamEvent[] {
-    const gaps = this.#resume === undefined ? [] : this.#holeBefore(sequence + 1);
+    const gaps = this.#resume === undefined ? this.#unknown() : this.#holeBefore(sequence + 1);
     if (this.#resume === undefined || sequence > this.#resume.sequence) {
       this.#moveTo(sequence, this.#resume?.durable ?? sequence);
     }
@@ -97,7 +114,7 @@ export class Position {
   #take(from: number, { to, entries, gaps }: Stretch, durable: number): StreamEvent[] {
     const next = this.#resume === undefined ? from : this.#resume.sequence + 1;
     if (to < next) return [];
-    const events = this.#holeBefore(from);
+    const events = [...this.#unknown(), ...this.#holeBefore(from)];
     for (const { from: first, to: last, reason, lane } of gaps) {
       if (last < next) continue;
       const gap = { from: Math.max(first, next), to: last, reason, ...(lane && { lane }) };

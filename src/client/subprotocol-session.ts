@@ -89,7 +89,7 @@ export class SubprotocolSession implements Session {
       type: "subscribe",
       filter,
       version,
-      ...(resume === undefined ? start : { resume }),
+      ...(resume === undefined ? position.startOf(start) : { resume }),
     });
     this.#enter("catching-up", "What there is of the past is on its way.");
   }

@@ -343,6 +343,24 @@ describe("an older gateway, without the subprotocol", () => {
     expect(sequences).toEqual([0, 0]);
   });
 
+  test("and a newer one in its place: no record of the past comes again, and what may be missing is told", async () => {
+    await using older = await FaultyGateway.older();
+    await using newer = await FaultyGateway.speaking();
+    await using proxy = await Proxy.start(Number(new URL(older.url).port));
+    const log = follow({ url: proxy.url, start: { replay: 5 } }).impatient;
+    await log.is("live");
+    older.say(envelope("one"));
+    await vi.waitFor(() => expect(log.messages).toEqual(["one"]));
+    proxy.port = Number(new URL(newer.url).port);
+    proxy.cut();
+    expect((await newer.hears(1))[0]).toEqual({ type: "subscribe", filter: {}, version: 0 });
+    newer.say({ type: "filter", version: 0 }, { type: "caught_up", sequence: 7 });
+    newer.say({ type: "batch", from: 8, to: 8, durable: 8, envelopes: [envelope("two")] });
+    await log.at(8);
+    expect(log.messages).toEqual(["one", "two"]);
+    expect(log.gaps).toEqual([{ from: 0, to: 0, reason: "unknown" }]);
+  });
+
   test("is connected to anew for another filter, at once; what may be missing is told", async () => {
     await using gateway = await FaultyGateway.older();
     const log = follow({ url: gateway.url, start: { replay: 5 } });

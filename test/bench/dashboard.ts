@@ -119,7 +119,7 @@ async function benchFollowing(
   const watch = await FrameWatch.start(page);
   const startMs = performance.now();
   for (let tick = 0; tick < ticks; tick++) {
-    await wait(startMs + tick * TICK_MS - performance.now());
+    await wait(Math.max(0, startMs + tick * TICK_MS - performance.now()));
     await sendTick(server, senders);
   }
   const tookMs = performance.now() - startMs;

@@ -313,7 +313,7 @@ describe("what a gateway must not do", () => {
     const log = follow({ url: gateway.url });
     await gateway.hears(1);
     gateway.say(message);
-    const { reason } = await log.is("waiting");
+    const { reason } = await log.was("waiting");
     expect(reason).toMatch(/^The gateway sent what is not understood: .+\.$/);
     log.stream.retry();
     await gateway.hears(2);

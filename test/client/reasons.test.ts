@@ -41,7 +41,7 @@ test("all connections are taken", async () => {
   const first = follow({ url });
   await first.is("live");
   const second = follow({ url });
-  const { reason, retryInMs } = await second.is("waiting");
+  const { reason, retryInMs } = await second.was("waiting");
   expect(reason).toBe(
     "All 1 connections are taken. Close another viewer, or raise max_connections.",
   );
@@ -99,7 +99,7 @@ test.each([
   await gateway.hears(1);
   gateway.say({ type: "goodbye", reason });
   gateway.cut();
-  expect((await log.is("waiting")).reason).toMatch(text);
+  expect((await log.was("waiting")).reason).toMatch(text);
 });
 
 test.each<[string, RequestListener, RegExp]>([

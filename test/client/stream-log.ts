@@ -98,6 +98,12 @@ export class StreamLog implements Disposable {
     );
   }
 
+  /** Resolves when it was in that state, of which it may be out again. */
+  async was(state: StreamStatus["state"]): Promise<StreamStatus> {
+    const { status } = await this.until("status", (event) => event.status.state === state);
+    return status;
+  }
+
   /** Resolves when it has come so far. */
   async at(sequence: number): Promise<void> {
     await vi.waitFor(

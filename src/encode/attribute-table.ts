@@ -1,6 +1,6 @@
 import { CODE_PREFIX } from "./code-attributes.ts";
 import { RENAME_PREFIX, RESERVED } from "./attribute-name.ts";
-import { ascii, type ByteSource } from "./json-writer.ts";
+import { ascii } from "./json-writer.ts";
 import { keyHash, NOT_ASCII } from "./key-hash.ts";
 import {
   KEY_VALUE_FIELDS,
@@ -11,7 +11,8 @@ import {
   VALUE_STRING,
 } from "./otlp-fields.ts";
 import { ProtobufReader } from "./protobuf-reader.ts";
-import { SHORT_HEAD_BYTES, shortKeyEnd } from "./short-key-value.ts";
+import { areSame } from "./same-bytes.ts";
+import { SHORT_BYTES, SHORT_HEAD_BYTES, shortKeyEnd } from "./short-key-value.ts";
 
 /** What an attribute's name makes of it. */
 const ORDINARY = 0;
@@ -74,7 +75,6 @@ for (const [text, kind] of [
   specialBits[hash & HASH_BITS] = 1;
 }
 
-const WORD_BYTES = 4;
 const CODE_BYTES = ascii(CODE_PREFIX);
 const RENAME_BYTES = ascii(RENAME_PREFIX);
 
@@ -86,10 +86,6 @@ export class AttributeTable {
   length = 0;
   /** What the rows are about; undefined where they cannot be relied on. */
   #reader: ProtobufReader | undefined;
-  /** How many rows the record before has left. */
-  #lengthBefore = 0;
-  /** Whether all keys so far are those of the record before. */
-  #isAlike = false;
   readonly #rows = new Int32Array(COLUMNS * ATTRIBUTES_MAX);
   /** The kinds that are there, as bits, and for each of these the last attribute. */
   #kinds = 0;
@@ -101,18 +97,69 @@ export class AttributeTable {
    * @throws TailgateError OTLP_UNDECODABLE
    */
   read(reader: ProtobufReader, start: number, end: number): boolean {
-    this.#lengthBefore = this.#reader === reader ? this.length : 0;
-    this.#isAlike = true;
+    const before = this.#reader === reader ? this.length : 0;
     this.#reader = undefined;
-    this.length = 0;
+    const position = this.#readAlike(reader, start, end, before);
+    if (position < 0) return false;
+    if (position < end || this.length < before || before === 0) {
+      this.#countKinds();
+      if (!this.#readOthers(reader, position, end)) return false;
+    }
+    this.#reader = reader;
+    return true;
+  }
+
+  /**
+   * Reads attributes as long as they have the keys of the record before, which had so many; answers where it came to,
+   * or -1 for an odd call site.
+   */
+  #readAlike(reader: ProtobufReader, start: number, end: number, before: number): number {
+    const { bytes } = reader;
+    const rows = this.#rows;
+    let position = start;
+    for (this.length = 0; this.length < before && position < end; this.length++) {
+      const row = COLUMNS * this.length;
+      const keyValue = position + SHORT_HEAD_BYTES;
+      if (keyValue > end || bytes[position] !== RECORD_ATTRIBUTES) break;
+      const length = bytes[position + 1]!;
+      const attributeEnd = keyValue + length;
+      if (length >= SHORT_BYTES || attributeEnd > end) break;
+      const keyEnd = shortKeyEnd(bytes, keyValue, attributeEnd);
+      if (keyEnd < 0) break;
+      const keyStart = keyValue + SHORT_HEAD_BYTES;
+      const keyBefore = rows[row + KEY_START]!;
+      const keyLength = keyEnd - keyStart;
+      if (rows[row + KEY_END]! - keyBefore !== keyLength) break;
+      if (!areSame(reader, keyBefore, keyStart, keyLength)) break;
+      rows[row + KEY_START] = keyStart;
+      rows[row + KEY_END] = keyEnd;
+      rows[row + VALUE_START] = keyEnd + SHORT_HEAD_BYTES;
+      rows[row + VALUE_END] = attributeEnd;
+      if (rows[row + KIND]! >= CODE_OTHER && !this.#readCode(reader, row)) return -1;
+      position = attributeEnd;
+    }
+    return position;
+  }
+
+  /** Counts the kinds of the rows that are there. */
+  #countKinds(): void {
     this.#kinds = 0;
+    for (let index = 0; index < this.length; index++) this.#countKind(index);
+  }
+
+  #countKind(index: number): void {
+    const kind = this.kind(index);
+    this.#kinds |= 1 << kind;
+    this.#last[kind] = index;
+  }
+
+  #readOthers(reader: ProtobufReader, start: number, end: number): boolean {
     reader.position = start;
     while (reader.position < end) {
       const tag = reader.tag(end);
       if (tag !== RECORD_ATTRIBUTES) reader.skip(tag, end, 0);
       else if (!this.#keyValue(reader, reader.length(end))) return false;
     }
-    this.#reader = reader;
     return true;
   }
 
@@ -193,27 +240,14 @@ export class AttributeTable {
     valueEnd: number,
   ): boolean {
     const row = COLUMNS * this.length;
-    this.#isAlike &&= this.#isAsBefore(reader, row, keyStart, keyEnd);
-    if (!this.#isAlike && !this.#addName(reader, row, keyStart, keyEnd)) return false;
+    if (!this.#addName(reader, row, keyStart, keyEnd)) return false;
     const rows = this.#rows;
-    const kind = rows[row + KIND]!;
     rows[row + KEY_START] = keyStart;
     rows[row + KEY_END] = keyEnd;
     rows[row + VALUE_START] = valueStart;
     rows[row + VALUE_END] = valueEnd;
-    this.#kinds |= 1 << kind;
-    this.#last[kind] = this.length++;
-    return kind < CODE_OTHER || this.#readCode(reader);
-  }
-
-  /** Whether that row of the record before has the same key. */
-  #isAsBefore(reader: ProtobufReader, row: number, keyStart: number, keyEnd: number): boolean {
-    const start = this.#rows[row + KEY_START]!;
-    return (
-      this.length < this.#lengthBefore &&
-      this.#rows[row + KEY_END]! - start === keyEnd - keyStart &&
-      areSame(reader, start, keyStart, keyEnd - keyStart)
-    );
+    this.#countKind(this.length++);
+    return rows[row + KIND]! < CODE_OTHER || this.#readCode(reader, row);
   }
 
   /** Finds out about a name; false where it is not ASCII or there already, or where there are too many. */
@@ -234,9 +268,8 @@ export class AttributeTable {
     return false;
   }
 
-  /** Reads the last attribute, which tells the call site; false for another type than such a one has. */
-  #readCode(reader: ProtobufReader): boolean {
-    const row = COLUMNS * (this.length - 1);
+  /** Reads an attribute that tells the call site; false for another type than such a one has. */
+  #readCode(reader: ProtobufReader, row: number): boolean {
     const after = reader.position;
     const start = this.#rows[row + VALUE_START]!;
     const end = this.#rows[row + VALUE_END]!;
@@ -270,18 +303,6 @@ function kindOf(bytes: Uint8Array, start: number, end: number, hash: number): nu
   }
   if (startsWith(bytes, start, end, CODE_BYTES)) return CODE_OTHER;
   return startsWith(bytes, start, end, RENAME_BYTES) ? RENAME_LOOKALIKE : ORDINARY;
-}
-
-/** Whether two pieces of that length have the same bytes. */
-function areSame({ bytes, view }: ByteSource, one: number, other: number, length: number): boolean {
-  let offset = 0;
-  for (; offset + WORD_BYTES <= length; offset += WORD_BYTES) {
-    if (view.getInt32(one + offset) !== view.getInt32(other + offset)) return false;
-  }
-  for (; offset < length; offset++) {
-    if (bytes[one + offset] !== bytes[other + offset]) return false;
-  }
-  return true;
 }
 
 function startsWith(bytes: Uint8Array, start: number, end: number, prefix: Uint8Array): boolean {

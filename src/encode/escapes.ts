@@ -1,7 +1,7 @@
 /** What the bytes of a text need in a JSON string (RFC 8259, section 7), which is always valid UTF-8. */
 
 /** For each ASCII character what follows its backslash, 0 where it stands for itself, 1 for the \u00xx form. */
-export const ESCAPES = new Uint8Array(128);
+const ESCAPES = new Uint8Array(128);
 ESCAPES.fill(1, 0, 0x20);
 for (const [char, escape] of Object.entries({
   '"': '"',
@@ -42,19 +42,49 @@ export function needsEscape(word: number): boolean {
   return (found & 0x80808080) !== 0;
 }
 
-/** How many bytes that piece of a text may need at most. */
-export function escapedBytesMax(source: Uint8Array, start: number, end: number): number {
-  let bytes = end - start;
-  for (let index = start; index < end; index++) {
+/**
+ * Writes a piece of a text's bytes with the escapes that it needs; what is not UTF-8 becomes U+FFFD. There must be
+ * room for six times as many bytes. Answers the new position.
+ */
+export function writeEscaped(
+  buffer: Buffer,
+  at: number,
+  source: Uint8Array,
+  start: number,
+  end: number,
+): number {
+  let position = at;
+  let index = start;
+  while (index < end) {
     const byte = source[index]!;
-    if (byte >= 128) bytes += 2;
-    else if (ESCAPES[byte] !== 0) bytes += 5;
+    if (byte < 128) {
+      const escape = ESCAPES[byte]!;
+      index++;
+      if (escape === 0) {
+        buffer[position++] = byte;
+      } else if (escape === 1) {
+        position = writeControl(buffer, position, byte);
+      } else {
+        buffer[position++] = 0x5c;
+        buffer[position++] = escape;
+      }
+      continue;
+    }
+    const length = sequenceLength(source, index, end);
+    if (length > 0) {
+      for (const last = index + length; index < last;) buffer[position++] = source[index++]!;
+    } else {
+      buffer[position++] = 0xef;
+      buffer[position++] = 0xbf;
+      buffer[position++] = 0xbd;
+      index -= length;
+    }
   }
-  return bytes;
+  return position;
 }
 
 /** Writes the \u00xx form of a control character; answers the new position. */
-export function writeControl(buffer: Buffer, position: number, byte: number): number {
+function writeControl(buffer: Buffer, position: number, byte: number): number {
   buffer[position++] = 0x5c;
   buffer[position++] = 0x75;
   buffer[position++] = 0x30;
@@ -68,7 +98,7 @@ export function writeControl(buffer: Buffer, position: number, byte: number): nu
  * The length of the UTF-8 sequence at `index` (Unicode 16, table 3-7), or minus the number of bytes that one U+FFFD
  * stands for: the longest start of a sequence that could have become valid, as the WHATWG's decoder has it.
  */
-export function sequenceLength(source: Uint8Array, index: number, end: number): number {
+function sequenceLength(source: Uint8Array, index: number, end: number): number {
   const lead = source[index]!;
   if (lead < 0xc2 || lead > 0xf4) return -1;
   const length = lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;

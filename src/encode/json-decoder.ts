@@ -4,7 +4,7 @@ import { isInt64 } from "./int64.ts";
 import { JsonPath } from "./json-path.ts";
 import { parseInteger } from "./json-number.ts";
 import { DEPTH_MAX, DEPTH_TEXT } from "./json-writer.ts";
-import { checkRecordCount } from "./request-limits.ts";
+import { REQUEST_RECORDS_MAX, tooManyRecords } from "./request-limits.ts";
 
 type JsonObject = Readonly<Record<string, unknown>>;
 
@@ -73,7 +73,7 @@ export class JsonDecoder {
             scopeLogs,
             place: [resourcePlace, scopePlace, place],
           });
-          checkRecordCount(() => this.#path.toString(), records.length);
+          if (records.length > REQUEST_RECORDS_MAX) throw tooManyRecords(this.#path.toString());
         });
       });
     });

@@ -4,15 +4,7 @@
  */
 
 import { attributeName } from "./attribute-name.ts";
-import {
-  escapedBytesMax,
-  ESCAPES,
-  isPlainWord,
-  needsEscape,
-  PLAIN,
-  sequenceLength,
-  writeControl,
-} from "./escapes.ts";
+import { needsEscape, PLAIN } from "./escapes.ts";
 
 const SCRATCH_BYTES = 512;
 
@@ -32,7 +24,7 @@ export function isUnsafeInteger(value: number): boolean {
   return Number.isInteger(value) && !Number.isSafeInteger(value) && Math.abs(value) < INT64_END;
 }
 
-/** Bytes are copied in words where nothing in them needs an escape. */
+/** Bytes are looked at in words. */
 const WORD_BYTES = 4;
 
 const QUOTE = 0x22;
@@ -60,6 +52,8 @@ export interface ByteSource {
 
 export class JsonWriter {
   buffer: Buffer;
+  /** The same memory, to read and write several bytes at a time. */
+  view: DataView;
   /** The place of the next byte. */
   position = 0;
   /** The place from which bytes belong to the record that is being written. */
@@ -72,14 +66,12 @@ export class JsonWriter {
   /** How many lists and maps are open around the value that is being written. */
   #depth = 0;
   readonly #slabBytes: number;
-  /** The same memory as `buffer`, to write several bytes at a time. */
-  #view: DataView;
 
   /** `slabBytes`: how much memory to take at a time. */
   constructor(slabBytes: number) {
     this.#slabBytes = slabBytes;
     this.buffer = Buffer.allocUnsafeSlow(slabBytes);
-    this.#view = viewOf(this.buffer);
+    this.view = viewOf(this.buffer);
   }
 
   /** A writer for one value, to be read with {@link text}. */
@@ -108,7 +100,7 @@ export class JsonWriter {
   /** Goes on writing in other memory, at `position`. */
   continueIn(buffer: Buffer, position: number): void {
     this.buffer = buffer;
-    this.#view = viewOf(buffer);
+    this.view = viewOf(buffer);
     this.position = position;
     this.mark = position;
   }
@@ -153,7 +145,7 @@ export class JsonWriter {
     const end = start + this.buffer.write(text, start);
     let position = start;
     for (; position + WORD_BYTES <= end; position += WORD_BYTES) {
-      if (needsEscape(this.#view.getInt32(position, true))) return -1;
+      if (needsEscape(this.view.getInt32(position, true))) return -1;
     }
     for (; position < end; position++) {
       const byte = this.buffer[position]!;
@@ -166,65 +158,6 @@ export class JsonWriter {
     const json = JSON.stringify(text.isWellFormed() ? text : text.toWellFormed());
     this.reserve(3 * json.length);
     this.position += this.buffer.write(json, this.position);
-  }
-
-  /** Writes the bytes of a string in UTF-8 with its quotes; what is not UTF-8 becomes U+FFFD. */
-  utf8(source: ByteSource, start: number, end: number): void {
-    this.reserve(2 + end - start);
-    const { bytes } = source;
-    const { buffer } = this;
-    let position = this.position;
-    let index = start;
-    buffer[position++] = QUOTE;
-    for (; index + WORD_BYTES <= end; index += WORD_BYTES) {
-      const word = source.view.getInt32(index, true);
-      if (!isPlainWord(word)) break;
-      this.#view.setInt32(position, word, true);
-      position += WORD_BYTES;
-    }
-    for (; index < end; index++) {
-      const byte = bytes[index]!;
-      if (PLAIN[byte] === 0) break;
-      buffer[position++] = byte;
-    }
-    if (index < end) position = this.#restOfUtf8(bytes, index, end, position);
-    this.buffer[position++] = QUOTE;
-    this.position = position;
-  }
-
-  /** Writes bytes from the first one on that needs more than to be copied; answers the new position. */
-  #restOfUtf8(source: Uint8Array, start: number, end: number, written: number): number {
-    this.position = written;
-    this.reserve(1 + escapedBytesMax(source, start, end));
-    const buffer = this.buffer;
-    let position = this.position;
-    let index = start;
-    while (index < end) {
-      const byte = source[index]!;
-      if (byte < 128) {
-        const escape = ESCAPES[byte]!;
-        index++;
-        if (escape === 0) {
-          buffer[position++] = byte;
-        } else if (escape === 1) {
-          position = writeControl(buffer, position, byte);
-        } else {
-          buffer[position++] = 0x5c;
-          buffer[position++] = escape;
-        }
-        continue;
-      }
-      const length = sequenceLength(source, index, end);
-      if (length > 0) {
-        for (const last = index + length; index < last;) buffer[position++] = source[index++]!;
-      } else {
-        buffer[position++] = 0xef;
-        buffer[position++] = 0xbf;
-        buffer[position++] = 0xbd;
-        index -= length;
-      }
-    }
-    return position;
   }
 
   /** Writes a number; what JSON has no form for becomes a string. */

@@ -62,6 +62,11 @@ export class OpenBatch {
     return this.#batch;
   }
 
+  /** Makes room for so many records more. */
+  expect(records: number): void {
+    this.#batch.expect(records);
+  }
+
   begin(): void {
     this.writer.mark = this.writer.position;
     this.writer.wholeNumbersAreIntegers = false;
@@ -73,22 +78,25 @@ export class OpenBatch {
     this.writer.position = this.writer.mark;
   }
 
+  /** Answers whether the record stays where it was written. */
   commit(
     rank: LevelRank,
     audit: boolean,
     logger: string,
     origin: Origin,
     originIndex: number,
-  ): void {
+  ): boolean {
     const start = this.#writeFrameHead();
     const { buffer, position } = this.writer;
     if (buffer !== this.#batch.buffer) this.#changeBuffer(buffer);
     this.#batch.add(start, position, rank, audit, logger, origin, originIndex);
     if (audit && this.#gate?.admits(this.#batch, this.#batch.length - 1) === false) {
       this.#batch.truncate(this.#batch.length - 1);
-      return this.abandon();
+      this.abandon();
+      return false;
     }
     this.writer.mark = position;
+    return true;
   }
 
   /** Writes the head before the envelope and answers where the envelope starts. */

@@ -7,7 +7,7 @@ import { RequestLayout } from "./request-layout.ts";
  * @throws TailgateError OTLP_UNDECODABLE
  */
 export function decodeOtlpProtobuf(body: Uint8Array): LogRecord[] {
-  const layout = new RequestLayout(body);
+  const layout = new RequestLayout(body, true);
   const decoder = new ProtobufDecoder(layout);
   const order = layout.order();
   return Array.from({ length: layout.length }, (_, place) =>

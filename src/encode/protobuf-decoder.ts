@@ -23,29 +23,8 @@ import {
   VALUE_STRING,
 } from "./otlp-fields.ts";
 import type { ProtobufReader } from "./protobuf-reader.ts";
-import {
-  ATTRIBUTES_START,
-  BODY_END,
-  BODY_START,
-  END,
-  EVENT_NAME_END,
-  EVENT_NAME_START,
-  FLAGS,
-  OBSERVED_HIGH,
-  OBSERVED_LOW,
-  RESOURCE,
-  SCOPE,
-  SEVERITY,
-  SEVERITY_TEXT_END,
-  SEVERITY_TEXT_START,
-  SPAN_ID,
-  SPAN_ID_BYTES,
-  TIME_HIGH,
-  TIME_LOW,
-  TRACE_ID,
-  TRACE_ID_BYTES,
-  type RequestLayout,
-} from "./request-layout.ts";
+import { RecordFields, SPAN_ID_BYTES, TRACE_ID_BYTES } from "./record-fields.ts";
+import { END, RESOURCE, SCOPE, START, type RequestLayout } from "./request-layout.ts";
 
 /** The trace flags of W3C; the bits above are reserved. */
 const FLAGS_MASK = 0xff;
@@ -67,20 +46,27 @@ export class ProtobufDecoder {
   }
 
   record(index: number): LogRecord {
-    const at = (column: number): number => this.#layout.at(index, column);
+    const layout = this.#layout;
+    const fields = new RecordFields();
+    fields.read(this.#reader, layout.at(index, START), layout.at(index, END));
+    return this.recordOf(index, fields);
+  }
+
+  /** The same of a record whose fields have been read. */
+  recordOf(index: number, fields: RecordFields): LogRecord {
     return {
-      timestamp: uint64(at(TIME_LOW), at(TIME_HIGH)),
-      observedTimestamp: uint64(at(OBSERVED_LOW), at(OBSERVED_HIGH)),
-      severityNumber: at(SEVERITY),
-      severityText: this.#text(at(SEVERITY_TEXT_START), at(SEVERITY_TEXT_END)),
-      body: this.#valueBetween(at(BODY_START), at(BODY_END)),
-      eventName: this.#text(at(EVENT_NAME_START), at(EVENT_NAME_END)),
-      attributes: this.#recordAttributes(at(ATTRIBUTES_START), at(END)),
-      traceId: this.#id(at(TRACE_ID), TRACE_ID_BYTES),
-      spanId: this.#id(at(SPAN_ID), SPAN_ID_BYTES),
-      flags: at(FLAGS) & FLAGS_MASK,
-      resource: this.resource(at(RESOURCE)),
-      scope: this.scope(at(SCOPE)),
+      timestamp: uint64(fields.timeLow, fields.timeHigh),
+      observedTimestamp: uint64(fields.observedLow, fields.observedHigh),
+      severityNumber: fields.severity,
+      severityText: this.#text(fields.severityTextStart, fields.severityTextEnd),
+      body: this.#valueBetween(fields.bodyStart, fields.bodyEnd),
+      eventName: this.#text(fields.eventNameStart, fields.eventNameEnd),
+      attributes: this.#recordAttributes(fields.attributesStart, fields.attributesEnd),
+      traceId: this.#id(fields.traceId, TRACE_ID_BYTES),
+      spanId: this.#id(fields.spanId, SPAN_ID_BYTES),
+      flags: fields.flags & FLAGS_MASK,
+      resource: this.resource(this.#layout.at(index, RESOURCE)),
+      scope: this.scope(this.#layout.at(index, SCOPE)),
     };
   }
 
@@ -138,7 +124,7 @@ export class ProtobufDecoder {
     reader.position = start;
     while (reader.position < end) {
       const tag = reader.tag(end);
-      // The layout has checked the record's other fields.
+      // The record's other fields were checked when they were read.
       if (tag === RECORD_ATTRIBUTES) this.#keyValue(reader.length(end), attributes, 0);
       else reader.skip(tag, end, 0);
     }

@@ -53,7 +53,7 @@ export class ProtobufOrigin implements Origin {
   #located(): Places {
     let places = this.#places?.deref();
     if (places === undefined) {
-      const layout = new RequestLayout(this.#body);
+      const layout = new RequestLayout(this.#body, false);
       places = { layout, resources: new Map(), scopes: new Map() };
       this.#places = new WeakRef(places);
     }

@@ -10,6 +10,12 @@ const WIRE_TYPE_FIXED64 = 1;
 const WIRE_TYPE_LENGTH = 2;
 const WIRE_TYPE_FIXED32 = 5;
 
+/** A tag or a length below it is one byte. */
+const SHORT_BYTES = 0x80;
+const SHORT_HEAD_BYTES = 2;
+/** Of a tag that is one byte: that it is, and its wire type. */
+const SHORT_TAG_MASK = SHORT_BYTES | WIRE_TYPE_BITS;
+
 const WORD = 2 ** 32;
 
 /** Field numbers up to here fit into the bits of a known field's mask. */
@@ -43,6 +49,24 @@ export class ProtobufReader {
    * where its bytes lie; of another one the value is next.
    */
   field(end: number): number {
+    const { bytes, position } = this;
+    const start = position + SHORT_HEAD_BYTES;
+    if (start <= end) {
+      // Nearly all fields are messages or texts of a small number and size.
+      const tag = bytes[position]!;
+      const length = bytes[position + 1]!;
+      const isShort = (tag & SHORT_TAG_MASK) === WIRE_TYPE_LENGTH && length < SHORT_BYTES;
+      if (isShort && tag > WIRE_TYPE_BITS && start + length <= end) {
+        this.start = start;
+        this.end = start + length;
+        this.position = this.end;
+        return tag;
+      }
+    }
+    return this.#anyField(end);
+  }
+
+  #anyField(end: number): number {
     const tag = this.tag(end);
     if ((tag & WIRE_TYPE_BITS) === WIRE_TYPE_LENGTH) {
       this.end = this.length(end);

@@ -26,11 +26,12 @@ export interface Origin {
 const DATA_OFFSETS = { system_log: 28, audit_log: 27 };
 
 /** The cells of a record. A kind is the rank of its level, plus {@link AUDIT} for an audit event. */
-const CELLS = 4;
+const CELLS = 5;
 const START = 0;
 const END = 1;
 const KIND = 2;
-const ORIGIN_INDEX = 3;
+const SOURCE = 3;
+const ORIGIN_INDEX = 4;
 
 const AUDIT = 8;
 
@@ -45,6 +46,13 @@ export const FRAME_HEAD_BYTES = 4;
 export const FRAME_LENGTH_16_MAX = 0xffff;
 export const FRAME_HEAD_LARGE_BYTES = 10;
 
+/** What a run of records has in common. */
+interface Source {
+  readonly logger: string;
+  readonly origin: Origin;
+  readonly originBytes: number;
+}
+
 /** The records that were encoded between two flushes: one piece of memory, each envelope behind the head of its frame. */
 export class RecordBatch implements Batch {
   /** Set by the journal when it takes the batch. */
@@ -53,11 +61,10 @@ export class RecordBatch implements Batch {
   /** Where the records do not follow one another; set by whoever has made the batch of records that were stored. */
   sequences: Float64Array | undefined;
   readonly #buffer: Buffer;
-  /** For each record where its envelope starts and ends, its kind, and its place among its origin's records. */
+  /** For each record where its envelope starts and ends, its kind, its source, and its place among its origin's records. */
   #cells: Int32Array;
   #length = 0;
-  readonly #loggers: string[] = [];
-  readonly #origins: Origin[] = [];
+  readonly #sources: Source[] = [];
   /** Parsed ones are shared by those who ask in the same turn, and are not the batch's to keep: they are large. */
   #envelopes: WeakRef<(Envelope | undefined)[]> | undefined;
   #originBytes = 0;
@@ -96,20 +103,31 @@ export class RecordBatch implements Batch {
     origin: Origin,
     originIndex: number,
   ): void {
+    const sources = this.#sources;
+    let source = sources.at(-1);
+    if (source?.origin !== origin || source.logger !== logger) {
+      source = { logger, origin, originBytes: origin.recordBytes };
+      sources.push(source);
+    }
     const cell = CELLS * this.#length++;
-    if (cell === this.#cells.length) this.#growCells();
+    if (cell === this.#cells.length) this.#growCells(2 * this.#cells.length);
     const cells = this.#cells;
     cells[cell + START] = start;
     cells[cell + END] = end;
     cells[cell + KIND] = audit ? rank + AUDIT : rank;
+    cells[cell + SOURCE] = sources.length - 1;
     cells[cell + ORIGIN_INDEX] = originIndex;
-    this.#loggers.push(logger);
-    this.#origins.push(origin);
-    this.#originBytes += origin.recordBytes;
+    this.#originBytes += source.originBytes;
   }
 
-  #growCells(): void {
-    const larger = new Int32Array(2 * this.#cells.length);
+  /** Makes room for so many records more. */
+  expect(records: number): void {
+    const cells = CELLS * (this.#length + records);
+    if (cells > this.#cells.length) this.#growCells(cells);
+  }
+
+  #growCells(cells: number): void {
+    const larger = new Int32Array(cells);
     larger.set(this.#cells);
     this.#cells = larger;
   }
@@ -118,14 +136,17 @@ export class RecordBatch implements Batch {
     return this.#cells[CELLS * index + cell]!;
   }
 
+  #source(index: number): Source {
+    return this.#sources[this.#cell(index, SOURCE)]!;
+  }
+
   /** Forgets the records from `length` on. */
   truncate(length: number): void {
     for (let index = length; index < this.length; index++) {
-      this.#originBytes -= this.#origins[index]!.recordBytes;
+      this.#originBytes -= this.#source(index).originBytes;
     }
+    this.#sources.length = length === 0 ? 0 : this.#cell(length - 1, SOURCE) + 1;
     this.#length = length;
-    this.#loggers.length = length;
-    this.#origins.length = length;
   }
 
   sequence(index: number): number {
@@ -145,7 +166,7 @@ export class RecordBatch implements Batch {
   }
 
   logger(index: number): string {
-    return this.#loggers[index]!;
+    return this.#source(index).logger;
   }
 
   size(index: number): number {
@@ -180,11 +201,11 @@ export class RecordBatch implements Batch {
   }
 
   record(index: number): LogRecord {
-    return this.#origins[index]!.record(this.#cell(index, ORIGIN_INDEX));
+    return this.#source(index).origin.record(this.#cell(index, ORIGIN_INDEX));
   }
 
   otlpPieces(index: number, { loggerAttribute, uidOf }: OtlpForm = {}): OtlpPieces {
-    const pieces = this.#origins[index]!.otlp(this.#cell(index, ORIGIN_INDEX));
+    const pieces = this.#source(index).origin.otlp(this.#cell(index, ORIGIN_INDEX));
     const named =
       loggerAttribute === undefined
         ? pieces
@@ -246,7 +267,7 @@ export class RecordBatch implements Batch {
   }
 }
 
-/** Four cells and two array slots of one record, and the room that is kept for growing. */
+/** Five cells and perhaps a source of one record, and the room that is kept for growing. */
 const RECORD_OVERHEAD_BYTES = 80;
 
 /** Some records of a batch, in its order. */

@@ -1,3 +1,4 @@
+import type { TailgateError } from "../errors.ts";
 import type { OpenBatch } from "./open-batch.ts";
 import { undecodable } from "./undecodable.ts";
 
@@ -9,11 +10,9 @@ import { undecodable } from "./undecodable.ts";
 export const REQUEST_RECORDS_MAX = 1 << 18;
 const ENVELOPE_BYTES_MAX = 256 << 20;
 
-/** @throws TailgateError OTLP_UNDECODABLE for a request of more than {@link REQUEST_RECORDS_MAX} records. */
-export function checkRecordCount(where: () => string, count: number): void {
-  if (count > REQUEST_RECORDS_MAX) {
-    throw undecodable(where(), `there are more than ${REQUEST_RECORDS_MAX} records`);
-  }
+/** The error for a request of more than {@link REQUEST_RECORDS_MAX} records. */
+export function tooManyRecords(where: string): TailgateError {
+  return undecodable(where, `there are more than ${REQUEST_RECORDS_MAX} records`);
 }
 
 /** Watches how much memory one request takes. */

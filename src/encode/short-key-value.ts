@@ -1,7 +1,7 @@
-import { KEY_VALUE_KEY, KEY_VALUE_VALUE, VALUE_STRING } from "./otlp-fields.ts";
+import { KEY_VALUE_KEY, KEY_VALUE_VALUE } from "./otlp-fields.ts";
 
 /** A length below it is one byte on the wire. */
-const SHORT_BYTES = 0x80;
+export const SHORT_BYTES = 0x80;
 
 /** The tag and the length of a field that is shorter than {@link SHORT_BYTES}. */
 export const SHORT_HEAD_BYTES = 2;
@@ -19,15 +19,4 @@ export function shortKeyEnd(bytes: Uint8Array, start: number, end: number): numb
   if (keyLength >= SHORT_BYTES || valueStart > end || end - valueStart >= SHORT_BYTES) return -1;
   const isUsual = bytes[keyEnd] === KEY_VALUE_VALUE && bytes[keyEnd + 1] === end - valueStart;
   return isUsual ? keyEnd : -1;
-}
-
-/** Whether the AnyValue between `start` and `end` is a short text and nothing else, which starts after a head. */
-export function isShortText(bytes: Uint8Array, start: number, end: number): boolean {
-  const length = end - start - SHORT_HEAD_BYTES;
-  return (
-    length >= 0 &&
-    length < SHORT_BYTES &&
-    bytes[start] === VALUE_STRING &&
-    bytes[start + 1] === length
-  );
 }

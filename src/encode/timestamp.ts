@@ -11,11 +11,10 @@ const cachedText = new Uint8Array(20);
 
 /** Writes `2025-10-13T09:27:24.339163Z` without quotes. Seconds since 1970 UTC; micros 0-999999. */
 export function writeTimestamp(writer: JsonWriter, seconds: number, micros: number): void {
-  if (seconds !== cachedSecond) cacheSecond(seconds);
   writer.reserve(27);
   const buffer = writer.buffer;
   let position = writer.position;
-  buffer.set(cachedText, position);
+  buffer.set(textOfSecond(seconds), position);
   position += cachedText.length;
   let rest = micros;
   for (let digit = 5; digit >= 0; digit--) {
@@ -26,6 +25,12 @@ export function writeTimestamp(writer: JsonWriter, seconds: number, micros: numb
   position += 6;
   buffer[position++] = 0x5a;
   writer.position = position;
+}
+
+/** `2025-10-13T09:27:24.`; valid until the next call. */
+export function textOfSecond(seconds: number): Uint8Array {
+  if (seconds !== cachedSecond) cacheSecond(seconds);
+  return cachedText;
 }
 
 function cacheSecond(seconds: number): void {

@@ -200,6 +200,41 @@ export const jsonRequest = fc.record({
   ),
 }) as fc.Arbitrary<JsonRequest>;
 
+const FIELDS = [
+  ...["timeUnixNano", "observedTimeUnixNano", "severityNumber", "severityText", "body"],
+  ...["eventName", "attributes", "flags", "traceId", "spanId"],
+];
+
+/** Records that repeat one another in parts: each has its fields of one of a few models, now of the one, now of the other. */
+const alikeRecords = fc
+  .tuple(
+    fc.array(logRecord, { minLength: 1, maxLength: 3 }),
+    fc.array(fc.array(fc.nat(2), { minLength: FIELDS.length, maxLength: FIELDS.length }), {
+      maxLength: 12,
+    }),
+  )
+  .map(([models, records]) =>
+    records.map((choices) =>
+      Object.fromEntries(
+        FIELDS.flatMap((field, index) => {
+          const model = models[choices[index]! % models.length]!;
+          return model[field] === undefined ? [] : [[field, model[field]]];
+        }),
+      ),
+    ),
+  );
+
+/** Requests of records that repeat one another. */
+export const alikeRequest = fc.record({
+  resourceLogs: fc.array(
+    fc.record({
+      resource,
+      scopeLogs: fc.array(fc.record({ scope, logRecords: alikeRecords }), { maxLength: 2 }),
+    }),
+    { maxLength: 2 },
+  ),
+}) as fc.Arbitrary<JsonRequest>;
+
 export function toJson(request: object): Buffer {
   return Buffer.from(JSON.stringify(request));
 }

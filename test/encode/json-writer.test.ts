@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { DEPTH_MAX, DEPTH_TEXT, JsonWriter } from "../../src/encode/json-writer.ts";
+import { placeText, TEXT_GROWTH_MAX } from "../../src/encode/placed-writing.ts";
 import { ProtobufReader } from "../../src/encode/protobuf-reader.ts";
 
 function written(write: (writer: JsonWriter) => void): string {
@@ -46,7 +47,11 @@ describe("strings", () => {
     );
     fc.assert(
       fc.property(bytes, (source) => {
-        const text = written((writer) => writer.utf8(new ProtobufReader(source), 0, source.length));
+        const text = written((writer) => {
+          writer.reserve(2 + TEXT_GROWTH_MAX * source.length);
+          const reader = new ProtobufReader(source);
+          writer.position = placeText(writer, writer.position, reader, 0, source.length);
+        });
         expect(JSON.parse(text)).toBe(new TextDecoder("utf-8", { ignoreBOM: true }).decode(source));
       }),
       { numRuns: 2000 },

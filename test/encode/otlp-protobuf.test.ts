@@ -6,9 +6,16 @@ import { decodeOtlpProtobuf } from "../../src/encode/otlp-protobuf.ts";
 import { encodeOtlpProtobuf } from "../../src/encode/otlp-transcoder.ts";
 import { REQUEST_RECORDS_MAX } from "../../src/encode/request-limits.ts";
 import { textOf } from "../../src/errors.ts";
+import type { LevelRank } from "../../src/envelope.ts";
 import type { LogRecord } from "../../src/plugin.ts";
 import { envelopesOf, envelopesOfRecords, rebuilt, taken } from "./envelopes.ts";
-import { jsonRequest, lengthDelimited, reordered, toProtobuf } from "./generated-request.ts";
+import {
+  alikeRequest,
+  jsonRequest,
+  lengthDelimited,
+  reordered,
+  toProtobuf,
+} from "./generated-request.ts";
 import { decodedByProtobufjs } from "./protobufjs-oracle.ts";
 
 const SEED_MAX = 1000;
@@ -72,6 +79,31 @@ describe("encoding", () => {
       }),
       { numRuns: 300 },
     );
+  });
+
+  it("gives these bytes also for records that repeat one another", () => {
+    fc.assert(
+      fc.property(alikeRequest, fc.nat(SEED_MAX), fc.nat(4), (request, seed, lowest) => {
+        for (const body of [toProtobuf(request), reordered(toProtobuf(request), seed)]) {
+          const wanted = envelopesOfRecords(decodeOtlpProtobuf(body), lowest as LevelRank);
+          expect(envelopesOf(encodeOtlpProtobuf, body, lowest as LevelRank)).toEqual(wanted);
+        }
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  it("gives these bytes also where the memory that they stand in changes", () => {
+    const attributes = [{ key: "k", value: { stringValue: "x".repeat(500) } }];
+    const records = Array.from({ length: 5000 }, (_, index) => ({
+      timeUnixNano: String(BigInt(TIME) + 1000n * BigInt(index)),
+      body: { stringValue: `${index}` },
+      attributes,
+      traceId: index % 3 === 0 ? "ab".repeat(16) : "cd".repeat(16),
+    }));
+    const body = requestOf(records);
+    const wanted = envelopesOfRecords(decodeOtlpProtobuf(body));
+    expect(envelopesOf(encodeOtlpProtobuf, body)).toEqual(wanted);
   });
 
   it("rebuilds the records that the envelopes came from", () => {
@@ -186,6 +218,37 @@ describe("time", () => {
     const messages = dataOf(body).map(({ message }) => message);
     expect(messages).toEqual(["first", "second", "third", "third again"]);
     expect(decodeOtlpProtobuf(body).map((one) => one.body)).toEqual(messages);
+  });
+
+  it("that is there twice counts as it stands last, and so orders the records", () => {
+    const fixed64 = (tag: number, value: bigint): Buffer => {
+      const field = Buffer.alloc(9, tag);
+      field.writeBigUInt64LE(value, 1);
+      return field;
+    };
+    const record = (message: string, ...times: bigint[]): Buffer =>
+      lengthDelimited(
+        2,
+        Buffer.concat([
+          ...times.map((nanos) => fixed64(0x09, nanos)),
+          lengthDelimited(5, lengthDelimited(1, Buffer.from(message))),
+        ]),
+      );
+    const scopeLogs = Buffer.concat([
+      record("second", 2_000_000n),
+      record("first", 9_000_000n, 1_000_000n),
+      record("third", 1n, 3_000_000n),
+    ]);
+    const body = lengthDelimited(1, lengthDelimited(2, scopeLogs));
+    const open = new OpenBatch();
+    expect(encodeOtlpProtobuf(body, open, 0)).toEqual({ accepted: 3, filtered: 0 });
+    const times = taken(open).map((text) => /"timestamp":"([^"]+)".*"message":"(\w+)"/.exec(text));
+    expect(times.map((match) => match!.slice(1))).toEqual([
+      ["1970-01-01T00:00:00.001000Z", "first"],
+      ["1970-01-01T00:00:00.002000Z", "second"],
+      ["1970-01-01T00:00:00.003000Z", "third"],
+    ]);
+    expect(decodeOtlpProtobuf(body).map((one) => one.body)).toEqual(["first", "second", "third"]);
   });
 
   it("is the moment of arrival for a record without any", () => {

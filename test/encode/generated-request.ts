@@ -205,35 +205,43 @@ const FIELDS = [
   ...["eventName", "attributes", "flags", "traceId", "spanId"],
 ];
 
-/** Records that repeat one another in parts: each has its fields of one of a few models, now of the one, now of the other. */
-const alikeRecords = fc
-  .tuple(
-    fc.array(logRecord, { minLength: 1, maxLength: 3 }),
-    fc.array(fc.array(fc.nat(2), { minLength: FIELDS.length, maxLength: FIELDS.length }), {
-      maxLength: 12,
-    }),
-  )
-  .map(([models, records]) =>
-    records.map((choices) =>
-      Object.fromEntries(
-        FIELDS.flatMap((field, index) => {
-          const model = models[choices[index]! % models.length]!;
-          return model[field] === undefined ? [] : [[field, model[field]]];
-        }),
-      ),
-    ),
-  );
+/** For each field of a record which model it is taken from. */
+const choices = fc.array(fc.nat(2), { minLength: FIELDS.length, maxLength: FIELDS.length });
 
-/** Requests of records that repeat one another. */
-export const alikeRequest = fc.record({
-  resourceLogs: fc.array(
-    fc.record({
-      resource,
-      scopeLogs: fc.array(fc.record({ scope, logRecords: alikeRecords }), { maxLength: 2 }),
-    }),
-    { maxLength: 2 },
-  ),
-}) as fc.Arbitrary<JsonRequest>;
+function mixed(models: readonly JsonLogRecord[], chosen: readonly number[]): JsonLogRecord {
+  return Object.fromEntries(
+    FIELDS.map(
+      (field, index) => [field, models[chosen[index]! % models.length]![field]] as const,
+    ).filter(([, value]) => value !== undefined),
+  );
+}
+
+/**
+ * Requests of records that repeat one another in parts: each has its fields of one of a few models, now of the one, now
+ * of the other.
+ */
+export const alikeRequest = fc
+  .record({
+    models: fc.array(logRecord, { minLength: 1, maxLength: 3 }),
+    resourceLogs: fc.array(
+      fc.record({
+        resource,
+        scopeLogs: fc.array(fc.record({ scope, records: fc.array(choices, { maxLength: 8 }) }), {
+          maxLength: 2,
+        }),
+      }),
+      { maxLength: 3 },
+    ),
+  })
+  .map(({ models, resourceLogs }) => ({
+    resourceLogs: resourceLogs.map(({ resource: one, scopeLogs: ones }) => ({
+      resource: one,
+      scopeLogs: ones.map(({ scope: two, records }) => ({
+        scope: two,
+        logRecords: records.map((chosen) => mixed(models, chosen)),
+      })),
+    })),
+  })) as fc.Arbitrary<JsonRequest>;
 
 export function toJson(request: object): Buffer {
   return Buffer.from(JSON.stringify(request));

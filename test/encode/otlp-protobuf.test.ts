@@ -93,6 +93,16 @@ describe("encoding", () => {
     );
   });
 
+  it("tells processes apart whose records are the same", () => {
+    const body = toProtobuf({
+      resourceLogs: ["one", "other", ""].map((stringValue) => ({
+        resource: { attributes: [{ key: "service.name", value: { stringValue } }] },
+        scopeLogs: [{ logRecords: [{ timeUnixNano: TIME, body: { stringValue: "same" } }] }],
+      })),
+    });
+    expect(dataOf(body).map(({ service }) => service)).toEqual(["one", "other", undefined]);
+  });
+
   it("gives these bytes also where the memory that they stand in changes", () => {
     const attributes = [{ key: "k", value: { stringValue: "x".repeat(500) } }];
     const records = Array.from({ length: 5000 }, (_, index) => ({

@@ -75,6 +75,14 @@ export class RecordOrigin implements Origin {
     return this.#request.recordBytes;
   }
 
+  get records(): number {
+    return this.#request.records;
+  }
+
+  get request(): Uint8Array {
+    return this.#request.request;
+  }
+
   record(index: number): LogRecord {
     return this.#request.record(index);
   }

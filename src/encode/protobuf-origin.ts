@@ -18,12 +18,14 @@ interface Places {
  */
 export class ProtobufOrigin implements Origin {
   readonly recordBytes: number;
-  readonly #body: Uint8Array;
+  readonly records: number;
+  readonly request: Uint8Array;
   #places: WeakRef<Places> | undefined;
 
   /** `records`: how many there are in the request. */
   constructor(body: Uint8Array, records: number) {
-    this.#body = body;
+    this.request = body;
+    this.records = records;
     this.recordBytes = Math.ceil(body.length / Math.max(records, 1));
   }
 
@@ -53,7 +55,7 @@ export class ProtobufOrigin implements Origin {
   #located(): Places {
     let places = this.#places?.deref();
     if (places === undefined) {
-      const layout = new RequestLayout(this.#body, false);
+      const layout = new RequestLayout(this.request, false);
       places = { layout, resources: new Map(), scopes: new Map() };
       this.#places = new WeakRef(places);
     }

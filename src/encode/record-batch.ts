@@ -20,6 +20,10 @@ export interface Origin {
   otlp(index: number): OtlpPieces;
   /** About how much memory it holds for each record, beside the envelope. */
   readonly recordBytes: number;
+  /** All of its records as the ExportLogsServiceRequest that they came in, where they came in one. */
+  readonly request?: Uint8Array;
+  /** How many these are. */
+  readonly records?: number;
 }
 
 /** `{"type":"system_log","data":` and `{"type":"audit_log","data":`. */
@@ -200,12 +204,21 @@ export class RecordBatch implements Batch {
     return JSON.parse(text) as Envelope;
   }
 
+  origin(index: number): Origin {
+    return this.#source(index).origin;
+  }
+
+  /** The record's place among those of its origin. */
+  originIndex(index: number): number {
+    return this.#cell(index, ORIGIN_INDEX);
+  }
+
   record(index: number): LogRecord {
-    return this.#source(index).origin.record(this.#cell(index, ORIGIN_INDEX));
+    return this.origin(index).record(this.originIndex(index));
   }
 
   otlpPieces(index: number, { loggerAttribute, uidOf }: OtlpForm = {}): OtlpPieces {
-    const pieces = this.#source(index).origin.otlp(this.#cell(index, ORIGIN_INDEX));
+    const pieces = this.origin(index).otlp(this.originIndex(index));
     const named =
       loggerAttribute === undefined
         ? pieces

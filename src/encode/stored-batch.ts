@@ -3,11 +3,13 @@
  * as they go to viewers, the OpenTelemetry records as they came, and what it takes to make a batch of both again.
  *
  * Little-endian: the {@link HEAD_CELLS} of the head, four bytes each; the {@link CELLS} of each record, four bytes
- * each; for audit events their hashes, 32 bytes each; the loggers' names as JSON; the frames; the OTLP request.
+ * each; for audit events their hashes, 32 bytes each; the loggers' names as JSON; the frames; the OTLP request, in which
+ * the records may stand in another order.
  */
 
 import type { EnvelopeType, LevelRank } from "../envelope.ts";
-import { OtlpRequest } from "./otlp-request.ts";
+import { LaneOtlp } from "./lane-otlp.ts";
+import { LaneRecords } from "./lane-records.ts";
 import { ProtobufOrigin } from "./protobuf-origin.ts";
 import {
   FRAME_HEAD_BYTES,
@@ -16,7 +18,9 @@ import {
   RecordBatch,
 } from "./record-batch.ts";
 
-const FORMAT = 1;
+const FORMAT = 2;
+/** In it the OTLP request has the records in the lane's order, and their cells do not say so. */
+const FORMAT_IN_ORDER = 1;
 
 const HEAD_CELLS = 6;
 const HEAD_FORMAT = 0;
@@ -26,12 +30,17 @@ const HEAD_FRAMES_BYTES = 3;
 const HEAD_OTLP_BYTES = 4;
 const HEAD_IS_AUDIT = 5;
 
-/** Of a record: its sequence behind that of the commit's first record, its envelope's size, level and logger. */
-const CELLS = 4;
+/**
+ * Of a record: its sequence behind that of the commit's first record, its envelope's size, level and logger, and its
+ * place in the OTLP request.
+ */
+const CELLS = 5;
+const CELLS_IN_ORDER = 4;
 const CELL_SEQUENCE = 0;
 const CELL_SIZE = 1;
 const CELL_RANK = 2;
 const CELL_LOGGER = 3;
+const CELL_OTLP = 4;
 
 const CELL_BYTES = 4;
 const HASH_BYTES = 32;
@@ -57,24 +66,12 @@ export interface ReadLane {
   readonly bytes: Uint8Array;
 }
 
-/** Records of several batches, in their order. */
-class Places {
-  readonly batches: RecordBatch[] = [];
-  readonly indexes: number[] = [];
-
-  get length(): number {
-    return this.indexes.length;
-  }
-
-  add(batch: RecordBatch, index: number): void {
-    this.batches.push(batch);
-    this.indexes.push(index);
-  }
-}
-
 /** The lanes that the batches have records of; their sequences follow one another. */
 export function storedLanes(batches: readonly RecordBatch[]): StoredLane[] {
-  const lanes: Record<EnvelopeType, Places> = { system_log: new Places(), audit_log: new Places() };
+  const lanes: Record<EnvelopeType, LaneRecords> = {
+    system_log: new LaneRecords(),
+    audit_log: new LaneRecords(),
+  };
   for (const batch of batches) {
     for (let index = 0; index < batch.length; index++) lanes[batch.type(index)].add(batch, index);
   }
@@ -87,16 +84,14 @@ export function storedLanes(batches: readonly RecordBatch[]): StoredLane[] {
 function storedLane(
   type: EnvelopeType,
   firstSequence: number,
-  places: Places,
+  lane: LaneRecords,
   batches: readonly RecordBatch[],
 ): StoredLane {
-  const { length: records } = places;
-  const frames = framesOf(type, batches);
-  const { cells, loggers } = cellsOf(places, firstSequence);
-  const hashes = type === "audit_log" ? hashesOf(places) : Buffer.alloc(0);
-  const otlp = new OtlpRequest(records, (place) =>
-    places.batches[place]!.otlpPieces(places.indexes[place]!),
-  );
+  const { length: records } = lane;
+  const frames = framesOf(type, lane, batches);
+  const otlp = new LaneOtlp(lane);
+  const { cells, loggers } = cellsOf(lane, firstSequence, otlp.places);
+  const hashes = type === "audit_log" ? hashesOf(lane) : Buffer.alloc(0);
   const head = new Int32Array(HEAD_CELLS);
   head[HEAD_FORMAT] = FORMAT;
   head[HEAD_RECORDS] = records;
@@ -113,11 +108,18 @@ function storedLane(
     position += piece.length;
   }
   otlp.writeTo(bytes, position);
-  return { type, records, ...timesOf(places), bytes };
+  return { type, records, ...timesOf(lane), bytes };
 }
 
-function framesOf(type: EnvelopeType, batches: readonly RecordBatch[]): Uint8Array[] {
-  return batches.map((batch) => batch.select((index) => batch.type(index) === type).frames());
+function framesOf(
+  type: EnvelopeType,
+  { length }: LaneRecords,
+  batches: readonly RecordBatch[],
+): Uint8Array[] {
+  const isAll = length === batches.reduce((sum, batch) => sum + batch.length, 0);
+  return batches.map((batch) =>
+    (isAll ? batch : batch.select((index) => batch.type(index) === type)).frames(),
+  );
 }
 
 function sizeOf(pieces: readonly Uint8Array[]): number {
@@ -125,8 +127,9 @@ function sizeOf(pieces: readonly Uint8Array[]): number {
 }
 
 function cellsOf(
-  { length, batches, indexes }: Places,
+  { length, batches, indexes }: LaneRecords,
   firstSequence: number,
+  otlpPlaces: Int32Array,
 ): { cells: Int32Array; loggers: Uint8Array } {
   const loggers = new Map<string, number>();
   const cells = new Int32Array(CELLS * length);
@@ -146,41 +149,41 @@ function cellsOf(
     cells[cell + CELL_SIZE] = batch.size(index);
     cells[cell + CELL_RANK] = batch.rank(index);
     cells[cell + CELL_LOGGER] = loggerPlace;
+    cells[cell + CELL_OTLP] = otlpPlaces[place]!;
   }
   return { cells, loggers: Buffer.from(JSON.stringify([...loggers.keys()])) };
 }
 
-function hashesOf({ batches, indexes }: Places): Buffer {
+function hashesOf({ batches, indexes }: LaneRecords): Buffer {
   return Buffer.from(batches.map((batch, place) => batch.hash(indexes[place]!)).join(""), "hex");
 }
 
-function timesOf(places: Places): { timeMin: number; timeMax: number } {
+function timesOf(lane: LaneRecords): { timeMin: number; timeMax: number } {
   let min = 0;
   let max = 0;
-  for (let place = 1; place < places.length; place++) {
-    if (compareTimes(places, place, min) < 0) min = place;
-    else if (compareTimes(places, place, max) > 0) max = place;
+  for (let place = 1; place < lane.length; place++) {
+    // Most come in order of time.
+    if (compareTimes(lane, place, max) >= 0) max = place;
+    else if (compareTimes(lane, place, min) < 0) min = place;
   }
-  return { timeMin: timeOf(places, min), timeMax: timeOf(places, max) };
+  return { timeMin: timeOf(lane, min), timeMax: timeOf(lane, max) };
 }
 
-/** Where they are: a piece of its own for each would cost more than comparing them. */
-function compareTimes({ batches, indexes }: Places, one: number, other: number): number {
+/** As texts of the same length, where they are: a piece of its own for each would cost more than comparing them. */
+function compareTimes({ batches, indexes }: LaneRecords, one: number, other: number): number {
   const { buffer } = batches[one]!;
   const { buffer: otherBuffer } = batches[other]!;
   const start = batches[one]!.dataStart(indexes[one]!) + TIMESTAMP_START;
   const otherStart = batches[other]!.dataStart(indexes[other]!) + TIMESTAMP_START;
-  return buffer.compare(
-    otherBuffer,
-    otherStart,
-    otherStart + TIMESTAMP_LENGTH,
-    start,
-    start + TIMESTAMP_LENGTH,
-  );
+  for (let offset = 0; offset < TIMESTAMP_LENGTH; offset++) {
+    const difference = buffer[start + offset]! - otherBuffer[otherStart + offset]!;
+    if (difference !== 0) return difference;
+  }
+  return 0;
 }
 
 /** In ms since 1970. */
-function timeOf({ batches, indexes }: Places, place: number): number {
+function timeOf({ batches, indexes }: LaneRecords, place: number): number {
   const start = batches[place]!.dataStart(indexes[place]!) + TIMESTAMP_START;
   return Date.parse(batches[place]!.buffer.toString("latin1", start, start + TIMESTAMP_LENGTH));
 }
@@ -198,6 +201,7 @@ class Lane {
   readonly origin: ProtobufOrigin;
   readonly #firstSequence: number;
   readonly #cells: Int32Array;
+  readonly #cellsOfRecord: number;
   readonly #hashes: Buffer;
   /** Where the next frame starts that {@link addTo} copies. */
   #position = 0;
@@ -206,9 +210,11 @@ class Lane {
   /** @throws RangeError where the form is not known, or what is there cannot be it. */
   constructor({ firstSequence, bytes }: ReadLane) {
     const head = cellsAt(bytes, 0, HEAD_CELLS);
-    if (head[HEAD_FORMAT] !== FORMAT) {
-      throw new RangeError(`stored records have the unknown format ${head[HEAD_FORMAT]}`);
+    const format = head[HEAD_FORMAT]!;
+    if (format !== FORMAT && format !== FORMAT_IN_ORDER) {
+      throw new RangeError(`stored records have the unknown format ${format}`);
     }
+    this.#cellsOfRecord = format === FORMAT_IN_ORDER ? CELLS_IN_ORDER : CELLS;
     this.#firstSequence = firstSequence;
     this.records = head[HEAD_RECORDS]!;
     this.isAudit = head[HEAD_IS_AUDIT] === 1;
@@ -218,8 +224,8 @@ class Lane {
       position += length;
       return Buffer.from(bytes.buffer, start, length);
     };
-    this.#cells = cellsAt(bytes, position, CELLS * this.records);
-    position += CELLS * CELL_BYTES * this.records;
+    this.#cells = cellsAt(bytes, position, this.#cellsOfRecord * this.records);
+    position += CELL_BYTES * this.#cells.length;
     this.#hashes = part(this.isAudit ? HASH_BYTES * this.records : 0);
     this.loggers = JSON.parse(part(head[HEAD_LOGGERS_BYTES]!).toString()) as string[];
     this.frames = part(head[HEAD_FRAMES_BYTES]!);
@@ -239,7 +245,8 @@ class Lane {
     const start = position + head;
     const rank = this.#cell(CELL_RANK) as LevelRank;
     const logger = this.loggers[this.#cell(CELL_LOGGER)]!;
-    batch.add(start, start + size, rank, this.isAudit, logger, this.origin, this.next);
+    const place = this.#cellsOfRecord === CELLS ? this.#cell(CELL_OTLP) : this.next;
+    batch.add(start, start + size, rank, this.isAudit, logger, this.origin, place);
     if (this.isAudit) batch.seal(batch.length - 1, this.#hash());
     this.#position += head + size;
     this.next++;
@@ -247,7 +254,7 @@ class Lane {
   }
 
   #cell(cell: number): number {
-    return this.#cells[CELLS * this.next + cell]!;
+    return this.#cells[this.#cellsOfRecord * this.next + cell]!;
   }
 
   #hash(): string {

@@ -3,6 +3,7 @@ import { describe, expect, it } from "vitest";
 import { OpenBatch } from "../../src/encode/open-batch.ts";
 import { encodeOtlpJson } from "../../src/encode/otlp-json.ts";
 import { encodeOtlpProtobuf } from "../../src/encode/otlp-transcoder.ts";
+import { readBatch, storedLanes } from "../../src/encode/stored-batch.ts";
 import type { SqliteJournal } from "../../src/journal/sqlite.ts";
 import {
   jsonRequest,
@@ -102,6 +103,78 @@ describe("a record that comes from the journal", () => {
     );
   });
 });
+
+describe("a large request", () => {
+  /** One of the records of all of them. */
+  const merged = (requests: readonly JsonRequest[], hasAudit: boolean): JsonRequest => ({
+    resourceLogs: requests.flatMap(({ resourceLogs }) =>
+      resourceLogs.map((one) => ({
+        ...one,
+        scopeLogs: one.scopeLogs.map((scopeLogs) => ({
+          ...scopeLogs,
+          ...(!hasAudit && { scope: { name: "orchestrator.server", attributes: [] } }),
+        })),
+      })),
+    ),
+  });
+
+  it("is stored as it came where it is one lane's, and else in parts", async () => {
+    const requests = fc.array(request, { minLength: 12, maxLength: 25 });
+    await fc.assert(
+      fc.asyncProperty(requests, fc.boolean(), fc.nat(100), async (parts, hasAudit, seed) => {
+        const large = toProtobuf(merged(parts, hasAudit));
+        const bodies = [parts[0]!, parts[1]!].map(toProtobuf);
+        const sent = [bodies[0]!, reordered(large, seed), large, bodies[1]!];
+        const expected = sent.flatMap((body) => inOrderOf(timeOnTheWire, recordsOnTheWire(body)));
+        const found = await stored(sent, encodeOtlpProtobuf);
+        expect(found.flatMap(recordsOnTheWire)).toEqual(expected);
+      }),
+      { numRuns: 6 },
+    );
+  });
+
+  it("has its own bytes in the lane, whatever the order of its records", () => {
+    const logRecords = Array.from({ length: 100 }, (_, index) => ({
+      observedTimeUnixNano: String(1_760_347_644_000_000_000n + BigInt((index * 37) % 100)),
+      body: { stringValue: `${index}` },
+    }));
+    const body = toProtobuf({ resourceLogs: [{ scopeLogs: [{ logRecords }] }] });
+    const open = new OpenBatch();
+    encodeOtlpProtobuf(body, open, 0);
+    const [lane] = storedLanes(open.take());
+    const bytes = Buffer.from(lane!.bytes);
+    expect(bytes.subarray(bytes.length - body.length)).toEqual(Buffer.from(body));
+    const batch = readBatch([{ firstSequence: 1, appendedAtMs: 0, bytes }]);
+    expect(batch.record(0).body).toBe("0");
+    expect(batch.record(1).body).toBe("73");
+  });
+
+  it("that an older Tailgate has stored is read as well", () => {
+    const logRecords = Array.from({ length: 40 }, (_, index) => ({
+      observedTimeUnixNano: String(1000 * (index + 1)),
+      body: { stringValue: `${index}` },
+    }));
+    const open = new OpenBatch();
+    const body = toProtobuf({ resourceLogs: [{ scopeLogs: [{ logRecords }] }] });
+    encodeOtlpProtobuf(body, open, 0);
+    const [lane] = storedLanes(open.take());
+    const bytes = formatOne(Buffer.from(lane!.bytes), logRecords.length);
+    const batch = readBatch([{ firstSequence: 1, appendedAtMs: 0, bytes }]);
+    expect(Array.from({ length: 40 }, (_, index) => batch.record(index).body)).toEqual(
+      logRecords.map(({ body: { stringValue } }) => stringValue),
+    );
+  });
+});
+
+/** The same lane in the format that has four cells for each record, and the records in order. */
+function formatOne(lane: Buffer, records: number): Buffer {
+  const head = Buffer.from(lane.subarray(0, 24));
+  head.writeInt32LE(1);
+  const cells = Array.from({ length: records }, (_, index) =>
+    lane.subarray(24 + 20 * index, 24 + 20 * index + 16),
+  );
+  return Buffer.concat([head, ...cells, lane.subarray(24 + 20 * records)]);
+}
 
 function throughJson(one: JsonRequest): JsonRequest {
   return JSON.parse(toJson(one).toString()) as JsonRequest;

@@ -32,7 +32,7 @@ const VALID_ID = /^0*[1-9a-f][0-9a-f]*$/i;
 /** Whole nanoseconds as nearly all write them, far from the end of 64 bits. */
 const USUAL_TIME = /^\d{1,19}$/;
 
-const BASE64 = /^[A-Za-z0-9+/_-]*={0,2}$/;
+export const BASE64 = /^[A-Za-z0-9+/_-]*={0,2}$/;
 const DOUBLES = new Map([
   ["NaN", Number.NaN],
   ["Infinity", Number.POSITIVE_INFINITY],

@@ -1,5 +1,5 @@
 import type { LevelRank } from "../envelope.ts";
-import { textOf } from "../errors.ts";
+import { TailgateError, textOf } from "../errors.ts";
 import type { LogRecord } from "../plugin.ts";
 import { EnvelopeEncoder } from "./envelope-encoder.ts";
 import { partsOfRecord } from "./from-record.ts";
@@ -16,7 +16,9 @@ import type { OpenBatch } from "./open-batch.ts";
 import type { Origin } from "./record-batch.ts";
 import type { RequestCounts } from "./request-counts.ts";
 import { EnvelopeBudget } from "./request-limits.ts";
+import { encodeOtlpProtobuf } from "./otlp-transcoder.ts";
 import { undecodable } from "./undecodable.ts";
+import { protobufOfUsualJson } from "./usual-json.ts";
 
 /**
  * The records of an ExportLogsServiceRequest in JSON, in order of time, stably.
@@ -38,6 +40,26 @@ export function encodeOtlpJson(
   open: OpenBatch,
   lowest: LevelRank,
 ): RequestCounts {
+  return encodeUsual(body, open, lowest) ?? encodeAny(body, open, lowest);
+}
+
+/** Undefined where the request is not of the usual form, or holds too much: the decoder tells where. */
+function encodeUsual(
+  body: Uint8Array,
+  open: OpenBatch,
+  lowest: LevelRank,
+): RequestCounts | undefined {
+  const protobuf = protobufOfUsualJson(body);
+  if (protobuf === undefined) return undefined;
+  try {
+    return encodeOtlpProtobuf(protobuf, open, lowest);
+  } catch (error) {
+    if (TailgateError.is(error, "OTLP_UNDECODABLE")) return undefined;
+    throw error;
+  }
+}
+
+function encodeAny(body: Uint8Array, open: OpenBatch, lowest: LevelRank): RequestCounts {
   const savepoint = open.savepoint();
   try {
     return readExactly(body, (decoder, request) => {

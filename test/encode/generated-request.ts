@@ -212,7 +212,7 @@ function mixed(models: readonly JsonLogRecord[], chosen: readonly number[]): Jso
   return Object.fromEntries(
     FIELDS.map(
       (field, index) => [field, models[chosen[index]! % models.length]![field]] as const,
-    ).filter(([, value]) => value !== undefined),
+    ).filter(([, chosenValue]) => chosenValue !== undefined),
   );
 }
 

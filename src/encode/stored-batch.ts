@@ -66,8 +66,14 @@ export interface ReadLane {
   readonly bytes: Uint8Array;
 }
 
-/** The lanes that the batches have records of; their sequences follow one another. */
-export function storedLanes(batches: readonly RecordBatch[]): StoredLane[] {
+/**
+ * The lanes that the batches have records of; their sequences follow one another. `allocate` gives memory of its own
+ * for so many bytes, which can be handed to another thread.
+ */
+export function storedLanes(
+  batches: readonly RecordBatch[],
+  allocate: (bytes: number) => Buffer<ArrayBuffer> = (bytes) => Buffer.allocUnsafeSlow(bytes),
+): StoredLane[] {
   const lanes: Record<EnvelopeType, LaneRecords> = {
     system_log: new LaneRecords(),
     audit_log: new LaneRecords(),
@@ -78,7 +84,7 @@ export function storedLanes(batches: readonly RecordBatch[]): StoredLane[] {
   const first = batches[0]!.firstSequence;
   return (["system_log", "audit_log"] as const)
     .filter((type) => lanes[type].length > 0)
-    .map((type) => storedLane(type, first, lanes[type], batches));
+    .map((type) => storedLane(type, first, lanes[type], batches, allocate));
 }
 
 function storedLane(
@@ -86,6 +92,7 @@ function storedLane(
   firstSequence: number,
   lane: LaneRecords,
   batches: readonly RecordBatch[],
+  allocate: (bytes: number) => Buffer<ArrayBuffer>,
 ): StoredLane {
   const { length: records } = lane;
   const frames = framesOf(type, lane, batches);
@@ -100,8 +107,7 @@ function storedLane(
   head[HEAD_OTLP_BYTES] = otlp.byteLength;
   head[HEAD_IS_AUDIT] = type === "audit_log" ? 1 : 0;
   const pieces = [bytesOf(head), bytesOf(cells), hashes, loggers, ...frames];
-  // In memory of its own, which can be handed to another thread.
-  const bytes = Buffer.allocUnsafeSlow(sizeOf(pieces) + otlp.byteLength);
+  const bytes = allocate(sizeOf(pieces) + otlp.byteLength);
   let position = 0;
   for (const piece of pieces) {
     bytes.set(piece, position);

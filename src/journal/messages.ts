@@ -120,6 +120,8 @@ export type Answer =
   /** Nobody has asked for it: the journal was found damaged at work, and a new one has taken its place. */
   | { readonly kind: "replaced"; readonly epochs: readonly EpochStart[]; readonly alarm: string }
   | { readonly kind: "done" }
+  /** The memory that came with the commit goes back to who has made it. */
+  | { readonly kind: "committed"; readonly memory: readonly ArrayBuffer[] }
   | { readonly kind: "rows"; readonly rows: ReadRows }
   | { readonly kind: "failed"; readonly failure: Failure };
 

@@ -11,9 +11,14 @@ const setup = workerData as WorkerSetup;
 const port = parentPort!;
 
 function send(id: number, message: Answer): void {
-  const memory = message.kind === "rows" ? message.rows.rows.map(({ bytes }) => bytes.buffer) : [];
   const numbered: Numbered<Answer> = { id, message };
-  port.postMessage(numbered, memory);
+  port.postMessage(numbered, memoryOf(message));
+}
+
+/** What goes to the other thread without being copied. */
+function memoryOf(message: Answer): readonly ArrayBuffer[] {
+  if (message.kind === "committed") return message.memory;
+  return message.kind === "rows" ? message.rows.rows.map(({ bytes }) => bytes.buffer) : [];
 }
 
 const { answer, database } = openDatabase(setup);

@@ -4,6 +4,7 @@ import type { RecordBatch } from "../encode/record-batch.ts";
 import { readBatch, storedLanes } from "../encode/stored-batch.ts";
 import { TailgateError, textOf } from "../errors.ts";
 import type { Batch, Gap, JournalPage, JournalQuery } from "../plugin.ts";
+import { LaneMemory } from "./lane-memory.ts";
 import { JournalThread, ThreadFailure } from "./journal-thread.ts";
 import type { Journal, StoredEvent } from "./journal.ts";
 import { emptyPage, MemoryTail } from "./memory-tail.ts";
@@ -53,6 +54,7 @@ export class SqliteJournal implements Journal {
   readonly storedEvents: readonly StoredEvent[];
   readonly #options: SqliteJournalOptions;
   readonly #tail: MemoryTail;
+  readonly #laneMemory = new LaneMemory();
   #thread: JournalThread;
   #epochs: readonly EpochStart[];
   /** In their order. */
@@ -220,14 +222,25 @@ export class SqliteJournal implements Journal {
   ): Promise<ChainState | undefined> {
     const before = this.#chain;
     const { after, events } = sealed(batches, before);
-    const ranges = rangesOf(batches);
+    const ranges = this.#rangesOf(batches);
     const hasAudit = after.count > before.count;
     const chain = hasAudit ? { before, after } : undefined;
     this.#chain = after;
     const memory = ranges.flatMap(({ lanes }) => lanes.map(({ bytes }) => bytes.buffer));
     const commit: Commit = { ranges, cursors, chain, events };
-    await this.#thread.request({ kind: "commit", commit }, memory);
+    const answer = await this.#thread.request({ kind: "commit", commit }, memory);
+    if (answer.kind === "committed") this.#laneMemory.give(answer.memory);
     return hasAudit ? after : undefined;
+  }
+
+  /** The batches of one UTC day, together: an event belongs to the day on which it was appended. */
+  #rangesOf(batches: readonly RecordBatch[]): StoredRange[] {
+    return daysOf(batches).map((group) => ({
+      first: group[0]!.firstSequence,
+      last: lastSequence(group.at(-1)!),
+      appendedAtMs: group[0]!.appendedAtMs,
+      lanes: storedLanes(group, (bytes) => this.#laneMemory.take(bytes)),
+    }));
   }
 
   /** Of a commit that was under way when the thread died. Throws `error` where nobody can tell. */
@@ -451,20 +464,14 @@ function lastSequence(batch: RecordBatch): number {
   return batch.firstSequence + batch.length - 1;
 }
 
-/** The batches of one UTC day, together: an event belongs to the day on which it was appended. */
-function rangesOf(batches: readonly RecordBatch[]): StoredRange[] {
+function daysOf(batches: readonly RecordBatch[]): RecordBatch[][] {
   const groups: RecordBatch[][] = [];
   for (const batch of batches) {
     const group = groups.at(-1);
     if (group !== undefined && dayOf(group[0]!) === dayOf(batch)) group.push(batch);
     else groups.push([batch]);
   }
-  return groups.map((group) => ({
-    first: group[0]!.firstSequence,
-    last: lastSequence(group.at(-1)!),
-    appendedAtMs: group[0]!.appendedAtMs,
-    lanes: storedLanes(group),
-  }));
+  return groups;
 }
 
 function dayOf({ appendedAtMs }: RecordBatch): number {

@@ -110,7 +110,7 @@ export class StoringThread {
       this.#failure = undefined;
       this.#walBytes += bytes;
       this.#bytesSinceTrim += bytes;
-      return { kind: "done" };
+      return { kind: "committed", memory: memoryOf(commit) };
     } catch (error) {
       this.#failure = this.#failed(error, isTried);
       return { kind: "failed", failure: this.#failure };
@@ -252,6 +252,10 @@ function textOf(error: unknown): string {
   const text = error instanceof Error ? error.message : String(error);
   const { errcode } = error as { errcode?: number };
   return errcode === undefined ? text : `${text}, SQLite ${errcode}`;
+}
+
+function memoryOf({ ranges }: Commit): ArrayBuffer[] {
+  return ranges.flatMap(({ lanes }) => lanes.map(({ bytes }) => bytes.buffer));
 }
 
 function bytesOf({ ranges }: Commit): number {

@@ -2,7 +2,7 @@ import type { OpenBatch } from "../../src/encode/open-batch.ts";
 import { built } from "./built.ts";
 import { printFigures } from "./figure.ts";
 import { naiveEnvelope } from "./naive-envelope.ts";
-import { otlpRequest, REQUEST_RECORDS } from "./otlp-request.ts";
+import { otlpRequest, REQUEST_RECORDS, variedRequest } from "./otlp-request.ts";
 import {
   LogsRequest,
   type DecodedAttribute,
@@ -17,15 +17,18 @@ const SLICE_REQUESTS = 12;
 /** What it costs to make the envelopes of a request's records, in the process that was given its bytes. */
 export async function benchOtlpDecode({ rounds, share }: Scale): Promise<void> {
   const { protobuf, json } = otlpRequest();
+  const varied = variedRequest();
   const open = await newOpenBatch();
   const { encodeOtlpProtobuf } = await built<typeof import("../../src/encode/otlp-transcoder.ts")>(
     "src/encode/otlp-transcoder.js",
   );
   const { encodeOtlpJson } =
     await built<typeof import("../../src/encode/otlp-json.ts")>("src/encode/otlp-json.js");
-  const wanted = protobufEnvelopes(protobuf);
-  checkEnvelopes(open, wanted, () => encodeOtlpProtobuf(protobuf, open, 0));
-  checkEnvelopes(open, wanted, () => encodeOtlpJson(json, open, 0));
+  for (const forms of [{ protobuf, json }, varied]) {
+    const wanted = protobufEnvelopes(forms.protobuf);
+    checkEnvelopes(open, wanted, () => encodeOtlpProtobuf(forms.protobuf, open, 0));
+    checkEnvelopes(open, wanted, () => encodeOtlpJson(forms.json, open, 0));
+  }
 
   const requests = Math.ceil(SLICE_REQUESTS * share);
   const tailgate = (encode: () => unknown) => () => {
@@ -47,6 +50,14 @@ export async function benchOtlpDecode({ rounds, share }: Scale): Promise<void> {
         tailgate(() => encodeOtlpJson(json, open, 0)),
       ),
       variantOf("otlp_json.parse", requests, () => JSON.parse(json.toString())),
+      variantOf(
+        "otlp_protobuf_varied.tailgate",
+        requests,
+        tailgate(() => encodeOtlpProtobuf(varied.protobuf, open, 0)),
+      ),
+      variantOf("otlp_protobuf_varied.protobufjs_decode", requests, () =>
+        LogsRequest.decode(varied.protobuf),
+      ),
     ],
     rounds,
   );
@@ -62,6 +73,12 @@ export async function benchOtlpDecode({ rounds, share }: Scale): Promise<void> {
       of: "otlp_protobuf.protobufjs_envelope",
       to: "otlp_protobuf.tailgate",
       target: ">= 10",
+    },
+    {
+      name: "otlp_protobuf_varied.speedup",
+      of: "otlp_protobuf_varied.protobufjs_decode",
+      to: "otlp_protobuf_varied.tailgate",
+      target: undefined,
     },
     { name: "otlp_json.ratio", of: "otlp_json.tailgate", to: "otlp_json.parse", target: "<= 1.3" },
   ]);

@@ -15,32 +15,59 @@ const FIRST_SECOND = 1_760_347_644;
 
 const TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736";
 const SPAN_ID = "00f067aa0ba902b7";
+const IDS = { traceId: TRACE_ID, spanId: SPAN_ID };
 
-/** An ExportLogsServiceRequest with typical records of one logger and one trace, in both of its forms. */
-export function otlpRequest(records = REQUEST_RECORDS): {
+interface RequestForms {
   readonly protobuf: Buffer;
   readonly json: Buffer;
-} {
-  const ofTrace = { traceId: Buffer.from(TRACE_ID, "hex"), spanId: Buffer.from(SPAN_ID, "hex") };
-  const message = LogsRequest.fromObject(requestOf(records, ofTrace));
+}
+
+/** An ExportLogsServiceRequest with typical records of one logger and one trace, in both of its forms. */
+export function otlpRequest(records = REQUEST_RECORDS): RequestForms {
+  return bothForms(Array.from({ length: records }, (_, index) => recordOf(index, IDS)));
+}
+
+/** The same with records of which none has the attributes or the ids of the one before. */
+export function variedRequest(records = REQUEST_RECORDS): RequestForms {
+  return bothForms(Array.from({ length: records }, (_, index) => variedRecord(index)));
+}
+
+function variedRecord(index: number): object {
+  const { usage, ...rest } = typicalAttributes();
+  const unlike = {
+    ...rest,
+    instance_id: `inst-${(0x700000 + index).toString(16)}`,
+    attempt: 1 + (index % 9),
+    usage: { ...usage, input_tokens: usage.input_tokens + index },
+  };
+  const digits = String(1000 + index);
+  return {
+    ...recordOf(index, {
+      traceId: TRACE_ID.slice(digits.length) + digits,
+      spanId: SPAN_ID.slice(digits.length) + digits,
+    }),
+    attributes: attributesOf(unlike),
+  };
+}
+
+/** Ids are bytes for protobuf, hex for JSON; the rest is the same (OTLP specification, "JSON Protobuf Encoding"). */
+function bothForms(records: readonly object[]): RequestForms {
+  const inBytes = (records as readonly (object & typeof IDS)[]).map((record) => ({
+    ...record,
+    traceId: Buffer.from(record.traceId, "hex"),
+    spanId: Buffer.from(record.spanId, "hex"),
+  }));
+  const message = LogsRequest.fromObject(requestWith(inBytes));
   return {
     protobuf: Buffer.from(LogsRequest.encode(message).finish()),
-    json: Buffer.from(JSON.stringify(requestOf(records, { traceId: TRACE_ID, spanId: SPAN_ID }))),
+    json: Buffer.from(JSON.stringify(requestWith(records))),
   };
 }
 
 /** A request with one record of now, with that text. */
 export function textRequest(text: string): Buffer {
-  const ids = { traceId: Buffer.from(TRACE_ID, "hex"), spanId: Buffer.from(SPAN_ID, "hex") };
   const timeUnixNano = `${Date.now()}000000`;
-  const record = { ...recordOf(0, ids), timeUnixNano, body: { stringValue: text } };
-  const message = LogsRequest.fromObject(requestWith([record]));
-  return Buffer.from(LogsRequest.encode(message).finish());
-}
-
-/** Ids are bytes for protobuf, hex for JSON; the rest is the same (OTLP specification, "JSON Protobuf Encoding"). */
-function requestOf(records: number, ids: { traceId: unknown; spanId: unknown }) {
-  return requestWith(Array.from({ length: records }, (_, index) => recordOf(index, ids)));
+  return bothForms([{ ...recordOf(0, IDS), timeUnixNano, body: { stringValue: text } }]).protobuf;
 }
 
 function requestWith(logRecords: readonly object[]) {

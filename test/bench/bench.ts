@@ -25,6 +25,7 @@ import { benchLatency } from "./latency.ts";
 import { benchLiveTail, benchLoki } from "./live-tail.ts";
 import { benchOtlpDecode } from "./otlp-decode.ts";
 import { benchOtlpHttp } from "./otlp-http.ts";
+import { benchParts } from "./parts.ts";
 import { benchProfile } from "./profile.ts";
 import { comparison, record } from "./recorded.ts";
 import type { Scale } from "./rounds.ts";
@@ -50,14 +51,14 @@ const BENCHMARKS = new Map<string, readonly Benchmark[]>([
   ["export", [benchExport]],
   ["loki", [benchLoki]],
   ["dashboard", [benchDashboard]],
-  ["profile", [benchProfile]],
+  ["profile", [benchParts, benchProfile]],
 ]);
 
 /** Those that need a program of others, or minutes of their own, run where they are named. */
 const NAMED_ONLY: ReadonlySet<string> = new Set(["loki", "dashboard", "export", "profile"]);
 const QUICK: ReadonlySet<string> = new Set(["emit", "fan-out", "otlp", "files", "journal"]);
 
-const ROUNDS = 11;
+const ROUNDS = 7;
 const QUICK_ROUNDS = 5;
 /** What `--quick` does of the work of a round. */
 const QUICK_SHARE = 0.25;
@@ -85,7 +86,12 @@ async function main(args: string[]): Promise<void> {
     return fail(error, USAGE);
   }
   try {
-    for (const benchmark of invocation.benchmarks) await benchmark(invocation.scale);
+    for (const benchmark of invocation.benchmarks) {
+      const startMs = performance.now();
+      await benchmark(invocation.scale);
+      const seconds = Math.round((performance.now() - startMs) / 1000);
+      process.stderr.write(`(${benchmark.name}: ${seconds} s)\n`);
+    }
     finish(invocation);
   } catch (error) {
     fail(error, FAILED);
@@ -135,9 +141,10 @@ function benchmarksOf(name: string): readonly Benchmark[] {
 
 function finish({ file, isRecording, isComparing }: Invocation): void {
   const { figures, ratios } = printed();
-  process.stderr.write(`\n${tableOf(figures, ratios)}`);
+  const table = tableOf(figures, ratios);
+  process.stderr.write(`\n${table}`);
   if (file) writeFileSync(file, `${JSON.stringify({ figures, ratios }, undefined, 2)}\n`);
-  if (isRecording) record(ratios);
+  if (isRecording) record(ratios, table);
   if (isComparing) process.stderr.write(`\n${comparison(ratios)}`);
 }
 

@@ -63,7 +63,7 @@ function printProfile({ nodes, samples, timeDeltas }: Profile, records: number):
   const all = places.reduce((sum, [, micros]) => sum + micros, 0);
   printValues(`profile.tailgate.${thread}`, "ns/record", [(1000 * all) / records]);
   for (const [place, micros] of places.filter((entry) => entry[1] / all >= SHARE_MIN)) {
-    printValues(`profile.tailgate.${thread}.${place}`, "ns/record", [(1000 * micros) / records]);
+    printValues(`profile.tailgate.${thread}.${place}`, "share", [micros / all]);
   }
 }
 

@@ -1,4 +1,5 @@
 import { readFileSync, writeFileSync } from "node:fs";
+import { cpus } from "node:os";
 import type { RatioFigure } from "./figure.ts";
 
 /** The medians of ratios as they were when they were recorded last, under `figure of to`. */
@@ -9,12 +10,20 @@ const FILE = new URL("recorded.json", import.meta.url);
 /** By how much a ratio may be worse: machines and their neighbours differ. */
 const FACTOR = 2;
 
-/** Keeps the ratios; those that were not measured now stay as they are. */
-export function record(ratios: readonly RatioFigure[]): void {
+const README = new URL("README.md", import.meta.url);
+const TABLE = /(?<=<!-- figures:begin -->\n).*?(?=<!-- figures:end -->)/s;
+
+/** Keeps the ratios, and the table in the README; ratios that were not measured now stay as they are. */
+export function record(ratios: readonly RatioFigure[], table: string): void {
   const now = ratios.map((ratio) => [keyOf(ratio), ratio.median] as const);
   const all = Object.entries({ ...recorded(), ...Object.fromEntries(now) });
   const sorted = Object.fromEntries(all.toSorted(([one], [other]) => (one < other ? -1 : 1)));
   writeFileSync(FILE, `${JSON.stringify(sorted, undefined, 2)}\n`);
+  const text = `\n${machine()}\n\n${table}\n`;
+  writeFileSync(
+    README,
+    readFileSync(README, "utf8").replace(TABLE, () => text),
+  );
 }
 
 /** Which ratios are worse than half of what they were, a line each. */
@@ -27,6 +36,12 @@ export function comparison(ratios: readonly RatioFigure[]): string {
   );
   const summary = `${worse.length} of ${known.length} ratios fell by more than half against test/bench/recorded.json`;
   return [...lines, summary].map((line) => `${line}\n`).join("");
+}
+
+function machine(): string {
+  const [{ model } = { model: "unknown" }, ...others] = cpus();
+  const day = new Date().toISOString().slice(0, 10);
+  return `${day}, Node ${process.version}, ${others.length + 1} x ${model.trim()}`;
 }
 
 function recorded(): Recorded {

@@ -28,7 +28,7 @@ const END_OF_HEAD = "\r\n\r\n";
 
 const SUBSCRIPTION = '{"type":"subscribe"}';
 /** The last that comes before live records. */
-const CAUGHT_UP = /"caught_up","sequence":\d+\}$/;
+const CAUGHT_UP = /"caught_up","sequence":\d+\}/;
 
 /** Viewers that count what they get, and do nothing else that could cost. */
 class Viewers {
@@ -150,12 +150,16 @@ answerQuestions(async (question: ViewerQuestion) => {
 async function watch(port: number, subprotocol: string | undefined): Promise<void> {
   watchedTexts.length = 0;
   watcher = new WebSocket(`ws://127.0.0.1:${port}${PATH}`, subprotocol ? [subprotocol] : []);
-  watcher.on("message", (data: Buffer) => watchedTexts.push(...envelopeTexts(data.toString())));
+  const caughtUp = Promise.withResolvers<void>();
+  watcher.on("message", (data: Buffer) => {
+    const text = data.toString();
+    watchedTexts.push(...envelopeTexts(text));
+    if (CAUGHT_UP.test(text)) caughtUp.resolve();
+  });
   await once(watcher, "open");
   if (subprotocol === undefined) return;
   watcher.send(SUBSCRIPTION);
-  let text = "";
-  while (!CAUGHT_UP.test(text)) text = String((await once(watcher, "message"))[0]);
+  await caughtUp.promise;
 }
 
 /** The envelopes of a message, which may be one itself. */

@@ -35,6 +35,13 @@ export interface TailAnswer {
 const READ_BYTES = 256 << 10;
 const END_OF_HEAD = "\r\n\r\n";
 
+/**
+ * A pong with a mask that changes nothing, and how often it is sent: nobody here reads frames, and who does not answer
+ * pings is disconnected. One that was not asked for is allowed (RFC 6455, 5.5.3).
+ */
+const PONG = Buffer.from([0x8a, 0x80, 0, 0, 0, 0]);
+const PONG_EVERY_MS = 5_000;
+
 class Tail {
   readonly #port: number;
   readonly #sockets: Socket[] = [];
@@ -45,6 +52,9 @@ class Tail {
 
   constructor(port: number) {
     this.#port = port;
+    setInterval(() => {
+      for (const socket of this.#sockets) socket.write(PONG);
+    }, PONG_EVERY_MS).unref();
   }
 
   async connect(path: string, count: number, lookAtEvery: number): Promise<void> {

@@ -113,7 +113,7 @@ describe("against a checkpoint that was kept elsewhere", () => {
           expect(await firstPlace(stage, kept)).toBe(`${file}:${line}`);
         },
       ),
-      { numRuns: 300 },
+      { numRuns: 150 },
     );
   });
 

@@ -337,7 +337,7 @@ describe.each(["memory", "sqlite"] as const)("with the %s engine the pages", (en
         await sessions.end();
       },
     );
-    await fc.assert(property, { numRuns: engine === "sqlite" ? 15 : 50 });
+    await fc.assert(property, { numRuns: engine === "sqlite" ? 8 : 30 });
   });
 });
 

@@ -82,7 +82,7 @@ describe("a record that comes from the journal", () => {
         const found = await stored(sent.map(toBody), encode);
         expect(found.flatMap(recordsByProtobufjs)).toEqual(expected);
       }),
-      { numRuns: 8 },
+      { numRuns: 5 },
     );
   });
 
@@ -99,7 +99,7 @@ describe("a record that comes from the journal", () => {
           expect(found.flatMap(recordsOnTheWire)).toEqual(expected);
         },
       ),
-      { numRuns: 8 },
+      { numRuns: 5 },
     );
   });
 });
@@ -129,7 +129,7 @@ describe("a large request", () => {
         const found = await stored(sent, encodeOtlpProtobuf);
         expect(found.flatMap(recordsOnTheWire)).toEqual(expected);
       }),
-      { numRuns: 4 },
+      { numRuns: 3 },
     );
   });
 

@@ -16,7 +16,7 @@ describe("the sqlite journal", () => {
           plan,
         );
       }),
-      { numRuns: 15 },
+      { numRuns: 10 },
     );
   });
 });

@@ -65,7 +65,7 @@ describe("after a crash", () => {
           await host.close();
         },
       ),
-      { numRuns: 60 },
+      { numRuns: 30 },
     );
   });
 

@@ -31,6 +31,14 @@ export function isPlainWord(word: number): boolean {
   return ((word | (word - 0x20202020) | unlikeQuote | unlikeBackslash) & 0x80808080) === 0;
 }
 
+/** The same for eight bytes. */
+export function arePlainWords(word: number, next: number): boolean {
+  const unlikeQuote = ((word ^ 0x22222222) - 0x01010101) | ((next ^ 0x22222222) - 0x01010101);
+  const unlikeBackslash = ((word ^ 0x5c5c5c5c) - 0x01010101) | ((next ^ 0x5c5c5c5c) - 0x01010101);
+  const plain = word | next | (word - 0x20202020) | (next - 0x20202020);
+  return ((plain | unlikeQuote | unlikeBackslash) & 0x80808080) === 0;
+}
+
 /** Whether one of four bytes is below 0x20, a quote or a backslash; those of other characters than ASCII are not. */
 export function needsEscape(word: number): boolean {
   const quote = word ^ 0x22222222;

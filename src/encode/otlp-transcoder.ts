@@ -59,6 +59,9 @@ const time = new SplitTime();
 
 const NO_BYTES = new Uint8Array();
 
+/** How often is looked at how much memory the envelopes take: so many records can be but a few megabytes each. */
+const BUDGET_RECORDS = 16;
+
 /** What is rare on the wire goes through the decoder and {@link EnvelopeEncoder}, so that it is told in one place. */
 class Transcoder {
   readonly #layout: RequestLayout;
@@ -91,9 +94,10 @@ class Transcoder {
     this.#open.expect(records);
     let accepted = 0;
     for (let place = 0; place < records; place++) {
-      if (this.#record(order?.[place] ?? place) === "accepted") accepted++;
-      budget.check();
+      if (this.#record(order === undefined ? place : order[place]!) === "accepted") accepted++;
+      if (place % BUDGET_RECORDS === 0) budget.check();
     }
+    budget.check();
     return { accepted, filtered: records - accepted };
   }
 
@@ -126,6 +130,7 @@ class Transcoder {
     const low = this.#layout.at(record, ORDER_LOW);
     const high = this.#layout.at(record, ORDER_HIGH);
     time.set(low >>> 0, high >>> 0);
+    if (fields.timeLow === low && fields.timeHigh === high) return;
     if (this.#layout.isExact || (fields.orderLow === low && fields.orderHigh === high)) return;
     if (fields.hasTime) throw new SecondTime();
   }

@@ -3,7 +3,7 @@
  * reserved before, and answers the place behind what it has written: nothing but numbers goes from one to the next.
  */
 
-import { isPlainWord, PLAIN, writeEscaped } from "./escapes.ts";
+import { arePlainWords, isPlainWord, PLAIN, writeEscaped } from "./escapes.ts";
 import type { ByteSource } from "./json-writer.ts";
 
 /** The memory to write to, as bytes and to write several of them at a time. */
@@ -64,6 +64,15 @@ export function placeText(
   const from = source.view;
   let position = at + 1;
   let index = start;
+  // Two words at a time, as long as there are as many.
+  for (const pairs = last - WORD_BYTES; index < pairs; index += 2 * WORD_BYTES) {
+    const word = from.getInt32(index, true);
+    const next = from.getInt32(index + WORD_BYTES, true);
+    if (!arePlainWords(word, next)) break;
+    to.setInt32(position, word, true);
+    to.setInt32(position + WORD_BYTES, next, true);
+    position += 2 * WORD_BYTES;
+  }
   for (; index < last; index += WORD_BYTES) {
     const word = from.getInt32(index, true);
     if (!isPlainWord(word)) return placeEscaped(target, position, source, index, end);

@@ -39,9 +39,7 @@ export async function benchLiveTail(scale: Scale): Promise<void> {
 export async function benchLoki(scale: Scale): Promise<void> {
   const command = peerProgram("loki");
   if (!command) {
-    process.stderr.write(
-      "There is no Loki: `npm run setup:peers -- --loki` builds it, in minutes.\n",
-    );
+    process.stderr.write("There is no Loki: `LOKI=1 npm run setup:peers` builds it, in minutes.\n");
     return benchLiveTail(scale);
   }
   for (const viewers of VIEWERS) {

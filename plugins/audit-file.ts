@@ -4,6 +4,7 @@ import { defineExporter, textOf, z, type Batch, type Exporter, type Host } from 
 import { lastEvent } from "./log-file/audit-resumption.ts";
 import { LineFile } from "./log-file/line-file.ts";
 import { LineWriter } from "./log-file/line-writer.ts";
+import { bufferOf } from "./log-file/framed-data.ts";
 
 const DIRECTORY = "audit";
 const FILE_NAME = /^audit_(\d{4})(\d{2})(\d{2})\.jsonl$/;
@@ -73,8 +74,8 @@ class DailyFile implements Exporter {
     for (let index = 0; index < batch.length; index++) {
       const sequence = batch.sequence(index);
       if (sequence <= this.#file.sequence) continue;
-      this.#lines.add(batch.auditLine(index));
-      this.#lines.endLine(sequence);
+      const line = bufferOf(batch.auditLine(index));
+      this.#lines.addLine(line, 0, line.length, sequence);
       if (this.#lines.isFull) await this.#lines.proceed(signal);
     }
     await this.#lines.flush(signal);

@@ -1,6 +1,7 @@
 import { readdir, rename, rm } from "node:fs/promises";
 import { basename, dirname } from "node:path";
 import { defineExporter, z, type Batch, type Exporter } from "tailgate/plugin";
+import { FramedData } from "./log-file/framed-data.ts";
 import { LineFile } from "./log-file/line-file.ts";
 import { LineWriter } from "./log-file/line-writer.ts";
 import { PlaceKeeper } from "./log-file/place-keeper.ts";
@@ -72,20 +73,25 @@ class RotatingFile implements Exporter {
   async write(batch: Batch, signal: AbortSignal): Promise<void> {
     await this.#file.ready();
     await this.#place.beforeLine(Math.max(this.#file.sequence, batch.sequence(0) - 1));
+    const written = this.#file.sequence;
+    for (const part of batch.parts ?? [batch]) await this.#add(part, written, signal);
+    await this.#lines.flush(signal);
+    this.#place.written(this.#file.sequence);
+  }
+
+  async #add(batch: Batch, written: number, signal: AbortSignal): Promise<void> {
+    const data = new FramedData(batch);
     for (let index = 0; index < batch.length; index++) {
+      data.goTo(index);
       const sequence = batch.sequence(index);
-      if (sequence <= this.#file.sequence) continue;
-      const data = batch.data(index);
-      if (this.#isTooFullFor(data.length + 1)) {
+      if (sequence <= written) continue;
+      if (this.#isTooFullFor(data.end - data.start + 1)) {
         await this.#lines.flush(signal);
         await this.#rotate(sequence - 1);
       }
-      this.#lines.add(data);
-      this.#lines.endLine(sequence);
+      this.#lines.addLine(data.frames, data.start, data.end, sequence);
       if (this.#lines.isFull) await this.#lines.proceed(signal);
     }
-    await this.#lines.flush(signal);
-    this.#place.written(this.#file.sequence);
   }
 
   async close(): Promise<void> {

@@ -118,6 +118,8 @@ export interface Batch {
   auditLine(index: number): Uint8Array;
   /** All envelopes, each as an unmasked WebSocket text frame (RFC 6455, 5.2), in one piece of memory. */
   frames(): Uint8Array;
+  /** What it was joined from, in that order: their frames are there already, and its own are a copy. Absent where it was not. */
+  readonly parts?: readonly Batch[];
   /** The records from `index` on. */
   from(index: number): Batch;
   /** The records for which `keep` answers true; the batch itself where it is all of them. */

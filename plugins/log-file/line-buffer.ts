@@ -6,13 +6,19 @@ const MEMORY_BYTES = FULL_BYTES + (64 << 10);
 
 const LINE_FEED = 0x0a;
 
+/** So many lines before, and the sequence of the record of the next one; those behind it follow one another. */
+interface Run {
+  readonly lines: number;
+  readonly first: number;
+}
+
 /** Lines of a log file, gathered to be written in one go. The memory is used again and again. */
 export class LineBuffer {
   #memory = Buffer.allocUnsafeSlow(MEMORY_BYTES);
   #length = 0;
-  /** For each line where it ends, its line feed included, and the sequence of its record. */
-  readonly #ends: number[] = [];
-  readonly #sequences: number[] = [];
+  #lines = 0;
+  #lastSequence = 0;
+  readonly #runs: Run[] = [];
 
   /** The lines; valid until the next change. */
   get bytes(): Uint8Array {
@@ -27,32 +33,34 @@ export class LineBuffer {
     return this.#length >= FULL_BYTES;
   }
 
-  /** Adds a part of a line, which {@link endLine} completes. */
-  add(part: Uint8Array): void {
-    const end = this.#length + part.length;
-    if (end >= this.#memory.length) this.#grow(end);
-    this.#memory.set(part, this.#length);
-    this.#length = end;
-  }
-
-  /** There is always room for the line feed: memory ends behind what was added. */
-  endLine(sequence: number): void {
-    this.#memory[this.#length++] = LINE_FEED;
-    this.#ends.push(this.#length);
-    this.#sequences.push(sequence);
+  /** Adds the line of the record with that sequence: what `source` has there, where no line feed is. */
+  addLine(source: Buffer, start: number, end: number, sequence: number): void {
+    const lineEnd = this.#length + end - start;
+    if (lineEnd >= this.#memory.length) this.#grow(lineEnd + 1);
+    source.copy(this.#memory, this.#length, start, end);
+    this.#memory[lineEnd] = LINE_FEED;
+    this.#length = lineEnd + 1;
+    if (sequence !== this.#lastSequence + 1 || this.#lines === 0) {
+      this.#runs.push({ lines: this.#lines, first: sequence });
+    }
+    this.#lastSequence = sequence;
+    this.#lines++;
   }
 
   /** Where the last line ends that lies whole within the first `bytes`, and its sequence; undefined without one. */
   lastLineWithin(bytes: number): { readonly end: number; readonly sequence: number } | undefined {
-    const index = this.#ends.findLastIndex((end) => end <= bytes);
-    if (index < 0) return undefined;
-    return { end: this.#ends[index]!, sequence: this.#sequences[index]! };
+    if (this.#lines === 0 || bytes === 0) return undefined;
+    if (bytes >= this.#length) return { end: this.#length, sequence: this.#lastSequence };
+    const end = this.#memory.lastIndexOf(LINE_FEED, bytes - 1) + 1;
+    const lines = lineFeedsIn(this.#memory.subarray(0, end));
+    const run = this.#runs.findLast((one) => one.lines < lines);
+    return run && { end, sequence: run.first + lines - run.lines - 1 };
   }
 
   clear(): void {
     this.#length = 0;
-    this.#ends.length = 0;
-    this.#sequences.length = 0;
+    this.#lines = 0;
+    this.#runs.length = 0;
     if (this.#memory.length > MEMORY_BYTES) this.#memory = Buffer.allocUnsafeSlow(MEMORY_BYTES);
   }
 
@@ -61,4 +69,10 @@ export class LineBuffer {
     larger.set(this.bytes);
     this.#memory = larger;
   }
+}
+
+function lineFeedsIn(bytes: Uint8Array): number {
+  let count = 0;
+  for (let at = bytes.indexOf(LINE_FEED); at >= 0; at = bytes.indexOf(LINE_FEED, at + 1)) count++;
+  return count;
 }

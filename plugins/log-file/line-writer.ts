@@ -25,14 +25,9 @@ export class LineWriter {
     return this.#gathered.isFull;
   }
 
-  /** Adds a part of a line. */
-  add(part: Uint8Array): void {
-    this.#gathered.add(part);
-  }
-
-  /** Completes the line of the record with that sequence. */
-  endLine(sequence: number): void {
-    this.#gathered.endLine(sequence);
+  /** Adds the line of the record with that sequence: what `source` has there, where no line feed is. */
+  addLine(source: Buffer, start: number, end: number, sequence: number): void {
+    this.#gathered.addLine(source, start, end, sequence);
   }
 
   /** Begins to write what was added. Resolves when there is room to add more. */

@@ -15,6 +15,7 @@ import { join } from "node:path";
 import { batchOf, exporterContract, type TestHost } from "tailgate/testing";
 import { describe, expect, onTestFinished, test } from "vitest";
 import file from "../../plugins/file.ts";
+import { JoinedBatch } from "../../src/delivery/joined-batch.ts";
 import type { LogRecord } from "../../src/plugin.ts";
 import { ExporterProcess } from "../support/exporter-process.ts";
 import {
@@ -80,6 +81,21 @@ describe("a line", () => {
     const given = batches(bodies, bodies, bodies);
     for (const batch of given) await exporter.write(batch, NEVER);
     expect(read(path)).toBe(given.flatMap(linesOf).join(""));
+  });
+
+  test("is the same out of batches that were joined, of which records were left out", async () => {
+    const { exporter, path } = await openFile();
+    // The head of a frame depends on its length (RFC 6455, 5.2).
+    const sizes = [1, 65_000, 66_000, 2];
+    const given = batches(
+      sizes.map((size) => "x".repeat(size)),
+      sizes.map((size) => "y".repeat(size)),
+      ["1", "2", "3"],
+    );
+    const joined = new JoinedBatch(given).select((index) => ![2, 5, 9].includes(index));
+    await exporter.write(joined, NEVER);
+    const lines = given.flatMap(linesOf).filter((_, index) => ![2, 5, 9].includes(index));
+    expect(read(path)).toBe(lines.join(""));
   });
 });
 

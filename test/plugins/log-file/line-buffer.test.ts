@@ -1,0 +1,41 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { LineBuffer } from "../../../plugins/log-file/line-buffer.ts";
+
+const line = fc.record({
+  text: fc.string({ maxLength: 40 }).map((text) => text.replaceAll("\n", "")),
+  /** How many sequences are not there before it. */
+  passedOver: fc.oneof(fc.constant(0), fc.nat(3)),
+});
+
+/** What the buffer answers, line by line. */
+function lastLineWithin(
+  lines: readonly { end: number; sequence: number }[],
+  bytes: number,
+): { end: number; sequence: number } | undefined {
+  return lines.findLast(({ end }) => end <= bytes);
+}
+
+test("the last line within what was written is told, wherever the write has ended", () => {
+  fc.assert(
+    fc.property(fc.array(line, { maxLength: 12 }), fc.nat(100), (lines, first) => {
+      const buffer = new LineBuffer();
+      for (const round of [0, 1]) {
+        const known: { end: number; sequence: number }[] = [];
+        let sequence = first + round;
+        for (const { text, passedOver } of lines) {
+          sequence += 1 + passedOver;
+          const source = Buffer.from(`<${text}>`);
+          buffer.addLine(source, 1, source.length - 1, sequence);
+          known.push({ end: buffer.byteLength, sequence });
+        }
+        const text = lines.map((one) => `${one.text}\n`).join("");
+        expect(Buffer.from(buffer.bytes).toString()).toBe(Buffer.from(text).toString());
+        for (let bytes = 0; bytes <= buffer.byteLength; bytes++) {
+          expect(buffer.lastLineWithin(bytes)).toEqual(lastLineWithin(known, bytes));
+        }
+        buffer.clear();
+      }
+    }),
+  );
+});

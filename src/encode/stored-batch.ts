@@ -209,7 +209,7 @@ class Lane {
   readonly #cells: Int32Array;
   readonly #cellsOfRecord: number;
   readonly #hashes: Buffer;
-  /** Where the next frame starts that {@link addTo} copies. */
+  /** Where the next record's frame starts. */
   #position = 0;
   next = 0;
 
@@ -243,20 +243,34 @@ class Lane {
     return this.next < this.records ? this.#firstSequence + this.#cell(CELL_SEQUENCE) : Infinity;
   }
 
-  /** Copies the next record's frame to `buffer` and adds the record; answers where its frame ends. */
-  addTo(batch: RecordBatch, buffer: Buffer, position: number): number {
-    const size = this.#cell(CELL_SIZE);
-    const head = size > FRAME_LENGTH_16_MAX ? FRAME_HEAD_LARGE_BYTES : FRAME_HEAD_BYTES;
-    this.frames.copy(buffer, position, this.#position, this.#position + head + size);
-    const start = position + head;
+  /**
+   * Adds the next record and those behind it before the sequence `limit`; answers where their frames end, which start
+   * at `position` in the batch's memory, and are copied to it where they are not there already.
+   */
+  addBefore(limit: number, batch: RecordBatch, position: number, sequences: Float64Array): number {
+    const first = this.#position;
+    const shift = position - first;
+    do {
+      const size = this.#cell(CELL_SIZE);
+      const head = size > FRAME_LENGTH_16_MAX ? FRAME_HEAD_LARGE_BYTES : FRAME_HEAD_BYTES;
+      const start = this.#position + head;
+      this.#position = start + size;
+      sequences[batch.length] = this.nextSequence;
+      this.#add(batch, shift + start, shift + this.#position);
+      this.next++;
+    } while (this.nextSequence < limit);
+    if (batch.buffer !== this.frames) {
+      this.frames.copy(batch.buffer, position, first, this.#position);
+    }
+    return shift + this.#position;
+  }
+
+  #add(batch: RecordBatch, start: number, end: number): void {
     const rank = this.#cell(CELL_RANK) as LevelRank;
     const logger = this.loggers[this.#cell(CELL_LOGGER)]!;
     const place = this.#cellsOfRecord === CELLS ? this.#cell(CELL_OTLP) : this.next;
-    batch.add(start, start + size, rank, this.isAudit, logger, this.origin, place);
+    batch.add(start, end, rank, this.isAudit, logger, this.origin, place);
     if (this.isAudit) batch.seal(batch.length - 1, this.#hash());
-    this.#position += head + size;
-    this.next++;
-    return start + size;
   }
 
   #cell(cell: number): number {
@@ -280,19 +294,33 @@ function cellsAt({ buffer, byteOffset }: Uint8Array, position: number, cells: nu
 export function readBatch(read: readonly ReadLane[]): RecordBatch {
   const lanes = read.map((lane) => new Lane(lane));
   const records = lanes.reduce((sum, lane) => sum + lane.records, 0);
-  const bytes = lanes.reduce((sum, lane) => sum + lane.frames.length, 0);
-  const buffer = Buffer.allocUnsafeSlow(bytes);
-  const batch = new RecordBatch(buffer);
+  const batch = new RecordBatch(memoryFor(lanes), records);
   const sequences = new Float64Array(records);
-  let position = 0;
-  while (batch.length < records) {
-    let next = lanes[0]!;
-    for (const lane of lanes) if (lane.nextSequence < next.nextSequence) next = lane;
-    sequences[batch.length] = next.nextSequence;
-    position = next.addTo(batch, buffer, position);
+  for (let position = 0; batch.length < records;) {
+    const { next, limit } = nextOf(lanes);
+    position = next.addBefore(limit, batch, position, sequences);
   }
   batch.firstSequence = sequences[0]!;
   batch.appendedAtMs = read[0]!.appendedAtMs;
   batch.sequences = sequences;
   return batch;
+}
+
+/** The frames of a single lane stay where they are. */
+function memoryFor(lanes: readonly Lane[]): Buffer {
+  if (lanes.length === 1) return lanes[0]!.frames;
+  return Buffer.allocUnsafeSlow(lanes.reduce((sum, { frames }) => sum + frames.length, 0));
+}
+
+/** The lane with the next record, and the sequence at which another one has its turn. */
+function nextOf(lanes: readonly Lane[]): { next: Lane; limit: number } {
+  let next = lanes[0]!;
+  let limit = Infinity;
+  for (const lane of lanes.slice(1)) {
+    if (lane.nextSequence < next.nextSequence) {
+      limit = next.nextSequence;
+      next = lane;
+    } else limit = Math.min(limit, lane.nextSequence);
+  }
+  return { next, limit };
 }

@@ -488,6 +488,9 @@ function holePage({ first, last, reason }: Hole, from: number, order: "asc" | "d
 function pageOf({ from, to, rows, gaps }: ReadRows): JournalPage {
   if (rows.length === 0) return { from, to, records: undefined, gaps };
   const batch = readBatch(rows);
+  if (batch.sequence(0) >= from && batch.sequence(batch.length - 1) <= to) {
+    return { from, to, records: batch, gaps };
+  }
   const records = batch.select((index) => {
     const sequence = batch.sequence(index);
     return sequence >= from && sequence <= to;

@@ -32,16 +32,22 @@ export class TailgateLogRecordProcessor implements LogRecordProcessor {
   onEmit(record: ReadableLogRecord): void {
     const given = this.#given;
     this.#given = undefined;
-    const keys = Object.keys(record.attributes);
-    const own = { keys, values: Object.values(record.attributes) };
-    // The SDK has what it was not given too: the fields of an exception.
-    this.take(record, given === undefined ? own : withAdded(given, own));
+    this.#take(record, () => {
+      const keys = Object.keys(record.attributes);
+      const own = { keys, values: Object.values(record.attributes) };
+      // The SDK has what it was not given too: the fields of an exception.
+      return given === undefined ? own : withAdded(given, own);
+    });
   }
 
   /** Takes a record whose attributes are given apart. */
   take(record: EmittedRecord, attributes: Columns): void {
+    this.#take(record, () => attributes);
+  }
+
+  #take(record: EmittedRecord, attributesOf: () => Columns): void {
     try {
-      const kept = new SdkRecord(record, attributes);
+      const kept = new SdkRecord(record, attributesOf());
       this.#intake.take(kept, kept);
     } catch {
       this.#intake.drop("not_readable");

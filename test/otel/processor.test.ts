@@ -1,0 +1,38 @@
+import { LoggerProvider, type LogRecordProcessor } from "@opentelemetry/sdk-logs";
+import { expect, test } from "vitest";
+import { RecordIntake } from "../../src/intake/intake.ts";
+import { TailgateLogRecordProcessor } from "../../src/otel/processor.ts";
+
+/** One that stands before ours in a provider of somebody else's, and leaves attributes that nobody can list. */
+const BREAKER: LogRecordProcessor = {
+  onEmit(record) {
+    const attributes = new Proxy(
+      {},
+      {
+        ownKeys: () => {
+          throw new Error("not to be listed");
+        },
+      },
+    );
+    Object.assign(record, { attributes });
+  },
+  forceFlush: () => Promise.resolve(),
+  shutdown: () => Promise.resolve(),
+};
+
+test("what a processor before it has left does not throw into the caller, and is counted", () => {
+  const nothing = (): void => {};
+  const intake = new RecordIntake({
+    logLevel: "INFO",
+    processors: [],
+    pendingBytesMax: 1 << 20,
+    unstoredBytes: () => 0,
+    append: () => Promise.resolve(),
+    storedEvents: [],
+    log: { info: nothing, warning: nothing, error: nothing },
+  });
+  const processor = new TailgateLogRecordProcessor(intake, () => intake.flush());
+  const logger = new LoggerProvider({ processors: [BREAKER, processor] }).getLogger("a");
+  logger.emit({ body: "spoilt" });
+  expect(intake.counters).toMatchObject({ received: 1, dropped: new Map([["not_readable", 1]]) });
+});

@@ -40,12 +40,16 @@ const names = new Map<string, AttributeName>();
 export function attributeName(name: string): AttributeName {
   const known = names.get(name);
   if (known !== undefined) return known;
-  const described = describe(name);
-  if (name.length <= NAME_CHARS_MAX) {
-    if (names.size >= NAMES_MAX) names.clear();
-    names.set(name, described);
-  }
+  if (name.length > NAME_CHARS_MAX) return describe(name);
+  if (names.size >= NAMES_MAX) names.clear();
+  const described = describe(ownText(name));
+  names.set(described.text, described);
   return described;
+}
+
+/** The engine copies what becomes the name of a property: a piece of a long text would keep all of that in memory. */
+function ownText(name: string): string {
+  return Object.keys({ [name]: undefined })[0]!;
 }
 
 function describe(name: string): AttributeName {

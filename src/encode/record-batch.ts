@@ -40,6 +40,8 @@ const ORIGIN_INDEX = 4;
 const AUDIT = 8;
 
 const RECORDS_AT_FIRST = 16;
+/** Behind a burst a batch may have one record, and be kept for long: its room is not counted before it is used. */
+const RECORDS_AT_FIRST_MAX = 1024;
 
 /**
  * The largest head of an unmasked frame. An envelope has at least 128 bytes, so that the one with two bytes never
@@ -75,10 +77,11 @@ export class RecordBatch implements Batch {
   /** Of the audit events. */
   readonly #hashes = new Map<number, string>();
 
-  /** `expected`: for how many records memory is taken at once; it grows with more of them. */
+  /** `expected`: for how many records memory is taken at once, within bounds; it grows with more of them. */
   constructor(buffer: Buffer, expected = RECORDS_AT_FIRST) {
+    const records = Math.min(Math.max(expected, RECORDS_AT_FIRST), RECORDS_AT_FIRST_MAX);
     this.#buffer = buffer;
-    this.#cells = new Int32Array(CELLS * Math.max(expected, RECORDS_AT_FIRST));
+    this.#cells = new Int32Array(CELLS * records);
   }
 
   get buffer(): Buffer {

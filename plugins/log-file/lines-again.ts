@@ -9,7 +9,8 @@ const BYTES_MAX = 64 << 20;
 /**
  * Writes the lines between two places of a file once more, over themselves, as the journal has them. After a sync that
  * failed they may be missing on the disk, and the kernel takes them for written: another sync would report success
- * without them (fsync(2), EIO). Answers false, and changes nothing, where the file has something else there.
+ * without them (fsync(2), EIO). Answers false where the file has something else there, which is left as it is, and where
+ * not all could be written.
  */
 export async function writeLinesAgain(
   path: string,
@@ -25,8 +26,8 @@ export async function writeLinesAgain(
   try {
     const { dev, ino, size } = await handle.stat();
     if (dev !== to.device || ino !== to.inode || size < to.offset) return false;
-    await handle.write(lines, 0, bytes, from.offset);
-    return true;
+    const { bytesWritten } = await handle.write(lines, 0, bytes, from.offset);
+    return bytesWritten === bytes;
   } finally {
     await handle.close();
   }

@@ -27,5 +27,6 @@ function TopText({ store }: { readonly store: PanelStore }) {
   if (store.isLoadingOlder) return TEXTS.list.loading;
   if (store.rows.length === 0) return TEXTS.list.empty;
   if (!store.isAtBeginning) return "";
-  return store.hasStart ? TEXTS.list.start : TEXTS.list.beginning;
+  if (store.hasStart) return TEXTS.list.start;
+  return store.filter.q ? TEXTS.list.noOlder : TEXTS.list.beginning;
 }

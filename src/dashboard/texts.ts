@@ -189,6 +189,7 @@ export const TEXTS = {
     loading: "Loading older records",
     beginning: "The journal begins here.",
     start: "The chosen time begins here.",
+    noOlder: "No older record matches.",
     cleared: "Cleared.",
     showCleared: "Show earlier records",
     newest: (count: number) => (count === 0 ? "To the newest" : `${numberText(count)} new`),

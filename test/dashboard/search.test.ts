@@ -53,6 +53,10 @@ test.each(["chrome", "firefox"] as const)(
     await search(dashboard, "logger:orchestrator.server -starts");
     await shows(dashboard, "system_log", ["connection refused"]);
     await shows(dashboard, "audit_log", []);
+    await vi.waitFor(async () => {
+      const top = await dashboard.text("[data-lane=system_log] .list-top");
+      expect(top).toBe("No older record matches.");
+    }, WAIT);
     await rig.post(RECORDS);
     await shows(dashboard, "system_log", ["connection refused", "connection refused"]);
     await search(dashboard, "instance_id:abc-123");

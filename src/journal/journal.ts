@@ -24,7 +24,8 @@ export interface WatchedJournal extends HostJournal {
 export interface Journal extends WatchedJournal {
   /**
    * Takes a batch. When it returns, the batch has its sequences and can be read; when its promise resolves, the
-   * batch is as safe as the engine makes it. Rejects with JOURNAL_FULL or JOURNAL_FAILED.
+   * batch is as safe as the engine makes it. Rejects with JOURNAL_FULL, JOURNAL_REFUSED or JOURNAL_FAILED, and behind
+   * `close` with STOPPED.
    */
   append(batch: RecordBatch): Promise<void>;
   /** Whether what is durable is still there after a restart. */

@@ -77,6 +77,7 @@ export class SqliteJournal implements Journal {
   #trouble: string | undefined;
   #hasToldOfDamage = false;
   #reopening: Promise<number> | undefined;
+  #isClosed = false;
 
   private constructor(options: SqliteJournalOptions, thread: JournalThread, state: OpenedState) {
     this.#options = options;
@@ -144,6 +145,7 @@ export class SqliteJournal implements Journal {
   }
 
   append(batch: RecordBatch): Promise<void> {
+    if (this.#isClosed) return Promise.reject(closed());
     this.#tail.append(batch);
     const durable = Promise.withResolvers<void>();
     // Whoever does not wait is told through `trouble`.
@@ -255,8 +257,12 @@ export class SqliteJournal implements Journal {
     throw new ThreadFailure({ kind: "refused", text: textOf(error) });
   }
 
-  /** After the thread has died: starts another one; answers the newest sequence that is stored. */
+  /**
+   * After the thread has died: starts another one; answers the newest sequence that is stored. After `close` it would
+   * keep the directory from the next gateway.
+   */
   #reopened(): Promise<number> {
+    if (this.#isClosed) return Promise.reject(closed());
     this.#reopening ??= this.#reopen().finally(() => (this.#reopening = undefined));
     return this.#reopening;
   }
@@ -396,6 +402,8 @@ export class SqliteJournal implements Journal {
 
   async close(): Promise<void> {
     while (this.#underway.size > 0) await Promise.all(this.#underway);
+    this.#isClosed = true;
+    await this.#reopening?.catch(() => {});
     this.#keepCursors();
     await this.#thread.request({ kind: "close", newest: this.newest }).catch(() => {});
     await this.#thread.ended();
@@ -449,6 +457,10 @@ const FAILURES = {
   locked: ["JOURNAL_REFUSED", "The journal is locked: the records were not stored."],
   unusable: ["JOURNAL_REFUSED", "The journal cannot be used: the records were not stored."],
 } as const;
+
+function closed(): TailgateError {
+  return new TailgateError("STOPPED", "The journal is closed.");
+}
 
 function openFailure(directory: string, error: unknown): Error {
   if (!(error instanceof ThreadFailure)) return error as Error;

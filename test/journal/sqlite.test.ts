@@ -368,6 +368,23 @@ describe("the directory", () => {
     expect((await directory.open()).newest).toBe(1);
   });
 
+  it("is left to the next one when the journal is closed, whoever still asks the old one", async () => {
+    await using directory = await JournalDirectory.create();
+    const journal = await directory.open();
+    await journal.append(batch("a"));
+    const { epoch } = journal;
+    await directory.close(journal);
+    const late = (): Promise<unknown>[] => [
+      journal.append(batch("late")),
+      journal.keepMemory("plugin", "late"),
+    ];
+    for (const asked of late()) await expect(asked).rejects.toMatchObject({ code: "STOPPED" });
+    const again = await directory.open();
+    await directory.close(again);
+    await expect(again.read({ from: 1 })).rejects.toMatchObject({ code: "STOPPED" });
+    expect(await directory.open()).toMatchObject({ newest: 1, epoch });
+  });
+
   it("has files for its owner alone", async () => {
     await using directory = await JournalDirectory.create();
     await (await directory.open()).append(batch("a"));

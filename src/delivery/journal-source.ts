@@ -31,6 +31,7 @@ export class JournalSource implements Source {
   #taken: number;
   /** The first one is being written; the others are what it was joined with. */
   #heads: Head[] = [];
+  #isCleared = false;
 
   constructor(options: JournalSourceOptions) {
     this.#options = options;
@@ -51,6 +52,7 @@ export class JournalSource implements Source {
   }
 
   head(bytesMax: number): Batch | undefined | Promise<Batch | undefined> {
+    if (this.#isCleared) return undefined;
     const [head] = this.#heads;
     if (head !== undefined) return head.batch;
     const { journal } = this.#options;
@@ -66,7 +68,7 @@ export class JournalSource implements Source {
 
   async #headFromDisk(bytesMax: number): Promise<Batch | undefined> {
     const page = await this.#page(this.#cursor + 1);
-    if (page.to < page.from) return undefined;
+    if (page.to < page.from || this.#isCleared) return undefined;
     this.#takePage(page);
     return this.head(bytesMax);
   }
@@ -161,6 +163,7 @@ export class JournalSource implements Source {
     const { journal, counters } = this.#options;
     const left = journal.durable - this.#cursor;
     this.#heads = [];
+    this.#isCleared = true;
     if (journal.isKept) return { lost: 0, kept: left };
     counters.received += journal.durable - this.#taken;
     return { lost: left, kept: 0 };

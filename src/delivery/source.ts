@@ -15,7 +15,10 @@ export interface Source {
   partHead(): number;
   /** The head has been written or dropped. */
   shift(): void;
-  /** Forgets what waits; answers how many records are lost by that, and how many the journal keeps for the next start. */
+  /**
+   * Forgets what waits, and has nothing from then on; answers how many records are lost by that, and how many the journal
+   * keeps for the next start.
+   */
   clear(): Left;
   /** A mark behind all that waits now. */
   mark(): number;

@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it, vi } from "vitest";
+import { JournalDelivery } from "../../src/delivery/journal-delivery.ts";
 import { LiveDelivery } from "../../src/delivery/live-delivery.ts";
 import { DeliveryQueue } from "../../src/delivery/delivery-queue.ts";
 import { JoinedBatch } from "../../src/delivery/joined-batch.ts";
@@ -10,6 +11,8 @@ import {
   type Exporter,
   type LogRecord,
 } from "../../src/plugin.ts";
+import type { RecordBatch } from "../../src/encode/record-batch.ts";
+import { MemoryJournal } from "../../src/journal/memory.ts";
 import { batchOf } from "../../src/testing/batch.ts";
 
 const AUDIT = { name: "orchestrator.audit", version: "", attributes: new Map() };
@@ -317,6 +320,33 @@ describe("a delivery", () => {
     late.resolve();
     await new Promise(setImmediate);
     expect(delivery.counters).toMatchObject({ received: 1, sent: 0 });
+  });
+
+  it("writes nothing more behind its closing, although the journal has more", async () => {
+    const late = Promise.withResolvers<void>();
+    const journal = new MemoryJournal();
+    const written: string[] = [];
+    const delivery = new JournalDelivery(
+      {
+        write: (batch) => {
+          written.push(...messages(batch));
+          return late.promise;
+        },
+      },
+      { ...defaults, journal, consumer: "late" },
+    );
+    for (const body of ["a", "b"]) {
+      await journal.append(batchOf([{ body }]) as RecordBatch);
+      delivery.wake();
+      await vi.waitFor(() => expect(written).toEqual(["a"]));
+    }
+    await delivery.close(AbortSignal.timeout(20));
+    late.resolve();
+    await new Promise(setImmediate);
+    expect(written).toEqual(["a"]);
+    expect(journal.cursor("late")).toBe(0);
+    expect(delivery.counters).toMatchObject({ received: 2, sent: 0 });
+    expect(delivery.counters.dropped.get("stopped")).toBe(2);
   });
 });
 

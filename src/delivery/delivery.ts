@@ -31,6 +31,8 @@ export class Delivery {
   readonly #options: DeliveryOptions;
   readonly #closing = new AbortController();
   #running: Promise<void> | undefined;
+  /** Woken since the source was asked last: what it has then may have come behind its answer. */
+  #isWoken = false;
   #trouble: string | undefined;
   #retries = 0;
   /** When the journal took what is being written; undefined where nothing is. */
@@ -77,13 +79,19 @@ export class Delivery {
 
   /** Goes to work where it does not: the source may have something. It never throws and never waits. */
   wake(): void {
-    if (!this.#closing.signal.aborted) this.#running ??= this.#run();
+    if (this.#closing.signal.aborted) return;
+    this.#isWoken = true;
+    this.#running ??= this.#run();
   }
 
   async #run(): Promise<void> {
     for (;;) {
+      this.#isWoken = false;
       const batch = await this.#head();
-      if (batch === undefined) break;
+      if (batch === undefined) {
+        if (this.#isWoken) continue;
+        break;
+      }
       const outcome = batch === "unread" ? "failed" : await this.#write(batch);
       this.#end?.resolve();
       this.#end = undefined;

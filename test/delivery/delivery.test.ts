@@ -58,6 +58,28 @@ describe("a delivery", () => {
     expect(delivery.queueBytes).toBe(0);
   });
 
+  it("writes what is offered at the moment in which it finds nothing more", async () => {
+    for (let steps = 0; steps < 8; steps++) {
+      const exporter = collector();
+      const delivery: LiveDelivery = new LiveDelivery(
+        {
+          write: (batch) => {
+            void exporter.write(batch, unlimited);
+            if (exporter.written.length === 1) void offerAfter(steps);
+          },
+        },
+        defaults,
+      );
+      const offerAfter = async (left: number): Promise<void> => {
+        while (left-- > 0) await Promise.resolve();
+        delivery.offer(batchOf([{ body: "b" }]));
+      };
+      delivery.offer(batchOf([{ body: "a" }]));
+      await new Promise(setImmediate);
+      expect(exporter.written, `behind ${steps} steps`).toEqual(["a", "b"]);
+    }
+  });
+
   it("gives the type and the levels that are wanted, and counts the others as filtered", async () => {
     const exporter = collector();
     const delivery = new LiveDelivery(exporter, {

@@ -121,16 +121,20 @@ export class JournalSource implements Source {
     else this.#heads = [{ batch: wanted, to }];
   }
 
-  /** Of a gap in one lane, those records are lost that the other lane has not. */
+  /**
+   * Of a gap in one lane, those records are lost that the other lane has not. Gaps may overlap, as where both lanes have
+   * let go of the past: each sequence is lost once, for the reason of the first.
+   */
   #countLost(gaps: readonly Gap[], batch: Batch | undefined): void {
     const { counters, type } = this.#options;
+    let next = 0;
     for (const { from, to, type: lane, reason } of gaps) {
       if (lane !== undefined && type !== undefined && lane !== type) continue;
-      let lost = Math.min(to, this.#options.journal.durable) - from + 1;
-      for (let index = 0; index < (batch?.length ?? 0); index++) {
-        const sequence = batch!.sequence(index);
-        if (sequence >= from && sequence <= to) lost--;
-      }
+      const first = Math.max(from, next);
+      const last = Math.min(to, this.#options.journal.durable);
+      if (first > last) continue;
+      const lost = last - first + 1 - countWithin(batch, first, last);
+      next = last + 1;
       counters.received += lost;
       counters.drop(reason, lost);
     }
@@ -176,6 +180,15 @@ export class JournalSource implements Source {
   isPast(mark: number): boolean {
     return this.#cursor >= mark;
   }
+}
+
+function countWithin(batch: Batch | undefined, first: number, last: number): number {
+  let count = 0;
+  for (let index = 0; index < (batch?.length ?? 0); index++) {
+    const sequence = batch!.sequence(index);
+    if (sequence >= first && sequence <= last) count++;
+  }
+  return count;
 }
 
 function lastSequence(batch: Batch): number {

@@ -14,6 +14,7 @@ import {
 import type { RecordBatch } from "../../src/encode/record-batch.ts";
 import { MemoryJournal } from "../../src/journal/memory.ts";
 import { batchOf } from "../../src/testing/batch.ts";
+import { batch as recordsOf, JournalDirectory } from "../journal/journal-directory.ts";
 
 const AUDIT = { name: "orchestrator.audit", version: "", attributes: new Map() };
 const silent = { info: () => {}, warning: () => {}, error: () => {} };
@@ -24,6 +25,7 @@ const defaults = {
   timeoutMs: 1000,
   log: silent,
 };
+const DAY_MS = 86_400_000;
 const unlimited = new AbortController().signal;
 
 function messages(batch: Batch): string[] {
@@ -369,6 +371,33 @@ describe("a delivery", () => {
     expect(journal.cursor("late")).toBe(0);
     expect(delivery.counters).toMatchObject({ received: 2, sent: 0 });
     expect(delivery.counters.dropped.get("stopped")).toBe(2);
+  });
+});
+
+describe("a delivery from a journal", () => {
+  it("counts each record once that retention has deleted, although both lanes tell of it", async () => {
+    await using directory = await JournalDirectory.create();
+    vi.useFakeTimers({ toFake: ["Date"], now: Date.now() - 3 * DAY_MS });
+    let journal = await directory.open();
+    try {
+      for (const body of ["a", "audit b", "c", "audit d"]) await journal.append(recordsOf(body));
+    } finally {
+      vi.useRealTimers();
+    }
+    await directory.close(journal);
+    const ms = DAY_MS;
+    journal = await directory.open({ system_log: { ms, bytes: 1 << 20 }, audit_log: { ms } });
+    await journal.append(recordsOf("x".repeat(200_000), "audit x"));
+    await vi.waitFor(async () => expect((await journal.read({ from: 1 })).gaps).toHaveLength(2));
+    await directory.close(journal);
+    journal = await directory.open();
+    const exporter = { ...collector(), resumeAfter: 0 };
+    const delivery = new JournalDelivery(exporter, { ...defaults, journal, consumer: "behind" });
+    delivery.wake();
+    await delivery.drain(unlimited);
+    expect(exporter.written).toEqual([expect.stringMatching(/^x/), "audit x"]);
+    expect(delivery.counters).toMatchObject({ received: 6, filtered: 0, sent: 2 });
+    expect(delivery.counters.dropped).toEqual(new Map([["retention", 4]]));
   });
 });
 

@@ -62,7 +62,7 @@ export class RecordIntake implements Intake {
   readonly #alarm: LossAlarm;
   #marker: { readonly batch: RecordBatch; readonly marker: Marker } | undefined;
   #markerTimer: NodeJS.Timeout | undefined;
-  /** Settled when what is in the open batch is safe; there while a flush is due. */
+  /** Settled when what is in the open batch is safe, whatever waits for room; there while a flush is due. */
   #flushed: PromiseWithResolvers<void> | undefined;
   /** What the journal has not yet answered for. */
   readonly #underway = new Set<Promise<unknown>>();
@@ -168,11 +168,13 @@ export class RecordIntake implements Intake {
     };
   }
 
-  /** Takes a record of the gateway's own, past the processors and after `stop` too; resolves when it is durable. */
-  async own(record: LogRecord): Promise<void> {
-    const parts = partsOfRecord(record);
-    this.#encode(parts, new RecordOrigin([record]), this.#encoderFor(parts));
-    await this.#schedule();
+  /** Takes an audit event of the gateway's own, past the processors and after `stop` too; resolves when it is durable. */
+  async own(event: LogRecord): Promise<void> {
+    const parts = partsOfRecord(event);
+    await this.receipt(() => {
+      this.#encode(parts, new RecordOrigin([event]), this.#encoderFor(parts));
+      void this.#schedule();
+    });
   }
 
   /** Events that have been there are stored once; whoever repeats one waits for that. */
@@ -273,11 +275,12 @@ export class RecordIntake implements Intake {
     this.#flushed = undefined;
     if (flushed === undefined) return;
     this.#markLosses();
-    const safe = [
-      ...this.#open.take().map((batch) => this.#follow(batch, this.#options.append(batch))),
-      ...this.#crowded.take().map((batch) => this.#follow(batch, this.#queue.add(batch))),
-    ];
+    const safe = this.#open.take().map((batch) => this.#follow(batch, this.#options.append(batch)));
     Promise.all(safe).then(() => flushed.resolve(), flushed.reject);
+    // Each event has a receipt of its own.
+    for (const batch of this.#crowded.take()) {
+      this.#follow(batch, this.#queue.add(batch)).catch(() => {});
+    }
     this.#release();
   }
 

@@ -214,6 +214,24 @@ describe("audit events", () => {
     await rig.settled();
   });
 
+  it("that wait for room hold up no request whose records are stored", async () => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
+    const rig = new Rig();
+    await rig.fill(0.9);
+    const request = rig.intake.records([recordOf({ body: "z".repeat(ROOM_BYTES / 5) })]);
+    const receipt = rig.intake.receipt(() => rig.audit("no room"));
+    const refused = receipt.catch((error: unknown) => error);
+    await rig.turn();
+    expect(rig.waiting).toHaveLength(2);
+    // It counts on as what waits for the disk, so that there is no room yet.
+    rig.waiting[1]!.safe.resolve();
+    expect(await request).toMatchObject({ accepted: 1 });
+    await vi.advanceTimersByTimeAsync(2_000);
+    expect(await refused).toMatchObject({ code: "OVERLOADED" });
+    rig.letGo();
+    await rig.settled();
+  });
+
   it("fail after two seconds without room, with a code, and the operator is told once", async () => {
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
     const rig = new Rig();

@@ -326,12 +326,13 @@ export class RecordIntake implements Intake {
     this.#queue.release(hasRoom, (batch) => this.#options.append(batch));
   }
 
-  /** Puts a loss marker into the open batch, in the place of what was lost; where it is too early, later. */
+  /** Puts a loss marker into the open batch, in the place of what was lost; where it is too early, later, or at the end. */
   #markLosses(): void {
     const dueInMs = this.#losses.dueInMs;
     if (dueInMs === undefined || this.#marker !== undefined) return;
     const isFull = this.pendingBytes > this.#options.pendingBytesMax;
-    if (dueInMs > 0 || isFull) return this.#markLater(Math.max(dueInMs, ROOM_INTERVAL_MS));
+    const isEarly = !this.#stopped && (dueInMs > 0 || isFull);
+    if (isEarly) return this.#markLater(Math.max(dueInMs, ROOM_INTERVAL_MS));
     const marker = this.#losses.take();
     const origin = new RecordOrigin([marker.record]);
     new EnvelopeEncoder(this.#open, 0).encode(partsOfRecord(marker.record), origin, 0);
@@ -339,7 +340,9 @@ export class RecordIntake implements Intake {
     this.#marker = { batch: this.#open.last, marker };
   }
 
+  /** Not behind the end: the journal may be closed by then. */
   #markLater(delayMs: number): void {
+    if (this.#stopped) return;
     this.#markerTimer ??= setTimeout(() => {
       this.#markerTimer = undefined;
       void this.#schedule();
@@ -353,10 +356,11 @@ export class RecordIntake implements Intake {
     await Promise.allSettled(this.#underway);
   }
 
-  /** Takes no more records, and flushes. */
+  /** Takes no more records, tells of the last losses, and flushes. */
   async stop(): Promise<void> {
     this.#stopped = true;
     clearTimeout(this.#markerTimer);
+    void this.#schedule();
     await this.flush();
   }
 }

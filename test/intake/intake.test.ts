@@ -177,6 +177,33 @@ describe("a full room in front of the journal", () => {
     await rig.settled();
   });
 
+  it("is told of at the end at the latest, and never behind it", async () => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
+    const rig = new Rig();
+    const lose = async (): Promise<void> => {
+      await rig.fill(1.05);
+      rig.system(0, "lost");
+      rig.isOpen = true;
+      rig.letGo();
+    };
+    await lose();
+    await rig.turn();
+    await vi.advanceTimersByTimeAsync(100);
+    await rig.turn();
+    expect(rig.words).toHaveLength(1);
+    await lose();
+    await rig.intake.stop();
+    const words = [
+      "1 system log was lost before this line.",
+      "1 system log was lost before this line.",
+    ];
+    expect(rig.words).toEqual(words);
+    await vi.advanceTimersByTimeAsync(5_000);
+    await rig.turn();
+    expect(rig.words).toEqual(words);
+    await rig.settled();
+  });
+
   it("refuses requests of other processes, and takes them again", async () => {
     const rig = new Rig();
     await rig.fill(1.05);

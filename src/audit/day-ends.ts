@@ -1,6 +1,6 @@
 import { NO_HASH } from "../encode/audit-line.ts";
 import type { ChainState } from "../journal/messages.ts";
-import type { HostJournal, JournalPage } from "../plugin.ts";
+import type { Gap, HostJournal, JournalPage } from "../plugin.ts";
 import type { Standing } from "./checkpoint.ts";
 
 /** Before the first event. */
@@ -25,10 +25,12 @@ export async function dayEnds(
   from: Standing,
   to: ChainState,
 ): Promise<Standing[]> {
-  const { ends, seen, isWhole } = await walked(journal, from, to.seq);
-  if (ends.length === 0) return [{ ...to, day: from.day, lines: 0 }];
+  const { days, seen, lostTo } = await walked(journal, from, to.seq);
+  if (days.length === 0) return [{ ...to, day: from.day, lines: 0 }];
+  // How many are missing nobody knows: what is counted from the end lies behind them, but for the end itself.
+  const ends = days.filter(({ seq }, index) => seq > lostTo || index === days.length - 1);
   // Where nothing was missing, all events since `from` were seen, and `from` is known to be right.
-  const isExact = isWhole && seen === to.count - from.count;
+  const isExact = lostTo === 0 && seen === to.count - from.count;
   return ends.map(({ day, ...end }, index) => {
     const isLast = index === ends.length - 1;
     const count = to.count - (seen - end.seen);
@@ -46,38 +48,35 @@ export async function dayEnds(
   });
 }
 
+/** `lostTo`: the last sequence of which an event may be missing; 0 where none is. */
 async function walked(
   journal: Pick<HostJournal, "read">,
   from: Standing,
   last: number,
-): Promise<{ ends: DayEnd[]; seen: number; isWhole: boolean }> {
-  let ends: DayEnd[] = [];
+): Promise<{ days: DayEnd[]; seen: number; lostTo: number }> {
+  const days: DayEnd[] = [];
   let seen = 0;
-  let isWhole = true;
+  let lostTo = 0;
   for (let next = from.seq + 1; next <= last;) {
     const page = await journal.read({ from: next, type: "audit_log" });
     if (page.to < page.from) break;
-    if (lacksEvents(page)) {
-      // How many are missing nobody knows: what is counted begins behind them.
-      ends = [];
-      isWhole = false;
-    }
-    seen += gather(page, last, ends, ends.at(-1)?.day ?? from.day, seen);
+    lostTo = Math.max(lostTo, ...page.gaps.filter(lacksEvents).map(({ to }) => to));
+    seen += gather(page, last, days, days.at(-1)?.day ?? from.day, seen);
     next = page.to + 1;
   }
-  return { ends, seen, isWhole };
+  return { days, seen, lostTo };
 }
 
 /** Events that could not be stored were never part of the chain. */
-function lacksEvents({ gaps }: JournalPage): boolean {
-  return gaps.some(({ type, reason }) => type !== "system_log" && reason !== "not_stored");
+function lacksEvents({ type, reason }: Gap): boolean {
+  return type !== "system_log" && reason !== "not_stored";
 }
 
 /** All records of a page are of one day. A clock that goes back leads into no older file. */
 function gather(
   { records }: JournalPage,
   last: number,
-  ends: DayEnd[],
+  days: DayEnd[],
   dayBefore: string,
   seenBefore: number,
 ): number {
@@ -90,8 +89,8 @@ function gather(
     if (seq > last) break;
     seen++;
     const end = { day, seq, head: records.hash(index), seen: seenBefore + seen };
-    if (ends.at(-1)?.day === day) ends[ends.length - 1] = end;
-    else ends.push(end);
+    if (days.at(-1)?.day === day) days[days.length - 1] = end;
+    else days.push(end);
   }
   return seen;
 }

@@ -5,8 +5,12 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { checkpointLine, parseCheckpointLine } from "../../src/audit/checkpoint.ts";
+import { dayEnds, NOTHING } from "../../src/audit/day-ends.ts";
 import { checkpointsIn } from "../../src/audit/kept-checkpoints.ts";
 import { decodeOtlpProtobuf } from "../../src/encode/otlp-protobuf.ts";
+import { AUDIT_LOGGER } from "../../src/envelope.ts";
+import type { Batch, JournalPage, JournalQuery } from "../../src/plugin.ts";
+import { batchOf } from "../../src/testing/batch.ts";
 import { AuditStage, logEvents, MORNING_MS, standingClock } from "./audit-stage.ts";
 
 const MINUTE_MS = 60_000;
@@ -83,6 +87,28 @@ test("the last event of a day is signed although events of the next day came fir
   await running.stop();
   rmSync(join(stage.logDir, "audit/audit_20261124.jsonl"));
   expect(await stage.verify()).toMatchObject({ findings: [], check: { start: "checkpoint" } });
+});
+
+test("no count is claimed for a day that ends before events which are lost to damage", async () => {
+  const dayMs = 86_400_000;
+  const events = (firstSequence: number, appendedAtMs: number): Batch => {
+    const scope = { name: AUDIT_LOGGER, version: "", attributes: new Map() };
+    return batchOf([{ scope }, { scope }], { firstSequence, appendedAtMs });
+  };
+  const damaged = { from: 3, to: 4, type: "audit_log", reason: "damaged" } as const;
+  const pages: JournalPage[] = [
+    { from: 1, to: 4, records: events(1, MORNING_MS), gaps: [damaged] },
+    { from: 5, to: 6, records: events(5, MORNING_MS + dayMs), gaps: [] },
+    { from: 7, to: 8, records: events(7, MORNING_MS + 2 * dayMs), gaps: [] },
+  ];
+  const journal = {
+    read: ({ from }: JournalQuery) => Promise.resolve(pages.find((page) => page.from === from)!),
+  };
+  const ends = await dayEnds(journal, NOTHING, { count: 8, seq: 8, head: "of 8" });
+  expect(ends.map(({ day, lines, count, seq }) => ({ day, lines, count, seq }))).toEqual([
+    { day: "20261125", lines: 0, count: 6, seq: 6 },
+    { day: "20261126", lines: 2, count: 8, seq: 8 },
+  ]);
 });
 
 test("after the end the very last event is signed, and nothing at all where there was no event", async () => {

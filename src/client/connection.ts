@@ -54,6 +54,8 @@ export class Connection {
       if (typeof data === "string") events.heard(data);
       else this.end("The gateway sent a binary frame.");
     });
+    // It says no more than the close that follows; but ws takes an error that nobody hears for a bug, and throws it.
+    socket.addEventListener("error", () => {});
     socket.addEventListener("close", ({ code, reason }) => {
       if (socket === this.#socket) this.end(closeText(code, reason));
     });

@@ -5,6 +5,7 @@ import { createServer, type RequestListener } from "node:http";
 import type { AddressInfo } from "node:net";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { LogStream } from "tailgate/client";
+import { WebSocket as Ws } from "ws";
 import { FaultyGateway } from "./faulty-gateway.ts";
 import { Proxy } from "./proxy.ts";
 import { follow, startGateway } from "./stage.ts";
@@ -62,6 +63,14 @@ test("the page's origin is not allowed", async () => {
 test("nobody is there", async () => {
   const log = follow({ url: "ws://127.0.0.1:1/ws/logs" });
   expect((await log.is("waiting")).reason).toBe("No gateway answers at http://127.0.0.1:1.");
+});
+
+test("nobody is there, and the WebSocket is one of ws, which throws errors that nobody hears", async () => {
+  const ws = Ws as unknown as typeof WebSocket;
+  const { reason } = await follow({ url: "http://127.0.0.1:1", WebSocket: ws }).was("waiting");
+  expect(reason).toBe("No gateway answers at http://127.0.0.1:1.");
+  const { url } = await startGateway();
+  await follow({ url, WebSocket: ws }).is("live");
 });
 
 test("the gateway stops, and then is not there any more", async () => {

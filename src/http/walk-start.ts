@@ -18,7 +18,9 @@ export function startOf(
   ascending: boolean,
 ): Start {
   if (cursor === undefined) return { from: ascending ? 1 : journal.newest };
-  const { epoch, sequence } = cursor;
+  const { epoch } = cursor;
+  // Upwards nothing lies before the first record, and a walk from there would not get on.
+  const sequence = ascending ? Math.max(1, cursor.sequence) : cursor.sequence;
   if (epoch === journal.epoch) return { from: sequence };
   const seen = ascending ? sequence - 1 : sequence;
   const shared = journal.sharedUpTo(epoch, seen);

@@ -170,6 +170,16 @@ describe("the pages of a query", () => {
     await fc.assert(property, { numRuns: 25 });
   });
 
+  test("get on from before the first record, too", async () => {
+    const stage = await new Stage().open();
+    await stage.log({}, {}, {});
+    const cursor = `${stage.journal.epoch}:0`;
+    const upwards = await pageOf(stage, { order: "asc", cursor });
+    expect([sequencesOf(upwards), upwards.next_cursor]).toEqual([[1, 2, 3], null]);
+    const downwards = await pageOf(stage, { cursor });
+    expect([sequencesOf(downwards), downwards.next_cursor]).toEqual([[], null]);
+  });
+
   test("downwards are not disturbed by what arrives meanwhile", async () => {
     const stage = await new Stage().open();
     await stage.log(...numbered(6));

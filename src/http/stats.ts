@@ -82,14 +82,16 @@ async function tailStats(journal: HostJournal): Promise<object> {
   const loggers = new Tally();
   const actions = new Tally();
   const slice = new TimeSlice();
-  for (const { batch, index } of upwards(journal, oldest, newest)) {
-    if (slice.isOver()) await slice.rest();
-    types.count(batch.type(index));
-    levels.count(batch.level(index));
-    loggers.count(batch.logger(index));
-    if (batch.type(index) === "system_log") continue;
-    const { action } = batch.envelope(index).data;
-    if (typeof action === "string") actions.count(action);
+  for await (const run of upwards(journal, oldest, newest)) {
+    for (let index = 0; index < run.length; index++) {
+      if (slice.isOver()) await slice.rest();
+      types.count(run.type(index));
+      levels.count(run.level(index));
+      loggers.count(run.logger(index));
+      if (run.type(index) === "system_log") continue;
+      const { action } = run.envelope(index).data;
+      if (typeof action === "string") actions.count(action);
+    }
   }
   const isEmpty = oldest > newest;
   return {

@@ -1,19 +1,18 @@
 import type { Batch, HostJournal } from "../plugin.ts";
 
-/** One record in the journal's memory. */
-export interface Place {
-  readonly batch: Batch;
-  readonly index: number;
-}
-
-/** What memory holds from `first` to `last`, oldest first. It may end early where memory lets records go meanwhile. */
-export function* upwards(journal: HostJournal, first: number, last: number): Generator<Place> {
-  let next = Math.max(first, journal.oldest);
-  while (next <= last) {
-    const batch = journal.readFrom(next);
-    if (!batch) return;
-    const length = Math.min(batch.length, last - next + 1);
-    for (let index = 0; index < length; index++) yield { batch, index };
-    next += length;
+/**
+ * What memory holds from `first` to `last`, oldest first; the disk may have refused records in between. It may end early
+ * where memory lets records go meanwhile.
+ */
+export async function* upwards(
+  journal: HostJournal,
+  first: number,
+  last: number,
+): AsyncGenerator<Batch> {
+  for (let next = first; next <= last && next >= journal.oldest;) {
+    const { from, to, records } = await journal.read({ from: next });
+    if (to < from) return;
+    if (records !== undefined) yield records;
+    next = to + 1;
   }
 }

@@ -1,6 +1,8 @@
 import { createRequire } from "node:module";
 import { expect, test, vi } from "vitest";
+import { WriteLock } from "../../src/journal/write-lock.ts";
 import type { LogRecord } from "../../src/plugin.ts";
+import { JournalDirectory } from "../journal/journal-directory.ts";
 import { ask, Stage } from "./stage.ts";
 
 async function statsOf(stage: Stage) {
@@ -102,6 +104,19 @@ test("stats of nothing are zeros, and no more than 20 loggers are listed", async
   );
   await vi.waitFor(async () => expect((await statsOf(stage)).tail.to).toBe(30), { timeout: 5000 });
   expect((await statsOf(stage)).tail.loggers).toHaveLength(20);
+});
+
+test("stats count what came behind records that the disk has refused", async () => {
+  await using directory = await JournalDirectory.create();
+  const journal = await directory.open();
+  const stage = await new Stage({ journal }).open();
+  await stage.log({}, {});
+  await directory.worker.terminate();
+  const lock = new WriteLock(directory.path);
+  await expect(stage.log({}, {})).rejects.toMatchObject({ code: "JOURNAL_REFUSED" });
+  lock.release();
+  await stage.log({}, {}, {});
+  expect((await statsOf(stage)).tail).toMatchObject({ from: 1, to: 7, types: { system_log: 5 } });
 });
 
 test("many requests for stats cost no more than one a second", async () => {

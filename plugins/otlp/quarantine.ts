@@ -1,5 +1,5 @@
 import { constants } from "node:fs";
-import { lstat, mkdir, open, rename } from "node:fs/promises";
+import { lstat, mkdir, open, rename, type FileHandle } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { Batch, Host, OtlpForm } from "tailgate/plugin";
 
@@ -43,8 +43,7 @@ export class Quarantine {
     await this.#makeRoom(line.length);
     const file = await open(this.path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW, 0o600);
     try {
-      await file.appendFile(line);
-      await file.datasync();
+      await appendWhole(file, line);
     } finally {
       await file.close();
     }
@@ -60,6 +59,18 @@ export class Quarantine {
     if (deleted === 0) return;
     this.#countDeleted(deleted);
     this.#log.warning(`The quarantine is full: its oldest ${deleted} records were deleted.`);
+  }
+}
+
+/** Resolves when it is on the disk. Of what fails, as on a full disk, no part stays in front of the next one. */
+async function appendWhole(file: FileHandle, line: Buffer): Promise<void> {
+  const { size } = await file.stat();
+  try {
+    await file.appendFile(line);
+    await file.datasync();
+  } catch (error) {
+    await file.truncate(size).catch(() => {});
+    throw error;
   }
 }
 

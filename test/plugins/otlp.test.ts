@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { batchOf, exporterContract, testHost } from "tailgate/testing";
@@ -5,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } fro
 import otlp from "../../plugins/otlp.ts";
 import { decodeOtlpJson } from "../../src/encode/otlp-json.ts";
 import { RetryLaterError, type Exporter } from "../../src/plugin.ts";
+import { ExporterProcess } from "../support/exporter-process.ts";
 import { answer, Peer, take, type Behaviour } from "./otlp/peer.ts";
 import { Sending } from "./otlp/sending.ts";
 
@@ -290,6 +292,26 @@ describe("a refusal for good", () => {
     expect([...metric!.read()].map(({ value }) => value)).toEqual([30 - kept.length]);
     expect(sending.dropped).toEqual({ refused: 30 });
     expect(sending.host.lines.join()).toContain("The quarantine is full: its oldest ");
+  });
+
+  test("a full disk leaves no part of a record in the quarantine", async () => {
+    await using peer = await Peer.open();
+    peer.behaviour = answer(400);
+    const host = await testHost("otlp");
+    onTestFinished(() => host.close());
+    const exporter = await ExporterProcess.start({
+      plugin: "otlp",
+      logDir: host.logDir,
+      options: { endpoint: peer.url },
+      through: ["prlimit", "--fsize=5000:unlimited"],
+    });
+    onTestFinished(() => exporter.kill());
+    const records = ["a", "b".repeat(9_000), "c"].map((body) => ({ body }));
+    expect((await exporter.write(records)).error).toContain("EFBIG");
+    execFileSync("prlimit", [`--pid=${exporter.child.pid}`, "--fsize=unlimited"]);
+    expect(await exporter.write(records)).toEqual({});
+    const path = join(host.logDir, "quarantine", "otlp.jsonl");
+    expect(await quarantined(path)).toEqual(records.map(({ body }) => body));
   });
 
   test("413 before the body was read: the record that is too large goes to quarantine", async () => {

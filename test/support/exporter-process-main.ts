@@ -24,14 +24,15 @@ process.on("message", (command: Command) => void obey(command));
 process.send!({ id: 0, outcome: {} } satisfies Reply);
 
 /**
- * With what exporters to files and streams use of a host: a whole one would bring in the HTTP server, whose libraries
+ * With what exporters to files, streams and collectors use of a host: a whole one would bring in the HTTP server, whose libraries
  * touch standard error before the exporter does.
  */
 async function openExporter(): Promise<Exporter> {
   const journal = new MemoryJournal();
   const memory = { recall: () => undefined, keep: async () => {} };
   const log = hostLogger(definition.name, () => {});
-  const host = { id: definition.name, logDir, log, journal, memory };
+  const metrics = { counter: () => () => {} };
+  const host = { id: definition.name, logDir, log, journal, memory, metrics, sendingTo: () => {} };
   return definition.open(definition.options.parse(JSON.parse(options!)), host as unknown as Host);
 }
 

@@ -397,17 +397,23 @@ function exporterStatus(id: string, delivery: Delivery, isDurable: boolean): Com
   return { id, kind: "exporter", counters, ...waiting, isDurable, retries, trouble };
 }
 
-async function opened<Part>(
+interface Closable {
+  close?(signal: AbortSignal): Promise<void> | void;
+}
+
+/** What opens too late is closed: nobody else would. */
+async function opened<Part extends Closable>(
   { id, definition }: Component<PluginDefinition>,
   open: () => Part | Promise<Part>,
 ): Promise<Part> {
   const late = Promise.withResolvers<never>();
-  const timer = setTimeout(
-    () => late.reject(new Error(`it took longer than ${OPEN_MS_MAX} ms`)),
-    OPEN_MS_MAX,
-  );
+  const opening = (async () => open())();
+  const timer = setTimeout(() => {
+    late.reject(new Error(`it took longer than ${OPEN_MS_MAX} ms`));
+    opening.then((part) => part.close?.(AbortSignal.abort())).catch(() => {});
+  }, OPEN_MS_MAX);
   try {
-    return await Promise.race([open(), late.promise]);
+    return await Promise.race([opening, late.promise]);
   } catch (error) {
     if (TailgateError.is(error)) throw error;
     const text = `The ${definition.kind} ${id} could not be opened: ${textOf(error)}.`;

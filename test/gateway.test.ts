@@ -277,20 +277,24 @@ describe("a gateway", () => {
     expect(closed).toBe(1);
   });
 
-  it("ends the start where a plugin does not finish to open", async () => {
+  it("ends the start where a plugin does not finish to open, and closes it when it does", async () => {
+    const late = Promise.withResolvers<Exporter>();
     const hangs = {
       ...exporter("hangs", () => ({ write: () => {} })),
       definition: defineExporter({
         name: "hangs",
         description: "",
         options,
-        open: () => new Promise<Exporter>(() => {}),
+        open: () => late.promise,
       }),
     };
     await expect(start({ exporters: [hangs] })).rejects.toMatchObject({
       code: "PLUGIN_OPEN_FAILED",
       message: expect.stringContaining("exporter hangs could not be opened: it took longer than"),
     });
+    const close = vi.fn();
+    late.resolve({ write: () => {}, close });
+    await vi.waitFor(() => expect(close).toHaveBeenCalledOnce());
   });
 
   it("says which port is in use", async () => {

@@ -40,6 +40,7 @@ export class Checkpointer {
   #ownEvents = 0;
   #newest: Checkpoint | undefined;
   #timer: NodeJS.Timeout | undefined;
+  readonly #closing = new AbortController();
   /** One thing after the other. */
   #work: Promise<void> | undefined;
   #isFailing = false;
@@ -62,10 +63,11 @@ export class Checkpointer {
     this.#timer = setInterval(() => this.#do(() => this.#tick()), INTERVAL_MS).unref();
   }
 
-  /** Signs the last event, announces that, and signs the announcement, too. */
+  /** Signs the last event, announces that, and signs the announcement, too. Waits for no exporter. */
   async close(): Promise<void> {
     if (this.#timer === undefined) return;
     clearInterval(this.#timer);
+    this.#closing.abort();
     this.#do(async () => {
       if (this.#hasNews) await this.#sign(this.#chain, true);
       await this.#sign(this.#chain, false);
@@ -124,7 +126,8 @@ export class Checkpointer {
     const isSigned = this.#chain.seq === this.#signed.seq;
     if (!this.#hasNews && (isSigned || !isDayOver)) return;
     const [chain, isNews] = [this.#chain, this.#hasNews];
-    await this.#options.drained(AbortSignal.timeout(DRAIN_MS_MAX));
+    const patience = AbortSignal.timeout(DRAIN_MS_MAX);
+    await this.#options.drained(AbortSignal.any([this.#closing.signal, patience]));
     await this.#sign(chain, isNews);
     if (isDayOver) await this.#options.file.tidy();
   }

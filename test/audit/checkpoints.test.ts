@@ -10,6 +10,7 @@ import { checkpointsIn } from "../../src/audit/kept-checkpoints.ts";
 import { decodeOtlpProtobuf } from "../../src/encode/otlp-protobuf.ts";
 import { AUDIT_LOGGER } from "../../src/envelope.ts";
 import type { Batch, JournalPage, JournalQuery } from "../../src/plugin.ts";
+import { aborted } from "../../src/time-limit.ts";
 import { batchOf } from "../../src/testing/batch.ts";
 import { AuditStage, logEvents, MORNING_MS, standingClock } from "./audit-stage.ts";
 
@@ -87,6 +88,25 @@ test("the last event of a day is signed although events of the next day came fir
   await running.stop();
   rmSync(join(stage.logDir, "audit/audit_20261124.jsonl"));
   expect(await stage.verify()).toMatchObject({ findings: [], check: { start: "checkpoint" } });
+});
+
+test("the end does not wait for an exporter that hangs while a checkpoint is due", async () => {
+  const pass = ownMinutes();
+  const stage = await AuditStage.create();
+  const running = await stage.start();
+  const { gateway } = running;
+  await logEvents(running, ["a"]);
+  const hanging = Promise.withResolvers<AbortSignal>();
+  vi.spyOn(gateway, "flush").mockImplementationOnce((signal) => {
+    hanging.resolve(signal);
+    return aborted(signal);
+  });
+  pass(1);
+  const signal = await hanging.promise;
+  await running.stop();
+  expect(signal.reason).toMatchObject({ name: "AbortError" });
+  expect(fieldsOf(stage.checkpoints().at(-1)!).seq).toBe(gateway.journal.newest);
+  expect((await stage.verify()).findings).toEqual([]);
 });
 
 test("no count is claimed for a day that ends before events which are lost to damage", async () => {

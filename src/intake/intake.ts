@@ -362,6 +362,7 @@ export class RecordIntake implements Intake {
     clearTimeout(this.#markerTimer);
     void this.#schedule();
     await this.flush();
+    this.#alarm.flush();
   }
 }
 

@@ -6,6 +6,8 @@ const QUIET_MS = 10_000;
 export class LossAlarm {
   readonly #log: HostLogger;
   #untold = 0;
+  /** Of the last one. */
+  #cause: unknown;
   #toldAtMs = -Infinity;
   #timer: NodeJS.Timeout | undefined;
 
@@ -16,17 +18,20 @@ export class LossAlarm {
   raise(events: number, cause: unknown): void {
     if (events === 0) return;
     this.#untold += events;
+    this.#cause = cause;
     const quietMs = this.#toldAtMs + QUIET_MS - performance.now();
-    if (quietMs <= 0) return this.#tell(cause);
-    this.#timer ??= setTimeout(() => this.#tell(cause), quietMs).unref();
+    if (quietMs <= 0) return this.flush();
+    this.#timer ??= setTimeout(() => this.flush(), quietMs).unref();
   }
 
-  #tell(cause: unknown): void {
+  /** Tells of those that nobody was told of yet. */
+  flush(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
+    if (this.#untold === 0) return;
     const events = this.#untold === 1 ? "1 audit event was" : `${this.#untold} audit events were`;
     this.#untold = 0;
     this.#toldAtMs = performance.now();
-    this.#log.error(`${events} not stored:`, cause);
+    this.#log.error(`${events} not stored:`, this.#cause);
   }
 }

@@ -241,6 +241,22 @@ describe("audit events", () => {
     await rig.settled();
   });
 
+  it("that were lost are told of at the end at the latest, all of them", async () => {
+    const rig = new Rig();
+    for (const body of ["one", "two", "three"]) {
+      rig.isOpen = false;
+      const receipt = rig.intake.receipt(() => rig.audit(body));
+      await rig.turn();
+      rig.fail(new TailgateError("JOURNAL_FULL", "No."));
+      await expect(receipt).rejects.toMatchObject({ code: "JOURNAL_FULL" });
+    }
+    expect(rig.lines).toEqual([expect.stringMatching(/^ERROR 1 audit event was not stored: No/)]);
+    await rig.intake.stop();
+    expect(rig.lines.slice(1)).toEqual([
+      expect.stringMatching(/^ERROR 2 audit events were not stored: No/),
+    ]);
+  });
+
   it("that wait for room hold up no request whose records are stored", async () => {
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
     const rig = new Rig();

@@ -72,6 +72,10 @@ function problemOf(error: unknown): { status: number; code: string; message: str
   if (TailgateError.is(error, "FILTER_INVALID")) {
     return { status: 400, code: error.code, message: error.message };
   }
+  // The journal was closed while the answer was looked for.
+  if (TailgateError.is(error, "STOPPED")) {
+    return { status: 503, code: error.code, message: "The gateway is stopping." };
+  }
   const message = "The gateway failed to answer; its log on stderr says why.";
   return { status: 500, code: "INTERNAL", message };
 }

@@ -486,6 +486,14 @@ describe("the pages of a journal on the disk", () => {
     }
   });
 
+  test("are refused when the journal is closed while a gateway stops", async () => {
+    const stage = await (await stored(3)).next();
+    await stage.journal.close();
+    const { status, body } = await ask(urlOf(stage, {}));
+    expect([status, JSON.parse(body).error.code]).toEqual([503, "STOPPED"]);
+    expect(stage.lines).toEqual([]);
+  });
+
   test("go on after an unclean end with what has survived it", async () => {
     const sessions = await Sessions.of("sqlite");
     const stage = await sessions.next();

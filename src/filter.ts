@@ -35,7 +35,10 @@ interface Records {
 }
 
 export interface Filter {
-  /** The same for filters that mean the same, so that viewers can share the work; "" takes everything. */
+  /**
+   * The same for filters that mean the same and for no others, so that viewers can share the work; "" takes everything.
+   * Terms are joined by line feeds: what a viewer has written is quoted.
+   */
   readonly key: string;
   /** The one type that it takes; undefined where it takes both. */
   readonly type?: EnvelopeType | undefined;
@@ -96,7 +99,7 @@ function fieldTerm(field: string, value: string): Term {
       return loggerTerm(value);
     default:
       return {
-        key: `${field}:${value}`,
+        key: `${field}:${JSON.stringify(value)}`,
         matches: (records, index) =>
           fieldValues(records.envelope(index), field).some((found) => textual(found) === value),
       };
@@ -129,7 +132,7 @@ function levelTerm(text: string): Term {
 
 function loggerTerm(name: string): Term {
   return {
-    key: `logger:${name}`,
+    key: `logger:${JSON.stringify(name)}`,
     matches: (records, index) => isSameOrChild(records.logger(index), name),
   };
 }

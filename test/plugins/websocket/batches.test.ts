@@ -1,7 +1,7 @@
 import { describe, expect, test, vi } from "vitest";
 import { batchOf } from "../../../src/testing/batch.ts";
 import { Viewer } from "./rig.ts";
-import { emitMixed, numbers, startRig } from "./stage.ts";
+import { AUDIT, emitMixed, numbers, startRig } from "./stage.ts";
 import { SubprotocolViewer } from "./subprotocol-viewer.ts";
 
 describe("batches", () => {
@@ -52,6 +52,19 @@ describe("batches", () => {
     expect(late.all("batch")).toMatchObject([{ from: 21, to: 21 }]);
     expect(early.all("batch").at(-1)!.to).toBe(21);
     expect([early.ledger.sequences, late.ledger.sequences]).toEqual([[21], [21]]);
+  });
+
+  test("viewers share nothing where a line feed makes one filter read like another", async () => {
+    const rig = await startRig();
+    const { name: logger } = AUDIT;
+    const oddFilter = { logger: `${logger}\nlevel:INFO` };
+    const odd = await SubprotocolViewer.subscribe(rig.url(), { filter: oddFilter });
+    const filter = { logger, q: "level:INFO" };
+    const usual = await SubprotocolViewer.subscribe(rig.url(), { filter });
+    rig.emit([{ body: "an event", scope: AUDIT }]);
+    await odd.at(1);
+    await usual.at(1);
+    expect([odd.ledger.messages, usual.ledger.messages]).toEqual([[], ["an event"]]);
   });
 
   test("large batches come in parts, and a record of a megabyte alone", async () => {

@@ -76,6 +76,10 @@ const CODES = {
     exitCode: 69,
     mend: "Start it with `tailgate run`, or give its address with --url.",
   },
+  OUTPUT_FAILED: {
+    exitCode: 1,
+    mend: "See to the disk or the program that its stdout leads to.",
+  },
   FILTER_INVALID: {
     exitCode: 64,
     mend: 'Terms are: text, "a phrase", -not, level:WARNING, type:audit, logger:NAME, action:NAME, field:value.',

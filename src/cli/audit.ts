@@ -7,6 +7,7 @@ import { verify, type Verification } from "../audit/verification.ts";
 import { resolveConfig } from "../config.ts";
 import { TailgateError } from "../errors.ts";
 import { printable } from "../printable.ts";
+import { print } from "./output.ts";
 
 interface VerifyOptions {
   readonly config?: string;
@@ -58,7 +59,7 @@ async function verifyTrail({ config: file, logDir, ...given }: VerifyOptions): P
   });
   const seconds = (performance.now() - startedAtMs) / 1000;
   const lines = [summary(verification, seconds), ...limits(verification, given)];
-  process.stdout.write(lines.map((line) => `${printable(line)}\n`).join(""));
+  print(lines.map((line) => `${printable(line)}\n`).join(""));
   refuse(verification);
 }
 
@@ -116,7 +117,7 @@ function limits(verification: Verification, { checkpoint }: VerifyOptions): stri
 
 function refuse({ findings }: Verification): void {
   if (findings.length === 0) {
-    process.stdout.write("The audit trail holds.\n");
+    print("The audit trail holds.\n");
     return;
   }
   const lines = findings.map(({ place, text }) => `${place}: ${text}`);

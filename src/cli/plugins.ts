@@ -4,6 +4,7 @@ import { builtInNames, loadBuiltIn, SECTIONS } from "../config/built-ins.ts";
 import { optionsOf, type OptionDescription } from "../config/option-schema.ts";
 import type { PluginDefinition } from "../plugin.ts";
 import { printable } from "../printable.ts";
+import { print } from "./output.ts";
 
 const EXAMPLES = `
 Examples:
@@ -20,7 +21,7 @@ export function addPlugins(program: Command): void {
     .action(async ({ config, json }: { config?: string; json?: boolean }) => {
       const plugins = await listPlugins(config);
       const text = json ? JSON.stringify(plugins, null, 2) : plugins.map(describe).join("\n\n");
-      process.stdout.write(`${text}\n`);
+      print(`${text}\n`);
     });
 }
 

@@ -2,6 +2,7 @@ import { Command } from "commander";
 import { packageVersion } from "../http/version.ts";
 import { addAudit } from "./audit.ts";
 import { report } from "./failure.ts";
+import { outputFailure } from "./output.ts";
 import { addPlugins } from "./plugins.ts";
 import { addRun } from "./run.ts";
 import { addTail } from "./tail.ts";
@@ -44,7 +45,7 @@ function program(): Command {
 /** A reader that goes away (`tailgate plugins | head`) has seen enough; a terminal that is gone ends nothing. */
 function guardStreams(): void {
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-    process.exit(error.code === "EPIPE" ? 0 : report(error));
+    process.exit(error.code === "EPIPE" ? 0 : report(outputFailure(error)));
   });
   process.stderr.on("error", () => {});
 }

@@ -7,6 +7,7 @@ import { say } from "./failure.ts";
 import { follow, type Followed } from "./follower.ts";
 import { gapLine } from "./gap-line.ts";
 import { logLine } from "./log-line.ts";
+import { print } from "./output.ts";
 import { printable } from "../printable.ts";
 import { sinceArgument } from "./since-argument.ts";
 
@@ -72,8 +73,8 @@ async function tail(query: readonly string[], options: TailOptions): Promise<voi
   await follow(
     followed,
     {
-      text: (text) => process.stdout.write(options.json ? `${text}\n` : lineOf(text, isColored)),
-      gap: (gap) => process.stdout.write(options.json ? `${JSON.stringify(gap)}\n` : gapLine(gap)),
+      text: (text) => print(options.json ? `${text}\n` : lineOf(text, isColored)),
+      gap: (gap) => print(options.json ? `${JSON.stringify(gap)}\n` : gapLine(gap)),
       drained: async () => void (await once(process.stdout, "drain")),
       connected(resumes) {
         if (isLost) say(connectionText(wasConnected, resumes));

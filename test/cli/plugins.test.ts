@@ -1,6 +1,8 @@
+import { existsSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { Workspace } from "../config/workspace.ts";
-import { runCli } from "./cli.ts";
+import { Program } from "../support/program.ts";
+import { MAIN, runCli } from "./cli.ts";
 
 interface Listed {
   readonly kind: string;
@@ -63,6 +65,14 @@ describe("tailgate plugins", () => {
     expect(listed[8]?.options).toEqual([
       { key: "url", type: "URL", isRequired: true, description: "Where to." },
     ]);
+  });
+
+  test.runIf(existsSync("/dev/full"))("says that its output cannot be written", async () => {
+    await using cli = new Program("/bin/sh", ["-c", `exec node ${MAIN} plugins > /dev/full`], {
+      cwd: "/",
+    });
+    expect(await cli.ended).toBe(1);
+    expect(cli.stderr).toMatch(/^tailgate: OUTPUT_FAILED: .*ENOSPC.*\n$/);
   });
 
   test("lists them for people", async () => {

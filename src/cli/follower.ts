@@ -24,6 +24,8 @@ export interface FollowerEvents {
   /** Records that do not come, in their place. */
   gap(gap: GapMessage): boolean;
   drained(): Promise<void>;
+  /** The gateway gives fewer of the newest records than were asked for. */
+  limited(replayMax: number): void;
   /** `resumes`: it goes on where it was. */
   connected(resumes: boolean): void;
   /** Called once for each loss, and once where the first connection is waited for. */
@@ -125,11 +127,17 @@ class Resumable implements Dialogue {
     if (message.type === "error") {
       throw new TailgateError("USAGE", `The gateway refused this: ${message.message}`);
     }
+    if (message.type === "hello") this.#compareLimit(message.limits.replay, events);
     const { gaps, envelopes } = this.#position.take(message, text);
     let isReady = true;
     for (const gap of gaps) isReady = events.gap(gap) && isReady;
     for (const envelope of envelopes) isReady = events.text(envelope) && isReady;
     return message.type === "caught_up" && this.#endsCaughtUp ? "done" : isReady;
+  }
+
+  #compareLimit(replayMax: number, events: FollowerEvents): void {
+    const { replay = 0 } = this.#followed;
+    if (this.#position.resume === undefined && replay > replayMax) events.limited(replayMax);
   }
 }
 

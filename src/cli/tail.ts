@@ -75,6 +75,8 @@ async function tail(query: readonly string[], options: TailOptions): Promise<voi
     {
       text: (text) => print(options.json ? `${text}\n` : lineOf(text, isColored)),
       gap: (gap) => print(options.json ? `${JSON.stringify(gap)}\n` : gapLine(gap)),
+      limited: (replay) =>
+        say(`the gateway shows ${replay} of the newest records at most; --since has no such limit`),
       drained: async () => void (await once(process.stdout, "drain")),
       connected(resumes) {
         if (isLost) say(connectionText(wasConnected, resumes));

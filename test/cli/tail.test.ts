@@ -306,6 +306,11 @@ describe("tailgate tail", () => {
       "-live",
     ]);
     expect([await some.ended, messagesOf(some.stdout)]).toEqual([0, ["now"]]);
+    const most = await runCli(["tail", "--url", url, "--no-follow", "--replay", "1001"]);
+    expect([await most.ended, messagesOf(most.stdout).length]).toEqual([0, 4]);
+    expect(most.stderr).toBe(
+      "tailgate: the gateway shows 1000 of the newest records at most; --since has no such limit\n",
+    );
   });
 
   test.each([

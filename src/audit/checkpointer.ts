@@ -76,10 +76,8 @@ export class Checkpointer {
   }
 
   #do(work: () => Promise<void>): void {
-    this.#work = (this.#work ?? Promise.resolve()).then(work).then(
-      () => this.#recovered(),
-      (error: unknown) => this.#failed(error),
-    );
+    const before = this.#work ?? Promise.resolve();
+    this.#work = before.then(work).catch((error: unknown) => this.#failed(error));
   }
 
   #recovered(): void {
@@ -149,6 +147,7 @@ export class Checkpointer {
         key: key.publicKey.id,
       });
       await file.append(checkpoint);
+      this.#recovered();
       this.#signed = standing;
       this.#newest = checkpoint;
       this.#ownEvents = 0;

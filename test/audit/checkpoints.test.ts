@@ -1,6 +1,6 @@
 /** Checkpoints: when there is one, and that a trail which nobody has touched holds whatever its gateway went through. */
 
-import { readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, rmdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { expect, onTestFinished, test, vi } from "vitest";
@@ -140,6 +140,20 @@ test("after the end the very last event is signed, and nothing at all where ther
   expect(stage.checkpoints().map((line) => fieldsOf(line).count)).toEqual([1, 2]);
   const { check } = await stage.verify();
   expect(check.proven!.lines).toBe(check.lines);
+});
+
+test("after a failure a checkpoint that was made ends it, not a moment without one", async () => {
+  const stage = await AuditStage.create();
+  await stage.run([]);
+  mkdirSync(join(stage.logDir, "audit/checkpoints.jsonl"));
+  await stage.run([]);
+  expect(stage.lines).toEqual([expect.stringMatching(/checkpoint could not be made/)]);
+  const running = await stage.start();
+  await vi.waitFor(() => expect(stage.lines).toHaveLength(2));
+  rmdirSync(join(stage.logDir, "audit/checkpoints.jsonl"));
+  await logEvents(running, ["a"]);
+  await running.stop();
+  expect(stage.lines[2]).toMatch(/Checkpoints are made again/);
 });
 
 test("a trail holds over restarts and days, and when retention has deleted some of them", async () => {

@@ -44,7 +44,11 @@ function PanelState({ store }: { readonly store: PanelStore }) {
   const { state, reason, retryInMs } = status;
   const nowMs = useNow(retryInMs !== undefined);
   const retry = retryText(status, nowMs);
-  const words = [TEXTS.state[state], reason, store.isPaused ? TEXTS.state.paused : ""];
+  const words = [
+    TEXTS.state[state],
+    reason.replace(/\.$/, ""),
+    store.isPaused ? TEXTS.state.paused : "",
+  ];
   return (
     <p className="panel-state" data-state={state}>
       <span role="status">{words.filter((word) => word !== "").join(", ")}</span>

@@ -142,6 +142,8 @@ test("it says in words why there is no connection, and when the next try is", as
   await rig[Symbol.asyncDispose]();
   await says(dashboard, ".connection", /^not connected, \w.* \w.*, next try in \d+ s$/);
   // A panel says the same, and counts down.
+  const panelState = "[data-lane=audit_log] .panel-state";
+  await says(dashboard, panelState, /^not connected, \w.*[^.], next try in \d+ s$/);
   const said = await dashboard.page.evaluateHandle(() => {
     const panel = document.querySelector("[data-lane=audit_log] .panel-state")!;
     const texts: string[] = [];

@@ -51,7 +51,7 @@ export function Histogram({ counted, range, onRange }: HistogramProps) {
     const [sinceMs, untilMs] = [brush.fromPart, brush.toPart].sort((a, b) => a - b).map(timeAt);
     if (untilMs! > sinceMs!) onRange({ sinceMs, untilMs });
   };
-  const [from, to] = [TEXTS.time.clock(shown.fromMs), TEXTS.time.clock(shown.toMs)];
+  const [from, to] = TEXTS.histogram.ends(shown.fromMs, shown.toMs);
   return (
     <div className="histogram" title={TEXTS.histogram.hint}>
       <svg

@@ -9,6 +9,21 @@ function numberText(value: number): string {
 }
 
 const CLOCK = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
+const DAY_AND_CLOCK = new Intl.DateTimeFormat("en-GB", {
+  day: "numeric",
+  month: "short",
+  hour: "2-digit",
+  minute: "2-digit",
+});
+const DAY = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium" });
+
+/** Where a stretch of time begins and ends: by the clock within a day, else with what tells the days apart. */
+function endsText(fromMs: number, toMs: number): [from: string, to: string] {
+  const [from, to] = [new Date(fromMs), new Date(toMs)];
+  if (DAY.format(from) === DAY.format(to)) return [CLOCK.format(from), CLOCK.format(to)];
+  const format = from.getFullYear() === to.getFullYear() ? DAY_AND_CLOCK : DAY;
+  return [format.format(from), format.format(to)];
+}
 
 function records(count: number): string {
   return count === 1 ? "1 record" : `${numberText(count)} records`;
@@ -86,11 +101,11 @@ export const TEXTS = {
     since: "From",
     until: "To",
     apply: "Set",
-    clock: (ms: number) => CLOCK.format(ms),
   },
   histogram: {
     label: (from: string, to: string) => `Records that match, by level, from ${from} to ${to}`,
     hint: "The records that match, by level; drag to choose a time",
+    ends: endsText,
     extent: extentText,
   },
   facets: {

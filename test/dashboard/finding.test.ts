@@ -64,6 +64,9 @@ test("a time is chosen: the last minutes, from and to, or with the pointer in th
   await page.goBack();
   await dashboard.showsLast("system_log", "later");
   expect((await dashboard.messages("system_log")).at(-2)).toBe("in time");
+  await rig.post([{ message: "days ago", timeMs: nowMs - 3 * 24 * 60 * MINUTE_MS }]);
+  const begins = (): Promise<string> => dashboard.text(".histogram-from");
+  await vi.waitFor(async () => expect(await begins()).toMatch(/^\d+ [A-Z][a-z]+\b/), WAIT);
 
   await page.select(".time-choice select", "custom");
   await page.waitForSelector(".custom-time");
@@ -73,7 +76,7 @@ test("a time is chosen: the last minutes, from and to, or with the pointer in th
   const untilField = page.locator(".custom-time input[aria-label=To]");
   await untilField.fill(localText(nowMs - 100 * MINUTE_MS));
   await dashboard.click(".custom-time button");
-  await shows(dashboard, "system_log", ["two hours ago"]);
+  await shows(dashboard, "system_log", ["two hours ago", "days ago"]);
 });
 
 test("the last minutes move on with the time, but not under who reads", async () => {

@@ -416,7 +416,8 @@ async function opened<Part extends Closable>(
     return await Promise.race([opening, late.promise]);
   } catch (error) {
     if (TailgateError.is(error)) throw error;
-    const text = `The ${definition.kind} ${id} could not be opened: ${textOf(error)}.`;
+    const why = textOf(error).replace(/\.$/, "");
+    const text = `The ${definition.kind} ${id} could not be opened: ${why}.`;
     throw new TailgateError("PLUGIN_OPEN_FAILED", text, { cause: error });
   } finally {
     clearTimeout(timer);

@@ -269,10 +269,10 @@ describe("a gateway", () => {
     let closed = 0;
     const good = exporter("good", () => ({ write: () => {}, close: () => void closed++ }));
     const bad = exporter("bad", () => {
-      throw new Error("no such host");
+      throw new Error("no such host.");
     });
     await expect(start({ exporters: [good, bad] })).rejects.toThrow(
-      "The exporter bad could not be opened: no such host.",
+      "The exporter bad could not be opened: no such host. See the cause",
     );
     expect(closed).toBe(1);
   });

@@ -287,7 +287,8 @@ function tooOld(): TailgateError {
 
 function unreachable(address: URL, reason: string): TailgateError {
   const place = `${address.protocol}//${address.host}${address.pathname}`;
-  return new TailgateError("GATEWAY_UNREACHABLE", `No gateway answers at ${place}: ${reason}.`);
+  const why = reason.replace(/\.$/, "");
+  return new TailgateError("GATEWAY_UNREACHABLE", `No gateway answers at ${place}: ${why}.`);
 }
 
 /** Node gathers the errors of all addresses of a name, and gives them no text. */

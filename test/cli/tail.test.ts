@@ -232,7 +232,9 @@ describe("tailgate tail", () => {
     await using source = await Source.start();
     const cli = await runCli(["tail", "--wait", "--url", `${source.manager.url}/nothing`]);
     expect(await cli.ended).toBe(69);
-    expect(cli.stderr).toMatch(/^tailgate: GATEWAY_UNREACHABLE: .*\/nothing: HTTP 404/);
+    expect(cli.stderr).toMatch(
+      /^tailgate: GATEWAY_UNREACHABLE: .*\/nothing: HTTP 404: .*"\/nothing"\. Start it/,
+    );
   });
 
   test("goes on after a restart where it was: what came in between is shown once", async () => {

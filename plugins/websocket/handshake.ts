@@ -59,6 +59,7 @@ function both(first: Filter, second: Filter): Filter {
   if (first.key === "") return second;
   return {
     key: `${first.key}\n${second.key}`,
+    type: second.type,
     matches: (records, index) => first.matches(records, index) && second.matches(records, index),
   };
 }

@@ -1,12 +1,5 @@
 import type { Duplex } from "node:stream";
-import type {
-  EnvelopeType,
-  FilterQuery,
-  Gap,
-  Level,
-  ClientMessage,
-  ServerMessage,
-} from "tailgate/plugin";
+import type { FilterQuery, Gap, Level, ClientMessage, ServerMessage } from "tailgate/plugin";
 import type { WebSocket } from "ws";
 import type { Unit } from "./batch-frames.ts";
 import {
@@ -39,8 +32,6 @@ export interface SubscriberSurroundings extends Surroundings {
 
 /** So many messages that are not understood are answered. */
 const ERRORS_MAX = 100;
-
-const LANES: readonly EnvelopeType[] = ["system_log", "audit_log"];
 
 /** A viewer with the subprotocol `tailgate.v1`: what it says is answered here, what it sees is its stream's to send. */
 export class Subscriber implements Viewer, Sink {
@@ -95,10 +86,8 @@ export class Subscriber implements Viewer, Sink {
   }
 
   #choiceOf(query: FilterQuery): Choice {
-    return {
-      filter: viewerFilter(query, this.#surroundings.lowest),
-      lane: LANES.find((lane) => lane === query.type || lane === `${query.type}_log`),
-    };
+    const filter = viewerFilter(query, this.#surroundings.lowest);
+    return { filter, lane: filter.type };
   }
 
   #hear(data: Buffer, isBinary: boolean): void {

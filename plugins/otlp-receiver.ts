@@ -51,7 +51,10 @@ const options = z.strictObject({
       "Port for OTLP/gRPC; 0 picks a free one, null switches it off. Default: 4317 while `port` is 4318, else off.",
     ),
   pass_on_to: z
-    .url({ protocol: /^https?$/ })
+    .url({
+      protocol: /^https?$/,
+      error: "expected an http or https URL such as http://127.0.0.1:14318",
+    })
     .nullable()
     .default(null)
     .describe(

@@ -254,6 +254,10 @@ describe("problems", () => {
       "exporters: {'file/../x': }",
       "exporters.\"file/../x\": a component's key is a plugin's name, such as webhook, or webhook/NAME",
     ],
+    [
+      "exporters: {otlp: {endpoint: 'localhost:4318'}}",
+      'exporters.otlp.endpoint: expected an http or https URL such as http://127.0.0.1:4318; found "localhost:4318"',
+    ],
     ["exporters: {console: {use: ''}}", 'exporters.console.use: expected text; found ""'],
     ["exporters: {console: {use: 3}}", "exporters.console.use: expected text; found 3"],
     ["__proto__: {port: 1}", "__proto__: unknown key; known are"],

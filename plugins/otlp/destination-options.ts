@@ -9,7 +9,10 @@ export type Protocol = (typeof PROTOCOLS)[number];
 export function destinationOptions({ variable, path }: Signal) {
   return {
     endpoint: z
-      .url({ protocol: /^https?$/ })
+      .url({
+        protocol: /^https?$/,
+        error: "expected an http or https URL such as http://127.0.0.1:4318",
+      })
       .optional()
       .describe(
         `Where to send to; \`/${path}\` is added to a path that does not end so. Without it OTEL_EXPORTER_OTLP_${variable}_ENDPOINT and OTEL_EXPORTER_OTLP_ENDPOINT count; one of the three has to be there.`,

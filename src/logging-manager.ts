@@ -6,6 +6,8 @@ import {
   serviceInstanceIdDetector,
 } from "@opentelemetry/resources";
 import { resolveConfig } from "./config.ts";
+import { Problems } from "./config/problems.ts";
+import { suggestion } from "./config/suggestion.ts";
 import { EVENT_KEY } from "./encode/event-key.ts";
 import { AUDIT_LOGGER, type Level } from "./envelope.ts";
 import { textOf } from "./errors.ts";
@@ -52,6 +54,23 @@ export interface LoggingOptions {
   /** Writes the gateway's own lines; default stderr. */
   readonly write?: WriteLine;
 }
+
+/** Who writes JavaScript is told of a misspelt option, too: the logs would go where nobody looks. */
+const OPTIONS = {
+  config: true,
+  host: true,
+  port: true,
+  logDir: true,
+  logLevel: true,
+  receivers: true,
+  processors: true,
+  exporters: true,
+  journal: true,
+  callSiteLevel: true,
+  loggerProvider: true,
+  registerGlobally: true,
+  write: true,
+} as const satisfies Record<keyof LoggingOptions, true>;
 
 /** An audit event. Fields beside the three that are named are kept under their own names. */
 export interface AuditEvent {
@@ -108,6 +127,7 @@ export class LoggingManager {
    * @throws TailgateError CONFIG_INVALID, LOG_DIR_UNUSABLE, PORT_IN_USE and the others of `startTailgate`.
    */
   static async start(options: LoggingOptions = {}): Promise<LoggingManager> {
+    refuseUnknown(options);
     const {
       receivers,
       processors,
@@ -186,6 +206,16 @@ export class LoggingManager {
     this.registration?.undo();
     await this.#running.stop();
   }
+}
+
+/** @throws TailgateError CONFIG_INVALID */
+function refuseUnknown(options: LoggingOptions): void {
+  const known = Object.keys(OPTIONS);
+  const problems = new Problems();
+  for (const name of Object.keys(options).filter((key) => !known.includes(key))) {
+    problems.add(name, `unknown option${suggestion(name, known)}`);
+  }
+  problems.throwIfAny("LoggingManager");
 }
 
 /** The event's message and attributes; the names that the gateway gives win over fields of the same name. */

@@ -303,6 +303,10 @@ describe("LoggingManager", () => {
   });
 
   it("refuses options that it does not know", async () => {
+    const misspelt: object = { logdir: "./logs" };
+    await expect(LoggingManager.start(misspelt)).rejects.toThrow(
+      /^LoggingManager has a problem:\n {2}logdir: unknown option; did you mean "logDir"\?\n/,
+    );
     const logDir = await temporaryDirectory(cleanUps);
     await expect(
       LoggingManager.start({ port: 0, logDir, exporters: { file: { max_byte: 1 } } }),

@@ -9,7 +9,7 @@ import {
   PROTOBUF,
   type OtlpType,
 } from "./otlp-receiver/answer.ts";
-import { GrpcServer } from "./otlp-receiver/grpc-server.ts";
+import type { GrpcServer } from "./otlp-receiver/grpc-server.ts";
 import { InFlight } from "./otlp-receiver/in-flight.ts";
 import { listen } from "./otlp-receiver/listening.ts";
 import { OTHER_SIGNALS, PassOn } from "./otlp-receiver/pass-on.ts";
@@ -156,6 +156,8 @@ class OtlpReceiver implements Receiver {
 
   async #openGrpc(port: number | null): Promise<void> {
     if (port === null) return;
+    // With node:http2, for which a start without gRPC need not wait.
+    const { GrpcServer } = await import("./otlp-receiver/grpc-server.ts");
     const grpc = new GrpcServer(this.#host, {
       limits: this.#limits,
       budget: this.#budget,

@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import { defaultKeyFile, publicKeyFile } from "../audit/key-file.ts";
 import { counted, placeText } from "../audit/finding.ts";
 import { PublicKey } from "../audit/public-key.ts";
-import { verify, type Verification } from "../audit/verification.ts";
+import type { Verification } from "../audit/verification.ts";
 import { resolveConfig } from "../config.ts";
 import { TailgateError } from "../errors.ts";
 import { printable } from "../printable.ts";
@@ -50,6 +50,7 @@ export function addAudit(program: Command): void {
 async function verifyTrail({ config: file, logDir, ...given }: VerifyOptions): Promise<void> {
   const flags = logDir === undefined ? {} : { logDir };
   const config = await resolveConfig({ file, flags, env: process.env, cwd: process.cwd() });
+  const { verify } = await import("../audit/verification.ts");
   const startedAtMs = performance.now();
   const verification = await verify({
     logDir: config.logDir,

@@ -4,7 +4,7 @@ import type { Envelope } from "../envelope.ts";
 import { TailgateError } from "../errors.ts";
 import { FILTER_PARAMETERS, type FilterQuery } from "../filter.ts";
 import { say } from "./failure.ts";
-import { follow, type Followed } from "./follower.ts";
+import type { Followed } from "./follower.ts";
 import { gapLine } from "./gap-line.ts";
 import { logLine } from "./log-line.ts";
 import { print } from "./output.ts";
@@ -70,6 +70,7 @@ async function tail(query: readonly string[], options: TailOptions): Promise<voi
   const isColored = process.stdout.isTTY && !process.env.NO_COLOR;
   let wasConnected = false;
   let isLost = false;
+  const { follow } = await import("./follower.ts");
   await follow(
     followed,
     {

@@ -1,7 +1,6 @@
 import { existsSync } from "node:fs";
 import { isAbsolute, join, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import { resolve as resolveModule } from "import-meta-resolve";
 import { TailgateError, textOf } from "../errors.ts";
 import { API_VERSION } from "../plugin.ts";
 import {
@@ -44,7 +43,7 @@ export async function loadPlugin<S extends Section>(
     const builtIn = await loadBuiltIn(request.section, typeOf(request.id));
     if (builtIn) return builtIn as Definitions[S];
   }
-  const url = locate(request);
+  const url = await locate(request);
   const exported = await imported(url, request);
   return checked(exported, fileURLToPath(url), request);
 }
@@ -58,7 +57,7 @@ function place({ section, id }: PluginRequest): string {
   return `${section}.${id}`;
 }
 
-function locate(request: PluginRequest): string {
+async function locate(request: PluginRequest): Promise<string> {
   const { use, directory } = request;
   if (use !== undefined && (use.startsWith(".") || isAbsolute(use))) {
     const path = resolve(directory, use);
@@ -72,7 +71,8 @@ function locate(request: PluginRequest): string {
 }
 
 /** Looks from the configuration's place first, then from Tailgate's own: both may be global or local installations. */
-function locatePackage(name: string, request: PluginRequest): string {
+async function locatePackage(name: string, request: PluginRequest): Promise<string> {
+  const { resolve: resolveModule } = await import("import-meta-resolve");
   const parents = [pathToFileURL(join(request.directory, "tailgate.yaml")).href, import.meta.url];
   for (const parent of parents) {
     try {

@@ -1,7 +1,6 @@
-import type { RequestListener } from "node:http";
-import Koa, { type Context, type Next } from "koa";
+import type { Context, Next } from "koa";
 import { TailgateError } from "../errors.ts";
-import type { HostLogger } from "../plugin.ts";
+import type { HostLogger, RouteHandler } from "../plugin.ts";
 import { HttpProblem } from "./problem.ts";
 
 /** One of the gateway's own pages or resources; all of them are read with GET or HEAD. */
@@ -33,11 +32,23 @@ const SECURITY_HEADERS = {
   "Cache-Control": "no-store",
 };
 
-/** The koa application that serves the endpoints, and answers for everything else. */
-export function createApplication(
+/** Serves the endpoints with koa, and answers for everything else. */
+export function createApplication(endpoints: readonly Endpoint[], log: HostLogger): RouteHandler {
+  let application: Promise<RouteHandler> | undefined;
+  return async function serveOwn(request, response) {
+    application ??= koaApplication(endpoints, log);
+    await (
+      await application
+    )(request, response);
+  };
+}
+
+/** koa and what it needs, fifty modules, are there from the first request on: a start need not wait for them. */
+async function koaApplication(
   endpoints: readonly Endpoint[],
   log: HostLogger,
-): RequestListener {
+): Promise<RouteHandler> {
+  const { default: Koa } = await import("koa");
   const application = new Koa();
   // What the middleware throws is answered below; this is left for sockets that break while they are written to.
   application.on("error", ignoreError);

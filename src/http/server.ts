@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import type { IncomingMessage, RequestListener, Server, ServerResponse } from "node:http";
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { TailgateError, textOf } from "../errors.ts";
 import type { GatewayView } from "../gateway.ts";
@@ -75,7 +75,7 @@ export class HttpServer {
   readonly #routes = new RouteTable([...this.#page.map(({ path }) => path), ...OWN_PATHS]);
   readonly #upgrades: UpgradeTable;
   readonly #loggedRefusals = new Set<string>();
-  #application: RequestListener | undefined;
+  #application: RouteHandler | undefined;
   #metrics: Metrics | undefined;
   #waitingRoom: WaitingRoom | undefined;
   #stopping = false;
@@ -176,7 +176,7 @@ export class HttpServer {
     if (refusal) this.#refuse(methods, request, response, refusal);
     else if (methods) this.#serveRoute(methods, request, response);
     else if (this.#upgrades.has(path)) answerUpgradeRequired(response);
-    else if (this.#application) this.#application(request, response);
+    else if (this.#application) void this.#callHandler(this.#application, request, response);
     else answerText(response, STARTING);
   }
 

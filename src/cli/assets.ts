@@ -5,6 +5,6 @@ import { configJsonSchema } from "../config/json-schema.ts";
 
 const dist = new URL("../../", import.meta.url);
 
-await chmod(new URL("src/cli/main.js", dist), 0o755);
+await chmod(new URL("cli/main.js", dist), 0o755);
 const schema = JSON.stringify(await configJsonSchema(), null, 2);
 await writeFile(new URL("tailgate.schema.json", dist), `${schema}\n`);

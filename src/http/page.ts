@@ -1,15 +1,13 @@
 import { createHash } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
-import { extname } from "node:path";
-import { fileURLToPath } from "node:url";
+import { createRequire } from "node:module";
+import { extname, join } from "node:path";
 import type { Endpoint } from "./application.ts";
 
-/** What Vite builds, beside the compiled sources. */
-const FOLDER = fileURLToPath(
-  new URL(
-    import.meta.url.endsWith(".ts") ? "../../dist/dashboard/" : "../../dashboard/",
-    import.meta.url,
-  ),
+/** What Vite builds. */
+const FOLDER = join(
+  createRequire(import.meta.url).resolve("tailgate/package.json"),
+  "../dist/dashboard/",
 );
 
 const TYPES: Readonly<Record<string, string>> = {

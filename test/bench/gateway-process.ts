@@ -4,7 +4,10 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Program } from "./program.ts";
 
-const CLI = fileURLToPath(new URL("../../dist/src/cli/main.js", import.meta.url));
+const CLI = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
+
+/** The same, a file for each module. */
+export const UNBUNDLED_CLI = fileURLToPath(new URL("../../dist/src/cli/main.js", import.meta.url));
 
 /** The gateway as `npm start` starts it, on free ports, with a directory of its own. */
 export interface GatewayProcess extends AsyncDisposable {
@@ -18,6 +21,7 @@ export interface GatewayProcess extends AsyncDisposable {
 export async function startGateway(
   config?: object,
   env: NodeJS.ProcessEnv = {},
+  cli = CLI,
 ): Promise<GatewayProcess> {
   const directory = await mkdtemp(join(tmpdir(), "tailgate-bench-"));
   const logDir = join(directory, "logs");
@@ -30,7 +34,7 @@ export async function startGateway(
   }
   const program = await Program.start({
     command: process.execPath,
-    args: [CLI, "run", ...args],
+    args: [cli, "run", ...args],
     // The key for checkpoints is not to be kept.
     env: { XDG_CONFIG_HOME: directory, ...env },
     ready: /\/v1\/logs \(OTLP\/HTTP\)\n/,

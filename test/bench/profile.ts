@@ -2,7 +2,7 @@ import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { printValues } from "./figure.ts";
-import { startGateway } from "./gateway-process.ts";
+import { startGateway, UNBUNDLED_CLI } from "./gateway-process.ts";
 import { HelperProcess } from "./helper-process.ts";
 import type { SenderQuestion } from "./otlp-http-senders.ts";
 import type { Scale } from "./rounds.ts";
@@ -31,7 +31,7 @@ export async function benchProfile({ share }: Scale): Promise<void> {
 async function sendTo(directory: string, requests: number): Promise<void> {
   await using senders = await HelperProcess.start(new URL("otlp-http-senders.ts", import.meta.url));
   const options = `--cpu-prof --cpu-prof-dir=${directory}`;
-  await using gateway = await startGateway(undefined, { NODE_OPTIONS: options });
+  await using gateway = await startGateway(undefined, { NODE_OPTIONS: options }, UNBUNDLED_CLI);
   const question = { format: "protobuf", requests, records: RECORDS } as const;
   await senders.ask({ port: gateway.otlpPort, ...question } satisfies SenderQuestion);
 }

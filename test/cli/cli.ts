@@ -1,7 +1,7 @@
 import { fileURLToPath } from "node:url";
 import { Program, type ProgramOptions } from "../support/program.ts";
 
-export const MAIN = fileURLToPath(new URL("../../dist/src/cli/main.js", import.meta.url));
+export const MAIN = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
 
 /** Starts the built `tailgate`. */
 export function startCli(

@@ -35,7 +35,7 @@ async function run(version: string): Promise<Program> {
   return program;
 }
 
-const MAIN = new URL("../../dist/src/cli/main.js", import.meta.url).pathname;
+const MAIN = new URL("../../dist/cli/main.js", import.meta.url).pathname;
 
 test("with another Node the command says which one it needs, and nothing else", async () => {
   const program = await run("v20.19.5");

@@ -25,6 +25,18 @@ async function workspaceWith(open: string): Promise<Workspace> {
   return workspace;
 }
 
+/** For `NODE_OPTIONS`: stderr tells each module that is loaded, but for Node's own that Node itself loads. */
+const TELL_MODULES = `--import=data:text/javascript,${encodeURIComponent(`
+  import { registerHooks } from "node:module";
+  const load = (url, context, next) => (process.stderr.write("loads " + url + "\\n"), next(url, context));
+  registerHooks({ load });`)}`;
+
+/** The other packages of which something was loaded. */
+function loadedPackages(stderr: string): Set<string> {
+  const names = stderr.matchAll(/^loads .*\/node_modules\/((?:@[^/]+\/)?[^/]+)/gm);
+  return new Set([...names].map(([, name]) => name!));
+}
+
 async function otlpLines(url: string, count: number): Promise<void> {
   const logRecords = Array.from({ length: count }, (_, index) => ({
     timeUnixNano: String(1_760_347_644_000_000_000n + BigInt(index)),
@@ -56,6 +68,18 @@ describe("tailgate run", () => {
       expect(cli.stdout).toBe("");
     },
   );
+
+  test("loads what only some requests need with the first of them", async () => {
+    await using workspace = await Workspace.create();
+    const args = ["--port", "0", "--otlp-port", "0", "--log-dir", "logs"];
+    const env = { NODE_OPTIONS: TELL_MODULES };
+    await using cli = startCli(args, { cwd: workspace.directory, env });
+    const url = (await cli.says(LISTENING))[1]!;
+    expect(loadedPackages(cli.stderr)).toEqual(new Set(["ws"]));
+    expect(cli.stderr).not.toContain("loads node:http2");
+    expect((await fetch(`${url}/healthz`)).status).toBe(200);
+    expect(loadedPackages(cli.stderr)).toContain("koa");
+  });
 
   test("nothing that was accepted before SIGTERM is missing from the file", async () => {
     await using workspace = await Workspace.create();

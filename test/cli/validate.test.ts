@@ -91,7 +91,7 @@ describe("tailgate validate", () => {
   test("says so where its output cannot be written", async () => {
     const { status, stderr } = spawnSync(
       "sh",
-      ["-c", '"$0" dist/src/cli/main.js validate > /dev/full', process.execPath],
+      ["-c", '"$0" dist/cli/main.js validate > /dev/full', process.execPath],
       { cwd: fileURLToPath(new URL("../..", import.meta.url)), encoding: "utf8" },
     );
     expect(stderr).toContain("ENOSPC");

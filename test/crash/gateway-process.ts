@@ -2,7 +2,7 @@ import { fileURLToPath } from "node:url";
 import { Program } from "../support/program.ts";
 import { Workspace } from "../config/workspace.ts";
 
-const MAIN = fileURLToPath(new URL("../../dist/src/cli/main.js", import.meta.url));
+const MAIN = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
 const HOOKS = fileURLToPath(new URL("../support/source-hooks.ts", import.meta.url));
 const EARLY_MAIN = fileURLToPath(new URL("early-gateway-main.ts", import.meta.url));
 

@@ -4,7 +4,7 @@ import { Workspace } from "../config/workspace.ts";
 import { collect, type Collected } from "../support/collect.ts";
 import { Program } from "../support/program.ts";
 
-const MAIN = fileURLToPath(new URL("../../dist/src/cli/main.js", import.meta.url));
+const MAIN = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
 
 const CONFIGURATION = `
   port: 0

@@ -13,7 +13,7 @@ import { postMessages } from "../support/otlp-request.ts";
 import { Program } from "../support/program.ts";
 import { Document } from "./document.ts";
 
-const MAIN = fileURLToPath(new URL("../../dist/src/cli/main.js", import.meta.url));
+const MAIN = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
 
 const DEFAULT_OTLP_PORT = 4318;
 

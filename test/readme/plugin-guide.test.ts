@@ -11,7 +11,7 @@ import { Workspace } from "../config/workspace.ts";
 import { Program } from "../support/program.ts";
 import { Document } from "./document.ts";
 
-const MAIN = fileURLToPath(new URL("../../dist/src/cli/main.js", import.meta.url));
+const MAIN = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
 
 const guide = await Document.read("plugins/README.md");
 

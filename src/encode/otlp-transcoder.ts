@@ -1,7 +1,6 @@
 import { INFO_RANK, type LevelRank } from "../envelope.ts";
 import { EnvelopeEncoder, type Outcome } from "./envelope-encoder.ts";
 import { partsOfRecord, serviceOf } from "./from-record.ts";
-import { JsonWriter } from "./json-writer.ts";
 import type { OpenBatch } from "./open-batch.ts";
 import { SplitTime } from "./otlp-time.ts";
 import { ProtobufDecoder } from "./protobuf-decoder.ts";
@@ -19,6 +18,7 @@ import {
 } from "./request-layout.ts";
 import { EnvelopeBudget } from "./request-limits.ts";
 import { loggerName, type LoggerName } from "./scope.ts";
+import { serviceMember } from "./service-member.ts";
 import { rankOfBytes } from "./severity-text.ts";
 import { UsualEnvelope } from "./usual-envelope.ts";
 
@@ -34,8 +34,11 @@ export function encodeOtlpProtobuf(
   lowest: LevelRank,
 ): RequestCounts {
   const savepoint = open.savepoint();
-  const encode = (isExact: boolean): RequestCounts =>
-    new Transcoder(new RequestLayout(body, isExact), open, lowest).encode();
+  const encode = (isExact: boolean): RequestCounts => {
+    const layout = new RequestLayout(body, isExact, layoutMemory);
+    if (layout.memory.length <= LAYOUT_CELLS_MAX) layoutMemory = layout.memory;
+    return new Transcoder(layout, open, lowest).encode();
+  };
   try {
     return encode(false);
   } catch (error) {
@@ -57,7 +60,9 @@ class SecondTime extends Error {}
 const fields = new RecordFields();
 const time = new SplitTime();
 
-const NO_BYTES = new Uint8Array();
+/** Taking memory costs as much as reading a small request; that of a rare large one would lie idle. */
+let layoutMemory: Int32Array = new Int32Array();
+const LAYOUT_CELLS_MAX = 1 << 15;
 
 /** How often is looked at how much memory the envelopes take: so many records can be but a few megabytes each. */
 const BUDGET_RECORDS = 16;
@@ -75,7 +80,7 @@ class Transcoder {
   #scope = -1;
   #logger: LoggerName = loggerName("");
   #resource = -1;
-  #service: Uint8Array = NO_BYTES;
+  #service = serviceMember("");
 
   constructor(layout: RequestLayout, open: OpenBatch, lowest: LevelRank) {
     this.#layout = layout;
@@ -160,11 +165,4 @@ class Transcoder {
     }
     return this.#service;
   }
-}
-
-function serviceMember(service: string): Uint8Array {
-  if (service === "") return NO_BYTES;
-  const writer = JsonWriter.scratch();
-  writer.member("service", service);
-  return writer.buffer.subarray(0, writer.position);
 }

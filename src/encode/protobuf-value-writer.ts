@@ -21,6 +21,9 @@ export const UNUSUAL = -1;
 /** Maps with more keys, those around them included, are left to the decoder. */
 const KEYS_MAX = 64;
 
+/** The hashes of the keys of the maps that are being written, the innermost last; one value is written at a time. */
+const hashes = new Int32Array(KEYS_MAX);
+
 /** A length below it is one byte on the wire. */
 const SHORT_BYTES = 0x80;
 
@@ -47,8 +50,6 @@ const CLOSE_BRACKET = 0x5d;
 export class ProtobufValueWriter {
   readonly #reader: ProtobufReader;
   readonly #writer: JsonWriter;
-  /** The hashes of the keys of the maps that are being written, the innermost last. */
-  readonly #hashes = new Int32Array(KEYS_MAX);
   #hashCount = 0;
 
   constructor(reader: ProtobufReader, writer: JsonWriter) {
@@ -242,7 +243,6 @@ export class ProtobufValueWriter {
   }
 
   #isNew(hash: number, outer: number): boolean {
-    const hashes = this.#hashes;
     if (this.#hashCount === KEYS_MAX) return false;
     for (let index = outer; index < this.#hashCount; index++) {
       if (hashes[index] === hash) return false;

@@ -39,7 +39,8 @@ const ORIGIN_INDEX = 4;
 
 const AUDIT = 8;
 
-const RECORDS_AT_FIRST = 16;
+/** So many V8 has on its heap (typed arrays of up to 64 bytes); memory beside it costs more than such a batch. */
+const RECORDS_AT_FIRST = 3;
 /** Behind a burst a batch may have one record, and be kept for long: its room is not counted before it is used. */
 const RECORDS_AT_FIRST_MAX = 1024;
 
@@ -130,7 +131,7 @@ export class RecordBatch implements Batch {
   /** Makes room for so many records more. */
   expect(records: number): void {
     const cells = CELLS * (this.#length + records);
-    if (cells > this.#cells.length) this.#growCells(cells);
+    if (cells > this.#cells.length) this.#growCells(Math.max(cells, 2 * this.#cells.length));
   }
 
   #growCells(cells: number): void {

@@ -35,6 +35,8 @@ const WORD_MASK = 0xffff_ffffn;
 /** Work is done on one request at a time, and within one call. */
 const fields = new RecordFields();
 
+const NO_MEMORY = new Int32Array();
+
 /**
  * Where the records lie in an ExportLogsServiceRequest: one walk over the bytes, so that records can be put in order
  * of time, and come to know a resource or a scope that stands after them, before anything is made of them. Of a field
@@ -58,14 +60,20 @@ export class RequestLayout {
   #arrival: { readonly low: number; readonly high: number } | undefined;
 
   /**
-   * Unless it has to be exact, a record that starts with its time is taken to have no second one.
+   * Unless it has to be exact, a record that starts with its time is taken to have no second one. `memory` of a layout
+   * that nobody looks at any more is used again where it suffices.
    * @throws TailgateError OTLP_UNDECODABLE
    */
-  constructor(body: Uint8Array, isExact: boolean) {
+  constructor(body: Uint8Array, isExact: boolean, memory: Int32Array = NO_MEMORY) {
     this.reader = new ProtobufReader(body);
     this.isExact = isExact;
-    this.#columns = new Int32Array(COLUMNS * (1 + Math.ceil(body.length / RECORD_BYTES_TYPICAL)));
+    const cells = COLUMNS * (1 + Math.ceil(body.length / RECORD_BYTES_TYPICAL));
+    this.#columns = memory.length < cells ? new Int32Array(cells) : memory;
     this.#request(body.length);
+  }
+
+  get memory(): Int32Array {
+    return this.#columns;
   }
 
   /** What stands in a record's column. */

@@ -1,7 +1,13 @@
 /** Takes logs over OTLP/HTTP, protobuf and JSON, on a port of its own and on the main port, and over OTLP/gRPC. */
 
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
-import { defineReceiver, z, type Receiver, type ReceiverHost } from "tailgate/plugin";
+import {
+  defineReceiver,
+  z,
+  type Ingested,
+  type Receiver,
+  type ReceiverHost,
+} from "tailgate/plugin";
 import {
   answerRefusal,
   answerSuccess,
@@ -12,6 +18,7 @@ import {
 import type { GrpcServer } from "./otlp-receiver/grpc-server.ts";
 import { InFlight } from "./otlp-receiver/in-flight.ts";
 import { listen } from "./otlp-receiver/listening.ts";
+import { giveBack } from "./otlp-receiver/own-memory.ts";
 import { OTHER_SIGNALS, PassOn } from "./otlp-receiver/pass-on.ts";
 import { Refusal, refusalOf, stopping } from "./otlp-receiver/refusal.ts";
 import { BodyBudget, readBody, type BodyLimits } from "./otlp-receiver/request-body.ts";
@@ -145,7 +152,7 @@ class OtlpReceiver implements Receiver {
         requestTimeout: REQUEST_TIMEOUT_MS,
         keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
       },
-      (request, response) => void this.#handleOnOwnPort(request, response),
+      (request, response) => this.#handleOnOwnPort(request, response),
     );
     const what = "the OTLP receiver";
     const mend = "--otlp-port, or receivers.otlp.port in the configuration";
@@ -172,12 +179,11 @@ class OtlpReceiver implements Receiver {
     this.#grpc = grpc;
   }
 
-  async #handleOnOwnPort(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  #handleOnOwnPort(request: IncomingMessage, response: ServerResponse): void {
     const refused = this.#host.http.refusal(request);
     const path = request.url?.split("?", 1)[0];
     if (refused !== undefined) this.#refuse(request, response, new Refusal(403, refused));
-    else if (path === PATH || OTHER_SIGNALS.has(path!))
-      await this.#handle(path!, request, response);
+    else if (path === PATH || OTHER_SIGNALS.has(path!)) void this.#handle(path!, request, response);
     else this.#refuse(request, response, new Refusal(404, NOT_FOUND));
   }
 
@@ -196,11 +202,7 @@ class OtlpReceiver implements Receiver {
       if (this.#inFlight.isEnding) throw stopping();
       if (path !== PATH) return await this.#passOn.handle(path, request, response);
       const body = await readBody(request, this.#limits, this.#budget);
-      const { intake } = this.#host;
-      const ingested = await (type === JSON_TYPE
-        ? intake.otlpJson(body)
-        : intake.otlpProtobuf(body));
-      answerSuccess(response, type, ingested);
+      answerSuccess(response, type, await this.#ingest(body, type));
     } catch (error) {
       request.resume();
       // A sender that went away waits for no answer.
@@ -209,6 +211,14 @@ class OtlpReceiver implements Receiver {
     } finally {
       this.#inFlight.end();
     }
+  }
+
+  async #ingest(body: Uint8Array, type: OtlpType): Promise<Ingested> {
+    const { intake } = this.#host;
+    if (type === PROTOBUF) return intake.otlpProtobuf(body);
+    const ingested = await intake.otlpJson(body);
+    giveBack(body);
+    return ingested;
   }
 
   /** Takes no more connections, and waits for what is in flight until the signal aborts. */

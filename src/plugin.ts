@@ -340,9 +340,12 @@ export interface Ingested {
 
 /** The way into the gateway. Resolves when the records are as safe as the journal can make them. */
 export interface Intake {
-  /** An ExportLogsServiceRequest as protobuf. Rejects with OTLP_UNDECODABLE, OVERLOADED or STOPPED. */
+  /**
+   * An ExportLogsServiceRequest as protobuf, which belongs to the gateway from then on: nothing else may change it.
+   * Rejects with OTLP_UNDECODABLE, OVERLOADED or STOPPED.
+   */
   otlpProtobuf(body: Uint8Array): Promise<Ingested>;
-  /** An ExportLogsServiceRequest as JSON. Rejects as above. */
+  /** An ExportLogsServiceRequest as JSON, which is the caller's again at the end. Rejects as above. */
   otlpJson(body: Uint8Array): Promise<Ingested>;
   /** Records of any other source. */
   records(records: readonly LogRecord[]): Promise<Ingested>;

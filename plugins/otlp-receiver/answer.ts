@@ -13,7 +13,9 @@ export type OtlpType = typeof PROTOBUF | typeof JSON_TYPE;
 export function answerSuccess(response: ServerResponse, type: OtlpType, ingested: Ingested): void {
   const body = type === JSON_TYPE ? successJson(ingested) : exportResponse(ingested);
   response.writeHead(200, { "Content-Type": type, "Content-Length": body.length });
-  response.end(body);
+  // Even an empty body would be one more piece to write.
+  if (body.length === 0) response.end();
+  else response.end(body);
 }
 
 function successJson({ rejected, reason }: Ingested): Buffer {

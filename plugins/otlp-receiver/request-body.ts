@@ -1,5 +1,6 @@
 import type { IncomingMessage } from "node:http";
 import { createGunzip, gunzipSync } from "node:zlib";
+import { giveBack } from "./own-memory.ts";
 import { Refusal } from "./refusal.ts";
 
 /** Up to it, unpacking on the spot is faster than handing it to another thread. */
@@ -41,7 +42,7 @@ export class BodyBudget {
  * Reads a request's body and unpacks it.
  * @throws Refusal 400, 413, 415 or 503; the request's own error where the client goes away.
  */
-export async function readBody(
+export function readBody(
   request: IncomingMessage,
   limits: BodyLimits,
   budget: BodyBudget,
@@ -74,42 +75,93 @@ interface Taking {
  */
 export async function withBody<Result>(
   request: IncomingMessage,
-  { bytesMax, budget, refusal: given }: Taking,
+  taking: Taking,
   use: (body: Buffer) => Result | Promise<Result>,
 ): Promise<Result> {
-  let refusal: unknown = given;
-  const chunks: Buffer[] = [];
-  let bytes = 0;
+  const body = new ArrivingBody(taking);
   try {
-    for await (const chunk of request as AsyncIterable<Buffer>) {
-      if (refusal !== undefined) continue;
-      try {
-        if (bytes + chunk.length > bytesMax) throw tooLarge(bytesMax);
-        budget.take(chunk.length);
-        bytes += chunk.length;
-        chunks.push(chunk);
-      } catch (error) {
-        refusal = error;
-        chunks.length = 0;
-      }
-    }
-    if (refusal !== undefined) throw refusal;
-    return await use(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks));
+    await body.arrived(request);
+    return await use(body.joined());
   } finally {
-    budget.give(bytes);
+    body.release();
   }
 }
 
-/** @throws Refusal 400, 413 or 503 */
+/** What a request has sent of its body. */
+class ArrivingBody {
+  readonly #bytesMax: number;
+  readonly #budget: BodyBudget;
+  #refusal: unknown;
+  #chunks: Buffer[] = [];
+  #bytes = 0;
+
+  constructor({ bytesMax, budget, refusal }: Taking) {
+    this.#bytesMax = bytesMax;
+    this.#budget = budget;
+    this.#refusal = refusal;
+  }
+
+  /** Resolves at the body's end. An iterator over the request would take a third of the time of a small one. */
+  arrived(request: IncomingMessage): Promise<void> {
+    return new Promise((resolve, reject) => {
+      request.on("data", (chunk: Buffer) => this.#add(chunk));
+      request.on("end", resolve);
+      request.on("error", reject);
+      request.on("close", () => {
+        if (!request.readableEnded) reject(new Error("The request ends before its body does."));
+      });
+    });
+  }
+
+  #add(chunk: Buffer): void {
+    if (this.#refusal !== undefined) return;
+    try {
+      if (this.#bytes + chunk.length > this.#bytesMax) throw tooLarge(this.#bytesMax);
+      this.#budget.take(chunk.length);
+      this.#bytes += chunk.length;
+      this.#chunks.push(chunk);
+    } catch (error) {
+      this.#refusal = error;
+      this.#chunks = [];
+    }
+  }
+
+  /**
+   * The body, which belongs to the caller from then on.
+   * @throws Refusal 413, 415 or 503
+   */
+  joined(): Buffer {
+    if (this.#refusal !== undefined) throw this.#refusal;
+    const chunks = this.#chunks;
+    this.#chunks = [];
+    if (chunks.length === 1) return chunks[0]!;
+    const body = Buffer.concat(chunks);
+    // Node has copied each of them for its one reader.
+    for (const chunk of chunks) giveBack(chunk);
+    return body;
+  }
+
+  /** Says that the body was used. */
+  release(): void {
+    this.#budget.give(this.#bytes);
+    this.#bytes = 0;
+  }
+}
+
+/**
+ * Unpacks a body, which belongs to it from then on.
+ * @throws Refusal 400, 413 or 503
+ */
 export async function unpacked(
   body: Buffer,
   bytesMax: number,
   budget: BodyBudget,
 ): Promise<Uint8Array> {
   try {
-    return body.length <= SYNC_GUNZIP_BYTES_MAX
-      ? compact(gunzipSync(body, { maxOutputLength: bytesMax }))
-      : await unpackedElsewhere(body, bytesMax, budget);
+    if (body.length > SYNC_GUNZIP_BYTES_MAX) return await unpackedElsewhere(body, bytesMax, budget);
+    const content = compact(gunzipSync(body, { maxOutputLength: bytesMax }));
+    giveBack(body);
+    return content;
   } catch (error) {
     if (error instanceof Refusal) throw error;
     if ((error as NodeJS.ErrnoException).code === "ERR_BUFFER_TOO_LARGE") {

@@ -68,6 +68,31 @@ describe("a request", () => {
     expect([...body]).toEqual(wanted);
   });
 
+  it("stays as it was sent for as long as the intake has it, whatever comes beside it", async () => {
+    const { url, intake } = await open();
+    const sent = Array.from({ length: 48 }, (_, index) => paddedRequest(index, 7000 * index));
+    await Promise.all(
+      sent.map(async (body, index) => {
+        const isZipped = index % 3 === 2;
+        const headers = isZipped ? gzip : {};
+        const content = isZipped ? gzipSync(body) : body;
+        const { status } = await send(url, content, { headers, length: index % 3 === 1 });
+        expect(status).toBe(200);
+      }),
+    );
+    const textOf = (body: Uint8Array): string => Buffer.from(body).toString("latin1");
+    const had = new Set(intake.bodies.map(textOf));
+    expect(sent.filter((body) => !had.has(textOf(body)))).toEqual([]);
+  });
+
+  it("in JSON takes no memory any more once it is answered", async () => {
+    const { url, intake } = await open();
+    const body = Buffer.concat([NODE, Buffer.alloc(200_000, " ")]);
+    for (const length of [false, true]) await send(url, body, { headers: json, length });
+    expect(intake.received).toBe(2 * NODE_RECORDS);
+    expect(intake.bodies.map(({ length }) => length)).toEqual([0, 0]);
+  });
+
   it("comes over a connection that is kept alive", async () => {
     const { url } = await open();
     const agent = new Agent({ keepAlive: true, maxSockets: 1 });
@@ -272,3 +297,10 @@ describe("in a gateway", () => {
     await stopped;
   });
 });
+
+/** Records, and a field that nobody knows with so many bytes of its own. */
+function paddedRequest(number: number, bytes: number): Buffer {
+  const padding = Buffer.alloc(bytes, `${number},`);
+  const length = [(bytes & 0x7f) | 0x80, ((bytes >> 7) & 0x7f) | 0x80, bytes >> 14];
+  return Buffer.concat([PYTHON, Buffer.from([0x7a, ...length]), padding]);
+}

@@ -10,12 +10,16 @@ export class Records implements Intake {
   gate: Promise<void> | undefined;
   error: unknown;
   rejected = 0;
+  /** All that it was handed, as it was handed over. */
+  readonly bodies: Uint8Array[] = [];
 
   otlpProtobuf(body: Uint8Array): Promise<Ingested> {
+    this.bodies.push(body);
     return this.#take(() => decodeOtlpProtobuf(body).length);
   }
 
   otlpJson(body: Uint8Array): Promise<Ingested> {
+    this.bodies.push(body);
     return this.#take(() => decodeOtlpJson(body).length);
   }
 

@@ -1,69 +1,29 @@
-import { Writable } from "node:stream";
-import { setImmediate as nextTurn } from "node:timers/promises";
-import type { Logger } from "@opentelemetry/api";
-import { ExportResultCode } from "@opentelemetry/core";
-import { defaultResource } from "@opentelemetry/resources";
-import {
-  BatchLogRecordProcessor,
-  LoggerProvider,
-  type LogRecordExporter,
-  type LogRecordProcessor,
-} from "@opentelemetry/sdk-logs";
-import { pino } from "pino";
-import winston from "winston";
-import type { RecordBatch } from "../../src/encode/record-batch.ts";
-import { built } from "./built.ts";
+import { EMITTERS, type EmitterName } from "./emitters.ts";
+import type { EmitAnswer, EmitQuestion } from "./emit-process.ts";
 import { printFigures } from "./figure.ts";
-import { naiveEnvelope } from "./naive-envelope.ts";
+import { HelperProcess } from "./helper-process.ts";
 import { measured, type Scale, type Variant } from "./rounds.ts";
-import {
-  LOGGER_NAME,
-  SEVERITY_NUMBER,
-  SEVERITY_TEXT,
-  typicalAttributes,
-  typicalBody,
-} from "./typical-record.ts";
 
-const SLICE_RECORDS = 4_000;
+const SLICE_RECORDS = 20_000;
 
-/** How many records are emitted before the event loop gets its turn, in which Tailgate flushes. */
-export const TURN_RECORDS = 100;
+const EMIT_PROCESS = new URL("emit-process.ts", import.meta.url);
 
-const PENDING_BYTES_MAX = 64 << 20;
-
-/** The head of the WebSocket frame that a batch keeps before each envelope. */
-const FRAME_HEAD_BYTES = 4;
-
-/** A way to log the record with that index, and what came of all of them. */
-interface Emitter<Name extends string> {
-  readonly name: Name;
-  emit(index: number): void;
-  /** Bytes of the envelopes so far; undefined where none are made. */
-  envelopeBytes?(): number;
-  /** How many records were lost, after all others have gone their way. */
-  dropped?(): Promise<number>;
-}
-
-/** What one call of a logger costs its caller, the flushes that follow included. */
+/**
+ * What one call of a logger costs its caller, the flushes that follow included. Each way has a process of its own, as
+ * programs have one way to log: in one process each would pay for what the others leave to the garbage collector, and
+ * the code that they share would be compiled for all of them.
+ */
 export async function benchEmit({ rounds, share }: Scale): Promise<void> {
-  const records = Math.round(SLICE_RECORDS * share);
-  const emitters = [
-    sdkNoop(),
-    sdkBatch(),
-    sdkStringify(),
-    await tailgateProcessor(),
-    await tailgateProvider(),
-    await tailgateDirect(),
-    await tailgateJournal(),
-    pinoNull(),
-    winstonNull(),
-  ];
-  const samples = await measured(
-    emitters.map((emitter) => variantOf(emitter, records)),
-    rounds,
+  await using stack = new AsyncDisposableStack();
+  const processes: EmitProcess[] = [];
+  for (const name of Object.keys(EMITTERS) as EmitterName[]) {
+    const helper = stack.use(await HelperProcess.start(EMIT_PROCESS));
+    processes.push(new EmitProcess(name, helper, Math.round(SLICE_RECORDS * share)));
+  }
+  const samples = await measured(processes, rounds, () =>
+    processes.reduce((sum, { micros }) => sum + micros, 0),
   );
-  checkSameBytes(emitters);
-  await checkNoneDropped(emitters);
+  checkSameBytes(processes);
   printFigures("ns/record", samples, [
     { name: "emit.ratio", of: "emit.tailgate", to: "emit.sdk_noop", target: "<= 1.35" },
     { name: "emit.ratio", of: "emit.tailgate", to: "emit.sdk_stringify", target: "<= 0.55" },
@@ -77,203 +37,37 @@ export async function benchEmit({ rounds, share }: Scale): Promise<void> {
   ]);
 }
 
-function variantOf<Name extends string>(emitter: Emitter<Name>, records: number): Variant<Name> {
-  return {
-    name: emitter.name,
-    async run() {
-      for (let index = 0; index < records;) {
-        for (const end = index + TURN_RECORDS; index < end; index++) emitter.emit(index);
-        await nextTurn();
-      }
-      return records;
-    },
-  };
-}
+/** One way to log, in its process. */
+class EmitProcess implements Variant<EmitterName> {
+  readonly name: EmitterName;
+  readonly #helper: HelperProcess;
+  readonly #records: number;
+  /** CPU time of all that it has logged. */
+  micros = 0;
+  /** Undefined where no envelopes are made. */
+  envelopeBytes: number | undefined;
 
-/** Nobody saves work by leaving something out. */
-function checkSameBytes(emitters: readonly Emitter<string>[]): void {
-  const sums = emitters
-    .map(({ envelopeBytes }) => envelopeBytes?.())
-    .filter((sum) => sum !== undefined);
-  if (new Set(sums).size !== 1) throw new Error(`The envelopes' bytes differ: ${sums.join(", ")}.`);
-}
+  constructor(name: EmitterName, helper: HelperProcess, records: number) {
+    this.name = name;
+    this.#helper = helper;
+    this.#records = records;
+  }
 
-async function checkNoneDropped(emitters: readonly Emitter<string>[]): Promise<void> {
-  for (const { name, dropped } of emitters) {
-    const count = (await dropped?.()) ?? 0;
-    if (count > 0) throw new Error(`${name} has dropped ${count} records.`);
+  /** @throws Error where records were dropped: that costs less. */
+  async run(): Promise<number> {
+    const question: EmitQuestion = { emitter: this.name, records: this.#records };
+    const answer = (await this.#helper.ask(question)) as EmitAnswer;
+    if (answer.dropped > 0) throw new Error(`${this.name} has dropped ${answer.dropped} records.`);
+    this.micros += answer.micros;
+    this.envelopeBytes = answer.envelopeBytes;
+    return this.#records;
   }
 }
 
-function sdkNoop() {
-  const processor: LogRecordProcessor = {
-    onEmit: () => {},
-    forceFlush: () => Promise.resolve(),
-    shutdown: () => Promise.resolve(),
-  };
-  return { name: "emit.sdk_noop", ...sdkLogger(processor) } as const;
-}
-
-/** More than one slice has: what is dropped costs less. */
-const BATCH_QUEUE_RECORDS = 1 << 16;
-
-/** What most applications have in front of their exporter; this one takes everything at once. */
-function sdkBatch() {
-  let emitted = 0;
-  let exported = 0;
-  const exporter: LogRecordExporter = {
-    export(records, done) {
-      exported += records.length;
-      done({ code: ExportResultCode.SUCCESS });
-    },
-    forceFlush: () => Promise.resolve(),
-    shutdown: () => Promise.resolve(),
-  };
-  const processor = new BatchLogRecordProcessor({ exporter, maxQueueSize: BATCH_QUEUE_RECORDS });
-  const { emit } = sdkLogger(processor);
-  return {
-    name: "emit.sdk_batch",
-    emit(index: number) {
-      emitted++;
-      emit(index);
-    },
-    async dropped() {
-      await processor.forceFlush();
-      return emitted - exported;
-    },
-  } as const;
-}
-
-function sdkStringify() {
-  let bytes = 0;
-  const processor: LogRecordProcessor = {
-    onEmit({ hrTime, severityText, instrumentationScope, body, attributes }) {
-      const [seconds, nanos] = hrTime;
-      const envelope = naiveEnvelope({
-        seconds,
-        nanos,
-        level: severityText ?? "INFO",
-        logger: instrumentationScope.name,
-        message: body as string,
-        attributes,
-      });
-      bytes += envelope.length;
-    },
-    forceFlush: () => Promise.resolve(),
-    shutdown: () => Promise.resolve(),
-  };
-  return {
-    name: "emit.sdk_stringify",
-    ...sdkLogger(processor),
-    envelopeBytes: () => bytes,
-  } as const;
-}
-
-/** The processor alone behind the SDK's own provider; what it flushes is dropped at once. */
-async function tailgateProcessor() {
-  const { processor, envelopeBytes } = await tailgate(() => Promise.resolve());
-  return { name: "emit.tailgate", ...sdkLogger(processor), envelopeBytes } as const;
-}
-
-/** The provider that `LoggingManager` registers. */
-async function tailgateProvider() {
-  const { TailgateLoggerProvider } =
-    await built<typeof import("../../src/otel/provider.ts")>("src/otel/provider.js");
-  const { processor, envelopeBytes } = await tailgate(() => Promise.resolve());
-  const provider = new TailgateLoggerProvider(processor, defaultResource());
-  return {
-    name: "emit.tailgate_provider",
-    emit: emitOf(provider.getLogger(LOGGER_NAME)),
-    envelopeBytes,
-  } as const;
-}
-
-/** The one that `LoggingManager` registers where it is asked for. */
-async function tailgateDirect() {
-  const { DirectLoggerProvider } = await built<typeof import("../../src/otel/direct-provider.ts")>(
-    "src/otel/direct-provider.js",
-  );
-  const { processor, envelopeBytes } = await tailgate(() => Promise.resolve());
-  const provider = new DirectLoggerProvider(processor, defaultResource());
-  return {
-    name: "emit.tailgate_direct",
-    emit: emitOf(provider.getLogger(LOGGER_NAME)),
-    envelopeBytes,
-  } as const;
-}
-
-/** As a gateway has it: the records stay in the journal's memory for a while. */
-async function tailgateJournal() {
-  const { MemoryJournal } =
-    await built<typeof import("../../src/journal/memory.ts")>("src/journal/memory.js");
-  const journal = new MemoryJournal();
-  const { processor, envelopeBytes } = await tailgate((batch) => journal.append(batch));
-  return { name: "emit.tailgate_journal", ...sdkLogger(processor), envelopeBytes } as const;
-}
-
-export async function tailgate(append: (batch: RecordBatch) => Promise<void>) {
-  const { RecordIntake } =
-    await built<typeof import("../../src/intake/intake.ts")>("src/intake/intake.js");
-  const { TailgateLogRecordProcessor } =
-    await built<typeof import("../../src/otel/processor.ts")>("src/otel/processor.js");
-  let bytes = 0;
-  const intake = new RecordIntake({
-    logLevel: "INFO",
-    processors: [],
-    pendingBytesMax: PENDING_BYTES_MAX,
-    unstoredBytes: () => 0,
-    storedEvents: [],
-    log: { info: fail, warning: fail, error: fail },
-    append(batch) {
-      bytes += batch.byteLength - FRAME_HEAD_BYTES * batch.length;
-      return append(batch);
-    },
-  });
-  const processor = new TailgateLogRecordProcessor(intake, () => intake.flush());
-  return { processor, envelopeBytes: () => bytes };
-}
-
-/** Nothing is lost here. */
-function fail(text: string): never {
-  throw new Error(text);
-}
-
-export function sdkLogger(processor: LogRecordProcessor) {
-  const provider = new LoggerProvider({ processors: [processor] });
-  const logger = provider.getLogger(LOGGER_NAME);
-  return { emit: emitOf(logger), emitText: (text: string) => emitText(logger, text) };
-}
-
-export function emitOf(logger: Logger): (index: number) => void {
-  return (index) => emitText(logger, typicalBody(index));
-}
-
-function emitText(logger: Logger, body: string): void {
-  logger.emit({
-    severityNumber: SEVERITY_NUMBER,
-    severityText: SEVERITY_TEXT,
-    body,
-    attributes: typicalAttributes(),
-  });
-}
-
-function pinoNull() {
-  const logger = pino({ name: LOGGER_NAME }, { write: () => {} });
-  return {
-    name: "emit.pino",
-    emit: (index: number) => logger.info(typicalAttributes(), typicalBody(index)),
-  } as const;
-}
-
-function winstonNull() {
-  const nowhere = new Writable({ write: (_, __, done) => done() });
-  const logger = winston.createLogger({
-    format: winston.format.combine(winston.format.timestamp(), winston.format.json()),
-    defaultMeta: { name: LOGGER_NAME },
-    transports: [new winston.transports.Stream({ stream: nowhere })],
-  });
-  return {
-    name: "emit.winston",
-    emit: (index: number) => logger.info(typicalBody(index), typicalAttributes()),
-  } as const;
+/** Nobody saves work by leaving something out. */
+function checkSameBytes(processes: readonly EmitProcess[]): void {
+  const sums = processes
+    .map(({ envelopeBytes }) => envelopeBytes)
+    .filter((sum) => sum !== undefined);
+  if (new Set(sums).size !== 1) throw new Error(`The envelopes' bytes differ: ${sums.join(", ")}.`);
 }

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { LoggerProvider } from "@opentelemetry/sdk-logs";
 import { built } from "./built.ts";
 import { cpuMicros } from "./cpu-clock.ts";
-import { emitOf, tailgate } from "./emit.ts";
+import { emitOf, tailgate } from "./emitters.ts";
 import { deliver } from "./fan-out.ts";
 import { tailgateServer as fanOutServer } from "./fan-out-servers.ts";
 import { TICK_RECORDS, tickMaker } from "./fan-out-tick.ts";

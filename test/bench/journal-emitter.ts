@@ -1,9 +1,8 @@
 /** A process that logs into a journal of one engine and tells what it took. */
 
-import { setImmediate as nextTurn } from "node:timers/promises";
 import { built } from "./built.ts";
 import { cpuMicros } from "./cpu-clock.ts";
-import { sdkLogger, tailgate, TURN_RECORDS } from "./emit.ts";
+import { emitInTurns, sdkLogger, tailgate } from "./emitters.ts";
 import { answerQuestions } from "./helper-process.ts";
 import { openJournal } from "./journal-stage.ts";
 
@@ -26,10 +25,7 @@ let emitter: ReturnType<typeof emitterFor> | undefined;
 answerQuestions(async ({ directory, records }: EmitterQuestion): Promise<EmitterAnswer> => {
   const { emit, flush } = await (emitter ??= emitterFor(directory));
   const start = { thread: threadMicros(), process: cpuMicros() };
-  for (let index = 0; index < records;) {
-    for (const end = index + TURN_RECORDS; index < end; index++) emit(index);
-    await nextTurn();
-  }
+  await emitInTurns(emit, records);
   await flush();
   return { thread: threadMicros() - start.thread, process: cpuMicros() - start.process };
 });

@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { createServer, type AddressInfo, type Server } from "node:net";
 import { WebSocketServer } from "ws";
 import { cpuMicros } from "./cpu-clock.ts";
-import { sdkLogger, tailgate } from "./emit.ts";
+import { sdkLogger, tailgate } from "./emitters.ts";
 import { tailgateServer } from "./fan-out-servers.ts";
 import { printCompared, printValues } from "./figure.ts";
 import { HelperProcess } from "./helper-process.ts";

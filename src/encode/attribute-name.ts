@@ -1,6 +1,7 @@
 /** What an attribute's name makes of it, and the bytes that it is written as: worked out once for each name. */
 
 import { CODE_PREFIX } from "./code-attributes.ts";
+import { jsonPiece, type JsonPiece } from "./json-piece.ts";
 
 /** Fields that the gateway speaks for: a caller's attribute of that name appears as `extra_<name>`. */
 export const RESERVED = new Set([
@@ -27,7 +28,7 @@ export interface AttributeName {
   readonly text: string;
   readonly kind: number;
   /** `,"name":` in UTF-8. */
-  readonly member: Uint8Array;
+  readonly member: JsonPiece;
 }
 
 /** More names than programs have; beyond it the memory starts anew. */
@@ -56,7 +57,7 @@ function describe(name: string): AttributeName {
   return {
     text: name,
     kind: kindOf(name),
-    member: Buffer.from(`,${JSON.stringify(name.toWellFormed())}:`),
+    member: jsonPiece(`,${JSON.stringify(name.toWellFormed())}:`),
   };
 }
 

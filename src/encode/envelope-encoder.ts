@@ -8,12 +8,13 @@ import {
   type AttributeName,
 } from "./attribute-name.ts";
 import { callSiteOf, type CallSite } from "./code-attributes.ts";
+import type { EnvelopeStart } from "./envelope-start.ts";
 import { ascii, JsonWriter, toBase64 } from "./json-writer.ts";
 import type { OpenBatch } from "./open-batch.ts";
 import type { Origin } from "./record-batch.ts";
 import { BRIDGE_NAME_ATTRIBUTES, loggerName, type LoggerName } from "./scope.ts";
 import { rankOf } from "./severity.ts";
-import { isShownSecond, writeTimestamp } from "./timestamp.ts";
+import { isShownSecond } from "./timestamp.ts";
 
 /** What became of one record. */
 export type Outcome = "accepted" | "filtered";
@@ -40,8 +41,6 @@ export interface RecordParts {
   service: string;
 }
 
-export const SYSTEM_HEAD = ascii('{"type":"system_log","data":{"timestamp":"');
-export const AUDIT_HEAD = ascii('{"type":"audit_log","data":{"timestamp":"');
 /** What a record without `code.*` attributes says of its call site. */
 export const NO_CALL_SITE = ascii(',"module":"","function":"","line":0');
 export const MODULE = ascii(',"module":');
@@ -69,6 +68,9 @@ export class EnvelopeEncoder {
   readonly #lowest: LevelRank;
   /** Of the record that is being encoded; further on those of records before it. */
   readonly #names: AttributeName[] = [];
+  /** The column whose names these are, and their kinds; undefined where more were there than are kept. */
+  #keys: readonly string[] | undefined;
+  #kinds = 0;
 
   /** System logs below `lowest` are filtered, audit events below INFO. */
   constructor(open: OpenBatch, lowest: LevelRank) {
@@ -104,7 +106,7 @@ export class EnvelopeEncoder {
       left = -1;
       kinds = this.#lookUp(keys);
     }
-    this.#head(SYSTEM_HEAD, parts, logger, rank);
+    this.#start(parts, logger, rank);
     if ((kinds & CODE_NAME) === 0) writer.raw(NO_CALL_SITE);
     else this.#callSite(callSiteOf((name) => values[keys.indexOf(name)]));
     const names = this.#names;
@@ -112,7 +114,7 @@ export class EnvelopeEncoder {
       const { kind, member } = names[index]!;
       const value = values[index];
       if (value === undefined || index === left || kind === CODE_NAME) continue;
-      writer.raw(member);
+      writer.piece(member);
       writer.value(value);
     }
     this.#context(parts, keys);
@@ -120,6 +122,7 @@ export class EnvelopeEncoder {
 
   /** Fills `#names`; answers which kinds of names there are. A record mostly has the names of the one before. */
   #lookUp(keys: readonly string[]): number {
+    if (keys === this.#keys) return this.#kinds;
     const names = this.#names;
     if (names.length > NAMES_KEPT) names.length = NAMES_KEPT;
     let kinds = 0;
@@ -132,6 +135,8 @@ export class EnvelopeEncoder {
       }
       kinds |= name.kind;
     }
+    this.#keys = keys.length <= NAMES_KEPT ? keys : undefined;
+    this.#kinds = kinds;
     return kinds;
   }
 
@@ -148,7 +153,7 @@ export class EnvelopeEncoder {
   #audit(parts: RecordParts, logger: LoggerName, rank: LevelRank, skipped: number): void {
     const writer = this.#open.writer;
     const { keys, values } = parts;
-    this.#head(AUDIT_HEAD, parts, logger, rank);
+    this.#start(parts, logger, rank);
     const eventType = keys.indexOf("event_type");
     const action = actionOf(values[eventType], parts.eventName);
     if (action !== undefined) {
@@ -163,7 +168,7 @@ export class EnvelopeEncoder {
       if (value === undefined || index === eventType || index === skipped) continue;
       const { kind, member } = attributeName(keys[index]!);
       if (kind === CODE_NAME) continue;
-      writer.raw(member);
+      writer.piece(member);
       writer.value(value);
     }
     this.#context(parts, keys);
@@ -180,12 +185,12 @@ export class EnvelopeEncoder {
     if (service !== "" && !keys.includes("service")) writer.member("service", service);
   }
 
-  #head(head: Uint8Array, parts: RecordParts, logger: LoggerName, rank: LevelRank): void {
+  /** Writes all up to the attributes. */
+  #start(parts: RecordParts, logger: LoggerName, rank: LevelRank): void {
     const writer = this.#open.writer;
-    writer.raw(head);
-    if (isShownSecond(parts.seconds)) writeTimestamp(writer, parts.seconds, parts.micros);
-    else writeNow(writer);
-    writer.raw(logger.heads[rank]!);
+    const start = logger.starts[rank]!;
+    if (isShownSecond(parts.seconds)) start.write(writer, parts.seconds, parts.micros);
+    else writeNow(start, writer);
     writer.string(messageOf(parts.body, parts.eventName));
   }
 }
@@ -197,9 +202,9 @@ export function isAuditRecord(parts: RecordParts): boolean {
   return named < 0 ? logger.audit : loggerName(parts.values[named] as string).audit;
 }
 
-function writeNow(writer: JsonWriter): void {
+function writeNow(start: EnvelopeStart, writer: JsonWriter): void {
   const now = Date.now();
-  writeTimestamp(writer, Math.floor(now / 1000), (now % 1000) * 1000);
+  start.write(writer, Math.floor(now / 1000), (now % 1000) * 1000);
 }
 
 /** The message that a body becomes: a string as it is, bytes as base64, anything else as JSON text. */

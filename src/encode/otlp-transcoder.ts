@@ -122,7 +122,7 @@ class Transcoder {
     const service = this.#serviceOf(record);
     const open = this.#open;
     open.begin();
-    if (!this.#usual.write(fields, end - start, time, logger, logger.heads[rank]!, service)) {
+    if (!this.#usual.write(fields, end - start, time, logger, logger.starts[rank]!.head, service)) {
       open.abandon();
       return this.#exactly(record);
     }

@@ -1,5 +1,5 @@
 import { isAuditLogger, LEVELS, type LevelRank } from "../envelope.ts";
-import { ascii, JsonWriter } from "./json-writer.ts";
+import { EnvelopeStart } from "./envelope-start.ts";
 
 /**
  * Bridges whose scope is the bridge itself. Their records carry the logger's name as an attribute (otel.md,
@@ -23,8 +23,8 @@ export interface LoggerName {
   readonly audit: boolean;
   /** True where the name is a bridge's, and the record has to be asked for its logger. */
   readonly bridge: boolean;
-  /** For each level the bytes between the timestamp and the message. */
-  readonly heads: readonly Uint8Array[];
+  /** For each level what is before the message. */
+  readonly starts: readonly EnvelopeStart[];
 }
 
 /** More names than any program has loggers; beyond it the memory starts anew. */
@@ -45,18 +45,11 @@ export function loggerName(name: string): LoggerName {
 }
 
 function describe(name: string): LoggerName {
+  const audit = isAuditLogger(name);
   return {
     name,
-    audit: isAuditLogger(name),
+    audit,
     bridge: BRIDGES.has(name),
-    heads: LEVELS.map((_, rank) => headBytes(name, rank as LevelRank)),
+    starts: LEVELS.map((_, rank) => new EnvelopeStart(name, rank as LevelRank, audit)),
   };
-}
-
-function headBytes(name: string, rank: LevelRank): Uint8Array {
-  const writer = JsonWriter.scratch();
-  writer.raw(ascii(`","level":"${LEVELS[rank]}","logger":`));
-  writer.string(name);
-  writer.raw(ascii(',"message":'));
-  return Uint8Array.from(writer.buffer.subarray(0, writer.position));
 }

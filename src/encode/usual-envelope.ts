@@ -10,14 +10,8 @@ import {
   TRACE_ID_NAME,
 } from "./attribute-table.ts";
 import { placeCallSite } from "./call-site-bytes.ts";
-import {
-  ACTION,
-  AUDIT_HEAD,
-  ENVELOPE_END,
-  METADATA,
-  NO_CALL_SITE,
-  SYSTEM_HEAD,
-} from "./envelope-encoder.ts";
+import { ACTION, ENVELOPE_END, METADATA, NO_CALL_SITE } from "./envelope-encoder.ts";
+import { AUDIT_HEAD, SYSTEM_HEAD } from "./envelope-start.ts";
 import { ascii, type JsonWriter } from "./json-writer.ts";
 import type { SplitTime } from "./otlp-time.ts";
 import {

@@ -13,9 +13,9 @@ import {
 import { cleanSimpleAttributes, timeInputToHrTime } from "@opentelemetry/core";
 import type { Resource } from "@opentelemetry/resources";
 import type { ReadableLogRecord } from "@opentelemetry/sdk-logs";
-import { withAdded, type TailgateLogRecordProcessor } from "./processor.ts";
+import { withAdded, type Columns } from "./columns.ts";
+import type { TailgateLogRecordProcessor } from "./processor.ts";
 import { SafeLogger } from "./safe-logger.ts";
-import type { Columns } from "./sdk-record.ts";
 
 type Scope = ReadableLogRecord["instrumentationScope"];
 

@@ -29,6 +29,40 @@ export function plainValue(value: unknown): Value | undefined {
   return snapshot(value, { ancestors: [], valuesLeft: VALUES_MAX });
 }
 
+/** A larger object is left to {@link plainValue}. */
+const FLAT_MEMBERS_MAX = 64;
+
+/** A snapshot as well, with an object in the place of a map where `value` is one that holds no other. */
+export function snapshotOf(value: unknown): unknown {
+  if (typeof value !== "object" || value === null) return plainValue(value);
+  return flatCopy(value) ?? plainValue(value);
+}
+
+/** Undefined where the object is anything else than a literal with texts, numbers and the like. */
+function flatCopy(value: object): object | undefined {
+  try {
+    if (Object.getPrototypeOf(value) !== Object.prototype || Array.isArray(value)) return undefined;
+    const copy: Record<string, unknown> = { ...value };
+    const keys = Object.keys(copy);
+    const isFlat = (key: string): boolean => isPrimitive(copy[key]) && key.isWellFormed();
+    return keys.length <= FLAT_MEMBERS_MAX && keys.every(isFlat) ? copy : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function isPrimitive(value: unknown): boolean {
+  switch (typeof value) {
+    case "object":
+      return value === null;
+    case "function":
+    case "symbol":
+      return false;
+    default:
+      return true;
+  }
+}
+
 /** An Error, of any realm. What cannot be asked, such as a revoked proxy, is none. */
 export function isError(value: unknown): value is Error {
   try {

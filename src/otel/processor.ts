@@ -1,6 +1,7 @@
 import type { LogRecordProcessor, ReadableLogRecord } from "@opentelemetry/sdk-logs";
 import type { RecordIntake } from "../intake/intake.ts";
-import { SdkRecord, type Columns, type EmittedRecord } from "./sdk-record.ts";
+import { NameColumn, withAdded, type Columns } from "./columns.ts";
+import { SdkRecord, type EmittedRecord } from "./sdk-record.ts";
 
 /**
  * The way from the OpenTelemetry SDK into the gateway: encodes each record before `emit` returns, so that what happens
@@ -9,6 +10,7 @@ import { SdkRecord, type Columns, type EmittedRecord } from "./sdk-record.ts";
 export class TailgateLogRecordProcessor implements LogRecordProcessor {
   readonly #intake: RecordIntake;
   readonly #flush: () => Promise<void>;
+  readonly #names = new NameColumn();
   #given: Columns | undefined;
 
   constructor(intake: RecordIntake, flush: () => Promise<void>) {
@@ -33,7 +35,7 @@ export class TailgateLogRecordProcessor implements LogRecordProcessor {
     const given = this.#given;
     this.#given = undefined;
     this.#take(record, () => {
-      const keys = Object.keys(record.attributes);
+      const keys = this.#names.shared(Object.keys(record.attributes));
       const own = { keys, values: Object.values(record.attributes) };
       // The SDK has what it was not given too: the fields of an exception.
       return given === undefined ? own : withAdded(given, own);
@@ -62,15 +64,4 @@ export class TailgateLogRecordProcessor implements LogRecordProcessor {
   shutdown(): Promise<void> {
     return this.#flush();
   }
-}
-
-/** Attributes, and of some others those whose names are not among them. */
-export function withAdded(given: Columns, others: Columns): Columns {
-  const { keys, values } = others;
-  if (keys.length === 0) return given;
-  const added = keys.map((_, index) => index).filter((index) => !given.keys.includes(keys[index]!));
-  return {
-    keys: [...given.keys, ...added.map((index) => keys[index]!)],
-    values: [...given.values, ...added.map((index) => values[index])],
-  };
 }

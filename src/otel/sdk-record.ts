@@ -7,13 +7,8 @@ import { recordPiece, resourcePiece, scopePiece } from "../encode/otlp-writer.ts
 import type { Origin } from "../encode/record-batch.ts";
 import { textOf } from "../errors.ts";
 import type { LogRecord, Scope, Value } from "../plugin.ts";
+import type { Columns } from "./columns.ts";
 import { plainValue } from "./plain-value.ts";
-
-/** Attributes as two columns: names, each once, and their values at the same places. */
-export interface Columns {
-  readonly keys: readonly string[];
-  readonly values: readonly unknown[];
-}
 
 /** What is read of a record as the SDK has it; undefined stands for what is absent. */
 export interface EmittedRecord extends Pick<

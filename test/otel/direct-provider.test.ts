@@ -181,6 +181,33 @@ describe("our own LoggerProvider", () => {
     );
   });
 
+  it.each([DirectLoggerProvider, TailgateLoggerProvider])(
+    "keeps what can be read of attributes of which one throws or takes another away: %o",
+    async (ProviderOfRig) => {
+      const { provider, intake, batches } = rig(ProviderOfRig);
+      const logger = provider.getLogger("orchestrator.server");
+      const throwing = {
+        get bad(): never {
+          throw new Error("no");
+        },
+        usage: { tokens: 7 },
+      };
+      const stealing: NonNullable<LogRecord["attributes"]> = {
+        get thief() {
+          return delete stealing["gone"];
+        },
+        gone: 1,
+        usage: { tokens: 8 },
+      };
+      for (const hostile of [throwing, stealing]) logger.emit({ attributes: hostile });
+      await intake.flush();
+      const [first, second] = [0, 1].map((index) => batches[0]!.envelope(index).data);
+      expect(first).toMatchObject({ bad: { message: "no" }, usage: { tokens: 7 } });
+      expect(second).toMatchObject({ thief: true, usage: { tokens: 8 } });
+      expect(second).not.toHaveProperty("gone");
+    },
+  );
+
   it("gives a record without times the moment of its call", async () => {
     const { provider, intake, batches } = rig(DirectLoggerProvider);
     const before = BigInt(Date.now()) * 1_000_000n;

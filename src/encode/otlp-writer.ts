@@ -98,8 +98,8 @@ function piecesOf(record: LogRecord): OtlpPieces {
     scope: scopePiece(record.scope),
     record: recordPiece(
       { ...record, droppedAttributes: 0 },
-      record.attributes.keys(),
-      record.attributes.values(),
+      [...record.attributes.keys()],
+      [...record.attributes.values()],
     ),
   };
 }
@@ -108,9 +108,7 @@ const NOTHING = new Uint8Array();
 
 /** A resource as ResourceLogs has it. */
 export function resourcePiece({ attributes }: Resource, schemaUrl = ""): Uint8Array {
-  writer.message(RESOURCE_LOGS_RESOURCE, () =>
-    writeAttributes(RESOURCE_ATTRIBUTES, attributes.keys(), attributes.values()),
-  );
+  writer.message(RESOURCE_LOGS_RESOURCE, () => writeMap(RESOURCE_ATTRIBUTES, attributes));
   writeText(RESOURCE_LOGS_SCHEMA_URL, schemaUrl);
   return writer.take();
 }
@@ -120,7 +118,7 @@ export function scopePiece({ name, version, attributes }: Scope, schemaUrl = "")
   writer.message(SCOPE_LOGS_SCOPE, () => {
     writeText(SCOPE_NAME, name);
     writeText(SCOPE_VERSION, version);
-    writeAttributes(SCOPE_ATTRIBUTES, attributes.keys(), attributes.values());
+    writeMap(SCOPE_ATTRIBUTES, attributes);
   });
   writeText(SCOPE_LOGS_SCHEMA_URL, schemaUrl);
   return writer.take();
@@ -132,8 +130,8 @@ export function scopePiece({ name, version, attributes }: Scope, schemaUrl = "")
  */
 export function recordPiece(
   fields: RecordFields,
-  keys: Iterable<string>,
-  values: Iterable<Value | undefined>,
+  keys: readonly string[],
+  values: readonly (Value | undefined)[],
 ): Uint8Array {
   writeTime(RECORD_TIME, fields.timestamp);
   const severity = integerOf(fields.severityNumber);
@@ -172,39 +170,46 @@ function writeId(tag: number, hex: string): void {
 
 function writeAttributes(
   tag: number,
-  keys: Iterable<string>,
-  values: Iterable<Value | undefined>,
+  keys: readonly string[],
+  values: readonly (Value | undefined)[],
 ): void {
-  const remaining = values[Symbol.iterator]();
-  for (const key of keys) {
-    const value = remaining.next().value as Value | undefined;
-    if (value !== undefined) writeKeyValue(tag, key, value, 0);
+  for (let index = 0; index < keys.length; index++) {
+    const value = values[index];
+    if (value !== undefined) writeKeyValue(tag, keys[index]!, value, 0);
   }
 }
 
+function writeMap(tag: number, attributes: ReadonlyMap<string, Value>): void {
+  for (const [key, value] of attributes) writeKeyValue(tag, key, value, 0);
+}
+
 function writeKeyValue(tag: number, key: string, value: Value, depth: number): void {
-  writer.message(tag, () => {
-    writeText(KEY_VALUE_KEY, key);
-    writeValue(KEY_VALUE_VALUE, value, depth);
-  });
+  const start = writer.open(tag);
+  writeText(KEY_VALUE_KEY, key);
+  writeValue(KEY_VALUE_VALUE, value, depth);
+  writer.close(start);
 }
 
 /** An AnyValue, of which `depth` lists and maps are around it. Null is one without a value. */
 function writeValue(tag: number, value: Value, depth: number): void {
-  writer.message(tag, () => {
-    switch (typeof value) {
-      case "string":
-        return writer.string(VALUE_STRING, value);
-      case "boolean":
-        return writer.varint(VALUE_BOOL, value ? 1 : 0);
-      case "number":
-        return writeNumber(value);
-      case "bigint":
-        return writeInteger(value);
-      default:
-        if (value !== null) writeObject(value, depth);
-    }
-  });
+  const start = writer.open(tag);
+  if (value !== null) writeContent(value, depth);
+  writer.close(start);
+}
+
+function writeContent(value: Exclude<Value, null>, depth: number): void {
+  switch (typeof value) {
+    case "string":
+      return writer.string(VALUE_STRING, value);
+    case "boolean":
+      return writer.varint(VALUE_BOOL, value ? 1 : 0);
+    case "number":
+      return writeNumber(value);
+    case "bigint":
+      return writeInteger(value);
+    default:
+      writeObject(value, depth);
+  }
 }
 
 /** JavaScript has one type for both: whole numbers are integers, as its SDK sends them. */
@@ -225,12 +230,12 @@ function writeObject(
   if (value instanceof Uint8Array) writer.bytes(VALUE_BYTES, value);
   else if (depth >= DEPTH_MAX) writer.string(VALUE_STRING, DEPTH_TEXT);
   else if (Array.isArray(value)) {
-    writer.message(VALUE_ARRAY, () => {
-      for (const inner of value) writeValue(LIST_VALUES, inner, depth + 1);
-    });
+    const start = writer.open(VALUE_ARRAY);
+    for (const inner of value) writeValue(LIST_VALUES, inner, depth + 1);
+    writer.close(start);
   } else if (value instanceof Map) {
-    writer.message(VALUE_KEY_VALUES, () => {
-      for (const [key, inner] of value) writeKeyValue(LIST_VALUES, key, inner, depth + 1);
-    });
+    const start = writer.open(VALUE_KEY_VALUES);
+    for (const [key, inner] of value) writeKeyValue(LIST_VALUES, key, inner, depth + 1);
+    writer.close(start);
   } else writer.string(VALUE_STRING, textOf(value));
 }

@@ -5,19 +5,29 @@ const SIZE_KEPT_MAX = 1 << 20;
 const WORD = 2 ** 32;
 const INT64_MASK = 0xffff_ffff_ffff_ffffn;
 
+/** A length below it is one byte on the wire, a character below it one byte in UTF-8. */
+const SHORT_BYTES = 0x80;
+/** Texts up to this length are written by a loop; the engine's own function starts slower. */
+const LOOP_CHARS_MAX = 20;
+/** What a UTF-16 unit may become. */
+const UTF8_BYTES_MAX = 3;
+
 /** A varint has at most as many bytes where the value has up to 32 bits. */
 const VARINT_32_BYTES = 5;
 
 /** Writes protobuf's wire format (protobuf.dev/programming-guides/encoding). Tags are those of otlp-fields.ts. */
 export class ProtobufWriter {
   #buffer = Buffer.allocUnsafeSlow(SIZE_AT_FIRST);
+  #view = viewOf(this.#buffer);
   #position = 0;
 
   /** What was written since the last call, in memory of its own. */
   take(): Uint8Array {
-    const bytes = Buffer.from(this.#buffer.subarray(0, this.#position));
+    const bytes = Buffer.allocUnsafe(this.#position);
+    this.#buffer.copy(bytes, 0, 0, this.#position);
     this.#position = 0;
-    if (this.#buffer.length > SIZE_KEPT_MAX) this.#buffer = Buffer.allocUnsafeSlow(SIZE_AT_FIRST);
+    if (this.#buffer.length > SIZE_KEPT_MAX)
+      this.#continueIn(Buffer.allocUnsafeSlow(SIZE_AT_FIRST));
     return bytes;
   }
 
@@ -41,7 +51,8 @@ export class ProtobufWriter {
   fixed64(tag: number, value: bigint): void {
     this.#reserve(VARINT_32_BYTES + 8);
     this.#varint(tag);
-    this.#position = this.#buffer.writeBigUInt64LE(value, this.#position);
+    this.#view.setBigUint64(this.#position, value, true);
+    this.#position += 8;
   }
 
   fixed32(tag: number, value: number): void {
@@ -58,12 +69,36 @@ export class ProtobufWriter {
 
   /** Lone surrogates become U+FFFD. */
   string(tag: number, text: string): void {
+    if (text.length < SHORT_BYTES) return this.#shortString(tag, text);
     const length = Buffer.byteLength(text);
     this.#reserve(2 * VARINT_32_BYTES + length);
     this.#varint(tag);
     this.#varint(length);
     this.#buffer.write(text, this.#position, length, "utf8");
     this.#position += length;
+  }
+
+  /** One whose length is known when it is written: most need one byte for it. */
+  #shortString(tag: number, text: string): void {
+    const start = this.open(tag);
+    this.#reserve(UTF8_BYTES_MAX * text.length);
+    if (text.length > LOOP_CHARS_MAX || !this.#ascii(text)) {
+      this.#position += this.#buffer.write(text, this.#position);
+    }
+    this.close(start);
+  }
+
+  /** False, with nothing written, for a text that is not ASCII. */
+  #ascii(text: string): boolean {
+    const buffer = this.#buffer;
+    let position = this.#position;
+    for (let index = 0; index < text.length; index++) {
+      const char = text.charCodeAt(index);
+      if (char >= SHORT_BYTES) return false;
+      buffer[position++] = char;
+    }
+    this.#position = position;
+    return true;
   }
 
   bytes(tag: number, bytes: Uint8Array): void {
@@ -76,13 +111,22 @@ export class ProtobufWriter {
 
   /** A message within the message, which `write` writes. */
   message(tag: number, write: () => void): void {
+    const start = this.open(tag);
+    write();
+    this.close(start);
+  }
+
+  /** Begins a message within the message; answers what {@link close} is to be given behind its fields. */
+  open(tag: number): number {
     this.#reserve(2 * VARINT_32_BYTES);
     this.#varint(tag);
-    const start = this.#position++;
-    write();
+    return this.#position++;
+  }
+
+  close(start: number): void {
     const length = this.#position - start - 1;
-    if (length > 0x7f) this.#widen(start, length);
-    else this.#buffer[start] = length;
+    if (length < SHORT_BYTES) this.#buffer[start] = length;
+    else this.#widen(start, length);
   }
 
   /** Most messages are short: room for one byte of length was left, and a longer one is moved. */
@@ -110,6 +154,15 @@ export class ProtobufWriter {
     if (needed <= this.#buffer.length) return;
     const larger = Buffer.allocUnsafeSlow(2 * needed);
     larger.set(this.#buffer.subarray(0, this.#position));
-    this.#buffer = larger;
+    this.#continueIn(larger);
   }
+
+  #continueIn(buffer: Buffer<ArrayBuffer>): void {
+    this.#buffer = buffer;
+    this.#view = viewOf(buffer);
+  }
+}
+
+function viewOf({ buffer, byteOffset, byteLength }: Buffer): DataView {
+  return new DataView(buffer, byteOffset, byteLength);
 }

@@ -26,7 +26,9 @@ interface Walk {
  * formed, so that no two of them are the same in JSON; of two that would be, the last value counts.
  */
 export function plainValue(value: unknown): Value | undefined {
-  return snapshot(value, { ancestors: [], valuesLeft: VALUES_MAX });
+  return typeof value === "object" && value !== null
+    ? snapshotOfObject(value, { ancestors: [], valuesLeft: VALUES_MAX })
+    : snapshotOfPrimitive(value);
 }
 
 /** A larger object is left to {@link plainValue}. */
@@ -73,6 +75,13 @@ export function isError(value: unknown): value is Error {
 }
 
 function snapshot(value: unknown, walk: Walk): Value | undefined {
+  return typeof value === "object" && value !== null
+    ? snapshotOfObject(value, walk)
+    : snapshotOfPrimitive(value);
+}
+
+/** Also of functions, and of null. */
+function snapshotOfPrimitive(value: unknown): Value | undefined {
   switch (typeof value) {
     case "number":
       return isUnsafeInteger(value) ? BigInt(value) : value;
@@ -86,7 +95,7 @@ function snapshot(value: unknown, walk: Walk): Value | undefined {
     case "function":
       return `[function ${textOf(readable(value, "name"))}]`;
     default:
-      return value === null ? null : snapshotOfObject(value as object, walk);
+      return null;
   }
 }
 
@@ -113,12 +122,21 @@ function contents(value: object, walk: Walk): Value | undefined {
   if (ArrayBuffer.isView(value)) {
     return Uint8Array.from(new Uint8Array(value.buffer, value.byteOffset, value.byteLength));
   }
+  if (isLiteral(value)) return members(value, Object.keys(value), walk);
   if (value instanceof ArrayBuffer) return new Uint8Array(value.slice(0));
   if (types.isBoxedPrimitive(value)) return snapshot(value.valueOf(), walk);
   if (isError(value)) return errorMembers(value, walk);
   const toJson = readable(value, "toJSON");
   if (typeof toJson === "function") return snapshot(toJson.call(value, ""), walk);
   return members(value, Object.keys(value), walk);
+}
+
+/** Whether it is an object as a literal makes it: most are, and all other questions take longer. */
+function isLiteral(value: object): boolean {
+  return (
+    Object.getPrototypeOf(value) === Object.prototype &&
+    typeof readable(value, "toJSON") !== "function"
+  );
 }
 
 function list(values: readonly unknown[], walk: Walk): Value[] {

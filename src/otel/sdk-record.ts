@@ -3,7 +3,12 @@ import type { ReadableLogRecord } from "@opentelemetry/sdk-logs";
 import { NO_SECONDS } from "../encode/from-record.ts";
 import type { RecordParts } from "../encode/envelope-encoder.ts";
 import type { OtlpPieces } from "../encode/otlp-request.ts";
-import { recordPiece, resourcePiece, scopePiece } from "../encode/otlp-writer.ts";
+import {
+  recordPiece,
+  resourcePiece,
+  scopePiece,
+  type RecordFields,
+} from "../encode/otlp-writer.ts";
 import type { Origin } from "../encode/record-batch.ts";
 import { textOf } from "../errors.ts";
 import type { LogRecord, Scope, Value } from "../plugin.ts";
@@ -82,9 +87,31 @@ export class SdkRecord implements RecordParts, Origin {
   }
 
   otlp(): OtlpPieces {
-    const fields = {
-      timestamp: nanosOf(this.#timeSeconds, this.#timeNanos),
-      observedTimestamp: nanosOf(this.#observedSeconds, this.#observedNanos),
+    return {
+      resource: remembered(RESOURCES, this.#resource, resourcePieceOf),
+      scope: remembered(SCOPES, this.#scope, scopePieceOf),
+      record: recordPiece(this.#fields(), this.keys, this.values.map(plainValue)),
+    };
+  }
+
+  record(): LogRecord {
+    const { droppedAttributes: _, ...fields } = this.#fields();
+    return {
+      ...fields,
+      attributes: attributesOf(this.keys, this.values),
+      resource: null,
+      scope: scopeOf(this.#scope),
+    };
+  }
+
+  #fields(): RecordFields {
+    const timestamp = nanosOf(this.#timeSeconds, this.#timeNanos);
+    // Mostly it was observed when it was made.
+    const isSame =
+      this.#timeSeconds === this.#observedSeconds && this.#timeNanos === this.#observedNanos;
+    return {
+      timestamp,
+      observedTimestamp: isSame ? timestamp : nanosOf(this.#observedSeconds, this.#observedNanos),
       severityNumber: this.severityNumber ?? 0,
       severityText: this.severityText ?? "",
       body: plainValue(this.body) ?? null,
@@ -93,28 +120,6 @@ export class SdkRecord implements RecordParts, Origin {
       spanId: this.spanId,
       flags: this.#flags,
       droppedAttributes: this.#droppedAttributes,
-    };
-    return {
-      resource: remembered(RESOURCES, this.#resource, resourcePieceOf),
-      scope: remembered(SCOPES, this.#scope, scopePieceOf),
-      record: recordPiece(fields, this.keys, this.values.map(plainValue)),
-    };
-  }
-
-  record(): LogRecord {
-    return {
-      timestamp: nanosOf(this.#timeSeconds, this.#timeNanos),
-      observedTimestamp: nanosOf(this.#observedSeconds, this.#observedNanos),
-      severityNumber: this.severityNumber ?? 0,
-      severityText: this.severityText ?? "",
-      body: plainValue(this.body) ?? null,
-      eventName: this.eventName ?? "",
-      attributes: attributesOf(this.keys, this.values),
-      traceId: this.traceId,
-      spanId: this.spanId,
-      flags: this.#flags,
-      resource: null,
-      scope: scopeOf(this.#scope),
     };
   }
 }

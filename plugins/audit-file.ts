@@ -4,7 +4,7 @@ import { defineExporter, textOf, z, type Batch, type Exporter, type Host } from 
 import { lastEvent } from "./log-file/audit-resumption.ts";
 import { LineFile } from "./log-file/line-file.ts";
 import { LineWriter } from "./log-file/line-writer.ts";
-import { bufferOf } from "./log-file/framed-data.ts";
+import { bufferOf } from "./system-logs/framed-data.ts";
 
 const DIRECTORY = "audit";
 const FILE_NAME = /^audit_(\d{4})(\d{2})(\d{2})\.jsonl$/;

@@ -1,9 +1,7 @@
 import { defineExporter, z, type Batch, type Exporter } from "tailgate/plugin";
-import { consoleLine } from "./console/console-line.ts";
+import { ConsoleText } from "./console/console-text.ts";
 import { StandardStream } from "./console/standard-stream.ts";
-
-/** Text is made in pieces of about this size, so that a large batch does not keep the event loop from others. */
-const PIECE_CHARS = 1 << 16;
+import { FramedData } from "./system-logs/framed-data.ts";
 
 const options = z.strictObject({
   stream: z.enum(["stderr", "stdout"]).default("stderr").describe("Where the lines go."),
@@ -28,28 +26,39 @@ export default defineExporter({
 
 class Console implements Exporter {
   readonly #output: StandardStream;
-  readonly #isColored: boolean;
+  readonly #text: ConsoleText;
   /** The sequence of the newest record whose text the output has. */
   #sequence = 0;
 
   constructor(output: StandardStream, isColored: boolean) {
     this.#output = output;
-    this.#isColored = isColored;
+    this.#text = new ConsoleText(isColored);
   }
 
   /** Goes on where an attempt before stopped, in the middle of a line too. */
   async write(batch: Batch, signal: AbortSignal): Promise<void> {
     await this.#output.flush(signal);
-    let index = 0;
-    while (index < batch.length && batch.sequence(index) <= this.#sequence) index++;
-    while (index < batch.length) {
-      let piece = "";
-      while (index < batch.length && piece.length < PIECE_CHARS) {
-        piece += consoleLine(batch.envelope(index++), this.#isColored);
-      }
-      this.#sequence = batch.sequence(index - 1);
-      await this.#output.write(piece, signal);
+    this.#text.clear();
+    for (const part of batch.parts ?? [batch]) await this.#add(part, signal);
+    await this.#show(batch.sequence(batch.length - 1), signal);
+  }
+
+  async #add(batch: Batch, signal: AbortSignal): Promise<void> {
+    const data = new FramedData(batch);
+    for (let index = 0; index < batch.length; index++) {
+      data.goTo(index);
+      const sequence = batch.sequence(index);
+      if (sequence <= this.#sequence) continue;
+      this.#text.add(data.frames, data.start, data.end, batch.level(index));
+      if (this.#text.isFull) await this.#show(sequence, signal);
     }
+  }
+
+  /** `sequence`: that of the newest record whose lines were gathered. */
+  async #show(sequence: number, signal: AbortSignal): Promise<void> {
+    this.#sequence = Math.max(sequence, this.#sequence);
+    await this.#output.write(this.#text.bytes, signal);
+    this.#text.clear();
   }
 
   async close(): Promise<void> {

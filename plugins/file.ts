@@ -1,7 +1,7 @@
 import { readdir, rename, rm } from "node:fs/promises";
 import { basename, dirname } from "node:path";
 import { defineExporter, z, type Batch, type Exporter } from "tailgate/plugin";
-import { FramedData } from "./log-file/framed-data.ts";
+import { FramedData } from "./system-logs/framed-data.ts";
 import { LineFile } from "./log-file/line-file.ts";
 import { LineWriter } from "./log-file/line-writer.ts";
 import { PlaceKeeper } from "./log-file/place-keeper.ts";

@@ -19,12 +19,17 @@ const INDENT = "    ";
  */
 export function consoleLine({ data }: Envelope, isColored: boolean): string {
   const time = data.timestamp.slice(0, 19).replace("T", " ");
-  const level = isColored ? COLORS[data.level] + data.level + RESET : data.level;
+  const level = shownLevel(data.level, isColored);
   const line = `${time} - ${printable(data.logger)} - ${level} - ${printable(data.message)}\n`;
   return line + exceptionLines(data as unknown as Readonly<Record<string, JsonValue>>);
 }
 
-function exceptionLines(data: Readonly<Record<string, JsonValue>>): string {
+export function shownLevel(level: Level, isColored: boolean): string {
+  return isColored ? COLORS[level] + level + RESET : level;
+}
+
+/** "" where the record's `data` tells of no exception. */
+export function exceptionLines(data: Readonly<Record<string, JsonValue>>): string {
   const stacktrace = textual(data["exception.stacktrace"]);
   const summary = [data["exception.type"], data["exception.message"]].map(textual);
   const text = stacktrace || summary.filter((part) => part !== "").join(": ");

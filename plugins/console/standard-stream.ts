@@ -44,9 +44,9 @@ export class StandardStream {
     );
   }
 
-  /** Writes the text behind what is left, with the errors of `flush`. */
-  async write(text: string, signal: AbortSignal): Promise<void> {
-    this.#rest = Buffer.concat([this.#rest, Buffer.from(text)]);
+  /** Writes the bytes when nothing is left, with the errors of `flush`. They are not to change before they are written. */
+  async write(bytes: Uint8Array, signal: AbortSignal): Promise<void> {
+    this.#rest = bytes;
     await this.flush(signal);
   }
 

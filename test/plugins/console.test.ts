@@ -373,8 +373,12 @@ describe("standard streams", () => {
     const text = collected(exporter.child.stderr!);
     await exporter.write([{ body: "one" }, { body: "two" }]);
     await exporter.write([{ body: "one" }, { body: "two" }, { body: "three" }]);
-    await eventually(() => expect(text()).toContain("three"));
-    expect(text().match(/one|two|three/g)).toEqual(["one", "two", "three"]);
+    await exporter.write([{ body: "three" }, { body: "four" }, { body: "five" }], {
+      firstSequence: 3,
+      isJoined: true,
+    });
+    await eventually(() => expect(text()).toContain("five"));
+    expect(text().match(/\w+$/gm)).toEqual(["one", "two", "three", "four", "five"]);
   });
 });
 

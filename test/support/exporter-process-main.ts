@@ -1,16 +1,18 @@
 /** The other end of `ExporterProcess`: opens a plugin and does what it is told over IPC. */
 
+import { JoinedBatch } from "../../src/delivery/joined-batch.ts";
 import { hostLogger } from "../../src/host-log.ts";
 import { MemoryJournal } from "../../src/journal/memory.ts";
 import {
   PermanentError,
   textOf,
+  type Batch,
   type Exporter,
   type ExporterDefinition,
   type Host,
 } from "../../src/plugin.ts";
 import { batchOf } from "../../src/testing/batch.ts";
-import type { Command, Reply } from "./exporter-process.ts";
+import type { Command, Reply, WriteCommand } from "./exporter-process.ts";
 
 const [plugin, options, logDir] = process.argv.slice(2);
 
@@ -40,8 +42,7 @@ async function obey(command: Command): Promise<void> {
   const { id } = command;
   try {
     if (command.do === "write") {
-      const { records, firstSequence, timeoutMs } = command;
-      await exporter.write(batchOf(records, { firstSequence }), AbortSignal.timeout(timeoutMs));
+      await exporter.write(batchFor(command), AbortSignal.timeout(command.timeoutMs));
     }
     if (command.do === "close") await exporter.close?.(new AbortController().signal);
     process.send!({ id, outcome: {} } satisfies Reply);
@@ -50,4 +51,12 @@ async function obey(command: Command): Promise<void> {
     const isPermanent = PermanentError.is(error);
     process.send!({ id, outcome: { error: textOf(error), isPermanent } } satisfies Reply);
   }
+}
+
+function batchFor({ records, firstSequence, isJoined }: WriteCommand): Batch {
+  if (!isJoined) return batchOf(records, { firstSequence });
+  const parts = records.map((record, index) =>
+    batchOf([record], { firstSequence: firstSequence + index }),
+  );
+  return new JoinedBatch(parts);
 }

@@ -3,13 +3,17 @@ import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import type { LogRecord } from "../../src/plugin.ts";
 
+export interface WriteCommand {
+  readonly do: "write";
+  readonly records: readonly Partial<LogRecord>[];
+  readonly firstSequence: number;
+  readonly timeoutMs: number;
+  /** Each record in a batch of its own, and these joined. */
+  readonly isJoined: boolean;
+}
+
 export type Command = { readonly id: number } & (
-  | {
-      readonly do: "write";
-      readonly records: readonly Partial<LogRecord>[];
-      readonly firstSequence: number;
-      readonly timeoutMs: number;
-    }
+  | WriteCommand
   | { readonly do: "answer" }
   | { readonly do: "close" }
 );
@@ -74,10 +78,10 @@ export class ExporterProcess {
   /** Resolves with what became of the write. */
   async write(
     records: readonly Partial<LogRecord>[],
-    { firstSequence = 1, timeoutMs = 20_000 } = {},
+    { firstSequence = 1, timeoutMs = 20_000, isJoined = false } = {},
   ): Promise<Outcome> {
     const id = ++this.#lastId;
-    return this.#ask({ id, do: "write", records, firstSequence, timeoutMs });
+    return this.#ask({ id, do: "write", records, firstSequence, timeoutMs, isJoined });
   }
 
   /** Resolves when its event loop has turned. */

@@ -1,7 +1,8 @@
-import { closeSync, openSync, readFileSync, truncateSync, writeSync } from "node:fs";
+import { closeSync, openSync, readFileSync, truncateSync, write, writeSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import type { RecordBatch } from "../../src/encode/record-batch.ts";
 import type { Exporter, ValueMap } from "../../src/plugin.ts";
 import { built } from "./built.ts";
@@ -53,6 +54,14 @@ export async function benchFiles({ rounds, share }: Scale): Promise<void> {
             return batches.length * BATCH_RECORDS;
           },
         },
+        {
+          name: "files.write_in_pool",
+          prepare: () => truncateSync(limit.path),
+          run: async () => {
+            await writePiecesInPool(limit, pieces);
+            return batches.length * BATCH_RECORDS;
+          },
+        },
       ],
       rounds,
     );
@@ -66,6 +75,12 @@ export async function benchFiles({ rounds, share }: Scale): Promise<void> {
       {
         name: "files.single_batches_ratio",
         of: "files.single_batches",
+        to: "files.write_sync",
+        target: undefined,
+      },
+      {
+        name: "files.pool_ratio",
+        of: "files.write_in_pool",
         to: "files.write_sync",
         target: undefined,
       },
@@ -136,6 +151,16 @@ function plainFile(directory: string): PlainFile {
 
 function writePieces({ descriptor }: PlainFile, pieces: readonly Uint8Array[]): void {
   for (const piece of pieces) writeSync(descriptor, piece);
+}
+
+const writeInPool = promisify(write);
+
+/** The same without holding up the event loop, which a disk may do for seconds. */
+async function writePiecesInPool(
+  { descriptor }: PlainFile,
+  pieces: readonly Uint8Array[],
+): Promise<void> {
+  for (const piece of pieces) await writeInPool(descriptor, piece);
 }
 
 function piecesOf(bytes: Uint8Array): Uint8Array[] {

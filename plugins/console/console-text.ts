@@ -30,11 +30,18 @@ const DASH = 0x2d;
 const BACKSLASH = 0x5c;
 
 /**
- * Bytes of a JSON string that end it, or that a text begins with which `printable` may have to change: DEL, C1 (0xc2),
- * U+061C (0xd8), and the line separators and the other bidi controls (0xe2).
+ * Bytes of a JSON string that end it, are not what they say, or begin what `printable` may have to change: DEL, C1
+ * (0xc2), U+061C (0xd8), and the line separators and the other bidi controls (0xe2).
  */
 const NEEDS_CARE = new Uint8Array(256);
 for (const byte of [QUOTE, BACKSLASH, 0x7f, 0xc2, 0xd8, 0xe2]) NEEDS_CARE[byte] = 1;
+
+/** What follows a backslash in a JSON string: shown without it, or as it is there. Others `printable` has to change. */
+const SHOWN_ALONE = 1;
+const SHOWN_ESCAPED = 2;
+const ESCAPES = new Uint8Array(256);
+for (const byte of Buffer.from('"\\')) ESCAPES[byte] = SHOWN_ALONE;
+for (const byte of Buffer.from("nrt")) ESCAPES[byte] = SHOWN_ESCAPED;
 
 const EXCEPTION = new ByteSearch(',"exception.');
 
@@ -112,6 +119,22 @@ export class ConsoleText {
 
   /** Adds what the JSON string says whose first character is at `start`; answers where its closing quote is. */
   #addText(source: Buffer, start: number): number {
+    const length = this.#length;
+    for (let place = this.#addPlain(source, start); ; place = this.#addPlain(source, place + 1)) {
+      if (source[place] === QUOTE) return place;
+      if (isUnprintable(source, place)) {
+        this.#length = length;
+        return this.#addCarefully(source, start);
+      }
+      if (source[place] === BACKSLASH && ESCAPES[source[++place]!] === SHOWN_ESCAPED) {
+        this.#memory[this.#length++] = BACKSLASH;
+      }
+      this.#memory[this.#length++] = source[place]!;
+    }
+  }
+
+  /** Adds what needs no care; answers where something does. */
+  #addPlain(source: Buffer, start: number): number {
     const memory = this.#memory;
     let length = this.#length;
     let place = start;
@@ -120,7 +143,6 @@ export class ConsoleText {
       memory[length++] = byte;
       byte = source[++place]!;
     }
-    if (byte !== QUOTE) return this.#addCarefully(source, start);
     this.#length = length;
     return place;
   }
@@ -142,8 +164,30 @@ export class ConsoleText {
 
   #reserve(bytes: number): void {
     if (this.#length + bytes <= this.#memory.length) return;
-    const larger = Buffer.allocUnsafeSlow(2 * (this.#length + bytes));
+    const larger = Buffer.allocUnsafeSlow(this.#length + bytes);
     larger.set(this.bytes);
     this.#memory = larger;
   }
+}
+
+/** Whether `printable` would change the character at `place`, or perhaps: it is one that {@link NEEDS_CARE}. */
+function isUnprintable(source: Buffer, place: number): boolean {
+  const second = source[place + 1]!;
+  switch (source[place]) {
+    case BACKSLASH:
+      return ESCAPES[second] === 0;
+    case 0xc2:
+      return second < 0xa0;
+    case 0xd8:
+      return second === 0x9c;
+    case 0xe2:
+      return second === 0x80 ? isUnprintablePunctuation(source[place + 2]!) : second === 0x81;
+    default:
+      return true;
+  }
+}
+
+/** Of U+2000 to U+203F, by the last byte: U+200E and U+200F, and all from U+2028 on. */
+function isUnprintablePunctuation(third: number): boolean {
+  return third === 0x8e || third === 0x8f || third >= 0xa8;
 }

@@ -4,12 +4,25 @@ import { expect, test } from "vitest";
 import { consoleLine } from "../../../plugins/console/console-line.ts";
 import { ConsoleText } from "../../../plugins/console/console-text.ts";
 import { FramedData } from "../../../plugins/system-logs/framed-data.ts";
-import type { Batch, LogRecord, Value } from "../../../src/plugin.ts";
+import { printable, type Batch, type LogRecord, type Value } from "../../../src/plugin.ts";
 
 const text = fc.string({
   unit: fc.oneof(
-    fc.constantFrom("a", " ", '"', "\\", "\n", "\r", "\t", "\x1b", "\x7f", "\x9b"),
-    fc.constantFrom("\u2028", "\u061c", "\u202e", "\u2069", "é", "ب", "’", "✓", "\ud800"),
+    fc.constantFrom("a", " ", '"', "\\", "\n", "\r", "\t", "\b", "\x1b", "\x7f", "\x9b"),
+    fc.constantFrom(
+      "\u2028",
+      "\u200f",
+      "…",
+      "°",
+      "\u061c",
+      "\u202e",
+      "\u2069",
+      "é",
+      "ب",
+      "’",
+      "✓",
+      "\ud800",
+    ),
     fc.constantFrom("exception.", '","message":"', ',"exception.type":"'),
     fc.string({ unit: "binary", minLength: 1, maxLength: 1 }),
   ),
@@ -63,10 +76,24 @@ test.each([false, true])(
         const lines = given.map((_, index) => consoleLine(batch.envelope(index), isColored));
         expect(gathered(batch, gathering)).toBe(lines.join(""));
       }),
-      { numRuns: 300 },
+      { numRuns: 200 },
     );
   },
 );
+
+test("no character that has to be shown escaped is shown as it is", () => {
+  const bodies = escapedCharacters().map((character) => `a${character}z`);
+  expect(bodies.length).toBeGreaterThan(70);
+  const batch = batchOf(bodies.map((body) => ({ body })));
+  const lines = bodies.map((body) => ` - ${printable(body)}\n`);
+  expect(gathered(batch, new ConsoleText(false)).match(/ - a.*z\n/g)).toEqual(lines);
+});
+
+/** Of the basic plane, in which Unicode has all of them. */
+function escapedCharacters(): string[] {
+  const characters = Array.from({ length: 0x10000 }, (_, code) => String.fromCharCode(code));
+  return characters.filter((one) => one !== printable(one));
+}
 
 test("lines may be larger than all memory that is kept for them", () => {
   const stacktrace = "\tat com.Foo\x7f\n".repeat(8_000);

@@ -47,6 +47,9 @@ export interface Filter {
 
 type Term = Filter;
 
+/** Most viewers have no filter. */
+const EVERYTHING: Filter = { key: "", matches: () => true };
+
 /**
  * Reads a filter from query parameters.
  * @throws TailgateError FILTER_INVALID, with the term and what would be valid.
@@ -57,6 +60,7 @@ export function parseFilter(query: FilterQuery): Filter {
   if (query.level) terms.push(levelTerm(query.level));
   if (query.logger) terms.push(loggerTerm(query.logger));
   if (query.q) terms.push(...parseTerms(query.q));
+  if (terms.length === 0) return EVERYTHING;
   return {
     key: terms.map((term) => term.key).join("\n"),
     type: terms.find(({ type }) => type !== undefined)?.type,

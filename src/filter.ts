@@ -60,7 +60,8 @@ export function parseFilter(query: FilterQuery): Filter {
   if (query.level) terms.push(levelTerm(query.level));
   if (query.logger) terms.push(loggerTerm(query.logger));
   if (query.q) terms.push(...parseTerms(query.q));
-  if (terms.length === 0) return EVERYTHING;
+  const [only = EVERYTHING, ...others] = terms;
+  if (others.length === 0) return only;
   return {
     key: terms.map((term) => term.key).join("\n"),
     type: terms.find(({ type }) => type !== undefined)?.type,

@@ -9,18 +9,24 @@ export interface Frames {
   readonly next: number;
 }
 
-export function framesOf(batch: Batch, filter: Filter): Frames {
+/** `copyOfAll`: the batch's own frames in memory of their own. */
+export function framesOf(
+  batch: Batch,
+  filter: Filter,
+  copyOfAll = (): Uint8Array => detached(batch.frames()),
+): Frames {
   const next = batch.sequence(batch.length - 1) + 1;
   if (filter.key === "") return { records: batch, bytes: batch.frames(), next };
   const records = batch.select((index) => filter.matches(batch, index));
-  return { records, bytes: detached(records.frames()), next };
+  return { records, bytes: records === batch ? copyOfAll() : detached(records.frames()), next };
 }
 
 /**
  * Neighbouring records share large pieces of memory, which stay as long as one of them does. A few out of many must
- * not keep all of it while they wait in a socket.
+ * not keep all of it while they wait in a socket; those from several places are a copy already.
  */
 function detached(bytes: Uint8Array): Uint8Array {
+  if (bytes.length === bytes.buffer.byteLength) return bytes;
   const copy = Buffer.allocUnsafeSlow(bytes.length);
   copy.set(bytes);
   return copy;
@@ -31,6 +37,8 @@ export class Flush {
   readonly first: number;
   readonly #batch: Batch;
   readonly #framesByKey = new Map<string, Frames>();
+  /** Filters that let everything through have it together. */
+  #copyOfAll: Uint8Array | undefined;
 
   constructor(batch: Batch) {
     this.first = batch.sequence(0);
@@ -40,10 +48,15 @@ export class Flush {
   frames(filter: Filter): Frames {
     let frames = this.#framesByKey.get(filter.key);
     if (!frames) {
-      frames = framesOf(this.#batch, filter);
+      frames = framesOf(this.#batch, filter, () => this.#allCopied());
       this.#framesByKey.set(filter.key, frames);
     }
     return frames;
+  }
+
+  #allCopied(): Uint8Array {
+    this.#copyOfAll ??= detached(this.#batch.frames());
+    return this.#copyOfAll;
   }
 }
 

@@ -75,8 +75,8 @@ export class RecordBatch implements Batch {
   /** Parsed ones are shared by those who ask in the same turn, and are not the batch's to keep: they are large. */
   #envelopes: WeakRef<(Envelope | undefined)[]> | undefined;
   #originBytes = 0;
-  /** Of the audit events. */
-  readonly #hashes = new Map<number, string>();
+  /** Of the audit events; most batches have none. */
+  #hashes: Map<number, string> | undefined;
 
   /** `expected`: for how many records memory is taken at once, within bounds; it grows with more of them. */
   constructor(buffer: Buffer, expected = RECORDS_AT_FIRST) {
@@ -242,11 +242,12 @@ export class RecordBatch implements Batch {
 
   /** Gives an audit event its hash. */
   seal(index: number, hash: string): void {
+    this.#hashes ??= new Map();
     this.#hashes.set(index, hash);
   }
 
   hash(index: number): string {
-    return this.#hashes.get(index) ?? "";
+    return this.#hashes?.get(index) ?? "";
   }
 
   auditLine(index: number): Uint8Array {

@@ -4,6 +4,7 @@ import { resolveConfig, type ConfigFlags } from "../config.ts";
 import { TailgateError } from "../errors.ts";
 import type { RunningTailgate } from "../start.ts";
 import { report, say } from "./failure.ts";
+import { letHeapGrow } from "./heap-growth.ts";
 import { portArgument } from "./port-argument.ts";
 
 type RunOptions = ConfigFlags & { readonly config?: string };
@@ -58,6 +59,7 @@ function refuseWords(words: readonly string[], program: Command): void {
 }
 
 async function run({ config: file, ...flags }: RunOptions): Promise<void> {
+  letHeapGrow();
   let running: RunningTailgate | undefined;
   const ending = listenForEnd(() => running?.gateway.flushSync(SYNC_MS_MAX));
   const config = await resolveConfig({ file, flags, env: process.env, cwd: process.cwd() });

@@ -2,6 +2,7 @@ import type { StatementSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
 import type { EnvelopeType, Gap } from "../plugin.ts";
 import type { Hole, ReadQuery, ReadRow, ReadRows } from "./messages.ts";
+import { unpackedLane } from "./packed-lane.ts";
 import { isDamage, LANES, type Statements } from "./schema.ts";
 import type { Step } from "./time-spans.ts";
 
@@ -110,14 +111,15 @@ export class PageReader {
   /** Adds a row, or the gap that it is; answers false for one of another day than the rest of the page. */
   #take(type: EnvelopeType, { first, last }: Place): boolean {
     const row = this.#row(type, last);
-    if (row === undefined || checksum(row.bytes, first, last, row.appended) !== row.crc) {
+    const bytes = row && laneOf(row, first, last);
+    if (bytes === undefined) {
       this.#gaps.push({ from: first, to: last, type, reason: "damaged" });
       return true;
     }
-    const day = Math.floor(row.appended / DAY_MS);
+    const day = Math.floor(row!.appended / DAY_MS);
     if (day !== (this.#day ??= day)) return false;
-    this.#bytes += row.bytes.length;
-    this.#rows.push({ firstSequence: first, appendedAtMs: row.appended, bytes: row.bytes });
+    this.#bytes += bytes.length;
+    this.#rows.push({ firstSequence: first, appendedAtMs: row!.appended, bytes });
     return true;
   }
 
@@ -154,6 +156,20 @@ export class PageReader {
       .map((gap) => ({ ...gap, from: Math.max(gap.from, first), to: Math.min(gap.to, last) }))
       .filter(({ from, to }) => from <= to)
       .sort((one, other) => one.from - other.from);
+  }
+}
+
+/** What was stored in a row; undefined where it is damaged. */
+function laneOf(
+  { bytes, appended, crc }: Row,
+  first: number,
+  last: number,
+): Uint8Array<ArrayBuffer> | undefined {
+  if (checksum(bytes, first, last, appended) !== crc) return undefined;
+  try {
+    return unpackedLane(bytes);
+  } catch {
+    return undefined;
   }
 }
 

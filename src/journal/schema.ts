@@ -4,7 +4,11 @@ import { makeOwnFile } from "./own-file.ts";
 import { SPANS_SCHEMA, TimeSpans } from "./time-spans.ts";
 
 /** Changes when an older Tailgate could not read what this one writes. */
-const FORMAT = 1;
+const FORMAT = 2;
+/** In it no lane is packed (packed-lane.ts). A journal of this form is gone on with in the new one. */
+const FORMAT_UNPACKED = 1;
+
+const SET_FORMAT = `PRAGMA user_version = ${FORMAT}`;
 
 /** `total` is the sum of the bytes of all rows up to this one, so that a lane's size is a difference. */
 const LANE_COLUMNS = `
@@ -114,12 +118,13 @@ export function connect(path: string): DatabaseSync {
     // Exclusive before the first access: then the write-ahead log needs no shared memory.
     db.exec("PRAGMA locking_mode = EXCLUSIVE");
     const format = db.prepare("PRAGMA user_version").get()!["user_version"] as number;
-    if (format !== 0 && format !== FORMAT) throw new UnknownFormatError(format);
+    if (![0, FORMAT_UNPACKED, FORMAT].includes(format)) throw new UnknownFormatError(format);
     db.exec("PRAGMA journal_mode = WAL");
     db.exec("PRAGMA synchronous = FULL");
     // Checkpoints are made between commits, when nobody waits.
     db.exec("PRAGMA wal_autocheckpoint = 0");
     if (format === 0) create(db);
+    if (format === FORMAT_UNPACKED) db.exec(SET_FORMAT);
     // A journal from before there were spans gets them with what comes.
     db.exec(SPANS_SCHEMA);
     db.exec(MEMORIES_SCHEMA);
@@ -133,7 +138,7 @@ export function connect(path: string): DatabaseSync {
 function create(db: DatabaseSync): void {
   db.exec("BEGIN IMMEDIATE");
   db.exec(SCHEMA);
-  db.exec(`PRAGMA user_version = ${FORMAT}`);
+  db.exec(SET_FORMAT);
   db.exec("COMMIT");
 }
 

@@ -2,6 +2,7 @@ import { closeSync, fsyncSync, openSync, statfsSync } from "node:fs";
 import { join } from "node:path";
 import { JournalDatabase } from "./database.ts";
 import type { Answer, Commit, Failure, Request, WorkerSetup } from "./messages.ts";
+import { packedLane } from "./packed-lane.ts";
 import { Reserve } from "./reserve.ts";
 import { isDamage } from "./schema.ts";
 
@@ -100,7 +101,8 @@ export class StoringThread {
     }
   }
 
-  #commit(commit: Commit): Answer {
+  #commit(asMade: Commit): Answer {
+    const commit = packed(asMade);
     const bytes = bytesOf(commit) + PAGES_BYTES * (1 + commit.ranges.length);
     let isTried = false;
     try {
@@ -110,7 +112,7 @@ export class StoringThread {
       this.#failure = undefined;
       this.#walBytes += bytes;
       this.#bytesSinceTrim += bytes;
-      return { kind: "committed", memory: memoryOf(commit) };
+      return { kind: "committed", memory: memoryOf(asMade) };
     } catch (error) {
       this.#failure = this.#failed(error, isTried);
       return { kind: "failed", failure: this.#failure };
@@ -252,6 +254,15 @@ function textOf(error: unknown): string {
   const text = error instanceof Error ? error.message : String(error);
   const { errcode } = error as { errcode?: number };
   return errcode === undefined ? text : `${text}, SQLite ${errcode}`;
+}
+
+/** Before its room is looked for: it needs as much as it has got now. */
+function packed(commit: Commit): Commit {
+  const ranges = commit.ranges.map((range) => ({
+    ...range,
+    lanes: range.lanes.map((lane) => ({ ...lane, bytes: packedLane(lane.bytes) })),
+  }));
+  return { ...commit, ranges };
 }
 
 function memoryOf({ ranges }: Commit): ArrayBuffer[] {

@@ -2,6 +2,7 @@ import { execFile } from "node:child_process";
 import { mkdir, readFile, rm, statfs, writeFile } from "node:fs/promises";
 import { promisify } from "node:util";
 import { describe, expect, it, vi } from "vitest";
+import { denseText } from "../support/dense-text.ts";
 import { collect } from "../support/collect.ts";
 import type { Program } from "../support/program.ts";
 import { endWithout, requireProgram } from "../support/required-program.ts";
@@ -26,9 +27,9 @@ interface Answer {
   readonly text: string;
 }
 
-/** Sends one record, as large as is asked for. */
+/** Sends one record, as large as is asked for; about half of it cannot be compressed. */
 async function post(url: string, bytes = 100): Promise<Answer> {
-  const logRecords = [{ severityNumber: 9, body: { stringValue: "x".repeat(bytes) } }];
+  const logRecords = [{ severityNumber: 9, body: { stringValue: denseText(bytes) } }];
   const scopeLogs = [{ scope: { name: "orchestrator.disk" }, logRecords }];
   const response = await fetch(`${url}/v1/logs`, {
     method: "POST",

@@ -1,12 +1,13 @@
 import { describe, expect, it } from "vitest";
 import { SqliteJournal } from "../../src/journal/sqlite.ts";
 import { batch } from "../journal/journal-directory.ts";
+import { denseText } from "../support/dense-text.ts";
 import { CrashSite, urlOf } from "./gateway-process.ts";
 import { mkdir, stat } from "node:fs/promises";
 
 const GIB = 2 ** 30;
 const JOURNAL_BYTES = GIB / 2;
-const RECORDS = 1_000;
+const RECORDS = 500;
 const SECONDS_PER_GIB_MAX = 2;
 const FILL_MS_MAX = 300_000;
 
@@ -17,15 +18,13 @@ async function readyAfterMs(site: CrashSite): Promise<number> {
   return performance.now() - start;
 }
 
-/** A journal of commits as busy senders make them, which nobody has closed. */
+/** A journal of large commits of which half cannot be compressed away, which nobody has closed. */
 async function fill(directory: string): Promise<void> {
   const limits = { bytes: 100 * GIB, ms: 1e12 };
   const retention = { system_log: limits, audit_log: limits };
   const journal = await SqliteJournal.open({ directory, retention, alarm: () => {} });
   const bodies = Array.from({ length: RECORDS }, (_, index) =>
-    index % 10 === 0
-      ? `audit ${index}`
-      : `a message of about sixty characters, as they are ${index}`,
+    index % 10 === 0 ? `audit ${index}` : denseText(600),
   );
   while ((await stat(`${directory}/journal.db`)).size < JOURNAL_BYTES) {
     await Promise.all([journal.append(batch(...bodies)), journal.append(batch(...bodies))]);

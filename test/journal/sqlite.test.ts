@@ -1,7 +1,10 @@
 import { open, readdir, readFile, stat, symlink, truncate, writeFile } from "node:fs/promises";
 import { DatabaseSync } from "node:sqlite";
 import { describe, expect, it, vi } from "vitest";
+import { unpackedLane } from "../../src/journal/packed-lane.ts";
+import { checksum } from "../../src/journal/page-reader.ts";
 import type { SqliteJournal } from "../../src/journal/sqlite.ts";
+import { denseText } from "../support/dense-text.ts";
 import { allOf, batch, JournalDirectory, pagesOf, textsOf } from "./journal-directory.ts";
 
 const HOUR_MS = 3_600_000;
@@ -22,6 +25,27 @@ async function restarted(
 ): Promise<SqliteJournal> {
   await directory.close(journal);
   return directory.open();
+}
+
+interface StoredRow {
+  readonly first: number;
+  readonly appended: number;
+  readonly bytes: Uint8Array<ArrayBuffer>;
+}
+
+/** The row of system logs that ends with that sequence, in a journal that is closed. */
+function rowOf(file: string, last: number): StoredRow {
+  using db = new DatabaseSync(file);
+  const statement = db.prepare("SELECT first, appended, bytes FROM system_log WHERE last = ?");
+  return statement.get(last) as unknown as StoredRow;
+}
+
+/** Gives it other bytes, as if they had been stored. */
+function setRow(file: string, last: number, bytes: Uint8Array): void {
+  const { first, appended } = rowOf(file, last);
+  using db = new DatabaseSync(file);
+  const crc = checksum(bytes, first, last, appended);
+  db.prepare("UPDATE system_log SET bytes = ?, crc = ? WHERE last = ?").run(bytes, crc, last);
 }
 
 async function writeAt(path: string, position: number, bytes: Uint8Array): Promise<void> {
@@ -89,6 +113,31 @@ describe("the sqlite journal", () => {
       [24, 24],
       [25, 25],
     ]);
+  });
+
+  it("packs a large commit, and goes on with a journal in which none is packed", async () => {
+    await using directory = await JournalDirectory.create();
+    let journal = await directory.open();
+    const large = "large ".repeat(100_000);
+    await appendEach(journal, ["a", large]);
+    await directory.close(journal);
+    const file = directory.file("journal.db");
+    const { bytes } = rowOf(file, 2);
+    expect(bytes.length).toBeLessThan(10_000);
+    setRow(file, 2, unpackedLane(bytes));
+    {
+      using db = new DatabaseSync(file);
+      db.exec("PRAGMA user_version = 1");
+    }
+    journal = await directory.open();
+    await appendEach(journal, [large, "b"]);
+    journal = await restarted(directory, journal);
+    expect(await allOf(journal)).toEqual(["1 a", `2 ${large}`, `3 ${large}`, "4 b"]);
+    await directory.close(journal);
+    expect(rowOf(file, 2).bytes.length).toBeGreaterThan(1_000_000);
+    expect(rowOf(file, 3).bytes.length).toBeLessThan(10_000);
+    using db = new DatabaseSync(file);
+    expect(db.prepare("PRAGMA user_version").get()).toEqual({ user_version: 2 });
   });
 
   it("takes an audit event's place in the chain in the order of sequences", async () => {
@@ -314,8 +363,9 @@ describe("retention", () => {
   it("deletes the oldest commits of a lane by bytes, and leaves the other lane alone", async () => {
     await using directory = await JournalDirectory.create();
     let journal = await directory.open({ system_log: { bytes: 1 << 20 } });
-    const body = "x".repeat(100_000);
-    for (const n of numbers(40)) await journal.append(batch(`${n} ${body}`, `audit ${n}`));
+    for (const n of numbers(40)) {
+      await journal.append(batch(`${n} x${denseText(200_000)}`, `audit ${n}`));
+    }
     journal = await restarted(directory, journal);
     const floor = await vi.waitFor(async () => {
       const [gap] = (await journal.read({ from: 1 })).gaps;
@@ -343,7 +393,7 @@ describe("retention", () => {
     }
     await directory.close(journal);
     journal = await directory.open({ system_log: { ms: DAY_MS, bytes: 1 << 20 } });
-    const body = "x".repeat(200_000);
+    const body = denseText(400_000);
     await appendEach(journal, [body]);
     await vi.waitFor(async () => {
       expect(await allOf(journal, { type: "system_log" })).toEqual([
@@ -433,12 +483,12 @@ describe("the directory", () => {
     const file = directory.file("journal.db");
     {
       using db = new DatabaseSync(file);
-      db.exec("PRAGMA user_version = 2");
+      db.exec("PRAGMA user_version = 3");
     }
     const before = await readFile(file);
     await expect(directory.open()).rejects.toMatchObject({
       code: "JOURNAL_UNUSABLE",
-      message: expect.stringContaining("format 2") as string,
+      message: expect.stringContaining("format 3") as string,
     });
     expect((await readFile(file)).equals(before)).toBe(true);
     expect(await readdir(directory.path)).not.toContain(expect.stringContaining("damaged"));
@@ -448,7 +498,7 @@ describe("the directory", () => {
 describe("damage", () => {
   async function filled(directory: JournalDirectory): Promise<SqliteJournal> {
     const journal = await directory.open();
-    await appendEach(journal, ["a", "audit b", "c".repeat(50_000), "audit d", "e"]);
+    await appendEach(journal, ["a", "audit b", denseText(50_000), "audit d", "e"]);
     journal.saveCursor("file", 4);
     return journal;
   }
@@ -511,8 +561,8 @@ describe("damage", () => {
     await using directory = await JournalDirectory.create();
     await directory.close(await filled(directory));
     const file = directory.file("journal.db");
-    const bytes = await readFile(file);
-    await writeAt(file, bytes.indexOf("c".repeat(3000)) + 1000, Buffer.from("C"));
+    const place = (await readFile(file)).indexOf(rowOf(file, 3).bytes.subarray(0, 1000));
+    await writeAt(file, place + 500, Buffer.from("harm"));
     const journal = await directory.open();
     const expected = ["1 a", "2 audit b", "3-3 damaged system_log", "4 audit d", "5 e"];
     expect(await allOf(journal)).toEqual(expected);
@@ -530,8 +580,13 @@ describe("damage", () => {
     await directory.close(await filled(directory));
     const file = directory.file("journal.db");
     const bytes = await readFile(file);
+    const row = rowOf(file, 3).bytes;
+    // At least one of these two pieces does not go over the end of a page.
+    const place = [8000, 8200]
+      .map((start) => bytes.indexOf(row.subarray(start, start + 100)))
+      .find((index) => index >= 0);
     // The first four bytes of an overflow page say which is the next one.
-    const page = Math.ceil(bytes.indexOf("c".repeat(4092)) / 4096) * 4096;
+    const page = Math.floor(place! / 4096) * 4096;
     await writeAt(file, page, Buffer.from([0x7f, 0xff, 0xff, 0xff]));
     const journal = await directory.open();
     expect(await allOf(journal)).toEqual([
@@ -542,6 +597,27 @@ describe("damage", () => {
       "5 e",
     ]);
   });
+
+  it.each([
+    ["the end is missing of", (packed: Buffer) => packed.subarray(0, -100)],
+    ["there is more in than it says of", (packed: Buffer) => withSize(packed, -1)],
+    ["there is less in than it says of", (packed: Buffer) => withSize(packed, 1)],
+  ])("of which nothing is seen before it is unpacked is a gap, too: %s it", async (_, harm) => {
+    await using directory = await JournalDirectory.create();
+    await directory.close(await filled(directory));
+    const file = directory.file("journal.db");
+    const { bytes } = rowOf(file, 3);
+    setRow(file, 3, harm(Buffer.from(bytes)));
+    const journal = await directory.open();
+    expect((await allOf(journal))[2]).toEqual("3-3 damaged system_log");
+    expect(directory.alarms).toHaveLength(1);
+  });
+
+  /** A packed lane that says another size of what is packed in it. */
+  function withSize(packed: Buffer, more: number): Buffer {
+    packed.writeUInt32LE(packed.readUInt32LE(4) + more, 4);
+    return packed;
+  }
 
   it("that a commit meets puts the journal aside at work, and nothing is lost of the commit", async () => {
     await using directory = await JournalDirectory.create();

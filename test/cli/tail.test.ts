@@ -219,7 +219,8 @@ describe("tailgate tail", () => {
     let attempts = 0;
     await using server = createServer((socket) => {
       attempts++;
-      socket.destroy();
+      // With the request unread the connection would be reset instead, now and then.
+      socket.once("data", () => socket.end());
     });
     await once(server.listen(0, "127.0.0.1"), "listening");
     const { port } = server.address() as AddressInfo;

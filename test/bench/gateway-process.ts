@@ -9,6 +9,9 @@ const CLI = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
 /** The same, a file for each module. */
 export const UNBUNDLED_CLI = fileURLToPath(new URL("../../dist/src/cli/main.js", import.meta.url));
 
+/** As in package.json. */
+const NODE_FLAGS = ["--max-semi-space-size=4"];
+
 /** The gateway as `npm start` starts it, on free ports, with a directory of its own. */
 export interface GatewayProcess extends AsyncDisposable {
   readonly program: Program;
@@ -34,7 +37,7 @@ export async function startGateway(
   }
   const program = await Program.start({
     command: process.execPath,
-    args: [cli, "run", ...args],
+    args: [...NODE_FLAGS, cli, "run", ...args],
     // The key for checkpoints is not to be kept.
     env: { XDG_CONFIG_HOME: directory, ...env },
     ready: /\/v1\/logs \(OTLP\/HTTP\)\n/,

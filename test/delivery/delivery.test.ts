@@ -15,6 +15,7 @@ import type { RecordBatch } from "../../src/encode/record-batch.ts";
 import { MemoryJournal } from "../../src/journal/memory.ts";
 import { batchOf } from "../../src/testing/batch.ts";
 import { batch as recordsOf, JournalDirectory } from "../journal/journal-directory.ts";
+import { denseText } from "../support/dense-text.ts";
 
 const AUDIT = { name: "orchestrator.audit", version: "", attributes: new Map() };
 const silent = { info: () => {}, warning: () => {}, error: () => {} };
@@ -387,7 +388,7 @@ describe("a delivery from a journal", () => {
     await directory.close(journal);
     const ms = DAY_MS;
     journal = await directory.open({ system_log: { ms, bytes: 1 << 20 }, audit_log: { ms } });
-    await journal.append(recordsOf("x".repeat(200_000), "audit x"));
+    await journal.append(recordsOf(`x ${denseText(200_000)}`, "audit x"));
     await vi.waitFor(async () => expect((await journal.read({ from: 1 })).gaps).toHaveLength(2));
     await directory.close(journal);
     journal = await directory.open();

@@ -12,8 +12,6 @@ export class MemoryTail {
   #first = 0;
   #newest: number;
   #bytes = 0;
-  /** The newest sequence that may go. */
-  #mayGo = Infinity;
   readonly #listeners = new Set<() => void>();
 
   /** `newest`: the sequence of the last record before the first that comes here. */
@@ -45,12 +43,6 @@ export class MemoryTail {
     for (const listener of this.#listeners) listener();
   }
 
-  /** Says that records behind `sequence` are nowhere else yet: they stay, however many there are. */
-  keepBehind(sequence: number): void {
-    this.#mayGo = sequence;
-    this.#trim();
-  }
-
   /** Calls the listener within each append; answers what ends that. */
   watch(listener: () => void): () => void {
     this.#listeners.add(listener);
@@ -60,9 +52,7 @@ export class MemoryTail {
   /** Lets the oldest batches go until the rest fits; the newest one always stays. */
   #trim(): void {
     while (this.#bytes > this.#bytesMax && this.#first < this.#batches.length - 1) {
-      const { firstSequence, length, memoryBytes } = this.#batches[this.#first]!;
-      if (firstSequence + length - 1 > this.#mayGo) break;
-      this.#bytes -= memoryBytes;
+      this.#bytes -= this.#batches[this.#first]!.memoryBytes;
       this.#first++;
     }
     if (this.#first > this.#batches.length / 2) {

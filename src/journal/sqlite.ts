@@ -19,9 +19,6 @@ import type {
   StoredRange,
 } from "./messages.ts";
 
-/** Beside what waits for the disk: less than an engine without one, for whoever asks for older records gets them there. */
-const TAIL_BYTES_MAX = 32 << 20;
-
 /** What gathers while a commit is under way goes into the next one, up to this size. */
 const COMMIT_BYTES_MAX = 1 << 20;
 
@@ -85,8 +82,7 @@ export class SqliteJournal implements Journal {
   private constructor(options: SqliteJournalOptions, thread: JournalThread, state: OpenedState) {
     this.#options = options;
     this.#thread = thread;
-    this.#tail = new MemoryTail(state.newest, TAIL_BYTES_MAX);
-    this.#tail.keepBehind(state.newest);
+    this.#tail = new MemoryTail(state.newest);
     this.#epochs = state.epochs;
     this.#holes = [...state.holes];
     this.storedEvents = state.events;
@@ -203,7 +199,6 @@ export class SqliteJournal implements Journal {
       this.#durable = last;
       for (const { durable } of group) durable.reject(failure);
     }
-    this.#tail.keepBehind(last);
     for (const { bytes } of group) this.#pendingBytes -= bytes;
   }
 

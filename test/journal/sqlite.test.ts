@@ -84,19 +84,6 @@ describe("the sqlite journal", () => {
     expect(journal).toMatchObject({ durable: 1, pendingBytes: 0 });
   });
 
-  it("holds 32 MiB in memory, and what is not durable yet", async () => {
-    await using directory = await JournalDirectory.create();
-    const journal = await directory.open();
-    const bodies = ["a", "b", "c"].map((letter) => letter.repeat(6 << 20));
-    const safe = Promise.all(bodies.map((body) => journal.append(batch(body))));
-    expect(journal.oldest).toBe(1);
-    expect(journal.memoryBytes).toBeGreaterThan(32 << 20);
-    await safe;
-    expect(journal.oldest).toBe(2);
-    expect(journal.memoryBytes).toBeLessThanOrEqual(32 << 20);
-    expect(textsOf(await journal.read({ from: 1 }))).toEqual([`1 ${bodies[0]}`]);
-  });
-
   it("stores what gathers during a commit with the next one, up to 1 MiB", async () => {
     await using directory = await JournalDirectory.create();
     const journal = await directory.open();

@@ -21,6 +21,9 @@ const FILE_BYTES_MAX = 2 ** 40;
 
 const LOOK_EVERY_MS = 5;
 
+/** What is not there by then does not come any more. */
+const ARRIVE_MS_MAX = 30_000;
+
 /** The gateway in front of a file. */
 export async function tailgateToFile(engine: "memory" | "sqlite"): Promise<Pipeline> {
   const gateway = await startGateway({
@@ -35,7 +38,12 @@ export async function tailgateToFile(engine: "memory" | "sqlite"): Promise<Pipel
     async arrived(records) {
       // All lines have the same length.
       lineBytes ??= await firstLineBytes(path);
-      while ((await stat(path)).size < records * lineBytes) await wait(LOOK_EVERY_MS);
+      const lateMs = performance.now() + ARRIVE_MS_MAX;
+      while ((await stat(path)).size < records * lineBytes) {
+        if (performance.now() > lateMs)
+          throw new Error(`${path} lacks some of ${records} records.`);
+        await wait(LOOK_EVERY_MS);
+      }
     },
     [Symbol.asyncDispose]: () => gateway[Symbol.asyncDispose](),
   };

@@ -117,6 +117,8 @@ test("it is asked for no more than every five seconds, and not while nobody look
   const { page } = dashboard;
   const clock = await StillClock.start(page);
   await says(dashboard, ".chain", /audit chain/);
+  // A WebSocket that is not open yet would be given up by the time that is passed here.
+  await says(dashboard, ".connection", /^connected/);
   await clock.advance(4999);
   expect(await clock.asked(STATS)).toBe(1);
   await clock.advance(1);

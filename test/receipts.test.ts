@@ -5,6 +5,7 @@ import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import { LoggingManager, type LoggingOptions } from "../src/logging-manager.ts";
+import { KEYED_EVENTS_MAX } from "../src/journal/journal.ts";
 import { temporaryDirectory } from "./support/temporary-directory.ts";
 
 const cleanUps: (() => Promise<unknown> | void)[] = [];
@@ -57,21 +58,50 @@ async function eventLines(logDir: string): Promise<AuditLine[]> {
   return lines.filter(({ logger }) => logger === "orchestrator.audit");
 }
 
-function send(url: string, attributes: Readonly<Record<string, string>>): Promise<Response> {
-  const record = {
+type Attributes = Readonly<Record<string, string>>;
+
+function send(url: string, ...events: readonly Attributes[]): Promise<Response> {
+  const logRecords = events.map((attributes) => ({
     timeUnixNano: "1760347644339163000",
     body: { stringValue: "instance_spawn" },
     attributes: Object.entries(attributes).map(([key, stringValue]) => ({
       key,
       value: { stringValue },
     })),
-  };
-  const scopeLogs = [{ scope: { name: "orchestrator.audit" }, logRecords: [record] }];
+  }));
+  const scopeLogs = [{ scope: { name: "orchestrator.audit" }, logRecords }];
   return fetch(`${url}/v1/logs`, {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify({ resourceLogs: [{ scopeLogs }] }),
   });
+}
+
+/** Sends audit events with these keys and one whose attribute is cut off: the gateway rejects the request as a whole. */
+async function sendBroken(url: string, keys: readonly string[]): Promise<number> {
+  const logRecords = keys.map((key) => {
+    const value = field(1, Buffer.from(key));
+    const attribute = [field(1, Buffer.from("log.record.uid")), field(2, value)];
+    return field(2, field(6, Buffer.concat(attribute)));
+  });
+  const scope = field(1, field(1, Buffer.from("orchestrator.audit")));
+  const cutOff = field(2, field(6, Buffer.from([0x0a, 0x7f])));
+  const body = field(1, field(2, Buffer.concat([scope, ...logRecords, cutOff])));
+  const headers = { "Content-Type": "application/x-protobuf" };
+  return (await fetch(`${url}/v1/logs`, { method: "POST", headers, body })).status;
+}
+
+/** A length-delimited field of protobuf. */
+function field(number: number, content: Buffer): Buffer<ArrayBuffer> {
+  const length: number[] = [];
+  for (let rest = content.length; ; rest >>>= 7) {
+    if (rest < 128) {
+      length.push(rest);
+      break;
+    }
+    length.push((rest & 127) | 128);
+  }
+  return Buffer.concat([Buffer.from([(number << 3) | 2, ...length]), content]);
 }
 
 describe("a receipt", () => {
@@ -156,4 +186,37 @@ describe("over OTLP", () => {
     const keys = (await eventLines(logDir)).map((line) => line["log.record.uid"]);
     expect(keys).toEqual(["01J0", undefined, undefined]);
   });
+
+  it("recognizes every remembered key after a request that was rejected, and warns of none that it had", async () => {
+    const lines: string[] = [];
+    const { url, stop } = await withWrite(lines);
+    const keyed = (key: string): Attributes => ({ "log.record.uid": key });
+    await send(url, keyed("oldest"));
+    const rest = Array.from({ length: KEYED_EVENTS_MAX - 1 }, (_, index) => keyed(`key-${index}`));
+    for (let first = 0; first < rest.length; first += 16_384) {
+      expect((await send(url, ...rest.slice(first, first + 16_384))).status).toBe(200);
+    }
+    expect(await sendBroken(url, ["new-1", "new-2", "key-7"])).toBe(400);
+    const before = await newestSequence(url);
+    expect((await send(url, keyed("oldest"))).status).toBe(200);
+    expect(await newestSequence(url)).toBe(before);
+    await stop();
+    expect(lines.filter((line) => line.includes("key-7"))).toEqual([]);
+  });
 });
+
+async function withWrite(lines: string[]) {
+  const logging = await start(await temporaryDirectory(cleanUps), {
+    journal: { engine: "memory" },
+    exporters: {},
+    write: (line) => void lines.push(line),
+  });
+  return { url: logging.url, stop: () => logging.stop() };
+}
+
+async function newestSequence(url: string): Promise<number> {
+  const answer = (await (await fetch(`${url}/api/logs?limit=1`)).json()) as {
+    records: readonly { readonly sequence: number }[];
+  };
+  return answer.records[0]!.sequence;
+}

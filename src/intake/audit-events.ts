@@ -16,6 +16,8 @@ interface Pending {
   readonly batch: RecordBatch;
   readonly index: number;
   readonly id: string | undefined;
+  /** The event's key, if an event with the same key and other contents was known before. */
+  readonly conflictingKey: string | undefined;
 }
 
 /** An event that was taken, now or by an attempt before. */
@@ -39,11 +41,15 @@ export class AuditEvents implements AuditGate {
   #last: TakenEvent | undefined;
   readonly #conflict: (key: string) => void;
 
-  /** `stored`: the newest events with keys that the journal has; `conflict`: told of a key with other contents. */
+  /**
+   * `stored`: the newest events with keys that the journal has; `conflict`: called when an event was stored whose key
+   * another event has.
+   */
   constructor(stored: readonly StoredEvent[], conflict: (key: string) => void) {
     this.#conflict = conflict;
     for (const { key, digest, seq, hash } of stored) {
       this.#remember({ key, digest }, { seq, hash });
+      this.#evict();
     }
   }
 
@@ -55,16 +61,16 @@ export class AuditEvents implements AuditGate {
     const eventKey = eventKeyOf(batch.data(index));
     const id = eventKey && idOf(eventKey);
     const before = id === undefined ? undefined : this.#known.get(id);
-    this.#last = before ?? { batch, index, id };
     if (before !== undefined) {
+      this.#last = before;
       this.#repeats.push(before);
       return false;
     }
-    this.#open.push(this.#last as Pending);
-    if (eventKey !== undefined) {
-      if (this.#contents.has(eventKey.key)) this.#conflict(eventKey.key);
-      this.#remember(eventKey, this.#last);
-    }
+    const isConflict = eventKey !== undefined && this.#contents.has(eventKey.key);
+    const event = { batch, index, id, conflictingKey: isConflict ? eventKey.key : undefined };
+    this.#last = event;
+    this.#open.push(event);
+    if (eventKey !== undefined) this.#remember(eventKey, event);
     return true;
   }
 
@@ -76,9 +82,17 @@ export class AuditEvents implements AuditGate {
   #remember(eventKey: EventKey, event: TakenEvent): void {
     this.#known.set(idOf(eventKey), event);
     this.#contents.set(eventKey.key, (this.#contents.get(eventKey.key) ?? 0) + 1);
-    if (this.#known.size <= KEYED_EVENTS_MAX) return;
-    const [oldest] = this.#known.keys();
-    this.#forget(oldest!);
+  }
+
+  /**
+   * Forgets the oldest keys beyond {@link KEYED_EVENTS_MAX}. Only stored events push others out: one that is rolled
+   * back, or that the journal rejects, must leave no trace.
+   */
+  #evict(): void {
+    for (const id of this.#known.keys()) {
+      if (this.#known.size <= KEYED_EVENTS_MAX) return;
+      this.#forget(id);
+    }
   }
 
   #forget(id: string): void {
@@ -121,6 +135,7 @@ export class AuditEvents implements AuditGate {
     try {
       await safe;
       for (const event of events) this.#stored(event);
+      this.#evict();
       outcome.resolve();
     } catch (error) {
       for (const { id } of events) if (id !== undefined) this.#forget(id);
@@ -129,7 +144,8 @@ export class AuditEvents implements AuditGate {
     this.#outcomes.delete(batch);
   }
 
-  #stored({ id, batch, index }: Pending): void {
+  #stored({ id, batch, index, conflictingKey }: Pending): void {
+    if (conflictingKey !== undefined) this.#conflict(conflictingKey);
     if (id !== undefined && this.#known.has(id)) this.#known.set(id, receiptOf(batch, index));
   }
 

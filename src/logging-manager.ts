@@ -10,9 +10,10 @@ import { Problems } from "./config/problems.ts";
 import { suggestion } from "./config/suggestion.ts";
 import { EVENT_KEY } from "./encode/event-key.ts";
 import { AUDIT_LOGGER, type Level } from "./envelope.ts";
-import { textOf } from "./errors.ts";
+import { TailgateError, textOf } from "./errors.ts";
 import { hostLogger, writeToStderr, type WriteLine } from "./host-log.ts";
 import type { Receipt } from "./intake/audit-events.ts";
+import type { HostLogger } from "./plugin.ts";
 import { DirectLoggerProvider } from "./otel/direct-provider.ts";
 import { OrchestratorLogger } from "./otel/orchestrator-logger.ts";
 import { TailgateLogRecordProcessor } from "./otel/processor.ts";
@@ -107,9 +108,17 @@ export class LoggingManager {
   readonly #callSiteLevel: Level | "never";
   readonly #logLevel: Level;
   readonly #audit;
+  readonly #log: HostLogger;
+  #hasWarnedOfUntyped = false;
 
-  private constructor(running: RunningTailgate, logLevel: Level, options: LoggingOptions) {
+  private constructor(
+    running: RunningTailgate,
+    logLevel: Level,
+    options: LoggingOptions,
+    log: HostLogger,
+  ) {
     this.#running = running;
+    this.#log = log;
     this.#logLevel = logLevel;
     this.#callSiteLevel = options.callSiteLevel ?? "WARNING";
     this.processor = new TailgateLogRecordProcessor(running.gateway.intake, () => this.flush());
@@ -146,8 +155,8 @@ export class LoggingManager {
       base: "embedded",
     });
     const running = await startTailgate(config, { write });
-    const manager = new LoggingManager(running, config.logLevel, options);
     const log = hostLogger("tailgate.logging-manager", write);
+    const manager = new LoggingManager(running, config.logLevel, options, log);
     for (const problem of manager.registration?.problems ?? []) log.error(problem.message);
     return manager;
   }
@@ -171,7 +180,8 @@ export class LoggingManager {
    * Logs an audit event of `orchestrator.audit`, and resolves with its receipt when it is durable. An attempt that
    * rejects can be repeated with the same `key`: what was stored is not stored twice, and has the old receipt.
    * @throws TailgateError whose text says what became of the event: OVERLOADED after two seconds without room,
-   * STOPPED, JOURNAL_FULL, JOURNAL_REFUSED, AUDIT_REFUSED: not stored; JOURNAL_FAILED: unknown.
+   * STOPPED, JOURNAL_FULL, JOURNAL_REFUSED, AUDIT_REFUSED (as for an event without `eventType`): not stored;
+   * JOURNAL_FAILED: unknown.
    */
   audit(event: AuditEvent, options: AuditOptions = {}): Promise<Receipt> {
     return this.#running.gateway.intake.receipt(() => this.#emit(event, options));
@@ -179,14 +189,24 @@ export class LoggingManager {
 
   /**
    * Logs an audit event of `orchestrator.audit`. It does not wait and never throws; an event that could not be stored
-   * is counted, and reported on stderr.
+   * is counted, and reported on stderr. So is an event without `eventType`, whose warning is given once.
    */
   logAuditEvent(event: AuditEvent, options: AuditOptions = {}): void {
-    this.#emit(event, options);
+    const refusal = this.#emit(event, options);
+    if (refusal === undefined || this.#hasWarnedOfUntyped) return;
+    this.#hasWarnedOfUntyped = true;
+    this.#log.warning(`An audit event was rejected. ${refusal.message}`);
   }
 
-  #emit(event: AuditEvent, { key }: AuditOptions): void {
+  /** Returns why the event was rejected, if it was. */
+  #emit(event: AuditEvent, options: AuditOptions): TailgateError | undefined {
     const fields = auditFields(event);
+    if (fields === undefined) {
+      const refusal = untyped(event);
+      this.#running.gateway.intake.drop("untyped_event", refusal);
+      return refusal;
+    }
+    const key = options?.key;
     this.#audit.emit({
       severityNumber: SeverityNumber.INFO,
       severityText: "INFO",
@@ -194,6 +214,7 @@ export class LoggingManager {
       attributes:
         key === undefined ? fields.attributes : { ...fields.attributes, [EVENT_KEY]: key },
     });
+    return undefined;
   }
 
   /** Resolves when every record logged before has been offered to every exporter and written, or given up. */
@@ -218,13 +239,19 @@ function refuseUnknown(options: LoggingOptions): void {
   problems.throwIfAny("LoggingManager");
 }
 
-/** The event's message and attributes; the names that the gateway gives win over fields of the same name. */
-function auditFields(event: AuditEvent): {
-  body: string;
-  attributes: NonNullable<LogRecord["attributes"]>;
-} {
+interface AuditFields {
+  readonly body: string;
+  readonly attributes: NonNullable<LogRecord["attributes"]>;
+}
+
+/**
+ * Returns the event's message and attributes, or undefined if the event has no type. The names that the gateway gives
+ * win over fields of the same name.
+ */
+function auditFields(event: AuditEvent): AuditFields | undefined {
   try {
     const { eventType, instanceId = null, details = {}, ...more } = event;
+    if (((eventType as unknown) ?? "") === "") return undefined;
     const attributes = { event_type: eventType, instance_id: instanceId, details };
     return {
       body: textOf(eventType),
@@ -233,4 +260,12 @@ function auditFields(event: AuditEvent): {
   } catch (error) {
     return { body: "unreadable_event", attributes: { reason: textOf(error) } };
   }
+}
+
+/** The error for an event without a type; the fields of the Python system have other names. */
+function untyped(event: AuditEvent): TailgateError {
+  const hint = Object.hasOwn(event, "event_type")
+    ? " It has `event_type`: the fields are named `eventType` and `instanceId` here."
+    : "";
+  return new TailgateError("AUDIT_REFUSED", `The event has no \`eventType\`.${hint}`);
 }

@@ -141,6 +141,27 @@ describe("LoggingManager", () => {
     });
   });
 
+  it("rejects an audit event without a type, counts it and warns once", async () => {
+    const lines: string[] = [];
+    const { manager, viewer } = await start({ write: (line) => void lines.push(line) });
+    const python = { event_type: "instance_spawn", instance_id: "abc-123" };
+    for (const event of [{}, python, { eventType: undefined }, { eventType: null }]) {
+      await expect(manager.audit(event as never)).rejects.toMatchObject({ code: "AUDIT_REFUSED" });
+    }
+    await expect(manager.audit(python as never)).rejects.toThrow("named `eventType`");
+    await expect(manager.audit({ eventType: "" })).rejects.toThrow("has no `eventType`");
+    manager.logAuditEvent(python as never);
+    manager.logAuditEvent({} as never);
+    manager.logAuditEvent({ eventType: "typed" }, null as never);
+    const [first] = await viewer.take(1);
+    expect(first!.data).toMatchObject({ message: "typed" });
+    expect(lines.filter((line) => line.includes("WARNING"))).toEqual([
+      expect.stringContaining("An audit event was rejected. The event has no `eventType`."),
+    ]);
+    const metrics = await (await fetch(`${manager.url}/metrics`)).text();
+    expect(metrics).toMatch(/_dropped_total\{[^}]*reason="untyped_event"[^}]*\} 8\b/);
+  });
+
   it("tells module, function and line from WARNING up", async () => {
     const { manager, viewer } = await start();
     const logger = manager.getLogger("orchestrator.server");

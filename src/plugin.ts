@@ -25,6 +25,7 @@ export { LEVELS } from "./envelope.ts";
 export { printable } from "./printable.ts";
 export { SUBPROTOCOL } from "./protocol.ts";
 export { refuseUpgrade } from "./upgrade-refusal.ts";
+export { requestUrl, withPath, type RequestUrl } from "./url-credentials.ts";
 export type { AuditLog, Envelope, EnvelopeType, JsonValue, Level, SystemLog } from "./envelope.ts";
 export type { Filter, FilterQuery } from "./filter.ts";
 export type { ClientMessage, GapMessage, ServerMessage } from "./protocol.ts";

@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { textOf, type ReceiverHost } from "tailgate/plugin";
+import { requestUrl, textOf, withPath, type ReceiverHost, type RequestUrl } from "tailgate/plugin";
 import { Refusal } from "./refusal.ts";
 import { withBody, type BodyBudget } from "./request-body.ts";
 
@@ -44,9 +44,9 @@ export class PassOn {
     const { to, bodyBytesMax, budget } = this.#options;
     if (to === null) throw this.#missing(signal);
     try {
-      const url = `${to.replace(/\/$/, "")}${path}`;
+      const target = requestUrl(withPath(to, path));
       await withBody(request, { bytesMax: bodyBytesMax, budget }, (body) =>
-        this.#exchange(url, request, body, response),
+        this.#exchange(target, request, body, response),
       );
       this.#count(1, { signal, status: String(response.statusCode) });
     } catch (error) {
@@ -69,14 +69,17 @@ export class PassOn {
   }
 
   async #exchange(
-    url: string,
+    { url, name, authorization }: RequestUrl,
     request: IncomingMessage,
     body: Buffer,
     response: ServerResponse,
   ): Promise<void> {
     const signal = AbortSignal.any([this.#stop.signal, AbortSignal.timeout(ANSWER_TIMEOUT_MS)]);
     try {
-      const headers = picked(["content-type", "content-encoding"], (name) => request.headers[name]);
+      const headers = {
+        ...picked(["content-type", "content-encoding"], (header) => request.headers[header]),
+        ...(authorization !== undefined && { authorization }),
+      };
       const answer = await fetch(url, {
         method: "POST",
         headers,
@@ -86,14 +89,14 @@ export class PassOn {
       });
       const text = await boundedBody(answer);
       response.writeHead(answer.status, {
-        ...picked(["content-type", "retry-after"], (name) => answer.headers.get(name)),
+        ...picked(["content-type", "retry-after"], (header) => answer.headers.get(header)),
         "content-length": text.length,
         "x-content-type-options": "nosniff",
       });
       response.end(text);
     } catch (error) {
       const cause = (error as Error).cause ?? error;
-      throw new Refusal(503, `The collector at ${url} gives no answer: ${textOf(cause)}`);
+      throw new Refusal(503, `The collector at ${name} gives no answer: ${textOf(cause)}`);
     }
   }
 }

@@ -6,7 +6,7 @@ import {
   convertLegacyHttpOptions,
   getSharedConfigurationFromEnvironment,
 } from "@opentelemetry/otlp-exporter-base/node-http";
-import { textOf } from "tailgate/plugin";
+import { requestUrl, textOf, withPath } from "tailgate/plugin";
 import { PROTOCOLS, type DestinationOptions, type Protocol } from "./destination-options.ts";
 import type { Signal } from "./signal.ts";
 
@@ -17,6 +17,7 @@ const CONTENT_TYPES: Readonly<Record<Protocol, string>> = {
 
 /** Where requests go, and how. */
 export interface Destination {
+  /** Without user and password, which are in the headers. */
   readonly url: URL;
   /** The URL as it may be shown: without user, password and query. */
   readonly name: string;
@@ -37,12 +38,17 @@ export async function readDestination(
   signal: Signal,
 ): Promise<Destination> {
   const protocol = protocolOf(options, signal);
-  const endpoint = options.endpoint && withPath(options.endpoint, signal);
-  const tls = tlsOf(options, signal);
   checkEndpoint(options, signal);
-  const { url, headers, compression, agentFactory } = convertLegacyHttpOptions(
+  const endpoint = endpointOf(options, signal);
+  const tls = tlsOf(options, signal);
+  const {
+    url: complete,
+    headers,
+    compression,
+    agentFactory,
+  } = convertLegacyHttpOptions(
     {
-      ...(endpoint !== undefined && { url: endpoint }),
+      ...(endpoint !== undefined && { url: endpoint.href }),
       headers: options.headers,
       // One connection: a request is not sent before the one before is answered.
       httpAgentOptions: { keepAlive: true, maxSockets: 1, ...tls },
@@ -51,15 +57,20 @@ export async function readDestination(
     signal.path,
     { "Content-Type": CONTENT_TYPES[protocol] },
   );
-  const { protocol: scheme, origin, pathname } = new URL(url);
+  const { url, name, authorization } = requestUrl(complete);
+  const others = await headers();
+  const isAuthorized = Object.keys(others).some((header) => /^authorization$/i.test(header));
   return {
-    url: new URL(url),
-    name: `${origin}${pathname}`,
+    url,
+    name,
     protocol,
-    headers: await headers(),
+    headers: {
+      ...(authorization !== undefined && !isAuthorized && { Authorization: authorization }),
+      ...others,
+    },
     isGzipped: (options.compression ?? compression) === "gzip",
     timeoutMs: getSharedConfigurationFromEnvironment(signal.variable).timeoutMillis,
-    agent: await agentFactory(scheme),
+    agent: await agentFactory(url.protocol),
   };
 }
 
@@ -86,11 +97,20 @@ function checkEndpoint({ endpoint }: DestinationOptions, signal: Signal): void {
   }
 }
 
-function withPath(endpoint: string, { path: last }: Signal): string {
-  const url = new URL(endpoint);
-  const path = url.pathname.replace(/\/+$/, "");
-  if (!path.endsWith(`/${last}`)) url.pathname = `${path}/${last}`;
-  return url.href;
+/**
+ * Returns the endpoint with the signal's path; undefined for that of the signal's own variable, which is used as it is
+ * (https://opentelemetry.io/docs/specs/otel/protocol/exporter/). The general variable is read here because
+ * OpenTelemetry's reader appends the path to the query.
+ */
+function endpointOf({ endpoint }: DestinationOptions, signal: Signal): URL | undefined {
+  if (endpoint !== undefined) {
+    const url = new URL(endpoint);
+    const isComplete = url.pathname.replace(/\/+$/, "").endsWith(`/${signal.path}`);
+    return isComplete ? url : withPath(url, signal.path);
+  }
+  const variable = variableOf("ENDPOINT", signal)!;
+  const isGeneral = variable.name === "OTEL_EXPORTER_OTLP_ENDPOINT";
+  return isGeneral ? withPath(variable.value, signal.path) : undefined;
 }
 
 function tlsOf(

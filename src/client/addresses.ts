@@ -19,11 +19,17 @@ export function addressesOf(given: string | URL): Addresses {
   const url = new URL(given, pageAddress());
   if (!/^(ws|http)s?:$/.test(url.protocol)) {
     throw new TypeError(
-      `${url.href} is no address of a gateway, such as ws://127.0.0.1:8001/ws/logs.`,
+      `${shown(url)} is no address of a gateway, such as ws://127.0.0.1:8001/ws/logs.`,
+    );
+  }
+  // Browsers have no way to send them with a WebSocket, and `fetch` rejects them.
+  if (url.username !== "" || url.password !== "") {
+    throw new TypeError(
+      `${shown(url)} has a user or a password, which cannot be sent: remove them.`,
     );
   }
   if (url.search !== "") {
-    throw new TypeError(`${url.href} has a query: filter and start are options of their own.`);
+    throw new TypeError(`${shown(url)} has a query: filter and start are options of their own.`);
   }
   url.hash = "";
   const path = url.pathname.endsWith("/")
@@ -40,7 +46,13 @@ export function addressesOf(given: string | URL): Addresses {
   };
 }
 
-/** Undefined outside of a browser. */
+/** The URL without user, password and query, which an error must not show. */
+function shown({ protocol, host, pathname }: URL): string {
+  return `${protocol}//${host}${pathname}`;
+}
+
+/** Returns the page's address without user and password, which the browser sends by itself; undefined outside of a browser. */
 export function pageAddress(): string | undefined {
-  return (globalThis as { location?: { href?: string } }).location?.href;
+  const href = (globalThis as { location?: { href?: string } }).location?.href;
+  return href?.replace(/^([a-z]+:\/\/)[^/?#]*@/, "$1");
 }

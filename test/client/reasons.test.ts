@@ -169,8 +169,18 @@ test.each([
   ["ftp://127.0.0.1/", /is no address of a gateway/],
   ["http://127.0.0.1:8001/?level=INFO", /has a query: filter and start are options/],
   ["/ws/logs", /Invalid URL/],
+  ["ws://me:secret@127.0.0.1:8001/", /^ws:\/\/127.0.0.1:8001\/ has a user or a password/],
+  ["ftp://me:secret@127.0.0.1/", /^ftp:\/\/127.0.0.1\/ is no address/],
+  ["http://127.0.0.1/?token=secret", /^http:\/\/127.0.0.1\/ has a query/],
 ])("%s is refused where the stream is made", (url, text) => {
   expect(() => new LogStream({ url })).toThrow(text);
+});
+
+test("a page whose address has a user and a password connects to its own gateway", async () => {
+  const { url } = await startGateway();
+  vi.stubGlobal("location", { href: `${url.replace("//", "//me:secret@")}/page` });
+  onTestFinished(() => void vi.unstubAllGlobals());
+  await follow({ url: "/ws/logs" }).is("live");
 });
 
 test("a page of another origin is told what it may find out", async () => {

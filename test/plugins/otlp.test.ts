@@ -463,6 +463,27 @@ describe("where and how it sends", () => {
     expect(sending.host.lines.join()).not.toContain("secret");
   });
 
+  test.each(["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT"])(
+    "credentials and the query of %s arrive where they belong",
+    async (variable) => {
+      const path = variable.includes("LOGS") ? "/base/v1/logs" : "/base";
+      const { url, headers } = await request((peer) => {
+        vi.stubEnv(variable, `${peer.url.replace("//", "//m%C3%A9:100%@")}${path}?tenant=1`);
+        return {};
+      });
+      expect(url).toBe("/base/v1/logs?tenant=1");
+      expect(headers["authorization"]).toBe(`Basic ${Buffer.from("mé:100%").toString("base64")}`);
+    },
+  );
+
+  test("a configured Authorization header wins over the credentials of the endpoint", async () => {
+    const { headers } = await request((peer) => ({
+      endpoint: peer.url.replace("//", "//me:secret@"),
+      headers: { authorization: "Bearer 123" },
+    }));
+    expect(headers["authorization"]).toBe("Bearer 123");
+  });
+
   test("requests are as large as they may be, and one connection carries them", async () => {
     await using peer = await Peer.open();
     const ports = new Set<number | undefined>();

@@ -74,6 +74,27 @@ test("where no collector listens, it is 503", async () => {
   expect(await response.text()).toContain("gives no answer");
 });
 
+test("credentials of pass_on_to become a header, and the path comes before the query", async () => {
+  const { arrived, url } = await collector(200, {}, "");
+  const { host } = await open({
+    pass_on_to: `${url.replace("//", "//me:p%40ss@")}base?key=hidden`,
+  });
+  expect((await post(await host.listen(), "/v1/traces", Buffer.alloc(10))).status).toBe(200);
+  const authorization = `Basic ${Buffer.from("me:p@ss").toString("base64")}`;
+  expect(arrived).toMatchObject([
+    { path: "/base/v1/traces?key=hidden", headers: { authorization } },
+  ]);
+});
+
+test("an answer that names the collector shows neither its credentials nor its query", async () => {
+  const { host } = await open({ pass_on_to: "http://me:secret@127.0.0.1:1/base?key=hidden" });
+  const response = await post(await host.listen(), "/v1/traces", Buffer.alloc(10));
+  expect(response.status).toBe(503);
+  const text = await response.text();
+  expect(text).toContain("The collector at http://127.0.0.1:1/base/v1/traces gives no answer");
+  expect(text).not.toMatch(/secret|hidden/);
+});
+
 test("without a collector it is 404, and the log says once what to set", async () => {
   const { host } = await open();
   const main = await host.listen();

@@ -2,8 +2,11 @@
 const SECRET_KEY =
   /pass(word|wd|phrase)|secret|token|api[-_]?key|private[-_]?key|access[-_]?key|credential|authorization|cookie|^headers$/i;
 
-/** The user and password of a URL: `https://user:password@host`. */
-const URL_CREDENTIALS = /([a-z][a-z0-9+.-]*:\/\/)[^/\s@]+@/gi;
+/** The user and the password of a URL, `https://user:password@host`: up to the last `@` of the authority, as URL parsers read it. */
+const URL_CREDENTIALS = /([a-z][a-z0-9+.-]*:\/\/)[^/?#\s]*@/gi;
+
+/** The query of a URL, which often holds a key: `https://host/path?api_key=...`. */
+const URL_QUERY = /([a-z][a-z0-9+.-]*:\/\/[^?#\s]*\?)[^#\s]+/gi;
 
 const MASK = "********";
 
@@ -11,7 +14,7 @@ export function isSecretKey(key: string): boolean {
   return SECRET_KEY.test(key);
 }
 
-/** A copy to show: what stands under a secret key is masked, and so are the credentials of URLs. */
+/** Returns a copy to show: masks what stands under a secret key, and the credentials and queries of URLs. */
 export function masked(value: unknown, secret = false): unknown {
   if (Array.isArray(value)) return value.map((inner) => masked(inner, secret));
   if (typeof value === "object" && value !== null) {
@@ -21,5 +24,10 @@ export function masked(value: unknown, secret = false): unknown {
   }
   if (value === undefined || value === null || typeof value === "boolean") return value;
   if (secret) return MASK;
-  return typeof value === "string" ? value.replaceAll(URL_CREDENTIALS, `$1${MASK}@`) : value;
+  return typeof value === "string" ? maskedUrls(value) : value;
+}
+
+/** Returns the text with the credentials and queries of the URLs in it masked. */
+export function maskedUrls(text: string): string {
+  return text.replaceAll(URL_CREDENTIALS, `$1${MASK}@`).replaceAll(URL_QUERY, `$1${MASK}`);
 }

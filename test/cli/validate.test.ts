@@ -56,12 +56,13 @@ describe("tailgate validate", () => {
           use: ./hook.mjs
           api_token: \${env:TOKEN}
           headers: { Authorization: Bearer x-y-z, Accept: text/plain }
-          url: https://joe:hunter2@example.com/`,
+          url: https://joe:hun@ter2@example.com/?key=hidden#here
+          urls: [ "https://example.com/a?key=hidden", "no://query?" ]`,
       "hook.mjs": `import { defineExporter, z } from "tailgate/plugin";
         export default defineExporter({
           name: "hook",
           description: "For tests.",
-          options: z.object({ api_token: z.string(), headers: z.record(z.string(), z.string()), url: z.url() }),
+          options: z.object({ api_token: z.string(), headers: z.record(z.string(), z.string()), url: z.url(), urls: z.array(z.string()) }),
           open: () => ({ write() {} }),
         });`,
     });
@@ -76,7 +77,8 @@ describe("tailgate validate", () => {
         use: "./hook.mjs",
         api_token: "********",
         headers: { Authorization: "********", Accept: "********" },
-        url: "https://********@example.com/",
+        url: "https://********@example.com/?********#here",
+        urls: ["https://example.com/a?********", "no://query?"],
       },
     });
   });

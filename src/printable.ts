@@ -13,6 +13,16 @@ export function printableLines(text: string): string {
   return text.split("\n").map(printable).join("\n");
 }
 
+/**
+ * Returns JSON text that means the same, with the characters of {@link printable} as JSON's own escapes, on one line.
+ * Within a string JSON allows all of them but C0; around its values it allows white space.
+ */
+export function printableJson(json: string): string {
+  return json.replaceAll(UNPRINTABLE, (character) =>
+    character in SHORT ? " " : `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+}
+
 function escapeOf(character: string): string {
   const code = character.charCodeAt(0).toString(16);
   return code.length <= 2 ? `\\x${code.padStart(2, "0")}` : `\\u${code.padStart(4, "0")}`;

@@ -3,7 +3,7 @@ import { resolveConfig } from "../config.ts";
 import { builtInNames, loadBuiltIn, SECTIONS } from "../config/built-ins.ts";
 import { optionsOf, type OptionDescription } from "../config/option-schema.ts";
 import type { PluginDefinition } from "../plugin.ts";
-import { printable } from "../printable.ts";
+import { printable, printableJson, printableLines } from "../printable.ts";
 import { print } from "./output.ts";
 
 const EXAMPLES = `
@@ -20,9 +20,13 @@ export function addPlugins(program: Command): void {
     .addHelpText("after", EXAMPLES)
     .action(async ({ config, json }: { config?: string; json?: boolean }) => {
       const plugins = await listPlugins(config);
-      const text = json ? JSON.stringify(plugins, null, 2) : plugins.map(describe).join("\n\n");
+      const text = json ? jsonText(plugins) : printableLines(plugins.map(describe).join("\n\n"));
       print(`${text}\n`);
     });
+}
+
+function jsonText(plugins: readonly ListedPlugin[]): string {
+  return JSON.stringify(plugins, null, 2).split("\n").map(printableJson).join("\n");
 }
 
 interface ListedPlugin {

@@ -1,5 +1,6 @@
 import { Command } from "commander";
 import { packageVersion } from "../http/version.ts";
+import { printableLines } from "../printable.ts";
 import { addAudit } from "./audit.ts";
 import { report } from "./failure.ts";
 import { outputFailure } from "./output.ts";
@@ -30,7 +31,8 @@ function program(): Command {
     .version(packageVersion())
     .addHelpText("after", EPILOGUE)
     .configureOutput({
-      outputError: (text, write) => write(text.replace(/^error: /, "tailgate: USAGE: ")),
+      outputError: (text, write) =>
+        write(printableLines(text.replace(/^error: /, "tailgate: USAGE: "))),
     })
     .showHelpAfterError("Run `tailgate --help`.")
     .exitOverride();

@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import { InvalidArgumentError, type Command } from "commander";
+import { maskedUrls } from "../config/secrets.ts";
 import type { Envelope } from "../envelope.ts";
 import { TailgateError } from "../errors.ts";
 import { FILTER_PARAMETERS, type FilterQuery } from "../filter.ts";
@@ -8,7 +9,7 @@ import type { Followed } from "./follower.ts";
 import { gapLine } from "./gap-line.ts";
 import { logLine } from "./log-line.ts";
 import { print } from "./output.ts";
-import { printable } from "../printable.ts";
+import { printable, printableJson } from "../printable.ts";
 import { sinceArgument } from "./since-argument.ts";
 
 interface TailOptions {
@@ -56,7 +57,7 @@ export function addTail(program: Command): void {
       sinceArgument,
     )
     .option("--no-follow", "end when the records of the past have been shown")
-    .option("--json", "print the envelopes as they come, one a line")
+    .option("--json", "print the envelopes as JSON, one a line, control characters escaped")
     .option("--wait", "wait for a gateway that is not there yet")
     .addHelpText("after", EXAMPLES)
     .action(tail);
@@ -74,8 +75,8 @@ async function tail(query: readonly string[], options: TailOptions): Promise<voi
   await follow(
     followed,
     {
-      text: (text) => print(options.json ? `${text}\n` : lineOf(text, isColored)),
-      gap: (gap) => print(options.json ? `${JSON.stringify(gap)}\n` : gapLine(gap)),
+      text: (text) => print(options.json ? jsonLine(text) : lineOf(text, isColored)),
+      gap: (gap) => print(options.json ? jsonLine(JSON.stringify(gap)) : gapLine(gap)),
       limited: (replay) =>
         say(`the gateway shows ${replay} of the newest records at most; --since has no such limit`),
       drained: async () => void (await once(process.stdout, "drain")),
@@ -129,7 +130,7 @@ function gatewayUrl(text: string): URL {
   if (!url || !/^(ws|http)s?:$/.test(url.protocol)) {
     throw new TailgateError(
       "USAGE",
-      `${JSON.stringify(text)} is no address such as ws://127.0.0.1:8001/ws/logs.`,
+      `${JSON.stringify(maskedUrls(text))} is no address such as ws://127.0.0.1:8001/ws/logs.`,
     );
   }
   url.protocol = url.protocol.replace("http", "ws");
@@ -141,6 +142,10 @@ function gatewayUrl(text: string): URL {
 function countArgument(text: string): number {
   if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError("Expected a count.");
   return Number(text);
+}
+
+function jsonLine(json: string): string {
+  return `${printableJson(json)}\n`;
 }
 
 function lineOf(text: string, isColored: boolean): string {

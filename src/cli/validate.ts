@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import { resolveConfig, type Component, type Config, type ExporterComponent } from "../config.ts";
 import { masked } from "../config/secrets.ts";
+import { printableLines } from "../printable.ts";
 import { print } from "./output.ts";
 
 const EXAMPLES = `
@@ -21,7 +22,7 @@ export function addValidate(program: Command): void {
       // Loaded here, so that the other commands need not wait for it.
       const { stringify } = await import("yaml");
       const source = config.file ?? "the defaults (there is no tailgate.yaml here)";
-      print(`valid: ${source}\n${stringify(masked(asDocument(config)))}`);
+      print(printableLines(`valid: ${source}\n${stringify(masked(asDocument(config)))}`));
     });
 }
 

@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { createServer, type AddressInfo } from "node:net";
-import { describe, expect, test, vi } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { WebSocketServer } from "ws";
 import { LoggingManager } from "../../src/logging-manager.ts";
 import { Workspace } from "../config/workspace.ts";
@@ -169,6 +169,33 @@ describe("tailgate tail", () => {
       ["two", "three", "four"].map((message) => ({ type: "system_log", data: { message } })),
     );
     expect(cli.stdout).toMatch(/^\{"type":"system_log","data":\{"timestamp":"/);
+  });
+
+  test("--json escapes what would steer a terminal, and the JSON means the same", async () => {
+    await using source = await Source.start();
+    const message = "\x1b[31m \x7f \x9b31m \u2028 \u202e \u2066 é 😀 \\";
+    const options = ["--json", "--replay", "1", "--no-follow"];
+    source.manager.getLogger("orchestrator.server").info(message, { "\x9bkey": "\u200f" });
+    await source.manager.flush();
+    const cli = await runCli(["tail", "--url", source.manager.url, ...options]);
+    expect(cli.stdout).toMatch(/^[^\p{Cc}\p{Bidi_Control}\u2028\u2029]+\n$/u);
+    expect(cli.stdout).toContain("é 😀");
+    expect(JSON.parse(cli.stdout)).toMatchObject({ data: { message, "\x9bkey": "\u200f" } });
+  });
+
+  test("--json shows what is no JSON on one line, without its control characters", async () => {
+    const handleProtocols = (): false => false;
+    const server = new WebSocketServer({ host: "127.0.0.1", port: 0, handleProtocols });
+    onTestFinished(() => server.close());
+    await once(server, "listening");
+    server.on("connection", (socket) => {
+      socket.send('{"a":\n\t1}\x1b]0;title\x07');
+      socket.close();
+    });
+    const { port } = server.address() as AddressInfo;
+    await using cli = startCli(["tail", "--url", `ws://127.0.0.1:${port}`, "--json"]);
+    await cli.shows(/title/);
+    expect(cli.stdout).toBe('{"a":  1}\\u001b]0;title\\u0007\n');
   });
 
   test("its filters are the gateway's", async () => {

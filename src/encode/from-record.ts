@@ -12,8 +12,8 @@ export function partsOfRecord(record: LogRecord): RecordParts {
   const nanos = record.timestamp || record.observedTimestamp;
   const micros = nanos / MICRO_NANOS;
   return {
-    seconds: nanos === 0n ? NO_SECONDS : Number(micros / SECOND_MICROS),
-    micros: Number(micros % SECOND_MICROS),
+    seconds: nanos <= 0n ? NO_SECONDS : Number(micros / SECOND_MICROS),
+    micros: nanos <= 0n ? 0 : Number(micros % SECOND_MICROS),
     severityNumber: record.severityNumber,
     severityText: record.severityText,
     loggerName: record.scope.name,

@@ -44,6 +44,7 @@ const writer = new ProtobufWriter();
 
 /** The ResourceLogs' fields beside the scope logs, in protobuf. */
 export function resourcePieceOfJson(resourceLogs: ReadJson): Uint8Array {
+  writer.begin();
   const resource = resourceLogs["resource"] as ReadJson | undefined;
   if (resource) {
     writer.message(RESOURCE_LOGS_RESOURCE, () => {
@@ -57,6 +58,7 @@ export function resourcePieceOfJson(resourceLogs: ReadJson): Uint8Array {
 
 /** The ScopeLogs' fields beside the records, in protobuf. */
 export function scopePieceOfJson(scopeLogs: ReadJson): Uint8Array {
+  writer.begin();
   const scope = scopeLogs["scope"] as ReadJson | undefined;
   if (scope) {
     writer.message(SCOPE_LOGS_SCOPE, () => {
@@ -76,6 +78,7 @@ export function recordPieceOfJson(
   timestamp: bigint,
   observedTimestamp: bigint,
 ): Uint8Array {
+  writer.begin();
   if (timestamp !== 0n) writer.fixed64(RECORD_TIME, timestamp);
   writeCount(RECORD_SEVERITY_NUMBER, json["severityNumber"]);
   writeText(RECORD_SEVERITY_TEXT, json["severityText"]);

@@ -9,10 +9,19 @@ import { WORD_BYTES, type JsonPiece } from "./json-piece.ts";
 
 const SCRATCH_BYTES = 512;
 
+/**
+ * The largest record. Positions in a batch have 31 bits, and a row of the journal, which also holds the OpenTelemetry
+ * record, can have a billion bytes.
+ */
+export const RECORD_BYTES_MAX = 256 << 20;
+
 /** Values nested deeper than this become {@link DEPTH_TEXT}: the cap of protobuf's own decoders. */
 export const DEPTH_MAX = 100;
 
 export const DEPTH_TEXT = `[nested deeper than ${DEPTH_MAX} levels]`;
+
+/** What a UTF-16 unit may become. */
+const UTF8_BYTES_MAX = 3;
 
 /** Strings up to this length are written by a loop; longer ones by the engine's own functions, which start slower. */
 const LOOP_CHARS_MAX = 20;
@@ -77,18 +86,31 @@ export class JsonWriter {
     return new JsonWriter(SCRATCH_BYTES);
   }
 
+  /** Starts a record at the position, whatever the one before left behind: its writing may have ended with an exception. */
+  begin(): void {
+    this.mark = this.position;
+    this.wholeNumbersAreIntegers = false;
+    this.#depth = 0;
+  }
+
   /** What was written since the mark. */
   text(): string {
     return this.buffer.toString("utf8", this.mark, this.position);
   }
 
-  /** Makes room for that many bytes after `position`; `buffer` may be another one afterwards. */
+  /**
+   * Makes room for that many bytes after `position`; `buffer` may be another one afterwards.
+   * @throws RangeError if the record gets larger than {@link RECORD_BYTES_MAX}.
+   */
   reserve(bytes: number): void {
     if (this.position + bytes > this.buffer.length) this.#grow(bytes);
   }
 
   #grow(bytes: number): void {
     const kept = this.position - this.mark;
+    if (kept + bytes > RECORD_BYTES_MAX) {
+      throw new RangeError(`it takes more than ${RECORD_BYTES_MAX} bytes`);
+    }
     const larger = Buffer.allocUnsafeSlow(Math.max(this.#slabBytes, 2 * (kept + bytes)));
     this.buffer.copy(larger, 0, this.mark, this.position);
     this.continueIn(larger, 0);
@@ -128,12 +150,18 @@ export class JsonWriter {
 
   /** Writes a string with its quotes; lone surrogates become U+FFFD. */
   string(text: string): void {
-    this.reserve(2 + 3 * text.length);
+    this.#reserveText(text);
     const end = text.length <= LOOP_CHARS_MAX ? this.#shortText(text) : this.#longText(text);
     if (end < 0) return this.#escapedText(text);
     this.buffer[this.position] = QUOTE;
     this.buffer[end] = QUOTE;
     this.position = end + 1;
+  }
+
+  /** Makes room for the text in UTF-8 and two quotes. Its exact length matters only if the memory may be too small. */
+  #reserveText(text: string): void {
+    if (this.position + 2 + UTF8_BYTES_MAX * text.length <= this.buffer.length) return;
+    this.reserve(2 + Buffer.byteLength(text));
   }
 
   /** Writes plain ASCII behind the place of a quote; answers where it ends, or -1 where the text is anything else. */
@@ -185,7 +213,7 @@ export class JsonWriter {
 
   #escapedText(text: string): void {
     const json = JSON.stringify(text.isWellFormed() ? text : text.toWellFormed());
-    this.reserve(3 * json.length);
+    this.#reserveText(json);
     this.position += this.buffer.write(json, this.position);
   }
 

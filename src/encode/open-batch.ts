@@ -68,8 +68,7 @@ export class OpenBatch {
   }
 
   begin(): void {
-    this.writer.mark = this.writer.position;
-    this.writer.wholeNumbersAreIntegers = false;
+    this.writer.begin();
     this.writer.reserve(FRAME_HEAD_BYTES);
     this.writer.position += FRAME_HEAD_BYTES;
   }
@@ -78,7 +77,10 @@ export class OpenBatch {
     this.writer.position = this.writer.mark;
   }
 
-  /** Answers whether the record stays where it was written. */
+  /**
+   * Adds the record to the batch, unless the gate refuses it. Returns whether its envelope stays where it was written,
+   * so that it can be copied from: a large one is moved to make room for its frame's head.
+   */
   commit(
     rank: LevelRank,
     audit: boolean,
@@ -86,17 +88,30 @@ export class OpenBatch {
     origin: Origin,
     originIndex: number,
   ): boolean {
+    const writtenAt = this.writer.mark + FRAME_HEAD_BYTES;
     const start = this.#writeFrameHead();
     const { buffer, position } = this.writer;
     if (buffer !== this.#batch.buffer) this.#changeBuffer(buffer);
     this.#batch.add(start, position, rank, audit, logger, origin, originIndex);
-    if (audit && this.#gate?.admits(this.#batch, this.#batch.length - 1) === false) {
-      this.#batch.truncate(this.#batch.length - 1);
-      this.abandon();
-      return false;
-    }
+    if (audit && !this.#admitsLast()) return false;
     this.writer.mark = position;
-    return true;
+    return start === writtenAt;
+  }
+
+  /** Asks the gate whether the newest record may stay, and removes it if not, or if the gate throws. */
+  #admitsLast(): boolean {
+    if (this.#gate === undefined) return true;
+    const index = this.#batch.length - 1;
+    let isAdmitted = false;
+    try {
+      isAdmitted = this.#gate.admits(this.#batch, index);
+    } finally {
+      if (!isAdmitted) {
+        this.#batch.truncate(index);
+        this.abandon();
+      }
+    }
+    return isAdmitted;
   }
 
   /** Writes the head before the envelope and answers where the envelope starts. */
@@ -136,6 +151,7 @@ export class OpenBatch {
     return {
       batch: this.#batch,
       length: this.#batch.length,
+      buffer: this.writer.buffer,
       position: this.writer.position,
       full: this.#full.length,
       fullBytes: this.#fullBytes,
@@ -149,7 +165,7 @@ export class OpenBatch {
     this.#batch.truncate(savepoint.length);
     this.#full.length = savepoint.full;
     this.#fullBytes = savepoint.fullBytes;
-    this.writer.continueIn(savepoint.batch.buffer, savepoint.position);
+    this.writer.continueIn(savepoint.buffer, savepoint.position);
     if (savepoint.audit) this.#gate?.rollback(savepoint.audit);
   }
 
@@ -170,6 +186,8 @@ export class OpenBatch {
 interface Savepoint {
   readonly batch: RecordBatch;
   readonly length: number;
+  /** Where the next record goes: not always the batch's own memory, after a record that did not fit was abandoned. */
+  readonly buffer: Buffer;
   readonly position: number;
   readonly full: number;
   readonly fullBytes: number;

@@ -17,7 +17,7 @@ import type { Origin } from "./record-batch.ts";
 import type { RequestCounts } from "./request-counts.ts";
 import { EnvelopeBudget } from "./request-limits.ts";
 import { encodeOtlpProtobuf } from "./otlp-transcoder.ts";
-import { undecodable } from "./undecodable.ts";
+import { refusalOf, undecodable } from "./undecodable.ts";
 import { protobufOfUsualJson } from "./usual-json.ts";
 
 /**
@@ -71,7 +71,7 @@ function encodeAny(body: Uint8Array, open: OpenBatch, lowest: LevelRank): Reques
     });
   } catch (error) {
     open.rollback(savepoint);
-    throw error;
+    throw refusalOf(error);
   }
 }
 

@@ -20,6 +20,7 @@ import { EnvelopeBudget } from "./request-limits.ts";
 import { loggerName, type LoggerName } from "./scope.ts";
 import { serviceMember } from "./service-member.ts";
 import { rankOfBytes } from "./severity-text.ts";
+import { refusalOf } from "./undecodable.ts";
 import { UsualEnvelope } from "./usual-envelope.ts";
 
 /**
@@ -43,13 +44,13 @@ export function encodeOtlpProtobuf(
     return encode(false);
   } catch (error) {
     open.rollback(savepoint);
-    if (!(error instanceof SecondTime)) throw error;
+    if (!(error instanceof SecondTime)) throw refusalOf(error);
   }
   try {
     return encode(true);
   } catch (error) {
     open.rollback(savepoint);
-    throw error;
+    throw refusalOf(error);
   }
 }
 

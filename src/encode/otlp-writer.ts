@@ -108,6 +108,7 @@ const NOTHING = new Uint8Array();
 
 /** A resource as ResourceLogs has it. */
 export function resourcePiece({ attributes }: Resource, schemaUrl = ""): Uint8Array {
+  writer.begin();
   writer.message(RESOURCE_LOGS_RESOURCE, () => writeMap(RESOURCE_ATTRIBUTES, attributes));
   writeText(RESOURCE_LOGS_SCHEMA_URL, schemaUrl);
   return writer.take();
@@ -115,6 +116,7 @@ export function resourcePiece({ attributes }: Resource, schemaUrl = ""): Uint8Ar
 
 /** A scope as ScopeLogs has it. */
 export function scopePiece({ name, version, attributes }: Scope, schemaUrl = ""): Uint8Array {
+  writer.begin();
   writer.message(SCOPE_LOGS_SCOPE, () => {
     writeText(SCOPE_NAME, name);
     writeText(SCOPE_VERSION, version);
@@ -133,6 +135,7 @@ export function recordPiece(
   keys: readonly string[],
   values: readonly (Value | undefined)[],
 ): Uint8Array {
+  writer.begin();
   writeTime(RECORD_TIME, fields.timestamp);
   const severity = integerOf(fields.severityNumber);
   if (severity !== 0) writer.int64(RECORD_SEVERITY_NUMBER, severity);

@@ -21,6 +21,11 @@ export class ProtobufWriter {
   #view = viewOf(this.#buffer);
   #position = 0;
 
+  /** Discards what an exception has left of the message before. */
+  begin(): void {
+    this.#position = 0;
+  }
+
   /** What was written since the last call, in memory of its own. */
   take(): Uint8Array {
     const bytes = Buffer.allocUnsafe(this.#position);

@@ -45,8 +45,8 @@ const RECORDS_AT_FIRST = 3;
 const RECORDS_AT_FIRST_MAX = 1024;
 
 /**
- * The largest head of an unmasked frame. An envelope has at least 128 bytes, so that the one with two bytes never
- * occurs.
+ * The head of an unmasked frame of 126 to 65 535 bytes. The shortest envelope, an audit event without a message, has 129
+ * bytes, so the head of two bytes never occurs.
  */
 export const FRAME_HEAD_BYTES = 4;
 /** The longest envelope that has the small head. */

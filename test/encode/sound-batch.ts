@@ -1,0 +1,103 @@
+import { expect } from "vitest";
+import { FramedData } from "../../plugins/system-logs/framed-data.ts";
+import { auditHash, NO_HASH } from "../../src/encode/audit-line.ts";
+import type { RecordBatch } from "../../src/encode/record-batch.ts";
+import { readBatch, storedLanes } from "../../src/encode/stored-batch.ts";
+import type { Batch, Envelope } from "../../src/plugin.ts";
+
+const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+/** The texts of a batch's envelopes. Each has to be JSON in valid UTF-8 that agrees with what the batch says of it. */
+export function soundTexts(batch: Batch): string[] {
+  return Array.from({ length: batch.length }, (_, index) => {
+    const text = strictUtf8.decode(batch.bytes(index));
+    const envelope = JSON.parse(text) as Envelope;
+    expect(envelope.type).toBe(batch.type(index));
+    expect(envelope.data.level).toBe(batch.level(index));
+    expect(envelope.data.logger).toBe(batch.logger(index));
+    expect(JSON.parse(strictUtf8.decode(batch.data(index)))).toEqual(envelope.data);
+    expect(batch.envelope(index)).toEqual(envelope);
+    expect(batch.size(index)).toBe(batch.bytes(index).length);
+    return text;
+  });
+}
+
+/** The payloads of unmasked text frames, read as RFC 6455 (5.2) has them: a length in its shortest form. */
+export function payloadsOf(frames: Uint8Array): string[] {
+  const view = new DataView(frames.buffer, frames.byteOffset, frames.byteLength);
+  const payloads: string[] = [];
+  for (let position = 0; position < frames.length;) {
+    expect(view.getUint8(position)).toBe(0x81);
+    let length = view.getUint8(position + 1);
+    position += 2;
+    if (length === 126) {
+      length = view.getUint16(position);
+      expect(length).toBeGreaterThan(125);
+      position += 2;
+    } else if (length === 127) {
+      length = Number(view.getBigUint64(position));
+      expect(length).toBeGreaterThan(0xffff);
+      position += 8;
+    }
+    expect(position + length).toBeLessThanOrEqual(frames.length);
+    payloads.push(strictUtf8.decode(frames.subarray(position, position + length)));
+    position += length;
+  }
+  return payloads;
+}
+
+/**
+ * The envelopes of batches that follow one another. Their frames, the lines of their audit events, and what is read of
+ * them after they were stored have to agree with them.
+ */
+export function soundEnvelopes(batches: readonly RecordBatch[]): string[] {
+  let sequence = 1;
+  for (const batch of batches) {
+    batch.firstSequence = sequence;
+    sequence += batch.length;
+  }
+  const texts = batches.map(soundTexts);
+  for (const [place, batch] of batches.entries()) {
+    expect(payloadsOf(batch.frames())).toEqual(texts[place]);
+    expectSystemData(batch);
+    expectAuditLines(batch);
+  }
+  if (batches.length > 0) expectStored(batches, texts.flat());
+  return texts.flat();
+}
+
+/** What the console and the files read of system logs. */
+function expectSystemData(batch: Batch): void {
+  const system = batch.select((index) => batch.type(index) === "system_log");
+  const framed = new FramedData(system);
+  for (let index = 0; index < system.length; index++) {
+    framed.goTo(index);
+    const data = framed.frames.subarray(framed.start, framed.end);
+    expect(Buffer.compare(data, system.data(index))).toBe(0);
+  }
+}
+
+/** Also seals the audit events, as the journal does. */
+function expectAuditLines(batch: RecordBatch): void {
+  for (let index = 0; index < batch.length; index++) {
+    if (batch.type(index) === "system_log") continue;
+    const { message } = batch.envelope(index).data;
+    expect(lineOf(batch, index)["event"]).toBe(message);
+    const hash = auditHash(NO_HASH, batch.data(index), batch.sequence(index));
+    batch.seal(index, hash);
+    const sealed = { event: message, seq: batch.sequence(index), hash };
+    expect(lineOf(batch, index)).toMatchObject(sealed);
+  }
+}
+
+function lineOf(batch: Batch, index: number): Record<string, unknown> {
+  return JSON.parse(strictUtf8.decode(batch.auditLine(index))) as Record<string, unknown>;
+}
+
+function expectStored(batches: readonly RecordBatch[], texts: readonly string[]): void {
+  const lanes = storedLanes(batches);
+  for (const { timeMin, timeMax } of lanes) expect(timeMin).toBeLessThanOrEqual(timeMax);
+  const read = readBatch(lanes.map(({ bytes }) => ({ firstSequence: 1, appendedAtMs: 0, bytes })));
+  expect(soundTexts(read)).toEqual(texts);
+  expect(payloadsOf(read.frames())).toEqual(texts);
+}

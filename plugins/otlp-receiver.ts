@@ -180,10 +180,10 @@ class OtlpReceiver implements Receiver {
   }
 
   #handleOnOwnPort(request: IncomingMessage, response: ServerResponse): void {
-    const refused = this.#host.http.refusal(request);
-    const path = request.url?.split("?", 1)[0];
-    if (refused !== undefined) this.#refuse(request, response, new Refusal(403, refused));
-    else if (path === PATH || OTHER_SIGNALS.has(path!)) void this.#handle(path!, request, response);
+    const refused = this.#host.http.refusalOf(request);
+    const path = pathOf(request.url!);
+    if (refused) this.#refuse(request, response, new Refusal(refused.status, refused.text));
+    else if (path === PATH || OTHER_SIGNALS.has(path)) void this.#handle(path, request, response);
     else this.#refuse(request, response, new Refusal(404, NOT_FOUND));
   }
 
@@ -233,6 +233,12 @@ class OtlpReceiver implements Receiver {
     this.#server?.closeIdleConnections();
     if (signal.aborted) this.#server?.closeAllConnections();
   }
+}
+
+/** Also of a target that names its host, such as `http://localhost:4318/v1/logs` (RFC 9112, 3.2.2). */
+function pathOf(target: string): string {
+  const path = target.startsWith("/") ? target : target.replace(/^https?:\/\/[^/?#]*/i, "");
+  return path.split("?", 1)[0]!;
 }
 
 function typeOf(request: IncomingMessage): OtlpType | undefined {

@@ -32,6 +32,8 @@ export interface Config {
   readonly logLevel: Level;
   /** Names beside loopback's and `host` under which browsers may reach the gateway. */
   readonly allowedHosts: readonly string[];
+  /** Whether pages of the original system's frontend may reach it, too. */
+  readonly trustsDefaultOrigins: boolean;
   /** With `{trace_id}` in it; undefined where there is nothing that shows traces. */
   readonly traceUrl: string | undefined;
   readonly journal: JournalConfig;
@@ -120,6 +122,7 @@ async function resolveSettings(
     logDir: resolve(sources.cwd, checked.log_dir),
     logLevel: checked.log_level,
     allowedHosts: checked.allowed_hosts,
+    trustsDefaultOrigins: checked.trust_default_origins,
     traceUrl: checked.trace_url,
     journal: journalConfig(checked.journal),
     auditKeyFile: checked.audit_key_file && resolve(sources.cwd, checked.audit_key_file),

@@ -178,9 +178,9 @@ export type RouteHandler = (
   response: ServerResponse,
 ) => void | Promise<void>;
 
-/** Why the gateway does not serve a request: 403 for Host or Origin, 503 while it stops. */
+/** Why the gateway does not serve a request: 400 for two Hosts, 403 for Host, Origin or site, 503 while it stops. */
 export interface RouteRefusal {
-  readonly status: 403 | 503;
+  readonly status: 400 | 403 | 503;
   readonly text: string;
 }
 
@@ -204,10 +204,12 @@ export interface HostHttp {
   /** Takes WebSocket upgrades of `path` on the main port. Throws where another plugin has the place. */
   upgrade(path: string, handler: UpgradeHandler): void;
   /**
-   * Undefined where the request may be served; else why not, for a receiver with a port of its own: Host must name
-   * this gateway and Origin, where there is one, too.
+   * Returns why a request on a port of the receiver's own is refused, undefined if it may be served: Host must name
+   * this gateway, and so must Origin if there is one; without it, the request must not come from another site.
    */
   refusal(request: AddressedRequest): string | undefined;
+  /** The same, with the status that fits. */
+  refusalOf(request: AddressedRequest): RouteRefusal | undefined;
 }
 
 /** What says to whom a request is addressed, and by which page; a request of node:http is one. */
@@ -216,7 +218,15 @@ export interface AddressedRequest {
     /** Of HTTP/2 it is `:authority`. */
     readonly host?: string | undefined;
     readonly origin?: string | undefined;
+    readonly "sec-fetch-site"?: string | undefined;
+    readonly "sec-fetch-mode"?: string | undefined;
+    readonly "sec-fetch-dest"?: string | undefined;
   };
+  /** Names and values in turn, with those that are repeated. */
+  readonly rawHeaders?: readonly string[];
+  readonly httpVersion?: string;
+  readonly method?: string | undefined;
+  readonly url?: string | undefined;
   readonly socket: { readonly localPort?: number | undefined };
 }
 

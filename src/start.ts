@@ -2,6 +2,7 @@ import { SigningKey } from "./audit/signing-key.ts";
 import type { Config } from "./config.ts";
 import { Gateway } from "./gateway.ts";
 import { hostLogger, writeToStderr, type WriteLine } from "./host-log.ts";
+import { DEFAULT_ORIGINS } from "./http/guard.ts";
 import { HttpServer } from "./http/server.ts";
 import type { Journal } from "./journal/journal.ts";
 import { MemoryJournal } from "./journal/memory.ts";
@@ -22,6 +23,8 @@ export interface StartOptions {
   /** Writes the gateway's own lines; stderr where absent. */
   readonly write?: WriteLine;
 }
+
+const TRUST_TEXT = `Pages of ${DEFAULT_ORIGINS.join(" and ")} can read and write logs. To refuse them, set trust_default_origins: false.`;
 
 const HTTP_CLOSE_MS_MAX = 1_000;
 
@@ -53,9 +56,9 @@ export async function startTailgate(
   { write = writeToStderr }: StartOptions = {},
 ): Promise<RunningTailgate> {
   await prepareLogDir(config.logDir);
-  const { host, port, allowedHosts } = config;
+  const { host, port, allowedHosts, trustsDefaultOrigins } = config;
   const log = hostLogger("tailgate.http", write);
-  const server = new HttpServer({ host, port, allowedHosts, log });
+  const server = new HttpServer({ host, port, allowedHosts, trustsDefaultOrigins, log });
   const auditKey = await openAuditKey(config, write);
   const journal = await openJournal(config, write);
   const gateway = new Gateway(config, { http: server.plugins, journal, auditKey, write });
@@ -68,6 +71,7 @@ export async function startTailgate(
     await gateway.open();
     server.mount(gateway);
     const url = await server.listen();
+    if (trustsDefaultOrigins) log.info(TRUST_TEXT);
     const listeners = [
       `${url} (dashboard, /ws/logs, /api, /healthz, /readyz, /metrics)`,
       ...gateway.listeners,

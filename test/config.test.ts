@@ -67,6 +67,12 @@ describe("without anything given", () => {
     });
   });
 
+  test("trusts the frontend of the original system until it is told not to", async () => {
+    expect(await resolved({})).toMatchObject({ trustsDefaultOrigins: true });
+    const text = "trust_default_origins: false";
+    expect(await resolved({ text })).toMatchObject({ trustsDefaultOrigins: false });
+  });
+
   test("is frozen to its depth", async () => {
     const config = await resolved({ text: "exporters: { file: { backups: 1 } }" });
     expect(Object.isFrozen(config)).toBe(true);

@@ -18,6 +18,7 @@ import {
 } from "../src/plugin.ts";
 import { startTailgate, type RunningTailgate } from "../src/start.ts";
 import { recordOf } from "../src/testing/batch.ts";
+import { ask } from "./http/stage.ts";
 import { temporaryDirectory } from "./support/temporary-directory.ts";
 
 const AUDIT = { name: "orchestrator.audit", version: "", attributes: new Map() };
@@ -77,6 +78,7 @@ async function start(given: Partial<Config>): Promise<Started> {
     port: 0,
     logLevel: "INFO",
     allowedHosts: [],
+    trustsDefaultOrigins: false,
     traceUrl: undefined,
     journal: { engine: "sqlite", retention: { system_log: UNLIMITED, audit_log: UNLIMITED } },
     auditKeyFile: `${logDir}.pem`,
@@ -123,6 +125,24 @@ describe("a gateway", () => {
     for (const { counters } of running.gateway.components) {
       expect(counters.received).toBe(counters.filtered + counters.sent + counters.droppedSum);
     }
+  });
+
+  it("says at start which origins it trusts by default, if it does", async () => {
+    const [trusting, strict] = [
+      await start({ trustsDefaultOrigins: true }),
+      await start({ trustsDefaultOrigins: false }),
+    ];
+    expect(trusting.lines).toEqual([
+      expect.stringMatching(
+        / - tailgate\.http - INFO - Pages of http:\/\/localhost:3000 and http:\/\/127\.0\.0\.1:3000 can read and write logs\. To refuse them, set trust_default_origins: false\.$/,
+      ),
+    ]);
+    expect(strict.lines).toEqual([]);
+    const headers = { Origin: "http://localhost:3000" };
+    const statuses = await Promise.all(
+      [trusting, strict].map(async ({ url }) => (await ask(url, { headers })).status),
+    );
+    expect(statuses).toEqual([200, 403]);
   });
 
   it("does not let an exporter that throws, refuses or hangs disturb the others", async () => {

@@ -111,14 +111,18 @@ export class GrpcServer {
     }
   }
 
-  /** @throws Refusal 403 or 501 */
+  /** @throws Refusal 400, 403 or 501 */
   #checkAddress(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void {
-    const host = headers[":authority"] ?? headers.host;
-    const refused = this.#host.http.refusal({
-      headers: { host, origin: headers.origin },
+    const { host, origin, "sec-fetch-site": site } = headers;
+    const authority = headers[":authority"] ?? host;
+    if (host !== undefined && host.toLowerCase() !== authority?.toLowerCase()) {
+      throw new Refusal(400, "The Host header contradicts the authority.");
+    }
+    const refused = this.#host.http.refusalOf({
+      headers: { host: authority, origin, "sec-fetch-site": site },
       socket: { localPort: stream.session?.socket.localPort },
     });
-    if (refused !== undefined) throw new Refusal(403, refused);
+    if (refused !== undefined) throw new Refusal(refused.status, refused.text);
     const path = headers[":path"];
     if (path !== METHOD) {
       throw new Refusal(501, `Tailgate takes logs, at ${METHOD}; ${path} is not there.`);

@@ -34,6 +34,7 @@ function asDocument(config: Config): object {
     log_dir: config.logDir,
     log_level: config.logLevel,
     allowed_hosts: config.allowedHosts,
+    ...(!config.trustsDefaultOrigins && { trust_default_origins: false }),
     ...(config.traceUrl !== undefined && { trace_url: config.traceUrl }),
     receivers: sectionOf(config.receivers),
     processors: sectionOf(config.processors),

@@ -48,6 +48,7 @@ export const SETTING_SOURCES: { readonly [K in SettingKey]: Source } = {
   journal: { variables: [] },
   audit_key_file: { variables: [] },
   allowed_hosts: { variables: [] },
+  trust_default_origins: { variables: [] },
   trace_url: { variables: [] },
 };
 

@@ -95,6 +95,12 @@ export const settingsSchema = z.object({
     )
     .default([])
     .describe("Names and origins beside loopback's under which browsers may reach the gateway."),
+  trust_default_origins: z
+    .boolean()
+    .default(true)
+    .describe(
+      "Lets pages of http://localhost:3000 and http://127.0.0.1:3000 reach the gateway: the frontend of the original system runs there.",
+    ),
   trace_url: z
     .string()
     .regex(

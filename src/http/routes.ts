@@ -37,8 +37,26 @@ export class RouteTable {
 
 /** The path of a request's target, without its query. */
 export function pathOf(target: string): string {
-  const query = target.indexOf("?");
-  return query < 0 ? target : target.slice(0, query);
+  const path = originForm(target);
+  const query = path.indexOf("?");
+  return query < 0 ? path : path.slice(0, query);
+}
+
+/** `GET http://localhost:8001/healthz`, as clients send it to proxies (RFC 9112, 3.2.2). */
+const ABSOLUTE_FORM = /^https?:\/\/([^/?#]*)(.*)$/i;
+
+/** The target as paths are written: without the scheme and the authority that it may have. */
+export function originForm(target: string): string {
+  if (target.startsWith("/")) return target;
+  const [, , rest] = ABSOLUTE_FORM.exec(target) ?? [];
+  if (rest === undefined) return target;
+  return rest.startsWith("/") ? rest : `/${rest}`;
+}
+
+/** The authority of a target in absolute form; undefined for a path or `*`, null for anything else. */
+export function authorityOf(target: string | undefined): string | undefined | null {
+  if (target === undefined || target.startsWith("/") || target === "*") return undefined;
+  return ABSOLUTE_FORM.exec(target)?.[1] ?? null;
 }
 
 export function routeOf(methods: Methods | undefined, method: string): Route | undefined {

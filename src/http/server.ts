@@ -19,7 +19,7 @@ import { history, HISTORY_PATH } from "./history.ts";
 import { JournalWalks } from "./journal-walk.ts";
 import { Metrics, METRICS_PATH } from "./metrics.ts";
 import { page } from "./page.ts";
-import { pathOf, routeOf, RouteTable, type Methods } from "./routes.ts";
+import { originForm, pathOf, routeOf, RouteTable, type Methods } from "./routes.ts";
 import { stats, STATS_PATH } from "./stats.ts";
 import { asksForWebSocket, UpgradeTable, type Refusal } from "./upgrade.ts";
 import { WaitingRoom } from "./waiting-room.ts";
@@ -32,8 +32,9 @@ const TIMEOUT_CHECK_MS = 2_000;
 /** Longer than the pause between two requests of a batching OTLP exporter, which would else find the connection closed. */
 const KEEP_ALIVE_TIMEOUT_MS = 65_000;
 
-/** How many different refusals are logged, so that strangers cannot fill the log. */
+/** How many different refusals are logged in a minute, so that strangers cannot fill the log. */
 const LOGGED_REFUSALS_MAX = 20;
+const LOGGED_REFUSALS_MS = 60_000;
 
 /** No plugin can have them, nor those of the page. */
 const OWN_PATHS = [
@@ -53,6 +54,8 @@ export interface HttpServerOptions {
   /** 0 takes a free one. */
   readonly port: number;
   readonly allowedHosts: readonly string[];
+  /** Whether pages of `DEFAULT_ORIGINS` are let in; default true. */
+  readonly trustsDefaultOrigins?: boolean | undefined;
   readonly log: HostLogger;
 }
 
@@ -75,6 +78,7 @@ export class HttpServer {
   readonly #routes = new RouteTable([...this.#page.map(({ path }) => path), ...OWN_PATHS]);
   readonly #upgrades: UpgradeTable;
   readonly #loggedRefusals = new Set<string>();
+  #loggedSinceMs = performance.now();
   #application: RouteHandler | undefined;
   #metrics: Metrics | undefined;
   #waitingRoom: WaitingRoom | undefined;
@@ -86,7 +90,8 @@ export class HttpServer {
   /** @throws TailgateError CONFIG_INVALID for an entry of `allowedHosts` that says nothing. */
   constructor(options: HttpServerOptions) {
     this.#options = options;
-    this.#guard = new Guard(options.host, options.allowedHosts);
+    const { host, allowedHosts, trustsDefaultOrigins = true } = options;
+    this.#guard = new Guard({ host, allowedHosts, trustsDefaultOrigins });
     this.#upgrades = new UpgradeTable(options.log);
     this.#server = createServer({
       headersTimeout: HEADERS_TIMEOUT_MS,
@@ -96,13 +101,16 @@ export class HttpServer {
       shouldUpgradeCallback: asksForWebSocket,
     });
     this.#server.on("request", (request, response) => this.#handle(request, response));
-    this.#server.on("upgrade", (request, socket, head) =>
-      this.#upgrades.take(request, socket, head, this.#refusal(request)),
-    );
+    this.#server.on("upgrade", (request, socket, head) => {
+      const refusal = this.#refusal(request);
+      request.url = originForm(request.url!);
+      this.#upgrades.take(request, socket, head, refusal);
+    });
     this.plugins = {
       route: (method, path, handler, refuse) => this.#routes.add(method, path, handler, refuse),
       upgrade: (path, handler) => this.#upgrades.add(path, handler),
-      refusal: (request) => this.#guardRefusal(request),
+      refusal: (request) => this.#guardRefusal(request)?.text,
+      refusalOf: (request) => this.#guardRefusal(request),
     };
   }
 
@@ -172,6 +180,7 @@ export class HttpServer {
     });
     const path = pathOf(request.url!);
     const refusal = this.#refusal(request, path);
+    request.url = originForm(request.url!);
     const methods = this.#routes.at(path);
     if (refusal) this.#refuse(methods, request, response, refusal);
     else if (methods) this.#serveRoute(methods, request, response);
@@ -193,21 +202,29 @@ export class HttpServer {
   }
 
   #refusal(request: IncomingMessage, path?: string): RouteRefusal | undefined {
-    const text = this.#guardRefusal(request);
-    if (text !== undefined) return { status: 403, text };
+    const refusal = this.#guardRefusal(request);
+    if (refusal !== undefined) return refusal;
     const isHealth = path === HEALTH_PATH || path === READINESS_PATH;
     return this.#stopping && !isHealth ? STOPPING : undefined;
   }
 
   /** A browser hides the answer to a refused WebSocket from its page, so that the reason must be seen here. */
-  #guardRefusal(request: AddressedRequest): string | undefined {
-    const text = this.#guard.refusal(request);
+  #guardRefusal(request: AddressedRequest): RouteRefusal | undefined {
+    const refusal = this.#guard.refusal(request);
+    if (refusal !== undefined) this.#logRefusal(refusal.text);
+    return refusal;
+  }
+
+  #logRefusal(text: string): void {
     const logged = this.#loggedRefusals;
-    if (text !== undefined && logged.size < LOGGED_REFUSALS_MAX && !logged.has(text)) {
-      logged.add(text);
-      this.#options.log.warning(`A request was refused. ${text}`);
+    const nowMs = performance.now();
+    if (nowMs - this.#loggedSinceMs >= LOGGED_REFUSALS_MS) {
+      logged.clear();
+      this.#loggedSinceMs = nowMs;
     }
-    return text;
+    if (logged.size >= LOGGED_REFUSALS_MAX || logged.has(text)) return;
+    logged.add(text);
+    this.#options.log.warning(`A request was refused. ${text}`);
   }
 
   #serveRoute(methods: Methods, request: IncomingMessage, response: ServerResponse): void {

@@ -9,7 +9,7 @@ describe("tailgate validate", () => {
   test("names the file and shows what is in effect, which is valid again", async () => {
     await using workspace = await Workspace.create({
       "etc/my.yaml":
-        "port: ${env:PORT:-9000}\nreceivers: {}\nexporters: { console: { level: warn } }",
+        "port: ${env:PORT:-9000}\ntrust_default_origins: false\nreceivers: {}\nexporters: { console: { level: warn } }",
     });
     const env = { PORT: "9001", LOG_DIR: "/var/log/mine" };
     const cli = await runCli(["validate", "--config", "etc/my.yaml"], {
@@ -25,6 +25,7 @@ describe("tailgate validate", () => {
       log_dir: "/var/log/mine",
       log_level: "INFO",
       allowed_hosts: [],
+      trust_default_origins: false,
       receivers: {},
       processors: {},
       exporters: {

@@ -27,6 +27,7 @@ describe("the JSON Schema for editors", () => {
       "journal",
       "audit_key_file",
       "allowed_hosts",
+      "trust_default_origins",
       "trace_url",
       "receivers",
       "processors",

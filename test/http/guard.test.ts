@@ -24,10 +24,10 @@ function each(values: readonly string[], status: number): Record<string, number>
 }
 
 describe("Host", () => {
-  test("names of loopback are served with the port or without one", async () => {
+  test("names of loopback are served with any port, which a port forward may have, or without one", async () => {
     const stage = await new Stage().open();
     const names = ["localhost", "LOCALHOST", "127.0.0.1", "[::1]"];
-    const hosts = names.flatMap((name) => [name, `${name}:${stage.port}`]);
+    const hosts = names.flatMap((name) => [name, `${name}:${stage.port}`, `${name}:9001`]);
     expect(await statuses(stage, "Host", hosts)).toEqual(each(hosts, 200));
   });
 
@@ -42,11 +42,11 @@ describe("Host", () => {
     expect(headers).not.toHaveProperty("access-control-allow-origin");
   });
 
-  test("another port, a name that begins alike, a trailing dot and user information are refused", async () => {
+  test("a name that begins alike, a trailing dot, a port that is none and user information are refused", async () => {
     const stage = await new Stage().open();
     const { port } = stage;
     const others = [
-      `localhost:${port + 1}`,
+      "localhost:65536",
       "localhost.evil.example",
       "127.0.0.1.evil.example",
       `localhost.:${port}`,
@@ -58,14 +58,61 @@ describe("Host", () => {
     expect(await statuses(stage, "Host", others)).toEqual(each(others, 403));
   });
 
-  test("a request of HTTP/1.0 without Host is refused, one of HTTP/1.1 is bad", async () => {
+  test("a request of HTTP/1.0 without Host is served health and metrics only, one of HTTP/1.1 is bad", async () => {
     const stage = await new Stage().open();
-    const answer = await sendRaw(stage.port, "GET /healthz HTTP/1.0\r\n\r\n");
-    expect(answer).toMatch(/^HTTP\/1.1 403 /);
-    expect(answer).toContain("The Host header (missing) does not name this gateway.");
+    for (const path of ["/healthz", "/readyz?verbose", "/metrics"]) {
+      const answer = await sendRaw(stage.port, `GET ${path} HTTP/1.0\r\n\r\n`);
+      expect(answer).toMatch(/^HTTP\/1.1 200 /);
+    }
+    for (const path of ["/", "/api/logs", "/v1/logs", "/ws/logs", "/healthz/"]) {
+      const answer = await sendRaw(stage.port, `GET ${path} HTTP/1.0\r\n\r\n`);
+      expect(answer).toMatch(/^HTTP\/1.1 403 /);
+      expect(answer).toContain("The Host header (missing) does not name this gateway.");
+    }
+    const foreign = "GET /metrics HTTP/1.0\r\nOrigin: https://evil.example\r\n\r\n";
+    expect(await sendRaw(stage.port, foreign)).toMatch(/^HTTP\/1.1 403 /);
     expect(await sendRaw(stage.port, "GET /healthz HTTP/1.1\r\n\r\n")).toMatch(/^HTTP\/1.1 400 /);
     const empty = "GET /healthz HTTP/1.1\r\nHost:\r\nConnection: close\r\n\r\n";
     expect(await sendRaw(stage.port, empty)).toMatch(/^HTTP\/1.1 403 /);
+  });
+
+  test("two Host headers are a bad request, whatever they say, also for an upgrade", async () => {
+    const stage = await new Stage().open();
+    const heads = [
+      "Host: localhost\r\nHost: localhost",
+      "Host: localhost\r\nHost: evil.example",
+      "HOST: evil.example\r\nX: y\r\nhost: localhost",
+    ];
+    for (const head of heads) {
+      const request = `GET /api/logs HTTP/1.1\r\n${head}\r\nConnection: close\r\n\r\n`;
+      expect(await sendRaw(stage.port, request)).toMatch(/^HTTP\/1.1 400 /);
+      const upgrade = handshake("/ws/logs", {}).replace("\r\n", `\r\n${head}\r\n`);
+      expect(await sendRaw(stage.port, upgrade)).toMatch(/^HTTP\/1.1 400 /);
+    }
+  });
+
+  test("a target with a host is served as its path, and its host is checked like the header", async () => {
+    const stage = new Stage();
+    stage.server.plugins.route(
+      "GET",
+      "/mine",
+      (request, response) => void response.end(request.url),
+    );
+    stage.server.plugins.upgrade("/ws", (request, socket) => socket.end(request.url));
+    await stage.open();
+    const answerTo = (target: string, host = "localhost"): Promise<string> =>
+      sendRaw(stage.port, `GET ${target} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`);
+    expect(await answerTo("http://LOCALHOST:9/healthz")).toMatch(/^HTTP\/1.1 200 /);
+    expect(await answerTo("http://localhost/mine?a=1")).toMatch(/200 OK[^]*\/mine\?a=1/);
+    expect(await answerTo("http://localhost?a=1")).toMatch(/^HTTP\/1.1 200 /);
+    expect(await answerTo("http://evil.example/healthz")).toMatch(/^HTTP\/1.1 403 /);
+    expect(await answerTo("http://user@localhost/mine")).toMatch(/^HTTP\/1.1 403 /);
+    expect(await answerTo("http://localhost/mine", "evil.example")).toMatch(/^HTTP\/1.1 403 /);
+    expect(await answerTo("ftp://localhost/mine")).toMatch(/^HTTP\/1.1 400 /);
+    const upgrade = (target: string): Promise<string> =>
+      sendRaw(stage.port, handshake(target, { Host: "localhost" }));
+    expect(await upgrade("http://localhost/ws?replay=1")).toBe("/ws?replay=1");
+    expect(await upgrade("http://evil.example/ws")).toMatch(/^HTTP\/1.1 403 /);
   });
 
   test("allowed_hosts lets a name in with any port, or with the one that it gives", async () => {
@@ -148,6 +195,47 @@ describe("Origin", () => {
     expect(await statuses(stage, "Origin", others)).toEqual(each(others, 403));
   });
 
+  test("through a port forward, pages of the forwarded port are the gateway's, and no others", async () => {
+    const stage = await new Stage().open();
+    const own = [
+      ["localhost:9001", "http://localhost:9001"],
+      ["127.0.0.1:9001", "http://127.0.0.1:9001"],
+      ["[::1]:9001", "http://[::1]:9001"],
+      ["localhost", "http://localhost"],
+      ["localhost", "https://localhost"],
+    ];
+    const others = [
+      ["localhost:9001", "http://localhost:5000"],
+      ["localhost:9001", "http://localhost"],
+      ["localhost:9001", `http://localhost:${stage.port}`],
+      [`localhost:${stage.port}`, "http://localhost:9001"],
+      ["localhost:9001", "null"],
+      ["evil.example:9001", "http://evil.example:9001"],
+    ];
+    for (const [status, pairs] of [
+      [200, own],
+      [403, others],
+    ] as const) {
+      for (const [Host = "", Origin = ""] of pairs) {
+        expect({ Host, Origin, status: await statusOf(stage, { Host, Origin }) }).toEqual({
+          Host,
+          Origin,
+          status,
+        });
+      }
+    }
+  });
+
+  test("pages of the original's frontend are refused if they are not trusted, but not if they are listed", async () => {
+    const origin = "http://localhost:3000";
+    const stage = await new Stage({ trustsDefaultOrigins: false }).open();
+    expect(await statusOf(stage, { Origin: origin })).toBe(403);
+    expect(await statusOf(stage, { Origin: "http://127.0.0.1:3000" })).toBe(403);
+    expect(await statusOf(stage, { Origin: stage.url })).toBe(200);
+    const listed = await new Stage({ trustsDefaultOrigins: false, allowedHosts: [origin] }).open();
+    expect(await statusOf(listed, { Origin: origin })).toBe(200);
+  });
+
   test("allowed_hosts lets in pages of a host, and pages of an origin, which is no host", async () => {
     const allowedHosts = ["logs.example.com", "https://app.example:443/", "http://localhost:5173"];
     const stage = await new Stage({ allowedHosts }).open();
@@ -155,7 +243,78 @@ describe("Origin", () => {
     expect(await statuses(stage, "Origin", origins)).toEqual(each(origins, 200));
     expect(await statusOf(stage, { Origin: "http://app.example" })).toBe(403);
     expect(await statusOf(stage, { Host: "app.example" })).toBe(403);
-    expect(await statusOf(stage, { Host: "localhost:5173" })).toBe(403);
+  });
+});
+
+describe("Sec-Fetch-Site", () => {
+  const PATHS = ["/api/logs", "/api/counts", "/api/stats", "/metrics", "/healthz", "/v1/logs"];
+
+  async function statusAt(
+    stage: Stage,
+    path: string,
+    headers: Record<string, string>,
+  ): Promise<number> {
+    return (await ask(stage.url + path, { headers })).status;
+  }
+
+  test("requests of other sites' pages that have no Origin, such as an image's, are refused everywhere", async () => {
+    const stage = new Stage();
+    stage.server.plugins.route("*", "/v1/logs", (_request, response) => void response.end());
+    await stage.open();
+    for (const path of PATHS) {
+      for (const site of ["cross-site", "same-site", "Cross-Site", "same-origin, cross-site"]) {
+        expect(await statusAt(stage, path, { "Sec-Fetch-Site": site })).toBe(403);
+      }
+      for (const site of ["same-origin", "none"]) {
+        expect(await statusAt(stage, path, { "Sec-Fetch-Site": site })).toBe(200);
+      }
+    }
+    const { body } = await ask(`${stage.url}/api/logs`, {
+      headers: { "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "image" },
+    });
+    expect(body).toBe(
+      'A page of another site made the request (Sec-Fetch-Site "cross-site"), and it has no Origin header. Pages whose origin is in allowed_hosts can use fetch.\n',
+    );
+  });
+
+  test("requests with an Origin that is let in are answered, from whatever site", async () => {
+    const stage = await new Stage().open();
+    for (const site of ["cross-site", "same-site"]) {
+      const headers = { "Sec-Fetch-Site": site, Origin: "http://localhost:3000" };
+      expect(await statusAt(stage, "/api/logs", headers)).toBe(200);
+      const foreign = { ...headers, Origin: "https://evil.example" };
+      expect(await statusAt(stage, "/api/logs", foreign)).toBe(403);
+    }
+  });
+
+  test("a link from elsewhere opens the dashboard, and nothing else", async () => {
+    const stage = await new Stage().open();
+    const link = {
+      "Sec-Fetch-Site": "cross-site",
+      "Sec-Fetch-Mode": "navigate",
+      "Sec-Fetch-Dest": "document",
+    };
+    expect(await statusAt(stage, "/", link)).toBe(200);
+    expect(await statusAt(stage, "/?q=error", link)).toBe(200);
+    expect(await statusAt(stage, "/api/logs", link)).toBe(403);
+    expect(await statusAt(stage, "/", { ...link, "Sec-Fetch-Dest": "iframe" })).toBe(403);
+    expect(await statusAt(stage, "/", { ...link, "Sec-Fetch-Mode": "no-cors" })).toBe(403);
+    expect(await statusAt(stage, "/", { ...link, Host: "evil.example" })).toBe(403);
+    const post = await ask(`${stage.url}/`, { method: "POST", headers: link });
+    expect(post.status).toBe(403);
+  });
+
+  test("an upgrade without an Origin is refused to another site's page", async () => {
+    const stage = new Stage();
+    stage.server.plugins.upgrade("/ws/logs", (_request, socket) => socket.end("taken"));
+    await stage.open();
+    const foreign = { Host: "localhost", "Sec-Fetch-Site": "cross-site" };
+    const answer = await sendRaw(stage.port, handshake("/ws/logs", foreign));
+    expect(answer).toMatch(/^HTTP\/1.1 403 /);
+    const frontend = { ...foreign, Origin: "http://localhost:3000" };
+    expect(await sendRaw(stage.port, handshake("/ws/logs", frontend))).toBe("taken");
+    const forwarded = { Host: "localhost:9001", Origin: "http://localhost:9001" };
+    expect(await sendRaw(stage.port, handshake("/ws/logs", forwarded))).toBe("taken");
   });
 });
 
@@ -204,7 +363,7 @@ test("each refusal is logged once, and strangers cannot fill the log", async () 
   );
 });
 
-test("a receiver's own port is the gateway's too, with that port", async () => {
+test("a receiver's own port is guarded alike", async () => {
   const { createServer } = await import("node:http");
   const stage = await new Stage().open();
   const receiver = createServer((request, response) => {
@@ -212,13 +371,14 @@ test("a receiver's own port is the gateway's too, with that port", async () => {
   });
   await new Promise<void>((resolve) => void receiver.listen(0, "127.0.0.1", resolve));
   const { port } = receiver.address() as { port: number };
-  const hosts = [`localhost:${port}`, `localhost:${stage.port}`];
+  const hosts = [`localhost:${port}`, "localhost:9001", "evil.example"];
   const answers = await Promise.all(
     hosts.map((host) => ask(`http://127.0.0.1:${port}/`, { headers: { Host: host } })),
   );
   receiver.close();
   expect(answers.map(({ body }) => body)).toEqual([
     "served",
-    `The Host header "localhost:${stage.port}" does not name this gateway. ${ENDING}`,
+    "served",
+    `The Host header "evil.example" does not name this gateway. ${ENDING}`,
   ]);
 });

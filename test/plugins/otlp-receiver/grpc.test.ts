@@ -174,6 +174,20 @@ describe("a refusal for good", () => {
       /^The Host header "logs.example.com" does not name this gateway\./,
     ],
     [
+      "of a Host header that contradicts the authority",
+      frame(PYTHON),
+      { ":authority": "localhost", host: "logs.example.com" },
+      INVALID_ARGUMENT,
+      "The Host header contradicts the authority.",
+    ],
+    [
+      "of another site's page that says so itself",
+      frame(PYTHON),
+      { "sec-fetch-site": "cross-site" },
+      PERMISSION_DENIED,
+      /^A page of another site made the request/,
+    ],
+    [
       "of another site's page",
       frame(PYTHON),
       { origin: "http://evil.example" },

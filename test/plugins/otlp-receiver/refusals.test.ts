@@ -2,6 +2,7 @@
 
 import { gzipSync } from "node:zlib";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
+import { sendRaw } from "../../http/stage.ts";
 import { TailgateError } from "../../../src/errors.ts";
 import {
   gzip,
@@ -190,6 +191,27 @@ describe("a refusal", () => {
     );
     const rebound = await send(url, PYTHON, { headers: { Host: "evil.example" } });
     expect(rebound.status).toBe(403);
+    expect(intake.received).toBe(0);
+  });
+
+  it("with two Host headers is 400, on both ports; with a host in its target it is served", async () => {
+    const { url, host, intake } = await open();
+    for (const at of [url, await host.listen()]) {
+      const port = Number(new URL(at).port);
+      const head = `Content-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}`;
+      const twice = `POST /v1/logs HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n${head}`;
+      const refused = await sendRaw(port, twice);
+      expect(refused).toMatch(/^HTTP\/1.1 400 /);
+      expect(refused).toContain(
+        '{"code":3,"message":"The request has more than one Host header."}',
+      );
+      const post = (target: string): string =>
+        `POST ${target}/v1/logs HTTP/1.1\r\nHost: localhost\r\n${head}`;
+      expect(await sendRaw(port, post("http://localhost"))).toMatch(/^HTTP\/1.1 200 /);
+      expect(await sendRaw(port, post("http://evil.example"))).toMatch(/^HTTP\/1.1 403 /);
+    }
+    const foreign = { ...json, "Sec-Fetch-Site": "cross-site" };
+    expect((await send(url, NODE, { headers: foreign })).status).toBe(403);
     expect(intake.received).toBe(0);
   });
 

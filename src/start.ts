@@ -1,7 +1,13 @@
 import { SigningKey } from "./audit/signing-key.ts";
 import type { Config } from "./config.ts";
 import { Gateway } from "./gateway.ts";
-import { hostLogger, writeToStderr, type WriteLine } from "./host-log.ts";
+import {
+  flushHostLog,
+  hostLogger,
+  suppressedLines,
+  writeToStderr,
+  type WriteLine,
+} from "./host-log.ts";
 import { DEFAULT_ORIGINS } from "./http/guard.ts";
 import { HttpServer } from "./http/server.ts";
 import type { Journal } from "./journal/journal.ts";
@@ -58,7 +64,14 @@ export async function startTailgate(
   await prepareLogDir(config.logDir);
   const { host, port, allowedHosts, trustsDefaultOrigins } = config;
   const log = hostLogger("tailgate.http", write);
-  const server = new HttpServer({ host, port, allowedHosts, trustsDefaultOrigins, log });
+  const server = new HttpServer({
+    host,
+    port,
+    allowedHosts,
+    trustsDefaultOrigins,
+    log,
+    suppressedLines: () => suppressedLines(write),
+  });
   const auditKey = await openAuditKey(config, write);
   const journal = await openJournal(config, write);
   const gateway = new Gateway(config, { http: server.plugins, journal, auditKey, write });
@@ -66,6 +79,7 @@ export async function startTailgate(
     server.stopAccepting();
     await gateway.stop();
     await server.close(AbortSignal.timeout(HTTP_CLOSE_MS_MAX));
+    flushHostLog(write);
   };
   try {
     await gateway.open();

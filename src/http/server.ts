@@ -17,6 +17,7 @@ import { HEALTH_PATH, liveness, READINESS_PATH, readiness } from "./health.ts";
 import { counts, COUNTS_PATH } from "./counts.ts";
 import { history, HISTORY_PATH } from "./history.ts";
 import { JournalWalks } from "./journal-walk.ts";
+import { counter, type Metric } from "./metric.ts";
 import { Metrics, METRICS_PATH } from "./metrics.ts";
 import { page } from "./page.ts";
 import { originForm, pathOf, routeOf, RouteTable, type Methods } from "./routes.ts";
@@ -57,6 +58,8 @@ export interface HttpServerOptions {
   /** Whether pages of `DEFAULT_ORIGINS` are let in; default true. */
   readonly trustsDefaultOrigins?: boolean | undefined;
   readonly log: HostLogger;
+  /** How many of the gateway's own lines were left out, for /metrics. */
+  readonly suppressedLines?: () => number;
 }
 
 /**
@@ -118,7 +121,8 @@ export class HttpServer {
     const { log } = this.#options;
     const notReady = (): string | undefined => (this.#stopping ? "stopping" : view.notReady);
     this.#waitingRoom = new WaitingRoom(view.journal);
-    this.#metrics = new Metrics(view, this.#waitingRoom.metrics, log);
+    const metrics = [...this.#waitingRoom.metrics, this.#suppressedMetric()];
+    this.#metrics = new Metrics(view, metrics, log);
     const walks = new JournalWalks(view.journal);
     const endpoints = [
       ...this.#page,
@@ -130,6 +134,12 @@ export class HttpServer {
       this.#metrics.endpoint,
     ];
     this.#application = createApplication(endpoints, log);
+  }
+
+  #suppressedMetric(): Metric {
+    const { suppressedLines = () => 0 } = this.#options;
+    const description = "Lines of the gateway's own that were left out of its log: too many alike.";
+    return counter("tailgate_log_lines_suppressed", description, suppressedLines);
   }
 
   /**

@@ -1,6 +1,6 @@
 import type { ServerResponse } from "node:http";
 import type { WatchedJournal } from "../journal/journal.ts";
-import { gauge, type Metric } from "./metric.ts";
+import { counter, gauge, type Metric } from "./metric.ts";
 
 /** So many requests wait at once; one on top of them is answered at once, with what there is. */
 const WAITING_MAX = 100;
@@ -13,12 +13,11 @@ export class WaitingRoom {
       "Requests that wait for the journal to grow.",
       () => this.#waiting.size,
     ),
-    {
-      name: "tailgate_http_waiting_refused",
-      description: "Requests that were answered at once because too many waited.",
-      kind: "counter",
-      read: () => [{ value: this.#refused, labels: {} }],
-    },
+    counter(
+      "tailgate_http_waiting_refused",
+      "Requests that were answered at once because too many waited.",
+      () => this.#refused,
+    ),
   ];
   readonly #waiting = new Set<(hasGrown: boolean) => void>();
   readonly #unwatch: () => void;

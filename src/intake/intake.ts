@@ -11,6 +11,7 @@ import type { RequestCounts } from "../encode/request-counts.ts";
 import { rankOf } from "../encode/severity.ts";
 import { LEVELS, type Level, type LevelRank } from "../envelope.ts";
 import { TailgateError, textOf } from "../errors.ts";
+import { rateLimited } from "../host-log.ts";
 import type { StoredEvent } from "../journal/journal.ts";
 import type { HostLogger, Ingested, Intake, LogRecord } from "../plugin.ts";
 import { AuditEvents, type Receipt } from "./audit-events.ts";
@@ -74,10 +75,9 @@ export class RecordIntake implements Intake {
     this.#options = options;
     this.#lowest = LEVELS.indexOf(options.logLevel) as LevelRank;
     this.#alarm = new LossAlarm(options.log);
+    const log = rateLimited(options.log);
     this.#events = new AuditEvents(options.storedEvents, (key) =>
-      options.log.warning(
-        `Two audit events have the key ${key} and do not say the same; both are kept.`,
-      ),
+      log.warning(`Two audit events have the key ${key} and do not say the same; both are kept.`),
     );
     this.#open = new OpenBatch(this.#events);
     this.#encoder = new EnvelopeEncoder(this.#open, this.#lowest);

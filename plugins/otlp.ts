@@ -2,6 +2,7 @@
 
 import {
   defineExporter,
+  withSignals,
   type Batch,
   type Exporter,
   type Host,
@@ -50,9 +51,12 @@ class OtlpExporter implements Exporter {
 
   async write(batch: Batch, signal: AbortSignal): Promise<Written> {
     const rest = batch.select((index) => batch.sequence(index) > this.#settled);
-    const either = AbortSignal.any([signal, this.#closing.signal]);
-    for (const part of parted(rest, this.#bytesMax)) await this.#send(part, either);
+    await withSignals([signal, this.#closing.signal], (either) => this.#sendAll(rest, either));
     return { dropped: this.#losses.take() };
+  }
+
+  async #sendAll(batch: Batch, signal: AbortSignal): Promise<void> {
+    for (const part of parted(batch, this.#bytesMax)) await this.#send(part, signal);
   }
 
   /** Of a part that is refused for good the halves are sent, down to the records that are to blame. */

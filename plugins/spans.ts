@@ -4,6 +4,7 @@ import {
   defineExporter,
   LEVELS,
   textOf,
+  withSignals,
   type Batch,
   type Exporter,
   type Host,
@@ -88,7 +89,8 @@ class SpansExporter implements Exporter {
   }
 
   async #send(signal: AbortSignal): Promise<void> {
-    await this.#sender.send(this.#waiting, AbortSignal.any([signal, this.#closing.signal]));
+    const send = (either: AbortSignal): Promise<void> => this.#sender.send(this.#waiting, either);
+    await withSignals([signal, this.#closing.signal], send);
   }
 
   /** Ends what is open. Where records wait that may tell another end, it stays open for the next start. */
@@ -107,7 +109,7 @@ class SpansExporter implements Exporter {
     const nowNanos = BigInt(Date.now()) * 1_000_000n;
     this.#waiting = this.#book.stop(nowNanos, this.#taken);
     try {
-      await this.#send(AbortSignal.any([signal, AbortSignal.timeout(END_MS_MAX)]));
+      await withSignals([signal], (limit) => this.#send(limit), END_MS_MAX);
     } catch (error) {
       this.#log.warning(
         `The spans of ${openCount} open instances could not be sent; they stay open for the next start: ${textOf(error)}`,

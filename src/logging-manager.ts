@@ -157,6 +157,7 @@ export class LoggingManager {
     const running = await startTailgate(config, { write });
     const log = hostLogger("tailgate.logging-manager", write);
     const manager = new LoggingManager(running, config.logLevel, options, log);
+    for (const notice of running.notices) log.info(notice);
     for (const problem of manager.registration?.problems ?? []) log.error(problem.message);
     return manager;
   }

@@ -24,6 +24,7 @@ export { parseFilter, FILTER_PARAMETERS } from "./filter.ts";
 export { LEVELS } from "./envelope.ts";
 export { printable } from "./printable.ts";
 export { SUBPROTOCOL } from "./protocol.ts";
+export { withSignals } from "./time-limit.ts";
 export { refuseUpgrade } from "./upgrade-refusal.ts";
 export { requestUrl, withPath, type RequestUrl } from "./url-credentials.ts";
 export type { AuditLog, Envelope, EnvelopeType, JsonValue, Level, SystemLog } from "./envelope.ts";

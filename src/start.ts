@@ -21,6 +21,8 @@ export interface RunningTailgate {
   readonly url: string;
   /** What it listens on, a line each. */
   readonly listeners: readonly string[];
+  /** What the operator should know from the start, a line each. */
+  readonly notices: readonly string[];
   /** Ends it, within about ten seconds. Safe to call again. */
   stop(): Promise<void>;
 }
@@ -30,6 +32,7 @@ export interface StartOptions {
   readonly write?: WriteLine;
 }
 
+/** For the operator: a page that may reach the gateway though the configuration does not name it. */
 const TRUST_TEXT = `Pages of ${DEFAULT_ORIGINS.join(" and ")} can read and write logs. To refuse them, set trust_default_origins: false.`;
 
 const HTTP_CLOSE_MS_MAX = 1_000;
@@ -85,13 +88,13 @@ export async function startTailgate(
     await gateway.open();
     server.mount(gateway);
     const url = await server.listen();
-    if (trustsDefaultOrigins) log.info(TRUST_TEXT);
     const listeners = [
       `${url} (dashboard, /ws/logs, /api, /healthz, /readyz, /metrics)`,
       ...gateway.listeners,
     ];
+    const notices = trustsDefaultOrigins ? [TRUST_TEXT] : [];
     let stopping: Promise<void> | undefined;
-    return { gateway, url, listeners, stop: () => (stopping ??= stop()) };
+    return { gateway, url, listeners, notices, stop: () => (stopping ??= stop()) };
   } catch (error) {
     await stop();
     throw error;

@@ -1,5 +1,12 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { requestUrl, textOf, withPath, type ReceiverHost, type RequestUrl } from "tailgate/plugin";
+import {
+  requestUrl,
+  textOf,
+  withPath,
+  withSignals,
+  type ReceiverHost,
+  type RequestUrl,
+} from "tailgate/plugin";
 import { Refusal } from "./refusal.ts";
 import { withBody, type BodyBudget } from "./request-body.ts";
 
@@ -46,7 +53,11 @@ export class PassOn {
     try {
       const target = requestUrl(withPath(to, path));
       await withBody(request, { bytesMax: bodyBytesMax, budget }, (body) =>
-        this.#exchange(target, request, body, response),
+        withSignals(
+          [this.#stop.signal],
+          (ending) => this.#exchange(target, request, { body, signal: ending }, response),
+          ANSWER_TIMEOUT_MS,
+        ),
       );
       this.#count(1, { signal, status: String(response.statusCode) });
     } catch (error) {
@@ -71,10 +82,9 @@ export class PassOn {
   async #exchange(
     { url, name, authorization }: RequestUrl,
     request: IncomingMessage,
-    body: Buffer,
+    { body, signal }: { body: Buffer; signal: AbortSignal },
     response: ServerResponse,
   ): Promise<void> {
-    const signal = AbortSignal.any([this.#stop.signal, AbortSignal.timeout(ANSWER_TIMEOUT_MS)]);
     try {
       const headers = {
         ...picked(["content-type", "content-encoding"], (header) => request.headers[header]),

@@ -2,6 +2,7 @@ import { request as requestHttp, type IncomingMessage } from "node:http";
 import { request as requestHttps } from "node:https";
 import { promisify } from "node:util";
 import { gzip } from "node:zlib";
+import { withSignals } from "tailgate/plugin";
 import type { Destination } from "./destination.ts";
 
 /** What is read of an answer: the answers of OTLP are short. */
@@ -22,12 +23,21 @@ export interface Answer {
  * Sends one request, once. Resolves with any answer, rejects where there is none. OpenTelemetry's transport would
  * repeat it by itself and be deaf to `signal`; repeating is delivery's, with its order and its time limit.
  */
-export async function post(
+export function post(
   destination: Destination,
   body: Uint8Array,
   signal: AbortSignal,
 ): Promise<Answer> {
-  const { url, agent, isGzipped, timeoutMs } = destination;
+  const send = (limit: AbortSignal): Promise<Answer> => postOnce(destination, body, limit);
+  return withSignals([signal], send, destination.timeoutMs);
+}
+
+async function postOnce(
+  destination: Destination,
+  body: Uint8Array,
+  signal: AbortSignal,
+): Promise<Answer> {
+  const { url, agent, isGzipped } = destination;
   const sent = isGzipped ? await gzipped(body) : body;
   const headers = {
     "User-Agent": "tailgate",
@@ -35,13 +45,11 @@ export async function post(
     ...(isGzipped && { "Content-Encoding": "gzip" }),
     "Content-Length": sent.length,
   };
-  const limit =
-    timeoutMs === undefined ? signal : AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
   const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
   const request = url.protocol === "http:" ? requestHttp : requestHttps;
-  request(url, { method: "POST", headers, agent, signal: limit })
+  request(url, { method: "POST", headers, agent, signal })
     .on("response", resolve)
-    .on("error", (error) => reject(failure(destination, limit.aborted ? limit.reason : error)))
+    .on("error", (error) => reject(failure(destination, signal.aborted ? signal.reason : error)))
     .end(sent);
   return answerOf(await promise);
 }

@@ -2,6 +2,7 @@ import { textOf } from "../errors.ts";
 import type { Journal } from "../journal/journal.ts";
 import type { ChainState } from "../journal/messages.ts";
 import type { HostLogger, LogRecord } from "../plugin.ts";
+import { withSignals } from "../time-limit.ts";
 import type { Checkpoint, Standing } from "./checkpoint.ts";
 import type { CheckpointFile } from "./checkpoint-file.ts";
 import { checkpointRecord } from "./checkpoint-record.ts";
@@ -124,8 +125,8 @@ export class Checkpointer {
     const isSigned = this.#chain.seq === this.#signed.seq;
     if (!this.#hasNews && (isSigned || !isDayOver)) return;
     const [chain, isNews] = [this.#chain, this.#hasNews];
-    const patience = AbortSignal.timeout(DRAIN_MS_MAX);
-    await this.#options.drained(AbortSignal.any([this.#closing.signal, patience]));
+    const { drained } = this.#options;
+    await withSignals([this.#closing.signal], (signal) => drained(signal), DRAIN_MS_MAX);
     await this.#sign(chain, isNews);
     if (isDayOver) await this.#options.file.tidy();
   }

@@ -75,8 +75,9 @@ async function run({ config: file, ...flags }: RunOptions): Promise<void> {
   await inTime(starting.then((tailgate) => tailgate.stop()));
 }
 
-function announce({ listeners }: RunningTailgate): void {
+function announce({ listeners, notices }: RunningTailgate): void {
   for (const listener of listeners) say(`listening on ${listener}`);
+  for (const notice of notices) say(notice);
 }
 
 /**

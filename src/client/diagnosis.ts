@@ -24,7 +24,25 @@ export async function diagnose(
   fetcher: typeof fetch,
   signal: AbortSignal,
 ): Promise<Finding> {
-  const options = { signal: AbortSignal.any([signal, AbortSignal.timeout(ANSWER_MS_MAX)]) };
+  // AbortSignal.any would stay as long as the stream, and AbortSignal.timeout for all of its time.
+  const look = new AbortController();
+  const giveUp = (): void => look.abort();
+  const timer = setTimeout(giveUp, ANSWER_MS_MAX);
+  signal.addEventListener("abort", giveUp);
+  if (signal.aborted) giveUp();
+  try {
+    return await findingWithin({ signal: look.signal }, endpoint, fetcher);
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener("abort", giveUp);
+  }
+}
+
+async function findingWithin(
+  options: RequestInit,
+  endpoint: URL,
+  fetcher: typeof fetch,
+): Promise<Finding> {
   try {
     // With a POST, as with a WebSocket and not with a GET, browsers send the page's origin.
     return await findingOf(await ask(endpoint, fetcher, options));

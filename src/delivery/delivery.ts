@@ -199,8 +199,9 @@ export class Delivery {
   /** Resolves when all that was offered so far has been written or dropped, or when the signal aborts. */
   async drain(signal: AbortSignal): Promise<void> {
     const mark = this.#source.mark();
+    const isOver = aborted(signal);
     while (this.#running && !this.#source.isPast(mark) && !signal.aborted) {
-      await Promise.race([this.#nextEnd(), this.#running, aborted(signal)]);
+      await Promise.race([this.#nextEnd(), this.#running, isOver]);
     }
   }
 

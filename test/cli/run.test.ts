@@ -62,6 +62,9 @@ describe("tailgate run", () => {
       const url = (await cli.says(LISTENING))[1]!;
       expect((await fetch(`${url}/healthz`)).status).toBe(200);
       expect(await (await fetch(url)).text()).toContain("<title>");
+      await cli.says(
+        /^tailgate: Pages of http:\/\/localhost:3000 and .* can read and write logs\./m,
+      );
       cli.process.kill(signal);
       expect(await cli.ended).toBe(0);
       await expect(fetch(`${url}/healthz`)).rejects.toThrow("fetch failed");

@@ -1,0 +1,42 @@
+import { getEventListeners } from "node:events";
+import { describe, expect, test } from "vitest";
+import { withSignals } from "../src/time-limit.ts";
+
+function until(signal: AbortSignal): Promise<unknown> {
+  return new Promise((resolve) => {
+    signal.addEventListener("abort", () => resolve(signal.reason), { once: true });
+    if (signal.aborted) resolve(signal.reason);
+  });
+}
+
+describe("work with several signals", () => {
+  test("leaves no listener on them, however often it is done and however it ends", async () => {
+    const [first, second] = [new AbortController(), new AbortController()];
+    const signals = [first.signal, second.signal];
+    for (let round = 0; round < 100; round++) {
+      expect(await withSignals(signals, async () => round, 10_000)).toBe(round);
+      const broken = withSignals(signals, async () => Promise.reject(new Error("broken")));
+      await expect(broken).rejects.toThrow("broken");
+    }
+    expect(signals.map((signal) => getEventListeners(signal, "abort").length)).toEqual([0, 0]);
+    expect(
+      process.getActiveResourcesInfo().filter((name) => name === "Timeout").length,
+    ).toBeLessThan(10);
+  });
+
+  test("is told by whichever aborts first, and why; also if one has aborted already", async () => {
+    for (const index of [0, 1]) {
+      const controllers = [new AbortController(), new AbortController()];
+      const signals = controllers.map(({ signal }) => signal);
+      const reason = withSignals(signals, until);
+      controllers[index]!.abort(`reason ${index}`);
+      expect(await reason).toBe(`reason ${index}`);
+      expect(await withSignals(signals, until)).toBe(`reason ${index}`);
+    }
+  });
+
+  test("is told when its time is over", async () => {
+    const { signal } = new AbortController();
+    expect(await withSignals([signal], until, 1)).toMatchObject({ name: "TimeoutError" });
+  });
+});

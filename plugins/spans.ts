@@ -79,7 +79,7 @@ class SpansExporter implements Exporter {
       const sequence = batch.sequence(index);
       if (sequence <= this.#taken) continue;
       const event = this.#isWanted(batch, index) ? readEvent(batch, index) : undefined;
-      if (event !== undefined) this.#waiting.push(...this.#book.take(event));
+      if (event !== undefined) for (const span of this.#book.take(event)) this.#waiting.push(span);
       this.#taken = sequence;
     }
   }

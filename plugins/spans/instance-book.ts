@@ -169,7 +169,8 @@ export class InstanceBook {
     const evicted: FinishedSpan[] = [];
     for (const oldest of this.#open.values()) {
       if (this.#open.size < this.#openMax) break;
-      evicted.push(...this.#close(oldest, { end: "evicted", endNanos, sequence }));
+      const closed = this.#close(oldest, { end: "evicted", endNanos, sequence });
+      for (const span of closed) evicted.push(span);
     }
     this.#remembered.delete(instance.id);
     this.#open.set(instance.id, instance);

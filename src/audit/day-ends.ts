@@ -60,7 +60,7 @@ async function walked(
   for (let next = from.seq + 1; next <= last;) {
     const page = await journal.read({ from: next, type: "audit_log" });
     if (page.to < page.from) break;
-    lostTo = Math.max(lostTo, ...page.gaps.filter(lacksEvents).map(({ to }) => to));
+    for (const { to } of page.gaps.filter(lacksEvents)) lostTo = Math.max(lostTo, to);
     seen += gather(page, last, days, days.at(-1)?.day ?? from.day, seen);
     next = page.to + 1;
   }

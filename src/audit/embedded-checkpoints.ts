@@ -37,7 +37,7 @@ export class EmbeddedCheckpoints {
 
   /** The newest one of this trail, where it is newer than all of `own`: those must have been cut off there. */
   missingFrom(own: readonly Anchor[], trail: () => Trail): Embedded | undefined {
-    const newest = Math.max(0, ...own.map(({ checkpoint }) => checkpoint.seq));
+    const newest = own.reduce((seq, { checkpoint }) => Math.max(seq, checkpoint.seq), 0);
     const candidates = [...this.#newest.values()].filter(
       ({ checkpoint }) =>
         checkpoint.seq > newest && this.#keys.some((key) => key.hasSigned(checkpoint)),

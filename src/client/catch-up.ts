@@ -142,7 +142,8 @@ export function stretchOf({ entries, gaps, nextCursor }: HistoryPage, newest: nu
     const next = Number(nextCursor.slice(nextCursor.lastIndexOf(":") + 1));
     return { to: next - 1, entries, gaps };
   }
-  const to = Math.max(newest, entries.at(-1)?.sequence ?? 0, ...gaps.map((gap) => gap.to));
+  const last = Math.max(newest, entries.at(-1)?.sequence ?? 0);
+  const to = gaps.reduce((end, gap) => Math.max(end, gap.to), last);
   return { to, entries, gaps };
 }
 

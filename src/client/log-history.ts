@@ -88,7 +88,8 @@ export class LogHistory {
   async newest(signal?: AbortSignal): Promise<{ epoch: string; sequence: number }> {
     const { epoch, entries, gaps } = await this.page({ limit: 1, signal });
     // The newest places may be those of records that are gone.
-    return { epoch, sequence: Math.max(entries[0]?.sequence ?? 0, ...gaps.map(({ to }) => to)) };
+    const last = entries[0]?.sequence ?? 0;
+    return { epoch, sequence: gaps.reduce((end, { to }) => Math.max(end, to), last) };
   }
 
   async #answer(url: URL, timeMsMax: number, signal: AbortSignal | undefined): Promise<unknown> {

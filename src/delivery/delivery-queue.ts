@@ -64,7 +64,7 @@ export class DeliveryQueue {
     const head = this.#entries[0]?.batch;
     if (!(head instanceof JoinedBatch)) return 1;
     this.#isHeadTaken = false;
-    this.#entries.splice(0, 1, ...head.parts.map(entryOf));
+    this.#entries = [...head.parts.map(entryOf), ...this.#entries.slice(1)];
     return head.parts.length;
   }
 

@@ -148,7 +148,7 @@ export class JournalSource implements Source {
       batch,
       to: index === parts.length - 1 ? head.to : lastSequence(batch),
     }));
-    this.#heads.splice(0, 1, ...heads);
+    this.#heads = [...heads, ...this.#heads.slice(1)];
     return heads.length;
   }
 

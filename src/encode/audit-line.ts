@@ -13,7 +13,7 @@ const CLOSE_LIST = 0x5d;
 const OPEN_OBJECT = 0x7b;
 const CLOSE_OBJECT = 0x7d;
 
-const RENAMED = bytesOf('"extra_');
+const RENAMED = bytesOf(',"extra_');
 const HEADS = {
   timestamp: bytesOf('{"timestamp":'),
   level: bytesOf(',"level":'),
@@ -22,13 +22,19 @@ const HEADS = {
   action: bytesOf(',"event_type":'),
 };
 const SEPARATOR = bytesOf(",");
-const COLON = bytesOf(":");
 const END = bytesOf("}");
 
-/** One member of an object: its key with the quotes, and its value. */
+/** What a member gets longer by if it is renamed, with its separator. */
+const RENAMED_GROWTH = RENAMED.length;
+
+/** More than all that a line has beside what is copied of its envelope: names, the sequence and the hash. */
+const FIXED_BYTES_MAX = 256;
+
+/** Places of one member of an object: its key with the quotes, and its value. An event may have very many of them. */
 interface Member {
-  readonly key: Uint8Array;
-  readonly value: Uint8Array;
+  readonly key: number;
+  readonly value: number;
+  readonly end: number;
 }
 
 /** Where there is no event before: what the first event's hash is made over. */
@@ -40,12 +46,12 @@ export const NO_HASH = "0".repeat(64);
  * and written again.
  */
 export function auditLine(data: Uint8Array): Uint8Array {
-  return Buffer.concat([...openLine(data), END]);
+  return openLine(data).add(END).bytes;
 }
 
 /** The same with the event's sequence and its hash as last members. */
 export function sealedAuditLine(data: Uint8Array, sequence: number, hash: string): Uint8Array {
-  return Buffer.concat([...hashedPart(data, sequence), bytesOf(`,"hash":"${hash}"}`)]);
+  return hashedPart(data, sequence).add(bytesOf(`,"hash":"${hash}"}`)).bytes;
 }
 
 /**
@@ -53,50 +59,87 @@ export function sealedAuditLine(data: Uint8Array, sequence: number, hash: string
  * to `,"hash":`. So whoever has two lines can check the second one with any tool.
  */
 export function auditHash(previous: string, data: Uint8Array, sequence: number): string {
-  const hash = createHash("sha256").update(previous);
-  for (const part of hashedPart(data, sequence)) hash.update(part);
-  return hash.digest("hex");
+  return createHash("sha256")
+    .update(previous)
+    .update(hashedPart(data, sequence).bytes)
+    .digest("hex");
 }
 
-function hashedPart(data: Uint8Array, sequence: number): Uint8Array[] {
-  return [...openLine(data), bytesOf(`,"seq":${sequence}`)];
+function hashedPart(data: Uint8Array, sequence: number): Line {
+  return openLine(data).add(bytesOf(`,"seq":${sequence}`));
 }
 
-/** The line without its closing brace, in parts. */
-function openLine(data: Uint8Array): Uint8Array[] {
-  const fields = new Map(membersOf(data).map((member) => [nameOf(member.key), member.value]));
-  const parts: Uint8Array[] = [];
-  for (const [name, head] of Object.entries(HEADS)) {
-    const value = fields.get(name);
-    if (value) parts.push(head, value);
+/** A line that is being put together, in one piece of memory. */
+class Line {
+  readonly #memory: Buffer;
+  #length = 0;
+
+  constructor(bytesMax: number) {
+    this.#memory = Buffer.allocUnsafe(bytesMax);
   }
+
+  get bytes(): Uint8Array {
+    return this.#memory.subarray(0, this.#length);
+  }
+
+  add(bytes: Uint8Array): this {
+    this.#memory.set(bytes, this.#length);
+    this.#length += bytes.length;
+    return this;
+  }
+}
+
+/**
+ * The line without its closing brace. It throws for no bytes at all: an event that has been stored has to have its
+ * line and its hash, and must not keep the events of the same commit from theirs.
+ */
+function openLine({ buffer, byteOffset, byteLength }: Uint8Array): Line {
+  const data = Buffer.from(buffer, byteOffset, byteLength);
+  const fields = new Map(membersOf(data, 0).map((member) => [nameOf(data, member), member]));
   const metadata = fields.get("metadata");
-  if (metadata) parts.push(...flattened(metadata, fields.has("action")));
-  return parts;
+  const before = data.subarray(0, metadata?.end ?? 0);
+  const members = membersOf(before, metadata?.value ?? 0);
+  const line = new Line(data.length + RENAMED_GROWTH * members.length + FIXED_BYTES_MAX);
+  for (const [name, head] of Object.entries(HEADS)) {
+    const field = fields.get(name);
+    if (field !== undefined) line.add(head).add(data.subarray(field.value, field.end));
+  }
+  addMetadata(line, before, members, fields.has("action"));
+  return line;
 }
 
 /** Of members that would have the same name the last one counts. */
-function flattened(metadata: Uint8Array, hasEventType: boolean): Uint8Array[] {
-  const members = new Map<string, Uint8Array[]>();
-  for (const { key, value } of membersOf(metadata)) {
-    const name = nameOf(key);
+function addMetadata(
+  line: Line,
+  data: Buffer,
+  members: readonly Member[],
+  hasEventType: boolean,
+): void {
+  const counting = new Map<string, Member>();
+  const renamed = new Set<Member>();
+  for (const member of members) {
+    const name = nameOf(data, member);
     const isReserved = RESERVED.has(name) || (hasEventType && name === EVENT_TYPE);
     const publicName = isReserved ? `extra_${name}` : name;
-    const publicKey = isReserved ? [RENAMED, key.subarray(1)] : [key];
-    members.delete(publicName);
-    members.set(publicName, [SEPARATOR, ...publicKey, COLON, value]);
+    if (isReserved) renamed.add(member);
+    counting.delete(publicName);
+    counting.set(publicName, member);
   }
-  return [...members.values()].flat();
+  for (const member of counting.values()) {
+    const isRenamed = renamed.has(member);
+    line.add(isRenamed ? RENAMED : SEPARATOR);
+    line.add(data.subarray(isRenamed ? member.key + 1 : member.key, member.end));
+  }
 }
 
-/** The members of an object in compact JSON, as the envelope's encoder writes it. */
-function membersOf(object: Uint8Array): Member[] {
+/** The members of the object that opens at `start`, in compact JSON, as the envelope's encoder writes it. */
+function membersOf(json: Uint8Array, start: number): Member[] {
   const members: Member[] = [];
-  for (let position = 1; object[position] === QUOTE;) {
-    const colon = endOfString(object, position);
-    const end = endOfValue(object, colon + 1);
-    members.push({ key: object.subarray(position, colon), value: object.subarray(colon + 1, end) });
-    position = end + 1;
+  for (let key = start + 1; json[key] === QUOTE;) {
+    const value = endOfString(json, key) + 1;
+    const end = endOfValue(json, value);
+    members.push({ key, value, end });
+    key = end + 1;
   }
   return members;
 }
@@ -125,8 +168,17 @@ function endOfValue(json: Uint8Array, start: number): number {
 }
 
 /** The text of a key; escapes are read, so that no spelling of a reserved name gets by. */
-function nameOf(key: Uint8Array): string {
-  return JSON.parse(Buffer.from(key.buffer, key.byteOffset, key.byteLength).toString()) as string;
+function nameOf(json: Buffer, { key, value }: Member): string {
+  const text = json.toString("utf8", key + 1, value - 2);
+  return text.includes("\\") ? unescaped(text) : text;
+}
+
+function unescaped(text: string): string {
+  try {
+    return JSON.parse(`"${text}"`) as string;
+  } catch {
+    return text;
+  }
 }
 
 function bytesOf(text: string): Uint8Array {

@@ -8,9 +8,11 @@ import {
 } from "../envelope.ts";
 import { withAttribute } from "./added-attribute.ts";
 import { auditLine, sealedAuditLine } from "./audit-line.ts";
+import { recordOfEnvelope } from "./envelope-record.ts";
 import { EVENT_KEY } from "./event-key.ts";
 import { otlpRequest, type OtlpPieces } from "./otlp-request.ts";
 import { otlpToJson } from "./otlp-to-json.ts";
+import { RecordOrigin } from "./otlp-writer.ts";
 
 /** Where a record came from, to rebuild it for those who want OpenTelemetry and not the envelope. */
 export interface Origin {
@@ -205,7 +207,11 @@ export class RecordBatch implements Batch {
 
   #parse(index: number): Envelope {
     const text = this.#buffer.toString("utf8", this.#cell(index, START), this.#cell(index, END));
-    return JSON.parse(text) as Envelope;
+    try {
+      return JSON.parse(text) as Envelope;
+    } catch {
+      return unreadableEnvelope(this, index);
+    }
   }
 
   origin(index: number): Origin {
@@ -218,11 +224,15 @@ export class RecordBatch implements Batch {
   }
 
   record(index: number): LogRecord {
-    return this.origin(index).record(this.originIndex(index));
+    try {
+      return this.origin(index).record(this.originIndex(index));
+    } catch (error) {
+      return recordOfEnvelope(this.envelope(index), error);
+    }
   }
 
   otlpPieces(index: number, { loggerAttribute, uidOf }: OtlpForm = {}): OtlpPieces {
-    const pieces = this.origin(index).otlp(this.originIndex(index));
+    const pieces = this.#piecesOf(index);
     const named =
       loggerAttribute === undefined
         ? pieces
@@ -230,6 +240,15 @@ export class RecordBatch implements Batch {
     return uidOf === undefined
       ? named
       : withAttribute(named, EVENT_KEY, uidOf(this.sequence(index)));
+  }
+
+  /** One record that cannot be told must not keep those of its commit, or of an exporter's batch, from their way. */
+  #piecesOf(index: number): OtlpPieces {
+    try {
+      return this.origin(index).otlp(this.originIndex(index));
+    } catch (error) {
+      return new RecordOrigin([recordOfEnvelope(this.envelope(index), error)]).otlp(0);
+    }
   }
 
   otlp(form?: OtlpForm): Uint8Array {
@@ -287,6 +306,21 @@ export class RecordBatch implements Batch {
 
 /** Five cells and perhaps a source of one record, and the room that is kept for growing. */
 const RECORD_OVERHEAD_BYTES = 80;
+
+const UNREADABLE = "[The envelope of this record is damaged and cannot be read.]";
+
+/** What stands for an envelope that is no JSON: whoever searches the journal must not fail at a single record. */
+export function unreadableEnvelope(batch: RecordBatch, index: number): Envelope {
+  const data = {
+    timestamp: new Date(batch.appendedAtMs).toISOString().replace("Z", "000Z"),
+    level: batch.level(index),
+    logger: batch.logger(index),
+    message: UNREADABLE,
+  };
+  return batch.type(index) === "audit_log"
+    ? { type: "audit_log", data }
+    : { type: "system_log", data: { ...data, module: "", function: "", line: 0 } };
+}
 
 /** Some records of a batch, in its order. */
 class Selection implements Batch {

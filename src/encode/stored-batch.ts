@@ -8,6 +8,7 @@
  */
 
 import type { EnvelopeType, LevelRank } from "../envelope.ts";
+import { damagedIn, repaired } from "./damaged-envelope.ts";
 import { LaneOtlp } from "./lane-otlp.ts";
 import { LaneRecords } from "./lane-records.ts";
 import { ProtobufOrigin } from "./protobuf-origin.ts";
@@ -188,10 +189,12 @@ function compareTimes({ batches, indexes }: LaneRecords, one: number, other: num
   return 0;
 }
 
-/** In ms since 1970. */
+/** In ms since 1970. A timestamp that is none must not keep the commit from being stored: its arrival stands for it. */
 function timeOf({ batches, indexes }: LaneRecords, place: number): number {
-  const start = batches[place]!.dataStart(indexes[place]!) + TIMESTAMP_START;
-  return Date.parse(batches[place]!.buffer.toString("latin1", start, start + TIMESTAMP_LENGTH));
+  const batch = batches[place]!;
+  const start = batch.dataStart(indexes[place]!) + TIMESTAMP_START;
+  const time = Date.parse(batch.buffer.toString("latin1", start, start + TIMESTAMP_LENGTH));
+  return Number.isNaN(time) ? batch.appendedAtMs : time;
 }
 
 function bytesOf({ buffer, byteOffset, byteLength }: Int32Array): Uint8Array {
@@ -212,6 +215,8 @@ class Lane {
   /** Where the next record's frame starts. */
   #position = 0;
   next = 0;
+  /** Whether an envelope has the large head of a frame. */
+  hasLarge = false;
 
   /** @throws RangeError where the form is not known, or what is there cannot be it. */
   constructor({ firstSequence, bytes }: ReadLane) {
@@ -252,7 +257,9 @@ class Lane {
     const shift = position - first;
     do {
       const size = this.#cell(CELL_SIZE);
-      const head = size > FRAME_LENGTH_16_MAX ? FRAME_HEAD_LARGE_BYTES : FRAME_HEAD_BYTES;
+      const isLarge = size > FRAME_LENGTH_16_MAX;
+      if (isLarge) this.hasLarge = true;
+      const head = isLarge ? FRAME_HEAD_LARGE_BYTES : FRAME_HEAD_BYTES;
       const start = this.#position + head;
       this.#position = start + size;
       sequences[batch.length] = this.nextSequence;
@@ -288,10 +295,14 @@ function cellsAt({ buffer, byteOffset }: Uint8Array, position: number, cells: nu
 }
 
 /**
- * One batch of all records of these lanes, in the order of their sequences.
+ * One batch of all records of these lanes, in the order of their sequences. Envelopes that an older Tailgate has damaged
+ * are repaired; `tell` is told the sequences of their records.
  * @throws RangeError where they cannot be read.
  */
-export function readBatch(read: readonly ReadLane[]): RecordBatch {
+export function readBatch(
+  read: readonly ReadLane[],
+  tell?: (repaired: readonly number[]) => void,
+): RecordBatch {
   const lanes = read.map((lane) => new Lane(lane));
   const records = lanes.reduce((sum, lane) => sum + lane.records, 0);
   const batch = new RecordBatch(memoryFor(lanes), records);
@@ -303,7 +314,11 @@ export function readBatch(read: readonly ReadLane[]): RecordBatch {
   batch.firstSequence = sequences[0]!;
   batch.appendedAtMs = read[0]!.appendedAtMs;
   batch.sequences = sequences;
-  return batch;
+  // Only next to a large envelope others were damaged: looking at all of them would slow down every replay.
+  const damaged = lanes.some(({ hasLarge }) => hasLarge) ? damagedIn(batch) : [];
+  if (damaged.length === 0) return batch;
+  tell?.(damaged.map((index) => batch.sequence(index)));
+  return repaired(batch, damaged);
 }
 
 /** The frames of a single lane stay where they are. */

@@ -76,6 +76,7 @@ export class SqliteJournal implements Journal {
   readonly #underway = new Set<Promise<void>>();
   #trouble: string | undefined;
   #hasToldOfDamage = false;
+  #hasToldOfRepairs = false;
   #reopening: Promise<number> | undefined;
   #isClosed = false;
 
@@ -327,7 +328,15 @@ export class SqliteJournal implements Journal {
       const { from, to } = damaged;
       this.#options.alarm(`The journal is damaged: of its records ${from} to ${to} some are lost.`);
     }
-    return pageOf(rows);
+    return pageOf(rows, (sequences) => this.#tellOfRepairs(sequences));
+  }
+
+  #tellOfRepairs(sequences: readonly number[]): void {
+    if (this.#hasToldOfRepairs) return;
+    this.#hasToldOfRepairs = true;
+    this.#options.alarm(
+      `An older version has stored damaged envelopes (${sequences.length} from sequence ${sequences[0]} on). Nothing is lost: each is made anew from its OpenTelemetry record when it is read.`,
+    );
   }
 
   sharedUpTo(epoch: string, sequence: number): number | undefined {
@@ -497,9 +506,12 @@ function holePage({ first, last, reason }: Hole, from: number, order: "asc" | "d
 }
 
 /** A stretch that was read, without the records of its first and last commit that lie outside of it. */
-function pageOf({ from, to, rows, gaps }: ReadRows): JournalPage {
+function pageOf(
+  { from, to, rows, gaps }: ReadRows,
+  tellOfRepairs: (sequences: readonly number[]) => void,
+): JournalPage {
   if (rows.length === 0) return { from, to, records: undefined, gaps };
-  const batch = readBatch(rows);
+  const batch = readBatch(rows, tellOfRepairs);
   if (batch.sequence(0) >= from && batch.sequence(batch.length - 1) <= to) {
     return { from, to, records: batch, gaps };
   }

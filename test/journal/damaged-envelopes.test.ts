@@ -1,0 +1,101 @@
+/**
+ * A journal with envelopes that an older Tailgate (bf28791) has damaged: damaged-envelopes.db.gz has the rows of five
+ * requests. In the second one, three records after a large one have its attributes, copied from a wrong place.
+ */
+
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { gunzipSync } from "node:zlib";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { LoggingManager } from "../../src/logging-manager.ts";
+import { temporaryDirectory } from "../support/temporary-directory.ts";
+
+const LARGE = '"\n'.repeat(22_500) + "ééé";
+
+const DAMAGED = ["broken 1", "broken 2", "broken 3"];
+
+/** All messages of the journal, without those of the gateway itself. */
+const MESSAGES = ["sound 1", "sound 2", "before", LARGE, ...DAMAGED, "event", "sound 3"];
+
+const cleanUps: (() => Promise<unknown> | void)[] = [];
+const lines: string[] = [];
+let logging: LoggingManager;
+
+beforeAll(async () => {
+  const logDir = await temporaryDirectory(cleanUps);
+  const journal = readFileSync(new URL("../fixtures/damaged-envelopes.db.gz", import.meta.url));
+  writeFileSync(join(logDir, "journal.db"), gunzipSync(journal), { mode: 0o600 });
+  logging = await LoggingManager.start({
+    port: 0,
+    logDir,
+    exporters: { websocket: {} },
+    registerGlobally: false,
+    write: (line) => lines.push(line),
+  });
+  cleanUps.push(() => logging.stop());
+});
+
+afterAll(async () => {
+  for (const cleanUp of cleanUps.splice(0).toReversed()) await cleanUp();
+});
+
+async function found(query: string): Promise<Record<string, unknown>[]> {
+  const response = await fetch(`${logging.url}/api/logs?${query}`);
+  expect(response.status).toBe(200);
+  const { records } = (await response.json()) as { records: { data: Record<string, unknown> }[] };
+  return records.map(({ data }) => data);
+}
+
+describe("a journal with damaged envelopes", () => {
+  it("is searched, and has what was sent", async () => {
+    const data = await found("order=asc&q=-checkpoint");
+    expect(data.map(({ message }) => message)).toEqual(MESSAGES);
+    expect(await found('q="broken 2"')).toEqual([
+      {
+        timestamp: "2025-10-13T09:27:24.000005Z",
+        level: "ERROR",
+        logger: "orchestrator.server",
+        message: "broken 2",
+        module: "",
+        function: "",
+        line: 0,
+        a: "b",
+        n: 7,
+        trace_id: "4bf92f3577b34da6a3ce929d0e0e4736",
+        service: "orchestrator",
+      },
+    ]);
+  });
+
+  it("is replayed to the clients of the WebSocket, who are not cut off", async () => {
+    expect(await replayed()).toEqual(MESSAGES);
+  });
+
+  it("is told to the operator once", () => {
+    expect(lines.filter((line) => line.includes("damaged envelopes"))).toHaveLength(1);
+  });
+});
+
+/** The messages that a client gets up to the present. */
+async function replayed(): Promise<string[]> {
+  const url = `${logging.url.replace("http", "ws")}/ws/logs`;
+  const socket = new WebSocket(url, ["tailgate.v1"]);
+  const messages: string[] = [];
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  socket.addEventListener("open", () => {
+    const filter = { q: "-checkpoint" };
+    socket.send(JSON.stringify({ type: "subscribe", filter, replay: 20 }));
+  });
+  socket.addEventListener("close", ({ code }) => reject(new Error(`closed with ${code}`)));
+  socket.addEventListener("message", ({ data }) => {
+    const message = JSON.parse(data as string) as {
+      type: string;
+      envelopes?: { data: { message: string } }[];
+    };
+    for (const envelope of message.envelopes ?? []) messages.push(envelope.data.message);
+    if (message.type === "caught_up") resolve();
+  });
+  await promise;
+  socket.close();
+  return messages;
+}

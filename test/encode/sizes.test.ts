@@ -1,133 +1,20 @@
-/** Records of sizes around the boundaries of all formats, among others that have much in common with them. */
+/** Records of any size make the envelopes, frames, lines and stored rows that each of them makes alone. */
 
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { EnvelopeEncoder } from "../../src/encode/envelope-encoder.ts";
+import { partsOfRecord } from "../../src/encode/from-record.ts";
 import { OpenBatch } from "../../src/encode/open-batch.ts";
 import { encodeOtlpJson } from "../../src/encode/otlp-json.ts";
 import { decodeOtlpProtobuf } from "../../src/encode/otlp-protobuf.ts";
 import { encodeOtlpProtobuf } from "../../src/encode/otlp-transcoder.ts";
+import { RecordOrigin } from "../../src/encode/otlp-writer.ts";
 import { TailgateError } from "../../src/errors.ts";
-import { envelopesOf, envelopesOfRecords } from "./envelopes.ts";
+import { AuditEvents } from "../../src/intake/audit-events.ts";
+import { envelopesOfRecords } from "./envelopes.ts";
 import { lengthDelimited, toJson, toProtobuf, type JsonRequest } from "./generated-request.ts";
+import { mixed, otlpOf, recordsOf, withHuge, type SizedRequest } from "./sized-requests.ts";
 import { soundEnvelopes } from "./sound-batch.ts";
-
-const MIB = 1 << 20;
-
-/** Lengths at which frames, varints, the byte path and slabs of memory change. */
-const SMALL = [0, 126, 128, 1 << 14];
-const LARGE = [1 << 16];
-const HUGE = [MIB, 2 * MIB];
-
-/** Characters by how many bytes they take on the wire and in JSON. */
-const FILLERS = ["x", '"', "\n", "é", "\u{1f600}", "\u0001"];
-
-interface Size {
-  readonly boundary: number;
-  readonly off: number;
-  readonly filler: string;
-  /** Whether it is the envelope that gets this size, or the text on the wire. */
-  readonly isOfEnvelope: boolean;
-}
-
-const sizeAt = (boundaries: readonly number[], fillers = FILLERS): fc.Arbitrary<Size> =>
-  fc.record({
-    boundary: fc.constantFrom(...boundaries),
-    off: fc.integer({ min: -8, max: 8 }),
-    filler: fc.constantFrom(...fillers),
-    isOfEnvelope: fc.boolean(),
-  });
-
-/** What records have in common. */
-interface Model {
-  readonly scope: string;
-  readonly attributes: readonly object[];
-  readonly traceId: string;
-}
-
-const attribute = fc.record({
-  key: fc.constantFrom("a", "level", "code.function.name", "service"),
-  value: fc.constantFrom(
-    { stringValue: "x" },
-    { stringValue: '"\n' },
-    { kvlistValue: { values: [{ key: "k", value: {} }] } },
-  ),
-});
-
-const model: fc.Arbitrary<Model> = fc.record({
-  scope: fc.constantFrom("orchestrator.server", "orchestrator.server", "orchestrator.audit"),
-  attributes: fc.uniqueArray(attribute, { maxLength: 3, selector: ({ key }) => key }),
-  traceId: fc.constantFrom("", "4bf92f3577b34da6a3ce929d0e0e4736"),
-});
-
-interface Request {
-  readonly models: readonly Model[];
-  readonly records: readonly { readonly model: number; readonly size: Size }[];
-  /** Whether one of its records is damaged. */
-  readonly isRefused: boolean;
-}
-
-const requestAt = (size: fc.Arbitrary<Size>): fc.Arbitrary<Request> =>
-  fc.record({
-    models: fc.array(model, { minLength: 1, maxLength: 2 }),
-    records: fc.array(fc.record({ model: fc.nat(1), size }), { minLength: 2, maxLength: 6 }),
-    isRefused: fc.constantFrom(false, false, false, true),
-  });
-
-/** A very large record among small ones: it alone takes longer than many others. */
-const withHuge = fc
-  .tuple(requestAt(sizeAt(SMALL)), fc.nat(6), sizeAt(HUGE, ["x", '"']))
-  .map(([request, place, size]) => ({
-    ...request,
-    records: request.records.toSpliced(place, 0, { model: 0, size }),
-    isRefused: false,
-  }));
-
-/** Mostly small ones, and some around the length at which a frame's head grows. */
-const mixed = requestAt(
-  fc.oneof({ weight: 2, arbitrary: sizeAt(SMALL) }, { weight: 1, arbitrary: sizeAt(LARGE) }),
-);
-
-const SECOND = 1_760_347_644_000_000_000n;
-
-/** A request of one record after the other, in this order and of one second. */
-function otlpOf(records: readonly { model: Model; text: string }[]): JsonRequest {
-  return {
-    resourceLogs: [
-      {
-        scopeLogs: records.map(({ model: { scope, attributes, traceId }, text }, order) => ({
-          scope: { name: scope, attributes: [] },
-          logRecords: [
-            {
-              timeUnixNano: String(SECOND + 1000n * BigInt(order)),
-              severityNumber: 9,
-              body: { stringValue: text },
-              attributes,
-              ...(traceId !== "" && { traceId }),
-            },
-          ],
-        })),
-      },
-    ],
-  };
-}
-
-/** The text that gives a record of the model its size. */
-function textOf({ boundary, off, filler, isOfEnvelope }: Size, one: Model): string {
-  const bytesOf = (text: string): number =>
-    isOfEnvelope ? Buffer.byteLength(JSON.stringify(text)) - 2 : Buffer.byteLength(text);
-  const body = toProtobuf(otlpOf([{ model: one, text: "" }]));
-  const others = isOfEnvelope ? Buffer.byteLength(envelopesOf(encodeOtlpProtobuf, body)[0]!) : 0;
-  const left = Math.max(0, boundary + off - others);
-  const filled = filler.repeat(Math.floor(left / bytesOf(filler)));
-  return filled + "y".repeat(left - bytesOf(filled));
-}
-
-function recordsOf({ models, records }: Request): { model: Model; text: string }[] {
-  return records.map(({ model: place, size }) => {
-    const one = models[place % models.length]!;
-    return { model: one, text: textOf(size, one) };
-  });
-}
 
 /** A record whose only attribute has a value that is cut off: nobody sees it before it is read. */
 const DAMAGED = lengthDelimited(
@@ -138,70 +25,91 @@ const DAMAGED = lengthDelimited(
   ),
 );
 
-const FORMS = {
-  protobuf: {
-    encode: encodeOtlpProtobuf,
-    body: (otlp: JsonRequest, isRefused: boolean): Uint8Array =>
-      Buffer.concat([toProtobuf(otlp), ...(isRefused ? [DAMAGED] : [])]),
-  },
-  JSON: {
-    encode: encodeOtlpJson,
-    body: (otlp: JsonRequest, isRefused: boolean): Uint8Array =>
-      isRefused
-        ? toJson({
-            resourceLogs: [...otlp.resourceLogs, { scopeLogs: [{ logRecords: [{ body: 7 }] }] }],
-          })
-        : toJson(otlp),
-  },
-};
+type Encode = (body: Uint8Array, open: OpenBatch, lowest: 0) => unknown;
 
-/** Encodes the requests into one batch; answers the texts of the envelopes that there have to be. */
-function encodeAll(
-  open: OpenBatch,
-  requests: readonly Request[],
-  { encode, body }: (typeof FORMS)["JSON"],
-): string[] {
-  return requests.flatMap((one) => {
-    const records = recordsOf(one);
-    const otlp = otlpOf(records);
+/** As a plugin's records come, one by one. */
+function encodeRecords(body: Uint8Array, open: OpenBatch): void {
+  const encoder = new EnvelopeEncoder(open, 0);
+  for (const record of decodeOtlpProtobuf(body)) {
+    encoder.encode(partsOfRecord(record), new RecordOrigin([record]), 0);
+  }
+}
+
+function protobufBody(otlp: JsonRequest, isRefused: boolean): Uint8Array {
+  return Buffer.concat([toProtobuf(otlp), ...(isRefused ? [DAMAGED] : [])]);
+}
+
+function jsonBody({ resourceLogs }: JsonRequest, isRefused: boolean): Uint8Array {
+  const damaged = { scopeLogs: [{ logRecords: [{ body: 7 }] }] };
+  return toJson({ resourceLogs: isRefused ? [...resourceLogs, damaged] : resourceLogs });
+}
+
+const FORMS: [string, Encode, typeof jsonBody][] = [
+  ["protobuf", encodeOtlpProtobuf, protobufBody],
+  ["JSON", encodeOtlpJson, jsonBody],
+  ["process", encodeRecords, protobufBody],
+];
+
+/** The open batch of an intake, and what has to come of the requests that are encoded into it. */
+class Expectation {
+  readonly open = new OpenBatch(new AuditEvents([], () => {}));
+  readonly texts: string[] = [];
+  readonly #events = new Set<string>();
+
+  encode(request: SizedRequest, encode: Encode, bodyOf: typeof jsonBody): void {
+    const otlp = otlpOf(recordsOf(request));
     try {
-      encode(body(otlp, one.isRefused), open, 0);
-      expect(one.isRefused).toBe(false);
+      encode(bodyOf(otlp, request.isRefused), this.open, 0);
+      expect(request.isRefused).toBe(false);
+      this.#expect(request, otlp);
     } catch (error) {
       if (!TailgateError.is(error, "OTLP_UNDECODABLE")) throw error;
-      expect(one.isRefused).toBe(true);
-      return [];
+      expect(request.isRefused).toBe(true);
     }
+  }
+
+  #expect(request: SizedRequest, otlp: JsonRequest): void {
     const texts = envelopesOfRecords(decodeOtlpProtobuf(toProtobuf(otlp)));
     const messages = texts.map((text) => (JSON.parse(text) as Parsed).data.message);
-    expect(messages).toEqual(records.map(({ text }) => text));
-    return texts;
-  });
+    expect(messages).toEqual(recordsOf(request).map(({ text }) => text));
+    for (const text of texts) if (!this.#isRepeated(text)) this.texts.push(text);
+  }
+
+  /** An audit event with a key that says the same as one before, apart from its time. */
+  #isRepeated(text: string): boolean {
+    const { type, data } = JSON.parse(text) as Parsed;
+    if (type !== "audit_log" || typeof data.metadata?.["log.record.uid"] !== "string") return false;
+    const event = JSON.stringify({ ...data, timestamp: "" });
+    if (this.#events.has(event)) return true;
+    this.#events.add(event);
+    return false;
+  }
 }
 
 interface Parsed {
-  readonly data: { readonly message: string };
+  readonly type: string;
+  readonly data: {
+    readonly message: string;
+    readonly metadata?: { readonly [name: string]: unknown };
+  };
 }
 
-describe.each(Object.entries(FORMS))("records of any size in %s", (_, form) => {
-  it("make the envelopes, frames, lines and stored rows that each of them makes alone", () => {
-    fc.assert(
-      fc.property(fc.array(mixed, { minLength: 1, maxLength: 3 }), (requests) => {
-        const open = new OpenBatch();
-        const wanted = encodeAll(open, requests, form);
-        expect(soundEnvelopes(open.take())).toEqual(wanted);
-      }),
-      { numRuns: 30 },
-    );
+describe.each(FORMS)("in %s", (_, encode, bodyOf) => {
+  function expectSound(requests: readonly SizedRequest[]): void {
+    const expectation = new Expectation();
+    for (const request of requests) expectation.encode(request, encode, bodyOf);
+    expect(soundEnvelopes(expectation.open.take())).toEqual(expectation.texts);
+  }
+
+  it("around the lengths of frames and varints", () => {
+    fc.assert(fc.property(fc.array(mixed, { minLength: 1, maxLength: 3 }), expectSound), {
+      numRuns: 30,
+    });
   });
 
-  it("do so at the end of a piece of memory, too, and beyond it", () => {
+  it("at the end of a piece of memory, and beyond it", () => {
     fc.assert(
-      fc.property(withHuge, (request) => {
-        const open = new OpenBatch();
-        const wanted = encodeAll(open, [request, request], form);
-        expect(soundEnvelopes(open.take())).toEqual(wanted);
-      }),
+      fc.property(withHuge, (request) => expectSound([request, request])),
       { numRuns: 4 },
     );
   });

@@ -12,6 +12,9 @@ import {
   toProtobuf,
   type JsonRequest,
 } from "../encode/generated-request.ts";
+import { envelopesOf } from "../encode/envelopes.ts";
+import { mixed, otlpOf, recordsOf, withHuge } from "../encode/sized-requests.ts";
+import { soundTexts } from "../encode/sound-batch.ts";
 import { JournalDirectory, pagesOf } from "./journal-directory.ts";
 import {
   recordsByProtobufjs,
@@ -100,6 +103,25 @@ describe("a record that comes from the journal", () => {
         },
       ),
       { numRuns: 5 },
+    );
+  });
+});
+
+describe("a record of any size", () => {
+  it("is read from the disk as it was encoded", async () => {
+    const requests = fc.tuple(fc.array(mixed, { minLength: 1, maxLength: 3 }), withHuge);
+    await fc.assert(
+      fc.asyncProperty(requests, async ([several, huge]) => {
+        await using directory = await JournalDirectory.create();
+        const journal = await directory.open();
+        const bodies = [...several, huge].map((one) => toProtobuf(otlpOf(recordsOf(one))));
+        for (const body of bodies) await append(journal, body, encodeOtlpProtobuf);
+        await directory.close(journal);
+        const pages = await pagesOf(await directory.open());
+        const found = pages.flatMap(({ records }) => soundTexts(records!));
+        expect(found).toEqual(bodies.flatMap((body) => envelopesOf(encodeOtlpProtobuf, body)));
+      }),
+      { numRuns: 3 },
     );
   });
 });

@@ -150,18 +150,15 @@ export class JsonWriter {
 
   /** Writes a string with its quotes; lone surrogates become U+FFFD. */
   string(text: string): void {
-    this.#reserveText(text);
+    // The exact length matters only if the memory may be too small.
+    if (this.position + 2 + UTF8_BYTES_MAX * text.length > this.buffer.length) {
+      this.reserve(2 + Buffer.byteLength(text));
+    }
     const end = text.length <= LOOP_CHARS_MAX ? this.#shortText(text) : this.#longText(text);
     if (end < 0) return this.#escapedText(text);
     this.buffer[this.position] = QUOTE;
     this.buffer[end] = QUOTE;
     this.position = end + 1;
-  }
-
-  /** Makes room for the text in UTF-8 and two quotes. Its exact length matters only if the memory may be too small. */
-  #reserveText(text: string): void {
-    if (this.position + 2 + UTF8_BYTES_MAX * text.length <= this.buffer.length) return;
-    this.reserve(2 + Buffer.byteLength(text));
   }
 
   /** Writes plain ASCII behind the place of a quote; answers where it ends, or -1 where the text is anything else. */
@@ -213,7 +210,7 @@ export class JsonWriter {
 
   #escapedText(text: string): void {
     const json = JSON.stringify(text.isWellFormed() ? text : text.toWellFormed());
-    this.#reserveText(json);
+    this.reserve(Buffer.byteLength(json));
     this.position += this.buffer.write(json, this.position);
   }
 

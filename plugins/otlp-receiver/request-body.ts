@@ -159,7 +159,7 @@ export async function unpacked(
 ): Promise<Uint8Array> {
   try {
     if (body.length > SYNC_GUNZIP_BYTES_MAX) return await unpackedElsewhere(body, bytesMax, budget);
-    const content = compact(gunzipSync(body, { maxOutputLength: bytesMax }));
+    const content = gunzipSync(body, { maxOutputLength: bytesMax });
     giveBack(body);
     return content;
   } catch (error) {
@@ -192,11 +192,6 @@ async function unpackedElsewhere(
   } finally {
     budget.give(bytes);
   }
-}
-
-/** The journal keeps bodies for a while: not together with memory around them that is nobody's. */
-function compact(body: Buffer): Uint8Array {
-  return 2 * body.length < body.buffer.byteLength ? new Uint8Array(body) : body;
 }
 
 function tooLargeUnpacked(bytesMax: number): Refusal {

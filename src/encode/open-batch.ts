@@ -1,5 +1,7 @@
 import type { LevelRank } from "../envelope.ts";
 import { JsonWriter } from "./json-writer.ts";
+import { keepOnly, settle } from "./kept-origins.ts";
+import type { ProtobufOrigin } from "./protobuf-origin.ts";
 import {
   FRAME_HEAD_BYTES,
   FRAME_HEAD_LARGE_BYTES,
@@ -169,6 +171,17 @@ export class OpenBatch {
     if (savepoint.audit) this.#gate?.rollback(savepoint.audit);
   }
 
+  /**
+   * Says that what was committed since the savepoint is all that is kept of a request: so many bytes of it. The rest is
+   * let go, or accounted for.
+   */
+  keepOnly({ batch, length, full }: Savepoint, request: ProtobufOrigin, bytes: number): void {
+    const batches = [...this.#full.slice(full), this.#batch];
+    const ends = batches.map((end) => ({ batch: end, first: end === batch ? length : 0 }));
+    keepOnly(ends, request, bytes);
+    this.#fullBytes = this.#full.reduce((sum, { memoryBytes }) => sum + memoryBytes, 0);
+  }
+
   /** What was committed since the last call, in order. */
   take(): RecordBatch[] {
     const taken = this.#full;
@@ -179,11 +192,12 @@ export class OpenBatch {
     }
     this.#full = [];
     this.#fullBytes = 0;
+    for (const batch of taken) settle(batch);
     return taken;
   }
 }
 
-interface Savepoint {
+export interface Savepoint {
   readonly batch: RecordBatch;
   readonly length: number;
   /** Where the next record goes: not always the batch's own memory, after a record that did not fit was abandoned. */

@@ -1,7 +1,7 @@
 import { INFO_RANK, type LevelRank } from "../envelope.ts";
 import { EnvelopeEncoder, type Outcome } from "./envelope-encoder.ts";
 import { partsOfRecord, serviceOf } from "./from-record.ts";
-import type { OpenBatch } from "./open-batch.ts";
+import type { OpenBatch, Savepoint } from "./open-batch.ts";
 import { SplitTime } from "./otlp-time.ts";
 import { ProtobufDecoder } from "./protobuf-decoder.ts";
 import { ProtobufOrigin } from "./protobuf-origin.ts";
@@ -38,7 +38,7 @@ export function encodeOtlpProtobuf(
   const encode = (isExact: boolean): RequestCounts => {
     const layout = new RequestLayout(body, isExact, layoutMemory);
     if (layout.memory.length <= LAYOUT_CELLS_MAX) layoutMemory = layout.memory;
-    return new Transcoder(layout, open, lowest).encode();
+    return new Transcoder(layout, open, lowest).encode(savepoint);
   };
   try {
     return encode(false);
@@ -82,6 +82,8 @@ class Transcoder {
   #logger: LoggerName = loggerName("");
   #resource = -1;
   #service = serviceMember("");
+  /** What the records that were not filtered have in the request. */
+  #keptBytes = 0;
 
   constructor(layout: RequestLayout, open: OpenBatch, lowest: LevelRank) {
     this.#layout = layout;
@@ -93,7 +95,7 @@ class Transcoder {
     this.#exact = new EnvelopeEncoder(open, lowest);
   }
 
-  encode(): RequestCounts {
+  encode(savepoint: Savepoint): RequestCounts {
     const records = this.#layout.length;
     const order = this.#layout.order();
     const budget = new EnvelopeBudget(this.#open);
@@ -104,6 +106,7 @@ class Transcoder {
       if (place % BUDGET_RECORDS === 0) budget.check();
     }
     budget.check();
+    this.#open.keepOnly(savepoint, this.#origin, this.#keptBytes);
     return { accepted, filtered: records - accepted };
   }
 
@@ -127,7 +130,9 @@ class Transcoder {
       open.abandon();
       return this.#exactly(record);
     }
-    if (!open.commit(rank, logger.audit, logger.name, this.#origin, record)) this.#usual.forget();
+    if (open.commit(rank, logger.audit, logger.name, this.#origin, record)) {
+      this.#keptBytes += end - start;
+    } else this.#usual.forget();
     return "accepted";
   }
 
@@ -145,7 +150,10 @@ class Transcoder {
     const parts = partsOfRecord(this.#decoder.recordOf(record, fields));
     parts.seconds = time.seconds;
     parts.micros = time.micros;
-    return this.#exact.encode(parts, this.#origin, record);
+    const outcome = this.#exact.encode(parts, this.#origin, record);
+    if (outcome === "accepted")
+      this.#keptBytes += this.#layout.at(record, END) - this.#layout.at(record, START);
+    return outcome;
   }
 
   #loggerOf(record: number): LoggerName {

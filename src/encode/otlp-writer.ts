@@ -59,6 +59,9 @@ const UINT64_MAX = 2n ** 64n - 1n;
 /** Work is done on one record at a time, and within one call. */
 const writer = new ProtobufWriter();
 
+/** What one of them takes in memory beside the request. */
+const ORIGIN_BYTES = 512;
+
 /**
  * Keeps records of plugins as the request that they would have come in: a plugin may change its objects later, and what
  * an object holds that is no OTLP must not come up when a commit is made of it and others.
@@ -72,7 +75,7 @@ export class RecordOrigin implements Origin {
   }
 
   get recordBytes(): number {
-    return this.#request.recordBytes;
+    return this.#request.recordBytes + ORIGIN_BYTES;
   }
 
   get records(): number {

@@ -22,11 +22,11 @@ export class ProtobufOrigin implements Origin {
   readonly request: Uint8Array;
   #places: WeakRef<Places> | undefined;
 
-  /** `records`: how many there are in the request. */
-  constructor(body: Uint8Array, records: number) {
+  /** `records`: how many there are in the request; `kept`: for how many of them it stays in memory. */
+  constructor(body: Uint8Array, records: number, kept = records) {
     this.request = body;
     this.records = records;
-    this.recordBytes = Math.ceil(body.length / Math.max(records, 1));
+    this.recordBytes = Math.ceil(body.length / Math.max(kept, 1));
   }
 
   /** The record whose place in the request, as it was sent, is `index`. */

@@ -20,8 +20,12 @@ export interface Origin {
   record(index: number): LogRecord;
   /** The same record as pieces of an ExportLogsServiceRequest. */
   otlp(index: number): OtlpPieces;
-  /** About how much memory it holds for each record, beside the envelope. */
+  /** How much memory it holds for each record, beside the envelope. */
   readonly recordBytes: number;
+  /** True for records that are objects, which the batch keeps only until it is settled. */
+  readonly isObjects?: boolean;
+  /** True for records of this process: they have no resource. */
+  readonly isOwn?: boolean;
   /** All of its records as the ExportLogsServiceRequest that they came in, where they came in one. */
   readonly request?: Uint8Array;
   /** How many these are. */
@@ -55,11 +59,19 @@ export const FRAME_HEAD_BYTES = 4;
 export const FRAME_LENGTH_16_MAX = 0xffff;
 export const FRAME_HEAD_LARGE_BYTES = 10;
 
+/** A record of an origin: its place among that origin's records. */
+export interface OriginPlace {
+  readonly origin: Origin;
+  readonly index: number;
+}
+
 /** What a run of records has in common. */
 interface Source {
   readonly logger: string;
   readonly origin: Origin;
   readonly originBytes: number;
+  /** Whether the origin's records are objects. */
+  readonly isUnsettled: boolean;
 }
 
 /** The records that were encoded between two flushes: one piece of memory, each envelope behind the head of its frame. */
@@ -77,6 +89,10 @@ export class RecordBatch implements Batch {
   /** Parsed ones are shared by those who ask in the same turn, and are not the batch's to keep: they are large. */
   #envelopes: WeakRef<(Envelope | undefined)[]> | undefined;
   #originBytes = 0;
+  /** How many records have an origin without a request. */
+  #unsettled = 0;
+  /** Memory of the buffer that no other batch accounts for. */
+  #unusedBytes = 0;
   /** Of the audit events; most batches have none. */
   #hashes: Map<number, string> | undefined;
 
@@ -101,7 +117,20 @@ export class RecordBatch implements Batch {
 
   /** What the batch holds in memory, its origins and its own fields included, for budgets. */
   get memoryBytes(): number {
-    return this.byteLength + this.#originBytes + RECORD_OVERHEAD_BYTES * this.length;
+    const { length } = this;
+    if (length === 0) return 0;
+    const overhead = BATCH_OVERHEAD_BYTES + RECORD_OVERHEAD_BYTES * length;
+    return this.byteLength + this.#originBytes + this.#unusedBytes + overhead;
+  }
+
+  /** How many records are kept as objects. */
+  get unsettled(): number {
+    return this.#unsettled;
+  }
+
+  /** Accounts for memory of the buffer that is never going to be used. */
+  addUnused(bytes: number): void {
+    this.#unusedBytes += bytes;
   }
 
   add(
@@ -116,7 +145,8 @@ export class RecordBatch implements Batch {
     const sources = this.#sources;
     let source = sources.at(-1);
     if (source?.origin !== origin || source.logger !== logger) {
-      source = { logger, origin, originBytes: origin.recordBytes };
+      const isUnsettled = origin.isObjects === true;
+      source = { logger, origin, originBytes: origin.recordBytes, isUnsettled };
       sources.push(source);
     }
     const cell = CELLS * this.#length++;
@@ -128,6 +158,28 @@ export class RecordBatch implements Batch {
     cells[cell + SOURCE] = sources.length - 1;
     cells[cell + ORIGIN_INDEX] = originIndex;
     this.#originBytes += source.originBytes;
+    if (source.isUnsettled) this.#unsettled++;
+  }
+
+  /** Moves records from `first` on to other origins, those for which `moved` returns one. */
+  moveOrigins(first: number, moved: (index: number) => OriginPlace | undefined): void {
+    const { length } = this;
+    const loggers = this.#sources.slice();
+    const places = Array.from({ length: length - first }, (_, offset) => moved(first + offset));
+    this.truncate(first);
+    for (let index = first; index < length; index++) {
+      const { logger, origin } = loggers[this.#cell(index, SOURCE)]!;
+      const place = places[index - first];
+      this.add(
+        this.#cell(index, START),
+        this.#cell(index, END),
+        this.rank(index),
+        this.type(index) === "audit_log",
+        logger,
+        place?.origin ?? origin,
+        place?.index ?? this.originIndex(index),
+      );
+    }
   }
 
   /** Makes room for so many records more. */
@@ -153,7 +205,9 @@ export class RecordBatch implements Batch {
   /** Forgets the records from `length` on. */
   truncate(length: number): void {
     for (let index = length; index < this.length; index++) {
-      this.#originBytes -= this.#source(index).originBytes;
+      const { originBytes, isUnsettled } = this.#source(index);
+      this.#originBytes -= originBytes;
+      if (isUnsettled) this.#unsettled--;
     }
     this.#sources.length = length === 0 ? 0 : this.#cell(length - 1, SOURCE) + 1;
     this.#length = length;
@@ -306,6 +360,8 @@ export class RecordBatch implements Batch {
 
 /** Five cells and perhaps a source of one record, and the room that is kept for growing. */
 const RECORD_OVERHEAD_BYTES = 80;
+/** The batch itself and what every origin takes beside its bytes, measured with batches of one record. */
+const BATCH_OVERHEAD_BYTES = 1280;
 
 const UNREADABLE = "[The envelope of this record is damaged and cannot be read.]";
 

@@ -132,7 +132,7 @@ export class RecordIntake implements Intake {
   }
 
   otlpProtobuf(body: Uint8Array): Promise<Ingested> {
-    return this.#request(body, encodeOtlpProtobuf, decodeOtlpProtobuf);
+    return this.#request(ownMemory(body), encodeOtlpProtobuf, decodeOtlpProtobuf);
   }
 
   otlpJson(body: Uint8Array): Promise<Ingested> {
@@ -364,6 +364,11 @@ export class RecordIntake implements Intake {
     await this.flush();
     this.#alarm.flush();
   }
+}
+
+/** Copies a body that is a piece of larger memory: the journal keeps it, and would keep all of that memory. */
+function ownMemory(body: Uint8Array): Uint8Array {
+  return 2 * body.length < body.buffer.byteLength ? new Uint8Array(body) : body;
 }
 
 function stopped(): TailgateError {

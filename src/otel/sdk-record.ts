@@ -27,8 +27,11 @@ export interface EmittedRecord extends Pick<
   readonly eventName?: string | undefined;
 }
 
-/** About what a record takes in memory beside its envelope. */
+/** What a record takes in memory beside its texts, which callers mostly hold themselves until the end of the turn. */
 const RECORD_BYTES = 512;
+
+/** What a flat object of the caller's may have of members: a larger one is encoded at once. */
+const FLAT_MEMBERS_MAX = 64;
 
 const SECOND_NANOS = 1_000_000_000n;
 
@@ -37,17 +40,18 @@ const SECOND_NANOS = 1_000_000_000n;
  * is let go: in the journal it would take most of the memory, and most of the garbage collector's time.
  */
 export class SdkRecord implements RecordParts, Origin {
-  readonly recordBytes = RECORD_BYTES;
+  readonly isObjects = true;
+  readonly isOwn = true;
   readonly isJavaScript = true;
   readonly service = "";
   readonly seconds: number;
   readonly micros: number;
   readonly severityNumber: number | undefined;
   readonly severityText: string | undefined;
-  readonly body: Value | undefined;
+  body: Value | undefined;
   readonly eventName: string | undefined;
   readonly keys: readonly string[];
-  readonly values: readonly unknown[];
+  values: readonly unknown[];
   readonly traceId: string;
   readonly spanId: string;
   readonly #flags: number;
@@ -58,6 +62,8 @@ export class SdkRecord implements RecordParts, Origin {
   readonly #timeNanos: number;
   readonly #observedSeconds: number;
   readonly #observedNanos: number;
+  /** There for a record whose values are kept as bytes. */
+  #record: Uint8Array | undefined;
 
   /** The attributes are given apart. */
   constructor(record: EmittedRecord, { keys, values }: Columns) {
@@ -86,12 +92,30 @@ export class SdkRecord implements RecordParts, Origin {
     return this.#scope.name;
   }
 
+  /**
+   * Asked for when the record was encoded and is kept. How much memory lists and maps hold nobody knows: a record that
+   * has some is kept as bytes from then on.
+   */
+  get recordBytes(): number {
+    if (this.#record === undefined && isPlain(this.body) && this.values.every(isPlain)) {
+      return RECORD_BYTES;
+    }
+    this.#record ??= this.#piece();
+    this.body = undefined;
+    this.values = [];
+    return RECORD_BYTES + this.#record.length;
+  }
+
   otlp(): OtlpPieces {
     return {
       resource: remembered(RESOURCES, this.#resource, resourcePieceOf),
       scope: remembered(SCOPES, this.#scope, scopePieceOf),
-      record: recordPiece(this.#fields(), this.keys, this.values.map(plainValue)),
+      record: this.#record ?? this.#piece(),
     };
+  }
+
+  #piece(): Uint8Array {
+    return recordPiece(this.#fields(), this.keys, this.values.map(plainValue));
   }
 
   record(): LogRecord {
@@ -122,6 +146,18 @@ export class SdkRecord implements RecordParts, Origin {
       droppedAttributes: this.#droppedAttributes,
     };
   }
+}
+
+/** Whether a value holds about as much memory as its JSON has bytes: one that is no object, or an object without others. */
+function isPlain(value: unknown): boolean {
+  if (typeof value !== "object" || value === null) return true;
+  if (Object.getPrototypeOf(value) !== Object.prototype) return false;
+  let members = 0;
+  for (const name in value) {
+    const inner = (value as Record<string, unknown>)[name];
+    if (++members > FLAT_MEMBERS_MAX || (typeof inner === "object" && inner !== null)) return false;
+  }
+  return true;
 }
 
 /** Code in JavaScript may put anything where its types want a number or a text. */

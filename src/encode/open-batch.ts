@@ -39,10 +39,13 @@ export interface AuditSavepoint {
  */
 export class OpenBatch {
   readonly writer = new JsonWriter(SLAB_BYTES);
-  #batch = new RecordBatch(this.writer.buffer);
+  #slab = this.writer.buffer;
+  #batch = new RecordBatch(this.#slab);
   /** Batches whose memory is full. */
   #full: RecordBatch[] = [];
   #fullBytes = 0;
+  /** Where the newest record in the slab ends. */
+  #end = 0;
   readonly #gate: AuditGate | undefined;
 
   /** Without a gate every audit event stays. */
@@ -93,11 +96,28 @@ export class OpenBatch {
     const writtenAt = this.writer.mark + FRAME_HEAD_BYTES;
     const start = this.#writeFrameHead();
     const { buffer, position } = this.writer;
-    if (buffer !== this.#batch.buffer) this.#changeBuffer(buffer);
+    if (buffer !== this.#batch.buffer) this.#changeBatch(buffer);
     this.#batch.add(start, position, rank, audit, logger, origin, originIndex);
     if (audit && !this.#admitsLast()) return false;
     this.writer.mark = position;
+    if (buffer.length > SLAB_BYTES) {
+      this.#closeLarge(position);
+      return false;
+    }
+    this.#end = position;
     return start === writtenAt;
+  }
+
+  /** Gives a record that is larger than a slab memory of its size, and goes on in the slab before it. */
+  #closeLarge(end: number): void {
+    const large = this.#batch;
+    const buffer = Buffer.allocUnsafeSlow(end);
+    large.buffer.copy(buffer, 0, 0, end);
+    large.moveTo(buffer);
+    this.#full.push(large);
+    this.#fullBytes += large.memoryBytes;
+    this.#batch = new RecordBatch(this.#slab);
+    this.writer.continueIn(this.#slab, this.#end);
   }
 
   /** Asks the gate whether the newest record may stay, and removes it if not, or if the gate throws. */
@@ -142,10 +162,13 @@ export class OpenBatch {
     return mark + FRAME_HEAD_LARGE_BYTES;
   }
 
-  #changeBuffer(buffer: Buffer): void {
+  #changeBatch(buffer: Buffer): void {
     this.#fullBytes += this.#batch.memoryBytes;
     if (this.#batch.length > 0) this.#full.push(this.#batch);
     this.#batch = new RecordBatch(buffer);
+    if (buffer.length > SLAB_BYTES) return;
+    this.#batch.addUnused(this.#slab.length - this.#end);
+    this.#slab = buffer;
   }
 
   /** A state to come back to with {@link rollback}, as long as nothing is taken in between. */
@@ -155,6 +178,8 @@ export class OpenBatch {
       length: this.#batch.length,
       buffer: this.writer.buffer,
       position: this.writer.position,
+      slab: this.#slab,
+      end: this.#end,
       full: this.#full.length,
       fullBytes: this.#fullBytes,
       audit: this.#gate?.savepoint(),
@@ -167,6 +192,8 @@ export class OpenBatch {
     this.#batch.truncate(savepoint.length);
     this.#full.length = savepoint.full;
     this.#fullBytes = savepoint.fullBytes;
+    this.#slab = savepoint.slab;
+    this.#end = savepoint.end;
     this.writer.continueIn(savepoint.buffer, savepoint.position);
     if (savepoint.audit) this.#gate?.rollback(savepoint.audit);
   }
@@ -203,6 +230,8 @@ export interface Savepoint {
   /** Where the next record goes: not always the batch's own memory, after a record that did not fit was abandoned. */
   readonly buffer: Buffer;
   readonly position: number;
+  readonly slab: Buffer;
+  readonly end: number;
   readonly full: number;
   readonly fullBytes: number;
   readonly audit: AuditSavepoint | undefined;

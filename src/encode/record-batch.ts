@@ -81,7 +81,7 @@ export class RecordBatch implements Batch {
   appendedAtMs = 0;
   /** Where the records do not follow one another; set by whoever has made the batch of records that were stored. */
   sequences: Float64Array | undefined;
-  readonly #buffer: Buffer;
+  #buffer: Buffer;
   /** For each record where its envelope starts and ends, its kind, its source, and its place among its origin's records. */
   #cells: Int32Array;
   #length = 0;
@@ -91,7 +91,7 @@ export class RecordBatch implements Batch {
   #originBytes = 0;
   /** How many records have an origin without a request. */
   #unsettled = 0;
-  /** Memory of the buffer that no other batch accounts for. */
+  /** Memory that is not used and that nothing else accounts for. */
   #unusedBytes = 0;
   /** Of the audit events; most batches have none. */
   #hashes: Map<number, string> | undefined;
@@ -128,7 +128,12 @@ export class RecordBatch implements Batch {
     return this.#unsettled;
   }
 
-  /** Accounts for memory of the buffer that is never going to be used. */
+  /** Goes on in other memory, in which all records are at the same places. */
+  moveTo(buffer: Buffer): void {
+    this.#buffer = buffer;
+  }
+
+  /** Accounts for memory that is not used and that nothing else accounts for. */
   addUnused(bytes: number): void {
     this.#unusedBytes += bytes;
   }

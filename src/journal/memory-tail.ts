@@ -7,8 +7,8 @@ const TAIL_BYTES_MAX = 64 << 20;
 /** The newest records, as many as fit, in the order of their sequences; without a hole but for what was removed. */
 export class MemoryTail {
   readonly #bytesMax: number;
-  /** Only those from `#first` on are live. */
-  #batches: RecordBatch[] = [];
+  /** Those before `#first` are gone. */
+  #batches: (RecordBatch | undefined)[] = [];
   #first = 0;
   #newest: number;
   #bytes = 0;
@@ -53,7 +53,7 @@ export class MemoryTail {
   #trim(): void {
     while (this.#bytes > this.#bytesMax && this.#first < this.#batches.length - 1) {
       this.#bytes -= this.#batches[this.#first]!.memoryBytes;
-      this.#first++;
+      this.#batches[this.#first++] = undefined;
     }
     if (this.#first > this.#batches.length / 2) {
       this.#batches = this.#batches.slice(this.#first);
@@ -65,7 +65,7 @@ export class MemoryTail {
   remove(first: number, last: number): void {
     const isGone = (batch: RecordBatch): boolean =>
       batch.firstSequence >= first && batch.firstSequence <= last;
-    const live = this.#batches.slice(this.#first);
+    const live = this.#batches.slice(this.#first) as RecordBatch[];
     for (const batch of live) if (isGone(batch)) this.#bytes -= batch.memoryBytes;
     this.#batches = live.filter((batch) => !isGone(batch));
     this.#first = 0;

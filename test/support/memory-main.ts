@@ -1,6 +1,6 @@
 /**
- * Starts a gateway that keeps its records in memory, sends one kind of traffic through it, and prints how much its heap
- * and its memory beside the heap have grown by the end. Run with `--expose-gc`.
+ * Starts a gateway that keeps its records in memory, sends some kinds of traffic through it, one after the other, and
+ * prints how much its heap and its memory beside the heap have grown after each. Run with `--expose-gc`.
  */
 
 import { request as httpRequest, Agent } from "node:http";
@@ -10,7 +10,6 @@ import { textRequest } from "../bench/otlp-request.ts";
 
 type Traffic = (count: number) => Promise<void>;
 
-const [kind, count] = process.argv.slice(2);
 const lines: string[] = [];
 const manager = await LoggingManager.start({
   port: 0,
@@ -137,12 +136,15 @@ function held(): number {
 }
 
 // What is compiled and cached once is no growth.
-await traffic[kind!]!(3);
+for (const send of Object.values(traffic)) await send(2);
 await setImmediate();
 const before = held();
-await traffic[kind!]!(Number(count));
-await setImmediate();
-await setImmediate();
-const grown = held() - before;
-console.log(grown);
+const grown: Record<string, number> = {};
+for (const [kind, times] of Object.entries(JSON.parse(process.argv[2]!) as object)) {
+  await traffic[kind]!(times as number);
+  await setImmediate();
+  await setImmediate();
+  grown[kind] = held() - before;
+}
+console.log(JSON.stringify(grown));
 process.exit(0);

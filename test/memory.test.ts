@@ -1,0 +1,46 @@
+/** How much a gateway holds in memory, measured in a process of its own, against the bound of its journal in memory. */
+
+import { execFile } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { expect, it } from "vitest";
+
+const path = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
+
+const MIB = 1 << 20;
+
+/** The journal in memory holds 64 MiB, counted to within half of it; everything else has a few pieces of memory. */
+const HELD_MAX = 1.5 * 64 * MIB;
+
+/** By how much the heap and the memory beside it have grown after so much traffic of each kind. */
+async function growthAfter(traffic: Record<string, number>): Promise<Record<string, number>> {
+  const { stdout } = await promisify(execFile)(process.execPath, [
+    "--expose-gc",
+    "--import",
+    path("support/source-hooks.ts"),
+    path("support/memory-main.ts"),
+    JSON.stringify(traffic),
+  ]);
+  return JSON.parse(stdout) as Record<string, number>;
+}
+
+/** Each would hold more than the bound if what it keeps alive counted as what its records say. */
+const traffic = {
+  filtered: 150,
+  "filtered-rare": 150,
+  slices: 250,
+  lists: 700,
+  burst: 700,
+  larger: 120,
+  "large-otlp": 500,
+  small: 1000,
+  "small-rare": 1000,
+  single: 15_000,
+  many: 15_000,
+};
+
+it("is bounded by what the journal in memory may hold, whatever records keep alive", async () => {
+  const grown = await growthAfter(traffic);
+  expect(Object.keys(grown)).toEqual(Object.keys(traffic));
+  for (const [kind, bytes] of Object.entries(grown)) expect(bytes, kind).toBeLessThan(HELD_MAX);
+}, 60_000);

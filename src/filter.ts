@@ -18,6 +18,13 @@ import {
   type Level,
 } from "./envelope.ts";
 import { TailgateError } from "./errors.ts";
+import { quotedExcerpt } from "./printable.ts";
+
+/** Each parameter of a filter has at most this many characters (UTF-16 code units). */
+export const FILTER_CHARACTERS_MAX = 4096;
+
+/** A filter has at most this many terms, counted over all its parameters. */
+export const FILTER_TERMS_MAX = 64;
 
 /** The names of the query parameters that a filter is read from. */
 export const FILTER_PARAMETERS = ["type", "level", "logger", "q"] as const;
@@ -27,11 +34,25 @@ export type FilterQuery = {
 };
 
 /** What a filter asks of a record; a batch answers it. */
-interface Records {
+export interface Records {
   type(index: number): EnvelopeType;
   level(index: number): Level;
   logger(index: number): string;
   envelope(index: number): Envelope;
+}
+
+/**
+ * Returns one record of a batch that parses its envelope once at most, and keeps it: for those who match it over
+ * several turns of the event loop, in which a batch may forget it.
+ */
+export function heldRecord(records: Records, index: number): Records {
+  let envelope: Envelope | undefined;
+  return {
+    type: () => records.type(index),
+    level: () => records.level(index),
+    logger: () => records.logger(index),
+    envelope: () => (envelope ??= records.envelope(index)),
+  };
 }
 
 export interface Filter {
@@ -42,30 +63,88 @@ export interface Filter {
   readonly key: string;
   /** The one type that it takes; undefined where it takes both. */
   readonly type?: EnvelopeType | undefined;
+  /**
+   * The parts that must all match, cheap ones first. Matching one term takes time in proportion to the record's size;
+   * matching term by term lets the caller pause in between.
+   */
+  readonly terms: readonly FilterTerm[];
+  /** Estimates the microseconds that matching a record of this size takes. */
+  effort(bytes: number): number;
   matches(records: Records, index: number): boolean;
 }
 
-type Term = Filter;
+export interface FilterTerm {
+  matches(records: Records, index: number): boolean;
+}
+
+interface Term extends FilterTerm {
+  readonly key: string;
+  readonly type?: EnvelopeType | undefined;
+  /** True if the term reads the parsed envelope; the others know the answer from the record's index. */
+  readonly readsEnvelope: boolean;
+}
+
+/** Estimates, in microseconds. They are on the safe side for texts that are made to be expensive. */
+const HEADER_TERM_EFFORT = 0.05;
+const ENVELOPE_TERM_EFFORT = 0.1;
+const TERM_EFFORT_PER_BYTE = 1 / 256;
+/** Of parsing an envelope and reading all of its values. */
+export const PARSE_EFFORT_PER_BYTE = 1 / 100;
 
 /** Most viewers have no filter. */
-const EVERYTHING: Filter = { key: "", matches: () => true };
+const EVERYTHING: Filter = { key: "", terms: [], effort: () => 0, matches: () => true };
 
 /**
  * Reads a filter from query parameters.
- * @throws TailgateError FILTER_INVALID, with the term and what would be valid.
+ * @throws TailgateError FILTER_INVALID, with the term and what would be valid, or with the limit that is exceeded.
  */
 export function parseFilter(query: FilterQuery): Filter {
+  checkFilterLength(query);
   const terms: Term[] = [];
   if (query.type) terms.push(typeTerm(query.type));
   if (query.level) terms.push(levelTerm(query.level));
   if (query.logger) terms.push(loggerTerm(query.logger));
   if (query.q) terms.push(...parseTerms(query.q));
-  const [only = EVERYTHING, ...others] = terms;
-  if (others.length === 0) return only;
+  if (terms.length === 0) return EVERYTHING;
+  if (terms.length > FILTER_TERMS_MAX) {
+    throw beyondLimit(`The filter has ${terms.length} terms`, FILTER_TERMS_MAX);
+  }
+  return filterOf(terms);
+}
+
+/** @throws TailgateError FILTER_INVALID if a parameter is longer than {@link FILTER_CHARACTERS_MAX}. */
+export function checkFilterLength(query: FilterQuery): void {
+  for (const name of FILTER_PARAMETERS) {
+    const { length } = query[name] ?? "";
+    if (length > FILTER_CHARACTERS_MAX) {
+      throw beyondLimit(`The filter's ${name} has ${length} characters`, FILTER_CHARACTERS_MAX);
+    }
+  }
+}
+
+function beyondLimit(text: string, max: number): TailgateError {
+  return new TailgateError("FILTER_INVALID", `${text}; at most ${max} are allowed.`);
+}
+
+function filterOf(given: readonly Term[]): Filter {
+  const reading = given.filter((term) => term.readsEnvelope);
+  const header = given.filter((term) => !term.readsEnvelope);
+  const terms = [...header, ...reading];
+  const [only] = terms;
   return {
-    key: terms.map((term) => term.key).join("\n"),
-    type: terms.find(({ type }) => type !== undefined)?.type,
-    matches: (records, index) => terms.every((term) => term.matches(records, index)),
+    key: given.map((term) => term.key).join("\n"),
+    type: given.find(({ type }) => type !== undefined)?.type,
+    terms,
+    effort(bytes) {
+      const headerEffort = HEADER_TERM_EFFORT * header.length;
+      if (reading.length === 0) return headerEffort;
+      const termEffort = ENVELOPE_TERM_EFFORT + TERM_EFFORT_PER_BYTE * bytes;
+      return headerEffort + PARSE_EFFORT_PER_BYTE * bytes + termEffort * reading.length;
+    },
+    matches:
+      terms.length === 1
+        ? (records, index) => only!.matches(records, index)
+        : (records, index) => terms.every((term) => term.matches(records, index)),
   };
 }
 
@@ -105,8 +184,9 @@ function fieldTerm(field: string, value: string): Term {
     default:
       return {
         key: `${field}:${JSON.stringify(value)}`,
+        readsEnvelope: true,
         matches: (records, index) =>
-          fieldValues(records.envelope(index), field).some((found) => textual(found) === value),
+          fieldValues(records.envelope(index), field).some((found) => isTextOf(value, found)),
       };
   }
 }
@@ -114,7 +194,12 @@ function fieldTerm(field: string, value: string): Term {
 function typeTerm(name: string): Term {
   const type = ENVELOPE_TYPES.find((known) => known === name || known === `${name}_log`);
   if (!type) throw invalid(`type:${name}`, "the type is system_log or audit_log");
-  return { key: `type:${type}`, type, matches: (records, index) => records.type(index) === type };
+  return {
+    key: `type:${type}`,
+    type,
+    readsEnvelope: false,
+    matches: (records, index) => records.type(index) === type,
+  };
 }
 
 function levelTerm(text: string): Term {
@@ -126,11 +211,13 @@ function levelTerm(text: string): Term {
   if (isExact) {
     return {
       key: `level:=${level}`,
+      readsEnvelope: false,
       matches: (records, index) => records.level(index) === level,
     };
   }
   return {
     key: `level:${level}`,
+    readsEnvelope: false,
     matches: (records, index) => LEVELS.indexOf(records.level(index)) >= rank,
   };
 }
@@ -138,20 +225,27 @@ function levelTerm(text: string): Term {
 function loggerTerm(name: string): Term {
   return {
     key: `logger:${JSON.stringify(name)}`,
+    readsEnvelope: false,
     matches: (records, index) => isSameOrChild(records.logger(index), name),
   };
 }
 
 function textTerm(text: string): Term {
   const wanted = text.toLowerCase();
+  const isIn = textSearch(wanted);
   return {
     key: JSON.stringify(wanted),
-    matches: (records, index) => searchText(records.envelope(index)).includes(wanted),
+    readsEnvelope: true,
+    matches: (records, index) => isIn(searchText(records.envelope(index))),
   };
 }
 
-function not(term: Term): Term {
-  return { key: `-${term.key}`, matches: (records, index) => !term.matches(records, index) };
+function not({ key, readsEnvelope, matches }: Term): Term {
+  return {
+    key: `-${key}`,
+    readsEnvelope,
+    matches: (records, index) => !matches(records, index),
+  };
 }
 
 /** A field of `data`, of an audit event's metadata or of its details; names with dots are tried whole first. */
@@ -163,14 +257,43 @@ function fieldValues(envelope: Envelope, field: string): JsonValue[] {
     .filter((value) => value !== undefined);
 }
 
-function lookUp(root: JsonValue | undefined, path: string): JsonValue | undefined {
-  const whole = member(root, path);
+/** With more dots than this, an object's own keys are compared with the path, instead of each part of the path looked up. */
+const DOTS_LOOKED_UP_MAX = 4;
+
+/**
+ * Returns the value at a path from `from` on: under the rest of the path as a whole, else under its shortest part that
+ * leads to a value. Every object of the record is visited at most once, as only one path leads to it.
+ */
+function lookUp(root: JsonValue | undefined, path: string, from = 0): JsonValue | undefined {
+  if (typeof root !== "object" || root === null) return undefined;
+  const whole = member(root, from === 0 ? path : path.slice(from));
   if (whole !== undefined) return whole;
-  for (let dot = path.indexOf("."); dot > 0; dot = path.indexOf(".", dot + 1)) {
-    const found = lookUp(member(root, path.slice(0, dot)), path.slice(dot + 1));
+  for (const end of partEnds(root, path, from)) {
+    const found = lookUp(member(root, path.slice(from, end)), path, end + 1);
     if (found !== undefined) return found;
   }
   return undefined;
+}
+
+/** Returns where the parts of the path that may be keys of the object end, the shortest part first. A part is not empty. */
+function partEnds(root: object, path: string, from: number): number[] {
+  const ends: number[] = [];
+  let dot = path.indexOf(".", from);
+  if (dot === from) return ends;
+  // No key of an array has a dot.
+  const endsMax = Array.isArray(root) ? 1 : DOTS_LOOKED_UP_MAX;
+  while (dot >= 0 && ends.length < endsMax) {
+    ends.push(dot);
+    dot = path.indexOf(".", dot + 1);
+  }
+  return dot < 0 || Array.isArray(root) ? ends : keyEnds(root, path, from);
+}
+
+function keyEnds(root: object, path: string, from: number): number[] {
+  return Object.keys(root)
+    .filter((key) => key !== "" && path[from + key.length] === "." && path.startsWith(key, from))
+    .map((key) => from + key.length)
+    .toSorted((one, other) => one - other);
 }
 
 function member(value: JsonValue | undefined, key: string): JsonValue | undefined {
@@ -178,8 +301,80 @@ function member(value: JsonValue | undefined, key: string): JsonValue | undefine
   return (value as Record<string, JsonValue>)[key];
 }
 
-function textual(value: JsonValue): string {
-  return typeof value === "string" ? value : JSON.stringify(value);
+/** True if the text is the value itself, or the JSON of a value that is no string. */
+function isTextOf(text: string, value: JsonValue): boolean {
+  if (typeof value === "string") return value === text;
+  return jsonEnd(value, text, 0) === text.length;
+}
+
+/** Returns where the value's JSON ends that begins at `start`; -1 if something else stands there. Reads no more of the value than the text has. */
+function jsonEnd(value: JsonValue, text: string, start: number): number {
+  if (typeof value !== "object" || value === null) return leafEnd(value, text, start);
+  const isArray = Array.isArray(value);
+  if (text[start] !== (isArray ? "[" : "{")) return -1;
+  const members: Iterable<[string | number, JsonValue]> = isArray
+    ? value.entries()
+    : Object.entries(value);
+  let end = start + 1;
+  let separator = "";
+  for (const [key, inner] of members) {
+    if (!text.startsWith(separator, end)) return -1;
+    end += separator.length;
+    if (!isArray) {
+      end = leafEnd(key, text, end);
+      if (end < 0 || text[end++] !== ":") return -1;
+    }
+    end = jsonEnd(inner, text, end);
+    if (end < 0) return -1;
+    separator = ",";
+  }
+  return text[end] === (isArray ? "]" : "}") ? end + 1 : -1;
+}
+
+function leafEnd(value: JsonValue | number, text: string, start: number): number {
+  if (typeof value === "string" && value.length > text.length - start) return -1;
+  const json = JSON.stringify(value);
+  return text.startsWith(json, start) ? start + json.length : -1;
+}
+
+/**
+ * V8 searches in linear time for texts up to this length (Boyer-Moore with its tables for the last 250 characters). A
+ * longer text could cost its length for each character of the record.
+ */
+const NATIVE_SEARCH_CHARACTERS_MAX = 250;
+
+/** Returns a test whether a text includes the wanted one, which takes time in proportion to the text. */
+function textSearch(wanted: string): (text: string) => boolean {
+  if (wanted.length <= NATIVE_SEARCH_CHARACTERS_MAX) return (text) => text.includes(wanted);
+  const beginning = wanted.slice(0, NATIVE_SEARCH_CHARACTERS_MAX);
+  let borders: Int32Array | undefined;
+  return (text) => {
+    const start = text.indexOf(beginning);
+    return start >= 0 && includesFrom(start, text, wanted, (borders ??= bordersOf(wanted)));
+  };
+}
+
+/** For each beginning of the text: how many of its last characters are its first ones, too (Knuth, Morris, Pratt). */
+function bordersOf(text: string): Int32Array {
+  const borders = new Int32Array(text.length);
+  let border = 0;
+  for (let index = 1; index < text.length; index++) {
+    while (border > 0 && text[index] !== text[border]) border = borders[border - 1]!;
+    if (text[index] === text[border]) border++;
+    borders[index] = border;
+  }
+  return borders;
+}
+
+function includesFrom(start: number, text: string, wanted: string, borders: Int32Array): boolean {
+  let matched = 0;
+  for (let index = start; index < text.length; index++) {
+    const code = text.charCodeAt(index);
+    while (matched > 0 && code !== wanted.charCodeAt(matched)) matched = borders[matched - 1]!;
+    if (code === wanted.charCodeAt(matched)) matched++;
+    if (matched === wanted.length) return true;
+  }
+  return false;
 }
 
 /** One envelope is often asked by several filters. */
@@ -204,6 +399,6 @@ function collectTexts(value: JsonValue, parts: string[]): void {
 function invalid(term: string, why: string): TailgateError {
   return new TailgateError(
     "FILTER_INVALID",
-    `The filter term ${JSON.stringify(term)} is not understood: ${why}.`,
+    `The filter term ${quotedExcerpt(term)} is not understood: ${why}.`,
   );
 }

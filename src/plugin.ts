@@ -20,15 +20,15 @@ import type { Envelope, EnvelopeType, Level } from "./envelope.ts";
 
 export { z };
 export { PermanentError, RetryLaterError, TailgateError, textOf } from "./errors.ts";
-export { parseFilter, FILTER_PARAMETERS } from "./filter.ts";
+export { FILTER_CHARACTERS_MAX, FILTER_PARAMETERS, parseFilter } from "./filter.ts";
 export { LEVELS } from "./envelope.ts";
-export { printable } from "./printable.ts";
+export { printable, quotedExcerpt } from "./printable.ts";
 export { SUBPROTOCOL } from "./protocol.ts";
 export { withSignals } from "./time-limit.ts";
 export { refuseUpgrade } from "./upgrade-refusal.ts";
 export { requestUrl, withPath, type RequestUrl } from "./url-credentials.ts";
 export type { AuditLog, Envelope, EnvelopeType, JsonValue, Level, SystemLog } from "./envelope.ts";
-export type { Filter, FilterQuery } from "./filter.ts";
+export type { Filter, FilterQuery, FilterTerm } from "./filter.ts";
 export type { ClientMessage, GapMessage, ServerMessage } from "./protocol.ts";
 
 /** The version of this interface; a gateway takes plugins of its own version only. */

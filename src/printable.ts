@@ -27,3 +27,13 @@ function escapeOf(character: string): string {
   const code = character.charCodeAt(0).toString(16);
   return code.length <= 2 ? `\\x${code.padStart(2, "0")}` : `\\u${code.padStart(4, "0")}`;
 }
+
+/** What an error message shows of a text that somebody has sent. */
+const EXCERPT_CHARACTERS_MAX = 100;
+
+/** Returns the text in quotes, with escapes as in JSON; of a long text only the beginning, with its length. */
+export function quotedExcerpt(text: string): string {
+  if (text.length <= EXCERPT_CHARACTERS_MAX) return JSON.stringify(text);
+  const beginning = text.slice(0, EXCERPT_CHARACTERS_MAX).toWellFormed();
+  return `${JSON.stringify(beginning)}... (${text.length} characters)`;
+}

@@ -25,7 +25,7 @@ interface Hello {
   readonly limits: {
     /** What one message to the gateway may have. */
     readonly message_bytes: number;
-    /** How many characters each term of a filter may have. */
+    /** How many characters each of the filter's parameters may have. */
     readonly filter_characters: number;
     /** What `replay` may ask for; more is taken as so many. */
     readonly replay: number;

@@ -7,16 +7,17 @@ import {
   type ServerMessage,
 } from "tailgate/plugin";
 
-/** How many characters each term of a filter may have: each record is compared with all of it. */
-export const FILTER_CHARACTERS_MAX = 4_096;
-
 const EPOCH_CHARACTERS_MAX = 64;
+
+/** What an answer shows of a reason that repeats what the client has sent. */
+const REASON_CHARACTERS_MAX = 500;
 
 /** The last millisecond of the year 9999. */
 const TIME_MS_MAX = 253_402_300_799_999;
 
 const count = z.int().min(0);
-const term = z.string().max(FILTER_CHARACTERS_MAX).optional();
+// How long it may be is the filter's own matter, which says so as FILTER_INVALID.
+const term = z.string().optional();
 const filter = z
   .strictObject(Object.fromEntries(FILTER_PARAMETERS.map((name) => [name, term])))
   .optional();
@@ -85,12 +86,18 @@ function jsonOf(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch (error) {
-    throw invalid(`It is no JSON: ${textOf(error)}.`);
+    throw invalid(`It is no JSON: ${shortened(textOf(error))}.`);
   }
 }
 
 function issueText({ path, message: text }: z.core.$ZodIssue): string {
-  return path.length === 0 ? `${text}.` : `${path.join(".")}: ${text}.`;
+  const reason = shortened(text);
+  return path.length === 0 ? `${reason}.` : `${path.join(".")}: ${reason}.`;
+}
+
+function shortened(text: string): string {
+  if (text.length <= REASON_CHARACTERS_MAX) return text;
+  return `${text.slice(0, REASON_CHARACTERS_MAX).toWellFormed()}...`;
 }
 
 function invalid(text: string): MessageFault {

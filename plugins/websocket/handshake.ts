@@ -1,6 +1,7 @@
 import {
   FILTER_PARAMETERS,
   parseFilter,
+  quotedExcerpt,
   type Filter,
   type FilterQuery,
   type Level,
@@ -30,7 +31,7 @@ export function wishOf(
   for (const name of query.keys()) {
     if (!PARAMETERS.includes(name)) {
       throw new RangeError(
-        `The query parameter ${JSON.stringify(name)} is not known; those known are ${PARAMETERS.join(", ")}.`,
+        `The query parameter ${quotedExcerpt(name)} is not known; those known are ${PARAMETERS.join(", ")}.`,
       );
     }
     if (query.getAll(name).length > 1) {
@@ -60,6 +61,8 @@ function both(first: Filter, second: Filter): Filter {
   return {
     key: `${first.key}\n${second.key}`,
     type: second.type,
+    terms: [...first.terms, ...second.terms],
+    effort: (bytes) => first.effort(bytes) + second.effort(bytes),
     matches: (records, index) => first.matches(records, index) && second.matches(records, index),
   };
 }
@@ -67,7 +70,5 @@ function both(first: Filter, second: Filter): Filter {
 /** A browser does not show its page why a WebSocket was refused: who asks for too many gets as many as there may be. */
 function replayOf(text: string, replayMax: number): number {
   if (/^\d+$/.test(text)) return Math.min(Number(text), replayMax);
-  throw new RangeError(
-    `The query parameter replay is a whole number, not ${JSON.stringify(text)}.`,
-  );
+  throw new RangeError(`The query parameter replay is a whole number, not ${quotedExcerpt(text)}.`);
 }

@@ -1,13 +1,15 @@
 import type { Duplex } from "node:stream";
-import type { FilterQuery, Gap, Level, ClientMessage, ServerMessage } from "tailgate/plugin";
-import type { WebSocket } from "ws";
-import type { Unit } from "./batch-frames.ts";
 import {
   FILTER_CHARACTERS_MAX,
-  faultOf,
-  MessageFault,
-  parseClientMessage,
-} from "./client-message.ts";
+  type ClientMessage,
+  type FilterQuery,
+  type Gap,
+  type Level,
+  type ServerMessage,
+} from "tailgate/plugin";
+import type { WebSocket } from "ws";
+import type { Unit } from "./batch-frames.ts";
+import { faultOf, MessageFault, parseClientMessage } from "./client-message.ts";
 import {
   Connection,
   INTERNAL_ERROR,

@@ -3,7 +3,7 @@ import { InvalidArgumentError, type Command } from "commander";
 import { maskedUrls } from "../config/secrets.ts";
 import type { Envelope } from "../envelope.ts";
 import { TailgateError } from "../errors.ts";
-import { FILTER_PARAMETERS, type FilterQuery } from "../filter.ts";
+import { checkFilterLength, FILTER_PARAMETERS, type FilterQuery } from "../filter.ts";
 import { say } from "./failure.ts";
 import type { Followed } from "./follower.ts";
 import { gapLine } from "./gap-line.ts";
@@ -98,7 +98,7 @@ function connectionText(isAgain: boolean, resumes: boolean): string {
   return resumes ? "connected again" : "connected again; records in between may be missing";
 }
 
-/** @throws TailgateError USAGE */
+/** @throws TailgateError USAGE, FILTER_INVALID */
 function followedOf(query: readonly string[], options: TailOptions): Followed {
   const { replay, since } = options;
   if (replay !== undefined && since !== undefined) {
@@ -111,7 +111,10 @@ function followedOf(query: readonly string[], options: TailOptions): Followed {
     options.url ?? `127.0.0.1:${process.env.ORCHESTRATOR_PORT || DEFAULT_PORT}`,
   );
   const q = query.join(" ") || undefined;
-  return { url, filter: filterOf(url, { ...options, q }), replay, sinceMs: since };
+  const filter = filterOf(url, { ...options, q });
+  // The gateway closes a connection on which a message is too long, instead of answering it.
+  checkFilterLength(filter);
+  return { url, filter, replay, sinceMs: since };
 }
 
 /** What the address asks for, and what the command line says instead. */

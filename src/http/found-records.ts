@@ -8,6 +8,7 @@ const ANSWER_BYTES_MAX = 8 << 20;
 export class FoundRecords implements Sink {
   /** Each as JSON: the envelope with its sequence in front. */
   readonly records: Uint8Array[] = [];
+  readonly readsEnvelopes = false;
   readonly #limit: number;
   #bytes = 0;
 

@@ -1,4 +1,5 @@
 import { FILTER_PARAMETERS, parseFilter, type Filter } from "../filter.ts";
+import { quotedExcerpt } from "../printable.ts";
 import { HttpProblem } from "./problem.ts";
 
 const LIMIT_DEFAULT = 100;
@@ -78,7 +79,7 @@ export function parametersOf(
   for (const [name, value] of new URLSearchParams(search)) {
     if (!known.includes(name)) {
       throw invalid(
-        `The parameter ${JSON.stringify(name)} is unknown. Known are: ${known.join(", ")}.`,
+        `The parameter ${quotedExcerpt(name)} is unknown. Known are: ${known.join(", ")}.`,
       );
     }
     if (name in parameters) throw invalid(`The parameter ${name} is given twice.`);
@@ -162,7 +163,7 @@ export function parseTime(name: string, value: string | undefined): string | und
 }
 
 export function invalidValue(name: string, value: string, valid: string): HttpProblem {
-  return invalid(`The parameter ${name} is ${JSON.stringify(value)}; valid is ${valid}.`);
+  return invalid(`The parameter ${name} is ${quotedExcerpt(value)}; valid is ${valid}.`);
 }
 
 function invalid(message: string): HttpProblem {

@@ -1,4 +1,5 @@
 import { setTimeout as pause } from "node:timers/promises";
+import { heldRecord, PARSE_EFFORT_PER_BYTE } from "../filter.ts";
 import type { Batch, Gap, HostJournal, JournalPage, JournalQuery } from "../plugin.ts";
 import type { HistoryQuery } from "./history-query.ts";
 import { TimeSlice } from "./time-slice.ts";
@@ -10,7 +11,10 @@ const ANSWER_GAPS_MAX = 64;
 /** What one request may take, in about as many microseconds of both threads; then it answers what it has found. */
 const EFFORT_MAX = 250_000;
 const LOOK_EFFORT = 1;
-const MATCH_EFFORT = 5;
+/** Of a small record; a large one, or a filter of many terms, takes more. */
+const MATCH_EFFORT_MIN = 5;
+/** A match that takes more is made term by term, with pauses. */
+const MATCH_EFFORT_AT_ONCE = 1_000;
 const PAGE_EFFORT = 5;
 const READ_EFFORT = 1_000;
 const BYTES_OF_ONE_EFFORT = 256;
@@ -38,6 +42,8 @@ export interface Wanted extends Pick<HistoryQuery, "filter" | "since" | "until">
 export interface Sink {
   /** True where it takes no further one: the walk ends. */
   readonly isFull: boolean;
+  /** True if it reads the parsed envelopes. */
+  readonly readsEnvelopes: boolean;
   take(batch: Batch, index: number): void;
 }
 
@@ -151,7 +157,7 @@ class Walk {
     const start = this.next;
     const end = this.#endOf(page);
     this.#effort += PAGE_EFFORT;
-    if (this.#slice.isOver()) await this.#slice.rest();
+    if (this.#slice.isOver(PAGE_EFFORT)) await this.#slice.rest();
     await this.#take(page.records, end);
     const { ascending } = this.#wanted;
     const [from, to] = ascending ? [start, this.next - 1] : [this.next + 1, start];
@@ -170,26 +176,49 @@ class Walk {
     const { ascending } = this.#wanted;
     const length = batch?.length ?? 0;
     for (let step = 0; step < length; step++) {
-      if (this.#slice.isOver()) await this.#slice.rest();
       const index = ascending ? step : length - 1 - step;
       const sequence = batch!.sequence(index);
       if (ascending ? sequence >= end : sequence <= end) break;
       this.next = sequence + (ascending ? 1 : -1);
-      if (this.#isWanted(batch!, index)) this.#give(batch!, index);
+      this.#effort += LOOK_EFFORT;
+      if (this.#slice.isOver(LOOK_EFFORT)) await this.#slice.rest();
+      if (this.#isInTime(batch!, index)) {
+        const effort = this.#matchEffort(batch!, index);
+        this.#effort += effort;
+        if (this.#slice.isOver(effort)) await this.#slice.rest();
+        const isWanted =
+          effort <= MATCH_EFFORT_AT_ONCE
+            ? this.#wanted.filter.matches(batch!, index)
+            : await this.#matchesInSteps(batch!, index, effort);
+        if (isWanted) this.#give(batch!, index);
+      }
       if (this.#sink.isFull || this.#effort >= EFFORT_MAX) return;
     }
     this.next = end;
   }
 
-  #isWanted(batch: Batch, index: number): boolean {
-    this.#effort += LOOK_EFFORT;
-    if (this.#since !== undefined || this.#until !== undefined) {
-      const timestamp = timestampOf(batch, index);
-      if (this.#since !== undefined && Buffer.compare(timestamp, this.#since) < 0) return false;
-      if (this.#until !== undefined && Buffer.compare(timestamp, this.#until) >= 0) return false;
+  #isInTime(batch: Batch, index: number): boolean {
+    if (this.#since === undefined && this.#until === undefined) return true;
+    const timestamp = timestampOf(batch, index);
+    if (this.#since !== undefined && Buffer.compare(timestamp, this.#since) < 0) return false;
+    return this.#until === undefined || Buffer.compare(timestamp, this.#until) < 0;
+  }
+
+  #matchEffort(batch: Batch, index: number): number {
+    const bytes = batch.size(index);
+    const { filter } = this.#wanted;
+    const readEffort = this.#sink.readsEnvelopes ? PARSE_EFFORT_PER_BYTE * bytes : 0;
+    return Math.max(MATCH_EFFORT_MIN, filter.effort(bytes) + readEffort);
+  }
+
+  async #matchesInSteps(batch: Batch, index: number, effort: number): Promise<boolean> {
+    const { terms } = this.#wanted.filter;
+    const record = heldRecord(batch, index);
+    for (const term of terms) {
+      if (!term.matches(record, index)) return false;
+      if (this.#slice.isOver(effort / terms.length)) await this.#slice.rest();
     }
-    this.#effort += MATCH_EFFORT;
-    return this.#wanted.filter.matches(batch, index);
+    return true;
   }
 
   #give(batch: Batch, index: number): void {

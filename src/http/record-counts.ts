@@ -11,10 +11,12 @@ const VALUES_MAX = 1000;
 /** Counts records instead of answering them. */
 export class RecordCounts implements Sink {
   readonly isFull = false;
+  readonly readsEnvelopes: boolean;
   readonly times = new TimeBuckets();
   readonly facets: ReadonlyMap<Facet, Tally>;
 
   constructor(facets: readonly Facet[]) {
+    this.readsEnvelopes = facets.some((facet) => facet !== "logger");
     this.facets = new Map(facets.map((facet) => [facet, new Tally()]));
   }
 

@@ -1,4 +1,5 @@
 import { ENVELOPE_TYPES, LEVELS } from "../envelope.ts";
+import { PARSE_EFFORT_PER_BYTE } from "../filter.ts";
 import type { ComponentStatus, GatewayView } from "../gateway.ts";
 import type { HostJournal } from "../plugin.ts";
 import type { Endpoint } from "./application.ts";
@@ -84,11 +85,12 @@ async function tailStats(journal: HostJournal): Promise<object> {
   const slice = new TimeSlice();
   for await (const run of upwards(journal, oldest, newest)) {
     for (let index = 0; index < run.length; index++) {
-      if (slice.isOver()) await slice.rest();
+      const isAudit = run.type(index) === "audit_log";
+      if (slice.isOver(isAudit ? PARSE_EFFORT_PER_BYTE * run.size(index) : 1)) await slice.rest();
       types.count(run.type(index));
       levels.count(run.level(index));
       loggers.count(run.logger(index));
-      if (run.type(index) === "system_log") continue;
+      if (!isAudit) continue;
       const { action } = run.envelope(index).data;
       if (typeof action === "string") actions.count(action);
     }

@@ -3,18 +3,20 @@ import { setImmediate } from "node:timers/promises";
 /** Short beside the 100 ms for which nothing may stall the loop (reliability.md, tests). */
 const SLICE_MS = 5;
 
-/** Asking for the time costs as much as looking at some records. */
-const STEPS_BETWEEN_LOOKS = 32;
+/** Asking for the time costs as much as looking at some records: it is asked for after so many microseconds of work. */
+const EFFORT_BETWEEN_LOOKS = 150;
 
-/** Lets the event loop turn within long work: before each step of it, `if (slice.isOver()) await slice.rest()`. */
+/** Lets the event loop turn within long work: before each step of it, `if (slice.isOver(effort)) await slice.rest()`. */
 export class TimeSlice {
   #startedAtMs = performance.now();
-  #steps = 0;
+  #effort = 0;
 
-  isOver(): boolean {
-    return (
-      ++this.#steps % STEPS_BETWEEN_LOOKS === 0 && performance.now() - this.#startedAtMs >= SLICE_MS
-    );
+  /** `effort`: about how many microseconds the next step takes. */
+  isOver(effort: number): boolean {
+    this.#effort += effort;
+    if (this.#effort < EFFORT_BETWEEN_LOOKS) return false;
+    this.#effort = 0;
+    return performance.now() - this.#startedAtMs >= SLICE_MS;
   }
 
   async rest(): Promise<void> {

@@ -1,0 +1,232 @@
+import * as fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import type { Envelope, JsonValue } from "../src/envelope.ts";
+import { TailgateError } from "../src/errors.ts";
+import { parseFilter, type FilterQuery } from "../src/plugin.ts";
+
+interface Extras {
+  readonly [name: string]: JsonValue;
+}
+
+function envelopeOf(extras: Extras, type: Envelope["type"] = "system_log"): Envelope {
+  const data = { timestamp: "", level: "INFO", logger: "a", message: "" } as const;
+  if (type === "audit_log") return { type, data: { ...data, metadata: extras } };
+  return { type, data: { ...data, module: "", function: "", line: 0, ...extras } };
+}
+
+function isMatch(query: FilterQuery | string, envelope: Envelope): boolean {
+  const filter = parseFilter(typeof query === "string" ? { q: query } : query);
+  const { type, data } = envelope;
+  const records = {
+    type: () => type,
+    level: () => data.level,
+    logger: () => data.logger,
+    envelope: () => envelope,
+  };
+  return filter.matches(records, 0);
+}
+
+function errorOf(query: FilterQuery): string {
+  try {
+    parseFilter(query);
+  } catch (error) {
+    expect(TailgateError.is(error, "FILTER_INVALID")).toBe(true);
+    return (error as Error).message;
+  }
+  throw new Error("The filter was accepted.");
+}
+
+/** The field lookup as it was defined first. It takes 2^dots steps. */
+function oracle(root: JsonValue | undefined, path: string): JsonValue | undefined {
+  const whole = member(root, path);
+  if (whole !== undefined) return whole;
+  for (let dot = path.indexOf("."); dot > 0; dot = path.indexOf(".", dot + 1)) {
+    const found = oracle(member(root, path.slice(0, dot)), path.slice(dot + 1));
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
+function member(value: JsonValue | undefined, key: string): JsonValue | undefined {
+  if (typeof value !== "object" || value === null || !Object.hasOwn(value, key)) return undefined;
+  return (value as Record<string, JsonValue>)[key];
+}
+
+function oracleMatches(envelope: Envelope, field: string, value: string): boolean {
+  const data = envelope.data as unknown as JsonValue;
+  const metadata = member(data, "metadata");
+  return [data, metadata, member(metadata, "details")]
+    .map((root) => oracle(root, field))
+    .some((found) => found !== undefined && textOf(found) === value);
+}
+
+function textOf(value: JsonValue): string {
+  return typeof value === "string" ? value : JSON.stringify(value);
+}
+
+function quoted(text: string): string {
+  return `"${text.replaceAll(/["\\]/g, "\\$&")}"`;
+}
+
+describe("a field", () => {
+  const name = fc.array(fc.constantFrom("a", "b", "0", "", "length"), { minLength: 1 });
+  const key = name.map((parts) => parts.slice(0, 4).join("."));
+  const { tree } = fc.letrec<{ tree: JsonValue; object: Extras }>((tie) => ({
+    tree: fc.oneof(
+      { maxDepth: 5, withCrossShrink: true },
+      fc.constantFrom<JsonValue>("x", 'a"\\\n', 1, true, null, {}, []),
+      tie("object"),
+      tie("object"),
+      fc.array(tie("tree"), { maxLength: 3 }),
+    ),
+    object: fc.dictionary(key, tie("tree"), { maxKeys: 4 }),
+  }));
+  const extras = fc.dictionary(key, tree, { minKeys: 1, maxKeys: 4 });
+  const path = name
+    .filter((parts) => parts.length <= 10)
+    .map((parts) => parts.join("."))
+    .filter((text) => text !== "");
+
+  test("is found as the first definition has it, in data, metadata and details", () => {
+    const property = fc.property(
+      extras,
+      path,
+      fc.constantFrom("system_log", "audit_log", "details"),
+      (given, field, kind) => {
+        const envelope =
+          kind === "details"
+            ? envelopeOf({ details: given }, "audit_log")
+            : envelopeOf(given, kind);
+        const found = oracle(given, field);
+        const value = found === undefined ? "x" : textOf(found);
+        if (value === "") return;
+        expect(isMatch(`${field}:${quoted(value)}`, envelope)).toBe(
+          oracleMatches(envelope, field, value),
+        );
+        expect(isMatch(`${field}:${quoted(`${value} `)}`, envelope)).toBe(false);
+      },
+    );
+    fc.assert(property, { numRuns: 3000 });
+  });
+
+  test("is compared by its JSON, in full", () => {
+    const property = fc.property(fc.jsonValue({ maxDepth: 3 }), fc.nat(20), (value, cut) => {
+      const json = JSON.stringify(value);
+      const text = typeof value === "string" ? value : json;
+      const extra = { field: JSON.parse(json) as JsonValue };
+      expect(isMatch(`field:${quoted(text)}`, envelopeOf(extra))).toBe(true);
+      const other = text.slice(0, cut) + text.slice(cut + 1);
+      if (other === "" || other === text || /[\n\r\u2028\u2029]/.test(text)) return;
+      expect(isMatch(`field:${quoted(other)}`, envelopeOf(extra))).toBe(false);
+    });
+    fc.assert(property, { numRuns: 1000 });
+  });
+
+  test("with 2000 dots takes linear time, also against a record made for it", () => {
+    // Each object holds what remains of the path under "a", "a.a" and "a.a.a".
+    const trap = (depth: number): Extras =>
+      depth === 0
+        ? { b: 1 }
+        : { a: trap(depth - 1), "a.a": trap(depth - 1), "a.a.a": trap(depth - 1) };
+    const records = [envelopeOf({}), envelopeOf(trap(8)), envelopeOf(trap(9), "audit_log")];
+    const startMs = performance.now();
+    for (const record of records) {
+      expect(isMatch(`${"a.".repeat(2000)}a:x`, record)).toBe(false);
+      expect(isMatch(`${"a.".repeat(40)}a:x`, record)).toBe(false);
+    }
+    expect(isMatch(`a.a.a.a.a.a.a.a.b:1`, envelopeOf(trap(8)))).toBe(true);
+    expect(performance.now() - startMs).toBeLessThan(2000);
+  });
+});
+
+describe("a text", () => {
+  test("of any length is found wherever it stands", () => {
+    const letters = fc.constantFrom("a", "b", "aba", "ab".repeat(150), "a".repeat(260));
+    const text = fc.array(letters, { maxLength: 12 }).map((parts) => parts.join(""));
+    const property = fc.property(text, text, text, (before, wanted, after) => {
+      const q = wanted.slice(0, 4096);
+      if (q === "") return;
+      const holds = envelopeOf({ field: `${before}${q}${after}` });
+      const lacks = envelopeOf({ field: `${before}${q.slice(1)}c${after}` });
+      expect(isMatch(q, holds)).toBe(true);
+      expect(isMatch(q, lacks)).toBe(lacks.data["field" as "message"].includes(q));
+    });
+    fc.assert(property, { numRuns: 500 });
+  });
+
+  test("takes linear time against a record made for it", () => {
+    // V8's own search compares each of the million characters with up to 2000 of the text.
+    const record = envelopeOf({ field: "a".repeat(4 << 20) });
+    const startMs = performance.now();
+    expect(isMatch(`${"a".repeat(2000)}b${"a".repeat(2000)}`, record)).toBe(false);
+    expect(performance.now() - startMs).toBeLessThan(1000);
+  });
+});
+
+describe("the limits", () => {
+  test.each(["type", "level", "logger", "q"])("%s has 4096 characters at most", (name) => {
+    expect(errorOf({ [name]: "x".repeat(5000) })).toContain(
+      `The filter's ${name} has 5000 characters; at most 4096 are allowed.`,
+    );
+    if (name === "q" || name === "logger") parseFilter({ [name]: "x".repeat(4096) });
+  });
+
+  test("a filter has 64 terms at most, over all parameters", () => {
+    const terms = (count: number): string => "x ".repeat(count);
+    parseFilter({ q: terms(64) });
+    parseFilter({ type: "audit", level: "INFO", logger: "a", q: terms(61) });
+    expect(errorOf({ q: terms(65) })).toContain("The filter has 65 terms; at most 64 are allowed.");
+    expect(errorOf({ level: "INFO", q: terms(64) })).toContain("65 terms");
+    expect(errorOf({ q: terms(500) })).toContain("500 terms");
+  });
+
+  test("errors show the beginning of a long term, and its length", () => {
+    const long = "l".repeat(4000);
+    for (const query of [
+      { q: `"${long}` },
+      { q: `level:${long}` },
+      { level: long },
+      { type: long },
+      { q: `x:"${"\u0001".repeat(4000)}` },
+    ]) {
+      const message = errorOf(query);
+      expect(message).toMatch(/\.\.\. \(4\d\d\d characters\)/);
+      expect(message.length).toBeLessThan(1200);
+    }
+  });
+
+  test("any text is parsed in linear time", () => {
+    const repeated = fc
+      .array(fc.constantFrom("a", ":", '"', "\\", "-", " ", ".", 'a:"', "a:a"), { minLength: 1 })
+      .map((parts) => parts.join(""))
+      .map((part) => part.repeat(Math.ceil(4096 / part.length)).slice(0, 4096));
+    const startMs = performance.now();
+    const property = fc.property(repeated, (q) => {
+      try {
+        parseFilter({ q });
+      } catch (error) {
+        expect(TailgateError.is(error, "FILTER_INVALID")).toBe(true);
+      }
+    });
+    fc.assert(property, { numRuns: 500 });
+    expect(performance.now() - startMs).toBeLessThan(5000);
+  });
+});
+
+test("matching term by term is the same as matching at once", () => {
+  const term = fc.constantFrom("level:ERROR", "-level:INFO", "x", "-x", "f:x", "logger:a", "-f:y");
+  const property = fc.property(fc.array(term, { maxLength: 6 }), fc.string(), (terms, text) => {
+    const envelope = envelopeOf({ f: text });
+    const filter = parseFilter({ q: terms.join(" ") });
+    const records = {
+      type: () => envelope.type,
+      level: () => envelope.data.level,
+      logger: () => envelope.data.logger,
+      envelope: () => envelope,
+    };
+    const each = terms.every((one) => parseFilter({ q: one }).matches(records, 0));
+    expect(filter.matches(records, 0)).toBe(each);
+    expect(filter.terms.every((one) => one.matches(records, 0))).toBe(each);
+  });
+  fc.assert(property);
+});

@@ -58,7 +58,7 @@ const CODES = {
   },
   AUDIT_KEY_UNUSABLE: {
     exitCode: 78,
-    mend: "It must be an Ed25519 key in PKCS8 PEM of the gateway's user, mode 0600, no link, outside the log directory. Mend that, or name another file with audit_key_file; one that is not there is made.",
+    mend: "It must be an Ed25519 key in PKCS8 PEM of the gateway's user, mode 0600, no link, outside the log directory, in a directory that no other user can write. Mend that, or name another file with audit_key_file; one that is not there is made.",
   },
   AUDIT_KEY_NOT_CREATED: {
     exitCode: 78,

@@ -81,7 +81,7 @@ async function start(given: Partial<Config>): Promise<Started> {
     trustsDefaultOrigins: false,
     traceUrl: undefined,
     journal: { engine: "sqlite", retention: { system_log: UNLIMITED, audit_log: UNLIMITED } },
-    auditKeyFile: `${logDir}.pem`,
+    auditKeyFile: join(await temporaryDirectory(cleanUps), "audit-key.pem"),
   } as const;
   const sections = { receivers: [], processors: [], exporters: [] };
   const running = await startTailgate(

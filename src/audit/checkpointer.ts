@@ -7,9 +7,13 @@ import type { Checkpoint, Standing } from "./checkpoint.ts";
 import type { CheckpointFile } from "./checkpoint-file.ts";
 import { checkpointRecord } from "./checkpoint-record.ts";
 import { dayEnds, NOTHING, utcDay } from "./day-ends.ts";
+import { keyChangeRecord } from "./key-change.ts";
 import type { SigningKey } from "./signing-key.ts";
 
 const INTERVAL_MS = 60_000;
+
+/** Whose memory in the journal is the id of the key that signs. */
+const KEY_OWNER = "audit/key";
 
 /** How long is waited for exporters: a checkpoint of lines that no file has yet looks as if they had been removed. */
 const DRAIN_MS_MAX = 5_000;
@@ -28,7 +32,8 @@ export interface CheckpointerOptions {
 /**
  * Signs how the chain of evidence stands: each minute in which there were events, behind the last event of each UTC
  * day, and at the end. Each checkpoint goes to `checkpoints.jsonl`, and then into the stream as an audit event, which
- * the next checkpoint covers and which causes none.
+ * the next checkpoint covers and which causes none. Before the first checkpoint of another key, an audit event records
+ * the change.
  *
  * Its life: `begin`, which signs what an unclean end has left unsigned; `close`, when no more events come and the
  * journal is still open.
@@ -40,6 +45,8 @@ export class Checkpointer {
   /** How many events behind it are checkpoints themselves. */
   #ownEvents = 0;
   #newest: Checkpoint | undefined;
+  /** The id of the key that the trail names as the current one; undefined before the first. */
+  #recordedKey: string | undefined;
   #timer: NodeJS.Timeout | undefined;
   readonly #closing = new AbortController();
   /** One thing after the other. */
@@ -95,12 +102,14 @@ export class Checkpointer {
     this.#isFailing = true;
   }
 
-  /** Goes on behind the newest checkpoint that this key has signed for this journal. */
+  /** Resumes after the newest checkpoint that this key, or a former one that is kept, has signed for this journal. */
   async #resume(): Promise<void> {
-    const { file, key, log } = this.#options;
+    const { journal, file, key, log } = this.#options;
     const newest = (await file.tidy()).at(-1);
-    if (newest === undefined || newest.key !== key.publicKey.id) return;
-    if (!key.publicKey.hasSigned(newest)) {
+    this.#recordedKey = newest?.key ?? journal.memory(KEY_OWNER);
+    const signer = newest && key.publicKeyOf(newest.key);
+    if (newest === undefined || signer === undefined) return;
+    if (!signer.hasSigned(newest)) {
       log.error("The newest line of checkpoints.jsonl was changed; see `tailgate audit verify`.");
     } else if (newest.seq > this.#chain.seq) {
       log.error(
@@ -110,6 +119,20 @@ export class Checkpointer {
       this.#signed = newest;
       this.#newest = newest;
     }
+  }
+
+  /** Returns whether the trail had to be told of another key. */
+  async #recordKey(): Promise<boolean> {
+    const { key, log, announce } = this.#options;
+    const { id } = key.publicKey;
+    const recorded = this.#recordedKey;
+    if (recorded === undefined || recorded === id) return false;
+    log.error(
+      `The key that signs the audit trail is ${id}, and no longer ${recorded}. The trail records the change. If you did not change it, find out who did.`,
+    );
+    await announce(keyChangeRecord(recorded, key.publicKey));
+    this.#recordedKey = id;
+    return true;
   }
 
   get #chain(): ChainState {
@@ -132,8 +155,13 @@ export class Checkpointer {
   }
 
   async #sign(chain: ChainState, isAnnounced: boolean): Promise<void> {
+    // The first checkpoint of another key covers the event that records it.
+    if (await this.#recordKey()) return this.#signUpTo(this.#chain, true);
+    if (chain.seq > this.#signed.seq) await this.#signUpTo(chain, isAnnounced);
+  }
+
+  async #signUpTo(chain: ChainState, isAnnounced: boolean): Promise<void> {
     const { journal, file, key, announce } = this.#options;
-    if (chain.seq === this.#signed.seq) return;
     const signed: Checkpoint[] = [];
     for (const standing of await this.#standings(chain)) {
       const { day, lines, count, seq, head } = standing;
@@ -154,11 +182,19 @@ export class Checkpointer {
       this.#ownEvents = 0;
       signed.push(checkpoint);
     }
-    if (!isAnnounced) return;
-    for (const checkpoint of signed) {
+    for (const checkpoint of isAnnounced ? signed : []) {
       await announce(checkpointRecord(checkpoint));
       this.#ownEvents++;
     }
+    await this.#rememberKey();
+  }
+
+  /** The newest checkpoint names the key, too; this is for when checkpoints.jsonl is gone. */
+  async #rememberKey(): Promise<void> {
+    const { journal, key } = this.#options;
+    const { id } = key.publicKey;
+    this.#recordedKey = id;
+    if (journal.memory(KEY_OWNER) !== id) await journal.keepMemory(KEY_OWNER, id);
   }
 
   /** Days are looked up in the journal only where one may be over. */

@@ -1,5 +1,8 @@
+import { randomUUID } from "node:crypto";
+import { constants } from "node:fs";
+import { open, rm } from "node:fs/promises";
 import { homedir } from "node:os";
-import { isAbsolute, join } from "node:path";
+import { basename, dirname, isAbsolute, join } from "node:path";
 
 const DEFAULT_NAME = "tailgate/audit-key.pem";
 
@@ -18,4 +21,19 @@ export function defaultKeyFile(env: NodeJS.ProcessEnv): string | undefined {
 /** Where the public key is that belongs to a private one: `audit-key.pub.pem` beside `audit-key.pem`. */
 export function publicKeyFile(keyFile: string): string {
   return `${keyFile.replace(/\.pem$/, "")}.pub.pem`;
+}
+
+/** Writes a synced file beside the one that is meant, and returns its path. */
+export async function writeTemporary(path: string, text: string, mode: number): Promise<string> {
+  const temporary = join(dirname(path), `.${basename(path)}.${randomUUID()}`);
+  const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+  try {
+    await using handle = await open(temporary, flags, mode);
+    await handle.writeFile(text);
+    await handle.sync();
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
+  return temporary;
 }

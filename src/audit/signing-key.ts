@@ -2,23 +2,29 @@ import {
   createPrivateKey,
   createPublicKey,
   generateKeyPairSync,
-  randomUUID,
   sign,
   type KeyObject,
 } from "node:crypto";
-import { constants } from "node:fs";
-import { link, lstat, mkdir, open, readFile, realpath, rename, rm } from "node:fs/promises";
-import { basename, dirname, join, sep } from "node:path";
+import { constants, type Stats } from "node:fs";
+import { link, lstat, mkdir, open, realpath, rm } from "node:fs/promises";
+import { dirname, resolve, sep } from "node:path";
 import { TailgateError, textOf } from "../errors.ts";
 import type { HostLogger } from "../plugin.ts";
 import { signedText, type Checkpoint, type Claim } from "./checkpoint.ts";
-import { defaultKeyFile, publicKeyFile } from "./key-file.ts";
+import { defaultKeyFile, writeTemporary } from "./key-file.ts";
+import { formerKeyIds, keptKey, publishKey } from "./key-ring.ts";
 import { PublicKey } from "./public-key.ts";
 
 /** O_NONBLOCK keeps the opening of a FIFO from waiting for its writer. */
 const READ_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 
 const OF_OTHERS = 0o077;
+const WRITABLE_BY_GROUP = 0o020;
+const WRITABLE_BY_ALL = 0o002;
+/** In a directory with this bit, users can rename and delete only files of their own. */
+const STICKY = 0o1000;
+
+const ROOT_UID = 0;
 
 const KEY_BYTES_MAX = 64 << 10;
 
@@ -33,9 +39,11 @@ export interface SigningKeyOptions {
 /** The private key that signs checkpoints. */
 export class SigningKey {
   readonly publicKey: PublicKey;
+  readonly #file: string;
   readonly #key: KeyObject;
 
-  private constructor(key: KeyObject) {
+  private constructor(file: string, key: KeyObject) {
+    this.#file = file;
     this.#key = key;
     this.publicKey = new PublicKey(createPublicKey(key));
   }
@@ -51,8 +59,11 @@ export class SigningKey {
       const file = path ?? defaultKeyFile(process.env);
       if (file === undefined) throw notCreated("this user has no home directory");
       await refuseInside(logDir, file);
-      const key = new SigningKey((await readKey(file)) ?? (await createKey(file, logDir)));
-      await key.#publish(publicKeyFile(file), log);
+      await refuseUnsafeDirectory(file);
+      const found = await readKey(file);
+      const key = new SigningKey(file, found ?? (await createKey(file, logDir)));
+      if (found === undefined) key.#warnOfLoss(log);
+      await publishKey(file, key.publicKey, log);
       return key;
     } catch (error) {
       if (path !== undefined || !TailgateError.is(error, "AUDIT_KEY_NOT_CREATED")) throw error;
@@ -66,16 +77,19 @@ export class SigningKey {
     return { ...claim, signature };
   }
 
-  /** Puts the public key beside the private one. Verifiers that have it from elsewhere need no file here. */
-  async #publish(path: string, log: HostLogger): Promise<void> {
-    const { pem } = this.publicKey;
-    if ((await readFile(path, "utf8").catch(() => undefined)) === pem) return;
-    try {
-      const temporary = await writeTemporary(path, pem, 0o644);
-      await rename(temporary, path);
-    } catch (error) {
-      log.warning(`The public key could not be written to ${path}: ${textOf(error)}`);
-    }
+  /** Returns the public key with that id: its own or a former one; undefined if none is kept. */
+  publicKeyOf(id: string): PublicKey | undefined {
+    return id === this.publicKey.id ? this.publicKey : keptKey(this.#file, id);
+  }
+
+  /** A key that was made although there are public keys has taken the place of one that was lost. */
+  #warnOfLoss(log: HostLogger): void {
+    const { id } = this.publicKey;
+    const former = formerKeyIds(this.#file).filter((one) => one !== id);
+    if (former.length === 0) return;
+    log.error(
+      `The private key ${this.#file} that signs the audit trail is missing, so a new one, ${id}, was created. Public keys are kept for what was signed before (${former.join(", ")}). If nobody removed the file on purpose, find out who did; to use the former key again, stop the gateway and restore the file from a backup.`,
+    );
   }
 }
 
@@ -145,21 +159,6 @@ function unlessThere(error: NodeJS.ErrnoException): void {
   if (error.code !== "EEXIST") throw error;
 }
 
-/** A synced file beside the one that is meant. */
-async function writeTemporary(path: string, text: string, mode: number): Promise<string> {
-  const temporary = join(dirname(path), `.${basename(path)}.${randomUUID()}`);
-  const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
-  try {
-    await using handle = await open(temporary, flags, mode);
-    await handle.writeFile(text);
-    await handle.sync();
-  } catch (error) {
-    await rm(temporary, { force: true });
-    throw error;
-  }
-  return temporary;
-}
-
 async function refuseInside(logDir: string, path: string): Promise<void> {
   const outer = await realpath(logDir);
   const inner = await nearestRealPath(dirname(path));
@@ -169,6 +168,45 @@ async function refuseInside(logDir: string, path: string): Promise<void> {
       `lies inside the log directory ${logDir}: whoever writes there could sign`,
     );
   }
+}
+
+/**
+ * Refuses a directory in which other users could replace the key or the public keys beside it. They must not be able to
+ * replace the directory itself either: above it a sticky bit is enough, and a group that is the user's own one is fine.
+ */
+async function refuseUnsafeDirectory(path: string): Promise<void> {
+  if (process.getuid === undefined) return;
+  const directory = resolve(dirname(path));
+  const real = await realpath(directory).catch(() => undefined);
+  const all = [...ancestorsOf(directory), ...ancestorsOf(await nearestRealPath(directory))];
+  for (const one of new Set(all)) {
+    const stats = await lstat(one).catch(() => undefined);
+    const why = stats && threatOf(stats, one === directory || one === real);
+    if (why === undefined) continue;
+    throw unusable(
+      path,
+      `is not safe in ${one}, which ${why}: they could replace the key. Remove that right (such as \`chmod go-w ${one}\`), or choose a directory that only the gateway's user can write`,
+    );
+  }
+}
+
+/** Why other users could replace what is in a directory; undefined if they cannot. */
+function threatOf(stats: Stats, isOfKey: boolean): string | undefined {
+  const { uid, gid } = stats;
+  if ((isOfKey || stats.isSymbolicLink()) && uid !== process.getuid!() && uid !== ROOT_UID) {
+    return `belongs to another user (uid ${uid})`;
+  }
+  if (stats.isSymbolicLink() || (!isOfKey && stats.mode & STICKY)) return undefined;
+  const isOfOwnGroup = !isOfKey && gid === process.getgid!();
+  const unwanted = isOfOwnGroup ? WRITABLE_BY_ALL : WRITABLE_BY_GROUP | WRITABLE_BY_ALL;
+  if ((stats.mode & unwanted) === 0) return undefined;
+  const mode = (stats.mode & 0o7777).toString(8).padStart(4, "0");
+  return `other users can write (mode ${mode})`;
+}
+
+function ancestorsOf(path: string): string[] {
+  const parent = dirname(path);
+  return parent === path ? [path] : [path, ...ancestorsOf(parent)];
 }
 
 /** The real path of the directory or, where it is not there, of the nearest one above that is. */

@@ -1,9 +1,11 @@
 import { generateKeyPairSync } from "node:crypto";
 import {
   chmodSync,
+  chownSync,
   mkdirSync,
   readFileSync,
   renameSync,
+  rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -11,6 +13,7 @@ import {
 import { dirname, join } from "node:path";
 import { expect, test } from "vitest";
 import { defaultKeyFile, publicKeyFile } from "../../src/audit/key-file.ts";
+import { readKeyRing } from "../../src/audit/key-ring.ts";
 import { PublicKey } from "../../src/audit/public-key.ts";
 import { SigningKey } from "../../src/audit/signing-key.ts";
 import { recordingLogger } from "./recording-logger.ts";
@@ -76,6 +79,86 @@ test.each<[string, (path: string) => void, RegExp]>([
   await expect(opening).rejects.toThrow(text);
   await expect(opening).rejects.toThrow(/mode 0600, no link, outside the log directory/);
   expect(readFileSync(workspace.path("keys/k.pem"))).toEqual(before);
+});
+
+test.each<[string, string, number, RegExp | undefined]>([
+  ["open to all", "keys", 0o777, /which other users can write \(mode 0777\)/],
+  ["open to a group", "keys", 0o770, /which other users can write \(mode 0770\)/],
+  ["open to all, with the sticky bit", "keys", 0o1777, /which other users can write \(mode 1777\)/],
+  ["below one that is open to all", ".", 0o777, /which other users can write \(mode 0777\)/],
+  ["below one with the sticky bit", ".", 0o1777, undefined],
+  ["readable by all", "keys", 0o755, undefined],
+])("a key in a directory that is %s", async (_, directory, mode, text) => {
+  await using workspace = await Workspace.create();
+  const { key } = await open(workspace, "keys/k.pem");
+  symlinkSync(workspace.path("keys"), workspace.path("link"));
+  chmodSync(workspace.path(directory), mode);
+  for (const path of ["keys/k.pem", "link/k.pem"]) {
+    const opening = open(workspace, path);
+    if (text === undefined) {
+      expect((await opening).key.publicKey.id).toBe(key.publicKey.id);
+    } else {
+      await expect(opening).rejects.toMatchObject({ code: "AUDIT_KEY_UNUSABLE" });
+      await expect(opening).rejects.toThrow(text);
+    }
+  }
+  // A key that is to be made is not safer there.
+  const making = open(workspace, "keys/new.pem");
+  if (text === undefined) await making;
+  else await expect(making).rejects.toThrow(text);
+});
+
+test.runIf(process.getuid!() === 0)("a key in another user's directory is refused", async () => {
+  await using workspace = await Workspace.create();
+  await open(workspace, "keys/k.pem");
+  chownSync(workspace.path("keys"), 1234, 1234);
+  await expect(open(workspace, "keys/k.pem")).rejects.toThrow(
+    /belongs to another user \(uid 1234\)/,
+  );
+});
+
+test("a key that was lost is replaced loudly, and every public key is kept", async () => {
+  await using workspace = await Workspace.create();
+  const ids: string[] = [];
+  for (let round = 0; round < 3; round++) {
+    const { key, lines } = await open(workspace, "keys/audit-key.pem");
+    const told = lines.filter((line) => line.includes("is missing, so a new one"));
+    expect(told).toHaveLength(round === 0 ? 0 : 1);
+    for (const id of ids) expect(told[0]).toContain(id);
+    ids.push(key.publicKey.id);
+    for (const id of ids) expect(key.publicKeyOf(id)?.id).toBe(id);
+    // One that an older Tailgate made has no copy yet.
+    if (round === 0) rmSync(workspace.path(`keys/audit-key.${ids[0]}.pub.pem`));
+    rmSync(workspace.path("keys/audit-key.pem"));
+  }
+  expect(new Set(ids).size).toBe(3);
+  const kept = ids.map((id) => PublicKey.read(workspace.path(`keys/audit-key.${id}.pub.pem`)).id);
+  expect(kept).toEqual(ids);
+  expect(PublicKey.read(workspace.path("keys/audit-key.pub.pem")).id).toBe(ids[2]);
+});
+
+test("a public key that was replaced is told, and not trusted", async () => {
+  await using workspace = await Workspace.create();
+  const { key } = await open(workspace, "keys/k.pem");
+  const file = workspace.path("keys/k.pem");
+  const { id } = key.publicKey;
+  const mine = readFileSync(publicKeyFile(file));
+  const foreign = generateKeyPairSync("ed25519").publicKey.export({ type: "spki", format: "pem" });
+  const trusted = (): readonly unknown[] => {
+    const { keys, findings } = readKeyRing(file);
+    return [keys.map((one) => one.id), findings.map(({ place }) => place)];
+  };
+  expect(trusted()).toEqual([[id], []]);
+  writeFileSync(publicKeyFile(file), foreign);
+  expect(trusted()).toEqual([[id], [publicKeyFile(file)]]);
+  // On another machine, say, where the private key is not.
+  renameSync(file, `${file}.away`);
+  expect(trusted()).toEqual([[id], [publicKeyFile(file)]]);
+  writeFileSync(publicKeyFile(file), mine);
+  expect(trusted()).toEqual([[id], []]);
+  const kept = workspace.path(`keys/k.${id}.pub.pem`);
+  writeFileSync(kept, foreign);
+  expect(trusted()).toEqual([[id], [kept]]);
 });
 
 test("a directory in the key's place is refused", async () => {

@@ -68,6 +68,10 @@ const CODES = {
     exitCode: 69,
     mend: "Nothing was verified. Give what is missing with --log-dir, --key or --checkpoint.",
   },
+  AUDIT_UNPROVEN: {
+    exitCode: 69,
+    mend: "Give a checkpoint that was kept elsewhere with --checkpoint, and the gateway's public key with --key. --allow-unsigned accepts a trail that only its own hashes hold together.",
+  },
   AUDIT_TRAIL_BROKEN: {
     exitCode: 1,
     mend: "Keep the files as they are, and compare them with copies from elsewhere.",

@@ -1,7 +1,7 @@
 import { NO_HASH } from "../encode/audit-line.ts";
 import { anchorText, type Anchor } from "./anchor.ts";
 import { counted, placeText, type Finding } from "./finding.ts";
-import { hashAfter, isUnsealedEvent, keptLine, sealOf, type Seal } from "./seal.ts";
+import { hashAfter, isLegacyLine, isUnsealedEvent, keptLine, sealOf, type Seal } from "./seal.ts";
 import type { Place, TrailLine } from "./trail.ts";
 
 /** A line that has its place in the chain. */
@@ -11,6 +11,15 @@ export interface Link extends Seal {
 
 /** How the trail's first line is tied to what was before; `unknown`: nothing here says what that was. */
 export type Start = "beginning" | "checkpoint" | "unknown";
+
+/** Lines that stood in the files before the chain began: another program wrote them. */
+export interface Legacy {
+  readonly first: Place;
+  last: Place;
+  lines: number;
+  /** The first such line of each day's file. */
+  readonly days: Map<string, Place>;
+}
 
 /** A line that does not follow the one before. */
 export interface Break {
@@ -31,14 +40,20 @@ export interface Break {
 export class ChainCheck {
   readonly #anchors: readonly Anchor[];
   #nextAnchor = 0;
+  #legacy: Legacy | undefined;
   #first: TrailLine | undefined;
   #start: Start | undefined;
   #previous: Link | undefined;
   #lines = 0;
+  /** Those of the file of the newest one. */
+  #linesOfFile = 0;
+  #fileOfSeveralDays: string | undefined;
   /** How many events there have been before the trail's first line. */
   #countBefore: number | undefined;
   #held = 0;
   #proven: (Link & { readonly anchor: Anchor; readonly lines: number }) | undefined;
+  /** The days of the lines after the newest one that a checkpoint covers. */
+  readonly #uncoveredDays = new Set<string>();
   #break: Break | undefined;
   #finding: Finding | undefined;
   readonly #unsealed: { place: Place; lines: number }[] = [];
@@ -56,8 +71,26 @@ export class ChainCheck {
     return this.#first;
   }
 
+  get firstSeq(): number | undefined {
+    return this.#first && sealOf(this.#first)?.seq;
+  }
+
   get last(): Link | undefined {
     return this.#previous;
+  }
+
+  get legacy(): Readonly<Legacy> | undefined {
+    return this.#legacy;
+  }
+
+  /** The number of days' files that have lines which no checkpoint covers. */
+  get uncoveredDays(): number {
+    return this.#uncoveredDays.size;
+  }
+
+  /** Events that came before the first line; undefined if unknown. */
+  get countBefore(): number | undefined {
+    return this.#countBefore;
   }
 
   /** Lines of the chain that were found right. */
@@ -107,19 +140,34 @@ export class ChainCheck {
   /** Answers false where there is no point in going on. */
   take(line: TrailLine): boolean {
     const seal = sealOf(line);
-    if (seal === undefined && isUnsealedEvent(line)) {
-      this.#addUnsealed(line);
-      return true;
-    }
+    if (seal === undefined && this.#addOutsider(line)) return true;
     const isTied = seal !== undefined && this.#isTied(line, seal);
     if (!isTied) {
       this.#break = this.#breakAt(line, seal);
       return false;
     }
     this.#lines++;
+    this.#linesOfFile = this.#previous?.place.file === line.file ? this.#linesOfFile + 1 : 1;
+    this.#uncoveredDays.add(line.day);
     this.#finding = this.#compare(line, seal);
     this.#previous = { ...seal, place: { file: line.file, line: line.line } };
     return this.#finding === undefined;
+  }
+
+  /** Returns false for a line that should have a seal. */
+  #addOutsider(line: TrailLine): boolean {
+    if (this.#previous === undefined && isLegacyLine(line)) this.#addLegacy(line);
+    else if (isUnsealedEvent(line)) this.#addUnsealed(line);
+    else return false;
+    return true;
+  }
+
+  #addLegacy({ file, line, day }: TrailLine): void {
+    const place = { file, line };
+    this.#legacy ??= { first: place, last: place, lines: 0, days: new Map() };
+    this.#legacy.last = place;
+    this.#legacy.lines++;
+    if (!this.#legacy.days.has(day)) this.#legacy.days.set(day, place);
   }
 
   #addUnsealed({ file, line }: TrailLine): void {
@@ -179,6 +227,11 @@ export class ChainCheck {
     if (this.#lines > 1) {
       return this.#remade(line, `event ${seq}, of which ${anchorText(anchor)} speaks, is missing`);
     }
+    const replaced = this.#legacy?.days.get(day);
+    if (replaced !== undefined) {
+      const text = `the lines of this file have no seq and no hash, and ${anchorText(anchor)} signs event ${seq} in it: someone replaced or changed them.`;
+      return { place: placeText(replaced), text };
+    }
     if (day < line.day) return undefined;
     return {
       place: placeText(line),
@@ -196,9 +249,10 @@ export class ChainCheck {
     }
     const before = checkpoint.count - this.#lines;
     this.#countBefore ??= before;
-    const finding = this.#miscounted(anchor, line, before);
+    const finding = this.#miscounted(anchor, line, before) ?? this.#misfiled(anchor, line);
     if (finding !== undefined) return finding;
     this.#held++;
+    this.#uncoveredDays.clear();
     const place = { file: line.file, line: line.line };
     this.#proven = { seq, hash, place, anchor, lines: this.#lines };
     return undefined;
@@ -218,15 +272,34 @@ export class ChainCheck {
         `${anchorText(anchor)} counts ${checkpoint.count} events up to here, and there are ${count}`,
       );
     }
-    const { day, lines } = checkpoint;
-    if (day !== this.#first!.day || lines === 0 || lines === this.#lines) return undefined;
-    const difference = lines - this.#lines;
+    return undefined;
+  }
+
+  /**
+   * A file has the events of the day that its name says: no more, no fewer, no others. Lines of another program that
+   * came first may have given it the name of a later day: such programs name files by the local date.
+   */
+  #misfiled(anchor: Anchor, line: TrailLine): Finding | undefined {
+    const { day, lines, seq } = anchor.checkpoint;
+    // Where damage to the journal has made the number of lines unknown, the day may be a former one.
+    if (lines === 0) return undefined;
+    if (day < line.day && this.#legacy?.last.file === line.file) {
+      this.#fileOfSeveralDays = line.file;
+      return undefined;
+    }
+    if (day !== line.day) {
+      const text = `${anchorText(anchor)} signs this event as one of audit_${day}.jsonl: the file was renamed, or lines were moved to another file.`;
+      return { place: placeText(line), text };
+    }
+    if (lines === this.#linesOfFile || this.#fileOfSeveralDays === line.file) return undefined;
+    const difference = lines - this.#linesOfFile;
     const what =
       difference > 0
         ? `${counted(difference, "line")} before this one ${difference === 1 ? "was" : "were"} removed`
         : `${counted(-difference, "line")} too many ${difference === -1 ? "is" : "are"} in front`;
-    const text = `${what}: by ${anchorText(anchor)} the file of that day has ${counted(lines, "line")} up to event ${checkpoint.seq}.`;
-    return { place: first, text };
+    const text = `${what}: by ${anchorText(anchor)} the file of that day has ${counted(lines, "line")} up to event ${seq}.`;
+    const isFirstFile = line.file === this.#first!.file;
+    return { place: isFirstFile ? placeText(this.#first!) : `${line.file}:1`, text };
   }
 
   #remade(line: TrailLine, why: string): Finding {

@@ -35,6 +35,15 @@ export function keptLine(line: TrailLine): TrailLine {
   return { ...line, memory, start: HEADROOM_BYTES, end: memory.length };
 }
 
+/** The members that a line of a chain has, in the compact JSON of a gateway; other programs put a space after a colon. */
+const CHAIN_MEMBERS = [Buffer.from(',"seq":'), Buffer.from(',"hash":"')];
+
+/** Whether a line without a seal was never part of a chain, as far as its bytes tell. A damaged seal leaves traces. */
+export function isLegacyLine(line: TrailLine): boolean {
+  const bytes = line.memory.subarray(line.start, line.end);
+  return !CHAIN_MEMBERS.some((member) => bytes.includes(member)) || isUnsealedEvent(line);
+}
+
 /** Whether the line is an event as a gateway writes it whose journal is in memory, or as older versions did. */
 export function isUnsealedEvent({ memory, start, end, isWhole }: TrailLine): boolean {
   if (!isWhole) return false;

@@ -1,7 +1,7 @@
-import { existsSync } from "node:fs";
 import type { Command } from "commander";
-import { defaultKeyFile, publicKeyFile } from "../audit/key-file.ts";
-import { counted, placeText } from "../audit/finding.ts";
+import { counted, placeText, type Finding } from "../audit/finding.ts";
+import { defaultKeyFile } from "../audit/key-file.ts";
+import { readKeyRing, type KeyRing } from "../audit/key-ring.ts";
 import { PublicKey } from "../audit/public-key.ts";
 import type { Verification } from "../audit/verification.ts";
 import { resolveConfig } from "../config.ts";
@@ -14,6 +14,7 @@ interface VerifyOptions {
   readonly logDir?: string;
   readonly checkpoint?: readonly string[];
   readonly key?: readonly string[];
+  readonly allowUnsigned?: boolean;
 }
 
 const PATIENCE_MS = 3_000;
@@ -29,7 +30,8 @@ Examples:
 A checkpoint is taken from any JSON line that has one: of checkpoints.jsonl, of an audit file, an envelope, a record
 in a collector's OTLP export. Only one that was kept elsewhere shows that all of the trail was replaced.
 
-Exit code: 0 all holds, 1 it does not, with the first line that is not as it was, 69 nothing could be verified.`;
+Exit code: 0 the trail holds and a signed checkpoint covers it, 1 it does not hold, with the first line that is not as
+it was, 69 nothing proves it, or nothing could be verified. --allow-unsigned exits with 0 if only the proof is missing.`;
 
 export function addAudit(program: Command): void {
   const audit = program
@@ -42,7 +44,8 @@ export function addAudit(program: Command): void {
     .option("--config <path>", "configuration file (default: ./tailgate.yaml, if it exists)")
     .option("--log-dir <path>", "directory of the log files (default: as for `tailgate run`)")
     .option("--checkpoint <file...>", "checkpoints that were kept elsewhere, one or several a file")
-    .option("--key <file...>", "public keys (default: beside the gateway's private key)")
+    .option("--key <file...>", "public keys (default: all beside the gateway's private key)")
+    .option("--allow-unsigned", "accept a trail that no signed checkpoint covers")
     .addHelpText("after", EXAMPLES)
     .action(verifyTrail);
 }
@@ -52,24 +55,27 @@ async function verifyTrail({ config: file, logDir, ...given }: VerifyOptions): P
   const config = await resolveConfig({ file, flags, env: process.env, cwd: process.cwd() });
   const { verify } = await import("../audit/verification.ts");
   const startedAtMs = performance.now();
+  const ring = keysOf(given.key, config.auditKeyFile);
   const verification = await verify({
     logDir: config.logDir,
-    keys: keysOf(given.key, config.auditKeyFile),
+    keys: ring.keys,
     kept: given.checkpoint ?? [],
     patienceMs: PATIENCE_MS,
   });
   const seconds = (performance.now() - startedAtMs) / 1000;
   const lines = [summary(verification, seconds), ...limits(verification, given)];
   print(lines.map((line) => `${printable(line)}\n`).join(""));
-  refuse(verification);
+  // Whoever gives keys knows whose they are, and may know of changes that no gateway recorded.
+  const unrecorded = given.key === undefined ? verification.unrecordedKeys : [];
+  refuseBroken([...verification.findings, ...unrecorded, ...ring.findings]);
+  if (given.allowUnsigned !== true) refuseUnproven(verification);
+  print("The audit trail holds.\n");
 }
 
-function keysOf(given: readonly string[] | undefined, keyFile: string | undefined): PublicKey[] {
-  if (given !== undefined) return given.map((path) => PublicKey.read(path));
+function keysOf(given: readonly string[] | undefined, keyFile: string | undefined): KeyRing {
+  if (given !== undefined) return { keys: given.map((path) => PublicKey.read(path)), findings: [] };
   const privateFile = keyFile ?? defaultKeyFile(process.env);
-  // Without a key the chain can be verified all the same, where nothing is signed.
-  if (privateFile === undefined || !existsSync(publicKeyFile(privateFile))) return [];
-  return [PublicKey.read(publicKeyFile(privateFile))];
+  return privateFile === undefined ? { keys: [], findings: [] } : readKeyRing(privateFile);
 }
 
 function summary({ check, files, bytes, own, kept }: Verification, seconds: number): string {
@@ -83,13 +89,20 @@ function summary({ check, files, bytes, own, kept }: Verification, seconds: numb
 }
 
 /** What this verification does not prove. */
-function limits(verification: Verification, { checkpoint }: VerifyOptions): string[] {
-  const { check, incomplete, own } = verification;
+function limits(verification: Verification, given: VerifyOptions): string[] {
+  const { check, incomplete, own, unrecordedKeys } = verification;
   const limited: string[] = [];
   const uncovered = check.lines - (check.proven?.lines ?? 0);
   if (incomplete !== undefined) {
     limited.push(
       `incomplete last line: ${placeText(incomplete)} has ${counted(incomplete.bytes, "byte")} without an end. A gateway is writing it, or had no time to; it is not part of the trail.`,
+    );
+  }
+  if (check.legacy !== undefined) {
+    const { first, last, lines } = check.legacy;
+    const range = lines === 1 ? placeText(first) : `${placeText(first)} to ${placeText(last)}`;
+    limited.push(
+      `${counted(lines, "legacy line")} (${range}) ${lines === 1 ? "is" : "are"} not covered: ${lines === 1 ? "it stood" : "they stood"} in the files before the chain began and ${lines === 1 ? "has" : "have"} no seq and no hash. Another program wrote ${lines === 1 ? "it" : "them"}, such as the system that Tailgate succeeds.`,
     );
   }
   if (check.start === "unknown") {
@@ -107,7 +120,10 @@ function limits(verification: Verification, { checkpoint }: VerifyOptions): stri
     );
   }
   if (own.length === 0) limited.push("checkpoints.jsonl has no checkpoint.");
-  if (checkpoint === undefined) {
+  if (given.key !== undefined) {
+    limited.push(...unrecordedKeys.map(({ place, text }) => `${place}: ${text}`));
+  }
+  if (given.checkpoint === undefined) {
     limited.push(
       "no checkpoint from elsewhere was given: whether files and checkpoints.jsonl together are an older copy, or end too early, cannot be seen.",
     );
@@ -116,14 +132,19 @@ function limits(verification: Verification, { checkpoint }: VerifyOptions): stri
   return limited.map((text) => `not proven: ${text}`);
 }
 
-function refuse({ findings }: Verification): void {
-  if (findings.length === 0) {
-    print("The audit trail holds.\n");
-    return;
-  }
+function refuseBroken(findings: readonly Finding[]): void {
+  if (findings.length === 0) return;
   const lines = findings.map(({ place, text }) => `${place}: ${text}`);
   throw new TailgateError(
     "AUDIT_TRAIL_BROKEN",
     `The audit trail does not hold.\n${lines.map((line) => `  ${line}\n`).join("")}`,
+  );
+}
+
+function refuseUnproven({ unproven }: Verification): void {
+  if (unproven === undefined) return;
+  throw new TailgateError(
+    "AUDIT_UNPROVEN",
+    `No signed checkpoint covers the audit trail. ${unproven} Nobody can tell whether it was changed.`,
   );
 }

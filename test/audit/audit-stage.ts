@@ -1,4 +1,5 @@
-import { readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { SeverityNumber } from "@opentelemetry/api";
 import { onTestFinished, vi } from "vitest";
@@ -91,12 +92,22 @@ export class AuditStage {
     return this.read("checkpoints.jsonl").split("\n").slice(0, -1);
   }
 
+  /** Removes all that gateways have left in the log directory; the key stays. */
+  clear(): void {
+    rmSync(this.logDir, { recursive: true });
+  }
+
   read(name: string): string {
     return readFileSync(join(this.logDir, "audit", name), "utf8");
   }
 
   write(name: string, contents: string | Uint8Array): void {
     writeFileSync(join(this.logDir, "audit", name), contents);
+  }
+
+  /** Writes audit files as {@link files} gives them. */
+  writeFiles(files: ReadonlyMap<string, readonly string[]>): void {
+    for (const [file, lines] of files) this.write(file, lines.map((line) => `${line}\n`).join(""));
   }
 
   /** `kept`: lines with checkpoints that were kept elsewhere. */
@@ -112,6 +123,38 @@ export class AuditStage {
       patienceMs: 0,
     });
   }
+}
+
+/** What an intruder's program does that knows how hashes are made; `renumber` closes the gaps in the sequences. */
+export function rechained(
+  files: ReadonlyMap<string, readonly string[]>,
+  { renumber = false } = {},
+): Map<string, string[]> {
+  let before = "0".repeat(64);
+  let seq = 0;
+  const made = new Map<string, string[]>();
+  for (const [file, lines] of files) {
+    made.set(
+      file,
+      lines.map((line) => {
+        seq++;
+        const end = line.lastIndexOf(',"hash":');
+        // What has no seal is not of the chain.
+        if (end < 0) return line;
+        const body = line.slice(0, end);
+        const hashed = renumber ? body.replace(/\d+$/, String(seq)) : body;
+        before = createHash("sha256").update(before).update(hashed).digest("hex");
+        return `${hashed},"hash":"${before}"}`;
+      }),
+    );
+  }
+  return made;
+}
+
+/** What `tailgate audit verify` exits with. */
+export function exitCodeOf({ findings, unrecordedKeys, unproven }: Verification): 0 | 1 | 69 {
+  if (findings.length > 0 || unrecordedKeys.length > 0) return 1;
+  return unproven === undefined ? 0 : 69;
 }
 
 export async function logEvents(

@@ -1,13 +1,13 @@
 /** Whatever is done to the files of a trail is found, and the line is named, against a checkpoint kept elsewhere. */
 
-import { createHash, generateKeyPairSync, sign } from "node:crypto";
+import { generateKeyPairSync, sign } from "node:crypto";
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, test, vi } from "vitest";
 import { parseCheckpointLine } from "../../src/audit/checkpoint.ts";
 import { checkpointRecord } from "../../src/audit/checkpoint-record.ts";
-import { AuditStage, standingClock } from "./audit-stage.ts";
+import { AuditStage, rechained, standingClock } from "./audit-stage.ts";
 
 /** Some thousand verifications on a machine that others use, too. */
 vi.setConfig({ testTimeout: 120_000 });
@@ -47,10 +47,6 @@ function placesOf(files: Files): { file: string; index: number; line: string; pl
   );
 }
 
-function writeAll(stage: AuditStage, files: Files): void {
-  for (const [file, lines] of files) stage.write(file, lines.map((line) => `${line}\n`).join(""));
-}
-
 function changed(files: Files, file: string, change: (lines: string[]) => void): Files {
   const lines = [...files.get(file)!];
   change(lines);
@@ -60,23 +56,6 @@ function changed(files: Files, file: string, change: (lines: string[]) => void):
 async function firstPlace(stage: AuditStage, kept: readonly string[]): Promise<string> {
   const { findings } = await stage.verify(kept);
   return findings[0]?.place ?? "nothing was found";
-}
-
-/** What an intruder's program does that knows how hashes are made. */
-function rechained(files: Files): Files {
-  let before = "0".repeat(64);
-  const made = new Map<string, string[]>();
-  for (const [file, lines] of files) {
-    made.set(
-      file,
-      lines.map((line) => {
-        const body = line.slice(0, line.lastIndexOf(',"hash":'));
-        before = createHash("sha256").update(before).update(body).digest("hex");
-        return `${body},"hash":"${before}"}`;
-      }),
-    );
-  }
-  return made;
 }
 
 describe("against a checkpoint that was kept elsewhere", () => {
@@ -122,7 +101,7 @@ describe("against a checkpoint that was kept elsewhere", () => {
     const places = placesOf(files);
     for (const [number, { file, index, place }] of places.entries()) {
       const after = changed(files, file, (lines) => lines.splice(index, 1));
-      writeAll(stage, after);
+      stage.writeFiles(after);
       // At the end of a file the next line is the first one of the next, at the very end it is the last one left.
       const isLast = index === files.get(file)!.length - 1;
       const next = isLast ? (places[number + 1]?.place ?? places[number - 1]!.place) : place;
@@ -137,10 +116,7 @@ describe("against a checkpoint that was kept elsewhere", () => {
     for (const [file, lines] of files) {
       for (let from = 0; from < lines.length; from++) {
         for (let to = from + 1; to <= lines.length; to++) {
-          writeAll(
-            stage,
-            changed(files, file, (all) => all.splice(from, to - from)),
-          );
+          stage.writeFiles(changed(files, file, (all) => all.splice(from, to - from)));
           // A whole day at the front is what retention deletes.
           const isFirstDay = file === [...files.keys()][0] && from === 0 && to === lines.length;
           const { findings, check } = await stage.verify(kept);
@@ -148,7 +124,7 @@ describe("against a checkpoint that was kept elsewhere", () => {
           else expect(findings[0]?.text).toMatch(/removed/);
         }
       }
-      writeAll(stage, files);
+      stage.writeFiles(files);
     }
   });
 
@@ -158,8 +134,7 @@ describe("against a checkpoint that was kept elsewhere", () => {
     for (const [number, one] of places.entries()) {
       for (const other of places.slice(number + 1)) {
         const first = changed(files, one.file, (lines) => lines.splice(one.index, 1, other.line));
-        writeAll(
-          stage,
+        stage.writeFiles(
           changed(first, other.file, (lines) => lines.splice(other.index, 1, one.line)),
         );
         const { findings } = await stage.verify(kept);
@@ -178,10 +153,7 @@ describe("against a checkpoint that was kept elsewhere", () => {
     for (const { line, place } of placesOf(files)) {
       for (const [file, lines] of files) {
         for (let at = 0; at <= lines.length; at++) {
-          writeAll(
-            stage,
-            changed(files, file, (all) => all.splice(at, 0, line)),
-          );
+          stage.writeFiles(changed(files, file, (all) => all.splice(at, 0, line)));
           const { findings } = await stage.verify(kept);
           expect([place, file, at, findings[0]?.text]).toEqual([
             place,
@@ -190,7 +162,7 @@ describe("against a checkpoint that was kept elsewhere", () => {
             expect.stringMatching(/this line was added: it is a copy of/),
           ]);
         }
-        writeAll(stage, files);
+        stage.writeFiles(files);
       }
     }
   });
@@ -219,21 +191,23 @@ describe("against a checkpoint that was kept elsewhere", () => {
       const forged = `{"timestamp":"2026-11-24T08:00:00.000000Z","event":"forged"${seal}}`;
       for (const [file, lines] of files) {
         for (let at = 0; at <= lines.length; at++) {
-          writeAll(
-            stage,
-            changed(files, file, (all) => all.splice(at, 0, forged)),
-          );
-          const place = await firstPlace(stage, kept);
-          expect([file, at, seal, place]).toEqual([file, at, seal, `${file}:${at + 1}`]);
+          stage.writeFiles(changed(files, file, (all) => all.splice(at, 0, forged)));
+          const place = `${file}:${at + 1}`;
+          const { findings, check } = await stage.verify(kept);
+          // Before the chain begins, nothing tells a forged line from one of another program: it is not covered.
+          const isLegacy = seal === "" && place === `${[...files.keys()][0]}:1`;
+          const expected = isLegacy ? undefined : place;
+          expect([seal, place, findings[0]?.place]).toEqual([seal, place, expected]);
+          expect(check.legacy?.lines).toBe(isLegacy ? 1 : undefined);
         }
-        writeAll(stage, files);
+        stage.writeFiles(files);
       }
     }
   });
 
   test("a line that is changed, deleted or added is found when all hashes are made anew", async () => {
     const { stage, files, kept } = await stageWithTrail();
-    writeAll(stage, rechained(files));
+    stage.writeFiles(rechained(files));
     expect((await stage.verify(kept)).findings).toEqual([]);
     for (const { file, index, line } of placesOf(files)) {
       const changes: ((lines: string[]) => void)[] = [
@@ -242,7 +216,7 @@ describe("against a checkpoint that was kept elsewhere", () => {
         (lines) => lines.splice(index, 0, line.replace('"INFO"', '"info"')),
       ];
       for (const change of changes) {
-        writeAll(stage, rechained(changed(files, file, change)));
+        stage.writeFiles(rechained(changed(files, file, change)));
         expect((await stage.verify(kept)).findings[0]?.text).toMatch(
           /made all hashes anew|were removed|was removed|sequence|very first/,
         );
@@ -256,7 +230,7 @@ describe("against a checkpoint that was kept elsewhere", () => {
     const made = rechained(
       changed(files, file!, (lines) => lines.splice(0, 1, lines[0]!.replace('"a"', '"b"'))),
     );
-    writeAll(stage, made);
+    stage.writeFiles(made);
     const heads = new Map(
       placesOf(made).map(({ line }) => [/"seq":(\d+)/.exec(line)![1]!, line.slice(-66, -2)]),
     );
@@ -279,7 +253,7 @@ describe("against a checkpoint that was kept elsewhere", () => {
     const [files, checkpoints] = [stage.files(), stage.read("checkpoints.jsonl")];
     await stage.run(["c"]);
     const kept = stage.checkpoints().slice(-1);
-    writeAll(stage, files);
+    stage.writeFiles(files);
     stage.write("checkpoints.jsonl", checkpoints);
     expect((await stage.verify()).findings).toEqual([]);
     const { findings } = await stage.verify(kept);

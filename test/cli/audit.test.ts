@@ -1,5 +1,15 @@
-import { cpSync, existsSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { expect, test, vi } from "vitest";
+import { rechained } from "../audit/audit-stage.ts";
 import { Workspace } from "../config/workspace.ts";
 import { postMessages } from "../support/otlp-request.ts";
 import type { Program } from "../support/program.ts";
@@ -105,6 +115,126 @@ test("a trail holds while its gateway writes, after kill -9, and after the next 
   expect([await again.ended, again.stderr]).toEqual([0, ""]);
 });
 
+test("a forged trail does not exit with 0, whether its checkpoints are left, in the files alone, or nowhere", async () => {
+  await using workspace = await Workspace.create();
+  await run(workspace, ["spawned", "terminated"]);
+  const file = auditFile(workspace);
+  const forge = (lines: string[]): void => {
+    const made = rechained(new Map([[file, lines]])).get(file)!;
+    writeFileSync(file, made.map((line) => `${line}\n`).join(""));
+  };
+  const lines = readFileSync(file, "utf8").replaceAll("terminated", "resumed").split("\n");
+  forge(lines.slice(0, -1));
+  expect(await (await verify(workspace)).ended).toBe(1);
+  rmSync(workspace.path("logs/audit/checkpoints.jsonl"));
+  const contradicted = await verify(workspace, "--allow-unsigned");
+  expect(await contradicted.ended).toBe(1);
+  expect(contradicted.stderr).toMatch(
+    /^ {2}audit_\d{8}\.jsonl:2: event 2 is not the one that the checkpoint of .* \(audit_\d{8}\.jsonl:3\) has signed\./m,
+  );
+  forge(lines.slice(0, 2));
+  const unproven = await verify(workspace);
+  expect(await unproven.ended).toBe(69);
+  expect(unproven.stdout).not.toMatch(/holds/);
+  expect(unproven.stderr).toMatch(
+    /^tailgate: AUDIT_UNPROVEN: No signed checkpoint covers the audit trail\. checkpoints\.jsonl has no checkpoint\. .*--allow-unsigned/,
+  );
+  const allowed = await verify(workspace, "--allow-unsigned");
+  expect([await allowed.ended, allowed.stderr]).toEqual([0, ""]);
+  expect(allowed.stdout).toMatch(/^The audit trail holds\.$/m);
+});
+
+test("an empty trail proves nothing", async () => {
+  await using workspace = await Workspace.create();
+  await run(workspace, ["a"]);
+  rmSync(workspace.path("logs/audit/checkpoints.jsonl"));
+  writeFileSync(auditFile(workspace), "");
+  expect(await (await verify(workspace)).ended).toBe(69);
+});
+
+test("lines of another program before the chain are legacy, and not covered", async () => {
+  await using workspace = await Workspace.create();
+  const day = new Date().toISOString().slice(0, 10).replaceAll("-", "");
+  const legacy = [
+    '{"timestamp": "2025-10-13T09:27:24.350163", "level": "INFO", "event": "instance_spawn", "seq": 3, "hash": "none"}',
+    '{"timestamp": "2025-10-13T09:27:25.350163", "level": "INFO", "event": "load", "details": {"value": NaN}}',
+  ];
+  const path = workspace.path(`logs/audit/audit_${day}.jsonl`);
+  mkdirSync(workspace.path("logs/audit"), { recursive: true, mode: 0o700 });
+  chmodSync(workspace.path("logs"), 0o700);
+  writeFileSync(workspace.path("logs/audit/audit_20251012.jsonl"), `${legacy[0]}\n`);
+  writeFileSync(path, legacy.map((line) => `${line}\n`).join(""));
+  const alone = await verify(workspace);
+  expect(await alone.ended).toBe(69);
+  expect(alone.stdout).toMatch(/^not proven: 3 legacy lines/m);
+  await run(workspace, ["a", "b"]);
+  const cli = await verify(workspace);
+  expect([await cli.ended, cli.stderr]).toEqual([0, ""]);
+  expect(cli.stdout).toMatch(/^not proven: \d legacy lines? \(audit_\d{8}\.jsonl:1 .*not covered/m);
+  const lines = readFileSync(path, "utf8").split("\n");
+  writeFileSync(path, [...lines.slice(0, 3), legacy[0], ...lines.slice(3)].join("\n"));
+  const after = await verify(workspace);
+  expect(await after.ended).toBe(1);
+  expect(after.stderr).toMatch(new RegExp(`audit_${day}\\.jsonl:4: `));
+});
+
+test("a lost private key is told at the next start, and verify checks with the keys of before and after", async () => {
+  await using workspace = await Workspace.create();
+  await run(workspace, ["a"]);
+  const keys = (): string[] => readdirSync(workspace.path("config/tailgate")).sort();
+  const before = keys();
+  const [, former] = /^audit-key\.(\w{16})\.pub\.pem$/.exec(before[0]!)!;
+  expect(before).toEqual([`audit-key.${former}.pub.pem`, "audit-key.pem", "audit-key.pub.pem"]);
+  rmSync(workspace.path("config/tailgate/audit-key.pem"));
+  {
+    await using gateway = start(workspace);
+    await gateway.says(LISTENING);
+    const [, made] = await gateway.says(
+      /ERROR - The private key .*audit-key\.pem that signs the audit trail is missing, so a new one, (\w{16}), was created/,
+    );
+    await gateway.says(
+      new RegExp(
+        `ERROR - The key that signs the audit trail is ${made}, and no longer ${former}\\.`,
+      ),
+    );
+    expect(await gateway.end()).toBe(0);
+    expect(keys()).toHaveLength(4);
+    const events = readFileSync(auditFile(workspace), "utf8").split("\n").slice(0, -1);
+    expect(events.map((line) => JSON.parse(line) as object)).toContainEqual(
+      expect.objectContaining({
+        level: "WARNING",
+        logger: "orchestrator.audit.key",
+        event_type: "audit_key_changed",
+        details: expect.objectContaining({ previous_key: former, key: made }),
+      }),
+    );
+  }
+  const cli = await verify(workspace);
+  expect([await cli.ended, cli.stderr]).toEqual([0, ""]);
+  const given = await verify(workspace, "--key", `config/tailgate/audit-key.${former}.pub.pem`);
+  expect(await given.ended).toBe(1);
+  writeFileSync(
+    workspace.path("config/tailgate/audit-key.pub.pem"),
+    readFileSync(workspace.path(`config/tailgate/audit-key.${former}.pub.pem`)),
+  );
+  const replaced = await verify(workspace);
+  expect(await replaced.ended).toBe(1);
+  expect(replaced.stderr).toMatch(
+    /audit-key\.pub\.pem: it is not the public key of .*audit-key\.pem/,
+  );
+});
+
+test("a key in a directory that others can write ends the start with 78", async () => {
+  await using workspace = await Workspace.create();
+  mkdirSync(workspace.path("config/tailgate"), { recursive: true });
+  chmodSync(workspace.path("config/tailgate"), 0o777);
+  const cli = await runCli(RUN, { cwd: workspace.directory, env: environment(workspace) });
+  expect(await cli.ended).toBe(78);
+  expect(cli.stderr).toMatch(
+    /^tailgate: AUDIT_KEY_UNUSABLE: .*config\/tailgate, which other users can write \(mode 0777\)/m,
+  );
+});
+
 test("where no key can be made the gateway starts, says that it signs nothing, and the chain holds", async () => {
   await using workspace = await Workspace.create({ config: "no directory" });
   await using gateway = start(workspace);
@@ -112,7 +242,8 @@ test("where no key can be made the gateway starts, says that it signs nothing, a
   await gateway.says(/ - tailgate\.audit - WARNING - The audit trail gets no signed checkpoints\./);
   await send(url!, ["a"]);
   expect(await gateway.end()).toBe(0);
-  const cli = await verify(workspace);
+  expect(await (await verify(workspace)).ended).toBe(69);
+  const cli = await verify(workspace, "--allow-unsigned");
   expect(await cli.ended).toBe(0);
   expect(cli.stdout).toMatch(/^not proven: checkpoints\.jsonl has no checkpoint\.$/m);
   expect(cli.stdout).toMatch(

@@ -3,8 +3,7 @@ import { readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { SeverityNumber } from "@opentelemetry/api";
 import { onTestFinished, vi } from "vitest";
-import { publicKeyFile } from "../../src/audit/key-file.ts";
-import { PublicKey } from "../../src/audit/public-key.ts";
+import { readKeyRing } from "../../src/audit/key-ring.ts";
 import { verify, type Verification } from "../../src/audit/verification.ts";
 import { resolveConfig } from "../../src/config.ts";
 import { recordOf } from "../../src/testing/batch.ts";
@@ -38,10 +37,6 @@ export class AuditStage {
 
   get keyFile(): string {
     return this.workspace.path("keys/audit-key.pem");
-  }
-
-  get publicKey(): PublicKey {
-    return PublicKey.read(publicKeyFile(this.keyFile));
   }
 
   /** Starts a gateway with the built-in exporters of files; it is stopped at the end of the test. */
@@ -118,7 +113,7 @@ export class AuditStage {
     this.#keptText = text;
     return verify({
       logDir: this.logDir,
-      keys: [this.publicKey],
+      keys: readKeyRing(this.keyFile).keys,
       kept: kept.length === 0 ? [] : [path],
       patienceMs: 0,
     });

@@ -12,6 +12,11 @@ const TODAY = Math.floor(Date.now() / 86_400_000);
 
 const ROUNDS = 20;
 
+async function expectProven(gateway: RestartedGateway): Promise<void> {
+  const verified = await runCli(["audit", "verify", "--log-dir", gateway.path("")]);
+  expect([await verified.ended, verified.stderr]).toEqual([0, ""]);
+}
+
 describe("after kill -9", () => {
   test(
     "at any moment the files have every line that was answered, whole and once",
@@ -41,8 +46,7 @@ describe("after kill -9", () => {
         expect(sender.missingIn(lines)).toEqual([]);
         expect(lines).toEqual(sender.inOrder(lines));
       }
-      const verified = await runCli(["audit", "verify", "--log-dir", gateway.path("")]);
-      expect([await verified.ended, verified.stderr]).toEqual([0, ""]);
+      await expectProven(gateway);
       expect(gateway.stderr).not.toContain("WARNING");
     },
   );
@@ -70,6 +74,7 @@ describe("the audit files", () => {
       expect(gateway.audit()).toEqual(expected);
       const names = gateway.auditFiles().map(([name]) => name);
       expect(names).toEqual([0, 1, 10, 11].map((day) => nameOf(TODAY + day)));
+      await expectProven(gateway);
     },
   );
 
@@ -91,6 +96,7 @@ describe("the audit files", () => {
       [nameOf(TODAY), ["1", "2"]],
       [nameOf(TODAY + 1), ["3"]],
     ]);
+    await expectProven(gateway);
   });
 
   test("take the events of a new journal, whose sequences begin again", async () => {

@@ -27,14 +27,14 @@ export default defineExporter({
   options,
   owns: () => [DIRECTORY],
   async open({ retention_days: retentionDays }, host) {
-    const today = dayOf(Date.now());
-    const file = await LineFile.open(host.logDir, fileName(today));
+    const nowMs = host.journal.clock.now();
+    const file = await LineFile.open(host.logDir, fileName(dayOf(nowMs)));
     const days = await daysWithEvents(host.logDir);
     const paths = days.map((day) => join(host.logDir, fileName(day)));
     const resumeAfter = await lastEvent(paths, host);
     const newest = days[0] ?? -Infinity;
     const exporter = new DailyFile(file, { retentionDays, newest, resumeAfter }, host);
-    await exporter.deleteOldFiles(today);
+    await exporter.deleteOldFiles();
     return exporter;
   },
 });
@@ -70,7 +70,7 @@ class DailyFile implements Exporter {
 
   /** Records that an attempt before has written are passed over. */
   async write(batch: Batch, signal: AbortSignal): Promise<void> {
-    await this.#beginDay(dayOf(batch.appendedAtMs));
+    await this.#beginDay(batch.appendedAtMs);
     for (let index = 0; index < batch.length; index++) {
       const sequence = batch.sequence(index);
       if (sequence <= this.#file.sequence) continue;
@@ -87,22 +87,25 @@ class DailyFile implements Exporter {
   }
 
   /** A clock that goes back does not lead into an older file, neither now nor after a restart. */
-  async #beginDay(day: Day): Promise<void> {
+  async #beginDay(appendedAtMs: number): Promise<void> {
+    const day = dayOf(appendedAtMs);
     if (day <= this.#day) return this.#file.ready(fileName(this.#day));
     await this.#file.sync();
     await this.#file.ready(fileName(day));
     this.#day = day;
-    await this.deleteOldFiles(day);
+    await this.deleteOldFiles(appendedAtMs);
   }
 
   /** Deletes what any process has left of days beyond retention. What cannot be deleted is tried again tomorrow. */
-  async deleteOldFiles(today: Day): Promise<void> {
+  async deleteOldFiles(nowMs?: number): Promise<void> {
+    const { clock } = this.#host.journal;
+    const oldest = dayOf(clock.agedBefore(this.#retentionDays * DAY_MS, nowMs));
     const directory = join(this.#host.logDir, DIRECTORY);
     let deleted = 0;
     try {
       for (const entry of await readdir(directory, { withFileTypes: true })) {
         const day = entry.isFile() ? dayOfFileName(entry.name) : undefined;
-        if (day === undefined || day >= today - this.#retentionDays) continue;
+        if (day === undefined || day >= oldest) continue;
         await rm(join(directory, entry.name));
         deleted++;
       }

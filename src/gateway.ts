@@ -3,6 +3,7 @@ import { CheckpointFile } from "./audit/checkpoint-file.ts";
 import { Checkpointer } from "./audit/checkpointer.ts";
 import type { Checkpoint } from "./audit/checkpoint.ts";
 import type { SigningKey } from "./audit/signing-key.ts";
+import { ClockWatch } from "./clock-watch.ts";
 import type { Component, Config, ExporterComponent } from "./config.ts";
 import { countedIntake } from "./intake/counted-intake.ts";
 import { Counters } from "./delivery/counters.ts";
@@ -77,6 +78,8 @@ export interface GatewayView {
   readonly notReady: string | undefined;
   readonly startedAtMs: number;
   readonly journal: WatchedJournal;
+  /** How far the system clock is from the time that is trusted; 0 or absent while it is trusted itself. */
+  readonly unconfirmedClockMs?: number;
   /** Undefined where the journal keeps no chain of evidence. */
   readonly audit: AuditStatus | undefined;
   readonly components: readonly ComponentStatus[];
@@ -118,6 +121,7 @@ export class Gateway implements GatewayView {
   readonly #processors: (RunningProcessor & { id: string })[] = [];
   readonly #receivers: { id: string; receiver: Receiver; counters: Counters }[] = [];
   readonly #checkpointer: Checkpointer | undefined;
+  readonly #clockWatch: ClockWatch;
   #notReady: string | undefined = "starting";
   #stopping: Promise<void> | undefined;
 
@@ -135,6 +139,11 @@ export class Gateway implements GatewayView {
       log: hostLogger("tailgate.intake", surroundings.write),
     });
     this.#checkpointer = this.#newCheckpointer();
+    this.#clockWatch = new ClockWatch({
+      clock: this.journal.clock,
+      log: hostLogger("tailgate.clock", surroundings.write),
+      announce: (record) => this.intake.own(record),
+    });
   }
 
   #newCheckpointer(): Checkpointer | undefined {
@@ -153,6 +162,10 @@ export class Gateway implements GatewayView {
   get audit(): AuditStatus | undefined {
     const { chain } = this.journal;
     return chain && { chain, checkpoint: this.#checkpointer?.newest };
+  }
+
+  get unconfirmedClockMs(): number {
+    return this.journal.clock.unconfirmedMs;
   }
 
   get traceUrl(): string | undefined {
@@ -215,6 +228,7 @@ export class Gateway implements GatewayView {
     // What the journal has kept for them from before.
     for (const { delivery } of this.#followers) delivery.wake();
     this.#checkpointer?.begin();
+    this.#clockWatch.begin();
     this.#notReady = undefined;
   }
 
@@ -338,6 +352,7 @@ export class Gateway implements GatewayView {
       ({ receiver }, signal) => receiver.close?.(signal),
       FINISH_MS_MAX,
     );
+    this.#clockWatch.close();
     await this.#inTime("tailgate.intake", () => this.intake.stop(), SYNC_MS_MAX);
     // No event comes any more. What is said of the last one goes past the processors, to the exporters.
     const signing = this.#inTime("tailgate.audit", () => this.#checkpointer?.close(), CLOSE_MS_MAX);

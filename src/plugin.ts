@@ -88,7 +88,7 @@ export interface OtlpForm {
  */
 export interface Batch {
   readonly length: number;
-  /** When the journal took the batch, in milliseconds since 1970. */
+  /** When the journal took the batch, in milliseconds since 1970, by {@link HostJournal.clock}. */
   readonly appendedAtMs: number;
   /** Sum of the envelopes' bytes. */
   readonly byteLength: number;
@@ -269,6 +269,19 @@ export interface JournalPage {
   readonly gaps: readonly Gap[];
 }
 
+/**
+ * The journal's clock. It is the system clock, except when that jumps: a jump of more than 23 hours is followed only
+ * when it has lasted for ten minutes. Times are in ms since 1970.
+ */
+export interface HostClock {
+  now(): number;
+  /**
+   * The {@link Batch.appendedAtMs} before which batches are older than `ageMs` at `nowMs`, which is now if absent. Only
+   * time that really passed makes them older: a jump of the clock does not.
+   */
+  agedBefore(ageMs: number, nowMs?: number): number;
+}
+
 /** Reading the journal. */
 export interface HostJournal {
   /** Changes whenever sequence numbers could have been handed out and lost. */
@@ -279,6 +292,8 @@ export interface HostJournal {
   readonly durable: number;
   /** The sequence of the oldest record that memory still holds, `newest + 1` where it holds none. */
   readonly oldest: number;
+  /** The clock by which batches get their `appendedAtMs`. */
+  readonly clock: HostClock;
   /** The longest run of records in memory that starts with `sequence`; undefined where there is none. */
   readFrom(sequence: number): Batch | undefined;
   /** Reads a stretch of some hundred to some thousand records, from memory or from the disk. */

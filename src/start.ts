@@ -1,3 +1,6 @@
+import { lstat, readdir } from "node:fs/promises";
+import { join } from "node:path";
+import { AUDIT_DIRECTORY } from "./audit/checkpoint-file.ts";
 import { SigningKey } from "./audit/signing-key.ts";
 import type { Config } from "./config.ts";
 import { Gateway } from "./gateway.ts";
@@ -13,6 +16,7 @@ import { HttpServer } from "./http/server.ts";
 import type { Journal } from "./journal/journal.ts";
 import { MemoryJournal } from "./journal/memory.ts";
 import { SqliteJournal } from "./journal/sqlite.ts";
+import { TrustedClock } from "./journal/trusted-clock.ts";
 import { prepareLogDir } from "./log-dir.ts";
 
 export interface RunningTailgate {
@@ -39,13 +43,29 @@ const HTTP_CLOSE_MS_MAX = 1_000;
 
 /** The engine that the configuration names. */
 async function openJournal({ journal, logDir }: Config, write: WriteLine): Promise<Journal> {
-  if (journal.engine === "memory") return new MemoryJournal();
+  const lastMs = await lastAuditChangeMs(logDir);
+  if (journal.engine === "memory") {
+    return new MemoryJournal(undefined, new TrustedClock({ lastMs }));
+  }
   const log = hostLogger("tailgate.journal", write);
   return SqliteJournal.open({
     directory: logDir,
     retention: journal.retention,
+    lastMs,
     alarm: (text) => log.error(text),
   });
+}
+
+/** When an audit file was changed last: a moment that has passed, for a journal that remembers none. */
+async function lastAuditChangeMs(logDir: string): Promise<number | undefined> {
+  const directory = join(logDir, AUDIT_DIRECTORY);
+  const names = await readdir(directory).catch((): string[] => []);
+  const changes = names.map(async (name) => {
+    const stats = await lstat(join(directory, name)).catch(() => undefined);
+    return stats?.isFile() ? stats.mtimeMs : -Infinity;
+  });
+  const lastMs = Math.max(...(await Promise.all(changes)));
+  return lastMs === -Infinity ? undefined : lastMs;
 }
 
 /** A journal in memory has no chain of evidence, and so nothing to sign. */

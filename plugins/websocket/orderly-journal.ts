@@ -1,4 +1,4 @@
-import type { Batch, HostJournal, JournalPage, JournalQuery } from "tailgate/plugin";
+import type { Batch, HostClock, HostJournal, JournalPage, JournalQuery } from "tailgate/plugin";
 
 /**
  * The journal for many readers: one page is read at a time, whoever asks first. The disk has commits to do in between,
@@ -27,6 +27,10 @@ export class OrderlyJournal implements HostJournal {
 
   get oldest(): number {
     return this.#journal.oldest;
+  }
+
+  get clock(): HostClock {
+    return this.#journal.clock;
   }
 
   readFrom(sequence: number): Batch | undefined {

@@ -135,6 +135,11 @@ export class Checkpointer {
     return true;
   }
 
+  /** The clock by which events get their day. */
+  get #nowMs(): number {
+    return this.#options.journal.clock.now();
+  }
+
   get #chain(): ChainState {
     return this.#options.journal.chain!;
   }
@@ -144,7 +149,7 @@ export class Checkpointer {
   }
 
   async #tick(): Promise<void> {
-    const isDayOver = utcDay(Date.now()) > this.#signed.day;
+    const isDayOver = utcDay(this.#nowMs) > this.#signed.day;
     const isSigned = this.#chain.seq === this.#signed.seq;
     if (!this.#hasNews && (isSigned || !isDayOver)) return;
     const [chain, isNews] = [this.#chain, this.#hasNews];
@@ -166,7 +171,7 @@ export class Checkpointer {
     for (const standing of await this.#standings(chain)) {
       const { day, lines, count, seq, head } = standing;
       const checkpoint = key.sign({
-        time: new Date().toISOString(),
+        time: new Date(this.#nowMs).toISOString(),
         epoch: journal.epoch,
         day,
         lines,
@@ -200,7 +205,7 @@ export class Checkpointer {
   /** Days are looked up in the journal only where one may be over. */
   async #standings(chain: ChainState): Promise<Standing[]> {
     const { day, lines, count } = this.#signed;
-    if (utcDay(Date.now()) !== day) {
+    if (utcDay(this.#nowMs) !== day) {
       return dayEnds(this.#options.journal, this.#signed, chain);
     }
     return [{ ...chain, day, lines: lines === 0 ? 0 : lines + chain.count - count }];

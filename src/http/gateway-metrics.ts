@@ -107,6 +107,11 @@ export function gatewayMetrics(view: GatewayView): Metric[] {
       "Time since the newest signed checkpoint.",
       ({ checkpoint }) => checkpoint && (Date.now() - Date.parse(checkpoint.time)) / 1000,
     ),
+    gauge(
+      "tailgate_clock_unconfirmed_seconds",
+      "How far the system clock jumped, until that is confirmed; else 0.",
+      () => (view.unconfirmedClockMs ?? 0) / 1000,
+    ),
     gauge("tailgate_ready", "1 where records can be taken, else 0.", () =>
       view.notReady === undefined ? 1 : 0,
     ),

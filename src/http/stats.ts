@@ -42,9 +42,16 @@ async function statsOf(view: GatewayView): Promise<object> {
     journal: { epoch, oldest, newest },
     audit: auditStats(view),
     trace_url: view.traceUrl ?? null,
+    ...clockStats(view),
     components: view.components.map(componentStats),
     tail: await tailStats(view.journal),
   };
+}
+
+/** Nothing while the system clock is trusted. */
+function clockStats({ unconfirmedClockMs = 0 }: GatewayView): object {
+  if (unconfirmedClockMs === 0) return {};
+  return { clock: { unconfirmed_seconds: Math.round(unconfirmedClockMs / 1000) } };
 }
 
 /** Null where the journal keeps no chain of evidence. */

@@ -26,6 +26,7 @@ import {
   type Salvaged,
 } from "./salvage.ts";
 import { connect, isDamage, LANES, Statements } from "./schema.ts";
+import { agedBefore, type ClockReading } from "./trusted-clock.ts";
 import { WriteLock } from "./write-lock.ts";
 
 const DATABASE_FILE = "journal.db";
@@ -252,17 +253,27 @@ export class JournalDatabase {
     return new PageReader(this.#statements, query, this.#floors, this.#newest).read();
   }
 
-  /** Deletes what is beyond retention, a bounded part of it; answers whether there is more. */
-  trim(nowMs: number): boolean {
-    this.#statements.forgetEvents.run(KEYED_EVENTS_MAX);
-    return LANES.map((type) => this.#trimLane(type, nowMs)).some(Boolean);
+  /** When the newest commit was appended; undefined before the first. */
+  get lastMs(): number | undefined {
+    const rows = LANES.map((type) =>
+      this.#db.prepare(`SELECT last, appended FROM ${type} ORDER BY last DESC LIMIT 1`).get(),
+    ) as ({ last: number; appended: number } | undefined)[];
+    const found = rows.filter((row) => row !== undefined);
+    return found.sort((one, other) => one.last - other.last).at(-1)?.appended;
   }
 
-  #trimLane(type: EnvelopeType, nowMs: number): boolean {
+  /** Deletes what is beyond retention, a bounded part of it; answers whether there is more. */
+  trim(nowMs: number, steps: ClockReading["steps"] = []): boolean {
+    this.#statements.forgetEvents.run(KEYED_EVENTS_MAX);
+    return LANES.map((type) => this.#trimLane(type, { nowMs, steps })).some(Boolean);
+  }
+
+  #trimLane(type: EnvelopeType, clock: ClockReading): boolean {
     const statements = this.#statements.lanes[type];
     const newest = statements.newest.get() as { last: number; total: number } | undefined;
     if (newest === undefined) return false;
     const { bytes: bytesMax, ms } = this.#place.retention[type];
+    const expiredBefore = agedBefore(ms, clock);
     const oldest = statements.oldest.all(TRIMMED_ROWS_MAX) as unknown as {
       last: number;
       appended: number;
@@ -272,7 +283,7 @@ export class JournalDatabase {
     for (const { last, appended, total } of oldest) {
       // What is kept when this row goes is what came after it.
       const isTooMuch = newest.total - total >= bytesMax;
-      if (last === newest.last || !(isTooMuch || appended < nowMs - ms)) break;
+      if (last === newest.last || !(isTooMuch || appended < expiredBefore)) break;
       floor = last + 1;
     }
     if (floor === 0) return false;

@@ -1,6 +1,7 @@
 import type { RecordBatch } from "../encode/record-batch.ts";
 import type { HostJournal } from "../plugin.ts";
 import type { ChainState } from "./messages.ts";
+import type { TrustedClock } from "./trusted-clock.ts";
 
 /** So many audit events are remembered by their keys: a sender repeats what it has sent lately. */
 export const KEYED_EVENTS_MAX = 1 << 16;
@@ -22,6 +23,7 @@ export interface WatchedJournal extends HostJournal {
 
 /** Gives every record its sequence and keeps it. Engines: memory, sqlite. */
 export interface Journal extends WatchedJournal {
+  readonly clock: TrustedClock;
   /**
    * Takes a batch. When it returns, the batch has its sequences and can be read; when its promise resolves, the
    * batch is as safe as the engine makes it. Rejects with JOURNAL_FULL, JOURNAL_REFUSED or JOURNAL_FAILED, and behind

@@ -1,11 +1,12 @@
 import type { RecordBatch } from "../encode/record-batch.ts";
-import type { Batch, EnvelopeType, JournalPage, JournalQuery } from "../plugin.ts";
+import type { Batch, EnvelopeType, HostClock, JournalPage, JournalQuery } from "../plugin.ts";
 
 /** Room for some hundred thousand typical records. */
 const TAIL_BYTES_MAX = 64 << 20;
 
 /** The newest records, as many as fit, in the order of their sequences; without a hole but for what was removed. */
 export class MemoryTail {
+  readonly #clock: HostClock;
   readonly #bytesMax: number;
   /** Those before `#first` are gone. */
   #batches: (RecordBatch | undefined)[] = [];
@@ -15,7 +16,8 @@ export class MemoryTail {
   readonly #listeners = new Set<() => void>();
 
   /** `newest`: the sequence of the last record before the first that comes here. */
-  constructor(newest = 0, bytesMax = TAIL_BYTES_MAX) {
+  constructor(clock: HostClock, newest = 0, bytesMax = TAIL_BYTES_MAX) {
+    this.#clock = clock;
     this.#newest = newest;
     this.#bytesMax = bytesMax;
   }
@@ -35,7 +37,7 @@ export class MemoryTail {
   /** Gives the batch its sequences, and keeps it. */
   append(batch: RecordBatch): void {
     batch.firstSequence = this.#newest + 1;
-    batch.appendedAtMs = Date.now();
+    batch.appendedAtMs = this.#clock.now();
     this.#newest += batch.length;
     this.#batches.push(batch);
     this.#bytes += batch.memoryBytes;

@@ -3,6 +3,7 @@ import type { RecordBatch } from "../encode/record-batch.ts";
 import type { Batch, JournalPage, JournalQuery } from "../plugin.ts";
 import type { Journal } from "./journal.ts";
 import { emptyPage, MemoryTail } from "./memory-tail.ts";
+import { TrustedClock } from "./trusted-clock.ts";
 
 /** The engine without a disk: the newest records, as many as fit. Each start is an epoch of its own. */
 export class MemoryJournal implements Journal {
@@ -12,12 +13,14 @@ export class MemoryJournal implements Journal {
   readonly trouble = undefined;
   readonly chain = undefined;
   readonly storedEvents = [];
+  readonly clock: TrustedClock;
   readonly #tail: MemoryTail;
   readonly #cursors = new Map<string, number>();
   readonly #memories = new Map<string, string>();
 
-  constructor(bytesMax?: number) {
-    this.#tail = new MemoryTail(0, bytesMax);
+  constructor(bytesMax?: number, clock = new TrustedClock()) {
+    this.clock = clock;
+    this.#tail = new MemoryTail(clock, 0, bytesMax);
   }
 
   get newest(): number {

@@ -2,6 +2,7 @@
 
 import type { EnvelopeType, Gap } from "../plugin.ts";
 import type { StoredEvent } from "./journal.ts";
+import type { ClockReading } from "./trusted-clock.ts";
 
 interface RetentionLimits {
   /** What a lane may take, in bytes of records. */
@@ -46,6 +47,8 @@ export interface OpenedState {
   readonly memories: readonly (readonly [string, string])[];
   /** The newest ones that have a key. */
   readonly events: readonly StoredEvent[];
+  /** When the newest commit was appended; undefined before the first. */
+  readonly lastMs?: number | undefined;
 }
 
 /** The records of one lane of a commit. */
@@ -111,6 +114,8 @@ export interface Failure {
 export type Request =
   | { readonly kind: "commit"; readonly commit: Commit }
   | { readonly kind: "read"; readonly query: ReadQuery }
+  /** The time by which retention goes until the next one comes. */
+  | { readonly kind: "tidy"; readonly clock: ClockReading }
   /** `newest`: the last sequence that was handed out. */
   | { readonly kind: "close"; readonly newest: number };
 

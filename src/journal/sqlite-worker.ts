@@ -4,9 +4,6 @@ import { parentPort, workerData } from "node:worker_threads";
 import { openDatabase, StoringThread } from "./storing-thread.ts";
 import type { Answer, Numbered, Request, WorkerSetup } from "./messages.ts";
 
-/** Retention by age is looked at this often where nothing is stored. */
-const TIDY_MS = 60_000;
-
 const setup = workerData as WorkerSetup;
 const port = parentPort!;
 
@@ -26,7 +23,6 @@ send(0, answer);
 if (database === undefined) port.close();
 else {
   const thread = new StoringThread(setup, database, (message) => send(0, message));
-  setInterval(() => thread.tidy(), TIDY_MS).unref();
   port.on("message", ({ id, message }: Numbered<Request>) => {
     send(id, thread.answer(message));
     Atomics.store(setup.done, 0, id);

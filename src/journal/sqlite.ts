@@ -8,6 +8,7 @@ import { LaneMemory } from "./lane-memory.ts";
 import { JournalThread, ThreadFailure } from "./journal-thread.ts";
 import type { Journal, StoredEvent } from "./journal.ts";
 import { emptyPage, MemoryTail } from "./memory-tail.ts";
+import { keptClockOf, TrustedClock, type ClockReading } from "./trusted-clock.ts";
 import type {
   ChainState,
   Commit,
@@ -31,10 +32,21 @@ const CURSORS_MS = 1_000;
 
 const DAY_MS = 86_400_000;
 
+/** Retention by age is looked at this often. */
+const TIDY_MS = 60_000;
+
+/** The clock is kept when no record has told the time for so long. */
+const UNKEPT_CLOCK_MS = 3_600_000;
+
+/** Under this name the journal keeps its clock. */
+const CLOCK = "journal/clock";
+
 export interface SqliteJournalOptions {
   /** The directory of the database; exists. */
   readonly directory: string;
   readonly retention: Retention;
+  /** A moment that is known to have passed, for a journal that has no record. */
+  readonly lastMs?: number | undefined;
   /** Told what an operator has to know and nobody asked for. */
   alarm(text: string): void;
 }
@@ -51,6 +63,7 @@ interface Waiting {
  */
 export class SqliteJournal implements Journal {
   readonly isKept = true;
+  readonly clock: TrustedClock;
   readonly storedEvents: readonly StoredEvent[];
   readonly #options: SqliteJournalOptions;
   readonly #tail: MemoryTail;
@@ -79,11 +92,21 @@ export class SqliteJournal implements Journal {
   #hasToldOfRepairs = false;
   #reopening: Promise<number> | undefined;
   #isClosed = false;
+  #tidyTimer: NodeJS.Timeout | undefined;
+  /** The clock's, as they are kept. */
+  #keptSteps: ClockReading["steps"];
+  /** The newest time that is kept, with the clock or with a record. */
+  #keptMs: number;
 
   private constructor(options: SqliteJournalOptions, thread: JournalThread, state: OpenedState) {
     this.#options = options;
     this.#thread = thread;
-    this.#tail = new MemoryTail(state.newest);
+    const kept = keptClockOf(new Map(state.memories).get(CLOCK));
+    this.#keptSteps = kept?.steps ?? [];
+    const keptMs = laterOf(kept?.lastMs, state.lastMs);
+    this.clock = new TrustedClock({ lastMs: keptMs ?? options.lastMs, steps: this.#keptSteps });
+    this.#keptMs = keptMs ?? this.clock.now();
+    this.#tail = new MemoryTail(this.clock, state.newest);
     this.#epochs = state.epochs;
     this.#holes = [...state.holes];
     this.storedEvents = state.events;
@@ -106,6 +129,7 @@ export class SqliteJournal implements Journal {
       });
       if (alarm !== undefined) options.alarm(alarm);
       journal = new SqliteJournal(options, thread, state);
+      journal.#beginTidying();
       return journal;
     } catch (error) {
       throw openFailure(options.directory, error);
@@ -226,6 +250,7 @@ export class SqliteJournal implements Journal {
     const before = this.#chain;
     const { after, events } = sealed(batches, before);
     const ranges = this.#rangesOf(batches);
+    this.#keptMs = ranges.at(-1)!.appendedAtMs;
     const hasAudit = after.count > before.count;
     const chain = hasAudit ? { before, after } : undefined;
     this.#chain = after;
@@ -276,6 +301,7 @@ export class SqliteJournal implements Journal {
     this.#options.alarm(`The journal's thread was started again: ${why}.`);
     if (alarm !== undefined) this.#options.alarm(alarm);
     this.#thread = thread;
+    this.#sendClock();
     this.#epochs = state.epochs;
     this.#holes = [...state.holes, ...this.#holes.filter(({ first }) => first > state.newest)];
     this.#chain = state.chain;
@@ -383,10 +409,10 @@ export class SqliteJournal implements Journal {
   }
 
   /** Where no commit has taken them along. One that fails has only moved places back. */
-  #keepCursors(): void {
+  #keepCursors(memories: Commit["memories"] = []): void {
     const cursors = this.#changedCursorEntries();
-    if (cursors.length === 0) return;
-    const commit: Commit = { ranges: [], cursors, chain: undefined, events: [] };
+    if (cursors.length === 0 && memories.length === 0) return;
+    const commit: Commit = { ranges: [], cursors, memories, chain: undefined, events: [] };
     this.#thread.request({ kind: "commit", commit }).catch(() => {
       for (const [consumer] of cursors) this.#changedCursors.add(consumer);
     });
@@ -409,14 +435,49 @@ export class SqliteJournal implements Journal {
     this.#thread.waitForAll(timeoutMs);
   }
 
+  #beginTidying(): void {
+    this.#tidy();
+    this.#tidyTimer = setInterval(() => this.#tidy(), TIDY_MS).unref();
+    this.clock.watch(({ kind }) => {
+      if (kind === "confirmed") this.#tidy();
+    });
+  }
+
+  /** The thread expires records by this clock. One that has ended gets it when it is started again. */
+  #sendClock(): void {
+    this.#thread.request({ kind: "tidy", clock: this.clock.reading() }).catch(() => {});
+  }
+
+  #tidy(): void {
+    this.#sendClock();
+    for (const [owner, text] of this.#clockToKeep()) {
+      this.keepMemory(owner, text).catch(() => (this.#keptMs = -Infinity));
+    }
+  }
+
+  /** As a memory, where what is kept of it is not enough for the next start. */
+  #clockToKeep(): [string, string][] {
+    const { kept } = this.clock;
+    const isKept = kept.steps === this.#keptSteps;
+    if (isKept && Math.abs(kept.lastMs - this.#keptMs) < UNKEPT_CLOCK_MS) return [];
+    this.#keptSteps = kept.steps;
+    this.#keptMs = kept.lastMs;
+    return [[CLOCK, JSON.stringify(kept)]];
+  }
+
   async close(): Promise<void> {
+    clearInterval(this.#tidyTimer);
     while (this.#underway.size > 0) await Promise.all(this.#underway);
     this.#isClosed = true;
     await this.#reopening?.catch(() => {});
-    this.#keepCursors();
+    this.#keepCursors(this.#clockToKeep());
     await this.#thread.request({ kind: "close", newest: this.newest }).catch(() => {});
     await this.#thread.ended();
   }
+}
+
+function laterOf(one: number | undefined, other: number | undefined): number | undefined {
+  return one === undefined || other === undefined ? (one ?? other) : Math.max(one, other);
 }
 
 function startThread(

@@ -5,6 +5,7 @@ import type { Answer, Commit, Failure, Request, WorkerSetup } from "./messages.t
 import { packedLane } from "./packed-lane.ts";
 import { Reserve } from "./reserve.ts";
 import { isDamage } from "./schema.ts";
+import type { ClockReading } from "./trusted-clock.ts";
 
 /** So much in the write-ahead log is worth a checkpoint; a small disk has room for a share of itself. */
 const WAL_BYTES = 4 << 20;
@@ -37,7 +38,8 @@ interface OpenedDatabase {
 export function openDatabase({ directory, retention }: WorkerSetup): OpenedDatabase {
   const open = (): OpenedDatabase => {
     const { database, state, alarm } = JournalDatabase.open(directory, retention);
-    return { answer: { kind: "opened", state, alarm }, database };
+    const { lastMs } = database;
+    return { answer: { kind: "opened", state: { ...state, lastMs }, alarm }, database };
   };
   try {
     try {
@@ -67,7 +69,9 @@ export class StoringThread {
   /** What stands in the write-ahead log and not in the tables yet, about. */
   #walBytes = 0;
   #bytesSinceTrim = 0;
-  #trimmedAtMs = Date.now();
+  #trimmedAtMs = performance.now();
+  /** Nothing expires by age before the first reading has come. */
+  #clock: ClockReading = { nowMs: -Infinity, steps: [] };
   /** Why nothing can be stored; undefined where the last commit succeeded. */
   #failure: Failure | undefined;
 
@@ -94,7 +98,8 @@ export class StoringThread {
       if (request.kind === "read") {
         return { kind: "rows", rows: this.#database.read(request.query) };
       }
-      this.#database.close(this.#failure === undefined, request.newest);
+      if (request.kind === "tidy") this.#clock = request.clock;
+      else this.#database.close(this.#failure === undefined, request.newest);
       return { kind: "done" };
     } catch (error) {
       return { kind: "failed", failure: { kind: "refused", text: textOf(error) } };
@@ -171,7 +176,7 @@ export class StoringThread {
       this.#reserve.release();
       this.#checkpoint("TRUNCATE");
     }
-    while (this.#database.trim(Date.now()));
+    while (this.#trim());
     this.#checkpoint("TRUNCATE");
     this.#reserve.keep();
   }
@@ -204,16 +209,20 @@ export class StoringThread {
     this.#tell({ kind: "replaced", epochs: state.epochs, alarm: alarm! });
   }
 
+  #trim(): boolean {
+    return this.#database.trim(this.#clock.nowMs, this.#clock.steps);
+  }
+
   /** What can wait until nobody does. */
   tidy(): void {
     if (this.#failure !== undefined) return;
     try {
       if (this.#walBytes >= this.#walBytesMax) this.#checkpoint("PASSIVE");
-      const now = Date.now();
-      if (this.#bytesSinceTrim >= this.#trimBytes || Math.abs(now - this.#trimmedAtMs) >= TRIM_MS) {
-        if (this.#database.trim(now)) return void setImmediate(() => this.tidy());
+      const nowMs = performance.now();
+      if (this.#bytesSinceTrim >= this.#trimBytes || nowMs - this.#trimmedAtMs >= TRIM_MS) {
+        if (this.#trim()) return void setImmediate(() => this.tidy());
         this.#bytesSinceTrim = 0;
-        this.#trimmedAtMs = now;
+        this.#trimmedAtMs = nowMs;
         this.#reserve.keep();
       }
     } catch (error) {

@@ -23,18 +23,22 @@ export class RestartedGateway implements AsyncDisposable {
   }
 
   /** It rotates often, and has more backups than there will be, so that no line goes. */
-  static async create(): Promise<RestartedGateway> {
+  static async create({ retentionDays = 36_500 } = {}): Promise<RestartedGateway> {
+    const config = `port: 0, log_dir: logs, receivers: { otlp: { port: 0 } }, exporters: {
+      file: { max_bytes: 5000, backups: 1000 }, audit-file: { retention_days: ${retentionDays} } }`;
     const workspace = await Workspace.create({
-      "tailgate.yaml": `{ port: 0, log_dir: logs, receivers: { otlp: { port: 0 } }, exporters: {
-        file: { max_bytes: 5000, backups: 1000 }, audit-file: { retention_days: 36500 } } }`,
+      "tailgate.yaml": `{ ${config} }`,
+      "memory.yaml": `{ ${config}, journal: { engine: memory } }`,
       shift: "0",
     });
     return new RestartedGateway(workspace);
   }
 
-  async start(): Promise<void> {
+  /** `engine`: where the journal is kept. */
+  async start(engine: "sqlite" | "memory" = "sqlite"): Promise<void> {
+    const args = engine === "memory" ? ["--config", "memory.yaml"] : [];
     const env = { NODE_OPTIONS: `--import=${CLOCK}`, SHIFT_FILE: this.#workspace.path("shift") };
-    this.#program = startCli([], { cwd: this.#workspace.directory, env });
+    this.#program = startCli(args, { cwd: this.#workspace.directory, env });
     this.url = (await this.#program.says(LISTENING))[1]!;
   }
 
@@ -90,6 +94,17 @@ export class RestartedGateway implements AsyncDisposable {
   /** The events of all lines, the oldest first. */
   audit(): string[] {
     return this.auditFiles().flatMap(([, events]) => events);
+  }
+
+  /** The gateway says that on stderr. */
+  says(pattern: RegExp): Promise<RegExpMatchArray> {
+    return this.#program!.says(pattern);
+  }
+
+  /** What a GET answers, as JSON. */
+  async ask<Answer>(path: string): Promise<Answer> {
+    const response = await fetch(`${this.url}${path}`);
+    return (await response.json()) as Answer;
   }
 
   /** The events of each file that has some, the oldest first; without the gateway's own, which are checkpoints. */

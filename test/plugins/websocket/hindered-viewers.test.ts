@@ -148,6 +148,7 @@ describe("peers that misbehave", () => {
     const rig = await startRig({
       journal: (journal) => ({
         epoch: journal.epoch,
+        clock: journal.clock,
         get newest() {
           return journal.newest;
         },

@@ -1,4 +1,10 @@
-import type { Gap, HostJournal, JournalPage, JournalQuery } from "../../../src/plugin.ts";
+import type {
+  Gap,
+  HostClock,
+  HostJournal,
+  JournalPage,
+  JournalQuery,
+} from "../../../src/plugin.ts";
 import type { MemoryJournal } from "../../../src/journal/memory.ts";
 
 /**
@@ -34,6 +40,10 @@ export class JournalStage implements HostJournal {
 
   get oldest(): number {
     return Math.max(this.#inner.oldest, this.newest - this.#memoryRecords + 1);
+  }
+
+  get clock(): HostClock {
+    return this.#inner.clock;
   }
 
   /** Whole batches. */

@@ -1,0 +1,105 @@
+/** What a jump of the system clock does to records that are kept, and to the names of files. */
+
+import { describe, expect, test, vi } from "vitest";
+import { runCli } from "../cli/cli.ts";
+import { nameOf, RestartedGateway } from "../support/restarted-gateway.ts";
+
+const AUDIT = "orchestrator.audit";
+
+const TODAY = Math.floor(Date.now() / 86_400_000);
+
+const JUMPED = / - tailgate\.clock - ERROR - The system clock jumped ahead by 365 days, to /;
+
+interface Page {
+  readonly records: readonly {
+    readonly data: { readonly message: string; readonly action?: string };
+  }[];
+  readonly gaps: readonly unknown[];
+}
+
+interface Stats {
+  readonly clock?: { readonly unconfirmed_seconds: number };
+}
+
+async function stored(gateway: RestartedGateway, type: string): Promise<string[]> {
+  const { records, gaps } = await gateway.ask<Page>(`/api/logs?type=${type}&order=asc&limit=1000`);
+  expect(gaps).toEqual([]);
+  const messages = records.map(({ data }) => data.message);
+  return messages.filter((message) => message !== "audit_checkpoint");
+}
+
+async function expectVerified(gateway: RestartedGateway): Promise<void> {
+  const verified = await runCli(["audit", "verify", "--log-dir", gateway.path("")]);
+  expect([await verified.ended, verified.stderr]).toEqual([0, ""]);
+}
+
+describe("a clock that jumps a year ahead", () => {
+  test("for seconds deletes nothing, names no file, and is reported", async () => {
+    await using gateway = await RestartedGateway.create({ retentionDays: 30 });
+    gateway.setDay(TODAY - 5);
+    await gateway.start();
+    for (const message of ["old 1", "old 2"]) {
+      await gateway.send([message], AUDIT);
+      await gateway.send([message]);
+    }
+    await gateway.end();
+    gateway.setDay(TODAY);
+    await gateway.start();
+    await gateway.send(["before"], AUDIT);
+    await gateway.send(["before"]);
+    gateway.setDay(TODAY + 365);
+    await gateway.says(JUMPED);
+    for (const message of ["during 1", "during 2"]) {
+      await gateway.send([message], AUDIT);
+      await gateway.send([message]);
+    }
+    const { clock } = await gateway.ask<Stats>("/api/stats");
+    expect(clock!.unconfirmed_seconds / 86_400).toBeCloseTo(365, 1);
+    gateway.setDay(TODAY);
+    await gateway.says(/ - tailgate\.clock - INFO - The system clock is right again\.$/m);
+    await gateway.send(["after"], AUDIT);
+    await gateway.send(["after"]);
+    const events = ["before", "clock_jump", "during 1", "during 2", "after"];
+    const files = [
+      [nameOf(TODAY - 5), ["old 1", "old 2"]],
+      [nameOf(TODAY), events],
+    ];
+    await vi.waitFor(() => expect(gateway.auditFiles()).toEqual(files));
+    expect(await stored(gateway, "audit_log")).toEqual(["old 1", "old 2", ...events]);
+    const system = ["old 1", "old 2", "before", "during 1", "during 2", "after"];
+    expect(await stored(gateway, "system_log")).toEqual(system);
+    // An answer is given out again within a second.
+    const later = (): Promise<Stats> => gateway.ask("/api/stats");
+    await vi.waitFor(async () => expect(await later()).not.toHaveProperty("clock"), 5_000);
+    await gateway.end();
+    expect(gateway.stderr.match(/tailgate\.clock - ERROR/g)).toHaveLength(1);
+    await gateway.start();
+    await gateway.end();
+    expect(gateway.auditFiles()).toEqual(files);
+    await expectVerified(gateway);
+  });
+
+  test.each(["sqlite", "memory"] as const)(
+    "before a start deletes nothing with the engine %s",
+    async (engine) => {
+      await using gateway = await RestartedGateway.create({ retentionDays: 30 });
+      await gateway.start(engine);
+      await gateway.send(["before"], AUDIT);
+      await gateway.end();
+      gateway.setDay(TODAY + 365);
+      await gateway.start(engine);
+      await gateway.send(["during"], AUDIT);
+      expect(gateway.stderr).toMatch(
+        /ERROR - The system clock shows .*, 365 days after the newest/,
+      );
+      await gateway.end();
+      gateway.setDay(TODAY);
+      await gateway.start(engine);
+      await gateway.send(["after"], AUDIT);
+      await gateway.end();
+      const events = ["before", "clock_jump", "during", "after"];
+      expect(gateway.audit()).toEqual(events);
+      expect(gateway.auditFiles().at(-1)![0]).toBe(nameOf(TODAY));
+    },
+  );
+});

@@ -1,0 +1,216 @@
+import fc from "fast-check";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { keptClockOf, TrustedClock, type ClockNews } from "../../src/journal/trusted-clock.ts";
+
+const MINUTE_MS = 60_000;
+const HOUR_MS = 60 * MINUTE_MS;
+const DAY_MS = 24 * HOUR_MS;
+
+const START_MS = Date.UTC(2026, 5, 1, 12);
+
+/** How much of a downtime counts although nobody measured it. */
+const COUNTED_MS = 2 * DAY_MS;
+
+beforeEach(() => {
+  vi.useFakeTimers({ toFake: ["Date", "performance"], now: START_MS });
+});
+
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+/** Time passes, for both clocks. */
+function pass(ms: number): void {
+  vi.advanceTimersByTime(ms);
+}
+
+/** The system clock is set, and no time passes. */
+function jump(ms: number): void {
+  vi.setSystemTime(Date.now() + ms);
+}
+
+/** As the next process gets it. */
+function restarted(clock: TrustedClock): TrustedClock {
+  return new TrustedClock(keptClockOf(JSON.stringify(clock.kept)));
+}
+
+function watched(clock: TrustedClock): ClockNews["kind"][] {
+  const kinds: ClockNews["kind"][] = [];
+  clock.watch(({ kind }) => kinds.push(kind));
+  return kinds;
+}
+
+describe("the time", () => {
+  it("is that of the system clock, which may drift and be set by some hours", () => {
+    const clock = new TrustedClock();
+    const news = watched(clock);
+    for (const ms of [20_000, -20_000, 5 * HOUR_MS, -22 * HOUR_MS]) {
+      pass(HOUR_MS);
+      jump(ms);
+      expect(clock.now()).toBe(Date.now());
+    }
+    expect(news).toEqual([]);
+  });
+
+  it.each([365, 2, 1, -1, -365])("does not follow a jump by %i days that is taken back", (days) => {
+    const clock = new TrustedClock();
+    const news = watched(clock);
+    jump(days * DAY_MS);
+    expect(clock.now()).toBe(START_MS);
+    expect(clock.unconfirmedMs).toBe(days * DAY_MS);
+    pass(9 * MINUTE_MS);
+    expect(clock.now()).toBe(START_MS + 9 * MINUTE_MS);
+    jump(-days * DAY_MS);
+    expect(clock.now()).toBe(Date.now());
+    expect(clock.unconfirmedMs).toBe(0);
+    expect(news).toEqual(["jumped", "returned"]);
+  });
+
+  it.each([365, 2, -2, -365])("follows a jump by %i days that lasts", (days) => {
+    const clock = new TrustedClock();
+    const news = watched(clock);
+    jump(days * DAY_MS);
+    clock.now();
+    pass(10 * MINUTE_MS);
+    expect(clock.now()).toBe(Date.now());
+    expect(news).toEqual(["jumped", "confirmed"]);
+  });
+
+  it("begins the wait again with a second jump", () => {
+    const clock = new TrustedClock();
+    const news = watched(clock);
+    for (let count = 0; count < 3; count++) {
+      jump(100 * DAY_MS);
+      clock.now();
+      pass(9 * MINUTE_MS);
+      expect(clock.now()).toBe(START_MS + (count + 1) * 9 * MINUTE_MS);
+    }
+    expect(news).toEqual(["jumped", "jumped", "jumped"]);
+  });
+
+  it("is that of the system clock after a month without a gateway, and not after a year", () => {
+    const clock = new TrustedClock();
+    jump(31 * DAY_MS);
+    const month = new TrustedClock({ lastMs: START_MS });
+    expect([month.now(), watched(month)]).toEqual([Date.now(), []]);
+    jump(334 * DAY_MS);
+    const year = new TrustedClock({ lastMs: START_MS });
+    expect([year.now(), watched(year)]).toEqual([START_MS, ["jumped"]]);
+    jump(-360 * DAY_MS);
+    expect(year.now()).toBe(Date.now());
+    expect(clock.now()).toBe(START_MS);
+  });
+
+  it("goes back with the system clock at a start", () => {
+    jump(-100 * DAY_MS);
+    expect(new TrustedClock({ lastMs: START_MS }).now()).toBe(Date.now());
+  });
+});
+
+describe("the age", () => {
+  const AGE_MS = 30 * DAY_MS;
+
+  it("is that of the stamps where the clock is right, also over a downtime of two days", () => {
+    let clock = new TrustedClock();
+    for (let day = 0; day < 40; day += 4) {
+      pass(2 * DAY_MS);
+      expect(clock.agedBefore(AGE_MS)).toBe(Date.now() - AGE_MS);
+      const { kept } = clock;
+      pass(2 * DAY_MS);
+      clock = new TrustedClock(kept);
+    }
+    expect(clock.agedBefore(AGE_MS)).toBe(START_MS + 40 * DAY_MS - AGE_MS);
+  });
+
+  it("does not grow by a jump, confirmed or not, and everything expires in the end", () => {
+    const clock = new TrustedClock();
+    const stamps = [clock.now()];
+    jump(365 * DAY_MS);
+    stamps.push(clock.now());
+    pass(10 * MINUTE_MS);
+    stamps.push(clock.now());
+    pass(AGE_MS - 20 * MINUTE_MS);
+    expect(Math.min(...stamps)).toBeGreaterThan(clock.agedBefore(AGE_MS));
+    pass(20 * MINUTE_MS);
+    expect(stamps[0]).toBeLessThanOrEqual(clock.agedBefore(AGE_MS));
+    pass(HOUR_MS);
+    expect(Math.max(...stamps)).toBeLessThan(clock.agedBefore(AGE_MS));
+  });
+
+  it("is never more than the time that passed, whatever the clock does and however often it is started", () => {
+    const steps = fc.oneof(
+      fc.integer({ min: -30 * 60, max: 30 * 60 }),
+      fc.integer({ min: -60 * 24 * 800, max: 60 * 24 * 800 }),
+    );
+    const event = fc.record({
+      kind: fc.constantFrom("pass", "jump", "right", "restart"),
+      minutes: fc.oneof(fc.nat(30), fc.nat(60 * 24 * 40)),
+      step: steps,
+    });
+    fc.assert(
+      fc.property(fc.array(event, { maxLength: 30 }), (events) => {
+        vi.setSystemTime(START_MS);
+        let clock = new TrustedClock();
+        const records: { stampMs: number; realMs: number }[] = [];
+        let realMs = 0;
+        let uncountedMs = 0;
+        const elapse = (ms: number): void => {
+          pass(ms);
+          realMs += ms;
+        };
+        for (const { kind, minutes, step } of events) {
+          if (kind === "pass") elapse(minutes * MINUTE_MS);
+          else if (kind === "jump") jump(step * MINUTE_MS);
+          else if (kind === "right") vi.setSystemTime(START_MS + realMs);
+          else {
+            const { kept } = clock;
+            elapse(minutes * MINUTE_MS);
+            if (minutes % 2 === 0) jump(step * MINUTE_MS);
+            clock = new TrustedClock(kept);
+            uncountedMs += COUNTED_MS;
+          }
+          records.push({ stampMs: clock.now(), realMs });
+          for (const ageMs of [HOUR_MS, AGE_MS]) {
+            const before = clock.agedBefore(ageMs);
+            for (const record of records) {
+              const passedMs = realMs - record.realMs;
+              // What drifts by less than a minute is no step.
+              const slackMs = uncountedMs + events.length * MINUTE_MS;
+              if (passedMs + slackMs < ageMs) expect(record.stampMs).toBeGreaterThanOrEqual(before);
+            }
+          }
+        }
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  it("is kept from one process to the next", () => {
+    const clock = new TrustedClock();
+    const stamp = clock.now();
+    jump(365 * DAY_MS);
+    clock.now();
+    pass(HOUR_MS);
+    const next = restarted(clock);
+    expect(next.now()).toBe(Date.now());
+    expect(next.agedBefore(AGE_MS)).toBeLessThan(stamp);
+    expect(keptClockOf("{}")).toBeUndefined();
+    expect(keptClockOf("no JSON")).toBeUndefined();
+    expect(keptClockOf(undefined)).toBeUndefined();
+  });
+
+  it("takes a bounded number of jumps", () => {
+    const clock = new TrustedClock();
+    const stamp = clock.now();
+    for (let count = 0; count < 100; count++) {
+      jump(2 * HOUR_MS);
+      clock.now();
+      pass(11 * MINUTE_MS);
+      clock.now();
+    }
+    expect(clock.kept.steps.length).toBeLessThanOrEqual(32);
+    expect(clock.agedBefore(DAY_MS)).toBeLessThan(stamp);
+    pass(DAY_MS);
+    expect(clock.agedBefore(DAY_MS)).toBeGreaterThan(stamp);
+  });
+});

@@ -1,0 +1,128 @@
+import { createHash } from "node:crypto";
+import { fileURLToPath } from "node:url";
+import { Worker } from "node:worker_threads";
+import { Random } from "./random.ts";
+import { openTarget } from "./target.ts";
+import type { Assignment, Failure, Outcome } from "./worker.ts";
+
+const WORKER = new URL("worker.ts", import.meta.url);
+const SOURCE_HOOKS = fileURLToPath(new URL("../support/source-hooks.ts", import.meta.url));
+
+/** An input that is not done by then hangs. */
+const HANG_SECONDS = 30;
+const WATCH_MS = 250;
+
+/** After so many hangs a target is given up: each costs as long as the watch takes. */
+const HANGS_MAX = 3;
+
+/** As much memory as Node gives to a process of a small server; an input that needs more takes the gateway down. */
+const HEAP_MB_MAX = 2048;
+
+export interface CampaignOptions {
+  readonly seed: number;
+  /** How many inputs. */
+  readonly runs: number;
+  /** The index of the first one. */
+  readonly from?: number | undefined;
+  /** When to stop although not all was run. */
+  readonly secondsMax?: number | undefined;
+  /** An input that is not done by then hangs. */
+  readonly hangSeconds?: number | undefined;
+  /** One input in place of those that the seed gives. */
+  readonly input?: Uint8Array | undefined;
+}
+
+/** What a target has shown. */
+export interface CampaignReport {
+  readonly target: string;
+  readonly inputs: number;
+  readonly seconds: number;
+  readonly worstTurnMs: number;
+  readonly failures: readonly Failure[];
+}
+
+/** Runs a target's inputs. One that hangs or takes all memory is reported, and the rest runs in another thread. */
+export async function campaign(target: string, options: CampaignOptions): Promise<CampaignReport> {
+  const {
+    seed,
+    runs,
+    from = 0,
+    secondsMax = Infinity,
+    hangSeconds = HANG_SECONDS,
+    input,
+  } = options;
+  const startMs = Date.now();
+  const failures: Failure[] = [];
+  const end = from + runs;
+  const ownSeed = seedOf(seed, target);
+  const deadlineMs = startMs + 1000 * secondsMax;
+  let inputs = 0;
+  let worstTurnMs = 0;
+  for (let next = from, hangs = 0; next < end && hangs < HANGS_MAX && Date.now() < deadlineMs;) {
+    const progress = new Int32Array(new SharedArrayBuffer(8));
+    const assignment = { target, seed: ownSeed, from: next, end, deadlineMs, input, progress };
+    const result = await outcomeOf(assignment, hangSeconds);
+    inputs += Atomics.load(progress, 0);
+    if (typeof result === "string") {
+      const index = Atomics.load(progress, 1);
+      const bytes = input ?? (await inputAt(target, ownSeed, index));
+      failures.push({ index, message: result, input: bytes });
+      next = index + 1;
+      hangs++;
+      continue;
+    }
+    failures.push(...result.failures);
+    worstTurnMs = Math.max(worstTurnMs, result.worstTurnMs);
+    break;
+  }
+  const seconds = (Date.now() - startMs) / 1000;
+  return { target, inputs, seconds, worstTurnMs, failures };
+}
+
+/** Each target has numbers of its own. */
+function seedOf(seed: number, target: string): number {
+  return createHash("sha256").update(`${seed} ${target}`).digest().readInt32LE();
+}
+
+async function inputAt(name: string, seed: number, index: number): Promise<Uint8Array> {
+  const target = await openTarget(name);
+  try {
+    return target.input(new Random(seed, index));
+  } finally {
+    await target.close?.();
+  }
+}
+
+/** A text tells why there is none. */
+async function outcomeOf(assignment: Assignment, hangSeconds: number): Promise<Outcome | string> {
+  const worker = new Worker(WORKER, {
+    workerData: assignment,
+    execArgv: ["--import", SOURCE_HOOKS],
+    resourceLimits: { maxOldGenerationSizeMb: HEAP_MB_MAX },
+  });
+  const { promise, resolve } = Promise.withResolvers<Outcome | string>();
+  worker.on("message", resolve);
+  worker.on("error", (error: Error) => resolve(`The thread ended: ${error.stack}`));
+  worker.on("exit", (code) => resolve(`The thread ended with ${code}.`));
+  const watch = watchFor(assignment.progress, hangSeconds, () =>
+    resolve(`It was not done within ${hangSeconds} s.`),
+  );
+  const outcome = await promise;
+  clearInterval(watch);
+  await worker.terminate();
+  return outcome;
+}
+
+/** Calls back when nothing goes forward. */
+function watchFor(progress: Int32Array, hangSeconds: number, hangs: () => void): NodeJS.Timeout {
+  let seen = -1;
+  let sinceMs = Date.now();
+  return setInterval(() => {
+    const done = Atomics.load(progress, 0);
+    if (done !== seen) {
+      seen = done;
+      sinceMs = Date.now();
+    }
+    if (Date.now() - sinceMs > 1000 * hangSeconds) hangs();
+  }, WATCH_MS);
+}

@@ -1,0 +1,17 @@
+/** The short form of `npm run fuzz`: the same targets with a fixed seed and a few inputs each. */
+
+import { expect, test, vi } from "vitest";
+import { campaign } from "./campaign.ts";
+import { TARGET_NAMES } from "./target.ts";
+
+/** A gateway that hangs is waited for longer than a test may take by default. */
+vi.setConfig({ testTimeout: 90_000 });
+
+const OPTIONS = { seed: 1, runs: 300, hangSeconds: 20 };
+
+test.each(TARGET_NAMES)("%s: nothing crashes, hangs, takes long or is altered", async (target) => {
+  const { inputs, failures } = await campaign(target, OPTIONS);
+  const told = failures.map(({ index, message }) => `index ${index}: ${message}`);
+  expect(told).toEqual([]);
+  expect(inputs).toBe(OPTIONS.runs);
+});

@@ -1,0 +1,75 @@
+import protobuf from "protobufjs";
+import { DEPTH_MAX, DEPTH_TEXT } from "../../src/encode/json-writer.ts";
+import type { LogRecord, Value, ValueMap } from "../../src/plugin.ts";
+import { LogsRequest } from "../bench/otlp-schema.ts";
+import { decodedByProtobufjs } from "../encode/protobufjs-oracle.ts";
+import { withLastFields } from "./last-fields.ts";
+
+const NANOS_PER_MS = 1_000_000n;
+
+const LEVELS_MAX = 1000;
+
+// What is not UTF-8 becomes U+FFFD, here as in the gateway; and protobufjs counts two or three levels for each of ours.
+protobuf.Reader.prototype.stringVerify = protobuf.BufferReader.prototype.string;
+protobuf.Reader.recursionLimit = LEVELS_MAX;
+protobuf.util.recursionLimit = LEVELS_MAX;
+
+/** The moment of the examples, 2025-10-13. */
+const FIXED_TIME_MS = 1_760_347_644_339;
+
+/** Runs a check while the clock stands still: a record without a time has the time of its arrival. */
+export function atFixedTime(check: () => void): void {
+  const { now } = Date;
+  Date.now = () => FIXED_TIME_MS;
+  try {
+    check();
+  } finally {
+    Date.now = now;
+  }
+}
+
+/**
+ * The records of a request in protobuf as protobufjs reads it, in order of time.
+ * @throws Error when protobufjs rejects it.
+ */
+export function expectedRecords(body: Uint8Array): LogRecord[] {
+  try {
+    const read = decodedByProtobufjs(withLastFields(Buffer.from(body), LogsRequest));
+    return inOrder(read.map(withBoundedDepth));
+  } catch (cause) {
+    throw new Error("protobufjs rejects what was accepted.", { cause });
+  }
+}
+
+/** A record without a time is put in order by the time of its arrival. */
+function inOrder(records: LogRecord[]): LogRecord[] {
+  const arrival = BigInt(Date.now()) * NANOS_PER_MS;
+  const timeOf = (record: LogRecord): bigint =>
+    record.timestamp || record.observedTimestamp || arrival;
+  return records.sort((one, other) => Number(timeOf(one) - timeOf(other)));
+}
+
+/** The decoder stops at a depth that protobufjs does not know. */
+function withBoundedDepth(record: LogRecord): LogRecord {
+  const { body, attributes, resource, scope } = record;
+  return {
+    ...record,
+    body: bounded(body, 0),
+    attributes: boundedMembers(attributes, 0),
+    resource: resource && { ...resource, attributes: boundedMembers(resource.attributes, 0) },
+    scope: { ...scope, attributes: boundedMembers(scope.attributes, 0) },
+  };
+}
+
+function boundedMembers(members: ValueMap, depth: number): ValueMap {
+  return new Map([...members].map(([key, value]) => [key, bounded(value, depth)]));
+}
+
+function bounded(value: Value, depth: number): Value {
+  const isList = Array.isArray(value);
+  if (!isList && !(value instanceof Map)) return value;
+  if (depth >= DEPTH_MAX) return DEPTH_TEXT;
+  return isList
+    ? value.map((element) => bounded(element, depth + 1))
+    : boundedMembers(value, depth + 1);
+}

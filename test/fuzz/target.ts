@@ -1,0 +1,69 @@
+import type { Random } from "./random.ts";
+
+/** Measures a call into the gateway: what of a check is one turn of its event loop. */
+export type Timed = <T>(call: () => T) => T;
+
+/** One kind of input that comes from outside, and what must hold for each. */
+export interface FuzzTarget {
+  /** Makes an input. The same random numbers give the same input. */
+  input(random: Random): Uint8Array;
+  /** Throws when something does not hold. */
+  check(input: Uint8Array, timed: Timed): void | Promise<void>;
+  /** How many inputs are checked at a time; 1 where absent. */
+  readonly concurrency?: number;
+  /** Throws when something does not hold that only shows after some inputs, such as a turn that took too long. */
+  settle?(): Promise<void>;
+  close?(): Promise<void>;
+}
+
+/** No turn of the event loop may take longer: others wait for it. */
+export const TURN_MS_MAX = 100;
+
+/** Thrown by `settle` when a turn took too long, which a busy machine can cause, too. */
+export class SlowTurn extends Error {
+  constructor(turnMs: number) {
+    super(
+      `A turn of the event loop took ${Math.round(turnMs)} ms; at most ${TURN_MS_MAX} are allowed.`,
+    );
+  }
+}
+
+/** Throws when two things differ, with the place where they do. */
+export function same(actual: string, expected: string, what: string): void {
+  if (actual === expected) return;
+  let at = 0;
+  while (actual[at] === expected[at]) at++;
+  const around = (text: string): string =>
+    JSON.stringify(text.slice(Math.max(0, at - 40), at + 60));
+  throw new Error(
+    `${what} differs at character ${at} of ${expected.length}: ${around(actual)} in place of ${around(expected)}`,
+  );
+}
+
+type OpenTarget = () => Promise<FuzzTarget>;
+
+/** Loaded when they are asked for: each brings a part of the gateway with it. */
+const TARGETS: ReadonlyMap<string, OpenTarget> = new Map<string, OpenTarget>([
+  ["otlp-protobuf", async () => (await import("./targets/otlp-protobuf.ts")).otlpProtobuf()],
+  ["otlp-json", async () => (await import("./targets/otlp-json.ts")).otlpJson()],
+  ["gzip", async () => (await import("./targets/gzip.ts")).gzip()],
+  ["filter", async () => (await import("./targets/filter.ts")).filter()],
+  ["cursor", async () => (await import("./targets/cursor.ts")).cursor()],
+  ["config", async () => (await import("./targets/config.ts")).config()],
+  ["audit-file", async () => (await import("./targets/audit-file.ts")).auditFile()],
+  ["http", async () => (await import("./targets/http.ts")).http()],
+  ["grpc", async () => (await import("./targets/grpc.ts")).grpc()],
+  ["websocket", async () => (await import("./targets/websocket.ts")).websocket()],
+]);
+
+export const TARGET_NAMES: readonly string[] = [...TARGETS.keys()];
+
+/** @throws RangeError for a name that is not known. */
+export function openTarget(name: string): Promise<FuzzTarget> {
+  const open = TARGETS.get(name);
+  if (open === undefined) {
+    const names = TARGET_NAMES.join(", ");
+    throw new RangeError(`There is no fuzz target ${JSON.stringify(name)}; there are ${names}.`);
+  }
+  return open();
+}

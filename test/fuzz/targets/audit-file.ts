@@ -1,0 +1,222 @@
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { testHost } from "tailgate/testing";
+import auditExporter from "../../../plugins/audit-file.ts";
+import { verify, type Verification } from "../../../src/audit/verification.ts";
+import { TailgateError } from "../../../src/errors.ts";
+import { batchOf } from "../../../src/testing/batch.ts";
+import {
+  makeTrail,
+  PUBLIC_KEY,
+  rechained,
+  type MadeTrail,
+  type TrailFiles,
+} from "../audit-trail.ts";
+import { mutated } from "../mutation.ts";
+import type { Random } from "../random.ts";
+import type { FuzzTarget, Timed } from "../target.ts";
+
+/** An input is a trail's files as JSON, byte for byte as Latin-1. */
+type Names = Readonly<Record<string, string>>;
+
+/** Audit files that somebody has changed, or a crash. The verification finds what is altered, and the exporter loses nothing. */
+export function auditFile(): FuzzTarget {
+  const directory = new TrailDirectory();
+  const trail = latin1(makeTrail());
+  return {
+    input: (random) => Buffer.from(JSON.stringify(Object.fromEntries(changed(trail, random)))),
+    check: (input, timed) => check(input, trail, directory, timed),
+    close: () => directory.close(),
+  };
+}
+
+function latin1({ files, lines, kept }: MadeTrail): MadeTrail {
+  const of = (text: string): string => Buffer.from(text).toString("latin1");
+  const all = [...files].map(([name, text]) => [name, of(text)] as const);
+  return { files: new Map(all), lines: lines.map(of), kept };
+}
+
+type Change = (files: Map<string, string>, name: string, random: Random) => void;
+
+const CHANGES: readonly Change[] = [
+  (files, name, random) => {
+    files.set(name, mutated(Buffer.from(files.get(name)!, "latin1"), random).toString("latin1"));
+  },
+  (files, name, random) =>
+    changeLines(files, name, (lines) => lines.splice(random.below(lines.length), 1)),
+  (files, name, random) =>
+    changeLines(files, name, (lines) => {
+      lines.splice(random.below(lines.length + 1), 0, random.pick(lines));
+    }),
+  (files, name, random) =>
+    changeLines(files, name, (lines) => {
+      const [line = ""] = lines.splice(random.below(lines.length), 1);
+      lines.splice(random.below(lines.length + 1), 0, line);
+    }),
+  (files, name, random) => {
+    const other = random.pick([...files.keys()]);
+    const text = files.get(name)!;
+    files.set(name, files.get(other)!);
+    files.set(other, text);
+  },
+  (files, name) => files.delete(name),
+  (files, name, random) => {
+    const text = files.get(name)!;
+    files.delete(name);
+    files.set(random.pick(OTHER_NAMES), text);
+  },
+  (files, name, random) =>
+    changeLines(files, name, (lines) => {
+      lines.splice(random.below(lines.length + 1), 0, random.pick(ODD_LINES));
+    }),
+  (files, name, random) => files.set(name, files.get(name)! + random.pick(ODD_LINES).slice(0, 30)),
+  (files, name, random) => {
+    const from = random.pick(["spawned", "worker", "INFO", '"n":1', "2026"]);
+    files.set(name, files.get(name)!.replace(from, random.pick(["killed", "W", "", '"n":9'])));
+  },
+];
+
+const OTHER_NAMES = [
+  "audit_20261122.jsonl",
+  "audit_20261126.jsonl",
+  "audit_99999999.jsonl",
+  "audit_20261124.jsonl.1",
+];
+
+const ODD_LINES = [
+  ...["", "{}", "[]", "null", '{"event":"legacy"}', "\u0000", "not JSON", '{"seq":1,"hash":""}'],
+  `{"a":1,"seq":9999999999999999,"hash":"${"0".repeat(64)}"}`,
+  `{"logger":"orchestrator.audit.checkpoint","a":${"[".repeat(20_000)}${"]".repeat(20_000)}}`,
+  `{"event":"x","a":${"[".repeat(20_000)}${"]".repeat(20_000)}}`,
+  "x".repeat(3_000_000),
+];
+
+function changed({ files }: MadeTrail, random: Random): TrailFiles {
+  const result = new Map(files);
+  for (let left = random.below(4); left > 0 && result.size > 0; left--) {
+    random.pick(CHANGES)(result, random.pick([...result.keys()]), random);
+  }
+  const made = random.once(4) ? rechained(result) : result;
+  if (random.once(8)) made.delete("checkpoints.jsonl");
+  return made;
+}
+
+function changeLines(
+  files: Map<string, string>,
+  name: string,
+  change: (lines: string[]) => void,
+): void {
+  const lines = files.get(name)!.split("\n");
+  const end = lines.pop()!;
+  if (lines.length === 0) return;
+  change(lines);
+  files.set(name, [...lines, end].join("\n"));
+}
+
+/** The exporter's restart takes longest, and is tried with some. */
+const RESTART_EVERY = 16;
+
+async function check(
+  input: Uint8Array,
+  trail: MadeTrail,
+  directory: TrailDirectory,
+  timed: Timed,
+): Promise<void> {
+  const files = namesOf(input);
+  if (files === undefined) return;
+  directory.hold(files, trail.kept);
+  const verified = await verification(directory, timed);
+  if (verified !== undefined && verified.findings.length === 0 && isAltered(files, trail)) {
+    throw new Error("The trail holds, although a line that a checkpoint covers was altered.");
+  }
+  if (input.length % RESTART_EVERY === 0) await checkRestart(files, directory, timed);
+}
+
+/** Undefined for what is no input of ours, which shrinking makes. */
+function namesOf(input: Uint8Array): Names | undefined {
+  try {
+    const files = JSON.parse(Buffer.from(input).toString()) as Names;
+    return Object.keys(files).every((name) => /^[\w.]+$/.test(name)) ? files : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Undefined where the files cannot be verified at all. */
+async function verification(
+  { logDir, kept }: TrailDirectory,
+  timed: Timed,
+): Promise<Verification | undefined> {
+  const options = { logDir, keys: [PUBLIC_KEY], kept: [kept], patienceMs: 0 };
+  try {
+    return await timed(() => verify(options));
+  } catch (error) {
+    if (TailgateError.is(error, "AUDIT_UNREADABLE")) return undefined;
+    throw error;
+  }
+}
+
+/**
+ * Whether a line is not as it was written, or not in its place. The oldest files may be gone, which retention does, and
+ * anything may stand before or after the lines of the trail: nothing vouches for that.
+ */
+function isAltered(files: Names, { files: original }: MadeTrail): boolean {
+  const names = Object.keys(files).filter((name) => /^audit_\d{8}\.jsonl$/.test(name));
+  const found = names.sort().flatMap((name) => files[name]!.split("\n"));
+  const whole = `\n${found.filter((line) => line !== "").join("\n")}\n`;
+  const days = [...original].filter(([name]) => name.startsWith("audit_")).map(([, text]) => text);
+  const ends = days.map((_, index) => days.slice(index).join(""));
+  return !ends.some((end) => whole.includes(`\n${end}`));
+}
+
+const NEVER = new AbortController().signal;
+
+/** An exporter that goes on with the files changes nothing that is there, and writes whole lines. */
+async function checkRestart(files: Names, { logDir }: TrailDirectory, timed: Timed): Promise<void> {
+  const host = await testHost("audit-file", { logDir });
+  try {
+    const options = auditExporter.options.parse({ retention_days: 36_500 });
+    const exporter = await timed(() => auditExporter.open(options, host));
+    await exporter.write(batchOf([{ scope: AUDIT, body: "after" }]), NEVER);
+    await exporter.close?.(NEVER);
+  } finally {
+    await host.close();
+  }
+  let written = 0;
+  for (const name of readdirSync(join(logDir, "audit"))) {
+    const text = readFileSync(join(logDir, "audit", name), "latin1");
+    const before = files[name] ?? "";
+    if (!text.startsWith(before)) throw new Error(`${name} was altered by a restart.`);
+    const added = text.slice(before.length);
+    if (added === "") continue;
+    const line = before === "" || before.endsWith("\n") ? added : added.slice(1);
+    JSON.parse(line);
+    if (!line.endsWith("}\n")) throw new Error(`${name} does not end with a whole line.`);
+    written++;
+  }
+  if (written !== 1) throw new Error(`The event was written to ${written} files.`);
+}
+
+const AUDIT = { name: "orchestrator.audit", version: "", attributes: new Map() };
+
+/** A log directory whose audit files are those of the input that is checked. */
+class TrailDirectory {
+  readonly logDir = mkdtempSync(join(tmpdir(), "tailgate-fuzz-audit-"));
+  readonly kept = join(this.logDir, "kept.jsonl");
+  readonly #directory = join(this.logDir, "audit");
+
+  hold(files: Names, kept: string): void {
+    rmSync(this.#directory, { recursive: true, force: true });
+    mkdirSync(this.#directory, { mode: 0o700 });
+    for (const [name, text] of Object.entries(files)) {
+      writeFileSync(join(this.#directory, name), Buffer.from(text, "latin1"));
+    }
+    writeFileSync(this.kept, `${kept}\n`);
+  }
+
+  close(): Promise<void> {
+    rmSync(this.logDir, { recursive: true, force: true });
+    return Promise.resolve();
+  }
+}

@@ -1,0 +1,86 @@
+import { deflateRawSync, deflateSync, gunzipSync, gzipSync } from "node:zlib";
+import { BodyBudget, unpacked } from "../../../plugins/otlp-receiver/request-body.ts";
+import { encodeOtlpJson } from "../../../src/encode/otlp-json.ts";
+import { encodeOtlpProtobuf } from "../../../src/encode/otlp-transcoder.ts";
+import { costlyRequest } from "../costly-request.ts";
+import { encodedRequest } from "../encoded-request.ts";
+import { mutated } from "../mutation.ts";
+import type { Random } from "../random.ts";
+import type { FuzzTarget, Timed } from "../target.ts";
+import { otlpJsonInput } from "./otlp-json.ts";
+import { otlpProtobufInput } from "./otlp-protobuf.ts";
+
+/** As the receiver has them by default. */
+const INFLATED_BYTES_MAX = 20 << 20;
+const IN_FLIGHT_BYTES_MAX = 64 << 20;
+
+/** Bodies that are gzipped, or pretend to be: what is unpacked is what zlib unpacks, and reading it takes no longer than any body. */
+export function gzip(): FuzzTarget {
+  return { input: gzipInput, check };
+}
+
+const COSTLY_EVERY = 500;
+const COSTLY_HALVINGS = 12;
+
+export function gzipInput(random: Random): Uint8Array {
+  if (random.once(COSTLY_EVERY)) {
+    const bytes = INFLATED_BYTES_MAX / 2 ** random.below(COSTLY_HALVINGS) - random.below(2000);
+    return gzipSync(costlyRequest(random, bytes), { level: 1 });
+  }
+  const content = random.once(2) ? otlpProtobufInput(random) : otlpJsonInput(random);
+  const body = packed(content, random);
+  return random.once(2) ? body : mutated(body, random);
+}
+
+function packed(content: Uint8Array, random: Random): Buffer {
+  switch (random.below(12)) {
+    case 0:
+      return deflateSync(content);
+    case 1:
+      return deflateRawSync(content);
+    case 2: {
+      const at = random.below(content.length + 1);
+      return Buffer.concat([gzipSync(content.subarray(0, at)), gzipSync(content.subarray(at))]);
+    }
+    case 3:
+      return Buffer.concat([gzipSync(content), Buffer.alloc(random.below(20))]);
+    case 4:
+      return Buffer.from(content);
+    default:
+      return gzipSync(content, { level: random.pick([0, 1, 1, 1, 6]) });
+  }
+}
+
+async function check(body: Uint8Array, timed: Timed): Promise<void> {
+  const budget = new BodyBudget(IN_FLIGHT_BYTES_MAX);
+  const expected = unpackedByZlib(body);
+  // The receiver owns a body, and gives its memory back.
+  const own = Buffer.from(body);
+  const content = await timed(() => unpacked(own, INFLATED_BYTES_MAX, budget)).catch(refused);
+  // Nothing may stay counted.
+  budget.take(IN_FLIGHT_BYTES_MAX);
+  if ((content === undefined) !== (expected === undefined)) {
+    throw new Error(`It was ${content ? "unpacked" : "rejected"}, other than zlib does.`);
+  }
+  if (content === undefined || expected === undefined) return;
+  if (!expected.equals(content)) throw new Error("What was unpacked is not what zlib unpacks.");
+  const encode = content[0] === OPEN_BRACE ? encodeOtlpJson : encodeOtlpProtobuf;
+  encodedRequest(encode, content, timed);
+}
+
+const OPEN_BRACE = 0x7b;
+
+/** @throws what is no refusal of such a body */
+function refused(error: unknown): undefined {
+  const { status } = error as { status?: number };
+  if (status !== 400 && status !== 413) throw error;
+}
+
+/** Undefined for what zlib rejects, or what is too large. */
+function unpackedByZlib(body: Uint8Array): Buffer | undefined {
+  try {
+    return gunzipSync(body, { maxOutputLength: INFLATED_BYTES_MAX });
+  } catch {
+    return undefined;
+  }
+}

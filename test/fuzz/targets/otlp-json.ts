@@ -1,0 +1,131 @@
+import { isDeepStrictEqual } from "node:util";
+import { decodeOtlpJson, encodeOtlpJson } from "../../../src/encode/otlp-json.ts";
+import { TailgateError } from "../../../src/errors.ts";
+import type { LogRecord } from "../../../src/plugin.ts";
+import { LogsRequest } from "../../bench/otlp-schema.ts";
+import { envelopesOfRecords } from "../../encode/envelopes.ts";
+import { toProtobuf, type JsonRequest } from "../../encode/generated-request.ts";
+import { costlyRequest } from "../costly-request.ts";
+import { checkForms, encodedRequest } from "../encoded-request.ts";
+import { otlpRequest } from "../generated-otlp.ts";
+import { mutated } from "../mutation.ts";
+import { atFixedTime, expectedRecords } from "../otlp-oracle.ts";
+import type { Random } from "../random.ts";
+import { same, type FuzzTarget, type Timed } from "../target.ts";
+
+/**
+ * Requests in JSON. What the encoder makes of any bytes has to be what the decoder reads in them; what the decoder reads
+ * in a request that nothing has damaged has to be what protobufjs reads in its protobuf form.
+ */
+export function otlpJson(): FuzzTarget {
+  return { input: otlpJsonInput, check: (body, timed) => atFixedTime(() => check(body, timed)) };
+}
+
+/** One input in so many is made to take long; what a body may have as it is sent is its limit. */
+const COSTLY_EVERY = 500;
+const COSTLY_BYTES_MAX = 4_000_000;
+const COSTLY_HALVINGS = 10;
+
+export function otlpJsonInput(random: Random): Uint8Array {
+  if (random.once(COSTLY_EVERY)) {
+    return costlyRequest(random, COSTLY_BYTES_MAX / 2 ** random.below(COSTLY_HALVINGS));
+  }
+  const text = written(otlpRequest(random), random);
+  const body = Buffer.from(random.once(3) ? odd(text, random) : text);
+  return random.once(2) ? body : mutated(body, random);
+}
+
+/** As JavaScript writes JSON, with white space, and as Python does. */
+function written(request: object, random: Random): string {
+  if (random.once(6)) return JSON.stringify(request, null, random.pick(["\t", " ", "\r\n"]));
+  const text = JSON.stringify(request);
+  if (!random.once(5)) return text;
+  return text
+    .replaceAll(/[^ -~]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`)
+    .replaceAll(/([:,])(?=["{[\d])/g, "$1 ");
+}
+
+/** What JSON can also say: numbers without quotes, members that are null, unknown or there twice, lone surrogates. */
+const ODDITIES: readonly (readonly [RegExp, string])[] = [
+  [/"(intValue|timeUnixNano|observedTimeUnixNano)":"(-?\d+)"/, '"$1":$2'],
+  [/"(intValue|timeUnixNano|observedTimeUnixNano)":"(-?\d+)"/, '"$1":"$2.0e0"'],
+  [/"(severityNumber|flags)":(\d+)/, '"$1":"$2"'],
+  [/"body":/, '"body":{"stringValue":"first"},"body":'],
+  [/"attributes":/, '"attributes":null,"attributes":'],
+  [/"timeUnixNano":/, '"time_unix_nano":'],
+  [/\{"/, '{"unknown":[1,{"a":null}],"'],
+  [/"key":/, '"key":"first","key":'],
+  [/"stringValue":/, '"intValue":null,"stringValue":'],
+  [/"doubleValue":[^,}]+/, '"doubleValue":null'],
+  [/é/, "\\ud800"],
+  [/a/, "\\u0061"],
+  [/^/, "\ufeff"],
+  [/"values":\[/, '"values":[null,'],
+];
+
+function odd(text: string, random: Random): string {
+  let result = text;
+  for (let left = random.between(1, 4); left > 0; left--) {
+    const [pattern, replacement] = random.pick(ODDITIES);
+    const isAll = random.once(2);
+    result = result.replace(new RegExp(pattern, isAll ? "g" : ""), replacement);
+  }
+  return result;
+}
+
+function check(body: Uint8Array, timed: Timed): void {
+  const encoded = encodedRequest(encodeOtlpJson, body, timed);
+  const decoded = decodedByUs(body);
+  if (decoded === undefined) {
+    if (encoded === undefined || encoded.filtered > 0) return;
+    throw new Error("The encoder accepts what the decoder rejects.");
+  }
+  if (encoded === undefined) throw new Error("The encoder rejects what the decoder accepts.");
+  same(encoded.envelopes.join("\n"), envelopesOfRecords(decoded).join("\n"), "An envelope");
+  checkForms(encoded);
+  if (body.length % ORACLE_EVERY === 0) checkWithProtobufjs(body, decoded);
+}
+
+/** protobufjs takes as long as all the rest together. */
+const ORACLE_EVERY = 4;
+
+function checkWithProtobufjs(body: Uint8Array, decoded: readonly LogRecord[]): void {
+  const text = Buffer.from(body).toString();
+  // protobufjs makes three characters of a lone surrogate.
+  if (/\\ud/i.test(text)) return;
+  const request: unknown = JSON.parse(text.replace(/^\ufeff/, ""));
+  const protobuf = protobufOf(request);
+  if (protobuf === undefined) return;
+  const expected = expectedRecords(protobuf);
+  if (!isDeepStrictEqual(decoded, expected)) throw new Error("protobufjs reads other records.");
+}
+
+/** Undefined unless protobufjs knows all of the request, and so gives back what it was given. */
+function protobufOf(request: unknown): Uint8Array | undefined {
+  try {
+    const message = LogsRequest.fromObject(request as object);
+    const back = LogsRequest.toObject(message, { longs: String, bytes: String, json: true });
+    const isKnown = isDeepStrictEqual(withoutEmptyLists(back), withoutEmptyLists(request));
+    return isKnown ? toProtobuf(request as JsonRequest) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** An empty list is as good as none. */
+function withoutEmptyLists(request: unknown): unknown {
+  const isEmptyList = (value: unknown): boolean => Array.isArray(value) && value.length === 0;
+  const text = JSON.stringify(request, (_, value: unknown) =>
+    isEmptyList(value) ? undefined : value,
+  );
+  return JSON.parse(text);
+}
+
+function decodedByUs(body: Uint8Array): LogRecord[] | undefined {
+  try {
+    return decodeOtlpJson(body);
+  } catch (error) {
+    if (TailgateError.is(error, "OTLP_UNDECODABLE")) return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,50 @@
+import { isDeepStrictEqual } from "node:util";
+import { decodeOtlpProtobuf } from "../../../src/encode/otlp-protobuf.ts";
+import { encodeOtlpProtobuf } from "../../../src/encode/otlp-transcoder.ts";
+import { TailgateError } from "../../../src/errors.ts";
+import type { LogRecord } from "../../../src/plugin.ts";
+import { envelopesOfRecords } from "../../encode/envelopes.ts";
+import { reordered, toProtobuf } from "../../encode/generated-request.ts";
+import { checkForms, encodedRequest } from "../encoded-request.ts";
+import { otlpRequest } from "../generated-otlp.ts";
+import { mutated } from "../mutation.ts";
+import { atFixedTime, expectedRecords } from "../otlp-oracle.ts";
+import type { Random } from "../random.ts";
+import { same, type FuzzTarget, type Timed } from "../target.ts";
+
+/** Requests in protobuf. protobufjs says what they hold; all forms of the records must agree with it. */
+export function otlpProtobuf(): FuzzTarget {
+  return {
+    input: otlpProtobufInput,
+    check: (body, timed) => atFixedTime(() => check(body, timed)),
+  };
+}
+
+export function otlpProtobufInput(random: Random): Uint8Array {
+  const body = toProtobuf(otlpRequest(random));
+  const ordered = random.once(4) && body.length > 0 ? reordered(body, random.below(1000)) : body;
+  return random.once(2) ? ordered : mutated(ordered, random);
+}
+
+function check(body: Uint8Array, timed: Timed): void {
+  const encoded = encodedRequest(encodeOtlpProtobuf, body, timed);
+  const decoded = decodedByUs(body);
+  if (decoded === undefined) {
+    if (encoded === undefined || encoded.filtered > 0) return;
+    throw new Error("The encoder accepts what the decoder rejects.");
+  }
+  if (encoded === undefined) throw new Error("The encoder rejects what the decoder accepts.");
+  const expected = expectedRecords(body);
+  if (!isDeepStrictEqual(decoded, expected)) throw new Error("protobufjs reads other records.");
+  same(encoded.envelopes.join("\n"), envelopesOfRecords(expected).join("\n"), "An envelope");
+  checkForms(encoded);
+}
+
+function decodedByUs(body: Uint8Array): LogRecord[] | undefined {
+  try {
+    return decodeOtlpProtobuf(body);
+  } catch (error) {
+    if (TailgateError.is(error, "OTLP_UNDECODABLE")) return undefined;
+    throw error;
+  }
+}

@@ -2,11 +2,12 @@
 
 import { createPublicKey } from "node:crypto";
 import { existsSync, readFileSync, readdirSync } from "node:fs";
-import { readFile, rename } from "node:fs/promises";
+import { readFile, rename, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { textOf } from "../errors.ts";
 import type { HostLogger } from "../plugin.ts";
 import type { Finding } from "./finding.ts";
+import { threatTo } from "./key-directory.ts";
 import { publicKeyFile, writeTemporary } from "./key-file.ts";
 import { PublicKey } from "./public-key.ts";
 
@@ -18,6 +19,8 @@ export interface KeyRing {
   readonly keys: readonly PublicKey[];
   /** Files that do not hold the key that they should. */
   readonly findings: readonly Finding[];
+  /** In which directory others could have replaced the keys, and why; undefined if they could not. */
+  readonly threat: string | undefined;
 }
 
 const PUBLIC_MODE = 0o644;
@@ -87,8 +90,14 @@ function keptKeyFiles(keyFile: string): string[] {
  * Reads the public keys that checkpoints are checked with if none were given. A file that was replaced is not trusted.
  * @throws TailgateError AUDIT_UNREADABLE
  */
-export function readKeyRing(keyFile: string): KeyRing {
+export async function readKeyRing(keyFile: string): Promise<KeyRing> {
   const findings: Finding[] = [];
+  // Who verifies may be another user than who runs the gateway.
+  const owner = await stat(dirname(keyFile)).then(
+    ({ uid }) => uid,
+    () => undefined,
+  );
+  const threat = owner === undefined ? undefined : await threatTo(keyFile, owner);
   const kept: PublicKey[] = [];
   for (const path of keptKeyFiles(keyFile)) {
     const key = PublicKey.read(path);
@@ -97,9 +106,9 @@ export function readKeyRing(keyFile: string): KeyRing {
   }
   const current = currentKey(keyFile, kept, findings);
   if (current === undefined || kept.some(({ id }) => id === current.id)) {
-    return { keys: kept, findings };
+    return { keys: kept, findings, threat };
   }
-  return { keys: [current, ...kept], findings };
+  return { keys: [current, ...kept], findings, threat };
 }
 
 /** The private key tells if it can be read. Without it the public one has to be among those that are kept. */

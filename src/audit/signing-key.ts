@@ -5,12 +5,13 @@ import {
   sign,
   type KeyObject,
 } from "node:crypto";
-import { constants, type Stats } from "node:fs";
+import { constants } from "node:fs";
 import { link, lstat, mkdir, open, realpath, rm } from "node:fs/promises";
-import { dirname, resolve, sep } from "node:path";
+import { dirname, sep } from "node:path";
 import { TailgateError, textOf } from "../errors.ts";
 import type { HostLogger } from "../plugin.ts";
 import { signedText, type Checkpoint, type Claim } from "./checkpoint.ts";
+import { nearestRealPath, threatTo } from "./key-directory.ts";
 import { defaultKeyFile, writeTemporary } from "./key-file.ts";
 import { formerKeyIds, keptKey, publishKey } from "./key-ring.ts";
 import { PublicKey } from "./public-key.ts";
@@ -19,12 +20,6 @@ import { PublicKey } from "./public-key.ts";
 const READ_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 
 const OF_OTHERS = 0o077;
-const WRITABLE_BY_GROUP = 0o020;
-const WRITABLE_BY_ALL = 0o002;
-/** In a directory with this bit, users can rename and delete only files of their own. */
-const STICKY = 0o1000;
-
-const ROOT_UID = 0;
 
 const KEY_BYTES_MAX = 64 << 10;
 
@@ -170,50 +165,13 @@ async function refuseInside(logDir: string, path: string): Promise<void> {
   }
 }
 
-/**
- * Refuses a directory in which other users could replace the key or the public keys beside it. They must not be able to
- * replace the directory itself either: above it a sticky bit is enough, and a group that is the user's own one is fine.
- */
 async function refuseUnsafeDirectory(path: string): Promise<void> {
-  if (process.getuid === undefined) return;
-  const directory = resolve(dirname(path));
-  const real = await realpath(directory).catch(() => undefined);
-  const all = [...ancestorsOf(directory), ...ancestorsOf(await nearestRealPath(directory))];
-  for (const one of new Set(all)) {
-    const stats = await lstat(one).catch(() => undefined);
-    const why = stats && threatOf(stats, one === directory || one === real);
-    if (why === undefined) continue;
-    throw unusable(
-      path,
-      `is not safe in ${one}, which ${why}: they could replace the key. Remove that right (such as \`chmod go-w ${one}\`), or choose a directory that only the gateway's user can write`,
-    );
-  }
-}
-
-/** Why other users could replace what is in a directory; undefined if they cannot. */
-function threatOf(stats: Stats, isOfKey: boolean): string | undefined {
-  const { uid, gid } = stats;
-  if ((isOfKey || stats.isSymbolicLink()) && uid !== process.getuid!() && uid !== ROOT_UID) {
-    return `belongs to another user (uid ${uid})`;
-  }
-  if (stats.isSymbolicLink() || (!isOfKey && stats.mode & STICKY)) return undefined;
-  const isOfOwnGroup = !isOfKey && gid === process.getgid!();
-  const unwanted = isOfOwnGroup ? WRITABLE_BY_ALL : WRITABLE_BY_GROUP | WRITABLE_BY_ALL;
-  if ((stats.mode & unwanted) === 0) return undefined;
-  const mode = (stats.mode & 0o7777).toString(8).padStart(4, "0");
-  return `other users can write (mode ${mode})`;
-}
-
-function ancestorsOf(path: string): string[] {
-  const parent = dirname(path);
-  return parent === path ? [path] : [path, ...ancestorsOf(parent)];
-}
-
-/** The real path of the directory or, where it is not there, of the nearest one above that is. */
-async function nearestRealPath(path: string): Promise<string> {
-  const found = await realpath(path).catch(() => undefined);
-  const parent = dirname(path);
-  return found ?? (parent === path ? path : nearestRealPath(parent));
+  const threat = await threatTo(path);
+  if (threat === undefined) return;
+  throw unusable(
+    path,
+    `is not safe in ${threat}: they could replace the key. Remove that right (such as \`chmod go-w\`), or choose a directory that only the gateway's user can write`,
+  );
 }
 
 function unusable(path: string, why: string, cause?: unknown): TailgateError {

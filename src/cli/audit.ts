@@ -55,7 +55,7 @@ async function verifyTrail({ config: file, logDir, ...given }: VerifyOptions): P
   const config = await resolveConfig({ file, flags, env: process.env, cwd: process.cwd() });
   const { verify } = await import("../audit/verification.ts");
   const startedAtMs = performance.now();
-  const ring = keysOf(given.key, config.auditKeyFile);
+  const ring = await keysOf(given.key, config.auditKeyFile);
   const verification = await verify({
     logDir: config.logDir,
     keys: ring.keys,
@@ -68,14 +68,18 @@ async function verifyTrail({ config: file, logDir, ...given }: VerifyOptions): P
   // Whoever gives keys knows whose they are, and may know of changes that no gateway recorded.
   const unrecorded = given.key === undefined ? verification.unrecordedKeys : [];
   refuseBroken([...verification.findings, ...unrecorded, ...ring.findings]);
-  if (given.allowUnsigned !== true) refuseUnproven(verification);
+  if (given.allowUnsigned !== true) refuseUnproven(verification, ring);
   print("The audit trail holds.\n");
 }
 
-function keysOf(given: readonly string[] | undefined, keyFile: string | undefined): KeyRing {
-  if (given !== undefined) return { keys: given.map((path) => PublicKey.read(path)), findings: [] };
+async function keysOf(
+  given: readonly string[] | undefined,
+  keyFile: string | undefined,
+): Promise<KeyRing> {
+  const nothing = { keys: [], findings: [], threat: undefined };
+  if (given !== undefined) return { ...nothing, keys: given.map((path) => PublicKey.read(path)) };
   const privateFile = keyFile ?? defaultKeyFile(process.env);
-  return privateFile === undefined ? { keys: [], findings: [] } : readKeyRing(privateFile);
+  return privateFile === undefined ? nothing : readKeyRing(privateFile);
 }
 
 function summary({ check, files, bytes, own, kept }: Verification, seconds: number): string {
@@ -141,10 +145,12 @@ function refuseBroken(findings: readonly Finding[]): void {
   );
 }
 
-function refuseUnproven({ unproven }: Verification): void {
-  if (unproven === undefined) return;
+function refuseUnproven({ unproven }: Verification, { threat }: KeyRing): void {
+  const why =
+    unproven ?? (threat && `The public keys are in ${threat}: they could have replaced them.`);
+  if (why === undefined) return;
   throw new TailgateError(
     "AUDIT_UNPROVEN",
-    `No signed checkpoint covers the audit trail. ${unproven} Nobody can tell whether it was changed.`,
+    `No signed checkpoint proves the audit trail. ${why} Nobody can tell whether it was changed.`,
   );
 }

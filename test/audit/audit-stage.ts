@@ -106,14 +106,14 @@ export class AuditStage {
   }
 
   /** `kept`: lines with checkpoints that were kept elsewhere. */
-  verify(kept: readonly string[] = []): Promise<Verification> {
+  async verify(kept: readonly string[] = []): Promise<Verification> {
     const path = this.workspace.path("kept.jsonl");
     const text = kept.map((line) => `${line}\n`).join("");
     if (text !== this.#keptText) writeFileSync(path, text);
     this.#keptText = text;
     return verify({
       logDir: this.logDir,
-      keys: readKeyRing(this.keyFile).keys,
+      keys: (await readKeyRing(this.keyFile)).keys,
       kept: kept.length === 0 ? [] : [path],
       patienceMs: 0,
     });

@@ -144,21 +144,21 @@ test("a public key that was replaced is told, and not trusted", async () => {
   const { id } = key.publicKey;
   const mine = readFileSync(publicKeyFile(file));
   const foreign = generateKeyPairSync("ed25519").publicKey.export({ type: "spki", format: "pem" });
-  const trusted = (): readonly unknown[] => {
-    const { keys, findings } = readKeyRing(file);
+  const trusted = async (): Promise<readonly unknown[]> => {
+    const { keys, findings } = await readKeyRing(file);
     return [keys.map((one) => one.id), findings.map(({ place }) => place)];
   };
-  expect(trusted()).toEqual([[id], []]);
+  expect(await trusted()).toEqual([[id], []]);
   writeFileSync(publicKeyFile(file), foreign);
-  expect(trusted()).toEqual([[id], [publicKeyFile(file)]]);
+  expect(await trusted()).toEqual([[id], [publicKeyFile(file)]]);
   // On another machine, say, where the private key is not.
   renameSync(file, `${file}.away`);
-  expect(trusted()).toEqual([[id], [publicKeyFile(file)]]);
+  expect(await trusted()).toEqual([[id], [publicKeyFile(file)]]);
   writeFileSync(publicKeyFile(file), mine);
-  expect(trusted()).toEqual([[id], []]);
+  expect(await trusted()).toEqual([[id], []]);
   const kept = workspace.path(`keys/k.${id}.pub.pem`);
   writeFileSync(kept, foreign);
-  expect(trusted()).toEqual([[id], [kept]]);
+  expect(await trusted()).toEqual([[id], [kept]]);
 });
 
 test("a directory in the key's place is refused", async () => {

@@ -137,7 +137,7 @@ test("a forged trail does not exit with 0, whether its checkpoints are left, in 
   expect(await unproven.ended).toBe(69);
   expect(unproven.stdout).not.toMatch(/holds/);
   expect(unproven.stderr).toMatch(
-    /^tailgate: AUDIT_UNPROVEN: No signed checkpoint covers the audit trail\. checkpoints\.jsonl has no checkpoint\. .*--allow-unsigned/,
+    /^tailgate: AUDIT_UNPROVEN: No signed checkpoint proves the audit trail\. checkpoints\.jsonl has no checkpoint\. .*--allow-unsigned/,
   );
   const allowed = await verify(workspace, "--allow-unsigned");
   expect([await allowed.ended, allowed.stderr]).toEqual([0, ""]);
@@ -224,10 +224,15 @@ test("a lost private key is told at the next start, and verify checks with the k
   );
 });
 
-test("a key in a directory that others can write ends the start with 78", async () => {
+test("keys in a directory that others can write end the start with 78, and prove nothing", async () => {
   await using workspace = await Workspace.create();
-  mkdirSync(workspace.path("config/tailgate"), { recursive: true });
+  await run(workspace, ["a"]);
   chmodSync(workspace.path("config/tailgate"), 0o777);
+  const unproven = await verify(workspace);
+  expect(await unproven.ended).toBe(69);
+  expect(unproven.stderr).toMatch(
+    /AUDIT_UNPROVEN: .* The public keys are in .*config\/tailgate, which other users can write/,
+  );
   const cli = await runCli(RUN, { cwd: workspace.directory, env: environment(workspace) });
   expect(await cli.ended).toBe(78);
   expect(cli.stderr).toMatch(

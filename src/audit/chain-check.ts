@@ -79,7 +79,7 @@ export class ChainCheck {
     return this.#previous;
   }
 
-  get legacy(): Readonly<Legacy> | undefined {
+  get legacy(): Legacy | undefined {
     return this.#legacy;
   }
 

@@ -39,3 +39,10 @@ export function ownEvent({ logger, level, eventType, timeMs, details }: OwnEvent
 export function ownLogger(name: string): string {
   return `${AUDIT_LOGGER}.${name}`;
 }
+
+const OWN_MARK = Buffer.from(`"logger":"${AUDIT_LOGGER}.`);
+
+/** Whether a line of an audit file may be an event of the gateway's own: a quick look, for most lines are not. */
+export function mayBeOwnEvent(line: Buffer): boolean {
+  return line.includes(OWN_MARK);
+}

@@ -8,6 +8,7 @@ import { CHECKPOINTS_NAME } from "./checkpoint-file.ts";
 import { EmbeddedCheckpoints } from "./embedded-checkpoints.ts";
 import { counted, placeText, type Finding } from "./finding.ts";
 import { KeyChanges } from "./key-change.ts";
+import { mayBeOwnEvent } from "./own-event.ts";
 import type { PublicKey } from "./public-key.ts";
 import { Trail, type IncompleteLine } from "./trail.ts";
 
@@ -104,8 +105,10 @@ async function readAll(
     for (const line of trail.lines()) {
       const { held } = check;
       // Looked at before: the check of the next line writes over the end of this one.
-      embedded.look(line);
-      changes.look(line);
+      if (mayBeOwnEvent(line.memory.subarray(line.start, line.end))) {
+        embedded.look(line);
+        changes.look(line);
+      }
       if (!check.take(line)) return;
       if (check.held > held) embedded.covered();
     }

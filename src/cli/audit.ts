@@ -1,4 +1,5 @@
 import type { Command } from "commander";
+import type { Legacy } from "../audit/chain-check.ts";
 import { counted, placeText, type Finding } from "../audit/finding.ts";
 import { defaultKeyFile } from "../audit/key-file.ts";
 import { readKeyRing, type KeyRing } from "../audit/key-ring.ts";
@@ -102,13 +103,7 @@ function limits(verification: Verification, given: VerifyOptions): string[] {
       `incomplete last line: ${placeText(incomplete)} has ${counted(incomplete.bytes, "byte")} without an end. A gateway is writing it, or had no time to; it is not part of the trail.`,
     );
   }
-  if (check.legacy !== undefined) {
-    const { first, last, lines } = check.legacy;
-    const range = lines === 1 ? placeText(first) : `${placeText(first)} to ${placeText(last)}`;
-    limited.push(
-      `${counted(lines, "legacy line")} (${range}) ${lines === 1 ? "is" : "are"} not covered: ${lines === 1 ? "it stood" : "they stood"} in the files before the chain began and ${lines === 1 ? "has" : "have"} no seq and no hash. Another program wrote ${lines === 1 ? "it" : "them"}, such as the system that Tailgate succeeds.`,
-    );
-  }
+  if (check.legacy !== undefined) limited.push(legacyText(check.legacy));
   if (check.start === "unknown") {
     limited.push(
       `${placeText(check.first!)} is the first line, and no checkpoint tells what was before: it may have been changed, and lines before it may have been removed.`,
@@ -134,6 +129,13 @@ function limits(verification: Verification, given: VerifyOptions): string[] {
   }
   limited.push("whoever has the private key can sign anything.");
   return limited.map((text) => `not proven: ${text}`);
+}
+
+function legacyText({ first, last, lines }: Legacy): string {
+  const isOne = lines === 1;
+  const range = isOne ? placeText(first) : `${placeText(first)} to ${placeText(last)}`;
+  const them = isOne ? "it" : "them";
+  return `${counted(lines, "legacy line")} (${range}) ${isOne ? "is" : "are"} not covered: ${isOne ? "it has" : "they have"} no seq and no hash, and stood in the files before the chain began. Another program wrote ${them}, such as the system that Tailgate succeeds, or a gateway whose journal is in memory.`;
 }
 
 function refuseBroken(findings: readonly Finding[]): void {

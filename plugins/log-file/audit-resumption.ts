@@ -1,6 +1,6 @@
 import { truncate } from "node:fs/promises";
-import type { Host, HostJournal } from "tailgate/plugin";
-import { endOfFile } from "./file-end.ts";
+import type { Gap, Host, HostJournal } from "tailgate/plugin";
+import { endOfFile, linesFromEnd } from "./file-end.ts";
 
 /** What ties a line to the event in the journal. */
 interface Seal {
@@ -8,44 +8,80 @@ interface Seal {
   readonly hash: string;
 }
 
+/** What ends the line of an event that a durable journal has. */
+const SEAL = /,"seq":(\d{1,16}),"hash":"([0-9a-f]{64})"\}$/;
+const SEAL_BYTES_MAX = 7 + 16 + 9 + 64 + 2;
+
+/** The newest events of the files: of all, and of those that are in the journal. */
+interface Newest {
+  readonly last?: Seal;
+  readonly known?: Seal;
+}
+
 /**
- * The sequence of the newest event that the audit files have; undefined where their last line has none, or is not of
- * this journal: where that was deleted, say, and sequences have begun again. The end of a line that a crash has torn is
- * cut off where the journal has the event. `paths`: the files that are not empty, the newest first.
+ * The sequence of the newest event that the audit files and the journal have; undefined if there is none: where the
+ * journal was deleted, say, and sequences have begun again. Lines without a seal are passed over, such as those of a
+ * gateway whose journal is in memory, or of another program; so are events that an older copy of the journal lacks. The
+ * end of a line that a crash has torn is cut off where the journal has the event. `paths`: the files that are not empty,
+ * the newest first.
  */
 export async function lastEvent(paths: readonly string[], host: Host): Promise<number | undefined> {
-  const { journal } = host;
-  const seal = await lastSeal(paths);
-  await cutTornLine(paths[0], seal?.seq ?? 0, journal);
-  if (seal === undefined) return undefined;
-  if (await isOf(journal, seal)) return seal.seq;
-  host.log.warning(
-    `The newest audit event in the files, with seq ${seal.seq}, is not in the journal: the files go on where the journal says.`,
-  );
-  return undefined;
+  const { journal, log } = host;
+  const { last, known } = await newestSeals(paths, journal);
+  await cutTornLine(paths[0], (known ?? last)?.seq ?? 0, journal);
+  if (last !== undefined && last !== known) {
+    log.warning(
+      known === undefined
+        ? `The newest audit event in the files, with seq ${last.seq}, is not in the journal: the files go on where the journal says.`
+        : `The audit files have events up to seq ${last.seq}, and the journal ends with ${journal.durable}: it is an older copy, or has lost the others. New events follow seq ${known.seq} in the chain.`,
+    );
+  }
+  return known?.seq;
 }
 
-async function lastSeal(paths: readonly string[]): Promise<Seal | undefined> {
+/** An event whose record cannot be read any more is known if the one before it in the files is. */
+async function newestSeals(paths: readonly string[], journal: HostJournal): Promise<Newest> {
+  const { durable } = journal;
+  let last: Seal | undefined;
+  let unreadable: Seal | undefined;
+  let gap: Gap | undefined;
+  for await (const seal of sealsFromEnd(paths)) {
+    last ??= seal;
+    if (durable === 0) break;
+    if (seal.seq > durable || covers(gap, seal)) continue;
+    const { records, gaps } = await journal.read({
+      from: seal.seq,
+      order: "desc",
+      type: "audit_log",
+    });
+    const index = (records?.length ?? 0) - 1;
+    if (index >= 0 && records!.sequence(index) === seal.seq) {
+      return records!.hash(index) === seal.hash ? { last, known: unreadable ?? seal } : { last };
+    }
+    gap = gaps.find((one) => covers(one, seal));
+    if (gap === undefined) break;
+    unreadable ??= seal;
+  }
+  return last === undefined ? {} : { last };
+}
+
+function covers(gap: Gap | undefined, { seq }: Seal): boolean {
+  return gap !== undefined && gap.from <= seq && seq <= gap.to;
+}
+
+async function* sealsFromEnd(paths: readonly string[]): AsyncGenerator<Seal> {
   for (const path of paths) {
-    const { lastLine } = await endOfFile(path);
-    if (lastLine !== undefined) return sealOf(lastLine);
+    for await (const line of linesFromEnd(path)) {
+      const seal = sealOf(line);
+      if (seal !== undefined) yield seal;
+    }
   }
-  return undefined;
 }
 
-/** Lines of events that were not in a durable journal have none. */
 function sealOf(line: Buffer): Seal | undefined {
-  try {
-    const { seq, hash } = JSON.parse(line.toString()) as Partial<Seal>;
-    return Number.isSafeInteger(seq) && typeof hash === "string" ? { seq: seq!, hash } : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-async function isOf(journal: HostJournal, { seq, hash }: Seal): Promise<boolean> {
-  const { records } = await journal.read({ from: seq, type: "audit_log" });
-  return records?.sequence(0) === seq && records.hash(0) === hash;
+  const tail = line.toString("latin1", Math.max(0, line.length - SEAL_BYTES_MAX));
+  const match = SEAL.exec(tail);
+  return match === null ? undefined : { seq: Number(match[1]), hash: match[2]! };
 }
 
 /** Only the beginning of the line that comes next is cut off; anything else stays, on a line of its own. */

@@ -1,5 +1,5 @@
 import { constants } from "node:fs";
-import { open } from "node:fs/promises";
+import { open, type FileHandle } from "node:fs/promises";
 
 const LINE_FEED = 0x0a;
 
@@ -8,9 +8,7 @@ const READ_BYTES = 64 << 10;
 
 /** How a file of lines ends. */
 export interface FileEnd {
-  /** The last whole line, without its line feed; undefined where there is none. */
-  readonly lastLine: Buffer | undefined;
-  /** Where that line ends, its line feed included. */
+  /** Where the last whole line ends, its line feed included. */
   readonly wholeBytes: number;
   /** What follows: the beginning of a line, or nothing. */
   readonly torn: Buffer;
@@ -18,24 +16,48 @@ export interface FileEnd {
 
 /** The file is a regular one. */
 export async function endOfFile(path: string): Promise<FileEnd> {
-  const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
-  try {
-    const { size } = await handle.stat();
-    for (let length = Math.min(READ_BYTES, size); ; length = Math.min(2 * length, size)) {
-      const { buffer, bytesRead } = await handle.read(
-        Buffer.alloc(length),
-        0,
-        length,
-        size - length,
-      );
-      const bytes = buffer.subarray(0, bytesRead);
-      const end = bytes.lastIndexOf(LINE_FEED) + 1;
-      const start = bytes.subarray(0, Math.max(0, end - 1)).lastIndexOf(LINE_FEED) + 1;
-      if (start === 0 && length < size) continue;
-      const lastLine = end === 0 ? undefined : bytes.subarray(start, end - 1);
-      return { lastLine, wholeBytes: size - length + end, torn: bytes.subarray(end) };
+  await using handle = await openToRead(path);
+  return await endOf(handle);
+}
+
+/** The whole lines of a regular file, without their line feeds, the last one first. */
+export async function* linesFromEnd(path: string): AsyncGenerator<Buffer> {
+  await using handle = await openToRead(path);
+  let { wholeBytes: end } = await endOf(handle);
+  for (let length = READ_BYTES; end > 0;) {
+    const start = Math.max(0, end - length);
+    const bytes = await read(handle, start, end);
+    let lineEnd = bytes.length - 1;
+    for (let feed; (feed = feedBefore(bytes, lineEnd)) >= 0; lineEnd = feed) {
+      yield bytes.subarray(feed + 1, lineEnd);
     }
-  } finally {
-    await handle.close();
+    if (start === 0) return yield bytes.subarray(0, lineEnd);
+    const isFound = lineEnd < bytes.length - 1;
+    length = isFound ? READ_BYTES : 2 * length;
+    end = start + lineEnd + 1;
   }
+}
+
+async function endOf(handle: FileHandle): Promise<FileEnd> {
+  const { size } = await handle.stat();
+  for (let length = READ_BYTES; ; length *= 2) {
+    const start = Math.max(0, size - length);
+    const bytes = await read(handle, start, size);
+    const end = bytes.lastIndexOf(LINE_FEED) + 1;
+    if (end > 0 || start === 0) return { wholeBytes: start + end, torn: bytes.subarray(end) };
+  }
+}
+
+/** Where the last line feed before that place is; -1 if there is none. */
+function feedBefore(bytes: Buffer, place: number): number {
+  return place === 0 ? -1 : bytes.lastIndexOf(LINE_FEED, place - 1);
+}
+
+async function read(handle: FileHandle, start: number, end: number): Promise<Buffer> {
+  const { buffer, bytesRead } = await handle.read(Buffer.alloc(end - start), 0, end - start, start);
+  return buffer.subarray(0, bytesRead);
+}
+
+function openToRead(path: string): Promise<FileHandle> {
+  return open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
 }

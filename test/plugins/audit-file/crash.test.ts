@@ -1,6 +1,13 @@
 /** What the next start makes of the audit files that a crash has left. */
 
-import { appendFileSync, readdirSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  appendFileSync,
+  mkdirSync,
+  readdirSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { basename, join } from "node:path";
 import * as fc from "fast-check";
 import { testHost } from "tailgate/testing";
@@ -97,6 +104,56 @@ describe("after a crash", () => {
   });
 });
 
+const EVENTS = 6;
+
+/** What else may stand in the files, at any place. */
+const noise = fc.constantFrom(
+  '{"timestamp":"2026-11-24T08:00:00.000000Z","level":"INFO","event":"in memory","logger":"a"}',
+  '{"timestamp": "2026-11-24", "event": "of another program", "seq": 1}',
+  "no JSON",
+  "",
+  "x".repeat(200_000),
+);
+
+/** Events that the journal does not have, or not any more. */
+const foreign = fc.integer({ min: EVENTS + 1, max: 100 }).map((seq) => sealedLine(seq));
+
+function sealedLine(seq: number): string {
+  return `{"event":"of a journal that was newer","seq":${seq},"hash":"${"0".repeat(64)}"}`;
+}
+
+test("the newest event that journal and files have is found, whatever else the files have", async () => {
+  const { append, at, open, end } = await journalled();
+  const lines: string[] = [];
+  for (let count = 1; count <= EVENTS; count++) {
+    const batch = await append([{ body: `${count}` }], NOON_MS);
+    lines.push(Buffer.from(batch.auditLine(0)).toString());
+  }
+  const names = [nameOf(NOON_MS - DAY_MS), nameOf(NOON_MS)] as const;
+  await fc.assert(
+    fc.asyncProperty(
+      fc.nat(EVENTS),
+      fc.array(fc.tuple(fc.nat(EVENTS), noise), { maxLength: 6 }),
+      fc.array(foreign, { maxLength: 3 }),
+      fc.nat(20),
+      async (written, others, newer, split) => {
+        const own = lines.slice(0, written);
+        for (const [place, line] of others) own.splice(place, 0, line);
+        const all = [...own, ...newer, ...others.map(([, line]) => line)].map(
+          (line) => `${line}\n`,
+        );
+        writeFileSync(at(names[0]), all.slice(0, split).join(""));
+        writeFileSync(at(names[1]), all.slice(split).join(""));
+        const exporter = await open();
+        expect(exporter.resumeAfter).toBe(written === 0 ? undefined : written);
+        await exporter.close?.(new AbortController().signal);
+      },
+    ),
+    { numRuns: 60 },
+  );
+  await end();
+});
+
 /** Leaves a part of the newest file, and in any case the oldest event. */
 function cutNewest(paths: readonly string[], part: number): void {
   const newest = paths.at(-1)!;
@@ -114,9 +171,11 @@ async function journalled() {
   const alarm = (text: string): void => expect.fail(text);
   const journal = await SqliteJournal.open({ directory: host.logDir, retention, alarm });
   const directory = join(host.logDir, "audit");
+  mkdirSync(directory, { recursive: true });
   const options = { retention_days: 36_500 };
   return {
     at: (name: string) => join(directory, name),
+    open: () => auditFile.open(auditFile.options.parse(options), { ...host, journal }),
     follow: () => FollowedExporter.open({ definition: auditFile, options, host, journal }),
     append: async (records: readonly Partial<LogRecord>[], atMs: number): Promise<Batch> => {
       const batch = auditBatch(records) as RecordBatch;

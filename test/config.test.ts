@@ -493,6 +493,11 @@ describe("substitution", () => {
     }
   });
 
+  test("very many substitutions without an end are refused without delay", async () => {
+    const text = `host: "${"${env:A:-".repeat(100_000)}"`;
+    expect(await problemOf(text)).toContain("host: a substitution is written ${env:NAME}");
+  }, 5_000);
+
   test("a text without a substitution is not touched", async () => {
     const plain = fc
       .string()

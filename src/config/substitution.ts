@@ -6,6 +6,8 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 
 /** `$${`, `${env:NAME}`, `${env:NAME:-default}`, and any other `${`, which is refused. */
 const SUBSTITUTION = /\$\$\{|\$\{env:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|\$\{/g;
+/** The same where no closing brace follows: each search for one would go through all of the rest. */
+const UNENDED = /\$\$\{|\$\{/g;
 
 /**
  * A value that is nothing but one substitution. It has the type that YAML gives to its text, except where an option
@@ -54,28 +56,29 @@ function substitutedText(
   path: Path,
 ): string | EnvironmentText {
   let whole = false;
-  const result = text.replaceAll(
-    SUBSTITUTION,
-    (match: string, name: string | undefined, fallback: string | undefined) => {
-      if (match === "$${") return "${";
-      if (name === undefined) {
-        problems.add(
-          pathText(path),
-          "a substitution is written ${env:NAME} or ${env:NAME:-default}, and a plain ${ as $${",
-        );
-        return match;
-      }
-      whole = match.length === text.length;
-      const value = environment[name];
-      if (value === undefined && fallback === undefined) {
-        problems.add(
-          pathText(path),
-          `the environment variable ${name} is not set; give it, or a default: \${env:${name}:-default}`,
-        );
-      }
-      return value || (fallback ?? "");
-    },
-  );
+  const replaced = (match: string, name?: string, fallback?: string): string => {
+    if (match === "$${") return "${";
+    if (name === undefined) {
+      problems.add(
+        pathText(path),
+        "a substitution is written ${env:NAME} or ${env:NAME:-default}, and a plain ${ as $${",
+      );
+      return match;
+    }
+    whole = match.length === text.length;
+    const value = environment[name];
+    if (value === undefined && fallback === undefined) {
+      problems.add(
+        pathText(path),
+        `the environment variable ${name} is not set; give it, or a default: \${env:${name}:-default}`,
+      );
+    }
+    return value || (fallback ?? "");
+  };
+  const end = text.lastIndexOf("}") + 1;
+  const result =
+    text.slice(0, end).replaceAll(SUBSTITUTION, replaced) +
+    text.slice(end).replaceAll(UNENDED, (match) => replaced(match));
   return whole ? new EnvironmentText(result) : result;
 }
 

@@ -85,7 +85,7 @@ function aliases(levels: number): string {
 
 function configInput(random: Random): Uint8Array {
   if (random.once(20)) {
-    return Buffer.from(random.pick(ODD_TEXTS)(random.once(4) ? 8000 : lengthOf(random) % 1000));
+    return Buffer.from(random.pick(ODD_TEXTS)(random.once(4) ? 2000 : lengthOf(random) % 1000));
   }
   const document = configDocument(random);
   const text = random.once(2) ? JSON.stringify(document) : stringify(document);

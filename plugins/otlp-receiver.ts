@@ -154,6 +154,7 @@ class OtlpReceiver implements Receiver {
       },
       (request, response) => this.#handleOnOwnPort(request, response),
     );
+    this.#host.http.protect(this.#server);
     const what = "the OTLP receiver";
     const mend = "--otlp-port, or receivers.otlp.port in the configuration";
     const url = await listen(this.#server, { port, host, what, mend });

@@ -11,7 +11,7 @@ import {
   type ConfigFlags,
   type OverrideSources,
 } from "./config/overrides.ts";
-import { settingsSchema, type journalSchema } from "./config/settings.ts";
+import { httpSchema, settingsSchema, type journalSchema } from "./config/settings.ts";
 import { refuseSharedFiles } from "./config/shared-files.ts";
 import { substituted } from "./config/substitution.ts";
 import { isMapping, validated, type Mapping } from "./config/validation.ts";
@@ -34,6 +34,7 @@ export interface Config {
   readonly allowedHosts: readonly string[];
   /** Whether pages of the original system's frontend may reach it, too. */
   readonly trustsDefaultOrigins: boolean;
+  readonly http: HttpConfig;
   /** With `{trace_id}` in it; undefined where there is nothing that shows traces. */
   readonly traceUrl: string | undefined;
   readonly journal: JournalConfig;
@@ -42,6 +43,20 @@ export interface Config {
   readonly receivers: readonly Component<ReceiverDefinition>[];
   readonly processors: readonly Component<ProcessorDefinition>[];
   readonly exporters: readonly ExporterComponent[];
+}
+
+/** Limits of the HTTP server. */
+export interface HttpConfig {
+  /** Open connections to one port, WebSockets aside. */
+  readonly connectionsMax: number;
+  readonly connectionsPerAddressMax: number;
+  /** What answers that are not read yet may hold together. */
+  readonly answerBytesMax: number;
+  /** How long a client may read nothing of its answer. */
+  readonly writeTimeoutMs: number;
+  /** Searches of the journal that run at the same time, and that wait for it. */
+  readonly searchesMax: number;
+  readonly queuedSearchesMax: number;
 }
 
 /** Where records are kept, and for how long. */
@@ -123,11 +138,26 @@ async function resolveSettings(
     logLevel: checked.log_level,
     allowedHosts: checked.allowed_hosts,
     trustsDefaultOrigins: checked.trust_default_origins,
+    http: httpConfig(checked.http),
     traceUrl: checked.trace_url,
     journal: journalConfig(checked.journal),
     auditKeyFile: checked.audit_key_file && resolve(sources.cwd, checked.audit_key_file),
   };
 }
+
+function httpConfig(checked: z.output<typeof httpSchema>): HttpConfig {
+  return {
+    connectionsMax: checked.max_connections,
+    connectionsPerAddressMax: checked.max_connections_per_address,
+    answerBytesMax: checked.max_answer_bytes,
+    writeTimeoutMs: 1000 * checked.write_timeout_seconds,
+    searchesMax: checked.max_searches,
+    queuedSearchesMax: checked.max_queued_searches,
+  };
+}
+
+/** What holds where the configuration says nothing. */
+export const HTTP_DEFAULTS: HttpConfig = httpConfig(httpSchema.parse({}));
 
 const DAY_MS = 86_400_000;
 

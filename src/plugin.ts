@@ -14,6 +14,7 @@
  */
 
 import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Server } from "node:net";
 import type { Duplex } from "node:stream";
 import { z } from "zod";
 import type { Envelope, EnvelopeType, Level } from "./envelope.ts";
@@ -211,6 +212,11 @@ export interface HostHttp {
   refusal(request: AddressedRequest): string | undefined;
   /** The same, with the status that fits. */
   refusalOf(request: AddressedRequest): RouteRefusal | undefined;
+  /**
+   * Puts the gateway's limits on a server of the receiver's own, before it listens: the number of connections, and for
+   * HTTP/1 how long a client may read nothing of its answer.
+   */
+  protect(server: Server): void;
 }
 
 /** What says to whom a request is addressed, and by which page; a request of node:http is one. */

@@ -85,13 +85,14 @@ export async function startTailgate(
   { write = writeToStderr }: StartOptions = {},
 ): Promise<RunningTailgate> {
   await prepareLogDir(config.logDir);
-  const { host, port, allowedHosts, trustsDefaultOrigins } = config;
+  const { host, port, allowedHosts, trustsDefaultOrigins, http: limits } = config;
   const log = hostLogger("tailgate.http", write);
   const server = new HttpServer({
     host,
     port,
     allowedHosts,
     trustsDefaultOrigins,
+    limits,
     log,
     suppressedLines: () => suppressedLines(write),
   });

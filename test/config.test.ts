@@ -73,6 +73,27 @@ describe("without anything given", () => {
     expect(await resolved({ text })).toMatchObject({ trustsDefaultOrigins: false });
   });
 
+  test("bounds what HTTP clients can take, and each limit can be set", async () => {
+    expect((await resolved({})).http).toEqual({
+      connectionsMax: 1000,
+      connectionsPerAddressMax: 1000,
+      answerBytesMax: 64 << 20,
+      writeTimeoutMs: 10_000,
+      searchesMax: 4,
+      queuedSearchesMax: 64,
+    });
+    const text = `http: { max_connections: 1, max_connections_per_address: 2, max_answer_bytes: 1048576,
+      write_timeout_seconds: 0.5, max_searches: 3, max_queued_searches: 0 }`;
+    expect((await resolved({ text })).http).toEqual({
+      connectionsMax: 1,
+      connectionsPerAddressMax: 2,
+      answerBytesMax: 1 << 20,
+      writeTimeoutMs: 500,
+      searchesMax: 3,
+      queuedSearchesMax: 0,
+    });
+  });
+
   test("is frozen to its depth", async () => {
     const config = await resolved({ text: "exporters: { file: { backups: 1 } }" });
     expect(Object.isFrozen(config)).toBe(true);

@@ -3,7 +3,7 @@ import { createServer } from "node:net";
 import { join } from "node:path";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import fileExporter from "../plugins/file.ts";
-import type { Config } from "../src/config.ts";
+import { HTTP_DEFAULTS, type Config } from "../src/config.ts";
 import {
   defineExporter,
   defineProcessor,
@@ -79,6 +79,7 @@ async function start(given: Partial<Config>): Promise<Started> {
     logLevel: "INFO",
     allowedHosts: [],
     trustsDefaultOrigins: false,
+    http: HTTP_DEFAULTS,
     traceUrl: undefined,
     journal: { engine: "sqlite", retention: { system_log: UNLIMITED, audit_log: UNLIMITED } },
     auditKeyFile: join(await temporaryDirectory(cleanUps), "audit-key.pem"),

@@ -52,6 +52,7 @@ export class GrpcServer {
   /** @throws TailgateError PORT_IN_USE or LISTEN_FAILED */
   async open(port: number): Promise<void> {
     const { bindHost: host, log } = this.#host;
+    this.#host.http.protect(this.#server);
     const what = "the OTLP receiver (gRPC)";
     const mend =
       "receivers.otlp.grpc_port in the configuration chooses another, or null for none; a --otlp-port other than 4318 switches it off too";

@@ -49,6 +49,7 @@ export const SETTING_SOURCES: { readonly [K in SettingKey]: Source } = {
   audit_key_file: { variables: [] },
   allowed_hosts: { variables: [] },
   trust_default_origins: { variables: [] },
+  http: { variables: [] },
   trace_url: { variables: [] },
 };
 

@@ -2,7 +2,7 @@ import type { OptionSchema } from "../plugin.ts";
 import { builtInNames, KIND_OF, loadBuiltIn, SECTIONS } from "./built-ins.ts";
 import { optionsOf, type OptionDescription } from "./option-schema.ts";
 import { FLAG_NAMES, OPTION_SOURCES, SETTING_SOURCES, type SettingKey } from "./overrides.ts";
-import { GENERIC_SCHEMAS, journalSchema, settingsSchema } from "./settings.ts";
+import { GENERIC_SCHEMAS, httpSchema, journalSchema, settingsSchema } from "./settings.ts";
 
 /** The tables of all keys and options as Markdown, for the README. */
 export async function configReference(): Promise<string> {
@@ -10,6 +10,8 @@ export async function configReference(): Promise<string> {
     table(settingsSchema, (key) => sourcesText(SETTING_SOURCES[key as SettingKey])),
     "Keys of `journal`:",
     table(journalSchema),
+    "Keys of `http`:",
+    table(httpSchema),
     "Every component takes `use`, and exporters take the others too:",
     table(GENERIC_SCHEMAS.exporters),
   ];

@@ -45,6 +45,47 @@ export const journalSchema = z.strictObject({
   audit_bytes: bytesKept("audit events"),
 });
 
+/** The keys of `http`. */
+export const httpSchema = z.strictObject({
+  max_connections: z
+    .int()
+    .min(1)
+    .default(1000)
+    .describe(
+      "Connections that may be open to one port. More are refused, with 503 over HTTP. An open WebSocket does not count here; the exporter `websocket` has its own limit.",
+    ),
+  max_connections_per_address: z
+    .int()
+    .min(1)
+    .default(1000)
+    .describe(
+      "The same for one remote address. All clients behind a proxy or a tunnel have the same address.",
+    ),
+  max_answer_bytes: z
+    .int()
+    .min(1 << 20)
+    .default(64 << 20)
+    .describe(
+      "Memory for answers that clients have not read yet, all together. If it runs short, answers get shorter, then 503.",
+    ),
+  write_timeout_seconds: z
+    .number()
+    .positive()
+    .max(3600)
+    .default(10)
+    .describe("A client that reads nothing of its answer for this long is disconnected."),
+  max_searches: z
+    .int()
+    .min(1)
+    .default(4)
+    .describe("Searches of the journal (`/api/logs`, `/api/counts`) that run at the same time."),
+  max_queued_searches: z
+    .int()
+    .min(0)
+    .default(64)
+    .describe("Searches that wait for their turn; more are answered 503 with Retry-After."),
+});
+
 /** The gateway's own keys. Receivers, processors and exporters stand beside them. */
 export const settingsSchema = z.object({
   host: z
@@ -101,6 +142,10 @@ export const settingsSchema = z.object({
     .describe(
       "Lets pages of http://localhost:3000 and http://127.0.0.1:3000 reach the gateway: the frontend of the original system runs there.",
     ),
+  http: httpSchema
+    .prefault({})
+    .meta({ title: "mapping" })
+    .describe("Limits of the HTTP server: see below."),
   trace_url: z
     .string()
     .regex(

@@ -1,11 +1,16 @@
+import { Readable } from "node:stream";
 import type { Context, Next } from "koa";
 import { TailgateError } from "../errors.ts";
 import type { HostLogger, RouteHandler } from "../plugin.ts";
+import type { AnswerBudget } from "./answer-budget.ts";
+import { slicesOf, streamOf, WRITE_BYTES_MAX } from "./answer-stream.ts";
 import { HttpProblem } from "./problem.ts";
 
 /** One of the gateway's own pages or resources; all of them are read with GET or HEAD. */
 export interface Endpoint {
   readonly path: string;
+  /** True for an answer that is small and must come whatever happens. */
+  readonly isVital?: boolean;
   /** Sets the answer; an {@link HttpProblem} or FILTER_INVALID that it throws is answered as JSON. */
   answer(context: Context): void | Promise<void>;
 }
@@ -33,10 +38,14 @@ const SECURITY_HEADERS = {
 };
 
 /** Serves the endpoints with koa, and answers for everything else. */
-export function createApplication(endpoints: readonly Endpoint[], log: HostLogger): RouteHandler {
+export function createApplication(
+  endpoints: readonly Endpoint[],
+  budget: AnswerBudget,
+  log: HostLogger,
+): RouteHandler {
   let application: Promise<RouteHandler> | undefined;
   return async function serveOwn(request, response) {
-    application ??= koaApplication(endpoints, log);
+    application ??= koaApplication(endpoints, budget, log);
     await (
       await application
     )(request, response);
@@ -46,6 +55,7 @@ export function createApplication(endpoints: readonly Endpoint[], log: HostLogge
 /** koa and what it needs, fifty modules, are there from the first request on: a start need not wait for them. */
 async function koaApplication(
   endpoints: readonly Endpoint[],
+  budget: AnswerBudget,
   log: HostLogger,
 ): Promise<RouteHandler> {
   const { default: Koa } = await import("koa");
@@ -54,7 +64,7 @@ async function koaApplication(
   application.on("error", ignoreError);
   application.use(setSecurityHeaders);
   application.use(answerProblems(log));
-  application.use(serve(new Map(endpoints.map((endpoint) => [endpoint.path, endpoint]))));
+  application.use(serve(new Map(endpoints.map((endpoint) => [endpoint.path, endpoint])), budget));
   return application.callback();
 }
 
@@ -70,15 +80,19 @@ function answerProblems(log: HostLogger) {
     try {
       await next();
     } catch (error) {
-      const { status, code, message } = problemOf(error);
+      const { status, code, message, retryAfterSeconds } = problemOf(error);
       if (status === 500) log.error(`${context.method} ${context.path} failed.`, error);
+      if (retryAfterSeconds !== undefined) context.set("Retry-After", String(retryAfterSeconds));
       context.status = status;
       context.body = { error: { code, message } };
     }
   };
 }
 
-function problemOf(error: unknown): { status: number; code: string; message: string } {
+type Problem = Pick<HttpProblem, "status" | "code" | "message"> &
+  Partial<Pick<HttpProblem, "retryAfterSeconds">>;
+
+function problemOf(error: unknown): Problem {
   if (error instanceof HttpProblem) return error;
   if (TailgateError.is(error, "FILTER_INVALID")) {
     return { status: 400, code: error.code, message: error.message };
@@ -91,7 +105,7 @@ function problemOf(error: unknown): { status: number; code: string; message: str
   return { status: 500, code: "INTERNAL", message };
 }
 
-function serve(endpoints: ReadonlyMap<string, Endpoint>) {
+function serve(endpoints: ReadonlyMap<string, Endpoint>, budget: AnswerBudget) {
   return async function serveEndpoint(context: Context): Promise<void> {
     const endpoint = endpoints.get(context.path);
     if (!endpoint) throw new HttpProblem(404, "NOT_FOUND", notFoundText(context.path, endpoints));
@@ -101,7 +115,24 @@ function serve(endpoints: ReadonlyMap<string, Endpoint>) {
       throw new HttpProblem(405, "METHOD_NOT_ALLOWED", message);
     }
     await endpoint.answer(context);
+    if (!endpoint.isVital) account(context, budget);
   };
+}
+
+/** Counts the memory of an answer until it is read. Pages of records do so themselves, and the dashboard's files are shared. */
+function account(context: Context, budget: AnswerBudget): void {
+  const { body } = context;
+  if (body === null || body === undefined || body instanceof Readable) return;
+  const bytes = bytesOf(body);
+  if (bytes !== body) budget.take(budget.open(context.res), bytes.length);
+  const isLarge = bytes.length > WRITE_BYTES_MAX;
+  context.body = isLarge ? streamOf(slicesOf(bytes)) : bytes;
+  context.length = bytes.length;
+}
+
+function bytesOf(body: object | string): Buffer {
+  if (Buffer.isBuffer(body)) return body;
+  return Buffer.from(typeof body === "string" ? body : JSON.stringify(body));
 }
 
 function notFoundText(path: string, endpoints: ReadonlyMap<string, Endpoint>): string {

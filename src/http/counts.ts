@@ -22,7 +22,8 @@ export function counts(journal: HostJournal, walks: JournalWalks): Endpoint {
       const ascending = query.order === "asc";
       const { from } = startOf(journal, query.cursor, ascending);
       const found = new RecordCounts(query.facets);
-      const walked = await walks.walk({ ...query, ascending, from }, found);
+      const { socket } = context.req;
+      const walked = await walks.walk({ ...query, ascending, from }, found, socket);
       context.body = {
         epoch,
         counted: { from: walked.from, to: walked.to },

@@ -7,6 +7,7 @@ export const READINESS_PATH = "/readyz";
 /** Answers as long as the event loop turns. */
 export const liveness: Endpoint = {
   path: HEALTH_PATH,
+  isVital: true,
   answer(context) {
     context.body = { status: "ok" };
   },
@@ -19,6 +20,7 @@ export const liveness: Endpoint = {
 export function readiness(view: GatewayView, notReady: () => string | undefined): Endpoint {
   return {
     path: READINESS_PATH,
+    isVital: true,
     answer(context) {
       const reason = notReady() ?? null;
       const components = view.components.map(({ id, kind, trouble = null }) => ({

@@ -4,6 +4,7 @@ import type { Endpoint } from "./application.ts";
 import { cursorText, parseHistoryQuery, type HistoryQuery } from "./history-query.ts";
 import { FoundRecords } from "./found-records.ts";
 import type { JournalWalks } from "./journal-walk.ts";
+import type { AnswerBudget } from "./answer-budget.ts";
 import type { WaitingRoom } from "./waiting-room.ts";
 import { startOf } from "./walk-start.ts";
 
@@ -22,7 +23,7 @@ const NDJSON_TYPE = "application/x-ndjson";
 export function history(
   journal: HostJournal,
   walks: JournalWalks,
-  waitingRoom: WaitingRoom,
+  { waitingRoom, budget }: { waitingRoom: WaitingRoom; budget: AnswerBudget },
 ): Endpoint {
   return {
     path: HISTORY_PATH,
@@ -36,12 +37,16 @@ export function history(
       const isAnother = query.cursor !== undefined && query.cursor.epoch !== epoch;
       const wait =
         waitMs === undefined ? undefined : waitingRoom.admit(isAnother ? 0 : waitMs, context.res);
-      const found = new FoundRecords(query.limit);
-      const walked = await walks.walk({ ...query, ascending, from }, found, wait);
+      const form = wantsLines(context, query) ? LINES : JSON_FORM;
+      const account = budget.open(context.res);
+      const found = new FoundRecords(query.limit, form, { budget, account });
+      const { socket } = context.req;
+      const walked = await walks.walk({ ...query, ascending, from }, found, socket, wait);
+      if (found.isRefused) throw budget.refusal();
       const gaps = [...(lost ? [lost] : []), ...walked.gaps].map(gapOf);
       const cursor = walked.next === undefined ? null : cursorText(epoch, walked.next);
-      const page = { epoch, records: found.records, gaps, cursor };
-      if (wantsLines(context, query)) answerLines(context, page);
+      const page = { epoch, found, gaps, cursor };
+      if (form === LINES) answerLines(context, page);
       else answerJson(context, page);
     },
   };
@@ -57,29 +62,33 @@ function wantsLines(context: Context, { format }: HistoryQuery): boolean {
   return context.accepts("application/json", NDJSON_TYPE) === NDJSON_TYPE;
 }
 
-interface Page extends Pick<FoundRecords, "records"> {
+interface Page {
   readonly epoch: string;
+  readonly found: FoundRecords;
   readonly gaps: readonly object[];
   readonly cursor: string | null;
 }
 
-function answerJson(context: Context, { epoch, records, gaps, cursor }: Page): void {
+const JSON_FORM = { between: ",", after: "" };
+const LINES = { between: "", after: "\n" };
+
+function answerJson(context: Context, { epoch, found, gaps, cursor }: Page): void {
+  const head = `{"epoch":${JSON.stringify(epoch)},"records":[`;
+  const tail = `],"gaps":${JSON.stringify(gaps)},"next_cursor":${JSON.stringify(cursor)}}`;
   context.type = "application/json";
-  context.body = Buffer.concat([
-    Buffer.from(`{"epoch":${JSON.stringify(epoch)},"records":[`),
-    ...records.flatMap((record, index) => (index === 0 ? [record] : [COMMA, record])),
-    Buffer.from(`],"gaps":${JSON.stringify(gaps)},"next_cursor":${JSON.stringify(cursor)}}`),
-  ]);
+  setBody(context, found.body(head, tail));
 }
 
 /** Beside the lines, in the head: who reads lines need not know of it. */
-function answerLines(context: Context, { epoch, records, gaps, cursor }: Page): void {
+function answerLines(context: Context, { epoch, found, gaps, cursor }: Page): void {
   context.type = NDJSON_TYPE;
   context.set("X-Epoch", epoch);
   if (gaps.length > 0) context.set("X-Gaps", JSON.stringify(gaps));
   if (cursor !== null) context.set("X-Next-Cursor", cursor);
-  context.body = Buffer.concat(records.flatMap((record) => [record, LINE_END]));
+  setBody(context, found.body("", ""));
 }
 
-const COMMA = Buffer.from(",");
-const LINE_END = Buffer.from("\n");
+function setBody(context: Context, { length, content }: ReturnType<FoundRecords["body"]>): void {
+  context.body = content;
+  context.length = length;
+}

@@ -1,7 +1,9 @@
+import type { Socket } from "node:net";
 import { setTimeout as pause } from "node:timers/promises";
 import { heldRecord, PARSE_EFFORT_PER_BYTE } from "../filter.ts";
 import type { Batch, Gap, HostJournal, JournalPage, JournalQuery } from "../plugin.ts";
 import type { HistoryQuery } from "./history-query.ts";
+import type { SearchQueue } from "./search-queue.ts";
 import { TimeSlice } from "./time-slice.ts";
 import type { Wait } from "./waiting-room.ts";
 
@@ -44,7 +46,8 @@ export interface Sink {
   readonly isFull: boolean;
   /** True if it reads the parsed envelopes. */
   readonly readsEnvelopes: boolean;
-  take(batch: Batch, index: number): void;
+  /** Returns false if it has no room for the record: the walk ends before it. */
+  take(batch: Batch, index: number): boolean;
 }
 
 export interface Walked {
@@ -60,20 +63,26 @@ export interface Walked {
 /** Looks through the journal, a bounded piece of it for each request. */
 export class JournalWalks {
   readonly #journal: HostJournal;
+  readonly #queue: SearchQueue;
   /** The requests read the disk in turns: whoever waits for a commit waits for one page at most. */
   #turn: Promise<unknown> = Promise.resolve();
 
-  constructor(journal: HostJournal) {
+  constructor(journal: HostJournal, queue: SearchQueue) {
     this.#journal = journal;
+    this.#queue = queue;
   }
 
-  /** `wait`: what comes counts, too, as long as there is nothing else; only upwards. */
-  async walk(wanted: Wanted, sink: Sink, wait?: Wait): Promise<Walked> {
+  /**
+   * Walks for the client of that socket, and ends early if it leaves. `wait`: what comes counts, too, as long as there is
+   * nothing else; only upwards.
+   * @throws HttpProblem SEARCHES_BUSY
+   */
+  async walk(wanted: Wanted, sink: Sink, socket: Socket, wait?: Wait): Promise<Walked> {
     const { epoch, newest } = this.#journal;
     const { ascending } = wanted;
     const start = ascending ? wanted.from : Math.min(wanted.from, newest);
-    const walk = new Walk(wanted, sink, start);
-    await this.#search(walk, wanted, newest);
+    const walk = new Walk(wanted, { sink, socket }, start);
+    await this.#searchInTurn(walk, wanted, newest);
     if (wait) await this.#searchOn(walk, wanted, { wait, epoch });
     const isMore = ascending ? wait || walk.next <= this.#journal.newest : walk.next >= 1;
     const [from, to] = ascending ? [start, walk.next - 1] : [walk.next + 1, start];
@@ -90,16 +99,28 @@ export class JournalWalks {
     while (walk.isEmpty && !walk.isOver && journal.epoch === epoch) {
       if (wait.isOver) return;
       // Between this look at the newest record and the waiting there is no turn, in which one could come.
-      if (walk.next <= journal.newest) await this.#search(walk, wanted, journal.newest);
+      if (walk.next <= journal.newest) await this.#searchInTurn(walk, wanted, journal.newest, true);
       else if (!(await wait.more())) return;
     }
+  }
+
+  /** A walk that only waits holds no place. */
+  async #searchInTurn(
+    walk: Walk,
+    wanted: Wanted,
+    newest: number,
+    isContinued = false,
+  ): Promise<void> {
+    if (!isDue(walk, wanted, newest)) return;
+    const search = (): Promise<void> => this.#search(walk, wanted, newest);
+    await this.#queue.run(walk.socket, search, isContinued);
   }
 
   async #search(walk: Walk, wanted: Wanted, newest: number): Promise<void> {
     const { ascending } = wanted;
     const { sinceMs, untilMs } = hintsOf(wanted);
     const query = { order: ascending ? "asc" : "desc", type: wanted.filter.type } as const;
-    while (!walk.isOver && (ascending ? walk.next <= newest : walk.next >= 1)) {
+    while (isDue(walk, wanted, newest)) {
       const page = await this.#read({ ...query, from: walk.next, sinceMs, untilMs }, walk);
       if (page.to >= page.from) await walk.through(page);
       else if (ascending) return pause(UNREADABLE_PAUSE_MS);
@@ -122,6 +143,8 @@ class Walk {
   readonly gaps: Gap[] = [];
   readonly #wanted: Wanted;
   readonly #sink: Sink;
+  /** Where the answer goes to. */
+  readonly socket: Socket;
   readonly #since: Uint8Array | undefined;
   readonly #until: Uint8Array | undefined;
   readonly #slice = new TimeSlice();
@@ -130,9 +153,10 @@ class Walk {
   /** The sequence that comes next. */
   next: number;
 
-  constructor(wanted: Wanted, sink: Sink, next: number) {
+  constructor(wanted: Wanted, { sink, socket }: { sink: Sink; socket: Socket }, next: number) {
     this.#wanted = wanted;
     this.#sink = sink;
+    this.socket = socket;
     this.#since = bytesOf(wanted.since);
     this.#until = bytesOf(wanted.until);
     this.next = next;
@@ -144,7 +168,12 @@ class Walk {
   }
 
   get isOver(): boolean {
-    return this.#sink.isFull || this.#effort >= EFFORT_MAX || this.gaps.length >= ANSWER_GAPS_MAX;
+    return (
+      this.#sink.isFull ||
+      this.#effort >= EFFORT_MAX ||
+      this.gaps.length >= ANSWER_GAPS_MAX ||
+      this.socket.destroyed
+    );
   }
 
   /** Counts what it took to read the page from the disk. */
@@ -179,22 +208,31 @@ class Walk {
       const index = ascending ? step : length - 1 - step;
       const sequence = batch!.sequence(index);
       if (ascending ? sequence >= end : sequence <= end) break;
-      this.next = sequence + (ascending ? 1 : -1);
       this.#effort += LOOK_EFFORT;
-      if (this.#slice.isOver(LOOK_EFFORT)) await this.#slice.rest();
+      if (this.#slice.isOver(LOOK_EFFORT) && !(await this.#rest())) return;
       if (this.#isInTime(batch!, index)) {
         const effort = this.#matchEffort(batch!, index);
         this.#effort += effort;
-        if (this.#slice.isOver(effort)) await this.#slice.rest();
+        if (this.#slice.isOver(effort) && !(await this.#rest())) return;
         const isWanted =
           effort <= MATCH_EFFORT_AT_ONCE
             ? this.#wanted.filter.matches(batch!, index)
             : await this.#matchesInSteps(batch!, index, effort);
-        if (isWanted) this.#give(batch!, index);
+        if (isWanted && !this.#give(batch!, index)) {
+          this.next = sequence;
+          return;
+        }
       }
+      this.next = sequence + (ascending ? 1 : -1);
       if (this.#sink.isFull || this.#effort >= EFFORT_MAX) return;
     }
     this.next = end;
+  }
+
+  /** Lets the event loop turn. Returns whether the client is still there. */
+  async #rest(): Promise<boolean> {
+    await this.#slice.rest();
+    return !this.socket.destroyed;
   }
 
   #isInTime(batch: Batch, index: number): boolean {
@@ -221,9 +259,10 @@ class Walk {
     return true;
   }
 
-  #give(batch: Batch, index: number): void {
-    this.#hasTaken = true;
-    this.#sink.take(batch, index);
+  #give(batch: Batch, index: number): boolean {
+    const isTaken = this.#sink.take(batch, index);
+    this.#hasTaken ||= isTaken;
+    return isTaken;
   }
 
   /** Gaps that touch one another are one. */
@@ -240,6 +279,11 @@ class Walk {
     const [from, to] = [Math.min(known.from, gap.from), Math.max(known.to, gap.to)];
     this.gaps[place] = { ...known, from, to };
   }
+}
+
+/** True if there is more to look at. */
+function isDue(walk: Walk, { ascending }: Wanted, newest: number): boolean {
+  return !walk.isOver && (ascending ? walk.next <= newest : walk.next >= 1);
 }
 
 function bytesOf(text: string | undefined): Uint8Array | undefined {

@@ -8,25 +8,39 @@ import { Tally } from "./tally.ts";
 /** So many values of a facet are told apart; the first ones that come. */
 const VALUES_MAX = 1000;
 
+/** What the values of all facets take together, in characters: they can be as long as a record. */
+const VALUE_CHARACTERS_MAX = 1 << 20;
+
 /** Counts records instead of answering them. */
 export class RecordCounts implements Sink {
   readonly isFull = false;
   readonly readsEnvelopes: boolean;
   readonly times = new TimeBuckets();
   readonly facets: ReadonlyMap<Facet, Tally>;
+  #characters = 0;
 
   constructor(facets: readonly Facet[]) {
     this.readsEnvelopes = facets.some((facet) => facet !== "logger");
     this.facets = new Map(facets.map((facet) => [facet, new Tally()]));
   }
 
-  take(batch: Batch, index: number): void {
+  take(batch: Batch, index: number): boolean {
     const time = Buffer.from(timestampOf(batch, index)).toString("latin1");
     this.times.add(Date.parse(time), LEVELS.indexOf(batch.level(index)));
     for (const [facet, tally] of this.facets) {
       const value =
         facet === "logger" ? batch.logger(index) : facetValue(batch.envelope(index), facet);
-      if (value !== undefined) tally.countUpTo(VALUES_MAX, value);
+      if (value !== undefined) this.#count(tally, value);
     }
+    return true;
+  }
+
+  #count(tally: Tally, value: string): void {
+    const isNew = tally.countUpTo(this.#hasRoom(value) ? VALUES_MAX : 0, value);
+    if (isNew) this.#characters += value.length;
+  }
+
+  #hasRoom(value: string): boolean {
+    return this.#characters + value.length <= VALUE_CHARACTERS_MAX;
   }
 }

@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import { HTTP_DEFAULTS, type HttpConfig } from "../config.ts";
 import { TailgateError, textOf } from "../errors.ts";
 import type { GatewayView } from "../gateway.ts";
 import { createServer } from "../node-http.ts";
@@ -11,12 +12,15 @@ import type {
   RouteHandler,
   RouteRefusal,
 } from "../plugin.ts";
+import { AnswerBudget } from "./answer-budget.ts";
 import { createApplication } from "./application.ts";
+import { Connections } from "./connections.ts";
 import { Guard, urlHost } from "./guard.ts";
 import { HEALTH_PATH, liveness, READINESS_PATH, readiness } from "./health.ts";
 import { counts, COUNTS_PATH } from "./counts.ts";
 import { history, HISTORY_PATH } from "./history.ts";
 import { JournalWalks } from "./journal-walk.ts";
+import { SearchQueue } from "./search-queue.ts";
 import { counter, type Metric } from "./metric.ts";
 import { Metrics, METRICS_PATH } from "./metrics.ts";
 import { page } from "./page.ts";
@@ -57,6 +61,8 @@ export interface HttpServerOptions {
   readonly allowedHosts: readonly string[];
   /** Whether pages of `DEFAULT_ORIGINS` are let in; default true. */
   readonly trustsDefaultOrigins?: boolean | undefined;
+  /** Those that are absent are {@link HTTP_DEFAULTS}. */
+  readonly limits?: Partial<HttpConfig> | undefined;
   readonly log: HostLogger;
   /** How many of the gateway's own lines were left out, for /metrics. */
   readonly suppressedLines?: () => number;
@@ -77,6 +83,9 @@ export class HttpServer {
   readonly #options: HttpServerOptions;
   readonly #server: Server;
   readonly #guard: Guard;
+  readonly #limits: HttpConfig;
+  readonly #connections: Connections;
+  readonly #budget: AnswerBudget;
   readonly #page = page();
   readonly #routes = new RouteTable([...this.#page.map(({ path }) => path), ...OWN_PATHS]);
   readonly #upgrades: UpgradeTable;
@@ -95,6 +104,9 @@ export class HttpServer {
     this.#options = options;
     const { host, allowedHosts, trustsDefaultOrigins = true } = options;
     this.#guard = new Guard({ host, allowedHosts, trustsDefaultOrigins });
+    this.#limits = { ...HTTP_DEFAULTS, ...options.limits };
+    this.#connections = new Connections(this.#limits, options.log);
+    this.#budget = new AnswerBudget(this.#limits.answerBytesMax);
     this.#upgrades = new UpgradeTable(options.log);
     this.#server = createServer({
       headersTimeout: HEADERS_TIMEOUT_MS,
@@ -104,7 +116,9 @@ export class HttpServer {
       shouldUpgradeCallback: asksForWebSocket,
     });
     this.#server.on("request", (request, response) => this.#handle(request, response));
+    this.#connections.watch(this.#server);
     this.#server.on("upgrade", (request, socket, head) => {
+      this.#connections.handOver(request.socket);
       const refusal = this.#refusal(request);
       request.url = originForm(request.url!);
       this.#upgrades.take(request, socket, head, refusal);
@@ -114,6 +128,7 @@ export class HttpServer {
       upgrade: (path, handler) => this.#upgrades.add(path, handler),
       refusal: (request) => this.#guardRefusal(request)?.text,
       refusalOf: (request) => this.#guardRefusal(request),
+      protect: (server) => this.#connections.watch(server),
     };
   }
 
@@ -121,19 +136,21 @@ export class HttpServer {
     const { log } = this.#options;
     const notReady = (): string | undefined => (this.#stopping ? "stopping" : view.notReady);
     this.#waitingRoom = new WaitingRoom(view.journal);
-    const metrics = [...this.#waitingRoom.metrics, this.#suppressedMetric()];
+    const queue = new SearchQueue(this.#limits);
+    const counted = [this.#connections, this.#budget, queue, this.#waitingRoom];
+    const metrics = [...counted.flatMap((part) => part.metrics), this.#suppressedMetric()];
     this.#metrics = new Metrics(view, metrics, log);
-    const walks = new JournalWalks(view.journal);
+    const walks = new JournalWalks(view.journal, queue);
     const endpoints = [
       ...this.#page,
-      history(view.journal, walks, this.#waitingRoom),
+      history(view.journal, walks, { waitingRoom: this.#waitingRoom, budget: this.#budget }),
       counts(view.journal, walks),
       stats(view),
       liveness,
       readiness(view, notReady),
       this.#metrics.endpoint,
     ];
-    this.#application = createApplication(endpoints, log);
+    this.#application = createApplication(endpoints, this.#budget, log);
   }
 
   #suppressedMetric(): Metric {
@@ -171,6 +188,7 @@ export class HttpServer {
     await this.#whenIdle(signal);
     this.#server.closeAllConnections();
     this.#upgrades.close();
+    this.#connections.close();
     await this.#metrics?.close();
     this.#metrics = undefined;
   }

@@ -11,9 +11,12 @@ export class Tally {
     this.#counts.set(name, (this.#counts.get(name) ?? 0) + 1);
   }
 
-  /** The same, but of names that are new only as long as there are not so many yet. */
-  countUpTo(namesMax: number, name: string): void {
-    if (this.#counts.size < namesMax || this.#counts.has(name)) this.count(name);
+  /** The same, but of names that are new only as long as there are not so many yet. Returns true for a new one. */
+  countUpTo(namesMax: number, name: string): boolean {
+    const isKnown = this.#counts.has(name);
+    if (!isKnown && this.#counts.size >= namesMax) return false;
+    this.count(name);
+    return !isKnown;
   }
 
   all(): Record<string, number> {

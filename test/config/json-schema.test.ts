@@ -28,6 +28,7 @@ describe("the JSON Schema for editors", () => {
       "audit_key_file",
       "allowed_hosts",
       "trust_default_origins",
+      "http",
       "trace_url",
       "receivers",
       "processors",

@@ -6,6 +6,7 @@ import { setImmediate } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
 import { describe, expect, it, onTestFinished } from "vitest";
 import otlpReceiver from "../../plugins/otlp-receiver.ts";
+import { HTTP_DEFAULTS } from "../../src/config.ts";
 import { TailgateError } from "../../src/errors.ts";
 import { defineExporter, z } from "../../src/plugin.ts";
 import { startTailgate } from "../../src/start.ts";
@@ -222,6 +223,7 @@ describe("in a gateway", () => {
         logLevel: "DEBUG",
         allowedHosts: [],
         trustsDefaultOrigins: false,
+        http: HTTP_DEFAULTS,
         traceUrl: undefined,
         journal: { engine: "memory", retention: { system_log: UNLIMITED, audit_log: UNLIMITED } },
         auditKeyFile: undefined,
@@ -260,6 +262,7 @@ describe("in a gateway", () => {
         logLevel: "DEBUG",
         allowedHosts: [],
         trustsDefaultOrigins: false,
+        http: HTTP_DEFAULTS,
         traceUrl: undefined,
         journal: { engine: "memory", retention: { system_log: UNLIMITED, audit_log: UNLIMITED } },
         auditKeyFile: undefined,

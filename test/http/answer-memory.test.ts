@@ -1,0 +1,80 @@
+/** What clients that do not read hold: measured on a gateway of its own, against what its configuration allows. */
+
+import { once } from "node:events";
+import { connect, type Socket } from "node:net";
+import { expect, test, vi } from "vitest";
+import { startCli } from "../cli/cli.ts";
+import { Workspace } from "../config/workspace.ts";
+import { postMessages } from "../support/otlp-request.ts";
+import { ask } from "./stage.ts";
+
+const LISTENING = /^tailgate: listening on (http:\/\/127\.0\.0\.1:\d+) \(dashboard/m;
+
+const MIB = 1 << 20;
+const CLIENTS = 150;
+const REQUESTS_EACH = 4;
+const ANSWER_BYTES_MAX = 16 * MIB;
+
+/** For each client what the sockets themselves may hold, and its requests. */
+const CLIENT_BYTES_MAX = 256 << 10;
+
+/** What comes and goes with the work: the young generation, and memory that is not collected yet. */
+const SLACK_BYTES = 32 * MIB;
+
+interface Numbers {
+  readonly heap: number;
+  readonly external: number;
+  readonly answers: number;
+  readonly searches: number;
+}
+
+async function numbersOf(url: string): Promise<Numbers> {
+  const { body } = await ask(`${url}/metrics`);
+  const read = (name: string): number => Number(new RegExp(`^${name} (\\S+)$`, "m").exec(body)![1]);
+  return {
+    heap: read("nodejs_heap_size_used_bytes"),
+    external: read("nodejs_external_memory_bytes"),
+    answers: read("tailgate_http_answer_bytes"),
+    searches: read("tailgate_http_searches") + read("tailgate_http_searches_queued"),
+  };
+}
+
+test(`${CLIENTS} clients that never read hold no more than max_answer_bytes, and are cut`, async () => {
+  await using workspace = await Workspace.create({
+    "tailgate.yaml": `{ port: 0, log_dir: logs, journal: { engine: memory }, receivers: { otlp: { port: null } },
+      http: { max_answer_bytes: ${ANSWER_BYTES_MAX}, write_timeout_seconds: 1 }, exporters: {} }`,
+  });
+  await using cli = startCli([], { cwd: workspace.directory });
+  const url = (await cli.says(LISTENING))[1]!;
+  const messages = Array.from({ length: 300 }, () => "x".repeat(10_000));
+  for (let count = 0; count < 10; count++) await postMessages(url, messages);
+  const before = await numbersOf(url);
+  const clients: Socket[] = [];
+  for (let index = 0; index < CLIENTS; index++) {
+    const socket = connect({ port: Number(new URL(url).port), host: "127.0.0.1" });
+    socket.on("error", () => {});
+    clients.push(socket.pause());
+    await once(socket, "connect");
+    socket.write(
+      "GET /api/logs?limit=1000 HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(REQUESTS_EACH),
+    );
+  }
+  const highest = { held: 0, answers: 0 };
+  await vi.waitFor(async () => {
+    const now = await numbersOf(url);
+    const held = now.heap + now.external - before.heap - before.external;
+    highest.held = Math.max(highest.held, held);
+    highest.answers = Math.max(highest.answers, now.answers);
+    // All are cut: nothing is left of them.
+    expect(now.searches).toBe(0);
+    expect(now.answers).toBeLessThan(MIB);
+    expect(highest.answers).toBeGreaterThan(MIB);
+  }, 25_000);
+  expect(highest.answers).toBeLessThanOrEqual(ANSWER_BYTES_MAX);
+  expect(highest.held).toBeLessThan(ANSWER_BYTES_MAX + CLIENTS * CLIENT_BYTES_MAX + SLACK_BYTES);
+  expect((await ask(`${url}/api/logs`)).status).toBe(200);
+  expect((await ask(`${url}/metrics`)).body).toMatch(
+    /^tailgate_http_connections_stalled_total [1-9]/m,
+  );
+  for (const socket of clients) socket.destroy();
+});

@@ -1,0 +1,153 @@
+/** How many connections there are, and how long an answer may lie unread. */
+
+import { connect, type Socket } from "node:net";
+import { once } from "node:events";
+import { text } from "node:stream/consumers";
+import { connect as connectHttp2 } from "node:http2";
+import { expect, onTestFinished, test, vi } from "vitest";
+import { resolveConfig } from "../../src/config.ts";
+import { startTailgate } from "../../src/start.ts";
+import { Workspace } from "../config/workspace.ts";
+import { ask, handshake, Stage } from "./stage.ts";
+
+async function connected(port: number, localAddress = "127.0.0.1"): Promise<Socket> {
+  const socket = connect({ port, host: "127.0.0.1", localAddress });
+  socket.on("error", () => {});
+  onTestFinished(() => void socket.destroy());
+  await once(socket, "connect");
+  return socket;
+}
+
+/** What comes back on a connection of its own, until it is ended. */
+async function answerOn(port: number, localAddress?: string): Promise<string> {
+  const socket = await connected(port, localAddress);
+  socket.write("GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+  return text(socket);
+}
+
+async function metricOf(url: string, name: string): Promise<number> {
+  const { body } = await ask(`${url}/metrics`);
+  return Number(new RegExp(`^tailgate_http_${name} (\\d+)$`, "m").exec(body)![1]);
+}
+
+test("more connections than may be open are answered 503, until one is closed", async () => {
+  const stage = await new Stage({ limits: { connectionsMax: 3 } }).open();
+  const idle = [await connected(stage.port), await connected(stage.port)];
+  expect(await metricOf(stage.url, "connections")).toBe(3);
+  idle.push(await connected(stage.port));
+  const refused = await answerOn(stage.port);
+  expect(refused).toMatch(/^HTTP\/1.1 503 /);
+  expect(refused).toContain("\r\nRetry-After: 1\r\n");
+  expect(refused).toMatch(/All 3 connections are taken \(http\.max_connections\)\./);
+  expect(stage.lines).toEqual([
+    "A connection was refused. All 3 connections are taken (http.max_connections).",
+  ]);
+  idle[0]!.destroy();
+  await vi.waitFor(async () => expect(await answerOn(stage.port)).toMatch(/^HTTP\/1.1 200 /));
+  expect(await metricOf(stage.url, "connections_refused_total")).toBeGreaterThanOrEqual(1);
+});
+
+test("a connection that became a WebSocket does not count", async () => {
+  const stage = new Stage({ limits: { connectionsMax: 1 } });
+  stage.server.plugins.upgrade("/ws/logs", (_request, socket) => void socket.write("taken"));
+  await stage.open();
+  for (let count = 0; count < 3; count++) {
+    const socket = await connected(stage.port);
+    socket.write(handshake("/ws/logs", { Host: "localhost" }));
+    const [data] = (await once(socket, "data")) as [Buffer];
+    expect(data.toString()).toBe("taken");
+  }
+  expect(await answerOn(stage.port)).toMatch(/^HTTP\/1.1 200 /);
+});
+
+test("one address cannot take all connections, if it is told so", async () => {
+  const stage = await new Stage({ limits: { connectionsPerAddressMax: 1 } }).open();
+  await connected(stage.port, "127.0.0.2");
+  expect(await answerOn(stage.port, "127.0.0.2")).toMatch(/^HTTP\/1.1 503 .*max_connections_per/s);
+  expect(await answerOn(stage.port, "127.0.0.3")).toMatch(/^HTTP\/1.1 200 /);
+});
+
+test("the limits of the configuration hold on the receiver's ports, too", async () => {
+  await using workspace = await Workspace.create({
+    "tailgate.yaml": `{ port: 0, log_dir: logs, http: { max_connections: 1 }, journal: { engine: memory },
+      receivers: { otlp: { port: 0, grpc_port: 0 } }, exporters: {} }`,
+  });
+  const config = await resolveConfig({ env: {}, flags: {}, cwd: workspace.directory });
+  const running = await startTailgate(config, { write: () => {} });
+  onTestFinished(() => running.stop());
+  const [main, http, grpc] = running.listeners.map((line) =>
+    Number(new URL(line.split(" ", 1)[0]!).port),
+  );
+  for (const port of [main!, http!]) {
+    const idle = await connected(port);
+    expect(await answerOn(port)).toMatch(/^HTTP\/1.1 503 .*http\.max_connections/s);
+    idle.destroy();
+  }
+  await connected(grpc!);
+  const session = connectHttp2(`http://127.0.0.1:${grpc}`);
+  session.on("error", () => {});
+  await once(session, "close");
+});
+
+test("a client that does not read its answer is cut, counted and logged, and its memory is free again", async () => {
+  const limits = { writeTimeoutMs: 200 };
+  const stage = await new Stage({ limits }).open();
+  const body = "x".repeat(1 << 20);
+  for (let index = 0; index < 8; index++) await stage.log({ body });
+  const socket = await connected(stage.port);
+  socket.pause();
+  // More than the system takes for a client that does not read.
+  for (let index = 0; index < 4; index++) {
+    socket.write("GET /api/logs HTTP/1.1\r\nHost: localhost\r\n\r\n");
+  }
+  await vi.waitFor(async () => {
+    expect(await metricOf(stage.url, "connections_stalled_total")).toBe(1);
+    expect(await metricOf(stage.url, "answer_bytes")).toBeLessThan(1 << 20);
+  }, 10_000);
+  expect(stage.lines).toEqual([
+    "A client was disconnected: it read nothing of its answer for 0.2 s (http.write_timeout_seconds).",
+  ]);
+});
+
+test("a client that waits for a record is not taken for one that does not read", async () => {
+  const stage = await new Stage({ limits: { writeTimeoutMs: 50 } }).open();
+  const { status } = await ask(`${stage.url}/api/logs?order=asc&wait=0.5`);
+  expect(status).toBe(200);
+  expect(await metricOf(stage.url, "connections_stalled_total")).toBe(0);
+});
+
+test("answers get shorter as memory runs short, then 503; whoever reads gets all by cursor", async () => {
+  const limits = { answerBytesMax: 4 << 20, writeTimeoutMs: 60_000 };
+  const stage = await new Stage({ limits }).open();
+  const body = "x".repeat(100 << 10);
+  for (let index = 0; index < 100; index++) await stage.log({ body });
+  const silent: Socket[] = [];
+  const readers: number[] = [];
+  for (let round = 0; round < 60; round++) {
+    silent.push(await connected(stage.port));
+    // Again and again, as the system takes some megabytes for a client that does not read.
+    const requests = "GET /api/logs HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(8);
+    for (const socket of silent) socket.pause().write(requests);
+    const held = await metricOf(stage.url, "answer_bytes");
+    expect(held).toBeLessThanOrEqual(limits.answerBytesMax);
+    const answer = await ask(`${stage.url}/api/logs`);
+    readers.push(answer.status === 200 ? JSON.parse(answer.body).records.length : answer.status);
+    if (answer.status !== 503) continue;
+    expect(answer.headers["retry-after"]).toBe("1");
+    expect(JSON.parse(answer.body).error.code).toBe("ANSWERS_UNREAD");
+    break;
+  }
+  expect(readers.at(-1)).toBe(503);
+  for (const path of ["/healthz", "/readyz", "/metrics"]) {
+    expect((await ask(stage.url + path)).status).toBe(200);
+  }
+  for (const socket of silent) socket.destroy();
+  await vi.waitFor(async () => expect((await ask(`${stage.url}/api/logs`)).status).toBe(200));
+  const sequences: number[] = [];
+  for (let cursor: string | null = ""; cursor !== null;) {
+    const page = JSON.parse((await ask(`${stage.url}/api/logs?cursor=${cursor}`)).body);
+    sequences.push(...page.records.map(({ sequence }: { sequence: number }) => sequence));
+    cursor = page.next_cursor;
+  }
+  expect(sequences).toEqual(Array.from({ length: 100 }, (_, index) => 100 - index));
+});

@@ -1,0 +1,145 @@
+/** How many searches of the journal run at once, who waits, and who is told to come again. */
+
+import { connect, type Socket } from "node:net";
+import { expect, onTestFinished, test, vi } from "vitest";
+import { MemoryJournal } from "../../src/journal/memory.ts";
+import type { JournalPage, JournalQuery } from "../../src/plugin.ts";
+import { ask, Stage } from "./stage.ts";
+
+const SEARCH = "/api/logs?q=nothing-like-it";
+
+/** A journal whose reads wait until they are let go. */
+class HeldJournal extends MemoryJournal {
+  readonly reads: number[] = [];
+  #held: PromiseWithResolvers<void> | undefined = Promise.withResolvers();
+
+  override async read(query: JournalQuery): Promise<JournalPage> {
+    this.reads.push(query.from);
+    await this.#held?.promise;
+    return super.read(query);
+  }
+
+  letGo(): void {
+    this.#held?.resolve();
+    this.#held = undefined;
+  }
+}
+
+async function open(searchesMax: number, queuedSearchesMax: number) {
+  const journal = new HeldJournal();
+  const stage = await new Stage({ journal, limits: { searchesMax, queuedSearchesMax } }).open();
+  await stage.log({});
+  return { journal, stage };
+}
+
+async function metricOf(stage: Stage, name: string): Promise<number> {
+  const { body } = await ask(`${stage.url}/metrics`);
+  return Number(new RegExp(`^tailgate_http_${name} (\\d+)$`, "m").exec(body)![1]);
+}
+
+/** Resolves when so many searches run and wait. */
+async function searches(stage: Stage, running: number, queued: number): Promise<void> {
+  await vi.waitFor(async () => {
+    const now = [await metricOf(stage, "searches"), await metricOf(stage, "searches_queued")];
+    expect(now).toEqual([running, queued]);
+  }, 10_000);
+}
+
+/** A connection that asks for these paths without waiting for answers, and what has come back. */
+class Client {
+  readonly socket: Socket;
+  text = "";
+
+  constructor(stage: Stage, paths: readonly string[]) {
+    this.socket = connect({ port: stage.port, host: "127.0.0.1" });
+    this.socket.on("data", (chunk: Buffer) => (this.text += chunk.toString()));
+    this.socket.on("error", () => {});
+    for (const path of paths) this.socket.write(`GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`);
+    onTestFinished(() => void this.socket.destroy());
+  }
+
+  get statuses(): number[] {
+    return Array.from(this.text.matchAll(/HTTP\/1.1 (\d+) /g), ([, status]) => Number(status));
+  }
+}
+
+/** The statuses of so many answers, when they have come. */
+async function answersOf(client: Client, count: number): Promise<number[]> {
+  await vi.waitFor(() => expect(client.statuses.length).toBe(count), 10_000);
+  return client.statuses;
+}
+
+test("so many run and so many wait; more are answered 503 at once, and health is not held up", async () => {
+  const { journal, stage } = await open(2, 3);
+  const first = Array.from({ length: 5 }, () => new Client(stage, [SEARCH]));
+  await searches(stage, 2, 3);
+  for (const path of [SEARCH, "/api/counts"]) {
+    const { status, headers, body } = await ask(stage.url + path);
+    expect(status).toBe(503);
+    expect(headers["retry-after"]).toBe("1");
+    expect(JSON.parse(body)).toEqual({
+      error: {
+        code: "SEARCHES_BUSY",
+        message: "2 searches of the journal are running and 3 are waiting. Try again in 1 s.",
+      },
+    });
+  }
+  for (const path of ["/healthz", "/readyz", "/metrics", "/"]) {
+    expect((await ask(stage.url + path)).status).toBe(200);
+  }
+  expect(await metricOf(stage, "searches_refused_total")).toBe(2);
+  expect(journal.reads).toHaveLength(2);
+  journal.letGo();
+  for (const client of first) expect(await answersOf(client, 1)).toEqual([200]);
+  await searches(stage, 0, 0);
+});
+
+test("connections take turns, and the one with the most requests loses the last of them", async () => {
+  const { journal, stage } = await open(1, 3);
+  const running = new Client(stage, [SEARCH]);
+  await searches(stage, 1, 0);
+  const greedy = new Client(stage, [SEARCH, "/api/counts", "/api/logs?limit=1"]);
+  await searches(stage, 1, 3);
+  const modest = new Client(stage, [SEARCH]);
+  await vi.waitFor(async () => expect(await metricOf(stage, "searches_refused_total")).toBe(1));
+  const other = new Client(stage, [SEARCH]);
+  await vi.waitFor(async () => expect(await metricOf(stage, "searches_refused_total")).toBe(2));
+  // All have one now: a newcomer cannot push anybody out.
+  expect((await ask(stage.url + SEARCH)).status).toBe(503);
+  journal.letGo();
+  expect(await answersOf(running, 1)).toEqual([200]);
+  expect(await answersOf(greedy, 3)).toEqual([200, 503, 503]);
+  expect(await answersOf(modest, 1)).toEqual([200]);
+  expect(await answersOf(other, 1)).toEqual([200]);
+});
+
+test("a client that leaves gives its place up at once, whether its search waits or runs", async () => {
+  const { journal, stage } = await open(1, 3);
+  const pages = Array.from({ length: 20 }, () => ({}));
+  for (const record of pages) await stage.log(record);
+  const running = new Client(stage, [SEARCH]);
+  await searches(stage, 1, 0);
+  const queued = new Client(stage, [SEARCH, SEARCH, SEARCH]);
+  await searches(stage, 1, 3);
+  queued.socket.destroy();
+  await searches(stage, 1, 0);
+  running.socket.resetAndDestroy();
+  await vi.waitFor(async () => expect(await metricOf(stage, "connections")).toBe(1));
+  expect(journal.reads).toHaveLength(1);
+  journal.letGo();
+  await searches(stage, 0, 0);
+  expect(journal.reads).toHaveLength(1);
+});
+
+test("requests that wait for records hold no place, and are not refused when they go on", async () => {
+  const { journal, stage } = await open(1, 0);
+  journal.letGo();
+  const waiting: Client[] = [];
+  for (let count = 1; count <= 5; count++) {
+    waiting.push(new Client(stage, ["/api/logs?order=asc&wait=30&q=wanted"]));
+    await vi.waitFor(async () => expect(await metricOf(stage, "waiting")).toBe(count));
+  }
+  expect((await ask(stage.url + SEARCH)).status).toBe(200);
+  await stage.log({ body: "wanted" });
+  for (const client of waiting) expect(await answersOf(client, 1)).toEqual([200]);
+});

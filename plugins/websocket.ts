@@ -26,6 +26,7 @@ import { GOING_AWAY, type Surroundings, type Viewer } from "./websocket/connecti
 import { Flush } from "./websocket/frames.ts";
 import { wishOf, type Wish } from "./websocket/handshake.ts";
 import { HoleWatch } from "./websocket/hole-watch.ts";
+import { Matcher } from "./websocket/matcher.ts";
 import { OrderlyJournal } from "./websocket/orderly-journal.ts";
 import { SharedRuns } from "./websocket/shared-runs.ts";
 import { Subscriber, type SubscriberSurroundings } from "./websocket/subscriber.ts";
@@ -100,7 +101,10 @@ export default defineExporter({
 class WebSocketExporter implements Exporter {
   readonly #options: Options;
   readonly #server = new WebSocketServer(SERVER_OPTIONS);
+  /** Without the subprotocol and without a filter. */
   readonly #clients = new Set<Client>();
+  /** Without the subprotocol, with a filter. */
+  readonly #filteredClients = new Set<Client>();
   /** Those with the subprotocol. */
   readonly #subscribers = new Set<Subscriber>();
   readonly #surroundings: SubscriberSurroundings;
@@ -123,6 +127,7 @@ class WebSocketExporter implements Exporter {
       "Viewers that have said what they want to get.",
       () =>
         this.#clients.size +
+        this.#filteredClients.size +
         [...this.#subscribers].filter(({ isSubscribed }) => isSubscribed).length,
     );
     metrics.gauge("clients_unsent_bytes", "What the sockets of all viewers hold unsent.", () =>
@@ -141,16 +146,23 @@ class WebSocketExporter implements Exporter {
   }
 
   get #viewers(): Viewer[] {
-    return [...this.#clients, ...this.#subscribers];
+    return [...this.#clients, ...this.#filteredClients, ...this.#subscribers];
   }
 
   write(batch: Batch): void {
     if (batch.length === 0) return;
-    const flush = new Flush(batch);
+    const { matcher } = this.#surroundings;
+    const flush = new Flush(batch, matcher);
+    const shared = new SharedRuns(this.#host.journal, matcher);
+    // Clients without a filter do not wait for the matches of the others.
     for (const client of this.#clients) client.take(flush);
-    if (this.#subscribers.size === 0) return;
-    const shared = new SharedRuns(this.#host.journal);
-    for (const subscriber of this.#subscribers) subscriber.wake(shared);
+    for (const subscriber of this.#subscribers) {
+      if (!subscriber.isFiltered) subscriber.wake(shared);
+    }
+    for (const client of this.#filteredClients) client.take(flush);
+    for (const subscriber of this.#subscribers) {
+      if (subscriber.isFiltered) subscriber.wake(shared);
+    }
   }
 
   /** Says goodbye to all viewers; those that have not answered when the signal aborts are cut off. */
@@ -211,7 +223,8 @@ class WebSocketExporter implements Exporter {
     this.#countAccepted(1);
     if (ws.protocol === SUBPROTOCOL) return this.#admitSubscriber(ws, socket, wish);
     const client = new Client(ws, socket, wish.filter, this.#surroundings);
-    this.#clients.add(client);
+    const clients = wish.filter.key === "" ? this.#clients : this.#filteredClients;
+    clients.add(client);
     client.start(wish.replay);
   }
 
@@ -224,7 +237,10 @@ class WebSocketExporter implements Exporter {
   }
 
   #forget(viewer: Viewer): void {
-    if (viewer instanceof Client) this.#clients.delete(viewer);
+    if (viewer instanceof Client) {
+      this.#clients.delete(viewer);
+      this.#filteredClients.delete(viewer);
+    }
     if (viewer instanceof Subscriber) this.#subscribers.delete(viewer);
   }
 
@@ -282,8 +298,18 @@ function surroundingsOf(
     "records_skipped",
     "System logs that a slow viewer was told of in a gap, before its filter.",
   );
+  const countMatchMs = metrics.counter(
+    "matching_ms",
+    "Milliseconds spent on matching records against the filters of clients.",
+  );
+  const countExpensive = metrics.counter(
+    "filters_too_expensive",
+    "How often a client fell out of the journal's memory because its filter takes too long to match.",
+  );
+  const journal = new OrderlyJournal(host.journal);
   return {
-    journal: new OrderlyJournal(host.journal),
+    journal,
+    matcher: new Matcher(journal, (ms) => countMatchMs(ms)),
     log: host.log,
     lowest: host.level,
     replayMax,
@@ -291,6 +317,12 @@ function surroundingsOf(
     bufferBytesMax,
     turn: turnTaker(),
     sent: sentCounter(host),
+    tooExpensive(cost) {
+      countExpensive(1);
+      host.log.warning(
+        `A client missed records because its filter is too expensive: matching takes ${cost}.`,
+      );
+    },
     missed: (records, reason) => countMissed(records, { reason }),
     unavailable: (records) => countUnavailable(records),
     skipped: (records) => countSkipped(records),

@@ -24,7 +24,7 @@ import { quotedExcerpt } from "./printable.ts";
 export const FILTER_CHARACTERS_MAX = 4096;
 
 /** A filter has at most this many terms, counted over all its parameters. */
-export const FILTER_TERMS_MAX = 64;
+const FILTER_TERMS_MAX = 64;
 
 /** The names of the query parameters that a filter is read from. */
 export const FILTER_PARAMETERS = ["type", "level", "logger", "q"] as const;
@@ -34,7 +34,7 @@ export type FilterQuery = {
 };
 
 /** What a filter asks of a record; a batch answers it. */
-export interface Records {
+export interface RecordFields {
   type(index: number): EnvelopeType;
   level(index: number): Level;
   logger(index: number): string;
@@ -45,7 +45,7 @@ export interface Records {
  * Returns one record of a batch that parses its envelope once at most, and keeps it: for those who match it over
  * several turns of the event loop, in which a batch may forget it.
  */
-export function heldRecord(records: Records, index: number): Records {
+export function heldRecord(records: RecordFields, index: number): RecordFields {
   let envelope: Envelope | undefined;
   return {
     type: () => records.type(index),
@@ -70,11 +70,11 @@ export interface Filter {
   readonly terms: readonly FilterTerm[];
   /** Estimates the microseconds that matching a record of this size takes. */
   effort(bytes: number): number;
-  matches(records: Records, index: number): boolean;
+  matches(records: RecordFields, index: number): boolean;
 }
 
 export interface FilterTerm {
-  matches(records: Records, index: number): boolean;
+  matches(records: RecordFields, index: number): boolean;
 }
 
 interface Term extends FilterTerm {
@@ -84,12 +84,13 @@ interface Term extends FilterTerm {
   readonly readsEnvelope: boolean;
 }
 
-/** Estimates, in microseconds. They are on the safe side for texts that are made to be expensive. */
+/** Estimates, in microseconds, that hold for texts that are made to be expensive, too. */
 const HEADER_TERM_EFFORT = 0.05;
 const ENVELOPE_TERM_EFFORT = 0.1;
-const TERM_EFFORT_PER_BYTE = 1 / 256;
+const TERM_EFFORT_PER_BYTE = 1 / 2_000;
+const PARSE_EFFORT = 2;
 /** Of parsing an envelope and reading all of its values. */
-export const PARSE_EFFORT_PER_BYTE = 1 / 100;
+export const PARSE_EFFORT_PER_BYTE = 1 / 150;
 
 /** Most viewers have no filter. */
 const EVERYTHING: Filter = { key: "", terms: [], effort: () => 0, matches: () => true };
@@ -139,7 +140,8 @@ function filterOf(given: readonly Term[]): Filter {
       const headerEffort = HEADER_TERM_EFFORT * header.length;
       if (reading.length === 0) return headerEffort;
       const termEffort = ENVELOPE_TERM_EFFORT + TERM_EFFORT_PER_BYTE * bytes;
-      return headerEffort + PARSE_EFFORT_PER_BYTE * bytes + termEffort * reading.length;
+      const parseEffort = PARSE_EFFORT + PARSE_EFFORT_PER_BYTE * bytes;
+      return headerEffort + parseEffort + termEffort * reading.length;
     },
     matches:
       terms.length === 1

@@ -21,7 +21,7 @@ import type { Envelope, EnvelopeType, Level } from "./envelope.ts";
 
 export { z };
 export { PermanentError, RetryLaterError, TailgateError, textOf } from "./errors.ts";
-export { FILTER_CHARACTERS_MAX, FILTER_PARAMETERS, parseFilter } from "./filter.ts";
+export { FILTER_CHARACTERS_MAX, FILTER_PARAMETERS, heldRecord, parseFilter } from "./filter.ts";
 export { LEVELS } from "./envelope.ts";
 export { printable, quotedExcerpt } from "./printable.ts";
 export { SUBPROTOCOL } from "./protocol.ts";
@@ -29,7 +29,7 @@ export { withSignals } from "./time-limit.ts";
 export { refuseUpgrade } from "./upgrade-refusal.ts";
 export { requestUrl, withPath, type RequestUrl } from "./url-credentials.ts";
 export type { AuditLog, Envelope, EnvelopeType, JsonValue, Level, SystemLog } from "./envelope.ts";
-export type { Filter, FilterQuery, FilterTerm } from "./filter.ts";
+export type { Filter, FilterQuery, FilterTerm, RecordFields } from "./filter.ts";
 export type { ClientMessage, GapMessage, ServerMessage } from "./protocol.ts";
 
 /** The version of this interface; a gateway takes plugins of its own version only. */

@@ -55,11 +55,13 @@ export interface GapMessage {
   readonly to: number;
   /**
    * `retention`: deleted for their age or their size; `not_stored`: the disk took them not; `damaged`: unreadable;
-   * `slow`: this viewer was too slow for them; `epoch`: these sequences meant other records before, and are given anew.
+   * `slow`: this viewer was too slow for them, or its filter too expensive, as `text` then says; `epoch`: these sequences meant other records before, and are given anew.
    */
   readonly reason: "retention" | "not_stored" | "damaged" | "slow" | "epoch";
   /** Records of this type alone; all of the range where absent. */
   readonly lane?: EnvelopeType;
+  /** Why, in words, if there is more to say than the reason does. */
+  readonly text?: string;
 }
 
 /** What was asked for of the past has been sent; comes once. */

@@ -1,6 +1,6 @@
 import type { Duplex } from "node:stream";
 import { setTimeout as wait } from "node:timers/promises";
-import type { Filter, JournalPage } from "tailgate/plugin";
+import type { Batch, Filter, JournalPage } from "tailgate/plugin";
 import type { WebSocket } from "ws";
 import {
   Connection,
@@ -10,8 +10,10 @@ import {
   type Surroundings,
   type Viewer,
 } from "./connection.ts";
-import { framesOf, pieceOf, type Flush, type Frames } from "./frames.ts";
-import { replayStart, TURN_RECORDS_MAX } from "./replay.ts";
+import { framesOf, framesOfAll, pieceOf, type Flush, type Frames } from "./frames.ts";
+import type { Waiter } from "./matcher.ts";
+import { replayStart } from "./replay.ts";
+import { SharedRuns } from "./shared-runs.ts";
 
 /** What has left memory and is not on the disk yet will be there soon. */
 const UNREADABLE_PAUSE_MS = 20;
@@ -23,7 +25,7 @@ const UNREADABLE_PAUSE_MS = 20;
  * What delivery leaves out between two batches is left out for live clients, too: delivery has counted it. What the
  * journal has lost, which there is no frame to tell of, is passed over and counted.
  */
-export class Client implements Viewer {
+export class Client implements Viewer, Waiter {
   readonly connection: Connection;
   /**
    * The connection's own, once more: of a thousand viewers no object is in the processor's cache when a flush comes to
@@ -39,6 +41,8 @@ export class Client implements Viewer {
   #wasLive = false;
   /** Since when the socket has been full, in ms of the monotonic clock; undefined while it takes data. */
   #fullSinceMs: number | undefined;
+  /** It waits for its filter to be matched; so it did when it fell behind. */
+  #waitsForMatch = false;
 
   /** Due from now on is what the journal takes after this moment; nothing is sent before `start`. */
   constructor(ws: WebSocket, socket: Duplex, filter: Filter, surroundings: Surroundings) {
@@ -57,9 +61,10 @@ export class Client implements Viewer {
   }
 
   async #replay(count: number): Promise<void> {
-    const { journal, turn } = this.#surroundings;
+    const { journal, matcher, turn } = this.#surroundings;
     const start = await replayStart({
       journal,
+      matcher,
       filter: this.#filter,
       count,
       end: this.#next,
@@ -73,6 +78,7 @@ export class Client implements Viewer {
   #goLive(): void {
     this.#live = true;
     this.#wasLive = true;
+    this.#waitsForMatch = false;
   }
 
   /** Takes a batch of the live stream. It never waits and never throws. */
@@ -85,7 +91,10 @@ export class Client implements Viewer {
     }
     try {
       const frames = flush.frames(this.#filter);
-      if (!this.#sendWhole(frames)) this.#send(frames);
+      if (frames === undefined) {
+        this.#live = false;
+        this.#catchUp();
+      } else if (!this.#sendWhole(frames)) this.#send(frames);
     } catch (error) {
       this.#fail(error);
     }
@@ -106,23 +115,34 @@ export class Client implements Viewer {
   }
 
   /** Sends what memory holds from the cursor on, until the socket is full or nothing is left. */
-  #catchUp(): void {
-    const { journal, turn } = this.#surroundings;
-    let examined = 0;
+  #catchUp(shared?: SharedRuns): void {
+    const { journal, matcher } = this.#surroundings;
+    const runs = shared ?? new SharedRuns(journal, matcher);
     try {
       while (this.#next <= journal.newest) {
         if (!this.connection.isOpen) return;
-        if (examined >= TURN_RECORDS_MAX) return void turn().then(() => this.#catchUp());
-        const run = journal.readFrom(this.#next);
+        const run = runs.from(this.#next);
         if (!run) return this.#goOnBeyondMemory();
-        if (!this.#send(framesOf(run, this.#filter))) return;
-        // Without a filter nothing is looked at, and the socket sets the limit.
-        if (this.#filter.key !== "") examined += run.length;
+        const frames = runs.frames(run, this.#filter, this);
+        if (frames === undefined) {
+          this.#waitsForMatch = true;
+          return;
+        }
+        if (!this.#send(frames)) return;
       }
       this.#goLive();
     } catch (error) {
       this.#fail(error);
     }
+  }
+
+  get isOpen(): boolean {
+    return this.connection.isOpen;
+  }
+
+  /** The match that the client waited for is done. */
+  ready(shared: SharedRuns): void {
+    this.#catchUp(shared);
   }
 
   /** Who was live, and fell behind, would not catch up from the disk. */
@@ -138,17 +158,25 @@ export class Client implements Viewer {
   async #passPage(): Promise<void> {
     const { journal, turn } = this.#surroundings;
     const page = await journal.read({ from: this.#next });
-    if (!this.connection.isOpen) return;
     const { from, to, records } = page;
     if (to < from) await wait(UNREADABLE_PAUSE_MS);
     else {
-      const isSent = records === undefined || this.#send(framesOf(records, this.#filter));
+      const frames = records && (await this.#pageFrames(records));
+      if (!this.connection.isOpen) return;
+      const isSent = frames === undefined || this.#send(frames);
       if (isSent) this.#next = to + 1;
       this.#countUnavailable(page);
       if (!isSent) return;
       await turn();
     }
     this.#catchUp();
+  }
+
+  async #pageFrames(records: Batch): Promise<Frames | undefined> {
+    if (this.#filter.key === "") return framesOfAll(records);
+    const { matcher } = this.#surroundings;
+    const matched = await matcher.matched(records, this.#filter, () => this.isOpen);
+    return matched && framesOf(records, matched);
   }
 
   /** Of what has been passed of the page. */
@@ -187,6 +215,7 @@ export class Client implements Viewer {
 
   #waitForDrain(): void {
     this.#live = false;
+    this.#waitsForMatch = false;
     this.#fullSinceMs = performance.now();
   }
 
@@ -207,8 +236,17 @@ export class Client implements Viewer {
   }
 
   #endOutrun(): void {
+    if (this.#waitsForMatch) return this.#endExpensive();
     const text = `too slow: ${this.behind} records behind, the oldest are no longer in memory`;
     this.close("outrun", POLICY_VIOLATION, text);
+  }
+
+  #endExpensive(): void {
+    const { matcher, tooExpensive } = this.#surroundings;
+    const cost = matcher.costOf(this.#filter);
+    tooExpensive(cost);
+    const text = `filter too expensive: ${cost}, ${this.behind} records behind`;
+    this.close("expensive", POLICY_VIOLATION, text);
   }
 
   #fail(error: unknown): void {

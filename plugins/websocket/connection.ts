@@ -2,10 +2,12 @@ import { once } from "node:events";
 import type { Duplex } from "node:stream";
 import type { HostJournal, HostLogger } from "tailgate/plugin";
 import type { WebSocket } from "ws";
+import type { Matcher } from "./matcher.ts";
 
 /** What all viewers share. */
 export interface Surroundings {
   readonly journal: HostJournal;
+  readonly matcher: Matcher;
   readonly log: HostLogger;
   /** What the socket of one viewer may hold unsent. */
   readonly bufferBytesMax: number;
@@ -15,6 +17,8 @@ export interface Surroundings {
   sent(frames: number, bytes: number): void;
   /** Counts what a viewer was still due when the gateway ended its connection. */
   missed(records: number, reason: CloseReason): void;
+  /** Counts and logs that a client could not follow because its filter takes too long to match. */
+  tooExpensive(cost: string): void;
   /** Counts what a viewer that cannot be told of gaps did not get because the journal has lost it. */
   unavailable(records: number): void;
   /** Told once, at the end of the connection. */
@@ -23,7 +27,7 @@ export interface Surroundings {
 
 /**
  * `closed` by the viewer; `lost` without a goodbye; `protocol` what it sent was no WebSocket; `misuse` its messages were
- * no `tailgate.v1`; `stalled` it did not read; `outrun` it read too slowly; `dead` it did not answer pings; `failed`
+ * no `tailgate.v1`; `stalled` it did not read; `outrun` it read too slowly; `expensive` its filter took too long to match; `dead` it did not answer pings; `failed`
  * through a fault of ours; `stopping` the gateway.
  */
 export type CloseReason =
@@ -33,6 +37,7 @@ export type CloseReason =
   | "misuse"
   | "stalled"
   | "outrun"
+  | "expensive"
   | "dead"
   | "failed"
   | "stopping";

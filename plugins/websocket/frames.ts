@@ -1,4 +1,5 @@
-import type { Batch, Filter } from "tailgate/plugin";
+import type { Batch } from "tailgate/plugin";
+import type { Matcher, Wanted } from "./matcher.ts";
 
 /** What a filter lets through of a batch. */
 export interface Frames {
@@ -9,16 +10,18 @@ export interface Frames {
   readonly next: number;
 }
 
-/** `copyOfAll`: the batch's own frames in memory of their own. */
-export function framesOf(
-  batch: Batch,
-  filter: Filter,
-  copyOfAll = (): Uint8Array => detached(batch.frames()),
-): Frames {
-  const next = batch.sequence(batch.length - 1) + 1;
-  if (filter.key === "") return { records: batch, bytes: batch.frames(), next };
-  const records = batch.select((index) => filter.matches(batch, index));
-  return { records, bytes: records === batch ? copyOfAll() : detached(records.frames()), next };
+/** `records`: what a filter lets through of the batch. */
+export function framesOf(batch: Batch, records: Batch): Frames {
+  return { records, bytes: detached(records.frames()), next: nextAfter(batch) };
+}
+
+/** All of the batch, without a copy. */
+export function framesOfAll(batch: Batch): Frames {
+  return { records: batch, bytes: batch.frames(), next: nextAfter(batch) };
+}
+
+function nextAfter(batch: Batch): number {
+  return batch.sequence(batch.length - 1) + 1;
 }
 
 /**
@@ -36,22 +39,33 @@ function detached(bytes: Uint8Array): Uint8Array {
 export class Flush {
   readonly first: number;
   readonly #batch: Batch;
-  readonly #framesByKey = new Map<string, Frames>();
+  readonly #matcher: Matcher;
+  readonly #framesByKey = new Map<string, Frames | undefined>();
   /** Filters that let everything through have it together. */
   #copyOfAll: Uint8Array | undefined;
 
-  constructor(batch: Batch) {
+  constructor(batch: Batch, matcher: Matcher) {
     this.first = batch.sequence(0);
     this.#batch = batch;
+    this.#matcher = matcher;
   }
 
-  frames(filter: Filter): Frames {
-    let frames = this.#framesByKey.get(filter.key);
-    if (!frames) {
-      frames = framesOf(this.#batch, filter, () => this.#allCopied());
-      this.#framesByKey.set(filter.key, frames);
+  /** Returns undefined if matching the filter would exceed the time budget of this turn. */
+  frames(filter: Wanted): Frames | undefined {
+    const { key } = filter;
+    let frames = this.#framesByKey.get(key);
+    if (!frames && !this.#framesByKey.has(key)) {
+      frames = key === "" ? framesOfAll(this.#batch) : this.#matching(filter);
+      this.#framesByKey.set(key, frames);
     }
     return frames;
+  }
+
+  #matching(filter: Wanted): Frames | undefined {
+    const batch = this.#batch;
+    const records = this.#matcher.matchNow(batch, filter);
+    if (records === batch) return { records, bytes: this.#allCopied(), next: nextAfter(batch) };
+    return records && framesOf(batch, records);
   }
 
   #allCopied(): Uint8Array {

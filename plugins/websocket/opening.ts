@@ -1,5 +1,5 @@
 import type { EnvelopeType, HostJournal, GapMessage } from "tailgate/plugin";
-import type { Wanted } from "./shared-runs.ts";
+import type { Matcher, Wanted } from "./matcher.ts";
 
 /** So far back it is looked for records that a viewer has and that were not stored. */
 const UNCONFIRMED_RECORDS_MAX = 100_000;
@@ -49,6 +49,7 @@ export async function refusedOf(
 /** What a search for the newest records takes. */
 export interface Search {
   readonly journal: HostJournal;
+  readonly matcher: Matcher;
   readonly wanted: Wanted;
   /** Where only one type of record is wanted. */
   readonly lane: EnvelopeType | undefined;
@@ -63,7 +64,7 @@ export interface Search {
 
 /** With which sequence the newest `count` wanted records begin; behind the last one where there is none. */
 export async function newestStart(search: Search): Promise<number> {
-  const { journal, wanted, lane, count, last } = search;
+  const { journal, matcher, wanted, lane, count, last } = search;
   let start = last + 1;
   let missing = count;
   let from = last;
@@ -71,11 +72,10 @@ export async function newestStart(search: Search): Promise<number> {
     const page = await journal.read({ from, order: "desc", type: lane });
     if (page.to < page.from) break;
     const { records } = page;
-    for (let index = (records?.length ?? 0) - 1; index >= 0 && missing > 0; index--) {
-      if (!wanted.matches(records!, index)) continue;
-      start = records!.sequence(index);
-      missing--;
-    }
+    const found = records && (await matcher.matched(records, wanted, () => search.isOpen()));
+    const length = Math.min(missing, found?.length ?? 0);
+    if (length > 0) start = found!.sequence(found!.length - length);
+    missing -= length;
     from = page.from - 1;
     await search.turn();
   }

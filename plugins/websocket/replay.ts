@@ -1,12 +1,14 @@
-import type { Filter, HostJournal } from "tailgate/plugin";
+import type { Batch, HostJournal } from "tailgate/plugin";
+import type { Matcher, Wanted } from "./matcher.ts";
 
 /** How many records are looked at in one turn of the event loop: some milliseconds where the filter reads them. */
-export const TURN_RECORDS_MAX = 1000;
+const TURN_RECORDS_MAX = 1000;
 
 /** Who searches, and for what. */
 interface Search {
   readonly journal: HostJournal;
-  readonly filter: Filter;
+  readonly matcher: Matcher;
+  readonly filter: Wanted;
   /** How many records are wanted. */
   readonly count: number;
   /** The sequence before which they are. */
@@ -29,7 +31,7 @@ export async function replayStart(search: Search): Promise<number> {
   let searched = end;
   while (missing > 0 && searched > journal.oldest && search.isWanted()) {
     const from = Math.max(journal.oldest, searched - TURN_RECORDS_MAX);
-    const found = matching(journal, filter, from, searched);
+    const found = await matching(search, from, searched);
     if (found.length > 0) start = found[Math.max(0, found.length - missing)]!;
     missing -= found.length;
     searched = from;
@@ -39,7 +41,8 @@ export async function replayStart(search: Search): Promise<number> {
 }
 
 /** The sequences from `from` up to and without `end` that the filter lets through. */
-function matching(journal: HostJournal, filter: Filter, from: number, end: number): number[] {
+async function matching(search: Search, from: number, end: number): Promise<number[]> {
+  const { journal, matcher, filter } = search;
   const found: number[] = [];
   let next = from;
   while (next < end) {
@@ -49,10 +52,17 @@ function matching(journal: HostJournal, filter: Filter, from: number, end: numbe
       next++;
       continue;
     }
-    for (let index = 0; index < run.length && run.sequence(index) < end; index++) {
-      if (filter.matches(run, index)) found.push(run.sequence(index));
-    }
+    const matched = await matcher.matched(before(end, run), filter, () => search.isWanted());
+    if (matched === undefined) return found;
+    for (let index = 0; index < matched.length; index++) found.push(matched.sequence(index));
     next = run.sequence(run.length - 1) + 1;
   }
   return found;
+}
+
+/** The records of the run before that sequence. */
+function before(end: number, run: Batch): Batch {
+  return run.sequence(run.length - 1) < end
+    ? run
+    : run.select((index) => run.sequence(index) < end);
 }

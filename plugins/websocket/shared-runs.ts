@@ -1,18 +1,7 @@
 import type { Batch, HostJournal } from "tailgate/plugin";
 import { unitsOf, type Unit } from "./batch-frames.ts";
-
-/** Which records are wanted; a filter is one. */
-export interface Wanted {
-  /** The same for what means the same; "" for everything. */
-  readonly key: string;
-  matches(records: Batch, index: number): boolean;
-}
-
-/** What is wanted of a batch. */
-export function matching(records: Batch, wanted: Wanted): Batch {
-  if (wanted.key === "") return records;
-  return records.select((index) => wanted.matches(records, index));
-}
+import { framesOf, framesOfAll, type Frames } from "./frames.ts";
+import type { Matcher, Waiter, Wanted } from "./matcher.ts";
 
 /**
  * What is read from the journal's memory for all viewers that go on at the same moment: who is at the same place with
@@ -20,12 +9,15 @@ export function matching(records: Batch, wanted: Wanted): Batch {
  */
 export class SharedRuns {
   readonly #journal: HostJournal;
+  readonly #matcher: Matcher;
   readonly #runs = new Map<number, Batch | undefined>();
   readonly #matches = new Map<string, Batch>();
   readonly #units = new Map<string, readonly Unit[]>();
+  readonly #frames = new Map<string, Frames>();
 
-  constructor(journal: HostJournal) {
+  constructor(journal: HostJournal, matcher: Matcher) {
     this.#journal = journal;
+    this.#matcher = matcher;
   }
 
   /** The longest run of records in memory that starts with the sequence. */
@@ -34,21 +26,37 @@ export class SharedRuns {
     return this.#runs.get(sequence);
   }
 
-  matching(run: Batch, wanted: Wanted): Batch {
+  /** Returns what matches of a run; undefined if the match is deferred: the waiter is then told when it is done. */
+  matching(run: Batch, wanted: Wanted, waiter: Waiter): Batch | undefined {
     const key = `${run.sequence(0)} ${wanted.key}`;
     let records = this.#matches.get(key);
-    if (!records) this.#matches.set(key, (records = matching(run, wanted)));
+    if (!records) {
+      records = this.#matcher.match(run, wanted, waiter);
+      if (records) this.#matches.set(key, records);
+    }
     return records;
   }
 
+  /** The same as frames. */
+  frames(run: Batch, wanted: Wanted, waiter: Waiter): Frames | undefined {
+    if (wanted.key === "") return framesOfAll(run);
+    const key = `${run.sequence(0)} ${wanted.key}`;
+    let frames = this.#frames.get(key);
+    if (!frames) {
+      const records = this.#matcher.match(run, wanted, waiter);
+      if (records) this.#frames.set(key, (frames = framesOf(run, records)));
+    }
+    return frames;
+  }
+
   /** What matches of a run, as messages for those whose position is before `from`. */
-  units(run: Batch, from: number, wanted: Wanted): readonly Unit[] {
+  units(run: Batch, records: Batch, from: number, wanted: Wanted): readonly Unit[] {
     const key = `${run.sequence(0)} ${from} ${wanted.key}`;
     let units = this.#units.get(key);
     if (!units) {
       const to = run.sequence(run.length - 1);
       const { durable } = this.#journal;
-      units = unitsOf({ from, to, records: this.matching(run, wanted), gaps: [], durable });
+      units = unitsOf({ from, to, records, gaps: [], durable });
       this.#units.set(key, units);
     }
     return units;

@@ -1,9 +1,12 @@
-import type { Batch, Gap, HostJournal } from "tailgate/plugin";
-import type { Wanted } from "./shared-runs.ts";
+import type { Batch, FilterTerm, Gap, HostJournal } from "tailgate/plugin";
+import type { Wanted } from "./matcher.ts";
 
 /** The timestamp in an envelope's `data`: after `{"timestamp":"`, and always as long. */
 const TIMESTAMP_START = 14;
 const TIMESTAMP_LENGTH = 27;
+
+/** In microseconds. */
+const TIMESTAMP_EFFORT = 0.3;
 
 /** The moment from which on records of the past are wanted. */
 export class Since {
@@ -19,8 +22,13 @@ export class Since {
 
   /** The wanted records from that moment on. */
   within(wanted: Wanted): Wanted {
+    const term: FilterTerm = {
+      matches: (records, index) => records.envelope(index).data.timestamp >= this.#text,
+    };
     return {
       key: `${wanted.key}\nsince:${this.ms}`,
+      terms: [term, ...wanted.terms],
+      effort: (bytes) => TIMESTAMP_EFFORT + wanted.effort(bytes),
       matches: (records, index) =>
         timestampOf(records, index) >= this.#text && wanted.matches(records, index),
     };

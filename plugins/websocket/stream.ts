@@ -11,8 +11,8 @@ import type {
 } from "tailgate/plugin";
 import { unitsOf, type Unit } from "./batch-frames.ts";
 import { newestStart, refusedOf, resumptionOf, type Resume } from "./opening.ts";
-import { TURN_RECORDS_MAX } from "./replay.ts";
-import { matching, SharedRuns, type Wanted } from "./shared-runs.ts";
+import type { Matcher, Waiter, Wanted } from "./matcher.ts";
+import { SharedRuns } from "./shared-runs.ts";
 import { sinceTime, type Since } from "./since.ts";
 
 /** What a viewer wants to see. */
@@ -41,16 +41,19 @@ export interface Sink {
 
 interface StreamOptions {
   readonly journal: HostJournal;
+  readonly matcher: Matcher;
   readonly turn: () => Promise<void>;
   /** Counts system logs that a slow viewer does not get. */
   skipped(records: number): void;
+  /** Told when the filter takes too long to match for this client to follow. */
+  tooExpensive(cost: string): void;
 }
 
 /** What has left memory and is not on the disk yet will be there soon. */
 const UNREADABLE_PAUSE_MS = 20;
 
 /**
- * `busy` reading or searching; `live` all has been sent, and the next record wakes it; `full` it goes on when the
+ * `busy` reading, searching, or waiting for a match; `live` all has been sent, and the next record wakes it; `full` it goes on when the
  * socket has drained.
  */
 type State = "busy" | "live" | "full" | "ended";
@@ -62,7 +65,7 @@ type State = "busy" | "live" | "full" | "ended";
  * the socket takes data. Who was live once, and has fallen out of memory since, gets of what it missed the audit
  * events, and a gap for the rest.
  */
-export class Stream {
+export class Stream implements Waiter {
   readonly #sink: Sink;
   readonly #options: StreamOptions;
   #choice: Choice;
@@ -79,6 +82,10 @@ export class Stream {
   #wasLive = false;
   /** System logs up to this sequence are left out. */
   #skipTo = 0;
+  /** It waits for its filter to be matched; so it did when it fell behind. */
+  #waitsForMatch = false;
+  /** Why system logs are left out, if that is not for reading slowly. */
+  #skipText: string | undefined;
 
   /** Nothing is sent before `begin`. */
   constructor(sink: Sink, choice: Choice, options: StreamOptions) {
@@ -91,6 +98,10 @@ export class Stream {
     this.#next = this.#told + 1;
   }
 
+  get isFiltered(): boolean {
+    return this.#wanted.key !== "";
+  }
+
   /** How many records were appended and not handed to the socket. */
   get behind(): number {
     return this.#options.journal.newest - this.#next + 1;
@@ -101,18 +112,24 @@ export class Stream {
     else if (resume !== undefined) this.#run(() => this.#resume(resume));
     else {
       if (since !== undefined) this.#setSince(sinceTime(since));
-      this.#go(new SharedRuns(this.#options.journal));
+      this.#go(this.#runs());
     }
   }
 
+  #runs(): SharedRuns {
+    const { journal, matcher } = this.#options;
+    return new SharedRuns(journal, matcher);
+  }
+
   async #replay(count: number): Promise<void> {
-    const { journal, turn } = this.#options;
+    const { journal, matcher, turn } = this.#options;
     let choice: Choice;
     let start: number;
     do {
       choice = this.#choice;
       start = await newestStart({
         journal,
+        matcher,
         wanted: choice.filter,
         lane: choice.lane,
         count,
@@ -150,7 +167,16 @@ export class Stream {
   }
 
   drained(): void {
-    if (this.#state === "full") this.#go(new SharedRuns(this.#options.journal));
+    if (this.#state === "full") this.#go(this.#runs());
+  }
+
+  get isOpen(): boolean {
+    return this.#state === "busy" && this.#sink.isOpen;
+  }
+
+  /** The match that the stream waited for is done. */
+  ready(shared: SharedRuns): void {
+    if (this.#state === "busy") this.#go(shared);
   }
 
   end(): void {
@@ -193,7 +219,7 @@ export class Stream {
   async #goOnAfter(work: () => Promise<void>): Promise<void> {
     try {
       await work();
-      if (this.#state === "busy") this.#go(new SharedRuns(this.#options.journal));
+      if (this.#state === "busy") this.#go(this.#runs());
     } catch (error) {
       this.#sink.failed(error);
     }
@@ -209,32 +235,36 @@ export class Stream {
   }
 
   #goOn(shared: SharedRuns): void {
-    const { journal, turn } = this.#options;
-    let examined = 0;
+    const { journal } = this.#options;
     if (!this.#sink.isOpen) return;
     this.#arrive();
     while (this.#next <= journal.newest) {
       if (this.#sink.isFull) {
         this.#state = "full";
+        this.#waitsForMatch = false;
         return;
       }
-      if (examined >= TURN_RECORDS_MAX) return this.#run(turn);
       const run = this.#next <= this.#skipTo ? undefined : shared.from(this.#next);
       if (run === undefined) return this.#run(() => this.#read());
-      this.#passRun(run, shared);
+      const records = shared.matching(run, this.#wanted, this);
+      if (records === undefined) {
+        this.#state = "busy";
+        this.#waitsForMatch = true;
+        return;
+      }
+      this.#passRun(run, records, shared);
       this.#arrive();
-      // Without a filter nothing is looked at, and the socket sets the limit.
-      if (this.#wanted.key !== "") examined += run.length;
     }
     this.#state = "live";
+    this.#waitsForMatch = false;
     this.#wasLive = true;
   }
 
-  #passRun(run: Batch, shared: SharedRuns): void {
+  #passRun(run: Batch, records: Batch, shared: SharedRuns): void {
     const to = run.sequence(run.length - 1);
-    if (this.#gaps.length > 0) return this.#passRecords(shared.matching(run, this.#wanted), to);
-    const isEmpty = shared.matching(run, this.#wanted).length === 0;
-    this.#pass(isEmpty ? [] : shared.units(run, this.#told + 1, this.#wanted), to);
+    if (this.#gaps.length > 0) return this.#passRecords(records, to);
+    const isEmpty = records.length === 0;
+    this.#pass(isEmpty ? [] : shared.units(run, records, this.#told + 1, this.#wanted), to);
   }
 
   #passRecords(records: Batch, to: number): void {
@@ -270,7 +300,7 @@ export class Stream {
 
   /** Passes the next page of what memory does not hold. */
   async #read(): Promise<void> {
-    const { journal, turn } = this.#options;
+    const { journal, matcher, turn } = this.#options;
     const choice = this.#choice;
     this.#skipWhereOutrun();
     const isSkipping = this.#next <= this.#skipTo;
@@ -280,22 +310,29 @@ export class Stream {
       return;
     }
     const gaps = await this.#gapsOf(page);
+    const { from, to, records } = page;
+    const matched =
+      records && (await matcher.matched(records, this.#wanted, () => this.#sink.isOpen));
     // A page for another filter may lack what this one wants.
     if (choice !== this.#choice || !this.#sink.isOpen) return;
     this.#owe(gaps);
-    const { from, to, records } = page;
-    if (records === undefined) this.#pass([], to);
-    else this.#passRecords(matching(records, this.#wanted), to);
+    if (matched === undefined) this.#pass([], to);
+    else this.#passRecords(matched, to);
     if (isSkipping) this.#countSkipped(from, records);
     await turn();
   }
 
   /** Who was live and is no longer in memory would not catch up by reading everything from the disk. */
   #skipWhereOutrun(): void {
-    const { newest, oldest } = this.#options.journal;
-    if (this.#wasLive && this.#next < oldest && this.#choice.lane !== "audit_log") {
-      this.#skipTo = Math.max(this.#skipTo, newest);
-    }
+    const { journal, matcher, tooExpensive } = this.#options;
+    const { newest, oldest } = journal;
+    if (!this.#wasLive || this.#next >= oldest || this.#choice.lane === "audit_log") return;
+    this.#skipTo = Math.max(this.#skipTo, newest);
+    this.#skipText = undefined;
+    if (!this.#waitsForMatch) return;
+    const cost = matcher.costOf(this.#wanted);
+    this.#skipText = `The filter is too expensive: ${cost}.`;
+    tooExpensive(cost);
   }
 
   #page(): Promise<JournalPage> {
@@ -319,7 +356,8 @@ export class Stream {
     const gaps: GapMessage[] = [];
     if (this.#next <= this.#skipTo && lane !== "audit_log") {
       const { from, to } = page;
-      gaps.push({ type: "gap", from, to, reason: "slow", lane: "system_log" });
+      const text = this.#skipText && { text: this.#skipText };
+      gaps.push({ type: "gap", from, to, reason: "slow", lane: "system_log", ...text });
     }
     for (const gap of page.gaps) {
       const { from, to, type, reason } = gap;
@@ -334,7 +372,8 @@ export class Stream {
   #owe(gaps: readonly GapMessage[]): void {
     for (const gap of gaps) {
       const before = this.#gaps.findIndex(
-        ({ to, reason, lane }) => to === gap.from - 1 && reason === gap.reason && lane === gap.lane,
+        ({ to, reason, lane, text }) =>
+          to === gap.from - 1 && reason === gap.reason && lane === gap.lane && text === gap.text,
       );
       if (before < 0) this.#gaps.push(gap);
       else this.#gaps[before] = { ...gap, from: this.#gaps[before]!.from };

@@ -70,6 +70,11 @@ export class Subscriber implements Viewer, Sink {
     return this.#stream !== undefined;
   }
 
+  /** True if matching records takes time. */
+  get isFiltered(): boolean {
+    return this.#stream?.isFiltered ?? false;
+  }
+
   get behind(): number {
     return this.#stream?.behind ?? 0;
   }
@@ -80,8 +85,8 @@ export class Subscriber implements Viewer, Sink {
       const text = "This connection has its subscription; a filter message changes its filter.";
       throw new MessageFault("ALREADY_SUBSCRIBED", text);
     }
-    const { journal, turn, skipped, replayMax } = this.#surroundings;
-    this.#stream = new Stream(this, this.#choiceOf(query), { journal, turn, skipped });
+    const { replayMax } = this.#surroundings;
+    this.#stream = new Stream(this, this.#choiceOf(query), this.#surroundings);
     if (version !== undefined) this.say({ type: "filter", version });
     const limited = replay === undefined ? undefined : Math.min(replay, replayMax);
     this.#stream.begin({ ...start, replay: limited });

@@ -1,3 +1,4 @@
+import { printable } from "../printable.ts";
 import type { GapMessage } from "../protocol.ts";
 
 const REASONS = {
@@ -10,11 +11,11 @@ const REASONS = {
 const LANES = { system_log: "system logs", audit_log: "audit events" };
 
 /** What is missing, as a line of its own among the records, with its line feed. */
-export function gapLine({ from, to, lane, reason }: GapMessage): string {
+export function gapLine({ from, to, lane, reason, text }: GapMessage): string {
   const range = from === to ? `sequence ${from}` : `sequences ${from} to ${to}`;
   if (reason === "epoch") {
     return `--- shown before, and not in the gateway's journal any more: ${range} ---\n`;
   }
   const what = lane === undefined ? "records" : LANES[lane];
-  return `--- missing: ${what} of ${range} (${REASONS[reason]}) ---\n`;
+  return `--- missing: ${what} of ${range} (${text === undefined ? REASONS[reason] : printable(text)}) ---\n`;
 }

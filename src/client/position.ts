@@ -75,7 +75,7 @@ export class Position {
     const { from, to, reason } = gap;
     if (!(from <= to)) throw new ProtocolFault("a gap is not a range");
     if (reason === "epoch") return this.reset(from);
-    const range: MissingRange = { from, to, reason, ...(gap.lane && { lane: gap.lane }) };
+    const range: MissingRange = { from, to, reason, ...detailsOf(gap) };
     if (this.#resume && from <= this.#resume.sequence) return [{ type: "gap", gap: range }];
     if (this.#heldGaps.push(gap) > HELD_GAPS_MAX) throw new ProtocolFault("too many gaps");
     return [];
@@ -115,10 +115,11 @@ export class Position {
     const next = this.#resume === undefined ? from : this.#resume.sequence + 1;
     if (to < next) return [];
     const events = [...this.#unknown(), ...this.#holeBefore(from)];
-    for (const { from: first, to: last, reason, lane } of gaps) {
+    for (const gap of gaps) {
+      const { from: first, to: last, reason } = gap;
       if (last < next) continue;
-      const gap = { from: Math.max(first, next), to: last, reason, ...(lane && { lane }) };
-      events.push({ type: "gap", gap });
+      const rest = { from: Math.max(first, next), to: last, reason, ...detailsOf(gap) };
+      events.push({ type: "gap", gap: rest });
     }
     events.push({
       type: "records",
@@ -139,6 +140,13 @@ export class Position {
   #moveTo(sequence: number, durable: number): void {
     this.#resume = { epoch: this.#epoch, sequence, durable: Math.min(durable, sequence) };
   }
+}
+
+function detailsOf({
+  lane,
+  text,
+}: Pick<MissingRange, "lane" | "text">): Pick<MissingRange, "lane" | "text"> {
+  return { ...(lane && { lane }), ...(text && { text }) };
 }
 
 /** Those that are between the bounds and rise: what a gateway repeats, or sends out of its place, is not handed on. */

@@ -23,6 +23,8 @@ export interface MissingRange {
   readonly reason: GapReason;
   /** Records of this type alone; all of the range where absent. */
   readonly lane?: EnvelopeType;
+  /** Why, in words, if the gateway says more than the reason does. */
+  readonly text?: string;
 }
 
 /** How the records come. */

@@ -212,10 +212,10 @@ export const TEXTS = {
     trouble: (reason: string) => `The journal could not be read: ${reason}`,
   },
   gap: {
-    text: ({ from, to, reason }: MissingRange) =>
+    text: ({ from, to, reason, text = GAP_REASONS[reason] }: MissingRange) =>
       reason === "unknown"
-        ? `Records may be missing: ${GAP_REASONS[reason]}`
-        : `${records(to - from + 1)} missing (${range(from, to)}): ${GAP_REASONS[reason]}`,
+        ? `Records may be missing: ${text}`
+        : `${records(to - from + 1)} missing (${range(from, to)}): ${text}`,
     reset: ({ from, to, reason }: { from: number; to: number; reason: string }) =>
       `${records(to - from + 1)} taken back (${range(from, to)}): ${reason}`,
     load: "Load",

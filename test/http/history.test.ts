@@ -1,6 +1,7 @@
 import { cp } from "node:fs/promises";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { Envelope } from "../../src/envelope.ts";
@@ -64,6 +65,26 @@ const audit = { scope: scope("orchestrator.audit") };
 /** Nanoseconds of so many microseconds after 2025-10-13T09:27:24Z. */
 function at(micros: number): bigint {
   return (1_760_347_644_000_000n + BigInt(micros)) * 1000n;
+}
+
+/** Measures the processor time of each turn of the event loop, until it is called: then it resolves with the longest. */
+function longestTurnMs(): () => Promise<number> {
+  let longest = 0;
+  const over = new AbortController();
+  const measure = async (): Promise<void> => {
+    while (!over.signal.aborted) {
+      const start = process.threadCpuUsage();
+      await nextTurn();
+      const { user, system } = process.threadCpuUsage(start);
+      longest = Math.max(longest, (user + system) / 1000);
+    }
+  };
+  const measured = measure();
+  return async () => {
+    over.abort();
+    await measured;
+    return longest;
+  };
 }
 
 describe("a page", () => {
@@ -201,6 +222,23 @@ describe("the pages of a query", () => {
     expect(down.map(sequencesOf)).toEqual([[], [], [1]]);
     const up = await pagesOf(stage, { q: "needle", order: "asc" });
     expect(up.map(sequencesOf)).toEqual([[1], [], []]);
+  });
+
+  test("look at fewer records each where a match takes longer, and at one in several turns", async () => {
+    const stage = await new Stage({ tailBytesMax: 1e9 }).open();
+    const text = "a".repeat(125);
+    const attributes = new Map([["text", text.repeat(8000)]]);
+    for (let count = 0; count < 30; count++) await stage.log({ attributes });
+    // About a millisecond for each of these terms and records.
+    const terms = Array.from({ length: 16 }, (_, index) => `-${text}b${text}${index}`);
+    const query = { q: `${terms.join(" ")} absent`, order: "asc" };
+    const longestTurn = longestTurnMs();
+    const pages = await pagesOf(stage, query);
+    expect(await longestTurn()).toBeLessThan(100);
+    expect(pages.length).toBeGreaterThan(1);
+    expect(pages.flatMap(sequencesOf)).toEqual([]);
+    const cursors = pages.map((page) => Number(page.next_cursor?.split(":").at(-1) ?? 31));
+    expect(cursors).toEqual(cursors.toSorted((one, other) => one - other));
   });
 
   test("let other requests through while they search", async () => {

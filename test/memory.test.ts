@@ -42,5 +42,5 @@ const traffic = {
 it("is bounded by what the journal in memory may hold, whatever records keep alive", async () => {
   const grown = await growthAfter(traffic);
   expect(Object.keys(grown)).toEqual(Object.keys(traffic));
-  for (const [kind, bytes] of Object.entries(grown)) expect(bytes, kind).toBeLessThan(HELD_MAX);
+  expect(Object.entries(grown).filter(([, bytes]) => bytes > HELD_MAX)).toEqual([]);
 }, 60_000);

@@ -3,8 +3,12 @@ import { createGunzip, gunzipSync } from "node:zlib";
 import { giveBack } from "./own-memory.ts";
 import { Refusal } from "./refusal.ts";
 
-/** Up to it, unpacking on the spot is faster than handing it to another thread. */
+/** Up to these sizes, before and after, unpacking on the spot is faster than handing it to another thread. */
 const SYNC_GUNZIP_BYTES_MAX = 64 << 10;
+const SYNC_GUNZIPPED_BYTES_MAX = 1 << 20;
+
+/** Gzip ends with the size of what was packed, modulo 2^32, as its last four bytes have it (RFC 1952, 2.3.1). */
+const SIZE_BYTES = 4;
 
 /** How much the other thread unpacks at a time. */
 const GUNZIP_CHUNK_BYTES = 256 << 10;
@@ -158,16 +162,25 @@ export async function unpacked(
   budget: BodyBudget,
 ): Promise<Uint8Array> {
   try {
-    if (body.length > SYNC_GUNZIP_BYTES_MAX) return await unpackedElsewhere(body, bytesMax, budget);
-    const content = gunzipSync(body, { maxOutputLength: bytesMax });
+    const content = unpackedHere(body, bytesMax);
+    if (content === undefined) return await unpackedElsewhere(body, bytesMax, budget);
     giveBack(body);
     return content;
   } catch (error) {
     if (error instanceof Refusal) throw error;
-    if ((error as NodeJS.ErrnoException).code === "ERR_BUFFER_TOO_LARGE") {
-      throw tooLargeUnpacked(bytesMax);
-    }
     throw new Refusal(400, "The body is not valid gzip.");
+  }
+}
+
+/** Unpacks what is small; undefined if it may not be, whatever it says of its size. */
+function unpackedHere(body: Buffer, bytesMax: number): Uint8Array | undefined {
+  const size = body.length < SIZE_BYTES ? 0 : body.readUInt32LE(body.length - SIZE_BYTES);
+  if (body.length > SYNC_GUNZIP_BYTES_MAX || size > SYNC_GUNZIPPED_BYTES_MAX) return undefined;
+  try {
+    return gunzipSync(body, { maxOutputLength: Math.min(bytesMax, SYNC_GUNZIPPED_BYTES_MAX) });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ERR_BUFFER_TOO_LARGE") return undefined;
+    throw error;
   }
 }
 

@@ -61,7 +61,7 @@ function describe(name: string): AttributeName {
   };
 }
 
-function kindOf(name: string): number {
+export function kindOf(name: string): number {
   if (name.startsWith(CODE_PREFIX)) return CODE_NAME;
   return RESERVED.has(name) ? RESERVED_NAME : ORDINARY_NAME;
 }

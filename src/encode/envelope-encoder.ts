@@ -2,6 +2,7 @@ import { INFO_RANK, type LevelRank } from "../envelope.ts";
 import {
   attributeName,
   CODE_NAME,
+  kindOf,
   RENAME_PREFIX,
   RESERVED,
   RESERVED_NAME,
@@ -9,7 +10,7 @@ import {
 } from "./attribute-name.ts";
 import { callSiteOf, type CallSite } from "./code-attributes.ts";
 import type { EnvelopeStart } from "./envelope-start.ts";
-import { ascii, JsonWriter, toBase64 } from "./json-writer.ts";
+import { ascii, JsonWriter, RECORD_BYTES_MAX, toBase64 } from "./json-writer.ts";
 import type { OpenBatch } from "./open-batch.ts";
 import type { Origin } from "./record-batch.ts";
 import { BRIDGE_NAME_ATTRIBUTES, loggerName, type LoggerName } from "./scope.ts";
@@ -71,11 +72,13 @@ export class EnvelopeEncoder {
   /** The column whose names these are, and their kinds; undefined where more were there than are kept. */
   #keys: readonly string[] | undefined;
   #kinds = 0;
+  readonly #bytesMax: number;
 
-  /** System logs below `lowest` are filtered, audit events below INFO. */
-  constructor(open: OpenBatch, lowest: LevelRank) {
+  /** System logs below `lowest` are filtered, audit events below INFO. Larger envelopes than `bytesMax` are refused. */
+  constructor(open: OpenBatch, lowest: LevelRank, bytesMax = RECORD_BYTES_MAX) {
     this.#open = open;
     this.#lowest = lowest;
+    this.#bytesMax = bytesMax;
   }
 
   encode(parts: RecordParts, origin: Origin, originIndex: number): Outcome {
@@ -89,6 +92,7 @@ export class EnvelopeEncoder {
     if (rank < (logger.audit ? INFO_RANK : this.#lowest)) return "filtered";
     this.#open.begin();
     this.#open.writer.wholeNumbersAreIntegers = parts.isJavaScript;
+    this.#open.writer.bytesMax = this.#bytesMax;
     if (logger.audit) this.#audit(parts, logger, rank, skipped);
     else this.#system(parts, logger, rank, skipped);
     this.#open.writer.raw(ENVELOPE_END);
@@ -100,6 +104,7 @@ export class EnvelopeEncoder {
     const writer = this.#open.writer;
     let { keys, values } = parts;
     let left = skipped;
+    if (keys.length > NAMES_KEPT) return this.#largeSystem(parts, logger, rank, skipped);
     let kinds = this.#lookUp(keys);
     if ((kinds & RESERVED_NAME) !== 0) {
       ({ keys, values } = publicAttributes(parts, skipped));
@@ -116,6 +121,23 @@ export class EnvelopeEncoder {
       if (value === undefined || index === left || kind === CODE_NAME) continue;
       writer.piece(member);
       writer.value(value);
+    }
+    this.#context(parts, keys);
+  }
+
+  /** The same for so many attributes that their names are not worth to be remembered. */
+  #largeSystem(parts: RecordParts, logger: LoggerName, rank: LevelRank, skipped: number): void {
+    const writer = this.#open.writer;
+    const { keys, values } = publicAttributes(parts, skipped);
+    const code = new Map<string, unknown>();
+    for (const [index, key] of keys.entries()) {
+      if (kindOf(key) === CODE_NAME) code.set(key, values[index]);
+    }
+    this.#start(parts, logger, rank);
+    if (code.size === 0) writer.raw(NO_CALL_SITE);
+    else this.#callSite(callSiteOf((name) => code.get(name)));
+    for (let index = 0; index < keys.length; index++) {
+      if (kindOf(keys[index]!) !== CODE_NAME) writer.rareMember(keys[index]!, values[index]);
     }
     this.#context(parts, keys);
   }
@@ -155,7 +177,7 @@ export class EnvelopeEncoder {
     const { keys, values } = parts;
     this.#start(parts, logger, rank);
     const eventType = keys.indexOf("event_type");
-    const action = actionOf(values[eventType], parts.eventName);
+    const action = actionOf(values[eventType], parts.eventName, this.#bytesMax);
     if (action !== undefined) {
       writer.raw(ACTION);
       writer.string(action);
@@ -163,13 +185,14 @@ export class EnvelopeEncoder {
     const before = writer.position - writer.mark;
     writer.raw(METADATA);
     const opened = writer.position - writer.mark;
+    const isLarge = keys.length > NAMES_KEPT;
     for (let index = 0; index < keys.length; index++) {
       const value = values[index];
       if (value === undefined || index === eventType || index === skipped) continue;
-      const { kind, member } = attributeName(keys[index]!);
-      if (kind === CODE_NAME) continue;
-      writer.piece(member);
-      writer.value(value);
+      const key = keys[index]!;
+      if (kindOf(key) === CODE_NAME) continue;
+      if (isLarge) writer.rareMember(key, value);
+      else writer.member(key, value);
     }
     this.#context(parts, keys);
     // Without members there is no metadata.
@@ -191,7 +214,7 @@ export class EnvelopeEncoder {
     const start = logger.starts[rank]!;
     if (isShownSecond(parts.seconds)) start.write(writer, parts.seconds, parts.micros);
     else writeNow(start, writer);
-    writer.string(messageOf(parts.body, parts.eventName));
+    writer.string(messageOf(parts.body, parts.eventName, this.#bytesMax));
   }
 }
 
@@ -208,22 +231,26 @@ function writeNow(start: EnvelopeStart, writer: JsonWriter): void {
 }
 
 /** The message that a body becomes: a string as it is, bytes as base64, anything else as JSON text. */
-function messageOf(body: unknown, eventName: string | undefined): string {
+function messageOf(body: unknown, eventName: string | undefined, bytesMax: number): string {
   if (typeof body === "string") return body;
   if (body === null || body === undefined) return meaningfulEventName(eventName);
-  return body instanceof Uint8Array ? toBase64(body) : jsonText(body);
+  return body instanceof Uint8Array ? toBase64(body) : jsonText(body, bytesMax);
 }
 
-function jsonText(value: unknown): string {
-  const writer = JsonWriter.scratch();
+function jsonText(value: unknown, bytesMax: number): string {
+  const writer = JsonWriter.scratch(bytesMax);
   writer.value(value);
   return writer.text();
 }
 
-function actionOf(eventType: unknown, eventName: string | undefined): string | undefined {
+function actionOf(
+  eventType: unknown,
+  eventName: string | undefined,
+  bytesMax: number,
+): string | undefined {
   if (eventType === undefined || eventType === null)
     return meaningfulEventName(eventName) || undefined;
-  return typeof eventType === "string" ? eventType : jsonText(eventType);
+  return typeof eventType === "string" ? eventType : jsonText(eventType, bytesMax);
 }
 
 function bridgeNameIndex({ keys, values }: RecordParts): number {

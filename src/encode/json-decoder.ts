@@ -80,17 +80,37 @@ export class JsonDecoder {
     return records;
   }
 
+  /** The record of that place, which was parsed alone. */
+  locateRecord(json: unknown, place: JsonRecord["place"]): JsonRecord {
+    this.#goToRecord(place);
+    const record = this.#object(json);
+    return {
+      json: record,
+      timestamp: this.#time(record, "timeUnixNano"),
+      observedTimestamp: this.#time(record, "observedTimeUnixNano"),
+      resource: { attributes: new Map() },
+      scope: { name: "", version: "", attributes: new Map() },
+      resourceLogs: {},
+      scopeLogs: {},
+      place,
+    };
+  }
+
+  /** Throws if the resource of that ResourceLogs is wrong. */
+  checkResource(resourceLogs: JsonObject, resourcePlace: number): void {
+    this.#path.goTo("resourceLogs", resourcePlace);
+    this.#resource(resourceLogs);
+  }
+
+  /** Throws if the scope of that ScopeLogs is wrong. */
+  checkScope(scopeLogs: JsonObject, resourcePlace: number, scopePlace: number): void {
+    this.#path.goTo("resourceLogs", resourcePlace, "scopeLogs", scopePlace);
+    this.#scope(scopeLogs);
+  }
+
   record(located: JsonRecord): LogRecord {
     const { json, timestamp, observedTimestamp, resource, scope, place } = located;
-    const [resourcePlace, scopePlace, recordPlace] = place;
-    this.#path.goTo(
-      "resourceLogs",
-      resourcePlace,
-      "scopeLogs",
-      scopePlace,
-      "logRecords",
-      recordPlace,
-    );
+    this.#goToRecord(place);
     return {
       timestamp,
       observedTimestamp,
@@ -105,6 +125,17 @@ export class JsonDecoder {
       resource,
       scope,
     };
+  }
+
+  #goToRecord([resourcePlace, scopePlace, recordPlace]: JsonRecord["place"]): void {
+    this.#path.goTo(
+      "resourceLogs",
+      resourcePlace,
+      "scopeLogs",
+      scopePlace,
+      "logRecords",
+      recordPlace,
+    );
   }
 
   #resource(resourceLogs: JsonObject): Resource {

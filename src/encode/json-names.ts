@@ -111,7 +111,7 @@ ANY_VALUE.push(
 );
 
 /** In the order in which JavaScript's SDK sends them. */
-const RECORD = table([
+export const RECORD = table([
   ["timeUnixNano", RECORD_TIME, TIME],
   ["observedTimeUnixNano", RECORD_OBSERVED_TIME, TIME],
   ["severityNumber", RECORD_SEVERITY_NUMBER, COUNT],

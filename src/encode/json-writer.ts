@@ -26,6 +26,12 @@ const UTF8_BYTES_MAX = 3;
 /** Strings up to this length are written by a loop; longer ones by the engine's own functions, which start slower. */
 const LOOP_CHARS_MAX = 20;
 
+/** A longer text is escaped in pieces of this length. */
+const ESCAPED_CHARS_MAX = 64 << 10;
+
+/** A map with more members than that has names of its own, which are not worth to be remembered. */
+const NAMES_KNOWN_MAX = 64;
+
 /** INT64_MAX + 1: a number at or beyond it is no integer on OTLP's wire, but a double. */
 const INT64_END = 2 ** 63;
 
@@ -41,6 +47,7 @@ const DIGITS_MAX = 10;
 const OPEN_BRACE = 0x7b;
 const CLOSE_BRACE = 0x7d;
 const COMMA = 0x2c;
+const COLON = 0x3a;
 
 /** ASCII text as bytes, for pieces that are written again and again. */
 export function ascii(text: string): Uint8Array {
@@ -70,6 +77,8 @@ export class JsonWriter {
    * are then written as integers are. A plugin's `Value` has such integers as bigint.
    */
   wholeNumbersAreIntegers = false;
+  /** How large the record may get. */
+  bytesMax = RECORD_BYTES_MAX;
   /** How many lists and maps are open around the value that is being written. */
   #depth = 0;
   readonly #slabBytes: number;
@@ -82,14 +91,17 @@ export class JsonWriter {
   }
 
   /** A writer for one value, to be read with {@link text}. */
-  static scratch(): JsonWriter {
-    return new JsonWriter(SCRATCH_BYTES);
+  static scratch(bytesMax = RECORD_BYTES_MAX): JsonWriter {
+    const writer = new JsonWriter(SCRATCH_BYTES);
+    writer.bytesMax = bytesMax;
+    return writer;
   }
 
   /** Starts a record at the position, whatever the one before left behind: its writing may have ended with an exception. */
   begin(): void {
     this.mark = this.position;
     this.wholeNumbersAreIntegers = false;
+    this.bytesMax = RECORD_BYTES_MAX;
     this.#depth = 0;
   }
 
@@ -100,7 +112,7 @@ export class JsonWriter {
 
   /**
    * Makes room for that many bytes after `position`; `buffer` may be another one afterwards.
-   * @throws RangeError if the record gets larger than {@link RECORD_BYTES_MAX}.
+   * @throws RangeError if the record gets larger than {@link bytesMax}.
    */
   reserve(bytes: number): void {
     if (this.position + bytes > this.buffer.length) this.#grow(bytes);
@@ -108,8 +120,8 @@ export class JsonWriter {
 
   #grow(bytes: number): void {
     const kept = this.position - this.mark;
-    if (kept + bytes > RECORD_BYTES_MAX) {
-      throw new RangeError(`it takes more than ${RECORD_BYTES_MAX} bytes`);
+    if (kept + bytes > this.bytesMax) {
+      throw new RangeError(`it takes more than ${this.bytesMax} bytes`);
     }
     const larger = Buffer.allocUnsafeSlow(Math.max(this.#slabBytes, 2 * (kept + bytes)));
     this.buffer.copy(larger, 0, this.mark, this.position);
@@ -209,9 +221,26 @@ export class JsonWriter {
   }
 
   #escapedText(text: string): void {
-    const json = JSON.stringify(text.isWellFormed() ? text : text.toWellFormed());
+    const wellFormed = text.isWellFormed() ? text : text.toWellFormed();
+    if (wellFormed.length > ESCAPED_CHARS_MAX) return this.#escapedPieces(wellFormed);
+    const json = JSON.stringify(wellFormed);
     this.reserve(Buffer.byteLength(json));
     this.position += this.buffer.write(json, this.position);
+  }
+
+  /** Writes a long text piece by piece: with its escapes it may get too large, which is known before all is written. */
+  #escapedPieces(text: string): void {
+    this.byte(QUOTE);
+    for (let start = 0; start < text.length;) {
+      let end = start + ESCAPED_CHARS_MAX;
+      // A pair of surrogates stays together.
+      if (isHighSurrogate(text.charCodeAt(end - 1))) end++;
+      const json = JSON.stringify(text.slice(start, end)).slice(1, -1);
+      this.reserve(Buffer.byteLength(json));
+      this.position += this.buffer.write(json, this.position);
+      start = end;
+    }
+    this.byte(QUOTE);
   }
 
   /** Writes a number; what JSON has no form for becomes a string. */
@@ -287,6 +316,14 @@ export class JsonWriter {
     this.value(value);
   }
 
+  /** The same of a name that is not going to be seen again. */
+  rareMember(name: string, value: unknown): void {
+    this.byte(COMMA);
+    this.string(name);
+    this.byte(COLON);
+    this.value(value);
+  }
+
   /**
    * Makes an object of the members that were written since `start` bytes after the mark, one or more: the first one's
    * comma gives its place to the brace.
@@ -324,7 +361,12 @@ export class JsonWriter {
   #members(holder: object): void {
     const start = this.position - this.mark;
     if (holder instanceof Map) {
-      for (const [name, value] of holder) if (value !== undefined) this.member(String(name), value);
+      const isKnown = holder.size <= NAMES_KNOWN_MAX;
+      for (const [name, value] of holder) {
+        if (value === undefined) continue;
+        if (isKnown) this.member(String(name), value);
+        else this.rareMember(String(name), value);
+      }
     } else {
       // What the engine lists itself it also reads fast, whatever the object's shape.
       for (const name in holder) {
@@ -336,6 +378,10 @@ export class JsonWriter {
     if (this.position - this.mark === start) this.byte(OPEN_BRACE);
     this.closeObject(start);
   }
+}
+
+function isHighSurrogate(unit: number): boolean {
+  return unit >= 0xd800 && unit <= 0xdbff;
 }
 
 function viewOf(buffer: Buffer): DataView {

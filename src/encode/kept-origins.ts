@@ -7,6 +7,7 @@ import type { EnvelopeType } from "../envelope.ts";
 import type { LogRecord } from "../plugin.ts";
 import { otlpRequest, type OtlpPieces } from "./otlp-request.ts";
 import { ProtobufOrigin } from "./protobuf-origin.ts";
+import type { Steps } from "./steps.ts";
 import type { Origin, OriginPlace, RecordBatch } from "./record-batch.ts";
 
 /**
@@ -81,24 +82,32 @@ export interface BatchEnd {
  * After so many bytes of a request were kept: replaces it by a request of the kept records alone where it is much larger,
  * else accounts for all of it.
  */
-export function keepOnly(ends: readonly BatchEnd[], request: ProtobufOrigin, bytes: number): void {
+export function* keepOnly(
+  ends: readonly BatchEnd[],
+  request: ProtobufOrigin,
+  bytes: number,
+): Steps<void> {
   const kept = ends.reduce((sum, { batch, first }) => sum + batch.length - first, 0);
   if (kept === 0 || kept === request.records) return;
-  if (2 * bytes < request.request.length) copyKept(ends, request);
-  else {
-    const origin = new ProtobufOrigin(request.request, request.records, kept);
-    for (const { batch, first } of ends) {
-      batch.moveOrigins(first, (index) => ({ origin, index: batch.originIndex(index) }));
-    }
+  if (2 * bytes < request.request.length) {
+    yield* copyKept(ends, request);
+    return;
+  }
+  const origin = new ProtobufOrigin(request.request, request.records, kept);
+  for (const { batch, first } of ends) {
+    batch.moveOrigins(first, (index) => ({ origin, index: batch.originIndex(index) }));
+    yield;
   }
 }
 
-function copyKept(ends: readonly BatchEnd[], request: ProtobufOrigin): void {
-  const pieces = ends.flatMap(({ batch, first }) =>
-    Array.from({ length: batch.length - first }, (_, place) =>
-      request.otlp(batch.originIndex(first + place)),
-    ),
-  );
+function* copyKept(ends: readonly BatchEnd[], request: ProtobufOrigin): Steps<void> {
+  const pieces: OtlpPieces[] = [];
+  for (const { batch, first } of ends) {
+    for (let index = first; index < batch.length; index++) {
+      pieces.push(request.otlp(batch.originIndex(index)));
+    }
+    yield;
+  }
   const copy = otlpRequest(pieces.length, (place) => pieces[place]!);
   const origin = new ProtobufOrigin(copy, pieces.length);
   let next = 0;
@@ -106,5 +115,6 @@ function copyKept(ends: readonly BatchEnd[], request: ProtobufOrigin): void {
     const start = next - first;
     next += batch.length - first;
     batch.moveOrigins(first, (index) => ({ origin, index: start + index }));
+    yield;
   }
 }

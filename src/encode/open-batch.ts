@@ -2,6 +2,7 @@ import type { LevelRank } from "../envelope.ts";
 import { JsonWriter } from "./json-writer.ts";
 import { keepOnly, settle } from "./kept-origins.ts";
 import type { ProtobufOrigin } from "./protobuf-origin.ts";
+import type { Steps } from "./steps.ts";
 import {
   FRAME_HEAD_BYTES,
   FRAME_HEAD_LARGE_BYTES,
@@ -202,11 +203,25 @@ export class OpenBatch {
    * Says that what was committed since the savepoint is all that is kept of a request: so many bytes of it. The rest is
    * let go, or accounted for.
    */
-  keepOnly({ batch, length, full }: Savepoint, request: ProtobufOrigin, bytes: number): void {
+  *keepOnly(
+    { batch, length, full }: Savepoint,
+    request: ProtobufOrigin,
+    bytes: number,
+  ): Steps<void> {
     const batches = [...this.#full.slice(full), this.#batch];
     const ends = batches.map((end) => ({ batch: end, first: end === batch ? length : 0 }));
-    keepOnly(ends, request, bytes);
+    yield* keepOnly(ends, request, bytes);
     this.#fullBytes = this.#full.reduce((sum, { memoryBytes }) => sum + memoryBytes, 0);
+  }
+
+  /** The same as {@link take}, if nothing more is going to be encoded: no memory is left over. */
+  end(): RecordBatch[] {
+    if (this.#batch.length > 0) {
+      const buffer = Buffer.allocUnsafeSlow(this.#end);
+      this.#slab.copy(buffer, 0, 0, this.#end);
+      this.#batch.moveTo(buffer);
+    }
+    return this.take();
   }
 
   /** What was committed since the last call, in order. */

@@ -16,7 +16,10 @@ import type { OpenBatch } from "./open-batch.ts";
 import type { Origin } from "./record-batch.ts";
 import type { RequestCounts } from "./request-counts.ts";
 import { EnvelopeBudget } from "./request-limits.ts";
-import { encodeOtlpProtobuf } from "./otlp-transcoder.ts";
+import { protobufOfLargeJson } from "./large-json.ts";
+import { decodeOtlpProtobufInSteps } from "./otlp-protobuf.ts";
+import { encodeOtlpProtobuf, encodeOtlpProtobufInSteps } from "./otlp-transcoder.ts";
+import type { Steps } from "./steps.ts";
 import { refusalOf, undecodable } from "./undecodable.ts";
 import { protobufOfUsualJson } from "./usual-json.ts";
 
@@ -41,6 +44,21 @@ export function encodeOtlpJson(
   lowest: LevelRank,
 ): RequestCounts {
   return encodeUsual(body, open, lowest) ?? encodeAny(body, open, lowest);
+}
+
+/** The same in steps, for a request that may be large; between them nothing else may be encoded into `open`. */
+export function* encodeOtlpJsonInSteps(
+  body: Uint8Array,
+  open: OpenBatch,
+  lowest: LevelRank,
+): Steps<RequestCounts> {
+  const protobuf = yield* protobufOfLargeJson(body);
+  return yield* encodeOtlpProtobufInSteps(protobuf, open, lowest);
+}
+
+/** The records of a request that may be large, in steps. */
+export function* decodeOtlpJsonInSteps(body: Uint8Array): Steps<LogRecord[]> {
+  return yield* decodeOtlpProtobufInSteps(yield* protobufOfLargeJson(body));
 }
 
 /** Undefined where the request is not of the usual form, or holds too much: the decoder tells where. */

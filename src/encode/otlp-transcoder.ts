@@ -16,9 +16,10 @@ import {
   SCOPE,
   START,
 } from "./request-layout.ts";
-import { EnvelopeBudget } from "./request-limits.ts";
+import { EnvelopeBudget, PART_ENVELOPE_BYTES_MAX, PART_VALUES_MAX } from "./request-limits.ts";
 import { loggerName, type LoggerName } from "./scope.ts";
 import { serviceMember } from "./service-member.ts";
+import { atOnce, STEP_BYTES, within, type Steps } from "./steps.ts";
 import { rankOfBytes } from "./severity-text.ts";
 import { refusalOf } from "./undecodable.ts";
 import { UsualEnvelope } from "./usual-envelope.ts";
@@ -34,24 +35,49 @@ export function encodeOtlpProtobuf(
   open: OpenBatch,
   lowest: LevelRank,
 ): RequestCounts {
+  return atOnce(encodeSteps(body, open, lowest, layoutMemory));
+}
+
+/** The same, if it takes no more than so many steps: undefined if it takes more, and `open` is then as it was. */
+export function encodeOtlpProtobufWithin(
+  body: Uint8Array,
+  open: OpenBatch,
+  lowest: LevelRank,
+  stepsMax: number,
+): RequestCounts | undefined {
   const savepoint = open.savepoint();
-  const encode = (isExact: boolean): RequestCounts => {
-    const layout = new RequestLayout(body, isExact, layoutMemory);
-    if (layout.memory.length <= LAYOUT_CELLS_MAX) layoutMemory = layout.memory;
-    return new Transcoder(layout, open, lowest).encode(savepoint);
-  };
-  try {
-    return encode(false);
-  } catch (error) {
-    open.rollback(savepoint);
-    if (!(error instanceof SecondTime)) throw refusalOf(error);
+  const counts = within(encodeSteps(body, open, lowest, layoutMemory), stepsMax);
+  if (counts === undefined) open.rollback(savepoint);
+  return counts;
+}
+
+/** The same in steps; between them nothing else may be encoded into `open`. */
+export function encodeOtlpProtobufInSteps(
+  body: Uint8Array,
+  open: OpenBatch,
+  lowest: LevelRank,
+): Steps<RequestCounts> {
+  return encodeSteps(body, open, lowest, undefined);
+}
+
+function* encodeSteps(
+  body: Uint8Array,
+  open: OpenBatch,
+  lowest: LevelRank,
+  memory: Int32Array | undefined,
+): Steps<RequestCounts> {
+  const savepoint = open.savepoint();
+  for (const isExact of [false, true]) {
+    try {
+      const layout = yield* RequestLayout.inSteps(body, { isExact, isReceived: true, memory });
+      if (memory !== undefined) keepLayoutMemory(layout.memory);
+      return yield* new Transcoder(layout, open, lowest).encode(savepoint);
+    } catch (error) {
+      open.rollback(savepoint);
+      if (!(error instanceof SecondTime)) throw refusalOf(error);
+    }
   }
-  try {
-    return encode(true);
-  } catch (error) {
-    open.rollback(savepoint);
-    throw refusalOf(error);
-  }
+  throw new Error("an exact layout has each time once");
 }
 
 /** A record has its time twice, and may stand in the wrong place. */
@@ -64,6 +90,13 @@ const time = new SplitTime();
 /** Taking memory costs as much as reading a small request; that of a rare large one would lie idle. */
 let layoutMemory: Int32Array = new Int32Array();
 const LAYOUT_CELLS_MAX = 1 << 15;
+
+function keepLayoutMemory(memory: Int32Array): void {
+  if (memory.length <= LAYOUT_CELLS_MAX) layoutMemory = memory;
+}
+
+/** Also so many records are a step, however small they are. */
+const STEP_RECORDS = 512;
 
 /** How often is looked at how much memory the envelopes take: so many records can be but a few megabytes each. */
 const BUDGET_RECORDS = 16;
@@ -84,18 +117,20 @@ class Transcoder {
   #service = serviceMember("");
   /** What the records that were not filtered have in the request. */
   #keptBytes = 0;
+  /** What the records since the last step have in it. */
+  #readBytes = 0;
 
   constructor(layout: RequestLayout, open: OpenBatch, lowest: LevelRank) {
     this.#layout = layout;
     this.#open = open;
     this.#lowest = lowest;
     this.#origin = new ProtobufOrigin(layout.reader.bytes, layout.length);
-    this.#decoder = new ProtobufDecoder(layout);
+    this.#decoder = new ProtobufDecoder(layout, PART_VALUES_MAX);
     this.#usual = new UsualEnvelope(layout.reader, open.writer);
-    this.#exact = new EnvelopeEncoder(open, lowest);
+    this.#exact = new EnvelopeEncoder(open, lowest, PART_ENVELOPE_BYTES_MAX);
   }
 
-  encode(savepoint: Savepoint): RequestCounts {
+  *encode(savepoint: Savepoint): Steps<RequestCounts> {
     const records = this.#layout.length;
     const order = this.#layout.order();
     const budget = new EnvelopeBudget(this.#open);
@@ -104,9 +139,13 @@ class Transcoder {
     for (let place = 0; place < records; place++) {
       if (this.#record(order === undefined ? place : order[place]!) === "accepted") accepted++;
       if (place % BUDGET_RECORDS === 0) budget.check();
+      if (this.#readBytes >= STEP_BYTES || place % STEP_RECORDS === 0) {
+        this.#readBytes = 0;
+        yield;
+      }
     }
     budget.check();
-    this.#open.keepOnly(savepoint, this.#origin, this.#keptBytes);
+    yield* this.#open.keepOnly(savepoint, this.#origin, this.#keptBytes);
     return { accepted, filtered: records - accepted };
   }
 
@@ -115,6 +154,7 @@ class Transcoder {
     const start = layout.at(record, START);
     const end = layout.at(record, END);
     const { reader } = layout;
+    this.#readBytes += end - start;
     fields.read(reader, start, end);
     this.#readTime(record);
     const logger = this.#loggerOf(record);
@@ -130,9 +170,8 @@ class Transcoder {
       open.abandon();
       return this.#exactly(record);
     }
-    if (open.commit(rank, logger.audit, logger.name, this.#origin, record)) {
-      this.#keptBytes += end - start;
-    } else this.#usual.forget();
+    this.#keptBytes += end - start;
+    if (!open.commit(rank, logger.audit, logger.name, this.#origin, record)) this.#usual.forget();
     return "accepted";
   }
 

@@ -1,3 +1,4 @@
+import type { TailgateError } from "../errors.ts";
 import type { LogRecord, Resource, Scope, Value, ValueMap } from "../plugin.ts";
 import { DEPTH_MAX, DEPTH_TEXT } from "./json-writer.ts";
 import {
@@ -22,6 +23,7 @@ import {
   VALUE_KEY_VALUES,
   VALUE_STRING,
 } from "./otlp-fields.ts";
+import { tooManyValues } from "./request-limits.ts";
 import type { ProtobufReader } from "./protobuf-reader.ts";
 import { RecordFields, SPAN_ID_BYTES, TRACE_ID_BYTES } from "./record-fields.ts";
 import { END, RESOURCE, SCOPE, START, type RequestLayout } from "./request-layout.ts";
@@ -39,9 +41,15 @@ export class ProtobufDecoder {
   readonly #reader: ProtobufReader;
   readonly #resources = new Map<number, Resource>();
   readonly #scopes = new Map<number, Scope>();
+  readonly #valuesMax: number;
+  /** Of the record, the resource or the scope that is being read; a key may have no value. */
+  #values = 0;
+  #keys = 0;
 
-  constructor(layout: RequestLayout) {
+  /** `valuesMax`: how many values a record, a resource or a scope may have, with those in lists and maps. */
+  constructor(layout: RequestLayout, valuesMax = Infinity) {
     this.#layout = layout;
+    this.#valuesMax = valuesMax;
     this.#reader = layout.reader;
   }
 
@@ -54,6 +62,7 @@ export class ProtobufDecoder {
 
   /** The same of a record whose fields have been read. */
   recordOf(index: number, fields: RecordFields): LogRecord {
+    this.#startPart();
     return {
       timestamp: uint64(fields.timeLow, fields.timeHigh),
       observedTimestamp: uint64(fields.observedLow, fields.observedHigh),
@@ -80,7 +89,21 @@ export class ProtobufDecoder {
     return cached(this.#scopes, place, () => this.#readScope(place));
   }
 
+  #countValue(): void {
+    if (++this.#values > this.#valuesMax) throw this.#tooManyValues();
+  }
+
+  #tooManyValues(): TailgateError {
+    return tooManyValues(`byte ${this.#reader.position}`);
+  }
+
+  #startPart(): void {
+    this.#values = 0;
+    this.#keys = 0;
+  }
+
   #readResource(place: number): Resource {
+    this.#startPart();
     const attributes: ValueMap = new Map();
     const reader = this.#reader;
     const end = this.#layout.resources[place + 1]!;
@@ -94,6 +117,7 @@ export class ProtobufDecoder {
   }
 
   #readScope(place: number): Scope {
+    this.#startPart();
     const scope = { name: "", version: "", attributes: new Map<string, Value>() };
     const reader = this.#reader;
     const end = this.#layout.scopes[place + 1]!;
@@ -133,6 +157,7 @@ export class ProtobufDecoder {
 
   #keyValue(end: number, into: ValueMap, depth: number): void {
     const reader = this.#reader;
+    if (++this.#keys > this.#valuesMax) throw this.#tooManyValues();
     let key = "";
     let value: Value = null;
     while (reader.position < end) {
@@ -159,8 +184,10 @@ export class ProtobufDecoder {
   /** Reads an AnyValue; `depth` lists and maps are around it. */
   #value(end: number, depth: number): Value {
     const reader = this.#reader;
+    this.#countValue();
     let value: Value = null;
     while (reader.position < end) {
+      if (value !== null) this.#countValue();
       const tag = reader.tag(end);
       switch (tag) {
         case VALUE_STRING:

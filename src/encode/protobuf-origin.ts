@@ -55,7 +55,7 @@ export class ProtobufOrigin implements Origin {
   #located(): Places {
     let places = this.#places?.deref();
     if (places === undefined) {
-      const layout = new RequestLayout(this.request, false);
+      const layout = RequestLayout.of(this.request, { isExact: false });
       places = { layout, resources: new Map(), scopes: new Map() };
       this.#places = new WeakRef(places);
     }

@@ -11,7 +11,8 @@ import {
 } from "./otlp-fields.ts";
 import { ProtobufReader } from "./protobuf-reader.ts";
 import { RecordFields } from "./record-fields.ts";
-import { REQUEST_RECORDS_MAX, tooManyRecords } from "./request-limits.ts";
+import { checkPart, PartBudget, REQUEST_RECORDS_MAX, tooManyRecords } from "./request-limits.ts";
+import { atOnce, STEP_BYTES, type Steps } from "./steps.ts";
 
 /** The columns of a record: where its LogRecord message starts and ends, and of which resource and scope it is. */
 export const START = 0;
@@ -35,7 +36,19 @@ const WORD_MASK = 0xffff_ffffn;
 /** Work is done on one request at a time, and within one call. */
 const fields = new RecordFields();
 
-const NO_MEMORY = new Int32Array();
+/** More records are not sorted by comparing them. */
+const COMPARED_RECORDS_MAX = 4096;
+const TIME_DIGITS = 4;
+const DIGIT_VALUES = 1 << 16;
+
+export interface LayoutOptions {
+  /** Unless it has to be exact, a record that starts with its time is taken to have no second one. */
+  readonly isExact: boolean;
+  /** Whether the sizes of its parts are limited; those of what is stored were when it came. */
+  readonly isReceived?: boolean;
+  /** Of a layout that nobody looks at any more: it is used again if it suffices. */
+  readonly memory?: Int32Array | undefined;
+}
 
 /**
  * Where the records lie in an ExportLogsServiceRequest: one walk over the bytes, so that records can be put in order
@@ -58,18 +71,28 @@ export class RequestLayout {
   #inOrder = true;
   /** When the request came, for records without any time; worked out when the first of them is met. */
   #arrival: { readonly low: number; readonly high: number } | undefined;
+  readonly #isReceived: boolean;
+  readonly #budget = new PartBudget();
+  #nextStep = STEP_BYTES;
 
-  /**
-   * Unless it has to be exact, a record that starts with its time is taken to have no second one. `memory` of a layout
-   * that nobody looks at any more is used again where it suffices.
-   * @throws TailgateError OTLP_UNDECODABLE
-   */
-  constructor(body: Uint8Array, isExact: boolean, memory: Int32Array = NO_MEMORY) {
+  private constructor(body: Uint8Array, { isExact, isReceived = false, memory }: LayoutOptions) {
     this.reader = new ProtobufReader(body);
     this.isExact = isExact;
+    this.#isReceived = isReceived;
     const cells = COLUMNS * (1 + Math.ceil(body.length / RECORD_BYTES_TYPICAL));
-    this.#columns = memory.length < cells ? new Int32Array(cells) : memory;
-    this.#request(body.length);
+    this.#columns = memory === undefined || memory.length < cells ? new Int32Array(cells) : memory;
+  }
+
+  /** @throws TailgateError OTLP_UNDECODABLE */
+  static of(body: Uint8Array, options: LayoutOptions): RequestLayout {
+    return atOnce(RequestLayout.inSteps(body, options));
+  }
+
+  /** @throws TailgateError OTLP_UNDECODABLE */
+  static *inSteps(body: Uint8Array, options: LayoutOptions): Steps<RequestLayout> {
+    const layout = new RequestLayout(body, options);
+    yield* layout.#request(body.length);
+    return layout;
   }
 
   get memory(): Int32Array {
@@ -85,19 +108,52 @@ export class RequestLayout {
   order(): Uint32Array | undefined {
     if (this.#inOrder) return undefined;
     const records = Uint32Array.from({ length: this.length }, (_, record) => record);
+    if (this.length > COMPARED_RECORDS_MAX) return this.#sorted(records);
     return records.sort((one, other) => this.#compareTimes(one, other));
   }
 
-  #request(end: number): void {
+  /** Sorts by the digits of the times, the lowest first: for many records much faster than comparing them. */
+  #sorted(records: Uint32Array<ArrayBuffer>): Uint32Array {
+    let from = records;
+    let to = new Uint32Array(records.length);
+    for (let digit = 0; digit < TIME_DIGITS; digit++) {
+      const ends = new Uint32Array(DIGIT_VALUES + 1);
+      for (let place = 0; place < from.length; place++) ends[this.#digit(place, digit) + 1]!++;
+      for (let value = 0; value < DIGIT_VALUES; value++) ends[value + 1]! += ends[value]!;
+      for (let place = 0; place < from.length; place++) {
+        const record = from[place]!;
+        to[ends[this.#digit(record, digit)]!++] = record;
+      }
+      [from, to] = [to, from];
+    }
+    return from;
+  }
+
+  #digit(record: number, digit: number): number {
+    const word = this.at(record, digit < 2 ? ORDER_LOW : ORDER_HIGH);
+    return digit % 2 === 0 ? word & 0xffff : word >>> 16;
+  }
+
+  /** Whether enough was read for a step. */
+  #isStep(): boolean {
+    const { position } = this.reader;
+    if (position < this.#nextStep) return false;
+    this.#nextStep = position + STEP_BYTES;
+    return true;
+  }
+
+  *#request(end: number): Steps<void> {
     const { reader } = this;
     while (reader.position < end) {
       const tag = reader.tag(end);
-      if (tag === REQUEST_RESOURCE_LOGS) this.#resourceLogs(reader.length(end));
+      this.#budget.add(reader.position);
+      if (tag === REQUEST_RESOURCE_LOGS) yield* this.#resourceLogs(reader.length(end));
       else reader.skip(tag, end, REQUEST_FIELDS);
+      if (this.#isStep()) yield;
     }
   }
 
-  #resourceLogs(end: number): void {
+  *#resourceLogs(end: number): Steps<void> {
     const { reader } = this;
     const resource = this.resources.length;
     this.resources.push(0, 0);
@@ -108,17 +164,20 @@ export class RequestLayout {
         case RESOURCE_LOGS_RESOURCE:
           this.resources[resource] = reader.start;
           this.resources[resource + 1] = reader.end;
+          this.#checkPart(reader.start, reader.end);
           break;
         case RESOURCE_LOGS_SCOPE_LOGS:
-          this.#scopeLogs(reader.start, reader.end, resource);
+          yield* this.#scopeLogs(reader.start, reader.end, resource);
           break;
         default:
           reader.ignore(tag, end, RESOURCE_LOGS_FIELDS);
       }
+      this.#budget.add(reader.position);
+      if (this.#isStep()) yield;
     }
   }
 
-  #scopeLogs(start: number, end: number, resource: number): void {
+  *#scopeLogs(start: number, end: number, resource: number): Steps<void> {
     const { reader } = this;
     reader.position = start;
     const scope = this.scopes.length;
@@ -130,17 +189,26 @@ export class RequestLayout {
         case SCOPE_LOGS_SCOPE:
           this.scopes[scope] = reader.start;
           this.scopes[scope + 1] = reader.end;
+          this.#checkPart(reader.start, reader.end);
+          this.#budget.add(reader.position);
           break;
         case SCOPE_LOGS_RECORDS:
           this.#record(reader.start, reader.end, resource, scope);
           break;
         default:
           reader.ignore(tag, end, SCOPE_LOGS_FIELDS);
+          this.#budget.add(reader.position);
       }
+      if (this.#isStep()) yield;
     }
   }
 
+  #checkPart(start: number, end: number): void {
+    if (this.#isReceived) checkPart(start, end);
+  }
+
   #record(start: number, end: number, resource: number, scope: number): void {
+    this.#checkPart(start, end);
     const row = COLUMNS * this.length;
     if (row + COLUMNS > this.#columns.length) this.#grow();
     const columns = this.#columns;

@@ -12,6 +12,7 @@ import {
   KEPT_TEXT,
   MESSAGE,
   MESSAGES,
+  RECORD,
   REQUEST,
   SPAN_ID,
   TEXT,
@@ -93,6 +94,12 @@ export function protobufOfUsualJson(body: Uint8Array): Uint8Array | undefined {
   return scanner.request() ? scanner.written() : undefined;
 }
 
+/** The same of one record, as the LogRecord message that it is. */
+export function protobufOfUsualRecord(record: Uint8Array): Uint8Array | undefined {
+  const scanner = new UsualJson(record);
+  return scanner.record() ? scanner.written(Buffer.allocUnsafe) : undefined;
+}
+
 /** Each method goes past what it reads, and answers false where that is not of the usual form. */
 class UsualJson {
   readonly #bytes: Buffer;
@@ -118,14 +125,22 @@ class UsualJson {
   }
 
   request(): boolean {
-    if (!this.#object(REQUEST, 0)) return false;
+    return this.#whole(REQUEST);
+  }
+
+  record(): boolean {
+    return this.#whole(RECORD);
+  }
+
+  #whole(members: readonly Member[]): boolean {
+    if (!this.#object(members, 0)) return false;
     this.#skipSpace();
     return this.#place === this.#end;
   }
 
-  /** In memory of its own. */
-  written(): Uint8Array {
-    const bytes = Buffer.allocUnsafeSlow(this.#position);
+  /** A copy. */
+  written(allocate = Buffer.allocUnsafeSlow): Uint8Array {
+    const bytes = allocate(this.#position);
     this.#target.copy(bytes, 0, 0, this.#position);
     return bytes;
   }

@@ -17,7 +17,7 @@ interface Pending {
   readonly index: number;
   readonly id: string | undefined;
   /** The event's key, if an event with the same key and other contents was known before. */
-  readonly conflictingKey: string | undefined;
+  conflictingKey: string | undefined;
 }
 
 /** An event that was taken, now or by an attempt before. */
@@ -77,6 +77,24 @@ export class AuditEvents implements AuditGate {
   rollback({ open, repeats }: AuditSavepoint): void {
     for (const { id } of this.#open.splice(open)) if (id !== undefined) this.#forget(id);
     this.#repeats.length = repeats;
+  }
+
+  /** A gate for one request, whose events nobody else sees before it is {@link RequestEvents.admitAll | admitted}. */
+  forRequest(): RequestEvents {
+    return new RequestEvents({
+      known: (id) => this.#known.get(id),
+      admit: (events) => this.#admitAll(events),
+      settle: (batch, events, safe) => void this.#settle(batch, events, safe),
+    });
+  }
+
+  #admitAll(events: ReadonlyMap<string, KeyedEvent>): boolean {
+    for (const id of events.keys()) if (this.#known.has(id)) return false;
+    for (const { eventKey, event } of events.values()) {
+      if (this.#contents.has(eventKey.key)) event.conflictingKey = eventKey.key;
+      this.#remember(eventKey, event);
+    }
+    return true;
   }
 
   #remember(eventKey: EventKey, event: TakenEvent): void {
@@ -165,6 +183,76 @@ export class AuditEvents implements AuditGate {
       this.#outcomes.set(batch, outcome);
     }
     return outcome;
+  }
+}
+
+interface KeyedEvent {
+  readonly eventKey: EventKey;
+  readonly event: Pending;
+}
+
+/** What the events of one request need of all others. */
+interface OtherEvents {
+  known(id: string): TakenEvent | undefined;
+  /** Whether all events with keys are new; then they are known from now on. */
+  admit(events: ReadonlyMap<string, KeyedEvent>): boolean;
+  settle(batch: RecordBatch, events: readonly Pending[], safe: Promise<void>): void;
+}
+
+/**
+ * The audit events of a request that is encoded in many turns, into batches of its own. Others may take the same events
+ * in the meantime: then the request has to be encoded again.
+ */
+export class RequestEvents implements AuditGate {
+  readonly repeats: TakenEvent[] = [];
+  readonly #others: OtherEvents;
+  readonly #keyed = new Map<string, KeyedEvent>();
+  readonly #open = new Map<RecordBatch, Pending[]>();
+  #count = 0;
+
+  constructor(others: OtherEvents) {
+    this.#others = others;
+  }
+
+  admits(batch: RecordBatch, index: number): boolean {
+    const eventKey = eventKeyOf(batch.data(index));
+    const id = eventKey && idOf(eventKey);
+    const before =
+      id === undefined ? undefined : (this.#keyed.get(id)?.event ?? this.#others.known(id));
+    if (before !== undefined) {
+      this.repeats.push(before);
+      return false;
+    }
+    const event: Pending = { batch, index, id, conflictingKey: undefined };
+    const open = this.#open.get(batch);
+    if (open === undefined) this.#open.set(batch, [event]);
+    else open.push(event);
+    this.#count++;
+    if (eventKey !== undefined) this.#keyed.set(id!, { eventKey, event });
+    return true;
+  }
+
+  savepoint(): AuditSavepoint {
+    return { open: this.#count, repeats: this.repeats.length };
+  }
+
+  /** A request is encoded anew from its start, or not at all. */
+  rollback(): void {
+    this.#count = 0;
+    this.repeats.length = 0;
+    this.#keyed.clear();
+    this.#open.clear();
+  }
+
+  /** False if others have taken one of the events in the meantime; nothing has happened then. */
+  admitAll(): boolean {
+    return this.#others.admit(this.#keyed);
+  }
+
+  /** The journal was given one of the request's batches. */
+  follow(batch: RecordBatch, safe: Promise<void>): void {
+    const events = this.#open.get(batch);
+    if (events !== undefined) this.#others.settle(batch, events, safe);
   }
 }
 

@@ -2,20 +2,27 @@ import { Counters } from "../delivery/counters.ts";
 import { EnvelopeEncoder, isAuditRecord, type RecordParts } from "../encode/envelope-encoder.ts";
 import { partsOfRecord } from "../encode/from-record.ts";
 import { OpenBatch } from "../encode/open-batch.ts";
-import { decodeOtlpJson, encodeOtlpJson } from "../encode/otlp-json.ts";
-import { decodeOtlpProtobuf } from "../encode/otlp-protobuf.ts";
-import { encodeOtlpProtobuf } from "../encode/otlp-transcoder.ts";
+import {
+  decodeOtlpJson,
+  decodeOtlpJsonInSteps,
+  encodeOtlpJson,
+  encodeOtlpJsonInSteps,
+} from "../encode/otlp-json.ts";
+import { decodeOtlpProtobuf, decodeOtlpProtobufInSteps } from "../encode/otlp-protobuf.ts";
+import { encodeOtlpProtobufInSteps, encodeOtlpProtobufWithin } from "../encode/otlp-transcoder.ts";
 import { RecordOrigin } from "../encode/otlp-writer.ts";
 import type { Origin, RecordBatch } from "../encode/record-batch.ts";
 import type { RequestCounts } from "../encode/request-counts.ts";
 import { rankOf } from "../encode/severity.ts";
+import type { Steps } from "../encode/steps.ts";
 import { LEVELS, type Level, type LevelRank } from "../envelope.ts";
 import { TailgateError, textOf } from "../errors.ts";
 import { rateLimited } from "../host-log.ts";
 import type { StoredEvent } from "../journal/journal.ts";
 import type { HostLogger, Ingested, Intake, LogRecord } from "../plugin.ts";
-import { AuditEvents, type Receipt } from "./audit-events.ts";
+import { AuditEvents, type Receipt, type RequestEvents, type TakenEvent } from "./audit-events.ts";
 import { AuditQueue } from "./audit-queue.ts";
+import { LargeRequests } from "./large-requests.ts";
 import { LossAlarm } from "./loss-alarm.ts";
 import { Losses, type Marker } from "./losses.ts";
 import { processed, type RunningProcessor } from "./processors.ts";
@@ -38,6 +45,44 @@ export interface IntakeOptions {
 /** How full the room in front of the journal may be for system logs of each level: the least severe are dropped first. */
 const ROOM_PARTS = [0.6, 0.7, 0.8, 0.9, 1] as const;
 
+/** What is worked on in one turn of the event loop, whatever is in it. */
+const PROTOBUF_BYTES_MAX = 1 << 20;
+const PROTOBUF_STEPS_MAX = 64;
+const JSON_BYTES_MAX = 256 << 10;
+const DECODED_BYTES_MAX = 128 << 10;
+
+/** A request that was taken; what became of it is known when the journal has answered. */
+interface TakenRequest {
+  readonly ingested: Promise<Ingested>;
+}
+
+/** How requests of one form are read. */
+interface RequestForm {
+  /** Undefined if it is too much for one turn of the event loop, and nothing was done. */
+  encode(body: Uint8Array, open: OpenBatch, lowest: LevelRank): RequestCounts | undefined;
+  encodeInSteps(body: Uint8Array, open: OpenBatch, lowest: LevelRank): Steps<RequestCounts>;
+  decode(body: Uint8Array): LogRecord[];
+  decodeInSteps(body: Uint8Array): Steps<LogRecord[]>;
+}
+
+const PROTOBUF: RequestForm = {
+  encode: (body, open, lowest) =>
+    body.length <= PROTOBUF_BYTES_MAX
+      ? encodeOtlpProtobufWithin(body, open, lowest, PROTOBUF_STEPS_MAX)
+      : undefined,
+  encodeInSteps: encodeOtlpProtobufInSteps,
+  decode: decodeOtlpProtobuf,
+  decodeInSteps: decodeOtlpProtobufInSteps,
+};
+
+const JSON_FORM: RequestForm = {
+  encode: (body, open, lowest) =>
+    body.length <= JSON_BYTES_MAX ? encodeOtlpJson(body, open, lowest) : undefined,
+  encodeInSteps: encodeOtlpJsonInSteps,
+  decode: decodeOtlpJson,
+  decodeInSteps: decodeOtlpJsonInSteps,
+};
+
 const NO_RECEIPTS: readonly Promise<Receipt>[] = [];
 
 /** How often is looked whether there is room for a loss marker again, and how soon one is repeated that failed. */
@@ -59,6 +104,9 @@ export class RecordIntake implements Intake {
   readonly #crowded: OpenBatch;
   readonly #crowdedEncoder: EnvelopeEncoder;
   readonly #queue = new AuditQueue();
+  readonly #large = new LargeRequests(() => this.#refuseIfStopped());
+  /** Of the large request that is being encoded. */
+  #largeOpen: OpenBatch | undefined;
   readonly #losses = new Losses();
   readonly #alarm: LossAlarm;
   #marker: { readonly batch: RecordBatch; readonly marker: Marker } | undefined;
@@ -90,6 +138,8 @@ export class RecordIntake implements Intake {
     return (
       this.#open.memoryBytes +
       this.#crowded.memoryBytes +
+      this.#large.bytes +
+      (this.#largeOpen?.memoryBytes ?? 0) +
       this.#queue.bytes +
       this.#options.unstoredBytes()
     );
@@ -132,21 +182,23 @@ export class RecordIntake implements Intake {
   }
 
   otlpProtobuf(body: Uint8Array): Promise<Ingested> {
-    return this.#request(ownMemory(body), encodeOtlpProtobuf, decodeOtlpProtobuf);
+    return this.#request(ownMemory(body), PROTOBUF);
   }
 
   otlpJson(body: Uint8Array): Promise<Ingested> {
-    return this.#request(body, encodeOtlpJson, decodeOtlpJson);
+    return this.#request(body, JSON_FORM);
   }
 
-  async #request(
-    body: Uint8Array,
-    encode: (body: Uint8Array, open: OpenBatch, lowest: LevelRank) => RequestCounts,
-    decode: (body: Uint8Array) => LogRecord[],
-  ): Promise<Ingested> {
+  async #request(body: Uint8Array, form: RequestForm): Promise<Ingested> {
     this.#refuseWhereFull();
-    if (this.#options.processors.length > 0) return this.records(decode(body));
-    const { accepted, filtered } = encode(body, this.#open, this.#lowest);
+    const isProcessed = this.#options.processors.length > 0;
+    if (isProcessed && body.length <= DECODED_BYTES_MAX) return this.records(form.decode(body));
+    const counts = isProcessed ? undefined : form.encode(body, this.#open, this.#lowest);
+    if (counts === undefined) {
+      const taken = await this.#large.add(body.length, () => this.#largeRequest(body, form));
+      return taken.ingested;
+    }
+    const { accepted, filtered } = counts;
     this.counters.received += accepted + filtered;
     this.counters.filtered += filtered;
     const repeats = this.#countRepeats();
@@ -154,18 +206,67 @@ export class RecordIntake implements Intake {
     return { accepted: accepted + filtered, rejected: 0, reason: "" };
   }
 
+  /** Encodes a request in many turns, into batches of its own, which go to the journal together. */
+  async #largeRequest(body: Uint8Array, form: RequestForm): Promise<TakenRequest> {
+    this.#refuseIfStopped();
+    if (this.#options.processors.length > 0) return this.#largeProcessed(body, form);
+    for (;;) {
+      const events = this.#events.forRequest();
+      const open = new OpenBatch(events);
+      this.#largeOpen = open;
+      try {
+        const counts = await this.#large.inTurns(form.encodeInSteps(body, open, this.#lowest));
+        if (events.admitAll()) return { ingested: this.#takeLarge(open, events, counts) };
+      } finally {
+        this.#largeOpen = undefined;
+      }
+    }
+  }
+
+  async #takeLarge(
+    open: OpenBatch,
+    events: RequestEvents,
+    { accepted, filtered }: RequestCounts,
+  ): Promise<Ingested> {
+    this.counters.received += accepted + filtered;
+    this.counters.filtered += filtered;
+    const safe = open
+      .end()
+      .map((batch) => this.#follow(batch, this.#options.append(batch), events));
+    await Promise.all([...safe, ...this.#receiptsOf(events.repeats)]);
+    return { accepted: accepted + filtered, rejected: 0, reason: "" };
+  }
+
+  async #largeProcessed(body: Uint8Array, form: RequestForm): Promise<TakenRequest> {
+    const records = await this.#large.inTurns(form.decodeInSteps(body));
+    const reasons: string[] = [];
+    const safe = new Set<Promise<unknown>>();
+    await this.#large.inTurns(this.#processInSteps(records, reasons, safe));
+    return { ingested: Promise.all(safe).then(() => ingested(records.length, reasons)) };
+  }
+
+  *#processInSteps(
+    records: readonly LogRecord[],
+    reasons: string[],
+    safe: Set<Promise<unknown>>,
+  ): Steps<void> {
+    for (const record of records) {
+      const reason = this.#takeProcessed(record, this.#encoder);
+      if (reason !== undefined) reasons.push(reason);
+      safe.add(this.#schedule());
+      for (const repeat of this.#countRepeats()) safe.add(repeat);
+      yield;
+    }
+  }
+
   async records(records: readonly LogRecord[]): Promise<Ingested> {
     this.#refuseWhereFull();
     // A request is taken whole: its sender is told where there is no room.
     const reasons = records
       .map((record) => this.#takeProcessed(record, this.#encoder))
-      .filter(Boolean);
+      .filter((reason) => reason !== undefined);
     await Promise.all([this.#schedule(), ...this.#countRepeats()]);
-    return {
-      accepted: records.length - reasons.length,
-      rejected: reasons.length,
-      reason: reasons[0] ?? "",
-    };
+    return ingested(records.length, reasons);
   }
 
   /** Takes an audit event of the gateway's own, past the processors and after `stop` too; resolves when it is durable. */
@@ -179,7 +280,10 @@ export class RecordIntake implements Intake {
 
   /** Events that have been there are stored once; whoever repeats one waits for that. */
   #countRepeats(): readonly Promise<Receipt>[] {
-    const repeats = this.#events.takeRepeats();
+    return this.#receiptsOf(this.#events.takeRepeats());
+  }
+
+  #receiptsOf(repeats: readonly TakenEvent[]): readonly Promise<Receipt>[] {
     if (repeats.length === 0) return NO_RECEIPTS;
     this.counters.filtered += repeats.length;
     const receipts = repeats.map((event) => this.#events.receiptOf(event));
@@ -254,8 +358,12 @@ export class RecordIntake implements Intake {
     this.#refusal = refusal;
   }
 
-  #refuseWhereFull(): void {
+  #refuseIfStopped(): void {
     if (this.#stopped) throw stopped();
+  }
+
+  #refuseWhereFull(): void {
+    this.#refuseIfStopped();
     if (this.pendingBytes > this.#options.pendingBytesMax) throw overloaded();
   }
 
@@ -285,8 +393,12 @@ export class RecordIntake implements Intake {
   }
 
   /** Counts what becomes of the batch's records, and tells those who wait. */
-  async #follow(batch: RecordBatch, safe: Promise<void>): Promise<void> {
-    this.#events.follow(batch, safe);
+  async #follow(
+    batch: RecordBatch,
+    safe: Promise<void>,
+    events: AuditEvents | RequestEvents = this.#events,
+  ): Promise<void> {
+    events.follow(batch, safe);
     this.#underway.add(safe);
     try {
       await safe;
@@ -364,6 +476,11 @@ export class RecordIntake implements Intake {
     await this.flush();
     this.#alarm.flush();
   }
+}
+
+function ingested(records: number, reasons: readonly string[]): Ingested {
+  const rejected = reasons.length;
+  return { accepted: records - rejected, rejected, reason: reasons[0] ?? "" };
 }
 
 /** Copies a body that is a piece of larger memory: the journal keeps it, and would keep all of that memory. */

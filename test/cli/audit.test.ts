@@ -304,7 +304,7 @@ test("the numbers of the trail are in /metrics and /api/stats", async () => {
     expect(metrics).toMatch(/^tailgate_audit_events 2$/m);
     expect(metrics).toMatch(/^tailgate_audit_sequence 2$/m);
     expect(metrics).toMatch(/^tailgate_audit_checkpoint_age_seconds \d/m);
-  });
+  }, 10_000);
   const { audit } = (await (await fetch(`${url}/api/stats`)).json()) as { audit: object };
   expect(audit).toMatchObject({ count: 2, seq: 2, checkpoint: { seq: 2 } });
 });

@@ -12,7 +12,13 @@ import { RecordOrigin } from "../../src/encode/otlp-writer.ts";
 import { TailgateError } from "../../src/errors.ts";
 import { AuditEvents } from "../../src/intake/audit-events.ts";
 import { envelopesOfRecords } from "./envelopes.ts";
-import { lengthDelimited, toJson, toProtobuf, type JsonRequest } from "./generated-request.ts";
+import {
+  jsonRequest,
+  lengthDelimited,
+  toJson,
+  toProtobuf,
+  type JsonRequest,
+} from "./generated-request.ts";
 import { mixed, otlpOf, recordsOf, withHuge, type SizedRequest } from "./sized-requests.ts";
 import { soundEnvelopes } from "./sound-batch.ts";
 
@@ -50,40 +56,52 @@ const FORMS: [string, Encode, typeof jsonBody][] = [
   ["process", encodeRecords, protobufBody],
 ];
 
-/** The open batch of an intake, and what has to come of the requests that are encoded into it. */
-class Expectation {
-  readonly open = new OpenBatch(new AuditEvents([], () => {}));
-  readonly texts: string[] = [];
-  readonly #events = new Set<string>();
-
-  encode(request: SizedRequest, encode: Encode, bodyOf: typeof jsonBody): void {
+/** Encodes the requests into one batch; returns the texts of the envelopes that have to come of them. */
+function encodeAll(
+  open: OpenBatch,
+  requests: readonly SizedRequest[],
+  encode: Encode,
+  bodyOf: typeof jsonBody,
+): string[] {
+  const accepted = requests.filter((request) => {
     const otlp = otlpOf(recordsOf(request));
-    try {
-      encode(bodyOf(otlp, request.isRefused), this.open, 0);
-      expect(request.isRefused).toBe(false);
-      this.#expect(request, otlp);
-    } catch (error) {
-      if (!TailgateError.is(error, "OTLP_UNDECODABLE")) throw error;
-      expect(request.isRefused).toBe(true);
-    }
-  }
+    const isAccepted = isEncoded(encode, bodyOf(otlp, request.isRefused), open);
+    expect(isAccepted).toBe(!request.isRefused);
+    return isAccepted;
+  });
+  return withoutRepeats(accepted.flatMap(envelopesAlone));
+}
 
-  #expect(request: SizedRequest, otlp: JsonRequest): void {
-    const texts = envelopesOfRecords(decodeOtlpProtobuf(toProtobuf(otlp)));
-    const messages = texts.map((text) => (JSON.parse(text) as Parsed).data.message);
-    expect(messages).toEqual(recordsOf(request).map(({ text }) => text));
-    for (const text of texts) if (!this.#isRepeated(text)) this.texts.push(text);
-  }
-
-  /** An audit event with a key that says the same as one before, apart from its time. */
-  #isRepeated(text: string): boolean {
-    const { type, data } = JSON.parse(text) as Parsed;
-    if (type !== "audit_log" || typeof data.metadata?.["log.record.uid"] !== "string") return false;
-    const event = JSON.stringify({ ...data, timestamp: "" });
-    if (this.#events.has(event)) return true;
-    this.#events.add(event);
+/** False if the body is refused for what it says. */
+function isEncoded(encode: Encode, body: Uint8Array, open: OpenBatch): boolean {
+  try {
+    encode(body, open, 0);
+    return true;
+  } catch (error) {
+    if (!TailgateError.is(error, "OTLP_UNDECODABLE")) throw error;
     return false;
   }
+}
+
+function envelopesAlone(request: SizedRequest): string[] {
+  const records = recordsOf(request);
+  const texts = envelopesOfRecords(decodeOtlpProtobuf(toProtobuf(otlpOf(records))));
+  const messages = texts.map((text) => (JSON.parse(text) as Parsed).data.message);
+  expect(messages).toEqual(records.map(({ text }) => text));
+  return texts;
+}
+
+/** An audit event with a key that says the same as one before, apart from its time, is stored once. */
+function withoutRepeats(texts: readonly string[]): string[] {
+  const events = new Set<string>();
+  return texts.filter((text) => {
+    const { type, data } = JSON.parse(text) as Parsed;
+    if (type !== "audit_log" || typeof data.metadata?.["log.record.uid"] !== "string") return true;
+    const event = JSON.stringify({ ...data, timestamp: "" });
+    if (events.has(event)) return false;
+    events.add(event);
+    return true;
+  });
 }
 
 interface Parsed {
@@ -94,11 +112,47 @@ interface Parsed {
   };
 }
 
+/** What is done to a body on its way. */
+const change = fc.record({
+  at: fc.nat(),
+  dropped: fc.nat(3),
+  inserted: fc.oneof(
+    fc.uint8Array({ maxLength: 3 }),
+    fc
+      .constantFrom("\\u0000", "1e999", '"', "{}", "[]", "null", "-")
+      .map((text) => Buffer.from(text)),
+  ),
+});
+
 describe.each(FORMS)("in %s", (_, encode, bodyOf) => {
+  it("with any content, and with any damage that is not refused", () => {
+    fc.assert(
+      fc.property(
+        fc.array(jsonRequest, { maxLength: 3 }),
+        fc.array(change),
+        (requests, changes) => {
+          const open = new OpenBatch(new AuditEvents([], () => {}));
+          const bodies = requests.map((one) => bodyOf(one, false));
+          for (const [index, { at, dropped, inserted }] of changes.entries()) {
+            const body = bodies[index % bodies.length];
+            if (body === undefined || body.length === 0) continue;
+            const place = at % body.length;
+            bodies.push(
+              Buffer.concat([body.subarray(0, place), inserted, body.subarray(place + dropped)]),
+            );
+          }
+          for (const body of bodies) isEncoded(encode, body, open);
+          soundEnvelopes(open.take());
+        },
+      ),
+      { numRuns: 40 },
+    );
+  });
+
   function expectSound(requests: readonly SizedRequest[]): void {
-    const expectation = new Expectation();
-    for (const request of requests) expectation.encode(request, encode, bodyOf);
-    expect(soundEnvelopes(expectation.open.take())).toEqual(expectation.texts);
+    const open = new OpenBatch(new AuditEvents([], () => {}));
+    const wanted = encodeAll(open, requests, encode, bodyOf);
+    expect(soundEnvelopes(open.take())).toEqual(wanted);
   }
 
   it("around the lengths of frames and varints", () => {

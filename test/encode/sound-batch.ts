@@ -23,7 +23,7 @@ export function soundTexts(batch: Batch): string[] {
 }
 
 /** The payloads of unmasked text frames, read as RFC 6455 (5.2) has them: a length in its shortest form. */
-export function payloadsOf(frames: Uint8Array): string[] {
+function payloadsOf(frames: Uint8Array): string[] {
   const view = new DataView(frames.buffer, frames.byteOffset, frames.byteLength);
   const payloads: string[] = [];
   for (let position = 0; position < frames.length;) {

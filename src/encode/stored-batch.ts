@@ -241,6 +241,9 @@ class Lane {
     this.loggers = JSON.parse(part(head[HEAD_LOGGERS_BYTES]!).toString()) as string[];
     this.frames = part(head[HEAD_FRAMES_BYTES]!);
     this.origin = new ProtobufOrigin(part(head[HEAD_OTLP_BYTES]!), this.records);
+    if (position !== bytes.length) {
+      throw new RangeError(`stored records have ${bytes.length} bytes in place of ${position}`);
+    }
   }
 
   /** The sequence of the next record; Infinity behind the last one. */

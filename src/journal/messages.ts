@@ -91,7 +91,9 @@ export interface ReadQuery {
 
 /** A lane as it was stored. */
 export interface ReadRow {
+  readonly type: EnvelopeType;
   readonly firstSequence: number;
+  readonly lastSequence: number;
   readonly appendedAtMs: number;
   readonly bytes: Uint8Array<ArrayBuffer>;
 }

@@ -119,7 +119,8 @@ export class PageReader {
     const day = Math.floor(row!.appended / DAY_MS);
     if (day !== (this.#day ??= day)) return false;
     this.#bytes += bytes.length;
-    this.#rows.push({ firstSequence: first, appendedAtMs: row!.appended, bytes });
+    const appendedAtMs = row!.appended;
+    this.#rows.push({ type, firstSequence: first, lastSequence: last, appendedAtMs, bytes });
     return true;
   }
 

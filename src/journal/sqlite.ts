@@ -15,6 +15,7 @@ import type {
   EpochStart,
   Hole,
   OpenedState,
+  ReadRow,
   ReadRows,
   Retention,
   StoredRange,
@@ -348,13 +349,14 @@ export class SqliteJournal implements Journal {
   }
 
   #pageOf(rows: ReadRows): JournalPage {
-    const damaged = rows.gaps.find(({ reason }) => reason === "damaged");
+    const page = pageOf(rows, (sequences) => this.#tellOfRepairs(sequences));
+    const damaged = page.gaps.find(({ reason }) => reason === "damaged");
     if (damaged !== undefined && !this.#hasToldOfDamage) {
       this.#hasToldOfDamage = true;
       const { from, to } = damaged;
       this.#options.alarm(`The journal is damaged: of its records ${from} to ${to} some are lost.`);
     }
-    return pageOf(rows, (sequences) => this.#tellOfRepairs(sequences));
+    return page;
   }
 
   #tellOfRepairs(sequences: readonly number[]): void {
@@ -568,11 +570,19 @@ function holePage({ first, last, reason }: Hole, from: number, order: "asc" | "d
 
 /** A stretch that was read, without the records of its first and last commit that lie outside of it. */
 function pageOf(
-  { from, to, rows, gaps }: ReadRows,
+  read: ReadRows,
   tellOfRepairs: (sequences: readonly number[]) => void,
 ): JournalPage {
-  if (rows.length === 0) return { from, to, records: undefined, gaps };
-  const batch = readBatch(rows, tellOfRepairs);
+  const { from, to, rows } = read;
+  const { batch, unreadable } = batchOf(rows, tellOfRepairs);
+  const lost = unreadable.map((row) => ({
+    type: row.type,
+    from: Math.max(row.firstSequence, from),
+    to: Math.min(row.lastSequence, to),
+    reason: "damaged" as const,
+  }));
+  const gaps = [...read.gaps, ...lost].sort((one, other) => one.from - other.from);
+  if (batch === undefined) return { from, to, records: undefined, gaps };
   if (batch.sequence(0) >= from && batch.sequence(batch.length - 1) <= to) {
     return { from, to, records: batch, gaps };
   }
@@ -581,4 +591,37 @@ function pageOf(
     return sequence >= from && sequence <= to;
   });
   return { from, to, records: records.length === 0 ? undefined : records, gaps };
+}
+
+interface ReadResult {
+  readonly batch: RecordBatch | undefined;
+  /** Rows that are as they were stored, and yet no records can be made of them. */
+  readonly unreadable: readonly ReadRow[];
+}
+
+function batchOf(
+  rows: readonly ReadRow[],
+  tellOfRepairs: (sequences: readonly number[]) => void,
+): ReadResult {
+  if (rows.length === 0) return { batch: undefined, unreadable: [] };
+  try {
+    return { batch: readBatch(rows, tellOfRepairs), unreadable: [] };
+  } catch (error) {
+    const unreadable = rows.filter((row) => !isReadable(row));
+    if (unreadable.length === 0) throw error;
+    const { batch } = batchOf(
+      rows.filter((row) => !unreadable.includes(row)),
+      tellOfRepairs,
+    );
+    return { batch, unreadable };
+  }
+}
+
+function isReadable(row: ReadRow): boolean {
+  try {
+    readBatch([row]);
+    return true;
+  } catch {
+    return false;
+  }
 }

@@ -5,10 +5,13 @@
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import { gunzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { checksum } from "../../src/journal/page-reader.ts";
 import { LoggingManager } from "../../src/logging-manager.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
+import { allOf, JournalDirectory } from "./journal-directory.ts";
 
 const LARGE = '"\n'.repeat(22_500) + "ééé";
 
@@ -21,10 +24,15 @@ const cleanUps: (() => Promise<unknown> | void)[] = [];
 const lines: string[] = [];
 let logging: LoggingManager;
 
+/** Puts the journal into a directory. */
+function restore(directory: string): void {
+  const journal = readFileSync(new URL("../fixtures/damaged-envelopes.db.gz", import.meta.url));
+  writeFileSync(join(directory, "journal.db"), gunzipSync(journal), { mode: 0o600 });
+}
+
 beforeAll(async () => {
   const logDir = await temporaryDirectory(cleanUps);
-  const journal = readFileSync(new URL("../fixtures/damaged-envelopes.db.gz", import.meta.url));
-  writeFileSync(join(logDir, "journal.db"), gunzipSync(journal), { mode: 0o600 });
+  restore(logDir);
   logging = await LoggingManager.start({
     port: 0,
     logDir,
@@ -75,6 +83,45 @@ describe("a journal with damaged envelopes", () => {
     expect(lines.filter((line) => line.includes("damaged envelopes"))).toHaveLength(1);
   });
 });
+
+describe("a row with the right checksum of which no records can be made", () => {
+  it.each([
+    ["has an unknown form", (bytes: Buffer) => void bytes.writeInt32LE(99, 0)],
+    ["tells wrong sizes", (bytes: Buffer) => void bytes.writeInt32LE(7, 12)],
+    [
+      "tells more records than there can be",
+      (bytes: Buffer) => void bytes.writeInt32LE(2 ** 30, 4),
+    ],
+    ["has loggers that are no JSON", (bytes: Buffer) => void bytes.write("{{", 24 + 20)],
+  ])("is a gap if it %s, and the others are read", async (_, change) => {
+    await using directory = await JournalDirectory.create();
+    restore(directory.path);
+    changeRow(directory.file("journal.db"), 9, change);
+    const journal = await directory.open();
+    const texts = await allOf(journal, {});
+    expect(texts.filter((text) => !text.includes(LARGE) && !text.includes("checkpoint"))).toEqual([
+      "1 sound 1",
+      "2 sound 2",
+      "3 before",
+      ...DAMAGED.map((text, index) => `${5 + index} ${text}`),
+      "8 event",
+      "9-9 damaged system_log",
+    ]);
+    expect(directory.alarms.join()).toContain("of its records 9 to 9 some are lost");
+    await directory.close(journal);
+  });
+});
+
+/** Changes the system logs' row of that last sequence, as only a fault of the gateway could. */
+function changeRow(path: string, last: number, change: (bytes: Buffer) => void): void {
+  const db = new DatabaseSync(path);
+  const row = db.prepare("SELECT first, appended, bytes FROM system_log WHERE last = ?").get(last);
+  const { first, appended, bytes } = row as { first: number; appended: number; bytes: Uint8Array };
+  change(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
+  const crc = checksum(bytes, first, last, appended);
+  db.prepare("UPDATE system_log SET crc = ?, bytes = ? WHERE last = ?").run(crc, bytes, last);
+  db.close();
+}
 
 /** The messages that a client gets up to the present. */
 async function replayed(): Promise<string[]> {

@@ -63,10 +63,14 @@ export class FilterChanges {
     return [{ type: "filter", version }];
   }
 
-  /** What was asked for first is refused: what held before is wanted again, unless something else is by now. */
-  refused(reason: string): StreamEvent[] {
-    const refused = this.#asked.shift();
+  /**
+   * What was asked for first is refused, or what has that version: what held before is wanted again, unless something
+   * else is by now.
+   */
+  refused(reason: string, version = this.#asked[0]?.version): StreamEvent[] {
+    const refused = this.#asked.find((asked) => asked.version === version);
     if (refused === undefined) return [];
+    this.#asked.splice(this.#asked.indexOf(refused), 1);
     this.#refusedVersion = refused.version;
     if (this.#taken && this.#wanted === refused) this.#wanted = this.#taken;
     return [{ type: "refused", version: refused.version, reason }];

@@ -1,4 +1,4 @@
-import { SUBPROTOCOL, type ServerMessage } from "../protocol.ts";
+import { SUBPROTOCOL, type ClientMessage, type ServerMessage } from "../protocol.ts";
 import { Connection } from "./connection.ts";
 import { ProtocolFault } from "./position.ts";
 import type { Session, SessionEnd, Surroundings } from "./session.ts";
@@ -18,6 +18,8 @@ export class SubprotocolSession implements Session {
   #wasGreeted = false;
   #subscription: "none" | "asked" | "taken" = "none";
   #goodbye = "";
+  /** What one message may have; the gateway closes a connection on which one has more. */
+  #messageBytesMax = Infinity;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(surroundings: Surroundings) {
@@ -60,6 +62,7 @@ export class SubprotocolSession implements Session {
     switch (message.type) {
       case "hello":
         this.#wasGreeted = true;
+        this.#messageBytesMax = message.limits?.message_bytes ?? Infinity;
         position.connect(message.epoch);
         this.#surroundings.connected();
         filters.disconnect();
@@ -85,13 +88,17 @@ export class SubprotocolSession implements Session {
     const { resume } = position;
     const { filter, version } = filters.ask();
     this.#subscription = "asked";
-    this.#connection.send({
-      type: "subscribe",
-      filter,
-      version,
-      ...(resume === undefined ? position.startOf(start) : { resume }),
-    });
     this.#enter("catching-up", "What there is of the past is on its way.");
+    const from = resume === undefined ? position.startOf(start) : { resume };
+    this.#send({ type: "subscribe", filter, version, ...from }, version);
+  }
+
+  /** Sends the message with the filter of that version, which is refused here if the message is too long. */
+  #send(message: ClientMessage, version: number): void {
+    const bytes = new TextEncoder().encode(JSON.stringify(message)).length;
+    if (bytes <= this.#messageBytesMax) return this.#connection.send(message);
+    const limit = `the gateway takes ${this.#messageBytesMax} bytes in one message`;
+    this.#refused(`The filter is too long: it takes ${bytes} bytes, and ${limit}.`, version);
   }
 
   #caughtUp(sequence: number): void {
@@ -111,9 +118,9 @@ export class SubprotocolSession implements Session {
   }
 
   /** A filter that is refused changes nothing; a subscription has not come about then. */
-  #refused(reason: string): void {
+  #refused(reason: string, version?: number): void {
     const { filters, tell } = this.#surroundings;
-    tell(filters.refused(reason));
+    tell(filters.refused(reason, version));
     if (this.#subscription !== "asked") return;
     this.#subscription = "none";
     if (filters.isRefused) this.#enter("waiting", reason);
@@ -128,7 +135,7 @@ export class SubprotocolSession implements Session {
 
   #sendFilter(): void {
     const { filter, version } = this.#surroundings.filters.ask();
-    this.#connection.send({ type: "filter", filter, version });
+    this.#send({ type: "filter", filter, version }, version);
   }
 
   check(): void {

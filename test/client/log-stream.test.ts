@@ -209,6 +209,28 @@ describe("filters", () => {
     expect(await accepted(url)).toBe(1);
   });
 
+  test.each([5_000, 100_000])(
+    "of %i characters are refused, at the beginning and in place",
+    async (length) => {
+      const gateway = await startGateway();
+      const { url } = gateway;
+      const log = follow({ url, filter: { q: "x".repeat(length) } });
+      const { reason } = await log.is("waiting");
+      expect(reason).toMatch(
+        /^The filter.* has 5000 characters|^The filter is too long: it takes 1000/,
+      );
+      log.stream.setFilter({ q: "kept" });
+      await log.is("live");
+      const version = log.stream.setFilter({ q: "-x".repeat(length) });
+      await log.until("refused", (event) => event.version === version);
+      gateway.getLogger("a").info("kept");
+      gateway.getLogger("a").info("other");
+      await log.at(2);
+      expect(log.messages).toEqual(["kept"]);
+      expect(await accepted(url)).toBe(1);
+    },
+  );
+
   test("many changes in a row end with the last one", async () => {
     const gateway = await startGateway();
     const { url } = gateway;

@@ -1,6 +1,7 @@
 import type { Envelope } from "../envelope.ts";
 import type { FilterQuery } from "../filter.ts";
 import { addressesOf } from "./addresses.ts";
+import { fetchUnlessBusy } from "./retry-after.ts";
 import type { LogEntry, MissingRange } from "./stream-event.ts";
 
 const ANSWER_MS_MAX = 60_000;
@@ -100,7 +101,9 @@ export class LogHistory {
     signal?.addEventListener("abort", giveUp);
     try {
       signal?.throwIfAborted();
-      const response = await this.#fetch(url.href, { signal: request.signal, cache: "no-store" });
+      const options = { signal: request.signal, cache: "no-store" } as const;
+      const send = (): Promise<Response> => this.#fetch(url.href, options);
+      const response = await fetchUnlessBusy(send, request.signal);
       const body: unknown = await response.json().catch(unlessCut);
       if (!response.ok) throw refusalOf(response.status, body);
       return body;

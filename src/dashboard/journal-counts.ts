@@ -1,3 +1,4 @@
+import { fetchUnlessBusy } from "../client/retry-after.ts";
 import { FACETS, type Facet } from "../facets.ts";
 import type { FilterQuery } from "../filter.ts";
 import { TimeBuckets, type BucketsMessage } from "../time-buckets.ts";
@@ -166,7 +167,8 @@ export class JournalCounts {
       if (value !== undefined) query.set(name, String(value));
     }
     if (this.#hasFacets) query.set("facets", FACETS.join(","));
-    const answer = await fetch(`${this.#options.url ?? ""}${PATH}?${query}`, { signal });
+    const url = `${this.#options.url ?? ""}${PATH}?${query}`;
+    const answer = await fetchUnlessBusy(() => fetch(url, { signal }), signal);
     if (!answer.ok) throw new Error(`The gateway answers HTTP ${answer.status}.`);
     return answer.json();
   }

@@ -3,6 +3,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { HistoryError, LogHistory, type HistoryPage } from "tailgate/client";
+import { Stage } from "../http/stage.ts";
 import { startGateway } from "./stage.ts";
 
 /** A history of five records, `1` to `5`; every other one is an error. */
@@ -130,4 +131,57 @@ test.each([
   };
   await new LogHistory({ url, fetch: fetcher }).page();
   expect(asked).toEqual([expected]);
+});
+
+/** A server that is busy for so many requests, then has an empty page. */
+async function busyGateway(
+  refusals: number,
+  retryAfter: string,
+): Promise<{ url: string; asked: () => number }> {
+  let asked = 0;
+  const server = createServer((_request, response) => {
+    response.setHeader("Content-Type", "application/json");
+    const isBusy = ++asked <= refusals;
+    if (isBusy) response.writeHead(503, { "Retry-After": retryAfter });
+    response.end(
+      isBusy
+        ? '{"error":{"code":"SEARCHES_BUSY","message":"Too many search."}}'
+        : '{"epoch":"e","records":[],"gaps":[],"next_cursor":null}',
+    );
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  onTestFinished(() => void server.close());
+  const { port } = server.address() as AddressInfo;
+  return { url: `http://127.0.0.1:${port}`, asked: () => asked };
+}
+
+test("a gateway that is busy is asked again when it says so, up to a limit", async () => {
+  const some = await busyGateway(3, "0.01");
+  expect(await new LogHistory({ url: some.url }).page()).toMatchObject({ epoch: "e" });
+  expect(some.asked()).toBe(4);
+  const always = await busyGateway(1000, "0");
+  await expect(new LogHistory({ url: always.url }).page()).rejects.toMatchObject({
+    status: 503,
+    code: "SEARCHES_BUSY",
+  });
+  expect(always.asked()).toBe(11);
+});
+
+test("waiting for a gateway that is busy ends with the signal", async () => {
+  const gateway = await busyGateway(1, "30");
+  const stop = new AbortController();
+  const page = new LogHistory({ url: gateway.url }).page({ signal: stop.signal });
+  await vi.waitFor(() => expect(gateway.asked()).toBe(1));
+  stop.abort(new Error("enough"));
+  await expect(page).rejects.toThrow("enough");
+});
+
+test("pages are read through searches that take all places", async () => {
+  const stage = await new Stage({ limits: { searchesMax: 1, queuedSearchesMax: 0 } }).open();
+  const batch = Array.from({ length: 1000 }, () => ({ body: "x" }));
+  for (let count = 0; count < 5; count++) await stage.log(...batch);
+  const history = new LogHistory({ url: stage.url });
+  const pages = Array.from({ length: 6 }, () => history.page({ filter: { q: "y" }, limit: 1 }));
+  for (const { entries } of await Promise.all(pages)) expect(entries).toEqual([]);
 });

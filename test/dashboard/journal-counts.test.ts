@@ -1,3 +1,6 @@
+import { once } from "node:events";
+import { createServer, get } from "node:http";
+import type { AddressInfo } from "node:net";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { JournalCounts } from "../../src/dashboard/journal-counts.ts";
 import { Stage } from "../http/stage.ts";
@@ -65,4 +68,37 @@ test("a range that slides is counted anew, facets too, which cannot be taken off
   vi.advanceTimersByTime(2 * minuteMs);
   await vi.waitFor(() => expect(loggers()).toEqual({ new: 1 }), WAIT);
   expect(counts.current()?.times.sums).toEqual([0, 1, 0, 0, 0]);
+});
+
+test("while the gateway is busy the same part is asked for again, and what was counted stays", async () => {
+  const stage = await new Stage().open();
+  await stage.log({}, {}, {});
+  let asked = 0;
+  const proxy = createServer((request, response) => {
+    if (asked++ < 3) {
+      response.writeHead(503, { "Retry-After": "0" }).end();
+      return;
+    }
+    get(stage.url + request.url!, (answer) => void answer.pipe(response));
+  });
+  proxy.listen(0, "127.0.0.1");
+  await once(proxy, "listening");
+  const { port } = proxy.address() as AddressInfo;
+  const counts = new JournalCounts({
+    wish: { filter: {}, range: {} },
+    received: () => stage.journal.newest,
+    isHidden: () => false,
+    url: `http://127.0.0.1:${port}`,
+  });
+  const published: unknown[] = [];
+  counts.subscribe(() => published.push(counts.current()));
+  onTestFinished(() => {
+    counts.close();
+    proxy.close();
+    proxy.closeAllConnections();
+  });
+  await vi.waitFor(() => expect(counts.current()?.extent).toBe("all"), WAIT);
+  expect(counts.current()!.looked).toBe(3);
+  expect(asked).toBeGreaterThan(3);
+  expect(published).not.toContain(undefined);
 });

@@ -4,6 +4,7 @@ import { defineExporter, textOf, z, type Batch, type Exporter, type Host } from 
 import { lastEvent } from "./log-file/audit-resumption.ts";
 import { LineFile } from "./log-file/line-file.ts";
 import { LineWriter } from "./log-file/line-writer.ts";
+import { OtherWriters } from "./log-file/other-writers.ts";
 import { bufferOf } from "./system-logs/framed-data.ts";
 
 const DIRECTORY = "audit";
@@ -33,7 +34,8 @@ export default defineExporter({
     const paths = days.map((day) => join(host.logDir, fileName(day)));
     const resumeAfter = await lastEvent(paths, host);
     const newest = days[0] ?? -Infinity;
-    const exporter = new DailyFile(file, { retentionDays, newest, resumeAfter }, host);
+    const others = new OtherWriters(host, () => filesIn(host.logDir));
+    const exporter = new DailyFile(file, others, { retentionDays, newest, resumeAfter }, host);
     await exporter.deleteOldFiles();
     return exporter;
   },
@@ -56,11 +58,18 @@ class DailyFile implements Exporter {
   readonly #retentionDays: number;
   readonly #host: Host;
   readonly #lines: LineWriter;
+  readonly #others: OtherWriters;
   /** The day of the newest event; before the first one, any day may come. */
   #day: Day;
 
-  constructor(file: LineFile, { retentionDays, newest, resumeAfter }: Trail, host: Host) {
+  constructor(
+    file: LineFile,
+    others: OtherWriters,
+    { retentionDays, newest, resumeAfter }: Trail,
+    host: Host,
+  ) {
     this.#file = file;
+    this.#others = others;
     this.#lines = new LineWriter(file);
     this.#retentionDays = retentionDays;
     this.#host = host;
@@ -71,6 +80,7 @@ class DailyFile implements Exporter {
   /** Records that an attempt before has written are passed over. */
   async write(batch: Batch, signal: AbortSignal): Promise<void> {
     await this.#beginDay(batch.appendedAtMs);
+    this.#others.grown(this.#file.growths);
     for (let index = 0; index < batch.length; index++) {
       const sequence = batch.sequence(index);
       if (sequence <= this.#file.sequence) continue;
@@ -83,6 +93,7 @@ class DailyFile implements Exporter {
   }
 
   async close(): Promise<void> {
+    this.#others.close();
     await this.#file.close();
   }
 
@@ -118,6 +129,11 @@ class DailyFile implements Exporter {
       );
     }
   }
+}
+
+async function filesIn(logDir: string): Promise<string[]> {
+  const names = await readdir(join(logDir, DIRECTORY));
+  return names.filter((name) => FILE_NAME.test(name)).map((name) => join(logDir, DIRECTORY, name));
 }
 
 /** Of which there are files that are not empty, the newest first. */

@@ -4,6 +4,7 @@ import { defineExporter, z, type Batch, type Exporter } from "tailgate/plugin";
 import { FramedData } from "./system-logs/framed-data.ts";
 import { LineFile } from "./log-file/line-file.ts";
 import { LineWriter } from "./log-file/line-writer.ts";
+import { OtherWriters } from "./log-file/other-writers.ts";
 import { PlaceKeeper } from "./log-file/place-keeper.ts";
 import { placeOf } from "./log-file/place.ts";
 import { lastWritten } from "./log-file/resumption.ts";
@@ -41,7 +42,8 @@ export default defineExporter({
     const place = placeOf(host.memory.recall() ?? "");
     const resumeAfter = place && (await lastWritten(file, place, host));
     const keeper = new PlaceKeeper(file, backups, host);
-    return new RotatingFile(file, keeper, { bytesMax, backups, resumeAfter });
+    const others = new OtherWriters(host, () => filesOf(file.path, backups));
+    return new RotatingFile(file, keeper, others, { bytesMax, backups, resumeAfter });
   },
 });
 
@@ -59,10 +61,17 @@ class RotatingFile implements Exporter {
   readonly #bytesMax: number;
   readonly #backups: number;
   readonly #lines: LineWriter;
+  readonly #others: OtherWriters;
 
-  constructor(file: LineFile, place: PlaceKeeper, { bytesMax, backups, resumeAfter }: Rotation) {
+  constructor(
+    file: LineFile,
+    place: PlaceKeeper,
+    others: OtherWriters,
+    { bytesMax, backups, resumeAfter }: Rotation,
+  ) {
     this.#file = file;
     this.#place = place;
+    this.#others = others;
     this.#lines = new LineWriter(file);
     this.#bytesMax = bytesMax;
     this.#backups = backups;
@@ -72,6 +81,7 @@ class RotatingFile implements Exporter {
   /** Records that an attempt before has written are passed over. */
   async write(batch: Batch, signal: AbortSignal): Promise<void> {
     await this.#file.ready();
+    this.#others.grown(this.#file.growths);
     await this.#place.beforeLine(Math.max(this.#file.sequence, batch.sequence(0) - 1));
     const written = this.#file.sequence;
     for (const part of batch.parts ?? [batch]) await this.#add(part, written, signal);
@@ -95,6 +105,7 @@ class RotatingFile implements Exporter {
   }
 
   async close(): Promise<void> {
+    this.#others.close();
     try {
       await this.#place.close();
     } finally {
@@ -134,4 +145,11 @@ class RotatingFile implements Exporter {
   #backup(place: number): string {
     return place === 0 ? this.#file.path : `${this.#file.path}.${place}`;
   }
+}
+
+/** The file and what rotation has made of it. */
+async function filesOf(path: string, backups: number): Promise<string[]> {
+  const names = new Set(await readdir(dirname(path)));
+  const own = [path, ...Array.from({ length: backups }, (_, index) => `${path}.${index + 1}`)];
+  return own.filter((one) => names.has(basename(one)));
 }

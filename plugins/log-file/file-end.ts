@@ -31,7 +31,10 @@ export async function* linesFromEnd(path: string): AsyncGenerator<Buffer> {
     for (let feed; (feed = feedBefore(bytes, lineEnd)) >= 0; lineEnd = feed) {
       yield bytes.subarray(feed + 1, lineEnd);
     }
-    if (start === 0) return yield bytes.subarray(0, lineEnd);
+    if (start === 0) {
+      yield bytes.subarray(0, lineEnd);
+      return;
+    }
     const isFound = lineEnd < bytes.length - 1;
     length = isFound ? READ_BYTES : 2 * length;
     end = start + lineEnd + 1;

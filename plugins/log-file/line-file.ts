@@ -33,6 +33,7 @@ export class LineFile {
   /** Of files that have been written, are not to be written any more, and are perhaps not on the disk yet. */
   #retired: FileHandle[] = [];
   #changes = 0;
+  #growths = 0;
   #device = 0;
   #inode = 0;
   #size = 0;
@@ -82,6 +83,11 @@ export class LineFile {
     return this.#changes;
   }
 
+  /** How often `ready` has found that somebody else has made the file longer. */
+  get growths(): number {
+    return this.#growths;
+  }
+
   /** The sequence of the newest record that was appended through this object; 0 before the first. */
   get sequence(): number {
     return this.#sequence;
@@ -98,6 +104,7 @@ export class LineFile {
     if (!this.#handle || found?.ino !== this.#inode || found.dev !== this.#device) {
       await this.#reopen();
     } else if (found.size !== this.#size) {
+      if (found.size > this.#size) this.#growths++;
       await this.#inspect(this.#handle, found);
     }
   }

@@ -73,13 +73,15 @@ function jumpText({ isStart, fromMs, toMs }: ClockNews): string {
       : isStart
         ? `The system clock shows ${shown}, ${by} after the newest record.`
         : `The system clock jumped ahead by ${by}, to ${shown}.`;
-  return `${what} Until it has stayed right for ten minutes, records are dated from ${new Date(fromMs).toISOString()} on, by the time that passes. Nothing expires because of the jump. Check the clock and its time source.`;
+  const from = new Date(fromMs).toISOString();
+  return `${what} Until that has lasted for ten minutes, records are dated by the time that passes, from ${from} on. Nothing expires because of the jump. Check the clock and its time source.`;
 }
 
 function endText({ kind, fromMs, toMs }: ClockNews): string {
   if (kind === "returned") return "The system clock is right again.";
   const by = spanText(Math.abs(toMs - fromMs));
-  return `The system clock has stayed ${by} ${toMs < fromMs ? "behind" : "ahead"} for ten minutes: records are dated by it from now on.`;
+  const where = toMs < fromMs ? "behind" : "ahead";
+  return `The system clock has stayed ${by} ${where} for ten minutes: from now on, records are dated by it.`;
 }
 
 /** `3 days`: in the largest unit of which there are two or more. */

@@ -245,7 +245,8 @@ export class Gateway implements GatewayView {
     );
     const { id, level, timeoutMs } = component;
     const { type, live } = component.definition;
-    const common = { type, level, timeoutMs, log: host.log };
+    const { clock } = this.journal;
+    const common = { type, level, timeoutMs, log: host.log, clock };
     if (live) {
       const { queueBytesMax } = component;
       this.#viewers.push({

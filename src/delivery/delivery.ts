@@ -1,6 +1,6 @@
 import { setTimeout as wait } from "node:timers/promises";
 import { PermanentError, RetryLaterError, TailgateError, textOf } from "../errors.ts";
-import type { Batch, Exporter, HostLogger, Written } from "../plugin.ts";
+import type { Batch, Exporter, HostClock, HostLogger, Written } from "../plugin.ts";
 import { aborted } from "../time-limit.ts";
 import { backoffMs } from "./backoff.ts";
 import type { Counters } from "./counters.ts";
@@ -10,6 +10,8 @@ export interface DeliveryOptions {
   /** How long one write may take before its signal aborts. */
   readonly timeoutMs: number;
   readonly log: HostLogger;
+  /** The clock by which batches are stamped; the system clock if absent. */
+  readonly clock?: Pick<HostClock, "now">;
 }
 
 /** `done`: written or dropped; `parted`: to be written in parts; `failed`: to be written again. */
@@ -64,7 +66,8 @@ export class Delivery {
 
   /** How long ago the journal took what is being written; 0 where nothing waits. */
   get lagMs(): number {
-    return this.#headAtMs === undefined ? 0 : Math.max(0, Date.now() - this.#headAtMs);
+    const { clock = Date } = this.#options;
+    return this.#headAtMs === undefined ? 0 : Math.max(0, clock.now() - this.#headAtMs);
   }
 
   /** Why the last write did not succeed; undefined where it did. */

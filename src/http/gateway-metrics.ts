@@ -105,7 +105,8 @@ export function gatewayMetrics(view: GatewayView): Metric[] {
       view,
       "checkpoint_age_seconds",
       "Time since the newest signed checkpoint.",
-      ({ checkpoint }) => checkpoint && (Date.now() - Date.parse(checkpoint.time)) / 1000,
+      ({ checkpoint }) =>
+        checkpoint && (view.journal.clock.now() - Date.parse(checkpoint.time)) / 1000,
     ),
     gauge(
       "tailgate_clock_unconfirmed_seconds",

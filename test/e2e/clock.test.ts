@@ -55,6 +55,8 @@ describe("a clock that jumps a year ahead", () => {
     }
     const { clock } = await gateway.ask<Stats>("/api/stats");
     expect(clock!.unconfirmed_seconds / 86_400).toBeCloseTo(365, 1);
+    const metrics = await (await fetch(`${gateway.url}/metrics`)).text();
+    expect(metrics).toMatch(/^tailgate_clock_unconfirmed_seconds 3153\d{4}/m);
     gateway.setDay(TODAY);
     await gateway.says(/ - tailgate\.clock - INFO - The system clock is right again\.$/m);
     await gateway.send(["after"], AUDIT);

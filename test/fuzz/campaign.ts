@@ -8,8 +8,9 @@ import type { Assignment, Failure, Outcome } from "./worker.ts";
 const WORKER = new URL("worker.ts", import.meta.url);
 const SOURCE_HOOKS = fileURLToPath(new URL("../support/source-hooks.ts", import.meta.url));
 
-/** An input that is not done by then hangs. */
-const HANG_SECONDS = 30;
+/** An input that takes so much processor time hangs, or waits for so long: a busy machine lets any input wait for some time. */
+const HANG_SECONDS = 15;
+const WAIT_SECONDS = 300;
 const WATCH_MS = 250;
 
 /** After so many hangs a target is given up: each costs as long as the watch takes. */
@@ -26,7 +27,7 @@ export interface CampaignOptions {
   readonly from?: number | undefined;
   /** When to stop although not all was run. */
   readonly secondsMax?: number | undefined;
-  /** An input that is not done by then hangs. */
+  /** An input that takes more processor time hangs. */
   readonly hangSeconds?: number | undefined;
   /** One input in place of those that the seed gives. */
   readonly input?: Uint8Array | undefined;
@@ -104,25 +105,59 @@ async function outcomeOf(assignment: Assignment, hangSeconds: number): Promise<O
   worker.on("message", resolve);
   worker.on("error", (error: Error) => resolve(`The thread ended: ${error.stack}`));
   worker.on("exit", (code) => resolve(`The thread ended with ${code}.`));
-  const watch = watchFor(assignment.progress, hangSeconds, () =>
+  const watch = new Watch(worker, assignment.progress, hangSeconds, () =>
     resolve(`It was not done within ${hangSeconds} s.`),
   );
   const outcome = await promise;
-  clearInterval(watch);
+  watch.end();
   await worker.terminate();
   return outcome;
 }
 
 /** Calls back when nothing goes forward. */
-function watchFor(progress: Int32Array, hangSeconds: number, hangs: () => void): NodeJS.Timeout {
-  let seen = -1;
-  let sinceMs = Date.now();
-  return setInterval(() => {
-    const done = Atomics.load(progress, 0);
-    if (done !== seen) {
-      seen = done;
-      sinceMs = Date.now();
+class Watch {
+  readonly #worker: Worker;
+  readonly #progress: Int32Array;
+  readonly #hangSeconds: number;
+  readonly #hangs: () => void;
+  readonly #timer: NodeJS.Timeout;
+  #done = -1;
+  #sinceMs = 0;
+  /** The thread's processor time when the check began, and at the last look. */
+  #cpuBefore = NaN;
+  #cpuNow = NaN;
+
+  constructor(worker: Worker, progress: Int32Array, hangSeconds: number, hangs: () => void) {
+    this.#worker = worker;
+    this.#progress = progress;
+    this.#hangSeconds = hangSeconds;
+    this.#hangs = hangs;
+    this.#timer = setInterval(() => this.#look(), WATCH_MS);
+  }
+
+  end(): void {
+    clearInterval(this.#timer);
+  }
+
+  #look(): void {
+    const done = Atomics.load(this.#progress, 0);
+    if (done !== this.#done) {
+      this.#done = done;
+      this.#sinceMs = Date.now();
+      this.#cpuBefore = NaN;
+      return;
     }
-    if (Date.now() - sinceMs > 1000 * hangSeconds) hangs();
-  }, WATCH_MS);
+    // Undefined where Node does not tell it, or the thread does not answer any more.
+    void this.#worker.cpuUsage().then(
+      ({ user, system }) => this.#note((user + system) / 1e6),
+      () => {},
+    );
+    const isHanging = this.#cpuNow - this.#cpuBefore > this.#hangSeconds;
+    if (isHanging || Date.now() - this.#sinceMs > 1000 * WAIT_SECONDS) this.#hangs();
+  }
+
+  #note(cpuSeconds: number): void {
+    if (Number.isNaN(this.#cpuBefore)) this.#cpuBefore = cpuSeconds;
+    this.#cpuNow = cpuSeconds;
+  }
 }

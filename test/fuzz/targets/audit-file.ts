@@ -22,8 +22,8 @@ type Names = Readonly<Record<string, string>>;
 
 /** Audit files that somebody has changed, or a crash. The verification finds what is altered, and the exporter loses nothing. */
 export function auditFile(): FuzzTarget {
-  const directory = new TrailDirectory();
   const trail = latin1(makeTrail());
+  const directory = new TrailDirectory(trail.kept);
   return {
     input: (random) => Buffer.from(JSON.stringify(Object.fromEntries(changed(trail, random)))),
     check: (input, timed) => check(input, trail, directory, timed),
@@ -89,7 +89,7 @@ const ODD_LINES = [
   `{"a":1,"seq":9999999999999999,"hash":"${"0".repeat(64)}"}`,
   `{"logger":"orchestrator.audit.checkpoint","a":${"[".repeat(20_000)}${"]".repeat(20_000)}}`,
   `{"event":"x","a":${"[".repeat(20_000)}${"]".repeat(20_000)}}`,
-  "x".repeat(3_000_000),
+  "x".repeat(100_000),
 ];
 
 function changed({ files }: MadeTrail, random: Random): TrailFiles {
@@ -115,7 +115,7 @@ function changeLines(
 }
 
 /** The exporter's restart takes longest, and is tried with some. */
-const RESTART_EVERY = 16;
+const RESTART_EVERY = 50;
 
 async function check(
   input: Uint8Array,
@@ -125,7 +125,7 @@ async function check(
 ): Promise<void> {
   const files = namesOf(input);
   if (files === undefined) return;
-  directory.hold(files, trail.kept);
+  directory.hold(files);
   const verified = await verification(directory, timed);
   if (verified !== undefined && verified.findings.length === 0 && isAltered(files, trail)) {
     throw new Error("The trail holds, although a line that a checkpoint covers was altered.");
@@ -173,8 +173,8 @@ function isAltered(files: Names, { files: original }: MadeTrail): boolean {
 const NEVER = new AbortController().signal;
 
 /** An exporter that goes on with the files changes nothing that is there, and writes whole lines. */
-async function checkRestart(files: Names, { logDir }: TrailDirectory, timed: Timed): Promise<void> {
-  const host = await testHost("audit-file", { logDir });
+async function checkRestart(files: Names, directory: TrailDirectory, timed: Timed): Promise<void> {
+  const host = await testHost("audit-file", { logDir: directory.logDir });
   try {
     const options = auditExporter.options.parse({ retention_days: 36_500 });
     const exporter = await timed(() => auditExporter.open(options, host));
@@ -184,8 +184,7 @@ async function checkRestart(files: Names, { logDir }: TrailDirectory, timed: Tim
     await host.close();
   }
   let written = 0;
-  for (const name of readdirSync(join(logDir, "audit"))) {
-    const text = readFileSync(join(logDir, "audit", name), "latin1");
+  for (const [name, text] of Object.entries(directory.readAll())) {
     const before = files[name] ?? "";
     if (!text.startsWith(before)) throw new Error(`${name} was altered by a restart.`);
     const added = text.slice(before.length);
@@ -205,14 +204,36 @@ class TrailDirectory {
   readonly logDir = mkdtempSync(join(tmpdir(), "tailgate-fuzz-audit-"));
   readonly kept = join(this.logDir, "kept.jsonl");
   readonly #directory = join(this.logDir, "audit");
+  /** What the files hold; only what differs is written. */
+  readonly #held = new Map<string, string>();
 
-  hold(files: Names, kept: string): void {
-    rmSync(this.#directory, { recursive: true, force: true });
+  constructor(kept: string) {
     mkdirSync(this.#directory, { mode: 0o700 });
-    for (const [name, text] of Object.entries(files)) {
-      writeFileSync(join(this.#directory, name), Buffer.from(text, "latin1"));
-    }
     writeFileSync(this.kept, `${kept}\n`);
+  }
+
+  hold(files: Names): void {
+    for (const name of this.#held.keys()) {
+      if (files[name] === undefined) this.#remove(name);
+    }
+    for (const [name, text] of Object.entries(files)) {
+      if (this.#held.get(name) === text) continue;
+      writeFileSync(join(this.#directory, name), Buffer.from(text, "latin1"));
+      this.#held.set(name, text);
+    }
+  }
+
+  #remove(name: string): void {
+    rmSync(join(this.#directory, name));
+    this.#held.delete(name);
+  }
+
+  /** What they hold after somebody else has written to them. */
+  readAll(): Names {
+    for (const name of readdirSync(this.#directory)) {
+      this.#held.set(name, readFileSync(join(this.#directory, name), "latin1"));
+    }
+    return Object.fromEntries(this.#held);
   }
 
   close(): Promise<void> {

@@ -1,8 +1,7 @@
 import { createHash } from "node:crypto";
 import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
-import { Random } from "./random.ts";
-import { openTarget } from "./target.ts";
+import { Progress } from "./progress.ts";
 import type { Assignment, Failure, Outcome } from "./worker.ts";
 
 const WORKER = new URL("worker.ts", import.meta.url);
@@ -60,14 +59,14 @@ export async function campaign(target: string, options: CampaignOptions): Promis
   let inputs = 0;
   let worstTurnMs = 0;
   for (let next = from, hangs = 0; next < end && hangs < HANGS_MAX && Date.now() < deadlineMs;) {
-    const progress = new Int32Array(new SharedArrayBuffer(8));
-    const assignment = { target, seed: ownSeed, from: next, end, deadlineMs, input, progress };
-    const result = await outcomeOf(assignment, hangSeconds);
-    inputs += Atomics.load(progress, 0);
+    const progress = new Progress();
+    const { cells, memory } = progress;
+    const assignment = { target, seed: ownSeed, from: next, end, deadlineMs, input, cells, memory };
+    const result = await outcomeOf(assignment, progress, hangSeconds);
+    inputs += progress.done;
     if (typeof result === "string") {
-      const index = Atomics.load(progress, 1);
-      const bytes = input ?? (await inputAt(target, ownSeed, index));
-      failures.push({ index, message: result, input: bytes });
+      const { index } = progress;
+      failures.push({ index, message: result, input: progress.input });
       next = index + 1;
       hangs++;
       continue;
@@ -85,17 +84,12 @@ function seedOf(seed: number, target: string): number {
   return createHash("sha256").update(`${seed} ${target}`).digest().readInt32LE();
 }
 
-async function inputAt(name: string, seed: number, index: number): Promise<Uint8Array> {
-  const target = await openTarget(name);
-  try {
-    return target.input(new Random(seed, index));
-  } finally {
-    await target.close?.();
-  }
-}
-
 /** A text tells why there is none. */
-async function outcomeOf(assignment: Assignment, hangSeconds: number): Promise<Outcome | string> {
+async function outcomeOf(
+  assignment: Assignment,
+  progress: Progress,
+  hangSeconds: number,
+): Promise<Outcome | string> {
   const worker = new Worker(WORKER, {
     workerData: assignment,
     execArgv: ["--import", SOURCE_HOOKS],
@@ -105,7 +99,7 @@ async function outcomeOf(assignment: Assignment, hangSeconds: number): Promise<O
   worker.on("message", resolve);
   worker.on("error", (error: Error) => resolve(`The thread ended: ${error.stack}`));
   worker.on("exit", (code) => resolve(`The thread ended with ${code}.`));
-  const watch = new Watch(worker, assignment.progress, hangSeconds, () =>
+  const watch = new Watch(worker, progress, hangSeconds, () =>
     resolve(`It was not done within ${hangSeconds} s.`),
   );
   const outcome = await promise;
@@ -117,7 +111,7 @@ async function outcomeOf(assignment: Assignment, hangSeconds: number): Promise<O
 /** Calls back when nothing goes forward. */
 class Watch {
   readonly #worker: Worker;
-  readonly #progress: Int32Array;
+  readonly #progress: Progress;
   readonly #hangSeconds: number;
   readonly #hangs: () => void;
   readonly #timer: NodeJS.Timeout;
@@ -127,7 +121,7 @@ class Watch {
   #cpuBefore = NaN;
   #cpuNow = NaN;
 
-  constructor(worker: Worker, progress: Int32Array, hangSeconds: number, hangs: () => void) {
+  constructor(worker: Worker, progress: Progress, hangSeconds: number, hangs: () => void) {
     this.#worker = worker;
     this.#progress = progress;
     this.#hangSeconds = hangSeconds;
@@ -140,7 +134,7 @@ class Watch {
   }
 
   #look(): void {
-    const done = Atomics.load(this.#progress, 0);
+    const done = this.#progress.done;
     if (done !== this.#done) {
       this.#done = done;
       this.#sinceMs = Date.now();

@@ -142,13 +142,25 @@ class Said {
     child.stderr!.setEncoding("utf8").on("data", (text: string) => (this.text += text));
   }
 
+  /** @throws Error when the process ends, or takes too long, before it has written that. */
   async when(pattern: RegExp, msMax: number): Promise<void> {
-    const signal = AbortSignal.timeout(msMax);
-    while (!pattern.test(this.text)) {
-      await once(this.#child.stderr!, "data", { signal }).catch((cause: unknown) => {
-        this.#child.kill("SIGKILL");
-        throw new Error(`The gateway did not get ready:\n${this.text}`, { cause });
-      });
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const fail = (): void => reject(new Error(`The gateway did not get ready:\n${this.text}`));
+    const look = (): void => {
+      if (pattern.test(this.text)) resolve();
+    };
+    const late = setTimeout(fail, msMax);
+    this.#child.once("exit", fail);
+    this.#child.stderr!.on("data", look);
+    try {
+      await promise;
+    } catch (error) {
+      this.#child.kill("SIGKILL");
+      throw error;
+    } finally {
+      clearTimeout(late);
+      this.#child.off("exit", fail);
+      this.#child.stderr!.off("data", look);
     }
   }
 }

@@ -1,6 +1,7 @@
 /** Runs in a thread of its own, so that an input that hangs or takes all memory ends the thread and not the campaign. */
 
 import { parentPort, workerData } from "node:worker_threads";
+import { Progress } from "./progress.ts";
 import { Random } from "./random.ts";
 import { shrunk } from "./shrink.ts";
 import { openTarget, SlowTurn, TURN_MS_MAX, type FuzzTarget, type Timed } from "./target.ts";
@@ -16,8 +17,9 @@ export interface Assignment {
   readonly deadlineMs: number;
   /** An input of its own, in place of those that the seed gives. */
   readonly input?: Uint8Array | undefined;
-  /** Two cells: how many inputs were run, and the index of the one that is being checked. */
-  readonly progress: Int32Array;
+  /** Of the {@link Progress} that the worker tells. */
+  readonly cells: Int32Array;
+  readonly memory: Uint8Array;
 }
 
 export interface Failure {
@@ -45,6 +47,7 @@ const BATCH = 500;
 class Run {
   readonly #target: FuzzTarget;
   readonly #assignment: Assignment;
+  readonly #progress: Progress;
   readonly #failures = new Map<string, Failure>();
   #worstTurnMs = 0;
   /** Of the check that is under way. */
@@ -53,6 +56,7 @@ class Run {
   constructor(target: FuzzTarget, assignment: Assignment) {
     this.#target = target;
     this.#assignment = assignment;
+    this.#progress = new Progress(assignment.cells, assignment.memory);
   }
 
   async all(): Promise<Outcome> {
@@ -71,15 +75,16 @@ class Run {
     return input ?? this.#target.input(new Random(seed, index));
   }
 
-  #note(index: number): void {
-    const { progress, from } = this.#assignment;
-    Atomics.store(progress, 0, index + 1 - from);
-    Atomics.store(progress, 1, index);
+  /** The input of that index, which is checked next. */
+  #begin(index: number): Uint8Array {
+    const { from } = this.#assignment;
+    const input = this.#input(index);
+    this.#progress.note(index + 1 - from, index, input);
+    return input;
   }
 
   async #one(index: number): Promise<void> {
-    this.#note(index);
-    const input = this.#input(index);
+    const input = this.#begin(index);
     try {
       await this.#check(input);
     } catch (error) {
@@ -140,8 +145,7 @@ class Run {
   /** Looks for the input that is to blame for what has shown after several. */
   async #blame(from: number, end: number, error: unknown): Promise<void> {
     for (let index = from; index < end; index++) {
-      this.#note(index);
-      const input = this.#input(index);
+      const input = this.#begin(index);
       const own = await this.#alone(input);
       if (own !== undefined) return this.#fail(index, input, own);
     }

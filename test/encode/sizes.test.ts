@@ -157,14 +157,14 @@ describe.each(FORMS)("in %s", (_, encode, bodyOf) => {
 
   it("around the lengths of frames and varints", () => {
     fc.assert(fc.property(fc.array(mixed, { minLength: 1, maxLength: 3 }), expectSound), {
-      numRuns: 30,
+      numRuns: 20,
     });
   });
 
   it("at the end of a piece of memory, and beyond it", () => {
     fc.assert(
       fc.property(withHuge, (request) => expectSound([request, request])),
-      { numRuns: 4 },
+      { numRuns: 3 },
     );
   });
 });

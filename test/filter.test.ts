@@ -64,6 +64,14 @@ function textOf(value: JsonValue): string {
   return typeof value === "string" ? value : JSON.stringify(value);
 }
 
+/** Returns the processor time that it takes, in ms: unlike the time of day it does not depend on the machine's other work. */
+function cpuMs(work: () => void): number {
+  const start = process.threadCpuUsage();
+  work();
+  const { user, system } = process.threadCpuUsage(start);
+  return (user + system) / 1000;
+}
+
 function quoted(text: string): string {
   return `"${text.replaceAll(/["\\]/g, "\\$&")}"`;
 }
@@ -129,13 +137,14 @@ describe("a field", () => {
         ? { b: 1 }
         : { a: trap(depth - 1), "a.a": trap(depth - 1), "a.a.a": trap(depth - 1) };
     const records = [envelopeOf({}), envelopeOf(trap(8)), envelopeOf(trap(9), "audit_log")];
-    const startMs = performance.now();
-    for (const record of records) {
-      expect(isMatch(`${"a.".repeat(2000)}a:x`, record)).toBe(false);
-      expect(isMatch(`${"a.".repeat(40)}a:x`, record)).toBe(false);
-    }
+    const ms = cpuMs(() => {
+      for (const record of records) {
+        expect(isMatch(`${"a.".repeat(2000)}a:x`, record)).toBe(false);
+        expect(isMatch(`${"a.".repeat(40)}a:x`, record)).toBe(false);
+      }
+    });
+    expect(ms).toBeLessThan(2000);
     expect(isMatch(`a.a.a.a.a.a.a.a.b:1`, envelopeOf(trap(8)))).toBe(true);
-    expect(performance.now() - startMs).toBeLessThan(2000);
   });
 });
 
@@ -157,9 +166,10 @@ describe("a text", () => {
   test("takes linear time against a record made for it", () => {
     // V8's own search compares each of the million characters with up to 2000 of the text.
     const record = envelopeOf({ field: "a".repeat(4 << 20) });
-    const startMs = performance.now();
-    expect(isMatch(`${"a".repeat(2000)}b${"a".repeat(2000)}`, record)).toBe(false);
-    expect(performance.now() - startMs).toBeLessThan(1000);
+    const ms = cpuMs(() => {
+      expect(isMatch(`${"a".repeat(2000)}b${"a".repeat(2000)}`, record)).toBe(false);
+    });
+    expect(ms).toBeLessThan(500);
   });
 });
 
@@ -200,7 +210,6 @@ describe("the limits", () => {
       .array(fc.constantFrom("a", ":", '"', "\\", "-", " ", ".", 'a:"', "a:a"), { minLength: 1 })
       .map((parts) => parts.join(""))
       .map((part) => part.repeat(Math.ceil(4096 / part.length)).slice(0, 4096));
-    const startMs = performance.now();
     const property = fc.property(repeated, (q) => {
       try {
         parseFilter({ q });
@@ -208,8 +217,7 @@ describe("the limits", () => {
         expect(TailgateError.is(error, "FILTER_INVALID")).toBe(true);
       }
     });
-    fc.assert(property, { numRuns: 500 });
-    expect(performance.now() - startMs).toBeLessThan(5000);
+    expect(cpuMs(() => fc.assert(property, { numRuns: 500 }))).toBeLessThan(5000);
   });
 });
 

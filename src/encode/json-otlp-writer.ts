@@ -39,6 +39,8 @@ import { ProtobufWriter } from "./protobuf-writer.ts";
 /** Parsed JSON that {@link JsonDecoder} has read without an error: every member has its type, or is null or absent. */
 export type ReadJson = Readonly<Record<string, unknown>>;
 
+const HEX = /^(?:[0-9a-f]{2})+$/i;
+
 /** Work is done on one record at a time, and within one call. */
 const writer = new ProtobufWriter();
 
@@ -103,8 +105,9 @@ function writeCount(tag: number, count: unknown): void {
   if (integer !== 0) writer.int64(tag, integer);
 }
 
+/** What is no hex is left out: a part of it might look like an id. */
 function writeId(tag: number, hex: unknown): void {
-  if (typeof hex === "string" && hex !== "") writer.bytes(tag, Buffer.from(hex, "hex"));
+  if (typeof hex === "string" && HEX.test(hex)) writer.bytes(tag, Buffer.from(hex, "hex"));
 }
 
 function integerOf(value: unknown): number | bigint {
@@ -155,8 +158,8 @@ function writeNested(json: ReadJson, isMap: boolean, depth: number): void {
 /** An integer outside of int64 is the nearest double, as in the envelope. */
 function writeInteger(value: unknown): void {
   const integer = integerOf(value);
-  const exact = BigInt(integer);
-  if (isInt64(exact)) writer.int64(VALUE_INT, integer);
+  const isExact = integer !== Infinity && integer !== -Infinity && isInt64(BigInt(integer));
+  if (isExact) writer.int64(VALUE_INT, integer);
   else writer.double(VALUE_DOUBLE, Number(integer));
 }
 

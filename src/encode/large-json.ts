@@ -162,17 +162,17 @@ class LargeJson {
     const isLarge = part.end - part.start > EXACT_STEP_BYTES;
     if (isLarge) yield;
     let text = this.#textOf(part);
-    for (;;) {
+    // Once more with all digits of its integers, if some were lost.
+    for (let isLast = false; ; isLast = true) {
       const json = parsed(text);
       if (isLarge) yield;
       const decoder = new JsonDecoder();
       const located = decoder.locateRecord(json, place);
       decoder.record(located);
       if (isLarge) yield;
-      if (!decoder.lostDigits) {
+      if (!decoder.lostDigits || isLast) {
         return recordPieceOfJson(located.json, located.timestamp, located.observedTimestamp);
       }
-      // Read once more, with all digits of its integers.
       text = quoteIntegers(text);
     }
   }
@@ -225,10 +225,11 @@ class LargeJson {
 
   #skipSpace(): void {
     const bytes = this.#bytes;
-    let byte = bytes[this.#place];
-    while (byte === SPACE || byte === 0x0a || byte === 0x0d || byte === 0x09) {
-      byte = bytes[++this.#place];
-    }
+    let place = this.#place;
+    let byte = bytes[place];
+    while (byte === SPACE || byte === 0x0a || byte === 0x0d || byte === 0x09) byte = bytes[++place];
+    if (place - this.#place > PART_BYTES_MAX) throw this.#tooLarge();
+    this.#place = place;
   }
 
   #take(byte: number): boolean {
@@ -256,7 +257,9 @@ class LargeJson {
     this.#skipSpace();
     const start = this.#place;
     if (this.#bytes[start] !== QUOTE) throw this.#wrongText();
-    const end = this.#endOfString(start, start + PART_BYTES_MAX);
+    const limit = Math.min(this.#bytes.length, start + PART_BYTES_MAX);
+    const end = this.#endOfString(start, limit);
+    if (end - start > PART_BYTES_MAX) throw this.#tooLarge();
     this.#place = end;
     return parsed(this.#bytes.toString("utf8", start, end)) as string;
   }

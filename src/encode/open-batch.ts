@@ -17,7 +17,7 @@ const TEXT_FRAME = 0x81;
 const LENGTH_16 = 126;
 const LENGTH_64 = 127;
 
-/** Memory is taken in pieces of this size; a batch never spans two. */
+/** Memory is taken in pieces of this size, if no other is given; a batch never spans two. */
 const SLAB_BYTES = 1 << 20;
 
 /** Looks at each audit event that comes into the open batch. */
@@ -39,19 +39,24 @@ export interface AuditSavepoint {
  * `commit` or `abandon`. `take` hands over what was committed.
  */
 export class OpenBatch {
-  readonly writer = new JsonWriter(SLAB_BYTES);
-  #slab = this.writer.buffer;
-  #batch = new RecordBatch(this.#slab);
+  readonly writer: JsonWriter;
+  #slab: Buffer;
+  #batch: RecordBatch;
   /** Batches whose memory is full. */
   #full: RecordBatch[] = [];
   #fullBytes = 0;
   /** Where the newest record in the slab ends. */
   #end = 0;
   readonly #gate: AuditGate | undefined;
+  readonly #slabBytes: number;
 
   /** Without a gate every audit event stays. */
-  constructor(gate?: AuditGate) {
+  constructor(gate?: AuditGate, slabBytes = SLAB_BYTES) {
     this.#gate = gate;
+    this.#slabBytes = slabBytes;
+    this.writer = new JsonWriter(slabBytes);
+    this.#slab = this.writer.buffer;
+    this.#batch = new RecordBatch(this.#slab);
   }
 
   /** Memory of all that was committed and not taken. */
@@ -101,7 +106,7 @@ export class OpenBatch {
     this.#batch.add(start, position, rank, audit, logger, origin, originIndex);
     if (audit && !this.#admitsLast()) return false;
     this.writer.mark = position;
-    if (buffer.length > SLAB_BYTES) {
+    if (buffer.length > this.#slabBytes) {
       this.#closeLarge(position);
       return false;
     }
@@ -167,7 +172,7 @@ export class OpenBatch {
     this.#fullBytes += this.#batch.memoryBytes;
     if (this.#batch.length > 0) this.#full.push(this.#batch);
     this.#batch = new RecordBatch(buffer);
-    if (buffer.length > SLAB_BYTES) return;
+    if (buffer.length > this.#slabBytes) return;
     this.#batch.addUnused(this.#slab.length - this.#end);
     this.#slab = buffer;
   }

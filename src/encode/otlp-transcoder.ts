@@ -1,5 +1,5 @@
 import { INFO_RANK, type LevelRank } from "../envelope.ts";
-import { EnvelopeEncoder, type Outcome } from "./envelope-encoder.ts";
+import { EnvelopeEncoder, type Outcome, type RecordParts } from "./envelope-encoder.ts";
 import { partsOfRecord, serviceOf } from "./from-record.ts";
 import type { OpenBatch, Savepoint } from "./open-batch.ts";
 import { SplitTime } from "./otlp-time.ts";
@@ -137,7 +137,9 @@ class Transcoder {
     this.#open.expect(records);
     let accepted = 0;
     for (let place = 0; place < records; place++) {
-      if (this.#record(order === undefined ? place : order[place]!) === "accepted") accepted++;
+      const record = order === undefined ? place : order[place]!;
+      const outcome = this.#record(record) ?? (yield* this.#largeExactly(record));
+      if (outcome === "accepted") accepted++;
       if (place % BUDGET_RECORDS === 0) budget.check();
       if (this.#readBytes >= STEP_BYTES || place % STEP_RECORDS === 0) {
         this.#readBytes = 0;
@@ -149,7 +151,8 @@ class Transcoder {
     return { accepted, filtered: records - accepted };
   }
 
-  #record(record: number): Outcome {
+  /** Undefined for a large record that is left to the decoder. */
+  #record(record: number): Outcome | undefined {
     const layout = this.#layout;
     const start = layout.at(record, START);
     const end = layout.at(record, END);
@@ -158,7 +161,7 @@ class Transcoder {
     fields.read(reader, start, end);
     this.#readTime(record);
     const logger = this.#loggerOf(record);
-    if (logger.bridge) return this.#exactly(record);
+    if (logger.bridge) return this.#exactly(record, end - start);
     const { severity, severityTextStart, severityTextEnd } = fields;
     const rank = rankOfBytes(severity, reader.bytes, severityTextStart, severityTextEnd);
     if (rank < (logger.audit ? INFO_RANK : this.#lowest)) return "filtered";
@@ -168,7 +171,7 @@ class Transcoder {
     open.begin();
     if (!this.#usual.write(fields, end - start, time, logger, logger.starts[rank]!.head, service)) {
       open.abandon();
-      return this.#exactly(record);
+      return this.#exactly(record, end - start);
     }
     this.#keptBytes += end - start;
     if (!open.commit(rank, logger.audit, logger.name, this.#origin, record)) this.#usual.forget();
@@ -185,10 +188,28 @@ class Transcoder {
     if (fields.hasTime) throw new SecondTime();
   }
 
-  #exactly(record: number): Outcome {
+  #exactly(record: number, bytes: number): Outcome | undefined {
+    return bytes > STEP_BYTES ? undefined : this.#encodeExactly(this.#partsOf(record), record);
+  }
+
+  /** The fields and the time may be those of another request's record after a step. */
+  *#largeExactly(record: number): Steps<Outcome> {
+    yield;
+    fields.read(this.#layout.reader, this.#layout.at(record, START), this.#layout.at(record, END));
+    this.#readTime(record);
+    const parts = this.#partsOf(record);
+    yield;
+    return this.#encodeExactly(parts, record);
+  }
+
+  #partsOf(record: number): RecordParts {
     const parts = partsOfRecord(this.#decoder.recordOf(record, fields));
     parts.seconds = time.seconds;
     parts.micros = time.micros;
+    return parts;
+  }
+
+  #encodeExactly(parts: RecordParts, record: number): Outcome {
     const outcome = this.#exact.encode(parts, this.#origin, record);
     if (outcome === "accepted")
       this.#keptBytes += this.#layout.at(record, END) - this.#layout.at(record, START);

@@ -12,6 +12,7 @@ import {
   RECORD_TRACE_ID,
 } from "./otlp-fields.ts";
 import type { ProtobufReader } from "./protobuf-reader.ts";
+import { PART_VALUES_MAX, tooManyValues } from "./request-limits.ts";
 
 export const TRACE_ID_BYTES = 16;
 export const SPAN_ID_BYTES = 8;
@@ -48,6 +49,8 @@ export class RecordFields {
   traceId = 0;
   spanId = 0;
   flags = 0;
+  /** How many fields were read one by one. */
+  #rareFields = 0;
 
   /** Whether the record has a time to be put in order by. */
   get hasTime(): boolean {
@@ -105,6 +108,7 @@ export class RecordFields {
   }
 
   #clear(): void {
+    this.#rareFields = 0;
     this.timeLow = 0;
     this.timeHigh = 0;
     this.observedLow = 0;
@@ -161,6 +165,7 @@ export class RecordFields {
 
   /** Reads the field at the reader's position, whatever it is. */
   #any(reader: ProtobufReader, end: number): void {
+    this.#countRare(reader);
     const place = reader.position;
     const tag = reader.field(end);
     switch (tag) {
@@ -188,7 +193,12 @@ export class RecordFields {
     }
   }
 
+  #countRare(reader: ProtobufReader): void {
+    if (++this.#rareFields > PART_VALUES_MAX) throw tooManyValues(`byte ${reader.position}`);
+  }
+
   #unknown(reader: ProtobufReader, end: number): void {
+    this.#countRare(reader);
     reader.ignore(reader.field(end), end, RECORD_FIELDS);
   }
 }

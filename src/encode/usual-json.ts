@@ -352,6 +352,10 @@ class UsualJson {
     const unit = this.#hexUnit(this.#place);
     if (unit < 0) return false;
     this.#place += 6;
+    if (unit < 0xd800 || unit > 0xdfff) {
+      this.#character(unit);
+      return true;
+    }
     let text = String.fromCharCode(unit);
     if (!text.isWellFormed()) {
       const second = this.#hexUnit(this.#place);
@@ -363,6 +367,20 @@ class UsualJson {
     }
     this.#position += this.#target.write(text.toWellFormed(), this.#position);
     return true;
+  }
+
+  /** Writes a character of one code unit in UTF-8. */
+  #character(unit: number): void {
+    const target = this.#target;
+    if (unit < 0x80) target[this.#position++] = unit;
+    else {
+      if (unit < 0x800) target[this.#position++] = 0xc0 | (unit >> 6);
+      else {
+        target[this.#position++] = 0xe0 | (unit >> 12);
+        target[this.#position++] = 0x80 | ((unit >> 6) & 0x3f);
+      }
+      target[this.#position++] = 0x80 | (unit & 0x3f);
+    }
   }
 
   /** The code unit of the \u escape that stands there; -1 where none does. */

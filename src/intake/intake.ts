@@ -51,6 +51,9 @@ const PROTOBUF_STEPS_MAX = 64;
 const JSON_BYTES_MAX = 256 << 10;
 const DECODED_BYTES_MAX = 128 << 10;
 
+/** Of large requests: the journal seals and stores a batch in one turn. */
+const LARGE_SLAB_BYTES = 256 << 10;
+
 /** A request that was taken; what became of it is known when the journal has answered. */
 interface TakenRequest {
   readonly ingested: Promise<Ingested>;
@@ -212,7 +215,7 @@ export class RecordIntake implements Intake {
     if (this.#options.processors.length > 0) return this.#largeProcessed(body, form);
     for (;;) {
       const events = this.#events.forRequest();
-      const open = new OpenBatch(events);
+      const open = new OpenBatch(events, LARGE_SLAB_BYTES);
       this.#largeOpen = open;
       try {
         const counts = await this.#large.inTurns(form.encodeInSteps(body, open, this.#lowest));

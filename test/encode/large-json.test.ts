@@ -1,0 +1,131 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { protobufOfLargeJson } from "../../src/encode/large-json.ts";
+import { decodeOtlpJson } from "../../src/encode/otlp-json.ts";
+import { decodeOtlpProtobuf } from "../../src/encode/otlp-protobuf.ts";
+import { PART_BYTES_MAX, PART_VALUES_MAX } from "../../src/encode/request-limits.ts";
+import { atOnce } from "../../src/encode/steps.ts";
+import { TailgateError } from "../../src/errors.ts";
+import type { LogRecord } from "../../src/plugin.ts";
+import { alikeRequest, jsonRequest } from "./generated-request.ts";
+
+function recordsOf(body: Uint8Array): LogRecord[] {
+  return decodeOtlpProtobuf(atOnce(protobufOfLargeJson(body)));
+}
+
+/** Undefined for a request that is refused. */
+function outcomeOf(read: (body: Uint8Array) => LogRecord[], body: Uint8Array): unknown {
+  try {
+    return read(body);
+  } catch (error) {
+    if (TailgateError.is(error, "OTLP_UNDECODABLE")) return undefined;
+    throw error;
+  }
+}
+
+function refusal(body: Uint8Array): string {
+  try {
+    recordsOf(body);
+  } catch (error) {
+    return (error as Error).message;
+  }
+  throw new Error("it is taken");
+}
+
+function request(records: string): Buffer {
+  return Buffer.from(`{"resourceLogs":[{"scopeLogs":[{"logRecords":[${records}]}]}]}`);
+}
+
+describe("a request in JSON that is read record by record", () => {
+  it("has the records that it has when it is read as a whole", () => {
+    fc.assert(
+      fc.property(fc.oneof(jsonRequest, alikeRequest), fc.nat(2), (given, indent) => {
+        const body = Buffer.from(JSON.stringify(given, null, indent));
+        expect(recordsOf(body)).toEqual(decodeOtlpJson(body));
+      }),
+      { numRuns: 200 },
+    );
+  });
+
+  it("is refused when it is refused as a whole, whatever is changed in it", () => {
+    const change = fc.record({
+      at: fc.nat(),
+      drop: fc.nat(2),
+      insert: fc.constantFrom("", " ", '"', "\\", "{", "}", "[", "]", ",", ":", "0", "null", "é"),
+    });
+    fc.assert(
+      fc.property(jsonRequest, change, (given, { at, drop, insert }) => {
+        const text = JSON.stringify(given);
+        const place = at % text.length;
+        const body = Buffer.from(text.slice(0, place) + insert + text.slice(place + drop));
+        expect(outcomeOf(recordsOf, body)).toEqual(outcomeOf(decodeOtlpJson, body));
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  it.each([
+    ["a byte order mark", '\uFEFF{"resourceLogs":[]}'],
+    ["null", '{"resourceLogs":null}'],
+    ["escaped names", String.raw`{"resource\u004cogs":[{"scopeLogs":[{"logRecords":[{}]}]}]}`],
+    ["unknown members", '{"x":[1,{"y":"}"}],"resourceLogs":[{"z":null,"scopeLogs":[]}]}'],
+    [
+      "members that are there twice",
+      '{"resourceLogs":[{}],"resourceLogs":[{"scopeLogs":[{"logRecords":[{},{}],"logRecords":[{"body":{"intValue":1}}]}]}]}',
+    ],
+    [
+      "digits that JavaScript does not keep",
+      '{"resourceLogs":[{"resource":{"attributes":[{"key":"a","value":{"intValue":9007199254740993}}]},"scopeLogs":[{"logRecords":[{"timeUnixNano":1760347644339163001,"body":{"intValue":9007199254740993}}]}]}]}',
+    ],
+    [
+      "a resource and a scope behind the records",
+      '{"resourceLogs":[{"scopeLogs":[{"logRecords":[{}],"scope":{"name":"a"}}],"resource":{"attributes":[{"key":"b","value":{"stringValue":"c"}}]}}]}',
+    ],
+  ])("takes %s", (_, text) => {
+    expect(recordsOf(Buffer.from(text))).toEqual(decodeOtlpJson(Buffer.from(text)));
+  });
+
+  it("takes what is no UTF-8 as it is taken as a whole", () => {
+    const body = request('{"body":{"stringValue":"é"}}');
+    body[body.indexOf(0xc3)] = 0xff;
+    expect(recordsOf(body)).toEqual(decodeOtlpJson(body));
+  });
+
+  it("does not parse what is nested deeper than is shown", () => {
+    const nested = (depth: number) =>
+      request(
+        `{"body":${'{"arrayValue":{"values":['.repeat(depth)}{"stringValue":"x"}${"]}}".repeat(depth)}}`,
+      );
+    for (const depth of [50, 99, 100, 101, 102, 170, 1000]) {
+      expect(recordsOf(nested(depth))).toEqual(decodeOtlpJson(nested(depth)));
+    }
+    expect(recordsOf(nested(100_000))).toEqual(recordsOf(nested(1000)));
+  });
+
+  it("tells what is wrong, and where", () => {
+    expect(refusal(Buffer.from("[".repeat(1_000_000)))).toContain("its root: it is not an object");
+    expect(refusal(Buffer.from('{"resourceLogs":'))).toContain("its text");
+    expect(refusal(Buffer.from('{"resourceLogs":[{"scopeLogs":[{"logRecords":{}}]}]}'))).toContain(
+      "resourceLogs[0].scopeLogs[0].logRecords: it is not an array",
+    );
+    expect(refusal(request('{},{"severityNumber":"x"}'))).toContain(
+      'resourceLogs[0].scopeLogs[0].logRecords[1].severityNumber: "x" is not an integer',
+    );
+  });
+
+  it("is refused for a record that is too large or has too many values", () => {
+    const text = (bytes: number) => `{"body":{"stringValue":"${"x".repeat(bytes)}"}}`;
+    const frame = text(0).length;
+    expect(recordsOf(request(text(PART_BYTES_MAX - frame)))).toHaveLength(1);
+    expect(refusal(request(text(PART_BYTES_MAX - frame + 1)))).toContain(
+      `resourceLogs[0].scopeLogs[0].logRecords[0]: a part of it has more than ${PART_BYTES_MAX} bytes`,
+    );
+    const list = (count: number) =>
+      `{"body":{"arrayValue":{"values":[${"{},".repeat(count - 1)}{}]}}}`;
+    // The list itself is a value, too.
+    expect(recordsOf(request(list(PART_VALUES_MAX - 1)))).toHaveLength(1);
+    expect(refusal(request(list(PART_VALUES_MAX)))).toContain(
+      `has more than ${PART_VALUES_MAX} values`,
+    );
+  });
+});

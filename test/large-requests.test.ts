@@ -1,0 +1,97 @@
+/** Requests that would hold up everything else if they were worked on in one go, sent to a gateway of its own process. */
+
+import { fork, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { gzipped, HEAVY } from "./support/heavy-requests.ts";
+import { temporaryDirectory } from "./support/temporary-directory.ts";
+
+const path = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
+
+/** On a quiet machine a turn takes less than 100 ms; this one may be shared with anything. */
+const TURN_CPU_MS_MAX = 500;
+
+let gateway: ChildProcess;
+let url: string;
+const cleanUps: (() => Promise<unknown> | void)[] = [];
+
+beforeAll(async () => {
+  const hooks = ["--import", path("support/source-hooks.ts")];
+  gateway = fork(path("support/turns-main.ts"), [await temporaryDirectory(cleanUps)], {
+    execArgv: hooks,
+  });
+  ({ url } = await message<{ url: string }>("url"));
+});
+
+afterAll(async () => {
+  const ended = once(gateway, "exit");
+  gateway.kill("SIGKILL");
+  await ended;
+  for (const cleanUp of cleanUps) await cleanUp();
+});
+
+/** The next message of the gateway's process that has the member. */
+async function message<Message extends object>(member: string): Promise<Message> {
+  for (;;) {
+    const [received] = (await once(gateway, "message")) as [Message];
+    if (member in received) return received;
+  }
+}
+
+/** What the longest turn of the event loop since the last call has used of the processor, in ms. */
+async function longestTurn(): Promise<number> {
+  const answer = message<{ longest: { cpuMs: number } }>("longest");
+  gateway.send("longest");
+  return (await answer).longest.cpuMs;
+}
+
+async function post(name: string): Promise<{ status: number; text: string }> {
+  const request = HEAVY[name]!;
+  const headers = { "Content-Type": request.type, "Content-Encoding": "gzip" };
+  const body = new Uint8Array(gzipped(request));
+  const response = await fetch(`${url}/v1/logs`, { method: "POST", headers, body });
+  return { status: response.status, text: await response.text() };
+}
+
+it.each([
+  "20 MiB of brackets",
+  "20 MiB of brackets in a record",
+  "lists within lists, in JSON",
+  "a million attributes in a record",
+  "60 000 attributes in a record",
+  "500 000 entries of a map",
+  "500 000 entries of a map, in JSON",
+  "empty values",
+  "20 MiB of control characters",
+  "4 MiB of control characters in each record",
+  "escapes",
+  "records of two bytes",
+  "records in the reverse of their order",
+  "resources without records",
+  "unknown fields",
+  "unknown fields in each record",
+  "a large resource",
+  "digits in each record",
+  "a key again and again",
+  "a text of 1 MiB",
+])("%s: the answer says for good what became of it, and no turn is long", async (name) => {
+  await longestTurn();
+  const { status, text } = await post(name);
+  expect(HEAVY[name]!.statuses.includes(status) ? "" : text).toBe("");
+  expect(await longestTurn()).toBeLessThan(TURN_CPU_MS_MAX);
+});
+
+it("others are answered while a large request is worked on", async () => {
+  const sent = post("20 MiB of ordinary records in a rare form of JSON");
+  const done = sent.then(() => true);
+  let answers = 0;
+  const answered = async (): Promise<false> => {
+    expect((await fetch(`${url}/healthz`)).status).toBe(200);
+    answers++;
+    return false;
+  };
+  while (!(await Promise.race([done, answered()])));
+  expect(await sent).toEqual({ status: 200, text: "{}" });
+  expect(answers).toBeGreaterThan(5);
+});

@@ -89,6 +89,8 @@ export class HttpServer {
   readonly #page = page();
   readonly #routes = new RouteTable([...this.#page.map(({ path }) => path), ...OWN_PATHS]);
   readonly #upgrades: UpgradeTable;
+  /** Requests that the guard has refused. */
+  #refused = 0;
   readonly #loggedRefusals = new Set<string>();
   #loggedSinceMs = performance.now();
   #application: RouteHandler | undefined;
@@ -138,7 +140,7 @@ export class HttpServer {
     this.#waitingRoom = new WaitingRoom(view.journal);
     const queue = new SearchQueue(this.#limits);
     const counted = [this.#connections, this.#budget, queue, this.#waitingRoom];
-    const metrics = [...counted.flatMap((part) => part.metrics), this.#suppressedMetric()];
+    const metrics = [...counted.flatMap((part) => part.metrics), ...this.#ownMetrics()];
     this.#metrics = new Metrics(view, metrics, log);
     const walks = new JournalWalks(view.journal, queue);
     const endpoints = [
@@ -153,10 +155,14 @@ export class HttpServer {
     this.#application = createApplication(endpoints, this.#budget, log);
   }
 
-  #suppressedMetric(): Metric {
+  #ownMetrics(): Metric[] {
     const { suppressedLines = () => 0 } = this.#options;
-    const description = "Lines of the gateway's own that were left out of its log: too many alike.";
-    return counter("tailgate_log_lines_suppressed", description, suppressedLines);
+    const refused = "Requests that were refused because of their Host, Origin or site.";
+    const suppressed = "Lines of the gateway's own that were left out of its log: too many alike.";
+    return [
+      counter("tailgate_http_requests_refused", refused, () => this.#refused),
+      counter("tailgate_log_lines_suppressed", suppressed, suppressedLines),
+    ];
   }
 
   /**
@@ -239,7 +245,9 @@ export class HttpServer {
   /** A browser hides the answer to a refused WebSocket from its page, so that the reason must be seen here. */
   #guardRefusal(request: AddressedRequest): RouteRefusal | undefined {
     const refusal = this.#guard.refusal(request);
-    if (refusal !== undefined) this.#logRefusal(refusal.text);
+    if (refusal === undefined) return undefined;
+    this.#refused++;
+    this.#logRefusal(refusal.text);
     return refusal;
   }
 

@@ -164,3 +164,20 @@ test("a facet has a thousand values at most, the newest", async () => {
   expect(Object.keys(facets["logger"]!)).toHaveLength(1000);
   expect(facets["logger"]).toMatchObject({ l1499: 1, l500: 1 });
 });
+
+test("values of facets that are as long as a record take a bounded part of the answer", async () => {
+  const stage = await new Stage().open();
+  const long = "x".repeat(400_000);
+  for (let index = 0; index < 5; index++) {
+    await stage.log({ scope: { name: `${index}${long}`, version: "", attributes: new Map() } });
+  }
+  const short = { scope: { name: "short", version: "", attributes: new Map() } };
+  await stage.log(short);
+  const answer = await read<Counts>(stage, "/api/counts", { facets: "logger" });
+  expect(Object.keys(answer.facets["logger"]!).map((name) => name.length)).toEqual([
+    5, 400_001, 400_001,
+  ]);
+  expect(answer.buckets.flatMap(([, counts]) => counts).reduce((sum, count) => sum + count)).toBe(
+    6,
+  );
+});

@@ -52,7 +52,7 @@ export const httpSchema = z.strictObject({
     .min(1)
     .default(1000)
     .describe(
-      "Connections that may be open to one port. More are refused, with 503 over HTTP. An open WebSocket does not count here; the exporter `websocket` has its own limit.",
+      "Connections that may be open to one port. Idle ones give way to new ones; beyond that they are refused, with 503 over HTTP. An open WebSocket does not count here; the exporter `websocket` has its own limit.",
     ),
   max_connections_per_address: z
     .int()

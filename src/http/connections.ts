@@ -73,6 +73,7 @@ export class Connections {
     server.removeAllListeners("connection");
     server.on("connection", (socket: Socket) => {
       const address = socket.remoteAddress ?? "";
+      if (this.#refusal(port, address) !== undefined) this.#makeRoom(port, server);
       const reason = this.#refusal(port, address);
       if (reason !== undefined) return this.#refuse(socket, reason, server instanceof HttpServer);
       this.#keep(port, socket, address);
@@ -89,6 +90,13 @@ export class Connections {
       return `All ${connectionsPerAddressMax} connections of this address are taken (http.max_connections_per_address).`;
     }
     return undefined;
+  }
+
+  /** Connections that are kept for a next request give way. */
+  #makeRoom({ sockets }: Port, server: Server): void {
+    if (!(server instanceof HttpServer)) return;
+    server.closeIdleConnections();
+    for (const socket of sockets.keys()) if (socket.destroyed) this.handOver(socket);
   }
 
   #refuse(socket: Socket, reason: string, isHttp: boolean): void {
@@ -116,7 +124,7 @@ export class Connections {
     socket.once("close", forget);
   }
 
-  /** The socket is somebody else's from now on: a WebSocket. */
+  /** Counts the socket no more: it is gone, or somebody else's from now on, such as a WebSocket's. */
   handOver(socket: Socket): void {
     this.#forgets.get(socket)?.();
   }

@@ -47,6 +47,25 @@ test("more connections than may be open are answered 503, until one is closed", 
   expect(await metricOf(stage.url, "connections_refused_total")).toBeGreaterThanOrEqual(1);
 });
 
+test("connections that are only kept for a next request give way to new ones", async () => {
+  const stage = await new Stage({ limits: { connectionsMax: 3 } }).open();
+  const kept: Socket[] = [];
+  for (let count = 0; count < 2; count++) {
+    const socket = await connected(stage.port);
+    socket.write("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    await once(socket, "data");
+    kept.push(socket);
+  }
+  const waiting = await connected(stage.port);
+  waiting.write("GET /api/logs?order=asc&wait=30 HTTP/1.1\r\nHost: localhost\r\n\r\n");
+  expect(await answerOn(stage.port)).toMatch(/^HTTP\/1.1 200 /);
+  for (const socket of kept) await text(socket);
+  const answer = once(waiting, "data") as Promise<[Buffer]>;
+  await stage.log({});
+  expect(String((await answer)[0])).toMatch(/^HTTP\/1.1 200 /);
+  expect(stage.lines).toEqual([]);
+});
+
 test("a connection that became a WebSocket does not count", async () => {
   const stage = new Stage({ limits: { connectionsMax: 1 } });
   stage.server.plugins.upgrade("/ws/logs", (_request, socket) => void socket.write("taken"));

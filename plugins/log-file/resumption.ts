@@ -1,9 +1,12 @@
-import { lstat, readdir } from "node:fs/promises";
+import { constants, type Stats } from "node:fs";
+import { lstat, open, readdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { LEVELS, type Host, type HostJournal } from "tailgate/plugin";
 import type { LineFile } from "./line-file.ts";
 import type { Place } from "./place.ts";
 import { WrittenLines } from "./written-lines.ts";
+
+const LINE_END = Buffer.from("\n");
 
 /**
  * The sequence of the newest system log whose line is in the file or in one that a rotation has moved away. The lines
@@ -11,7 +14,7 @@ import { WrittenLines } from "./written-lines.ts";
  * has it. Where the files have become others than they were left, no record is left out.
  */
 export async function lastWritten(file: LineFile, place: Place, host: Host): Promise<number> {
-  const paths = await pathsFrom(file.path, place);
+  const paths = await pathsWith(file.path, place, host.journal);
   if (paths === undefined) {
     if (place.isEnd) return place.sequence;
     const why = `The file in which the last lines were is not there any more, or has become shorter`;
@@ -60,23 +63,81 @@ async function follow(lines: WrittenLines, place: Place, journal: HostJournal): 
   return last;
 }
 
-/** The file with the place and the newer ones of its rotation; undefined where the place is in none. */
-async function pathsFrom(path: string, place: Place): Promise<string[] | undefined> {
+interface FoundFile {
+  readonly path: string;
+  /** 0 for the file itself, 1 for `.1`. */
+  readonly backup: number;
+  readonly stats: Stats;
+}
+
+/**
+ * The file with the place and the newer ones of its rotation, the oldest first; undefined if the place is in none. The
+ * line before the place tells it: a copy of the file has another inode, perhaps that of another file.
+ */
+async function pathsWith(
+  path: string,
+  place: Place,
+  journal: HostJournal,
+): Promise<string[] | undefined> {
+  const files = (await filesOf(path)).sort((one, other) => other.backup - one.backup);
+  const long = files.filter(({ stats }) => stats.size >= place.offset);
+  const line = await lineBefore(place, journal);
+  const isSame = ({ stats }: FoundFile): boolean =>
+    stats.ino === place.inode && stats.dev === place.device;
+  const likely: FoundFile[] = [];
+  for (const file of long) {
+    const older = files[files.indexOf(file) - 1];
+    if (line !== undefined && (await follows(file, older, line, place.offset))) likely.push(file);
+  }
+  const placed = likely.find(isSame) ?? likely[0] ?? long.find(isSame);
+  return placed && files.slice(files.indexOf(placed)).map((one) => one.path);
+}
+
+/** Whether the line ends at that offset of the file; at its beginning, whether it ends the older file. */
+async function follows(
+  file: FoundFile,
+  older: FoundFile | undefined,
+  line: Buffer,
+  offset: number,
+): Promise<boolean> {
+  if (offset > 0) return endsAt(file.path, offset, line);
+  return older !== undefined && endsAt(older.path, older.stats.size, line);
+}
+
+async function endsAt(path: string, end: number, line: Buffer): Promise<boolean> {
+  if (line.length > end) return false;
+  await using handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+  const bytes = Buffer.alloc(line.length);
+  await handle.read(bytes, 0, bytes.length, end - bytes.length);
+  return bytes.equals(line);
+}
+
+async function filesOf(path: string): Promise<FoundFile[]> {
   const directory = dirname(path);
-  const found: { path: string; backup: number }[] = [];
-  let placed = -1;
+  const found: FoundFile[] = [];
   for (const name of await readdir(directory)) {
     const backup = backupOf(name, basename(path));
     if (backup === undefined) continue;
     const stats = await lstat(join(directory, name)).catch(() => undefined);
-    if (!stats?.isFile()) continue;
-    found.push({ path: join(directory, name), backup });
-    const isPlaced = stats.ino === place.inode && stats.dev === place.device;
-    if (isPlaced && stats.size >= place.offset) placed = backup;
+    if (stats?.isFile()) found.push({ path: join(directory, name), backup, stats });
   }
-  if (placed < 0) return undefined;
-  const newer = found.filter(({ backup }) => backup <= placed);
-  return newer.sort((one, other) => other.backup - one.backup).map((one) => one.path);
+  return found;
+}
+
+/** The line of the newest record up to the place, with its line feed; undefined if that cannot be read. */
+async function lineBefore(place: Place, journal: HostJournal): Promise<Buffer | undefined> {
+  const lowest = LEVELS.indexOf(place.level);
+  for (let from = place.sequence; from > 0;) {
+    const page = await journal.read({ from, order: "desc", type: "system_log" });
+    const { records, gaps } = page;
+    if (page.to < page.from || gaps.length > 0) return undefined;
+    for (let index = (records?.length ?? 0) - 1; index >= 0; index--) {
+      if (LEVELS.indexOf(records!.level(index)) < lowest) continue;
+      return Buffer.concat([records!.data(index), LINE_END]);
+    }
+    from = page.from - 1;
+  }
+  return undefined;
 }
 
 /** 0 for the file itself, 1 for `.1`; undefined for names of others. */

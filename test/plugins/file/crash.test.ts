@@ -1,6 +1,14 @@
 /** What the next start makes of the files that a crash has left. */
 
-import { existsSync, renameSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  readdirSync,
+  renameSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import * as fc from "fast-check";
 import { batchOf, testHost } from "tailgate/testing";
@@ -119,6 +127,35 @@ describe("after a crash", () => {
     expect(host.lines).toHaveLength(1);
     expect(host.lines[0]).toContain(why);
     expect(host.lines[0]).toContain("sequences 2 to 2");
+  });
+
+  test("a copy of the files is completed like the files themselves", async () => {
+    const host = await hostWithDirectory();
+    const { journal } = host;
+    const path = join(host.logDir, "orchestrator.log");
+    const options = { max_bytes: 400, backups: MANY_BACKUPS };
+    const follow = { definition: file, options, host, journal };
+    for (let life = 0; life < 6; life++) {
+      const exporter = await FollowedExporter.open(follow);
+      for (const record of [`${life}`, `${life}+`]) {
+        await journal.append(batchOf([{ body: record }]) as RecordBatch);
+        await exporter.follow();
+      }
+      if (life === 0) await exporter.close();
+      else await exporter.crash();
+      for (const name of readdirSync(host.logDir)) {
+        const copied = join(host.logDir, name);
+        copyFileSync(copied, `${copied}-copy`);
+        renameSync(`${copied}-copy`, copied);
+      }
+    }
+    const last = await FollowedExporter.open(follow);
+    await last.follow();
+    await last.close();
+    const lines = kept(path, MANY_BACKUPS).join("").split("\n").slice(0, -1);
+    const bodies = lines.map((line) => (JSON.parse(line) as { message: string }).message);
+    expect(bodies).toEqual([0, 1, 2, 3, 4, 5].flatMap((life) => [`${life}`, `${life}+`]));
+    expect(host.lines).toEqual([]);
   });
 
   test("that comes while the only file is begun anew its lines are found all the same", async () => {

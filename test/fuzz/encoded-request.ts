@@ -6,7 +6,7 @@ import { readBatch, storedLanes } from "../../src/encode/stored-batch.ts";
 import { TailgateError } from "../../src/errors.ts";
 import type { LevelRank } from "../../src/envelope.ts";
 import { expectedRecords } from "./otlp-oracle.ts";
-import { same, type Timed } from "./target.ts";
+import { same } from "./target.ts";
 
 type Encode = (body: Uint8Array, open: OpenBatch, lowest: LevelRank) => RequestCounts;
 
@@ -28,15 +28,11 @@ const open = new OpenBatch();
 const SLAB_BYTES = open.writer.buffer.length;
 
 /** Undefined when the request was rejected as undecodable; then the batch must be as it was before. */
-export function encodedRequest(
-  encode: Encode,
-  body: Uint8Array,
-  timed: Timed,
-): EncodedRequest | undefined {
+export function encodedRequest(encode: Encode, body: Uint8Array): EncodedRequest | undefined {
   startAt(positionFor(body));
   let filtered: number;
   try {
-    ({ filtered } = timed(() => encode(body, open, LOWEST)));
+    ({ filtered } = encode(body, open, LOWEST));
   } catch (error) {
     if (!TailgateError.is(error, "OTLP_UNDECODABLE")) throw error;
     if (!open.isEmpty) throw new Error("A rejected request left records behind.", { cause: error });
@@ -58,7 +54,8 @@ function startAt(position: number): void {
   writer.continueIn(buffer, position);
 }
 
-function envelopesOf(batch: RecordBatch): string[] {
+/** The texts of a batch's envelopes. */
+export function envelopesOf(batch: RecordBatch): string[] {
   return Array.from({ length: batch.length }, (_, index) =>
     Buffer.from(batch.bytes(index)).toString(),
   );

@@ -25,7 +25,7 @@ const CONFIG = {
 
 const START_MS_MAX = 60_000;
 const STOP_MS_MAX = 20_000;
-const ANSWER_MS_MAX = 15_000;
+const ANSWER_MS_MAX = 45_000;
 
 /** What a gateway says when something went wrong that should not be possible. */
 const FAULT = /INTERNAL|because of a fault|A request failed|uncaught|Error:|RangeError|TypeError/;

@@ -18,11 +18,11 @@ protobuf.util.recursionLimit = LEVELS_MAX;
 const FIXED_TIME_MS = 1_760_347_644_339;
 
 /** Runs a check while the clock stands still: a record without a time has the time of its arrival. */
-export function atFixedTime(check: () => void): void {
+export function atFixedTime<T>(check: () => T): T {
   const { now } = Date;
   Date.now = () => FIXED_TIME_MS;
   try {
-    check();
+    return check();
   } finally {
     Date.now = now;
   }

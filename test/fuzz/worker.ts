@@ -106,26 +106,41 @@ class Run {
   /** The longest call into the gateway during a check. */
   async #turnOf(input: Uint8Array, clockMs: () => number): Promise<number> {
     this.#turnMs = 0;
-    const timed: Timed = (call) => {
-      const startMs = clockMs();
-      const note = (): void => {
-        this.#turnMs = Math.max(this.#turnMs, clockMs() - startMs);
-      };
-      let isAsync = false;
-      try {
-        const result = call();
-        // All turns of an asynchronous call together are an upper bound for each.
-        isAsync = result instanceof Promise;
-        if (isAsync) (result as Promise<unknown>).then(note, note);
-        return result;
-      } finally {
-        if (!isAsync) note();
-      }
-    };
+    const timed: Timed = (call) => this.#timed(call, clockMs);
     // Most checks are done at once, and need no turn of their own.
     const checked = this.#target.check(input, timed);
     if (checked !== undefined) await checked;
     return this.#turnMs;
+  }
+
+  /** A call that is not done at once is looked at once a turn. */
+  #timed<T>(call: () => T, clockMs: () => number): T {
+    let lastMs = clockMs();
+    const note = (): void => {
+      const nowMs = clockMs();
+      this.#turnMs = Math.max(this.#turnMs, nowMs - lastMs);
+      lastMs = nowMs;
+    };
+    let isDone = true;
+    try {
+      const result = call();
+      if (!(result instanceof Promise)) return result;
+      isDone = false;
+      const end = (): void => {
+        isDone = true;
+        note();
+      };
+      const look = (): void => {
+        if (isDone) return;
+        note();
+        setImmediate(look);
+      };
+      void (result as Promise<unknown>).then(end, end);
+      setImmediate(look);
+      return result;
+    } finally {
+      note();
+    }
   }
 
   async #batch(from: number, end: number): Promise<void> {

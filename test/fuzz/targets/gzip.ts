@@ -1,9 +1,7 @@
 import { deflateRawSync, deflateSync, gunzipSync, gzipSync } from "node:zlib";
 import { BodyBudget, unpacked } from "../../../plugins/otlp-receiver/request-body.ts";
-import { encodeOtlpJson } from "../../../src/encode/otlp-json.ts";
-import { encodeOtlpProtobuf } from "../../../src/encode/otlp-transcoder.ts";
 import { costlyRequest } from "../costly-request.ts";
-import { encodedRequest } from "../encoded-request.ts";
+import { ingestedEnvelopes } from "../fuzzed-intake.ts";
 import { mutated } from "../mutation.ts";
 import type { Random } from "../random.ts";
 import type { FuzzTarget, Timed } from "../target.ts";
@@ -64,8 +62,7 @@ async function check(body: Uint8Array, timed: Timed): Promise<void> {
   }
   if (content === undefined || expected === undefined) return;
   if (!expected.equals(content)) throw new Error("What was unpacked is not what zlib unpacks.");
-  const encode = content[0] === OPEN_BRACE ? encodeOtlpJson : encodeOtlpProtobuf;
-  encodedRequest(encode, content, timed);
+  await ingestedEnvelopes(content[0] === OPEN_BRACE ? "json" : "protobuf", content, timed);
 }
 
 const OPEN_BRACE = 0x7b;

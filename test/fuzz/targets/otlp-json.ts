@@ -6,7 +6,8 @@ import { LogsRequest } from "../../bench/otlp-schema.ts";
 import { envelopesOfRecords } from "../../encode/envelopes.ts";
 import { toProtobuf, type JsonRequest } from "../../encode/generated-request.ts";
 import { costlyRequest } from "../costly-request.ts";
-import { checkForms, encodedRequest } from "../encoded-request.ts";
+import { checkForms, encodedRequest, type EncodedRequest } from "../encoded-request.ts";
+import { checkIngested } from "../fuzzed-intake.ts";
 import { otlpRequest } from "../generated-otlp.ts";
 import { mutated } from "../mutation.ts";
 import { atFixedTime, expectedRecords } from "../otlp-oracle.ts";
@@ -18,7 +19,7 @@ import { same, type FuzzTarget, type Timed } from "../target.ts";
  * in a request that nothing has damaged has to be what protobufjs reads in its protobuf form.
  */
 export function otlpJson(): FuzzTarget {
-  return { input: otlpJsonInput, check: (body, timed) => atFixedTime(() => check(body, timed)) };
+  return { input: otlpJsonInput, check };
 }
 
 /** One input in so many is made to take long; what a body may have as it is sent is its limit. */
@@ -73,17 +74,23 @@ function odd(text: string, random: Random): string {
   return result;
 }
 
-function check(body: Uint8Array, timed: Timed): void {
-  const encoded = encodedRequest(encodeOtlpJson, body, timed);
+async function check(body: Uint8Array, timed: Timed): Promise<void> {
+  const encoded = atFixedTime(() => checked(body));
+  await checkIngested("json", body, encoded, timed);
+}
+
+function checked(body: Uint8Array): EncodedRequest | undefined {
+  const encoded = encodedRequest(encodeOtlpJson, body);
   const decoded = decodedByUs(body);
   if (decoded === undefined) {
-    if (encoded === undefined || encoded.filtered > 0) return;
+    if (encoded === undefined || encoded.filtered > 0) return encoded;
     throw new Error("The encoder accepts what the decoder rejects.");
   }
   if (encoded === undefined) throw new Error("The encoder rejects what the decoder accepts.");
   same(encoded.envelopes.join("\n"), envelopesOfRecords(decoded).join("\n"), "An envelope");
   checkForms(encoded);
   if (body.length % ORACLE_EVERY === 0) checkWithProtobufjs(body, decoded);
+  return encoded;
 }
 
 /** protobufjs takes as long as all the rest together. */

@@ -5,7 +5,8 @@ import { TailgateError } from "../../../src/errors.ts";
 import type { LogRecord } from "../../../src/plugin.ts";
 import { envelopesOfRecords } from "../../encode/envelopes.ts";
 import { reordered, toProtobuf } from "../../encode/generated-request.ts";
-import { checkForms, encodedRequest } from "../encoded-request.ts";
+import { checkForms, encodedRequest, type EncodedRequest } from "../encoded-request.ts";
+import { checkIngested } from "../fuzzed-intake.ts";
 import { otlpRequest } from "../generated-otlp.ts";
 import { mutated } from "../mutation.ts";
 import { atFixedTime, expectedRecords } from "../otlp-oracle.ts";
@@ -16,7 +17,7 @@ import { same, type FuzzTarget, type Timed } from "../target.ts";
 export function otlpProtobuf(): FuzzTarget {
   return {
     input: otlpProtobufInput,
-    check: (body, timed) => atFixedTime(() => check(body, timed)),
+    check,
   };
 }
 
@@ -26,11 +27,16 @@ export function otlpProtobufInput(random: Random): Uint8Array {
   return random.once(2) ? ordered : mutated(ordered, random);
 }
 
-function check(body: Uint8Array, timed: Timed): void {
-  const encoded = encodedRequest(encodeOtlpProtobuf, body, timed);
+async function check(body: Uint8Array, timed: Timed): Promise<void> {
+  const encoded = atFixedTime(() => checked(body));
+  await checkIngested("protobuf", body, encoded, timed);
+}
+
+function checked(body: Uint8Array): EncodedRequest | undefined {
+  const encoded = encodedRequest(encodeOtlpProtobuf, body);
   const decoded = decodedByUs(body);
   if (decoded === undefined) {
-    if (encoded === undefined || encoded.filtered > 0) return;
+    if (encoded === undefined || encoded.filtered > 0) return encoded;
     throw new Error("The encoder accepts what the decoder rejects.");
   }
   if (encoded === undefined) throw new Error("The encoder rejects what the decoder accepts.");
@@ -38,6 +44,7 @@ function check(body: Uint8Array, timed: Timed): void {
   if (!isDeepStrictEqual(decoded, expected)) throw new Error("protobufjs reads other records.");
   same(encoded.envelopes.join("\n"), envelopesOfRecords(expected).join("\n"), "An envelope");
   checkForms(encoded);
+  return encoded;
 }
 
 function decodedByUs(body: Uint8Array): LogRecord[] | undefined {

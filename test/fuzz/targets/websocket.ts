@@ -137,7 +137,7 @@ function lengthField(length: number, maskBit: number, random: Random): Buffer {
   return field;
 }
 
-const CLOSED_MS_MAX = 15_000;
+const CLOSED_MS_MAX = 45_000;
 
 async function check(port: number, bytes: Uint8Array): Promise<void> {
   const socket = connect({ port, host: "127.0.0.1", localAddress: nextLocalAddress() });

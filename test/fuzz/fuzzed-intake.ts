@@ -75,9 +75,9 @@ export async function checkIngested(
 
 const ALWAYS_TAKEN_BYTES = 16 << 10;
 
-/** A record without a time has that of its arrival. */
+/** A record without a time has that of its arrival, and its place among the others. */
 function withoutTimes(envelopes: readonly string[]): string {
-  return envelopes.map(withoutTime).join("\n");
+  return envelopes.map(withoutTime).toSorted().join("\n");
 }
 
 /** An envelope as far as it does not depend on the moment of its arrival. */

@@ -14,11 +14,14 @@ export function checkpointsIn(line: string): Checkpoint[] {
   return [...found(value)];
 }
 
-function* found(value: unknown): Generator<Checkpoint> {
-  if (typeof value !== "object" || value === null) return;
+/** An OTLP export has about twenty levels. A forged line can have as many as it likes. */
+const LEVELS_MAX = 100;
+
+function* found(value: unknown, level = 0): Generator<Checkpoint> {
+  if (typeof value !== "object" || value === null || level > LEVELS_MAX) return;
   const checkpoint = checkpointOf(value) ?? checkpointOf(plainMembers(value));
   if (checkpoint !== undefined) yield checkpoint;
-  else for (const inner of Object.values(value)) yield* found(inner);
+  else for (const inner of Object.values(value)) yield* found(inner, level + 1);
 }
 
 /** A list of OTLP's KeyValue as the object that it means. */

@@ -2,6 +2,7 @@ import { isIPv6 } from "node:net";
 import { CheckpointFile } from "./audit/checkpoint-file.ts";
 import { Checkpointer } from "./audit/checkpointer.ts";
 import type { Checkpoint } from "./audit/checkpoint.ts";
+import { damageRecord } from "./audit/damage-record.ts";
 import type { SigningKey } from "./audit/signing-key.ts";
 import { ClockWatch } from "./clock-watch.ts";
 import type { Component, Config, ExporterComponent } from "./config.ts";
@@ -17,7 +18,7 @@ import { hostLogger, type WriteLine } from "./host-log.ts";
 import { RecordIntake } from "./intake/intake.ts";
 import type { RunningProcessor } from "./intake/processors.ts";
 import type { Journal, WatchedJournal } from "./journal/journal.ts";
-import type { ChainState } from "./journal/messages.ts";
+import type { ChainState, Damage } from "./journal/messages.ts";
 import { refuseLoops, type Target } from "./loop-guard.ts";
 import { counterMetric, gaugeMetric, type PluginMetric } from "./plugin-metrics.ts";
 import type {
@@ -72,6 +73,11 @@ export interface AuditStatus {
   readonly checkpoint: Checkpoint | undefined;
 }
 
+/** Damage to the journal, and when it was found. */
+export interface FoundDamage extends Damage {
+  readonly atMs: number;
+}
+
 /** What the HTTP endpoints may see of the gateway. */
 export interface GatewayView {
   /** Undefined where records can be taken; else why not. */
@@ -84,6 +90,8 @@ export interface GatewayView {
   readonly audit: AuditStatus | undefined;
   readonly components: readonly ComponentStatus[];
   readonly pluginMetrics: readonly PluginMetric[];
+  /** Damage to the journal that was found since the start, the oldest first. */
+  readonly journalDamage?: readonly FoundDamage[];
   /** With `{trace_id}` in it; undefined where there is nothing that shows traces. */
   readonly traceUrl: string | undefined;
 }
@@ -122,6 +130,9 @@ export class Gateway implements GatewayView {
   readonly #receivers: { id: string; receiver: Receiver; counters: Counters }[] = [];
   readonly #checkpointer: Checkpointer | undefined;
   readonly #clockWatch: ClockWatch;
+  readonly #damage: FoundDamage[] = [];
+  /** Until the gateway is open. */
+  #unannounced: Damage[] | undefined = [];
   #notReady: string | undefined = "starting";
   #stopping: Promise<void> | undefined;
 
@@ -185,6 +196,10 @@ export class Gateway implements GatewayView {
     return this.#pluginMetrics;
   }
 
+  get journalDamage(): readonly FoundDamage[] {
+    return this.#damage;
+  }
+
   get components(): readonly ComponentStatus[] {
     const idle = {
       queueBytes: 0,
@@ -230,6 +245,26 @@ export class Gateway implements GatewayView {
     this.#checkpointer?.begin();
     this.#clockWatch.begin();
     this.#notReady = undefined;
+    const unannounced = this.#unannounced ?? [];
+    this.#unannounced = undefined;
+    for (const damage of unannounced) void this.#announce(damage);
+  }
+
+  /** Takes note of damage to the journal. If events are lost to the audit trail, an event there says so. */
+  damaged(damage: Damage): void {
+    this.#damage.push({ ...damage, atMs: Date.now() });
+    if (!damage.isTrailIncomplete) return;
+    if (this.#unannounced === undefined) void this.#announce(damage);
+    else this.#unannounced.push(damage);
+  }
+
+  async #announce(damage: Damage): Promise<void> {
+    try {
+      await this.intake.own(damageRecord(damage));
+    } catch (error) {
+      const log = hostLogger("tailgate.journal", this.#surroundings.write);
+      log.error("The audit event that tells of the damage could not be stored.", error);
+    }
   }
 
   /** It does not listen yet; a free port that the system will pick is nobody's target. */

@@ -14,6 +14,7 @@ import {
 import { DEFAULT_ORIGINS } from "./http/guard.ts";
 import { HttpServer } from "./http/server.ts";
 import type { Journal } from "./journal/journal.ts";
+import type { Damage } from "./journal/messages.ts";
 import { MemoryJournal } from "./journal/memory.ts";
 import { SqliteJournal } from "./journal/sqlite.ts";
 import { TrustedClock } from "./journal/trusted-clock.ts";
@@ -41,8 +42,12 @@ const TRUST_TEXT = `Pages of ${DEFAULT_ORIGINS.join(" and ")} can read and write
 
 const HTTP_CLOSE_MS_MAX = 1_000;
 
-/** The engine that the configuration names. */
-async function openJournal({ journal, logDir }: Config, write: WriteLine): Promise<Journal> {
+/** The engine that the configuration names. `damaged` is told of damage that is found. */
+async function openJournal(
+  { journal, logDir }: Config,
+  write: WriteLine,
+  damaged: (damage: Damage) => void,
+): Promise<Journal> {
   const lastMs = await lastAuditChangeMs(logDir);
   if (journal.engine === "memory") {
     return new MemoryJournal(undefined, new TrustedClock({ lastMs }));
@@ -52,7 +57,10 @@ async function openJournal({ journal, logDir }: Config, write: WriteLine): Promi
     directory: logDir,
     retention: journal.retention,
     lastMs,
-    alarm: (text) => log.error(text),
+    alarm: (text, damage) => {
+      log.error(text);
+      if (damage !== undefined) damaged(damage);
+    },
   });
 }
 
@@ -97,8 +105,12 @@ export async function startTailgate(
     suppressedLines: () => suppressedLines(write),
   });
   const auditKey = await openAuditKey(config, write);
-  const journal = await openJournal(config, write);
+  const early: Damage[] = [];
+  let damaged = (damage: Damage): void => void early.push(damage);
+  const journal = await openJournal(config, write, (damage) => damaged(damage));
   const gateway = new Gateway(config, { http: server.plugins, journal, auditKey, write });
+  damaged = (damage) => gateway.damaged(damage);
+  early.forEach(damaged);
   const stop = async (): Promise<void> => {
     server.stopAccepting();
     await gateway.stop();

@@ -62,7 +62,8 @@ async function newestSeals(paths: readonly string[], journal: HostJournal): Prom
     if (gap === undefined) break;
     unreadable ??= seal;
   }
-  return last === undefined ? {} : { last };
+  if (last === undefined) return {};
+  return unreadable === undefined ? { last } : { last, known: unreadable };
 }
 
 function covers(gap: Gap | undefined, { seq }: Seal): boolean {

@@ -89,6 +89,11 @@ export function gatewayMetrics(view: GatewayView): Metric[] {
       "The oldest record in memory.",
       () => view.journal.oldest,
     ),
+    gauge(
+      "tailgate_journal_damage",
+      "How often damage to the journal was found since the start; /api/stats tells what it is.",
+      () => view.journalDamage?.length ?? 0,
+    ),
     auditMetric(
       view,
       "events",

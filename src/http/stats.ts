@@ -39,7 +39,7 @@ async function statsOf(view: GatewayView): Promise<object> {
     version: packageVersion(),
     started_at: new Date(view.startedAtMs).toISOString(),
     uptime_seconds: Math.round((Date.now() - view.startedAtMs) / 1000),
-    journal: { epoch, oldest, newest },
+    journal: { epoch, oldest, newest, ...damageStats(view) },
     audit: auditStats(view),
     trace_url: view.traceUrl ?? null,
     ...clockStats(view),
@@ -52,6 +52,18 @@ async function statsOf(view: GatewayView): Promise<object> {
 function clockStats({ unconfirmedClockMs = 0 }: GatewayView): object {
   if (unconfirmedClockMs === 0) return {};
   return { clock: { unconfirmed_seconds: Math.round(unconfirmedClockMs / 1000) } };
+}
+
+/** Nothing for a journal that is not damaged. */
+function damageStats({ journalDamage = [] }: GatewayView): object {
+  if (journalDamage.length === 0) return {};
+  const damage = journalDamage.map(({ atMs, text, lost, kept }) => ({
+    time: new Date(atMs).toISOString(),
+    text,
+    lost: lost ?? null,
+    kept,
+  }));
+  return { damage };
 }
 
 /** Null where the journal keeps no chain of evidence. */

@@ -2,11 +2,19 @@ import { randomUUID } from "node:crypto";
 import { join } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
 import type { EnvelopeType } from "../plugin.ts";
-import { NO_HASH } from "../encode/audit-line.ts";
+import {
+  auditFilesEnd,
+  checkpointsIn,
+  newestInFiles,
+  NO_EVENTS,
+  type FilesEnd,
+} from "./audit-files.ts";
 import { KEYED_EVENTS_MAX, type StoredEvent } from "./journal.ts";
+import { KeptLog } from "./kept-log.ts";
 import type {
   ChainState,
   Commit,
+  Damage,
   Hole,
   OpenedState,
   ReadQuery,
@@ -19,14 +27,18 @@ import { checksum, PageReader, type Floors } from "./page-reader.ts";
 import {
   chainOf,
   cursorsOf,
+  damagedRows,
   epochsOf,
   eventsOf,
   memoriesOf,
+  removeDamagedRows,
   salvage,
+  soundRows,
   type Salvaged,
 } from "./salvage.ts";
-import { connect, isDamage, LANES, Statements } from "./schema.ts";
+import { asDamage, connect, isDamage, LANES, Statements, type CheckedTable } from "./schema.ts";
 import { agedBefore, type ClockReading } from "./trusted-clock.ts";
+import { saltOf } from "./write-ahead-log.ts";
 import { WriteLock } from "./write-lock.ts";
 
 const DATABASE_FILE = "journal.db";
@@ -37,8 +49,7 @@ const TRIMMED_ROWS_MAX = 64;
 interface Opened {
   readonly database: JournalDatabase;
   readonly state: OpenedState;
-  /** What the operator has to know of the opening. */
-  readonly alarm?: string;
+  readonly damage?: Damage | undefined;
 }
 
 /** What stays the same when a journal's file is replaced by a new one. */
@@ -47,6 +58,14 @@ interface Place {
   readonly retention: Retention;
   readonly lock: WriteLock;
   readonly mark: NumberMark;
+}
+
+/** Records that were durable and are not in the database any more. */
+interface Loss {
+  readonly from: number;
+  readonly to: number;
+  /** The chain that the next audit event continues. */
+  readonly chain: ChainState;
 }
 
 /**
@@ -59,7 +78,9 @@ export class JournalDatabase {
   readonly #statements: Statements;
   readonly #floors: Floors;
   #newest = 0;
-  #chain: ChainState = { count: 0, seq: 0, head: NO_HASH };
+  #chain: ChainState = NO_EVENTS;
+  /** Of the write-ahead log; undefined while the next commit may begin it anew. */
+  #salt: number | undefined;
 
   private constructor(place: Place) {
     const db = connect(join(place.directory, DATABASE_FILE));
@@ -68,82 +89,151 @@ export class JournalDatabase {
     try {
       this.#statements = new Statements(db);
       this.#floors = {
-        system_log: this.#meta("floor.system_log", 1),
-        audit_log: this.#meta("floor.audit_log", 1),
+        system_log: this.#floorOf("system_log"),
+        audit_log: this.#floorOf("audit_log"),
       };
       this.#newest = this.#lastStored();
       this.#chain = chainOf(db);
     } catch (error) {
       db.close();
-      throw error;
+      throw asDamage(error);
     }
   }
 
   /**
    * Opens the journal of that directory, and makes one where there is none. What is there and cannot be read is put
    * aside, never deleted, and a new journal goes on with the numbers and, as far as it can be found, with the chain of
-   * evidence.
+   * evidence. A database that has less than was durable goes on after what it had, with a gap.
    */
   static open(directory: string, retention: Retention): Opened {
     const lock = new WriteLock(directory);
+    const mark = new NumberMark(directory);
     try {
-      return JournalDatabase.#openAt({
-        directory,
-        retention,
-        lock,
-        mark: new NumberMark(directory),
-      });
+      return JournalDatabase.#openAt({ directory, retention, lock, mark });
     } catch (error) {
+      mark.close();
       lock.release();
       throw error;
     }
   }
 
   static #openAt(place: Place): Opened {
+    const path = join(place.directory, DATABASE_FILE);
+    // SQLite passes over what follows a damaged place of the log, and writes over it.
+    const log = new KeptLog(`${path}-wal`, place.mark.lastNote?.salt ?? 0);
     let database: JournalDatabase | undefined;
     try {
       database = new JournalDatabase(place);
-      return database.#opened();
+      return database.#opened(log);
     } catch (error) {
       if (!isDamage(error)) throw error;
       database?.abandon();
-      return JournalDatabase.#anew(place, (error as Error).message);
+      return JournalDatabase.#anew(place, (error as Error).message, { log });
     }
   }
 
-  #opened(): Opened {
+  #opened(log: KeptLog): Opened {
     const { mark } = this.#place;
-    const isNew = epochsOf(this.#db).length === 0;
-    if (!isNew || mark.number === 0) return { database: this, state: this.#begin() };
-    const newest = mark.number;
+    const isNew = this.#newest === 0 && soundRows(this.#db, "epochs").length === 0;
+    if (isNew && mark.number > 0) return this.#begunAnew(log);
+    const isClean = this.#meta("clean") === 1 && mark.number === this.#newest;
+    const loss = isNew ? undefined : this.#lossBehind(log);
+    if (loss !== undefined) log.keep();
+    else if (!log.isDamaged) log.drop();
+    const damagedTables = isNew ? [] : this.#repair(loss);
+    const isTrailIncomplete = loss !== undefined && isIncomplete(mark, loss.chain);
+    const state = this.#begin(isClean && loss === undefined && damagedTables.length === 0, {
+      hasLostCursors: damagedTables.includes("cursors"),
+    });
+    return {
+      database: this,
+      state,
+      damage: damageOf({ log, loss, isTrailIncomplete, damagedTables }),
+    };
+  }
+
+  /** What was durable and is not here, by all that is known beside the database. */
+  #lossBehind(log: KeptLog): Loss | undefined {
+    const { directory, mark } = this.#place;
+    const note = mark.lastNote;
+    const own = this.#chain;
+    const told = Math.max(note?.newest ?? 0, log.newest);
+    if (Math.max(told, newestInFiles(directory)) <= this.#newest) return undefined;
+    const files = auditFilesEnd(directory, note === undefined ? [own] : [own, note.chain]);
+    const to = files.isLinked ? Math.max(told, files.chain!.seq) : told;
+    if (to <= this.#newest) return undefined;
+    return { from: this.#newest + 1, to, chain: continuedChain(own, note?.chain, files, to) };
+  }
+
+  /** Deletes what is damaged in the small tables, and records a loss; answers which tables were damaged. */
+  #repair(loss: Loss | undefined): CheckedTable[] {
+    let tables: CheckedTable[] = [];
+    this.transaction(() => {
+      tables = removeDamagedRows(this.#db);
+      if (tables.includes("meta")) {
+        for (const type of LANES) this.#setMeta(`floor.${type}`, this.#floors[type]);
+      }
+      if (loss === undefined && !tables.includes("chain")) return;
+      if (loss !== undefined) {
+        this.#statements.insertHole.run(loss.to, loss.from, "damaged");
+        this.#newest = loss.to;
+      }
+      this.#chain = loss?.chain ?? this.#chainFound();
+      this.#setChain(this.#chain);
+    });
+    return tables;
+  }
+
+  /** For a database whose own state of the chain is damaged. */
+  #chainFound(): ChainState {
+    const { directory, mark } = this.#place;
+    const states = [...checkpointsIn(directory), mark.lastNote?.chain ?? NO_EVENTS];
+    return mark.lastNote?.chain ?? auditFilesEnd(directory, states).chain ?? NO_EVENTS;
+  }
+
+  /** The database was deleted, or emptied. */
+  #begunAnew(log: KeptLog): Opened {
+    log.keep();
+    const { mark } = this.#place;
+    const newest = Math.max(mark.lastNote?.newest ?? mark.number, log.newest);
+    const chain = chainAfterAll(this.#place, NO_EVENTS);
     const nothing = { epochs: [], cursors: [], memories: [], events: [] };
-    this.#goOn({ ...nothing, newest, chain: this.#chain });
-    const alarm = `The journal is gone. A new one goes on from sequence ${newest + 1}; the chain of audit events begins anew.`;
-    return { database: this, state: this.#begin(), alarm };
+    this.#goOn({ ...nothing, newest, chain });
+    const text = `The journal is gone. A new one goes on from sequence ${newest + 1}; ${chainText(chain)}.${keptText(log)}`;
+    const isTrailIncomplete = isIncomplete(mark, chain);
+    const damage = { text, lost: { from: 1, to: newest }, isTrailIncomplete, kept: log.kept };
+    return { database: this, state: this.#begin(false), damage };
   }
 
   /** `known`: where the journal was, by who knows it. */
-  static #anew(place: Place, why: string, known?: Pick<Salvaged, "newest" | "chain">): Opened {
+  static #anew(
+    place: Place,
+    why: string,
+    known: { newest?: number; chain?: ChainState; log?: KeptLog },
+  ): Opened {
     const found = salvage(join(place.directory, DATABASE_FILE));
-    // What was found may not be the last that there was.
-    const newest = known?.newest ?? Math.max(found.newest, place.mark.number);
-    const chain = known?.chain ?? found.chain;
+    const newest = known.newest ?? newestAfterAll(place, found, known.log);
+    const chain = known.chain ?? chainAfterAll(place, found.chain);
     const database = new JournalDatabase(place);
     database.#goOn({ ...found, newest, chain });
-    const begins =
-      chain.count === 0 ? "; the chain of audit events begins anew, where there was one" : "";
-    const alarm = `The journal is damaged (${why}) and was put aside as ${found.aside}. A new one goes on from sequence ${newest + 1}${begins}.`;
-    return { database, state: database.#begin(), alarm };
+    const text = `The journal is damaged (${why}) and was put aside as ${found.aside}. A new one goes on from sequence ${newest + 1}; ${chainText(chain)}.${known.log === undefined ? "" : keptText(known.log)}`;
+    const kept = [found.aside, ...(known.log?.kept ?? [])];
+    const isTrailIncomplete = isIncomplete(place.mark, chain);
+    const lost = newest > 0 ? { lost: { from: 1, to: newest } } : {};
+    const damage = { text, ...lost, isTrailIncomplete, kept };
+    return { database, state: database.#begin(false), damage };
   }
 
   #goOn({ newest, chain, epochs, cursors, memories, events }: Omit<Salvaged, "aside">): void {
     this.transaction(() => {
       if (newest > 0) this.#statements.insertHole.run(newest, 1, "damaged");
-      for (const { first, epoch } of epochs) this.#statements.insertEpoch.run(first, epoch);
+      for (const { first, epoch } of epochs) {
+        if (first <= newest + 1) this.#statements.insertEpoch.run(first, epoch);
+      }
       this.#setChain(chain);
-      this.#insertEvents(events);
+      this.#insertEvents(events.filter(({ seq }) => seq <= newest));
       for (const [consumer, sequence] of cursors) {
-        this.#statements.setCursor.run(consumer, sequence);
+        this.#statements.setCursor.run(consumer, Math.min(sequence, newest));
       }
       this.#setMemories(memories);
     });
@@ -152,18 +242,19 @@ export class JournalDatabase {
   }
 
   /** An unclean end begins a new epoch: numbers may have been given out and lost. */
-  #begin(): OpenedState {
+  #begin(isClean: boolean, { hasLostCursors = false } = {}): OpenedState {
     const newest = this.#newest;
     const epochs = epochsOf(this.#db);
+    this.#place.mark.begin(newest, this.#chain);
     this.transaction(() => {
-      if (this.#meta("clean", 0) !== 1 || epochs.length === 0) {
+      if (!isClean || epochs.length === 0) {
         const start = { first: newest + 1, epoch: randomUUID() };
         this.#statements.insertEpoch.run(start.first, start.epoch);
         epochs.push(start);
       }
       this.#setMeta("clean", 0);
     });
-    this.#place.mark.cover(newest + 1);
+    this.#note();
     const holes = this.#statements.holesIn.all(0, Number.MAX_SAFE_INTEGER) as unknown as Hole[];
     return {
       newest,
@@ -171,9 +262,17 @@ export class JournalDatabase {
       holes: holes.map((hole) => ({ ...hole })),
       chain: this.#chain,
       cursors: cursorsOf(this.#db),
+      hasLostCursors,
       memories: memoriesOf(this.#db),
-      events: eventsOf(this.#db),
+      events: eventsOf(this.#db, { areChecked: true }),
     };
+  }
+
+  /** Tells the mark what is durable. */
+  #note(): void {
+    const { directory, mark } = this.#place;
+    this.#salt ??= saltOf(join(directory, `${DATABASE_FILE}-wal`));
+    mark.write({ newest: this.#newest, chain: this.#chain, salt: this.#salt });
   }
 
   /** Puts the journal aside, which was found damaged at work, and goes on with a new one. */
@@ -206,6 +305,7 @@ export class JournalDatabase {
     });
     this.#newest = newest;
     if (chain) this.#chain = chain.after;
+    this.#note();
   }
 
   #setChain({ count, seq, head }: ChainState): void {
@@ -313,6 +413,8 @@ export class JournalDatabase {
 
   /** Brings what was committed from the write-ahead log into the tables. Throws where it cannot. */
   checkpoint(mode: "PASSIVE" | "TRUNCATE"): void {
+    this.#place.mark.sync();
+    this.#salt = undefined;
     const [result] = this.#db.prepare(`PRAGMA wal_checkpoint(${mode})`).all() as { busy: number }[];
     if (result?.busy !== 0) throw new Error("the write-ahead log is busy");
   }
@@ -337,10 +439,12 @@ export class JournalDatabase {
           }
           this.#setMeta("clean", 1);
         });
+        this.#place.mark.write({ newest, chain: this.#chain, salt: 0 });
         this.#place.mark.set(newest);
       }
     } finally {
       this.abandon();
+      this.#place.mark.close();
       this.#place.lock.release();
     }
   }
@@ -355,22 +459,114 @@ export class JournalDatabase {
   }
 
   #lastStored(): number {
-    const { lanes, holesIn } = this.#statements;
     const lasts = LANES.map((type) => {
-      const row = lanes[type].newest.get() as { last: number } | undefined;
+      const row = this.#statements.lanes[type].newest.get() as { last: number } | undefined;
       return row?.last ?? 0;
     });
-    const holes = holesIn.all(0, Number.MAX_SAFE_INTEGER) as unknown as Hole[];
-    const hole = holes.at(-1)?.last ?? 0;
+    const holes = soundRows(this.#db, "holes", "ORDER BY last");
+    const hole = (holes.at(-1)?.["last"] as number | undefined) ?? 0;
     return Math.max(...lasts, hole, this.#floors.system_log - 1, this.#floors.audit_log - 1);
   }
 
-  #meta(name: string, otherwise: number): number {
-    const row = this.#db.prepare("SELECT value FROM meta WHERE name = ?").get(name);
-    return (row?.["value"] as number | undefined) ?? otherwise;
+  /** A floor that is damaged is at the oldest row. */
+  #floorOf(type: EnvelopeType): number {
+    const floor = this.#meta(`floor.${type}`);
+    if (floor !== undefined) return floor;
+    if (!damagedRows(this.#db, "meta").some(({ name }) => name !== "clean")) return 1;
+    const row = this.#statements.lanes[type].asc.byTable.get(1) as { first: number } | undefined;
+    return row?.first ?? 1;
+  }
+
+  #meta(name: string): number | undefined {
+    const row = soundRows(this.#db, "meta").find((found) => found["name"] === name);
+    return row?.["value"] as number | undefined;
   }
 
   #setMeta(name: string, value: number): void {
-    this.#db.prepare("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)").run(name, value);
+    this.#statements.setMeta.run(name, value);
   }
+}
+
+interface FoundDamage {
+  readonly log: KeptLog;
+  readonly loss: Loss | undefined;
+  readonly isTrailIncomplete: boolean;
+  readonly damagedTables: readonly CheckedTable[];
+}
+
+function damageOf({
+  log,
+  loss,
+  isTrailIncomplete,
+  damagedTables,
+}: FoundDamage): Damage | undefined {
+  const texts: string[] = [];
+  if (loss !== undefined) {
+    const { from, to, chain } = loss;
+    const what = log.isDamaged ? "The write-ahead log is damaged" : "The journal is incomplete";
+    texts.push(
+      `${what}: it does not have the records ${from} to ${to}, which were durable. They are a gap, and the next record gets the sequence ${to + 1}; ${chainText(chain)}.`,
+    );
+  } else if (log.isDamaged) {
+    texts.push("The write-ahead log is damaged. No record is missing; cursors may be out of date.");
+  }
+  if (damagedTables.length > 0) {
+    texts.push(
+      `The journal is damaged: entries of ${damagedTables.join(", ")} were not as they had been written, and were removed.`,
+    );
+  }
+  if (damagedTables.includes("cursors")) {
+    texts.push("Exporters whose cursor is lost begin with the oldest record.");
+  }
+  if (texts.length === 0) return undefined;
+  const lost = loss && { lost: { from: loss.from, to: loss.to } };
+  const text = `${texts.join(" ")}${keptText(log)}`;
+  return { text, ...lost, isTrailIncomplete, kept: log.kept };
+}
+
+/** Whether the chain that is continued lacks events that there were, or whether nobody knows. */
+function isIncomplete({ lastNote }: NumberMark, chain: ChainState): boolean {
+  return lastNote === undefined || lastNote.chain.seq > chain.seq;
+}
+
+function keptText({ kept }: KeptLog): string {
+  return kept.length === 0 ? "" : ` The write-ahead log as it was is kept as ${kept.join()}.`;
+}
+
+function chainText({ count, seq }: ChainState): string {
+  if (count === 0) return "the chain of audit events begins anew, if there was one";
+  return `the chain of audit events continues after event ${seq}`;
+}
+
+/**
+ * The chain continues after the last event that is still there, in the database or in the audit files, which the
+ * database completes: so they hold, and the record of the damage tells what they lack. Without such files it
+ * continues after the last event that is known.
+ */
+function continuedChain(
+  own: ChainState,
+  noted: ChainState | undefined,
+  files: FilesEnd,
+  to: number,
+): ChainState {
+  const { chain } = files;
+  if (chain !== undefined && chain.seq >= own.seq && chain.seq <= to) return chain;
+  if (files.seq > 0 && files.seq < own.seq) return own;
+  return noted !== undefined && noted.seq > own.seq ? noted : own;
+}
+
+/** The same where the database has no event any more. */
+function chainAfterAll({ directory, mark }: Place, found: ChainState): ChainState {
+  const noted = mark.lastNote?.chain ?? NO_EVENTS;
+  const files = auditFilesEnd(directory, [noted, found, ...checkpointsIn(directory)]);
+  if (files.chain !== undefined) return files.chain;
+  return noted.count > 0 ? noted : found;
+}
+
+/** Without a note, what was found may not be the last that there was. */
+function newestAfterAll({ mark }: Place, found: Salvaged, log: KeptLog | undefined): number {
+  const { number, lastNote } = mark;
+  if (lastNote === undefined) return Math.max(found.newest, number);
+  const isPossible = found.newest <= number;
+  return Math.max(lastNote.newest, isPossible ? found.newest : 0, log?.newest ?? 0);
 }

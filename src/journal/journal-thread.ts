@@ -1,6 +1,7 @@
 import { Worker } from "node:worker_threads";
 import type {
   Answer,
+  Damage,
   EpochStart,
   Failure,
   Numbered,
@@ -24,7 +25,7 @@ export class ThreadFailure extends Error {
 const WORKER_FILE = `./sqlite-worker.${import.meta.url.endsWith(".ts") ? "ts" : "js"}`;
 
 /** Told that the journal was found damaged at work and replaced by a new one. */
-export type Replaced = (epochs: readonly EpochStart[], alarm: string) => void;
+export type Replaced = (epochs: readonly EpochStart[], damage: Damage) => void;
 
 /** This thread's end of the journal's worker thread: requests with their answers, in their order. */
 export class JournalThread {
@@ -57,12 +58,12 @@ export class JournalThread {
     directory: string,
     retention: Retention,
     replaced: Replaced,
-  ): Promise<{ thread: JournalThread; state: OpenedState; alarm: string | undefined }> {
+  ): Promise<{ thread: JournalThread; state: OpenedState; damage: Damage | undefined }> {
     const thread = new JournalThread(directory, retention, replaced);
     const answer = await thread.#answerTo(0);
     if (answer.kind === "notOpened") throw new ThreadFailure(answer.failure);
     if (answer.kind !== "opened") throw new Error(`unexpected answer ${answer.kind}`);
-    return { thread, state: answer.state, alarm: answer.alarm };
+    return { thread, state: answer.state, damage: answer.damage };
   }
 
   /** Why it can do no more: it has ended, as it does by itself only after `close` was requested. */
@@ -110,7 +111,7 @@ export class JournalThread {
   }
 
   #answered(id: number, message: Answer): void {
-    if (message.kind === "replaced") return this.#replaced(message.epochs, message.alarm);
+    if (message.kind === "replaced") return this.#replaced(message.epochs, message.damage);
     this.#waiting.get(id)?.resolve(message);
     this.#waiting.delete(id);
     if (this.#waiting.size === 0) this.#worker.unref();

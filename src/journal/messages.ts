@@ -36,6 +36,17 @@ export interface Hole {
   readonly reason: "not_stored" | "damaged";
 }
 
+/** Damage that was found, for the operator. */
+export interface Damage {
+  readonly text: string;
+  /** The sequences of the records that were lost with it; undefined if none were. */
+  readonly lost?: { readonly from: number; readonly to: number };
+  /** Whether audit events may be lost that no audit file has either. */
+  readonly isTrailIncomplete: boolean;
+  /** The names under which the damaged files are kept. */
+  readonly kept: readonly string[];
+}
+
 /** What a journal starts with. */
 export interface OpenedState {
   readonly newest: number;
@@ -44,6 +55,8 @@ export interface OpenedState {
   readonly holes: readonly Hole[];
   readonly chain: ChainState;
   readonly cursors: readonly (readonly [string, number])[];
+  /** Whether some of the cursors are lost. */
+  readonly hasLostCursors: boolean;
   readonly memories: readonly (readonly [string, string])[];
   /** The newest ones that have a key. */
   readonly events: readonly StoredEvent[];
@@ -122,10 +135,10 @@ export type Request =
   | { readonly kind: "close"; readonly newest: number };
 
 export type Answer =
-  | { readonly kind: "opened"; readonly state: OpenedState; readonly alarm: string | undefined }
+  | { readonly kind: "opened"; readonly state: OpenedState; readonly damage: Damage | undefined }
   | { readonly kind: "notOpened"; readonly failure: Failure }
   /** Nobody has asked for it: the journal was found damaged at work, and a new one has taken its place. */
-  | { readonly kind: "replaced"; readonly epochs: readonly EpochStart[]; readonly alarm: string }
+  | { readonly kind: "replaced"; readonly epochs: readonly EpochStart[]; readonly damage: Damage }
   | { readonly kind: "done" }
   /** The memory that came with the commit goes back to who has made it. */
   | { readonly kind: "committed"; readonly memory: readonly ArrayBuffer[] }

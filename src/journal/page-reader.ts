@@ -3,8 +3,8 @@ import { crc32 } from "node:zlib";
 import type { EnvelopeType, Gap } from "../plugin.ts";
 import type { Hole, ReadQuery, ReadRow, ReadRows } from "./messages.ts";
 import { unpackedLane } from "./packed-lane.ts";
-import { isDamage, LANES, type Statements } from "./schema.ts";
-import type { Step } from "./time-spans.ts";
+import { DamageError, isDamage, LANES, type Statements } from "./schema.ts";
+import { placeOf, type Place, type Step } from "./time-spans.ts";
 
 /** A page of reading ends with the commit that makes it as large as this. */
 const PAGE_BYTES = 512 << 10;
@@ -15,16 +15,11 @@ const DAY_MS = 86_400_000;
 /** The smallest sequence from which on all records of a lane are kept. */
 export type Floors = Record<EnvelopeType, number>;
 
-/** Where a lane's records of one commit are. */
-interface Place {
-  readonly first: number;
-  readonly last: number;
-}
-
+/** As SQLite has read it: a damaged row may have values of other types. */
 interface Row {
   readonly appended: number;
   readonly crc: number;
-  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly bytes: Uint8Array<ArrayBuffer> | string | number | null;
 }
 
 /** What a row's bytes and its place are checked against when they are read. */
@@ -87,7 +82,7 @@ export class PageReader {
     const { from } = this.#query;
     if (this.#ascending) return from;
     try {
-      const place = this.#statements.lanes[type].asc.get(from) as Place | undefined;
+      const place = placeOf(this.#statements.lanes[type].asc.byIndex.get(from));
       return place !== undefined && place.first <= from ? place.last : from;
     } catch (error) {
       if (!isDamage(error)) throw error;
@@ -166,6 +161,7 @@ function laneOf(
   first: number,
   last: number,
 ): Uint8Array<ArrayBuffer> | undefined {
+  if (!(bytes instanceof Uint8Array)) return undefined;
   if (checksum(bytes, first, last, appended) !== crc) return undefined;
   try {
     return unpackedLane(bytes);
@@ -194,7 +190,9 @@ class LaneWalk {
   isBroken = false;
   readonly #ascending: boolean;
   readonly #newest: number;
-  readonly #steps: Iterator<Step>;
+  readonly #nearest: Statements["lanes"][EnvelopeType]["asc"];
+  #steps: Iterator<Step>;
+  #isTimed: boolean;
 
   constructor(
     statements: Statements,
@@ -210,9 +208,10 @@ class LaneWalk {
     this.position = position;
     this.#ascending = order === "asc";
     this.#newest = newest;
-    if (sinceMs === undefined && untilMs === undefined) {
-      this.#steps = this.#all(this.#ascending ? asc : desc);
-    } else if (this.#ascending) this.#steps = spans.upwards(position, since, until);
+    this.#nearest = this.#ascending ? asc : desc;
+    this.#isTimed = sinceMs !== undefined || untilMs !== undefined;
+    if (!this.#isTimed) this.#steps = this.#all();
+    else if (this.#ascending) this.#steps = spans.upwards(position, since, until);
     else this.#steps = spans.downwards(position, since, until);
     this.proceed();
   }
@@ -220,11 +219,17 @@ class LaneWalk {
   proceed(): void {
     try {
       const step = this.#steps.next().value as Step | undefined;
-      if (step === undefined || this.#isPossible(step)) this.#come(step);
-      else this.#break();
+      if (step !== undefined && "last" in step && step.last > this.#newest) {
+        throw new DamageError("a commit behind the newest");
+      }
+      this.#come(step);
     } catch (error) {
       if (!isDamage(error)) throw error;
-      this.#break();
+      if (!this.#isTimed) return this.#break();
+      // To look at all commits takes longer, and finds those that are wanted, too.
+      this.#isTimed = false;
+      this.#steps = this.#all();
+      this.proceed();
     }
   }
 
@@ -234,18 +239,39 @@ class LaneWalk {
     this.position = this.#ascending ? step.last + 1 : step.first - 1;
   }
 
-  #isPossible(step: Step): boolean {
-    if ("stoppedAt" in step) return true;
-    const { first, last } = step;
-    return 1 <= first && first <= last && last <= this.#newest;
-  }
-
   #break(): void {
     this.isBroken = true;
     this.step = undefined;
   }
 
-  *#all(nearest: StatementSync): Generator<Step> {
-    for (let place; (place = nearest.get(this.position) as Place | undefined);) yield place;
+  *#all(): Generator<Step> {
+    const { byIndex, byTable } = this.#nearest;
+    for (;;) {
+      const [indexed, listed] = [this.#found(byIndex), this.#found(byTable)];
+      if (indexed === "damaged" && listed === "damaged") throw new DamageError("no way to go on");
+      const places = [indexed, listed].filter((place) => typeof place === "object");
+      if (places.length === 0) return;
+      yield places.reduce((one, other) => this.#nearer(one, other));
+    }
+  }
+
+  #found(nearest: StatementSync): Place | undefined | "damaged" {
+    try {
+      const place = placeOf(nearest.get(this.position));
+      return place === undefined || this.#isAhead(place) ? place : "damaged";
+    } catch (error) {
+      if (!isDamage(error)) throw error;
+      return "damaged";
+    }
+  }
+
+  #isAhead({ last }: Place): boolean {
+    return this.#ascending ? this.position <= last && last <= this.#newest : last <= this.position;
+  }
+
+  /** What one of them lacks is damaged there; the larger range of two that begin elsewhere is on the safe side. */
+  #nearer(one: Place, other: Place): Place {
+    if (one.last === other.last) return one.first < other.first ? one : other;
+    return one.last < other.last === this.#ascending ? one : other;
   }
 }

@@ -1,9 +1,16 @@
 import { existsSync, renameSync } from "node:fs";
-import { DatabaseSync } from "node:sqlite";
-import { NO_HASH } from "../encode/audit-line.ts";
+import type { DatabaseSync, SQLOutputValue } from "node:sqlite";
+import { NO_EVENTS } from "./audit-files.ts";
 import { KEYED_EVENTS_MAX, type StoredEvent } from "./journal.ts";
 import type { ChainState, EpochStart } from "./messages.ts";
-import { LANES } from "./schema.ts";
+import {
+  CHECKED_COLUMNS,
+  hasChecksums,
+  isDamagedRow,
+  LANES,
+  openFile,
+  type CheckedTable,
+} from "./schema.ts";
 
 /** What a journal that was put aside still tells. */
 export interface Salvaged {
@@ -23,13 +30,13 @@ export function salvage(path: string): Salvaged {
   const found: Salvaged = {
     aside,
     newest: 0,
-    chain: { count: 0, seq: 0, head: NO_HASH },
+    chain: NO_EVENTS,
     epochs: [],
     cursors: [],
     memories: [],
     events: [],
   };
-  const db = attempt(() => new DatabaseSync(aside, { readOnly: true }), undefined);
+  const db = attempt(() => openFile(aside, { readOnly: true }), undefined);
   if (db === undefined) return found;
   const chain = attempt(() => chainOf(db), found.chain);
   const epochs = attempt(() => epochsOf(db), []);
@@ -43,12 +50,16 @@ export function salvage(path: string): Salvaged {
 }
 
 function putAside(path: string): string {
-  const stamp = new Date().toISOString().replaceAll(/[-:.]/g, "");
-  const aside = `${path}.damaged-${stamp}`;
+  const aside = asideName(path);
   for (const suffix of ["-wal", ""]) {
     if (existsSync(path + suffix)) renameSync(path + suffix, aside + suffix);
   }
   return aside;
+}
+
+/** The name under which a damaged file is kept. */
+export function asideName(path: string): string {
+  return `${path}.damaged-${new Date().toISOString().replaceAll(/[-:.]/g, "")}`;
 }
 
 function attempt<T>(work: () => T, otherwise: T): T {
@@ -60,32 +71,67 @@ function attempt<T>(work: () => T, otherwise: T): T {
 }
 
 export function epochsOf(db: DatabaseSync): EpochStart[] {
-  const rows = db.prepare("SELECT first, epoch FROM epochs ORDER BY rowid").all();
+  const rows = soundRows(db, "epochs", "ORDER BY rowid");
   return rows.map(({ first, epoch }) => ({ first: first as number, epoch: epoch as string }));
 }
 
 export function chainOf(db: DatabaseSync): ChainState {
-  const row = db.prepare("SELECT count, seq, head FROM chain").get();
-  if (row === undefined) return { count: 0, seq: 0, head: NO_HASH };
+  const [row] = soundRows(db, "chain");
+  if (row === undefined) return NO_EVENTS;
   const { count, seq, head } = row as unknown as ChainState;
   return { count, seq, head };
 }
 
 export function cursorsOf(db: DatabaseSync): [string, number][] {
-  const rows = db.prepare("SELECT consumer, sequence FROM cursors").all();
+  const rows = soundRows(db, "cursors");
   return rows.map(({ consumer, sequence }) => [consumer as string, sequence as number]);
 }
 
 /** What plugins have kept. */
 export function memoriesOf(db: DatabaseSync): [string, string][] {
-  const rows = db.prepare("SELECT owner, text FROM memories").all();
+  const rows = soundRows(db, "memories");
   return rows.map(({ owner, text }) => [owner as string, text as string]);
 }
 
-/** Those that are remembered, the oldest first. */
-export function eventsOf(db: DatabaseSync): StoredEvent[] {
-  const newest = "SELECT seq, key, digest, hash FROM events ORDER BY seq DESC LIMIT ?";
-  return db.prepare(newest).all(KEYED_EVENTS_MAX).toReversed() as unknown as StoredEvent[];
+/** Those that are remembered, the oldest first. They are many: they can be checked beforehand. */
+export function eventsOf(db: DatabaseSync, { areChecked = false } = {}): StoredEvent[] {
+  const order = `ORDER BY seq DESC LIMIT ${KEYED_EVENTS_MAX}`;
+  const newest = areChecked
+    ? db.prepare(`SELECT * FROM events ${order}`).all()
+    : soundRows(db, "events", order);
+  return newest
+    .toReversed()
+    .map(({ seq, key, digest, hash }) => ({ seq, key, digest, hash }) as StoredEvent);
+}
+
+/** The rows that are as they were written. */
+export function soundRows(
+  db: DatabaseSync,
+  table: CheckedTable,
+  order = "",
+): Record<string, SQLOutputValue>[] {
+  const condition = hasChecksums(db, table) ? `WHERE NOT (${isDamagedRow(table)})` : "";
+  return db.prepare(`SELECT * FROM ${table} ${condition} ${order}`).all();
+}
+
+/** The rows that are not as they were written. */
+export function damagedRows(
+  db: DatabaseSync,
+  table: CheckedTable,
+): Record<string, SQLOutputValue>[] {
+  return db.prepare(`SELECT * FROM ${table} WHERE ${isDamagedRow(table)}`).all();
+}
+
+/** Deletes the rows of the small tables that are not as they were written; answers which tables had some. */
+export function removeDamagedRows(db: DatabaseSync): CheckedTable[] {
+  const tables = Object.keys(CHECKED_COLUMNS) as CheckedTable[];
+  return tables.filter((table) => {
+    if (damagedRows(db, table).length === 0) return false;
+    // Without any span a search looks at each commit; with some of them it would pass over some.
+    const rows = table.endsWith("_spans") ? "" : `WHERE ${isDamagedRow(table)}`;
+    db.exec(`DELETE FROM ${table} ${rows}`);
+    return true;
+  });
 }
 
 function lastOf(db: DatabaseSync, table: string): number {

@@ -12,6 +12,7 @@ import { keptClockOf, TrustedClock, type ClockReading } from "./trusted-clock.ts
 import type {
   ChainState,
   Commit,
+  Damage,
   EpochStart,
   Hole,
   OpenedState,
@@ -48,8 +49,8 @@ export interface SqliteJournalOptions {
   readonly retention: Retention;
   /** A moment that is known to have passed, for a journal that has no record. */
   readonly lastMs?: number | undefined;
-  /** Told what an operator has to know and nobody asked for. */
-  alarm(text: string): void;
+  /** Told what an operator has to know and nobody asked for; with the damage, if there is some. */
+  alarm(text: string, damage?: Damage): void;
 }
 
 interface Waiting {
@@ -74,6 +75,8 @@ export class SqliteJournal implements Journal {
   /** In their order. */
   #holes: Hole[];
   readonly #cursors: Map<string, number>;
+  /** A consumer without a cursor is perhaps not new, then. */
+  readonly #hasLostCursors: boolean;
   readonly #changedCursors = new Set<string>();
   readonly #memories: Map<string, string>;
   #cursorsKeptAtMs = -Infinity;
@@ -112,6 +115,7 @@ export class SqliteJournal implements Journal {
     this.#holes = [...state.holes];
     this.storedEvents = state.events;
     this.#cursors = new Map(state.cursors);
+    this.#hasLostCursors = state.hasLostCursors;
     this.#memories = new Map(state.memories);
     this.#durable = state.newest;
     this.#chain = state.chain;
@@ -125,10 +129,10 @@ export class SqliteJournal implements Journal {
   static async open(options: SqliteJournalOptions): Promise<SqliteJournal> {
     let journal: SqliteJournal | undefined;
     try {
-      const { thread, state, alarm } = await startThread(options, (epochs) => {
+      const { thread, state, damage } = await startThread(options, (epochs) => {
         if (journal !== undefined) journal.#epochs = epochs;
       });
-      if (alarm !== undefined) options.alarm(alarm);
+      if (damage !== undefined) options.alarm(damage.text, damage);
       journal = new SqliteJournal(options, thread, state);
       journal.#beginTidying();
       return journal;
@@ -296,11 +300,11 @@ export class SqliteJournal implements Journal {
 
   async #reopen(): Promise<number> {
     const why = this.#thread.end!.message;
-    const { thread, state, alarm } = await startThread(this.#options, (epochs) => {
+    const { thread, state, damage } = await startThread(this.#options, (epochs) => {
       this.#epochs = epochs;
     });
     this.#options.alarm(`The journal's thread was started again: ${why}.`);
-    if (alarm !== undefined) this.#options.alarm(alarm);
+    if (damage !== undefined) this.#options.alarm(damage.text, damage);
     this.#thread = thread;
     this.#sendClock();
     this.#epochs = state.epochs;
@@ -345,16 +349,22 @@ export class SqliteJournal implements Journal {
       query: { from, order, type, sinceMs, untilMs },
     });
     if (answer.kind !== "rows") throw new Error(`unexpected answer ${answer.kind}`);
-    return this.#pageOf(answer.rows);
+    const page = pageOf(answer.rows, (sequences) => this.#tellOfRepairs(sequences));
+    const isAll = type === undefined && sinceMs === undefined && untilMs === undefined;
+    return this.#told(isAll ? complete(page) : page);
   }
 
-  #pageOf(rows: ReadRows): JournalPage {
-    const page = pageOf(rows, (sequences) => this.#tellOfRepairs(sequences));
-    const damaged = page.gaps.find(({ reason }) => reason === "damaged");
+  /** The operator is told of the first damage that is not known from the opening. */
+  #told(page: JournalPage): JournalPage {
+    const isKnown = ({ from, to }: Gap): boolean =>
+      this.#holes.some(({ first, last }) => first <= from && to <= last);
+    const damaged = page.gaps.find((gap) => gap.reason === "damaged" && !isKnown(gap));
     if (damaged !== undefined && !this.#hasToldOfDamage) {
       this.#hasToldOfDamage = true;
       const { from, to } = damaged;
-      this.#options.alarm(`The journal is damaged: of its records ${from} to ${to} some are lost.`);
+      const text = `The journal is damaged: of its records ${from} to ${to} some are lost.`;
+      const lost = { from, to };
+      this.#options.alarm(text, { text, lost, isTrailIncomplete: false, kept: [] });
     }
     return page;
   }
@@ -381,7 +391,7 @@ export class SqliteJournal implements Journal {
   }
 
   cursor(consumer: string): number | undefined {
-    return this.#cursors.get(consumer);
+    return this.#cursors.get(consumer) ?? (this.#hasLostCursors ? 0 : undefined);
   }
 
   saveCursor(consumer: string, sequence: number): void {
@@ -486,9 +496,9 @@ function startThread(
   { directory, retention, alarm }: SqliteJournalOptions,
   replaced: (epochs: readonly EpochStart[]) => void,
 ): ReturnType<typeof JournalThread.open> {
-  return JournalThread.open(directory, retention, (epochs, text) => {
+  return JournalThread.open(directory, retention, (epochs, damage) => {
     replaced(epochs);
-    alarm(text);
+    alarm(damage.text, damage);
   });
 }
 
@@ -624,4 +634,35 @@ function isReadable(row: ReadRow): boolean {
   } catch {
     return false;
   }
+}
+
+/**
+ * Each sequence is that of a record or in a gap. What is neither was lost with an entry of the index, which nothing else
+ * tells of.
+ */
+function complete(page: JournalPage): JournalPage {
+  const { from, to, records, gaps } = page;
+  if (gaps.length === 0 && records?.length === to - from + 1) return page;
+  const lost: Gap[] = [];
+  let next = from;
+  for (const range of [...gaps, ...runsOf(records), { from: to + 1, to }].sort(byFrom)) {
+    if (next < range.from) lost.push({ from: next, to: range.from - 1, reason: "damaged" });
+    next = Math.max(next, range.to + 1);
+  }
+  return lost.length === 0 ? page : { ...page, gaps: [...gaps, ...lost].sort(byFrom) };
+}
+
+function runsOf(records: Batch | undefined): { from: number; to: number }[] {
+  const runs: { from: number; to: number }[] = [];
+  for (let index = 0; index < (records?.length ?? 0); index++) {
+    const sequence = records!.sequence(index);
+    const run = runs.at(-1);
+    if (run?.to === sequence - 1) run.to = sequence;
+    else runs.push({ from: sequence, to: sequence });
+  }
+  return runs;
+}
+
+function byFrom(one: { from: number }, other: { from: number }): number {
+  return one.from - other.from;
 }

@@ -37,9 +37,9 @@ interface OpenedDatabase {
 /** Opens the database; on a full disk, with the room that the reserve has kept. */
 export function openDatabase({ directory, retention }: WorkerSetup): OpenedDatabase {
   const open = (): OpenedDatabase => {
-    const { database, state, alarm } = JournalDatabase.open(directory, retention);
+    const { database, state, damage } = JournalDatabase.open(directory, retention);
     const { lastMs } = database;
-    return { answer: { kind: "opened", state: { ...state, lastMs }, alarm }, database };
+    return { answer: { kind: "opened", state: { ...state, lastMs }, damage }, database };
   };
   try {
     try {
@@ -203,10 +203,10 @@ export class StoringThread {
   }
 
   #replace(error: unknown): void {
-    const { database, state, alarm } = this.#database.replaced(textOf(error));
+    const { database, state, damage } = this.#database.replaced(textOf(error));
     this.#database = database;
     this.#walBytes = 0;
-    this.#tell({ kind: "replaced", epochs: state.epochs, alarm: alarm! });
+    this.#tell({ kind: "replaced", epochs: state.epochs, damage: damage! });
   }
 
   #trim(): boolean {

@@ -18,10 +18,14 @@ export const SPANS_SCHEMA = ["system_log", "audit_log"]
 /** A step of a search: where a commit lies, or how far the search has come without finding one. */
 export type Step = Place | { readonly stoppedAt: number };
 
-interface Place {
+/** Where a lane's records of one commit are. */
+export interface Place {
   readonly first: number;
   readonly last: number;
 }
+
+/** Thrown when an index answers a search with an entry that is not where it should be. */
+export class OrderError extends Error {}
 
 interface OpenSpan {
   readonly rows: number;
@@ -82,6 +86,7 @@ export class TimeSpans {
       const start = (lastOf(spanBefore.get(end)) ?? 0) + 1;
       position = Math.max(position, start);
       for (let place; (place = placeOf(commitUp.get(position, end, since, until)));) {
+        if (place.last < position) throw new OrderError();
         yield place;
         position = place.last + 1;
       }
@@ -105,6 +110,7 @@ export class TimeSpans {
       const before = lastOf(spanBefore.get(end)) ?? 0;
       position = Math.min(position, end);
       for (let place; (place = placeOf(commitDown.get(before + 1, position, since, until)));) {
+        if (place.last > position) throw new OrderError();
         yield place;
         position = place.first - 1;
       }
@@ -122,8 +128,12 @@ function lastOf(row: object | undefined): number | undefined {
   return (row as { last: number } | undefined)?.last;
 }
 
-function placeOf(row: object | undefined): Place | undefined {
-  return row as Place | undefined;
+/** A damaged index entry can say that a commit begins where it cannot. */
+export function placeOf(row: object | undefined): Place | undefined {
+  if (row === undefined) return undefined;
+  const { first, last } = row as Place;
+  const isPossible = Number.isSafeInteger(first) && first >= 1 && first <= last;
+  return { first: isPossible ? first : last, last };
 }
 
 interface SpanStatements {
@@ -144,7 +154,9 @@ function spanStatements(db: DatabaseSync, type: EnvelopeType): SpanStatements {
   const commits = `${type} INDEXED BY ${type}_time`;
   const overlaps = "time_max >= ? AND time_min < ?";
   return {
-    insert: db.prepare(`INSERT INTO ${spans} (last, time_min, time_max) VALUES (?, ?, ?)`),
+    insert: db.prepare(
+      `INSERT INTO ${spans} (last, time_min, time_max, crc) VALUES (?1, ?2, ?3, checked(?1, ?2, ?3))`,
+    ),
     open: db.prepare(`SELECT count(*) AS rows, min(time_min) AS min, max(time_max) AS max
       FROM ${commits} WHERE last > (SELECT coalesce(max(last), 0) FROM ${spans})`),
     deleteBelow: db.prepare(`DELETE FROM ${spans} WHERE last < ?`),

@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { copyFile, cp, mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Worker } from "node:worker_threads";
@@ -115,6 +115,18 @@ export class JournalDirectory implements AsyncDisposable {
     await this.worker.terminate();
     await Promise.allSettled(underway);
     process.off("worker", kill);
+  }
+
+  /**
+   * Ends the journal that was opened last and leaves its files as SIGKILL would: the end of a thread alone lets SQLite
+   * bring the write-ahead log into the tables.
+   */
+  async kill(): Promise<void> {
+    const copy = await mkdtemp(join(tmpdir(), "tailgate-killed-"));
+    await cp(this.path, copy, { recursive: true });
+    await this.crash();
+    for (const name of await readdir(copy)) await copyFile(join(copy, name), this.file(name));
+    await rm(copy, { recursive: true });
   }
 
   async close(journal: SqliteJournal): Promise<void> {

@@ -540,7 +540,7 @@ describe("damage", () => {
     const again = await directory.open();
     expect(again.newest).toBe(5);
     expect(directory.alarms).toEqual([
-      "The journal is gone. A new one goes on from sequence 6; the chain of audit events begins anew.",
+      "The journal is gone. A new one goes on from sequence 6; the chain of audit events continues after event 4.",
     ]);
   });
 

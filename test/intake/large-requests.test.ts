@@ -1,0 +1,111 @@
+/** Requests that are encoded in many turns of the event loop, while others come in between. */
+
+import { setImmediate } from "node:timers/promises";
+import { expect, it } from "vitest";
+import type { RecordBatch } from "../../src/encode/record-batch.ts";
+import { RecordIntake } from "../../src/intake/intake.ts";
+
+const RECORDS = 12_000;
+
+class Fixture {
+  readonly stored: RecordBatch[] = [];
+  readonly intake: RecordIntake;
+  #sequence = 1;
+
+  constructor() {
+    this.intake = new RecordIntake({
+      logLevel: "DEBUG",
+      processors: [],
+      pendingBytesMax: 60 << 20,
+      unstoredBytes: () => 0,
+      append: async (batch) => {
+        batch.firstSequence = this.#sequence;
+        this.#sequence += batch.length;
+        this.stored.push(batch);
+      },
+      storedEvents: [],
+      log: { info: () => {}, warning: () => {}, error: () => {} },
+    });
+  }
+
+  get messages(): string[] {
+    return this.stored.flatMap((batch) =>
+      Array.from({ length: batch.length }, (_, index) => batch.envelope(index).data.message),
+    );
+  }
+}
+
+function event(key: string): object {
+  return {
+    body: { stringValue: key },
+    attributes: [{ key: "log.record.uid", value: { stringValue: key } }],
+  };
+}
+
+/** A request in JSON, with system logs before its audit events. */
+function request(systemLogs: number, events: readonly object[], last: object = {}): Buffer {
+  const logRecords = Array.from({ length: systemLogs }, (_, index) => ({
+    timeUnixNano: "1760347644339163000",
+    body: { stringValue: `record ${index}` },
+  }));
+  const time = { timeUnixNano: "1760347644339163001" };
+  return Buffer.from(
+    JSON.stringify({
+      resourceLogs: [
+        {
+          scopeLogs: [
+            { scope: { name: "a" }, logRecords },
+            {
+              scope: { name: "orchestrator.audit" },
+              logRecords: events.map((one) => ({ ...time, ...one })),
+            },
+            {
+              scope: { name: "b" },
+              logRecords: [{ ...time, body: { stringValue: "last" }, ...last }],
+            },
+          ],
+        },
+      ],
+    }),
+  );
+}
+
+const expected = Array.from({ length: RECORDS }, (_, index) => `record ${index}`);
+
+it("go to the journal whole, after what came while they were encoded", async () => {
+  const fixture = new Fixture();
+  let isDone = false;
+  const large = fixture.intake.otlpJson(request(RECORDS, [event("a")])).then((ingested) => {
+    isDone = true;
+    return ingested;
+  });
+  await setImmediate();
+  await fixture.intake.otlpJson(request(1, []));
+  expect(isDone).toBe(false);
+  expect(await large).toEqual({ accepted: RECORDS + 2, rejected: 0, reason: "" });
+  expect(fixture.messages).toEqual(["record 0", "last", ...expected, "a", "last"]);
+  expect(fixture.intake.pendingBytes).toBe(0);
+});
+
+it("have their audit events once, also if others bring them in the meantime", async () => {
+  const fixture = new Fixture();
+  const large = fixture.intake.otlpJson(request(RECORDS, [event("a"), event("b"), event("b")]));
+  await setImmediate();
+  await fixture.intake.otlpJson(request(0, [event("a")]));
+  await large;
+  expect(fixture.messages).toEqual(["a", "last", ...expected, "b", "last"]);
+  await fixture.intake.otlpJson(request(RECORDS, [event("a"), event("b")]));
+  expect(fixture.messages.filter((message) => message === "a" || message === "b")).toHaveLength(2);
+});
+
+it("leave nothing if one of their records is wrong, or the gateway stops", async () => {
+  const fixture = new Fixture();
+  const wrong = request(RECORDS, [event("a")], { severityNumber: "x" });
+  await expect(fixture.intake.otlpJson(wrong)).rejects.toThrow("severityNumber");
+  const stopped = fixture.intake.otlpJson(request(RECORDS, [event("a")]));
+  await setImmediate();
+  const [refused] = await Promise.allSettled([stopped, fixture.intake.stop()]);
+  expect(refused).toMatchObject({ reason: { code: "STOPPED" } });
+  expect(fixture.messages).toEqual([]);
+  expect(fixture.intake.pendingBytes).toBe(0);
+});

@@ -204,6 +204,13 @@ export class OpenBatch {
     if (savepoint.audit) this.#gate?.rollback(savepoint.audit);
   }
 
+  /** How many records were committed since the savepoint. */
+  countSince({ batch, length, full }: Savepoint): number {
+    if (batch === this.#batch) return batch.length - length;
+    const batches = [...this.#full.slice(full), this.#batch];
+    return batches.reduce((sum, end) => sum + end.length - (end === batch ? length : 0), 0);
+  }
+
   /**
    * Says that what was committed since the savepoint is all that is kept of a request: so many bytes of it. The rest is
    * let go, or accounted for.

@@ -45,10 +45,7 @@ export function encodeOtlpProtobufWithin(
   lowest: LevelRank,
   stepsMax: number,
 ): RequestCounts | undefined {
-  const savepoint = open.savepoint();
-  const counts = within(encodeSteps(body, open, lowest, layoutMemory), stepsMax);
-  if (counts === undefined) open.rollback(savepoint);
-  return counts;
+  return within(encodeSteps(body, open, lowest, layoutMemory), stepsMax);
 }
 
 /** The same in steps; between them nothing else may be encoded into `open`. */
@@ -67,17 +64,20 @@ function* encodeSteps(
   memory: Int32Array | undefined,
 ): Steps<RequestCounts> {
   const savepoint = open.savepoint();
-  for (const isExact of [false, true]) {
+  for (let isExact = false; ; isExact = true) {
+    let counts: RequestCounts | undefined;
     try {
       const layout = yield* RequestLayout.inSteps(body, { isExact, isReceived: true, memory });
       if (memory !== undefined) keepLayoutMemory(layout.memory);
-      return yield* new Transcoder(layout, open, lowest).encode(savepoint);
+      counts = yield* new Transcoder(layout, open, lowest).encode(savepoint);
+      return counts;
     } catch (error) {
-      open.rollback(savepoint);
-      if (!(error instanceof SecondTime)) throw refusalOf(error);
+      if (isExact || !(error instanceof SecondTime)) throw refusalOf(error);
+    } finally {
+      // Also if the steps are ended before the last one.
+      if (counts === undefined) open.rollback(savepoint);
     }
   }
-  throw new Error("an exact layout has each time once");
 }
 
 /** A record has its time twice, and may stand in the wrong place. */
@@ -147,7 +147,9 @@ class Transcoder {
       }
     }
     budget.check();
-    yield* this.#open.keepOnly(savepoint, this.#origin, this.#keptBytes);
+    if (this.#open.countSince(savepoint) < records) {
+      yield* this.#open.keepOnly(savepoint, this.#origin, this.#keptBytes);
+    }
     return { accepted, filtered: records - accepted };
   }
 

@@ -31,17 +31,28 @@ export interface LoggerName {
 const NAMES_MAX = 10_000;
 /** A longer name is nobody's logger, and not worth to be remembered. */
 const NAME_CHARS_MAX = 1000;
+/** Of all names together: each is there eleven times. */
+const CHARS_MAX = 1 << 19;
 
 const names = new Map<string, LoggerName>();
+let chars = 0;
 
 export function loggerName(name: string): LoggerName {
   let known = names.get(name);
   if (!known) {
-    if (names.size >= NAMES_MAX) names.clear();
     known = describe(name || "unknown");
-    if (name.length <= NAME_CHARS_MAX) names.set(name, known);
+    if (name.length <= NAME_CHARS_MAX) remember(name, known);
   }
   return known;
+}
+
+function remember(name: string, described: LoggerName): void {
+  if (names.size >= NAMES_MAX || chars + name.length > CHARS_MAX) {
+    names.clear();
+    chars = 0;
+  }
+  names.set(name, described);
+  chars += name.length;
 }
 
 function describe(name: string): LoggerName {

@@ -72,6 +72,9 @@ export class TrustedClock implements HostClock {
   /** How far this clock is ahead of that time and what passed since. */
   #aheadMs = 0;
   #steps: readonly ClockStep[];
+  readonly #startedMs = performance.now();
+  /** No clock may show less, even at a start. */
+  readonly #earliestMs: number;
   /** The clock was too far ahead of the newest record at the start, and still is. */
   #isLate = false;
   #doubt: Doubt | undefined;
@@ -84,6 +87,7 @@ export class TrustedClock implements HostClock {
     const wallMs = Date.now();
     const { lastMs = wallMs, steps = [] } = kept;
     this.#steps = steps;
+    this.#earliestMs = kept.lastMs ?? -Infinity;
     this.#isLate = wallMs - lastMs > DOWNTIME_MS_MAX;
     if (this.#isLate) this.#know(lastMs);
     else this.#begin(wallMs, lastMs);
@@ -134,7 +138,7 @@ export class TrustedClock implements HostClock {
     const elapsedMs = Math.max(performance.now() - this.#monotonicMs, uptimeMs);
     const trustedMs = this.#knownMs + elapsedMs;
     const byMs = wallMs - trustedMs;
-    if (Math.abs(byMs) < DRIFT_MS || (this.#isLate && byMs <= DOWNTIME_MS_MAX)) {
+    if (Math.abs(byMs) < DRIFT_MS || this.#isCorrected(wallMs, byMs)) {
       return this.#returned(wallMs, trustedMs);
     }
     const isFollowed = Math.abs(byMs) <= FOLLOWED_MS;
@@ -149,12 +153,20 @@ export class TrustedClock implements HostClock {
     return isFollowed ? wallMs : trustedMs;
   }
 
+  /** Soon after a start, the clock may still be set right. */
+  #isCorrected(wallMs: number, byMs: number): boolean {
+    if (this.#isLate) return byMs <= DOWNTIME_MS_MAX;
+    const isNew = performance.now() - this.#startedMs < CONFIRMED_MS;
+    return isNew && byMs < 0 && wallMs >= this.#earliestMs;
+  }
+
   #returned(wallMs: number, trustedMs: number): number {
     const wasJump = this.#doubt !== undefined && !this.#doubt.isFollowed;
     this.#doubt = undefined;
     this.#move(0, trustedMs);
-    if (this.#isLate) this.#begin(wallMs, trustedMs);
+    if (Math.abs(wallMs - trustedMs) >= DRIFT_MS) this.#begin(wallMs, trustedMs);
     else this.#know(trustedMs);
+    this.#isLate = false;
     if (wasJump) this.#tell("returned", trustedMs, wallMs);
     return wallMs;
   }

@@ -55,11 +55,13 @@ describe("the time", () => {
   it.each([365, 2, 1, -1, -365])("does not follow a jump by %i days that is taken back", (days) => {
     const clock = new TrustedClock();
     const news = watched(clock);
+    pass(10 * MINUTE_MS);
+    const beforeMs = Date.now();
     jump(days * DAY_MS);
-    expect(clock.now()).toBe(START_MS);
+    expect(clock.now()).toBe(beforeMs);
     expect(clock.unconfirmedMs).toBe(days * DAY_MS);
     pass(9 * MINUTE_MS);
-    expect(clock.now()).toBe(START_MS + 9 * MINUTE_MS);
+    expect(clock.now()).toBe(beforeMs + 9 * MINUTE_MS);
     jump(-days * DAY_MS);
     expect(clock.now()).toBe(Date.now());
     expect(clock.unconfirmedMs).toBe(0);
@@ -69,6 +71,7 @@ describe("the time", () => {
   it.each([365, 2, -2, -365])("follows a jump by %i days that lasts", (days) => {
     const clock = new TrustedClock();
     const news = watched(clock);
+    pass(10 * MINUTE_MS);
     jump(days * DAY_MS);
     clock.now();
     pass(10 * MINUTE_MS);
@@ -99,6 +102,19 @@ describe("the time", () => {
     jump(-360 * DAY_MS);
     expect(year.now()).toBe(Date.now());
     expect(clock.now()).toBe(START_MS);
+  });
+
+  it("goes back at once when the clock of a start is set right, but not before the newest record", () => {
+    jump(20 * DAY_MS);
+    const clock = new TrustedClock({ lastMs: START_MS });
+    const news = watched(clock);
+    pass(MINUTE_MS);
+    jump(-20 * DAY_MS);
+    expect(clock.now()).toBe(START_MS + MINUTE_MS);
+    expect(clock.kept.steps).toEqual([]);
+    jump(-20 * DAY_MS);
+    expect(clock.now()).toBe(START_MS + MINUTE_MS);
+    expect(news).toEqual(["jumped"]);
   });
 
   it("goes back with the system clock at a start", () => {

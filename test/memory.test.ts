@@ -26,17 +26,17 @@ async function growthAfter(traffic: Record<string, number>): Promise<Record<stri
 
 /** Each would hold more than the bound if what it keeps alive counted as what its records say. */
 const traffic = {
-  filtered: 150,
+  filtered: 130,
   "filtered-rare": 150,
   slices: 250,
-  lists: 700,
-  burst: 700,
+  lists: 450,
+  burst: 400,
   larger: 120,
-  "large-otlp": 500,
+  "large-otlp": 300,
   small: 1000,
   "small-rare": 1000,
-  single: 15_000,
-  many: 15_000,
+  single: 8000,
+  many: 8000,
 };
 
 it("is bounded by what the journal in memory may hold, whatever records keep alive", async () => {

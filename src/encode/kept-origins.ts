@@ -11,8 +11,8 @@ import type { Steps } from "./steps.ts";
 import type { Origin, OriginPlace, RecordBatch } from "./record-batch.ts";
 
 /**
- * Replaces records that are objects by the OTLP that they are stored as. Only the garbage collector knows how much
- * memory objects hold, and a short text may be a slice of a long one that it keeps alive.
+ * Replaces records that are objects, or have a request each, by one request, as they are stored. Only the garbage
+ * collector knows how much memory objects hold, and a short text may be a slice of a long one that it keeps alive.
  */
 export function settle(batch: RecordBatch): void {
   if (batch.unsettled === 0) return;
@@ -38,7 +38,7 @@ function settleAlike(
   for (let index = 0; index < batch.length; index++) {
     const origin = batch.origin(index);
     const isAlike = batch.type(index) === type && (origin.isOwn === true) === isOwn;
-    if (origin.isObjects === true && isAlike) indexes.push(index);
+    if (origin.isInterim === true && isAlike) indexes.push(index);
   }
   if (indexes.length === 0) return;
   const request = otlpRequest(indexes.length, (place) => batch.otlpPieces(indexes[place]!));

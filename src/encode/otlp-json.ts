@@ -155,7 +155,7 @@ const PARSED_PER_TEXT = 3;
 
 /** Keeps a request's parsed JSON and rebuilds records from it. */
 class JsonOrigin implements Origin {
-  readonly isObjects = true;
+  readonly isInterim = true;
   readonly recordBytes: number;
   readonly #records: readonly JsonRecord[];
   /** Of each ResourceLogs and ScopeLogs what stands beside the records. */

@@ -74,6 +74,11 @@ export class RecordOrigin implements Origin {
     this.#request = new ProtobufOrigin(request, records.length);
   }
 
+  /** A request for each record would take more memory than the records. */
+  get isInterim(): boolean {
+    return this.#request.records === 1;
+  }
+
   get recordBytes(): number {
     return this.#request.recordBytes + ORIGIN_BYTES;
   }

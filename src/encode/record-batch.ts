@@ -22,8 +22,8 @@ export interface Origin {
   otlp(index: number): OtlpPieces;
   /** How much memory it holds for each record, beside the envelope. */
   readonly recordBytes: number;
-  /** True for records that are objects, which the batch keeps only until it is settled. */
-  readonly isObjects?: boolean;
+  /** True if a batch keeps it only until it is settled: records that are objects, or one record with a request of its own. */
+  readonly isInterim?: boolean;
   /** True for records of this process: they have no resource. */
   readonly isOwn?: boolean;
   /** All of its records as the ExportLogsServiceRequest that they came in, where they came in one. */
@@ -70,7 +70,7 @@ interface Source {
   readonly logger: string;
   readonly origin: Origin;
   readonly originBytes: number;
-  /** Whether the origin's records are objects. */
+  /** Whether the origin is replaced when the batch is settled. */
   readonly isUnsettled: boolean;
 }
 
@@ -89,7 +89,6 @@ export class RecordBatch implements Batch {
   /** Parsed ones are shared by those who ask in the same turn, and are not the batch's to keep: they are large. */
   #envelopes: WeakRef<(Envelope | undefined)[]> | undefined;
   #originBytes = 0;
-  /** How many records have an origin without a request. */
   #unsettled = 0;
   /** Memory that is not used and that nothing else accounts for. */
   #unusedBytes = 0;
@@ -123,7 +122,7 @@ export class RecordBatch implements Batch {
     return this.byteLength + this.#originBytes + this.#unusedBytes + overhead;
   }
 
-  /** How many records are kept as objects. */
+  /** How many records have an origin that is replaced when the batch is settled. */
   get unsettled(): number {
     return this.#unsettled;
   }
@@ -150,7 +149,7 @@ export class RecordBatch implements Batch {
     const sources = this.#sources;
     let source = sources.at(-1);
     if (source?.origin !== origin || source.logger !== logger) {
-      const isUnsettled = origin.isObjects === true;
+      const isUnsettled = origin.isInterim === true;
       source = { logger, origin, originBytes: origin.recordBytes, isUnsettled };
       sources.push(source);
     }

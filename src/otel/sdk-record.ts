@@ -40,7 +40,7 @@ const SECOND_NANOS = 1_000_000_000n;
  * is let go: in the journal it would take most of the memory, and most of the garbage collector's time.
  */
 export class SdkRecord implements RecordParts, Origin {
-  readonly isObjects = true;
+  readonly isInterim = true;
   readonly isOwn = true;
   readonly isJavaScript = true;
   readonly service = "";

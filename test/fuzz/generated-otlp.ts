@@ -38,8 +38,12 @@ const DEPTHS = [60, 63, 64, 65, 99, 100, 101, 110];
 /** A few records have more attributes than anybody looks through one by one. */
 const MANY_EVERY = 800;
 
+/** One request in so many begins with a record that is too large for a frame's small head, or nearly so. */
+const LARGE_FIRST_EVERY = 50;
+
 /** Requests that both forms can hold: strings are well formed, and each record has a time. */
 export function otlpRequest(random: Random): JsonRequest {
+  if (random.once(LARGE_FIRST_EVERY)) return largeFirst(random);
   const models = Array.from({ length: random.between(1, 3) }, () => logRecord(random));
   return {
     resourceLogs: random.list(2, () => ({
@@ -53,6 +57,24 @@ export function otlpRequest(random: Random): JsonRequest {
 }
 
 type Json = Record<string, unknown>;
+
+/** Records that repeat the attributes, the level and the second of the large one before them. */
+function largeFirst(random: Random): JsonRequest {
+  const seconds = SECOND + random.below(3);
+  const large = { ...logRecord(random), timeUnixNano: `${seconds}000000001` };
+  const piece = random.pick(PIECES);
+  const length = Math.floor((66_500 - random.below(1500)) / (JSON.stringify(piece).length - 2));
+  const texts = { body: { stringValue: piece.repeat(length) } };
+  const alike = Array.from({ length: random.between(1, 4) }, (_, index) => ({
+    ...large,
+    timeUnixNano: `${seconds}00000000${2 + index}`,
+    body: { stringValue: text(random) },
+  }));
+  const logRecords = [{ ...large, ...texts }, ...alike];
+  return {
+    resourceLogs: [{ scopeLogs: [{ scope: scope(random), logRecords }] }],
+  } as unknown as JsonRequest;
+}
 
 /** A new record, or one that has parts of others: repetition has a way of its own through the encoder. */
 function recordLike(random: Random, models: readonly Json[]): Json {

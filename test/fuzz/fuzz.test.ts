@@ -9,8 +9,11 @@ vi.setConfig({ testTimeout: 90_000 });
 
 const OPTIONS = { seed: 1, runs: 300, hangSeconds: 5 };
 
+/** Where inputs begin that earlier versions failed at; the other targets had theirs among the first. */
+const FROM: Readonly<Record<string, number>> = { "otlp-json": 600, gzip: 1300 };
+
 test.each(TARGET_NAMES)("%s: nothing crashes, hangs, takes long or is altered", async (target) => {
-  const { inputs, failures } = await campaign(target, OPTIONS);
+  const { inputs, failures } = await campaign(target, { ...OPTIONS, from: FROM[target] ?? 0 });
   const told = failures.map(({ index, message }) => `index ${index}: ${message}`);
   expect(told).toEqual([]);
   expect(inputs).toBe(OPTIONS.runs);

@@ -2,6 +2,7 @@ import { EnvelopeEncoder } from "../encode/envelope-encoder.ts";
 import { partsOfRecord } from "../encode/from-record.ts";
 import { OpenBatch } from "../encode/open-batch.ts";
 import { RecordOrigin } from "../encode/otlp-writer.ts";
+import type { RecordBatch } from "../encode/record-batch.ts";
 import type { Batch, LogRecord } from "../plugin.ts";
 
 /** 2025-10-13T09:27:24.339163Z, the moment of the examples. */
@@ -31,16 +32,25 @@ export function batchOf(
   given: readonly Partial<LogRecord>[],
   options: { firstSequence?: number; appendedAtMs?: number } = {},
 ): Batch {
-  const open = new OpenBatch();
-  const encoder = new EnvelopeEncoder(open, 0);
   const records = given.map(recordOf);
+  const batches = batchesOf(records);
+  const bytes = batches.reduce((sum, { byteLength }) => sum + byteLength, 0);
+  const [batch] = batches.length > 1 ? batchesOf(records, ENCODING_ROOM * bytes) : batches;
+  if (!batch) throw new RangeError("A batch has at least one record that is taken.");
+  batch.firstSequence = options.firstSequence ?? 1;
+  batch.appendedAtMs = options.appendedAtMs ?? Date.now();
+  return batch;
+}
+
+/** How much memory an envelope needs at most while it is written, for each of its bytes. */
+const ENCODING_ROOM = 8;
+
+function batchesOf(records: readonly LogRecord[], slabBytes?: number): RecordBatch[] {
+  const open = new OpenBatch(undefined, slabBytes);
+  const encoder = new EnvelopeEncoder(open, 0);
   const origin = new RecordOrigin(records);
   for (const [index, record] of records.entries()) {
     encoder.encode(partsOfRecord(record), origin, index);
   }
-  const [batch, ...more] = open.take();
-  if (!batch || more.length > 0) throw new RangeError("These records do not fit into one batch.");
-  batch.firstSequence = options.firstSequence ?? 1;
-  batch.appendedAtMs = options.appendedAtMs ?? Date.now();
-  return batch;
+  return open.take();
 }

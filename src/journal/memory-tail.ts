@@ -4,10 +4,20 @@ import type { Batch, EnvelopeType, HostClock, JournalPage, JournalQuery } from "
 /** Room for some hundred thousand typical records. */
 const TAIL_BYTES_MAX = 64 << 20;
 
+interface MemoryTailOptions {
+  /** The sequence of the last record before the first that comes here; default 0. */
+  readonly newest?: number;
+  /** Default 64 MiB. */
+  readonly bytesMax?: number | undefined;
+  /** Returns the last sequence that is on the disk; by default nothing waits for a disk. */
+  readonly durable?: () => number;
+}
+
 /** The newest records, as many as fit, in the order of their sequences; without a hole but for what was removed. */
 export class MemoryTail {
   readonly #clock: HostClock;
   readonly #bytesMax: number;
+  readonly #durable: () => number;
   /** Those before `#first` are gone. */
   #batches: (RecordBatch | undefined)[] = [];
   #first = 0;
@@ -15,11 +25,14 @@ export class MemoryTail {
   #bytes = 0;
   readonly #listeners = new Set<() => void>();
 
-  /** `newest`: the sequence of the last record before the first that comes here. */
-  constructor(clock: HostClock, newest = 0, bytesMax = TAIL_BYTES_MAX) {
+  constructor(
+    clock: HostClock,
+    { newest = 0, bytesMax = TAIL_BYTES_MAX, durable = () => Infinity }: MemoryTailOptions = {},
+  ) {
     this.#clock = clock;
     this.#newest = newest;
     this.#bytesMax = bytesMax;
+    this.#durable = durable;
   }
 
   get newest(): number {
@@ -41,7 +54,7 @@ export class MemoryTail {
     this.#newest += batch.length;
     this.#batches.push(batch);
     this.#bytes += batch.memoryBytes;
-    this.#trim();
+    this.trim();
     for (const listener of this.#listeners) listener();
   }
 
@@ -51,10 +64,16 @@ export class MemoryTail {
     return () => void this.#listeners.delete(listener);
   }
 
-  /** Lets the oldest batches go until the rest fits; the newest one always stays. */
-  #trim(): void {
+  /**
+   * Lets the oldest batches go until the rest fits. The newest one always stays, and so does what waits for the disk:
+   * it is in memory anyway, and clients cannot read it elsewhere.
+   */
+  trim(): void {
+    const durable = this.#durable();
     while (this.#bytes > this.#bytesMax && this.#first < this.#batches.length - 1) {
-      this.#bytes -= this.#batches[this.#first]!.memoryBytes;
+      const oldest = this.#batches[this.#first]!;
+      if (oldest.firstSequence > durable) break;
+      this.#bytes -= oldest.memoryBytes;
       this.#batches[this.#first++] = undefined;
     }
     if (this.#first > this.#batches.length / 2) {

@@ -20,7 +20,7 @@ export class MemoryJournal implements Journal {
 
   constructor(bytesMax?: number, clock = new TrustedClock()) {
     this.clock = clock;
-    this.#tail = new MemoryTail(clock, 0, bytesMax);
+    this.#tail = new MemoryTail(clock, { bytesMax });
   }
 
   get newest(): number {

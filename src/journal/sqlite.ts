@@ -110,7 +110,10 @@ export class SqliteJournal implements Journal {
     const keptMs = laterOf(kept?.lastMs, state.lastMs);
     this.clock = new TrustedClock({ lastMs: keptMs ?? options.lastMs, steps: this.#keptSteps });
     this.#keptMs = keptMs ?? this.clock.now();
-    this.#tail = new MemoryTail(this.clock, state.newest);
+    this.#tail = new MemoryTail(this.clock, {
+      newest: state.newest,
+      durable: () => this.#durable,
+    });
     this.#epochs = state.epochs;
     this.#holes = [...state.holes];
     this.storedEvents = state.events;
@@ -230,6 +233,7 @@ export class SqliteJournal implements Journal {
       for (const { durable } of group) durable.reject(failure);
     }
     for (const { bytes } of group) this.#pendingBytes -= bytes;
+    this.#tail.trim();
   }
 
   /** Resolves when the batches, which end with the sequence `last`, are durable. */

@@ -150,7 +150,7 @@ describe("a field", () => {
 
 describe("a text", () => {
   test("of any length is found wherever it stands", () => {
-    const letters = fc.constantFrom("a", "b", "aba", "ab".repeat(150), "a".repeat(260));
+    const letters = fc.constantFrom("q", "x", "qxq", "qx".repeat(150), "q".repeat(260));
     const text = fc.array(letters, { maxLength: 12 }).map((parts) => parts.join(""));
     const property = fc.property(text, text, text, (before, wanted, after) => {
       const q = wanted.slice(0, 4096);

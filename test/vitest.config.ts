@@ -21,7 +21,7 @@ export default defineConfig({
     testTimeout: 30_000,
     hookTimeout: 30_000,
     retry: 0,
-    // Most tests wait for processes of their own: two files at a time go well also on two cores.
-    maxWorkers: Math.max(2, availableParallelism() - 1),
+    // Most tests wait for processes of their own: three files at a time keep two cores busy.
+    maxWorkers: Math.max(3, availableParallelism() - 1),
   },
 });

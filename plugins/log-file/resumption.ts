@@ -71,8 +71,8 @@ interface FoundFile {
 }
 
 /**
- * The file with the place and the newer ones of its rotation, the oldest first; undefined if the place is in none. The
- * line before the place tells it: a copy of the file has another inode, perhaps that of another file.
+ * The file with the place and the newer ones of its rotation, the oldest first; undefined if the place is in none. A
+ * copy of the file has another inode, perhaps that of another file: then the line before the place tells it.
  */
 async function pathsWith(
   path: string,
@@ -85,23 +85,30 @@ async function pathsWith(
   const isSame = ({ stats }: FoundFile): boolean =>
     stats.ino === place.inode && stats.dev === place.device;
   const likely: FoundFile[] = [];
+  const unlikely: FoundFile[] = [];
   for (const file of long) {
     const older = files[files.indexOf(file) - 1];
-    if (line !== undefined && (await follows(file, older, line, place.offset))) likely.push(file);
+    const isLikely = line && (await follows(file, older, line, place.offset));
+    if (isLikely !== undefined) (isLikely ? likely : unlikely).push(file);
   }
-  const placed = likely.find(isSame) ?? likely[0] ?? long.find(isSame);
+  const same = long.find(isSame);
+  // Many lines may be alike: another file counts only if this one cannot be it.
+  const placed = same && !unlikely.includes(same) ? same : (likely[0] ?? same);
   return placed && files.slice(files.indexOf(placed)).map((one) => one.path);
 }
 
-/** Whether the line ends at that offset of the file; at its beginning, whether it ends the older file. */
+/**
+ * Whether the line ends at that offset of the file; at its beginning, whether it ends the older file, and undefined if
+ * that is gone.
+ */
 async function follows(
   file: FoundFile,
   older: FoundFile | undefined,
   line: Buffer,
   offset: number,
-): Promise<boolean> {
+): Promise<boolean | undefined> {
   if (offset > 0) return endsAt(file.path, offset, line);
-  return older !== undefined && endsAt(older.path, older.stats.size, line);
+  return older && endsAt(older.path, older.stats.size, line);
 }
 
 async function endsAt(path: string, end: number, line: Buffer): Promise<boolean> {

@@ -161,7 +161,7 @@ test("no forged trail is proven, whatever becomes of its checkpoints", async () 
         expect(await exitCode(stage, forged, left)).not.toBe(0);
       },
     ),
-    { numRuns: 300 },
+    { numRuns: 100 },
   );
 });
 

@@ -11,7 +11,7 @@ import { keyOf, Ledger } from "./ledger.ts";
 import { Producer } from "./producer.ts";
 
 /** `npm run test:crash` asks for 200. */
-const COPIES = Number(process.env["CRASH_MOMENTS"] ?? 6);
+const COPIES = Number(process.env["CRASH_MOMENTS"] ?? 4);
 /** Another seed damages other places. */
 const SEED = Number(process.env["CRASH_SEED"] ?? 1);
 const COPY_MS_MAX = 20_000;

@@ -1,6 +1,6 @@
 import type { LevelRank } from "../envelope.ts";
 import { JsonWriter } from "./json-writer.ts";
-import { keepOnly, settle } from "./kept-origins.ts";
+import { keepOnly } from "./kept-origins.ts";
 import type { ProtobufOrigin } from "./protobuf-origin.ts";
 import type { Steps } from "./steps.ts";
 import {
@@ -246,7 +246,6 @@ export class OpenBatch {
     }
     this.#full = [];
     this.#fullBytes = 0;
-    for (const batch of taken) settle(batch);
     return taken;
   }
 }

@@ -58,6 +58,11 @@ export class MemoryTail {
     for (const listener of this.#listeners) listener();
   }
 
+  /** A batch here takes so many bytes more. */
+  grown(bytes: number): void {
+    this.#bytes += bytes;
+  }
+
   /** Calls the listener within each append; answers what ends that. */
   watch(listener: () => void): () => void {
     this.#listeners.add(listener);

@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import { settle } from "../encode/kept-origins.ts";
 import type { RecordBatch } from "../encode/record-batch.ts";
 import type { Batch, JournalPage, JournalQuery } from "../plugin.ts";
 import type { Journal } from "./journal.ts";
@@ -40,6 +41,7 @@ export class MemoryJournal implements Journal {
   }
 
   append(batch: RecordBatch): Promise<void> {
+    settle(batch);
     this.#tail.append(batch);
     return Promise.resolve();
   }

@@ -1,5 +1,6 @@
 import { auditHash } from "../encode/audit-line.ts";
 import { eventKeyOf } from "../encode/event-key.ts";
+import { settle } from "../encode/kept-origins.ts";
 import type { RecordBatch } from "../encode/record-batch.ts";
 import { readBatch, storedLanes } from "../encode/stored-batch.ts";
 import { TailgateError, textOf } from "../errors.ts";
@@ -256,6 +257,7 @@ export class SqliteJournal implements Journal {
     batches: readonly RecordBatch[],
     cursors: readonly [string, number][],
   ): Promise<ChainState | undefined> {
+    for (const batch of batches) this.#settle(batch);
     const before = this.#chain;
     const { after, events } = sealed(batches, before);
     const ranges = this.#rangesOf(batches);
@@ -268,6 +270,13 @@ export class SqliteJournal implements Journal {
     const answer = await this.#thread.request({ kind: "commit", commit }, memory);
     if (answer.kind === "committed") this.#laneMemory.give(answer.memory);
     return hasAudit ? after : undefined;
+  }
+
+  /** Encodes what is stored, here and not while somebody logs. */
+  #settle(batch: RecordBatch): void {
+    const before = batch.memoryBytes;
+    settle(batch);
+    this.#tail.grown(batch.memoryBytes - before);
   }
 
   /** The batches of one UTC day, together: an event belongs to the day on which it was appended. */

@@ -74,6 +74,7 @@ it.each([
   "a large resource",
   "digits in each record",
   "a key again and again",
+  "a name of 4 MB",
   "a text of 1 MiB",
 ])("%s: the answer says for good what became of it, and no turn is long", async (name) => {
   await longestTurn();

@@ -347,6 +347,9 @@ export const HEAVY: Readonly<Record<string, HeavyRequest>> = {
       "orchestrator.audit",
     ),
   ),
+  "a name of 4 MB": protobuf([200, 400], () =>
+    request(record(field(6, keyed("\u2028".repeat(1_390_000), text("x"))))),
+  ),
   "a text of 1 MiB": json([200], () =>
     jsonRequest(`{"body":{"stringValue":"${"word ".repeat(MIB / 5)}"}}`),
   ),

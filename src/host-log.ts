@@ -13,7 +13,7 @@ const LOGGER_LINES_MAX = 100;
 
 const WINDOW_MS = 60_000;
 
-/** Lines whose first words are the same are of one kind. A word with digits or punctuation in it counts as any. */
+/** Lines whose first words are the same are of one kind. Words with digits or special characters are ignored. */
 const KIND_WORDS = 3;
 const PLAIN_WORD = /^[A-Za-z'.,-]+$/;
 

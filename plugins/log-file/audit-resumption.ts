@@ -19,10 +19,10 @@ interface Newest {
 }
 
 /**
- * The sequence of the newest event that the audit files and the journal have; undefined if there is none: where the
- * journal was deleted, say, and sequences have begun again. Lines without a seal are passed over, such as those of a
- * gateway whose journal is in memory, or of another program; so are events that an older copy of the journal lacks. The
- * end of a line that a crash has torn is cut off where the journal has the event. `paths`: the files that are not empty,
+ * Returns the sequence of the newest event that the audit files and the journal have; undefined if there is none, for
+ * example because the journal was deleted and sequences began again. Lines without a seal are passed over, such as those of a
+ * gateway whose journal is in memory, or of another program; so are events that an older copy of the journal lacks. A
+ * line that a crash has torn is removed if the journal has the event. `paths`: the files that are not empty,
  * the newest first.
  */
 export async function lastEvent(paths: readonly string[], host: Host): Promise<number | undefined> {

@@ -8,7 +8,7 @@ const READ_BYTES = 64 << 10;
 
 /** How a file of lines ends. */
 export interface FileEnd {
-  /** Where the last whole line ends, its line feed included. */
+  /** The offset behind the line feed of the last whole line. */
   readonly wholeBytes: number;
   /** What follows: the beginning of a line, or nothing. */
   readonly torn: Buffer;
@@ -51,7 +51,7 @@ async function endOf(handle: FileHandle): Promise<FileEnd> {
   }
 }
 
-/** Where the last line feed before that place is; -1 if there is none. */
+/** Returns the offset of the last line feed before `place`; -1 if there is none. */
 function feedBefore(bytes: Buffer, place: number): number {
   return place === 0 ? -1 : bytes.lastIndexOf(LINE_FEED, place - 1);
 }

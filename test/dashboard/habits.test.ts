@@ -137,8 +137,12 @@ test("a record that is pressed for a while, as the newest are followed, opens", 
   await using dashboard = await rig.open();
   await dashboard.showsLast("system_log", "message 2000");
   const { page } = dashboard;
-  const box = (await (await page.$("[data-sequence='1999']"))!.boundingBox())!;
-  await page.mouse.move(box.x + box.width / 2, box.y + box.height / 2);
+  // Measured in one step: an element shows another record once older ones are loaded.
+  const [x, y] = await page.$eval("[data-sequence='1999']", (row) => {
+    const { left, top, width, height } = row.getBoundingClientRect();
+    return [left + width / 2, top + height / 2] as const;
+  });
+  await page.mouse.move(x, y);
   await page.mouse.down();
   await page.waitForSelector(".to-newest");
   await page.mouse.up();

@@ -1,6 +1,11 @@
 import { resolve } from "node:path";
 import { SECTIONS, type Section } from "./config/built-ins.ts";
-import { resolveSection, type Component, type ExporterComponent } from "./config/components.ts";
+import {
+  resolveSection,
+  type Component,
+  type ExporterComponent,
+  type ProcessorComponent,
+} from "./config/components.ts";
 import { readConfigFile, type ConfigFileSource } from "./config/config-file.ts";
 import { isLoopback } from "./config/loopback.ts";
 import { pathText, Problems, type Path } from "./config/problems.ts";
@@ -17,9 +22,14 @@ import { substituted } from "./config/substitution.ts";
 import { isMapping, validated, type Mapping } from "./config/validation.ts";
 import type { EnvelopeType, Level } from "./envelope.ts";
 import { TailgateError } from "./errors.ts";
-import type { ProcessorDefinition, ReceiverDefinition, z } from "./plugin.ts";
+import type { ReceiverDefinition, z } from "./plugin.ts";
 
-export type { Component, ExporterComponent } from "./config/components.ts";
+export type {
+  Component,
+  ExporterComponent,
+  OnError,
+  ProcessorComponent,
+} from "./config/components.ts";
 export type { ConfigFlags } from "./config/overrides.ts";
 
 /** What the gateway runs with: complete, checked and frozen. */
@@ -41,7 +51,7 @@ export interface Config {
   /** Absolute path of the private key for checkpoints; undefined where the default one is to be taken. */
   readonly auditKeyFile: string | undefined;
   readonly receivers: readonly Component<ReceiverDefinition>[];
-  readonly processors: readonly Component<ProcessorDefinition>[];
+  readonly processors: readonly ProcessorComponent[];
   readonly exporters: readonly ExporterComponent[];
 }
 

@@ -114,7 +114,7 @@ const CODES = {
   },
   AUDIT_REFUSED: {
     exitCode: 1,
-    mend: "The event was not stored, and the same event will not be: change it, or the processor that has changed it.",
+    mend: "The event was not stored, and the same event will not be: change it, or the processor that changed it or failed on it.",
   },
   STOPPED: {
     exitCode: 1,

@@ -5,7 +5,7 @@ import type { Checkpoint } from "./audit/checkpoint.ts";
 import { damageRecord } from "./audit/damage-record.ts";
 import type { SigningKey } from "./audit/signing-key.ts";
 import { ClockWatch } from "./clock-watch.ts";
-import type { Component, Config, ExporterComponent } from "./config.ts";
+import type { Component, Config, ExporterComponent, ProcessorComponent } from "./config.ts";
 import { countedIntake } from "./intake/counted-intake.ts";
 import { Counters } from "./delivery/counters.ts";
 import type { Delivery } from "./delivery/delivery.ts";
@@ -27,7 +27,6 @@ import type {
   HostHttp,
   PluginDefinition,
   Processor,
-  ProcessorDefinition,
   Receiver,
   ReceiverDefinition,
 } from "./plugin.ts";
@@ -126,7 +125,7 @@ export class Gateway implements GatewayView {
   readonly #targets: Target[] = [];
   readonly #viewers: { id: string; delivery: LiveDelivery }[] = [];
   readonly #followers: { id: string; delivery: JournalDelivery }[] = [];
-  readonly #processors: (RunningProcessor & { id: string })[] = [];
+  readonly #processors: RunningProcessor[] = [];
   readonly #receivers: { id: string; receiver: Receiver; counters: Counters }[] = [];
   readonly #checkpointer: Checkpointer | undefined;
   readonly #clockWatch: ClockWatch;
@@ -275,8 +274,9 @@ export class Gateway implements GatewayView {
 
   async #openExporter(component: ExporterComponent): Promise<void> {
     const host = this.#host(component);
-    const exporter = await opened<Exporter>(component, () =>
-      component.definition.open(component.options, host),
+    const open = () => component.definition.open(component.options, host);
+    const exporter = await opened<Exporter>(component, open, ({ write }) =>
+      typeof write === "function" ? undefined : "it has no write function",
     );
     const { id, level, timeoutMs } = component;
     const { type, live } = component.definition;
@@ -299,14 +299,15 @@ export class Gateway implements GatewayView {
     return [...this.#viewers, ...this.#followers];
   }
 
-  async #openProcessor(component: Component<ProcessorDefinition>): Promise<void> {
+  async #openProcessor(component: ProcessorComponent): Promise<void> {
+    const { id, onError } = component;
     const host = this.#host(component);
-    const processor = await opened<Processor>(component, () =>
-      component.definition.open(component.options, host),
-    );
+    const open = () => component.definition.open(component.options, host);
+    const processor = await opened<Processor>(component, open, processFlaw);
     this.#processors.push({
-      id: component.id,
+      id,
       processor,
+      onError,
       counters: new Counters(),
       trouble: undefined,
       failed: (error) => host.log.error("A record could not be processed.", error),
@@ -452,10 +453,14 @@ interface Closable {
   close?(signal: AbortSignal): Promise<void> | void;
 }
 
-/** What opens too late is closed: nobody else would. */
+/**
+ * Opens a plugin. What opens too late, or cannot be used, is closed: nobody else would.
+ * @throws TailgateError PLUGIN_OPEN_FAILED, also with what `flawOf` returns
+ */
 async function opened<Part extends Closable>(
   { id, definition }: Component<PluginDefinition>,
   open: () => Part | Promise<Part>,
+  flawOf: (part: Part) => string | undefined = () => undefined,
 ): Promise<Part> {
   const late = Promise.withResolvers<never>();
   const opening = (async () => open())();
@@ -464,7 +469,11 @@ async function opened<Part extends Closable>(
     opening.then((part) => part.close?.(AbortSignal.abort())).catch(() => {});
   }, OPEN_MS_MAX);
   try {
-    return await Promise.race([opening, late.promise]);
+    const part = await Promise.race([opening, late.promise]);
+    const flaw = flawOf(part);
+    if (flaw === undefined) return part;
+    await part.close?.(AbortSignal.abort());
+    throw new Error(flaw);
   } catch (error) {
     if (TailgateError.is(error)) throw error;
     const why = textOf(error).replace(/\.$/, "");
@@ -473,4 +482,13 @@ async function opened<Part extends Closable>(
   } finally {
     clearTimeout(timer);
   }
+}
+
+/** Returns why a processor cannot be used, if that can be seen before its first record. */
+function processFlaw({ process }: Processor): string | undefined {
+  if (typeof process !== "function") return "it has no process function";
+  const kind = Object.prototype.toString.call(process);
+  if (kind.includes("Generator")) return "its process function is a generator";
+  if (kind !== "[object AsyncFunction]") return undefined;
+  return "its process function is async, but it runs in the caller's emit, which does not wait";
 }

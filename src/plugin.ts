@@ -155,8 +155,11 @@ export interface Exporter {
 /** A processor at work. */
 export interface Processor {
   /**
-   * Returns the record, changed or not, or undefined to drop it. Synchronous: it runs in the caller's `emit`. Where
-   * it throws, the record goes on as it is then and the error is counted.
+   * Returns the record, changed or not, or undefined to drop it; audit events cannot be dropped. Synchronous, because it
+   * runs in the caller's `emit`: an async function ends the start. If it throws, or returns anything else, such as a
+   * promise, the error is counted and logged, and `on_error` in the configuration says what becomes of the record: by
+   * default an audit event is rejected, and a system log is kept as it is then. An audit event whose `scope` it changes
+   * to another logger becomes a system log; `audit()` then resolves with an empty hash.
    */
   process(record: LogRecord): LogRecord | undefined;
   close?(signal: AbortSignal): Promise<void> | void;

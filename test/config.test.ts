@@ -104,6 +104,26 @@ describe("without anything given", () => {
   });
 });
 
+test("a processor's on_error is one of three, and absent if it is not given", async () => {
+  const workspace = await Workspace.create({
+    "plain.mjs": `import { defineProcessor, z } from "tailgate/plugin";
+      const open = () => ({ process: (record) => record });
+      export default defineProcessor({ name: "plain", description: "", options: z.object({}), open });`,
+  });
+  await using _ = workspace;
+  await workspace.install("tailgate");
+  const use = workspace.path("plain.mjs");
+  const text = (more: string): string => `processors: { plain: { use: "${use}"${more} } }`;
+  expect((await resolved({ text: text("") })).processors[0]).not.toHaveProperty("onError");
+  for (const onError of ["fail", "keep", "drop"]) {
+    const { processors } = await resolved({ text: text(`, on_error: ${onError}`) });
+    expect(processors).toMatchObject([{ id: "plain", onError }]);
+  }
+  expect(await problemOf(text(", on_error: ignore"))).toBe(
+    'processors.plain.on_error: expected one of "fail", "keep", "drop"; found "ignore"',
+  );
+});
+
 describe("sources", () => {
   test("flags win over the environment, the environment over the file, the file over defaults", async () => {
     const text = "port: 1\nlog_level: error\nlog_dir: from-file\nhost: localhost";

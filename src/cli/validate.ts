@@ -1,5 +1,11 @@
 import type { Command } from "commander";
-import { resolveConfig, type Component, type Config, type ExporterComponent } from "../config.ts";
+import {
+  resolveConfig,
+  type Component,
+  type Config,
+  type ExporterComponent,
+  type ProcessorComponent,
+} from "../config.ts";
 import { masked } from "../config/secrets.ts";
 import { printableLines } from "../printable.ts";
 import { print } from "./output.ts";
@@ -47,10 +53,13 @@ function sectionOf(
 ): object {
   return Object.fromEntries(
     components.map((component) => {
-      const { use, level, queueBytesMax, timeoutMs } = component as Partial<ExporterComponent>;
+      const { use, level, queueBytesMax, timeoutMs, onError } = component as Partial<
+        ExporterComponent & ProcessorComponent
+      >;
       const generic = {
         ...(use !== undefined && { use }),
         ...(level !== undefined && { level }),
+        ...(onError !== undefined && { on_error: onError }),
         ...(queueBytesMax !== undefined && { queue_bytes: queueBytesMax }),
         ...(timeoutMs !== undefined && { timeout_seconds: timeoutMs / 1000 }),
       };

@@ -1,5 +1,5 @@
 import type { Level } from "../envelope.ts";
-import type { ExporterDefinition } from "../plugin.ts";
+import type { ExporterDefinition, ProcessorDefinition } from "../plugin.ts";
 import { TailgateError } from "../errors.ts";
 import type { Definitions, Section } from "./built-ins.ts";
 import { optionOverrides, type OverrideSources } from "./overrides.ts";
@@ -28,9 +28,19 @@ export interface ExporterComponent extends Component<ExporterDefinition> {
   readonly timeoutMs: number;
 }
 
+/** What becomes of a record that a processor fails on. */
+export type OnError = "fail" | "keep" | "drop";
+
+export interface ProcessorComponent extends Component<ProcessorDefinition> {
+  /** Default: `fail` for audit events, `keep` for system logs. */
+  readonly onError?: OnError;
+}
+
 export type ComponentOf<S extends Section> = S extends "exporters"
   ? ExporterComponent
-  : Component<Definitions[S]>;
+  : S extends "processors"
+    ? ProcessorComponent
+    : Component<Definitions[S]>;
 
 export interface ComponentContext {
   readonly directory: string;
@@ -89,7 +99,10 @@ async function resolveComponent<S extends Section>(
   }
 }
 
-type Generic = Partial<Pick<ExporterComponent, "use" | "level" | "queueBytesMax" | "timeoutMs">>;
+type Generic = Partial<
+  Pick<ExporterComponent, "use" | "level" | "queueBytesMax" | "timeoutMs"> &
+    Pick<ProcessorComponent, "onError">
+>;
 
 /** The keys that are the gateway's and not the plugin's. */
 async function readGeneric(
@@ -100,9 +113,13 @@ async function readGeneric(
 ): Promise<Generic | undefined> {
   const own = pick(given, genericKeys(section));
   const context = { place: (inner: Path) => pathText([...path, ...inner]), problems };
-  if (section !== "exporters") {
+  if (section === "receivers") {
     const generic = await validated(GENERIC_SCHEMAS[section], own, context);
     return generic && withoutUndefined(generic);
+  }
+  if (section === "processors") {
+    const generic = await validated(GENERIC_SCHEMAS[section], own, context);
+    return generic && withoutUndefined({ use: generic.use, onError: generic.on_error });
   }
   const generic = await validated(GENERIC_SCHEMAS[section], own, context);
   if (!generic) return undefined;

@@ -14,6 +14,8 @@ export async function configReference(): Promise<string> {
     table(httpSchema),
     "Every component takes `use`, and exporters take the others too:",
     table(GENERIC_SCHEMAS.exporters),
+    "Processors take, beside `use`:",
+    table(GENERIC_SCHEMAS.processors.omit({ use: true })),
   ];
   for (const section of SECTIONS) {
     for (const name of builtInNames(section)) {

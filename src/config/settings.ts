@@ -166,6 +166,17 @@ const use = z
 /** Keys of every component that are delivery's and not the plugin's. */
 const genericSchema = z.object({ use });
 
+/** The same for processors. */
+const genericProcessorSchema = z.object({
+  use,
+  on_error: z
+    .enum(["fail", "keep", "drop"])
+    .optional()
+    .describe(
+      "What becomes of a record that it fails on. `fail`: it is rejected, and its sender is told; `keep`: it is kept as the processor left it; `drop`: it is dropped. All are counted. Default: `fail` for audit events, `keep` for system logs.",
+    ),
+});
+
 /** The same for exporters. */
 const genericExporterSchema = z.object({
   use,
@@ -190,7 +201,7 @@ const genericExporterSchema = z.object({
 
 export const GENERIC_SCHEMAS = {
   receivers: genericSchema,
-  processors: genericSchema,
+  processors: genericProcessorSchema,
   exporters: genericExporterSchema,
 } as const satisfies Record<Section, OptionSchema>;
 

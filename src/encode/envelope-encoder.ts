@@ -42,6 +42,9 @@ export interface RecordParts {
   service: string;
 }
 
+/** The parts that the logger's name is taken from. */
+type NamingParts = Pick<RecordParts, "loggerName" | "keys" | "values">;
+
 /** What a record without `code.*` attributes says of its call site. */
 export const NO_CALL_SITE = ascii(',"module":"","function":"","line":0');
 export const MODULE = ascii(',"module":');
@@ -219,7 +222,7 @@ export class EnvelopeEncoder {
 }
 
 /** Whether the record is an audit event. */
-export function isAuditRecord(parts: RecordParts): boolean {
+export function isAuditRecord(parts: NamingParts): boolean {
   const logger = loggerName(parts.loggerName);
   const named = logger.bridge ? bridgeNameIndex(parts) : -1;
   return named < 0 ? logger.audit : loggerName(parts.values[named] as string).audit;
@@ -253,7 +256,7 @@ function actionOf(
   return typeof eventType === "string" ? eventType : jsonText(eventType, bytesMax);
 }
 
-function bridgeNameIndex({ keys, values }: RecordParts): number {
+function bridgeNameIndex({ keys, values }: NamingParts): number {
   for (const name of BRIDGE_NAME_ATTRIBUTES) {
     const index = keys.indexOf(name);
     if (index >= 0 && typeof values[index] === "string") return index;

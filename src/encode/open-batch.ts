@@ -68,9 +68,9 @@ export class OpenBatch {
     return this.#full.length === 0 && this.#batch.length === 0;
   }
 
-  /** The batch that the newest record is in. */
+  /** The batch that the newest record is in, as its last one. */
   get last(): RecordBatch {
-    return this.#batch;
+    return this.#batch.length > 0 ? this.#batch : (this.#full.at(-1) ?? this.#batch);
   }
 
   /** Makes room for so many records more. */

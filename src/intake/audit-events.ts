@@ -7,7 +7,10 @@ import { KEYED_EVENTS_MAX, type StoredEvent } from "../journal/journal.ts";
 export interface Receipt {
   /** The event's place in the journal. */
   readonly seq: number;
-  /** What ties it to all events before it, as its line in the audit file has it; "" with the journal in memory. */
+  /**
+   * What ties it to all events before it, as its line in the audit file has it; "" with the journal in memory, and for an
+   * event that a processor made a system log.
+   */
   readonly hash: string;
 }
 
@@ -72,6 +75,13 @@ export class AuditEvents implements AuditGate {
     this.#open.push(event);
     if (eventKey !== undefined) this.#remember(eventKey, event);
     return true;
+  }
+
+  /** Adds a record of the open batch that has a receipt, too, though it is no audit event. */
+  add(batch: RecordBatch, index: number): TakenEvent {
+    const event = { batch, index, id: undefined, conflictingKey: undefined };
+    this.#open.push(event);
+    return event;
   }
 
   rollback({ open, repeats }: AuditSavepoint): void {

@@ -1,7 +1,7 @@
 import { Counters } from "../delivery/counters.ts";
 import { EnvelopeEncoder, isAuditRecord, type RecordParts } from "../encode/envelope-encoder.ts";
 import { partsOfRecord } from "../encode/from-record.ts";
-import { OpenBatch } from "../encode/open-batch.ts";
+import { OpenBatch, type Savepoint } from "../encode/open-batch.ts";
 import {
   decodeOtlpJson,
   decodeOtlpJsonInSteps,
@@ -25,7 +25,13 @@ import { AuditQueue } from "./audit-queue.ts";
 import { LargeRequests } from "./large-requests.ts";
 import { LossAlarm } from "./loss-alarm.ts";
 import { Losses, type Marker } from "./losses.ts";
-import { processed, type RunningProcessor } from "./processors.ts";
+import {
+  isAuditEvent,
+  processed,
+  PROCESSOR_FAILED,
+  Rejection,
+  type RunningProcessor,
+} from "./processors.ts";
 
 export interface IntakeOptions {
   /** System logs below it are filtered. */
@@ -164,18 +170,27 @@ export class RecordIntake implements Intake {
   }
 
   /**
-   * Runs `emit`, which logs one audit event, and resolves with its receipt when it is durable.
+   * Runs `emit`, which logs one audit event, and resolves with its receipt when it is durable. If a processor makes it a
+   * system log, the receipt is that of the system log.
    * @throws TailgateError OVERLOADED, STOPPED, JOURNAL_FULL, JOURNAL_REFUSED, JOURNAL_FAILED, AUDIT_REFUSED
    */
   async receipt(emit: () => void): Promise<Receipt> {
     this.#events.takeLast();
     this.#refusal = undefined;
+    const before = this.#open.savepoint();
     emit();
-    const event = this.#events.takeLast();
+    const event = this.#events.takeLast() ?? this.#systemLogSince(before);
     if (event === undefined) {
       throw this.#refusal ?? new TailgateError("AUDIT_REFUSED", "The event was filtered.");
     }
     return await this.#events.receiptOf(event);
+  }
+
+  /** Returns the system log that was taken since the savepoint, if one was. */
+  #systemLogSince(before: Savepoint): TakenEvent | undefined {
+    if (this.#open.countSince(before) === 0) return undefined;
+    const batch = this.#open.last;
+    return this.#events.add(batch, batch.length - 1);
   }
 
   /** Counts a record that was left out because of its level before it came here. */
@@ -301,12 +316,21 @@ export class RecordIntake implements Intake {
       this.countFiltered();
       return undefined;
     }
+    if (kept instanceof Rejection) return this.#rejected(kept);
     try {
       const parts = partsOfRecord(kept);
       return this.#encode(parts, new RecordOrigin([kept]), encoder ?? this.#encoderFor(parts));
     } catch (error) {
-      return this.#notEncodable(error);
+      return this.#notEncodable(error, isAuditEvent(record));
     }
+  }
+
+  /** Returns why the record was rejected, if its sender is told. */
+  #rejected({ reason, isAudit, isReported }: Rejection): string | undefined {
+    const refusal = new TailgateError("AUDIT_REFUSED", reason);
+    this.drop(PROCESSOR_FAILED, refusal);
+    if (isAudit) this.#alarm.raise(1, refusal);
+    return isReported ? reason : undefined;
   }
 
   #encode(
@@ -325,18 +349,17 @@ export class RecordIntake implements Intake {
       if (outcome === "filtered") this.counters.filtered++;
       return undefined;
     } catch (error) {
-      return this.#notEncodable(error);
+      return this.#notEncodable(error, isAuditRecord(parts));
     }
   }
 
-  #notEncodable(error: unknown): string {
+  #notEncodable(error: unknown, isAudit: boolean): string {
     this.#open.abandon();
     this.#crowded.abandon();
     const text = textOf(error);
-    this.drop(
-      "not_encodable",
-      new TailgateError("AUDIT_REFUSED", `It cannot be encoded: ${text}.`),
-    );
+    const refusal = new TailgateError("AUDIT_REFUSED", `It cannot be encoded: ${text}.`);
+    this.drop("not_encodable", refusal);
+    if (isAudit) this.#alarm.raise(1, refusal);
     return text;
   }
 

@@ -1,52 +1,133 @@
+import type { OnError } from "../config.ts";
 import type { Counters } from "../delivery/counters.ts";
 import { isAuditRecord } from "../encode/envelope-encoder.ts";
-import { partsOfRecord } from "../encode/from-record.ts";
 import { textOf } from "../errors.ts";
 import type { LogRecord, Processor } from "../plugin.ts";
 
 /** A processor at work, with what became of the records that it saw. */
 export interface RunningProcessor {
+  /** The component's key in the configuration. */
+  readonly id: string;
   readonly processor: Processor;
+  /** What becomes of a record that it fails on. Default: `fail` for audit events, `keep` for system logs. */
+  readonly onError?: OnError | undefined;
   readonly counters: Counters;
-  /** Why it threw last; undefined where it has worked since. */
+  /** The error of the newest record; undefined if that was processed. */
   trouble: string | undefined;
-  /** Told what it threw first. */
+  /** Called with the error when it fails on a record for the first time, and again after each record that it processed. */
   failed(error: unknown): void;
 }
 
-/**
- * The record after all processors; undefined where one has dropped it. One that throws is passed over, and so is one
- * that drops an audit event: nothing takes those out of their lane.
- */
+/** What tells whether a record is an audit event. */
+type Naming = Pick<LogRecord, "scope" | "attributes">;
+
+/** A record that is not passed on because a processor failed on it. */
+export class Rejection {
+  readonly reason: string;
+  readonly isAudit: boolean;
+  /** Whether its sender is told. */
+  readonly isReported: boolean;
+
+  constructor(reason: string, isAudit: boolean, isReported: boolean) {
+    this.reason = reason;
+    this.isAudit = isAudit;
+    this.isReported = isReported;
+  }
+}
+
+/** The counter's label for records that processors failed on. */
+export const PROCESSOR_FAILED = "processor_failed";
+
+/** Runs a record through all processors. Returns undefined if one has dropped it; audit events cannot be dropped. */
 export function processed(
   record: LogRecord,
   processors: readonly RunningProcessor[],
-): LogRecord | undefined {
+): LogRecord | Rejection | undefined {
   let current = record;
   for (const running of processors) {
     const next = runOne(running, current);
-    if (next === undefined) return undefined;
+    if (next === undefined || next instanceof Rejection) return next;
     current = next;
   }
   return current;
 }
 
-function runOne(running: RunningProcessor, record: LogRecord): LogRecord | undefined {
+function runOne(running: RunningProcessor, record: LogRecord): LogRecord | Rejection | undefined {
+  // When a processor throws, it may have changed them.
+  const naming = { scope: record.scope, attributes: record.attributes };
   const { processor, counters } = running;
   counters.received++;
   try {
-    const next = processor.process(record);
-    if (next === undefined && isAuditRecord(partsOfRecord(record))) {
-      throw new Error("it has dropped an audit event, which goes on as it was");
-    }
+    const next: unknown = processor.process(record);
+    if (next === undefined) return dropped(running, record, naming);
+    refuseOther(next);
     running.trouble = undefined;
-    if (next === undefined) counters.filtered++;
-    else counters.sent++;
-    return next;
-  } catch (error) {
-    if (counters.failed++ === 0) running.failed(error);
-    running.trouble = textOf(error);
     counters.sent++;
-    return record;
+    return next as LogRecord;
+  } catch (error) {
+    note(running, error);
+    return afterError(running, record, naming);
   }
+}
+
+/** An audit event is kept as it is. */
+function dropped(
+  running: RunningProcessor,
+  record: LogRecord,
+  naming: Naming,
+): LogRecord | undefined {
+  if (isAuditEvent(naming)) {
+    note(running, new Error("it has dropped an audit event, which goes on as it was"));
+    running.counters.sent++;
+    return { ...record, scope: naming.scope };
+  }
+  running.trouble = undefined;
+  running.counters.filtered++;
+  return undefined;
+}
+
+/** @throws Error if a processor returned something else than a record. */
+function refuseOther(next: unknown): void {
+  if (typeof next !== "object" || next === null) {
+    throw new Error(
+      `it returned ${next === null ? "null" : `a ${typeof next}`} instead of a record`,
+    );
+  }
+  if (!("then" in next)) return;
+  // Its rejection must not end the process.
+  Promise.resolve(next).catch(() => {});
+  throw new Error("it returned a promise instead of a record; process is not awaited");
+}
+
+function note(running: RunningProcessor, error: unknown): void {
+  running.counters.failed++;
+  if (running.trouble === undefined) running.failed(error);
+  running.trouble = textOf(error);
+}
+
+function afterError(
+  { id, onError, counters, trouble }: RunningProcessor,
+  record: LogRecord,
+  naming: Naming,
+): LogRecord | Rejection {
+  const isAudit = isAuditEvent(naming);
+  const action = onError ?? (isAudit ? "fail" : "keep");
+  if (action === "keep") {
+    counters.sent++;
+    // An audit event is still one.
+    return { ...record, scope: naming.scope };
+  }
+  counters.drop(PROCESSOR_FAILED, 1);
+  const why = trouble?.replace(/\.$/, "");
+  return new Rejection(`The processor ${id} failed: ${why}.`, isAudit, action === "fail");
+}
+
+/** Whether it is an audit event, as far as its parts are there: a processor may have returned anything. */
+export function isAuditEvent({ scope, attributes }: Partial<Naming>): boolean {
+  const entries = attributes instanceof Map ? [...attributes] : [];
+  return isAuditRecord({
+    loggerName: String(scope?.name),
+    keys: entries.map(([key]) => key),
+    values: entries.map(([, value]) => value),
+  });
 }

@@ -354,6 +354,7 @@ describe("audit events", () => {
   it("cannot be dropped by a processor", async () => {
     const failures: unknown[] = [];
     const dropping: RunningProcessor = {
+      id: "dropping",
       processor: { process: () => undefined },
       counters: new Counters(),
       trouble: undefined,

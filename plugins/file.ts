@@ -9,10 +9,13 @@ import { PlaceKeeper } from "./log-file/place-keeper.ts";
 import { placeOf } from "./log-file/place.ts";
 import { lastWritten } from "./log-file/resumption.ts";
 
+const FILE_NAME_EXPECTED = "a plain file name of at most 64 letters, digits, . _ and -";
+
 const options = z.strictObject({
   path: z
     .string()
-    .regex(/^[A-Za-z0-9._-]{1,64}$/, "a plain file name of at most 64 letters, digits, . _ and -")
+    .regex(/^[A-Za-z0-9._-]{1,64}$/, FILE_NAME_EXPECTED)
+    .refine((name) => name !== "." && name !== "..", FILE_NAME_EXPECTED)
     .default("orchestrator.log")
     .describe("Name of the file in the log directory."),
   max_bytes: z

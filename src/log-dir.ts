@@ -27,6 +27,17 @@ export async function prepareLogDir(path: string): Promise<void> {
   });
 }
 
+/**
+ * Makes sure that nothing is in the way of a folder in the log directory.
+ * @throws TailgateError LOG_DIR_UNUSABLE
+ */
+export async function checkFolder(path: string): Promise<void> {
+  const stats = await stat(path).catch(() => undefined);
+  if (stats === undefined || stats.isDirectory()) return;
+  const text = `${path} is not a directory: nothing could be written in it. Move it away.`;
+  throw new TailgateError("LOG_DIR_UNUSABLE", text);
+}
+
 /** Creates the directory and what is missing above it. (Node's own `recursive` never ends under /proc.) */
 async function makeDirectory(path: string): Promise<void> {
   const failure = await makeOne(path);

@@ -18,7 +18,7 @@ import type { Damage } from "./journal/messages.ts";
 import { MemoryJournal } from "./journal/memory.ts";
 import { SqliteJournal } from "./journal/sqlite.ts";
 import { TrustedClock } from "./journal/trusted-clock.ts";
-import { prepareLogDir } from "./log-dir.ts";
+import { checkFolder, prepareLogDir } from "./log-dir.ts";
 
 export interface RunningTailgate {
   readonly gateway: Gateway;
@@ -80,6 +80,7 @@ async function lastAuditChangeMs(logDir: string): Promise<number | undefined> {
 async function openAuditKey(config: Config, write: WriteLine): Promise<SigningKey | undefined> {
   const { journal, auditKeyFile: path, logDir } = config;
   if (journal.engine === "memory") return undefined;
+  await checkFolder(join(logDir, AUDIT_DIRECTORY));
   return SigningKey.open({ path, logDir, log: hostLogger("tailgate.audit", write) });
 }
 

@@ -22,8 +22,25 @@ export default defineExporter({
   description:
     "Sends records over OTLP/HTTP to a collector or a log store, each one until it is taken.",
   options,
-  open: async (given, host) => new OtlpExporter(await readDestination(given, LOGS), given, host),
+  async open(given, host) {
+    const destination = await readDestination(given, LOGS);
+    const form = formOf(given, host);
+    const quarantine = await Quarantine.open(host, { bytesMax: given.quarantine_max_bytes, form });
+    return new OtlpExporter(
+      destination,
+      quarantine,
+      { form, bytesMax: given.max_batch_bytes },
+      host,
+    );
+  },
 });
+
+function formOf(given: OtlpOptions, { journal }: Host): OtlpForm {
+  return {
+    loggerAttribute: given.logger_attribute,
+    uidOf: given.record_uid ? (sequence) => journal.uidOf(sequence) : undefined,
+  };
+}
 
 class OtlpExporter implements Exporter {
   readonly #destination: Destination;
@@ -35,17 +52,17 @@ class OtlpExporter implements Exporter {
   /** The newest record that is settled: a batch that comes again is gone on with behind it. */
   #settled = 0;
 
-  constructor(destination: Destination, given: OtlpOptions, host: Host) {
-    const { journal, log } = host;
+  constructor(
+    destination: Destination,
+    quarantine: Quarantine,
+    { form, bytesMax }: { form: OtlpForm; bytesMax: number },
+    host: Host,
+  ) {
     this.#destination = destination;
-    this.#form = {
-      loggerAttribute: given.logger_attribute,
-      uidOf: given.record_uid ? (sequence) => journal.uidOf(sequence) : undefined,
-    };
-    this.#bytesMax = given.max_batch_bytes;
-    const bytesMax = given.quarantine_max_bytes;
-    this.#quarantine = new Quarantine(host, { bytesMax, form: this.#form });
-    this.#losses = new Losses(destination.name, this.#quarantine.path, log);
+    this.#form = form;
+    this.#bytesMax = bytesMax;
+    this.#quarantine = quarantine;
+    this.#losses = new Losses(destination.name, quarantine.path, host.log);
     host.sendingTo(destination.name);
   }
 

@@ -1,7 +1,8 @@
 import { constants } from "node:fs";
 import { lstat, mkdir, open, rename, type FileHandle } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import type { Batch, Host, OtlpForm } from "tailgate/plugin";
+import { TailgateError, type Batch, type Host, type OtlpForm } from "tailgate/plugin";
+import { endOfFile } from "../log-file/file-end.ts";
 
 const { O_WRONLY, O_APPEND, O_CREAT, O_NOFOLLOW, O_RDONLY, O_DIRECTORY } = constants;
 
@@ -24,7 +25,7 @@ export class Quarantine {
   readonly #log: Host["log"];
   readonly #countDeleted: (count: number) => void;
 
-  constructor({ logDir, id, log, metrics }: Host, options: QuarantineOptions) {
+  private constructor({ logDir, id, log, metrics }: Host, options: QuarantineOptions) {
     this.path = join(logDir, "quarantine", `${id.replace("/", "_")}.jsonl`);
     this.#options = options;
     this.#log = log;
@@ -34,12 +35,29 @@ export class Quarantine {
     );
   }
 
+  /**
+   * Repairs the file that is there, and creates none.
+   * @throws TailgateError LOG_DIR_UNUSABLE if its folder cannot be created later.
+   */
+  static async open(host: Host, options: QuarantineOptions): Promise<Quarantine> {
+    const quarantine = new Quarantine(host, options);
+    const directory = dirname(quarantine.path);
+    const stats = await lstat(directory).catch(() => undefined);
+    if (stats !== undefined && !stats.isDirectory()) {
+      const text = `${directory} is not a directory: rejected records could not be kept in it. Move it away.`;
+      throw new TailgateError("LOG_DIR_UNUSABLE", text);
+    }
+    await quarantine.#endTornLine();
+    return quarantine;
+  }
+
   /** `batch`: of one record. Resolves when it is on the disk. */
   async keep(batch: Batch, reason: string): Promise<void> {
     const head = { time: new Date().toISOString(), sequence: batch.sequence(0), reason };
     const record = Buffer.from(batch.otlpJson(this.#options.form)).toString();
     const line = Buffer.from(`${JSON.stringify(head).slice(0, -1)},"otlp":${record}}\n`);
     await mkdir(dirname(this.path), { recursive: true, mode: 0o700 });
+    await this.#endTornLine();
     await this.#makeRoom(line.length);
     const file = await open(this.path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW, 0o600);
     try {
@@ -48,6 +66,25 @@ export class Quarantine {
       await file.close();
     }
     await syncDirectory(dirname(this.path));
+  }
+
+  /**
+   * Removes a line that a crash or a power failure has torn, so that the next one is not joined to it. A record counts
+   * as rejected only after its line is on the disk, so the one that is removed is sent again. A whole line that only
+   * lacks its end stays.
+   */
+  async #endTornLine(): Promise<void> {
+    const end = await endOfFile(this.path).catch(unlessMissing);
+    if (end === 0 || end.torn.length === 0) return;
+    await using file = await open(this.path, O_WRONLY | O_NOFOLLOW);
+    if (isJson(end.torn)) await file.write("\n", end.wholeBytes + end.torn.length);
+    else {
+      await file.truncate(end.wholeBytes);
+      this.#log.warning(
+        `The last line of ${this.path} was unfinished: its ${end.torn.length} bytes were removed. Its record is sent again.`,
+      );
+    }
+    await file.datasync();
   }
 
   async #makeRoom(bytes: number): Promise<void> {
@@ -71,6 +108,15 @@ async function appendWhole(file: FileHandle, line: Buffer): Promise<void> {
   } catch (error) {
     await file.truncate(size).catch(() => {});
     throw error;
+  }
+}
+
+function isJson(line: Buffer): boolean {
+  try {
+    JSON.parse(line.toString());
+    return true;
+  } catch {
+    return false;
   }
 }
 

@@ -314,6 +314,39 @@ describe("a refusal for good", () => {
     expect(await quarantined(path)).toEqual(records.map(({ body }) => body));
   });
 
+  test("a line that a power failure has torn is removed, and the next record has its own", async () => {
+    await using peer = await Peer.open();
+    peer.behaviour = answer(400);
+    await using sending = await Sending.open({ endpoint: peer.url });
+    await sending.send("first");
+    const { logDir } = sending.host;
+    const path = join(logDir, "quarantine", "otlp.jsonl");
+    const whole = await readFile(path);
+    const torn = Buffer.concat([whole.subarray(0, whole.length / 2), Buffer.alloc(100)]);
+    for (const tail of [torn, torn.subarray(0, 1), whole.subarray(0, -2), Buffer.alloc(9)]) {
+      await writeFile(path, Buffer.concat([whole, tail]));
+      const host = await testHost("otlp", { logDir });
+      await otlp.open(otlp.options.parse({ endpoint: peer.url }), host);
+      await host.close();
+      expect(await readFile(path)).toEqual(whole);
+      expect(host.lines.join()).toContain(`unfinished: its ${tail.length} bytes were removed`);
+    }
+    await writeFile(path, Buffer.concat([whole, torn]));
+    await sending.send("second");
+    expect(await quarantined(path)).toEqual(["first", "second"]);
+    await writeFile(path, (await readFile(path)).subarray(0, -1));
+    await sending.send("third");
+    expect(await quarantined(path)).toEqual(["first", "second", "third"]);
+  });
+
+  test("the start is refused if a file is in the way of the quarantine", async () => {
+    const host = await testHost("otlp");
+    onTestFinished(() => host.close());
+    await writeFile(join(host.logDir, "quarantine"), "");
+    const opening = otlp.open(otlp.options.parse({ endpoint: "http://127.0.0.1:1" }), host);
+    await expect(opening).rejects.toMatchObject({ code: "LOG_DIR_UNUSABLE" });
+  });
+
   test("413 before the body was read: the record that is too large goes to quarantine", async () => {
     await using peer = await Peer.open();
     peer.bytesMax = 1 << 20;

@@ -56,7 +56,9 @@ function kindFlaw(
 function optionsFlaw(options: OptionSchema | undefined, section: Section): string | undefined {
   // Zod 4 alone has `_zod`; its copies do not share classes.
   if (typeof options !== "object" || options === null || !("_zod" in options)) {
-    return `its options are ${nameOfType(options)}, and have to be a z.object of zod 4`;
+    const isOlder = typeof options === "object" && options !== null && "_def" in options;
+    const what = isOlder ? "a schema of zod 3" : nameOfType(options);
+    return `its options are ${what}, and have to be a z.object of zod 4; take z from tailgate/plugin`;
   }
   try {
     const { type, properties = {} } = inputSchema(options);

@@ -1,5 +1,4 @@
-import type { OptionSchema } from "../plugin.ts";
-import { z } from "../plugin.ts";
+import { z, type OptionSchema } from "../plugin.ts";
 
 /** A JSON Schema (draft 7), as far as zod makes use of it for options. */
 export interface JsonSchema {
@@ -49,9 +48,16 @@ export function inputSchema(schema: OptionSchema): JsonSchema {
     io: "input",
     target: "draft-07",
     unrepresentable: "any",
+    metadata: OWN_METADATA,
   });
   return rest as JsonSchema;
 }
+
+/** Asks each schema itself: early versions of zod 4 keep descriptions in a registry of each copy. */
+const OWN_METADATA = {
+  get: (schema: z.core.$ZodType) =>
+    z.globalRegistry.get(schema) ?? (schema as Partial<z.ZodType>).meta?.(),
+} as z.core.$ZodRegistry<z.core.GlobalMeta>;
 
 export function optionsOf(schema: OptionSchema): OptionDescription[] {
   const { properties = {}, required = [] } = inputSchema(schema);

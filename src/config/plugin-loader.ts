@@ -12,6 +12,7 @@ import {
   type Section,
 } from "./built-ins.ts";
 import { apiVersionOf, definitionFlaw, withArticle } from "./definition-flaw.ts";
+import { shareInterface } from "./shared-interface.ts";
 import { suggestion } from "./suggestion.ts";
 
 /** Which plugin a component of the configuration wants. */
@@ -44,6 +45,7 @@ export async function loadPlugin<S extends Section>(
     if (builtIn) return builtIn as Definitions[S];
   }
   const url = await locate(request);
+  shareInterface();
   const exported = await imported(url, request);
   return checked(exported, fileURLToPath(url), request);
 }
@@ -129,10 +131,15 @@ async function imported(url: string, request: PluginRequest): Promise<unknown> {
     const module = (await Promise.race([import(url), timeout])) as { default?: unknown };
     return module.default;
   } catch (error) {
-    throw invalid(request, from, `its import failed: ${textOf(error)}`, error);
+    throw invalid(request, from, `its import failed: ${textOf(error)}${hintFor(error)}`, error);
   } finally {
     clearTimeout(timer);
   }
+}
+
+function hintFor(error: unknown): string {
+  const isMissing = (error as NodeJS.ErrnoException | undefined)?.code === "ERR_MODULE_NOT_FOUND";
+  return isMissing && textOf(error).includes("'zod'") ? "; take z from tailgate/plugin" : "";
 }
 
 function checked<S extends Section>(

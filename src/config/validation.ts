@@ -1,4 +1,4 @@
-import type { OptionSchema, z } from "../plugin.ts";
+import { z, type OptionSchema } from "../plugin.ts";
 import { hasFixedKeys, inputSchema, schemaAt, typeText, type JsonSchema } from "./option-schema.ts";
 import { found, type Path, type Problems } from "./problems.ts";
 import { EnvironmentText } from "./substitution.ts";
@@ -25,7 +25,7 @@ export async function validated<Schema extends OptionSchema>(
 ): Promise<z.output<Schema> | undefined> {
   const allowed = inputSchema(schema);
   const known = settled(given, allowed, [], context) as Mapping;
-  const result = await schema.safeParseAsync(known, {
+  const result = await z.safeParseAsync(schema, known, {
     // A text that the schema's author gave to a check wins over this one.
     error: (issue) => expectation(allowed, issue),
   });

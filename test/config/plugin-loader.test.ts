@@ -1,5 +1,10 @@
+import { cp, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 import { resolveConfig, type Config } from "../../src/config.ts";
+import { optionsOf } from "../../src/config/option-schema.ts";
+import { runCli } from "../cli/cli.ts";
 import { Workspace } from "./workspace.ts";
 
 /** The source of a plugin with some of its members replaced; `undefined` leaves one out. */
@@ -170,6 +175,10 @@ describe("a plugin that does not fit", () => {
       plugin({ options: "{ type: 'object' }" }),
       "its options are an object, and have to be a z.object of zod 4",
     ],
+    [
+      plugin({ options: "z.object({})" }).replace('"zod"', '"zod/v3"'),
+      "its options are a schema of zod 3, and have to be a z.object of zod 4; take z from tailgate/plugin",
+    ],
     [plugin({ options: "z.string()" }), "its options are no z.object"],
     [
       plugin({ options: "z.object({ level: z.string().optional() })" }),
@@ -208,6 +217,36 @@ describe("a plugin that does not fit", () => {
       expect.stringContaining(
         "exporters.x: the plugin cannot say which files it writes: no idea\n",
       ),
+    ]);
+  });
+
+  test.each([
+    ["file: { path: audit }", "file", "audit", "the audit trail"],
+    ["file: { path: quarantine }", "file", "quarantine", "the exporter otlp with rejected records"],
+    ["file/b: { path: journal.db }", "file/b", "journal.db", "the journal"],
+    [
+      "mine: { use: ./mine.mjs, text: audit/mine.txt }",
+      "mine",
+      "audit/mine.txt",
+      "the audit trail",
+    ],
+    ["mine: { use: ./mine.mjs, text: ./journal.x }", "mine", "./journal.x", "the journal"],
+  ])("is refused where the gateway itself writes: %s", async (exporters, id, name, owner) => {
+    await using workspace = await workspaceWith({
+      "mine.mjs": plugin({ owns: "({ text }) => [text]" }),
+    });
+    const text = `exporters.${id}: it would write ${name} in the log directory, as ${owner} does\n`;
+    expect(await errorOf(workspace, `{ ${exporters} }`)).toEqual([
+      "CONFIG_INVALID",
+      expect.stringContaining(text),
+    ]);
+  });
+
+  test.each([".", ".."])("file: { path: %j } is no file name", async (path) => {
+    await using workspace = await Workspace.create();
+    expect(await errorOf(workspace, `{ file: { path: "${path}" } }`)).toEqual([
+      "CONFIG_INVALID",
+      expect.stringContaining("exporters.file.path: a plain file name of at most 64 letters"),
     ]);
   });
 
@@ -294,5 +333,100 @@ describe("a plugin's options", () => {
     await using workspace = await workspaceWith({ "mine.mjs": plugin({ options }) });
     const { exporters } = await resolved(workspace, "{ x: { use: ./mine.mjs } }");
     expect(exporters[0]?.options).toEqual({ hosts: ["a", "b"] });
+  });
+});
+
+/** Copies the installed zod into the workspace, changed so that its schemas are in no registry but its own. */
+async function installOtherZod(workspace: Workspace): Promise<void> {
+  const from = fileURLToPath(new URL("../../node_modules/zod", import.meta.url));
+  const to = workspace.path("node_modules/zod");
+  const isNeeded = (path: string): boolean => !/\.(ts|cts|cjs)$|\/(v3|src)$/.test(path);
+  await cp(from, to, { recursive: true, filter: isNeeded });
+  const registries = join(to, "v4/core/registries.js");
+  const text = await readFile(registries, "utf8");
+  await writeFile(registries, text.replaceAll("__zod_globalRegistry", "__zod_otherRegistry"));
+}
+
+describe("zod", () => {
+  test("of a plugin's own works, with its texts, descriptions and defaults", async () => {
+    await using workspace = await Workspace.create({
+      "mine.mjs": plugin({
+        options:
+          'z.object({ text: z.string().min(3, "Say more.").default("hi!").describe("What.") })',
+      }),
+      "mini.mjs":
+        'import * as z from "zod/mini"; const text = z._default(z.string(), "hi!");' +
+        'export default { kind: "exporter", apiVersion: 1, name: "mini", description: "Mini.",' +
+        " options: z.object({ text }), open: () => ({ write() {} }) };",
+    });
+    await installOtherZod(workspace);
+    const { exporters } = await resolved(
+      workspace,
+      "{ x: { use: ./mine.mjs }, mini: { use: ./mini.mjs } }",
+    );
+    expect(exporters.map(({ options }) => options)).toEqual([{ text: "hi!" }, { text: "hi!" }]);
+    expect(optionsOf(exporters[0]!.definition.options)).toMatchObject([
+      { key: "text", default: "hi!", description: "What." },
+    ]);
+    const [, message] = await errorOf(
+      workspace,
+      "{ x: { use: ./mine.mjs, text: a }, mini: { use: ./mini.mjs, text: 1, txt: 1 } }",
+    );
+    expect(message.split("\n").slice(1, -1)).toEqual([
+      '  exporters.x.text: Say more; found "a"',
+      '  exporters.mini.txt: unknown key; did you mean "text"?',
+      "  exporters.mini.text: expected text; found 1",
+    ]);
+  });
+
+  test("that is not installed is named with where it is to be had", async () => {
+    await using workspace = await Workspace.create({
+      "mine.mjs": plugin(),
+      "tailgate.yaml": "exporters: { x: { use: ./mine.mjs } }",
+    });
+    const validation = await runCli(["validate"], { cwd: workspace.directory });
+    expect(validation.stderr).toContain("PLUGIN_INVALID");
+    expect(validation.stderr).toContain("; take z from tailgate/plugin.");
+  });
+
+  test("of tailgate/plugin is the gateway's own, without a second copy", async () => {
+    const source = `
+      import { registerHooks } from "node:module";
+      const urls = [];
+      registerHooks({ load(url, context, next) { urls.push(url); return next(url, context); } });
+      const { defineExporter, z } = await import("tailgate/plugin");
+      export default defineExporter({
+        name: "loading",
+        description: "Tells what was loaded.",
+        options: z.object({ urls: z.array(z.string()).default([...urls]).describe("Modules.") }),
+        open: () => ({ write() {} }),
+      });`;
+    for (const name of [undefined, "tailgate"]) {
+      await using workspace = await Workspace.create({
+        "mine.mjs": source,
+        "tailgate.yaml": "{ receivers: {}, exporters: { loading: { use: ./mine.mjs } } }",
+      });
+      if (name !== undefined) await workspace.install(name);
+      const listing = await runCli(["plugins", "--json"], { cwd: workspace.directory });
+      expect([await listing.ended, listing.stderr]).toEqual([0, ""]);
+      const plugins = JSON.parse(listing.stdout) as { name: string; options: unknown }[];
+      const { options } = plugins.find((one) => one.name === "loading")!;
+      expect(options).toMatchObject([{ key: "urls", default: ["tailgate:plugin"] }]);
+    }
+  });
+
+  test("of another tailgate beside the plugin stays with it", async () => {
+    const own = { name: "tailgate", version: "0.0.1", exports: { "./plugin": "./plugin.mjs" } };
+    await using workspace = await workspaceWith({
+      "node_modules/tailgate/package.json": JSON.stringify(own),
+      "node_modules/tailgate/plugin.mjs": 'export { z } from "zod"; export const API_VERSION = 9;',
+      "mine.mjs": plugin({ apiVersion: "API_VERSION" }).replace(
+        '"zod";',
+        '"zod"; import { API_VERSION } from "tailgate/plugin";',
+      ),
+    });
+    await workspace.write("tailgate.yaml", "exporters: { x: { use: ./mine.mjs } }");
+    const validation = await runCli(["validate"], { cwd: workspace.directory });
+    expect(validation.stderr).toContain("PLUGIN_API_MISMATCH");
   });
 });

@@ -15,9 +15,10 @@ export class Since {
   /** In the envelope's form, so that texts can be compared. */
   readonly #text: string;
 
-  constructor(ms: number) {
+  /** `micros`: the six digits after the second of that moment. */
+  constructor(ms: number, micros: string) {
     this.ms = ms;
-    this.#text = `${new Date(ms).toISOString().slice(0, 23)}000Z`;
+    this.#text = `${new Date(ms).toISOString().slice(0, 20)}${micros}Z`;
   }
 
   /** The wanted records from that moment on. */
@@ -26,7 +27,7 @@ export class Since {
       matches: (records, index) => records.envelope(index).data.timestamp >= this.#text,
     };
     return {
-      key: `${wanted.key}\nsince:${this.ms}`,
+      key: `${wanted.key}\nsince:${this.#text}`,
       terms: [term, ...wanted.terms],
       effort: (bytes) => TIMESTAMP_EFFORT + wanted.effort(bytes),
       matches: (records, index) =>
@@ -42,9 +43,18 @@ export class Since {
   }
 }
 
-/** From ISO 8601 or ms since 1970. */
+/** The years that envelopes show. */
+const MS_MIN = Date.parse("0000-01-01T00:00:00Z");
+const MS_MAX = Date.parse("9999-12-31T23:59:59.999Z");
+
+/** From ISO 8601 or ms since 1970, to the microsecond: further digits are left out, as envelopes leave them out. */
 export function sinceTime(time: string | number): Since {
-  return new Since(typeof time === "number" ? time : Date.parse(time));
+  const given = typeof time === "number" ? time : Date.parse(time);
+  const ms = Math.min(Math.max(given, MS_MIN), MS_MAX);
+  const [, fraction] = /\.(\d+)/.exec(String(time)) ?? [];
+  const isExact = fraction !== undefined && ms === given;
+  const digits = isExact ? fraction : String(new Date(ms).getUTCMilliseconds()).padStart(3, "0");
+  return new Since(ms, digits.slice(0, 6).padEnd(6, "0"));
 }
 
 function timestampOf(records: Batch, index: number): string {

@@ -13,8 +13,8 @@ export interface Followed {
   readonly filter: FilterQuery;
   /** How many of the newest records come first. */
   readonly replay?: number | undefined;
-  /** From when on records come first, in ms since 1970. */
-  readonly sinceMs?: number | undefined;
+  /** From when on records come first: ISO 8601 with a zone, or ms since 1970. */
+  readonly since?: string | number | undefined;
 }
 
 /** What a follower tells. */
@@ -74,7 +74,7 @@ export async function follow(
     if (signal.aborted || end.isDone) return;
     if (end.fault) throw end.fault;
     if (end.reason === NO_SUBPROTOCOL) {
-      if (endsCaughtUp || followed.sinceMs !== undefined) throw tooOld();
+      if (endsCaughtUp || followed.since !== undefined) throw tooOld();
       dialogue = new Plain(followed);
       continue;
     }
@@ -115,7 +115,7 @@ class Resumable implements Dialogue {
   }
 
   opened(socket: WebSocket): void {
-    const { filter, replay, sinceMs: since } = this.#followed;
+    const { filter, replay, since } = this.#followed;
     const { resume } = this.#position;
     const start = resume === undefined ? { replay, since } : { resume };
     const message: ClientMessage = { type: "subscribe", filter, ...start };

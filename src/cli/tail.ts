@@ -18,8 +18,8 @@ interface TailOptions {
   readonly level?: string;
   readonly logger?: string;
   readonly replay?: number;
-  /** In ms since 1970. */
-  readonly since?: number;
+  /** As `tailgate.v1` takes it. */
+  readonly since?: string | number;
   readonly follow: boolean;
   readonly json?: boolean;
   readonly wait?: boolean;
@@ -114,7 +114,7 @@ function followedOf(query: readonly string[], options: TailOptions): Followed {
   const filter = filterOf(url, { ...options, q });
   // The gateway closes a connection on which a message is too long, instead of answering it.
   checkFilterLength(filter);
-  return { url, filter, replay, sinceMs: since };
+  return { url, filter, replay, since };
 }
 
 /** What the address asks for, and what the command line says instead. */

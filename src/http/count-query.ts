@@ -7,6 +7,7 @@ import {
   parseChoice,
   parseCursor,
   parseTime,
+  parseUntil,
   type HistoryQuery,
 } from "./history-query.ts";
 
@@ -24,7 +25,7 @@ export function parseCountQuery(search: string): CountQuery {
   return {
     filter: parseFilter(given),
     since: parseTime("since", given["since"]),
-    until: parseTime("until", given["until"]),
+    until: parseUntil(given["until"]),
     order: parseChoice("order", ORDERS, given["order"]) ?? "desc",
     cursor: parseCursor(given["cursor"]),
     facets: parseFacets(given["facets"]),

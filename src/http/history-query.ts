@@ -53,7 +53,7 @@ export function parseHistoryQuery(search: string): HistoryQuery {
   return {
     filter: parseFilter(given),
     since: parseTime("since", given["since"]),
-    until: parseTime("until", given["until"]),
+    until: parseUntil(given["until"]),
     order,
     limit: parseLimit(given["limit"]),
     cursor: parseCursor(given["cursor"]),
@@ -160,6 +160,19 @@ export function parseTime(name: string, value: string | undefined): string | und
   const iso = new Date(ms).toISOString();
   const micros = fraction === "" ? `${iso.slice(20, 23)}000` : fraction.slice(0, 6).padEnd(6, "0");
   return `${iso.slice(0, 20)}${micros}Z`;
+}
+
+/**
+ * As {@link parseTime}. Envelopes show whole microseconds: a moment between two of them is the later one, so that what
+ * was before it still is.
+ */
+export function parseUntil(value: string | undefined): string | undefined {
+  const text = parseTime("until", value);
+  if (text === undefined || !/\.\d{6}0*[1-9]/.test(value!)) return text;
+  const micros = Number(text.slice(20, 26)) + 1;
+  if (micros < 1_000_000) return `${text.slice(0, 20)}${String(micros).padStart(6, "0")}Z`;
+  const next = new Date(Date.parse(`${text.slice(0, 19)}Z`) + 1000).toISOString();
+  return `${next.slice(0, 20)}000000Z`;
 }
 
 export function invalidValue(name: string, value: string, valid: string): HttpProblem {

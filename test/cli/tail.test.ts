@@ -341,6 +341,16 @@ describe("tailgate tail", () => {
     expect(most.stderr).toBe(
       "tailgate: the gateway shows 1000 of the newest records at most; --since has no such limit\n",
     );
+    const seconds = Math.floor(Date.now() / 1000);
+    for (const micros of [1, 2, 3]) {
+      const timestamp: [number, number] = [seconds, micros * 1000];
+      second.manager.provider.getLogger("micros").emit({ body: `${micros} us`, timestamp });
+    }
+    const exact = new Date(seconds * 1000).toISOString().slice(0, 19);
+    const since = `${exact}.000002999`;
+    const args = ["--logger", "micros", "--no-follow", "--since", since];
+    const found = await runCli(["tail", "--url", url, ...args]);
+    expect(messagesOf(found.stdout)).toEqual(["2 us", "3 us"]);
   });
 
   test.each([

@@ -564,6 +564,11 @@ describe("since and until", () => {
     expect(await found({ since: "2025-10-13T09:27:24.5Z", until: "2025-10-13T09:27:25Z" })).toEqual(
       [3, 4],
     );
+    // Between two microseconds: the first one is before it.
+    expect(await found({ until: "2025-10-13T09:27:24.0000001Z" })).toEqual([1]);
+    expect(await found({ until: "2025-10-13T09:27:24.0000010Z" })).toEqual([1]);
+    expect(await found({ until: "2025-10-13T09:27:24.99999900" })).toEqual([1, 2, 3]);
+    expect(await found({ until: "2025-10-13T09:27:24.99999901" })).toEqual([1, 2, 3, 4]);
     expect(await found({ since: 1_760_347_644_500 })).toEqual([3, 4, 5]);
     expect(await found({ since: "2025-10-13T11:27:25+02:00" })).toEqual([5]);
     expect(await found({ since: "2025-10-13T09:27:25" })).toEqual([5]);

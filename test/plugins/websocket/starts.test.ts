@@ -59,6 +59,29 @@ describe("starts", () => {
     expect(viewer.ledger.gaps).toEqual([]);
   });
 
+  test("since a moment is exact to the microsecond", async () => {
+    const { rig } = await startStage(20);
+    const start = 1_760_347_644_339_160_000n;
+    for (let micros = 0n; micros < 60n; micros++) {
+      rig.emit([{ timestamp: start + micros * 1000n }]);
+    }
+    for (const [since, first] of [
+      ["2025-10-13T09:27:24.339163Z", 4],
+      ["2025-10-13T11:27:24.339163999+02:00", 4],
+      ["2025-10-13T09:27:24.33916Z", 1],
+      ["2025-10-13T09:27:24.339Z", 1],
+      ["2025-10-13T09:27:24.3392Z", 41],
+      [1_760_347_644_339, 1],
+      ["0001-01-01T00:00:00+12:00", 1],
+    ] as const) {
+      const viewer = await SubprotocolViewer.subscribe(rig.url(), { since });
+      expect([since, viewer.ledger.sequences]).toEqual([since, numbers(first, 60)]);
+    }
+    const later = { since: "9999-12-31T23:59:59.9999999-12:00" };
+    const none = await SubprotocolViewer.subscribe(rig.url(), later);
+    expect(none.ledger.sequences).toEqual([]);
+  });
+
   test("since a moment that the journal no longer has: the gap says so, and only then", async () => {
     const rig = await startRig({ journalBytesMax: 20_000 });
     const second = 1_000_000_000n;

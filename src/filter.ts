@@ -3,8 +3,10 @@
  *
  * All terms must hold. `text` and `"a phrase"` are looked for in all values, in any case; `-term` must not hold.
  * `level:WARNING` is that level or a more severe one, `level:=WARNING` that level alone, `logger:a.b` that logger or one below it, `type:audit` or
- * `type:system`, `action:NAME`; any other `field:value` compares a field, with dots for nested ones
- * (`details.role:worker`). There are no regular expressions.
+ * `type:system`; `action:NAME` and the other {@link RESERVED_NAMES} compare a field. Any other `name:value` matches a
+ * record whose field `name` has that value (`details.role:worker`, with dots for nested fields) and a record that
+ * contains the text `name:value`: what people paste has colons, too (`http://10.0.0.5:8080/x`, `12:30:45`,
+ * `file.py:42`). `name:"value"` compares the field only. There are no regular expressions.
  */
 
 import {
@@ -18,6 +20,7 @@ import {
   type Level,
 } from "./envelope.ts";
 import { TailgateError } from "./errors.ts";
+import { FACETS } from "./facets.ts";
 import { quotedExcerpt } from "./printable.ts";
 
 /** Each parameter of a filter has at most this many characters (UTF-16 code units). */
@@ -80,8 +83,8 @@ export interface FilterTerm {
 interface Term extends FilterTerm {
   readonly key: string;
   readonly type?: EnvelopeType | undefined;
-  /** True if the term reads the parsed envelope; the others know the answer from the record's index. */
-  readonly readsEnvelope: boolean;
+  /** How often the term goes through the parsed envelope; 0 if it knows the answer from the record's index. */
+  readonly reads: number;
 }
 
 /** Estimates, in microseconds, that hold for texts that are made to be expensive, too. */
@@ -128,9 +131,10 @@ function beyondLimit(text: string, max: number): TailgateError {
 }
 
 function filterOf(given: readonly Term[]): Filter {
-  const reading = given.filter((term) => term.readsEnvelope);
-  const header = given.filter((term) => !term.readsEnvelope);
+  const reading = given.filter(({ reads }) => reads > 0);
+  const header = given.filter(({ reads }) => reads === 0);
   const terms = [...header, ...reading];
+  const reads = reading.reduce((sum, term) => sum + term.reads, 0);
   const [only] = terms;
   return {
     key: given.map((term) => term.key).join("\n"),
@@ -138,10 +142,10 @@ function filterOf(given: readonly Term[]): Filter {
     terms,
     effort(bytes) {
       const headerEffort = HEADER_TERM_EFFORT * header.length;
-      if (reading.length === 0) return headerEffort;
+      if (reads === 0) return headerEffort;
       const termEffort = ENVELOPE_TERM_EFFORT + TERM_EFFORT_PER_BYTE * bytes;
       const parseEffort = PARSE_EFFORT + PARSE_EFFORT_PER_BYTE * bytes;
-      return headerEffort + parseEffort + termEffort * reading.length;
+      return headerEffort + parseEffort + termEffort * reads;
     },
     matches:
       terms.length === 1
@@ -150,23 +154,82 @@ function filterOf(given: readonly Term[]): Filter {
   };
 }
 
-/** A minus, then an unquoted field's name and a colon, then a quoted or an unquoted text; each part may be missing. */
-const TERM = /(-?)(?:([^\s":]+):)?(?:"((?:[^"\\]|\\.)*)"|([^\s"]+))/gy;
+/** Names that always mean a field, never a text: `action:` without a value is an error. */
+const RESERVED_NAMES: ReadonlySet<string> = new Set([
+  "type",
+  "level",
+  ...FACETS,
+  "trace_id",
+  "span_id",
+]);
+
+/** A term as it is written. */
+interface WrittenTerm {
+  readonly isNegated: boolean;
+  /** What precedes the first colon outside quotes; undefined if the term is a text only. */
+  readonly name: string | undefined;
+  readonly value: string;
+  /** The text that it can match; undefined if it is a field only. */
+  readonly text: string | undefined;
+}
+
+/**
+ * A minus, then an unquoted field's name and a colon, then a quoted or an unquoted text; each part may be missing. The
+ * minus of `->` and `--flag` belongs to the text.
+ */
+const TERM = /((?:-(?![->]))?)(?:([^\s":]+):)?(?:"((?:[^"\\]|\\.)*)"|([^\s"]+))/gy;
 
 function parseTerms(text: string): Term[] {
-  const terms: Term[] = [];
+  return writtenTerms(text).map(termOf);
+}
+
+/**
+ * Returns the texts that a record may have to contain to match, for highlighting; not those that must be absent.
+ * @throws TailgateError FILTER_INVALID
+ */
+export function soughtTexts(q: string): string[] {
+  return writtenTerms(q)
+    .filter(({ isNegated }) => !isNegated)
+    .map(({ text }) => text ?? "")
+    .filter((text) => text !== "");
+}
+
+function writtenTerms(text: string): WrittenTerm[] {
+  const terms: WrittenTerm[] = [];
   let position = skipSpace(text, 0);
   while (position < text.length) {
     TERM.lastIndex = position;
     const match = TERM.exec(text);
     if (!match) throw invalid(text.slice(position), "a quote is not closed or a value is missing");
-    const [whole, minus, field, quoted, bare] = match;
-    const value = quoted === undefined ? bare! : quoted.replaceAll(/\\(.)/g, "$1");
-    const term = field === undefined ? textTerm(value) : fieldTerm(field, value);
-    terms.push(minus ? not(term) : term);
-    position = skipSpace(text, position + whole.length);
+    const end = position + match[0].length;
+    // What follows can only be a quote that is not closed.
+    if (isHalfTyped(match) && text[end] !== '"') throw invalid(match[0], MISSING_VALUE);
+    terms.push(writtenTerm(match));
+    position = skipSpace(text, end);
   }
   return terms;
+}
+
+const MISSING_VALUE = "a value is missing after the colon; in quotes it is a text";
+
+function isHalfTyped([, , name, , bare = ""]: RegExpExecArray): boolean {
+  return name === undefined && bare.endsWith(":") && RESERVED_NAMES.has(bare.slice(0, -1));
+}
+
+function writtenTerm([whole, minus, name, quoted, bare]: RegExpExecArray): WrittenTerm {
+  const isNegated = minus !== "";
+  if (quoted !== undefined) {
+    const value = quoted.replaceAll(/\\(["\\])/g, "$1");
+    return { isNegated, name, value, text: name === undefined ? value : undefined };
+  }
+  const text =
+    name !== undefined && RESERVED_NAMES.has(name) ? undefined : whole.slice(minus!.length);
+  return { isNegated, name, value: bare!, text };
+}
+
+function termOf({ isNegated, name, value, text }: WrittenTerm): Term {
+  const term = name === undefined ? textTerm(value) : fieldTerm(name, value, text);
+  return isNegated ? not(term) : term;
 }
 
 function skipSpace(text: string, from: number): number {
@@ -175,7 +238,8 @@ function skipSpace(text: string, from: number): number {
   return position;
 }
 
-function fieldTerm(field: string, value: string): Term {
+/** @param text is looked for, too, if it is there. */
+function fieldTerm(field: string, value: string, text: string | undefined): Term {
   switch (field) {
     case "type":
       return typeTerm(value);
@@ -183,14 +247,20 @@ function fieldTerm(field: string, value: string): Term {
       return levelTerm(value);
     case "logger":
       return loggerTerm(value);
-    default:
-      return {
-        key: `${field}:${JSON.stringify(value)}`,
-        readsEnvelope: true,
-        matches: (records, index) =>
-          fieldValues(records.envelope(index), field).some((found) => isTextOf(value, found)),
-      };
+    default: {
+      const term = valueTerm(field, value);
+      return text === undefined ? term : either(term, textTerm(text));
+    }
   }
+}
+
+function valueTerm(field: string, value: string): Term {
+  return {
+    key: `${field}:${JSON.stringify(value)}`,
+    reads: 1,
+    matches: (records, index) =>
+      fieldValues(records.envelope(index), field).some((found) => isTextOf(value, found)),
+  };
 }
 
 function typeTerm(name: string): Term {
@@ -199,7 +269,7 @@ function typeTerm(name: string): Term {
   return {
     key: `type:${type}`,
     type,
-    readsEnvelope: false,
+    reads: 0,
     matches: (records, index) => records.type(index) === type,
   };
 }
@@ -213,13 +283,13 @@ function levelTerm(text: string): Term {
   if (isExact) {
     return {
       key: `level:=${level}`,
-      readsEnvelope: false,
+      reads: 0,
       matches: (records, index) => records.level(index) === level,
     };
   }
   return {
     key: `level:${level}`,
-    readsEnvelope: false,
+    reads: 0,
     matches: (records, index) => LEVELS.indexOf(records.level(index)) >= rank,
   };
 }
@@ -227,7 +297,7 @@ function levelTerm(text: string): Term {
 function loggerTerm(name: string): Term {
   return {
     key: `logger:${JSON.stringify(name)}`,
-    readsEnvelope: false,
+    reads: 0,
     matches: (records, index) => isSameOrChild(records.logger(index), name),
   };
 }
@@ -237,15 +307,23 @@ function textTerm(text: string): Term {
   const isIn = textSearch(wanted);
   return {
     key: JSON.stringify(wanted),
-    readsEnvelope: true,
+    reads: 1,
     matches: (records, index) => isIn(searchText(records.envelope(index))),
   };
 }
 
-function not({ key, readsEnvelope, matches }: Term): Term {
+function either(one: Term, other: Term): Term {
+  return {
+    key: `${one.key}|${other.key}`,
+    reads: one.reads + other.reads,
+    matches: (records, index) => one.matches(records, index) || other.matches(records, index),
+  };
+}
+
+function not({ key, reads, matches }: Term): Term {
   return {
     key: `-${key}`,
-    readsEnvelope,
+    reads,
     matches: (records, index) => !matches(records, index),
   };
 }

@@ -173,6 +173,104 @@ describe("a text", () => {
   });
 });
 
+describe("pasted text", () => {
+  const messageWith = (message: string): Envelope => {
+    const data = { timestamp: "", level: "INFO", logger: "a" } as const;
+    return { type: "system_log", data: { ...data, message, module: "", function: "", line: 0 } };
+  };
+
+  test.each([
+    "http://10.0.0.5:8080/x",
+    "https://user:secret@host.example:8443/a?b=c:d#e",
+    "10.0.0.5:8080",
+    "localhost:8080",
+    "[::1]:4317",
+    "fe80::1",
+    "12:30:45",
+    "2025-10-13T09:27:24.339163Z",
+    "file.py:42",
+    "src/a/b.ts:12:5",
+    "C:\\temp",
+    "C:/temp",
+    "c:\\Users\\new\\readme.txt",
+    "\\\\server\\share",
+    "std::vector",
+    "urn:uuid:6e8bc430-9c3a-11d9-9669-0800200c9a66",
+    "sha256:9f86d081884c7d65",
+    "TypeError:",
+    "TypeError: x is not a function",
+    "mailto:a@b.example",
+    "status:500",
+    ":memory:",
+    "level=info msg=started",
+    "running -> terminated",
+    "job -- done",
+    "tailgate tail --no-follow --level=debug",
+  ])("%s finds its record, and only that one", (text) => {
+    const record = messageWith(`before ${text} after`);
+    expect(isMatch(text, record)).toBe(true);
+    expect(isMatch(`"${text}"`, record)).toBe(true);
+    expect(isMatch(text, messageWith("something else"))).toBe(false);
+    expect(isMatch(`-"${text}"`, record)).toBe(false);
+    if (!/[ ]/.test(text)) expect(isMatch(`-${text}`, record)).toBe(false);
+  });
+
+  test("of any shape finds its record, with quotes and, if it needs none, without", () => {
+    const piece = fc.constantFrom(
+      ...["http", "a", "B7", "12", ".", ":", "://", "/", "\\", "-", ">", "=", "@", "[", "]", "%"],
+      ...["level", "é", "{", "}", "'", "#", "|", " ", '"', "\n", "\\d", "file.py"],
+    );
+    const text = fc.array(piece, { minLength: 1, maxLength: 8 }).map((parts) => parts.join(""));
+    const property = fc.property(text, text, text, (before, pasted, after) => {
+      if (pasted.trim() === "") return;
+      const record = messageWith(`${before} ${pasted} ${after}`);
+      expect(isMatch(quoted(pasted), record)).toBe(true);
+      expect(isMatch(`-${quoted(pasted)}`, record)).toBe(false);
+      const needsQuotes = /"|(^|\s)-(?![->])|(^|\s)level:/.test(pasted);
+      if (!needsQuotes) expect(isMatch(pasted, record)).toBe(true);
+    });
+    fc.assert(property, { numRuns: 2000 });
+  });
+
+  test("that looks like a field matches the field, too; quotes tell one from the other", () => {
+    const field = envelopeOf({ "file.py": 42, details: { role: "worker" } });
+    const text = messageWith("at file.py:42 with details.role:worker");
+    for (const q of ["file.py:42", "details.role:worker", "file.py:42 details.role:worker"]) {
+      expect([isMatch(q, field), isMatch(q, text)]).toEqual([true, true]);
+      expect(isMatch(`-${q}`, field)).toBe(false);
+    }
+    for (const q of ['file.py:"42"', 'details.role:"worker"']) {
+      expect([isMatch(q, field), isMatch(q, text)]).toEqual([true, false]);
+    }
+    expect([isMatch('"file.py:42"', field), isMatch('"file.py:42"', text)]).toEqual([false, true]);
+  });
+
+  test("is never taken for the text of a name that is a field's alone", () => {
+    const names = ["logger", "action", "instance_id", "service", "trace_id", "span_id"];
+    for (const name of names) expect(isMatch(`${name}:x`, messageWith(`${name}:x`))).toBe(false);
+    expect(isMatch("instance_id:x", envelopeOf({ instance_id: "x" }, "audit_log"))).toBe(true);
+  });
+});
+
+describe("a half-typed term", () => {
+  test.each(["level", "type", "logger", "action", "instance_id", "service", "trace_id", "span_id"])(
+    "%s: is an error, also after a minus, among others, before a space",
+    (name) => {
+      for (const q of [`${name}:`, `-${name}:`, `x ${name}: y`, `${name}:\t`]) {
+        expect(errorOf({ q })).toContain(`${name}:" is not understood: a value is missing after`);
+      }
+      expect(isMatch(`"${name}:"`, envelopeOf({ message: `the ${name}: x` }))).toBe(true);
+    },
+  );
+
+  test.each(["level:=", 'level:""', "type:=", '"', 'logger:"a', '-level:"', 'x "a b'])(
+    "%s is an error",
+    (q) => {
+      expect(errorOf({ q })).toContain("is not understood");
+    },
+  );
+});
+
 describe("the limits", () => {
   test.each(["type", "level", "logger", "q"])("%s has 4096 characters at most", (name) => {
     expect(errorOf({ [name]: "x".repeat(5000) })).toContain(

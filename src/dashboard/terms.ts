@@ -1,5 +1,7 @@
 /** Where the words of a filter's text stand; the parser itself is src/filter.ts. */
 
+import { soughtTexts } from "../filter.ts";
+
 export interface Word {
   readonly from: number;
   readonly to: number;
@@ -42,12 +44,13 @@ export function chooseTerm(text: string, field: string, term: string): string {
   return (words.includes(term) ? others : [...others, term]).join(" ");
 }
 
-/** The texts that are looked for, in lower case; not those that must be absent. */
+/** The texts that are looked for, in lower case; none if the filter is not valid. */
 export function searchedTexts(text: string): string[] {
-  return wordsOf(text)
-    .filter((word) => !word.text.startsWith("-") && !/^[^":]+:/.test(word.text))
-    .map((word) => unquoted(word.text).toLowerCase())
-    .filter((word) => word !== "");
+  try {
+    return soughtTexts(text).map((sought) => sought.toLowerCase());
+  } catch {
+    return [];
+  }
 }
 
 /** Of a value that may not be closed yet. */
@@ -55,5 +58,5 @@ export function unquoted(text: string): string {
   if (!text.startsWith('"')) return text;
   return text
     .slice(1)
-    .replaceAll(/\\([^])|"$/g, (_, character: string | undefined) => character ?? "");
+    .replaceAll(/\\(["\\])|"$/g, (_, character: string | undefined) => character ?? "");
 }

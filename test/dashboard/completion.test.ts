@@ -29,6 +29,8 @@ describe("completion", () => {
     ["-logger:server| timeout", ["-logger:orchestrator.server |timeout"]],
     ['"in a phr|', []],
     ["nothing-like-it|", []],
+    ["http://10.0.0.5|", []],
+    ["C:\\te|", []],
   ])("of %s", (marked, expected) => {
     expect(complete(marked)).toEqual(expected);
   });
@@ -63,6 +65,15 @@ describe("words", () => {
     expect(chooseTerm('logger:"y z" timeout', "logger", "logger:x")).toBe("timeout logger:x");
     expect(chooseTerm('timeout logger:x "a b"', "logger", "logger:x")).toBe('timeout "a b"');
     expect(chooseTerm("-logger:x", "logger", "logger:x")).toBe("-logger:x logger:x");
+  });
+
+  test("that are looked for include what may be a field or a text", () => {
+    const pasted =
+      'http://10.0.0.5:8080/X file.py:42 C:\\temp "D:\\temp" -> --flag f:"v" -a:b action:x';
+    expect(searchedTexts(pasted)).toEqual([
+      ...["http://10.0.0.5:8080/x", "file.py:42", "c:\\temp", "d:\\temp", "->", "--flag"],
+    ]);
+    expect(searchedTexts("text level:")).toEqual([]);
   });
 
   test("that are looked for are the texts alone", () => {

@@ -58,7 +58,9 @@ export class FilterChanges {
     if (place < 0) return [];
     this.#taken = this.#asked[place]!;
     this.#asked.splice(0, place + 1);
-    if (version === this.#toldVersion) return [];
+    const wasRefused = version === this.#refusedVersion;
+    if (wasRefused) this.#refusedVersion = -1;
+    if (version === this.#toldVersion && !wasRefused) return [];
     this.#toldVersion = version;
     return [{ type: "filter", version }];
   }

@@ -7,6 +7,8 @@ export interface BufferView {
   /** The newest ones, in the order in which they were told. */
   readonly gaps: readonly MissingRange[];
   readonly status: StreamStatus;
+  /** Why the gateway refused the filter that was set last; undefined if it did not. The filter before it holds. */
+  readonly filterError: string | undefined;
   readonly isPaused: boolean;
   /** How many entries have come since it was paused. */
   readonly waiting: number;
@@ -23,6 +25,7 @@ export class LogBuffer {
   #gaps: MissingRange[] = [];
   #view: BufferView;
   #status: StreamStatus;
+  #filterError: string | undefined;
   #shown: Pick<BufferView, "entries" | "gaps"> | undefined;
   #waiting = 0;
   #isDrawing = false;
@@ -30,7 +33,8 @@ export class LogBuffer {
   constructor(entriesMax: number, status: StreamStatus) {
     this.#entriesMax = entriesMax;
     this.#status = status;
-    this.#view = { entries: [], gaps: [], status, isPaused: false, waiting: 0 };
+    const filterError = undefined;
+    this.#view = { entries: [], gaps: [], status, filterError, isPaused: false, waiting: 0 };
   }
 
   get view(): BufferView {
@@ -49,8 +53,16 @@ export class LogBuffer {
       this.#gaps = newest([...this.#gaps, event.gap], this.#entriesMax);
     else if (event.type === "reset") this.#forgetFrom(event.from);
     else if (event.type === "status") this.#status = event.status;
+    else if (event.type === "refused") this.#filterError = event.reason;
+    else if (event.type === "filter") this.#filterError = undefined;
     else return;
     this.#draw();
+  }
+
+  /** Another stream begins. */
+  begin(): void {
+    this.#filterError = undefined;
+    this.clear();
   }
 
   /** What is shown stays; what comes is kept, the newest as ever. */
@@ -98,6 +110,7 @@ export class LogBuffer {
       this.#view = {
         ...(this.#shown ?? { entries: this.#copy(), gaps: this.#gaps }),
         status: this.#status,
+        filterError: this.#filterError,
         isPaused: this.#shown !== undefined,
         waiting: this.#waiting,
       };

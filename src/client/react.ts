@@ -12,7 +12,10 @@ export interface UseLogStreamOptions extends LogStreamOptions {
 }
 
 export interface LogStreamView extends BufferView {
-  /** Replaces the filter in place, until the option changes; what is shown stays. */
+  /**
+   * Replaces the filter in place, until the option changes; what is shown stays. If the gateway refuses it,
+   * `filterError` says why until a filter is accepted.
+   */
   readonly setFilter: (filter: FilterQuery) => void;
   /** What is shown stays as it is; what comes meanwhile is kept, up to `maxEntries`. */
   readonly pause: () => void;
@@ -54,7 +57,7 @@ export function useLogStream(options: UseLogStreamOptions): LogStreamView {
     const { options: given, filter: wanted } = latest.current;
     const started = new LogStream({ ...given, filter: wanted });
     stream.current = started;
-    buffer.clear();
+    buffer.begin();
     const end = started.listen((event) => buffer.take(event));
     return () => {
       stream.current = undefined;

@@ -168,6 +168,45 @@ test("another filter holds from then on, by the action and by the option", async
   expect(await viewers(stage)).toBe(1);
 });
 
+test("a refused filter is reported until another one is accepted; the one before it holds", async () => {
+  const stage = await open([], { filter: { q: "wanted" } });
+  const { gateway, page } = stage;
+  const errorIs = (expected: unknown): Promise<void> =>
+    vi.waitFor(async () =>
+      expect(await stage.view((view) => view.filterError ?? "none")).toEqual(expected),
+    );
+  await vi.waitFor(async () => expect(await stage.view((view) => view.status.state)).toBe("live"));
+  await stage.view((view) => view.setFilter({ q: "level:" }));
+  await errorIs(expect.stringContaining('The filter term "level:" is not understood'));
+  gateway.getLogger("a").info("something else");
+  gateway.getLogger("a").info("wanted still");
+  await shows(stage, ["wanted still"]);
+  expect(await stage.view((view) => view.status.state)).toBe("live");
+  await stage.view((view) => view.setFilter({ q: "level:INFO" }));
+  await errorIs("none");
+
+  const mounted = (filter: object): Promise<void> =>
+    page.evaluate((options) => window.mount(options), { url: gateway.url, filter });
+  await mounted({ level: "LOUD" });
+  await errorIs(expect.stringContaining('"level:LOUD"'));
+  const other = await startGateway({}, { allowedHosts: url });
+  await page.evaluate((options) => window.mount(options), { url: other.url });
+  await errorIs("none");
+});
+
+test("a first filter that is refused is reported, and the next one is followed", async () => {
+  const stage = await open(["wanted"], { filter: { q: '"open' } });
+  await vi.waitFor(async () =>
+    expect(await stage.view((view) => [view.filterError, view.status.state])).toEqual([
+      expect.stringContaining("a quote is not closed"),
+      "waiting",
+    ]),
+  );
+  await stage.view((view) => view.setFilter({ q: "wanted" }));
+  await shows(stage, ["wanted"]);
+  expect(await stage.view((view) => view.filterError ?? "none")).toBe("none");
+});
+
 test("another gateway begins with nothing; unmounted, it has left no connection", async () => {
   const first = await open(["one"]);
   await shows(first, ["one"]);

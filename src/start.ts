@@ -13,6 +13,7 @@ import {
 } from "./host-log.ts";
 import { DEFAULT_ORIGINS } from "./http/guard.ts";
 import { HttpServer } from "./http/server.ts";
+import { ClockFile } from "./journal/clock-file.ts";
 import type { Journal } from "./journal/journal.ts";
 import type { Damage } from "./journal/messages.ts";
 import { MemoryJournal } from "./journal/memory.ts";
@@ -50,7 +51,8 @@ async function openJournal(
 ): Promise<Journal> {
   const lastMs = await lastAuditChangeMs(logDir);
   if (journal.engine === "memory") {
-    return new MemoryJournal(undefined, new TrustedClock({ lastMs }));
+    const file = new ClockFile(logDir);
+    return new MemoryJournal(undefined, new TrustedClock(file.read() ?? { lastMs }), file);
   }
   const log = hostLogger("tailgate.journal", write);
   return SqliteJournal.open({

@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { settle } from "../encode/kept-origins.ts";
 import type { RecordBatch } from "../encode/record-batch.ts";
 import type { Batch, JournalPage, JournalQuery } from "../plugin.ts";
+import type { ClockFile } from "./clock-file.ts";
 import type { Journal } from "./journal.ts";
 import { emptyPage, MemoryTail } from "./memory-tail.ts";
 import { TrustedClock } from "./trusted-clock.ts";
@@ -19,8 +20,13 @@ export class MemoryJournal implements Journal {
   readonly #cursors = new Map<string, number>();
   readonly #memories = new Map<string, string>();
 
-  constructor(bytesMax?: number, clock = new TrustedClock()) {
+  readonly #clockFile: ClockFile | undefined;
+
+  /** `clockFile`: keeps the clock until `close`. */
+  constructor(bytesMax?: number, clock = new TrustedClock(), clockFile?: ClockFile) {
     this.clock = clock;
+    this.#clockFile = clockFile;
+    clockFile?.begin(clock);
     this.#tail = new MemoryTail(clock, { bytesMax });
   }
 
@@ -94,6 +100,7 @@ export class MemoryJournal implements Journal {
   flushSync(): void {}
 
   close(): Promise<void> {
+    this.#clockFile?.close();
     return Promise.resolve();
   }
 }

@@ -1,4 +1,12 @@
-import { readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { setTimeout as wait } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { startCli } from "../cli/cli.ts";
@@ -23,7 +31,10 @@ export class RestartedGateway implements AsyncDisposable {
   }
 
   /** It rotates often, and has more backups than there will be, so that no line goes. */
-  static async create({ retentionDays = 36_500 } = {}): Promise<RestartedGateway> {
+  static async create({
+    retentionDays = 36_500,
+    journalDays = 90,
+  } = {}): Promise<RestartedGateway> {
     const config = `port: 0, log_dir: logs, receivers: { otlp: { port: 0 } }, exporters: {
       file: { max_bytes: 5000, backups: 1000 }, audit-file: { retention_days: ${retentionDays} } }`;
     const workspace = await Workspace.create({
@@ -69,6 +80,14 @@ export class RestartedGateway implements AsyncDisposable {
     const next = this.#workspace.path("next-shift");
     writeFileSync(next, String(shiftMs));
     renameSync(next, this.#workspace.path("shift"));
+  }
+
+  /** The audit files were changed on that day, at noon. */
+  touchAudit(day: number): void {
+    const seconds = (day * DAY_MS + DAY_MS / 2) / 1000;
+    for (const name of readdirSync(this.path("audit"))) {
+      utimesSync(this.path(`audit/${name}`), seconds, seconds);
+    }
   }
 
   path(name: string): string {

@@ -31,10 +31,7 @@ export class RestartedGateway implements AsyncDisposable {
   }
 
   /** It rotates often, and has more backups than there will be, so that no line goes. */
-  static async create({
-    retentionDays = 36_500,
-    journalDays = 90,
-  } = {}): Promise<RestartedGateway> {
+  static async create({ retentionDays = 36_500 } = {}): Promise<RestartedGateway> {
     const config = `port: 0, log_dir: logs, receivers: { otlp: { port: 0 } }, exporters: {
       file: { max_bytes: 5000, backups: 1000 }, audit-file: { retention_days: ${retentionDays} } }`;
     const workspace = await Workspace.create({

@@ -13,7 +13,8 @@ const options = z.strictObject({
 
 export default defineExporter({
   name: "console",
-  description: "Shows system logs as lines for people on standard error.",
+  description:
+    "Shows system logs, with their attributes as `key=value`, as lines for people on standard error.",
   live: true,
   type: "system_log",
   options,

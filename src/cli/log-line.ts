@@ -1,5 +1,5 @@
-import { consoleLine } from "../../plugins/console/console-line.ts";
-import type { AuditLog, Envelope, JsonValue } from "../envelope.ts";
+import { consoleLine, fieldTexts } from "../../plugins/console/console-line.ts";
+import type { AuditLog, Envelope } from "../envelope.ts";
 import { printable } from "../printable.ts";
 
 const RESET = "\x1b[0m";
@@ -23,33 +23,6 @@ function auditLine(data: AuditLog, isColored: boolean): string {
   // An event that came without a text of its own has its type as the message.
   const words = data.action === data.message ? [data.message] : [data.action, data.message];
   const texts = words.filter((word) => word !== undefined && word !== "") as string[];
-  const event = [mark, ...texts.map(printable), ...fieldTexts(data.metadata ?? {}, "")];
+  const event = [mark, ...texts.map(printable), ...fieldTexts(data.metadata ?? {})];
   return `${printable(time)} - ${printable(data.logger)} - ${event.join(" ")}\n`;
-}
-
-/** Deeper values are shown as JSON. */
-const FIELD_DEPTH_MAX = 4;
-
-/** `key=value`, with the dotted names that the filter language takes. */
-function fieldTexts(
-  fields: Readonly<Record<string, JsonValue>>,
-  prefix: string,
-  depth = 1,
-): string[] {
-  return Object.entries(fields).flatMap(([key, value]) => {
-    const name = prefix + key;
-    const isNested = isObject(value) && Object.keys(value).length > 0 && depth < FIELD_DEPTH_MAX;
-    if (isNested) return fieldTexts(value, `${name}.`, depth + 1);
-    return [`${printable(name)}=${valueText(value)}`];
-  });
-}
-
-function isObject(value: JsonValue): value is { readonly [key: string]: JsonValue } {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-/** A text of one word needs no quotes. */
-function valueText(value: JsonValue): string {
-  const isBare = typeof value === "string" && /^[^\s"=]+$/.test(value);
-  return printable(isBare ? value : JSON.stringify(value));
 }

@@ -39,6 +39,29 @@ describe("a line of tailgate tail", () => {
     );
   });
 
+  test("has the attributes of a system log", () => {
+    const data = {
+      timestamp: "2025-10-13T09:27:24.339163Z",
+      level: "ERROR",
+      logger: "a",
+      message: "failed",
+      module: "server",
+      function: "run",
+      line: 12,
+      task_id: 42,
+      path: "/a b",
+      "http.status": 500,
+      details: { role: "worker", tags: ["x"] },
+    } as const;
+    const fields = ' task_id=42 path="/a b" http.status=500 details.role=worker details.tags=["x"]';
+    expect(logLine({ type: "system_log", data }, false)).toBe(
+      `2025-10-13 09:27:24 - a - ERROR - failed${fields}\n`,
+    );
+    expect(logLine({ type: "system_log", data }, true)).toContain(
+      ` - failed\x1b[2m${fields}\x1b[0m\n`,
+    );
+  });
+
   test("has the action, the message and the fields of an audit event", () => {
     expect(auditLine({})).toBe(
       "2025-10-13 09:27:24 - orchestrator.audit - AUDIT instance_spawn Instance spawned " +
@@ -69,6 +92,11 @@ describe("a line of tailgate tail", () => {
       fc.property(fc.string({ unit: "binary" }), values, (text, metadata) => {
         const line = auditLine({ message: text, action: text, logger: text, metadata });
         expect(line).toMatch(/^[^\p{Cc}\u2028\u2029\p{Bidi_Control}]*\n$/u);
+        const place = { module: "", function: "", line: 0 };
+        const data = { ...metadata, ...event, ...place, message: text, logger: text } as never;
+        expect(logLine({ type: "system_log", data }, false)).toMatch(
+          /^[^\p{Cc}\u2028\u2029\p{Bidi_Control}]{0,10000}\n$/u,
+        );
       }),
     );
   });

@@ -145,7 +145,7 @@ describe("tailgate tail", () => {
     });
     await cli.shows(/AUDIT/);
     expect(cli.stdout).toMatch(
-      /^[\d-]{10} [\d:]{8} - orchestrator\.server - WARNING - High \\x1b\[31mmemory\n[\d-]{10} [\d:]{8} - orchestrator\.audit - AUDIT instance_spawn instance_id=abc details\.role=worker\n$/,
+      /^[\d-]{10} [\d:]{8} - orchestrator\.server - WARNING - High \\x1b\[31mmemory pid=7\n[\d-]{10} [\d:]{8} - orchestrator\.audit - AUDIT instance_spawn instance_id=abc details\.role=worker\n$/,
     );
     cli.process.kill("SIGINT");
     expect([await cli.ended, cli.stderr]).toEqual([0, ""]);
@@ -211,7 +211,7 @@ describe("tailgate tail", () => {
     source.manager.getLogger("c").error("memory ran out", { pid: 7 });
     await cli.shows(/ran out/);
     await strict.shows(/failed/);
-    expect(messagesOf(cli.stdout)).toEqual(["memory is high", "memory ran out"]);
+    expect(messagesOf(cli.stdout)).toEqual(["memory is high pid=7", "memory ran out pid=7"]);
     expect(messagesOf(strict.stdout)).toEqual(["failed"]);
   });
 

@@ -7,7 +7,7 @@ import * as fc from "fast-check";
 import { exporterContract } from "tailgate/testing";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import consoleExporter from "../../plugins/console.ts";
-import type { Batch, LogRecord } from "../../src/plugin.ts";
+import type { Batch, LogRecord, Value } from "../../src/plugin.ts";
 import { ExporterProcess, type ProcessOptions } from "../support/exporter-process.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 
@@ -186,6 +186,30 @@ describe("a record", () => {
     expect(text.split("\n").slice(1)).toEqual([...lines.map((line) => `    ${line}`), ""]);
   });
 
+  test("has its attributes behind the message, on the same line", async () => {
+    const attributes = new Map<string, Value>([
+      ["task_id", 42],
+      ["path", "/a b"],
+      ["note", "x\n\x1b[2J"],
+      ["code.function.name", "run"],
+      ["http", new Map([["status", 500]])],
+      ["exception.type", "ValueError"],
+      ["text", "t".repeat(5000)],
+    ]);
+    const many = Array.from({ length: 300 }, (_, index) => [`name${index}`, "some value"] as const);
+    const text = await shown([{ attributes }, { attributes: new Map(many) }, {}]);
+    const [line, exception, long, plain] = text.split("\n");
+    expect(line).toBe(
+      `${STAMP} - orchestrator.server - INFO - hello task_id=42 path="/a b" ` +
+        String.raw`note="x\n\u001b[2J" http.status=500 ` +
+        `text=${"t".repeat(200)}…`,
+    );
+    expect(exception).toBe("    ValueError");
+    expect(long).toMatch(/ - hello name0="some value" name1="some value" .* …$/);
+    expect(long!.length).toBeLessThan(1100);
+    expect(plain).toBe(`${STAMP} - orchestrator.server - INFO - hello`);
+  });
+
   test("has one line and indented ones without anything unsafe, whatever it says", async () => {
     const exporter = await start({ color: "never" });
     const text = collected(exporter.child.stderr!);
@@ -257,6 +281,12 @@ describe("colours", () => {
         `${STAMP} - orchestrator.server - \x1b[${codes[rank]}m${level}\x1b[0m - hello\n`,
     );
     expect(text).toBe(expected.join(""));
+  });
+
+  test("attributes are dim", async () => {
+    const records = [{ attributes: new Map([["a", "b"]]) }, { attributes: new Map([["c", -1]]) }];
+    const text = await shown(records, { color: "always" });
+    expect(text.match(/hello.*/g)).toEqual(["hello\x1b[2m a=b\x1b[0m", "hello\x1b[2m c=-1\x1b[0m"]);
   });
 
   test("are not used where nobody looks at a terminal", async () => {

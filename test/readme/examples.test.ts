@@ -127,7 +127,7 @@ describe("the records sent with curl", () => {
     await using tail = new Program(process.execPath, [MAIN, ...words.slice(1)], { cwd, env });
     await tail.shows(/ - orchestrator\.audit - AUDIT instance_spawn instance_id=abc-123\n/);
     expect(tail.stdout).toMatch(
-      /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d - orchestrator\.instance_manager - WARNING - High memory usage detected$/m,
+      /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d - orchestrator\.instance_manager - WARNING - High memory usage detected memory_mb=512$/m,
     );
   });
 

@@ -31,12 +31,15 @@ const text = fc.string({
 
 const value: fc.Arbitrary<Value> = fc.oneof(
   text,
-  fc.constantFrom<Value>(null, 1.5, true, ["a\nb"]),
+  fc.constantFrom<Value>(null, 1.5, -0, -2, 1e21, 5n, true, ["a\nb"], [1, [true]], "", "5"),
+  fc.constantFrom("word", "two words", "a=b", "x".repeat(199), "y".repeat(201), "é".repeat(250)),
+  fc.constant(new Map([["a", new Map([["b", new Map([["c", new Map([["d", "e"]])]])]])]])),
   fc.constant(new Map([["exception.type", "nested"]])),
 );
 
 const name = fc.oneof(
   fc.constantFrom("exception.type", "exception.message", "exception.stacktrace", "step"),
+  fc.constantFrom("7", "0", "exception", "exception.cause", "a.b", "n".repeat(150), "__proto__"),
   text,
 );
 
@@ -49,7 +52,7 @@ const record: fc.Arbitrary<Partial<LogRecord>> = fc.record({
     text.map((given) => given.repeat(40)),
     value,
   ),
-  attributes: fc.array(fc.tuple(name, value), { maxLength: 4 }).map((members) => new Map(members)),
+  attributes: fc.array(fc.tuple(name, value), { maxLength: 8 }).map((members) => new Map(members)),
   // Audit events do not reach the console.
   scope: text.map((logger) => ({ name: `x${logger}`, version: "", attributes: new Map() })),
 });

@@ -48,8 +48,16 @@ const ELLIPSIS = "…";
 
 /** What a line tells elsewhere, or not at all: where a record was logged. */
 const SHOWN_ELSEWHERE = new Set([
-  ...["timestamp", "level", "logger", "message", "module", "function", "line"],
-  ...["exception.type", "exception.message", "exception.stacktrace"],
+  "timestamp",
+  "level",
+  "logger",
+  "message",
+  "module",
+  "function",
+  "line",
+  "exception.type",
+  "exception.message",
+  "exception.stacktrace",
 ]);
 
 /** Returns the attributes of a system log's `data`, each as ` key=value`; those that find no room are an ellipsis. */

@@ -284,8 +284,8 @@ describe("colours", () => {
   });
 
   test("attributes are dim", async () => {
-    const records = [{ attributes: new Map([["a", "b"]]) }, { attributes: new Map([["c", -1]]) }];
-    const text = await shown(records, { color: "always" });
+    const given = [{ attributes: new Map([["a", "b"]]) }, { attributes: new Map([["c", -1]]) }];
+    const text = await shown(given, { color: "always" });
     expect(text.match(/hello.*/g)).toEqual(["hello\x1b[2m a=b\x1b[0m", "hello\x1b[2m c=-1\x1b[0m"]);
   });
 

@@ -1,6 +1,6 @@
 import { Histogram } from "./histogram.tsx";
 import { LevelToggles } from "./level-toggles.tsx";
-import type { Counted } from "./journal-counts.ts";
+import { levelsOf, type Counted } from "./journal-counts.ts";
 import { TEXTS } from "./texts.ts";
 import { TimeChoice } from "./time-choice.tsx";
 import type { ViewStore } from "./view-store.ts";
@@ -22,7 +22,7 @@ export function FindingBar(props: FindingBarProps) {
     <div className="finding-bar" role="region" aria-label={TEXTS.findingBar}>
       <LevelToggles
         hidden={view.hidden}
-        counts={counted?.times.sums}
+        counts={counted && levelsOf(counted)}
         onChange={(hidden) => views.change({ hidden })}
       />
       <button

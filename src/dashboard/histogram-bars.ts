@@ -16,6 +16,14 @@ export interface Bars {
   readonly most: number;
 }
 
+/**
+ * The part of the height that a bar with so many records has, on a log scale: one busy moment must not make all others
+ * invisible.
+ */
+export function heightPart(count: number, most: number): number {
+  return count === 0 ? 0 : Math.log1p(count) / Math.log1p(most);
+}
+
 /** Undefined where there is nothing to see: no records, or all of one moment. */
 export function barsOf(times: TimeBuckets, range: TimeRange, nowMs: number): Bars | undefined {
   const { sinceMs, untilMs } = boundsOf(range, nowMs);

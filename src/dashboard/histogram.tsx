@@ -1,6 +1,6 @@
 import { useRef, useState, type PointerEvent } from "react";
 import { LEVELS } from "../envelope.ts";
-import { barsOf, type Bars } from "./histogram-bars.ts";
+import { barsOf, heightPart, type Bars } from "./histogram-bars.ts";
 import type { Counted } from "./journal-counts.ts";
 import { TEXTS } from "./texts.ts";
 import type { TimeRange } from "./view.ts";
@@ -30,7 +30,13 @@ export function Histogram({ counted, range, onRange }: HistogramProps) {
   const [brush, setBrush] = useState<Brush>();
   const svg = useRef<SVGSVGElement>(null);
   const shown = brush?.shown ?? (counted && barsOf(counted.times, range, Date.now()));
-  if (!shown) return <div className="histogram" />;
+  if (!shown) {
+    return (
+      <div className="histogram">
+        <span className="histogram-extent">{counted && <Outside counted={counted} />}</span>
+      </div>
+    );
+  }
 
   const partAt = ({ clientX }: PointerEvent): number => {
     const { left, width } = svg.current!.getBoundingClientRect();
@@ -85,7 +91,12 @@ export function Histogram({ counted, range, onRange }: HistogramProps) {
         )}
       </svg>
       <span className="histogram-from">{from}</span>
-      {counted && <span className="histogram-extent">{TEXTS.histogram.extent(counted)}</span>}
+      {counted && (
+        <span className="histogram-extent">
+          {TEXTS.histogram.extent(counted)}
+          <Outside counted={counted} />
+        </span>
+      )}
       <span className="histogram-to">{to}</span>
     </div>
   );
@@ -98,15 +109,28 @@ interface BarProps {
   readonly most: number;
 }
 
-/** The most severe level is at the bottom, where it is seen among many others. */
+/** What the chart leaves out. */
+function Outside({ counted: { outliers } }: { readonly counted: Counted }) {
+  const text = TEXTS.histogram.outliers(outliers);
+  if (text === "") return null;
+  return (
+    <em className="outliers" title={TEXTS.histogram.outliersHint}>
+      {text}
+    </em>
+  );
+}
+
+/** The most severe level is at the bottom. The top of each level is where the count of it and those below stands. */
 function Bar({ x, width, counts, most }: BarProps) {
   let below = 0;
   return LEVELS.toReversed().map((level) => {
-    const height = counts[LEVELS.indexOf(level)]! / most;
-    if (height === 0) return null;
-    below += height;
+    const count = counts[LEVELS.indexOf(level)]!;
+    if (count === 0) return null;
+    const bottom = heightPart(below, most);
+    below += count;
+    const top = heightPart(below, most);
     return (
-      <rect key={level} data-level={level} x={x} width={width} y={1 - below} height={height} />
+      <rect key={level} data-level={level} x={x} width={width} y={1 - top} height={top - bottom} />
     );
   });
 }

@@ -1,7 +1,8 @@
 import { fetchUnlessBusy } from "../client/retry-after.ts";
+import { LEVELS } from "../envelope.ts";
 import { FACETS, type Facet } from "../facets.ts";
 import type { FilterQuery } from "../filter.ts";
-import { TimeBuckets, type BucketsMessage } from "../time-buckets.ts";
+import { TimeBuckets, type BucketsMessage, type LevelCounts } from "../time-buckets.ts";
 import { boundsOf, isSliding, type TimeRange } from "./view.ts";
 
 const PATH = "/api/counts";
@@ -24,6 +25,8 @@ export interface JournalCountsOptions {
   readonly wish: CountWish;
   /** Grows when records come. */
   readonly received: () => number;
+  /** The epoch of the records that come, if it is known. */
+  readonly epoch?: () => string | undefined;
   /** Nothing is counted meanwhile. */
   readonly isHidden: () => boolean;
   /** The gateway's; the page's own where absent. */
@@ -37,9 +40,20 @@ export interface CountWish {
   readonly range: TimeRange;
 }
 
+export interface Outliers {
+  readonly before: number;
+  readonly after: number;
+  /** By the rank of their level. */
+  readonly levels: Readonly<LevelCounts>;
+}
+
+const NO_OUTLIERS: Outliers = { before: 0, after: 0, levels: LEVELS.map(() => 0) };
+
 /** The records of the journal that match, as far as they are counted. */
 export interface Counted {
   readonly times: TimeBuckets;
+  /** Records whose time is an outlier: they are not in `times`. */
+  readonly outliers: Outliers;
   /** Empty where they are not asked for. */
   readonly facets: ReadonlyMap<Facet, ReadonlyMap<string, number>>;
   /** So many of the newest records have been looked at. */
@@ -51,6 +65,9 @@ export interface Counted {
 interface Answer extends BucketsMessage {
   readonly epoch: string;
   readonly counted: { readonly from: number; readonly to: number };
+  readonly before: number;
+  readonly after: number;
+  readonly levels: LevelCounts;
   readonly facets: Readonly<Partial<Record<Facet, Readonly<Record<string, number>>>>>;
   readonly next_cursor: string | null;
 }
@@ -110,7 +127,7 @@ export class JournalCounts {
       try {
         await this.#follow(await this.#lookBack(signal), signal);
       } catch {
-        // The gateway is away, or has numbered its records anew. The streams say why.
+        // The gateway is away, or the cursor is of another journal. The streams say why.
         if (!signal.aborted) this.#publish(undefined);
         await pause(RETRY_MS, signal);
       }
@@ -135,7 +152,7 @@ export class JournalCounts {
     return { epoch: first.epoch, next: first.counted.to + 1 };
   }
 
-  /** Until it is time to count anew. */
+  /** Until it is time to count anew, or there is another journal. */
   async #follow({ epoch, next }: Place, signal: AbortSignal): Promise<void> {
     const { range } = this.#wish;
     const endAtMs = performance.now() + recountMs(range);
@@ -145,12 +162,14 @@ export class JournalCounts {
       await pause(pauseMs, signal);
       signal.throwIfAborted();
       if (this.#options.isHidden()) continue;
+      // The gateway has another journal: of this one nothing more comes.
+      if ((this.#options.epoch?.() ?? epoch) !== epoch) return;
       this.#slide(range);
       const received = this.#options.received();
       if (received === seen) continue;
       const askedAtMs = performance.now();
       const answer = await this.#ask({ order: "asc", cursor: `${epoch}:${next}` }, signal);
-      if (answer.epoch !== epoch) throw new Error("The records are numbered anew.");
+      if (answer.epoch !== epoch) return;
       this.#add(this.#counted, answer, this.#counted!.extent);
       next = answer.counted.to + 1;
       if (answer.next_cursor === null) seen = received;
@@ -183,19 +202,40 @@ export class JournalCounts {
 
   /** `before`: what was counted already; undefined where that begins anew. */
   #add(before: Counted | undefined, answer: Answer, extent: Counted["extent"]): void {
-    const { times = new TimeBuckets(), facets, looked = 0 } = before ?? {};
-    times.merge(TimeBuckets.of(answer));
+    const { times = new TimeBuckets(), outliers = NO_OUTLIERS, facets, looked = 0 } = before ?? {};
+    const more = TimeBuckets.of(answer);
+    times.merge(more);
     const { from, to } = answer.counted;
     const sums = FACETS.map(
       (facet) => [facet, sumOf(facets?.get(facet), answer.facets[facet])] as const,
     );
-    this.#publish({ times, facets: new Map(sums), looked: looked + to - from + 1, extent });
+    this.#publish({
+      times,
+      outliers: withMore(outliers, answer, more.sums),
+      facets: new Map(sums),
+      looked: looked + to - from + 1,
+      extent,
+    });
   }
 
   #publish(counted: Counted | undefined): void {
     this.#counted = counted;
     for (const listener of this.#listeners) listener();
   }
+}
+
+/** All that is counted, by the rank of the level. */
+export function levelsOf({ times, outliers }: Counted): LevelCounts {
+  return times.sums.map((count, rank) => count + outliers.levels[rank]!);
+}
+
+/** `within`: what the answer has in its buckets. */
+function withMore(sum: Outliers, answer: Answer, within: Readonly<LevelCounts>): Outliers {
+  return {
+    before: sum.before + answer.before,
+    after: sum.after + answer.after,
+    levels: sum.levels.map((count, rank) => count + answer.levels[rank]! - within[rank]!),
+  };
 }
 
 function recountMs(range: TimeRange): number {

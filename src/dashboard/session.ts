@@ -53,6 +53,7 @@ export class Session {
       wish: { filter: filterOf({ ...view, q }), range: view.range },
       // Each of the streams tells of all sequences.
       received: () => this.panels.system_log.counts.received,
+      epoch: () => this.panels.system_log.status.epoch,
       isHidden: () => document.hidden,
     });
     setInterval(() => this.#slide(), SLIDE_MS);

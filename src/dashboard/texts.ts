@@ -62,6 +62,16 @@ function extentText({ looked, extent }: Extent): string {
   return extent === "part" ? newest : `${newest} so far`;
 }
 
+/** "" if there are none. */
+function outliersText({ before, after }: { before: number; after: number }): string {
+  const parts = [
+    before > 0 ? `${numberText(before)} earlier` : "",
+    after > 0 ? `${numberText(after)} later` : "",
+  ];
+  const text = parts.filter((part) => part !== "").join(", ");
+  return text === "" ? "" : `not shown: ${text}`;
+}
+
 type Counts = Readonly<Record<"received" | "shown" | "filtered" | "buffered", number>>;
 
 /** All that the page says, in one place. */
@@ -104,9 +114,12 @@ export const TEXTS = {
   },
   histogram: {
     label: (from: string, to: string) => `Records that match, by level, from ${from} to ${to}`,
-    hint: "The records that match, by level; drag to choose a time",
+    hint: "Matching records by level, on a log scale: the top of each color is the count of that level and above. Drag to choose a time.",
     ends: endsText,
     extent: extentText,
+    outliers: outliersText,
+    outliersHint:
+      "Not in the chart: records more than ten years older than the gateway's clock, or more than a day ahead of it. A custom time shows them.",
   },
   facets: {
     button: "Facets",

@@ -10,7 +10,7 @@ export const COUNTS_PATH = "/api/counts";
 
 /**
  * GET /api/counts: how many records match, over time and by level, and with which values of the facets that are asked
- * for. As with /api/logs one request looks at a bounded part of the journal: `counted` tells which, and the next
+ * for. Records whose time is an outlier are in no bucket; `before` and `after` count them. As with /api/logs one request looks at a bounded part of the journal: `counted` tells which, and the next
  * cursor leads to the rest; the answers' numbers are to be added up.
  */
 export function counts(journal: HostJournal, walks: JournalWalks): Endpoint {
@@ -21,13 +21,16 @@ export function counts(journal: HostJournal, walks: JournalWalks): Endpoint {
       const { epoch } = journal;
       const ascending = query.order === "asc";
       const { from } = startOf(journal, query.cursor, ascending);
-      const found = new RecordCounts(query.facets);
+      const found = new RecordCounts(query.facets, query);
       const { socket } = context.req;
       const walked = await walks.walk({ ...query, ascending, from }, found, socket);
       context.body = {
         epoch,
         counted: { from: walked.from, to: walked.to },
         ...found.times.toJSON(),
+        before: found.before,
+        after: found.after,
+        levels: found.levels,
         facets: Object.fromEntries([...found.facets].map(([facet, tally]) => [facet, tally.all()])),
         next_cursor: walked.next === undefined ? null : cursorText(epoch, walked.next),
       };

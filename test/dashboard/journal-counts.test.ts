@@ -70,6 +70,41 @@ test("a range that slides is counted anew, facets too, which cannot be taken off
   expect(counts.current()?.times.sums).toEqual([0, 1, 0, 0, 0]);
 });
 
+test("a gateway with another journal is counted anew, also if as many records come as before", async () => {
+  const first = await new Stage().open();
+  await first.log({ severityText: "ERROR" }, {}, {});
+  const second = await new Stage().open();
+  let served = first;
+  let followed = 0;
+  const proxy = createServer((request, response) => {
+    if (request.url!.includes("order=asc")) response.on("finish", () => followed++);
+    get(served.url + request.url!, (answer) => {
+      response.writeHead(answer.statusCode!, answer.headers);
+      answer.pipe(response);
+    });
+  });
+  await once(proxy.listen(0, "127.0.0.1"), "listening");
+  const counts = new JournalCounts({
+    wish: { filter: {}, range: {} },
+    received: () => 3,
+    epoch: () => served.journal.epoch,
+    isHidden: () => false,
+    url: `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`,
+  });
+  onTestFinished(() => {
+    counts.close();
+    proxy.close();
+    proxy.closeAllConnections();
+  });
+  const levels = () => counts.current()?.times.sums;
+  await vi.waitFor(() => expect(levels()).toEqual([0, 2, 0, 1, 0]), WAIT);
+  // From then on nothing is asked for before the number of received records changes.
+  await vi.waitFor(() => expect(followed).toBe(1), WAIT);
+  await second.log({ severityText: "WARN" }, {}, {});
+  served = second;
+  await vi.waitFor(() => expect(levels()).toEqual([0, 2, 1, 0, 0]), WAIT);
+});
+
 test("while the gateway is busy the same part is asked for again, and what was counted stays", async () => {
   const stage = await new Stage().open();
   await stage.log({}, {}, {});

@@ -156,6 +156,39 @@ test("what a query says that is not understood is refused, with what is valid", 
   expect(await errorOf("cursor=other:1")).toMatchObject({ status: 410, code: "CURSOR_GONE" });
 });
 
+test("a record whose time is far off sets no range: it is counted as before or after", async () => {
+  const stage = await new Stage().open();
+  const nowMs = Date.now();
+  const at = (timeMs: number, severityText = "INFO") => ({
+    timestamp: BigInt(timeMs) * 1_000_000n,
+    severityText,
+  });
+  await stage.log(at(nowMs - 10_000), at(nowMs, "ERROR"), at(nowMs - 5000));
+  const usual = await read<Counts>(stage, "/api/counts", {});
+  expect(usual).toMatchObject({ before: 0, after: 0, levels: [0, 2, 0, 1, 0] });
+  // Seconds and milliseconds in place of nanoseconds, a clock that was never set; -1 as an unsigned number, 2100.
+  await stage.log(
+    { timestamp: 1_796_000_000n },
+    { timestamp: 1_796_000_000_000n },
+    at(Date.UTC(2000, 0, 1), "ERROR"),
+    { timestamp: 18_446_744_073_709_551_615n },
+    at(Date.UTC(2100, 0, 1)),
+  );
+  const { first_ms, last_ms, bucket_ms, buckets } = usual;
+  for (const order of ["asc", "desc"]) {
+    const counts = await read<Counts>(stage, "/api/counts", { order, facets: "logger" });
+    expect(counts).toMatchObject({ first_ms, last_ms, bucket_ms, buckets, before: 3, after: 2 });
+    expect(counts).toMatchObject({ levels: [0, 6, 0, 2, 0], counted: { from: 1, to: 8 } });
+    expect(counts.facets["logger"]).toEqual({ "orchestrator.server": 8 });
+  }
+  // What is asked for is no outlier.
+  const early = await read<Counts>(stage, "/api/counts", { since: "0", until: "1800000" });
+  expect(early).toMatchObject({ before: 0, after: 0, levels: [0, 2, 0, 0, 0] });
+  expect(TimeBuckets.of(early).sums).toEqual([0, 2, 0, 0, 0]);
+  const late = await read<Counts>(stage, "/api/counts", { since: `${nowMs - 60_000}` });
+  expect(late).toMatchObject({ before: 0, after: 2, bucket_ms });
+});
+
 test("a facet has a thousand values at most, the newest", async () => {
   const stage = await new Stage().open();
   const scope = (index: number) => ({ name: `l${index}`, version: "", attributes: new Map() });

@@ -9,16 +9,24 @@ import { resolveConfig } from "./config.ts";
 import { Problems } from "./config/problems.ts";
 import { suggestion } from "./config/suggestion.ts";
 import { EVENT_KEY } from "./encode/event-key.ts";
-import { AUDIT_LOGGER, type Level } from "./envelope.ts";
+import { AUDIT_LOGGER, LEVELS, type Level } from "./envelope.ts";
 import { TailgateError, textOf } from "./errors.ts";
 import { hostLogger, writeToStderr, type WriteLine } from "./host-log.ts";
 import type { Receipt } from "./intake/audit-events.ts";
 import type { HostLogger } from "./plugin.ts";
 import { DirectLoggerProvider } from "./otel/direct-provider.ts";
-import { OrchestratorLogger } from "./otel/orchestrator-logger.ts";
+import { OrchestratorLogger, type LoggerSettings } from "./otel/orchestrator-logger.ts";
 import { TailgateLogRecordProcessor } from "./otel/processor.ts";
 import { TailgateLoggerProvider } from "./otel/provider.ts";
-import { registerGlobally, type Registration } from "./otel/registration.ts";
+import {
+  GLOBAL_RELAY,
+  loadedApis,
+  registerGlobally,
+  type LoadedApis,
+  type Registration,
+} from "./otel/registration.ts";
+import { LoggerRelay, type RelayTarget } from "./otel/relay.ts";
+import type { SafeLogger } from "./otel/safe-logger.ts";
 import { startTailgate, type RunningTailgate } from "./start.ts";
 
 /** Components as `tailgate.yaml` has them: `{ file: { max_bytes: 1000000 }, console: null }`. */
@@ -94,21 +102,22 @@ const FLUSH_MS_MAX = 30_000;
  * The gateway inside an orchestrator's own process.
  *
  * Its life: `await LoggingManager.start()`; log from anywhere; `await stop()`. Nothing that is logged throws or
- * blocks, before or after; what is logged after `stop` is counted as dropped. Several can run in one process; the
- * first one owns the global `logs` APIs.
+ * blocks, before or after; what is logged after `stop` is lost and counted. Loggers that were taken before `stop`, or
+ * before the first `start`, work again after the next `start`. Several managers can run in one process; the first one
+ * owns the global `logs` APIs.
  */
 export class LoggingManager {
   /** For code that takes an OpenTelemetry LoggerProvider. */
-  readonly provider: TailgateLoggerProvider | DirectLoggerProvider;
+  readonly provider: LoggerRelay;
   /** For a LoggerProvider that is set up elsewhere: `new LoggerProvider({ processors: [manager.processor] })`. */
   readonly processor: TailgateLogRecordProcessor;
   /** Whether the global `logs` APIs lead here. */
   readonly registration: Registration | undefined;
   readonly #running: RunningTailgate;
-  readonly #callSiteLevel: Level | "never";
-  readonly #logLevel: Level;
-  readonly #audit;
+  readonly #target: RelayTarget;
+  readonly #audit: SafeLogger;
   readonly #log: HostLogger;
+  #stopping: Promise<void> | undefined;
   #hasWarnedOfUntyped = false;
 
   private constructor(
@@ -116,19 +125,22 @@ export class LoggingManager {
     logLevel: Level,
     options: LoggingOptions,
     log: HostLogger,
+    apis: LoadedApis | undefined,
   ) {
     this.#running = running;
     this.#log = log;
-    this.#logLevel = logLevel;
-    this.#callSiteLevel = options.callSiteLevel ?? "WARNING";
     this.processor = new TailgateLogRecordProcessor(running.gateway.intake, () => this.flush());
     const detected = detectResources({ detectors: [envDetector, serviceInstanceIdDetector] });
     const Provider =
       options.loggerProvider === "direct" ? DirectLoggerProvider : TailgateLoggerProvider;
-    this.provider = new Provider(this.processor, defaultResource().merge(detected));
-    this.#audit = this.provider.getLogger(AUDIT_LOGGER);
-    this.registration =
-      options.registerGlobally === false ? undefined : registerGlobally(this.provider);
+    const provider = new Provider(this.processor, defaultResource().merge(detected));
+    this.#audit = provider.getLogger(AUDIT_LOGGER);
+    this.#target = { provider, settings: loggerSettings(logLevel, options, running) };
+    this.provider = freeRelays.shift() ?? new LoggerRelay();
+    this.provider.attach(this.#target);
+    this.registration = apis && registerGlobally(apis);
+    const { api = false, apiLogs = false } = this.registration ?? {};
+    if (api || apiLogs) GLOBAL_RELAY.attach(this.#target);
   }
 
   /**
@@ -156,9 +168,11 @@ export class LoggingManager {
     });
     const running = await startTailgate(config, { write });
     const log = hostLogger("tailgate.logging-manager", write);
-    const manager = new LoggingManager(running, config.logLevel, options, log);
+    const apis = options.registerGlobally === false ? undefined : await loadedApis();
+    const manager = new LoggingManager(running, config.logLevel, options, log, apis);
     for (const notice of running.notices) log.info(notice);
     for (const problem of manager.registration?.problems ?? []) log.error(problem.message);
+    manager.#tellLost();
     return manager;
   }
 
@@ -170,11 +184,7 @@ export class LoggingManager {
   /** A logger with level methods; names are dotted, such as `orchestrator.instance_manager`. */
   getLogger(name: string): OrchestratorLogger {
     const logger = textOf(name);
-    return new OrchestratorLogger(logger, this.provider.getLogger(logger), {
-      logLevel: this.#logLevel,
-      callSiteLevel: this.#callSiteLevel,
-      filtered: () => this.#running.gateway.intake.countFiltered(),
-    });
+    return new OrchestratorLogger(logger, this.provider);
   }
 
   /**
@@ -224,10 +234,40 @@ export class LoggingManager {
   }
 
   /** Flushes, closes files and connections, and gives the global APIs back; within about ten seconds. */
-  async stop(): Promise<void> {
+  stop(): Promise<void> {
+    return (this.#stopping ??= this.#stop());
+  }
+
+  async #stop(): Promise<void> {
     this.registration?.undo();
     await this.#running.stop();
+    GLOBAL_RELAY.detach(this.#target);
+    this.provider.detach(this.#target);
+    freeRelays.push(this.provider);
   }
+
+  /** Warns of records that came when no gateway was running: their senders could not be told. */
+  #tellLost(): void {
+    const lost = this.provider.takeLost() + GLOBAL_RELAY.takeLost();
+    if (lost === 0) return;
+    const records = lost === 1 ? "1 record was" : `${lost} records were`;
+    this.#log.warning(`${records} logged after the last gateway had stopped, and lost.`);
+  }
+}
+
+/** Of managers that have stopped: the next one takes their loggers over. */
+const freeRelays: LoggerRelay[] = [];
+
+function loggerSettings(
+  logLevel: Level,
+  { callSiteLevel = "WARNING" }: LoggingOptions,
+  { gateway }: RunningTailgate,
+): LoggerSettings {
+  return {
+    lowest: LEVELS.indexOf(logLevel),
+    lowestWithSite: callSiteLevel === "never" ? LEVELS.length : LEVELS.indexOf(callSiteLevel),
+    filtered: () => gateway.intake.countFiltered(),
+  };
 }
 
 /** @throws TailgateError CONFIG_INVALID */

@@ -1,8 +1,8 @@
 import { SeverityNumber, type LogRecord } from "@opentelemetry/api";
-import { INFO_RANK, isAuditLogger, LEVELS, type Level, type LevelRank } from "../envelope.ts";
+import { INFO_RANK, isAuditLogger, LEVELS, type LevelRank } from "../envelope.ts";
 import { callSiteAbove } from "./call-site.ts";
 import { isError } from "./plain-value.ts";
-import type { SafeLogger } from "./safe-logger.ts";
+import type { LoggerRelay, RelayLogger } from "./relay.ts";
 
 /** Fields of a record beside its message. An Error under `exception` becomes `exception.type`, `.message`, `.stacktrace`. */
 export type Extras = Readonly<Record<string, unknown>>;
@@ -16,11 +16,13 @@ const SEVERITY_NUMBERS = [
   SeverityNumber.FATAL,
 ] as const;
 
+/** What an {@link OrchestratorLogger} asks of the gateway for each record. */
 export interface LoggerSettings {
-  readonly logLevel: Level;
-  /** The lowest level at which the place of the call is looked up, which costs some microseconds; "never" for none. */
-  readonly callSiteLevel: Level | "never";
-  /** Told of each record that is left out because of its level. */
+  /** The lowest rank that is logged; audit events are from INFO up. */
+  readonly lowest: number;
+  /** The lowest rank at which the place of the call is looked up, which costs some microseconds. */
+  readonly lowestWithSite: number;
+  /** Called for each record that is left out because of its level. */
   filtered(): void;
 }
 
@@ -29,18 +31,14 @@ export interface LoggerSettings {
  * of the extras is the record's exception.
  */
 export class OrchestratorLogger {
-  readonly #logger: SafeLogger;
-  readonly #settings: LoggerSettings;
-  readonly #lowest: number;
-  readonly #lowestWithSite: number;
+  readonly #relay: LoggerRelay;
+  readonly #logger: RelayLogger;
+  readonly #isAudit: boolean;
 
-  constructor(name: string, logger: SafeLogger, settings: LoggerSettings) {
-    const { logLevel, callSiteLevel } = settings;
-    this.#logger = logger;
-    this.#settings = settings;
-    this.#lowest = isAuditLogger(name) ? INFO_RANK : LEVELS.indexOf(logLevel);
-    this.#lowestWithSite =
-      callSiteLevel === "never" ? LEVELS.length : LEVELS.indexOf(callSiteLevel);
+  constructor(name: string, relay: LoggerRelay) {
+    this.#relay = relay;
+    this.#logger = relay.getLogger(name);
+    this.#isAudit = isAuditLogger(name);
   }
 
   debug(message: string, extras?: Extras | Error): void {
@@ -69,7 +67,9 @@ export class OrchestratorLogger {
     extras: Extras | Error | undefined,
     method: (message: string) => void,
   ): void {
-    if (rank < this.#lowest) return this.#settings.filtered();
+    const settings = this.#relay.target?.settings;
+    if (settings === undefined) return this.#relay.lose();
+    if (rank < (this.#isAudit ? INFO_RANK : settings.lowest)) return settings.filtered();
     const record: LogRecord = {
       severityNumber: SEVERITY_NUMBERS[rank],
       severityText: LEVELS[rank],
@@ -77,6 +77,7 @@ export class OrchestratorLogger {
     };
     if (isError(extras)) record.exception = extras;
     else if (extras) record.attributes = extras;
-    this.#logger.emit(record, rank >= this.#lowestWithSite ? callSiteAbove(method) : undefined);
+    const site = rank >= settings.lowestWithSite ? callSiteAbove(method) : undefined;
+    this.#logger.emit(record, site);
   }
 }

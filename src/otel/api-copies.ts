@@ -1,0 +1,87 @@
+import type { LoggerProvider } from "@opentelemetry/api";
+import { realpathSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
+
+/** What both generations of the logs API have. */
+export interface LogsApi {
+  /** Returns false, or the provider that was there before, if there was one. */
+  setGlobalLoggerProvider(provider: LoggerProvider): unknown;
+  getLoggerProvider(): unknown;
+  disable(): void;
+}
+
+export type ApiName = "@opentelemetry/api" | "@opentelemetry/api-logs";
+
+/** One of the modules that a package of the API was loaded as. */
+export interface ApiCopy {
+  readonly logs: LogsApi;
+  /** Path of the module; undefined for the one that Tailgate imports. */
+  readonly path: string | undefined;
+}
+
+/**
+ * The copies of a package of the API that loggers may have been taken from: the one that the program imports, the one that
+ * Tailgate imports, and those that CommonJS has loaded. The same package is loaded twice if it is both imported and
+ * required, and it can be installed more than once.
+ */
+export async function loadedCopies(name: ApiName, own: LogsApi): Promise<readonly ApiCopy[]> {
+  const found = [
+    ...(await importedByProgram(name)),
+    { logs: own, path: undefined },
+    ...requiredCopies(name),
+  ];
+  return found.filter(({ logs }, index) => found.findIndex((one) => one.logs === logs) === index);
+}
+
+/** CommonJS has one cache, whatever the path. */
+const { cache } = createRequire(process.execPath);
+
+function requiredCopies(name: ApiName): ApiCopy[] {
+  const paths = Object.keys(cache).filter((path) => packageDirectory(path, name) !== undefined);
+  return paths.flatMap((path) => copyOf(cache[path]?.exports, path));
+}
+
+/** The copy that the program's main module imports, if it is installed elsewhere than the one that Tailgate imports. */
+async function importedByProgram(name: ApiName): Promise<ApiCopy[]> {
+  const main = realMain();
+  try {
+    const path = createRequire(main).resolve(name);
+    if (packageDirectory(path, name) === ownDirectory(name)) return [];
+    const { resolve } = await import("import-meta-resolve");
+    const url = resolve(name, pathToFileURL(main).href);
+    return copyOf(await import(url), fileURLToPath(url));
+  } catch {
+    // It is not installed there.
+    return [];
+  }
+}
+
+function realMain(): string {
+  try {
+    return realpathSync(process.argv[1]!);
+  } catch {
+    // There is none with `node --eval`.
+    return join(process.cwd(), "main.js");
+  }
+}
+
+function ownDirectory(name: ApiName): string | undefined {
+  return packageDirectory(createRequire(import.meta.url).resolve(name), name);
+}
+
+/** The directory of the package that a module is in; undefined if it is in another package. */
+function packageDirectory(path: string, name: ApiName): string | undefined {
+  const end = `/node_modules/${name}/`;
+  const start = path.replaceAll("\\", "/").lastIndexOf(end);
+  return start < 0 ? undefined : path.slice(0, start + end.length);
+}
+
+/** Nothing if the module has no `logs`, such as a file of the package other than its main one. */
+function copyOf(exported: unknown, path: string): ApiCopy[] {
+  const { logs } = (exported ?? {}) as { logs?: Partial<LogsApi> };
+  return typeof logs?.setGlobalLoggerProvider === "function"
+    ? [{ logs: logs as LogsApi, path }]
+    : [];
+}

@@ -69,6 +69,13 @@ const options = z.object({
     .min(0)
     .default(1000)
     .describe("How many earlier records a viewer may ask for with ?replay=N."),
+  default_replay: z
+    .int()
+    .min(0)
+    .default(0)
+    .describe(
+      "How many earlier records a client gets that does not say where to start; at most replay_max.",
+    ),
   client_buffer_bytes: z
     .int()
     .min(128 << 10)
@@ -225,14 +232,14 @@ class WebSocketExporter implements Exporter {
     const client = new Client(ws, socket, wish.filter, this.#surroundings);
     const clients = wish.filter.key === "" ? this.#clients : this.#filteredClients;
     clients.add(client);
-    client.start(wish.replay);
+    client.start(wish.replay ?? this.#surroundings.defaultReplay);
   }
 
   /** Where its address asks for something it need not send a message for it. */
   #admitSubscriber(ws: WebSocket, socket: Duplex, { query, replay }: Wish): void {
     const subscriber = new Subscriber(ws, socket, this.#surroundings);
     this.#subscribers.add(subscriber);
-    const isAsking = replay > 0 || Object.values(query).some((term) => term !== undefined);
+    const isAsking = (replay ?? 0) > 0 || Object.values(query).some((term) => term !== undefined);
     if (isAsking) subscriber.subscribe(query, { replay });
   }
 
@@ -281,9 +288,10 @@ function refusalOf(status: 400 | 503, reason: RefusalReason, text: string): Admi
 
 function surroundingsOf(
   host: Host,
-  { client_buffer_bytes: bufferBytesMax, replay_max: replayMax }: Options,
+  given: Options,
   gone: (viewer: Viewer) => void,
 ): SubscriberSurroundings {
+  const { client_buffer_bytes: bufferBytesMax, replay_max: replayMax } = given;
   const { metrics } = host;
   const countClosed = metrics.counter("clients_closed", "Connections that ended, by reason.");
   const countMissed = metrics.counter(
@@ -313,6 +321,7 @@ function surroundingsOf(
     log: host.log,
     lowest: host.level,
     replayMax,
+    defaultReplay: Math.min(given.default_replay, replayMax),
     messageBytesMax: MESSAGE_BYTES_MAX,
     bufferBytesMax,
     turn: turnTaker(),

@@ -12,7 +12,7 @@ import {
 } from "./connection.ts";
 import { framesOf, framesOfAll, pieceOf, type Flush, type Frames } from "./frames.ts";
 import type { Waiter } from "./matcher.ts";
-import { replayStart } from "./replay.ts";
+import { newestStart } from "./opening.ts";
 import { SharedRuns } from "./shared-runs.ts";
 
 /** What has left memory and is not on the disk yet will be there soon. */
@@ -61,18 +61,28 @@ export class Client implements Viewer, Waiter {
   }
 
   async #replay(count: number): Promise<void> {
+    this.#next = await this.#startOf(count);
+    this.#catchUp();
+  }
+
+  /** Where the newest `count` records that match begin, in memory or on the disk. */
+  async #startOf(count: number): Promise<number> {
     const { journal, matcher, turn } = this.#surroundings;
-    const start = await replayStart({
+    const end = this.#next;
+    const isAll = this.#filter.key === "";
+    if (isAll && (journal.oldest <= 1 || end - count >= journal.oldest)) {
+      return Math.max(journal.oldest, end - count);
+    }
+    return newestStart({
       journal,
       matcher,
-      filter: this.#filter,
+      wanted: this.#filter,
+      lane: this.#filter.type,
       count,
-      end: this.#next,
-      isWanted: () => this.connection.isOpen,
+      last: end - 1,
+      isOpen: () => this.connection.isOpen,
       turn,
     });
-    this.#next = start;
-    this.#catchUp();
   }
 
   #goLive(): void {

@@ -12,8 +12,8 @@ export interface Wish {
   /** What it says of filters. */
   readonly query: FilterQuery;
   readonly filter: Filter;
-  /** How many earlier records it wants first. */
-  readonly replay: number;
+  /** How many earlier records it wants first; undefined if it does not say. */
+  readonly replay: number | undefined;
 }
 
 const PARAMETERS: readonly string[] = [...FILTER_PARAMETERS, "replay"];
@@ -44,7 +44,7 @@ export function wishOf(
   return {
     query: terms,
     filter: viewerFilter(terms, lowest),
-    replay: replayOf(query.get("replay") || "0", replayMax),
+    replay: replayOf(query.get("replay") || undefined, replayMax),
   };
 }
 
@@ -68,7 +68,8 @@ function both(first: Filter, second: Filter): Filter {
 }
 
 /** A browser does not show its page why a WebSocket was refused: who asks for too many gets as many as there may be. */
-function replayOf(text: string, replayMax: number): number {
+function replayOf(text: string | undefined, replayMax: number): number | undefined {
+  if (text === undefined) return undefined;
   if (/^\d+$/.test(text)) return Math.min(Number(text), replayMax);
   throw new RangeError(`The query parameter replay is a whole number, not ${quotedExcerpt(text)}.`);
 }

@@ -27,6 +27,8 @@ export interface SubscriberSurroundings extends Surroundings {
   /** The exporter's own level. */
   readonly lowest: Level | undefined;
   readonly replayMax: number;
+  /** How many earlier records a client gets that does not say where to start. */
+  readonly defaultReplay: number;
   readonly messageBytesMax: number;
   /** Counts system logs that a slow viewer is told of in a gap. */
   skipped(records: number): void;
@@ -85,11 +87,16 @@ export class Subscriber implements Viewer, Sink {
       const text = "This connection has its subscription; a filter message changes its filter.";
       throw new MessageFault("ALREADY_SUBSCRIBED", text);
     }
-    const { replayMax } = this.#surroundings;
     this.#stream = new Stream(this, this.#choiceOf(query), this.#surroundings);
     if (version !== undefined) this.say({ type: "filter", version });
-    const limited = replay === undefined ? undefined : Math.min(replay, replayMax);
-    this.#stream.begin({ ...start, replay: limited });
+    this.#stream.begin({ ...start, replay: this.#replayOf(replay, start) });
+  }
+
+  #replayOf(replay: number | undefined, { since, resume }: Start): number | undefined {
+    const { replayMax, defaultReplay } = this.#surroundings;
+    if (replay !== undefined) return Math.min(replay, replayMax);
+    const isSaid = since !== undefined || resume !== undefined;
+    return isSaid || defaultReplay === 0 ? undefined : defaultReplay;
   }
 
   #choiceOf(query: FilterQuery): Choice {

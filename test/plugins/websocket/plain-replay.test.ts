@@ -1,8 +1,11 @@
 /** Viewers without the subprotocol, where the journal does not have all that is due. */
 
-import { expect, onTestFinished, test, vi } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
+import { postMessages } from "../../support/otlp-request.ts";
+import { GatewayProcess } from "./gateway-process.ts";
 import { JournalStage } from "./journal-stage.ts";
 import { RawPeer, Rig, Viewer, type RigOptions } from "./rig.ts";
+import { SubprotocolViewer } from "./subprotocol-viewer.ts";
 
 /** Long, as it ends as soon as it can. */
 const WAIT = { timeout: 20_000, interval: 20 };
@@ -77,6 +80,102 @@ test.each([
     expect(rig.metric("clients")).toBe(1);
   },
 );
+
+test.each([
+  ["?replay=150", (number: number) => number > 250],
+  ["?replay=1000", () => true],
+  ["?replay=20&level=ERROR", (number: number) => number > 360 && number % 2 === 0],
+  ["?replay=1000&level=ERROR", (number: number) => number % 2 === 0],
+  ["?replay=0", () => false],
+  ["", () => false],
+])(
+  "what is on the disk alone comes first, with memory for 50 of 400 records: %s",
+  async (query, due) => {
+    const { rig, journal } = await startStage(50);
+    emit(rig, 1, 400);
+    const viewer = await Viewer.open(rig.url(query));
+    // While it is searched for.
+    emit(rig, 401, 470);
+    const isLive = (number: number): boolean => !query.includes("level") || number % 2 === 0;
+    const live = numbers(401, 470).filter(isLive);
+    await shows(viewer, [...numbers(1, 400).filter(due), ...live]);
+    expect(rig.metric("records_unavailable")).toBe(0);
+    expect(journal.reads).toBeLessThan(1000);
+  },
+);
+
+test("a search that nobody waits for any more ends", async () => {
+  const { rig, journal } = await startStage(1);
+  emit(rig, 1, 1000);
+  const viewer = await Viewer.open(rig.url("?replay=5&q=nothing"));
+  await vi.waitFor(() => expect(journal.reads).toBeGreaterThan(0));
+  viewer.socket.terminate();
+  await vi.waitFor(() => expect(rig.metric("clients")).toBe(0), WAIT);
+  const { reads } = journal;
+  for (let turns = 0; turns < 10; turns++) await new Promise((resolve) => setImmediate(resolve));
+  expect(journal.reads).toBeLessThanOrEqual(reads + 1);
+});
+
+describe("default_replay", () => {
+  const past = { level: "ERROR" };
+
+  test("is for clients that do not say where to start, and at most replay_max", async () => {
+    for (const [options, count] of [
+      [{ default_replay: 3 }, 3],
+      [{ default_replay: 9, replay_max: 4 }, 4],
+      [{}, 0],
+    ] as const) {
+      const rig = await startRig({ options });
+      emit(rig, 1, 20);
+      const plain = await Viewer.open(rig.url());
+      const empty = await Viewer.open(rig.url("?replay="));
+      const filtered = await Viewer.open(rig.url("?level=ERROR"));
+      const none = await Viewer.open(rig.url("?replay=0"));
+      const one = await Viewer.open(rig.url("?replay=1"));
+      const subscriber = await SubprotocolViewer.subscribe(rig.url(), { filter: past });
+      const asked = await SubprotocolViewer.subscribe(rig.url(), { replay: 2 });
+      const { epoch } = rig.journal;
+      const resumed = await SubprotocolViewer.subscribe(rig.url(), {
+        resume: { epoch, sequence: 19 },
+      });
+      emit(rig, 22, 22);
+      await shows(plain, [...numbers(21 - count, 20), 22]);
+      await shows(empty, [...numbers(21 - count, 20), 22]);
+      await shows(filtered, [...evens(22 - 2 * count, 20), 22]);
+      await shows(none, [22]);
+      await shows(one, [20, 22]);
+      for (const viewer of [subscriber, asked, resumed]) await viewer.at(21);
+      expect(firstNumbers(subscriber.ledger.messages)).toEqual([...evens(22 - 2 * count, 20), 22]);
+      expect(firstNumbers(asked.ledger.messages)).toEqual([19, 20, 22]);
+      expect(firstNumbers(resumed.ledger.messages)).toEqual([20, 22]);
+    }
+  });
+});
+
+function evens(from: number, to: number): number[] {
+  return numbers(from, to).filter((number) => number % 2 === 0);
+}
+
+test("after a restart, replay and default_replay read what the gateway before has stored", async () => {
+  await using gateway = await GatewayProcess.start(
+    "receivers: { otlp: { port: null } }\nexporters: { websocket: { default_replay: 5 } }\n",
+  );
+  const post = (from: number, to: number): Promise<number> =>
+    postMessages(
+      gateway.url.replace(/^ws(.*)\/ws\/logs$/, "http$1"),
+      numbers(from, to).map(String),
+    );
+  expect(await post(1, 300)).toBe(200);
+  await gateway.kill();
+  await gateway.restart();
+  const asking = await Viewer.open(`${gateway.url}?replay=120`);
+  const silent = await Viewer.open(gateway.url);
+  const filtered = await Viewer.open(`${gateway.url}?replay=3&q=99`);
+  expect(await post(301, 399)).toBe(200);
+  await shows(asking, numbers(181, 399));
+  await shows(silent, numbers(296, 399));
+  await shows(filtered, [99, 199, 299, 399]);
+});
 
 test("what leaves memory while it is replayed comes from the disk", async () => {
   const { rig } = await startStage(200);

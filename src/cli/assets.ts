@@ -1,6 +1,8 @@
 /** What `npm run build` adds to the compiled files. Run as `node dist/src/cli/assets.js`. */
 
-import { chmod, writeFile } from "node:fs/promises";
+import { chmod, readdir, readFile, writeFile } from "node:fs/promises";
+import { promisify } from "node:util";
+import { brotliCompress, constants, gzip } from "node:zlib";
 import { configJsonSchema } from "../config/json-schema.ts";
 
 const dist = new URL("../../", import.meta.url);
@@ -8,3 +10,19 @@ const dist = new URL("../../", import.meta.url);
 await chmod(new URL("cli/main.js", dist), 0o755);
 const schema = JSON.stringify(await configJsonSchema(), null, 2);
 await writeFile(new URL("tailgate.schema.json", dist), `${schema}\n`);
+
+/** The dashboard's files beside themselves, as browsers want them; only where that makes them smaller. */
+const dashboard = new URL("dashboard/", dist);
+const names = await readdir(dashboard, { recursive: true, withFileTypes: true });
+for (const entry of names) {
+  if (!entry.isFile() || /\.(?:br|gz)$/.test(entry.name)) continue;
+  const path = `${entry.parentPath}/${entry.name}`;
+  const bytes = await readFile(path);
+  const brotli = { params: { [constants.BROTLI_PARAM_SIZE_HINT]: bytes.length } };
+  const [br, gz] = await Promise.all([
+    promisify(brotliCompress)(bytes, brotli),
+    promisify(gzip)(bytes, { level: constants.Z_BEST_COMPRESSION }),
+  ]);
+  if (br.length < bytes.length) await writeFile(`${path}.br`, br);
+  if (gz.length < bytes.length) await writeFile(`${path}.gz`, gz);
+}

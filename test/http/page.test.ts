@@ -1,4 +1,13 @@
 import { readdirSync, readFileSync } from "node:fs";
+import { once } from "node:events";
+import {
+  request,
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+  type RequestOptions,
+} from "node:http";
+import { buffer } from "node:stream/consumers";
+import { brotliDecompressSync, gunzipSync } from "node:zlib";
 import { expect, test } from "vitest";
 import { ask, Stage } from "./stage.ts";
 
@@ -45,6 +54,55 @@ test("a browser asks again for the document alone, and is told where it is the n
   expect(script.headers["cache-control"]).toBe("public, max-age=31536000, immutable");
 });
 
+test("files are sent compressed to whoever takes that, each form with a tag of its own", async () => {
+  const stage = await new Stage().open();
+  const script = pathOf("js");
+  const original = readFileSync(new URL(script.slice(1), BUILT));
+  const fetched = (path: string, headers: Record<string, string>, method = "GET") =>
+    rawAnswer(stage.url + path, { method, headers });
+  const decoders = { br: brotliDecompressSync, gzip: gunzipSync };
+  const tags = new Set<string>();
+  for (const [accepted, coding] of [
+    ["gzip, deflate, br, zstd", "br"],
+    ["br;q=0.5, gzip", "gzip"],
+    ["GZIP", "gzip"],
+    ["*", "br"],
+    ["identity;q=0.5, *;q=0.1, gzip;q=0.8", "gzip"],
+  ] as const) {
+    const { headers, body } = await fetched(script, { "Accept-Encoding": accepted });
+    expect(headers).toMatchObject({
+      "content-encoding": coding,
+      "content-length": String(body.length),
+      "content-type": TYPES.js,
+      "cache-control": "public, max-age=31536000, immutable",
+      vary: "Accept-Encoding",
+    });
+    expect(body.length).toBeLessThan(original.length / 2);
+    expect(decoders[coding](body).equals(original)).toBe(true);
+    tags.add(headers.etag!);
+    const head = await fetched(script, { "Accept-Encoding": accepted }, "HEAD");
+    expect([head.headers["content-length"], head.body.length]).toEqual([`${body.length}`, 0]);
+    const again = { "Accept-Encoding": accepted, "If-None-Match": `"x", ${headers.etag}` };
+    const { status, headers: told, body: none } = await fetched(script, again);
+    expect([status, told.vary, told["content-encoding"], none.length]).toEqual([
+      ...[304, "Accept-Encoding", undefined, 0],
+    ]);
+  }
+  for (const accepted of ["identity", "deflate, zstd", "br;q=0, gzip;q=0", ""]) {
+    const { status, headers, body } = await fetched(script, { "Accept-Encoding": accepted });
+    expect([status, headers["content-encoding"], headers.vary]).toEqual([
+      ...[200, undefined, "Accept-Encoding"],
+    ]);
+    expect(body.equals(original)).toBe(true);
+    tags.add(headers.etag!);
+  }
+  expect(tags.size).toBe(3);
+  // A part of the whole is not offered: it is sent whole.
+  const part = await fetched(script, { "Accept-Encoding": "br", Range: "bytes=0-9" });
+  expect([part.status, brotliDecompressSync(part.body).equals(original)]).toEqual([200, true]);
+  expect((await fetched(`${script}.br`, {})).status).toBe(404);
+});
+
 test("all that the document asks for is there", async () => {
   const stage = await new Stage().open();
   const paths = [...HTML.matchAll(/(?:src|href)="([^"]+)"/g)].map(([, path]) => path!);
@@ -58,3 +116,16 @@ test("the page holds to its policy: no script, style or handler inside the docum
   const { body: script } = await ask(stage.url + pathOf("js"));
   expect(script).not.toMatch(/\beval\(|new Function\(/);
 });
+
+interface RawAnswer {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly body: Buffer;
+}
+
+/** The answer as it is sent: nothing is decompressed. */
+async function rawAnswer(url: string, options: RequestOptions): Promise<RawAnswer> {
+  const sent = request(url, options).end();
+  const [response] = (await once(sent, "response")) as [IncomingMessage];
+  return { status: response.statusCode!, headers: response.headers, body: await buffer(response) };
+}

@@ -55,9 +55,14 @@ export type Envelope =
 
 export const AUDIT_LOGGER = "orchestrator.audit";
 
-/** True for `orchestrator.audit` and its children, not for `orchestrator.auditor`. */
-export function isAuditLogger(logger: string): boolean {
-  return isSameOrChild(logger, AUDIT_LOGGER);
+/** The loggers of the gateway's own audit events, which are such whatever the configuration says. */
+const OWN_AUDIT_LOGGERS = new Set(
+  ["checkpoint", "clock", "journal", "key"].map((name) => `${AUDIT_LOGGER}.${name}`),
+);
+
+/** True for each of the audit loggers and its children: for `orchestrator.audit.x`, not for `orchestrator.auditor`. */
+export function isAuditLogger(logger: string, auditLoggers: readonly string[]): boolean {
+  return auditLoggers.some((name) => isSameOrChild(logger, name)) || OWN_AUDIT_LOGGERS.has(logger);
 }
 
 /** True for `parent` itself and for every logger below it in the dotted hierarchy. */

@@ -1,9 +1,9 @@
 /** What an attribute's name makes of it, and the bytes that it is written as: worked out once for each name. */
 
-import { CODE_PREFIX } from "./code-attributes.ts";
+import { tellsCallSite } from "./code-attributes.ts";
 import { jsonPiece, type JsonPiece } from "./json-piece.ts";
 
-/** Fields that the gateway speaks for: a caller's attribute of that name appears as `extra_<name>`. */
+/** Fields that the gateway speaks for: a caller's attribute of that name appears under a {@link freeName}. */
 export const RESERVED = new Set([
   "timestamp",
   "level",
@@ -18,11 +18,29 @@ export const RESERVED = new Set([
 
 export const RENAME_PREFIX = "extra_";
 
+/** pino's name for an error, which is a map. */
+export const ERR = "err";
+
+/**
+ * The name that an attribute gets whose own name the gateway speaks for: `extra_<name>`, with the prefix repeated until
+ * no other attribute has that name. It is added to the names that are taken.
+ */
+export function freeName(name: string, taken: Set<string>): string {
+  let free = RENAME_PREFIX + name;
+  while (taken.has(free)) free = RENAME_PREFIX + free;
+  taken.add(free);
+  return free;
+}
+
 /** The kinds of names, as bits. */
 const ORDINARY_NAME = 0;
 export const RESERVED_NAME = 1;
 /** It tells the call site, and is no extra. */
 export const CODE_NAME = 2;
+/** {@link ERR}. */
+export const ERR_NAME = 4;
+/** It has lone surrogates, so that another name may be the same in JSON. */
+export const ILL_FORMED_NAME = 8;
 
 export interface AttributeName {
   readonly text: string;
@@ -62,6 +80,8 @@ function describe(name: string): AttributeName {
 }
 
 export function kindOf(name: string): number {
-  if (name.startsWith(CODE_PREFIX)) return CODE_NAME;
-  return RESERVED.has(name) ? RESERVED_NAME : ORDINARY_NAME;
+  if (tellsCallSite(name)) return CODE_NAME;
+  if (RESERVED.has(name)) return RESERVED_NAME;
+  if (name === ERR) return ERR_NAME;
+  return name.isWellFormed() ? ORDINARY_NAME : ILL_FORMED_NAME;
 }

@@ -1,5 +1,5 @@
-import { CODE_PREFIX } from "./code-attributes.ts";
-import { RENAME_PREFIX, RESERVED } from "./attribute-name.ts";
+import { CODE_PREFIX, STACKTRACE } from "./code-attributes.ts";
+import { ERR, RENAME_PREFIX, RESERVED } from "./attribute-name.ts";
 import { ascii } from "./json-writer.ts";
 import { keyHash, NOT_ASCII } from "./key-hash.ts";
 import {
@@ -11,7 +11,7 @@ import {
   VALUE_STRING,
 } from "./otlp-fields.ts";
 import { ProtobufReader } from "./protobuf-reader.ts";
-import { areSame } from "./same-bytes.ts";
+import { areSame, startsWith } from "./same-bytes.ts";
 import { SHORT_BYTES, SHORT_HEAD_BYTES, shortKeyEnd } from "./short-key-value.ts";
 
 /** What an attribute's name makes of it. */
@@ -23,16 +23,23 @@ export const EVENT_TYPE = 3;
 export const TRACE_ID_NAME = 4;
 export const SPAN_ID_NAME = 5;
 export const SERVICE_NAME = 6;
+/** `event_name`, the gateway's own name for the event's name. */
+export const EVENT_NAME_MEMBER = 7;
+/** `event.name`, the event's name as an attribute. */
+export const EVENT_NAME_ATTRIBUTE = 8;
+export const ERR_NAME = 9;
+/** It may name the logger of a record without a scope name. */
+export const LOGGER_NAME = 10;
 /** From here on the attribute tells the call site, and is no extra. */
-export const CODE_OTHER = 7;
-export const FILE_PATH = 8;
-export const FILE_PATH_OLD = 9;
-export const FUNCTION_NAME = 10;
-export const FUNCTION_NAME_OLD = 11;
-export const NAMESPACE = 12;
-export const LINE_NUMBER = 13;
-export const LINE_NUMBER_OLD = 14;
-const KINDS = 15;
+export const CODE_OTHER = 11;
+export const FILE_PATH = 12;
+export const FILE_PATH_OLD = 13;
+export const FUNCTION_NAME = 14;
+export const FUNCTION_NAME_OLD = 15;
+export const NAMESPACE = 16;
+export const LINE_NUMBER = 17;
+export const LINE_NUMBER_OLD = 18;
+const KINDS = 19;
 
 /** The columns of an attribute: where its key and its value lie, its key's hash, and its kind. */
 const KEY_START = 0;
@@ -61,6 +68,12 @@ for (const [text, kind] of [
   ["trace_id", TRACE_ID_NAME],
   ["span_id", SPAN_ID_NAME],
   ["service", SERVICE_NAME],
+  ["event_name", EVENT_NAME_MEMBER],
+  ["event.name", EVENT_NAME_ATTRIBUTE],
+  [ERR, ERR_NAME],
+  ["logger.name", LOGGER_NAME],
+  ["name", LOGGER_NAME],
+  [STACKTRACE, ORDINARY],
   ["code.file.path", FILE_PATH],
   ["code.filepath", FILE_PATH_OLD],
   ["code.function.name", FUNCTION_NAME],
@@ -303,12 +316,4 @@ function kindOf(bytes: Uint8Array, start: number, end: number, hash: number): nu
   }
   if (startsWith(bytes, start, end, CODE_BYTES)) return CODE_OTHER;
   return startsWith(bytes, start, end, RENAME_BYTES) ? RENAME_LOOKALIKE : ORDINARY;
-}
-
-function startsWith(bytes: Uint8Array, start: number, end: number, prefix: Uint8Array): boolean {
-  if (end - start < prefix.length) return false;
-  for (let index = 0; index < prefix.length; index++) {
-    if (bytes[start + index] !== prefix[index]) return false;
-  }
-  return true;
 }

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
+import { freeName } from "./attribute-name.ts";
 
-/** Names that the audit file speaks for: metadata of such a name appears as `extra_<name>`. */
+/** Names that the audit file speaks for. */
 const RESERVED = new Set(["timestamp", "level", "event", "logger", "seq", "hash"]);
 
 const EVENT_TYPE = "event_type";
@@ -13,7 +14,6 @@ const CLOSE_LIST = 0x5d;
 const OPEN_OBJECT = 0x7b;
 const CLOSE_OBJECT = 0x7d;
 
-const RENAMED = bytesOf(',"extra_');
 const HEADS = {
   timestamp: bytesOf('{"timestamp":'),
   level: bytesOf(',"level":'),
@@ -24,11 +24,8 @@ const HEADS = {
 const SEPARATOR = bytesOf(",");
 const END = bytesOf("}");
 
-/** What a member gets longer by if it is renamed, with its separator. */
-const RENAMED_GROWTH = RENAMED.length;
-
-/** More than all that a line has beside what is copied of its envelope: names, the sequence and the hash. */
-const FIXED_BYTES_MAX = 256;
+/** Mostly more than all that a line has beside what is copied of its envelope: names, the sequence and the hash. */
+const FIXED_BYTES_MAX = 512;
 
 /** Places of one member of an object: its key with the quotes, and its value. An event may have very many of them. */
 interface Member {
@@ -69,13 +66,13 @@ function hashedPart(data: Uint8Array, sequence: number): Line {
   return openLine(data).add(bytesOf(`,"seq":${sequence}`));
 }
 
-/** A line that is being put together, in one piece of memory. */
+/** A line that is being put together, in one piece of memory, which is larger only if names need it. */
 class Line {
-  readonly #memory: Buffer;
+  #memory: Buffer;
   #length = 0;
 
-  constructor(bytesMax: number) {
-    this.#memory = Buffer.allocUnsafe(bytesMax);
+  constructor(bytes: number) {
+    this.#memory = Buffer.allocUnsafe(bytes);
   }
 
   get bytes(): Uint8Array {
@@ -83,6 +80,10 @@ class Line {
   }
 
   add(bytes: Uint8Array): this {
+    const end = this.#length + bytes.length;
+    if (end > this.#memory.length) {
+      this.#memory = Buffer.concat([this.bytes, Buffer.allocUnsafe(2 * end - this.#length)]);
+    }
     this.#memory.set(bytes, this.#length);
     this.#length += bytes.length;
     return this;
@@ -99,7 +100,7 @@ function openLine({ buffer, byteOffset, byteLength }: Uint8Array): Line {
   const metadata = fields.get("metadata");
   const before = data.subarray(0, metadata?.end ?? 0);
   const members = membersOf(before, metadata?.value ?? 0);
-  const line = new Line(data.length + RENAMED_GROWTH * members.length + FIXED_BYTES_MAX);
+  const line = new Line(data.length + FIXED_BYTES_MAX);
   for (const [name, head] of Object.entries(HEADS)) {
     const field = fields.get(name);
     if (field !== undefined) line.add(head).add(data.subarray(field.value, field.end));
@@ -108,27 +109,27 @@ function openLine({ buffer, byteOffset, byteLength }: Uint8Array): Line {
   return line;
 }
 
-/** Of members that would have the same name the last one counts. */
+/** A member whose name the file speaks for appears under a {@link freeName}. Of a repeated name the last one counts. */
 function addMetadata(
   line: Line,
   data: Buffer,
   members: readonly Member[],
   hasEventType: boolean,
 ): void {
-  const counting = new Map<string, Member>();
-  const renamed = new Set<Member>();
+  const byName = new Map<string, Member>();
   for (const member of members) {
     const name = nameOf(data, member);
-    const isReserved = RESERVED.has(name) || (hasEventType && name === EVENT_TYPE);
-    const publicName = isReserved ? `extra_${name}` : name;
-    if (isReserved) renamed.add(member);
-    counting.delete(publicName);
-    counting.set(publicName, member);
+    byName.delete(name);
+    byName.set(name, member);
   }
-  for (const member of counting.values()) {
-    const isRenamed = renamed.has(member);
-    line.add(isRenamed ? RENAMED : SEPARATOR);
-    line.add(data.subarray(isRenamed ? member.key + 1 : member.key, member.end));
+  const isReserved = (name: string): boolean =>
+    RESERVED.has(name) || (hasEventType && name === EVENT_TYPE);
+  const taken = new Set(byName.keys());
+  for (const [name, { key, value, end }] of byName) {
+    if (isReserved(name)) {
+      const freed = JSON.stringify(freeName(name, taken));
+      line.add(bytesOf(`,${freed}:`)).add(data.subarray(value, end));
+    } else line.add(SEPARATOR).add(data.subarray(key, end));
   }
 }
 

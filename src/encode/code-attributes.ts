@@ -1,7 +1,14 @@
 /** From `code.*` attributes, old names and new, to the envelope's module, function and line. */
 
-/** The prefix of all attributes that tell the call site. They are no extras. */
+/** The prefix of the attributes that tell the call site. These are no extras. */
 export const CODE_PREFIX = "code.";
+
+/** Content, and no call site: an extra like any other. */
+export const STACKTRACE = "code.stacktrace";
+
+export function tellsCallSite(name: string): boolean {
+  return name.startsWith(CODE_PREFIX) && name !== STACKTRACE;
+}
 
 export interface CallSite {
   module: string;

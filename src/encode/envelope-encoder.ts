@@ -2,19 +2,20 @@ import { INFO_RANK, type LevelRank } from "../envelope.ts";
 import {
   attributeName,
   CODE_NAME,
+  ERR_NAME,
+  ILL_FORMED_NAME,
   kindOf,
-  RENAME_PREFIX,
-  RESERVED,
   RESERVED_NAME,
   type AttributeName,
 } from "./attribute-name.ts";
-import { callSiteOf, type CallSite } from "./code-attributes.ts";
+import { callSiteOf } from "./code-attributes.ts";
 import type { EnvelopeStart } from "./envelope-start.ts";
 import { ascii, JsonWriter, RECORD_BYTES_MAX, toBase64 } from "./json-writer.ts";
 import type { OpenBatch } from "./open-batch.ts";
 import type { Origin } from "./record-batch.ts";
-import { BRIDGE_NAME_ATTRIBUTES, loggerName, type LoggerName } from "./scope.ts";
-import { rankOf } from "./severity.ts";
+import { publicAttributes, type AttributeColumns } from "./public-attributes.ts";
+import { DEFAULT_LOGGER_NAMES, type LoggerName, type LoggerNames } from "./scope.ts";
+import { rankOf, rankOfNumber, rankOfText } from "./severity.ts";
 import { isShownSecond } from "./timestamp.ts";
 
 /** What became of one record. */
@@ -58,6 +59,9 @@ export const ENVELOPE_END = ascii("}}");
 /** What a record with more attributes leaves behind of their names. */
 const NAMES_KEPT = 64;
 
+/** Names the event if the record itself does not (semantic conventions; now deprecated). */
+const EVENT_NAME_ATTRIBUTE = "event.name";
+
 /** Rust's tracing names every event after its place in the source; that is no event name (otel.md). */
 const PLACE_IN_SOURCE = /^event .+:\d+$/;
 
@@ -75,23 +79,27 @@ export class EnvelopeEncoder {
   /** The column whose names these are, and their kinds; undefined where more were there than are kept. */
   #keys: readonly string[] | undefined;
   #kinds = 0;
+  readonly #loggers: LoggerNames;
   readonly #bytesMax: number;
 
   /** System logs below `lowest` are filtered, audit events below INFO. Larger envelopes than `bytesMax` are refused. */
-  constructor(open: OpenBatch, lowest: LevelRank, bytesMax = RECORD_BYTES_MAX) {
+  constructor(
+    open: OpenBatch,
+    lowest: LevelRank,
+    loggers = DEFAULT_LOGGER_NAMES,
+    bytesMax = RECORD_BYTES_MAX,
+  ) {
     this.#open = open;
     this.#lowest = lowest;
+    this.#loggers = loggers;
     this.#bytesMax = bytesMax;
   }
 
   encode(parts: RecordParts, origin: Origin, originIndex: number): Outcome {
-    let logger = loggerName(parts.loggerName);
-    let skipped = -1;
-    if (logger.bridge) {
-      skipped = bridgeNameIndex(parts);
-      if (skipped >= 0) logger = loggerName(parts.values[skipped] as string);
-    }
-    const rank = rankOf(parts.severityNumber, parts.severityText);
+    const scope = this.#loggers.of(parts.loggerName);
+    const skipped = nameIndex(parts, scope);
+    const logger = skipped < 0 ? scope : this.#loggers.of(parts.values[skipped] as string);
+    const rank = rankOf(parts.severityNumber, parts.severityText, scope.numbering);
     if (rank < (logger.audit ? INFO_RANK : this.#lowest)) return "filtered";
     this.#open.begin();
     this.#open.writer.wholeNumbersAreIntegers = parts.isJavaScript;
@@ -104,45 +112,50 @@ export class EnvelopeEncoder {
   }
 
   #system(parts: RecordParts, logger: LoggerName, rank: LevelRank, skipped: number): void {
-    const writer = this.#open.writer;
-    let { keys, values } = parts;
-    let left = skipped;
-    if (keys.length > NAMES_KEPT) return this.#largeSystem(parts, logger, rank, skipped);
-    let kinds = this.#lookUp(keys);
-    if ((kinds & RESERVED_NAME) !== 0) {
-      ({ keys, values } = publicAttributes(parts, skipped));
-      left = -1;
-      kinds = this.#lookUp(keys);
-    }
+    const { keys, values, left } = this.#attributes(parts, skipped, true);
     this.#start(parts, logger, rank);
-    if ((kinds & CODE_NAME) === 0) writer.raw(NO_CALL_SITE);
-    else this.#callSite(callSiteOf((name) => values[keys.indexOf(name)]));
-    const names = this.#names;
-    for (let index = 0; index < keys.length; index++) {
-      const { kind, member } = names[index]!;
-      const value = values[index];
-      if (value === undefined || index === left || kind === CODE_NAME) continue;
-      writer.piece(member);
-      writer.value(value);
-    }
-    this.#context(parts, keys);
+    this.#callSite(keys, values);
+    this.#members(keys, values, left, -1);
+    const eventName = meaningfulEventName(parts.eventName);
+    const isMessage = parts.body === null || parts.body === undefined;
+    this.#context(parts, keys, isMessage ? "" : eventName);
   }
 
-  /** The same for so many attributes that their names are not worth to be remembered. */
-  #largeSystem(parts: RecordParts, logger: LoggerName, rank: LevelRank, skipped: number): void {
+  /** The attributes as they appear, and the place among them of the one that is left out. */
+  #attributes(
+    parts: RecordParts,
+    skipped: number,
+    isSystemLog: boolean,
+  ): AttributeColumns & { readonly left: number } {
+    const { keys, values } = parts;
+    const unusual = (isSystemLog ? RESERVED_NAME : 0) | ERR_NAME | ILL_FORMED_NAME;
+    const isUsual = keys.length <= NAMES_KEPT && (this.#lookUp(keys) & unusual) === 0;
+    if (isUsual) return { keys, values, left: skipped };
+    return { ...publicAttributes(parts, skipped, isSystemLog), left: -1 };
+  }
+
+  /** Writes all attributes but those of the call site, and but two. */
+  #members(
+    keys: readonly string[],
+    values: readonly unknown[],
+    skipped: number,
+    alsoSkipped: number,
+  ): void {
     const writer = this.#open.writer;
-    const { keys, values } = publicAttributes(parts, skipped);
-    const code = new Map<string, unknown>();
-    for (const [index, key] of keys.entries()) {
-      if (kindOf(key) === CODE_NAME) code.set(key, values[index]);
-    }
-    this.#start(parts, logger, rank);
-    if (code.size === 0) writer.raw(NO_CALL_SITE);
-    else this.#callSite(callSiteOf((name) => code.get(name)));
+    // So many names are not worth to be remembered.
+    const isLarge = keys.length > NAMES_KEPT;
+    if (!isLarge) this.#lookUp(keys);
     for (let index = 0; index < keys.length; index++) {
-      if (kindOf(keys[index]!) !== CODE_NAME) writer.rareMember(keys[index]!, values[index]);
+      const value = values[index];
+      if (value === undefined || index === skipped || index === alsoSkipped) continue;
+      const kind = isLarge ? kindOf(keys[index]!) : this.#names[index]!.kind;
+      if (kind === CODE_NAME) continue;
+      if (isLarge) writer.rareMember(keys[index]!, value);
+      else {
+        writer.piece(this.#names[index]!.member);
+        writer.value(value);
+      }
     }
-    this.#context(parts, keys);
   }
 
   /** Fills `#names`; answers which kinds of names there are. A record mostly has the names of the one before. */
@@ -165,8 +178,14 @@ export class EnvelopeEncoder {
     return kinds;
   }
 
-  #callSite(site: CallSite): void {
+  /** Writes where the record was made, as far as its attributes tell. */
+  #callSite(keys: readonly string[], values: readonly unknown[]): void {
     const writer = this.#open.writer;
+    const isLarge = keys.length > NAMES_KEPT;
+    if (!isLarge && (this.#lookUp(keys) & CODE_NAME) === 0) return writer.raw(NO_CALL_SITE);
+    const site = callSiteOf(
+      isLarge ? valueByName(keys, values) : (name) => values[keys.indexOf(name)],
+    );
     writer.raw(MODULE);
     writer.string(site.module);
     writer.raw(FUNCTION);
@@ -177,10 +196,10 @@ export class EnvelopeEncoder {
 
   #audit(parts: RecordParts, logger: LoggerName, rank: LevelRank, skipped: number): void {
     const writer = this.#open.writer;
-    const { keys, values } = parts;
+    const { keys, values, left } = this.#attributes(parts, skipped, false);
     this.#start(parts, logger, rank);
-    const eventType = keys.indexOf("event_type");
-    const action = actionOf(values[eventType], parts.eventName, this.#bytesMax);
+    const eventName = meaningfulEventName(parts.eventName);
+    const { action, index: actionIndex } = actionOf(keys, values, eventName, this.#bytesMax);
     if (action !== undefined) {
       writer.raw(ACTION);
       writer.string(action);
@@ -188,27 +207,29 @@ export class EnvelopeEncoder {
     const before = writer.position - writer.mark;
     writer.raw(METADATA);
     const opened = writer.position - writer.mark;
-    const isLarge = keys.length > NAMES_KEPT;
-    for (let index = 0; index < keys.length; index++) {
-      const value = values[index];
-      if (value === undefined || index === eventType || index === skipped) continue;
-      const key = keys[index]!;
-      if (kindOf(key) === CODE_NAME) continue;
-      if (isLarge) writer.rareMember(key, value);
-      else writer.member(key, value);
-    }
-    this.#context(parts, keys);
+    this.#members(keys, values, left, actionIndex);
+    this.#context(parts, keys, eventName === action ? "" : eventName);
     // Without members there is no metadata.
     if (writer.position - writer.mark === opened) writer.position = writer.mark + before;
     else writer.closeObject(opened);
   }
 
-  /** What the gateway adds where no attribute has that name. */
-  #context({ traceId, spanId, service }: RecordParts, keys: readonly string[]): void {
-    const writer = this.#open.writer;
-    if (traceId !== "" && !keys.includes("trace_id")) writer.member("trace_id", traceId);
-    if (spanId !== "" && !keys.includes("span_id")) writer.member("span_id", spanId);
-    if (service !== "" && !keys.includes("service")) writer.member("service", service);
+  /** Writes what the gateway adds, unless an attribute has that name. */
+  #context(parts: RecordParts, keys: readonly string[], eventName: string): void {
+    const { severityNumber, severityText, loggerName, traceId, spanId, service } = parts;
+    if (severityText && rankOfNumber(severityNumber) === undefined) {
+      const { numbering } = this.#loggers.of(loggerName);
+      const isKnown = rankOfText(severityText, numbering) !== undefined;
+      this.#added("severity_text", isKnown ? "" : severityText.trim(), keys);
+    }
+    this.#added("event_name", eventName, keys);
+    this.#added("trace_id", traceId, keys);
+    this.#added("span_id", spanId, keys);
+    this.#added("service", service, keys);
+  }
+
+  #added(name: string, text: string, keys: readonly string[]): void {
+    if (text !== "" && !keys.includes(name)) this.#open.writer.member(name, text);
   }
 
   /** Writes all up to the attributes. */
@@ -217,15 +238,25 @@ export class EnvelopeEncoder {
     const start = logger.starts[rank]!;
     if (isShownSecond(parts.seconds)) start.write(writer, parts.seconds, parts.micros);
     else writeNow(start, writer);
-    writer.string(messageOf(parts.body, parts.eventName, this.#bytesMax));
+    writer.string(messageOf(parts, this.#bytesMax));
   }
 }
 
 /** Whether the record is an audit event. */
-export function isAuditRecord(parts: NamingParts): boolean {
-  const logger = loggerName(parts.loggerName);
-  const named = logger.bridge ? bridgeNameIndex(parts) : -1;
-  return named < 0 ? logger.audit : loggerName(parts.values[named] as string).audit;
+export function isAuditRecord(parts: NamingParts, loggers = DEFAULT_LOGGER_NAMES): boolean {
+  const scope = loggers.of(parts.loggerName);
+  const named = nameIndex(parts, scope);
+  return named < 0 ? scope.audit : loggers.of(parts.values[named] as string).audit;
+}
+
+/** Returns the place of the attribute that names the logger; -1 if the scope does. */
+function nameIndex({ keys, values }: NamingParts, { nameAttributes }: LoggerName): number {
+  for (const name of nameAttributes ?? []) {
+    const index = keys.indexOf(name);
+    const value = values[index];
+    if (typeof value === "string" && value !== "") return index;
+  }
+  return -1;
 }
 
 function writeNow(start: EnvelopeStart, writer: JsonWriter): void {
@@ -233,11 +264,19 @@ function writeNow(start: EnvelopeStart, writer: JsonWriter): void {
   start.write(writer, Math.floor(now / 1000), (now % 1000) * 1000);
 }
 
-/** The message that a body becomes: a string as it is, bytes as base64, anything else as JSON text. */
-function messageOf(body: unknown, eventName: string | undefined, bytesMax: number): string {
-  if (typeof body === "string") return body;
-  if (body === null || body === undefined) return meaningfulEventName(eventName);
-  return body instanceof Uint8Array ? toBase64(body) : jsonText(body, bytesMax);
+/** Returns the message: the body, else the event's name, the record's own or that of its attribute. */
+function messageOf({ body, eventName, keys, values }: RecordParts, bytesMax: number): string {
+  if (body !== null && body !== undefined) return textOfValue(body, bytesMax);
+  return meaningfulEventName(eventName) || textAttribute(keys, values, EVENT_NAME_ATTRIBUTE);
+}
+
+/** Returns a value as text: a string as it is, a number's digits, bytes as base64, anything else as JSON. */
+function textOfValue(value: unknown, bytesMax: number): string {
+  if (typeof value === "string") return value;
+  // Without the sign that a zero may have.
+  if (typeof value === "number") return String(value === 0 ? 0 : value);
+  if (typeof value === "bigint") return String(value);
+  return value instanceof Uint8Array ? toBase64(value) : jsonText(value, bytesMax);
 }
 
 function jsonText(value: unknown, bytesMax: number): string {
@@ -246,33 +285,34 @@ function jsonText(value: unknown, bytesMax: number): string {
   return writer.text();
 }
 
+/** Returns what an audit event is about, and the place of the attribute that says so, or -1. */
 function actionOf(
-  eventType: unknown,
-  eventName: string | undefined,
+  keys: readonly string[],
+  values: readonly unknown[],
+  eventName: string,
   bytesMax: number,
-): string | undefined {
-  if (eventType === undefined || eventType === null)
-    return meaningfulEventName(eventName) || undefined;
-  return typeof eventType === "string" ? eventType : jsonText(eventType, bytesMax);
+): { action: string | undefined; index: number } {
+  const index = keys.indexOf("event_type");
+  const eventType = values[index];
+  if (eventType !== undefined && eventType !== null) {
+    return { action: textOfValue(eventType, bytesMax), index };
+  }
+  // A type that is null says nothing, and is left out.
+  if (eventName !== "") return { action: eventName, index };
+  const named = textAttribute(keys, values, EVENT_NAME_ATTRIBUTE);
+  if (named === "") return { action: undefined, index };
+  return { action: named, index: keys.indexOf(EVENT_NAME_ATTRIBUTE) };
 }
 
-function bridgeNameIndex({ keys, values }: NamingParts): number {
-  for (const name of BRIDGE_NAME_ATTRIBUTES) {
-    const index = keys.indexOf(name);
-    if (index >= 0 && typeof values[index] === "string") return index;
-  }
-  return -1;
+function textAttribute(keys: readonly string[], values: readonly unknown[], name: string): string {
+  const value = values[keys.indexOf(name)];
+  return typeof value === "string" ? value : "";
 }
 
-/** The attributes under the names that they appear with; of two that get the same name the last value counts. */
-function publicAttributes(
-  { keys, values }: RecordParts,
-  skipped: number,
-): Pick<RecordParts, "keys" | "values"> {
-  const attributes = new Map<string, unknown>();
-  for (const [index, key] of keys.entries()) {
-    if (index === skipped || values[index] === undefined) continue;
-    attributes.set(RESERVED.has(key) ? RENAME_PREFIX + key : key, values[index]);
-  }
-  return { keys: [...attributes.keys()], values: [...attributes.values()] };
+function valueByName(
+  keys: readonly string[],
+  values: readonly unknown[],
+): (name: string) => unknown {
+  const byName = new Map(keys.map((key, index) => [key, values[index]]));
+  return (name) => byName.get(name);
 }

@@ -16,6 +16,7 @@ import type { OpenBatch } from "./open-batch.ts";
 import type { Origin } from "./record-batch.ts";
 import type { RequestCounts } from "./request-counts.ts";
 import { EnvelopeBudget } from "./request-limits.ts";
+import { DEFAULT_LOGGER_NAMES, type LoggerNames } from "./scope.ts";
 import { protobufOfLargeJson } from "./large-json.ts";
 import { decodeOtlpProtobufInSteps } from "./otlp-protobuf.ts";
 import { encodeOtlpProtobuf, encodeOtlpProtobufInSteps } from "./otlp-transcoder.ts";
@@ -42,8 +43,9 @@ export function encodeOtlpJson(
   body: Uint8Array,
   open: OpenBatch,
   lowest: LevelRank,
+  loggers = DEFAULT_LOGGER_NAMES,
 ): RequestCounts {
-  return encodeUsual(body, open, lowest) ?? encodeAny(body, open, lowest);
+  return encodeUsual(body, open, lowest, loggers) ?? encodeAny(body, open, lowest, loggers);
 }
 
 /** The same in steps, for a request that may be large; between them nothing else may be encoded into `open`. */
@@ -51,9 +53,10 @@ export function* encodeOtlpJsonInSteps(
   body: Uint8Array,
   open: OpenBatch,
   lowest: LevelRank,
+  loggers: LoggerNames,
 ): Steps<RequestCounts> {
   const protobuf = yield* protobufOfLargeJson(body);
-  return yield* encodeOtlpProtobufInSteps(protobuf, open, lowest);
+  return yield* encodeOtlpProtobufInSteps(protobuf, open, lowest, loggers);
 }
 
 /** The records of a request that may be large, in steps. */
@@ -66,24 +69,30 @@ function encodeUsual(
   body: Uint8Array,
   open: OpenBatch,
   lowest: LevelRank,
+  loggers: LoggerNames,
 ): RequestCounts | undefined {
   const protobuf = protobufOfUsualJson(body);
   if (protobuf === undefined) return undefined;
   try {
-    return encodeOtlpProtobuf(protobuf, open, lowest);
+    return encodeOtlpProtobuf(protobuf, open, lowest, loggers);
   } catch (error) {
     if (TailgateError.is(error, "OTLP_UNDECODABLE")) return undefined;
     throw error;
   }
 }
 
-function encodeAny(body: Uint8Array, open: OpenBatch, lowest: LevelRank): RequestCounts {
+function encodeAny(
+  body: Uint8Array,
+  open: OpenBatch,
+  lowest: LevelRank,
+  loggers: LoggerNames,
+): RequestCounts {
   const savepoint = open.savepoint();
   try {
     return readExactly(body, (decoder, request) => {
       open.rollback(savepoint);
       const located = locatedInOrder(decoder, request);
-      const encoder = new EnvelopeEncoder(open, lowest);
+      const encoder = new EnvelopeEncoder(open, lowest, loggers);
       const origin = new JsonOrigin(located, body.length);
       return encode(decoder, located, encoder, origin, new EnvelopeBudget(open));
     });

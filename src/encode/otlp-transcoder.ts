@@ -17,8 +17,9 @@ import {
   START,
 } from "./request-layout.ts";
 import { EnvelopeBudget, PART_ENVELOPE_BYTES_MAX, PART_VALUES_MAX } from "./request-limits.ts";
-import { loggerName, type LoggerName } from "./scope.ts";
+import { DEFAULT_LOGGER_NAMES, type LoggerName, type LoggerNames } from "./scope.ts";
 import { serviceMember } from "./service-member.ts";
+import { rankOfNumber } from "./severity.ts";
 import { atOnce, STEP_BYTES, within, type Steps } from "./steps.ts";
 import { rankOfBytes } from "./severity-text.ts";
 import { refusalOf } from "./undecodable.ts";
@@ -34,8 +35,9 @@ export function encodeOtlpProtobuf(
   body: Uint8Array,
   open: OpenBatch,
   lowest: LevelRank,
+  loggers = DEFAULT_LOGGER_NAMES,
 ): RequestCounts {
-  return atOnce(encodeSteps(body, open, lowest, layoutMemory));
+  return atOnce(encodeSteps(body, open, lowest, loggers, layoutMemory));
 }
 
 /** The same, if it takes no more than so many steps: undefined if it takes more, and `open` is then as it was. */
@@ -43,9 +45,10 @@ export function encodeOtlpProtobufWithin(
   body: Uint8Array,
   open: OpenBatch,
   lowest: LevelRank,
+  loggers: LoggerNames,
   stepsMax: number,
 ): RequestCounts | undefined {
-  return within(encodeSteps(body, open, lowest, layoutMemory), stepsMax);
+  return within(encodeSteps(body, open, lowest, loggers, layoutMemory), stepsMax);
 }
 
 /** The same in steps; between them nothing else may be encoded into `open`. */
@@ -53,14 +56,16 @@ export function encodeOtlpProtobufInSteps(
   body: Uint8Array,
   open: OpenBatch,
   lowest: LevelRank,
+  loggers: LoggerNames,
 ): Steps<RequestCounts> {
-  return encodeSteps(body, open, lowest, undefined);
+  return encodeSteps(body, open, lowest, loggers, undefined);
 }
 
 function* encodeSteps(
   body: Uint8Array,
   open: OpenBatch,
   lowest: LevelRank,
+  loggers: LoggerNames,
   memory: Int32Array | undefined,
 ): Steps<RequestCounts> {
   const savepoint = open.savepoint();
@@ -69,7 +74,7 @@ function* encodeSteps(
     try {
       const layout = yield* RequestLayout.inSteps(body, { isExact, isReceived: true, memory });
       if (memory !== undefined) keepLayoutMemory(layout.memory);
-      counts = yield* new Transcoder(layout, open, lowest).encode(savepoint);
+      counts = yield* new Transcoder(layout, open, lowest, loggers).encode(savepoint);
       return counts;
     } catch (error) {
       if (isExact || !(error instanceof SecondTime)) throw refusalOf(error);
@@ -106,13 +111,14 @@ class Transcoder {
   readonly #layout: RequestLayout;
   readonly #open: OpenBatch;
   readonly #lowest: LevelRank;
+  readonly #loggers: LoggerNames;
   readonly #origin: ProtobufOrigin;
   readonly #decoder: ProtobufDecoder;
   readonly #usual: UsualEnvelope;
   readonly #exact: EnvelopeEncoder;
   /** The scope and the resource of the record before, for most records have the same. */
   #scope = -1;
-  #logger: LoggerName = loggerName("");
+  #logger: LoggerName;
   #resource = -1;
   #service = serviceMember("");
   /** What the records that were not filtered have in the request. */
@@ -120,14 +126,16 @@ class Transcoder {
   /** What the records since the last step have in it. */
   #readBytes = 0;
 
-  constructor(layout: RequestLayout, open: OpenBatch, lowest: LevelRank) {
+  constructor(layout: RequestLayout, open: OpenBatch, lowest: LevelRank, loggers: LoggerNames) {
     this.#layout = layout;
     this.#open = open;
     this.#lowest = lowest;
+    this.#loggers = loggers;
+    this.#logger = loggers.of("");
     this.#origin = new ProtobufOrigin(layout.reader.bytes, layout.length);
     this.#decoder = new ProtobufDecoder(layout, PART_VALUES_MAX);
     this.#usual = new UsualEnvelope(layout.reader, open.writer);
-    this.#exact = new EnvelopeEncoder(open, lowest, PART_ENVELOPE_BYTES_MAX);
+    this.#exact = new EnvelopeEncoder(open, lowest, loggers, PART_ENVELOPE_BYTES_MAX);
   }
 
   *encode(savepoint: Savepoint): Steps<RequestCounts> {
@@ -144,6 +152,8 @@ class Transcoder {
       if (this.#readBytes >= STEP_BYTES || place % STEP_RECORDS === 0) {
         this.#readBytes = 0;
         yield;
+        // Another request may have been worked on, which shares the table of attributes.
+        this.#usual.forget();
       }
     }
     budget.check();
@@ -164,9 +174,14 @@ class Transcoder {
     this.#readTime(record);
     const logger = this.#loggerOf(record);
     if (logger.bridge) return this.#exactly(record, end - start);
-    const { severity, severityTextStart, severityTextEnd } = fields;
-    const rank = rankOfBytes(severity, reader.bytes, severityTextStart, severityTextEnd);
-    if (rank < (logger.audit ? INFO_RANK : this.#lowest)) return "filtered";
+    const rank = rankOfNumber(fields.severity) ?? this.#rankOfText(logger);
+    // A text that says nothing is kept.
+    if (rank === undefined) return this.#exactly(record, end - start);
+    if (rank < (logger.audit ? INFO_RANK : this.#lowest)) {
+      // An attribute may name the audit logger.
+      const isOpen = logger.nameAttributes !== undefined && rank >= INFO_RANK;
+      return isOpen ? this.#exactly(record, end - start) : "filtered";
+    }
     // The resource is read for each record, so that a damaged one is refused although nobody asks for its name.
     const service = this.#serviceOf(record);
     const open = this.#open;
@@ -178,6 +193,13 @@ class Transcoder {
     this.#keptBytes += end - start;
     if (!open.commit(rank, logger.audit, logger.name, this.#origin, record)) this.#usual.forget();
     return "accepted";
+  }
+
+  /** The level of a record without a number; undefined for an unknown text. */
+  #rankOfText({ numbering }: LoggerName): LevelRank | undefined {
+    const { severityTextStart: start, severityTextEnd: end } = fields;
+    if (start === end) return INFO_RANK;
+    return rankOfBytes(this.#layout.reader.bytes, start, end, numbering);
   }
 
   /** The time that the record was put in order by, which is the request's arrival where it has none. */
@@ -221,7 +243,7 @@ class Transcoder {
   #loggerOf(record: number): LoggerName {
     const scope = this.#layout.at(record, SCOPE);
     if (scope !== this.#scope) {
-      this.#logger = loggerName(this.#decoder.scope(scope).name);
+      this.#logger = this.#loggers.of(this.#decoder.scope(scope).name);
       this.#scope = scope;
     }
     return this.#logger;

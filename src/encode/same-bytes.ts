@@ -31,3 +31,17 @@ function areSameLong({ view }: ByteSource, one: number, other: number, length: n
   }
   return view.getBigInt64(one + last, true) === view.getBigInt64(other + last, true);
 }
+
+/** Whether the bytes between two places start with others. */
+export function startsWith(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  prefix: Uint8Array,
+): boolean {
+  if (end - start < prefix.length) return false;
+  for (let index = 0; index < prefix.length; index++) {
+    if (bytes[start + index] !== prefix[index]) return false;
+  }
+  return true;
+}

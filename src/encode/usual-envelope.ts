@@ -2,7 +2,11 @@ import { RENAME_PREFIX } from "./attribute-name.ts";
 import {
   AttributeTable,
   CODE_OTHER,
+  ERR_NAME,
+  EVENT_NAME_ATTRIBUTE,
+  EVENT_NAME_MEMBER,
   EVENT_TYPE,
+  LOGGER_NAME,
   RENAME_LOOKALIKE,
   RESERVED_NAME,
   SERVICE_NAME,
@@ -13,6 +17,7 @@ import { placeCallSite } from "./call-site-bytes.ts";
 import { ACTION, ENVELOPE_END, METADATA, NO_CALL_SITE } from "./envelope-encoder.ts";
 import { AUDIT_HEAD, SYSTEM_HEAD } from "./envelope-start.ts";
 import { ascii, type JsonWriter } from "./json-writer.ts";
+import { VALUE_KEY_VALUES } from "./otlp-fields.ts";
 import type { SplitTime } from "./otlp-time.ts";
 import {
   MICROS_BYTES,
@@ -25,7 +30,7 @@ import {
 import type { ProtobufReader } from "./protobuf-reader.ts";
 import { ProtobufValueWriter, UNUSUAL } from "./protobuf-value-writer.ts";
 import { SPAN_ID_BYTES, TRACE_ID_BYTES, type RecordFields } from "./record-fields.ts";
-import { areSame } from "./same-bytes.ts";
+import { areSame, startsWith } from "./same-bytes.ts";
 import type { LoggerName } from "./scope.ts";
 import { textOfSecond } from "./timestamp.ts";
 
@@ -38,6 +43,9 @@ const FIXED_BYTES_MAX = 512;
 const TRACE_ID_MEMBER = ascii(',"trace_id":"');
 const RENAMED_MEMBER = ascii(`,"${RENAME_PREFIX}`);
 const SPAN_ID_MEMBER = ascii(',"span_id":"');
+const EVENT_NAME = ascii(',"event_name":');
+/** How an event name starts that is a place in the source, and perhaps none. */
+const PLACE_IN_SOURCE = ascii("event ");
 const COMMA = 0x2c;
 const COLON = 0x3a;
 const QUOTE = 0x22;
@@ -72,6 +80,9 @@ export class UsualEnvelope {
   #service: Uint8Array | undefined;
   #traceId = 0;
   #spanId = 0;
+  #hadEventName = false;
+  /** Whether an attribute may name the logger of the record that is being written. */
+  #isNameless = false;
 
   constructor(reader: ProtobufReader, writer: JsonWriter) {
     this.#reader = reader;
@@ -89,11 +100,12 @@ export class UsualEnvelope {
     fields: RecordFields,
     bytes: number,
     time: SplitTime,
-    { audit }: LoggerName,
+    { audit, nameAttributes }: LoggerName,
     head: Uint8Array,
     service: Uint8Array,
   ): boolean {
     if (bytes > RECORD_BYTES_MAX) return false;
+    this.#isNameless = nameAttributes !== undefined;
     const writer = this.#writer;
     writer.reserve(TEXT_GROWTH_MAX * bytes + head.length + service.length + FIXED_BYTES_MAX);
     if (this.#before !== writer.buffer) this.#before = undefined;
@@ -120,6 +132,7 @@ export class UsualEnvelope {
     const start = writer.position;
     const isAlike = this.#hasAttributesOf(fields);
     if (!isAlike && !this.#readAttributes(fields)) return UNUSUAL;
+    if (this.#isNameless && this.#mayNameLogger()) return UNUSUAL;
     const message = this.#placeSystemHead(start, time, head);
     const members = this.#placeMessage(message, fields);
     if (members < 0) return UNUSUAL;
@@ -130,7 +143,8 @@ export class UsualEnvelope {
     const end =
       isAlike && this.#hasIdsOf(fields, service)
         ? this.#copy(ids, this.#ids, this.#end)
-        : placeRaw(writer, this.#placeCorrelation(ids, fields, service), ENVELOPE_END);
+        : this.#placeEnd(ids, fields, service);
+    if (end < 0) return UNUSUAL;
     this.#before = writer.buffer;
     this.#start = start;
     this.#message = message;
@@ -144,6 +158,7 @@ export class UsualEnvelope {
     this.#service = service;
     this.#traceId = fields.traceId;
     this.#spanId = fields.spanId;
+    this.#hadEventName = fields.hasEventName;
     return end;
   }
 
@@ -161,9 +176,11 @@ export class UsualEnvelope {
     );
   }
 
-  #hasIdsOf({ traceId, spanId }: RecordFields, service: Uint8Array): boolean {
+  #hasIdsOf({ traceId, spanId, hasEventName }: RecordFields, service: Uint8Array): boolean {
     return (
       service === this.#service &&
+      !hasEventName &&
+      !this.#hadEventName &&
       this.#isSameId(this.#traceId, traceId, TRACE_ID_BYTES) &&
       this.#isSameId(this.#spanId, spanId, SPAN_ID_BYTES)
     );
@@ -179,8 +196,22 @@ export class UsualEnvelope {
   #readAttributes({ attributesStart, attributesEnd }: RecordFields): boolean {
     return (
       attributes.read(this.#reader, attributesStart, attributesEnd) &&
-      !(attributes.has(RESERVED_NAME) && attributes.has(RENAME_LOOKALIKE))
+      !(attributes.has(RESERVED_NAME) && attributes.has(RENAME_LOOKALIKE)) &&
+      !this.#hasError()
     );
+  }
+
+  /** Whether there is an attribute `err` that may be pino's, whose members have other names in the envelope. */
+  #hasError(): boolean {
+    const index = attributes.indexOf(ERR_NAME);
+    if (index < 0) return false;
+    const start = attributes.valueStart(index);
+    return start < attributes.valueEnd(index) && this.#reader.bytes[start] === VALUE_KEY_VALUES;
+  }
+
+  /** `logger` is one of the reserved names. */
+  #mayNameLogger(): boolean {
+    return attributes.has(LOGGER_NAME) || attributes.has(RESERVED_NAME);
   }
 
   #placeSystemHead(at: number, time: SplitTime, head: Uint8Array): number {
@@ -203,7 +234,9 @@ export class UsualEnvelope {
   /** Without a body the message is the event name, if that says something. */
   #placeMessage(at: number, { bodyStart, bodyEnd, hasEventName }: RecordFields): number {
     if (bodyStart !== bodyEnd) return this.#values.placeString(at, bodyStart, bodyEnd);
-    return hasEventName ? UNUSUAL : placeText(this.#writer, at, this.#reader, 0, 0);
+    return hasEventName || attributes.has(EVENT_NAME_ATTRIBUTE)
+      ? UNUSUAL
+      : placeText(this.#writer, at, this.#reader, 0, 0);
   }
 
   /** Writes the call site and the extras. */
@@ -240,6 +273,21 @@ export class UsualEnvelope {
     return this.#values.place(at + 1, attributes.valueStart(index), attributes.valueEnd(index));
   }
 
+  /** Writes what the gateway adds to a system log that has a message, and its end. */
+  #placeEnd(at: number, fields: RecordFields, service: Uint8Array): number {
+    const position = fields.hasEventName ? this.#placeEventName(at, fields) : at;
+    if (position < 0) return UNUSUAL;
+    return placeRaw(this.#writer, this.#placeCorrelation(position, fields, service), ENVELOPE_END);
+  }
+
+  #placeEventName(at: number, { eventNameStart, eventNameEnd }: RecordFields): number {
+    const { bytes } = this.#reader;
+    if (startsWith(bytes, eventNameStart, eventNameEnd, PLACE_IN_SOURCE)) return UNUSUAL;
+    if (attributes.has(EVENT_NAME_MEMBER)) return at;
+    const name = placeRaw(this.#writer, at, EVENT_NAME);
+    return placeText(this.#writer, name, this.#reader, eventNameStart, eventNameEnd);
+  }
+
   #placeCorrelation(at: number, { traceId, spanId }: RecordFields, service: Uint8Array): number {
     const writer = this.#writer;
     let position = at;
@@ -263,6 +311,7 @@ export class UsualEnvelope {
     this.#before = undefined;
     if (!attributes.read(this.#reader, fields.attributesStart, fields.attributesEnd))
       return UNUSUAL;
+    if (this.#hasError() || (this.#isNameless && this.#mayNameLogger())) return UNUSUAL;
     const writer = this.#writer;
     const message = this.#placeHead(writer.position, AUDIT_HEAD, time, head);
     const action = this.#placeMessage(message, fields);
@@ -273,10 +322,11 @@ export class UsualEnvelope {
 
   /** Writes the event's type as its action, which else would be its name. */
   #placeAction(at: number, { hasEventName }: RecordFields): number {
+    if (hasEventName) return UNUSUAL;
     const index = attributes.indexOf(EVENT_TYPE);
     const start = index < 0 ? 0 : attributes.valueStart(index);
     const end = index < 0 ? 0 : attributes.valueEnd(index);
-    if (start === end) return hasEventName ? UNUSUAL : at;
+    if (start === end) return attributes.has(EVENT_NAME_ATTRIBUTE) ? UNUSUAL : at;
     return this.#values.placeString(placeRaw(this.#writer, at, ACTION), start, end);
   }
 

@@ -14,6 +14,7 @@ import { RecordOrigin } from "../encode/otlp-writer.ts";
 import type { Origin, RecordBatch } from "../encode/record-batch.ts";
 import type { RequestCounts } from "../encode/request-counts.ts";
 import { rankOf } from "../encode/severity.ts";
+import { DEFAULT_LOGGER_NAMES, LoggerNames } from "../encode/scope.ts";
 import type { Steps } from "../encode/steps.ts";
 import { LEVELS, type Level, type LevelRank } from "../envelope.ts";
 import { TailgateError, textOf } from "../errors.ts";
@@ -45,6 +46,8 @@ export interface IntakeOptions {
   append(batch: RecordBatch): Promise<void>;
   /** The newest events with keys that the journal has. */
   readonly storedEvents: readonly StoredEvent[];
+  /** The loggers whose records, and whose children's, are audit events. Default: `orchestrator.audit`. */
+  readonly auditLoggers?: readonly string[];
   readonly log: HostLogger;
 }
 
@@ -68,16 +71,26 @@ interface TakenRequest {
 /** How requests of one form are read. */
 interface RequestForm {
   /** Undefined if it is too much for one turn of the event loop, and nothing was done. */
-  encode(body: Uint8Array, open: OpenBatch, lowest: LevelRank): RequestCounts | undefined;
-  encodeInSteps(body: Uint8Array, open: OpenBatch, lowest: LevelRank): Steps<RequestCounts>;
+  encode(
+    body: Uint8Array,
+    open: OpenBatch,
+    lowest: LevelRank,
+    loggers: LoggerNames,
+  ): RequestCounts | undefined;
+  encodeInSteps(
+    body: Uint8Array,
+    open: OpenBatch,
+    lowest: LevelRank,
+    loggers: LoggerNames,
+  ): Steps<RequestCounts>;
   decode(body: Uint8Array): LogRecord[];
   decodeInSteps(body: Uint8Array): Steps<LogRecord[]>;
 }
 
 const PROTOBUF: RequestForm = {
-  encode: (body, open, lowest) =>
+  encode: (body, open, lowest, loggers) =>
     body.length <= PROTOBUF_BYTES_MAX
-      ? encodeOtlpProtobufWithin(body, open, lowest, PROTOBUF_STEPS_MAX)
+      ? encodeOtlpProtobufWithin(body, open, lowest, loggers, PROTOBUF_STEPS_MAX)
       : undefined,
   encodeInSteps: encodeOtlpProtobufInSteps,
   decode: decodeOtlpProtobuf,
@@ -85,8 +98,8 @@ const PROTOBUF: RequestForm = {
 };
 
 const JSON_FORM: RequestForm = {
-  encode: (body, open, lowest) =>
-    body.length <= JSON_BYTES_MAX ? encodeOtlpJson(body, open, lowest) : undefined,
+  encode: (body, open, lowest, loggers) =>
+    body.length <= JSON_BYTES_MAX ? encodeOtlpJson(body, open, lowest, loggers) : undefined,
   encodeInSteps: encodeOtlpJsonInSteps,
   decode: decodeOtlpJson,
   decodeInSteps: decodeOtlpJsonInSteps,
@@ -106,6 +119,7 @@ export class RecordIntake implements Intake {
   readonly counters = new Counters();
   readonly #options: IntakeOptions;
   readonly #lowest: LevelRank;
+  readonly #loggers: LoggerNames;
   readonly #events: AuditEvents;
   readonly #open: OpenBatch;
   readonly #encoder: EnvelopeEncoder;
@@ -131,15 +145,18 @@ export class RecordIntake implements Intake {
   constructor(options: IntakeOptions) {
     this.#options = options;
     this.#lowest = LEVELS.indexOf(options.logLevel) as LevelRank;
+    const { auditLoggers } = options;
+    this.#loggers =
+      auditLoggers === undefined ? DEFAULT_LOGGER_NAMES : new LoggerNames(auditLoggers);
     this.#alarm = new LossAlarm(options.log);
     const log = rateLimited(options.log);
     this.#events = new AuditEvents(options.storedEvents, (key) =>
       log.warning(`Two audit events have the key ${key} and do not say the same; both are kept.`),
     );
     this.#open = new OpenBatch(this.#events);
-    this.#encoder = new EnvelopeEncoder(this.#open, this.#lowest);
+    this.#encoder = new EnvelopeEncoder(this.#open, this.#lowest, this.#loggers);
     this.#crowded = new OpenBatch(this.#events);
-    this.#crowdedEncoder = new EnvelopeEncoder(this.#crowded, this.#lowest);
+    this.#crowdedEncoder = new EnvelopeEncoder(this.#crowded, this.#lowest, this.#loggers);
   }
 
   /** Memory of what waits for the journal, and in it for the disk. */
@@ -211,7 +228,9 @@ export class RecordIntake implements Intake {
     this.#refuseWhereFull();
     const isProcessed = this.#options.processors.length > 0;
     if (isProcessed && body.length <= DECODED_BYTES_MAX) return this.records(form.decode(body));
-    const counts = isProcessed ? undefined : form.encode(body, this.#open, this.#lowest);
+    const counts = isProcessed
+      ? undefined
+      : form.encode(body, this.#open, this.#lowest, this.#loggers);
     if (counts === undefined) {
       const taken = await this.#large.add(body.length, () => this.#largeRequest(body, form));
       return taken.ingested;
@@ -233,7 +252,9 @@ export class RecordIntake implements Intake {
       const open = new OpenBatch(events, LARGE_SLAB_BYTES);
       this.#largeOpen = open;
       try {
-        const counts = await this.#large.inTurns(form.encodeInSteps(body, open, this.#lowest));
+        const counts = await this.#large.inTurns(
+          form.encodeInSteps(body, open, this.#lowest, this.#loggers),
+        );
         if (events.admitAll()) return { ingested: this.#takeLarge(open, events, counts) };
       } finally {
         this.#largeOpen = undefined;
@@ -311,7 +332,7 @@ export class RecordIntake implements Intake {
 
   /** Answers why the record could not be taken; undefined where it was. */
   #takeProcessed(record: LogRecord, encoder?: EnvelopeEncoder): string | undefined {
-    const kept = processed(record, this.#options.processors);
+    const kept = processed(record, this.#options.processors, this.#loggers);
     if (kept === undefined) {
       this.countFiltered();
       return undefined;
@@ -321,7 +342,7 @@ export class RecordIntake implements Intake {
       const parts = partsOfRecord(kept);
       return this.#encode(parts, new RecordOrigin([kept]), encoder ?? this.#encoderFor(parts));
     } catch (error) {
-      return this.#notEncodable(error, isAuditEvent(record));
+      return this.#notEncodable(error, isAuditEvent(record, this.#loggers));
     }
   }
 
@@ -349,7 +370,7 @@ export class RecordIntake implements Intake {
       if (outcome === "filtered") this.counters.filtered++;
       return undefined;
     } catch (error) {
-      return this.#notEncodable(error, isAuditRecord(parts));
+      return this.#notEncodable(error, isAuditRecord(parts, this.#loggers));
     }
   }
 
@@ -368,7 +389,7 @@ export class RecordIntake implements Intake {
     const { pendingBytesMax } = this.#options;
     const pending = this.pendingBytes;
     if (pending <= ROOM_PARTS[0] * pendingBytesMax && this.#queue.isEmpty) return this.#encoder;
-    if (isAuditRecord(parts)) {
+    if (isAuditRecord(parts, this.#loggers)) {
       const isCrowded = pending > pendingBytesMax || !this.#queue.isEmpty;
       return isCrowded ? this.#crowdedEncoder : this.#encoder;
     }

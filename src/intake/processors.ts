@@ -1,6 +1,7 @@
 import type { OnError } from "../config.ts";
 import type { Counters } from "../delivery/counters.ts";
 import { isAuditRecord } from "../encode/envelope-encoder.ts";
+import type { LoggerNames } from "../encode/scope.ts";
 import { textOf } from "../errors.ts";
 import type { LogRecord, Processor } from "../plugin.ts";
 
@@ -42,31 +43,36 @@ export const PROCESSOR_FAILED = "processor_failed";
 export function processed(
   record: LogRecord,
   processors: readonly RunningProcessor[],
+  loggers: LoggerNames,
 ): LogRecord | Rejection | undefined {
   let current = record;
   for (const running of processors) {
-    const next = runOne(running, current);
+    const next = runOne(running, current, loggers);
     if (next === undefined || next instanceof Rejection) return next;
     current = next;
   }
   return current;
 }
 
-function runOne(running: RunningProcessor, record: LogRecord): LogRecord | Rejection | undefined {
+function runOne(
+  running: RunningProcessor,
+  record: LogRecord,
+  loggers: LoggerNames,
+): LogRecord | Rejection | undefined {
   // When a processor throws, it may have changed them.
   const naming = { scope: record.scope, attributes: record.attributes };
   const { processor, counters } = running;
   counters.received++;
   try {
     const next: unknown = processor.process(record);
-    if (next === undefined) return dropped(running, record, naming);
+    if (next === undefined) return dropped(running, record, naming, loggers);
     refuseOther(next);
     running.trouble = undefined;
     counters.sent++;
     return next as LogRecord;
   } catch (error) {
     note(running, error);
-    return afterError(running, record, naming);
+    return afterError(running, record, naming, loggers);
   }
 }
 
@@ -75,8 +81,9 @@ function dropped(
   running: RunningProcessor,
   record: LogRecord,
   naming: Naming,
+  loggers: LoggerNames,
 ): LogRecord | undefined {
-  if (isAuditEvent(naming)) {
+  if (isAuditEvent(naming, loggers)) {
     note(running, new Error("it has dropped an audit event, which goes on as it was"));
     running.counters.sent++;
     return { ...record, scope: naming.scope };
@@ -109,8 +116,9 @@ function afterError(
   { id, onError, counters, trouble }: RunningProcessor,
   record: LogRecord,
   naming: Naming,
+  loggers: LoggerNames,
 ): LogRecord | Rejection {
-  const isAudit = isAuditEvent(naming);
+  const isAudit = isAuditEvent(naming, loggers);
   const action = onError ?? (isAudit ? "fail" : "keep");
   if (action === "keep") {
     counters.sent++;
@@ -123,11 +131,17 @@ function afterError(
 }
 
 /** Whether it is an audit event, as far as its parts are there: a processor may have returned anything. */
-export function isAuditEvent({ scope, attributes }: Partial<Naming>): boolean {
+export function isAuditEvent(
+  { scope, attributes }: Partial<Naming>,
+  loggers: LoggerNames,
+): boolean {
   const entries = attributes instanceof Map ? [...attributes] : [];
-  return isAuditRecord({
-    loggerName: String(scope?.name),
-    keys: entries.map(([key]) => key),
-    values: entries.map(([, value]) => value),
-  });
+  return isAuditRecord(
+    {
+      loggerName: String(scope?.name),
+      keys: entries.map(([key]) => key),
+      values: entries.map(([, value]) => value),
+    },
+    loggers,
+  );
 }

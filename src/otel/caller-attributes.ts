@@ -1,4 +1,4 @@
-import { CODE_PREFIX } from "../encode/code-attributes.ts";
+import { tellsCallSite } from "../encode/code-attributes.ts";
 import { textOf } from "../errors.ts";
 import type { CallSiteAttributes } from "./call-site.ts";
 import { NameColumn, type Columns } from "./columns.ts";
@@ -79,7 +79,7 @@ function unusualColumns(
   }
   const keys = [...columns.keys()];
   const values = [...columns.values()];
-  if (site !== undefined && !keys.some((key) => key.startsWith(CODE_PREFIX))) {
+  if (site !== undefined && !keys.some(tellsCallSite)) {
     keys.push(...Object.keys(site));
     values.push(...Object.values(site));
   }

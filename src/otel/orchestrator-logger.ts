@@ -1,5 +1,5 @@
 import { SeverityNumber, type LogRecord } from "@opentelemetry/api";
-import { INFO_RANK, isAuditLogger, LEVELS, type LevelRank } from "../envelope.ts";
+import { AUDIT_LOGGER, INFO_RANK, isAuditLogger, LEVELS, type LevelRank } from "../envelope.ts";
 import { callSiteAbove } from "./call-site.ts";
 import { isError } from "./plain-value.ts";
 import type { LoggerRelay, RelayLogger } from "./relay.ts";
@@ -38,7 +38,7 @@ export class OrchestratorLogger {
   constructor(name: string, relay: LoggerRelay) {
     this.#relay = relay;
     this.#logger = relay.getLogger(name);
-    this.#isAudit = isAuditLogger(name);
+    this.#isAudit = isAuditLogger(name, [AUDIT_LOGGER]);
   }
 
   debug(message: string, extras?: Extras | Error): void {

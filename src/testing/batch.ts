@@ -8,12 +8,15 @@ import type { Batch, LogRecord } from "../plugin.ts";
 /** 2025-10-13T09:27:24.339163Z, the moment of the examples. */
 const EXAMPLE_TIME_NANOS = 1_760_347_644_339_163_000n;
 
-/** A record with what is given, and an INFO "hello" of `orchestrator.server` in 2025 otherwise. */
+/**
+ * A record with what is given, and an INFO "hello" of `orchestrator.server` in 2025 otherwise. If a severity text is
+ * given without a number, it has no number.
+ */
 export function recordOf(given: Partial<LogRecord>): LogRecord {
   return {
     timestamp: EXAMPLE_TIME_NANOS,
     observedTimestamp: EXAMPLE_TIME_NANOS,
-    severityNumber: 9,
+    severityNumber: given.severityText === undefined ? 9 : 0,
     severityText: "INFO",
     body: "hello",
     eventName: "",

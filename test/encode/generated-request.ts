@@ -46,6 +46,8 @@ const key = fc.oneof(
     arbitrary: fc.constantFrom(
       ...["level", "message", "id", "type", "extra_level", "extra_id", "timestamp", "event_type"],
       ...["trace_id", "span_id", "service", "logger", "name", "label", "a", "b", "é", "__proto__"],
+      ...["extra_extra_level", "event_name", "event.name", "severity_text", "logger.name", "err"],
+      ...["exception.message", "err", "extra_logger"],
     ),
   },
   { weight: 1, arbitrary: fc.string({ maxLength: 9 }) },
@@ -78,6 +80,30 @@ const { value } = fc.letrec<{ value: object; member: JsonKeyValue }>((tie) => ({
 }));
 
 const attribute = fc.record({ key, value }, { requiredKeys: ["key"] });
+
+/** An error as pino sends it, or nearly so. */
+const errorAttribute = fc
+  .subarray(["type", "message", "stack", "code"])
+  .chain((names) => fc.tuple(...names.map((name) => fc.tuple(fc.constant(name), value))))
+  .map((members) => ({
+    key: "err",
+    value: {
+      kvlistValue: {
+        values: members.map(([name, given]) => ({
+          key: name,
+          value: name === "code" ? given : { stringValue: name },
+        })),
+      },
+    },
+  }));
+
+/** What names a logger, or an event. */
+const nameAttribute = fc
+  .tuple(
+    fc.constantFrom("logger", "logger.name", "name", "label", "event.name", "event_type"),
+    fc.constantFrom("orchestrator.audit", "orchestrator.x", "", "unknown"),
+  )
+  .map(([name, stringValue]) => ({ key: name, value: { stringValue } }));
 
 const codeAttribute = fc.oneof(
   fc
@@ -114,9 +140,15 @@ const codeAttribute = fc.oneof(
     .map(([name, given]) => ({ key: name, value: given })),
 );
 
-const attributes = fc.array(fc.oneof({ weight: 4, arbitrary: attribute }, codeAttribute), {
-  maxLength: 6,
-});
+const attributes = fc.array(
+  fc.oneof(
+    { weight: 8, arbitrary: attribute },
+    { weight: 2, arbitrary: codeAttribute },
+    { weight: 1, arbitrary: errorAttribute },
+    { weight: 1, arbitrary: nameAttribute },
+  ),
+  { maxLength: 6 },
+);
 
 const SECOND = 1_760_347_644_000_000_000n;
 
@@ -143,6 +175,7 @@ const logRecord = fc.record(
     severityNumber: fc.constantFrom(0, 1, 5, 9, 12, 13, 17, 21, 24, 99),
     severityText: fc.oneof(
       fc.constantFrom("INFO", "info", "WARN", "Fatal", "ERROR+4", "ınfo", "", "CRITICAL"),
+      fc.constantFrom("Trace", " err ", "ERROR3", "error5", "Level 35", "50", "3", "W", "emerg"),
       text,
     ),
     body: fc.oneof({ weight: 2, arbitrary: text.map((stringValue) => ({ stringValue })) }, value),
@@ -161,6 +194,7 @@ const scope = fc.record(
     name: fc.constantFrom(
       ...["", "orchestrator.server", "orchestrator.audit", "orchestrator.audit.child", "é"],
       ...["@opentelemetry/instrumentation-pino", "@opentelemetry/winston-transport"],
+      ...["", "unknown", "app/syslog"],
     ),
     version: text,
     attributes,

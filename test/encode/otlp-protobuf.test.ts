@@ -369,12 +369,20 @@ describe("values", () => {
   });
 
   it("of a name that the gateway speaks for move aside, also for one that is there already", () => {
-    const attributes = ["level", "id", "extra_level"].map((key, index) => ({
-      key,
-      value: { intValue: index },
-    }));
-    const [text] = envelopesOf(encodeOtlpProtobuf, requestOf([{ timeUnixNano: TIME, attributes }]));
-    expect(text).toMatch(/"line":0,"extra_level":2,"extra_id":1\}\}$/);
+    const extrasOf = (...names: string[]): string => {
+      const attributes = names.map((key, index) => ({ key, value: { intValue: index } }));
+      const [text] = envelopesOf(
+        encodeOtlpProtobuf,
+        requestOf([{ timeUnixNano: TIME, attributes }]),
+      );
+      return text!.slice(text!.indexOf('"line":0') + 9);
+    };
+    expect(extrasOf("level", "id", "extra_level")).toBe(
+      '"extra_extra_level":0,"extra_id":1,"extra_level":2}}',
+    );
+    expect(extrasOf("extra_extra_level", "extra_level", "level")).toBe(
+      '"extra_extra_level":0,"extra_level":1,"extra_extra_extra_level":2}}',
+    );
   });
 
   /** A request whose body is that many lists, one in another, around a text. */

@@ -36,19 +36,15 @@ describe("a line", () => {
     );
   });
 
-  test("has the last value where two would have the same name", async () => {
-    const earlier = new Map<string, Value>([
-      ["seq", 1],
-      ["extra_seq", 2],
-      ["other", 3],
-    ]);
-    const later = new Map<string, Value>([
-      ["extra_seq", 1],
-      ["other", 3],
-      ["seq", 2],
-    ]);
-    expect(await lineOf({ attributes: earlier })).toBe(`${HEAD},"extra_seq":2,"other":3}\n`);
-    expect(await lineOf({ attributes: later })).toBe(`${HEAD},"other":3,"extra_seq":2}\n`);
+  test("keeps metadata apart whose names would be the same", async () => {
+    const named = (...names: string[]): Map<string, Value> =>
+      new Map(names.map((name, index) => [name, index]));
+    expect(await lineOf({ attributes: named("seq", "extra_seq", "other") })).toBe(
+      `${HEAD},"extra_extra_seq":0,"extra_seq":1,"other":2}\n`,
+    );
+    expect(await lineOf({ attributes: named("extra_seq", "extra_extra_seq", "seq", "hash") })).toBe(
+      `${HEAD},"extra_seq":0,"extra_extra_seq":1,"extra_extra_extra_seq":2,"extra_hash":3}\n`,
+    );
   });
 
   test("keeps the order and the very digits of the metadata", async () => {
@@ -91,7 +87,15 @@ describe("a line", () => {
     }));
     const names = ["timestamp", "level", "event", "logger", "seq", "hash", "event_type", "message"];
     const key = fc.oneof(
-      fc.constantFrom(...names, ...names.map((name) => `extra_${name}`), "10", "2", "\n", '"'),
+      fc.constantFrom(
+        ...names,
+        ...names.map((name) => `extra_${name}`),
+        "extra_extra_seq",
+        "10",
+        "2",
+        "\n",
+        '"',
+      ),
       fc.string({ unit: "binary" }),
     );
     const attributes = fc.array(fc.tuple(key, value), { maxLength: 12 });
@@ -133,8 +137,10 @@ function expectedLine({
   }
   for (const [key, value] of attributes) {
     if (key === "event_type") continue;
-    const name = RESERVED.has(key) ? `extra_${key}` : key;
-    line.delete(name);
+    let name = key;
+    while (RESERVED.has(key) && (name === key || line.has(name) || attributes.has(name))) {
+      name = `extra_${name}`;
+    }
     line.set(name, value);
   }
   return `${json(line)}\n`;

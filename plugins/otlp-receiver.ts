@@ -33,6 +33,10 @@ const NOT_FOUND = `There is nothing at this path; logs are taken at ${PATH}.`;
 const DEFAULT_PORT = 4318;
 const DEFAULT_GRPC_PORT = 4317;
 
+/** The default batches of the OpenTelemetry Collector, 8192 records, are larger than the 4 MiB that are usual over gRPC. */
+const BODY_BYTES_MAX = 20 << 20;
+const GRPC_BODY_BYTES_MAX = 4 << 20;
+
 /** Against slow requests (reliability.md, threats). */
 const HEADERS_TIMEOUT_MS = 10_000;
 const REQUEST_TIMEOUT_MS = 30_000;
@@ -70,16 +74,21 @@ const options = z.strictObject({
   max_body_bytes: z
     .int()
     .min(1)
-    .default(4 << 20)
+    .default(BODY_BYTES_MAX)
+    .describe("Size of a request's body as it is sent, in bytes; larger ones are answered 413."),
+  grpc_max_body_bytes: z
+    .int()
+    .min(1)
+    .optional()
     .describe(
-      "Size of a request's body as it is sent, in bytes; larger ones are answered 413, over gRPC INVALID_ARGUMENT.",
+      "The same for a message over gRPC; larger ones are answered INVALID_ARGUMENT. Default: 4194304 while `max_body_bytes` has its default, else as much as that.",
     ),
   max_inflated_bytes: z
     .int()
     .min(1)
     .default(20 << 20)
     .describe(
-      "Size of a gzipped body after unpacking, in bytes; larger ones are answered 413, over gRPC INVALID_ARGUMENT.",
+      "Size of a compressed body after decompression, in bytes; larger ones are answered 413, over gRPC INVALID_ARGUMENT.",
     ),
   max_in_flight_bytes: z
     .int()
@@ -94,7 +103,7 @@ type Options = z.output<typeof options>;
 
 export default defineReceiver({
   name: "otlp",
-  description: "Takes logs over OTLP/HTTP, protobuf and JSON, and OTLP/gRPC, gzipped or not.",
+  description: "Takes logs over OTLP/HTTP, protobuf and JSON, and OTLP/gRPC, compressed or not.",
   options,
   async open(given, host) {
     const receiver = new OtlpReceiver(given, host);
@@ -129,7 +138,8 @@ class OtlpReceiver implements Receiver {
   }
 
   /** @throws TailgateError PORT_IN_USE or LISTEN_FAILED */
-  async open({ port, grpc_port: grpcPort }: Options): Promise<void> {
+  async open(given: Options): Promise<void> {
+    const { port, grpc_port: grpcPort } = given;
     for (const path of [PATH, ...OTHER_SIGNALS.keys()]) {
       this.#host.http.route(
         "*",
@@ -141,7 +151,7 @@ class OtlpReceiver implements Receiver {
     }
     if (port !== null) await this.#openHttp(port);
     const defaultPort = port === DEFAULT_PORT ? DEFAULT_GRPC_PORT : null;
-    await this.#openGrpc(grpcPort === undefined ? defaultPort : grpcPort);
+    await this.#openGrpc(grpcPort === undefined ? defaultPort : grpcPort, grpcLimits(given));
   }
 
   async #openHttp(port: number): Promise<void> {
@@ -162,12 +172,12 @@ class OtlpReceiver implements Receiver {
     this.#host.listening(`${url}${PATH} (OTLP/HTTP)`);
   }
 
-  async #openGrpc(port: number | null): Promise<void> {
+  async #openGrpc(port: number | null, limits: BodyLimits): Promise<void> {
     if (port === null) return;
     // With node:http2, for which a start without gRPC need not wait.
     const { GrpcServer } = await import("./otlp-receiver/grpc-server.ts");
     const grpc = new GrpcServer(this.#host, {
-      limits: this.#limits,
+      limits,
       budget: this.#budget,
       requestTimeoutMs: REQUEST_TIMEOUT_MS,
     });
@@ -234,6 +244,12 @@ class OtlpReceiver implements Receiver {
     this.#server?.closeIdleConnections();
     if (signal.aborted) this.#server?.closeAllConnections();
   }
+}
+
+function grpcLimits(given: Options): BodyLimits {
+  const { max_body_bytes: httpMax, max_inflated_bytes: inflatedBytesMax } = given;
+  const usual = httpMax === BODY_BYTES_MAX ? GRPC_BODY_BYTES_MAX : httpMax;
+  return { bodyBytesMax: given.grpc_max_body_bytes ?? usual, inflatedBytesMax };
 }
 
 /** Also of a target that names its host, such as `http://localhost:4318/v1/logs` (RFC 9112, 3.2.2). */

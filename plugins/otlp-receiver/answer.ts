@@ -39,9 +39,16 @@ export function answerRefusal(
     "Content-Length": body.length,
     "X-Content-Type-Options": "nosniff",
     ...(status === 405 && { Allow: "POST" }),
+    ...(status === 415 && acceptHeader(refusal)),
     ...(refusal.isTemporary && { "Retry-After": RETRY_AFTER_SECONDS }),
   });
   response.end(body);
+}
+
+/** Only one of them: that of codings says that the media type is not the reason (RFC 7694, 3). */
+function acceptHeader({ codings }: Refusal): Record<string, string> {
+  if (codings !== undefined) return { "Accept-Encoding": codings.join(", ") };
+  return { Accept: `${PROTOBUF}, ${JSON_TYPE}` };
 }
 
 function statusBody(type: OtlpType, { rpcCode: code, message }: Refusal): Buffer {

@@ -1,6 +1,7 @@
 import type { OutgoingHttpHeaders, ServerHttp2Stream } from "node:http2";
 import { constants } from "node:http2";
 import type { Ingested } from "tailgate/plugin";
+import { GRPC_CODINGS } from "./content-coding.ts";
 import { anyOf, exportResponse, retryInfo, rpcStatus } from "./protobuf.ts";
 import { RETRY_AFTER_SECONDS, type Refusal } from "./refusal.ts";
 
@@ -12,7 +13,7 @@ const MESSAGE_BYTES_MAX = 1024;
 const HEADERS = {
   ":status": 200,
   "content-type": CONTENT_TYPE,
-  "grpc-accept-encoding": "identity,gzip",
+  "grpc-accept-encoding": ["identity", ...GRPC_CODINGS].join(","),
 };
 
 /** A unary call, which gets one answer: the first that is given, if its sender still waits for one. */

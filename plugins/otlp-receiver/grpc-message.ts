@@ -1,22 +1,20 @@
 import type { ServerHttp2Stream } from "node:http2";
+import type { ContentCoding } from "./content-coding.ts";
 import { Refusal } from "./refusal.ts";
 import { tooLarge, unpacked, type BodyBudget, type BodyLimits } from "./request-body.ts";
 
 /** A flag that says whether the message is compressed, and its length. */
 const PREFIX_BYTES = 5;
 
-/** What `grpc-encoding` may name. */
-export type MessageEncoding = "identity" | "gzip";
-
 /**
- * Reads the one message of a unary call and unpacks it.
+ * Reads the one message of a unary call and unpacks it; `coding` is what `grpc-encoding` names.
  *
  * What is refused is not read to its end: HTTP/2 lets the answer through to a client that still sends.
  * @throws Refusal 400, 413 or 503; the stream's own error where the client goes away.
  */
 export async function readMessage(
   stream: ServerHttp2Stream,
-  encoding: MessageEncoding,
+  coding: ContentCoding | undefined,
   limits: BodyLimits,
   budget: BodyBudget,
 ): Promise<Uint8Array> {
@@ -30,7 +28,7 @@ export async function readMessage(
       chunks.push(chunk);
       checkLength(chunks, bytes, limits.bodyBytesMax);
     }
-    return await contentOf(Buffer.concat(chunks, bytes), encoding, limits, budget);
+    return await contentOf(Buffer.concat(chunks, bytes), coding, limits, budget);
   } finally {
     budget.give(bytes);
   }
@@ -49,7 +47,7 @@ function checkLength(chunks: Buffer[], bytes: number, bytesMax: number): void {
 
 async function contentOf(
   frame: Buffer,
-  encoding: MessageEncoding,
+  coding: ContentCoding | undefined,
   { inflatedBytesMax }: BodyLimits,
   budget: BodyBudget,
 ): Promise<Uint8Array> {
@@ -61,8 +59,8 @@ async function contentOf(
   const content = frame.subarray(PREFIX_BYTES);
   if (flag === 0) return content;
   if (flag !== 1) throw new Refusal(400, `The message's flag is ${flag}; 0 and 1 are known.`);
-  if (encoding === "identity") {
+  if (coding === undefined) {
     throw new Refusal(400, "The message is marked as compressed, but grpc-encoding names nothing.");
   }
-  return unpacked(content, inflatedBytesMax, budget);
+  return unpacked(content, inflatedBytesMax, budget, coding);
 }

@@ -5,9 +5,10 @@ import {
   type ServerHttp2Session,
   type ServerHttp2Stream,
 } from "node:http2";
-import type { ReceiverHost } from "tailgate/plugin";
+import { quotedExcerpt, type ReceiverHost } from "tailgate/plugin";
+import { contentCoding, GRPC_CODINGS, type ContentCoding } from "./content-coding.ts";
 import { GrpcCall } from "./grpc-call.ts";
-import { readMessage, type MessageEncoding } from "./grpc-message.ts";
+import { readMessage } from "./grpc-message.ts";
 import { timeoutMsOf } from "./grpc-timeout.ts";
 import { InFlight } from "./in-flight.ts";
 import { listen } from "./listening.ts";
@@ -94,7 +95,7 @@ export class GrpcServer {
   ): Promise<void> {
     const { limits, budget, requestTimeoutMs } = this.#options;
     this.#checkAddress(stream, headers);
-    const encoding = encodingOf(headers["grpc-encoding"]);
+    const coding = codingOf(headers["grpc-encoding"] as string | undefined);
     const timeoutMs = timeoutMsOf(headers["grpc-timeout"] as string | undefined);
     if (this.#inFlight.isEnding) throw stopping();
     const arrival = setTimeout(() => call.refuse(late(requestTimeoutMs)), requestTimeoutMs);
@@ -103,7 +104,7 @@ export class GrpcServer {
         ? undefined
         : setTimeout(() => call.refuse(late(timeoutMs)), timeoutMs);
     try {
-      const message = await readMessage(stream, encoding, limits, budget);
+      const message = await readMessage(stream, coding, limits, budget);
       clearTimeout(arrival);
       call.succeed(await this.#host.intake.otlpProtobuf(message));
     } finally {
@@ -143,10 +144,12 @@ export class GrpcServer {
 }
 
 /** @throws Refusal 501 */
-function encodingOf(header: string | string[] | undefined): MessageEncoding {
-  const encoding = header ?? "identity";
-  if (encoding === "identity" || encoding === "gzip") return encoding;
-  throw new Refusal(501, `grpc-encoding ${JSON.stringify(encoding)} is not taken; use gzip.`);
+function codingOf(name = "identity"): ContentCoding | undefined {
+  if (name === "identity") return undefined;
+  const coding = GRPC_CODINGS.includes(name) ? contentCoding(name) : undefined;
+  if (coding !== undefined) return coding;
+  const text = `grpc-encoding ${quotedExcerpt(name)} is not taken; use ${GRPC_CODINGS.join(" or ")}.`;
+  throw new Refusal(501, text);
 }
 
 function late(afterMs: number): Refusal {

@@ -6,11 +6,18 @@ export const RETRY_AFTER_SECONDS = 1;
 /** A request that is answered with an error, and what is said to its sender. */
 export class Refusal extends Error {
   readonly status: RefusalStatus;
+  /** The content codings that are accepted, if the request's is why it is refused. */
+  readonly codings: readonly string[] | undefined;
 
-  constructor(status: RefusalStatus, message: string) {
+  constructor(
+    status: RefusalStatus,
+    message: string,
+    { codings }: { codings?: readonly string[] } = {},
+  ) {
     super(message);
     this.name = "Refusal";
     this.status = status;
+    this.codings = codings;
   }
 
   /** True where the same request may be taken in a while. */

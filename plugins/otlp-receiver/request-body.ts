@@ -1,17 +1,30 @@
 import type { IncomingMessage } from "node:http";
-import { createGunzip, gunzipSync } from "node:zlib";
+import { quotedExcerpt } from "tailgate/plugin";
+import {
+  contentCoding,
+  GZIP,
+  HTTP_CODINGS,
+  isInvalidInput,
+  needsLargeWindow,
+  type ContentCoding,
+} from "./content-coding.ts";
 import { giveBack } from "./own-memory.ts";
 import { Refusal } from "./refusal.ts";
 
 /** Up to these sizes, before and after, unpacking on the spot is faster than handing it to another thread. */
-const SYNC_GUNZIP_BYTES_MAX = 64 << 10;
-const SYNC_GUNZIPPED_BYTES_MAX = 1 << 20;
+const SYNC_BODY_BYTES_MAX = 64 << 10;
+const SYNC_CONTENT_BYTES_MAX = 1 << 20;
 
 /** Gzip ends with the size of what was packed, modulo 2^32, as its last four bytes have it (RFC 1952, 2.3.1). */
 const SIZE_BYTES = 4;
 
+const PADDING_BYTES_MAX = 64 << 10;
+
 /** How much the other thread unpacks at a time. */
-const GUNZIP_CHUNK_BYTES = 256 << 10;
+const CHUNK_BYTES = 256 << 10;
+
+/** How many bodies are unpacked in other threads at once: libuv has four for everything, and a zstd window takes 8 MiB. */
+const DECODERS_MAX = 2;
 
 export interface BodyLimits {
   /** As it comes over the wire, in bytes. */
@@ -23,7 +36,9 @@ export interface BodyLimits {
 /** What all requests may hold together while they are read and unpacked. */
 export class BodyBudget {
   readonly #bytesMax: number;
+  readonly #waiting: (() => void)[] = [];
   #bytes = 0;
+  #decoders = 0;
 
   constructor(bytesMax: number) {
     this.#bytesMax = bytesMax;
@@ -40,6 +55,20 @@ export class BodyBudget {
   give(bytes: number): void {
     this.#bytes -= bytes;
   }
+
+  /** Runs `decode` once fewer than {@link DECODERS_MAX} others run. */
+  async inTurn<Result>(decode: () => Promise<Result>): Promise<Result> {
+    if (this.#decoders === DECODERS_MAX) {
+      await new Promise<void>((resolve) => void this.#waiting.push(resolve));
+    } else this.#decoders++;
+    try {
+      return await decode();
+    } finally {
+      const next = this.#waiting.shift();
+      if (next) next();
+      else this.#decoders--;
+    }
+  }
 }
 
 /**
@@ -51,17 +80,31 @@ export function readBody(
   limits: BodyLimits,
   budget: BodyBudget,
 ): Promise<Uint8Array> {
-  const encoding = request.headers["content-encoding"]?.trim().toLowerCase() || "identity";
-  const isGzip = encoding === "gzip" || encoding === "x-gzip";
-  const refusal =
-    isGzip || encoding === "identity"
-      ? undefined
-      : new Refusal(415, `Content-Encoding ${JSON.stringify(encoding)} is not taken; use gzip.`);
+  const coding = codingOf(request.headers["content-encoding"]);
+  const refusal = coding instanceof Refusal ? coding : undefined;
   const taking = { bytesMax: limits.bodyBytesMax, budget, refusal };
   return withBody(request, taking, (body): Uint8Array | Promise<Uint8Array> =>
-    isGzip ? unpacked(body, limits.inflatedBytesMax, budget) : body,
+    coding === undefined || coding instanceof Refusal
+      ? body
+      : unpacked(body, limits.inflatedBytesMax, budget, coding),
   );
 }
+
+/** The coding that Content-Encoding names; undefined if that is none, 415 if it is not accepted. */
+function codingOf(header: string | undefined): ContentCoding | Refusal | undefined {
+  const names = (header ?? "")
+    .split(",")
+    .map((name) => name.trim().toLowerCase())
+    .filter((name) => name !== "" && name !== "identity");
+  if (names.length === 0) return undefined;
+  const coding = names.length === 1 ? contentCoding(names[0]!) : undefined;
+  if (coding !== undefined) return coding;
+  const text = `Content-Encoding ${quotedExcerpt(names.join(", "))} is not taken; use ${CHOICE}.`;
+  return new Refusal(415, text, { codings: HTTP_CODINGS });
+}
+
+/** Such as `gzip, zstd or deflate`. */
+const CHOICE = `${HTTP_CODINGS.slice(0, -1).join(", ")} or ${HTTP_CODINGS.at(-1)}`;
 
 interface Taking {
   readonly bytesMax: number;
@@ -127,6 +170,8 @@ class ArrivingBody {
     } catch (error) {
       this.#refusal = error;
       this.#chunks = [];
+      // At once, not at the body's end: else requests that come together would all be refused for each other's sake.
+      this.release();
     }
   }
 
@@ -160,24 +205,40 @@ export async function unpacked(
   body: Buffer,
   bytesMax: number,
   budget: BodyBudget,
+  coding: ContentCoding = GZIP,
 ): Promise<Uint8Array> {
   try {
-    const content = unpackedHere(body, bytesMax);
-    if (content === undefined) return await unpackedElsewhere(body, bytesMax, budget);
+    const content =
+      unpackedHere(body, bytesMax, coding) ??
+      (await budget.inTurn(() => unpackedElsewhere(body, bytesMax, budget, coding)));
     giveBack(body);
     return content;
   } catch (error) {
-    if (error instanceof Refusal) throw error;
-    throw new Refusal(400, "The body is not valid gzip.");
+    throw isInvalidInput(error) ? invalid(error, coding) : error;
   }
 }
 
-/** Unpacks what is small; undefined if it may not be, whatever it says of its size. */
-function unpackedHere(body: Buffer, bytesMax: number): Uint8Array | undefined {
-  const size = body.length < SIZE_BYTES ? 0 : body.readUInt32LE(body.length - SIZE_BYTES);
-  if (body.length > SYNC_GUNZIP_BYTES_MAX || size > SYNC_GUNZIPPED_BYTES_MAX) return undefined;
+function invalid(error: unknown, { name }: ContentCoding): Refusal {
+  const text = needsLargeWindow(error)
+    ? "The body needs a zstd window of more than 8 MiB (RFC 9659); compress it with a smaller one."
+    : `The body is not valid ${name}.`;
+  return new Refusal(400, text);
+}
+
+/** Unpacks what is small; undefined if it may not be, whatever it says of its size, or if something follows it. */
+function unpackedHere(
+  body: Buffer,
+  bytesMax: number,
+  coding: ContentCoding,
+): Uint8Array | undefined {
+  if (body.length > SYNC_BODY_BYTES_MAX) return undefined;
+  const saysSize = coding === GZIP && body.length >= SIZE_BYTES;
+  const size = saysSize ? body.readUInt32LE(body.length - SIZE_BYTES) : 0;
+  if (size > SYNC_CONTENT_BYTES_MAX) return undefined;
   try {
-    return gunzipSync(body, { maxOutputLength: Math.min(bytesMax, SYNC_GUNZIPPED_BYTES_MAX) });
+    const maxOutputLength = Math.min(bytesMax, SYNC_CONTENT_BYTES_MAX);
+    const { buffer, engine } = coding.decode(body, { maxOutputLength, info: true });
+    return engine.bytesWritten === body.length ? buffer : undefined;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ERR_BUFFER_TOO_LARGE") return undefined;
     throw error;
@@ -189,22 +250,39 @@ async function unpackedElsewhere(
   body: Buffer,
   bytesMax: number,
   budget: BodyBudget,
+  coding: ContentCoding,
 ): Promise<Uint8Array> {
-  const gunzip = createGunzip({ chunkSize: GUNZIP_CHUNK_BYTES });
   const chunks: Buffer[] = [];
   let bytes = 0;
-  gunzip.end(body);
+  let rest = body;
   try {
-    for await (const chunk of gunzip as AsyncIterable<Buffer>) {
-      if (bytes + chunk.length > bytesMax) throw tooLargeUnpacked(bytesMax);
-      budget.take(chunk.length);
-      bytes += chunk.length;
-      chunks.push(chunk);
+    for (let frames = 1; ; frames++) {
+      const decoder = coding.decoder(rest, { chunkSize: CHUNK_BYTES });
+      decoder.end(rest);
+      for await (const chunk of decoder as AsyncIterable<Buffer>) {
+        if (bytes + chunk.length > bytesMax) throw tooLargeUnpacked(bytesMax);
+        budget.take(chunk.length);
+        bytes += chunk.length;
+        chunks.push(chunk);
+      }
+      rest = rest.subarray(decoder.bytesWritten);
+      if (rest.length === 0 || isPadding(rest, coding)) return Buffer.concat(chunks);
+      if (frames === coding.framesMax) throw trailing(rest.length, coding);
     }
-    return Buffer.concat(chunks);
   } finally {
     budget.give(bytes);
   }
+}
+
+/** Some zeros after gzip are ignored: what writes whole blocks pads with them ("Using gzip on tapes"). */
+function isPadding(rest: Buffer, coding: ContentCoding): boolean {
+  if (coding !== GZIP || rest.length > PADDING_BYTES_MAX) return false;
+  return rest.every((byte) => byte === 0);
+}
+
+function trailing(bytes: number, { name, framesMax }: ContentCoding): Refusal {
+  const frames = framesMax === 1 ? "its end" : `${framesMax} frames`;
+  return new Refusal(400, `The body has ${bytes} bytes after ${frames} of ${name}.`);
 }
 
 function tooLargeUnpacked(bytesMax: number): Refusal {

@@ -4,21 +4,21 @@ import {
   type IncomingHttpHeaders,
 } from "node:http2";
 import { connect } from "node:net";
-import { gunzipSync, gzipSync } from "node:zlib";
+import { gzipSync } from "node:zlib";
 import { ownEnvelopes } from "../fuzzed-intake.ts";
 import { GatewayProcess, nextLocalAddress } from "../gateway-process.ts";
 import { mutated } from "../mutation.ts";
 import type { Random } from "../random.ts";
 import type { FuzzTarget } from "../target.ts";
+import { unpackedByZlib } from "./gzip.ts";
 import { otlpProtobufInput } from "./otlp-protobuf.ts";
 
 const METHOD = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
 
 const CONCURRENCY = 16;
 
-/** As the receiver has them by default. */
+/** As the receiver has it by default. */
 const BODY_BYTES_MAX = 4 << 20;
-const INFLATED_BYTES_MAX = 20 << 20;
 
 /** google/rpc/code.proto */
 const OK = 0;
@@ -228,9 +228,5 @@ function contentOf(body: Buffer, isGzip: boolean): Uint8Array | undefined {
   const content = body.subarray(5);
   if (body[0] === 0) return content;
   if (body[0] !== 1 || !isGzip) return undefined;
-  try {
-    return gunzipSync(content, { maxOutputLength: INFLATED_BYTES_MAX });
-  } catch {
-    return undefined;
-  }
+  return unpackedByZlib(content);
 }

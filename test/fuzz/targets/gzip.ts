@@ -73,10 +73,15 @@ function refused(error: unknown): undefined {
   if (status !== 400 && status !== 413) throw error;
 }
 
-/** Undefined for what zlib rejects, or what is too large. */
-function unpackedByZlib(body: Uint8Array): Buffer | undefined {
+/** Undefined for what zlib rejects, what is too large, and what has more than zeros after its end. */
+export function unpackedByZlib(body: Uint8Array): Buffer | undefined {
   try {
-    return gunzipSync(body, { maxOutputLength: INFLATED_BYTES_MAX });
+    const options = { maxOutputLength: INFLATED_BYTES_MAX, info: true };
+    const { buffer, engine } = gunzipSync(body, options) as unknown as {
+      buffer: Buffer;
+      engine: { bytesWritten: number };
+    };
+    return body.subarray(engine.bytesWritten).every((byte) => byte === 0) ? buffer : undefined;
   } catch {
     return undefined;
   }

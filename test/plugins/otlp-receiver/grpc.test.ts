@@ -37,7 +37,7 @@ describe("a call", () => {
     expect(answer.grpcStatus).toBe(OK);
     expect(answer.headers).toMatchObject({
       "content-type": "application/grpc+proto",
-      "grpc-accept-encoding": "identity,gzip",
+      "grpc-accept-encoding": "identity,gzip,zstd",
     });
     expect([...answer.body]).toEqual([0, 0, 0, 0, 0]);
     expect(intake.received).toBe(PYTHON_RECORDS);
@@ -148,9 +148,9 @@ describe("a refusal for good", () => {
     [
       "of another encoding",
       frame(PYTHON, 1),
-      { "grpc-encoding": "zstd" },
+      { "grpc-encoding": "snappy" },
       UNIMPLEMENTED,
-      'grpc-encoding "zstd" is not taken; use gzip.',
+      'grpc-encoding "snappy" is not taken; use gzip or zstd.',
     ],
     [
       "of another method",
@@ -204,7 +204,7 @@ describe("a refusal for good", () => {
     if (typeof message === "string") expect(answer.message).toBe(message);
     else expect(answer.message).toMatch(message);
     expect(answer.trailers).toBe(answer.headers);
-    expect(answer.headers["grpc-accept-encoding"]).toBe("identity,gzip");
+    expect(answer.headers["grpc-accept-encoding"]).toBe("identity,gzip,zstd");
     expect(answer.headers).not.toHaveProperty("grpc-status-details-bin");
     expect(intake.received).toBe(0);
     expect((await send(url, frame(PYTHON))).grpcStatus).toBe(OK);

@@ -9,7 +9,7 @@ import {
   type OtlpForm,
   type Written,
 } from "tailgate/plugin";
-import { readDestination, type Destination } from "./otlp/destination.ts";
+import { planDestination, readDestination, type Destination } from "./otlp/destination.ts";
 import { Losses } from "./otlp/losses.ts";
 import { options, type OtlpOptions } from "./otlp/options.ts";
 import { Quarantine } from "./otlp/quarantine.ts";
@@ -22,8 +22,9 @@ export default defineExporter({
   description:
     "Sends records over OTLP/HTTP to a collector or a log store, each one until it is taken.",
   options,
+  plan: (given) => planDestination(given, LOGS),
   async open(given, host) {
-    const destination = await readDestination(given, LOGS);
+    const destination = readDestination(given, LOGS);
     const form = formOf(given, host);
     const quarantine = await Quarantine.open(host, { bytesMax: given.quarantine_max_bytes, form });
     return new OtlpExporter(

@@ -9,7 +9,7 @@ import {
   type Exporter,
   type Host,
 } from "tailgate/plugin";
-import { readDestination, type Destination } from "./otlp/destination.ts";
+import { planDestination, readDestination, type Destination } from "./otlp/destination.ts";
 import { TRACES } from "./otlp/signal.ts";
 import { BookKeeper } from "./spans/book-keeper.ts";
 import type { FinishedSpan } from "./spans/finished-span.ts";
@@ -22,7 +22,8 @@ export default defineExporter({
   name: "spans",
   description: "Sends the lives of instances as traces over OTLP/HTTP, to Jaeger for example.",
   options,
-  open: async (given, host) => new SpansExporter(await readDestination(given, TRACES), given, host),
+  plan: (given) => planDestination(given, TRACES),
+  open: (given, host) => new SpansExporter(readDestination(given, TRACES), given, host),
 });
 
 /** How long the end waits for the other side: the gateway gives a second, and the book has to be kept in it, too. */

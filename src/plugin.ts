@@ -6,18 +6,19 @@
  *
  * 1. Load: the file is imported; the definition and its `apiVersion` are checked.
  * 2. Options: what the configuration says under its key is validated with `options`.
- * 3. Open: `open(options, host)`. Exporters are opened first, then processors, then receivers. What throws here
- *    ends the start of the gateway with the plugin's name. Routes are registered here and served from step 4 on.
- * 4. Running: `write` (exporters, one call at a time), `process` (processors). What throws here is counted, retried
+ * 3. Plan: `plan(options)`, if there is one, says which ports and paths it will use. `tailgate validate` ends here.
+ * 4. Open: `open(options, host)`. Exporters are opened first, then processors, then receivers. What throws here
+ *    ends the start of the gateway with the plugin's name. Routes are registered here and served from step 5 on.
+ * 5. Running: `write` (exporters, one call at a time), `process` (processors). What throws here is counted, retried
  *    or isolated; other plugins do not notice.
- * 5. Close: receivers first, exporters last, after what was accepted has been offered to them. `close` is called once.
+ * 6. Close: receivers first, exporters last, after what was accepted has been offered to them. `close` is called once.
  */
 
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Server } from "node:net";
 import type { Duplex } from "node:stream";
 import { z } from "zod";
-import type { Envelope, EnvelopeType, Level } from "./envelope.ts";
+import type { Envelope, EnvelopeType, JsonValue, Level } from "./envelope.ts";
 
 export { z };
 export { PermanentError, RetryLaterError, TailgateError, textOf } from "./errors.ts";
@@ -393,6 +394,27 @@ export interface ReceiverHost extends Host {
 
 export type OptionSchema = z.ZodObject;
 
+/** A setting in effect, and where it is from. */
+export interface EffectiveOption {
+  readonly value: JsonValue;
+  /** Such as `option endpoint`, `OTEL_EXPORTER_OTLP_ENDPOINT` or `default`. */
+  readonly source: string;
+}
+
+/** What a component will use, as far as its options and the environment tell before it is opened. */
+export interface Plan {
+  /** Fixed ports that it will listen on, by the option that sets each. A free port, 0, is left out. */
+  readonly ports?: Readonly<Record<string, number>>;
+  /** Paths on the main port that it alone will serve, to requests or to upgrades. */
+  readonly paths?: readonly string[];
+  /** Where it will send records, as {@link Host.sendingTo} is told at opening. */
+  readonly targets?: readonly string[];
+  /** Options whose values in effect come from elsewhere too, for `tailgate validate`. */
+  readonly effective?: Readonly<Record<string, EffectiveOption>>;
+  /** What else is in effect, a line each, for `tailgate validate`. */
+  readonly notes?: readonly string[];
+}
+
 interface Definition<Kind extends string, Schema extends OptionSchema> {
   /** `^[a-z][a-z0-9-]*$`: the type in the configuration's key. */
   readonly name: string;
@@ -402,6 +424,12 @@ interface Definition<Kind extends string, Schema extends OptionSchema> {
   readonly options: Schema;
   readonly kind: Kind;
   readonly apiVersion: number;
+  /**
+   * Returns what it will use, before anything is opened, and throws where `open` would throw for what the options or
+   * the environment say. `tailgate validate` and every start ask: two components that want the same port or path are
+   * refused, and so is one that would send to its own gateway. Opens, creates and sends nothing.
+   */
+  plan?(options: z.output<Schema>): Plan | Promise<Plan>;
 }
 
 export interface ExporterDefinition<Schema extends OptionSchema = OptionSchema> extends Definition<

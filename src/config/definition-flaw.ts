@@ -37,7 +37,8 @@ export function definitionFlaw(exported: unknown, section: Section): string | un
   }
   if (typeof description !== "string") return `its description is ${nameOfType(description)}`;
   if (typeof open !== "function") return `its open is ${nameOfType(open)}`;
-  const { owns } = exported as Partial<ExporterDefinition>;
+  const { owns, plan } = exported as Partial<ExporterDefinition>;
+  if (plan !== undefined && typeof plan !== "function") return `its plan is ${nameOfType(plan)}`;
   if (owns !== undefined && typeof owns !== "function") return `its owns is ${nameOfType(owns)}`;
   return kindFlaw(definition.kind, section) ?? optionsFlaw(options, section);
 }

@@ -3,7 +3,8 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import type { ServerOptions } from "node:https";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import { ForwardProxy } from "./forward-proxy.ts";
 import { Peer } from "./peer.ts";
 import { Sending } from "./sending.ts";
 
@@ -117,5 +118,43 @@ describe("over mutual TLS", () => {
       client_key: path("foreigner.key"),
     };
     await expect(Sending.open(options)).rejects.toThrow(/key values mismatch/);
+  });
+});
+
+describe("over TLS through a proxy", () => {
+  beforeEach(() => vi.stubEnv("NO_PROXY", undefined));
+  afterEach(() => {
+    vi.unstubAllEnvs();
+  });
+
+  test("records go through a tunnel, in which the server and we are checked", async () => {
+    const ca = readFileSync(path("authority.pem"));
+    await using peer = await Peer.open({ tls: { ...serverOptions(), ca, requestCert: true } });
+    await using proxy = await ForwardProxy.open();
+    vi.stubEnv("HTTPS_PROXY", proxy.url.replace("//", "//me:secret@"));
+    await using sending = await Sending.open({
+      endpoint: peer.url,
+      certificate: path("authority.pem"),
+      client_certificate: path("client.pem"),
+      client_key: path("client.key"),
+    });
+    await sending.send("a");
+    await sending.send("b");
+    expect(peer.messages).toEqual(["a", "b"]);
+    expect(proxy.targets).toEqual([`CONNECT 127.0.0.1:${peer.port}`]);
+    expect(proxy.authorizations).toEqual([`Basic ${Buffer.from("me:secret").toString("base64")}`]);
+    await using unsure = await Sending.open({ endpoint: peer.url });
+    await unsure.log({ body: "c" });
+    expect(await unsure.trouble()).toMatch(/did not answer: .*certificate/);
+  });
+
+  test("a proxy that refuses the tunnel is named without its password", async () => {
+    await using proxy = await ForwardProxy.open();
+    proxy.refusal = "HTTP/1.1 407 Proxy Authentication Required\r\n\r\n";
+    vi.stubEnv("HTTPS_PROXY", proxy.url.replace("//", "//me:secret@"));
+    await using sending = await Sending.open({ endpoint: "https://collector.invalid:4318" });
+    await sending.log({ body: "a" });
+    expect(await sending.trouble()).toMatch(/did not answer: .*407/);
+    expect(sending.host.lines.join()).not.toContain("secret");
   });
 });

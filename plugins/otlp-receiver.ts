@@ -105,6 +105,11 @@ export default defineReceiver({
   name: "otlp",
   description: "Takes logs over OTLP/HTTP, protobuf and JSON, and OTLP/gRPC, compressed or not.",
   options,
+  plan: (given) => ({
+    ports: { port: given.port ?? 0, grpc_port: grpcPortOf(given) ?? 0 },
+    paths: [PATH, ...OTHER_SIGNALS.keys()],
+    targets: given.pass_on_to === null ? [] : [given.pass_on_to],
+  }),
   async open(given, host) {
     const receiver = new OtlpReceiver(given, host);
     await receiver.open(given);
@@ -139,7 +144,6 @@ class OtlpReceiver implements Receiver {
 
   /** @throws TailgateError PORT_IN_USE or LISTEN_FAILED */
   async open(given: Options): Promise<void> {
-    const { port, grpc_port: grpcPort } = given;
     for (const path of [PATH, ...OTHER_SIGNALS.keys()]) {
       this.#host.http.route(
         "*",
@@ -149,9 +153,8 @@ class OtlpReceiver implements Receiver {
           this.#refuse(request, response, new Refusal(status, text)),
       );
     }
-    if (port !== null) await this.#openHttp(port);
-    const defaultPort = port === DEFAULT_PORT ? DEFAULT_GRPC_PORT : null;
-    await this.#openGrpc(grpcPort === undefined ? defaultPort : grpcPort, grpcLimits(given));
+    if (given.port !== null) await this.#openHttp(given.port);
+    await this.#openGrpc(grpcPortOf(given), grpcLimits(given));
   }
 
   async #openHttp(port: number): Promise<void> {
@@ -250,6 +253,12 @@ function grpcLimits(given: Options): BodyLimits {
   const { max_body_bytes: httpMax, max_inflated_bytes: inflatedBytesMax } = given;
   const usual = httpMax === BODY_BYTES_MAX ? GRPC_BODY_BYTES_MAX : httpMax;
   return { bodyBytesMax: given.grpc_max_body_bytes ?? usual, inflatedBytesMax };
+}
+
+/** The port for gRPC; null for none. */
+function grpcPortOf({ port, grpc_port: grpcPort }: Options): number | null {
+  if (grpcPort !== undefined) return grpcPort;
+  return port === DEFAULT_PORT ? DEFAULT_GRPC_PORT : null;
 }
 
 /** Also of a target that names its host, such as `http://localhost:4318/v1/logs` (RFC 9112, 3.2.2). */

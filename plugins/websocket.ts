@@ -102,6 +102,7 @@ export default defineExporter({
   description: "Streams envelopes live to browsers and other viewers over one WebSocket endpoint.",
   live: true,
   options,
+  plan: ({ path }) => ({ paths: [path] }),
   open: (given, host) => new WebSocketExporter(given, host),
 });
 

@@ -19,7 +19,7 @@ import {
 import { httpSchema, settingsSchema, type journalSchema } from "./config/settings.ts";
 import { refuseSharedFiles } from "./config/shared-files.ts";
 import { substituted } from "./config/substitution.ts";
-import { isMapping, validated, type Mapping } from "./config/validation.ts";
+import { isMapping, validated, withoutExtensions, type Mapping } from "./config/validation.ts";
 import type { EnvelopeType, Level } from "./envelope.ts";
 import { TailgateError } from "./errors.ts";
 import type { ReceiverDefinition, z } from "./plugin.ts";
@@ -53,6 +53,8 @@ export interface Config {
   readonly receivers: readonly Component<ReceiverDefinition>[];
   readonly processors: readonly ProcessorComponent[];
   readonly exporters: readonly ExporterComponent[];
+  /** All settings beside the sections as a file would say them, for `tailgate validate`. */
+  readonly settings?: Mapping;
 }
 
 /** Limits of the HTTP server. */
@@ -96,6 +98,10 @@ const DEFAULT_SECTIONS = {
   embedded: { receivers: {}, processors: {}, exporters: DEFAULT_EXPORTERS },
 };
 
+/** A key whose lines below are all commented out: hardly anybody wants to get nothing of what is logged. */
+const NO_EXPORTERS =
+  "it is empty; name exporters below it, remove it to have the default ones, or write {} to have none";
+
 /**
  * Puts the configuration together: defaults < file < environment < flags.
  * @throws TailgateError CONFIG_UNREADABLE; CONFIG_INVALID with all problems, one a line; BIND_REFUSED,
@@ -105,7 +111,8 @@ export async function resolveConfig(sources: ConfigSources): Promise<Config> {
   const { base = "standalone", document = {}, env } = sources;
   const file = await readConfigFile(sources, { takesDefaultFile: base === "standalone" });
   const problems = new Problems();
-  const values = { ...(substituted(file.values, env, problems) as Mapping), ...given(document) };
+  const own = withoutExtensions(file.values);
+  const values = { ...(substituted(own, env, problems) as Mapping), ...given(document) };
   const settings = await resolveSettings(values, sources, problems);
 
   const context = { directory: file.directory, sources, problems };
@@ -113,6 +120,7 @@ export async function resolveConfig(sources: ConfigSources): Promise<Config> {
   const receivers = await resolveSection("receivers", sections.receivers, context);
   const processors = await resolveSection("processors", sections.processors, context);
   const exporters = await resolveSection("exporters", sections.exporters, context);
+  if (sections.exporters === null) problems.add("exporters", NO_EXPORTERS);
   refuseIdleFlags(sections, sources.flags, problems);
   refuseSharedFiles(exporters, problems);
   problems.throwIfAny(file.path ?? "The configuration");
@@ -141,17 +149,24 @@ async function resolveSettings(
   if (!checked) return undefined;
   const { host, port } = checked;
   if (!isLoopback(host)) problems.addError(place(["host"]), bindRefused(place(["host"]), host));
+  const logDir = resolve(sources.cwd, checked.log_dir);
+  const auditKeyFile = checked.audit_key_file && resolve(sources.cwd, checked.audit_key_file);
   return {
     host,
     port,
-    logDir: resolve(sources.cwd, checked.log_dir),
+    logDir,
     logLevel: checked.log_level,
     allowedHosts: checked.allowed_hosts,
     trustsDefaultOrigins: checked.trust_default_origins,
     http: httpConfig(checked.http),
     traceUrl: checked.trace_url,
     journal: journalConfig(checked.journal),
-    auditKeyFile: checked.audit_key_file && resolve(sources.cwd, checked.audit_key_file),
+    auditKeyFile,
+    settings: {
+      ...checked,
+      log_dir: logDir,
+      ...(auditKeyFile !== undefined && { audit_key_file: auditKeyFile }),
+    },
   };
 }
 

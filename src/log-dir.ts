@@ -1,4 +1,4 @@
-import { constants } from "node:fs";
+import { constants, type Stats } from "node:fs";
 import { access, lstat, mkdir, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { TailgateError, textOf } from "./errors.ts";
@@ -16,7 +16,50 @@ export async function prepareLogDir(path: string): Promise<void> {
   } catch (error) {
     throw unusable(path, `cannot be created (${textOf(error)})`, error);
   }
-  const stats = await lstat(path);
+  await refuseUnsafe(path, await lstat(path));
+}
+
+/**
+ * The same without creating anything: a directory that is not there must be one that can be created.
+ * @throws TailgateError LOG_DIR_UNUSABLE
+ */
+export async function checkLogDir(path: string): Promise<void> {
+  try {
+    await refuseUncreatable(path);
+  } catch (error) {
+    throw unusable(path, `cannot be created (${textOf(error)})`, error);
+  }
+  const stats = await lstat(path).catch(() => undefined);
+  if (stats !== undefined) await refuseUnsafe(path, stats);
+}
+
+/**
+ * Checks that a directory is there or can be created.
+ * @throws Error
+ */
+export async function refuseUncreatable(path: string): Promise<void> {
+  const stats = await stat(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== "ENOENT" || dirname(path) === path) throw error;
+    return undefined;
+  });
+  if (stats !== undefined && !stats.isDirectory()) {
+    throw new Error(`EEXIST: ${path} is there and is no directory`);
+  }
+  if (stats !== undefined) return;
+  const parent = dirname(path);
+  await refuseUncreatable(parent);
+  if (await isThere(path)) throw new Error(`${path} is a symbolic link to nothing`);
+  if (await isThere(parent)) await access(parent, constants.W_OK | constants.X_OK);
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return lstat(path).then(
+    () => true,
+    () => false,
+  );
+}
+
+async function refuseUnsafe(path: string, stats: Stats): Promise<void> {
   if (stats.isSymbolicLink()) throw unusable(path, "is a symbolic link");
   if (!stats.isDirectory()) throw unusable(path, "is not a directory");
   if (process.getuid && stats.uid !== process.getuid())

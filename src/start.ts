@@ -19,7 +19,8 @@ import type { Damage } from "./journal/messages.ts";
 import { MemoryJournal } from "./journal/memory.ts";
 import { SqliteJournal } from "./journal/sqlite.ts";
 import { TrustedClock } from "./journal/trusted-clock.ts";
-import { checkFolder, prepareLogDir } from "./log-dir.ts";
+import { prepareLogDir } from "./log-dir.ts";
+import { preflight } from "./preflight.ts";
 
 export interface RunningTailgate {
   readonly gateway: Gateway;
@@ -82,19 +83,19 @@ async function lastAuditChangeMs(logDir: string): Promise<number | undefined> {
 async function openAuditKey(config: Config, write: WriteLine): Promise<SigningKey | undefined> {
   const { journal, auditKeyFile: path, logDir } = config;
   if (journal.engine === "memory") return undefined;
-  await checkFolder(join(logDir, AUDIT_DIRECTORY));
   return SigningKey.open({ path, logDir, log: hostLogger("tailgate.audit", write) });
 }
 
 /**
  * Starts a gateway with its HTTP server.
- * @throws TailgateError LOG_DIR_UNUSABLE, AUDIT_KEY_UNUSABLE, PORT_IN_USE, LISTEN_FAILED, PLUGIN_OPEN_FAILED and what
+ * @throws TailgateError CONFIG_INVALID for what components cannot share, LOG_DIR_UNUSABLE, AUDIT_KEY_UNUSABLE, PORT_IN_USE, LISTEN_FAILED, PLUGIN_OPEN_FAILED and what
  * plugins throw; nothing is left running then.
  */
 export async function startTailgate(
   config: Config,
   { write = writeToStderr }: StartOptions = {},
 ): Promise<RunningTailgate> {
+  await preflight(config);
   await prepareLogDir(config.logDir);
   const { host, port, allowedHosts, trustsDefaultOrigins, http: limits } = config;
   const log = hostLogger("tailgate.http", write);

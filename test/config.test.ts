@@ -321,6 +321,18 @@ describe("problems", () => {
       "exporters.audit-file/year: it would write audit in the log directory, as exporters.audit-file does",
     ],
     [
+      "exporters: {file: {path: ..}}",
+      "exporters.file: it would write .., which is no file in the log directory",
+    ],
+    [
+      "exporters:",
+      "exporters: it is empty; name exporters below it, remove it to have the default ones, or write {} to have none",
+    ],
+    [
+      "exporters: # console",
+      "exporters: it is empty; name exporters below it, remove it to have the default ones, or write {} to have none",
+    ],
+    [
       "exporters: {file: {path: journal.db}}",
       "exporters.file: it would write journal.db in the log directory, as the journal does",
     ],
@@ -408,6 +420,7 @@ describe("the bind address", () => {
     "localhost.",
     "127.1",
     " 127.0.0.1",
+    "::1%nowhere",
   ])("%s is refused", async (host) => {
     const { code, exitCode, lines } = await errorOf({ flags: { host } });
     expect([code, exitCode]).toEqual(["BIND_REFUSED", 78]);
@@ -427,6 +440,69 @@ describe("the file", () => {
   ])("%j is refused with line and column", async (text, problem) => {
     expect((await errorOf({ text })).lines[1]).toContain(problem);
   });
+
+  test("merge keys bring what is not there, the first of a list before the others", async () => {
+    const text = `
+x-base: &base { level: ERROR, queue_bytes: 7 }
+x-slow: &slow { timeout_seconds: 9, queue_bytes: 8, level: INFO }
+exporters:
+  console: { <<: *base, level: WARNING }
+  file/a: { path: a.log, <<: [*base, *slow] }
+  file/b:
+    <<: { path: b.log }
+    <<: *slow`;
+    const { exporters } = await resolved({ text });
+    expect(exporters).toMatchObject([
+      { id: "console", level: "WARNING", queueBytesMax: 7, timeoutMs: 30_000 },
+      { id: "file/a", level: "ERROR", queueBytesMax: 7, timeoutMs: 9_000 },
+      { id: "file/b", level: "INFO", queueBytesMax: 8, options: { path: "b.log" } },
+    ]);
+  });
+
+  test("keys that begin with x- are nobody's, wherever keys are fixed", async () => {
+    const text = `
+x-note: [1, "\${env:UNSET}", { a: 1 }]
+journal: { x-why: tests, system_days: 2 }
+exporters: { console: { x-note: here, color: never }, otlp: { endpoint: http://a, headers: { x-tenant: "7" } } }`;
+    const { settings, exporters } = await resolved({ text });
+    expect(settings).toMatchObject({ journal: { system_days: 2 } });
+    expect(JSON.stringify(settings)).not.toContain("x-");
+    expect(exporters.map(({ options }) => options)).toMatchObject([
+      { color: "never", stream: "stderr" },
+      { headers: { "x-tenant": "7" } },
+    ]);
+    expect(exporters[0]!.options).not.toHaveProperty("x-note");
+  });
+
+  test("a slip beside extensions and merge keys still gets its suggestion", async () => {
+    const text = "x-a: &a { max_byte: 1 }\nexporters:\n  file: { <<: *a }";
+    expect(await problemOf(text)).toBe(
+      'exporters.file.max_byte: unknown key; did you mean "max_bytes"?',
+    );
+    expect(await problemOf("x-a: 1\nprot: 1")).toBe('prot: unknown key; did you mean "port"?');
+    expect(await problemOf("xport: 1")).toBe('xport: unknown key; did you mean "port"?');
+    expect(await problemOf('"<<": { port: 1 }')).toContain("<<");
+  });
+
+  test.each([
+    ["x: &x 1\nhttp:\n  <<: *x", "configuration:3:7: << takes a mapping, or a list of mappings"],
+    ["http: { <<: [{}, 2] }", "configuration:1:13: << takes a mapping, or a list of mappings"],
+    ["<<:", "<< takes a mapping, or a list of mappings"],
+    ["a: &a { <<: *a }", "configuration:1:13: *a stands inside of what it repeats"],
+    ["x-a: &a {}\nport: 1\n<<: *a\nport: 2", "configuration:4:1: Map keys must be unique"],
+  ])("%j is refused at its place", async (text, problem) => {
+    expect((await errorOf({ text })).lines.join("\n")).toContain(problem);
+  });
+
+  test("mappings that merge each other without measure are refused at once", async () => {
+    const letters = "abcdefghij".split("");
+    const bomb = letters.slice(1).map((letter, index) => {
+      const before = Array.from({ length: 9 }, () => `*${letters[index]}`).join();
+      return `x-${letter}: &${letter} { <<: [${before}] }`;
+    });
+    const text = `x-a: &a { k: 1 }\n${bomb.join("\n")}`;
+    expect((await errorOf({ text })).lines[1]).toContain("<< merges too much");
+  }, 5_000);
 
   test("one that is no mapping, has no such anchor, or multiplies beyond all measure is refused", async () => {
     const letters = "bcdefghij".split("");

@@ -2,7 +2,7 @@
 
 import type { Stats } from "node:fs";
 import { lstat, realpath } from "node:fs/promises";
-import { dirname, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 
 const WRITABLE_BY_GROUP = 0o020;
 const WRITABLE_BY_ALL = 0o002;
@@ -60,4 +60,12 @@ export async function nearestRealPath(path: string): Promise<string> {
   const found = await realpath(path).catch(() => undefined);
   const parent = dirname(path);
   return found ?? (parent === path ? path : nearestRealPath(parent));
+}
+
+/** The real path that the directory has or, if it is not there yet, will have. */
+export async function futureRealPath(path: string): Promise<string> {
+  const found = await realpath(path).catch(() => undefined);
+  const parent = dirname(path);
+  if (found !== undefined || parent === path) return found ?? path;
+  return join(await futureRealPath(parent), basename(path));
 }

@@ -6,12 +6,13 @@ import {
   type KeyObject,
 } from "node:crypto";
 import { constants } from "node:fs";
-import { link, lstat, mkdir, open, realpath, rm } from "node:fs/promises";
+import { access, link, lstat, mkdir, open, rm } from "node:fs/promises";
 import { dirname, sep } from "node:path";
 import { TailgateError, textOf } from "../errors.ts";
+import { refuseUncreatable } from "../log-dir.ts";
 import type { HostLogger } from "../plugin.ts";
 import { signedText, type Checkpoint, type Claim } from "./checkpoint.ts";
-import { nearestRealPath, threatTo } from "./key-directory.ts";
+import { futureRealPath, nearestRealPath, threatTo } from "./key-directory.ts";
 import { defaultKeyFile, writeTemporary } from "./key-file.ts";
 import { formerKeyIds, keptKey, publishKey } from "./key-ring.ts";
 import { PublicKey } from "./public-key.ts";
@@ -29,6 +30,15 @@ export interface SigningKeyOptions {
   /** The key must lie outside of it: who may change the trail must not be able to sign it. */
   readonly logDir: string;
   readonly log: HostLogger;
+}
+
+/** What became of the key when it was looked for. */
+export interface KeyState {
+  /** Undefined for a user without a home. */
+  readonly file: string | undefined;
+  readonly isThere: boolean;
+  /** Why the default one cannot be created; undefined if there is a key, or there will be. */
+  readonly obstacle: string | undefined;
 }
 
 /** The private key that signs checkpoints. */
@@ -51,11 +61,7 @@ export class SigningKey {
    */
   static async open({ path, logDir, log }: SigningKeyOptions): Promise<SigningKey | undefined> {
     try {
-      const file = path ?? defaultKeyFile(process.env);
-      if (file === undefined) throw notCreated("this user has no home directory");
-      await refuseInside(logDir, file);
-      await refuseUnsafeDirectory(file);
-      const found = await readKey(file);
+      const { file, found } = await findKey(path, logDir);
       const key = new SigningKey(file, found ?? (await createKey(file, logDir)));
       if (found === undefined) key.#warnOfLoss(log);
       await publishKey(file, key.publicKey, log);
@@ -64,6 +70,22 @@ export class SigningKey {
       if (path !== undefined || !TailgateError.is(error, "AUDIT_KEY_NOT_CREATED")) throw error;
       log.warning(`The audit trail gets no signed checkpoints. ${error.message}`);
       return undefined;
+    }
+  }
+
+  /**
+   * Makes the same checks without creating anything, and returns the key's file, and why there will be no key.
+   * @throws TailgateError as `open`
+   */
+  static async check({ path, logDir }: Omit<SigningKeyOptions, "log">): Promise<KeyState> {
+    const file = path ?? defaultKeyFile(process.env);
+    try {
+      const { found } = await findKey(path, logDir);
+      if (found === undefined) await refuseUncreatableKey(file!);
+      return { file, isThere: found !== undefined, obstacle: undefined };
+    } catch (error) {
+      if (path !== undefined || !TailgateError.is(error, "AUDIT_KEY_NOT_CREATED")) throw error;
+      return { file, isThere: false, obstacle: error.message };
     }
   }
 
@@ -86,6 +108,18 @@ export class SigningKey {
       `The private key ${this.#file} that signs the audit trail is missing, so a new one, ${id}, was created. Public keys are kept for what was signed before (${former.join(", ")}). If nobody removed the file on purpose, find out who did; to use the former key again, stop the gateway and restore the file from a backup.`,
     );
   }
+}
+
+/** Where the key is to be, and the key if it is there. */
+async function findKey(
+  path: string | undefined,
+  logDir: string,
+): Promise<{ file: string; found: KeyObject | undefined }> {
+  const file = path ?? defaultKeyFile(process.env);
+  if (file === undefined) throw notCreated("this user has no home directory");
+  await refuseInside(logDir, file);
+  await refuseUnsafeDirectory(file);
+  return { file, found: await readKey(file) };
 }
 
 /** Undefined where there is none. */
@@ -155,13 +189,23 @@ function unlessThere(error: NodeJS.ErrnoException): void {
 }
 
 async function refuseInside(logDir: string, path: string): Promise<void> {
-  const outer = await realpath(logDir);
-  const inner = await nearestRealPath(dirname(path));
-  if (inner === outer || inner.startsWith(outer + sep)) {
+  const outer = await futureRealPath(logDir);
+  const inner = await futureRealPath(dirname(path));
+  if (`${inner}${sep}`.startsWith(outer.endsWith(sep) ? outer : outer + sep)) {
     throw unusable(
       path,
       `lies inside the log directory ${logDir}: whoever writes there could sign`,
     );
+  }
+}
+
+async function refuseUncreatableKey(path: string): Promise<void> {
+  const directory = dirname(path);
+  try {
+    await refuseUncreatable(directory);
+    await access(await nearestRealPath(directory), constants.W_OK | constants.X_OK);
+  } catch (error) {
+    throw notCreated(`${path}: ${textOf(error)}`, error);
   }
 }
 

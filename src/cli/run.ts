@@ -15,6 +15,10 @@ const STOP_MS_MAX = 10_000;
 /** How long the last sync may take of a process that ends at once. */
 const SYNC_MS_MAX = 2_000;
 
+/** Who sends SIGHUP wants a daemon to read its configuration again. */
+const NO_RELOAD =
+  "SIGHUP: the configuration cannot be reloaded while the gateway runs. It keeps running as it was started; restart it to apply changes.";
+
 const STAY_INTERVAL_MS = 60_000;
 
 const EXAMPLES = `
@@ -24,7 +28,8 @@ Examples:
   tailgate --port 0 --otlp-port 0         on free ports, which are printed
   npm start -- --log-dir ./logs --log-level DEBUG
 
-SIGTERM or SIGINT ends it after what was accepted is written; a second one ends it as soon as that is in the journal.`;
+SIGTERM or SIGINT ends it after what was accepted is written; a second one ends it as soon as that is in the journal.
+SIGHUP does not end it; a changed configuration takes effect when it is restarted.`;
 
 export function addRun(program: Command): void {
   program
@@ -103,6 +108,7 @@ function listenForEnd(sync: () => void): Promise<void> {
   };
   process.on("SIGTERM", endBySignal);
   process.on("SIGINT", endBySignal);
+  process.on("SIGHUP", () => say(NO_RELOAD));
   process.on("uncaughtExceptionMonitor", sync);
   process.on("uncaughtException", (error) => {
     process.exitCode = report(error);

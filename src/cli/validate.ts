@@ -1,12 +1,5 @@
 import type { Command } from "commander";
-import {
-  resolveConfig,
-  type Component,
-  type Config,
-  type ExporterComponent,
-  type ProcessorComponent,
-} from "../config.ts";
-import { masked } from "../config/secrets.ts";
+import { resolveConfig } from "../config.ts";
 import { printableLines } from "../printable.ts";
 import { print } from "./output.ts";
 
@@ -15,7 +8,11 @@ Examples:
   tailgate validate                              ./tailgate.yaml
   tailgate validate --config etc/tailgate.yaml
 
-Exit code: 0 if the configuration is valid, 78 if it is not, with all that is wrong on stderr.`;
+Run it as the user and with the environment of the gateway: it refuses what \`tailgate run\` would refuse there. It does
+not see what only a start can show, such as a port that another program uses. It opens, creates and sends nothing.
+
+Exit code: 0 if the configuration is valid, with what is in effect on stdout; else that of \`tailgate run\`, most often
+78, with all that is wrong on stderr.`;
 
 export function addValidate(program: Command): void {
   program
@@ -25,45 +22,11 @@ export function addValidate(program: Command): void {
     .addHelpText("after", EXAMPLES)
     .action(async ({ config: file }: { config?: string }) => {
       const config = await resolveConfig({ file, flags: {}, env: process.env, cwd: process.cwd() });
-      // Loaded here, so that the other commands need not wait for it.
-      const { stringify } = await import("yaml");
+      // Loaded here, so that the other commands need not wait for them.
+      const { preflight } = await import("../preflight.ts");
+      const { effectiveConfig } = await import("./effective-config.ts");
       const source = config.file ?? "the defaults (there is no tailgate.yaml here)";
-      print(printableLines(`valid: ${source}\n${stringify(masked(asDocument(config)))}`));
+      const text = effectiveConfig(config, await preflight(config));
+      print(printableLines(`valid: ${source}\n${text}`));
     });
-}
-
-/** The configuration as a file would say it. */
-function asDocument(config: Config): object {
-  return {
-    host: config.host,
-    port: config.port,
-    log_dir: config.logDir,
-    log_level: config.logLevel,
-    allowed_hosts: config.allowedHosts,
-    ...(!config.trustsDefaultOrigins && { trust_default_origins: false }),
-    ...(config.traceUrl !== undefined && { trace_url: config.traceUrl }),
-    receivers: sectionOf(config.receivers),
-    processors: sectionOf(config.processors),
-    exporters: sectionOf(config.exporters),
-  };
-}
-
-function sectionOf(
-  components: readonly ExporterComponent[] | readonly Component<unknown>[],
-): object {
-  return Object.fromEntries(
-    components.map((component) => {
-      const { use, level, queueBytesMax, timeoutMs, onError } = component as Partial<
-        ExporterComponent & ProcessorComponent
-      >;
-      const generic = {
-        ...(use !== undefined && { use }),
-        ...(level !== undefined && { level }),
-        ...(onError !== undefined && { on_error: onError }),
-        ...(queueBytesMax !== undefined && { queue_bytes: queueBytesMax }),
-        ...(timeoutMs !== undefined && { timeout_seconds: timeoutMs / 1000 }),
-      };
-      return [component.id, { ...generic, ...component.options }];
-    }),
-  );
 }

@@ -1,4 +1,16 @@
-import { isScalar, LineCounter, parseDocument, visit, type Document } from "yaml";
+import {
+  isAlias,
+  isCollection,
+  isMap,
+  isPair,
+  isScalar,
+  isSeq,
+  LineCounter,
+  parseDocument,
+  visit,
+  type Document,
+  type Pair,
+} from "yaml";
 import { TailgateError, textOf } from "../errors.ts";
 import { Problems } from "./problems.ts";
 
@@ -8,7 +20,7 @@ import { Problems } from "./problems.ts";
  */
 export function parseConfig(text: string, name: string): Readonly<Record<string, unknown>> {
   const lines = new LineCounter();
-  const document = parseDocument(text, { prettyErrors: false, lineCounter: lines });
+  const document = parseDocument(text, { prettyErrors: false, lineCounter: lines, merge: true });
   const problems = new Problems();
   const place = (offset: number): string => {
     const { line, col } = lines.linePos(offset);
@@ -19,6 +31,7 @@ export function parseConfig(text: string, name: string): Readonly<Record<string,
     problems.add(place(pos[0]), message);
   }
   refuseOddStructure(document, problems, place);
+  refuseOddMerges(document, problems, place);
   problems.throwIfAny(name);
   return mapping(valuesOf(document, name), name);
 }
@@ -47,6 +60,64 @@ function refuseOddStructure(
       );
     },
   });
+}
+
+/** How many nodes all merges together may copy: some that merge each other would else take for ever. */
+const MERGED_NODES_MAX = 100_000;
+
+/** Merge keys, `<<: *base` or `<<: [*one, *other]` (https://yaml.org/type/merge.html), that merge no mappings, or too much. */
+function refuseOddMerges(
+  document: Document.Parsed,
+  problems: Problems,
+  place: (offset: number) => string,
+): void {
+  const sizes = new Map<unknown, number>();
+  let copied = 0;
+  visit(document, {
+    Pair(_, pair) {
+      if (!isMerge(pair)) return;
+      const offset = (pair.value as { range?: readonly number[] | null } | null)?.range?.[0] ?? 0;
+      const sources = sourcesOf(pair, document);
+      if (!sources.every(isMap)) {
+        problems.add(place(offset), "<< takes a mapping, or a list of mappings");
+      }
+      for (const source of sources) copied += sizeOf(source, document, sizes);
+      if (copied > MERGED_NODES_MAX) problems.add(place(offset), "<< merges too much");
+    },
+  });
+}
+
+function isMerge({ key }: Pair): boolean {
+  return isScalar(key) && typeof key.value === "symbol";
+}
+
+/** The nodes that a merge key names, without their aliases. */
+function sourcesOf({ value }: Pair, document: Document.Parsed): unknown[] {
+  const target = targetOf(value, document);
+  return isSeq(target) ? target.items.map((item) => targetOf(item, document)) : [target];
+}
+
+function targetOf(node: unknown, document: Document.Parsed): unknown {
+  return isAlias(node) ? node.resolve(document) : node;
+}
+
+/** How many nodes a copy of this one makes, with those that it merges itself. */
+function sizeOf(node: unknown, document: Document.Parsed, sizes: Map<unknown, number>): number {
+  const known = sizes.get(node);
+  if (known !== undefined) return known;
+  // For a node that stands inside of itself, which is refused.
+  sizes.set(node, 1);
+  let size = 1;
+  for (const item of isCollection(node) ? node.items : []) {
+    const inner = isPair(item) && isMerge(item) ? sourcesOf(item, document) : membersOf(item);
+    for (const one of inner) size += sizeOf(one, document, sizes);
+  }
+  sizes.set(node, size);
+  return size;
+}
+
+function membersOf(item: unknown): unknown[] {
+  return isPair(item) ? [item.value] : [item];
 }
 
 function valuesOf(document: Document.Parsed, name: string): unknown {

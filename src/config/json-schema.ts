@@ -1,8 +1,11 @@
 import type { PluginDefinition } from "../plugin.ts";
 import { builtInNames, KIND_OF, loadBuiltIn, SECTIONS, type Section } from "./built-ins.ts";
 import { ID } from "./components.ts";
-import { inputSchema, type JsonSchema } from "./option-schema.ts";
+import { hasFixedKeys, inputSchema, type JsonSchema } from "./option-schema.ts";
 import { GENERIC_SCHEMAS, settingsSchema } from "./settings.ts";
+
+/** Keys that are nobody's: anchors for aliases, and notes. */
+const EXTENSIONS = { "^x-": {} };
 
 /** A schema of the whole configuration with the options of all built-ins, for editors: JSON Schema, draft 7. */
 export async function configJsonSchema(): Promise<object> {
@@ -14,6 +17,7 @@ export async function configJsonSchema(): Promise<object> {
     title: "Tailgate configuration (tailgate.yaml)",
     type: "object",
     properties: { ...properties, ...sections },
+    patternProperties: EXTENSIONS,
     additionalProperties: false,
   };
 }
@@ -33,7 +37,8 @@ async function sectionSchema(section: Section): Promise<object> {
   }
   return {
     description: `${DESCRIPTIONS[section]} A section that is given replaces the default one.`,
-    type: ["object", "null"],
+    // Without exporters nothing of what is logged goes anywhere: that has to be said.
+    type: section === "exporters" ? "object" : ["object", "null"],
     propertyNames: { pattern: ID.source },
     patternProperties,
     additionalProperties: {
@@ -51,6 +56,7 @@ function builtInSchema(definition: PluginDefinition, generic: JsonSchema): JsonS
     description: definition.description,
     // `console:` with nothing after it is YAML's null.
     type: own.required ? "object" : ["object", "null"],
+    patternProperties: EXTENSIONS,
     additionalProperties: false,
   };
 }
@@ -64,6 +70,7 @@ function withSubstitutions(schema: JsonSchema): JsonSchema {
     return {
       ...schema,
       ...(properties && { properties: mapValues(properties, withSubstitutions) }),
+      ...(hasFixedKeys(schema) && { patternProperties: EXTENSIONS }),
       ...(items && { items: withSubstitutions(items) }),
       ...(typeof additionalProperties === "object" && {
         additionalProperties: withSubstitutions(additionalProperties),

@@ -46,6 +46,14 @@ export function isMapping(value: unknown): value is Mapping {
   );
 }
 
+/** A key that belongs to nobody: `x-anything` holds anchors for YAML's aliases, and notes, as in Compose files. */
+const EXTENSION = /^x-/;
+
+/** Leaves out the keys that are nobody's. */
+export function withoutExtensions(values: Mapping): Mapping {
+  return Object.fromEntries(Object.entries(values).filter(([key]) => !EXTENSION.test(key)));
+}
+
 /** The value with its substitutions typed and its unknown keys reported and left out. */
 function settled(
   value: unknown,
@@ -80,7 +88,7 @@ function isKnown(
   const own = Object.keys(allowed.properties ?? {});
   if (own.includes(key)) return true;
   const others = path.length === 1 ? (context.otherKeys ?? []) : [];
-  if (!others.includes(key))
+  if (!others.includes(key) && !EXTENSION.test(key))
     context.problems.add(context.place(path), unknownKey(key, [...own, ...others]));
   return false;
 }

@@ -41,7 +41,7 @@ export function page(): Endpoint[] {
     const representations = representationsOf(name);
     const codings = [...representations.keys()];
     return {
-      path: name === "index.html" ? "/" : `/${name}`,
+      path: pathOf(name),
       answer(context) {
         const coding = acceptedCoding(context.get("Accept-Encoding"), codings);
         const { bytes, headers } = representations.get(coding)!;
@@ -99,6 +99,15 @@ function representationsOf(name: string): Map<string, Representation> {
   }
   representations.set(IDENTITY, { bytes, headers: { ...common, ETag: `"${tag}"` } });
   return representations;
+}
+
+/** The paths of its files, and of nothing else. */
+export function pagePaths(): string[] {
+  return fileNames().map(pathOf);
+}
+
+function pathOf(name: string): string {
+  return name === "index.html" ? "/" : `/${name}`;
 }
 
 function fileNames(): string[] {

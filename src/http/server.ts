@@ -23,7 +23,7 @@ import { JournalWalks } from "./journal-walk.ts";
 import { SearchQueue } from "./search-queue.ts";
 import { counter, type Metric } from "./metric.ts";
 import { Metrics, METRICS_PATH } from "./metrics.ts";
-import { page } from "./page.ts";
+import { page, pagePaths } from "./page.ts";
 import { originForm, pathOf, routeOf, RouteTable, type Methods } from "./routes.ts";
 import { stats, STATS_PATH } from "./stats.ts";
 import { asksForWebSocket, UpgradeTable, type Refusal } from "./upgrade.ts";
@@ -50,6 +50,11 @@ const OWN_PATHS = [
   READINESS_PATH,
   METRICS_PATH,
 ];
+
+/** Returns the paths of the main port that are the gateway's own. */
+export function reservedPaths(): string[] {
+  return [...pagePaths(), ...OWN_PATHS];
+}
 
 const STOPPING: RouteRefusal = { status: 503, text: "The gateway is stopping." };
 const STARTING: RouteRefusal = { status: 503, text: "The gateway is starting." };

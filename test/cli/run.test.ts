@@ -72,6 +72,17 @@ describe("tailgate run", () => {
     },
   );
 
+  test("says at SIGHUP that it cannot reload, and keeps running", async () => {
+    await using workspace = await Workspace.create({ "tailgate.yaml": "receivers: {}" });
+    await using cli = startCli(["--port", "0", "--log-dir", "logs"], { cwd: workspace.directory });
+    const url = (await cli.says(LISTENING))[1]!;
+    cli.process.kill("SIGHUP");
+    await cli.says(/^tailgate: SIGHUP: the configuration cannot be reloaded .*restart it/m);
+    expect((await fetch(`${url}/readyz`)).status).toBe(200);
+    expect(cli.stderr.match(/SIGHUP/g)).toHaveLength(1);
+    expect(await cli.end()).toBe(0);
+  });
+
   test("loads what only some requests need with the first of them", async () => {
     await using workspace = await Workspace.create();
     const args = ["--port", "0", "--otlp-port", "0", "--log-dir", "logs"];

@@ -1,4 +1,5 @@
 import { spawnSync } from "node:child_process";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 import { parse } from "yaml";
@@ -24,8 +25,24 @@ describe("tailgate validate", () => {
       port: 9001,
       log_dir: "/var/log/mine",
       log_level: "INFO",
+      journal: {
+        engine: "sqlite",
+        system_days: 7,
+        system_bytes: 1 << 30,
+        audit_days: 90,
+        audit_bytes: 1 << 30,
+      },
+      audit_key_file: join(process.env["XDG_CONFIG_HOME"]!, "tailgate/audit-key.pem"),
       allowed_hosts: [],
       trust_default_origins: false,
+      http: {
+        max_connections: 1000,
+        max_connections_per_address: 1000,
+        max_answer_bytes: 64 << 20,
+        write_timeout_seconds: 10,
+        max_searches: 4,
+        max_queued_searches: 64,
+      },
       receivers: {},
       processors: {},
       exporters: {
@@ -82,6 +99,65 @@ describe("tailgate validate", () => {
         urls: ["https://example.com/a?********", "no://query?"],
       },
     });
+  });
+
+  test("shows where an exporter sends to, and what says so, without the credentials", async () => {
+    await using workspace = await Workspace.create({
+      "tailgate.yaml":
+        "log_dir: logs\naudit_key_file: key.pem\nreceivers: {}\nexporters: { otlp: , spans: { endpoint: http://a } }",
+    });
+    const env = {
+      OTEL_EXPORTER_OTLP_ENDPOINT: " http://joe:hunter2@127.0.0.1:4318?key=hunter3 ",
+      OTEL_EXPORTER_OTLP_HEADERS: "Authorization=Bearer%20hunter4",
+      OTEL_EXPORTER_OTLP_TIMEOUT: "5000",
+      HTTP_PROXY: "http://joe:hunter5@proxy:3128",
+      NO_PROXY: "a",
+    };
+    const { stdout, stderr } = await runCli(["validate"], { cwd: workspace.directory, env });
+    expect(stderr).toBe("");
+    expect(stdout).toContain(`audit_key_file: ${workspace.path("key.pem")}\n`);
+    for (const line of [
+      "endpoint: http://********@127.0.0.1:4318/v1/logs?******** # OTEL_EXPORTER_OTLP_ENDPOINT",
+      'Authorization: "********"',
+      "protocol: http/protobuf # default",
+      "# A request takes at most 5000 ms: OTEL_EXPORTER_OTLP_TIMEOUT",
+      "# Through the proxy http://proxy:3128/: HTTP_PROXY",
+      "endpoint: http://a/v1/traces # option endpoint",
+    ]) {
+      expect(stdout).toContain(line);
+    }
+    expect(stdout).toMatch(/headers:\n +# OTEL_EXPORTER_OTLP_HEADERS\n +Authorization/);
+    expect(stdout).not.toContain("hunter");
+    expect(stdout.match(/Through the proxy/g)).toHaveLength(1);
+    await workspace.write("tailgate.yaml", stdout.slice(stdout.indexOf("\n")));
+    expect((await runCli(["validate"], { cwd: workspace.directory, env })).stderr).toBe("");
+  });
+
+  test("refuses what `tailgate run` refuses, in the same words", async () => {
+    await using workspace = await Workspace.create({
+      "tailgate.yaml": `port: 4000
+log_dir: logs
+audit_key_file: logs/key.pem
+receivers: { otlp: { port: 4000 } }
+exporters: { websocket: , websocket/two: , otlp: }`,
+    });
+    const options = { cwd: workspace.directory, env: { OTEL_EXPORTER_OTLP_TIMEOUT: "10s" } };
+    const [validated, run] = await Promise.all([
+      runCli(["validate"], options),
+      runCli(["run"], options),
+    ]);
+    expect([await validated.ended, await run.ended]).toEqual([78, 78]);
+    expect(validated.stdout).toBe("");
+    expect(run.stderr).toBe(validated.stderr);
+    expect(validated.stderr.split("\n").map((line) => line.trim().split(":")[0])).toEqual([
+      "tailgate",
+      "exporters.otlp",
+      "receivers.otlp.port",
+      "exporters.websocket/two",
+      `The audit trail's key ${workspace.path("logs/key.pem")} lies inside the log directory ${workspace.path("logs")}`,
+      "Correct the key that is named; `tailgate validate` checks a file without starting.",
+      "",
+    ]);
   });
 
   test("ends with 78 and the problems on stderr", async () => {

@@ -36,6 +36,17 @@ describe("the JSON Schema for editors", () => {
     ]);
   });
 
+  test("leaves keys that begin with x- alone, and asks for exporters", () => {
+    const extensions = { "^x-": {} };
+    expect(schema.patternProperties).toEqual(extensions);
+    expect(schema.properties["journal"]!.patternProperties).toEqual(extensions);
+    const { patternProperties, type } = schema.properties["exporters"]!;
+    for (const built of Object.values(patternProperties)) {
+      expect(built.patternProperties).toEqual(extensions);
+    }
+    expect(type).toBe("object");
+  });
+
   test("has defaults and descriptions, and takes a substitution where a number is wanted", () => {
     expect(schema.properties["port"]).toEqual({
       description: expect.stringContaining("0 picks a free one"),

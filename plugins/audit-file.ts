@@ -2,6 +2,7 @@ import { readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { defineExporter, textOf, z, type Batch, type Exporter, type Host } from "tailgate/plugin";
 import { lastEvent } from "./log-file/audit-resumption.ts";
+import { LineBuffer } from "./log-file/line-buffer.ts";
 import { LineFile } from "./log-file/line-file.ts";
 import { LineWriter } from "./log-file/line-writer.ts";
 import { OtherWriters } from "./log-file/other-writers.ts";
@@ -90,6 +91,22 @@ class DailyFile implements Exporter {
     }
     await this.#lines.flush(signal);
     await this.#file.sync();
+  }
+
+  writeSync(batch: Batch): void {
+    this.#day = Math.max(dayOf(batch.appendedAtMs), this.#day);
+    this.#file.readySync(fileName(this.#day));
+    const written = this.#file.sequence;
+    const lines = new LineBuffer();
+    for (let index = 0; index < batch.length; index++) {
+      const sequence = batch.sequence(index);
+      if (sequence <= written) continue;
+      const line = bufferOf(batch.auditLine(index));
+      lines.addLine(line, 0, line.length, sequence);
+      if (lines.isFull) this.#file.appendSync(lines);
+    }
+    this.#file.appendSync(lines);
+    this.#file.persistSync();
   }
 
   async close(): Promise<void> {

@@ -44,6 +44,27 @@ class Console implements Exporter {
     await this.#show(batch.sequence(batch.length - 1), signal);
   }
 
+  writeSync(batch: Batch): void {
+    this.#output.flushSync();
+    this.#text.clear();
+    for (const part of batch.parts ?? [batch]) {
+      const data = new FramedData(part);
+      for (let index = 0; index < part.length; index++) {
+        data.goTo(index);
+        if (part.sequence(index) <= this.#sequence) continue;
+        this.#text.add(data.frames, data.start, data.end, part.level(index));
+        if (this.#text.isFull) this.#showSync(part.sequence(index));
+      }
+    }
+    this.#showSync(batch.sequence(batch.length - 1));
+  }
+
+  #showSync(sequence: number): void {
+    this.#sequence = Math.max(sequence, this.#sequence);
+    this.#output.writeSync(this.#text.bytes);
+    this.#text.clear();
+  }
+
   async #add(batch: Batch, signal: AbortSignal): Promise<void> {
     const data = new FramedData(batch);
     for (let index = 0; index < batch.length; index++) {

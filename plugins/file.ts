@@ -1,13 +1,16 @@
+import { lstatSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { readdir, rename, rm } from "node:fs/promises";
 import { basename, dirname } from "node:path";
 import { defineExporter, z, type Batch, type Exporter } from "tailgate/plugin";
 import { FramedData } from "./system-logs/framed-data.ts";
+import { LineBuffer } from "./log-file/line-buffer.ts";
 import { LineFile } from "./log-file/line-file.ts";
 import { LineWriter } from "./log-file/line-writer.ts";
 import { OtherWriters } from "./log-file/other-writers.ts";
 import { PlaceKeeper } from "./log-file/place-keeper.ts";
 import { placeOf } from "./log-file/place.ts";
 import { lastWritten } from "./log-file/resumption.ts";
+import { waitSync } from "./log-file/wait-sync.ts";
 
 const FILE_NAME_EXPECTED = "a plain file name of at most 64 letters, digits, . _ and -";
 
@@ -65,6 +68,8 @@ class RotatingFile implements Exporter {
   readonly #backups: number;
   readonly #lines: LineWriter;
   readonly #others: OtherWriters;
+  /** The place that a file is being moved to; 0 while none is. */
+  #shiftingTo = 0;
 
   constructor(
     file: LineFile,
@@ -126,7 +131,7 @@ class RotatingFile implements Exporter {
   async #rotate(sequence: number): Promise<void> {
     await this.#place.beforeRotation(sequence);
     this.#file.retire();
-    if (this.#backups === 0) await rm(this.#file.path, { force: true });
+    if (this.#backups === 0) await this.#remove();
     else await this.#shift();
     await this.#file.ready();
     this.#place.rotated();
@@ -138,10 +143,83 @@ class RotatingFile implements Exporter {
    * interrupted, and is begun again, pushes no backup out for nothing.
    */
   async #shift(): Promise<void> {
-    const taken = new Set(await readdir(dirname(this.#file.path)));
+    try {
+      let place = this.#freePlace(await readdir(dirname(this.#file.path)));
+      for (; place > 0; place--) {
+        this.#shiftingTo = place;
+        await rename(this.#backup(place - 1), this.#backup(place));
+      }
+    } finally {
+      this.#shiftingTo = 0;
+    }
+  }
+
+  async #remove(): Promise<void> {
+    this.#shiftingTo = 1;
+    try {
+      await rm(this.#file.path, { force: true });
+    } finally {
+      this.#shiftingTo = 0;
+    }
+  }
+
+  /** The first one that is free; else the last one. */
+  #freePlace(names: readonly string[]): number {
+    const taken = new Set(names);
     let place = 1;
     while (place < this.#backups && taken.has(basename(this.#backup(place)))) place++;
-    for (; place > 0; place--) await rename(this.#backup(place - 1), this.#backup(place));
+    return place;
+  }
+
+  writeSync(batch: Batch): void {
+    this.#endShiftSync();
+    this.#file.readySync();
+    const written = this.#file.sequence;
+    const lines = new LineBuffer();
+    for (const part of batch.parts ?? [batch]) this.#addSync(part, written, lines);
+    this.#file.appendSync(lines);
+    this.#file.persistSync();
+    this.#place.keepSync(this.#file.sequence);
+  }
+
+  #addSync(batch: Batch, written: number, lines: LineBuffer): void {
+    const data = new FramedData(batch);
+    for (let index = 0; index < batch.length; index++) {
+      data.goTo(index);
+      const sequence = batch.sequence(index);
+      if (sequence <= written) continue;
+      const fileBytes = this.#file.size + lines.byteLength;
+      if (fileBytes > 0 && fileBytes + data.end - data.start + 1 > this.#bytesMax) {
+        this.#file.appendSync(lines);
+        this.#rotateSync(sequence - 1);
+      }
+      lines.addLine(data.frames, data.start, data.end, sequence);
+      if (lines.isFull) this.#file.appendSync(lines);
+    }
+  }
+
+  #rotateSync(sequence: number): void {
+    this.#file.retireSync();
+    if (this.#backups === 0) rmSync(this.#file.path, { force: true });
+    else this.#shiftSync(this.#freePlace(readdirSync(dirname(this.#file.path))));
+    this.#file.readySync();
+    this.#file.persistSync();
+    this.#place.keepSync(sequence);
+  }
+
+  #shiftSync(from: number): void {
+    for (let place = from; place > 0; place--) {
+      renameSync(this.#backup(place - 1), this.#backup(place));
+    }
+  }
+
+  /** Ends a rotation that was under way when the process began to end. */
+  #endShiftSync(): void {
+    if (this.#shiftingTo === 0) return;
+    const moving = this.#backup(this.#shiftingTo - 1);
+    waitSync(() => lstatSync(moving, { throwIfNoEntry: false }) === undefined);
+    this.#shiftSync(this.#shiftingTo - 1);
+    this.#shiftingTo = 0;
   }
 
   /** Place 0 is the file itself. */

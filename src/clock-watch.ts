@@ -2,6 +2,7 @@ import { AUDIT_LOGGER } from "./envelope.ts";
 import { textOf } from "./errors.ts";
 import type { ClockNews, TrustedClock } from "./journal/trusted-clock.ts";
 import type { HostLogger, LogRecord, Value } from "./plugin.ts";
+import { clearInterval, onNextTurn, setInterval } from "./timers.ts";
 
 const LOOK_MS = 1_000;
 
@@ -41,7 +42,7 @@ export class ClockWatch {
   begin(): void {
     const { clock } = this.#options;
     // The news come within a reading of the clock, which appends read, too.
-    this.#unwatch = clock.watch((news) => void setImmediate(() => this.#report(news)));
+    this.#unwatch = clock.watch((news) => onNextTurn(() => this.#report(news)));
     this.#timer = setInterval(() => clock.now(), LOOK_MS).unref();
   }
 

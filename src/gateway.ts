@@ -30,7 +30,9 @@ import type {
   Receiver,
   ReceiverDefinition,
 } from "./plugin.ts";
+import { keptAlive } from "./process-life.ts";
 import { aborted, timeLimit } from "./time-limit.ts";
+import { clearTimeout, setTimeout } from "./timers.ts";
 
 /** What may wait for the journal; less than an exporter's queue takes, so that the burst of one turn fits there. */
 const PENDING_BYTES_MAX = 60 << 20;
@@ -43,6 +45,9 @@ const FINISH_MS_MAX = 3_000;
 const SYNC_MS_MAX = 2_000;
 const DRAIN_MS_MAX = 2_000;
 const CLOSE_MS_MAX = 1_000;
+
+/** How long the journal may hold up the end of a process. */
+const END_MS_MAX = 10_000;
 
 /** How long a plugin may take to open: longer, and the start would hang without a word. */
 const OPEN_MS_MAX = 10_000;
@@ -134,6 +139,7 @@ export class Gateway implements GatewayView {
   #unannounced: Damage[] | undefined = [];
   #notReady: string | undefined = "starting";
   #stopping: Promise<void> | undefined;
+  #endMsLeft = END_MS_MAX;
 
   constructor(config: Config, surroundings: GatewaySurroundings) {
     this.#config = config;
@@ -365,6 +371,10 @@ export class Gateway implements GatewayView {
 
   /** Resolves when every record that was taken before has been written, or given up, by every exporter. */
   async flush(signal: AbortSignal): Promise<void> {
+    await keptAlive(this.#flush(signal));
+  }
+
+  async #flush(signal: AbortSignal): Promise<void> {
     await Promise.race([this.intake.flush(), aborted(signal)]);
     await Promise.all(this.#exporters.map(({ delivery }) => delivery.drain(signal)));
   }
@@ -373,6 +383,22 @@ export class Gateway implements GatewayView {
   flushSync(timeoutMs: number): void {
     void this.intake.flush();
     this.journal.flushSync(timeoutMs);
+  }
+
+  /**
+   * Writes everything that was logged before it returns, to the journal and to the exporters that can do so: the process
+   * ends, and its event loop has no further turn. What is logged after that is written before the call returns.
+   */
+  endSync(): void {
+    const endMs = performance.now() + this.#endMsLeft;
+    const leftMs = (): number => endMs - performance.now();
+    this.intake.flushSync(() => this.endSync());
+    this.journal.settleSync(leftMs());
+    for (const { delivery } of this.#exporters) delivery.drainSync(leftMs());
+    for (const { delivery } of this.#followers) delivery.giveUpSync();
+    this.#checkpointer?.signSync(leftMs());
+    this.journal.restSync(leftMs());
+    this.#endMsLeft = leftMs();
   }
 
   /** Ends everything within about ten seconds; resolves also where parts of it failed, which is logged. */

@@ -60,6 +60,11 @@ export interface LoggingOptions {
   readonly loggerProvider?: "sdk" | "direct";
   /** Whether `logs.getLogger()` of the OpenTelemetry APIs arrives here too; default true. */
   readonly registerGlobally?: boolean;
+  /**
+   * Whether a signal that nobody else in the process handles (SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR2) first lets
+   * everything be written, and then ends the process as it would have anyway; default true.
+   */
+  readonly handleSignals?: boolean;
   /** Writes the gateway's own lines; default stderr. */
   readonly write?: WriteLine;
 }
@@ -78,6 +83,7 @@ const OPTIONS = {
   callSiteLevel: true,
   loggerProvider: true,
   registerGlobally: true,
+  handleSignals: true,
   write: true,
 } as const satisfies Record<keyof LoggingOptions, true>;
 
@@ -166,7 +172,8 @@ export class LoggingManager {
       cwd: process.cwd(),
       base: "embedded",
     });
-    const running = await startTailgate(config, { write });
+    const { handleSignals: handlesSignals = true } = options;
+    const running = await startTailgate(config, { write, keepsAlive: false, handlesSignals });
     const log = hostLogger("tailgate.logging-manager", write);
     const apis = options.registerGlobally === false ? undefined : await loadedApis();
     const manager = new LoggingManager(running, config.logLevel, options, log, apis);

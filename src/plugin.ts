@@ -149,6 +149,12 @@ export interface Exporter {
    * with {@link RetryLaterError} not before the other side wants it. `signal` aborts at the time limit: give up then.
    */
   write(batch: Batch, signal: AbortSignal): Promise<Written | void> | Written | void;
+  /**
+   * Writes a batch before it returns, when the process ends and its event loop has no further turn. A `write` may be
+   * unfinished: its batch comes here again, and its promise is not awaited any more. If this is absent or throws, the
+   * journal keeps the records for the next start. For destinations that are written within milliseconds, such as files.
+   */
+  writeSync?(batch: Batch): void;
   /** Frees what `open` took. `signal` aborts when the gateway cannot wait any longer. */
   close?(signal: AbortSignal): Promise<void> | void;
 }

@@ -21,6 +21,7 @@ import { SqliteJournal } from "./journal/sqlite.ts";
 import { TrustedClock } from "./journal/trusted-clock.ts";
 import { prepareLogDir } from "./log-dir.ts";
 import { preflight } from "./preflight.ts";
+import { atProcessEnd, keptAlive } from "./process-life.ts";
 
 export interface RunningTailgate {
   readonly gateway: Gateway;
@@ -37,6 +38,10 @@ export interface RunningTailgate {
 export interface StartOptions {
   /** Writes the gateway's own lines; stderr where absent. */
   readonly write?: WriteLine;
+  /** Whether the process stays alive until the gateway is stopped; default true. */
+  readonly keepsAlive?: boolean;
+  /** Whether a signal that would end the process, and that nobody else handles, first lets everything be written; default true. */
+  readonly handlesSignals?: boolean;
 }
 
 /** For the operator: a page that may reach the gateway though the configuration does not name it. */
@@ -93,7 +98,14 @@ async function openAuditKey(config: Config, write: WriteLine): Promise<SigningKe
  */
 export async function startTailgate(
   config: Config,
-  { write = writeToStderr }: StartOptions = {},
+  options: StartOptions = {},
+): Promise<RunningTailgate> {
+  return keptAlive(start(config, options));
+}
+
+async function start(
+  config: Config,
+  { write = writeToStderr, keepsAlive = true, handlesSignals = true }: StartOptions,
 ): Promise<RunningTailgate> {
   await preflight(config);
   await prepareLogDir(config.logDir);
@@ -106,6 +118,7 @@ export async function startTailgate(
     trustsDefaultOrigins,
     limits,
     log,
+    keepsAlive,
     suppressedLines: () => suppressedLines(write),
   });
   const auditKey = await openAuditKey(config, write);
@@ -115,11 +128,16 @@ export async function startTailgate(
   const gateway = new Gateway(config, { http: server.plugins, journal, auditKey, write });
   damaged = (damage) => gateway.damaged(damage);
   early.forEach(damaged);
+  const undoAtEnd = atProcessEnd({
+    isForSignals: handlesSignals,
+    endSync: () => gateway.endSync(),
+  });
   const stop = async (): Promise<void> => {
     server.stopAccepting();
     await gateway.stop();
     await server.close(AbortSignal.timeout(HTTP_CLOSE_MS_MAX));
     flushHostLog(write);
+    undoAtEnd();
   };
   try {
     await gateway.open();
@@ -131,7 +149,7 @@ export async function startTailgate(
     ];
     const notices = trustsDefaultOrigins ? [TRUST_TEXT] : [];
     let stopping: Promise<void> | undefined;
-    return { gateway, url, listeners, notices, stop: () => (stopping ??= stop()) };
+    return { gateway, url, listeners, notices, stop: () => (stopping ??= keptAlive(stop())) };
   } catch (error) {
     await stop();
     throw error;

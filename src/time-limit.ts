@@ -1,3 +1,5 @@
+import { clearTimeout, setTimeout } from "./timers.ts";
+
 /** Resolves when the signal aborts. */
 export function aborted(signal: AbortSignal): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
@@ -14,11 +16,17 @@ export function timeLimit(ms: number): {
 } {
   const controller = new AbortController();
   const { promise, resolve } = Promise.withResolvers<void>();
-  const timer = setTimeout(() => {
-    controller.abort(new Error(`Closing took longer than ${ms} ms and was not waited for.`));
-    resolve();
-  }, ms);
-  return { signal: controller.signal, passed: promise, clear: () => clearTimeout(timer) };
+  const clearing = new AbortController();
+  // A test that replaces the timers does not replace this one, so that no end takes forever.
+  AbortSignal.timeout(ms).addEventListener(
+    "abort",
+    () => {
+      controller.abort(new Error(`Closing took longer than ${ms} ms and was not waited for.`));
+      resolve();
+    },
+    { signal: clearing.signal },
+  );
+  return { signal: controller.signal, passed: promise, clear: () => clearing.abort() };
 }
 
 /**

@@ -1,10 +1,7 @@
-import { constants, write } from "node:fs";
+import { constants, writeSync } from "node:fs";
 import { open, type FileHandle } from "node:fs/promises";
 import { setTimeout as wait } from "node:timers/promises";
-import { promisify } from "node:util";
 import { PermanentError, textOf } from "tailgate/plugin";
-
-const writeTo = promisify(write);
 
 const DESCRIPTORS = { stdout: 1, stderr: 2 };
 
@@ -12,12 +9,15 @@ const DESCRIPTORS = { stdout: 1, stderr: 2 };
 const PAUSE_MS_MIN = 1;
 const PAUSE_MS_MAX = 64;
 
+/** How long a pipe may stay full when the process ends. */
+const END_MS_MAX = 1_000;
+
 /** What a descriptor says that nobody will ever read again. */
 const GONE = new Set(["EPIPE", "ECONNRESET", "EBADF", "EIO"]);
 
 /**
- * Standard output or error, written without waiting in the event loop or in a thread: a thread that is stuck in a
- * blocking write would keep the process from ending.
+ * Standard output or error. Nobody waits for whoever reads it, neither the event loop nor a thread, which would keep the
+ * process from ending: pipes, sockets and terminals are non-blocking. What has been written is always known.
  */
 export class StandardStream {
   readonly isTerminal: boolean;
@@ -58,7 +58,7 @@ export class StandardStream {
     let pauseMs = PAUSE_MS_MIN;
     while (this.#rest.length > 0) {
       signal.throwIfAborted();
-      const written = await this.#writeOnce();
+      const written = this.#writeOnce();
       this.#rest = this.#rest.subarray(written);
       if (written > 0) {
         pauseMs = PAUSE_MS_MIN;
@@ -69,14 +69,32 @@ export class StandardStream {
     }
   }
 
+  /** Writes the bytes when the process ends, after what is left. Throws when they are not read in time, or not any more. */
+  writeSync(bytes: Uint8Array): void {
+    this.flushSync();
+    this.#rest = bytes;
+    this.flushSync();
+  }
+
+  flushSync(): void {
+    const nothing = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
+    for (let waitedMs = 0; this.#rest.length > 0;) {
+      const written = this.#writeOnce();
+      this.#rest = this.#rest.subarray(written);
+      if (written > 0) waitedMs = 0;
+      else if (waitedMs++ < END_MS_MAX) Atomics.wait(nothing, 0, 0, 1);
+      else throw new Error("nobody reads the console");
+    }
+  }
+
   async close(): Promise<void> {
     await this.#terminal?.close();
   }
 
   /** Answers how many bytes were taken, 0 when there is no room. */
-  async #writeOnce(): Promise<number> {
+  #writeOnce(): number {
     try {
-      return (await writeTo(this.#descriptor, this.#rest)).bytesWritten;
+      return writeSync(this.#descriptor, this.#rest);
     } catch (error) {
       const { code = "" } = error as NodeJS.ErrnoException;
       if (code === "EAGAIN") return 0;

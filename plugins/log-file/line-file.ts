@@ -1,8 +1,22 @@
-import { constants, type Stats } from "node:fs";
+import {
+  closeSync,
+  constants,
+  fdatasyncSync,
+  fstatSync,
+  fsyncSync,
+  ftruncateSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readSync,
+  writeSync,
+  type Stats,
+} from "node:fs";
 import { lstat, mkdir, open, type FileHandle } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { TailgateError, textOf } from "tailgate/plugin";
 import type { LineBuffer } from "./line-buffer.ts";
+import { waitSync } from "./wait-sync.ts";
 
 /**
  * Readable too, so that a look at the last byte tells whether the last line is whole. O_NONBLOCK means nothing to a
@@ -20,11 +34,22 @@ const DIRECTORY_MODE = 0o700;
 
 const LINE_FEED = 0x0a;
 
+/** A write that is under way. */
+interface Underway {
+  /** The file's size after it; NaN if nobody knows. */
+  readonly size: number;
+  /** What it writes. */
+  readonly lines?: LineBuffer;
+}
+
 /**
  * A file that gets whole lines only, and knows the record of its last line.
  *
  * Every write begins with `ready`. Where `append` or `sync` fails, the file ends with the last line that counts, and
  * the same records can be appended again from behind `sequence`.
+ *
+ * When the process ends, `readySync` ends what the event loop will not end any more. From then on only the methods
+ * whose names end with `Sync` are called.
  */
 export class LineFile {
   readonly #root: string;
@@ -43,6 +68,9 @@ export class LineFile {
   #syncedSize = 0;
   #syncedSequence = 0;
   #isNameSynced = false;
+  #underway: Underway | undefined;
+  /** Of the file, when the process ends. */
+  #descriptor: number | undefined;
 
   private constructor(root: string, name: string) {
     this.#root = root;
@@ -115,6 +143,7 @@ export class LineFile {
     let written = 0;
     try {
       await this.endTornLine();
+      this.#underway = { size: this.#size + bytes.length, lines };
       while (written < bytes.length) {
         signal.throwIfAborted();
         written += (await this.#handle!.write(bytes, written)).bytesWritten;
@@ -123,6 +152,7 @@ export class LineFile {
       const last = lines.lastLineWithin(written);
       this.#size += last?.end ?? 0;
       this.#sequence = last?.sequence ?? this.#sequence;
+      this.#underway = undefined;
       if (written < bytes.length) await this.#cutBack();
       lines.clear();
     }
@@ -174,7 +204,12 @@ export class LineFile {
   /** Ends a line that was left unfinished; `append` does so, too. */
   async endTornLine(): Promise<void> {
     if (!this.#isTorn) return;
-    await this.#handle!.write("\n");
+    this.#underway = { size: this.#size + 1 };
+    try {
+      await this.#handle!.write("\n");
+    } finally {
+      this.#underway = undefined;
+    }
     this.#isTorn = false;
     this.#size += 1;
   }
@@ -213,12 +248,100 @@ export class LineFile {
 
   /** Drops what lies behind `size`, without letting a file grow that somebody has emptied meanwhile. */
   async #cutBack(): Promise<void> {
+    this.#underway = { size: NaN };
     try {
       const { size } = await this.#handle!.stat();
       if (size > this.#size) await this.#handle!.truncate(this.#size);
     } catch {
       // The error that led here is the one to report. `ready` finds another size than ours, and the torn line with it.
+    } finally {
+      this.#underway = undefined;
     }
+  }
+
+  /**
+   * Does what `ready` does. A write that is under way is waited for.
+   * @throws where that write does not end, and as `ready` does.
+   */
+  readySync(name?: string): void {
+    this.#settleSync();
+    if (name !== undefined) this.#path = join(this.#root, name);
+    const found = lstatSync(this.#path, { throwIfNoEntry: false });
+    const isSame = found?.ino === this.#inode && found.dev === this.#device;
+    if (this.#descriptor === undefined || !isSame) this.#reopenSync();
+    else if (found.size !== this.#size) this.#inspectSync(this.#descriptor, found);
+  }
+
+  #settleSync(): void {
+    const { size, lines } = this.#underway ?? {};
+    if (size === undefined) return;
+    const { fd } = this.#handle!;
+    waitSync(() => fstatSync(fd).size >= size);
+    const last = lines?.lastLineWithin(lines.byteLength);
+    this.#size = size;
+    this.#isTorn = false;
+    this.#sequence = last?.sequence ?? this.#sequence;
+    this.#underway = undefined;
+  }
+
+  #reopenSync(): void {
+    for (const path of this.#directories) {
+      mkdirSync(path, { recursive: true, mode: DIRECTORY_MODE });
+    }
+    this.retireSync();
+    const descriptor = openSync(this.#path, OPEN_FLAGS, FILE_MODE);
+    const stats = fstatSync(descriptor);
+    this.#descriptor = descriptor;
+    if (!stats.isFile()) throw unusable("file", this.#path, NOT_REGULAR);
+    const isSame = stats.ino === this.#inode && stats.dev === this.#device;
+    this.#isNameSynced = isSame && this.#isNameSynced;
+    this.#device = stats.dev;
+    this.#inode = stats.ino;
+    this.#inspectSync(descriptor, stats);
+  }
+
+  #inspectSync(descriptor: number, { size }: Stats): void {
+    const last = Buffer.alloc(1);
+    if (size > 0) readSync(descriptor, last, 0, 1, size - 1);
+    this.#isTorn = size > 0 && last[0] !== LINE_FEED;
+    this.#size = size;
+  }
+
+  /** Does what `append` does, after `readySync`. */
+  appendSync(lines: LineBuffer): void {
+    const { bytes } = lines;
+    let written = 0;
+    try {
+      if (this.#isTorn) this.#size += writeSync(this.#descriptor!, "\n");
+      this.#isTorn = false;
+      while (written < bytes.length) written += writeSync(this.#descriptor!, bytes, written);
+    } finally {
+      const last = lines.lastLineWithin(written);
+      this.#size += last?.end ?? 0;
+      this.#sequence = last?.sequence ?? this.#sequence;
+      if (written < bytes.length) ftruncateSync(this.#descriptor!, this.#size);
+      lines.clear();
+    }
+  }
+
+  /** Returns when all that was appended is on the disk, under its name. */
+  persistSync(): void {
+    fdatasyncSync(this.#descriptor!);
+    if (this.#isNameSynced) return;
+    for (const path of this.#directories) {
+      const directory = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
+      fsyncSync(directory);
+      closeSync(directory);
+    }
+    this.#isNameSynced = true;
+  }
+
+  /** Before the file gets another name. */
+  retireSync(): void {
+    if (this.#descriptor === undefined) return;
+    fdatasyncSync(this.#descriptor);
+    closeSync(this.#descriptor);
+    this.#descriptor = undefined;
   }
 
   /** The root first. */

@@ -73,6 +73,11 @@ export class PlaceKeeper {
     if (sequence > this.#keptSequence) await this.#keep(sequence);
   }
 
+  /** Keeps the place when the process ends: what the file has is on the disk. */
+  keepSync(sequence: number): void {
+    void this.#host.memory.keep(textOfPlace(this.#placeAt(sequence, false))).catch(() => {});
+  }
+
   async #keepHere(sequence: number, { isEnd = false } = {}): Promise<void> {
     await this.#keeping.catch(() => {});
     await this.#file.endTornLine();
@@ -82,12 +87,15 @@ export class PlaceKeeper {
   }
 
   #keep(sequence: number, isEnd = false): Promise<void> {
+    this.#isKeeping = true;
+    this.#keeping = this.#keepPlace(this.#placeAt(sequence, isEnd), this.#number);
+    return this.#keeping.finally(() => (this.#isKeeping = false));
+  }
+
+  #placeAt(sequence: number, isEnd: boolean): Place {
     const { device, inode, size: offset } = this.#file;
     const level = this.#host.level ?? LEVELS[0];
-    this.#isKeeping = true;
-    const place = { device, inode, offset, sequence, level, isEnd };
-    this.#keeping = this.#keepPlace(place, this.#number);
-    return this.#keeping.finally(() => (this.#isKeeping = false));
+    return { device, inode, offset, sequence, level, isEnd };
   }
 
   async #keepPlace(place: Place, number: number): Promise<void> {

@@ -5,6 +5,7 @@ import {
   type ServerHttp2Session,
   type ServerHttp2Stream,
 } from "node:http2";
+import { setImmediate } from "node:timers";
 import { quotedExcerpt, type ReceiverHost } from "tailgate/plugin";
 import { contentCoding, GRPC_CODINGS, type ContentCoding } from "./content-coding.ts";
 import { GrpcCall } from "./grpc-call.ts";

@@ -1,3 +1,5 @@
+import { setImmediate } from "node:timers";
+
 /** Counts what is being worked on, so that a server can finish it before it stops. */
 export class InFlight {
   #count = 0;

@@ -16,7 +16,9 @@ interface Place {
  */
 export async function listen(server: Server, place: Place): Promise<string> {
   const { port, host } = place;
-  server.listen(port, host);
+  server.listen({ port, host, exclusive: true });
+  // The gateway decides how long the process lives.
+  server.unref();
   try {
     await once(server, "listening");
   } catch (error) {

@@ -1,4 +1,13 @@
-import { constants } from "node:fs";
+import {
+  closeSync,
+  constants,
+  fdatasyncSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  writeSync,
+} from "node:fs";
 import { mkdir, open, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { checkpointLine, parseCheckpointLine, type Checkpoint } from "./checkpoint.ts";
@@ -50,6 +59,32 @@ export class CheckpointFile {
       throw error;
     }
     await this.#syncDirectory();
+  }
+
+  /** Does what `append` does, when the process ends. */
+  appendSync(checkpoint: Checkpoint): void {
+    mkdirSync(this.#directory, { recursive: true, mode: DIRECTORY_MODE });
+    const file = openSync(this.#path, APPEND_FLAGS, FILE_MODE);
+    try {
+      writeSync(file, `${checkpointLine(checkpoint)}\n`);
+      fdatasyncSync(file);
+    } finally {
+      closeSync(file);
+    }
+    const directory = openSync(this.#directory, constants.O_RDONLY | constants.O_DIRECTORY);
+    fsyncSync(directory);
+    closeSync(directory);
+  }
+
+  /** Returns the newest checkpoint; undefined if there is none, or if the file cannot be read. */
+  newestSync(): Checkpoint | undefined {
+    try {
+      const text = readFileSync(this.#path, { encoding: "utf8", flag: READ_FLAGS as never });
+      const lines = text.split("\n").slice(0, -1);
+      return lines.map(parseCheckpointLine).findLast((checkpoint) => checkpoint !== undefined);
+    } catch {
+      return undefined;
+    }
   }
 
   /**

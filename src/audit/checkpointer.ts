@@ -1,12 +1,12 @@
 import { textOf } from "../errors.ts";
 import type { Journal } from "../journal/journal.ts";
 import type { ChainState } from "../journal/messages.ts";
-import type { HostLogger, LogRecord } from "../plugin.ts";
+import type { HostLogger, JournalPage, JournalQuery, LogRecord } from "../plugin.ts";
 import { withSignals } from "../time-limit.ts";
 import type { Checkpoint, Standing } from "./checkpoint.ts";
 import type { CheckpointFile } from "./checkpoint-file.ts";
 import { checkpointRecord } from "./checkpoint-record.ts";
-import { dayEnds, NOTHING, utcDay } from "./day-ends.ts";
+import { dayEndsWalk, NOTHING, utcDay } from "./day-ends.ts";
 import { keyChangeRecord } from "./key-change.ts";
 import type { SigningKey } from "./signing-key.ts";
 
@@ -52,6 +52,8 @@ export class Checkpointer {
   /** One thing after the other. */
   #work: Promise<void> | undefined;
   #isFailing = false;
+  #hasResumed = false;
+  #isAppending = false;
 
   constructor(options: CheckpointerOptions) {
     this.#options = options;
@@ -65,7 +67,7 @@ export class Checkpointer {
     // What comes from now on is news.
     const before = this.#chain;
     this.#do(async () => {
-      await this.#resume();
+      this.#resumeAfter((await this.#options.file.tidy()).at(-1));
       await this.#sign(before, false);
     });
     this.#timer = setInterval(() => this.#do(() => this.#tick()), INTERVAL_MS).unref();
@@ -103,9 +105,9 @@ export class Checkpointer {
   }
 
   /** Resumes after the newest checkpoint that this key, or a former one that is kept, has signed for this journal. */
-  async #resume(): Promise<void> {
-    const { journal, file, key, log } = this.#options;
-    const newest = (await file.tidy()).at(-1);
+  #resumeAfter(newest: Checkpoint | undefined): void {
+    const { journal, key, log } = this.#options;
+    this.#hasResumed = true;
     this.#recordedKey = newest?.key ?? journal.memory(KEY_OWNER);
     const signer = newest && key.publicKeyOf(newest.key);
     if (newest === undefined || signer === undefined) return;
@@ -166,25 +168,17 @@ export class Checkpointer {
   }
 
   async #signUpTo(chain: ChainState, isAnnounced: boolean): Promise<void> {
-    const { journal, file, key, announce } = this.#options;
+    const { journal, file, announce } = this.#options;
     const signed: Checkpoint[] = [];
-    for (const standing of await this.#standings(chain)) {
-      const { day, lines, count, seq, head } = standing;
-      const checkpoint = key.sign({
-        time: new Date(this.#nowMs).toISOString(),
-        epoch: journal.epoch,
-        day,
-        lines,
-        count,
-        seq,
-        head,
-        key: key.publicKey.id,
-      });
-      await file.append(checkpoint);
+    const walk = this.#standings(chain);
+    let step = walk.next();
+    while (step.done !== true) step = walk.next(await journal.read(step.value));
+    for (const standing of step.value) {
+      const checkpoint = this.#checkpointOf(standing);
+      this.#isAppending = true;
+      await file.append(checkpoint).finally(() => (this.#isAppending = false));
       this.#recovered();
-      this.#signed = standing;
-      this.#newest = checkpoint;
-      this.#ownEvents = 0;
+      this.#isSigned(standing, checkpoint);
       signed.push(checkpoint);
     }
     for (const checkpoint of isAnnounced ? signed : []) {
@@ -192,6 +186,50 @@ export class Checkpointer {
       this.#ownEvents++;
     }
     await this.#rememberKey();
+  }
+
+  #checkpointOf({ day, lines, count, seq, head }: Standing): Checkpoint {
+    const { journal, key } = this.#options;
+    return key.sign({
+      time: new Date(this.#nowMs).toISOString(),
+      epoch: journal.epoch,
+      day,
+      lines,
+      count,
+      seq,
+      head,
+      key: key.publicKey.id,
+    });
+  }
+
+  #isSigned(standing: Standing, checkpoint: Checkpoint): void {
+    this.#signed = standing;
+    this.#newest = checkpoint;
+    this.#ownEvents = 0;
+  }
+
+  /**
+   * Signs the last event before it returns, when the process ends. It announces nothing, and leaves a change of the key
+   * to the next start. Never throws.
+   */
+  signSync(timeoutMs: number): void {
+    if (this.#timer === undefined || this.#isAppending) return;
+    const { journal, file, key } = this.#options;
+    try {
+      if (!this.#hasResumed) this.#resumeAfter(file.newestSync());
+      const isOwnKey = (this.#recordedKey ?? key.publicKey.id) === key.publicKey.id;
+      if (this.#chain.seq <= this.#signed.seq || !isOwnKey) return;
+      const walk = this.#standings(this.#chain);
+      let step = walk.next();
+      while (step.done !== true) step = walk.next(journal.readSync(step.value, timeoutMs));
+      for (const standing of step.value) {
+        const checkpoint = this.#checkpointOf(standing);
+        file.appendSync(checkpoint);
+        this.#isSigned(standing, checkpoint);
+      }
+    } catch (error) {
+      this.#failed(error);
+    }
   }
 
   /** The newest checkpoint names the key, too; this is for when checkpoints.jsonl is gone. */
@@ -203,11 +241,9 @@ export class Checkpointer {
   }
 
   /** Days are looked up in the journal only where one may be over. */
-  async #standings(chain: ChainState): Promise<Standing[]> {
+  *#standings(chain: ChainState): Generator<JournalQuery, Standing[], JournalPage> {
     const { day, lines, count } = this.#signed;
-    if (utcDay(this.#nowMs) !== day) {
-      return dayEnds(this.#options.journal, this.#signed, chain);
-    }
+    if (utcDay(this.#nowMs) !== day) return yield* dayEndsWalk(this.#signed, chain);
     return [{ ...chain, day, lines: lines === 0 ? 0 : lines + chain.count - count }];
   }
 }

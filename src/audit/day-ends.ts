@@ -1,6 +1,6 @@
 import { NO_HASH } from "../encode/audit-line.ts";
 import type { ChainState } from "../journal/messages.ts";
-import type { Gap, HostJournal, JournalPage } from "../plugin.ts";
+import type { Gap, HostJournal, JournalPage, JournalQuery } from "../plugin.ts";
 import type { Standing } from "./checkpoint.ts";
 
 /** Before the first event. */
@@ -25,7 +25,18 @@ export async function dayEnds(
   from: Standing,
   to: ChainState,
 ): Promise<Standing[]> {
-  const { days, seen, lostTo } = await walked(journal, from, to.seq);
+  const walk = dayEndsWalk(from, to);
+  let step = walk.next();
+  while (step.done !== true) step = walk.next(await journal.read(step.value));
+  return step.value;
+}
+
+/** The same for whoever cannot wait: it asks for the pages of the journal that it needs. */
+export function* dayEndsWalk(
+  from: Standing,
+  to: ChainState,
+): Generator<JournalQuery, Standing[], JournalPage> {
+  const { days, seen, lostTo } = yield* walked(from, to.seq);
   if (days.length === 0) return [{ ...to, day: from.day, lines: 0 }];
   // How many are missing nobody knows: what is counted from the end lies behind them, but for the end itself.
   const ends = days.filter(({ seq }, index) => seq > lostTo || index === days.length - 1);
@@ -49,16 +60,15 @@ export async function dayEnds(
 }
 
 /** `lostTo`: the last sequence of which an event may be missing; 0 where none is. */
-async function walked(
-  journal: Pick<HostJournal, "read">,
+function* walked(
   from: Standing,
   last: number,
-): Promise<{ days: DayEnd[]; seen: number; lostTo: number }> {
+): Generator<JournalQuery, { days: DayEnd[]; seen: number; lostTo: number }, JournalPage> {
   const days: DayEnd[] = [];
   let seen = 0;
   let lostTo = 0;
   for (let next = from.seq + 1; next <= last;) {
-    const page = await journal.read({ from: next, type: "audit_log" });
+    const page = yield { from: next, type: "audit_log" };
     if (page.to < page.from) break;
     for (const { to } of page.gaps.filter(lacksEvents)) lostTo = Math.max(lostTo, to);
     seen += gather(page, last, days, days.at(-1)?.day ?? from.day, seen);

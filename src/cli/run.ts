@@ -70,7 +70,7 @@ async function run({ config: file, ...flags }: RunOptions): Promise<void> {
   const config = await resolveConfig({ file, flags, env: process.env, cwd: process.cwd() });
   // Loaded here, so that the other commands need not wait for all of the gateway.
   const { startTailgate } = await import("../start.ts");
-  const starting = startTailgate(config);
+  const starting = startTailgate(config, { handlesSignals: false });
   const started = async (): Promise<void> => {
     running = await starting;
     announce(running);

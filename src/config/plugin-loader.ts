@@ -14,6 +14,7 @@ import {
 import { apiVersionOf, definitionFlaw, withArticle } from "./definition-flaw.ts";
 import { shareInterface } from "./shared-interface.ts";
 import { suggestion } from "./suggestion.ts";
+import { clearTimeout, setTimeout } from "../timers.ts";
 
 /** Which plugin a component of the configuration wants. */
 export interface PluginRequest<S extends Section = Section> {

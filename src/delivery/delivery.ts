@@ -2,6 +2,7 @@ import { setTimeout as wait } from "node:timers/promises";
 import { PermanentError, RetryLaterError, TailgateError, textOf } from "../errors.ts";
 import type { Batch, Exporter, HostClock, HostLogger, Written } from "../plugin.ts";
 import { aborted } from "../time-limit.ts";
+import { clearTimeout, setTimeout } from "../timers.ts";
 import { backoffMs } from "./backoff.ts";
 import type { Counters } from "./counters.ts";
 import type { Left, Source } from "./source.ts";
@@ -206,6 +207,31 @@ export class Delivery {
     while (this.#running && !this.#source.isPast(mark) && !signal.aborted) {
       await Promise.race([this.#nextEnd(), this.#running, isOver]);
     }
+  }
+
+  /** Writes what is left and what the time allows, in a process that has no further turn of its event loop. Never throws. */
+  drainSync(timeoutMs: number): void {
+    if (this.#isGivenUp || this.#exporter.writeSync === undefined) return;
+    const startMs = performance.now();
+    try {
+      for (let leftMs = timeoutMs; leftMs > 0; leftMs = timeoutMs + startMs - performance.now()) {
+        const batch = this.#source.headSync(WRITE_BYTES_MAX, leftMs);
+        if (batch === undefined) return;
+        this.#exporter.writeSync(batch);
+        this.counters.sent += batch.length;
+        this.#source.shift();
+      }
+    } catch (error) {
+      this.#options.log.error("Writing failed at the end.", error);
+      this.giveUpSync();
+    }
+  }
+
+  /** Reports what is left after {@link drainSync}: nothing is written any more. */
+  giveUpSync(): void {
+    if (this.#isGivenUp || this.#source.records === 0) return;
+    this.#isGivenUp = true;
+    this.#countLeft(this.#source.clear());
   }
 
   #countLeft({ lost, kept }: Left): void {

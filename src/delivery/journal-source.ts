@@ -52,18 +52,39 @@ export class JournalSource implements Source {
   }
 
   head(bytesMax: number): Batch | undefined | Promise<Batch | undefined> {
+    return (
+      this.#headInMemory(bytesMax) ?? (this.#isAtEnd ? undefined : this.#headFromDisk(bytesMax))
+    );
+  }
+
+  headSync(bytesMax: number, timeoutMs: number): Batch | undefined {
+    const { journal, type } = this.#options;
+    for (;;) {
+      const head = this.#headInMemory(bytesMax);
+      if (head !== undefined || this.#isAtEnd) return head;
+      const from = this.#cursor + 1;
+      const page = fullPage(journal.readSync({ from, type }, timeoutMs), () =>
+        journal.readSync({ from }, timeoutMs),
+      );
+      if (page.to < page.from) return undefined;
+      this.#takePage(page);
+    }
+  }
+
+  /** Undefined at the end, and where the next record is not in memory. */
+  #headInMemory(bytesMax: number): Batch | undefined {
     if (this.#isCleared) return undefined;
-    const [head] = this.#heads;
-    if (head !== undefined) return head.batch;
-    const { journal } = this.#options;
-    while (this.#cursor < journal.durable) {
+    while (this.#heads.length === 0 && !this.#isAtEnd) {
       const run = this.#runFrom(this.#cursor + 1);
-      if (run === undefined) return this.#headFromDisk(bytesMax);
+      if (run === undefined) return undefined;
       const batch = this.#joined(run, bytesMax);
       this.#take(batch, lastSequence(batch));
-      if (this.#heads.length > 0) return this.#heads[0]!.batch;
     }
-    return undefined;
+    return this.#heads[0]?.batch;
+  }
+
+  get #isAtEnd(): boolean {
+    return this.#isCleared || this.#cursor >= this.#options.journal.durable;
   }
 
   async #headFromDisk(bytesMax: number): Promise<Batch | undefined> {
@@ -73,11 +94,9 @@ export class JournalSource implements Source {
     return this.head(bytesMax);
   }
 
-  /** Only what can be wanted is read, unless some of it is missing: the other records tell how much that is. */
   async #page(from: number): Promise<JournalPage> {
     const { journal, type } = this.#options;
-    const page = await journal.read({ from, type });
-    return page.gaps.some((gap) => gap.type !== undefined) ? journal.read({ from }) : page;
+    return fullPage(await journal.read({ from, type }), () => journal.read({ from }));
   }
 
   #takePage({ to, records, gaps }: JournalPage): void {
@@ -180,6 +199,11 @@ export class JournalSource implements Source {
   isPast(mark: number): boolean {
     return this.#cursor >= mark;
   }
+}
+
+/** Only what can be wanted was read. If some of it is missing, the other records tell how much that is. */
+function fullPage<Page>(page: JournalPage, readAll: () => Page): JournalPage | Page {
+  return page.gaps.some((gap) => gap.type !== undefined) ? readAll() : page;
 }
 
 function countWithin(batch: Batch | undefined, first: number, last: number): number {

@@ -55,6 +55,10 @@ export class LiveSource implements Source {
     return this.#queue.head(bytesMax);
   }
 
+  headSync(bytesMax: number): Batch | undefined {
+    return this.head(bytesMax);
+  }
+
   partHead(): number {
     return this.#queue.partHead();
   }

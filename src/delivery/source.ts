@@ -11,6 +11,8 @@ export interface Source {
    * stays the same until `shift` or `partHead`.
    */
   head(bytesMax: number): Batch | undefined | Promise<Batch | undefined>;
+  /** As `head`, but blocks while it reads, and throws where that takes longer than `timeoutMs`. */
+  headSync(bytesMax: number, timeoutMs: number): Batch | undefined;
   /** Parts the head into the batches that it was joined from; answers how many. */
   partHead(): number;
   /** The head has been written or dropped. */

@@ -2,6 +2,7 @@ import type { Server, Socket } from "node:net";
 import { Server as HttpServer } from "../node-http.ts";
 import type { HostLogger } from "../plugin.ts";
 import { counter, gauge, type Metric } from "./metric.ts";
+import { clearInterval, clearTimeout, setInterval, setTimeout } from "../timers.ts";
 
 /** How often within the write timeout connections are looked at. */
 const CHECKS = 4;
@@ -72,6 +73,8 @@ export class Connections {
     const accept = server.listeners("connection") as ((socket: Socket) => void)[];
     server.removeAllListeners("connection");
     server.on("connection", (socket: Socket) => {
+      // A client does not keep the process alive; what listens does, where it is to live.
+      socket.unref();
       const address = socket.remoteAddress ?? "";
       if (this.#refusal(port, address) !== undefined) this.#makeRoom(port, server);
       const reason = this.#refusal(port, address);

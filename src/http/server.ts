@@ -69,6 +69,8 @@ export interface HttpServerOptions {
   /** Those that are absent are {@link HTTP_DEFAULTS}. */
   readonly limits?: Partial<HttpConfig> | undefined;
   readonly log: HostLogger;
+  /** Whether the process stays alive while it listens; default true. */
+  readonly keepsAlive?: boolean;
   /** How many of the gateway's own lines were left out, for /metrics. */
   readonly suppressedLines?: () => number;
 }
@@ -176,13 +178,14 @@ export class HttpServer {
    */
   async listen(): Promise<string> {
     const { host, port, log } = this.#options;
-    this.#server.listen(port, host);
+    this.#server.listen({ port, host, exclusive: true });
     try {
       await once(this.#server, "listening");
     } catch (error) {
       throw listenError(error, host, port);
     }
     this.#server.on("error", (error) => log.error("The HTTP server has trouble.", error));
+    if (this.#options.keepsAlive === false) this.#server.unref();
     const address = this.#server.address() as AddressInfo;
     return `http://${urlHost(host)}:${address.port}`;
   }

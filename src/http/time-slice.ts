@@ -1,4 +1,4 @@
-import { setImmediate } from "node:timers/promises";
+import { nextTurn } from "../timers.ts";
 
 /** Short beside the 100 ms for which nothing may stall the loop (reliability.md, tests). */
 const SLICE_MS = 5;
@@ -23,7 +23,7 @@ export class TimeSlice {
   }
 
   async rest(): Promise<void> {
-    lastTurn = lastTurn.then(() => setImmediate());
+    lastTurn = lastTurn.then(() => nextTurn());
     await lastTurn;
     this.#startedAtMs = performance.now();
   }

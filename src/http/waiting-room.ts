@@ -1,6 +1,7 @@
 import type { ServerResponse } from "node:http";
 import type { WatchedJournal } from "../journal/journal.ts";
 import { counter, gauge, type Metric } from "./metric.ts";
+import { clearTimeout, setTimeout } from "../timers.ts";
 
 /** So many requests wait at once; one on top of them is answered at once, with what there is. */
 const WAITING_MAX = 100;

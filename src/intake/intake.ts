@@ -21,6 +21,7 @@ import { TailgateError, textOf } from "../errors.ts";
 import { rateLimited } from "../host-log.ts";
 import type { StoredEvent } from "../journal/journal.ts";
 import type { HostLogger, Ingested, Intake, LogRecord } from "../plugin.ts";
+import { onNextTurn } from "../timers.ts";
 import { AuditEvents, type Receipt, type RequestEvents, type TakenEvent } from "./audit-events.ts";
 import { AuditQueue } from "./audit-queue.ts";
 import { LargeRequests } from "./large-requests.ts";
@@ -141,6 +142,8 @@ export class RecordIntake implements Intake {
   /** Why the record that came last was not taken. */
   #refusal: TailgateError | undefined;
   #stopped = false;
+  /** At the end of the process: hands on what was taken, before the call that has taken it returns. */
+  #handOn: (() => void) | undefined;
 
   constructor(options: IntakeOptions) {
     this.#options = options;
@@ -420,9 +423,11 @@ export class RecordIntake implements Intake {
       this.#flushed = Promise.withResolvers();
       // Nobody has to wait for it: a failure is counted where it happens.
       this.#flushed.promise.catch(() => {});
-      setImmediate(() => this.#flush());
+      if (this.#handOn === undefined) onNextTurn(() => this.#flush());
     }
-    return this.#flushed.promise;
+    const { promise } = this.#flushed;
+    this.#handOn?.();
+    return promise;
   }
 
   #flush(): void {
@@ -490,7 +495,8 @@ export class RecordIntake implements Intake {
     const dueInMs = this.#losses.dueInMs;
     if (dueInMs === undefined || this.#marker !== undefined) return;
     const isFull = this.pendingBytes > this.#options.pendingBytesMax;
-    const isEarly = !this.#stopped && (dueInMs > 0 || isFull);
+    const isEnd = this.#stopped || this.#handOn !== undefined;
+    const isEarly = !isEnd && (dueInMs > 0 || isFull);
     if (isEarly) return this.#markLater(Math.max(dueInMs, ROOM_INTERVAL_MS));
     const marker = this.#losses.take();
     const origin = new RecordOrigin([marker.record]);
@@ -513,6 +519,21 @@ export class RecordIntake implements Intake {
     this.#flush();
     this.#release();
     await Promise.allSettled(this.#underway);
+  }
+
+  /**
+   * Hands everything that was taken to the journal, whatever room there is: the process ends. `handOn` is called for each
+   * record that comes from now on, before `take` returns, and is to call this again.
+   */
+  flushSync(handOn: () => void): void {
+    this.#handOn = () => {};
+    void this.#schedule();
+    this.#flush();
+    this.#queue.release(
+      () => true,
+      (batch) => this.#options.append(batch),
+    );
+    this.#handOn = handOn;
   }
 
   /** Takes no more records, tells of the last losses, and flushes. */

@@ -1,5 +1,5 @@
-import { setImmediate } from "node:timers/promises";
 import type { Steps } from "../encode/steps.ts";
+import { nextTurn } from "../timers.ts";
 
 /** How long one turn of the event loop may work on a request, in ms, before others have theirs. */
 const TURN_MS = 8;
@@ -41,7 +41,7 @@ export class LargeRequests {
       const step = steps.next();
       if (step.done === true) return step.value;
       if (performance.now() < turnEndsAtMs) continue;
-      await setImmediate();
+      await nextTurn();
       this.#checkRunning();
       turnEndsAtMs = performance.now() + TURN_MS;
     }

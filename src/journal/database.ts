@@ -81,6 +81,8 @@ export class JournalDatabase {
   #chain: ChainState = NO_EVENTS;
   /** Of the write-ahead log; undefined while the next commit may begin it anew. */
   #salt: number | undefined;
+  /** Whether the database says that it was left in order. */
+  #isResting = false;
 
   private constructor(place: Place) {
     const db = connect(join(place.directory, DATABASE_FILE));
@@ -289,6 +291,7 @@ export class JournalDatabase {
     this.#place.mark.cover(ranges.at(-1)?.last ?? 0);
     let newest = this.#newest;
     this.transaction(() => {
+      if (this.#isResting) this.#setMeta("clean", 0);
       for (const range of ranges) {
         if (range.first > newest + 1) {
           this.#statements.insertHole.run(range.first - 1, newest + 1, "not_stored");
@@ -303,6 +306,7 @@ export class JournalDatabase {
       }
       this.#setMemories(memories);
     });
+    this.#isResting = false;
     this.#newest = newest;
     if (chain) this.#chain = chain.after;
     this.#note();
@@ -433,12 +437,7 @@ export class JournalDatabase {
   close(isClean: boolean, newest = this.#newest): void {
     try {
       if (isClean) {
-        this.transaction(() => {
-          if (newest > this.#newest) {
-            this.#statements.insertHole.run(newest, this.#newest + 1, "not_stored");
-          }
-          this.#setMeta("clean", 1);
-        });
+        this.#settle(newest);
         this.#place.mark.write({ newest, chain: this.#chain, salt: 0 });
         this.#place.mark.set(newest);
       }
@@ -447,6 +446,24 @@ export class JournalDatabase {
       this.#place.mark.close();
       this.#place.lock.release();
     }
+  }
+
+  /** Says so too, and leaves the file open: a process that ends may log until its last moment. */
+  rest(newest: number): void {
+    this.#settle(newest);
+    this.#newest = Math.max(newest, this.#newest);
+    this.#isResting = true;
+    this.#note();
+    this.#place.mark.set(newest);
+  }
+
+  #settle(newest: number): void {
+    this.transaction(() => {
+      if (newest > this.#newest) {
+        this.#statements.insertHole.run(newest, this.#newest + 1, "not_stored");
+      }
+      this.#setMeta("clean", 1);
+    });
   }
 
   /** Closes the file as it is. */

@@ -1,4 +1,9 @@
-import { Worker } from "node:worker_threads";
+import {
+  MessageChannel,
+  receiveMessageOnPort,
+  Worker,
+  type MessagePort,
+} from "node:worker_threads";
 import type {
   Answer,
   Damage,
@@ -30,6 +35,8 @@ export type Replaced = (epochs: readonly EpochStart[], damage: Damage) => void;
 /** This thread's end of the journal's worker thread: requests with their answers, in their order. */
 export class JournalThread {
   readonly #worker: Worker;
+  /** Answers come here: they can be taken without a turn of the event loop. */
+  readonly #port: MessagePort;
   readonly #done: Int32Array<SharedArrayBuffer>;
   readonly #replaced: Replaced;
   readonly #waiting = new Map<number, PromiseWithResolvers<Answer>>();
@@ -39,15 +46,18 @@ export class JournalThread {
 
   private constructor(directory: string, retention: Retention, replaced: Replaced) {
     this.#replaced = replaced;
-    this.#done = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
-    const setup: WorkerSetup = { directory, retention, done: this.#done };
+    this.#done = new Int32Array(new SharedArrayBuffer(2 * Int32Array.BYTES_PER_ELEMENT));
+    const { port1, port2 } = new MessageChannel();
+    const setup: WorkerSetup = { answers: port2, directory, retention, done: this.#done };
+    this.#port = port1;
     this.#worker = new Worker(new URL(WORKER_FILE, import.meta.url), {
       workerData: setup,
+      transferList: [port2],
       name: "tailgate journal",
       // Node 22 announces on stderr that node:sqlite is young.
       execArgv: ["--disable-warning=ExperimentalWarning"],
     });
-    this.#worker.on("message", ({ id, message }: Numbered<Answer>) => this.#answered(id, message));
+    this.#port.on("message", ({ id, message }: Numbered<Answer>) => this.#answered(id, message));
     this.#worker.on("error", (error) => (this.#cause = error));
     // Not before: until then it may hold the journal's lock.
     this.#worker.on("exit", () => this.#end());
@@ -71,6 +81,11 @@ export class JournalThread {
     return this.#ended;
   }
 
+  /** The number of the last request. */
+  get lastId(): number {
+    return this.#lastId;
+  }
+
   /** Rejects with ThreadFailure. `memory` is handed over: it cannot be used here any more. */
   async request(message: Request, memory: readonly ArrayBuffer[] = []): Promise<Answer> {
     if (this.#ended) throw this.#failure("refused");
@@ -82,15 +97,42 @@ export class JournalThread {
     return answer;
   }
 
-  /** Blocks this thread until everything that was requested has been dealt with, or the time is over. */
-  waitForAll(timeoutMs: number): void {
-    const deadline = performance.now() + timeoutMs;
-    for (;;) {
+  /**
+   * Blocks this thread until everything that was requested has been dealt with, or the time is over. Returns whether
+   * all requests from number `firstId` on have succeeded.
+   */
+  waitForAll(timeoutMs: number, firstId = 1): boolean {
+    // Also by the clock of a test that stands still, each wait ends.
+    for (let leftMs = timeoutMs; leftMs > 0 && this.#ended === undefined;) {
       const done = Atomics.load(this.#done, 0);
-      const left = deadline - performance.now();
-      if (done >= this.#lastId || left <= 0) return;
-      Atomics.wait(this.#done, 0, done, left);
+      if (done >= this.#lastId) return Atomics.load(this.#done, 1) < firstId;
+      const startMs = performance.now();
+      if (Atomics.wait(this.#done, 0, done, leftMs) === "timed-out") break;
+      leftMs -= performance.now() - startMs;
     }
+    return false;
+  }
+
+  /** Returns the answer, for which it blocks this thread; undefined if the time is over. Throws ThreadFailure. */
+  requestSync(message: Request, timeoutMs: number): Answer | undefined {
+    if (this.#ended) throw this.#failure("refused");
+    const numbered: Numbered<Request> = { id: ++this.#lastId, message };
+    this.#worker.postMessage(numbered, []);
+    this.waitForAll(timeoutMs);
+    const answer = this.#takeAnswers(numbered.id);
+    if (answer?.kind === "failed") throw new ThreadFailure(answer.failure);
+    return answer;
+  }
+
+  /** Takes the answers that are there; returns that to request `id`. */
+  #takeAnswers(id?: number): Answer | undefined {
+    let wanted: Answer | undefined;
+    for (let received; (received = receiveMessageOnPort(this.#port)) !== undefined;) {
+      const answer = received.message as Numbered<Answer>;
+      if (answer.id === id) wanted = answer.message;
+      else this.#answered(answer.id, answer.message);
+    }
+    return wanted;
   }
 
   /** Resolves when the thread has ended by itself, which it does after `close` was requested. */
@@ -107,6 +149,7 @@ export class JournalThread {
     const waiting = Promise.withResolvers<Answer>();
     this.#waiting.set(id, waiting);
     this.#worker.ref();
+    this.#port.ref();
     return waiting.promise;
   }
 
@@ -114,10 +157,14 @@ export class JournalThread {
     if (message.kind === "replaced") return this.#replaced(message.epochs, message.damage);
     this.#waiting.get(id)?.resolve(message);
     this.#waiting.delete(id);
-    if (this.#waiting.size === 0) this.#worker.unref();
+    if (this.#waiting.size > 0) return;
+    this.#worker.unref();
+    this.#port.unref();
   }
 
   #end(): void {
+    this.#takeAnswers();
+    this.#port.close();
     this.#ended = this.#cause;
     for (const { reject } of this.#waiting.values()) reject(this.#failure("unknown"));
     this.#waiting.clear();

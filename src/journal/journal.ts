@@ -1,5 +1,5 @@
 import type { RecordBatch } from "../encode/record-batch.ts";
-import type { HostJournal } from "../plugin.ts";
+import type { HostJournal, JournalPage, JournalQuery } from "../plugin.ts";
 import type { ChainState } from "./messages.ts";
 import type { TrustedClock } from "./trusted-clock.ts";
 
@@ -55,6 +55,15 @@ export interface Journal extends WatchedJournal {
    * about to die and has no further turn of its event loop.
    */
   flushSync(timeoutMs: number): void;
+  /** Blocks as `flushSync` does. What is durable then can be read as such, although nobody who waits has been told yet. */
+  settleSync(timeoutMs: number): void;
+  /** Reads as `read` does, and blocks meanwhile. Throws where the time is over. */
+  readSync(query: JournalQuery, timeoutMs: number): JournalPage;
+  /**
+   * Leaves the journal as after `close`, as far as that is possible without a turn of the event loop, and open: for a
+   * process that ends, and may append until its last moment.
+   */
+  restSync(timeoutMs: number): void;
   /** Resolves when all that was appended is safe or refused, and nothing is open any more. */
   close(): Promise<void>;
 }

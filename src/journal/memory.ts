@@ -61,7 +61,11 @@ export class MemoryJournal implements Journal {
   }
 
   read(query: JournalQuery): Promise<JournalPage> {
-    return Promise.resolve(this.#tail.read(query) ?? this.#outside(query));
+    return Promise.resolve(this.readSync(query));
+  }
+
+  readSync(query: JournalQuery): JournalPage {
+    return this.#tail.read(query) ?? this.#outside(query);
   }
 
   /** What memory has let go is gone, like what was never there. */
@@ -98,6 +102,10 @@ export class MemoryJournal implements Journal {
   }
 
   flushSync(): void {}
+
+  settleSync(): void {}
+
+  restSync(): void {}
 
   close(): Promise<void> {
     this.#clockFile?.close();

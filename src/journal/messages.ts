@@ -1,5 +1,6 @@
 /** What the journal and its worker thread say to each other. */
 
+import type { MessagePort } from "node:worker_threads";
 import type { EnvelopeType, Gap } from "../plugin.ts";
 import type { StoredEvent } from "./journal.ts";
 import type { ClockReading } from "./trusted-clock.ts";
@@ -131,6 +132,8 @@ export type Request =
   | { readonly kind: "read"; readonly query: ReadQuery }
   /** The time by which retention goes until the next one comes. */
   | { readonly kind: "tidy"; readonly clock: ClockReading }
+  /** The process ends without a `close`, perhaps after further commits. `newest`: the last sequence that was handed out. */
+  | { readonly kind: "rest"; readonly newest: number }
   /** `newest`: the last sequence that was handed out. */
   | { readonly kind: "close"; readonly newest: number };
 
@@ -153,8 +156,10 @@ export interface Numbered<Message> {
 
 /** What the worker is started with. */
 export interface WorkerSetup {
+  /** Where answers go. */
+  readonly answers: MessagePort;
   readonly directory: string;
   readonly retention: Retention;
-  /** The number of requests that were dealt with, for a thread that cannot wait for messages. */
+  /** For a thread that cannot wait for messages: the last request that was dealt with, and the last one that failed. */
   readonly done: Int32Array<SharedArrayBuffer>;
 }

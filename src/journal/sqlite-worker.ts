@@ -9,7 +9,7 @@ const port = parentPort!;
 
 function send(id: number, message: Answer): void {
   const numbered: Numbered<Answer> = { id, message };
-  port.postMessage(numbered, memoryOf(message));
+  setup.answers.postMessage(numbered, memoryOf(message));
 }
 
 /** What goes to the other thread without being copied. */
@@ -24,7 +24,9 @@ if (database === undefined) port.close();
 else {
   const thread = new StoringThread(setup, database, (message) => send(0, message));
   port.on("message", ({ id, message }: Numbered<Request>) => {
-    send(id, thread.answer(message));
+    const reply = thread.answer(message);
+    send(id, reply);
+    if (reply.kind === "failed") Atomics.store(setup.done, 1, id);
     Atomics.store(setup.done, 0, id);
     Atomics.notify(setup.done, 0);
     if (message.kind === "close") port.close();

@@ -5,12 +5,14 @@ import type { RecordBatch } from "../encode/record-batch.ts";
 import { readBatch, storedLanes } from "../encode/stored-batch.ts";
 import { TailgateError, textOf } from "../errors.ts";
 import type { Batch, Gap, JournalPage, JournalQuery } from "../plugin.ts";
+import { clearInterval, clearTimeout, setInterval, setTimeout } from "../timers.ts";
 import { LaneMemory } from "./lane-memory.ts";
 import { JournalThread, ThreadFailure } from "./journal-thread.ts";
 import type { Journal, StoredEvent } from "./journal.ts";
 import { emptyPage, MemoryTail } from "./memory-tail.ts";
 import { keptClockOf, TrustedClock, type ClockReading } from "./trusted-clock.ts";
 import type {
+  Answer,
   ChainState,
   Commit,
   Damage,
@@ -19,6 +21,7 @@ import type {
   OpenedState,
   ReadRow,
   ReadRows,
+  Request,
   Retention,
   StoredRange,
 } from "./messages.ts";
@@ -60,6 +63,16 @@ interface Waiting {
   readonly durable: PromiseWithResolvers<void>;
 }
 
+/** What is made durable in one go. */
+interface Group {
+  readonly waiting: readonly Waiting[];
+  readonly first: number;
+  readonly last: number;
+  /** Known when it has been handed to the thread: the number of the request, and the chain after its last audit event. */
+  sent: { readonly id: number; readonly chain: ChainState | undefined } | undefined;
+  isSettled: boolean;
+}
+
 /**
  * The engine with a disk: node:sqlite in a thread of its own, one piece of bytes for each lane of a commit. An idle
  * journal commits at once; what comes while a commit is under way shares the next one.
@@ -90,8 +103,8 @@ export class SqliteJournal implements Journal {
   #chain: ChainState;
   /** Behind the last durable one. */
   #durableChain: ChainState;
-  /** More than one only where a process is about to die. */
-  readonly #underway = new Set<Promise<void>>();
+  /** More than one only where a process is about to die; in their order. */
+  readonly #underway = new Map<Group, Promise<void>>();
   #trouble: string | undefined;
   #hasToldOfDamage = false;
   #hasToldOfRepairs = false;
@@ -196,13 +209,20 @@ export class SqliteJournal implements Journal {
   }
 
   #commitNext(): void {
-    const group = this.#nextGroup();
-    if (group.length === 0) return;
+    const waiting = this.#nextGroup();
+    if (waiting.length === 0) return;
+    const group: Group = {
+      waiting,
+      first: waiting[0]!.batch.firstSequence,
+      last: lastSequence(waiting.at(-1)!.batch),
+      sent: undefined,
+      isSettled: false,
+    };
     const committing = this.#commit(group).finally(() => {
-      this.#underway.delete(committing);
+      this.#underway.delete(group);
       if (this.#underway.size === 0) this.#commitNext();
     });
-    this.#underway.add(committing);
+    this.#underway.set(group, committing);
   }
 
   /** The oldest of what waits: at least one batch, where there is one. */
@@ -216,47 +236,53 @@ export class SqliteJournal implements Journal {
   }
 
   /** Makes a group durable or refuses it; never rejects. */
-  async #commit(group: readonly Waiting[]): Promise<void> {
-    const first = group[0]!.batch.firstSequence;
-    const last = lastSequence(group.at(-1)!.batch);
+  async #commit(group: Group): Promise<void> {
     try {
-      await this.#stored(
-        group.map(({ batch }) => batch),
-        last,
-      );
-      this.#durable = last;
-      this.#trouble = undefined;
-      for (const { durable } of group) durable.resolve();
+      await this.#stored(group);
+      this.#isDurable(group);
     } catch (error) {
+      const { first, last, waiting } = group;
       const failure = this.#commitFailure(error);
       this.#refuse({ first, last, reason: "not_stored" });
       this.#durable = last;
-      for (const { durable } of group) durable.reject(failure);
+      for (const { durable } of waiting) durable.reject(failure);
+      this.#release(group);
     }
-    for (const { bytes } of group) this.#pendingBytes -= bytes;
+  }
+
+  #isDurable(group: Group): void {
+    if (group.isSettled) return;
+    this.#durable = group.last;
+    this.#durableChain = group.sent?.chain ?? this.#durableChain;
+    this.#trouble = undefined;
+    for (const { durable } of group.waiting) durable.resolve();
+    this.#release(group);
+  }
+
+  #release(group: Group): void {
+    group.isSettled = true;
+    for (const { bytes } of group.waiting) this.#pendingBytes -= bytes;
     this.#tail.trim();
   }
 
-  /** Resolves when the batches, which end with the sequence `last`, are durable. */
-  async #stored(batches: readonly RecordBatch[], last: number): Promise<void> {
+  /** Resolves when the group is durable. */
+  async #stored(group: Group): Promise<void> {
     if (this.#thread.end !== undefined) await this.#reopened();
     const cursors = this.#cursorsToKeep();
     try {
-      const chain = await this.#send(batches, cursors);
-      if (chain !== undefined) this.#durableChain = chain;
+      await this.#send(group, cursors);
     } catch (error) {
       for (const [consumer] of cursors) this.#changedCursors.add(consumer);
+      group.sent = undefined;
       if (this.#thread.end === undefined) this.#chain = this.#durableChain;
-      else if (await this.#isStored(last, error)) return;
+      else if (await this.#isStored(group.last, error)) return;
       throw error;
     }
   }
 
-  /** Hands a commit to the thread; answers the chain behind it where there is an audit event in it. */
-  async #send(
-    batches: readonly RecordBatch[],
-    cursors: readonly [string, number][],
-  ): Promise<ChainState | undefined> {
+  /** Hands a commit to the thread. */
+  async #send(group: Group, cursors: readonly [string, number][]): Promise<void> {
+    const batches = group.waiting.map(({ batch }) => batch);
     for (const batch of batches) this.#settle(batch);
     const before = this.#chain;
     const { after, events } = sealed(batches, before);
@@ -267,9 +293,10 @@ export class SqliteJournal implements Journal {
     this.#chain = after;
     const memory = ranges.flatMap(({ lanes }) => lanes.map(({ bytes }) => bytes.buffer));
     const commit: Commit = { ranges, cursors, chain, events };
-    const answer = await this.#thread.request({ kind: "commit", commit }, memory);
+    const committed = this.#thread.request({ kind: "commit", commit }, memory);
+    group.sent = { id: this.#thread.lastId, chain: hasAudit ? after : undefined };
+    const answer = await committed;
     if (answer.kind === "committed") this.#laneMemory.give(answer.memory);
-    return hasAudit ? after : undefined;
   }
 
   /** Encodes what is stored, here and not while somebody logs. */
@@ -349,18 +376,42 @@ export class SqliteJournal implements Journal {
   }
 
   async read(query: JournalQuery): Promise<JournalPage> {
-    const { order = "asc", type, sinceMs, untilMs } = query;
+    const known = this.#knownPage(query);
+    if (known !== undefined) return known;
+    if (this.#thread.end !== undefined) await this.#reopened();
+    return this.#readPage(query, await this.#thread.request(this.#readRequest(query)));
+  }
+
+  readSync(query: JournalQuery, timeoutMs: number): JournalPage {
+    const known = this.#knownPage(query);
+    if (known !== undefined) return known;
+    const answer = this.#thread.requestSync(this.#readRequest(query), timeoutMs);
+    if (answer === undefined) throw new Error("the disk takes too long");
+    return this.#readPage(query, answer);
+  }
+
+  /** What need not be read on the disk. */
+  #knownPage(query: JournalQuery): JournalPage | undefined {
     const inMemory = this.#tail.read(query);
     if (inMemory !== undefined) return inMemory;
-    const from = order === "asc" ? query.from : Math.min(query.from, this.newest);
+    const { order = "asc" } = query;
+    const from = this.#startOf(query);
     if (from < 1 || from > this.newest) return emptyPage(query.from);
     const hole = this.#holes.find(({ first, last }) => first <= from && from <= last);
-    if (hole !== undefined) return holePage(hole, from, order);
-    if (this.#thread.end !== undefined) await this.#reopened();
-    const answer = await this.#thread.request({
-      kind: "read",
-      query: { from, order, type, sinceMs, untilMs },
-    });
+    return hole && holePage(hole, from, order);
+  }
+
+  #startOf({ from, order = "asc" }: JournalQuery): number {
+    return order === "asc" ? from : Math.min(from, this.newest);
+  }
+
+  #readRequest(query: JournalQuery): Request {
+    const { order = "asc", type, sinceMs, untilMs } = query;
+    const from = this.#startOf(query);
+    return { kind: "read", query: { from, order, type, sinceMs, untilMs } };
+  }
+
+  #readPage({ type, sinceMs, untilMs }: JournalQuery, answer: Answer): JournalPage {
     if (answer.kind !== "rows") throw new Error(`unexpected answer ${answer.kind}`);
     const page = pageOf(answer.rows, (sequences) => this.#tellOfRepairs(sequences));
     const isAll = type === undefined && sinceMs === undefined && untilMs === undefined;
@@ -460,6 +511,21 @@ export class SqliteJournal implements Journal {
     this.#thread.waitForAll(timeoutMs);
   }
 
+  settleSync(timeoutMs: number): void {
+    while (this.#waiting.length > 0) this.#commitNext();
+    const groups = [...this.#underway.keys()].filter(({ isSettled }) => !isSettled);
+    const firstId = Math.min(...groups.map(({ sent }) => sent?.id ?? 0));
+    if (!this.#thread.waitForAll(timeoutMs, firstId)) return;
+    for (const group of groups) this.#isDurable(group);
+  }
+
+  restSync(timeoutMs: number): void {
+    if (this.#isClosed || this.#thread.end !== undefined) return;
+    this.#keepCursors(this.#clockToKeep());
+    this.#thread.request({ kind: "rest", newest: this.newest }).catch(() => {});
+    this.#thread.waitForAll(timeoutMs);
+  }
+
   #beginTidying(): void {
     this.#tidy();
     this.#tidyTimer = setInterval(() => this.#tidy(), TIDY_MS).unref();
@@ -492,7 +558,7 @@ export class SqliteJournal implements Journal {
 
   async close(): Promise<void> {
     clearInterval(this.#tidyTimer);
-    while (this.#underway.size > 0) await Promise.all(this.#underway);
+    while (this.#underway.size > 0) await Promise.all(this.#underway.values());
     this.#isClosed = true;
     await this.#reopening?.catch(() => {});
     this.#keepCursors(this.#clockToKeep());

@@ -28,6 +28,8 @@ const TRIM_MS = 60_000;
 const SQLITE_BUSY = 5;
 const SQLITE_FULL = 13;
 
+type DatabaseSetup = Pick<WorkerSetup, "directory" | "retention">;
+
 interface OpenedDatabase {
   readonly answer: Answer;
   /** Undefined where it could not be opened. */
@@ -35,7 +37,7 @@ interface OpenedDatabase {
 }
 
 /** Opens the database; on a full disk, with the room that the reserve has kept. */
-export function openDatabase({ directory, retention }: WorkerSetup): OpenedDatabase {
+export function openDatabase({ directory, retention }: DatabaseSetup): OpenedDatabase {
   const open = (): OpenedDatabase => {
     const { database, state, damage } = JournalDatabase.open(directory, retention);
     const { lastMs } = database;
@@ -77,7 +79,7 @@ export class StoringThread {
 
   /** `tell` sends what nobody has asked for. */
   constructor(
-    { directory, retention }: WorkerSetup,
+    { directory, retention }: DatabaseSetup,
     database: JournalDatabase,
     tell: (message: Answer) => void,
   ) {
@@ -99,11 +101,16 @@ export class StoringThread {
         return { kind: "rows", rows: this.#database.read(request.query) };
       }
       if (request.kind === "tidy") this.#clock = request.clock;
+      else if (request.kind === "rest") this.#rest(request.newest);
       else this.#database.close(this.#failure === undefined, request.newest);
       return { kind: "done" };
     } catch (error) {
       return { kind: "failed", failure: { kind: "refused", text: textOf(error) } };
     }
+  }
+
+  #rest(newest: number): void {
+    if (this.#failure === undefined) this.#database.rest(newest);
   }
 
   #commit(asMade: Commit): Answer {

@@ -7,5 +7,9 @@ const exporters = { websocket: {}, file: {}, "audit-file": {} }; // no console: 
 const logging = await LoggingManager.start({ logDir: "logs", exporters });
 console.log(`The logs are shown at ${logging.url}`);
 
-// The gateway goes on, with its page, when the program has nothing more to do. This writes what is left.
-process.once("SIGTERM", () => logging.stop());
+// What is logged is written even if the program just ends. Here it stays, with the page, until SIGTERM.
+const stay = setInterval(() => {}, 60_000);
+process.once("SIGTERM", async () => {
+  clearInterval(stay);
+  await logging.stop();
+});

@@ -22,6 +22,7 @@ import { giveBack } from "./otlp-receiver/own-memory.ts";
 import { OTHER_SIGNALS, PassOn } from "./otlp-receiver/pass-on.ts";
 import { Refusal, refusalOf, stopping } from "./otlp-receiver/refusal.ts";
 import { BodyBudget, readBody, type BodyLimits } from "./otlp-receiver/request-body.ts";
+import { SenderNotes } from "./otlp-receiver/sender-notes.ts";
 
 /** Not imported: as an ES module it would load the classes of `fetch`, too, at every start. */
 const { createServer } = process.getBuiltinModule("node:http");
@@ -121,6 +122,7 @@ class OtlpReceiver implements Receiver {
   readonly #host: ReceiverHost;
   readonly #limits: BodyLimits;
   readonly #budget: BodyBudget;
+  readonly #notes: SenderNotes;
   readonly #inFlight = new InFlight();
   readonly #passOn: PassOn;
   #server: Server | undefined;
@@ -133,6 +135,7 @@ class OtlpReceiver implements Receiver {
       inflatedBytesMax: given.max_inflated_bytes,
     };
     this.#budget = new BodyBudget(given.max_in_flight_bytes);
+    this.#notes = new SenderNotes(host);
     const passing = {
       to: given.pass_on_to,
       bodyBytesMax: given.max_body_bytes,
@@ -182,6 +185,7 @@ class OtlpReceiver implements Receiver {
     const grpc = new GrpcServer(this.#host, {
       limits,
       budget: this.#budget,
+      notes: this.#notes,
       requestTimeoutMs: REQUEST_TIMEOUT_MS,
     });
     try {
@@ -216,7 +220,12 @@ class OtlpReceiver implements Receiver {
       if (this.#inFlight.isEnding) throw stopping();
       if (path !== PATH) return await this.#passOn.handle(path, request, response);
       const body = await readBody(request, this.#limits, this.#budget);
-      answerSuccess(response, type, await this.#ingest(body, type));
+      const ingested = await this.#ingest(body, type);
+      this.#notes.add(ingested, {
+        address: request.socket.remoteAddress,
+        userAgent: request.headers["user-agent"],
+      });
+      answerSuccess(response, type, ingested);
     } catch (error) {
       request.resume();
       // A sender that went away waits for no answer.

@@ -377,8 +377,10 @@ export interface Ingested {
   readonly accepted: number;
   /** Records that no retry can help; they were not stored. */
   readonly rejected: number;
-  /** Why the first one was rejected; "" where none was. */
+  /** Why records were rejected, or what else their sender should know; "" if there is nothing to tell. */
   readonly reason: string;
+  /** True if the request held something other than log records. */
+  readonly unrecognized?: boolean;
 }
 
 /** The way into the gateway. Resolves when the records are as safe as the journal can make them. */

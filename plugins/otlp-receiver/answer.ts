@@ -9,7 +9,7 @@ export const JSON_TYPE = "application/json";
 
 export type OtlpType = typeof PROTOBUF | typeof JSON_TYPE;
 
-/** Answers 200 with an ExportLogsServiceResponse. Its partial success is unset where all was taken. */
+/** Answers 200 with an ExportLogsServiceResponse. Its partial success is unset if there is nothing to tell. */
 export function answerSuccess(response: ServerResponse, type: OtlpType, ingested: Ingested): void {
   const body = type === JSON_TYPE ? successJson(ingested) : exportResponse(ingested);
   response.writeHead(200, { "Content-Type": type, "Content-Length": body.length });
@@ -20,7 +20,8 @@ export function answerSuccess(response: ServerResponse, type: OtlpType, ingested
 
 function successJson({ rejected, reason }: Ingested): Buffer {
   const partialSuccess = { rejectedLogRecords: String(rejected), errorMessage: reason };
-  return Buffer.from(JSON.stringify(rejected === 0 ? {} : { partialSuccess }));
+  const isNothing = rejected === 0 && reason === "";
+  return Buffer.from(JSON.stringify(isNothing ? {} : { partialSuccess }));
 }
 
 /**

@@ -15,6 +15,7 @@ import { InFlight } from "./in-flight.ts";
 import { listen } from "./listening.ts";
 import { Refusal, refusalOf, stopping } from "./refusal.ts";
 import type { BodyBudget, BodyLimits } from "./request-body.ts";
+import type { SenderNotes } from "./sender-notes.ts";
 
 const METHOD = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
 
@@ -30,6 +31,7 @@ export interface GrpcServerOptions {
   readonly limits: BodyLimits;
   /** Shared with HTTP. */
   readonly budget: BodyBudget;
+  readonly notes: SenderNotes;
   /** How long a message may take to arrive, in ms. */
   readonly requestTimeoutMs: number;
 }
@@ -107,7 +109,12 @@ export class GrpcServer {
     try {
       const message = await readMessage(stream, coding, limits, budget);
       clearTimeout(arrival);
-      call.succeed(await this.#host.intake.otlpProtobuf(message));
+      const ingested = await this.#host.intake.otlpProtobuf(message);
+      this.#options.notes.add(ingested, {
+        address: stream.session?.socket.remoteAddress,
+        userAgent: headers["user-agent"],
+      });
+      call.succeed(ingested);
     } finally {
       clearTimeout(arrival);
       clearTimeout(deadline);

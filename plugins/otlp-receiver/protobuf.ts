@@ -2,11 +2,10 @@ import type { Ingested } from "tailgate/plugin";
 
 /** opentelemetry/proto/collector/logs/v1: partial_success = 1 { rejected_log_records = 1, error_message = 2 }. */
 export function exportResponse({ rejected, reason }: Ingested): Buffer {
-  if (rejected === 0) return Buffer.alloc(0);
-  return bytesField(
-    1,
-    Buffer.concat([varintField(1, rejected), bytesField(2, Buffer.from(reason))]),
-  );
+  if (rejected === 0 && reason === "") return Buffer.alloc(0);
+  // A 0 is not written.
+  const count = rejected === 0 ? Buffer.alloc(0) : varintField(1, rejected);
+  return bytesField(1, Buffer.concat([count, bytesField(2, Buffer.from(reason))]));
 }
 
 /** A google.rpc.Status: code = 1, message = 2, details = 3. */

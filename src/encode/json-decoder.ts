@@ -1,10 +1,12 @@
-import type { TailgateError } from "../errors.ts";
 import type { LogRecord, Resource, Scope, Value, ValueMap } from "../plugin.ts";
 import { isInt64 } from "./int64.ts";
+import { LIBRARY, LIBRARY_LOGS, LIBRARY_RECORDS, severityNumberOf } from "./json-aliases.ts";
 import { JsonPath } from "./json-path.ts";
 import { parseInteger } from "./json-number.ts";
 import { DEPTH_MAX, DEPTH_TEXT } from "./json-writer.ts";
+import type { RequestFindings } from "./request-findings.ts";
 import { REQUEST_RECORDS_MAX, tooManyRecords } from "./request-limits.ts";
+import type { WrongValue } from "./undecodable.ts";
 
 type JsonObject = Readonly<Record<string, unknown>>;
 
@@ -28,6 +30,7 @@ const TRACE_ID_DIGITS = 32;
 const SPAN_ID_DIGITS = 16;
 /** Hex digits that are not all zero. */
 const VALID_ID = /^0*[1-9a-f][0-9a-f]*$/i;
+const NO_ID = /^0*$/;
 
 /** Whole nanoseconds as nearly all write them, far from the end of 64 bits. */
 const USUAL_TIME = /^\d{1,19}$/;
@@ -47,43 +50,85 @@ const UINT64_MAX = 2n ** 64n - 1n;
 /**
  * Makes records of the parsed JSON of an ExportLogsServiceRequest (proto3's JSON mapping as OTLP has it, and as
  * languages write it, otel.md "Seen on the wire"). Null stands for absent, unknown members are ignored, lone
- * surrogates become U+FFFD. All methods throw TailgateError OTLP_UNDECODABLE, with the path of what is wrong.
+ * surrogates become U+FFFD. All methods throw WrongValue, with the path of what is wrong.
  */
 export class JsonDecoder {
   /** Whether a 64-bit integer was a bare number too large to have kept its digits. */
   lostDigits = false;
   readonly #path = new JsonPath();
+  readonly #findings: RequestFindings | undefined;
+  /** The place of the first member that is unknown and may have held records. */
+  #unknown: string | undefined;
 
-  /** Finds all records, in the order sent. */
-  locate(request: unknown): JsonRecord[] {
+  /** With `findings`, what is wrong with a part of the request costs that part alone. */
+  constructor(findings?: RequestFindings) {
+    this.#findings = findings;
+  }
+
+  /**
+   * Finds all records, in the order sent.
+   * @throws TailgateError OTLP_UNDECODABLE for too many.
+   */
+  locate(given: unknown): JsonRecord[] {
     const records: JsonRecord[] = [];
     this.#path.goTo();
-    this.#each(this.#object(request), "resourceLogs", (resourceLogs, resourcePlace) => {
-      const resource = this.#resource(resourceLogs);
-      this.#each(resourceLogs, "scopeLogs", (scopeLogs, scopePlace) => {
-        const scope = this.#scope(scopeLogs);
-        this.#each(scopeLogs, "logRecords", (json, place) => {
-          records.push({
-            json,
-            timestamp: this.#time(json, "timeUnixNano"),
-            observedTimestamp: this.#time(json, "observedTimeUnixNano"),
-            resource,
-            scope,
-            resourceLogs,
-            scopeLogs,
-            place: [resourcePlace, scopePlace, place],
-          });
-          if (records.length > REQUEST_RECORDS_MAX) throw tooManyRecords(this.#path.toString());
-        });
+    if (this.#findings !== undefined && Array.isArray(given)) {
+      this.#findings.unrecognized(unrecognizedText(given));
+      return records;
+    }
+    const request = this.#object(given);
+    this.#lookForUnknown(request, REQUEST_NAMES);
+    this.#eachSound(request, "resourceLogs", recordsOfResourceLogs, (resourceLogs, place) =>
+      this.#locateIn(resourceLogs, place, records),
+    );
+    if (records.length === 0 && this.#unknown !== undefined) {
+      const isOther = !Object.keys(request).some((name) => REQUEST_NAMES.has(name));
+      const unknown = `${this.#unknown} is no field of an ExportLogsServiceRequest.`;
+      this.#findings?.unrecognized(isOther ? unrecognizedText(request) : unknown);
+    }
+    return records;
+  }
+
+  #locateIn(resourceLogs: JsonObject, resourcePlace: number, records: JsonRecord[]): void {
+    this.#lookForUnknown(resourceLogs, RESOURCE_LOGS_NAMES);
+    const resource = this.#resource(resourceLogs);
+    const name = scopeLogsName(resourceLogs);
+    this.#eachSound(resourceLogs, name, recordsOfScopeLogs, (scopeLogs, scopePlace) => {
+      this.#lookForUnknown(scopeLogs, SCOPE_LOGS_NAMES);
+      const scope = this.#scope(scopeLogs);
+      const shared = { resource, scope, resourceLogs, scopeLogs };
+      this.#eachSound(scopeLogs, recordsName(scopeLogs), oneRecord, (json, place) => {
+        const timestamp = this.#time(json, "timeUnixNano");
+        const observedTimestamp = this.#time(json, "observedTimeUnixNano");
+        this.#lookForContents(json);
+        const at = [resourcePlace, scopePlace, place] as const;
+        records.push({ json, timestamp, observedTimestamp, ...shared, place: at });
+        if (records.length > REQUEST_RECORDS_MAX) throw tooManyRecords(this.#path.toString());
       });
     });
-    return records;
+  }
+
+  #lookForUnknown(json: JsonObject, known: ReadonlySet<string>): void {
+    if (this.#findings === undefined || this.#unknown !== undefined) return;
+    const unknown = Object.keys(json).find((name) => !known.has(name));
+    if (unknown === undefined) return;
+    this.#path.enter(unknown.slice(0, SHOWN_CHARS_MAX));
+    this.#unknown = this.#path.toString();
+    this.#path.leave();
+  }
+
+  /** Tells of a record that is not empty and has nothing that is known. */
+  #lookForContents(json: JsonObject): void {
+    const names = Object.keys(json);
+    if (names.length === 0 || names.some((name) => RECORD_NAMES.has(name))) return;
+    this.#findings?.emptyRecord(this.#path.toString());
   }
 
   /** The record of that place, which was parsed alone. */
   locateRecord(json: unknown, place: JsonRecord["place"]): JsonRecord {
     this.#goToRecord(place);
     const record = this.#object(json);
+    this.#lookForContents(record);
     return {
       json: record,
       timestamp: this.#time(record, "timeUnixNano"),
@@ -114,7 +159,7 @@ export class JsonDecoder {
     return {
       timestamp,
       observedTimestamp,
-      severityNumber: this.#number(json, "severityNumber"),
+      severityNumber: this.#severityNumber(json),
       severityText: this.#text(json, "severityText"),
       body: this.#member(json, "body", 0),
       eventName: this.#text(json, "eventName"),
@@ -147,8 +192,9 @@ export class JsonDecoder {
   }
 
   #scope(scopeLogs: JsonObject): Scope {
-    const json = this.#optionalObject(scopeLogs, "scope");
-    this.#path.enter("scope");
+    const name = isThere(scopeLogs["scope"]) ? "scope" : LIBRARY;
+    const json = this.#optionalObject(scopeLogs, name);
+    this.#path.enter(name);
     const scope = {
       name: this.#text(json, "name"),
       version: this.#text(json, "version"),
@@ -260,6 +306,12 @@ export class JsonDecoder {
     return value as number;
   }
 
+  #severityNumber(json: JsonObject): number {
+    const value = json["severityNumber"];
+    const named = typeof value === "string" ? severityNumberOf(value) : undefined;
+    return named ?? this.#number(json, "severityNumber");
+  }
+
   /** A small number, 0 where it is absent. */
   #number(json: JsonObject, name: string): number {
     const value = json[name];
@@ -281,7 +333,16 @@ export class JsonDecoder {
   /** An id in lower case; "" for one that the specification has as invalid. */
   #id(json: JsonObject, name: string, digits: number): string {
     const id = this.#text(json, name);
-    return id.length === digits && VALID_ID.test(id) ? id.toLowerCase() : "";
+    if (id.length === digits && VALID_ID.test(id)) return id.toLowerCase();
+    const isAbsent = id === "" || (id.length === digits && NO_ID.test(id));
+    if (!isAbsent && this.#findings !== undefined) {
+      this.#path.enter(name);
+      this.#findings.invalidId(
+        `${this.#path.toString()}: ${shown(id)} is not ${digits} hex digits`,
+      );
+      this.#path.leave();
+    }
+    return "";
   }
 
   /** Calls `read` for each object of a list. */
@@ -296,6 +357,30 @@ export class JsonDecoder {
       this.#path.enter(index);
       read(this.#object(elements[index]), index);
       this.#path.leave();
+    }
+    this.#path.leave();
+  }
+
+  /** The same; an element that is wrong is rejected, with so many records as it has. */
+  #eachSound(
+    holder: JsonObject,
+    name: string,
+    recordsOf: (element: unknown) => number,
+    read: (element: JsonObject, index: number) => void,
+  ): void {
+    const findings = this.#findings;
+    if (findings === undefined) return this.#each(holder, name, read);
+    const elements = this.#elements(holder, name);
+    this.#path.enter(name);
+    const { depth } = this.#path;
+    for (const [index, element] of elements.entries()) {
+      this.#path.enter(index);
+      try {
+        read(this.#object(element), index);
+      } catch (error) {
+        findings.reject(recordsOf(element), error);
+      }
+      this.#path.backTo(depth);
     }
     this.#path.leave();
   }
@@ -315,14 +400,97 @@ export class JsonDecoder {
   }
 
   #object(value: unknown): JsonObject {
-    if (!isObject(value)) throw this.#path.wrong(`${shown(value)} is not an object`);
+    if (!isObject(value)) throw this.#path.wrongValue(`${shown(value)} is not an object`);
     return value;
   }
 
-  #unexpected(name: string, value: unknown, expected: string): TailgateError {
+  #unexpected(name: string, value: unknown, expected: string): WrongValue {
     this.#path.enter(name);
-    return this.#path.wrong(`${shown(value)} is not ${expected}`);
+    return this.#path.wrongValue(`${shown(value)} is not ${expected}`);
   }
+}
+
+const REQUEST_NAMES: ReadonlySet<string> = new Set(["resourceLogs"]);
+const RESOURCE_LOGS_NAMES: ReadonlySet<string> = new Set([
+  "resource",
+  "scopeLogs",
+  "schemaUrl",
+  LIBRARY_LOGS,
+]);
+const SCOPE_LOGS_NAMES: ReadonlySet<string> = new Set([
+  "scope",
+  "logRecords",
+  "schemaUrl",
+  LIBRARY,
+  LIBRARY_RECORDS,
+]);
+const RECORD_NAMES: ReadonlySet<string> = new Set([
+  "timeUnixNano",
+  "observedTimeUnixNano",
+  "severityNumber",
+  "severityText",
+  "body",
+  "eventName",
+  "attributes",
+  "droppedAttributesCount",
+  "flags",
+  "traceId",
+  "spanId",
+]);
+
+/** Records under the name of older senders count only without others, as in the OpenTelemetry Collector. */
+function scopeLogsName(resourceLogs: JsonObject): string {
+  const list = resourceLogs["scopeLogs"];
+  const isEmpty = !isThere(list) || (Array.isArray(list) && list.length === 0);
+  return isEmpty && isThere(resourceLogs[LIBRARY_LOGS]) ? LIBRARY_LOGS : "scopeLogs";
+}
+
+function recordsName(scopeLogs: JsonObject): string {
+  return !isThere(scopeLogs["logRecords"]) && isThere(scopeLogs[LIBRARY_RECORDS])
+    ? LIBRARY_RECORDS
+    : "logRecords";
+}
+
+/** How many records an element has, as far as that can be told. */
+function recordsOfResourceLogs(element: unknown): number {
+  const list = isObject(element) ? element[scopeLogsName(element)] : undefined;
+  const scopes: readonly unknown[] = Array.isArray(list) ? list : [];
+  return scopes.reduce<number>((sum, scopeLogs) => sum + recordsOfScopeLogs(scopeLogs), 0);
+}
+
+function recordsOfScopeLogs(element: unknown): number {
+  const list = isObject(element) ? element[recordsName(element)] : undefined;
+  return Array.isArray(list) ? list.length : 0;
+}
+
+function oneRecord(): number {
+  return 1;
+}
+
+/** What other signals' requests have in the place of `resourceLogs`, and where they are sent. */
+const OTHER_SIGNALS = new Map([
+  ["resourceSpans", "/v1/traces"],
+  ["resource_spans", "/v1/traces"],
+  ["resourceMetrics", "/v1/metrics"],
+  ["resource_metrics", "/v1/metrics"],
+  ["resourceProfiles", "/v1development/profiles"],
+  ["resource_profiles", "/v1development/profiles"],
+]);
+
+/** Says what a document is that is no request, and what to do. */
+export function unrecognizedText(document: JsonObject | readonly unknown[]): string {
+  if (Array.isArray(document)) {
+    return 'the body is a JSON array. Send an object: {"resourceLogs": [...]}.';
+  }
+  const names = Object.keys(document);
+  const signal = names.find((name) => OTHER_SIGNALS.has(name));
+  if (signal !== undefined) {
+    return `the body has \`${signal}\`, which belongs to ${OTHER_SIGNALS.get(signal)}.`;
+  }
+  if (names.includes("scopeLogs") || names.includes(LIBRARY_LOGS)) {
+    return 'the body is a ResourceLogs by itself. Send it as {"resourceLogs": [...]}.';
+  }
+  return "the body has no `resourceLogs`, so it is not an ExportLogsServiceRequest.";
 }
 
 function isThere(value: unknown): boolean {

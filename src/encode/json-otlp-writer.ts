@@ -1,4 +1,5 @@
 import { isInt64 } from "./int64.ts";
+import { LIBRARY, severityNumberOf } from "./json-aliases.ts";
 import { DEPTH_MAX, DEPTH_TEXT } from "./json-writer.ts";
 import { parseInteger } from "./json-number.ts";
 import {
@@ -61,7 +62,7 @@ export function resourcePieceOfJson(resourceLogs: ReadJson): Uint8Array {
 /** The ScopeLogs' fields beside the records, in protobuf. */
 export function scopePieceOfJson(scopeLogs: ReadJson): Uint8Array {
   writer.begin();
-  const scope = scopeLogs["scope"] as ReadJson | undefined;
+  const scope = (scopeLogs["scope"] ?? scopeLogs[LIBRARY]) as ReadJson | undefined;
   if (scope) {
     writer.message(SCOPE_LOGS_SCOPE, () => {
       writeText(SCOPE_NAME, scope["name"]);
@@ -82,7 +83,9 @@ export function recordPieceOfJson(
 ): Uint8Array {
   writer.begin();
   if (timestamp !== 0n) writer.fixed64(RECORD_TIME, timestamp);
-  writeCount(RECORD_SEVERITY_NUMBER, json["severityNumber"]);
+  const severity = json["severityNumber"];
+  const named = typeof severity === "string" ? severityNumberOf(severity) : undefined;
+  writeCount(RECORD_SEVERITY_NUMBER, named ?? severity);
   writeText(RECORD_SEVERITY_TEXT, json["severityText"]);
   if (json["body"]) writeValue(RECORD_BODY, json["body"] as ReadJson, 0);
   writeKeyValues(RECORD_ATTRIBUTES, json["attributes"], 0);

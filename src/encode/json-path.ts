@@ -1,5 +1,5 @@
 import type { TailgateError } from "../errors.ts";
-import { undecodable } from "./undecodable.ts";
+import { undecodable, WrongValue } from "./undecodable.ts";
 
 /** The place in a JSON document that is being read, such as `resourceLogs[0].scopeLogs[1].scope`. */
 export class JsonPath {
@@ -19,7 +19,21 @@ export class JsonPath {
     this.#steps.splice(0, Infinity, ...steps);
   }
 
-  /** The error for what is wrong there. */
+  get depth(): number {
+    return this.#steps.length;
+  }
+
+  /** Goes back to a place of that depth. */
+  backTo(depth: number): void {
+    this.#steps.length = depth;
+  }
+
+  /** The error for a value that is wrong there. */
+  wrongValue(why: string): WrongValue {
+    return new WrongValue(this.toString() || "its root", why);
+  }
+
+  /** The error for a request that is wrong there as a whole. */
   wrong(why: string): TailgateError {
     return undecodable(this.toString() || "its root", why);
   }

@@ -1,10 +1,12 @@
 import { isUtf8 } from "node:buffer";
 import { textOf, type TailgateError } from "../errors.ts";
-import { JsonDecoder } from "./json-decoder.ts";
+import { jsonName, LIBRARY, LIBRARY_LOGS, LIBRARY_RECORDS, withJsonNames } from "./json-aliases.ts";
+import { JsonDecoder, unrecognizedText } from "./json-decoder.ts";
 import { quoteIntegers } from "./json-number.ts";
 import { recordPieceOfJson, resourcePieceOfJson, scopePieceOfJson } from "./json-otlp-writer.ts";
 import { JsonPath } from "./json-path.ts";
 import { otlpRequest } from "./otlp-request.ts";
+import type { RequestFindings } from "./request-findings.ts";
 import {
   PART_BYTES_MAX,
   PART_VALUES_MAX,
@@ -25,6 +27,9 @@ const DEPTH_KEPT = 500;
 
 /** So many resources, scopes and records that are not of the usual form are a step of their own. */
 const EXACT_STEP_BYTES = 4 << 10;
+
+/** An unknown member is told by so much of its name. */
+const NAME_CHARS_MAX = 60;
 
 const QUOTE = 0x22;
 const COMMA = 0x2c;
@@ -64,38 +69,71 @@ type ReadMember = (name: string) => Steps<void> | undefined;
 /**
  * An ExportLogsServiceRequest in JSON as protobuf, read record by record: no part of it is parsed before it is known that
  * it is neither too large nor has too many values, and what is nested too deep is not parsed at all.
+ * What is wrong with a part of the request is told to `findings`.
  * @throws TailgateError OTLP_UNDECODABLE
  */
-export function protobufOfLargeJson(body: Uint8Array): Steps<Uint8Array> {
-  return new LargeJson(body).request();
+export function protobufOfLargeJson(
+  body: Uint8Array,
+  findings?: RequestFindings,
+): Steps<Uint8Array> {
+  return new LargeJson(body, findings).request();
 }
 
 class LargeJson {
   readonly #bytes: Buffer;
   readonly #isUtf8: boolean;
+  readonly #findings: RequestFindings | undefined;
   readonly #path = new JsonPath();
   readonly #records: RecordPlace[] = [];
   readonly #budget = new PartBudget();
+  /** The place of the first member that is unknown and may have held records. */
+  #unknown: string | undefined;
   #place = 0;
   #nextStep = STEP_BYTES;
 
-  constructor({ buffer, byteOffset, byteLength }: Uint8Array) {
+  constructor({ buffer, byteOffset, byteLength }: Uint8Array, findings?: RequestFindings) {
     this.#bytes = Buffer.from(buffer, byteOffset, byteLength);
     this.#isUtf8 = isUtf8(this.#bytes);
+    this.#findings = findings;
   }
 
   *request(): Steps<Uint8Array> {
     if (this.#bytes.subarray(0, BYTE_ORDER_MARK.length).equals(BYTE_ORDER_MARK)) {
       this.#place = BYTE_ORDER_MARK.length;
     }
-    yield* this.#object((name) => (name === "resourceLogs" ? this.#allResourceLogs() : undefined));
+    const names: Record<string, true> = {};
+    if (this.#findings !== undefined && this.#isArray()) this.#unrecognizedArray();
+    else {
+      yield* this.#object((name) => {
+        names[name] = true;
+        return name === "resourceLogs" ? this.#allResourceLogs() : undefined;
+      });
+    }
     this.#skipSpace();
     if (this.#place < this.#bytes.length) throw this.#wrongText();
     const records = this.#records;
+    if (records.length === 0) this.#tellUnknown(names);
     return otlpRequest(records.length, (index) => {
       const { scope, piece } = records[index]!;
       return { resource: scope.resource.piece, scope: scope.piece, record: piece };
     });
+  }
+
+  #isArray(): boolean {
+    this.#skipSpace();
+    return this.#bytes[this.#place] === OPEN_BRACKET;
+  }
+
+  #unrecognizedArray(): void {
+    parsed(this.#textOf(this.#part()));
+    this.#findings?.unrecognized(unrecognizedText([]));
+  }
+
+  #tellUnknown(names: Readonly<Record<string, true>>): void {
+    if (this.#unknown === undefined) return;
+    const isOther = names["resourceLogs"] === undefined;
+    const unknown = `${this.#unknown} is no field of an ExportLogsServiceRequest.`;
+    this.#findings?.unrecognized(isOther ? unrecognizedText(names) : unknown);
   }
 
   /** Of a member that is there twice the last one counts, as with JSON.parse. */
@@ -108,18 +146,40 @@ class LargeJson {
     const first = this.#records.length;
     const resource: ResourcePlace = { piece: new Uint8Array() };
     const json: Record<string, unknown> = {};
+    const ofLibraries: RecordPlace[] = [];
+    let hasScopes = false;
     yield* this.#object((name) => {
-      if (name === "scopeLogs") return this.#allScopeLogs(resource, resourceIndex, first);
+      if (name === "scopeLogs") {
+        this.#records.length = first;
+        return this.#allScopeLogs(name, resource, resourceIndex, () => (hasScopes = true));
+      }
+      if (name === LIBRARY_LOGS) return this.#libraryLogs(resource, resourceIndex, ofLibraries);
       return name === "resource" || name === "schemaUrl" ? this.#keep(name, json) : undefined;
     });
+    if (!hasScopes) for (const record of ofLibraries) this.#records.push(record);
     new JsonDecoder().checkResource(json, resourceIndex);
     yield;
     resource.piece = resourcePieceOfJson(json);
   }
 
-  *#allScopeLogs(resource: ResourcePlace, resourceIndex: number, first: number): Steps<void> {
-    this.#records.length = first;
-    yield* this.#array("scopeLogs", (index) => this.#scopeLogs(resource, resourceIndex, index));
+  /** Records under the name of older senders count only without others, as in the OpenTelemetry Collector. */
+  *#libraryLogs(resource: ResourcePlace, resourceIndex: number, into: RecordPlace[]): Steps<void> {
+    const from = this.#records.length;
+    yield* this.#allScopeLogs(LIBRARY_LOGS, resource, resourceIndex, () => {});
+    into.splice(0, into.length);
+    for (const record of this.#records.splice(from)) into.push(record);
+  }
+
+  *#allScopeLogs(
+    name: string,
+    resource: ResourcePlace,
+    resourceIndex: number,
+    found: () => void,
+  ): Steps<void> {
+    yield* this.#array(name, (index) => {
+      found();
+      return this.#scopeLogs(resource, resourceIndex, index);
+    });
   }
 
   *#scopeLogs(resource: ResourcePlace, resourceIndex: number, scopeIndex: number): Steps<void> {
@@ -127,8 +187,11 @@ class LargeJson {
     const scope: ScopePlace = { resource, piece: new Uint8Array() };
     const json: Record<string, unknown> = {};
     yield* this.#object((name) => {
-      if (name === "logRecords") return this.#allRecords(scope, [resourceIndex, scopeIndex], first);
-      return name === "scope" || name === "schemaUrl" ? this.#keep(name, json) : undefined;
+      if (name === "logRecords" || name === LIBRARY_RECORDS) {
+        return this.#allRecords(name, scope, [resourceIndex, scopeIndex], first);
+      }
+      const isKept = name === "scope" || name === LIBRARY || name === "schemaUrl";
+      return isKept ? this.#keep(name, json) : undefined;
     });
     new JsonDecoder().checkScope(json, resourceIndex, scopeIndex);
     yield;
@@ -136,13 +199,16 @@ class LargeJson {
   }
 
   *#allRecords(
+    name: string,
     scope: ScopePlace,
     [resourceIndex, scopeIndex]: readonly [number, number],
     first: number,
   ): Steps<void> {
     this.#records.length = first;
-    yield* this.#array("logRecords", (index) =>
-      this.#record(scope, [resourceIndex, scopeIndex, index]),
+    yield* this.#array(
+      name,
+      (index) => this.#record(scope, [resourceIndex, scopeIndex, index]),
+      true,
     );
   }
 
@@ -161,12 +227,12 @@ class LargeJson {
   *#exact(part: Part, place: readonly [number, number, number]): Steps<Uint8Array> {
     const isLarge = part.end - part.start > EXACT_STEP_BYTES;
     if (isLarge) yield;
-    let text = this.#textOf(part);
+    let text = withJsonNames(this.#textOf(part));
     // Once more with all digits of its integers, if some were lost.
     for (let isLast = false; ; isLast = true) {
       const json = parsed(text);
       if (isLarge) yield;
-      const decoder = new JsonDecoder();
+      const decoder = new JsonDecoder(isLast ? undefined : this.#findings);
       const located = decoder.locateRecord(json, place);
       decoder.record(located);
       if (isLarge) yield;
@@ -181,7 +247,7 @@ class LargeJson {
   *#keep(name: string, json: Record<string, unknown>): Steps<void> {
     const part = this.#part();
     if (part.end - part.start > EXACT_STEP_BYTES) yield;
-    json[name] = parsed(quoteIntegers(this.#textOf(part)));
+    json[name] = parsed(quoteIntegers(withJsonNames(this.#textOf(part))));
   }
 
   /** Reads an object, or null, and lets `read` take its members; those that it leaves are only looked at. */
@@ -190,17 +256,27 @@ class LargeJson {
     if (this.#take(CLOSE_BRACE)) return;
     do {
       this.#budget.add(this.#place);
-      const name = this.#name();
+      const name = jsonName(this.#name());
       if (!this.#take(COLON)) throw this.#wrongText();
       const steps = read(name);
-      if (steps === undefined) parsed(this.#textOf(this.#part()));
-      else yield* steps;
+      if (steps !== undefined) yield* steps;
+      else {
+        this.#noteUnknown(name);
+        parsed(this.#textOf(this.#part()));
+      }
       if (this.#isStep()) yield;
     } while (this.#take(COMMA));
     if (!this.#take(CLOSE_BRACE)) throw this.#wrongText();
   }
 
-  *#array(name: string, read: (index: number) => Steps<void>): Steps<void> {
+  #noteUnknown(name: string): void {
+    if (this.#unknown !== undefined) return;
+    this.#path.enter(name.slice(0, NAME_CHARS_MAX));
+    this.#unknown = this.#path.toString();
+    this.#path.leave();
+  }
+
+  *#array(name: string, read: (index: number) => Steps<void>, isOfRecords = false): Steps<void> {
     if (this.#takeNull()) return;
     this.#path.enter(name);
     this.#expect(OPEN_BRACKET, "an array");
@@ -208,13 +284,49 @@ class LargeJson {
       let index = 0;
       do {
         this.#path.enter(index);
-        yield* read(index++);
+        yield* this.#element(read(index++), isOfRecords);
         this.#path.leave();
         if (this.#isStep()) yield;
       } while (this.#take(COMMA));
       if (!this.#take(CLOSE_BRACKET)) throw this.#wrongText();
     }
     this.#path.leave();
+  }
+
+  /** Reads an element of a list; if something in it is wrong, its records are rejected. */
+  *#element(steps: Steps<void>, isRecord: boolean): Steps<void> {
+    this.#skipSpace();
+    const start = this.#place;
+    const { depth } = this.#path;
+    const first = this.#records.length;
+    try {
+      yield* steps;
+    } catch (error) {
+      if (this.#findings === undefined) throw error;
+      this.#findings.reject(isRecord ? 1 : this.#records.length - first, error);
+      this.#records.length = first;
+      this.#path.backTo(depth);
+      this.#place = start;
+      this.#skipValue();
+      // What is no JSON at all is refused as a whole.
+      if (this.#place - start <= PART_BYTES_MAX) parsed(this.#text(start, this.#place));
+    }
+  }
+
+  /** Goes past a value, however large it is. */
+  #skipValue(): void {
+    const bytes = this.#bytes;
+    let depth = 0;
+    let place = this.#place;
+    for (; place < bytes.length; place++) {
+      const byte = bytes[place]!;
+      if (byte === QUOTE) place = this.#endOfString(place, bytes.length) - 1;
+      else if (byte === OPEN_BRACE || byte === OPEN_BRACKET) depth++;
+      else if (byte === CLOSE_BRACE || byte === CLOSE_BRACKET) {
+        if (depth-- === 0) break;
+      } else if (byte === COMMA && depth === 0) break;
+    }
+    this.#place = Math.min(place, bytes.length);
   }
 
   #isStep(): boolean {
@@ -250,7 +362,7 @@ class LargeJson {
   #expect(byte: number, what: string): void {
     if (this.#take(byte)) return;
     if (this.#place >= this.#bytes.length) throw this.#wrongText();
-    throw this.#path.wrong(`it is not ${what}`);
+    throw this.#path.wrongValue(`it is not ${what}`);
   }
 
   #name(): string {

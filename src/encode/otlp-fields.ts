@@ -15,6 +15,12 @@ export const RESOURCE_LOGS_RESOURCE = (1 << 3) | LENGTH;
 export const RESOURCE_LOGS_SCOPE_LOGS = (2 << 3) | LENGTH;
 export const RESOURCE_LOGS_SCHEMA_URL = (3 << 3) | LENGTH;
 
+/**
+ * `ResourceLogs.deprecated_instrumentation_library_logs`, which senders from before opentelemetry-proto 0.15 have in the
+ * place of scope logs. Its messages have the same fields.
+ */
+export const RESOURCE_LOGS_LIBRARY_LOGS = (1000 << 3) | LENGTH;
+
 export const SCOPE_LOGS_SCOPE = (1 << 3) | LENGTH;
 export const SCOPE_LOGS_RECORDS = (2 << 3) | LENGTH;
 export const SCOPE_LOGS_SCHEMA_URL = (3 << 3) | LENGTH;

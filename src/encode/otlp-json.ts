@@ -3,6 +3,7 @@ import { TailgateError, textOf } from "../errors.ts";
 import type { LogRecord } from "../plugin.ts";
 import { EnvelopeEncoder } from "./envelope-encoder.ts";
 import { partsOfRecord } from "./from-record.ts";
+import { withJsonNames } from "./json-aliases.ts";
 import { JsonDecoder, type JsonRecord } from "./json-decoder.ts";
 import { quoteIntegers } from "./json-number.ts";
 import {
@@ -15,6 +16,7 @@ import type { OtlpPieces } from "./otlp-request.ts";
 import type { OpenBatch } from "./open-batch.ts";
 import type { Origin } from "./record-batch.ts";
 import type { RequestCounts } from "./request-counts.ts";
+import type { RequestFindings } from "./request-findings.ts";
 import { EnvelopeBudget } from "./request-limits.ts";
 import { DEFAULT_LOGGER_NAMES, type LoggerNames } from "./scope.ts";
 import { protobufOfLargeJson } from "./large-json.ts";
@@ -25,18 +27,34 @@ import { refusalOf, undecodable } from "./undecodable.ts";
 import { protobufOfUsualJson } from "./usual-json.ts";
 
 /**
- * The records of an ExportLogsServiceRequest in JSON, in order of time, stably.
+ * The records of an ExportLogsServiceRequest in JSON, in order of time, stably. What is wrong with a part of it is told
+ * to `findings`.
  * @throws TailgateError OTLP_UNDECODABLE
  */
-export function decodeOtlpJson(body: Uint8Array): LogRecord[] {
-  return readExactly(body, (decoder, request) =>
-    locatedInOrder(decoder, request).map((located) => decoder.record(located)),
+export function decodeOtlpJson(body: Uint8Array, findings?: RequestFindings): LogRecord[] {
+  return readExactly(body, findings, (decoder, request) =>
+    locatedInOrder(decoder, request).flatMap((located) => soundRecord(decoder, located, findings)),
   );
+}
+
+/** The record, or none if it is rejected. */
+function soundRecord(
+  decoder: JsonDecoder,
+  located: JsonRecord,
+  findings: RequestFindings | undefined,
+): readonly LogRecord[] {
+  try {
+    return [decoder.record(located)];
+  } catch (error) {
+    if (findings === undefined) throw error;
+    findings.reject(1, error);
+    return [];
+  }
 }
 
 /**
  * Encodes an ExportLogsServiceRequest from JSON to envelopes, in order of time. System logs below `lowest` are
- * filtered, audit events below INFO.
+ * filtered, audit events below INFO. What is wrong with a part of the request is told to `findings`.
  * @throws TailgateError OTLP_UNDECODABLE; `open` is then as it was.
  */
 export function encodeOtlpJson(
@@ -44,8 +62,11 @@ export function encodeOtlpJson(
   open: OpenBatch,
   lowest: LevelRank,
   loggers = DEFAULT_LOGGER_NAMES,
+  findings?: RequestFindings,
 ): RequestCounts {
-  return encodeUsual(body, open, lowest, loggers) ?? encodeAny(body, open, lowest, loggers);
+  return (
+    encodeUsual(body, open, lowest, loggers) ?? encodeAny(body, open, lowest, loggers, findings)
+  );
 }
 
 /** The same in steps, for a request that may be large; between them nothing else may be encoded into `open`. */
@@ -54,14 +75,18 @@ export function* encodeOtlpJsonInSteps(
   open: OpenBatch,
   lowest: LevelRank,
   loggers: LoggerNames,
+  findings?: RequestFindings,
 ): Steps<RequestCounts> {
-  const protobuf = yield* protobufOfLargeJson(body);
+  const protobuf = yield* protobufOfLargeJson(body, findings);
   return yield* encodeOtlpProtobufInSteps(protobuf, open, lowest, loggers);
 }
 
 /** The records of a request that may be large, in steps. */
-export function* decodeOtlpJsonInSteps(body: Uint8Array): Steps<LogRecord[]> {
-  return yield* decodeOtlpProtobufInSteps(yield* protobufOfLargeJson(body));
+export function* decodeOtlpJsonInSteps(
+  body: Uint8Array,
+  findings?: RequestFindings,
+): Steps<LogRecord[]> {
+  return yield* decodeOtlpProtobufInSteps(yield* protobufOfLargeJson(body, findings));
 }
 
 /** Undefined where the request is not of the usual form, or holds too much: the decoder tells where. */
@@ -86,15 +111,26 @@ function encodeAny(
   open: OpenBatch,
   lowest: LevelRank,
   loggers: LoggerNames,
+  findings: RequestFindings | undefined,
 ): RequestCounts {
   const savepoint = open.savepoint();
   try {
-    return readExactly(body, (decoder, request) => {
+    return readExactly(body, findings, (decoder, request) => {
       open.rollback(savepoint);
       const located = locatedInOrder(decoder, request);
       const encoder = new EnvelopeEncoder(open, lowest, loggers);
       const origin = new JsonOrigin(located, body.length);
-      return encode(decoder, located, encoder, origin, new EnvelopeBudget(open));
+      const budget = new EnvelopeBudget(open);
+      let accepted = 0;
+      let filtered = 0;
+      for (const [index, one] of located.entries()) {
+        for (const record of soundRecord(decoder, one, findings)) {
+          if (encoder.encode(partsOfRecord(record), origin, index) === "accepted") accepted++;
+          else filtered++;
+        }
+        budget.check();
+      }
+      return { accepted, filtered };
     });
   } catch (error) {
     open.rollback(savepoint);
@@ -102,29 +138,19 @@ function encodeAny(
   }
 }
 
-function encode(
-  decoder: JsonDecoder,
-  located: readonly JsonRecord[],
-  encoder: EnvelopeEncoder,
-  origin: Origin,
-  budget: EnvelopeBudget,
-): RequestCounts {
-  let accepted = 0;
-  for (let index = 0; index < located.length; index++) {
-    const parts = partsOfRecord(decoder.record(located[index]!));
-    if (encoder.encode(parts, origin, index) === "accepted") accepted++;
-    budget.check();
-  }
-  return { accepted, filtered: located.length - accepted };
-}
-
 /** Reads a request, and once more with all digits of its integers where the first reading has lost some. */
-function readExactly<T>(body: Uint8Array, read: (decoder: JsonDecoder, request: unknown) => T): T {
+function readExactly<T>(
+  body: Uint8Array,
+  findings: RequestFindings | undefined,
+  read: (decoder: JsonDecoder, request: unknown) => T,
+): T {
   // What is not UTF-8 becomes U+FFFD, and a byte order mark goes.
-  const text = new TextDecoder().decode(body);
-  const decoder = new JsonDecoder();
+  const text = withJsonNames(new TextDecoder().decode(body));
+  const decoder = new JsonDecoder(findings);
   const result = read(decoder, parse(text));
-  return decoder.lostDigits ? read(new JsonDecoder(), parse(quoteIntegers(text))) : result;
+  if (!decoder.lostDigits) return result;
+  findings?.clear();
+  return read(new JsonDecoder(findings), parse(quoteIntegers(text)));
 }
 
 function parse(text: string): unknown {

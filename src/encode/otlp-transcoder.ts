@@ -16,6 +16,7 @@ import {
   SCOPE,
   START,
 } from "./request-layout.ts";
+import { tellInvalidId, tellUnknown, type RequestFindings } from "./request-findings.ts";
 import { EnvelopeBudget, PART_ENVELOPE_BYTES_MAX, PART_VALUES_MAX } from "./request-limits.ts";
 import { DEFAULT_LOGGER_NAMES, type LoggerName, type LoggerNames } from "./scope.ts";
 import { serviceMember } from "./service-member.ts";
@@ -28,7 +29,7 @@ import { UsualEnvelope } from "./usual-envelope.ts";
 /**
  * Encodes an ExportLogsServiceRequest from protobuf straight to envelopes, in order of time: the same bytes as those
  * of its decoded records, many times faster. System logs below `lowest` are filtered, audit events below INFO; of a
- * filtered record the body and the attributes are not looked at.
+ * filtered record the body and the attributes are not looked at. What the sender should know beside is told to `findings`.
  * @throws TailgateError OTLP_UNDECODABLE; `open` is then as it was.
  */
 export function encodeOtlpProtobuf(
@@ -36,8 +37,9 @@ export function encodeOtlpProtobuf(
   open: OpenBatch,
   lowest: LevelRank,
   loggers = DEFAULT_LOGGER_NAMES,
+  findings?: RequestFindings,
 ): RequestCounts {
-  return atOnce(encodeSteps(body, open, lowest, loggers, layoutMemory));
+  return atOnce(encodeSteps(body, open, lowest, { loggers, findings, memory: layoutMemory }));
 }
 
 /** The same, if it takes no more than so many steps: undefined if it takes more, and `open` is then as it was. */
@@ -46,9 +48,11 @@ export function encodeOtlpProtobufWithin(
   open: OpenBatch,
   lowest: LevelRank,
   loggers: LoggerNames,
+  findings: RequestFindings,
   stepsMax: number,
 ): RequestCounts | undefined {
-  return within(encodeSteps(body, open, lowest, loggers, layoutMemory), stepsMax);
+  const options = { loggers, findings, memory: layoutMemory };
+  return within(encodeSteps(body, open, lowest, options), stepsMax);
 }
 
 /** The same in steps; between them nothing else may be encoded into `open`. */
@@ -57,24 +61,33 @@ export function encodeOtlpProtobufInSteps(
   open: OpenBatch,
   lowest: LevelRank,
   loggers: LoggerNames,
+  findings?: RequestFindings,
 ): Steps<RequestCounts> {
-  return encodeSteps(body, open, lowest, loggers, undefined);
+  return encodeSteps(body, open, lowest, { loggers, findings, memory: undefined });
+}
+
+interface EncodeOptions {
+  readonly loggers: LoggerNames;
+  readonly findings: RequestFindings | undefined;
+  readonly memory: Int32Array | undefined;
 }
 
 function* encodeSteps(
   body: Uint8Array,
   open: OpenBatch,
   lowest: LevelRank,
-  loggers: LoggerNames,
-  memory: Int32Array | undefined,
+  options: EncodeOptions,
 ): Steps<RequestCounts> {
+  const { findings, memory } = options;
   const savepoint = open.savepoint();
   for (let isExact = false; ; isExact = true) {
     let counts: RequestCounts | undefined;
     try {
       const layout = yield* RequestLayout.inSteps(body, { isExact, isReceived: true, memory });
       if (memory !== undefined) keepLayoutMemory(layout.memory);
-      counts = yield* new Transcoder(layout, open, lowest, loggers).encode(savepoint);
+      findings?.clear();
+      if (findings !== undefined) tellUnknown(layout, findings);
+      counts = yield* new Transcoder(layout, open, lowest, options).encode(savepoint);
       return counts;
     } catch (error) {
       if (isExact || !(error instanceof SecondTime)) throw refusalOf(error);
@@ -112,6 +125,7 @@ class Transcoder {
   readonly #open: OpenBatch;
   readonly #lowest: LevelRank;
   readonly #loggers: LoggerNames;
+  readonly #findings: RequestFindings | undefined;
   readonly #origin: ProtobufOrigin;
   readonly #decoder: ProtobufDecoder;
   readonly #usual: UsualEnvelope;
@@ -126,11 +140,17 @@ class Transcoder {
   /** What the records since the last step have in it. */
   #readBytes = 0;
 
-  constructor(layout: RequestLayout, open: OpenBatch, lowest: LevelRank, loggers: LoggerNames) {
+  constructor(
+    layout: RequestLayout,
+    open: OpenBatch,
+    lowest: LevelRank,
+    { loggers, findings }: EncodeOptions,
+  ) {
     this.#layout = layout;
     this.#open = open;
     this.#lowest = lowest;
     this.#loggers = loggers;
+    this.#findings = findings;
     this.#logger = loggers.of("");
     this.#origin = new ProtobufOrigin(layout.reader.bytes, layout.length);
     this.#decoder = new ProtobufDecoder(layout, PART_VALUES_MAX);
@@ -171,6 +191,9 @@ class Transcoder {
     const { reader } = layout;
     this.#readBytes += end - start;
     fields.read(reader, start, end);
+    if (fields.invalidIdEnd !== 0 && this.#findings !== undefined) {
+      tellInvalidId(fields, this.#findings);
+    }
     this.#readTime(record);
     const logger = this.#loggerOf(record);
     if (logger.bridge) return this.#exactly(record, end - start);

@@ -49,6 +49,8 @@ export class RecordFields {
   traceId = 0;
   spanId = 0;
   flags = 0;
+  /** Where an id ends whose length is wrong; 0 if there is none. */
+  invalidIdEnd = 0;
   /** How many fields were read one by one. */
   #rareFields = 0;
 
@@ -125,6 +127,7 @@ export class RecordFields {
     this.traceId = 0;
     this.spanId = 0;
     this.flags = 0;
+    this.invalidIdEnd = 0;
   }
 
   /** Keeps where a field of a length lies, with its tag at `place`; false for an unknown one. */
@@ -149,10 +152,12 @@ export class RecordFields {
         this.severityTextEnd = end;
         return true;
       case RECORD_TRACE_ID:
-        this.traceId = end - start === TRACE_ID_BYTES ? validId(bytes, start, end) : 0;
+        this.traceId =
+          end - start === TRACE_ID_BYTES ? validId(bytes, start, end) : this.#noId(start, end);
         return true;
       case RECORD_SPAN_ID:
-        this.spanId = end - start === SPAN_ID_BYTES ? validId(bytes, start, end) : 0;
+        this.spanId =
+          end - start === SPAN_ID_BYTES ? validId(bytes, start, end) : this.#noId(start, end);
         return true;
       case RECORD_EVENT_NAME:
         this.eventNameStart = start;
@@ -161,6 +166,11 @@ export class RecordFields {
       default:
         return false;
     }
+  }
+
+  #noId(start: number, end: number): number {
+    if (start !== end) this.invalidIdEnd = end;
+    return 0;
   }
 
   /** Reads the field at the reader's position, whatever it is. */

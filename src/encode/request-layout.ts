@@ -1,12 +1,16 @@
+import { migratedRequest } from "./library-logs.ts";
 import {
   RECORD_TIME,
   REQUEST_FIELDS,
   REQUEST_RESOURCE_LOGS,
   RESOURCE_LOGS_FIELDS,
+  RESOURCE_LOGS_LIBRARY_LOGS,
   RESOURCE_LOGS_RESOURCE,
+  RESOURCE_LOGS_SCHEMA_URL,
   RESOURCE_LOGS_SCOPE_LOGS,
   SCOPE_LOGS_FIELDS,
   SCOPE_LOGS_RECORDS,
+  SCOPE_LOGS_SCHEMA_URL,
   SCOPE_LOGS_SCOPE,
 } from "./otlp-fields.ts";
 import { ProtobufReader } from "./protobuf-reader.ts";
@@ -65,6 +69,10 @@ export class RequestLayout {
   /** Start and end of the ResourceLogs and the ScopeLogs in which they stand, at the same places. */
   readonly resourceLogs: number[] = [];
   readonly scopeLogs: number[] = [];
+  /** How many fields around the records are unknown, other than those inside of a resource or a scope. */
+  unknownFields = 0;
+  /** Whether a resource has records in the deprecated field alone. */
+  #hasLibraryLogs = false;
   /** Whether the order is known to be that of what {@link RecordFields} reads. */
   readonly isExact: boolean;
   #columns: Int32Array;
@@ -92,7 +100,9 @@ export class RequestLayout {
   static *inSteps(body: Uint8Array, options: LayoutOptions): Steps<RequestLayout> {
     const layout = new RequestLayout(body, options);
     yield* layout.#request(body.length);
-    return layout;
+    // What is stored was migrated when it came.
+    if (!layout.#hasLibraryLogs || options.isReceived !== true) return layout;
+    return yield* RequestLayout.inSteps(migratedRequest(body), options);
   }
 
   get memory(): Int32Array {
@@ -148,7 +158,10 @@ export class RequestLayout {
       const tag = reader.tag(end);
       this.#budget.add(reader.position);
       if (tag === REQUEST_RESOURCE_LOGS) yield* this.#resourceLogs(reader.length(end));
-      else reader.skip(tag, end, REQUEST_FIELDS);
+      else {
+        reader.skip(tag, end, REQUEST_FIELDS);
+        this.unknownFields++;
+      }
       if (this.#isStep()) yield;
     }
   }
@@ -158,6 +171,8 @@ export class RequestLayout {
     const resource = this.resources.length;
     this.resources.push(0, 0);
     this.resourceLogs.push(reader.position, end);
+    const firstScope = this.scopes.length;
+    let hasLibraryLogs = false;
     while (reader.position < end) {
       const tag = reader.field(end);
       switch (tag) {
@@ -169,12 +184,19 @@ export class RequestLayout {
         case RESOURCE_LOGS_SCOPE_LOGS:
           yield* this.#scopeLogs(reader.start, reader.end, resource);
           break;
+        case RESOURCE_LOGS_LIBRARY_LOGS:
+          hasLibraryLogs = true;
+          break;
+        case RESOURCE_LOGS_SCHEMA_URL:
+          break;
         default:
           reader.ignore(tag, end, RESOURCE_LOGS_FIELDS);
+          this.unknownFields++;
       }
       this.#budget.add(reader.position);
       if (this.#isStep()) yield;
     }
+    if (hasLibraryLogs && this.scopes.length === firstScope) this.#hasLibraryLogs = true;
   }
 
   *#scopeLogs(start: number, end: number, resource: number): Steps<void> {
@@ -195,8 +217,12 @@ export class RequestLayout {
         case SCOPE_LOGS_RECORDS:
           this.#record(reader.start, reader.end, resource, scope);
           break;
+        case SCOPE_LOGS_SCHEMA_URL:
+          this.#budget.add(reader.position);
+          break;
         default:
           reader.ignore(tag, end, SCOPE_LOGS_FIELDS);
+          this.unknownFields++;
           this.#budget.add(reader.position);
       }
       if (this.#isStep()) yield;

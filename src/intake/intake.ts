@@ -13,6 +13,7 @@ import { encodeOtlpProtobufInSteps, encodeOtlpProtobufWithin } from "../encode/o
 import { RecordOrigin } from "../encode/otlp-writer.ts";
 import type { Origin, RecordBatch } from "../encode/record-batch.ts";
 import type { RequestCounts } from "../encode/request-counts.ts";
+import { RequestFindings } from "../encode/request-findings.ts";
 import { rankOf } from "../encode/severity.ts";
 import { DEFAULT_LOGGER_NAMES, LoggerNames } from "../encode/scope.ts";
 import type { Steps } from "../encode/steps.ts";
@@ -77,21 +78,23 @@ interface RequestForm {
     open: OpenBatch,
     lowest: LevelRank,
     loggers: LoggerNames,
+    findings: RequestFindings,
   ): RequestCounts | undefined;
   encodeInSteps(
     body: Uint8Array,
     open: OpenBatch,
     lowest: LevelRank,
     loggers: LoggerNames,
+    findings: RequestFindings,
   ): Steps<RequestCounts>;
-  decode(body: Uint8Array): LogRecord[];
-  decodeInSteps(body: Uint8Array): Steps<LogRecord[]>;
+  decode(body: Uint8Array, findings: RequestFindings): LogRecord[];
+  decodeInSteps(body: Uint8Array, findings: RequestFindings): Steps<LogRecord[]>;
 }
 
 const PROTOBUF: RequestForm = {
-  encode: (body, open, lowest, loggers) =>
+  encode: (body, open, lowest, loggers, findings) =>
     body.length <= PROTOBUF_BYTES_MAX
-      ? encodeOtlpProtobufWithin(body, open, lowest, loggers, PROTOBUF_STEPS_MAX)
+      ? encodeOtlpProtobufWithin(body, open, lowest, loggers, findings, PROTOBUF_STEPS_MAX)
       : undefined,
   encodeInSteps: encodeOtlpProtobufInSteps,
   decode: decodeOtlpProtobuf,
@@ -99,12 +102,16 @@ const PROTOBUF: RequestForm = {
 };
 
 const JSON_FORM: RequestForm = {
-  encode: (body, open, lowest, loggers) =>
-    body.length <= JSON_BYTES_MAX ? encodeOtlpJson(body, open, lowest, loggers) : undefined,
+  encode: (body, open, lowest, loggers, findings) =>
+    body.length <= JSON_BYTES_MAX
+      ? encodeOtlpJson(body, open, lowest, loggers, findings)
+      : undefined,
   encodeInSteps: encodeOtlpJsonInSteps,
   decode: decodeOtlpJson,
   decodeInSteps: decodeOtlpJsonInSteps,
 };
+
+const NO_REASONS: readonly string[] = [];
 
 const NO_RECEIPTS: readonly Promise<Receipt>[] = [];
 
@@ -230,10 +237,15 @@ export class RecordIntake implements Intake {
   async #request(body: Uint8Array, form: RequestForm): Promise<Ingested> {
     this.#refuseWhereFull();
     const isProcessed = this.#options.processors.length > 0;
-    if (isProcessed && body.length <= DECODED_BYTES_MAX) return this.records(form.decode(body));
+    const findings = new RequestFindings();
+    if (isProcessed && body.length <= DECODED_BYTES_MAX) {
+      const records = form.decode(body, findings);
+      this.#countRejected(findings);
+      return withFindings(await this.records(records), findings);
+    }
     const counts = isProcessed
       ? undefined
-      : form.encode(body, this.#open, this.#lowest, this.#loggers);
+      : form.encode(body, this.#open, this.#lowest, this.#loggers, findings);
     if (counts === undefined) {
       const taken = await this.#large.add(body.length, () => this.#largeRequest(body, form));
       return taken.ingested;
@@ -241,9 +253,16 @@ export class RecordIntake implements Intake {
     const { accepted, filtered } = counts;
     this.counters.received += accepted + filtered;
     this.counters.filtered += filtered;
+    this.#countRejected(findings);
     const repeats = this.#countRepeats();
     if (accepted > 0) await Promise.all([this.#schedule(), ...repeats]);
-    return { accepted: accepted + filtered, rejected: 0, reason: "" };
+    return withFindings(ingested(accepted + filtered, NO_REASONS), findings);
+  }
+
+  #countRejected({ rejected }: RequestFindings): void {
+    if (rejected === 0) return;
+    this.counters.received += rejected;
+    this.counters.drop("malformed", rejected);
   }
 
   /** Encodes a request in many turns, into batches of its own, which go to the journal together. */
@@ -252,13 +271,17 @@ export class RecordIntake implements Intake {
     if (this.#options.processors.length > 0) return this.#largeProcessed(body, form);
     for (;;) {
       const events = this.#events.forRequest();
+      const findings = new RequestFindings();
       const open = new OpenBatch(events, LARGE_SLAB_BYTES);
       this.#largeOpen = open;
       try {
         const counts = await this.#large.inTurns(
-          form.encodeInSteps(body, open, this.#lowest, this.#loggers),
+          form.encodeInSteps(body, open, this.#lowest, this.#loggers, findings),
         );
-        if (events.admitAll()) return { ingested: this.#takeLarge(open, events, counts) };
+        if (!events.admitAll()) continue;
+        this.#countRejected(findings);
+        const taken = this.#takeLarge(open, events, counts);
+        return { ingested: taken.then((answer) => withFindings(answer, findings)) };
       } finally {
         this.#largeOpen = undefined;
       }
@@ -276,15 +299,21 @@ export class RecordIntake implements Intake {
       .end()
       .map((batch) => this.#follow(batch, this.#options.append(batch), events));
     await Promise.all([...safe, ...this.#receiptsOf(events.repeats)]);
-    return { accepted: accepted + filtered, rejected: 0, reason: "" };
+    return ingested(accepted + filtered, NO_REASONS);
   }
 
   async #largeProcessed(body: Uint8Array, form: RequestForm): Promise<TakenRequest> {
-    const records = await this.#large.inTurns(form.decodeInSteps(body));
+    const findings = new RequestFindings();
+    const records = await this.#large.inTurns(form.decodeInSteps(body, findings));
+    this.#countRejected(findings);
     const reasons: string[] = [];
     const safe = new Set<Promise<unknown>>();
     await this.#large.inTurns(this.#processInSteps(records, reasons, safe));
-    return { ingested: Promise.all(safe).then(() => ingested(records.length, reasons)) };
+    return {
+      ingested: Promise.all(safe).then(() =>
+        withFindings(ingested(records.length, reasons), findings),
+      ),
+    };
   }
 
   *#processInSteps(
@@ -549,6 +578,18 @@ export class RecordIntake implements Intake {
 function ingested(records: number, reasons: readonly string[]): Ingested {
   const rejected = reasons.length;
   return { accepted: records - rejected, rejected, reason: reasons[0] ?? "" };
+}
+
+/** What became of a request, with what was found in it. */
+function withFindings(answer: Ingested, findings: RequestFindings): Ingested {
+  const { rejected, text, isUnrecognized } = findings;
+  if (text === "") return answer;
+  return {
+    accepted: answer.accepted,
+    rejected: answer.rejected + rejected,
+    reason: answer.reason === "" ? text : `${answer.reason}; ${text}`,
+    ...(isUnrecognized && { unrecognized: true }),
+  };
 }
 
 /** Copies a body that is a piece of larger memory: the journal keeps it, and would keep all of that memory. */

@@ -98,10 +98,20 @@ it("have their audit events once, also if others bring them in the meantime", as
   expect(fixture.messages.filter((message) => message === "a" || message === "b")).toHaveLength(2);
 });
 
-it("leave nothing if one of their records is wrong, or the gateway stops", async () => {
+it("lose a record that is wrong, and no other", async () => {
   const fixture = new Fixture();
   const wrong = request(RECORDS, [event("a")], { severityNumber: "x" });
-  await expect(fixture.intake.otlpJson(wrong)).rejects.toThrow("severityNumber");
+  const { rejected, reason } = await fixture.intake.otlpJson(wrong);
+  expect(rejected).toBe(1);
+  expect(reason).toContain("severityNumber");
+  expect(fixture.messages).toHaveLength(RECORDS + 1);
+});
+
+it("leave nothing if one of their records is no JSON, or the gateway stops", async () => {
+  const fixture = new Fixture();
+  const wrong = request(RECORDS, [event("a")], { severityNumber: "x" });
+  wrong[wrong.lastIndexOf('"x"')] = "x".charCodeAt(0);
+  await expect(fixture.intake.otlpJson(wrong)).rejects.toThrow("its text");
   const stopped = fixture.intake.otlpJson(request(RECORDS, [event("a")]));
   await setImmediate();
   const [refused] = await Promise.allSettled([stopped, fixture.intake.stop()]);

@@ -1,0 +1,101 @@
+import type { RecordFields } from "./record-fields.ts";
+import type { RequestLayout } from "./request-layout.ts";
+import { WrongValue } from "./undecodable.ts";
+
+/** So many wrong values are named to the sender. */
+const NAMED_MAX = 3;
+
+/** Something about records that were stored nevertheless: how many, and the first place. */
+interface Finding {
+  count: number;
+  readonly first: string;
+}
+
+const INVALID_ID = "a trace or span id that is not valid was dropped";
+const EMPTY_RECORD = "a log record has no known field, and was stored empty";
+
+/** What the sender of a request is told besides that its records are stored. */
+export class RequestFindings {
+  /** Records that were not taken. */
+  rejected = 0;
+  #wrong: string[] = [];
+  #wrongCount = 0;
+  #findings = new Map<string, Finding>();
+  #unrecognized = "";
+
+  /** Forgets everything: the request is read again. */
+  clear(): void {
+    this.rejected = 0;
+    this.#wrong = [];
+    this.#wrongCount = 0;
+    this.#findings.clear();
+    this.#unrecognized = "";
+  }
+
+  /** Counts records that are not taken because of the error; throws it again if it concerns the request as a whole. */
+  reject(records: number, error: unknown): void {
+    if (!(error instanceof WrongValue)) throw error;
+    this.rejected += records;
+    if (this.#wrongCount++ < NAMED_MAX) this.#wrong.push(error.text);
+  }
+
+  invalidId(where: string): void {
+    this.#add(INVALID_ID, where);
+  }
+
+  emptyRecord(where: string): void {
+    this.#add(EMPTY_RECORD, where);
+  }
+
+  #add(what: string, where: string): void {
+    const finding = this.#findings.get(what);
+    if (finding === undefined) this.#findings.set(what, { count: 1, first: where });
+    else finding.count++;
+  }
+
+  /** The request holds no log records but something else. */
+  unrecognized(why: string): void {
+    this.#unrecognized = `No log record was found: ${why}`;
+  }
+
+  get isUnrecognized(): boolean {
+    return this.#unrecognized !== "";
+  }
+
+  /** Returns all of it as text; "" if there is nothing to tell. */
+  get text(): string {
+    const parts = Array.from(this.#findings, ([what, { count, first }]) => {
+      const times = count > 1 ? ` (${count} times)` : "";
+      return `${what}${times}: ${first}`;
+    });
+    if (this.#wrongCount > 0) parts.unshift(this.#rejectedText());
+    if (this.#unrecognized !== "") parts.unshift(this.#unrecognized);
+    return parts.join("; ");
+  }
+
+  #rejectedText(): string {
+    const more = this.#wrongCount - this.#wrong.length;
+    const named = this.#wrong.join("; ") + (more > 0 ? `; and ${more} more` : "");
+    const records = this.rejected === 1 ? "1 log record" : `${this.rejected} log records`;
+    return `${records} rejected: ${named}`;
+  }
+}
+
+/** Tells of a request in protobuf that has no records, but something that is not known. */
+export function tellUnknown(
+  { length, unknownFields }: RequestLayout,
+  findings: RequestFindings,
+): void {
+  if (length > 0 || unknownFields === 0) return;
+  findings.unrecognized(
+    `of the ${unknownFields} fields that are there, none is one of an ExportLogsServiceRequest.`,
+  );
+}
+
+/** Tells of an id in protobuf whose length is wrong. */
+export function tellInvalidId({ invalidIdEnd }: RecordFields, findings: RequestFindings): void {
+  if (invalidIdEnd === 0) return;
+  findings.invalidId(
+    `the one that ends at byte ${invalidIdEnd} has another length than 16 or 8 bytes`,
+  );
+}

@@ -14,6 +14,7 @@ import { Facets } from "./facets.tsx";
 import { FindingBar } from "./finding-bar.tsx";
 import { Help } from "./help.tsx";
 import { SearchedPattern, useSearchedPattern } from "./marked.tsx";
+import { LinkNotice } from "./link-notice.tsx";
 import { Modal } from "./modal.tsx";
 import { Panel } from "./panel.tsx";
 import { Panels } from "./panels.tsx";
@@ -27,7 +28,7 @@ import { TEXTS } from "./texts.ts";
 import { TogetherBar } from "./together-bar.tsx";
 import { Toolbar } from "./toolbar.tsx";
 import { useInStep } from "./use-in-step.ts";
-import { useLinkedRecord } from "./use-linked-record.ts";
+import { linkTo, useLinkedRecord } from "./use-linked-record.ts";
 import { focusList, pressInList, useShortcuts } from "./use-shortcuts.ts";
 import { useView, type ViewStore } from "./view-store.ts";
 import { filterKey, WHOLE_VIEW, type View } from "./view.ts";
@@ -43,7 +44,11 @@ export function App({ session, views }: AppProps) {
   const counted = useSyncExternalStore(counts.subscribe, counts.current);
   const searchInput = useRef<HTMLInputElement>(null);
   const [selection, setSelection] = useState<Selection>();
-  useLinkedRecord(session, view.record, selection, setSelection);
+  const linkProblem = useLinkedRecord(session, view, selection, setSelection);
+  const closeLink = useCallback(
+    () => views.change({ record: undefined, epoch: session.epoch }, "replace"),
+    [views, session],
+  );
   useInStep(session, selection);
   const select = useCallback(
     (next: Selection) => {
@@ -135,7 +140,9 @@ export function App({ session, views }: AppProps) {
         hasFacets={hasFacets}
         onFacets={setHasFacets}
         onViews={() => setDialog("views")}
+        now={session.clock.now}
       />
+      <LinkNotice problem={linkProblem} onClose={closeLink} />
       <TogetherBar together={session.together} />
       <div className="body" onFocus={enterPanel}>
         {hasFacets && (
@@ -162,6 +169,7 @@ export function App({ session, views }: AppProps) {
             key={selection.lane}
             selection={selection}
             onClose={close}
+            link={linkTo(selection.entry.sequence, session.epoch)}
             onContext={isWhole ? undefined : () => void showAround(selection)}
           >
             <Related session={session} entry={selection.entry} onClose={close} />

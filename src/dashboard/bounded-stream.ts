@@ -10,13 +10,16 @@ import { boundsOf, type TimeBounds, type TimeRange } from "./view.ts";
  */
 export class BoundedStream {
   readonly #stream: PanelOptions["stream"];
+  readonly #now: () => number;
   #range: TimeRange;
   /** The one that holds once the gateway has taken the filter of this version. */
   #next: { readonly version: number; readonly range: TimeRange } | undefined;
   #waiting: (() => void)[] = [];
 
-  constructor(stream: PanelOptions["stream"], range: TimeRange) {
+  /** `now`: the gateway's time, in ms since 1970. */
+  constructor(stream: PanelOptions["stream"], range: TimeRange, now: () => number) {
     this.#stream = stream;
+    this.#now = now;
     this.#range = range;
     this.nextRange = range;
   }
@@ -27,7 +30,7 @@ export class BoundedStream {
 
   /** Those that hold just now: "the last five minutes" move on. */
   get bounds(): TimeBounds {
-    return boundsOf(this.#range, Date.now());
+    return boundsOf(this.#range, this.#now());
   }
 
   listen(listener: (event: StreamEvent) => void): () => void {

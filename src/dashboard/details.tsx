@@ -3,10 +3,11 @@ import type { Envelope, JsonValue } from "../envelope.ts";
 import { printable, printableLines } from "../printable.ts";
 import type { Selection } from "./selection.ts";
 import { TEXTS } from "./texts.ts";
-import { linkTo } from "./use-linked-record.ts";
 
 interface DetailsProps {
   readonly selection: Selection;
+  /** The address of the page at which it shows this record. */
+  readonly link: string;
   readonly onClose: () => void;
   /** Shows what happened around it; undefined where nothing hides that. */
   readonly onContext: (() => void) | undefined;
@@ -15,7 +16,7 @@ interface DetailsProps {
 }
 
 /** All of one record. */
-export function Details({ selection, onClose, onContext, children }: DetailsProps) {
+export function Details({ selection, link, onClose, onContext, children }: DetailsProps) {
   const { envelope, sequence } = selection.entry;
   const stack = stackOf(envelope);
   return (
@@ -37,7 +38,7 @@ export function Details({ selection, onClose, onContext, children }: DetailsProp
           </button>
         )}
         <CopyButton label={TEXTS.details.copyJson} text={() => jsonOf(envelope)} />
-        <CopyButton label={TEXTS.details.copyLink} text={() => linkTo(sequence)} />
+        <CopyButton label={TEXTS.details.copyLink} text={() => link} />
         <button type="button" onClick={onClose}>
           {TEXTS.details.close}
         </button>

@@ -13,11 +13,13 @@ interface FindingBarProps {
   readonly hasFacets: boolean;
   readonly onFacets: (isShown: boolean) => void;
   readonly onViews: () => void;
+  /** The gateway's time, in ms since 1970. */
+  readonly now: () => number;
 }
 
 /** Levels and times: what there is, and what of it is shown. */
 export function FindingBar(props: FindingBarProps) {
-  const { views, view, counted, hasFacets, onFacets, onViews } = props;
+  const { views, view, counted, hasFacets, onFacets, onViews, now } = props;
   return (
     <div className="finding-bar" role="region" aria-label={TEXTS.findingBar}>
       <LevelToggles
@@ -41,6 +43,7 @@ export function FindingBar(props: FindingBarProps) {
         counted={counted}
         range={view.range}
         onRange={(range) => views.change({ range })}
+        now={now}
       />
     </div>
   );

@@ -31,15 +31,25 @@ export interface AuditChain {
   readonly checkpoint: { readonly time: string; readonly seq: number } | null;
 }
 
+/** What hears of the gateway's time. */
+interface Clock {
+  observe(headers: Headers, sentAtMs: number): void;
+}
+
 const PATH = "/api/stats";
 const INTERVAL_MS = 5000;
 
 /** The gateway's account of itself, asked again and again while somebody looks at the page. */
 export class GatewayStats {
+  readonly #clock: Clock;
   #stats: Stats | undefined;
   #timer: number | undefined;
   #askedAtMs = -Infinity;
   readonly #listeners = new Set<() => void>();
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
 
   readonly subscribe = (listener: () => void): (() => void) => {
     this.#listeners.add(listener);
@@ -67,8 +77,10 @@ export class GatewayStats {
 
   async #ask(): Promise<void> {
     this.#askedAtMs = performance.now();
+    const sentAtMs = Date.now();
     try {
       const answer = await fetch(PATH);
+      this.#clock.observe(answer.headers, sentAtMs);
       if (answer.ok) this.#stats = await answer.json();
     } catch {
       // The streams say why there is no connection.

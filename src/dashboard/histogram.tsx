@@ -16,6 +16,8 @@ interface HistogramProps {
   /** The one that is shown. */
   readonly range: TimeRange;
   readonly onRange: (range: TimeRange) => void;
+  /** The gateway's time, in ms since 1970. */
+  readonly now: () => number;
 }
 
 /** A stretch of it that is being chosen; what is under the pointer does not move meanwhile. */
@@ -26,10 +28,10 @@ interface Brush {
 }
 
 /** The records that match over time, by level. Dragging over it chooses a time. */
-export function Histogram({ counted, range, onRange }: HistogramProps) {
+export function Histogram({ counted, range, onRange, now }: HistogramProps) {
   const [brush, setBrush] = useState<Brush>();
   const svg = useRef<SVGSVGElement>(null);
-  const shown = brush?.shown ?? (counted && barsOf(counted.times, range, Date.now()));
+  const shown = brush?.shown ?? (counted && barsOf(counted.times, range, now()));
   if (!shown) {
     return (
       <div className="histogram">

@@ -3,7 +3,7 @@ import { LEVELS } from "../envelope.ts";
 import { FACETS, type Facet } from "../facets.ts";
 import type { FilterQuery } from "../filter.ts";
 import { TimeBuckets, type BucketsMessage, type LevelCounts } from "../time-buckets.ts";
-import { boundsOf, isSliding, type TimeRange } from "./view.ts";
+import { boundsOf, isSliding, type TimeBounds, type TimeRange } from "./view.ts";
 
 const PATH = "/api/counts";
 
@@ -25,6 +25,8 @@ export interface JournalCountsOptions {
   readonly wish: CountWish;
   /** Grows when records come. */
   readonly received: () => number;
+  /** The gateway's time, in ms since 1970; the page's own where absent. */
+  readonly now?: () => number;
   /** The epoch of the records that come, if it is known. */
   readonly epoch?: () => string | undefined;
   /** Nothing is counted meanwhile. */
@@ -127,8 +129,7 @@ export class JournalCounts {
       try {
         await this.#follow(await this.#lookBack(signal), signal);
       } catch {
-        // The gateway is away, or the cursor is of another journal. The streams say why.
-        if (!signal.aborted) this.#publish(undefined);
+        // The gateway is away, or the cursor is of another journal. The streams say why, and what was counted stays.
         await pause(RETRY_MS, signal);
       }
     }
@@ -179,7 +180,7 @@ export class JournalCounts {
 
   async #ask(place: Readonly<Record<string, string>>, signal: AbortSignal): Promise<Answer> {
     const { filter, range } = this.#wish;
-    const bounds = boundsOf(range, Date.now());
+    const bounds = this.#boundsOf(range);
     const query = new URLSearchParams(place);
     const times = { since: bounds.sinceMs, until: bounds.untilMs };
     for (const [name, value] of Object.entries({ ...filter, ...times })) {
@@ -192,9 +193,13 @@ export class JournalCounts {
     return answer.json();
   }
 
+  #boundsOf(range: TimeRange): TimeBounds {
+    return boundsOf(range, (this.#options.now ?? Date.now)());
+  }
+
   /** Drops what has left the range. */
   #slide(range: TimeRange): void {
-    const { sinceMs } = boundsOf(range, Date.now());
+    const { sinceMs } = this.#boundsOf(range);
     if (!isSliding(range) || sinceMs === undefined || !this.#counted) return;
     this.#counted.times.dropBefore(sinceMs);
     this.#publish({ ...this.#counted });

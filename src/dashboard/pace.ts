@@ -4,8 +4,14 @@ import type { LogStream } from "../client/index.ts";
 export class Pace {
   #lagMs: number | undefined;
   #newestAtMs: number | undefined;
+  readonly #now: () => number;
   /** By stream: each tells of all sequences. */
   readonly #told = new Map<object, number>();
+
+  /** `now`: the gateway's time, in ms since 1970. */
+  constructor(now: () => number) {
+    this.#now = now;
+  }
 
   /** How many live records the gateway has had, whether they match or not. What is of the past does not count. */
   readonly live = (): number => Math.max(0, ...this.#told.values());
@@ -37,6 +43,6 @@ export class Pace {
 
   #came(loggedAtMs: number): void {
     this.#newestAtMs = Date.now();
-    this.#lagMs = Math.max(0, this.#newestAtMs - loggedAtMs);
+    this.#lagMs = Math.max(0, this.#now() - loggedAtMs);
   }
 }

@@ -1,6 +1,7 @@
 import { ENVELOPE_TYPES, type EnvelopeType } from "../envelope.ts";
 import { LogHistory, LogStream, type HistoryQuery } from "../client/index.ts";
 import { BoundedStream } from "./bounded-stream.ts";
+import type { GatewayClock } from "./gateway-clock.ts";
 import { GatewayStats } from "./gateway-stats.ts";
 import { JournalCounts } from "./journal-counts.ts";
 import { Pace } from "./pace.ts";
@@ -35,14 +36,19 @@ const GATEWAY = "/";
 export class Session {
   readonly history: LogHistory;
   readonly panels: Readonly<Record<EnvelopeType, PanelStore>>;
-  readonly pace = new Pace();
-  readonly stats = new GatewayStats();
+  readonly clock: GatewayClock;
+  readonly pace: Pace;
+  readonly stats: GatewayStats;
   readonly counts: JournalCounts;
   readonly together: Together;
   readonly #streams: BoundedStream[] = [];
+  readonly #connections: LogStream[] = [];
   #range: TimeRange;
 
-  constructor(view: View) {
+  constructor(view: View, clock: GatewayClock) {
+    this.clock = clock;
+    this.pace = new Pace(clock.now);
+    this.stats = new GatewayStats(clock);
     const { q } = problemOf(view.q) === "" ? view : WHOLE_VIEW;
     this.history = new LogHistory({ url: GATEWAY });
     this.#range = view.range;
@@ -53,7 +59,8 @@ export class Session {
       wish: { filter: filterOf({ ...view, q }), range: view.range },
       // Each of the streams tells of all sequences.
       received: () => this.panels.system_log.counts.received,
-      epoch: () => this.panels.system_log.status.epoch,
+      epoch: () => this.epoch,
+      now: clock.now,
       isHidden: () => document.hidden,
     });
     setInterval(() => this.#slide(), SLIDE_MS);
@@ -61,11 +68,24 @@ export class Session {
 
   /** The times that the view is about just now. */
   get bounds(): TimeBounds {
-    return boundsOf(this.#range, Date.now());
+    return boundsOf(this.#range, this.clock.now());
+  }
+
+  /** Of the gateway's journal; undefined before the first connection. */
+  get epoch(): string | undefined {
+    return this.panels.system_log.status.epoch;
+  }
+
+  /** Connects both panels now, if they are waiting to. */
+  reconnect(): void {
+    for (const connection of this.#connections) {
+      if (connection.status.retryInMs !== undefined) connection.retry();
+    }
   }
 
   /** Shows what the view is about from now on, where that can be understood. */
-  follow(views: Pick<ViewStore, "get" | "subscribe">): void {
+  follow(views: ViewStore): void {
+    views.epoch = () => this.epoch;
     let shown = filterKey(views.get());
     views.subscribe(() => {
       const view = views.get();
@@ -106,7 +126,12 @@ export class Session {
       start: isBounded ? {} : { replay: REPLAY },
     });
     this.pace.watch(whole);
-    const stream = new BoundedStream(whole, view.range);
+    this.#connections.push(whole);
+    // What lets one panel connect lets the other, too.
+    whole.listen((event) => {
+      if (event.type === "status" && event.status.state === "live") this.reconnect();
+    });
+    const stream = new BoundedStream(whole, view.range, this.clock.now);
     this.#streams.push(stream);
     return new PanelStore({
       lane,

@@ -25,12 +25,13 @@ export function StatusLine({ session }: { readonly session: Session }) {
   const id = useId();
   return (
     <footer className="status-line" aria-label={TEXTS.trust.title}>
-      <Connection stores={ENVELOPE_TYPES.map((lane) => panels[lane])} nowMs={nowMs} />
+      <Connection session={session} nowMs={nowMs} />
+      <Skew skewMs={session.clock.skewMs} />
       <span className="rate">{TEXTS.trust.rate(perSecond)}</span>
       <span className="lag">{lagText(pace, nowMs)}</span>
       <Lost stores={ENVELOPE_TYPES.map((lane) => panels[lane])} />
       <Exporters stats={session.stats} />
-      <Chain session={session} nowMs={nowMs} />
+      <Chain session={session} />
       {isNarrow && (
         <button
           type="button"
@@ -57,13 +58,13 @@ function useStreamState(store: PanelStore): void {
 }
 
 interface ConnectionProps {
-  readonly stores: readonly PanelStore[];
+  readonly session: Session;
   readonly nowMs: number;
 }
 
 /** Of the two streams the one that is worse off. */
-function Connection({ stores, nowMs }: ConnectionProps) {
-  const statuses = stores.map(({ status }) => status);
+function Connection({ session, nowMs }: ConnectionProps) {
+  const statuses = ENVELOPE_TYPES.map((lane) => session.panels[lane].status);
   const status = statuses.find(({ state }) => state !== "live") ?? latest(statuses);
   const { state, since, reason } = status;
   const label = state === "live" ? TEXTS.trust.connected(since) : TEXTS.state[state];
@@ -73,8 +74,25 @@ function Connection({ stores, nowMs }: ConnectionProps) {
     retryText(status, nowMs),
   ];
   return (
-    <span className="connection" data-state={state}>
-      {words.filter((word) => word !== "").join(", ")}
+    <>
+      <span className="connection" data-state={state}>
+        {words.filter((word) => word !== "").join(", ")}
+      </span>
+      {statuses.some(({ retryInMs }) => retryInMs !== undefined) && (
+        <button type="button" className="reconnect" onClick={() => session.reconnect()}>
+          {TEXTS.trust.reconnect}
+        </button>
+      )}
+    </>
+  );
+}
+
+/** Says that this device's clock is wrong, or the gateway's. */
+function Skew({ skewMs }: { readonly skewMs: number }) {
+  if (skewMs === 0) return null;
+  return (
+    <span className="skew" title={TEXTS.trust.skewHint}>
+      {TEXTS.trust.skew(skewMs)}
     </span>
   );
 }
@@ -100,10 +118,10 @@ function Lost({ stores }: { readonly stores: readonly PanelStore[] }) {
   );
 }
 
-function Chain({ session, nowMs }: { readonly session: Session; readonly nowMs: number }) {
-  const { stats } = session;
+function Chain({ session }: { readonly session: Session }) {
+  const { stats, clock } = session;
   const current = useSyncExternalStore(stats.subscribe, stats.current);
-  return <span className="chain">{current && chainText(current.audit, nowMs)}</span>;
+  return <span className="chain">{current && chainText(current.audit, clock.now())}</span>;
 }
 
 function chainText(chain: AuditChain | null, nowMs: number): string {

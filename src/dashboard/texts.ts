@@ -74,6 +74,31 @@ function outliersText({ before, after }: { before: number; after: number }): str
 
 type Counts = Readonly<Record<"received" | "shown" | "filtered" | "buffered", number>>;
 
+/** Why what a link leads to is not shown. */
+interface LinkProblem {
+  /** Undefined for a link to a time. */
+  readonly record: number | undefined;
+  readonly reason: "journal" | "absent" | MissingRange["reason"];
+}
+
+function linkProblemText({ record, reason }: LinkProblem): string {
+  if (record === undefined) {
+    return "This link is from another journal. What is shown here is from this one.";
+  }
+  switch (reason) {
+    case "journal":
+      return `Record ${record} belongs to another journal: this gateway had another log directory or lost its journal since the link was made.`;
+    case "retention":
+      return `Record ${record} has expired: the retention policy deleted it.`;
+    case "not_stored":
+      return `Record ${record} was never stored: the gateway ended before it was on the disk.`;
+    case "damaged":
+      return `Record ${record} cannot be read: the journal is damaged there.`;
+    default:
+      return `There is no record ${record} in this journal.`;
+  }
+}
+
 /** All that the page says, in one place. */
 export const TEXTS = {
   title: "Tailgate",
@@ -258,6 +283,10 @@ export const TEXTS = {
     trace: (id: string) => `trace ${id.slice(0, 8)}`,
     openTrace: "Open the trace",
   },
+  link: {
+    problem: linkProblemText,
+    close: "Dismiss",
+  },
   together: {
     bar: (name: string) => `System lines of ${name}, in step with the audit events`,
     leave: "Show all again",
@@ -280,6 +309,10 @@ export const TEXTS = {
       `${records(count)} given up: ${DROP_REASONS[reason] ?? reason}`,
   },
   trust: {
+    reconnect: "Reconnect now",
+    skew: (ms: number) =>
+      `this device's clock is ${duration(Math.abs(ms))} ${ms > 0 ? "behind" : "ahead of"} the gateway's`,
+    skewHint: "Times of records and time ranges are by the gateway's clock.",
     title: "What can be trusted",
     more: "More",
     less: "Less",

@@ -10,6 +10,8 @@ export interface View {
   readonly range: TimeRange;
   /** The sequence of the record in the details pane. */
   readonly record: number | undefined;
+  /** Of the journal that the record, or the chosen time, was seen in; undefined where a link does not say. */
+  readonly epoch?: string | undefined;
   /** The one that keys work on, and that a narrow page shows. */
   readonly panel: EnvelopeType | undefined;
 }
@@ -24,6 +26,7 @@ export const WHOLE_VIEW: View = {
   hidden: [],
   range: {},
   record: undefined,
+  epoch: undefined,
   panel: undefined,
 };
 
@@ -37,6 +40,7 @@ export function viewOf(search: string): View {
     hidden: LEVELS.filter((level) => hidden.has(level)),
     range: rangeIn(given),
     record,
+    epoch: given.get("epoch") || undefined,
     panel: ENVELOPE_TYPES.find((type) => type === `${given.get("panel")}_log`),
   };
 }
@@ -59,7 +63,7 @@ function timeIn(text: string | null): number | undefined {
 
 /** The part of the address behind `?`; what is not of the view stays. */
 export function searchOf(view: View, search = ""): string {
-  const { q, hidden, range, record, panel } = view;
+  const { q, hidden, range, record, epoch, panel } = view;
   const given = new URLSearchParams(search);
   const times = "lastMinutes" in range ? {} : range;
   const parameters: Record<string, string | undefined> = {
@@ -69,6 +73,7 @@ export function searchOf(view: View, search = ""): string {
     since: timeText(times.sinceMs),
     until: timeText(times.untilMs),
     record: record === undefined ? "" : String(record),
+    epoch,
     panel: panel?.replace("_log", ""),
   };
   for (const [name, value] of Object.entries(parameters)) {
@@ -96,6 +101,11 @@ export function filterKey({ q, hidden, range }: View): string {
 /** True for a range that moves on with the time: what is in it leaves it again. */
 export function isSliding(range: TimeRange): boolean {
   return "lastMinutes" in range;
+}
+
+/** True for a range from a moment or to one. */
+export function hasBounds(range: TimeRange): boolean {
+  return !isSliding(range) && Object.values(range).some((bound) => bound !== undefined);
 }
 
 export function boundsOf(range: TimeRange, nowMs: number): TimeBounds {

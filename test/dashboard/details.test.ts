@@ -100,6 +100,8 @@ test("a record is copied as JSON and as a link, which shows it among those aroun
   );
   const link = new URL(await copied(".details-head button:nth-of-type(2)"));
   expect(link.searchParams.get("record")).toBe("2000");
+  expect(link.searchParams.get("epoch")).toBe(new URL(page.url()).searchParams.get("epoch"));
+  expect(link.searchParams.get("epoch")).toMatch(/./);
   link.searchParams.set("record", "700");
   await page.goto(link.href);
   await page.waitForSelector("[data-sequence='700'][aria-selected=true]");
@@ -107,6 +109,36 @@ test("a record is copied as JSON and as a link, which shows it among those aroun
   expect(messages).toContain("message 690");
   expect(messages).toContain("message 710");
   expect(await dashboard.text(".details-message")).toBe("message 700");
+  expect(await dashboard.text(".link-notice")).toBe("");
+
+  // What is not there is said to be gone, and nothing else is shown in its place.
+  dashboard.forgive(/410/);
+  const opened = async (change: (parameters: URLSearchParams) => void): Promise<string> => {
+    const changed = new URL(link);
+    change(changed.searchParams);
+    await page.goto(changed.href);
+    await page.waitForSelector(".link-notice:not([hidden])");
+    expect(await page.$(".details")).toBeNull();
+    return dashboard.text(".link-notice span");
+  };
+  expect(await opened((parameters) => parameters.set("record", "99999"))).toBe(
+    "There is no record 99999 in this journal.",
+  );
+  expect(await opened((parameters) => parameters.set("epoch", "another"))).toMatch(
+    /^Record 700 belongs to another journal: /,
+  );
+  await dashboard.click(".link-notice button");
+  await page.waitForSelector(".link-notice[hidden]");
+  expect(new URL(page.url()).search).toBe("?panel=system");
+  const ofTime = await opened((parameters) => {
+    parameters.delete("record");
+    parameters.set("epoch", "another");
+    parameters.set("since", "2025-10-13T09:00:00.000Z");
+  });
+  expect(ofTime).toBe("This link is from another journal. What is shown here is from this one.");
+  await dashboard.showsLast("system_log", "message 2000");
+  await page.goto(link.href.replace(/epoch=[^&]*&?/, ""));
+  await page.waitForSelector("[data-sequence='700'][aria-selected=true]");
 });
 
 test("what a record says stays text: markup, control characters, bidi, a megabyte", async () => {

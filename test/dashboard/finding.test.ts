@@ -116,6 +116,31 @@ test("the last minutes move on with the time, but not under who reads", async ()
   await shows(dashboard, "system_log", ["one minute ago"]);
 });
 
+test("the histogram leaves out times that are far off, says how many, and keeps single records visible", async () => {
+  const nowMs = Date.now();
+  await using rig = await Rig.start();
+  await rig.post([{ message: "single", timeMs: nowMs - 10 * MINUTE_MS, severity: 17 }]);
+  await rig.postNumbered("many", 1, 2000);
+  await rig.post([
+    { message: "of 1970", timeMs: 1796 },
+    { message: "of 2100", timeMs: Date.UTC(2100, 0, 1) },
+  ]);
+  await using dashboard = await rig.open();
+  const { page } = dashboard;
+  await page.waitForSelector(".histogram rect[data-level=ERROR]");
+  const extent = (): Promise<string> => dashboard.text(".histogram-extent");
+  await vi.waitFor(
+    async () => expect(await extent()).toBe("in the whole journalnot shown: 1 earlier, 1 later"),
+    WAIT,
+  );
+  expect(await dashboard.text(".histogram-from")).toMatch(/^\d\d:\d\d:\d\d$|^\d+ \w+,/);
+  const heights = await page.$$eval(".histogram rect", (bars) =>
+    bars.map((bar) => bar.getBoundingClientRect().height),
+  );
+  expect(Math.min(...heights)).toBeGreaterThan(1);
+  expect(await dashboard.text(".level-toggles button:has([data-level=INFO]) .count")).toBe("2,002");
+});
+
 /** The tests' browser is in the zone of the tests. */
 function localText(ms: number): string {
   const shifted = new Date(ms - new Date(ms).getTimezoneOffset() * MINUTE_MS);

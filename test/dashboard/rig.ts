@@ -67,7 +67,16 @@ export class Rig implements AsyncDisposable {
 
   /** Ends the gateway, and starts another one on its journal and its ports. */
   async restart(): Promise<void> {
+    await this.stop();
+    await this.startAgain();
+  }
+
+  async stop(): Promise<void> {
     await this.#gateway!.end();
+  }
+
+  /** On the same journal and the same ports. */
+  async startAgain(): Promise<void> {
     await this.#start(new URL(this.#url).port, new URL(this.#otlpUrl).port);
   }
 

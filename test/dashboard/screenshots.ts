@@ -67,11 +67,15 @@ async function take(browser: Browser, url: string, shot: Shot): Promise<void> {
   await context.close();
 }
 
-/** The page's clock goes on from here: in the page. */
+/** The page's clock goes on from here, and so does what the page knows of the gateway's: in the page. */
 function setClock(nowMs: number): void {
   const offsetMs = nowMs - Date.now();
   const now = Date.now;
   Date.now = () => now() + offsetMs;
+  const { get } = Headers.prototype;
+  Headers.prototype.get = function getShifted(name) {
+    return name === "Date" ? new Date(Date.now()).toUTCString() : get.call(this, name);
+  };
 }
 
 /** The system lines of an audit event's instance. */

@@ -166,6 +166,50 @@ test("it says in words why there is no connection, and when the next try is", as
   }, WAIT);
 });
 
+test("one button connects both panels at once", async () => {
+  await using rig = await Rig.start();
+  await using dashboard = await rig.open();
+  dashboard.forgive(/./);
+  const { page } = dashboard;
+  // Under it no attempt comes by itself that is a second or more away.
+  await StillClock.start(page);
+  await says(dashboard, ".connection", /^connected/);
+  expect(await page.$(".reconnect")).toBeNull();
+  await rig.stop();
+  const waiting = ".panel-state[data-state=waiting]";
+  await vi.waitFor(async () => expect(await page.$$(waiting)).toHaveLength(2), WAIT);
+  await rig.startAgain();
+  await vi.waitFor(async () => {
+    const button = await page.$(".reconnect");
+    await button?.click();
+    expect(await page.$$(".panel-state[data-state=live]")).toHaveLength(2);
+  }, WAIT);
+  expect(await page.$(".reconnect")).toBeNull();
+});
+
+test("a clock that differs from the gateway's is told, and the last minutes are the gateway's", async () => {
+  await using rig = await Rig.start();
+  await rig.post([{ message: "two minutes ago", timeMs: Date.now() - 120_000 }]);
+  await using dashboard = await rig.open();
+  const { page } = dashboard;
+  await says(dashboard, ".connection", /^connected/);
+  await says(dashboard, ".chain", /./);
+  expect(await page.$(".skew")).toBeNull();
+  await page.evaluateOnNewDocument(() => {
+    const now = Date.now;
+    Date.now = () => now() + 600_000;
+  });
+  await page.goto(`${rig.url}/?last=5`);
+  await says(dashboard, ".skew", /^this device's clock is (9|10) min ahead of the gateway's$/);
+  await dashboard.showsLast("system_log", "two minutes ago");
+  await rig.post([{ message: "now" }]);
+  await dashboard.showsLast("system_log", "now");
+  expect(await dashboard.messages("system_log")).toEqual(["two minutes ago", "now"]);
+  await says(dashboard, ".lag", /^lag [\d,]+ m?s$/);
+  const infos = ".level-toggles button:has([data-level=INFO]) .count";
+  await says(dashboard, infos, /^2$/);
+});
+
 test("on a narrow page the account opens on demand", async () => {
   await using rig = await Rig.start();
   await using dashboard = await rig.open({ width: 480 });

@@ -22,6 +22,7 @@ import { substituted } from "./config/substitution.ts";
 import { isMapping, validated, withoutExtensions, type Mapping } from "./config/validation.ts";
 import type { EnvelopeType, Level } from "./envelope.ts";
 import { TailgateError } from "./errors.ts";
+import { checkPackage } from "./package.ts";
 import type { ReceiverDefinition, z } from "./plugin.ts";
 
 export type {
@@ -104,10 +105,11 @@ const NO_EXPORTERS =
 
 /**
  * Puts the configuration together: defaults < file < environment < flags.
- * @throws TailgateError CONFIG_UNREADABLE; CONFIG_INVALID with all problems, one a line; BIND_REFUSED,
+ * @throws TailgateError PACKAGE_INCOMPLETE; CONFIG_UNREADABLE; CONFIG_INVALID with all problems, one a line; BIND_REFUSED,
  * PLUGIN_NOT_FOUND, PLUGIN_INVALID or PLUGIN_API_MISMATCH where that is the only one.
  */
 export async function resolveConfig(sources: ConfigSources): Promise<Config> {
+  checkPackage();
   const { base = "standalone", document = {}, env } = sources;
   const file = await readConfigFile(sources, { takesDefaultFile: base === "standalone" });
   const problems = new Problems();

@@ -7,6 +7,10 @@ const CODES = {
     exitCode: 69,
     mend: "Start it with such a Node: `npm start` in a clone brings one, and `npm install node@24` does so for npm's scripts and npx.",
   },
+  PACKAGE_INCOMPLETE: {
+    exitCode: 69,
+    mend: "If the program is bundled, mark tailgate as external (esbuild: --external:tailgate) and install it where the bundle runs; else install Tailgate again.",
+  },
   CONFIG_INVALID: {
     exitCode: 78,
     mend: "Correct the key that is named; `tailgate validate` checks a file without starting.",

@@ -1,5 +1,7 @@
 /** `tailgate`: the gateway inside your own process. Plugins are written against `tailgate/plugin`. */
 
+import "./supported-node.ts";
+
 // In an orchestrator's own process.
 export { LoggingManager } from "./logging-manager.ts";
 export type {

@@ -1,4 +1,4 @@
-import { hash } from "node:crypto";
+import crypto from "node:crypto";
 import { HEADROOM_BYTES, type TrailLine } from "./trail.ts";
 
 /** What ends each line of a chain. */
@@ -24,7 +24,7 @@ export function sealOf({ memory, start, end, isWhole }: TrailLine): Seal | undef
 export function hashAfter(before: string, { memory, start, end }: TrailLine): string {
   const from = start - HEADROOM_BYTES;
   memory.write(before, from, "latin1");
-  return hash("sha256", memory.subarray(from, end - HASH_PART_BYTES), "hex");
+  return crypto.hash("sha256", memory.subarray(from, end - HASH_PART_BYTES), "hex");
 }
 
 /** A copy that stays valid, such as the scan of the whole trail needs. */

@@ -4,10 +4,12 @@ import { chmod, readdir, readFile, writeFile } from "node:fs/promises";
 import { promisify } from "node:util";
 import { brotliCompress, constants, gzip } from "node:zlib";
 import { configJsonSchema } from "../config/json-schema.ts";
+import { nodeRefusal } from "../node-version.ts";
 
 const dist = new URL("../../", import.meta.url);
 
 await chmod(new URL("cli/main.js", dist), 0o755);
+await writeFile(new URL("require.cjs", dist), requireSource());
 const schema = JSON.stringify(await configJsonSchema(), null, 2);
 await writeFile(new URL("tailgate.schema.json", dist), `${schema}\n`);
 
@@ -25,4 +27,24 @@ for (const entry of names) {
   ]);
   if (br.length < bytes.length) await writeFile(`${path}.br`, br);
   if (gz.length < bytes.length) await writeFile(`${path}.gz`, gz);
+}
+
+/** What `require("tailgate")` leads to. A Node that cannot require ES modules is too old, and has to say so. */
+function requireSource(): string {
+  const old = "v20.0.0";
+  const { message, exitCode } = nodeRefusal(old)!;
+  const text = `${JSON.stringify(message)}.replace("${old}", process.version)`;
+  return `"use strict";
+try {
+  module.exports = require("./src/index.js");
+} catch (cause) {
+  if (cause.code !== "ERR_REQUIRE_ESM") throw cause;
+  throw Object.assign(new Error(${text}, { cause }), {
+    name: "TailgateError",
+    code: "NODE_UNSUPPORTED",
+    exitCode: ${exitCode},
+    [Symbol.for("tailgate.error")]: true,
+  });
+}
+`;
 }

@@ -1,5 +1,5 @@
 import { Command } from "commander";
-import { packageVersion } from "../http/version.ts";
+import { packageVersion } from "../package.ts";
 import { printableLines } from "../printable.ts";
 import { addAudit } from "./audit.ts";
 import { report } from "./failure.ts";

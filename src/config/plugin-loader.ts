@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { isAbsolute, join, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { TailgateError, textOf } from "../errors.ts";
+import { packageFile } from "../package.ts";
 import { API_VERSION } from "../plugin.ts";
 import {
   builtInNames,
@@ -76,10 +77,10 @@ async function locate(request: PluginRequest): Promise<string> {
 /** Looks from the configuration's place first, then from Tailgate's own: both may be global or local installations. */
 async function locatePackage(name: string, request: PluginRequest): Promise<string> {
   const { resolve: resolveModule } = await import("import-meta-resolve");
-  const parents = [pathToFileURL(join(request.directory, "tailgate.yaml")).href, import.meta.url];
+  const parents = [join(request.directory, "tailgate.yaml"), packageFile("package.json")];
   for (const parent of parents) {
     try {
-      const url = resolveModule(name, parent);
+      const url = resolveModule(name, pathToFileURL(parent).href);
       if (url.startsWith("file:")) return url;
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === "ERR_MODULE_NOT_FOUND") continue;

@@ -1,5 +1,5 @@
-import { createRequire } from "node:module";
 import type { ScalarTag } from "yaml";
+import { requireDependency } from "../package.ts";
 import { pathText, type Path, type Problems } from "./problems.ts";
 
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -82,12 +82,10 @@ function substitutedText(
   return whole ? new EnvironmentText(result) : result;
 }
 
-/** Loaded when there is something to read with it: a start without a configuration need not wait for it. */
-const require = createRequire(import.meta.url);
-
 /** The value of a plain scalar in YAML's core schema (YAML 1.2.2, 10.3.2). */
 function scalarOf(text: string): unknown {
-  const { Document, isScalar } = require("yaml") as typeof import("yaml");
+  // Loaded when there is something to read with it: a start without a configuration need not wait for it.
+  const { Document, isScalar } = requireDependency("yaml") as typeof import("yaml");
   const { tags } = new Document(null, { schema: "core" }).schema;
   const tag = tags.find(
     (one): one is ScalarTag => "test" in one && one.test !== undefined && one.test.test(text),

@@ -1,7 +1,7 @@
 import type { AuditStatus, ComponentStatus, GatewayView } from "../gateway.ts";
 import type { PluginSample } from "../plugin-metrics.ts";
 import { gauge, type Metric } from "./metric.ts";
-import { packageVersion } from "./version.ts";
+import { packageVersion } from "../package.ts";
 
 /** What a component shows, for /metrics; undefined where that says nothing about it. */
 interface ComponentNumber {

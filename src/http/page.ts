@@ -1,14 +1,11 @@
 import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { createRequire } from "node:module";
-import { extname, join } from "node:path";
+import { extname } from "node:path";
+import { packageFile } from "../package.ts";
 import type { Endpoint } from "./application.ts";
 
 /** What Vite builds. */
-const FOLDER = join(
-  createRequire(import.meta.url).resolve("tailgate/package.json"),
-  "../dist/dashboard/",
-);
+const FOLDER = "dist/dashboard/";
 
 const TYPES: Readonly<Record<string, string>> = {
   ".html": "text/html; charset=utf-8",
@@ -34,6 +31,7 @@ interface Representation {
 
 /**
  * The dashboard: files that are read once, at the start, with their compressed forms.
+ * @throws TailgateError PACKAGE_INCOMPLETE
  * @throws Error where it was not built.
  */
 export function page(): Endpoint[] {
@@ -83,7 +81,7 @@ function acceptedCoding(header: string, codings: readonly string[]): string {
 
 /** By coding, the preferred one first. */
 function representationsOf(name: string): Map<string, Representation> {
-  const bytes = readFileSync(FOLDER + name);
+  const bytes = readFileSync(packageFile(FOLDER + name));
   const tag = createHash("sha256").update(bytes).digest("base64url");
   const common = {
     "Content-Type": TYPES[extname(name)]!,
@@ -92,7 +90,7 @@ function representationsOf(name: string): Map<string, Representation> {
   };
   const representations = new Map<string, Representation>();
   for (const [coding, ending] of CODINGS) {
-    const path = FOLDER + name + ending;
+    const path = packageFile(FOLDER + name + ending);
     if (!existsSync(path)) continue;
     const headers = { ...common, "Content-Encoding": coding, ETag: `"${tag}-${coding}"` };
     representations.set(coding, { bytes: readFileSync(path), headers });
@@ -111,12 +109,13 @@ function pathOf(name: string): string {
 }
 
 function fileNames(): string[] {
+  const folder = packageFile(FOLDER);
   try {
-    const entries = readdirSync(FOLDER, { recursive: true, encoding: "utf8" });
+    const entries = readdirSync(folder, { recursive: true, encoding: "utf8" });
     return entries
       .map((name) => name.replaceAll("\\", "/"))
       .filter((name) => extname(name) in TYPES);
   } catch (cause) {
-    throw new Error(`The page is not in ${FOLDER}; npm run build puts it there.`, { cause });
+    throw new Error(`The page is not in ${folder}; npm run build puts it there.`, { cause });
   }
 }

@@ -6,7 +6,7 @@ import type { Endpoint } from "./application.ts";
 import { upwards } from "./tail.ts";
 import { Tally } from "./tally.ts";
 import { TimeSlice } from "./time-slice.ts";
-import { packageVersion } from "./version.ts";
+import { packageVersion } from "../package.ts";
 
 export const STATS_PATH = "/api/stats";
 

@@ -1,9 +1,12 @@
+import { existsSync } from "node:fs";
+import { pathToFileURL } from "node:url";
 import {
   MessageChannel,
   receiveMessageOnPort,
   Worker,
   type MessagePort,
 } from "node:worker_threads";
+import { packageFile } from "../package.ts";
 import type {
   Answer,
   Damage,
@@ -26,8 +29,16 @@ export class ThreadFailure extends Error {
   }
 }
 
-/** The worker's file stands beside this one, whether that is the source or what was built of it. */
-const WORKER_FILE = `./sqlite-worker.${import.meta.url.endsWith(".ts") ? "ts" : "js"}`;
+const WORKER_NAME = "sqlite-worker";
+
+/** The worker's file stands beside this one, whether that is the source or what was built of it. A bundle has none. */
+function workerUrl(): URL {
+  const here = import.meta.url as string | undefined;
+  const extension = here?.endsWith(".ts") ? "ts" : "js";
+  const beside = here && new URL(`./${WORKER_NAME}.${extension}`, here);
+  if (beside && existsSync(beside)) return beside;
+  return pathToFileURL(packageFile(`dist/src/journal/${WORKER_NAME}.js`));
+}
 
 /** Told that the journal was found damaged at work and replaced by a new one. */
 export type Replaced = (epochs: readonly EpochStart[], damage: Damage) => void;
@@ -50,7 +61,7 @@ export class JournalThread {
     const { port1, port2 } = new MessageChannel();
     const setup: WorkerSetup = { answers: port2, directory, retention, done: this.#done };
     this.#port = port1;
-    this.#worker = new Worker(new URL(WORKER_FILE, import.meta.url), {
+    this.#worker = new Worker(workerUrl(), {
       workerData: setup,
       transferList: [port2],
       name: "tailgate journal",

@@ -1,8 +1,9 @@
 import type { LoggerProvider } from "@opentelemetry/api";
 import { realpathSync } from "node:fs";
-import { createRequire } from "node:module";
+import module from "node:module";
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
+import { packageFile } from "../package.ts";
 
 /** What both generations of the logs API have. */
 export interface LogsApi {
@@ -23,7 +24,7 @@ export interface ApiCopy {
 
 /**
  * The copies of a package of the API that loggers may have been taken from: the one that the program imports, the one that
- * Tailgate imports, and those that CommonJS has loaded. The same package is loaded twice if it is both imported and
+ * Tailgate imports, those that CommonJS has loaded, and those in the same bundle. The same package is loaded twice if it is both imported and
  * required, and it can be installed more than once.
  */
 export async function loadedCopies(name: ApiName, own: LogsApi): Promise<readonly ApiCopy[]> {
@@ -31,23 +32,34 @@ export async function loadedCopies(name: ApiName, own: LogsApi): Promise<readonl
     ...(await importedByProgram(name)),
     { logs: own, path: undefined },
     ...requiredCopies(name),
+    ...(name === "@opentelemetry/api" ? bundledCopies() : []),
   ];
   return found.filter(({ logs }, index) => found.findIndex((one) => one.logs === logs) === index);
 }
 
 /** CommonJS has one cache, whatever the path. */
-const { cache } = createRequire(process.execPath);
+const { cache } = module.createRequire(process.execPath);
 
 function requiredCopies(name: ApiName): ApiCopy[] {
   const paths = Object.keys(cache).filter((path) => packageDirectory(path, name) !== undefined);
   return paths.flatMap((path) => copyOf(cache[path]?.exports, path));
 }
 
+/** In a bundle, the copy that code of the bundle requires. */
+function bundledCopies(): ApiCopy[] {
+  try {
+    // A bundler resolves it. An ES module that is not bundled has no `require`.
+    return copyOf(require("@opentelemetry/api"), "this bundle");
+  } catch {
+    return [];
+  }
+}
+
 /** The copy that the program's main module imports, if it is installed elsewhere than the one that Tailgate imports. */
 async function importedByProgram(name: ApiName): Promise<ApiCopy[]> {
   const main = realMain();
   try {
-    const path = createRequire(main).resolve(name);
+    const path = module.createRequire(main).resolve(name);
     if (packageDirectory(path, name) === ownDirectory(name)) return [];
     const { resolve } = await import("import-meta-resolve");
     const url = resolve(name, pathToFileURL(main).href);
@@ -68,7 +80,8 @@ function realMain(): string {
 }
 
 function ownDirectory(name: ApiName): string | undefined {
-  return packageDirectory(createRequire(import.meta.url).resolve(name), name);
+  const { resolve } = module.createRequire(packageFile("package.json"));
+  return packageDirectory(resolve(name), name);
 }
 
 /** The directory of the package that a module is in; undefined if it is in another package. */

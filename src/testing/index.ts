@@ -1,5 +1,7 @@
 /** `tailgate/testing`: for the tests of plugins. */
 
+import "../supported-node.ts";
+
 // The suite that every exporter passes, the built-in ones included.
 export { exporterContract } from "./exporter-contract.ts";
 export type { ContractCase, ExporterHarness } from "./exporter-contract.ts";

@@ -1,10 +1,13 @@
-import { TailgateError } from "../errors.ts";
+import { TailgateError } from "./errors.ts";
+
+/** The versions of Node that Tailgate runs on; the same as `engines` in package.json. */
+export const NODE_RANGE = "^22.18.0 || ^24.11.0 || >=26.0.0";
 
 /** One part of a range: all from that version on, with `^` of the same major one. */
 const PART = /^(\^|>=)(\d+)\.(\d+)\.(\d+)$/;
 
-/** Why Tailgate cannot run with a version of Node; undefined where it can. `range` is that of package.json's `engines`. */
-export function nodeRefusal(version: string, range: string): TailgateError | undefined {
+/** Returns why Tailgate cannot run with a version of Node; undefined if it can. */
+export function nodeRefusal(version: string, range = NODE_RANGE): TailgateError | undefined {
   if (range.split("||").some((part) => isIn(part.trim(), version))) return undefined;
   return new TailgateError(
     "NODE_UNSUPPORTED",

@@ -1,10 +1,14 @@
 import { readFile } from "node:fs/promises";
 import { expect, test } from "vitest";
-import { nodeRefusal } from "../../src/cli/node-version.ts";
-import { Program } from "../support/program.ts";
+import { NODE_RANGE, nodeRefusal } from "../src/node-version.ts";
+import { Program } from "./support/program.ts";
 
-const manifest = await readFile(new URL("../../package.json", import.meta.url), "utf8");
+const manifest = await readFile(new URL("../package.json", import.meta.url), "utf8");
 const { engines } = JSON.parse(manifest) as { engines: { node: string } };
+
+test("the range of versions is that of package.json", () => {
+  expect(NODE_RANGE).toBe(engines.node);
+});
 
 test.each([
   ["v16.20.2", false],
@@ -35,7 +39,7 @@ async function run(version: string): Promise<Program> {
   return program;
 }
 
-const MAIN = new URL("../../dist/cli/main.js", import.meta.url).pathname;
+const MAIN = new URL("../dist/cli/main.js", import.meta.url).pathname;
 
 test("with another Node the command says which one it needs, and nothing else", async () => {
   const program = await run("v20.19.5");

@@ -1,0 +1,91 @@
+/** The library in a Node that it does not run on: what it says, however it is loaded. */
+
+import { delimiter, join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { nodeRefusal } from "../../src/node-version.ts";
+import { Workspace } from "../config/workspace.ts";
+import { Program } from "../support/program.ts";
+
+/** They write what is thrown, a line each. */
+const REPORT =
+  "const report = ({ name, code, message }) => console.log(JSON.stringify({ name, code, message }));";
+
+const FILES = {
+  "static.mjs": 'import { LoggingManager } from "tailgate"; console.log(LoggingManager);',
+  "import.mjs": `${REPORT}
+    await import("tailgate").catch(report);
+    await import("tailgate/testing").catch(report);`,
+  "require.cjs": `${REPORT}
+    try { require("tailgate"); } catch (error) { report(error); }
+    import("tailgate").catch(report);`,
+};
+
+let workspace: Workspace;
+
+beforeAll(async () => {
+  workspace = await Workspace.create(FILES);
+  await workspace.install("tailgate");
+});
+
+afterAll(() => workspace[Symbol.asyncDispose]());
+
+async function run(node: string, args: readonly string[]): Promise<Program> {
+  const program = new Program(node, args, { cwd: workspace.directory });
+  await program.ended;
+  return program;
+}
+
+/** This Node, as if it were another version, without what that one does not have. */
+const DISGUISED = `data:text/javascript,${encodeURIComponent(`
+  Object.defineProperty(process, "version", { value: "v20.19.5" });
+  delete Promise.withResolvers;
+  delete process.getBuiltinModule;`)}`;
+
+const REFUSAL = {
+  name: "TailgateError",
+  code: "NODE_UNSUPPORTED",
+  message: nodeRefusal("v20.19.5")!.message,
+};
+
+describe("a Node of an unsupported version is told", () => {
+  it("before anything else, by what is thrown", async () => {
+    const program = await run(process.execPath, ["--import", DISGUISED, "static.mjs"]);
+    expect(await program.ended).toBe(1);
+    expect(program.stderr).toContain(`TailgateError: ${REFUSAL.message}`);
+    expect(program.stderr).toContain("code: 'NODE_UNSUPPORTED'");
+  });
+
+  it.each([
+    ["import.mjs", []],
+    ["require.cjs", []],
+    // As versions before 20.19 and 22.12 are.
+    ["require.cjs", ["--no-experimental-require-module"]],
+  ])("by %s with the options %j", async (file, options) => {
+    const program = await run(process.execPath, [...options, "--import", DISGUISED, file]);
+    expect(reports(program)).toEqual([REFUSAL, REFUSAL]);
+  });
+});
+
+function reports({ stdout }: Program): unknown[] {
+  return stdout
+    .split("\n")
+    .slice(0, -1)
+    .map((line) => JSON.parse(line) as unknown);
+}
+
+/** Another Node of this machine, which Tailgate does not run on. */
+async function unsupportedNode(): Promise<{ path: string; version: string } | undefined> {
+  for (const directory of process.env["PATH"]!.split(delimiter)) {
+    const path = join(directory, "node");
+    const version = await Program.run(path, ["--version"], { cwd: "/" }).catch(() => undefined);
+    if (version && nodeRefusal(version)) return { path, version: version.trim() };
+  }
+  return undefined;
+}
+
+const other = await unsupportedNode();
+
+it.skipIf(other === undefined)("the machine's own Node is told, if it is too old", async () => {
+  const refusal = { ...REFUSAL, message: nodeRefusal(other!.version)!.message };
+  expect(reports(await run(other!.path, ["require.cjs"]))).toEqual([refusal, refusal]);
+});

@@ -22,7 +22,12 @@ import {
 } from "tailgate/plugin";
 import { WebSocketServer, type WebSocket } from "ws";
 import { Client } from "./websocket/client.ts";
-import { GOING_AWAY, type Surroundings, type Viewer } from "./websocket/connection.ts";
+import {
+  CLOSE_REASONS,
+  GOING_AWAY,
+  type Surroundings,
+  type Viewer,
+} from "./websocket/connection.ts";
 import { Flush } from "./websocket/frames.ts";
 import { wishOf, type Wish } from "./websocket/handshake.ts";
 import { HoleWatch } from "./websocket/hole-watch.ts";
@@ -143,6 +148,8 @@ class WebSocketExporter implements Exporter {
     );
     this.#countAccepted = metrics.counter("clients_accepted", "Viewers that were connected.");
     this.#countRefused = metrics.counter("clients_refused", "Viewers that were turned away.");
+    this.#countAccepted(0);
+    for (const reason of REFUSAL_REASONS) this.#countRefused(0, { reason });
     const stallMs = 1000 * given.stall_timeout_seconds;
     this.#timers = [
       setInterval(() => this.#pingAll(), 1000 * given.ping_interval_seconds).unref(),
@@ -271,7 +278,9 @@ class WebSocketExporter implements Exporter {
   }
 }
 
-type RefusalReason = "full" | "stopping" | "bad_request";
+const REFUSAL_REASONS = ["full", "stopping", "bad_request"] as const;
+
+type RefusalReason = (typeof REFUSAL_REASONS)[number];
 
 interface Refusal {
   readonly status: 400 | 503;
@@ -315,6 +324,11 @@ function surroundingsOf(
     "filters_too_expensive",
     "How often a client fell out of the journal's memory because its filter takes too long to match.",
   );
+  for (const reason of CLOSE_REASONS) {
+    countClosed(0, { reason });
+    countMissed(0, { reason });
+  }
+  for (const count of [countUnavailable, countSkipped, countMatchMs, countExpensive]) count(0);
   const journal = new OrderlyJournal(host.journal);
   return {
     journal,
@@ -353,6 +367,8 @@ function turnTaker(): () => Promise<void> {
 function sentCounter({ metrics }: Host): Surroundings["sent"] {
   const countFrames = metrics.counter("frames_sent", "Frames handed to viewers' sockets.");
   const countBytes = metrics.counter("bytes_sent", "Bytes of frames handed to viewers' sockets.");
+  countFrames(0);
+  countBytes(0);
   let frameSum = 0;
   let byteSum = 0;
   const report = (): void => {

@@ -19,6 +19,7 @@ import { RecordIntake } from "./intake/intake.ts";
 import type { RunningProcessor } from "./intake/processors.ts";
 import type { Journal, WatchedJournal } from "./journal/journal.ts";
 import type { ChainState, Damage } from "./journal/messages.ts";
+import { freeBytesOf, journalBytesIn } from "./log-dir.ts";
 import { refuseLoops, type Target } from "./loop-guard.ts";
 import { counterMetric, gaugeMetric, type PluginMetric } from "./plugin-metrics.ts";
 import type {
@@ -77,6 +78,12 @@ export interface AuditStatus {
   readonly checkpoint: Checkpoint | undefined;
 }
 
+/** How much room there is and is taken; undefined what cannot be read just now. */
+export interface StorageStatus {
+  readonly journalBytes: number | undefined;
+  readonly freeBytes: number | undefined;
+}
+
 /** Damage to the journal, and when it was found. */
 export interface FoundDamage extends Damage {
   readonly atMs: number;
@@ -88,6 +95,10 @@ export interface GatewayView {
   readonly notReady: string | undefined;
   readonly startedAtMs: number;
   readonly journal: WatchedJournal;
+  /** The oldest record that the journal still has, on the disk or in memory. */
+  readonly oldestSequence?: number;
+  /** Read when it is asked for. */
+  readonly storage?: StorageStatus;
   /** How far the system clock is from the time that is trusted; 0 or absent while it is trusted itself. */
   readonly unconfirmedClockMs?: number;
   /** Undefined where the journal keeps no chain of evidence. */
@@ -182,6 +193,19 @@ export class Gateway implements GatewayView {
 
   get unconfirmedClockMs(): number {
     return this.journal.clock.unconfirmedMs;
+  }
+
+  get oldestSequence(): number {
+    return this.journal.oldestKept;
+  }
+
+  get storage(): StorageStatus {
+    const { journal } = this;
+    const { logDir } = this.#config;
+    return {
+      journalBytes: journal.isKept ? journalBytesIn(logDir) : journal.memoryBytes,
+      freeBytes: freeBytesOf(logDir),
+    };
   }
 
   get traceUrl(): string | undefined {

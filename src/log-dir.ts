@@ -1,7 +1,10 @@
-import { constants, type Stats } from "node:fs";
+import { constants, readdirSync, statfsSync, statSync, type Stats } from "node:fs";
 import { access, lstat, mkdir, stat } from "node:fs/promises";
-import { dirname } from "node:path";
+import { dirname, join } from "node:path";
 import { TailgateError, textOf } from "./errors.ts";
+
+/** The journal's files are journal.db, journal.lock and the like. */
+export const JOURNAL_PREFIX = "journal.";
 
 const WRITABLE_BY_ALL = 0o002;
 
@@ -79,6 +82,30 @@ export async function checkFolder(path: string): Promise<void> {
   if (stats === undefined || stats.isDirectory()) return;
   const text = `${path} is not a directory: nothing could be written in it. Move it away.`;
   throw new TailgateError("LOG_DIR_UNUSABLE", text);
+}
+
+/** What the journal's files in a log directory hold; undefined if it cannot be read. */
+export function journalBytesIn(logDir: string): number | undefined {
+  try {
+    let bytes = 0;
+    for (const name of readdirSync(logDir)) {
+      if (!name.startsWith(JOURNAL_PREFIX)) continue;
+      bytes += statSync(join(logDir, name), { throwIfNoEntry: false })?.size ?? 0;
+    }
+    return bytes;
+  } catch {
+    return undefined;
+  }
+}
+
+/** What is free for this user on the disk of a directory; undefined if it is not there. */
+export function freeBytesOf(path: string): number | undefined {
+  try {
+    const { bavail, bsize } = statfsSync(path);
+    return bavail * bsize;
+  } catch {
+    return undefined;
+  }
 }
 
 /** Creates the directory and what is missing above it. (Node's own `recursive` never ends under /proc.) */

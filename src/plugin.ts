@@ -339,7 +339,7 @@ export interface HostMemory {
 
 /** Numbers that a plugin shows in /metrics, under `tailgate_` and with its component's name. */
 export interface HostMetrics {
-  /** Counts up for ever; returns the function that adds. */
+  /** Counts up for ever; returns the function that adds. What was never added is not shown: add 0 to what may be lost. */
   counter(
     name: string,
     description: string,

@@ -33,6 +33,7 @@ export class Quarantine {
       "quarantine_deleted_records",
       "Records that were deleted from the quarantine because it was full.",
     );
+    this.#countDeleted(0);
   }
 
   /**

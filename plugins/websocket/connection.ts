@@ -30,17 +30,20 @@ export interface Surroundings {
  * no `tailgate.v1`; `stalled` it did not read; `outrun` it read too slowly; `expensive` its filter took too long to match; `dead` it did not answer pings; `failed`
  * through a fault of ours; `stopping` the gateway.
  */
-export type CloseReason =
-  | "closed"
-  | "lost"
-  | "protocol"
-  | "misuse"
-  | "stalled"
-  | "outrun"
-  | "expensive"
-  | "dead"
-  | "failed"
-  | "stopping";
+export const CLOSE_REASONS = [
+  "closed",
+  "lost",
+  "protocol",
+  "misuse",
+  "stalled",
+  "outrun",
+  "expensive",
+  "dead",
+  "failed",
+  "stopping",
+] as const;
+
+export type CloseReason = (typeof CLOSE_REASONS)[number];
 
 /** Close codes (RFC 6455, 7.4.1). */
 export const GOING_AWAY = 1001;

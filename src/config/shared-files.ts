@@ -1,10 +1,8 @@
 import { posix } from "node:path";
 import { textOf } from "../errors.ts";
+import { JOURNAL_PREFIX } from "../log-dir.ts";
 import type { ExporterComponent } from "./components.ts";
 import { pathText, type Problems } from "./problems.ts";
-
-/** Its files are journal.db, journal.lock and the like. */
-const JOURNAL_PREFIX = "journal.";
 
 /** Folders of the log directory that the gateway needs, by their names, and the exporter that may write there, too. */
 const RESERVED_FOLDERS: ReadonlyMap<string, { readonly owner: string; readonly exporter: string }> =

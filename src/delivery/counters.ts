@@ -23,3 +23,22 @@ export class Counters {
     return sum;
   }
 }
+
+/** Why records of a component can be dropped, as far as the gateway itself decides; a plugin may have more reasons. */
+export const DROP_REASONS = {
+  intake: [
+    "intake_full",
+    "journal_failed",
+    "journal_full",
+    "journal_refused",
+    "not_encodable",
+    "not_readable",
+    "overloaded",
+    "stopped",
+    "untyped_event",
+  ],
+  receiver: ["rejected"],
+  processor: [],
+  liveExporter: ["queue_full", "refused", "stopped"],
+  durableExporter: ["damaged", "not_stored", "refused", "rejected", "retention", "stopped"],
+} as const satisfies Record<string, readonly string[]>;

@@ -1,4 +1,5 @@
-import type { AuditStatus, ComponentStatus, GatewayView } from "../gateway.ts";
+import { DROP_REASONS } from "../delivery/counters.ts";
+import type { AuditStatus, ComponentStatus, GatewayView, StorageStatus } from "../gateway.ts";
 import type { PluginSample } from "../plugin-metrics.ts";
 import { gauge, type Metric } from "./metric.ts";
 import { packageVersion } from "../package.ts";
@@ -86,8 +87,20 @@ export function gatewayMetrics(view: GatewayView): Metric[] {
     ),
     gauge(
       "tailgate_journal_oldest_sequence",
-      "The oldest record in memory.",
-      () => view.journal.oldest,
+      "The oldest record in the journal, on the disk or in memory; the next one to come while it is empty.",
+      () => view.oldestSequence ?? view.journal.oldest,
+    ),
+    storageMetric(
+      view,
+      "tailgate_journal_bytes",
+      "What the journal takes: its files in the log directory, or memory with engine: memory.",
+      ({ journalBytes }) => journalBytes,
+    ),
+    storageMetric(
+      view,
+      "tailgate_disk_free_bytes",
+      "What is free on the disk of the log directory for the gateway's user.",
+      ({ freeBytes }) => freeBytes,
     ),
     gauge(
       "tailgate_journal_damage",
@@ -130,6 +143,24 @@ export function gatewayMetrics(view: GatewayView): Metric[] {
   ];
 }
 
+/** Without a value while the log directory cannot be read. */
+function storageMetric(
+  view: GatewayView,
+  name: string,
+  description: string,
+  valueOf: (storage: StorageStatus) => number | undefined,
+): Metric {
+  return {
+    name,
+    description,
+    kind: "gauge",
+    *read() {
+      const value = view.storage && valueOf(view.storage);
+      if (value !== undefined) yield { value, labels: {} };
+    },
+  };
+}
+
 /** Without a value where there is nothing that it could tell of. */
 function auditMetric(
   view: GatewayView,
@@ -162,11 +193,19 @@ function componentMetric(view: GatewayView, number: ComponentNumber): Metric {
   };
 }
 
+/** Each reason that is known is there from the start: a counter that appears with its first loss has no increase. */
 function droppedSamples(component: ComponentStatus): PluginSample[] {
-  return [...component.counters.dropped].map(([reason, value]) => ({
-    value,
+  const { dropped } = component.counters;
+  const reasons = new Set([...dropReasonsOf(component), ...dropped.keys()]);
+  return [...reasons].map((reason) => ({
+    value: dropped.get(reason) ?? 0,
     labels: { ...labelsOf(component), reason },
   }));
+}
+
+function dropReasonsOf({ kind, isDurable }: ComponentStatus): readonly string[] {
+  if (kind !== "exporter") return DROP_REASONS[kind];
+  return isDurable ? DROP_REASONS.durableExporter : DROP_REASONS.liveExporter;
 }
 
 function labelsOf({ id, kind }: ComponentStatus): Record<string, string> {

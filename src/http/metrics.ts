@@ -50,9 +50,7 @@ export class Metrics {
       this.#pluginMetrics.add(metric);
       prometheus.observe(publicMetric(metric));
     }
-    const text = await prometheus.text();
-    this.#process.reset();
-    return text;
+    return prometheus.text();
   }
 
   async #open(): Promise<Prometheus> {

@@ -1,12 +1,21 @@
+import { readdirSync } from "node:fs";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { gauge, type Metric } from "./metric.ts";
 
 /** How often the loop is looked at. */
 const RESOLUTION_MS = 20;
 
+/** What is shown of the event loop is of at least the last minute, and of two at most, whoever scrapes and how often. */
+const WINDOW_MS = 60_000;
+
+/** Linux lists the descriptors of a process there. */
+const DESCRIPTORS = "/proc/self/fd";
+
 /** The process's own numbers, under the names that Prometheus's clients for Node use. */
 export class ProcessMetrics {
-  readonly #loopDelay = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
+  /** They begin anew in turn, a window apart: the first one has measured for longer. */
+  #loopDelays = [newLoopDelay(), newLoopDelay()] as const;
+  readonly #timer = setInterval(() => this.#beginWindow(), WINDOW_MS).unref();
   readonly metrics: readonly Metric[] = [
     {
       name: "process_cpu_seconds",
@@ -34,27 +43,34 @@ export class ProcessMetrics {
     ),
     gauge(
       "nodejs_eventloop_lag_p99_seconds",
-      "How late the event loop was, 99th percentile since the last scrape.",
-      () => this.#lagSeconds(this.#loopDelay.percentile(99)),
+      "How late the event loop was in the last one to two minutes, 99th percentile.",
+      () => this.#lagSeconds(this.#loopDelays[0].percentile(99)),
     ),
     gauge(
       "nodejs_eventloop_lag_max_seconds",
-      "How late the event loop was at most since the last scrape.",
-      () => this.#lagSeconds(this.#loopDelay.max),
+      "How late the event loop was in the last one to two minutes at most.",
+      () => this.#lagSeconds(this.#loopDelays[0].max),
     ),
+    {
+      name: "process_open_fds",
+      description: "File descriptors that the process has open; on Linux.",
+      kind: "gauge",
+      *read() {
+        const count = openDescriptors();
+        if (count !== undefined) yield { value: count, labels: {} };
+      },
+    },
   ];
 
-  constructor() {
-    this.#loopDelay.enable();
-  }
-
-  /** Begins a new interval for what is measured since the last scrape. */
-  reset(): void {
-    this.#loopDelay.reset();
-  }
-
   close(): void {
-    this.#loopDelay.disable();
+    clearInterval(this.#timer);
+    for (const loopDelay of this.#loopDelays) loopDelay.disable();
+  }
+
+  #beginWindow(): void {
+    const [first, second] = this.#loopDelays;
+    first.reset();
+    this.#loopDelays = [second, first];
   }
 
   /** The histogram's values hold the time between two looks beside the lag. */
@@ -66,4 +82,19 @@ export class ProcessMetrics {
 function cpuSeconds(): number {
   const { user, system } = process.cpuUsage();
   return (user + system) / 1e6;
+}
+
+function newLoopDelay(): ReturnType<typeof monitorEventLoopDelay> {
+  const loopDelay = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
+  loopDelay.enable();
+  return loopDelay;
+}
+
+/** Without the one that lists them; undefined where nobody can tell. */
+function openDescriptors(): number | undefined {
+  try {
+    return readdirSync(DESCRIPTORS).length - 1;
+  } catch {
+    return undefined;
+  }
 }

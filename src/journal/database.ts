@@ -366,6 +366,13 @@ export class JournalDatabase {
     return found.sort((one, other) => one.last - other.last).at(-1)?.appended;
   }
 
+  /** The sequence of the oldest record; undefined if there is none. */
+  get oldest(): number | undefined {
+    const firsts = LANES.map((type) => this.#statements.lanes[type].asc.byTable.get(1));
+    const found = firsts.filter((row) => row !== undefined) as { first: number }[];
+    return found.length === 0 ? undefined : Math.min(...found.map(({ first }) => first));
+  }
+
   /** Deletes what is beyond retention, a bounded part of it; answers whether there is more. */
   trim(nowMs: number, steps: ClockReading["steps"] = []): boolean {
     this.#statements.forgetEvents.run(KEYED_EVENTS_MAX);

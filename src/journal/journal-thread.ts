@@ -49,6 +49,7 @@ export class JournalThread {
   /** Answers come here: they can be taken without a turn of the event loop. */
   readonly #port: MessagePort;
   readonly #done: Int32Array<SharedArrayBuffer>;
+  readonly #oldest: BigInt64Array<SharedArrayBuffer>;
   readonly #replaced: Replaced;
   readonly #waiting = new Map<number, PromiseWithResolvers<Answer>>();
   #lastId = 0;
@@ -58,8 +59,15 @@ export class JournalThread {
   private constructor(directory: string, retention: Retention, replaced: Replaced) {
     this.#replaced = replaced;
     this.#done = new Int32Array(new SharedArrayBuffer(2 * Int32Array.BYTES_PER_ELEMENT));
+    this.#oldest = new BigInt64Array(new SharedArrayBuffer(BigInt64Array.BYTES_PER_ELEMENT));
     const { port1, port2 } = new MessageChannel();
-    const setup: WorkerSetup = { answers: port2, directory, retention, done: this.#done };
+    const setup: WorkerSetup = {
+      answers: port2,
+      directory,
+      retention,
+      done: this.#done,
+      oldest: this.#oldest,
+    };
     this.#port = port1;
     this.#worker = new Worker(workerUrl(), {
       workerData: setup,
@@ -95,6 +103,11 @@ export class JournalThread {
   /** The number of the last request. */
   get lastId(): number {
     return this.#lastId;
+  }
+
+  /** The sequence of the oldest record that is stored; undefined while there is none. */
+  get oldestStored(): number | undefined {
+    return Number(Atomics.load(this.#oldest, 0)) || undefined;
   }
 
   /** Rejects with ThreadFailure. `memory` is handed over: it cannot be used here any more. */

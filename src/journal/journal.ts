@@ -32,6 +32,8 @@ export interface Journal extends WatchedJournal {
   append(batch: RecordBatch): Promise<void>;
   /** Whether what is durable is still there after a restart. */
   readonly isKept: boolean;
+  /** The oldest record that it still has, on the disk or in memory; `newest + 1` if it has none. */
+  readonly oldestKept: number;
   /** About how much memory the journal holds, what waits for the disk included. */
   readonly memoryBytes: number;
   /** What waits for the disk, in bytes; 0 for an engine without one. */

@@ -42,6 +42,10 @@ export class MemoryJournal implements Journal {
     return this.#tail.oldest;
   }
 
+  get oldestKept(): number {
+    return this.oldest;
+  }
+
   get memoryBytes(): number {
     return this.#tail.bytes;
   }

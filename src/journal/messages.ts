@@ -162,4 +162,6 @@ export interface WorkerSetup {
   readonly retention: Retention;
   /** For a thread that cannot wait for messages: the last request that was dealt with, and the last one that failed. */
   readonly done: Int32Array<SharedArrayBuffer>;
+  /** The sequence of the oldest record that is stored; 0 while there is none. */
+  readonly oldest: BigInt64Array<SharedArrayBuffer>;
 }

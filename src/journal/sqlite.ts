@@ -174,6 +174,10 @@ export class SqliteJournal implements Journal {
     return this.#tail.oldest;
   }
 
+  get oldestKept(): number {
+    return this.#thread.oldestStored ?? this.#tail.oldest;
+  }
+
   get memoryBytes(): number {
     return this.#tail.bytes;
   }

@@ -28,7 +28,7 @@ const TRIM_MS = 60_000;
 const SQLITE_BUSY = 5;
 const SQLITE_FULL = 13;
 
-type DatabaseSetup = Pick<WorkerSetup, "directory" | "retention">;
+type DatabaseSetup = Pick<WorkerSetup, "directory" | "retention" | "oldest">;
 
 interface OpenedDatabase {
   readonly answer: Answer;
@@ -37,9 +37,10 @@ interface OpenedDatabase {
 }
 
 /** Opens the database; on a full disk, with the room that the reserve has kept. */
-export function openDatabase({ directory, retention }: DatabaseSetup): OpenedDatabase {
+export function openDatabase({ directory, retention, oldest }: DatabaseSetup): OpenedDatabase {
   const open = (): OpenedDatabase => {
     const { database, state, damage } = JournalDatabase.open(directory, retention);
+    showOldest(database, oldest);
     const { lastMs } = database;
     return { answer: { kind: "opened", state: { ...state, lastMs }, damage }, database };
   };
@@ -67,6 +68,7 @@ export class StoringThread {
   readonly #walBytesMax: number;
   readonly #trimBytes: number;
   readonly #tell: (message: Answer) => void;
+  readonly #oldest: WorkerSetup["oldest"];
   #database: JournalDatabase;
   /** What stands in the write-ahead log and not in the tables yet, about. */
   #walBytes = 0;
@@ -79,7 +81,7 @@ export class StoringThread {
 
   /** `tell` sends what nobody has asked for. */
   constructor(
-    { directory, retention }: DatabaseSetup,
+    { directory, retention, oldest }: DatabaseSetup,
     database: JournalDatabase,
     tell: (message: Answer) => void,
   ) {
@@ -91,6 +93,7 @@ export class StoringThread {
     this.#trimBytes = Math.min(TRIM_BYTES_MAX, kept * TRIM_SHARE);
     this.#database = database;
     this.#tell = tell;
+    this.#oldest = oldest;
     this.#reserve.keep();
   }
 
@@ -122,6 +125,7 @@ export class StoringThread {
       isTried = true;
       this.#store(commit);
       this.#failure = undefined;
+      if (Atomics.load(this.#oldest, 0) === 0n) this.#showOldest();
       this.#walBytes += bytes;
       this.#bytesSinceTrim += bytes;
       return { kind: "committed", memory: memoryOf(asMade) };
@@ -213,11 +217,18 @@ export class StoringThread {
     const { database, state, damage } = this.#database.replaced(textOf(error));
     this.#database = database;
     this.#walBytes = 0;
+    this.#showOldest();
     this.#tell({ kind: "replaced", epochs: state.epochs, damage: damage! });
   }
 
   #trim(): boolean {
-    return this.#database.trim(this.#clock.nowMs, this.#clock.steps);
+    const hasMore = this.#database.trim(this.#clock.nowMs, this.#clock.steps);
+    this.#showOldest();
+    return hasMore;
+  }
+
+  #showOldest(): void {
+    showOldest(this.#database, this.#oldest);
   }
 
   /** What can wait until nobody does. */
@@ -244,6 +255,15 @@ export class StoringThread {
     } catch {
       // The next commit finds the same damage.
     }
+  }
+}
+
+/** For the other thread, which need not ask. */
+function showOldest(database: JournalDatabase, oldest: WorkerSetup["oldest"]): void {
+  try {
+    Atomics.store(oldest, 0, BigInt(database.oldest ?? 0));
+  } catch {
+    // Whoever reads or trims a damaged table finds that out.
   }
 }
 

@@ -1,3 +1,4 @@
+import { open as openFile } from "node:fs/promises";
 import { metrics as globalMetrics } from "@opentelemetry/api";
 import { describe, expect, test } from "vitest";
 import { counterMetric, gaugeMetric } from "../../src/plugin-metrics.ts";
@@ -73,6 +74,69 @@ describe("/metrics", () => {
     }
     expect(samples.get("process_resident_memory_bytes")).toBeGreaterThan(1e6);
     expect(samples.get("nodejs_heap_size_used_bytes")).toBeGreaterThan(1e6);
+  });
+
+  test("shows each known reason of a loss from the start", async () => {
+    const stage = await new Stage().open();
+    stage.component({ id: "intake", kind: "intake" });
+    stage.component({ id: "otlp", kind: "receiver" });
+    stage.component({ id: "redact", kind: "processor" });
+    stage.component({ id: "websocket", isDurable: false });
+    stage.component({ id: "file" }).drop("of_its_own", 2);
+    const samples = await scrape(stage);
+    const reasonsOf = (component: string): string[] =>
+      [...samples].flatMap(([series, value]) => {
+        const match =
+          /^tailgate_records_dropped_total\{component="(\w+)",kind="\w+",reason="(\w+)"\}$/;
+        const [, owner, reason] = match.exec(series) ?? [];
+        return owner === component ? [`${reason} ${value}`] : [];
+      });
+    expect(reasonsOf("intake")).toEqual([
+      "intake_full 0",
+      "journal_failed 0",
+      "journal_full 0",
+      "journal_refused 0",
+      "not_encodable 0",
+      "not_readable 0",
+      "overloaded 0",
+      "stopped 0",
+      "untyped_event 0",
+    ]);
+    expect(reasonsOf("otlp")).toEqual(["rejected 0"]);
+    expect(reasonsOf("redact")).toEqual([]);
+    expect(reasonsOf("websocket")).toEqual(["queue_full 0", "refused 0", "stopped 0"]);
+    expect(reasonsOf("file")).toEqual([
+      "damaged 0",
+      "not_stored 0",
+      "refused 0",
+      "rejected 0",
+      "retention 0",
+      "stopped 0",
+      "of_its_own 2",
+    ]);
+  });
+
+  test("shows the same lag of the event loop to each who asks", async () => {
+    const stage = await new Stage().open();
+    await scrape(stage);
+    // The loop is measured by its own timer, which has to come before and behind the delay.
+    await new Promise((resolve) => setTimeout(resolve, 60));
+    const endMs = performance.now() + 300;
+    while (performance.now() < endMs);
+    await new Promise((resolve) => setTimeout(resolve, 60));
+    for (const samples of [await scrape(stage), await scrape(stage), await scrape(stage)]) {
+      expect(samples.get("nodejs_eventloop_lag_max_seconds")).toBeGreaterThan(0.2);
+    }
+  });
+
+  test("counts the open descriptors", async () => {
+    const stage = await new Stage().open();
+    const open = async (): Promise<number> => (await scrape(stage)).get("process_open_fds")!;
+    const before = await open();
+    expect(before).toBeGreaterThan(3);
+    const files = await Promise.all(Array.from({ length: 20 }, () => openFile("/dev/null")));
+    expect(await open()).toBeGreaterThanOrEqual(before + 15);
+    for (const file of files) await file.close();
   });
 
   test("shows plugins' own numbers, two components of a type under one name, and later ones too", async () => {

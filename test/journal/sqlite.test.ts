@@ -58,7 +58,13 @@ describe("the sqlite journal", () => {
   it("gives each record the next sequence and keeps it over a restart", async () => {
     await using directory = await JournalDirectory.create();
     const journal = await directory.open();
-    expect(journal).toMatchObject({ newest: 0, durable: 0, oldest: 1, isKept: true });
+    expect(journal).toMatchObject({
+      newest: 0,
+      durable: 0,
+      oldest: 1,
+      oldestKept: 1,
+      isKept: true,
+    });
     await journal.append(batch("a", "audit b"));
     await journal.append(batch("c"));
     expect(journal).toMatchObject({ newest: 3, durable: 3, pendingBytes: 0, trouble: undefined });
@@ -66,6 +72,7 @@ describe("the sqlite journal", () => {
     const { epoch, chain } = journal;
     const again = await restarted(directory, journal);
     expect(again).toMatchObject({ newest: 3, durable: 3, oldest: 4, epoch, chain });
+    expect(again.oldestKept).toBe(1);
     expect(again.readFrom(1)).toBe(undefined);
     expect(await allOf(again)).toEqual(["1 a", "2 audit b", "3 c"]);
     await again.append(batch("d"));
@@ -367,6 +374,20 @@ describe("retention", () => {
     expect((await allOf(journal, { type: "audit_log" })).length).toBe(40);
     const [, page] = await pagesOf(journal, { type: "audit_log", from: 3 });
     expect(page).toBe(undefined);
+  });
+
+  it("tells the oldest record of both lanes that is left", async () => {
+    await using directory = await JournalDirectory.create();
+    const limits = { ms: 365 * DAY_MS, bytes: 1 << 20 };
+    let journal = await directory.open({ system_log: limits, audit_log: limits });
+    for (const n of numbers(20)) await journal.append(batch(`${n} x${denseText(200_000)}`));
+    expect(journal.oldest).toBe(1);
+    await vi.waitFor(() => expect(journal.oldestKept).toBeGreaterThan(5));
+    journal = await restarted(directory, journal);
+    await vi.waitFor(async () => {
+      const { to } = await journal.read({ from: 1 });
+      expect([journal.oldest, journal.oldestKept]).toEqual([21, to + 1]);
+    });
   });
 
   it("deletes by age, at the next commit or within a minute, but the newest commit stays", async () => {

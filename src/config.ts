@@ -41,6 +41,8 @@ export interface Config {
   readonly port: number;
   readonly logDir: string;
   readonly logLevel: Level;
+  /** The loggers whose records, and whose children's, are audit events. Default: `orchestrator.audit`. */
+  readonly auditLoggers?: readonly string[];
   /** Names beside loopback's and `host` under which browsers may reach the gateway. */
   readonly allowedHosts: readonly string[];
   /** Whether pages of the original system's frontend may reach it, too. */
@@ -88,7 +90,9 @@ export interface ConfigSources extends ConfigFileSource, OverrideSources {
    */
   readonly base?: "standalone" | "embedded";
   /** Sections that a program gives instead of the file's. Their texts are taken as they are, without substitution. */
-  readonly document?: { readonly [S in Section | "journal"]?: Mapping | undefined };
+  readonly document?: { readonly [S in Section | "journal"]?: Mapping | undefined } & {
+    readonly audit_loggers?: readonly string[] | undefined;
+  };
 }
 
 const DEFAULT_EXPORTERS = { websocket: {}, file: {}, "audit-file": {}, console: {} };
@@ -158,6 +162,7 @@ async function resolveSettings(
     port,
     logDir,
     logLevel: checked.log_level,
+    auditLoggers: checked.audit_loggers,
     allowedHosts: checked.allowed_hosts,
     trustsDefaultOrigins: checked.trust_default_origins,
     http: httpConfig(checked.http),

@@ -158,6 +158,7 @@ export class Gateway implements GatewayView {
     this.journal = surroundings.journal;
     this.intake = new RecordIntake({
       logLevel: config.logLevel,
+      auditLoggers: config.auditLoggers,
       processors: this.#processors,
       pendingBytesMax: PENDING_BYTES_MAX,
       unstoredBytes: () => this.journal.pendingBytes,

@@ -5,7 +5,7 @@ import {
   envDetector,
   serviceInstanceIdDetector,
 } from "@opentelemetry/resources";
-import { resolveConfig } from "./config.ts";
+import { resolveConfig, type Config } from "./config.ts";
 import { Problems } from "./config/problems.ts";
 import { suggestion } from "./config/suggestion.ts";
 import { EVENT_KEY } from "./encode/event-key.ts";
@@ -43,6 +43,8 @@ export interface LoggingOptions {
   readonly logDir?: string;
   /** Default INFO. */
   readonly logLevel?: Level | Lowercase<Level>;
+  /** As `audit_loggers` in `tailgate.yaml`; default `["orchestrator.audit"]`. */
+  readonly auditLoggers?: readonly string[];
   /** Default none: records come from this process alone. */
   readonly receivers?: ComponentOptions;
   /** Default none. */
@@ -76,6 +78,7 @@ const OPTIONS = {
   port: true,
   logDir: true,
   logLevel: true,
+  auditLoggers: true,
   receivers: true,
   processors: true,
   exporters: true,
@@ -128,7 +131,7 @@ export class LoggingManager {
 
   private constructor(
     running: RunningTailgate,
-    logLevel: Level,
+    { logLevel, auditLoggers = [AUDIT_LOGGER] }: Config,
     options: LoggingOptions,
     log: HostLogger,
     apis: LoadedApis | undefined,
@@ -140,8 +143,9 @@ export class LoggingManager {
     const Provider =
       options.loggerProvider === "direct" ? DirectLoggerProvider : TailgateLoggerProvider;
     const provider = new Provider(this.processor, defaultResource().merge(detected));
-    this.#audit = provider.getLogger(AUDIT_LOGGER);
-    this.#target = { provider, settings: loggerSettings(logLevel, options, running) };
+    this.#audit = provider.getLogger(auditLoggers[0]!);
+    const settings = loggerSettings({ logLevel, auditLoggers }, options, running);
+    this.#target = { provider, settings };
     this.provider = freeRelays.shift() ?? new LoggerRelay();
     this.provider.attach(this.#target);
     this.registration = apis && registerGlobally(apis);
@@ -160,13 +164,14 @@ export class LoggingManager {
       processors,
       exporters,
       journal,
+      auditLoggers,
       config: file,
       write = writeToStderr,
       ...rest
     } = options;
     const config = await resolveConfig({
       ...(file === undefined ? {} : { file }),
-      document: { receivers, processors, exporters, journal },
+      document: { receivers, processors, exporters, journal, audit_loggers: auditLoggers },
       env: process.env,
       flags: rest,
       cwd: process.cwd(),
@@ -176,7 +181,7 @@ export class LoggingManager {
     const running = await startTailgate(config, { write, keepsAlive: false, handlesSignals });
     const log = hostLogger("tailgate.logging-manager", write);
     const apis = options.registerGlobally === false ? undefined : await loadedApis();
-    const manager = new LoggingManager(running, config.logLevel, options, log, apis);
+    const manager = new LoggingManager(running, config, options, log, apis);
     for (const notice of running.notices) log.info(notice);
     for (const problem of manager.registration?.problems ?? []) log.error(problem.message);
     manager.#tellLost();
@@ -195,7 +200,7 @@ export class LoggingManager {
   }
 
   /**
-   * Logs an audit event of `orchestrator.audit`, and resolves with its receipt when it is durable. An attempt that
+   * Logs an audit event of the first of the `audit_loggers`, and resolves with its receipt when it is durable. An attempt that
    * rejects can be repeated with the same `key`: what was stored is not stored twice, and has the old receipt.
    * @throws TailgateError whose text says what became of the event: OVERLOADED after two seconds without room,
    * STOPPED, JOURNAL_FULL, JOURNAL_REFUSED, AUDIT_REFUSED (as for an event without `eventType`): not stored;
@@ -206,7 +211,7 @@ export class LoggingManager {
   }
 
   /**
-   * Logs an audit event of `orchestrator.audit`. It does not wait and never throws; an event that could not be stored
+   * Logs an audit event of the first of the `audit_loggers`. It does not wait and never throws; an event that could not be stored
    * is counted, and reported on stderr. So is an event without `eventType`, whose warning is given once.
    */
   logAuditEvent(event: AuditEvent, options: AuditOptions = {}): void {
@@ -266,12 +271,13 @@ export class LoggingManager {
 const freeRelays: LoggerRelay[] = [];
 
 function loggerSettings(
-  logLevel: Level,
+  { logLevel, auditLoggers }: Required<Pick<Config, "logLevel" | "auditLoggers">>,
   { callSiteLevel = "WARNING" }: LoggingOptions,
   { gateway }: RunningTailgate,
 ): LoggerSettings {
   return {
     lowest: LEVELS.indexOf(logLevel),
+    auditLoggers,
     lowestWithSite: callSiteLevel === "never" ? LEVELS.length : LEVELS.indexOf(callSiteLevel),
     filtered: () => gateway.intake.countFiltered(),
   };

@@ -45,6 +45,7 @@ export const SETTING_SOURCES: { readonly [K in SettingKey]: Source } = {
   port: { variables: ["ORCHESTRATOR_PORT"], flag: "port" },
   log_dir: { variables: ["MADROX_LOG_DIR", "LOG_DIR"], flag: "logDir" },
   log_level: { variables: ["LOG_LEVEL"], flag: "logLevel" },
+  audit_loggers: { variables: [] },
   journal: { variables: [] },
   audit_key_file: { variables: [] },
   allowed_hosts: { variables: [] },

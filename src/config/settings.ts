@@ -1,4 +1,4 @@
-import { LEVELS, rankOfName, type Level } from "../envelope.ts";
+import { AUDIT_LOGGER, LEVELS, rankOfName, type Level } from "../envelope.ts";
 import { z, type OptionSchema } from "../plugin.ts";
 import type { Section } from "./built-ins.ts";
 
@@ -111,6 +111,21 @@ export const settingsSchema = z.object({
     .default("INFO")
     .describe("System logs below it are not taken in. Audit events are taken from INFO up.")
     .transform(levelOf),
+  audit_loggers: z
+    .array(
+      z
+        .string()
+        .regex(
+          /^[^\s.](?:[^\n]*[^\s.])?$/,
+          `expected the name of a logger, such as ${AUDIT_LOGGER}, without spaces or dots around it`,
+        )
+        .meta({ title: "logger names" }),
+    )
+    .min(1, "expected at least one logger: in process, the first one logs the audit events")
+    .default([AUDIT_LOGGER])
+    .describe(
+      "Loggers whose records are audit events, as are those of the loggers below them. In process, `audit` logs with the first one.",
+    ),
   journal: journalSchema
     .prefault({})
     .meta({ title: "mapping" })

@@ -49,7 +49,7 @@ export interface IntakeOptions {
   /** The newest events with keys that the journal has. */
   readonly storedEvents: readonly StoredEvent[];
   /** The loggers whose records, and whose children's, are audit events. Default: `orchestrator.audit`. */
-  readonly auditLoggers?: readonly string[];
+  readonly auditLoggers?: readonly string[] | undefined;
   readonly log: HostLogger;
 }
 

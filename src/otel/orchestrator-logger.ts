@@ -1,5 +1,5 @@
 import { SeverityNumber, type LogRecord } from "@opentelemetry/api";
-import { AUDIT_LOGGER, INFO_RANK, isAuditLogger, LEVELS, type LevelRank } from "../envelope.ts";
+import { INFO_RANK, isAuditLogger, LEVELS, type LevelRank } from "../envelope.ts";
 import { callSiteAbove } from "./call-site.ts";
 import { isError } from "./plain-value.ts";
 import type { LoggerRelay, RelayLogger } from "./relay.ts";
@@ -20,6 +20,7 @@ const SEVERITY_NUMBERS = [
 export interface LoggerSettings {
   /** The lowest rank that is logged; audit events are from INFO up. */
   readonly lowest: number;
+  readonly auditLoggers: readonly string[];
   /** The lowest rank at which the place of the call is looked up, which costs some microseconds. */
   readonly lowestWithSite: number;
   /** Called for each record that is left out because of its level. */
@@ -33,12 +34,15 @@ export interface LoggerSettings {
 export class OrchestratorLogger {
   readonly #relay: LoggerRelay;
   readonly #logger: RelayLogger;
-  readonly #isAudit: boolean;
+  readonly #name: string;
+  /** The settings that `#lowest` is worked out of. */
+  #settings: LoggerSettings | undefined;
+  #lowest = 0;
 
   constructor(name: string, relay: LoggerRelay) {
+    this.#name = name;
     this.#relay = relay;
     this.#logger = relay.getLogger(name);
-    this.#isAudit = isAuditLogger(name, [AUDIT_LOGGER]);
   }
 
   debug(message: string, extras?: Extras | Error): void {
@@ -69,7 +73,8 @@ export class OrchestratorLogger {
   ): void {
     const settings = this.#relay.target?.settings;
     if (settings === undefined) return this.#relay.lose();
-    if (rank < (this.#isAudit ? INFO_RANK : settings.lowest)) return settings.filtered();
+    if (settings !== this.#settings) this.#adopt(settings);
+    if (rank < this.#lowest) return settings.filtered();
     const record: LogRecord = {
       severityNumber: SEVERITY_NUMBERS[rank],
       severityText: LEVELS[rank],
@@ -79,5 +84,11 @@ export class OrchestratorLogger {
     else if (extras) record.attributes = extras;
     const site = rank >= settings.lowestWithSite ? callSiteAbove(method) : undefined;
     this.#logger.emit(record, site);
+  }
+
+  #adopt(settings: LoggerSettings): void {
+    const isAudit = isAuditLogger(this.#name, settings.auditLoggers);
+    this.#settings = settings;
+    this.#lowest = isAudit ? INFO_RANK : settings.lowest;
   }
 }

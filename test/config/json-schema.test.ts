@@ -24,6 +24,7 @@ describe("the JSON Schema for editors", () => {
       "port",
       "log_dir",
       "log_level",
+      "audit_loggers",
       "journal",
       "audit_key_file",
       "allowed_hosts",

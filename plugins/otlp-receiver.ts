@@ -22,6 +22,7 @@ import { giveBack } from "./otlp-receiver/own-memory.ts";
 import { OTHER_SIGNALS, PassOn } from "./otlp-receiver/pass-on.ts";
 import { Refusal, refusalOf, stopping } from "./otlp-receiver/refusal.ts";
 import { BodyBudget, readBody, type BodyLimits } from "./otlp-receiver/request-body.ts";
+import { ABORTED, RequestCounts, type OtlpProtocol } from "./otlp-receiver/request-counts.ts";
 import { SenderNotes } from "./otlp-receiver/sender-notes.ts";
 
 /** Not imported: as an ES module it would load the classes of `fetch`, too, at every start. */
@@ -123,6 +124,7 @@ class OtlpReceiver implements Receiver {
   readonly #limits: BodyLimits;
   readonly #budget: BodyBudget;
   readonly #notes: SenderNotes;
+  readonly #counts: RequestCounts;
   readonly #inFlight = new InFlight();
   readonly #passOn: PassOn;
   #server: Server | undefined;
@@ -136,6 +138,7 @@ class OtlpReceiver implements Receiver {
     };
     this.#budget = new BodyBudget(given.max_in_flight_bytes);
     this.#notes = new SenderNotes(host);
+    this.#counts = new RequestCounts(host);
     const passing = {
       to: given.pass_on_to,
       bodyBytesMax: given.max_body_bytes,
@@ -167,6 +170,8 @@ class OtlpReceiver implements Receiver {
         headersTimeout: HEADERS_TIMEOUT_MS,
         requestTimeout: REQUEST_TIMEOUT_MS,
         keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
+        // `refusalOf` does so, where it is seen.
+        requireHostHeader: false,
       },
       (request, response) => this.#handleOnOwnPort(request, response),
     );
@@ -184,6 +189,7 @@ class OtlpReceiver implements Receiver {
     const { GrpcServer } = await import("./otlp-receiver/grpc-server.ts");
     const grpc = new GrpcServer(this.#host, {
       limits,
+      counts: this.#counts,
       budget: this.#budget,
       notes: this.#notes,
       requestTimeoutMs: REQUEST_TIMEOUT_MS,
@@ -200,6 +206,8 @@ class OtlpReceiver implements Receiver {
   #handleOnOwnPort(request: IncomingMessage, response: ServerResponse): void {
     const refused = this.#host.http.refusalOf(request);
     const path = pathOf(request.url!);
+    // Nobody knows where the next request begins.
+    if (refused?.status === 400) response.setHeader("Connection", "close");
     if (refused) this.#refuse(request, response, new Refusal(refused.status, refused.text));
     else if (path === PATH || OTHER_SIGNALS.has(path)) void this.#handle(path, request, response);
     else this.#refuse(request, response, new Refusal(404, NOT_FOUND));
@@ -207,11 +215,25 @@ class OtlpReceiver implements Receiver {
 
   #refuse(request: IncomingMessage, response: ServerResponse, refusal: Refusal): void {
     request.resume();
-    answerRefusal(response, refusal, typeOf(request));
+    this.#answerRefusal(request, response, refusal, performance.now());
+  }
+
+  #answerRefusal(
+    request: IncomingMessage,
+    response: ServerResponse,
+    refusal: Refusal,
+    startedAtMs: number,
+  ): void {
+    const { status, message: reason } = refusal;
+    const type = typeOf(request);
+    answerRefusal(response, refusal, type);
+    this.#counts.add(protocolOf(type), String(status), startedAtMs);
+    this.#host.http.rejected(request, { protocol: "http", status, reason });
   }
 
   async #handle(path: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
     const type = typeOf(request);
+    const startedAtMs = performance.now();
     this.#inFlight.begin();
     try {
       if (request.method !== "POST") throw new Refusal(405, `${path} takes POST.`);
@@ -226,11 +248,14 @@ class OtlpReceiver implements Receiver {
         userAgent: request.headers["user-agent"],
       });
       answerSuccess(response, type, ingested);
+      this.#counts.add(protocolOf(type), "200", startedAtMs);
     } catch (error) {
       request.resume();
       // A sender that went away waits for no answer.
-      if (!request.destroyed || request.complete)
-        answerRefusal(response, refusalOf(error, this.#host.log), type);
+      if (request.destroyed && !request.complete)
+        return this.#counts.add(protocolOf(type), ABORTED, startedAtMs);
+      const refusal = refusalOf(error, this.#host.log);
+      this.#answerRefusal(request, response, refusal, startedAtMs);
     } finally {
       this.#inFlight.end();
     }
@@ -256,6 +281,11 @@ class OtlpReceiver implements Receiver {
     this.#server?.closeIdleConnections();
     if (signal.aborted) this.#server?.closeAllConnections();
   }
+}
+
+function protocolOf(type: OtlpType | undefined): OtlpProtocol {
+  if (type === undefined) return "unknown";
+  return type === PROTOBUF ? "http/protobuf" : "http/json";
 }
 
 function grpcLimits(given: Options): BodyLimits {

@@ -156,6 +156,7 @@ class WebSocketExporter implements Exporter {
       setInterval(() => this.#endTooSlow(stallMs), stallMs / STALL_CHECKS).unref(),
       setInterval(() => this.#tell(), TELL_MS).unref(),
     ];
+    this.#server.on("wsClientError", refuseHandshake);
     host.http.upgrade(given.path, (request, socket, head) => this.#upgrade(request, socket, head));
     host.http.route("*", given.path, (request, response) => this.#explain(request, response));
   }
@@ -206,6 +207,10 @@ class WebSocketExporter implements Exporter {
    */
   #explain(request: IncomingMessage, response: ServerResponse): void {
     const { refusal } = this.#admission(request);
+    if (refusal) {
+      const { status, text: reason } = refusal;
+      this.#host.http.rejected(request, { protocol: "http", status, reason });
+    }
     response.writeHead(refusal?.status ?? 426, {
       "Content-Type": "text/plain; charset=utf-8",
       "X-Content-Type-Options": "nosniff",
@@ -281,6 +286,12 @@ class WebSocketExporter implements Exporter {
 const REFUSAL_REASONS = ["full", "stopping", "bad_request"] as const;
 
 type RefusalReason = (typeof REFUSAL_REASONS)[number];
+
+/** Answers what ws finds wrong with a handshake; the versions are for whoever has another one (RFC 6455, 4.4). */
+function refuseHandshake({ message }: Error, socket: Duplex, { method }: IncomingMessage): void {
+  const status = method === "GET" ? 400 : 405;
+  refuseUpgrade(socket, status, message, { "Sec-WebSocket-Version": "13, 8" });
+}
 
 interface Refusal {
   readonly status: 400 | 503;

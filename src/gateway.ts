@@ -21,7 +21,12 @@ import type { Journal, WatchedJournal } from "./journal/journal.ts";
 import type { ChainState, Damage } from "./journal/messages.ts";
 import { freeBytesOf, journalBytesIn } from "./log-dir.ts";
 import { refuseLoops, type Target } from "./loop-guard.ts";
-import { counterMetric, gaugeMetric, type PluginMetric } from "./plugin-metrics.ts";
+import {
+  counterMetric,
+  gaugeMetric,
+  histogramMetric,
+  type PluginMetric,
+} from "./plugin-metrics.ts";
 import type {
   Exporter,
   Host,
@@ -373,6 +378,11 @@ export class Gateway implements GatewayView {
           const { metric, add } = counterMetric(component, name, description);
           this.#pluginMetrics.push(metric);
           return add;
+        },
+        histogram: (name, description, options) => {
+          const { metric, observe } = histogramMetric(component, name, description, options);
+          this.#pluginMetrics.push(metric);
+          return observe;
         },
         gauge: (name, description, read) => {
           this.#pluginMetrics.push(gaugeMetric(component, name, description, read));

@@ -28,9 +28,9 @@ export function hostLogger(name: string, write: WriteLine): HostLogger {
 /** A logger whose lines are rate-limited: the same one if it comes from {@link hostLogger}. */
 export function rateLimited(log: HostLogger): HostLogger {
   if (limitedLoggers.has(log)) return log;
-  const limiter = new LineLimiter(({ level, message, cause }) => {
+  const limiter = new LineLimiter(({ level, message, detail, cause }) => {
     if (level === "ERROR") log.error(message, cause);
-    else if (level === "WARNING") log.warning(message);
+    else if (level === "WARNING") log.warning(message, detail);
     else log.info(message);
   });
   return limitedLogger("", limiter);
@@ -52,7 +52,7 @@ const limiters = new WeakMap<WriteLine, LineLimiter>();
 function limitedLogger(name: string, limiter: LineLimiter): HostLogger {
   const logger: HostLogger = {
     info: (message) => limiter.write({ name, level: "INFO", message }),
-    warning: (message) => limiter.write({ name, level: "WARNING", message }),
+    warning: (message, detail) => limiter.write({ name, level: "WARNING", message, detail }),
     error: (message, cause) => limiter.write({ name, level: "ERROR", message, cause }),
   };
   limitedLoggers.add(logger);
@@ -63,9 +63,10 @@ function limitedLogger(name: string, limiter: LineLimiter): HostLogger {
 function limiterOf(write: WriteLine): LineLimiter {
   const known = limiters.get(write);
   if (known) return known;
-  const limiter = new LineLimiter(({ name, level, message, cause }) => {
+  const limiter = new LineLimiter(({ name, level, message, detail, cause }) => {
     const time = new Date().toISOString().slice(0, 19).replace("T", " ");
-    const text = cause === undefined ? message : `${message} ${textOf(cause)}`;
+    const more = cause === undefined ? detail : textOf(cause);
+    const text = more === undefined ? message : `${message} ${more}`;
     write(`${time} - ${name} - ${level} - ${printable(text)}`);
   });
   limiters.set(write, limiter);
@@ -76,6 +77,7 @@ interface Line {
   readonly name: string;
   readonly level: "INFO" | "WARNING" | "ERROR";
   readonly message: string;
+  readonly detail?: string | undefined;
   readonly cause?: unknown;
 }
 

@@ -19,6 +19,7 @@ import type { Server } from "node:net";
 import type { Duplex } from "node:stream";
 import { z } from "zod";
 import type { Envelope, EnvelopeType, JsonValue, Level } from "./envelope.ts";
+import type { HistogramOptions } from "./plugin-metrics.ts";
 
 export { z };
 export { PermanentError, RetryLaterError, TailgateError, textOf } from "./errors.ts";
@@ -31,6 +32,7 @@ export { refuseUpgrade } from "./upgrade-refusal.ts";
 export { requestUrl, withPath, type RequestUrl } from "./url-credentials.ts";
 export type { AuditLog, Envelope, EnvelopeType, JsonValue, Level, SystemLog } from "./envelope.ts";
 export type { Filter, FilterQuery, FilterTerm, RecordFields } from "./filter.ts";
+export type { HistogramOptions } from "./plugin-metrics.ts";
 export type { ClientMessage, GapMessage, ServerMessage } from "./protocol.ts";
 
 /** The version of this interface; a gateway takes plugins of its own version only. */
@@ -181,7 +183,8 @@ export interface Receiver {
 /** The gateway's own lines, on stderr, never through OpenTelemetry. */
 export interface HostLogger {
   info(message: string): void;
-  warning(message: string): void;
+  /** `detail` follows the message, and does not count where lines are told apart to limit their number. */
+  warning(message: string, detail?: string): void;
   error(message: string, cause?: unknown): void;
 }
 
@@ -227,6 +230,21 @@ export interface HostHttp {
    * HTTP/1 how long a client may read nothing of its answer.
    */
   protect(server: Server): void;
+  /**
+   * Counts a request that the plugin rejects, by status, and logs its sender and the reason; equal lines are written once
+   * a minute. What is said twice of one request counts once. Without it, a rejected request on the main port is logged
+   * with the status alone, and one on a port of the receiver's own not at all.
+   */
+  rejected(request: AddressedRequest, rejection: Rejection): void;
+}
+
+/** How a request was rejected. */
+export interface Rejection {
+  readonly protocol: "http" | "grpc" | "websocket";
+  /** The protocol's own: 413, or INVALID_ARGUMENT. */
+  readonly status: number | string;
+  /** A sentence, as the sender is told it. */
+  readonly reason: string;
 }
 
 /** What says to whom a request is addressed, and by which page; a request of node:http is one. */
@@ -238,13 +256,19 @@ export interface AddressedRequest {
     readonly "sec-fetch-site"?: string | undefined;
     readonly "sec-fetch-mode"?: string | undefined;
     readonly "sec-fetch-dest"?: string | undefined;
+    /** For the log. */
+    readonly "user-agent"?: string | undefined;
   };
   /** Names and values in turn, with those that are repeated. */
   readonly rawHeaders?: readonly string[];
   readonly httpVersion?: string;
   readonly method?: string | undefined;
   readonly url?: string | undefined;
-  readonly socket: { readonly localPort?: number | undefined };
+  readonly socket: {
+    readonly localPort?: number | undefined;
+    /** For the log. */
+    readonly remoteAddress?: string | undefined;
+  };
 }
 
 /** Records that cannot be had any more. */
@@ -344,6 +368,12 @@ export interface HostMetrics {
     name: string,
     description: string,
   ): (count: number, labels?: Record<string, string>) => void;
+  /** Shows how values are distributed, by default durations in seconds; returns the function that adds a value. */
+  histogram(
+    name: string,
+    description: string,
+    options?: HistogramOptions,
+  ): (value: number, labels?: Record<string, string>) => void;
   /** Asked at each scrape. */
   gauge(name: string, description: string, read: () => number): void;
 }

@@ -4,6 +4,7 @@ import type { Ingested } from "tailgate/plugin";
 import { GRPC_CODINGS } from "./content-coding.ts";
 import { anyOf, exportResponse, retryInfo, rpcStatus } from "./protobuf.ts";
 import { RETRY_AFTER_SECONDS, type Refusal } from "./refusal.ts";
+import { ABORTED } from "./request-counts.ts";
 
 const CONTENT_TYPE = "application/grpc+proto";
 
@@ -16,16 +17,22 @@ const HEADERS = {
   "grpc-accept-encoding": ["identity", ...GRPC_CODINGS].join(","),
 };
 
+/** How a call ended: with the name of gRPC's status, or HTTP's, or {@link ABORTED}; and why if it was refused. */
+export type CallEnded = (status: string, reason?: string) => void;
+
 /** A unary call, which gets one answer: the first that is given, if its sender still waits for one. */
 export class GrpcCall {
   readonly #stream: ServerHttp2Stream;
+  readonly #ended: CallEnded;
+  #isSettled = false;
 
-  constructor(stream: ServerHttp2Stream) {
+  constructor(stream: ServerHttp2Stream, ended: CallEnded) {
     this.#stream = stream;
+    this.#ended = ended;
   }
 
   succeed(ingested: Ingested): void {
-    if (this.#isOver) return;
+    if (this.#isOver) return this.giveUp();
     const stream = this.#stream;
     const message = exportResponse(ingested);
     const prefix = Buffer.alloc(5);
@@ -33,24 +40,39 @@ export class GrpcCall {
     stream.once("wantTrailers", () => stream.sendTrailers({ "grpc-status": "0" }));
     stream.respond(HEADERS, { waitForTrailers: true });
     stream.end(Buffer.concat([prefix, message]));
+    this.#settle("OK");
+  }
+
+  /** For a sender that went away. */
+  giveUp(): void {
+    this.#settle(ABORTED);
   }
 
   /** Answers in gRPC's terms, with trailers only. */
   refuse(refusal: Refusal): void {
-    this.#end({ ...HEADERS, ...statusHeaders(refusal) });
+    const headers = { ...HEADERS, ...statusHeaders(refusal) };
+    this.#end(headers, refusal.rpcStatus, refusal.message);
   }
 
   /** For what is not gRPC. */
-  refuseAsHttp(status: 405 | 415): void {
-    this.#end({ ":status": status, ...(status === 405 && { allow: "POST" }) });
+  refuseAsHttp(status: 405 | 415, reason: string): void {
+    const headers = { ":status": status, ...(status === 405 && { allow: "POST" }) };
+    this.#end(headers, String(status), reason);
   }
 
-  #end(headers: OutgoingHttpHeaders): void {
-    if (this.#isOver) return;
+  #end(headers: OutgoingHttpHeaders, status: string, reason: string): void {
+    if (this.#isOver) return this.giveUp();
     const stream = this.#stream;
     stream.respond(headers, { endStream: true });
     // Without an error: the answer is complete, and the rest of the request is not wanted (RFC 9113, 8.1).
     if (!stream.readableEnded) stream.close(constants.NGHTTP2_NO_ERROR);
+    this.#settle(status, reason);
+  }
+
+  #settle(status: string, reason?: string): void {
+    if (this.#isSettled) return;
+    this.#isSettled = true;
+    this.#ended(status, reason);
   }
 
   get #isOver(): boolean {

@@ -6,7 +6,7 @@ import {
   type ServerHttp2Stream,
 } from "node:http2";
 import { setImmediate } from "node:timers";
-import { quotedExcerpt, type ReceiverHost } from "tailgate/plugin";
+import { quotedExcerpt, type AddressedRequest, type ReceiverHost } from "tailgate/plugin";
 import { contentCoding, GRPC_CODINGS, type ContentCoding } from "./content-coding.ts";
 import { GrpcCall } from "./grpc-call.ts";
 import { readMessage } from "./grpc-message.ts";
@@ -15,6 +15,7 @@ import { InFlight } from "./in-flight.ts";
 import { listen } from "./listening.ts";
 import { Refusal, refusalOf, stopping } from "./refusal.ts";
 import type { BodyBudget, BodyLimits } from "./request-body.ts";
+import type { RequestCounts } from "./request-counts.ts";
 import type { SenderNotes } from "./sender-notes.ts";
 
 const METHOD = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
@@ -32,6 +33,7 @@ export interface GrpcServerOptions {
   /** Shared with HTTP. */
   readonly budget: BodyBudget;
   readonly notes: SenderNotes;
+  readonly counts: RequestCounts;
   /** How long a message may take to arrive, in ms. */
   readonly requestTimeoutMs: number;
 }
@@ -69,22 +71,43 @@ export class GrpcServer {
     if (this.#inFlight.isEnding) return session.destroy();
     this.#sessions.add(session);
     session.on("close", () => this.#sessions.delete(session));
+    const sender = { headers: {}, socket: { remoteAddress: session.socket.remoteAddress } };
+    session.on("error", (error: NodeJS.ErrnoException) => {
+      // A connection that broke is nobody's fault.
+      if (error.code !== "ERR_HTTP2_ERROR" && error.code !== "ERR_HTTP2_SESSION_ERROR") return;
+      const reason = `The client does not speak HTTP/2 as gRPC does: ${error.message}.`;
+      const rejection = { protocol: "grpc", status: "protocol_error", reason } as const;
+      this.#host.http.rejected(sender, rejection);
+    });
     session.setTimeout(IDLE_TIMEOUT_MS, () => session.close());
   }
 
   async #take(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): Promise<void> {
     // Said to nobody: a stream breaks because its sender went away.
     stream.on("error", () => {});
-    const call = new GrpcCall(stream);
-    if (headers[":method"] !== "POST") return call.refuseAsHttp(405);
-    if (!CONTENT_TYPE.test(headers["content-type"] ?? "")) return call.refuseAsHttp(415);
+    const startedAtMs = performance.now();
+    const { counts } = this.#options;
+    const sender = senderOf(stream, headers);
+    const call = new GrpcCall(stream, (status, reason) => {
+      counts.add("grpc", status, startedAtMs);
+      if (reason !== undefined)
+        this.#host.http.rejected(sender, { protocol: "grpc", status, reason });
+    });
+    if (headers[":method"] !== "POST") return call.refuseAsHttp(405, "gRPC takes POST.");
+    if (!CONTENT_TYPE.test(headers["content-type"] ?? "")) {
+      return call.refuseAsHttp(
+        415,
+        "The content type is application/grpc or application/grpc+proto.",
+      );
+    }
     this.#inFlight.begin();
     this.#calls.add(call);
     try {
-      await this.#export(call, stream, headers);
+      await this.#export(call, stream, { headers, sender });
     } catch (error) {
       // A sender that went away waits for no answer, and is no failure.
-      if (!stream.aborted && !stream.destroyed) call.refuse(refusalOf(error, this.#host.log));
+      if (stream.aborted || stream.destroyed) call.giveUp();
+      else call.refuse(refusalOf(error, this.#host.log));
     } finally {
       this.#calls.delete(call);
       this.#inFlight.end();
@@ -94,10 +117,10 @@ export class GrpcServer {
   async #export(
     call: GrpcCall,
     stream: ServerHttp2Stream,
-    headers: IncomingHttpHeaders,
+    { headers, sender }: { headers: IncomingHttpHeaders; sender: AddressedRequest },
   ): Promise<void> {
     const { limits, budget, requestTimeoutMs } = this.#options;
-    this.#checkAddress(stream, headers);
+    this.#checkAddress(sender, headers);
     const coding = codingOf(headers["grpc-encoding"] as string | undefined);
     const timeoutMs = timeoutMsOf(headers["grpc-timeout"] as string | undefined);
     if (this.#inFlight.isEnding) throw stopping();
@@ -122,16 +145,12 @@ export class GrpcServer {
   }
 
   /** @throws Refusal 400, 403 or 501 */
-  #checkAddress(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void {
-    const { host, origin, "sec-fetch-site": site } = headers;
-    const authority = headers[":authority"] ?? host;
+  #checkAddress(sender: AddressedRequest, { host, ...headers }: IncomingHttpHeaders): void {
+    const { host: authority } = sender.headers;
     if (host !== undefined && host.toLowerCase() !== authority?.toLowerCase()) {
       throw new Refusal(400, "The Host header contradicts the authority.");
     }
-    const refused = this.#host.http.refusalOf({
-      headers: { host: authority, origin, "sec-fetch-site": site },
-      socket: { localPort: stream.session?.socket.localPort },
-    });
+    const refused = this.#host.http.refusalOf(sender);
     if (refused !== undefined) throw new Refusal(refused.status, refused.text);
     const path = headers[":path"];
     if (path !== METHOD) {
@@ -149,6 +168,22 @@ export class GrpcServer {
     if (this.#calls.size > 0) await new Promise(setImmediate);
     for (const session of this.#sessions) if (signal.aborted) session.destroy();
   }
+}
+
+/** The call as a request that is addressed to the gateway. */
+function senderOf(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): AddressedRequest {
+  const { localPort, remoteAddress } = stream.session?.socket ?? {};
+  return {
+    method: headers[":method"],
+    url: headers[":path"],
+    headers: {
+      host: headers[":authority"] ?? headers.host,
+      origin: headers.origin,
+      "sec-fetch-site": headers["sec-fetch-site"],
+      "user-agent": headers["user-agent"],
+    },
+    socket: { localPort, remoteAddress },
+  };
 }
 
 /** @throws Refusal 501 */

@@ -34,7 +34,6 @@ export class PassOn {
   readonly #host: ReceiverHost;
   readonly #count: (count: number, labels: Record<string, string>) => void;
   readonly #stop = new AbortController();
-  readonly #missed = new Set<string>();
 
   constructor(options: PassOnOptions, host: ReceiverHost) {
     this.#options = options;
@@ -49,7 +48,7 @@ export class PassOn {
   async handle(path: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
     const signal = OTHER_SIGNALS.get(path)!;
     const { to, bodyBytesMax, budget } = this.#options;
-    if (to === null) throw this.#missing(signal);
+    if (to === null) throw missing(signal);
     try {
       const target = requestUrl(withPath(to, path));
       await withBody(request, { bytesMax: bodyBytesMax, budget }, (body) =>
@@ -59,7 +58,11 @@ export class PassOn {
           ANSWER_TIMEOUT_MS,
         ),
       );
-      this.#count(1, { signal, status: String(response.statusCode) });
+      const { statusCode: status } = response;
+      this.#count(1, { signal, status: String(status) });
+      if (status < 400) return;
+      const reason = `The collector that gets ${signal} answered ${status}.`;
+      this.#host.http.rejected(request, { protocol: "http", status, reason });
     } catch (error) {
       const status = error instanceof Refusal ? error.status : "failed";
       this.#count(1, { signal, status: String(status) });
@@ -70,13 +73,6 @@ export class PassOn {
   /** Gives up what waits for the collector. */
   stop(): void {
     this.#stop.abort();
-  }
-
-  #missing(signal: string): Refusal {
-    const text = `Tailgate takes logs: set receivers.otlp.pass_on_to to the collector for ${signal}, or switch the sender's ${signal} off.`;
-    if (!this.#missed.has(signal)) this.#host.log.warning(`Somebody sends ${signal}. ${text}`);
-    this.#missed.add(signal);
-    return new Refusal(404, text);
   }
 
   async #exchange(
@@ -109,6 +105,13 @@ export class PassOn {
       throw new Refusal(503, `The collector at ${name} gives no answer: ${textOf(cause)}`);
     }
   }
+}
+
+function missing(signal: string): Refusal {
+  return new Refusal(
+    404,
+    `Tailgate takes logs: set receivers.otlp.pass_on_to to the collector for ${signal}, or switch the sender's ${signal} off.`,
+  );
 }
 
 function picked(

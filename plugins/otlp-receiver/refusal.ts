@@ -27,25 +27,31 @@ export class Refusal extends Error {
 
   /** The code of a google.rpc.Status. */
   get rpcCode(): number {
-    return RPC_CODES[this.status];
+    return RPC_CODES[this.status][0];
+  }
+
+  /** The name of that code. */
+  get rpcStatus(): string {
+    return RPC_CODES[this.status][1];
   }
 }
 
 /** HTTP's statuses; over gRPC their codes are said. */
 export type RefusalStatus = keyof typeof RPC_CODES;
 
-/** For each HTTP status the code of a google.rpc.Status (google/rpc/code.proto). */
+/** For each HTTP status the code of a google.rpc.Status, and its name (google/rpc/code.proto). */
 const RPC_CODES = {
-  400: 3, // INVALID_ARGUMENT
-  403: 7, // PERMISSION_DENIED
-  404: 5, // NOT_FOUND
-  405: 12, // UNIMPLEMENTED
-  413: 3, // INVALID_ARGUMENT: the same request will never be taken
-  415: 3, // INVALID_ARGUMENT
-  429: 8, // RESOURCE_EXHAUSTED
-  501: 12, // UNIMPLEMENTED
-  503: 14, // UNAVAILABLE
-  504: 4, // DEADLINE_EXCEEDED
+  400: [3, "INVALID_ARGUMENT"],
+  403: [7, "PERMISSION_DENIED"],
+  404: [5, "NOT_FOUND"],
+  405: [12, "UNIMPLEMENTED"],
+  // The same request will never be taken.
+  413: [3, "INVALID_ARGUMENT"],
+  415: [3, "INVALID_ARGUMENT"],
+  429: [8, "RESOURCE_EXHAUSTED"],
+  501: [12, "UNIMPLEMENTED"],
+  503: [14, "UNAVAILABLE"],
+  504: [4, "DEADLINE_EXCEEDED"],
 } as const;
 
 /** What is said to a sender of what went wrong. Only what is bad for good is a 400: after it clients drop the batch. */

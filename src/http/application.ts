@@ -5,6 +5,7 @@ import type { HostLogger, RouteHandler } from "../plugin.ts";
 import type { AnswerBudget } from "./answer-budget.ts";
 import { slicesOf, streamOf, WRITE_BYTES_MAX } from "./answer-stream.ts";
 import { HttpProblem } from "./problem.ts";
+import type { Rejections } from "./rejections.ts";
 
 /** One of the gateway's own pages or resources; all of them are read with GET or HEAD. */
 export interface Endpoint {
@@ -37,15 +38,20 @@ const SECURITY_HEADERS = {
   "Cache-Control": "no-store",
 };
 
+interface Surroundings {
+  readonly budget: AnswerBudget;
+  readonly log: HostLogger;
+  readonly rejections: Rejections;
+}
+
 /** Serves the endpoints with koa, and answers for everything else. */
 export function createApplication(
   endpoints: readonly Endpoint[],
-  budget: AnswerBudget,
-  log: HostLogger,
+  surroundings: Surroundings,
 ): RouteHandler {
   let application: Promise<RouteHandler> | undefined;
   return async function serveOwn(request, response) {
-    application ??= koaApplication(endpoints, budget, log);
+    application ??= koaApplication(endpoints, surroundings);
     await (
       await application
     )(request, response);
@@ -55,15 +61,14 @@ export function createApplication(
 /** koa and what it needs, fifty modules, are there from the first request on: a start need not wait for them. */
 async function koaApplication(
   endpoints: readonly Endpoint[],
-  budget: AnswerBudget,
-  log: HostLogger,
+  { budget, log, rejections }: Surroundings,
 ): Promise<RouteHandler> {
   const { default: Koa } = await import("koa");
   const application = new Koa();
   // What the middleware throws is answered below; this is left for sockets that break while they are written to.
   application.on("error", ignoreError);
   application.use(setSecurityHeaders);
-  application.use(answerProblems(log));
+  application.use(answerProblems(log, rejections));
   application.use(serve(new Map(endpoints.map((endpoint) => [endpoint.path, endpoint])), budget));
   return application.callback();
 }
@@ -75,13 +80,17 @@ function setSecurityHeaders(context: Context, next: Next): Promise<void> {
   return next();
 }
 
-function answerProblems(log: HostLogger) {
+function answerProblems(log: HostLogger, rejections: Rejections) {
   return async function answerProblem(context: Context, next: Next): Promise<void> {
     try {
       await next();
     } catch (error) {
       const { status, code, message, retryAfterSeconds } = problemOf(error);
+      const rejection = { protocol: "http", status, reason: message } as const;
       if (status === 500) log.error(`${context.method} ${context.path} failed.`, error);
+      // A gateway that stops tells so itself.
+      else if (code === "STOPPED") rejections.count(context.req, rejection);
+      else rejections.add(context.req, rejection);
       if (retryAfterSeconds !== undefined) context.set("Retry-After", String(retryAfterSeconds));
       context.status = status;
       context.body = { error: { code, message } };

@@ -1,6 +1,6 @@
 import type { Server, Socket } from "node:net";
 import { Server as HttpServer } from "../node-http.ts";
-import type { HostLogger } from "../plugin.ts";
+import type { AddressedRequest, HostLogger, Rejection } from "../plugin.ts";
 import { counter, gauge, type Metric } from "./metric.ts";
 import { clearInterval, clearTimeout, setInterval, setTimeout } from "../timers.ts";
 
@@ -52,15 +52,22 @@ export class Connections {
   readonly #limits: ConnectionLimits;
   readonly #log: HostLogger;
   readonly #ports: Port[] = [];
+  readonly #rejected: (request: AddressedRequest, rejection: Rejection) => void;
   /** How a socket is taken off its port. */
   readonly #forgets = new WeakMap<Socket, () => void>();
   #timer: NodeJS.Timeout | undefined;
   #refused = 0;
   #stalled = 0;
 
-  constructor(limits: ConnectionLimits, log: HostLogger) {
+  /** `rejected` counts a connection that is refused. */
+  constructor(
+    limits: ConnectionLimits,
+    log: HostLogger,
+    rejected: (request: AddressedRequest, rejection: Rejection) => void,
+  ) {
     this.#limits = limits;
     this.#log = log;
+    this.#rejected = rejected;
   }
 
   /** Watches a server that does not listen yet; of HTTP/1, or of any other protocol, in which nothing is said to those refused. */
@@ -104,7 +111,11 @@ export class Connections {
 
   #refuse(socket: Socket, reason: string, isHttp: boolean): void {
     this.#refused++;
-    this.#log.warning(`A connection was refused. ${reason}`);
+    this.#log.warning(`A connection was refused. ${reason}`, fromText(socket));
+    const rejection = isHttp
+      ? ({ protocol: "http", status: 503, reason } as const)
+      : ({ protocol: "grpc", status: "connection_refused", reason } as const);
+    this.#rejected({ headers: {}, socket }, rejection);
     if (!isHttp) return void socket.destroy();
     socket.on("error", () => socket.destroy());
     const timer = setTimeout(() => socket.destroy(), REFUSAL_MS);
@@ -152,6 +163,7 @@ export class Connections {
     const seconds = this.#limits.writeTimeoutMs / 1000;
     this.#log.warning(
       `A client was disconnected: it read nothing of its answer for ${seconds} s (http.write_timeout_seconds).`,
+      fromText(socket),
     );
     // With a reset: the system would keep what it has taken for the client.
     socket.resetAndDestroy();
@@ -160,6 +172,10 @@ export class Connections {
   close(): void {
     clearInterval(this.#timer);
   }
+}
+
+function fromText({ remoteAddress = "an unknown address" }: Socket): string {
+  return `It came from ${remoteAddress}.`;
 }
 
 function refusalText(reason: string): string {

@@ -80,6 +80,10 @@ export class Guard {
       return { status: 400, text: "The request has more than one Host header." };
     }
     const { host, origin } = request.headers;
+    // RFC 9112, 3.2
+    if (host === undefined && request.httpVersion === "1.1") {
+      return { status: 400, text: "The request has no Host header." };
+    }
     const target = authorityOf(request.url);
     if (target === null) {
       return { status: 400, text: "The request's target is neither a path nor an http URL." };

@@ -1,7 +1,7 @@
 import type { PluginMetric, PluginSample } from "../plugin-metrics.ts";
 
 /** A number with its labels, read when it is asked for. Counters are shown with `_total` after their name. */
-export type Metric = Pick<PluginMetric, "name" | "description" | "kind" | "read">;
+export type Metric = Pick<PluginMetric, "name" | "description" | "kind" | "bounds" | "read">;
 
 /** A counter with one value. */
 export function counter(name: string, description: string, read: () => number): Metric {

@@ -76,6 +76,7 @@ function publicMetric(metric: PluginMetric): Metric {
     name: `tailgate_${id[0]}_${name}`.replaceAll(/\W/g, "_"),
     description,
     kind,
+    ...(metric.bounds && { bounds: metric.bounds }),
     *read() {
       for (const sample of metric.read())
         yield { ...sample, labels: { ...labels, ...sample.labels } };

@@ -1,6 +1,11 @@
-import type { ObservableResult } from "@opentelemetry/api";
+import { ValueType, type ObservableResult } from "@opentelemetry/api";
 import { PrometheusExporter, PrometheusSerializer } from "@opentelemetry/exporter-prometheus";
-import { MeterProvider } from "@opentelemetry/sdk-metrics";
+import {
+  AggregationTemporality,
+  DataPointType,
+  MeterProvider,
+  type HistogramMetricData,
+} from "@opentelemetry/sdk-metrics";
 import type { Metric } from "./metric.ts";
 
 /**
@@ -13,6 +18,8 @@ export class Prometheus {
   readonly #serializer = new PrometheusSerializer(undefined, false, undefined, true, true);
   readonly #provider = new MeterProvider({ readers: [this.#reader] });
   readonly #meter = this.#provider.getMeter("tailgate");
+  /** OpenTelemetry has no observable histograms. */
+  readonly #histograms: Metric[] = [];
   readonly #failed: (metric: Metric, error: unknown) => void;
 
   /** `failed` is told of a metric that cannot be read: it must not hide the others. */
@@ -22,6 +29,7 @@ export class Prometheus {
 
   observe(metric: Metric): void {
     const { name, description, kind } = metric;
+    if (kind === "histogram") return void this.#histograms.push(metric);
     const instrument =
       kind === "counter"
         ? this.#meter.createObservableCounter(name, { description })
@@ -39,10 +47,42 @@ export class Prometheus {
 
   async text(): Promise<string> {
     const { resourceMetrics } = await this.#reader.collect();
-    return this.#serializer.serialize(resourceMetrics);
+    const histograms = this.#histograms.flatMap((metric) => this.#histogram(metric));
+    const scope = { name: "tailgate" };
+    const scopeMetrics = [...resourceMetrics.scopeMetrics, { scope, metrics: histograms }];
+    return this.#serializer.serialize({ ...resourceMetrics, scopeMetrics });
+  }
+
+  #histogram(metric: Metric): HistogramMetricData[] {
+    try {
+      return [histogramData(metric)];
+    } catch (error) {
+      this.#failed(metric, error);
+      return [];
+    }
   }
 
   close(): Promise<void> {
     return this.#provider.shutdown();
   }
+}
+
+const NO_TIME: [number, number] = [0, 0];
+
+function histogramData({ name, description, bounds = [], read }: Metric): HistogramMetricData {
+  return {
+    descriptor: { name, description, unit: "", valueType: ValueType.DOUBLE },
+    aggregationTemporality: AggregationTemporality.CUMULATIVE,
+    dataPointType: DataPointType.HISTOGRAM,
+    dataPoints: Array.from(read(), ({ value, labels, counts = [] }) => ({
+      startTime: NO_TIME,
+      endTime: NO_TIME,
+      attributes: labels,
+      value: {
+        buckets: { boundaries: [...bounds], counts: [...counts] },
+        sum: value,
+        count: counts.reduce((sum, count) => sum + count, 0),
+      },
+    })),
+  };
 }

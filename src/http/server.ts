@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import { HTTP_DEFAULTS, type HttpConfig } from "../config.ts";
 import { TailgateError, textOf } from "../errors.ts";
 import type { GatewayView } from "../gateway.ts";
@@ -24,6 +24,9 @@ import { SearchQueue } from "./search-queue.ts";
 import { counter, type Metric } from "./metric.ts";
 import { Metrics, METRICS_PATH } from "./metrics.ts";
 import { page, pagePaths } from "./page.ts";
+import { watchProtocol } from "./protocol-errors.ts";
+import { reasonOf, Rejections } from "./rejections.ts";
+import { RequestMetrics } from "./request-metrics.ts";
 import { originForm, pathOf, routeOf, RouteTable, type Methods } from "./routes.ts";
 import { stats, STATS_PATH } from "./stats.ts";
 import { asksForWebSocket, UpgradeTable, type Refusal } from "./upgrade.ts";
@@ -36,10 +39,6 @@ const TIMEOUT_CHECK_MS = 2_000;
 
 /** Longer than the pause between two requests of a batching OTLP exporter, which would else find the connection closed. */
 const KEEP_ALIVE_TIMEOUT_MS = 65_000;
-
-/** How many different refusals are logged in a minute, so that strangers cannot fill the log. */
-const LOGGED_REFUSALS_MAX = 20;
-const LOGGED_REFUSALS_MS = 60_000;
 
 /** No plugin can have them, nor those of the page. */
 const OWN_PATHS = [
@@ -55,6 +54,9 @@ const OWN_PATHS = [
 export function reservedPaths(): string[] {
   return [...pagePaths(), ...OWN_PATHS];
 }
+
+/** The files of the dashboard, in /metrics. */
+const ASSETS = "/assets";
 
 const STOPPING: RouteRefusal = { status: 503, text: "The gateway is stopping." };
 const STARTING: RouteRefusal = { status: 503, text: "The gateway is starting." };
@@ -93,13 +95,15 @@ export class HttpServer {
   readonly #limits: HttpConfig;
   readonly #connections: Connections;
   readonly #budget: AnswerBudget;
+  readonly #rejections: Rejections;
+  readonly #requests = new RequestMetrics();
+  /** How requests to the gateway's own paths are called in /metrics. */
+  readonly #ownRoutes = new Map<string, string>();
   readonly #page = page();
   readonly #routes = new RouteTable([...this.#page.map(({ path }) => path), ...OWN_PATHS]);
   readonly #upgrades: UpgradeTable;
   /** Requests that the guard has refused. */
   #refused = 0;
-  readonly #loggedRefusals = new Set<string>();
-  #loggedSinceMs = performance.now();
   #application: RouteHandler | undefined;
   #metrics: Metrics | undefined;
   #waitingRoom: WaitingRoom | undefined;
@@ -114,18 +118,26 @@ export class HttpServer {
     const { host, allowedHosts, trustsDefaultOrigins = true } = options;
     this.#guard = new Guard({ host, allowedHosts, trustsDefaultOrigins });
     this.#limits = { ...HTTP_DEFAULTS, ...options.limits };
-    this.#connections = new Connections(this.#limits, options.log);
+    this.#rejections = new Rejections(options.log);
+    this.#connections = new Connections(this.#limits, options.log, (request, rejection) =>
+      this.#rejections.count(request, rejection),
+    );
     this.#budget = new AnswerBudget(this.#limits.answerBytesMax);
-    this.#upgrades = new UpgradeTable(options.log);
+    this.#upgrades = new UpgradeTable(options.log, (request, status, reason) =>
+      this.#upgraded(request, status, reason),
+    );
     this.#server = createServer({
       headersTimeout: HEADERS_TIMEOUT_MS,
       requestTimeout: REQUEST_TIMEOUT_MS,
       connectionsCheckingInterval: TIMEOUT_CHECK_MS,
       keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
+      // The guard does so, where it is seen.
+      requireHostHeader: false,
       shouldUpgradeCallback: asksForWebSocket,
     });
     this.#server.on("request", (request, response) => this.#handle(request, response));
     this.#connections.watch(this.#server);
+    watchProtocol(this.#server, this.#rejections);
     this.#server.on("upgrade", (request, socket, head) => {
       this.#connections.handOver(request.socket);
       const refusal = this.#refusal(request);
@@ -137,7 +149,11 @@ export class HttpServer {
       upgrade: (path, handler) => this.#upgrades.add(path, handler),
       refusal: (request) => this.#guardRefusal(request)?.text,
       refusalOf: (request) => this.#guardRefusal(request),
-      protect: (server) => this.#connections.watch(server),
+      protect: (server) => {
+        this.#connections.watch(server);
+        watchProtocol(server, this.#rejections);
+      },
+      rejected: (request, rejection) => this.#rejections.add(request, rejection),
     };
   }
 
@@ -159,7 +175,16 @@ export class HttpServer {
       readiness(view, notReady),
       this.#metrics.endpoint,
     ];
-    this.#application = createApplication(endpoints, this.#budget, log);
+    for (const { path } of endpoints) this.#ownRoutes.set(path, path);
+    for (const { path } of this.#page) this.#ownRoutes.set(path, path === "/" ? path : ASSETS);
+    for (const route of new Set(this.#ownRoutes.values()))
+      this.#requests.announce(route, "GET", 200);
+    for (const path of this.#upgrades.paths) this.#requests.announce(path, "GET", 101);
+    this.#application = createApplication(endpoints, {
+      budget: this.#budget,
+      log,
+      rejections: this.#rejections,
+    });
   }
 
   #ownMetrics(): Metric[] {
@@ -167,6 +192,8 @@ export class HttpServer {
     const refused = "Requests that were refused because of their Host, Origin or site.";
     const suppressed = "Lines of the gateway's own that were left out of its log: too many alike.";
     return [
+      ...this.#requests.metrics,
+      this.#rejections.metric,
       counter("tailgate_http_requests_refused", refused, () => this.#refused),
       counter("tailgate_log_lines_suppressed", suppressed, suppressedLines),
     ];
@@ -217,10 +244,13 @@ export class HttpServer {
 
   #handle(request: IncomingMessage, response: ServerResponse): void {
     this.#inFlight++;
+    const startedAtMs = performance.now();
+    const path = pathOf(request.url!);
+    const { socket } = request;
     response.once("close", () => {
       if (--this.#inFlight === 0) this.#idle?.resolve();
+      this.#answered(request, response, { path, startedAtMs, socket });
     });
-    const path = pathOf(request.url!);
     const refusal = this.#refusal(request, path);
     request.url = originForm(request.url!);
     const methods = this.#routes.at(path);
@@ -228,7 +258,38 @@ export class HttpServer {
     else if (methods) this.#serveRoute(methods, request, response);
     else if (this.#upgrades.has(path)) answerUpgradeRequired(response);
     else if (this.#application) void this.#callHandler(this.#application, request, response);
-    else answerText(response, STARTING);
+    else this.#reject(request, response, STARTING);
+  }
+
+  #answered(
+    request: IncomingMessage,
+    { headersSent, statusCode }: ServerResponse,
+    { path, startedAtMs, socket }: { path: string; startedAtMs: number; socket: Socket },
+  ): void {
+    const status = headersSent ? statusCode : undefined;
+    const seconds = (performance.now() - startedAtMs) / 1000;
+    this.#requests.add({ route: this.#routeName(path), method: request.method!, status, seconds });
+    if (status === undefined || !isRejection(status) || isHealth(path)) return;
+    if (this.#rejections.isCounted(request)) return;
+    const rejection = { protocol: "http", status, reason: reasonOf(status) } as const;
+    this.#rejections.add(request, rejection, socket);
+  }
+
+  #upgraded(request: IncomingMessage, status: number, reason: string | undefined): void {
+    const route = this.#routeName(pathOf(request.url!));
+    this.#requests.add({ route, method: request.method!, status });
+    if (reason === undefined) return;
+    this.#rejections.add(request, { protocol: "websocket", status, reason });
+  }
+
+  #routeName(path: string): string | undefined {
+    const isPlugins = this.#routes.at(path) !== undefined || this.#upgrades.has(path);
+    return isPlugins ? path : this.#ownRoutes.get(path);
+  }
+
+  #reject(request: IncomingMessage, response: ServerResponse, { status, text }: Refusal): void {
+    this.#rejections.add(request, { protocol: "http", status, reason: text });
+    answerText(response, { status, text });
   }
 
   #refuse(
@@ -238,16 +299,15 @@ export class HttpServer {
     refusal: RouteRefusal,
   ): void {
     const refuse = routeOf(methods, request.method!)?.refuse;
-    if (!refuse) return answerText(response, refusal);
-    if (refusal.status === 503) response.setHeader("Connection", "close");
+    if (!refuse) return this.#reject(request, response, refusal);
+    if (endsConnection(refusal.status)) response.setHeader("Connection", "close");
     void this.#callHandler(() => refuse(request, response, refusal), request, response);
   }
 
   #refusal(request: IncomingMessage, path?: string): RouteRefusal | undefined {
     const refusal = this.#guardRefusal(request);
     if (refusal !== undefined) return refusal;
-    const isHealth = path === HEALTH_PATH || path === READINESS_PATH;
-    return this.#stopping && !isHealth ? STOPPING : undefined;
+    return this.#stopping && !isHealth(path) ? STOPPING : undefined;
   }
 
   /** A browser hides the answer to a refused WebSocket from its page, so that the reason must be seen here. */
@@ -255,26 +315,22 @@ export class HttpServer {
     const refusal = this.#guard.refusal(request);
     if (refusal === undefined) return undefined;
     this.#refused++;
-    this.#logRefusal(refusal.text);
+    const { status, text } = refusal;
+    const message = `A request was refused. ${text}`;
+    this.#rejections.log(request, { status, reason: text }, { message });
     return refusal;
-  }
-
-  #logRefusal(text: string): void {
-    const logged = this.#loggedRefusals;
-    const nowMs = performance.now();
-    if (nowMs - this.#loggedSinceMs >= LOGGED_REFUSALS_MS) {
-      logged.clear();
-      this.#loggedSinceMs = nowMs;
-    }
-    if (logged.size >= LOGGED_REFUSALS_MAX || logged.has(text)) return;
-    logged.add(text);
-    this.#options.log.warning(`A request was refused. ${text}`);
   }
 
   #serveRoute(methods: Methods, request: IncomingMessage, response: ServerResponse): void {
     const route = routeOf(methods, request.method!);
     if (route) void this.#callHandler(route.handler, request, response);
-    else answerMethodNotAllowed(methods, response);
+    else {
+      response.setHeader("Allow", allowed(methods));
+      this.#reject(request, response, {
+        status: 405,
+        text: `The methods here are: ${allowed(methods)}.`,
+      });
+    }
   }
 
   async #callHandler(
@@ -296,16 +352,30 @@ function answerText(response: ServerResponse, { status, text }: Refusal): void {
   response.writeHead(status, {
     "Content-Type": "text/plain; charset=utf-8",
     "X-Content-Type-Options": "nosniff",
-    // A client that comes again does so on a new connection, and so to whoever listens there then.
-    ...(status === 503 && { Connection: "close" }),
+    ...(endsConnection(status) && { Connection: "close" }),
   });
   response.end(`${text}\n`);
 }
 
-function answerMethodNotAllowed(methods: Methods, response: ServerResponse): void {
-  const allowed = [...methods.keys()].join(", ");
-  response.setHeader("Allow", allowed);
-  answerText(response, { status: 405, text: `The methods here are: ${allowed}.` });
+/**
+ * A client that comes again after a 503 does so on a new connection, and so to whoever listens there then. After a 400
+ * nobody knows where the next request begins.
+ */
+function endsConnection(status: number): boolean {
+  return status === 503 || status === 400;
+}
+
+function allowed(methods: Methods): string {
+  return [...methods.keys()].join(", ");
+}
+
+/** A fault of the gateway's own is told where it happens. */
+function isRejection(status: number): boolean {
+  return status >= 400 && status !== 500;
+}
+
+function isHealth(path: string | undefined): boolean {
+  return path === HEALTH_PATH || path === READINESS_PATH;
 }
 
 /** RFC 9110, 15.5.22: names the protocol that is required. */

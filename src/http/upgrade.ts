@@ -1,7 +1,7 @@
 import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
 import type { HostLogger, UpgradeHandler } from "../plugin.ts";
-import { refuseUpgrade } from "../upgrade-refusal.ts";
+import { observeRefusal, refuseUpgrade } from "../upgrade-refusal.ts";
 import { pathOf } from "./routes.ts";
 
 /** Why a request is not served. */
@@ -10,20 +10,33 @@ export interface Refusal {
   readonly text: string;
 }
 
+/** What became of a request for an upgrade; without a reason it was granted. */
+export type UpgradeOutcome = (
+  request: IncomingMessage,
+  status: number,
+  reason: string | undefined,
+) => void;
+
 /** Who takes over the sockets of WebSocket upgrades, and which of them are open. */
 export class UpgradeTable {
   readonly #handlers = new Map<string, UpgradeHandler>();
   readonly #sockets = new Set<Duplex>();
   readonly #log: HostLogger;
+  readonly #ended: UpgradeOutcome;
 
-  constructor(log: HostLogger) {
+  constructor(log: HostLogger, ended: UpgradeOutcome = () => {}) {
     this.#log = log;
+    this.#ended = ended;
   }
 
   /** @throws Error where the path is taken. */
   add(path: string, handler: UpgradeHandler): void {
     if (this.#handlers.has(path)) throw new Error(`WebSockets on ${path} are taken already.`);
     this.#handlers.set(path, handler);
+  }
+
+  get paths(): Iterable<string> {
+    return this.#handlers.keys();
   }
 
   has(path: string): boolean {
@@ -34,6 +47,7 @@ export class UpgradeTable {
   take(request: IncomingMessage, socket: Duplex, head: Buffer, refusal: Refusal | undefined): void {
     // Node has taken its own listeners off, and an error without a listener would end the process.
     socket.on("error", ignoreError);
+    observeRefusal(socket, (status, text) => this.#ended(request, status, text));
     if (refusal) return refuseUpgrade(socket, refusal.status, refusal.text);
     if (!asksForWebSocket(request)) return refuseUpgrade(socket, 400, NOT_A_WEBSOCKET);
     const path = pathOf(request.url!);
@@ -46,6 +60,8 @@ export class UpgradeTable {
     socket.once("close", () => this.#sockets.delete(socket));
     try {
       handler(request, socket, head);
+      const isGranted = !socket.destroyed && !socket.writableEnded;
+      if (isGranted) this.#ended(request, 101, undefined);
     } catch (error) {
       this.#log.error(`Taking over a socket on ${path} failed.`, error);
       socket.destroy();

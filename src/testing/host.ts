@@ -5,7 +5,12 @@ import { hostLogger } from "../host-log.ts";
 import { HttpServer } from "../http/server.ts";
 import { MemoryJournal } from "../journal/memory.ts";
 import type { Host } from "../plugin.ts";
-import { counterMetric, gaugeMetric, type PluginMetric } from "../plugin-metrics.ts";
+import {
+  counterMetric,
+  gaugeMetric,
+  histogramMetric,
+  type PluginMetric,
+} from "../plugin-metrics.ts";
 
 /** What a plugin runs in, for tests: a real HTTP server on a free port, a journal, a log directory of its own. */
 export interface TestHost extends Host {
@@ -48,6 +53,11 @@ export async function testHost(id: string, options: { logDir?: string } = {}): P
         const { metric, add } = counterMetric(id, name, description);
         pluginMetrics.push(metric);
         return add;
+      },
+      histogram: (name, description, given) => {
+        const { metric, observe } = histogramMetric(id, name, description, given);
+        pluginMetrics.push(metric);
+        return observe;
       },
       gauge: (name, description, read) => {
         pluginMetrics.push(gaugeMetric(id, name, description, read));

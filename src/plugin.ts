@@ -111,7 +111,11 @@ export interface Batch {
   envelope(index: number): Envelope;
   /** The OpenTelemetry record, rebuilt on each call. */
   record(index: number): LogRecord;
-  /** All records as an ExportLogsServiceRequest in protobuf, with nothing lost of what their sender said. */
+  /**
+   * All records as an ExportLogsServiceRequest in protobuf. Without a form they are as their senders sent them. With
+   * one, `{}` at least, they are fit to be sent on: a strict decoder would refuse all of them for one text that is not
+   * UTF-8, which has U+FFFD there, or for one id of another length, which is left out.
+   */
   otlp(form?: OtlpForm): Uint8Array;
   /** The same as JSON, UTF-8. */
   otlpJson(form?: OtlpForm): Uint8Array;

@@ -13,6 +13,7 @@ import { EVENT_KEY } from "./event-key.ts";
 import { otlpRequest, type OtlpPieces } from "./otlp-request.ts";
 import { otlpToJson } from "./otlp-to-json.ts";
 import { RecordOrigin } from "./otlp-writer.ts";
+import { SoundPieces } from "./sound-otlp.ts";
 
 /** Where a record came from, to rebuild it for those who want OpenTelemetry and not the envelope. */
 export interface Origin {
@@ -289,8 +290,22 @@ export class RecordBatch implements Batch {
     }
   }
 
-  otlpPieces(index: number, { loggerAttribute, uidOf }: OtlpForm = {}): OtlpPieces {
-    const pieces = this.#piecesOf(index);
+  /** The record as it came. One that cannot be told must not keep those of its commit from their way. */
+  otlpPieces(index: number): OtlpPieces {
+    try {
+      return this.origin(index).otlp(this.originIndex(index));
+    } catch (error) {
+      return this.#piecesOfEnvelope(index, error);
+    }
+  }
+
+  /** The record as it is sent on: sound, and with the attributes that `form` asks for. */
+  exportedPieces(
+    index: number,
+    sound: SoundPieces,
+    { loggerAttribute, uidOf }: OtlpForm,
+  ): OtlpPieces {
+    const pieces = this.#soundPieces(index, sound);
     const named =
       loggerAttribute === undefined
         ? pieces
@@ -300,17 +315,23 @@ export class RecordBatch implements Batch {
       : withAttribute(named, EVENT_KEY, uidOf(this.sequence(index)));
   }
 
-  /** One record that cannot be told must not keep those of its commit, or of an exporter's batch, from their way. */
-  #piecesOf(index: number): OtlpPieces {
+  /** Nor must it keep those of an exporter's batch. */
+  #soundPieces(index: number, sound: SoundPieces): OtlpPieces {
     try {
-      return this.origin(index).otlp(this.originIndex(index));
+      return sound.of(this.origin(index).otlp(this.originIndex(index)));
     } catch (error) {
-      return new RecordOrigin([recordOfEnvelope(this.envelope(index), error)]).otlp(0);
+      return this.#piecesOfEnvelope(index, error);
     }
   }
 
+  #piecesOfEnvelope(index: number, error: unknown): OtlpPieces {
+    return new RecordOrigin([recordOfEnvelope(this.envelope(index), error)]).otlp(0);
+  }
+
   otlp(form?: OtlpForm): Uint8Array {
-    return otlpRequest(this.length, (index) => this.otlpPieces(index, form));
+    if (form === undefined) return otlpRequest(this.length, (index) => this.otlpPieces(index));
+    const sound = new SoundPieces();
+    return otlpRequest(this.length, (index) => this.exportedPieces(index, sound, form));
   }
 
   otlpJson(form?: OtlpForm): Uint8Array {
@@ -441,7 +462,13 @@ class Selection implements Batch {
   }
 
   otlp(form?: OtlpForm): Uint8Array {
-    return otlpRequest(this.length, (index) => this.#batch.otlpPieces(this.#indexes[index]!, form));
+    const { length } = this;
+    const batch = this.#batch;
+    const indexes = this.#indexes;
+    if (form === undefined)
+      return otlpRequest(length, (place) => batch.otlpPieces(indexes[place]!));
+    const sound = new SoundPieces();
+    return otlpRequest(length, (place) => batch.exportedPieces(indexes[place]!, sound, form));
   }
 
   otlpJson(form?: OtlpForm): Uint8Array {

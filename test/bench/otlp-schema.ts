@@ -1,7 +1,7 @@
 import protobuf from "protobufjs";
 
 /** What of opentelemetry-proto 1.x a request of logs consists of, under its field numbers. */
-const { root } = protobuf.parse(`
+export const LOGS_PROTO = `
   syntax = "proto3";
   message ExportLogsServiceRequest { repeated ResourceLogs resource_logs = 1; }
   message ResourceLogs {
@@ -48,7 +48,9 @@ const { root } = protobuf.parse(`
   }
   message ArrayValue { repeated AnyValue values = 1; }
   message KeyValueList { repeated KeyValue values = 1; }
-`);
+`;
+
+const { root } = protobuf.parse(LOGS_PROTO);
 
 export const LogsRequest = root.lookupType("ExportLogsServiceRequest");
 

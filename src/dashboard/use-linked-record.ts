@@ -16,6 +16,7 @@ export interface LinkProblem {
 export function linkTo(sequence: number, epoch: string | undefined): string {
   const link = new URL(location.href);
   link.search = searchOf({ ...viewOf(link.search), record: sequence, epoch }, link.search);
+  link.hash = "";
   return link.href;
 }
 

@@ -4,12 +4,12 @@ import { hasBounds, searchOf, viewOf, type View } from "./view.ts";
 /** The view that the page's address holds: the browser's buttons for back and forward change it, too. */
 export class ViewStore {
   readonly #listeners = new Set<() => void>();
-  #view = viewOf(location.search);
+  #view = viewOfAddress();
   /** The epoch of what is shown, if it is known. */
   epoch: () => string | undefined = () => undefined;
 
   constructor() {
-    addEventListener("popstate", () => this.#set(viewOf(location.search)));
+    addEventListener("popstate", () => this.#set(viewOfAddress()));
   }
 
   readonly get = (): View => this.#view;
@@ -22,9 +22,8 @@ export class ViewStore {
   /** As a step that the browser's back button undoes, unless nothing worth going back to is left. */
   change(part: Partial<View>, step: "push" | "replace" = "push"): void {
     const view = this.#stamped({ ...this.#view, ...part }, part);
-    const search = searchOf(view, location.search);
-    if (search === searchOf(this.#view, location.search)) return;
-    const address = search === "" ? location.pathname : `?${search}`;
+    const address = addressOf(view);
+    if (address === addressOf(this.#view)) return;
     history[step === "push" ? "pushState" : "replaceState"](undefined, "", address);
     this.#set(view);
   }
@@ -41,6 +40,21 @@ export class ViewStore {
     this.#view = view;
     for (const listener of this.#listeners) listener();
   }
+}
+
+/** A link has the epoch among its parameters; an address that the page made itself, behind them. */
+function viewOfAddress(): View {
+  const view = viewOf(location.search);
+  const epoch = new URLSearchParams(location.hash.slice(1)).get("epoch") || undefined;
+  return { ...view, epoch: view.epoch ?? epoch };
+}
+
+/** The epoch is no part of what is looked for: it stands behind `#`, so that the parameters are those of the view. */
+function addressOf(view: View): string {
+  const { epoch } = view;
+  const search = searchOf({ ...view, epoch: undefined }, location.search);
+  const path = search === "" ? location.pathname : `?${search}`;
+  return epoch === undefined ? path : `${path}#${new URLSearchParams({ epoch })}`;
 }
 
 export function useView(views: ViewStore): View {

@@ -1,8 +1,8 @@
 import { tellsCallSite } from "../encode/code-attributes.ts";
-import { textOf } from "../errors.ts";
 import type { CallSiteAttributes } from "./call-site.ts";
 import { NameColumn, type Columns } from "./columns.ts";
-import { isError, plainValue, snapshotOf } from "./plain-value.ts";
+import { errorColumns } from "./exception.ts";
+import { isError, snapshotOf } from "./plain-value.ts";
 
 /** Under this name an Error is the record's exception. */
 const EXCEPTION = "exception";
@@ -71,7 +71,7 @@ function unusualColumns(
   const columns = new Map<string, unknown>();
   for (const key of listed) {
     const value = readProperty(attributes as object, key);
-    if (key === EXCEPTION && isError(value)) addException(columns, value);
+    if (key === EXCEPTION && isError(value)) addAll(columns, errorColumns(value));
     else {
       const snapshot = snapshotOf(value);
       if (snapshot !== undefined) columns.set(key.toWellFormed(), snapshot);
@@ -86,19 +86,12 @@ function unusualColumns(
   return { keys, values };
 }
 
-function addException(columns: Map<string, unknown>, error: Error): void {
-  columns.set("exception.type", typeOf(error));
-  columns.set("exception.message", plainValue(readProperty(error, "message")));
-  columns.set("exception.stacktrace", plainValue(readProperty(error, "stack")));
-}
-
-/** What the SDK takes as `exception.type`, too: the error's code where it has one, else its name. */
-function typeOf(error: Error): string {
-  return textOf(readProperty(error, "code") || readProperty(error, "name"));
+function addAll(columns: Map<string, unknown>, { keys, values }: Columns): void {
+  for (const [index, key] of keys.entries()) columns.set(key, values[index]);
 }
 
 /** Reads one property; what a getter throws stands for its value. */
-export function readProperty(holder: object, key: string): unknown {
+function readProperty(holder: object, key: string): unknown {
   try {
     return (holder as Record<string, unknown>)[key];
   } catch (error) {

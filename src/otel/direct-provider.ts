@@ -13,7 +13,7 @@ import {
 import { cleanSimpleAttributes, timeInputToHrTime } from "@opentelemetry/core";
 import type { Resource } from "@opentelemetry/resources";
 import type { ReadableLogRecord } from "@opentelemetry/sdk-logs";
-import { withAdded, type Columns } from "./columns.ts";
+import type { Columns } from "./columns.ts";
 import type { TailgateLogRecordProcessor } from "./processor.ts";
 import { SafeLogger } from "./safe-logger.ts";
 
@@ -56,7 +56,7 @@ export class DirectLoggerProvider implements LoggerProvider {
   }
 
   #emit(scope: Scope, record: LogRecord, attributes: Columns): void {
-    const { timestamp, observedTimestamp, exception } = record;
+    const { timestamp, observedTimestamp } = record;
     const now = hrTimeNow();
     this.#processor.take(
       {
@@ -72,7 +72,7 @@ export class DirectLoggerProvider implements LoggerProvider {
         resource: this.#resource,
         instrumentationScope: scope,
       },
-      exception === undefined ? attributes : withAdded(attributes, exceptionFields(exception)),
+      attributes,
     );
   }
 
@@ -96,18 +96,4 @@ function hrTimeNow(): HrTime {
 function spanContextOf(current: Context): SpanContext | undefined {
   const spanContext = trace.getSpanContext(current);
   return spanContext !== undefined && isSpanContextValid(spanContext) ? spanContext : undefined;
-}
-
-/** Of an exception that {@link SafeLogger} has read: what the SDK makes of it (semantic conventions, "Exceptions in logs"). */
-function exceptionFields(exception: unknown): Columns {
-  if (typeof exception === "string") {
-    return { keys: ["exception.message"], values: [exception] };
-  }
-  const { code, name, message, stack } = exception as Record<string, string | undefined>;
-  const fields = [
-    ["exception.type", code || name],
-    ["exception.message", message],
-    ["exception.stacktrace", stack],
-  ].filter(([, value]) => value);
-  return { keys: fields.map(([key]) => key!), values: fields.map(([, value]) => value) };
 }

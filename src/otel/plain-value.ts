@@ -13,11 +13,21 @@ export const VALUES_MAX = 1 << 18;
 
 export const VALUES_TEXT = `[more than ${VALUES_MAX} values]`;
 
+/** How many exceptions behind another one a snapshot takes. */
+const CAUSES_MAX = 64;
+
+const CAUSES_TEXT = `[more than ${CAUSES_MAX} causes]`;
+
 /** Where a snapshot is. */
 interface Walk {
   /** The objects around the value, the innermost last. */
   readonly ancestors: object[];
   valuesLeft: number;
+  causesLeft: number;
+}
+
+function walkFrom(ancestors: object[]): Walk {
+  return { ancestors, valuesLeft: VALUES_MAX, causesLeft: CAUSES_MAX };
 }
 
 /**
@@ -27,8 +37,39 @@ interface Walk {
  */
 export function plainValue(value: unknown): Value | undefined {
   return typeof value === "object" && value !== null
-    ? snapshotOfObject(value, { ancestors: [], valuesLeft: VALUES_MAX })
+    ? snapshotOfObject(value, walkFrom([]))
     : snapshotOfPrimitive(value);
+}
+
+/** What is behind an exception, as {@link plainValue} shows it within the exception; never throws. */
+export function causesOf(exception: object): [name: string, value: Value][] {
+  const walk = walkFrom([exception]);
+  const causes: [string, Value][] = [];
+  for (const key of causeKeys(exception)) {
+    const cause = readable(exception, key);
+    // `cause()` of the package verror.
+    if (typeof cause === "function") continue;
+    const plain = snapshot(cause, walk);
+    if (plain !== undefined && plain !== null) causes.push([key, plain]);
+  }
+  return causes;
+}
+
+/** Those under which JavaScript has what is behind an exception, of AggregateError and SuppressedError, too. */
+function causeKeys(exception: object): string[] {
+  const keys: string[] = [];
+  if (isArray(readable(exception, "errors"))) keys.push("errors");
+  if (readable(exception, "name") === "SuppressedError") keys.push("error", "suppressed");
+  return [...keys, "cause"];
+}
+
+/** Also of a proxy that is revoked. */
+function isArray(value: unknown): boolean {
+  try {
+    return Array.isArray(value);
+  } catch {
+    return false;
+  }
 }
 
 /** A larger object is left to {@link plainValue}. */
@@ -143,7 +184,9 @@ function list(values: readonly unknown[], walk: Walk): Value[] {
   const copy: Value[] = [];
   for (let index = 0; index < values.length; index++) {
     if (walk.valuesLeft-- <= 0) return [...copy, VALUES_TEXT];
-    copy.push(snapshot(values[index], walk) ?? null);
+    const plain = snapshot(values[index], walk) ?? null;
+    copy.push(plain);
+    if (plain === CAUSES_TEXT) return copy;
   }
   return copy;
 }
@@ -160,7 +203,9 @@ function entries(map: ReadonlyMap<unknown, unknown>, walk: Walk): Value {
 
 /** An Error's own enumerable fields, and those that every Error has, which are not enumerable. */
 function errorMembers(value: Error, walk: Walk): Value {
-  const keys = new Set(["name", "message", "stack", "cause", ...Object.keys(value)]);
+  const isCause = walk.ancestors.some((around) => around !== value && isError(around));
+  if (isCause && walk.causesLeft-- <= 0) return CAUSES_TEXT;
+  const keys = new Set(["name", "message", "stack", ...causeKeys(value), ...Object.keys(value)]);
   return members(value, [...keys], walk);
 }
 
@@ -175,7 +220,7 @@ function members(value: object, keys: readonly string[], walk: Walk): Value {
 }
 
 /** Reads one property; a getter that throws costs that property, not the object around it. */
-function readable(holder: object, key: string): unknown {
+export function readable(holder: object, key: string): unknown {
   try {
     return (holder as Record<string, unknown>)[key];
   } catch (error) {

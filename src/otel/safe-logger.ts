@@ -1,7 +1,8 @@
 import { context, type LogRecord, type Logger, type SeverityNumber } from "@opentelemetry/api";
 import type { CallSiteAttributes } from "./call-site.ts";
-import { CallerAttributes, readProperty } from "./caller-attributes.ts";
-import type { Columns } from "./columns.ts";
+import { CallerAttributes } from "./caller-attributes.ts";
+import { withAdded, type Columns } from "./columns.ts";
+import { exceptionColumns } from "./exception.ts";
 import { plainValue } from "./plain-value.ts";
 
 /** What is behind a logger: takes records that can be read, their attributes apart. */
@@ -29,6 +30,10 @@ export class SafeLogger implements Logger {
     let columns = NO_COLUMNS;
     try {
       columns = this.#attributes.columns(record.attributes, site);
+      const { exception } = record;
+      if (exception !== undefined && exception !== null) {
+        columns = withAdded(columns, exceptionColumns(exception));
+      }
       this.#sink.emit(sdkRecordOf(record), columns);
     } catch {
       this.#sink.emit({ body: "[a log record that cannot be read]" }, columns);
@@ -36,7 +41,7 @@ export class SafeLogger implements Logger {
   }
 }
 
-/** The record without its attributes, and with nothing that the SDK would throw on. */
+/** The record without its attributes and its exception, and with nothing that the SDK would throw on. */
 function sdkRecordOf(record: LogRecord): LogRecord {
   const { timestamp, observedTimestamp, severityNumber, severityText, eventName, body } = record;
   const sdkRecord: LogRecord = { context: record.context ?? context.active() };
@@ -46,21 +51,7 @@ function sdkRecordOf(record: LogRecord): LogRecord {
   if (isSeverity(severityNumber)) sdkRecord.severityNumber = severityNumber;
   if (typeof severityText === "string") sdkRecord.severityText = severityText;
   if (typeof eventName === "string") sdkRecord.eventName = eventName;
-  const { exception } = record;
-  if (exception !== undefined && exception !== null)
-    sdkRecord.exception = plainException(exception);
   return sdkRecord;
-}
-
-/** What the SDK reads of an exception, without getters that may throw. */
-function plainException(exception: unknown): string | Record<string, string> {
-  if (typeof exception !== "object" || exception === null) return String(exception);
-  const fields: Record<string, string> = {};
-  for (const key of ["code", "name", "message", "stack"]) {
-    const value = readProperty(exception, key);
-    if (typeof value === "string" || typeof value === "number") fields[key] = String(value);
-  }
-  return fields;
 }
 
 /** The SDK leaves out a record whose number is below 0, and does not say so. */

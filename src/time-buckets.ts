@@ -18,6 +18,13 @@ export interface BucketsMessage {
 const BUCKETS_MAX = 100;
 
 /**
+ * So few records that are so long before all others are strays: they would make one bucket of the others, and are only
+ * counted.
+ */
+export const STRAYS_MAX = 3;
+export const STRAY_GAP_MS = 365 * 86_400_000;
+
+/**
  * Counts over time, by level, in one pass and in bounded room: when the records need more buckets than there may be,
  * each two become one. The width is a power of two of milliseconds, and buckets begin at multiples of it, so that
  * counts of parts can be put together.
@@ -61,6 +68,10 @@ export class TimeBuckets {
     const sums = LEVELS.map(() => 0);
     for (const counts of this.#buckets.values()) addTo(sums, counts);
     return sums;
+  }
+
+  get count(): number {
+    return this.sums.reduce((sum, count) => sum + count, 0);
   }
 
   add(timeMs: number, rank: number): void {

@@ -2,7 +2,13 @@ import { fetchUnlessBusy } from "../client/retry-after.ts";
 import { LEVELS } from "../envelope.ts";
 import { FACETS, type Facet } from "../facets.ts";
 import type { FilterQuery } from "../filter.ts";
-import { TimeBuckets, type BucketsMessage, type LevelCounts } from "../time-buckets.ts";
+import {
+  STRAY_GAP_MS,
+  STRAYS_MAX,
+  TimeBuckets,
+  type BucketsMessage,
+  type LevelCounts,
+} from "../time-buckets.ts";
 import { boundsOf, isSliding, type TimeBounds, type TimeRange } from "./view.ts";
 
 const PATH = "/api/counts";
@@ -42,7 +48,7 @@ export interface CountWish {
   readonly range: TimeRange;
 }
 
-export interface Outliers {
+interface Outliers {
   readonly before: number;
   readonly after: number;
   /** By the rank of their level. */
@@ -207,20 +213,32 @@ export class JournalCounts {
 
   /** `before`: what was counted already; undefined where that begins anew. */
   #add(before: Counted | undefined, answer: Answer, extent: Counted["extent"]): void {
-    const { times = new TimeBuckets(), outliers = NO_OUTLIERS, facets, looked = 0 } = before ?? {};
-    const more = TimeBuckets.of(answer);
-    times.merge(more);
+    const { outliers = NO_OUTLIERS, facets, looked = 0 } = before ?? {};
+    const { times, strays } = this.#merged(before?.times, TimeBuckets.of(answer));
     const { from, to } = answer.counted;
     const sums = FACETS.map(
       (facet) => [facet, sumOf(facets?.get(facet), answer.facets[facet])] as const,
     );
     this.#publish({
       times,
-      outliers: withMore(outliers, answer, more.sums),
+      outliers: withMore(outliers, answer, strays),
       facets: new Map(sums),
       looked: looked + to - from + 1,
       extent,
     });
+  }
+
+  /** What is wanted from a time on has no strays. */
+  #merged(times: TimeBuckets | undefined, more: TimeBuckets): Merged {
+    const { sinceMs } = this.#boundsOf(this.#wish.range);
+    const [older, newer] = !times || more.lastMs > times.lastMs ? [times, more] : [more, times];
+    if (!older) return { times: newer, strays: undefined };
+    const isFar = newer.firstMs - older.lastMs > STRAY_GAP_MS && newer.count > 0;
+    if (isFar && older.count <= STRAYS_MAX && sinceMs === undefined) {
+      return { times: newer, strays: older };
+    }
+    newer.merge(older);
+    return { times: newer, strays: undefined };
   }
 
   #publish(counted: Counted | undefined): void {
@@ -234,12 +252,20 @@ export function levelsOf({ times, outliers }: Counted): LevelCounts {
   return times.sums.map((count, rank) => count + outliers.levels[rank]!);
 }
 
-/** `within`: what the answer has in its buckets. */
-function withMore(sum: Outliers, answer: Answer, within: Readonly<LevelCounts>): Outliers {
+/** Counts over time; `strays` are not in them. */
+interface Merged {
+  readonly times: TimeBuckets;
+  readonly strays: TimeBuckets | undefined;
+}
+
+function withMore(sum: Outliers, answer: Answer, strays: TimeBuckets | undefined): Outliers {
+  const within = TimeBuckets.of(answer).sums;
+  const outside = answer.levels.map((count, rank) => count - within[rank]!);
+  const more = strays?.sums ?? NO_OUTLIERS.levels;
   return {
-    before: sum.before + answer.before,
+    before: sum.before + answer.before + (strays?.count ?? 0),
     after: sum.after + answer.after,
-    levels: sum.levels.map((count, rank) => count + answer.levels[rank]! - within[rank]!),
+    levels: sum.levels.map((count, rank) => count + outside[rank]! + more[rank]!),
   };
 }
 

@@ -144,7 +144,7 @@ export const TEXTS = {
     extent: extentText,
     outliers: outliersText,
     outliersHint:
-      "Not in the chart: records more than ten years older than the gateway's clock, or more than a day ahead of it. A custom time shows them.",
+      "Not in the chart: records whose time is years before all others, or more than a day ahead of the gateway's clock. A custom time shows them.",
   },
   facets: {
     button: "Facets",
@@ -203,7 +203,7 @@ export const TEXTS = {
       { term: "logger:a.b", finds: "that logger or one below it" },
       { term: "type:audit", finds: "audit events alone; type:system the others" },
       { term: "action:NAME", finds: "audit events of that action" },
-      { term: "details.role:worker", finds: "any other field" },
+      { term: "details.role:worker", finds: "any other field, or that text" },
       { term: "-heartbeat", finds: "what does not match the term" },
     ],
   },

@@ -24,12 +24,13 @@ export function counts(journal: HostJournal, walks: JournalWalks): Endpoint {
       const found = new RecordCounts(query.facets, query);
       const { socket } = context.req;
       const walked = await walks.walk({ ...query, ascending, from }, found, socket);
+      const { times, before, after } = found.times.result();
       context.body = {
         epoch,
         counted: { from: walked.from, to: walked.to },
-        ...found.times.toJSON(),
-        before: found.before,
-        after: found.after,
+        ...times.toJSON(),
+        before,
+        after,
         levels: found.levels,
         facets: Object.fromEntries([...found.facets].map(([facet, tally]) => [facet, tally.all()])),
         next_cursor: walked.next === undefined ? null : cursorText(epoch, walked.next),

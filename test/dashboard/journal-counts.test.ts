@@ -70,6 +70,31 @@ test("a range that slides is counted anew, facets too, which cannot be taken off
   expect(counts.current()?.times.sums).toEqual([0, 1, 0, 0, 0]);
 });
 
+test("a stray that comes later sets no range either, whichever of them is first", async () => {
+  const nowMs = Date.now();
+  const at = (timeMs: number) => ({ timestamp: BigInt(timeMs) * 1_000_000n });
+  const old = at(nowMs - 5 * 365 * 86_400_000);
+  const stage = await new Stage().open();
+  await stage.log(old);
+  const counts = new JournalCounts({
+    wish: { filter: {}, range: {} },
+    received: () => stage.journal.newest,
+    isHidden: () => false,
+    url: stage.url,
+  });
+  onTestFinished(() => counts.close());
+  await vi.waitFor(() => expect(counts.current()?.times.count).toBe(1), WAIT);
+  await stage.log(at(nowMs), at(nowMs - 1000));
+  await vi.waitFor(() => expect(counts.current()?.looked).toBe(3), WAIT);
+  const isNarrow = () => expect(counts.current()!.times.widthMs).toBeLessThan(1000);
+  expect(counts.current()).toMatchObject({ outliers: { before: 1, after: 0 } });
+  isNarrow();
+  await stage.log(old);
+  await vi.waitFor(() => expect(counts.current()?.looked).toBe(4), WAIT);
+  expect(counts.current()).toMatchObject({ outliers: { before: 2, levels: [0, 2, 0, 0, 0] } });
+  isNarrow();
+});
+
 test("a gateway with another journal is counted anew, also if as many records come as before", async () => {
   const first = await new Stage().open();
   await first.log({ severityText: "ERROR" }, {}, {});

@@ -181,7 +181,15 @@ test("a record whose time is far off sets no range: it is counted as before or a
     expect(counts).toMatchObject({ levels: [0, 6, 0, 2, 0], counted: { from: 1, to: 8 } });
     expect(counts.facets["logger"]).toEqual({ "orchestrator.server": 8 });
   }
+  // A few long before all others, as of a device without a clock.
+  await stage.log(at(nowMs - 3 * 365 * 86_400_000), at(nowMs - 1000));
+  const strayed = await read<Counts>(stage, "/api/counts", {});
+  expect(strayed).toMatchObject({ first_ms, last_ms, bucket_ms, before: 4, after: 2 });
   // What is asked for is no outlier.
+  const since = new Date(nowMs - 4 * 365 * 86_400_000).toISOString();
+  const whole = await read<Counts>(stage, "/api/counts", { since });
+  expect(whole).toMatchObject({ before: 0, after: 2, levels: [0, 6, 0, 1, 0] });
+  expect(TimeBuckets.of(whole).sums).toEqual([0, 4, 0, 1, 0]);
   const early = await read<Counts>(stage, "/api/counts", { since: "0", until: "1800000" });
   expect(early).toMatchObject({ before: 0, after: 0, levels: [0, 2, 0, 0, 0] });
   expect(TimeBuckets.of(early).sums).toEqual([0, 2, 0, 0, 0]);

@@ -416,15 +416,33 @@ export class Gateway implements GatewayView {
 
   /** Blocks until every record that was taken is durable, or the time is over; for a process that is about to die. */
   flushSync(timeoutMs: number): void {
+    const startMs = performance.now();
     void this.intake.flush();
     this.journal.flushSync(timeoutMs);
+    // A disk that hangs is not waited for again.
+    if (performance.now() - startMs >= timeoutMs) this.#endMsLeft = 0;
+  }
+
+  /** Nothing is left to do in the process: what is logged now waits until it goes on, or for `endSync`. */
+  hold(): void {
+    this.intake.hold();
   }
 
   /**
    * Writes everything that was logged before it returns, to the journal and to the exporters that can do so: the process
-   * ends, and its event loop has no further turn. What is logged after that is written before the call returns.
+   * ends, and its event loop has no further turn. What is logged after that is written before the call returns. Never
+   * throws.
    */
   endSync(): void {
+    try {
+      this.#endSync();
+    } catch (error) {
+      const log = hostLogger("tailgate.gateway", this.#surroundings.write);
+      log.error("What was logged last may not be written:", error);
+    }
+  }
+
+  #endSync(): void {
     const endMs = performance.now() + this.#endMsLeft;
     const leftMs = (): number => endMs - performance.now();
     this.intake.flushSync(() => this.endSync());

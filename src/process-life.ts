@@ -14,6 +14,8 @@ const SHARED = Symbol.for("tailgate process end");
 
 interface Ending {
   readonly isForSignals: boolean;
+  /** Called when nothing is left to do: if there is still nothing after it, the process ends. */
+  hold(): void;
   /** Writes what is left before it returns. */
   endSync(): void;
 }
@@ -50,19 +52,27 @@ export function atProcessEnd(ending: Ending): () => void {
 /** The endings of all gateways of the process; it has listeners while there are some. */
 class Endings {
   readonly #all = new Set<Ending>();
+  readonly #hold = (): void => this.#holdAll();
   readonly #end = (): void => this.#endAll();
   readonly #signalled = (signal: NodeJS.Signals): void => this.#endBy(signal);
   #listensForSignals = false;
 
   add(ending: Ending): void {
-    if (this.#all.size === 0) process.on("exit", this.#end);
+    if (this.#all.size === 0) {
+      // Before others, who may log then.
+      process.prependListener("beforeExit", this.#hold);
+      process.on("exit", this.#end);
+    }
     this.#all.add(ending);
     this.#listenForSignals();
   }
 
   remove(ending: Ending): void {
     if (!this.#all.delete(ending)) return;
-    if (this.#all.size === 0) process.off("exit", this.#end);
+    if (this.#all.size === 0) {
+      process.off("beforeExit", this.#hold);
+      process.off("exit", this.#end);
+    }
     this.#listenForSignals();
   }
 
@@ -76,6 +86,10 @@ class Endings {
       if (isWanted) process.prependListener(signal, this.#signalled);
       else process.off(signal, this.#signalled);
     }
+  }
+
+  #holdAll(): void {
+    for (const ending of this.#all) ending.hold();
   }
 
   #endAll(): void {

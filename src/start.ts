@@ -130,6 +130,7 @@ async function start(
   early.forEach(damaged);
   const undoAtEnd = atProcessEnd({
     isForSignals: handlesSignals,
+    hold: () => gateway.hold(),
     endSync: () => gateway.endSync(),
   });
   const stop = async (): Promise<void> => {

@@ -5,9 +5,10 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { runCli } from "./cli/cli.ts";
 import { Workspace } from "./config/workspace.ts";
+import { LoggingManager } from "../src/logging-manager.ts";
 import { Program } from "./support/program.ts";
 
-const EXPORTERS = `{ file: {}, "audit-file": {} }`;
+const EXPORTERS = `{ file: {}, "audit-file": {}, ...(process.env.CONSOLE && { console: {} }) }`;
 
 /** Starts a gateway in `logs`, and defines `log`, which logs three lines and an audit event. */
 const START = `
@@ -39,8 +40,7 @@ const FILES = {
   "reject.js": `setImmediate(() => { globalThis.log?.(); Promise.reject(new Error("boom")); });`,
   "nothing-left.js": `log(); process.exitCode = 3;`,
   "SIGTERM.js": `setImmediate(() => { log(); process.kill(process.pid, "SIGTERM"); });`,
-  "SIGHUP.js": `setImmediate(() => { log(); process.kill(process.pid, "SIGHUP"); });`,
-  // A record of an exit listener, and a file that is rotated in between.
+  "before-exit.js": `process.on("beforeExit", log);`,
   "late.js": `process.on("exit", log); setImmediate(() => process.exit(0));`,
   "once.js": `
     process.once("SIGTERM", async () => { log(); await logging.stop(); process.exitCode = 5; });
@@ -188,7 +188,7 @@ const ENDS: readonly (readonly [how: string, end: number | NodeJS.Signals])[] = 
   ["reject", 1],
   ["nothing-left", 3],
   ["SIGTERM", "SIGTERM"],
-  ["SIGHUP", "SIGHUP"],
+  ["before-exit", 0],
   ["late", 0],
   ["once", 5],
   ["waiting", 0],
@@ -203,19 +203,29 @@ describe.concurrent("what was logged before the end is in the files", () => {
     expect(auditEvents(workspace)).toEqual(EVENTS);
   });
 
-  test.each(ENDS.slice(0, 5))("with the journal in memory, after %s", async (how, end) => {
-    const { workspace, ...ended } = await run("ends.js", [how], { ENGINE: "memory" });
-    expect(ended.end).toBe(end);
-    expect(systemLines(workspace)).toEqual(LINES);
-    expect(auditEvents(workspace)).toEqual(EVENTS);
-    expect(existsSync(workspace.path("logs/journal.db"))).toBe(false);
-  });
+  test.each([ENDS[0]!, ENDS[3]!, ENDS[4]!])(
+    "with the journal in memory, after %s",
+    async (how, end) => {
+      const { workspace, ...ended } = await run("ends.js", [how], { ENGINE: "memory" });
+      expect(ended.end).toBe(end);
+      expect(systemLines(workspace)).toEqual(LINES);
+      expect(auditEvents(workspace)).toEqual(EVENTS);
+      expect(existsSync(workspace.path("logs/journal.db"))).toBe(false);
+    },
+  );
 
   test("but a signal is left alone where that is wanted", async () => {
     const env = { IGNORES_SIGNALS: "1" };
     const { workspace, end } = await run("ends.js", ["SIGTERM"], env);
     expect(end).toBe("SIGTERM");
     expect(systemLines(workspace)).toEqual([]);
+  });
+
+  test("and on the console, where that is wanted", async () => {
+    const { program, end } = await run("ends.js", ["exit"], { CONSOLE: "1" });
+    expect(end).toBe(7);
+    const messages = program.stderr.split("\n").slice(0, -1);
+    expect(messages.map((line) => line.split(" - ").at(-1))).toEqual(LINES);
   });
 
   test("with CommonJS", async () => {
@@ -255,7 +265,7 @@ describe.concurrent("what was logged before the end is in the files", () => {
   });
 });
 
-test.each(["before", "after"])(
+test.concurrent.each(["before", "after"])(
   "nothing hangs with timers that were replaced %s the start",
   async (when) => {
     const { workspace, end } = await run("fake.js", [when]);
@@ -265,7 +275,7 @@ test.each(["before", "after"])(
   },
 );
 
-test.each([
+test.concurrent.each([
   ["stays", "alive\nended\n"],
   ["goes", "ended\n"],
 ])("a gateway alone keeps its process alive if that is wanted: it %s", async (how, stdout) => {
@@ -274,12 +284,29 @@ test.each([
   expect(program.stdout).toBe(stdout);
 });
 
-test.each(["throw", "reject"])("the process dies by a %s as without Tailgate", async (how) => {
-  const { program, end, workspace } = await run("ends.js", [how]);
-  const bare = new Program(process.execPath, [`${how}.js`], { cwd: workspace.directory });
-  expect(end).toBe(await bare.ended);
-  expect(program.stderr).toBe(bare.stderr);
-  expect(bare.stderr).toContain("Error: boom\n");
+test.concurrent.each(["throw", "reject"])(
+  "the process dies by a %s as without Tailgate",
+  async (how) => {
+    const { program, end, workspace } = await run("ends.js", [how]);
+    const bare = new Program(process.execPath, [`${how}.js`], { cwd: workspace.directory });
+    expect(end).toBe(await bare.ended);
+    expect(program.stderr).toBe(bare.stderr);
+    expect(bare.stderr).toContain("Error: boom\n");
+  },
+);
+
+test("a gateway that was stopped leaves no listener behind", async () => {
+  const names = ["beforeExit", "exit", "SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR2"];
+  const counts = (): number[] => names.map((name) => process.listenerCount(name));
+  const before = counts();
+  const { directory } = await userDirectory();
+  const options = { port: 0, logDir: join(directory, "logs"), exporters: {}, write: () => {} };
+  const gateways = [await LoggingManager.start(options)];
+  const second = { ...options, logDir: join(directory, "other"), registerGlobally: false };
+  gateways.push(await LoggingManager.start(second));
+  expect(counts()).toEqual(before.map((count) => count + 1));
+  for (const gateway of gateways) await gateway.stop();
+  expect(counts()).toEqual(before);
 });
 
 describe("after an end without stop", () => {

@@ -151,6 +151,8 @@ export class RecordIntake implements Intake {
   #stopped = false;
   /** At the end of the process: hands on what was taken, before the call that has taken it returns. */
   #handOn: (() => void) | undefined;
+  /** Nothing but what is logged would keep the process alive. */
+  #isHeld = false;
 
   constructor(options: IntakeOptions) {
     this.#options = options;
@@ -206,6 +208,7 @@ export class RecordIntake implements Intake {
     this.#refusal = undefined;
     const before = this.#open.savepoint();
     emit();
+    this.#continue();
     const event = this.#events.takeLast() ?? this.#systemLogSince(before);
     if (event === undefined) {
       throw this.#refusal ?? new TailgateError("AUDIT_REFUSED", "The event was filtered.");
@@ -452,7 +455,7 @@ export class RecordIntake implements Intake {
       this.#flushed = Promise.withResolvers();
       // Nobody has to wait for it: a failure is counted where it happens.
       this.#flushed.promise.catch(() => {});
-      if (this.#handOn === undefined) onNextTurn(() => this.#flush());
+      if (this.#handOn === undefined && !this.#isHeld) onNextTurn(() => this.#flush());
     }
     const { promise } = this.#flushed;
     this.#handOn?.();
@@ -548,6 +551,22 @@ export class RecordIntake implements Intake {
     this.#flush();
     this.#release();
     await Promise.allSettled(this.#underway);
+  }
+
+  /**
+   * Nothing is left to do in the process. If it ends now, `flushSync` hands on what is logged from here on: it does not
+   * keep the process alive, which would come here again and again. If the process goes on, so does this.
+   */
+  hold(): void {
+    if (this.#isHeld) return;
+    this.#isHeld = true;
+    AbortSignal.timeout(1).addEventListener("abort", () => this.#continue());
+  }
+
+  #continue(): void {
+    if (!this.#isHeld) return;
+    this.#isHeld = false;
+    if (this.#flushed !== undefined) onNextTurn(() => this.#flush());
   }
 
   /**

@@ -53,6 +53,7 @@ export class PanelStore {
   readonly #loading: PanelLoading;
   /** Asked for, and not taken by the gateway yet. */
   #wanted: { readonly filter: FilterQuery; readonly version: number } | undefined;
+  #refusal = "";
   #isFollowing = true;
   #isPaused = false;
   #isCleared = false;
@@ -134,6 +135,11 @@ export class PanelStore {
     return this.#hasStart();
   }
 
+  /** Why the gateway refused the filter that was set last, "" if it did not: it may be another version than the page. */
+  get refusal(): string {
+    return this.#refusal;
+  }
+
   /** Why the journal could not be read, "" where it could. */
   get trouble(): string {
     return this.#pages.trouble;
@@ -156,7 +162,9 @@ export class PanelStore {
         if (event.version === this.#wanted?.version) this.#startAnew(this.#wanted.filter);
         break;
       case "refused":
-        if (event.version === this.#wanted?.version) this.#wanted = undefined;
+        if (event.version !== this.#wanted?.version) break;
+        this.#wanted = undefined;
+        this.#refusal = event.reason;
         break;
       case "caught_up":
         this.#rows.catchUp(event.sequence);
@@ -248,6 +256,7 @@ export class PanelStore {
   setFilter(filter: FilterQuery): void {
     const version = this.#stream.setFilter({ ...filter, type: this.lane });
     this.#wanted = { filter, version };
+    this.#refusal = "";
     this.#news.changed();
   }
 

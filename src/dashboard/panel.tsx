@@ -48,6 +48,7 @@ function PanelState({ store }: { readonly store: PanelStore }) {
     TEXTS.state[state],
     reason.replace(/\.$/, ""),
     store.isPaused ? TEXTS.state.paused : "",
+    store.refusal.replace(/\.$/, ""),
   ];
   return (
     <p className="panel-state" data-state={state}>

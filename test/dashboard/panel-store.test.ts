@@ -350,3 +350,21 @@ test("React hears once a frame, however many batches come", () => {
   bench.frame();
   expect(bench.publishes).toBe(1);
 });
+
+test("a filter that the gateway refuses is told until another one is set; the one before holds", () => {
+  const bench = new Bench();
+  const { store, gateway } = bench;
+  gateway.emit(["INFO", "ERROR"]);
+  store.setFilter({ q: "level:" });
+  gateway.tell({ type: "refused", version: 1, reason: "A value is missing." });
+  expect([store.refusal, store.filter, bench.sequences]).toEqual([
+    "A value is missing.",
+    {},
+    [1, 2],
+  ]);
+  store.setFilter({ level: "ERROR" });
+  expect(store.refusal).toBe("");
+  gateway.takeFilter();
+  gateway.tell({ type: "refused", version: 1, reason: "A value is missing." });
+  expect(store.refusal).toBe("");
+});

@@ -59,6 +59,10 @@ export const ENVELOPE_END = ascii("}}");
 /** What a record with more attributes leaves behind of their names. */
 const NAMES_KEPT = 64;
 
+/** Kinds of names that appear as others, or whose values do. */
+const UNUSUAL_NAME = ERR_NAME | ILL_FORMED_NAME;
+const UNUSUAL_IN_SYSTEM_LOG = UNUSUAL_NAME | RESERVED_NAME;
+
 /** Names the event if the record itself does not (semantic conventions; now deprecated). */
 const EVENT_NAME_ATTRIBUTE = "event.name";
 
@@ -112,26 +116,28 @@ export class EnvelopeEncoder {
   }
 
   #system(parts: RecordParts, logger: LoggerName, rank: LevelRank, skipped: number): void {
-    const { keys, values, left } = this.#attributes(parts, skipped, true);
+    const shown = this.#shown(parts, skipped, true);
+    const { keys, values } = shown;
+    const left = shown === parts ? skipped : -1;
     this.#start(parts, logger, rank);
     this.#callSite(keys, values);
     this.#members(keys, values, left, -1);
-    const eventName = meaningfulEventName(parts.eventName);
-    const isMessage = parts.body === null || parts.body === undefined;
-    this.#context(parts, keys, isMessage ? "" : eventName);
+    const { eventName, body } = parts;
+    const isMessage = body === null || body === undefined;
+    this.#context(parts, keys, isMessage ? "" : meaningfulEventName(eventName));
   }
 
-  /** The attributes as they appear, and the place among them of the one that is left out. */
-  #attributes(
-    parts: RecordParts,
-    skipped: number,
-    isSystemLog: boolean,
-  ): AttributeColumns & { readonly left: number } {
-    const { keys, values } = parts;
-    const unusual = (isSystemLog ? RESERVED_NAME : 0) | ERR_NAME | ILL_FORMED_NAME;
-    const isUsual = keys.length <= NAMES_KEPT && (this.#lookUp(keys) & unusual) === 0;
-    if (isUsual) return { keys, values, left: skipped };
-    return { ...publicAttributes(parts, skipped, isSystemLog), left: -1 };
+  /**
+   * The attributes as they appear: the record's own columns, if these are so usual that nothing about them changes. The
+   * names have been looked up, unless there are many.
+   */
+  #shown(parts: RecordParts, skipped: number, isSystemLog: boolean): AttributeColumns {
+    const { keys } = parts;
+    const unusual = isSystemLog ? UNUSUAL_IN_SYSTEM_LOG : UNUSUAL_NAME;
+    if (keys.length <= NAMES_KEPT && (this.#lookUp(keys) & unusual) === 0) return parts;
+    const shown = publicAttributes(parts, skipped, isSystemLog);
+    if (shown.keys.length <= NAMES_KEPT) this.#lookUp(shown.keys);
+    return shown;
   }
 
   /** Writes all attributes but those of the call site, and but two. */
@@ -142,19 +148,29 @@ export class EnvelopeEncoder {
     alsoSkipped: number,
   ): void {
     const writer = this.#open.writer;
-    // So many names are not worth to be remembered.
-    const isLarge = keys.length > NAMES_KEPT;
-    if (!isLarge) this.#lookUp(keys);
+    const names = this.#names;
+    if (keys.length > NAMES_KEPT) return this.#manyMembers(keys, values, skipped, alsoSkipped);
     for (let index = 0; index < keys.length; index++) {
+      const { kind, member } = names[index]!;
       const value = values[index];
-      if (value === undefined || index === skipped || index === alsoSkipped) continue;
-      const kind = isLarge ? kindOf(keys[index]!) : this.#names[index]!.kind;
-      if (kind === CODE_NAME) continue;
-      if (isLarge) writer.rareMember(keys[index]!, value);
-      else {
-        writer.piece(this.#names[index]!.member);
-        writer.value(value);
-      }
+      const isLeft = value === undefined || index === skipped || index === alsoSkipped;
+      if (isLeft || kind === CODE_NAME) continue;
+      writer.piece(member);
+      writer.value(value);
+    }
+  }
+
+  /** The same for so many that their names are not worth to be remembered. */
+  #manyMembers(
+    keys: readonly string[],
+    values: readonly unknown[],
+    skipped: number,
+    alsoSkipped: number,
+  ): void {
+    for (const [index, key] of keys.entries()) {
+      const value = values[index];
+      const isLeft = value === undefined || index === skipped || index === alsoSkipped;
+      if (!isLeft && kindOf(key) !== CODE_NAME) this.#open.writer.rareMember(key, value);
     }
   }
 
@@ -182,7 +198,7 @@ export class EnvelopeEncoder {
   #callSite(keys: readonly string[], values: readonly unknown[]): void {
     const writer = this.#open.writer;
     const isLarge = keys.length > NAMES_KEPT;
-    if (!isLarge && (this.#lookUp(keys) & CODE_NAME) === 0) return writer.raw(NO_CALL_SITE);
+    if (!isLarge && (this.#kinds & CODE_NAME) === 0) return writer.raw(NO_CALL_SITE);
     const site = callSiteOf(
       isLarge ? valueByName(keys, values) : (name) => values[keys.indexOf(name)],
     );
@@ -196,7 +212,9 @@ export class EnvelopeEncoder {
 
   #audit(parts: RecordParts, logger: LoggerName, rank: LevelRank, skipped: number): void {
     const writer = this.#open.writer;
-    const { keys, values, left } = this.#attributes(parts, skipped, false);
+    const shown = this.#shown(parts, skipped, false);
+    const { keys, values } = shown;
+    const left = shown === parts ? skipped : -1;
     this.#start(parts, logger, rank);
     const eventName = meaningfulEventName(parts.eventName);
     const { action, index: actionIndex } = actionOf(keys, values, eventName, this.#bytesMax);
@@ -222,10 +240,10 @@ export class EnvelopeEncoder {
       const isKnown = rankOfText(severityText, numbering) !== undefined;
       this.#added("severity_text", isKnown ? "" : severityText.trim(), keys);
     }
-    this.#added("event_name", eventName, keys);
-    this.#added("trace_id", traceId, keys);
-    this.#added("span_id", spanId, keys);
-    this.#added("service", service, keys);
+    if (eventName !== "") this.#added("event_name", eventName, keys);
+    if (traceId !== "") this.#added("trace_id", traceId, keys);
+    if (spanId !== "") this.#added("span_id", spanId, keys);
+    if (service !== "") this.#added("service", service, keys);
   }
 
   #added(name: string, text: string, keys: readonly string[]): void {
@@ -251,7 +269,8 @@ export function isAuditRecord(parts: NamingParts, loggers = DEFAULT_LOGGER_NAMES
 
 /** Returns the place of the attribute that names the logger; -1 if the scope does. */
 function nameIndex({ keys, values }: NamingParts, { nameAttributes }: LoggerName): number {
-  for (const name of nameAttributes ?? []) {
+  if (nameAttributes === undefined) return -1;
+  for (const name of nameAttributes) {
     const index = keys.indexOf(name);
     const value = values[index];
     if (typeof value === "string" && value !== "") return index;

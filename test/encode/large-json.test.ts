@@ -3,6 +3,7 @@ import { describe, expect, it } from "vitest";
 import { protobufOfLargeJson } from "../../src/encode/large-json.ts";
 import { decodeOtlpJson } from "../../src/encode/otlp-json.ts";
 import { decodeOtlpProtobuf } from "../../src/encode/otlp-protobuf.ts";
+import { RequestFindings } from "../../src/encode/request-findings.ts";
 import { PART_BYTES_MAX, PART_VALUES_MAX } from "../../src/encode/request-limits.ts";
 import { atOnce } from "../../src/encode/steps.ts";
 import { TailgateError } from "../../src/errors.ts";
@@ -61,6 +62,34 @@ describe("a request in JSON that is read record by record", () => {
         expect(outcomeOf(recordsOf, body)).toEqual(outcomeOf(decodeOtlpJson, body));
       }),
       { numRuns: 500 },
+    );
+  });
+
+  it("loses the records in which something is wrong, as when it is read as a whole", () => {
+    const wrong = fc.constantFrom("5", '"x"', "null", "[]", "{}", "true", "[7]", "1.5");
+    fc.assert(
+      fc.property(
+        jsonRequest,
+        fc.array(fc.tuple(fc.nat(), wrong), { maxLength: 3 }),
+        (given, all) => {
+          let text = JSON.stringify(given);
+          for (const [at, value] of all) {
+            const places = [
+              ...text.matchAll(/(?<=[{,]"[a-zA-Z]+":)(?:"[^"\\]*"|-?\d+|true|false)(?=[,}])/g),
+            ];
+            if (places.length === 0) continue;
+            const { index, 0: found } = places[at % places.length]!;
+            text = text.slice(0, index) + value + text.slice(index + found.length);
+          }
+          const [large, whole] = [new RequestFindings(), new RequestFindings()];
+          const body = Buffer.from(text);
+          const records = decodeOtlpProtobuf(atOnce(protobufOfLargeJson(body, large)));
+          expect(records).toEqual(decodeOtlpJson(body, whole));
+          // What is wrong beside a wrong resource or scope is named, too.
+          expect([large.rejected, large.text === ""]).toEqual([whole.rejected, whole.text === ""]);
+        },
+      ),
+      { numRuns: 300 },
     );
   });
 

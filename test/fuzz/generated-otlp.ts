@@ -5,7 +5,8 @@ import { lengthOf, type Random } from "./random.ts";
 const KEYS = [
   ...["level", "message", "id", "type", "extra_level", "extra_id", "timestamp", "event_type"],
   ...["trace_id", "span_id", "service", "logger", "name", "label", "a", "b", "é", "__proto__"],
-  ...["seq", "hash", "event", "1", "", "constructor", "log.record.uid"],
+  ...["seq", "hash", "event", "1", "", "constructor", "log.record.uid", "extra_extra_level", "err"],
+  ...["extra_seq", "event_name", "event.name", "severity_text", "logger.name", "exception.type"],
 ];
 const CODE_KEYS = [
   ...["code.file.path", "code.filepath", "code.function.name", "code.function", "code.namespace"],
@@ -14,10 +15,25 @@ const CODE_KEYS = [
 const LOGGERS = [
   ...["", "orchestrator.server", "orchestrator.server", "orchestrator.audit"],
   ...["orchestrator.audit.child", "é", "@opentelemetry/instrumentation-pino"],
-  ...["@opentelemetry/winston-transport"],
+  ...["@opentelemetry/winston-transport", "unknown", "syslog"],
 ];
 const SEVERITIES = [0, 1, 5, 9, 9, 9, 12, 13, 17, 21, 24, 99];
-const SEVERITY_TEXTS = ["INFO", "info", "WARN", "Fatal", "ERROR+4", "ınfo", "", "CRITICAL"];
+const SEVERITY_TEXTS = [
+  ...[
+    "INFO",
+    "info",
+    "WARN",
+    "Fatal",
+    "ERROR+4",
+    "ınfo",
+    "",
+    "CRITICAL",
+    "Trace",
+    " err ",
+    "ERROR3",
+  ],
+  ...["Level 35", "50", "3", "W", "emerg"],
+];
 const EVENT_NAMES = ["", "instance.spawn", "event src/main.rs:78"];
 const INTEGERS = [
   ...["0", "1", "-1", "127", "128", "2147483648", "9007199254740991", "9007199254740992"],

@@ -1,5 +1,9 @@
 import { isDeepStrictEqual } from "node:util";
 import { decodeOtlpJson, encodeOtlpJson } from "../../../src/encode/otlp-json.ts";
+import type { OpenBatch } from "../../../src/encode/open-batch.ts";
+import type { RequestCounts } from "../../../src/encode/request-counts.ts";
+import { RequestFindings } from "../../../src/encode/request-findings.ts";
+import type { LevelRank } from "../../../src/envelope.ts";
 import { TailgateError } from "../../../src/errors.ts";
 import type { LogRecord } from "../../../src/plugin.ts";
 import { LogsRequest } from "../../bench/otlp-schema.ts";
@@ -54,6 +58,10 @@ const ODDITIES: readonly (readonly [RegExp, string])[] = [
   [/"body":/, '"body":{"stringValue":"first"},"body":'],
   [/"attributes":/, '"attributes":null,"attributes":'],
   [/"timeUnixNano":/, '"time_unix_nano":'],
+  [/"(string|int|bool|array|kvlist)Value":/, '"$1_value":'],
+  [/"scopeLogs":/, '"instrumentationLibraryLogs":'],
+  [/"severityNumber":9/, '"severityNumber":"SEVERITY_NUMBER_INFO"'],
+  [/"(body|scope|resource|intValue|attributes|logRecords|timeUnixNano|traceId)":/, '"$1":[7],"x":'],
   [/\{"/, '{"unknown":[1,{"a":null}],"'],
   [/"key":/, '"key":"first","key":'],
   [/"stringValue":/, '"intValue":null,"stringValue":'],
@@ -80,7 +88,7 @@ async function check(body: Uint8Array, timed: Timed): Promise<void> {
 }
 
 function checked(body: Uint8Array): EncodedRequest | undefined {
-  const encoded = encodedRequest(encodeOtlpJson, body);
+  const encoded = encodedRequest(encodeSound, body);
   const decoded = decodedByUs(body);
   if (decoded === undefined) {
     if (encoded === undefined || encoded.filtered > 0) return encoded;
@@ -128,9 +136,14 @@ function withoutEmptyLists(request: unknown): unknown {
   return JSON.parse(text);
 }
 
+/** As the intake does it: what is wrong costs its record alone. */
+function encodeSound(body: Uint8Array, open: OpenBatch, lowest: LevelRank): RequestCounts {
+  return encodeOtlpJson(body, open, lowest, undefined, new RequestFindings());
+}
+
 function decodedByUs(body: Uint8Array): LogRecord[] | undefined {
   try {
-    return decodeOtlpJson(body);
+    return decodeOtlpJson(body, new RequestFindings());
   } catch (error) {
     if (TailgateError.is(error, "OTLP_UNDECODABLE")) return undefined;
     throw error;

@@ -320,10 +320,7 @@ describe("problems", () => {
       "exporters: {audit-file: , audit-file/year: {retention_days: 365}}",
       "exporters.audit-file/year: it would write audit in the log directory, as exporters.audit-file does",
     ],
-    [
-      "exporters: {file: {path: ..}}",
-      "exporters.file: it would write .., which is no file in the log directory",
-    ],
+    ["exporters: {file: {path: ..}}", "exporters.file.path: a plain file name"],
     [
       "exporters:",
       "exporters: it is empty; name exporters below it, remove it to have the default ones, or write {} to have none",

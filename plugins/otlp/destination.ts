@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { Agent, type AgentOptions } from "node:http";
 import { Agent as TlsAgent } from "node:https";
 import { resolve } from "node:path";
+import type { Duplex } from "node:stream";
 import { createSecureContext } from "node:tls";
 import { requestUrl, textOf, withPath, type EffectiveOption, type Plan } from "tailgate/plugin";
 import type { DestinationOptions, Protocol } from "./destination-options.ts";
@@ -36,6 +37,8 @@ export interface Destination {
   /** Of one request, by the environment; delivery has a limit of its own. */
   readonly timeoutMs: number | undefined;
   readonly agent: Agent;
+  /** Sockets to a proxy that has not answered, or through which the server has not: destroy them to give a request up. */
+  readonly tunnels: ReadonlySet<Duplex>;
 }
 
 /** What the options and the environment say, each with its source. */
@@ -75,7 +78,7 @@ export function readDestination(options: DestinationOptions, signal: Signal): De
     ]),
     isGzipped: compression.value === "gzip",
     timeoutMs: timeoutMs?.value || undefined,
-    agent: newAgent(url, tls, proxy?.value),
+    ...newAgent(url, tls, proxy?.value),
   };
 }
 
@@ -220,8 +223,28 @@ function proxyOf(target: URL): Setting<URL> | undefined {
 }
 
 /** One connection: a request is not sent before the one before is answered. */
-function newAgent({ protocol }: URL, tls: Tls, proxy: URL | undefined): Agent {
+function newAgent(
+  { protocol }: URL,
+  tls: Tls,
+  proxy: URL | undefined,
+): Pick<Destination, "agent" | "tunnels"> {
+  const tunnels = new Set<Duplex>();
   const proxyEnv = proxy === undefined ? {} : { HTTP_PROXY: proxy.href, HTTPS_PROXY: proxy.href };
   const options: AgentOptions = { keepAlive: true, maxSockets: 1, proxyEnv };
-  return protocol === "https:" ? new TlsAgent({ ...options, ...tls }) : new Agent(options);
+  if (protocol === "http:") return { agent: new Agent(options), tunnels };
+  const agent = new TlsAgent({ ...options, ...tls });
+  if (proxy !== undefined) agent.createConnection = noting(agent.createConnection, tunnels);
+  return { agent, tunnels };
+}
+
+/** Keeps the sockets to the proxy of which no tunnel is made yet: Node's request does not know them. */
+function noting(create: Agent["createConnection"], tunnels: Set<Duplex>): typeof create {
+  return function createTunnel(this: Agent, options, callback) {
+    const socket = create.call(this, options, (error, tunnel) => {
+      if (socket) tunnels.delete(socket);
+      callback?.(error, tunnel);
+    });
+    if (socket) tunnels.add(socket);
+    return socket;
+  };
 }

@@ -47,11 +47,20 @@ async function postOnce(
   };
   const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
   const request = url.protocol === "http:" ? requestHttp : requestHttps;
+  // A request that waits for its tunnel is deaf to the signal.
+  const cut = (): void => {
+    for (const socket of destination.tunnels) socket.destroy(signal.reason as Error);
+  };
+  signal.addEventListener("abort", cut);
   request(url, { method: "POST", headers, agent, signal })
     .on("response", resolve)
     .on("error", (error) => reject(failure(destination, signal.aborted ? signal.reason : error)))
     .end(sent);
-  return answerOf(await promise);
+  try {
+    return await answerOf(await promise);
+  } finally {
+    signal.removeEventListener("abort", cut);
+  }
 }
 
 async function answerOf(response: IncomingMessage): Promise<Answer> {

@@ -1,6 +1,8 @@
 import { execFileSync } from "node:child_process";
+import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import type { ServerOptions } from "node:https";
+import { createServer, type AddressInfo, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
@@ -146,6 +148,30 @@ describe("over TLS through a proxy", () => {
     await using unsure = await Sending.open({ endpoint: peer.url });
     await unsure.log({ body: "c" });
     expect(await unsure.trouble()).toMatch(/did not answer: .*certificate/);
+  });
+
+  test.each([
+    ["a proxy", ""],
+    ["a server behind a proxy", "HTTP/1.1 200 Connection established\r\n\r\n"],
+  ])("%s that does not answer: the request is given up, and comes again", async (_, said) => {
+    const sockets = new Set<Socket>();
+    let isOver = 0;
+    const proxy = createServer((socket) => {
+      sockets.add(socket.on("error", () => {}).on("close", () => isOver++));
+      socket.once("data", () => socket.write(said));
+    });
+    await once(proxy.listen(0, "127.0.0.1"), "listening");
+    const { port } = proxy.address() as AddressInfo;
+    vi.stubEnv("HTTPS_PROXY", `http://127.0.0.1:${port}`);
+    await using sending = await Sending.open(
+      { endpoint: "https://collector.invalid:4318" },
+      { timeoutMs: 100 },
+    );
+    await sending.log({ body: "a" });
+    await vi.waitFor(() => expect(isOver).toBeGreaterThan(1), 10_000);
+    expect(sending.delivery.trouble).toContain("A write did not end within 100 ms");
+    for (const socket of sockets) socket.destroy();
+    proxy.close();
   });
 
   test("a proxy that refuses the tunnel is named without its password", async () => {

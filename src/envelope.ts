@@ -56,17 +56,17 @@ export type Envelope =
 export const AUDIT_LOGGER = "orchestrator.audit";
 
 /** The loggers of the gateway's own audit events, which are such whatever the configuration says. */
-const OWN_AUDIT_LOGGERS: readonly string[] = [
-  `${AUDIT_LOGGER}.checkpoint`,
-  `${AUDIT_LOGGER}.clock`,
-  `${AUDIT_LOGGER}.journal`,
-  `${AUDIT_LOGGER}.key`,
-];
+const OWN_AUDIT_LOGGERS = new Set([
+  "orchestrator.audit.checkpoint",
+  "orchestrator.audit.clock",
+  "orchestrator.audit.journal",
+  "orchestrator.audit.key",
+]);
 
 /** True for each of the audit loggers and its children: for `orchestrator.audit.x`, not for `orchestrator.auditor`. */
 export function isAuditLogger(logger: string, auditLoggers: readonly string[]): boolean {
   return (
-    auditLoggers.some((name) => isSameOrChild(logger, name)) || OWN_AUDIT_LOGGERS.includes(logger)
+    auditLoggers.some((name) => isSameOrChild(logger, name)) || OWN_AUDIT_LOGGERS.has(logger)
   );
 }
 

@@ -1,4 +1,12 @@
-import { constants, readdirSync, statfsSync, statSync, type Stats } from "node:fs";
+import {
+  constants,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  statfsSync,
+  statSync,
+  type Stats,
+} from "node:fs";
 import { access, lstat, mkdir, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { TailgateError, textOf } from "./errors.ts";
@@ -63,14 +71,38 @@ async function isThere(path: string): Promise<boolean> {
 }
 
 async function refuseUnsafe(path: string, stats: Stats): Promise<void> {
-  if (stats.isSymbolicLink()) throw unusable(path, "is a symbolic link");
-  if (!stats.isDirectory()) throw unusable(path, "is not a directory");
-  if (process.getuid && stats.uid !== process.getuid())
-    throw unusable(path, "belongs to another user");
-  if (stats.mode & WRITABLE_BY_ALL) throw unusable(path, "can be written by every user");
+  const flaw = flawOf(stats);
+  if (flaw !== undefined) throw unusable(path, flaw);
   await access(path, constants.W_OK | constants.X_OK).catch((error: unknown) => {
     throw unusable(path, "cannot be written", error);
   });
+}
+
+/**
+ * Creates the log directory again if it was removed; it is as safe as {@link prepareLogDir} makes it.
+ * @throws TailgateError LOG_DIR_UNUSABLE
+ */
+export function restoreLogDir(path: string): void {
+  let failure: unknown;
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    failure = error;
+  }
+  const stats = lstatSync(path, { throwIfNoEntry: false });
+  if (stats === undefined) {
+    throw unusable(path, `was removed and cannot be created (${textOf(failure)})`, failure);
+  }
+  const flaw = flawOf(stats);
+  if (flaw !== undefined) throw unusable(path, flaw);
+}
+
+/** Why a directory is not safe; undefined if it is. */
+function flawOf(stats: Stats): string | undefined {
+  if (stats.isSymbolicLink()) return "is a symbolic link";
+  if (!stats.isDirectory()) return "is not a directory";
+  if (process.getuid && stats.uid !== process.getuid()) return "belongs to another user";
+  return stats.mode & WRITABLE_BY_ALL ? "can be written by every user" : undefined;
 }
 
 /**
@@ -106,6 +138,24 @@ export function freeBytesOf(path: string): number | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** File systems that are in memory, by the number that Linux gives them (statfs(2)). */
+const IN_MEMORY = new Map([
+  [0x01021994, "tmpfs"],
+  [0x858458f6, "ramfs"],
+]);
+
+/** Systems empty /tmp at a start or after some days. */
+const DEFAULT_LOG_DIR = "/tmp/madrox_logs";
+
+/** What to tell of a log directory that a reboot empties; `type` is that of its file system. */
+export function transienceNotice(logDir: string, type: number): string | undefined {
+  const memory = IN_MEMORY.get(type);
+  const isDefault = logDir === DEFAULT_LOG_DIR;
+  if (memory === undefined && !isDefault) return undefined;
+  const where = memory === undefined ? "under /tmp" : `in memory (${memory})`;
+  return `The log directory ${logDir} is ${where} and not kept across reboots. To keep the logs, set log_dir to a directory on a disk.`;
 }
 
 /** Creates the directory and what is missing above it. (Node's own `recursive` never ends under /proc.) */

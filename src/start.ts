@@ -1,4 +1,4 @@
-import { lstat, readdir } from "node:fs/promises";
+import { lstat, readdir, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { AUDIT_DIRECTORY } from "./audit/checkpoint-file.ts";
 import { SigningKey } from "./audit/signing-key.ts";
@@ -19,7 +19,7 @@ import type { Damage } from "./journal/messages.ts";
 import { MemoryJournal } from "./journal/memory.ts";
 import { SqliteJournal } from "./journal/sqlite.ts";
 import { TrustedClock } from "./journal/trusted-clock.ts";
-import { prepareLogDir } from "./log-dir.ts";
+import { prepareLogDir, transienceNotice } from "./log-dir.ts";
 import { preflight } from "./preflight.ts";
 import { atProcessEnd, keptAlive } from "./process-life.ts";
 
@@ -148,7 +148,11 @@ async function start(
       `${url} (dashboard, /ws/logs, /api, /healthz, /readyz, /metrics)`,
       ...gateway.listeners,
     ];
-    const notices = trustsDefaultOrigins ? [TRUST_TEXT] : [];
+    const { type } = await statfs(config.logDir);
+    const notices = [
+      transienceNotice(config.logDir, type),
+      trustsDefaultOrigins ? TRUST_TEXT : undefined,
+    ].filter((notice) => notice !== undefined);
     let stopping: Promise<void> | undefined;
     return { gateway, url, listeners, notices, stop: () => (stopping ??= keptAlive(stop())) };
   } catch (error) {

@@ -1,5 +1,7 @@
 import { randomUUID } from "node:crypto";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { restoreLogDir } from "../log-dir.ts";
 import type { DatabaseSync } from "node:sqlite";
 import type { EnvelopeType } from "../plugin.ts";
 import {
@@ -10,6 +12,7 @@ import {
   type FilesEnd,
 } from "./audit-files.ts";
 import { KEYED_EVENTS_MAX, type StoredEvent } from "./journal.ts";
+import { FileIdentity } from "./file-identity.ts";
 import { KeptLog } from "./kept-log.ts";
 import type {
   ChainState,
@@ -42,6 +45,7 @@ import { saltOf } from "./write-ahead-log.ts";
 import { WriteLock } from "./write-lock.ts";
 
 const DATABASE_FILE = "journal.db";
+const LOG_FILE = "journal.db-wal";
 
 /** One transaction of trimming deletes so many rows: it must not keep a commit waiting. */
 const TRIMMED_ROWS_MAX = 64;
@@ -50,6 +54,12 @@ interface Opened {
   readonly database: JournalDatabase;
   readonly state: OpenedState;
   readonly damage?: Damage | undefined;
+}
+
+/** What the next commit follows. */
+export interface Standing {
+  readonly newest: number;
+  readonly chain: ChainState;
 }
 
 /** What stays the same when a journal's file is replaced by a new one. */
@@ -73,8 +83,13 @@ interface Loss {
  * in a hole, or below the lane's floor.
  */
 export class JournalDatabase {
-  readonly #place: Place;
+  #place: Place;
   readonly #db: DatabaseSync;
+  readonly #file: FileIdentity;
+  /** The write-ahead log; undefined before the first commit. */
+  #log: FileIdentity | undefined;
+  /** What is known of a journal whose file is gone, once it was closed. */
+  #remembered: Omit<Salvaged, "aside"> | undefined;
   readonly #statements: Statements;
   readonly #floors: Floors;
   #newest = 0;
@@ -89,6 +104,7 @@ export class JournalDatabase {
     this.#place = place;
     this.#db = db;
     try {
+      this.#file = new FileIdentity(join(place.directory, DATABASE_FILE));
       this.#statements = new Statements(db);
       this.#floors = {
         system_log: this.#floorOf("system_log"),
@@ -281,6 +297,102 @@ export class JournalDatabase {
   replaced(why: string): Opened {
     this.abandon();
     return JournalDatabase.#anew(this.#place, why, { newest: this.#newest, chain: this.#chain });
+  }
+
+  /** What the next commit follows. */
+  get standing(): Standing {
+    return { newest: this.#newest, chain: this.#chain };
+  }
+
+  /** False if a file of it was deleted or moved away: what is committed then is lost with the process. */
+  get isInPlace(): boolean {
+    this.#log ??= this.#logFile();
+    return this.#file.isInPlace && this.#log?.isInPlace === true && this.#place.lock.isInPlace;
+  }
+
+  #logFile(): FileIdentity | undefined {
+    try {
+      return new FileIdentity(join(this.#place.directory, LOG_FILE));
+    } catch {
+      return undefined;
+    }
+  }
+
+  /**
+   * Goes on in the directory as it is now, which is created if it is gone: in the same file if that is still there,
+   * else in a new one, with the numbers and the chain of evidence of `standing`.
+   * @throws where that is not possible; nothing has changed then.
+   */
+  moved(standing: Standing): Opened {
+    const { directory, lock } = this.#place;
+    restoreLogDir(directory);
+    if (!lock.isInPlace) {
+      this.#place = { ...this.#place, lock: new WriteLock(directory) };
+      lock.release();
+    }
+    if (this.#remembered === undefined && this.#file.isInPlace) return this.#reopened(standing);
+    this.#remembered ??= this.#remember();
+    this.abandon();
+    return JournalDatabase.#recreated(this.#place, { ...this.#remembered, ...standing });
+  }
+
+  /** Only the log was deleted. What it had goes into the tables first. */
+  #reopened({ newest, chain }: Standing): Opened {
+    this.checkpoint("TRUNCATE");
+    this.#takeBack({ newest, chain });
+    this.checkpoint("TRUNCATE");
+    this.abandon();
+    const database = new JournalDatabase(this.#place);
+    return { database, state: database.#begin(true) };
+  }
+
+  #remember(): Omit<Salvaged, "aside"> {
+    const db = this.#db;
+    return {
+      ...this.standing,
+      epochs: epochsOf(db),
+      cursors: cursorsOf(db),
+      memories: memoriesOf(db),
+      events: eventsOf(db),
+    };
+  }
+
+  static #recreated(place: Place, remembered: Omit<Salvaged, "aside">): Opened {
+    const path = join(place.directory, DATABASE_FILE);
+    const kept = existsSync(path) ? [salvage(path).aside] : [];
+    const database = new JournalDatabase(place);
+    database.#goOn(remembered);
+    const { newest, chain } = remembered;
+    const aside =
+      kept.length === 0 ? "" : ` The file in its place was put aside as ${kept.join()}.`;
+    const text = `The journal's files were deleted or moved away while the gateway ran.${aside} A new journal goes on from sequence ${newest + 1}; ${chainText(chain)}.`;
+    const lost = newest > 0 ? { lost: { from: 1, to: newest } } : {};
+    const damage = { text, ...lost, isTrailIncomplete: chain.count > 0, kept };
+    return { database, state: database.#begin(false), damage };
+  }
+
+  /** Deletes the commits after `standing`, which nobody was told of. */
+  takeBack(standing: Standing): void {
+    try {
+      this.#takeBack(standing);
+    } catch {
+      // Its files are gone, and it is made anew from what is known.
+    }
+    this.#newest = standing.newest;
+    this.#chain = standing.chain;
+  }
+
+  #takeBack({ newest, chain }: Standing): void {
+    if (newest === this.#newest) return;
+    this.transaction(() => {
+      const tables = [...LANES, ...LANES.map((type) => `${type}_spans`), "holes"];
+      for (const table of tables) {
+        this.#db.prepare(`DELETE FROM ${table} WHERE last > ?`).run(newest);
+      }
+      for (const type of LANES) this.#statements.lanes[type].spans.forget();
+      this.#db.prepare("DELETE FROM events WHERE seq > ?").run(newest);
+      this.#setChain(chain);
+    });
   }
 
   /** Makes all of it durable, or throws and stores nothing of it. */

@@ -40,8 +40,13 @@ function workerUrl(): URL {
   return pathToFileURL(packageFile(`dist/src/journal/${WORKER_NAME}.js`));
 }
 
-/** Told that the journal was found damaged at work and replaced by a new one. */
-export type Replaced = (epochs: readonly EpochStart[], damage: Damage) => void;
+/** Told what the thread says without being asked. */
+export interface ThreadEvents {
+  /** The journal was found damaged at work, or gone, and replaced by a new one. */
+  replaced(epochs: readonly EpochStart[], damage: Damage): void;
+  /** Why nothing can be stored, though nobody tries; undefined once it can be. */
+  trouble(text: string | undefined): void;
+}
 
 /** This thread's end of the journal's worker thread: requests with their answers, in their order. */
 export class JournalThread {
@@ -50,14 +55,14 @@ export class JournalThread {
   readonly #port: MessagePort;
   readonly #done: Int32Array<SharedArrayBuffer>;
   readonly #oldest: BigInt64Array<SharedArrayBuffer>;
-  readonly #replaced: Replaced;
+  readonly #events: ThreadEvents;
   readonly #waiting = new Map<number, PromiseWithResolvers<Answer>>();
   #lastId = 0;
   #cause = new Error("the journal's thread has ended");
   #ended: Error | undefined;
 
-  private constructor(directory: string, retention: Retention, replaced: Replaced) {
-    this.#replaced = replaced;
+  private constructor(directory: string, retention: Retention, events: ThreadEvents) {
+    this.#events = events;
     this.#done = new Int32Array(new SharedArrayBuffer(2 * Int32Array.BYTES_PER_ELEMENT));
     this.#oldest = new BigInt64Array(new SharedArrayBuffer(BigInt64Array.BYTES_PER_ELEMENT));
     const { port1, port2 } = new MessageChannel();
@@ -86,9 +91,9 @@ export class JournalThread {
   static async open(
     directory: string,
     retention: Retention,
-    replaced: Replaced,
+    events: ThreadEvents,
   ): Promise<{ thread: JournalThread; state: OpenedState; damage: Damage | undefined }> {
-    const thread = new JournalThread(directory, retention, replaced);
+    const thread = new JournalThread(directory, retention, events);
     const answer = await thread.#answerTo(0);
     if (answer.kind === "notOpened") throw new ThreadFailure(answer.failure);
     if (answer.kind !== "opened") throw new Error(`unexpected answer ${answer.kind}`);
@@ -178,7 +183,8 @@ export class JournalThread {
   }
 
   #answered(id: number, message: Answer): void {
-    if (message.kind === "replaced") return this.#replaced(message.epochs, message.damage);
+    if (message.kind === "replaced") return this.#events.replaced(message.epochs, message.damage);
+    if (message.kind === "trouble") return this.#events.trouble(message.text);
     this.#waiting.get(id)?.resolve(message);
     this.#waiting.delete(id);
     if (this.#waiting.size > 0) return;

@@ -142,6 +142,8 @@ export type Answer =
   | { readonly kind: "notOpened"; readonly failure: Failure }
   /** Nobody has asked for it: the journal was found damaged at work, and a new one has taken its place. */
   | { readonly kind: "replaced"; readonly epochs: readonly EpochStart[]; readonly damage: Damage }
+  /** Nobody has asked for it: why nothing can be stored; undefined once it can be. */
+  | { readonly kind: "trouble"; readonly text: string | undefined }
   | { readonly kind: "done" }
   /** The memory that came with the commit goes back to who has made it. */
   | { readonly kind: "committed"; readonly memory: readonly ArrayBuffer[] }

@@ -4,6 +4,9 @@ import { parentPort, workerData } from "node:worker_threads";
 import { openDatabase, StoringThread } from "./storing-thread.ts";
 import type { Answer, Numbered, Request, WorkerSetup } from "./messages.ts";
 
+/** How often a journal that nobody writes to looks whether its files are there. */
+const LOOK_MS = 1_000;
+
 const setup = workerData as WorkerSetup;
 const port = parentPort!;
 
@@ -23,13 +26,16 @@ send(0, answer);
 if (database === undefined) port.close();
 else {
   const thread = new StoringThread(setup, database, (message) => send(0, message));
+  const looking = setInterval(() => thread.look(), LOOK_MS);
   port.on("message", ({ id, message }: Numbered<Request>) => {
     const reply = thread.answer(message);
     send(id, reply);
     if (reply.kind === "failed") Atomics.store(setup.done, 1, id);
     Atomics.store(setup.done, 0, id);
     Atomics.notify(setup.done, 0);
-    if (message.kind === "close") port.close();
-    else thread.tidy();
+    if (message.kind === "close") {
+      clearInterval(looking);
+      port.close();
+    } else thread.tidy();
   });
 }

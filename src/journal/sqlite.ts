@@ -106,6 +106,8 @@ export class SqliteJournal implements Journal {
   /** More than one only where a process is about to die; in their order. */
   readonly #underway = new Map<Group, Promise<void>>();
   #trouble: string | undefined;
+  /** Why there are no files to store in, as the thread has found without a commit. */
+  #gone: string | undefined;
   #hasToldOfDamage = false;
   #hasToldOfRepairs = false;
   #reopening: Promise<number> | undefined;
@@ -146,8 +148,13 @@ export class SqliteJournal implements Journal {
   static async open(options: SqliteJournalOptions): Promise<SqliteJournal> {
     let journal: SqliteJournal | undefined;
     try {
-      const { thread, state, damage } = await startThread(options, (epochs) => {
-        if (journal !== undefined) journal.#epochs = epochs;
+      const { thread, state, damage } = await startThread(options, {
+        replaced: (epochs) => {
+          if (journal !== undefined) journal.#epochs = epochs;
+        },
+        trouble: (text) => {
+          if (journal !== undefined) journal.#filesGone(text);
+        },
       });
       if (damage !== undefined) options.alarm(damage.text, damage);
       journal = new SqliteJournal(options, thread, state);
@@ -187,7 +194,7 @@ export class SqliteJournal implements Journal {
   }
 
   get trouble(): string | undefined {
-    return this.#trouble;
+    return this.#trouble ?? this.#gone;
   }
 
   /** The chain of evidence behind the newest durable audit event. */
@@ -344,8 +351,9 @@ export class SqliteJournal implements Journal {
 
   async #reopen(): Promise<number> {
     const why = this.#thread.end!.message;
-    const { thread, state, damage } = await startThread(this.#options, (epochs) => {
-      this.#epochs = epochs;
+    const { thread, state, damage } = await startThread(this.#options, {
+      replaced: (epochs) => (this.#epochs = epochs),
+      trouble: (text) => this.#filesGone(text),
     });
     this.#options.alarm(`The journal's thread was started again: ${why}.`);
     if (damage !== undefined) this.#options.alarm(damage.text, damage);
@@ -435,6 +443,13 @@ export class SqliteJournal implements Journal {
       this.#options.alarm(text, { text, lost, isTrailIncomplete: false, kept: [] });
     }
     return page;
+  }
+
+  /** Records that are sent meanwhile are refused; the thread looks every second. */
+  #filesGone(text: string | undefined): void {
+    this.#gone = text && `JOURNAL_REFUSED: ${text}`;
+    if (text === undefined) this.#trouble = undefined;
+    else this.#options.alarm(`The journal's files are gone, and nothing can be stored: ${text}`);
   }
 
   #tellOfRepairs(sequences: readonly number[]): void {
@@ -577,11 +592,17 @@ function laterOf(one: number | undefined, other: number | undefined): number | u
 
 function startThread(
   { directory, retention, alarm }: SqliteJournalOptions,
-  replaced: (epochs: readonly EpochStart[]) => void,
+  events: {
+    replaced(epochs: readonly EpochStart[]): void;
+    trouble(text: string | undefined): void;
+  },
 ): ReturnType<typeof JournalThread.open> {
-  return JournalThread.open(directory, retention, (epochs, damage) => {
-    replaced(epochs);
-    alarm(damage.text, damage);
+  return JournalThread.open(directory, retention, {
+    ...events,
+    replaced(epochs, damage) {
+      events.replaced(epochs);
+      alarm(damage.text, damage);
+    },
   });
 }
 

@@ -1,6 +1,6 @@
 import { closeSync, fsyncSync, openSync, statfsSync } from "node:fs";
 import { join } from "node:path";
-import { JournalDatabase } from "./database.ts";
+import { JournalDatabase, type Standing } from "./database.ts";
 import type { Answer, Commit, Failure, Request, WorkerSetup } from "./messages.ts";
 import { packedLane } from "./packed-lane.ts";
 import { Reserve } from "./reserve.ts";
@@ -76,6 +76,8 @@ export class StoringThread {
   #trimmedAtMs = performance.now();
   /** Nothing expires by age before the first reading has come. */
   #clock: ClockReading = { nowMs: -Infinity, steps: [] };
+  /** Why the journal has no files to store in, as it was told last. */
+  #trouble: string | undefined;
   /** Why nothing can be stored; undefined where the last commit succeeded. */
   #failure: Failure | undefined;
 
@@ -121,9 +123,10 @@ export class StoringThread {
     const bytes = bytesOf(commit) + PAGES_BYTES * (1 + commit.ranges.length);
     let isTried = false;
     try {
+      this.#seeToPlace();
       this.#prepareFor(bytes);
       isTried = true;
-      this.#store(commit);
+      this.#storeInPlace(commit);
       this.#failure = undefined;
       if (Atomics.load(this.#oldest, 0) === 0n) this.#showOldest();
       this.#walBytes += bytes;
@@ -139,6 +142,55 @@ export class StoringThread {
     if (this.#failure !== undefined) this.#recover();
     if (this.#walBytes > WAL_FULL * this.#walBytesMax) this.#checkpoint("PASSIVE");
     this.#seeToRoomFor(bytes);
+  }
+
+  /** What was committed to files that are gone by then is committed again, to new ones. */
+  #storeInPlace(commit: Commit): void {
+    const { standing } = this.#database;
+    this.#store(commit);
+    if (this.#database.isInPlace) return;
+    try {
+      this.#move(standing);
+    } catch (error) {
+      this.#database.takeBack(standing);
+      throw error;
+    }
+    this.#store(commit);
+  }
+
+  #seeToPlace(): void {
+    if (this.#database.isInPlace) this.#showTrouble(undefined);
+    else this.#move(this.#database.standing);
+  }
+
+  /** Goes on in the directory as it is now. */
+  #move(standing: Standing): void {
+    try {
+      const { database, state, damage } = this.#database.moved(standing);
+      this.#database = database;
+      this.#walBytes = 0;
+      this.#showOldest();
+      this.#reserve.keep();
+      if (damage !== undefined) this.#tell({ kind: "replaced", epochs: state.epochs, damage });
+      this.#showTrouble(undefined);
+    } catch (error) {
+      this.#showTrouble(textOf(error));
+      throw error;
+    }
+  }
+
+  /** Looks whether the journal's files are still there; to be called every second or so. */
+  look(): void {
+    try {
+      this.#seeToPlace();
+    } catch {
+      // It was told of, and the next look tries again.
+    }
+  }
+
+  #showTrouble(text: string | undefined): void {
+    if (text !== this.#trouble) this.#tell({ kind: "trouble", text });
+    this.#trouble = text;
   }
 
   #store(commit: Commit): void {

@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
+import { FileIdentity } from "./file-identity.ts";
 import { makeOwnFile } from "./own-file.ts";
 
 const LOCK_FILE = "journal.lock";
@@ -11,6 +12,7 @@ const LOCK_FILE = "journal.lock";
  */
 export class WriteLock {
   readonly #db: DatabaseSync;
+  readonly #file: FileIdentity;
 
   /** Throws SQLITE_BUSY where another one has it. */
   constructor(directory: string) {
@@ -21,10 +23,16 @@ export class WriteLock {
       // Without a file for a transaction that is never to end.
       this.#db.exec("PRAGMA journal_mode = MEMORY");
       this.#db.exec("BEGIN EXCLUSIVE");
+      this.#file = new FileIdentity(path);
     } catch (error) {
       this.#db.close();
       throw error;
     }
+  }
+
+  /** False if its file was deleted or moved away: another gateway could take the directory. */
+  get isInPlace(): boolean {
+    return this.#file.isInPlace;
   }
 
   release(): void {

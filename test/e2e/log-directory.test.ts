@@ -1,6 +1,11 @@
-/** What the gateway tells of its log directory. */
+/** What the gateway tells of its log directory, and what it does when that is removed or moved away. */
 
-import { expect, test } from "vitest";
+import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtemp, rm, statfs } from "node:fs/promises";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
+import { transienceNotice } from "../../src/log-dir.ts";
+import { startCli } from "../cli/cli.ts";
+import { Workspace } from "../config/workspace.ts";
 import { RestartedGateway } from "../support/restarted-gateway.ts";
 
 async function metricsOf({ url }: RestartedGateway): Promise<(name: string) => number | undefined> {
@@ -33,3 +38,173 @@ test.each(["sqlite", "memory"] as const)(
     await gateway.end();
   },
 );
+
+const AUDIT = "orchestrator.audit";
+
+/** The gateway's own events aside. */
+async function messagesOf(gateway: RestartedGateway): Promise<string[]> {
+  const { records } = await gateway.ask<{ records: { data: { message: string } }[] }>(
+    "/api/logs?order=asc&limit=1000",
+  );
+  const messages = records.map(({ data }) => data.message);
+  const own = /^(audit_checkpoint|journal_damaged|1 system log was lost before this line\.)$/;
+  return messages.filter((message) => !own.test(message));
+}
+
+async function readiness({ url }: RestartedGateway): Promise<[number, string | null]> {
+  const response = await fetch(`${url}/readyz`);
+  return [response.status, ((await response.json()) as { reason: string | null }).reason];
+}
+
+/** Each is answered 200. */
+async function sendEach(gateway: RestartedGateway, messages: readonly string[]): Promise<void> {
+  for (const message of messages)
+    await gateway.send([message], message.startsWith("audit") ? AUDIT : undefined);
+}
+
+function expectInFiles(gateway: RestartedGateway, messages: readonly string[]): void {
+  const isAudit = (message: string): boolean => message.startsWith("audit");
+  const system = readFileSync(gateway.path("orchestrator.log"), "utf8");
+  for (const message of messages) {
+    if (isAudit(message)) expect(gateway.audit()).toContain(message);
+    else expect(system).toContain(`"message":"${message}"`);
+  }
+}
+
+/** In one go: the gateway creates it again at once. */
+function remove(path: string): void {
+  renameSync(path, `${path}-removed`);
+  rmSync(`${path}-removed`, { recursive: true });
+}
+
+/** Before the gateway can create it again. */
+function replaceByFile(path: string): void {
+  renameSync(path, `${path}-away`);
+  writeFileSync(path, "in the way");
+}
+
+describe("a log directory that goes away at run time", () => {
+  const before = ["one", "audit two", "three"];
+  const after = ["four", "audit five", "six", "audit seven"];
+
+  test.each([
+    ["removed", remove],
+    ["moved away", (path: string) => renameSync(path, `${path}-away`)],
+    ["left without journal.db", (path: string) => rmSync(`${path}/journal.db`)],
+  ])("%s: what is acknowledged from then on is there, also after kill -9", async (_, takeAway) => {
+    await using gateway = await RestartedGateway.create();
+    await gateway.start();
+    await sendEach(gateway, before);
+    takeAway(gateway.path("").slice(0, -1));
+    await sendEach(gateway, after);
+    await gateway.says(/The journal's files were deleted or moved away while the gateway ran\./);
+    expect(await readiness(gateway)).toEqual([200, null]);
+    // Those of before are in memory.
+    expect(await messagesOf(gateway)).toEqual([...before, ...after]);
+    await vi.waitFor(() => expectInFiles(gateway, after), 10_000);
+    await gateway.kill();
+    await gateway.start();
+    expect(await messagesOf(gateway)).toEqual(after);
+    const { gaps } = await gateway.ask<{ gaps: object[] }>("/api/logs?order=asc");
+    expect(gaps).toMatchObject([{ from: 1, to: 3, reason: "damaged" }]);
+    await sendEach(gateway, ["eight"]);
+    await gateway.end();
+  });
+
+  test("without single files that the gateway can make anew, nothing is lost", async () => {
+    await using gateway = await RestartedGateway.create();
+    await gateway.start();
+    const sent = [...before];
+    await sendEach(gateway, before);
+    for (const name of ["db-wal", "lock", "mark", "reserve", "lock", "db-wal"]) {
+      rmSync(gateway.path(`journal.${name}`));
+      const message = `audit without journal.${name}`;
+      await sendEach(gateway, [message]);
+      sent.push(message);
+    }
+    await gateway.kill();
+    await gateway.start();
+    expect(await messagesOf(gateway)).toEqual(sent);
+    expect(gateway.stderr).not.toMatch(/damaged|gone|incomplete/);
+    await gateway.end();
+  });
+
+  test("and cannot be created again: not ready, refused, and recovered without a restart", async () => {
+    await using gateway = await RestartedGateway.create();
+    await gateway.start();
+    await sendEach(gateway, before);
+    const path = gateway.path("").slice(0, -1);
+    replaceByFile(path);
+    rmSync(`${path}-away`, { recursive: true });
+    await vi.waitFor(async () => {
+      const [status, reason] = await readiness(gateway);
+      expect([status, reason]).toEqual([
+        503,
+        expect.stringContaining("JOURNAL_REFUSED: The log directory"),
+      ]);
+    }, 10_000);
+    await expect(gateway.send(["refused"])).rejects.toThrow("503");
+    await expect(gateway.send(["audit refused"], AUDIT)).rejects.toThrow("503");
+    rmSync(path);
+    await vi.waitFor(async () => expect(await readiness(gateway)).toEqual([200, null]), 10_000);
+    await sendEach(gateway, after);
+    await vi.waitFor(() => expectInFiles(gateway, after), 10_000);
+    await gateway.end();
+    await gateway.start();
+    expect(await messagesOf(gateway)).toEqual(after);
+    await gateway.end();
+  });
+
+  test("and comes back is gone on with, and has lost nothing", async () => {
+    await using gateway = await RestartedGateway.create();
+    await gateway.start();
+    await sendEach(gateway, before);
+    const path = gateway.path("").slice(0, -1);
+    replaceByFile(path);
+    await expect(gateway.send(["refused"])).rejects.toThrow("503");
+    rmSync(path);
+    renameSync(`${path}-away`, path);
+    await vi.waitFor(async () => expect(await readiness(gateway)).toEqual([200, null]), 10_000);
+    await sendEach(gateway, after);
+    await gateway.kill();
+    await gateway.start();
+    expect(await messagesOf(gateway)).toEqual([...before, ...after]);
+    expect(gateway.stderr).not.toMatch(/damaged|gone/);
+    await gateway.end();
+  });
+});
+
+describe("a log directory that is not kept across reboots is named at the start", () => {
+  async function noticesOf(logDir: string): Promise<string[]> {
+    const args = ["--port", "0", "--otlp-port", "0", "--log-dir", logDir];
+    await using gateway = startCli(args);
+    await gateway.says(/Pages of http/);
+    await gateway.end();
+    return gateway.stderr.split("\n").filter((line) => line.includes("across reboots"));
+  }
+
+  test("on tmpfs", async () => {
+    const logDir = await mkdtemp("/dev/shm/tailgate-test-");
+    onTestFinished(() => rm(logDir, { recursive: true }));
+    expect(await noticesOf(logDir)).toEqual([
+      `tailgate: The log directory ${logDir} is in memory (tmpfs) and not kept across reboots. To keep the logs, set log_dir to a directory on a disk.`,
+    ]);
+  });
+
+  test("but not one on a disk", async () => {
+    await using workspace = await Workspace.create();
+    const { type } = await statfs(workspace.directory);
+    const isTmpfs = type === 0x01021994;
+    expect(await noticesOf(workspace.path("logs"))).toHaveLength(isTmpfs ? 1 : 0);
+  });
+
+  test.each([
+    ["/tmp/madrox_logs", 0xef53, "The log directory /tmp/madrox_logs is under /tmp and not kept"],
+    ["/tmp/madrox_logs", 0x01021994, "The log directory /tmp/madrox_logs is in memory (tmpfs) and"],
+    ["/run/logs", 0x858458f6, "The log directory /run/logs is in memory (ramfs) and not kept"],
+    ["/var/log/tailgate", 0xef53, undefined],
+    ["/tmp/mine", 0xef53, undefined],
+  ])("%s on a file system of type %i", (logDir, type, text) => {
+    expect(transienceNotice(logDir, type)?.slice(0, text?.length)).toBe(text);
+  });
+});

@@ -423,7 +423,7 @@ export class Gateway implements GatewayView {
     if (performance.now() - startMs >= timeoutMs) this.#endMsLeft = 0;
   }
 
-  /** Nothing is left to do in the process: what is logged now waits until it goes on, or for `endSync`. */
+  /** Nothing is left to do in the process: what is logged now waits until it continues, or for `endSync`. */
   hold(): void {
     this.intake.hold();
   }
@@ -447,11 +447,20 @@ export class Gateway implements GatewayView {
     const leftMs = (): number => endMs - performance.now();
     this.intake.flushSync(() => this.endSync());
     this.journal.settleSync(leftMs());
+    this.#reportUnsettled();
     for (const { delivery } of this.#exporters) delivery.drainSync(leftMs());
     for (const { delivery } of this.#followers) delivery.giveUpSync();
     this.#checkpointer?.signSync(leftMs());
     this.journal.restSync(leftMs());
     this.#endMsLeft = leftMs();
+  }
+
+  #reportUnsettled(): void {
+    const { newest, durable } = this.journal;
+    if (durable >= newest) return;
+    const log = hostLogger("tailgate.journal", this.#surroundings.write);
+    const last = newest - durable === 1 ? "record" : `${newest - durable} records`;
+    log.error(`The process ends, and the disk has not confirmed the last ${last}.`);
   }
 
   /** Ends everything within about ten seconds; resolves also where parts of it failed, which is logged. */

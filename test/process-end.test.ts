@@ -7,6 +7,7 @@ import { runCli } from "./cli/cli.ts";
 import { Workspace } from "./config/workspace.ts";
 import { LoggingManager } from "../src/logging-manager.ts";
 import { Program } from "./support/program.ts";
+import { requireProgram } from "./support/required-program.ts";
 
 const EXPORTERS = `{ file: {}, "audit-file": {}, ...(process.env.CONSOLE && { console: {} }) }`;
 
@@ -77,6 +78,13 @@ const FILES = {
       setTimeout(() => console.log("alive"), 200).unref();
       setTimeout(() => stop(), 400).unref();
     }`,
+  "full.js": `
+    import { randomBytes } from "node:crypto";
+    import { LoggingManager } from "tailgate";
+    const options = { port: 0, logDir: "logs", exporters: { file: {} } };
+    const logger = (await LoggingManager.start(options)).getLogger("orchestrator.server");
+    for (let line = 0; line < 5000; line++) logger.info("line", { random: randomBytes(200) });
+    process.exit(7);`,
   "in-worker.js": `
     import { Worker } from "node:worker_threads";
     const worker = new Worker(new URL("worker.js", import.meta.url), { argv: [process.argv[2]] });
@@ -265,6 +273,17 @@ describe.concurrent("what was logged before the end is in the files", () => {
   });
 });
 
+test("what the disk does not take is reported", async () => {
+  await requireProgram("prlimit", "util-linux");
+  const { directory: cwd } = await userDirectory();
+  const args = ["--fsize=400000:unlimited", process.execPath, "full.js"];
+  const program = new Program("prlimit", args, { cwd });
+  expect(await program.ended).toBe(7);
+  expect(program.stderr).toMatch(
+    /tailgate\.journal - ERROR - The process ends, and the disk has not confirmed the last 5000 records\.$/m,
+  );
+});
+
 test.concurrent.each(["before", "after"])(
   "nothing hangs with timers that were replaced %s the start",
   async (when) => {
@@ -330,7 +349,7 @@ describe("after an end without stop", () => {
     }
   });
 
-  test("the next start goes on with the same epoch, and the files have each line once", () => {
+  test("the next start continues the same epoch, and the files have each line once", () => {
     expect(new Set(states.map(({ epoch }) => epoch)).size).toBe(1);
     expect(systemLines(workspace)).toEqual([...LINES, ...LINES, ...LINES]);
     expect(auditEvents(workspace)).toEqual([...EVENTS, ...EVENTS, ...EVENTS]);

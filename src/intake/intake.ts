@@ -555,7 +555,7 @@ export class RecordIntake implements Intake {
 
   /**
    * Nothing is left to do in the process. If it ends now, `flushSync` hands on what is logged from here on: it does not
-   * keep the process alive, which would come here again and again. If the process goes on, so does this.
+   * keep the process alive, which would come here again and again. If the process continues, so does this.
    */
   hold(): void {
     if (this.#isHeld) return;

@@ -17,7 +17,7 @@ export class SenderNotes {
   constructor(host: ReceiverHost) {
     this.#host = host;
     this.#countUnrecognized = host.metrics.counter(
-      "otlp_unrecognized_requests",
+      "unrecognized_requests",
       "Requests that were answered 200 and held something other than log records.",
     );
     this.#countUnrecognized(0);
@@ -26,7 +26,8 @@ export class SenderNotes {
   add({ reason, rejected, unrecognized = false }: Ingested, sender: Sender): void {
     if (unrecognized) this.#countUnrecognized(1);
     if (reason === "") return;
-    const what = rejected > 0 ? "Log records were rejected." : "An OTLP request was odd.";
+    const what =
+      rejected > 0 ? "Log records were rejected." : "An OTLP request was accepted with a warning.";
     this.#host.log.warning(`${what} ${senderText(sender)}: ${reason}`);
   }
 }

@@ -11,8 +11,8 @@ interface Finding {
   readonly first: string;
 }
 
-const INVALID_ID = "a trace or span id that is not valid was dropped";
-const EMPTY_RECORD = "a log record has no known field, and was stored empty";
+const INVALID_ID = "invalid trace or span id dropped";
+const EMPTY_RECORD = "log record without any known field stored empty";
 
 /** What the sender of a request is told besides that its records are stored. */
 export class RequestFindings {
@@ -96,6 +96,6 @@ export function tellUnknown(
 export function tellInvalidId({ invalidIdEnd }: RecordFields, findings: RequestFindings): void {
   if (invalidIdEnd === 0) return;
   findings.invalidId(
-    `the one that ends at byte ${invalidIdEnd} has another length than 16 or 8 bytes`,
+    `the id that ends at byte ${invalidIdEnd} is neither 16 (trace) nor 8 bytes (span) long`,
   );
 }

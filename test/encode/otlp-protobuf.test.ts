@@ -3,7 +3,8 @@ import { describe, expect, it } from "vitest";
 import { DEPTH_MAX, DEPTH_TEXT } from "../../src/encode/json-writer.ts";
 import { OpenBatch } from "../../src/encode/open-batch.ts";
 import { decodeOtlpProtobuf } from "../../src/encode/otlp-protobuf.ts";
-import { encodeOtlpProtobuf } from "../../src/encode/otlp-transcoder.ts";
+import { encodeOtlpProtobuf, encodeOtlpProtobufInSteps } from "../../src/encode/otlp-transcoder.ts";
+import { DEFAULT_LOGGER_NAMES } from "../../src/encode/scope.ts";
 import { REQUEST_RECORDS_MAX } from "../../src/encode/request-limits.ts";
 import { textOf } from "../../src/errors.ts";
 import type { LevelRank } from "../../src/envelope.ts";
@@ -404,6 +405,31 @@ describe("values", () => {
     expect(data!["message"]).toBe(wanted);
     const [record] = decodeOtlpProtobuf(nestedBody(depth));
     expect(JSON.stringify(record!.body)).toBe(wanted);
+  });
+});
+
+describe("requests that are encoded in steps", () => {
+  const alike = (name: string): Uint8Array =>
+    requestOf(
+      Array.from({ length: 1500 }, (_, index) => ({
+        timeUnixNano: TIME,
+        traceId: index.toString(16).padStart(32, "a"),
+        attributes: [{ key: name, value: { stringValue: "mine" } }],
+      })),
+    );
+
+  it("do not mix up their attributes, whatever comes in between", () => {
+    const bodies = [alike("trace_id"), alike("other")];
+    const opens = bodies.map(() => new OpenBatch());
+    const running = bodies.map((body, index) =>
+      encodeOtlpProtobufInSteps(body, opens[index]!, 0, DEFAULT_LOGGER_NAMES),
+    );
+    for (let isDone = false; !isDone;) {
+      isDone = running.map((steps) => steps.next().done).every(Boolean);
+    }
+    for (const [index, body] of bodies.entries()) {
+      expect(taken(opens[index]!)).toEqual(envelopesOf(encodeOtlpProtobuf, body));
+    }
   });
 });
 

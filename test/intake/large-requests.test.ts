@@ -2,8 +2,10 @@
 
 import { setImmediate } from "node:timers/promises";
 import { expect, it } from "vitest";
+import { Counters } from "../../src/delivery/counters.ts";
 import type { RecordBatch } from "../../src/encode/record-batch.ts";
 import { RecordIntake } from "../../src/intake/intake.ts";
+import type { RunningProcessor } from "../../src/intake/processors.ts";
 
 const RECORDS = 12_000;
 
@@ -12,10 +14,10 @@ class Fixture {
   readonly intake: RecordIntake;
   #sequence = 1;
 
-  constructor() {
+  constructor(processors: readonly RunningProcessor[] = []) {
     this.intake = new RecordIntake({
       logLevel: "DEBUG",
-      processors: [],
+      processors,
       pendingBytesMax: 60 << 20,
       unstoredBytes: () => 0,
       append: async (batch) => {
@@ -105,6 +107,25 @@ it("lose a record that is wrong, and no other", async () => {
   expect(rejected).toBe(1);
   expect(reason).toContain("severityNumber");
   expect(fixture.messages).toHaveLength(RECORDS + 1);
+});
+
+it.each([10, RECORDS])("lose a record that is wrong before a processor, of %i", async (records) => {
+  const processor: RunningProcessor = {
+    processor: { process: (record) => record },
+    counters: new Counters(),
+    trouble: undefined,
+    failed: () => {},
+  };
+  const fixture = new Fixture([processor]);
+  const wrong = request(records, [event("a")], { severityNumber: "x", traceId: "abc" });
+  const { accepted, rejected, reason } = await fixture.intake.otlpJson(wrong);
+  expect([accepted, rejected]).toEqual([records + 1, 1]);
+  expect(reason).toContain("1 log record rejected: resourceLogs[0].scopeLogs[2]");
+  expect(fixture.messages).toHaveLength(records + 1);
+  expect(processor.counters.received).toBe(records + 1);
+  const { counters } = fixture.intake;
+  expect([counters.received, counters.droppedSum]).toEqual([records + 2, 1]);
+  await fixture.intake.stop();
 });
 
 it("leave nothing if one of their records is no JSON, or the gateway stops", async () => {

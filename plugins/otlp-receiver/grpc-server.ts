@@ -25,6 +25,9 @@ const CONTENT_TYPE = /^application\/grpc(?:\+proto)?\s*(?:;|$)/i;
 /** Longer than the pause between two calls of a batching exporter. Clients connect again without an error. */
 const IDLE_TIMEOUT_MS = 65_000;
 
+/** nghttp2's own code, which Node passes on. */
+const NGHTTP2_ERR_PROTO = -505;
+
 /** What a client may have under way at once; its next calls wait on its side. */
 const STREAMS_MAX = 100;
 
@@ -71,15 +74,24 @@ export class GrpcServer {
     if (this.#inFlight.isEnding) return session.destroy();
     this.#sessions.add(session);
     session.on("close", () => this.#sessions.delete(session));
+    this.#watch(session);
+    session.setTimeout(IDLE_TIMEOUT_MS, () => session.close());
+  }
+
+  /** Tells of a client that speaks something else than HTTP/2. */
+  #watch(session: ServerHttp2Session): void {
     const sender = { headers: {}, socket: { remoteAddress: session.socket.remoteAddress } };
-    session.on("error", (error: NodeJS.ErrnoException) => {
+    let hasSettings = false;
+    session.once("remoteSettings", () => (hasSettings = true));
+    session.on("error", ({ code, errno, message }: NodeJS.ErrnoException) => {
       // A connection that broke is nobody's fault.
-      if (error.code !== "ERR_HTTP2_ERROR" && error.code !== "ERR_HTTP2_SESSION_ERROR") return;
-      const reason = `The client does not speak HTTP/2 as gRPC does: ${error.message}.`;
+      if (code !== "ERR_HTTP2_ERROR" && code !== "ERR_HTTP2_SESSION_ERROR") return;
+      // Go says goodbye with a number that nghttp2 does not accept.
+      if (hasSettings && errno === NGHTTP2_ERR_PROTO) return;
+      const reason = `The client does not speak HTTP/2 as gRPC does: ${message}.`;
       const rejection = { protocol: "grpc", status: "protocol_error", reason } as const;
       this.#host.http.rejected(sender, rejection);
     });
-    session.setTimeout(IDLE_TIMEOUT_MS, () => session.close());
   }
 
   async #take(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): Promise<void> {

@@ -42,11 +42,13 @@ function answerClientError(error: ClientError, duplex: Duplex, rejections: Rejec
   if (socket.writableEnded) return;
   if (!isRefusal(error) || !socket.writable) return void socket.destroy();
   const { status, reason } = refusalOf(error);
-  const sender = senderOf(socket, error);
+  const request = socket._httpMessage?.req;
+  // A request that is complete is not the one that is wrong.
+  const sender = request?.complete === false ? request : senderOf(socket, error);
   const rejection = { protocol: "http", status, reason } as const;
   // A browser that opens a connection ahead of time has not asked for anything.
   if (socket.bytesRead === 0) rejections.count(sender, rejection);
-  else rejections.add(sender, rejection);
+  else rejections.add(sender, rejection, socket);
   // As Node does it: a second answer must not stand within the first.
   if (socket._httpMessage?.headersSent === true) return void socket.destroy();
   refuseUpgrade(socket, status, reason);

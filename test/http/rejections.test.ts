@@ -233,6 +233,26 @@ describe("a plugin's own server", () => {
     expect(stage.lines).toEqual(["The request did not arrive in time."]);
   });
 
+  it("names the sender of a request that comes to a stop in its body", async () => {
+    const said: string[] = [];
+    const warning = (message: string, detail = ""): void => void said.push(`${message} ${detail}`);
+    const stage = await new Stage({ log: { info: () => {}, warning, error: warning } }).open();
+    const timeouts = { headersTimeout: 50, requestTimeout: 60, connectionsCheckingInterval: 20 };
+    const server = createServer(timeouts, (request) => void request.on("error", () => {}).resume());
+    stage.server.plugins.protect(server);
+    server.listen(0, "127.0.0.1");
+    await once(server, "listening");
+    onTestFinished(() => void server.close());
+    const { port } = server.address() as AddressInfo;
+    const agent = nextAgent();
+    const head = `POST /upload HTTP/1.1\r\nHost: localhost\r\nUser-Agent: ${agent}\r\n`;
+    const answer = await sendRaw(port, `${head}Content-Length: 50\r\n\r\nabc`);
+    expect(answer).toMatch(/^HTTP\/1.1 408 /);
+    expect(said).toEqual([
+      `The request did not arrive in time. Rejected with 408: "POST /upload" from 127.0.0.1, user agent "${agent}".`,
+    ]);
+  });
+
   it("may answer before it has read the request", async () => {
     const stage = new Stage();
     const { plugins } = stage.server;
@@ -338,6 +358,21 @@ describe("what is no HTTP is answered, counted and logged", () => {
       expect(lines.some((line) => reason.test(line) && line.includes("from 127.0.0.1"))).toBe(true);
     }
   });
+});
+
+it("a gRPC client that goes as Go does has done nothing wrong", async () => {
+  const name = rejected("grpc", "protocol_error");
+  const before = (await scrape()).get(name);
+  const written = lines.length;
+  const socket = connect(portOf(grpc), "127.0.0.1");
+  const settings = Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0]);
+  const goaway = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0];
+  socket.write(Buffer.concat([Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), settings]));
+  await once(socket, "data");
+  socket.end(Buffer.from(goaway));
+  await text(socket);
+  expect((await scrape()).get(name)).toBe(before);
+  expect(lines.slice(written)).toEqual([]);
 });
 
 it("nothing that a sender chooses forges a line or looks like another sender", async () => {

@@ -6,6 +6,7 @@ import { expect, test, vi } from "vitest";
 import { startCli } from "../cli/cli.ts";
 import { Workspace } from "../config/workspace.ts";
 import { TailgateError } from "../../src/errors.ts";
+import { open as openHttp } from "../plugins/otlp-receiver/http-stage.ts";
 import { open } from "../plugins/otlp-receiver/stage.ts";
 import type { Program } from "../support/program.ts";
 import { messageOf, postNumbered } from "./numbered-records.ts";
@@ -49,6 +50,50 @@ test.each([
     intake.error = undefined;
     await vi.waitFor(() => expect(intake.received).toBe(500), PATIENCE_MS);
     expect(collector.stderr).not.toContain("Dropping data");
+  },
+);
+
+/** Takes OTLP/HTTP and sends batches of the default size, 8192 records. */
+function inBatches(
+  endpoint: string,
+  compression: string,
+  encoding: string,
+): (port: number) => string {
+  return (port) => `
+receivers: { otlp: { protocols: { http: { endpoint: "127.0.0.1:${port}" } } } }
+processors: { batch: { timeout: 60s } }
+exporters: { otlp_http: { endpoint: "${endpoint}", compression: ${compression}, encoding: ${encoding} } }
+service: { pipelines: { logs: { receivers: [otlp], processors: [batch], exporters: [otlp_http] } } }
+`;
+}
+
+test.each([
+  ["none", "proto"],
+  ["none", "json"],
+  ["gzip", "proto"],
+  ["zstd", "proto"],
+  ["deflate", "proto"],
+  ["zlib", "json"],
+])(
+  "the Collector's default batches are accepted: compression %s, encoding %s",
+  { timeout: PATIENCE_MS },
+  async (compression, encoding) => {
+    const { intake, url } = await openHttp();
+    const config = inBatches(url, compression, encoding);
+    await using collector = await TestCollector.create(config);
+    await collector.start();
+    const text = "an ordinary message of some length, ".repeat(20);
+    const logRecords = Array.from({ length: 2048 }, (_, index) => ({
+      body: { stringValue: `${index} ${text}` },
+    }));
+    const body = JSON.stringify({ resourceLogs: [{ scopeLogs: [{ logRecords }] }] });
+    const headers = { "Content-Type": "application/json" };
+    for (let part = 0; part < 4; part++) {
+      await fetch(`${collector.url}/v1/logs`, { method: "POST", headers, body });
+    }
+    await vi.waitFor(() => expect(intake.received).toBe(8192), PATIENCE_MS);
+    expect(8192 * text.length).toBeGreaterThan(4 << 20);
+    expect(intake.calls).toBe(1);
   },
 );
 

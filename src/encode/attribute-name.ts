@@ -83,5 +83,17 @@ export function kindOf(name: string): number {
   if (tellsCallSite(name)) return CODE_NAME;
   if (RESERVED.has(name)) return RESERVED_NAME;
   if (name === ERR) return ERR_NAME;
-  return name.isWellFormed() ? ORDINARY_NAME : ILL_FORMED_NAME;
+  return name.isWellFormed() ? ORDINARY_NAME : illFormed();
+}
+
+let hasMetIllFormed = false;
+
+function illFormed(): number {
+  hasMetIllFormed = true;
+  return ILL_FORMED_NAME;
+}
+
+/** Whether this process has met a name with lone surrogates: nearly none ever does, and need not look for them. */
+export function metIllFormedName(): boolean {
+  return hasMetIllFormed;
 }

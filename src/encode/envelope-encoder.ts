@@ -116,25 +116,22 @@ export class EnvelopeEncoder {
   }
 
   #system(parts: RecordParts, logger: LoggerName, rank: LevelRank, skipped: number): void {
-    const shown = this.#shown(parts, skipped, true);
-    const { keys, values } = shown;
-    const left = shown === parts ? skipped : -1;
+    const { eventName, body } = parts;
+    let { keys, values } = parts;
+    let left = skipped;
+    if (keys.length > NAMES_KEPT || (this.#lookUp(keys) & UNUSUAL_IN_SYSTEM_LOG) !== 0) {
+      ({ keys, values } = this.#shown(parts, skipped, true));
+      left = -1;
+    }
     this.#start(parts, logger, rank);
     this.#callSite(keys, values);
     this.#members(keys, values, left, -1);
-    const { eventName, body } = parts;
-    const isMessage = body === null || body === undefined;
-    this.#context(parts, keys, isMessage ? "" : meaningfulEventName(eventName));
+    const isBeside = eventName !== undefined && body !== null && body !== undefined;
+    this.#context(parts, keys, isBeside ? meaningfulEventName(eventName) : "");
   }
 
-  /**
-   * The attributes as they appear: the record's own columns, if these are so usual that nothing about them changes. The
-   * names have been looked up, unless there are many.
-   */
+  /** The attributes under the names that they appear with. These have been looked up, unless they are many. */
   #shown(parts: RecordParts, skipped: number, isSystemLog: boolean): AttributeColumns {
-    const { keys } = parts;
-    const unusual = isSystemLog ? UNUSUAL_IN_SYSTEM_LOG : UNUSUAL_NAME;
-    if (keys.length <= NAMES_KEPT && (this.#lookUp(keys) & unusual) === 0) return parts;
     const shown = publicAttributes(parts, skipped, isSystemLog);
     if (shown.keys.length <= NAMES_KEPT) this.#lookUp(shown.keys);
     return shown;
@@ -147,14 +144,14 @@ export class EnvelopeEncoder {
     skipped: number,
     alsoSkipped: number,
   ): void {
+    if (keys.length > NAMES_KEPT) return this.#manyMembers(keys, values, skipped, alsoSkipped);
     const writer = this.#open.writer;
     const names = this.#names;
-    if (keys.length > NAMES_KEPT) return this.#manyMembers(keys, values, skipped, alsoSkipped);
     for (let index = 0; index < keys.length; index++) {
       const { kind, member } = names[index]!;
       const value = values[index];
-      const isLeft = value === undefined || index === skipped || index === alsoSkipped;
-      if (isLeft || kind === CODE_NAME) continue;
+      if (value === undefined || kind === CODE_NAME) continue;
+      if (index === skipped || index === alsoSkipped) continue;
       writer.piece(member);
       writer.value(value);
     }
@@ -212,9 +209,12 @@ export class EnvelopeEncoder {
 
   #audit(parts: RecordParts, logger: LoggerName, rank: LevelRank, skipped: number): void {
     const writer = this.#open.writer;
-    const shown = this.#shown(parts, skipped, false);
-    const { keys, values } = shown;
-    const left = shown === parts ? skipped : -1;
+    let { keys, values } = parts;
+    let left = skipped;
+    if (keys.length > NAMES_KEPT || (this.#lookUp(keys) & UNUSUAL_NAME) !== 0) {
+      ({ keys, values } = this.#shown(parts, skipped, false));
+      left = -1;
+    }
     this.#start(parts, logger, rank);
     const eventName = meaningfulEventName(parts.eventName);
     const { action, index: actionIndex } = actionOf(keys, values, eventName, this.#bytesMax);

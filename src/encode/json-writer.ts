@@ -3,7 +3,7 @@
  * exchanged for a larger piece, so that one record always lies in one piece.
  */
 
-import { attributeName } from "./attribute-name.ts";
+import { attributeName, metIllFormedName } from "./attribute-name.ts";
 import { arePlainWords, needsEscape, PLAIN } from "./escapes.ts";
 import { WORD_BYTES, type JsonPiece } from "./json-piece.ts";
 
@@ -375,9 +375,27 @@ export class JsonWriter {
         if (value !== undefined) this.member(name, value);
       }
     }
+    const isLarge = holder instanceof Map && holder.size > NAMES_KNOWN_MAX;
+    if ((isLarge || metIllFormedName()) && hasIllFormedName(holder)) {
+      // Two such names may be the same in JSON.
+      this.position = this.mark + start;
+      return this.#members(wellFormedMembers(holder));
+    }
     if (this.position - this.mark === start) this.byte(OPEN_BRACE);
     this.closeObject(start);
   }
+}
+
+function hasIllFormedName(holder: object): boolean {
+  const names = holder instanceof Map ? holder.keys() : Object.keys(holder);
+  for (const name of names) if (!String(name).isWellFormed()) return true;
+  return false;
+}
+
+/** The members with names as JSON has them; of a name that is there twice the last value counts. */
+function wellFormedMembers(holder: object): ReadonlyMap<string, unknown> {
+  const entries = holder instanceof Map ? [...holder] : Object.entries(holder);
+  return new Map(entries.map(([name, value]) => [String(name).toWellFormed(), value as unknown]));
 }
 
 function isHighSurrogate(unit: number): boolean {

@@ -2,6 +2,8 @@ import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { encodeOtlpJson } from "../../src/encode/otlp-json.ts";
 import { encodeOtlpProtobuf } from "../../src/encode/otlp-transcoder.ts";
+import type { Value } from "../../src/plugin.ts";
+import { recordOf } from "../../src/testing/batch.ts";
 import { envelopesOf, envelopesOfRecords } from "./envelopes.ts";
 import { toJson, toProtobuf } from "./generated-request.ts";
 import { decodeOtlpProtobuf } from "../../src/encode/otlp-protobuf.ts";
@@ -298,6 +300,32 @@ describe("extras", () => {
   it("have one value for a name that was sent twice, the last", () => {
     const twice = ["a", "b", "c"].map((value) => ({ key: "fooAttr", value: text(value) }));
     expect(extrasOf(dataOf({ ...BODY, attributes: twice }))).toEqual([["fooAttr", "c"]]);
+  });
+
+  it("have one value for names that are the same without their lone surrogates, at any depth", () => {
+    const names = new Map<string, Value>([
+      ["\ud800", 1],
+      ["a", 2],
+      ["\ud801", 3],
+    ]);
+    const inner = new Map<string, Value>([...names, ["\udc00", names], ["b", [names]]]);
+    const many = new Map<string, Value>(
+      Array.from({ length: 100 }, (_, index) => [`k${index}`, index]),
+    );
+    const given = new Map<string, Value>([...inner, ["many", new Map([...many, ...names])]]);
+    for (const scope of ["app", "orchestrator.audit"]) {
+      const record = recordOf({
+        attributes: given,
+        scope: { name: scope, version: "", attributes: new Map() },
+      });
+      const [line] = envelopesOfRecords([record]);
+      const { data } = JSON.parse(line!) as Envelope;
+      const shown = { "\ufffd": 3, a: 2 };
+      const extras = (scope === "app" ? data : data["metadata"]) as Json;
+      expect(extras).toMatchObject({ "\ufffd": shown, a: 2, b: [shown] });
+      expect(extras["many"]).toMatchObject({ "\ufffd": 3, a: 2, k99: 99 });
+      expect(line!.match(/"\ufffd":/g)).toHaveLength(4);
+    }
   });
 
   it("are also the stack trace of the call, which is content", () => {

@@ -65,9 +65,7 @@ const OWN_AUDIT_LOGGERS = new Set([
 
 /** True for each of the audit loggers and its children: for `orchestrator.audit.x`, not for `orchestrator.auditor`. */
 export function isAuditLogger(logger: string, auditLoggers: readonly string[]): boolean {
-  return (
-    auditLoggers.some((name) => isSameOrChild(logger, name)) || OWN_AUDIT_LOGGERS.has(logger)
-  );
+  return auditLoggers.some((name) => isSameOrChild(logger, name)) || OWN_AUDIT_LOGGERS.has(logger);
 }
 
 /** True for `parent` itself and for every logger below it in the dotted hierarchy. */

@@ -111,6 +111,7 @@ it("lose a record that is wrong, and no other", async () => {
 
 it.each([10, RECORDS])("lose a record that is wrong before a processor, of %i", async (records) => {
   const processor: RunningProcessor = {
+    id: "same",
     processor: { process: (record) => record },
     counters: new Counters(),
     trouble: undefined,

@@ -7,7 +7,7 @@ import { TailgateError, textOf } from "../errors.ts";
 import type { Batch, Gap, JournalPage, JournalQuery } from "../plugin.ts";
 import { clearInterval, clearTimeout, setInterval, setTimeout } from "../timers.ts";
 import { LaneMemory } from "./lane-memory.ts";
-import { JournalThread, ThreadFailure } from "./journal-thread.ts";
+import { JournalThread, ThreadFailure, type ThreadEvents } from "./journal-thread.ts";
 import type { Journal, StoredEvent } from "./journal.ts";
 import { emptyPage, MemoryTail } from "./memory-tail.ts";
 import { keptClockOf, TrustedClock, type ClockReading } from "./trusted-clock.ts";
@@ -149,8 +149,8 @@ export class SqliteJournal implements Journal {
     let journal: SqliteJournal | undefined;
     try {
       const { thread, state, damage } = await startThread(options, {
-        replaced: (epochs) => {
-          if (journal !== undefined) journal.#epochs = epochs;
+        replaced: (epochs, found) => {
+          if (journal !== undefined) journal.#replacedBy(epochs, found);
         },
         trouble: (text) => {
           if (journal !== undefined) journal.#filesGone(text);
@@ -352,7 +352,7 @@ export class SqliteJournal implements Journal {
   async #reopen(): Promise<number> {
     const why = this.#thread.end!.message;
     const { thread, state, damage } = await startThread(this.#options, {
-      replaced: (epochs) => (this.#epochs = epochs),
+      replaced: (epochs, found) => this.#replacedBy(epochs, found),
       trouble: (text) => this.#filesGone(text),
     });
     this.#options.alarm(`The journal's thread was started again: ${why}.`);
@@ -443,6 +443,15 @@ export class SqliteJournal implements Journal {
       this.#options.alarm(text, { text, lost, isTrailIncomplete: false, kept: [] });
     }
     return page;
+  }
+
+  /** What was lost with the journal before is known from now on. */
+  #replacedBy(epochs: readonly EpochStart[], { lost }: Damage): void {
+    this.#epochs = epochs;
+    if (lost === undefined) return;
+    const { from: first, to: last } = lost;
+    const later = this.#holes.filter((hole) => hole.first > last);
+    this.#holes = [{ first, last, reason: "damaged" }, ...later];
   }
 
   /** Records that are sent meanwhile are refused; the thread looks every second. */
@@ -592,15 +601,12 @@ function laterOf(one: number | undefined, other: number | undefined): number | u
 
 function startThread(
   { directory, retention, alarm }: SqliteJournalOptions,
-  events: {
-    replaced(epochs: readonly EpochStart[]): void;
-    trouble(text: string | undefined): void;
-  },
+  events: ThreadEvents,
 ): ReturnType<typeof JournalThread.open> {
   return JournalThread.open(directory, retention, {
     ...events,
     replaced(epochs, damage) {
-      events.replaced(epochs);
+      events.replaced(epochs, damage);
       alarm(damage.text, damage);
     },
   });

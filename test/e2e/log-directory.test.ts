@@ -1,11 +1,10 @@
 /** What the gateway tells of its log directory, and what it does when that is removed or moved away. */
 
 import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { mkdtemp, rm, statfs } from "node:fs/promises";
+import { mkdtemp, rm } from "node:fs/promises";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { transienceNotice } from "../../src/log-dir.ts";
 import { startCli } from "../cli/cli.ts";
-import { Workspace } from "../config/workspace.ts";
 import { RestartedGateway } from "../support/restarted-gateway.ts";
 
 async function metricsOf({ url }: RestartedGateway): Promise<(name: string) => number | undefined> {
@@ -30,12 +29,13 @@ test.each(["sqlite", "memory"] as const)(
       first('tailgate_records_dropped_total{component="intake",kind="intake",reason="overloaded"}'),
     ).toBe(0);
     await gateway.end();
+    if (engine === "memory") return;
     await gateway.start(engine);
     await gateway.send(["four"]);
     const second = await metricsOf(gateway);
     expect(second("tailgate_journal_oldest_sequence")).toBe(1);
-    expect(second("tailgate_journal_newest_sequence")).toBe(engine === "sqlite" ? 4 : 1);
-    await gateway.end();
+    expect(second("tailgate_journal_newest_sequence")).toBe(4);
+    await gateway.kill();
   },
 );
 
@@ -102,13 +102,14 @@ describe("a log directory that goes away at run time", () => {
     // Those of before are in memory.
     expect(await messagesOf(gateway)).toEqual([...before, ...after]);
     await vi.waitFor(() => expectInFiles(gateway, after), 10_000);
+    const { journal } = await gateway.ask<{ journal: { damage: object[] } }>("/api/stats");
+    expect(journal.damage).toMatchObject([{ lost: { from: 1, to: 3 } }]);
     await gateway.kill();
     await gateway.start();
     expect(await messagesOf(gateway)).toEqual(after);
     const { gaps } = await gateway.ask<{ gaps: object[] }>("/api/logs?order=asc");
     expect(gaps).toMatchObject([{ from: 1, to: 3, reason: "damaged" }]);
-    await sendEach(gateway, ["eight"]);
-    await gateway.end();
+    await gateway.kill();
   });
 
   test("without single files that the gateway can make anew, nothing is lost", async () => {
@@ -133,6 +134,8 @@ describe("a log directory that goes away at run time", () => {
     await using gateway = await RestartedGateway.create();
     await gateway.start();
     await sendEach(gateway, before);
+    // Else an exporter has failed meanwhile, and waits before it tries again.
+    await vi.waitFor(() => expectInFiles(gateway, before), 10_000);
     const path = gateway.path("").slice(0, -1);
     replaceByFile(path);
     rmSync(`${path}-away`, { recursive: true });
@@ -159,6 +162,8 @@ describe("a log directory that goes away at run time", () => {
     await using gateway = await RestartedGateway.create();
     await gateway.start();
     await sendEach(gateway, before);
+    // Else an exporter has failed meanwhile, and waits before it tries again.
+    await vi.waitFor(() => expectInFiles(gateway, before), 10_000);
     const path = gateway.path("").slice(0, -1);
     replaceByFile(path);
     await expect(gateway.send(["refused"])).rejects.toThrow("503");
@@ -189,13 +194,6 @@ describe("a log directory that is not kept across reboots is named at the start"
     expect(await noticesOf(logDir)).toEqual([
       `tailgate: The log directory ${logDir} is in memory (tmpfs) and not kept across reboots. To keep the logs, set log_dir to a directory on a disk.`,
     ]);
-  });
-
-  test("but not one on a disk", async () => {
-    await using workspace = await Workspace.create();
-    const { type } = await statfs(workspace.directory);
-    const isTmpfs = type === 0x01021994;
-    expect(await noticesOf(workspace.path("logs"))).toHaveLength(isTmpfs ? 1 : 0);
   });
 
   test.each([

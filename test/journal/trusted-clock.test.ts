@@ -101,7 +101,8 @@ describe("the time", () => {
     expect([year.now(), watched(year)]).toEqual([START_MS, ["jumped"]]);
     jump(-360 * DAY_MS);
     expect(year.now()).toBe(Date.now());
-    expect(clock.now()).toBe(START_MS);
+    // The machine's uptime is not faked, and goes on.
+    expect(clock.now() - START_MS).toBeLessThan(MINUTE_MS);
   });
 
   it("goes back at once when the clock of a start is set right, but not before the newest record", () => {

@@ -25,14 +25,16 @@ import {
 
 type Encode = typeof encodeOtlpJson;
 
-/** None is filtered: audit events are taken from INFO up. */
+const AUDIT = "orchestrator.audit";
+
+/** None is filtered: audit events, also those whose logger an attribute names, are taken from INFO up. */
 const request = jsonRequest.map(({ resourceLogs }) => ({
   resourceLogs: resourceLogs.map((one) => ({
     ...one,
     scopeLogs: one.scopeLogs.map((scopeLogs) => ({
       ...scopeLogs,
       logRecords: scopeLogs.logRecords.map(({ severityText, ...record }) =>
-        scopeLogs.scope?.name?.startsWith("orchestrator.audit")
+        scopeLogs.scope?.name?.startsWith(AUDIT) || JSON.stringify(record).includes(AUDIT)
           ? { ...record, severityNumber: 13 }
           : { ...record, ...(severityText !== undefined && { severityText }) },
       ),

@@ -114,11 +114,13 @@ class DailyFile implements Exporter {
     await this.#file.close();
   }
 
-  /** A clock that goes back does not lead into an older file, neither now nor after a restart. */
+  /**
+   * A clock that goes back does not lead into an older file, neither now nor after a restart. Every write ends with a
+   * sync, so that the file of the day before is on the disk.
+   */
   async #beginDay(appendedAtMs: number): Promise<void> {
     const day = dayOf(appendedAtMs);
     if (day <= this.#day) return this.#file.ready(fileName(this.#day));
-    await this.#file.sync();
     await this.#file.ready(fileName(day));
     this.#day = day;
     await this.deleteOldFiles(appendedAtMs);

@@ -112,6 +112,15 @@ describe("a log directory that goes away at run time", () => {
     await gateway.kill();
   });
 
+  test("before its first audit event: the audit file is there for it", async () => {
+    await using gateway = await RestartedGateway.create();
+    await gateway.start();
+    remove(gateway.path("").slice(0, -1));
+    await sendEach(gateway, ["audit one"]);
+    await vi.waitFor(() => expect(gateway.audit()).toContain("audit one"), 10_000);
+    await gateway.kill();
+  });
+
   test("without single files that the gateway can make anew, nothing is lost", async () => {
     await using gateway = await RestartedGateway.create();
     await gateway.start();

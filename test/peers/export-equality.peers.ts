@@ -125,8 +125,10 @@ function madeTakeable({ resourceLogs }: JsonRequest): number {
   let count = 0;
   for (const { scope, logRecords } of resourceLogs.flatMap(({ scopeLogs }) => scopeLogs)) {
     for (const record of logRecords) {
-      // Tailgate takes audit events from INFO up.
-      if (scope?.name?.startsWith("orchestrator.audit")) record["severityNumber"] = 9;
+      // Tailgate takes audit events from INFO up, also those whose logger an attribute names.
+      if (JSON.stringify([scope, record]).includes("orchestrator.audit")) {
+        record["severityNumber"] = 9;
+      }
       // The Collector refuses the request of an id that is too short.
       if (record.traceId?.length !== 32) record.traceId = "";
       if (record.spanId?.length !== 16) record.spanId = "";

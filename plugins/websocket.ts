@@ -287,7 +287,7 @@ const REFUSAL_REASONS = ["full", "stopping", "bad_request"] as const;
 
 type RefusalReason = (typeof REFUSAL_REASONS)[number];
 
-/** Answers what ws finds wrong with a handshake; the versions are for whoever has another one (RFC 6455, 4.4). */
+/** Responds to a handshake that ws rejects; the header names the supported versions (RFC 6455, 4.4). */
 function refuseHandshake({ message }: Error, socket: Duplex, { method }: IncomingMessage): void {
   const status = method === "GET" ? 400 : 405;
   refuseUpgrade(socket, status, message, { "Sec-WebSocket-Version": "13, 8" });

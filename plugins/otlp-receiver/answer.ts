@@ -9,7 +9,7 @@ export const JSON_TYPE = "application/json";
 
 export type OtlpType = typeof PROTOBUF | typeof JSON_TYPE;
 
-/** Answers 200 with an ExportLogsServiceResponse. Its partial success is unset if there is nothing to tell. */
+/** Responds with 200 and an ExportLogsServiceResponse. Its partial success is unset if there is nothing to tell. */
 export function answerSuccess(response: ServerResponse, type: OtlpType, ingested: Ingested): void {
   const body = type === JSON_TYPE ? successJson(ingested) : exportResponse(ingested);
   response.writeHead(200, { "Content-Type": type, "Content-Length": body.length });

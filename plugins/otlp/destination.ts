@@ -182,7 +182,7 @@ function tlsOf(files: Settings["files"]): Tls {
   const tls = { ...(ca && { ca }), ...(cert && { cert }), ...(key && { key }) };
   const sources = Object.values(files).map(({ source }) => source);
   try {
-    // What is no certificate would be passed over without a word.
+    // createSecureContext silently ignores a CA that is not a certificate.
     if (ca !== undefined) void new X509Certificate(ca);
     createSecureContext(tls);
     if (cert !== undefined && key === undefined) throw new Error("client_key is missing");

@@ -110,7 +110,7 @@ export class SigningKey {
   }
 }
 
-/** Where the key is to be, and the key if it is there. */
+/** Returns the path of the key file, and its key if it exists. */
 async function findKey(
   path: string | undefined,
   logDir: string,

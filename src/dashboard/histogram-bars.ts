@@ -17,8 +17,8 @@ export interface Bars {
 }
 
 /**
- * The part of the height that a bar with so many records has, on a log scale: one busy moment must not make all others
- * invisible.
+ * Returns the height of a bar of `count` records as a part of the tallest one's. The scale is logarithmic, so that one
+ * busy moment does not make all others invisible.
  */
 export function heightPart(count: number, most: number): number {
   return count === 0 ? 0 : Math.log1p(count) / Math.log1p(most);

@@ -157,7 +157,7 @@ export class EnvelopeEncoder {
     }
   }
 
-  /** The same for so many that their names are not worth to be remembered. */
+  /** The same for records with too many names to remember. */
   #manyMembers(
     keys: readonly string[],
     values: readonly unknown[],

@@ -361,7 +361,7 @@ export class JsonDecoder {
     this.#path.leave();
   }
 
-  /** The same; an element that is wrong is rejected, with so many records as it has. */
+  /** The same; a wrong element is rejected with all of its records. */
   #eachSound(
     holder: JsonObject,
     name: string,

@@ -20,7 +20,7 @@ const HTTP2_PREFACE = "PRI * HTTP/2.0";
 /** How much of a broken request is searched for its user agent. */
 const HEAD_BYTES_MAX = 16 << 10;
 
-/** Answers what an HTTP server refuses by itself without a word: malformed, incomplete and odd requests. */
+/** Responds to what an HTTP server rejects by itself, without telling the program: malformed, incomplete and odd requests. */
 export function watchProtocol(server: Server, rejections: Rejections): void {
   if (!(server instanceof HttpServer)) return;
   server.on("clientError", (error, socket) => answerClientError(error, socket, rejections));

@@ -365,7 +365,7 @@ export class JournalDatabase {
     const { newest, chain } = remembered;
     const aside =
       kept.length === 0 ? "" : ` The file in its place was put aside as ${kept.join()}.`;
-    const text = `The journal's files were deleted or moved away while the gateway ran.${aside} A new journal goes on from sequence ${newest + 1}; ${chainText(chain)}.`;
+    const text = `The journal's files were deleted or moved away while the gateway ran.${aside} A new journal continues at sequence ${newest + 1}; ${chainText(chain)}.`;
     const lost = newest > 0 ? { lost: { from: 1, to: newest } } : {};
     const damage = { text, ...lost, isTrailIncomplete: chain.count > 0, kept };
     return { database, state: database.#begin(false), damage };

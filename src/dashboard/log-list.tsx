@@ -259,7 +259,8 @@ export function LogList({ store, columns, selected, onSelect }: LogListProps) {
         <div className="rows" role="presentation" style={{ height: `${rows.length * rowPx}px` }}>
           {items.map(({ index }) => {
             const row = rows.at(index)!;
-            const slot = index % slots;
+            // By the ordinal, which older rows that are put in front do not change.
+            const slot = (((rows.first + index) % slots) + slots) % slots;
             const place = {
               id: idOf(index),
               topPx: index * rowPx,

@@ -137,6 +137,9 @@ test("a record that is pressed for a while, as the newest are followed, opens", 
   await using dashboard = await rig.open();
   await dashboard.showsLast("system_log", "message 2000");
   const { page } = dashboard;
+  // The histogram and the counts take room above the list when they come.
+  await page.waitForSelector(".histogram rect[data-level]");
+  await dashboard.settledMessages("system_log");
   // Measured in one step: an element shows another record once older ones are loaded.
   const [x, y] = await page.$eval("[data-sequence='1999']", (row) => {
     const { left, top, width, height } = row.getBoundingClientRect();

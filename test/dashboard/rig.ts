@@ -189,12 +189,24 @@ export class Dashboard implements AsyncDisposable {
     await this.page.locator(selector).click();
   }
 
-  /** Turns the wheel over a panel; downwards where positive. */
+  /** Turns the wheel over a panel, downwards if positive, and waits until the list has moved and stands still again. */
   async wheel(lane: Lane, byPx: number): Promise<void> {
     const list = (await this.page.$(`[data-lane=${lane}] .log-list`))!;
+    const topAfterFrame = (): Promise<number> =>
+      list.evaluate(async (element) => {
+        await new Promise((done) => requestAnimationFrame(done));
+        return element.scrollTop;
+      });
     const box = (await list.boundingBox())!;
     await this.page.mouse.move(box.x + box.width / 2, box.y + box.height / 2);
+    const before = await topAfterFrame();
     await this.page.mouse.wheel({ deltaY: byPx });
+    // A browser may scroll smoothly, and begin a few frames later.
+    for (let last = before, isStill = false; !isStill;) {
+      const now = await topAfterFrame();
+      isStill = now === last && now !== before;
+      last = now;
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -65,7 +65,7 @@ export class Client implements Viewer, Waiter {
     this.#catchUp();
   }
 
-  /** Where the newest `count` records that match begin, in memory or on the disk. */
+  /** Returns the start of the newest `count` records that match, in memory or on the disk. */
   async #startOf(count: number): Promise<number> {
     const { journal, matcher, turn } = this.#surroundings;
     const end = this.#next;

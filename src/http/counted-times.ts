@@ -28,7 +28,7 @@ export class CountedTimes {
   #before = 0;
   #after = 0;
 
-  /** Where a bound is asked for, what is within it is no outlier. */
+  /** A time within a bound that was asked for is no outlier. */
   constructor({ since, until }: TimesAskedFor, nowMs: number) {
     this.#hasStart = since !== undefined;
     this.#firstMs = this.#hasStart ? -Infinity : nowMs - PAST_MS_MAX;

@@ -5,15 +5,15 @@ import {
   envDetector,
   serviceInstanceIdDetector,
 } from "@opentelemetry/resources";
-import { resolveConfig, type Config } from "./config.ts";
+import { resolveConfig, type Config } from "./config/config.ts";
 import { Problems } from "./config/problems.ts";
 import { suggestion } from "./config/suggestion.ts";
-import { EVENT_KEY } from "./encode/event-key.ts";
-import { AUDIT_LOGGER, LEVELS, type Level } from "./envelope.ts";
-import { TailgateError, textOf } from "./errors.ts";
-import { hostLogger, writeToStderr, type WriteLine } from "./host-log.ts";
+import { EVENT_KEY } from "./envelope/event-key.ts";
+import { AUDIT_LOGGER, LEVELS, type Level } from "./wire/envelope.ts";
+import { TailgateError, textOf } from "./wire/errors.ts";
+import { hostLogger, writeToStderr, type WriteLine } from "./plugin/host-log.ts";
 import type { Receipt } from "./intake/audit-events.ts";
-import type { HostLogger } from "./plugin.ts";
+import type { HostLogger } from "./plugin/index.ts";
 import { DirectLoggerProvider } from "./otel/direct-provider.ts";
 import { OrchestratorLogger, type LoggerSettings } from "./otel/orchestrator-logger.ts";
 import { TailgateLogRecordProcessor } from "./otel/processor.ts";
@@ -27,7 +27,7 @@ import {
 } from "./otel/registration.ts";
 import { LoggerRelay, type RelayTarget } from "./otel/relay.ts";
 import type { SafeLogger } from "./otel/safe-logger.ts";
-import { startTailgate, type RunningTailgate } from "./start.ts";
+import { startTailgate, type RunningTailgate } from "./gateway/start.ts";
 
 /** Components as `tailgate.yaml` has them: `{ file: { max_bytes: 1000000 }, console: null }`. */
 export type ComponentOptions = Readonly<Record<string, Readonly<Record<string, unknown>> | null>>;

@@ -4,7 +4,7 @@ import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { SeverityNumber } from "@opentelemetry/api";
 import { afterEach, describe, expect, it } from "vitest";
-import { resolveConfig } from "../src/config.ts";
+import { resolveConfig } from "../src/config/config.ts";
 import { LoggingManager } from "../src/logging-manager.ts";
 import { collect } from "./support/collect.ts";
 import { postMessages } from "./support/otlp-request.ts";

@@ -1,8 +1,8 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import type { Envelope, JsonValue } from "../src/envelope.ts";
-import { TailgateError } from "../src/errors.ts";
-import { parseFilter, type FilterQuery } from "../src/plugin.ts";
+import type { Envelope, JsonValue } from "../src/wire/envelope.ts";
+import { TailgateError } from "../src/wire/errors.ts";
+import { parseFilter, type FilterQuery } from "../src/plugin/index.ts";
 
 interface Extras {
   readonly [name: string]: JsonValue;

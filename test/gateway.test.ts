@@ -3,7 +3,7 @@ import { createServer } from "node:net";
 import { join } from "node:path";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import fileExporter from "../plugins/file.ts";
-import { HTTP_DEFAULTS, type Config } from "../src/config.ts";
+import { HTTP_DEFAULTS, type Config } from "../src/config/config.ts";
 import {
   defineExporter,
   defineProcessor,
@@ -15,8 +15,8 @@ import {
   type LogRecord,
   type Processor,
   type ReceiverHost,
-} from "../src/plugin.ts";
-import { startTailgate, type RunningTailgate } from "../src/start.ts";
+} from "../src/plugin/index.ts";
+import { startTailgate, type RunningTailgate } from "../src/gateway/start.ts";
 import { recordOf } from "../src/testing/batch.ts";
 import { ask } from "./http/stage.ts";
 import { temporaryDirectory } from "./support/temporary-directory.ts";

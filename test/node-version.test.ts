@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { expect, test } from "vitest";
-import { NODE_RANGE, nodeRefusal } from "../src/node-version.ts";
+import { NODE_RANGE, nodeRefusal } from "../src/runtime/node-version.ts";
 import { Program } from "./support/program.ts";
 
 const manifest = await readFile(new URL("../package.json", import.meta.url), "utf8");

@@ -1,7 +1,7 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
-import { LEVELS } from "../src/envelope.ts";
-import { TimeBuckets } from "../src/time-buckets.ts";
+import { LEVELS } from "../src/wire/envelope.ts";
+import { TimeBuckets } from "../src/wire/histogram.ts";
 
 const BUCKETS_MAX = 100;
 

@@ -8,7 +8,7 @@ export default defineConfig({
   root: fileURLToPath(new URL("..", import.meta.url)),
   resolve: {
     alias: [
-      { find: /^tailgate\/plugin$/, replacement: source("plugin.ts") },
+      { find: /^tailgate\/plugin$/, replacement: source("plugin/index.ts") },
       { find: /^tailgate\/client$/, replacement: source("client/index.ts") },
       { find: /^tailgate\/react$/, replacement: source("client/react.ts") },
       { find: /^tailgate\/testing$/, replacement: source("testing/index.ts") },

@@ -1,7 +1,7 @@
 import { closeSync, constants, createReadStream, openSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { createInterface } from "node:readline";
-import { TailgateError, textOf } from "../errors.ts";
+import { TailgateError, textOf } from "../wire/errors.ts";
 import { AUDIT_DIRECTORY, CHECKPOINTS_NAME } from "./checkpoint-file.ts";
 import { parseCheckpointLine, type Checkpoint } from "./checkpoint.ts";
 import type { Anchor } from "./anchor.ts";

@@ -1,4 +1,4 @@
-import { NO_HASH } from "../encode/audit-line.ts";
+import { NO_HASH } from "../envelope/audit-line.ts";
 import type { Anchor } from "./anchor.ts";
 import type { Break } from "./chain-check.ts";
 import { anchorBefore } from "./chain-check.ts";

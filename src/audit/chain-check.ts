@@ -1,4 +1,4 @@
-import { NO_HASH } from "../encode/audit-line.ts";
+import { NO_HASH } from "../envelope/audit-line.ts";
 import { anchorText, type Anchor } from "./anchor.ts";
 import { counted, placeText, type Finding } from "./finding.ts";
 import { hashAfter, isLegacyLine, isUnsealedEvent, keptLine, sealOf, type Seal } from "./seal.ts";

@@ -1,4 +1,4 @@
-import type { LogRecord, Value } from "../plugin.ts";
+import type { LogRecord, Value } from "../plugin/index.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import { ownEvent, ownLogger } from "./own-event.ts";
 

@@ -1,6 +1,6 @@
-import { AUDIT_LOGGER } from "../envelope.ts";
+import { AUDIT_LOGGER } from "../wire/envelope.ts";
 import type { Damage } from "../journal/messages.ts";
-import type { LogRecord, Value } from "../plugin.ts";
+import type { LogRecord, Value } from "../plugin/index.ts";
 
 const DAMAGE_LOGGER = `${AUDIT_LOGGER}.journal`;
 

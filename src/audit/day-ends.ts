@@ -1,6 +1,6 @@
-import { NO_HASH } from "../encode/audit-line.ts";
+import { NO_HASH } from "../envelope/audit-line.ts";
 import type { ChainState } from "../journal/messages.ts";
-import type { Gap, HostJournal, JournalPage, JournalQuery } from "../plugin.ts";
+import type { Gap, HostJournal, JournalPage, JournalQuery } from "../plugin/index.ts";
 import type { Standing } from "./checkpoint.ts";
 
 /** Before the first event. */

@@ -1,6 +1,6 @@
 /** A change of the key that signs checkpoints: how the trail records it, and what a trail without such a record is told. */
 
-import type { LogRecord } from "../plugin.ts";
+import type { LogRecord } from "../plugin/index.ts";
 import { anchorText, type Anchor } from "./anchor.ts";
 import type { Finding } from "./finding.ts";
 import { ownEvent, ownLogger } from "./own-event.ts";

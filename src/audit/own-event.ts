@@ -1,5 +1,5 @@
-import { AUDIT_LOGGER, type Level } from "../envelope.ts";
-import type { LogRecord, Value } from "../plugin.ts";
+import { AUDIT_LOGGER, type Level } from "../wire/envelope.ts";
+import type { LogRecord, Value } from "../plugin/index.ts";
 
 const NANOS_PER_MS = 1_000_000n;
 

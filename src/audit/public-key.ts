@@ -1,6 +1,6 @@
 import { createHash, createPublicKey, verify, type KeyObject } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { TailgateError, textOf } from "../errors.ts";
+import { TailgateError, textOf } from "../wire/errors.ts";
 import { signedText, type Checkpoint } from "./checkpoint.ts";
 
 const ID_DIGITS = 16;

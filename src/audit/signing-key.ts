@@ -8,9 +8,9 @@ import {
 import { constants } from "node:fs";
 import { access, link, lstat, mkdir, open, rm } from "node:fs/promises";
 import { dirname, sep } from "node:path";
-import { TailgateError, textOf } from "../errors.ts";
-import { refuseUncreatable } from "../log-dir.ts";
-import type { HostLogger } from "../plugin.ts";
+import { TailgateError, textOf } from "../wire/errors.ts";
+import { refuseUncreatable } from "../runtime/log-dir.ts";
+import type { HostLogger } from "../plugin/index.ts";
 import { signedText, type Checkpoint, type Claim } from "./checkpoint.ts";
 import { futureRealPath, nearestRealPath, threatTo } from "./key-directory.ts";
 import { defaultKeyFile, writeTemporary } from "./key-file.ts";

@@ -8,7 +8,7 @@ import {
   type Dirent,
 } from "node:fs";
 import { join } from "node:path";
-import { TailgateError, textOf } from "../errors.ts";
+import { TailgateError, textOf } from "../wire/errors.ts";
 import { AUDIT_DIRECTORY } from "./checkpoint-file.ts";
 
 const FILE_NAME = /^audit_(\d{8})\.jsonl$/;

@@ -1,5 +1,5 @@
 import { setTimeout as wait } from "node:timers/promises";
-import { TailgateError } from "../errors.ts";
+import { TailgateError } from "../wire/errors.ts";
 import type { Anchor } from "./anchor.ts";
 import { keptAnchors, ownAnchors } from "./anchors.ts";
 import { causeOf, misplaced } from "./break-cause.ts";

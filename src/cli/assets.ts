@@ -4,7 +4,7 @@ import { chmod, readdir, readFile, writeFile } from "node:fs/promises";
 import { promisify } from "node:util";
 import { brotliCompress, constants, gzip } from "node:zlib";
 import { configJsonSchema } from "../config/json-schema.ts";
-import { nodeRefusal } from "../node-version.ts";
+import { nodeRefusal } from "../runtime/node-version.ts";
 
 const dist = new URL("../../", import.meta.url);
 

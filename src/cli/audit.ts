@@ -5,9 +5,9 @@ import { defaultKeyFile } from "../audit/key-file.ts";
 import { readKeyRing, type KeyRing } from "../audit/key-ring.ts";
 import { PublicKey } from "../audit/public-key.ts";
 import type { Verification } from "../audit/verification.ts";
-import { resolveConfig } from "../config.ts";
-import { TailgateError } from "../errors.ts";
-import { printable } from "../printable.ts";
+import { resolveConfig } from "../config/config.ts";
+import { TailgateError } from "../wire/errors.ts";
+import { printable } from "../wire/printable.ts";
 import { print } from "./output.ts";
 
 interface VerifyOptions {

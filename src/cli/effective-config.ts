@@ -1,11 +1,11 @@
 import { Document, isMap, isScalar } from "yaml";
-import type { Component, Config, ExporterComponent, ProcessorComponent } from "../config.ts";
+import type { Component, Config, ExporterComponent, ProcessorComponent } from "../config/config.ts";
 import { SECTIONS, type Section } from "../config/built-ins.ts";
 import { pathText } from "../config/problems.ts";
 import { masked } from "../config/secrets.ts";
 import { settingsSchema } from "../config/settings.ts";
-import type { Plan } from "../plugin.ts";
-import type { Preflight } from "../preflight.ts";
+import type { Plan } from "../plugin/index.ts";
+import type { Preflight } from "../gateway/preflight.ts";
 
 /**
  * Returns all that is in effect as a configuration file would say it, without secrets. Comments name the variables that

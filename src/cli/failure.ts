@@ -1,6 +1,6 @@
 import { CommanderError } from "commander";
-import { TailgateError, textOf } from "../errors.ts";
-import { printableLines } from "../printable.ts";
+import { TailgateError, textOf } from "../wire/errors.ts";
+import { printableLines } from "../wire/printable.ts";
 
 /** What commander's errors of usage end with, as sysexits(3) has it. */
 const USAGE_EXIT_CODE = 64;

@@ -1,9 +1,9 @@
 import type { IncomingMessage } from "node:http";
 import { setTimeout as delay } from "node:timers/promises";
 import { WebSocket } from "ws";
-import { TailgateError, textOf } from "../errors.ts";
-import type { FilterQuery } from "../filter.ts";
-import { SUBPROTOCOL, type ClientMessage, type GapMessage } from "../protocol.ts";
+import { TailgateError, textOf } from "../wire/errors.ts";
+import type { FilterQuery } from "../wire/filter.ts";
+import { SUBPROTOCOL, type ClientMessage, type GapMessage } from "../wire/protocol.ts";
 import { messageOf, Position } from "./position.ts";
 
 /** What to follow. */

@@ -1,5 +1,5 @@
-import { printable } from "../printable.ts";
-import type { GapMessage } from "../protocol.ts";
+import { printable } from "../wire/printable.ts";
+import type { GapMessage } from "../wire/protocol.ts";
 
 const REASONS = {
   retention: "deleted for their age or their size",

@@ -1,6 +1,6 @@
 import { consoleLine, fieldTexts } from "../../plugins/console/console-line.ts";
-import type { AuditLog, Envelope } from "../envelope.ts";
-import { printable } from "../printable.ts";
+import type { AuditLog, Envelope } from "../wire/envelope.ts";
+import { printable } from "../wire/printable.ts";
 
 const RESET = "\x1b[0m";
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // What is imported here has to load with any Node: the rest would fail with errors that say nothing of its version.
-import { nodeRefusal } from "../node-version.ts";
+import { nodeRefusal } from "../runtime/node-version.ts";
 
 const refusal = nodeRefusal(process.version);
 if (refusal === undefined) {

@@ -1,4 +1,4 @@
-import { TailgateError, textOf } from "../errors.ts";
+import { TailgateError, textOf } from "../wire/errors.ts";
 
 /**
  * Writes to stdout. Answers false where no more should come before it has drained.

@@ -1,9 +1,9 @@
 import type { Command } from "commander";
-import { resolveConfig } from "../config.ts";
+import { resolveConfig } from "../config/config.ts";
 import { builtInNames, loadBuiltIn, SECTIONS } from "../config/built-ins.ts";
 import { optionsOf, type OptionDescription } from "../config/option-schema.ts";
-import type { PluginDefinition } from "../plugin.ts";
-import { printable, printableJson, printableLines } from "../printable.ts";
+import type { PluginDefinition } from "../plugin/index.ts";
+import { printable, printableJson, printableLines } from "../wire/printable.ts";
 import { print } from "./output.ts";
 
 const EXAMPLES = `

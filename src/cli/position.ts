@@ -1,4 +1,4 @@
-import type { GapMessage, ServerMessage } from "../protocol.ts";
+import type { GapMessage, ServerMessage } from "../wire/protocol.ts";
 
 /** What a `tailgate.v1` message has for whoever shows it. */
 export interface Shown {

@@ -1,6 +1,6 @@
 import { Command } from "commander";
-import { packageVersion } from "../package.ts";
-import { printableLines } from "../printable.ts";
+import { packageVersion } from "../runtime/package.ts";
+import { printableLines } from "../wire/printable.ts";
 import { addAudit } from "./audit.ts";
 import { report } from "./failure.ts";
 import { outputFailure } from "./output.ts";

@@ -1,8 +1,8 @@
 import type { Command } from "commander";
 import { closestMatch } from "leven";
-import { resolveConfig, type ConfigFlags } from "../config.ts";
-import { TailgateError } from "../errors.ts";
-import type { RunningTailgate } from "../start.ts";
+import { resolveConfig, type ConfigFlags } from "../config/config.ts";
+import { TailgateError } from "../wire/errors.ts";
+import type { RunningTailgate } from "../gateway/start.ts";
 import { report, say } from "./failure.ts";
 import { letHeapGrow } from "./heap-growth.ts";
 import { portArgument } from "./port-argument.ts";
@@ -69,7 +69,7 @@ async function run({ config: file, ...flags }: RunOptions): Promise<void> {
   const ending = listenForEnd(() => running?.gateway.flushSync(SYNC_MS_MAX));
   const config = await resolveConfig({ file, flags, env: process.env, cwd: process.cwd() });
   // Loaded here, so that the other commands need not wait for all of the gateway.
-  const { startTailgate } = await import("../start.ts");
+  const { startTailgate } = await import("../gateway/start.ts");
   const starting = startTailgate(config, { handlesSignals: false });
   const started = async (): Promise<void> => {
     running = await starting;

@@ -1,15 +1,15 @@
 import { once } from "node:events";
 import { InvalidArgumentError, type Command } from "commander";
 import { maskedUrls } from "../config/secrets.ts";
-import type { Envelope } from "../envelope.ts";
-import { TailgateError } from "../errors.ts";
-import { checkFilterLength, FILTER_PARAMETERS, type FilterQuery } from "../filter.ts";
+import type { Envelope } from "../wire/envelope.ts";
+import { TailgateError } from "../wire/errors.ts";
+import { checkFilterLength, FILTER_PARAMETERS, type FilterQuery } from "../wire/filter.ts";
 import { say } from "./failure.ts";
 import type { Followed } from "./follower.ts";
 import { gapLine } from "./gap-line.ts";
 import { logLine } from "./log-line.ts";
 import { print } from "./output.ts";
-import { printable, printableJson } from "../printable.ts";
+import { printable, printableJson } from "../wire/printable.ts";
 import { sinceArgument } from "./since-argument.ts";
 
 interface TailOptions {

@@ -1,6 +1,6 @@
 import type { Command } from "commander";
-import { resolveConfig } from "../config.ts";
-import { printableLines } from "../printable.ts";
+import { resolveConfig } from "../config/config.ts";
+import { printableLines } from "../wire/printable.ts";
 import { print } from "./output.ts";
 
 const EXAMPLES = `
@@ -23,7 +23,7 @@ export function addValidate(program: Command): void {
     .action(async ({ config: file }: { config?: string }) => {
       const config = await resolveConfig({ file, flags: {}, env: process.env, cwd: process.cwd() });
       // Loaded here, so that the other commands need not wait for them.
-      const { preflight } = await import("../preflight.ts");
+      const { preflight } = await import("../gateway/preflight.ts");
       const { effectiveConfig } = await import("./effective-config.ts");
       const source = config.file ?? "the defaults (there is no tailgate.yaml here)";
       const text = effectiveConfig(config, await preflight(config));

@@ -12,7 +12,7 @@ function path(relative: string): string {
 export default defineConfig({
   root: path("."),
   // The same module, whether plugins that are built in import it or the rest.
-  resolve: { alias: [{ find: /^tailgate\/plugin$/, replacement: path("../plugin.ts") }] },
+  resolve: { alias: [{ find: /^tailgate\/plugin$/, replacement: path("../plugin/index.ts") }] },
   ssr: { noExternal: ["commander", "leven", "zod"], external: ["tailgate"] },
   build: {
     ssr: true,

@@ -1,4 +1,4 @@
-import type { ClientMessage } from "../protocol.ts";
+import type { ClientMessage } from "../wire/protocol.ts";
 
 const HANDSHAKE_MS_MAX = 10_000;
 

@@ -1,4 +1,4 @@
-import { SUBPROTOCOL } from "../protocol.ts";
+import { SUBPROTOCOL } from "../wire/protocol.ts";
 import { pageAddress } from "./addresses.ts";
 
 const ANSWER_MS_MAX = 10_000;

@@ -1,4 +1,4 @@
-import type { FilterQuery } from "../filter.ts";
+import type { FilterQuery } from "../wire/filter.ts";
 import type { StreamEvent } from "./stream-event.ts";
 
 interface VersionedFilter {

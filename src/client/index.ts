@@ -17,8 +17,15 @@ export { HistoryError, LogHistory } from "./log-history.ts";
 export type { HistoryPage, HistoryQuery } from "./log-history.ts";
 
 // What comes over the wire.
-export { LEVELS } from "../envelope.ts";
-export type { AuditLog, Envelope, EnvelopeType, JsonValue, Level, SystemLog } from "../envelope.ts";
-export type { FilterQuery } from "../filter.ts";
-export { SUBPROTOCOL } from "../protocol.ts";
-export type { ClientMessage, GapMessage, Resume, ServerMessage, Start } from "../protocol.ts";
+export { LEVELS } from "../wire/envelope.ts";
+export type {
+  AuditLog,
+  Envelope,
+  EnvelopeType,
+  JsonValue,
+  Level,
+  SystemLog,
+} from "../wire/envelope.ts";
+export type { FilterQuery } from "../wire/filter.ts";
+export { SUBPROTOCOL } from "../wire/protocol.ts";
+export type { ClientMessage, GapMessage, Resume, ServerMessage, Start } from "../wire/protocol.ts";

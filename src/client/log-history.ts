@@ -1,5 +1,5 @@
-import type { Envelope } from "../envelope.ts";
-import type { FilterQuery } from "../filter.ts";
+import type { Envelope } from "../wire/envelope.ts";
+import type { FilterQuery } from "../wire/filter.ts";
 import { addressesOf } from "./addresses.ts";
 import { fetchUnlessBusy } from "./retry-after.ts";
 import type { LogEntry, MissingRange } from "./stream-event.ts";

@@ -1,5 +1,5 @@
-import type { FilterQuery } from "../filter.ts";
-import { SUBPROTOCOL, type Start } from "../protocol.ts";
+import type { FilterQuery } from "../wire/filter.ts";
+import { SUBPROTOCOL, type Start } from "../wire/protocol.ts";
 import { addressesOf, type Addresses } from "./addresses.ts";
 import { backoffMs } from "./backoff.ts";
 import { diagnose } from "./diagnosis.ts";

@@ -1,4 +1,4 @@
-import type { Envelope } from "../envelope.ts";
+import type { Envelope } from "../wire/envelope.ts";
 import { Connection } from "./connection.ts";
 import { UNKNOWN } from "./position.ts";
 import type { Session, SessionEnd, Surroundings } from "./session.ts";

@@ -1,4 +1,4 @@
-import type { GapMessage, RecordBatch, Resume, Start } from "../protocol.ts";
+import type { GapMessage, RecordBatch, Resume, Start } from "../wire/protocol.ts";
 import type { LogEntry, MissingRange, StreamEvent } from "./stream-event.ts";
 
 /** What came while there was no connection; nobody can tell which records, or whether there were any. */

@@ -1,7 +1,7 @@
 /** `tailgate/react`: a gateway's records in a React component. */
 
 import { useCallback, useEffect, useRef, useState, useSyncExternalStore } from "react";
-import type { FilterQuery } from "../filter.ts";
+import type { FilterQuery } from "../wire/filter.ts";
 import { LogBuffer, type BufferView } from "./log-buffer.ts";
 import { LogStream, type LogStreamOptions } from "./log-stream.ts";
 import type { StreamStatus } from "./stream-event.ts";

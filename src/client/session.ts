@@ -1,4 +1,4 @@
-import type { Start } from "../protocol.ts";
+import type { Start } from "../wire/protocol.ts";
 import type { Dial } from "./connection.ts";
 import type { FilterChanges } from "./filter-changes.ts";
 import type { Position } from "./position.ts";

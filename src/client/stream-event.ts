@@ -1,5 +1,5 @@
-import type { Envelope, EnvelopeType } from "../envelope.ts";
-import type { GapMessage } from "../protocol.ts";
+import type { Envelope, EnvelopeType } from "../wire/envelope.ts";
+import type { GapMessage } from "../wire/protocol.ts";
 
 /** One record. */
 export interface LogEntry {

@@ -1,4 +1,4 @@
-import { SUBPROTOCOL, type ClientMessage, type ServerMessage } from "../protocol.ts";
+import { SUBPROTOCOL, type ClientMessage, type ServerMessage } from "../wire/protocol.ts";
 import { Connection } from "./connection.ts";
 import { ProtocolFault } from "./position.ts";
 import type { Session, SessionEnd, Surroundings } from "./session.ts";

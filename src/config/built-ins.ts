@@ -3,7 +3,7 @@ import type {
   PluginDefinition,
   ProcessorDefinition,
   ReceiverDefinition,
-} from "../plugin.ts";
+} from "../plugin/index.ts";
 
 /** The definition that each section of the configuration takes. */
 export interface Definitions {

@@ -1,6 +1,6 @@
-import type { Level } from "../envelope.ts";
-import type { ExporterDefinition, ProcessorDefinition } from "../plugin.ts";
-import { TailgateError } from "../errors.ts";
+import type { Level } from "../wire/envelope.ts";
+import type { ExporterDefinition, ProcessorDefinition } from "../plugin/index.ts";
+import { TailgateError } from "../wire/errors.ts";
 import type { Definitions, Section } from "./built-ins.ts";
 import { optionOverrides, type OverrideSources } from "./overrides.ts";
 import { loadPlugin } from "./plugin-loader.ts";

@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
-import { TailgateError, textOf } from "../errors.ts";
+import { TailgateError, textOf } from "../wire/errors.ts";
 
 /** What is read where no file is named, if it is there. */
 const DEFAULT_FILE = "tailgate.yaml";

@@ -11,7 +11,7 @@ import {
   type Document,
   type Pair,
 } from "yaml";
-import { TailgateError, textOf } from "../errors.ts";
+import { TailgateError, textOf } from "../wire/errors.ts";
 import { Problems } from "./problems.ts";
 
 /**

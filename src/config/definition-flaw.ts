@@ -1,10 +1,10 @@
-import { textOf } from "../errors.ts";
+import { textOf } from "../wire/errors.ts";
 import {
   API_VERSION,
   type ExporterDefinition,
   type OptionSchema,
   type PluginDefinition,
-} from "../plugin.ts";
+} from "../plugin/index.ts";
 import { KIND_OF, SECTIONS, type Section } from "./built-ins.ts";
 import { inputSchema } from "./option-schema.ts";
 import { GENERIC_SCHEMAS } from "./settings.ts";

@@ -1,4 +1,4 @@
-import type { PluginDefinition } from "../plugin.ts";
+import type { PluginDefinition } from "../plugin/index.ts";
 import { builtInNames, KIND_OF, loadBuiltIn, SECTIONS, type Section } from "./built-ins.ts";
 import { ID } from "./components.ts";
 import { hasFixedKeys, inputSchema, type JsonSchema } from "./option-schema.ts";

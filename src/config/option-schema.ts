@@ -1,4 +1,4 @@
-import { z, type OptionSchema } from "../plugin.ts";
+import { z, type OptionSchema } from "../plugin/index.ts";
 
 /** A JSON Schema (draft 7), as far as zod makes use of it for options. */
 export interface JsonSchema {

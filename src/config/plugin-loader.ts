@@ -1,9 +1,9 @@
 import { existsSync } from "node:fs";
 import { isAbsolute, join, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import { TailgateError, textOf } from "../errors.ts";
-import { packageFile } from "../package.ts";
-import { API_VERSION } from "../plugin.ts";
+import { TailgateError, textOf } from "../wire/errors.ts";
+import { packageFile } from "../runtime/package.ts";
+import { API_VERSION } from "../plugin/index.ts";
 import {
   builtInNames,
   KIND_OF,
@@ -15,7 +15,7 @@ import {
 import { apiVersionOf, definitionFlaw, withArticle } from "./definition-flaw.ts";
 import { shareInterface } from "./shared-interface.ts";
 import { suggestion } from "./suggestion.ts";
-import { clearTimeout, setTimeout } from "../timers.ts";
+import { clearTimeout, setTimeout } from "../runtime/timers.ts";
 
 /** Which plugin a component of the configuration wants. */
 export interface PluginRequest<S extends Section = Section> {

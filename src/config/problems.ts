@@ -1,4 +1,4 @@
-import { TailgateError } from "../errors.ts";
+import { TailgateError } from "../wire/errors.ts";
 import { isSecretKey, masked } from "./secrets.ts";
 
 /** Where a problem is: the keys from the top of the configuration. */

@@ -1,4 +1,4 @@
-import type { OptionSchema } from "../plugin.ts";
+import type { OptionSchema } from "../plugin/index.ts";
 import { builtInNames, KIND_OF, loadBuiltIn, SECTIONS } from "./built-ins.ts";
 import { optionsOf, type OptionDescription } from "./option-schema.ts";
 import { FLAG_NAMES, OPTION_SOURCES, SETTING_SOURCES, type SettingKey } from "./overrides.ts";

@@ -1,5 +1,5 @@
-import { AUDIT_LOGGER, LEVELS, rankOfName, type Level } from "../envelope.ts";
-import { z, type OptionSchema } from "../plugin.ts";
+import { AUDIT_LOGGER, LEVELS, rankOfName, type Level } from "../wire/envelope.ts";
+import { z, type OptionSchema } from "../plugin/index.ts";
 import type { Section } from "./built-ins.ts";
 
 const LEVEL_NAMES = [...LEVELS, "WARN", "FATAL"];

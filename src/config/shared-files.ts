@@ -1,6 +1,6 @@
 import { posix } from "node:path";
-import { textOf } from "../errors.ts";
-import { JOURNAL_PREFIX } from "../log-dir.ts";
+import { textOf } from "../wire/errors.ts";
+import { JOURNAL_PREFIX } from "../runtime/log-dir.ts";
 import type { ExporterComponent } from "./components.ts";
 import { pathText, type Problems } from "./problems.ts";
 

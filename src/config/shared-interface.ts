@@ -1,6 +1,6 @@
 import module from "node:module";
 import { pathToFileURL } from "node:url";
-import * as pluginInterface from "../plugin.ts";
+import * as pluginInterface from "../plugin/index.ts";
 
 const SPECIFIER = "tailgate/plugin";
 

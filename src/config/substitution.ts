@@ -1,5 +1,5 @@
 import type { ScalarTag } from "yaml";
-import { requireDependency } from "../package.ts";
+import { requireDependency } from "../runtime/package.ts";
 import { pathText, type Path, type Problems } from "./problems.ts";
 
 export type Environment = Readonly<Record<string, string | undefined>>;

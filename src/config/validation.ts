@@ -1,4 +1,4 @@
-import { z, type OptionSchema } from "../plugin.ts";
+import { z, type OptionSchema } from "../plugin/index.ts";
 import { hasFixedKeys, inputSchema, schemaAt, typeText, type JsonSchema } from "./option-schema.ts";
 import { found, type Path, type Problems } from "./problems.ts";
 import { EnvironmentText } from "./substitution.ts";

@@ -7,7 +7,7 @@ import {
   type FocusEvent,
 } from "react";
 import { flushSync } from "react-dom";
-import { ENVELOPE_TYPES, type EnvelopeType } from "../envelope.ts";
+import { ENVELOPE_TYPES, type EnvelopeType } from "../wire/envelope.ts";
 import { Details } from "./details.tsx";
 import { ExportDialog } from "./export-dialog.tsx";
 import { Facets } from "./facets.tsx";

@@ -1,5 +1,5 @@
 import type { LogEntry, StreamEvent } from "../client/index.ts";
-import type { FilterQuery } from "../filter.ts";
+import type { FilterQuery } from "../wire/filter.ts";
 import type { PanelOptions } from "./panel-store.ts";
 
 import { boundsOf, type TimeBounds, type TimeRange } from "./view.ts";

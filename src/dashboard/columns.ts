@@ -1,4 +1,4 @@
-import type { Envelope, EnvelopeType } from "../envelope.ts";
+import type { Envelope, EnvelopeType } from "../wire/envelope.ts";
 
 type ColumnId =
   | "time"

@@ -1,4 +1,4 @@
-import { LEVELS } from "../envelope.ts";
+import { LEVELS } from "../wire/envelope.ts";
 import { isFieldName, termOf, unquoted, wordsOf } from "./terms.ts";
 
 const OPTIONS_MAX = 12;

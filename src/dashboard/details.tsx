@@ -1,6 +1,6 @@
 import { useState, type ReactNode } from "react";
-import type { Envelope, JsonValue } from "../envelope.ts";
-import { printable, printableLines } from "../printable.ts";
+import type { Envelope, JsonValue } from "../wire/envelope.ts";
+import { printable, printableLines } from "../wire/printable.ts";
 import type { Selection } from "./selection.ts";
 import { TEXTS } from "./texts.ts";
 

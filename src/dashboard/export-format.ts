@@ -1,4 +1,4 @@
-import type { JsonValue } from "../envelope.ts";
+import type { JsonValue } from "../wire/envelope.ts";
 import type { LogEntry } from "../client/index.ts";
 
 /** A kind of file, written piece by piece. */

@@ -1,4 +1,4 @@
-import type { FilterQuery } from "../filter.ts";
+import type { FilterQuery } from "../wire/filter.ts";
 import type { ExportFormat } from "./export-format.ts";
 import type { HistoryPage, LogHistory } from "../client/index.ts";
 import type { TimeBounds } from "./view.ts";

@@ -1,5 +1,5 @@
 import { useId, useRef, useSyncExternalStore } from "react";
-import { printable } from "../printable.ts";
+import { printable } from "../wire/printable.ts";
 import { droppedSum, exporterStates, type ExporterState } from "./exporter-state.ts";
 import type { GatewayStats } from "./gateway-stats.ts";
 import { TEXTS } from "./texts.ts";

@@ -1,6 +1,6 @@
-import { FACETS, type Facet } from "../facets.ts";
+import { FACETS, type Facet } from "../wire/facets.ts";
 import type { Counted } from "./journal-counts.ts";
-import { printable } from "../printable.ts";
+import { printable } from "../wire/printable.ts";
 import { chooseTerm, hasTerm, termOf } from "./terms.ts";
 import { TEXTS } from "./texts.ts";
 

@@ -1,4 +1,4 @@
-import type { TimeBuckets } from "../time-buckets.ts";
+import type { TimeBuckets } from "../wire/histogram.ts";
 import { boundsOf, isSliding, type TimeRange } from "./view.ts";
 
 /** Counts over a stretch of time, as they are drawn. */

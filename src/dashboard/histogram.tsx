@@ -1,5 +1,5 @@
 import { useRef, useState, type PointerEvent } from "react";
-import { LEVELS } from "../envelope.ts";
+import { LEVELS } from "../wire/envelope.ts";
 import { barsOf, heightPart, type Bars } from "./histogram-bars.ts";
 import type { Counted } from "./journal-counts.ts";
 import { TEXTS } from "./texts.ts";

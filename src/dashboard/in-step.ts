@@ -1,4 +1,4 @@
-import { ENVELOPE_TYPES, type EnvelopeType } from "../envelope.ts";
+import { ENVELOPE_TYPES, type EnvelopeType } from "../wire/envelope.ts";
 import type { PanelStore } from "./panel-store.ts";
 import { rowHeightPx } from "./row-height.ts";
 import { firstSequence, lastSequence } from "./row.ts";

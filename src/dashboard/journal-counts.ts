@@ -1,14 +1,14 @@
 import { fetchUnlessBusy } from "../client/retry-after.ts";
-import { LEVELS } from "../envelope.ts";
-import { FACETS, type Facet } from "../facets.ts";
-import type { FilterQuery } from "../filter.ts";
+import { LEVELS } from "../wire/envelope.ts";
+import { FACETS, type Facet } from "../wire/facets.ts";
+import type { FilterQuery } from "../wire/filter.ts";
 import {
   STRAY_GAP_MS,
   STRAYS_MAX,
   TimeBuckets,
   type BucketsMessage,
   type LevelCounts,
-} from "../time-buckets.ts";
+} from "../wire/histogram.ts";
 import { boundsOf, isSliding, type TimeBounds, type TimeRange } from "./view.ts";
 
 const PATH = "/api/counts";

@@ -1,5 +1,5 @@
-import type { EnvelopeType } from "../envelope.ts";
-import type { FilterQuery } from "../filter.ts";
+import type { EnvelopeType } from "../wire/envelope.ts";
+import type { FilterQuery } from "../wire/filter.ts";
 import type { HistoryPage, LogHistory } from "../client/index.ts";
 
 type Order = "asc" | "desc";

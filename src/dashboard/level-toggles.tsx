@@ -1,4 +1,4 @@
-import { LEVELS, type Level } from "../envelope.ts";
+import { LEVELS, type Level } from "../wire/envelope.ts";
 import { TEXTS } from "./texts.ts";
 
 interface LevelTogglesProps {

@@ -1,5 +1,5 @@
 import { memo } from "react";
-import { printable } from "../printable.ts";
+import { printable } from "../wire/printable.ts";
 import type { Column } from "./columns.ts";
 import { Marked } from "./marked.tsx";
 import type { LogEntry } from "../client/index.ts";

@@ -1,5 +1,5 @@
-import type { EnvelopeType } from "../envelope.ts";
-import type { FilterQuery } from "../filter.ts";
+import type { EnvelopeType } from "../wire/envelope.ts";
+import type { FilterQuery } from "../wire/filter.ts";
 import type { LogHistory, LogStream, StreamEvent, StreamStatus } from "../client/index.ts";
 import { FrameNews } from "./frame-news.ts";
 import { JournalPages } from "./journal-pages.ts";

@@ -1,5 +1,5 @@
 import { useCallback } from "react";
-import type { EnvelopeType } from "../envelope.ts";
+import type { EnvelopeType } from "../wire/envelope.ts";
 import { ColumnMenu } from "./column-menu.tsx";
 import { LogList } from "./log-list.tsx";
 import type { PanelStore } from "./panel-store.ts";

@@ -1,5 +1,5 @@
 import { useState, type KeyboardEvent, type ReactNode } from "react";
-import { ENVELOPE_TYPES, type EnvelopeType } from "../envelope.ts";
+import { ENVELOPE_TYPES, type EnvelopeType } from "../wire/envelope.ts";
 import { Separator } from "./separator.tsx";
 import { useRemembered } from "./remembered.ts";
 import { TEXTS } from "./texts.ts";

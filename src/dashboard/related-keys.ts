@@ -1,4 +1,4 @@
-import type { Envelope, JsonValue } from "../envelope.ts";
+import type { Envelope, JsonValue } from "../wire/envelope.ts";
 
 /** What ties records together. */
 export interface RelatedKeys {

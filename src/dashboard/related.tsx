@@ -4,7 +4,7 @@ import { fieldTerm, relatedKeys, traceLink } from "./related-keys.ts";
 import type { Session } from "./session.ts";
 import { TEXTS } from "./texts.ts";
 import { useIsNarrow } from "./use-is-narrow.ts";
-import { printable } from "../printable.ts";
+import { printable } from "../wire/printable.ts";
 
 interface RelatedProps {
   readonly session: Session;

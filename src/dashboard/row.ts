@@ -1,4 +1,4 @@
-import type { JsonValue } from "../envelope.ts";
+import type { JsonValue } from "../wire/envelope.ts";
 import type { LogEntry, MissingRange } from "../client/index.ts";
 
 /** Stands where records are missing. */

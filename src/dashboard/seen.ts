@@ -1,4 +1,4 @@
-import { ENVELOPE_TYPES, type Envelope, type JsonValue } from "../envelope.ts";
+import { ENVELOPE_TYPES, type Envelope, type JsonValue } from "../wire/envelope.ts";
 import type { Known } from "./completion.ts";
 import { isEntry } from "./row.ts";
 import type { Session } from "./session.ts";

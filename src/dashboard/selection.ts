@@ -1,4 +1,4 @@
-import type { EnvelopeType } from "../envelope.ts";
+import type { EnvelopeType } from "../wire/envelope.ts";
 import type { LogEntry } from "../client/index.ts";
 
 /** The record in the details pane, and the panel that it is of. */

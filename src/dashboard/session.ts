@@ -1,4 +1,4 @@
-import { ENVELOPE_TYPES, type EnvelopeType } from "../envelope.ts";
+import { ENVELOPE_TYPES, type EnvelopeType } from "../wire/envelope.ts";
 import { LogHistory, LogStream, type HistoryQuery } from "../client/index.ts";
 import { BoundedStream } from "./bounded-stream.ts";
 import type { GatewayClock } from "./gateway-clock.ts";

@@ -1,5 +1,5 @@
 import { useId, useState, useSyncExternalStore } from "react";
-import { ENVELOPE_TYPES } from "../envelope.ts";
+import { ENVELOPE_TYPES } from "../wire/envelope.ts";
 import { Exporters } from "./exporters.tsx";
 import type { AuditChain } from "./gateway-stats.ts";
 import type { Pace } from "./pace.ts";

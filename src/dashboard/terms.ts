@@ -1,6 +1,6 @@
 /** Where the words of a filter's text stand; the parser itself is src/filter.ts. */
 
-import { soughtTexts } from "../filter.ts";
+import { soughtTexts } from "../wire/filter.ts";
 
 export interface Word {
   readonly from: number;

@@ -1,4 +1,4 @@
-import type { EnvelopeType } from "../envelope.ts";
+import type { EnvelopeType } from "../wire/envelope.ts";
 import type { MissingRange } from "../client/index.ts";
 
 const NUMBER = new Intl.NumberFormat("en");

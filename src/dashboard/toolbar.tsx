@@ -1,5 +1,5 @@
 import type { Ref } from "react";
-import { ENVELOPE_TYPES } from "../envelope.ts";
+import { ENVELOPE_TYPES } from "../wire/envelope.ts";
 import { SearchBox } from "./search-box.tsx";
 import { seenIn } from "./seen.ts";
 import type { Session } from "./session.ts";

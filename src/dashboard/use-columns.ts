@@ -1,5 +1,5 @@
 import { useMemo } from "react";
-import type { EnvelopeType } from "../envelope.ts";
+import type { EnvelopeType } from "../wire/envelope.ts";
 import { COLUMN_PX_MAX, COLUMN_PX_MIN, columnsOf, type Column } from "./columns.ts";
 import { useRemembered } from "./remembered.ts";
 import { useIsNarrow } from "./use-is-narrow.ts";

@@ -1,5 +1,5 @@
 import { useEffect, useRef, useSyncExternalStore } from "react";
-import { ENVELOPE_TYPES, type EnvelopeType } from "../envelope.ts";
+import { ENVELOPE_TYPES, type EnvelopeType } from "../wire/envelope.ts";
 import { InStep } from "./in-step.ts";
 import type { Selection } from "./selection.ts";
 import type { Session } from "./session.ts";

@@ -1,5 +1,5 @@
-import { ENVELOPE_TYPES, LEVELS, type EnvelopeType, type Level } from "../envelope.ts";
-import { parseFilter, type FilterQuery } from "../filter.ts";
+import { ENVELOPE_TYPES, LEVELS, type EnvelopeType, type Level } from "../wire/envelope.ts";
+import { parseFilter, type FilterQuery } from "../wire/filter.ts";
 
 /** What the page shows, as its address says. */
 export interface View {

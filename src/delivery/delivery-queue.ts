@@ -1,6 +1,6 @@
-import { LEVELS, type EnvelopeType, type Level } from "../envelope.ts";
-import type { Batch } from "../plugin.ts";
-import { JoinedBatch } from "./joined-batch.ts";
+import { LEVELS, type EnvelopeType, type Level } from "../wire/envelope.ts";
+import type { Batch } from "../plugin/index.ts";
+import { JoinedBatch } from "../batch/composite.ts";
 import { isSameDay } from "./source.ts";
 
 type BytesByType = Record<EnvelopeType, number>;

@@ -1,8 +1,8 @@
 import { setTimeout as wait } from "node:timers/promises";
-import { PermanentError, RetryLaterError, TailgateError, textOf } from "../errors.ts";
-import type { Batch, Exporter, HostClock, HostLogger, Written } from "../plugin.ts";
-import { aborted } from "../time-limit.ts";
-import { clearTimeout, setTimeout } from "../timers.ts";
+import { PermanentError, RetryLaterError, TailgateError, textOf } from "../wire/errors.ts";
+import type { Batch, Exporter, HostClock, HostLogger, Written } from "../plugin/index.ts";
+import { aborted } from "../plugin/time-limit.ts";
+import { clearTimeout, setTimeout } from "../runtime/timers.ts";
 import { backoffMs } from "./backoff.ts";
 import type { Counters } from "./counters.ts";
 import type { Left, Source } from "./source.ts";

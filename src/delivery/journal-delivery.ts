@@ -1,5 +1,5 @@
 import type { Journal } from "../journal/journal.ts";
-import type { Exporter } from "../plugin.ts";
+import type { Exporter } from "../plugin/index.ts";
 import { Counters } from "./counters.ts";
 import { Delivery, type DeliveryOptions } from "./delivery.ts";
 import { JournalSource } from "./journal-source.ts";

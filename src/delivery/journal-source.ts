@@ -1,7 +1,7 @@
 import type { Journal } from "../journal/journal.ts";
-import type { Batch, Gap, JournalPage } from "../plugin.ts";
+import type { Batch, Gap, JournalPage } from "../plugin/index.ts";
 import type { Counters } from "./counters.ts";
-import { JoinedBatch } from "./joined-batch.ts";
+import { JoinedBatch } from "../batch/composite.ts";
 import { isSameDay, wantedOf, type Left, type Source, type Wish } from "./source.ts";
 
 export interface JournalSourceOptions extends Wish {

@@ -1,4 +1,4 @@
-import type { Batch, Exporter } from "../plugin.ts";
+import type { Batch, Exporter } from "../plugin/index.ts";
 import { Counters } from "./counters.ts";
 import { Delivery, type DeliveryOptions } from "./delivery.ts";
 import { LiveSource } from "./live-source.ts";

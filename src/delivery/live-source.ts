@@ -1,4 +1,4 @@
-import type { Batch, HostLogger } from "../plugin.ts";
+import type { Batch, HostLogger } from "../plugin/index.ts";
 import type { Counters } from "./counters.ts";
 import { DeliveryQueue } from "./delivery-queue.ts";
 import { wantedOf, type Left, type Source, type Wish } from "./source.ts";

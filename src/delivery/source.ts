@@ -1,5 +1,5 @@
-import { LEVELS, type EnvelopeType, type Level } from "../envelope.ts";
-import type { Batch } from "../plugin.ts";
+import { LEVELS, type EnvelopeType, type Level } from "../wire/envelope.ts";
+import type { Batch } from "../plugin/index.ts";
 
 /** What a delivery takes its batches from: they come in the order of their sequences. */
 export interface Source {

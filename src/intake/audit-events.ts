@@ -1,6 +1,6 @@
-import { eventKeyOf, type EventKey } from "../encode/event-key.ts";
-import type { AuditGate, AuditSavepoint } from "../encode/open-batch.ts";
-import type { RecordBatch } from "../encode/record-batch.ts";
+import { eventKeyOf, type EventKey } from "../envelope/event-key.ts";
+import type { AuditGate, AuditSavepoint } from "../batch/batch-builder.ts";
+import type { RecordBatch } from "../batch/record-batch.ts";
 import { KEYED_EVENTS_MAX, type StoredEvent } from "../journal/journal.ts";
 
 /** What `audit` resolves with: the event is durable. */

@@ -1,5 +1,5 @@
-import type { RecordBatch } from "../encode/record-batch.ts";
-import { TailgateError } from "../errors.ts";
+import type { RecordBatch } from "../batch/record-batch.ts";
+import { TailgateError } from "../wire/errors.ts";
 
 /** How long an audit event waits for room before it is given up (reliability.md, rule 14). */
 const PATIENCE_MS = 2_000;

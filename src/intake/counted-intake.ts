@@ -1,5 +1,5 @@
 import type { Counters } from "../delivery/counters.ts";
-import type { Ingested, Intake } from "../plugin.ts";
+import type { Ingested, Intake } from "../plugin/index.ts";
 
 /** The intake as one receiver sees it: what came through it is counted as its own. */
 export function countedIntake(intake: Intake, counters: Counters): Intake {

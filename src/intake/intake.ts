@@ -1,28 +1,31 @@
 import { Counters } from "../delivery/counters.ts";
-import { EnvelopeEncoder, isAuditRecord, type RecordParts } from "../encode/envelope-encoder.ts";
-import { partsOfRecord } from "../encode/from-record.ts";
-import { OpenBatch, type Savepoint } from "../encode/open-batch.ts";
+import { EnvelopeEncoder, isAuditRecord, type RecordParts } from "../envelope/encoder.ts";
+import { partsOfRecord } from "../envelope/from-record.ts";
+import { OpenBatch, type Savepoint } from "../batch/batch-builder.ts";
 import {
   decodeOtlpJson,
   decodeOtlpJsonInSteps,
   encodeOtlpJson,
   encodeOtlpJsonInSteps,
-} from "../encode/otlp-json.ts";
-import { decodeOtlpProtobuf, decodeOtlpProtobufInSteps } from "../encode/otlp-protobuf.ts";
-import { encodeOtlpProtobufInSteps, encodeOtlpProtobufWithin } from "../encode/otlp-transcoder.ts";
-import { RecordOrigin } from "../encode/otlp-writer.ts";
-import type { Origin, RecordBatch } from "../encode/record-batch.ts";
-import type { RequestCounts } from "../encode/request-counts.ts";
-import { RequestFindings } from "../encode/request-findings.ts";
-import { rankOf } from "../encode/severity.ts";
-import { DEFAULT_LOGGER_NAMES, LoggerNames } from "../encode/scope.ts";
-import type { Steps } from "../encode/steps.ts";
-import { LEVELS, type Level, type LevelRank } from "../envelope.ts";
-import { TailgateError, textOf } from "../errors.ts";
-import { rateLimited } from "../host-log.ts";
+} from "../otlp/otlp-json.ts";
+import { decodeOtlpProtobuf, decodeOtlpProtobufInSteps } from "../otlp/otlp-protobuf.ts";
+import {
+  encodeOtlpProtobufInSteps,
+  encodeOtlpProtobufWithin,
+} from "../envelope/fast/otlp-transcoder.ts";
+import { RecordOrigin } from "../otlp/otlp-writer.ts";
+import type { Origin, RecordBatch } from "../batch/record-batch.ts";
+import type { RequestCounts } from "../otlp/request-counts.ts";
+import { RequestFindings } from "../otlp/request-findings.ts";
+import { rankOf } from "../envelope/severity.ts";
+import { DEFAULT_LOGGER_NAMES, LoggerNames } from "../envelope/scope.ts";
+import type { Steps } from "../otlp/steps.ts";
+import { LEVELS, type Level, type LevelRank } from "../wire/envelope.ts";
+import { TailgateError, textOf } from "../wire/errors.ts";
+import { rateLimited } from "../plugin/host-log.ts";
 import type { StoredEvent } from "../journal/journal.ts";
-import type { HostLogger, Ingested, Intake, LogRecord } from "../plugin.ts";
-import { onNextTurn } from "../timers.ts";
+import type { HostLogger, Ingested, Intake, LogRecord } from "../plugin/index.ts";
+import { onNextTurn } from "../runtime/timers.ts";
 import { AuditEvents, type Receipt, type RequestEvents, type TakenEvent } from "./audit-events.ts";
 import { AuditQueue } from "./audit-queue.ts";
 import { LargeRequests } from "./large-requests.ts";

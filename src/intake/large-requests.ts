@@ -1,5 +1,5 @@
-import type { Steps } from "../encode/steps.ts";
-import { nextTurn } from "../timers.ts";
+import type { Steps } from "../otlp/steps.ts";
+import { nextTurn } from "../runtime/timers.ts";
 
 /** How long one turn of the event loop may work on a request, in ms, before others have theirs. */
 const TURN_MS = 8;

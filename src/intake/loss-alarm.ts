@@ -1,4 +1,4 @@
-import type { HostLogger } from "../plugin.ts";
+import type { HostLogger } from "../plugin/index.ts";
 
 const QUIET_MS = 10_000;
 

@@ -1,5 +1,5 @@
-import { LEVELS, type Level, type LevelRank } from "../envelope.ts";
-import type { LogRecord, Value } from "../plugin.ts";
+import { LEVELS, type Level, type LevelRank } from "../wire/envelope.ts";
+import type { LogRecord, Value } from "../plugin/index.ts";
 
 /** The stream is told of losses once in this time, so that telling of them is not the next overload. */
 const MARKER_INTERVAL_MS = 1_000;

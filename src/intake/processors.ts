@@ -1,9 +1,9 @@
-import type { OnError } from "../config.ts";
+import type { OnError } from "../config/config.ts";
 import type { Counters } from "../delivery/counters.ts";
-import { isAuditRecord } from "../encode/envelope-encoder.ts";
-import type { LoggerNames } from "../encode/scope.ts";
-import { textOf } from "../errors.ts";
-import type { LogRecord, Processor } from "../plugin.ts";
+import { isAuditRecord } from "../envelope/encoder.ts";
+import type { LoggerNames } from "../envelope/scope.ts";
+import { textOf } from "../wire/errors.ts";
+import type { LogRecord, Processor } from "../plugin/index.ts";
 
 /** A processor at work, with what became of the records that it saw. */
 export interface RunningProcessor {

@@ -9,7 +9,7 @@ import {
 } from "node:fs";
 import { createHash } from "node:crypto";
 import { join } from "node:path";
-import { NO_HASH } from "../encode/audit-line.ts";
+import { NO_HASH } from "../envelope/audit-line.ts";
 import type { ChainState } from "./messages.ts";
 
 const DIRECTORY = "audit";

@@ -1,9 +1,9 @@
 import { randomUUID } from "node:crypto";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { restoreLogDir } from "../log-dir.ts";
+import { restoreLogDir } from "../runtime/log-dir.ts";
 import type { DatabaseSync } from "node:sqlite";
-import type { EnvelopeType } from "../plugin.ts";
+import type { EnvelopeType } from "../plugin/index.ts";
 import {
   auditFilesEnd,
   checkpointsIn,

@@ -6,7 +6,7 @@ import {
   Worker,
   type MessagePort,
 } from "node:worker_threads";
-import { packageFile } from "../package.ts";
+import { packageFile } from "../runtime/package.ts";
 import type {
   Answer,
   Damage,

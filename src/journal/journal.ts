@@ -1,5 +1,5 @@
-import type { RecordBatch } from "../encode/record-batch.ts";
-import type { HostJournal, JournalPage, JournalQuery } from "../plugin.ts";
+import type { RecordBatch } from "../batch/record-batch.ts";
+import type { HostJournal, JournalPage, JournalQuery } from "../plugin/index.ts";
 import type { ChainState } from "./messages.ts";
 import type { TrustedClock } from "./trusted-clock.ts";
 

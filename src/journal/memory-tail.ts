@@ -1,5 +1,5 @@
-import type { RecordBatch } from "../encode/record-batch.ts";
-import type { Batch, EnvelopeType, HostClock, JournalPage, JournalQuery } from "../plugin.ts";
+import type { RecordBatch } from "../batch/record-batch.ts";
+import type { Batch, EnvelopeType, HostClock, JournalPage, JournalQuery } from "../plugin/index.ts";
 
 /** Room for some hundred thousand typical records. */
 const TAIL_BYTES_MAX = 64 << 20;

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
-import { settle } from "../encode/kept-origins.ts";
-import type { RecordBatch } from "../encode/record-batch.ts";
-import type { Batch, JournalPage, JournalQuery } from "../plugin.ts";
+import { settle } from "../batch/kept-origins.ts";
+import type { RecordBatch } from "../batch/record-batch.ts";
+import type { Batch, JournalPage, JournalQuery } from "../plugin/index.ts";
 import type { ClockFile } from "./clock-file.ts";
 import type { Journal } from "./journal.ts";
 import { emptyPage, MemoryTail } from "./memory-tail.ts";

@@ -1,7 +1,7 @@
 /** What the journal and its worker thread say to each other. */
 
 import type { MessagePort } from "node:worker_threads";
-import type { EnvelopeType, Gap } from "../plugin.ts";
+import type { EnvelopeType, Gap } from "../plugin/index.ts";
 import type { StoredEvent } from "./journal.ts";
 import type { ClockReading } from "./trusted-clock.ts";
 

@@ -1,6 +1,6 @@
 import type { StatementSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
-import type { EnvelopeType, Gap } from "../plugin.ts";
+import type { EnvelopeType, Gap } from "../plugin/index.ts";
 import type { Hole, ReadQuery, ReadRow, ReadRows } from "./messages.ts";
 import { unpackedLane } from "./packed-lane.ts";
 import { DamageError, isDamage, LANES, type Statements } from "./schema.ts";

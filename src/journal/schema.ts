@@ -1,6 +1,6 @@
 import { DatabaseSync, type DatabaseSyncOptions, type StatementSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
-import type { EnvelopeType } from "../plugin.ts";
+import type { EnvelopeType } from "../plugin/index.ts";
 import { makeOwnFile } from "./own-file.ts";
 import { OrderError, SPANS_SCHEMA, TimeSpans } from "./time-spans.ts";
 

@@ -1,5 +1,5 @@
 import type { DatabaseSync, StatementSync } from "node:sqlite";
-import type { EnvelopeType } from "../plugin.ts";
+import type { EnvelopeType } from "../plugin/index.ts";
 
 /** So many commits make a span. */
 const SPAN_ROWS = 256;

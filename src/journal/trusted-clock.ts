@@ -1,6 +1,6 @@
 import { uptime } from "node:os";
 import { z } from "zod";
-import type { HostClock } from "../plugin.ts";
+import type { HostClock } from "../plugin/index.ts";
 
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;

@@ -3,7 +3,7 @@ import { realpathSync } from "node:fs";
 import module from "node:module";
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import { packageFile } from "../package.ts";
+import { packageFile } from "../runtime/package.ts";
 
 /** What both generations of the logs API have. */
 export interface LogsApi {

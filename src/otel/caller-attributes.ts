@@ -1,4 +1,4 @@
-import { tellsCallSite } from "../encode/code-attributes.ts";
+import { tellsCallSite } from "../envelope/code-attributes.ts";
 import type { CallSiteAttributes } from "./call-site.ts";
 import { NameColumn, type Columns } from "./columns.ts";
 import { errorColumns } from "./exception.ts";

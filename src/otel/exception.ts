@@ -1,7 +1,7 @@
 /** An exception as the semantic conventions have it ("Exceptions in logs"), with what is behind it. */
 
-import { textOf } from "../errors.ts";
-import type { Value } from "../plugin.ts";
+import { textOf } from "../wire/errors.ts";
+import type { Value } from "../plugin/index.ts";
 import type { Columns } from "./columns.ts";
 import { causesOf, plainValue, readable } from "./plain-value.ts";
 

@@ -1,5 +1,5 @@
 import { SeverityNumber, type LogRecord } from "@opentelemetry/api";
-import { INFO_RANK, isAuditLogger, LEVELS, type LevelRank } from "../envelope.ts";
+import { INFO_RANK, isAuditLogger, LEVELS, type LevelRank } from "../wire/envelope.ts";
 import { callSiteAbove } from "./call-site.ts";
 import { isError } from "./plain-value.ts";
 import type { LoggerRelay, RelayLogger } from "./relay.ts";

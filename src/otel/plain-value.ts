@@ -1,7 +1,7 @@
 import { types } from "node:util";
-import { DEPTH_MAX, DEPTH_TEXT, isUnsafeInteger } from "../encode/json-writer.ts";
-import { textOf } from "../errors.ts";
-import type { Value } from "../plugin.ts";
+import { DEPTH_MAX, DEPTH_TEXT, isUnsafeInteger } from "../envelope/json-writer.ts";
+import { textOf } from "../wire/errors.ts";
+import type { Value } from "../plugin/index.ts";
 
 const CIRCULAR_TEXT = "[circular]";
 

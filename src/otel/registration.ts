@@ -1,6 +1,6 @@
 import { logs as apiLogs } from "@opentelemetry/api";
 import { logs as oldApiLogs } from "@opentelemetry/api-logs";
-import { TailgateError } from "../errors.ts";
+import { TailgateError } from "../wire/errors.ts";
 import { loadedCopies, type ApiCopy, type ApiName, type LogsApi } from "./api-copies.ts";
 import { LoggerRelay } from "./relay.ts";
 

@@ -1,17 +1,12 @@
 import type { HrTime, SpanContext } from "@opentelemetry/api";
 import type { ReadableLogRecord } from "@opentelemetry/sdk-logs";
-import { NO_SECONDS } from "../encode/from-record.ts";
-import type { RecordParts } from "../encode/envelope-encoder.ts";
-import type { OtlpPieces } from "../encode/otlp-request.ts";
-import {
-  recordPiece,
-  resourcePiece,
-  scopePiece,
-  type RecordFields,
-} from "../encode/otlp-writer.ts";
-import type { Origin } from "../encode/record-batch.ts";
-import { textOf } from "../errors.ts";
-import type { LogRecord, Scope, Value } from "../plugin.ts";
+import { NO_SECONDS } from "../envelope/from-record.ts";
+import type { RecordParts } from "../envelope/encoder.ts";
+import type { OtlpPieces } from "../otlp/otlp-request.ts";
+import { recordPiece, resourcePiece, scopePiece, type RecordFields } from "../otlp/otlp-writer.ts";
+import type { Origin } from "../batch/record-batch.ts";
+import { textOf } from "../wire/errors.ts";
+import type { LogRecord, Scope, Value } from "../plugin/index.ts";
 import type { Columns } from "./columns.ts";
 import { plainValue } from "./plain-value.ts";
 

@@ -1,9 +1,9 @@
-import { EnvelopeEncoder } from "../encode/envelope-encoder.ts";
-import { partsOfRecord } from "../encode/from-record.ts";
-import { OpenBatch } from "../encode/open-batch.ts";
-import { RecordOrigin } from "../encode/otlp-writer.ts";
-import type { RecordBatch } from "../encode/record-batch.ts";
-import type { Batch, LogRecord } from "../plugin.ts";
+import { EnvelopeEncoder } from "../envelope/encoder.ts";
+import { partsOfRecord } from "../envelope/from-record.ts";
+import { OpenBatch } from "../batch/batch-builder.ts";
+import { RecordOrigin } from "../otlp/otlp-writer.ts";
+import type { RecordBatch } from "../batch/record-batch.ts";
+import type { Batch, LogRecord } from "../plugin/index.ts";
 
 /** 2025-10-13T09:27:24.339163Z, the moment of the examples. */
 const EXAMPLE_TIME_NANOS = 1_760_347_644_339_163_000n;

@@ -1,14 +1,14 @@
 import assert from "node:assert/strict";
 import { LiveDelivery } from "../delivery/live-delivery.ts";
-import type { RecordBatch } from "../encode/record-batch.ts";
-import { AUDIT_LOGGER } from "../envelope.ts";
+import type { RecordBatch } from "../batch/record-batch.ts";
+import { AUDIT_LOGGER } from "../wire/envelope.ts";
 import {
   PermanentError,
   type Batch,
   type Exporter,
   type ExporterDefinition,
   type Written,
-} from "../plugin.ts";
+} from "../plugin/index.ts";
 import { batchOf } from "./batch.ts";
 import { testHost, type TestHost } from "./host.ts";
 

@@ -1,16 +1,16 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { hostLogger } from "../host-log.ts";
-import { HttpServer } from "../http/server.ts";
+import { hostLogger } from "../plugin/host-log.ts";
+import { HttpServer } from "../http/server/server.ts";
 import { MemoryJournal } from "../journal/memory.ts";
-import type { Host } from "../plugin.ts";
+import type { Host } from "../plugin/index.ts";
 import {
   counterMetric,
   gaugeMetric,
   histogramMetric,
   type PluginMetric,
-} from "../plugin-metrics.ts";
+} from "../plugin/metrics.ts";
 
 /** What a plugin runs in, for tests: a real HTTP server on a free port, a journal, a log directory of its own. */
 export interface TestHost extends Host {

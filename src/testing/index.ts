@@ -1,6 +1,6 @@
 /** `tailgate/testing`: for the tests of plugins. */
 
-import "../supported-node.ts";
+import "../runtime/supported-node.ts";
 
 // The suite that every exporter passes, the built-in ones included.
 export { exporterContract } from "./exporter-contract.ts";

@@ -7,10 +7,10 @@ import { expect, onTestFinished, test, vi } from "vitest";
 import { checkpointLine, parseCheckpointLine } from "../../src/audit/checkpoint.ts";
 import { dayEnds, NOTHING } from "../../src/audit/day-ends.ts";
 import { checkpointsIn } from "../../src/audit/kept-checkpoints.ts";
-import { decodeOtlpProtobuf } from "../../src/encode/otlp-protobuf.ts";
-import { AUDIT_LOGGER } from "../../src/envelope.ts";
-import type { Batch, JournalPage, JournalQuery } from "../../src/plugin.ts";
-import { aborted } from "../../src/time-limit.ts";
+import { decodeOtlpProtobuf } from "../../src/otlp/otlp-protobuf.ts";
+import { AUDIT_LOGGER } from "../../src/wire/envelope.ts";
+import type { Batch, JournalPage, JournalQuery } from "../../src/plugin/index.ts";
+import { aborted } from "../../src/plugin/time-limit.ts";
 import { batchOf } from "../../src/testing/batch.ts";
 import { AuditStage, logEvents, MORNING_MS, standingClock } from "./audit-stage.ts";
 

@@ -1,4 +1,4 @@
-import type { HostLogger } from "../../src/plugin.ts";
+import type { HostLogger } from "../../src/plugin/index.ts";
 
 export function recordingLogger(): { log: HostLogger; lines: string[] } {
   const lines: string[] = [];

@@ -11,7 +11,7 @@ import {
 } from "@opentelemetry/sdk-logs";
 import { pino } from "pino";
 import winston from "winston";
-import type { RecordBatch } from "../../src/encode/record-batch.ts";
+import type { RecordBatch } from "../../src/batch/record-batch.ts";
 import { built } from "./built.ts";
 import { naiveEnvelope } from "./naive-envelope.ts";
 import {

@@ -1,4 +1,4 @@
-import type { RecordBatch } from "../../src/encode/record-batch.ts";
+import type { RecordBatch } from "../../src/batch/record-batch.ts";
 import { built } from "./built.ts";
 
 /** How many messages come at a time. */
@@ -12,18 +12,16 @@ export type Tick = RecordBatch;
 
 /** Answers a function that makes ticks, each with memory and numbers of its own. */
 export async function tickMaker(): Promise<(count: number) => Tick[]> {
-  const { OpenBatch } = await built<typeof import("../../src/encode/open-batch.ts")>(
-    "src/encode/open-batch.js",
+  const { OpenBatch } = await built<typeof import("../../src/batch/batch-builder.ts")>(
+    "src/batch/batch-builder.js",
   );
-  const { EnvelopeEncoder } = await built<typeof import("../../src/encode/envelope-encoder.ts")>(
-    "src/encode/envelope-encoder.js",
+  const { EnvelopeEncoder } =
+    await built<typeof import("../../src/envelope/encoder.ts")>("src/envelope/encoder.js");
+  const { partsOfRecord } = await built<typeof import("../../src/envelope/from-record.ts")>(
+    "src/envelope/from-record.js",
   );
-  const { partsOfRecord } = await built<typeof import("../../src/encode/from-record.ts")>(
-    "src/encode/from-record.js",
-  );
-  const { RecordOrigin } = await built<typeof import("../../src/encode/otlp-writer.ts")>(
-    "src/encode/otlp-writer.js",
-  );
+  const { RecordOrigin } =
+    await built<typeof import("../../src/otlp/otlp-writer.ts")>("src/otlp/otlp-writer.js");
   const { batchOf, recordOf } =
     await built<typeof import("../../src/testing/batch.ts")>("src/testing/batch.js");
   const empty = batchOf([{ body: "" }]).bytes(0).length;

@@ -3,8 +3,8 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import type { RecordBatch } from "../../src/encode/record-batch.ts";
-import type { Exporter, ValueMap } from "../../src/plugin.ts";
+import type { RecordBatch } from "../../src/batch/record-batch.ts";
+import type { Exporter, ValueMap } from "../../src/plugin/index.ts";
 import { built } from "./built.ts";
 import { printFigures } from "./figure.ts";
 import { measured, type Scale } from "./rounds.ts";
@@ -116,9 +116,8 @@ async function exporterFile(directory: string, name: string): Promise<ExporterFi
 
 /** As delivery hands over what has gathered while the write before was under way (src/delivery/delivery.ts). */
 async function writeBacklog(file: ExporterFile, batches: readonly RecordBatch[]): Promise<number> {
-  const { JoinedBatch } = await built<typeof import("../../src/delivery/joined-batch.ts")>(
-    "src/delivery/joined-batch.js",
-  );
+  const { JoinedBatch } =
+    await built<typeof import("../../src/batch/composite.ts")>("src/batch/composite.js");
   for (const batch of batches) number(file, batch);
   await file.exporter.write(new JoinedBatch(batches), new AbortController().signal);
   return batches.length * BATCH_RECORDS;

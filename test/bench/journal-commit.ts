@@ -49,9 +49,8 @@ async function bareFile(
   directory: string,
   makeBatch: Awaited<ReturnType<typeof batchMaker>>,
 ): Promise<{ commit(): void; close(): void }> {
-  const { storedLanes } = await built<typeof import("../../src/encode/stored-batch.ts")>(
-    "src/encode/stored-batch.js",
-  );
+  const { storedLanes } =
+    await built<typeof import("../../src/batch/block.ts")>("src/batch/block.js");
   const [lane] = storedLanes([makeBatch()]);
   const descriptor = openSync(join(directory, "bare"), "a");
   return {

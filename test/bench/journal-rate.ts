@@ -1,4 +1,4 @@
-import type { RecordBatch } from "../../src/encode/record-batch.ts";
+import type { RecordBatch } from "../../src/batch/record-batch.ts";
 import { printFigures } from "./figure.ts";
 import { batchMaker, BenchDirectory, openJournal, RowTable } from "./journal-stage.ts";
 import { measured, wallMicros, type Scale } from "./rounds.ts";

@@ -4,7 +4,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import type { RecordBatch } from "../../src/encode/record-batch.ts";
+import type { RecordBatch } from "../../src/batch/record-batch.ts";
 import type { SqliteJournal } from "../../src/journal/sqlite.ts";
 import { built } from "./built.ts";
 import { otlpRequest } from "./otlp-request.ts";
@@ -40,12 +40,12 @@ export async function openJournal(directory: string): Promise<SqliteJournal> {
 
 /** Makes batches of so many typical records, as they come out of an OTLP request. */
 export async function batchMaker(records: number): Promise<() => RecordBatch> {
-  const { OpenBatch } = await built<typeof import("../../src/encode/open-batch.ts")>(
-    "src/encode/open-batch.js",
+  const { OpenBatch } = await built<typeof import("../../src/batch/batch-builder.ts")>(
+    "src/batch/batch-builder.js",
   );
-  const { encodeOtlpProtobuf } = await built<typeof import("../../src/encode/otlp-transcoder.ts")>(
-    "src/encode/otlp-transcoder.js",
-  );
+  const { encodeOtlpProtobuf } = await built<
+    typeof import("../../src/envelope/fast/otlp-transcoder.ts")
+  >("src/envelope/fast/otlp-transcoder.js");
   const { protobuf } = otlpRequest(records);
   return function makeBatch() {
     const open = new OpenBatch();

@@ -1,4 +1,4 @@
-import type { OpenBatch } from "../../src/encode/open-batch.ts";
+import type { OpenBatch } from "../../src/batch/batch-builder.ts";
 import { built } from "./built.ts";
 import { printFigures } from "./figure.ts";
 import { naiveEnvelope } from "./naive-envelope.ts";
@@ -19,11 +19,11 @@ export async function benchOtlpDecode({ rounds, share }: Scale): Promise<void> {
   const { protobuf, json } = otlpRequest();
   const varied = variedRequest();
   const open = await newOpenBatch();
-  const { encodeOtlpProtobuf } = await built<typeof import("../../src/encode/otlp-transcoder.ts")>(
-    "src/encode/otlp-transcoder.js",
-  );
+  const { encodeOtlpProtobuf } = await built<
+    typeof import("../../src/envelope/fast/otlp-transcoder.ts")
+  >("src/envelope/fast/otlp-transcoder.js");
   const { encodeOtlpJson } =
-    await built<typeof import("../../src/encode/otlp-json.ts")>("src/encode/otlp-json.js");
+    await built<typeof import("../../src/otlp/otlp-json.ts")>("src/otlp/otlp-json.js");
   for (const forms of [{ protobuf, json }, varied]) {
     const wanted = protobufEnvelopes(forms.protobuf);
     checkEnvelopes(open, wanted, () => encodeOtlpProtobuf(forms.protobuf, open, 0));
@@ -99,8 +99,8 @@ function variantOf<Name extends string>(
 }
 
 async function newOpenBatch(): Promise<OpenBatch> {
-  const { OpenBatch } = await built<typeof import("../../src/encode/open-batch.ts")>(
-    "src/encode/open-batch.js",
+  const { OpenBatch } = await built<typeof import("../../src/batch/batch-builder.ts")>(
+    "src/batch/batch-builder.js",
   );
   return new OpenBatch();
 }

@@ -1,13 +1,13 @@
 /** A gateway that a checker has to find out: it acknowledges what its disk gets only a while later. */
 
-import { resolveConfig } from "../../src/config.ts";
-import { Gateway } from "../../src/gateway.ts";
-import { HttpServer } from "../../src/http/server.ts";
-import type { RecordBatch } from "../../src/encode/record-batch.ts";
+import { resolveConfig } from "../../src/config/config.ts";
+import { Gateway } from "../../src/gateway/gateway.ts";
+import { HttpServer } from "../../src/http/server/server.ts";
+import type { RecordBatch } from "../../src/batch/record-batch.ts";
 import type { Journal } from "../../src/journal/journal.ts";
 import { MemoryJournal } from "../../src/journal/memory.ts";
 import { SqliteJournal } from "../../src/journal/sqlite.ts";
-import { prepareLogDir } from "../../src/log-dir.ts";
+import { prepareLogDir } from "../../src/runtime/log-dir.ts";
 
 const LATE_MS = 300;
 

@@ -1,6 +1,6 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { auditHash, NO_HASH } from "../../src/encode/audit-line.ts";
+import { auditHash, NO_HASH } from "../../src/envelope/audit-line.ts";
 import { SqliteJournal } from "../../src/journal/sqlite.ts";
 import type { StoredGap, StoredRecord, Stored } from "./checker.ts";
 

@@ -1,5 +1,5 @@
-import type { Envelope } from "../../src/envelope.ts";
-import type { FilterQuery } from "../../src/filter.ts";
+import type { Envelope } from "../../src/wire/envelope.ts";
+import type { FilterQuery } from "../../src/wire/filter.ts";
 import type {
   HistoryPage,
   HistoryQuery,

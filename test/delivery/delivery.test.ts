@@ -3,15 +3,15 @@ import { describe, expect, it, vi } from "vitest";
 import { JournalDelivery } from "../../src/delivery/journal-delivery.ts";
 import { LiveDelivery } from "../../src/delivery/live-delivery.ts";
 import { DeliveryQueue } from "../../src/delivery/delivery-queue.ts";
-import { JoinedBatch } from "../../src/delivery/joined-batch.ts";
+import { JoinedBatch } from "../../src/batch/composite.ts";
 import {
   PermanentError,
   RetryLaterError,
   type Batch,
   type Exporter,
   type LogRecord,
-} from "../../src/plugin.ts";
-import type { RecordBatch } from "../../src/encode/record-batch.ts";
+} from "../../src/plugin/index.ts";
+import type { RecordBatch } from "../../src/batch/record-batch.ts";
 import { MemoryJournal } from "../../src/journal/memory.ts";
 import { batchOf } from "../../src/testing/batch.ts";
 import { batch as recordsOf, JournalDirectory } from "../journal/journal-directory.ts";

@@ -2,7 +2,7 @@ import { readFile, readdir } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
-import { LEVELS } from "../../src/envelope.ts";
+import { LEVELS } from "../../src/wire/envelope.ts";
 import { Dashboard } from "../dashboard/rig.ts";
 import { View } from "../dashboard/browser.ts";
 import { TracePeer } from "../plugins/spans/trace-peer.ts";

@@ -3,7 +3,7 @@
 import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
-import { transienceNotice } from "../../src/log-dir.ts";
+import { transienceNotice } from "../../src/runtime/log-dir.ts";
 import { startCli } from "../cli/cli.ts";
 import { RestartedGateway } from "../support/restarted-gateway.ts";
 

@@ -2,7 +2,7 @@
 
 import { delimiter, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { nodeRefusal } from "../../src/node-version.ts";
+import { nodeRefusal } from "../../src/runtime/node-version.ts";
 import { Workspace } from "../config/workspace.ts";
 import { Program } from "../support/program.ts";
 

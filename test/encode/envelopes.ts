@@ -1,10 +1,10 @@
-import { EnvelopeEncoder } from "../../src/encode/envelope-encoder.ts";
-import { partsOfRecord } from "../../src/encode/from-record.ts";
-import { OpenBatch } from "../../src/encode/open-batch.ts";
-import { RecordOrigin } from "../../src/encode/otlp-writer.ts";
-import type { RequestCounts } from "../../src/encode/request-counts.ts";
-import type { LevelRank } from "../../src/envelope.ts";
-import type { LogRecord } from "../../src/plugin.ts";
+import { EnvelopeEncoder } from "../../src/envelope/encoder.ts";
+import { partsOfRecord } from "../../src/envelope/from-record.ts";
+import { OpenBatch } from "../../src/batch/batch-builder.ts";
+import { RecordOrigin } from "../../src/otlp/otlp-writer.ts";
+import type { RequestCounts } from "../../src/otlp/request-counts.ts";
+import type { LevelRank } from "../../src/wire/envelope.ts";
+import type { LogRecord } from "../../src/plugin/index.ts";
 
 type Encode = (body: Uint8Array, open: OpenBatch, lowest: LevelRank) => RequestCounts;
 

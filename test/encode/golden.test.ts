@@ -1,11 +1,11 @@
 import { readFileSync, readdirSync } from "node:fs";
 import { gunzipSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
-import { DEPTH_MAX, DEPTH_TEXT } from "../../src/encode/json-writer.ts";
-import { decodeOtlpJson, encodeOtlpJson } from "../../src/encode/otlp-json.ts";
-import { decodeOtlpProtobuf } from "../../src/encode/otlp-protobuf.ts";
-import { encodeOtlpProtobuf } from "../../src/encode/otlp-transcoder.ts";
-import { INFO_RANK } from "../../src/envelope.ts";
+import { DEPTH_MAX, DEPTH_TEXT } from "../../src/envelope/json-writer.ts";
+import { decodeOtlpJson, encodeOtlpJson } from "../../src/otlp/otlp-json.ts";
+import { decodeOtlpProtobuf } from "../../src/otlp/otlp-protobuf.ts";
+import { encodeOtlpProtobuf } from "../../src/envelope/fast/otlp-transcoder.ts";
+import { INFO_RANK } from "../../src/wire/envelope.ts";
 import { envelopesOf, envelopesOfRecords } from "./envelopes.ts";
 import { toJson, toProtobuf } from "./generated-request.ts";
 

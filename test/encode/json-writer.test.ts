@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { DEPTH_MAX, DEPTH_TEXT, JsonWriter } from "../../src/encode/json-writer.ts";
-import { placeText, TEXT_GROWTH_MAX } from "../../src/encode/placed-writing.ts";
-import { ProtobufReader } from "../../src/encode/protobuf-reader.ts";
+import { DEPTH_MAX, DEPTH_TEXT, JsonWriter } from "../../src/envelope/json-writer.ts";
+import { placeText, TEXT_GROWTH_MAX } from "../../src/envelope/fast/placed-writing.ts";
+import { ProtobufReader } from "../../src/otlp/protobuf-reader.ts";
 
 function written(write: (writer: JsonWriter) => void): string {
   const writer = JsonWriter.scratch();

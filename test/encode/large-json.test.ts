@@ -1,13 +1,13 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { protobufOfLargeJson } from "../../src/encode/large-json.ts";
-import { decodeOtlpJson } from "../../src/encode/otlp-json.ts";
-import { decodeOtlpProtobuf } from "../../src/encode/otlp-protobuf.ts";
-import { RequestFindings } from "../../src/encode/request-findings.ts";
-import { PART_BYTES_MAX, PART_VALUES_MAX } from "../../src/encode/request-limits.ts";
-import { atOnce } from "../../src/encode/steps.ts";
-import { TailgateError } from "../../src/errors.ts";
-import type { LogRecord } from "../../src/plugin.ts";
+import { protobufOfLargeJson } from "../../src/otlp/large-json.ts";
+import { decodeOtlpJson } from "../../src/otlp/otlp-json.ts";
+import { decodeOtlpProtobuf } from "../../src/otlp/otlp-protobuf.ts";
+import { RequestFindings } from "../../src/otlp/request-findings.ts";
+import { PART_BYTES_MAX, PART_VALUES_MAX } from "../../src/otlp/request-limits.ts";
+import { atOnce } from "../../src/otlp/steps.ts";
+import { TailgateError } from "../../src/wire/errors.ts";
+import type { LogRecord } from "../../src/plugin/index.ts";
 import { alikeRequest, jsonRequest } from "./generated-request.ts";
 
 function recordsOf(body: Uint8Array): LogRecord[] {

@@ -1,12 +1,12 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { encodeOtlpJson } from "../../src/encode/otlp-json.ts";
-import { encodeOtlpProtobuf } from "../../src/encode/otlp-transcoder.ts";
-import type { Value } from "../../src/plugin.ts";
+import { encodeOtlpJson } from "../../src/otlp/otlp-json.ts";
+import { encodeOtlpProtobuf } from "../../src/envelope/fast/otlp-transcoder.ts";
+import type { Value } from "../../src/plugin/index.ts";
 import { recordOf } from "../../src/testing/batch.ts";
 import { envelopesOf, envelopesOfRecords } from "./envelopes.ts";
 import { toJson, toProtobuf } from "./generated-request.ts";
-import { decodeOtlpProtobuf } from "../../src/encode/otlp-protobuf.ts";
+import { decodeOtlpProtobuf } from "../../src/otlp/otlp-protobuf.ts";
 
 const TIME = "1760347644339163000";
 

@@ -1,11 +1,11 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { DEPTH_MAX, DEPTH_TEXT } from "../../src/encode/json-writer.ts";
-import { OpenBatch } from "../../src/encode/open-batch.ts";
-import { decodeOtlpJson, encodeOtlpJson } from "../../src/encode/otlp-json.ts";
-import { encodeOtlpProtobuf } from "../../src/encode/otlp-transcoder.ts";
-import { TailgateError } from "../../src/errors.ts";
-import type { LogRecord } from "../../src/plugin.ts";
+import { DEPTH_MAX, DEPTH_TEXT } from "../../src/envelope/json-writer.ts";
+import { OpenBatch } from "../../src/batch/batch-builder.ts";
+import { decodeOtlpJson, encodeOtlpJson } from "../../src/otlp/otlp-json.ts";
+import { encodeOtlpProtobuf } from "../../src/envelope/fast/otlp-transcoder.ts";
+import { TailgateError } from "../../src/wire/errors.ts";
+import type { LogRecord } from "../../src/plugin/index.ts";
 import { envelopesOf, envelopesOfRecords, rebuilt, taken } from "./envelopes.ts";
 import { jsonRequest, toJson, toProtobuf } from "./generated-request.ts";
 

@@ -1,14 +1,17 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { DEPTH_MAX, DEPTH_TEXT } from "../../src/encode/json-writer.ts";
-import { OpenBatch } from "../../src/encode/open-batch.ts";
-import { decodeOtlpProtobuf } from "../../src/encode/otlp-protobuf.ts";
-import { encodeOtlpProtobuf, encodeOtlpProtobufInSteps } from "../../src/encode/otlp-transcoder.ts";
-import { DEFAULT_LOGGER_NAMES } from "../../src/encode/scope.ts";
-import { REQUEST_RECORDS_MAX } from "../../src/encode/request-limits.ts";
-import { textOf } from "../../src/errors.ts";
-import type { LevelRank } from "../../src/envelope.ts";
-import type { LogRecord } from "../../src/plugin.ts";
+import { DEPTH_MAX, DEPTH_TEXT } from "../../src/envelope/json-writer.ts";
+import { OpenBatch } from "../../src/batch/batch-builder.ts";
+import { decodeOtlpProtobuf } from "../../src/otlp/otlp-protobuf.ts";
+import {
+  encodeOtlpProtobuf,
+  encodeOtlpProtobufInSteps,
+} from "../../src/envelope/fast/otlp-transcoder.ts";
+import { DEFAULT_LOGGER_NAMES } from "../../src/envelope/scope.ts";
+import { REQUEST_RECORDS_MAX } from "../../src/otlp/request-limits.ts";
+import { textOf } from "../../src/wire/errors.ts";
+import type { LevelRank } from "../../src/wire/envelope.ts";
+import type { LogRecord } from "../../src/plugin/index.ts";
 import { envelopesOf, envelopesOfRecords, rebuilt, taken } from "./envelopes.ts";
 import {
   alikeRequest,

@@ -1,13 +1,13 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { JoinedBatch } from "../../src/delivery/joined-batch.ts";
-import { DEPTH_MAX, DEPTH_TEXT } from "../../src/encode/json-writer.ts";
-import { OpenBatch } from "../../src/encode/open-batch.ts";
-import { decodeOtlpJson } from "../../src/encode/otlp-json.ts";
-import { decodeOtlpProtobuf } from "../../src/encode/otlp-protobuf.ts";
-import { otlpToJson } from "../../src/encode/otlp-to-json.ts";
-import { encodeOtlpProtobuf } from "../../src/encode/otlp-transcoder.ts";
-import type { OtlpForm, Value } from "../../src/plugin.ts";
+import { JoinedBatch } from "../../src/batch/composite.ts";
+import { DEPTH_MAX, DEPTH_TEXT } from "../../src/envelope/json-writer.ts";
+import { OpenBatch } from "../../src/batch/batch-builder.ts";
+import { decodeOtlpJson } from "../../src/otlp/otlp-json.ts";
+import { decodeOtlpProtobuf } from "../../src/otlp/otlp-protobuf.ts";
+import { otlpToJson } from "../../src/otlp/otlp-to-json.ts";
+import { encodeOtlpProtobuf } from "../../src/envelope/fast/otlp-transcoder.ts";
+import type { OtlpForm, Value } from "../../src/plugin/index.ts";
 import { batchOf } from "../../src/testing/batch.ts";
 import { jsonRequest, toProtobuf } from "./generated-request.ts";
 

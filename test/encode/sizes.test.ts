@@ -2,14 +2,14 @@
 
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { EnvelopeEncoder } from "../../src/encode/envelope-encoder.ts";
-import { partsOfRecord } from "../../src/encode/from-record.ts";
-import { OpenBatch } from "../../src/encode/open-batch.ts";
-import { encodeOtlpJson } from "../../src/encode/otlp-json.ts";
-import { decodeOtlpProtobuf } from "../../src/encode/otlp-protobuf.ts";
-import { encodeOtlpProtobuf } from "../../src/encode/otlp-transcoder.ts";
-import { RecordOrigin } from "../../src/encode/otlp-writer.ts";
-import { TailgateError } from "../../src/errors.ts";
+import { EnvelopeEncoder } from "../../src/envelope/encoder.ts";
+import { partsOfRecord } from "../../src/envelope/from-record.ts";
+import { OpenBatch } from "../../src/batch/batch-builder.ts";
+import { encodeOtlpJson } from "../../src/otlp/otlp-json.ts";
+import { decodeOtlpProtobuf } from "../../src/otlp/otlp-protobuf.ts";
+import { encodeOtlpProtobuf } from "../../src/envelope/fast/otlp-transcoder.ts";
+import { RecordOrigin } from "../../src/otlp/otlp-writer.ts";
+import { TailgateError } from "../../src/wire/errors.ts";
 import { AuditEvents } from "../../src/intake/audit-events.ts";
 import { envelopesOfRecords } from "./envelopes.ts";
 import {

@@ -1,9 +1,9 @@
 import { expect } from "vitest";
 import { FramedData } from "../../plugins/system-logs/framed-data.ts";
-import { auditHash, NO_HASH } from "../../src/encode/audit-line.ts";
-import type { RecordBatch } from "../../src/encode/record-batch.ts";
-import { readBatch, storedLanes } from "../../src/encode/stored-batch.ts";
-import type { Batch, Envelope } from "../../src/plugin.ts";
+import { auditHash, NO_HASH } from "../../src/envelope/audit-line.ts";
+import type { RecordBatch } from "../../src/batch/record-batch.ts";
+import { readBatch, storedLanes } from "../../src/batch/block.ts";
+import type { Batch, Envelope } from "../../src/plugin/index.ts";
 
 const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 

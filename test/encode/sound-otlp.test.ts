@@ -1,12 +1,12 @@
 import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { OpenBatch } from "../../src/encode/open-batch.ts";
-import { decodeOtlpJson } from "../../src/encode/otlp-json.ts";
-import { decodeOtlpProtobuf } from "../../src/encode/otlp-protobuf.ts";
-import { encodeOtlpProtobuf } from "../../src/encode/otlp-transcoder.ts";
-import type { RecordBatch } from "../../src/encode/record-batch.ts";
-import { SoundPieces } from "../../src/encode/sound-otlp.ts";
+import { OpenBatch } from "../../src/batch/batch-builder.ts";
+import { decodeOtlpJson } from "../../src/otlp/otlp-json.ts";
+import { decodeOtlpProtobuf } from "../../src/otlp/otlp-protobuf.ts";
+import { encodeOtlpProtobuf } from "../../src/envelope/fast/otlp-transcoder.ts";
+import type { RecordBatch } from "../../src/batch/record-batch.ts";
+import { SoundPieces } from "../../src/otlp/sound-otlp.ts";
 import { batchOf } from "../../src/testing/batch.ts";
 import { JournalDirectory, pagesOf } from "../journal/journal-directory.ts";
 import { jsonRequest, toProtobuf, type JsonRequest } from "./generated-request.ts";

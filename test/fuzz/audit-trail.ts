@@ -7,7 +7,7 @@ import {
 } from "../../src/audit/checkpoint.ts";
 import { CHECKPOINT_LOGGER } from "../../src/audit/checkpoint-record.ts";
 import { PublicKey } from "../../src/audit/public-key.ts";
-import { NO_HASH } from "../../src/encode/audit-line.ts";
+import { NO_HASH } from "../../src/envelope/audit-line.ts";
 
 /** A key for tests only: so that every run has the same trail. */
 const PRIVATE_KEY = createPrivateKey({

@@ -1,10 +1,10 @@
 import { isDeepStrictEqual } from "node:util";
-import { OpenBatch } from "../../src/encode/open-batch.ts";
-import type { RecordBatch } from "../../src/encode/record-batch.ts";
-import type { RequestCounts } from "../../src/encode/request-counts.ts";
-import { readBatch, storedLanes } from "../../src/encode/stored-batch.ts";
-import { TailgateError } from "../../src/errors.ts";
-import type { LevelRank } from "../../src/envelope.ts";
+import { OpenBatch } from "../../src/batch/batch-builder.ts";
+import type { RecordBatch } from "../../src/batch/record-batch.ts";
+import type { RequestCounts } from "../../src/otlp/request-counts.ts";
+import { readBatch, storedLanes } from "../../src/batch/block.ts";
+import { TailgateError } from "../../src/wire/errors.ts";
+import type { LevelRank } from "../../src/wire/envelope.ts";
 import { expectedRecords } from "./otlp-oracle.ts";
 import { same } from "./target.ts";
 

@@ -1,5 +1,5 @@
 import { Type } from "protobufjs";
-import { DEPTH_MAX } from "../../src/encode/json-writer.ts";
+import { DEPTH_MAX } from "../../src/envelope/json-writer.ts";
 
 interface Field {
   readonly number: number;

@@ -1,6 +1,6 @@
 import protobuf from "protobufjs";
-import { DEPTH_MAX, DEPTH_TEXT } from "../../src/encode/json-writer.ts";
-import type { LogRecord, Value, ValueMap } from "../../src/plugin.ts";
+import { DEPTH_MAX, DEPTH_TEXT } from "../../src/envelope/json-writer.ts";
+import type { LogRecord, Value, ValueMap } from "../../src/plugin/index.ts";
 import { LogsRequest } from "../bench/otlp-schema.ts";
 import { decodedByProtobufjs } from "../encode/protobufjs-oracle.ts";
 import { withLastFields } from "./last-fields.ts";

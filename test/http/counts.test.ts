@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
-import { LEVELS, type Envelope } from "../../src/envelope.ts";
-import type { LogRecord } from "../../src/plugin.ts";
-import { TimeBuckets, type BucketsMessage } from "../../src/time-buckets.ts";
+import { LEVELS, type Envelope } from "../../src/wire/envelope.ts";
+import type { LogRecord } from "../../src/plugin/index.ts";
+import { TimeBuckets, type BucketsMessage } from "../../src/wire/histogram.ts";
 import { Sessions } from "./history-disk.ts";
 import { ask, Stage } from "./stage.ts";
 

@@ -3,17 +3,17 @@ import { connect } from "node:net";
 import { text } from "node:stream/consumers";
 import { onTestFinished } from "vitest";
 import { Counters } from "../../src/delivery/counters.ts";
-import { EnvelopeEncoder } from "../../src/encode/envelope-encoder.ts";
-import { partsOfRecord } from "../../src/encode/from-record.ts";
-import { OpenBatch } from "../../src/encode/open-batch.ts";
-import { RecordOrigin } from "../../src/encode/otlp-writer.ts";
-import { textOf } from "../../src/errors.ts";
-import type { AuditStatus, ComponentStatus, GatewayView } from "../../src/gateway.ts";
-import { HttpServer, type HttpServerOptions } from "../../src/http/server.ts";
+import { EnvelopeEncoder } from "../../src/envelope/encoder.ts";
+import { partsOfRecord } from "../../src/envelope/from-record.ts";
+import { OpenBatch } from "../../src/batch/batch-builder.ts";
+import { RecordOrigin } from "../../src/otlp/otlp-writer.ts";
+import { textOf } from "../../src/wire/errors.ts";
+import type { AuditStatus, ComponentStatus, GatewayView } from "../../src/gateway/gateway.ts";
+import { HttpServer, type HttpServerOptions } from "../../src/http/server/server.ts";
 import type { Journal } from "../../src/journal/journal.ts";
 import { MemoryJournal } from "../../src/journal/memory.ts";
-import type { PluginMetric } from "../../src/plugin-metrics.ts";
-import type { HostLogger, LogRecord } from "../../src/plugin.ts";
+import type { PluginMetric } from "../../src/plugin/metrics.ts";
+import type { HostLogger, LogRecord } from "../../src/plugin/index.ts";
 import { recordOf } from "../../src/testing/batch.ts";
 
 interface StageOptions extends Partial<HttpServerOptions> {

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { TimeSlice } from "../../src/http/time-slice.ts";
+import { TimeSlice } from "../../src/http/api/time-slice.ts";
 
 test("works that rest at the same time go on one after the other, each in a turn of its own", async () => {
   let turn = 0;

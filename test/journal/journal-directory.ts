@@ -2,10 +2,10 @@ import { copyFile, cp, mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Worker } from "node:worker_threads";
-import type { RecordBatch } from "../../src/encode/record-batch.ts";
-import { AUDIT_LOGGER, type EnvelopeType } from "../../src/envelope.ts";
+import type { RecordBatch } from "../../src/batch/record-batch.ts";
+import { AUDIT_LOGGER, type EnvelopeType } from "../../src/wire/envelope.ts";
 import { SqliteJournal, type SqliteJournalOptions } from "../../src/journal/sqlite.ts";
-import type { JournalPage, JournalQuery, LogRecord } from "../../src/plugin.ts";
+import type { JournalPage, JournalQuery, LogRecord } from "../../src/plugin/index.ts";
 import { batchOf } from "../../src/testing/batch.ts";
 
 const DAY_MS = 86_400_000;

@@ -1,9 +1,9 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { OpenBatch } from "../../src/encode/open-batch.ts";
-import { encodeOtlpJson } from "../../src/encode/otlp-json.ts";
-import { encodeOtlpProtobuf } from "../../src/encode/otlp-transcoder.ts";
-import { readBatch, storedLanes } from "../../src/encode/stored-batch.ts";
+import { OpenBatch } from "../../src/batch/batch-builder.ts";
+import { encodeOtlpJson } from "../../src/otlp/otlp-json.ts";
+import { encodeOtlpProtobuf } from "../../src/envelope/fast/otlp-transcoder.ts";
+import { readBatch, storedLanes } from "../../src/batch/block.ts";
 import type { SqliteJournal } from "../../src/journal/sqlite.ts";
 import {
   jsonRequest,

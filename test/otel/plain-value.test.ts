@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { DEPTH_MAX, DEPTH_TEXT, JsonWriter } from "../../src/encode/json-writer.ts";
+import { DEPTH_MAX, DEPTH_TEXT, JsonWriter } from "../../src/envelope/json-writer.ts";
 import { plainValue, VALUES_MAX, VALUES_TEXT } from "../../src/otel/plain-value.ts";
 
 function shown(value: unknown): unknown {

@@ -15,8 +15,8 @@ import { join } from "node:path";
 import { batchOf, exporterContract, type TestHost } from "tailgate/testing";
 import { describe, expect, onTestFinished, test } from "vitest";
 import file from "../../plugins/file.ts";
-import { JoinedBatch } from "../../src/delivery/joined-batch.ts";
-import type { LogRecord } from "../../src/plugin.ts";
+import { JoinedBatch } from "../../src/batch/composite.ts";
+import type { LogRecord } from "../../src/plugin/index.ts";
 import { ExporterProcess } from "../support/exporter-process.ts";
 import {
   batches,

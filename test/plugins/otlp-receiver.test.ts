@@ -6,10 +6,10 @@ import { setImmediate } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
 import { describe, expect, it, onTestFinished } from "vitest";
 import otlpReceiver from "../../plugins/otlp-receiver.ts";
-import { HTTP_DEFAULTS } from "../../src/config.ts";
-import { TailgateError } from "../../src/errors.ts";
-import { defineExporter, z } from "../../src/plugin.ts";
-import { startTailgate } from "../../src/start.ts";
+import { HTTP_DEFAULTS } from "../../src/config/config.ts";
+import { TailgateError } from "../../src/wire/errors.ts";
+import { defineExporter, z } from "../../src/plugin/index.ts";
+import { startTailgate } from "../../src/gateway/start.ts";
 import { Workspace } from "../config/workspace.ts";
 import {
   gzip,

@@ -47,7 +47,7 @@ test("the README names every folder of the sources", async () => {
 
 test("the README explains every error code", async () => {
   const { text } = await Document.read("README.md");
-  const source = await readFile(new URL("src/errors.ts", ROOT), "utf8");
+  const source = await readFile(new URL("src/wire/errors.ts", ROOT), "utf8");
   const codes = Array.from(source.matchAll(ERROR_CODE), ([, code]) => code!);
   expect(codes).toContain("CONFIG_INVALID");
   const rows = text.split("\n").filter((line) => line.startsWith("| `"));

@@ -1,7 +1,7 @@
 /** The other end of `ExporterProcess`: opens a plugin and does what it is told over IPC. */
 
-import { JoinedBatch } from "../../src/delivery/joined-batch.ts";
-import { hostLogger } from "../../src/host-log.ts";
+import { JoinedBatch } from "../../src/batch/composite.ts";
+import { hostLogger } from "../../src/plugin/host-log.ts";
 import { MemoryJournal } from "../../src/journal/memory.ts";
 import {
   PermanentError,
@@ -10,7 +10,7 @@ import {
   type Exporter,
   type ExporterDefinition,
   type Host,
-} from "../../src/plugin.ts";
+} from "../../src/plugin/index.ts";
 import { batchOf } from "../../src/testing/batch.ts";
 import type { Command, Reply, WriteCommand } from "./exporter-process.ts";
 

@@ -3,7 +3,7 @@
 import { registerHooks } from "node:module";
 
 const SOURCES = new Map([
-  ["tailgate/plugin", "../../src/plugin.ts"],
+  ["tailgate/plugin", "../../src/plugin/index.ts"],
   ["tailgate/testing", "../../src/testing/index.ts"],
   ["tailgate", "../../src/index.ts"],
 ]);

@@ -1,6 +1,6 @@
-import { TailgateError } from "../../../src/errors.ts";
-import { parseCountQuery } from "../../../src/http/count-query.ts";
-import { cursorText, parseHistoryQuery } from "../../../src/http/history-query.ts";
+import { TailgateError } from "../../../src/wire/errors.ts";
+import { parseCountQuery } from "../../../src/http/api/count-query.ts";
+import { cursorText, parseHistoryQuery } from "../../../src/http/api/history-query.ts";
 import { mutated } from "../mutation.ts";
 import { lengthOf, type Random } from "../random.ts";
 import { same, type FuzzTarget, type Timed } from "../target.ts";

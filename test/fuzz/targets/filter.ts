@@ -1,6 +1,6 @@
-import { FILTER_PARAMETERS, parseFilter, type Filter } from "../../../src/filter.ts";
-import { TailgateError } from "../../../src/errors.ts";
-import type { Batch } from "../../../src/plugin.ts";
+import { FILTER_PARAMETERS, parseFilter, type Filter } from "../../../src/wire/filter.ts";
+import { TailgateError } from "../../../src/wire/errors.ts";
+import type { Batch } from "../../../src/plugin/index.ts";
 import { batchOf } from "../../../src/testing/batch.ts";
 import { mutated } from "../mutation.ts";
 import { lengthOf, type Random } from "../random.ts";

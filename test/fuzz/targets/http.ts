@@ -1,5 +1,5 @@
 import { Agent, request, type IncomingHttpHeaders } from "node:http";
-import { EVENT_KEY } from "../../../src/encode/event-key.ts";
+import { EVENT_KEY } from "../../../src/envelope/event-key.ts";
 import { ownEnvelopes, withoutTime } from "../fuzzed-intake.ts";
 import { GatewayProcess } from "../gateway-process.ts";
 import type { Random } from "../random.ts";

@@ -1,11 +1,11 @@
 import { isDeepStrictEqual } from "node:util";
-import { decodeOtlpJson, encodeOtlpJson } from "../../../src/encode/otlp-json.ts";
-import type { OpenBatch } from "../../../src/encode/open-batch.ts";
-import type { RequestCounts } from "../../../src/encode/request-counts.ts";
-import { RequestFindings } from "../../../src/encode/request-findings.ts";
-import type { LevelRank } from "../../../src/envelope.ts";
-import { TailgateError } from "../../../src/errors.ts";
-import type { LogRecord } from "../../../src/plugin.ts";
+import { decodeOtlpJson, encodeOtlpJson } from "../../../src/otlp/otlp-json.ts";
+import type { OpenBatch } from "../../../src/batch/batch-builder.ts";
+import type { RequestCounts } from "../../../src/otlp/request-counts.ts";
+import { RequestFindings } from "../../../src/otlp/request-findings.ts";
+import type { LevelRank } from "../../../src/wire/envelope.ts";
+import { TailgateError } from "../../../src/wire/errors.ts";
+import type { LogRecord } from "../../../src/plugin/index.ts";
 import { LogsRequest } from "../../bench/otlp-schema.ts";
 import { envelopesOfRecords } from "../../encode/envelopes.ts";
 import { toProtobuf, type JsonRequest } from "../../encode/generated-request.ts";

@@ -1,8 +1,8 @@
 import { isDeepStrictEqual } from "node:util";
-import { decodeOtlpProtobuf } from "../../../src/encode/otlp-protobuf.ts";
-import { encodeOtlpProtobuf } from "../../../src/encode/otlp-transcoder.ts";
-import { TailgateError } from "../../../src/errors.ts";
-import type { LogRecord } from "../../../src/plugin.ts";
+import { decodeOtlpProtobuf } from "../../../src/otlp/otlp-protobuf.ts";
+import { encodeOtlpProtobuf } from "../../../src/envelope/fast/otlp-transcoder.ts";
+import { TailgateError } from "../../../src/wire/errors.ts";
+import type { LogRecord } from "../../../src/plugin/index.ts";
 import { envelopesOfRecords } from "../../encode/envelopes.ts";
 import { reordered, toProtobuf } from "../../encode/generated-request.ts";
 import { checkForms, encodedRequest, type EncodedRequest } from "../encoded-request.ts";

@@ -13,9 +13,9 @@ import * as fc from "fast-check";
 import { testHost } from "tailgate/testing";
 import { describe, expect, test } from "vitest";
 import auditFile from "../../../plugins/audit-file.ts";
-import type { RecordBatch } from "../../../src/encode/record-batch.ts";
+import type { RecordBatch } from "../../../src/batch/record-batch.ts";
 import { SqliteJournal } from "../../../src/journal/sqlite.ts";
-import type { Batch, LogRecord } from "../../../src/plugin.ts";
+import type { Batch, LogRecord } from "../../../src/plugin/index.ts";
 import { FollowedExporter } from "../../support/followed-exporter.ts";
 import { AUDIT, auditBatch, DAY_MS, events, nameOf, NOON_MS, read } from "./stage.ts";
 

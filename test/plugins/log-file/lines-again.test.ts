@@ -5,8 +5,8 @@ import { expect, onTestFinished, test } from "vitest";
 import { writeLinesAgain } from "../../../plugins/log-file/lines-again.ts";
 import type { Place } from "../../../plugins/log-file/place.ts";
 import { MemoryJournal } from "../../../src/journal/memory.ts";
-import type { RecordBatch } from "../../../src/encode/record-batch.ts";
-import type { Level } from "../../../src/plugin.ts";
+import type { RecordBatch } from "../../../src/batch/record-batch.ts";
+import type { Level } from "../../../src/plugin/index.ts";
 
 interface Written {
   readonly path: string;

@@ -10,7 +10,7 @@ import {
 import { buffer } from "node:stream/consumers";
 import { expect, onTestFinished, vi } from "vitest";
 import otlpReceiver from "../../../plugins/otlp-receiver.ts";
-import type { Receiver } from "../../../src/plugin.ts";
+import type { Receiver } from "../../../src/plugin/index.ts";
 import { testHost, type TestHost } from "../../../src/testing/host.ts";
 import { Records } from "./records.ts";
 

@@ -1,6 +1,6 @@
-import { decodeOtlpJson } from "../../../src/encode/otlp-json.ts";
-import { decodeOtlpProtobuf } from "../../../src/encode/otlp-protobuf.ts";
-import type { Ingested, Intake } from "../../../src/plugin.ts";
+import { decodeOtlpJson } from "../../../src/otlp/otlp-json.ts";
+import { decodeOtlpProtobuf } from "../../../src/otlp/otlp-protobuf.ts";
+import type { Ingested, Intake } from "../../../src/plugin/index.ts";
 
 /** An intake that decodes as the gateway does, counts, and answers what it is told to. */
 export class Records implements Intake {

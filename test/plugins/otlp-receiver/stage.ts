@@ -1,6 +1,6 @@
 import { onTestFinished } from "vitest";
 import otlpReceiver from "../../../plugins/otlp-receiver.ts";
-import type { Receiver } from "../../../src/plugin.ts";
+import type { Receiver } from "../../../src/plugin/index.ts";
 import { testHost, type TestHost } from "../../../src/testing/host.ts";
 import { Records } from "./records.ts";
 

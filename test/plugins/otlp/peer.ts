@@ -4,9 +4,9 @@ import { createServer as createTlsServer, type ServerOptions } from "node:https"
 import type { AddressInfo } from "node:net";
 import { buffer } from "node:stream/consumers";
 import { gunzipSync } from "node:zlib";
-import { decodeOtlpJson } from "../../../src/encode/otlp-json.ts";
-import { decodeOtlpProtobuf } from "../../../src/encode/otlp-protobuf.ts";
-import type { LogRecord } from "../../../src/plugin.ts";
+import { decodeOtlpJson } from "../../../src/otlp/otlp-json.ts";
+import { decodeOtlpProtobuf } from "../../../src/otlp/otlp-protobuf.ts";
+import type { LogRecord } from "../../../src/plugin/index.ts";
 
 /** A request that came, read to its end. */
 export interface Received {

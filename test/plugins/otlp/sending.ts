@@ -2,8 +2,8 @@ import { testHost, batchOf, type TestHost } from "tailgate/testing";
 import { vi } from "vitest";
 import otlp from "../../../plugins/otlp.ts";
 import { JournalDelivery } from "../../../src/delivery/journal-delivery.ts";
-import type { RecordBatch } from "../../../src/encode/record-batch.ts";
-import type { ExporterDefinition, LogRecord } from "../../../src/plugin.ts";
+import type { RecordBatch } from "../../../src/batch/record-batch.ts";
+import type { ExporterDefinition, LogRecord } from "../../../src/plugin/index.ts";
 
 const NEVER = new AbortController().signal;
 

@@ -1,4 +1,4 @@
-import type { LogRecord, Value, ValueMap } from "../../../src/plugin.ts";
+import type { LogRecord, Value, ValueMap } from "../../../src/plugin/index.ts";
 
 const AUDIT = { name: "orchestrator.audit", version: "", attributes: new Map() };
 

@@ -1,7 +1,7 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { unitsOf } from "../../../plugins/websocket/batch-frames.ts";
-import type { GapMessage, ServerMessage } from "../../../src/protocol.ts";
+import type { GapMessage, ServerMessage } from "../../../src/wire/protocol.ts";
 import { batchOf } from "../../../src/testing/batch.ts";
 import { Ledger } from "./ledger.ts";
 

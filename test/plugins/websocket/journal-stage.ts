@@ -4,7 +4,7 @@ import type {
   HostJournal,
   JournalPage,
   JournalQuery,
-} from "../../../src/plugin.ts";
+} from "../../../src/plugin/index.ts";
 import type { MemoryJournal } from "../../../src/journal/memory.ts";
 
 /**

@@ -1,5 +1,5 @@
-import type { GapMessage, ServerMessage } from "../../../src/protocol.ts";
-import type { Envelope } from "../../../src/plugin.ts";
+import type { GapMessage, ServerMessage } from "../../../src/wire/protocol.ts";
+import type { Envelope } from "../../../src/plugin/index.ts";
 
 interface Resume {
   readonly epoch: string;

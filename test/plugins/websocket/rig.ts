@@ -3,12 +3,12 @@ import { connect, type Socket } from "node:net";
 import { testHost, type TestHost } from "tailgate/testing";
 import { WebSocket } from "ws";
 import websocket from "../../../plugins/websocket.ts";
-import { JoinedBatch } from "../../../src/delivery/joined-batch.ts";
-import { EnvelopeEncoder } from "../../../src/encode/envelope-encoder.ts";
-import { partsOfRecord } from "../../../src/encode/from-record.ts";
-import { OpenBatch } from "../../../src/encode/open-batch.ts";
-import { RecordOrigin } from "../../../src/encode/otlp-writer.ts";
-import type { RecordBatch } from "../../../src/encode/record-batch.ts";
+import { JoinedBatch } from "../../../src/batch/composite.ts";
+import { EnvelopeEncoder } from "../../../src/envelope/encoder.ts";
+import { partsOfRecord } from "../../../src/envelope/from-record.ts";
+import { OpenBatch } from "../../../src/batch/batch-builder.ts";
+import { RecordOrigin } from "../../../src/otlp/otlp-writer.ts";
+import type { RecordBatch } from "../../../src/batch/record-batch.ts";
 import { MemoryJournal } from "../../../src/journal/memory.ts";
 import type {
   Batch,
@@ -18,7 +18,7 @@ import type {
   HostJournal,
   Level,
   LogRecord,
-} from "../../../src/plugin.ts";
+} from "../../../src/plugin/index.ts";
 import { recordOf } from "../../../src/testing/batch.ts";
 
 export interface RigOptions {

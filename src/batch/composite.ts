@@ -1,0 +1,118 @@
+import type { Envelope, EnvelopeType, Level } from "../wire/envelope.ts";
+import { otlpToJson } from "../otlp/otlp-to-json.ts";
+import type { Batch, LogRecord, OtlpForm } from "../plugin/index.ts";
+
+/** Several batches as one, in their order. */
+export class JoinedBatch implements Batch {
+  readonly parts: readonly Batch[];
+  readonly length: number;
+  readonly byteLength: number;
+  /** For each part the index of its first record. */
+  readonly #starts: readonly number[];
+  /** The part that was asked last: records are nearly always asked for in their order. */
+  #part = 0;
+
+  /** `parts`: at least one. */
+  constructor(parts: readonly Batch[]) {
+    this.parts = parts;
+    this.#starts = startsOf(parts);
+    this.length = this.#starts.at(-1)! + parts.at(-1)!.length;
+    this.byteLength = parts.reduce((sum, part) => sum + part.byteLength, 0);
+  }
+
+  /** Of the first part. */
+  get appendedAtMs(): number {
+    return this.parts[0]!.appendedAtMs;
+  }
+
+  sequence(index: number): number {
+    return this.#partOf(index).sequence(index - this.#start);
+  }
+
+  type(index: number): EnvelopeType {
+    return this.#partOf(index).type(index - this.#start);
+  }
+
+  level(index: number): Level {
+    return this.#partOf(index).level(index - this.#start);
+  }
+
+  logger(index: number): string {
+    return this.#partOf(index).logger(index - this.#start);
+  }
+
+  size(index: number): number {
+    return this.#partOf(index).size(index - this.#start);
+  }
+
+  bytes(index: number): Uint8Array {
+    return this.#partOf(index).bytes(index - this.#start);
+  }
+
+  data(index: number): Uint8Array {
+    return this.#partOf(index).data(index - this.#start);
+  }
+
+  envelope(index: number): Envelope {
+    return this.#partOf(index).envelope(index - this.#start);
+  }
+
+  record(index: number): LogRecord {
+    return this.#partOf(index).record(index - this.#start);
+  }
+
+  /** Requests that follow one another are one request (protobuf, "Last One Wins": repeated fields are joined). */
+  otlp(form?: OtlpForm): Uint8Array {
+    return Buffer.concat(this.parts.map((part) => part.otlp(form)));
+  }
+
+  otlpJson(form?: OtlpForm): Uint8Array {
+    return otlpToJson(this.otlp(form));
+  }
+
+  hash(index: number): string {
+    return this.#partOf(index).hash(index - this.#start);
+  }
+
+  auditLine(index: number): Uint8Array {
+    return this.#partOf(index).auditLine(index - this.#start);
+  }
+
+  frames(): Uint8Array {
+    return Buffer.concat(this.parts.map((part) => part.frames()));
+  }
+
+  from(index: number): Batch {
+    return this.select((place) => place >= index);
+  }
+
+  select(keep: (index: number) => boolean): Batch {
+    const kept = this.parts.map((part, place) => {
+      const start = this.#starts[place]!;
+      return part.select((index) => keep(start + index));
+    });
+    const isWhole = kept.every((part, place) => part === this.parts[place]);
+    const [first, ...others] = kept.filter((part) => part.length > 0);
+    if (isWhole || first === undefined) return isWhole ? this : kept[0]!;
+    return others.length === 0 ? first : new JoinedBatch([first, ...others]);
+  }
+
+  /** The part that holds the record; `#start` is then its first record's index. */
+  #partOf(index: number): Batch {
+    while (index < this.#start) this.#part--;
+    while (index >= this.#start + this.parts[this.#part]!.length) this.#part++;
+    return this.parts[this.#part]!;
+  }
+
+  get #start(): number {
+    return this.#starts[this.#part]!;
+  }
+}
+
+function startsOf(parts: readonly Batch[]): number[] {
+  let start = 0;
+  return parts.map((part) => {
+    start += part.length;
+    return start - part.length;
+  });
+}

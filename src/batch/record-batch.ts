@@ -1,0 +1,505 @@
+import type { Batch, LogRecord, OtlpForm } from "../plugin/index.ts";
+import {
+  LEVELS,
+  type Envelope,
+  type EnvelopeType,
+  type Level,
+  type LevelRank,
+} from "../wire/envelope.ts";
+import { withAttribute } from "../otlp/added-attribute.ts";
+import { auditLine, sealedAuditLine } from "../envelope/audit-line.ts";
+import { recordOfEnvelope } from "../envelope/envelope-record.ts";
+import { EVENT_KEY } from "../envelope/event-key.ts";
+import { otlpRequest, type OtlpPieces } from "../otlp/otlp-request.ts";
+import { otlpToJson } from "../otlp/otlp-to-json.ts";
+import { RecordOrigin } from "../otlp/otlp-writer.ts";
+import { SoundPieces } from "../otlp/sound-otlp.ts";
+
+/** Where a record came from, to rebuild it for those who want OpenTelemetry and not the envelope. */
+export interface Origin {
+  /** Rebuilds the record whose place among its origin's records is `index`. */
+  record(index: number): LogRecord;
+  /** The same record as pieces of an ExportLogsServiceRequest. */
+  otlp(index: number): OtlpPieces;
+  /** How much memory it holds for each record, beside the envelope. */
+  readonly recordBytes: number;
+  /** True if a batch keeps it only until it is settled: records that are objects, or one record with a request of its own. */
+  readonly isInterim?: boolean;
+  /** True for records of this process: they have no resource. */
+  readonly isOwn?: boolean;
+  /** All of its records as the ExportLogsServiceRequest that they came in, where they came in one. */
+  readonly request?: Uint8Array;
+  /** How many these are. */
+  readonly records?: number;
+}
+
+/** `{"type":"system_log","data":` and `{"type":"audit_log","data":`. */
+const DATA_OFFSETS = { system_log: 28, audit_log: 27 };
+
+/** The cells of a record. A kind is the rank of its level, plus {@link AUDIT} for an audit event. */
+const CELLS = 5;
+const START = 0;
+const END = 1;
+const KIND = 2;
+const SOURCE = 3;
+const ORIGIN_INDEX = 4;
+
+const AUDIT = 8;
+
+/** So many V8 has on its heap (typed arrays of up to 64 bytes); memory beside it costs more than such a batch. */
+const RECORDS_AT_FIRST = 3;
+/** Behind a burst a batch may have one record, and be kept for long: its room is not counted before it is used. */
+const RECORDS_AT_FIRST_MAX = 1024;
+
+/**
+ * The head of an unmasked frame of 126 to 65 535 bytes. The shortest envelope, an audit event without a message, has 129
+ * bytes, so the head of two bytes never occurs.
+ */
+export const FRAME_HEAD_BYTES = 4;
+/** The longest envelope that has the small head. */
+export const FRAME_LENGTH_16_MAX = 0xffff;
+export const FRAME_HEAD_LARGE_BYTES = 10;
+
+/** A record of an origin: its place among that origin's records. */
+export interface OriginPlace {
+  readonly origin: Origin;
+  readonly index: number;
+}
+
+/** What a run of records has in common. */
+interface Source {
+  readonly logger: string;
+  readonly origin: Origin;
+  readonly originBytes: number;
+  /** Whether the origin is replaced when the batch is settled. */
+  readonly isUnsettled: boolean;
+}
+
+/** The records that were encoded between two flushes: one piece of memory, each envelope behind the head of its frame. */
+export class RecordBatch implements Batch {
+  /** Set by the journal when it takes the batch. */
+  firstSequence = 0;
+  appendedAtMs = 0;
+  /** Where the records do not follow one another; set by whoever has made the batch of records that were stored. */
+  sequences: Float64Array | undefined;
+  #buffer: Buffer;
+  /** For each record where its envelope starts and ends, its kind, its source, and its place among its origin's records. */
+  #cells: Int32Array;
+  #length = 0;
+  readonly #sources: Source[] = [];
+  /** Parsed ones are shared by those who ask in the same turn, and are not the batch's to keep: they are large. */
+  #envelopes: WeakRef<(Envelope | undefined)[]> | undefined;
+  #originBytes = 0;
+  #unsettled = 0;
+  /** Memory that is not used and that nothing else accounts for. */
+  #unusedBytes = 0;
+  /** Of the audit events; most batches have none. */
+  #hashes: Map<number, string> | undefined;
+
+  /** `expected`: for how many records memory is taken at once, within bounds; it grows with more of them. */
+  constructor(buffer: Buffer, expected = RECORDS_AT_FIRST) {
+    const records = Math.min(Math.max(expected, RECORDS_AT_FIRST), RECORDS_AT_FIRST_MAX);
+    this.#buffer = buffer;
+    this.#cells = new Int32Array(CELLS * records);
+  }
+
+  get buffer(): Buffer {
+    return this.#buffer;
+  }
+
+  get length(): number {
+    return this.#length;
+  }
+
+  get byteLength(): number {
+    return this.length === 0 ? 0 : this.#cell(this.length - 1, END) - this.#frameStart(0);
+  }
+
+  /** What the batch holds in memory, its origins and its own fields included, for budgets. */
+  get memoryBytes(): number {
+    const { length } = this;
+    if (length === 0) return 0;
+    const overhead = BATCH_OVERHEAD_BYTES + RECORD_OVERHEAD_BYTES * length;
+    return this.byteLength + this.#originBytes + this.#unusedBytes + overhead;
+  }
+
+  /** How many records have an origin that is replaced when the batch is settled. */
+  get unsettled(): number {
+    return this.#unsettled;
+  }
+
+  /** Goes on in other memory, in which all records are at the same places. */
+  moveTo(buffer: Buffer): void {
+    this.#buffer = buffer;
+  }
+
+  /** Accounts for memory that is not used and that nothing else accounts for. */
+  addUnused(bytes: number): void {
+    this.#unusedBytes += bytes;
+  }
+
+  add(
+    start: number,
+    end: number,
+    rank: LevelRank,
+    audit: boolean,
+    logger: string,
+    origin: Origin,
+    originIndex: number,
+  ): void {
+    const sources = this.#sources;
+    let source = sources.at(-1);
+    if (source?.origin !== origin || source.logger !== logger) {
+      const isUnsettled = origin.isInterim === true;
+      source = { logger, origin, originBytes: origin.recordBytes, isUnsettled };
+      sources.push(source);
+    }
+    const cell = CELLS * this.#length++;
+    if (cell === this.#cells.length) this.#growCells(2 * this.#cells.length);
+    const cells = this.#cells;
+    cells[cell + START] = start;
+    cells[cell + END] = end;
+    cells[cell + KIND] = audit ? rank + AUDIT : rank;
+    cells[cell + SOURCE] = sources.length - 1;
+    cells[cell + ORIGIN_INDEX] = originIndex;
+    this.#originBytes += source.originBytes;
+    if (source.isUnsettled) this.#unsettled++;
+  }
+
+  /** Moves records from `first` on to other origins, those for which `moved` returns one. */
+  moveOrigins(first: number, moved: (index: number) => OriginPlace | undefined): void {
+    const { length } = this;
+    const loggers = this.#sources.slice();
+    const places = Array.from({ length: length - first }, (_, offset) => moved(first + offset));
+    this.truncate(first);
+    for (let index = first; index < length; index++) {
+      const { logger, origin } = loggers[this.#cell(index, SOURCE)]!;
+      const place = places[index - first];
+      this.add(
+        this.#cell(index, START),
+        this.#cell(index, END),
+        this.rank(index),
+        this.type(index) === "audit_log",
+        logger,
+        place?.origin ?? origin,
+        place?.index ?? this.originIndex(index),
+      );
+    }
+  }
+
+  /** Makes room for so many records more. */
+  expect(records: number): void {
+    const cells = CELLS * (this.#length + records);
+    if (cells > this.#cells.length) this.#growCells(Math.max(cells, 2 * this.#cells.length));
+  }
+
+  #growCells(cells: number): void {
+    const larger = new Int32Array(cells);
+    larger.set(this.#cells);
+    this.#cells = larger;
+  }
+
+  #cell(index: number, cell: number): number {
+    return this.#cells[CELLS * index + cell]!;
+  }
+
+  #source(index: number): Source {
+    return this.#sources[this.#cell(index, SOURCE)]!;
+  }
+
+  /** Forgets the records from `length` on. */
+  truncate(length: number): void {
+    for (let index = length; index < this.length; index++) {
+      const { originBytes, isUnsettled } = this.#source(index);
+      this.#originBytes -= originBytes;
+      if (isUnsettled) this.#unsettled--;
+    }
+    this.#sources.length = length === 0 ? 0 : this.#cell(length - 1, SOURCE) + 1;
+    this.#length = length;
+  }
+
+  sequence(index: number): number {
+    return this.sequences === undefined ? this.firstSequence + index : this.sequences[index]!;
+  }
+
+  type(index: number): EnvelopeType {
+    return this.#cell(index, KIND) >= AUDIT ? "audit_log" : "system_log";
+  }
+
+  level(index: number): Level {
+    return LEVELS[this.rank(index)];
+  }
+
+  rank(index: number): LevelRank {
+    return (this.#cell(index, KIND) % AUDIT) as LevelRank;
+  }
+
+  logger(index: number): string {
+    return this.#source(index).logger;
+  }
+
+  size(index: number): number {
+    return this.#cell(index, END) - this.#cell(index, START);
+  }
+
+  bytes(index: number): Uint8Array {
+    return this.#buffer.subarray(this.#cell(index, START), this.#cell(index, END));
+  }
+
+  data(index: number): Uint8Array {
+    return this.#buffer.subarray(this.dataStart(index), this.#cell(index, END) - 1);
+  }
+
+  /** Where the `data` object begins in {@link buffer}. */
+  dataStart(index: number): number {
+    return this.#cell(index, START) + DATA_OFFSETS[this.type(index)];
+  }
+
+  envelope(index: number): Envelope {
+    let envelopes = this.#envelopes?.deref();
+    if (envelopes === undefined) {
+      envelopes = Array.from({ length: this.length });
+      this.#envelopes = new WeakRef(envelopes);
+    }
+    return (envelopes[index] ??= this.#parse(index));
+  }
+
+  #parse(index: number): Envelope {
+    const text = this.#buffer.toString("utf8", this.#cell(index, START), this.#cell(index, END));
+    try {
+      return JSON.parse(text) as Envelope;
+    } catch {
+      return unreadableEnvelope(this, index);
+    }
+  }
+
+  origin(index: number): Origin {
+    return this.#source(index).origin;
+  }
+
+  /** The record's place among those of its origin. */
+  originIndex(index: number): number {
+    return this.#cell(index, ORIGIN_INDEX);
+  }
+
+  record(index: number): LogRecord {
+    try {
+      return this.origin(index).record(this.originIndex(index));
+    } catch (error) {
+      return recordOfEnvelope(this.envelope(index), error);
+    }
+  }
+
+  /** The record as it came. One that cannot be told must not keep those of its commit from their way. */
+  otlpPieces(index: number): OtlpPieces {
+    try {
+      return this.origin(index).otlp(this.originIndex(index));
+    } catch (error) {
+      return this.#piecesOfEnvelope(index, error);
+    }
+  }
+
+  /** The record as it is sent on: sound, and with the attributes that `form` asks for. */
+  exportedPieces(
+    index: number,
+    sound: SoundPieces,
+    { loggerAttribute, uidOf }: OtlpForm,
+  ): OtlpPieces {
+    const pieces = this.#soundPieces(index, sound);
+    const named =
+      loggerAttribute === undefined
+        ? pieces
+        : withAttribute(pieces, loggerAttribute, this.logger(index));
+    return uidOf === undefined
+      ? named
+      : withAttribute(named, EVENT_KEY, uidOf(this.sequence(index)));
+  }
+
+  /** Nor must it keep those of an exporter's batch. */
+  #soundPieces(index: number, sound: SoundPieces): OtlpPieces {
+    try {
+      return sound.of(this.origin(index).otlp(this.originIndex(index)));
+    } catch (error) {
+      return this.#piecesOfEnvelope(index, error);
+    }
+  }
+
+  #piecesOfEnvelope(index: number, error: unknown): OtlpPieces {
+    return new RecordOrigin([recordOfEnvelope(this.envelope(index), error)]).otlp(0);
+  }
+
+  otlp(form?: OtlpForm): Uint8Array {
+    if (form === undefined) return otlpRequest(this.length, (index) => this.otlpPieces(index));
+    const sound = new SoundPieces();
+    return otlpRequest(this.length, (index) => this.exportedPieces(index, sound, form));
+  }
+
+  otlpJson(form?: OtlpForm): Uint8Array {
+    return otlpToJson(this.otlp(form));
+  }
+
+  /** Gives an audit event its hash. */
+  seal(index: number, hash: string): void {
+    this.#hashes ??= new Map();
+    this.#hashes.set(index, hash);
+  }
+
+  hash(index: number): string {
+    return this.#hashes?.get(index) ?? "";
+  }
+
+  auditLine(index: number): Uint8Array {
+    const hash = this.hash(index);
+    const data = this.data(index);
+    return hash === "" ? auditLine(data) : sealedAuditLine(data, this.sequence(index), hash);
+  }
+
+  frames(): Uint8Array {
+    return this.framesBetween(0, this.length);
+  }
+
+  framesBetween(first: number, end: number): Uint8Array {
+    if (first === end) return this.#buffer.subarray(0, 0);
+    return this.#buffer.subarray(this.#frameStart(first), this.#cell(end - 1, END));
+  }
+
+  #frameStart(index: number): number {
+    const isLarge = this.size(index) > FRAME_LENGTH_16_MAX;
+    return this.#cell(index, START) - (isLarge ? FRAME_HEAD_LARGE_BYTES : FRAME_HEAD_BYTES);
+  }
+
+  from(index: number): Batch {
+    return index === 0 ? this : this.select((place) => place >= index);
+  }
+
+  select(keep: (index: number) => boolean): Batch {
+    const { length } = this;
+    let index = 0;
+    while (index < length && keep(index)) index++;
+    if (index === length) return this;
+    const kept = Array.from({ length: index }, (_, place) => place);
+    while (++index < length) if (keep(index)) kept.push(index);
+    return new Selection(this, kept);
+  }
+}
+
+/** Five cells and perhaps a source of one record, and the room that is kept for growing. */
+const RECORD_OVERHEAD_BYTES = 80;
+/** The batch itself and what every origin takes beside its bytes, measured with batches of one record. */
+const BATCH_OVERHEAD_BYTES = 1280;
+
+const UNREADABLE = "[The envelope of this record is damaged and cannot be read.]";
+
+/** What stands for an envelope that is no JSON: whoever searches the journal must not fail at a single record. */
+export function unreadableEnvelope(batch: RecordBatch, index: number): Envelope {
+  const data = {
+    timestamp: new Date(batch.appendedAtMs).toISOString().replace("Z", "000Z"),
+    level: batch.level(index),
+    logger: batch.logger(index),
+    message: UNREADABLE,
+  };
+  return batch.type(index) === "audit_log"
+    ? { type: "audit_log", data }
+    : { type: "system_log", data: { ...data, module: "", function: "", line: 0 } };
+}
+
+/** Some records of a batch, in its order. */
+class Selection implements Batch {
+  readonly #batch: RecordBatch;
+  readonly #indexes: readonly number[];
+
+  constructor(batch: RecordBatch, indexes: readonly number[]) {
+    this.#batch = batch;
+    this.#indexes = indexes;
+  }
+
+  get length(): number {
+    return this.#indexes.length;
+  }
+
+  get appendedAtMs(): number {
+    return this.#batch.appendedAtMs;
+  }
+
+  get byteLength(): number {
+    return this.#indexes.reduce((sum, index) => sum + this.#batch.size(index), 0);
+  }
+
+  sequence(index: number): number {
+    return this.#batch.sequence(this.#indexes[index]!);
+  }
+
+  type(index: number): EnvelopeType {
+    return this.#batch.type(this.#indexes[index]!);
+  }
+
+  level(index: number): Level {
+    return this.#batch.level(this.#indexes[index]!);
+  }
+
+  logger(index: number): string {
+    return this.#batch.logger(this.#indexes[index]!);
+  }
+
+  size(index: number): number {
+    return this.#batch.size(this.#indexes[index]!);
+  }
+
+  bytes(index: number): Uint8Array {
+    return this.#batch.bytes(this.#indexes[index]!);
+  }
+
+  data(index: number): Uint8Array {
+    return this.#batch.data(this.#indexes[index]!);
+  }
+
+  envelope(index: number): Envelope {
+    return this.#batch.envelope(this.#indexes[index]!);
+  }
+
+  record(index: number): LogRecord {
+    return this.#batch.record(this.#indexes[index]!);
+  }
+
+  otlp(form?: OtlpForm): Uint8Array {
+    const { length } = this;
+    const batch = this.#batch;
+    const indexes = this.#indexes;
+    if (form === undefined)
+      return otlpRequest(length, (place) => batch.otlpPieces(indexes[place]!));
+    const sound = new SoundPieces();
+    return otlpRequest(length, (place) => batch.exportedPieces(indexes[place]!, sound, form));
+  }
+
+  otlpJson(form?: OtlpForm): Uint8Array {
+    return otlpToJson(this.otlp(form));
+  }
+
+  hash(index: number): string {
+    return this.#batch.hash(this.#indexes[index]!);
+  }
+
+  auditLine(index: number): Uint8Array {
+    return this.#batch.auditLine(this.#indexes[index]!);
+  }
+
+  frames(): Uint8Array {
+    const runs: Uint8Array[] = [];
+    for (let first = 0; first < this.length;) {
+      let end = first + 1;
+      while (end < this.length && this.#indexes[end] === this.#indexes[end - 1]! + 1) end++;
+      runs.push(this.#batch.framesBetween(this.#indexes[first]!, this.#indexes[end - 1]! + 1));
+      first = end;
+    }
+    return runs.length === 1 ? runs[0]! : Buffer.concat(runs);
+  }
+
+  from(index: number): Batch {
+    return index === 0 ? this : new Selection(this.#batch, this.#indexes.slice(index));
+  }
+
+  select(keep: (index: number) => boolean): Batch {
+    const kept = this.#indexes.filter((_, place) => keep(place));
+    return kept.length === this.length ? this : new Selection(this.#batch, kept);
+  }
+}

@@ -1,0 +1,319 @@
+import { CODE_PREFIX, STACKTRACE } from "../code-attributes.ts";
+import { ERR, RENAME_PREFIX, RESERVED } from "../attribute-name.ts";
+import { ascii } from "../json-writer.ts";
+import { keyHash, NOT_ASCII } from "./key-hash.ts";
+import {
+  KEY_VALUE_FIELDS,
+  KEY_VALUE_KEY,
+  KEY_VALUE_VALUE,
+  RECORD_ATTRIBUTES,
+  VALUE_INT,
+  VALUE_STRING,
+} from "../../otlp/fields.ts";
+import { ProtobufReader } from "../../otlp/protobuf-reader.ts";
+import { areSame, startsWith } from "./same-bytes.ts";
+import { SHORT_BYTES, SHORT_HEAD_BYTES, shortKeyEnd } from "./short-key-value.ts";
+
+/** What an attribute's name makes of it. */
+const ORDINARY = 0;
+export const RESERVED_NAME = 1;
+/** A name that starts as those do that the gateway renames. */
+export const RENAME_LOOKALIKE = 2;
+export const EVENT_TYPE = 3;
+export const TRACE_ID_NAME = 4;
+export const SPAN_ID_NAME = 5;
+export const SERVICE_NAME = 6;
+/** `event_name`, the gateway's own name for the event's name. */
+export const EVENT_NAME_MEMBER = 7;
+/** `event.name`, the event's name as an attribute. */
+export const EVENT_NAME_ATTRIBUTE = 8;
+export const ERR_NAME = 9;
+/** It may name the logger of a record without a scope name. */
+export const LOGGER_NAME = 10;
+/** From here on the attribute tells the call site, and is no extra. */
+export const CODE_OTHER = 11;
+export const FILE_PATH = 12;
+export const FILE_PATH_OLD = 13;
+export const FUNCTION_NAME = 14;
+export const FUNCTION_NAME_OLD = 15;
+export const NAMESPACE = 16;
+export const LINE_NUMBER = 17;
+export const LINE_NUMBER_OLD = 18;
+const KINDS = 19;
+
+/** The columns of an attribute: where its key and its value lie, its key's hash, and its kind. */
+const KEY_START = 0;
+const KEY_END = 1;
+const VALUE_START = 2;
+const VALUE_END = 3;
+const HASH = 4;
+const KIND = 5;
+const COLUMNS = 6;
+
+/** A record with more attributes is left to the decoder: the search for duplicates grows with their square. */
+const ATTRIBUTES_MAX = 64;
+
+interface SpecialName {
+  readonly name: Uint8Array;
+  readonly kind: number;
+}
+
+const specialNames = new Map<number, SpecialName>();
+/** For the low bits of a hash whether a special name has them: most keys need no look into the map. */
+const HASH_BITS = 0x3ff;
+const specialBits = new Uint8Array(HASH_BITS + 1);
+for (const [text, kind] of [
+  ...Array.from(RESERVED, (name) => [name, RESERVED_NAME] as const),
+  ["event_type", EVENT_TYPE],
+  ["trace_id", TRACE_ID_NAME],
+  ["span_id", SPAN_ID_NAME],
+  ["service", SERVICE_NAME],
+  ["event_name", EVENT_NAME_MEMBER],
+  ["event.name", EVENT_NAME_ATTRIBUTE],
+  [ERR, ERR_NAME],
+  ["logger.name", LOGGER_NAME],
+  ["name", LOGGER_NAME],
+  [STACKTRACE, ORDINARY],
+  ["code.file.path", FILE_PATH],
+  ["code.filepath", FILE_PATH_OLD],
+  ["code.function.name", FUNCTION_NAME],
+  ["code.function", FUNCTION_NAME_OLD],
+  ["code.namespace", NAMESPACE],
+  ["code.line.number", LINE_NUMBER],
+  ["code.lineno", LINE_NUMBER_OLD],
+] as const) {
+  const name = ascii(text);
+  const hash = keyHash(new ProtobufReader(name), 0, name.length);
+  specialNames.set(hash, { name, kind });
+  specialBits[hash & HASH_BITS] = 1;
+}
+
+const CODE_BYTES = ascii(CODE_PREFIX);
+const RENAME_BYTES = ascii(RENAME_PREFIX);
+
+/**
+ * The attributes of one record, as places in a request's bytes: one piece of memory for all records. A record mostly
+ * has the keys of the one before, in the same order, and nothing about these has to be found out again.
+ */
+export class AttributeTable {
+  length = 0;
+  /** What the rows are about; undefined where they cannot be relied on. */
+  #reader: ProtobufReader | undefined;
+  readonly #rows = new Int32Array(COLUMNS * ATTRIBUTES_MAX);
+  /** The kinds that are there, as bits, and for each of these the last attribute. */
+  #kinds = 0;
+  readonly #last = new Int32Array(KINDS);
+
+  /**
+   * Reads the attributes between `start` and `end` of a record. False where something is so rare that it is left to
+   * the decoder: many attributes, two of one name, names that are not ASCII, call sites of odd types.
+   * @throws TailgateError OTLP_UNDECODABLE
+   */
+  read(reader: ProtobufReader, start: number, end: number): boolean {
+    const before = this.#reader === reader ? this.length : 0;
+    this.#reader = undefined;
+    const position = this.#readAlike(reader, start, end, before);
+    if (position < 0) return false;
+    if (position < end || this.length < before || before === 0) {
+      this.#countKinds();
+      if (!this.#readOthers(reader, position, end)) return false;
+    }
+    this.#reader = reader;
+    return true;
+  }
+
+  /**
+   * Reads attributes as long as they have the keys of the record before, which had so many; answers where it came to,
+   * or -1 for an odd call site.
+   */
+  #readAlike(reader: ProtobufReader, start: number, end: number, before: number): number {
+    const { bytes } = reader;
+    const rows = this.#rows;
+    let position = start;
+    for (this.length = 0; this.length < before && position < end; this.length++) {
+      const row = COLUMNS * this.length;
+      const keyValue = position + SHORT_HEAD_BYTES;
+      if (keyValue > end || bytes[position] !== RECORD_ATTRIBUTES) break;
+      const length = bytes[position + 1]!;
+      const attributeEnd = keyValue + length;
+      if (length >= SHORT_BYTES || attributeEnd > end) break;
+      const keyEnd = shortKeyEnd(bytes, keyValue, attributeEnd);
+      if (keyEnd < 0) break;
+      const keyStart = keyValue + SHORT_HEAD_BYTES;
+      const keyBefore = rows[row + KEY_START]!;
+      const keyLength = keyEnd - keyStart;
+      if (rows[row + KEY_END]! - keyBefore !== keyLength) break;
+      if (!areSame(reader, keyBefore, keyStart, keyLength)) break;
+      rows[row + KEY_START] = keyStart;
+      rows[row + KEY_END] = keyEnd;
+      rows[row + VALUE_START] = keyEnd + SHORT_HEAD_BYTES;
+      rows[row + VALUE_END] = attributeEnd;
+      if (rows[row + KIND]! >= CODE_OTHER && !this.#readCode(reader, row)) return -1;
+      position = attributeEnd;
+    }
+    return position;
+  }
+
+  /** Counts the kinds of the rows that are there. */
+  #countKinds(): void {
+    this.#kinds = 0;
+    for (let index = 0; index < this.length; index++) this.#countKind(index);
+  }
+
+  #countKind(index: number): void {
+    const kind = this.kind(index);
+    this.#kinds |= 1 << kind;
+    this.#last[kind] = index;
+  }
+
+  #readOthers(reader: ProtobufReader, start: number, end: number): boolean {
+    reader.position = start;
+    while (reader.position < end) {
+      const tag = reader.tag(end);
+      if (tag !== RECORD_ATTRIBUTES) reader.skip(tag, end, 0);
+      else if (!this.#keyValue(reader, reader.length(end))) return false;
+    }
+    return true;
+  }
+
+  kind(index: number): number {
+    return this.#rows[COLUMNS * index + KIND]!;
+  }
+
+  keyStart(index: number): number {
+    return this.#rows[COLUMNS * index + KEY_START]!;
+  }
+
+  keyEnd(index: number): number {
+    return this.#rows[COLUMNS * index + KEY_END]!;
+  }
+
+  /** Where the value's AnyValue starts, or the text of the value where it is one of the call site's. */
+  valueStart(index: number): number {
+    return this.#rows[COLUMNS * index + VALUE_START]!;
+  }
+
+  valueEnd(index: number): number {
+    return this.#rows[COLUMNS * index + VALUE_END]!;
+  }
+
+  has(kind: number): boolean {
+    return (this.#kinds & (1 << kind)) !== 0;
+  }
+
+  /** Whether an attribute tells the call site. */
+  get hasCode(): boolean {
+    return this.#kinds >= 1 << CODE_OTHER;
+  }
+
+  /** The attribute of that kind, -1 where there is none. */
+  indexOf(kind: number): number {
+    return this.has(kind) ? this.#last[kind]! : -1;
+  }
+
+  #keyValue(reader: ProtobufReader, end: number): boolean {
+    const start = reader.position;
+    const shortEnd = shortKeyEnd(reader.bytes, start, end);
+    if (shortEnd < 0) return this.#anyKeyValue(reader, end);
+    reader.position = end;
+    const keyStart = start + SHORT_HEAD_BYTES;
+    return this.#add(reader, keyStart, shortEnd, shortEnd + SHORT_HEAD_BYTES, end);
+  }
+
+  #anyKeyValue(reader: ProtobufReader, end: number): boolean {
+    let keyStart = -1;
+    let keyEnd = -1;
+    let valueStart = -1;
+    let valueEnd = -1;
+    while (reader.position < end) {
+      const tag = reader.tag(end);
+      if (tag === KEY_VALUE_KEY && keyStart < 0) {
+        keyEnd = reader.length(end);
+        keyStart = reader.position;
+        reader.position = keyEnd;
+      } else if (tag === KEY_VALUE_VALUE && valueStart < 0) {
+        valueEnd = reader.length(end);
+        valueStart = reader.position;
+        reader.position = valueEnd;
+      } else if (tag === KEY_VALUE_KEY || tag === KEY_VALUE_VALUE) {
+        return false;
+      } else {
+        reader.skip(tag, end, KEY_VALUE_FIELDS);
+      }
+    }
+    return this.#add(reader, keyStart, keyEnd, valueStart, valueEnd);
+  }
+
+  /** Adds an attribute; -1 stands for the places of an absent key or value, which are empty then. */
+  #add(
+    reader: ProtobufReader,
+    keyStart: number,
+    keyEnd: number,
+    valueStart: number,
+    valueEnd: number,
+  ): boolean {
+    const row = COLUMNS * this.length;
+    if (!this.#addName(reader, row, keyStart, keyEnd)) return false;
+    const rows = this.#rows;
+    rows[row + KEY_START] = keyStart;
+    rows[row + KEY_END] = keyEnd;
+    rows[row + VALUE_START] = valueStart;
+    rows[row + VALUE_END] = valueEnd;
+    this.#countKind(this.length++);
+    return rows[row + KIND]! < CODE_OTHER || this.#readCode(reader, row);
+  }
+
+  /** Finds out about a name; false where it is not ASCII or there already, or where there are too many. */
+  #addName(reader: ProtobufReader, row: number, start: number, end: number): boolean {
+    const hash = keyHash(reader, start, end);
+    if (this.length === ATTRIBUTES_MAX || hash === NOT_ASCII || this.#hasHash(hash)) return false;
+    this.#rows[row + HASH] = hash;
+    this.#rows[row + KIND] = kindOf(reader.bytes, start, end, hash);
+    return true;
+  }
+
+  /** True also for two names of the same hash, once in a billion pairs: the decoder tells them apart. */
+  #hasHash(hash: number): boolean {
+    const end = COLUMNS * this.length;
+    for (let place = HASH; place < end; place += COLUMNS) {
+      if (this.#rows[place] === hash) return true;
+    }
+    return false;
+  }
+
+  /** Reads an attribute that tells the call site; false for another type than such a one has. */
+  #readCode(reader: ProtobufReader, row: number): boolean {
+    const after = reader.position;
+    const start = this.#rows[row + VALUE_START]!;
+    const end = this.#rows[row + VALUE_END]!;
+    reader.position = start;
+    const plain = start < end && this.#isPlainCode(reader, row, end);
+    reader.position = after;
+    return plain;
+  }
+
+  #isPlainCode(reader: ProtobufReader, row: number, end: number): boolean {
+    const kind = this.#rows[row + KIND]!;
+    const isLine = kind === LINE_NUMBER || kind === LINE_NUMBER_OLD;
+    const tag = reader.tag(end);
+    if (tag === VALUE_STRING && !isLine) {
+      const stop = reader.length(end);
+      this.#rows[row + VALUE_START] = reader.position;
+      return stop === end;
+    }
+    if (tag !== VALUE_INT || (kind !== CODE_OTHER && !isLine)) return false;
+    reader.varint(end);
+    return reader.position === end;
+  }
+}
+
+function kindOf(bytes: Uint8Array, start: number, end: number, hash: number): number {
+  if (specialBits[hash & HASH_BITS] !== 0) {
+    const special = specialNames.get(hash);
+    if (special?.name.length === end - start && startsWith(bytes, start, end, special.name)) {
+      return special.kind;
+    }
+  }
+  if (startsWith(bytes, start, end, CODE_BYTES)) return CODE_OTHER;
+  return startsWith(bytes, start, end, RENAME_BYTES) ? RENAME_LOOKALIKE : ORDINARY;
+}

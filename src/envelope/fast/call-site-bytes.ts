@@ -1,0 +1,108 @@
+/** `callSiteOf` of code-attributes.ts on bytes: the envelope's module, function and line of a usual record. */
+
+import {
+  FILE_PATH,
+  FILE_PATH_OLD,
+  FUNCTION_NAME,
+  FUNCTION_NAME_OLD,
+  LINE_NUMBER,
+  LINE_NUMBER_OLD,
+  NAMESPACE,
+  type AttributeTable,
+} from "./attribute-table.ts";
+import { FUNCTION, LINE, MODULE } from "../encoder.ts";
+import { placeNumber, placeRaw, placeText, type ByteTarget } from "./placed-writing.ts";
+import type { ProtobufReader } from "../../otlp/protobuf-reader.ts";
+
+const COLON = 0x3a;
+const DOT = 0x2e;
+const SLASH = 0x2f;
+const BACKSLASH = 0x5c;
+
+/** Writes the three members at a place for which room was reserved; -1 where the line is no small number. */
+export function placeCallSite(
+  target: ByteTarget,
+  at: number,
+  reader: ProtobufReader,
+  attributes: AttributeTable,
+): number {
+  const line = lineOf(reader, attributes);
+  if (line < 0) return -1;
+  const file = firstText(attributes, FILE_PATH, FILE_PATH_OLD);
+  const named = firstText(attributes, FUNCTION_NAME, FUNCTION_NAME_OLD);
+  let position = placeRaw(target, at, MODULE);
+  position =
+    file < 0
+      ? placeLastComponent(target, position, reader, attributes, firstText(attributes, NAMESPACE))
+      : placeModule(target, position, reader, attributes, file);
+  position = placeRaw(target, position, FUNCTION);
+  position = placeLastComponent(target, position, reader, attributes, named);
+  return placeNumber(target, placeRaw(target, position, LINE), line);
+}
+
+/** The attribute of the first of these kinds that has a text which is not empty; -1 where there is none. */
+function firstText(attributes: AttributeTable, stable: number, old = stable): number {
+  let index = attributes.indexOf(stable);
+  if (isText(attributes, index)) return index;
+  index = attributes.indexOf(old);
+  return isText(attributes, index) ? index : -1;
+}
+
+function isText(attributes: AttributeTable, index: number): boolean {
+  return index >= 0 && attributes.valueStart(index) < attributes.valueEnd(index);
+}
+
+/** The file's name without its last extension. */
+function placeModule(
+  target: ByteTarget,
+  at: number,
+  reader: ProtobufReader,
+  attributes: AttributeTable,
+  index: number,
+): number {
+  const { bytes } = reader;
+  const start = attributes.valueStart(index);
+  const end = attributes.valueEnd(index);
+  let base = end;
+  let dot = -1;
+  while (base > start && bytes[base - 1] !== SLASH && bytes[base - 1] !== BACKSLASH) {
+    base--;
+    if (bytes[base] === DOT && dot < 0) dot = base;
+  }
+  return placeText(target, at, reader, base, dot > base ? dot : end);
+}
+
+/** What stands behind the last dot or pair of colons; `index` is an attribute, or -1 for "". */
+function placeLastComponent(
+  target: ByteTarget,
+  at: number,
+  reader: ProtobufReader,
+  attributes: AttributeTable,
+  index: number,
+): number {
+  const { bytes } = reader;
+  const start = index < 0 ? 0 : attributes.valueStart(index);
+  const end = index < 0 ? 0 : attributes.valueEnd(index);
+  let component = end;
+  while (component > start && !isSeparator(bytes, start, component - 1)) component--;
+  return placeText(target, at, reader, component, end);
+}
+
+/** Whether a component's name starts after that byte: a dot, or the second of two colons. */
+function isSeparator(bytes: Uint8Array, start: number, index: number): boolean {
+  const byte = bytes[index];
+  return byte === DOT || (byte === COLON && index > start && bytes[index - 1] === COLON);
+}
+
+/** The line, 0 where none is told or what is told is none; -1 where it has more than 31 bits. */
+function lineOf(reader: ProtobufReader, attributes: AttributeTable): number {
+  const stable = attributes.indexOf(LINE_NUMBER);
+  const index = stable >= 0 ? stable : attributes.indexOf(LINE_NUMBER_OLD);
+  if (index < 0) return 0;
+  const end = attributes.valueEnd(index);
+  reader.position = attributes.valueStart(index);
+  reader.tag(end);
+  reader.varint(end);
+  const { low, high } = reader;
+  return high === 0 && low < 2 ** 31 ? low : -1;
+}

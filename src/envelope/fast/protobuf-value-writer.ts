@@ -1,0 +1,253 @@
+import { isPlainWord, PLAIN } from "../escapes.ts";
+import { DEPTH_MAX, type JsonWriter } from "../json-writer.ts";
+import {
+  KEY_VALUE_KEY,
+  KEY_VALUE_VALUE,
+  LIST_VALUES,
+  VALUE_ARRAY,
+  VALUE_BOOL,
+  VALUE_BYTES,
+  VALUE_DOUBLE,
+  VALUE_INT,
+  VALUE_KEY_VALUES,
+  VALUE_STRING,
+} from "../../otlp/fields.ts";
+import { placeNumber, placeText } from "./placed-writing.ts";
+import type { ProtobufReader } from "../../otlp/protobuf-reader.ts";
+
+/** What is answered in place of a place for what is left to the decoder. */
+export const UNUSUAL = -1;
+
+/** Maps with more keys, those around them included, are left to the decoder. */
+const KEYS_MAX = 64;
+
+/** The hashes of the keys of the maps that are being written, the innermost last; one value is written at a time. */
+const hashes = new Int32Array(KEYS_MAX);
+
+/** A length below it is one byte on the wire. */
+const SHORT_BYTES = 0x80;
+
+/** An integer of so many bits surely fits into the 31 of a small one. */
+const SMALL_BITS = 28;
+
+const HASH_PRIME = 0x01000193;
+const WORD_BYTES = 4;
+
+const COMMA = 0x2c;
+const QUOTE = 0x22;
+const COLON = 0x3a;
+const OPEN_BRACE = 0x7b;
+const CLOSE_BRACE = 0x7d;
+const OPEN_BRACKET = 0x5b;
+const CLOSE_BRACKET = 0x5d;
+
+/**
+ * Writes values straight from protobuf as JSON, at places for which room was reserved (placed-writing.ts). It answers
+ * {@link UNUSUAL} where something is so rare that it is left to the decoder: values in more than one field, unknown
+ * fields, keys that need escapes or may be there twice, nesting beyond {@link DEPTH_MAX}. Methods that take the place
+ * of a length may throw TailgateError OTLP_UNDECODABLE.
+ */
+export class ProtobufValueWriter {
+  readonly #reader: ProtobufReader;
+  readonly #writer: JsonWriter;
+  #hashCount = 0;
+
+  constructor(reader: ProtobufReader, writer: JsonWriter) {
+    this.#reader = reader;
+    this.#writer = writer;
+  }
+
+  /** Writes the AnyValue between `start` and `end`. */
+  place(at: number, start: number, end: number): number {
+    this.#hashCount = 0;
+    return this.#value(at, start, end, 0);
+  }
+
+  /** Writes the text of an AnyValue that is a string and nothing else. */
+  placeString(at: number, start: number, end: number): number {
+    if (start === end || this.#reader.bytes[start] !== VALUE_STRING) return UNUSUAL;
+    const text = this.#contentStart(start + 1, end);
+    return text < 0 ? UNUSUAL : placeText(this.#writer, at, this.#reader, text, end);
+  }
+
+  #value(at: number, start: number, end: number, depth: number): number {
+    if (start === end) return this.#null(at);
+    switch (this.#reader.bytes[start]) {
+      case VALUE_STRING:
+        return this.placeString(at, start, end);
+      case VALUE_INT:
+        return this.#integer(at, start + 1, end);
+      case VALUE_KEY_VALUES: {
+        const content = this.#contentStart(start + 1, end);
+        return content < 0 || depth === DEPTH_MAX
+          ? UNUSUAL
+          : this.#map(at, content, end, depth + 1);
+      }
+      case VALUE_ARRAY: {
+        const content = this.#contentStart(start + 1, end);
+        return content < 0 || depth === DEPTH_MAX
+          ? UNUSUAL
+          : this.#list(at, content, end, depth + 1);
+      }
+      default:
+        return this.#scalar(at, start, end);
+    }
+  }
+
+  /** Where the content starts whose length stands at `place`; {@link UNUSUAL} where it does not end with the message. */
+  #contentStart(place: number, end: number): number {
+    const reader = this.#reader;
+    const length = place < end ? reader.bytes[place]! : SHORT_BYTES;
+    if (length < SHORT_BYTES) return place + 1 + length === end ? place + 1 : UNUSUAL;
+    reader.position = place;
+    return reader.length(end) === end ? reader.position : UNUSUAL;
+  }
+
+  #null(at: number): number {
+    const writer = this.#writer;
+    writer.position = at;
+    writer.null();
+    return writer.position;
+  }
+
+  #integer(at: number, start: number, end: number): number {
+    const { bytes } = this.#reader;
+    let value = 0;
+    let index = start;
+    for (let shift = 0; shift < SMALL_BITS && index < end; shift += 7) {
+      const byte = bytes[index++]!;
+      value |= (byte & 0x7f) << shift;
+      if (byte < 0x80) return index === end ? placeNumber(this.#writer, at, value) : UNUSUAL;
+    }
+    return this.#scalar(at, start - 1, end);
+  }
+
+  /** Writes what is no text, list or map, with the writer's own methods. */
+  #scalar(at: number, start: number, end: number): number {
+    const reader = this.#reader;
+    const writer = this.#writer;
+    const { buffer } = writer;
+    writer.position = at;
+    reader.position = start;
+    switch (reader.tag(end)) {
+      case VALUE_BOOL:
+        reader.varint(end);
+        writer.boolean(reader.low !== 0 || reader.high !== 0);
+        break;
+      case VALUE_INT:
+        reader.varint(end);
+        writer.value(reader.int64());
+        break;
+      case VALUE_DOUBLE:
+        writer.number(reader.double(end));
+        break;
+      case VALUE_BYTES: {
+        const stop = reader.length(end);
+        writer.base64(reader.bytes.subarray(reader.position, stop));
+        reader.position = stop;
+        break;
+      }
+      default:
+        return UNUSUAL;
+    }
+    // The room was enough, so that the writer has gone on in the same memory.
+    return reader.position === end && writer.buffer === buffer ? writer.position : UNUSUAL;
+  }
+
+  #list(at: number, start: number, end: number, depth: number): number {
+    const { buffer } = this.#writer;
+    let position = at;
+    buffer[position++] = OPEN_BRACKET;
+    for (let index = start; index < end;) {
+      const entry = this.#entryStart(index, end);
+      if (entry < 0) return UNUSUAL;
+      const { position: stop } = this.#reader;
+      if (index > start) buffer[position++] = COMMA;
+      position = this.#value(position, entry, stop, depth);
+      if (position < 0) return UNUSUAL;
+      index = stop;
+    }
+    buffer[position] = CLOSE_BRACKET;
+    return position + 1;
+  }
+
+  #map(at: number, start: number, end: number, depth: number): number {
+    const { buffer } = this.#writer;
+    const outer = this.#hashCount;
+    let position = at;
+    buffer[position++] = OPEN_BRACE;
+    for (let index = start; index < end;) {
+      const entry = this.#entryStart(index, end);
+      if (entry < 0) return UNUSUAL;
+      const { position: stop } = this.#reader;
+      if (index > start) buffer[position++] = COMMA;
+      position = this.#member(position, entry, stop, depth, outer);
+      if (position < 0) return UNUSUAL;
+      index = stop;
+    }
+    this.#hashCount = outer;
+    buffer[position] = CLOSE_BRACE;
+    return position + 1;
+  }
+
+  /** Where the content of a list's or a map's entry starts; it ends at the reader's position. */
+  #entryStart(index: number, end: number): number {
+    const reader = this.#reader;
+    if (reader.bytes[index] !== LIST_VALUES) return UNUSUAL;
+    reader.position = index + 1;
+    const stop = reader.length(end);
+    const start = reader.position;
+    reader.position = stop;
+    return start;
+  }
+
+  /** Writes a KeyValue that has its key first and its value then, or none; `outer` hashes are of other maps. */
+  #member(at: number, start: number, end: number, depth: number, outer: number): number {
+    const reader = this.#reader;
+    const { bytes } = reader;
+    if (start === end || bytes[start] !== KEY_VALUE_KEY) return UNUSUAL;
+    reader.position = start + 1;
+    const keyEnd = reader.length(end);
+    const position = this.#key(at, reader.position, keyEnd, outer);
+    if (position < 0) return UNUSUAL;
+    if (keyEnd === end) return this.#null(position);
+    if (bytes[keyEnd] !== KEY_VALUE_VALUE) return UNUSUAL;
+    const value = this.#contentStart(keyEnd + 1, end);
+    return value < 0 ? UNUSUAL : this.#value(position, value, end, depth);
+  }
+
+  /** Writes a key and its colon, and hashes it on the way: the map must not have it already. */
+  #key(at: number, start: number, end: number, outer: number): number {
+    const { bytes, view: from } = this.#reader;
+    const { buffer, view: to } = this.#writer;
+    let hash = end - start;
+    let position = at;
+    let index = start;
+    buffer[position++] = QUOTE;
+    for (; index + WORD_BYTES <= end; index += WORD_BYTES) {
+      const word = from.getInt32(index, true);
+      if (!isPlainWord(word)) return UNUSUAL;
+      to.setInt32(position, word, true);
+      position += WORD_BYTES;
+      hash = Math.imul(hash ^ word, HASH_PRIME);
+    }
+    for (; index < end; index++) {
+      const byte = bytes[index]!;
+      if (PLAIN[byte] === 0) return UNUSUAL;
+      buffer[position++] = byte;
+      hash = Math.imul(hash ^ byte, HASH_PRIME);
+    }
+    buffer[position] = QUOTE;
+    buffer[position + 1] = COLON;
+    return this.#isNew(hash, outer) ? position + 2 : UNUSUAL;
+  }
+
+  #isNew(hash: number, outer: number): boolean {
+    if (this.#hashCount === KEYS_MAX) return false;
+    for (let index = outer; index < this.#hashCount; index++) {
+      if (hashes[index] === hash) return false;
+    }
+    hashes[this.#hashCount++] = hash;
+    return true;
+  }
+}

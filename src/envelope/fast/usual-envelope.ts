@@ -1,0 +1,351 @@
+import { RENAME_PREFIX } from "../attribute-name.ts";
+import {
+  AttributeTable,
+  CODE_OTHER,
+  ERR_NAME,
+  EVENT_NAME_ATTRIBUTE,
+  EVENT_NAME_MEMBER,
+  EVENT_TYPE,
+  LOGGER_NAME,
+  RENAME_LOOKALIKE,
+  RESERVED_NAME,
+  SERVICE_NAME,
+  SPAN_ID_NAME,
+  TRACE_ID_NAME,
+} from "./attribute-table.ts";
+import { placeCallSite } from "./call-site-bytes.ts";
+import { ACTION, ENVELOPE_END, METADATA, NO_CALL_SITE } from "../encoder.ts";
+import { AUDIT_HEAD, SYSTEM_HEAD } from "../envelope-start.ts";
+import { ascii, type JsonWriter } from "../json-writer.ts";
+import { VALUE_KEY_VALUES } from "../../otlp/fields.ts";
+import type { SplitTime } from "../../otlp/otlp-time.ts";
+import {
+  MICROS_BYTES,
+  placeId,
+  placeMicros,
+  placeRaw,
+  placeText,
+  TEXT_GROWTH_MAX,
+} from "./placed-writing.ts";
+import type { ProtobufReader } from "../../otlp/protobuf-reader.ts";
+import { ProtobufValueWriter, UNUSUAL } from "./protobuf-value-writer.ts";
+import { SPAN_ID_BYTES, TRACE_ID_BYTES, type RecordFields } from "../../otlp/record-fields.ts";
+import { areSame, startsWith } from "./same-bytes.ts";
+import type { LoggerName } from "../scope.ts";
+import { textOfSecond } from "../timestamp.ts";
+
+/** Room is reserved for the worst that a record's bytes can become; a larger record is left to the decoder. */
+const RECORD_BYTES_MAX = 64 << 10;
+
+/** More than all that every envelope has, apart from what its record says. */
+const FIXED_BYTES_MAX = 512;
+
+const TRACE_ID_MEMBER = ascii(',"trace_id":"');
+const RENAMED_MEMBER = ascii(`,"${RENAME_PREFIX}`);
+const SPAN_ID_MEMBER = ascii(',"span_id":"');
+const EVENT_NAME = ascii(',"event_name":');
+/** How an event name starts that is a place in the source, and perhaps none. */
+const PLACE_IN_SOURCE = ascii("event ");
+const COMMA = 0x2c;
+const COLON = 0x3a;
+const QUOTE = 0x22;
+const OPEN_BRACE = 0x7b;
+const CLOSE_BRACE = 0x7d;
+
+/** Work is done on one record at a time, and within one call: all requests share it. */
+const attributes = new AttributeTable();
+
+/**
+ * Writes the envelopes of records that have the form which nearly all have, straight from their bytes. Of a system log
+ * much is mostly as in the one before: the head but for the microseconds, the attributes, the ids. Where the bytes are
+ * the same, so is their JSON, which is copied from the envelope before.
+ */
+export class UsualEnvelope {
+  readonly #reader: ProtobufReader;
+  readonly #writer: JsonWriter;
+  readonly #values: ProtobufValueWriter;
+  /** The memory that the system log before lies in; undefined where there is none that can be copied from. */
+  #before: Buffer | undefined;
+  /** In it: where the envelope starts, its message, its attributes with the call site, its ids, and where it ends. */
+  #start = 0;
+  #message = 0;
+  #members = 0;
+  #ids = 0;
+  #end = 0;
+  /** Of that record: what its parts were made of. */
+  #head: Uint8Array | undefined;
+  #seconds = 0;
+  #attributesStart = 0;
+  #attributesBytes = 0;
+  #service: Uint8Array | undefined;
+  #traceId = 0;
+  #spanId = 0;
+  #hadEventName = false;
+  /** Whether an attribute may name the logger of the record that is being written. */
+  #isNameless = false;
+
+  constructor(reader: ProtobufReader, writer: JsonWriter) {
+    this.#reader = reader;
+    this.#writer = writer;
+    this.#values = new ProtobufValueWriter(reader, writer);
+  }
+
+  /**
+   * Writes a record's envelope at the writer's position; false, with a part written that is to be thrown away, where
+   * the record is left to the decoder. `head` is what the logger's name and the level become, `service` the member
+   * that names the record's process, or nothing.
+   * @throws TailgateError OTLP_UNDECODABLE
+   */
+  write(
+    fields: RecordFields,
+    bytes: number,
+    time: SplitTime,
+    { audit, nameAttributes }: LoggerName,
+    head: Uint8Array,
+    service: Uint8Array,
+  ): boolean {
+    if (bytes > RECORD_BYTES_MAX) return false;
+    this.#isNameless = nameAttributes !== undefined;
+    const writer = this.#writer;
+    writer.reserve(TEXT_GROWTH_MAX * bytes + head.length + service.length + FIXED_BYTES_MAX);
+    if (this.#before !== writer.buffer) this.#before = undefined;
+    const end = audit
+      ? this.#placeAuditEvent(fields, time, head, service)
+      : this.#placeSystemLog(fields, time, head, service);
+    if (end < 0) this.#before = undefined;
+    else writer.position = end;
+    return end >= 0;
+  }
+
+  /** What was written last does not stay where it is. */
+  forget(): void {
+    this.#before = undefined;
+  }
+
+  #placeSystemLog(
+    fields: RecordFields,
+    time: SplitTime,
+    head: Uint8Array,
+    service: Uint8Array,
+  ): number {
+    const writer = this.#writer;
+    const start = writer.position;
+    const isAlike = this.#hasAttributesOf(fields);
+    if (!isAlike && !this.#readAttributes(fields)) return UNUSUAL;
+    if (this.#isNameless && this.#mayNameLogger()) return UNUSUAL;
+    const message = this.#placeSystemHead(start, time, head);
+    const members = this.#placeMessage(message, fields);
+    if (members < 0) return UNUSUAL;
+    const ids = isAlike
+      ? this.#copy(members, this.#members, this.#ids)
+      : this.#placeMembers(members);
+    if (ids < 0) return UNUSUAL;
+    const end =
+      isAlike && this.#hasIdsOf(fields, service)
+        ? this.#copy(ids, this.#ids, this.#end)
+        : this.#placeEnd(ids, fields, service);
+    if (end < 0) return UNUSUAL;
+    this.#before = writer.buffer;
+    this.#start = start;
+    this.#message = message;
+    this.#members = members;
+    this.#ids = ids;
+    this.#end = end;
+    this.#head = head;
+    this.#seconds = time.seconds;
+    this.#attributesStart = fields.attributesStart;
+    this.#attributesBytes = fields.attributesEnd - fields.attributesStart;
+    this.#service = service;
+    this.#traceId = fields.traceId;
+    this.#spanId = fields.spanId;
+    this.#hadEventName = fields.hasEventName;
+    return end;
+  }
+
+  /** Copies a part of the envelope before. */
+  #copy(at: number, start: number, end: number): number {
+    this.#writer.buffer.copyWithin(at, start, end);
+    return at + end - start;
+  }
+
+  #hasAttributesOf({ attributesStart, attributesEnd }: RecordFields): boolean {
+    return (
+      this.#before !== undefined &&
+      attributesEnd - attributesStart === this.#attributesBytes &&
+      areSame(this.#reader, this.#attributesStart, attributesStart, this.#attributesBytes)
+    );
+  }
+
+  #hasIdsOf({ traceId, spanId, hasEventName }: RecordFields, service: Uint8Array): boolean {
+    return (
+      service === this.#service &&
+      !hasEventName &&
+      !this.#hadEventName &&
+      this.#isSameId(this.#traceId, traceId, TRACE_ID_BYTES) &&
+      this.#isSameId(this.#spanId, spanId, SPAN_ID_BYTES)
+    );
+  }
+
+  /** Of ids that start at these places, 0 for none. */
+  #isSameId(one: number, other: number, length: number): boolean {
+    if (one === 0 || other === 0) return one === other;
+    return areSame(this.#reader, one, other, length);
+  }
+
+  /** Reads the attributes; false where there is more than their names to think about. */
+  #readAttributes({ attributesStart, attributesEnd }: RecordFields): boolean {
+    return (
+      attributes.read(this.#reader, attributesStart, attributesEnd) &&
+      !(attributes.has(RESERVED_NAME) && attributes.has(RENAME_LOOKALIKE)) &&
+      !this.#hasError()
+    );
+  }
+
+  /** Whether there is an attribute `err` that may be pino's, whose members have other names in the envelope. */
+  #hasError(): boolean {
+    const index = attributes.indexOf(ERR_NAME);
+    if (index < 0) return false;
+    const start = attributes.valueStart(index);
+    return start < attributes.valueEnd(index) && this.#reader.bytes[start] === VALUE_KEY_VALUES;
+  }
+
+  /** `logger` is one of the reserved names. */
+  #mayNameLogger(): boolean {
+    return attributes.has(LOGGER_NAME) || attributes.has(RESERVED_NAME);
+  }
+
+  #placeSystemHead(at: number, time: SplitTime, head: Uint8Array): number {
+    const isAlike =
+      this.#before !== undefined && head === this.#head && time.seconds === this.#seconds;
+    if (!isAlike) return this.#placeHead(at, SYSTEM_HEAD, time, head);
+    const end = this.#copy(at, this.#start, this.#message);
+    placeMicros(this.#writer, end - head.length - MICROS_BYTES, time.micros);
+    return end;
+  }
+
+  /** Writes all up to the message. */
+  #placeHead(at: number, type: Uint8Array, time: SplitTime, head: Uint8Array): number {
+    const writer = this.#writer;
+    let position = placeRaw(writer, at, type);
+    position = placeRaw(writer, position, textOfSecond(time.seconds));
+    return placeRaw(writer, placeMicros(writer, position, time.micros), head);
+  }
+
+  /** Without a body the message is the event name, if that says something. */
+  #placeMessage(at: number, { bodyStart, bodyEnd, hasEventName }: RecordFields): number {
+    if (bodyStart !== bodyEnd) return this.#values.placeString(at, bodyStart, bodyEnd);
+    return hasEventName || attributes.has(EVENT_NAME_ATTRIBUTE)
+      ? UNUSUAL
+      : placeText(this.#writer, at, this.#reader, 0, 0);
+  }
+
+  /** Writes the call site and the extras. */
+  #placeMembers(at: number): number {
+    const writer = this.#writer;
+    let position = attributes.hasCode
+      ? placeCallSite(writer, at, this.#reader, attributes)
+      : placeRaw(writer, at, NO_CALL_SITE);
+    for (let index = 0; index < attributes.length && position >= 0; index++) {
+      const kind = attributes.kind(index);
+      if (kind === RESERVED_NAME) position = this.#placeRenamed(position, index);
+      else if (kind < CODE_OTHER) position = this.#placeMember(position, index);
+    }
+    return position;
+  }
+
+  #placeRenamed(at: number, index: number): number {
+    const writer = this.#writer;
+    const name = this.#reader.bytes.subarray(attributes.keyStart(index), attributes.keyEnd(index));
+    const position = placeRaw(writer, placeRaw(writer, at, RENAMED_MEMBER), name);
+    writer.buffer[position] = QUOTE;
+    return this.#placeValue(position + 1, index);
+  }
+
+  #placeMember(at: number, index: number): number {
+    this.#writer.buffer[at] = COMMA;
+    const start = attributes.keyStart(index);
+    const end = attributes.keyEnd(index);
+    return this.#placeValue(placeText(this.#writer, at + 1, this.#reader, start, end), index);
+  }
+
+  #placeValue(at: number, index: number): number {
+    this.#writer.buffer[at] = COLON;
+    return this.#values.place(at + 1, attributes.valueStart(index), attributes.valueEnd(index));
+  }
+
+  /** Writes what the gateway adds to a system log that has a message, and its end. */
+  #placeEnd(at: number, fields: RecordFields, service: Uint8Array): number {
+    const position = fields.hasEventName ? this.#placeEventName(at, fields) : at;
+    if (position < 0) return UNUSUAL;
+    return placeRaw(this.#writer, this.#placeCorrelation(position, fields, service), ENVELOPE_END);
+  }
+
+  #placeEventName(at: number, { eventNameStart, eventNameEnd }: RecordFields): number {
+    const { bytes } = this.#reader;
+    if (startsWith(bytes, eventNameStart, eventNameEnd, PLACE_IN_SOURCE)) return UNUSUAL;
+    if (attributes.has(EVENT_NAME_MEMBER)) return at;
+    const name = placeRaw(this.#writer, at, EVENT_NAME);
+    return placeText(this.#writer, name, this.#reader, eventNameStart, eventNameEnd);
+  }
+
+  #placeCorrelation(at: number, { traceId, spanId }: RecordFields, service: Uint8Array): number {
+    const writer = this.#writer;
+    let position = at;
+    if (traceId !== 0 && !attributes.has(TRACE_ID_NAME)) {
+      position = placeRaw(writer, position, TRACE_ID_MEMBER);
+      position = placeId(writer, position, this.#reader, traceId, TRACE_ID_BYTES);
+    }
+    if (spanId !== 0 && !attributes.has(SPAN_ID_NAME)) {
+      position = placeRaw(writer, position, SPAN_ID_MEMBER);
+      position = placeId(writer, position, this.#reader, spanId, SPAN_ID_BYTES);
+    }
+    return attributes.has(SERVICE_NAME) ? position : placeRaw(writer, position, service);
+  }
+
+  #placeAuditEvent(
+    fields: RecordFields,
+    time: SplitTime,
+    head: Uint8Array,
+    service: Uint8Array,
+  ): number {
+    this.#before = undefined;
+    if (!attributes.read(this.#reader, fields.attributesStart, fields.attributesEnd))
+      return UNUSUAL;
+    if (this.#hasError() || (this.#isNameless && this.#mayNameLogger())) return UNUSUAL;
+    const writer = this.#writer;
+    const message = this.#placeHead(writer.position, AUDIT_HEAD, time, head);
+    const action = this.#placeMessage(message, fields);
+    const metadata = action < 0 ? UNUSUAL : this.#placeAction(action, fields);
+    const end = metadata < 0 ? UNUSUAL : this.#placeMetadata(metadata, fields, service);
+    return end < 0 ? UNUSUAL : placeRaw(writer, end, ENVELOPE_END);
+  }
+
+  /** Writes the event's type as its action, which else would be its name. */
+  #placeAction(at: number, { hasEventName }: RecordFields): number {
+    if (hasEventName) return UNUSUAL;
+    const index = attributes.indexOf(EVENT_TYPE);
+    const start = index < 0 ? 0 : attributes.valueStart(index);
+    const end = index < 0 ? 0 : attributes.valueEnd(index);
+    if (start === end) return attributes.has(EVENT_NAME_ATTRIBUTE) ? UNUSUAL : at;
+    return this.#values.placeString(placeRaw(this.#writer, at, ACTION), start, end);
+  }
+
+  #placeMetadata(at: number, fields: RecordFields, service: Uint8Array): number {
+    const { buffer } = this.#writer;
+    const eventType = attributes.indexOf(EVENT_TYPE);
+    const opened = placeRaw(this.#writer, at, METADATA);
+    let position = opened;
+    for (let index = 0; index < attributes.length && position >= 0; index++) {
+      if (index === eventType || attributes.kind(index) >= CODE_OTHER) continue;
+      position = this.#placeMember(position, index);
+    }
+    if (position < 0) return UNUSUAL;
+    position = this.#placeCorrelation(position, fields, service);
+    // Without members there is no metadata.
+    if (position === opened) return at;
+    // The first member's comma gives its place to the brace.
+    buffer[opened] = OPEN_BRACE;
+    buffer[position] = CLOSE_BRACE;
+    return position + 1;
+  }
+}

@@ -1,0 +1,103 @@
+import { AUDIT_LOGGER, isAuditLogger, LEVELS, type LevelRank } from "../wire/envelope.ts";
+import { EnvelopeStart } from "./envelope-start.ts";
+import type { SeverityNumbering } from "./severity.ts";
+
+/**
+ * Bridges whose scope is the bridge itself. Their records carry the logger's name as an attribute (otel.md,
+ * "Semantic conventions").
+ */
+const BRIDGES = new Set([
+  "@opentelemetry/instrumentation-pino",
+  "@opentelemetry/instrumentation-bunyan",
+  "@opentelemetry/instrumentation-winston",
+  "@opentelemetry/winston-transport",
+  "@opentelemetry/instrumentation-console",
+  "pino-opentelemetry-transport",
+]);
+
+/** Scope names that stand for none; the second is what JavaScript's SDK calls a logger without a name. */
+const NAMELESS = new Set(["", "unknown"]);
+
+const UNKNOWN = "unknown";
+
+/** The attributes that may name the logger of a bridge's record, or of one without a scope name, in this order. */
+const BRIDGE_NAME_ATTRIBUTES = ["logger", "name", "label"] as const;
+const NAME_ATTRIBUTES = ["logger", "logger.name", "name"] as const;
+
+/** Parts of scope names that say whose numbers a severity text may be; bunyan has pino's. */
+const NUMBERINGS: readonly (readonly [RegExp, SeverityNumbering])[] = [
+  [/(?:^|[^a-z])(?:pino|bunyan)(?:[^a-z]|$)/i, "pino"],
+  [/(?:^|[^a-z])syslog(?:receiver)?(?:[^a-z]|$)/i, "syslog"],
+];
+
+/** What follows from a logger's name, worked out once for each name. */
+export interface LoggerName {
+  readonly name: string;
+  readonly audit: boolean;
+  /** The attributes that may name the logger instead, the most telling first; undefined where this name counts. */
+  readonly nameAttributes: readonly string[] | undefined;
+  /** Whether the name is that of a bridge. */
+  readonly bridge: boolean;
+  readonly numbering: SeverityNumbering | undefined;
+  /** For each level what is before the message. */
+  readonly starts: readonly EnvelopeStart[];
+}
+
+/** More names than any program has loggers; beyond it the memory starts anew. */
+const NAMES_MAX = 10_000;
+/** A longer name is nobody's logger, and not worth to be remembered. */
+const NAME_CHARS_MAX = 1000;
+/** Of all names together: each is there eleven times. */
+const CHARS_MAX = 1 << 19;
+
+/** What a gateway knows about the names of loggers. */
+export class LoggerNames {
+  readonly #auditLoggers: readonly string[];
+  readonly #names = new Map<string, LoggerName>();
+  #chars = 0;
+
+  /** `auditLoggers`: the loggers whose records, and whose children's, are audit events. */
+  constructor(auditLoggers: readonly string[]) {
+    this.#auditLoggers = auditLoggers;
+  }
+
+  of(name: string): LoggerName {
+    let known = this.#names.get(name);
+    if (!known) {
+      known = this.#describe(name);
+      if (name.length <= NAME_CHARS_MAX) this.#remember(name, known);
+    }
+    return known;
+  }
+
+  #remember(name: string, described: LoggerName): void {
+    if (this.#names.size >= NAMES_MAX || this.#chars + name.length > CHARS_MAX) {
+      this.#names.clear();
+      this.#chars = 0;
+    }
+    this.#names.set(name, described);
+    this.#chars += name.length;
+  }
+
+  #describe(scopeName: string): LoggerName {
+    const name = scopeName || UNKNOWN;
+    const audit = isAuditLogger(name, this.#auditLoggers);
+    const bridge = BRIDGES.has(name);
+    return {
+      name,
+      audit,
+      bridge,
+      nameAttributes: nameAttributesOf(name, bridge),
+      numbering: NUMBERINGS.find(([part]) => part.test(name))?.[1],
+      starts: LEVELS.map((_, rank) => new EnvelopeStart(name, rank as LevelRank, audit)),
+    };
+  }
+}
+
+function nameAttributesOf(name: string, bridge: boolean): readonly string[] | undefined {
+  if (bridge) return BRIDGE_NAME_ATTRIBUTES;
+  return NAMELESS.has(name) ? NAME_ATTRIBUTES : undefined;
+}
+
+/** For whatever has no configuration: `orchestrator.audit` is the audit logger. */
+export const DEFAULT_LOGGER_NAMES = new LoggerNames([AUDIT_LOGGER]);

@@ -1,0 +1,117 @@
+import { AUDIT_LOGGER } from "../wire/envelope.ts";
+import { textOf } from "../wire/errors.ts";
+import type { ClockNews, TrustedClock } from "../journal/trusted-clock.ts";
+import type { HostLogger, LogRecord, Value } from "../plugin/index.ts";
+import { clearInterval, onNextTurn, setInterval } from "../runtime/timers.ts";
+
+const LOOK_MS = 1_000;
+
+/** A clock that jumps again and again is reported this often. */
+const QUIET_MS = 60_000;
+
+const EVENT_TYPE = "clock_jump";
+
+const SEVERITY_WARNING = 13;
+
+const NANOS_PER_MS = 1_000_000n;
+
+const UNITS = [
+  ["day", 86_400_000],
+  ["hour", 3_600_000],
+  ["minute", 60_000],
+] as const;
+
+export interface ClockWatchOptions {
+  readonly clock: TrustedClock;
+  readonly log: HostLogger;
+  /** Takes a record into the stream; resolves when it is durable. */
+  announce(record: LogRecord): Promise<void>;
+}
+
+/** Reports each jump of the system clock: to the operator, and one ahead as an audit event `clock_jump`, too. */
+export class ClockWatch {
+  readonly #options: ClockWatchOptions;
+  #reportedAtMs = -Infinity;
+  #timer: NodeJS.Timeout | undefined;
+  #unwatch: (() => void) | undefined;
+
+  constructor(options: ClockWatchOptions) {
+    this.#options = options;
+  }
+
+  begin(): void {
+    const { clock } = this.#options;
+    // The news come within a reading of the clock, which appends read, too.
+    this.#unwatch = clock.watch((news) => onNextTurn(() => this.#report(news)));
+    this.#timer = setInterval(() => clock.now(), LOOK_MS).unref();
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+    this.#unwatch?.();
+  }
+
+  #report(news: ClockNews): void {
+    const { log, announce } = this.#options;
+    if (news.kind !== "jumped") return log.info(endText(news));
+    const nowMs = performance.now();
+    if (nowMs - this.#reportedAtMs < QUIET_MS) return;
+    this.#reportedAtMs = nowMs;
+    log.error(jumpText(news));
+    if (news.toMs < news.fromMs) return;
+    announce(jumpRecord(news)).catch((error: unknown) =>
+      log.warning(`The audit event ${EVENT_TYPE} could not be stored: ${textOf(error)}`),
+    );
+  }
+}
+
+function jumpText({ isStart, fromMs, toMs }: ClockNews): string {
+  const by = spanText(Math.abs(toMs - fromMs));
+  const shown = new Date(toMs).toISOString();
+  const what =
+    toMs < fromMs
+      ? `The system clock jumped back by ${by}, to ${shown}.`
+      : isStart
+        ? `The system clock shows ${shown}, ${by} after the newest record.`
+        : `The system clock jumped ahead by ${by}, to ${shown}.`;
+  const from = new Date(fromMs).toISOString();
+  return `${what} Until that has lasted for ten minutes, records are dated by the time that passes, from ${from} on. Nothing expires because of the jump. Check the clock and its time source.`;
+}
+
+function endText({ kind, fromMs, toMs }: ClockNews): string {
+  if (kind === "returned") return "The system clock is right again.";
+  const by = spanText(Math.abs(toMs - fromMs));
+  const where = toMs < fromMs ? "behind" : "ahead";
+  return `The system clock has stayed ${by} ${where} for ten minutes: from now on, records are dated by it.`;
+}
+
+/** `3 days`: in the largest unit of which there are two or more. */
+function spanText(ms: number): string {
+  const [name, unitMs] = UNITS.find(([, size]) => ms >= 2 * size) ?? UNITS[2];
+  const count = Math.round(ms / unitMs);
+  return `${count} ${name}${count === 1 ? "" : "s"}`;
+}
+
+function jumpRecord({ fromMs, toMs }: ClockNews): LogRecord {
+  const nanos = BigInt(Math.round(fromMs)) * NANOS_PER_MS;
+  const seconds = Math.round((toMs - fromMs) / 1000);
+  return {
+    timestamp: nanos,
+    observedTimestamp: nanos,
+    severityNumber: SEVERITY_WARNING,
+    severityText: "WARNING",
+    body: EVENT_TYPE,
+    eventName: "",
+    attributes: new Map<string, Value>([
+      ["event_type", EVENT_TYPE],
+      ["from", new Date(fromMs).toISOString()],
+      ["to", new Date(toMs).toISOString()],
+      ["seconds", seconds],
+    ]),
+    traceId: "",
+    spanId: "",
+    flags: 0,
+    resource: null,
+    scope: { name: `${AUDIT_LOGGER}.clock`, version: "", attributes: new Map() },
+  };
+}

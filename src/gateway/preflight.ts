@@ -1,0 +1,139 @@
+/** What can be found wrong with a configuration without starting: `tailgate validate` and every start go through here. */
+
+import { join } from "node:path";
+import { AUDIT_DIRECTORY } from "../audit/checkpoint-file.ts";
+import { SigningKey, type KeyState } from "../audit/signing-key.ts";
+import type { Component, Config } from "../config/config.ts";
+import { SECTIONS } from "../config/built-ins.ts";
+import { pathText, Problems } from "../config/problems.ts";
+import { TailgateError, textOf } from "../wire/errors.ts";
+import { Guard, urlHost } from "../http/server/guard.ts";
+import { reservedPaths } from "../http/server/server.ts";
+import { checkFolder, checkLogDir } from "../runtime/log-dir.ts";
+import { refuseLoops, type Target } from "./loop-guard.ts";
+import type { Plan, PluginDefinition } from "../plugin/index.ts";
+import { timeLimit } from "../plugin/time-limit.ts";
+
+/** What a start with the configuration would use. */
+export interface Preflight {
+  /** What components have said, by their place, such as `exporters.otlp`. */
+  readonly plans: ReadonlyMap<string, Plan>;
+  /** Undefined if the journal is in memory: there is nothing to sign. */
+  readonly auditKey: KeyState | undefined;
+}
+
+/** As long as a plugin may take to open. */
+const PLAN_MS_MAX = 10_000;
+
+/**
+ * Checks the configuration as far as that is possible without opening, creating or sending anything. Left to the start
+ * are a port that another program uses, the journal's files, and plugins that do not plan.
+ * @throws TailgateError LOG_DIR_UNUSABLE, AUDIT_KEY_UNUSABLE, AUDIT_KEY_NOT_CREATED, SENDS_TO_ITSELF or a plugin's own
+ * if that is the only problem; CONFIG_INVALID with all of them, one a line.
+ */
+export async function preflight(config: Config): Promise<Preflight> {
+  const problems = new Problems();
+  await collected(problems, "allowed_hosts", () => new Guard(config));
+  const plans = await plansOf(config, problems);
+  refuseSharedPorts(config, plans, problems);
+  refuseSharedPaths(plans, problems);
+  await collected(problems, "exporters", () =>
+    refuseLoops(targetsOf(plans), listeners(config, plans)),
+  );
+  await collected(problems, "log_dir", () => checkLogDir(config.logDir));
+  const auditKey = await collected(problems, "audit_key_file", () => checkAuditKey(config));
+  problems.throwIfAny(config.file ?? "The configuration");
+  return { plans, auditKey };
+}
+
+/** Runs a check; what it throws becomes a problem of that place. */
+async function collected<Result>(
+  problems: Problems,
+  place: string,
+  check: () => Result | Promise<Result>,
+): Promise<Result | undefined> {
+  try {
+    return await check();
+  } catch (error) {
+    if (TailgateError.is(error)) problems.addError(place, error);
+    else problems.add(place, textOf(error).replace(/\.$/, ""));
+    return undefined;
+  }
+}
+
+async function plansOf(config: Config, problems: Problems): Promise<Map<string, Plan>> {
+  const plans = new Map<string, Plan>();
+  for (const section of SECTIONS) {
+    for (const component of config[section]) {
+      const place = pathText([section, component.id]);
+      const plan = await collected(problems, place, () => planOf(component));
+      if (plan !== undefined) plans.set(place, plan);
+    }
+  }
+  return plans;
+}
+
+async function planOf({
+  definition,
+  options,
+}: Component<PluginDefinition>): Promise<Plan | undefined> {
+  const limit = timeLimit(PLAN_MS_MAX);
+  const late = limit.passed.then(() => {
+    throw new Error(`its plan took longer than ${PLAN_MS_MAX} ms`);
+  });
+  try {
+    return await Promise.race([definition.plan?.(options), late]);
+  } finally {
+    limit.clear();
+  }
+}
+
+function refuseSharedPorts(
+  config: Config,
+  plans: ReadonlyMap<string, Plan>,
+  problems: Problems,
+): void {
+  const owners = new Map([[config.port, "port"]]);
+  for (const [component, { ports = {} }] of plans) {
+    for (const [option, port] of Object.entries(ports)) {
+      const place = `${component}.${option}`;
+      const owner = port === 0 ? undefined : owners.get(port);
+      if (owner === undefined) owners.set(port, place);
+      else
+        problems.add(place, `${port} is the port of ${owner}; choose another, or 0 for a free one`);
+    }
+  }
+}
+
+function refuseSharedPaths(plans: ReadonlyMap<string, Plan>, problems: Problems): void {
+  const owners = new Map(reservedPaths().map((path) => [path, "the gateway itself"]));
+  for (const [component, { paths = [] }] of plans) {
+    for (const path of paths) {
+      const owner = owners.get(path);
+      if (owner === undefined) owners.set(path, component);
+      else problems.add(component, `it would serve ${path} on the main port, as ${owner} does`);
+    }
+  }
+}
+
+function targetsOf(plans: ReadonlyMap<string, Plan>): Target[] {
+  return [...plans].flatMap(([component, { targets = [] }]) =>
+    targets.map((url) => ({ component, url })),
+  );
+}
+
+/** Those with a fixed port: a free one that the system will choose is nobody's target. */
+function listeners({ host, port }: Config, plans: ReadonlyMap<string, Plan>): string[] {
+  const ports = [...plans.values()].flatMap(({ ports: planned = {} }) => Object.values(planned));
+  return [port, ...ports].filter((one) => one !== 0).map((one) => `http://${urlHost(host)}:${one}`);
+}
+
+async function checkAuditKey({
+  journal,
+  auditKeyFile: path,
+  logDir,
+}: Config): Promise<KeyState | undefined> {
+  if (journal.engine === "memory") return undefined;
+  await checkFolder(join(logDir, AUDIT_DIRECTORY));
+  return SigningKey.check({ path, logDir });
+}

@@ -1,0 +1,162 @@
+import { lstat, readdir, statfs } from "node:fs/promises";
+import { join } from "node:path";
+import { AUDIT_DIRECTORY } from "../audit/checkpoint-file.ts";
+import { SigningKey } from "../audit/signing-key.ts";
+import type { Config } from "../config/config.ts";
+import { Gateway } from "./gateway.ts";
+import {
+  flushHostLog,
+  hostLogger,
+  suppressedLines,
+  writeToStderr,
+  type WriteLine,
+} from "../plugin/host-log.ts";
+import { DEFAULT_ORIGINS } from "../http/server/guard.ts";
+import { HttpServer } from "../http/server/server.ts";
+import { ClockFile } from "../journal/clock-file.ts";
+import type { Journal } from "../journal/journal.ts";
+import type { Damage } from "../journal/messages.ts";
+import { MemoryJournal } from "../journal/memory.ts";
+import { SqliteJournal } from "../journal/sqlite.ts";
+import { TrustedClock } from "../journal/trusted-clock.ts";
+import { prepareLogDir, transienceNotice } from "../runtime/log-dir.ts";
+import { preflight } from "./preflight.ts";
+import { atProcessEnd, keptAlive } from "./process-life.ts";
+
+export interface RunningTailgate {
+  readonly gateway: Gateway;
+  /** Where the dashboard is, such as `http://127.0.0.1:8001`. */
+  readonly url: string;
+  /** What it listens on, a line each. */
+  readonly listeners: readonly string[];
+  /** What the operator should know from the start, a line each. */
+  readonly notices: readonly string[];
+  /** Ends it, within about ten seconds. Safe to call again. */
+  stop(): Promise<void>;
+}
+
+export interface StartOptions {
+  /** Writes the gateway's own lines; stderr where absent. */
+  readonly write?: WriteLine;
+  /** Whether the process stays alive until the gateway is stopped; default true. */
+  readonly keepsAlive?: boolean;
+  /** Whether a signal that would end the process, and that nobody else handles, first lets everything be written; default true. */
+  readonly handlesSignals?: boolean;
+}
+
+/** For the operator: a page that may reach the gateway though the configuration does not name it. */
+const TRUST_TEXT = `Pages of ${DEFAULT_ORIGINS.join(" and ")} can read and write logs. To refuse them, set trust_default_origins: false.`;
+
+const HTTP_CLOSE_MS_MAX = 1_000;
+
+/** The engine that the configuration names. `damaged` is told of damage that is found. */
+async function openJournal(
+  { journal, logDir }: Config,
+  write: WriteLine,
+  damaged: (damage: Damage) => void,
+): Promise<Journal> {
+  const lastMs = await lastAuditChangeMs(logDir);
+  if (journal.engine === "memory") {
+    const file = new ClockFile(logDir);
+    return new MemoryJournal(undefined, new TrustedClock(file.read() ?? { lastMs }), file);
+  }
+  const log = hostLogger("tailgate.journal", write);
+  return SqliteJournal.open({
+    directory: logDir,
+    retention: journal.retention,
+    lastMs,
+    alarm: (text, damage) => {
+      log.error(text);
+      if (damage !== undefined) damaged(damage);
+    },
+  });
+}
+
+/** When an audit file was changed last: a moment that has passed, for a journal that remembers none. */
+async function lastAuditChangeMs(logDir: string): Promise<number | undefined> {
+  const directory = join(logDir, AUDIT_DIRECTORY);
+  const names = await readdir(directory).catch((): string[] => []);
+  const changes = names.map(async (name) => {
+    const stats = await lstat(join(directory, name)).catch(() => undefined);
+    return stats?.isFile() ? stats.mtimeMs : -Infinity;
+  });
+  const lastMs = Math.max(...(await Promise.all(changes)));
+  return lastMs === -Infinity ? undefined : lastMs;
+}
+
+/** A journal in memory has no chain of evidence, and so nothing to sign. */
+async function openAuditKey(config: Config, write: WriteLine): Promise<SigningKey | undefined> {
+  const { journal, auditKeyFile: path, logDir } = config;
+  if (journal.engine === "memory") return undefined;
+  return SigningKey.open({ path, logDir, log: hostLogger("tailgate.audit", write) });
+}
+
+/**
+ * Starts a gateway with its HTTP server.
+ * @throws TailgateError CONFIG_INVALID for what components cannot share, LOG_DIR_UNUSABLE, AUDIT_KEY_UNUSABLE, PORT_IN_USE, LISTEN_FAILED, PLUGIN_OPEN_FAILED and what
+ * plugins throw; nothing is left running then.
+ */
+export async function startTailgate(
+  config: Config,
+  options: StartOptions = {},
+): Promise<RunningTailgate> {
+  return keptAlive(start(config, options));
+}
+
+async function start(
+  config: Config,
+  { write = writeToStderr, keepsAlive = true, handlesSignals = true }: StartOptions,
+): Promise<RunningTailgate> {
+  await preflight(config);
+  await prepareLogDir(config.logDir);
+  const { host, port, allowedHosts, trustsDefaultOrigins, http: limits } = config;
+  const log = hostLogger("tailgate.http", write);
+  const server = new HttpServer({
+    host,
+    port,
+    allowedHosts,
+    trustsDefaultOrigins,
+    limits,
+    log,
+    keepsAlive,
+    suppressedLines: () => suppressedLines(write),
+  });
+  const auditKey = await openAuditKey(config, write);
+  const early: Damage[] = [];
+  let damaged = (damage: Damage): void => void early.push(damage);
+  const journal = await openJournal(config, write, (damage) => damaged(damage));
+  const gateway = new Gateway(config, { http: server.plugins, journal, auditKey, write });
+  damaged = (damage) => gateway.damaged(damage);
+  early.forEach(damaged);
+  const undoAtEnd = atProcessEnd({
+    isForSignals: handlesSignals,
+    hold: () => gateway.hold(),
+    endSync: () => gateway.endSync(),
+  });
+  const stop = async (): Promise<void> => {
+    server.stopAccepting();
+    await gateway.stop();
+    await server.close(AbortSignal.timeout(HTTP_CLOSE_MS_MAX));
+    flushHostLog(write);
+    undoAtEnd();
+  };
+  try {
+    await gateway.open();
+    server.mount(gateway);
+    const url = await server.listen();
+    const listeners = [
+      `${url} (dashboard, /ws/logs, /api, /healthz, /readyz, /metrics)`,
+      ...gateway.listeners,
+    ];
+    const { type } = await statfs(config.logDir);
+    const notices = [
+      transienceNotice(config.logDir, type),
+      trustsDefaultOrigins ? TRUST_TEXT : undefined,
+    ].filter((notice) => notice !== undefined);
+    let stopping: Promise<void> | undefined;
+    return { gateway, url, listeners, notices, stop: () => (stopping ??= keptAlive(stop())) };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}

@@ -1,0 +1,210 @@
+import { isIPv6 } from "node:net";
+import { TailgateError } from "../../wire/errors.ts";
+import type { AddressedRequest, RouteRefusal } from "../../plugin/index.ts";
+import { HEALTH_PATH, READINESS_PATH } from "./health.ts";
+import { METRICS_PATH } from "../metrics/metrics.ts";
+import { authorityOf, pathOf } from "./routes.ts";
+
+/** Where the frontend of the system that Tailgate succeeds runs; it keeps working unchanged (original.md). */
+export const DEFAULT_ORIGINS: readonly string[] = [
+  "http://localhost:3000",
+  "http://127.0.0.1:3000",
+];
+
+const LOOPBACK_NAMES = ["localhost", "127.0.0.1", "[::1]"];
+
+/** A name or an address as URLs have it, in lower case, and a port where there is one. */
+const AUTHORITY = /^(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::(\d{1,5}))?$/;
+
+const PORT_MAX = 65_535;
+
+const ORIGIN = /^([a-z][a-z0-9+.-]*):\/\/([^/]+)$/;
+
+const SCHEME_PORTS: ReadonlyMap<string, number> = new Map([
+  ["http", 80],
+  ["https", 443],
+]);
+
+/** Probes of HTTP/1.0 send no Host. */
+const HOSTLESS_PATHS: ReadonlySet<string> = new Set([HEALTH_PATH, READINESS_PATH, METRICS_PATH]);
+
+/** What `Sec-Fetch-Site` says if the request was made by a page of another origin. */
+const FOREIGN_SITES: ReadonlySet<string> = new Set(["cross-site", "same-site"]);
+
+/** A link from elsewhere may open the dashboard: it is a static page without any record. */
+const DASHBOARD_PATH = "/";
+
+interface Authority {
+  readonly name: string;
+  /** Undefined where the text has none. */
+  readonly port: number | undefined;
+}
+
+interface GuardOptions {
+  /** The address that the gateway binds to. */
+  readonly host: string;
+  readonly allowedHosts: readonly string[];
+  /** Whether pages of {@link DEFAULT_ORIGINS} are let in. */
+  readonly trustsDefaultOrigins: boolean;
+}
+
+/**
+ * Keeps pages of other sites out. Against DNS rebinding, Host must name this gateway. Against cross-site requests,
+ * Origin, which all browsers send with WebSockets and with POST, must be a page of this gateway, and a request without
+ * an Origin, such as that of an `<img>`, must not come from another site according to Sec-Fetch-Site.
+ *
+ * The gateway's own names are loopback's and `host`. They count with any port, since a port forward (`ssh -L`) has a
+ * port of its own; an Origin must have the same port as Host. An entry of `allowedHosts` is a host and counts with any
+ * port; or a host with a port, and counts with that one; or an origin such as `http://localhost:3000`, and lets pages
+ * of that origin in.
+ */
+export class Guard {
+  readonly #ownNames: ReadonlySet<string>;
+  readonly #allowed: readonly Authority[];
+  readonly #allowedOrigins: ReadonlySet<string>;
+
+  /** @throws TailgateError CONFIG_INVALID for an entry of `allowedHosts` that is neither a host nor an origin. */
+  constructor({ host, allowedHosts, trustsDefaultOrigins }: GuardOptions) {
+    const entries = allowedHosts.map((entry) => entry.trim().toLowerCase());
+    this.#ownNames = new Set([...LOOPBACK_NAMES, urlHost(host.toLowerCase())]);
+    this.#allowed = entries.filter((entry) => !entry.includes("://")).map(allowedAuthority);
+    this.#allowedOrigins = new Set([
+      ...(trustsDefaultOrigins ? DEFAULT_ORIGINS : []),
+      ...entries.filter((entry) => entry.includes("://")).map(allowedOrigin),
+    ]);
+  }
+
+  /** Returns why the request is refused, with the header and what would allow it; undefined if it may be served. */
+  refusal(request: AddressedRequest): RouteRefusal | undefined {
+    if (hostCount(request) > 1) {
+      return { status: 400, text: "The request has more than one Host header." };
+    }
+    const { host, origin } = request.headers;
+    // RFC 9112, 3.2
+    if (host === undefined && request.httpVersion === "1.1") {
+      return { status: 400, text: "The request has no Host header." };
+    }
+    const target = authorityOf(request.url);
+    if (target === null) {
+      return { status: 400, text: "The request's target is neither a path nor an http URL." };
+    }
+    for (const authority of target === undefined ? [host] : [target, host]) {
+      const isServed = authority === undefined ? isProbe(request) : this.#isOwnHost(authority);
+      if (!isServed) return refused("Host", authority, "does not name this gateway");
+    }
+    if (origin === undefined) return foreignRefusal(request);
+    const address = parseAuthority((target ?? host ?? "").toLowerCase());
+    const port = request.socket.localPort;
+    return this.#isOwnOrigin(origin.toLowerCase(), address, port)
+      ? undefined
+      : refused("Origin", origin, "is not a page of this gateway");
+  }
+
+  #isOwnHost(host: string): boolean {
+    const authority = parseAuthority(host.toLowerCase());
+    if (authority === undefined) return false;
+    const { name, port } = authority;
+    if (this.#ownNames.has(name)) return true;
+    return this.#allowed.some(
+      (entry) =>
+        entry.name === name &&
+        (entry.port === undefined ||
+          entry.port === port ||
+          (port === undefined && isSchemePort(entry.port))),
+    );
+  }
+
+  /** `address`: where the request was sent to. Without a port in it the page has the scheme's, or that of the listener. */
+  #isOwnOrigin(
+    origin: string,
+    address: Authority | undefined,
+    localPort: number | undefined,
+  ): boolean {
+    if (this.#allowedOrigins.has(origin)) return true;
+    const [, scheme = "", host = ""] = ORIGIN.exec(origin) ?? [];
+    const schemePort = SCHEME_PORTS.get(scheme);
+    const authority = parseAuthority(host);
+    if (schemePort === undefined || authority === undefined) return false;
+    const { name, port = schemePort } = authority;
+    if (name === address?.name && port === (address.port ?? schemePort)) return true;
+    if (this.#ownNames.has(name) && port === (address?.port ?? localPort)) return true;
+    return this.#allowed.some(
+      (entry) => entry.name === name && (entry.port === undefined || entry.port === port),
+    );
+  }
+}
+
+/** Node keeps the first of several Host headers and says nothing of the others; HTTP/2 has no raw headers here. */
+function hostCount({ rawHeaders = [] }: AddressedRequest): number {
+  let count = 0;
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    const name = rawHeaders[index]!;
+    if (name.length === 4 && name.toLowerCase() === "host") count++;
+  }
+  return count;
+}
+
+function isProbe({ httpVersion, url = "" }: AddressedRequest): boolean {
+  return httpVersion === "1.0" && HOSTLESS_PATHS.has(pathOf(url));
+}
+
+/** For a request without an Origin: refused if another site's page has made it, but for a link to the dashboard. */
+function foreignRefusal(request: AddressedRequest): RouteRefusal | undefined {
+  const { "sec-fetch-site": site, "sec-fetch-mode": mode } = request.headers;
+  const isForeign = site?.split(",").some((value) => FOREIGN_SITES.has(value.trim().toLowerCase()));
+  if (!isForeign) return undefined;
+  const isLink = mode === "navigate" && request.headers["sec-fetch-dest"] === "document";
+  if (isLink && isRead(request.method) && pathOf(request.url ?? "") === DASHBOARD_PATH) {
+    return undefined;
+  }
+  const text = `A page of another site made the request (Sec-Fetch-Site ${JSON.stringify(site)}), and it has no Origin header. Pages whose origin is in allowed_hosts can use fetch.`;
+  return { status: 403, text };
+}
+
+function isRead(method: string | undefined): boolean {
+  return method === "GET" || method === "HEAD";
+}
+
+/** A host as it stands in a URL: IPv6 addresses in brackets. */
+export function urlHost(host: string): string {
+  return isIPv6(host) ? `[${host}]` : host;
+}
+
+function parseAuthority(text: string): Authority | undefined {
+  const [, name, digits] = AUTHORITY.exec(text) ?? [];
+  if (name === undefined) return undefined;
+  const port = digits === undefined ? undefined : Number(digits);
+  return port !== undefined && port > PORT_MAX ? undefined : { name, port };
+}
+
+/** True for the ports that browsers leave out of Host. */
+function isSchemePort(port: number): boolean {
+  return port === 80 || port === 443;
+}
+
+function allowedAuthority(entry: string): Authority {
+  const authority = parseAuthority(urlHost(entry));
+  if (authority === undefined) throw invalidEntry(entry);
+  return authority;
+}
+
+function allowedOrigin(entry: string): string {
+  const origin = entry.replace(/\/$/, "");
+  const [, scheme, host] = ORIGIN.exec(origin) ?? [];
+  if (scheme === undefined || parseAuthority(host!) === undefined) throw invalidEntry(entry);
+  const defaultPort = `:${SCHEME_PORTS.get(scheme)}`;
+  return origin.endsWith(defaultPort) ? origin.slice(0, -defaultPort.length) : origin;
+}
+
+function invalidEntry(entry: string): TailgateError {
+  return new TailgateError(
+    "CONFIG_INVALID",
+    `allowed_hosts: ${JSON.stringify(entry)} is neither a host (logs.example.com), nor a host with a port, nor an origin (https://app.example.com).`,
+  );
+}
+
+function refused(header: string, value: string | undefined, why: string): RouteRefusal {
+  const shown = value === undefined ? "(missing)" : JSON.stringify(value);
+  const text = `The ${header} header ${shown} ${why}. If it is meant to, add it to allowed_hosts in the configuration.`;
+  return { status: 403, text };
+}

@@ -1,0 +1,35 @@
+import type { GatewayView } from "../../gateway/gateway.ts";
+import type { Endpoint } from "./application.ts";
+
+export const HEALTH_PATH = "/healthz";
+export const READINESS_PATH = "/readyz";
+
+/** Answers as long as the event loop turns. */
+export const liveness: Endpoint = {
+  path: HEALTH_PATH,
+  isVital: true,
+  answer(context) {
+    context.body = { status: "ok" };
+  },
+};
+
+/**
+ * 200 while records can be taken, else 503 with the reason. An exporter's trouble is shown, but does not make the
+ * gateway unready: its records wait, and sending callers elsewhere would not help (reliability.md, rule 17).
+ */
+export function readiness(view: GatewayView, notReady: () => string | undefined): Endpoint {
+  return {
+    path: READINESS_PATH,
+    isVital: true,
+    answer(context) {
+      const reason = notReady() ?? null;
+      const components = view.components.map(({ id, kind, trouble = null }) => ({
+        id,
+        kind,
+        trouble,
+      }));
+      context.status = reason === null ? 200 : 503;
+      context.body = { status: reason === null ? "ready" : "not_ready", reason, components };
+    },
+  };
+}

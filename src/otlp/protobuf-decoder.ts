@@ -1,0 +1,287 @@
+import type { TailgateError } from "../wire/errors.ts";
+import type { LogRecord, Resource, Scope, Value, ValueMap } from "../plugin/index.ts";
+import { DEPTH_MAX, DEPTH_TEXT } from "../envelope/json-writer.ts";
+import {
+  KEY_VALUE_FIELDS,
+  KEY_VALUE_KEY,
+  KEY_VALUE_VALUE,
+  LIST_FIELDS,
+  LIST_VALUES,
+  RECORD_ATTRIBUTES,
+  RESOURCE_ATTRIBUTES,
+  RESOURCE_FIELDS,
+  SCOPE_ATTRIBUTES,
+  SCOPE_FIELDS,
+  SCOPE_NAME,
+  SCOPE_VERSION,
+  VALUE_ARRAY,
+  VALUE_BOOL,
+  VALUE_BYTES,
+  VALUE_DOUBLE,
+  VALUE_FIELDS,
+  VALUE_INT,
+  VALUE_KEY_VALUES,
+  VALUE_STRING,
+} from "./fields.ts";
+import { tooManyValues } from "./request-limits.ts";
+import type { ProtobufReader } from "./protobuf-reader.ts";
+import { RecordFields, SPAN_ID_BYTES, TRACE_ID_BYTES } from "./record-fields.ts";
+import { END, RESOURCE, SCOPE, START, type RequestLayout } from "./request-layout.ts";
+
+/** The trace flags of W3C; the bits above are reserved. */
+const FLAGS_MASK = 0xff;
+
+/**
+ * Makes records of a request's bytes: the exact way, for plugins and for whatever the transcoder leaves to it. Of a
+ * key that is there twice the last value counts; what is not UTF-8 becomes U+FFFD. All methods throw TailgateError
+ * OTLP_UNDECODABLE.
+ */
+export class ProtobufDecoder {
+  readonly #layout: RequestLayout;
+  readonly #reader: ProtobufReader;
+  readonly #resources = new Map<number, Resource>();
+  readonly #scopes = new Map<number, Scope>();
+  readonly #valuesMax: number;
+  /** Of the record, the resource or the scope that is being read; a key may have no value. */
+  #values = 0;
+  #keys = 0;
+
+  /** `valuesMax`: how many values a record, a resource or a scope may have, with those in lists and maps. */
+  constructor(layout: RequestLayout, valuesMax = Infinity) {
+    this.#layout = layout;
+    this.#valuesMax = valuesMax;
+    this.#reader = layout.reader;
+  }
+
+  record(index: number): LogRecord {
+    const layout = this.#layout;
+    const fields = new RecordFields();
+    fields.read(this.#reader, layout.at(index, START), layout.at(index, END));
+    return this.recordOf(index, fields);
+  }
+
+  /** The same of a record whose fields have been read. */
+  recordOf(index: number, fields: RecordFields): LogRecord {
+    this.#startPart();
+    return {
+      timestamp: uint64(fields.timeLow, fields.timeHigh),
+      observedTimestamp: uint64(fields.observedLow, fields.observedHigh),
+      severityNumber: fields.severity,
+      severityText: this.#text(fields.severityTextStart, fields.severityTextEnd),
+      body: this.#valueBetween(fields.bodyStart, fields.bodyEnd),
+      eventName: this.#text(fields.eventNameStart, fields.eventNameEnd),
+      attributes: this.#recordAttributes(fields.attributesStart, fields.attributesEnd),
+      traceId: this.#id(fields.traceId, TRACE_ID_BYTES),
+      spanId: this.#id(fields.spanId, SPAN_ID_BYTES),
+      flags: fields.flags & FLAGS_MASK,
+      resource: this.resource(this.#layout.at(index, RESOURCE)),
+      scope: this.scope(this.#layout.at(index, SCOPE)),
+    };
+  }
+
+  /** The resource at that place of the layout, the same object on each call. */
+  resource(place: number): Resource {
+    return cached(this.#resources, place, () => this.#readResource(place));
+  }
+
+  /** The scope at that place of the layout, the same object on each call. */
+  scope(place: number): Scope {
+    return cached(this.#scopes, place, () => this.#readScope(place));
+  }
+
+  #countValue(): void {
+    if (++this.#values > this.#valuesMax) throw this.#tooManyValues();
+  }
+
+  #tooManyValues(): TailgateError {
+    return tooManyValues(`byte ${this.#reader.position}`);
+  }
+
+  #startPart(): void {
+    this.#values = 0;
+    this.#keys = 0;
+  }
+
+  #readResource(place: number): Resource {
+    this.#startPart();
+    const attributes: ValueMap = new Map();
+    const reader = this.#reader;
+    const end = this.#layout.resources[place + 1]!;
+    reader.position = this.#layout.resources[place]!;
+    while (reader.position < end) {
+      const tag = reader.tag(end);
+      if (tag === RESOURCE_ATTRIBUTES) this.#keyValue(reader.length(end), attributes, 0);
+      else reader.skip(tag, end, RESOURCE_FIELDS);
+    }
+    return { attributes };
+  }
+
+  #readScope(place: number): Scope {
+    this.#startPart();
+    const scope = { name: "", version: "", attributes: new Map<string, Value>() };
+    const reader = this.#reader;
+    const end = this.#layout.scopes[place + 1]!;
+    reader.position = this.#layout.scopes[place]!;
+    while (reader.position < end) {
+      const tag = reader.tag(end);
+      switch (tag) {
+        case SCOPE_NAME:
+          scope.name = this.#string(end);
+          break;
+        case SCOPE_VERSION:
+          scope.version = this.#string(end);
+          break;
+        case SCOPE_ATTRIBUTES:
+          this.#keyValue(reader.length(end), scope.attributes, 0);
+          break;
+        default:
+          reader.skip(tag, end, SCOPE_FIELDS);
+      }
+    }
+    return scope;
+  }
+
+  #recordAttributes(start: number, end: number): ValueMap {
+    const attributes: ValueMap = new Map();
+    if (start === 0) return attributes;
+    const reader = this.#reader;
+    reader.position = start;
+    while (reader.position < end) {
+      const tag = reader.tag(end);
+      // The record's other fields were checked when they were read.
+      if (tag === RECORD_ATTRIBUTES) this.#keyValue(reader.length(end), attributes, 0);
+      else reader.skip(tag, end, 0);
+    }
+    return attributes;
+  }
+
+  #keyValue(end: number, into: ValueMap, depth: number): void {
+    const reader = this.#reader;
+    if (++this.#keys > this.#valuesMax) throw this.#tooManyValues();
+    let key = "";
+    let value: Value = null;
+    while (reader.position < end) {
+      const tag = reader.tag(end);
+      switch (tag) {
+        case KEY_VALUE_KEY:
+          key = this.#string(end);
+          break;
+        case KEY_VALUE_VALUE:
+          value = this.#value(reader.length(end), depth);
+          break;
+        default:
+          reader.skip(tag, end, KEY_VALUE_FIELDS);
+      }
+    }
+    into.set(key, value);
+  }
+
+  #valueBetween(start: number, end: number): Value {
+    this.#reader.position = start;
+    return this.#value(end, 0);
+  }
+
+  /** Reads an AnyValue; `depth` lists and maps are around it. */
+  #value(end: number, depth: number): Value {
+    const reader = this.#reader;
+    this.#countValue();
+    let value: Value = null;
+    while (reader.position < end) {
+      if (value !== null) this.#countValue();
+      const tag = reader.tag(end);
+      switch (tag) {
+        case VALUE_STRING:
+          value = this.#string(end);
+          break;
+        case VALUE_BOOL:
+          reader.varint(end);
+          value = reader.low !== 0 || reader.high !== 0;
+          break;
+        case VALUE_INT:
+          reader.varint(end);
+          value = reader.int64();
+          break;
+        case VALUE_DOUBLE:
+          value = reader.double(end);
+          break;
+        case VALUE_ARRAY:
+          value = this.#list(reader.length(end), depth);
+          break;
+        case VALUE_KEY_VALUES:
+          value = this.#map(reader.length(end), depth);
+          break;
+        case VALUE_BYTES:
+          value = this.#byteString(end);
+          break;
+        default:
+          reader.skip(tag, end, VALUE_FIELDS);
+      }
+    }
+    return value;
+  }
+  #list(end: number, depth: number): Value {
+    if (depth >= DEPTH_MAX) return this.#tooDeep(end);
+    const list: Value[] = [];
+    while (this.#nextEntry(end)) list.push(this.#value(this.#reader.length(end), depth + 1));
+    return list;
+  }
+
+  #map(end: number, depth: number): Value {
+    if (depth >= DEPTH_MAX) return this.#tooDeep(end);
+    const map: ValueMap = new Map();
+    while (this.#nextEntry(end)) this.#keyValue(this.#reader.length(end), map, depth + 1);
+    return map;
+  }
+
+  /** Goes to the length of the next entry of a list or a map; false where there is none. */
+  #nextEntry(end: number): boolean {
+    const reader = this.#reader;
+    while (reader.position < end) {
+      const tag = reader.tag(end);
+      if (tag === LIST_VALUES) return true;
+      reader.skip(tag, end, LIST_FIELDS);
+    }
+    return false;
+  }
+
+  #tooDeep(end: number): string {
+    this.#reader.position = end;
+    return DEPTH_TEXT;
+  }
+
+  #string(end: number): string {
+    const stop = this.#reader.length(end);
+    const text = this.#text(this.#reader.position, stop);
+    this.#reader.position = stop;
+    return text;
+  }
+
+  #byteString(end: number): Uint8Array {
+    const stop = this.#reader.length(end);
+    const bytes = Uint8Array.from(this.#reader.bytes.subarray(this.#reader.position, stop));
+    this.#reader.position = stop;
+    return bytes;
+  }
+
+  #text(start: number, end: number): string {
+    return this.#reader.bytes.toString("utf8", start, end);
+  }
+
+  /** An id as lower-case hex; "" where it starts at 0, which no id does. */
+  #id(start: number, length: number): string {
+    return start === 0 ? "" : this.#reader.bytes.toString("hex", start, start + length);
+  }
+}
+
+function uint64(low: number, high: number): bigint {
+  return (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0);
+}
+
+function cached<T>(cache: Map<number, T>, place: number, make: () => T): T {
+  let known = cache.get(place);
+  if (known === undefined) {
+    known = make();
+    cache.set(place, known);
+  }
+  return known;
+}

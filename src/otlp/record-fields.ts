@@ -1,0 +1,222 @@
+import {
+  RECORD_ATTRIBUTES,
+  RECORD_BODY,
+  RECORD_EVENT_NAME,
+  RECORD_FIELDS,
+  RECORD_FLAGS,
+  RECORD_OBSERVED_TIME,
+  RECORD_SEVERITY_NUMBER,
+  RECORD_SEVERITY_TEXT,
+  RECORD_SPAN_ID,
+  RECORD_TIME,
+  RECORD_TRACE_ID,
+} from "./fields.ts";
+import type { ProtobufReader } from "./protobuf-reader.ts";
+import { PART_VALUES_MAX, tooManyValues } from "./request-limits.ts";
+
+export const TRACE_ID_BYTES = 16;
+export const SPAN_ID_BYTES = 8;
+
+/** A tag or a length below it is one byte. */
+const SHORT_BYTES = 0x80;
+/** Of a tag that is one byte: that it is, and its wire type, which here is that of a length. */
+const SHORT_LENGTH_MASK = SHORT_BYTES | 7;
+const SHORT_LENGTH = 2;
+const SHORT_HEAD_BYTES = 2;
+const TIME_FIELD_BYTES = 9;
+
+/**
+ * The fields of one LogRecord message, read in one walk over its bytes, without looking into its values. A start and an
+ * end are places in the request, both 0 where the field is absent; of a field that is there twice the last one counts.
+ */
+export class RecordFields {
+  /** The halves of the times, as signed numbers. */
+  timeLow = 0;
+  timeHigh = 0;
+  observedLow = 0;
+  observedHigh = 0;
+  severity = 0;
+  severityTextStart = 0;
+  severityTextEnd = 0;
+  bodyStart = 0;
+  bodyEnd = 0;
+  /** The tag of the first attribute, and the end of the last one; other fields may stand between attributes. */
+  attributesStart = 0;
+  attributesEnd = 0;
+  eventNameStart = 0;
+  eventNameEnd = 0;
+  /** Starts of the ids; 0 where they are absent, of another length or all zero. */
+  traceId = 0;
+  spanId = 0;
+  flags = 0;
+  /** Where an id ends whose length is wrong; 0 if there is none. */
+  invalidIdEnd = 0;
+  /** How many fields were read one by one. */
+  #rareFields = 0;
+
+  /** Whether the record has a time to be put in order by. */
+  get hasTime(): boolean {
+    return (this.orderLow | this.orderHigh) !== 0;
+  }
+
+  /** The record's own time, or else the observed one. */
+  get orderLow(): number {
+    return this.#hasOwnTime ? this.timeLow : this.observedLow;
+  }
+
+  get orderHigh(): number {
+    return this.#hasOwnTime ? this.timeHigh : this.observedHigh;
+  }
+
+  get #hasOwnTime(): boolean {
+    return (this.timeLow | this.timeHigh) !== 0;
+  }
+
+  get hasEventName(): boolean {
+    return this.eventNameStart !== this.eventNameEnd;
+  }
+
+  /** @throws TailgateError OTLP_UNDECODABLE */
+  read(reader: ProtobufReader, start: number, end: number): void {
+    this.#clear();
+    const { bytes, view } = reader;
+    let position = start;
+    while (position < end) {
+      const tag = bytes[position]!;
+      const from = position + SHORT_HEAD_BYTES;
+      const length = bytes[position + 1]!;
+      const isShort = (tag & SHORT_LENGTH_MASK) === SHORT_LENGTH && length < SHORT_BYTES;
+      if (isShort && from + length <= end) {
+        if (!this.#found(reader, tag, position, from, from + length)) {
+          reader.position = position;
+          this.#unknown(reader, end);
+        }
+        position = from + length;
+      } else if (tag === RECORD_TIME && position + TIME_FIELD_BYTES <= end) {
+        this.timeLow = view.getInt32(position + 1, true);
+        this.timeHigh = view.getInt32(position + 5, true);
+        position += TIME_FIELD_BYTES;
+      } else if (tag === RECORD_OBSERVED_TIME && position + TIME_FIELD_BYTES <= end) {
+        this.observedLow = view.getInt32(position + 1, true);
+        this.observedHigh = view.getInt32(position + 5, true);
+        position += TIME_FIELD_BYTES;
+      } else {
+        reader.position = position;
+        this.#any(reader, end);
+        position = reader.position;
+      }
+    }
+    reader.position = end;
+  }
+
+  #clear(): void {
+    this.#rareFields = 0;
+    this.timeLow = 0;
+    this.timeHigh = 0;
+    this.observedLow = 0;
+    this.observedHigh = 0;
+    this.severity = 0;
+    this.severityTextStart = 0;
+    this.severityTextEnd = 0;
+    this.bodyStart = 0;
+    this.bodyEnd = 0;
+    this.attributesStart = 0;
+    this.attributesEnd = 0;
+    this.eventNameStart = 0;
+    this.eventNameEnd = 0;
+    this.traceId = 0;
+    this.spanId = 0;
+    this.flags = 0;
+    this.invalidIdEnd = 0;
+  }
+
+  /** Keeps where a field of a length lies, with its tag at `place`; false for an unknown one. */
+  #found(
+    { bytes }: ProtobufReader,
+    tag: number,
+    place: number,
+    start: number,
+    end: number,
+  ): boolean {
+    switch (tag) {
+      case RECORD_ATTRIBUTES:
+        if (this.attributesStart === 0) this.attributesStart = place;
+        this.attributesEnd = end;
+        return true;
+      case RECORD_BODY:
+        this.bodyStart = start;
+        this.bodyEnd = end;
+        return true;
+      case RECORD_SEVERITY_TEXT:
+        this.severityTextStart = start;
+        this.severityTextEnd = end;
+        return true;
+      case RECORD_TRACE_ID:
+        this.traceId =
+          end - start === TRACE_ID_BYTES ? validId(bytes, start, end) : this.#noId(start, end);
+        return true;
+      case RECORD_SPAN_ID:
+        this.spanId =
+          end - start === SPAN_ID_BYTES ? validId(bytes, start, end) : this.#noId(start, end);
+        return true;
+      case RECORD_EVENT_NAME:
+        this.eventNameStart = start;
+        this.eventNameEnd = end;
+        return true;
+      default:
+        return false;
+    }
+  }
+
+  #noId(start: number, end: number): number {
+    if (start !== end) this.invalidIdEnd = end;
+    return 0;
+  }
+
+  /** Reads the field at the reader's position, whatever it is. */
+  #any(reader: ProtobufReader, end: number): void {
+    this.#countRare(reader);
+    const place = reader.position;
+    const tag = reader.field(end);
+    switch (tag) {
+      case RECORD_SEVERITY_NUMBER:
+        reader.varint(end);
+        this.severity = reader.low | 0;
+        break;
+      case RECORD_FLAGS:
+        this.flags = reader.fixed32(end) | 0;
+        break;
+      case RECORD_TIME:
+        reader.fixed64(end);
+        this.timeLow = reader.low | 0;
+        this.timeHigh = reader.high | 0;
+        break;
+      case RECORD_OBSERVED_TIME:
+        reader.fixed64(end);
+        this.observedLow = reader.low | 0;
+        this.observedHigh = reader.high | 0;
+        break;
+      default:
+        if (!this.#found(reader, tag, place, reader.start, reader.end)) {
+          reader.ignore(tag, end, RECORD_FIELDS);
+        }
+    }
+  }
+
+  #countRare(reader: ProtobufReader): void {
+    if (++this.#rareFields > PART_VALUES_MAX) throw tooManyValues(`byte ${reader.position}`);
+  }
+
+  #unknown(reader: ProtobufReader, end: number): void {
+    this.#countRare(reader);
+    reader.ignore(reader.field(end), end, RECORD_FIELDS);
+  }
+}
+
+/** Where the id starts; 0 for one that is all zero, which the specification has as invalid. */
+function validId(bytes: Uint8Array, start: number, end: number): number {
+  for (let index = start; index < end; index++) {
+    if (bytes[index] !== 0) return start;
+  }
+  return 0;
+}

@@ -3,7 +3,7 @@
 # It is kept outside the checkout, and left as it is where it fits already.
 set -euo pipefail
 
-requirements="$(dirname "$0")/examples/python/requirements.txt"
+requirements="$(dirname "$0")/../examples/python/requirements.txt"
 environment="${XDG_CACHE_HOME:-$HOME/.cache}/tailgate/python"
 # What was installed last; written at the end, so that an attempt that failed is not taken for a success.
 installed="$environment/tailgate-packages.txt"

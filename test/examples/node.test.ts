@@ -10,7 +10,7 @@ import { collect } from "../support/collect.ts";
 import { Program } from "../support/program.ts";
 import { ExampleGateway } from "./example-gateway.ts";
 
-const EXAMPLES = fileURLToPath(new URL("node", import.meta.url));
+const EXAMPLES = fileURLToPath(new URL("../../examples/node", import.meta.url));
 
 let gateway: ExampleGateway;
 

@@ -11,7 +11,7 @@ import { Program } from "../support/program.ts";
 import { requirePython } from "../support/required-program.ts";
 import { ExampleGateway } from "./example-gateway.ts";
 
-const EXAMPLES = fileURLToPath(new URL("python", import.meta.url));
+const EXAMPLES = fileURLToPath(new URL("../../examples/python", import.meta.url));
 
 const readme = await Document.read("README.md");
 const source = await readFile(join(EXAMPLES, "instance_manager.py"), "utf8");

@@ -67,7 +67,7 @@ async function jsonLines(path: string): Promise<Line[]> {
   return lines.map((line) => JSON.parse(line) as Line);
 }
 
-test("each example of the README is run here, or with the files in test/examples", () => {
+test("each example of the README is run here, or with the files in examples", () => {
   expect(readme.exampleNames).toEqual([
     "curl",
     "in-process",

@@ -1,6 +1,6 @@
 import { getEventListeners } from "node:events";
 import { describe, expect, test } from "vitest";
-import { withSignals } from "../src/plugin/time-limit.ts";
+import { withSignals } from "../src/runtime/timers.ts";
 
 function until(signal: AbortSignal): Promise<unknown> {
   return new Promise((resolve) => {

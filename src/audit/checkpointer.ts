@@ -2,7 +2,7 @@ import { textOf } from "../wire/errors.ts";
 import type { Journal } from "../journal/journal.ts";
 import type { ChainState } from "../journal/messages.ts";
 import type { HostLogger, JournalPage, JournalQuery, LogRecord } from "../plugin/index.ts";
-import { withSignals } from "../plugin/time-limit.ts";
+import { withSignals } from "../runtime/timers.ts";
 import type { Checkpoint, Standing } from "./checkpoint.ts";
 import type { CheckpointFile } from "./checkpoint-file.ts";
 import { checkpointRecord } from "./checkpoint-record.ts";

@@ -1,7 +1,7 @@
 import { setTimeout as wait } from "node:timers/promises";
 import { PermanentError, RetryLaterError, TailgateError, textOf } from "../wire/errors.ts";
 import type { Batch, Exporter, HostClock, HostLogger, Written } from "../plugin/index.ts";
-import { aborted } from "../plugin/time-limit.ts";
+import { aborted } from "../runtime/timers.ts";
 import { clearTimeout, setTimeout } from "../runtime/timers.ts";
 import { backoffMs } from "./backoff.ts";
 import type { Counters } from "./counters.ts";

@@ -37,7 +37,7 @@ import type {
   ReceiverDefinition,
 } from "../plugin/index.ts";
 import { keptAlive } from "./process-life.ts";
-import { aborted, timeLimit } from "../plugin/time-limit.ts";
+import { aborted, timeLimit } from "../runtime/timers.ts";
 import { clearTimeout, setTimeout } from "../runtime/timers.ts";
 
 /** What may wait for the journal; less than an exporter's queue takes, so that the burst of one turn fits there. */

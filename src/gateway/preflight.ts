@@ -12,7 +12,7 @@ import { reservedPaths } from "../http/server/server.ts";
 import { checkFolder, checkLogDir } from "../runtime/log-dir.ts";
 import { refuseLoops, type Target } from "./loop-guard.ts";
 import type { Plan, PluginDefinition } from "../plugin/index.ts";
-import { timeLimit } from "../plugin/time-limit.ts";
+import { timeLimit } from "../runtime/timers.ts";
 
 /** What a start with the configuration would use. */
 export interface Preflight {

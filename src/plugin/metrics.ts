@@ -1,3 +1,20 @@
+/** Numbers that a plugin shows in /metrics, under `tailgate_` and with its component's name. */
+export interface HostMetrics {
+  /** Counts up for ever; returns the function that adds. What was never added is not shown: add 0 to what may be lost. */
+  counter(
+    name: string,
+    description: string,
+  ): (count: number, labels?: Record<string, string>) => void;
+  /** Shows how values are distributed, by default durations in seconds; returns the function that adds a value. */
+  histogram(
+    name: string,
+    description: string,
+    options?: HistogramOptions,
+  ): (value: number, labels?: Record<string, string>) => void;
+  /** Asked at each scrape. */
+  gauge(name: string, description: string, read: () => number): void;
+}
+
 /** A number of a plugin's own (`host.metrics`), asked at each scrape. */
 export interface PluginMetric {
   readonly component: string;

@@ -10,7 +10,7 @@ import { checkpointsIn } from "../../src/audit/kept-checkpoints.ts";
 import { decodeOtlpProtobuf } from "../../src/otlp/otlp-protobuf.ts";
 import { AUDIT_LOGGER } from "../../src/wire/envelope.ts";
 import type { Batch, JournalPage, JournalQuery } from "../../src/plugin/index.ts";
-import { aborted } from "../../src/plugin/time-limit.ts";
+import { aborted } from "../../src/runtime/timers.ts";
 import { batchOf } from "../../src/testing/batch.ts";
 import { AuditStage, logEvents, MORNING_MS, standingClock } from "./audit-stage.ts";
 

@@ -3,7 +3,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import { maxHeaderSize, Server as HttpServer } from "../../runtime/node-http.ts";
 import type { AddressedRequest } from "../../plugin/index.ts";
-import { refuseUpgrade } from "../../plugin/upgrade-refusal.ts";
+import { refuseUpgrade } from "../../plugin/http.ts";
 import type { Rejections } from "./rejections.ts";
 
 /** What Node says of a connection, with the bytes that it stumbled over. */

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
 import type { HostLogger, UpgradeHandler } from "../../plugin/index.ts";
-import { observeRefusal, refuseUpgrade } from "../../plugin/upgrade-refusal.ts";
+import { observeRefusal, refuseUpgrade } from "../../plugin/http.ts";
 import { pathOf } from "./routes.ts";
 
 /** Why a request is not served. */

@@ -1,16 +1,16 @@
 import { createRoot } from "react-dom/client";
 import "./tokens.css";
-import "./page.css";
-import "./panel.css";
-import "./details.css";
-import "./finding.css";
-import "./status-line.css";
-import "./together.css";
+import "./dashboard.css";
+import "./panel/panel.css";
+import "./details/details.css";
+import "./search/search.css";
+import "./status/status.css";
+import "./details/correlation.css";
 import { App } from "./app.tsx";
-import { GatewayClock } from "./gateway-clock.ts";
-import { Session } from "./session.ts";
-import { ViewStore } from "./view-store.ts";
-import { isSliding } from "./view.ts";
+import { GatewayClock } from "./session/gateway-clock.ts";
+import { Session } from "./session/session.ts";
+import { ViewStore } from "./session/view-store.ts";
+import { isSliding } from "./session/view.ts";
 
 const views = new ViewStore();
 const clock = new GatewayClock();

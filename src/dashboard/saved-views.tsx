@@ -1,7 +1,7 @@
 import { useState, type FormEvent } from "react";
-import { useRemembered } from "./remembered.ts";
+import { useRemembered } from "./stored-setting.ts";
 import { TEXTS } from "./texts.ts";
-import { searchOf, viewOf, type View } from "./view.ts";
+import { searchOf, viewOf, type View } from "./session/view.ts";
 
 interface SavedView {
   readonly name: string;

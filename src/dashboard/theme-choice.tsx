@@ -1,5 +1,5 @@
 import { useLayoutEffect } from "react";
-import { useRemembered } from "./remembered.ts";
+import { useRemembered } from "./stored-setting.ts";
 import { TEXTS } from "./texts.ts";
 
 const THEMES = ["system", "dark", "light"] as const;

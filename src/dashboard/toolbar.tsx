@@ -1,12 +1,12 @@
 import type { Ref } from "react";
 import { ENVELOPE_TYPES } from "../wire/envelope.ts";
-import { SearchBox } from "./search-box.tsx";
-import { seenIn } from "./seen.ts";
-import type { Session } from "./session.ts";
+import { SearchBox } from "./search/search-box.tsx";
+import { seenIn } from "./search/suggestions.ts";
+import type { Session } from "./session/session.ts";
 import { TEXTS } from "./texts.ts";
 import { ThemeChoice } from "./theme-choice.tsx";
-import type { ViewStore } from "./view-store.ts";
-import type { View } from "./view.ts";
+import type { ViewStore } from "./session/view-store.ts";
+import type { View } from "./session/view.ts";
 
 interface ToolbarProps {
   readonly session: Session;

@@ -1,7 +1,7 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { completionsOf } from "../../src/dashboard/completion.ts";
-import { searchedTexts, termOf, chooseTerm, wordsOf } from "../../src/dashboard/terms.ts";
+import { completionsOf } from "../../src/dashboard/search/completion.ts";
+import { searchedTexts, termOf, chooseTerm, wordsOf } from "../../src/dashboard/search/query.ts";
 import type { Envelope } from "../../src/wire/envelope.ts";
 import { parseFilter } from "../../src/wire/filter.ts";
 

@@ -1,7 +1,7 @@
 import { readFile, readdir } from "node:fs/promises";
 import * as fc from "fast-check";
 import { expect, test, vi } from "vitest";
-import { csvRow } from "../../src/dashboard/export-format.ts";
+import { csvRow } from "../../src/dashboard/search/export-format.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 import { AUDIT, Rig, type Dashboard } from "./rig.ts";
 

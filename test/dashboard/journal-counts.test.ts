@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { createServer, get } from "node:http";
 import type { AddressInfo } from "node:net";
 import { expect, onTestFinished, test, vi } from "vitest";
-import { JournalCounts } from "../../src/dashboard/journal-counts.ts";
+import { JournalCounts } from "../../src/dashboard/session/journal-counts.ts";
 import { Stage } from "../http/stage.ts";
 
 const WAIT = { timeout: 15_000, interval: 20 };

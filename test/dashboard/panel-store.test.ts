@@ -1,7 +1,13 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { PanelStore } from "../../src/dashboard/panel-store.ts";
-import { firstSequence, isEntry, isGap, lastSequence, type Row } from "../../src/dashboard/row.ts";
+import { PanelStore } from "../../src/dashboard/panel/panel-store.ts";
+import {
+  firstSequence,
+  isEntry,
+  isGap,
+  lastSequence,
+  type Row,
+} from "../../src/dashboard/panel/rows.ts";
 import { LogHistory, type HistoryQuery } from "../../src/client/index.ts";
 import { Stage } from "../http/stage.ts";
 import { SmallGateway } from "./small-gateway.ts";

@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
-import { searchOf, viewOf, type TimeRange, type View } from "../../src/dashboard/view.ts";
+import { searchOf, viewOf, type TimeRange, type View } from "../../src/dashboard/session/view.ts";
 import { ENVELOPE_TYPES, LEVELS } from "../../src/wire/envelope.ts";
 
 const time = fc.integer({ min: 0, max: 4e12 });

@@ -363,7 +363,7 @@ describe("problems", () => {
       "exporters.console.colour",
     ]);
     expect(lines.at(-1)).toBe(
-      "Correct the key that is named; `tailgate validate` checks a file without starting.",
+      "Fix the keys listed above; `tailgate validate` checks a file without starting the gateway.",
     );
   });
 

@@ -1,156 +1,154 @@
-/** Every error that Tailgate raises, in one table of stable codes: how the process ends, and how to mend it. */
-
-/** Exit codes follow sysexits(3): 64 usage, 69 unavailable, 78 configuration. */
+/**
+ * The error codes of Tailgate. They are stable: scripts and clients may depend on them. `fix` tells users what the error
+ * means for their data and what to do. Exit codes follow sysexits(3): 64 usage, 69 unavailable, 78 configuration.
+ */
 const CODES = {
-  USAGE: { exitCode: 64, mend: "Run `tailgate --help`." },
+  USAGE: { exitCode: 64, fix: "Run `tailgate --help`." },
   NODE_UNSUPPORTED: {
     exitCode: 69,
-    mend: "Start it with such a Node: `npm start` in a clone brings one, and `npm install node@24` does so for npm's scripts and npx.",
+    fix: "Run Tailgate with a supported version: `npm start` in a clone brings its own Node, and `npm install node@24` provides one for npm scripts and npx.",
   },
   PACKAGE_INCOMPLETE: {
     exitCode: 69,
-    mend: "If the program is bundled, mark tailgate as external (esbuild: --external:tailgate) and install it where the bundle runs; else install Tailgate again.",
+    fix: "If the program is bundled, mark tailgate as external (esbuild: --external:tailgate) and install it where the bundle runs; otherwise reinstall Tailgate.",
   },
   CONFIG_INVALID: {
     exitCode: 78,
-    mend: "Correct the key that is named; `tailgate validate` checks a file without starting.",
+    fix: "Fix the keys listed above; `tailgate validate` checks a file without starting the gateway.",
   },
-  CONFIG_UNREADABLE: {
-    exitCode: 78,
-    mend: "Check the path after --config and the file's permissions.",
-  },
+  CONFIG_UNREADABLE: { exitCode: 78, fix: "Check the --config path and the file's permissions." },
   BIND_REFUSED: {
     exitCode: 78,
-    mend: "Use host 127.0.0.1, and a reverse proxy or an SSH tunnel for access from elsewhere.",
+    fix: "Use host 127.0.0.1, with a reverse proxy or an SSH tunnel for remote access.",
   },
   PLUGIN_NOT_FOUND: {
     exitCode: 78,
-    mend: "Install it (`npm install tailgate-plugin-<name>`) or give its path with `use: ./mine.js`.",
+    fix: "Install it (`npm install tailgate-plugin-<name>`) or set its path with `use: ./mine.js`.",
   },
   PLUGIN_INVALID: {
     exitCode: 78,
-    mend: "A plugin file's default export is made by defineReceiver, defineProcessor or defineExporter from tailgate/plugin.",
+    fix: "The default export of a plugin file must be created by defineReceiver, defineProcessor or defineExporter from tailgate/plugin.",
   },
   PLUGIN_API_MISMATCH: {
     exitCode: 78,
-    mend: "Install versions of the plugin and of tailgate that fit each other.",
+    fix: "Install compatible versions of the plugin and tailgate.",
   },
   PLUGIN_OPEN_FAILED: {
     exitCode: 1,
-    mend: "See the cause; the plugin's options are under its key in the configuration.",
+    fix: "Check the reason and the plugin's options in the configuration.",
   },
   PORT_IN_USE: {
     exitCode: 69,
-    mend: "End the program that listens there, or choose another port (0 picks a free one).",
+    fix: "Stop the program that listens there, or choose another port (0 picks a free one).",
   },
   SENDS_TO_ITSELF: {
     exitCode: 78,
-    mend: "Give it the address of the collector, or this gateway other ports (port, receivers.otlp.port).",
+    fix: "Set the endpoint to the collector's address, or move this gateway to other ports (port, receivers.otlp.port).",
   },
-  LISTEN_FAILED: { exitCode: 69, mend: "Check host and port in the configuration." },
+  LISTEN_FAILED: { exitCode: 69, fix: "Check host and port in the configuration." },
   LOG_DIR_UNUSABLE: {
     exitCode: 69,
-    mend: "Choose another directory with --log-dir, or mend its owner and permissions.",
+    fix: "Choose another directory with --log-dir, or fix its ownership and permissions.",
   },
   LOG_DIR_IN_USE: {
     exitCode: 69,
-    mend: "End the other gateway, or give this one a directory of its own with --log-dir.",
+    fix: "Stop the other gateway, or give this one its own directory with --log-dir.",
   },
   JOURNAL_UNUSABLE: {
     exitCode: 69,
-    mend: "Mend the disk, the owner or the permissions of the log directory, or choose another one with --log-dir.",
+    fix: "Fix the disk, or the ownership and permissions of the log directory, or choose another directory with --log-dir.",
   },
   AUDIT_KEY_UNUSABLE: {
     exitCode: 78,
-    mend: "It must be an Ed25519 key in PKCS8 PEM of the gateway's user, mode 0600, no link, outside the log directory, in a directory that no other user can write. Mend that, or name another file with audit_key_file; one that is not there is made.",
+    fix: "The key must be an Ed25519 key in PKCS#8 PEM format, owned by the gateway's user, with mode 0600, not a symbolic link, outside the log directory, and in a directory that no other user can write to. Fix that, or set audit_key_file to another file; a missing file is created.",
   },
   AUDIT_KEY_NOT_CREATED: {
     exitCode: 78,
-    mend: "Make its directory writable for the gateway's user, or name another file with audit_key_file.",
+    fix: "Make its directory writable for the gateway's user, or set audit_key_file to another file.",
   },
   AUDIT_UNREADABLE: {
     exitCode: 69,
-    mend: "Nothing was verified. Give what is missing with --log-dir, --key or --checkpoint.",
+    fix: "Nothing was verified. Provide what is missing with --log-dir, --key or --checkpoint.",
   },
   AUDIT_UNPROVEN: {
     exitCode: 69,
-    mend: "Give a checkpoint that was kept elsewhere with --checkpoint, and the gateway's public key with --key. --allow-unsigned accepts a trail that only its own hashes hold together.",
+    fix: "Provide a checkpoint that was stored elsewhere with --checkpoint, and the gateway's public key with --key. --allow-unsigned accepts a trail that is protected by its own hashes only.",
   },
   AUDIT_TRAIL_BROKEN: {
     exitCode: 1,
-    mend: "Keep the files as they are, and compare them with copies from elsewhere.",
+    fix: "Preserve the files as they are, and compare them with copies stored elsewhere.",
   },
   GATEWAY_UNREACHABLE: {
     exitCode: 69,
-    mend: "Start it with `tailgate run`, or give its address with --url.",
+    fix: "Start it with `tailgate run`, or set its address with --url.",
   },
   OUTPUT_FAILED: {
     exitCode: 1,
-    mend: "See to the disk or the program that its stdout leads to.",
+    fix: "Check the disk or the program that stdout is redirected to.",
   },
   FILTER_INVALID: {
     exitCode: 64,
-    mend: 'Terms are: text, "a phrase", -not, level:WARNING, type:audit, logger:NAME, action:NAME, field:value.',
+    fix: 'Valid terms are: text, "a phrase", -not, level:WARNING, type:audit, logger:NAME, action:NAME, field:value.',
   },
   REGISTRATION_FAILED: {
     exitCode: 1,
-    mend: "Another LoggerProvider or a second copy of the API package owns the global. Start Tailgate first, or log through LoggingManager.getLogger().",
+    fix: "Another LoggerProvider or a second copy of the API package is registered globally. Start Tailgate first, or log through LoggingManager.getLogger().",
   },
   OTLP_UNDECODABLE: {
     exitCode: 1,
-    mend: "Nothing of the request was stored. Send an ExportLogsServiceRequest as protobuf or JSON.",
+    fix: "No record of the request was stored. Send an ExportLogsServiceRequest as protobuf or JSON.",
   },
   JOURNAL_FULL: {
     exitCode: 1,
-    mend: "Free space on the disk of the log directory and send them again; the gateway goes on by itself.",
+    fix: "Free space on the disk of the log directory and resend the records; the gateway recovers on its own.",
   },
   JOURNAL_REFUSED: {
     exitCode: 1,
-    mend: "See to the disk of the log directory and send them again; the gateway goes on by itself.",
+    fix: "Check the disk of the log directory and resend the records; the gateway recovers on its own.",
   },
   JOURNAL_FAILED: {
     exitCode: 1,
-    mend: "See to the disk of the log directory, and send them again with the same log.record.uid: what was stored is not stored twice.",
+    fix: "Check the disk of the log directory, and resend the records with the same log.record.uid: stored records are not stored twice.",
   },
   OVERLOADED: {
     exitCode: 1,
-    mend: "Nothing of it was stored. Send it again a little later; OTLP clients do so by themselves.",
+    fix: "Nothing was stored. Retry after a short delay; OTLP clients do so automatically.",
   },
   AUDIT_REFUSED: {
     exitCode: 1,
-    mend: "The event was not stored, and the same event will not be: change it, or the processor that changed it or failed on it.",
+    fix: "The event was not stored, and retrying it unchanged will not help: fix the event, or the processor that changed it or failed on it.",
   },
   STOPPED: {
     exitCode: 1,
-    mend: "The record was not stored: the gateway is stopping or has stopped.",
+    fix: "The record was not stored: the gateway is stopping or has stopped.",
   },
   DELIVERY_TIMEOUT: {
     exitCode: 1,
-    mend: "The batch is kept and tried again; see whether the other side answers.",
+    fix: "The batch is retained and retried; check whether the destination responds.",
   },
-  INTERNAL: { exitCode: 1, mend: "This is a bug in Tailgate; please report it with this text." },
-} as const satisfies Record<string, { exitCode: number; mend: string }>;
+  INTERNAL: { exitCode: 1, fix: "This is a bug in Tailgate; please report it with this text." },
+} as const satisfies Record<string, { exitCode: number; fix: string }>;
 
 export type ErrorCode = keyof typeof CODES;
 
 const TAILGATE_ERROR = Symbol.for("tailgate.error");
 
-/** An error with a stable code. Its message says what happened and how to mend it. */
+/** An error with a stable code. Its message says what happened, followed by the code's `fix`. */
 export class TailgateError extends Error {
   readonly code: ErrorCode;
-  /** What a CLI that ends because of this error exits with. */
+  /** The exit code of a command that fails with this error. */
   readonly exitCode: number;
   readonly [TAILGATE_ERROR] = true;
 
   constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
-    // After a list, how to mend it has a line of its own.
-    super(`${message}${message.endsWith("\n") ? "" : " "}${CODES[code].mend}`, options);
+    // A message that ends with a list puts the fix on its own line.
+    super(`${message}${message.endsWith("\n") ? "" : " "}${CODES[code].fix}`, options);
     this.name = "TailgateError";
     this.code = code;
     this.exitCode = CODES[code].exitCode;
   }
 
-  /** True across copies of this package, where `instanceof` is not. */
+  /** Unlike `instanceof`, recognizes errors of other copies of this package. */
   static is(error: unknown, code?: ErrorCode): error is TailgateError {
     return (
       typeof error === "object" &&
@@ -163,7 +161,7 @@ export class TailgateError extends Error {
 
 const PERMANENT = Symbol.for("tailgate.permanent");
 
-/** Thrown by an exporter's `write` where trying again cannot help: the batch is dropped and counted. */
+/** Thrown by an exporter's `write` if a retry cannot help. The batch is dropped and counted. */
 export class PermanentError extends Error {
   readonly [PERMANENT] = true;
 
@@ -179,7 +177,7 @@ export class PermanentError extends Error {
 
 const RETRY_LATER = Symbol.for("tailgate.retry-later");
 
-/** Thrown by an exporter's `write` where the other side has said when to come again. */
+/** Thrown by an exporter's `write` if the destination has said when to retry. */
 export class RetryLaterError extends Error {
   readonly [RETRY_LATER] = true;
   readonly retryAfterMs: number;
@@ -195,11 +193,11 @@ export class RetryLaterError extends Error {
   }
 }
 
-/** The text of whatever was thrown, for a log line; never throws itself. */
+/** Returns the text of a thrown value for a log line. Never throws. */
 export function textOf(thrown: unknown): string {
   try {
     return thrown instanceof Error ? thrown.message : String(thrown);
   } catch {
-    return "a value that cannot be shown";
+    return "a value that cannot be converted to text";
   }
 }

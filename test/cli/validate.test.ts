@@ -156,7 +156,7 @@ exporters: { websocket: , websocket/two: , otlp: }`,
       "receivers.otlp.port",
       "exporters.websocket/two",
       `The audit trail's key ${workspace.path("logs/key.pem")} lies inside the log directory ${workspace.path("logs")}`,
-      "Correct the key that is named; `tailgate validate` checks a file without starting.",
+      "Fix the keys listed above; `tailgate validate` checks a file without starting the gateway.",
       "",
     ]);
   });

@@ -110,7 +110,7 @@ describe("a plugin that is not there", () => {
       'exporters.consol: there is no exporter "consol"; did you mean "console"? ' +
         "Built-in exporters: websocket, file, audit-file, console, otlp, spans; the package tailgate-plugin-consol " +
         `is not installed (looked for from ${workspace.directory}). ` +
-        "Install it (`npm install tailgate-plugin-<name>`) or give its path with `use: ./mine.js`.",
+        "Install it (`npm install tailgate-plugin-<name>`) or set its path with `use: ./mine.js`.",
     );
   });
 
@@ -197,7 +197,9 @@ describe("a plugin that does not fit", () => {
     expect(message).toContain(
       `exporters.x: the plugin ${workspace.path("bad.mjs")} cannot be used: ${why}`,
     );
-    expect(message).toMatch(/ A plugin file's default export is made by defineReceiver, /);
+    expect(message).toMatch(
+      / The default export of a plugin file must be created by defineReceiver, /,
+    );
   });
 
   test("says of two files by one name, or cannot say which it writes", async () => {
@@ -281,7 +283,7 @@ describe("a plugin that does not fit", () => {
       "The configuration has 2 problems",
       "  exporters.x",
       "  exporters.console.colr",
-      "Correct the key that is named; `tailgate validate` checks a file without starting.",
+      "Fix the keys listed above; `tailgate validate` checks a file without starting the gateway.",
     ]);
   });
 });

@@ -234,7 +234,7 @@ describe("what is wrong is refused with its place", () => {
       expect(() => decodeOtlpJson(body)).toThrow((error as Error).message);
       return (error as Error).message
         .replace("The OTLP request is wrong at ", "")
-        .replace(/\. Nothing of the request was stored\. .*$/, "");
+        .replace(/\. No record of the request was stored\. .*$/, "");
     }
     throw new Error("It was taken.");
   };

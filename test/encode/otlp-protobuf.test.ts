@@ -24,7 +24,7 @@ import { decodedByProtobufjs } from "./protobufjs-oracle.ts";
 
 const SEED_MAX = 1000;
 const TIME = "1760347644339163000";
-const WRONG_BYTE = /^The OTLP request is wrong at byte \d+ of \d+: .*\. Nothing of the/;
+const WRONG_BYTE = /^The OTLP request is wrong at byte \d+ of \d+: .*\. No record of the/;
 
 /** A request of one logger from records in OTLP's JSON form. */
 function requestOf(logRecords: object[], scope = "orchestrator.server"): Uint8Array {
@@ -440,7 +440,7 @@ describe("bad input", () => {
   const refusal = (body: Uint8Array): string => {
     const text = thrownBy(() => decodeOtlpProtobuf(body));
     expect(thrownBy(() => encodeOtlpProtobuf(body, new OpenBatch(), 0))).toBe(text);
-    return text!.split(". Nothing")[0]!;
+    return text!.split(". No record")[0]!;
   };
 
   it.each([

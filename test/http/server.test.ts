@@ -15,7 +15,7 @@ describe("listening", () => {
     const error = await second.open().catch((thrown: unknown) => thrown);
     expect(TailgateError.is(error, "PORT_IN_USE")).toBe(true);
     expect(String(error)).toBe(
-      `TailgateError: Port ${stage.port} of 127.0.0.1 is in use; --port chooses another. End the program that listens there, or choose another port (0 picks a free one).`,
+      `TailgateError: Port ${stage.port} of 127.0.0.1 is in use; --port chooses another. Stop the program that listens there, or choose another port (0 picks a free one).`,
     );
     await second.server.close(AbortSignal.abort());
   });

@@ -288,7 +288,7 @@ describe("audit events", () => {
     await vi.advanceTimersByTimeAsync(1);
     expect(await refused).toMatchObject({
       code: "OVERLOADED",
-      message: expect.stringContaining("Nothing of it was stored."),
+      message: expect.stringContaining("Nothing was stored."),
     });
     expect(rig.intake.counters.dropped).toEqual(new Map([["overloaded", 2]]));
     expect(rig.lines).toEqual([expect.stringMatching(/^ERROR 2 audit events were not stored: .*/)]);

@@ -270,7 +270,7 @@ describe("plugins that fail at the start end it with a clear error", () => {
     expect(await refusedStart(exporter("apiVersion: 2,"))).toEqual({
       end: 78,
       stderr:
-        "tailgate: PLUGIN_API_MISMATCH: exporters.mine: the plugin mine.js is made for version 2 of the plugin interface, this Tailgate has version 1. Install versions of the plugin and of tailgate that fit each other.\n",
+        "tailgate: PLUGIN_API_MISMATCH: exporters.mine: the plugin mine.js is made for version 2 of the plugin interface, this Tailgate has version 1. Install compatible versions of the plugin and tailgate.\n",
     });
   });
 
@@ -278,7 +278,7 @@ describe("plugins that fail at the start end it with a clear error", () => {
     expect(await refusedStart('throw new Error("no licence");')).toEqual({
       end: 78,
       stderr:
-        "tailgate: PLUGIN_INVALID: exporters.mine: the plugin mine.js cannot be used: its import failed: no licence. A plugin file's default export is made by defineReceiver, defineProcessor or defineExporter from tailgate/plugin.\n",
+        "tailgate: PLUGIN_INVALID: exporters.mine: the plugin mine.js cannot be used: its import failed: no licence. The default export of a plugin file must be created by defineReceiver, defineProcessor or defineExporter from tailgate/plugin.\n",
     });
   });
 
@@ -287,7 +287,7 @@ describe("plugins that fail at the start end it with a clear error", () => {
     expect(await refusedStart(source)).toEqual({
       end: 1,
       stderr:
-        "tailgate: PLUGIN_OPEN_FAILED: The exporter mine could not be opened: no such queue. See the cause; the plugin's options are under its key in the configuration.\n",
+        "tailgate: PLUGIN_OPEN_FAILED: The exporter mine could not be opened: no such queue. Check the reason and the plugin's options in the configuration.\n",
     });
   });
 

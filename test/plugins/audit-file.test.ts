@@ -130,7 +130,7 @@ describe("the files", () => {
     symlinkSync("/tmp", directory);
     await expect(openAudit({}, host)).rejects.toMatchObject({
       code: "LOG_DIR_UNUSABLE",
-      message: `The log directory ${directory} is a symbolic link. Choose another directory with --log-dir, or mend its owner and permissions.`,
+      message: `The log directory ${directory} is a symbolic link. Choose another directory with --log-dir, or fix its ownership and permissions.`,
     });
   });
 

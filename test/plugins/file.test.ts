@@ -134,7 +134,7 @@ describe("the file", () => {
     put(path);
     await expect(openFile({}, host)).rejects.toMatchObject({
       code: "LOG_DIR_UNUSABLE",
-      message: `The log file ${path} ${reason}. Choose another directory with --log-dir, or mend its owner and permissions.`,
+      message: `The log file ${path} ${reason}. Choose another directory with --log-dir, or fix its ownership and permissions.`,
     });
     expect(existsSync(join(host.logDir, "elsewhere"))).toBe(false);
   });

@@ -56,7 +56,7 @@ describe("a refusal", () => {
     expect(wrong.status).toBe(400);
     expect(wrong.headers["content-type"]).toBe(JSON_TYPE);
     const mend =
-      "Nothing of the request was stored. Send an ExportLogsServiceRequest as protobuf or JSON.";
+      "No record of the request was stored. Send an ExportLogsServiceRequest as protobuf or JSON.";
     expect(JSON.parse(wrong.body.toString())).toEqual({
       code: 3,
       message: `The OTLP request is wrong at resourceLogs: 1 is not an array. ${mend}`,

@@ -3,19 +3,8 @@ import { JsonWriter } from "../envelope/json-writer.ts";
 import { keepOnly } from "./kept-origins.ts";
 import type { ProtobufOrigin } from "./protobuf-origin.ts";
 import type { Steps } from "../otlp/steps.ts";
-import {
-  FRAME_HEAD_BYTES,
-  FRAME_HEAD_LARGE_BYTES,
-  FRAME_LENGTH_16_MAX,
-  RecordBatch,
-  type Origin,
-} from "./record-batch.ts";
-
-/** FIN and the opcode of a text frame (RFC 6455, 5.2). */
-const TEXT_FRAME = 0x81;
-/** Length fields: two bytes follow, eight bytes follow. */
-const LENGTH_16 = 126;
-const LENGTH_64 = 127;
+import { FRAME_HEADER_SPACE, frameHeaderBytes, writeFrameHeader } from "./frames.ts";
+import { RecordBatch, type Origin } from "./record-batch.ts";
 
 /** Memory is taken in pieces of this size, if no other is given; a batch never spans two. */
 const SLAB_BYTES = 1 << 20;
@@ -80,8 +69,8 @@ export class OpenBatch {
 
   begin(): void {
     this.writer.begin();
-    this.writer.reserve(FRAME_HEAD_BYTES);
-    this.writer.position += FRAME_HEAD_BYTES;
+    this.writer.reserve(FRAME_HEADER_SPACE);
+    this.writer.position += FRAME_HEADER_SPACE;
   }
 
   abandon(): void {
@@ -99,8 +88,8 @@ export class OpenBatch {
     origin: Origin,
     originIndex: number,
   ): boolean {
-    const writtenAt = this.writer.mark + FRAME_HEAD_BYTES;
-    const start = this.#writeFrameHead();
+    const writtenAt = this.writer.mark + FRAME_HEADER_SPACE;
+    const start = this.#writeFrameHeader();
     const { buffer, position } = this.writer;
     if (buffer !== this.#batch.buffer) this.#changeBatch(buffer);
     this.#batch.add(start, position, rank, audit, logger, origin, originIndex);
@@ -142,30 +131,24 @@ export class OpenBatch {
     return isAdmitted;
   }
 
-  /** Writes the head before the envelope and answers where the envelope starts. */
-  #writeFrameHead(): number {
-    const writer = this.writer;
-    const length = writer.position - writer.mark - FRAME_HEAD_BYTES;
-    if (length > FRAME_LENGTH_16_MAX) return this.#writeLargeFrameHead(length);
-    const { buffer, mark } = writer;
-    buffer[mark] = TEXT_FRAME;
-    buffer[mark + 1] = LENGTH_16;
-    buffer[mark + 2] = length >> 8;
-    buffer[mark + 3] = length & 0xff;
-    return mark + FRAME_HEAD_BYTES;
+  /** Writes the header before the envelope and returns where the envelope starts. */
+  #writeFrameHeader(): number {
+    const { writer } = this;
+    const size = writer.position - writer.mark - FRAME_HEADER_SPACE;
+    const header = frameHeaderBytes(size);
+    if (header > FRAME_HEADER_SPACE) this.#moveEnvelope(header);
+    writeFrameHeader(writer.buffer, writer.mark, size);
+    return writer.mark + header;
   }
 
-  #writeLargeFrameHead(length: number): number {
-    const writer = this.writer;
-    const larger = FRAME_HEAD_LARGE_BYTES - FRAME_HEAD_BYTES;
-    writer.reserve(larger);
+  /** Moves the envelope so that there is room for a longer header. */
+  #moveEnvelope(header: number): void {
+    const { writer } = this;
+    const shift = header - FRAME_HEADER_SPACE;
+    writer.reserve(shift);
     const { buffer, mark } = writer;
-    buffer.copyWithin(mark + FRAME_HEAD_LARGE_BYTES, mark + FRAME_HEAD_BYTES, writer.position);
-    writer.position += larger;
-    buffer[mark] = TEXT_FRAME;
-    buffer[mark + 1] = LENGTH_64;
-    buffer.writeBigUInt64BE(BigInt(length), mark + 2);
-    return mark + FRAME_HEAD_LARGE_BYTES;
+    buffer.copyWithin(mark + header, mark + FRAME_HEADER_SPACE, writer.position);
+    writer.position += shift;
   }
 
   #changeBatch(buffer: Buffer): void {

@@ -12,12 +12,9 @@ import { damagedIn, repaired } from "./damaged-envelope.ts";
 import { LaneOtlp } from "./lane-otlp.ts";
 import { LaneRecords } from "./lane-records.ts";
 import { ProtobufOrigin } from "./protobuf-origin.ts";
-import {
-  FRAME_HEAD_BYTES,
-  FRAME_HEAD_LARGE_BYTES,
-  FRAME_LENGTH_16_MAX,
-  RecordBatch,
-} from "./record-batch.ts";
+import { frameHeaderBytes, hasLongFrameHeader } from "./frames.ts";
+import { RecordBatch } from "./record-batch.ts";
+import { TIMESTAMP_LENGTH } from "../envelope/timestamp.ts";
 
 const FORMAT = 2;
 /** In it the OTLP request has the records in the lane's order, and their cells do not say so. */
@@ -45,10 +42,6 @@ const CELL_OTLP = 4;
 
 const CELL_BYTES = 4;
 const HASH_BYTES = 32;
-
-/** The timestamp in an envelope's `data`: after `{"timestamp":"`, and always as long (DESIGN "The envelope"). */
-const TIMESTAMP_START = 14;
-const TIMESTAMP_LENGTH = 27;
 
 /** The records of one lane of a commit, ready to be stored. */
 export interface StoredLane {
@@ -180,8 +173,8 @@ function timesOf(lane: LaneRecords): { timeMin: number; timeMax: number } {
 function compareTimes({ batches, indexes }: LaneRecords, one: number, other: number): number {
   const { buffer } = batches[one]!;
   const { buffer: otherBuffer } = batches[other]!;
-  const start = batches[one]!.dataStart(indexes[one]!) + TIMESTAMP_START;
-  const otherStart = batches[other]!.dataStart(indexes[other]!) + TIMESTAMP_START;
+  const start = batches[one]!.timestampStart(indexes[one]!);
+  const otherStart = batches[other]!.timestampStart(indexes[other]!);
   for (let offset = 0; offset < TIMESTAMP_LENGTH; offset++) {
     const difference = buffer[start + offset]! - otherBuffer[otherStart + offset]!;
     if (difference !== 0) return difference;
@@ -192,13 +185,18 @@ function compareTimes({ batches, indexes }: LaneRecords, one: number, other: num
 /** In ms since 1970. A timestamp that is none must not keep the commit from being stored: its arrival stands for it. */
 function timeOf({ batches, indexes }: LaneRecords, place: number): number {
   const batch = batches[place]!;
-  const start = batch.dataStart(indexes[place]!) + TIMESTAMP_START;
-  const time = Date.parse(batch.buffer.toString("latin1", start, start + TIMESTAMP_LENGTH));
+  const time = Date.parse(batch.timestamp(indexes[place]!));
   return Number.isNaN(time) ? batch.appendedAtMs : time;
 }
 
 function bytesOf({ buffer, byteOffset, byteLength }: Int32Array): Uint8Array {
   return new Uint8Array(buffer, byteOffset, byteLength);
+}
+
+/** What a batch that is read has for each record. */
+interface Columns {
+  readonly sequences: Float64Array;
+  readonly times: Float64Array;
 }
 
 /** Where the parts of a lane lie in its bytes. */
@@ -209,6 +207,7 @@ class Lane {
   readonly frames: Buffer;
   readonly origin: ProtobufOrigin;
   readonly #firstSequence: number;
+  readonly #appendedAtMs: number;
   readonly #cells: Int32Array;
   readonly #cellsOfRecord: number;
   readonly #hashes: Buffer;
@@ -219,7 +218,7 @@ class Lane {
   hasLarge = false;
 
   /** @throws RangeError where the form is not known, or what is there cannot be it. */
-  constructor({ firstSequence, bytes }: ReadLane) {
+  constructor({ firstSequence, appendedAtMs, bytes }: ReadLane) {
     const head = cellsAt(bytes, 0, HEAD_CELLS);
     const format = head[HEAD_FORMAT]!;
     if (format !== FORMAT && format !== FORMAT_IN_ORDER) {
@@ -227,6 +226,7 @@ class Lane {
     }
     this.#cellsOfRecord = format === FORMAT_IN_ORDER ? CELLS_IN_ORDER : CELLS;
     this.#firstSequence = firstSequence;
+    this.#appendedAtMs = appendedAtMs;
     this.records = head[HEAD_RECORDS]!;
     this.isAudit = head[HEAD_IS_AUDIT] === 1;
     let position = HEAD_CELLS * CELL_BYTES;
@@ -255,17 +255,21 @@ class Lane {
    * Adds the next record and those behind it before the sequence `limit`; answers where their frames end, which start
    * at `position` in the batch's memory, and are copied to it where they are not there already.
    */
-  addBefore(limit: number, batch: RecordBatch, position: number, sequences: Float64Array): number {
+  addBefore(
+    limit: number,
+    batch: RecordBatch,
+    position: number,
+    { sequences, times }: Columns,
+  ): number {
     const first = this.#position;
     const shift = position - first;
     do {
       const size = this.#cell(CELL_SIZE);
-      const isLarge = size > FRAME_LENGTH_16_MAX;
-      if (isLarge) this.hasLarge = true;
-      const head = isLarge ? FRAME_HEAD_LARGE_BYTES : FRAME_HEAD_BYTES;
-      const start = this.#position + head;
+      if (hasLongFrameHeader(size)) this.hasLarge = true;
+      const start = this.#position + frameHeaderBytes(size);
       this.#position = start + size;
       sequences[batch.length] = this.nextSequence;
+      times[batch.length] = this.#appendedAtMs;
       this.#add(batch, shift + start, shift + this.#position);
       this.next++;
     } while (this.nextSequence < limit);
@@ -309,14 +313,15 @@ export function readBatch(
   const lanes = read.map((lane) => new Lane(lane));
   const records = lanes.reduce((sum, lane) => sum + lane.records, 0);
   const batch = new RecordBatch(memoryFor(lanes), records);
-  const sequences = new Float64Array(records);
+  const columns = { sequences: new Float64Array(records), times: new Float64Array(records) };
   for (let position = 0; batch.length < records;) {
     const { next, limit } = nextOf(lanes);
-    position = next.addBefore(limit, batch, position, sequences);
+    position = next.addBefore(limit, batch, position, columns);
   }
-  batch.firstSequence = sequences[0]!;
-  batch.appendedAtMs = read[0]!.appendedAtMs;
-  batch.sequences = sequences;
+  batch.firstSequence = columns.sequences[0]!;
+  batch.sequences = columns.sequences;
+  batch.appendedAtMs = columns.times[0]!;
+  batch.appendedTimes = columns.times;
   // Only next to a large envelope others were damaged: looking at all of them would slow down every replay.
   const damaged = lanes.some(({ hasLarge }) => hasLarge) ? damagedIn(batch) : [];
   if (damaged.length === 0) return batch;

@@ -20,13 +20,16 @@ export class JoinedBatch implements Batch {
     this.byteLength = parts.reduce((sum, part) => sum + part.byteLength, 0);
   }
 
-  /** Of the first part. */
   get appendedAtMs(): number {
     return this.parts[0]!.appendedAtMs;
   }
 
   sequence(index: number): number {
     return this.#partOf(index).sequence(index - this.#start);
+  }
+
+  appendedAt(index: number): number {
+    return this.#partOf(index).appendedAt(index - this.#start);
   }
 
   type(index: number): EnvelopeType {
@@ -51,6 +54,10 @@ export class JoinedBatch implements Batch {
 
   data(index: number): Uint8Array {
     return this.#partOf(index).data(index - this.#start);
+  }
+
+  timestamp(index: number): string {
+    return this.#partOf(index).timestamp(index - this.#start);
   }
 
   envelope(index: number): Envelope {

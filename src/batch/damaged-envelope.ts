@@ -8,7 +8,8 @@ import type { Envelope } from "../wire/envelope.ts";
 import { EnvelopeEncoder } from "../envelope/encoder.ts";
 import { NO_SECONDS, partsOfRecord } from "../envelope/from-record.ts";
 import { OpenBatch } from "./batch-builder.ts";
-import { FRAME_HEAD_LARGE_BYTES, unreadableEnvelope, type RecordBatch } from "./record-batch.ts";
+import { frameHeaderBytes } from "./frames.ts";
+import { unreadableEnvelope, type RecordBatch } from "./record-batch.ts";
 
 const TIMESTAMP = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/;
 
@@ -44,7 +45,8 @@ export function repaired(batch: RecordBatch, damaged: readonly number[]): Record
   const bytesOf = (index: number): Uint8Array => envelopes.get(index) ?? batch.bytes(index);
   let bytes = 0;
   for (let index = 0; index < batch.length; index++) {
-    bytes += FRAME_HEAD_LARGE_BYTES + bytesOf(index).length;
+    const { length } = bytesOf(index);
+    bytes += frameHeaderBytes(length) + length;
   }
   const open = new OpenBatch();
   // With room for all of them they are one batch.
@@ -63,6 +65,7 @@ export function repaired(batch: RecordBatch, damaged: readonly number[]): Record
   return Object.assign(made!, {
     firstSequence: batch.firstSequence,
     appendedAtMs: batch.appendedAtMs,
+    appendedTimes: batch.appendedTimes,
     sequences: batch.sequences,
   });
 }
@@ -70,7 +73,8 @@ export function repaired(batch: RecordBatch, damaged: readonly number[]): Record
 function encodedAgain(batch: RecordBatch, index: number): Uint8Array {
   try {
     const parts = partsOfRecord(batch.origin(index).record(batch.originIndex(index)));
-    if (parts.seconds === NO_SECONDS) parts.seconds = Math.floor(batch.appendedAtMs / SECOND_MS);
+    if (parts.seconds === NO_SECONDS)
+      parts.seconds = Math.floor(batch.appendedAt(index) / SECOND_MS);
     const open = new OpenBatch();
     new EnvelopeEncoder(open, 0).encode(parts, batch.origin(index), batch.originIndex(index));
     const [encoded] = open.take();

@@ -10,10 +10,12 @@ import { withAttribute } from "../otlp/added-attribute.ts";
 import { auditLine, sealedAuditLine } from "../envelope/audit-line.ts";
 import { recordOfEnvelope } from "../envelope/envelope-record.ts";
 import { EVENT_KEY } from "../envelope/event-key.ts";
+import { TIMESTAMP_LENGTH, TIMESTAMP_START } from "../envelope/timestamp.ts";
 import { otlpRequest, type OtlpPieces } from "../otlp/otlp-request.ts";
 import { otlpToJson } from "../otlp/otlp-to-json.ts";
 import { RecordOrigin } from "../otlp/otlp-writer.ts";
 import { SoundPieces } from "../otlp/sound-otlp.ts";
+import { frameHeaderBytes } from "./frames.ts";
 
 /** Where a record came from, to rebuild it for those who want OpenTelemetry and not the envelope. */
 export interface Origin {
@@ -51,15 +53,6 @@ const RECORDS_AT_FIRST = 3;
 /** Behind a burst a batch may have one record, and be kept for long: its room is not counted before it is used. */
 const RECORDS_AT_FIRST_MAX = 1024;
 
-/**
- * The head of an unmasked frame of 126 to 65 535 bytes. The shortest envelope, an audit event without a message, has 129
- * bytes, so the head of two bytes never occurs.
- */
-export const FRAME_HEAD_BYTES = 4;
-/** The longest envelope that has the small head. */
-export const FRAME_LENGTH_16_MAX = 0xffff;
-export const FRAME_HEAD_LARGE_BYTES = 10;
-
 /** A record of an origin: its place among that origin's records. */
 export interface OriginPlace {
   readonly origin: Origin;
@@ -80,6 +73,8 @@ export class RecordBatch implements Batch {
   /** Set by the journal when it takes the batch. */
   firstSequence = 0;
   appendedAtMs = 0;
+  /** When each record was appended, if the batch holds records of several commits; else all were at `appendedAtMs`. */
+  appendedTimes: Float64Array | undefined;
   /** Where the records do not follow one another; set by whoever has made the batch of records that were stored. */
   sequences: Float64Array | undefined;
   #buffer: Buffer;
@@ -222,6 +217,10 @@ export class RecordBatch implements Batch {
     return this.sequences === undefined ? this.firstSequence + index : this.sequences[index]!;
   }
 
+  appendedAt(index: number): number {
+    return this.appendedTimes?.[index] ?? this.appendedAtMs;
+  }
+
   type(index: number): EnvelopeType {
     return this.#cell(index, KIND) >= AUDIT ? "audit_log" : "system_log";
   }
@@ -250,9 +249,19 @@ export class RecordBatch implements Batch {
     return this.#buffer.subarray(this.dataStart(index), this.#cell(index, END) - 1);
   }
 
-  /** Where the `data` object begins in {@link buffer}. */
+  /** Where the `data` object starts in {@link buffer}. */
   dataStart(index: number): number {
     return this.#cell(index, START) + DATA_OFFSETS[this.type(index)];
+  }
+
+  timestamp(index: number): string {
+    const start = this.timestampStart(index);
+    return this.#buffer.toString("latin1", start, start + TIMESTAMP_LENGTH);
+  }
+
+  /** Where the timestamp's text starts in {@link buffer}. */
+  timestampStart(index: number): number {
+    return this.dataStart(index) + TIMESTAMP_START;
   }
 
   envelope(index: number): Envelope {
@@ -364,8 +373,7 @@ export class RecordBatch implements Batch {
   }
 
   #frameStart(index: number): number {
-    const isLarge = this.size(index) > FRAME_LENGTH_16_MAX;
-    return this.#cell(index, START) - (isLarge ? FRAME_HEAD_LARGE_BYTES : FRAME_HEAD_BYTES);
+    return this.#cell(index, START) - frameHeaderBytes(this.size(index));
   }
 
   from(index: number): Batch {
@@ -393,7 +401,7 @@ const UNREADABLE = "[The envelope of this record is damaged and cannot be read.]
 /** What stands for an envelope that is no JSON: whoever searches the journal must not fail at a single record. */
 export function unreadableEnvelope(batch: RecordBatch, index: number): Envelope {
   const data = {
-    timestamp: new Date(batch.appendedAtMs).toISOString().replace("Z", "000Z"),
+    timestamp: new Date(batch.appendedAt(index)).toISOString().replace("Z", "000Z"),
     level: batch.level(index),
     logger: batch.logger(index),
     message: UNREADABLE,
@@ -418,7 +426,7 @@ class Selection implements Batch {
   }
 
   get appendedAtMs(): number {
-    return this.#batch.appendedAtMs;
+    return this.appendedAt(0);
   }
 
   get byteLength(): number {
@@ -427,6 +435,10 @@ class Selection implements Batch {
 
   sequence(index: number): number {
     return this.#batch.sequence(this.#indexes[index]!);
+  }
+
+  appendedAt(index: number): number {
+    return this.#batch.appendedAt(this.#indexes[index]!);
   }
 
   type(index: number): EnvelopeType {
@@ -451,6 +463,10 @@ class Selection implements Batch {
 
   data(index: number): Uint8Array {
     return this.#batch.data(this.#indexes[index]!);
+  }
+
+  timestamp(index: number): string {
+    return this.#batch.timestamp(this.#indexes[index]!);
   }
 
   envelope(index: number): Envelope {

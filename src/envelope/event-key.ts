@@ -1,13 +1,14 @@
 import { createHash } from "node:crypto";
 import type { AuditLog } from "../wire/envelope.ts";
+import { TIMESTAMP_LENGTH, TIMESTAMP_START } from "./timestamp.ts";
 
 /** The attribute that names an event over all attempts to send it (semantic conventions, `log.record.uid`). */
 export const EVENT_KEY = "log.record.uid";
 
 const MEMBER = Buffer.from(`"${EVENT_KEY}":"`);
 
-/** In `data`, behind the timestamp, which each attempt may give anew: `{"timestamp":"2025-10-13T09:27:24.339163Z",`. */
-const CONTENT_START = 43;
+/** Where `data` goes on after its timestamp, which may be another one in each attempt. */
+const CONTENT_START = TIMESTAMP_START + TIMESTAMP_LENGTH + '",'.length;
 
 /** A longer key is remembered by its digest. */
 const KEY_CHARS_MAX = 128;

@@ -1,3 +1,7 @@
+/** Where the text of the timestamp starts in an envelope's `data`, and how long it is: always the same. */
+export const TIMESTAMP_START = '{"timestamp":"'.length;
+export const TIMESTAMP_LENGTH = "2025-10-13T09:27:24.339163Z".length;
+
 /** The last second of the year 9999: later ones have no ISO form of the same length. */
 const SECONDS_MAX = 253_402_300_799;
 

@@ -18,12 +18,14 @@ export interface OtlpForm {
  */
 export interface Batch {
   readonly length: number;
-  /** When the journal took the batch, in milliseconds since 1970, by `HostJournal.clock`. */
+  /** When the first record was appended to the journal, in milliseconds since 1970, by `HostJournal.clock`. */
   readonly appendedAtMs: number;
   /** Sum of the envelopes' bytes. */
   readonly byteLength: number;
   /** The record's place in the journal, growing by one from record to record, from 1. */
   sequence(index: number): number;
+  /** When this record was appended, as {@link appendedAtMs}. A batch may hold records of several UTC days. */
+  appendedAt(index: number): number;
   type(index: number): EnvelopeType;
   level(index: number): Level;
   logger(index: number): string;
@@ -33,6 +35,8 @@ export interface Batch {
   bytes(index: number): Uint8Array;
   /** The envelope's `data` object as JSON, UTF-8. */
   data(index: number): Uint8Array;
+  /** The envelope's timestamp, such as `2025-10-13T09:27:24.339163Z`, without parsing the envelope. */
+  timestamp(index: number): string;
   /** The envelope, parsed on the first call. */
   envelope(index: number): Envelope;
   /** The OpenTelemetry record, rebuilt on each call. */

@@ -257,7 +257,7 @@ describe("a half-typed term", () => {
     "%s: is an error, also after a minus, among others, before a space",
     (name) => {
       for (const q of [`${name}:`, `-${name}:`, `x ${name}: y`, `${name}:\t`]) {
-        expect(errorOf({ q })).toContain(`${name}:" is not understood: a value is missing after`);
+        expect(errorOf({ q })).toContain(`${name}:" is invalid: a value is missing after`);
       }
       expect(isMatch(`"${name}:"`, envelopeOf({ message: `the ${name}: x` }))).toBe(true);
     },
@@ -266,7 +266,7 @@ describe("a half-typed term", () => {
   test.each(["level:=", 'level:""', "type:=", '"', 'logger:"a', '-level:"', 'x "a b'])(
     "%s is an error",
     (q) => {
-      expect(errorOf({ q })).toContain("is not understood");
+      expect(errorOf({ q })).toContain("is invalid");
     },
   );
 });

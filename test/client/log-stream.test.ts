@@ -184,7 +184,7 @@ describe("filters", () => {
     const refused = await log.until("refused");
     expect(refused).toMatchObject({ version });
     expect(refused.reason).toMatch(
-      /^The filter term "level:LOUD" is not understood: the level is one/,
+      /^The filter term "level:LOUD" is invalid: the level must be one/,
     );
     gateway.getLogger("a").info("dull");
     gateway.getLogger("a").error("bad");

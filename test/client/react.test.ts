@@ -177,7 +177,7 @@ test("a refused filter is reported until another one is accepted; the one before
     );
   await vi.waitFor(async () => expect(await stage.view((view) => view.status.state)).toBe("live"));
   await stage.view((view) => view.setFilter({ q: "level:" }));
-  await errorIs(expect.stringContaining('The filter term "level:" is not understood'));
+  await errorIs(expect.stringContaining('The filter term "level:" is invalid'));
   gateway.getLogger("a").info("something else");
   gateway.getLogger("a").info("wanted still");
   await shows(stage, ["wanted still"]);

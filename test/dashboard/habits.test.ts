@@ -65,7 +65,7 @@ test("an address with a filter that is not understood says so, and shows everyth
   await rig.post([{ message: "one" }]);
   await using dashboard = await rig.open({}, "/?q=level:LOUD");
   await dashboard.showsLast("system_log", "one");
-  expect(await dashboard.text("#filter-problem")).toMatch(/level:LOUD.* is not understood/);
+  expect(await dashboard.text("#filter-problem")).toMatch(/level:LOUD.* is invalid/);
 });
 
 test("all is done by keys, and each key of the help does what it says", async () => {

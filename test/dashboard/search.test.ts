@@ -73,7 +73,7 @@ test("what is not understood is explained under the box, and what is shown stays
   await search(dashboard, "level:LOUD");
   await vi.waitFor(async () => {
     expect(await dashboard.text("#filter-problem")).toMatch(
-      /^The filter term "level:LOUD" is not understood: the level is one of DEBUG, INFO, /,
+      /^The filter term "level:LOUD" is invalid: the level must be one of DEBUG, INFO, /,
     );
   }, WAIT);
   expect(await dashboard.page.$eval(BOX, (box) => box.getAttribute("aria-invalid"))).toBe("true");

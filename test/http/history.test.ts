@@ -685,7 +685,7 @@ describe("errors", () => {
     expect(status).toBe(400);
     expect(code).toBe("FILTER_INVALID");
     expect(message).toMatch(
-      /^The filter term "level:LOUD" is not understood: the level is one of DEBUG, /,
+      /^The filter term "level:LOUD" is invalid: the level must be one of DEBUG, /,
     );
   });
 

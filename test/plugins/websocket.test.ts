@@ -181,7 +181,7 @@ describe("before the upgrade", () => {
     ["?level=INFO&level=ERROR", "The query parameter level is given more than once."],
     [
       "?level=LOUD",
-      'The filter term "level:LOUD" is not understood: the level is one of DEBUG, INFO, WARNING, ERROR, CRITICAL. Valid terms are: text, "a phrase", -not, level:WARNING, type:audit, logger:NAME, action:NAME, field:value.',
+      'The filter term "level:LOUD" is invalid: the level must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL. Valid terms are: text, "a phrase", -not, level:WARNING, type:audit, logger:NAME, action:NAME, field:value.',
     ],
   ])("%s is refused with 400 and the reason", async (query, text) => {
     const rig = await startRig();

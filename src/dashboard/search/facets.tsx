@@ -1,4 +1,4 @@
-import { FACETS, type Facet } from "../../wire/facets.ts";
+import { FACETS, type Facet } from "../../wire/fields.ts";
 import type { Counted } from "../session/journal-counts.ts";
 import { printable } from "../../wire/printable.ts";
 import { chooseTerm, hasTerm, termOf } from "./query.ts";

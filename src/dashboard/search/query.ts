@@ -1,6 +1,6 @@
 /** Where the words of a filter's text stand; the parser itself is src/filter.ts. */
 
-import { soughtTexts } from "../../wire/filter.ts";
+import { textsToHighlight } from "../../wire/filter.ts";
 
 export interface Word {
   readonly from: number;
@@ -47,7 +47,7 @@ export function chooseTerm(text: string, field: string, term: string): string {
 /** The texts that are looked for, in lower case; none if the filter is not valid. */
 export function searchedTexts(text: string): string[] {
   try {
-    return soughtTexts(text).map((sought) => sought.toLowerCase());
+    return textsToHighlight(text).map((sought) => sought.toLowerCase());
   } catch {
     return [];
   }

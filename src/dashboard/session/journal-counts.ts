@@ -1,6 +1,6 @@
 import { fetchUnlessBusy } from "../../client/retry-after.ts";
 import { LEVELS } from "../../wire/envelope.ts";
-import { FACETS, type Facet } from "../../wire/facets.ts";
+import { FACETS, type Facet } from "../../wire/fields.ts";
 import type { FilterQuery } from "../../wire/filter.ts";
 import {
   STRAY_GAP_MS,

@@ -1,4 +1,4 @@
-import { FACETS, type Facet } from "../../wire/facets.ts";
+import { FACETS, type Facet } from "../../wire/fields.ts";
 import { FILTER_PARAMETERS, parseFilter } from "../../wire/filter.ts";
 import {
   invalidValue,

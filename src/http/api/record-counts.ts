@@ -1,5 +1,5 @@
 import { LEVELS } from "../../wire/envelope.ts";
-import { facetValue, type Facet } from "../../wire/facets.ts";
+import { facetValue, type Facet } from "../../wire/fields.ts";
 import type { Batch } from "../../plugin/index.ts";
 import type { LevelCounts } from "../../wire/histogram.ts";
 import { CountedTimes, type TimesAskedFor } from "./counted-times.ts";

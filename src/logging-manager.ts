@@ -6,18 +6,16 @@ import {
   serviceInstanceIdDetector,
 } from "@opentelemetry/resources";
 import { resolveConfig, type Config } from "./config/config.ts";
-import { Problems } from "./config/problems.ts";
-import { suggestion } from "./config/suggestion.ts";
+import { Problems, suggestion } from "./config/problems.ts";
 import { EVENT_KEY } from "./envelope/event-key.ts";
 import { AUDIT_LOGGER, LEVELS, type Level } from "./wire/envelope.ts";
 import { TailgateError, textOf } from "./wire/errors.ts";
-import { hostLogger, writeToStderr, type WriteLine } from "./plugin/host-log.ts";
+import { hostLogger, writeToStderr, type WriteLine } from "./gateway/host-log.ts";
 import type { Receipt } from "./intake/audit-events.ts";
 import type { HostLogger } from "./plugin/index.ts";
-import { DirectLoggerProvider } from "./otel/direct-provider.ts";
+import { DirectLoggerProvider, TailgateLoggerProvider, type SafeLogger } from "./otel/provider.ts";
 import { OrchestratorLogger, type LoggerSettings } from "./otel/orchestrator-logger.ts";
 import { TailgateLogRecordProcessor } from "./otel/processor.ts";
-import { TailgateLoggerProvider } from "./otel/provider.ts";
 import {
   GLOBAL_RELAY,
   loadedApis,
@@ -26,7 +24,6 @@ import {
   type Registration,
 } from "./otel/registration.ts";
 import { LoggerRelay, type RelayTarget } from "./otel/relay.ts";
-import type { SafeLogger } from "./otel/safe-logger.ts";
 import { startTailgate, type RunningTailgate } from "./gateway/start.ts";
 
 /** Components as `tailgate.yaml` has them: `{ file: { max_bytes: 1000000 }, console: null }`. */

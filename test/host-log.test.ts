@@ -1,7 +1,7 @@
 /** The gateway's own lines are rate-limited: whoever can cause one can cause thousands. */
 
 import { describe, expect, onTestFinished, test, vi } from "vitest";
-import { flushHostLog, hostLogger, suppressedLines } from "../src/plugin/host-log.ts";
+import { flushHostLog, hostLogger, suppressedLines } from "../src/gateway/host-log.ts";
 import { LoggingManager } from "../src/logging-manager.ts";
 import { Listeners } from "../src/client/listeners.ts";
 import { Workspace } from "./config/workspace.ts";

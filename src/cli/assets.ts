@@ -3,7 +3,7 @@
 import { chmod, readdir, readFile, writeFile } from "node:fs/promises";
 import { promisify } from "node:util";
 import { brotliCompress, constants, gzip } from "node:zlib";
-import { configJsonSchema } from "../config/json-schema.ts";
+import { configJsonSchema } from "../config/reference.ts";
 import { nodeRefusal } from "../runtime/node-version.ts";
 
 const dist = new URL("../../", import.meta.url);

@@ -55,6 +55,6 @@ async function readText(path: string, isNamed: boolean): Promise<string | undefi
 
 /** The parser is loaded where there is a file: a start without one need not wait for it. */
 async function parsed(text: string, name: string): Promise<ConfigFile["values"]> {
-  const { parseConfig } = await import("./config-text.ts");
+  const { parseConfig } = await import("./yaml.ts");
   return parseConfig(text, name);
 }

@@ -5,9 +5,9 @@ import {
   type Component,
   type ExporterComponent,
   type ProcessorComponent,
+  refuseSharedFiles,
 } from "./components.ts";
 import { readConfigFile, type ConfigFileSource } from "./config-file.ts";
-import { isLoopback } from "./loopback.ts";
 import { pathText, Problems, type Path } from "./problems.ts";
 import {
   FLAG_NAMES,
@@ -15,18 +15,18 @@ import {
   settingOverrides,
   type ConfigFlags,
   type OverrideSources,
-} from "./overrides.ts";
+  substituted,
+} from "./environment.ts";
 import { httpSchema, settingsSchema, type journalSchema } from "./settings.ts";
-import { refuseSharedFiles } from "./shared-files.ts";
-import { substituted } from "./substitution.ts";
 import { isMapping, validated, withoutExtensions, type Mapping } from "./validation.ts";
 import type { EnvelopeType, Level } from "../wire/envelope.ts";
 import { TailgateError } from "../wire/errors.ts";
 import { checkPackage } from "../runtime/package.ts";
 import type { ReceiverDefinition, z } from "../plugin/index.ts";
+import { BlockList, isIP } from "node:net";
 
 export type { Component, ExporterComponent, OnError, ProcessorComponent } from "./components.ts";
-export type { ConfigFlags } from "./overrides.ts";
+export type { ConfigFlags } from "./environment.ts";
 
 /** What the gateway runs with: complete, checked and frozen. */
 export interface Config {
@@ -222,4 +222,19 @@ function frozen<T>(value: T): T {
     if (key !== "definition") frozen(inner);
   }
   return Object.freeze(value);
+}
+
+const LOOPBACK = new BlockList();
+LOOPBACK.addSubnet("127.0.0.0", 8, "ipv4");
+LOOPBACK.addAddress("::1", "ipv6");
+
+/**
+ * True for 127.0.0.0/8, ::1 and localhost. A name is not looked up: what it stands for may change after the check
+ * (RFC 6761, 6.3 fixes localhost alone). Nor is a zone, as in `::1%lo`: whether there is one is known to the system only.
+ */
+export function isLoopback(host: string): boolean {
+  if (host.includes("%")) return false;
+  const version = isIP(host);
+  if (version === 0) return host.toLowerCase() === "localhost";
+  return LOOPBACK.check(host, version === 4 ? "ipv4" : "ipv6");
 }

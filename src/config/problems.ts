@@ -1,5 +1,6 @@
 import { TailgateError } from "../wire/errors.ts";
 import { isSecretKey, masked } from "./secrets.ts";
+import { closestMatch } from "leven";
 
 /** Where a problem is: the keys from the top of the configuration. */
 export type Path = readonly PropertyKey[];
@@ -64,4 +65,10 @@ export function found(path: Path, value: unknown): string {
 function jsonText(value: unknown): string {
   // JSON has no NaN and Infinity, YAML does.
   return typeof value === "number" ? String(value) : (JSON.stringify(value) ?? String(value));
+}
+
+/** `; did you mean "max_bytes"?`, or "" where nothing known is near. One slip for each four letters is near. */
+export function suggestion(word: string, known: readonly string[]): string {
+  const match = closestMatch(word, known, { maxDistance: 1 + Math.floor(word.length / 4) });
+  return match === undefined ? "" : `; did you mean ${JSON.stringify(match)}?`;
 }

@@ -1,8 +1,7 @@
 import { z, type OptionSchema } from "../plugin/index.ts";
 import { hasFixedKeys, inputSchema, schemaAt, typeText, type JsonSchema } from "./option-schema.ts";
-import { found, type Path, type Problems } from "./problems.ts";
-import { EnvironmentText } from "./substitution.ts";
-import { suggestion } from "./suggestion.ts";
+import { found, type Path, type Problems, suggestion } from "./problems.ts";
+import { EnvironmentText } from "./environment.ts";
 
 export type Mapping = Readonly<Record<string, unknown>>;
 

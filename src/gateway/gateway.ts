@@ -14,13 +14,13 @@ import { LiveDelivery } from "../delivery/live-delivery.ts";
 import type { RecordBatch } from "../batch/record-batch.ts";
 import type { Level } from "../wire/envelope.ts";
 import { TailgateError, textOf } from "../wire/errors.ts";
-import { hostLogger, type WriteLine } from "../plugin/host-log.ts";
+import { hostLogger, type WriteLine } from "./host-log.ts";
 import { RecordIntake } from "../intake/intake.ts";
 import type { RunningProcessor } from "../intake/processors.ts";
 import type { Journal, WatchedJournal } from "../journal/journal.ts";
 import type { ChainState, Damage } from "../journal/messages.ts";
 import { freeBytesOf, journalBytesIn } from "../runtime/log-dir.ts";
-import { refuseLoops, type Target } from "./loop-guard.ts";
+import { refuseLoops, type Target } from "./self-export.ts";
 import {
   counterMetric,
   gaugeMetric,
@@ -36,7 +36,7 @@ import type {
   Receiver,
   ReceiverDefinition,
 } from "../plugin/index.ts";
-import { keptAlive } from "./process-life.ts";
+import { keptAlive } from "./process-exit.ts";
 import { aborted, timeLimit } from "../runtime/timers.ts";
 import { clearTimeout, setTimeout } from "../runtime/timers.ts";
 

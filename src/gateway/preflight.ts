@@ -10,7 +10,7 @@ import { TailgateError, textOf } from "../wire/errors.ts";
 import { Guard, urlHost } from "../http/server/guard.ts";
 import { reservedPaths } from "../http/server/server.ts";
 import { checkFolder, checkLogDir } from "../runtime/log-dir.ts";
-import { refuseLoops, type Target } from "./loop-guard.ts";
+import { refuseLoops, type Target } from "./self-export.ts";
 import type { Plan, PluginDefinition } from "../plugin/index.ts";
 import { timeLimit } from "../runtime/timers.ts";
 

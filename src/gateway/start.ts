@@ -10,7 +10,7 @@ import {
   suppressedLines,
   writeToStderr,
   type WriteLine,
-} from "../plugin/host-log.ts";
+} from "./host-log.ts";
 import { DEFAULT_ORIGINS } from "../http/server/guard.ts";
 import { HttpServer } from "../http/server/server.ts";
 import { ClockFile } from "../journal/clock-file.ts";
@@ -21,7 +21,7 @@ import { SqliteJournal } from "../journal/sqlite.ts";
 import { TrustedClock } from "../journal/trusted-clock.ts";
 import { prepareLogDir, transienceNotice } from "../runtime/log-dir.ts";
 import { preflight } from "./preflight.ts";
-import { atProcessEnd, keptAlive } from "./process-life.ts";
+import { atProcessEnd, keptAlive } from "./process-exit.ts";
 
 export interface RunningTailgate {
   readonly gateway: Gateway;

@@ -22,15 +22,13 @@ import { DEFAULT_LOGGER_NAMES, LoggerNames } from "../envelope/scope.ts";
 import type { Steps } from "../otlp/steps.ts";
 import { LEVELS, type Level, type LevelRank } from "../wire/envelope.ts";
 import { TailgateError, textOf } from "../wire/errors.ts";
-import { rateLimited } from "../plugin/host-log.ts";
 import type { StoredEvent } from "../journal/journal.ts";
 import type { HostLogger, Ingested, Intake, LogRecord } from "../plugin/index.ts";
 import { onNextTurn } from "../runtime/timers.ts";
 import { AuditEvents, type Receipt, type RequestEvents, type TakenEvent } from "./audit-events.ts";
 import { AuditQueue } from "./audit-queue.ts";
 import { LargeRequests } from "./large-requests.ts";
-import { LossAlarm } from "./loss-alarm.ts";
-import { Losses, type Marker } from "./losses.ts";
+import { LossAlarm, Losses, type Marker } from "./losses.ts";
 import {
   isAuditEvent,
   processed,
@@ -164,9 +162,10 @@ export class RecordIntake implements Intake {
     this.#loggers =
       auditLoggers === undefined ? DEFAULT_LOGGER_NAMES : new LoggerNames(auditLoggers);
     this.#alarm = new LossAlarm(options.log);
-    const log = rateLimited(options.log);
     this.#events = new AuditEvents(options.storedEvents, (key) =>
-      log.warning(`Two audit events have the key ${key} and do not say the same; both are kept.`),
+      options.log.warning(
+        `Two audit events have the key ${key} and do not say the same; both are kept.`,
+      ),
     );
     this.#open = new OpenBatch(this.#events);
     this.#encoder = new EnvelopeEncoder(this.#open, this.#lowest, this.#loggers);

@@ -2,7 +2,7 @@
 
 import { textOf } from "../wire/errors.ts";
 import type { Value } from "../plugin/index.ts";
-import type { Columns } from "./columns.ts";
+import type { Columns } from "./attributes.ts";
 import { causesOf, plainValue, readable } from "./plain-value.ts";
 
 /** What the causes may add to a stack trace, in characters. */

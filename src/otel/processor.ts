@@ -1,7 +1,15 @@
 import type { LogRecordProcessor, ReadableLogRecord } from "@opentelemetry/sdk-logs";
 import type { RecordIntake } from "../intake/intake.ts";
-import { NameColumn, withAdded, type Columns } from "./columns.ts";
-import { SdkRecord, type EmittedRecord } from "./sdk-record.ts";
+import { NameColumn, withAdded, type Columns } from "./attributes.ts";
+import type { HrTime, SpanContext } from "@opentelemetry/api";
+import { NO_SECONDS } from "../envelope/from-record.ts";
+import type { RecordParts } from "../envelope/encoder.ts";
+import type { OtlpPieces } from "../otlp/otlp-request.ts";
+import { recordPiece, resourcePiece, scopePiece, type RecordFields } from "../otlp/otlp-writer.ts";
+import type { Origin } from "../batch/record-batch.ts";
+import { textOf } from "../wire/errors.ts";
+import type { LogRecord, Scope, Value } from "../plugin/index.ts";
+import { plainValue } from "./plain-value.ts";
 
 /**
  * The way from the OpenTelemetry SDK into the gateway: encodes each record before `emit` returns, so that what happens
@@ -47,9 +55,9 @@ export class TailgateLogRecordProcessor implements LogRecordProcessor {
     this.#take(record, () => attributes);
   }
 
-  #take(record: EmittedRecord, attributesOf: () => Columns): void {
+  #take(record: EmittedRecord, readAttributes: () => Columns): void {
     try {
-      const kept = new SdkRecord(record, attributesOf());
+      const kept = new SdkRecord(record, readAttributes());
       this.#intake.take(kept, kept);
     } catch {
       this.#intake.drop("not_readable");
@@ -64,4 +72,214 @@ export class TailgateLogRecordProcessor implements LogRecordProcessor {
   shutdown(): Promise<void> {
     return this.#flush();
   }
+}
+
+/** What is read of a record as the SDK has it; undefined stands for what is absent. */
+export interface EmittedRecord extends Pick<
+  ReadableLogRecord,
+  "hrTime" | "hrTimeObserved" | "resource" | "instrumentationScope" | "droppedAttributesCount"
+> {
+  readonly spanContext?: SpanContext | undefined;
+  readonly severityNumber?: number | undefined;
+  readonly severityText?: string | undefined;
+  readonly body?: unknown;
+  readonly eventName?: string | undefined;
+}
+
+/** What a record takes in memory beside its texts, which callers mostly hold themselves until the end of the turn. */
+const RECORD_BYTES = 512;
+
+/** What a flat object of the caller's may have of members: a larger one is encoded at once. */
+const FLAT_MEMBERS_MAX = 64;
+
+const SECOND_NANOS = 1_000_000_000n;
+
+/**
+ * What the gateway keeps of a record of the SDK, until somebody wants it as OpenTelemetry has it. The SDK's own record
+ * is let go: in the journal it would take most of the memory, and most of the garbage collector's time.
+ */
+export class SdkRecord implements RecordParts, Origin {
+  readonly isInterim = true;
+  readonly isOwn = true;
+  readonly isJavaScript = true;
+  readonly service = "";
+  readonly seconds: number;
+  readonly micros: number;
+  readonly severityNumber: number | undefined;
+  readonly severityText: string | undefined;
+  body: Value | undefined;
+  readonly eventName: string | undefined;
+  readonly keys: readonly string[];
+  values: readonly unknown[];
+  readonly traceId: string;
+  readonly spanId: string;
+  readonly #flags: number;
+  readonly #droppedAttributes: number;
+  readonly #resource: ReadableLogRecord["resource"];
+  readonly #scope: ReadableLogRecord["instrumentationScope"];
+  readonly #timeSeconds: number;
+  readonly #timeNanos: number;
+  readonly #observedSeconds: number;
+  readonly #observedNanos: number;
+  /** There for a record whose values are kept as bytes. */
+  #record: Uint8Array | undefined;
+
+  /** The attributes are given apart. */
+  constructor(record: EmittedRecord, { keys, values }: Columns) {
+    const { hrTime, hrTimeObserved, spanContext, body } = record;
+    const [seconds, nanos] = shownTime(hrTime, hrTimeObserved);
+    this.seconds = seconds;
+    this.micros = Math.floor(nanos / 1000);
+    this.severityNumber = integerOrNone(record.severityNumber);
+    this.severityText = textOrNone(record.severityText);
+    // An object is still the caller's own, who may change it.
+    this.body = typeof body === "string" ? body : plainValue(body);
+    this.eventName = textOrNone(record.eventName);
+    this.keys = keys;
+    this.values = values;
+    this.traceId = spanContext?.traceId ?? "";
+    this.spanId = spanContext?.spanId ?? "";
+    this.#flags = spanContext?.traceFlags ?? 0;
+    this.#droppedAttributes = record.droppedAttributesCount;
+    this.#resource = record.resource;
+    this.#scope = record.instrumentationScope;
+    [this.#timeSeconds, this.#timeNanos] = hrTime;
+    [this.#observedSeconds, this.#observedNanos] = hrTimeObserved;
+  }
+
+  get loggerName(): string {
+    return this.#scope.name;
+  }
+
+  /**
+   * Asked for when the record was encoded and is kept. How much memory lists and maps hold nobody knows: a record that
+   * has some is kept as bytes from then on.
+   */
+  get recordBytes(): number {
+    if (this.#record === undefined && isPlain(this.body) && this.values.every(isPlain)) {
+      return RECORD_BYTES;
+    }
+    this.#record ??= this.#piece();
+    this.body = undefined;
+    this.values = [];
+    return RECORD_BYTES + this.#record.length;
+  }
+
+  otlp(): OtlpPieces {
+    return {
+      resource: remembered(RESOURCES, this.#resource, resourcePieceOf),
+      scope: remembered(SCOPES, this.#scope, scopePieceOf),
+      record: this.#record ?? this.#piece(),
+    };
+  }
+
+  #piece(): Uint8Array {
+    return recordPiece(this.#fields(), this.keys, this.values.map(plainValue));
+  }
+
+  record(): LogRecord {
+    const { droppedAttributes: _, ...fields } = this.#fields();
+    return {
+      ...fields,
+      attributes: attributesOf(this.keys, this.values),
+      resource: null,
+      scope: scopeOf(this.#scope),
+    };
+  }
+
+  #fields(): RecordFields {
+    const timestamp = nanosOf(this.#timeSeconds, this.#timeNanos);
+    // Mostly it was observed when it was made.
+    const isSame =
+      this.#timeSeconds === this.#observedSeconds && this.#timeNanos === this.#observedNanos;
+    return {
+      timestamp,
+      observedTimestamp: isSame ? timestamp : nanosOf(this.#observedSeconds, this.#observedNanos),
+      severityNumber: this.severityNumber ?? 0,
+      severityText: this.severityText ?? "",
+      body: plainValue(this.body) ?? null,
+      eventName: this.eventName ?? "",
+      traceId: this.traceId,
+      spanId: this.spanId,
+      flags: this.#flags,
+      droppedAttributes: this.#droppedAttributes,
+    };
+  }
+}
+
+/** Whether a value holds about as much memory as its JSON has bytes: one that is no object, or an object without others. */
+function isPlain(value: unknown): boolean {
+  if (typeof value !== "object" || value === null) return true;
+  if (Object.getPrototypeOf(value) !== Object.prototype) return false;
+  let members = 0;
+  for (const name in value) {
+    const inner = (value as Record<string, unknown>)[name];
+    if (++members > FLAT_MEMBERS_MAX || (typeof inner === "object" && inner !== null)) return false;
+  }
+  return true;
+}
+
+/** Code in JavaScript may put anything where its types want a number or a text. */
+function integerOrNone(value: unknown): number | undefined {
+  return Number.isInteger(value) ? (value as number) : undefined;
+}
+
+function textOrNone(value: unknown): string | undefined {
+  if (typeof value === "string") return value;
+  return value === undefined || value === null ? undefined : textOf(value);
+}
+
+/** The record's time, else the time it was observed; a time that is none stands for now. */
+function shownTime(hrTime: HrTime, hrTimeObserved: HrTime): HrTime {
+  const time = hrTime[0] === 0 && hrTime[1] === 0 ? hrTimeObserved : hrTime;
+  return time[0] >= 0 && time[1] >= 0 && time[1] < 1e9 ? time : [NO_SECONDS, 0];
+}
+
+function nanosOf(seconds: number, nanos: number): bigint {
+  const valid = Number.isSafeInteger(seconds) && Number.isFinite(nanos) && seconds >= 0;
+  return valid ? BigInt(seconds) * SECOND_NANOS + BigInt(Math.trunc(nanos)) : 0n;
+}
+
+function attributesOf(keys: readonly string[], values: readonly unknown[]): Map<string, Value> {
+  const attributes = new Map<string, Value>();
+  for (let index = 0; index < keys.length; index++) {
+    const value = plainValue(values[index]);
+    if (value !== undefined) attributes.set(keys[index]!, value);
+  }
+  return attributes;
+}
+
+function scopeOf(scope: ReadableLogRecord["instrumentationScope"]): Scope {
+  const attributes = scope.attributes ?? {};
+  return {
+    name: scope.name,
+    version: scope.version ?? "",
+    attributes: attributesOf(Object.keys(attributes), Object.values(attributes)),
+  };
+}
+
+/** What was encoded of resources and scopes, which nearly all records share. */
+const RESOURCES = new WeakMap<ReadableLogRecord["resource"], Uint8Array>();
+const SCOPES = new WeakMap<ReadableLogRecord["instrumentationScope"], Uint8Array>();
+
+function remembered<Key extends object>(
+  pieces: WeakMap<Key, Uint8Array>,
+  key: Key,
+  pieceOf: (key: Key) => Uint8Array,
+): Uint8Array {
+  let piece = pieces.get(key);
+  if (piece === undefined) {
+    piece = pieceOf(key);
+    pieces.set(key, piece);
+  }
+  return piece;
+}
+
+function resourcePieceOf({ attributes, schemaUrl }: ReadableLogRecord["resource"]): Uint8Array {
+  const plain = attributesOf(Object.keys(attributes), Object.values(attributes));
+  return resourcePiece({ attributes: plain }, schemaUrl);
+}
+
+function scopePieceOf(scope: ReadableLogRecord["instrumentationScope"]): Uint8Array {
+  return scopePiece(scopeOf(scope), scope.schemaUrl);
 }

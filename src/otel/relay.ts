@@ -1,9 +1,7 @@
 import type { LogRecord, Logger, LoggerOptions, LoggerProvider } from "@opentelemetry/api";
 import type { CallSiteAttributes } from "./call-site.ts";
-import type { DirectLoggerProvider } from "./direct-provider.ts";
+import type { DirectLoggerProvider, TailgateLoggerProvider, SafeLogger } from "./provider.ts";
 import type { LoggerSettings } from "./orchestrator-logger.ts";
-import type { TailgateLoggerProvider } from "./provider.ts";
-import type { SafeLogger } from "./safe-logger.ts";
 
 /** Where the records of a relay's loggers go: to one gateway. */
 export interface RelayTarget {

@@ -1,7 +1,13 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import type { Server } from "node:net";
+import type { Server as NetServer } from "node:net";
 import type { Duplex } from "node:stream";
-import { STATUS_CODES } from "../runtime/node-http.ts";
+
+/**
+ * Node's module for HTTP, not imported: as an ES module it would load the classes of `fetch`, too, as each of its
+ * exports is read then (20 ms and 4 MB of every start).
+ */
+export const { createServer, maxHeaderSize, Server, STATUS_CODES } =
+  process.getBuiltinModule("node:http");
 
 /** The gateway's HTTP server, as far as a plugin may use it. */
 export interface HostHttp {
@@ -23,7 +29,7 @@ export interface HostHttp {
    * Puts the gateway's limits on a server of the receiver's own, before it listens: the number of connections, and for
    * HTTP/1 how long a client may read nothing of its answer.
    */
-  protect(server: Server): void;
+  protect(server: NetServer): void;
   /**
    * Counts a request that the plugin rejects, by status, and logs its sender and the reason; equal lines are written once
    * a minute. What is said twice of one request counts once. Without it, a rejected request on the main port is logged

@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { hostLogger } from "../plugin/host-log.ts";
+import { hostLogger } from "../gateway/host-log.ts";
 import { HttpServer } from "../http/server/server.ts";
 import { MemoryJournal } from "../journal/memory.ts";
 import type { Host } from "../plugin/index.ts";

@@ -144,7 +144,7 @@ async function tailgateProvider() {
 
 /** The one that `LoggingManager` registers where it is asked for. */
 async function tailgateDirect() {
-  const { DirectLoggerProvider } = await built<typeof import("../../src/otel/direct-provider.ts")>(
+  const { DirectLoggerProvider } = await built<typeof import("../../src/otel/provider.ts")>(
     "src/otel/direct-provider.js",
   );
   const { processor, envelopeBytes } = await tailgate(() => Promise.resolve());

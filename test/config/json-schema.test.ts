@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { configJsonSchema } from "../../src/config/json-schema.ts";
+import { configJsonSchema } from "../../src/config/reference.ts";
 
 interface Schema {
   readonly $schema?: string;

@@ -12,9 +12,8 @@ import fc from "fast-check";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import type { RecordBatch } from "../../src/batch/record-batch.ts";
 import { RecordIntake } from "../../src/intake/intake.ts";
-import { DirectLoggerProvider } from "../../src/otel/direct-provider.ts";
+import { DirectLoggerProvider, TailgateLoggerProvider } from "../../src/otel/provider.ts";
 import { TailgateLogRecordProcessor } from "../../src/otel/processor.ts";
-import { TailgateLoggerProvider } from "../../src/otel/provider.ts";
 
 const RESOURCE = resourceFromAttributes({ "service.name": "orchestrator", shard: 3 });
 

@@ -1,7 +1,7 @@
 /** The other end of `ExporterProcess`: opens a plugin and does what it is told over IPC. */
 
 import { JoinedBatch } from "../../src/batch/composite.ts";
-import { hostLogger } from "../../src/plugin/host-log.ts";
+import { hostLogger } from "../../src/gateway/host-log.ts";
 import { MemoryJournal } from "../../src/journal/memory.ts";
 import {
   PermanentError,

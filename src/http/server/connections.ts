@@ -1,5 +1,5 @@
 import type { Server, Socket } from "node:net";
-import { Server as HttpServer } from "../../runtime/node-http.ts";
+import { Server as HttpServer } from "../../plugin/http.ts";
 import type { AddressedRequest, HostLogger, Rejection } from "../../plugin/index.ts";
 import { counter, gauge, type Metric } from "../metrics/metric.ts";
 import { clearInterval, clearTimeout, setInterval, setTimeout } from "../../runtime/timers.ts";

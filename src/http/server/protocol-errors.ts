@@ -1,9 +1,8 @@
 import type { Server, Socket } from "node:net";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
-import { maxHeaderSize, Server as HttpServer } from "../../runtime/node-http.ts";
+import { maxHeaderSize, refuseUpgrade, Server as HttpServer } from "../../plugin/http.ts";
 import type { AddressedRequest } from "../../plugin/index.ts";
-import { refuseUpgrade } from "../../plugin/http.ts";
 import type { Rejections } from "./rejections.ts";
 
 /** What Node says of a connection, with the bytes that it stumbled over. */

@@ -1,4 +1,4 @@
-import { STATUS_CODES } from "../../runtime/node-http.ts";
+import { STATUS_CODES } from "../../plugin/http.ts";
 import { counterMetric } from "../../plugin/metrics.ts";
 import type { AddressedRequest, HostLogger, Rejection } from "../../plugin/index.ts";
 import { quotedExcerpt } from "../../wire/printable.ts";

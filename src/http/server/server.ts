@@ -4,7 +4,7 @@ import type { AddressInfo, Socket } from "node:net";
 import { HTTP_DEFAULTS, type HttpConfig } from "../../config/config.ts";
 import { TailgateError, textOf } from "../../wire/errors.ts";
 import type { GatewayView } from "../../gateway/gateway.ts";
-import { createServer } from "../../runtime/node-http.ts";
+import { createServer } from "../../plugin/http.ts";
 import type {
   AddressedRequest,
   HostHttp,

@@ -1,9 +1,9 @@
-/** Keeps a gateway from sending records to itself, which would come back for ever. */
-
 import { lookup } from "node:dns/promises";
 import { isIP } from "node:net";
 import { networkInterfaces } from "node:os";
 import { TailgateError } from "../wire/errors.ts";
+
+/** Keeps a gateway from sending records to itself, which would come back for ever. */
 
 /** Where a component sends records. */
 export interface Target {

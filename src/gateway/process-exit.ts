@@ -1,6 +1,6 @@
-/** What keeps the process alive, and what is done when it ends: a gateway in somebody else's process has no say in either. */
-
 import { isMainThread, MessageChannel } from "node:worker_threads";
+
+/** What keeps the process alive, and what is done when it ends: a gateway in somebody else's process has no say in either. */
 
 /** Those that end a process by default and leave it time. SIGUSR1 is the debugger's. */
 const SIGNALS = ["SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR2"] as const;

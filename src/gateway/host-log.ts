@@ -1,5 +1,5 @@
 import { textOf } from "../wire/errors.ts";
-import type { HostLogger } from "./index.ts";
+import type { HostLogger } from "../plugin/index.ts";
 import { printable } from "../wire/printable.ts";
 
 /** Writes one of the gateway's own lines. */
@@ -22,18 +22,12 @@ const PLAIN_WORD = /^[A-Za-z'.,-]+$/;
  * a line can cause thousands, so that all lines are rate-limited.
  */
 export function hostLogger(name: string, write: WriteLine): HostLogger {
-  return limitedLogger(name, limiterOf(write));
-}
-
-/** A logger whose lines are rate-limited: the same one if it comes from {@link hostLogger}. */
-export function rateLimited(log: HostLogger): HostLogger {
-  if (limitedLoggers.has(log)) return log;
-  const limiter = new LineLimiter(({ level, message, detail, cause }) => {
-    if (level === "ERROR") log.error(message, cause);
-    else if (level === "WARNING") log.warning(message, detail);
-    else log.info(message);
-  });
-  return limitedLogger("", limiter);
+  const limiter = limiterOf(write);
+  return {
+    info: (message) => limiter.write({ name, level: "INFO", message }),
+    warning: (message, detail) => limiter.write({ name, level: "WARNING", message, detail }),
+    error: (message, cause) => limiter.write({ name, level: "ERROR", message, cause }),
+  };
 }
 
 /** Writes the summaries of lines that were left out; for the end. */
@@ -46,18 +40,7 @@ export function suppressedLines(write: WriteLine): number {
   return limiterOf(write).suppressed;
 }
 
-const limitedLoggers = new WeakSet<HostLogger>();
 const limiters = new WeakMap<WriteLine, LineLimiter>();
-
-function limitedLogger(name: string, limiter: LineLimiter): HostLogger {
-  const logger: HostLogger = {
-    info: (message) => limiter.write({ name, level: "INFO", message }),
-    warning: (message, detail) => limiter.write({ name, level: "WARNING", message, detail }),
-    error: (message, cause) => limiter.write({ name, level: "ERROR", message, cause }),
-  };
-  limitedLoggers.add(logger);
-  return logger;
-}
 
 /** All loggers that write to one place share a limiter. */
 function limiterOf(write: WriteLine): LineLimiter {

@@ -1,7 +1,20 @@
 import type { Command } from "commander";
-import { resolveConfig } from "../config/config.ts";
+import {
+  type Component,
+  type Config,
+  type ExporterComponent,
+  type ProcessorComponent,
+  resolveConfig,
+} from "../config/config.ts";
 import { printableLines } from "../wire/printable.ts";
 import { print } from "./output.ts";
+import type { Document, Node } from "yaml";
+import { type Section, SECTIONS } from "../config/built-ins.ts";
+import { pathText } from "../config/problems.ts";
+import { masked } from "../config/secrets.ts";
+import { settingsSchema } from "../config/settings.ts";
+import type { Plan } from "../plugin/index.ts";
+import type { Preflight } from "../gateway/preflight.ts";
 
 const EXAMPLES = `
 Examples:
@@ -24,9 +37,74 @@ export function addValidate(program: Command): void {
       const config = await resolveConfig({ file, flags: {}, env: process.env, cwd: process.cwd() });
       // Loaded here, so that the other commands need not wait for them.
       const { preflight } = await import("../gateway/preflight.ts");
-      const { effectiveConfig } = await import("./effective-config.ts");
       const source = config.file ?? "the defaults (there is no tailgate.yaml here)";
-      const text = effectiveConfig(config, await preflight(config));
+      const text = await effectiveConfig(config, await preflight(config));
       print(printableLines(`valid: ${source}\n${text}`));
     });
+}
+
+/**
+ * Returns all that is in effect as a configuration file would say it, without secrets. Comments name the variables that
+ * values of an exporter are from.
+ */
+async function effectiveConfig(config: Config, { plans, auditKey }: Preflight): Promise<string> {
+  const yaml = await import("yaml");
+  const isKeyUsed = auditKey !== undefined && auditKey.obstacle === undefined;
+  const sections: [string, unknown][] = SECTIONS.map((section) => [
+    section,
+    sectionOf(section, config, plans),
+  ]);
+  const given = { ...config.settings, ...(isKeyUsed && { audit_key_file: auditKey.file }) };
+  const keys = Object.keys(settingsSchema.shape).filter((key) => key in given);
+  const settings = keys.map((key): [string, unknown] => [key, given[key as keyof typeof given]]);
+  const document = new yaml.Document(masked(Object.fromEntries([...settings, ...sections])));
+  if (auditKey?.obstacle !== undefined) {
+    document.comment = ` The audit trail gets no signed checkpoints. ${auditKey.obstacle}`;
+  }
+  for (const section of SECTIONS) {
+    for (const { id } of config[section]) comment(document, [section, id], plans);
+  }
+  return document.toString({ lineWidth: 0 });
+}
+
+type AnyComponent = Component<unknown> &
+  Partial<Omit<ExporterComponent & ProcessorComponent, "definition">>;
+
+function sectionOf(section: Section, config: Config, plans: Preflight["plans"]): object {
+  const components: readonly AnyComponent[] = config[section];
+  return Object.fromEntries(
+    components.map(({ id, options, use, level, onError, queueBytesMax, timeoutMs }) => {
+      const generic = {
+        ...(use !== undefined && { use }),
+        ...(level !== undefined && { level }),
+        ...(onError !== undefined && { on_error: onError }),
+        ...(queueBytesMax !== undefined && { queue_bytes: queueBytesMax }),
+        ...(timeoutMs !== undefined && { timeout_seconds: timeoutMs / 1000 }),
+      };
+      return [
+        id,
+        { ...generic, ...options, ...effectiveOptions(plans.get(pathText([section, id]))) },
+      ];
+    }),
+  );
+}
+
+function effectiveOptions({ effective = {} }: Plan = {}): object {
+  return Object.fromEntries(Object.entries(effective).map(([key, { value }]) => [key, value]));
+}
+
+function comment(document: Document, path: readonly string[], plans: Preflight["plans"]): void {
+  const { effective = {}, notes = [] } = plans.get(pathText(path)) ?? {};
+  if (notes.length > 0) addComment(document, path, notes.join("\n "));
+  for (const [key, { source }] of Object.entries(effective)) {
+    addComment(document, [...path, key], source);
+  }
+}
+
+/** Puts the comment after a scalar, and above the entries of a mapping. */
+function addComment(document: Document, path: readonly string[], text: string): void {
+  const node = document.getIn(path, true) as Node | undefined;
+  if (node === undefined) return;
+  if ("items" in node) node.commentBefore = ` ${text}`;
+  else node.comment = ` ${text}`;
 }

@@ -1,5 +1,5 @@
 import type { FilterQuery } from "../wire/filter.ts";
-import type { StreamEvent } from "./stream-event.ts";
+import type { StreamEvent } from "./stream-events.ts";
 
 interface VersionedFilter {
   readonly filter: FilterQuery;

@@ -10,7 +10,7 @@ export type {
   StreamListener,
   StreamStatus,
   Transport,
-} from "./stream-event.ts";
+} from "./stream-events.ts";
 
 // The past.
 export { HistoryError, LogHistory } from "./log-history.ts";

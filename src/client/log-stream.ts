@@ -1,18 +1,14 @@
 import type { FilterQuery } from "../wire/filter.ts";
-import { SUBPROTOCOL, type Start } from "../wire/protocol.ts";
-import { addressesOf, type Addresses } from "./addresses.ts";
-import { backoffMs } from "./backoff.ts";
-import { diagnose } from "./diagnosis.ts";
+import { type Start, SUBPROTOCOL } from "../wire/protocol.ts";
+import { type Addresses, addressesOf, diagnose } from "./endpoints.ts";
 import { FilterChanges } from "./filter-changes.ts";
-import { Listeners } from "./listeners.ts";
+import { Listeners, type StreamListener, type StreamStatus } from "./stream-events.ts";
 import { LogHistory } from "./log-history.ts";
-import { watchPage } from "./page-life.ts";
-import { Pause } from "./pause.ts";
+import { watchPage } from "./browser-page.ts";
 import { PlainSession } from "./plain-session.ts";
-import { Poller } from "./poller.ts";
+import { Poller } from "./polling.ts";
 import { Position } from "./position.ts";
 import type { Session, SessionEnd, Surroundings } from "./session.ts";
-import type { StreamListener, StreamStatus } from "./stream-event.ts";
 import { SubprotocolSession } from "./subprotocol-session.ts";
 
 /** A connection that has lasted so long was a good one: the next attempt comes soon. */
@@ -227,4 +223,39 @@ export class LogStream {
 
 function faultOf(error: unknown): Trouble {
   return { reason: `The client has a fault: ${String(error)}.`, canPoll: false };
+}
+
+/** A time of waiting, which somebody can end. */
+export class Pause {
+  #end: () => void = () => {};
+  /** In ms of the monotonic clock. */
+  #endMs: number | undefined;
+
+  /** How much of it is left; undefined while nobody waits. */
+  get leftMs(): number | undefined {
+    return this.#endMs === undefined ? undefined : Math.max(0, this.#endMs - performance.now());
+  }
+
+  async wait(durationMs: number): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, durationMs);
+    this.#end = resolve;
+    this.#endMs = performance.now() + durationMs;
+    await promise;
+    clearTimeout(timer);
+    this.#endMs = undefined;
+  }
+
+  /** Without effect while nobody waits. */
+  end(): void {
+    this.#end();
+  }
+}
+
+const FIRST_DELAY_MS = 500;
+const DELAY_MS_MAX = 30_000;
+
+/** How long to wait before the next attempt: full jitter, doubling up to 30 s. `failures` counts from 0. */
+export function backoffMs(failures: number): number {
+  return Math.random() * Math.min(DELAY_MS_MAX, FIRST_DELAY_MS * 2 ** failures);
 }

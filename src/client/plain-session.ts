@@ -1,7 +1,6 @@
 import type { Envelope } from "../wire/envelope.ts";
-import { Connection } from "./connection.ts";
+import { Connection, type Session, type SessionEnd, type Surroundings } from "./session.ts";
 import { UNKNOWN } from "./position.ts";
-import type { Session, SessionEnd, Surroundings } from "./session.ts";
 
 /** Records from a gateway that knows no subprotocol: one envelope a frame, the filter in the address. */
 export class PlainSession implements Session {

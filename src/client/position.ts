@@ -1,5 +1,5 @@
 import type { GapMessage, RecordBatch, Resume, Start } from "../wire/protocol.ts";
-import type { LogEntry, MissingRange, StreamEvent } from "./stream-event.ts";
+import type { LogEntry, MissingRange, StreamEvent } from "./stream-events.ts";
 
 /** What came while there was no connection; nobody can tell which records, or whether there were any. */
 export const UNKNOWN: StreamEvent = { type: "gap", gap: { from: 0, to: 0, reason: "unknown" } };

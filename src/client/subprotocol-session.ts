@@ -1,7 +1,6 @@
 import { SUBPROTOCOL, type ClientMessage, type ServerMessage } from "../wire/protocol.ts";
-import { Connection } from "./connection.ts";
+import { Connection, type Session, type SessionEnd, type Surroundings } from "./session.ts";
 import { ProtocolFault } from "./position.ts";
-import type { Session, SessionEnd, Surroundings } from "./session.ts";
 
 /** A gateway that has chosen the subprotocol, and has not spoken by then, does not know it. */
 const HELLO_MS_MAX = 10_000;

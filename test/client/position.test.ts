@@ -3,7 +3,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { Position } from "../../src/client/position.ts";
-import type { StreamEvent } from "../../src/client/stream-event.ts";
+import type { StreamEvent } from "../../src/client/stream-events.ts";
 import type { GapMessage, RecordBatch } from "../../src/wire/protocol.ts";
 import { envelope } from "./faulty-gateway.ts";
 

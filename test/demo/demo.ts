@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { setTimeout as delay } from "node:timers/promises";
 import { Command } from "commander";
 import { TailgateError, type LoggingManager } from "tailgate";
-import { portArgument } from "../../src/cli/port-argument.ts";
+import { portArgument } from "../../src/cli/run.ts";
 import { startDemoGateway } from "./gateway.ts";
 import { logHappening } from "./log-happening.ts";
 import { orchestrator } from "./orchestrator.ts";

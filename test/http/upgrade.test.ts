@@ -2,7 +2,7 @@ import { createServer } from "node:http";
 import { connect } from "node:net";
 import { text } from "node:stream/consumers";
 import { expect, onTestFinished, test } from "vitest";
-import { UpgradeTable } from "../../src/http/server/upgrade.ts";
+import { UpgradeTable } from "../../src/http/server/routes.ts";
 import { handshake } from "./stage.ts";
 
 test("a Node that cannot decline other protocols has them answered 400", async () => {

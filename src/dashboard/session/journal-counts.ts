@@ -1,4 +1,4 @@
-import { fetchUnlessBusy } from "../../client/retry-after.ts";
+import { fetchUnlessBusy } from "../../client/log-history.ts";
 import { LEVELS } from "../../wire/envelope.ts";
 import { FACETS, type Facet } from "../../wire/fields.ts";
 import type { FilterQuery } from "../../wire/filter.ts";

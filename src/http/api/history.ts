@@ -1,12 +1,11 @@
 import type { Context } from "koa";
 import type { Gap, HostJournal } from "../../plugin/index.ts";
 import type { Endpoint } from "../server/application.ts";
-import { cursorText, parseHistoryQuery, type HistoryQuery } from "./history-query.ts";
-import { FoundRecords } from "./found-records.ts";
-import type { JournalWalks } from "./journal-walk.ts";
-import type { AnswerBudget } from "../server/answer-budget.ts";
-import type { WaitingRoom } from "./waiting-room.ts";
-import { startOf } from "./walk-start.ts";
+import { cursorText, type HistoryQuery, parseHistoryQuery } from "./query.ts";
+import { FoundRecords } from "./record-page.ts";
+import { type JournalWalks, startOf } from "./journal-search.ts";
+import type { AnswerBudget } from "../server/response-budget.ts";
+import type { WaitingRoom } from "./long-poll.ts";
 
 export const HISTORY_PATH = "/api/logs";
 

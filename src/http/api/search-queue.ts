@@ -1,6 +1,6 @@
 import type { Socket } from "node:net";
 import { counter, gauge, type Metric } from "../metrics/metric.ts";
-import { HttpProblem } from "../server/problem.ts";
+import { HttpProblem } from "../server/rejections.ts";
 
 const RETRY_AFTER_SECONDS = 1;
 

@@ -1,10 +1,9 @@
 import { ENVELOPE_TYPES, LEVELS } from "../../wire/envelope.ts";
 import { PARSE_EFFORT_PER_BYTE } from "../../wire/filter.ts";
 import type { ComponentStatus, GatewayView } from "../../gateway/gateway.ts";
-import type { HostJournal } from "../../plugin/index.ts";
+import type { Batch, HostJournal } from "../../plugin/index.ts";
 import type { Endpoint } from "../server/application.ts";
-import { upwards } from "./tail.ts";
-import { Tally } from "./tally.ts";
+import { Tally } from "./counts.ts";
 import { TimeSlice } from "./time-slice.ts";
 import { packageVersion } from "../../runtime/package.ts";
 
@@ -123,4 +122,21 @@ async function tailStats(journal: HostJournal): Promise<object> {
     loggers: loggers.most(NAMES_MAX),
     actions: actions.most(NAMES_MAX),
   };
+}
+
+/**
+ * What memory holds from `first` to `last`, oldest first; the disk may have refused records in between. It may end early
+ * where memory lets records go meanwhile.
+ */
+export async function* upwards(
+  journal: HostJournal,
+  first: number,
+  last: number,
+): AsyncGenerator<Batch> {
+  for (let next = first; next <= last && next >= journal.oldest;) {
+    const { from, to, records } = await journal.read({ from: next });
+    if (to < from) return;
+    if (records !== undefined) yield records;
+    next = to + 1;
+  }
 }

@@ -2,10 +2,8 @@ import { Readable } from "node:stream";
 import type { Context, Next } from "koa";
 import { TailgateError } from "../../wire/errors.ts";
 import type { HostLogger, RouteHandler } from "../../plugin/index.ts";
-import type { AnswerBudget } from "./answer-budget.ts";
-import { slicesOf, streamOf, WRITE_BYTES_MAX } from "./answer-stream.ts";
-import { HttpProblem } from "./problem.ts";
-import type { Rejections } from "./rejections.ts";
+import { type AnswerBudget, slicesOf, streamOf, WRITE_BYTES_MAX } from "./response-budget.ts";
+import { HttpProblem, type Rejections } from "./rejections.ts";
 
 /** One of the gateway's own pages or resources; all of them are read with GET or HEAD. */
 export interface Endpoint {

@@ -12,25 +12,31 @@ import type {
   RouteHandler,
   RouteRefusal,
 } from "../../plugin/index.ts";
-import { AnswerBudget } from "./answer-budget.ts";
+import { AnswerBudget } from "./response-budget.ts";
 import { createApplication } from "./application.ts";
-import { Connections } from "./connections.ts";
+import { Connections, watchProtocol } from "./connections.ts";
 import { Guard, urlHost } from "./guard.ts";
 import { HEALTH_PATH, liveness, READINESS_PATH, readiness } from "./health.ts";
 import { counts, COUNTS_PATH } from "../api/counts.ts";
 import { history, HISTORY_PATH } from "../api/history.ts";
-import { JournalWalks } from "../api/journal-walk.ts";
+import { JournalWalks } from "../api/journal-search.ts";
 import { SearchQueue } from "../api/search-queue.ts";
 import { counter, type Metric } from "../metrics/metric.ts";
-import { Metrics, METRICS_PATH } from "../metrics/metrics.ts";
-import { page, pagePaths } from "./page.ts";
-import { watchProtocol } from "./protocol-errors.ts";
+import { Metrics, METRICS_PATH, RequestMetrics } from "../metrics/metrics.ts";
+import { page, pagePaths } from "./dashboard.ts";
 import { reasonOf, Rejections } from "./rejections.ts";
-import { RequestMetrics } from "../metrics/request-metrics.ts";
-import { originForm, pathOf, routeOf, RouteTable, type Methods } from "./routes.ts";
+import {
+  asksForWebSocket,
+  type Methods,
+  originForm,
+  pathOf,
+  type Refusal,
+  routeOf,
+  RouteTable,
+  UpgradeTable,
+} from "./routes.ts";
 import { stats, STATS_PATH } from "../api/stats.ts";
-import { asksForWebSocket, UpgradeTable, type Refusal } from "./upgrade.ts";
-import { WaitingRoom } from "../api/waiting-room.ts";
+import { WaitingRoom } from "../api/long-poll.ts";
 
 /** Against requests that come slowly (reliability.md, threats), however long the answer takes. Node looks for them every few seconds. */
 const HEADERS_TIMEOUT_MS = 10_000;

@@ -1,6 +1,5 @@
 import { TailgateError } from "../../../src/wire/errors.ts";
-import { parseCountQuery } from "../../../src/http/api/count-query.ts";
-import { cursorText, parseHistoryQuery } from "../../../src/http/api/history-query.ts";
+import { cursorText, parseCountQuery, parseHistoryQuery } from "../../../src/http/api/query.ts";
 import { mutated } from "../mutation.ts";
 import { lengthOf, type Random } from "../random.ts";
 import { same, type FuzzTarget, type Timed } from "../target.ts";

@@ -1,6 +1,7 @@
-import { FILTER_PARAMETERS, parseFilter, type Filter } from "../../wire/filter.ts";
+import { type Filter, FILTER_PARAMETERS, parseFilter } from "../../wire/filter.ts";
 import { quotedExcerpt } from "../../wire/printable.ts";
-import { HttpProblem } from "../server/problem.ts";
+import { HttpProblem } from "../server/rejections.ts";
+import { type Facet, FACETS } from "../../wire/fields.ts";
 
 const LIMIT_DEFAULT = 100;
 const LIMIT_MAX = 1000;
@@ -10,7 +11,7 @@ const WAIT_SECONDS_MAX = 30;
 export const ORDERS = ["desc", "asc"] as const;
 const FORMATS = ["json", "ndjson"] as const;
 
-const PARAMETERS: readonly string[] = [
+const HISTORY_PARAMETERS: readonly string[] = [
   ...FILTER_PARAMETERS,
   "since",
   "until",
@@ -48,7 +49,7 @@ export interface HistoryQuery {
  * @throws HttpProblem PARAMETER_INVALID, TailgateError FILTER_INVALID
  */
 export function parseHistoryQuery(search: string): HistoryQuery {
-  const given = parametersOf(search, PARAMETERS);
+  const given = parametersOf(search, HISTORY_PARAMETERS);
   const order = parseChoice("order", ORDERS, given["order"]) ?? "desc";
   return {
     filter: parseFilter(given),
@@ -181,4 +182,34 @@ export function invalidValue(name: string, value: string, valid: string): HttpPr
 
 function invalid(message: string): HttpProblem {
   return new HttpProblem(400, "PARAMETER_INVALID", message);
+}
+
+const COUNT_PARAMETERS = [...FILTER_PARAMETERS, "since", "until", "order", "cursor", "facets"];
+
+/** What a request to /api/counts asks for. */
+export interface CountQuery extends Omit<HistoryQuery, "limit" | "format" | "waitMs"> {
+  /** Whose values are counted, too. */
+  readonly facets: readonly Facet[];
+}
+
+/** @throws HttpProblem PARAMETER_INVALID, TailgateError FILTER_INVALID */
+export function parseCountQuery(search: string): CountQuery {
+  const given = parametersOf(search, COUNT_PARAMETERS);
+  return {
+    filter: parseFilter(given),
+    since: parseTime("since", given["since"]),
+    until: parseUntil(given["until"]),
+    order: parseChoice("order", ORDERS, given["order"]) ?? "desc",
+    cursor: parseCursor(given["cursor"]),
+    facets: parseFacets(given["facets"]),
+  };
+}
+
+function parseFacets(value: string | undefined): readonly Facet[] {
+  const names = value?.split(",") ?? [];
+  return names.map((name) => {
+    const facet = FACETS.find((known) => known === name);
+    if (facet === undefined) throw invalidValue("facets", value!, `some of ${FACETS.join(",")}`);
+    return facet;
+  });
 }

@@ -1,8 +1,13 @@
 import type { Readable } from "node:stream";
 import type { Batch } from "../../plugin/index.ts";
-import type { AnswerAccount, AnswerBudget } from "../server/answer-budget.ts";
-import { slicesOf, streamOf, WRITE_BYTES_MAX } from "../server/answer-stream.ts";
-import type { Sink } from "./journal-walk.ts";
+import {
+  type AnswerAccount,
+  type AnswerBudget,
+  slicesOf,
+  streamOf,
+  WRITE_BYTES_MAX,
+} from "../server/response-budget.ts";
+import type { Sink } from "./journal-search.ts";
 
 /** Memory is taken in pieces that grow up to this size; records that are larger have a piece of their own. */
 const PIECE_BYTES_MIN = 4 << 10;

@@ -25,3 +25,9 @@ export function watchPage(awake: () => void): () => void {
     page.document?.removeEventListener?.("visibilitychange", looked);
   };
 }
+
+/** Returns the page's address without user and password, which the browser sends by itself; undefined outside of a browser. */
+export function pageAddress(): string | undefined {
+  const href = (globalThis as { location?: { href?: string } }).location?.href;
+  return href?.replace(/^([a-z]+:\/\/)[^/?#]*@/, "$1");
+}

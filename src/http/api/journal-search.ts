@@ -2,10 +2,11 @@ import type { Socket } from "node:net";
 import { setTimeout as pause } from "node:timers/promises";
 import { heldRecord, PARSE_EFFORT_PER_BYTE } from "../../wire/filter.ts";
 import type { Batch, Gap, HostJournal, JournalPage, JournalQuery } from "../../plugin/index.ts";
-import type { HistoryQuery } from "./history-query.ts";
+import type { Cursor, HistoryQuery } from "./query.ts";
 import type { SearchQueue } from "./search-queue.ts";
 import { TimeSlice } from "./time-slice.ts";
-import type { Wait } from "./waiting-room.ts";
+import type { Wait } from "./long-poll.ts";
+import { HttpProblem } from "../server/rejections.ts";
 
 /** An answer with so many gaps goes no further: they must fit into a header. */
 const ANSWER_GAPS_MAX = 64;
@@ -304,4 +305,35 @@ function clipped(gap: Gap, from: number, to: number): Gap {
 
 function inOrder<Item>(items: readonly Item[], ascending: boolean): readonly Item[] {
   return ascending ? items : items.toReversed();
+}
+
+/** Where a walk through the journal begins, and what was lost of it since the page before. */
+interface Start {
+  readonly from: number;
+  readonly lost?: Gap;
+}
+
+/**
+ * After an unclean end the newest numbers were given out again: the walk goes on with what has survived.
+ * @throws HttpProblem CURSOR_GONE where the journal does not know the cursor's epoch.
+ */
+export function startOf(
+  journal: HostJournal,
+  cursor: Cursor | undefined,
+  ascending: boolean,
+): Start {
+  if (cursor === undefined) return { from: ascending ? 1 : journal.newest };
+  const { epoch } = cursor;
+  // Upwards nothing lies before the first record, and a walk from there would not get on.
+  const sequence = ascending ? Math.max(1, cursor.sequence) : cursor.sequence;
+  if (epoch === journal.epoch) return { from: sequence };
+  const seen = ascending ? sequence - 1 : sequence;
+  const shared = journal.sharedUpTo(epoch, seen);
+  if (shared === undefined) {
+    const why = "This journal does not know the cursor's epoch: it is of another one.";
+    throw new HttpProblem(410, "CURSOR_GONE", `${why} Start again without a cursor.`);
+  }
+  if (ascending) return { from: shared + 1 };
+  if (shared === seen) return { from: shared };
+  return { from: shared, lost: { from: shared + 1, to: seen, reason: "not_stored" } };
 }

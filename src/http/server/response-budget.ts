@@ -1,7 +1,8 @@
 import type { ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { counter, gauge, type Metric } from "../metrics/metric.ts";
-import { HttpProblem } from "./problem.ts";
+import { HttpProblem } from "./rejections.ts";
+import { Readable } from "node:stream";
 
 const RETRY_AFTER_SECONDS = 1;
 
@@ -113,5 +114,20 @@ export class AnswerAccount {
 
   close(): void {
     this.give(this.#bytes);
+  }
+}
+
+/** What is handed to a socket at a time, so that it shows whether its client reads. Smaller answers need no stream. */
+export const WRITE_BYTES_MAX = 64 << 10;
+
+/** A stream that goes on when the client has read what it has. */
+export function streamOf(pieces: Iterable<Buffer>): Readable {
+  return Readable.from(pieces, { objectMode: false, highWaterMark: WRITE_BYTES_MAX });
+}
+
+/** The same bytes in pieces of that size. */
+export function* slicesOf(bytes: Buffer): Generator<Buffer> {
+  for (let start = 0; start < bytes.length; start += WRITE_BYTES_MAX) {
+    yield bytes.subarray(start, start + WRITE_BYTES_MAX);
   }
 }

@@ -1,8 +1,8 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import type { Envelope, JsonValue } from "../src/wire/envelope.ts";
-import { TailgateError } from "../src/wire/errors.ts";
-import { parseFilter, type FilterQuery } from "../src/plugin/index.ts";
+import type { Envelope, JsonValue } from "tailgate";
+import { TailgateError } from "tailgate";
+import { parseFilter, type FilterQuery } from "tailgate/plugin";
 
 interface Extras {
   readonly [name: string]: JsonValue;

@@ -3,7 +3,8 @@ import { createServer } from "node:net";
 import { join } from "node:path";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import fileExporter from "../plugins/file.ts";
-import { HTTP_DEFAULTS, type Config } from "../src/config/config.ts";
+import { type Config } from "tailgate";
+import { HTTP_DEFAULTS } from "../src/config/config.ts";
 import {
   defineExporter,
   defineProcessor,
@@ -15,9 +16,9 @@ import {
   type LogRecord,
   type Processor,
   type ReceiverHost,
-} from "../src/plugin/index.ts";
-import { startTailgate, type RunningTailgate } from "../src/gateway/start.ts";
-import { recordOf } from "../src/testing/batch.ts";
+} from "tailgate/plugin";
+import { startTailgate, type RunningTailgate } from "tailgate";
+import { recordOf } from "tailgate/testing";
 import { ask } from "./http/stage.ts";
 import { temporaryDirectory } from "./support/temporary-directory.ts";
 

@@ -2,7 +2,7 @@
 
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { flushHostLog, hostLogger, suppressedLines } from "../src/gateway/host-log.ts";
-import { LoggingManager } from "../src/logging-manager.ts";
+import { LoggingManager } from "tailgate";
 import { Listeners } from "../src/client/stream-events.ts";
 import { Workspace } from "./config/workspace.ts";
 import { ask } from "./http/stage.ts";

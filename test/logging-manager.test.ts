@@ -4,7 +4,7 @@ import { context, logs, ROOT_CONTEXT, SeverityNumber, trace } from "@opentelemet
 import { logs as oldLogs, SeverityNumber as OldSeverityNumber } from "@opentelemetry/api-logs";
 import { LoggerProvider } from "@opentelemetry/sdk-logs";
 import { afterEach, describe, expect, it } from "vitest";
-import { LoggingManager, type LoggingOptions } from "../src/logging-manager.ts";
+import { LoggingManager, type LoggingOptions } from "tailgate";
 import { collect, type Collected, type Envelope } from "./support/collect.ts";
 import { temporaryDirectory } from "./support/temporary-directory.ts";
 

@@ -5,9 +5,9 @@ import { createServer, type AddressInfo } from "node:net";
 import * as fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { stringify } from "yaml";
-import { resolveConfig } from "../src/config/config.ts";
+import { resolveConfig } from "tailgate";
 import { preflight } from "../src/gateway/preflight.ts";
-import { startTailgate } from "../src/gateway/start.ts";
+import { startTailgate } from "tailgate";
 import { Workspace } from "./config/workspace.ts";
 
 beforeEach(() => {

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { runCli } from "./cli/cli.ts";
 import { Workspace } from "./config/workspace.ts";
-import { LoggingManager } from "../src/logging-manager.ts";
+import { LoggingManager } from "tailgate";
 import { Program } from "./support/program.ts";
 import { requireProgram } from "./support/required-program.ts";
 

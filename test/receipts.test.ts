@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
-import { LoggingManager, type LoggingOptions } from "../src/logging-manager.ts";
+import { LoggingManager, type LoggingOptions } from "tailgate";
 import { KEYED_EVENTS_MAX } from "../src/journal/journal.ts";
 import { temporaryDirectory } from "./support/temporary-directory.ts";
 

@@ -15,7 +15,7 @@ import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { WebSocket } from "ws";
-import { LoggingManager, resolveConfig, startTailgate } from "../src/index.ts";
+import { LoggingManager, resolveConfig, startTailgate } from "tailgate";
 import { otlpRequest } from "./bench/otlp-request.ts";
 
 const FILES_MAX = 35;

@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
-import { LEVELS } from "../src/wire/envelope.ts";
+import { LEVELS } from "tailgate";
 import { TimeBuckets } from "../src/wire/histogram.ts";
 
 const BUCKETS_MAX = 100;

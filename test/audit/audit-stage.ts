@@ -5,9 +5,9 @@ import { SeverityNumber } from "@opentelemetry/api";
 import { onTestFinished, vi } from "vitest";
 import { readKeyRing } from "../../src/audit/key-ring.ts";
 import { verify, type Verification } from "../../src/audit/verification.ts";
-import { resolveConfig } from "../../src/config/config.ts";
-import { recordOf } from "../../src/testing/batch.ts";
-import { startTailgate, type RunningTailgate } from "../../src/gateway/start.ts";
+import { resolveConfig } from "tailgate";
+import { recordOf } from "tailgate/testing";
+import { startTailgate, type RunningTailgate } from "tailgate";
 import { Workspace } from "../config/workspace.ts";
 
 const DAY_MS = 86_400_000;

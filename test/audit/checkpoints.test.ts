@@ -8,10 +8,10 @@ import { checkpointLine, parseCheckpointLine } from "../../src/audit/checkpoint.
 import { dayEnds, NOTHING } from "../../src/audit/day-ends.ts";
 import { checkpointsIn } from "../../src/audit/kept-checkpoints.ts";
 import { decodeOtlpProtobuf } from "../../src/otlp/otlp-protobuf.ts";
-import { AUDIT_LOGGER } from "../../src/wire/envelope.ts";
-import type { Batch, JournalPage, JournalQuery } from "../../src/plugin/index.ts";
+import { AUDIT_LOGGER } from "tailgate";
+import type { Batch, JournalPage, JournalQuery } from "tailgate/plugin";
 import { aborted } from "../../src/runtime/timers.ts";
-import { batchOf } from "../../src/testing/batch.ts";
+import { batchOf } from "tailgate/testing";
 import { AuditStage, logEvents, MORNING_MS, standingClock } from "./audit-stage.ts";
 
 const MINUTE_MS = 60_000;

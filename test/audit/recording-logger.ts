@@ -1,4 +1,4 @@
-import type { HostLogger } from "../../src/plugin/index.ts";
+import type { HostLogger } from "tailgate/plugin";
 
 export function recordingLogger(): { log: HostLogger; lines: string[] } {
   const lines: string[] = [];

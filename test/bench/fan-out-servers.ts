@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { createServer, type AddressInfo, type Server, type Socket } from "node:net";
 import { WebSocketServer } from "ws";
-import type { Host } from "../../src/plugin/index.ts";
+import type { Host } from "tailgate/plugin";
 import { built } from "./built.ts";
 import type { Tick } from "./fan-out-tick.ts";
 

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import type { RecordBatch } from "../../src/batch/record-batch.ts";
-import type { Exporter, ValueMap } from "../../src/plugin/index.ts";
+import type { Exporter, ValueMap } from "tailgate/plugin";
 import { built } from "./built.ts";
 import { printFigures } from "./figure.ts";
 import { measured, type Scale } from "./rounds.ts";

@@ -1,8 +1,8 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { logLine } from "../../src/cli/log-line.ts";
-import { printable } from "../../src/wire/printable.ts";
-import type { AuditLog, JsonValue } from "../../src/wire/envelope.ts";
+import { printable } from "tailgate/plugin";
+import type { AuditLog, JsonValue } from "tailgate";
 
 const event: AuditLog = {
   timestamp: "2025-10-13T09:27:24.350163Z",

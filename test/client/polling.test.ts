@@ -2,7 +2,7 @@
 
 import { expect, onTestFinished, test, vi } from "vitest";
 import { LogHistory, type FilterQuery, type LogStreamOptions } from "tailgate/client";
-import type { LoggingManager } from "../../src/logging-manager.ts";
+import type { LoggingManager } from "tailgate";
 import { Proxy } from "./proxy.ts";
 import { follow, startGateway } from "./stage.ts";
 import type { StreamLog } from "./stream-log.ts";

@@ -3,8 +3,9 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { Position } from "../../src/client/position.ts";
-import type { StreamEvent } from "../../src/client/stream-events.ts";
-import type { GapMessage, RecordBatch } from "../../src/wire/protocol.ts";
+import type { StreamEvent } from "tailgate/client";
+import type { GapMessage } from "tailgate/plugin";
+import type { RecordBatch } from "../../src/wire/protocol.ts";
 import { envelope } from "./faulty-gateway.ts";
 
 /** What the journal has under a sequence: a record that matches, one that does not, or nothing any more. */

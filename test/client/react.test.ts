@@ -9,7 +9,7 @@ import { launch, type Browser, type Page } from "puppeteer-core";
 import { afterAll, beforeAll, expect, onTestFinished, test, vi } from "vitest";
 import { build } from "vite";
 import type { LogStreamView } from "tailgate/react";
-import type { LoggingManager } from "../../src/logging-manager.ts";
+import type { LoggingManager } from "tailgate";
 import { endWithout } from "../support/required-program.ts";
 import { envelope, FaultyGateway } from "./faulty-gateway.ts";
 import { startGateway } from "./stage.ts";

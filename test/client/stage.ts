@@ -1,6 +1,6 @@
 import { onTestFinished } from "vitest";
 import type { LogStreamOptions } from "tailgate/client";
-import { LoggingManager } from "../../src/logging-manager.ts";
+import { LoggingManager } from "tailgate";
 import { Workspace } from "../config/workspace.ts";
 import { StreamLog } from "./stream-log.ts";
 

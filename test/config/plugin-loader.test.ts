@@ -2,7 +2,7 @@ import { cp, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
-import { resolveConfig, type Config } from "../../src/config/config.ts";
+import { resolveConfig, type Config } from "tailgate";
 import { optionsOf } from "../../src/config/option-schema.ts";
 import { runCli } from "../cli/cli.ts";
 import { Workspace } from "./workspace.ts";

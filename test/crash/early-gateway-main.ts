@@ -1,6 +1,6 @@
 /** A gateway that a checker has to find out: it acknowledges what its disk gets only a while later. */
 
-import { resolveConfig } from "../../src/config/config.ts";
+import { resolveConfig } from "tailgate";
 import { Gateway } from "../../src/gateway/gateway.ts";
 import { HttpServer } from "../../src/http/server/server.ts";
 import type { RecordBatch } from "../../src/batch/record-batch.ts";

@@ -1,6 +1,6 @@
 import { Agent, request } from "node:http";
 import { text } from "node:stream/consumers";
-import { AUDIT_LOGGER } from "../../src/wire/envelope.ts";
+import { AUDIT_LOGGER } from "tailgate";
 import type { Ledger, SentRecord } from "./ledger.ts";
 
 const RECORDS_MAX = 20;

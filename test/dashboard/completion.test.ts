@@ -2,8 +2,8 @@ import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { completionsOf } from "../../src/dashboard/search/completion.ts";
 import { searchedTexts, termOf, chooseTerm, wordsOf } from "../../src/dashboard/search/query.ts";
-import type { Envelope } from "../../src/wire/envelope.ts";
-import { parseFilter } from "../../src/wire/filter.ts";
+import type { Envelope } from "tailgate";
+import { parseFilter } from "tailgate/plugin";
 
 const KNOWN = {
   fields: ["level", "logger", "action", "instance_id", "two words"],

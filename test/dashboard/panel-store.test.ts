@@ -8,7 +8,7 @@ import {
   lastSequence,
   type Row,
 } from "../../src/dashboard/panel/rows.ts";
-import { LogHistory, type HistoryQuery } from "../../src/client/index.ts";
+import { LogHistory, type HistoryQuery } from "tailgate/client";
 import { Stage } from "../http/stage.ts";
 import { SmallGateway } from "./small-gateway.ts";
 

@@ -1,5 +1,5 @@
-import type { Envelope } from "../../src/wire/envelope.ts";
-import type { FilterQuery } from "../../src/wire/filter.ts";
+import type { Envelope } from "tailgate";
+import type { FilterQuery } from "tailgate/plugin";
 import type {
   HistoryPage,
   HistoryQuery,
@@ -7,7 +7,7 @@ import type {
   MissingRange,
   StreamEvent,
   StreamStatus,
-} from "../../src/client/index.ts";
+} from "tailgate/client";
 
 type Level = Envelope["data"]["level"];
 

@@ -1,7 +1,7 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { searchOf, viewOf, type TimeRange, type View } from "../../src/dashboard/session/view.ts";
-import { ENVELOPE_TYPES, LEVELS } from "../../src/wire/envelope.ts";
+import { ENVELOPE_TYPES, LEVELS } from "tailgate";
 
 const time = fc.integer({ min: 0, max: 4e12 });
 

@@ -10,10 +10,10 @@ import {
   type Batch,
   type Exporter,
   type LogRecord,
-} from "../../src/plugin/index.ts";
+} from "tailgate/plugin";
 import type { RecordBatch } from "../../src/batch/record-batch.ts";
 import { MemoryJournal } from "../../src/journal/memory.ts";
-import { batchOf } from "../../src/testing/batch.ts";
+import { batchOf } from "tailgate/testing";
 import { batch as recordsOf, JournalDirectory } from "../journal/journal-directory.ts";
 import { denseText } from "../support/dense-text.ts";
 

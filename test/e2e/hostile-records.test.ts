@@ -4,7 +4,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
-import { LoggingManager } from "../../src/logging-manager.ts";
+import { LoggingManager } from "tailgate";
 import { runCli } from "../cli/cli.ts";
 import { toJson, toProtobuf, type JsonRequest } from "../encode/generated-request.ts";
 import { collect } from "../support/collect.ts";

@@ -7,7 +7,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
-import { LoggingManager, type LoggingOptions } from "../../src/index.ts";
+import { LoggingManager, type LoggingOptions } from "tailgate";
 
 async function startManager(options: LoggingOptions = {}): Promise<LoggingManager> {
   const logDir = await mkdtemp(join(tmpdir(), "tailgate-seed-"));

@@ -4,7 +4,7 @@ import { OpenBatch } from "../../src/batch/batch-builder.ts";
 import { RecordOrigin } from "../../src/otlp/otlp-writer.ts";
 import type { RequestCounts } from "../../src/otlp/request-counts.ts";
 import type { LevelRank } from "../../src/wire/envelope.ts";
-import type { LogRecord } from "../../src/plugin/index.ts";
+import type { LogRecord } from "tailgate/plugin";
 
 type Encode = (body: Uint8Array, open: OpenBatch, lowest: LevelRank) => RequestCounts;
 

@@ -6,8 +6,8 @@ import { decodeOtlpProtobuf } from "../../src/otlp/otlp-protobuf.ts";
 import { RequestFindings } from "../../src/otlp/request-findings.ts";
 import { PART_BYTES_MAX, PART_VALUES_MAX } from "../../src/otlp/request-limits.ts";
 import { atOnce } from "../../src/otlp/steps.ts";
-import { TailgateError } from "../../src/wire/errors.ts";
-import type { LogRecord } from "../../src/plugin/index.ts";
+import { TailgateError } from "tailgate";
+import type { LogRecord } from "tailgate/plugin";
 import { alikeRequest, jsonRequest } from "./generated-request.ts";
 
 function recordsOf(body: Uint8Array): LogRecord[] {

@@ -5,9 +5,9 @@ import { JsonWriter, RECORD_BYTES_MAX } from "../../src/envelope/json-writer.ts"
 import { OpenBatch, type AuditGate } from "../../src/batch/batch-builder.ts";
 import { encodeOtlpProtobuf } from "../../src/envelope/fast/otlp-transcoder.ts";
 import { RecordOrigin } from "../../src/otlp/otlp-writer.ts";
-import { AUDIT_LOGGER } from "../../src/wire/envelope.ts";
-import type { LogRecord, Value } from "../../src/plugin/index.ts";
-import { recordOf } from "../../src/testing/batch.ts";
+import { AUDIT_LOGGER } from "tailgate";
+import type { LogRecord, Value } from "tailgate/plugin";
+import { recordOf } from "tailgate/testing";
 import { lengthDelimited } from "./generated-request.ts";
 import { soundEnvelopes } from "./sound-batch.ts";
 

@@ -4,8 +4,8 @@ import { DEPTH_MAX, DEPTH_TEXT } from "../../src/envelope/json-writer.ts";
 import { OpenBatch } from "../../src/batch/batch-builder.ts";
 import { decodeOtlpJson, encodeOtlpJson } from "../../src/otlp/otlp-json.ts";
 import { encodeOtlpProtobuf } from "../../src/envelope/fast/otlp-transcoder.ts";
-import { TailgateError } from "../../src/wire/errors.ts";
-import type { LogRecord } from "../../src/plugin/index.ts";
+import { TailgateError } from "tailgate";
+import type { LogRecord } from "tailgate/plugin";
 import { envelopesOf, envelopesOfRecords, rebuilt, taken } from "./envelopes.ts";
 import { jsonRequest, toJson, toProtobuf } from "./generated-request.ts";
 

@@ -9,9 +9,9 @@ import {
 } from "../../src/envelope/fast/otlp-transcoder.ts";
 import { DEFAULT_LOGGER_NAMES } from "../../src/envelope/scope.ts";
 import { REQUEST_RECORDS_MAX } from "../../src/otlp/request-limits.ts";
-import { textOf } from "../../src/wire/errors.ts";
+import { textOf } from "tailgate/plugin";
 import type { LevelRank } from "../../src/wire/envelope.ts";
-import type { LogRecord } from "../../src/plugin/index.ts";
+import type { LogRecord } from "tailgate/plugin";
 import { envelopesOf, envelopesOfRecords, rebuilt, taken } from "./envelopes.ts";
 import {
   alikeRequest,

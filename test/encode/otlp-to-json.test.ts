@@ -7,8 +7,8 @@ import { decodeOtlpJson } from "../../src/otlp/otlp-json.ts";
 import { decodeOtlpProtobuf } from "../../src/otlp/otlp-protobuf.ts";
 import { otlpToJson } from "../../src/otlp/otlp-to-json.ts";
 import { encodeOtlpProtobuf } from "../../src/envelope/fast/otlp-transcoder.ts";
-import type { OtlpForm, Value } from "../../src/plugin/index.ts";
-import { batchOf } from "../../src/testing/batch.ts";
+import type { OtlpForm, Value } from "tailgate/plugin";
+import { batchOf } from "tailgate/testing";
 import { jsonRequest, toProtobuf } from "./generated-request.ts";
 
 function asJson(bytes: Uint8Array): unknown {

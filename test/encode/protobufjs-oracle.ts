@@ -1,4 +1,4 @@
-import type { LogRecord, Resource, Scope, Value, ValueMap } from "../../src/plugin/index.ts";
+import type { LogRecord, Resource, Scope, Value, ValueMap } from "tailgate/plugin";
 import { LogsRequest, type Long } from "../bench/otlp-schema.ts";
 
 /** What protobufjs decodes: members that are not on the wire have their default from the prototype. */

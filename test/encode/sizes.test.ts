@@ -9,7 +9,7 @@ import { encodeOtlpJson } from "../../src/otlp/otlp-json.ts";
 import { decodeOtlpProtobuf } from "../../src/otlp/otlp-protobuf.ts";
 import { encodeOtlpProtobuf } from "../../src/envelope/fast/otlp-transcoder.ts";
 import { RecordOrigin } from "../../src/otlp/otlp-writer.ts";
-import { TailgateError } from "../../src/wire/errors.ts";
+import { TailgateError } from "tailgate";
 import { AuditEvents } from "../../src/intake/audit-events.ts";
 import { envelopesOfRecords } from "./envelopes.ts";
 import {

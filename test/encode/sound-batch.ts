@@ -3,7 +3,7 @@ import { FramedData } from "../../plugins/system-logs/framed-data.ts";
 import { auditHash, NO_HASH } from "../../src/envelope/audit-line.ts";
 import type { RecordBatch } from "../../src/batch/record-batch.ts";
 import { readBatch, storedLanes } from "../../src/batch/block.ts";
-import type { Batch, Envelope } from "../../src/plugin/index.ts";
+import type { Batch, Envelope } from "tailgate/plugin";
 
 const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 

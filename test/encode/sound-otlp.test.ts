@@ -7,7 +7,7 @@ import { decodeOtlpProtobuf } from "../../src/otlp/otlp-protobuf.ts";
 import { encodeOtlpProtobuf } from "../../src/envelope/fast/otlp-transcoder.ts";
 import type { RecordBatch } from "../../src/batch/record-batch.ts";
 import { SoundPieces } from "../../src/otlp/sound-otlp.ts";
-import { batchOf } from "../../src/testing/batch.ts";
+import { batchOf } from "tailgate/testing";
 import { JournalDirectory, pagesOf } from "../journal/journal-directory.ts";
 import { jsonRequest, toProtobuf, type JsonRequest } from "./generated-request.ts";
 import { BytesRequest, strictlyDecoded } from "./strict-request.ts";

@@ -3,7 +3,7 @@ import { OpenBatch } from "../../src/batch/batch-builder.ts";
 import type { RecordBatch } from "../../src/batch/record-batch.ts";
 import type { RequestCounts } from "../../src/otlp/request-counts.ts";
 import { readBatch, storedLanes } from "../../src/batch/block.ts";
-import { TailgateError } from "../../src/wire/errors.ts";
+import { TailgateError } from "tailgate";
 import type { LevelRank } from "../../src/wire/envelope.ts";
 import { expectedRecords } from "./otlp-oracle.ts";
 import { same } from "./target.ts";

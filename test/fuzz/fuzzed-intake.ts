@@ -1,7 +1,7 @@
 import { RecordIntake } from "../../src/intake/intake.ts";
 import type { RecordBatch } from "../../src/batch/record-batch.ts";
 import { EVENT_KEY } from "../../src/envelope/event-key.ts";
-import { TailgateError } from "../../src/wire/errors.ts";
+import { TailgateError } from "tailgate";
 import { envelopesOf, type EncodedRequest } from "./encoded-request.ts";
 import { same, type Timed } from "./target.ts";
 

@@ -1,6 +1,6 @@
 import protobuf from "protobufjs";
 import { DEPTH_MAX, DEPTH_TEXT } from "../../src/envelope/json-writer.ts";
-import type { LogRecord, Value, ValueMap } from "../../src/plugin/index.ts";
+import type { LogRecord, Value, ValueMap } from "tailgate/plugin";
 import { LogsRequest } from "../bench/otlp-schema.ts";
 import { decodedByProtobufjs } from "../encode/protobufjs-oracle.ts";
 import { withLastFields } from "./last-fields.ts";

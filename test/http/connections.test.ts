@@ -5,8 +5,8 @@ import { once } from "node:events";
 import { text } from "node:stream/consumers";
 import { connect as connectHttp2 } from "node:http2";
 import { expect, onTestFinished, test, vi } from "vitest";
-import { resolveConfig } from "../../src/config/config.ts";
-import { startTailgate } from "../../src/gateway/start.ts";
+import { resolveConfig } from "tailgate";
+import { startTailgate } from "tailgate";
 import { Workspace } from "../config/workspace.ts";
 import { ask, handshake, Stage } from "./stage.ts";
 

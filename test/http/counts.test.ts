@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { LEVELS, type Envelope } from "../../src/wire/envelope.ts";
-import type { LogRecord } from "../../src/plugin/index.ts";
+import { LEVELS, type Envelope } from "tailgate";
+import type { LogRecord } from "tailgate/plugin";
 import { TimeBuckets, type BucketsMessage } from "../../src/wire/histogram.ts";
 import { Sessions } from "./history-disk.ts";
 import { ask, Stage } from "./stage.ts";

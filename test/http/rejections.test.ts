@@ -7,8 +7,8 @@ import { connect, type AddressInfo } from "node:net";
 import { text } from "node:stream/consumers";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
-import { resolveConfig } from "../../src/config/config.ts";
-import { startTailgate, type RunningTailgate } from "../../src/gateway/start.ts";
+import { resolveConfig } from "tailgate";
+import { startTailgate, type RunningTailgate } from "tailgate";
 import { Workspace } from "../config/workspace.ts";
 import { ask, handshake, sendRaw, Stage } from "./stage.ts";
 

@@ -2,8 +2,8 @@ import { Agent, get, request as httpRequest } from "node:http";
 import { connect, createServer } from "node:net";
 import { text } from "node:stream/consumers";
 import { describe, expect, test, vi } from "vitest";
-import { TailgateError } from "../../src/wire/errors.ts";
-import type { RouteHandler } from "../../src/plugin/index.ts";
+import { TailgateError } from "tailgate";
+import type { RouteHandler } from "tailgate/plugin";
 import { ask, handshake, sendRaw, Stage } from "./stage.ts";
 
 const ok: RouteHandler = (_request, response) => void response.end("ok");

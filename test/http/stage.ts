@@ -7,14 +7,14 @@ import { EnvelopeEncoder } from "../../src/envelope/encoder.ts";
 import { partsOfRecord } from "../../src/envelope/from-record.ts";
 import { OpenBatch } from "../../src/batch/batch-builder.ts";
 import { RecordOrigin } from "../../src/otlp/otlp-writer.ts";
-import { textOf } from "../../src/wire/errors.ts";
+import { textOf } from "tailgate/plugin";
 import type { AuditStatus, ComponentStatus, GatewayView } from "../../src/gateway/gateway.ts";
 import { HttpServer, type HttpServerOptions } from "../../src/http/server/server.ts";
 import type { Journal } from "../../src/journal/journal.ts";
 import { MemoryJournal } from "../../src/journal/memory.ts";
 import type { PluginMetric } from "../../src/plugin/metrics.ts";
-import type { HostLogger, LogRecord } from "../../src/plugin/index.ts";
-import { recordOf } from "../../src/testing/batch.ts";
+import type { HostLogger, LogRecord } from "tailgate/plugin";
+import { recordOf } from "tailgate/testing";
 
 interface StageOptions extends Partial<HttpServerOptions> {
   /** In memory where absent, and then as large as `tailBytesMax`. */

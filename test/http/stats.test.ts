@@ -1,7 +1,7 @@
 import { createRequire } from "node:module";
 import { expect, test, vi } from "vitest";
 import { WriteLock } from "../../src/journal/write-lock.ts";
-import type { LogRecord } from "../../src/plugin/index.ts";
+import type { LogRecord } from "tailgate/plugin";
 import { JournalDirectory } from "../journal/journal-directory.ts";
 import { ask, Stage } from "./stage.ts";
 

@@ -5,7 +5,7 @@ import { connect } from "node:net";
 import { describe, expect, test, vi } from "vitest";
 import { emptyPage } from "../../src/journal/memory-tail.ts";
 import { MemoryJournal } from "../../src/journal/memory.ts";
-import type { JournalPage, JournalQuery, LogRecord } from "../../src/plugin/index.ts";
+import type { JournalPage, JournalQuery, LogRecord } from "tailgate/plugin";
 import { ask, Stage, type Answer } from "./stage.ts";
 
 /** Longer than any test takes: what is answered was answered for another reason. */

@@ -1,16 +1,16 @@
 /** The way into the journal, with a journal that the test holds up and lets fail: what is lost, and who is told. */
 
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { AUDIT_LOGGER, LEVELS } from "../../src/wire/envelope.ts";
-import { TailgateError } from "../../src/wire/errors.ts";
+import { AUDIT_LOGGER, LEVELS } from "tailgate";
+import { TailgateError } from "tailgate";
 import { RecordIntake } from "../../src/intake/intake.ts";
 import type { RunningProcessor } from "../../src/intake/processors.ts";
 import type { RecordBatch } from "../../src/batch/record-batch.ts";
-import type { LogRecord } from "../../src/plugin/index.ts";
+import type { LogRecord } from "tailgate/plugin";
 import { partsOfRecord } from "../../src/envelope/from-record.ts";
 import { RecordOrigin } from "../../src/otlp/otlp-writer.ts";
 import { Counters } from "../../src/delivery/counters.ts";
-import { recordOf } from "../../src/testing/batch.ts";
+import { recordOf } from "tailgate/testing";
 
 const ROOM_BYTES = 1 << 20;
 const SCOPE = { version: "", attributes: new Map() };

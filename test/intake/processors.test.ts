@@ -1,7 +1,7 @@
 /** Processors that throw, that return something else than a record, and that change the logger: what becomes of records. */
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { LoggingManager } from "../../src/logging-manager.ts";
+import { LoggingManager } from "tailgate";
 import { Workspace } from "../config/workspace.ts";
 
 /** Does with a record what its attribute `do` says, if it is addressed to this component. */

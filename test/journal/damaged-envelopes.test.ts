@@ -9,7 +9,7 @@ import { DatabaseSync } from "node:sqlite";
 import { gunzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { checksum } from "../../src/journal/page-reader.ts";
-import { LoggingManager } from "../../src/logging-manager.ts";
+import { LoggingManager } from "tailgate";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 import { allOf, JournalDirectory } from "./journal-directory.ts";
 

@@ -3,10 +3,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Worker } from "node:worker_threads";
 import type { RecordBatch } from "../../src/batch/record-batch.ts";
-import { AUDIT_LOGGER, type EnvelopeType } from "../../src/wire/envelope.ts";
+import { AUDIT_LOGGER, type EnvelopeType } from "tailgate";
 import { SqliteJournal, type SqliteJournalOptions } from "../../src/journal/sqlite.ts";
-import type { JournalPage, JournalQuery, LogRecord } from "../../src/plugin/index.ts";
-import { batchOf } from "../../src/testing/batch.ts";
+import type { JournalPage, JournalQuery, LogRecord } from "tailgate/plugin";
+import { batchOf } from "tailgate/testing";
 
 const DAY_MS = 86_400_000;
 const GIB = 2 ** 30;

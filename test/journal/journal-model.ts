@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import type { EnvelopeType } from "../../src/wire/envelope.ts";
+import type { EnvelopeType } from "tailgate";
 import type { SqliteJournal } from "../../src/journal/sqlite.ts";
-import type { JournalPage, JournalQuery } from "../../src/plugin/index.ts";
+import type { JournalPage, JournalQuery } from "tailgate/plugin";
 import { batch, JournalDirectory, pagesOf } from "./journal-directory.ts";
 
 /** Small enough that system logs are trimmed all the time. */

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { RecordBatch } from "../../src/batch/record-batch.ts";
 import { MemoryJournal } from "../../src/journal/memory.ts";
-import { batchOf } from "../../src/testing/batch.ts";
+import { batchOf } from "tailgate/testing";
 
 function batch(...bodies: string[]): RecordBatch {
   return batchOf(bodies.map((body) => ({ body }))) as RecordBatch;

@@ -2,10 +2,10 @@ import { SeverityNumber } from "@opentelemetry/api";
 import { LoggerProvider } from "@opentelemetry/sdk-logs";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { LoggingManager } from "../../src/index.ts";
+import { LoggingManager } from "tailgate";
 import { RecordOrigin } from "../../src/otlp/otlp-writer.ts";
-import type { LogRecord } from "../../src/plugin/index.ts";
-import { recordOf } from "../../src/testing/batch.ts";
+import type { LogRecord } from "tailgate/plugin";
+import { recordOf } from "tailgate/testing";
 import { JournalDirectory, pagesOf } from "./journal-directory.ts";
 import { recordsByProtobufjs, type RecordInRequest } from "./otlp-records.ts";
 

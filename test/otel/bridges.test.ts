@@ -4,7 +4,7 @@ import { PinoInstrumentation } from "@opentelemetry/instrumentation-pino";
 import type { pino as Pino } from "pino";
 import { afterEach, describe, expect, it } from "vitest";
 import winston from "winston";
-import { LoggingManager } from "../../src/logging-manager.ts";
+import { LoggingManager } from "tailgate";
 import { collect, type Collected } from "../support/collect.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 

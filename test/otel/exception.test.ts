@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { LoggingManager } from "../../src/logging-manager.ts";
+import { LoggingManager } from "tailgate";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 
 type Line = Record<string, unknown>;

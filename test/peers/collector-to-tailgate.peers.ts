@@ -5,7 +5,7 @@ import { setTimeout as wait } from "node:timers/promises";
 import { expect, test, vi } from "vitest";
 import { startCli } from "../cli/cli.ts";
 import { Workspace } from "../config/workspace.ts";
-import { TailgateError } from "../../src/wire/errors.ts";
+import { TailgateError } from "tailgate";
 import { open as openHttp } from "../plugins/otlp-receiver/http-stage.ts";
 import { open } from "../plugins/otlp-receiver/stage.ts";
 import type { Program } from "../support/program.ts";

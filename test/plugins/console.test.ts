@@ -7,7 +7,7 @@ import * as fc from "fast-check";
 import { exporterContract } from "tailgate/testing";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import consoleExporter from "../../plugins/console.ts";
-import type { Batch, LogRecord, Value } from "../../src/plugin/index.ts";
+import type { Batch, LogRecord, Value } from "tailgate/plugin";
 import { ExporterProcess, type ProcessOptions } from "../support/exporter-process.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 

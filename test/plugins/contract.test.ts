@@ -7,7 +7,7 @@ import { readFile } from "node:fs/promises";
 import { exporterContract, type ExporterHarness } from "tailgate/testing";
 import { describe, expect, test } from "vitest";
 import { builtInNames } from "../../src/config/built-ins.ts";
-import { defineExporter, z, type Batch, type Exporter } from "../../src/plugin/index.ts";
+import { defineExporter, z, type Batch, type Exporter } from "tailgate/plugin";
 
 test.each(builtInNames("exporters"))("the tests of %s run the suite", async (name) => {
   const source = await readFile(new URL(`${name}.test.ts`, import.meta.url), "utf8");

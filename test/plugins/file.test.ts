@@ -16,7 +16,7 @@ import { batchOf, exporterContract, type TestHost } from "tailgate/testing";
 import { describe, expect, onTestFinished, test } from "vitest";
 import file from "../../plugins/file.ts";
 import { JoinedBatch } from "../../src/batch/composite.ts";
-import type { LogRecord } from "../../src/plugin/index.ts";
+import type { LogRecord } from "tailgate/plugin";
 import { ExporterProcess } from "../support/exporter-process.ts";
 import {
   batches,

@@ -7,9 +7,9 @@ import { gzipSync } from "node:zlib";
 import { describe, expect, it, onTestFinished } from "vitest";
 import otlpReceiver from "../../plugins/otlp-receiver.ts";
 import { HTTP_DEFAULTS } from "../../src/config/config.ts";
-import { TailgateError } from "../../src/wire/errors.ts";
-import { defineExporter, z } from "../../src/plugin/index.ts";
-import { startTailgate } from "../../src/gateway/start.ts";
+import { TailgateError } from "tailgate";
+import { defineExporter, z } from "tailgate/plugin";
+import { startTailgate } from "tailgate";
 import { Workspace } from "../config/workspace.ts";
 import {
   gzip,

@@ -5,7 +5,7 @@ import { batchOf, exporterContract, testHost } from "tailgate/testing";
 import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from "vitest";
 import otlp from "../../plugins/otlp.ts";
 import { decodeOtlpJson } from "../../src/otlp/otlp-json.ts";
-import { RetryLaterError, type Exporter } from "../../src/plugin/index.ts";
+import { RetryLaterError, type Exporter } from "tailgate/plugin";
 import { ExporterProcess } from "../support/exporter-process.ts";
 import { answer, Peer, take, type Behaviour } from "./otlp/peer.ts";
 import { Sending } from "./otlp/sending.ts";

@@ -1,7 +1,7 @@
 import { batchOf, exporterContract, testHost, type TestHost } from "tailgate/testing";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import spans from "../../plugins/spans.ts";
-import type { Batch, Exporter, ExporterDefinition, LogRecord } from "../../src/plugin/index.ts";
+import type { Batch, Exporter, ExporterDefinition, LogRecord } from "tailgate/plugin";
 import { Sending } from "./otlp/sending.ts";
 import { auditEvent, nanosAt, valueMap } from "./spans/events.ts";
 import { answer, TracePeer, type Behaviour } from "./spans/trace-peer.ts";

@@ -6,7 +6,7 @@ import type { AddressInfo } from "node:net";
 import { text as textOf } from "node:stream/consumers";
 import { fileURLToPath } from "node:url";
 import { expect, onTestFinished, test, vi } from "vitest";
-import type { Envelope } from "../../src/wire/envelope.ts";
+import type { Envelope } from "tailgate";
 import { Workspace } from "../config/workspace.ts";
 import { Program } from "../support/program.ts";
 import { Document } from "./document.ts";

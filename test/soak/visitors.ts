@@ -2,7 +2,7 @@ import { Agent, get } from "node:http";
 import { connect, type Socket } from "node:net";
 import { setTimeout as wait } from "node:timers/promises";
 import { WebSocket } from "ws";
-import { SUBPROTOCOL, type ServerMessage } from "../../src/wire/protocol.ts";
+import { SUBPROTOCOL, type ServerMessage } from "tailgate/plugin";
 
 /** What comes to a gateway over the day, all at once: how many of each kind are there at a time. */
 const STEADY = 8;

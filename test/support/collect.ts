@@ -1,5 +1,5 @@
 import { expect, vi } from "vitest";
-import type { EnvelopeType } from "../../src/wire/envelope.ts";
+import type { EnvelopeType } from "tailgate";
 
 const TIMEOUT_MS = 15_000;
 

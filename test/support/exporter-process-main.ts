@@ -10,8 +10,8 @@ import {
   type Exporter,
   type ExporterDefinition,
   type Host,
-} from "../../src/plugin/index.ts";
-import { batchOf } from "../../src/testing/batch.ts";
+} from "tailgate/plugin";
+import { batchOf } from "tailgate/testing";
 import type { Command, Reply, WriteCommand } from "./exporter-process.ts";
 
 const [plugin, options, logDir] = process.argv.slice(2);

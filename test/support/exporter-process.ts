@@ -1,7 +1,7 @@
 import { spawn, type ChildProcess, type StdioOptions } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
-import type { LogRecord } from "../../src/plugin/index.ts";
+import type { LogRecord } from "tailgate/plugin";
 
 export interface WriteCommand {
   readonly do: "write";

@@ -1,6 +1,6 @@
 import { JournalDelivery } from "../../src/delivery/journal-delivery.ts";
 import type { Journal } from "../../src/journal/journal.ts";
-import type { Exporter, ExporterDefinition, Host, HostLogger } from "../../src/plugin/index.ts";
+import type { Exporter, ExporterDefinition, Host, HostLogger } from "tailgate/plugin";
 
 /** What delivery says of a crash is no matter of the exporter's. */
 const SILENT: HostLogger = { info: () => {}, warning: () => {}, error: () => {} };

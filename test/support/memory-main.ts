@@ -5,7 +5,7 @@
 
 import { request as httpRequest, Agent } from "node:http";
 import { setImmediate } from "node:timers/promises";
-import { LoggingManager } from "../../src/index.ts";
+import { LoggingManager } from "tailgate";
 import { textRequest } from "../bench/otlp-request.ts";
 
 type Traffic = (count: number) => Promise<void>;

@@ -5,6 +5,7 @@ import { registerHooks } from "node:module";
 const SOURCES = new Map([
   ["tailgate/plugin", "../../src/plugin/index.ts"],
   ["tailgate/testing", "../../src/testing/index.ts"],
+  ["tailgate/client", "../../src/client/index.ts"],
   ["tailgate", "../../src/index.ts"],
 ]);
 

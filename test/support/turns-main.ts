@@ -1,6 +1,6 @@
 /** A gateway that says over IPC how long its event loop's longest turn took since it was asked last. */
 
-import { LoggingManager } from "../../src/index.ts";
+import { LoggingManager } from "tailgate";
 
 const manager = await LoggingManager.start({
   port: 0,

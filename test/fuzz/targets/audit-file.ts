@@ -4,8 +4,8 @@ import { join } from "node:path";
 import { testHost } from "tailgate/testing";
 import auditExporter from "../../../plugins/audit-file.ts";
 import { verify, type Verification } from "../../../src/audit/verification.ts";
-import { TailgateError } from "../../../src/wire/errors.ts";
-import { batchOf } from "../../../src/testing/batch.ts";
+import { TailgateError } from "tailgate";
+import { batchOf } from "tailgate/testing";
 import {
   makeTrail,
   PUBLIC_KEY,

@@ -1,8 +1,8 @@
 import { isDeepStrictEqual } from "node:util";
 import { parse, stringify } from "yaml";
-import { resolveConfig, type Config } from "../../../src/config/config.ts";
+import { resolveConfig, type Config } from "tailgate";
 import { isSecretKey } from "../../../src/config/secrets.ts";
-import { TailgateError } from "../../../src/wire/errors.ts";
+import { TailgateError } from "tailgate";
 import { mutated } from "../mutation.ts";
 import { lengthOf, type Random } from "../random.ts";
 import type { FuzzTarget, Timed } from "../target.ts";

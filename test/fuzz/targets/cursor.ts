@@ -1,4 +1,4 @@
-import { TailgateError } from "../../../src/wire/errors.ts";
+import { TailgateError } from "tailgate";
 import { cursorText, parseCountQuery, parseHistoryQuery } from "../../../src/http/api/query.ts";
 import { mutated } from "../mutation.ts";
 import { lengthOf, type Random } from "../random.ts";

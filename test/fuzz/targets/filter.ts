@@ -1,7 +1,7 @@
-import { FILTER_PARAMETERS, parseFilter, type Filter } from "../../../src/wire/filter.ts";
-import { TailgateError } from "../../../src/wire/errors.ts";
-import type { Batch } from "../../../src/plugin/index.ts";
-import { batchOf } from "../../../src/testing/batch.ts";
+import { FILTER_PARAMETERS, parseFilter, type Filter } from "tailgate/plugin";
+import { TailgateError } from "tailgate";
+import type { Batch } from "tailgate/plugin";
+import { batchOf } from "tailgate/testing";
 import { mutated } from "../mutation.ts";
 import { lengthOf, type Random } from "../random.ts";
 import { same, type FuzzTarget, type Timed } from "../target.ts";

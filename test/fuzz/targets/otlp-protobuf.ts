@@ -1,8 +1,8 @@
 import { isDeepStrictEqual } from "node:util";
 import { decodeOtlpProtobuf } from "../../../src/otlp/otlp-protobuf.ts";
 import { encodeOtlpProtobuf } from "../../../src/envelope/fast/otlp-transcoder.ts";
-import { TailgateError } from "../../../src/wire/errors.ts";
-import type { LogRecord } from "../../../src/plugin/index.ts";
+import { TailgateError } from "tailgate";
+import type { LogRecord } from "tailgate/plugin";
 import { envelopesOfRecords } from "../../encode/envelopes.ts";
 import { reordered, toProtobuf } from "../../encode/generated-request.ts";
 import { checkForms, encodedRequest, type EncodedRequest } from "../encoded-request.ts";

@@ -15,7 +15,7 @@ import { describe, expect, test } from "vitest";
 import auditFile from "../../../plugins/audit-file.ts";
 import type { RecordBatch } from "../../../src/batch/record-batch.ts";
 import { SqliteJournal } from "../../../src/journal/sqlite.ts";
-import type { Batch, LogRecord } from "../../../src/plugin/index.ts";
+import type { Batch, LogRecord } from "tailgate/plugin";
 import { FollowedExporter } from "../../support/followed-exporter.ts";
 import { AUDIT, auditBatch, DAY_MS, events, nameOf, NOON_MS, read } from "./stage.ts";
 

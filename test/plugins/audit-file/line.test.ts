@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import type { LogRecord, Value } from "../../../src/plugin/index.ts";
+import type { LogRecord, Value } from "tailgate/plugin";
 import { AUDIT, auditBatch, event, nameOf, NEVER, NOON_MS, openAudit, read } from "./stage.ts";
 
 /** The line for one record. */

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { batchOf, testHost, type TestHost } from "tailgate/testing";
 import { onTestFinished } from "vitest";
 import auditFile from "../../../plugins/audit-file.ts";
-import type { Batch, Exporter, LogRecord } from "../../../src/plugin/index.ts";
+import type { Batch, Exporter, LogRecord } from "tailgate/plugin";
 
 export const NEVER = new AbortController().signal;
 export const DAY_MS = 86_400_000;

@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 import { consoleLine } from "../../../plugins/console/console-line.ts";
 import { ConsoleText } from "../../../plugins/console/console-text.ts";
 import { FramedData } from "../../../plugins/system-logs/framed-data.ts";
-import { printable, type Batch, type LogRecord, type Value } from "../../../src/plugin/index.ts";
+import { printable, type Batch, type LogRecord, type Value } from "tailgate/plugin";
 
 const text = fc.string({
   unit: fc.oneof(

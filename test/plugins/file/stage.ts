@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { batchOf, testHost, type TestHost } from "tailgate/testing";
 import { onTestFinished } from "vitest";
 import file from "../../../plugins/file.ts";
-import type { Batch, Exporter } from "../../../src/plugin/index.ts";
+import type { Batch, Exporter } from "tailgate/plugin";
 
 export const NEVER = new AbortController().signal;
 

@@ -6,7 +6,7 @@ import { writeLinesAgain } from "../../../plugins/log-file/lines-again.ts";
 import type { Place } from "../../../plugins/log-file/place.ts";
 import { MemoryJournal } from "../../../src/journal/memory.ts";
 import type { RecordBatch } from "../../../src/batch/record-batch.ts";
-import type { Level } from "../../../src/plugin/index.ts";
+import type { Level } from "tailgate/plugin";
 
 interface Written {
   readonly path: string;

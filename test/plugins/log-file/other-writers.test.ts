@@ -8,7 +8,7 @@ import { batchOf, testHost, type TestHost } from "tailgate/testing";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import auditFile from "../../../plugins/audit-file.ts";
 import file from "../../../plugins/file.ts";
-import type { Exporter, ExporterDefinition, LogRecord } from "../../../src/plugin/index.ts";
+import type { Exporter, ExporterDefinition, LogRecord } from "tailgate/plugin";
 import { AUDIT, nameOf, NEVER } from "../audit-file/stage.ts";
 
 const CASES: readonly [ExporterDefinition, string, Partial<LogRecord>][] = [

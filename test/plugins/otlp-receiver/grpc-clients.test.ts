@@ -11,7 +11,7 @@ import {
   type ServiceError,
 } from "@grpc/grpc-js";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
-import { TailgateError } from "../../../src/wire/errors.ts";
+import { TailgateError } from "tailgate";
 import { Program } from "../../support/program.ts";
 import { requirePython } from "../../support/required-program.ts";
 import { METHOD } from "./raw-call.ts";

@@ -5,8 +5,8 @@ import { gzipSync } from "node:zlib";
 import fc from "fast-check";
 import { describe, expect, it, vi } from "vitest";
 import otlpReceiver from "../../../plugins/otlp-receiver.ts";
-import { TailgateError } from "../../../src/wire/errors.ts";
-import { testHost } from "../../../src/testing/host.ts";
+import { TailgateError } from "tailgate";
+import { testHost } from "tailgate/testing";
 import { answerOf, begin, frame, resetFrame, send, session } from "./raw-call.ts";
 import { open } from "./stage.ts";
 

@@ -10,8 +10,8 @@ import {
 import { buffer } from "node:stream/consumers";
 import { expect, onTestFinished, vi } from "vitest";
 import otlpReceiver from "../../../plugins/otlp-receiver.ts";
-import type { Receiver } from "../../../src/plugin/index.ts";
-import { testHost, type TestHost } from "../../../src/testing/host.ts";
+import type { Receiver } from "tailgate/plugin";
+import { testHost, type TestHost } from "tailgate/testing";
 import { Records } from "./records.ts";
 
 export const PROTOBUF = "application/x-protobuf";

@@ -2,8 +2,8 @@
 
 import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
-import { resolveConfig } from "../../../src/config/config.ts";
-import { startTailgate } from "../../../src/gateway/start.ts";
+import { resolveConfig } from "tailgate";
+import { startTailgate } from "tailgate";
 import { toProtobuf } from "../../encode/generated-request.ts";
 import { temporaryDirectory } from "../../support/temporary-directory.ts";
 import { frame, send } from "./raw-call.ts";

@@ -1,6 +1,6 @@
 import { decodeOtlpJson } from "../../../src/otlp/otlp-json.ts";
 import { decodeOtlpProtobuf } from "../../../src/otlp/otlp-protobuf.ts";
-import type { Ingested, Intake } from "../../../src/plugin/index.ts";
+import type { Ingested, Intake } from "tailgate/plugin";
 
 /** An intake that decodes as the gateway does, counts, and answers what it is told to. */
 export class Records implements Intake {

@@ -3,7 +3,7 @@
 import { gzipSync } from "node:zlib";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { sendRaw } from "../../http/stage.ts";
-import { TailgateError } from "../../../src/wire/errors.ts";
+import { TailgateError } from "tailgate";
 import {
   gzip,
   heldUpload,

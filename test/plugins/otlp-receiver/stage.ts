@@ -1,7 +1,7 @@
 import { onTestFinished } from "vitest";
 import otlpReceiver from "../../../plugins/otlp-receiver.ts";
-import type { Receiver } from "../../../src/plugin/index.ts";
-import { testHost, type TestHost } from "../../../src/testing/host.ts";
+import type { Receiver } from "tailgate/plugin";
+import { testHost, type TestHost } from "tailgate/testing";
 import { Records } from "./records.ts";
 
 export interface Opened {

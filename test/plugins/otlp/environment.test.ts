@@ -2,7 +2,7 @@ import * as fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import otlp from "../../../plugins/otlp.ts";
 import spans from "../../../plugins/spans.ts";
-import type { ExporterDefinition, Plan } from "../../../src/plugin/index.ts";
+import type { ExporterDefinition, Plan } from "tailgate/plugin";
 import { Peer } from "./peer.ts";
 import { Sending } from "./sending.ts";
 

@@ -3,7 +3,7 @@ import { describe, expect, test, vi } from "vitest";
 import { CrashSite, urlOf } from "../../crash/gateway-process.ts";
 import { OpenBatch } from "../../../src/batch/batch-builder.ts";
 import { encodeOtlpProtobuf } from "../../../src/envelope/fast/otlp-transcoder.ts";
-import type { LogRecord } from "../../../src/plugin/index.ts";
+import type { LogRecord } from "tailgate/plugin";
 import { rebuilt } from "../../encode/envelopes.ts";
 import { jsonRequest, toProtobuf } from "../../encode/generated-request.ts";
 import { postMessages } from "../../support/otlp-request.ts";

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { runCli, startCli } from "../../cli/cli.ts";
 import { Workspace } from "../../config/workspace.ts";
-import { LoggingManager } from "../../../src/index.ts";
+import { LoggingManager } from "tailgate";
 import { postMessages } from "../../support/otlp-request.ts";
 import { Peer } from "./peer.ts";
 

@@ -6,7 +6,7 @@ import { buffer } from "node:stream/consumers";
 import { gunzipSync } from "node:zlib";
 import { decodeOtlpJson } from "../../../src/otlp/otlp-json.ts";
 import { decodeOtlpProtobuf } from "../../../src/otlp/otlp-protobuf.ts";
-import type { LogRecord } from "../../../src/plugin/index.ts";
+import type { LogRecord } from "tailgate/plugin";
 
 /** A request that came, read to its end. */
 export interface Received {

@@ -3,7 +3,7 @@ import { vi } from "vitest";
 import otlp from "../../../plugins/otlp.ts";
 import { JournalDelivery } from "../../../src/delivery/journal-delivery.ts";
 import type { RecordBatch } from "../../../src/batch/record-batch.ts";
-import type { ExporterDefinition, LogRecord } from "../../../src/plugin/index.ts";
+import type { ExporterDefinition, LogRecord } from "tailgate/plugin";
 
 const NEVER = new AbortController().signal;
 

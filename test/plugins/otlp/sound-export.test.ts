@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
-import { LoggingManager } from "../../../src/index.ts";
+import { LoggingManager } from "tailgate";
 import { Workspace } from "../../config/workspace.ts";
 import { strictlyDecoded } from "../../encode/strict-request.ts";
 import { answer, Peer, take, type Behaviour } from "./peer.ts";

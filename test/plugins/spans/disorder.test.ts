@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { batchOf, testHost, type TestHost } from "tailgate/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import spans from "../../../plugins/spans.ts";
-import type { Exporter, LogRecord } from "../../../src/plugin/index.ts";
+import type { Exporter, LogRecord } from "tailgate/plugin";
 import { auditEvent } from "./events.ts";
 import { TracePeer } from "./trace-peer.ts";
 import type { ArrivedSpan } from "./trace-schema.ts";

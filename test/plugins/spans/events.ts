@@ -1,4 +1,4 @@
-import type { LogRecord, Value, ValueMap } from "../../../src/plugin/index.ts";
+import type { LogRecord, Value, ValueMap } from "tailgate/plugin";
 
 const AUDIT = { name: "orchestrator.audit", version: "", attributes: new Map() };
 

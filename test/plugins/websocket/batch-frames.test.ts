@@ -1,8 +1,8 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { unitsOf } from "../../../plugins/websocket/batch-frames.ts";
-import type { GapMessage, ServerMessage } from "../../../src/wire/protocol.ts";
-import { batchOf } from "../../../src/testing/batch.ts";
+import type { GapMessage, ServerMessage } from "tailgate/plugin";
+import { batchOf } from "tailgate/testing";
 import { Ledger } from "./ledger.ts";
 
 /** The payloads of unmasked text frames. */

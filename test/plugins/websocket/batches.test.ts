@@ -1,5 +1,5 @@
 import { describe, expect, test, vi } from "vitest";
-import { batchOf } from "../../../src/testing/batch.ts";
+import { batchOf } from "tailgate/testing";
 import { Viewer } from "./rig.ts";
 import { AUDIT, emitMixed, numbers, startRig } from "./stage.ts";
 import { SubprotocolViewer } from "./subprotocol-viewer.ts";

@@ -3,7 +3,7 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { LogStream } from "tailgate/client";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
-import type { LogRecord } from "../../../src/plugin/index.ts";
+import type { LogRecord } from "tailgate/plugin";
 import { startCli } from "../../cli/cli.ts";
 import { longestTurnMs } from "../../support/longest-turn.ts";
 import { LARGE, untilReceived } from "./plain-stage.ts";

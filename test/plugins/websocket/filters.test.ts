@@ -3,7 +3,7 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { parseFilter, type FilterQuery } from "../../../src/plugin/index.ts";
+import { parseFilter, type FilterQuery } from "tailgate/plugin";
 import { JournalStage } from "./journal-stage.ts";
 import { Rig } from "./rig.ts";
 import { emitMixed, numbers, startRig, startStage } from "./stage.ts";

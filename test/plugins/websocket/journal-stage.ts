@@ -1,10 +1,4 @@
-import type {
-  Gap,
-  HostClock,
-  HostJournal,
-  JournalPage,
-  JournalQuery,
-} from "../../../src/plugin/index.ts";
+import type { Gap, HostClock, HostJournal, JournalPage, JournalQuery } from "tailgate/plugin";
 import type { MemoryJournal } from "../../../src/journal/memory.ts";
 
 /**

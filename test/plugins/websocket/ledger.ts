@@ -1,5 +1,5 @@
-import type { GapMessage, ServerMessage } from "../../../src/wire/protocol.ts";
-import type { Envelope } from "../../../src/plugin/index.ts";
+import type { GapMessage, ServerMessage } from "tailgate/plugin";
+import type { Envelope } from "tailgate/plugin";
 
 interface Resume {
   readonly epoch: string;

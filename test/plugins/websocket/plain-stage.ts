@@ -1,7 +1,7 @@
 /** What tests of viewers without the subprotocol share. */
 
 import { expect, vi } from "vitest";
-import type { LogRecord } from "../../../src/plugin/index.ts";
+import type { LogRecord } from "tailgate/plugin";
 import type { Viewer } from "./rig.ts";
 
 /** So many numbers as texts. */

@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import * as fc from "fast-check";
 import { describe, expect, test, vi } from "vitest";
-import type { LogRecord } from "../../../src/plugin/index.ts";
+import type { LogRecord } from "tailgate/plugin";
 import { firstWords, LARGE, numbers, untilReceived } from "./plain-stage.ts";
 import { Rig, Viewer } from "./rig.ts";
 import { numbered, startRig } from "./stage.ts";

@@ -2,7 +2,7 @@
 
 import { setTimeout as wait } from "node:timers/promises";
 import { expect, onTestFinished, test } from "vitest";
-import type { FilterQuery } from "../../../src/plugin/index.ts";
+import type { FilterQuery } from "tailgate/plugin";
 import { GatewayProcess } from "./gateway-process.ts";
 import { Ledger } from "./ledger.ts";
 import { SubprotocolViewer } from "./subprotocol-viewer.ts";

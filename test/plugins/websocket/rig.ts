@@ -18,8 +18,8 @@ import type {
   HostJournal,
   Level,
   LogRecord,
-} from "../../../src/plugin/index.ts";
-import { recordOf } from "../../../src/testing/batch.ts";
+} from "tailgate/plugin";
+import { recordOf } from "tailgate/testing";
 
 export interface RigOptions {
   /** Options of the exporter, as the configuration has them. */

@@ -1,5 +1,5 @@
 import { onTestFinished } from "vitest";
-import type { LogRecord } from "../../../src/plugin/index.ts";
+import type { LogRecord } from "tailgate/plugin";
 import { JournalStage } from "./journal-stage.ts";
 import { Rig, type RigOptions } from "./rig.ts";
 

@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { vi } from "vitest";
 import { WebSocket } from "ws";
-import type { ServerMessage } from "../../../src/wire/protocol.ts";
+import type { ServerMessage } from "tailgate/plugin";
 import { Ledger } from "./ledger.ts";
 
 type Kind = ServerMessage["type"];

@@ -78,10 +78,18 @@ class DailyFile implements Exporter {
     this.resumeAfter = resumeAfter;
   }
 
-  /** Records that an attempt before has written are passed over. */
+  /** Skips records that a previous attempt has written. */
   async write(batch: Batch, signal: AbortSignal): Promise<void> {
-    await this.#beginDay(batch.appendedAtMs);
-    this.#others.grown(this.#file.growths);
+    for (const [day, parts] of partsByDay(batch)) {
+      await this.#beginDay(day, parts[0]!.appendedAtMs);
+      this.#others.grown(this.#file.growths);
+      for (const part of parts) await this.#add(part, signal);
+      await this.#lines.flush(signal);
+      await this.#file.sync();
+    }
+  }
+
+  async #add(batch: Batch, signal: AbortSignal): Promise<void> {
     for (let index = 0; index < batch.length; index++) {
       const sequence = batch.sequence(index);
       if (sequence <= this.#file.sequence) continue;
@@ -89,15 +97,21 @@ class DailyFile implements Exporter {
       this.#lines.addLine(line, 0, line.length, sequence);
       if (this.#lines.isFull) await this.#lines.proceed(signal);
     }
-    await this.#lines.flush(signal);
-    await this.#file.sync();
   }
 
   writeSync(batch: Batch): void {
-    this.#day = Math.max(dayOf(batch.appendedAtMs), this.#day);
-    this.#file.readySync(fileName(this.#day));
-    const written = this.#file.sequence;
-    const lines = new LineBuffer();
+    for (const [day, parts] of partsByDay(batch)) {
+      this.#day = Math.max(day, this.#day);
+      this.#file.readySync(fileName(this.#day));
+      const written = this.#file.sequence;
+      const lines = new LineBuffer();
+      for (const part of parts) this.#addSync(part, written, lines);
+      this.#file.appendSync(lines);
+      this.#file.persistSync();
+    }
+  }
+
+  #addSync(batch: Batch, written: number, lines: LineBuffer): void {
     for (let index = 0; index < batch.length; index++) {
       const sequence = batch.sequence(index);
       if (sequence <= written) continue;
@@ -105,8 +119,6 @@ class DailyFile implements Exporter {
       lines.addLine(line, 0, line.length, sequence);
       if (lines.isFull) this.#file.appendSync(lines);
     }
-    this.#file.appendSync(lines);
-    this.#file.persistSync();
   }
 
   async close(): Promise<void> {
@@ -115,11 +127,10 @@ class DailyFile implements Exporter {
   }
 
   /**
-   * A clock that goes back does not lead into an older file, neither now nor after a restart. Every write ends with a
-   * sync, so that the file of the day before is on the disk.
+   * If the clock goes back, events still go to the newest file, also after a restart. Each day's lines are synced before
+   * the next day begins.
    */
-  async #beginDay(appendedAtMs: number): Promise<void> {
-    const day = dayOf(appendedAtMs);
+  async #beginDay(day: Day, appendedAtMs: number): Promise<void> {
     if (day <= this.#day) return this.#file.ready(fileName(this.#day));
     await this.#file.ready(fileName(day));
     this.#day = day;
@@ -148,6 +159,18 @@ class DailyFile implements Exporter {
       );
     }
   }
+}
+
+/** Groups consecutive parts of a batch that were appended on the same UTC day. */
+function partsByDay(batch: Batch): [Day, Batch[]][] {
+  const days: [Day, Batch[]][] = [];
+  for (const part of batch.parts ?? [batch]) {
+    const day = dayOf(part.appendedAtMs);
+    const last = days.at(-1);
+    if (last?.[0] === day) last[1].push(part);
+    else days.push([day, [part]]);
+  }
+  return days;
 }
 
 async function filesIn(logDir: string): Promise<string[]> {

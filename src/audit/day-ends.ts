@@ -1,6 +1,6 @@
 import { NO_HASH } from "../envelope/audit-line.ts";
 import type { ChainState } from "../journal/messages.ts";
-import type { Gap, HostJournal, JournalPage, JournalQuery } from "../plugin/index.ts";
+import type { Batch, Gap, HostJournal, JournalPage, JournalQuery } from "../plugin/index.ts";
 import type { Standing } from "./checkpoint.ts";
 
 /** Before the first event. */
@@ -71,7 +71,10 @@ function* walked(
     const page = yield { from: next, type: "audit_log" };
     if (page.to < page.from) break;
     for (const { to } of page.gaps.filter(lacksEvents)) lostTo = Math.max(lostTo, to);
-    seen += gather(page, last, days, days.at(-1)?.day ?? from.day, seen);
+    const { records } = page;
+    for (const part of records?.parts ?? (records ? [records] : [])) {
+      seen += gather(part, last, days, days.at(-1)?.day ?? from.day, seen);
+    }
     next = page.to + 1;
   }
   return { days, seen, lostTo };
@@ -82,15 +85,14 @@ function lacksEvents({ type, reason }: Gap): boolean {
   return type !== "system_log" && reason !== "not_stored";
 }
 
-/** All records of a page are of one day. A clock that goes back leads into no older file. */
+/** A clock that goes back leads into no older file. */
 function gather(
-  { records }: JournalPage,
+  records: Batch,
   last: number,
   days: DayEnd[],
   dayBefore: string,
   seenBefore: number,
 ): number {
-  if (records === undefined) return 0;
   const appended = utcDay(records.appendedAtMs);
   const day = appended > dayBefore ? appended : dayBefore;
   let seen = 0;

@@ -1,16 +1,16 @@
 /**
- * What became of a component's records. Once nothing is queued any more,
+ * Counts the outcomes of a component's records. Once its queue is empty,
  * received = filtered + sent + the sum of dropped.
  */
 export class Counters {
   received = 0;
-  /** Not wanted: below its level, or of the other type. */
+  /** Records of the other type, below the component's level, or discarded by a processor. */
   filtered = 0;
-  /** Passed on: stored by the journal, or confirmed by the exporter. */
+  /** Records passed on: stored by the journal, or confirmed by the exporter. */
   sent = 0;
-  /** Attempts that failed; their records are tried again or dropped. */
+  /** Records of failed attempts, which are then retried or dropped. */
   failed = 0;
-  /** Lost, by reason. */
+  /** Lost records, by reason. */
   readonly dropped = new Map<string, number>();
 
   drop(reason: string, count: number): void {
@@ -24,7 +24,7 @@ export class Counters {
   }
 }
 
-/** Why records of a component can be dropped, as far as the gateway itself decides; a plugin may have more reasons. */
+/** The reasons for which the gateway itself drops records of a component. Plugins may add their own. */
 export const DROP_REASONS = {
   intake: [
     "intake_full",

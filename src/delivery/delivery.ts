@@ -1,56 +1,113 @@
 import { setTimeout as wait } from "node:timers/promises";
+import { LEVELS, type EnvelopeType, type Level } from "../wire/envelope.ts";
 import { PermanentError, RetryLaterError, TailgateError, textOf } from "../wire/errors.ts";
 import type { Batch, Exporter, HostClock, HostLogger, Written } from "../plugin/index.ts";
 import { aborted } from "../runtime/timers.ts";
 import { clearTimeout, setTimeout } from "../runtime/timers.ts";
 import { backoffMs } from "./backoff.ts";
 import type { Counters } from "./counters.ts";
-import type { Left, Source } from "./source.ts";
 
 export interface DeliveryOptions {
-  /** How long one write may take before its signal aborts. */
+  /** The time limit of one write, after which its signal aborts. */
   readonly timeoutMs: number;
   readonly log: HostLogger;
-  /** The clock by which batches are stamped; the system clock if absent. */
+  /** The clock that stamps batches; by default the system clock. */
   readonly clock?: Pick<HostClock, "now">;
 }
 
-/** `done`: written or dropped; `parted`: to be written in parts; `failed`: to be written again. */
-type Outcome = "done" | "parted" | "failed";
+/** Where a delivery gets its batches from, in sequence order. */
+export interface DeliverySource {
+  /** The size of the records that are held in memory for this exporter. */
+  readonly bytes: number;
+  /** How many records are waiting. */
+  readonly records: number;
+  /**
+   * Returns the next batch to write; undefined if nothing is waiting. Waiting batches are joined up to `bytesMax`. The
+   * result stays the same until `shift` or `splitHead` is called.
+   */
+  head(bytesMax: number): Batch | undefined | Promise<Batch | undefined>;
+  /** Like `head`, but blocks while reading. Throws if that takes longer than `timeoutMs`. */
+  headSync(bytesMax: number, timeoutMs: number): Batch | undefined;
+  /** Splits the head into the batches that it was joined from, and returns their number. */
+  splitHead(): number;
+  /** Removes the head, which was written or dropped. */
+  shift(): void;
+  /** Discards everything that is waiting and stays empty from then on. */
+  abandon(): Remainder;
+  /** Returns the current end of the source, for `hasReached`. */
+  end(): number;
+  /** Returns whether everything up to that end was written or dropped. */
+  hasReached(end: number): boolean;
+  /** Stops accepting batches. */
+  close?(): void;
+}
 
-/** What waits is written in pieces of up to this size, so that a slow exporter catches up in few writes. */
+/** The numbers of records that were still waiting when their delivery ended. */
+export interface Remainder {
+  readonly lost: number;
+  /** Records that the journal retains for the next start. */
+  readonly retained: number;
+}
+
+/** Which records an exporter gets. */
+export interface RecordSelection {
+  /** By default both types. */
+  readonly type: EnvelopeType | undefined;
+  /** The lowest level; by default all levels. */
+  readonly level: Level | undefined;
+}
+
+/** Returns the selected records of a batch. */
+export function selectRecords(batch: Batch, { type, level }: RecordSelection): Batch {
+  if (type === undefined && level === undefined) return batch;
+  const lowest = level === undefined ? 0 : LEVELS.indexOf(level);
+  return batch.select(
+    (index) =>
+      (type === undefined || batch.type(index) === type) &&
+      LEVELS.indexOf(batch.level(index)) >= lowest,
+  );
+}
+
+/** `done`: written or dropped; `split`: to be written in parts; `failed`: to be retried. */
+type WriteOutcome = "done" | "split" | "failed";
+
+/** Waiting batches are joined up to this size, so that a slow exporter catches up in few writes. */
 const WRITE_BYTES_MAX = 8 << 20;
 
 /**
- * Carries batches to one exporter, in order, one write at a time. A write that fails is repeated with the same batch
- * until it succeeds, is refused for good, or the delivery is closed. A write that outlasts its time is told so, and
- * its end is awaited all the same: the exporter never has two writes at once, and nothing is written twice because of
- * a slow success.
+ * Delivers batches to one exporter, in order, one write at a time. A failed write is retried with the same batch until
+ * it succeeds, is rejected for good, or the delivery is closed. A write that exceeds its time limit is aborted, but its
+ * end is still awaited: an exporter never has two writes in progress, and a slow success causes no duplicates.
  */
 export class Delivery {
   readonly counters: Counters;
   readonly #exporter: Exporter;
-  readonly #source: Source;
+  readonly #source: DeliverySource;
   readonly #options: DeliveryOptions;
   readonly #closing = new AbortController();
   #running: Promise<void> | undefined;
-  /** Woken since the source was asked last: what it has then may have come behind its answer. */
+  /** Whether `wake` was called since the source was last asked, whose answer may be out of date. */
   #isWoken = false;
-  #trouble: string | undefined;
+  #lastError: string | undefined;
   #retries = 0;
-  /** When the journal took what is being written; undefined where nothing is. */
+  /** When the journal accepted the batch that is being written; undefined when idle. */
   #headAtMs: number | undefined;
-  /** What the other side has asked for in answer to the last write. */
+  /** The delay that the destination requested in response to the last write. */
   #retryAfterMs = 0;
-  /** How many of the next batches are written each for itself. */
-  #alone = 0;
-  /** After closing: what a write that hung comes to later has been counted as dropped. */
-  #isGivenUp = false;
-  /** Resolved at the end of the write under way, where somebody waits for it. */
-  #end: PromiseWithResolvers<void> | undefined;
+  /** How many of the next batches must be written individually. */
+  #unjoined = 0;
+  /** Whether the rest was counted already; the outcome of a write that is still hanging is ignored. */
+  #isAbandoned = false;
+  /** Resolved at the end of the current write; set only while someone waits for it. */
+  #writeEnd: PromiseWithResolvers<void> | undefined;
 
-  /** `counters`: those in which the source counts, too. */
-  constructor(exporter: Exporter, source: Source, counters: Counters, options: DeliveryOptions) {
+  /** `counters`: shared with the source. */
+  constructor(
+    exporter: Exporter,
+    source: DeliverySource,
+    counters: Counters,
+    options: DeliveryOptions,
+  ) {
     this.#exporter = exporter;
     this.#source = source;
     this.counters = counters;
@@ -65,23 +122,23 @@ export class Delivery {
     return this.#source.records;
   }
 
-  /** How long ago the journal took what is being written; 0 where nothing waits. */
+  /** How long ago the journal accepted the batch that is being written; 0 when idle. */
   get lagMs(): number {
     const { clock = Date } = this.#options;
     return this.#headAtMs === undefined ? 0 : Math.max(0, clock.now() - this.#headAtMs);
   }
 
-  /** Why the last write did not succeed; undefined where it did. */
-  get trouble(): string | undefined {
-    return this.#trouble;
+  /** Why the last write failed; undefined if it succeeded. */
+  get lastError(): string | undefined {
+    return this.#lastError;
   }
 
-  /** How many attempts in a row have failed; 0 after a success. */
+  /** The number of consecutive failed attempts. */
   get retries(): number {
     return this.#retries;
   }
 
-  /** Goes to work where it does not: the source may have something. It never throws and never waits. */
+  /** Starts delivering if idle. To be called when the source may have new records. Never throws, never blocks. */
   wake(): void {
     if (this.#closing.signal.aborted) return;
     this.#isWoken = true;
@@ -96,12 +153,12 @@ export class Delivery {
         if (this.#isWoken) continue;
         break;
       }
-      const outcome = batch === "unread" ? "failed" : await this.#write(batch);
-      this.#end?.resolve();
-      this.#end = undefined;
+      const outcome = batch === "unreadable" ? "failed" : await this.#write(batch);
+      this.#writeEnd?.resolve();
+      this.#writeEnd = undefined;
       if (outcome === "done") {
         this.#source.shift();
-        this.#alone = Math.max(0, this.#alone - 1);
+        this.#unjoined = Math.max(0, this.#unjoined - 1);
       }
       if (outcome !== "failed") this.#retries = 0;
       else if (this.#closing.signal.aborted) break;
@@ -111,32 +168,32 @@ export class Delivery {
     this.#running = undefined;
   }
 
-  async #head(): Promise<Batch | undefined | "unread"> {
+  async #head(): Promise<Batch | undefined | "unreadable"> {
     try {
-      return await this.#source.head(this.#alone > 0 ? 0 : WRITE_BYTES_MAX);
+      return await this.#source.head(this.#unjoined > 0 ? 0 : WRITE_BYTES_MAX);
     } catch (error) {
       this.#failed(error);
-      return "unread";
+      return "unreadable";
     }
   }
 
-  /** Waits, but not beyond the moment of closing, when there is one attempt left. */
+  /** Waits, but no longer than until the delivery is closed, when one attempt is left. */
   async #pause(delayMs: number): Promise<void> {
     await wait(delayMs, undefined, { signal: this.#closing.signal, ref: false }).catch(() => {});
   }
 
-  async #write(batch: Batch): Promise<Outcome> {
+  async #write(batch: Batch): Promise<WriteOutcome> {
     this.#headAtMs = batch.appendedAtMs;
     this.#retryAfterMs = 0;
     try {
       const written = await this.#writeInTime(batch);
-      if (this.#isGivenUp) return "done";
+      if (this.#isAbandoned) return "done";
       this.#countWritten(batch, written);
       this.#recovered();
       return "done";
     } catch (error) {
       this.counters.failed += batch.length;
-      return PermanentError.is(error) ? this.#refused(batch, error) : this.#failed(error);
+      return PermanentError.is(error) ? this.#rejected(batch, error) : this.#failed(error);
     }
   }
 
@@ -150,18 +207,18 @@ export class Delivery {
   }
 
   async #writeInTime(batch: Batch): Promise<Written | void> {
-    const patience = new AbortController();
-    const writing = this.#exporter.write(batch, patience.signal);
+    const timeout = new AbortController();
+    const writing = this.#exporter.write(batch, timeout.signal);
     if (!(writing instanceof Object) || "dropped" in writing) return writing;
     const { timeoutMs, log } = this.#options;
     const timer = setTimeout(() => {
       const error = new TailgateError(
         "DELIVERY_TIMEOUT",
-        `A write did not end within ${timeoutMs} ms.`,
+        `A write did not complete within ${timeoutMs} ms.`,
       );
-      if (this.#trouble === undefined) log.warning(error.message);
-      this.#trouble = error.message;
-      patience.abort(error);
+      if (this.#lastError === undefined) log.warning(error.message);
+      this.#lastError = error.message;
+      timeout.abort(error);
     }, timeoutMs);
     try {
       return await writing;
@@ -171,16 +228,16 @@ export class Delivery {
   }
 
   #recovered(): void {
-    if (this.#trouble !== undefined) this.#options.log.info("Writing works again.");
-    this.#trouble = undefined;
+    if (this.#lastError !== undefined) this.#options.log.info("Writing works again.");
+    this.#lastError = undefined;
   }
 
-  /** Of batches that were written as one, perhaps only one is bad: each is written for itself then. */
-  #refused(batch: Batch, error: PermanentError): Outcome {
-    const parts = this.#source.partHead();
+  /** If the batch was joined, perhaps only one of its parts is bad: writes each of them individually then. */
+  #rejected(batch: Batch, error: PermanentError): WriteOutcome {
+    const parts = this.#source.splitHead();
     if (parts > 1) {
-      this.#alone = parts;
-      return "parted";
+      this.#unjoined = parts;
+      return "split";
     }
     this.counters.drop("refused", batch.length);
     this.#options.log.error(
@@ -189,29 +246,35 @@ export class Delivery {
     return "done";
   }
 
-  #failed(error: unknown): Outcome {
-    if (this.#trouble === undefined) {
+  #failed(error: unknown): WriteOutcome {
+    if (this.#lastError === undefined) {
       this.#options.log.warning(
-        `A write failed and is tried again; ${this.queueRecords} records wait: ${textOf(error)}`,
+        `A write failed and will be retried; ${this.queueRecords} records are waiting: ${textOf(error)}`,
       );
     }
-    this.#trouble = textOf(error);
+    this.#lastError = textOf(error);
     if (RetryLaterError.is(error)) this.#retryAfterMs = error.retryAfterMs;
     return "failed";
   }
 
-  /** Resolves when all that was offered so far has been written or dropped, or when the signal aborts. */
+  /** Resolves when everything that is waiting now was written or dropped, or when the signal aborts. */
   async drain(signal: AbortSignal): Promise<void> {
-    const mark = this.#source.mark();
-    const isOver = aborted(signal);
-    while (this.#running && !this.#source.isPast(mark) && !signal.aborted) {
-      await Promise.race([this.#nextEnd(), this.#running, isOver]);
+    const end = this.#source.end();
+    const timeout = aborted(signal);
+    while (this.#running && !this.#source.hasReached(end) && !signal.aborted) {
+      await Promise.race([this.#nextWriteEnd(), this.#running, timeout]);
     }
   }
 
-  /** Writes what is left and what the time allows, in a process that has no further turn of its event loop. Never throws. */
+  /** Resolves when the current write has ended, successfully or not. */
+  #nextWriteEnd(): Promise<void> {
+    this.#writeEnd ??= Promise.withResolvers<void>();
+    return this.#writeEnd.promise;
+  }
+
+  /** Writes what fits in the time limit, when the process exits and its event loop no longer runs. Never throws. */
   drainSync(timeoutMs: number): void {
-    if (this.#isGivenUp || this.#exporter.writeSync === undefined) return;
+    if (this.#isAbandoned || this.#exporter.writeSync === undefined) return;
     const startMs = performance.now();
     try {
       for (let leftMs = timeoutMs; leftMs > 0; leftMs = timeoutMs + startMs - performance.now()) {
@@ -222,50 +285,45 @@ export class Delivery {
         this.#source.shift();
       }
     } catch (error) {
-      this.#options.log.error("Writing failed at the end.", error);
-      this.giveUpSync();
+      this.#options.log.error("The last write before the exit failed.", error);
+      this.abandonSync();
     }
   }
 
-  /** Reports what is left after {@link drainSync}: nothing is written any more. */
-  giveUpSync(): void {
-    if (this.#isGivenUp || this.#source.records === 0) return;
-    this.#isGivenUp = true;
-    this.#countLeft(this.#source.clear());
-  }
-
-  #countLeft({ lost, kept }: Left): void {
-    const { log } = this.#options;
-    this.counters.drop("stopped", lost);
-    if (lost > 0) {
-      log.error(`${lost} records were dropped: they could not be written before the end.`);
-    }
-    if (kept > 0) {
-      log.warning(
-        `${kept} records could not be written before the end; the journal keeps them for the next start.`,
-      );
-    }
-  }
-
-  /** Resolves when the write that is under way has ended, one way or the other. */
-  #nextEnd(): Promise<void> {
-    this.#end ??= Promise.withResolvers<void>();
-    return this.#end.promise;
+  /** Counts and logs what {@link drainSync} has left. Nothing is written after that. */
+  abandonSync(): void {
+    if (this.#isAbandoned || this.#source.records === 0) return;
+    this.#abandon();
   }
 
   /**
-   * Tries once more what is waiting, within the signal, counts what is lost as dropped, and closes the exporter. The
-   * exporter's own failure to close is logged.
+   * Tries to write what is waiting until the signal aborts, counts the records that are lost as dropped, and closes the
+   * exporter. An error from the exporter's own `close` is logged.
    */
   async close(signal: AbortSignal): Promise<void> {
+    this.#source.close?.();
     this.#closing.abort();
     await this.drain(signal);
-    this.#isGivenUp = true;
-    this.#countLeft(this.#source.clear());
+    this.#abandon();
     try {
       await Promise.race([this.#exporter.close?.(signal), aborted(signal)]);
     } catch (error) {
       this.#options.log.error("Closing failed.", error);
+    }
+  }
+
+  #abandon(): void {
+    this.#isAbandoned = true;
+    const { lost, retained } = this.#source.abandon();
+    const { log } = this.#options;
+    this.counters.drop("stopped", lost);
+    if (lost > 0) {
+      log.error(`${lost} records were dropped: they could not be written before the shutdown.`);
+    }
+    if (retained > 0) {
+      log.warning(
+        `${retained} records could not be written before the shutdown; the journal retains them for the next start.`,
+      );
     }
   }
 }

@@ -9,8 +9,8 @@ import type { Component, Config, ExporterComponent, ProcessorComponent } from ".
 import { countedIntake } from "../intake/counted-intake.ts";
 import { Counters } from "../delivery/counters.ts";
 import type { Delivery } from "../delivery/delivery.ts";
-import { JournalDelivery } from "../delivery/journal-delivery.ts";
-import { LiveDelivery } from "../delivery/live-delivery.ts";
+import { createJournalDelivery } from "../delivery/journal-cursor.ts";
+import { createLiveDelivery, type LiveDelivery } from "../delivery/live-queue.ts";
 import type { RecordBatch } from "../batch/record-batch.ts";
 import type { Level } from "../wire/envelope.ts";
 import { TailgateError, textOf } from "../wire/errors.ts";
@@ -144,8 +144,8 @@ export class Gateway implements GatewayView {
   readonly #pluginMetrics: PluginMetric[] = [];
   readonly #listeners: string[] = [];
   readonly #targets: Target[] = [];
-  readonly #viewers: { id: string; delivery: LiveDelivery }[] = [];
-  readonly #followers: { id: string; delivery: JournalDelivery }[] = [];
+  readonly #viewers: ({ id: string } & LiveDelivery)[] = [];
+  readonly #followers: { id: string; delivery: Delivery }[] = [];
   readonly #processors: RunningProcessor[] = [];
   readonly #receivers: { id: string; receiver: Receiver; counters: Counters }[] = [];
   readonly #checkpointer: Checkpointer | undefined;
@@ -320,13 +320,10 @@ export class Gateway implements GatewayView {
     const common = { type, level, timeoutMs, log: host.log, clock };
     if (live) {
       const { queueBytesMax } = component;
-      this.#viewers.push({
-        id,
-        delivery: new LiveDelivery(exporter, { ...common, queueBytesMax }),
-      });
+      this.#viewers.push({ id, ...createLiveDelivery(exporter, { ...common, queueBytesMax }) });
     } else {
       const { journal } = this;
-      const delivery = new JournalDelivery(exporter, { ...common, journal, consumer: id });
+      const delivery = createJournalDelivery(exporter, { ...common, journal, consumer: id });
       this.#followers.push({ id, delivery });
     }
   }
@@ -396,7 +393,7 @@ export class Gateway implements GatewayView {
   /** Viewers get the batch at once; the others when the journal has made it safe, or knows that it cannot. */
   async #append(batch: RecordBatch): Promise<void> {
     const safe = this.journal.append(batch);
-    for (const { delivery } of this.#viewers) delivery.offer(batch);
+    for (const { offer } of this.#viewers) offer(batch);
     try {
       await safe;
     } finally {
@@ -449,7 +446,7 @@ export class Gateway implements GatewayView {
     this.journal.settleSync(leftMs());
     this.#reportUnsettled();
     for (const { delivery } of this.#exporters) delivery.drainSync(leftMs());
-    for (const { delivery } of this.#followers) delivery.giveUpSync();
+    for (const { delivery } of this.#followers) delivery.abandonSync();
     this.#checkpointer?.signSync(leftMs());
     this.journal.restSync(leftMs());
     this.#endMsLeft = leftMs();
@@ -532,9 +529,9 @@ export class Gateway implements GatewayView {
 }
 
 function exporterStatus(id: string, delivery: Delivery, isDurable: boolean): ComponentStatus {
-  const { counters, queueBytes, queueRecords, lagMs, retries, trouble } = delivery;
+  const { counters, queueBytes, queueRecords, lagMs, retries, lastError } = delivery;
   const waiting = { queueBytes, queueRecords, lagMs };
-  return { id, kind: "exporter", counters, ...waiting, isDurable, retries, trouble };
+  return { id, kind: "exporter", counters, ...waiting, isDurable, retries, trouble: lastError };
 }
 
 interface Closable {

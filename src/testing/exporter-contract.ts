@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { LiveDelivery } from "../delivery/live-delivery.ts";
+import { createLiveDelivery, type LiveDelivery } from "../delivery/live-queue.ts";
 import type { RecordBatch } from "../batch/record-batch.ts";
 import { AUDIT_LOGGER } from "../wire/envelope.ts";
 import {
@@ -163,7 +163,7 @@ class Workbench {
   readonly #timeoutMs: number;
   #host: TestHost | undefined;
   #logDirHost: TestHost | undefined;
-  #delivery: LiveDelivery | undefined;
+  #live: LiveDelivery | undefined;
   #arrived: (() => Promise<readonly string[]> | readonly string[]) | undefined;
   #calls = 0;
   #ended: Promise<void> | undefined;
@@ -184,7 +184,7 @@ class Workbench {
     const exporter = await definition.open(definition.options.parse(options), this.#host);
     await this.#host.listen();
     this.#arrived = await this.#harness.connect(this.#host);
-    this.#delivery = new LiveDelivery(this.#faulty(exporter), {
+    this.#live = createLiveDelivery(this.#faulty(exporter), {
       type: definition.type,
       level: undefined,
       queueBytesMax: Number.MAX_SAFE_INTEGER,
@@ -206,7 +206,7 @@ class Workbench {
   offer(number: number): void {
     const batch = this.#batch(number);
     void this.#host!.journal.append(batch as RecordBatch);
-    this.#delivery!.offer(batch);
+    this.#live!.offer(batch);
   }
 
   #batch(number: number): Batch {
@@ -221,7 +221,7 @@ class Workbench {
 
   async send(...numbers: number[]): Promise<void> {
     for (const number of numbers) this.offer(number);
-    await this.#delivery!.drain(new AbortController().signal);
+    await this.#live!.delivery.drain(new AbortController().signal);
   }
 
   async expectArrived(...numbers: number[]): Promise<void> {
@@ -230,7 +230,7 @@ class Workbench {
 
   /** Batches, not records. */
   expectCounts(expected: { sent: number; failed: number; dropped: number }): void {
-    const { sent, failed, droppedSum: dropped } = this.#delivery!.counters;
+    const { sent, failed, droppedSum: dropped } = this.#live!.delivery.counters;
     const counts = { sent, failed, dropped };
     const records = Object.entries(expected).map(([name, count]) => [
       name,
@@ -249,7 +249,7 @@ class Workbench {
 
   /** Closes the exporter, once, however often it is called. */
   end(): Promise<void> {
-    this.#ended ??= this.#delivery?.close(AbortSignal.timeout(5000)) ?? Promise.resolve();
+    this.#ended ??= this.#live?.delivery.close(AbortSignal.timeout(5000)) ?? Promise.resolve();
     return this.#ended;
   }
 

@@ -60,8 +60,8 @@ export async function tailgateServer(): Promise<FanOutServer> {
     await built<typeof import("../../plugins/websocket.ts")>("plugins/websocket.js");
   const { testHost } =
     await built<typeof import("../../src/testing/host.ts")>("src/testing/host.js");
-  const { LiveDelivery } = await built<typeof import("../../src/delivery/live-delivery.ts")>(
-    "src/delivery/live-delivery.js",
+  const { createLiveDelivery } = await built<typeof import("../../src/delivery/live-queue.ts")>(
+    "src/delivery/live-queue.js",
   );
   const host = await testHost("websocket");
   const sockets = new Set<Socket>();
@@ -69,7 +69,7 @@ export async function tailgateServer(): Promise<FanOutServer> {
     plugin.options.parse(EXPORTER_OPTIONS),
     watching(host, (socket) => keep(sockets, socket)),
   );
-  const delivery = new LiveDelivery(exporter, {
+  const { delivery, offer } = createLiveDelivery(exporter, {
     type: undefined,
     level: undefined,
     queueBytesMax: QUEUE_BYTES_MAX,
@@ -82,7 +82,7 @@ export async function tailgateServer(): Promise<FanOutServer> {
     sockets,
     send(tick) {
       void host.journal.append(tick);
-      delivery.offer(tick);
+      offer(tick);
     },
     bytesOf: frameBytes,
     async [Symbol.asyncDispose]() {

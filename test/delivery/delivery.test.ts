@@ -1,8 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it, vi } from "vitest";
-import { JournalDelivery } from "../../src/delivery/journal-delivery.ts";
-import { LiveDelivery } from "../../src/delivery/live-delivery.ts";
-import { DeliveryQueue } from "../../src/delivery/delivery-queue.ts";
+import { createJournalDelivery } from "../../src/delivery/journal-cursor.ts";
+import { createLiveDelivery, DeliveryQueue } from "../../src/delivery/live-queue.ts";
 import { JoinedBatch } from "../../src/batch/composite.ts";
 import {
   PermanentError,
@@ -43,7 +42,7 @@ describe("a delivery", () => {
     let concurrent = 0;
     let concurrentMax = 0;
     const written: string[] = [];
-    const delivery = new LiveDelivery(
+    const { delivery, offer } = createLiveDelivery(
       {
         write: async (batch) => {
           concurrentMax = Math.max(concurrentMax, ++concurrent);
@@ -54,7 +53,7 @@ describe("a delivery", () => {
       },
       defaults,
     );
-    for (const body of ["a", "b", "c"]) delivery.offer(batchOf([{ body }]));
+    for (const body of ["a", "b", "c"]) offer(batchOf([{ body }]));
     await delivery.drain(unlimited);
     expect(written).toEqual(["a", "b", "c"]);
     expect(concurrentMax).toBe(1);
@@ -64,7 +63,7 @@ describe("a delivery", () => {
   it("writes what is offered at the moment in which it finds nothing more", async () => {
     for (let steps = 0; steps < 8; steps++) {
       const exporter = collector();
-      const delivery: LiveDelivery = new LiveDelivery(
+      const { offer } = createLiveDelivery(
         {
           write: (batch) => {
             void exporter.write(batch, unlimited);
@@ -75,9 +74,9 @@ describe("a delivery", () => {
       );
       const offerAfter = async (left: number): Promise<void> => {
         while (left-- > 0) await Promise.resolve();
-        delivery.offer(batchOf([{ body: "b" }]));
+        offer(batchOf([{ body: "b" }]));
       };
-      delivery.offer(batchOf([{ body: "a" }]));
+      offer(batchOf([{ body: "a" }]));
       await new Promise(setImmediate);
       expect(exporter.written, `behind ${steps} steps`).toEqual(["a", "b"]);
     }
@@ -85,12 +84,12 @@ describe("a delivery", () => {
 
   it("gives the type and the levels that are wanted, and counts the others as filtered", async () => {
     const exporter = collector();
-    const delivery = new LiveDelivery(exporter, {
+    const { delivery, offer } = createLiveDelivery(exporter, {
       ...defaults,
       type: "system_log",
       level: "WARNING",
     });
-    delivery.offer(
+    offer(
       batchOf([
         { body: "info" },
         { body: "warning", severityText: "WARNING" },
@@ -112,7 +111,7 @@ describe("a delivery", () => {
     };
     let failures = 3;
     const exporter = collector();
-    const delivery = new LiveDelivery(
+    const { delivery, offer } = createLiveDelivery(
       {
         write: (batch, signal) => {
           if (failures-- > 0) throw new Error("no route");
@@ -121,22 +120,22 @@ describe("a delivery", () => {
       },
       { ...defaults, log },
     );
-    delivery.offer(batchOf([{ body: "a" }]));
-    expect(delivery.trouble).toBe(undefined);
-    await vi.waitFor(() => expect(delivery.trouble).toBe("no route"));
+    offer(batchOf([{ body: "a" }]));
+    expect(delivery.lastError).toBe(undefined);
+    await vi.waitFor(() => expect(delivery.lastError).toBe("no route"));
     await delivery.drain(unlimited);
     expect(exporter.written).toEqual(["a"]);
-    expect(delivery.trouble).toBe(undefined);
+    expect(delivery.lastError).toBe(undefined);
     expect(delivery.counters).toMatchObject({ received: 1, sent: 1, failed: 3 });
     expect(lines).toEqual([
-      "A write failed and is tried again; 1 records wait: no route",
+      "A write failed and will be retried; 1 records are waiting: no route",
       "Writing works again.",
     ]);
   });
 
   it("comes again when the other side wants it, and not before", async () => {
     const times: number[] = [];
-    const delivery = new LiveDelivery(
+    const { delivery, offer } = createLiveDelivery(
       {
         write: () => {
           times.push(Date.now());
@@ -145,17 +144,17 @@ describe("a delivery", () => {
       },
       defaults,
     );
-    delivery.offer(batchOf([{}]));
+    offer(batchOf([{}]));
     await delivery.drain(unlimited);
     expect(times[1]! - times[0]!).toBeGreaterThanOrEqual(299);
   });
 
   it("counts what is dropped of a batch that was written", async () => {
-    const delivery = new LiveDelivery(
+    const { delivery, offer } = createLiveDelivery(
       { write: () => ({ dropped: { refused: 1, rejected: 2 } }) },
       defaults,
     );
-    delivery.offer(batchOf([{}, {}, {}, {}]));
+    offer(batchOf([{}, {}, {}, {}]));
     await delivery.drain(unlimited);
     expect(delivery.counters).toMatchObject({ received: 4, sent: 1 });
     expect([...delivery.counters.dropped]).toEqual([
@@ -166,7 +165,7 @@ describe("a delivery", () => {
 
   it("tells how old what waits is, while it cannot be written", async () => {
     let isAway = true;
-    const delivery = new LiveDelivery(
+    const { delivery, offer } = createLiveDelivery(
       {
         write: () => {
           if (isAway) throw new Error("away");
@@ -174,8 +173,8 @@ describe("a delivery", () => {
       },
       defaults,
     );
-    delivery.offer(batchOf([{}], { appendedAtMs: Date.now() - 60_000 }));
-    await vi.waitFor(() => expect(delivery.trouble).toBe("away"));
+    offer(batchOf([{}], { appendedAtMs: Date.now() - 60_000 }));
+    await vi.waitFor(() => expect(delivery.lastError).toBe("away"));
     expect(delivery.lagMs).toBeGreaterThanOrEqual(60_000);
     isAway = false;
     await delivery.drain(unlimited);
@@ -184,7 +183,7 @@ describe("a delivery", () => {
 
   it("drops a batch that is refused for good, and counts it", async () => {
     const exporter = collector();
-    const delivery = new LiveDelivery(
+    const { delivery, offer } = createLiveDelivery(
       {
         write: (batch, signal) => {
           if (messages(batch)[0] === "bad") throw new PermanentError("malformed");
@@ -193,8 +192,8 @@ describe("a delivery", () => {
       },
       defaults,
     );
-    delivery.offer(batchOf([{ body: "bad" }, { body: "bad too" }]));
-    delivery.offer(batchOf([{ body: "good" }]));
+    offer(batchOf([{ body: "bad" }, { body: "bad too" }]));
+    offer(batchOf([{ body: "good" }]));
     await delivery.drain(unlimited);
     expect(exporter.written).toEqual(["good"]);
     expect(delivery.counters).toMatchObject({ received: 3, sent: 1, failed: 2 });
@@ -205,7 +204,7 @@ describe("a delivery", () => {
     const sizes: number[] = [];
     const gate = Promise.withResolvers<void>();
     const written: string[] = [];
-    const delivery = new LiveDelivery(
+    const { delivery, offer } = createLiveDelivery(
       {
         write: async (batch) => {
           sizes.push(batch.length);
@@ -216,7 +215,7 @@ describe("a delivery", () => {
       { ...defaults, queueBytesMax: 64 << 20 },
     );
     const long = "x".repeat(1 << 20);
-    for (const body of ["0", "1", "2", "3", long, long]) delivery.offer(batchOf([{ body }, {}]));
+    for (const body of ["0", "1", "2", "3", long, long]) offer(batchOf([{ body }, {}]));
     gate.resolve();
     await delivery.drain(unlimited);
     expect(sizes).toEqual([2, 10]);
@@ -226,46 +225,27 @@ describe("a delivery", () => {
 
   it("gives the same batch again after a failure, although more has come", async () => {
     const seen: string[][] = [];
-    const delivery = new LiveDelivery(
+    const { delivery, offer } = createLiveDelivery(
       {
         write: (batch) => {
           seen.push(messages(batch));
           if (seen.length > 2) return;
-          delivery.offer(batchOf([{ body: `came with ${seen.length}` }]));
+          offer(batchOf([{ body: `came with ${seen.length}` }]));
           throw new Error("no");
         },
       },
       defaults,
     );
-    delivery.offer(batchOf([{ body: "first" }]));
+    offer(batchOf([{ body: "first" }]));
     await delivery.drain(unlimited);
     await delivery.drain(unlimited);
     expect(seen).toEqual([["first"], ["first"], ["first"], ["came with 1", "came with 2"]]);
   });
 
-  it("writes batches of two days apart", async () => {
-    const days: string[] = [];
-    const delivery = new LiveDelivery(
-      {
-        write: async (batch) => {
-          days.push(new Date(batch.appendedAtMs).toISOString().slice(0, 10));
-          await new Promise(setImmediate);
-        },
-      },
-      defaults,
-    );
-    const midnightMs = Date.UTC(2026, 0, 1);
-    for (const offsetMs of [-3, -2, -1, 0, 1]) {
-      delivery.offer(batchOf([{}], { appendedAtMs: midnightMs + offsetMs }));
-    }
-    await delivery.drain(unlimited);
-    expect(days).toEqual(["2025-12-31", "2025-12-31", "2026-01-01"]);
-  });
-
   it("drops only the batch that is refused of several that were written as one", async () => {
     const exporter = collector();
     const gate = Promise.withResolvers<void>();
-    const delivery = new LiveDelivery(
+    const { delivery, offer } = createLiveDelivery(
       {
         write: async (batch, signal) => {
           await gate.promise;
@@ -275,7 +255,7 @@ describe("a delivery", () => {
       },
       defaults,
     );
-    for (const body of ["0", "1", "bad", "2", "3"]) delivery.offer(batchOf([{ body }]));
+    for (const body of ["0", "1", "bad", "2", "3"]) offer(batchOf([{ body }]));
     gate.resolve();
     await delivery.drain(unlimited);
     expect(exporter.written).toEqual(["0", "1", "2", "3"]);
@@ -286,7 +266,7 @@ describe("a delivery", () => {
   it("aborts a write that takes too long, waits for its end, and takes a late success as one", async () => {
     const exporter = collector();
     let late: (() => void) | undefined;
-    const delivery = new LiveDelivery(
+    const { delivery, offer } = createLiveDelivery(
       {
         write: async (batch, signal) => {
           if (exporter.written.length === 0) {
@@ -299,10 +279,10 @@ describe("a delivery", () => {
       },
       { ...defaults, timeoutMs: 10 },
     );
-    delivery.offer(batchOf([{ body: "slow" }]));
-    delivery.offer(batchOf([{ body: "next" }]));
+    offer(batchOf([{ body: "slow" }]));
+    offer(batchOf([{ body: "next" }]));
     await vi.waitFor(() => expect(late).toBeDefined());
-    expect(delivery.trouble).toMatch(/did not end within 10 ms/);
+    expect(delivery.lastError).toMatch(/did not complete within 10 ms/);
     expect(exporter.written).toEqual([]);
     late!();
     await delivery.drain(unlimited);
@@ -313,7 +293,7 @@ describe("a delivery", () => {
   it("tries once more when it is closed, and counts what is left", async () => {
     let calls = 0;
     let closed = false;
-    const delivery = new LiveDelivery(
+    const { delivery, offer } = createLiveDelivery(
       {
         write: () => {
           calls++;
@@ -325,21 +305,21 @@ describe("a delivery", () => {
       },
       defaults,
     );
-    delivery.offer(batchOf([{ body: "a" }, { body: "b" }]));
+    offer(batchOf([{ body: "a" }, { body: "b" }]));
     await vi.waitFor(() => expect(calls).toBeGreaterThan(0));
     const before = calls;
     await delivery.close(AbortSignal.timeout(1000));
     expect(calls).toBeLessThanOrEqual(before + 1);
     expect(closed).toBe(true);
     expect([...delivery.counters.dropped]).toEqual([["stopped", 2]]);
-    delivery.offer(batchOf([{ body: "late" }]));
+    offer(batchOf([{ body: "late" }]));
     expect(delivery.counters.dropped.get("stopped")).toBe(3);
   });
 
   it("ends its closing with the signal where a write never ends", async () => {
     const late = Promise.withResolvers<void>();
-    const delivery = new LiveDelivery({ write: () => late.promise }, defaults);
-    delivery.offer(batchOf([{}]));
+    const { delivery, offer } = createLiveDelivery({ write: () => late.promise }, defaults);
+    offer(batchOf([{}]));
     await delivery.close(AbortSignal.timeout(20));
     expect(delivery.counters.dropped.get("stopped")).toBe(1);
     late.resolve();
@@ -351,7 +331,7 @@ describe("a delivery", () => {
     const late = Promise.withResolvers<void>();
     const journal = new MemoryJournal();
     const written: string[] = [];
-    const delivery = new JournalDelivery(
+    const delivery = createJournalDelivery(
       {
         write: (batch) => {
           written.push(...messages(batch));
@@ -393,7 +373,7 @@ describe("a delivery from a journal", () => {
     await directory.close(journal);
     journal = await directory.open();
     const exporter = { ...collector(), resumeAfter: 0 };
-    const delivery = new JournalDelivery(exporter, { ...defaults, journal, consumer: "behind" });
+    const delivery = createJournalDelivery(exporter, { ...defaults, journal, consumer: "behind" });
     delivery.wake();
     await delivery.drain(unlimited);
     expect(exporter.written).toEqual([expect.stringMatching(/^x/), "audit x"]);
@@ -410,23 +390,23 @@ describe("its queue", () => {
     body: fc.string({ maxLength: 40 }),
   });
 
-  it("sheds the least severe system logs first, and audit events only for audit events", () => {
+  it("drops the least severe system logs first, and audit events only for audit events", () => {
     fc.assert(
       fc.property(
         fc.array(fc.array(record, { minLength: 1, maxLength: 5 }), { minLength: 2, maxLength: 12 }),
         fc.integer({ min: 0, max: 4000 }),
         (batches, bytesMax) => {
           const queue = new DeliveryQueue(bytesMax);
-          const shed = { system_log: 0, audit_log: 0 };
+          const dropped = { system_log: 0, audit_log: 0 };
           for (const given of batches) {
             queue.push(batchOf(given.map(toRecord)));
-            const now = queue.shed();
-            shed.system_log += now.system_log;
-            shed.audit_log += now.audit_log;
+            const now = queue.dropOverflow();
+            dropped.system_log += now.system_log;
+            dropped.audit_log += now.audit_log;
           }
           const left = drained(queue);
           const total = batches.flat();
-          expect(left.length + shed.system_log + shed.audit_log).toBe(total.length);
+          expect(left.length + dropped.system_log + dropped.audit_log).toBe(total.length);
           expect(queue.bytes).toBe(0);
           expect(queue.records).toBe(0);
         },
@@ -441,7 +421,7 @@ describe("its queue", () => {
       queue.push(
         batchOf(levels.map((severityText) => ({ severityText, body: `${severityText} ${round}` }))),
       );
-      queue.shed();
+      queue.dropOverflow();
     }
     const [head, ...left] = drained(queue);
     expect(head).toBe("head");
@@ -453,7 +433,7 @@ describe("its queue", () => {
     const queue = new DeliveryQueue(2000);
     for (let index = 0; index < 20; index++) {
       queue.push(batchOf([{ body: `record ${index}` }]));
-      queue.shed();
+      queue.dropOverflow();
     }
     expect(queue.bytes).toBeGreaterThan(1500);
     const left = drained(queue);
@@ -472,7 +452,7 @@ describe("its queue", () => {
     queue.push(batchOf([{ body: "event", scope: AUDIT }]));
     for (let round = 0; round < 20; round++) {
       queue.push(batchOf([{ body: `critical ${round}`, severityText: "CRITICAL" }]));
-      expect(queue.shed().audit_log).toBe(0);
+      expect(queue.dropOverflow().audit_log).toBe(0);
     }
     expect(drained(queue)).toContain("event");
   });

@@ -334,7 +334,7 @@ describe("plugins that fail at work are counted, and nobody else notices", () =>
     const [, url] = await gateway.says(LISTENING);
     expect(await postMessages(url!, ["hello"])).toBe(200);
     expect(await loggedMessages(directory, 1)).toEqual(["hello"]);
-    await gateway.says(/ - WARNING - A write failed and is tried again; .*the queue is away/);
+    await gateway.says(/ - WARNING - A write failed and will be retried; .*the queue is away/);
     await gateway.says(/took hello/);
     await expect
       .poll(() => component(url!, "mine"), { timeout: 5_000 })
@@ -371,12 +371,14 @@ describe("plugins that fail at work are counted, and nobody else notices", () =>
       expect(await postMessages(url!, [message])).toBe(200);
     }
     expect(await loggedMessages(directory, 3)).toEqual(["one", "two", "three"]);
-    await gateway.says(/ - tailgate\.exporter\.mine - WARNING - A write did not end within 100 ms/);
-    expect((await component(url!, "mine")).trouble).toContain("did not end within 100 ms");
+    await gateway.says(
+      / - tailgate\.exporter\.mine - WARNING - A write did not complete within 100 ms/,
+    );
+    expect((await component(url!, "mine")).trouble).toContain("did not complete within 100 ms");
     expect((await fetch(`${url}/readyz`)).status).toBe(200);
     expect(await gateway.end()).toBe(0);
     expect(gateway.stderr).toMatch(
-      / - tailgate\.exporter\.mine - WARNING - 3 records could not be written before the end; the journal/,
+      / - tailgate\.exporter\.mine - WARNING - 3 records could not be written before the shutdown; the journal/,
     );
   });
 });

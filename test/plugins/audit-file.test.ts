@@ -12,6 +12,7 @@ import { join } from "node:path";
 import { exporterContract } from "tailgate/testing";
 import { describe, expect, onTestFinished, test } from "vitest";
 import auditFile from "../../plugins/audit-file.ts";
+import { JoinedBatch } from "../../src/batch/composite.ts";
 import { ExporterProcess } from "../support/exporter-process.ts";
 import {
   AUDIT,
@@ -55,6 +56,23 @@ describe("the day", () => {
       "last of the leap day",
     ]);
     expect(events(at("audit_20240301.jsonl"))).toEqual(["March"]);
+  });
+
+  test("is that of each part of a batch that was joined", async () => {
+    for (const isSync of [false, true]) {
+      const { exporter, at } = await openAudit();
+      const midnight = NOON_MS + DAY_MS / 2;
+      const joined = new JoinedBatch([
+        event("1", midnight - 2),
+        event("2", midnight - 1),
+        event("3", midnight),
+        event("4", midnight - 1),
+      ]);
+      if (isSync) exporter.writeSync!(joined);
+      else await exporter.write(joined, NEVER);
+      expect(events(at(nameOf(midnight - 1)))).toEqual(["1", "2"]);
+      expect(events(at(nameOf(midnight)))).toEqual(["3", "4"]);
+    }
   });
 
   test("stays where it is when the clock goes back", async () => {

@@ -208,7 +208,7 @@ describe("no answer", () => {
     await sending.send("a");
     expect(peer.messages).toEqual(["a"]);
     expect(isGone).toBe(true);
-    expect(sending.host.lines.join()).toContain("A write did not end within 200 ms.");
+    expect(sending.host.lines.join()).toContain("A write did not complete within 200 ms.");
   });
 
   test("OTEL_EXPORTER_OTLP_TIMEOUT limits a request", async () => {

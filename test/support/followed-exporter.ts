@@ -1,4 +1,5 @@
-import { JournalDelivery } from "../../src/delivery/journal-delivery.ts";
+import type { Delivery } from "../../src/delivery/delivery.ts";
+import { createJournalDelivery } from "../../src/delivery/journal-cursor.ts";
 import type { Journal } from "../../src/journal/journal.ts";
 import type { Exporter, ExporterDefinition, Host, HostLogger } from "tailgate/plugin";
 
@@ -22,7 +23,7 @@ export class FollowedExporter {
   readonly #journal: Journal;
   #keepsLeft: number;
   #exporter!: Exporter;
-  #delivery!: JournalDelivery;
+  #delivery!: Delivery;
   /** Rejects at its end. */
   readonly #life = Promise.withResolvers<never>();
   #isOver = false;
@@ -48,11 +49,8 @@ export class FollowedExporter {
     const its = { ...host, journal, memory };
     this.#exporter = await definition.open(definition.options.parse(options), its);
     const { type } = definition;
-    const wish = { type, level };
-    const kept = { journal, consumer: id };
-    this.#delivery = new JournalDelivery(this.#mortal(), {
-      ...{ ...wish, ...kept, timeoutMs: 60_000, log: SILENT },
-    });
+    const how = { type, level, journal, consumer: id, timeoutMs: 60_000, log: SILENT };
+    this.#delivery = createJournalDelivery(this.#mortal(), how);
   }
 
   /** Writes nothing after its end. */

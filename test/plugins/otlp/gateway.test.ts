@@ -54,7 +54,7 @@ test(
     const { gateway, url } = await started(site, config);
     expect(await postMessages(url, numbered(sent, sent + 40))).toBe(200);
     sent += 40;
-    await gateway.says(/A write failed and is tried again; 6\d\d records wait/);
+    await gateway.says(/A write failed and will be retried; 6\d\d records are waiting/);
     const metrics = await (await fetch(`${url}/metrics`)).text();
     expect(metrics).toMatch(/^tailgate_queue_records\{component="otlp",kind="exporter"\} 6\d\d$/m);
     expect(metrics).toMatch(

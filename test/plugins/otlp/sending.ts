@@ -1,7 +1,8 @@
 import { testHost, batchOf, type TestHost } from "tailgate/testing";
 import { vi } from "vitest";
 import otlp from "../../../plugins/otlp.ts";
-import { JournalDelivery } from "../../../src/delivery/journal-delivery.ts";
+import type { Delivery } from "../../../src/delivery/delivery.ts";
+import { createJournalDelivery } from "../../../src/delivery/journal-cursor.ts";
 import type { RecordBatch } from "../../../src/batch/record-batch.ts";
 import type { ExporterDefinition, LogRecord } from "tailgate/plugin";
 
@@ -16,9 +17,9 @@ interface SendingOptions {
 /** An exporter under delivery from a journal, as in a gateway. */
 export class Sending implements AsyncDisposable {
   readonly host: TestHost;
-  readonly delivery: JournalDelivery;
+  readonly delivery: Delivery;
 
-  private constructor(host: TestHost, delivery: JournalDelivery) {
+  private constructor(host: TestHost, delivery: Delivery) {
     this.host = host;
     this.delivery = delivery;
   }
@@ -30,10 +31,10 @@ export class Sending implements AsyncDisposable {
     const host = await testHost(definition.name);
     const exporter = await definition.open(definition.options.parse(options), host);
     const { journal, log } = host;
-    const wish = { type: undefined, level: undefined };
+    const selection = { type: undefined, level: undefined };
     return new Sending(
       host,
-      new JournalDelivery(exporter, { ...wish, journal, consumer: host.id, timeoutMs, log }),
+      createJournalDelivery(exporter, { ...selection, journal, consumer: host.id, timeoutMs, log }),
     );
   }
 
@@ -53,9 +54,9 @@ export class Sending implements AsyncDisposable {
     await this.delivery.drain(NEVER);
   }
 
-  /** Resolves with why the last write did not succeed, when it did not. */
+  /** Resolves with the error of the last write, once one fails. */
   trouble(): Promise<string> {
-    return vi.waitUntil(() => this.delivery.trouble, { interval: 5 });
+    return vi.waitUntil(() => this.delivery.lastError, { interval: 5 });
   }
 
   get dropped(): Record<string, number> {

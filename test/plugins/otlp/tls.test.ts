@@ -169,7 +169,7 @@ describe("over TLS through a proxy", () => {
     );
     await sending.log({ body: "a" });
     await vi.waitFor(() => expect(isOver).toBeGreaterThan(1), 10_000);
-    expect(sending.delivery.trouble).toContain("A write did not end within 100 ms");
+    expect(sending.delivery.lastError).toContain("A write did not complete within 100 ms");
     for (const socket of sockets) socket.destroy();
     proxy.close();
   });

@@ -2,7 +2,7 @@ import type { LevelRank } from "../wire/envelope.ts";
 import { JsonWriter } from "../envelope/json-writer.ts";
 import { keepOnly } from "./kept-origins.ts";
 import type { ProtobufOrigin } from "./protobuf-origin.ts";
-import type { Steps } from "../otlp/steps.ts";
+import type { Steps } from "../otlp/request-limits.ts";
 import { FRAME_HEADER_SPACE, frameHeaderBytes, writeFrameHeader } from "./frames.ts";
 import { RecordBatch, type Origin } from "./record-batch.ts";
 

@@ -1,5 +1,5 @@
 import type { Envelope, EnvelopeType, Level } from "../wire/envelope.ts";
-import { otlpToJson } from "../otlp/otlp-to-json.ts";
+import { otlpToJson } from "../otlp/to-json.ts";
 import type { Batch, LogRecord, OtlpForm } from "../plugin/index.ts";
 
 /** Several batches as one, in their order. */

@@ -5,9 +5,9 @@
 
 import type { EnvelopeType } from "../wire/envelope.ts";
 import type { LogRecord } from "../plugin/index.ts";
-import { otlpRequest, type OtlpPieces } from "../otlp/otlp-request.ts";
+import { buildRequest, type EncodedRecord } from "../otlp/encode.ts";
 import { ProtobufOrigin } from "./protobuf-origin.ts";
-import type { Steps } from "../otlp/steps.ts";
+import type { Steps } from "../otlp/request-limits.ts";
 import type { Origin, OriginPlace, RecordBatch } from "./record-batch.ts";
 
 /**
@@ -41,7 +41,7 @@ function settleAlike(
     if (origin.isInterim === true && isAlike) indexes.push(index);
   }
   if (indexes.length === 0) return;
-  const request = otlpRequest(indexes.length, (place) => batch.otlpPieces(indexes[place]!));
+  const request = buildRequest(indexes.length, (place) => batch.otlpPieces(indexes[place]!));
   const origin = isOwn
     ? new OwnOrigin(request, indexes.length)
     : new ProtobufOrigin(request, indexes.length);
@@ -67,7 +67,7 @@ class OwnOrigin implements Origin {
     return { ...this.#origin.record(index), resource: null };
   }
 
-  otlp(index: number): OtlpPieces {
+  otlp(index: number): EncodedRecord {
     return this.#origin.otlp(index);
   }
 }
@@ -101,14 +101,14 @@ export function* keepOnly(
 }
 
 function* copyKept(ends: readonly BatchEnd[], request: ProtobufOrigin): Steps<void> {
-  const pieces: OtlpPieces[] = [];
+  const pieces: EncodedRecord[] = [];
   for (const { batch, first } of ends) {
     for (let index = first; index < batch.length; index++) {
       pieces.push(request.otlp(batch.originIndex(index)));
     }
     yield;
   }
-  const copy = otlpRequest(pieces.length, (place) => pieces[place]!);
+  const copy = buildRequest(pieces.length, (place) => pieces[place]!);
   const origin = new ProtobufOrigin(copy, pieces.length);
   let next = 0;
   for (const { batch, first } of ends) {

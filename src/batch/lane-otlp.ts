@@ -1,5 +1,5 @@
 import type { LaneRecords } from "./lane-records.ts";
-import { OtlpRequest } from "../otlp/otlp-request.ts";
+import { RequestBuilder } from "../otlp/encode.ts";
 import type { Origin } from "./record-batch.ts";
 
 /** A smaller request is merged with its neighbours: what it says of its resource would weigh too much. */
@@ -67,7 +67,7 @@ export class LaneOtlp {
     if (start === end) return;
     for (let record = start; record < end; record++) this.places[record] = record;
     this.#parts.push(
-      new OtlpRequest(end - start, (place) =>
+      new RequestBuilder(end - start, (place) =>
         batches[start + place]!.otlpPieces(indexes[start + place]!),
       ),
     );

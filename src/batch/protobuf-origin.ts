@@ -1,13 +1,13 @@
 import type { LogRecord } from "../plugin/index.ts";
 import { RESOURCE_LOGS_SCOPE_LOGS, SCOPE_LOGS_RECORDS } from "../otlp/fields.ts";
-import type { OtlpPieces } from "../otlp/otlp-request.ts";
-import { ProtobufDecoder } from "../otlp/protobuf-decoder.ts";
+import { encodeLogRecord, buildRequest, type EncodedRecord } from "../otlp/encode.ts";
+import { ProtobufDecoder } from "../otlp/decode.ts";
 import type { Origin } from "./record-batch.ts";
-import { END, RequestLayout, RESOURCE, SCOPE, START } from "../otlp/request-layout.ts";
+import { END, RequestIndex, RESOURCE, SCOPE, START } from "../otlp/request-index.ts";
 
 /** Where everything lies in a request, with the pieces that its records share. */
 interface Places {
-  readonly layout: RequestLayout;
+  readonly layout: RequestIndex;
   readonly resources: Map<number, Uint8Array>;
   readonly scopes: Map<number, Uint8Array>;
 }
@@ -36,7 +36,7 @@ export class ProtobufOrigin implements Origin {
   }
 
   /** The record's own bytes, as they were sent. */
-  otlp(index: number): OtlpPieces {
+  otlp(index: number): EncodedRecord {
     const { layout, resources, scopes } = this.#located();
     const { bytes } = layout.reader;
     return {
@@ -55,7 +55,7 @@ export class ProtobufOrigin implements Origin {
   #located(): Places {
     let places = this.#places?.deref();
     if (places === undefined) {
-      const layout = RequestLayout.of(this.request, { isExact: false });
+      const layout = RequestIndex.of(this.request, { isExact: false });
       places = { layout, resources: new Map(), scopes: new Map() };
       this.#places = new WeakRef(places);
     }
@@ -67,7 +67,7 @@ export class ProtobufOrigin implements Origin {
 function piece(
   known: Map<number, Uint8Array>,
   place: number,
-  { reader }: RequestLayout,
+  { reader }: RequestIndex,
   messages: readonly number[],
   leftOut: number,
 ): Uint8Array {
@@ -85,4 +85,45 @@ function piece(
   const bytes = fields.length === 1 ? fields[0]! : Buffer.concat(fields);
   known.set(place, bytes);
   return bytes;
+}
+
+/** What one of them takes in memory beside the request. */
+const ORIGIN_BYTES = 512;
+
+/**
+ * Keeps records of plugins as the request that they would have come in: a plugin may change its objects later, and what
+ * an object holds that is no OTLP must not come up when a commit is made of it and others.
+ */
+export class RecordOrigin implements Origin {
+  readonly #request: ProtobufOrigin;
+
+  constructor(records: readonly LogRecord[]) {
+    const request = buildRequest(records.length, (index) => encodeLogRecord(records[index]!));
+    this.#request = new ProtobufOrigin(request, records.length);
+  }
+
+  /** A request for each record would take more memory than the records. */
+  get isInterim(): boolean {
+    return this.#request.records === 1;
+  }
+
+  get recordBytes(): number {
+    return this.#request.recordBytes + ORIGIN_BYTES;
+  }
+
+  get records(): number {
+    return this.#request.records;
+  }
+
+  get request(): Uint8Array {
+    return this.#request.request;
+  }
+
+  record(index: number): LogRecord {
+    return this.#request.record(index);
+  }
+
+  otlp(index: number): EncodedRecord {
+    return this.#request.otlp(index);
+  }
 }

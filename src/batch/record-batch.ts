@@ -6,15 +6,14 @@ import {
   type Level,
   type LevelRank,
 } from "../wire/envelope.ts";
-import { withAttribute } from "../otlp/added-attribute.ts";
+import { withAttribute, buildRequest, type EncodedRecord } from "../otlp/encode.ts";
 import { auditLine, sealedAuditLine } from "../envelope/audit-line.ts";
 import { recordOfEnvelope } from "../envelope/envelope-record.ts";
 import { EVENT_KEY } from "../envelope/event-key.ts";
 import { TIMESTAMP_LENGTH, TIMESTAMP_START } from "../envelope/timestamp.ts";
-import { otlpRequest, type OtlpPieces } from "../otlp/otlp-request.ts";
-import { otlpToJson } from "../otlp/otlp-to-json.ts";
-import { RecordOrigin } from "../otlp/otlp-writer.ts";
-import { SoundPieces } from "../otlp/sound-otlp.ts";
+import { otlpToJson } from "../otlp/to-json.ts";
+import { RecordOrigin } from "./protobuf-origin.ts";
+import { RecordRepair } from "../otlp/repair.ts";
 import { frameHeaderBytes } from "./frames.ts";
 
 /** Where a record came from, to rebuild it for those who want OpenTelemetry and not the envelope. */
@@ -22,7 +21,7 @@ export interface Origin {
   /** Rebuilds the record whose place among its origin's records is `index`. */
   record(index: number): LogRecord;
   /** The same record as pieces of an ExportLogsServiceRequest. */
-  otlp(index: number): OtlpPieces;
+  otlp(index: number): EncodedRecord;
   /** How much memory it holds for each record, beside the envelope. */
   readonly recordBytes: number;
   /** True if a batch keeps it only until it is settled: records that are objects, or one record with a request of its own. */
@@ -300,7 +299,7 @@ export class RecordBatch implements Batch {
   }
 
   /** The record as it came. One that cannot be told must not keep those of its commit from their way. */
-  otlpPieces(index: number): OtlpPieces {
+  otlpPieces(index: number): EncodedRecord {
     try {
       return this.origin(index).otlp(this.originIndex(index));
     } catch (error) {
@@ -311,10 +310,10 @@ export class RecordBatch implements Batch {
   /** The record as it is sent on: sound, and with the attributes that `form` asks for. */
   exportedPieces(
     index: number,
-    sound: SoundPieces,
+    repair: RecordRepair,
     { loggerAttribute, uidOf }: OtlpForm,
-  ): OtlpPieces {
-    const pieces = this.#soundPieces(index, sound);
+  ): EncodedRecord {
+    const pieces = this.#repaired(index, repair);
     const named =
       loggerAttribute === undefined
         ? pieces
@@ -325,22 +324,22 @@ export class RecordBatch implements Batch {
   }
 
   /** Nor must it keep those of an exporter's batch. */
-  #soundPieces(index: number, sound: SoundPieces): OtlpPieces {
+  #repaired(index: number, repair: RecordRepair): EncodedRecord {
     try {
-      return sound.of(this.origin(index).otlp(this.originIndex(index)));
+      return repair.repair(this.origin(index).otlp(this.originIndex(index)));
     } catch (error) {
       return this.#piecesOfEnvelope(index, error);
     }
   }
 
-  #piecesOfEnvelope(index: number, error: unknown): OtlpPieces {
+  #piecesOfEnvelope(index: number, error: unknown): EncodedRecord {
     return new RecordOrigin([recordOfEnvelope(this.envelope(index), error)]).otlp(0);
   }
 
   otlp(form?: OtlpForm): Uint8Array {
-    if (form === undefined) return otlpRequest(this.length, (index) => this.otlpPieces(index));
-    const sound = new SoundPieces();
-    return otlpRequest(this.length, (index) => this.exportedPieces(index, sound, form));
+    if (form === undefined) return buildRequest(this.length, (index) => this.otlpPieces(index));
+    const repair = new RecordRepair();
+    return buildRequest(this.length, (index) => this.exportedPieces(index, repair, form));
   }
 
   otlpJson(form?: OtlpForm): Uint8Array {
@@ -482,9 +481,9 @@ class Selection implements Batch {
     const batch = this.#batch;
     const indexes = this.#indexes;
     if (form === undefined)
-      return otlpRequest(length, (place) => batch.otlpPieces(indexes[place]!));
-    const sound = new SoundPieces();
-    return otlpRequest(length, (place) => batch.exportedPieces(indexes[place]!, sound, form));
+      return buildRequest(length, (place) => batch.otlpPieces(indexes[place]!));
+    const repair = new RecordRepair();
+    return buildRequest(length, (place) => batch.exportedPieces(indexes[place]!, repair, form));
   }
 
   otlpJson(form?: OtlpForm): Uint8Array {

@@ -8,18 +8,14 @@ import {
   encodeOtlpJson,
   encodeOtlpJsonInSteps,
 } from "../otlp/otlp-json.ts";
-import { decodeOtlpProtobuf, decodeOtlpProtobufInSteps } from "../otlp/otlp-protobuf.ts";
-import {
-  encodeOtlpProtobufInSteps,
-  encodeOtlpProtobufWithin,
-} from "../envelope/fast/otlp-transcoder.ts";
-import { RecordOrigin } from "../otlp/otlp-writer.ts";
+import { decodeOtlpProtobuf, decodeOtlpProtobufInSteps } from "../otlp/decode.ts";
+import { encodeOtlpProtobufInSteps, encodeOtlpProtobufWithin } from "../otlp/request-encoder.ts";
+import { RecordOrigin } from "../batch/protobuf-origin.ts";
 import type { Origin, RecordBatch } from "../batch/record-batch.ts";
-import type { RequestCounts } from "../otlp/request-counts.ts";
-import { RequestFindings } from "../otlp/request-findings.ts";
+import { type RequestCounts, RequestFindings } from "../otlp/findings.ts";
 import { rankOf } from "../envelope/severity.ts";
 import { DEFAULT_LOGGER_NAMES, LoggerNames } from "../envelope/scope.ts";
-import type { Steps } from "../otlp/steps.ts";
+import type { Steps } from "../otlp/request-limits.ts";
 import { LEVELS, type Level, type LevelRank } from "../wire/envelope.ts";
 import { TailgateError, textOf } from "../wire/errors.ts";
 import type { StoredEvent } from "../journal/journal.ts";

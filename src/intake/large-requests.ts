@@ -1,4 +1,4 @@
-import type { Steps } from "../otlp/steps.ts";
+import type { Steps } from "../otlp/request-limits.ts";
 import { nextTurn } from "../runtime/timers.ts";
 
 /** How long one turn of the event loop may work on a request, in ms, before others have theirs. */

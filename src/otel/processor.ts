@@ -4,8 +4,13 @@ import { NameColumn, withAdded, type Columns } from "./attributes.ts";
 import type { HrTime, SpanContext } from "@opentelemetry/api";
 import { NO_SECONDS } from "../envelope/from-record.ts";
 import type { RecordParts } from "../envelope/encoder.ts";
-import type { OtlpPieces } from "../otlp/otlp-request.ts";
-import { recordPiece, resourcePiece, scopePiece, type RecordFields } from "../otlp/otlp-writer.ts";
+import {
+  type EncodedRecord,
+  encodeRecordFields,
+  encodeResource,
+  encodeScope,
+  type LogRecordFields,
+} from "../otlp/encode.ts";
 import type { Origin } from "../batch/record-batch.ts";
 import { textOf } from "../wire/errors.ts";
 import type { LogRecord, Scope, Value } from "../plugin/index.ts";
@@ -165,7 +170,7 @@ export class SdkRecord implements RecordParts, Origin {
     return RECORD_BYTES + this.#record.length;
   }
 
-  otlp(): OtlpPieces {
+  otlp(): EncodedRecord {
     return {
       resource: remembered(RESOURCES, this.#resource, resourcePieceOf),
       scope: remembered(SCOPES, this.#scope, scopePieceOf),
@@ -174,7 +179,7 @@ export class SdkRecord implements RecordParts, Origin {
   }
 
   #piece(): Uint8Array {
-    return recordPiece(this.#fields(), this.keys, this.values.map(plainValue));
+    return encodeRecordFields(this.#fields(), this.keys, this.values.map(plainValue));
   }
 
   record(): LogRecord {
@@ -187,7 +192,7 @@ export class SdkRecord implements RecordParts, Origin {
     };
   }
 
-  #fields(): RecordFields {
+  #fields(): LogRecordFields {
     const timestamp = nanosOf(this.#timeSeconds, this.#timeNanos);
     // Mostly it was observed when it was made.
     const isSame =
@@ -277,9 +282,9 @@ function remembered<Key extends object>(
 
 function resourcePieceOf({ attributes, schemaUrl }: ReadableLogRecord["resource"]): Uint8Array {
   const plain = attributesOf(Object.keys(attributes), Object.values(attributes));
-  return resourcePiece({ attributes: plain }, schemaUrl);
+  return encodeResource({ attributes: plain }, schemaUrl);
 }
 
 function scopePieceOf(scope: ReadableLogRecord["instrumentationScope"]): Uint8Array {
-  return scopePiece(scopeOf(scope), scope.schemaUrl);
+  return encodeScope(scopeOf(scope), scope.schemaUrl);
 }

@@ -1,12 +1,11 @@
 import type { LogRecord, Resource, Scope, Value, ValueMap } from "../plugin/index.ts";
-import { isInt64 } from "./int64.ts";
+import { isInt64 } from "./encode.ts";
 import { LIBRARY, LIBRARY_LOGS, LIBRARY_RECORDS, severityNumberOf } from "./json-aliases.ts";
 import { JsonPath } from "./json-path.ts";
 import { parseInteger } from "./json-number.ts";
 import { DEPTH_MAX, DEPTH_TEXT } from "../envelope/json-writer.ts";
-import type { RequestFindings } from "./request-findings.ts";
+import type { RequestFindings, WrongValue } from "./findings.ts";
 import { REQUEST_RECORDS_MAX, tooManyRecords } from "./request-limits.ts";
-import type { WrongValue } from "./undecodable.ts";
 
 type JsonObject = Readonly<Record<string, unknown>>;
 

@@ -1,4 +1,4 @@
-import { isInt64 } from "./int64.ts";
+import { isInt64 } from "./encode.ts";
 import { LIBRARY, severityNumberOf } from "./json-aliases.ts";
 import { DEPTH_MAX, DEPTH_TEXT } from "../envelope/json-writer.ts";
 import { parseInteger } from "./json-number.ts";

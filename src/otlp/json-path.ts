@@ -1,5 +1,5 @@
 import type { TailgateError } from "../wire/errors.ts";
-import { undecodable, WrongValue } from "./undecodable.ts";
+import { undecodable, WrongValue } from "./findings.ts";
 
 /** The place in a JSON document that is being read, such as `resourceLogs[0].scopeLogs[1].scope`. */
 export class JsonPath {

@@ -5,8 +5,8 @@ import { JsonDecoder, unrecognizedText } from "./json-decoder.ts";
 import { quoteIntegers } from "./json-number.ts";
 import { recordPieceOfJson, resourcePieceOfJson, scopePieceOfJson } from "./json-otlp-writer.ts";
 import { JsonPath } from "./json-path.ts";
-import { otlpRequest } from "./otlp-request.ts";
-import type { RequestFindings } from "./request-findings.ts";
+import { buildRequest } from "./encode.ts";
+import { type RequestFindings, undecodable } from "./findings.ts";
 import {
   PART_BYTES_MAX,
   PART_VALUES_MAX,
@@ -14,9 +14,9 @@ import {
   REQUEST_RECORDS_MAX,
   tooManyRecords,
   tooManyValues,
+  STEP_BYTES,
+  type Steps,
 } from "./request-limits.ts";
-import { STEP_BYTES, type Steps } from "./steps.ts";
-import { undecodable } from "./undecodable.ts";
 import { protobufOfUsualRecord } from "./usual-json.ts";
 
 /** A value has at most six commas, braces and brackets: `{"key":"a","value":{"intValue":1}},`. */
@@ -113,7 +113,7 @@ class LargeJson {
     if (this.#place < this.#bytes.length) throw this.#wrongText();
     const records = this.#records;
     if (records.length === 0) this.#tellUnknown(names);
-    return otlpRequest(records.length, (index) => {
+    return buildRequest(records.length, (index) => {
       const { scope, piece } = records[index]!;
       return { resource: scope.resource.piece, scope: scope.piece, record: piece };
     });

@@ -12,18 +12,15 @@ import {
   scopePieceOfJson,
   type ReadJson,
 } from "./json-otlp-writer.ts";
-import type { OtlpPieces } from "./otlp-request.ts";
+import type { EncodedRecord } from "./encode.ts";
 import type { OpenBatch } from "../batch/batch-builder.ts";
 import type { Origin } from "../batch/record-batch.ts";
-import type { RequestCounts } from "./request-counts.ts";
-import type { RequestFindings } from "./request-findings.ts";
-import { EnvelopeBudget } from "./request-limits.ts";
+import { type RequestCounts, type RequestFindings, asRejection, undecodable } from "./findings.ts";
+import { EnvelopeBudget, type Steps } from "./request-limits.ts";
 import { DEFAULT_LOGGER_NAMES, type LoggerNames } from "../envelope/scope.ts";
 import { protobufOfLargeJson } from "./large-json.ts";
-import { decodeOtlpProtobufInSteps } from "./otlp-protobuf.ts";
-import { encodeOtlpProtobuf, encodeOtlpProtobufInSteps } from "../envelope/fast/otlp-transcoder.ts";
-import type { Steps } from "./steps.ts";
-import { refusalOf, undecodable } from "./undecodable.ts";
+import { decodeOtlpProtobufInSteps } from "./decode.ts";
+import { encodeOtlpProtobuf, encodeOtlpProtobufInSteps } from "./request-encoder.ts";
 import { protobufOfUsualJson } from "./usual-json.ts";
 
 /**
@@ -134,7 +131,7 @@ function encodeAny(
     });
   } catch (error) {
     open.rollback(savepoint);
-    throw refusalOf(error);
+    throw asRejection(error);
   }
 }
 
@@ -201,7 +198,7 @@ class JsonOrigin implements Origin {
     this.recordBytes = Math.ceil((PARSED_PER_TEXT * textBytes) / Math.max(records.length, 1));
   }
 
-  otlp(index: number): OtlpPieces {
+  otlp(index: number): EncodedRecord {
     const { json, timestamp, observedTimestamp, resourceLogs, scopeLogs } = this.#records[index]!;
     return {
       resource: remembered(this.#pieces, resourceLogs, resourcePieceOfJson),

@@ -1,5 +1,5 @@
 import type { TailgateError } from "../wire/errors.ts";
-import { undecodable } from "./undecodable.ts";
+import { undecodable } from "./findings.ts";
 
 /** A varint of 64 bits takes ten bytes at most (protobuf.dev/programming-guides/encoding). */
 const VARINT_BYTES_MAX = 10;

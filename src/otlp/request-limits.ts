@@ -1,6 +1,6 @@
 import type { TailgateError } from "../wire/errors.ts";
 import type { OpenBatch } from "../batch/batch-builder.ts";
-import { undecodable } from "./undecodable.ts";
+import { undecodable } from "./findings.ts";
 
 /**
  * A few bytes of a request can become much: an empty record has two bytes on the wire and more than two hundred in
@@ -72,5 +72,29 @@ export class EnvelopeBudget {
   check(): void {
     if (this.#open.memoryBytes <= this.#bytesMax) return;
     throw undecodable("its end", `its envelopes take more than ${ENVELOPE_BYTES_MAX} bytes`);
+  }
+}
+
+/** Work that can be put off between two steps, so that a large piece of it does not hold up everything else. */
+export type Steps<Result> = Generator<undefined, Result>;
+
+/** After so many bytes of input there is a step. */
+export const STEP_BYTES = 64 << 10;
+
+/** Does the work in one go if it has no more than so many steps; else undefined, and it is ended where it is. */
+export function runWithin<Result>(steps: Steps<Result>, stepsMax: number): Result | undefined {
+  for (let count = 0; count <= stepsMax; count++) {
+    const step = steps.next();
+    if (step.done === true) return step.value;
+  }
+  steps.return(undefined as never);
+  return undefined;
+}
+
+/** Does the work in one go. */
+export function runToEnd<Result>(steps: Steps<Result>): Result {
+  for (;;) {
+    const step = steps.next();
+    if (step.done === true) return step.value;
   }
 }

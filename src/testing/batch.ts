@@ -1,7 +1,7 @@
 import { EnvelopeEncoder } from "../envelope/encoder.ts";
 import { partsOfRecord } from "../envelope/from-record.ts";
 import { OpenBatch } from "../batch/batch-builder.ts";
-import { RecordOrigin } from "../otlp/otlp-writer.ts";
+import { RecordOrigin } from "../batch/protobuf-origin.ts";
 import type { RecordBatch } from "../batch/record-batch.ts";
 import type { Batch, LogRecord } from "../plugin/index.ts";
 

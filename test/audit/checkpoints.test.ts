@@ -7,7 +7,7 @@ import { expect, onTestFinished, test, vi } from "vitest";
 import { checkpointLine, parseCheckpointLine } from "../../src/audit/checkpoint.ts";
 import { dayEnds, NOTHING } from "../../src/audit/day-ends.ts";
 import { checkpointsIn } from "../../src/audit/kept-checkpoints.ts";
-import { decodeOtlpProtobuf } from "../../src/otlp/otlp-protobuf.ts";
+import { decodeOtlpProtobuf } from "../../src/otlp/decode.ts";
 import { AUDIT_LOGGER } from "tailgate";
 import type { Batch, JournalPage, JournalQuery } from "tailgate/plugin";
 import { aborted } from "../../src/runtime/timers.ts";

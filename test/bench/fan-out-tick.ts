@@ -20,8 +20,9 @@ export async function tickMaker(): Promise<(count: number) => Tick[]> {
   const { partsOfRecord } = await built<typeof import("../../src/envelope/from-record.ts")>(
     "src/envelope/from-record.js",
   );
-  const { RecordOrigin } =
-    await built<typeof import("../../src/otlp/otlp-writer.ts")>("src/otlp/otlp-writer.js");
+  const { RecordOrigin } = await built<typeof import("../../src/batch/protobuf-origin.ts")>(
+    "src/batch/protobuf-origin.js",
+  );
   const { batchOf, recordOf } =
     await built<typeof import("../../src/testing/batch.ts")>("src/testing/batch.js");
   const empty = batchOf([{ body: "" }]).bytes(0).length;

@@ -43,9 +43,9 @@ export async function batchMaker(records: number): Promise<() => RecordBatch> {
   const { OpenBatch } = await built<typeof import("../../src/batch/batch-builder.ts")>(
     "src/batch/batch-builder.js",
   );
-  const { encodeOtlpProtobuf } = await built<
-    typeof import("../../src/envelope/fast/otlp-transcoder.ts")
-  >("src/envelope/fast/otlp-transcoder.js");
+  const { encodeOtlpProtobuf } = await built<typeof import("../../src/otlp/request-encoder.ts")>(
+    "src/otlp/request-encoder.js",
+  );
   const { protobuf } = otlpRequest(records);
   return function makeBatch() {
     const open = new OpenBatch();

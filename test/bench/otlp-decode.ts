@@ -19,9 +19,9 @@ export async function benchOtlpDecode({ rounds, share }: Scale): Promise<void> {
   const { protobuf, json } = otlpRequest();
   const varied = variedRequest();
   const open = await newOpenBatch();
-  const { encodeOtlpProtobuf } = await built<
-    typeof import("../../src/envelope/fast/otlp-transcoder.ts")
-  >("src/envelope/fast/otlp-transcoder.js");
+  const { encodeOtlpProtobuf } = await built<typeof import("../../src/otlp/request-encoder.ts")>(
+    "src/otlp/request-encoder.js",
+  );
   const { encodeOtlpJson } =
     await built<typeof import("../../src/otlp/otlp-json.ts")>("src/otlp/otlp-json.js");
   for (const forms of [{ protobuf, json }, varied]) {

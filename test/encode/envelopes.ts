@@ -1,8 +1,8 @@
 import { EnvelopeEncoder } from "../../src/envelope/encoder.ts";
 import { partsOfRecord } from "../../src/envelope/from-record.ts";
 import { OpenBatch } from "../../src/batch/batch-builder.ts";
-import { RecordOrigin } from "../../src/otlp/otlp-writer.ts";
-import type { RequestCounts } from "../../src/otlp/request-counts.ts";
+import { RecordOrigin } from "../../src/batch/protobuf-origin.ts";
+import type { RequestCounts } from "../../src/otlp/findings.ts";
 import type { LevelRank } from "../../src/wire/envelope.ts";
 import type { LogRecord } from "tailgate/plugin";
 

@@ -2,16 +2,15 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { protobufOfLargeJson } from "../../src/otlp/large-json.ts";
 import { decodeOtlpJson } from "../../src/otlp/otlp-json.ts";
-import { decodeOtlpProtobuf } from "../../src/otlp/otlp-protobuf.ts";
-import { RequestFindings } from "../../src/otlp/request-findings.ts";
-import { PART_BYTES_MAX, PART_VALUES_MAX } from "../../src/otlp/request-limits.ts";
-import { atOnce } from "../../src/otlp/steps.ts";
+import { decodeOtlpProtobuf } from "../../src/otlp/decode.ts";
+import { RequestFindings } from "../../src/otlp/findings.ts";
+import { PART_BYTES_MAX, PART_VALUES_MAX, runToEnd } from "../../src/otlp/request-limits.ts";
 import { TailgateError } from "tailgate";
 import type { LogRecord } from "tailgate/plugin";
 import { alikeRequest, jsonRequest } from "./generated-request.ts";
 
 function recordsOf(body: Uint8Array): LogRecord[] {
-  return decodeOtlpProtobuf(atOnce(protobufOfLargeJson(body)));
+  return decodeOtlpProtobuf(runToEnd(protobufOfLargeJson(body)));
 }
 
 /** Undefined for a request that is refused. */
@@ -83,7 +82,7 @@ describe("a request in JSON that is read record by record", () => {
           }
           const [large, whole] = [new RequestFindings(), new RequestFindings()];
           const body = Buffer.from(text);
-          const records = decodeOtlpProtobuf(atOnce(protobufOfLargeJson(body, large)));
+          const records = decodeOtlpProtobuf(runToEnd(protobufOfLargeJson(body, large)));
           expect(records).toEqual(decodeOtlpJson(body, whole));
           // What is wrong beside a wrong resource or scope is named, too.
           expect([large.rejected, large.text === ""]).toEqual([whole.rejected, whole.text === ""]);

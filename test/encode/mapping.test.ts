@@ -1,12 +1,12 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { encodeOtlpJson } from "../../src/otlp/otlp-json.ts";
-import { encodeOtlpProtobuf } from "../../src/envelope/fast/otlp-transcoder.ts";
+import { encodeOtlpProtobuf } from "../../src/otlp/request-encoder.ts";
 import type { Value } from "tailgate/plugin";
 import { recordOf } from "tailgate/testing";
 import { envelopesOf, envelopesOfRecords } from "./envelopes.ts";
 import { toJson, toProtobuf } from "./generated-request.ts";
-import { decodeOtlpProtobuf } from "../../src/otlp/otlp-protobuf.ts";
+import { decodeOtlpProtobuf } from "../../src/otlp/decode.ts";
 
 const TIME = "1760347644339163000";
 

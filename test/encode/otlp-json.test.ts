@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { DEPTH_MAX, DEPTH_TEXT } from "../../src/envelope/json-writer.ts";
 import { OpenBatch } from "../../src/batch/batch-builder.ts";
 import { decodeOtlpJson, encodeOtlpJson } from "../../src/otlp/otlp-json.ts";
-import { encodeOtlpProtobuf } from "../../src/envelope/fast/otlp-transcoder.ts";
+import { encodeOtlpProtobuf } from "../../src/otlp/request-encoder.ts";
 import { TailgateError } from "tailgate";
 import type { LogRecord } from "tailgate/plugin";
 import { envelopesOf, envelopesOfRecords, rebuilt, taken } from "./envelopes.ts";

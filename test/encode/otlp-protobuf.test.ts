@@ -2,11 +2,8 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { DEPTH_MAX, DEPTH_TEXT } from "../../src/envelope/json-writer.ts";
 import { OpenBatch } from "../../src/batch/batch-builder.ts";
-import { decodeOtlpProtobuf } from "../../src/otlp/otlp-protobuf.ts";
-import {
-  encodeOtlpProtobuf,
-  encodeOtlpProtobufInSteps,
-} from "../../src/envelope/fast/otlp-transcoder.ts";
+import { decodeOtlpProtobuf } from "../../src/otlp/decode.ts";
+import { encodeOtlpProtobuf, encodeOtlpProtobufInSteps } from "../../src/otlp/request-encoder.ts";
 import { DEFAULT_LOGGER_NAMES } from "../../src/envelope/scope.ts";
 import { REQUEST_RECORDS_MAX } from "../../src/otlp/request-limits.ts";
 import { textOf } from "tailgate/plugin";

@@ -1,7 +1,7 @@
 /** Requests with records of sizes around the boundaries of all formats, among others that have much in common with them. */
 
 import fc from "fast-check";
-import { encodeOtlpProtobuf } from "../../src/envelope/fast/otlp-transcoder.ts";
+import { encodeOtlpProtobuf } from "../../src/otlp/request-encoder.ts";
 import { envelopesOf } from "./envelopes.ts";
 import { toProtobuf, type JsonRequest } from "./generated-request.ts";
 

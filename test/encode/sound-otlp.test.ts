@@ -3,10 +3,10 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { OpenBatch } from "../../src/batch/batch-builder.ts";
 import { decodeOtlpJson } from "../../src/otlp/otlp-json.ts";
-import { decodeOtlpProtobuf } from "../../src/otlp/otlp-protobuf.ts";
-import { encodeOtlpProtobuf } from "../../src/envelope/fast/otlp-transcoder.ts";
+import { decodeOtlpProtobuf } from "../../src/otlp/decode.ts";
+import { encodeOtlpProtobuf } from "../../src/otlp/request-encoder.ts";
 import type { RecordBatch } from "../../src/batch/record-batch.ts";
-import { SoundPieces } from "../../src/otlp/sound-otlp.ts";
+import { RecordRepair } from "../../src/otlp/repair.ts";
 import { batchOf } from "tailgate/testing";
 import { JournalDirectory, pagesOf } from "../journal/journal-directory.ts";
 import { jsonRequest, toProtobuf, type JsonRequest } from "./generated-request.ts";
@@ -103,11 +103,11 @@ describe("what is exported", () => {
   test("is every byte as it came where nothing is wrong", () => {
     fc.assert(
       fc.property(jsonRequest, (request) => {
-        const sound = new SoundPieces();
+        const repair = new RecordRepair();
         for (const batch of batchesOf(toProtobuf(withoutOddIds(request)))) {
           for (let index = 0; index < batch.length; index++) {
             const pieces = batch.otlpPieces(index);
-            expect(sound.of(pieces)).toBe(pieces);
+            expect(repair.repair(pieces)).toBe(pieces);
           }
         }
       }),
@@ -121,11 +121,11 @@ describe("what is exported", () => {
     const kept = [0xc2, 0x0c, 2, 0xff, 0xfe, 0x7d, 1, 2, 3, 4];
     const empty = Buffer.alloc(0);
     const pieces = { resource: empty, scope: empty, record: Buffer.from(odd) };
-    expect([...new SoundPieces().of(pieces).record]).toEqual(kept);
+    expect([...new RecordRepair().repair(pieces).record]).toEqual(kept);
     // The same of a resource: an attribute with an ASCII key, and the count as a text.
     const attribute = [0x0a, 3, 0x0a, 1, 0x6b];
     const resource = Buffer.from([0x0a, 8, ...attribute, 0x12, 1, 0x61]);
-    const sound = new SoundPieces().of({ ...pieces, resource });
+    const sound = new RecordRepair().repair({ ...pieces, resource });
     expect([...sound.resource]).toEqual([0x0a, 5, ...attribute]);
   });
 
@@ -135,7 +135,7 @@ describe("what is exported", () => {
     const one = [1, 2, 3, 4, 5, 6, 7, 8];
     const empty = Buffer.alloc(0);
     const soundId = (given: Buffer): number[] => [
-      ...new SoundPieces().of({ resource: empty, scope: empty, record: given }).record,
+      ...new RecordRepair().repair({ resource: empty, scope: empty, record: given }).record,
     ];
     expect(soundId(ids([9], one))).toEqual([...ids(one)]);
     expect(soundId(ids(one, [9]))).toEqual([]);
@@ -166,7 +166,7 @@ describe("what is exported", () => {
     const nested = field(0x2a, inner);
     const empty = Buffer.alloc(0);
     const sound = Buffer.from(
-      new SoundPieces().of({ resource: empty, scope: empty, record: nested }).record,
+      new RecordRepair().repair({ resource: empty, scope: empty, record: nested }).record,
     );
     expect(sound.toString()).toContain("[nested deeper than 100 levels]");
     expect(sound.includes(Buffer.from([0x0a, 1, 0xff]))).toBe(false);

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { decodeOtlpJson } from "../../src/otlp/otlp-json.ts";
-import { decodeOtlpProtobuf } from "../../src/otlp/otlp-protobuf.ts";
+import { decodeOtlpProtobuf } from "../../src/otlp/decode.ts";
 import { protobufOfUsualJson } from "../../src/otlp/usual-json.ts";
 import { otlpRequest } from "../bench/otlp-request.ts";
 import { alikeRequest, jsonRequest } from "./generated-request.ts";

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from "node:util";
 import { OpenBatch } from "../../src/batch/batch-builder.ts";
 import type { RecordBatch } from "../../src/batch/record-batch.ts";
-import type { RequestCounts } from "../../src/otlp/request-counts.ts";
+import type { RequestCounts } from "../../src/otlp/findings.ts";
 import { readBatch, storedLanes } from "../../src/batch/block.ts";
 import { TailgateError } from "tailgate";
 import type { LevelRank } from "../../src/wire/envelope.ts";

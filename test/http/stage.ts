@@ -6,7 +6,7 @@ import { Counters } from "../../src/delivery/counters.ts";
 import { EnvelopeEncoder } from "../../src/envelope/encoder.ts";
 import { partsOfRecord } from "../../src/envelope/from-record.ts";
 import { OpenBatch } from "../../src/batch/batch-builder.ts";
-import { RecordOrigin } from "../../src/otlp/otlp-writer.ts";
+import { RecordOrigin } from "../../src/batch/protobuf-origin.ts";
 import { textOf } from "tailgate/plugin";
 import type { AuditStatus, ComponentStatus, GatewayView } from "../../src/gateway/gateway.ts";
 import { HttpServer, type HttpServerOptions } from "../../src/http/server/server.ts";

@@ -8,7 +8,7 @@ import type { RunningProcessor } from "../../src/intake/processors.ts";
 import type { RecordBatch } from "../../src/batch/record-batch.ts";
 import type { LogRecord } from "tailgate/plugin";
 import { partsOfRecord } from "../../src/envelope/from-record.ts";
-import { RecordOrigin } from "../../src/otlp/otlp-writer.ts";
+import { RecordOrigin } from "../../src/batch/protobuf-origin.ts";
 import { Counters } from "../../src/delivery/counters.ts";
 import { recordOf } from "tailgate/testing";
 

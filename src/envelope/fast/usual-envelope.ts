@@ -18,7 +18,7 @@ import { ACTION, ENVELOPE_END, METADATA, NO_CALL_SITE } from "../encoder.ts";
 import { AUDIT_HEAD, SYSTEM_HEAD } from "../envelope-start.ts";
 import { ascii, type JsonWriter } from "../json-writer.ts";
 import { VALUE_KEY_VALUES } from "../../otlp/fields.ts";
-import type { SplitTime } from "../../otlp/otlp-time.ts";
+import type { SplitTime } from "../../otlp/request-encoder.ts";
 import {
   MICROS_BYTES,
   placeId,

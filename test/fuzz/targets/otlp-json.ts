@@ -1,8 +1,7 @@
 import { isDeepStrictEqual } from "node:util";
 import { decodeOtlpJson, encodeOtlpJson } from "../../../src/otlp/otlp-json.ts";
 import type { OpenBatch } from "../../../src/batch/batch-builder.ts";
-import type { RequestCounts } from "../../../src/otlp/request-counts.ts";
-import { RequestFindings } from "../../../src/otlp/request-findings.ts";
+import { type RequestCounts, RequestFindings } from "../../../src/otlp/findings.ts";
 import type { LevelRank } from "../../../src/wire/envelope.ts";
 import { TailgateError } from "tailgate";
 import type { LogRecord } from "tailgate/plugin";

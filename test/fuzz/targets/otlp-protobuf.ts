@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from "node:util";
-import { decodeOtlpProtobuf } from "../../../src/otlp/otlp-protobuf.ts";
-import { encodeOtlpProtobuf } from "../../../src/envelope/fast/otlp-transcoder.ts";
+import { decodeOtlpProtobuf } from "../../../src/otlp/decode.ts";
+import { encodeOtlpProtobuf } from "../../../src/otlp/request-encoder.ts";
 import { TailgateError } from "tailgate";
 import type { LogRecord } from "tailgate/plugin";
 import { envelopesOfRecords } from "../../encode/envelopes.ts";

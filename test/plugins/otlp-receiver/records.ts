@@ -1,5 +1,5 @@
 import { decodeOtlpJson } from "../../../src/otlp/otlp-json.ts";
-import { decodeOtlpProtobuf } from "../../../src/otlp/otlp-protobuf.ts";
+import { decodeOtlpProtobuf } from "../../../src/otlp/decode.ts";
 import type { Ingested, Intake } from "tailgate/plugin";
 
 /** An intake that decodes as the gateway does, counts, and answers what it is told to. */

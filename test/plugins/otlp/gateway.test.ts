@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test, vi } from "vitest";
 import { CrashSite, urlOf } from "../../crash/gateway-process.ts";
 import { OpenBatch } from "../../../src/batch/batch-builder.ts";
-import { encodeOtlpProtobuf } from "../../../src/envelope/fast/otlp-transcoder.ts";
+import { encodeOtlpProtobuf } from "../../../src/otlp/request-encoder.ts";
 import type { LogRecord } from "tailgate/plugin";
 import { rebuilt } from "../../encode/envelopes.ts";
 import { jsonRequest, toProtobuf } from "../../encode/generated-request.ts";

@@ -5,7 +5,7 @@ import type { AddressInfo } from "node:net";
 import { buffer } from "node:stream/consumers";
 import { gunzipSync } from "node:zlib";
 import { decodeOtlpJson } from "../../../src/otlp/otlp-json.ts";
-import { decodeOtlpProtobuf } from "../../../src/otlp/otlp-protobuf.ts";
+import { decodeOtlpProtobuf } from "../../../src/otlp/decode.ts";
 import type { LogRecord } from "tailgate/plugin";
 
 /** A request that came, read to its end. */

@@ -7,7 +7,7 @@ import { JoinedBatch } from "../../../src/batch/composite.ts";
 import { EnvelopeEncoder } from "../../../src/envelope/encoder.ts";
 import { partsOfRecord } from "../../../src/envelope/from-record.ts";
 import { OpenBatch } from "../../../src/batch/batch-builder.ts";
-import { RecordOrigin } from "../../../src/otlp/otlp-writer.ts";
+import { RecordOrigin } from "../../../src/batch/protobuf-origin.ts";
 import type { RecordBatch } from "../../../src/batch/record-batch.ts";
 import { MemoryJournal } from "../../../src/journal/memory.ts";
 import type {

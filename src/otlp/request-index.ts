@@ -1,4 +1,3 @@
-import { migratedRequest } from "./library-logs.ts";
 import {
   RECORD_TIME,
   REQUEST_FIELDS,
@@ -15,8 +14,16 @@ import {
 } from "./fields.ts";
 import { ProtobufReader } from "./protobuf-reader.ts";
 import { RecordFields } from "./record-fields.ts";
-import { checkPart, PartBudget, REQUEST_RECORDS_MAX, tooManyRecords } from "./request-limits.ts";
-import { atOnce, STEP_BYTES, type Steps } from "./steps.ts";
+import {
+  checkPart,
+  PartBudget,
+  REQUEST_RECORDS_MAX,
+  tooManyRecords,
+  runToEnd,
+  STEP_BYTES,
+  type Steps,
+} from "./request-limits.ts";
+import { ProtobufWriter } from "./protobuf-writer.ts";
 
 /** The columns of a record: where its LogRecord message starts and ends, and of which resource and scope it is. */
 export const START = 0;
@@ -45,7 +52,7 @@ const COMPARED_RECORDS_MAX = 4096;
 const TIME_DIGITS = 4;
 const DIGIT_VALUES = 1 << 16;
 
-export interface LayoutOptions {
+export interface IndexOptions {
   /** Unless it has to be exact, a record that starts with its time is taken to have no second one. */
   readonly isExact: boolean;
   /** Whether the sizes of its parts are limited; those of what is stored were when it came. */
@@ -59,7 +66,7 @@ export interface LayoutOptions {
  * of time, and come to know a resource or a scope that stands after them, before anything is made of them. Of a field
  * that is there twice the last one counts.
  */
-export class RequestLayout {
+export class RequestIndex {
   readonly reader: ProtobufReader;
   /** The number of records. */
   length = 0;
@@ -83,7 +90,7 @@ export class RequestLayout {
   readonly #budget = new PartBudget();
   #nextStep = STEP_BYTES;
 
-  private constructor(body: Uint8Array, { isExact, isReceived = false, memory }: LayoutOptions) {
+  private constructor(body: Uint8Array, { isExact, isReceived = false, memory }: IndexOptions) {
     this.reader = new ProtobufReader(body);
     this.isExact = isExact;
     this.#isReceived = isReceived;
@@ -92,17 +99,17 @@ export class RequestLayout {
   }
 
   /** @throws TailgateError OTLP_UNDECODABLE */
-  static of(body: Uint8Array, options: LayoutOptions): RequestLayout {
-    return atOnce(RequestLayout.inSteps(body, options));
+  static of(body: Uint8Array, options: IndexOptions): RequestIndex {
+    return runToEnd(RequestIndex.inSteps(body, options));
   }
 
   /** @throws TailgateError OTLP_UNDECODABLE */
-  static *inSteps(body: Uint8Array, options: LayoutOptions): Steps<RequestLayout> {
-    const layout = new RequestLayout(body, options);
+  static *inSteps(body: Uint8Array, options: IndexOptions): Steps<RequestIndex> {
+    const layout = new RequestIndex(body, options);
     yield* layout.#request(body.length);
     // What is stored was migrated when it came.
     if (!layout.#hasLibraryLogs || options.isReceived !== true) return layout;
-    return yield* RequestLayout.inSteps(migratedRequest(body), options);
+    return yield* RequestIndex.inSteps(migratedRequest(body), options);
   }
 
   get memory(): Int32Array {
@@ -288,4 +295,55 @@ export class RequestLayout {
 function arrivalTime(): { low: number; high: number } {
   const nanos = BigInt(Date.now()) * NANOS_OF_MILLI;
   return { low: Number(nanos & WORD_MASK), high: Number(nanos >> 32n) };
+}
+
+/**
+ * Requests of senders from before opentelemetry-proto 0.15, which have their records in a field that is deprecated since.
+ */
+
+/**
+ * Returns the request with the records of the deprecated field among the scope logs of each resource that has none
+ * there, as the OpenTelemetry Collector migrates them. All other fields stay as they are.
+ * @throws TailgateError OTLP_UNDECODABLE
+ */
+export function migratedRequest(request: Uint8Array): Uint8Array {
+  const reader = new ProtobufReader(request);
+  const pieces: Uint8Array[] = [];
+  while (reader.position < request.length) {
+    const start = reader.position;
+    const tag = reader.field(request.length);
+    if (tag !== REQUEST_RESOURCE_LOGS) {
+      reader.ignore(tag, request.length, 0);
+      pieces.push(request.subarray(start, reader.position));
+      continue;
+    }
+    const after = reader.position;
+    pieces.push(field(tag, migratedResourceLogs(reader, reader.start, reader.end)));
+    reader.position = after;
+  }
+  return Buffer.concat(pieces);
+}
+
+function migratedResourceLogs(reader: ProtobufReader, start: number, end: number): Uint8Array {
+  const { bytes } = reader;
+  const pieces: Uint8Array[] = [];
+  reader.position = start;
+  while (reader.position < end) {
+    const from = reader.position;
+    const tag = reader.field(end);
+    if (tag === RESOURCE_LOGS_SCOPE_LOGS) return bytes.subarray(start, end);
+    if (tag === RESOURCE_LOGS_LIBRARY_LOGS) {
+      pieces.push(field(RESOURCE_LOGS_SCOPE_LOGS, bytes.subarray(reader.start, reader.end)));
+      continue;
+    }
+    reader.ignore(tag, end, 0);
+    pieces.push(bytes.subarray(from, reader.position));
+  }
+  return Buffer.concat(pieces);
+}
+
+function field(tag: number, content: Uint8Array): Uint8Array {
+  const writer = new ProtobufWriter();
+  writer.bytes(tag, content);
+  return writer.take();
 }

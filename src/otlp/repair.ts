@@ -39,10 +39,10 @@ import {
   VALUE_KEY_VALUES,
   VALUE_STRING,
 } from "./fields.ts";
-import type { OtlpPieces } from "./otlp-request.ts";
+import type { EncodedRecord } from "./encode.ts";
 import { ProtobufReader } from "./protobuf-reader.ts";
 import { SPAN_ID_BYTES, TRACE_ID_BYTES } from "./record-fields.ts";
-import { undecodable } from "./undecodable.ts";
+import { undecodable } from "./findings.ts";
 
 const WIRE_TYPE_BITS = 7;
 const VARINT = 0;
@@ -124,7 +124,7 @@ add(RECORD, [RECORD_TRACE_ID], { idBytes: TRACE_ID_BYTES });
 add(RECORD, [RECORD_SPAN_ID], { idBytes: SPAN_ID_BYTES });
 
 /** Repairs the pieces of records that are sent together: most have the resource and the scope of the one before. */
-export class SoundPieces {
+export class RecordRepair {
   readonly #scan = new Scan();
   #resource = EMPTY;
   #soundResource: Uint8Array = EMPTY;
@@ -135,7 +135,7 @@ export class SoundPieces {
    * Returns the pieces themselves if nothing in them is wrong.
    * @throws TailgateError OTLP_UNDECODABLE if they are no protobuf.
    */
-  of(pieces: OtlpPieces): OtlpPieces {
+  repair(pieces: EncodedRecord): EncodedRecord {
     const { resource, scope, record } = pieces;
     if (resource !== this.#resource) {
       this.#soundResource = this.#sound(resource, RESOURCE_LOGS);

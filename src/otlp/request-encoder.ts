@@ -1,34 +1,40 @@
-import { INFO_RANK, type LevelRank } from "../../wire/envelope.ts";
-import { EnvelopeEncoder, type Outcome, type RecordParts } from "../encoder.ts";
-import { partsOfRecord, serviceOf } from "../from-record.ts";
-import type { OpenBatch, Savepoint } from "../../batch/batch-builder.ts";
-import { SplitTime } from "../../otlp/otlp-time.ts";
-import { ProtobufDecoder } from "../../otlp/protobuf-decoder.ts";
-import { ProtobufOrigin } from "../../batch/protobuf-origin.ts";
-import type { RequestCounts } from "../../otlp/request-counts.ts";
-import { RecordFields } from "../../otlp/record-fields.ts";
+import { INFO_RANK, type LevelRank } from "../wire/envelope.ts";
+import { EnvelopeEncoder, type Outcome, type RecordParts } from "../envelope/encoder.ts";
+import { partsOfRecord, serviceOf } from "../envelope/from-record.ts";
+import type { OpenBatch, Savepoint } from "../batch/batch-builder.ts";
+import { ProtobufDecoder } from "./decode.ts";
+import { ProtobufOrigin } from "../batch/protobuf-origin.ts";
+import {
+  type RequestCounts,
+  tellInvalidId,
+  tellUnknown,
+  type RequestFindings,
+  asRejection,
+} from "./findings.ts";
+import { RecordFields } from "./record-fields.ts";
 import {
   END,
   ORDER_HIGH,
   ORDER_LOW,
-  RequestLayout,
+  RequestIndex,
   RESOURCE,
   SCOPE,
   START,
-} from "../../otlp/request-layout.ts";
-import { tellInvalidId, tellUnknown, type RequestFindings } from "../../otlp/request-findings.ts";
+} from "./request-index.ts";
 import {
   EnvelopeBudget,
   PART_ENVELOPE_BYTES_MAX,
   PART_VALUES_MAX,
-} from "../../otlp/request-limits.ts";
-import { DEFAULT_LOGGER_NAMES, type LoggerName, type LoggerNames } from "../scope.ts";
-import { serviceMember } from "./service-member.ts";
-import { rankOfNumber } from "../severity.ts";
-import { atOnce, STEP_BYTES, within, type Steps } from "../../otlp/steps.ts";
-import { rankOfBytes } from "./severity-text.ts";
-import { refusalOf } from "../../otlp/undecodable.ts";
-import { UsualEnvelope } from "./usual-envelope.ts";
+  runToEnd,
+  STEP_BYTES,
+  runWithin,
+  type Steps,
+} from "./request-limits.ts";
+import { DEFAULT_LOGGER_NAMES, type LoggerName, type LoggerNames } from "../envelope/scope.ts";
+import { serviceMember } from "../envelope/fast/service-member.ts";
+import { rankOfNumber } from "../envelope/severity.ts";
+import { rankOfBytes } from "../envelope/fast/severity-text.ts";
+import { UsualEnvelope } from "../envelope/fast/usual-envelope.ts";
 
 /**
  * Encodes an ExportLogsServiceRequest from protobuf straight to envelopes, in order of time: the same bytes as those
@@ -43,7 +49,7 @@ export function encodeOtlpProtobuf(
   loggers = DEFAULT_LOGGER_NAMES,
   findings?: RequestFindings,
 ): RequestCounts {
-  return atOnce(encodeSteps(body, open, lowest, { loggers, findings, memory: layoutMemory }));
+  return runToEnd(encodeSteps(body, open, lowest, { loggers, findings, memory: layoutMemory }));
 }
 
 /** The same, if it takes no more than so many steps: undefined if it takes more, and `open` is then as it was. */
@@ -56,7 +62,7 @@ export function encodeOtlpProtobufWithin(
   stepsMax: number,
 ): RequestCounts | undefined {
   const options = { loggers, findings, memory: layoutMemory };
-  return within(encodeSteps(body, open, lowest, options), stepsMax);
+  return runWithin(encodeSteps(body, open, lowest, options), stepsMax);
 }
 
 /** The same in steps; between them nothing else may be encoded into `open`. */
@@ -87,14 +93,14 @@ function* encodeSteps(
   for (let isExact = false; ; isExact = true) {
     let counts: RequestCounts | undefined;
     try {
-      const layout = yield* RequestLayout.inSteps(body, { isExact, isReceived: true, memory });
+      const layout = yield* RequestIndex.inSteps(body, { isExact, isReceived: true, memory });
       if (memory !== undefined) keepLayoutMemory(layout.memory);
       findings?.clear();
       if (findings !== undefined) tellUnknown(layout, findings);
       counts = yield* new Transcoder(layout, open, lowest, options).encode(savepoint);
       return counts;
     } catch (error) {
-      if (isExact || !(error instanceof SecondTime)) throw refusalOf(error);
+      if (isExact || !(error instanceof SecondTime)) throw asRejection(error);
     } finally {
       // Also if the steps are ended before the last one.
       if (counts === undefined) open.rollback(savepoint);
@@ -104,6 +110,49 @@ function* encodeSteps(
 
 /** A record has its time twice, and may stand in the wrong place. */
 class SecondTime extends Error {}
+
+/** Nanoseconds since 1970 as halves of 64 bits, without a double ever holding them: it would lose some. */
+
+const WORD = 2 ** 32;
+const MILLI_NANOS = 1_000_000;
+const SECOND_MILLIS = 1000;
+const MICRO_NANOS = 1000;
+
+const SECOND_NANOS = SECOND_MILLIS * MILLI_NANOS;
+
+/** Whole seconds and the microseconds of the second, for each time that 64 bits can hold. */
+export class SplitTime {
+  seconds = 0;
+  micros = 0;
+  /** The time that was split last by division, and the nanoseconds of its second. */
+  #low = 0;
+  #high = 0;
+  #nanos = 0;
+
+  set(low: number, high: number): void {
+    // Most times lie in the second of the one before: what is between them is small, and so exact.
+    const nanos = this.#nanos + (high - this.#high) * WORD + (low - this.#low);
+    if (nanos >= 0 && nanos < SECOND_NANOS) this.micros = Math.floor(nanos / MICRO_NANOS);
+    else this.#divide(low, high);
+  }
+
+  /**
+   * Long division by a million, a half at a time: the remainder of the upper half times 2^32 stays below 2^52, where
+   * doubles are exact.
+   */
+  #divide(low: number, high: number): void {
+    const upper = Math.floor(high / MILLI_NANOS);
+    const rest = (high - upper * MILLI_NANOS) * WORD + low;
+    const lower = Math.floor(rest / MILLI_NANOS);
+    const millis = upper * WORD + lower;
+    this.seconds = Math.floor(millis / SECOND_MILLIS);
+    const milli = millis - this.seconds * SECOND_MILLIS;
+    this.#low = low;
+    this.#high = high;
+    this.#nanos = milli * MILLI_NANOS + rest - lower * MILLI_NANOS;
+    this.micros = Math.floor(this.#nanos / MICRO_NANOS);
+  }
+}
 
 /** Work is done on one record at a time, and within one call: all requests share these. */
 const fields = new RecordFields();
@@ -125,7 +174,7 @@ const BUDGET_RECORDS = 16;
 
 /** What is rare on the wire goes through the decoder and {@link EnvelopeEncoder}, so that it is told in one place. */
 class Transcoder {
-  readonly #layout: RequestLayout;
+  readonly #layout: RequestIndex;
   readonly #open: OpenBatch;
   readonly #lowest: LevelRank;
   readonly #loggers: LoggerNames;
@@ -145,7 +194,7 @@ class Transcoder {
   #readBytes = 0;
 
   constructor(
-    layout: RequestLayout,
+    layout: RequestIndex,
     open: OpenBatch,
     lowest: LevelRank,
     { loggers, findings }: EncodeOptions,

@@ -23,10 +23,11 @@ import {
   VALUE_KEY_VALUES,
   VALUE_STRING,
 } from "./fields.ts";
-import { tooManyValues } from "./request-limits.ts";
+import { tooManyValues, PART_VALUES_MAX, runToEnd, type Steps } from "./request-limits.ts";
 import type { ProtobufReader } from "./protobuf-reader.ts";
 import { RecordFields, SPAN_ID_BYTES, TRACE_ID_BYTES } from "./record-fields.ts";
-import { END, RESOURCE, SCOPE, START, type RequestLayout } from "./request-layout.ts";
+import { END, RequestIndex, RESOURCE, SCOPE, START } from "./request-index.ts";
+import { tellInvalidId, tellUnknown, type RequestFindings } from "./findings.ts";
 
 /** The trace flags of W3C; the bits above are reserved. */
 const FLAGS_MASK = 0xff;
@@ -37,7 +38,7 @@ const FLAGS_MASK = 0xff;
  * OTLP_UNDECODABLE.
  */
 export class ProtobufDecoder {
-  readonly #layout: RequestLayout;
+  readonly #layout: RequestIndex;
   readonly #reader: ProtobufReader;
   readonly #resources = new Map<number, Resource>();
   readonly #scopes = new Map<number, Scope>();
@@ -47,7 +48,7 @@ export class ProtobufDecoder {
   #keys = 0;
 
   /** `valuesMax`: how many values a record, a resource or a scope may have, with those in lists and maps. */
-  constructor(layout: RequestLayout, valuesMax = Infinity) {
+  constructor(layout: RequestIndex, valuesMax = Infinity) {
     this.#layout = layout;
     this.#valuesMax = valuesMax;
     this.#reader = layout.reader;
@@ -284,4 +285,37 @@ function cached<T>(cache: Map<number, T>, place: number, make: () => T): T {
     cache.set(place, known);
   }
   return known;
+}
+
+/** Decoding takes longer than encoding: so many records are a step. */
+const STEP_RECORDS = 64;
+
+/**
+ * The records of an ExportLogsServiceRequest in protobuf, in order of time, stably. What the sender should know beside is
+ * told to `findings`.
+ * @throws TailgateError OTLP_UNDECODABLE
+ */
+export function decodeOtlpProtobuf(body: Uint8Array, findings?: RequestFindings): LogRecord[] {
+  return runToEnd(decodeOtlpProtobufInSteps(body, findings));
+}
+
+/** The same in steps. */
+export function* decodeOtlpProtobufInSteps(
+  body: Uint8Array,
+  findings?: RequestFindings,
+): Steps<LogRecord[]> {
+  const layout = yield* RequestIndex.inSteps(body, { isExact: true, isReceived: true });
+  if (findings !== undefined) tellUnknown(layout, findings);
+  const fields = new RecordFields();
+  const decoder = new ProtobufDecoder(layout, PART_VALUES_MAX);
+  const order = layout.order();
+  const records: LogRecord[] = [];
+  for (let place = 0; place < layout.length; place++) {
+    const record = order?.[place] ?? place;
+    fields.read(layout.reader, layout.at(record, START), layout.at(record, END));
+    if (findings !== undefined) tellInvalidId(fields, findings);
+    records.push(decoder.recordOf(record, fields));
+    if (place % STEP_RECORDS === 0) yield;
+  }
+  return records;
 }

@@ -1,6 +1,6 @@
 import type { RecordFields } from "./record-fields.ts";
-import type { RequestLayout } from "./request-layout.ts";
-import { WrongValue } from "./undecodable.ts";
+import type { RequestIndex } from "./request-index.ts";
+import { TailgateError } from "../wire/errors.ts";
 
 /** So many wrong values are named to the sender. */
 const NAMED_MAX = 3;
@@ -83,7 +83,7 @@ export class RequestFindings {
 
 /** Tells of a request in protobuf that has no records, but something that is not known. */
 export function tellUnknown(
-  { length, unknownFields }: RequestLayout,
+  { length, unknownFields }: RequestIndex,
   findings: RequestFindings,
 ): void {
   if (length > 0 || unknownFields === 0) return;
@@ -98,4 +98,36 @@ export function tellInvalidId({ invalidIdEnd }: RecordFields, findings: RequestF
   findings.invalidId(
     `the id that ends at byte ${invalidIdEnd} is neither 16 (trace) nor 8 bytes (span) long`,
   );
+}
+
+/** What became of the records of one request. */
+export interface RequestCounts {
+  readonly accepted: number;
+  /** Records below the level that is taken in. */
+  readonly filtered: number;
+}
+
+/** Says that a request is no OTLP: `where` in it, such as `byte 17`, and `why`. */
+export function undecodable(where: string, why: string): TailgateError {
+  return new TailgateError("OTLP_UNDECODABLE", messageOf(where, why));
+}
+
+function messageOf(where: string, why: string): string {
+  return `The OTLP request is wrong at ${where}: ${why}.`;
+}
+
+/** Thrown for a value of the wrong type or form. What stands beside it in the request can still be read. */
+export class WrongValue extends TailgateError {
+  /** The value's place and what is wrong with it. */
+  readonly text: string;
+
+  constructor(where: string, why: string) {
+    super("OTLP_UNDECODABLE", messageOf(where, why));
+    this.text = `${where}: ${why}`;
+  }
+}
+
+/** The error to refuse a request with: a record that is too large for memory is so each time that it is sent. */
+export function asRejection(error: unknown): unknown {
+  return error instanceof RangeError ? undecodable("one of its records", error.message) : error;
 }

@@ -164,8 +164,8 @@ describe("a gateway", () => {
     for (let index = 0; index < 50; index++) await send(running, { body: `record ${index}` });
     await vi.waitFor(() => expect(good.messages).toHaveLength(50));
     expect(countersOf(running, "refuses").dropped.get("refused")).toBe(50);
-    const troubles = running.gateway.components.map(({ id, trouble }) => [id, trouble]);
-    expect(troubles).toContainEqual(["throws", "broken"]);
+    const lastErrors = running.gateway.components.map(({ id, lastError }) => [id, lastError]);
+    expect(lastErrors).toContainEqual(["throws", "broken"]);
     expect(running.gateway.notReady).toBe(undefined);
     await running.stop();
     expect(countersOf(running, "throws").dropped).toEqual(new Map());
@@ -208,13 +208,13 @@ describe("a gateway", () => {
     expect(countersOf(running, "drop-noise")).toMatchObject({ received: 2, filtered: 1, sent: 1 });
     expect(countersOf(running, "broken")).toMatchObject({ received: 1, failed: 1, sent: 1 });
     expect(countersOf(running, "intake")).toMatchObject({ received: 2, filtered: 1, sent: 1 });
-    const troubleOf = (id: string): string | undefined =>
-      running.gateway.components.find((component) => component.id === id)!.trouble;
-    expect(troubleOf("broken")).toBe("bug");
+    const lastErrorOf = (id: string): string | undefined =>
+      running.gateway.components.find((component) => component.id === id)!.lastError;
+    expect(lastErrorOf("broken")).toBe("bug");
     await send(running, { body: "kept" });
     expect(running.lines.filter((line) => line.includes("could not be processed"))).toHaveLength(1);
     await send(running, { body: "fine" });
-    expect(troubleOf("broken")).toBe(undefined);
+    expect(lastErrorOf("broken")).toBe(undefined);
   });
 
   it("rejects what a processor made of a record where that cannot be shown, and takes the others", async () => {

@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { expect, test } from "vitest";
-import { NODE_RANGE, nodeRefusal } from "../src/runtime/node-version.ts";
+import { NODE_RANGE, unsupportedNodeError } from "../src/runtime/node-version.ts";
 import { Program } from "./support/program.ts";
 
 const manifest = await readFile(new URL("../package.json", import.meta.url), "utf8");
@@ -25,7 +25,7 @@ test.each([
   ["v100.0.0", true],
   ["v27.0.0-nightly20260101a1b2c3d4e5", true],
 ])("what package.json says of Node %s: %s", (version, isTaken) => {
-  expect(nodeRefusal(version, engines.node) === undefined).toBe(isTaken);
+  expect(unsupportedNodeError(version, engines.node) === undefined).toBe(isTaken);
 });
 
 /** The command as it runs with another Node: with that version, and without what that one does not have. */

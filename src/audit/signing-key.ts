@@ -9,7 +9,7 @@ import { constants } from "node:fs";
 import { access, link, lstat, mkdir, open, rm } from "node:fs/promises";
 import { dirname, sep } from "node:path";
 import { TailgateError, textOf } from "../wire/errors.ts";
-import { refuseUncreatable } from "../runtime/log-dir.ts";
+import { checkCreatable } from "../runtime/log-dir.ts";
 import type { HostLogger } from "../plugin/index.ts";
 import { signedText, type Checkpoint, type Claim } from "./checkpoint.ts";
 import { futureRealPath, nearestRealPath, threatTo } from "./key-directory.ts";
@@ -202,7 +202,7 @@ async function refuseInside(logDir: string, path: string): Promise<void> {
 async function refuseUncreatableKey(path: string): Promise<void> {
   const directory = dirname(path);
   try {
-    await refuseUncreatable(directory);
+    await checkCreatable(directory);
     await access(await nearestRealPath(directory), constants.W_OK | constants.X_OK);
   } catch (error) {
     throw notCreated(`${path}: ${textOf(error)}`, error);

@@ -4,7 +4,7 @@ import { chmod, readdir, readFile, writeFile } from "node:fs/promises";
 import { promisify } from "node:util";
 import { brotliCompress, constants, gzip } from "node:zlib";
 import { configJsonSchema } from "../config/reference.ts";
-import { nodeRefusal } from "../runtime/node-version.ts";
+import { unsupportedNodeError } from "../runtime/node-version.ts";
 
 const dist = new URL("../../", import.meta.url);
 
@@ -32,7 +32,7 @@ for (const entry of names) {
 /** What `require("tailgate")` leads to. A Node that cannot require ES modules is too old, and has to say so. */
 function requireSource(): string {
   const old = "v20.0.0";
-  const { message, exitCode } = nodeRefusal(old)!;
+  const { message, exitCode } = unsupportedNodeError(old)!;
   const text = `${JSON.stringify(message)}.replace("${old}", process.version)`;
   return `"use strict";
 try {

@@ -1,8 +1,8 @@
 #!/usr/bin/env node
 // What is imported here has to load with any Node: the rest would fail with errors that say nothing of its version.
-import { nodeRefusal } from "../runtime/node-version.ts";
+import { unsupportedNodeError } from "../runtime/node-version.ts";
 
-const refusal = nodeRefusal(process.version);
+const refusal = unsupportedNodeError(process.version);
 if (refusal === undefined) {
   await import("./program.ts");
 } else {

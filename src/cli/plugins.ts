@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { resolveConfig } from "../config/config.ts";
 import { builtInNames, loadBuiltIn, SECTIONS } from "../config/built-ins.ts";
-import { optionsOf, type OptionDescription } from "../config/option-schema.ts";
+import { describeOptions, type OptionDescription } from "../config/option-schema.ts";
 import type { PluginDefinition } from "../plugin/index.ts";
 import { printable, printableJson, printableLines } from "../wire/printable.ts";
 import { print } from "./output.ts";
@@ -65,7 +65,7 @@ function list(
     name,
     description,
     components: [],
-    options: optionsOf(definition.options),
+    options: describeOptions(definition.options),
   };
   listed.set(definition, plugin);
   return plugin;

@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { type Command, InvalidArgumentError } from "commander";
-import { maskedUrls } from "../config/secrets.ts";
+import { maskUrls } from "../config/secrets.ts";
 import type { Envelope } from "../wire/envelope.ts";
 import { TailgateError } from "../wire/errors.ts";
 import { checkFilterLength, FILTER_PARAMETERS, type FilterQuery } from "../wire/filter.ts";
@@ -130,7 +130,7 @@ function gatewayUrl(text: string): URL {
   if (!url || !/^(ws|http)s?:$/.test(url.protocol)) {
     throw new TailgateError(
       "USAGE",
-      `${JSON.stringify(maskedUrls(text))} is no address such as ws://127.0.0.1:8001/ws/logs.`,
+      `${JSON.stringify(maskUrls(text))} is no address such as ws://127.0.0.1:8001/ws/logs.`,
     );
   }
   url.protocol = url.protocol.replace("http", "ws");

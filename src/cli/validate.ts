@@ -10,8 +10,8 @@ import { printableLines } from "../wire/printable.ts";
 import { print } from "./output.ts";
 import type { Document, Node } from "yaml";
 import { type Section, SECTIONS } from "../config/built-ins.ts";
-import { pathText } from "../config/problems.ts";
-import { masked } from "../config/secrets.ts";
+import { formatPath } from "../config/problems.ts";
+import { mask } from "../config/secrets.ts";
 import { settingsSchema } from "../config/settings.ts";
 import type { Plan } from "../plugin/index.ts";
 import type { Preflight } from "../gateway/preflight.ts";
@@ -57,7 +57,7 @@ async function effectiveConfig(config: Config, { plans, auditKey }: Preflight): 
   const given = { ...config.settings, ...(isKeyUsed && { audit_key_file: auditKey.file }) };
   const keys = Object.keys(settingsSchema.shape).filter((key) => key in given);
   const settings = keys.map((key): [string, unknown] => [key, given[key as keyof typeof given]]);
-  const document = new yaml.Document(masked(Object.fromEntries([...settings, ...sections])));
+  const document = new yaml.Document(mask(Object.fromEntries([...settings, ...sections])));
   if (auditKey?.obstacle !== undefined) {
     document.comment = ` The audit trail gets no signed checkpoints. ${auditKey.obstacle}`;
   }
@@ -83,7 +83,7 @@ function sectionOf(section: Section, config: Config, plans: Preflight["plans"]):
       };
       return [
         id,
-        { ...generic, ...options, ...effectiveOptions(plans.get(pathText([section, id]))) },
+        { ...generic, ...options, ...effectiveOptions(plans.get(formatPath([section, id]))) },
       ];
     }),
   );
@@ -94,7 +94,7 @@ function effectiveOptions({ effective = {} }: Plan = {}): object {
 }
 
 function comment(document: Document, path: readonly string[], plans: Preflight["plans"]): void {
-  const { effective = {}, notes = [] } = plans.get(pathText(path)) ?? {};
+  const { effective = {}, notes = [] } = plans.get(formatPath(path)) ?? {};
   if (notes.length > 0) addComment(document, path, notes.join("\n "));
   for (const [key, { source }] of Object.entries(effective)) {
     addComment(document, [...path, key], source);

@@ -4,7 +4,7 @@ import { TailgateError, textOf } from "../wire/errors.ts";
 import type { Definitions, Section } from "./built-ins.ts";
 import { optionOverrides, type OverrideSources, EnvironmentText } from "./environment.ts";
 import { loadPlugin } from "./plugin-loader.ts";
-import { found, pathText, type Path, type Problems } from "./problems.ts";
+import { found, formatPath, type Path, type Problems } from "./problems.ts";
 import { GENERIC_SCHEMAS } from "./settings.ts";
 import { isMapping, validated, type Mapping } from "./validation.ts";
 import { posix } from "node:path";
@@ -69,7 +69,7 @@ export async function resolveSection<S extends Section>(
 function entriesOf(given: unknown, path: Path, problems: Problems): [string, unknown][] {
   const value = given instanceof EnvironmentText ? given.value : given;
   if (isMapping(value)) return Object.entries(value);
-  if (value !== null) problems.add(pathText(path), `expected mapping${found(path, value)}`);
+  if (value !== null) problems.add(formatPath(path), `expected mapping${found(path, value)}`);
   return [];
 }
 
@@ -82,7 +82,7 @@ async function resolveComponent<S extends Section>(
   const path = [section, id];
   if (!ID.test(id)) {
     const form = "a component's key is a plugin's name, such as webhook, or webhook/NAME";
-    context.problems.add(pathText(path), form);
+    context.problems.add(formatPath(path), form);
     return undefined;
   }
   const given = Object.fromEntries(entriesOf(body, path, context.problems));
@@ -95,7 +95,7 @@ async function resolveComponent<S extends Section>(
     return options && ({ id, definition, options, ...generic } as unknown as ComponentOf<S>);
   } catch (error) {
     if (!TailgateError.is(error)) throw error;
-    context.problems.addError(pathText(path), error);
+    context.problems.addError(formatPath(path), error);
     return undefined;
   }
 }
@@ -113,7 +113,7 @@ async function readGeneric(
   problems: Problems,
 ): Promise<Generic | undefined> {
   const own = pick(given, genericKeys(section));
-  const context = { place: (inner: Path) => pathText([...path, ...inner]), problems };
+  const context = { place: (inner: Path) => formatPath([...path, ...inner]), problems };
   if (section === "receivers") {
     const generic = await validated(GENERIC_SCHEMAS[section], own, context);
     return generic && withoutUndefined(generic);
@@ -140,7 +140,7 @@ async function readOptions(
   const overrides = optionOverrides(section, id, context.sources);
   for (const [key, { value }] of overrides) options.set(String(key), value);
   return validated(definition.options, Object.fromEntries(options), {
-    place: (inner) => overrides.get(inner[0] ?? "")?.place ?? pathText([...path, ...inner]),
+    place: (inner) => overrides.get(inner[0] ?? "")?.place ?? formatPath([...path, ...inner]),
     otherKeys: keys,
     problems: context.problems,
   });
@@ -176,7 +176,7 @@ export function refuseSharedFiles(
 ): void {
   const owners = new Map<string, string>();
   for (const exporter of exporters) {
-    const place = pathText(["exporters", exporter.id]);
+    const place = formatPath(["exporters", exporter.id]);
     const names = ownedNames(exporter, place, problems);
     const ownerOf = (name: string): string | undefined =>
       owners.get(name) ?? gatewayOwner(name, exporter);

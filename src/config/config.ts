@@ -8,7 +8,7 @@ import {
   refuseSharedFiles,
 } from "./components.ts";
 import { readConfigFile, type ConfigFileSource } from "./config-file.ts";
-import { pathText, Problems, type Path } from "./problems.ts";
+import { formatPath, Problems, type Path } from "./problems.ts";
 import {
   FLAG_NAMES,
   OPTION_SOURCES,
@@ -144,7 +144,7 @@ async function resolveSettings(
   const settings = new Map(Object.entries(values));
   const overrides = settingOverrides(sources);
   for (const [key, { value }] of overrides) settings.set(String(key), value);
-  const place = (path: Path): string => overrides.get(path[0] ?? "")?.place ?? pathText(path);
+  const place = (path: Path): string => overrides.get(path[0] ?? "")?.place ?? formatPath(path);
   const context = { place, otherKeys: SECTIONS, problems };
   const checked = await validated(settingsSchema, Object.fromEntries(settings), context);
   if (!checked) return undefined;

@@ -1,6 +1,6 @@
 import type { ScalarTag } from "yaml";
 import { requireDependency } from "../runtime/package.ts";
-import { pathText, type Path, type Problems } from "./problems.ts";
+import { formatPath, type Path, type Problems } from "./problems.ts";
 import type { Section } from "./built-ins.ts";
 import type { settingsSchema } from "./settings.ts";
 
@@ -62,7 +62,7 @@ function substitutedText(
     if (match === "$${") return "${";
     if (name === undefined) {
       problems.add(
-        pathText(path),
+        formatPath(path),
         "a substitution is written ${env:NAME} or ${env:NAME:-default}, and a plain ${ as $${",
       );
       return match;
@@ -71,7 +71,7 @@ function substitutedText(
     const value = environment[name];
     if (value === undefined && fallback === undefined) {
       problems.add(
-        pathText(path),
+        formatPath(path),
         `the environment variable ${name} is not set; give it, or a default: \${env:${name}:-default}`,
       );
     }

@@ -60,7 +60,7 @@ const OWN_METADATA = {
     z.globalRegistry.get(schema) ?? (schema as Partial<z.ZodType>).meta?.(),
 } as z.core.$ZodRegistry<z.core.GlobalMeta>;
 
-export function optionsOf(schema: OptionSchema): OptionDescription[] {
+export function describeOptions(schema: OptionSchema): OptionDescription[] {
   const { properties = {}, required = [] } = inputSchema(schema);
   return Object.entries(properties).map(([key, option]) => ({
     key,

@@ -1,5 +1,5 @@
 import { TailgateError } from "../wire/errors.ts";
-import { isSecretKey, masked } from "./secrets.ts";
+import { isSecretKey, mask } from "./secrets.ts";
 import { closestMatch } from "leven";
 
 /** Where a problem is: the keys from the top of the configuration. */
@@ -41,7 +41,7 @@ export class Problems {
 }
 
 /** `exporters.webhook/audit.urls[0]` */
-export function pathText(path: Path): string {
+export function formatPath(path: Path): string {
   return path
     .map((key) => (typeof key === "number" ? `[${key}]` : `.${keyText(String(key))}`))
     .join("")
@@ -56,7 +56,7 @@ function keyText(key: string): string {
 export function found(path: Path, value: unknown): string {
   if (value === undefined) return "; it is missing";
   if (path.some((key) => isSecretKey(String(key)))) return "; the value is not shown";
-  const text = jsonText(masked(value));
+  const text = jsonText(mask(value));
   const short =
     text.length > SHOWN_CHARACTERS_MAX ? `${text.slice(0, SHOWN_CHARACTERS_MAX)}...` : text;
   return `; found ${short}`;

@@ -5,7 +5,7 @@ import {
   hasFixedKeys,
   inputSchema,
   type JsonSchema,
-  optionsOf,
+  describeOptions,
   type OptionDescription,
 } from "./option-schema.ts";
 import { GENERIC_SCHEMAS, settingsSchema, httpSchema, journalSchema } from "./settings.ts";
@@ -130,7 +130,7 @@ export async function configReference(): Promise<string> {
 
 /** Has a last column for variables and flags where a key has some; "" for a schema without options. */
 function table(schema: OptionSchema, sourcesOf: (key: string) => string = () => ""): string {
-  const options = optionsOf(schema);
+  const options = describeOptions(schema);
   if (options.length === 0) return "";
   const hasSources = options.some(({ key }) => sourcesOf(key) !== "");
   const rows = [

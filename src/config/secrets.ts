@@ -15,19 +15,19 @@ export function isSecretKey(key: string): boolean {
 }
 
 /** Returns a copy to show: masks what stands under a secret key, and the credentials and queries of URLs. */
-export function masked(value: unknown, secret = false): unknown {
-  if (Array.isArray(value)) return value.map((inner) => masked(inner, secret));
+export function mask(value: unknown, secret = false): unknown {
+  if (Array.isArray(value)) return value.map((inner) => mask(inner, secret));
   if (typeof value === "object" && value !== null) {
     return Object.fromEntries(
-      Object.entries(value).map(([key, inner]) => [key, masked(inner, secret || isSecretKey(key))]),
+      Object.entries(value).map(([key, inner]) => [key, mask(inner, secret || isSecretKey(key))]),
     );
   }
   if (value === undefined || value === null || typeof value === "boolean") return value;
   if (secret) return MASK;
-  return typeof value === "string" ? maskedUrls(value) : value;
+  return typeof value === "string" ? maskUrls(value) : value;
 }
 
 /** Returns the text with the credentials and queries of the URLs in it masked. */
-export function maskedUrls(text: string): string {
+export function maskUrls(text: string): string {
   return text.replaceAll(URL_CREDENTIALS, `$1${MASK}@`).replaceAll(URL_QUERY, `$1${MASK}`);
 }

@@ -2,7 +2,7 @@ import { setTimeout as wait } from "node:timers/promises";
 import { LEVELS, type EnvelopeType, type Level } from "../wire/envelope.ts";
 import { PermanentError, RetryLaterError, TailgateError, textOf } from "../wire/errors.ts";
 import type { Batch, Exporter, HostClock, HostLogger, Written } from "../plugin/index.ts";
-import { aborted } from "../runtime/timers.ts";
+import { whenAborted } from "../runtime/timers.ts";
 import { clearTimeout, setTimeout } from "../runtime/timers.ts";
 import { backoffMs } from "./backoff.ts";
 import type { Counters } from "./counters.ts";
@@ -260,7 +260,7 @@ export class Delivery {
   /** Resolves when everything that is waiting now was written or dropped, or when the signal aborts. */
   async drain(signal: AbortSignal): Promise<void> {
     const end = this.#source.end();
-    const timeout = aborted(signal);
+    const timeout = whenAborted(signal);
     while (this.#running && !this.#source.hasReached(end) && !signal.aborted) {
       await Promise.race([this.#nextWriteEnd(), this.#running, timeout]);
     }
@@ -306,7 +306,7 @@ export class Delivery {
     await this.drain(signal);
     this.#abandon();
     try {
-      await Promise.race([this.#exporter.close?.(signal), aborted(signal)]);
+      await Promise.race([this.#exporter.close?.(signal), whenAborted(signal)]);
     } catch (error) {
       this.#options.log.error("Closing failed.", error);
     }

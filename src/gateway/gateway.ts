@@ -19,8 +19,8 @@ import { RecordIntake } from "../intake/intake.ts";
 import type { RunningProcessor } from "../intake/processors.ts";
 import type { Journal, WatchedJournal } from "../journal/journal.ts";
 import type { ChainState, Damage } from "../journal/messages.ts";
-import { freeBytesOf, journalBytesIn } from "../runtime/log-dir.ts";
-import { refuseLoops, type Target } from "./self-export.ts";
+import { readFreeBytes, readJournalBytes } from "../runtime/log-dir.ts";
+import { rejectSelfExport, type Target } from "./self-export.ts";
 import {
   counterMetric,
   gaugeMetric,
@@ -36,8 +36,8 @@ import type {
   Receiver,
   ReceiverDefinition,
 } from "../plugin/index.ts";
-import { keptAlive } from "./process-exit.ts";
-import { aborted, timeLimit } from "../runtime/timers.ts";
+import { keepAlive } from "./process-exit.ts";
+import { whenAborted, timeLimit } from "../runtime/timers.ts";
 import { clearTimeout, setTimeout } from "../runtime/timers.ts";
 
 /** What may wait for the journal; less than an exporter's queue takes, so that the burst of one turn fits there. */
@@ -73,7 +73,7 @@ export interface ComponentStatus {
   /** How many writes of an exporter have failed in a row. */
   readonly retries: number;
   /** Why it cannot work just now; undefined where it can. */
-  readonly trouble: string | undefined;
+  readonly lastError: string | undefined;
 }
 
 /** How the audit trail stands. */
@@ -116,7 +116,7 @@ export interface GatewayView {
   readonly traceUrl: string | undefined;
 }
 
-export interface GatewaySurroundings {
+export interface GatewayOptions {
   /** The gateway closes it at its end. */
   readonly journal: Journal;
   /** Signs the audit trail's checkpoints; without it there are none. */
@@ -140,7 +140,7 @@ export class Gateway implements GatewayView {
   readonly journal: Journal;
   readonly intake: RecordIntake;
   readonly #config: Config;
-  readonly #surroundings: GatewaySurroundings;
+  readonly #surroundings: GatewayOptions;
   readonly #pluginMetrics: PluginMetric[] = [];
   readonly #listeners: string[] = [];
   readonly #targets: Target[] = [];
@@ -157,7 +157,7 @@ export class Gateway implements GatewayView {
   #stopping: Promise<void> | undefined;
   #endMsLeft = END_MS_MAX;
 
-  constructor(config: Config, surroundings: GatewaySurroundings) {
+  constructor(config: Config, surroundings: GatewayOptions) {
     this.#config = config;
     this.#surroundings = surroundings;
     this.journal = surroundings.journal;
@@ -209,8 +209,8 @@ export class Gateway implements GatewayView {
     const { journal } = this;
     const { logDir } = this.#config;
     return {
-      journalBytes: journal.isKept ? journalBytesIn(logDir) : journal.memoryBytes,
-      freeBytes: freeBytesOf(logDir),
+      journalBytes: journal.isKept ? readJournalBytes(logDir) : journal.memoryBytes,
+      freeBytes: readFreeBytes(logDir),
     };
   }
 
@@ -242,7 +242,7 @@ export class Gateway implements GatewayView {
       lagMs: 0,
       isDurable: false,
       retries: 0,
-      trouble: undefined,
+      lastError: undefined,
     };
     return [
       {
@@ -257,8 +257,8 @@ export class Gateway implements GatewayView {
         ({ id, counters }) => ({ ...idle, id, kind: "receiver", counters }) as const,
       ),
       ...this.#processors.map(
-        ({ id, counters, trouble }) =>
-          ({ ...idle, id, kind: "processor", counters, trouble }) as const,
+        ({ id, counters, lastError }) =>
+          ({ ...idle, id, kind: "processor", counters, lastError }) as const,
       ),
       ...this.#viewers.map(({ id, delivery }) => exporterStatus(id, delivery, false)),
       ...this.#followers.map(({ id, delivery }) => exporterStatus(id, delivery, true)),
@@ -270,7 +270,7 @@ export class Gateway implements GatewayView {
       for (const component of this.#config.exporters) await this.#openExporter(component);
       for (const component of this.#config.processors) await this.#openProcessor(component);
       for (const component of this.#config.receivers) await this.#openReceiver(component);
-      await refuseLoops(this.#targets, [...this.#mainListener(), ...this.#listeners]);
+      await rejectSelfExport(this.#targets, [...this.#mainListener(), ...this.#listeners]);
     } catch (error) {
       await this.stop();
       throw error;
@@ -342,7 +342,7 @@ export class Gateway implements GatewayView {
       processor,
       onError,
       counters: new Counters(),
-      trouble: undefined,
+      lastError: undefined,
       failed: (error) => host.log.error("A record could not be processed.", error),
     });
   }
@@ -403,11 +403,11 @@ export class Gateway implements GatewayView {
 
   /** Resolves when every record that was taken before has been written, or given up, by every exporter. */
   async flush(signal: AbortSignal): Promise<void> {
-    await keptAlive(this.#flush(signal));
+    await keepAlive(this.#flush(signal));
   }
 
   async #flush(signal: AbortSignal): Promise<void> {
-    await Promise.race([this.intake.flush(), aborted(signal)]);
+    await Promise.race([this.intake.flush(), whenAborted(signal)]);
     await Promise.all(this.#exporters.map(({ delivery }) => delivery.drain(signal)));
   }
 
@@ -531,7 +531,7 @@ export class Gateway implements GatewayView {
 function exporterStatus(id: string, delivery: Delivery, isDurable: boolean): ComponentStatus {
   const { counters, queueBytes, queueRecords, lagMs, retries, lastError } = delivery;
   const waiting = { queueBytes, queueRecords, lagMs };
-  return { id, kind: "exporter", counters, ...waiting, isDurable, retries, trouble: lastError };
+  return { id, kind: "exporter", counters, ...waiting, isDurable, retries, lastError };
 }
 
 interface Closable {

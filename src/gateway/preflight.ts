@@ -5,12 +5,12 @@ import { AUDIT_DIRECTORY } from "../audit/checkpoint-file.ts";
 import { SigningKey, type KeyState } from "../audit/signing-key.ts";
 import type { Component, Config } from "../config/config.ts";
 import { SECTIONS } from "../config/built-ins.ts";
-import { pathText, Problems } from "../config/problems.ts";
+import { formatPath, Problems } from "../config/problems.ts";
 import { TailgateError, textOf } from "../wire/errors.ts";
 import { Guard, urlHost } from "../http/server/guard.ts";
 import { reservedPaths } from "../http/server/server.ts";
 import { checkFolder, checkLogDir } from "../runtime/log-dir.ts";
-import { refuseLoops, type Target } from "./self-export.ts";
+import { rejectSelfExport, type Target } from "./self-export.ts";
 import type { Plan, PluginDefinition } from "../plugin/index.ts";
 import { timeLimit } from "../runtime/timers.ts";
 
@@ -38,7 +38,7 @@ export async function preflight(config: Config): Promise<Preflight> {
   refuseSharedPorts(config, plans, problems);
   refuseSharedPaths(plans, problems);
   await collected(problems, "exporters", () =>
-    refuseLoops(targetsOf(plans), listeners(config, plans)),
+    rejectSelfExport(targetsOf(plans), listeners(config, plans)),
   );
   await collected(problems, "log_dir", () => checkLogDir(config.logDir));
   const auditKey = await collected(problems, "audit_key_file", () => checkAuditKey(config));
@@ -65,7 +65,7 @@ async function plansOf(config: Config, problems: Problems): Promise<Map<string, 
   const plans = new Map<string, Plan>();
   for (const section of SECTIONS) {
     for (const component of config[section]) {
-      const place = pathText([section, component.id]);
+      const place = formatPath([section, component.id]);
       const plan = await collected(problems, place, () => planOf(component));
       if (plan !== undefined) plans.set(place, plan);
     }

@@ -29,7 +29,7 @@ otherEnd.unref();
 let held = 0;
 
 /** Settles as `work` does, and keeps the process alive until then. */
-export async function keptAlive<Result>(work: Promise<Result>): Promise<Result> {
+export async function keepAlive<Result>(work: Promise<Result>): Promise<Result> {
   if (held++ === 0) handle.ref();
   try {
     return await work;
@@ -43,7 +43,7 @@ export async function keptAlive<Result>(work: Promise<Result>): Promise<Result> 
  * With `isForSignals` also for a signal that nobody else handles; the process ends by the signal all the same. Returns
  * what undoes it.
  */
-export function atProcessEnd(ending: Ending): () => void {
+export function onProcessExit(ending: Ending): () => void {
   const endings = sharedEndings();
   endings.add(ending);
   return () => endings.remove(ending);

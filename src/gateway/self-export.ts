@@ -24,7 +24,7 @@ const ANY_ADDRESS = new Set(["0.0.0.0", "::"]);
  * `listeners`: lines that begin with a URL.
  * @throws TailgateError SENDS_TO_ITSELF
  */
-export async function refuseLoops(
+export async function rejectSelfExport(
   targets: readonly Target[],
   listeners: readonly string[],
 ): Promise<void> {

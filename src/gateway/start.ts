@@ -19,9 +19,9 @@ import type { Damage } from "../journal/messages.ts";
 import { MemoryJournal } from "../journal/memory.ts";
 import { SqliteJournal } from "../journal/sqlite.ts";
 import { TrustedClock } from "../journal/trusted-clock.ts";
-import { prepareLogDir, transienceNotice } from "../runtime/log-dir.ts";
+import { prepareLogDir, volatileNotice } from "../runtime/log-dir.ts";
 import { preflight } from "./preflight.ts";
-import { atProcessEnd, keptAlive } from "./process-exit.ts";
+import { onProcessExit, keepAlive } from "./process-exit.ts";
 
 export interface RunningTailgate {
   readonly gateway: Gateway;
@@ -100,7 +100,7 @@ export async function startTailgate(
   config: Config,
   options: StartOptions = {},
 ): Promise<RunningTailgate> {
-  return keptAlive(start(config, options));
+  return keepAlive(start(config, options));
 }
 
 async function start(
@@ -128,7 +128,7 @@ async function start(
   const gateway = new Gateway(config, { http: server.plugins, journal, auditKey, write });
   damaged = (damage) => gateway.damaged(damage);
   early.forEach(damaged);
-  const undoAtEnd = atProcessEnd({
+  const undoAtEnd = onProcessExit({
     isForSignals: handlesSignals,
     hold: () => gateway.hold(),
     endSync: () => gateway.endSync(),
@@ -150,11 +150,11 @@ async function start(
     ];
     const { type } = await statfs(config.logDir);
     const notices = [
-      transienceNotice(config.logDir, type),
+      volatileNotice(config.logDir, type),
       trustsDefaultOrigins ? TRUST_TEXT : undefined,
     ].filter((notice) => notice !== undefined);
     let stopping: Promise<void> | undefined;
-    return { gateway, url, listeners, notices, stop: () => (stopping ??= keptAlive(stop())) };
+    return { gateway, url, listeners, notices, stop: () => (stopping ??= keepAlive(stop())) };
   } catch (error) {
     await stop();
     throw error;

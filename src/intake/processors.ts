@@ -14,7 +14,7 @@ export interface RunningProcessor {
   readonly onError?: OnError | undefined;
   readonly counters: Counters;
   /** The error of the newest record; undefined if that was processed. */
-  trouble: string | undefined;
+  lastError: string | undefined;
   /** Called with the error when it fails on a record for the first time, and again after each record that it processed. */
   failed(error: unknown): void;
 }
@@ -67,7 +67,7 @@ function runOne(
     const next: unknown = processor.process(record);
     if (next === undefined) return dropped(running, record, naming, loggers);
     refuseOther(next);
-    running.trouble = undefined;
+    running.lastError = undefined;
     counters.sent++;
     return next as LogRecord;
   } catch (error) {
@@ -88,7 +88,7 @@ function dropped(
     running.counters.sent++;
     return { ...record, scope: naming.scope };
   }
-  running.trouble = undefined;
+  running.lastError = undefined;
   running.counters.filtered++;
   return undefined;
 }
@@ -108,12 +108,12 @@ function refuseOther(next: unknown): void {
 
 function note(running: RunningProcessor, error: unknown): void {
   running.counters.failed++;
-  if (running.trouble === undefined) running.failed(error);
-  running.trouble = textOf(error);
+  if (running.lastError === undefined) running.failed(error);
+  running.lastError = textOf(error);
 }
 
 function afterError(
-  { id, onError, counters, trouble }: RunningProcessor,
+  { id, onError, counters, lastError }: RunningProcessor,
   record: LogRecord,
   naming: Naming,
   loggers: LoggerNames,
@@ -126,7 +126,7 @@ function afterError(
     return { ...record, scope: naming.scope };
   }
   counters.drop(PROCESSOR_FAILED, 1);
-  const why = trouble?.replace(/\.$/, "");
+  const why = lastError?.replace(/\.$/, "");
   return new Rejection(`The processor ${id} failed: ${why}.`, isAudit, action === "fail");
 }
 

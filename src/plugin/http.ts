@@ -97,7 +97,7 @@ type Observer = (status: number, text: string) => void;
 const observers = new WeakMap<Duplex, Observer>();
 
 /** Calls `observe` when a request for an upgrade on the socket was refused, and its client was told so. */
-export function observeRefusal(socket: Duplex, observe: Observer): void {
+export function observeUpgradeRejection(socket: Duplex, observe: Observer): void {
   observers.set(socket, observe);
 }
 

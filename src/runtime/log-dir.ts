@@ -36,7 +36,7 @@ export async function prepareLogDir(path: string): Promise<void> {
  */
 export async function checkLogDir(path: string): Promise<void> {
   try {
-    await refuseUncreatable(path);
+    await checkCreatable(path);
   } catch (error) {
     throw unusable(path, `cannot be created (${textOf(error)})`, error);
   }
@@ -48,7 +48,7 @@ export async function checkLogDir(path: string): Promise<void> {
  * Checks that a directory is there or can be created.
  * @throws Error
  */
-export async function refuseUncreatable(path: string): Promise<void> {
+export async function checkCreatable(path: string): Promise<void> {
   const stats = await stat(path).catch((error: NodeJS.ErrnoException) => {
     if (error.code !== "ENOENT" || dirname(path) === path) throw error;
     return undefined;
@@ -58,7 +58,7 @@ export async function refuseUncreatable(path: string): Promise<void> {
   }
   if (stats !== undefined) return;
   const parent = dirname(path);
-  await refuseUncreatable(parent);
+  await checkCreatable(parent);
   if (await isThere(path)) throw new Error(`${path} is a symbolic link to nothing`);
   if (await isThere(parent)) await access(parent, constants.W_OK | constants.X_OK);
 }
@@ -117,7 +117,7 @@ export async function checkFolder(path: string): Promise<void> {
 }
 
 /** What the journal's files in a log directory hold; undefined if it cannot be read. */
-export function journalBytesIn(logDir: string): number | undefined {
+export function readJournalBytes(logDir: string): number | undefined {
   try {
     let bytes = 0;
     for (const name of readdirSync(logDir)) {
@@ -131,7 +131,7 @@ export function journalBytesIn(logDir: string): number | undefined {
 }
 
 /** What is free for this user on the disk of a directory; undefined if it is not there. */
-export function freeBytesOf(path: string): number | undefined {
+export function readFreeBytes(path: string): number | undefined {
   try {
     const { bavail, bsize } = statfsSync(path);
     return bavail * bsize;
@@ -150,7 +150,7 @@ const IN_MEMORY = new Map([
 const DEFAULT_LOG_DIR = "/tmp/madrox_logs";
 
 /** What to tell of a log directory that a reboot empties; `type` is that of its file system. */
-export function transienceNotice(logDir: string, type: number): string | undefined {
+export function volatileNotice(logDir: string, type: number): string | undefined {
   const memory = IN_MEMORY.get(type);
   const isDefault = logDir === DEFAULT_LOG_DIR;
   if (memory === undefined && !isDefault) return undefined;

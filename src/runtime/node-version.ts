@@ -7,7 +7,10 @@ export const NODE_RANGE = "^22.18.0 || ^24.11.0 || >=26.0.0";
 const PART = /^(\^|>=)(\d+)\.(\d+)\.(\d+)$/;
 
 /** Returns why Tailgate cannot run with a version of Node; undefined if it can. */
-export function nodeRefusal(version: string, range = NODE_RANGE): TailgateError | undefined {
+export function unsupportedNodeError(
+  version: string,
+  range = NODE_RANGE,
+): TailgateError | undefined {
   if (range.split("||").some((part) => isIn(part.trim(), version))) return undefined;
   return new TailgateError(
     "NODE_UNSUPPORTED",

@@ -10,7 +10,7 @@ import { checkpointsIn } from "../../src/audit/kept-checkpoints.ts";
 import { decodeOtlpProtobuf } from "../../src/otlp/decode.ts";
 import { AUDIT_LOGGER } from "tailgate";
 import type { Batch, JournalPage, JournalQuery } from "tailgate/plugin";
-import { aborted } from "../../src/runtime/timers.ts";
+import { whenAborted } from "../../src/runtime/timers.ts";
 import { batchOf } from "tailgate/testing";
 import { AuditStage, logEvents, MORNING_MS, standingClock } from "./audit-stage.ts";
 
@@ -99,7 +99,7 @@ test("the end does not wait for an exporter that hangs while a checkpoint is due
   const hanging = Promise.withResolvers<AbortSignal>();
   vi.spyOn(gateway, "flush").mockImplementationOnce((signal) => {
     hanging.resolve(signal);
-    return aborted(signal);
+    return whenAborted(signal);
   });
   pass(1);
   const signal = await hanging.promise;

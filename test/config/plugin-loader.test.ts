@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 import { resolveConfig, type Config } from "tailgate";
-import { optionsOf } from "../../src/config/option-schema.ts";
+import { describeOptions } from "../../src/config/option-schema.ts";
 import { runCli } from "../cli/cli.ts";
 import { Workspace } from "./workspace.ts";
 
@@ -367,7 +367,7 @@ describe("zod", () => {
       "{ x: { use: ./mine.mjs }, mini: { use: ./mini.mjs } }",
     );
     expect(exporters.map(({ options }) => options)).toEqual([{ text: "hi!" }, { text: "hi!" }]);
-    expect(optionsOf(exporters[0]!.definition.options)).toMatchObject([
+    expect(describeOptions(exporters[0]!.definition.options)).toMatchObject([
       { key: "text", default: "hi!", description: "What." },
     ]);
     const [, message] = await errorOf(

@@ -3,7 +3,7 @@
 import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
-import { transienceNotice } from "../../src/runtime/log-dir.ts";
+import { volatileNotice } from "../../src/runtime/log-dir.ts";
 import { startCli } from "../cli/cli.ts";
 import { RestartedGateway } from "../support/restarted-gateway.ts";
 
@@ -212,6 +212,6 @@ describe("a log directory that is not kept across reboots is named at the start"
     ["/var/log/tailgate", 0xef53, undefined],
     ["/tmp/mine", 0xef53, undefined],
   ])("%s on a file system of type %i", (logDir, type, text) => {
-    expect(transienceNotice(logDir, type)?.slice(0, text?.length)).toBe(text);
+    expect(volatileNotice(logDir, type)?.slice(0, text?.length)).toBe(text);
   });
 });

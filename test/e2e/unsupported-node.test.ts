@@ -2,7 +2,7 @@
 
 import { delimiter, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { nodeRefusal } from "../../src/runtime/node-version.ts";
+import { unsupportedNodeError } from "../../src/runtime/node-version.ts";
 import { Workspace } from "../config/workspace.ts";
 import { Program } from "../support/program.ts";
 
@@ -44,7 +44,7 @@ const DISGUISED = `data:text/javascript,${encodeURIComponent(`
 const REFUSAL = {
   name: "TailgateError",
   code: "NODE_UNSUPPORTED",
-  message: nodeRefusal("v20.19.5")!.message,
+  message: unsupportedNodeError("v20.19.5")!.message,
 };
 
 describe("a Node of an unsupported version is told", () => {
@@ -78,7 +78,7 @@ async function unsupportedNode(): Promise<{ path: string; version: string } | un
   for (const directory of process.env["PATH"]!.split(delimiter)) {
     const path = join(directory, "node");
     const version = await Program.run(path, ["--version"], { cwd: "/" }).catch(() => undefined);
-    if (version && nodeRefusal(version)) return { path, version: version.trim() };
+    if (version && unsupportedNodeError(version)) return { path, version: version.trim() };
   }
   return undefined;
 }
@@ -86,6 +86,6 @@ async function unsupportedNode(): Promise<{ path: string; version: string } | un
 const other = await unsupportedNode();
 
 it.skipIf(other === undefined)("the machine's own Node is told, if it is too old", async () => {
-  const refusal = { ...REFUSAL, message: nodeRefusal(other!.version)!.message };
+  const refusal = { ...REFUSAL, message: unsupportedNodeError(other!.version)!.message };
   expect(reports(await run(other!.path, ["require.cjs"]))).toEqual([refusal, refusal]);
 });

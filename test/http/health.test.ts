@@ -11,9 +11,9 @@ test("healthz answers ok as long as the loop turns, ready or not", async () => {
 });
 
 describe("readyz", () => {
-  test("is 200 while records can be taken; a component's trouble is shown and changes nothing", async () => {
+  test("is 200 while records can be taken; a component's last error is shown and changes nothing", async () => {
     const stage = new Stage();
-    stage.component({ id: "otlp", trouble: "connect ECONNREFUSED 127.0.0.1:4318" });
+    stage.component({ id: "otlp", lastError: "connect ECONNREFUSED 127.0.0.1:4318" });
     stage.component({ id: "intake", kind: "intake" });
     await stage.open();
     const { status, body } = await ask(`${stage.url}/readyz`);

@@ -26,7 +26,7 @@ describe("/metrics", () => {
   test("shows what the components count, by component and kind, as it is at each scrape", async () => {
     const stage = await new Stage().open();
     const intake = stage.component({ id: "intake", kind: "intake", queueBytes: 12 });
-    const file = stage.component({ id: "file/second", trouble: "disk full" });
+    const file = stage.component({ id: "file/second", lastError: "disk full" });
     Object.assign(intake, { received: 5, filtered: 1, sent: 4 });
     Object.assign(file, { received: 4, sent: 1, failed: 2 });
     file.drop("queue_full", 3);

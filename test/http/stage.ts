@@ -74,7 +74,7 @@ export class Stage {
   component(given: Partial<ComponentStatus>): Counters {
     const counters = new Counters();
     const waiting = { queueBytes: 0, queueRecords: 0, lagMs: 0 };
-    const idle = { ...waiting, isDurable: true, retries: 0, trouble: undefined };
+    const idle = { ...waiting, isDurable: true, retries: 0, lastError: undefined };
     this.components.push({ id: "file", kind: "exporter", ...idle, ...given, counters });
     return counters;
   }

@@ -23,7 +23,7 @@ test("stats tell the version, the journal, the components and what memory holds"
     queueRecords: 1,
     lagMs: 1500,
     retries: 3,
-    trouble: "disk full",
+    lastError: "disk full",
   });
   Object.assign(file, { received: 4, sent: 2, failed: 1 });
   file.drop("queue_full", 1);

@@ -357,7 +357,7 @@ describe("audit events", () => {
       id: "dropping",
       processor: { process: () => undefined },
       counters: new Counters(),
-      trouble: undefined,
+      lastError: undefined,
       failed: (error) => failures.push(error),
     };
     const rig = new Rig([dropping]);

@@ -114,7 +114,7 @@ it.each([10, RECORDS])("lose a record that is wrong before a processor, of %i", 
     id: "same",
     processor: { process: (record) => record },
     counters: new Counters(),
-    trouble: undefined,
+    lastError: undefined,
     failed: () => {},
   };
   const fixture = new Fixture([processor]);

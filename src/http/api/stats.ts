@@ -74,13 +74,13 @@ function auditStats({ audit }: GatewayView): object | null {
 }
 
 function componentStats(component: ComponentStatus): object {
-  const { id, kind, counters, queueBytes, queueRecords, lagMs, trouble } = component;
+  const { id, kind, counters, queueBytes, queueRecords, lagMs, lastError } = component;
   const { isDurable, retries } = component;
   const { received, filtered, sent, failed, dropped } = counters;
   return {
     id,
     kind,
-    trouble: trouble ?? null,
+    trouble: lastError ?? null,
     received,
     filtered,
     [kind === "intake" ? "accepted" : "sent"]: sent,

@@ -70,7 +70,7 @@ const COMPONENT_NUMBERS: readonly ComponentNumber[] = [
     name: "component_up",
     description: "1 where the component works, 0 where it has trouble; /readyz says which.",
     kind: "gauge",
-    read: ({ trouble }) => (trouble === undefined ? 1 : 0),
+    read: ({ lastError }) => (lastError === undefined ? 1 : 0),
   },
 ];
 

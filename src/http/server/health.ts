@@ -23,10 +23,10 @@ export function readiness(view: GatewayView, notReady: () => string | undefined)
     isVital: true,
     answer(context) {
       const reason = notReady() ?? null;
-      const components = view.components.map(({ id, kind, trouble = null }) => ({
+      const components = view.components.map(({ id, kind, lastError = null }) => ({
         id,
         kind,
-        trouble,
+        trouble: lastError,
       }));
       context.status = reason === null ? 200 : 503;
       context.body = { status: reason === null ? "ready" : "not_ready", reason, components };

@@ -6,7 +6,7 @@ import type {
 } from "../../plugin/index.ts";
 import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
-import { observeRefusal, refuseUpgrade } from "../../plugin/http.ts";
+import { observeUpgradeRejection, refuseUpgrade } from "../../plugin/http.ts";
 
 /** What serves a method of a path. */
 export interface Route {
@@ -114,7 +114,7 @@ export class UpgradeTable {
   take(request: IncomingMessage, socket: Duplex, head: Buffer, refusal: Refusal | undefined): void {
     // Node has taken its own listeners off, and an error without a listener would end the process.
     socket.on("error", ignoreError);
-    observeRefusal(socket, (status, text) => this.#ended(request, status, text));
+    observeUpgradeRejection(socket, (status, text) => this.#ended(request, status, text));
     if (refusal) return refuseUpgrade(socket, refusal.status, refusal.text);
     if (!asksForWebSocket(request)) return refuseUpgrade(socket, 400, NOT_A_WEBSOCKET);
     const path = pathOf(request.url!);

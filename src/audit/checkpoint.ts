@@ -1,4 +1,4 @@
-import type { ChainState } from "../journal/messages.ts";
+import type { ChainState } from "../journal/journal.ts";
 
 /** Where the chain of evidence stands, as a checkpoint says it. */
 export interface Standing extends ChainState {

@@ -1,6 +1,5 @@
 import { textOf } from "../wire/errors.ts";
-import type { Journal } from "../journal/journal.ts";
-import type { ChainState } from "../journal/messages.ts";
+import type { Journal, ChainState } from "../journal/journal.ts";
 import type { HostLogger, JournalPage, JournalQuery, LogRecord } from "../plugin/index.ts";
 import { withSignals } from "../runtime/timers.ts";
 import type { Checkpoint, Standing } from "./checkpoint.ts";
@@ -237,7 +236,7 @@ export class Checkpointer {
     const { journal, key } = this.#options;
     const { id } = key.publicKey;
     this.#recordedKey = id;
-    if (journal.memory(KEY_OWNER) !== id) await journal.keepMemory(KEY_OWNER, id);
+    if (journal.memory(KEY_OWNER) !== id) await journal.saveMemory(KEY_OWNER, id);
   }
 
   /** Days are looked up in the journal only where one may be over. */

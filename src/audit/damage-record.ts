@@ -1,5 +1,5 @@
 import { AUDIT_LOGGER } from "../wire/envelope.ts";
-import type { Damage } from "../journal/messages.ts";
+import type { Damage } from "../journal/journal.ts";
 import type { LogRecord, Value } from "../plugin/index.ts";
 
 const DAMAGE_LOGGER = `${AUDIT_LOGGER}.journal`;

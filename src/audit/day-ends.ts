@@ -1,5 +1,5 @@
 import { NO_HASH } from "../envelope/audit-line.ts";
-import type { ChainState } from "../journal/messages.ts";
+import type { ChainState } from "../journal/journal.ts";
 import type { Batch, Gap, HostJournal, JournalPage, JournalQuery } from "../plugin/index.ts";
 import type { Standing } from "./checkpoint.ts";
 

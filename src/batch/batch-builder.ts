@@ -1,10 +1,9 @@
 import type { LevelRank } from "../wire/envelope.ts";
 import { JsonWriter } from "../envelope/json-writer.ts";
-import { keepOnly } from "./kept-origins.ts";
-import type { ProtobufOrigin } from "./protobuf-origin.ts";
+import { keepOnly, type ProtobufOrigin, type Origin } from "./origin.ts";
 import type { Steps } from "../otlp/request-limits.ts";
 import { FRAME_HEADER_SPACE, frameHeaderBytes, writeFrameHeader } from "./frames.ts";
-import { RecordBatch, type Origin } from "./record-batch.ts";
+import { RecordBatch } from "./record-batch.ts";
 
 /** Memory is taken in pieces of this size, if no other is given; a batch never spans two. */
 const SLAB_BYTES = 1 << 20;
@@ -27,7 +26,7 @@ export interface AuditSavepoint {
  * The batch that records are being encoded into. For each record: `begin`, write the envelope with `writer`, then
  * `commit` or `abandon`. `take` hands over what was committed.
  */
-export class OpenBatch {
+export class BatchBuilder {
   readonly writer: JsonWriter;
   #slab: Buffer;
   #batch: RecordBatch;

@@ -11,7 +11,7 @@ import type { EnvelopeType, LevelRank } from "../wire/envelope.ts";
 import { damagedIn, repaired } from "./damaged-envelope.ts";
 import { LaneOtlp } from "./lane-otlp.ts";
 import { LaneRecords } from "./lane-records.ts";
-import { ProtobufOrigin } from "./protobuf-origin.ts";
+import { ProtobufOrigin } from "./origin.ts";
 import { frameHeaderBytes, hasLongFrameHeader } from "./frames.ts";
 import { RecordBatch } from "./record-batch.ts";
 import { TIMESTAMP_LENGTH } from "../envelope/timestamp.ts";

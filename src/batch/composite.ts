@@ -3,7 +3,7 @@ import { otlpToJson } from "../otlp/to-json.ts";
 import type { Batch, LogRecord, OtlpForm } from "../plugin/index.ts";
 
 /** Several batches as one, in their order. */
-export class JoinedBatch implements Batch {
+export class CompositeBatch implements Batch {
   readonly parts: readonly Batch[];
   readonly length: number;
   readonly byteLength: number;
@@ -101,7 +101,7 @@ export class JoinedBatch implements Batch {
     const isWhole = kept.every((part, place) => part === this.parts[place]);
     const [first, ...others] = kept.filter((part) => part.length > 0);
     if (isWhole || first === undefined) return isWhole ? this : kept[0]!;
-    return others.length === 0 ? first : new JoinedBatch([first, ...others]);
+    return others.length === 0 ? first : new CompositeBatch([first, ...others]);
   }
 
   /** The part that holds the record; `#start` is then its first record's index. */

@@ -5,9 +5,8 @@
 
 import { isUtf8 } from "node:buffer";
 import type { Envelope } from "../wire/envelope.ts";
-import { EnvelopeEncoder } from "../envelope/encoder.ts";
-import { NO_SECONDS, partsOfRecord } from "../envelope/from-record.ts";
-import { OpenBatch } from "./batch-builder.ts";
+import { EnvelopeEncoder, NO_SECONDS, partsOfRecord } from "../envelope/encoder.ts";
+import { BatchBuilder } from "./batch-builder.ts";
 import { frameHeaderBytes } from "./frames.ts";
 import { unreadableEnvelope, type RecordBatch } from "./record-batch.ts";
 
@@ -48,7 +47,7 @@ export function repaired(batch: RecordBatch, damaged: readonly number[]): Record
     const { length } = bytesOf(index);
     bytes += frameHeaderBytes(length) + length;
   }
-  const open = new OpenBatch();
+  const open = new BatchBuilder();
   // With room for all of them they are one batch.
   open.writer.reserve(bytes);
   for (let index = 0; index < batch.length; index++) {
@@ -75,7 +74,7 @@ function encodedAgain(batch: RecordBatch, index: number): Uint8Array {
     const parts = partsOfRecord(batch.origin(index).record(batch.originIndex(index)));
     if (parts.seconds === NO_SECONDS)
       parts.seconds = Math.floor(batch.appendedAt(index) / SECOND_MS);
-    const open = new OpenBatch();
+    const open = new BatchBuilder();
     new EnvelopeEncoder(open, 0).encode(parts, batch.origin(index), batch.originIndex(index));
     const [encoded] = open.take();
     if (encoded?.type(0) === batch.type(index)) return encoded.bytes(0);

@@ -1,6 +1,6 @@
 import type { LaneRecords } from "./lane-records.ts";
 import { RequestBuilder } from "../otlp/encode.ts";
-import type { Origin } from "./record-batch.ts";
+import type { Origin } from "./origin.ts";
 
 /** A smaller request is merged with its neighbours: what it says of its resource would weigh too much. */
 const WHOLE_RECORDS_MIN = 32;

@@ -12,27 +12,9 @@ import { recordOfEnvelope } from "../envelope/envelope-record.ts";
 import { EVENT_KEY } from "../envelope/event-key.ts";
 import { TIMESTAMP_LENGTH, TIMESTAMP_START } from "../envelope/timestamp.ts";
 import { otlpToJson } from "../otlp/to-json.ts";
-import { RecordOrigin } from "./protobuf-origin.ts";
+import { RecordOrigin, type Origin, type OriginPlace } from "./origin.ts";
 import { RecordRepair } from "../otlp/repair.ts";
 import { frameHeaderBytes } from "./frames.ts";
-
-/** Where a record came from, to rebuild it for those who want OpenTelemetry and not the envelope. */
-export interface Origin {
-  /** Rebuilds the record whose place among its origin's records is `index`. */
-  record(index: number): LogRecord;
-  /** The same record as pieces of an ExportLogsServiceRequest. */
-  otlp(index: number): EncodedRecord;
-  /** How much memory it holds for each record, beside the envelope. */
-  readonly recordBytes: number;
-  /** True if a batch keeps it only until it is settled: records that are objects, or one record with a request of its own. */
-  readonly isInterim?: boolean;
-  /** True for records of this process: they have no resource. */
-  readonly isOwn?: boolean;
-  /** All of its records as the ExportLogsServiceRequest that they came in, where they came in one. */
-  readonly request?: Uint8Array;
-  /** How many these are. */
-  readonly records?: number;
-}
 
 /** `{"type":"system_log","data":` and `{"type":"audit_log","data":`. */
 const DATA_OFFSETS = { system_log: 28, audit_log: 27 };
@@ -51,12 +33,6 @@ const AUDIT = 8;
 const RECORDS_AT_FIRST = 3;
 /** Behind a burst a batch may have one record, and be kept for long: its room is not counted before it is used. */
 const RECORDS_AT_FIRST_MAX = 1024;
-
-/** A record of an origin: its place among that origin's records. */
-export interface OriginPlace {
-  readonly origin: Origin;
-  readonly index: number;
-}
 
 /** What a run of records has in common. */
 interface Source {

@@ -1,6 +1,6 @@
 import type { Journal } from "../journal/journal.ts";
 import type { Batch, Exporter, Gap, JournalPage } from "../plugin/index.ts";
-import { JoinedBatch } from "../batch/composite.ts";
+import { CompositeBatch } from "../batch/composite.ts";
 import { Counters } from "./counters.ts";
 import {
   Delivery,
@@ -146,7 +146,7 @@ class JournalCursor implements DeliverySource {
       runs.push(next);
       last = next;
     }
-    return runs.length === 1 ? run : new JoinedBatch(runs);
+    return runs.length === 1 ? run : new CompositeBatch(runs);
   }
 
   /** Makes the selected records up to `to` the head. If there are none, they are settled already. */
@@ -181,7 +181,7 @@ class JournalCursor implements DeliverySource {
 
   splitHead(): number {
     const [head] = this.#heads;
-    if (!(head?.batch instanceof JoinedBatch)) return 1;
+    if (!(head?.batch instanceof CompositeBatch)) return 1;
     const { parts } = head.batch;
     const heads = parts.map((batch, index) => ({
       batch,
@@ -207,7 +207,7 @@ class JournalCursor implements DeliverySource {
     const left = journal.durable - this.#settled;
     this.#heads = [];
     this.#isAbandoned = true;
-    if (journal.isKept) return { lost: 0, retained: left };
+    if (journal.isPersistent) return { lost: 0, retained: left };
     this.#counters.received += journal.durable - this.#received;
     return { lost: left, retained: 0 };
   }

@@ -1,6 +1,6 @@
 import { LEVELS, type EnvelopeType, type Level } from "../wire/envelope.ts";
 import type { Batch, Exporter } from "../plugin/index.ts";
-import { JoinedBatch } from "../batch/composite.ts";
+import { CompositeBatch } from "../batch/composite.ts";
 import { Counters } from "./counters.ts";
 import {
   Delivery,
@@ -164,7 +164,7 @@ export class DeliveryQueue {
   /** Splits the head into the batches that it was joined from, and returns their number. */
   splitHead(): number {
     const head = this.#entries[0]?.batch;
-    if (!(head instanceof JoinedBatch)) return 1;
+    if (!(head instanceof CompositeBatch)) return 1;
     this.#isHeadFixed = false;
     this.#entries = [...head.parts.map(toEntry), ...this.#entries.slice(1)];
     return head.parts.length;
@@ -244,7 +244,7 @@ function joinEntries(entries: readonly QueueEntry[]): QueueEntry {
     bytes.system_log += entry.bytes.system_log;
     bytes.audit_log += entry.bytes.audit_log;
   }
-  return { batch: new JoinedBatch(entries.map(({ batch }) => batch)), bytes };
+  return { batch: new CompositeBatch(entries.map(({ batch }) => batch)), bytes };
 }
 
 function sumOf(bytes: BytesByType): number {

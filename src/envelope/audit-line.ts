@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { freeName } from "./attribute-name.ts";
+import { freeName } from "./attributes.ts";
 
 /** Names that the audit file speaks for. */
 const RESERVED = new Set(["timestamp", "level", "event", "logger", "seq", "hash"]);

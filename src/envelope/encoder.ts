@@ -1,3 +1,4 @@
+import type { LogRecord, Resource } from "../plugin/index.ts";
 import { INFO_RANK, type LevelRank } from "../wire/envelope.ts";
 import {
   attributeName,
@@ -7,16 +8,24 @@ import {
   kindOf,
   RESERVED_NAME,
   type AttributeName,
-} from "./attribute-name.ts";
-import { callSiteOf } from "./code-attributes.ts";
-import type { EnvelopeStart } from "./envelope-start.ts";
+  publicAttributes,
+  type AttributeColumns,
+} from "./attributes.ts";
+import { callSiteOf } from "./call-site.ts";
+import {
+  type EnvelopeStart,
+  DEFAULT_LOGGER_NAMES,
+  type LoggerName,
+  type LoggerNames,
+} from "./logger-names.ts";
 import { ascii, JsonWriter, RECORD_BYTES_MAX, toBase64 } from "./json-writer.ts";
-import type { OpenBatch } from "../batch/batch-builder.ts";
-import type { Origin } from "../batch/record-batch.ts";
-import { publicAttributes, type AttributeColumns } from "./public-attributes.ts";
-import { DEFAULT_LOGGER_NAMES, type LoggerName, type LoggerNames } from "./scope.ts";
+import type { BatchBuilder } from "../batch/batch-builder.ts";
+import type { Origin } from "../batch/origin.ts";
 import { rankOf, rankOfNumber, rankOfText } from "./severity.ts";
 import { isShownSecond } from "./timestamp.ts";
+
+const MICRO_NANOS = 1000n;
+const SECOND_MICROS = 1_000_000n;
 
 /** What became of one record. */
 export type Outcome = "accepted" | "filtered";
@@ -41,6 +50,36 @@ export interface RecordParts {
   spanId: string;
   /** The service.name of another process; "" for this one. */
   service: string;
+}
+
+/** The seconds of a record without any time: the encoder takes now. */
+export const NO_SECONDS = -1;
+
+/** The parts of a plugin's record. */
+export function partsOfRecord(record: LogRecord): RecordParts {
+  const nanos = record.timestamp || record.observedTimestamp;
+  const micros = nanos / MICRO_NANOS;
+  return {
+    seconds: nanos <= 0n ? NO_SECONDS : Number(micros / SECOND_MICROS),
+    micros: nanos <= 0n ? 0 : Number(micros % SECOND_MICROS),
+    severityNumber: record.severityNumber,
+    severityText: record.severityText,
+    loggerName: record.scope.name,
+    body: record.body,
+    eventName: record.eventName,
+    keys: [...record.attributes.keys()],
+    values: [...record.attributes.values()],
+    isJavaScript: false,
+    traceId: record.traceId,
+    spanId: record.spanId,
+    service: serviceOf(record.resource),
+  };
+}
+
+/** The name of the process that a record came from; "" for this process and for those that have none. */
+export function serviceOf(resource: Resource | null): string {
+  const service = resource?.attributes.get("service.name");
+  return typeof service === "string" ? service : "";
 }
 
 /** The parts that the logger's name is taken from. */
@@ -76,7 +115,7 @@ function meaningfulEventName(name: string | undefined): string {
 
 /** Encodes records into the open batch: the way for records that are objects. */
 export class EnvelopeEncoder {
-  readonly #open: OpenBatch;
+  readonly #open: BatchBuilder;
   readonly #lowest: LevelRank;
   /** Of the record that is being encoded; further on those of records before it. */
   readonly #names: AttributeName[] = [];
@@ -88,7 +127,7 @@ export class EnvelopeEncoder {
 
   /** System logs below `lowest` are filtered, audit events below INFO. Larger envelopes than `bytesMax` are refused. */
   constructor(
-    open: OpenBatch,
+    open: BatchBuilder,
     lowest: LevelRank,
     loggers = DEFAULT_LOGGER_NAMES,
     bytesMax = RECORD_BYTES_MAX,

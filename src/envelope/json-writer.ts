@@ -3,9 +3,8 @@
  * exchanged for a larger piece, so that one record always lies in one piece.
  */
 
-import { attributeName, metIllFormedName } from "./attribute-name.ts";
+import { attributeName, metIllFormedName, WORD_BYTES, type JsonPiece } from "./attributes.ts";
 import { arePlainWords, needsEscape, PLAIN } from "./escapes.ts";
-import { WORD_BYTES, type JsonPiece } from "./json-piece.ts";
 
 const SCRATCH_BYTES = 512;
 

@@ -1,6 +1,6 @@
 import { AUDIT_LOGGER } from "../wire/envelope.ts";
 import { textOf } from "../wire/errors.ts";
-import type { ClockNews, TrustedClock } from "../journal/trusted-clock.ts";
+import type { ClockEvent, TrustedClock } from "../journal/trusted-clock.ts";
 import type { HostLogger, LogRecord, Value } from "../plugin/index.ts";
 import { clearInterval, onNextTurn, setInterval } from "../runtime/timers.ts";
 
@@ -51,7 +51,7 @@ export class ClockWatch {
     this.#unwatch?.();
   }
 
-  #report(news: ClockNews): void {
+  #report(news: ClockEvent): void {
     const { log, announce } = this.#options;
     if (news.kind !== "jumped") return log.info(endText(news));
     const nowMs = performance.now();
@@ -65,7 +65,7 @@ export class ClockWatch {
   }
 }
 
-function jumpText({ isStart, fromMs, toMs }: ClockNews): string {
+function jumpText({ isStart, fromMs, toMs }: ClockEvent): string {
   const by = spanText(Math.abs(toMs - fromMs));
   const shown = new Date(toMs).toISOString();
   const what =
@@ -78,7 +78,7 @@ function jumpText({ isStart, fromMs, toMs }: ClockNews): string {
   return `${what} Until that has lasted for ten minutes, records are dated by the time that passes, from ${from} on. Nothing expires because of the jump. Check the clock and its time source.`;
 }
 
-function endText({ kind, fromMs, toMs }: ClockNews): string {
+function endText({ kind, fromMs, toMs }: ClockEvent): string {
   if (kind === "returned") return "The system clock is right again.";
   const by = spanText(Math.abs(toMs - fromMs));
   const where = toMs < fromMs ? "behind" : "ahead";
@@ -92,7 +92,7 @@ function spanText(ms: number): string {
   return `${count} ${name}${count === 1 ? "" : "s"}`;
 }
 
-function jumpRecord({ fromMs, toMs }: ClockNews): LogRecord {
+function jumpRecord({ fromMs, toMs }: ClockEvent): LogRecord {
   const nanos = BigInt(Math.round(fromMs)) * NANOS_PER_MS;
   const seconds = Math.round((toMs - fromMs) / 1000);
   return {

@@ -17,8 +17,7 @@ import { TailgateError, textOf } from "../wire/errors.ts";
 import { hostLogger, type WriteLine } from "./host-log.ts";
 import { RecordIntake } from "../intake/intake.ts";
 import type { RunningProcessor } from "../intake/processors.ts";
-import type { Journal, WatchedJournal } from "../journal/journal.ts";
-import type { ChainState, Damage } from "../journal/messages.ts";
+import type { Journal, WatchedJournal, ChainState, Damage } from "../journal/journal.ts";
 import { readFreeBytes, readJournalBytes } from "../runtime/log-dir.ts";
 import { rejectSelfExport, type Target } from "./self-export.ts";
 import {
@@ -37,8 +36,7 @@ import type {
   ReceiverDefinition,
 } from "../plugin/index.ts";
 import { keepAlive } from "./process-exit.ts";
-import { whenAborted, timeLimit } from "../runtime/timers.ts";
-import { clearTimeout, setTimeout } from "../runtime/timers.ts";
+import { whenAborted, timeLimit, clearTimeout, setTimeout } from "../runtime/timers.ts";
 
 /** What may wait for the journal; less than an exporter's queue takes, so that the burst of one turn fits there. */
 const PENDING_BYTES_MAX = 60 << 20;
@@ -202,14 +200,14 @@ export class Gateway implements GatewayView {
   }
 
   get oldestSequence(): number {
-    return this.journal.oldestKept;
+    return this.journal.oldestRetained;
   }
 
   get storage(): StorageStatus {
     const { journal } = this;
     const { logDir } = this.#config;
     return {
-      journalBytes: journal.isKept ? readJournalBytes(logDir) : journal.memoryBytes,
+      journalBytes: journal.isPersistent ? readJournalBytes(logDir) : journal.memoryBytes,
       freeBytes: readFreeBytes(logDir),
     };
   }
@@ -219,7 +217,7 @@ export class Gateway implements GatewayView {
   }
 
   get notReady(): string | undefined {
-    return this.#notReady ?? this.journal.trouble;
+    return this.#notReady ?? this.journal.lastError;
   }
 
   /** What the plugins listen on, a line each. */
@@ -368,7 +366,7 @@ export class Gateway implements GatewayView {
       journal: this.journal,
       memory: {
         recall: () => this.journal.memory(component),
-        keep: (text) => this.journal.keepMemory(component, text),
+        keep: (text) => this.journal.saveMemory(component, text),
       },
       metrics: {
         counter: (name, description) => {
@@ -448,7 +446,7 @@ export class Gateway implements GatewayView {
     for (const { delivery } of this.#exporters) delivery.drainSync(leftMs());
     for (const { delivery } of this.#followers) delivery.abandonSync();
     this.#checkpointer?.signSync(leftMs());
-    this.journal.restSync(leftMs());
+    this.journal.markCleanSync(leftMs());
     this.#endMsLeft = leftMs();
   }
 

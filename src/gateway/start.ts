@@ -13,12 +13,10 @@ import {
 } from "./host-log.ts";
 import { DEFAULT_ORIGINS } from "../http/server/guard.ts";
 import { HttpServer } from "../http/server/server.ts";
-import { ClockFile } from "../journal/clock-file.ts";
-import type { Journal } from "../journal/journal.ts";
-import type { Damage } from "../journal/messages.ts";
+import { ClockFile, TrustedClock } from "../journal/trusted-clock.ts";
+import type { Journal, Damage } from "../journal/journal.ts";
 import { MemoryJournal } from "../journal/memory.ts";
 import { SqliteJournal } from "../journal/sqlite.ts";
-import { TrustedClock } from "../journal/trusted-clock.ts";
 import { prepareLogDir, volatileNotice } from "../runtime/log-dir.ts";
 import { preflight } from "./preflight.ts";
 import { onProcessExit, keepAlive } from "./process-exit.ts";

@@ -1,7 +1,11 @@
 import { Counters } from "../delivery/counters.ts";
-import { EnvelopeEncoder, isAuditRecord, type RecordParts } from "../envelope/encoder.ts";
-import { partsOfRecord } from "../envelope/from-record.ts";
-import { OpenBatch, type Savepoint } from "../batch/batch-builder.ts";
+import {
+  EnvelopeEncoder,
+  isAuditRecord,
+  type RecordParts,
+  partsOfRecord,
+} from "../envelope/encoder.ts";
+import { BatchBuilder, type Savepoint } from "../batch/batch-builder.ts";
 import {
   decodeOtlpJson,
   decodeOtlpJsonInSteps,
@@ -10,11 +14,11 @@ import {
 } from "../otlp/otlp-json.ts";
 import { decodeOtlpProtobuf, decodeOtlpProtobufInSteps } from "../otlp/decode.ts";
 import { encodeOtlpProtobufInSteps, encodeOtlpProtobufWithin } from "../otlp/request-encoder.ts";
-import { RecordOrigin } from "../batch/protobuf-origin.ts";
-import type { Origin, RecordBatch } from "../batch/record-batch.ts";
+import { RecordOrigin, type Origin } from "../batch/origin.ts";
+import type { RecordBatch } from "../batch/record-batch.ts";
 import { type RequestCounts, RequestFindings } from "../otlp/findings.ts";
 import { rankOf } from "../envelope/severity.ts";
-import { DEFAULT_LOGGER_NAMES, LoggerNames } from "../envelope/scope.ts";
+import { DEFAULT_LOGGER_NAMES, LoggerNames } from "../envelope/logger-names.ts";
 import type { Steps } from "../otlp/request-limits.ts";
 import { LEVELS, type Level, type LevelRank } from "../wire/envelope.ts";
 import { TailgateError, textOf } from "../wire/errors.ts";
@@ -72,14 +76,14 @@ interface RequestForm {
   /** Undefined if it is too much for one turn of the event loop, and nothing was done. */
   encode(
     body: Uint8Array,
-    open: OpenBatch,
+    open: BatchBuilder,
     lowest: LevelRank,
     loggers: LoggerNames,
     findings: RequestFindings,
   ): RequestCounts | undefined;
   encodeInSteps(
     body: Uint8Array,
-    open: OpenBatch,
+    open: BatchBuilder,
     lowest: LevelRank,
     loggers: LoggerNames,
     findings: RequestFindings,
@@ -126,15 +130,15 @@ export class RecordIntake implements Intake {
   readonly #lowest: LevelRank;
   readonly #loggers: LoggerNames;
   readonly #events: AuditEvents;
-  readonly #open: OpenBatch;
+  readonly #open: BatchBuilder;
   readonly #encoder: EnvelopeEncoder;
   /** For audit events where there is no room; they go to the queue. */
-  readonly #crowded: OpenBatch;
+  readonly #crowded: BatchBuilder;
   readonly #crowdedEncoder: EnvelopeEncoder;
   readonly #queue = new AuditQueue();
   readonly #large = new LargeRequests(() => this.#refuseIfStopped());
   /** Of the large request that is being encoded. */
-  #largeOpen: OpenBatch | undefined;
+  #largeOpen: BatchBuilder | undefined;
   readonly #losses = new Losses();
   readonly #alarm: LossAlarm;
   #marker: { readonly batch: RecordBatch; readonly marker: Marker } | undefined;
@@ -163,9 +167,9 @@ export class RecordIntake implements Intake {
         `Two audit events have the key ${key} and do not say the same; both are kept.`,
       ),
     );
-    this.#open = new OpenBatch(this.#events);
+    this.#open = new BatchBuilder(this.#events);
     this.#encoder = new EnvelopeEncoder(this.#open, this.#lowest, this.#loggers);
-    this.#crowded = new OpenBatch(this.#events);
+    this.#crowded = new BatchBuilder(this.#events);
     this.#crowdedEncoder = new EnvelopeEncoder(this.#crowded, this.#lowest, this.#loggers);
   }
 
@@ -273,7 +277,7 @@ export class RecordIntake implements Intake {
     for (;;) {
       const events = this.#events.forRequest();
       const findings = new RequestFindings();
-      const open = new OpenBatch(events, LARGE_SLAB_BYTES);
+      const open = new BatchBuilder(events, LARGE_SLAB_BYTES);
       this.#largeOpen = open;
       try {
         const counts = await this.#large.inTurns(
@@ -290,7 +294,7 @@ export class RecordIntake implements Intake {
   }
 
   async #takeLarge(
-    open: OpenBatch,
+    open: BatchBuilder,
     events: RequestEvents,
     { accepted, filtered }: RequestCounts,
   ): Promise<Ingested> {

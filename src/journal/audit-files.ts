@@ -10,7 +10,7 @@ import {
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { NO_HASH } from "../envelope/audit-line.ts";
-import type { ChainState } from "./messages.ts";
+import type { ChainState } from "./journal.ts";
 
 const DIRECTORY = "audit";
 const FILE_NAME = /^audit_\d{8}\.jsonl$/;

@@ -11,20 +11,17 @@ import {
   NO_EVENTS,
   type FilesEnd,
 } from "./audit-files.ts";
-import { KEYED_EVENTS_MAX, type StoredEvent } from "./journal.ts";
+import {
+  KEYED_EVENTS_MAX,
+  type StoredEvent,
+  type ChainState,
+  type Damage,
+  type Hole,
+  type Retention,
+} from "./journal.ts";
 import { FileIdentity } from "./file-identity.ts";
 import { KeptLog } from "./kept-log.ts";
-import type {
-  ChainState,
-  Commit,
-  Damage,
-  Hole,
-  OpenedState,
-  ReadQuery,
-  ReadRows,
-  Retention,
-  StoredRange,
-} from "./messages.ts";
+import type { Commit, OpenedState, ReadQuery, ReadRows, StoredRange } from "./messages.ts";
 import { NumberMark } from "./number-mark.ts";
 import { checksum, PageReader, type Floors } from "./page-reader.ts";
 import {

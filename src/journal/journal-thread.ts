@@ -7,17 +7,8 @@ import {
   type MessagePort,
 } from "node:worker_threads";
 import { packageFile } from "../runtime/package.ts";
-import type {
-  Answer,
-  Damage,
-  EpochStart,
-  Failure,
-  Numbered,
-  OpenedState,
-  Request,
-  Retention,
-  WorkerSetup,
-} from "./messages.ts";
+import type { Answer, Failure, Numbered, OpenedState, Request, WorkerSetup } from "./messages.ts";
+import type { Damage, EpochStart, Retention } from "./journal.ts";
 
 /** Raised for what the thread answers as a failure, and for everything that is under way when it ends. */
 export class ThreadFailure extends Error {

@@ -1,6 +1,5 @@
 import type { RecordBatch } from "../batch/record-batch.ts";
-import type { HostJournal, JournalPage, JournalQuery } from "../plugin/index.ts";
-import type { ChainState } from "./messages.ts";
+import type { EnvelopeType, HostJournal, JournalPage, JournalQuery } from "../plugin/index.ts";
 import type { TrustedClock } from "./trusted-clock.ts";
 
 /** So many audit events are remembered by their keys: a sender repeats what it has sent lately. */
@@ -31,15 +30,15 @@ export interface Journal extends WatchedJournal {
    */
   append(batch: RecordBatch): Promise<void>;
   /** Whether what is durable is still there after a restart. */
-  readonly isKept: boolean;
+  readonly isPersistent: boolean;
   /** The oldest record that it still has, on the disk or in memory; `newest + 1` if it has none. */
-  readonly oldestKept: number;
+  readonly oldestRetained: number;
   /** About how much memory the journal holds, what waits for the disk included. */
   readonly memoryBytes: number;
   /** What waits for the disk, in bytes; 0 for an engine without one. */
   readonly pendingBytes: number;
   /** Why nothing can be stored just now; undefined where it can. */
-  readonly trouble: string | undefined;
+  readonly lastError: string | undefined;
   /** At the opening: the newest audit events that were sent with a key, the oldest first. */
   readonly storedEvents: readonly StoredEvent[];
   /** The chain of evidence behind the newest durable audit event; undefined for an engine that has none. */
@@ -48,10 +47,10 @@ export interface Journal extends WatchedJournal {
   cursor(consumer: string): number | undefined;
   /** Keeps a consumer's place. It is durable with one of the next commits, and in any case after `close`. */
   saveCursor(consumer: string, sequence: number): void;
-  /** What `keepMemory` has kept last under that name; undefined where nothing. */
+  /** What `saveMemory` has kept last under that name; undefined where nothing. */
   memory(owner: string): string | undefined;
   /** Keeps a text. Resolves when it is as safe as the engine makes it; rejects where it could not be kept. */
-  keepMemory(owner: string, text: string): Promise<void>;
+  saveMemory(owner: string, text: string): Promise<void>;
   /**
    * Blocks until all that was appended is as safe as the engine makes it, or the time is over: for a process that is
    * about to die and has no further turn of its event loop.
@@ -65,7 +64,50 @@ export interface Journal extends WatchedJournal {
    * Leaves the journal as after `close`, as far as that is possible without a turn of the event loop, and open: for a
    * process that ends, and may append until its last moment.
    */
-  restSync(timeoutMs: number): void;
+  markCleanSync(timeoutMs: number): void;
   /** Resolves when all that was appended is safe or refused, and nothing is open any more. */
   close(): Promise<void>;
+}
+
+interface RetentionLimits {
+  /** What a lane may take, in bytes of records. */
+  readonly bytes: number;
+  readonly ms: number;
+}
+
+export type Retention = Readonly<Record<EnvelopeType, RetentionLimits>>;
+
+/** The state of the chain of evidence behind an audit event. */
+export interface ChainState {
+  /** How many events there have been. */
+  readonly count: number;
+  /** The sequence of the last one; 0 before the first. */
+  readonly seq: number;
+  /** Its hash. */
+  readonly head: string;
+}
+
+/** Where an epoch begins: the sequence of the first record that it gave out. */
+export interface EpochStart {
+  readonly epoch: string;
+  readonly first: number;
+}
+
+/** A range of sequences that were handed out, and of which no records are there. */
+export interface Hole {
+  readonly first: number;
+  readonly last: number;
+  /** `damaged`: they are in a journal that was put aside. */
+  readonly reason: "not_stored" | "damaged";
+}
+
+/** Damage that was found, for the operator. */
+export interface Damage {
+  readonly text: string;
+  /** The sequences of the records that were lost with it; undefined if none were. */
+  readonly lost?: { readonly from: number; readonly to: number };
+  /** Whether audit events may be lost that no audit file has either. */
+  readonly isTrailIncomplete: boolean;
+  /** The names under which the damaged files are kept. */
+  readonly kept: readonly string[];
 }

@@ -1,18 +1,17 @@
 import { randomUUID } from "node:crypto";
-import { settle } from "../batch/kept-origins.ts";
+import { settle } from "../batch/origin.ts";
 import type { RecordBatch } from "../batch/record-batch.ts";
 import type { Batch, JournalPage, JournalQuery } from "../plugin/index.ts";
-import type { ClockFile } from "./clock-file.ts";
+import { type ClockFile, TrustedClock } from "./trusted-clock.ts";
 import type { Journal } from "./journal.ts";
 import { emptyPage, MemoryTail } from "./memory-tail.ts";
-import { TrustedClock } from "./trusted-clock.ts";
 
 /** The engine without a disk: the newest records, as many as fit. Each start is an epoch of its own. */
 export class MemoryJournal implements Journal {
   readonly epoch = randomUUID();
-  readonly isKept = false;
+  readonly isPersistent = false;
   readonly pendingBytes = 0;
-  readonly trouble = undefined;
+  readonly lastError = undefined;
   readonly chain = undefined;
   readonly storedEvents = [];
   readonly clock: TrustedClock;
@@ -42,7 +41,7 @@ export class MemoryJournal implements Journal {
     return this.#tail.oldest;
   }
 
-  get oldestKept(): number {
+  get oldestRetained(): number {
     return this.oldest;
   }
 
@@ -100,7 +99,7 @@ export class MemoryJournal implements Journal {
     return this.#memories.get(owner);
   }
 
-  keepMemory(owner: string, text: string): Promise<void> {
+  saveMemory(owner: string, text: string): Promise<void> {
     this.#memories.set(owner, text);
     return Promise.resolve();
   }
@@ -109,7 +108,7 @@ export class MemoryJournal implements Journal {
 
   settleSync(): void {}
 
-  restSync(): void {}
+  markCleanSync(): void {}
 
   close(): Promise<void> {
     this.#clockFile?.close();

@@ -2,51 +2,8 @@
 
 import type { MessagePort } from "node:worker_threads";
 import type { EnvelopeType, Gap } from "../plugin/index.ts";
-import type { StoredEvent } from "./journal.ts";
+import type { ChainState, Damage, EpochStart, Hole, Retention, StoredEvent } from "./journal.ts";
 import type { ClockReading } from "./trusted-clock.ts";
-
-interface RetentionLimits {
-  /** What a lane may take, in bytes of records. */
-  readonly bytes: number;
-  readonly ms: number;
-}
-
-export type Retention = Readonly<Record<EnvelopeType, RetentionLimits>>;
-
-/** The state of the chain of evidence behind an audit event. */
-export interface ChainState {
-  /** How many events there have been. */
-  readonly count: number;
-  /** The sequence of the last one; 0 before the first. */
-  readonly seq: number;
-  /** Its hash. */
-  readonly head: string;
-}
-
-/** Where an epoch begins: the sequence of the first record that it gave out. */
-export interface EpochStart {
-  readonly epoch: string;
-  readonly first: number;
-}
-
-/** A range of sequences that were handed out, and of which no records are there. */
-export interface Hole {
-  readonly first: number;
-  readonly last: number;
-  /** `damaged`: they are in a journal that was put aside. */
-  readonly reason: "not_stored" | "damaged";
-}
-
-/** Damage that was found, for the operator. */
-export interface Damage {
-  readonly text: string;
-  /** The sequences of the records that were lost with it; undefined if none were. */
-  readonly lost?: { readonly from: number; readonly to: number };
-  /** Whether audit events may be lost that no audit file has either. */
-  readonly isTrailIncomplete: boolean;
-  /** The names under which the damaged files are kept. */
-  readonly kept: readonly string[];
-}
 
 /** What a journal starts with. */
 export interface OpenedState {

@@ -10,7 +10,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { crc32 } from "node:zlib";
-import type { ChainState } from "./messages.ts";
+import type { ChainState } from "./journal.ts";
 import { syncDirectory } from "./own-file.ts";
 
 const MARK_FILE = "journal.mark";

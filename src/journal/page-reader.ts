@@ -1,7 +1,8 @@
 import type { StatementSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
 import type { EnvelopeType, Gap } from "../plugin/index.ts";
-import type { Hole, ReadQuery, ReadRow, ReadRows } from "./messages.ts";
+import type { Hole } from "./journal.ts";
+import type { ReadQuery, ReadRow, ReadRows } from "./messages.ts";
 import { unpackedLane } from "./packed-lane.ts";
 import { DamageError, isDamage, LANES, type Statements } from "./schema.ts";
 import { placeOf, type Place, type Step } from "./time-spans.ts";

@@ -1,8 +1,7 @@
 import { existsSync, renameSync } from "node:fs";
 import type { DatabaseSync, SQLOutputValue } from "node:sqlite";
 import { NO_EVENTS } from "./audit-files.ts";
-import { KEYED_EVENTS_MAX, type StoredEvent } from "./journal.ts";
-import type { ChainState, EpochStart } from "./messages.ts";
+import { KEYED_EVENTS_MAX, type StoredEvent, type ChainState, type EpochStart } from "./journal.ts";
 import {
   CHECKED_COLUMNS,
   hasChecksums,

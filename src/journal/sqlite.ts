@@ -1,6 +1,6 @@
 import { auditHash } from "../envelope/audit-line.ts";
 import { eventKeyOf } from "../envelope/event-key.ts";
-import { settle } from "../batch/kept-origins.ts";
+import { settle } from "../batch/origin.ts";
 import type { RecordBatch } from "../batch/record-batch.ts";
 import { readBatch, storedLanes } from "../batch/block.ts";
 import { TailgateError, textOf } from "../wire/errors.ts";
@@ -8,21 +8,24 @@ import type { Batch, Gap, JournalPage, JournalQuery } from "../plugin/index.ts";
 import { clearInterval, clearTimeout, setInterval, setTimeout } from "../runtime/timers.ts";
 import { LaneMemory } from "./lane-memory.ts";
 import { JournalThread, ThreadFailure, type ThreadEvents } from "./journal-thread.ts";
-import type { Journal, StoredEvent } from "./journal.ts";
+import type {
+  Journal,
+  StoredEvent,
+  ChainState,
+  Damage,
+  EpochStart,
+  Hole,
+  Retention,
+} from "./journal.ts";
 import { emptyPage, MemoryTail } from "./memory-tail.ts";
 import { keptClockOf, TrustedClock, type ClockReading } from "./trusted-clock.ts";
 import type {
   Answer,
-  ChainState,
   Commit,
-  Damage,
-  EpochStart,
-  Hole,
   OpenedState,
   ReadRow,
   ReadRows,
   Request,
-  Retention,
   StoredRange,
 } from "./messages.ts";
 
@@ -78,7 +81,7 @@ interface Group {
  * journal commits at once; what comes while a commit is under way shares the next one.
  */
 export class SqliteJournal implements Journal {
-  readonly isKept = true;
+  readonly isPersistent = true;
   readonly clock: TrustedClock;
   readonly storedEvents: readonly StoredEvent[];
   readonly #options: SqliteJournalOptions;
@@ -181,7 +184,7 @@ export class SqliteJournal implements Journal {
     return this.#tail.oldest;
   }
 
-  get oldestKept(): number {
+  get oldestRetained(): number {
     return this.#thread.oldestStored ?? this.#tail.oldest;
   }
 
@@ -193,7 +196,7 @@ export class SqliteJournal implements Journal {
     return this.#pendingBytes;
   }
 
-  get trouble(): string | undefined {
+  get lastError(): string | undefined {
     return this.#trouble ?? this.#gone;
   }
 
@@ -206,7 +209,7 @@ export class SqliteJournal implements Journal {
     if (this.#isClosed) return Promise.reject(closed());
     this.#tail.append(batch);
     const durable = Promise.withResolvers<void>();
-    // Whoever does not wait is told through `trouble`.
+    // Whoever does not wait is told through `lastError`.
     durable.promise.catch(() => {});
     const bytes = batch.memoryBytes;
     this.#waiting.push({ batch, bytes, durable });
@@ -526,7 +529,7 @@ export class SqliteJournal implements Journal {
     return this.#memories.get(owner);
   }
 
-  async keepMemory(owner: string, text: string): Promise<void> {
+  async saveMemory(owner: string, text: string): Promise<void> {
     this.#memories.set(owner, text);
     if (this.#thread.end !== undefined) await this.#reopened();
     const memories = [[owner, text]] as const;
@@ -547,7 +550,7 @@ export class SqliteJournal implements Journal {
     for (const group of groups) this.#isDurable(group);
   }
 
-  restSync(timeoutMs: number): void {
+  markCleanSync(timeoutMs: number): void {
     if (this.#isClosed || this.#thread.end !== undefined) return;
     this.#keepCursors(this.#clockToKeep());
     this.#thread.request({ kind: "rest", newest: this.newest }).catch(() => {});
@@ -570,15 +573,15 @@ export class SqliteJournal implements Journal {
   #tidy(): void {
     this.#sendClock();
     for (const [owner, text] of this.#clockToKeep()) {
-      this.keepMemory(owner, text).catch(() => (this.#keptMs = -Infinity));
+      this.saveMemory(owner, text).catch(() => (this.#keptMs = -Infinity));
     }
   }
 
   /** As a memory, where what is kept of it is not enough for the next start. */
   #clockToKeep(): [string, string][] {
     const { kept } = this.clock;
-    const isKept = kept.steps === this.#keptSteps;
-    if (isKept && Math.abs(kept.lastMs - this.#keptMs) < UNKEPT_CLOCK_MS) return [];
+    const isPersistent = kept.steps === this.#keptSteps;
+    if (isPersistent && Math.abs(kept.lastMs - this.#keptMs) < UNKEPT_CLOCK_MS) return [];
     this.#keptSteps = kept.steps;
     this.#keptMs = kept.lastMs;
     return [[CLOCK, JSON.stringify(kept)]];

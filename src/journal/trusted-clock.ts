@@ -1,4 +1,6 @@
+import { closeSync, constants, openSync, readFileSync, renameSync, writeSync } from "node:fs";
 import { uptime } from "node:os";
+import { join } from "node:path";
 import { z } from "zod";
 import type { HostClock } from "../plugin/index.ts";
 
@@ -42,7 +44,7 @@ export interface ClockReading {
 }
 
 /** `fromMs` is the time that is trusted, `toMs` what the system clock shows. */
-export interface ClockNews {
+export interface ClockEvent {
   readonly kind: "jumped" | "returned" | "confirmed";
   /** The clock may have jumped before the start. */
   readonly isStart: boolean;
@@ -78,7 +80,7 @@ export class TrustedClock implements HostClock {
   /** The clock was too far ahead of the newest record at the start, and still is. */
   #isLate = false;
   #doubt: Doubt | undefined;
-  readonly #listeners = new Set<(news: ClockNews) => void>();
+  readonly #listeners = new Set<(news: ClockEvent) => void>();
 
   /** `lastMs`: a moment that is known to have passed, such as that of the newest record; undefined if none is known. */
   constructor(
@@ -122,7 +124,7 @@ export class TrustedClock implements HostClock {
   }
 
   /** Calls the listener within a reading of the clock, and at once about a jump that is not confirmed. */
-  watch(listener: (news: ClockNews) => void): () => void {
+  watch(listener: (news: ClockEvent) => void): () => void {
     const nowMs = this.now();
     this.#listeners.add(listener);
     if (this.#doubt !== undefined && !this.#doubt.isFollowed) {
@@ -204,7 +206,7 @@ export class TrustedClock implements HostClock {
     this.#uptimeMs = uptime() * 1000;
   }
 
-  #tell(kind: ClockNews["kind"], fromMs: number, toMs: number): void {
+  #tell(kind: ClockEvent["kind"], fromMs: number, toMs: number): void {
     const news = { kind, isStart: this.#isLate, fromMs, toMs };
     for (const listener of this.#listeners) listener(news);
   }
@@ -240,5 +242,63 @@ export function keptClockOf(text: string | undefined): KeptClock | undefined {
     return keptSchema.parse(JSON.parse(text));
   } catch {
     return undefined;
+  }
+}
+
+const CLOCK_FILE = "journal.clock";
+
+const WRITE_MS = 60_000;
+
+const FLAGS = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW;
+
+/**
+ * Keeps the clock of a journal in memory from one process to the next, in `journal.clock`: the audit files stay, and
+ * the times at which they were changed are the system clock's, which may have been wrong. Its life: `read`, then
+ * `begin`, then `close`.
+ */
+export class ClockFile {
+  readonly #path: string;
+  #timer: NodeJS.Timeout | undefined;
+  #clock: TrustedClock | undefined;
+
+  constructor(directory: string) {
+    this.#path = join(directory, CLOCK_FILE);
+  }
+
+  /** Undefined if there is none, or none that can be read. */
+  read(): KeptClock | undefined {
+    try {
+      return keptClockOf(readFileSync(this.#path, "utf8"));
+    } catch {
+      return undefined;
+    }
+  }
+
+  begin(clock: TrustedClock): void {
+    this.#clock = clock;
+    this.#write();
+    this.#timer = setInterval(() => this.#write(), WRITE_MS).unref();
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+    this.#write();
+  }
+
+  /** A directory that cannot be written is told of by whoever writes records there. */
+  #write(): void {
+    if (this.#clock === undefined) return;
+    try {
+      const draft = `${this.#path}.new`;
+      const file = openSync(draft, FLAGS, 0o600);
+      try {
+        writeSync(file, JSON.stringify(this.#clock.kept));
+      } finally {
+        closeSync(file);
+      }
+      renameSync(draft, this.#path);
+    } catch {
+      // The next one may succeed; until then the file is out of date, as after a crash.
+    }
   }
 }

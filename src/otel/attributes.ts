@@ -1,4 +1,4 @@
-import { tellsCallSite } from "../envelope/code-attributes.ts";
+import { tellsCallSite } from "../envelope/call-site.ts";
 import type { CallSiteAttributes } from "./call-site.ts";
 import { errorColumns } from "./exception.ts";
 import { isError, snapshotOf } from "./plain-value.ts";

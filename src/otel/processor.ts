@@ -2,8 +2,7 @@ import type { LogRecordProcessor, ReadableLogRecord } from "@opentelemetry/sdk-l
 import type { RecordIntake } from "../intake/intake.ts";
 import { NameColumn, withAdded, type Columns } from "./attributes.ts";
 import type { HrTime, SpanContext } from "@opentelemetry/api";
-import { NO_SECONDS } from "../envelope/from-record.ts";
-import type { RecordParts } from "../envelope/encoder.ts";
+import { NO_SECONDS, type RecordParts } from "../envelope/encoder.ts";
 import {
   type EncodedRecord,
   encodeRecordFields,
@@ -11,7 +10,7 @@ import {
   encodeScope,
   type LogRecordFields,
 } from "../otlp/encode.ts";
-import type { Origin } from "../batch/record-batch.ts";
+import type { Origin } from "../batch/origin.ts";
 import { textOf } from "../wire/errors.ts";
 import type { LogRecord, Scope, Value } from "../plugin/index.ts";
 import { plainValue } from "./plain-value.ts";

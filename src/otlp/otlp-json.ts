@@ -1,8 +1,7 @@
 import type { LevelRank } from "../wire/envelope.ts";
 import { TailgateError, textOf } from "../wire/errors.ts";
 import type { LogRecord } from "../plugin/index.ts";
-import { EnvelopeEncoder } from "../envelope/encoder.ts";
-import { partsOfRecord } from "../envelope/from-record.ts";
+import { EnvelopeEncoder, partsOfRecord } from "../envelope/encoder.ts";
 import { withJsonNames } from "./json-aliases.ts";
 import { JsonDecoder, type JsonRecord } from "./json-decoder.ts";
 import { quoteIntegers } from "./json-number.ts";
@@ -13,11 +12,11 @@ import {
   type ReadJson,
 } from "./json-otlp-writer.ts";
 import type { EncodedRecord } from "./encode.ts";
-import type { OpenBatch } from "../batch/batch-builder.ts";
-import type { Origin } from "../batch/record-batch.ts";
+import type { BatchBuilder } from "../batch/batch-builder.ts";
+import type { Origin } from "../batch/origin.ts";
 import { type RequestCounts, type RequestFindings, asRejection, undecodable } from "./findings.ts";
 import { EnvelopeBudget, type Steps } from "./request-limits.ts";
-import { DEFAULT_LOGGER_NAMES, type LoggerNames } from "../envelope/scope.ts";
+import { DEFAULT_LOGGER_NAMES, type LoggerNames } from "../envelope/logger-names.ts";
 import { protobufOfLargeJson } from "./large-json.ts";
 import { decodeOtlpProtobufInSteps } from "./decode.ts";
 import { encodeOtlpProtobuf, encodeOtlpProtobufInSteps } from "./request-encoder.ts";
@@ -56,7 +55,7 @@ function soundRecord(
  */
 export function encodeOtlpJson(
   body: Uint8Array,
-  open: OpenBatch,
+  open: BatchBuilder,
   lowest: LevelRank,
   loggers = DEFAULT_LOGGER_NAMES,
   findings?: RequestFindings,
@@ -69,7 +68,7 @@ export function encodeOtlpJson(
 /** The same in steps, for a request that may be large; between them nothing else may be encoded into `open`. */
 export function* encodeOtlpJsonInSteps(
   body: Uint8Array,
-  open: OpenBatch,
+  open: BatchBuilder,
   lowest: LevelRank,
   loggers: LoggerNames,
   findings?: RequestFindings,
@@ -89,7 +88,7 @@ export function* decodeOtlpJsonInSteps(
 /** Undefined where the request is not of the usual form, or holds too much: the decoder tells where. */
 function encodeUsual(
   body: Uint8Array,
-  open: OpenBatch,
+  open: BatchBuilder,
   lowest: LevelRank,
   loggers: LoggerNames,
 ): RequestCounts | undefined {
@@ -105,7 +104,7 @@ function encodeUsual(
 
 function encodeAny(
   body: Uint8Array,
-  open: OpenBatch,
+  open: BatchBuilder,
   lowest: LevelRank,
   loggers: LoggerNames,
   findings: RequestFindings | undefined,

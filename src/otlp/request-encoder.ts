@@ -1,9 +1,14 @@
 import { INFO_RANK, type LevelRank } from "../wire/envelope.ts";
-import { EnvelopeEncoder, type Outcome, type RecordParts } from "../envelope/encoder.ts";
-import { partsOfRecord, serviceOf } from "../envelope/from-record.ts";
-import type { OpenBatch, Savepoint } from "../batch/batch-builder.ts";
+import {
+  EnvelopeEncoder,
+  type Outcome,
+  type RecordParts,
+  partsOfRecord,
+  serviceOf,
+} from "../envelope/encoder.ts";
+import type { BatchBuilder, Savepoint } from "../batch/batch-builder.ts";
 import { ProtobufDecoder } from "./decode.ts";
-import { ProtobufOrigin } from "../batch/protobuf-origin.ts";
+import { ProtobufOrigin } from "../batch/origin.ts";
 import {
   type RequestCounts,
   tellInvalidId,
@@ -30,7 +35,11 @@ import {
   runWithin,
   type Steps,
 } from "./request-limits.ts";
-import { DEFAULT_LOGGER_NAMES, type LoggerName, type LoggerNames } from "../envelope/scope.ts";
+import {
+  DEFAULT_LOGGER_NAMES,
+  type LoggerName,
+  type LoggerNames,
+} from "../envelope/logger-names.ts";
 import { serviceMember } from "../envelope/fast/service-member.ts";
 import { rankOfNumber } from "../envelope/severity.ts";
 import { rankOfBytes } from "../envelope/fast/severity-text.ts";
@@ -44,7 +53,7 @@ import { UsualEnvelope } from "../envelope/fast/usual-envelope.ts";
  */
 export function encodeOtlpProtobuf(
   body: Uint8Array,
-  open: OpenBatch,
+  open: BatchBuilder,
   lowest: LevelRank,
   loggers = DEFAULT_LOGGER_NAMES,
   findings?: RequestFindings,
@@ -55,7 +64,7 @@ export function encodeOtlpProtobuf(
 /** The same, if it takes no more than so many steps: undefined if it takes more, and `open` is then as it was. */
 export function encodeOtlpProtobufWithin(
   body: Uint8Array,
-  open: OpenBatch,
+  open: BatchBuilder,
   lowest: LevelRank,
   loggers: LoggerNames,
   findings: RequestFindings,
@@ -68,7 +77,7 @@ export function encodeOtlpProtobufWithin(
 /** The same in steps; between them nothing else may be encoded into `open`. */
 export function encodeOtlpProtobufInSteps(
   body: Uint8Array,
-  open: OpenBatch,
+  open: BatchBuilder,
   lowest: LevelRank,
   loggers: LoggerNames,
   findings?: RequestFindings,
@@ -84,7 +93,7 @@ interface EncodeOptions {
 
 function* encodeSteps(
   body: Uint8Array,
-  open: OpenBatch,
+  open: BatchBuilder,
   lowest: LevelRank,
   options: EncodeOptions,
 ): Steps<RequestCounts> {
@@ -175,7 +184,7 @@ const BUDGET_RECORDS = 16;
 /** What is rare on the wire goes through the decoder and {@link EnvelopeEncoder}, so that it is told in one place. */
 class Transcoder {
   readonly #layout: RequestIndex;
-  readonly #open: OpenBatch;
+  readonly #open: BatchBuilder;
   readonly #lowest: LevelRank;
   readonly #loggers: LoggerNames;
   readonly #findings: RequestFindings | undefined;
@@ -195,7 +204,7 @@ class Transcoder {
 
   constructor(
     layout: RequestIndex,
-    open: OpenBatch,
+    open: BatchBuilder,
     lowest: LevelRank,
     { loggers, findings }: EncodeOptions,
   ) {

@@ -1,5 +1,5 @@
 import type { TailgateError } from "../wire/errors.ts";
-import type { OpenBatch } from "../batch/batch-builder.ts";
+import type { BatchBuilder } from "../batch/batch-builder.ts";
 import { undecodable } from "./findings.ts";
 
 /**
@@ -60,10 +60,10 @@ export function tooManyValues(where: string): TailgateError {
 
 /** Watches how much memory one request takes. */
 export class EnvelopeBudget {
-  readonly #open: OpenBatch;
+  readonly #open: BatchBuilder;
   readonly #bytesMax: number;
 
-  constructor(open: OpenBatch) {
+  constructor(open: BatchBuilder) {
     this.#open = open;
     this.#bytesMax = open.memoryBytes + ENVELOPE_BYTES_MAX;
   }

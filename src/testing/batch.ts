@@ -1,7 +1,6 @@
-import { EnvelopeEncoder } from "../envelope/encoder.ts";
-import { partsOfRecord } from "../envelope/from-record.ts";
-import { OpenBatch } from "../batch/batch-builder.ts";
-import { RecordOrigin } from "../batch/protobuf-origin.ts";
+import { EnvelopeEncoder, partsOfRecord } from "../envelope/encoder.ts";
+import { BatchBuilder } from "../batch/batch-builder.ts";
+import { RecordOrigin } from "../batch/origin.ts";
 import type { RecordBatch } from "../batch/record-batch.ts";
 import type { Batch, LogRecord } from "../plugin/index.ts";
 
@@ -49,7 +48,7 @@ export function batchOf(
 const ENCODING_ROOM = 8;
 
 function batchesOf(records: readonly LogRecord[], slabBytes?: number): RecordBatch[] {
-  const open = new OpenBatch(undefined, slabBytes);
+  const open = new BatchBuilder(undefined, slabBytes);
   const encoder = new EnvelopeEncoder(open, 0);
   const origin = new RecordOrigin(records);
   for (const [index, record] of records.entries()) {

@@ -44,7 +44,7 @@ export async function testHost(id: string, options: { logDir?: string } = {}): P
     journal,
     memory: {
       recall: () => journal.memory(id),
-      keep: (text) => journal.keepMemory(id, text),
+      keep: (text) => journal.saveMemory(id, text),
     },
     pluginMetrics,
     lines,

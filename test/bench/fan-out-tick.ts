@@ -12,15 +12,15 @@ export type Tick = RecordBatch;
 
 /** Answers a function that makes ticks, each with memory and numbers of its own. */
 export async function tickMaker(): Promise<(count: number) => Tick[]> {
-  const { OpenBatch } = await built<typeof import("../../src/batch/batch-builder.ts")>(
+  const { BatchBuilder } = await built<typeof import("../../src/batch/batch-builder.ts")>(
     "src/batch/batch-builder.js",
   );
   const { EnvelopeEncoder } =
     await built<typeof import("../../src/envelope/encoder.ts")>("src/envelope/encoder.js");
-  const { partsOfRecord } = await built<typeof import("../../src/envelope/from-record.ts")>(
+  const { partsOfRecord } = await built<typeof import("../../src/envelope/encoder.ts")>(
     "src/envelope/from-record.js",
   );
-  const { RecordOrigin } = await built<typeof import("../../src/batch/protobuf-origin.ts")>(
+  const { RecordOrigin } = await built<typeof import("../../src/batch/origin.ts")>(
     "src/batch/protobuf-origin.js",
   );
   const { batchOf, recordOf } =
@@ -29,7 +29,7 @@ export async function tickMaker(): Promise<(count: number) => Tick[]> {
   const record = recordOf({ body: "x".repeat(MESSAGE_BYTES - empty) });
   const parts = partsOfRecord(record);
   const origin = new RecordOrigin(Array(TICK_RECORDS).fill(record));
-  const open = new OpenBatch();
+  const open = new BatchBuilder();
   const encoder = new EnvelopeEncoder(open, 0);
   const make = (): Tick[] => {
     for (let index = 0; index < TICK_RECORDS; index++) encoder.encode(parts, origin, index);

@@ -116,10 +116,10 @@ async function exporterFile(directory: string, name: string): Promise<ExporterFi
 
 /** As delivery hands over what has gathered while the write before was under way (src/delivery/delivery.ts). */
 async function writeBacklog(file: ExporterFile, batches: readonly RecordBatch[]): Promise<number> {
-  const { JoinedBatch } =
+  const { CompositeBatch } =
     await built<typeof import("../../src/batch/composite.ts")>("src/batch/composite.js");
   for (const batch of batches) number(file, batch);
-  await file.exporter.write(new JoinedBatch(batches), new AbortController().signal);
+  await file.exporter.write(new CompositeBatch(batches), new AbortController().signal);
   return batches.length * BATCH_RECORDS;
 }
 

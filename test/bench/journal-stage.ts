@@ -40,7 +40,7 @@ export async function openJournal(directory: string): Promise<SqliteJournal> {
 
 /** Makes batches of so many typical records, as they come out of an OTLP request. */
 export async function batchMaker(records: number): Promise<() => RecordBatch> {
-  const { OpenBatch } = await built<typeof import("../../src/batch/batch-builder.ts")>(
+  const { BatchBuilder } = await built<typeof import("../../src/batch/batch-builder.ts")>(
     "src/batch/batch-builder.js",
   );
   const { encodeOtlpProtobuf } = await built<typeof import("../../src/otlp/request-encoder.ts")>(
@@ -48,7 +48,7 @@ export async function batchMaker(records: number): Promise<() => RecordBatch> {
   );
   const { protobuf } = otlpRequest(records);
   return function makeBatch() {
-    const open = new OpenBatch();
+    const open = new BatchBuilder();
     encodeOtlpProtobuf(protobuf, open, 0);
     return open.take()[0]!;
   };

@@ -1,4 +1,4 @@
-import type { OpenBatch } from "../../src/batch/batch-builder.ts";
+import type { BatchBuilder } from "../../src/batch/batch-builder.ts";
 import { built } from "./built.ts";
 import { printFigures } from "./figure.ts";
 import { naiveEnvelope } from "./naive-envelope.ts";
@@ -18,7 +18,7 @@ const SLICE_REQUESTS = 12;
 export async function benchOtlpDecode({ rounds, share }: Scale): Promise<void> {
   const { protobuf, json } = otlpRequest();
   const varied = variedRequest();
-  const open = await newOpenBatch();
+  const open = await newBatchBuilder();
   const { encodeOtlpProtobuf } = await built<typeof import("../../src/otlp/request-encoder.ts")>(
     "src/otlp/request-encoder.js",
   );
@@ -98,15 +98,19 @@ function variantOf<Name extends string>(
   };
 }
 
-async function newOpenBatch(): Promise<OpenBatch> {
-  const { OpenBatch } = await built<typeof import("../../src/batch/batch-builder.ts")>(
+async function newBatchBuilder(): Promise<BatchBuilder> {
+  const { BatchBuilder } = await built<typeof import("../../src/batch/batch-builder.ts")>(
     "src/batch/batch-builder.js",
   );
-  return new OpenBatch();
+  return new BatchBuilder();
 }
 
 /** What is compared does the same work, to the byte. */
-function checkEnvelopes(open: OpenBatch, wanted: readonly string[], encode: () => unknown): void {
+function checkEnvelopes(
+  open: BatchBuilder,
+  wanted: readonly string[],
+  encode: () => unknown,
+): void {
   encode();
   const texts = open
     .take()

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it, vi } from "vitest";
 import { createJournalDelivery } from "../../src/delivery/journal-cursor.ts";
 import { createLiveDelivery, DeliveryQueue } from "../../src/delivery/live-queue.ts";
-import { JoinedBatch } from "../../src/batch/composite.ts";
+import { CompositeBatch } from "../../src/batch/composite.ts";
 import {
   PermanentError,
   RetryLaterError,
@@ -497,7 +497,7 @@ describe("batches that were joined", () => {
           firstSequence += records.length;
           return batch;
         });
-        const joined = new JoinedBatch(parts);
+        const joined = new CompositeBatch(parts);
         const whole = shownOf(joined);
         expect(whole).toEqual(parts.flatMap(shownOf));
         expect(Buffer.from(joined.frames())).toEqual(

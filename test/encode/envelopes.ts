@@ -1,23 +1,22 @@
-import { EnvelopeEncoder } from "../../src/envelope/encoder.ts";
-import { partsOfRecord } from "../../src/envelope/from-record.ts";
-import { OpenBatch } from "../../src/batch/batch-builder.ts";
-import { RecordOrigin } from "../../src/batch/protobuf-origin.ts";
+import { EnvelopeEncoder, partsOfRecord } from "../../src/envelope/encoder.ts";
+import { BatchBuilder } from "../../src/batch/batch-builder.ts";
+import { RecordOrigin } from "../../src/batch/origin.ts";
 import type { RequestCounts } from "../../src/otlp/findings.ts";
 import type { LevelRank } from "../../src/wire/envelope.ts";
 import type { LogRecord } from "tailgate/plugin";
 
-type Encode = (body: Uint8Array, open: OpenBatch, lowest: LevelRank) => RequestCounts;
+type Encode = (body: Uint8Array, open: BatchBuilder, lowest: LevelRank) => RequestCounts;
 
 /** The texts of the envelopes that came of a request. */
 export function envelopesOf(encode: Encode, body: Uint8Array, lowest: LevelRank = 0): string[] {
-  const open = new OpenBatch();
+  const open = new BatchBuilder();
   encode(body, open, lowest);
   return taken(open);
 }
 
 /** The texts of the envelopes of records that are objects. */
 export function envelopesOfRecords(records: readonly LogRecord[], lowest: LevelRank = 0): string[] {
-  const open = new OpenBatch();
+  const open = new BatchBuilder();
   const encoder = new EnvelopeEncoder(open, lowest);
   const origin = new RecordOrigin(records);
   for (const [index, record] of records.entries()) {
@@ -27,7 +26,7 @@ export function envelopesOfRecords(records: readonly LogRecord[], lowest: LevelR
 }
 
 /** What was committed, as texts. */
-export function taken(open: OpenBatch): string[] {
+export function taken(open: BatchBuilder): string[] {
   return open
     .take()
     .flatMap((batch) =>
@@ -38,7 +37,7 @@ export function taken(open: OpenBatch): string[] {
 }
 
 /** What was committed, as the records that it is rebuilt from. */
-export function rebuilt(open: OpenBatch): LogRecord[] {
+export function rebuilt(open: BatchBuilder): LogRecord[] {
   return open
     .take()
     .flatMap((batch) => Array.from({ length: batch.length }, (_, index) => batch.record(index)));

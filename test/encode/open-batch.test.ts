@@ -1,10 +1,9 @@
 import { describe, expect, it } from "vitest";
-import { EnvelopeEncoder } from "../../src/envelope/encoder.ts";
-import { partsOfRecord } from "../../src/envelope/from-record.ts";
+import { EnvelopeEncoder, partsOfRecord } from "../../src/envelope/encoder.ts";
 import { JsonWriter, RECORD_BYTES_MAX } from "../../src/envelope/json-writer.ts";
-import { OpenBatch, type AuditGate } from "../../src/batch/batch-builder.ts";
+import { BatchBuilder, type AuditGate } from "../../src/batch/batch-builder.ts";
 import { encodeOtlpProtobuf } from "../../src/otlp/request-encoder.ts";
-import { RecordOrigin } from "../../src/batch/protobuf-origin.ts";
+import { RecordOrigin } from "../../src/batch/origin.ts";
 import { AUDIT_LOGGER } from "tailgate";
 import type { LogRecord, Value } from "tailgate/plugin";
 import { recordOf } from "tailgate/testing";
@@ -15,7 +14,7 @@ const SLAB_BYTES = 1 << 20;
 
 const AUDIT = { name: AUDIT_LOGGER, version: "", attributes: new Map() };
 
-function encode(open: OpenBatch, given: Partial<LogRecord>): void {
+function encode(open: BatchBuilder, given: Partial<LogRecord>): void {
   const record = recordOf(given);
   new EnvelopeEncoder(open, 0).encode(partsOfRecord(record), new RecordOrigin([record]), 0);
 }
@@ -32,7 +31,7 @@ function throwing(before: Value): Value {
 }
 
 /** Encodes a record that cannot be encoded to its end. */
-function encodeInPart(open: OpenBatch, value: Value): void {
+function encodeInPart(open: BatchBuilder, value: Value): void {
   const attributes = new Map([["list", value]]);
   const parts = partsOfRecord(recordOf({ attributes }));
   const origin = new RecordOrigin([recordOf({})]);
@@ -40,7 +39,7 @@ function encodeInPart(open: OpenBatch, value: Value): void {
   open.abandon();
 }
 
-function messagesOf(open: OpenBatch): string[] {
+function messagesOf(open: BatchBuilder): string[] {
   return soundEnvelopes(open.take()).map(
     (text) => (JSON.parse(text) as { data: { message: string } }).data.message,
   );
@@ -48,7 +47,7 @@ function messagesOf(open: OpenBatch): string[] {
 
 describe("the open batch", () => {
   it("keeps what was committed when a record that needed more memory is abandoned, and a request refused", () => {
-    const open = new OpenBatch();
+    const open = new BatchBuilder();
     encode(open, { body: "first" });
     encodeInPart(open, throwing("x".repeat(SLAB_BYTES)));
     const damaged = lengthDelimited(1, Buffer.from([0x12, 0x05]));
@@ -58,7 +57,7 @@ describe("the open batch", () => {
   });
 
   it("keeps what was taken when the next request is refused", () => {
-    const open = new OpenBatch();
+    const open = new BatchBuilder();
     encode(open, { body: "first" });
     const taken = open.take();
     encodeInPart(open, throwing("x".repeat(SLAB_BYTES)));
@@ -69,7 +68,7 @@ describe("the open batch", () => {
   });
 
   it("writes the values of the next record to their full depth after one whose value has thrown", () => {
-    const open = new OpenBatch();
+    const open = new BatchBuilder();
     for (let times = 0; times < 60; times++) encodeInPart(open, [throwing("x")]);
     encode(open, { body: "next", attributes: new Map([["nested", [[["deep"]]]]]) });
     const [text] = soundEnvelopes(open.take());
@@ -86,7 +85,7 @@ describe("the open batch", () => {
       savepoint: () => ({ open: 0, repeats: 0 }),
       rollback: () => {},
     };
-    const open = new OpenBatch(gate);
+    const open = new BatchBuilder(gate);
     encode(open, { body: "first", scope: AUDIT });
     isBroken = true;
     expect(() => encode(open, { body: "refused", scope: AUDIT })).toThrow("broken");
@@ -96,7 +95,7 @@ describe("the open batch", () => {
   });
 
   it("has no envelope that is so short that its frame would have the shortest head", () => {
-    const open = new OpenBatch();
+    const open = new BatchBuilder();
     encode(open, { body: "", scope: AUDIT });
     encode(open, { body: "", scope: { name: "x", version: "", attributes: new Map() } });
     const [audit, system] = soundEnvelopes(open.take());
@@ -116,7 +115,7 @@ describe("a record of a plugin", () => {
   });
 
   it.each([-1n, -1500n, -(10n ** 18n)])("of the time %s is shown with the current time", (time) => {
-    const open = new OpenBatch();
+    const open = new BatchBuilder();
     encode(open, { timestamp: time, observedTimestamp: time });
     const [text] = soundEnvelopes(open.take());
     const { data } = JSON.parse(text!) as { data: { timestamp: string } };

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { DEPTH_MAX, DEPTH_TEXT } from "../../src/envelope/json-writer.ts";
-import { OpenBatch } from "../../src/batch/batch-builder.ts";
+import { BatchBuilder } from "../../src/batch/batch-builder.ts";
 import { decodeOtlpJson, encodeOtlpJson } from "../../src/otlp/otlp-json.ts";
 import { encodeOtlpProtobuf } from "../../src/otlp/request-encoder.ts";
 import { TailgateError } from "tailgate";
@@ -42,7 +42,7 @@ describe("a request in JSON", () => {
   it("gives the bytes that its decoded records give, and rebuilds these", () => {
     fc.assert(
       fc.property(jsonRequest, (request) => {
-        const open = new OpenBatch();
+        const open = new BatchBuilder();
         const all = decodeOtlpJson(toJson(request));
         const { filtered } = encodeOtlpJson(toJson(request), open, 0);
         const records = rebuilt(open);
@@ -55,7 +55,7 @@ describe("a request in JSON", () => {
 
   it("counts what is below the level: system logs below the given one, audit events below INFO", () => {
     const records = `[{"severityNumber":5},{"severityNumber":9},{"severityNumber":13}]`;
-    const open = new OpenBatch();
+    const open = new BatchBuilder();
     expect(encodeOtlpJson(requestText(records), open, 2)).toEqual({ accepted: 1, filtered: 2 });
     const audit = requestText(records, "orchestrator.audit");
     expect(encodeOtlpJson(audit, open, 2)).toEqual({ accepted: 2, filtered: 1 });
@@ -224,7 +224,7 @@ describe("a record", () => {
 describe("what is wrong is refused with its place", () => {
   const inRecord = "resourceLogs[0].scopeLogs[0].logRecords[1]";
   const wrong = (body: Uint8Array): string => {
-    const open = new OpenBatch();
+    const open = new BatchBuilder();
     encodeOtlpJson(requestText('[{"body":{"stringValue":"kept"}}]'), open, 0);
     try {
       encodeOtlpJson(body, open, 0);

@@ -1,10 +1,10 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { DEPTH_MAX, DEPTH_TEXT } from "../../src/envelope/json-writer.ts";
-import { OpenBatch } from "../../src/batch/batch-builder.ts";
+import { BatchBuilder } from "../../src/batch/batch-builder.ts";
 import { decodeOtlpProtobuf } from "../../src/otlp/decode.ts";
 import { encodeOtlpProtobuf, encodeOtlpProtobufInSteps } from "../../src/otlp/request-encoder.ts";
-import { DEFAULT_LOGGER_NAMES } from "../../src/envelope/scope.ts";
+import { DEFAULT_LOGGER_NAMES } from "../../src/envelope/logger-names.ts";
 import { REQUEST_RECORDS_MAX } from "../../src/otlp/request-limits.ts";
 import { textOf } from "tailgate/plugin";
 import type { LevelRank } from "../../src/wire/envelope.ts";
@@ -121,7 +121,7 @@ describe("encoding", () => {
     fc.assert(
       fc.property(jsonRequest, (request) => {
         const body = toProtobuf(request);
-        const open = new OpenBatch();
+        const open = new BatchBuilder();
         const { filtered } = encodeOtlpProtobuf(body, open, 0);
         const records = rebuilt(open);
         const all = decodeOtlpProtobuf(body);
@@ -139,7 +139,7 @@ describe("encoding", () => {
         const body = Buffer.from(toProtobuf(withoutFiltered(request)));
         if (body.length > 0) body[at % body.length] = to;
         const damaged = body.subarray(0, body.length - cut);
-        const open = new OpenBatch();
+        const open = new BatchBuilder();
         encodeOtlpProtobuf(kept, open, 0);
         const refusal = thrownBy(() => encodeOtlpProtobuf(damaged, open, 0));
         // Of two faults the one is found first here, and the other there.
@@ -164,12 +164,12 @@ describe("encoding", () => {
       ],
     });
     body[body.indexOf("xyz".charCodeAt(0)) - 1] = 100;
-    expect(thrownBy(() => encodeOtlpProtobuf(body, new OpenBatch(), 0))).toMatch(WRONG_BYTE);
+    expect(thrownBy(() => encodeOtlpProtobuf(body, new BatchBuilder(), 0))).toMatch(WRONG_BYTE);
   });
 
   it("counts what is below the level: system logs below the given one, audit events below INFO", () => {
     const levels = [5, 9, 13].map((severityNumber) => ({ timeUnixNano: TIME, severityNumber }));
-    const open = new OpenBatch();
+    const open = new BatchBuilder();
     expect(encodeOtlpProtobuf(requestOf(levels), open, 2)).toEqual({ accepted: 1, filtered: 2 });
     const audit = requestOf(levels, "orchestrator.audit");
     expect(encodeOtlpProtobuf(audit, open, 2)).toEqual({ accepted: 2, filtered: 1 });
@@ -251,7 +251,7 @@ describe("time", () => {
       record("third", 1n, 3_000_000n),
     ]);
     const body = lengthDelimited(1, lengthDelimited(2, scopeLogs));
-    const open = new OpenBatch();
+    const open = new BatchBuilder();
     expect(encodeOtlpProtobuf(body, open, 0)).toEqual({ accepted: 3, filtered: 0 });
     const times = taken(open).map((text) => /"timestamp":"([^"]+)".*"message":"(\w+)"/.exec(text));
     expect(times.map((match) => match!.slice(1))).toEqual([
@@ -420,7 +420,7 @@ describe("requests that are encoded in steps", () => {
 
   it("do not mix up their attributes, whatever comes in between", () => {
     const bodies = [alike("trace_id"), alike("other")];
-    const opens = bodies.map(() => new OpenBatch());
+    const opens = bodies.map(() => new BatchBuilder());
     const running = bodies.map((body, index) =>
       encodeOtlpProtobufInSteps(body, opens[index]!, 0, DEFAULT_LOGGER_NAMES),
     );
@@ -436,7 +436,7 @@ describe("requests that are encoded in steps", () => {
 describe("bad input", () => {
   const refusal = (body: Uint8Array): string => {
     const text = thrownBy(() => decodeOtlpProtobuf(body));
-    expect(thrownBy(() => encodeOtlpProtobuf(body, new OpenBatch(), 0))).toBe(text);
+    expect(thrownBy(() => encodeOtlpProtobuf(body, new BatchBuilder(), 0))).toBe(text);
     return text!.split(". No record")[0]!;
   };
 
@@ -481,7 +481,7 @@ describe("bad input", () => {
     const body = toProtobuf({
       resourceLogs: [{ resource: { attributes: [name] }, scopeLogs: [{ logRecords }] }],
     });
-    const open = new OpenBatch();
+    const open = new BatchBuilder();
     expect(thrownBy(() => encodeOtlpProtobuf(body, open, 0))).toContain(
       "its envelopes take more than 268435456 bytes",
     );

@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { JoinedBatch } from "../../src/batch/composite.ts";
+import { CompositeBatch } from "../../src/batch/composite.ts";
 import { DEPTH_MAX, DEPTH_TEXT } from "../../src/envelope/json-writer.ts";
-import { OpenBatch } from "../../src/batch/batch-builder.ts";
+import { BatchBuilder } from "../../src/batch/batch-builder.ts";
 import { decodeOtlpJson } from "../../src/otlp/otlp-json.ts";
 import { decodeOtlpProtobuf } from "../../src/otlp/decode.ts";
 import { otlpToJson } from "../../src/otlp/to-json.ts";
@@ -75,7 +75,7 @@ describe("a request in protobuf as JSON", () => {
 
   it("is the same of a batch, of a part of it, and of several as one", () => {
     const batch = batchOf([{ body: "a" }, { body: "b" }, { body: "c" }]);
-    for (const one of [batch, batch.from(1), new JoinedBatch([batch, batch.from(2)])]) {
+    for (const one of [batch, batch.from(1), new CompositeBatch([batch, batch.from(2)])]) {
       expect(decodeOtlpJson(one.otlpJson())).toEqual(decodeOtlpProtobuf(one.otlp()));
     }
   });
@@ -85,7 +85,7 @@ describe("a request in protobuf as JSON", () => {
 function expectAdded(name: string, form: OtlpForm): void {
   fc.assert(
     fc.property(jsonRequest, (request) => {
-      const open = new OpenBatch();
+      const open = new BatchBuilder();
       encodeOtlpProtobuf(toProtobuf(request), open, 0);
       for (const batch of open.take()) {
         const records = decodeOtlpProtobuf(batch.otlp());
@@ -133,6 +133,6 @@ describe("the record's uid as an attribute", () => {
       decodeOtlpProtobuf(request).map(({ attributes }) => attributes.get("log.record.uid"));
     expect(uidsOf(batch.otlp(form))).toEqual(["here/7", "mine", "here/9"]);
     expect(uidsOf(batch.from(2).otlp(form))).toEqual(["here/9"]);
-    expect(uidsOf(new JoinedBatch([batch, batch.from(2)]).otlp(form)).at(-1)).toBe("here/9");
+    expect(uidsOf(new CompositeBatch([batch, batch.from(2)]).otlp(form)).at(-1)).toBe("here/9");
   });
 });

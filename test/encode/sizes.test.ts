@@ -2,13 +2,12 @@
 
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { EnvelopeEncoder } from "../../src/envelope/encoder.ts";
-import { partsOfRecord } from "../../src/envelope/from-record.ts";
-import { OpenBatch } from "../../src/batch/batch-builder.ts";
+import { EnvelopeEncoder, partsOfRecord } from "../../src/envelope/encoder.ts";
+import { BatchBuilder } from "../../src/batch/batch-builder.ts";
 import { encodeOtlpJson } from "../../src/otlp/otlp-json.ts";
 import { decodeOtlpProtobuf } from "../../src/otlp/decode.ts";
 import { encodeOtlpProtobuf } from "../../src/otlp/request-encoder.ts";
-import { RecordOrigin } from "../../src/batch/protobuf-origin.ts";
+import { RecordOrigin } from "../../src/batch/origin.ts";
 import { TailgateError } from "tailgate";
 import { AuditEvents } from "../../src/intake/audit-events.ts";
 import { envelopesOfRecords } from "./envelopes.ts";
@@ -31,10 +30,10 @@ const DAMAGED = lengthDelimited(
   ),
 );
 
-type Encode = (body: Uint8Array, open: OpenBatch, lowest: 0) => unknown;
+type Encode = (body: Uint8Array, open: BatchBuilder, lowest: 0) => unknown;
 
 /** As a plugin's records come, one by one. */
-function encodeRecords(body: Uint8Array, open: OpenBatch): void {
+function encodeRecords(body: Uint8Array, open: BatchBuilder): void {
   const encoder = new EnvelopeEncoder(open, 0);
   for (const record of decodeOtlpProtobuf(body)) {
     encoder.encode(partsOfRecord(record), new RecordOrigin([record]), 0);
@@ -58,7 +57,7 @@ const FORMS: [string, Encode, typeof jsonBody][] = [
 
 /** Encodes the requests into one batch; returns the texts of the envelopes that have to come of them. */
 function encodeAll(
-  open: OpenBatch,
+  open: BatchBuilder,
   requests: readonly SizedRequest[],
   encode: Encode,
   bodyOf: typeof jsonBody,
@@ -73,7 +72,7 @@ function encodeAll(
 }
 
 /** False if the body is refused for what it says. */
-function isEncoded(encode: Encode, body: Uint8Array, open: OpenBatch): boolean {
+function isEncoded(encode: Encode, body: Uint8Array, open: BatchBuilder): boolean {
   try {
     encode(body, open, 0);
     return true;
@@ -131,7 +130,7 @@ describe.each(FORMS)("in %s", (_, encode, bodyOf) => {
         fc.array(jsonRequest, { maxLength: 3 }),
         fc.array(change),
         (requests, changes) => {
-          const open = new OpenBatch(new AuditEvents([], () => {}));
+          const open = new BatchBuilder(new AuditEvents([], () => {}));
           const bodies = requests.map((one) => bodyOf(one, false));
           for (const [index, { at, dropped, inserted }] of changes.entries()) {
             const body = bodies[index % bodies.length];
@@ -150,7 +149,7 @@ describe.each(FORMS)("in %s", (_, encode, bodyOf) => {
   });
 
   function expectSound(requests: readonly SizedRequest[]): void {
-    const open = new OpenBatch(new AuditEvents([], () => {}));
+    const open = new BatchBuilder(new AuditEvents([], () => {}));
     const wanted = encodeAll(open, requests, encode, bodyOf);
     expect(soundEnvelopes(open.take())).toEqual(wanted);
   }

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { OpenBatch } from "../../src/batch/batch-builder.ts";
+import { BatchBuilder } from "../../src/batch/batch-builder.ts";
 import { decodeOtlpJson } from "../../src/otlp/otlp-json.ts";
 import { decodeOtlpProtobuf } from "../../src/otlp/decode.ts";
 import { encodeOtlpProtobuf } from "../../src/otlp/request-encoder.ts";
@@ -13,7 +13,7 @@ import { jsonRequest, toProtobuf, type JsonRequest } from "./generated-request.t
 import { BytesRequest, strictlyDecoded } from "./strict-request.ts";
 
 function batchesOf(request: Uint8Array): RecordBatch[] {
-  const open = new OpenBatch();
+  const open = new BatchBuilder();
   encodeOtlpProtobuf(request, open, 0);
   return open.take();
 }

@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from "node:util";
-import { OpenBatch } from "../../src/batch/batch-builder.ts";
+import { BatchBuilder } from "../../src/batch/batch-builder.ts";
 import type { RecordBatch } from "../../src/batch/record-batch.ts";
 import type { RequestCounts } from "../../src/otlp/findings.ts";
 import { readBatch, storedLanes } from "../../src/batch/block.ts";
@@ -8,7 +8,7 @@ import type { LevelRank } from "../../src/wire/envelope.ts";
 import { expectedRecords } from "./otlp-oracle.ts";
 import { same } from "./target.ts";
 
-type Encode = (body: Uint8Array, open: OpenBatch, lowest: LevelRank) => RequestCounts;
+type Encode = (body: Uint8Array, open: BatchBuilder, lowest: LevelRank) => RequestCounts;
 
 /** All levels. */
 const LOWEST: LevelRank = 0;
@@ -22,7 +22,7 @@ export interface EncodedRequest {
 }
 
 /** One for all requests, as in the gateway. */
-const open = new OpenBatch();
+const open = new BatchBuilder();
 
 /** The end of the memory piece that envelopes are written into is where they have to move. */
 const SLAB_BYTES = open.writer.buffer.length;

@@ -1,7 +1,6 @@
 import { onTestFinished } from "vitest";
-import type { Journal } from "../../src/journal/journal.ts";
+import type { Journal, Retention } from "../../src/journal/journal.ts";
 import { MemoryJournal } from "../../src/journal/memory.ts";
-import type { Retention } from "../../src/journal/messages.ts";
 import { SqliteJournal } from "../../src/journal/sqlite.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 import { Stage } from "./stage.ts";

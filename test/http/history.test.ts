@@ -6,7 +6,7 @@ import { describe, expect, test } from "vitest";
 import type { Envelope } from "tailgate";
 import { parseFilter } from "tailgate/plugin";
 import { JournalDatabase } from "../../src/journal/database.ts";
-import type { Retention } from "../../src/journal/messages.ts";
+import type { Retention } from "../../src/journal/journal.ts";
 import type { LogRecord } from "tailgate/plugin";
 import { longestTurnMs } from "../support/longest-turn.ts";
 import { KEEP_ALL, Sessions } from "./history-disk.ts";

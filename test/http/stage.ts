@@ -3,10 +3,9 @@ import { connect } from "node:net";
 import { text } from "node:stream/consumers";
 import { onTestFinished } from "vitest";
 import { Counters } from "../../src/delivery/counters.ts";
-import { EnvelopeEncoder } from "../../src/envelope/encoder.ts";
-import { partsOfRecord } from "../../src/envelope/from-record.ts";
-import { OpenBatch } from "../../src/batch/batch-builder.ts";
-import { RecordOrigin } from "../../src/batch/protobuf-origin.ts";
+import { EnvelopeEncoder, partsOfRecord } from "../../src/envelope/encoder.ts";
+import { BatchBuilder } from "../../src/batch/batch-builder.ts";
+import { RecordOrigin } from "../../src/batch/origin.ts";
 import { textOf } from "tailgate/plugin";
 import type { AuditStatus, ComponentStatus, GatewayView } from "../../src/gateway/gateway.ts";
 import { HttpServer, type HttpServerOptions } from "../../src/http/server/server.ts";
@@ -63,7 +62,7 @@ export class Stage {
 
   /** Appends records, as one batch. */
   async log(...records: Partial<LogRecord>[]): Promise<void> {
-    const open = new OpenBatch();
+    const open = new BatchBuilder();
     const encoder = new EnvelopeEncoder(open, 0);
     for (const record of records.map(recordOf)) {
       encoder.encode(partsOfRecord(record), new RecordOrigin([record]), 0);

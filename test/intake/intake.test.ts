@@ -7,8 +7,8 @@ import { RecordIntake } from "../../src/intake/intake.ts";
 import type { RunningProcessor } from "../../src/intake/processors.ts";
 import type { RecordBatch } from "../../src/batch/record-batch.ts";
 import type { LogRecord } from "tailgate/plugin";
-import { partsOfRecord } from "../../src/envelope/from-record.ts";
-import { RecordOrigin } from "../../src/batch/protobuf-origin.ts";
+import { partsOfRecord } from "../../src/envelope/encoder.ts";
+import { RecordOrigin } from "../../src/batch/origin.ts";
 import { Counters } from "../../src/delivery/counters.ts";
 import { recordOf } from "tailgate/testing";
 

@@ -72,7 +72,7 @@ describe("after a kill", () => {
       journal.saveCursor("file", sequence - 1);
       await journal.append(batch(bodyOf(sequence)));
     }
-    await journal.keepMemory("plugin", "place");
+    await journal.saveMemory("plugin", "place");
     ({ epoch, chain } = journal);
     await killed.kill();
   });
@@ -350,7 +350,7 @@ describe("a database that becomes shorter at work", () => {
     journal = await directory.open();
     await truncate(directory.file("journal.db"), 8 << 12);
     await journal.append(batch("audit next"));
-    expect(journal.trouble).toBe(undefined);
+    expect(journal.lastError).toBe(undefined);
     expect(directory.alarms.join()).toContain("was put aside");
     expect(await allOf(journal)).toEqual(["1-10 damaged", "11 audit next"]);
   });

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { OpenBatch } from "../../src/batch/batch-builder.ts";
+import { BatchBuilder } from "../../src/batch/batch-builder.ts";
 import { encodeOtlpJson } from "../../src/otlp/otlp-json.ts";
 import { encodeOtlpProtobuf } from "../../src/otlp/request-encoder.ts";
 import { readBatch, storedLanes } from "../../src/batch/block.ts";
@@ -43,7 +43,7 @@ const request = jsonRequest.map(({ resourceLogs }) => ({
 })) as fc.Arbitrary<JsonRequest>;
 
 async function append(journal: SqliteJournal, body: Uint8Array, encode: Encode): Promise<void> {
-  const open = new OpenBatch();
+  const open = new BatchBuilder();
   encode(body, open, 0);
   await Promise.all(open.take().map((batch) => journal.append(batch)));
 }
@@ -163,7 +163,7 @@ describe("a large request", () => {
       body: { stringValue: `${index}` },
     }));
     const body = toProtobuf({ resourceLogs: [{ scopeLogs: [{ logRecords }] }] });
-    const open = new OpenBatch();
+    const open = new BatchBuilder();
     encodeOtlpProtobuf(body, open, 0);
     const [lane] = storedLanes(open.take());
     const bytes = Buffer.from(lane!.bytes);
@@ -209,7 +209,7 @@ describe("a large request", () => {
       observedTimeUnixNano: String(1000 * (index + 1)),
       body: { stringValue: `${index}` },
     }));
-    const open = new OpenBatch();
+    const open = new BatchBuilder();
     const body = toProtobuf({ resourceLogs: [{ scopeLogs: [{ logRecords }] }] });
     encodeOtlpProtobuf(body, open, 0);
     const [lane] = storedLanes(open.take());

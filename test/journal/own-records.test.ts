@@ -3,7 +3,7 @@ import { LoggerProvider } from "@opentelemetry/sdk-logs";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { LoggingManager } from "tailgate";
-import { RecordOrigin } from "../../src/batch/protobuf-origin.ts";
+import { RecordOrigin } from "../../src/batch/origin.ts";
 import type { LogRecord } from "tailgate/plugin";
 import { recordOf } from "tailgate/testing";
 import { JournalDirectory, pagesOf } from "./journal-directory.ts";

@@ -62,17 +62,17 @@ describe("the sqlite journal", () => {
       newest: 0,
       durable: 0,
       oldest: 1,
-      oldestKept: 1,
-      isKept: true,
+      oldestRetained: 1,
+      isPersistent: true,
     });
     await journal.append(batch("a", "audit b"));
     await journal.append(batch("c"));
-    expect(journal).toMatchObject({ newest: 3, durable: 3, pendingBytes: 0, trouble: undefined });
+    expect(journal).toMatchObject({ newest: 3, durable: 3, pendingBytes: 0, lastError: undefined });
     expect(await allOf(journal)).toEqual(["1 a", "2 audit b", "3 c"]);
     const { epoch, chain } = journal;
     const again = await restarted(directory, journal);
     expect(again).toMatchObject({ newest: 3, durable: 3, oldest: 4, epoch, chain });
-    expect(again.oldestKept).toBe(1);
+    expect(again.oldestRetained).toBe(1);
     expect(again.readFrom(1)).toBe(undefined);
     expect(await allOf(again)).toEqual(["1 a", "2 audit b", "3 c"]);
     await again.append(batch("d"));
@@ -382,11 +382,11 @@ describe("retention", () => {
     let journal = await directory.open({ system_log: limits, audit_log: limits });
     for (const n of numbers(20)) await journal.append(batch(`${n} x${denseText(200_000)}`));
     expect(journal.oldest).toBe(1);
-    await vi.waitFor(() => expect(journal.oldestKept).toBeGreaterThan(5));
+    await vi.waitFor(() => expect(journal.oldestRetained).toBeGreaterThan(5));
     journal = await restarted(directory, journal);
     await vi.waitFor(async () => {
       const [gap] = (await journal.read({ from: 1, type: "system_log" })).gaps;
-      expect([journal.oldest, journal.oldestKept]).toEqual([21, gap!.to + 1]);
+      expect([journal.oldest, journal.oldestRetained]).toEqual([21, gap!.to + 1]);
     });
   });
 
@@ -447,7 +447,7 @@ describe("the directory", () => {
     await directory.close(journal);
     const late = (): Promise<unknown>[] => [
       journal.append(batch("late")),
-      journal.keepMemory("plugin", "late"),
+      journal.saveMemory("plugin", "late"),
     ];
     for (const asked of late()) await expect(asked).rejects.toMatchObject({ code: "STOPPED" });
     const again = await directory.open();
@@ -667,7 +667,7 @@ describe("a thread that dies", () => {
     await journal.append(batch("audit a"));
     await directory.worker.terminate();
     await journal.append(batch("audit b"));
-    expect(journal).toMatchObject({ durable: 2, trouble: undefined, chain: { count: 2 } });
+    expect(journal).toMatchObject({ durable: 2, lastError: undefined, chain: { count: 2 } });
     expect(directory.alarms).toEqual([
       "The journal's thread was started again: the journal's thread has ended.",
     ]);

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { keptClockOf, TrustedClock, type ClockNews } from "../../src/journal/trusted-clock.ts";
+import { keptClockOf, TrustedClock, type ClockEvent } from "../../src/journal/trusted-clock.ts";
 
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
@@ -34,8 +34,8 @@ function restarted(clock: TrustedClock): TrustedClock {
   return new TrustedClock(keptClockOf(JSON.stringify(clock.kept)));
 }
 
-function watched(clock: TrustedClock): ClockNews["kind"][] {
-  const kinds: ClockNews["kind"][] = [];
+function watched(clock: TrustedClock): ClockEvent["kind"][] {
+  const kinds: ClockEvent["kind"][] = [];
   clock.watch(({ kind }) => kinds.push(kind));
   return kinds;
 }

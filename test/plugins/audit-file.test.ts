@@ -12,7 +12,7 @@ import { join } from "node:path";
 import { exporterContract } from "tailgate/testing";
 import { describe, expect, onTestFinished, test } from "vitest";
 import auditFile from "../../plugins/audit-file.ts";
-import { JoinedBatch } from "../../src/batch/composite.ts";
+import { CompositeBatch } from "../../src/batch/composite.ts";
 import { ExporterProcess } from "../support/exporter-process.ts";
 import {
   AUDIT,
@@ -62,7 +62,7 @@ describe("the day", () => {
     for (const isSync of [false, true]) {
       const { exporter, at } = await openAudit();
       const midnight = NOON_MS + DAY_MS / 2;
-      const joined = new JoinedBatch([
+      const joined = new CompositeBatch([
         event("1", midnight - 2),
         event("2", midnight - 1),
         event("3", midnight),

@@ -15,7 +15,7 @@ import { join } from "node:path";
 import { batchOf, exporterContract, type TestHost } from "tailgate/testing";
 import { describe, expect, onTestFinished, test } from "vitest";
 import file from "../../plugins/file.ts";
-import { JoinedBatch } from "../../src/batch/composite.ts";
+import { CompositeBatch } from "../../src/batch/composite.ts";
 import type { LogRecord } from "tailgate/plugin";
 import { ExporterProcess } from "../support/exporter-process.ts";
 import {
@@ -92,7 +92,7 @@ describe("a line", () => {
       sizes.map((size) => "y".repeat(size)),
       ["1", "2", "3"],
     );
-    const joined = new JoinedBatch(given).select((index) => ![2, 5, 9].includes(index));
+    const joined = new CompositeBatch(given).select((index) => ![2, 5, 9].includes(index));
     await exporter.write(joined, NEVER);
     const lines = given.flatMap(linesOf).filter((_, index) => ![2, 5, 9].includes(index));
     expect(read(path)).toBe(lines.join(""));

@@ -1,6 +1,6 @@
 /** The other end of `ExporterProcess`: opens a plugin and does what it is told over IPC. */
 
-import { JoinedBatch } from "../../src/batch/composite.ts";
+import { CompositeBatch } from "../../src/batch/composite.ts";
 import { hostLogger } from "../../src/gateway/host-log.ts";
 import { MemoryJournal } from "../../src/journal/memory.ts";
 import {
@@ -58,5 +58,5 @@ function batchFor({ records, firstSequence, isJoined }: WriteCommand): Batch {
   const parts = records.map((record, index) =>
     batchOf([record], { firstSequence: firstSequence + index }),
   );
-  return new JoinedBatch(parts);
+  return new CompositeBatch(parts);
 }

@@ -64,7 +64,7 @@ export class FollowedExporter {
   }
 
   async #keep(text: string): Promise<void> {
-    if (this.#keepsLeft-- > 0) return this.#journal.keepMemory(this.#host.id, text);
+    if (this.#keepsLeft-- > 0) return this.#journal.saveMemory(this.#host.id, text);
     this.#stuck.resolve();
     return this.#life.promise;
   }

@@ -1,5 +1,5 @@
-import { CODE_PREFIX, STACKTRACE } from "../code-attributes.ts";
-import { ERR, RENAME_PREFIX, RESERVED } from "../attribute-name.ts";
+import { CODE_PREFIX, STACKTRACE } from "../call-site.ts";
+import { ERR, RENAME_PREFIX, RESERVED } from "../attributes.ts";
 import { ascii } from "../json-writer.ts";
 import { keyHash, NOT_ASCII } from "./key-hash.ts";
 import {

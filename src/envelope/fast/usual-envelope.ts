@@ -1,4 +1,4 @@
-import { RENAME_PREFIX } from "../attribute-name.ts";
+import { RENAME_PREFIX } from "../attributes.ts";
 import {
   AttributeTable,
   CODE_OTHER,
@@ -15,7 +15,7 @@ import {
 } from "./attribute-table.ts";
 import { placeCallSite } from "./call-site-bytes.ts";
 import { ACTION, ENVELOPE_END, METADATA, NO_CALL_SITE } from "../encoder.ts";
-import { AUDIT_HEAD, SYSTEM_HEAD } from "../envelope-start.ts";
+import { AUDIT_HEAD, SYSTEM_HEAD, type LoggerName } from "../logger-names.ts";
 import { ascii, type JsonWriter } from "../json-writer.ts";
 import { VALUE_KEY_VALUES } from "../../otlp/fields.ts";
 import type { SplitTime } from "../../otlp/request-encoder.ts";
@@ -31,7 +31,6 @@ import type { ProtobufReader } from "../../otlp/protobuf-reader.ts";
 import { ProtobufValueWriter, UNUSUAL } from "./protobuf-value-writer.ts";
 import { SPAN_ID_BYTES, TRACE_ID_BYTES, type RecordFields } from "../../otlp/record-fields.ts";
 import { areSame, startsWith } from "./same-bytes.ts";
-import type { LoggerName } from "../scope.ts";
 import { textOfSecond } from "../timestamp.ts";
 
 /** Room is reserved for the worst that a record's bytes can become; a larger record is left to the decoder. */

@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from "node:util";
 import { decodeOtlpJson, encodeOtlpJson } from "../../../src/otlp/otlp-json.ts";
-import type { OpenBatch } from "../../../src/batch/batch-builder.ts";
+import type { BatchBuilder } from "../../../src/batch/batch-builder.ts";
 import { type RequestCounts, RequestFindings } from "../../../src/otlp/findings.ts";
 import type { LevelRank } from "../../../src/wire/envelope.ts";
 import { TailgateError } from "tailgate";
@@ -136,7 +136,7 @@ function withoutEmptyLists(request: unknown): unknown {
 }
 
 /** As the intake does it: what is wrong costs its record alone. */
-function encodeSound(body: Uint8Array, open: OpenBatch, lowest: LevelRank): RequestCounts {
+function encodeSound(body: Uint8Array, open: BatchBuilder, lowest: LevelRank): RequestCounts {
   return encodeOtlpJson(body, open, lowest, undefined, new RequestFindings());
 }
 

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test, vi } from "vitest";
 import { CrashSite, urlOf } from "../../crash/gateway-process.ts";
-import { OpenBatch } from "../../../src/batch/batch-builder.ts";
+import { BatchBuilder } from "../../../src/batch/batch-builder.ts";
 import { encodeOtlpProtobuf } from "../../../src/otlp/request-encoder.ts";
 import type { LogRecord } from "tailgate/plugin";
 import { rebuilt } from "../../encode/envelopes.ts";
@@ -117,7 +117,7 @@ describe("what came over OTLP goes out as it came", () => {
           body,
         });
         expect(response.status).toBe(200);
-        const open = new OpenBatch();
+        const open = new BatchBuilder();
         encodeOtlpProtobuf(body, open, 0);
         wanted.push(...rebuilt(open));
       }

@@ -3,11 +3,10 @@ import { connect, type Socket } from "node:net";
 import { testHost, type TestHost } from "tailgate/testing";
 import { WebSocket } from "ws";
 import websocket from "../../../plugins/websocket.ts";
-import { JoinedBatch } from "../../../src/batch/composite.ts";
-import { EnvelopeEncoder } from "../../../src/envelope/encoder.ts";
-import { partsOfRecord } from "../../../src/envelope/from-record.ts";
-import { OpenBatch } from "../../../src/batch/batch-builder.ts";
-import { RecordOrigin } from "../../../src/batch/protobuf-origin.ts";
+import { CompositeBatch } from "../../../src/batch/composite.ts";
+import { EnvelopeEncoder, partsOfRecord } from "../../../src/envelope/encoder.ts";
+import { BatchBuilder } from "../../../src/batch/batch-builder.ts";
+import { RecordOrigin } from "../../../src/batch/origin.ts";
 import type { RecordBatch } from "../../../src/batch/record-batch.ts";
 import { MemoryJournal } from "../../../src/journal/memory.ts";
 import type {
@@ -78,7 +77,7 @@ export class Rig {
 
   /** All that was appended, as one batch. */
   whole(): Batch {
-    return new JoinedBatch(this.#batches);
+    return new CompositeBatch(this.#batches);
   }
 
   deliver(batches: readonly Batch[]): void {
@@ -115,7 +114,7 @@ export function viewerUrl(url: string, query = ""): string {
 }
 
 function encoded(given: readonly Partial<LogRecord>[]): RecordBatch[] {
-  const open = new OpenBatch();
+  const open = new BatchBuilder();
   const encoder = new EnvelopeEncoder(open, 0);
   for (const part of given) {
     const record = recordOf(part);

@@ -6,7 +6,7 @@ import { Document } from "./document.ts";
 
 const ROOT = new URL("../../", import.meta.url);
 
-const PAGES = ["README.md", "plugins/README.md"];
+const PAGES = ["README.md", "CONTRIBUTING.md", "plugins/README.md"];
 
 /** Folders and files of the repository, as the pages name them. */
 const PATH = /`((?:src|plugins|test|\.ci)\/[\w./-]+)`/g;
@@ -54,10 +54,13 @@ test("the README explains every error code", async () => {
   expect(codes.filter((code) => !rows.some((row) => row.includes(`\`${code}\``)))).toEqual([]);
 });
 
-test("every npm script that the README names is there", async () => {
-  const { text } = await Document.read("README.md");
-  const manifest = await readFile(new URL("package.json", ROOT), "utf8");
-  const { scripts } = JSON.parse(manifest) as { scripts: Record<string, string> };
-  const named = Array.from(text.matchAll(/npm run ([\w:]+)/g), ([, name]) => name!);
-  expect(named.filter((name) => !(name in scripts))).toEqual([]);
-});
+test.each(["README.md", "CONTRIBUTING.md"])(
+  "every npm script that %s names is there",
+  async (path) => {
+    const { text } = await Document.read(path);
+    const manifest = await readFile(new URL("package.json", ROOT), "utf8");
+    const { scripts } = JSON.parse(manifest) as { scripts: Record<string, string> };
+    const named = Array.from(text.matchAll(/npm run ([\w:-]+)/g), ([, name]) => name!);
+    expect(named.filter((name) => !(name in scripts))).toEqual([]);
+  },
+);

@@ -6,9 +6,9 @@ import { SeverityNumber } from "@opentelemetry/api";
 import { afterEach, describe, expect, it } from "vitest";
 import { resolveConfig } from "tailgate";
 import { LoggingManager } from "tailgate";
-import { collect } from "./support/collect.ts";
-import { postMessages } from "./support/otlp-request.ts";
-import { temporaryDirectory } from "./support/temporary-directory.ts";
+import { collect } from "./harness/collect.ts";
+import { postMessages } from "./harness/otlp-request.ts";
+import { temporaryDirectory } from "./harness/temporary-directory.ts";
 
 const cleanUps: (() => Promise<unknown> | void)[] = [];
 

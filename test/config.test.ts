@@ -2,7 +2,7 @@ import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { resolveConfig, type Config } from "tailgate";
 import { type ConfigFlags } from "../src/config/config.ts";
-import { Workspace } from "./config/workspace.ts";
+import { Workspace } from "./harness/workspace.ts";
 
 interface Given {
   readonly text?: string;

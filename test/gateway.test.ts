@@ -19,8 +19,8 @@ import {
 } from "tailgate/plugin";
 import { startTailgate, type RunningTailgate } from "tailgate";
 import { recordOf } from "tailgate/testing";
-import { ask } from "./http/stage.ts";
-import { temporaryDirectory } from "./support/temporary-directory.ts";
+import { ask } from "./harness/http-server.ts";
+import { temporaryDirectory } from "./harness/temporary-directory.ts";
 
 const AUDIT = { name: "orchestrator.audit", version: "", attributes: new Map() };
 

@@ -4,8 +4,8 @@ import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { flushHostLog, hostLogger, suppressedLines } from "../src/gateway/host-log.ts";
 import { LoggingManager } from "tailgate";
 import { Listeners } from "../src/client/stream-events.ts";
-import { Workspace } from "./config/workspace.ts";
-import { ask } from "./http/stage.ts";
+import { Workspace } from "./harness/workspace.ts";
+import { ask } from "./harness/http-server.ts";
 
 const KIND_LINES_MAX = 10;
 const LOGGER_LINES_MAX = 100;

@@ -4,8 +4,8 @@ import { fork, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { gzipped, HEAVY } from "./support/heavy-requests.ts";
-import { temporaryDirectory } from "./support/temporary-directory.ts";
+import { gzipped, HEAVY } from "./harness/heavy-requests.ts";
+import { temporaryDirectory } from "./harness/temporary-directory.ts";
 
 const path = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
 
@@ -17,8 +17,8 @@ let url: string;
 const cleanUps: (() => Promise<unknown> | void)[] = [];
 
 beforeAll(async () => {
-  const hooks = ["--import", path("support/source-hooks.ts")];
-  gateway = fork(path("support/turns-main.ts"), [await temporaryDirectory(cleanUps)], {
+  const hooks = ["--import", path("harness/source-hooks.ts")];
+  gateway = fork(path("harness/turns-main.ts"), [await temporaryDirectory(cleanUps)], {
     execArgv: hooks,
   });
   ({ url } = await message<{ url: string }>("url"));

@@ -17,8 +17,8 @@ async function growthAfter(traffic: Record<string, number>): Promise<Record<stri
   const { stdout } = await promisify(execFile)(process.execPath, [
     "--expose-gc",
     "--import",
-    path("support/source-hooks.ts"),
-    path("support/memory-main.ts"),
+    path("harness/source-hooks.ts"),
+    path("harness/memory-main.ts"),
     JSON.stringify(traffic),
   ]);
   return JSON.parse(stdout) as Record<string, number>;

@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { expect, test } from "vitest";
 import { NODE_RANGE, unsupportedNodeError } from "../src/runtime/node-version.ts";
-import { Program } from "./support/program.ts";
+import { Program } from "./harness/program.ts";
 
 const manifest = await readFile(new URL("../package.json", import.meta.url), "utf8");
 const { engines } = JSON.parse(manifest) as { engines: { node: string } };

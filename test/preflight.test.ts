@@ -8,7 +8,7 @@ import { stringify } from "yaml";
 import { resolveConfig } from "tailgate";
 import { preflight } from "../src/gateway/preflight.ts";
 import { startTailgate } from "tailgate";
-import { Workspace } from "./config/workspace.ts";
+import { Workspace } from "./harness/workspace.ts";
 
 beforeEach(() => {
   for (const name of Object.keys(process.env)) {

@@ -3,11 +3,11 @@
 import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { runCli } from "./cli/cli.ts";
-import { Workspace } from "./config/workspace.ts";
+import { runCli } from "./harness/cli.ts";
+import { Workspace } from "./harness/workspace.ts";
 import { LoggingManager } from "tailgate";
-import { Program } from "./support/program.ts";
-import { requireProgram } from "./support/required-program.ts";
+import { Program } from "./harness/program.ts";
+import { requireProgram } from "./harness/required-program.ts";
 
 const EXPORTERS = `{ file: {}, "audit-file": {}, ...(process.env.CONSOLE && { console: {} }) }`;
 

@@ -12,7 +12,7 @@ import { AUDIT_LOGGER } from "tailgate";
 import type { Batch, JournalPage, JournalQuery } from "tailgate/plugin";
 import { whenAborted } from "../../src/runtime/timers.ts";
 import { batchOf } from "tailgate/testing";
-import { AuditStage, logEvents, MORNING_MS, standingClock } from "./audit-stage.ts";
+import { AuditStage, logEvents, MORNING_MS, standingClock } from "../harness/audit-trail.ts";
 
 const MINUTE_MS = 60_000;
 

@@ -7,7 +7,13 @@ import fc from "fast-check";
 import { expect, test, vi } from "vitest";
 import { parseCheckpointLine } from "../../src/audit/checkpoint.ts";
 import { checkpointRecord } from "../../src/audit/checkpoint-record.ts";
-import { AuditStage, exitCodeOf, logEvents, rechained, standingClock } from "./audit-stage.ts";
+import {
+  AuditStage,
+  exitCodeOf,
+  logEvents,
+  rechained,
+  standingClock,
+} from "../harness/audit-trail.ts";
 
 vi.setConfig({ testTimeout: 120_000 });
 

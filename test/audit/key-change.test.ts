@@ -7,7 +7,7 @@ import { expect, test } from "vitest";
 import { parseCheckpointLine, signedText } from "../../src/audit/checkpoint.ts";
 import { keyChangeRecord } from "../../src/audit/key-change.ts";
 import { PublicKey } from "../../src/audit/public-key.ts";
-import { AuditStage, exitCodeOf, logEvents, standingClock } from "./audit-stage.ts";
+import { AuditStage, exitCodeOf, logEvents, standingClock } from "../harness/audit-trail.ts";
 
 const KEY = "keys/audit-key.pem";
 

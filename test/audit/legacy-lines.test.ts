@@ -3,7 +3,7 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { AuditStage, exitCodeOf, logEvents, standingClock } from "./audit-stage.ts";
+import { AuditStage, exitCodeOf, logEvents, standingClock } from "../harness/audit-trail.ts";
 
 /** Lines of the Python system, as it wrote them. */
 function pythonLines(): string[] {

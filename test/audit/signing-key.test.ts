@@ -17,7 +17,7 @@ import { readKeyRing } from "../../src/audit/key-ring.ts";
 import { PublicKey } from "../../src/audit/public-key.ts";
 import { SigningKey } from "../../src/audit/signing-key.ts";
 import { recordingLogger } from "./recording-logger.ts";
-import { Workspace } from "../config/workspace.ts";
+import { Workspace } from "../harness/workspace.ts";
 
 async function open(workspace: Workspace, path: string) {
   mkdirSync(workspace.path("logs"), { recursive: true });

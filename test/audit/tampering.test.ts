@@ -7,7 +7,7 @@ import fc from "fast-check";
 import { describe, expect, test, vi } from "vitest";
 import { parseCheckpointLine } from "../../src/audit/checkpoint.ts";
 import { checkpointRecord } from "../../src/audit/checkpoint-record.ts";
-import { AuditStage, rechained, standingClock } from "./audit-stage.ts";
+import { AuditStage, rechained, standingClock } from "../harness/audit-trail.ts";
 
 /** Some thousand verifications on a machine that others use, too. */
 vi.setConfig({ testTimeout: 120_000 });

@@ -9,11 +9,11 @@ import {
   writeFileSync,
 } from "node:fs";
 import { expect, test, vi } from "vitest";
-import { rechained } from "../audit/audit-stage.ts";
-import { Workspace } from "../config/workspace.ts";
-import { postMessages } from "../support/otlp-request.ts";
-import type { Program } from "../support/program.ts";
-import { runCli, startCli } from "./cli.ts";
+import { rechained } from "../harness/audit-trail.ts";
+import { Workspace } from "../harness/workspace.ts";
+import { postMessages } from "../harness/otlp-request.ts";
+import type { Program } from "../harness/program.ts";
+import { runCli, startCli } from "../harness/cli.ts";
 
 const LISTENING = /^tailgate: listening on (http:\/\/127\.0\.0\.1:\d+) \(dashboard/m;
 

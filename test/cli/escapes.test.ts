@@ -1,8 +1,8 @@
 /** What the command line echoes cannot steer a terminal: neither arguments, nor the environment, nor a configuration. */
 
 import { expect, test } from "vitest";
-import { Workspace } from "../config/workspace.ts";
-import { runCli } from "./cli.ts";
+import { Workspace } from "../harness/workspace.ts";
+import { runCli } from "../harness/cli.ts";
 
 /** CSI as C0 and as C1, a window title, a change of direction, and a line separator. */
 const HOSTILE = "\x1b[31m\x9b31m\x1b]0;x\x07\u202e\u2028";

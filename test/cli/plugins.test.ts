@@ -1,8 +1,8 @@
 import { existsSync } from "node:fs";
 import { describe, expect, test } from "vitest";
-import { Workspace } from "../config/workspace.ts";
-import { Program } from "../support/program.ts";
-import { MAIN, runCli } from "./cli.ts";
+import { Workspace } from "../harness/workspace.ts";
+import { Program } from "../harness/program.ts";
+import { MAIN, runCli } from "../harness/cli.ts";
 
 interface Listed {
   readonly kind: string;

@@ -2,8 +2,8 @@ import { once } from "node:events";
 import { readFile, stat } from "node:fs/promises";
 import { createServer, type AddressInfo } from "node:net";
 import { describe, expect, test } from "vitest";
-import { Workspace } from "../config/workspace.ts";
-import { runCli, startCli } from "./cli.ts";
+import { Workspace } from "../harness/workspace.ts";
+import { runCli, startCli } from "../harness/cli.ts";
 
 const LISTENING = /^tailgate: listening on (http:\/\/127\.0\.0\.1:\d+) \(dashboard/m;
 

@@ -3,8 +3,8 @@ import { createServer, type AddressInfo } from "node:net";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { WebSocketServer } from "ws";
 import { LoggingManager } from "tailgate";
-import { Workspace } from "../config/workspace.ts";
-import { runCli, startCli } from "./cli.ts";
+import { Workspace } from "../harness/workspace.ts";
+import { runCli, startCli } from "../harness/cli.ts";
 
 /** A gateway with nothing but the WebSocket. */
 class Source implements AsyncDisposable {

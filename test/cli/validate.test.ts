@@ -3,8 +3,8 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 import { parse } from "yaml";
-import { Workspace } from "../config/workspace.ts";
-import { runCli } from "./cli.ts";
+import { Workspace } from "../harness/workspace.ts";
+import { runCli } from "../harness/cli.ts";
 
 describe("tailgate validate", () => {
   test("names the file and shows what is in effect, which is valid again", async () => {

@@ -3,8 +3,8 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { HistoryError, LogHistory, type HistoryPage } from "tailgate/client";
-import { Stage } from "../http/stage.ts";
-import { startGateway } from "./stage.ts";
+import { Stage } from "../harness/http-server.ts";
+import { startGateway } from "../harness/client-gateway.ts";
 
 /** A history of five records, `1` to `5`; every other one is an error. */
 async function historyOfFive(): Promise<{ url: string; history: LogHistory }> {

@@ -2,7 +2,7 @@ import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { LogStream } from "tailgate/client";
 import { envelope, FaultyGateway } from "./faulty-gateway.ts";
 import { Proxy } from "./proxy.ts";
-import { follow, startGateway } from "./stage.ts";
+import { follow, startGateway } from "../harness/client-gateway.ts";
 
 /** How often viewers were let in. */
 async function accepted(url: string): Promise<number> {

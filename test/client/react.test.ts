@@ -10,9 +10,9 @@ import { afterAll, beforeAll, expect, onTestFinished, test, vi } from "vitest";
 import { build } from "vite";
 import type { LogStreamView } from "tailgate/react";
 import type { LoggingManager } from "tailgate";
-import { endWithout } from "../support/required-program.ts";
+import { endWithout } from "../harness/required-program.ts";
 import { envelope, FaultyGateway } from "./faulty-gateway.ts";
-import { startGateway } from "./stage.ts";
+import { startGateway } from "../harness/client-gateway.ts";
 
 const SOURCES = fileURLToPath(new URL("../../src/client/", import.meta.url));
 const MAIN = fileURLToPath(new URL("react-page/main.ts", import.meta.url));

@@ -4,7 +4,7 @@ import { copyFile, cp, readdir, readFile } from "node:fs/promises";
 import { basename } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { Program } from "../support/program.ts";
+import { Program } from "../harness/program.ts";
 import { CrashSite, urlOf } from "./gateway-process.ts";
 import { harms, randomOf } from "./harms.ts";
 import { keyOf, Ledger } from "./ledger.ts";

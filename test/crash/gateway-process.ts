@@ -1,9 +1,9 @@
 import { fileURLToPath } from "node:url";
-import { Program } from "../support/program.ts";
-import { Workspace } from "../config/workspace.ts";
+import { Program } from "../harness/program.ts";
+import { Workspace } from "../harness/workspace.ts";
 
 const MAIN = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
-const HOOKS = fileURLToPath(new URL("../support/source-hooks.ts", import.meta.url));
+const HOOKS = fileURLToPath(new URL("../harness/source-hooks.ts", import.meta.url));
 const EARLY_MAIN = fileURLToPath(new URL("early-gateway-main.ts", import.meta.url));
 
 const LISTENING = /listening on (http:\/\/127\.0\.0\.1:\d+) \(dashboard/;

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { SqliteJournal } from "../../src/journal/sqlite.ts";
 import { batch } from "../journal/journal-directory.ts";
-import { denseText } from "../support/dense-text.ts";
+import { denseText } from "../harness/dense-text.ts";
 import { CrashSite, urlOf } from "./gateway-process.ts";
 import { mkdir, stat } from "node:fs/promises";
 

@@ -1,6 +1,6 @@
 import axe, { type AxeResults } from "axe-core";
 import { describe, expect, test, vi } from "vitest";
-import { AUDIT, Rig, type Dashboard, type Lane } from "./rig.ts";
+import { AUDIT, Rig, type Dashboard, type Lane } from "../harness/dashboard.ts";
 
 declare global {
   interface Window {

@@ -3,7 +3,7 @@ import { LogHistory } from "tailgate/client";
 import { expect, test, vi } from "vitest";
 import { Proxy } from "../client/proxy.ts";
 import { View } from "./browser.ts";
-import { AUDIT, Dashboard, Rig, type Lane } from "./rig.ts";
+import { AUDIT, Dashboard, Rig, type Lane } from "../harness/dashboard.ts";
 import { shownSequences } from "./shown-sequences.ts";
 
 const CUTS = 20;

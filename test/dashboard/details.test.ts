@@ -1,5 +1,5 @@
 import { expect, test, vi } from "vitest";
-import { AUDIT, Rig } from "./rig.ts";
+import { AUDIT, Rig } from "../harness/dashboard.ts";
 
 const STACK = 'Traceback (most recent call last):\n  File "server.py", line 12\nTimeoutError: late';
 

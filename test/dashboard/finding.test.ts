@@ -1,5 +1,5 @@
 import { expect, test, vi } from "vitest";
-import { AUDIT, Rig, type Dashboard, type Lane } from "./rig.ts";
+import { AUDIT, Rig, type Dashboard, type Lane } from "../harness/dashboard.ts";
 
 const WAIT = { timeout: 15_000, interval: 30 };
 const BOX = "[role=combobox]";

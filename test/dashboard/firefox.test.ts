@@ -1,6 +1,6 @@
 import { expect, test, vi } from "vitest";
 import type { ViewOptions } from "./browser.ts";
-import { AUDIT, Rig } from "./rig.ts";
+import { AUDIT, Rig } from "../harness/dashboard.ts";
 
 /** The main paths, in the other engine; what a browser complains of, such as an offence of the policy, fails a test. */
 const FIREFOX = { browser: "firefox" } satisfies ViewOptions;

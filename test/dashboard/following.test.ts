@@ -1,5 +1,5 @@
 import { describe, expect, test, vi } from "vitest";
-import { Rig, type Dashboard } from "./rig.ts";
+import { Rig, type Dashboard } from "../harness/dashboard.ts";
 
 const LANE = "system_log";
 const PILL = "[data-lane=system_log] .to-newest";

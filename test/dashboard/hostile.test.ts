@@ -1,5 +1,5 @@
 import { expect, test, vi } from "vitest";
-import { AUDIT, Rig, type Dashboard } from "./rig.ts";
+import { AUDIT, Rig, type Dashboard } from "../harness/dashboard.ts";
 
 const MARKUP = `<script>document.title="owned"</script><img src=x onerror="document.title='owned'">`;
 const LINK = "javascript:document.title='owned'";

@@ -3,7 +3,7 @@ import { createServer, get } from "node:http";
 import type { AddressInfo } from "node:net";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { JournalCounts } from "../../src/dashboard/session/journal-counts.ts";
-import { Stage } from "../http/stage.ts";
+import { Stage } from "../harness/http-server.ts";
 
 const WAIT = { timeout: 15_000, interval: 20 };
 

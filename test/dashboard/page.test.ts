@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { AUDIT, Rig } from "./rig.ts";
+import { AUDIT, Rig } from "../harness/dashboard.ts";
 
 test("records of both lanes are shown live, each in its panel, and nothing offends the policy", async () => {
   await using rig = await Rig.start();

@@ -9,7 +9,7 @@ import {
   type Row,
 } from "../../src/dashboard/panel/rows.ts";
 import { LogHistory, type HistoryQuery } from "tailgate/client";
-import { Stage } from "../http/stage.ts";
+import { Stage } from "../harness/http-server.ts";
 import { SmallGateway } from "./small-gateway.ts";
 
 const PAGE_RECORDS = 7;

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { AUDIT, Rig, type Dashboard } from "./rig.ts";
+import { AUDIT, Rig, type Dashboard } from "../harness/dashboard.ts";
 
 function widthOf(dashboard: Dashboard, selector: string): Promise<number> {
   return dashboard.page.$eval(selector, (element) => element.getBoundingClientRect().width);

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { ViewOptions } from "./browser.ts";
-import { AUDIT, Rig, type Dashboard } from "./rig.ts";
+import { AUDIT, Rig, type Dashboard } from "../harness/dashboard.ts";
 
 /** What a reader has who zooms a window of 1440 x 900 to 200 %. */
 const ZOOMED = { width: 720, height: 450, scale: 2 } satisfies ViewOptions;

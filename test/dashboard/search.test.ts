@@ -1,6 +1,6 @@
 import { expect, test, vi } from "vitest";
 import type { ViewOptions } from "./browser.ts";
-import { AUDIT, Rig, type Dashboard } from "./rig.ts";
+import { AUDIT, Rig, type Dashboard } from "../harness/dashboard.ts";
 
 const BOX = "[role=combobox]";
 const WAIT = { timeout: 15_000, interval: 30 };

@@ -1,5 +1,5 @@
 import type { Page } from "puppeteer-core";
-import type { Lane } from "./rig.ts";
+import type { Lane } from "../harness/dashboard.ts";
 
 /**
  * The sequences of a panel's rows as they stand from top to bottom, gaps as -1: from the record `first` on, or from

@@ -1,9 +1,9 @@
 import { expect, test, vi } from "vitest";
 import { startDemoGateway } from "../demo/gateway.ts";
-import { temporaryDirectory } from "../support/temporary-directory.ts";
+import { temporaryDirectory } from "../harness/temporary-directory.ts";
 import { answer, Peer } from "../plugins/otlp/peer.ts";
 import { View } from "./browser.ts";
-import { AUDIT, Dashboard, Rig } from "./rig.ts";
+import { AUDIT, Dashboard, Rig } from "../harness/dashboard.ts";
 import { StillClock } from "./still-clock.ts";
 
 const WAIT = { timeout: 15_000 };

@@ -4,8 +4,8 @@ import { LoggingManager } from "tailgate";
 import { expect, test, vi } from "vitest";
 import { logHappening } from "../demo/log-happening.ts";
 import type { Happening } from "../demo/happening.ts";
-import { temporaryDirectory } from "../support/temporary-directory.ts";
-import { AUDIT, Dashboard, Rig, type Given, type Lane } from "./rig.ts";
+import { temporaryDirectory } from "../harness/temporary-directory.ts";
+import { AUDIT, Dashboard, Rig, type Given, type Lane } from "../harness/dashboard.ts";
 import { View } from "./browser.ts";
 
 const WAIT = { timeout: 15_000 };

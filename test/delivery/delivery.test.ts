@@ -14,7 +14,7 @@ import type { RecordBatch } from "../../src/batch/record-batch.ts";
 import { MemoryJournal } from "../../src/journal/memory.ts";
 import { batchOf } from "tailgate/testing";
 import { batch as recordsOf, JournalDirectory } from "../journal/journal-directory.ts";
-import { denseText } from "../support/dense-text.ts";
+import { denseText } from "../harness/dense-text.ts";
 
 const AUDIT = { name: "orchestrator.audit", version: "", attributes: new Map() };
 const silent = { info: () => {}, warning: () => {}, error: () => {} };

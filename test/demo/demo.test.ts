@@ -3,10 +3,10 @@ import { tmpdir } from "node:os";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 import { LEVELS } from "../../src/wire/envelope.ts";
-import { Dashboard } from "../dashboard/rig.ts";
+import { Dashboard } from "../harness/dashboard.ts";
 import { View } from "../dashboard/browser.ts";
 import { TracePeer } from "../plugins/spans/trace-peer.ts";
-import { Program } from "../support/program.ts";
+import { Program } from "../harness/program.ts";
 import type { Happening } from "./happening.ts";
 import { orchestrator } from "./orchestrator.ts";
 

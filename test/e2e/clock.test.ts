@@ -1,8 +1,8 @@
 /** What a jump of the system clock does to records that are kept, and to the names of files. */
 
 import { describe, expect, test, vi } from "vitest";
-import { runCli } from "../cli/cli.ts";
-import { nameOf, RestartedGateway } from "../support/restarted-gateway.ts";
+import { runCli } from "../harness/cli.ts";
+import { nameOf, RestartedGateway } from "../harness/restarted-gateway.ts";
 
 const AUDIT = "orchestrator.audit";
 

@@ -2,8 +2,8 @@
 
 import { copyFileSync } from "node:fs";
 import { expect, test, vi } from "vitest";
-import { runCli } from "../cli/cli.ts";
-import { nameOf, RestartedGateway } from "../support/restarted-gateway.ts";
+import { runCli } from "../harness/cli.ts";
+import { nameOf, RestartedGateway } from "../harness/restarted-gateway.ts";
 
 const AUDIT = "orchestrator.audit";
 

@@ -2,9 +2,9 @@
 
 import { writeFileSync } from "node:fs";
 import { describe, expect, test, vi } from "vitest";
-import { runCli } from "../cli/cli.ts";
-import { nameOf, RestartedGateway } from "../support/restarted-gateway.ts";
-import { Sender } from "../support/sender.ts";
+import { runCli } from "../harness/cli.ts";
+import { nameOf, RestartedGateway } from "../harness/restarted-gateway.ts";
+import { Sender } from "../harness/sender.ts";
 
 const AUDIT = "orchestrator.audit";
 

@@ -3,8 +3,8 @@
 import { delimiter, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { unsupportedNodeError } from "../../src/runtime/node-version.ts";
-import { Workspace } from "../config/workspace.ts";
-import { Program } from "../support/program.ts";
+import { Workspace } from "../harness/workspace.ts";
+import { Program } from "../harness/program.ts";
 
 /** They write what is thrown, a line each. */
 const REPORT =

@@ -4,11 +4,11 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { Workspace } from "../config/workspace.ts";
+import { Workspace } from "../harness/workspace.ts";
 import { Document } from "../readme/document.ts";
-import { collect } from "../support/collect.ts";
-import { Program } from "../support/program.ts";
-import { ExampleGateway } from "./example-gateway.ts";
+import { collect } from "../harness/collect.ts";
+import { Program } from "../harness/program.ts";
+import { ExampleGateway } from "../harness/example-gateway.ts";
 
 const EXAMPLES = fileURLToPath(new URL("../../examples/node", import.meta.url));
 

@@ -4,12 +4,12 @@ import { cp, readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
-import { Workspace } from "../config/workspace.ts";
+import { Workspace } from "../harness/workspace.ts";
 import { Document } from "../readme/document.ts";
-import type { Envelope } from "../support/collect.ts";
-import { Program } from "../support/program.ts";
-import { requirePython } from "../support/required-program.ts";
-import { ExampleGateway } from "./example-gateway.ts";
+import type { Envelope } from "../harness/collect.ts";
+import { Program } from "../harness/program.ts";
+import { requirePython } from "../harness/required-program.ts";
+import { ExampleGateway } from "../harness/example-gateway.ts";
 
 const EXAMPLES = fileURLToPath(new URL("../../examples/python", import.meta.url));
 

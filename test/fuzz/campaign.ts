@@ -5,7 +5,7 @@ import { Progress } from "./progress.ts";
 import type { Assignment, Failure, Outcome } from "./worker.ts";
 
 const WORKER = new URL("worker.ts", import.meta.url);
-const SOURCE_HOOKS = fileURLToPath(new URL("../support/source-hooks.ts", import.meta.url));
+const SOURCE_HOOKS = fileURLToPath(new URL("../harness/source-hooks.ts", import.meta.url));
 
 /** An input that takes so much processor time hangs, or waits for so long: a busy machine lets any input wait for some time. */
 const HANG_SECONDS = 15;

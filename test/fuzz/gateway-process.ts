@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import { SlowTurn, TURN_MS_MAX } from "./target.ts";
 
 const MAIN = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
-const SOURCE_HOOKS = fileURLToPath(new URL("../support/source-hooks.ts", import.meta.url));
+const SOURCE_HOOKS = fileURLToPath(new URL("../harness/source-hooks.ts", import.meta.url));
 const TURN_WATCH = fileURLToPath(new URL("turn-watch.ts", import.meta.url));
 
 /** As in package.json. */

@@ -3,10 +3,10 @@
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { expect, test, vi } from "vitest";
-import { startCli } from "../cli/cli.ts";
-import { Workspace } from "../config/workspace.ts";
-import { postMessages } from "../support/otlp-request.ts";
-import { ask } from "./stage.ts";
+import { startCli } from "../harness/cli.ts";
+import { Workspace } from "../harness/workspace.ts";
+import { postMessages } from "../harness/otlp-request.ts";
+import { ask } from "../harness/http-server.ts";
 
 const LISTENING = /^tailgate: listening on (http:\/\/127\.0\.0\.1:\d+) \(dashboard/m;
 

@@ -7,8 +7,8 @@ import { connect as connectHttp2 } from "node:http2";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { resolveConfig } from "tailgate";
 import { startTailgate } from "tailgate";
-import { Workspace } from "../config/workspace.ts";
-import { ask, handshake, Stage } from "./stage.ts";
+import { Workspace } from "../harness/workspace.ts";
+import { ask, handshake, Stage } from "../harness/http-server.ts";
 
 async function connected(port: number, localAddress = "127.0.0.1"): Promise<Socket> {
   const socket = connect({ port, host: "127.0.0.1", localAddress });

@@ -3,7 +3,7 @@ import { LEVELS, type Envelope } from "tailgate";
 import type { LogRecord } from "tailgate/plugin";
 import { TimeBuckets, type BucketsMessage } from "../../src/wire/histogram.ts";
 import { Sessions } from "./history-disk.ts";
-import { ask, Stage } from "./stage.ts";
+import { ask, Stage } from "../harness/http-server.ts";
 
 type Query = Record<string, string>;
 

@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { ask, handshake, sendRaw, Stage } from "./stage.ts";
+import { ask, handshake, sendRaw, Stage } from "../harness/http-server.ts";
 
 const ENDING = "If it is meant to, add it to allowed_hosts in the configuration.";
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { ask, Stage } from "./stage.ts";
+import { ask, Stage } from "../harness/http-server.ts";
 
 test("healthz answers ok as long as the loop turns, ready or not", async () => {
   const stage = await new Stage().open();

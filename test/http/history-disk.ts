@@ -2,8 +2,8 @@ import { onTestFinished } from "vitest";
 import type { Journal, Retention } from "../../src/journal/journal.ts";
 import { MemoryJournal } from "../../src/journal/memory.ts";
 import { SqliteJournal } from "../../src/journal/sqlite.ts";
-import { temporaryDirectory } from "../support/temporary-directory.ts";
-import { Stage } from "./stage.ts";
+import { temporaryDirectory } from "../harness/temporary-directory.ts";
+import { Stage } from "../harness/http-server.ts";
 
 const KEPT = { bytes: 1e12, ms: 1e15 };
 

@@ -8,9 +8,9 @@ import { parseFilter } from "tailgate/plugin";
 import { JournalDatabase } from "../../src/journal/database.ts";
 import type { Retention } from "../../src/journal/journal.ts";
 import type { LogRecord } from "tailgate/plugin";
-import { longestTurnMs } from "../support/longest-turn.ts";
+import { longestTurnMs } from "../harness/longest-turn.ts";
 import { KEEP_ALL, Sessions } from "./history-disk.ts";
-import { ask, Stage } from "./stage.ts";
+import { ask, Stage } from "../harness/http-server.ts";
 
 interface Page {
   readonly epoch: string;

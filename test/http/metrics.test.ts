@@ -2,7 +2,7 @@ import { open as openFile } from "node:fs/promises";
 import { metrics as globalMetrics } from "@opentelemetry/api";
 import { describe, expect, test } from "vitest";
 import { counterMetric, gaugeMetric } from "../../src/plugin/metrics.ts";
-import { ask, Stage } from "./stage.ts";
+import { ask, Stage } from "../harness/http-server.ts";
 
 /** Sample lines by name and labels, after checking that the text has Prometheus's form. */
 async function scrape(stage: Stage): Promise<Map<string, number>> {

@@ -9,7 +9,7 @@ import {
 import { buffer } from "node:stream/consumers";
 import { brotliDecompressSync, gunzipSync } from "node:zlib";
 import { expect, test } from "vitest";
-import { ask, Stage } from "./stage.ts";
+import { ask, Stage } from "../harness/http-server.ts";
 
 const BUILT = new URL("../../dist/dashboard/", import.meta.url);
 

@@ -9,8 +9,8 @@ import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { resolveConfig } from "tailgate";
 import { startTailgate, type RunningTailgate } from "tailgate";
-import { Workspace } from "../config/workspace.ts";
-import { ask, handshake, sendRaw, Stage } from "./stage.ts";
+import { Workspace } from "../harness/workspace.ts";
+import { ask, handshake, sendRaw, Stage } from "../harness/http-server.ts";
 
 const PROTOBUF = "application/x-protobuf";
 const METHOD = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";

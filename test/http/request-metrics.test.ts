@@ -6,9 +6,9 @@ import { connect } from "node:net";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { resolveConfig } from "tailgate";
 import { startTailgate, type RunningTailgate } from "tailgate";
-import { Workspace } from "../config/workspace.ts";
+import { Workspace } from "../harness/workspace.ts";
 import { frame, METHOD } from "../plugins/otlp-receiver/raw-call.ts";
-import { ask, handshake } from "./stage.ts";
+import { ask, handshake } from "../harness/http-server.ts";
 
 const JSON_TYPE = "application/json";
 const PROTOBUF = "application/x-protobuf";

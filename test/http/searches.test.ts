@@ -4,7 +4,7 @@ import { connect, type Socket } from "node:net";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { MemoryJournal } from "../../src/journal/memory.ts";
 import type { JournalPage, JournalQuery } from "tailgate/plugin";
-import { ask, Stage } from "./stage.ts";
+import { ask, Stage } from "../harness/http-server.ts";
 
 const SEARCH = "/api/logs?q=nothing-like-it";
 

@@ -4,7 +4,7 @@ import { text } from "node:stream/consumers";
 import { describe, expect, test, vi } from "vitest";
 import { TailgateError } from "tailgate";
 import type { RouteHandler } from "tailgate/plugin";
-import { ask, handshake, sendRaw, Stage } from "./stage.ts";
+import { ask, handshake, sendRaw, Stage } from "../harness/http-server.ts";
 
 const ok: RouteHandler = (_request, response) => void response.end("ok");
 

@@ -3,7 +3,7 @@ import { expect, test, vi } from "vitest";
 import { WriteLock } from "../../src/journal/write-lock.ts";
 import type { LogRecord } from "tailgate/plugin";
 import { JournalDirectory } from "../journal/journal-directory.ts";
-import { ask, Stage } from "./stage.ts";
+import { ask, Stage } from "../harness/http-server.ts";
 
 async function statsOf(stage: Stage) {
   const { status, body } = await ask(`${stage.url}/api/stats`);

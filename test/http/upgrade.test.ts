@@ -3,7 +3,7 @@ import { connect } from "node:net";
 import { text } from "node:stream/consumers";
 import { expect, onTestFinished, test } from "vitest";
 import { UpgradeTable } from "../../src/http/server/routes.ts";
-import { handshake } from "./stage.ts";
+import { handshake } from "../harness/http-server.ts";
 
 test("a Node that cannot decline other protocols has them answered 400", async () => {
   const upgrades = new UpgradeTable(console as never);

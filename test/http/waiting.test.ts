@@ -6,7 +6,7 @@ import { describe, expect, test, vi } from "vitest";
 import { emptyPage } from "../../src/journal/memory-tail.ts";
 import { MemoryJournal } from "../../src/journal/memory.ts";
 import type { JournalPage, JournalQuery, LogRecord } from "tailgate/plugin";
-import { ask, Stage, type Answer } from "./stage.ts";
+import { ask, Stage, type Answer } from "../harness/http-server.ts";
 
 /** Longer than any test takes: what is answered was answered for another reason. */
 const LONG = "order=asc&wait=30";

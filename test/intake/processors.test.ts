@@ -2,7 +2,7 @@
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { LoggingManager } from "tailgate";
-import { Workspace } from "../config/workspace.ts";
+import { Workspace } from "../harness/workspace.ts";
 
 /** Does with a record what its attribute `do` says, if it is addressed to this component. */
 const TRICKY = `

@@ -17,7 +17,7 @@ import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { SqliteJournal } from "../../src/journal/sqlite.ts";
 import { checkLog } from "../../src/journal/write-ahead-log.ts";
-import { denseText } from "../support/dense-text.ts";
+import { denseText } from "../harness/dense-text.ts";
 import { allOf, batch, JournalDirectory } from "./journal-directory.ts";
 
 const COMMITS = 30;

@@ -4,7 +4,7 @@ import { describe, expect, it, vi } from "vitest";
 import { unpackedLane } from "../../src/journal/packed-lane.ts";
 import { checksum } from "../../src/journal/page-reader.ts";
 import type { SqliteJournal } from "../../src/journal/sqlite.ts";
-import { denseText } from "../support/dense-text.ts";
+import { denseText } from "../harness/dense-text.ts";
 import { allOf, batch, JournalDirectory, pagesOf, textsOf } from "./journal-directory.ts";
 
 const HOUR_MS = 3_600_000;

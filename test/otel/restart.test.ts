@@ -4,8 +4,8 @@ import { cp, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { Workspace } from "../config/workspace.ts";
-import { Program } from "../support/program.ts";
+import { Workspace } from "../harness/workspace.ts";
+import { Program } from "../harness/program.ts";
 
 const MODULES = fileURLToPath(new URL("../../node_modules/", import.meta.url));
 

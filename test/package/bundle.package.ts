@@ -2,8 +2,8 @@
 
 import { build, type BuildOptions } from "esbuild";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { Workspace } from "../config/workspace.ts";
-import { Program } from "../support/program.ts";
+import { Workspace } from "../harness/workspace.ts";
+import { Program } from "../harness/program.ts";
 
 const LOAD = {
   "app.mjs": `

@@ -9,9 +9,9 @@ import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 import { build } from "vite";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
-import { Workspace } from "../config/workspace.ts";
-import { postMessages } from "../support/otlp-request.ts";
-import { Program } from "../support/program.ts";
+import { Workspace } from "../harness/workspace.ts";
+import { postMessages } from "../harness/otlp-request.ts";
+import { Program } from "../harness/program.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const SAMPLE = fileURLToPath(new URL("../fixtures/tailgate-plugin-sample", import.meta.url));

@@ -3,12 +3,12 @@
 import { readFile } from "node:fs/promises";
 import { setTimeout as wait } from "node:timers/promises";
 import { expect, test, vi } from "vitest";
-import { startCli } from "../cli/cli.ts";
-import { Workspace } from "../config/workspace.ts";
+import { startCli } from "../harness/cli.ts";
+import { Workspace } from "../harness/workspace.ts";
 import { TailgateError } from "tailgate";
-import { open as openHttp } from "../plugins/otlp-receiver/http-stage.ts";
-import { open } from "../plugins/otlp-receiver/stage.ts";
-import type { Program } from "../support/program.ts";
+import { open as openHttp } from "../harness/otlp-http.ts";
+import { open } from "../harness/otlp-grpc.ts";
+import type { Program } from "../harness/program.ts";
 import { messageOf, postNumbered } from "./numbered-records.ts";
 import { freePort } from "./peer.ts";
 import { SteadySender } from "./steady-sender.ts";

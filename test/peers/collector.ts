@@ -1,6 +1,6 @@
 import { fileURLToPath } from "node:url";
-import type { Workspace } from "../config/workspace.ts";
-import type { Program } from "../support/program.ts";
+import type { Workspace } from "../harness/workspace.ts";
+import type { Program } from "../harness/program.ts";
 import { freePort, startPeer } from "./peer.ts";
 
 /** The configuration that is shipped. */

@@ -5,7 +5,7 @@ import { setTimeout as wait } from "node:timers/promises";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { WebSocket } from "ws";
 import { CrashSite, urlOf } from "../crash/gateway-process.ts";
-import type { Program } from "../support/program.ts";
+import type { Program } from "../harness/program.ts";
 import { CollectorFile, namedOf, type Named } from "./collector-file.ts";
 import { messageOf, numbered, postNumbered } from "./numbered-records.ts";
 import { SteadySender } from "./steady-sender.ts";

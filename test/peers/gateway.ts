@@ -1,7 +1,7 @@
 import { stringify } from "yaml";
-import { startCli } from "../cli/cli.ts";
-import type { Workspace } from "../config/workspace.ts";
-import type { Program } from "../support/program.ts";
+import { startCli } from "../harness/cli.ts";
+import type { Workspace } from "../harness/workspace.ts";
+import type { Program } from "../harness/program.ts";
 
 export interface StartedGateway extends AsyncDisposable {
   readonly program: Program;

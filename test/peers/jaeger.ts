@@ -1,5 +1,5 @@
 import { expect, vi } from "vitest";
-import type { Workspace } from "../config/workspace.ts";
+import type { Workspace } from "../harness/workspace.ts";
 import { freePort, localUrl, startPeer } from "./peer.ts";
 
 export interface JaegerTrace {

@@ -1,8 +1,8 @@
 /** Loki, which takes minutes to build and half a minute to be ready: only where LOKI is set. */
 
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { Workspace } from "../config/workspace.ts";
-import type { Program } from "../support/program.ts";
+import { Workspace } from "../harness/workspace.ts";
+import type { Program } from "../harness/program.ts";
 import { collectorPorts, startCollector } from "./collector.ts";
 import { startGateway } from "./gateway.ts";
 import { foundInLoki, startLoki } from "./loki.ts";

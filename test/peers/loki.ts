@@ -1,7 +1,7 @@
 import { expect, vi } from "vitest";
 import { stringify } from "yaml";
-import type { Workspace } from "../config/workspace.ts";
-import type { Program } from "../support/program.ts";
+import type { Workspace } from "../harness/workspace.ts";
+import type { Program } from "../harness/program.ts";
 import { freePort, startPeer } from "./peer.ts";
 
 /** Loki as one process at a port of 127.0.0.1, with its data in the directory; resolves when it is ready. */

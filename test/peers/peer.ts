@@ -3,9 +3,9 @@ import { existsSync } from "node:fs";
 import { createServer } from "node:net";
 import { homedir } from "node:os";
 import { join } from "node:path";
-import type { Workspace } from "../config/workspace.ts";
-import { Program } from "../support/program.ts";
-import { endWithout } from "../support/required-program.ts";
+import type { Workspace } from "../harness/workspace.ts";
+import { Program } from "../harness/program.ts";
+import { endWithout } from "../harness/required-program.ts";
 
 /** Where test/setup-peers.sh leaves a program. */
 export function peerPath(program: string): string {

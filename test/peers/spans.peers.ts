@@ -2,7 +2,7 @@
 
 import { LoggingManager } from "tailgate";
 import { expect, onTestFinished, test, vi } from "vitest";
-import { Workspace } from "../config/workspace.ts";
+import { Workspace } from "../harness/workspace.ts";
 import { DemoRun } from "../plugins/spans/demo-run.ts";
 import { foundInJaeger, startJaeger, type JaegerSpan, type JaegerTrace } from "./jaeger.ts";
 

@@ -1,5 +1,5 @@
-import { Workspace } from "../config/workspace.ts";
-import type { Program } from "../support/program.ts";
+import { Workspace } from "../harness/workspace.ts";
+import type { Program } from "../harness/program.ts";
 import { freePort, startPeer } from "./peer.ts";
 
 /** A real Collector that can be killed and started again at the same port, with a configuration of the test's own. */

@@ -1,7 +1,7 @@
 /** Tailgate's exporter `otlp` and VictoriaLogs, without a Collector. */
 
 import { expect, test } from "vitest";
-import { Workspace } from "../config/workspace.ts";
+import { Workspace } from "../harness/workspace.ts";
 import { startGateway } from "./gateway.ts";
 import { freePort, localUrl } from "./peer.ts";
 import { logsOfWorker, post } from "./requests.ts";

@@ -1,6 +1,6 @@
 import { expect, vi } from "vitest";
-import type { Workspace } from "../config/workspace.ts";
-import type { Program } from "../support/program.ts";
+import type { Workspace } from "../harness/workspace.ts";
+import type { Program } from "../harness/program.ts";
 import { startPeer } from "./peer.ts";
 
 /** VictoriaLogs at a port of 127.0.0.1, with its data in the directory; resolves when it takes requests. */

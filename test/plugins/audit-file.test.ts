@@ -13,7 +13,7 @@ import { exporterContract } from "tailgate/testing";
 import { describe, expect, onTestFinished, test } from "vitest";
 import auditFile from "../../plugins/audit-file.ts";
 import { CompositeBatch } from "../../src/batch/composite.ts";
-import { ExporterProcess } from "../support/exporter-process.ts";
+import { ExporterProcess } from "../harness/exporter-process.ts";
 import {
   AUDIT,
   auditBatch,
@@ -26,7 +26,7 @@ import {
   NOON_MS,
   openAudit,
   read,
-} from "./audit-file/stage.ts";
+} from "../harness/audit-file.ts";
 
 describe("the contract of all exporters", () => {
   const cases = exporterContract(() => ({

@@ -8,8 +8,8 @@ import { exporterContract } from "tailgate/testing";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import consoleExporter from "../../plugins/console.ts";
 import type { Batch, LogRecord, Value } from "tailgate/plugin";
-import { ExporterProcess, type ProcessOptions } from "../support/exporter-process.ts";
-import { temporaryDirectory } from "../support/temporary-directory.ts";
+import { ExporterProcess, type ProcessOptions } from "../harness/exporter-process.ts";
+import { temporaryDirectory } from "../harness/temporary-directory.ts";
 
 const STAMP = "2025-10-13 09:27:24";
 

@@ -17,7 +17,7 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import file from "../../plugins/file.ts";
 import { CompositeBatch } from "../../src/batch/composite.ts";
 import type { LogRecord } from "tailgate/plugin";
-import { ExporterProcess } from "../support/exporter-process.ts";
+import { ExporterProcess } from "../harness/exporter-process.ts";
 import {
   batches,
   hostWithDirectory,
@@ -26,7 +26,7 @@ import {
   NEVER,
   openFile,
   read,
-} from "./file/stage.ts";
+} from "../harness/log-file.ts";
 
 describe("the contract of all exporters", () => {
   const cases = exporterContract(() => ({

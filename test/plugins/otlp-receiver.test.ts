@@ -10,7 +10,7 @@ import { HTTP_DEFAULTS } from "../../src/config/config.ts";
 import { TailgateError } from "tailgate";
 import { defineExporter, z } from "tailgate/plugin";
 import { startTailgate } from "tailgate";
-import { Workspace } from "../config/workspace.ts";
+import { Workspace } from "../harness/workspace.ts";
 import {
   gzip,
   heldUpload,
@@ -23,7 +23,7 @@ import {
   PYTHON,
   PYTHON_RECORDS,
   send,
-} from "./otlp-receiver/http-stage.ts";
+} from "../harness/otlp-http.ts";
 
 describe("a request", () => {
   it.each([

@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } fro
 import otlp from "../../plugins/otlp.ts";
 import { decodeOtlpJson } from "../../src/otlp/otlp-json.ts";
 import { RetryLaterError, type Exporter } from "tailgate/plugin";
-import { ExporterProcess } from "../support/exporter-process.ts";
+import { ExporterProcess } from "../harness/exporter-process.ts";
 import { answer, Peer, take, type Behaviour } from "./otlp/peer.ts";
 import { Sending } from "./otlp/sending.ts";
 

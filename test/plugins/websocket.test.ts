@@ -2,9 +2,9 @@ import { once } from "node:events";
 import { batchOf, exporterContract } from "tailgate/testing";
 import { describe, expect, test, vi } from "vitest";
 import websocket from "../../plugins/websocket.ts";
-import { LARGE, numbers, scope, twice, untilReceived } from "./websocket/plain-stage.ts";
-import { RawPeer, Viewer, viewerUrl } from "./websocket/rig.ts";
-import { numbered, startRig } from "./websocket/stage.ts";
+import { LARGE, numbers, scope, twice, untilReceived } from "../harness/plain-clients.ts";
+import { RawPeer, Viewer, viewerUrl } from "../harness/websocket.ts";
+import { numbered, startRig } from "../harness/websocket-tests.ts";
 
 describe("the contract of all exporters", () => {
   const cases = exporterContract(() => {

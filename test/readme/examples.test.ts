@@ -7,10 +7,10 @@ import { fileURLToPath } from "node:url";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { transformWithOxc } from "vite";
 import { parse } from "yaml";
-import { Workspace } from "../config/workspace.ts";
-import { collect } from "../support/collect.ts";
-import { postMessages } from "../support/otlp-request.ts";
-import { Program } from "../support/program.ts";
+import { Workspace } from "../harness/workspace.ts";
+import { collect } from "../harness/collect.ts";
+import { postMessages } from "../harness/otlp-request.ts";
+import { Program } from "../harness/program.ts";
 import { Document } from "./document.ts";
 
 const MAIN = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));

@@ -7,8 +7,8 @@ import { text as textOf } from "node:stream/consumers";
 import { fileURLToPath } from "node:url";
 import { expect, onTestFinished, test, vi } from "vitest";
 import type { Envelope } from "tailgate";
-import { Workspace } from "../config/workspace.ts";
-import { Program } from "../support/program.ts";
+import { Workspace } from "../harness/workspace.ts";
+import { Program } from "../harness/program.ts";
 import { Document } from "./document.ts";
 
 const MAIN = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));

@@ -16,8 +16,16 @@ import auditFile from "../../../plugins/audit-file.ts";
 import type { RecordBatch } from "../../../src/batch/record-batch.ts";
 import { SqliteJournal } from "../../../src/journal/sqlite.ts";
 import type { Batch, LogRecord } from "tailgate/plugin";
-import { FollowedExporter } from "../../support/followed-exporter.ts";
-import { AUDIT, auditBatch, DAY_MS, events, nameOf, NOON_MS, read } from "./stage.ts";
+import { FollowedExporter } from "../../harness/followed-exporter.ts";
+import {
+  AUDIT,
+  auditBatch,
+  DAY_MS,
+  events,
+  nameOf,
+  NOON_MS,
+  read,
+} from "../../harness/audit-file.ts";
 
 /** What happens between two crashes: events, each so many days after today, and how many thousandths of the newest file are left. */
 const life = fc.record({

@@ -4,7 +4,16 @@ import { readFileSync } from "node:fs";
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { LogRecord, Value } from "tailgate/plugin";
-import { AUDIT, auditBatch, event, nameOf, NEVER, NOON_MS, openAudit, read } from "./stage.ts";
+import {
+  AUDIT,
+  auditBatch,
+  event,
+  nameOf,
+  NEVER,
+  NOON_MS,
+  openAudit,
+  read,
+} from "../../harness/audit-file.ts";
 
 /** The line for one record. */
 async function lineOf(record: Partial<LogRecord>): Promise<string> {

@@ -15,8 +15,8 @@ import { batchOf, testHost } from "tailgate/testing";
 import { describe, expect, test } from "vitest";
 import file from "../../../plugins/file.ts";
 import type { RecordBatch } from "../../../src/batch/record-batch.ts";
-import { FollowedExporter } from "../../support/followed-exporter.ts";
-import { hostWithDirectory, kept, linesOf, messages, read } from "./stage.ts";
+import { FollowedExporter } from "../../harness/followed-exporter.ts";
+import { hostWithDirectory, kept, linesOf, messages, read } from "../../harness/log-file.ts";
 
 const MANY_BACKUPS = 1000;
 

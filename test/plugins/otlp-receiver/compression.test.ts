@@ -10,9 +10,9 @@ import {
 } from "node:zlib";
 import fc from "fast-check";
 import { describe, expect, it, onTestFinished, test } from "vitest";
-import { json, NODE, NODE_RECORDS, open, PYTHON, send, statusOf } from "./http-stage.ts";
+import { json, NODE, NODE_RECORDS, open, PYTHON, send, statusOf } from "../../harness/otlp-http.ts";
 import { frame, send as call } from "./raw-call.ts";
-import { open as openGrpc } from "./stage.ts";
+import { open as openGrpc } from "../../harness/otlp-grpc.ts";
 
 const OK = 0;
 const INVALID_ARGUMENT = 3;

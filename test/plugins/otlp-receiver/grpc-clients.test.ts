@@ -12,10 +12,10 @@ import {
 } from "@grpc/grpc-js";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { TailgateError } from "tailgate";
-import { Program } from "../../support/program.ts";
-import { requirePython } from "../../support/required-program.ts";
+import { Program } from "../../harness/program.ts";
+import { requirePython } from "../../harness/required-program.ts";
 import { METHOD } from "./raw-call.ts";
-import { open } from "./stage.ts";
+import { open } from "../../harness/otlp-grpc.ts";
 
 const PYTHON = readFileSync(new URL("../../golden/python-sdk.pb", import.meta.url));
 const PYTHON_RECORDS = 17;

@@ -8,7 +8,7 @@ import otlpReceiver from "../../../plugins/otlp-receiver.ts";
 import { TailgateError } from "tailgate";
 import { testHost } from "tailgate/testing";
 import { answerOf, begin, frame, resetFrame, send, session } from "./raw-call.ts";
-import { open } from "./stage.ts";
+import { open } from "../../harness/otlp-grpc.ts";
 
 const PYTHON = readFileSync(new URL("../../golden/python-sdk.pb", import.meta.url));
 const PYTHON_RECORDS = 17;

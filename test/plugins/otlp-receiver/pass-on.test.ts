@@ -5,7 +5,7 @@ import { createServer, type IncomingHttpHeaders } from "node:http";
 import type { AddressInfo } from "node:net";
 import { buffer } from "node:stream/consumers";
 import { expect, onTestFinished, test } from "vitest";
-import { open } from "./stage.ts";
+import { open } from "../../harness/otlp-grpc.ts";
 
 interface Arrived {
   readonly path: string;

@@ -2,8 +2,8 @@
 
 import { expect, test } from "vitest";
 import { CrashSite, urlOf } from "../../crash/gateway-process.ts";
-import { Program } from "../../support/program.ts";
-import { requirePython } from "../../support/required-program.ts";
+import { Program } from "../../harness/program.ts";
+import { requirePython } from "../../harness/required-program.ts";
 
 const SDK_HANDLER = `
 from opentelemetry.sdk._logs import LoggingHandler

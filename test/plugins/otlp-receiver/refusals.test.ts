@@ -2,7 +2,7 @@
 
 import { gzipSync } from "node:zlib";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
-import { sendRaw } from "../../http/stage.ts";
+import { sendRaw } from "../../harness/http-server.ts";
 import { TailgateError } from "tailgate";
 import {
   gzip,
@@ -15,7 +15,7 @@ import {
   PYTHON,
   send,
   statusOf,
-} from "./http-stage.ts";
+} from "../../harness/otlp-http.ts";
 
 describe("a refusal", () => {
   it("of another method is 405 with Allow", async () => {

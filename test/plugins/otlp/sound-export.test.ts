@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { LoggingManager } from "tailgate";
-import { Workspace } from "../../config/workspace.ts";
+import { Workspace } from "../../harness/workspace.ts";
 import { strictlyDecoded } from "../../encode/strict-request.ts";
 import { answer, Peer, take, type Behaviour } from "./peer.ts";
 

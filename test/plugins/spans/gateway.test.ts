@@ -1,8 +1,8 @@
 import { LoggingManager } from "tailgate";
 import { expect, onTestFinished, test, vi } from "vitest";
-import { Workspace } from "../../config/workspace.ts";
+import { Workspace } from "../../harness/workspace.ts";
 import { CrashSite, urlOf } from "../../crash/gateway-process.ts";
-import type { Program } from "../../support/program.ts";
+import type { Program } from "../../harness/program.ts";
 import { DemoRun } from "./demo-run.ts";
 import { TracePeer } from "./trace-peer.ts";
 

@@ -1,7 +1,7 @@
 import { describe, expect, test, vi } from "vitest";
 import { batchOf } from "tailgate/testing";
-import { Viewer } from "./rig.ts";
-import { AUDIT, emitMixed, numbers, startRig } from "./stage.ts";
+import { Viewer } from "../../harness/websocket.ts";
+import { AUDIT, emitMixed, numbers, startRig } from "../../harness/websocket-tests.ts";
 import { SubprotocolViewer } from "./subprotocol-viewer.ts";
 
 describe("batches", () => {

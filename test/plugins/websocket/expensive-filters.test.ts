@@ -4,11 +4,11 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { LogStream } from "tailgate/client";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import type { LogRecord } from "tailgate/plugin";
-import { startCli } from "../../cli/cli.ts";
-import { longestTurnMs } from "../../support/longest-turn.ts";
-import { LARGE, untilReceived } from "./plain-stage.ts";
-import { Viewer, type Rig } from "./rig.ts";
-import { AUDIT, numbers, startRig, startStage } from "./stage.ts";
+import { startCli } from "../../harness/cli.ts";
+import { longestTurnMs } from "../../harness/longest-turn.ts";
+import { LARGE, untilReceived } from "../../harness/plain-clients.ts";
+import { Viewer, type Rig } from "../../harness/websocket.ts";
+import { AUDIT, numbers, startRig, startStage } from "../../harness/websocket-tests.ts";
 import { SubprotocolViewer } from "./subprotocol-viewer.ts";
 
 /** Each term costs about a millisecond for a megabyte of the letter. */

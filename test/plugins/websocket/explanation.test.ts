@@ -1,7 +1,7 @@
 /** A plain request to the WebSocket's path is told what a handshake would be: browsers hide that from their pages. */
 
 import { expect, test } from "vitest";
-import { Rig, Viewer } from "./rig.ts";
+import { Rig, Viewer } from "../../harness/websocket.ts";
 
 async function ask(rig: Rig, query = "", method = "POST"): Promise<Response> {
   return fetch(rig.url(query).replace("ws", "http"), { method });

@@ -4,9 +4,9 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { parseFilter, type FilterQuery } from "tailgate/plugin";
-import { JournalStage } from "./journal-stage.ts";
-import { Rig } from "./rig.ts";
-import { emitMixed, numbers, startRig, startStage } from "./stage.ts";
+import { JournalStage } from "../../harness/paged-journal.ts";
+import { Rig } from "../../harness/websocket.ts";
+import { emitMixed, numbers, startRig, startStage } from "../../harness/websocket-tests.ts";
 import { SubprotocolViewer } from "./subprotocol-viewer.ts";
 
 describe("filters in place", () => {

@@ -1,7 +1,7 @@
 import { setTimeout as wait } from "node:timers/promises";
-import { startCli } from "../../cli/cli.ts";
-import { Workspace } from "../../config/workspace.ts";
-import type { Program } from "../../support/program.ts";
+import { startCli } from "../../harness/cli.ts";
+import { Workspace } from "../../harness/workspace.ts";
+import type { Program } from "../../harness/program.ts";
 
 const CONFIG = "receivers: { otlp: { port: null } }\nexporters: { websocket: {} }\n";
 

@@ -3,9 +3,9 @@
 import { once } from "node:events";
 import { batchOf } from "tailgate/testing";
 import { describe, expect, test, vi } from "vitest";
-import { firstWords, LARGE, numbers, untilReceived } from "./plain-stage.ts";
-import { RawPeer, Viewer } from "./rig.ts";
-import { numbered, startRig } from "./stage.ts";
+import { firstWords, LARGE, numbers, untilReceived } from "../../harness/plain-clients.ts";
+import { RawPeer, Viewer } from "../../harness/websocket.ts";
+import { numbered, startRig } from "../../harness/websocket-tests.ts";
 
 describe("slow viewers", () => {
   test("a healthy viewer gets 200 messages of 60 kB beside one that never reads, which is told why it is closed", async () => {

@@ -1,10 +1,10 @@
 /** Viewers without the subprotocol, where the journal does not have all that is due. */
 
 import { describe, expect, onTestFinished, test, vi } from "vitest";
-import { postMessages } from "../../support/otlp-request.ts";
+import { postMessages } from "../../harness/otlp-request.ts";
 import { GatewayProcess } from "./gateway-process.ts";
-import { JournalStage } from "./journal-stage.ts";
-import { RawPeer, Rig, Viewer, type RigOptions } from "./rig.ts";
+import { JournalStage } from "../../harness/paged-journal.ts";
+import { RawPeer, Rig, Viewer, type RigOptions } from "../../harness/websocket.ts";
 import { SubprotocolViewer } from "./subprotocol-viewer.ts";
 
 /** Long, as it ends as soon as it can. */

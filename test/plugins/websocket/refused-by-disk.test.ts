@@ -2,7 +2,7 @@
 
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { describe, expect, test, vi } from "vitest";
-import { emitMixed, numbers, startStage } from "./stage.ts";
+import { emitMixed, numbers, startStage } from "../../harness/websocket-tests.ts";
 import { SubprotocolViewer } from "./subprotocol-viewer.ts";
 
 describe("what the disk refuses", () => {

@@ -2,9 +2,9 @@ import { once } from "node:events";
 import * as fc from "fast-check";
 import { describe, expect, test, vi } from "vitest";
 import type { LogRecord } from "tailgate/plugin";
-import { firstWords, LARGE, numbers, untilReceived } from "./plain-stage.ts";
-import { Rig, Viewer } from "./rig.ts";
-import { numbered, startRig } from "./stage.ts";
+import { firstWords, LARGE, numbers, untilReceived } from "../../harness/plain-clients.ts";
+import { Rig, Viewer } from "../../harness/websocket.ts";
+import { numbered, startRig } from "../../harness/websocket-tests.ts";
 
 describe("replay", () => {
   test("the newest N come first, oldest first, then the live stream", async () => {

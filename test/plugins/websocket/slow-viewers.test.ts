@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { describe, expect, test, vi } from "vitest";
-import { RawPeer } from "./rig.ts";
-import { AUDIT, emitMixed, numbered, numbers, startStage } from "./stage.ts";
+import { RawPeer } from "../../harness/websocket.ts";
+import { AUDIT, emitMixed, numbered, numbers, startStage } from "../../harness/websocket-tests.ts";
 import { SubprotocolViewer } from "./subprotocol-viewer.ts";
 
 describe("slow viewers", () => {

@@ -4,10 +4,10 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { FilterQuery } from "tailgate/plugin";
-import { JournalStage } from "./journal-stage.ts";
+import { JournalStage } from "../../harness/paged-journal.ts";
 import { Ledger } from "./ledger.ts";
-import { Rig } from "./rig.ts";
-import { emitMixed, mixed, numbers, startRig, startStage } from "./stage.ts";
+import { Rig } from "../../harness/websocket.ts";
+import { emitMixed, mixed, numbers, startRig, startStage } from "../../harness/websocket-tests.ts";
 import { SubprotocolViewer } from "./subprotocol-viewer.ts";
 
 describe("starts", () => {

@@ -5,9 +5,9 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import * as fc from "fast-check";
 import { describe, expect, test, vi } from "vitest";
 import { WebSocket } from "ws";
-import { JournalStage } from "./journal-stage.ts";
-import { RawPeer } from "./rig.ts";
-import { emitMixed, numbered, numbers, startRig } from "./stage.ts";
+import { JournalStage } from "../../harness/paged-journal.ts";
+import { RawPeer } from "../../harness/websocket.ts";
+import { emitMixed, numbered, numbers, startRig } from "../../harness/websocket-tests.ts";
 import { SubprotocolViewer } from "./subprotocol-viewer.ts";
 
 describe("the handshake", () => {

@@ -1,8 +1,8 @@
 import { onTestFinished } from "vitest";
-import otlpReceiver from "../../../plugins/otlp-receiver.ts";
+import otlpReceiver from "../../plugins/otlp-receiver.ts";
 import type { Receiver } from "tailgate/plugin";
 import { testHost, type TestHost } from "tailgate/testing";
-import { Records } from "./records.ts";
+import { Records } from "../plugins/otlp-receiver/records.ts";
 
 export interface Opened {
   readonly host: TestHost;

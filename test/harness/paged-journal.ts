@@ -1,5 +1,5 @@
 import type { Gap, HostClock, HostJournal, JournalPage, JournalQuery } from "tailgate/plugin";
-import type { MemoryJournal } from "../../../src/journal/memory.ts";
+import type { MemoryJournal } from "../../src/journal/memory.ts";
 
 /**
  * A journal with a disk: memory holds the newest batches alone, the rest is read in pages. What the disk has refused

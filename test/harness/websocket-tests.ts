@@ -1,7 +1,7 @@
 import { onTestFinished } from "vitest";
 import type { LogRecord } from "tailgate/plugin";
-import { JournalStage } from "./journal-stage.ts";
-import { Rig, type RigOptions } from "./rig.ts";
+import { JournalStage } from "./paged-journal.ts";
+import { Rig, type RigOptions } from "./websocket.ts";
 
 /** Until the end of the test. */
 export async function startRig(options?: RigOptions): Promise<Rig> {

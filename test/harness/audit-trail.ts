@@ -8,7 +8,7 @@ import { verify, type Verification } from "../../src/audit/verification.ts";
 import { resolveConfig } from "tailgate";
 import { recordOf } from "tailgate/testing";
 import { startTailgate, type RunningTailgate } from "tailgate";
-import { Workspace } from "../config/workspace.ts";
+import { Workspace } from "./workspace.ts";
 
 const DAY_MS = 86_400_000;
 

@@ -9,8 +9,8 @@ import {
 } from "node:fs";
 import { setTimeout as wait } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { startCli } from "../cli/cli.ts";
-import { Workspace } from "../config/workspace.ts";
+import { startCli } from "./cli.ts";
+import { Workspace } from "./workspace.ts";
 import { postMessages } from "./otlp-request.ts";
 import type { Program } from "./program.ts";
 

@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { batchOf, testHost, type TestHost } from "tailgate/testing";
 import { onTestFinished } from "vitest";
-import file from "../../../plugins/file.ts";
+import file from "../../plugins/file.ts";
 import type { Batch, Exporter } from "tailgate/plugin";
 
 export const NEVER = new AbortController().signal;

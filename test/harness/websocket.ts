@@ -2,13 +2,13 @@ import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { testHost, type TestHost } from "tailgate/testing";
 import { WebSocket } from "ws";
-import websocket from "../../../plugins/websocket.ts";
-import { CompositeBatch } from "../../../src/batch/composite.ts";
-import { EnvelopeEncoder, partsOfRecord } from "../../../src/envelope/encoder.ts";
-import { BatchBuilder } from "../../../src/batch/batch-builder.ts";
-import { RecordOrigin } from "../../../src/batch/origin.ts";
-import type { RecordBatch } from "../../../src/batch/record-batch.ts";
-import { MemoryJournal } from "../../../src/journal/memory.ts";
+import websocket from "../../plugins/websocket.ts";
+import { CompositeBatch } from "../../src/batch/composite.ts";
+import { EnvelopeEncoder, partsOfRecord } from "../../src/envelope/encoder.ts";
+import { BatchBuilder } from "../../src/batch/batch-builder.ts";
+import { RecordOrigin } from "../../src/batch/origin.ts";
+import type { RecordBatch } from "../../src/batch/record-batch.ts";
+import { MemoryJournal } from "../../src/journal/memory.ts";
 import type {
   Batch,
   Envelope,

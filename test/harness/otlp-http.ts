@@ -9,16 +9,16 @@ import {
 } from "node:http";
 import { buffer } from "node:stream/consumers";
 import { expect, onTestFinished, vi } from "vitest";
-import otlpReceiver from "../../../plugins/otlp-receiver.ts";
+import otlpReceiver from "../../plugins/otlp-receiver.ts";
 import type { Receiver } from "tailgate/plugin";
 import { testHost, type TestHost } from "tailgate/testing";
-import { Records } from "./records.ts";
+import { Records } from "../plugins/otlp-receiver/records.ts";
 
 export const PROTOBUF = "application/x-protobuf";
 export const JSON_TYPE = "application/json";
-export const PYTHON = readFileSync(new URL("../../golden/python-sdk.pb", import.meta.url));
+export const PYTHON = readFileSync(new URL("../golden/python-sdk.pb", import.meta.url));
 export const PYTHON_RECORDS = 17;
-export const NODE = readFileSync(new URL("../../golden/node3-direct-json-1.json", import.meta.url));
+export const NODE = readFileSync(new URL("../golden/node3-direct-json-1.json", import.meta.url));
 export const NODE_RECORDS = 28;
 
 export interface Opened {

@@ -1,5 +1,5 @@
 import { fileURLToPath } from "node:url";
-import { Program, type ProgramOptions } from "../support/program.ts";
+import { Program, type ProgramOptions } from "./program.ts";
 
 export const MAIN = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
 

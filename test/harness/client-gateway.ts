@@ -1,8 +1,8 @@
 import { onTestFinished } from "vitest";
 import type { LogStreamOptions } from "tailgate/client";
 import { LoggingManager } from "tailgate";
-import { Workspace } from "../config/workspace.ts";
-import { StreamLog } from "./stream-log.ts";
+import { Workspace } from "./workspace.ts";
+import { StreamLog } from "../client/stream-log.ts";
 
 /** A gateway with nothing but the WebSocket, with these options of it, until the test ends. */
 export async function startGateway(

@@ -2,7 +2,7 @@
 
 import { expect, vi } from "vitest";
 import type { LogRecord } from "tailgate/plugin";
-import type { Viewer } from "./rig.ts";
+import type { Viewer } from "./websocket.ts";
 
 /** So many numbers as texts. */
 export function numbers(from: number, count: number): string[] {

@@ -1,8 +1,8 @@
 import { fileURLToPath } from "node:url";
 import { onTestFinished } from "vitest";
-import { Workspace } from "../config/workspace.ts";
-import { collect, type Collected } from "../support/collect.ts";
-import { Program } from "../support/program.ts";
+import { Workspace } from "./workspace.ts";
+import { collect, type Collected } from "./collect.ts";
+import { Program } from "./program.ts";
 
 const MAIN = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
 

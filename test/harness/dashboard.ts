@@ -1,10 +1,10 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { vi } from "vitest";
-import { startCli } from "../cli/cli.ts";
-import type { Program } from "../support/program.ts";
-import { temporaryDirectory } from "../support/temporary-directory.ts";
-import { View, type ViewOptions } from "./browser.ts";
+import { startCli } from "./cli.ts";
+import type { Program } from "./program.ts";
+import { temporaryDirectory } from "./temporary-directory.ts";
+import { View, type ViewOptions } from "../dashboard/browser.ts";
 
 export type Lane = "system_log" | "audit_log";
 

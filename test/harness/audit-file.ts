@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { batchOf, testHost, type TestHost } from "tailgate/testing";
 import { onTestFinished } from "vitest";
-import auditFile from "../../../plugins/audit-file.ts";
+import auditFile from "../../plugins/audit-file.ts";
 import type { Batch, Exporter, LogRecord } from "tailgate/plugin";
 
 export const NEVER = new AbortController().signal;

@@ -1,31 +1,66 @@
-/** Sends records over OTLP/HTTP: to a collector, a log store, another gateway. */
+/** Sends records over OTLP/HTTP to a collector, a log store or another gateway. */
 
 import {
   defineExporter,
   withSignals,
+  z,
   type Batch,
   type Exporter,
   type Host,
   type OtlpForm,
   type Written,
 } from "tailgate/plugin";
-import { planDestination, readDestination, type Destination } from "./otlp/destination.ts";
-import { Losses } from "./otlp/losses.ts";
-import { options, type OtlpOptions } from "./otlp/options.ts";
+import {
+  destinationOptions,
+  LOGS,
+  planDestination,
+  readDestination,
+  type Destination,
+} from "./otlp/destination.ts";
 import { Quarantine } from "./otlp/quarantine.ts";
-import { post } from "./otlp/request.ts";
-import { LOGS } from "./otlp/signal.ts";
-import { laterError, verdictOf } from "./otlp/verdict.ts";
+import { OtlpSender, RejectionLog } from "./otlp/sender.ts";
+
+const options = z.strictObject({
+  ...destinationOptions(LOGS),
+  logger_attribute: z
+    .string()
+    .min(1)
+    .optional()
+    .describe(
+      "Attribute that repeats the logger's name, for stores that drop the scope. Default: none.",
+    ),
+  record_uid: z
+    .boolean()
+    .default(true)
+    .describe(
+      "Whether each record gets the attribute `log.record.uid`, unless it has one. A record that is sent again, after a crash or a lost response, has the same value, which identifies duplicates.",
+    ),
+  max_batch_bytes: z
+    .int()
+    .min(1)
+    .default(2 << 20)
+    .describe(
+      "Approximate maximum size of a request before compression, in bytes; a larger record is sent alone.",
+    ),
+  quarantine_max_bytes: z
+    .int()
+    .min(1)
+    .default(64 << 20)
+    .describe(
+      "Maximum size of the quarantine's two files, in bytes; beyond it the older one is deleted and its records are counted.",
+    ),
+});
+
+type OtlpOptions = z.output<typeof options>;
 
 export default defineExporter({
   name: "otlp",
-  description:
-    "Sends records over OTLP/HTTP to a collector or a log store, each one until it is taken.",
+  description: "Sends records over OTLP/HTTP to a collector or a log store, with retries.",
   options,
   plan: (given) => planDestination(given, LOGS),
   async open(given, host) {
     const destination = readDestination(given, LOGS);
-    const form = formOf(given, host);
+    const form = readForm(given, host);
     const quarantine = await Quarantine.open(host, { bytesMax: given.quarantine_max_bytes, form });
     return new OtlpExporter(
       destination,
@@ -36,7 +71,7 @@ export default defineExporter({
   },
 });
 
-function formOf(given: OtlpOptions, { journal }: Host): OtlpForm {
+function readForm(given: OtlpOptions, { journal }: Host): OtlpForm {
   return {
     loggerAttribute: given.logger_attribute,
     uidOf: given.record_uid ? (sequence) => journal.uidOf(sequence) : undefined,
@@ -45,12 +80,12 @@ function formOf(given: OtlpOptions, { journal }: Host): OtlpForm {
 
 class OtlpExporter implements Exporter {
   readonly #destination: Destination;
-  readonly #form: OtlpForm;
+  readonly #sender: OtlpSender<Batch>;
   readonly #bytesMax: number;
   readonly #quarantine: Quarantine;
-  readonly #losses: Losses;
+  readonly #rejections: RejectionLog;
   readonly #closing = new AbortController();
-  /** The newest record that is settled: a batch that comes again is gone on with behind it. */
+  /** The newest settled record: a batch that is delivered again resumes after it. */
   #settled = 0;
 
   constructor(
@@ -59,34 +94,34 @@ class OtlpExporter implements Exporter {
     { form, bytesMax }: { form: OtlpForm; bytesMax: number },
     host: Host,
   ) {
+    const isJson = destination.protocol === "http/json";
     this.#destination = destination;
-    this.#form = form;
+    this.#sender = new OtlpSender<Batch>(destination, LOGS, {
+      serialize: (batch) => (isJson ? batch.otlpJson(form) : batch.otlp(form)),
+      count: ({ length }) => length,
+    });
     this.#bytesMax = bytesMax;
     this.#quarantine = quarantine;
-    this.#losses = new Losses(destination.name, quarantine.path, host.log);
+    this.#rejections = new RejectionLog(destination.name, quarantine.path, host.log);
     host.sendingTo(destination.name);
   }
 
   async write(batch: Batch, signal: AbortSignal): Promise<Written> {
     const rest = batch.select((index) => batch.sequence(index) > this.#settled);
     await withSignals([signal, this.#closing.signal], (either) => this.#sendAll(rest, either));
-    return { dropped: this.#losses.take() };
+    return { dropped: this.#rejections.takeCounts() };
   }
 
   async #sendAll(batch: Batch, signal: AbortSignal): Promise<void> {
-    for (const part of parted(batch, this.#bytesMax)) await this.#send(part, signal);
+    for (const part of splitBySize(batch, this.#bytesMax)) await this.#send(part, signal);
   }
 
-  /** Of a part that is refused for good the halves are sent, down to the records that are to blame. */
+  /** Bisects a rejected part to isolate the records that the destination rejects. */
   async #send(part: Batch, signal: AbortSignal): Promise<void> {
-    const { protocol } = this.#destination;
-    const isJson = protocol === "http/json";
-    const body = isJson ? part.otlpJson(this.#form) : part.otlp(this.#form);
-    const answer = await post(this.#destination, body, signal);
-    const verdict = verdictOf(answer);
-    if (verdict.kind === "later") throw laterError(this.#destination.name, verdict);
-    if (verdict.kind === "taken") {
-      this.#losses.rejected(Math.min(verdict.rejected, part.length), verdict.message);
+    const outcome = await this.#sender.send(part, signal);
+    if (outcome.kind === "accepted") {
+      const rejected = Math.min(outcome.rejected, part.length);
+      this.#rejections.addPartialSuccess(rejected, outcome.message);
     } else if (part.length > 1) {
       const half = part.length >> 1;
       await this.#send(
@@ -95,9 +130,9 @@ class OtlpExporter implements Exporter {
       );
       return this.#send(part.from(half), signal);
     } else {
-      // Not settled before it is safe there: where that fails, delivery comes again.
-      await this.#quarantine.keep(part, verdict.reason);
-      this.#losses.refused(part.sequence(0), verdict.reason);
+      // Before the record is settled: if storing fails, delivery sends it again.
+      await this.#quarantine.store(part, outcome.reason);
+      this.#rejections.addRefused(part.sequence(0), outcome.reason);
     }
     this.#settled = part.sequence(part.length - 1);
   }
@@ -108,8 +143,8 @@ class OtlpExporter implements Exporter {
   }
 }
 
-/** Parts of up to so many bytes, measured by the envelopes, or of one record. */
-function* parted(batch: Batch, bytesMax: number): Generator<Batch> {
+/** Yields parts of up to `bytesMax`, measured by their envelopes, each of at least one record. */
+function* splitBySize(batch: Batch, bytesMax: number): Generator<Batch> {
   for (let rest = batch; rest.length > 0;) {
     let end = 0;
     for (let bytes = 0; end < rest.length; end++) {

@@ -1,122 +1,209 @@
-/** Shows instances as traces: sends a span for each instance's life over OTLP/HTTP, to Jaeger for example. */
+/** Sends the lifetime of each instance as a trace over OTLP/HTTP, to Jaeger for example. */
 
 import {
   defineExporter,
   LEVELS,
   textOf,
   withSignals,
+  z,
   type Batch,
   type Exporter,
   type Host,
 } from "tailgate/plugin";
-import { planDestination, readDestination, type Destination } from "./otlp/destination.ts";
-import { TRACES } from "./otlp/signal.ts";
-import { BookKeeper } from "./spans/book-keeper.ts";
-import type { FinishedSpan } from "./spans/finished-span.ts";
-import { InstanceBook } from "./spans/instance-book.ts";
+import {
+  destinationOptions,
+  planDestination,
+  readDestination,
+  TRACES,
+  type Destination,
+} from "./otlp/destination.ts";
 import { readEvent } from "./spans/instance-event.ts";
-import { options, type SpansOptions } from "./spans/options.ts";
+import { InstanceTracker } from "./spans/instance-tracker.ts";
 import { SpanSender } from "./spans/span-sender.ts";
+import type { FinishedSpan } from "./spans/span.ts";
+
+const options = z.strictObject({
+  ...destinationOptions(TRACES),
+  service_name: z
+    .string()
+    .min(1)
+    .optional()
+    .describe(
+      "Service name of all spans. Default: that of the process that logged the instance; for this process OTEL_SERVICE_NAME, else `orchestrator`.",
+    ),
+  log_events: z
+    .enum([...LEVELS, "none"])
+    .default("ERROR")
+    .describe(
+      "Minimum level of the system logs that become events of the span of the instance they name; `none` excludes them.",
+    ),
+  max_open_instances: z
+    .int()
+    .min(1)
+    .max(10_000)
+    .default(256)
+    .describe(
+      "Maximum number of open instances; beyond it the oldest one is closed with the reason `evicted`.",
+    ),
+});
+
+type SpansOptions = z.output<typeof options>;
 
 export default defineExporter({
   name: "spans",
-  description: "Sends the lives of instances as traces over OTLP/HTTP, to Jaeger for example.",
+  description: "Sends the lifetimes of instances as traces over OTLP/HTTP, to Jaeger for example.",
   options,
   plan: (given) => planDestination(given, TRACES),
   open: (given, host) => new SpansExporter(readDestination(given, TRACES), given, host),
 });
 
-/** How long the end waits for the other side: the gateway gives a second, and the book has to be kept in it, too. */
-const END_MS_MAX = 700;
+/** How long a stop waits for the destination: less than the gateway's second, in which the state is saved too. */
+const STOP_MS_MAX = 700;
 
 class SpansExporter implements Exporter {
   readonly resumeAfter: number | undefined;
   readonly #destination: Destination;
   readonly #sender: SpanSender;
-  readonly #book: InstanceBook;
-  readonly #keeper: BookKeeper;
+  readonly #tracker: InstanceTracker;
+  readonly #store: TrackerStore;
   readonly #log: Host["log"];
-  /** Place in LEVELS from which system logs count. */
-  readonly #lowest: number;
+  /** Index in LEVELS of the lowest level of system logs that count. */
+  readonly #lowestRank: number;
   readonly #closing = new AbortController();
-  /** The newest record that is in the book. */
-  #taken = 0;
-  /** Spans of records that are in the book: until they are settled, it is not kept. */
-  #waiting: FinishedSpan[] = [];
-  #isBehind = false;
+  /** The newest record that the tracker has. */
+  #tracked = 0;
+  /** Spans of tracked records. The tracker's state is not saved before they are settled. */
+  #queue: FinishedSpan[] = [];
+  #hasUnsettled = false;
 
   constructor(destination: Destination, given: SpansOptions, host: Host) {
     const { log, metrics } = host;
     this.#destination = destination;
     this.#log = log;
     this.#sender = new SpanSender(destination, given.service_name, host);
-    this.#lowest = given.log_events === "none" ? LEVELS.length : LEVELS.indexOf(given.log_events);
+    this.#lowestRank =
+      given.log_events === "none" ? LEVELS.length : LEVELS.indexOf(given.log_events);
     const countClosed = metrics.counter(
       "instances_closed",
-      "Instances whose span has ended, by how.",
+      "Instances whose span ended, by reason.",
     );
-    this.#book = new InstanceBook(given.max_open_instances, ({ end }) => countClosed(1, { end }));
-    this.#keeper = new BookKeeper(host);
-    this.resumeAfter = this.#keeper.restore(this.#book);
-    this.#taken = this.resumeAfter ?? 0;
+    this.#tracker = new InstanceTracker(given.max_open_instances, ({ end }) =>
+      countClosed(1, { end }),
+    );
+    this.#store = new TrackerStore(host);
+    this.resumeAfter = this.#store.restore(this.#tracker);
+    this.#tracked = this.resumeAfter ?? 0;
     metrics.gauge(
       "open_instances",
-      "Instances whose end has not come.",
-      () => this.#book.openCount,
+      "Instances that have not ended.",
+      () => this.#tracker.openCount,
     );
   }
 
   async write(batch: Batch, signal: AbortSignal): Promise<void> {
-    this.#isBehind = true;
-    this.#take(batch);
+    this.#hasUnsettled = true;
+    this.#track(batch);
     await this.#send(signal);
-    this.#isBehind = false;
-    this.#keeper.settled(this.#book, this.#taken);
+    this.#hasUnsettled = false;
+    this.#store.saveSoon(this.#tracker, this.#tracked);
   }
 
-  /** A batch that comes again is in the book already. */
-  #take(batch: Batch): void {
+  /** Skips records that were tracked before: a batch is delivered again until `write` resolves. */
+  #track(batch: Batch): void {
     for (let index = 0; index < batch.length; index++) {
       const sequence = batch.sequence(index);
-      if (sequence <= this.#taken) continue;
-      const event = this.#isWanted(batch, index) ? readEvent(batch, index) : undefined;
-      if (event !== undefined) for (const span of this.#book.take(event)) this.#waiting.push(span);
-      this.#taken = sequence;
+      if (sequence <= this.#tracked) continue;
+      const event = this.#isIncluded(batch, index) ? readEvent(batch, index) : undefined;
+      if (event !== undefined) for (const span of this.#tracker.add(event)) this.#queue.push(span);
+      this.#tracked = sequence;
     }
   }
 
-  #isWanted(batch: Batch, index: number): boolean {
-    return batch.type(index) === "audit_log" || LEVELS.indexOf(batch.level(index)) >= this.#lowest;
+  #isIncluded(batch: Batch, index: number): boolean {
+    if (batch.type(index) === "audit_log") return true;
+    return LEVELS.indexOf(batch.level(index)) >= this.#lowestRank;
   }
 
   async #send(signal: AbortSignal): Promise<void> {
-    const send = (either: AbortSignal): Promise<void> => this.#sender.send(this.#waiting, either);
+    const send = (either: AbortSignal): Promise<void> => this.#sender.send(this.#queue, either);
     await withSignals([signal, this.#closing.signal], send);
   }
 
-  /** Ends what is open. Where records wait that may tell another end, it stays open for the next start. */
+  /** Closes the open instances, unless records are unsettled that may end them otherwise: then they stay open. */
   async close(signal: AbortSignal): Promise<void> {
     try {
-      if (!this.#isBehind && this.#taken > 0) await this.#end(signal);
+      if (!this.#hasUnsettled && this.#tracked > 0) await this.#stop(signal);
     } finally {
       this.#closing.abort(new Error("The exporter is closed."));
       this.#destination.agent.destroy();
     }
   }
 
-  async #end(signal: AbortSignal): Promise<void> {
-    const { openCount } = this.#book;
-    const before = this.#book.toText();
+  async #stop(signal: AbortSignal): Promise<void> {
+    const { openCount } = this.#tracker;
+    const before = this.#tracker.serialize();
     const nowNanos = BigInt(Date.now()) * 1_000_000n;
-    this.#waiting = this.#book.stop(nowNanos, this.#taken);
+    this.#queue = this.#tracker.stop(nowNanos, this.#tracked);
     try {
-      await withSignals([signal], (limit) => this.#send(limit), END_MS_MAX);
+      await withSignals([signal], (limit) => this.#send(limit), STOP_MS_MAX);
     } catch (error) {
       this.#log.warning(
-        `The spans of ${openCount} open instances could not be sent; they stay open for the next start: ${textOf(error)}`,
+        `The spans of ${openCount} open instances could not be sent; the instances stay open until the next start: ${textOf(error)}`,
       );
-      return this.#keeper.keep(before, this.#taken);
+      return this.#store.save(before, this.#tracked);
     }
-    await this.#keeper.keep(this.#book.toText(), this.#taken);
+    await this.#store.save(this.#tracker.serialize(), this.#tracked);
+  }
+}
+
+/** Time between two saves: about what a crash makes the exporter process again. */
+const SAVE_INTERVAL_MS = 1000;
+
+/** A large state is saved less often, so that saving stays a small part of the work. */
+const SAVED_CHARS_PER_MS = 64;
+
+const savedSchema = z.object({ version: z.literal(1), sequence: z.number(), book: z.unknown() });
+
+/** Saves the tracker's state in the journal, so that open instances outlive the process. */
+class TrackerStore {
+  readonly #host: Host;
+  #nextSaveAtMs = -Infinity;
+  #isSaving = false;
+
+  constructor(host: Host) {
+    this.#host = host;
+  }
+
+  /** Restores the tracker. Returns the sequence of its newest record, or undefined if no state was saved. */
+  restore(tracker: InstanceTracker): number | undefined {
+    const text = this.#host.memory.recall();
+    if (text === undefined) return undefined;
+    try {
+      const saved = savedSchema.parse(JSON.parse(text));
+      tracker.restore(saved.book);
+      return saved.sequence;
+    } catch (error) {
+      const warning = "The saved state of open instances is not readable and is ignored";
+      this.#host.log.warning(`${warning}: ${textOf(error)}`);
+      return undefined;
+    }
+  }
+
+  /** Saves the state in the background, if the last save is long enough ago. All its spans up to `sequence` are settled. */
+  saveSoon(tracker: InstanceTracker, sequence: number): void {
+    if (this.#isSaving || performance.now() < this.#nextSaveAtMs) return;
+    const state = tracker.serialize();
+    this.#isSaving = true;
+    // An older state is valid too, and a journal that cannot store reports that itself.
+    this.save(state, sequence)
+      .catch(() => {})
+      .finally(() => (this.#isSaving = false));
+    const pauseMs = Math.max(SAVE_INTERVAL_MS, state.length / SAVED_CHARS_PER_MS);
+    this.#nextSaveAtMs = performance.now() + pauseMs;
+  }
+
+  /** `state`: the tracker's, as JSON. */
+  async save(state: string, sequence: number): Promise<void> {
+    await this.#host.memory.keep(`{"version":1,"sequence":${sequence},"book":${state}}`);
   }
 }

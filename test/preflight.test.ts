@@ -104,12 +104,12 @@ describe("what a start refuses for its configuration is refused before", () => {
     [
       "otlp without an endpoint",
       { exporters: { otlp: {} } },
-      "exporters.otlp: there is no endpoint: set it, or OTEL_EXPORTER_OTLP_ENDPOINT",
+      "exporters.otlp: endpoint is missing: set it, or OTEL_EXPORTER_OTLP_ENDPOINT",
     ],
     [
       "spans without an endpoint",
       { exporters: { spans: null } },
-      "exporters.spans: there is no endpoint",
+      "exporters.spans: endpoint is missing",
     ],
     [
       "otlp to its own gateway",

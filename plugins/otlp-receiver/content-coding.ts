@@ -15,13 +15,13 @@ import {
   type ZstdDecompress,
 } from "node:zlib";
 
-/** RFC 9659, 3: a decoder need not hold more for a frame, and a few bytes could else ask for 2 GiB. */
+/** 8 MiB, the limit of RFC 9659, section 3. Without it a few bytes of input could allocate 2 GiB. */
 const ZSTD_WINDOW_BYTES_LOG_MAX = 23;
 const ZSTD_OPTIONS = {
   params: { [constants.ZSTD_d_windowLogMax]: ZSTD_WINDOW_BYTES_LOG_MAX },
 };
 
-/** What a decoder has read when it is done. Node's declarations do not know the option `info`. */
+/** The result of a synchronous decoder with `info: true`, an option that Node's type declarations lack. */
 interface Decoded {
   readonly buffer: Buffer;
   readonly engine: { readonly bytesWritten: number };
@@ -32,14 +32,14 @@ interface DecodeOptions {
   readonly info: true;
 }
 
-/** A content coding (RFC 9110, 8.4.1) that the receiver decodes. */
+/** A content coding (RFC 9110, section 8.4.1) that the receiver supports. */
 export interface ContentCoding {
   readonly name: string;
-  /** How many pieces a body may have that follow each other; those of gzip are one to its decoder. */
+  /** How many concatenated frames a body may have. Node's gzip decoder reads several members as one. */
   readonly framesMax: number;
-  /** Decodes at once. Like the stream it stops at the end of a piece, whatever follows. */
+  /** Decodes synchronously. Like the stream, it stops at the end of the first frame and ignores what follows. */
   decode(body: Uint8Array, options: DecodeOptions): Decoded;
-  decoder(
+  createDecoder(
     body: Uint8Array,
     options: { readonly chunkSize: number },
   ): Gunzip | Inflate | InflateRaw | ZstdDecompress;
@@ -49,19 +49,19 @@ export const GZIP: ContentCoding = {
   name: "gzip",
   framesMax: 1,
   decode: (body, options) => gunzipSync(body, options) as unknown as Decoded,
-  decoder: (_, options) => createGunzip(options),
+  createDecoder: (_, options) => createGunzip(options),
 };
 
-/** Each frame has a decoder of its own: Node's ends after one. */
+/** Each frame needs a new decoder: Node's ends after one. */
 const ZSTD: ContentCoding = {
   name: "zstd",
   framesMax: 1024,
   decode: (body, options) =>
     zstdDecompressSync(body, { ...ZSTD_OPTIONS, ...options }) as unknown as Decoded,
-  decoder: (_, options) => createZstdDecompress({ ...ZSTD_OPTIONS, ...options }),
+  createDecoder: (_, options) => createZstdDecompress({ ...ZSTD_OPTIONS, ...options }),
 };
 
-/** By its name in zlib's format, which many senders leave out. */
+/** The name stands for zlib's format, but many senders send raw deflate. */
 const DEFLATE: ContentCoding = {
   name: "deflate",
   framesMax: 1,
@@ -69,47 +69,47 @@ const DEFLATE: ContentCoding = {
     const decode = isZlib(body) ? inflateSync : inflateRawSync;
     return decode(body, options) as unknown as Decoded;
   },
-  decoder: (body, options) => (isZlib(body) ? createInflate(options) : createInflateRaw(options)),
+  createDecoder: (body, options) =>
+    isZlib(body) ? createInflate(options) : createInflateRaw(options),
 };
 
 /**
- * Whether it begins with zlib's header (RFC 1950, 2.2). Raw deflate does not: such a first byte would be that of a
- * stored block whose padding is not zero.
+ * True if the body starts with zlib's header (RFC 1950, section 2.2). Raw deflate cannot: that first byte would be a
+ * stored block with padding other than zero.
  */
 function isZlib(body: Uint8Array): boolean {
   const [first = 0, second = 0] = body;
   return (first & 0x0f) === 8 && (256 * first + second) % 31 === 0;
 }
 
-/** By their names over HTTP; `zlib` is how the OpenTelemetry Collector calls deflate. */
+/** By their HTTP names; `zlib` is the OpenTelemetry Collector's name of deflate. */
 const CODINGS: ReadonlyMap<string, ContentCoding> = new Map([
   ["gzip", GZIP],
   ["zstd", ZSTD],
   ["deflate", DEFLATE],
   ["zlib", DEFLATE],
-  // RFC 9110, 8.4.1.3
+  // RFC 9110, section 8.4.1.3
   ["x-gzip", GZIP],
 ]);
 
-/** As `Accept-Encoding` lists them. */
+/** For `Accept-Encoding`. */
 export const HTTP_CODINGS: readonly string[] = ["gzip", "zstd", "deflate", "zlib"];
 
-/** As `grpc-accept-encoding` lists them. */
+/** For `grpc-accept-encoding`. */
 export const GRPC_CODINGS: readonly string[] = ["gzip", "zstd"];
 
-/** The coding of that name; undefined where there is none. */
-export function contentCoding(name: string): ContentCoding | undefined {
+export function findCoding(name: string): ContentCoding | undefined {
   return CODINGS.get(name);
 }
 
-/** True for errors that the input is to blame for, not the machine. */
+/** True if the input caused the error rather than a lack of memory. */
 export function isInvalidInput(error: unknown): boolean {
   const { code = "" } = error as NodeJS.ErrnoException;
   if (code === "Z_MEM_ERROR" || code === "ZSTD_error_memory_allocation") return false;
   return code.startsWith("Z_") || code.startsWith("ZSTD_error_");
 }
 
-/** True if the sender's zstd needs more memory to be decoded than is allowed. */
+/** True if the zstd frame needs a larger window than is allowed. */
 export function needsLargeWindow(error: unknown): boolean {
   return (error as NodeJS.ErrnoException).code === "ZSTD_error_frameParameter_windowTooLarge";
 }

@@ -1,15 +1,39 @@
+/** One unary gRPC call: its message, its response, and its headers (PROTOCOL-HTTP2 of gRPC). */
+
 import type { OutgoingHttpHeaders, ServerHttp2Stream } from "node:http2";
 import { constants } from "node:http2";
-import type { Ingested } from "tailgate/plugin";
-import { GRPC_CODINGS } from "./content-coding.ts";
-import { anyOf, exportResponse, retryInfo, rpcStatus } from "./protobuf.ts";
-import { RETRY_AFTER_SECONDS, type Refusal } from "./refusal.ts";
-import { ABORTED } from "./request-counts.ts";
+import { quotedExcerpt, type Ingested } from "tailgate/plugin";
+import { findCoding, GRPC_CODINGS, type ContentCoding } from "./content-coding.ts";
+import { decompress, tooLarge, type BodyBudget, type BodyLimits } from "./request-body.ts";
+import { ABORTED } from "./request-metrics.ts";
+import {
+  exportResponse,
+  protobufAny,
+  RequestRejection,
+  RETRY_AFTER_SECONDS,
+  retryInfo,
+  rpcStatus,
+} from "./response.ts";
 
 const CONTENT_TYPE = "application/grpc+proto";
 
-/** Clients take 8 KiB of headers at least, and a message is in them twice, once as base64. */
-const MESSAGE_BYTES_MAX = 1024;
+/** Clients accept at least 8 KiB of headers, which contain the message twice, once as base64. */
+const STATUS_MESSAGE_BYTES_MAX = 1024;
+
+/** A compression flag and the message's length. */
+const PREFIX_BYTES = 5;
+
+/** The longest delay of a Node timer. */
+const TIMER_MS_MAX = 2 ** 31 - 1;
+
+const TIMEOUT_UNIT_MS: Readonly<Record<string, number>> = {
+  H: 3_600_000,
+  M: 60_000,
+  S: 1000,
+  m: 1,
+  u: 1e-3,
+  n: 1e-6,
+};
 
 const HEADERS = {
   ":status": 200,
@@ -17,10 +41,10 @@ const HEADERS = {
   "grpc-accept-encoding": ["identity", ...GRPC_CODINGS].join(","),
 };
 
-/** How a call ended: with the name of gRPC's status, or HTTP's, or {@link ABORTED}; and why if it was refused. */
+/** Called once with the name of the gRPC status, an HTTP status, or {@link ABORTED}, and the reason of a rejection. */
 export type CallEnded = (status: string, reason?: string) => void;
 
-/** A unary call, which gets one answer: the first that is given, if its sender still waits for one. */
+/** The response to a unary call. Only the first one is sent, and only while the client waits for it. */
 export class GrpcCall {
   readonly #stream: ServerHttp2Stream;
   readonly #ended: CallEnded;
@@ -32,10 +56,10 @@ export class GrpcCall {
   }
 
   succeed(ingested: Ingested): void {
-    if (this.#isOver) return this.giveUp();
+    if (this.#isOver) return this.abort();
     const stream = this.#stream;
     const message = exportResponse(ingested);
-    const prefix = Buffer.alloc(5);
+    const prefix = Buffer.alloc(PREFIX_BYTES);
     prefix.writeUInt32BE(message.length, 1);
     stream.once("wantTrailers", () => stream.sendTrailers({ "grpc-status": "0" }));
     stream.respond(HEADERS, { waitForTrailers: true });
@@ -43,28 +67,28 @@ export class GrpcCall {
     this.#settle("OK");
   }
 
-  /** For a sender that went away. */
-  giveUp(): void {
+  /** Records that the client disconnected. */
+  abort(): void {
     this.#settle(ABORTED);
   }
 
-  /** Answers in gRPC's terms, with trailers only. */
-  refuse(refusal: Refusal): void {
-    const headers = { ...HEADERS, ...statusHeaders(refusal) };
-    this.#end(headers, refusal.rpcStatus, refusal.message);
+  /** Sends a gRPC status in trailers only. */
+  reject(rejection: RequestRejection): void {
+    const headers = { ...HEADERS, ...statusHeaders(rejection) };
+    this.#end(headers, rejection.rpcStatus, rejection.message);
   }
 
-  /** For what is not gRPC. */
-  refuseAsHttp(status: 405 | 415, reason: string): void {
+  /** Sends an HTTP status, for requests that are not gRPC. */
+  rejectAsHttp(status: 405 | 415, reason: string): void {
     const headers = { ":status": status, ...(status === 405 && { allow: "POST" }) };
     this.#end(headers, String(status), reason);
   }
 
   #end(headers: OutgoingHttpHeaders, status: string, reason: string): void {
-    if (this.#isOver) return this.giveUp();
+    if (this.#isOver) return this.abort();
     const stream = this.#stream;
     stream.respond(headers, { endStream: true });
-    // Without an error: the answer is complete, and the rest of the request is not wanted (RFC 9113, 8.1).
+    // NO_ERROR: the response is complete, and the rest of the request is not needed (RFC 9113, section 8.1).
     if (!stream.readableEnded) stream.close(constants.NGHTTP2_NO_ERROR);
     this.#settle(status, reason);
   }
@@ -80,32 +104,32 @@ export class GrpcCall {
   }
 }
 
-function statusHeaders(refusal: Refusal): OutgoingHttpHeaders {
-  const code = refusal.rpcCode;
-  const message = Buffer.from(refusal.message).subarray(0, MESSAGE_BYTES_MAX).toString();
+function statusHeaders(rejection: RequestRejection): OutgoingHttpHeaders {
+  const code = rejection.rpcCode;
+  const message = Buffer.from(rejection.message).subarray(0, STATUS_MESSAGE_BYTES_MAX).toString();
   return {
     "grpc-status": String(code),
-    "grpc-message": percentEncoded(message),
-    ...(refusal.isTemporary && retryHeaders(code, message)),
+    "grpc-message": percentEncode(message),
+    ...(rejection.isRetryable && retryHeaders(code, message)),
   };
 }
 
-/** When to come back, in a status's details as most clients read it, and by itself as Python's does. */
+/** The retry delay: in the status details, where most clients look, and in a header of its own for Python's. */
 function retryHeaders(code: number, message: string): OutgoingHttpHeaders {
   const info = retryInfo(RETRY_AFTER_SECONDS);
-  const status = rpcStatus(code, message, anyOf("google.rpc.RetryInfo", info));
+  const status = rpcStatus(code, message, protobufAny("google.rpc.RetryInfo", info));
   return {
-    "grpc-status-details-bin": binary(status),
-    "google.rpc.retryinfo-bin": binary(info),
+    "grpc-status-details-bin": toBinaryHeader(status),
+    "google.rpc.retryinfo-bin": toBinaryHeader(info),
   };
 }
 
-function binary(value: Buffer): string {
+function toBinaryHeader(value: Buffer): string {
   return value.toString("base64").replace(/=+$/, "");
 }
 
-/** As gRPC has it (PROTOCOL-HTTP2, Status-Message): all but printable ASCII, and the percent sign. */
-function percentEncoded(text: string): string {
+/** Encodes the percent sign and everything but printable ASCII (PROTOCOL-HTTP2, Status-Message). */
+function percentEncode(text: string): string {
   let encoded = "";
   for (const byte of Buffer.from(text)) {
     const isPlain = byte >= 0x20 && byte <= 0x7e && byte !== 0x25;
@@ -114,4 +138,94 @@ function percentEncoded(text: string): string {
       : `%${byte.toString(16).toUpperCase().padStart(2, "0")}`;
   }
   return encoded;
+}
+
+/**
+ * Returns the coding that `grpc-encoding` names, or undefined for none.
+ * @throws RequestRejection 501
+ */
+export function readGrpcCoding(name = "identity"): ContentCoding | undefined {
+  if (name === "identity") return undefined;
+  const coding = GRPC_CODINGS.includes(name) ? findCoding(name) : undefined;
+  if (coding !== undefined) return coding;
+  const text = `grpc-encoding ${quotedExcerpt(name)} is not supported; use ${GRPC_CODINGS.join(" or ")}.`;
+  throw new RequestRejection(501, text);
+}
+
+/**
+ * Parses `grpc-timeout` into milliseconds; returns undefined without one.
+ * @throws RequestRejection 400
+ */
+export function parseGrpcTimeout(header: string | undefined): number | undefined {
+  if (header === undefined) return undefined;
+  const [, digits, unit] = /^(\d{1,8})([HMSmun])$/.exec(header) ?? [];
+  if (unit === undefined) {
+    throw new RequestRejection(400, `grpc-timeout ${JSON.stringify(header)} is not valid.`);
+  }
+  return Math.min(Math.ceil(Number(digits) * TIMEOUT_UNIT_MS[unit]!), TIMER_MS_MAX);
+}
+
+/**
+ * Reads and decompresses the message of a unary call. `coding` is the one that `grpc-encoding` names.
+ *
+ * A rejected call is not drained: HTTP/2 delivers the response to a client that is still sending.
+ * @throws RequestRejection 400, 413 or 503; the stream's own error if the client disconnects.
+ */
+export async function readMessage(
+  stream: ServerHttp2Stream,
+  coding: ContentCoding | undefined,
+  limits: BodyLimits,
+  budget: BodyBudget,
+): Promise<Uint8Array> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  try {
+    const body = stream.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>;
+    for await (const chunk of body) {
+      budget.acquire(chunk.length);
+      bytes += chunk.length;
+      chunks.push(chunk);
+      checkLength(chunks, bytes, limits.bodyBytesMax);
+    }
+    return await readContent(Buffer.concat(chunks, bytes), coding, limits, budget);
+  } finally {
+    budget.release(bytes);
+  }
+}
+
+/** Rejects a message that is too large, or a second message, as soon as that is known. */
+function checkLength(chunks: Buffer[], bytes: number, bytesMax: number): void {
+  if (chunks[0]!.length < PREFIX_BYTES) chunks.splice(0, chunks.length, Buffer.concat(chunks));
+  if (bytes < PREFIX_BYTES) return;
+  const length = chunks[0]!.readUInt32BE(1);
+  if (length > bytesMax) throw tooLarge(bytesMax);
+  if (bytes > PREFIX_BYTES + length) {
+    throw new RequestRejection(400, `The call has data after its message of ${length} bytes.`);
+  }
+}
+
+async function readContent(
+  frame: Buffer,
+  coding: ContentCoding | undefined,
+  { inflatedBytesMax }: BodyLimits,
+  budget: BodyBudget,
+): Promise<Uint8Array> {
+  if (frame.length === 0) throw new RequestRejection(400, "The call has no message.");
+  if (frame.length < PREFIX_BYTES || frame.length < PREFIX_BYTES + frame.readUInt32BE(1)) {
+    const text = `The message is truncated: the call ended after ${frame.length} bytes.`;
+    throw new RequestRejection(400, text);
+  }
+  const flag = frame[0]!;
+  const content = frame.subarray(PREFIX_BYTES);
+  if (flag === 0) return content;
+  if (flag !== 1) {
+    throw new RequestRejection(400, `The message's compression flag is ${flag}; expected 0 or 1.`);
+  }
+  if (coding === undefined) {
+    throw new RequestRejection(
+      400,
+      "The message is compressed, but grpc-encoding names no coding.",
+    );
+  }
+  return decompress(content, inflatedBytesMax, budget, coding);
 }

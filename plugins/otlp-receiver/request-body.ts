@@ -1,39 +1,41 @@
 import type { IncomingMessage } from "node:http";
 import { quotedExcerpt } from "tailgate/plugin";
 import {
-  contentCoding,
+  findCoding,
   GZIP,
   HTTP_CODINGS,
   isInvalidInput,
   needsLargeWindow,
   type ContentCoding,
 } from "./content-coding.ts";
-import { giveBack } from "./own-memory.ts";
-import { Refusal } from "./refusal.ts";
+import { RequestRejection } from "./response.ts";
 
-/** Up to these sizes, before and after, unpacking on the spot is faster than handing it to another thread. */
+/** Below both sizes, synchronous decompression is faster than handing the body to another thread. */
 const SYNC_BODY_BYTES_MAX = 64 << 10;
 const SYNC_CONTENT_BYTES_MAX = 1 << 20;
 
-/** Gzip ends with the size of what was packed, modulo 2^32, as its last four bytes have it (RFC 1952, 2.3.1). */
-const SIZE_BYTES = 4;
+/** The last four bytes of gzip are the size of the content modulo 2^32 (RFC 1952, section 2.3.1). */
+const GZIP_SIZE_BYTES = 4;
 
 const PADDING_BYTES_MAX = 64 << 10;
 
-/** How much the other thread unpacks at a time. */
+/** Output chunk size of decompression in another thread. */
 const CHUNK_BYTES = 256 << 10;
 
-/** How many bodies are unpacked in other threads at once: libuv has four for everything, and a zstd window takes 8 MiB. */
+/** Bodies decompressed concurrently: libuv's pool has four threads for everything, and a zstd window takes 8 MiB. */
 const DECODERS_MAX = 2;
 
+/** Smaller buffers go with the next young-generation collection, which is cheaper than detaching them. */
+const RELEASED_BYTES_MIN = 16 << 10;
+
 export interface BodyLimits {
-  /** As it comes over the wire, in bytes. */
+  /** Size on the wire. */
   readonly bodyBytesMax: number;
-  /** After unpacking. */
+  /** Size after decompression. */
   readonly inflatedBytesMax: number;
 }
 
-/** What all requests may hold together while they are read and unpacked. */
+/** Limits the memory that all requests together hold while they are read and decompressed. */
 export class BodyBudget {
   readonly #bytesMax: number;
   readonly #waiting: (() => void)[] = [];
@@ -44,20 +46,20 @@ export class BodyBudget {
     this.#bytesMax = bytesMax;
   }
 
-  /** @throws Refusal 503 where there is no room for that many more. */
-  take(bytes: number): void {
+  /** @throws RequestRejection 503 if that many more bytes exceed the budget. */
+  acquire(bytes: number): void {
     if (this.#bytes + bytes > this.#bytesMax) {
-      throw new Refusal(503, `Requests in flight hold ${this.#bytes} bytes already.`);
+      throw new RequestRejection(503, `Requests in flight already hold ${this.#bytes} bytes.`);
     }
     this.#bytes += bytes;
   }
 
-  give(bytes: number): void {
+  release(bytes: number): void {
     this.#bytes -= bytes;
   }
 
-  /** Runs `decode` once fewer than {@link DECODERS_MAX} others run. */
-  async inTurn<Result>(decode: () => Promise<Result>): Promise<Result> {
+  /** Runs `decode` as soon as fewer than {@link DECODERS_MAX} others are running. */
+  async runDecoder<Result>(decode: () => Promise<Result>): Promise<Result> {
     if (this.#decoders === DECODERS_MAX) {
       await new Promise<void>((resolve) => void this.#waiting.push(resolve));
     } else this.#decoders++;
@@ -72,84 +74,83 @@ export class BodyBudget {
 }
 
 /**
- * Reads a request's body and unpacks it.
- * @throws Refusal 400, 413, 415 or 503; the request's own error where the client goes away.
+ * Reads and decompresses a request's body.
+ * @throws RequestRejection 400, 413, 415 or 503; the request's own error if the client disconnects.
  */
 export function readBody(
   request: IncomingMessage,
   limits: BodyLimits,
   budget: BodyBudget,
 ): Promise<Uint8Array> {
-  const coding = codingOf(request.headers["content-encoding"]);
-  const refusal = coding instanceof Refusal ? coding : undefined;
-  const taking = { bytesMax: limits.bodyBytesMax, budget, refusal };
-  return withBody(request, taking, (body): Uint8Array | Promise<Uint8Array> =>
-    coding === undefined || coding instanceof Refusal
+  const coding = readCoding(request.headers["content-encoding"]);
+  const rejection = coding instanceof RequestRejection ? coding : undefined;
+  const options = { bytesMax: limits.bodyBytesMax, budget, rejection };
+  return withBody(request, options, (body): Uint8Array | Promise<Uint8Array> =>
+    coding === undefined || coding instanceof RequestRejection
       ? body
-      : unpacked(body, limits.inflatedBytesMax, budget, coding),
+      : decompress(body, limits.inflatedBytesMax, budget, coding),
   );
 }
 
-/** The coding that Content-Encoding names; undefined if that is none, 415 if it is not accepted. */
-function codingOf(header: string | undefined): ContentCoding | Refusal | undefined {
+/** Returns the coding that Content-Encoding names, undefined if it names none, or a 415 if it is not supported. */
+function readCoding(header: string | undefined): ContentCoding | RequestRejection | undefined {
   const names = (header ?? "")
     .split(",")
     .map((name) => name.trim().toLowerCase())
     .filter((name) => name !== "" && name !== "identity");
   if (names.length === 0) return undefined;
-  const coding = names.length === 1 ? contentCoding(names[0]!) : undefined;
+  const coding = names.length === 1 ? findCoding(names[0]!) : undefined;
   if (coding !== undefined) return coding;
-  const text = `Content-Encoding ${quotedExcerpt(names.join(", "))} is not taken; use ${CHOICE}.`;
-  return new Refusal(415, text, { codings: HTTP_CODINGS });
+  const text = `Content-Encoding ${quotedExcerpt(names.join(", "))} is not supported; use ${CODING_CHOICE}.`;
+  return new RequestRejection(415, text, { codings: HTTP_CODINGS });
 }
 
 /** Such as `gzip, zstd or deflate`. */
-const CHOICE = `${HTTP_CODINGS.slice(0, -1).join(", ")} or ${HTTP_CODINGS.at(-1)}`;
+const CODING_CHOICE = `${HTTP_CODINGS.slice(0, -1).join(", ")} or ${HTTP_CODINGS.at(-1)}`;
 
-interface Taking {
+interface BodyOptions {
   readonly bytesMax: number;
   readonly budget: BodyBudget;
-  /** Why the body is refused whatever it is. */
-  readonly refusal?: Refusal | undefined;
+  /** A reason to reject the request whatever its body is. */
+  readonly rejection?: RequestRejection | undefined;
 }
 
 /**
- * Reads a request's body as it is sent, and counts it as in flight until it was used.
+ * Reads a request's body as it was sent, and charges it to the budget until `use` is done.
  *
- * A body that is refused is still read to its end, into nothing: a client that is cut off while it sends would see a
- * broken connection in place of the answer.
- * @throws Refusal 413 or 503; the request's own error where the client goes away.
+ * The body of a rejected request is drained: a client whose connection is closed while it still sends sees a broken
+ * connection instead of the response.
+ * @throws RequestRejection 413 or 503; the request's own error if the client disconnects.
  */
 export async function withBody<Result>(
   request: IncomingMessage,
-  taking: Taking,
+  options: BodyOptions,
   use: (body: Buffer) => Result | Promise<Result>,
 ): Promise<Result> {
-  const body = new ArrivingBody(taking);
+  const reader = new BodyReader(options);
   try {
-    await body.arrived(request);
-    return await use(body.joined());
+    await reader.read(request);
+    return await use(reader.takeBody());
   } finally {
-    body.release();
+    reader.release();
   }
 }
 
-/** What a request has sent of its body. */
-class ArrivingBody {
+class BodyReader {
   readonly #bytesMax: number;
   readonly #budget: BodyBudget;
-  #refusal: unknown;
+  #rejection: unknown;
   #chunks: Buffer[] = [];
   #bytes = 0;
 
-  constructor({ bytesMax, budget, refusal }: Taking) {
+  constructor({ bytesMax, budget, rejection }: BodyOptions) {
     this.#bytesMax = bytesMax;
     this.#budget = budget;
-    this.#refusal = refusal;
+    this.#rejection = rejection;
   }
 
-  /** Resolves at the body's end. An iterator over the request would take a third of the time of a small one. */
-  arrived(request: IncomingMessage): Promise<void> {
+  /** Resolves at the end of the body. Listeners, because an async iterator takes a third of the time of a small request. */
+  read(request: IncomingMessage): Promise<void> {
     return new Promise((resolve, reject) => {
       request.on("data", (chunk: Buffer) => this.#add(chunk));
       request.on("end", resolve);
@@ -161,47 +162,47 @@ class ArrivingBody {
   }
 
   #add(chunk: Buffer): void {
-    if (this.#refusal !== undefined) return;
+    if (this.#rejection !== undefined) return;
     try {
       if (this.#bytes + chunk.length > this.#bytesMax) throw tooLarge(this.#bytesMax);
-      this.#budget.take(chunk.length);
+      this.#budget.acquire(chunk.length);
       this.#bytes += chunk.length;
       this.#chunks.push(chunk);
     } catch (error) {
-      this.#refusal = error;
+      this.#rejection = error;
       this.#chunks = [];
-      // At once, not at the body's end: else requests that come together would all be refused for each other's sake.
+      // Now rather than at the end of the body: otherwise concurrent requests would all be rejected because of each other.
       this.release();
     }
   }
 
   /**
-   * The body, which belongs to the caller from then on.
-   * @throws Refusal 413, 415 or 503
+   * Returns the body, which the caller owns from then on.
+   * @throws RequestRejection 413, 415 or 503
    */
-  joined(): Buffer {
-    if (this.#refusal !== undefined) throw this.#refusal;
+  takeBody(): Buffer {
+    if (this.#rejection !== undefined) throw this.#rejection;
     const chunks = this.#chunks;
     this.#chunks = [];
     if (chunks.length === 1) return chunks[0]!;
     const body = Buffer.concat(chunks);
-    // Node has copied each of them for its one reader.
-    for (const chunk of chunks) giveBack(chunk);
+    // Each chunk is a copy that Node made for this reader alone.
+    for (const chunk of chunks) releaseMemory(chunk);
     return body;
   }
 
-  /** Says that the body was used. */
+  /** Returns the body's bytes to the budget. */
   release(): void {
-    this.#budget.give(this.#bytes);
+    this.#budget.release(this.#bytes);
     this.#bytes = 0;
   }
 }
 
 /**
- * Unpacks a body, which belongs to it from then on.
- * @throws Refusal 400, 413 or 503
+ * Decompresses a body, of which it takes ownership.
+ * @throws RequestRejection 400, 413 or 503
  */
-export async function unpacked(
+export async function decompress(
   body: Buffer,
   bytesMax: number,
   budget: BodyBudget,
@@ -209,31 +210,31 @@ export async function unpacked(
 ): Promise<Uint8Array> {
   try {
     const content =
-      unpackedHere(body, bytesMax, coding) ??
-      (await budget.inTurn(() => unpackedElsewhere(body, bytesMax, budget, coding)));
-    giveBack(body);
+      decompressSync(body, bytesMax, coding) ??
+      (await budget.runDecoder(() => decompressInThread(body, bytesMax, budget, coding)));
+    releaseMemory(body);
     return content;
   } catch (error) {
-    throw isInvalidInput(error) ? invalid(error, coding) : error;
+    throw isInvalidInput(error) ? invalidInput(error, coding) : error;
   }
 }
 
-function invalid(error: unknown, { name }: ContentCoding): Refusal {
+function invalidInput(error: unknown, { name }: ContentCoding): RequestRejection {
   const text = needsLargeWindow(error)
     ? "The body needs a zstd window of more than 8 MiB (RFC 9659); compress it with a smaller one."
     : `The body is not valid ${name}.`;
-  return new Refusal(400, text);
+  return new RequestRejection(400, text);
 }
 
-/** Unpacks what is small; undefined if it may not be, whatever it says of its size, or if something follows it. */
-function unpackedHere(
+/** Decompresses a small body. Returns undefined if body or content is too large for that, or if data follows the first frame. */
+function decompressSync(
   body: Buffer,
   bytesMax: number,
   coding: ContentCoding,
 ): Uint8Array | undefined {
   if (body.length > SYNC_BODY_BYTES_MAX) return undefined;
-  const saysSize = coding === GZIP && body.length >= SIZE_BYTES;
-  const size = saysSize ? body.readUInt32LE(body.length - SIZE_BYTES) : 0;
+  const hasSize = coding === GZIP && body.length >= GZIP_SIZE_BYTES;
+  const size = hasSize ? body.readUInt32LE(body.length - GZIP_SIZE_BYTES) : 0;
   if (size > SYNC_CONTENT_BYTES_MAX) return undefined;
   try {
     const maxOutputLength = Math.min(bytesMax, SYNC_CONTENT_BYTES_MAX);
@@ -245,8 +246,8 @@ function unpackedHere(
   }
 }
 
-/** Unpacks in another thread, and counts what comes of it while others do the same. */
-async function unpackedElsewhere(
+/** Decompresses in libuv's thread pool, and charges the content to the budget while it grows. */
+async function decompressInThread(
   body: Buffer,
   bytesMax: number,
   budget: BodyBudget,
@@ -257,41 +258,50 @@ async function unpackedElsewhere(
   let rest = body;
   try {
     for (let frames = 1; ; frames++) {
-      const decoder = coding.decoder(rest, { chunkSize: CHUNK_BYTES });
+      const decoder = coding.createDecoder(rest, { chunkSize: CHUNK_BYTES });
       decoder.end(rest);
       for await (const chunk of decoder as AsyncIterable<Buffer>) {
-        if (bytes + chunk.length > bytesMax) throw tooLargeUnpacked(bytesMax);
-        budget.take(chunk.length);
+        if (bytes + chunk.length > bytesMax) throw tooLarge(bytesMax, " after decompression");
+        budget.acquire(chunk.length);
         bytes += chunk.length;
         chunks.push(chunk);
       }
       rest = rest.subarray(decoder.bytesWritten);
       if (rest.length === 0 || isPadding(rest, coding)) return Buffer.concat(chunks);
-      if (frames === coding.framesMax) throw trailing(rest.length, coding);
+      if (frames === coding.framesMax) throw trailingData(rest.length, coding);
     }
   } finally {
-    budget.give(bytes);
+    budget.release(bytes);
   }
 }
 
-/** Some zeros after gzip are ignored: what writes whole blocks pads with them ("Using gzip on tapes"). */
+/** Zeros after gzip are ignored: software that writes whole blocks pads with them (gzip manual, "Using gzip on tapes"). */
 function isPadding(rest: Buffer, coding: ContentCoding): boolean {
   if (coding !== GZIP || rest.length > PADDING_BYTES_MAX) return false;
   return rest.every((byte) => byte === 0);
 }
 
-function trailing(bytes: number, { name, framesMax }: ContentCoding): Refusal {
-  const frames = framesMax === 1 ? "its end" : `${framesMax} frames`;
-  return new Refusal(400, `The body has ${bytes} bytes after ${frames} of ${name}.`);
+function trailingData(bytes: number, { name, framesMax }: ContentCoding): RequestRejection {
+  const frames = framesMax === 1 ? "the end" : `${framesMax} frames`;
+  return new RequestRejection(400, `The body has ${bytes} bytes after ${frames} of its ${name}.`);
 }
 
-function tooLargeUnpacked(bytesMax: number): Refusal {
-  return tooLarge(bytesMax, " after unpacking");
-}
-
-export function tooLarge(bytesMax: number, when = ""): Refusal {
-  return new Refusal(
+export function tooLarge(bytesMax: number, when = ""): RequestRejection {
+  return new RequestRejection(
     413,
-    `The body is larger than ${bytesMax} bytes${when}; send fewer records at once.`,
+    `The body is larger than ${bytesMax} bytes${when}; send fewer records per request.`,
   );
+}
+
+/**
+ * Detaches a buffer's memory, which would otherwise wait for a full garbage collection and trigger one: V8 marks the
+ * whole heap for about every 25 MB of external memory.
+ *
+ * Only the owner of the bytes may call this: all views of them become empty. A view of a larger buffer is left alone,
+ * because others own the rest of it.
+ */
+export function releaseMemory({ buffer, byteLength }: Uint8Array): void {
+  const isWhole = byteLength === buffer.byteLength;
+  if (!isWhole || byteLength < RELEASED_BYTES_MIN) return;
+  if (buffer instanceof ArrayBuffer) buffer.transfer(0);
 }

@@ -5,64 +5,124 @@ import { Agent as TlsAgent } from "node:https";
 import { resolve } from "node:path";
 import type { Duplex } from "node:stream";
 import { createSecureContext } from "node:tls";
-import { requestUrl, textOf, withPath, type EffectiveOption, type Plan } from "tailgate/plugin";
-import type { DestinationOptions, Protocol } from "./destination-options.ts";
+import { requestUrl, textOf, withPath, z, type EffectiveOption, type Plan } from "tailgate/plugin";
 import {
-  compressionVariable,
-  endpointVariable,
-  headerOption,
-  headerVariables,
-  protocolVariable,
-  timeoutVariable,
-  variableOf,
+  checkHeaderOption,
+  PROTOCOLS,
+  readCompression,
+  readEndpoint,
+  readHeaders,
+  readProtocol,
+  readTimeout,
+  readVariable,
+  type Protocol,
   type Setting,
+  type Signal,
 } from "./environment.ts";
-import { proxyFor } from "./proxy.ts";
-import type { Signal } from "./signal.ts";
+import { findProxy } from "./proxy.ts";
+
+export type { Signal } from "./environment.ts";
+
+export const LOGS: Signal = { variable: "LOGS", path: "v1/logs" };
+
+export const TRACES: Signal = { variable: "TRACES", path: "v1/traces" };
 
 const CONTENT_TYPES: Readonly<Record<Protocol, string>> = {
   "http/protobuf": "application/x-protobuf",
   "http/json": "application/json",
 };
 
-/** Where requests go, and how. */
+/** Returns the options that configure the destination of a signal. */
+export function destinationOptions({ variable, path }: Signal) {
+  return {
+    endpoint: z
+      .url({
+        protocol: /^https?$/,
+        error: "expected an http or https URL such as http://127.0.0.1:4318",
+      })
+      .optional()
+      .describe(
+        `URL to send to; \`/${path}\` is appended unless the path ends with it. Required, here or as OTEL_EXPORTER_OTLP_${variable}_ENDPOINT or OTEL_EXPORTER_OTLP_ENDPOINT.`,
+      ),
+    protocol: z
+      .enum(PROTOCOLS)
+      .optional()
+      .describe(
+        `Encoding of requests. Default: OTEL_EXPORTER_OTLP_(${variable}_)PROTOCOL, else http/protobuf.`,
+      ),
+    headers: z
+      .record(z.string(), z.string())
+      .default({})
+      .describe(
+        `Headers of each request, such as Authorization, in addition to OTEL_EXPORTER_OTLP_(${variable}_)HEADERS. They are never shown.`,
+      ),
+    compression: z
+      .enum(["gzip", "none"])
+      .optional()
+      .describe(
+        `Compression of requests. Default: OTEL_EXPORTER_OTLP_(${variable}_)COMPRESSION, else none.`,
+      ),
+    certificate: z
+      .string()
+      .optional()
+      .describe(
+        `PEM file of the certificate authorities to verify the server with. Default: OTEL_EXPORTER_OTLP_(${variable}_)CERTIFICATE, else those of Node.`,
+      ),
+    client_certificate: z
+      .string()
+      .optional()
+      .describe(
+        `PEM file of the client certificate. Default: OTEL_EXPORTER_OTLP_(${variable}_)CLIENT_CERTIFICATE.`,
+      ),
+    client_key: z
+      .string()
+      .optional()
+      .describe(
+        `PEM file of the client certificate's private key. Default: OTEL_EXPORTER_OTLP_(${variable}_)CLIENT_KEY.`,
+      ),
+  };
+}
+
+type DestinationOptions = z.output<z.ZodObject<ReturnType<typeof destinationOptions>>>;
+
+/** An endpoint with everything that a request to it needs. */
 export interface Destination {
   /** Without user and password, which are in the headers. */
   readonly url: URL;
-  /** The URL as it may be shown: without user, password and query. */
+  /** The URL for log lines: without user, password and query. */
   readonly name: string;
   readonly protocol: Protocol;
   readonly headers: Readonly<Record<string, string>>;
   readonly isGzipped: boolean;
-  /** Of one request, by the environment; delivery has a limit of its own. */
+  /** Timeout of one request by the environment; delivery has its own. */
   readonly timeoutMs: number | undefined;
   readonly agent: Agent;
-  /** Sockets to a proxy that has not answered, or through which the server has not: destroy them to give a request up. */
+  /** Sockets to a proxy whose tunnel is not established yet: destroy them to abort a request. */
   readonly tunnels: ReadonlySet<Duplex>;
 }
 
-/** What the options and the environment say, each with its source. */
-interface Settings {
+/** The effective settings, each with its source. */
+interface DestinationSettings {
   readonly endpoint: Setting<URL>;
   readonly protocol: Setting<Protocol>;
   readonly compression: Setting;
-  /** The later ones come before the earlier ones. */
+  /** Later ones override earlier ones. */
   readonly headers: readonly Setting<Readonly<Record<string, string>>>[];
   readonly timeoutMs: Setting<number> | undefined;
   readonly proxy: Setting<URL> | undefined;
   readonly files: Readonly<Partial<Record<FileOption, Setting>>>;
-  readonly tls: Tls;
+  readonly tls: TlsFiles;
 }
 
-interface Tls {
+interface TlsFiles {
   readonly ca?: Buffer;
   readonly cert?: Buffer;
   readonly key?: Buffer;
 }
 
-/** @throws Error for what cannot be used; it names the option or the variable. */
+/** @throws Error that names the option or the variable that is not valid. */
 export function readDestination(options: DestinationOptions, signal: Signal): Destination {
-  const { endpoint, protocol, compression, headers, timeoutMs, proxy, tls } = settingsOf(
+  const { endpoint, protocol, compression, headers, timeoutMs, proxy, tls } = readSettings(
     options,
     signal,
   );
@@ -71,23 +131,23 @@ export function readDestination(options: DestinationOptions, signal: Signal): De
     url,
     name,
     protocol: protocol.value,
-    headers: mergedHeaders([
+    headers: mergeHeaders([
       ...(authorization === undefined ? [] : [{ Authorization: authorization }]),
       ...headers.map(({ value }) => value),
       { "Content-Type": CONTENT_TYPES[protocol.value] },
     ]),
     isGzipped: compression.value === "gzip",
     timeoutMs: timeoutMs?.value || undefined,
-    ...newAgent(url, tls, proxy?.value),
+    ...createAgent(url, tls, proxy?.value),
   };
 }
 
 /**
- * Returns what an exporter to that destination will use.
- * @throws Error as `readDestination`
+ * Returns the effective options of an exporter to the destination.
+ * @throws Error as {@link readDestination} does.
  */
 export function planDestination(options: DestinationOptions, signal: Signal): Plan {
-  const { endpoint, protocol, compression, headers, timeoutMs, proxy, files } = settingsOf(
+  const { endpoint, protocol, compression, headers, timeoutMs, proxy, files } = readSettings(
     options,
     signal,
   );
@@ -100,13 +160,13 @@ export function planDestination(options: DestinationOptions, signal: Signal): Pl
   const sources = headers.filter(({ value }) => Object.keys(value).length > 0);
   if (sources.length > 0) {
     effective["headers"] = {
-      value: mergedHeaders(sources.map(({ value }) => value)),
+      value: mergeHeaders(sources.map(({ value }) => value)),
       source: sources.map(({ source }) => source).join(", "),
     };
   }
   const notes: string[] = [];
   if (timeoutMs !== undefined) {
-    notes.push(`A request takes at most ${timeoutMs.value} ms: ${timeoutMs.source}`);
+    notes.push(`Request timeout ${timeoutMs.value} ms: ${timeoutMs.source}`);
   }
   if (proxy !== undefined) {
     notes.push(`Through the proxy ${requestUrl(proxy.value).name}: ${proxy.source}`);
@@ -114,8 +174,8 @@ export function planDestination(options: DestinationOptions, signal: Signal): Pl
   return { targets: [requestUrl(endpoint.value).name], effective, notes };
 }
 
-/** Of headers of the same name, in whatever case, the last one counts. */
-function mergedHeaders(all: readonly Readonly<Record<string, string>>[]): Record<string, string> {
+/** Header names are case-insensitive; the last one of a name wins. */
+function mergeHeaders(all: readonly Readonly<Record<string, string>>[]): Record<string, string> {
   const merged = new Map<string, [string, string]>();
   for (const [name, value] of all.flatMap(Object.entries<string>)) {
     merged.set(name.toLowerCase(), [name, value]);
@@ -123,48 +183,48 @@ function mergedHeaders(all: readonly Readonly<Record<string, string>>[]): Record
   return Object.fromEntries(merged.values());
 }
 
-/** The options, then OTEL_EXPORTER_OTLP_<signal>_*, then OTEL_EXPORTER_OTLP_*. */
-function settingsOf(options: DestinationOptions, signal: Signal): Settings {
+/** Options override OTEL_EXPORTER_OTLP_<signal>_*, which override OTEL_EXPORTER_OTLP_*. */
+function readSettings(options: DestinationOptions, signal: Signal): DestinationSettings {
   const { protocol, compression } = options;
-  const endpoint = endpointOf(options, signal);
+  const endpoint = resolveEndpoint(options, signal);
   const files: Partial<Record<FileOption, Setting>> = {};
   for (const option of FILE_OPTIONS) {
-    const file = optionOf(option, options[option]) ?? variableOf(option.toUpperCase(), signal);
+    const file = toSetting(option, options[option]) ?? readVariable(option.toUpperCase(), signal);
     if (file !== undefined) files[option] = file;
   }
   return {
     endpoint,
-    protocol: optionOf("protocol", protocol) ??
-      protocolVariable(signal) ?? { value: "http/protobuf", source: "default" },
-    compression: optionOf("compression", compression) ??
-      compressionVariable(signal) ?? { value: "none", source: "default" },
-    headers: [...headerVariables(signal), headerOption(options.headers)],
-    timeoutMs: timeoutVariable(signal),
-    proxy: proxyOf(endpoint.value),
+    protocol: toSetting("protocol", protocol) ??
+      readProtocol(signal) ?? { value: "http/protobuf", source: "default" },
+    compression: toSetting("compression", compression) ??
+      readCompression(signal) ?? { value: "none", source: "default" },
+    headers: [...readHeaders(signal), checkHeaderOption(options.headers)],
+    timeoutMs: readTimeout(signal),
+    proxy: resolveProxy(endpoint.value),
     files,
-    tls: tlsOf(files),
+    tls: readTlsFiles(files),
   };
 }
 
-function optionOf<Value>(name: string, value: Value | undefined): Setting<Value> | undefined {
+function toSetting<Value>(name: string, value: Value | undefined): Setting<Value> | undefined {
   return value === undefined ? undefined : { value, source: `option ${name}` };
 }
 
 /**
- * Returns the endpoint with the signal's path, but for that of the signal's own variable, which is used as it is
- * (https://opentelemetry.io/docs/specs/otel/protocol/exporter/). There is no default: what listens there may be this
- * gateway itself.
+ * Returns the endpoint with the signal's path appended, except for the signal's own variable, which is used as it is
+ * (https://opentelemetry.io/docs/specs/otel/protocol/exporter/). There is no default, because the server at
+ * OpenTelemetry's may be this gateway itself.
  */
-function endpointOf({ endpoint }: DestinationOptions, signal: Signal): Setting<URL> {
+function resolveEndpoint({ endpoint }: DestinationOptions, signal: Signal): Setting<URL> {
   if (endpoint !== undefined) {
     const url = new URL(endpoint);
     const isComplete = url.pathname.replace(/\/+$/, "").endsWith(`/${signal.path}`);
     const value = isComplete ? url : withPath(url, signal.path);
     return { value, source: "option endpoint" };
   }
-  const variable = endpointVariable(signal);
+  const variable = readEndpoint(signal);
   if (variable === undefined) {
-    throw new Error("there is no endpoint: set it, or OTEL_EXPORTER_OTLP_ENDPOINT");
+    throw new Error("endpoint is missing: set it, or OTEL_EXPORTER_OTLP_ENDPOINT");
   }
   const { value, source, isGeneral } = variable;
   return { value: isGeneral ? withPath(value, signal.path) : value, source };
@@ -174,11 +234,11 @@ const FILE_OPTIONS = ["certificate", "client_certificate", "client_key"] as cons
 
 type FileOption = (typeof FILE_OPTIONS)[number];
 
-function tlsOf(files: Settings["files"]): Tls {
+function readTlsFiles(files: DestinationSettings["files"]): TlsFiles {
   const { certificate, client_certificate: certificateFile, client_key: keyFile } = files;
-  const ca = certificate && contentOf(certificate);
-  const cert = certificateFile && contentOf(certificateFile);
-  const key = keyFile && contentOf(keyFile);
+  const ca = certificate && readPem(certificate);
+  const cert = certificateFile && readPem(certificateFile);
+  const key = keyFile && readPem(keyFile);
   const tls = { ...(ca && { ca }), ...(cert && { cert }), ...(key && { key }) };
   const sources = Object.values(files).map(({ source }) => source);
   try {
@@ -188,44 +248,43 @@ function tlsOf(files: Settings["files"]): Tls {
     if (cert !== undefined && key === undefined) throw new Error("client_key is missing");
     if (key !== undefined && cert === undefined) throw new Error("client_certificate is missing");
   } catch (error) {
-    throw new Error(
-      `the certificates cannot be used: ${textOf(error)} (of ${sources.join(", ")})`,
-      { cause: error },
-    );
+    throw new Error(`the certificates are not valid: ${textOf(error)} (${sources.join(", ")})`, {
+      cause: error,
+    });
   }
   return tls;
 }
 
-/** The path is not shown, nor the error that names it: some give the content in its place, a private key perhaps. */
-function contentOf({ value, source }: Setting): Buffer {
-  let why: string | undefined;
+/** The error shows neither the path nor its cause: people put the content there, perhaps a private key. */
+function readPem({ value, source }: Setting): Buffer {
+  let code: string | undefined;
   try {
     return readFileSync(resolve(value));
   } catch (error) {
-    why = (error as NodeJS.ErrnoException).code;
+    ({ code } = error as NodeJS.ErrnoException);
   }
   const name = source.replace(/^option /, "");
-  throw new Error(`the file of ${name} cannot be read (${why}); expected the path of a PEM file`);
+  throw new Error(`the file of ${name} cannot be read (${code}); expected the path of a PEM file`);
 }
 
-/** Node's own support of proxies began with 22.21 and 24.5. */
-function canUseProxy(): boolean {
+/** Node supports proxies from 22.21 and 24.5 on. */
+function supportsProxy(): boolean {
   const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
   return major > 22 ? major > 24 || (major === 24 && minor >= 5) : major === 22 && minor >= 21;
 }
 
-function proxyOf(target: URL): Setting<URL> | undefined {
-  const proxy = proxyFor(target, process.env);
-  if (proxy === undefined || canUseProxy()) return proxy;
+function resolveProxy(target: URL): Setting<URL> | undefined {
+  const proxy = findProxy(target, process.env);
+  if (proxy === undefined || supportsProxy()) return proxy;
   throw new Error(
-    `${proxy.source} names a proxy, for which Node 22.21 or later is needed; NO_PROXY=${target.hostname} leaves this destination out`,
+    `${proxy.source} names a proxy, which requires Node 22.21 or later; NO_PROXY=${target.hostname} excludes this destination`,
   );
 }
 
-/** One connection: a request is not sent before the one before is answered. */
-function newAgent(
+/** One connection, because requests are sent one after the other. */
+function createAgent(
   { protocol }: URL,
-  tls: Tls,
+  tls: TlsFiles,
   proxy: URL | undefined,
 ): Pick<Destination, "agent" | "tunnels"> {
   const tunnels = new Set<Duplex>();
@@ -233,12 +292,12 @@ function newAgent(
   const options: AgentOptions = { keepAlive: true, maxSockets: 1, proxyEnv };
   if (protocol === "http:") return { agent: new Agent(options), tunnels };
   const agent = new TlsAgent({ ...options, ...tls });
-  if (proxy !== undefined) agent.createConnection = noting(agent.createConnection, tunnels);
+  if (proxy !== undefined) agent.createConnection = trackTunnels(agent.createConnection, tunnels);
   return { agent, tunnels };
 }
 
-/** Keeps the sockets to the proxy of which no tunnel is made yet: Node's request does not know them. */
-function noting(create: Agent["createConnection"], tunnels: Set<Duplex>): typeof create {
+/** Records the sockets to the proxy until their tunnel is established: Node's request has no access to them. */
+function trackTunnels(create: Agent["createConnection"], tunnels: Set<Duplex>): typeof create {
   return function createTunnel(this: Agent, options, callback) {
     const socket = create.call(this, options, (error, tunnel) => {
       if (socket) tunnels.delete(socket);

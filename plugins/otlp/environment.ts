@@ -1,32 +1,42 @@
 /**
- * Reads OTEL_EXPORTER_OTLP_* (https://opentelemetry.io/docs/specs/otel/protocol/exporter/). The variable of a signal
- * comes before the one for all; spaces around a value do not count, and an empty value is none. An invalid value throws:
- * to carry on without it would send records elsewhere, or without their credentials. What may be secret is not shown.
+ * Reads OTEL_EXPORTER_OTLP_* (https://opentelemetry.io/docs/specs/otel/protocol/exporter/). A signal's own variable
+ * overrides the general one; surrounding whitespace is ignored, and an empty value is unset. An invalid value throws,
+ * because ignoring it would send records elsewhere or without credentials. Errors do not show what may be secret.
  */
 
 import { validateHeaderName, validateHeaderValue } from "node:http";
-import { PROTOCOLS, type Protocol } from "./destination-options.ts";
-import type { Signal } from "./signal.ts";
 
-/** A setting, and where it is from: `OTEL_EXPORTER_OTLP_ENDPOINT`, `option endpoint`, `default`. */
+/** An OTLP signal: its names in variables and paths. */
+export interface Signal {
+  /** In OpenTelemetry's environment variables, such as OTEL_EXPORTER_OTLP_LOGS_ENDPOINT. */
+  readonly variable: "LOGS" | "TRACES";
+  /** The end of an endpoint's path. */
+  readonly path: string;
+}
+
+export const PROTOCOLS = ["http/protobuf", "http/json"] as const;
+
+export type Protocol = (typeof PROTOCOLS)[number];
+
+/** A setting and its source: `OTEL_EXPORTER_OTLP_ENDPOINT`, `option endpoint`, `default`. */
 export interface Setting<Value = string> {
   readonly value: Value;
   readonly source: string;
 }
 
-/** The longest time that a timer takes. */
+/** The longest delay of a Node timer. */
 const TIMEOUT_MS_MAX = 2 ** 31 - 1;
 
 const COMPRESSIONS = ["gzip", "none"] as const;
 
 export type Compression = (typeof COMPRESSIONS)[number];
 
-/** Returns the value of the signal's variable, or else of the one for all; undefined if neither is set. */
-export function variableOf(name: string, signal: Signal): Setting | undefined {
-  return [ofSignal(name, signal), generalName(name)].map(settingOf).find(isSet);
+/** Returns the signal's own variable, else the general one; undefined if neither is set. */
+export function readVariable(name: string, signal: Signal): Setting | undefined {
+  return [signalName(name, signal), generalName(name)].map(readSetting).find(isSet);
 }
 
-function ofSignal(name: string, { variable }: Signal): string {
+function signalName(name: string, { variable }: Signal): string {
   return `OTEL_EXPORTER_OTLP_${variable}_${name}`;
 }
 
@@ -34,7 +44,7 @@ function generalName(name: string): string {
   return `OTEL_EXPORTER_OTLP_${name}`;
 }
 
-function settingOf(source: string): Setting | undefined {
+function readSetting(source: string): Setting | undefined {
   const value = process.env[source]?.trim();
   return value ? { value, source } : undefined;
 }
@@ -43,42 +53,40 @@ function isSet(setting: Setting | undefined): setting is Setting {
   return setting !== undefined;
 }
 
-/** Returns the endpoint, and whether it is for all signals, so that the signal's path is to be added to it. */
-export function endpointVariable(
+/** Returns the endpoint, and whether it is the general one, to which the signal's path is appended. */
+export function readEndpoint(
   signal: Signal,
 ): (Setting<URL> & { readonly isGeneral: boolean }) | undefined {
-  const variable = variableOf("ENDPOINT", signal);
+  const variable = readVariable("ENDPOINT", signal);
   if (variable === undefined) return undefined;
   const { value, source } = variable;
   if (!/^https?:\/\//i.test(value) || !URL.canParse(value)) {
-    throw new Error(
-      `${source} is no URL that begins with http:// or https://, such as http://127.0.0.1:4318`,
-    );
+    throw new Error(`${source} is not an http:// or https:// URL such as http://127.0.0.1:4318`);
   }
   return { value: new URL(value), source, isGeneral: source === generalName("ENDPOINT") };
 }
 
-export function protocolVariable(signal: Signal): Setting<Protocol> | undefined {
-  const variable = variableOf("PROTOCOL", signal);
+export function readProtocol(signal: Signal): Setting<Protocol> | undefined {
+  const variable = readVariable("PROTOCOL", signal);
   if (variable === undefined) return undefined;
   const known = PROTOCOLS.find((one) => one === variable.value.toLowerCase());
   if (known !== undefined) return { value: known, source: variable.source };
   throw new Error(
-    `${variable.source} is ${variable.value}, and this exporter speaks ${PROTOCOLS.join(" and ")}; its option protocol overrides it`,
+    `${variable.source} is ${variable.value}, but this exporter supports ${PROTOCOLS.join(" and ")}; its option protocol overrides it`,
   );
 }
 
-export function compressionVariable(signal: Signal): Setting<Compression> | undefined {
-  const variable = variableOf("COMPRESSION", signal);
+export function readCompression(signal: Signal): Setting<Compression> | undefined {
+  const variable = readVariable("COMPRESSION", signal);
   if (variable === undefined) return undefined;
   const known = COMPRESSIONS.find((one) => one === variable.value.toLowerCase());
   if (known !== undefined) return { value: known, source: variable.source };
   throw new Error(`${variable.source} is ${variable.value}; expected ${COMPRESSIONS.join(" or ")}`);
 }
 
-/** In milliseconds; 0 stands for no limit. */
-export function timeoutVariable(signal: Signal): Setting<number> | undefined {
-  const variable = variableOf("TIMEOUT", signal);
+/** Returns the timeout in milliseconds; 0 means no limit. */
+export function readTimeout(signal: Signal): Setting<number> | undefined {
+  const variable = readVariable("TIMEOUT", signal);
   if (variable === undefined) return undefined;
   const { value, source } = variable;
   const timeoutMs = /^\d+$/.test(value) ? Number(value) : Infinity;
@@ -88,35 +96,39 @@ export function timeoutVariable(signal: Signal): Setting<number> | undefined {
   );
 }
 
-/** Returns the headers for all signals, then those of the signal, which come before them. */
-export function headerVariables(signal: Signal): Setting<Record<string, string>>[] {
-  return [generalName("HEADERS"), ofSignal("HEADERS", signal)]
-    .map(settingOf)
+/** Returns the general headers, then the signal's own, which override them. */
+export function readHeaders(signal: Signal): Setting<Record<string, string>>[] {
+  return [generalName("HEADERS"), signalName("HEADERS", signal)]
+    .map(readSetting)
     .filter(isSet)
-    .map(({ value, source }) => ({ value: headersIn(value, source), source }));
+    .map(({ value, source }) => ({ value: parseHeaders(value, source), source }));
 }
 
-/** Reads `name=value,name=value` with percent-encoding; parts that are empty are left out. */
-function headersIn(text: string, source: string): Record<string, string> {
+/** Parses `name=value,name=value` with percent-encoding; empty parts are skipped. */
+function parseHeaders(text: string, source: string): Record<string, string> {
   const headers: Record<string, string> = {};
   for (const [index, part] of text.split(",").entries()) {
     if (part.trim() === "") continue;
-    const place = `${source}: header ${index + 1}`;
+    const position = `${source}: header ${index + 1}`;
     const equals = part.indexOf("=");
     if (equals < 0) {
-      throw new Error(`${place} is not of the form name=value; write a comma in a value as %2C`);
+      throw new Error(
+        `${position} does not have the form name=value; write a comma in a value as %2C`,
+      );
     }
-    const name = decoded(part.slice(0, equals).trim(), place);
-    checkHeaderName(name, place);
-    const value = decoded(part.slice(equals + 1).trim(), `${place} (${name})`);
-    checkHeaderValue(name, value, place);
+    const name = decodePercent(part.slice(0, equals).trim(), position);
+    checkHeaderName(name, position);
+    const value = decodePercent(part.slice(equals + 1).trim(), `${position} (${name})`);
+    checkHeaderValue(name, value, position);
     headers[name] = value;
   }
   return headers;
 }
 
-/** The option's headers, checked in the same way. */
-export function headerOption(headers: Readonly<Record<string, string>>): Setting<typeof headers> {
+/** Returns the option's headers after the same checks. */
+export function checkHeaderOption(
+  headers: Readonly<Record<string, string>>,
+): Setting<typeof headers> {
   const source = "option headers";
   for (const [index, [name, value]] of Object.entries(headers).entries()) {
     checkHeaderName(name, `${source}: header ${index + 1}`);
@@ -125,21 +137,21 @@ export function headerOption(headers: Readonly<Record<string, string>>): Setting
   return { value: headers, source };
 }
 
-/** The name is not shown: it may be a part of what should be a value. */
-function checkHeaderName(name: string, place: string): void {
-  check(() => validateHeaderName(name), `${place} does not begin with the name of a header`);
+/** The error does not show the name, which may be part of a value. */
+function checkHeaderName(name: string, position: string): void {
+  check(() => validateHeaderName(name), `${position} does not start with a valid header name`);
 }
 
-function checkHeaderValue(name: string, value: string, place: string): void {
-  const text = `${place} (${name}) has a value with characters that no header can have`;
+function checkHeaderValue(name: string, value: string, position: string): void {
+  const text = `${position} (${name}) has a value with characters that are not allowed in headers`;
   check(() => validateHeaderValue(name, value), text);
 }
 
-function decoded(text: string, place: string): string {
+function decodePercent(text: string, position: string): string {
   try {
     return decodeURIComponent(text);
   } catch {
-    throw new Error(`${place} is not percent-encoded UTF-8; write a plain % as %25`);
+    throw new Error(`${position} is not percent-encoded UTF-8; write a plain % as %25`);
   }
 }
 

@@ -1,4 +1,4 @@
-/** HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, in lower case too, as curl reads them. */
+/** Reads HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, upper or lower case, as curl does. */
 
 import { BlockList, isIP } from "node:net";
 import type { Setting } from "./environment.ts";
@@ -9,10 +9,10 @@ const SCHEME_PORTS: ReadonlyMap<string, string> = new Map([
 ]);
 
 /**
- * Returns the proxy for requests to `target`; undefined if they go there directly.
- * @throws Error for a variable that names no proxy; its value, which may have a password in it, is not shown.
+ * Returns the proxy for requests to `target`, or undefined if none is used.
+ * @throws Error if a variable is not a proxy's URL. The error does not show the value, which may contain a password.
  */
-export function proxyFor(target: URL, env: NodeJS.ProcessEnv): Setting<URL> | undefined {
+export function findProxy(target: URL, env: NodeJS.ProcessEnv): Setting<URL> | undefined {
   const scheme = target.protocol.slice(0, -1);
   const variable = firstSet([`${scheme}_proxy`, "all_proxy"], env);
   if (variable === undefined || isExempt(target, env)) return undefined;
@@ -20,11 +20,11 @@ export function proxyFor(target: URL, env: NodeJS.ProcessEnv): Setting<URL> | un
   const text = value.includes("://") ? value : `http://${value}`;
   if (/^https?:\/\//i.test(text) && URL.canParse(text)) return { value: new URL(text), source };
   throw new Error(
-    `${source} is no URL of an HTTP proxy, such as http://127.0.0.1:3128; NO_PROXY=${target.hostname} leaves this destination out`,
+    `${source} is not the URL of an HTTP proxy such as http://127.0.0.1:3128; NO_PROXY=${target.hostname} excludes this destination`,
   );
 }
 
-/** The first that is set; in lower case before upper case. */
+/** Returns the first variable that is set; lower case takes precedence. */
 function firstSet(names: readonly string[], env: NodeJS.ProcessEnv): Setting | undefined {
   for (const source of names.flatMap((name) => [name, name.toUpperCase()])) {
     const value = env[source]?.trim();
@@ -34,9 +34,9 @@ function firstSet(names: readonly string[], env: NodeJS.ProcessEnv): Setting | u
 }
 
 /**
- * True if NO_PROXY names the target: `*`, a host with its subdomains (a dot or `*.` before it makes no difference), an
- * address or a range of addresses (`10.0.0.0/8`), each with or without a port. Names are not looked up, and loopback is
- * no exception of its own.
+ * True if NO_PROXY matches the target: `*`, a host with its subdomains (with or without a leading dot or `*.`), an
+ * address or a range of addresses (`10.0.0.0/8`), each with an optional port. Names are not resolved, and loopback is
+ * not exempt by itself.
  */
 function isExempt(target: URL, env: NodeJS.ProcessEnv): boolean {
   const entries =
@@ -49,11 +49,11 @@ function isExempt(target: URL, env: NodeJS.ProcessEnv): boolean {
     if (entry === "*") return true;
     const [, name = "", entryPort] = /^(\[[^\]]*\]|[^:]*|.*)(?::(\d+))?$/.exec(entry) ?? [];
     if (entryPort !== undefined && entryPort !== port) return false;
-    return isHost(host, withoutBrackets(name));
+    return matchesHost(host, withoutBrackets(name));
   });
 }
 
-function isHost(host: string, entry: string): boolean {
+function matchesHost(host: string, entry: string): boolean {
   const version = isIP(host);
   if (version !== 0) return isInRange(host, version, entry);
   const domain = entry.replace(/^\*?\.|\.$/g, "");

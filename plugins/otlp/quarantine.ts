@@ -9,15 +9,15 @@ const { O_WRONLY, O_APPEND, O_CREAT, O_NOFOLLOW, O_RDONLY, O_DIRECTORY } = const
 const LINE_FEED = 0x0a;
 
 export interface QuarantineOptions {
-  /** What both of its files hold together; a single record that is larger has a file of its own all the same. */
+  /** The total size of both files. A single larger record gets a file of its own nevertheless. */
   readonly bytesMax: number;
-  /** How records are written down: as they were sent. */
+  /** The form in which records were sent, and are stored. */
   readonly form: OtlpForm;
 }
 
 /**
- * Keeps records that the other side refuses for good: a JSON line each, with the reason and all of the record. Half of
- * its room is the newest file's; where that is full it takes the place of the one before, which goes, and is counted.
+ * A dead-letter file: stores the records that the destination rejected permanently, as JSON lines with the reason and
+ * the whole record. At half of the capacity the file is rotated to `.1`, whose records are deleted and counted.
  */
 export class Quarantine {
   readonly path: string;
@@ -31,38 +31,38 @@ export class Quarantine {
     this.#log = log;
     this.#countDeleted = metrics.counter(
       "quarantine_deleted_records",
-      "Records that were deleted from the quarantine because it was full.",
+      "Records deleted from the full quarantine.",
     );
     this.#countDeleted(0);
   }
 
   /**
-   * Repairs the file that is there, and creates none.
-   * @throws TailgateError LOG_DIR_UNUSABLE if its folder cannot be created later.
+   * Repairs an existing file; the first record creates it.
+   * @throws TailgateError LOG_DIR_UNUSABLE if its folder cannot be created.
    */
   static async open(host: Host, options: QuarantineOptions): Promise<Quarantine> {
     const quarantine = new Quarantine(host, options);
     const directory = dirname(quarantine.path);
     const stats = await lstat(directory).catch(() => undefined);
     if (stats !== undefined && !stats.isDirectory()) {
-      const text = `${directory} is not a directory: rejected records could not be kept in it. Move it away.`;
+      const text = `${directory} is not a directory, so rejected records cannot be stored in it. Move it away.`;
       throw new TailgateError("LOG_DIR_UNUSABLE", text);
     }
-    await quarantine.#endTornLine();
+    await quarantine.#repairLastLine();
     return quarantine;
   }
 
-  /** `batch`: of one record. Resolves when it is on the disk. */
-  async keep(batch: Batch, reason: string): Promise<void> {
+  /** Stores a batch of one record; resolves when it is durable. */
+  async store(batch: Batch, reason: string): Promise<void> {
     const head = { time: new Date().toISOString(), sequence: batch.sequence(0), reason };
     const record = Buffer.from(batch.otlpJson(this.#options.form)).toString();
     const line = Buffer.from(`${JSON.stringify(head).slice(0, -1)},"otlp":${record}}\n`);
     await mkdir(dirname(this.path), { recursive: true, mode: 0o700 });
-    await this.#endTornLine();
-    await this.#makeRoom(line.length);
+    await this.#repairLastLine();
+    await this.#rotateIfFull(line.length);
     const file = await open(this.path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW, 0o600);
     try {
-      await appendWhole(file, line);
+      await appendDurably(file, line);
     } finally {
       await file.close();
     }
@@ -70,38 +70,38 @@ export class Quarantine {
   }
 
   /**
-   * Removes a line that a crash or a power failure has torn, so that the next one is not joined to it. A record counts
-   * as rejected only after its line is on the disk, so the one that is removed is sent again. A whole line that only
-   * lacks its end stays.
+   * Removes a line that a crash or a power failure truncated, so that the next one is not appended to it. A record is
+   * settled only after its line is durable, so that the record of a removed line is sent again. A complete line that
+   * only lacks its line feed is kept.
    */
-  async #endTornLine(): Promise<void> {
-    const end = await endOfFile(this.path).catch(unlessMissing);
+  async #repairLastLine(): Promise<void> {
+    const end = await endOfFile(this.path).catch(zeroIfMissing);
     if (end === 0 || end.torn.length === 0) return;
     await using file = await open(this.path, O_WRONLY | O_NOFOLLOW);
     if (isJson(end.torn)) await file.write("\n", end.wholeBytes + end.torn.length);
     else {
       await file.truncate(end.wholeBytes);
       this.#log.warning(
-        `The last line of ${this.path} was unfinished: its ${end.torn.length} bytes were removed. Its record is sent again.`,
+        `The last line of ${this.path} was incomplete: its ${end.torn.length} bytes were removed. Its record is sent again.`,
       );
     }
     await file.datasync();
   }
 
-  async #makeRoom(bytes: number): Promise<void> {
-    const size = await sizeOf(this.path);
+  async #rotateIfFull(bytes: number): Promise<void> {
+    const size = await readSize(this.path);
     if (size === 0 || size + bytes <= this.#options.bytesMax / 2) return;
     const older = `${this.path}.1`;
-    const deleted = await linesOf(older);
+    const deleted = await countLines(older);
     await rename(this.path, older);
     if (deleted === 0) return;
     this.#countDeleted(deleted);
-    this.#log.warning(`The quarantine is full: its oldest ${deleted} records were deleted.`);
+    this.#log.warning(`The quarantine is full: its ${deleted} oldest records were deleted.`);
   }
 }
 
-/** Resolves when it is on the disk. Of what fails, as on a full disk, no part stays in front of the next one. */
-async function appendWhole(file: FileHandle, line: Buffer): Promise<void> {
+/** Appends a line and syncs it. If that fails, as on a full disk, no part of the line remains. */
+async function appendDurably(file: FileHandle, line: Buffer): Promise<void> {
   const { size } = await file.stat();
   try {
     await file.appendFile(line);
@@ -121,13 +121,13 @@ function isJson(line: Buffer): boolean {
   }
 }
 
-/** 0 where it is not there. */
-async function sizeOf(path: string): Promise<number> {
-  return lstat(path).then(({ size }) => size, unlessMissing);
+/** Returns 0 for a file that does not exist. */
+async function readSize(path: string): Promise<number> {
+  return lstat(path).then(({ size }) => size, zeroIfMissing);
 }
 
-async function linesOf(path: string): Promise<number> {
-  const file = await open(path, O_RDONLY | O_NOFOLLOW).catch(unlessMissing);
+async function countLines(path: string): Promise<number> {
+  const file = await open(path, O_RDONLY | O_NOFOLLOW).catch(zeroIfMissing);
   if (file === 0) return 0;
   let lines = 0;
   for await (const chunk of file.createReadStream() as AsyncIterable<Buffer>) {
@@ -136,12 +136,12 @@ async function linesOf(path: string): Promise<number> {
   return lines;
 }
 
-function unlessMissing(error: NodeJS.ErrnoException): 0 {
+function zeroIfMissing(error: NodeJS.ErrnoException): 0 {
   if (error.code === "ENOENT") return 0;
   throw error;
 }
 
-/** The file's name has to be as safe as what is in it. */
+/** Makes the file's name as durable as its content. */
 async function syncDirectory(path: string): Promise<void> {
   const directory = await open(path, O_RDONLY | O_DIRECTORY);
   try {

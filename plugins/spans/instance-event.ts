@@ -1,11 +1,18 @@
 import type { AuditLog, Batch, JsonValue, Level, SystemLog } from "tailgate/plugin";
-import { fieldsOf, putAll, put, textIn, type Fields } from "./fields.ts";
-import { spanReference, type SpanReference } from "./span-reference.ts";
+import {
+  addField,
+  addFields,
+  createFields,
+  readNumber,
+  readText,
+  type SpanFields,
+} from "./fields.ts";
+import { parseSpanReference, type SpanReference } from "./span.ts";
 
-/** Of ids and names, which go into every span. */
+/** Longer ids and names are cut: they are part of every span. */
 const NAME_CHARS_MAX = 256;
 
-/** What a record says of an instance. */
+/** What a record says about an instance. */
 export interface InstanceEvent {
   readonly sequence: number;
   readonly timeNanos: bigint;
@@ -14,15 +21,15 @@ export interface InstanceEvent {
   readonly name: string;
   readonly instanceId: string;
   readonly level: Level;
-  /** What was logged beside it: its details and the other attributes. */
-  readonly fields: Fields;
-  /** The span in which it was logged. */
+  /** The record's details and other attributes. */
+  readonly fields: SpanFields;
+  /** The span in which the record was logged. */
   readonly context: SpanReference | undefined;
-  /** The service that logged it, where that was another process. */
+  /** The service that logged it, if that was another process. */
   readonly service: string | undefined;
 }
 
-/** Undefined where the record names no instance. */
+/** Returns the event of a record, or undefined if the record names no instance. */
 export function readEvent(batch: Batch, index: number): InstanceEvent | undefined {
   const { type, data } = batch.envelope(index);
   const isAudit = type === "audit_log";
@@ -32,60 +39,60 @@ export function readEvent(batch: Batch, index: number): InstanceEvent | undefine
     span_id,
     service,
     ...others
-  } = isAudit ? (data.metadata ?? {}) : extrasOf(data);
+  } = isAudit ? (data.metadata ?? {}) : readExtras(data);
   const instanceId = typeof id === "number" ? String(id) : id;
   if (typeof instanceId !== "string" || instanceId === "") return undefined;
-  const fields = fieldsOf();
-  const name = isAudit ? actionOf(data) : "log";
-  if (data.message !== name) put(fields, "message", data.message);
-  if (!isAudit) put(fields, "logger", data.logger);
-  putDetails(fields, others);
+  const fields = createFields();
+  const name = isAudit ? readAction(data) : "log";
+  if (data.message !== name) addField(fields, "message", data.message);
+  if (!isAudit) addField(fields, "logger", data.logger);
+  addDetails(fields, others);
   return {
     sequence: batch.sequence(index),
-    timeNanos: nanosOf(data.timestamp) ?? BigInt(batch.appendedAtMs) * 1_000_000n,
+    timeNanos: parseTimestamp(data.timestamp) ?? BigInt(batch.appendedAtMs) * 1_000_000n,
     isAudit,
     name,
-    instanceId: cut(instanceId),
+    instanceId: truncateName(instanceId),
     level: data.level,
     fields,
-    context: spanReference(trace_id, span_id),
-    service: typeof service === "string" && service !== "" ? cut(service) : undefined,
+    context: parseSpanReference(trace_id, span_id),
+    service: typeof service === "string" && service !== "" ? truncateName(service) : undefined,
   };
 }
 
-/** How it is called in a span: one with an exception as OpenTelemetry calls that. */
-export function shownName({ name, fields }: InstanceEvent): string {
-  const exception = textIn(fields, "exception.type", "exception.message");
+/** Returns the name of the event in a span: `exception` for an exception, as in OpenTelemetry. */
+export function displayName({ name, fields }: InstanceEvent): string {
+  const exception = readText(fields, "exception.type", "exception.message");
   return exception === undefined ? name : "exception";
 }
 
 type Extras = Readonly<Record<string, JsonValue>>;
 
-function actionOf({ action, message }: AuditLog): string {
-  return cut(action ?? message);
+function readAction({ action, message }: AuditLog): string {
+  return truncateName(action ?? message);
 }
 
-/** What of a system log is told in another way, or tells nothing of the instance. */
-const OWN_FIELDS = new Set(["timestamp", "level", "logger", "message"]);
-const PLACE_FIELDS = new Set(["module", "function", "line"]);
+/** Fields of a system log that a span shows otherwise, or that are not about the instance. */
+const STANDARD_FIELDS = new Set(["timestamp", "level", "logger", "message"]);
+const CALL_SITE_FIELDS = new Set(["module", "function", "line"]);
 
-/** The place of the call is told where it is known. */
-function extrasOf(data: SystemLog): Extras {
-  const isTold = (name: string): boolean =>
-    !OWN_FIELDS.has(name) && (data.line !== 0 || !PLACE_FIELDS.has(name));
-  return Object.fromEntries(Object.entries(data).filter(([name]) => isTold(name)));
+/** Returns the other fields of a system log, with the call site if it is known. */
+function readExtras(data: SystemLog): Extras {
+  const isIncluded = (name: string): boolean =>
+    !STANDARD_FIELDS.has(name) && (data.line !== 0 || !CALL_SITE_FIELDS.has(name));
+  return Object.fromEntries(Object.entries(data).filter(([name]) => isIncluded(name)));
 }
 
-/** A cut in the middle of a character leaves no half of it. */
-function cut(text: string): string {
+/** Replaces half a surrogate pair at the cut. */
+function truncateName(text: string): string {
   return text.slice(0, NAME_CHARS_MAX).toWellFormed();
 }
 
-/** The members of `details` stand beside the other attributes; which instance it is, is told already. */
-function putDetails(fields: Fields, { details, ...others }: Extras): void {
-  putAll(fields, others);
-  if (isObject(details)) putAll(fields, details);
-  else if (details !== undefined) put(fields, "details", details);
+/** Adds the members of `details` beside the other attributes, without the instance's id, which the span has anyway. */
+function addDetails(fields: SpanFields, { details, ...others }: Extras): void {
+  addFields(fields, others);
+  if (isObject(details)) addFields(fields, details);
+  else if (details !== undefined) addField(fields, "details", details);
   fields.values.delete("instance_id");
 }
 
@@ -93,10 +100,29 @@ function isObject(value: JsonValue | undefined): value is Extras {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** Of a timestamp with six fractional digits; undefined where its year is beyond what it can tell. */
-function nanosOf(timestamp: string): bigint | undefined {
+/** Parses a timestamp with six fractional digits; returns undefined if its year has more than four digits. */
+function parseTimestamp(timestamp: string): bigint | undefined {
   const wholeMs = Date.parse(`${timestamp.slice(0, -4)}Z`);
   if (!(wholeMs >= 0)) return undefined;
   const micros = Number(timestamp.slice(-4, -1));
   return BigInt(wholeMs) * 1_000_000n + BigInt(micros) * 1000n;
+}
+
+/** Fields of an instance_terminate that may name its outcome. */
+const OUTCOMES = ["outcome", "final_state", "status", "state", "reason"] as const;
+
+const FAILURES =
+  /^(error(ed)?|fail(ed|ure)|fatal|crash(ed)?|killed|aborted|time(out|d_out)|lost|dead|oom)$/i;
+
+/** Returns why an instance failed, or undefined if it terminated normally. */
+export function readFailure({ fields, level }: InstanceEvent): string | undefined {
+  const error = readText(fields, "exception.message", "error_message", "error", "exception.type");
+  if (error !== undefined) return error;
+  for (const name of OUTCOMES) {
+    const outcome = readText(fields, name);
+    if (outcome !== undefined && FAILURES.test(outcome)) return `${name}: ${outcome}`;
+  }
+  const exitCode = readNumber(fields, "exit_code") ?? 0;
+  if (exitCode !== 0) return `exit_code: ${exitCode}`;
+  return level === "ERROR" || level === "CRITICAL" ? `terminated with ${level}` : undefined;
 }

@@ -1,15 +1,13 @@
-import { durationIn, fieldsOf, marked, merge, textIn } from "./fields.ts";
-import type { FinishedSpan, SpanLink } from "./finished-span.ts";
-import { shownName, type InstanceEvent } from "./instance-event.ts";
-import type { OpenInstance } from "./open-instance.ts";
-import { spanIdOf, type SpanReference } from "./span-reference.ts";
-import type { WaitingMessage } from "./waiting-message.ts";
+import { readDuration, createFields, withFields, mergeFields, readText } from "./fields.ts";
+import { displayName, type InstanceEvent } from "./instance-event.ts";
+import type { OpenInstance, WaitingMessage } from "./open-instance.ts";
+import { deriveSpanId, type FinishedSpan, type SpanLink, type SpanReference } from "./span.ts";
 
-/** So much of halves of messages waits in one instance; the oldest is then shown without its other half. */
+/** Limits of the halves that wait in one instance; beyond them the oldest becomes a span without its other half. */
 const WAITING_MAX = 64;
 const WAITING_CHARS_MAX = 65_536;
 
-/** The names under which orchestrators tell how long an exchange has taken, and their units in nanoseconds. */
+/** Fields in which orchestrators log the duration of an exchange, with their units in nanoseconds. */
 const DURATIONS = [
   ["duration_ms", 1e6],
   ["duration_seconds", 1e9],
@@ -18,16 +16,16 @@ const DURATIONS = [
   ["response_time", 1e9],
 ] as const;
 
-/** Who else has to do with a message, by the half that names it. */
+/** The field of each half that names the other instance. */
 const OTHER_PARTY = { sent: "to", received: "from" } as const;
 
-/** Undefined for events that are no half of a message. */
-export function halfOf(event: InstanceEvent): WaitingMessage | undefined {
+/** Returns the event as half a message, or undefined if it is none. */
+export function toWaitingMessage(event: InstanceEvent): WaitingMessage | undefined {
   const { isAudit, name, instanceId, timeNanos, sequence, fields, context } = event;
   if (!isAudit || (name !== "message_sent" && name !== "message_received")) return undefined;
   return {
     side: name === "message_sent" ? "sent" : "received",
-    messageId: textIn(fields, "message_id") ?? "",
+    messageId: readText(fields, "message_id") ?? "",
     instanceId,
     timeNanos,
     sequence,
@@ -36,7 +34,7 @@ export function halfOf(event: InstanceEvent): WaitingMessage | undefined {
   };
 }
 
-/** The other half, taken out of those that wait; it may wait in the instance that this half names. */
+/** Removes and returns the other half, which may wait in the instance that this half names. */
 export function takeOtherHalf(
   half: WaitingMessage,
   instance: OpenInstance,
@@ -44,7 +42,7 @@ export function takeOtherHalf(
 ): { readonly other: WaitingMessage; readonly holder: OpenInstance } | undefined {
   const { side, messageId, fields } = half;
   const wanted = side === "sent" ? "received" : "sent";
-  const named = messageId === "" ? undefined : open.get(textIn(fields, OTHER_PARTY[side]) ?? "");
+  const named = messageId === "" ? undefined : open.get(readText(fields, OTHER_PARTY[side]) ?? "");
   for (const holder of [instance, named]) {
     const other = holder && takeWaiting(holder, wanted, messageId);
     if (other !== undefined) return { other, holder: holder! };
@@ -57,37 +55,37 @@ function takeWaiting(
   side: WaitingMessage["side"],
   messageId: string,
 ): WaitingMessage | undefined {
-  const place = waiting.findIndex((one) => one.side === side && one.messageId === messageId);
-  return place < 0 ? undefined : waiting.splice(place, 1)[0];
+  const at = waiting.findIndex((one) => one.side === side && one.messageId === messageId);
+  return at < 0 ? undefined : waiting.splice(at, 1)[0];
 }
 
-/** Lets it wait; answers the spans of those that have waited for too many others. */
-export function wait(instance: OpenInstance, half: WaitingMessage): FinishedSpan[] {
+/** Adds a waiting half; returns the spans of those that exceed the limits. */
+export function addWaiting(instance: OpenInstance, half: WaitingMessage): FinishedSpan[] {
   const { waiting } = instance;
   waiting.push(half);
-  const shown: FinishedSpan[] = [];
+  const evicted: FinishedSpan[] = [];
   while (waiting.length > WAITING_MAX || charsOf(waiting) > WAITING_CHARS_MAX) {
-    shown.push(halfSpan(instance, waiting.shift()!));
+    evicted.push(createHalfSpan(instance, waiting.shift()!));
   }
-  return shown;
+  return evicted;
 }
 
 function charsOf(waiting: readonly WaitingMessage[]): number {
   return waiting.reduce((chars, { fields }) => chars + fields.chars, 0);
 }
 
-/** A message from its sending to its receiving: a child of the instance that has sent it. */
-export function messageSpan(
+/** Returns the span of a message from sending to receiving, a child of the sender's span. */
+export function createMessageSpan(
   one: WaitingMessage,
   other: WaitingMessage,
   owner: OpenInstance,
 ): FinishedSpan {
   const [sent, received] = one.side === "sent" ? [one, other] : [other, one];
-  const fields = fieldsOf({ instance_id: owner.id });
-  merge(fields, sent.fields);
-  merge(fields, received.fields);
+  const fields = createFields({ instance_id: owner.id });
+  mergeFields(fields, sent.fields);
+  mergeFields(fields, received.fields);
   const later = one.sequence > other.sequence ? one : other;
-  return child(owner, "message", later, {
+  return createChild(owner, "message", later, {
     startNanos: sent.timeNanos,
     endNanos: received.timeNanos,
     fields,
@@ -95,75 +93,75 @@ export function messageSpan(
   });
 }
 
-/** One whose other half has not come: without a length, unless it says how long it took. */
-export function halfSpan(owner: OpenInstance, half: WaitingMessage): FinishedSpan {
+/** Returns the span of half a message: of no duration, unless a field has one. */
+export function createHalfSpan(owner: OpenInstance, half: WaitingMessage): FinishedSpan {
   const { side, timeNanos, fields, context } = half;
   const missing = side === "sent" ? "received" : "sent";
-  return child(owner, `message_${side}`, half, {
-    startNanos: side === "sent" ? timeNanos : timeNanos - durationIn(fields, DURATIONS),
+  return createChild(owner, `message_${side}`, half, {
+    startNanos: side === "sent" ? timeNanos : timeNanos - readDuration(fields, DURATIONS),
     endNanos: timeNanos,
-    fields: marked(fields, { instance_id: half.instanceId, "tailgate.missing": missing }),
+    fields: withFields(fields, { instance_id: half.instanceId, "tailgate.missing": missing }),
     contexts: [context],
   });
 }
 
-/** An exchange from its message's sending, where that waits, else of the length that it tells. */
-export function exchangeSpan(owner: OpenInstance, event: InstanceEvent): FinishedSpan {
+/** Returns the span of an exchange: from the sending of its message if that waits, else of the duration in its fields. */
+export function createExchangeSpan(owner: OpenInstance, event: InstanceEvent): FinishedSpan {
   const { timeNanos, fields } = event;
-  const messageId = textIn(fields, "message_id");
+  const messageId = readText(fields, "message_id");
   const sent = messageId === undefined ? undefined : takeWaiting(owner, "sent", messageId);
-  const all = fieldsOf({ instance_id: owner.id });
-  if (sent !== undefined) merge(all, sent.fields);
-  merge(all, fields);
-  return child(owner, "message_exchange", event, {
-    startNanos: sent?.timeNanos ?? timeNanos - durationIn(fields, DURATIONS),
+  const all = createFields({ instance_id: owner.id });
+  if (sent !== undefined) mergeFields(all, sent.fields);
+  mergeFields(all, fields);
+  return createChild(owner, "message_exchange", event, {
+    startNanos: sent?.timeNanos ?? timeNanos - readDuration(fields, DURATIONS),
     endNanos: timeNanos,
     fields: all,
     contexts: [sent?.context, event.context],
   });
 }
 
-/** What happened to an instance whose span is closed already: a child of that, without a length. */
-export function lateSpan(
+/** Returns a span of no duration for an event after its instance's span ended, a child of that span. */
+export function createLateSpan(
   event: InstanceEvent,
-  parent: Parent & { readonly id: string },
+  parent: ParentSpan & { readonly id: string },
 ): FinishedSpan {
   const { timeNanos, fields, level, context } = event;
-  return child(parent, shownName(event), event, {
+  return createChild(parent, displayName(event), event, {
     startNanos: timeNanos,
     endNanos: timeNanos,
-    fields: marked(fields, { instance_id: parent.id, severity: level, "tailgate.late": true }),
+    fields: withFields(fields, { instance_id: parent.id, severity: level, "tailgate.late": true }),
     contexts: [context],
   });
 }
 
-interface Parent {
+interface ParentSpan {
   readonly self: SpanReference;
   readonly service?: string | undefined;
 }
 
-interface Shape extends Pick<FinishedSpan, "startNanos" | "endNanos" | "fields"> {
-  /** Where it was logged. */
+interface ChildSpan extends Pick<FinishedSpan, "startNanos" | "endNanos" | "fields"> {
+  /** The spans in which the records were logged. */
   readonly contexts: readonly (SpanReference | undefined)[];
 }
 
-function child(
-  { self, service }: Parent,
+function createChild(
+  { self, service }: ParentSpan,
   name: string,
   ending: { readonly instanceId: string; readonly sequence: number; readonly timeNanos: bigint },
-  { startNanos, endNanos, fields, contexts }: Shape,
+  { startNanos, endNanos, fields, contexts }: ChildSpan,
 ): FinishedSpan {
-  // Two machines' clocks, or a duration from before 1970: the end is what counts.
+  // Clocks of two machines may differ, and a duration may reach back before 1970: the end is what is trusted.
   const isOrdered = startNanos >= 0n && startNanos <= endNanos;
   return {
-    self: { traceId: self.traceId, spanId: spanIdOf(name, ending) },
+    self: { traceId: self.traceId, spanId: deriveSpanId(name, ending) },
     parentSpanId: self.spanId,
     name,
     service,
     startNanos: isOrdered ? startNanos : endNanos,
     endNanos,
     fields,
-    links: linksTo(contexts, self),
+    links: createLinks(contexts, self),
     events: [],
     droppedEvents: 0,
     failure: undefined,
@@ -171,8 +169,8 @@ function child(
   };
 }
 
-/** A context of the same trace is no link: Jaeger takes that for a parent, and misses it where nobody sends it. */
-function linksTo(contexts: Shape["contexts"], { traceId }: SpanReference): SpanLink[] {
+/** Skips contexts of the same trace: Jaeger treats such a link as a parent, and reports it missing if nobody sends it. */
+function createLinks(contexts: ChildSpan["contexts"], { traceId }: SpanReference): SpanLink[] {
   const others = new Map<string, SpanLink>();
   for (const to of contexts) {
     if (to === undefined || to.traceId === traceId) continue;

@@ -1,27 +1,41 @@
 import { z } from "tailgate/plugin";
-import { fieldsOf, fieldsSchema, marked, merge, textIn } from "./fields.ts";
+import { createFields, spanFieldsSchema, withFields, mergeFields, readText } from "./fields.ts";
 import {
+  deriveSpanId,
+  nanosSchema,
   spanEventSchema,
   spanLinkSchema,
+  spanReferenceSchema,
   type FinishedSpan,
   type SpanEvent,
-} from "./finished-span.ts";
-import { shownName, type InstanceEvent } from "./instance-event.ts";
-import { spanIdOf, spanReferenceSchema, type SpanReference } from "./span-reference.ts";
-import { waitingMessageSchema } from "./waiting-message.ts";
+  type SpanReference,
+} from "./span.ts";
+import { displayName, type InstanceEvent } from "./instance-event.ts";
 
-/** As many as OpenTelemetry's SDKs keep for a span (OTEL_SPAN_EVENT_COUNT_LIMIT, OTEL_SPAN_LINK_COUNT_LIMIT). */
+/** The defaults of OpenTelemetry's SDKs (OTEL_SPAN_EVENT_COUNT_LIMIT, OTEL_SPAN_LINK_COUNT_LIMIT). */
 const EVENTS_MAX = 128;
 const LINKS_MAX = 128;
 
-/** What the events of one instance may hold, in characters. */
+/** Maximum size of the events of one instance, in characters. */
 const EVENTS_CHARS_MAX = 65_536;
 
-const nanos = z.string().transform((text) => BigInt(text));
+export const waitingMessageSchema = z.object({
+  side: z.enum(["sent", "received"]),
+  /** "" for a message without an id, which is matched with the oldest one of the other side. */
+  messageId: z.string(),
+  instanceId: z.string(),
+  timeNanos: nanosSchema,
+  sequence: z.number(),
+  fields: spanFieldsSchema,
+  context: spanReferenceSchema.optional(),
+});
+
+/** One half of a message whose other half has not arrived. */
+export type WaitingMessage = z.output<typeof waitingMessageSchema>;
 
 /**
- * An instance whose end has not come, as JSON has it. `start`: its spawning was seen; or something of it was seen before,
- * or without, its spawning; or it goes on after its span was closed at a stop.
+ * The JSON form of {@link OpenInstance}. `start`: `spawned` by an instance_spawn; `unseen` if other events came first;
+ * `resumed` after its span was closed by a stop of the gateway.
  */
 export const openInstanceSchema = z.object({
   id: z.string(),
@@ -29,8 +43,8 @@ export const openInstanceSchema = z.object({
   name: z.string(),
   service: z.string().optional(),
   start: z.enum(["spawned", "unseen", "resumed"]),
-  startNanos: nanos,
-  fields: fieldsSchema,
+  startNanos: nanosSchema,
+  fields: spanFieldsSchema,
   events: z.array(spanEventSchema),
   eventsChars: z.number(),
   droppedEvents: z.number(),
@@ -38,13 +52,14 @@ export const openInstanceSchema = z.object({
   waiting: z.array(waitingMessageSchema),
 });
 
+/** An instance that has not ended. */
 export type OpenInstance = z.output<typeof openInstanceSchema>;
 
-/** How an instance's span has ended. */
-type End = "terminated" | "respawned" | "evicted" | "stopped";
+/** How the span of an instance ended. */
+type EndReason = "terminated" | "respawned" | "evicted" | "stopped";
 
-/** An instance that begins with this event. */
-export function openInstance(
+/** Creates an instance that starts with the event. */
+export function createInstance(
   event: InstanceEvent,
   traceId: string,
   start: OpenInstance["start"],
@@ -52,12 +67,12 @@ export function openInstance(
   const { instanceId: id, timeNanos, service } = event;
   return {
     id,
-    self: { traceId, spanId: spanIdOf("instance", event) },
+    self: { traceId, spanId: deriveSpanId("instance", event) },
     name: `instance ${id}`,
     service,
     start,
     startNanos: timeNanos,
-    fields: fieldsOf({ instance_id: id }),
+    fields: createFields({ instance_id: id }),
     events: [],
     eventsChars: 0,
     droppedEvents: 0,
@@ -66,17 +81,17 @@ export function openInstance(
   };
 }
 
-/** What its instance_spawn tells of it, whenever that comes. */
-export function describe(instance: OpenInstance, { fields, timeNanos }: InstanceEvent): void {
-  merge(instance.fields, fields);
-  const name = textIn(fields, "role", "instance_name", "name");
+/** Adds what the instance_spawn says about the instance, whenever it arrives. */
+export function applySpawn(instance: OpenInstance, { fields, timeNanos }: InstanceEvent): void {
+  mergeFields(instance.fields, fields);
+  const name = readText(fields, "role", "instance_name", "name");
   if (name !== undefined) instance.name = `instance ${name}`;
   if (timeNanos < instance.startNanos) instance.startNanos = timeNanos;
 }
 
-/** The oldest events give way to newer ones, as in OpenTelemetry's SDK. */
+/** Adds an event; beyond the limits the oldest events are dropped, as in OpenTelemetry's SDK. */
 export function addEvent(instance: OpenInstance, event: InstanceEvent): void {
-  const added = spanEventOf(event, instance.self);
+  const added = toSpanEvent(event, instance.self);
   instance.events.push(added);
   instance.eventsChars += charsOf(added);
   while (instance.events.length > EVENTS_MAX || instance.eventsChars > EVENTS_CHARS_MAX) {
@@ -91,15 +106,15 @@ export function addLink(instance: OpenInstance, to: SpanReference, relation: str
   instance.links.push({ to, relation });
 }
 
-export interface Ending {
-  readonly end: End;
+export interface InstanceEnd {
+  readonly end: EndReason;
   readonly endNanos: bigint;
   readonly failure?: string | undefined;
   readonly sequence: number;
 }
 
-/** Its span, when nothing more is added to it. */
-export function finished(instance: OpenInstance, ending: Ending): FinishedSpan {
+/** Returns the span of an instance that has ended. */
+export function toFinishedSpan(instance: OpenInstance, ending: InstanceEnd): FinishedSpan {
   const { startNanos, start } = instance;
   return {
     self: instance.self,
@@ -108,7 +123,7 @@ export function finished(instance: OpenInstance, ending: Ending): FinishedSpan {
     service: instance.service,
     startNanos,
     endNanos: ending.endNanos > startNanos ? ending.endNanos : startNanos,
-    fields: marked(instance.fields, { "tailgate.start": start, "tailgate.end": ending.end }),
+    fields: withFields(instance.fields, { "tailgate.start": start, "tailgate.end": ending.end }),
     events: instance.events,
     droppedEvents: instance.droppedEvents,
     links: instance.links,
@@ -117,15 +132,15 @@ export function finished(instance: OpenInstance, ending: Ending): FinishedSpan {
   };
 }
 
-function spanEventOf(event: InstanceEvent, { traceId }: SpanReference): SpanEvent {
+function toSpanEvent(event: InstanceEvent, { traceId }: SpanReference): SpanEvent {
   const { timeNanos, level, context } = event;
   const isElsewhere = context !== undefined && context.traceId !== traceId;
-  const fields = fieldsOf({
+  const fields = createFields({
     severity: level,
     ...(isElsewhere && { trace_id: context.traceId, span_id: context.spanId }),
   });
-  merge(fields, event.fields);
-  return { name: shownName(event), timeNanos, fields };
+  mergeFields(fields, event.fields);
+  return { name: displayName(event), timeNanos, fields };
 }
 
 function charsOf({ name, fields }: SpanEvent): number {

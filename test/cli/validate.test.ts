@@ -121,7 +121,7 @@ describe("tailgate validate", () => {
       "endpoint: http://********@127.0.0.1:4318/v1/logs?******** # OTEL_EXPORTER_OTLP_ENDPOINT",
       'Authorization: "********"',
       "protocol: http/protobuf # default",
-      "# A request takes at most 5000 ms: OTEL_EXPORTER_OTLP_TIMEOUT",
+      "# Request timeout 5000 ms: OTEL_EXPORTER_OTLP_TIMEOUT",
       "# Through the proxy http://proxy:3128/: HTTP_PROXY",
       "endpoint: http://a/v1/traces # option endpoint",
     ]) {

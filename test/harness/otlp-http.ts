@@ -86,7 +86,7 @@ export async function heldUpload(url: string, bytes: number): Promise<ClientRequ
   upload.write(Buffer.alloc(bytes));
   await vi.waitFor(async () => {
     const { body } = await send(url, Buffer.alloc(100_000 - bytes + 1));
-    expect(body.toString()).toContain(`hold ${bytes} bytes already`);
+    expect(body.toString()).toContain(`already hold ${bytes} bytes`);
   });
   return upload;
 }

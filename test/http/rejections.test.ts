@@ -102,8 +102,13 @@ describe("an OTLP request that is rejected is counted and logged with its sender
     const url = `${port === "main" ? gateway.url : otlp}/v1/logs`;
     const cases: [number, RegExp, Record<string, string>, Buffer][] = [
       [413, /^The body is larger than 1000 bytes;/, {}, Buffer.alloc(2000)],
-      [415, /^The Content-Type is /, { "Content-Type": "text/plain" }, Buffer.alloc(0)],
-      [415, /^Content-Encoding "br" is not taken;/, { "Content-Encoding": "br" }, Buffer.alloc(0)],
+      [415, /^The Content-Type must be /, { "Content-Type": "text/plain" }, Buffer.alloc(0)],
+      [
+        415,
+        /^Content-Encoding "br" is not supported;/,
+        { "Content-Encoding": "br" },
+        Buffer.alloc(0),
+      ],
       [400, /^The OTLP request is wrong at byte /, {}, Buffer.from([10, 99])],
       [400, /^The body is not valid gzip\./, { "Content-Encoding": "gzip" }, Buffer.from("no")],
       [
@@ -131,11 +136,11 @@ describe("an OTLP request that is rejected is counted and logged with its sender
   it("over gRPC", async () => {
     const cases: [string, string, Record<string, string>][] = [
       ["UNIMPLEMENTED", "grpc-encoding", { "grpc-encoding": "br" }],
-      ["UNIMPLEMENTED", "Tailgate takes logs", { ":path": "/other.Service/Export" }],
+      ["UNIMPLEMENTED", "Tailgate implements only", { ":path": "/other.Service/Export" }],
       ["INVALID_ARGUMENT", "The call has no message.", {}],
       ["PERMISSION_DENIED", "A request was refused. The Host", { ":authority": "evil.example" }],
-      ["415", "The content type is", { "content-type": "application/json" }],
-      ["405", "gRPC takes POST.", { ":method": "PUT" }],
+      ["415", "The content type must be", { "content-type": "application/json" }],
+      ["405", "gRPC requires POST.", { ":method": "PUT" }],
     ];
     for (const [status, reason, headers] of cases) {
       const line = await lineOf("grpc", status, (agent) =>
@@ -190,7 +195,7 @@ describe("any other request that is rejected is counted and logged with its send
 
   it("on another path of the OTLP port", async () => {
     const line = await lineOf("http", 404, (agent) => post(otlp, { "User-Agent": agent }));
-    expect(line).toContain("There is nothing at this path");
+    expect(line).toContain("Not found. Send logs to");
   });
 
   it("as a WebSocket", async () => {

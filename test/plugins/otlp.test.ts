@@ -90,7 +90,7 @@ describe("an answer for later", () => {
       await sending.send("c");
       expect(peer.messages).toEqual(["a", "b", "c"]);
       expect(sending.delivery.counters).toMatchObject({ sent: 3, failed: 4 });
-      expect(sending.host.lines.join()).toContain(`/v1/logs answered ${status}`);
+      expect(sending.host.lines.join()).toContain(`/v1/logs responded with ${status}`);
     },
   );
 
@@ -111,7 +111,7 @@ describe("an answer for later", () => {
     "Retry-After: %s asks for nothing",
     async (header) => {
       const error = await rejection(answer(503, { "Retry-After": header }));
-      expect(String(error)).toContain("answered 503");
+      expect(String(error)).toContain("responded with 503");
       expect(RetryLaterError.is(error)).toBe(false);
     },
   );
@@ -194,7 +194,7 @@ describe("no answer", () => {
     await using sending = await Sending.open({ endpoint: peer.url });
     await sending.send("a");
     expect(peer.messages).toEqual(["a"]);
-    expect(sending.host.lines.join()).toContain("/v1/logs did not answer");
+    expect(sending.host.lines.join()).toContain("/v1/logs did not respond");
   });
 
   test("a server that hangs: the request is given up at the time limit, and comes again", async () => {
@@ -214,7 +214,7 @@ describe("no answer", () => {
   test("OTEL_EXPORTER_OTLP_TIMEOUT limits a request", async () => {
     vi.stubEnv("OTEL_EXPORTER_OTLP_TIMEOUT", "50");
     const error = await rejection(() => false);
-    expect(String(error)).toContain("did not answer");
+    expect(String(error)).toContain("did not respond");
   });
 
   test("a close of the exporter ends what hangs", async () => {
@@ -270,7 +270,9 @@ describe("a refusal for good", () => {
       expect(kept.reason).toContain("bad record");
       expect(Date.now() - Date.parse(time)).toBeLessThan(60_000);
       expect((await stat(path)).mode & 0o777).toBe(0o600);
-      const said = sending.host.lines.filter((text) => text.includes("refused 1 records for good"));
+      const said = sending.host.lines.filter((text) =>
+        text.includes("rejected 1 records permanently"),
+      );
       expect(said).toHaveLength(1);
     },
   );
@@ -291,7 +293,7 @@ describe("a refusal for good", () => {
     expect(metric!.name).toBe("quarantine_deleted_records");
     expect([...metric!.read()].map(({ value }) => value)).toEqual([30 - kept.length]);
     expect(sending.dropped).toEqual({ refused: 30 });
-    expect(sending.host.lines.join()).toContain("The quarantine is full: its oldest ");
+    expect(sending.host.lines.join()).toContain("The quarantine is full: its ");
   });
 
   test("a full disk leaves no part of a record in the quarantine", async () => {
@@ -329,7 +331,7 @@ describe("a refusal for good", () => {
       await otlp.open(otlp.options.parse({ endpoint: peer.url }), host);
       await host.close();
       expect(await readFile(path)).toEqual(whole);
-      expect(host.lines.join()).toContain(`unfinished: its ${tail.length} bytes were removed`);
+      expect(host.lines.join()).toContain(`incomplete: its ${tail.length} bytes were removed`);
     }
     await writeFile(path, Buffer.concat([whole, torn]));
     await sending.send("second");
@@ -492,7 +494,7 @@ describe("where and how it sends", () => {
     await sending.send("a");
     const basic = Buffer.from("me:secret").toString("base64");
     expect(peer.received[0]!.headers.authorization).toBe(`Basic ${basic}`);
-    expect(sending.host.lines.join()).toContain("answered 503");
+    expect(sending.host.lines.join()).toContain("responded with 503");
     expect(sending.host.lines.join()).not.toContain("secret");
   });
 
@@ -555,19 +557,21 @@ describe("what cannot be used ends the start", () => {
   const endpoint = "https://127.0.0.1:1";
 
   test("no endpoint at all", async () => {
-    await expect(open({})).rejects.toThrow("there is no endpoint: set it, or OTEL_EXPORTER_OTLP");
+    await expect(open({})).rejects.toThrow("endpoint is missing: set it, or OTEL_EXPORTER_OTLP");
   });
 
   test.each(["127.0.0.1:4318", "ftp://127.0.0.1", "http://"])("%s as endpoint", async (given) => {
     vi.stubEnv("OTEL_EXPORTER_OTLP_ENDPOINT", given);
-    await expect(open({})).rejects.toThrow("OTEL_EXPORTER_OTLP_ENDPOINT is no URL");
+    await expect(open({})).rejects.toThrow(
+      "OTEL_EXPORTER_OTLP_ENDPOINT is not an http:// or https:// URL",
+    );
     expect(otlp.options.safeParse({ endpoint: given }).success).toBe(false);
   });
 
   test("a protocol that it does not speak", async () => {
     vi.stubEnv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
     await expect(open({ endpoint })).rejects.toThrow(
-      "OTEL_EXPORTER_OTLP_PROTOCOL is grpc, and this exporter speaks http/protobuf and http/json",
+      "OTEL_EXPORTER_OTLP_PROTOCOL is grpc, but this exporter supports http/protobuf and http/json",
     );
   });
 
@@ -576,6 +580,6 @@ describe("what cannot be used ends the start", () => {
       "the file of certificate cannot be read",
     );
     vi.stubEnv("OTEL_EXPORTER_OTLP_CLIENT_KEY", import.meta.filename);
-    await expect(open({ endpoint })).rejects.toThrow("the certificates cannot be used");
+    await expect(open({ endpoint })).rejects.toThrow("the certificates are not valid");
   });
 });

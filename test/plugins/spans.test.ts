@@ -625,7 +625,7 @@ describe("the other side", () => {
       const ids = peer.received.map(({ spans: [span] }) => span!.spanId);
       expect(ids).toEqual(Array(4).fill(ids[0]));
       expect(sending.delivery.counters).toMatchObject({ sent: 2, failed: 6 });
-      expect(sending.host.lines.join()).toContain("/v1/traces answered 503");
+      expect(sending.host.lines.join()).toContain("/v1/traces responded with 503");
     });
   });
 
@@ -644,7 +644,7 @@ describe("the other side", () => {
       await sending.delivery.drain(NEVER);
       expect(peer.spans.map(({ attributes }) => attributes["n"])).toEqual([0, 1, 2, 3, 4, 6, 7, 8]);
       expect(sending.host.lines.join()).toContain(
-        "refused 1 spans for good. The first: sequence 6, 400 Bad Request: bad span",
+        "rejected 1 spans permanently. First: sequence 6, 400 Bad Request: bad span",
       );
       expect(countOf(sending, "dropped")).toEqual([{ value: 1, labels: { reason: "refused" } }]);
       expect(countOf(sending, "sent")).toEqual([{ value: 8, labels: {} }]);
@@ -734,7 +734,7 @@ describe("between two starts", () => {
       peer.next.push(answer(503));
       await first.close!(NEVER);
       expect(host.lines.join()).toContain(
-        "The spans of 1 open instances could not be sent; they stay open for the next start",
+        "The spans of 1 open instances could not be sent; the instances stay open until the next start",
       );
       const second = await open();
       await second.write(at(2, terminate(60)), NEVER);
@@ -763,7 +763,7 @@ describe("between two starts", () => {
       await host.memory.keep('{"version":2}');
       const exporter = await open();
       expect(exporter.resumeAfter).toBeUndefined();
-      expect(host.lines.join()).toContain("What was kept of open instances cannot be read");
+      expect(host.lines.join()).toContain("The saved state of open instances is not readable");
       await exporter.write(at(1, spawn(0), terminate(1)), NEVER);
       expect(peer.spans).toHaveLength(1);
       await exporter.close!(NEVER);
@@ -804,6 +804,6 @@ describe("the destination", () => {
 
   test("has to be given", async () => {
     const opening = Sending.open({}, { definition: spans });
-    await expect(opening).rejects.toThrow("there is no endpoint");
+    await expect(opening).rejects.toThrow("endpoint is missing");
   });
 });

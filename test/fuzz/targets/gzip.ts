@@ -1,5 +1,5 @@
 import { deflateRawSync, deflateSync, gunzipSync, gzipSync } from "node:zlib";
-import { BodyBudget, unpacked } from "../../../plugins/otlp-receiver/request-body.ts";
+import { BodyBudget, decompress } from "../../../plugins/otlp-receiver/request-body.ts";
 import { costlyRequest } from "../costly-request.ts";
 import { ingestedEnvelopes } from "../fuzzed-intake.ts";
 import { mutated } from "../mutation.ts";
@@ -54,9 +54,9 @@ async function check(body: Uint8Array, timed: Timed): Promise<void> {
   const expected = unpackedByZlib(body);
   // The receiver owns a body, and gives its memory back.
   const own = Buffer.from(body);
-  const content = await timed(() => unpacked(own, INFLATED_BYTES_MAX, budget)).catch(refused);
+  const content = await timed(() => decompress(own, INFLATED_BYTES_MAX, budget)).catch(refused);
   // Nothing may stay counted.
-  budget.take(IN_FLIGHT_BYTES_MAX);
+  budget.acquire(IN_FLIGHT_BYTES_MAX);
   if ((content === undefined) !== (expected === undefined)) {
     throw new Error(`It was ${content ? "unpacked" : "rejected"}, other than zlib does.`);
   }

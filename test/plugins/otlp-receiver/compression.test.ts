@@ -119,7 +119,7 @@ describe("a message over gRPC", () => {
     for (const name of ["snappy", "deflate", "br", "GZIP"]) {
       const answer = await call(url, frame(PYTHON, 1), { "grpc-encoding": name });
       expect(answer.grpcStatus).toBe(UNIMPLEMENTED);
-      expect(answer.message).toBe(`grpc-encoding "${name}" is not taken; use gzip or zstd.`);
+      expect(answer.message).toBe(`grpc-encoding "${name}" is not supported; use gzip or zstd.`);
       expect(answer.headers["grpc-accept-encoding"]).toBe("identity,gzip,zstd");
     }
   });
@@ -147,7 +147,7 @@ describe("a body that is not valid", () => {
       const answer = await send(url, body, { headers: encoded(name) });
       expect([kind, answer.status]).toEqual([kind, 400]);
       expect(statusOf(answer).message).toMatch(
-        /^The body (?:is not valid|has \d+ bytes after its end of) (?:gzip|zstd|deflate)\.$/,
+        /^The body (?:is not valid|has \d+ bytes after the end of its) (?:gzip|zstd|deflate)\.$/,
       );
     }
     expect(intake.received).toBe(0);
@@ -179,7 +179,7 @@ describe("a body that is not valid", () => {
     const body = Buffer.alloc(2000 * piece.length, piece);
     const answer = await send(url, body, { headers: encoded("zstd") });
     expect(statusOf(answer).message).toBe(
-      `The body has ${976 * piece.length} bytes after 1024 frames of zstd.`,
+      `The body has ${976 * piece.length} bytes after 1024 frames of its zstd.`,
     );
   });
 });
@@ -201,7 +201,7 @@ describe("a bomb", () => {
     for (const answer of answers) {
       expect(answer.status).toBe(413);
       expect(statusOf(answer).message).toBe(
-        "The body is larger than 20971520 bytes after unpacking; send fewer records at once.",
+        "The body is larger than 20971520 bytes after decompression; send fewer records per request.",
       );
     }
     if (GRPC.some((coding) => coding[1] === name)) {
@@ -247,7 +247,7 @@ describe("the size of a body", () => {
     const larger = await send(url, Buffer.concat([content, Buffer.alloc(1)]), { length: true });
     expect(larger.status).toBe(413);
     expect(statusOf(larger).message).toBe(
-      "The body is larger than 20971520 bytes; send fewer records at once.",
+      "The body is larger than 20971520 bytes; send fewer records per request.",
     );
     const headers = encoded("zstd");
     const zipped = zstdCompressSync(padded(PYTHON, noise(19 * MIB)));
@@ -264,7 +264,7 @@ describe("the size of a body", () => {
     const refused = await call(url, message);
     expect([refused.grpcStatus, refused.message]).toEqual([
       INVALID_ARGUMENT,
-      "The body is larger than 4194304 bytes; send fewer records at once.",
+      "The body is larger than 4194304 bytes; send fewer records per request.",
     ]);
     expect((await call(url, small)).grpcStatus).toBe(OK);
     for (const given of [{ grpc_max_body_bytes: 16 * MIB }, { max_body_bytes: 16 * MIB }]) {
@@ -284,7 +284,7 @@ test("an encoding that is not accepted is 415 with those that are", async () => 
     expect(answer.headers["accept-encoding"]).toBe("gzip, zstd, deflate, zlib");
     expect(answer.headers).not.toHaveProperty("accept");
     expect(statusOf(answer).message).toBe(
-      `Content-Encoding "${name}" is not taken; use gzip, zstd, deflate or zlib.`,
+      `Content-Encoding "${name}" is not supported; use gzip, zstd, deflate or zlib.`,
     );
   }
   const type = await send(url, PYTHON, { headers: { "Content-Type": "text/plain" } });

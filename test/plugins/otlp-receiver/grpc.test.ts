@@ -101,35 +101,35 @@ describe("a refusal for good", () => {
       Buffer.from([0, 0, 0]),
       {},
       INVALID_ARGUMENT,
-      "The message is cut off: the call has 3 bytes of it.",
+      "The message is truncated: the call ended after 3 bytes.",
     ],
     [
       "of a message that is cut off",
       frame(PYTHON.subarray(0, 10), 0, 99),
       {},
       INVALID_ARGUMENT,
-      "The message is cut off: the call has 15 bytes of it.",
+      "The message is truncated: the call ended after 15 bytes.",
     ],
     [
       "of several messages",
       Buffer.concat([frame(PYTHON), frame(PYTHON)]),
       {},
       INVALID_ARGUMENT,
-      `The call has more than its one message of ${PYTHON.length} bytes.`,
+      `The call has data after its message of ${PYTHON.length} bytes.`,
     ],
     [
       "of an unknown flag",
       frame(PYTHON, 2),
       {},
       INVALID_ARGUMENT,
-      "The message's flag is 2; 0 and 1 are known.",
+      "The message's compression flag is 2; expected 0 or 1.",
     ],
     [
       "of a compressed message without an encoding",
       frame(gzipSync(PYTHON), 1),
       {},
       INVALID_ARGUMENT,
-      "The message is marked as compressed, but grpc-encoding names nothing.",
+      "The message is compressed, but grpc-encoding names no coding.",
     ],
     [
       "of gzip that is none",
@@ -150,21 +150,21 @@ describe("a refusal for good", () => {
       frame(PYTHON, 1),
       { "grpc-encoding": "snappy" },
       UNIMPLEMENTED,
-      'grpc-encoding "snappy" is not taken; use gzip or zstd.',
+      'grpc-encoding "snappy" is not supported; use gzip or zstd.',
     ],
     [
       "of another method",
       frame(PYTHON),
       { ":path": "/opentelemetry.proto.collector.trace.v1.TraceService/Export" },
       UNIMPLEMENTED,
-      /^Tailgate takes logs, at \/opentelemetry.proto.collector.logs.v1.LogsService\/Export; /,
+      /^Tailgate implements only \/opentelemetry.proto.collector.logs.v1.LogsService\/Export, not /,
     ],
     [
       "of a timeout that is none",
       frame(PYTHON),
       { "grpc-timeout": "1 second" },
       INVALID_ARGUMENT,
-      'grpc-timeout "1 second" is not understood.',
+      'grpc-timeout "1 second" is not valid.',
     ],
     [
       "of another host",
@@ -178,7 +178,7 @@ describe("a refusal for good", () => {
       frame(PYTHON),
       { ":authority": "localhost", host: "logs.example.com" },
       INVALID_ARGUMENT,
-      "The Host header contradicts the authority.",
+      "The Host header contradicts :authority.",
     ],
     [
       "of another site's page that says so itself",
@@ -226,7 +226,9 @@ describe("a refusal for good", () => {
     stream.write(frame(Buffer.alloc(2000), 0, 5_000_000));
     const answer = await answerOf(stream);
     expect(answer.grpcStatus).toBe(INVALID_ARGUMENT);
-    expect(answer.message).toBe("The body is larger than 1000 bytes; send fewer records at once.");
+    expect(answer.message).toBe(
+      "The body is larger than 1000 bytes; send fewer records per request.",
+    );
     expect((await send(url, frame(Buffer.alloc(3_000_000)))).grpcStatus).toBe(INVALID_ARGUMENT);
   });
 
@@ -236,7 +238,7 @@ describe("a refusal for good", () => {
       const answer = await send(url, frame(gzipSync(Buffer.alloc(bytes)), 1), gzip);
       expect(answer.grpcStatus).toBe(INVALID_ARGUMENT);
       expect(answer.message).toBe(
-        "The body is larger than 1000000 bytes after unpacking; send fewer records at once.",
+        "The body is larger than 1000000 bytes after decompression; send fewer records per request.",
       );
     }
   });
@@ -282,7 +284,7 @@ describe("a refusal for now", () => {
     const large = frame(Buffer.alloc(60_000));
     await vi.waitFor(async () => {
       const { grpcStatus, message } = await send(url, large);
-      expect(message).toMatch(/^Requests in flight hold \d+ bytes already\.$/);
+      expect(message).toMatch(/^Requests in flight already hold \d+ bytes\.$/);
       expect(grpcStatus).toBe(UNAVAILABLE);
     });
     slow.close(8);
@@ -311,7 +313,7 @@ describe("a refusal for now", () => {
     const { url, intake } = await open();
     intake.gate = Promise.withResolvers<void>().promise;
     const waiting = await send(url, frame(PYTHON), { "grpc-timeout": "50m" });
-    expect(waiting.message).toBe("The call took longer than 50 ms.");
+    expect(waiting.message).toBe("The call timed out after 50 ms.");
     expect(waiting.grpcStatus).toBe(DEADLINE_EXCEEDED);
     const stream = begin(session(url), { "grpc-timeout": "20000u" });
     stream.write(frame(PYTHON, 0, 5000));
@@ -389,7 +391,7 @@ describe("the port", () => {
       const opening = otlpReceiver.open(options, host as never);
       await expect(opening).rejects.toMatchObject({ code: "PORT_IN_USE" });
       await expect(opening).rejects.toThrow(
-        `Port ${port} of the OTLP receiver (gRPC) is in use on 127.0.0.1: receivers.otlp.grpc_port in the configuration chooses another, or null for none`,
+        `Port ${port} of the OTLP receiver (gRPC) is in use on 127.0.0.1: set receivers.otlp.grpc_port in the configuration to another port, or to null to disable gRPC`,
       );
     } finally {
       await host.close();

@@ -23,7 +23,7 @@ describe("a refusal", () => {
     const answer = await send(url, Buffer.alloc(0), { method: "PUT" });
     expect(answer.status).toBe(405);
     expect(answer.headers.allow).toBe("POST");
-    expect(statusOf(answer)).toEqual({ code: 12, message: "/v1/logs takes POST." });
+    expect(statusOf(answer)).toEqual({ code: 12, message: "/v1/logs requires POST." });
   });
 
   it("of another content type is 415, as JSON", async () => {
@@ -32,7 +32,7 @@ describe("a refusal", () => {
       const answer = await send(url, NODE, { headers: { "Content-Type": type } });
       expect(answer.status).toBe(415);
       expect(answer.headers["content-type"]).toBe(JSON_TYPE);
-      const message = `The Content-Type is ${PROTOBUF} or ${JSON_TYPE}.`;
+      const message = `The Content-Type must be ${PROTOBUF} or ${JSON_TYPE}.`;
       expect(JSON.parse(answer.body.toString())).toEqual({ code: 3, message });
     }
   });
@@ -41,12 +41,12 @@ describe("a refusal", () => {
     const { url } = await open();
     const method = await fetch(`${url}/v1/logs`);
     expect(method.status).toBe(405);
-    expect(await method.json()).toEqual({ code: 12, message: "/v1/logs takes POST." });
+    expect(await method.json()).toEqual({ code: 12, message: "/v1/logs requires POST." });
     const path = await fetch(`${url}/`);
     expect(path.status).toBe(404);
     expect(await path.json()).toEqual({
       code: 5,
-      message: "There is nothing at this path; logs are taken at /v1/logs.",
+      message: "Not found. Send logs to /v1/logs.",
     });
   });
 
@@ -86,7 +86,7 @@ describe("a refusal", () => {
       const answer = await send(url, Buffer.alloc(5_000_000), { length });
       expect(answer.status).toBe(413);
       expect(statusOf(answer).message).toBe(
-        "The body is larger than 1000 bytes; send fewer records at once.",
+        "The body is larger than 1000 bytes; send fewer records per request.",
       );
     }
     expect((await send(url, Buffer.alloc(0))).status).toBe(200);
@@ -108,7 +108,7 @@ describe("a refusal", () => {
       const answer = await send(url, bomb, { headers: gzip });
       expect(answer.status).toBe(413);
       expect(statusOf(answer).message).toBe(
-        "The body is larger than 1000000 bytes after unpacking; send fewer records at once.",
+        "The body is larger than 1000000 bytes after decompression; send fewer records per request.",
       );
       expect(peak - before).toBeLessThan(30_000_000);
     },
@@ -121,7 +121,7 @@ describe("a refusal", () => {
     expect(answer.headers["retry-after"]).toBe("1");
     expect(statusOf(answer)).toEqual({
       code: 14,
-      message: "Requests in flight hold 90000 bytes already.",
+      message: "Requests in flight already hold 90000 bytes.",
     });
     slow.destroy();
     slow.on("error", () => {});
@@ -171,12 +171,12 @@ describe("a refusal", () => {
     expect(other.status).toBe(404);
     expect(statusOf(other)).toEqual({
       code: 5,
-      message: "There is nothing at this path; logs are taken at /v1/logs.",
+      message: "Not found. Send logs to /v1/logs.",
     });
     const traces = await send(url, PYTHON, { path: "/v1/traces" });
     expect(traces.status).toBe(404);
     expect(statusOf(traces).message).toBe(
-      "Tailgate takes logs: set receivers.otlp.pass_on_to to the collector for traces, or switch the sender's traces off.",
+      "Tailgate accepts logs only. Set receivers.otlp.pass_on_to to forward traces to a collector, or disable traces in the sender.",
     );
     expect((await send(url, PYTHON, { path: "/v1/logs?x=1" })).status).toBe(200);
   });

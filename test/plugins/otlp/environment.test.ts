@@ -30,13 +30,13 @@ const endpoint = "https://127.0.0.1:1";
 
 describe("an invalid variable ends the start, before and at opening, and shows no secret", () => {
   test.each([
-    ["ENDPOINT", "secret.example:4318", "is no URL that begins with http:// or https://"],
-    ["ENDPOINT", "http://me:secret@:4318", "is no URL that begins with http:// or https://"],
-    ["LOGS_ENDPOINT", "grpc://secret", "is no URL that begins with http:// or https://"],
-    ["HEADERS", "Authorization", ": header 1 is not of the form name=value"],
-    ["HEADERS", "a=1,secret", ": header 2 is not of the form name=value; write a comma"],
-    ["HEADERS", "my key=secret", ": header 1 does not begin with the name of a header"],
-    ["HEADERS", "=secret", ": header 1 does not begin with the name of a header"],
+    ["ENDPOINT", "secret.example:4318", "is not an http:// or https:// URL"],
+    ["ENDPOINT", "http://me:secret@:4318", "is not an http:// or https:// URL"],
+    ["LOGS_ENDPOINT", "grpc://secret", "is not an http:// or https:// URL"],
+    ["HEADERS", "Authorization", ": header 1 does not have the form name=value"],
+    ["HEADERS", "a=1,secret", ": header 2 does not have the form name=value; write a comma"],
+    ["HEADERS", "my key=secret", ": header 1 does not start with a valid header name"],
+    ["HEADERS", "=secret", ": header 1 does not start with a valid header name"],
     ["HEADERS", "a=secret%2", ": header 1 (a) is not percent-encoded UTF-8; write a plain % as"],
     ["HEADERS", "a=secret%FF", ": header 1 (a) is not percent-encoded UTF-8"],
     ["LOGS_HEADERS", "a=secret%0D%0AHost: x", ": header 1 (a) has a value with characters that"],
@@ -45,11 +45,11 @@ describe("an invalid variable ends the start, before and at opening, and shows n
     ["TIMEOUT", "-1", "expected an integer"],
     ["LOGS_TIMEOUT", "2147483648", "expected an integer"],
     ["COMPRESSION", "br", "is br; expected gzip or none"],
-    ["LOGS_PROTOCOL", "grpc", "is grpc, and this exporter speaks http/protobuf and http/json"],
+    ["LOGS_PROTOCOL", "grpc", "is grpc, but this exporter supports http/protobuf and http/json"],
     ["CERTIFICATE", "/nowhere/secret.pem", "cannot be read (ENOENT); expected the path of a PEM"],
     ["CLIENT_KEY", "-----BEGIN PRIVATE KEY-----\nsecret", "cannot be read (ENOENT)"],
-    ["LOGS_CLIENT_KEY", import.meta.filename, "the certificates cannot be used"],
-    ["CERTIFICATE", import.meta.filename, "the certificates cannot be used"],
+    ["LOGS_CLIENT_KEY", import.meta.filename, "the certificates are not valid"],
+    ["CERTIFICATE", import.meta.filename, "the certificates are not valid"],
   ])("%s=%s", async (name, value, why) => {
     if (!name.endsWith("ENDPOINT")) stub({ ENDPOINT: endpoint });
     stub({ [name]: value });
@@ -69,10 +69,10 @@ describe("an invalid variable ends the start, before and at opening, and shows n
 
   test("so does an option whose headers cannot be sent", async () => {
     await expect(planned({ endpoint, headers: { "my key": "secret" } })).rejects.toThrow(
-      "option headers: header 1 does not begin with the name of a header",
+      "option headers: header 1 does not start with a valid header name",
     );
     await expect(planned({ endpoint, headers: { a: "secret\n" } })).rejects.toThrow(
-      "option headers (a) has a value with characters that no header can have",
+      "option headers (a) has a value with characters that are not allowed in headers",
     );
   });
 
@@ -81,7 +81,9 @@ describe("an invalid variable ends the start, before and at opening, and shows n
     stub({ COMPRESSION: "br" });
     await planned({ endpoint, protocol: "http/json", compression: "gzip" });
     const opening = planned({ protocol: "http/json", compression: "gzip" }, spans);
-    await expect(opening).rejects.toThrow("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is no URL");
+    await expect(opening).rejects.toThrow(
+      "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is not an http:// or https:// URL",
+    );
   });
 });
 
@@ -146,7 +148,7 @@ describe("variables", () => {
       },
     });
     expect(notes).toEqual([
-      "A request takes at most 5000 ms: OTEL_EXPORTER_OTLP_TIMEOUT",
+      "Request timeout 5000 ms: OTEL_EXPORTER_OTLP_TIMEOUT",
       "Through the proxy http://proxy:3128/: HTTPS_PROXY",
     ]);
     expect(targets).toEqual(["https://collector:4318/base/v1/logs"]);

@@ -61,7 +61,7 @@ test(
       /^tailgate_lag_seconds\{component="otlp",kind="exporter"\} [0-9.e-]+$/m,
     );
     for (const path of ["/readyz", "/api/stats"]) {
-      expect(await (await fetch(url + path)).text()).toContain("/v1/logs did not answer: ");
+      expect(await (await fetch(url + path)).text()).toContain("/v1/logs did not respond: ");
     }
     await using peer = await Peer.open({ port });
     await vi.waitFor(() => expect(peer.messages.length).toBeGreaterThanOrEqual(sent), PATIENCE);

@@ -1,5 +1,5 @@
 import { beforeEach, afterEach, describe, expect, test, vi } from "vitest";
-import { proxyFor } from "../../../plugins/otlp/proxy.ts";
+import { findProxy } from "../../../plugins/otlp/proxy.ts";
 import spans from "../../../plugins/spans.ts";
 import { ForwardProxy } from "./forward-proxy.ts";
 import { auditEvent } from "../spans/events.ts";
@@ -17,7 +17,7 @@ afterEach(() => {
 });
 
 function proxyOf(target: string, env: Record<string, string>): string | undefined {
-  const proxy = proxyFor(new URL(target), env);
+  const proxy = findProxy(new URL(target), env);
   return proxy && `${proxy.value.href} ${proxy.source}`;
 }
 
@@ -53,7 +53,9 @@ describe("through a proxy", () => {
     vi.stubEnv("http_proxy", proxy.url.replace("//", "//me:secret@"));
     await using sending = await Sending.open({ endpoint: "http://collector.invalid:4318" });
     await sending.log({ body: "a" });
-    expect(await sending.trouble()).toContain("http://collector.invalid:4318/v1/logs answered 502");
+    expect(await sending.trouble()).toContain(
+      "http://collector.invalid:4318/v1/logs responded with 502",
+    );
     expect(sending.host.lines.join()).not.toContain("secret");
   });
 
@@ -114,7 +116,7 @@ describe("which proxy", () => {
   test.each(["http://", "socks5://me:secret@proxy:1080", "http://me:sec ret@[x", "://secret"])(
     "%s is refused, and not shown",
     (value) => {
-      const name = "HTTP_PROXY is no URL of an HTTP proxy, such as http://127.0.0.1:3128";
+      const name = "HTTP_PROXY is not the URL of an HTTP proxy such as http://127.0.0.1:3128";
       const refused = (): unknown => proxyOf("http://a.example", { HTTP_PROXY: value });
       expect(refused).toThrow(name);
       expect(refused).not.toThrow("sec");

@@ -109,7 +109,9 @@ test("a store that hangs does not hold up the stop, and nothing is lost", async 
   const take = peer.behaviour;
   peer.behaviour = () => false;
   expect(await first.program.end()).toBe(0);
-  expect(first.program.stderr).toMatch(/1 open instances could not be sent; they stay open/);
+  expect(first.program.stderr).toMatch(
+    /1 open instances could not be sent; the instances stay open/,
+  );
   peer.behaviour = take;
   const second = await started(site, peer);
   await second.tell(20, "instance_terminate");

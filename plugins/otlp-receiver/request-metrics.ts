@@ -1,0 +1,78 @@
+import type { Ingested, ReceiverHost } from "tailgate/plugin";
+
+/** As in OTEL_EXPORTER_OTLP_PROTOCOL; `unknown` for any other content type. */
+const PROTOCOLS = ["http/protobuf", "http/json", "grpc", "unknown"] as const;
+export type OtlpProtocol = (typeof PROTOCOLS)[number];
+
+/** Statuses whose counters exist from the start. */
+const HTTP_STATUSES = ["200", "400", "413", "415", "429", "503"];
+const GRPC_STATUSES = [
+  "OK",
+  "INVALID_ARGUMENT",
+  "UNIMPLEMENTED",
+  "RESOURCE_EXHAUSTED",
+  "UNAVAILABLE",
+];
+
+/** The status of a request whose client disconnected before the response. */
+export const ABORTED = "aborted";
+
+/** User agents are cut to this length in log lines. */
+const USER_AGENT_CHARS_MAX = 100;
+
+/** The client that sent a request. */
+export interface Sender {
+  readonly address: string | undefined;
+  readonly userAgent: string | undefined;
+}
+
+/** Counts and times OTLP requests, and logs the warnings that their senders receive. */
+export class RequestMetrics {
+  readonly #host: ReceiverHost;
+  readonly #count: (count: number, labels: Record<string, string>) => void;
+  readonly #observe: (seconds: number, labels: Record<string, string>) => void;
+  readonly #countUnrecognized: (count: number) => void;
+
+  constructor(host: ReceiverHost) {
+    const { metrics } = host;
+    this.#host = host;
+    this.#count = metrics.counter(
+      "requests",
+      "OTLP requests by protocol and status: the HTTP status, or the name of the gRPC status.",
+    );
+    this.#observe = metrics.histogram(
+      "request_duration_seconds",
+      "Time from the headers of an OTLP request to its response, when its records are durable.",
+      { labels: PROTOCOLS.map((protocol) => ({ protocol })) },
+    );
+    this.#countUnrecognized = metrics.counter(
+      "unrecognized_requests",
+      "Requests that were answered 200 and held something other than log records.",
+    );
+    this.#countUnrecognized(0);
+    for (const protocol of PROTOCOLS) {
+      const statuses = protocol === "grpc" ? GRPC_STATUSES : HTTP_STATUSES;
+      for (const status of statuses) this.#count(0, { protocol, status });
+    }
+  }
+
+  /** `startedAtMs`: the request's arrival, by `performance.now()`. */
+  add(protocol: OtlpProtocol, status: string, startedAtMs: number): void {
+    this.#count(1, { protocol, status });
+    this.#observe((performance.now() - startedAtMs) / 1000, { protocol });
+  }
+
+  /** Logs a partial success or a warning with its sender. */
+  report({ reason, rejected, unrecognized = false }: Ingested, sender: Sender): void {
+    if (unrecognized) this.#countUnrecognized(1);
+    if (reason === "") return;
+    const what =
+      rejected > 0 ? "Log records were rejected." : "An OTLP request was accepted with a warning.";
+    this.#host.log.warning(`${what} ${formatSender(sender)}: ${reason}`);
+  }
+}
+
+function formatSender({ address = "unknown", userAgent }: Sender): string {
+  const agent = userAgent === undefined ? "" : ` (${userAgent.slice(0, USER_AGENT_CHARS_MAX)})`;
+  return `Sender ${address}${agent}`;
+}

@@ -1,0 +1,168 @@
+import type { ServerResponse } from "node:http";
+import { TailgateError, textOf, type HostLogger, type Ingested } from "tailgate/plugin";
+
+/** The media types of OTLP/HTTP. A response has the media type of its request. */
+export const PROTOBUF = "application/x-protobuf";
+export const JSON_TYPE = "application/json";
+
+export type OtlpMediaType = typeof PROTOBUF | typeof JSON_TYPE;
+
+/** Short, because the JavaScript SDK drops a batch if the delay exceeds what is left of its timeout of 10 seconds. */
+export const RETRY_AFTER_SECONDS = 1;
+
+/** For each HTTP status the code of a google.rpc.Status and its name (google/rpc/code.proto). */
+const RPC_CODES = {
+  400: [3, "INVALID_ARGUMENT"],
+  403: [7, "PERMISSION_DENIED"],
+  404: [5, "NOT_FOUND"],
+  405: [12, "UNIMPLEMENTED"],
+  // Not RESOURCE_EXHAUSTED, which clients may retry.
+  413: [3, "INVALID_ARGUMENT"],
+  415: [3, "INVALID_ARGUMENT"],
+  429: [8, "RESOURCE_EXHAUSTED"],
+  501: [12, "UNIMPLEMENTED"],
+  503: [14, "UNAVAILABLE"],
+  504: [4, "DEADLINE_EXCEEDED"],
+} as const;
+
+/** An HTTP status; gRPC calls are answered with the corresponding RPC code. */
+export type RejectionStatus = keyof typeof RPC_CODES;
+
+/** Thrown to reject a whole request. The message is sent to the client. */
+export class RequestRejection extends Error {
+  readonly status: RejectionStatus;
+  /** The accepted content codings, if the request was rejected because of its own. */
+  readonly codings: readonly string[] | undefined;
+
+  constructor(
+    status: RejectionStatus,
+    message: string,
+    { codings }: { codings?: readonly string[] } = {},
+  ) {
+    super(message);
+    this.name = "RequestRejection";
+    this.status = status;
+    this.codings = codings;
+  }
+
+  /** True if a retry of the same request may succeed. */
+  get isRetryable(): boolean {
+    return this.status === 429 || this.status === 503;
+  }
+
+  /** The code of a google.rpc.Status. */
+  get rpcCode(): number {
+    return RPC_CODES[this.status][0];
+  }
+
+  /** The name of that code. */
+  get rpcStatus(): string {
+    return RPC_CODES[this.status][1];
+  }
+}
+
+/** Maps an error to a response. Only permanent errors become a 400, because clients drop the batch after it. */
+export function toRejection(error: unknown, log: HostLogger): RequestRejection {
+  if (error instanceof RequestRejection) return error;
+  if (TailgateError.is(error, "OTLP_UNDECODABLE")) return new RequestRejection(400, error.message);
+  if (TailgateError.is(error, "STOPPED")) return new RequestRejection(503, error.message);
+  if (TailgateError.is(error, "OVERLOADED")) return new RequestRejection(429, error.message);
+  log.error("A request failed.", error);
+  return new RequestRejection(503, `The request failed: ${textOf(error)}`);
+}
+
+export function stoppingRejection(): RequestRejection {
+  return new RequestRejection(503, "The gateway is stopping.");
+}
+
+/** Sends 200 with an ExportLogsServiceResponse. `partial_success` is unset if every record was accepted without a warning. */
+export function sendSuccess(
+  response: ServerResponse,
+  type: OtlpMediaType,
+  ingested: Ingested,
+): void {
+  const body = type === JSON_TYPE ? exportResponseJson(ingested) : exportResponse(ingested);
+  response.writeHead(200, { "Content-Type": type, "Content-Length": body.length });
+  // Even an empty body would cost a second write to the socket.
+  if (body.length === 0) response.end();
+  else response.end(body);
+}
+
+/**
+ * Sends an error status with a google.rpc.Status as its body, as OTLP/HTTP requires (section "Failures"). `type` is the
+ * request's media type; without one the body is JSON, which a person can read.
+ */
+export function sendRejection(
+  response: ServerResponse,
+  rejection: RequestRejection,
+  type: OtlpMediaType = JSON_TYPE,
+): void {
+  const { status, rpcCode: code, message } = rejection;
+  const body =
+    type === JSON_TYPE ? Buffer.from(JSON.stringify({ code, message })) : rpcStatus(code, message);
+  response.writeHead(status, {
+    "Content-Type": type,
+    "Content-Length": body.length,
+    "X-Content-Type-Options": "nosniff",
+    ...(status === 405 && { Allow: "POST" }),
+    ...(status === 415 && acceptHeader(rejection)),
+    ...(rejection.isRetryable && { "Retry-After": RETRY_AFTER_SECONDS }),
+  });
+  response.end(body);
+}
+
+/** Accept-Encoding alone tells the client that the media type is not the reason for the 415 (RFC 7694, section 3). */
+function acceptHeader({ codings }: RequestRejection): Record<string, string> {
+  if (codings !== undefined) return { "Accept-Encoding": codings.join(", ") };
+  return { Accept: `${PROTOBUF}, ${JSON_TYPE}` };
+}
+
+function exportResponseJson({ rejected, reason }: Ingested): Buffer {
+  const partialSuccess = { rejectedLogRecords: String(rejected), errorMessage: reason };
+  const isUnset = rejected === 0 && reason === "";
+  return Buffer.from(JSON.stringify(isUnset ? {} : { partialSuccess }));
+}
+
+/** opentelemetry/proto/collector/logs/v1: partial_success = 1 { rejected_log_records = 1, error_message = 2 }. */
+export function exportResponse({ rejected, reason }: Ingested): Buffer {
+  if (rejected === 0 && reason === "") return Buffer.alloc(0);
+  // Protobuf omits a 0.
+  const count = rejected === 0 ? Buffer.alloc(0) : varintField(1, rejected);
+  return bytesField(1, Buffer.concat([count, bytesField(2, Buffer.from(reason))]));
+}
+
+/** google.rpc.Status: code = 1, message = 2, details = 3. */
+export function rpcStatus(code: number, message: string, ...details: Buffer[]): Buffer {
+  return Buffer.concat([
+    varintField(1, code),
+    bytesField(2, Buffer.from(message)),
+    ...details.map((detail) => bytesField(3, detail)),
+  ]);
+}
+
+/** google.rpc.RetryInfo: retry_delay = 1 { seconds = 1 }. */
+export function retryInfo(seconds: number): Buffer {
+  return bytesField(1, varintField(1, seconds));
+}
+
+/** google.protobuf.Any: type_url = 1, value = 2. */
+export function protobufAny(type: string, value: Buffer): Buffer {
+  const url = Buffer.from(`type.googleapis.com/${type}`);
+  return Buffer.concat([bytesField(1, url), bytesField(2, value)]);
+}
+
+/** All field numbers here are below 16, so that a tag is a single byte: the field number and the wire type. */
+function varintField(field: number, value: number): Buffer {
+  return Buffer.from([field << 3, ...varint(value)]);
+}
+
+function bytesField(field: number, bytes: Buffer): Buffer {
+  return Buffer.concat([Buffer.from([(field << 3) | 2, ...varint(bytes.length)]), bytes]);
+}
+
+function varint(value: number): number[] {
+  const bytes: number[] = [];
+  let rest = value;
+  for (; rest > 127; rest = Math.floor(rest / 128)) bytes.push((rest % 128) | 128);
+  return [...bytes, rest];
+}

@@ -80,17 +80,17 @@ class DailyFile implements Exporter {
 
   /** Skips records that a previous attempt has written. */
   async write(batch: Batch, signal: AbortSignal): Promise<void> {
-    for (const [day, parts] of partsByDay(batch)) {
-      await this.#beginDay(day, parts[0]!.appendedAtMs);
+    for (const run of runsByDay(batch)) {
+      await this.#beginDay(run.day, batch.appendedAt(run.first));
       this.#others.grown(this.#file.growths);
-      for (const part of parts) await this.#add(part, signal);
+      await this.#add(batch, run, signal);
       await this.#lines.flush(signal);
       await this.#file.sync();
     }
   }
 
-  async #add(batch: Batch, signal: AbortSignal): Promise<void> {
-    for (let index = 0; index < batch.length; index++) {
+  async #add(batch: Batch, { first, end }: Run, signal: AbortSignal): Promise<void> {
+    for (let index = first; index < end; index++) {
       const sequence = batch.sequence(index);
       if (sequence <= this.#file.sequence) continue;
       const line = bufferOf(batch.auditLine(index));
@@ -100,19 +100,19 @@ class DailyFile implements Exporter {
   }
 
   writeSync(batch: Batch): void {
-    for (const [day, parts] of partsByDay(batch)) {
-      this.#day = Math.max(day, this.#day);
+    for (const run of runsByDay(batch)) {
+      this.#day = Math.max(run.day, this.#day);
       this.#file.readySync(fileName(this.#day));
       const written = this.#file.sequence;
       const lines = new LineBuffer();
-      for (const part of parts) this.#addSync(part, written, lines);
+      this.#addSync(batch, run, written, lines);
       this.#file.appendSync(lines);
       this.#file.persistSync();
     }
   }
 
-  #addSync(batch: Batch, written: number, lines: LineBuffer): void {
-    for (let index = 0; index < batch.length; index++) {
+  #addSync(batch: Batch, { first, end }: Run, written: number, lines: LineBuffer): void {
+    for (let index = first; index < end; index++) {
       const sequence = batch.sequence(index);
       if (sequence <= written) continue;
       const line = bufferOf(batch.auditLine(index));
@@ -161,16 +161,23 @@ class DailyFile implements Exporter {
   }
 }
 
-/** Groups consecutive parts of a batch that were appended on the same UTC day. */
-function partsByDay(batch: Batch): [Day, Batch[]][] {
-  const days: [Day, Batch[]][] = [];
-  for (const part of batch.parts ?? [batch]) {
-    const day = dayOf(part.appendedAtMs);
-    const last = days.at(-1);
-    if (last?.[0] === day) last[1].push(part);
-    else days.push([day, [part]]);
+/** Consecutive records of a batch that were appended on the same UTC day. */
+interface Run {
+  readonly day: Day;
+  readonly first: number;
+  readonly end: number;
+}
+
+function runsByDay(batch: Batch): Run[] {
+  const runs: Run[] = [];
+  for (let first = 0; first < batch.length;) {
+    const day = dayOf(batch.appendedAt(first));
+    let end = first + 1;
+    while (end < batch.length && dayOf(batch.appendedAt(end)) === day) end++;
+    runs.push({ day, first, end });
+    first = end;
   }
-  return days;
+  return runs;
 }
 
 async function filesIn(logDir: string): Promise<string[]> {

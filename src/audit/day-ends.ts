@@ -71,10 +71,7 @@ function* walked(
     const page = yield { from: next, type: "audit_log" };
     if (page.to < page.from) break;
     for (const { to } of page.gaps.filter(lacksEvents)) lostTo = Math.max(lostTo, to);
-    const { records } = page;
-    for (const part of records?.parts ?? (records ? [records] : [])) {
-      seen += gather(part, last, days, days.at(-1)?.day ?? from.day, seen);
-    }
+    if (page.records) seen += gather(page.records, last, days, from.day, seen);
     next = page.to + 1;
   }
   return { days, seen, lostTo };
@@ -90,16 +87,17 @@ function gather(
   records: Batch,
   last: number,
   days: DayEnd[],
-  dayBefore: string,
+  firstDay: string,
   seenBefore: number,
 ): number {
-  const appended = utcDay(records.appendedAtMs);
-  const day = appended > dayBefore ? appended : dayBefore;
+  let day = days.at(-1)?.day ?? firstDay;
   let seen = 0;
   for (let index = 0; index < records.length; index++) {
     const seq = records.sequence(index);
     if (seq > last) break;
     seen++;
+    const appended = utcDay(records.appendedAt(index));
+    if (appended > day) day = appended;
     const end = { day, seq, head: records.hash(index), seen: seenBefore + seen };
     if (days.at(-1)?.day === day) days[days.length - 1] = end;
     else days.push(end);

@@ -11,8 +11,6 @@ import { placeOf, type Place, type Step } from "./time-spans.ts";
 const PAGE_BYTES = 512 << 10;
 const PAGE_ROWS = 256;
 
-const DAY_MS = 86_400_000;
-
 /** The smallest sequence from which on all records of a lane are kept. */
 export type Floors = Record<EnvelopeType, number>;
 
@@ -39,7 +37,6 @@ export class PageReader {
   readonly #rows: ReadRow[] = [];
   readonly #gaps: Gap[] = [];
   #bytes = 0;
-  #day: number | undefined;
 
   constructor(statements: Statements, query: ReadQuery, floors: Floors, newest: number) {
     this.#statements = statements;
@@ -70,9 +67,8 @@ export class PageReader {
       const step = lane.step!;
       if ("stoppedAt" in step) return step.stoppedAt;
       const end = this.#ascending ? step.last : step.first;
-      const isOfNextCommit = end !== edge;
-      if (isOfNextCommit && edge !== undefined && this.#isFull) return edge;
-      if (!this.#take(lane.type, step) && isOfNextCommit) return edge;
+      if (edge !== undefined && end !== edge && this.#isFull) return edge;
+      this.#add(lane.type, step);
       edge = end;
     }
     return undefined;
@@ -104,20 +100,17 @@ export class PageReader {
     return this.#bytes >= PAGE_BYTES || this.#rows.length + this.#gaps.length >= PAGE_ROWS;
   }
 
-  /** Adds a row, or the gap that it is; answers false for one of another day than the rest of the page. */
-  #take(type: EnvelopeType, { first, last }: Place): boolean {
+  /** Adds a row, or a gap if it is damaged. */
+  #add(type: EnvelopeType, { first, last }: Place): void {
     const row = this.#row(type, last);
     const bytes = row && laneOf(row, first, last);
     if (bytes === undefined) {
       this.#gaps.push({ from: first, to: last, type, reason: "damaged" });
-      return true;
+      return;
     }
-    const day = Math.floor(row!.appended / DAY_MS);
-    if (day !== (this.#day ??= day)) return false;
     this.#bytes += bytes.length;
     const appendedAtMs = row!.appended;
     this.#rows.push({ type, firstSequence: first, lastSequence: last, appendedAtMs, bytes });
-    return true;
   }
 
   #row(type: EnvelopeType, last: number): Row | undefined {

@@ -39,8 +39,6 @@ const COMMIT_BYTES_MAX = 1 << 20;
 const CURSORS_WITH_COMMIT_MS = 100;
 const CURSORS_MS = 1_000;
 
-const DAY_MS = 86_400_000;
-
 /** Retention by age is looked at this often. */
 const TIDY_MS = 60_000;
 
@@ -300,13 +298,13 @@ export class SqliteJournal implements Journal {
     for (const batch of batches) this.#settle(batch);
     const before = this.#chain;
     const { after, events } = sealed(batches, before);
-    const ranges = this.#rangesOf(batches);
-    this.#keptMs = ranges.at(-1)!.appendedAtMs;
+    const range = this.#rangeOf(batches);
+    this.#keptMs = range.appendedAtMs;
     const hasAudit = after.count > before.count;
     const chain = hasAudit ? { before, after } : undefined;
     this.#chain = after;
-    const memory = ranges.flatMap(({ lanes }) => lanes.map(({ bytes }) => bytes.buffer));
-    const commit: Commit = { ranges, cursors, chain, events };
+    const memory = range.lanes.map(({ bytes }) => bytes.buffer);
+    const commit: Commit = { ranges: [range], cursors, chain, events };
     const committed = this.#thread.request({ kind: "commit", commit }, memory);
     group.sent = { id: this.#thread.lastId, chain: hasAudit ? after : undefined };
     const answer = await committed;
@@ -320,14 +318,16 @@ export class SqliteJournal implements Journal {
     this.#tail.grown(batch.memoryBytes - before);
   }
 
-  /** The batches of one UTC day, together: an event belongs to the day on which it was appended. */
-  #rangesOf(batches: readonly RecordBatch[]): StoredRange[] {
-    return daysOf(batches).map((group) => ({
-      first: group[0]!.firstSequence,
-      last: lastSequence(group.at(-1)!),
-      appendedAtMs: group[0]!.appendedAtMs,
-      lanes: storedLanes(group, (bytes) => this.#laneMemory.take(bytes)),
-    }));
+  /** A commit is stored with one append time, which its batches get too: it is the same before and after a restart. */
+  #rangeOf(batches: readonly RecordBatch[]): StoredRange {
+    const { firstSequence, appendedAtMs } = batches[0]!;
+    for (const batch of batches) batch.appendedAtMs = appendedAtMs;
+    return {
+      first: firstSequence,
+      last: lastSequence(batches.at(-1)!),
+      appendedAtMs,
+      lanes: storedLanes(batches, (bytes) => this.#laneMemory.take(bytes)),
+    };
   }
 
   /** Of a commit that was under way when the thread died. Throws `error` where nobody can tell. */
@@ -533,7 +533,13 @@ export class SqliteJournal implements Journal {
     this.#memories.set(owner, text);
     if (this.#thread.end !== undefined) await this.#reopened();
     const memories = [[owner, text]] as const;
-    const commit: Commit = { ranges: [], cursors: [], memories, chain: undefined, events: [] };
+    const commit: Commit = {
+      ranges: [],
+      cursors: [],
+      memories,
+      chain: undefined,
+      events: [],
+    };
     await this.#thread.request({ kind: "commit", commit });
   }
 
@@ -669,20 +675,6 @@ function openFailure(directory: string, error: unknown): Error {
 
 function lastSequence(batch: RecordBatch): number {
   return batch.firstSequence + batch.length - 1;
-}
-
-function daysOf(batches: readonly RecordBatch[]): RecordBatch[][] {
-  const groups: RecordBatch[][] = [];
-  for (const batch of batches) {
-    const group = groups.at(-1);
-    if (group !== undefined && dayOf(group[0]!) === dayOf(batch)) group.push(batch);
-    else groups.push([batch]);
-  }
-  return groups;
-}
-
-function dayOf({ appendedAtMs }: RecordBatch): number {
-  return Math.floor(appendedAtMs / DAY_MS);
 }
 
 function holePage({ first, last, reason }: Hole, from: number, order: "asc" | "desc"): JournalPage {

@@ -209,7 +209,7 @@ describe("reading", () => {
     }
   });
 
-  it("goes a page of some hundred records at a time, and never over midnight", async () => {
+  it("returns pages of some hundred records, and tells when each was appended", async () => {
     await using directory = await JournalDirectory.create();
     const midnight = Date.UTC(2025, 9, 14);
     vi.useFakeTimers({ toFake: ["Date"], now: midnight - 1000 });
@@ -222,19 +222,47 @@ describe("reading", () => {
       journal = await restarted(directory, journal);
       const stretches = (pages: { from: number; to: number }[]): number[][] =>
         pages.map(({ from, to }) => [from, to]);
-      expect(stretches(await pagesOf(journal))).toEqual([
+      const pages = await pagesOf(journal);
+      expect(stretches(pages)).toEqual([
         [1, 4],
-        [5, 5],
-        [6, 7],
+        [5, 7],
       ]);
       expect(stretches(await pagesOf(journal, { order: "desc" }))).toEqual([
-        [6, 7],
-        [3, 5],
+        [3, 7],
         [1, 2],
       ]);
-      const [first, , last] = await pagesOf(journal);
-      expect(first!.records!.appendedAtMs).toBe(midnight - 1000);
-      expect(last!.records!.appendedAtMs).toBe(midnight);
+      const { records } = pages[1]!;
+      expect(records!.appendedAtMs).toBe(midnight - 1000);
+      expect([0, 1, 2].map((index) => records!.appendedAt(index))).toEqual([
+        midnight - 1000,
+        midnight,
+        midnight,
+      ]);
+      expect(records!.from(1).appendedAtMs).toBe(midnight);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
+  it("gives the records of one commit one append time, in memory and on the disk", async () => {
+    await using directory = await JournalDirectory.create();
+    const midnight = Date.UTC(2025, 9, 14);
+    vi.useFakeTimers({ toFake: ["Date"], now: midnight - 1000 });
+    try {
+      let journal = await directory.open();
+      const first = journal.append(batch("a"));
+      const second = journal.append(batch("b"));
+      vi.setSystemTime(midnight);
+      const third = journal.append(batch("c"));
+      await Promise.all([first, second, third]);
+      const times = async (): Promise<number[]> =>
+        (await pagesOf(journal)).flatMap(({ records }) =>
+          Array.from({ length: records!.length }, (_, index) => records!.appendedAt(index)),
+        );
+      const expected = [midnight - 1000, midnight - 1000, midnight - 1000];
+      expect(await times()).toEqual(expected);
+      journal = await restarted(directory, journal);
+      expect(await times()).toEqual(expected);
     } finally {
       vi.useRealTimers();
     }

@@ -119,12 +119,12 @@ test("a listener of the client that throws at every event is reported once a min
     throw broken;
   });
   const event = { type: "caught_up", sequence: 1 } as const;
-  for (let index = 0; index < 50; index++) listeners.tell([event]);
-  expect(report.mock.calls).toEqual([["A listener of a log stream has thrown.", broken]]);
+  for (let index = 0; index < 50; index++) listeners.emit([event]);
+  expect(report.mock.calls).toEqual([["A listener of a log stream threw an exception.", broken]]);
   vi.advanceTimersByTime(60_000);
-  listeners.tell([event]);
+  listeners.emit([event]);
   expect(report.mock.calls[1]).toEqual([
-    "A listener of a log stream has thrown, 50 times since the last report.",
+    "A listener of a log stream threw an exception 50 times since the last report.",
     broken,
   ]);
 });

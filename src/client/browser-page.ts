@@ -3,31 +3,35 @@ interface EventSource {
   removeEventListener?(type: string, listener: () => void): void;
 }
 
-/** Whether this is a page that nobody sees. */
+/** What a browser's global object has; all of it is absent in Node. */
+interface Page extends EventSource {
+  readonly document?: EventSource & { readonly visibilityState?: string };
+  readonly location?: { readonly href?: string };
+}
+
+/** True on a page in a hidden tab or a minimized window. */
 export function isHidden(): boolean {
   return (globalThis as Page).document?.visibilityState === "hidden";
 }
 
-interface Page extends EventSource {
-  readonly document?: EventSource & { readonly visibilityState?: string };
-}
-
-/** Calls `awake` when the device is online again, and when somebody looks at the page again; answers what ends that. */
-export function watchPage(awake: () => void): () => void {
+/**
+ * Calls `onAwake` when the device is online again and when the page becomes visible. Returns the function that stops
+ * watching.
+ */
+export function watchPage(onAwake: () => void): () => void {
   const page = globalThis as Page;
-  const looked = (): void => {
-    if (page.document?.visibilityState === "visible") awake();
+  const onVisibilityChange = (): void => {
+    if (page.document?.visibilityState === "visible") onAwake();
   };
-  page.addEventListener?.("online", awake);
-  page.document?.addEventListener?.("visibilitychange", looked);
+  page.addEventListener?.("online", onAwake);
+  page.document?.addEventListener?.("visibilitychange", onVisibilityChange);
   return () => {
-    page.removeEventListener?.("online", awake);
-    page.document?.removeEventListener?.("visibilitychange", looked);
+    page.removeEventListener?.("online", onAwake);
+    page.document?.removeEventListener?.("visibilitychange", onVisibilityChange);
   };
 }
 
-/** Returns the page's address without user and password, which the browser sends by itself; undefined outside of a browser. */
+/** Returns the page's URL without its credentials, which the browser sends by itself; undefined outside of a browser. */
 export function pageAddress(): string | undefined {
-  const href = (globalThis as { location?: { href?: string } }).location?.href;
-  return href?.replace(/^([a-z]+:\/\/)[^/?#]*@/, "$1");
+  return (globalThis as Page).location?.href?.replace(/^([a-z]+:\/\/)[^/?#]*@/, "$1");
 }

@@ -1,38 +1,40 @@
-import { pageAddress } from "./browser-page.ts";
 import { SUBPROTOCOL } from "../wire/protocol.ts";
+import { pageAddress } from "./browser-page.ts";
 
 const SOCKET_PATH = "/ws/logs";
 const HISTORY_PATH = "/api/logs";
 
-/** Where a gateway is reached. */
-export interface Addresses {
+/** A gateway's URLs. */
+export interface Endpoints {
   /** Of the WebSocket. */
   readonly socket: URL;
-  /** The same place, for a plain request. */
-  readonly endpoint: URL;
+  /** The WebSocket's URL for a plain HTTP request. */
+  readonly probe: URL;
   readonly history: URL;
 }
 
 /**
- * Takes the gateway's own address (`http://127.0.0.1:8001`), that of its WebSocket (`ws://127.0.0.1:8001/ws/logs`), and
- * on a page of the gateway `/`. A proxy may put a path in front of both.
- * @throws TypeError where it is no such address.
+ * Returns a gateway's URLs. Accepts its base URL (`http://127.0.0.1:8001`), the URL of its WebSocket
+ * (`ws://127.0.0.1:8001/ws/logs`), and `/` on one of its own pages. A proxy may add a path prefix.
+ * @throws TypeError if it is not such a URL.
  */
-export function addressesOf(given: string | URL): Addresses {
+export function parseGatewayUrl(given: string | URL): Endpoints {
   const url = new URL(given, pageAddress());
   if (!/^(ws|http)s?:$/.test(url.protocol)) {
     throw new TypeError(
-      `${shown(url)} is no address of a gateway, such as ws://127.0.0.1:8001/ws/logs.`,
+      `${displayUrl(url)} is not a gateway URL, such as ws://127.0.0.1:8001/ws/logs.`,
     );
   }
-  // Browsers have no way to send them with a WebSocket, and `fetch` rejects them.
+  // Browsers cannot send credentials with a WebSocket, and `fetch` rejects them.
   if (url.username !== "" || url.password !== "") {
     throw new TypeError(
-      `${shown(url)} has a user or a password, which cannot be sent: remove them.`,
+      `${displayUrl(url)} contains credentials, which cannot be sent: remove them.`,
     );
   }
   if (url.search !== "") {
-    throw new TypeError(`${shown(url)} has a query: filter and start are options of their own.`);
+    throw new TypeError(
+      `${displayUrl(url)} has a query: use the options filter and start instead.`,
+    );
   }
   url.hash = "";
   const path = url.pathname.endsWith("/")
@@ -40,93 +42,94 @@ export function addressesOf(given: string | URL): Addresses {
     : url.pathname;
   const prefix = path.endsWith(SOCKET_PATH) ? path.slice(0, -SOCKET_PATH.length) : "";
   const isSecure = url.protocol === "wss:" || url.protocol === "https:";
-  const at = (scheme: string, place: string): URL =>
-    new URL(`${scheme}${isSecure ? "s" : ""}://${url.host}${place}`);
+  const urlOf = (scheme: string, pathname: string): URL =>
+    new URL(`${scheme}${isSecure ? "s" : ""}://${url.host}${pathname}`);
   return {
-    socket: at("ws", path),
-    endpoint: at("http", path),
-    history: at("http", `${prefix}${HISTORY_PATH}`),
+    socket: urlOf("ws", path),
+    probe: urlOf("http", path),
+    history: urlOf("http", `${prefix}${HISTORY_PATH}`),
   };
 }
 
-/** The URL without user, password and query, which an error must not show. */
-function shown({ protocol, host, pathname }: URL): string {
+/** Returns the URL without credentials and query, which an error must not reveal. */
+function displayUrl({ protocol, host, pathname }: URL): string {
   return `${protocol}//${host}${pathname}`;
 }
 
-const ANSWER_MS_MAX = 10_000;
-const ANSWER_CHARACTERS_MAX = 2_000;
+const PROBE_TIMEOUT_MS = 10_000;
+const EXPLANATION_CHARACTERS_MAX = 2_000;
 
-/** Where a server refuses for now, or for good; other answers than these leave the way open. */
-const REFUSALS = new Set([400, 401, 403, 407, 429]);
+/** The statuses below 500 that mean that the server rejects this client. */
+const REJECTIONS = new Set([400, 401, 403, 407, 429]);
 
-export interface Finding {
+/** Why a WebSocket did not open. */
+export interface Diagnosis {
   /**
-   * `absent`: nobody answers. `refused`: this viewer is not let in. `willing`: a gateway with the subprotocol would take
-   * it, so that something on the way is in the way. `older`: somebody answers who may be an older gateway. `hidden`:
-   * somebody answers, and the browser hides from this page what.
+   * `absent`: nothing answers. `rejected`: the server rejects this client. `blocked`: a gateway with the subprotocol
+   * answers and would accept the client, so something in between blocks WebSockets. `older`: the server that answers may
+   * be a gateway without the subprotocol. `hidden`: a server answers, but the browser hides the response from this page.
    */
-  readonly kind: "absent" | "refused" | "willing" | "older" | "hidden";
+  readonly kind: "absent" | "rejected" | "blocked" | "older" | "hidden";
   /** In words. */
   readonly reason: string;
 }
 
-/** Finds out why a WebSocket did not open: a browser does not tell its page, so that a plain request is made. */
+/** Finds out why a WebSocket did not open, with a plain request, because browsers do not tell their pages. */
 export async function diagnose(
-  endpoint: URL,
+  probe: URL,
   fetcher: typeof fetch,
   signal: AbortSignal,
-): Promise<Finding> {
-  // AbortSignal.any would stay as long as the stream, and AbortSignal.timeout for all of its time.
-  const look = new AbortController();
-  const giveUp = (): void => look.abort();
-  const timer = setTimeout(giveUp, ANSWER_MS_MAX);
-  signal.addEventListener("abort", giveUp);
-  if (signal.aborted) giveUp();
+): Promise<Diagnosis> {
+  // AbortSignal.any would live as long as the stream, and AbortSignal.timeout until it expires.
+  const request = new AbortController();
+  const abort = (): void => request.abort();
+  const timer = setTimeout(abort, PROBE_TIMEOUT_MS);
+  signal.addEventListener("abort", abort);
+  if (signal.aborted) abort();
   try {
-    return await findingWithin({ signal: look.signal }, endpoint, fetcher);
+    return await diagnoseWithin({ signal: request.signal }, probe, fetcher);
   } finally {
     clearTimeout(timer);
-    signal.removeEventListener("abort", giveUp);
+    signal.removeEventListener("abort", abort);
   }
 }
 
-async function findingWithin(
+async function diagnoseWithin(
   options: RequestInit,
-  endpoint: URL,
+  probe: URL,
   fetcher: typeof fetch,
-): Promise<Finding> {
+): Promise<Diagnosis> {
   try {
-    // With a POST, as with a WebSocket and not with a GET, browsers send the page's origin.
-    return await findingOf(await ask(endpoint, fetcher, options));
+    // POST: browsers send the page's origin with it, as with a WebSocket and unlike with GET.
+    return await diagnosisOf(await send(probe, fetcher, options));
   } catch {
-    return isForeign(endpoint) && (await answersAtAll(endpoint, fetcher, options))
+    return isCrossOrigin(probe) && (await answersAtAll(probe, fetcher, options))
       ? { kind: "hidden", reason: hiddenText() }
-      : { kind: "absent", reason: absentText(endpoint) };
+      : { kind: "absent", reason: absentText(probe) };
   }
 }
 
-function ask(endpoint: URL, fetcher: typeof fetch, options: RequestInit): Promise<Response> {
-  return fetcher(endpoint.href, { method: "POST", cache: "no-store", ...options });
+function send(probe: URL, fetcher: typeof fetch, options: RequestInit): Promise<Response> {
+  return fetcher(probe.href, { method: "POST", cache: "no-store", ...options });
 }
 
-async function findingOf(response: Response): Promise<Finding> {
+async function diagnosisOf(response: Response): Promise<Diagnosis> {
   const { status, headers } = response;
-  const text = await explanationOf(response);
-  if (status >= 500 || REFUSALS.has(status)) {
-    return { kind: "refused", reason: text || `The server answers HTTP ${status}.` };
+  const text = await readExplanation(response);
+  if (status >= 500 || REJECTIONS.has(status)) {
+    return { kind: "rejected", reason: text || `The server responded with HTTP ${status}.` };
   }
-  const kind = headers.get("Sec-WebSocket-Protocol") === SUBPROTOCOL ? "willing" : "older";
+  const kind = headers.get("Sec-WebSocket-Protocol") === SUBPROTOCOL ? "blocked" : "older";
   return { kind, reason: BLOCKED };
 }
 
 const BLOCKED =
-  "The gateway answers, but a WebSocket to it does not open: a proxy, a firewall or a browser extension may be in the way.";
+  "The gateway answers, but WebSocket connections to it fail: a proxy, a firewall or a browser extension may block them.";
 
-/** What the gateway says as plain text or as the message of an error; a proxy's page is not for people here. */
-async function explanationOf(response: Response): Promise<string> {
+/** Returns what the gateway says, as plain text or as the message of an error. The HTML page of a proxy is of no use. */
+async function readExplanation(response: Response): Promise<string> {
   const type = response.headers.get("Content-Type") ?? "";
-  const text = await beginningOf(response);
+  const text = await readBeginning(response);
   if (type.startsWith("text/plain")) return text.trim();
   if (!type.startsWith("application/json")) return "";
   try {
@@ -137,31 +140,27 @@ async function explanationOf(response: Response): Promise<string> {
   }
 }
 
-async function beginningOf({ body }: Response): Promise<string> {
+async function readBeginning({ body }: Response): Promise<string> {
   if (body === null) return "";
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
-  while (text.length < ANSWER_CHARACTERS_MAX) {
+  while (text.length < EXPLANATION_CHARACTERS_MAX) {
     const { done, value } = await reader.read();
     if (done) break;
     text += value;
   }
   await reader.cancel();
-  return text.slice(0, ANSWER_CHARACTERS_MAX);
+  return text.slice(0, EXPLANATION_CHARACTERS_MAX);
 }
 
-function isForeign(endpoint: URL): boolean {
+function isCrossOrigin(probe: URL): boolean {
   const page = pageAddress();
-  return page !== undefined && new URL(page).origin !== endpoint.origin;
+  return page !== undefined && new URL(page).origin !== probe.origin;
 }
 
-function answersAtAll(
-  endpoint: URL,
-  fetcher: typeof fetch,
-  options: RequestInit,
-): Promise<boolean> {
-  const answer = ask(endpoint, fetcher, { ...options, mode: "no-cors", credentials: "omit" });
-  return answer.then(
+function answersAtAll(probe: URL, fetcher: typeof fetch, options: RequestInit): Promise<boolean> {
+  const response = send(probe, fetcher, { ...options, mode: "no-cors", credentials: "omit" });
+  return response.then(
     () => true,
     () => false,
   );
@@ -169,7 +168,7 @@ function answersAtAll(
 
 function hiddenText(): string {
   const { origin } = new URL(pageAddress()!);
-  return `The gateway answers, but does not let this page connect: its origin ${origin} may be missing in allowed_hosts, or all connections are taken. The gateway's log says which.`;
+  return `The gateway answers, but this page cannot connect: its origin ${origin} may be missing from allowed_hosts, or all connections are in use. See the gateway's log.`;
 }
 
 function absentText({ origin }: URL): string {

@@ -6,81 +6,77 @@ interface VersionedFilter {
   readonly version: number;
 }
 
-/** Which filter is wanted, which ones the gateway was asked for, and which one holds. */
+/** Tracks the filter that the user wants, those that were sent to the gateway, and the one in effect. */
 export class FilterChanges {
   #wanted: VersionedFilter;
-  /** The one that the gateway has taken last. */
-  #taken: VersionedFilter | undefined;
-  /** Those that were asked for on this connection and not answered, in their order: so come the answers. */
-  #asked: VersionedFilter[] = [];
+  /** The one that the gateway accepted last. */
+  #accepted: VersionedFilter | undefined;
+  /** Those sent on this connection and not answered yet; answers arrive in this order. */
+  #pending: VersionedFilter[] = [];
   #lastVersion = 0;
-  #refusedVersion = -1;
-  #toldVersion = 0;
+  #rejectedVersion = -1;
+  #announcedVersion = 0;
 
   constructor(filter: FilterQuery) {
-    this.#wanted = { filter: cleaned(filter), version: 0 };
+    this.#wanted = { filter: filterTerms(filter), version: 0 };
   }
 
-  /** What is wanted was refused, and nothing else is there to be asked for. */
-  get isRefused(): boolean {
-    return this.#wanted.version === this.#refusedVersion;
+  /** True if the wanted filter was rejected and there is no previous one to fall back to. */
+  get isRejected(): boolean {
+    return this.#wanted.version === this.#rejectedVersion;
   }
 
   get wanted(): VersionedFilter {
     return this.#wanted;
   }
 
-  /** It is the one that holds. */
-  isTaken(version: number): boolean {
-    return this.#taken?.version === version;
+  isAccepted(version: number): boolean {
+    return this.#accepted?.version === version;
   }
 
-  /** Answers the version that the filter has got. */
-  want(filter: FilterQuery): number {
-    this.#wanted = { filter: cleaned(filter), version: ++this.#lastVersion };
+  /** Sets the wanted filter and returns its version. */
+  set(filter: FilterQuery): number {
+    this.#wanted = { filter: filterTerms(filter), version: ++this.#lastVersion };
     return this.#lastVersion;
   }
 
-  /** The gateway is asked for what is wanted. */
-  ask(): VersionedFilter {
-    this.#asked.push(this.#wanted);
+  /** Returns the wanted filter, to be sent to the gateway. */
+  request(): VersionedFilter {
+    this.#pending.push(this.#wanted);
     return this.#wanted;
   }
 
-  /** Nothing that was asked for will be answered. */
+  /** Drops pending filters: nothing sent so far will be answered. */
   disconnect(): void {
-    this.#asked = [];
+    this.#pending = [];
   }
 
-  /** From here on that version holds. */
-  taken(version: number): StreamEvent[] {
-    const place = this.#asked.findIndex((asked) => asked.version === version);
-    if (place < 0) return [];
-    this.#taken = this.#asked[place]!;
-    this.#asked.splice(0, place + 1);
-    const wasRefused = version === this.#refusedVersion;
-    if (wasRefused) this.#refusedVersion = -1;
-    if (version === this.#toldVersion && !wasRefused) return [];
-    this.#toldVersion = version;
+  /** The gateway accepted the filter of this version. */
+  accept(version: number): StreamEvent[] {
+    const index = this.#pending.findIndex((pending) => pending.version === version);
+    if (index < 0) return [];
+    this.#accepted = this.#pending[index]!;
+    this.#pending.splice(0, index + 1);
+    const wasRejected = version === this.#rejectedVersion;
+    if (wasRejected) this.#rejectedVersion = -1;
+    if (version === this.#announcedVersion && !wasRejected) return [];
+    this.#announcedVersion = version;
     return [{ type: "filter", version }];
   }
 
-  /**
-   * What was asked for first is refused, or what has that version: what held before is wanted again, unless something
-   * else is by now.
-   */
-  refused(reason: string, version = this.#asked[0]?.version): StreamEvent[] {
-    const refused = this.#asked.find((asked) => asked.version === version);
-    if (refused === undefined) return [];
-    this.#asked.splice(this.#asked.indexOf(refused), 1);
-    this.#refusedVersion = refused.version;
-    if (this.#taken && this.#wanted === refused) this.#wanted = this.#taken;
-    return [{ type: "refused", version: refused.version, reason }];
+  /** The oldest pending filter, or the one of this version, was rejected. Falls back to the previous one. */
+  reject(reason: string, version = this.#pending[0]?.version): StreamEvent[] {
+    const rejected = this.#pending.find((pending) => pending.version === version);
+    if (rejected === undefined) return [];
+    this.#pending.splice(this.#pending.indexOf(rejected), 1);
+    this.#rejectedVersion = rejected.version;
+    if (this.#accepted && this.#wanted === rejected) this.#wanted = this.#accepted;
+    return [{ type: "refused", version: rejected.version, reason }];
   }
 }
 
-/** The terms of a filter, and nothing else that an object from elsewhere may have. */
-function cleaned({ type, level, logger, q }: FilterQuery): FilterQuery {
+/** Returns the terms of a filter without any other property that the caller's object may have. */
+function filterTerms({ type, level, logger, q }: FilterQuery): FilterQuery {
   return {
     ...(type && { type }),
     ...(level && { level }),

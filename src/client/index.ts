@@ -1,5 +1,6 @@
-/** `tailgate/client`: a gateway's records in a browser or in Node, live and from the past, without a dependency. */
+/** `tailgate/client`: follows a gateway's records and reads its journal, in browsers and in Node, without dependencies. */
 
+// Live records.
 export { LogStream } from "./log-stream.ts";
 export type { LogStreamOptions } from "./log-stream.ts";
 export type {
@@ -12,11 +13,11 @@ export type {
   Transport,
 } from "./stream-events.ts";
 
-// The past.
+// The journal.
 export { HistoryError, LogHistory } from "./log-history.ts";
 export type { HistoryPage, HistoryQuery } from "./log-history.ts";
 
-// What comes over the wire.
+// The wire format.
 export { LEVELS } from "../wire/envelope.ts";
 export type {
   AuditLog,

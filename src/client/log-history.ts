@@ -1,49 +1,52 @@
 import type { Envelope } from "../wire/envelope.ts";
 import type { FilterQuery } from "../wire/filter.ts";
-import { addressesOf } from "./endpoints.ts";
+import { parseGatewayUrl } from "./endpoints.ts";
+import { parseGap, type ReceivedGap } from "./position.ts";
 import type { LogEntry, MissingRange } from "./stream-events.ts";
 
-const ANSWER_MS_MAX = 60_000;
+const RESPONSE_TIMEOUT_MS = 60_000;
 
-/** What to look for in the journal. */
+/** Selects records of the journal. */
 export interface HistoryQuery {
   readonly filter?: FilterQuery | undefined;
-  /** `desc`, the newest first, where absent. */
+  /** Default: `desc`, the newest first. */
   readonly order?: "asc" | "desc" | undefined;
   /** The sequence to begin with. */
   readonly from?: number | undefined;
-  /** The numbering that `from` belongs to; the gateway's present one where absent. */
+  /** The epoch of `from`; default: the gateway's current one. */
   readonly epoch?: string | undefined;
-  /** The first moment that counts, and the first one that no longer does: ISO 8601, or ms since 1970. */
+  /** The first moment to include and the first one to exclude: ISO 8601, or ms since 1970. */
   readonly since?: string | number | undefined;
   readonly until?: string | number | undefined;
-  /** At most 1000; 100 where absent. */
+  /** 1 to 1000; default: 100. */
   readonly limit?: number | undefined;
-  /** `nextCursor` of the page before. */
+  /** `nextCursor` of the previous page. */
   readonly cursor?: string | undefined;
   /**
-   * How long a request upwards (`order` is `asc`) may wait for a record where there is none: 0 to 30 seconds; it is not
-   * a failure when none has come. `nextCursor` is never null then, but of a gateway that is older than this.
+   * How long a request with the order `asc` may wait for a record if there is none, from 0 to 30 seconds. The page is
+   * empty if none arrives. `nextCursor` is then never null, except from gateways without this parameter.
    */
   readonly waitSeconds?: number | undefined;
+  /** Default: false. With true, each entry also carries its envelope's JSON exactly as the gateway sent it. */
+  readonly raw?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
 export interface HistoryPage {
   readonly epoch: string;
-  /** In the order that was asked for. It may be fewer than `limit`, even none, and yet there is more. */
+  /** In the requested order. There may be fewer than `limit`, or none, although `nextCursor` leads to more. */
   readonly entries: readonly LogEntry[];
-  /** What is missing of the stretch that was looked at. */
+  /** What the journal no longer has of the range that was searched. */
   readonly gaps: readonly MissingRange[];
   /** Null at the end of the journal. */
   readonly nextCursor: string | null;
 }
 
-/** A request was not answered as asked; its message is for people. */
+/** Thrown when a request fails. The message is meant for people. */
 export class HistoryError extends Error {
-  /** Of the answer; 0 where there was none. */
+  /** The HTTP status; 0 if there was no response. */
   readonly status: number;
-  /** The gateway's code, such as `FILTER_INVALID` or `CURSOR_GONE`; `UNREACHABLE` and `NOT_UNDERSTOOD` are from here. */
+  /** The gateway's code, such as `FILTER_INVALID` or `CURSOR_GONE`, or the client's `UNREACHABLE` or `NOT_UNDERSTOOD`. */
   readonly code: string;
 
   constructor(status: number, code: string, message: string, options?: { cause?: unknown }) {
@@ -54,29 +57,32 @@ export class HistoryError extends Error {
   }
 }
 
-/** The records of the past, a page at a time. */
+/** Reads the journal, one page at a time. */
 export class LogHistory {
   readonly #url: URL;
   readonly #fetch: typeof fetch;
 
-  /** @throws TypeError where the address is none, see {@link addressesOf}. */
+  /** @throws TypeError if `url` is not a gateway's URL, see {@link parseGatewayUrl}. */
   constructor(options: { readonly url: string | URL; readonly fetch?: typeof fetch | undefined }) {
-    this.#url = addressesOf(options.url).history;
+    this.#url = parseGatewayUrl(options.url).history;
     // A browser's fetch must not be called as a method.
     const fetcher = options.fetch ?? fetch;
     this.#fetch = (...request) => fetcher(...request);
   }
 
-  /** Rejects with {@link HistoryError}, or with the reason of the signal. */
+  /** Rejects with a {@link HistoryError} or the signal's reason. */
   async page(query: HistoryQuery = {}): Promise<HistoryPage> {
-    const { filter, order, since, until, limit, waitSeconds: wait, signal } = query;
+    const { filter, order, since, until, limit, waitSeconds: wait, raw = false, signal } = query;
     const cursor = query.cursor ?? (await this.#cursorOf(query));
     const parameters = { ...filter, order, since, until, limit, cursor, wait };
     const url = new URL(this.#url);
     for (const [name, value] of Object.entries(parameters)) {
       if (value !== undefined) url.searchParams.set(name, String(value));
     }
-    return pageOf(await this.#answer(url, 1000 * (wait ?? 0) + ANSWER_MS_MAX, signal));
+    return parsePage(
+      await this.#request(url, 1000 * (wait ?? 0) + RESPONSE_TIMEOUT_MS, signal),
+      raw,
+    );
   }
 
   async #cursorOf({ from, epoch, signal }: HistoryQuery): Promise<string | undefined> {
@@ -84,27 +90,27 @@ export class LogHistory {
     return `${epoch ?? (await this.newest(signal)).epoch}:${from}`;
   }
 
-  /** The numbering, and the newest place in it; 0 before the first record. */
+  /** Returns the current epoch and the newest sequence, which is 0 before the first record. */
   async newest(signal?: AbortSignal): Promise<{ epoch: string; sequence: number }> {
     const { epoch, entries, gaps } = await this.page({ limit: 1, signal });
-    // The newest places may be those of records that are gone.
+    // The newest records may be missing.
     const last = entries[0]?.sequence ?? 0;
     return { epoch, sequence: gaps.reduce((end, { to }) => Math.max(end, to), last) };
   }
 
-  async #answer(url: URL, timeMsMax: number, signal: AbortSignal | undefined): Promise<unknown> {
-    // An AbortSignal.timeout would stay for all of its time, however soon the answer comes.
+  async #request(url: URL, timeoutMs: number, signal: AbortSignal | undefined): Promise<string> {
+    // AbortSignal.timeout would live until it expires, however soon the response arrives.
     const request = new AbortController();
-    const giveUp = (): void => request.abort();
-    const timer = setTimeout(giveUp, timeMsMax);
-    signal?.addEventListener("abort", giveUp);
+    const abort = (): void => request.abort();
+    const timer = setTimeout(abort, timeoutMs);
+    signal?.addEventListener("abort", abort);
     try {
       signal?.throwIfAborted();
       const options = { signal: request.signal, cache: "no-store" } as const;
       const send = (): Promise<Response> => this.#fetch(url.href, options);
       const response = await fetchUnlessBusy(send, request.signal);
-      const body: unknown = await response.json().catch(unlessCut);
-      if (!response.ok) throw refusalOf(response.status, body);
+      const body = await response.text();
+      if (!response.ok) throw errorOf(response.status, body);
       return body;
     } catch (error) {
       signal?.throwIfAborted();
@@ -113,52 +119,82 @@ export class LogHistory {
       throw new HistoryError(0, "UNREACHABLE", text, { cause: error });
     } finally {
       clearTimeout(timer);
-      signal?.removeEventListener("abort", giveUp);
+      signal?.removeEventListener("abort", abort);
     }
   }
 }
 
-/** What is not JSON is not from a gateway; the answer may also have broken off. */
-function unlessCut(error: unknown): void {
-  if (!(error instanceof SyntaxError)) throw error;
-}
-
-function refusalOf(status: number, body: unknown): HistoryError {
-  const { error } = (body ?? {}) as { error?: { code?: string; message?: string } };
-  const text = error?.message ?? `The server answers HTTP ${status}.`;
+function errorOf(status: number, body: string): HistoryError {
+  const { error } = (parseJson(body) ?? {}) as { error?: { code?: string; message?: string } };
+  const text = error?.message ?? `The server responded with HTTP ${status}.`;
   return new HistoryError(status, error?.code ?? "NOT_UNDERSTOOD", text);
 }
 
-interface Answer {
+interface PageJson {
   readonly epoch: string;
   readonly records: readonly ({ readonly sequence: number } & Envelope)[];
-  readonly gaps: readonly MissingRange[];
+  readonly gaps: readonly ReceivedGap[];
   readonly next_cursor: string | null;
 }
 
-function pageOf(body: unknown): HistoryPage {
-  const { epoch, records, gaps, next_cursor: nextCursor } = (body ?? {}) as Answer;
+function parsePage(body: string, raw: boolean): HistoryPage {
+  const page = (parseJson(body) ?? {}) as Partial<PageJson>;
+  const { epoch, records, gaps, next_cursor: nextCursor = null } = page;
   if (typeof epoch !== "string" || !Array.isArray(records) || !Array.isArray(gaps)) {
-    const text = "What answers is no gateway, or an older one: it has no history that can be read.";
+    const text = "The server is not a gateway, or it is a version without a history API.";
     throw new HistoryError(200, "NOT_UNDERSTOOD", text);
   }
-  const entries = (records as Answer["records"]).map(({ sequence, ...envelope }) => ({
+  const texts = raw ? splitObjects(body, "records") : [];
+  const entries = (records as PageJson["records"]).map(({ sequence, ...envelope }, index) => ({
     sequence,
     envelope: envelope as Envelope,
+    ...(raw && { raw: withoutSequence(texts[index]!) }),
   }));
-  return { epoch, entries, gaps, nextCursor: nextCursor ?? null };
+  return { epoch, entries, gaps: (gaps as PageJson["gaps"]).map(parseGap), nextCursor };
 }
 
-/** So often is asked again, and no longer than this is waited for it. */
-const RETRIES_MAX = 10;
-const RETRY_AFTER_SECONDS_MAX = 30;
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
 
-/** Up to this part of the wait is added to it, so that many clients do not come back at once. */
-const JITTER_PART = 0.5;
+/** A record is its envelope with `"sequence":N,` in front. */
+function withoutSequence(record: string): string {
+  return `{${record.slice(record.indexOf(",") + 1)}`;
+}
+
+const BRACE_OR_STRING = /[{}]|"[^"\\]*(?:\\.[^"\\]*)*"/g;
 
 /**
- * Sends a request, and sends it again when the gateway is busy: it answers 503 and says in `Retry-After` when to come
- * back. Resolves with any other answer, or with that one if the gateway stays busy. Rejects as `fetch` does.
+ * Returns the JSON of each object in an array of a message's top level, exactly as it stands in the text. Parsing and
+ * serializing it again would change the order of keys like "1" and the form of numbers.
+ */
+export function splitObjects(json: string, key: string): string[] {
+  const objects: string[] = [];
+  let start = 0;
+  let depth = 0;
+  BRACE_OR_STRING.lastIndex = json.indexOf(`"${key}":[`) + key.length + 4;
+  for (let match = BRACE_OR_STRING.exec(json); match; match = BRACE_OR_STRING.exec(json)) {
+    if (match[0] === "{" && depth++ === 0) start = match.index;
+    else if (match[0] === "}" && --depth === 0) objects.push(json.slice(start, match.index + 1));
+    // A string or the end of the message after the array.
+    else if (depth <= 0) break;
+  }
+  return objects;
+}
+
+const BUSY_RETRIES_MAX = 10;
+const RETRY_AFTER_SECONDS_MAX = 30;
+
+/** Up to this share of the delay is added to it, so that clients do not all retry at once. */
+const JITTER = 0.5;
+
+/**
+ * Sends a request, and retries it while the gateway is busy (503 with `Retry-After`). Resolves with any other response,
+ * or with that one after ten retries. Rejects as `fetch` does.
  */
 export async function fetchUnlessBusy(
   send: () => Promise<Response>,
@@ -168,25 +204,25 @@ export async function fetchUnlessBusy(
     const response = await send();
     const seconds = Number(response.headers.get("Retry-After") ?? NaN);
     const isBusy = response.status === 503 && seconds >= 0;
-    if (!isBusy || retries === RETRIES_MAX) return response;
+    if (!isBusy || retries === BUSY_RETRIES_MAX) return response;
     await response.body?.cancel();
-    const waitMs = 1000 * Math.min(seconds, RETRY_AFTER_SECONDS_MAX);
-    await pause(waitMs * (1 + JITTER_PART * Math.random()), signal);
+    const delayMs = 1000 * Math.min(seconds, RETRY_AFTER_SECONDS_MAX);
+    await delay(delayMs * (1 + JITTER * Math.random()), signal);
   }
 }
 
 /** Rejects with the signal's reason when it aborts. */
-function pause(ms: number, signal: AbortSignal): Promise<void> {
+function delay(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
-    const giveUp = (): void => {
+    const abort = (): void => {
       clearTimeout(timer);
       reject(signal.reason as Error);
     };
     const timer = setTimeout(() => {
-      signal.removeEventListener("abort", giveUp);
+      signal.removeEventListener("abort", abort);
       resolve();
     }, ms);
-    signal.addEventListener("abort", giveUp, { once: true });
-    if (signal.aborted) giveUp();
+    signal.addEventListener("abort", abort, { once: true });
+    if (signal.aborted) abort();
   });
 }

@@ -1,131 +1,150 @@
 import type { FilterQuery } from "../wire/filter.ts";
-import { type Start, SUBPROTOCOL } from "../wire/protocol.ts";
-import { type Addresses, addressesOf, diagnose } from "./endpoints.ts";
-import { FilterChanges } from "./filter-changes.ts";
-import { Listeners, type StreamListener, type StreamStatus } from "./stream-events.ts";
-import { LogHistory } from "./log-history.ts";
+import { SUBPROTOCOL, type Start } from "../wire/protocol.ts";
 import { watchPage } from "./browser-page.ts";
+import { diagnose, parseGatewayUrl, type Endpoints } from "./endpoints.ts";
+import { FilterChanges } from "./filter-changes.ts";
+import { LogHistory } from "./log-history.ts";
 import { PlainSession } from "./plain-session.ts";
 import { Poller } from "./polling.ts";
-import { Position } from "./position.ts";
-import type { Session, SessionEnd, Surroundings } from "./session.ts";
+import { StreamPosition } from "./position.ts";
+import type { SessionContext, SessionResult, StreamSession } from "./session.ts";
+import { Listeners, type StreamListener, type StreamStatus } from "./stream-events.ts";
 import { SubprotocolSession } from "./subprotocol-session.ts";
 
-/** A connection that has lasted so long was a good one: the next attempt comes soon. */
+/** A connection that has lasted this long resets the backoff. */
 const STABLE_MS = 10_000;
 
-/** After so many attempts in a row that fail while plain requests are answered, records are asked for that way. */
+/** After this many failed attempts in a row while plain requests are answered, the stream polls. */
 const BLOCKED_ATTEMPTS = 3;
+
+const RETRY_DELAY_MS_MIN = 500;
+const RETRY_DELAY_MS_MAX = 30_000;
 
 export interface LogStreamOptions {
   /** Such as `http://127.0.0.1:8001` or `ws://127.0.0.1:8001/ws/logs`; on a page of the gateway `/`. */
   readonly url: string | URL;
   readonly filter?: FilterQuery | undefined;
-  /** Where it starts, in one of three ways; from now on where absent. */
+  /** Where to start: `replay`, `since` or `resume`. Default: with new records. */
   readonly start?: Start | undefined;
-  /** Those of the platform where absent. */
+  /** Default: false. With true, each entry also carries its envelope's JSON exactly as the gateway sent it. */
+  readonly raw?: boolean | undefined;
+  /** Default: the platform's. */
   readonly WebSocket?: typeof WebSocket | undefined;
   readonly fetch?: typeof fetch | undefined;
 }
 
-/** Why an attempt has ended. */
-interface Trouble {
+/** A connection attempt that failed, or a connection that was lost. */
+interface Failure {
   readonly reason: string;
-  /** Plain requests would be answered. */
+  /** True if plain requests are answered. */
   readonly canPoll: boolean;
 }
 
 /**
- * The records of a gateway, live, over all losses of the connection. Its life:
+ * Follows a gateway's records and reconnects when the connection is lost. Its lifecycle:
  *
- * 1. `new LogStream(options)`; it connects when the present task is done, so that a listener that is added now hears
- *    everything.
- * 2. It follows the gateway until `close()`. After a loss it goes on behind what it has; what cannot be had any more it
- *    tells as a gap. It waits longer from attempt to attempt, up to 30 s, each time a random part of that.
+ * 1. Creation: it connects after the current task, so that listeners added now receive every event.
+ * 2. Running: it follows the gateway until `close()`. After a connection loss it resumes where it left off; records that
+ *    are no longer available are reported as a gap. Retries use exponential backoff with full jitter, up to 30 s.
  * 3. `close()`: the last event is the status `closed`.
  *
- * Nothing here throws once it is made. It holds no record after its listeners have heard of it.
+ * After construction nothing throws. It does not retain records that it has delivered to its listeners.
  */
 export class LogStream {
-  readonly #addresses: Addresses;
+  readonly #endpoints: Endpoints;
   readonly #fetch: typeof fetch;
   readonly #history: LogHistory;
   readonly #listeners = new Listeners();
-  readonly #surroundings: Surroundings;
-  readonly #unwatch: () => void;
+  readonly #context: SessionContext;
+  readonly #unwatchPage: () => void;
   #status: StreamStatus;
-  #session: Session | undefined;
+  #session: StreamSession | undefined;
   readonly #closing = new AbortController();
-  #polling: Poller | undefined;
+  #poller: Poller | undefined;
   #wasPlain = false;
-  /** Attempts in a row without a connection that has lasted, and among them those while plain requests were answered. */
+  /** Attempts in a row without a stable connection, and those of them during which plain requests were answered. */
   #failures = 0;
   #blocked = 0;
   #connectedAtMs = 0;
-  /** Before the next attempt. */
-  readonly #pause = new Pause();
-  /** Asked for while an attempt was under way, which may have begun before what made its end worth another one. */
-  #wantsAnother = false;
+  readonly #retryTimer = new RetryTimer();
+  /** Requested during an attempt, which may have begun before the reason to retry. */
+  #retriesAtOnce = false;
+  #paused: PromiseWithResolvers<void> | undefined;
 
-  /** @throws TypeError where the address is none. */
-  constructor({ url, filter = {}, start = {}, ...given }: LogStreamOptions) {
-    this.#addresses = addressesOf(url);
-    this.#fetch = given.fetch ?? fetch;
+  /** @throws TypeError if `url` is not a gateway's URL. */
+  constructor({ url, filter = {}, start = {}, raw = false, ...options }: LogStreamOptions) {
+    this.#endpoints = parseGatewayUrl(url);
+    this.#fetch = options.fetch ?? fetch;
     this.#history = new LogHistory({ url, fetch: this.#fetch });
-    const reason = `Connecting to ${this.#addresses.socket.host}.`;
+    const reason = `Connecting to ${this.#endpoints.socket.host}.`;
     this.#status = { state: "connecting", reason, since: Date.now(), transport: SUBPROTOCOL };
-    this.#surroundings = {
-      position: new Position(start.resume),
+    this.#context = {
+      position: new StreamPosition(start.resume),
       filters: new FilterChanges(filter),
       start,
-      dial: { WebSocket: given.WebSocket ?? WebSocket, url: this.#addresses.socket },
-      tell: (events) => this.#listeners.tell(events),
+      raw,
+      socket: { WebSocket: options.WebSocket ?? WebSocket, url: this.#endpoints.socket },
+      emit: (events) => this.#listeners.emit(events),
       enter: (state, text, transport) => this.#enter({ state, reason: text, transport }),
       connected: () => this.#connected(),
+      resumed: () => this.#paused?.promise,
     };
-    this.#unwatch = watchPage(() => this.#awake());
+    this.#unwatchPage = watchPage(() => this.#awake());
     queueMicrotask(() => void this.#follow());
   }
 
   get status(): StreamStatus {
-    return { ...this.#status, ...this.#surroundings.position.resume };
+    return { ...this.#status, ...this.#context.position.resume };
   }
 
-  /** Answers the function that takes the listener off. One that throws disturbs nobody; it is told on the console. */
+  /** Returns the function that removes the listener. Exceptions thrown by a listener are isolated and logged. */
   listen(listener: StreamListener): () => void {
     return this.#listeners.add(listener);
   }
 
-  /**
-   * Replaces the filter, on the connection that there is or from the next one on. Answers the version that the filter
-   * event will have, or the event `refused`.
-   */
+  /** Replaces the filter in place. Returns the version that the event `filter` or `refused` will have. */
   setFilter(filter: FilterQuery): number {
-    const { filters } = this.#surroundings;
-    const isAwaited = filters.isRefused;
-    const version = filters.want(filter);
+    const { filters } = this.#context;
+    const wasRejected = filters.isRejected;
+    const version = filters.set(filter);
     if (this.#session) this.#session.filterChanged();
-    else if (isAwaited) this.retry();
-    this.#polling?.askAgain();
+    else if (wasRejected) this.retry();
+    this.#poller?.askAgain();
     return version;
   }
 
-  /** Does not wait any longer for the next attempt. */
-  retry(): void {
-    const { state } = this.#status;
-    this.#wantsAnother = state !== "live" && state !== "catching-up";
-    this.#pause.end();
+  /**
+   * Stops reading until `resume()`, for a consumer that cannot keep up: the gateway then holds records back, and reports
+   * those that it has to drop as a gap. It needs a WebSocket class with `pause` and `resume`, such as that of the ws
+   * package; browsers have none.
+   */
+  pause(): void {
+    this.#paused ??= Promise.withResolvers();
+    this.#session?.pause();
   }
 
-  /** Ends it. Safe to call again. */
+  resume(): void {
+    this.#paused?.resolve();
+    this.#paused = undefined;
+    this.#session?.resume();
+  }
+
+  /** Retries now instead of waiting for the next attempt. */
+  retry(): void {
+    const { state } = this.#status;
+    this.#retriesAtOnce = state !== "live" && state !== "catching-up";
+    this.#retryTimer.end();
+  }
+
+  /** Ends the stream. Safe to call again. */
   close(): void {
     if (this.#isClosed) return;
-    this.#unwatch();
+    this.#unwatchPage();
     this.#closing.abort();
     this.#stopPolling();
     this.#session?.end();
-    this.#pause.end();
-    this.#enter({ state: "closed", reason: "It was closed here." });
+    this.#retryTimer.end();
+    this.#enter({ state: "closed", reason: "Closed by this client." });
   }
 
   get #isClosed(): boolean {
@@ -134,41 +153,42 @@ export class LogStream {
 
   #awake(): void {
     this.#session?.check();
-    this.#polling?.askAgain();
+    this.#poller?.askAgain();
     this.retry();
   }
 
   async #follow(): Promise<void> {
     while (!this.#isClosed) {
-      const trouble = await this.#attempt().catch(faultOf);
-      if (trouble && !this.#isClosed) await this.#rest(trouble);
+      const failure = await this.#attempt().catch(internalFailure);
+      if (failure && !this.#isClosed) await this.#waitForRetry(failure);
     }
   }
 
-  /** One connection, or none; undefined where the next one is to come at once. */
-  async #attempt(): Promise<Trouble | undefined> {
-    this.#wantsAnother = false;
-    if (!this.#polling) this.#enter({ state: "connecting", reason: this.#status.reason });
-    const end = await this.#run(new SubprotocolSession(this.#surroundings));
-    if (end.wasOpen) return this.#lost(end);
-    const finding = await diagnose(this.#addresses.endpoint, this.#fetch, this.#closing.signal);
-    const mayBeOlder = finding.kind === "hidden" ? this.#failures > 0 : finding.kind === "older";
+  /** Makes one connection. Resolves when it has ended, with undefined if the next one is due at once. */
+  async #attempt(): Promise<Failure | undefined> {
+    this.#retriesAtOnce = false;
+    if (!this.#poller) this.#enter({ state: "connecting", reason: this.#status.reason });
+    const result = await this.#run(new SubprotocolSession(this.#context));
+    if (result.wasOpen) return this.#lost(result);
+    const diagnosis = await diagnose(this.#endpoints.probe, this.#fetch, this.#closing.signal);
+    const mayBeOlder =
+      diagnosis.kind === "hidden" ? this.#failures > 0 : diagnosis.kind === "older";
     if (mayBeOlder && !this.#isClosed) {
-      const plain = await this.#run(new PlainSession(this.#surroundings, !this.#wasPlain));
+      const plain = await this.#run(new PlainSession(this.#context, !this.#wasPlain));
       this.#wasPlain ||= plain.wasOpen;
       if (plain.isReplaced) return undefined;
       if (plain.wasOpen) return this.#lost(plain);
     }
-    const isBlocked = finding.kind === "willing" || finding.kind === "older";
+    const isBlocked = diagnosis.kind === "blocked" || diagnosis.kind === "older";
     this.#blocked = isBlocked ? this.#blocked + 1 : 0;
-    return { reason: finding.reason, canPoll: this.#blocked >= BLOCKED_ATTEMPTS };
+    return { reason: diagnosis.reason, canPoll: this.#blocked >= BLOCKED_ATTEMPTS };
   }
 
-  async #run(session: Session): Promise<SessionEnd> {
+  async #run(session: StreamSession): Promise<SessionResult> {
     this.#session = session;
-    const end = await session.ended;
+    const result = await session.ended;
     this.#session = undefined;
-    return end;
+    return result;
   }
 
   #connected(): void {
@@ -177,37 +197,36 @@ export class LogStream {
     this.#stopPolling();
   }
 
-  #lost({ reason }: SessionEnd): Trouble {
+  #lost({ reason }: SessionResult): Failure {
     if (performance.now() - this.#connectedAtMs >= STABLE_MS) this.#failures = 0;
     return { reason, canPoll: false };
   }
 
-  /** Until the next attempt. */
-  async #rest({ reason, canPoll }: Trouble): Promise<void> {
-    const retryInMs = this.#wantsAnother ? 0 : backoffMs(this.#failures++);
-    const over = this.#pause.wait(retryInMs);
-    if (canPoll && !this.#polling && !this.#surroundings.filters.isRefused) void this.#poll();
-    if (this.#polling) this.#enter({ state: "polling", reason, retryInMs, transport: "polling" });
+  async #waitForRetry({ reason, canPoll }: Failure): Promise<void> {
+    const retryInMs = this.#retriesAtOnce ? 0 : backoffMs(this.#failures++);
+    const elapsed = this.#retryTimer.wait(retryInMs);
+    if (canPoll && !this.#poller && !this.#context.filters.isRejected) void this.#poll();
+    if (this.#poller) this.#enter({ state: "polling", reason, retryInMs, transport: "polling" });
     else this.#enter({ state: "waiting", reason, retryInMs });
-    await over;
+    await elapsed;
   }
 
-  /** Until a WebSocket opens or plain requests fail, too. */
+  /** Polls until a WebSocket opens or plain requests fail, too. */
   async #poll(): Promise<void> {
-    const poller = new Poller(this.#history, this.#surroundings);
-    this.#polling = poller;
+    const poller = new Poller(this.#history, this.#context);
+    this.#poller = poller;
     const reason = await poller.run();
-    if (this.#polling !== poller) return;
-    this.#polling = undefined;
-    if (this.#surroundings.filters.isRefused) return this.#enter({ state: "waiting", reason });
-    const { leftMs: retryInMs } = this.#pause;
+    if (this.#poller !== poller) return;
+    this.#poller = undefined;
+    if (this.#context.filters.isRejected) return this.#enter({ state: "waiting", reason });
+    const { leftMs: retryInMs } = this.#retryTimer;
     if (retryInMs === undefined) this.#enter({ state: "connecting", reason });
     else this.#enter({ state: "waiting", reason, retryInMs });
   }
 
   #stopPolling(): void {
-    this.#polling?.end();
-    this.#polling = undefined;
+    this.#poller?.end();
+    this.#poller = undefined;
   }
 
   #enter(change: Pick<StreamStatus, "state" | "reason"> & Partial<StreamStatus>): void {
@@ -217,21 +236,26 @@ export class LogStream {
       since: change.state === state ? since : Date.now(),
       ...change,
     };
-    this.#listeners.tell([{ type: "status", status: this.status }]);
+    this.#listeners.emit([{ type: "status", status: this.status }]);
   }
 }
 
-function faultOf(error: unknown): Trouble {
-  return { reason: `The client has a fault: ${String(error)}.`, canPoll: false };
+function internalFailure(error: unknown): Failure {
+  return { reason: `Internal error of the client: ${String(error)}.`, canPoll: false };
 }
 
-/** A time of waiting, which somebody can end. */
-export class Pause {
-  #end: () => void = () => {};
-  /** In ms of the monotonic clock. */
+/** Returns the delay before the next attempt: full jitter, doubling up to 30 s. `failures` counts from 0. */
+function backoffMs(failures: number): number {
+  return Math.random() * Math.min(RETRY_DELAY_MS_MAX, RETRY_DELAY_MS_MIN * 2 ** failures);
+}
+
+/** A delay that can be ended early. */
+class RetryTimer {
+  #resolve: () => void = () => {};
+  /** On the monotonic clock. */
   #endMs: number | undefined;
 
-  /** How much of it is left; undefined while nobody waits. */
+  /** The time left; undefined if it is not running. */
   get leftMs(): number | undefined {
     return this.#endMs === undefined ? undefined : Math.max(0, this.#endMs - performance.now());
   }
@@ -239,23 +263,14 @@ export class Pause {
   async wait(durationMs: number): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     const timer = setTimeout(resolve, durationMs);
-    this.#end = resolve;
+    this.#resolve = resolve;
     this.#endMs = performance.now() + durationMs;
     await promise;
     clearTimeout(timer);
     this.#endMs = undefined;
   }
 
-  /** Without effect while nobody waits. */
   end(): void {
-    this.#end();
+    this.#resolve();
   }
-}
-
-const FIRST_DELAY_MS = 500;
-const DELAY_MS_MAX = 30_000;
-
-/** How long to wait before the next attempt: full jitter, doubling up to 30 s. `failures` counts from 0. */
-export function backoffMs(failures: number): number {
-  return Math.random() * Math.min(DELAY_MS_MAX, FIRST_DELAY_MS * 2 ** failures);
 }

@@ -1,69 +1,82 @@
 import type { Envelope } from "../wire/envelope.ts";
-import { Connection, type Session, type SessionEnd, type Surroundings } from "./session.ts";
-import { UNKNOWN } from "./position.ts";
+import { UNKNOWN_GAP } from "./position.ts";
+import {
+  ClientSocket,
+  type SessionContext,
+  type SessionResult,
+  type StreamSession,
+} from "./session.ts";
 
-/** Records from a gateway that knows no subprotocol: one envelope a frame, the filter in the address. */
-export class PlainSession implements Session {
-  readonly ended: Promise<SessionEnd>;
-  readonly #surroundings: Surroundings;
-  readonly #connection: Connection;
+/** Records from a gateway without `tailgate.v1`: one envelope a frame, the filter in the URL's query. */
+export class PlainSession implements StreamSession {
+  readonly ended: Promise<SessionResult>;
+  readonly #context: SessionContext;
+  readonly #socket: ClientSocket;
   readonly #isFirst: boolean;
   #isReplaced = false;
 
-  /** The first one of a stream gets records of the past where `start` asks for some; a later one would get them again. */
-  constructor(surroundings: Surroundings, isFirst: boolean) {
-    const { filters, dial, start } = surroundings;
-    this.#surroundings = surroundings;
+  /** `isFirst`: only the stream's first session asks for a replay; later ones would get the same records again. */
+  constructor(context: SessionContext, isFirst: boolean) {
+    const { filters, socket, start } = context;
+    this.#context = context;
     this.#isFirst = isFirst;
     const { filter } = filters.wanted;
-    const url = new URL(dial.url);
+    const url = new URL(socket.url);
     const replay = isFirst ? start.replay : undefined;
     for (const [name, value] of Object.entries({ ...filter, replay })) {
       if (value !== undefined) url.searchParams.set(name, String(value));
     }
-    this.#connection = new Connection(
-      { ...dial, url, subprotocols: [] },
-      { opened: () => this.#opened(), heard: (text) => this.#hear(text) },
+    this.#socket = new ClientSocket(
+      { ...socket, url, subprotocols: [] },
+      { onOpen: () => this.#opened(), onText: (text) => this.#receive(text) },
     );
-    this.ended = this.#connection.ended.then((end) => ({ ...end, isReplaced: this.#isReplaced }));
+    this.ended = this.#socket.ended.then((result) => ({ ...result, isReplaced: this.#isReplaced }));
   }
 
   #opened(): void {
-    const { start, filters, position, tell, connected, enter } = this.#surroundings;
+    const { start, filters, position, emit, connected, enter, resumed } = this.#context;
+    if (resumed()) this.pause();
     connected();
     enter("live", "", "plain");
     const { resume } = position;
     position.forget();
-    // It is the one in the address: for another one this would not be the connection any more.
+    // The filter is the one in the URL: another one would have replaced this connection.
     filters.disconnect();
-    tell(filters.taken(filters.ask().version));
-    const isWhole = this.#isFirst && resume === undefined && start.since === undefined;
-    if (!isWhole) tell([UNKNOWN]);
+    emit(filters.accept(filters.request().version));
+    const isComplete = this.#isFirst && resume === undefined && start.since === undefined;
+    if (!isComplete) emit([UNKNOWN_GAP]);
   }
 
-  /** What is not an envelope is ignored, as by the clients that such a gateway has. */
-  #hear(text: string): void {
-    const envelope = envelopeOf(text);
-    if (envelope === undefined) return;
-    const entries = [{ sequence: 0, envelope }];
-    this.#surroundings.tell([{ type: "records", entries, from: 0, to: 0 }]);
+  #receive(text: string): void {
+    const envelope = parseEnvelope(text);
+    if (envelope === undefined) return this.#context.emit([{ type: "unrecognized", text }]);
+    const entry = { sequence: 0, envelope, ...(this.#context.raw && { raw: text }) };
+    this.#context.emit([{ type: "records", entries: [entry], from: 0, to: 0 }]);
   }
 
-  /** The address has another filter then. */
+  /** The filter is in the URL: another one needs another connection. */
   filterChanged(): void {
     this.#isReplaced = true;
-    this.#connection.end("Another filter needs another connection.");
+    this.#socket.end("Reconnecting with another filter.");
   }
 
-  /** There is nothing that such a gateway would answer. */
+  /** Such a gateway answers no message, so there is no way to check. */
   check(): void {}
 
+  pause(): void {
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    this.#socket.resume();
+  }
+
   end(): void {
-    this.#connection.end("");
+    this.#socket.end("");
   }
 }
 
-function envelopeOf(text: string): Envelope | undefined {
+function parseEnvelope(text: string): Envelope | undefined {
   try {
     const envelope = JSON.parse(text) as Envelope | null;
     const isKnown = envelope?.type === "system_log" || envelope?.type === "audit_log";

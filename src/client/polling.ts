@@ -1,51 +1,60 @@
+import type { FilterQuery } from "../wire/filter.ts";
+import { isHidden } from "./browser-page.ts";
 import {
   HistoryError,
   type HistoryPage,
   type HistoryQuery,
   type LogHistory,
 } from "./log-history.ts";
-import { isHidden } from "./browser-page.ts";
-import type { Surroundings } from "./session.ts";
-import type { FilterQuery } from "../wire/filter.ts";
-import type { Stretch } from "./position.ts";
+import type { PageRange } from "./position.ts";
+import type { SessionContext } from "./session.ts";
 
-/** How often the gateway is asked where its requests do not wait. */
+/** How often the gateway is asked when requests cannot wait for records. */
 const INTERVAL_MS = 1_000;
 
-/** Requests follow one another no faster: what comes meanwhile comes together. */
+/** The minimum time between two requests, so that records arrive in batches. */
 const PACE_MS = 100;
 
-/** Proxies cut a request that is not answered, as a rule not before 30 s. */
+/** Proxies end requests without a response, usually after 30 s or more. */
 const WAIT_SECONDS = 20;
 const WAIT_SECONDS_MIN = 1;
 
+const PAGE_RECORDS = 1_000;
+
+/** What is polled from the stream's position on. */
+interface PollTarget {
+  readonly filter: FilterQuery;
+  readonly version: number;
+  readonly epoch: string;
+}
+
 /**
- * Records over plain requests, where no WebSocket opens. It shares the stream's position, so that a WebSocket goes on
- * where it has come to, and the other way round. At the newest end one request waits in the gateway for what comes.
- * It asks in intervals where that is not possible: with an older gateway, where something on the way lets no request
- * wait, and on a page that nobody sees, as a browser has only six connections to a host for all of its pages.
+ * Gets records over plain HTTP requests where WebSockets are blocked. It shares the stream's position, so that a
+ * WebSocket can resume where it stopped and vice versa. At the head of the journal a request waits in the gateway for
+ * new records (long polling). It polls in intervals instead with gateways that do not support waiting, if something in
+ * between ends waiting requests, and on hidden pages, because browsers share six connections to a host between all pages.
  */
 export class Poller {
   readonly #history: LogHistory;
-  readonly #surroundings: Surroundings;
+  readonly #context: SessionContext;
   readonly #ended = new AbortController();
-  /** Aborted when what is waited for is of no use any more. */
+  /** Aborted when waiting is no longer useful. */
   #waiting = new AbortController();
   #waitSeconds = WAIT_SECONDS;
 
-  constructor(history: LogHistory, surroundings: Surroundings) {
+  constructor(history: LogHistory, context: SessionContext) {
     this.#history = history;
-    this.#surroundings = surroundings;
+    this.#context = context;
   }
 
-  /** Asks again and again until its end; resolves with what keeps it from going on, in words. */
+  /** Polls until `end()` or a failure, and resolves with its reason, in words. */
   async run(): Promise<string> {
-    this.#surroundings.filters.disconnect();
-    const catchUp = new CatchUp(this.#history, this.#surroundings, this.#ended.signal);
+    this.#context.filters.disconnect();
+    const catchUp = new CatchUp(this.#history, this.#context, this.#ended.signal);
     try {
       for (;;) {
-        const course = await catchUp.run();
-        if (course && this.#canWait) await this.#follow(course);
+        const target = await catchUp.run();
+        if (target && this.#canWait) await this.#longPoll(target);
         else await this.#pause(INTERVAL_MS);
       }
     } catch (error) {
@@ -53,7 +62,7 @@ export class Poller {
     }
   }
 
-  /** Does not wait any longer: another filter is wanted, or the network may be another one. */
+  /** Stops waiting and asks again: the filter has changed, or the network may have. */
   askAgain(): void {
     this.#waiting.abort();
     this.#waiting = new AbortController();
@@ -68,128 +77,114 @@ export class Poller {
     return this.#waitSeconds >= WAIT_SECONDS_MIN && !isHidden();
   }
 
-  /** Lets one request after the other wait for what comes, as long as all is as it was. */
-  async #follow({ filter, version, epoch }: Course): Promise<void> {
-    const { position, filters, tell } = this.#surroundings;
+  async #longPoll({ filter, version, epoch }: PollTarget): Promise<void> {
+    const { position, filters, raw, emit, resumed } = this.#context;
     while (this.#canWait && filters.wanted.version === version) {
+      await resumed();
       const startMs = performance.now();
       const { sequence } = position.resume!;
-      const page = await this.#waitingPage({ filter, epoch, from: sequence + 1 });
+      const page = await this.#waitForPage({ filter, epoch, from: sequence + 1, raw });
       if (page?.epoch !== epoch) return;
-      tell(position.takePage(stretchOf(page, sequence)));
+      emit(position.advanceByPage(pageRange(page, sequence)));
       if (page.nextCursor === null) this.#waitSeconds = 0;
       if (page.entries.length === PAGE_RECORDS) continue;
-      // A gateway with which too many wait, or that stops, answers at once.
+      // A gateway that is stopping, or has too many waiting requests, responds at once.
       const hasMoved = position.resume!.sequence > sequence;
       await this.#pause(startMs + (hasMoved ? PACE_MS : INTERVAL_MS) - performance.now());
     }
   }
 
-  /** Undefined where it was not waited for any longer, or has failed: so long a request may not get through. */
-  async #waitingPage(query: HistoryQuery): Promise<HistoryPage | undefined> {
+  /** Returns undefined if waiting was stopped or failed: requests that wait this long may not get through. */
+  async #waitForPage(query: HistoryQuery): Promise<HistoryPage | undefined> {
     const { signal } = this.#waiting;
     const waitSeconds = this.#waitSeconds;
     try {
-      const asked = { ...query, order: "asc", limit: PAGE_RECORDS, waitSeconds, signal } as const;
-      const page = await this.#history.page(asked);
+      const waiting = { ...query, order: "asc", limit: PAGE_RECORDS, waitSeconds, signal } as const;
+      const page = await this.#history.page(waiting);
       signal.throwIfAborted();
       return page;
     } catch (error) {
       this.#ended.signal.throwIfAborted();
-      if (!signal.aborted) this.#waitSeconds = isOlderGateway(error) ? 0 : waitSeconds / 2;
+      if (!signal.aborted) this.#waitSeconds = isUnsupported(error) ? 0 : waitSeconds / 2;
       return undefined;
     }
   }
 
-  /** Also over when nothing is waited for any more. */
   async #pause(delayMs: number): Promise<void> {
     const { signal } = this.#waiting;
     const { promise, resolve } = Promise.withResolvers<void>();
     const timer = setTimeout(resolve, Math.max(0, delayMs));
-    const giveUp = (): void => resolve();
-    signal.addEventListener("abort", giveUp);
+    const stop = (): void => resolve();
+    signal.addEventListener("abort", stop);
     await promise;
     clearTimeout(timer);
-    signal.removeEventListener("abort", giveUp);
+    signal.removeEventListener("abort", stop);
     this.#ended.signal.throwIfAborted();
   }
 }
 
-/** It does not know that requests can wait. */
-function isOlderGateway(error: unknown): boolean {
+/** True if the gateway does not know the parameter `wait`. */
+function isUnsupported(error: unknown): boolean {
   return error instanceof HistoryError && error.code === "PARAMETER_INVALID";
 }
 
-export const PAGE_RECORDS = 1_000;
-
-/** The newest record and its numbering. */
-interface Newest {
-  readonly epoch: string;
-  readonly sequence: number;
-}
-
-/** What is followed, from where the position is. */
-export interface Course {
-  readonly filter: FilterQuery;
-  readonly version: number;
-  readonly epoch: string;
-}
-
-/** Comes up to the newest record over plain requests, from wherever the stream is. */
-export class CatchUp {
+/** Catches up with the head of the journal over plain requests, from the stream's position or start. */
+class CatchUp {
   readonly #history: LogHistory;
-  readonly #surroundings: Surroundings;
+  readonly #context: SessionContext;
   readonly #signal: AbortSignal;
   #since: string | number | undefined;
   #isCaughtUp = false;
 
-  constructor(history: LogHistory, surroundings: Surroundings, signal: AbortSignal) {
+  constructor(history: LogHistory, context: SessionContext, signal: AbortSignal) {
     this.#history = history;
-    this.#surroundings = surroundings;
+    this.#context = context;
     this.#signal = signal;
   }
 
-  /** Answers how to go on at the end, undefined where that is not clear yet. Rejects where it is of no use. */
-  async run(): Promise<Course | undefined> {
-    const { position, filters, tell } = this.#surroundings;
+  /** Resolves with what to poll next, or undefined if it has to run again. Rejects if polling is impossible. */
+  async run(): Promise<PollTarget | undefined> {
+    const { position, filters, emit } = this.#context;
     const newest = await this.#history.newest(this.#signal);
     this.#signal.throwIfAborted();
-    await this.#number(newest.epoch);
+    await this.#enterEpoch(newest.epoch);
     try {
-      const { filter, version } = filters.ask();
-      // Looks for nothing: no record is that old.
-      if (!filters.isTaken(version)) await this.#page({ filter, until: 0, limit: 1 });
-      tell(filters.taken(version));
-      if (position.resume === undefined && !(await this.#begin(filter, newest))) return undefined;
-      const course = { filter, version, epoch: newest.epoch };
-      if (await this.#read(course, newest.sequence)) {
-        this.#arrive();
-        return course;
+      const { filter, version } = filters.request();
+      // Only checks the filter: no record is that old.
+      if (!filters.isAccepted(version)) await this.#page({ filter, until: 0, limit: 1 });
+      emit(filters.accept(version));
+      const target = { filter, version, epoch: newest.epoch };
+      if (position.resume === undefined && !(await this.#start(target, newest.sequence))) {
+        return undefined;
+      }
+      if (await this.#readTo(newest.sequence, target)) {
+        this.#caughtUp();
+        return target;
       }
       return filters.wanted.version === version ? undefined : this.run();
     } catch (error) {
-      if (!isRefusedFilter(error)) throw error;
-      tell(filters.refused(error.message));
-      if (filters.isRefused) throw error;
+      if (!isFilterRejection(error)) throw error;
+      emit(filters.reject(error.message));
+      if (filters.isRejected) throw error;
       return this.run();
     }
   }
 
-  /** What is read from here on is in that numbering; it may be another one than before. */
-  async #number(epoch: string): Promise<void> {
-    const { position, tell } = this.#surroundings;
+  /** Records from here on are of this epoch, which may have changed. */
+  async #enterEpoch(epoch: string): Promise<void> {
+    const { position, emit } = this.#context;
     const { resume } = position;
-    const isAnother = resume !== undefined && resume.epoch !== epoch;
-    const from = isAnother ? await this.#firstLost(resume) : 0;
+    const hasChanged = resume !== undefined && resume.epoch !== epoch;
+    const from = hasChanged ? await this.#firstLost(resume) : 0;
     position.connect(epoch);
-    if (isAnother) tell(position.reset(from));
+    if (hasChanged) emit(position.reset(from));
   }
 
-  /** The first sequence that means another record now, or none. */
+  /** Returns the first sequence that was assigned to another record in the new epoch. */
   async #firstLost(resume: { epoch: string; sequence: number }): Promise<number> {
     const { epoch, sequence } = resume;
     try {
-      // Downwards the history says first what was lost of the numbering that it is asked for.
+      // In descending order the first gap tells what was lost of the requested epoch.
       const query = { order: "desc", epoch, from: sequence, limit: 1 } as const;
       const [lost] = (await this.#page(query)).gaps;
       return lost?.to === sequence && lost.reason === "not_stored" ? lost.from : sequence + 1;
@@ -199,57 +194,59 @@ export class CatchUp {
     }
   }
 
-  /** Finds the place to start at; what is wanted of the past is behind it. Answers false in another numbering. */
-  async #begin(filter: FilterQuery, { epoch, sequence: newest }: Newest): Promise<boolean> {
-    const { position, start, tell } = this.#surroundings;
-    const { since, replay } = position.startOf(start);
+  /** Reads the past that the stream starts with. Returns false if the epoch has changed. */
+  async #start({ filter, epoch }: PollTarget, newest: number): Promise<boolean> {
+    const { position, start, emit } = this.#context;
+    const { since, replay } = position.startFrom(start);
     this.#since = since;
     if (since !== undefined) {
       const page = await this.#page({ filter, order: "asc", since, limit: PAGE_RECORDS });
       if (page.epoch !== epoch) return false;
-      tell(position.caughtUp(0));
-      tell(position.takePage(stretchOf(page, newest)));
+      emit(position.caughtUp(0));
+      emit(position.advanceByPage(pageRange(page, newest)));
     } else if (replay) {
       const limit = Math.min(replay, PAGE_RECORDS);
       const page = await this.#page({ filter, order: "desc", limit });
       if (page.epoch !== epoch) return false;
-      const past = page.entries.filter(({ sequence }) => sequence <= newest).toReversed();
-      tell(position.caughtUp((past[0]?.sequence ?? newest + 1) - 1));
-      tell(position.takePage({ to: newest, entries: past, gaps: [] }));
-    } else tell(position.caughtUp(newest));
+      const entries = page.entries.filter(({ sequence }) => sequence <= newest).toReversed();
+      emit(position.caughtUp((entries[0]?.sequence ?? newest + 1) - 1));
+      emit(position.advanceByPage({ to: newest, entries, gaps: [] }));
+    } else emit(position.caughtUp(newest));
     return true;
   }
 
-  /** Answers whether everything up to the newest record has come, and not another filter or numbering. */
-  async #read({ filter, version, epoch }: Course, newest: number): Promise<boolean> {
-    const { position, filters, tell } = this.#surroundings;
+  /** Reads up to the sequence `newest`. Returns false if the filter or the epoch has changed. */
+  async #readTo(newest: number, { filter, version, epoch }: PollTarget): Promise<boolean> {
+    const { position, filters, emit } = this.#context;
     while (position.resume!.sequence < newest) {
       if (filters.wanted.version !== version) return false;
       const query = { filter, order: "asc", since: this.#since, limit: PAGE_RECORDS } as const;
       const page = await this.#page({ ...query, epoch, from: position.resume!.sequence + 1 });
       if (page.epoch !== epoch) return false;
-      tell(position.takePage(stretchOf(page, newest)));
+      emit(position.advanceByPage(pageRange(page, newest)));
     }
     this.#since = undefined;
     return true;
   }
 
   async #page(query: HistoryQuery): Promise<HistoryPage> {
-    const page = await this.#history.page({ ...query, signal: this.#signal });
+    const { raw, resumed } = this.#context;
+    await resumed();
+    const page = await this.#history.page({ ...query, raw, signal: this.#signal });
     this.#signal.throwIfAborted();
     return page;
   }
 
-  #arrive(): void {
-    const { position, tell } = this.#surroundings;
+  #caughtUp(): void {
+    const { position, emit } = this.#context;
     if (this.#isCaughtUp) return;
     this.#isCaughtUp = true;
-    tell([{ type: "caught_up", sequence: position.resume!.sequence }]);
+    emit([{ type: "caught_up", sequence: position.resume!.sequence }]);
   }
 }
 
-/** At the end of the journal a page does not say how far it goes: at least as far as the newest record before. */
-export function stretchOf({ entries, gaps, nextCursor }: HistoryPage, newest: number): Stretch {
+/** The last page does not say how far it reaches: at least to the sequence that was the newest before. */
+function pageRange({ entries, gaps, nextCursor }: HistoryPage, newest: number): PageRange {
   if (nextCursor !== null) {
     const next = Number(nextCursor.slice(nextCursor.lastIndexOf(":") + 1));
     return { to: next - 1, entries, gaps };
@@ -259,6 +256,6 @@ export function stretchOf({ entries, gaps, nextCursor }: HistoryPage, newest: nu
   return { to, entries, gaps };
 }
 
-function isRefusedFilter(error: unknown): error is HistoryError {
+function isFilterRejection(error: unknown): error is HistoryError {
   return error instanceof HistoryError && error.code === "FILTER_INVALID";
 }

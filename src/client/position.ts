@@ -1,89 +1,101 @@
+import type { EnvelopeType } from "../wire/envelope.ts";
 import type { GapMessage, RecordBatch, Resume, Start } from "../wire/protocol.ts";
-import type { LogEntry, MissingRange, StreamEvent } from "./stream-events.ts";
+import type { GapReason, LogEntry, MissingRange, StreamEvent } from "./stream-events.ts";
 
-/** What came while there was no connection; nobody can tell which records, or whether there were any. */
-export const UNKNOWN: StreamEvent = { type: "gap", gap: { from: 0, to: 0, reason: "unknown" } };
+/** Reported after a time without a connection to a gateway without sequences: any records of that time are missing. */
+export const UNKNOWN_GAP: StreamEvent = { type: "gap", gap: { from: 0, to: 0, reason: "unknown" } };
 
-/** So many gaps may come before the batch that they belong to. */
-const HELD_GAPS_MAX = 10_000;
+/** Gaps that may precede the batch they belong to. */
+const PENDING_GAPS_MAX = 10_000;
 
-/** A message breaks the protocol: the connection is of no use. */
-export class ProtocolFault extends Error {}
+/** The gateway broke the protocol; the connection cannot be used any longer. */
+export class ProtocolError extends Error {}
 
-/** What a page of the history says of a stretch of the journal. */
-export interface Stretch {
+/** What a page of the history says about a range of the journal, which ends at `to`. */
+export interface PageRange {
   readonly to: number;
   readonly entries: readonly LogEntry[];
   readonly gaps: readonly MissingRange[];
 }
 
+/** A gap of `tailgate.v1` or of the history, from gateways that send its type under either name. */
+export interface ReceivedGap {
+  readonly from: number;
+  readonly to: number;
+  readonly type?: "gap" | EnvelopeType | undefined;
+  readonly record_type?: EnvelopeType | undefined;
+  readonly lane?: EnvelopeType | undefined;
+  readonly reason: GapReason;
+  readonly text?: string | undefined;
+}
+
 /**
- * How far a stream is. A gap comes before the batch that it is told with, and holds when that batch has come: so nothing
- * is missed or doubled wherever a connection breaks.
+ * The position up to which a stream has delivered records. Gaps precede the batch they belong to and count only once
+ * that batch has arrived, so that nothing is lost or duplicated wherever a connection breaks.
  */
-export class Position {
-  /** The numbering of the connection. */
+export class StreamPosition {
+  /** The epoch of the connection's sequences. */
   #epoch = "";
   #resume: Resume | undefined;
-  #heldGaps: GapMessage[] = [];
+  #pendingGaps: MissingRange[] = [];
   #isForgotten = false;
 
   constructor(resume?: Resume) {
     this.#resume = resume;
   }
 
-  /** Behind what was handed on; undefined where nothing is known yet. */
+  /** The last position that was delivered; undefined before the first. */
   get resume(): Resume | undefined {
     return this.#resume;
   }
 
-  /** A connection begins; what it says of sequences is in that numbering. */
+  /** Starts a connection, whose sequences are of this epoch. */
   connect(epoch: string): void {
     this.#epoch = epoch;
-    this.#heldGaps = [];
+    this.#pendingGaps = [];
   }
 
-  /** What is known does not lead on: records have come without their sequences. */
+  /** Forgets the position: records without sequences were received since. */
   forget(): void {
     this.#resume = undefined;
     this.#isForgotten = true;
   }
 
-  /** Where to begin that is not known by sequence: what was wanted of the past has come once records have. */
-  startOf(wanted: Start): Start {
-    return this.#isForgotten ? {} : wanted;
+  /** Returns where to start without a position. After records without sequences the start is not repeated. */
+  startFrom(start: Start): Start {
+    return this.#isForgotten ? {} : start;
   }
 
-  /** What came between the records without sequences and those with them. */
-  #unknown(): StreamEvent[] {
+  /** The gap between records without sequences and those with them. */
+  #unknownGap(): StreamEvent[] {
     if (!this.#isForgotten) return [];
     this.#isForgotten = false;
-    return [UNKNOWN];
+    return [UNKNOWN_GAP];
   }
 
-  /** Nothing of the past is wanted, or it was handed on in another way. */
+  /** Everything up to this sequence has been delivered, or was not requested. */
   caughtUp(sequence: number): StreamEvent[] {
-    const gaps = this.#resume === undefined ? this.#unknown() : this.#holeBefore(sequence + 1);
+    const gaps = this.#resume === undefined ? this.#unknownGap() : this.#holeBefore(sequence + 1);
     if (this.#resume === undefined || sequence > this.#resume.sequence) {
       this.#moveTo(sequence, this.#resume?.durable ?? sequence);
     }
     return gaps;
   }
 
-  /** @throws ProtocolFault */
-  takeGap(gap: GapMessage): StreamEvent[] {
-    const { from, to, reason } = gap;
-    if (!(from <= to)) throw new ProtocolFault("a gap is not a range");
+  /** @throws ProtocolError */
+  addGap(message: GapMessage): StreamEvent[] {
+    const { from, to, reason } = message;
+    if (!(from <= to)) throw new ProtocolError("a gap is not a range");
     if (reason === "epoch") return this.reset(from);
-    const range: MissingRange = { from, to, reason, ...detailsOf(gap) };
-    if (this.#resume && from <= this.#resume.sequence) return [{ type: "gap", gap: range }];
-    if (this.#heldGaps.push(gap) > HELD_GAPS_MAX) throw new ProtocolFault("too many gaps");
+    const gap = parseGap({ ...message, reason });
+    if (this.#resume && from <= this.#resume.sequence) return [{ type: "gap", gap }];
+    if (this.#pendingGaps.push(gap) > PENDING_GAPS_MAX) throw new ProtocolError("too many gaps");
     return [];
   }
 
-  /** What was handed on from that sequence on is none of the journal's; it goes on there. */
+  /** Records from this sequence on are no longer in the journal: moves back to before it. */
   reset(from: number): StreamEvent[] {
-    this.#heldGaps = [];
+    this.#pendingGaps = [];
     if (this.#resume === undefined) return [];
     const { sequence: to, durable = to } = this.#resume;
     if (from > to) {
@@ -94,36 +106,41 @@ export class Position {
     return [{ type: "reset", epoch: this.#epoch, from, to, reason: resetText(from) }];
   }
 
-  /** @throws ProtocolFault */
-  takeBatch({ from, to, durable, sequences, envelopes }: RecordBatch): StreamEvent[] {
-    const places = sequences ?? Array.from(envelopes, (_, index) => from + index);
-    if (!(from <= to) || places.length !== envelopes.length) {
-      throw new ProtocolFault("a batch does not say which records it has");
+  /**
+   * Advances by a batch and its pending gaps. `raw` is the JSON of its envelopes.
+   * @throws ProtocolError
+   */
+  advanceByBatch(batch: RecordBatch & { readonly raw?: readonly string[] }): StreamEvent[] {
+    const { from, to, durable, envelopes, raw } = batch;
+    const sequences = batch.sequences ?? Array.from(envelopes, (_, index) => from + index);
+    if (!(from <= to) || sequences.length !== envelopes.length) {
+      throw new ProtocolError("a batch does not say which records it has");
     }
-    const entries = envelopes.map((envelope, index) => ({ sequence: places[index]!, envelope }));
-    const held = this.#heldGaps.splice(0) as MissingRange[];
-    return this.#take(from, { to, entries, gaps: held }, durable);
+    const entries = envelopes.map((envelope, index) => ({
+      sequence: sequences[index]!,
+      envelope,
+      ...(raw && { raw: raw[index]! }),
+    }));
+    return this.#advance(from, { to, entries, gaps: this.#pendingGaps.splice(0) }, durable);
   }
 
-  /** Takes what follows on the position. */
-  takePage(stretch: Stretch): StreamEvent[] {
+  /** Advances by a page of the history, which begins after the position. */
+  advanceByPage(page: PageRange): StreamEvent[] {
     const { sequence, durable } = this.#resume!;
-    return this.#take(sequence + 1, stretch, durable ?? sequence);
+    return this.#advance(sequence + 1, page, durable ?? sequence);
   }
 
-  #take(from: number, { to, entries, gaps }: Stretch, durable: number): StreamEvent[] {
+  #advance(from: number, { to, entries, gaps }: PageRange, durable: number): StreamEvent[] {
     const next = this.#resume === undefined ? from : this.#resume.sequence + 1;
     if (to < next) return [];
-    const events = [...this.#unknown(), ...this.#holeBefore(from)];
+    const events = [...this.#unknownGap(), ...this.#holeBefore(from)];
     for (const gap of gaps) {
-      const { from: first, to: last, reason } = gap;
-      if (last < next) continue;
-      const rest = { from: Math.max(first, next), to: last, reason, ...detailsOf(gap) };
-      events.push({ type: "gap", gap: rest });
+      if (gap.to < next) continue;
+      events.push({ type: "gap", gap: { ...gap, from: Math.max(gap.from, next) } });
     }
     events.push({
       type: "records",
-      entries: inOrder(entries, next, to),
+      entries: ascendingEntries(entries, next, to),
       from: Math.max(from, next),
       to,
     });
@@ -142,15 +159,16 @@ export class Position {
   }
 }
 
-function detailsOf({
-  lane,
-  text,
-}: Pick<MissingRange, "lane" | "text">): Pick<MissingRange, "lane" | "text"> {
-  return { ...(lane && { lane }), ...(text && { text }) };
+/** Returns a gap as clients get it. */
+export function parseGap(gap: ReceivedGap): MissingRange {
+  const { from, to, reason, text } = gap;
+  const named = gap.record_type ?? gap.lane ?? gap.type;
+  const type = named === "gap" ? undefined : named;
+  return { from, to, reason, ...(type && { type, lane: type }), ...(text && { text }) };
 }
 
-/** Those that are between the bounds and rise: what a gateway repeats, or sends out of its place, is not handed on. */
-function inOrder(entries: readonly LogEntry[], first: number, last: number): LogEntry[] {
+/** Returns the entries within the bounds in ascending order, without those that a gateway repeats or misplaces. */
+function ascendingEntries(entries: readonly LogEntry[], first: number, last: number): LogEntry[] {
   let next = first;
   return entries.filter(({ sequence }) => {
     if (!(sequence >= next && sequence <= last)) return false;
@@ -160,7 +178,7 @@ function inOrder(entries: readonly LogEntry[], first: number, last: number): Log
 }
 
 function resetText(from: number): string {
-  if (from <= 1)
-    return "The gateway has another journal now; its records come from the first one on.";
-  return `The gateway ended uncleanly, and its records from ${from} on had not been stored.`;
+  return from <= 1
+    ? "The gateway has a new journal. Its records are delivered from the first one on."
+    : `The gateway crashed, and its records from ${from} on had not been stored.`;
 }

@@ -1,93 +1,92 @@
 import type { ClientMessage, Start } from "../wire/protocol.ts";
 import type { FilterChanges } from "./filter-changes.ts";
-import type { Position } from "./position.ts";
+import type { StreamPosition } from "./position.ts";
 import type { StreamEvent, StreamStatus, Transport } from "./stream-events.ts";
 
-/** What all ways of getting records share: how far the stream is, what it is asked for, and where events go. */
-export interface Surroundings {
-  readonly position: Position;
+/** What all transports share: the stream's position and filter, its options, and where events go. */
+export interface SessionContext {
+  readonly position: StreamPosition;
   readonly filters: FilterChanges;
-  /** How it starts where the position is not known. */
+  /** Where the stream starts while it has no position. */
   readonly start: Start;
-  readonly dial: Omit<Dial, "subprotocols">;
-  tell(events: readonly StreamEvent[]): void;
+  readonly socket: Omit<SocketOptions, "subprotocols">;
+  /** Whether entries carry their JSON. */
+  readonly raw: boolean;
+  emit(events: readonly StreamEvent[]): void;
   enter(state: StreamStatus["state"], reason: string, transport: Transport): void;
-  /** The connection is there, and nothing else should bring records. */
+  /** A WebSocket is connected: polling ends. */
   connected(): void;
+  /** Pending while the stream is paused, else undefined. */
+  resumed(): Promise<void> | undefined;
 }
 
-export interface SessionEnd {
-  /** The gateway has spoken. */
-  readonly wasOpen: boolean;
-  readonly reason: string;
-  /** It was ended for the sake of another one. */
-  readonly isReplaced?: boolean;
-}
-
-/** One connection to the gateway. */
-export interface Session {
-  readonly ended: Promise<SessionEnd>;
+/** One WebSocket connection to the gateway, with or without `tailgate.v1`. */
+export interface StreamSession {
+  readonly ended: Promise<SessionResult>;
   filterChanged(): void;
-  /** Makes sure that the connection is still one. */
+  /** Checks that the connection is still alive. */
   check(): void;
+  pause(): void;
+  resume(): void;
   end(): void;
 }
 
-const HANDSHAKE_MS_MAX = 10_000;
+export interface SessionResult {
+  /** True if the gateway responded. */
+  readonly wasOpen: boolean;
+  readonly reason: string;
+  /** True if it was ended in order to open another one. */
+  readonly isReplaced?: boolean;
+}
 
-/** What one WebSocket needs. */
-export interface Dial {
+const HANDSHAKE_TIMEOUT_MS = 10_000;
+
+export interface SocketOptions {
   readonly WebSocket: typeof WebSocket;
   readonly url: URL;
   readonly subprotocols: readonly string[];
 }
 
-export interface ConnectionEvents {
-  opened(): void;
-  heard(text: string): void;
+interface SocketEvents {
+  onOpen(): void;
+  onText(text: string): void;
 }
 
-export interface ConnectionEnd {
-  readonly wasOpen: boolean;
-  /** In words; "" where the browser does not say. */
-  readonly reason: string;
-}
-
-/** One WebSocket, from its handshake to its end. */
-export class Connection {
-  readonly ended: Promise<ConnectionEnd>;
-  readonly #end: (end: ConnectionEnd) => void;
-  #socket: WebSocket | undefined;
+/** A WebSocket, from its handshake to its end. */
+export class ClientSocket {
+  readonly ended: Promise<SessionResult>;
+  readonly #end: (result: SessionResult) => void;
+  #socket: (WebSocket & Pausable) | undefined;
   #wasOpen = false;
 
-  constructor(dial: Dial, events: ConnectionEvents) {
-    const { promise, resolve } = Promise.withResolvers<ConnectionEnd>();
+  constructor(options: SocketOptions, events: SocketEvents) {
+    const { promise, resolve } = Promise.withResolvers<SessionResult>();
     this.ended = promise;
     this.#end = resolve;
     try {
-      this.#socket = this.#dial(dial, events);
+      this.#socket = this.#open(options, events);
     } catch (error) {
-      // A browser does not let a page connect without TLS that came with it, for one.
-      resolve({ wasOpen: false, reason: `This browser refuses to connect: ${String(error)}.` });
+      // For example, browsers do not let a page that was loaded over TLS connect without it.
+      resolve({ wasOpen: false, reason: `The browser blocked the connection: ${String(error)}.` });
     }
   }
 
-  #dial({ WebSocket, url, subprotocols }: Dial, events: ConnectionEvents): WebSocket {
+  #open({ WebSocket, url, subprotocols }: SocketOptions, events: SocketEvents): WebSocket {
     const socket = new WebSocket(url.href, [...subprotocols]);
-    const timer = setTimeout(() => this.end("The handshake took too long."), HANDSHAKE_MS_MAX);
+    const timer = setTimeout(() => this.end("The handshake timed out."), HANDSHAKE_TIMEOUT_MS);
     void this.ended.then(() => clearTimeout(timer));
     socket.addEventListener("open", () => {
       if (socket !== this.#socket) return;
       clearTimeout(timer);
       this.#wasOpen = true;
-      events.opened();
+      events.onOpen();
     });
     socket.addEventListener("message", ({ data }: { data: unknown }) => {
       if (socket !== this.#socket) return;
-      if (typeof data === "string") events.heard(data);
+      if (typeof data === "string") events.onText(data);
       else this.end("The gateway sent a binary frame.");
     });
-    // It says no more than the close that follows; but ws takes an error that nobody hears for a bug, and throws it.
+    // The close event follows and says as much; but ws throws an error that nothing listens for.
     socket.addEventListener("error", () => {});
     socket.addEventListener("close", ({ code, reason }) => {
       if (socket === this.#socket) this.end(closeText(code, reason));
@@ -95,7 +94,7 @@ export class Connection {
     return socket;
   }
 
-  /** The subprotocol that the gateway has chosen; "" without one. */
+  /** The subprotocol that the gateway selected; "" if none. */
   get subprotocol(): string {
     return this.#socket?.protocol ?? "";
   }
@@ -104,7 +103,16 @@ export class Connection {
     if (this.#socket?.readyState === OPEN) this.#socket.send(JSON.stringify(message));
   }
 
-  /** Nothing is heard any more. The closing handshake is not waited for: over a dead network it would take minutes. */
+  /** Stops reading, which ws can do and browsers cannot. */
+  pause(): void {
+    this.#socket?.pause?.();
+  }
+
+  resume(): void {
+    this.#socket?.resume?.();
+  }
+
+  /** Ends it at once, without the closing handshake: on a dead network that would take minutes. */
   end(reason: string): void {
     const socket = this.#socket;
     this.#socket = undefined;
@@ -113,13 +121,19 @@ export class Connection {
   }
 }
 
-/** WebSocket.OPEN; a class that somebody gives may lack the constants. */
+/** What a WebSocket of the ws package has. */
+interface Pausable {
+  pause?(): void;
+  resume?(): void;
+}
+
+/** WebSocket.OPEN; a class passed as an option may lack the constants. */
 const OPEN = 1;
 
-/** RFC 6455, 7.4.1: there was no close frame. */
+/** RFC 6455, 7.4.1: the connection ended without a close frame. */
 const NO_CLOSE_FRAME = 1006;
 
 function closeText(code: number, reason: string): string {
-  if (code === NO_CLOSE_FRAME) return "The connection was lost.";
-  return `The connection was closed: ${`${code} ${reason}`.trimEnd()}.`;
+  if (code === NO_CLOSE_FRAME) return "Connection lost.";
+  return `The gateway closed the connection: ${`${code} ${reason}`.trimEnd()}.`;
 }

@@ -3,56 +3,58 @@ import type { GapMessage } from "../wire/protocol.ts";
 
 /** One record. */
 export interface LogEntry {
-  /** Its place in the gateway's journal; 0 where an older gateway does not tell. */
+  /** The record's sequence number in the gateway's journal; 0 from a gateway without `tailgate.v1`. */
   readonly sequence: number;
   readonly envelope: Envelope;
+  /** The envelope's JSON exactly as the gateway sent it; present only with the option `raw`. */
+  readonly raw?: string;
 }
 
 /**
- * `retention`, `not_stored`, `damaged`, `slow`: as the gateway says. `hole`: the gateway has left them out without a
- * word, which is a fault of it. `unknown`: what came while there was no connection to an older gateway; `from` and
- * `to` are 0 then.
+ * Why records are missing. `retention`, `not_stored`, `damaged` and `slow` are the gateway's own reasons. `hole`: the
+ * gateway skipped them without reporting a gap, which is a bug of the gateway. `unknown`: records may have been logged
+ * while there was no connection to a gateway without `tailgate.v1`; `from` and `to` are 0 then.
  */
 export type GapReason = Exclude<GapMessage["reason"], "epoch"> | "hole" | "unknown";
 
-/** Records that do not come. */
+/** Records that cannot be delivered. */
 export interface MissingRange {
   /** The first and the last sequence of the range. */
   readonly from: number;
   readonly to: number;
   readonly reason: GapReason;
-  /** Records of this type alone; all of the range where absent. */
+  /** The type of the missing records; absent if the gap applies to both types. */
+  readonly type?: EnvelopeType;
+  /** @deprecated Use `type`, which has the same value. */
   readonly lane?: EnvelopeType;
-  /** Why, in words, if the gateway says more than the reason does. */
+  /** More about the reason, in words. */
   readonly text?: string;
 }
 
-/** How the records come. */
+/** How records are received. */
 export type Transport = "tailgate.v1" | "plain" | "polling";
 
-/** How a stream is. */
 export interface StreamStatus {
   /**
-   * `connecting`, then `catching-up` while records of the past come, then `live`. `waiting` for the next attempt, or,
-   * without `retryInMs`, for a filter that the gateway takes. `polling`: live over plain requests.
+   * `connecting`, then `catching-up` while past records arrive, then `live`. `waiting`: for the next attempt or, without
+   * `retryInMs`, for a filter that the gateway accepts. `polling`: live over plain HTTP requests.
    */
   readonly state: "connecting" | "catching-up" | "live" | "waiting" | "polling" | "closed";
-  /** Why it is not live, in words; "" when it is. */
+  /** Why the stream is not live, in words; "" when it is. */
   readonly reason: string;
-  /** When the state has changed last, in ms since 1970. */
+  /** When the state last changed, in ms since 1970. */
   readonly since: number;
-  /** How long it waits before the next attempt, from the moment of the status event on. */
+  /** Time to the next attempt, in ms, counted from the status event. */
   readonly retryInMs?: number;
   readonly transport: Transport;
-  /** Up to where records were handed on; with `durable` it is what another stream's `start.resume` takes. */
+  /** The position up to which records were delivered; with `durable`, another stream can start there (`start.resume`). */
   readonly epoch?: string | undefined;
   readonly sequence?: number | undefined;
   readonly durable?: number | undefined;
 }
 
-/** What a stream tells. */
 export type StreamEvent =
-  /** All records from `from` to `to` that match the filter, in order of sequence, never one twice. It may be none. */
+  /** All records from `from` to `to` that match the filter, in order and without duplicates. There may be none. */
   | {
       readonly type: "records";
       readonly entries: readonly LogEntry[];
@@ -60,13 +62,13 @@ export type StreamEvent =
       readonly to: number;
     }
   | { readonly type: "gap"; readonly gap: MissingRange }
-  /** The past has come: what follows is new. Once for each connection. */
+  /** The past records have been delivered: what follows is live. Sent once for each connection. */
   | { readonly type: "caught_up"; readonly sequence: number }
-  /** Records from here on match the filter of that version. */
+  /** Records from here on match the filter of this version. */
   | { readonly type: "filter"; readonly version: number }
-  /** The gateway does not take the filter of that version; the one before holds. */
+  /** The gateway rejected the filter of this version; the previous one stays in effect. */
   | { readonly type: "refused"; readonly version: number; readonly reason: string }
-  /** What was handed on from `from` to `to` is not in the journal; other records come under these sequences. */
+  /** Records delivered from `from` to `to` are no longer in the journal; their sequences are assigned to other records. */
   | {
       readonly type: "reset";
       readonly epoch: string;
@@ -74,48 +76,52 @@ export type StreamEvent =
       readonly to: number;
       readonly reason: string;
     }
+  /** The gateway replays at most `replay` records, fewer than `start.replay` asks for. */
+  | { readonly type: "replay_limited"; readonly replay: number }
+  /** A gateway without `tailgate.v1` sent a frame that is not an envelope. */
+  | { readonly type: "unrecognized"; readonly text: string }
   | { readonly type: "status"; readonly status: StreamStatus };
 
 export type StreamListener = (event: StreamEvent) => void;
 
-/** A listener that throws at every event is reported no more often than this. */
-const REPORT_MS_MIN = 60_000;
+/** The minimum time between two reports of a listener that throws. */
+const REPORT_INTERVAL_MS_MIN = 60_000;
 
-interface Entry {
+interface ListenerEntry {
   readonly listener: StreamListener;
-  /** How often it has thrown since it was reported last, and when that was. */
+  /** Exceptions since the last report. */
   failures: number;
   reportedAtMs: number;
 }
 
-/** Who hears a stream's events: each one all of them, in the same order, whatever another one does meanwhile. */
+/** Delivers a stream's events to its listeners, to each of them in the same order. Isolates their exceptions. */
 export class Listeners {
-  readonly #listeners = new Set<Entry>();
-  readonly #events: StreamEvent[] = [];
-  #isTelling = false;
-  #isOver = false;
+  readonly #listeners = new Set<ListenerEntry>();
+  readonly #queue: StreamEvent[] = [];
+  #isDelivering = false;
+  #isClosed = false;
 
-  /** Answers the function that takes the listener off. */
+  /** Returns the function that removes the listener. */
   add(listener: StreamListener): () => void {
     const entry = { listener, failures: 0, reportedAtMs: -Infinity };
     this.#listeners.add(entry);
     return () => void this.#listeners.delete(entry);
   }
 
-  /** Events that come while others are told follow them. Behind the status `closed` there are none. */
-  tell(events: readonly StreamEvent[]): void {
+  /** Delivers events. Those emitted by a listener follow the current ones; none follow the status `closed`. */
+  emit(events: readonly StreamEvent[]): void {
     for (const event of events) {
-      if (this.#isOver) return;
-      this.#events.push(event);
-      this.#isOver = event.type === "status" && event.status.state === "closed";
+      if (this.#isClosed) return;
+      this.#queue.push(event);
+      this.#isClosed = event.type === "status" && event.status.state === "closed";
     }
-    if (this.#isTelling) return;
-    this.#isTelling = true;
-    for (let next = this.#events.shift(); next; next = this.#events.shift()) this.#tellAll(next);
-    this.#isTelling = false;
+    if (this.#isDelivering) return;
+    this.#isDelivering = true;
+    for (let next = this.#queue.shift(); next; next = this.#queue.shift()) this.#deliver(next);
+    this.#isDelivering = false;
   }
 
-  #tellAll(event: StreamEvent): void {
+  #deliver(event: StreamEvent): void {
     for (const entry of Array.from(this.#listeners)) {
       if (!this.#listeners.has(entry)) continue;
       try {
@@ -126,13 +132,13 @@ export class Listeners {
     }
   }
 
-  #report(entry: Entry, error: unknown): void {
+  #report(entry: ListenerEntry, error: unknown): void {
     entry.failures++;
     const nowMs = performance.now();
-    if (nowMs - entry.reportedAtMs < REPORT_MS_MIN) return;
-    const times = entry.failures === 1 ? "" : `, ${entry.failures} times since the last report`;
+    if (nowMs - entry.reportedAtMs < REPORT_INTERVAL_MS_MIN) return;
+    const times = entry.failures === 1 ? "" : ` ${entry.failures} times since the last report`;
     entry.failures = 0;
     entry.reportedAtMs = nowMs;
-    console.error(`A listener of a log stream has thrown${times}.`, error);
+    console.error(`A listener of a log stream threw an exception${times}.`, error);
   }
 }

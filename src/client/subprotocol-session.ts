@@ -1,172 +1,204 @@
 import { SUBPROTOCOL, type ClientMessage, type ServerMessage } from "../wire/protocol.ts";
-import { Connection, type Session, type SessionEnd, type Surroundings } from "./session.ts";
-import { ProtocolFault } from "./position.ts";
+import { splitObjects } from "./log-history.ts";
+import { ProtocolError } from "./position.ts";
+import {
+  ClientSocket,
+  type SessionContext,
+  type SessionResult,
+  type StreamSession,
+} from "./session.ts";
 
-/** A gateway that has chosen the subprotocol, and has not spoken by then, does not know it. */
-const HELLO_MS_MAX = 10_000;
+/** A gateway that selected the subprotocol but sends no hello within this time does not know it. */
+const HELLO_TIMEOUT_MS = 10_000;
 
-/** A browser does not tell that a network has gone: after so much silence the gateway is asked for a sign of life. */
+/** Browsers do not report a lost network: after this much silence the gateway is asked for a sign of life. */
 const SILENCE_MS_MAX = 30_000;
-const SIGN_OF_LIFE_MS_MAX = 10_000;
+const LIVENESS_TIMEOUT_MS = 10_000;
 
 /** Records over `tailgate.v1`. */
-export class SubprotocolSession implements Session {
-  readonly ended: Promise<SessionEnd>;
-  readonly #surroundings: Surroundings;
-  readonly #connection: Connection;
-  #wasGreeted = false;
-  #subscription: "none" | "asked" | "taken" = "none";
+export class SubprotocolSession implements StreamSession {
+  readonly ended: Promise<SessionResult>;
+  readonly #context: SessionContext;
+  readonly #socket: ClientSocket;
+  #hasHello = false;
+  #subscription: "none" | "requested" | "accepted" = "none";
   #goodbye = "";
-  /** What one message may have; the gateway closes a connection on which one has more. */
+  /** The gateway closes a connection on which a message is larger. */
   #messageBytesMax = Infinity;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(surroundings: Surroundings) {
-    this.#surroundings = surroundings;
-    this.#connection = new Connection(
-      { ...surroundings.dial, subprotocols: [SUBPROTOCOL] },
-      { opened: () => this.#opened(), heard: (text) => this.#hear(text) },
+  constructor(context: SessionContext) {
+    this.#context = context;
+    this.#socket = new ClientSocket(
+      { ...context.socket, subprotocols: [SUBPROTOCOL] },
+      { onOpen: () => this.#opened(), onText: (text) => this.#receive(text) },
     );
-    this.ended = this.#connection.ended.then(({ reason }) => {
+    this.ended = this.#socket.ended.then(({ reason }) => {
       clearTimeout(this.#timer);
-      return { wasOpen: this.#wasGreeted, reason: this.#goodbye || reason };
+      return { wasOpen: this.#hasHello, reason: this.#goodbye || reason };
     });
   }
 
   end(): void {
-    this.#connection.end("");
+    this.#socket.end("");
   }
 
   #opened(): void {
-    // Browsers do not open a connection whose subprotocol was not chosen; other implementations may.
-    if (this.#connection.subprotocol !== SUBPROTOCOL) this.#connection.end(NO_SUBPROTOCOL);
-    else this.#endAfter(HELLO_MS_MAX, NO_SUBPROTOCOL);
+    // Browsers reject a connection without the requested subprotocol; other implementations may not.
+    if (this.#socket.subprotocol !== SUBPROTOCOL) this.#socket.end(NO_SUBPROTOCOL);
+    else this.#endAfter(HELLO_TIMEOUT_MS, NO_SUBPROTOCOL);
   }
 
-  #hear(text: string): void {
+  #receive(text: string): void {
     try {
-      const message = messageOf(text);
-      if ((message.type === "hello") === this.#wasGreeted) {
-        throw new ProtocolFault("hello has its place at the beginning");
+      const message = parseMessage(text, this.#context.raw);
+      if ((message.type === "hello") === this.#hasHello) {
+        throw new ProtocolError("hello must be the first message and sent once");
       }
-      this.#take(message);
-      this.#awaitSilence();
+      this.#handle(message);
+      this.#startSilenceTimer();
     } catch (error) {
-      this.#connection.end(`The gateway sent what is not understood: ${String(error)}.`);
+      this.#socket.end(`The gateway sent an invalid message: ${String(error)}.`);
     }
   }
 
-  #take(message: ServerMessage): void {
-    const { position, filters, tell } = this.#surroundings;
+  #handle(message: ReceivedMessage): void {
+    const { position, filters, emit } = this.#context;
     switch (message.type) {
       case "hello":
-        this.#wasGreeted = true;
+        this.#hasHello = true;
         this.#messageBytesMax = message.limits?.message_bytes ?? Infinity;
         position.connect(message.epoch);
-        this.#surroundings.connected();
+        this.#context.connected();
+        if (this.#context.resumed()) this.pause();
         filters.disconnect();
+        this.#checkReplay(message.limits?.replay);
         return this.#subscribe();
       case "batch":
-        return tell(position.takeBatch(message));
+        return emit(position.advanceByBatch(message));
       case "gap":
-        return tell(position.takeGap(message));
+        return emit(position.addGap(message));
       case "caught_up":
         return this.#caughtUp(message.sequence);
       case "filter":
-        tell(filters.taken(message.version));
-        return this.#filterTaken(message.version);
+        emit(filters.accept(message.version));
+        return this.#filterAccepted(message.version);
       case "error":
-        return this.#refused(message.message);
+        return this.#rejected(message.message);
       case "goodbye":
         this.#goodbye = GOODBYES[message.reason] ?? "";
     }
   }
 
+  #checkReplay(replayMax = Infinity): void {
+    const { position, start, emit } = this.#context;
+    const { replay = 0 } = position.resume ? {} : start;
+    if (replay > replayMax) emit([{ type: "replay_limited", replay: replayMax }]);
+  }
+
   #subscribe(): void {
-    const { position, filters, start } = this.#surroundings;
+    const { position, filters, start } = this.#context;
     const { resume } = position;
-    const { filter, version } = filters.ask();
-    this.#subscription = "asked";
-    this.#enter("catching-up", "What there is of the past is on its way.");
-    const from = resume === undefined ? position.startOf(start) : { resume };
+    const { filter, version } = filters.request();
+    this.#subscription = "requested";
+    this.#enter("catching-up", "Loading past records.");
+    const from = resume === undefined ? position.startFrom(start) : { resume };
     this.#send({ type: "subscribe", filter, version, ...from }, version);
   }
 
-  /** Sends the message with the filter of that version, which is refused here if the message is too long. */
+  /** Sends a message with the filter of this version; rejects the filter here if the message would be too long. */
   #send(message: ClientMessage, version: number): void {
     const bytes = new TextEncoder().encode(JSON.stringify(message)).length;
-    if (bytes <= this.#messageBytesMax) return this.#connection.send(message);
-    const limit = `the gateway takes ${this.#messageBytesMax} bytes in one message`;
-    this.#refused(`The filter is too long: it takes ${bytes} bytes, and ${limit}.`, version);
+    if (bytes <= this.#messageBytesMax) return this.#socket.send(message);
+    const limit = `the gateway accepts messages of at most ${this.#messageBytesMax} bytes`;
+    this.#rejected(
+      `The filter is too long: its message has ${bytes} bytes, and ${limit}.`,
+      version,
+    );
   }
 
   #caughtUp(sequence: number): void {
-    this.#surroundings.tell(this.#surroundings.position.caughtUp(sequence));
+    this.#context.emit(this.#context.position.caughtUp(sequence));
     this.#enter("live", "");
-    this.#surroundings.tell([{ type: "caught_up", sequence }]);
+    this.#context.emit([{ type: "caught_up", sequence }]);
   }
 
   #enter(state: "catching-up" | "live" | "waiting", reason: string): void {
-    this.#surroundings.enter(state, reason, SUBPROTOCOL);
+    this.#context.enter(state, reason, SUBPROTOCOL);
   }
 
-  #filterTaken(version: number): void {
-    if (this.#subscription !== "asked") return;
-    this.#subscription = "taken";
-    if (this.#surroundings.filters.wanted.version !== version) this.#sendFilter();
+  #filterAccepted(version: number): void {
+    if (this.#subscription !== "requested") return;
+    this.#subscription = "accepted";
+    if (this.#context.filters.wanted.version !== version) this.#sendFilter();
   }
 
-  /** A filter that is refused changes nothing; a subscription has not come about then. */
-  #refused(reason: string, version?: number): void {
-    const { filters, tell } = this.#surroundings;
-    tell(filters.refused(reason, version));
-    if (this.#subscription !== "asked") return;
+  /** Rejecting a filter changes nothing on an accepted subscription; a requested one has not been made. */
+  #rejected(reason: string, version?: number): void {
+    const { filters, emit } = this.#context;
+    emit(filters.reject(reason, version));
+    if (this.#subscription !== "requested") return;
     this.#subscription = "none";
-    if (filters.isRefused) this.#enter("waiting", reason);
+    if (filters.isRejected) this.#enter("waiting", reason);
     else this.#subscribe();
   }
 
-  /** Before the subscription is answered nothing may be asked on top of it. */
+  /** While a subscription is pending nothing else may be requested. */
   filterChanged(): void {
-    if (this.#subscription === "taken") this.#sendFilter();
-    else if (this.#subscription === "none" && this.#wasGreeted) this.#subscribe();
+    if (this.#subscription === "accepted") this.#sendFilter();
+    else if (this.#subscription === "none" && this.#hasHello) this.#subscribe();
   }
 
   #sendFilter(): void {
-    const { filter, version } = this.#surroundings.filters.ask();
+    const { filter, version } = this.#context.filters.request();
     this.#send({ type: "filter", filter, version }, version);
   }
 
   check(): void {
-    if (this.#subscription === "none") return;
-    // The filter that holds already: the answer is the sign.
-    if (this.#subscription === "taken") this.#sendFilter();
-    this.#endAfter(SIGN_OF_LIFE_MS_MAX, "The connection was lost without a word.");
+    // While it is paused, silence means nothing.
+    if (this.#subscription === "none" || this.#context.resumed()) return;
+    // Sends the filter that is in effect: the answer is the sign of life.
+    if (this.#subscription === "accepted") this.#sendFilter();
+    this.#endAfter(LIVENESS_TIMEOUT_MS, "Connection lost.");
   }
 
-  #awaitSilence(): void {
+  pause(): void {
+    clearTimeout(this.#timer);
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    this.#socket.resume();
+    if (this.#hasHello) this.#startSilenceTimer();
+  }
+
+  #startSilenceTimer(): void {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.check(), SILENCE_MS_MAX);
   }
 
   #endAfter(delayMs: number, reason: string): void {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#connection.end(reason), delayMs);
+    this.#timer = setTimeout(() => this.#socket.end(reason), delayMs);
   }
 }
 
-const NO_SUBPROTOCOL = "The gateway does not speak tailgate.v1.";
+const NO_SUBPROTOCOL = "The gateway does not support tailgate.v1.";
 
 const GOODBYES = {
   stopping: "The gateway is stopping.",
-  stalled: "The gateway ended the connection: records were not taken from it for too long.",
-  misuse: "The gateway ended the connection: it did not understand what it was sent.",
-  failed: "The gateway ended the connection because of a fault of its own; its log says more.",
+  stalled: "The gateway closed the connection: this client did not read for too long.",
+  misuse: "The gateway closed the connection: this client sent invalid messages.",
+  failed: "The gateway closed the connection because of an internal error; see its log.",
 };
 
-/** @throws ProtocolFault, SyntaxError */
-function messageOf(text: string): ServerMessage {
+/** A message, with the JSON of a batch's envelopes if that was requested. */
+type ReceivedMessage = ServerMessage & { readonly raw?: readonly string[] };
+
+/** @throws ProtocolError, SyntaxError */
+function parseMessage(text: string, raw: boolean): ReceivedMessage {
   const message = JSON.parse(text) as ServerMessage | null;
-  if (typeof message?.type !== "string") throw new ProtocolFault("a message has no type");
-  return message;
+  if (typeof message?.type !== "string") throw new ProtocolError("a message has no type");
+  if (!raw || message.type !== "batch") return message;
+  return { ...message, raw: splitObjects(text, "envelopes") };
 }

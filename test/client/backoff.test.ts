@@ -221,9 +221,6 @@ describe("a connection that says nothing", () => {
     expect(stream.status.state).toBe("live");
     await vi.advanceTimersByTimeAsync(1);
     await settled();
-    expect([stream.status.state, reason()]).toEqual([
-      "waiting",
-      "The connection was lost without a word.",
-    ]);
+    expect([stream.status.state, reason()]).toEqual(["waiting", "Connection lost."]);
   });
 });

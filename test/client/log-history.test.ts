@@ -74,7 +74,7 @@ test("a page upwards waits for what comes, and always has a cursor", async () =>
 });
 
 test("the newest place counts, too, where its record is gone", async () => {
-  const gaps = [{ from: 1, to: 7, lane: "system_log", reason: "retention" }];
+  const gaps = [{ from: 1, to: 7, type: "system_log", lane: "system_log", reason: "retention" }];
   const fetcher: typeof fetch = async () =>
     Response.json({ epoch: "e", records: [], gaps, next_cursor: null });
   const history = new LogHistory({ url: "http://127.0.0.1:1", fetch: fetcher });
@@ -107,7 +107,7 @@ test("a gateway that is not there, and an answer that is none, are errors in wor
   const stranger = new LogHistory({ url: `http://127.0.0.1:${port}` });
   await expect(stranger.page()).rejects.toMatchObject({
     code: "NOT_UNDERSTOOD",
-    message: expect.stringContaining("is no gateway"),
+    message: expect.stringContaining("is not a gateway"),
   });
 });
 

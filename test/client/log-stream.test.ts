@@ -1,5 +1,6 @@
 import { describe, expect, onTestFinished, test, vi } from "vitest";
-import { LogStream } from "tailgate/client";
+import { WebSocket as Ws } from "ws";
+import { LogHistory, LogStream } from "tailgate/client";
 import { envelope, FaultyGateway } from "./faulty-gateway.ts";
 import { Proxy } from "./proxy.ts";
 import { follow, startGateway } from "../harness/client-gateway.ts";
@@ -44,6 +45,39 @@ describe("what is handed on", () => {
     expect(log.messages).toEqual(expected);
   });
 
+  test("with raw, the JSON of each envelope as the gateway sent it", async () => {
+    await using gateway = await FaultyGateway.speaking();
+    const log = follow({ url: gateway.url, raw: true });
+    const texts = [
+      String.raw`{"type":"system_log","data":{"message":"}]","b":1.0,"2":[{"a":"\"{"}],"1":-0}}`,
+      '{"type":"audit_log","data":{}}',
+    ];
+    await gateway.hears(1);
+    gateway.say(`{"type":"batch","from":1,"to":2,"durable":2,"envelopes":[${texts.join(",")}]}`);
+    await log.at(2);
+    expect([...log.entries.values()].map(({ raw }) => raw)).toEqual(texts);
+    const fetcher: typeof fetch = async () => {
+      const records = texts.map((text, index) => `{"sequence":${index + 1},${text.slice(1)}`);
+      return new Response(`{"epoch":"e","records":[${records.join(",")}],"gaps":[]}`);
+    };
+    const history = new LogHistory({ url: gateway.url, fetch: fetcher });
+    const { entries } = await history.page({ raw: true });
+    expect(entries.map(({ raw }) => raw)).toEqual(texts);
+  });
+
+  test("with ws, nothing while it is paused", async () => {
+    await using gateway = await FaultyGateway.speaking();
+    const log = follow({ url: gateway.url, WebSocket: Ws as unknown as typeof WebSocket });
+    await gateway.hears(1);
+    log.stream.pause();
+    gateway.say({ type: "batch", from: 1, to: 1, durable: 1, envelopes: [envelope("one")] });
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(log.messages).toEqual([]);
+    log.stream.resume();
+    await log.at(1);
+    expect(log.messages).toEqual(["one"]);
+  });
+
   test("behind another stream's status, and only what came after it", async () => {
     const gateway = await startGateway();
     const { url } = gateway;
@@ -80,7 +114,7 @@ describe("listeners", () => {
     await log.at(1);
     await vi.waitFor(() => expect(stream.status.sequence).toBe(1));
     stream.close();
-    expect(said).toHaveBeenCalledWith("A listener of a log stream has thrown.", fault);
+    expect(said).toHaveBeenCalledWith("A listener of a log stream threw an exception.", fault);
   });
 
   test("all hear the same order, though one of them acts on what it hears", async () => {
@@ -217,7 +251,7 @@ describe("filters", () => {
       const log = follow({ url, filter: { q: "x".repeat(length) } });
       const { reason } = await log.is("waiting");
       expect(reason).toMatch(
-        /^The filter.* has 5000 characters|^The filter is too long: it takes 1000/,
+        /^The filter.* has 5000 characters|^The filter is too long: its message has 1000/,
       );
       log.stream.setFilter({ q: "kept" });
       await log.is("live");
@@ -317,7 +351,9 @@ describe("what a gateway must not do", () => {
     expect(gateway.heard[1]).toMatchObject({ resume: { epoch: "e1", sequence: 1 } });
     gateway.say(gap, { ...batch, from: 2, to: 4, sequences: [4], ...records("four") });
     await log.at(4);
-    expect(log.gaps).toEqual([{ from: 2, to: 3, reason: "slow", lane: "system_log" }]);
+    expect(log.gaps).toEqual([
+      { from: 2, to: 3, reason: "slow", type: "system_log", lane: "system_log" },
+    ]);
   });
 
   test.each([
@@ -336,7 +372,7 @@ describe("what a gateway must not do", () => {
     await gateway.hears(1);
     gateway.say(message);
     const { reason } = await log.was("waiting");
-    expect(reason).toMatch(/^The gateway sent what is not understood: .+\.$/);
+    expect(reason).toMatch(/^The gateway sent an invalid message: .+\.$/);
     log.stream.retry();
     await gateway.hears(2);
   });

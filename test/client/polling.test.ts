@@ -33,7 +33,7 @@ test("it polls, says so and why, and goes on with a WebSocket as soon as one ope
     state: "polling",
     transport: "polling",
     reason:
-      "The gateway answers, but a WebSocket to it does not open: a proxy, a firewall or a browser extension may be in the way.",
+      "The gateway answers, but WebSocket connections to it fail: a proxy, a firewall or a browser extension may block them.",
   });
   gateway.getLogger("a").info("four");
   await log.at(4);

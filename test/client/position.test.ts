@@ -2,9 +2,9 @@
 
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { Position } from "../../src/client/position.ts";
 import type { StreamEvent } from "tailgate/client";
 import type { GapMessage } from "tailgate/plugin";
+import { StreamPosition } from "../../src/client/position.ts";
 import type { RecordBatch } from "../../src/wire/protocol.ts";
 import { envelope } from "./faulty-gateway.ts";
 
@@ -45,13 +45,13 @@ function gapsOf(places: readonly string[], from: number, to: number): GapMessage
 test("each record that matches comes once and in order, each one that is gone in a gap", () => {
   fc.assert(
     fc.property(journal, steps, (places, plan) => {
-      const position = new Position({ epoch: "e", sequence: 0 });
+      const position = new StreamPosition({ epoch: "e", sequence: 0 });
       const events: StreamEvent[] = [];
       position.connect("e");
       const tell = (from: number, to: number, breaks: string): void => {
-        for (const gap of gapsOf(places, from, to)) events.push(...position.takeGap(gap));
+        for (const gap of gapsOf(places, from, to)) events.push(...position.addGap(gap));
         if (breaks === "before") return position.connect("e");
-        events.push(...position.takeBatch(batchOf(places, from, to)));
+        events.push(...position.advanceByBatch(batchOf(places, from, to)));
         if (breaks === "behind") position.connect("e");
       };
       for (const { length, back, breaks } of plan) {
@@ -75,39 +75,51 @@ test("each record that matches comes once and in order, each one that is gone in
 });
 
 test("what was not stored is forgotten from there on, and told once", () => {
-  const position = new Position({ epoch: "old", sequence: 10, durable: 7 });
+  const position = new StreamPosition({ epoch: "old", sequence: 10, durable: 7 });
   position.connect("new");
   const gap = { type: "gap", from: 8, to: 10, reason: "epoch" } as const;
-  expect(position.takeGap(gap)).toEqual([
+  expect(position.addGap(gap)).toEqual([
     {
       type: "reset",
       epoch: "new",
       from: 8,
       to: 10,
-      reason: "The gateway ended uncleanly, and its records from 8 on had not been stored.",
+      reason: "The gateway crashed, and its records from 8 on had not been stored.",
     },
   ]);
   expect(position.resume).toEqual({ epoch: "new", sequence: 7, durable: 7 });
-  expect(position.takeBatch(batchOf(Array(9).fill("match"), 8, 9))).toMatchObject([
+  expect(position.advanceByBatch(batchOf(Array(9).fill("match"), 8, 9))).toMatchObject([
     { type: "records", from: 8, to: 9, entries: [{ sequence: 8 }, { sequence: 9 }] },
   ]);
 });
 
 test("what turns out not to be stored after it was handed on is a gap at once", () => {
-  const position = new Position({ epoch: "e", sequence: 10 });
+  const position = new StreamPosition({ epoch: "e", sequence: 10 });
   position.connect("e");
   const range = { from: 3, to: 4, reason: "not_stored" } as const;
-  expect(position.takeGap({ type: "gap", ...range })).toEqual([{ type: "gap", gap: range }]);
+  expect(position.addGap({ type: "gap", ...range })).toEqual([{ type: "gap", gap: range }]);
   expect(position.resume!.sequence).toBe(10);
 });
 
 test("gaps without an end, before a batch, are not kept without an end", () => {
-  const position = new Position();
+  const position = new StreamPosition();
   position.connect("e");
   const push = (): void => {
     for (let from = 1; from <= 20_000; from++) {
-      position.takeGap({ type: "gap", from, to: from, reason: "slow" });
+      position.addGap({ type: "gap", from, to: from, reason: "slow" });
     }
   };
   expect(push).toThrow("too many gaps");
+});
+
+test.each([
+  { record_type: "audit_log", lane: "audit_log" },
+  { record_type: "audit_log" },
+  { lane: "audit_log" },
+])("a gap's type may have either name: %o", (names) => {
+  const position = new StreamPosition({ epoch: "e", sequence: 4 });
+  position.connect("e");
+  const gap = { type: "gap", from: 3, to: 4, reason: "retention", ...names } as GapMessage;
+  const range = { from: 3, to: 4, reason: "retention", type: "audit_log", lane: "audit_log" };
+  expect(position.addGap(gap)).toEqual([{ type: "gap", gap: range }]);
 });

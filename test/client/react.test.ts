@@ -239,7 +239,7 @@ test("a refused page is told why", async () => {
   const stage = await open([], { url: gateway.url });
   await vi.waitFor(async () =>
     expect(await stage.view((view) => view.status.reason)).toContain(
-      `its origin ${url} may be missing in allowed_hosts`,
+      `its origin ${url} may be missing from allowed_hosts`,
     ),
   );
 });

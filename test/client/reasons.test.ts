@@ -94,14 +94,14 @@ test("the connection is cut", async () => {
   await log.is("live");
   proxy.cut();
   const { status } = await log.until("status", (event) => event.status.state === "waiting");
-  expect(status.reason).toBe("The connection was lost.");
+  expect(status.reason).toBe("Connection lost.");
 });
 
 test.each([
-  ["stalled", /^The gateway ended the connection: records were not taken/],
-  ["misuse", /^The gateway ended the connection: it did not understand/],
-  ["failed", /^The gateway ended the connection because of a fault of its own/],
-  ["something new", /^The connection was lost\.$/],
+  ["stalled", /^The gateway closed the connection: this client did not read/],
+  ["misuse", /^The gateway closed the connection: this client sent invalid/],
+  ["failed", /^The gateway closed the connection because of an internal error/],
+  ["something new", /^Connection lost\.$/],
 ])("the gateway says goodbye: %s", async (reason, text) => {
   await using gateway = await FaultyGateway.speaking();
   const log = follow({ url: gateway.url });
@@ -116,7 +116,7 @@ test.each<[string, RequestListener, RegExp]>([
     "a proxy's page for people",
     (_, response) =>
       response.writeHead(502, { "Content-Type": "text/html" }).end("<html>Bad Gateway</html>"),
-    /^The server answers HTTP 502\.$/,
+    /^The server responded with HTTP 502\.$/,
   ],
   [
     "an error as JSON",
@@ -129,7 +129,7 @@ test.each<[string, RequestListener, RegExp]>([
   [
     "broken JSON",
     (_, response) => response.writeHead(503, { "Content-Type": "application/json" }).end("{"),
-    /^The server answers HTTP 503\.$/,
+    /^The server responded with HTTP 503\.$/,
   ],
   [
     "a text without an end",
@@ -143,7 +143,7 @@ test.each<[string, RequestListener, RegExp]>([
   [
     "a server that is none of ours",
     (_, response) => response.writeHead(200).end("hello"),
-    /^The gateway answers, but a WebSocket to it does not open: /,
+    /^The gateway answers, but WebSocket connections to it fail: /,
   ],
 ])("what answers is %s", async (_name, listener, text) => {
   const log = follow({ url: await serve(listener) });
@@ -152,7 +152,9 @@ test.each<[string, RequestListener, RegExp]>([
 
 test("plain requests of a stranger are not polled for records", async () => {
   const log = follow({ url: await serve((_, response) => response.writeHead(200).end("{}")) });
-  await log.impatient.until("status", ({ status }) => status.reason.includes("has no history"));
+  await log.impatient.until("status", ({ status }) =>
+    status.reason.includes("without a history API"),
+  );
   expect(log.messages).toEqual([]);
 });
 
@@ -166,11 +168,11 @@ test("the browser refuses to make a WebSocket at all", async () => {
 });
 
 test.each([
-  ["ftp://127.0.0.1/", /is no address of a gateway/],
-  ["http://127.0.0.1:8001/?level=INFO", /has a query: filter and start are options/],
+  ["ftp://127.0.0.1/", /is not a gateway URL/],
+  ["http://127.0.0.1:8001/?level=INFO", /has a query: use the options filter and start/],
   ["/ws/logs", /Invalid URL/],
-  ["ws://me:secret@127.0.0.1:8001/", /^ws:\/\/127.0.0.1:8001\/ has a user or a password/],
-  ["ftp://me:secret@127.0.0.1/", /^ftp:\/\/127.0.0.1\/ is no address/],
+  ["ws://me:secret@127.0.0.1:8001/", /^ws:\/\/127.0.0.1:8001\/ contains credentials/],
+  ["ftp://me:secret@127.0.0.1/", /^ftp:\/\/127.0.0.1\/ is not a gateway URL/],
   ["http://127.0.0.1/?token=secret", /^http:\/\/127.0.0.1\/ has a query/],
 ])("%s is refused where the stream is made", (url, text) => {
   expect(() => new LogStream({ url })).toThrow(text);
@@ -195,6 +197,6 @@ test("a page of another origin is told what it may find out", async () => {
       : Promise.reject(new TypeError("Failed to fetch"));
   const log = follow({ url, fetch: foreign });
   expect((await log.is("waiting")).reason).toMatch(
-    /^The gateway answers, but does not let this page connect: its origin http:\/\/elsewhere\.example may be missing in allowed_hosts, or all connections are taken\./,
+    /^The gateway answers, but this page cannot connect: its origin http:\/\/elsewhere\.example may be missing from allowed_hosts, or all connections are in use\./,
   );
 });

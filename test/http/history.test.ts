@@ -420,7 +420,7 @@ describe("the pages of a journal on the disk", () => {
       const cursor = first.next_cursor!;
       return [first, await pageOf(await sessions.next(), { order, cursor })];
     };
-    const system = { lane: "system_log", reason: "retention" };
+    const system = { type: "system_log", lane: "system_log", reason: "retention" };
     const up = await walkOn("asc");
     expect(up.map(sequencesOf)).toEqual([
       [1, 2],
@@ -442,7 +442,7 @@ describe("the pages of a journal on the disk", () => {
     const retention = { ...KEEP_ALL, system_log: { bytes: 0, ms: 1e15 } };
     meddle(sessions, retention, (database) => database.trim(Date.now()));
     const stage = await sessions.next();
-    const system = { lane: "system_log", reason: "retention" };
+    const system = { type: "system_log", lane: "system_log", reason: "retention" };
     const gap = (from: number, to: number): object => ({ from, to, ...system });
     const up = await pagesOf(stage, { order: "asc", limit: 1 });
     expect(up.map(sequencesOf)).toEqual([[2], [4], [6], [8], [9], [10]]);
@@ -473,7 +473,7 @@ describe("the pages of a journal on the disk", () => {
     database.close(true, 9);
     const stage = await sessions.next();
     await stage.log({});
-    const damaged = { from: 3, to: 3, lane: "system_log", reason: "damaged" };
+    const damaged = { from: 3, to: 3, type: "system_log", lane: "system_log", reason: "damaged" };
     const notStored = { from: 5, to: 9, reason: "not_stored" };
     const up = await pageOf(stage, { order: "asc" });
     expect(sequencesOf(up)).toEqual([1, 2, 4, 10]);
@@ -500,7 +500,13 @@ describe("the pages of a journal on the disk", () => {
       expect(pages.flatMap(({ gaps }) => gaps)).toEqual(
         inOrder
           .filter((place) => place % 2 === 1)
-          .map((place) => ({ from: place, to: place, lane: "system_log", reason: "damaged" })),
+          .map((place) => ({
+            from: place,
+            to: place,
+            type: "system_log",
+            lane: "system_log",
+            reason: "damaged",
+          })),
       );
     }
   });

@@ -42,7 +42,7 @@ export function history(
       const { socket } = context.req;
       const walked = await walks.walk({ ...query, ascending, from }, found, socket, wait);
       if (found.isRefused) throw budget.refusal();
-      const gaps = [...(lost ? [lost] : []), ...walked.gaps].map(gapOf);
+      const gaps = [...(lost ? [lost] : []), ...walked.gaps].map(gapJson);
       const cursor = walked.next === undefined ? null : cursorText(epoch, walked.next);
       const page = { epoch, found, gaps, cursor };
       if (form === LINES) answerLines(context, page);
@@ -51,9 +51,9 @@ export function history(
   };
 }
 
-/** A gap as it is answered: `lane` where it is one of a single lane. */
-function gapOf({ from, to, type: lane, reason }: Gap): object {
-  return { from, to, lane, reason };
+/** Returns a gap as JSON; `lane` is the former name of `type`, for clients that know only that. */
+function gapJson({ from, to, type, reason }: Gap): object {
+  return { from, to, type, lane: type, reason };
 }
 
 function wantsLines(context: Context, { format }: HistoryQuery): boolean {

@@ -6,9 +6,9 @@ import { SeverityNumber } from "@opentelemetry/api";
 import { afterEach, describe, expect, it } from "vitest";
 import { resolveConfig } from "tailgate";
 import { LoggingManager } from "tailgate";
-import { collect } from "./harness/collect.ts";
-import { postMessages } from "./harness/otlp-request.ts";
-import { temporaryDirectory } from "./harness/temporary-directory.ts";
+import { collect } from "./harness/client.ts";
+import { postMessages } from "./harness/otlp.ts";
+import { temporaryDirectory } from "./harness/workspace.ts";
 
 const cleanUps: (() => Promise<unknown> | void)[] = [];
 

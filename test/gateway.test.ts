@@ -20,7 +20,7 @@ import {
 import { startTailgate, type RunningTailgate } from "tailgate";
 import { recordOf } from "tailgate/testing";
 import { ask } from "./harness/http-server.ts";
-import { temporaryDirectory } from "./harness/temporary-directory.ts";
+import { temporaryDirectory } from "./harness/workspace.ts";
 
 const AUDIT = { name: "orchestrator.audit", version: "", attributes: new Map() };
 

@@ -5,7 +5,7 @@ import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { gzipped, HEAVY } from "./harness/heavy-requests.ts";
-import { temporaryDirectory } from "./harness/temporary-directory.ts";
+import { temporaryDirectory } from "./harness/workspace.ts";
 
 const path = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
 

@@ -5,8 +5,8 @@ import { logs as oldLogs, SeverityNumber as OldSeverityNumber } from "@opentelem
 import { LoggerProvider } from "@opentelemetry/sdk-logs";
 import { afterEach, describe, expect, it } from "vitest";
 import { LoggingManager, type LoggingOptions } from "tailgate";
-import { collect, type Collected, type Envelope } from "./harness/collect.ts";
-import { temporaryDirectory } from "./harness/temporary-directory.ts";
+import { collect, type Collected, type Envelope } from "./harness/client.ts";
+import { temporaryDirectory } from "./harness/workspace.ts";
 
 const FILES_AND_VIEWERS = { websocket: {}, file: {}, "audit-file": {} };
 

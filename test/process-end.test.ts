@@ -3,11 +3,9 @@
 import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { runCli } from "./harness/cli.ts";
+import { runCli, Program, requireProgram } from "./harness/program.ts";
 import { Workspace } from "./harness/workspace.ts";
 import { LoggingManager } from "tailgate";
-import { Program } from "./harness/program.ts";
-import { requireProgram } from "./harness/required-program.ts";
 
 const EXPORTERS = `{ file: {}, "audit-file": {}, ...(process.env.CONSOLE && { console: {} }) }`;
 

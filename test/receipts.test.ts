@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import { LoggingManager, type LoggingOptions } from "tailgate";
 import { KEYED_EVENTS_MAX } from "../src/journal/journal.ts";
-import { temporaryDirectory } from "./harness/temporary-directory.ts";
+import { temporaryDirectory } from "./harness/workspace.ts";
 
 const cleanUps: (() => Promise<unknown> | void)[] = [];
 

@@ -3,7 +3,7 @@ import { copyFileSync, mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, describe, expect, it } from "vitest";
-import { temporaryDirectory } from "./harness/temporary-directory.ts";
+import { temporaryDirectory } from "./harness/workspace.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const cleanUps: (() => Promise<unknown> | void)[] = [];

@@ -11,9 +11,8 @@ import {
 import { expect, test, vi } from "vitest";
 import { rechained } from "../harness/audit-trail.ts";
 import { Workspace } from "../harness/workspace.ts";
-import { postMessages } from "../harness/otlp-request.ts";
-import type { Program } from "../harness/program.ts";
-import { runCli, startCli } from "../harness/cli.ts";
+import { postMessages } from "../harness/otlp.ts";
+import { type Program, runCli, startCli } from "../harness/program.ts";
 
 const LISTENING = /^tailgate: listening on (http:\/\/127\.0\.0\.1:\d+) \(dashboard/m;
 

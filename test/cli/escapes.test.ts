@@ -2,7 +2,7 @@
 
 import { expect, test } from "vitest";
 import { Workspace } from "../harness/workspace.ts";
-import { runCli } from "../harness/cli.ts";
+import { runCli } from "../harness/program.ts";
 
 /** CSI as C0 and as C1, a window title, a change of direction, and a line separator. */
 const HOSTILE = "\x1b[31m\x9b31m\x1b]0;x\x07\u202e\u2028";

@@ -1,8 +1,7 @@
 import { existsSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { Workspace } from "../harness/workspace.ts";
-import { Program } from "../harness/program.ts";
-import { MAIN, runCli } from "../harness/cli.ts";
+import { Program, MAIN, runCli } from "../harness/program.ts";
 
 interface Listed {
   readonly kind: string;

@@ -3,7 +3,7 @@ import { readFile, stat } from "node:fs/promises";
 import { createServer, type AddressInfo } from "node:net";
 import { describe, expect, test } from "vitest";
 import { Workspace } from "../harness/workspace.ts";
-import { runCli, startCli } from "../harness/cli.ts";
+import { runCli, startCli } from "../harness/program.ts";
 
 const LISTENING = /^tailgate: listening on (http:\/\/127\.0\.0\.1:\d+) \(dashboard/m;
 

@@ -4,7 +4,7 @@ import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { WebSocketServer } from "ws";
 import { LoggingManager } from "tailgate";
 import { Workspace } from "../harness/workspace.ts";
-import { runCli, startCli } from "../harness/cli.ts";
+import { runCli, startCli } from "../harness/program.ts";
 
 /** A gateway with nothing but the WebSocket. */
 class Source implements AsyncDisposable {

@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 import { parse } from "yaml";
 import { Workspace } from "../harness/workspace.ts";
-import { runCli } from "../harness/cli.ts";
+import { runCli } from "../harness/program.ts";
 
 describe("tailgate validate", () => {
   test("names the file and shows what is in effect, which is valid again", async () => {

@@ -10,7 +10,7 @@ import { afterAll, beforeAll, expect, onTestFinished, test, vi } from "vitest";
 import { build } from "vite";
 import type { LogStreamView } from "tailgate/react";
 import type { LoggingManager } from "tailgate";
-import { endWithout } from "../harness/required-program.ts";
+import { endWithout } from "../harness/program.ts";
 import { envelope, FaultyGateway } from "./faulty-gateway.ts";
 import { startGateway } from "../harness/client-gateway.ts";
 

@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 import { resolveConfig, type Config } from "tailgate";
 import { describeOptions } from "../../src/config/option-schema.ts";
-import { runCli } from "../harness/cli.ts";
+import { runCli } from "../harness/program.ts";
 import { Workspace } from "../harness/workspace.ts";
 
 /** The source of a plugin with some of its members replaced; `undefined` leaves one out. */

@@ -2,8 +2,8 @@
 
 import { readFile } from "node:fs/promises";
 import { expect, test, vi } from "vitest";
-import { postMessages } from "../harness/otlp-request.ts";
-import { requireProgram } from "../harness/required-program.ts";
+import { postMessages } from "../harness/otlp.ts";
+import { requireProgram } from "../harness/program.ts";
 import { CrashSite, urlOf } from "./gateway-process.ts";
 
 /** Sends record after record until the gateway has had to sync the file, which it does in its own time. */

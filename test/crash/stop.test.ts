@@ -1,10 +1,10 @@
 import { describe, expect, it, vi } from "vitest";
 import { Workspace } from "../harness/workspace.ts";
-import { startCli } from "../harness/cli.ts";
+import { startCli } from "../harness/program.ts";
 import { CrashSite, urlOf } from "./gateway-process.ts";
 import { untilOneHangs } from "./hanging.ts";
 import { storedIn } from "./stored.ts";
-import { postMessages } from "../harness/otlp-request.ts";
+import { postMessages } from "../harness/otlp.ts";
 import { meddling } from "./strace.ts";
 
 const LAST_WORDS = 8;

@@ -1,4 +1,4 @@
-import { requireProgram } from "../harness/required-program.ts";
+import { requireProgram } from "../harness/program.ts";
 
 /** What the journal's files are touched with. */
 export type JournalCall = "fsync" | "pwrite64" | "ftruncate";

@@ -1,6 +1,6 @@
 import type { Browser, Page } from "puppeteer-core";
 import { afterAll } from "vitest";
-import { endWithout } from "../harness/required-program.ts";
+import { endWithout } from "../harness/program.ts";
 import { launchBrowser, type BrowserName } from "./launch.ts";
 
 export interface ViewOptions {

@@ -2,7 +2,7 @@ import { readFile, readdir } from "node:fs/promises";
 import * as fc from "fast-check";
 import { expect, test, vi } from "vitest";
 import { csvRow } from "../../src/dashboard/search/export-format.ts";
-import { temporaryDirectory } from "../harness/temporary-directory.ts";
+import { temporaryDirectory } from "../harness/workspace.ts";
 import { AUDIT, Rig, type Dashboard } from "../harness/dashboard.ts";
 
 const WAIT = { timeout: 15_000, interval: 30 };

@@ -1,6 +1,6 @@
 import { expect, test, vi } from "vitest";
 import { startDemoGateway } from "../demo/gateway.ts";
-import { temporaryDirectory } from "../harness/temporary-directory.ts";
+import { temporaryDirectory } from "../harness/workspace.ts";
 import { answer, Peer } from "../plugins/otlp/peer.ts";
 import { View } from "./browser.ts";
 import { AUDIT, Dashboard, Rig } from "../harness/dashboard.ts";

@@ -4,7 +4,7 @@ import { LoggingManager } from "tailgate";
 import { expect, test, vi } from "vitest";
 import { logHappening } from "../demo/log-happening.ts";
 import type { Happening } from "../demo/happening.ts";
-import { temporaryDirectory } from "../harness/temporary-directory.ts";
+import { temporaryDirectory } from "../harness/workspace.ts";
 import { AUDIT, Dashboard, Rig, type Given, type Lane } from "../harness/dashboard.ts";
 import { View } from "./browser.ts";
 

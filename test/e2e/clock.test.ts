@@ -1,7 +1,7 @@
 /** What a jump of the system clock does to records that are kept, and to the names of files. */
 
 import { describe, expect, test, vi } from "vitest";
-import { runCli } from "../harness/cli.ts";
+import { runCli } from "../harness/program.ts";
 import { nameOf, RestartedGateway } from "../harness/restarted-gateway.ts";
 
 const AUDIT = "orchestrator.audit";

@@ -2,7 +2,7 @@
 
 import { copyFileSync } from "node:fs";
 import { expect, test, vi } from "vitest";
-import { runCli } from "../harness/cli.ts";
+import { runCli } from "../harness/program.ts";
 import { nameOf, RestartedGateway } from "../harness/restarted-gateway.ts";
 
 const AUDIT = "orchestrator.audit";

@@ -3,7 +3,7 @@
 import { once } from "node:events";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { WebSocket } from "ws";
-import { startCli } from "../harness/cli.ts";
+import { startCli } from "../harness/program.ts";
 import { GatewayProcess } from "../plugins/websocket/gateway-process.ts";
 import { SubprotocolViewer } from "../plugins/websocket/subprotocol-viewer.ts";
 

@@ -5,10 +5,10 @@ import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { LoggingManager } from "tailgate";
-import { runCli } from "../harness/cli.ts";
+import { runCli } from "../harness/program.ts";
 import { toJson, toProtobuf, type JsonRequest } from "../encode/generated-request.ts";
-import { collect } from "../harness/collect.ts";
-import { temporaryDirectory } from "../harness/temporary-directory.ts";
+import { collect } from "../harness/client.ts";
+import { temporaryDirectory } from "../harness/workspace.ts";
 
 const LOGGER = "orchestrator.server";
 const AUDIT = "orchestrator.audit";

@@ -4,7 +4,7 @@ import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { volatileNotice } from "../../src/runtime/log-dir.ts";
-import { startCli } from "../harness/cli.ts";
+import { startCli } from "../harness/program.ts";
 import { RestartedGateway } from "../harness/restarted-gateway.ts";
 
 async function metricsOf({ url }: RestartedGateway): Promise<(name: string) => number | undefined> {

@@ -2,7 +2,7 @@
 
 import { writeFileSync } from "node:fs";
 import { describe, expect, test, vi } from "vitest";
-import { runCli } from "../harness/cli.ts";
+import { runCli } from "../harness/program.ts";
 import { nameOf, RestartedGateway } from "../harness/restarted-gateway.ts";
 import { Sender } from "../harness/sender.ts";
 

@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Workspace } from "../harness/workspace.ts";
 import { Document } from "../readme/document.ts";
-import { collect } from "../harness/collect.ts";
+import { collect } from "../harness/client.ts";
 import { Program } from "../harness/program.ts";
 import { ExampleGateway } from "../harness/example-gateway.ts";
 

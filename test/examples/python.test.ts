@@ -6,9 +6,8 @@ import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { Workspace } from "../harness/workspace.ts";
 import { Document } from "../readme/document.ts";
-import type { Envelope } from "../harness/collect.ts";
-import { Program } from "../harness/program.ts";
-import { requirePython } from "../harness/required-program.ts";
+import type { Envelope } from "../harness/client.ts";
+import { Program, requirePython } from "../harness/program.ts";
 import { ExampleGateway } from "../harness/example-gateway.ts";
 
 const EXAMPLES = fileURLToPath(new URL("../../examples/python", import.meta.url));

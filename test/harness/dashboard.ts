@@ -1,9 +1,8 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { vi } from "vitest";
-import { startCli } from "./cli.ts";
-import type { Program } from "./program.ts";
-import { temporaryDirectory } from "./temporary-directory.ts";
+import { startCli, type Program } from "./program.ts";
+import { temporaryDirectory } from "./workspace.ts";
 import { View, type ViewOptions } from "../dashboard/browser.ts";
 
 export type Lane = "system_log" | "audit_log";

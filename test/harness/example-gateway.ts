@@ -1,7 +1,7 @@
 import { fileURLToPath } from "node:url";
 import { onTestFinished } from "vitest";
 import { Workspace } from "./workspace.ts";
-import { collect, type Collected } from "./collect.ts";
+import { collect, type Collected } from "./client.ts";
 import { Program } from "./program.ts";
 
 const MAIN = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));

@@ -9,10 +9,9 @@ import {
 } from "node:fs";
 import { setTimeout as wait } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { startCli } from "./cli.ts";
+import { startCli, type Program } from "./program.ts";
 import { Workspace } from "./workspace.ts";
-import { postMessages } from "./otlp-request.ts";
-import type { Program } from "./program.ts";
+import { postMessages } from "./otlp.ts";
 
 const LISTENING = /^tailgate: listening on (http:\/\/127\.0\.0\.1:\d+) \(dashboard/m;
 

@@ -1,4 +1,4 @@
-import { postMessages } from "./otlp-request.ts";
+import { postMessages } from "./otlp.ts";
 
 /** Sends requests one after the other until the gateway is gone. */
 export class Sender {

@@ -39,3 +39,12 @@ export class Workspace implements AsyncDisposable {
     await rm(this.directory, { recursive: true, force: true });
   }
 }
+
+/** A directory of its own, deleted by the clean-up that it adds. */
+export async function temporaryDirectory(
+  cleanUps: (() => Promise<unknown> | void)[],
+): Promise<string> {
+  const path = await mkdtemp(join(tmpdir(), "tailgate-test-"));
+  cleanUps.push(() => rm(path, { recursive: true, force: true }));
+  return path;
+}

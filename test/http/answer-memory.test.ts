@@ -3,9 +3,9 @@
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { expect, test, vi } from "vitest";
-import { startCli } from "../harness/cli.ts";
+import { startCli } from "../harness/program.ts";
 import { Workspace } from "../harness/workspace.ts";
-import { postMessages } from "../harness/otlp-request.ts";
+import { postMessages } from "../harness/otlp.ts";
 import { ask } from "../harness/http-server.ts";
 
 const LISTENING = /^tailgate: listening on (http:\/\/127\.0\.0\.1:\d+) \(dashboard/m;

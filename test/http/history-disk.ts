@@ -2,7 +2,7 @@ import { onTestFinished } from "vitest";
 import type { Journal, Retention } from "../../src/journal/journal.ts";
 import { MemoryJournal } from "../../src/journal/memory.ts";
 import { SqliteJournal } from "../../src/journal/sqlite.ts";
-import { temporaryDirectory } from "../harness/temporary-directory.ts";
+import { temporaryDirectory } from "../harness/workspace.ts";
 import { Stage } from "../harness/http-server.ts";
 
 const KEPT = { bytes: 1e12, ms: 1e15 };

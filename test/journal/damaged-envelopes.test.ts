@@ -10,7 +10,7 @@ import { gunzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { checksum } from "../../src/journal/page-reader.ts";
 import { LoggingManager } from "tailgate";
-import { temporaryDirectory } from "../harness/temporary-directory.ts";
+import { temporaryDirectory } from "../harness/workspace.ts";
 import { allOf, JournalDirectory } from "./journal-directory.ts";
 
 const LARGE = '"\n'.repeat(22_500) + "ééé";

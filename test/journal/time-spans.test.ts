@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { JournalDatabase } from "../../src/journal/database.ts";
 import type { ReadQuery, StoredRange } from "../../src/journal/messages.ts";
-import { temporaryDirectory } from "../harness/temporary-directory.ts";
+import { temporaryDirectory } from "../harness/workspace.ts";
 
 const KEPT = { bytes: 1e12, ms: 1e15 };
 const RETENTION = { system_log: KEPT, audit_log: KEPT };

@@ -5,8 +5,8 @@ import type { pino as Pino } from "pino";
 import { afterEach, describe, expect, it } from "vitest";
 import winston from "winston";
 import { LoggingManager } from "tailgate";
-import { collect, type Collected } from "../harness/collect.ts";
-import { temporaryDirectory } from "../harness/temporary-directory.ts";
+import { collect, type Collected } from "../harness/client.ts";
+import { temporaryDirectory } from "../harness/workspace.ts";
 
 const cleanUps: (() => Promise<unknown> | void)[] = [];
 

@@ -5,7 +5,7 @@ import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { afterEach, describe, expect, it } from "vitest";
 import { callSiteAbove, type CallSiteAttributes } from "../../src/otel/call-site.ts";
-import { temporaryDirectory } from "../harness/temporary-directory.ts";
+import { temporaryDirectory } from "../harness/workspace.ts";
 
 const run = promisify(execFile);
 

@@ -4,7 +4,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { LoggingManager } from "tailgate";
-import { temporaryDirectory } from "../harness/temporary-directory.ts";
+import { temporaryDirectory } from "../harness/workspace.ts";
 
 type Line = Record<string, unknown>;
 

@@ -10,7 +10,7 @@ import { gzipSync } from "node:zlib";
 import { build } from "vite";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { Workspace } from "../harness/workspace.ts";
-import { postMessages } from "../harness/otlp-request.ts";
+import { postMessages } from "../harness/otlp.ts";
 import { Program } from "../harness/program.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));

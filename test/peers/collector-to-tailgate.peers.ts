@@ -3,12 +3,10 @@
 import { readFile } from "node:fs/promises";
 import { setTimeout as wait } from "node:timers/promises";
 import { expect, test, vi } from "vitest";
-import { startCli } from "../harness/cli.ts";
+import { startCli, type Program } from "../harness/program.ts";
 import { Workspace } from "../harness/workspace.ts";
 import { TailgateError } from "tailgate";
-import { open as openHttp } from "../harness/otlp-http.ts";
-import { open } from "../harness/otlp-grpc.ts";
-import type { Program } from "../harness/program.ts";
+import { openReceiver, openGrpcReceiver } from "../harness/otlp.ts";
 import { messageOf, postNumbered } from "./numbered-records.ts";
 import { freePort } from "./peer.ts";
 import { SteadySender } from "./steady-sender.ts";
@@ -39,7 +37,7 @@ test.each([
   "the Collector sends again what was answered $code, until it is taken",
   { timeout: PATIENCE_MS },
   async ({ error, code }) => {
-    const { intake, url } = await open();
+    const { intake, url } = await openGrpcReceiver();
     intake.error = error;
     await using collector = await TestCollector.create(overGrpc(url));
     await collector.start();
@@ -78,7 +76,7 @@ test.each([
   "the Collector's default batches are accepted: compression %s, encoding %s",
   { timeout: PATIENCE_MS },
   async (compression, encoding) => {
-    const { intake, url } = await openHttp();
+    const { intake, url } = await openReceiver();
     const config = inBatches(url, compression, encoding);
     await using collector = await TestCollector.create(config);
     await collector.start();

@@ -8,7 +8,7 @@ import { buffer } from "node:stream/consumers";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { Workspace } from "../harness/workspace.ts";
 import { Program } from "../harness/program.ts";
-import { postMessages } from "../harness/otlp-request.ts";
+import { postMessages } from "../harness/otlp.ts";
 import { COLLECTOR_CONFIG, collectorPorts, startCollector } from "./collector.ts";
 import { startGateway } from "./gateway.ts";
 import { freePort, localUrl, requirePeer } from "./peer.ts";

@@ -1,7 +1,6 @@
 import { stringify } from "yaml";
-import { startCli } from "../harness/cli.ts";
+import { startCli, type Program } from "../harness/program.ts";
 import type { Workspace } from "../harness/workspace.ts";
-import type { Program } from "../harness/program.ts";
 
 export interface StartedGateway extends AsyncDisposable {
   readonly program: Program;

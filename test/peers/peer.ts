@@ -4,8 +4,7 @@ import { createServer } from "node:net";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import type { Workspace } from "../harness/workspace.ts";
-import { Program } from "../harness/program.ts";
-import { endWithout } from "../harness/required-program.ts";
+import { Program, endWithout } from "../harness/program.ts";
 
 /** Where test/setup-peers.sh leaves a program. */
 export function peerPath(program: string): string {

@@ -26,7 +26,7 @@ import {
   NOON_MS,
   openAudit,
   read,
-} from "../harness/audit-file.ts";
+} from "../harness/log-exporters.ts";
 
 describe("the contract of all exporters", () => {
   const cases = exporterContract(() => ({
@@ -98,7 +98,7 @@ describe("retention", () => {
   const now = Date.now();
 
   test("deletes at the start what is older, whoever wrote it, and reports how many", async () => {
-    const host = await hostWithDirectory();
+    const host = await hostWithDirectory("audit-file");
     const directory = join(host.logDir, "audit");
     mkdirSync(directory);
     const [oldest, old, kept] = [90, 31, 30].map((days) => nameOf(now - days * DAY_MS));
@@ -143,7 +143,7 @@ describe("the files", () => {
   });
 
   test("are refused where their directory is a link", async () => {
-    const host = await hostWithDirectory();
+    const host = await hostWithDirectory("audit-file");
     const directory = join(host.logDir, "audit");
     symlinkSync("/tmp", directory);
     await expect(openAudit({}, host)).rejects.toMatchObject({
@@ -153,7 +153,7 @@ describe("the files", () => {
   });
 
   test("are refused where their directory is a file", async () => {
-    const host = await hostWithDirectory();
+    const host = await hostWithDirectory("audit-file");
     writeFileSync(join(host.logDir, "audit"), "");
     await expect(openAudit({}, host)).rejects.toThrow(
       `The log directory ${join(host.logDir, "audit")} is not a directory.`,
@@ -192,7 +192,7 @@ describe("the files", () => {
   });
 
   test("go on with the rest of a batch after a full disk", async () => {
-    const host = await hostWithDirectory();
+    const host = await hostWithDirectory("audit-file");
     const through = ["prlimit", "--fsize=50000:unlimited"];
     const exporter = await ExporterProcess.start({
       plugin: "audit-file",

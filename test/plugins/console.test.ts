@@ -9,7 +9,7 @@ import { describe, expect, onTestFinished, test, vi } from "vitest";
 import consoleExporter from "../../plugins/console.ts";
 import type { Batch, LogRecord, Value } from "tailgate/plugin";
 import { ExporterProcess, type ProcessOptions } from "../harness/exporter-process.ts";
-import { temporaryDirectory } from "../harness/temporary-directory.ts";
+import { temporaryDirectory } from "../harness/workspace.ts";
 
 const STAMP = "2025-10-13 09:27:24";
 

@@ -26,7 +26,7 @@ import {
   NEVER,
   openFile,
   read,
-} from "../harness/log-file.ts";
+} from "../harness/log-exporters.ts";
 
 describe("the contract of all exporters", () => {
   const cases = exporterContract(() => ({

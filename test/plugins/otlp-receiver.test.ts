@@ -18,12 +18,12 @@ import {
   JSON_TYPE,
   NODE,
   NODE_RECORDS,
-  open,
+  openReceiver,
   PROTOBUF,
   PYTHON,
   PYTHON_RECORDS,
   send,
-} from "../harness/otlp-http.ts";
+} from "../harness/otlp.ts";
 
 describe("a request", () => {
   it.each([
@@ -39,7 +39,7 @@ describe("a request", () => {
     ],
     ["with encoding identity", PYTHON, PYTHON_RECORDS, { "Content-Encoding": "identity" }],
   ])("of %s is taken, chunked or not", async (_, body, records, headers) => {
-    const { url, intake } = await open();
+    const { url, intake } = await openReceiver();
     for (const length of [false, true]) {
       const answer = await send(url, body, { headers, length });
       expect(answer.status).toBe(200);
@@ -51,13 +51,13 @@ describe("a request", () => {
   });
 
   it("may be empty", async () => {
-    const { url } = await open();
+    const { url } = await openReceiver();
     expect((await send(url, Buffer.alloc(0))).status).toBe(200);
     expect((await send(url, Buffer.from("{}"), { headers: json })).status).toBe(200);
   });
 
   it("is answered with what was rejected, as a partial success", async () => {
-    const { url, intake } = await open();
+    const { url, intake } = await openReceiver();
     intake.rejected = 300;
     const answer = await send(url, NODE, { headers: json });
     expect(JSON.parse(answer.body.toString())).toEqual({
@@ -70,7 +70,7 @@ describe("a request", () => {
   });
 
   it("stays as it was sent for as long as the intake has it, whatever comes beside it", async () => {
-    const { url, intake } = await open();
+    const { url, intake } = await openReceiver();
     const sent = Array.from({ length: 48 }, (_, index) => paddedRequest(index, 7000 * index));
     await Promise.all(
       sent.map(async (body, index) => {
@@ -87,7 +87,7 @@ describe("a request", () => {
   });
 
   it("in JSON takes no memory any more once it is answered", async () => {
-    const { url, intake } = await open();
+    const { url, intake } = await openReceiver();
     const body = Buffer.concat([NODE, Buffer.alloc(200_000, " ")]);
     for (const length of [false, true]) await send(url, body, { headers: json, length });
     expect(intake.received).toBe(2 * NODE_RECORDS);
@@ -95,7 +95,7 @@ describe("a request", () => {
   });
 
   it("comes over a connection that is kept alive", async () => {
-    const { url } = await open();
+    const { url } = await openReceiver();
     const agent = new Agent({ keepAlive: true, maxSockets: 1 });
     onTestFinished(() => agent.destroy());
     for (let count = 0; count < 3; count++) {
@@ -107,7 +107,7 @@ describe("a request", () => {
   });
 
   it("is taken on the main port too, and there alone without a port of its own", async () => {
-    const { host, intake, url } = await open({ port: null });
+    const { host, intake, url } = await openReceiver({ port: null });
     expect(url).toBe("");
     expect(host.lines).toEqual([]);
     const main = await host.listen();
@@ -119,7 +119,7 @@ describe("a request", () => {
 
 describe("a sender", () => {
   it("that goes away in the middle of its upload disturbs nobody", async () => {
-    const { url, intake, host } = await open();
+    const { url, intake, host } = await openReceiver();
     const { port } = new URL(url);
     const socket = connect(Number(port), "127.0.0.1");
     await once(socket, "connect");
@@ -134,7 +134,7 @@ describe("a sender", () => {
 
 describe("opening and closing", () => {
   it("says where it listens", async () => {
-    const { host } = await open();
+    const { host } = await openReceiver();
     expect(host.lines).toEqual([
       expect.stringMatching(/^http:\/\/127\.0\.0\.1:\d+\/v1\/logs \(OTLP\/HTTP\)$/),
     ]);
@@ -145,7 +145,7 @@ describe("opening and closing", () => {
     await once(other, "listening");
     onTestFinished(() => void other.close());
     const { port } = other.address() as AddressInfo;
-    const error: unknown = await open({ port }).catch((thrown: unknown) => thrown);
+    const error: unknown = await openReceiver({ port }).catch((thrown: unknown) => thrown);
     expect(TailgateError.is(error, "PORT_IN_USE")).toBe(true);
     expect((error as Error).message).toContain(
       `Port ${port} of the OTLP receiver is in use on 127.0.0.1`,
@@ -153,7 +153,7 @@ describe("opening and closing", () => {
   });
 
   it("answers what is in flight before it is closed, and takes nothing more", async () => {
-    const { url, intake, receiver } = await open();
+    const { url, intake, receiver } = await openReceiver();
     const gate = Promise.withResolvers<void>();
     intake.gate = gate.promise;
     const agent = new Agent({ keepAlive: true });
@@ -178,7 +178,7 @@ describe("opening and closing", () => {
     ["that aborts while it waits", false],
     ["that has aborted already", true],
   ])("does not wait for what is in flight longer than a signal %s", async (_, before) => {
-    const { url, receiver } = await open({ max_in_flight_bytes: 100_000 });
+    const { url, receiver } = await openReceiver({ max_in_flight_bytes: 100_000 });
     const slow = await heldUpload(url, 90_000);
     const failed = once(slow, "error");
     const aborted = new AbortController();

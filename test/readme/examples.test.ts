@@ -8,8 +8,8 @@ import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { transformWithOxc } from "vite";
 import { parse } from "yaml";
 import { Workspace } from "../harness/workspace.ts";
-import { collect } from "../harness/collect.ts";
-import { postMessages } from "../harness/otlp-request.ts";
+import { collect } from "../harness/client.ts";
+import { postMessages } from "../harness/otlp.ts";
 import { Program } from "../harness/program.ts";
 import { Document } from "./document.ts";
 

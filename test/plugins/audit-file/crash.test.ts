@@ -25,7 +25,7 @@ import {
   nameOf,
   NOON_MS,
   read,
-} from "../../harness/audit-file.ts";
+} from "../../harness/log-exporters.ts";
 
 /** What happens between two crashes: events, each so many days after today, and how many thousandths of the newest file are left. */
 const life = fc.record({

@@ -13,7 +13,7 @@ import {
   NOON_MS,
   openAudit,
   read,
-} from "../../harness/audit-file.ts";
+} from "../../harness/log-exporters.ts";
 
 /** The line for one record. */
 async function lineOf(record: Partial<LogRecord>): Promise<string> {

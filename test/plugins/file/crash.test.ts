@@ -16,7 +16,7 @@ import { describe, expect, test } from "vitest";
 import file from "../../../plugins/file.ts";
 import type { RecordBatch } from "../../../src/batch/record-batch.ts";
 import { FollowedExporter } from "../../harness/followed-exporter.ts";
-import { hostWithDirectory, kept, linesOf, messages, read } from "../../harness/log-file.ts";
+import { hostWithDirectory, kept, linesOf, messages, read } from "../../harness/log-exporters.ts";
 
 const MANY_BACKUPS = 1000;
 

@@ -4,7 +4,15 @@ import * as fc from "fast-check";
 import { testHost } from "tailgate/testing";
 import { describe, expect, test } from "vitest";
 import file from "../../../plugins/file.ts";
-import { batches, kept, linesOf, messages, NEVER, openFile, read } from "../../harness/log-file.ts";
+import {
+  batches,
+  kept,
+  linesOf,
+  messages,
+  NEVER,
+  openFile,
+  read,
+} from "../../harness/log-exporters.ts";
 
 describe("rotation", () => {
   test("moves the file to .1 before a line that would exceed max_bytes", async () => {

@@ -9,7 +9,7 @@ import { describe, expect, onTestFinished, test, vi } from "vitest";
 import auditFile from "../../../plugins/audit-file.ts";
 import file from "../../../plugins/file.ts";
 import type { Exporter, ExporterDefinition, LogRecord } from "tailgate/plugin";
-import { AUDIT, nameOf, NEVER } from "../../harness/audit-file.ts";
+import { AUDIT, nameOf, NEVER } from "../../harness/log-exporters.ts";
 
 const CASES: readonly [ExporterDefinition, string, Partial<LogRecord>][] = [
   [file, "orchestrator.log", {}],

@@ -10,9 +10,17 @@ import {
 } from "node:zlib";
 import fc from "fast-check";
 import { describe, expect, it, onTestFinished, test } from "vitest";
-import { json, NODE, NODE_RECORDS, open, PYTHON, send, statusOf } from "../../harness/otlp-http.ts";
+import {
+  json,
+  NODE,
+  NODE_RECORDS,
+  openReceiver,
+  PYTHON,
+  send,
+  statusOf,
+  openGrpcReceiver,
+} from "../../harness/otlp.ts";
 import { frame, send as call } from "./raw-call.ts";
-import { open as openGrpc } from "../../harness/otlp-grpc.ts";
 
 const OK = 0;
 const INVALID_ARGUMENT = 3;
@@ -40,7 +48,7 @@ const encoded = (name: string): Record<string, string> => ({ "Content-Encoding":
 
 describe("a body", () => {
   it.each(HTTP)("may be compressed with %s", async (_, name, compress) => {
-    const { url, intake } = await open();
+    const { url, intake } = await openReceiver();
     const headers = { ...json, ...encoded(name) };
     // The second one is unpacked in another thread.
     for (const content of [NODE, Buffer.concat([NODE, Buffer.alloc(3 * MIB, " ")])]) {
@@ -51,7 +59,7 @@ describe("a body", () => {
   });
 
   it("is what was compressed, whatever that was and however its coding is written", async () => {
-    const { url, intake } = await open();
+    const { url, intake } = await openReceiver();
     const headersOf = fc.constantFrom(
       (name: string) => name,
       (name: string) => ` ${name.toUpperCase()} `,
@@ -75,7 +83,7 @@ describe("a body", () => {
   });
 
   it("of several pieces is the sum of them, whatever their size", async () => {
-    const { url, intake } = await open();
+    const { url, intake } = await openReceiver();
     const large = padded(PYTHON, new Uint8Array(2 * MIB));
     const skipped = Buffer.from([0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3]);
     for (const content of [PYTHON, large]) {
@@ -90,13 +98,13 @@ describe("a body", () => {
   });
 
   it("in gzip may be padded with zeros", async () => {
-    const { url } = await open();
+    const { url } = await openReceiver();
     const body = Buffer.concat([gzipSync(PYTHON), Buffer.alloc(10_000)]);
     expect((await send(url, body, { headers: encoded("gzip") })).status).toBe(200);
   });
 
   it("in zstd is decoded with the window that RFC 9659 allows", async () => {
-    const { url, intake } = await open();
+    const { url, intake } = await openReceiver();
     const content = padded(PYTHON, new Uint8Array(9 * MIB));
     const body = zstdCompressSync(content, zstdWindow(23));
     expect((await send(url, body, { headers: encoded("zstd") })).status).toBe(200);
@@ -106,7 +114,7 @@ describe("a body", () => {
 
 describe("a message over gRPC", () => {
   it.each(GRPC)("may be compressed with %s", async (_, name, compress) => {
-    const { url, intake } = await openGrpc();
+    const { url, intake } = await openGrpcReceiver();
     const content = padded(PYTHON, new Uint8Array(3 * MIB));
     const answer = await call(url, frame(compress(content), 1), { "grpc-encoding": name });
     expect(answer.grpcStatus).toBe(OK);
@@ -115,7 +123,7 @@ describe("a message over gRPC", () => {
   });
 
   it("in another encoding is UNIMPLEMENTED with those that are accepted", async () => {
-    const { url } = await openGrpc();
+    const { url } = await openGrpcReceiver();
     for (const name of ["snappy", "deflate", "br", "GZIP"]) {
       const answer = await call(url, frame(PYTHON, 1), { "grpc-encoding": name });
       expect(answer.grpcStatus).toBe(UNIMPLEMENTED);
@@ -129,7 +137,7 @@ describe("a body that is not valid", () => {
   const garbage = Buffer.from("garbage after the end");
 
   it.each(HTTP)("%s is 400", async (_, name, compress) => {
-    const { url, intake } = await open();
+    const { url, intake } = await openReceiver();
     const bodies = {
       empty: Buffer.alloc(0),
       "cut off": compress(PYTHON).subarray(0, -3),
@@ -154,7 +162,7 @@ describe("a body that is not valid", () => {
   });
 
   it("because of its dictionary or its window is 400", async () => {
-    const { url } = await open();
+    const { url } = await openReceiver();
     const dictionary = Buffer.from("orchestrator.server");
     const zlib = deflateSync(PYTHON, { dictionary });
     expect((await send(url, zlib, { headers: encoded("deflate") })).status).toBe(400);
@@ -174,7 +182,7 @@ describe("a body that is not valid", () => {
   });
 
   it("as it has too many pieces is 400", async () => {
-    const { url } = await open();
+    const { url } = await openReceiver();
     const piece = zstdCompressSync(Buffer.alloc(0));
     const body = Buffer.alloc(2000 * piece.length, piece);
     const answer = await send(url, body, { headers: encoded("zstd") });
@@ -192,8 +200,8 @@ describe("a bomb", () => {
     ["zstd in many pieces", "zstd", repeated(zstdCompressSync(Buffer.alloc(MIB)), 500)] as const,
     ["gzip in many pieces", "gzip", repeated(gzipSync(Buffer.alloc(MIB)), 200)] as const,
   ])("of %s is 413, and is not unpacked beyond the limit", async (_, name, bomb) => {
-    const { url } = await open();
-    const { url: grpcUrl } = await openGrpc();
+    const { url } = await openReceiver();
+    const { url: grpcUrl } = await openGrpcReceiver();
     const peak = watchMemory();
     const answers = await Promise.all(
       Array.from({ length: 2 }, () => send(url, bomb, { headers: encoded(name) })),
@@ -212,7 +220,7 @@ describe("a bomb", () => {
   });
 
   it("of small pieces that need large windows waits for its turn", async () => {
-    const { url } = await open();
+    const { url } = await openReceiver();
     const body = zstdCompressSync(Buffer.alloc(16 * MIB), zstdWindow(23));
     expect(body.length).toBeLessThan(2000);
     const answers = await Promise.all(
@@ -229,7 +237,7 @@ describe("the size of a body", () => {
   const batch = collectorBatch(8192);
 
   it("may be that of the Collector's default batches, in JSON and in protobuf", async () => {
-    const { url, intake } = await open();
+    const { url, intake } = await openReceiver();
     expect(batch.json.length).toBeGreaterThan(4 * MIB);
     expect(batch.protobuf.length).toBeGreaterThan(4 * MIB);
     expect((await send(url, batch.json, { headers: json })).status).toBe(200);
@@ -240,7 +248,7 @@ describe("the size of a body", () => {
   });
 
   it("may be 20 MiB over HTTP, compressed or not", async () => {
-    const { url, intake } = await open();
+    const { url, intake } = await openReceiver();
     const content = padded(PYTHON, noise(20 * MIB - PYTHON.length - 5));
     expect(content.length).toBe(20 * MIB);
     expect((await send(url, content)).status).toBe(200);
@@ -260,7 +268,7 @@ describe("the size of a body", () => {
     const message = frame(batch.protobuf);
     const small = frame(padded(PYTHON, new Uint8Array(4 * MIB - PYTHON.length - 5)));
     expect(small.length).toBe(4 * MIB + 5);
-    const { url } = await openGrpc();
+    const { url } = await openGrpcReceiver();
     const refused = await call(url, message);
     expect([refused.grpcStatus, refused.message]).toEqual([
       INVALID_ARGUMENT,
@@ -268,16 +276,16 @@ describe("the size of a body", () => {
     ]);
     expect((await call(url, small)).grpcStatus).toBe(OK);
     for (const given of [{ grpc_max_body_bytes: 16 * MIB }, { max_body_bytes: 16 * MIB }]) {
-      const { url: larger } = await openGrpc(given);
+      const { url: larger } = await openGrpcReceiver(given);
       expect((await call(larger, message)).grpcStatus).toBe(OK);
     }
-    const { url: smaller } = await openGrpc({ grpc_max_body_bytes: 1000 });
+    const { url: smaller } = await openGrpcReceiver({ grpc_max_body_bytes: 1000 });
     expect((await call(smaller, small)).message).toContain("larger than 1000 bytes");
   });
 });
 
 test("an encoding that is not accepted is 415 with those that are", async () => {
-  const { url } = await open();
+  const { url } = await openReceiver();
   for (const name of ["br", "compress", "snappy", "gzip, zstd", "gzip, gzip"]) {
     const answer = await send(url, PYTHON, { headers: encoded(name) });
     expect(answer.status).toBe(415);

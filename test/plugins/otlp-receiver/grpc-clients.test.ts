@@ -12,10 +12,9 @@ import {
 } from "@grpc/grpc-js";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { TailgateError } from "tailgate";
-import { Program } from "../../harness/program.ts";
-import { requirePython } from "../../harness/required-program.ts";
+import { Program, requirePython } from "../../harness/program.ts";
 import { METHOD } from "./raw-call.ts";
-import { open } from "../../harness/otlp-grpc.ts";
+import { openGrpcReceiver } from "../../harness/otlp.ts";
 
 const PYTHON = readFileSync(new URL("../../golden/python-sdk.pb", import.meta.url));
 const PYTHON_RECORDS = 17;
@@ -41,13 +40,13 @@ function exported(
 
 describe("grpc-js", () => {
   it.each([false, true])("exports, compressed: %s", async (compressed) => {
-    const { url, intake } = await open();
+    const { url, intake } = await openGrpcReceiver();
     expect(await exported(url, PYTHON, { compressed })).toEqual(Buffer.alloc(0));
     expect(intake.received).toBe(PYTHON_RECORDS);
   });
 
   it("gets the status, the message and the details of a refusal", async () => {
-    const { url, intake } = await open();
+    const { url, intake } = await openGrpcReceiver();
     intake.error = new TailgateError("OVERLOADED", "Zu viel für 100 %.");
     const error = (await exported(url, PYTHON)) as ServiceError;
     expect(error.code).toBe(status.RESOURCE_EXHAUSTED);
@@ -57,7 +56,7 @@ describe("grpc-js", () => {
   });
 
   it("gets the refusal of a message that is too large while it sends it", async () => {
-    const { url } = await open();
+    const { url } = await openGrpcReceiver();
     for (let count = 0; count < 5; count++) {
       const error = (await exported(url, Buffer.alloc(16_000_000))) as ServiceError;
       expect(error.code).toBe(status.INVALID_ARGUMENT);
@@ -66,7 +65,7 @@ describe("grpc-js", () => {
   });
 
   it("is told that its message cannot be decoded", async () => {
-    const { url } = await open();
+    const { url } = await openGrpcReceiver();
     const error = (await exported(url, gzipSync(PYTHON))) as ServiceError;
     expect(error.code).toBe(status.INVALID_ARGUMENT);
   });
@@ -98,13 +97,13 @@ async function exportedByPython(url: string, compression: object): Promise<strin
 
 describe("Python's SDK", () => {
   it.each([{}, { OTEL_EXPORTER_OTLP_COMPRESSION: "gzip" }])("exports with %j", async (given) => {
-    const { url, intake } = await open();
+    const { url, intake } = await openGrpcReceiver();
     await exportedByPython(url, given);
     expect(intake.received).toBe(100);
   });
 
   it("sends again what was refused for now", async () => {
-    const { url, intake } = await open();
+    const { url, intake } = await openGrpcReceiver();
     const refused = new TailgateError("OVERLOADED", "Too much waits.");
     const errors = vi.fn(() => (errors.mock.calls.length > 2 ? undefined : refused));
     Object.defineProperty(intake, "error", { get: errors });

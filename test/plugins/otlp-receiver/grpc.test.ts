@@ -8,7 +8,7 @@ import otlpReceiver from "../../../plugins/otlp-receiver.ts";
 import { TailgateError } from "tailgate";
 import { testHost } from "tailgate/testing";
 import { answerOf, begin, frame, resetFrame, send, session } from "./raw-call.ts";
-import { open } from "../../harness/otlp-grpc.ts";
+import { openGrpcReceiver } from "../../harness/otlp.ts";
 
 const PYTHON = readFileSync(new URL("../../golden/python-sdk.pb", import.meta.url));
 const PYTHON_RECORDS = 17;
@@ -31,7 +31,7 @@ describe("a call", () => {
     ["not gzipped though it might be", frame(PYTHON), gzip],
     ["of type +proto", frame(PYTHON), { "content-type": "application/grpc+proto" }],
   ])("%s is taken", async (_, body, headers) => {
-    const { url, intake } = await open();
+    const { url, intake } = await openGrpcReceiver();
     const answer = await send(url, body, headers);
     expect(answer.status).toBe(200);
     expect(answer.grpcStatus).toBe(OK);
@@ -44,12 +44,12 @@ describe("a call", () => {
   });
 
   it("may have an empty message", async () => {
-    const { url } = await open();
+    const { url } = await openGrpcReceiver();
     expect((await send(url, frame(Buffer.alloc(0)))).grpcStatus).toBe(OK);
   });
 
   it("is taken however it is cut into pieces", async () => {
-    const { url, intake } = await open();
+    const { url, intake } = await openGrpcReceiver();
     const client = session(url);
     const body = frame(PYTHON);
     const cuts = fc.uniqueArray(fc.integer({ min: 1, max: 20 }), { maxLength: 8 });
@@ -72,7 +72,7 @@ describe("a call", () => {
   });
 
   it("is answered with what was rejected, as a partial success", async () => {
-    const { url, intake } = await open();
+    const { url, intake } = await openGrpcReceiver();
     intake.rejected = 300;
     const { grpcStatus, body } = await send(url, frame(PYTHON));
     expect(grpcStatus).toBe(OK);
@@ -81,7 +81,7 @@ describe("a call", () => {
   });
 
   it("shares its connection with many others", async () => {
-    const { url, intake } = await open();
+    const { url, intake } = await openGrpcReceiver();
     const client = session(url);
     const calls = Array.from({ length: 250 }, () => {
       const stream = begin(client);
@@ -197,7 +197,7 @@ describe("a refusal for good", () => {
   ];
 
   it.each(cases)("%s has its status, and no body", async (_, body, headers, status, message) => {
-    const { url, intake } = await open();
+    const { url, intake } = await openGrpcReceiver();
     const answer = await send(url, body, headers);
     expect(answer.status).toBe(200);
     expect(answer.grpcStatus).toBe(status);
@@ -211,7 +211,7 @@ describe("a refusal for good", () => {
   });
 
   it("of another content type is 415, of another HTTP method 405", async () => {
-    const { url } = await open();
+    const { url } = await openGrpcReceiver();
     for (const type of ["application/json", "application/grpc+json", "application/grpcx"]) {
       const answer = await send(url, frame(PYTHON), { "content-type": type });
       expect([answer.status, answer.grpcStatus]).toEqual([415, undefined]);
@@ -221,7 +221,7 @@ describe("a refusal for good", () => {
   });
 
   it("of a message that is too large comes while it is still being sent", async () => {
-    const { url } = await open({ max_body_bytes: 1000 });
+    const { url } = await openGrpcReceiver({ max_body_bytes: 1000 });
     const stream = begin(session(url));
     stream.write(frame(Buffer.alloc(2000), 0, 5_000_000));
     const answer = await answerOf(stream);
@@ -233,7 +233,7 @@ describe("a refusal for good", () => {
   });
 
   it("of a gzip bomb says so, and it is not unpacked beyond the limit", async () => {
-    const { url } = await open({ max_inflated_bytes: 1_000_000 });
+    const { url } = await openGrpcReceiver({ max_inflated_bytes: 1_000_000 });
     for (const bytes of [10_000_000, 200_000_000]) {
       const answer = await send(url, frame(gzipSync(Buffer.alloc(bytes)), 1), gzip);
       expect(answer.grpcStatus).toBe(INVALID_ARGUMENT);
@@ -244,7 +244,7 @@ describe("a refusal for good", () => {
   });
 
   it("shows its text as ASCII, and not more than clients take", async () => {
-    const { url, intake } = await open();
+    const { url, intake } = await openGrpcReceiver();
     intake.error = new TailgateError("OTLP_UNDECODABLE", `100 % “wrong”\n${"é".repeat(9000)}`);
     const { headers, message } = await send(url, frame(PYTHON));
     expect(headers["grpc-message"]).toMatch(/^100 %25 %E2%80%9Cwrong%E2%80%9D%0A%C3%A9/);
@@ -262,7 +262,7 @@ describe("a refusal for now", () => {
     ["STOPPED", UNAVAILABLE],
     ["JOURNAL_FULL", UNAVAILABLE],
   ] as const)("%s is %i with when to come back", async (code, status) => {
-    const { url, intake } = await open();
+    const { url, intake } = await openGrpcReceiver();
     intake.error = new TailgateError(code, "No.");
     const { grpcStatus, message, trailers } = await send(url, frame(PYTHON));
     expect(grpcStatus).toBe(status);
@@ -278,7 +278,7 @@ describe("a refusal for now", () => {
   });
 
   it("for want of room is UNAVAILABLE, and room comes back after a reset in the middle", async () => {
-    const { url, intake } = await open({ max_in_flight_bytes: 100_000 });
+    const { url, intake } = await openGrpcReceiver({ max_in_flight_bytes: 100_000 });
     const slow = begin(session(url));
     slow.write(frame(Buffer.alloc(50_000), 0, 90_000));
     const large = frame(Buffer.alloc(60_000));
@@ -296,7 +296,7 @@ describe("a refusal for now", () => {
     ["with CANCEL", 8],
     ["without an error", 0],
   ])("stores nothing of a call that its sender takes back %s before its end", async (_, code) => {
-    const { url, intake, host } = await open();
+    const { url, intake, host } = await openGrpcReceiver();
     const socket = connect(Number(new URL(url).port), "127.0.0.1");
     const client = session(url, socket);
     const stream = begin(client);
@@ -310,7 +310,7 @@ describe("a refusal for now", () => {
   });
 
   it("of a call that takes longer than its grpc-timeout is DEADLINE_EXCEEDED", async () => {
-    const { url, intake } = await open();
+    const { url, intake } = await openGrpcReceiver();
     intake.gate = Promise.withResolvers<void>().promise;
     const waiting = await send(url, frame(PYTHON), { "grpc-timeout": "50m" });
     expect(waiting.message).toBe("The call timed out after 50 ms.");
@@ -323,7 +323,7 @@ describe("a refusal for now", () => {
   it("of a message that does not arrive in 30 seconds is DEADLINE_EXCEEDED", async () => {
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
     try {
-      const { url, intake } = await open();
+      const { url, intake } = await openGrpcReceiver();
       const stream = begin(session(url));
       stream.write(frame(PYTHON, 0, 5000));
       const answer = answerOf(stream);
@@ -340,7 +340,7 @@ describe("a refusal for now", () => {
 
 describe("at the end", () => {
   it("what is in flight is finished, and the client is told to go", async () => {
-    const { url, intake, receiver } = await open();
+    const { url, intake, receiver } = await openGrpcReceiver();
     const gate = Promise.withResolvers<void>();
     intake.gate = gate.promise;
     const client = session(url);
@@ -357,7 +357,7 @@ describe("at the end", () => {
   });
 
   it("what is not finished in time is UNAVAILABLE", async () => {
-    const { url, intake, receiver } = await open();
+    const { url, intake, receiver } = await openGrpcReceiver();
     intake.gate = Promise.withResolvers<void>().promise;
     const stream = begin(session(url));
     stream.end(frame(PYTHON));
@@ -376,7 +376,7 @@ describe("at the end", () => {
 describe("the port", () => {
   it("is off where the OTLP port is not 4318, or where it is null", async () => {
     for (const given of [{ port: 0, grpc_port: undefined }, { grpc_port: null }]) {
-      const { url } = await open(given);
+      const { url } = await openGrpcReceiver(given);
       expect(url).toBe("");
     }
   });
@@ -400,7 +400,7 @@ describe("the port", () => {
   });
 
   it("survives a client that speaks something else", async () => {
-    const { url } = await open();
+    const { url } = await openGrpcReceiver();
     await expect(fetch(url)).rejects.toThrow("fetch failed");
     expect((await send(url, frame(PYTHON))).grpcStatus).toBe(OK);
   });

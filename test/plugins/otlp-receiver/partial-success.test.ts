@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { resolveConfig } from "tailgate";
 import { startTailgate } from "tailgate";
 import { toProtobuf } from "../../encode/generated-request.ts";
-import { temporaryDirectory } from "../../harness/temporary-directory.ts";
+import { temporaryDirectory } from "../../harness/workspace.ts";
 import { frame, send } from "./raw-call.ts";
 
 const cleanUps: (() => Promise<unknown> | void)[] = [];

@@ -5,7 +5,7 @@ import { createServer, type IncomingHttpHeaders } from "node:http";
 import type { AddressInfo } from "node:net";
 import { buffer } from "node:stream/consumers";
 import { expect, onTestFinished, test } from "vitest";
-import { open } from "../../harness/otlp-grpc.ts";
+import { openGrpcReceiver } from "../../harness/otlp.ts";
 
 interface Arrived {
   readonly path: string;
@@ -39,7 +39,7 @@ test.each(["/v1/traces", "/v1/metrics"])(
   async (path) => {
     const answer = { "Content-Type": "application/x-protobuf", "Retry-After": "7" };
     const { arrived, url } = await collector(429, answer, "wait");
-    const { host } = await open({ pass_on_to: url });
+    const { host } = await openGrpcReceiver({ pass_on_to: url });
     const body = Buffer.from([1, 2, 255, 0]);
     const response = await post(await host.listen(), path, body);
     expect([response.status, await response.text()]).toEqual([429, "wait"]);
@@ -59,7 +59,7 @@ test.each(["/v1/traces", "/v1/metrics"])(
 
 test("without an answer it is 503 with Retry-After, and beyond the limit 413", async () => {
   const { url } = await collector(200, {}, Buffer.alloc(2 << 20));
-  const { host } = await open({ pass_on_to: url, max_body_bytes: 1000 });
+  const { host } = await openGrpcReceiver({ pass_on_to: url, max_body_bytes: 1000 });
   const main = await host.listen();
   const response = await post(main, "/v1/traces", Buffer.alloc(10));
   expect([response.status, response.headers.get("retry-after")]).toEqual([503, "1"]);
@@ -68,7 +68,7 @@ test("without an answer it is 503 with Retry-After, and beyond the limit 413", a
 });
 
 test("where no collector listens, it is 503", async () => {
-  const { host } = await open({ pass_on_to: "http://127.0.0.1:1" });
+  const { host } = await openGrpcReceiver({ pass_on_to: "http://127.0.0.1:1" });
   const response = await post(await host.listen(), "/v1/traces", Buffer.alloc(10));
   expect(response.status).toBe(503);
   expect(await response.text()).toContain("did not respond");
@@ -76,7 +76,7 @@ test("where no collector listens, it is 503", async () => {
 
 test("credentials of pass_on_to become a header, and the path comes before the query", async () => {
   const { arrived, url } = await collector(200, {}, "");
-  const { host } = await open({
+  const { host } = await openGrpcReceiver({
     pass_on_to: `${url.replace("//", "//me:p%40ss@")}base?key=hidden`,
   });
   expect((await post(await host.listen(), "/v1/traces", Buffer.alloc(10))).status).toBe(200);
@@ -87,7 +87,9 @@ test("credentials of pass_on_to become a header, and the path comes before the q
 });
 
 test("an answer that names the collector shows neither its credentials nor its query", async () => {
-  const { host } = await open({ pass_on_to: "http://me:secret@127.0.0.1:1/base?key=hidden" });
+  const { host } = await openGrpcReceiver({
+    pass_on_to: "http://me:secret@127.0.0.1:1/base?key=hidden",
+  });
   const response = await post(await host.listen(), "/v1/traces", Buffer.alloc(10));
   expect(response.status).toBe(503);
   const text = await response.text();
@@ -96,7 +98,7 @@ test("an answer that names the collector shows neither its credentials nor its q
 });
 
 test("without a collector it is 404, and the log says once what to set", async () => {
-  const { host } = await open();
+  const { host } = await openGrpcReceiver();
   const main = await host.listen();
   for (let count = 0; count < 3; count++) {
     expect((await post(main, "/v1/traces", Buffer.alloc(10))).status).toBe(404);
@@ -113,7 +115,7 @@ test("what waits for a collector that hangs is given up when the time to stop is
     hanging.closeAllConnections();
   });
   const { port } = hanging.address() as AddressInfo;
-  const { host, receiver } = await open({ pass_on_to: `http://127.0.0.1:${port}` });
+  const { host, receiver } = await openGrpcReceiver({ pass_on_to: `http://127.0.0.1:${port}` });
   const asked = once(hanging, "request");
   const response = post(await host.listen(), "/v1/traces", Buffer.alloc(10));
   await asked;

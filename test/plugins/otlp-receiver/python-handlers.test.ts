@@ -2,8 +2,7 @@
 
 import { expect, test } from "vitest";
 import { CrashSite, urlOf } from "../../crash/gateway-process.ts";
-import { Program } from "../../harness/program.ts";
-import { requirePython } from "../../harness/required-program.ts";
+import { Program, requirePython } from "../../harness/program.ts";
 
 const SDK_HANDLER = `
 from opentelemetry.sdk._logs import LoggingHandler

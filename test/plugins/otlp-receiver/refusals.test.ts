@@ -10,16 +10,16 @@ import {
   json,
   JSON_TYPE,
   NODE,
-  open,
+  openReceiver,
   PROTOBUF,
   PYTHON,
   send,
   statusOf,
-} from "../../harness/otlp-http.ts";
+} from "../../harness/otlp.ts";
 
 describe("a refusal", () => {
   it("of another method is 405 with Allow", async () => {
-    const { url } = await open();
+    const { url } = await openReceiver();
     const answer = await send(url, Buffer.alloc(0), { method: "PUT" });
     expect(answer.status).toBe(405);
     expect(answer.headers.allow).toBe("POST");
@@ -27,7 +27,7 @@ describe("a refusal", () => {
   });
 
   it("of another content type is 415, as JSON", async () => {
-    const { url } = await open();
+    const { url } = await openReceiver();
     for (const type of ["text/plain", "application/x-www-form-urlencoded", "application/jsonp"]) {
       const answer = await send(url, NODE, { headers: { "Content-Type": type } });
       expect(answer.status).toBe(415);
@@ -38,7 +38,7 @@ describe("a refusal", () => {
   });
 
   it("of what a browser asks for is a status in JSON, too", async () => {
-    const { url } = await open();
+    const { url } = await openReceiver();
     const method = await fetch(`${url}/v1/logs`);
     expect(method.status).toBe(405);
     expect(await method.json()).toEqual({ code: 12, message: "/v1/logs requires POST." });
@@ -51,7 +51,7 @@ describe("a refusal", () => {
   });
 
   it("of what cannot be decoded is 400 with the place, in the request's type", async () => {
-    const { url, intake } = await open();
+    const { url, intake } = await openReceiver();
     const wrong = await send(url, Buffer.from('{"resourceLogs":1}'), { headers: json });
     expect(wrong.status).toBe(400);
     expect(wrong.headers["content-type"]).toBe(JSON_TYPE);
@@ -74,14 +74,14 @@ describe("a refusal", () => {
     ["that is cut off", gzipSync(PYTHON).subarray(0, 200)],
     ["that is cut off and large", gzipSync(noise(300_000)).subarray(0, 200_000)],
   ])("of gzip %s is 400", async (_, body) => {
-    const { url } = await open();
+    const { url } = await openReceiver();
     const answer = await send(url, body, { headers: gzip });
     expect(answer.status).toBe(400);
     expect(statusOf(answer)).toEqual({ code: 3, message: "The body is not valid gzip." });
   });
 
   it("of a body that is too large is 413, and is read by a client that is still sending", async () => {
-    const { url } = await open({ max_body_bytes: 1000 });
+    const { url } = await openReceiver({ max_body_bytes: 1000 });
     for (const length of [false, true]) {
       const answer = await send(url, Buffer.alloc(5_000_000), { length });
       expect(answer.status).toBe(413);
@@ -98,7 +98,7 @@ describe("a refusal", () => {
   ])(
     "of a gzip bomb that is %s is 413, and it is not unpacked beyond the limit",
     async (_, bomb) => {
-      const { url } = await open({ max_inflated_bytes: 1_000_000 });
+      const { url } = await openReceiver({ max_inflated_bytes: 1_000_000 });
       const before = process.memoryUsage().arrayBuffers;
       let peak = before;
       const watch = setInterval(() => {
@@ -115,7 +115,7 @@ describe("a refusal", () => {
   );
 
   it("for want of room for bodies in flight is 503 with Retry-After, and room comes back", async () => {
-    const { url } = await open({ max_in_flight_bytes: 100_000 });
+    const { url } = await openReceiver({ max_in_flight_bytes: 100_000 });
     const slow = await heldUpload(url, 90_000);
     const answer = await send(url, Buffer.alloc(20_000));
     expect(answer.headers["retry-after"]).toBe("1");
@@ -129,7 +129,7 @@ describe("a refusal", () => {
   });
 
   it("for want of room leaves its room to others at once, though it is still being sent", async () => {
-    const { url } = await open({ max_in_flight_bytes: 100_000 });
+    const { url } = await openReceiver({ max_in_flight_bytes: 100_000 });
     const slow = await heldUpload(url, 90_000);
     slow.write(Buffer.alloc(20_000));
     await vi.waitFor(async () => expect((await send(url, Buffer.alloc(95_000))).status).toBe(400));
@@ -137,7 +137,7 @@ describe("a refusal", () => {
   });
 
   it("counts what is unpacked in another thread as in flight too", async () => {
-    const { url } = await open({ max_in_flight_bytes: 500_000 });
+    const { url } = await openReceiver({ max_in_flight_bytes: 500_000 });
     const body = Buffer.concat([gzipSync(noise(100_000)), gzipSync(Buffer.alloc(1_000_000))]);
     expect((await send(url, body, { headers: gzip })).status).toBe(503);
     expect((await send(url, PYTHON)).status).toBe(200);
@@ -147,7 +147,7 @@ describe("a refusal", () => {
     ["OVERLOADED", 429, 8],
     ["STOPPED", 503, 14],
   ] as const)("where the intake says %s is %i with Retry-After", async (code, status, rpc) => {
-    const { url, intake } = await open();
+    const { url, intake } = await openReceiver();
     intake.error = new TailgateError(code, "No.");
     const answer = await send(url, PYTHON);
     expect(answer.status).toBe(status);
@@ -156,7 +156,7 @@ describe("a refusal", () => {
   });
 
   it("after a fault of ours is 503, so that the client keeps the records, and is logged", async () => {
-    const { url, intake, host } = await open();
+    const { url, intake, host } = await openReceiver();
     intake.error = new RangeError("a bug");
     const answer = await send(url, PYTHON);
     expect(answer.status).toBe(503);
@@ -166,7 +166,7 @@ describe("a refusal", () => {
   });
 
   it("of another path names the right one", async () => {
-    const { url } = await open();
+    const { url } = await openReceiver();
     const other = await send(url, PYTHON, { path: "/" });
     expect(other.status).toBe(404);
     expect(statusOf(other)).toEqual({
@@ -182,7 +182,7 @@ describe("a refusal", () => {
   });
 
   it("of a page of another site, or of a name that is not ours, is 403", async () => {
-    const { url, intake } = await open();
+    const { url, intake } = await openReceiver();
     const page = await send(url, NODE, { headers: { ...json, Origin: "http://evil.example" } });
     expect(page.status).toBe(403);
     const { code, message } = JSON.parse(page.body.toString()) as { code: number; message: string };
@@ -196,7 +196,7 @@ describe("a refusal", () => {
   });
 
   it("with two Host headers is 400, on both ports; with a host in its target it is served", async () => {
-    const { url, host, intake } = await open();
+    const { url, host, intake } = await openReceiver();
     for (const at of [url, await host.listen()]) {
       const port = Number(new URL(at).port);
       const head = `Content-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}`;
@@ -217,7 +217,7 @@ describe("a refusal", () => {
   });
 
   it("on the main port has the form that it has on the receiver's own", async () => {
-    const { host, intake } = await open({ port: null });
+    const { host, intake } = await openReceiver({ port: null });
     const main = await host.listen();
     const rebound = await send(main, PYTHON, { headers: { Host: "evil.example" } });
     expect(rebound.status).toBe(403);

@@ -6,7 +6,7 @@ import { encodeOtlpProtobuf } from "../../../src/otlp/request-encoder.ts";
 import type { LogRecord } from "tailgate/plugin";
 import { rebuilt } from "../../encode/envelopes.ts";
 import { jsonRequest, toProtobuf } from "../../encode/generated-request.ts";
-import { postMessages } from "../../harness/otlp-request.ts";
+import { postMessages } from "../../harness/otlp.ts";
 import { Peer } from "./peer.ts";
 
 const UID = "log.record.uid";

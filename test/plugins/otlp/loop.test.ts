@@ -1,8 +1,8 @@
 import { expect, test } from "vitest";
-import { runCli, startCli } from "../../harness/cli.ts";
+import { runCli, startCli } from "../../harness/program.ts";
 import { Workspace } from "../../harness/workspace.ts";
 import { LoggingManager } from "tailgate";
-import { postMessages } from "../../harness/otlp-request.ts";
+import { postMessages } from "../../harness/otlp.ts";
 import { Peer } from "./peer.ts";
 
 const LISTENING = /listening on (http:\/\/127\.0\.0\.1:\d+) \(dashboard/;

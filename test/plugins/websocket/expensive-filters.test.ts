@@ -4,7 +4,7 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { LogStream } from "tailgate/client";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import type { LogRecord } from "tailgate/plugin";
-import { startCli } from "../../harness/cli.ts";
+import { startCli } from "../../harness/program.ts";
 import { longestTurnMs } from "../../harness/longest-turn.ts";
 import { LARGE, untilReceived } from "../../harness/plain-clients.ts";
 import { Viewer, type Rig } from "../../harness/websocket.ts";

@@ -1,7 +1,6 @@
 import { setTimeout as wait } from "node:timers/promises";
-import { startCli } from "../../harness/cli.ts";
+import { startCli, type Program } from "../../harness/program.ts";
 import { Workspace } from "../../harness/workspace.ts";
-import type { Program } from "../../harness/program.ts";
 
 const CONFIG = "receivers: { otlp: { port: null } }\nexporters: { websocket: {} }\n";
 

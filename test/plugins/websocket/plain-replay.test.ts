@@ -1,7 +1,7 @@
 /** Viewers without the subprotocol, where the journal does not have all that is due. */
 
 import { describe, expect, onTestFinished, test, vi } from "vitest";
-import { postMessages } from "../../harness/otlp-request.ts";
+import { postMessages } from "../../harness/otlp.ts";
 import { GatewayProcess } from "./gateway-process.ts";
 import { JournalStage } from "../../harness/paged-journal.ts";
 import { RawPeer, Rig, Viewer, type RigOptions } from "../../harness/websocket.ts";

@@ -14,6 +14,27 @@ import type { Receiver } from "tailgate/plugin";
 import { testHost, type TestHost } from "tailgate/testing";
 import { Records } from "../plugins/otlp-receiver/records.ts";
 
+/** Posts records to a gateway as OTLP/JSON, one a message, and answers the status. */
+export async function postMessages(
+  url: string,
+  messages: readonly string[],
+  { logger = "orchestrator.server" } = {},
+): Promise<number> {
+  const logRecords = messages.map((message) => ({
+    timeUnixNano: "1760347644339163000",
+    severityNumber: 9,
+    body: { stringValue: message },
+  }));
+  const response = await fetch(`${url}/v1/logs`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({
+      resourceLogs: [{ scopeLogs: [{ scope: { name: logger }, logRecords }] }],
+    }),
+  });
+  return response.status;
+}
+
 export const PROTOBUF = "application/x-protobuf";
 export const JSON_TYPE = "application/json";
 export const PYTHON = readFileSync(new URL("../golden/python-sdk.pb", import.meta.url));
@@ -21,23 +42,32 @@ export const PYTHON_RECORDS = 17;
 export const NODE = readFileSync(new URL("../golden/node3-direct-json-1.json", import.meta.url));
 export const NODE_RECORDS = 28;
 
-export interface Opened {
+export interface OpenReceiver {
   readonly host: TestHost;
   readonly intake: Records;
   readonly receiver: Receiver;
-  /** `http://127.0.0.1:PORT` of the receiver's own port, "" without one. */
+  /** `http://127.0.0.1:PORT` of its own port, "" without one. */
   readonly url: string;
 }
 
-/** The receiver with a free port of its own for HTTP, until the end of the test. */
-export async function open(given: object = {}): Promise<Opened> {
+/** Opens the receiver with a free port for HTTP, until the end of the test. */
+export function openReceiver(options: object = {}): Promise<OpenReceiver> {
+  return openWith({ port: 0, ...options });
+}
+
+/** Opens the receiver with a free port for gRPC and none for HTTP, until the end of the test. */
+export function openGrpcReceiver(options: object = {}): Promise<OpenReceiver> {
+  return openWith({ port: null, grpc_port: 0, ...options });
+}
+
+async function openWith(given: object): Promise<OpenReceiver> {
   const host = await testHost("otlp");
   onTestFinished(() => host.close());
   const intake = new Records();
-  const options = otlpReceiver.options.parse({ port: 0, ...given });
+  const options = otlpReceiver.options.parse(given);
   const receiver = await otlpReceiver.open(options, Object.assign(host, { intake }));
   onTestFinished(() => receiver.close?.(AbortSignal.timeout(1000)));
-  const [url = ""] = host.lines.map((line) => /^http:\/\/[^/]+/.exec(line)?.[0] ?? "");
+  const [url = ""] = host.lines.map((line) => /^http:\/\/[^/ ]+/.exec(line)?.[0] ?? "");
   return { host, intake, receiver, url };
 }
 

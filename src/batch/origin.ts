@@ -6,10 +6,10 @@
 import type { EnvelopeType } from "../wire/envelope.ts";
 import type { LogRecord } from "../plugin/index.ts";
 import type { Steps } from "../otlp/request-limits.ts";
-import { RESOURCE_LOGS_SCOPE_LOGS, SCOPE_LOGS_RECORDS } from "../otlp/fields.ts";
+import { RESOURCE_LOGS, SCOPE_LOGS } from "../otlp/schema.ts";
 import { encodeLogRecord, buildRequest, type EncodedRecord } from "../otlp/encode.ts";
 import { ProtobufDecoder } from "../otlp/decode.ts";
-import { END, RequestIndex, RESOURCE, SCOPE, START } from "../otlp/request-index.ts";
+import { RequestIndex } from "../otlp/request-index.ts";
 import type { RecordBatch } from "./record-batch.ts";
 
 /** Where a record came from, to rebuild it for those who want OpenTelemetry and not the envelope. */
@@ -73,13 +73,19 @@ export class ProtobufOrigin implements Origin {
     return {
       resource: piece(
         resources,
-        layout.at(index, RESOURCE),
+        layout.resource(index),
         layout,
         layout.resourceLogs,
-        RESOURCE_LOGS_SCOPE_LOGS,
+        RESOURCE_LOGS.tags.scopeLogs,
       ),
-      scope: piece(scopes, layout.at(index, SCOPE), layout, layout.scopeLogs, SCOPE_LOGS_RECORDS),
-      record: bytes.subarray(layout.at(index, START), layout.at(index, END)),
+      scope: piece(
+        scopes,
+        layout.scope(index),
+        layout,
+        layout.scopeLogs,
+        SCOPE_LOGS.tags.logRecords,
+      ),
+      record: bytes.subarray(layout.start(index), layout.end(index)),
     };
   }
 

@@ -1,8 +1,8 @@
 import { AUDIT_LOGGER, isAuditLogger, LEVELS, type LevelRank } from "../wire/envelope.ts";
-import { MICROS_BYTES, placeMicros } from "./fast/placed-writing.ts";
+
 import { ascii, JsonWriter } from "./json-writer.ts";
 import type { SeverityNumbering } from "./severity.ts";
-import { textOfSecond } from "./timestamp.ts";
+import { MICROS_BYTES, putMicros, textOfSecond } from "./timestamp.ts";
 
 /**
  * Bridges whose scope is the bridge itself. Their records carry the logger's name as an attribute (otel.md,
@@ -133,7 +133,7 @@ export class EnvelopeStart {
       this.#second = seconds;
     }
     writer.raw(this.#bytes);
-    placeMicros(writer, writer.position - this.head.length - MICROS_BYTES, micros);
+    putMicros(writer, writer.position - this.head.length - MICROS_BYTES, micros);
   }
 }
 

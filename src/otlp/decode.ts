@@ -1,33 +1,36 @@
 import type { TailgateError } from "../wire/errors.ts";
 import type { LogRecord, Resource, Scope, Value, ValueMap } from "../plugin/index.ts";
 import { DEPTH_MAX, DEPTH_TEXT } from "../envelope/json-writer.ts";
-import {
-  KEY_VALUE_FIELDS,
-  KEY_VALUE_KEY,
-  KEY_VALUE_VALUE,
-  LIST_FIELDS,
-  LIST_VALUES,
-  RECORD_ATTRIBUTES,
-  RESOURCE_ATTRIBUTES,
-  RESOURCE_FIELDS,
-  SCOPE_ATTRIBUTES,
-  SCOPE_FIELDS,
-  SCOPE_NAME,
-  SCOPE_VERSION,
-  VALUE_ARRAY,
-  VALUE_BOOL,
-  VALUE_BYTES,
-  VALUE_DOUBLE,
-  VALUE_FIELDS,
-  VALUE_INT,
-  VALUE_KEY_VALUES,
-  VALUE_STRING,
-} from "./fields.ts";
 import { tooManyValues, PART_VALUES_MAX, runToEnd, type Steps } from "./request-limits.ts";
 import type { ProtobufReader } from "./protobuf-reader.ts";
-import { RecordFields, SPAN_ID_BYTES, TRACE_ID_BYTES } from "./record-fields.ts";
-import { END, RequestIndex, RESOURCE, SCOPE, START } from "./request-index.ts";
-import { tellInvalidId, tellUnknown, type RequestFindings } from "./findings.ts";
+import { RecordFields } from "./record-fields.ts";
+import { RequestIndex } from "./request-index.ts";
+import type { RequestFindings } from "./findings.ts";
+import {
+  RESOURCE,
+  SCOPE,
+  LOG_RECORD,
+  KEY_VALUE,
+  ANY_VALUE,
+  ARRAY_VALUE,
+  SPAN_ID_BYTES,
+  TRACE_ID_BYTES,
+} from "./schema.ts";
+
+const { attributes: RESOURCE_ATTRIBUTES } = RESOURCE.tags;
+const { attributes: SCOPE_ATTRIBUTES, name: SCOPE_NAME, version: SCOPE_VERSION } = SCOPE.tags;
+const { attributes: RECORD_ATTRIBUTES } = LOG_RECORD.tags;
+const { key: KEY_VALUE_KEY, value: KEY_VALUE_VALUE } = KEY_VALUE.tags;
+const {
+  arrayValue: VALUE_ARRAY,
+  boolValue: VALUE_BOOL,
+  bytesValue: VALUE_BYTES,
+  doubleValue: VALUE_DOUBLE,
+  intValue: VALUE_INT,
+  kvlistValue: VALUE_KEY_VALUES,
+  stringValue: VALUE_STRING,
+} = ANY_VALUE.tags;
+const { values: LIST_VALUES } = ARRAY_VALUE.tags;
 
 /** The trace flags of W3C; the bits above are reserved. */
 const FLAGS_MASK = 0xff;
@@ -57,7 +60,7 @@ export class ProtobufDecoder {
   record(index: number): LogRecord {
     const layout = this.#layout;
     const fields = new RecordFields();
-    fields.read(this.#reader, layout.at(index, START), layout.at(index, END));
+    fields.read(this.#reader, layout.start(index), layout.end(index));
     return this.recordOf(index, fields);
   }
 
@@ -75,8 +78,8 @@ export class ProtobufDecoder {
       traceId: this.#id(fields.traceId, TRACE_ID_BYTES),
       spanId: this.#id(fields.spanId, SPAN_ID_BYTES),
       flags: fields.flags & FLAGS_MASK,
-      resource: this.resource(this.#layout.at(index, RESOURCE)),
-      scope: this.scope(this.#layout.at(index, SCOPE)),
+      resource: this.resource(this.#layout.resource(index)),
+      scope: this.scope(this.#layout.scope(index)),
     };
   }
 
@@ -112,7 +115,7 @@ export class ProtobufDecoder {
     while (reader.position < end) {
       const tag = reader.tag(end);
       if (tag === RESOURCE_ATTRIBUTES) this.#keyValue(reader.length(end), attributes, 0);
-      else reader.skip(tag, end, RESOURCE_FIELDS);
+      else reader.skip(tag, end, RESOURCE.strictNumbers);
     }
     return { attributes };
   }
@@ -136,7 +139,7 @@ export class ProtobufDecoder {
           this.#keyValue(reader.length(end), scope.attributes, 0);
           break;
         default:
-          reader.skip(tag, end, SCOPE_FIELDS);
+          reader.skip(tag, end, SCOPE.strictNumbers);
       }
     }
     return scope;
@@ -171,7 +174,7 @@ export class ProtobufDecoder {
           value = this.#value(reader.length(end), depth);
           break;
         default:
-          reader.skip(tag, end, KEY_VALUE_FIELDS);
+          reader.skip(tag, end, KEY_VALUE.strictNumbers);
       }
     }
     into.set(key, value);
@@ -215,7 +218,7 @@ export class ProtobufDecoder {
           value = this.#byteString(end);
           break;
         default:
-          reader.skip(tag, end, VALUE_FIELDS);
+          reader.skip(tag, end, ANY_VALUE.strictNumbers);
       }
     }
     return value;
@@ -240,7 +243,7 @@ export class ProtobufDecoder {
     while (reader.position < end) {
       const tag = reader.tag(end);
       if (tag === LIST_VALUES) return true;
-      reader.skip(tag, end, LIST_FIELDS);
+      reader.skip(tag, end, ARRAY_VALUE.strictNumbers);
     }
     return false;
   }
@@ -305,15 +308,15 @@ export function* decodeOtlpProtobufInSteps(
   findings?: RequestFindings,
 ): Steps<LogRecord[]> {
   const layout = yield* RequestIndex.inSteps(body, { isExact: true, isReceived: true });
-  if (findings !== undefined) tellUnknown(layout, findings);
+  findings?.checkUnknown(layout);
   const fields = new RecordFields();
   const decoder = new ProtobufDecoder(layout, PART_VALUES_MAX);
   const order = layout.order();
   const records: LogRecord[] = [];
   for (let place = 0; place < layout.length; place++) {
     const record = order?.[place] ?? place;
-    fields.read(layout.reader, layout.at(record, START), layout.at(record, END));
-    if (findings !== undefined) tellInvalidId(fields, findings);
+    fields.read(layout.reader, layout.start(record), layout.end(record));
+    if (fields.invalidIdEnd !== 0) findings?.invalidIdAt(fields.invalidIdEnd);
     records.push(decoder.recordOf(record, fields));
     if (place % STEP_RECORDS === 0) yield;
   }

@@ -1,42 +1,57 @@
 import { textOf } from "../wire/errors.ts";
 import type { LogRecord, Resource, Scope, Value } from "../plugin/index.ts";
 import { DEPTH_MAX, DEPTH_TEXT } from "../envelope/json-writer.ts";
-import {
-  KEY_VALUE_KEY,
-  KEY_VALUE_VALUE,
-  LIST_VALUES,
-  RECORD_ATTRIBUTES,
-  RECORD_BODY,
-  RECORD_DROPPED_ATTRIBUTES,
-  RECORD_EVENT_NAME,
-  RECORD_FLAGS,
-  RECORD_OBSERVED_TIME,
-  RECORD_SEVERITY_NUMBER,
-  RECORD_SEVERITY_TEXT,
-  RECORD_SPAN_ID,
-  RECORD_TIME,
-  RECORD_TRACE_ID,
-  RESOURCE_ATTRIBUTES,
-  RESOURCE_LOGS_RESOURCE,
-  RESOURCE_LOGS_SCHEMA_URL,
-  SCOPE_ATTRIBUTES,
-  SCOPE_LOGS_SCHEMA_URL,
-  SCOPE_LOGS_SCOPE,
-  SCOPE_NAME,
-  SCOPE_VERSION,
-  VALUE_ARRAY,
-  VALUE_BOOL,
-  VALUE_BYTES,
-  VALUE_DOUBLE,
-  VALUE_INT,
-  VALUE_KEY_VALUES,
-  VALUE_STRING,
-  REQUEST_RESOURCE_LOGS,
-  RESOURCE_LOGS_SCOPE_LOGS,
-  SCOPE_LOGS_RECORDS,
-} from "./fields.ts";
 import { ProtobufWriter } from "./protobuf-writer.ts";
 import { ProtobufReader } from "./protobuf-reader.ts";
+import {
+  REQUEST,
+  RESOURCE_LOGS,
+  RESOURCE,
+  SCOPE_LOGS,
+  SCOPE,
+  LOG_RECORD,
+  KEY_VALUE,
+  ANY_VALUE,
+  ARRAY_VALUE,
+} from "./schema.ts";
+
+const { resourceLogs: REQUEST_RESOURCE_LOGS } = REQUEST.tags;
+const {
+  resource: RESOURCE_LOGS_RESOURCE,
+  schemaUrl: RESOURCE_LOGS_SCHEMA_URL,
+  scopeLogs: RESOURCE_LOGS_SCOPE_LOGS,
+} = RESOURCE_LOGS.tags;
+const { attributes: RESOURCE_ATTRIBUTES } = RESOURCE.tags;
+const {
+  schemaUrl: SCOPE_LOGS_SCHEMA_URL,
+  scope: SCOPE_LOGS_SCOPE,
+  logRecords: SCOPE_LOGS_RECORDS,
+} = SCOPE_LOGS.tags;
+const { attributes: SCOPE_ATTRIBUTES, name: SCOPE_NAME, version: SCOPE_VERSION } = SCOPE.tags;
+const {
+  attributes: RECORD_ATTRIBUTES,
+  body: RECORD_BODY,
+  droppedAttributesCount: RECORD_DROPPED_ATTRIBUTES,
+  eventName: RECORD_EVENT_NAME,
+  flags: RECORD_FLAGS,
+  observedTimeUnixNano: RECORD_OBSERVED_TIME,
+  severityNumber: RECORD_SEVERITY_NUMBER,
+  severityText: RECORD_SEVERITY_TEXT,
+  spanId: RECORD_SPAN_ID,
+  timeUnixNano: RECORD_TIME,
+  traceId: RECORD_TRACE_ID,
+} = LOG_RECORD.tags;
+const { key: KEY_VALUE_KEY, value: KEY_VALUE_VALUE } = KEY_VALUE.tags;
+const {
+  arrayValue: VALUE_ARRAY,
+  boolValue: VALUE_BOOL,
+  bytesValue: VALUE_BYTES,
+  doubleValue: VALUE_DOUBLE,
+  intValue: VALUE_INT,
+  kvlistValue: VALUE_KEY_VALUES,
+  stringValue: VALUE_STRING,
+} = ANY_VALUE.tags;
+const { values: LIST_VALUES } = ARRAY_VALUE.tags;
 
 /** What a LogRecord message says, apart from its attributes. */
 export interface LogRecordFields {

@@ -1,5 +1,3 @@
-import type { RecordFields } from "./record-fields.ts";
-import type { RequestIndex } from "./request-index.ts";
 import { TailgateError } from "../wire/errors.ts";
 
 /** So many wrong values are named to the sender. */
@@ -53,6 +51,19 @@ export class RequestFindings {
     else finding.count++;
   }
 
+  /** Reports a request in protobuf that has no records but unknown fields. */
+  checkUnknown({ length, unknownFields }: { length: number; unknownFields: number }): void {
+    if (length > 0 || unknownFields === 0) return;
+    this.unrecognized(
+      `of the ${unknownFields} fields that are there, none is one of an ExportLogsServiceRequest.`,
+    );
+  }
+
+  /** Reports an id in protobuf that has a wrong length and ends at that byte of the request. */
+  invalidIdAt(end: number): void {
+    this.invalidId(`the id that ends at byte ${end} is neither 16 (trace) nor 8 bytes (span) long`);
+  }
+
   /** The request holds no log records but something else. */
   unrecognized(why: string): void {
     this.#unrecognized = `No log record was found: ${why}`;
@@ -79,25 +90,6 @@ export class RequestFindings {
     const records = this.rejected === 1 ? "1 log record" : `${this.rejected} log records`;
     return `${records} rejected: ${named}`;
   }
-}
-
-/** Tells of a request in protobuf that has no records, but something that is not known. */
-export function tellUnknown(
-  { length, unknownFields }: RequestIndex,
-  findings: RequestFindings,
-): void {
-  if (length > 0 || unknownFields === 0) return;
-  findings.unrecognized(
-    `of the ${unknownFields} fields that are there, none is one of an ExportLogsServiceRequest.`,
-  );
-}
-
-/** Tells of an id in protobuf whose length is wrong. */
-export function tellInvalidId({ invalidIdEnd }: RecordFields, findings: RequestFindings): void {
-  if (invalidIdEnd === 0) return;
-  findings.invalidId(
-    `the id that ends at byte ${invalidIdEnd} is neither 16 (trace) nor 8 bytes (span) long`,
-  );
 }
 
 /** What became of the records of one request. */

@@ -1,21 +1,19 @@
-import {
-  RECORD_ATTRIBUTES,
-  RECORD_BODY,
-  RECORD_EVENT_NAME,
-  RECORD_FIELDS,
-  RECORD_FLAGS,
-  RECORD_OBSERVED_TIME,
-  RECORD_SEVERITY_NUMBER,
-  RECORD_SEVERITY_TEXT,
-  RECORD_SPAN_ID,
-  RECORD_TIME,
-  RECORD_TRACE_ID,
-} from "./fields.ts";
 import type { ProtobufReader } from "./protobuf-reader.ts";
 import { PART_VALUES_MAX, tooManyValues } from "./request-limits.ts";
+import { LOG_RECORD, SPAN_ID_BYTES, TRACE_ID_BYTES } from "./schema.ts";
 
-export const TRACE_ID_BYTES = 16;
-export const SPAN_ID_BYTES = 8;
+const {
+  attributes: RECORD_ATTRIBUTES,
+  body: RECORD_BODY,
+  eventName: RECORD_EVENT_NAME,
+  flags: RECORD_FLAGS,
+  observedTimeUnixNano: RECORD_OBSERVED_TIME,
+  severityNumber: RECORD_SEVERITY_NUMBER,
+  severityText: RECORD_SEVERITY_TEXT,
+  spanId: RECORD_SPAN_ID,
+  timeUnixNano: RECORD_TIME,
+  traceId: RECORD_TRACE_ID,
+} = LOG_RECORD.tags;
 
 /** A tag or a length below it is one byte. */
 const SHORT_BYTES = 0x80;
@@ -198,7 +196,7 @@ export class RecordFields {
         break;
       default:
         if (!this.#found(reader, tag, place, reader.start, reader.end)) {
-          reader.ignore(tag, end, RECORD_FIELDS);
+          reader.ignore(tag, end, LOG_RECORD.strictNumbers);
         }
     }
   }
@@ -209,7 +207,7 @@ export class RecordFields {
 
   #unknown(reader: ProtobufReader, end: number): void {
     this.#countRare(reader);
-    reader.ignore(reader.field(end), end, RECORD_FIELDS);
+    reader.ignore(reader.field(end), end, LOG_RECORD.strictNumbers);
   }
 }
 

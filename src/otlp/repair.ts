@@ -1,168 +1,78 @@
-/**
- * Makes records fit to be sent on. What a sender got wrong and the gateway took all the same, a strict decoder refuses
- * together with everything else in the request: text that is not UTF-8 (proto3), ids of another length, a known field
- * with another type. The journal keeps records as they came; they are repaired whenever they are exported.
- */
-
 import { isUtf8 } from "node:buffer";
 import { DEPTH_MAX, DEPTH_TEXT } from "../envelope/json-writer.ts";
-import {
-  KEY_VALUE_KEY,
-  KEY_VALUE_VALUE,
-  LIST_VALUES,
-  RECORD_ATTRIBUTES,
-  RECORD_BODY,
-  RECORD_DROPPED_ATTRIBUTES,
-  RECORD_EVENT_NAME,
-  RECORD_FLAGS,
-  RECORD_OBSERVED_TIME,
-  RECORD_SEVERITY_NUMBER,
-  RECORD_SEVERITY_TEXT,
-  RECORD_SPAN_ID,
-  RECORD_TIME,
-  RECORD_TRACE_ID,
-  RESOURCE_ATTRIBUTES,
-  RESOURCE_DROPPED_ATTRIBUTES,
-  RESOURCE_LOGS_RESOURCE,
-  RESOURCE_LOGS_SCHEMA_URL,
-  SCOPE_ATTRIBUTES,
-  SCOPE_DROPPED_ATTRIBUTES,
-  SCOPE_LOGS_SCHEMA_URL,
-  SCOPE_LOGS_SCOPE,
-  SCOPE_NAME,
-  SCOPE_VERSION,
-  VALUE_ARRAY,
-  VALUE_BOOL,
-  VALUE_BYTES,
-  VALUE_DOUBLE,
-  VALUE_INT,
-  VALUE_KEY_VALUES,
-  VALUE_STRING,
-} from "./fields.ts";
 import type { EncodedRecord } from "./encode.ts";
-import { ProtobufReader } from "./protobuf-reader.ts";
-import { SPAN_ID_BYTES, TRACE_ID_BYTES } from "./record-fields.ts";
 import { undecodable } from "./findings.ts";
-
-const WIRE_TYPE_BITS = 7;
-const VARINT = 0;
-const FIXED64 = 1;
-const LENGTH = 2;
-const FIXED32 = 5;
+import { ProtobufReader } from "./protobuf-reader.ts";
+import {
+  ANY_VALUE,
+  FIXED32,
+  FIXED64,
+  LENGTH,
+  LOG_RECORD,
+  RESOURCE_LOGS,
+  SCOPE_LOGS,
+  VARINT,
+  WIRE_TYPE_BITS,
+  type Field,
+  type Message,
+} from "./schema.ts";
 
 /** The highest bit of each byte of a word: 0 in ASCII. */
 const HIGH_BITS = 0x80808080 | 0;
 
 const EMPTY: Uint8Array = new Uint8Array();
 
-/** What a field of a message has to be. */
-interface Field {
-  readonly wireType: number;
-  readonly isText: boolean;
-  /** The length of an id; 0 for other fields. */
-  readonly idBytes: number;
-  readonly message: Message | undefined;
-  /** True for a list or a map within a value: how deep these are nested is bounded. */
-  readonly isNested: boolean;
-}
-
-/** By their numbers. */
-type Message = (Field | undefined)[];
-
-function add(
-  message: Message,
-  tags: readonly number[],
-  {
-    isText = false,
-    idBytes = 0,
-    inner,
-    isNested = false,
-  }: Partial<Omit<Field, "message">> & {
-    inner?: Message;
-  } = {},
-): void {
-  for (const tag of tags) {
-    const wireType = tag & WIRE_TYPE_BITS;
-    message[tag >>> 3] = { wireType, isText, idBytes, message: inner, isNested };
-  }
-}
-
-const VALUE: Message = [];
-const KEY_VALUE: Message = [];
-const LIST: Message = [];
-const MAP: Message = [];
-const RESOURCE: Message = [];
-const SCOPE: Message = [];
-const RECORD: Message = [];
-/** ResourceLogs and ScopeLogs without what is in them. */
-const RESOURCE_LOGS: Message = [];
-const SCOPE_LOGS: Message = [];
-
-add(VALUE, [VALUE_STRING], { isText: true });
-add(VALUE, [VALUE_BOOL, VALUE_INT, VALUE_DOUBLE, VALUE_BYTES]);
-add(VALUE, [VALUE_ARRAY], { inner: LIST, isNested: true });
-add(VALUE, [VALUE_KEY_VALUES], { inner: MAP, isNested: true });
-add(KEY_VALUE, [KEY_VALUE_KEY], { isText: true });
-add(KEY_VALUE, [KEY_VALUE_VALUE], { inner: VALUE });
-add(LIST, [LIST_VALUES], { inner: VALUE });
-add(MAP, [LIST_VALUES], { inner: KEY_VALUE });
-add(RESOURCE, [RESOURCE_ATTRIBUTES], { inner: KEY_VALUE });
-add(RESOURCE, [RESOURCE_DROPPED_ATTRIBUTES]);
-add(RESOURCE_LOGS, [RESOURCE_LOGS_RESOURCE], { inner: RESOURCE });
-add(RESOURCE_LOGS, [RESOURCE_LOGS_SCHEMA_URL], { isText: true });
-add(SCOPE, [SCOPE_NAME, SCOPE_VERSION], { isText: true });
-add(SCOPE, [SCOPE_ATTRIBUTES], { inner: KEY_VALUE });
-add(SCOPE, [SCOPE_DROPPED_ATTRIBUTES]);
-add(SCOPE_LOGS, [SCOPE_LOGS_SCOPE], { inner: SCOPE });
-add(SCOPE_LOGS, [SCOPE_LOGS_SCHEMA_URL], { isText: true });
-add(RECORD, [RECORD_TIME, RECORD_OBSERVED_TIME, RECORD_SEVERITY_NUMBER, RECORD_FLAGS]);
-add(RECORD, [RECORD_DROPPED_ATTRIBUTES]);
-add(RECORD, [RECORD_SEVERITY_TEXT, RECORD_EVENT_NAME], { isText: true });
-add(RECORD, [RECORD_BODY], { inner: VALUE });
-add(RECORD, [RECORD_ATTRIBUTES], { inner: KEY_VALUE });
-add(RECORD, [RECORD_TRACE_ID], { idBytes: TRACE_ID_BYTES });
-add(RECORD, [RECORD_SPAN_ID], { idBytes: SPAN_ID_BYTES });
-
-/** Repairs the pieces of records that are sent together: most have the resource and the scope of the one before. */
+/**
+ * Repairs records before they are exported. The gateway accepts some mistakes of senders that a strict decoder answers by
+ * rejecting the whole request: text that is not UTF-8 (proto3), ids of a wrong length, a known field with a wrong type.
+ * The journal stores records as they came. Records that are exported together mostly share their resource and scope,
+ * so those of the previous record are remembered.
+ */
 export class RecordRepair {
   readonly #scan = new Scan();
   #resource = EMPTY;
-  #soundResource: Uint8Array = EMPTY;
+  #repairedResource: Uint8Array = EMPTY;
   #scope = EMPTY;
-  #soundScope: Uint8Array = EMPTY;
+  #repairedScope: Uint8Array = EMPTY;
 
   /**
-   * Returns the pieces themselves if nothing in them is wrong.
-   * @throws TailgateError OTLP_UNDECODABLE if they are no protobuf.
+   * Returns the given object itself if nothing in it is wrong.
+   * @throws TailgateError OTLP_UNDECODABLE if it is not protobuf.
    */
-  repair(pieces: EncodedRecord): EncodedRecord {
-    const { resource, scope, record } = pieces;
+  repair(encoded: EncodedRecord): EncodedRecord {
+    const { resource, scope, record } = encoded;
     if (resource !== this.#resource) {
-      this.#soundResource = this.#sound(resource, RESOURCE_LOGS);
+      this.#repairedResource = this.#repaired(resource, RESOURCE_LOGS);
       this.#resource = resource;
     }
     if (scope !== this.#scope) {
-      this.#soundScope = this.#sound(scope, SCOPE_LOGS);
+      this.#repairedScope = this.#repaired(scope, SCOPE_LOGS);
       this.#scope = scope;
     }
-    const soundRecord = this.#sound(record, RECORD);
+    const repairedRecord = this.#repaired(record, LOG_RECORD);
     const isSound =
-      soundRecord === record && this.#soundResource === resource && this.#soundScope === scope;
-    if (isSound) return pieces;
-    return { resource: this.#soundResource, scope: this.#soundScope, record: soundRecord };
+      repairedRecord === record &&
+      this.#repairedResource === resource &&
+      this.#repairedScope === scope;
+    if (isSound) return encoded;
+    return {
+      resource: this.#repairedResource,
+      scope: this.#repairedScope,
+      record: repairedRecord,
+    };
   }
 
-  #sound(bytes: Uint8Array, message: Message): Uint8Array {
+  #repaired(bytes: Uint8Array, message: Message): Uint8Array {
     if (this.#scan.isSound(bytes, message)) return bytes;
     return repaired(new ProtobufReader(bytes), bytes.length, message, 0);
   }
 }
 
-/** Looks for what is wrong, in one walk over bytes that are nearly always sound. */
+/** Checks in one pass over the bytes, which are nearly always sound, whether anything needs a repair. */
 class Scan {
   #bytes: Uint8Array = EMPTY;
   #position = 0;
-  /** Of the memory in which most pieces lie, with where this one starts in it. */
+  /** Covers the whole buffer, which most messages share; this one starts at `#start` in it. */
   #view = new DataView(EMPTY.buffer);
   #start = 0;
 
@@ -175,20 +85,20 @@ class Scan {
   }
 
   #isMessage(message: Message, end: number, depth: number): boolean {
-    const isRecord = message === RECORD;
+    const isRecord = message === LOG_RECORD;
     while (this.#position < end) {
       const tag = this.#varint(end);
       if (tag <= WIRE_TYPE_BITS) throw this.#cutOff();
       const wireType = tag & WIRE_TYPE_BITS;
-      const field = message[tag >>> 3];
+      const field = message.byNumber[tag >>> 3];
       if (field !== undefined && field.wireType !== wireType) return false;
       if (wireType === LENGTH) {
         const stop = this.#varint(end) + this.#position;
         if (stop > end) throw this.#cutOff();
-        // The intake has checked the types in a record's values: if all bytes are ASCII, so are the texts.
+        // The intake checked the types within a record's values, so if all bytes are ASCII, so are the strings.
         const isAscii = isRecord && field?.idBytes === 0 && this.#isAscii(this.#position, stop);
         if (field === undefined || isAscii) this.#position = stop;
-        else if (!this.#isField(field, stop, depth)) return false;
+        else if (!this.#isField(message, field, stop, depth)) return false;
       } else this.#skip(wireType, end);
     }
     return true;
@@ -205,15 +115,15 @@ class Scan {
     return true;
   }
 
-  #isField(field: Field, stop: number, depth: number): boolean {
+  #isField(holder: Message, field: Field, stop: number, depth: number): boolean {
     const { message } = field;
     if (message !== undefined) {
-      const inner = field.isNested ? depth + 1 : depth;
+      const inner = holder === ANY_VALUE ? depth + 1 : depth;
       return inner <= DEPTH_MAX && this.#isMessage(message, stop, inner);
     }
     const start = this.#position;
     this.#position = stop;
-    if (field.isText) return isUtf8Text(this.#bytes, start, stop);
+    if (field.kind === "string") return isUtf8Text(this.#bytes, start, stop);
     return field.idBytes === 0 || isId(this.#bytes, start, stop, field.idBytes);
   }
 
@@ -225,7 +135,7 @@ class Scan {
     if (this.#position > end) throw this.#cutOff();
   }
 
-  /** Only of tags and lengths the value counts: that of a larger number is not exact. */
+  /** Tags and lengths are exact; the value of a larger number is not, and is not used. */
   #varint(end: number): number {
     const bytes = this.#bytes;
     let value = 0;
@@ -250,7 +160,7 @@ function isUtf8Text(bytes: Uint8Array, start: number, end: number): boolean {
   return true;
 }
 
-/** One that is empty is absent. */
+/** An empty id stands for an absent one. */
 function isId(bytes: Uint8Array, start: number, end: number, length: number): boolean {
   if (start === end) return true;
   if (end - start !== length) return false;
@@ -258,14 +168,14 @@ function isId(bytes: Uint8Array, start: number, end: number, length: number): bo
   return false;
 }
 
-/** The message that ends at `end`, with what is wrong replaced or left out. Of an id that is there twice the last one counts. */
+/** Returns the message up to `end`, with what is wrong in it replaced or left out. If an id is repeated, the last one counts. */
 function repaired(reader: ProtobufReader, end: number, message: Message, depth: number): Buffer {
   const parts: Uint8Array[] = [];
   const ids = new Map<number, Uint8Array>();
   while (reader.position < end) {
     const start = reader.position;
     const tag = reader.tag(end);
-    const field = message[tag >>> 3];
+    const field = message.byNumber[tag >>> 3];
     const wireType = tag & WIRE_TYPE_BITS;
     if (wireType !== LENGTH || field === undefined) {
       reader.skip(tag, end, 0);
@@ -277,40 +187,42 @@ function repaired(reader: ProtobufReader, end: number, message: Message, depth: 
     const stop = reader.length(end);
     const content = reader.bytes.subarray(reader.position, stop);
     if (field.idBytes > 0) ids.set(tag, content);
-    else if (field.wireType === LENGTH) parts.push(...fieldOf(reader, tag, field, stop, depth));
+    else if (field.wireType === LENGTH)
+      parts.push(...repairedField(reader, message, field, stop, depth));
     reader.position = stop;
   }
   for (const [tag, id] of ids) {
-    const { idBytes } = message[tag >>> 3]!;
+    const { idBytes } = message.byNumber[tag >>> 3]!;
     if (id.length > 0 && isId(id, 0, id.length, idBytes)) parts.push(head(tag, id.length), id);
   }
   return Buffer.concat(parts);
 }
 
-/** A field of a length, repaired. */
-function fieldOf(
+/** Returns a length-delimited field in parts: tag and length, then the content. */
+function repairedField(
   reader: ProtobufReader,
-  tag: number,
-  { isText: isTextField, message, isNested }: Field,
+  holder: Message,
+  { tag, kind, message }: Field,
   stop: number,
   depth: number,
 ): Uint8Array[] {
   const start = reader.position;
   if (message !== undefined) {
-    if (isNested && depth >= DEPTH_MAX) return textField(VALUE_STRING, DEPTH_TEXT);
+    const isNested = holder === ANY_VALUE;
+    if (isNested && depth >= DEPTH_MAX) return stringField(ANY_VALUE.tags.stringValue, DEPTH_TEXT);
     const content = repaired(reader, stop, message, isNested ? depth + 1 : depth);
     return [head(tag, content.length), content];
   }
-  if (isTextField) return textField(tag, reader.bytes.toString("utf8", start, stop));
+  if (kind === "string") return stringField(tag, reader.bytes.toString("utf8", start, stop));
   return [head(tag, stop - start), reader.bytes.subarray(start, stop)];
 }
 
-function textField(tag: number, text: string): Uint8Array[] {
+function stringField(tag: number, text: string): Uint8Array[] {
   const content = Buffer.from(text);
   return [head(tag, content.length), content];
 }
 
-/** The tags of known fields have one byte. */
+/** Returns a tag, which for all fields in question is one byte, and a length. */
 function head(tag: number, length: number): Uint8Array {
   const bytes = [tag];
   let rest = length;

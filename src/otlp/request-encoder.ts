@@ -1,49 +1,36 @@
-import { INFO_RANK, type LevelRank } from "../wire/envelope.ts";
-import {
-  EnvelopeEncoder,
-  type Outcome,
-  type RecordParts,
-  partsOfRecord,
-  serviceOf,
-} from "../envelope/encoder.ts";
 import type { BatchBuilder, Savepoint } from "../batch/batch-builder.ts";
-import { ProtobufDecoder } from "./decode.ts";
 import { ProtobufOrigin } from "../batch/origin.ts";
 import {
-  type RequestCounts,
-  tellInvalidId,
-  tellUnknown,
-  type RequestFindings,
-  asRejection,
-} from "./findings.ts";
-import { RecordFields } from "./record-fields.ts";
-import {
-  END,
-  ORDER_HIGH,
-  ORDER_LOW,
-  RequestIndex,
-  RESOURCE,
-  SCOPE,
-  START,
-} from "./request-index.ts";
-import {
-  EnvelopeBudget,
-  PART_ENVELOPE_BYTES_MAX,
-  PART_VALUES_MAX,
-  runToEnd,
-  STEP_BYTES,
-  runWithin,
-  type Steps,
-} from "./request-limits.ts";
+  EnvelopeEncoder,
+  partsOfRecord,
+  serviceOf,
+  type Outcome,
+  type RecordParts,
+} from "../envelope/encoder.ts";
+import { FastEnvelopeWriter } from "../envelope/fast/envelope-writer.ts";
+
+import { ascii, JsonWriter } from "../envelope/json-writer.ts";
 import {
   DEFAULT_LOGGER_NAMES,
   type LoggerName,
   type LoggerNames,
 } from "../envelope/logger-names.ts";
-import { serviceMember } from "../envelope/fast/service-member.ts";
-import { rankOfNumber } from "../envelope/severity.ts";
-import { rankOfBytes } from "../envelope/fast/severity-text.ts";
-import { UsualEnvelope } from "../envelope/fast/usual-envelope.ts";
+import { rankOfNumber, rankOfText, type SeverityNumbering } from "../envelope/severity.ts";
+import { SplitTime } from "../envelope/timestamp.ts";
+import { INFO_RANK, LEVELS, rankOfName, type LevelRank } from "../wire/envelope.ts";
+import { ProtobufDecoder } from "./decode.ts";
+import { asRejection, type RequestCounts, type RequestFindings } from "./findings.ts";
+import { RecordFields } from "./record-fields.ts";
+import { RequestIndex } from "./request-index.ts";
+import {
+  EnvelopeBudget,
+  PART_ENVELOPE_BYTES_MAX,
+  PART_VALUES_MAX,
+  runToEnd,
+  runWithin,
+  STEP_BYTES,
+  type Steps,
+} from "./request-limits.ts";
 
 /**
  * Encodes an ExportLogsServiceRequest from protobuf straight to envelopes, in order of time: the same bytes as those
@@ -58,7 +45,7 @@ export function encodeOtlpProtobuf(
   loggers = DEFAULT_LOGGER_NAMES,
   findings?: RequestFindings,
 ): RequestCounts {
-  return runToEnd(encodeSteps(body, open, lowest, { loggers, findings, memory: layoutMemory }));
+  return runToEnd(encodeSteps(body, open, lowest, { loggers, findings, memory: indexMemory }));
 }
 
 /** The same, if it takes no more than so many steps: undefined if it takes more, and `open` is then as it was. */
@@ -70,7 +57,7 @@ export function encodeOtlpProtobufWithin(
   findings: RequestFindings,
   stepsMax: number,
 ): RequestCounts | undefined {
-  const options = { loggers, findings, memory: layoutMemory };
+  const options = { loggers, findings, memory: indexMemory };
   return runWithin(encodeSteps(body, open, lowest, options), stepsMax);
 }
 
@@ -99,216 +86,172 @@ function* encodeSteps(
 ): Steps<RequestCounts> {
   const { findings, memory } = options;
   const savepoint = open.savepoint();
-  for (let isExact = false; ; isExact = true) {
-    let counts: RequestCounts | undefined;
+  let counts: RequestCounts | undefined;
+  for (let isExact = false; counts === undefined; isExact = true) {
     try {
-      const layout = yield* RequestIndex.inSteps(body, { isExact, isReceived: true, memory });
-      if (memory !== undefined) keepLayoutMemory(layout.memory);
+      const index = yield* RequestIndex.inSteps(body, { isExact, isReceived: true, memory });
+      if (memory !== undefined) keepIndexMemory(index.memory);
       findings?.clear();
-      if (findings !== undefined) tellUnknown(layout, findings);
-      counts = yield* new Transcoder(layout, open, lowest, options).encode(savepoint);
-      return counts;
+      findings?.checkUnknown(index);
+      counts = yield* new RequestEncoder(index, open, lowest, options).encode(savepoint);
     } catch (error) {
-      if (isExact || !(error instanceof SecondTime)) throw asRejection(error);
+      throw asRejection(error);
     } finally {
-      // Also if the steps are ended before the last one.
+      // This also runs if the caller abandons the steps before the last one.
       if (counts === undefined) open.rollback(savepoint);
     }
   }
+  return counts;
 }
 
-/** A record has its time twice, and may stand in the wrong place. */
-class SecondTime extends Error {}
-
-/** Nanoseconds since 1970 as halves of 64 bits, without a double ever holding them: it would lose some. */
-
-const WORD = 2 ** 32;
-const MILLI_NANOS = 1_000_000;
-const SECOND_MILLIS = 1000;
-const MICRO_NANOS = 1000;
-
-const SECOND_NANOS = SECOND_MILLIS * MILLI_NANOS;
-
-/** Whole seconds and the microseconds of the second, for each time that 64 bits can hold. */
-export class SplitTime {
-  seconds = 0;
-  micros = 0;
-  /** The time that was split last by division, and the nanoseconds of its second. */
-  #low = 0;
-  #high = 0;
-  #nanos = 0;
-
-  set(low: number, high: number): void {
-    // Most times lie in the second of the one before: what is between them is small, and so exact.
-    const nanos = this.#nanos + (high - this.#high) * WORD + (low - this.#low);
-    if (nanos >= 0 && nanos < SECOND_NANOS) this.micros = Math.floor(nanos / MICRO_NANOS);
-    else this.#divide(low, high);
-  }
-
-  /**
-   * Long division by a million, a half at a time: the remainder of the upper half times 2^32 stays below 2^52, where
-   * doubles are exact.
-   */
-  #divide(low: number, high: number): void {
-    const upper = Math.floor(high / MILLI_NANOS);
-    const rest = (high - upper * MILLI_NANOS) * WORD + low;
-    const lower = Math.floor(rest / MILLI_NANOS);
-    const millis = upper * WORD + lower;
-    this.seconds = Math.floor(millis / SECOND_MILLIS);
-    const milli = millis - this.seconds * SECOND_MILLIS;
-    this.#low = low;
-    this.#high = high;
-    this.#nanos = milli * MILLI_NANOS + rest - lower * MILLI_NANOS;
-    this.micros = Math.floor(this.#nanos / MICRO_NANOS);
-  }
-}
-
-/** Work is done on one record at a time, and within one call: all requests share these. */
+/** One record is encoded at a time, without interruption, so all requests share these. */
 const fields = new RecordFields();
 const time = new SplitTime();
 
-/** Taking memory costs as much as reading a small request; that of a rare large one would lie idle. */
-let layoutMemory: Int32Array = new Int32Array();
-const LAYOUT_CELLS_MAX = 1 << 15;
+/** Reused, because allocating it costs as much as reading a small request. That of a rare large request is not kept. */
+let indexMemory: Int32Array = new Int32Array();
+const INDEX_CELLS_MAX = 1 << 15;
 
-function keepLayoutMemory(memory: Int32Array): void {
-  if (memory.length <= LAYOUT_CELLS_MAX) layoutMemory = memory;
+function keepIndexMemory(memory: Int32Array): void {
+  if (memory.length <= INDEX_CELLS_MAX) indexMemory = memory;
 }
 
-/** Also so many records are a step, however small they are. */
+/** A step ends after this many records, however small they are. */
 const STEP_RECORDS = 512;
 
-/** How often is looked at how much memory the envelopes take: so many records can be but a few megabytes each. */
+/** How often memory is checked: this many records take a few megabytes each at most. */
 const BUDGET_RECORDS = 16;
 
-/** What is rare on the wire goes through the decoder and {@link EnvelopeEncoder}, so that it is told in one place. */
-class Transcoder {
-  readonly #layout: RequestIndex;
+/** Encodes the records of one request. Rare forms go through {@link ProtobufDecoder} and {@link EnvelopeEncoder}. */
+class RequestEncoder {
+  readonly #index: RequestIndex;
   readonly #open: BatchBuilder;
   readonly #lowest: LevelRank;
   readonly #loggers: LoggerNames;
   readonly #findings: RequestFindings | undefined;
   readonly #origin: ProtobufOrigin;
   readonly #decoder: ProtobufDecoder;
-  readonly #usual: UsualEnvelope;
-  readonly #exact: EnvelopeEncoder;
-  /** The scope and the resource of the record before, for most records have the same. */
+  /** The only use of `envelope/fast`: without it, every record takes the plain path and becomes the same bytes. */
+  readonly #fast: FastEnvelopeWriter;
+  readonly #plain: EnvelopeEncoder;
+  /** The scope and the resource of the previous record: most records share them. */
   #scope = -1;
   #logger: LoggerName;
   #resource = -1;
   #service = serviceMember("");
-  /** What the records that were not filtered have in the request. */
-  #keptBytes = 0;
-  /** What the records since the last step have in it. */
-  #readBytes = 0;
+  /** The size of the accepted records in the request. */
+  #acceptedBytes = 0;
+  #stepBytes = 0;
+  /** True after a record whose second time field contradicts the first, by which the index ordered it. */
+  #isMisordered = false;
 
   constructor(
-    layout: RequestIndex,
+    index: RequestIndex,
     open: BatchBuilder,
     lowest: LevelRank,
     { loggers, findings }: EncodeOptions,
   ) {
-    this.#layout = layout;
+    this.#index = index;
     this.#open = open;
     this.#lowest = lowest;
     this.#loggers = loggers;
     this.#findings = findings;
     this.#logger = loggers.of("");
-    this.#origin = new ProtobufOrigin(layout.reader.bytes, layout.length);
-    this.#decoder = new ProtobufDecoder(layout, PART_VALUES_MAX);
-    this.#usual = new UsualEnvelope(layout.reader, open.writer);
-    this.#exact = new EnvelopeEncoder(open, lowest, loggers, PART_ENVELOPE_BYTES_MAX);
+    this.#origin = new ProtobufOrigin(index.reader.bytes, index.length);
+    this.#decoder = new ProtobufDecoder(index, PART_VALUES_MAX);
+    this.#fast = new FastEnvelopeWriter(index.reader, open.writer);
+    this.#plain = new EnvelopeEncoder(open, lowest, loggers, PART_ENVELOPE_BYTES_MAX);
   }
 
-  *encode(savepoint: Savepoint): Steps<RequestCounts> {
-    const records = this.#layout.length;
-    const order = this.#layout.order();
+  /** Returns undefined if the request needs an exact index. */
+  *encode(savepoint: Savepoint): Steps<RequestCounts | undefined> {
+    const records = this.#index.length;
+    const order = this.#index.order();
     const budget = new EnvelopeBudget(this.#open);
     this.#open.expect(records);
     let accepted = 0;
-    for (let place = 0; place < records; place++) {
-      const record = order === undefined ? place : order[place]!;
-      const outcome = this.#record(record) ?? (yield* this.#largeExactly(record));
+    for (let position = 0; position < records; position++) {
+      const record = order === undefined ? position : order[position]!;
+      const outcome = this.#record(record) ?? (yield* this.#largeRecord(record));
+      if (this.#isMisordered) return undefined;
       if (outcome === "accepted") accepted++;
-      if (place % BUDGET_RECORDS === 0) budget.check();
-      if (this.#readBytes >= STEP_BYTES || place % STEP_RECORDS === 0) {
-        this.#readBytes = 0;
+      if (position % BUDGET_RECORDS === 0) budget.check();
+      if (this.#stepBytes >= STEP_BYTES || position % STEP_RECORDS === 0) {
+        this.#stepBytes = 0;
         yield;
-        // Another request may have been worked on, which shares the table of attributes.
-        this.#usual.forget();
+        // In the meantime, another request may have used the shared table of attributes.
+        this.#fast.forget();
       }
     }
     budget.check();
     if (this.#open.countSince(savepoint) < records) {
-      yield* this.#open.keepOnly(savepoint, this.#origin, this.#keptBytes);
+      yield* this.#open.keepOnly(savepoint, this.#origin, this.#acceptedBytes);
     }
     return { accepted, filtered: records - accepted };
   }
 
-  /** Undefined for a large record that is left to the decoder. */
+  /** Returns undefined for a large record that needs the plain path. */
   #record(record: number): Outcome | undefined {
-    const layout = this.#layout;
-    const start = layout.at(record, START);
-    const end = layout.at(record, END);
-    const { reader } = layout;
-    this.#readBytes += end - start;
+    const index = this.#index;
+    const start = index.start(record);
+    const end = index.end(record);
+    const { reader } = index;
+    this.#stepBytes += end - start;
     fields.read(reader, start, end);
-    if (fields.invalidIdEnd !== 0 && this.#findings !== undefined) {
-      tellInvalidId(fields, this.#findings);
-    }
+    if (fields.invalidIdEnd !== 0) this.#findings?.invalidIdAt(fields.invalidIdEnd);
     this.#readTime(record);
     const logger = this.#loggerOf(record);
-    if (logger.bridge) return this.#exactly(record, end - start);
+    if (logger.bridge) return this.#smallRecord(record, end - start);
     const rank = rankOfNumber(fields.severity) ?? this.#rankOfText(logger);
-    // A text that says nothing is kept.
-    if (rank === undefined) return this.#exactly(record, end - start);
+    // An unknown severity text becomes an attribute.
+    if (rank === undefined) return this.#smallRecord(record, end - start);
     if (rank < (logger.audit ? INFO_RANK : this.#lowest)) {
       // An attribute may name the audit logger.
       const isOpen = logger.nameAttributes !== undefined && rank >= INFO_RANK;
-      return isOpen ? this.#exactly(record, end - start) : "filtered";
+      return isOpen ? this.#smallRecord(record, end - start) : "filtered";
     }
-    // The resource is read for each record, so that a damaged one is refused although nobody asks for its name.
+    // The resource is read for each record, so that a malformed one is rejected even if its name is not needed.
     const service = this.#serviceOf(record);
     const open = this.#open;
     open.begin();
-    if (!this.#usual.write(fields, end - start, time, logger, logger.starts[rank]!.head, service)) {
+    if (!this.#fast.write(fields, end - start, time, logger, logger.starts[rank]!.head, service)) {
       open.abandon();
-      return this.#exactly(record, end - start);
+      return this.#smallRecord(record, end - start);
     }
-    this.#keptBytes += end - start;
-    if (!open.commit(rank, logger.audit, logger.name, this.#origin, record)) this.#usual.forget();
+    this.#acceptedBytes += end - start;
+    if (!open.commit(rank, logger.audit, logger.name, this.#origin, record)) this.#fast.forget();
     return "accepted";
   }
 
-  /** The level of a record without a number; undefined for an unknown text. */
+  /** Returns the level of a record without a severity number; undefined for an unknown text. */
   #rankOfText({ numbering }: LoggerName): LevelRank | undefined {
     const { severityTextStart: start, severityTextEnd: end } = fields;
     if (start === end) return INFO_RANK;
-    return rankOfBytes(this.#layout.reader.bytes, start, end, numbering);
+    return rankOfBytes(this.#index.reader.bytes, start, end, numbering);
   }
 
-  /** The time that the record was put in order by, which is the request's arrival where it has none. */
+  /** Sets {@link time} to the time by which the record was ordered, which is its arrival if it has none. */
   #readTime(record: number): void {
-    const low = this.#layout.at(record, ORDER_LOW);
-    const high = this.#layout.at(record, ORDER_HIGH);
+    const low = this.#index.timeLow(record);
+    const high = this.#index.timeHigh(record);
     time.set(low >>> 0, high >>> 0);
     if (fields.timeLow === low && fields.timeHigh === high) return;
-    if (this.#layout.isExact || (fields.orderLow === low && fields.orderHigh === high)) return;
-    if (fields.hasTime) throw new SecondTime();
+    if (this.#index.isExact || (fields.orderLow === low && fields.orderHigh === high)) return;
+    if (fields.hasTime) this.#isMisordered = true;
   }
 
-  #exactly(record: number, bytes: number): Outcome | undefined {
-    return bytes > STEP_BYTES ? undefined : this.#encodeExactly(this.#partsOf(record), record);
+  #smallRecord(record: number, bytes: number): Outcome | undefined {
+    return bytes > STEP_BYTES ? undefined : this.#encodePlainly(this.#partsOf(record), record);
   }
 
-  /** The fields and the time may be those of another request's record after a step. */
-  *#largeExactly(record: number): Steps<Outcome> {
+  /** Reads the fields and the time again: after a step they may be those of another request's record. */
+  *#largeRecord(record: number): Steps<Outcome> {
     yield;
-    fields.read(this.#layout.reader, this.#layout.at(record, START), this.#layout.at(record, END));
+    fields.read(this.#index.reader, this.#index.start(record), this.#index.end(record));
     this.#readTime(record);
     const parts = this.#partsOf(record);
     yield;
-    return this.#encodeExactly(parts, record);
+    return this.#encodePlainly(parts, record);
   }
 
   #partsOf(record: number): RecordParts {
@@ -318,15 +261,16 @@ class Transcoder {
     return parts;
   }
 
-  #encodeExactly(parts: RecordParts, record: number): Outcome {
-    const outcome = this.#exact.encode(parts, this.#origin, record);
-    if (outcome === "accepted")
-      this.#keptBytes += this.#layout.at(record, END) - this.#layout.at(record, START);
+  #encodePlainly(parts: RecordParts, record: number): Outcome {
+    const outcome = this.#plain.encode(parts, this.#origin, record);
+    if (outcome === "accepted") {
+      this.#acceptedBytes += this.#index.end(record) - this.#index.start(record);
+    }
     return outcome;
   }
 
   #loggerOf(record: number): LoggerName {
-    const scope = this.#layout.at(record, SCOPE);
+    const scope = this.#index.scope(record);
     if (scope !== this.#scope) {
       this.#logger = this.#loggers.of(this.#decoder.scope(scope).name);
       this.#scope = scope;
@@ -334,13 +278,62 @@ class Transcoder {
     return this.#logger;
   }
 
-  /** The member that names the record's process, as bytes. */
   #serviceOf(record: number): Uint8Array {
-    const resource = this.#layout.at(record, RESOURCE);
+    const resource = this.#index.resource(record);
     if (resource !== this.#resource) {
       this.#service = serviceMember(serviceOf(this.#decoder.resource(resource)));
       this.#resource = resource;
     }
     return this.#service;
   }
+}
+
+/** More services than send to one gateway; the cache is cleared when it has that many. */
+const SERVICES_MAX = 1000;
+/** A longer name is not cached. */
+const SERVICE_CHARS_MAX = 1000;
+
+const serviceMembers = new Map<string, Uint8Array>([["", new Uint8Array()]]);
+
+/** Returns the envelope's member that names the record's process, as bytes; none for an empty name. */
+function serviceMember(service: string): Uint8Array {
+  const cached = serviceMembers.get(service);
+  if (cached !== undefined) return cached;
+  const writer = JsonWriter.scratch();
+  writer.member("service", service);
+  const member = Uint8Array.from(writer.buffer.subarray(0, writer.position));
+  if (serviceMembers.size >= SERVICES_MAX) serviceMembers.clear();
+  if (service.length <= SERVICE_CHARS_MAX) serviceMembers.set(service, member);
+  return member;
+}
+
+/** The usual severity texts, which are recognized without decoding them to strings. */
+const COMMON_TEXTS = [...LEVELS, "WARN", "FATAL"].map((name) => ({
+  bytes: ascii(name),
+  rank: rankOfName(name)!,
+}));
+
+/** Clears the bit in which lower-case and upper-case letters differ; it turns no other byte into an upper-case letter. */
+const UPPER_CASE = 0xdf;
+
+/** Returns the level that a severity text in UTF-8 stands for, as {@link rankOfText} does. */
+function rankOfBytes(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  numbering: SeverityNumbering | undefined,
+): LevelRank | undefined {
+  for (const common of COMMON_TEXTS) {
+    if (isSameName(bytes, start, end, common.bytes)) return common.rank;
+  }
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start).toString("utf8");
+  return rankOfText(text, numbering);
+}
+
+function isSameName(bytes: Uint8Array, start: number, end: number, name: Uint8Array): boolean {
+  if (end - start !== name.length) return false;
+  for (let index = 0; index < name.length; index++) {
+    if ((bytes[start + index]! & UPPER_CASE) !== name[index]) return false;
+  }
+  return true;
 }

@@ -1,17 +1,3 @@
-import {
-  RECORD_TIME,
-  REQUEST_FIELDS,
-  REQUEST_RESOURCE_LOGS,
-  RESOURCE_LOGS_FIELDS,
-  RESOURCE_LOGS_LIBRARY_LOGS,
-  RESOURCE_LOGS_RESOURCE,
-  RESOURCE_LOGS_SCHEMA_URL,
-  RESOURCE_LOGS_SCOPE_LOGS,
-  SCOPE_LOGS_FIELDS,
-  SCOPE_LOGS_RECORDS,
-  SCOPE_LOGS_SCHEMA_URL,
-  SCOPE_LOGS_SCOPE,
-} from "./fields.ts";
 import { ProtobufReader } from "./protobuf-reader.ts";
 import { RecordFields } from "./record-fields.ts";
 import {
@@ -24,15 +10,29 @@ import {
   type Steps,
 } from "./request-limits.ts";
 import { ProtobufWriter } from "./protobuf-writer.ts";
+import { REQUEST, RESOURCE_LOGS, SCOPE_LOGS, LOG_RECORD } from "./schema.ts";
 
-/** The columns of a record: where its LogRecord message starts and ends, and of which resource and scope it is. */
-export const START = 0;
-export const END = 1;
-export const RESOURCE = 2;
-export const SCOPE = 3;
-/** The time that the record is put in order by: its own, else the observed one, else the request's arrival. */
-export const ORDER_LOW = 4;
-export const ORDER_HIGH = 5;
+const { resourceLogs: REQUEST_RESOURCE_LOGS } = REQUEST.tags;
+const {
+  instrumentationLibraryLogs: RESOURCE_LOGS_LIBRARY_LOGS,
+  resource: RESOURCE_LOGS_RESOURCE,
+  schemaUrl: RESOURCE_LOGS_SCHEMA_URL,
+  scopeLogs: RESOURCE_LOGS_SCOPE_LOGS,
+} = RESOURCE_LOGS.tags;
+const {
+  logRecords: SCOPE_LOGS_RECORDS,
+  schemaUrl: SCOPE_LOGS_SCHEMA_URL,
+  scope: SCOPE_LOGS_SCOPE,
+} = SCOPE_LOGS.tags;
+const { timeUnixNano: RECORD_TIME } = LOG_RECORD.tags;
+
+/** The columns of a record's row. */
+const START = 0;
+const END = 1;
+const RESOURCE_INDEX = 2;
+const SCOPE_INDEX = 3;
+const TIME_LOW = 4;
+const TIME_HIGH = 5;
 const COLUMNS = 6;
 
 /** To take memory for about as many records as there are at once. */
@@ -116,9 +116,32 @@ export class RequestIndex {
     return this.#columns;
   }
 
-  /** What stands in a record's column. */
-  at(record: number, column: number): number {
-    return this.#columns[COLUMNS * record + column]!;
+  /** Returns where a record's LogRecord message starts. */
+  start(record: number): number {
+    return this.#columns[COLUMNS * record + START]!;
+  }
+
+  end(record: number): number {
+    return this.#columns[COLUMNS * record + END]!;
+  }
+
+  /** Returns which of {@link resources} a record belongs to. */
+  resource(record: number): number {
+    return this.#columns[COLUMNS * record + RESOURCE_INDEX]!;
+  }
+
+  /** Returns which of {@link scopes} a record belongs to. */
+  scope(record: number): number {
+    return this.#columns[COLUMNS * record + SCOPE_INDEX]!;
+  }
+
+  /** Returns the lower half of the time by which a record is ordered: its own, else the observed one, else its arrival. */
+  timeLow(record: number): number {
+    return this.#columns[COLUMNS * record + TIME_LOW]!;
+  }
+
+  timeHigh(record: number): number {
+    return this.#columns[COLUMNS * record + TIME_HIGH]!;
   }
 
   /** The records in order of time, stably; undefined where they stand in that order. */
@@ -147,7 +170,7 @@ export class RequestIndex {
   }
 
   #digit(record: number, digit: number): number {
-    const word = this.at(record, digit < 2 ? ORDER_LOW : ORDER_HIGH);
+    const word = digit < 2 ? this.timeLow(record) : this.timeHigh(record);
     return digit % 2 === 0 ? word & 0xffff : word >>> 16;
   }
 
@@ -166,7 +189,7 @@ export class RequestIndex {
       this.#budget.add(reader.position);
       if (tag === REQUEST_RESOURCE_LOGS) yield* this.#resourceLogs(reader.length(end));
       else {
-        reader.skip(tag, end, REQUEST_FIELDS);
+        reader.skip(tag, end, REQUEST.strictNumbers);
         this.unknownFields++;
       }
       if (this.#isStep()) yield;
@@ -197,7 +220,7 @@ export class RequestIndex {
         case RESOURCE_LOGS_SCHEMA_URL:
           break;
         default:
-          reader.ignore(tag, end, RESOURCE_LOGS_FIELDS);
+          reader.ignore(tag, end, RESOURCE_LOGS.strictNumbers);
           this.unknownFields++;
       }
       this.#budget.add(reader.position);
@@ -228,7 +251,7 @@ export class RequestIndex {
           this.#budget.add(reader.position);
           break;
         default:
-          reader.ignore(tag, end, SCOPE_LOGS_FIELDS);
+          reader.ignore(tag, end, SCOPE_LOGS.strictNumbers);
           this.unknownFields++;
           this.#budget.add(reader.position);
       }
@@ -247,8 +270,8 @@ export class RequestIndex {
     const columns = this.#columns;
     columns[row + START] = start;
     columns[row + END] = end;
-    columns[row + RESOURCE] = resource;
-    columns[row + SCOPE] = scope;
+    columns[row + RESOURCE_INDEX] = resource;
+    columns[row + SCOPE_INDEX] = scope;
     if (!this.#readFirstTime(columns, row, start, end)) this.#readTime(columns, row, start, end);
     this.length++;
     if (this.length > REQUEST_RECORDS_MAX) throw tooManyRecords(`byte ${end}`);
@@ -263,26 +286,26 @@ export class RequestIndex {
       return false;
     const low = view.getInt32(start + 1, true);
     const high = view.getInt32(start + 5, true);
-    columns[row + ORDER_LOW] = low;
-    columns[row + ORDER_HIGH] = high;
+    columns[row + TIME_LOW] = low;
+    columns[row + TIME_HIGH] = high;
     return low !== 0 || high !== 0;
   }
 
   #readTime(columns: Int32Array, row: number, start: number, end: number): void {
     fields.read(this.reader, start, end);
     if (fields.hasTime) {
-      columns[row + ORDER_LOW] = fields.orderLow;
-      columns[row + ORDER_HIGH] = fields.orderHigh;
+      columns[row + TIME_LOW] = fields.orderLow;
+      columns[row + TIME_HIGH] = fields.orderHigh;
     } else {
       this.#arrival ??= arrivalTime();
-      columns[row + ORDER_LOW] = this.#arrival.low;
-      columns[row + ORDER_HIGH] = this.#arrival.high;
+      columns[row + TIME_LOW] = this.#arrival.low;
+      columns[row + TIME_HIGH] = this.#arrival.high;
     }
   }
 
   #compareTimes(one: number, other: number): number {
-    const high = (this.at(one, ORDER_HIGH) >>> 0) - (this.at(other, ORDER_HIGH) >>> 0);
-    return high === 0 ? (this.at(one, ORDER_LOW) >>> 0) - (this.at(other, ORDER_LOW) >>> 0) : high;
+    const high = (this.timeHigh(one) >>> 0) - (this.timeHigh(other) >>> 0);
+    return high === 0 ? (this.timeLow(one) >>> 0) - (this.timeLow(other) >>> 0) : high;
   }
 
   #grow(): void {

@@ -20,7 +20,7 @@ import {
   TRACE_ID,
   type Member,
 } from "./json-names.ts";
-import { SPAN_ID_BYTES, TRACE_ID_BYTES } from "./record-fields.ts";
+import { SPAN_ID_BYTES, TRACE_ID_BYTES } from "./schema.ts";
 import { Uint64 } from "./uint64.ts";
 
 /** Deeper values are left to the decoder, which knows where to stop. */

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { DEPTH_MAX, DEPTH_TEXT, JsonWriter } from "../../src/envelope/json-writer.ts";
-import { placeText, TEXT_GROWTH_MAX } from "../../src/envelope/fast/placed-writing.ts";
+import { putText, TEXT_GROWTH_MAX } from "../../src/envelope/fast/bytes.ts";
 import { ProtobufReader } from "../../src/otlp/protobuf-reader.ts";
 
 function written(write: (writer: JsonWriter) => void): string {
@@ -50,7 +50,7 @@ describe("strings", () => {
         const text = written((writer) => {
           writer.reserve(2 + TEXT_GROWTH_MAX * source.length);
           const reader = new ProtobufReader(source);
-          writer.position = placeText(writer, writer.position, reader, 0, source.length);
+          writer.position = putText(writer, writer.position, reader, 0, source.length);
         });
         expect(JSON.parse(text)).toBe(new TextDecoder("utf-8", { ignoreBOM: true }).decode(source));
       }),

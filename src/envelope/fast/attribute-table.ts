@@ -1,18 +1,13 @@
 import { CODE_PREFIX, STACKTRACE } from "../call-site.ts";
 import { ERR, RENAME_PREFIX, RESERVED } from "../attributes.ts";
 import { ascii } from "../json-writer.ts";
-import { keyHash, NOT_ASCII } from "./key-hash.ts";
-import {
-  KEY_VALUE_FIELDS,
-  KEY_VALUE_KEY,
-  KEY_VALUE_VALUE,
-  RECORD_ATTRIBUTES,
-  VALUE_INT,
-  VALUE_STRING,
-} from "../../otlp/fields.ts";
 import { ProtobufReader } from "../../otlp/protobuf-reader.ts";
-import { areSame, startsWith } from "./same-bytes.ts";
-import { SHORT_BYTES, SHORT_HEAD_BYTES, shortKeyEnd } from "./short-key-value.ts";
+import { areSame, keyHash, NOT_ASCII, startsWith } from "./bytes.ts";
+import { LOG_RECORD, KEY_VALUE, ANY_VALUE } from "../../otlp/schema.ts";
+
+const { attributes: RECORD_ATTRIBUTES } = LOG_RECORD.tags;
+const { key: KEY_VALUE_KEY, value: KEY_VALUE_VALUE } = KEY_VALUE.tags;
+const { intValue: VALUE_INT, stringValue: VALUE_STRING } = ANY_VALUE.tags;
 
 /** What an attribute's name makes of it. */
 const ORDINARY = 0;
@@ -238,7 +233,7 @@ export class AttributeTable {
       } else if (tag === KEY_VALUE_KEY || tag === KEY_VALUE_VALUE) {
         return false;
       } else {
-        reader.skip(tag, end, KEY_VALUE_FIELDS);
+        reader.skip(tag, end, KEY_VALUE.strictNumbers);
       }
     }
     return this.#add(reader, keyStart, keyEnd, valueStart, valueEnd);
@@ -316,4 +311,25 @@ function kindOf(bytes: Uint8Array, start: number, end: number, hash: number): nu
   }
   if (startsWith(bytes, start, end, CODE_BYTES)) return CODE_OTHER;
   return startsWith(bytes, start, end, RENAME_BYTES) ? RENAME_LOOKALIKE : ORDINARY;
+}
+
+/** A length below it is one byte on the wire. */
+const SHORT_BYTES = 0x80;
+
+/** The tag and the length of a field that is shorter than {@link SHORT_BYTES}. */
+const SHORT_HEAD_BYTES = 2;
+
+/**
+ * Whether the KeyValue between `start` and `end` has the form that nearly all have: a short key, then a short value
+ * that ends where it does. Then the key starts after a head, and ends where this answers; else the answer is -1, and
+ * nothing is known.
+ */
+function shortKeyEnd(bytes: Uint8Array, start: number, end: number): number {
+  if (end - start < 2 * SHORT_HEAD_BYTES || bytes[start] !== KEY_VALUE_KEY) return -1;
+  const keyLength = bytes[start + 1]!;
+  const keyEnd = start + SHORT_HEAD_BYTES + keyLength;
+  const valueStart = keyEnd + SHORT_HEAD_BYTES;
+  if (keyLength >= SHORT_BYTES || valueStart > end || end - valueStart >= SHORT_BYTES) return -1;
+  const isUsual = bytes[keyEnd] === KEY_VALUE_VALUE && bytes[keyEnd + 1] === end - valueStart;
+  return isUsual ? keyEnd : -1;
 }

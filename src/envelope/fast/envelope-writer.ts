@@ -13,25 +13,19 @@ import {
   SPAN_ID_NAME,
   TRACE_ID_NAME,
 } from "./attribute-table.ts";
-import { placeCallSite } from "./call-site-bytes.ts";
+import { putCallSite } from "./call-site.ts";
 import { ACTION, ENVELOPE_END, METADATA, NO_CALL_SITE } from "../encoder.ts";
 import { AUDIT_HEAD, SYSTEM_HEAD, type LoggerName } from "../logger-names.ts";
 import { ascii, type JsonWriter } from "../json-writer.ts";
-import { VALUE_KEY_VALUES } from "../../otlp/fields.ts";
-import type { SplitTime } from "../../otlp/request-encoder.ts";
-import {
-  MICROS_BYTES,
-  placeId,
-  placeMicros,
-  placeRaw,
-  placeText,
-  TEXT_GROWTH_MAX,
-} from "./placed-writing.ts";
+import { putId, putRaw, putText, TEXT_GROWTH_MAX } from "./bytes.ts";
 import type { ProtobufReader } from "../../otlp/protobuf-reader.ts";
-import { ProtobufValueWriter, UNUSUAL } from "./protobuf-value-writer.ts";
-import { SPAN_ID_BYTES, TRACE_ID_BYTES, type RecordFields } from "../../otlp/record-fields.ts";
-import { areSame, startsWith } from "./same-bytes.ts";
-import { textOfSecond } from "../timestamp.ts";
+import { ValueWriter, UNUSUAL } from "./value-writer.ts";
+import type { RecordFields } from "../../otlp/record-fields.ts";
+import { areSame, startsWith } from "./bytes.ts";
+import { MICROS_BYTES, putMicros, textOfSecond, type SplitTime } from "../timestamp.ts";
+import { ANY_VALUE, SPAN_ID_BYTES, TRACE_ID_BYTES } from "../../otlp/schema.ts";
+
+const { kvlistValue: VALUE_KEY_VALUES } = ANY_VALUE.tags;
 
 /** Room is reserved for the worst that a record's bytes can become; a larger record is left to the decoder. */
 const RECORD_BYTES_MAX = 64 << 10;
@@ -59,10 +53,10 @@ const attributes = new AttributeTable();
  * much is mostly as in the one before: the head but for the microseconds, the attributes, the ids. Where the bytes are
  * the same, so is their JSON, which is copied from the envelope before.
  */
-export class UsualEnvelope {
+export class FastEnvelopeWriter {
   readonly #reader: ProtobufReader;
   readonly #writer: JsonWriter;
-  readonly #values: ProtobufValueWriter;
+  readonly #values: ValueWriter;
   /** The memory that the system log before lies in; undefined where there is none that can be copied from. */
   #before: Buffer | undefined;
   /** In it: where the envelope starts, its message, its attributes with the call site, its ids, and where it ends. */
@@ -86,7 +80,7 @@ export class UsualEnvelope {
   constructor(reader: ProtobufReader, writer: JsonWriter) {
     this.#reader = reader;
     this.#writer = writer;
-    this.#values = new ProtobufValueWriter(reader, writer);
+    this.#values = new ValueWriter(reader, writer);
   }
 
   /**
@@ -109,8 +103,8 @@ export class UsualEnvelope {
     writer.reserve(TEXT_GROWTH_MAX * bytes + head.length + service.length + FIXED_BYTES_MAX);
     if (this.#before !== writer.buffer) this.#before = undefined;
     const end = audit
-      ? this.#placeAuditEvent(fields, time, head, service)
-      : this.#placeSystemLog(fields, time, head, service);
+      ? this.#putAuditEvent(fields, time, head, service)
+      : this.#putSystemLog(fields, time, head, service);
     if (end < 0) this.#before = undefined;
     else writer.position = end;
     return end >= 0;
@@ -121,7 +115,7 @@ export class UsualEnvelope {
     this.#before = undefined;
   }
 
-  #placeSystemLog(
+  #putSystemLog(
     fields: RecordFields,
     time: SplitTime,
     head: Uint8Array,
@@ -132,17 +126,15 @@ export class UsualEnvelope {
     const isAlike = this.#hasAttributesOf(fields);
     if (!isAlike && !this.#readAttributes(fields)) return UNUSUAL;
     if (this.#isNameless && this.#mayNameLogger()) return UNUSUAL;
-    const message = this.#placeSystemHead(start, time, head);
-    const members = this.#placeMessage(message, fields);
+    const message = this.#putSystemHead(start, time, head);
+    const members = this.#putMessage(message, fields);
     if (members < 0) return UNUSUAL;
-    const ids = isAlike
-      ? this.#copy(members, this.#members, this.#ids)
-      : this.#placeMembers(members);
+    const ids = isAlike ? this.#copy(members, this.#members, this.#ids) : this.#putMembers(members);
     if (ids < 0) return UNUSUAL;
     const end =
       isAlike && this.#hasIdsOf(fields, service)
         ? this.#copy(ids, this.#ids, this.#end)
-        : this.#placeEnd(ids, fields, service);
+        : this.#putEnd(ids, fields, service);
     if (end < 0) return UNUSUAL;
     this.#before = writer.buffer;
     this.#start = start;
@@ -213,95 +205,95 @@ export class UsualEnvelope {
     return attributes.has(LOGGER_NAME) || attributes.has(RESERVED_NAME);
   }
 
-  #placeSystemHead(at: number, time: SplitTime, head: Uint8Array): number {
+  #putSystemHead(at: number, time: SplitTime, head: Uint8Array): number {
     const isAlike =
       this.#before !== undefined && head === this.#head && time.seconds === this.#seconds;
-    if (!isAlike) return this.#placeHead(at, SYSTEM_HEAD, time, head);
+    if (!isAlike) return this.#putHead(at, SYSTEM_HEAD, time, head);
     const end = this.#copy(at, this.#start, this.#message);
-    placeMicros(this.#writer, end - head.length - MICROS_BYTES, time.micros);
+    putMicros(this.#writer, end - head.length - MICROS_BYTES, time.micros);
     return end;
   }
 
   /** Writes all up to the message. */
-  #placeHead(at: number, type: Uint8Array, time: SplitTime, head: Uint8Array): number {
+  #putHead(at: number, type: Uint8Array, time: SplitTime, head: Uint8Array): number {
     const writer = this.#writer;
-    let position = placeRaw(writer, at, type);
-    position = placeRaw(writer, position, textOfSecond(time.seconds));
-    return placeRaw(writer, placeMicros(writer, position, time.micros), head);
+    let position = putRaw(writer, at, type);
+    position = putRaw(writer, position, textOfSecond(time.seconds));
+    return putRaw(writer, putMicros(writer, position, time.micros), head);
   }
 
   /** Without a body the message is the event name, if that says something. */
-  #placeMessage(at: number, { bodyStart, bodyEnd, hasEventName }: RecordFields): number {
-    if (bodyStart !== bodyEnd) return this.#values.placeString(at, bodyStart, bodyEnd);
+  #putMessage(at: number, { bodyStart, bodyEnd, hasEventName }: RecordFields): number {
+    if (bodyStart !== bodyEnd) return this.#values.putString(at, bodyStart, bodyEnd);
     return hasEventName || attributes.has(EVENT_NAME_ATTRIBUTE)
       ? UNUSUAL
-      : placeText(this.#writer, at, this.#reader, 0, 0);
+      : putText(this.#writer, at, this.#reader, 0, 0);
   }
 
   /** Writes the call site and the extras. */
-  #placeMembers(at: number): number {
+  #putMembers(at: number): number {
     const writer = this.#writer;
     let position = attributes.hasCode
-      ? placeCallSite(writer, at, this.#reader, attributes)
-      : placeRaw(writer, at, NO_CALL_SITE);
+      ? putCallSite(writer, at, this.#reader, attributes)
+      : putRaw(writer, at, NO_CALL_SITE);
     for (let index = 0; index < attributes.length && position >= 0; index++) {
       const kind = attributes.kind(index);
-      if (kind === RESERVED_NAME) position = this.#placeRenamed(position, index);
-      else if (kind < CODE_OTHER) position = this.#placeMember(position, index);
+      if (kind === RESERVED_NAME) position = this.#putRenamed(position, index);
+      else if (kind < CODE_OTHER) position = this.#putMember(position, index);
     }
     return position;
   }
 
-  #placeRenamed(at: number, index: number): number {
+  #putRenamed(at: number, index: number): number {
     const writer = this.#writer;
     const name = this.#reader.bytes.subarray(attributes.keyStart(index), attributes.keyEnd(index));
-    const position = placeRaw(writer, placeRaw(writer, at, RENAMED_MEMBER), name);
+    const position = putRaw(writer, putRaw(writer, at, RENAMED_MEMBER), name);
     writer.buffer[position] = QUOTE;
-    return this.#placeValue(position + 1, index);
+    return this.#putValue(position + 1, index);
   }
 
-  #placeMember(at: number, index: number): number {
+  #putMember(at: number, index: number): number {
     this.#writer.buffer[at] = COMMA;
     const start = attributes.keyStart(index);
     const end = attributes.keyEnd(index);
-    return this.#placeValue(placeText(this.#writer, at + 1, this.#reader, start, end), index);
+    return this.#putValue(putText(this.#writer, at + 1, this.#reader, start, end), index);
   }
 
-  #placeValue(at: number, index: number): number {
+  #putValue(at: number, index: number): number {
     this.#writer.buffer[at] = COLON;
-    return this.#values.place(at + 1, attributes.valueStart(index), attributes.valueEnd(index));
+    return this.#values.put(at + 1, attributes.valueStart(index), attributes.valueEnd(index));
   }
 
   /** Writes what the gateway adds to a system log that has a message, and its end. */
-  #placeEnd(at: number, fields: RecordFields, service: Uint8Array): number {
-    const position = fields.hasEventName ? this.#placeEventName(at, fields) : at;
+  #putEnd(at: number, fields: RecordFields, service: Uint8Array): number {
+    const position = fields.hasEventName ? this.#putEventName(at, fields) : at;
     if (position < 0) return UNUSUAL;
-    return placeRaw(this.#writer, this.#placeCorrelation(position, fields, service), ENVELOPE_END);
+    return putRaw(this.#writer, this.#putCorrelation(position, fields, service), ENVELOPE_END);
   }
 
-  #placeEventName(at: number, { eventNameStart, eventNameEnd }: RecordFields): number {
+  #putEventName(at: number, { eventNameStart, eventNameEnd }: RecordFields): number {
     const { bytes } = this.#reader;
     if (startsWith(bytes, eventNameStart, eventNameEnd, PLACE_IN_SOURCE)) return UNUSUAL;
     if (attributes.has(EVENT_NAME_MEMBER)) return at;
-    const name = placeRaw(this.#writer, at, EVENT_NAME);
-    return placeText(this.#writer, name, this.#reader, eventNameStart, eventNameEnd);
+    const name = putRaw(this.#writer, at, EVENT_NAME);
+    return putText(this.#writer, name, this.#reader, eventNameStart, eventNameEnd);
   }
 
-  #placeCorrelation(at: number, { traceId, spanId }: RecordFields, service: Uint8Array): number {
+  #putCorrelation(at: number, { traceId, spanId }: RecordFields, service: Uint8Array): number {
     const writer = this.#writer;
     let position = at;
     if (traceId !== 0 && !attributes.has(TRACE_ID_NAME)) {
-      position = placeRaw(writer, position, TRACE_ID_MEMBER);
-      position = placeId(writer, position, this.#reader, traceId, TRACE_ID_BYTES);
+      position = putRaw(writer, position, TRACE_ID_MEMBER);
+      position = putId(writer, position, this.#reader, traceId, TRACE_ID_BYTES);
     }
     if (spanId !== 0 && !attributes.has(SPAN_ID_NAME)) {
-      position = placeRaw(writer, position, SPAN_ID_MEMBER);
-      position = placeId(writer, position, this.#reader, spanId, SPAN_ID_BYTES);
+      position = putRaw(writer, position, SPAN_ID_MEMBER);
+      position = putId(writer, position, this.#reader, spanId, SPAN_ID_BYTES);
     }
-    return attributes.has(SERVICE_NAME) ? position : placeRaw(writer, position, service);
+    return attributes.has(SERVICE_NAME) ? position : putRaw(writer, position, service);
   }
 
-  #placeAuditEvent(
+  #putAuditEvent(
     fields: RecordFields,
     time: SplitTime,
     head: Uint8Array,
@@ -312,34 +304,34 @@ export class UsualEnvelope {
       return UNUSUAL;
     if (this.#hasError() || (this.#isNameless && this.#mayNameLogger())) return UNUSUAL;
     const writer = this.#writer;
-    const message = this.#placeHead(writer.position, AUDIT_HEAD, time, head);
-    const action = this.#placeMessage(message, fields);
-    const metadata = action < 0 ? UNUSUAL : this.#placeAction(action, fields);
-    const end = metadata < 0 ? UNUSUAL : this.#placeMetadata(metadata, fields, service);
-    return end < 0 ? UNUSUAL : placeRaw(writer, end, ENVELOPE_END);
+    const message = this.#putHead(writer.position, AUDIT_HEAD, time, head);
+    const action = this.#putMessage(message, fields);
+    const metadata = action < 0 ? UNUSUAL : this.#putAction(action, fields);
+    const end = metadata < 0 ? UNUSUAL : this.#putMetadata(metadata, fields, service);
+    return end < 0 ? UNUSUAL : putRaw(writer, end, ENVELOPE_END);
   }
 
   /** Writes the event's type as its action, which else would be its name. */
-  #placeAction(at: number, { hasEventName }: RecordFields): number {
+  #putAction(at: number, { hasEventName }: RecordFields): number {
     if (hasEventName) return UNUSUAL;
     const index = attributes.indexOf(EVENT_TYPE);
     const start = index < 0 ? 0 : attributes.valueStart(index);
     const end = index < 0 ? 0 : attributes.valueEnd(index);
     if (start === end) return attributes.has(EVENT_NAME_ATTRIBUTE) ? UNUSUAL : at;
-    return this.#values.placeString(placeRaw(this.#writer, at, ACTION), start, end);
+    return this.#values.putString(putRaw(this.#writer, at, ACTION), start, end);
   }
 
-  #placeMetadata(at: number, fields: RecordFields, service: Uint8Array): number {
+  #putMetadata(at: number, fields: RecordFields, service: Uint8Array): number {
     const { buffer } = this.#writer;
     const eventType = attributes.indexOf(EVENT_TYPE);
-    const opened = placeRaw(this.#writer, at, METADATA);
+    const opened = putRaw(this.#writer, at, METADATA);
     let position = opened;
     for (let index = 0; index < attributes.length && position >= 0; index++) {
       if (index === eventType || attributes.kind(index) >= CODE_OTHER) continue;
-      position = this.#placeMember(position, index);
+      position = this.#putMember(position, index);
     }
     if (position < 0) return UNUSUAL;
-    position = this.#placeCorrelation(position, fields, service);
+    position = this.#putCorrelation(position, fields, service);
     // Without members there is no metadata.
     if (position === opened) return at;
     // The first member's comma gives its place to the brace.

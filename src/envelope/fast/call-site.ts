@@ -11,7 +11,7 @@ import {
   type AttributeTable,
 } from "./attribute-table.ts";
 import { FUNCTION, LINE, MODULE } from "../encoder.ts";
-import { placeNumber, placeRaw, placeText, type ByteTarget } from "./placed-writing.ts";
+import { putNumber, putRaw, putText, type ByteTarget } from "./bytes.ts";
 import type { ProtobufReader } from "../../otlp/protobuf-reader.ts";
 
 const COLON = 0x3a;
@@ -20,7 +20,7 @@ const SLASH = 0x2f;
 const BACKSLASH = 0x5c;
 
 /** Writes the three members at a place for which room was reserved; -1 where the line is no small number. */
-export function placeCallSite(
+export function putCallSite(
   target: ByteTarget,
   at: number,
   reader: ProtobufReader,
@@ -30,14 +30,14 @@ export function placeCallSite(
   if (line < 0) return -1;
   const file = firstText(attributes, FILE_PATH, FILE_PATH_OLD);
   const named = firstText(attributes, FUNCTION_NAME, FUNCTION_NAME_OLD);
-  let position = placeRaw(target, at, MODULE);
+  let position = putRaw(target, at, MODULE);
   position =
     file < 0
-      ? placeLastComponent(target, position, reader, attributes, firstText(attributes, NAMESPACE))
-      : placeModule(target, position, reader, attributes, file);
-  position = placeRaw(target, position, FUNCTION);
-  position = placeLastComponent(target, position, reader, attributes, named);
-  return placeNumber(target, placeRaw(target, position, LINE), line);
+      ? putLastComponent(target, position, reader, attributes, firstText(attributes, NAMESPACE))
+      : putModule(target, position, reader, attributes, file);
+  position = putRaw(target, position, FUNCTION);
+  position = putLastComponent(target, position, reader, attributes, named);
+  return putNumber(target, putRaw(target, position, LINE), line);
 }
 
 /** The attribute of the first of these kinds that has a text which is not empty; -1 where there is none. */
@@ -53,7 +53,7 @@ function isText(attributes: AttributeTable, index: number): boolean {
 }
 
 /** The file's name without its last extension. */
-function placeModule(
+function putModule(
   target: ByteTarget,
   at: number,
   reader: ProtobufReader,
@@ -69,11 +69,11 @@ function placeModule(
     base--;
     if (bytes[base] === DOT && dot < 0) dot = base;
   }
-  return placeText(target, at, reader, base, dot > base ? dot : end);
+  return putText(target, at, reader, base, dot > base ? dot : end);
 }
 
 /** What stands behind the last dot or pair of colons; `index` is an attribute, or -1 for "". */
-function placeLastComponent(
+function putLastComponent(
   target: ByteTarget,
   at: number,
   reader: ProtobufReader,
@@ -85,7 +85,7 @@ function placeLastComponent(
   const end = index < 0 ? 0 : attributes.valueEnd(index);
   let component = end;
   while (component > start && !isSeparator(bytes, start, component - 1)) component--;
-  return placeText(target, at, reader, component, end);
+  return putText(target, at, reader, component, end);
 }
 
 /** Whether a component's name starts after that byte: a dot, or the second of two colons. */

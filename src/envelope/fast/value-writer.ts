@@ -1,19 +1,20 @@
 import { isPlainWord, PLAIN } from "../escapes.ts";
 import { DEPTH_MAX, type JsonWriter } from "../json-writer.ts";
-import {
-  KEY_VALUE_KEY,
-  KEY_VALUE_VALUE,
-  LIST_VALUES,
-  VALUE_ARRAY,
-  VALUE_BOOL,
-  VALUE_BYTES,
-  VALUE_DOUBLE,
-  VALUE_INT,
-  VALUE_KEY_VALUES,
-  VALUE_STRING,
-} from "../../otlp/fields.ts";
-import { placeNumber, placeText } from "./placed-writing.ts";
+import { putNumber, putText } from "./bytes.ts";
 import type { ProtobufReader } from "../../otlp/protobuf-reader.ts";
+import { KEY_VALUE, ANY_VALUE, ARRAY_VALUE } from "../../otlp/schema.ts";
+
+const { key: KEY_VALUE_KEY, value: KEY_VALUE_VALUE } = KEY_VALUE.tags;
+const {
+  arrayValue: VALUE_ARRAY,
+  boolValue: VALUE_BOOL,
+  bytesValue: VALUE_BYTES,
+  doubleValue: VALUE_DOUBLE,
+  intValue: VALUE_INT,
+  kvlistValue: VALUE_KEY_VALUES,
+  stringValue: VALUE_STRING,
+} = ANY_VALUE.tags;
+const { values: LIST_VALUES } = ARRAY_VALUE.tags;
 
 /** What is answered in place of a place for what is left to the decoder. */
 export const UNUSUAL = -1;
@@ -42,12 +43,12 @@ const OPEN_BRACKET = 0x5b;
 const CLOSE_BRACKET = 0x5d;
 
 /**
- * Writes values straight from protobuf as JSON, at places for which room was reserved (placed-writing.ts). It answers
+ * Writes values straight from protobuf as JSON, at places for which room was reserved (bytes.ts). It answers
  * {@link UNUSUAL} where something is so rare that it is left to the decoder: values in more than one field, unknown
  * fields, keys that need escapes or may be there twice, nesting beyond {@link DEPTH_MAX}. Methods that take the place
  * of a length may throw TailgateError OTLP_UNDECODABLE.
  */
-export class ProtobufValueWriter {
+export class ValueWriter {
   readonly #reader: ProtobufReader;
   readonly #writer: JsonWriter;
   #hashCount = 0;
@@ -58,23 +59,23 @@ export class ProtobufValueWriter {
   }
 
   /** Writes the AnyValue between `start` and `end`. */
-  place(at: number, start: number, end: number): number {
+  put(at: number, start: number, end: number): number {
     this.#hashCount = 0;
     return this.#value(at, start, end, 0);
   }
 
   /** Writes the text of an AnyValue that is a string and nothing else. */
-  placeString(at: number, start: number, end: number): number {
+  putString(at: number, start: number, end: number): number {
     if (start === end || this.#reader.bytes[start] !== VALUE_STRING) return UNUSUAL;
     const text = this.#contentStart(start + 1, end);
-    return text < 0 ? UNUSUAL : placeText(this.#writer, at, this.#reader, text, end);
+    return text < 0 ? UNUSUAL : putText(this.#writer, at, this.#reader, text, end);
   }
 
   #value(at: number, start: number, end: number, depth: number): number {
     if (start === end) return this.#null(at);
     switch (this.#reader.bytes[start]) {
       case VALUE_STRING:
-        return this.placeString(at, start, end);
+        return this.putString(at, start, end);
       case VALUE_INT:
         return this.#integer(at, start + 1, end);
       case VALUE_KEY_VALUES: {
@@ -117,7 +118,7 @@ export class ProtobufValueWriter {
     for (let shift = 0; shift < SMALL_BITS && index < end; shift += 7) {
       const byte = bytes[index++]!;
       value |= (byte & 0x7f) << shift;
-      if (byte < 0x80) return index === end ? placeNumber(this.#writer, at, value) : UNUSUAL;
+      if (byte < 0x80) return index === end ? putNumber(this.#writer, at, value) : UNUSUAL;
     }
     return this.#scalar(at, start - 1, end);
   }

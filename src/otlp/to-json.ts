@@ -69,7 +69,7 @@ function valueText(reader: ProtobufReader, end: number, field: Field, depth: num
       return `"${(BigInt(reader.high) << 32n) | BigInt(reader.low)}"`;
     case "double":
       return doubleText(reader.double(end));
-    case "message":
+    default:
       return messageText(reader, reader.length(end), field.message!, depth);
   }
 }

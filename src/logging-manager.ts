@@ -12,6 +12,7 @@ import { AUDIT_LOGGER, LEVELS, type Level } from "./wire/envelope.ts";
 import { TailgateError, textOf } from "./wire/errors.ts";
 import { hostLogger, writeToStderr, type WriteLine } from "./gateway/host-log.ts";
 import type { Receipt } from "./intake/audit-events.ts";
+import type { IntakeOutcome, RejectedRecord } from "./intake/intake.ts";
 import type { HostLogger } from "./plugin/index.ts";
 import { DirectLoggerProvider, TailgateLoggerProvider, type SafeLogger } from "./otel/provider.ts";
 import { OrchestratorLogger, type LoggerSettings } from "./otel/orchestrator-logger.ts";
@@ -121,7 +122,7 @@ export class LoggingManager {
   readonly registration: Registration | undefined;
   readonly #running: RunningTailgate;
   readonly #target: RelayTarget;
-  readonly #audit: SafeLogger;
+  readonly #audit: SafeLogger<IntakeOutcome>;
   readonly #log: HostLogger;
   #stopping: Promise<void> | undefined;
   #hasWarnedOfUntyped = false;
@@ -139,8 +140,10 @@ export class LoggingManager {
     const detected = detectResources({ detectors: [envDetector, serviceInstanceIdDetector] });
     const Provider =
       options.loggerProvider === "direct" ? DirectLoggerProvider : TailgateLoggerProvider;
-    const provider = new Provider(this.processor, defaultResource().merge(detected));
-    this.#audit = provider.getLogger(auditLoggers[0]!);
+    const resource = defaultResource().merge(detected);
+    const provider = new Provider(this.processor, resource);
+    const auditProvider = new DirectLoggerProvider(this.processor, resource);
+    this.#audit = auditProvider.getAuditLogger(auditLoggers[0]!);
     const settings = loggerSettings({ logLevel, auditLoggers }, options, running);
     this.#target = { provider, settings };
     this.provider = freeRelays.shift() ?? new LoggerRelay();
@@ -204,7 +207,9 @@ export class LoggingManager {
    * JOURNAL_FAILED: unknown.
    */
   audit(event: AuditEvent, options: AuditOptions = {}): Promise<Receipt> {
-    return this.#running.gateway.intake.receipt(() => this.#emit(event, options));
+    const fields = readAuditFields(event);
+    const outcome = fields === undefined ? this.#rejectUntyped(event) : this.#emit(fields, options);
+    return this.#running.gateway.intake.receipt(outcome);
   }
 
   /**
@@ -212,29 +217,26 @@ export class LoggingManager {
    * is counted, and reported on stderr. So is an event without `eventType`, whose warning is given once.
    */
   logAuditEvent(event: AuditEvent, options: AuditOptions = {}): void {
-    const refusal = this.#emit(event, options);
-    if (refusal === undefined || this.#hasWarnedOfUntyped) return;
+    const fields = readAuditFields(event);
+    if (fields !== undefined) return void this.#emit(fields, options);
+    const { error } = this.#rejectUntyped(event);
+    if (this.#hasWarnedOfUntyped) return;
     this.#hasWarnedOfUntyped = true;
-    this.#log.warning(`An audit event was rejected. ${refusal.message}`);
+    this.#log.warning(`An audit event was rejected. ${error.message}`);
   }
 
-  /** Returns why the event was rejected, if it was. */
-  #emit(event: AuditEvent, options: AuditOptions): TailgateError | undefined {
-    const fields = auditFields(event);
-    if (fields === undefined) {
-      const refusal = untyped(event);
-      this.#running.gateway.intake.drop("untyped_event", refusal);
-      return refusal;
-    }
+  #emit({ body, attributes }: AuditFields, options: AuditOptions): IntakeOutcome {
     const key = options?.key;
-    this.#audit.emit({
+    return this.#audit.emit({
       severityNumber: SeverityNumber.INFO,
       severityText: "INFO",
-      body: fields.body,
-      attributes:
-        key === undefined ? fields.attributes : { ...fields.attributes, [EVENT_KEY]: key },
+      body,
+      attributes: key === undefined ? attributes : { ...attributes, [EVENT_KEY]: key },
     });
-    return undefined;
+  }
+
+  #rejectUntyped(event: AuditEvent): RejectedRecord {
+    return this.#running.gateway.intake.reject("untyped_event", untyped(event));
   }
 
   /** Resolves when every record logged before has been offered to every exporter and written, or given up. */
@@ -299,7 +301,7 @@ interface AuditFields {
  * Returns the event's message and attributes, or undefined if the event has no type. The names that the gateway gives
  * win over fields of the same name.
  */
-function auditFields(event: AuditEvent): AuditFields | undefined {
+function readAuditFields(event: AuditEvent): AuditFields | undefined {
   try {
     const { eventType, instanceId = null, details = {}, ...more } = event;
     if (((eventType as unknown) ?? "") === "") return undefined;

@@ -173,7 +173,7 @@ export class Gateway implements GatewayView {
     this.#clockWatch = new ClockWatch({
       clock: this.journal.clock,
       log: hostLogger("tailgate.clock", surroundings.write),
-      announce: (record) => this.intake.own(record),
+      announce: (record) => this.intake.acceptOwn(record),
     });
   }
 
@@ -186,7 +186,7 @@ export class Gateway implements GatewayView {
       key,
       log: hostLogger("tailgate.audit", write),
       drained: (signal) => this.flush(signal),
-      announce: (record) => this.intake.own(record),
+      announce: (record) => this.intake.acceptOwn(record),
     });
   }
 
@@ -293,7 +293,7 @@ export class Gateway implements GatewayView {
 
   async #announce(damage: Damage): Promise<void> {
     try {
-      await this.intake.own(damageRecord(damage));
+      await this.intake.acceptOwn(damageRecord(damage));
     } catch (error) {
       const log = hostLogger("tailgate.journal", this.#surroundings.write);
       log.error("The audit event that tells of the damage could not be stored.", error);

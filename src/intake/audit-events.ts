@@ -3,53 +3,54 @@ import type { AuditGate, AuditSavepoint } from "../batch/batch-builder.ts";
 import type { RecordBatch } from "../batch/record-batch.ts";
 import { KEYED_EVENTS_MAX, type StoredEvent } from "../journal/journal.ts";
 
-/** What `audit` resolves with: the event is durable. */
+/** Confirms that an audit event is durable. */
 export interface Receipt {
-  /** The event's place in the journal. */
+  /** The event's sequence number in the journal. */
   readonly seq: number;
   /**
-   * What ties it to all events before it, as its line in the audit file has it; "" with the journal in memory, and for an
-   * event that a processor made a system log.
+   * The event's hash in the hash chain of the audit trail, as in its line of the audit file. "" if the journal is in
+   * memory, and for an event that a processor turned into a system log.
    */
   readonly hash: string;
 }
 
-/** An event that is on its way to the journal. */
-interface Pending {
+/** An event that the journal has not confirmed. */
+interface PendingEvent {
   readonly batch: RecordBatch;
   readonly index: number;
   readonly id: string | undefined;
-  /** The event's key, if an event with the same key and other contents was known before. */
+  /** The event's key, if a different event with the same key was known before. */
   conflictingKey: string | undefined;
 }
 
-/** An event that was taken, now or by an attempt before. */
-export type TakenEvent = Pending | Receipt;
+/** An event that was accepted, now or in an earlier attempt. */
+export type AcceptedEvent = PendingEvent | Receipt;
 
-const NO_EVENTS: readonly TakenEvent[] = [];
+const NO_EVENTS: readonly AcceptedEvent[] = [];
 
 /**
- * What has become of audit events: where those are that were taken, for receipts, and which keys have been there, so
- * that an event which is sent again is one event (reliability.md, rule 10). The same key with other contents is
- * another event: it is kept, and told to the operator.
+ * Follows audit events to the journal for their receipts, and detects duplicates by their idempotency key
+ * (reliability.md, rule 10). Two events with the same key and different contents are two events: both are stored, and
+ * the operator is warned.
  */
 export class AuditEvents implements AuditGate {
-  readonly #known = new Map<string, TakenEvent>();
-  /** For each key how many different contents it has come with. */
+  /** Events with keys, by {@link eventId}. */
+  readonly #known = new Map<string, AcceptedEvent>();
+  /** The number of different events with each key. */
   readonly #contents = new Map<string, number>();
-  /** Admitted to batches that the journal does not have yet. */
-  #open: Pending[] = [];
+  /** Events in batches that were not appended yet. */
+  #open: PendingEvent[] = [];
   readonly #outcomes = new Map<RecordBatch, PromiseWithResolvers<void>>();
-  #repeats: TakenEvent[] = [];
-  #last: TakenEvent | undefined;
-  readonly #conflict: (key: string) => void;
+  #duplicates: AcceptedEvent[] = [];
+  #newest: AcceptedEvent | undefined;
+  readonly #onConflict: (key: string) => void;
 
   /**
-   * `stored`: the newest events with keys that the journal has; `conflict`: called when an event was stored whose key
-   * another event has.
+   * `stored` holds the journal's newest events with keys. `onConflict` is called when an event was stored whose key a
+   * different event has.
    */
-  constructor(stored: readonly StoredEvent[], conflict: (key: string) => void) {
-    this.#conflict = conflict;
+  constructor(stored: readonly StoredEvent[], onConflict: (key: string) => void) {
+    this.#onConflict = onConflict;
     for (const { key, digest, seq, hash } of stored) {
       this.#remember({ key, digest }, { seq, hash });
       this.#evict();
@@ -57,28 +58,33 @@ export class AuditEvents implements AuditGate {
   }
 
   savepoint(): AuditSavepoint {
-    return { open: this.#open.length, repeats: this.#repeats.length };
+    return { open: this.#open.length, repeats: this.#duplicates.length };
   }
 
   admits(batch: RecordBatch, index: number): boolean {
     const eventKey = eventKeyOf(batch.data(index));
-    const id = eventKey && idOf(eventKey);
-    const before = id === undefined ? undefined : this.#known.get(id);
-    if (before !== undefined) {
-      this.#last = before;
-      this.#repeats.push(before);
+    const id = eventKey && eventId(eventKey);
+    const original = id === undefined ? undefined : this.#known.get(id);
+    if (original !== undefined) {
+      this.#newest = original;
+      this.#duplicates.push(original);
       return false;
     }
     const isConflict = eventKey !== undefined && this.#contents.has(eventKey.key);
     const event = { batch, index, id, conflictingKey: isConflict ? eventKey.key : undefined };
-    this.#last = event;
+    this.#newest = event;
     this.#open.push(event);
     if (eventKey !== undefined) this.#remember(eventKey, event);
     return true;
   }
 
-  /** Adds a record of the open batch that has a receipt, too, though it is no audit event. */
-  add(batch: RecordBatch, index: number): TakenEvent {
+  /** The event that was admitted last, or the original of the duplicate that was not. */
+  get newest(): AcceptedEvent | undefined {
+    return this.#newest;
+  }
+
+  /** Follows a record of the open batch that gets a receipt although it is a system log. */
+  follow(batch: RecordBatch, index: number): AcceptedEvent {
     const event = { batch, index, id: undefined, conflictingKey: undefined };
     this.#open.push(event);
     return event;
@@ -86,15 +92,15 @@ export class AuditEvents implements AuditGate {
 
   rollback({ open, repeats }: AuditSavepoint): void {
     for (const { id } of this.#open.splice(open)) if (id !== undefined) this.#forget(id);
-    this.#repeats.length = repeats;
+    this.#duplicates.length = repeats;
   }
 
-  /** A gate for one request, whose events nobody else sees before it is {@link RequestEvents.admitAll | admitted}. */
+  /** Returns the gate for one request; its events become known when all are {@link RequestEvents.admitAll | admitted}. */
   forRequest(): RequestEvents {
     return new RequestEvents({
       known: (id) => this.#known.get(id),
       admit: (events) => this.#admitAll(events),
-      settle: (batch, events, safe) => void this.#settle(batch, events, safe),
+      settle: (batch, events, stored) => void this.#settle(batch, events, stored),
     });
   }
 
@@ -107,14 +113,14 @@ export class AuditEvents implements AuditGate {
     return true;
   }
 
-  #remember(eventKey: EventKey, event: TakenEvent): void {
-    this.#known.set(idOf(eventKey), event);
+  #remember(eventKey: EventKey, event: AcceptedEvent): void {
+    this.#known.set(eventId(eventKey), event);
     this.#contents.set(eventKey.key, (this.#contents.get(eventKey.key) ?? 0) + 1);
   }
 
   /**
-   * Forgets the oldest keys beyond {@link KEYED_EVENTS_MAX}. Only stored events push others out: one that is rolled
-   * back, or that the journal rejects, must leave no trace.
+   * Forgets the oldest keys beyond {@link KEYED_EVENTS_MAX}. Called for stored events only: an event that is rolled back
+   * or rejected must not evict another.
    */
   #evict(): void {
     for (const id of this.#known.keys()) {
@@ -125,44 +131,37 @@ export class AuditEvents implements AuditGate {
 
   #forget(id: string): void {
     if (!this.#known.delete(id)) return;
-    const key = keyOf(id);
+    const key = id.slice(DIGEST_CHARS);
     const contents = this.#contents.get(key)! - 1;
     if (contents > 0) this.#contents.set(key, contents);
     else this.#contents.delete(key);
   }
 
-  /** The event that was taken since the last call, or the one that it repeats. */
-  takeLast(): TakenEvent | undefined {
-    const last = this.#last;
-    this.#last = undefined;
-    return last;
+  /** Returns the originals of the duplicates since the last call. */
+  drainDuplicates(): readonly AcceptedEvent[] {
+    if (this.#duplicates.length === 0) return NO_EVENTS;
+    const duplicates = this.#duplicates;
+    this.#duplicates = [];
+    return duplicates;
   }
 
-  /** The events that were repeated since the last call. */
-  takeRepeats(): readonly TakenEvent[] {
-    if (this.#repeats.length === 0) return NO_EVENTS;
-    const repeats = this.#repeats;
-    this.#repeats = [];
-    return repeats;
-  }
-
-  /** The journal was given a batch, or it was given up: follows its events to the end. */
-  follow(batch: RecordBatch, safe: Promise<void>): void {
+  /** Settles the batch's events when `stored` settles. */
+  appended(batch: RecordBatch, stored: Promise<void>): void {
     const events = this.#open.filter((event) => event.batch === batch);
     if (events.length === 0) return;
     this.#open = this.#open.filter((event) => event.batch !== batch);
-    void this.#settle(batch, events, safe);
+    void this.#settle(batch, events, stored);
   }
 
   async #settle(
     batch: RecordBatch,
-    events: readonly Pending[],
-    safe: Promise<void>,
+    events: readonly PendingEvent[],
+    stored: Promise<void>,
   ): Promise<void> {
-    const outcome = this.#outcomeOf(batch);
+    const outcome = this.#outcome(batch);
     try {
-      await safe;
-      for (const event of events) this.#stored(event);
+      await stored;
+      for (const event of events) this.#confirm(event);
       this.#evict();
       outcome.resolve();
     } catch (error) {
@@ -172,23 +171,23 @@ export class AuditEvents implements AuditGate {
     this.#outcomes.delete(batch);
   }
 
-  #stored({ id, batch, index, conflictingKey }: Pending): void {
-    if (conflictingKey !== undefined) this.#conflict(conflictingKey);
-    if (id !== undefined && this.#known.has(id)) this.#known.set(id, receiptOf(batch, index));
+  #confirm({ id, batch, index, conflictingKey }: PendingEvent): void {
+    if (conflictingKey !== undefined) this.#onConflict(conflictingKey);
+    if (id !== undefined && this.#known.has(id)) this.#known.set(id, createReceipt(batch, index));
   }
 
-  /** Resolves when the event is durable; rejects with the journal's error. */
-  async receiptOf(event: TakenEvent): Promise<Receipt> {
+  /** Resolves with the event's receipt when it is durable; rejects with the journal's error. */
+  async receipt(event: AcceptedEvent): Promise<Receipt> {
     if ("seq" in event) return event;
-    await this.#outcomeOf(event.batch).promise;
-    return receiptOf(event.batch, event.index);
+    await this.#outcome(event.batch).promise;
+    return createReceipt(event.batch, event.index);
   }
 
-  #outcomeOf(batch: RecordBatch): PromiseWithResolvers<void> {
+  #outcome(batch: RecordBatch): PromiseWithResolvers<void> {
     let outcome = this.#outcomes.get(batch);
     if (outcome === undefined) {
       outcome = Promise.withResolvers();
-      // Most events have nobody who waits for their receipt.
+      // Most receipts are not awaited.
       outcome.promise.catch(() => {});
       this.#outcomes.set(batch, outcome);
     }
@@ -198,42 +197,42 @@ export class AuditEvents implements AuditGate {
 
 interface KeyedEvent {
   readonly eventKey: EventKey;
-  readonly event: Pending;
+  readonly event: PendingEvent;
 }
 
-/** What the events of one request need of all others. */
-interface OtherEvents {
-  known(id: string): TakenEvent | undefined;
-  /** Whether all events with keys are new; then they are known from now on. */
+/** What the events of one request need of {@link AuditEvents}. */
+interface SharedEvents {
+  known(id: string): AcceptedEvent | undefined;
+  /** Makes the events known, unless one of them is known already. Returns whether it did. */
   admit(events: ReadonlyMap<string, KeyedEvent>): boolean;
-  settle(batch: RecordBatch, events: readonly Pending[], safe: Promise<void>): void;
+  settle(batch: RecordBatch, events: readonly PendingEvent[], stored: Promise<void>): void;
 }
 
 /**
- * The audit events of a request that is encoded in many turns, into batches of its own. Others may take the same events
- * in the meantime: then the request has to be encoded again.
+ * The audit events of a request that is encoded in many turns into batches of its own. If one of its events arrives from
+ * elsewhere in the meantime, the request has to be encoded again.
  */
 export class RequestEvents implements AuditGate {
-  readonly repeats: TakenEvent[] = [];
-  readonly #others: OtherEvents;
+  readonly duplicates: AcceptedEvent[] = [];
+  readonly #shared: SharedEvents;
   readonly #keyed = new Map<string, KeyedEvent>();
-  readonly #open = new Map<RecordBatch, Pending[]>();
+  readonly #open = new Map<RecordBatch, PendingEvent[]>();
   #count = 0;
 
-  constructor(others: OtherEvents) {
-    this.#others = others;
+  constructor(shared: SharedEvents) {
+    this.#shared = shared;
   }
 
   admits(batch: RecordBatch, index: number): boolean {
     const eventKey = eventKeyOf(batch.data(index));
-    const id = eventKey && idOf(eventKey);
-    const before =
-      id === undefined ? undefined : (this.#keyed.get(id)?.event ?? this.#others.known(id));
-    if (before !== undefined) {
-      this.repeats.push(before);
+    const id = eventKey && eventId(eventKey);
+    const original =
+      id === undefined ? undefined : (this.#keyed.get(id)?.event ?? this.#shared.known(id));
+    if (original !== undefined) {
+      this.duplicates.push(original);
       return false;
     }
-    const event: Pending = { batch, index, id, conflictingKey: undefined };
+    const event: PendingEvent = { batch, index, id, conflictingKey: undefined };
     const open = this.#open.get(batch);
     if (open === undefined) this.#open.set(batch, [event]);
     else open.push(event);
@@ -243,40 +242,36 @@ export class RequestEvents implements AuditGate {
   }
 
   savepoint(): AuditSavepoint {
-    return { open: this.#count, repeats: this.repeats.length };
+    return { open: this.#count, repeats: this.duplicates.length };
   }
 
-  /** A request is encoded anew from its start, or not at all. */
+  /** Forgets all events: a request is encoded again from its start, or not at all. */
   rollback(): void {
     this.#count = 0;
-    this.repeats.length = 0;
+    this.duplicates.length = 0;
     this.#keyed.clear();
     this.#open.clear();
   }
 
-  /** False if others have taken one of the events in the meantime; nothing has happened then. */
+  /** Makes the events known. Returns false, with nothing done, if one of them arrived from elsewhere in the meantime. */
   admitAll(): boolean {
-    return this.#others.admit(this.#keyed);
+    return this.#shared.admit(this.#keyed);
   }
 
-  /** The journal was given one of the request's batches. */
-  follow(batch: RecordBatch, safe: Promise<void>): void {
+  /** Settles the batch's events when `stored` settles. */
+  appended(batch: RecordBatch, stored: Promise<void>): void {
     const events = this.#open.get(batch);
-    if (events !== undefined) this.#others.settle(batch, events, safe);
+    if (events !== undefined) this.#shared.settle(batch, events, stored);
   }
 }
 
-function receiptOf(batch: RecordBatch, index: number): Receipt {
+function createReceipt(batch: RecordBatch, index: number): Receipt {
   return { seq: batch.sequence(index), hash: batch.hash(index) };
 }
 
-/** The digest has always as many characters, so that the rest is the key. */
-function idOf({ key, digest }: EventKey): string {
+/** Returns the digest, whose length is fixed, followed by the key. */
+function eventId({ key, digest }: EventKey): string {
   return digest + key;
 }
 
 const DIGEST_CHARS = 44;
-
-function keyOf(id: string): string {
-  return id.slice(DIGEST_CHARS);
-}

@@ -1,21 +1,21 @@
 import type { RecordBatch } from "../batch/record-batch.ts";
 import { TailgateError } from "../wire/errors.ts";
 
-/** How long an audit event waits for room before it is given up (reliability.md, rule 14). */
-const PATIENCE_MS = 2_000;
+/** How long an audit event waits for capacity before it is rejected (reliability.md, rule 14). */
+const WAIT_MS_MAX = 2_000;
 
-/** What may wait, in bytes of memory; what comes beyond it is given up at once. */
-const WAITING_BYTES_MAX = 16 << 20;
+/** The queue's capacity in bytes of memory. */
+const QUEUE_BYTES_MAX = 16 << 20;
 
-interface Waiting {
+interface QueuedBatch {
   readonly batch: RecordBatch;
-  readonly safe: PromiseWithResolvers<void>;
+  readonly stored: PromiseWithResolvers<void>;
   readonly timer: NodeJS.Timeout;
 }
 
-/** Audit events for which there is no room in front of the journal, in their order. */
+/** Audit events that wait, in order, for capacity in front of the journal. */
 export class AuditQueue {
-  #waiting: Waiting[] = [];
+  #queued: QueuedBatch[] = [];
   #bytes = 0;
 
   get bytes(): number {
@@ -23,37 +23,41 @@ export class AuditQueue {
   }
 
   get isEmpty(): boolean {
-    return this.#waiting.length === 0;
+    return this.#queued.length === 0;
   }
 
-  /** Resolves when the batch is safe; rejects with OVERLOADED when it has waited too long, and as the journal does. */
+  /**
+   * Resolves when the batch is stored. Rejects with OVERLOADED if the queue is full or the batch has waited too long,
+   * else with the journal's error.
+   */
   add(batch: RecordBatch): Promise<void> {
-    if (this.#bytes + batch.memoryBytes > WAITING_BYTES_MAX) return Promise.reject(overloaded());
-    const safe = Promise.withResolvers<void>();
-    const timer = setTimeout(() => this.#giveUp(batch), PATIENCE_MS);
-    this.#waiting.push({ batch, safe, timer });
+    if (this.#bytes + batch.memoryBytes > QUEUE_BYTES_MAX) return Promise.reject(overloaded());
+    const stored = Promise.withResolvers<void>();
+    const timer = setTimeout(() => this.#expire(batch), WAIT_MS_MAX);
+    this.#queued.push({ batch, stored, timer });
     this.#bytes += batch.memoryBytes;
-    return safe.promise;
+    return stored.promise;
   }
 
-  #giveUp(batch: RecordBatch): void {
-    const index = this.#waiting.findIndex((waiting) => waiting.batch === batch);
-    const [waiting] = this.#waiting.splice(index, 1);
+  #expire(batch: RecordBatch): void {
+    const index = this.#queued.findIndex((queued) => queued.batch === batch);
+    const [expired] = this.#queued.splice(index, 1);
     this.#bytes -= batch.memoryBytes;
-    waiting!.safe.reject(overloaded());
+    expired!.stored.reject(overloaded());
   }
 
-  /** Hands batches on, the oldest first, as long as there is room. */
-  release(hasRoom: () => boolean, append: (batch: RecordBatch) => Promise<void>): void {
-    while (this.#waiting.length > 0 && hasRoom()) {
-      const { batch, safe, timer } = this.#waiting.shift()!;
+  /** Appends batches, the oldest first, as long as there is capacity. */
+  release(hasCapacity: () => boolean, append: (batch: RecordBatch) => Promise<void>): void {
+    while (this.#queued.length > 0 && hasCapacity()) {
+      const { batch, stored, timer } = this.#queued.shift()!;
       clearTimeout(timer);
       this.#bytes -= batch.memoryBytes;
-      append(batch).then(safe.resolve, safe.reject);
+      append(batch).then(stored.resolve, stored.reject);
     }
   }
 }
 
-function overloaded(): TailgateError {
+/** Returns the error for a record for which there is no capacity. */
+export function overloaded(): TailgateError {
   return new TailgateError("OVERLOADED", "Too much waits for the journal.");
 }

@@ -1,128 +1,101 @@
+import type { Origin } from "../batch/origin.ts";
+import { RecordOrigin } from "../batch/origin.ts";
+import { BatchBuilder } from "../batch/batch-builder.ts";
+import type { RecordBatch } from "../batch/record-batch.ts";
 import { Counters } from "../delivery/counters.ts";
 import {
   EnvelopeEncoder,
   isAuditRecord,
-  type RecordParts,
   partsOfRecord,
+  type RecordParts,
 } from "../envelope/encoder.ts";
-import { BatchBuilder, type Savepoint } from "../batch/batch-builder.ts";
-import {
-  decodeOtlpJson,
-  decodeOtlpJsonInSteps,
-  encodeOtlpJson,
-  encodeOtlpJsonInSteps,
-} from "../otlp/otlp-json.ts";
-import { decodeOtlpProtobuf, decodeOtlpProtobufInSteps } from "../otlp/decode.ts";
-import { encodeOtlpProtobufInSteps, encodeOtlpProtobufWithin } from "../otlp/request-encoder.ts";
-import { RecordOrigin, type Origin } from "../batch/origin.ts";
-import type { RecordBatch } from "../batch/record-batch.ts";
-import { type RequestCounts, RequestFindings } from "../otlp/findings.ts";
-import { rankOf } from "../envelope/severity.ts";
 import { DEFAULT_LOGGER_NAMES, LoggerNames } from "../envelope/logger-names.ts";
-import type { Steps } from "../otlp/request-limits.ts";
-import { LEVELS, type Level, type LevelRank } from "../wire/envelope.ts";
-import { TailgateError, textOf } from "../wire/errors.ts";
+import { rankOf } from "../envelope/severity.ts";
 import type { StoredEvent } from "../journal/journal.ts";
+import { RequestFindings, type RequestCounts } from "../otlp/findings.ts";
+import type { Steps } from "../otlp/request-limits.ts";
 import type { HostLogger, Ingested, Intake, LogRecord } from "../plugin/index.ts";
 import { onNextTurn } from "../runtime/timers.ts";
-import { AuditEvents, type Receipt, type RequestEvents, type TakenEvent } from "./audit-events.ts";
-import { AuditQueue } from "./audit-queue.ts";
-import { LargeRequests } from "./large-requests.ts";
-import { LossAlarm, Losses, type Marker } from "./losses.ts";
+import { LEVELS, type Level, type LevelRank } from "../wire/envelope.ts";
+import { TailgateError, textOf } from "../wire/errors.ts";
+import {
+  AuditEvents,
+  type AcceptedEvent,
+  type Receipt,
+  type RequestEvents,
+} from "./audit-events.ts";
+import { AuditQueue, overloaded } from "./audit-queue.ts";
+import { LossAlarm, LossMarker } from "./losses.ts";
 import {
   isAuditEvent,
-  processed,
   PROCESSOR_FAILED,
-  Rejection,
+  ProcessorRejection,
+  runProcessors,
   type RunningProcessor,
 } from "./processors.ts";
+import {
+  ingested,
+  JSON_FORM,
+  LargeRequests,
+  ownMemory,
+  PROTOBUF_FORM,
+  withFindings,
+  type RequestForm,
+} from "./requests.ts";
 
 export interface IntakeOptions {
-  /** System logs below it are filtered. */
+  /** System logs below this level are filtered. */
   readonly logLevel: Level;
   readonly processors: readonly RunningProcessor[];
-  /** What may wait for the journal, in bytes; more is refused, or dropped where nobody can be told. */
+  /** The capacity in front of the journal, in bytes. Beyond it requests are rejected and system logs dropped. */
   readonly pendingBytesMax: number;
-  /** What the journal holds that waits for the disk, in bytes. */
+  /** Returns the memory of what the journal has not committed, in bytes. */
   unstoredBytes(): number;
-  /** Takes a batch over; resolves when it is as safe as the journal makes it. */
+  /** Appends a batch to the journal; resolves when it is durable. */
   append(batch: RecordBatch): Promise<void>;
-  /** The newest events with keys that the journal has. */
+  /** The journal's newest events with idempotency keys. */
   readonly storedEvents: readonly StoredEvent[];
-  /** The loggers whose records, and whose children's, are audit events. Default: `orchestrator.audit`. */
+  /** Loggers whose records, and whose children's, are audit events. Default: `orchestrator.audit`. */
   readonly auditLoggers?: readonly string[] | undefined;
   readonly log: HostLogger;
 }
 
-/** How full the room in front of the journal may be for system logs of each level: the least severe are dropped first. */
-const ROOM_PARTS = [0.6, 0.7, 0.8, 0.9, 1] as const;
+/** What became of one record. */
+export type IntakeOutcome =
+  /** `event` is what {@link RecordIntake.receipt} needs; undefined if no receipt was asked for. */
+  | { readonly status: "accepted"; readonly event: AcceptedEvent | undefined }
+  | { readonly status: "filtered" }
+  | RejectedRecord;
 
-/** What is worked on in one turn of the event loop, whatever is in it. */
-const PROTOBUF_BYTES_MAX = 1 << 20;
-const PROTOBUF_STEPS_MAX = 64;
-const JSON_BYTES_MAX = 256 << 10;
+export interface RejectedRecord {
+  readonly status: "rejected";
+  readonly error: TailgateError;
+  /** What the sender of a request is told; undefined if nothing. */
+  readonly reason?: string;
+}
+
+const ACCEPTED: IntakeOutcome = { status: "accepted", event: undefined };
+const FILTERED: IntakeOutcome = { status: "filtered" };
+
+/** The share of the capacity that system logs of each level may fill: the least severe are dropped first. */
+const CAPACITY_SHARES = [0.6, 0.7, 0.8, 0.9, 1] as const;
+
+/** The largest request that is decoded for processors in one turn of the event loop. */
 const DECODED_BYTES_MAX = 128 << 10;
 
-/** Of large requests: the journal seals and stores a batch in one turn. */
+/** The slabs of large requests are small, because the journal compresses and stores a batch in one turn. */
 const LARGE_SLAB_BYTES = 256 << 10;
-
-/** A request that was taken; what became of it is known when the journal has answered. */
-interface TakenRequest {
-  readonly ingested: Promise<Ingested>;
-}
-
-/** How requests of one form are read. */
-interface RequestForm {
-  /** Undefined if it is too much for one turn of the event loop, and nothing was done. */
-  encode(
-    body: Uint8Array,
-    open: BatchBuilder,
-    lowest: LevelRank,
-    loggers: LoggerNames,
-    findings: RequestFindings,
-  ): RequestCounts | undefined;
-  encodeInSteps(
-    body: Uint8Array,
-    open: BatchBuilder,
-    lowest: LevelRank,
-    loggers: LoggerNames,
-    findings: RequestFindings,
-  ): Steps<RequestCounts>;
-  decode(body: Uint8Array, findings: RequestFindings): LogRecord[];
-  decodeInSteps(body: Uint8Array, findings: RequestFindings): Steps<LogRecord[]>;
-}
-
-const PROTOBUF: RequestForm = {
-  encode: (body, open, lowest, loggers, findings) =>
-    body.length <= PROTOBUF_BYTES_MAX
-      ? encodeOtlpProtobufWithin(body, open, lowest, loggers, findings, PROTOBUF_STEPS_MAX)
-      : undefined,
-  encodeInSteps: encodeOtlpProtobufInSteps,
-  decode: decodeOtlpProtobuf,
-  decodeInSteps: decodeOtlpProtobufInSteps,
-};
-
-const JSON_FORM: RequestForm = {
-  encode: (body, open, lowest, loggers, findings) =>
-    body.length <= JSON_BYTES_MAX
-      ? encodeOtlpJson(body, open, lowest, loggers, findings)
-      : undefined,
-  encodeInSteps: encodeOtlpJsonInSteps,
-  decode: decodeOtlpJson,
-  decodeInSteps: decodeOtlpJsonInSteps,
-};
-
-const NO_REASONS: readonly string[] = [];
 
 const NO_RECEIPTS: readonly Promise<Receipt>[] = [];
 
-/** How often is looked whether there is room for a loss marker again, and how soon one is repeated that failed. */
-const ROOM_INTERVAL_MS = 100;
-const MARKER_RETRY_MS = 1_000;
+/** A large request that was accepted; the answer follows when the journal has stored it. */
+interface AcceptedRequest {
+  readonly answer: Promise<Ingested>;
+}
 
 /**
- * The way into the gateway: records of all sources, through the processors, encoded into the open batch, which goes to
- * the journal at the end of the event loop's turn. A caller's `emit` pays for the encoding and for nothing else.
+ * The way into the gateway. Records of all sources go through the processors and are encoded into the open batch, which
+ * is appended to the journal at the end of the event loop's turn. A caller's `emit` pays for the encoding only.
  */
 export class RecordIntake implements Intake {
   readonly counters = new Counters();
@@ -132,52 +105,50 @@ export class RecordIntake implements Intake {
   readonly #events: AuditEvents;
   readonly #open: BatchBuilder;
   readonly #encoder: EnvelopeEncoder;
-  /** For audit events where there is no room; they go to the queue. */
-  readonly #crowded: BatchBuilder;
-  readonly #crowdedEncoder: EnvelopeEncoder;
+  /** Audit events for which there is no capacity; they go to the queue. */
+  readonly #overflow: BatchBuilder;
+  readonly #overflowEncoder: EnvelopeEncoder;
   readonly #queue = new AuditQueue();
-  readonly #large = new LargeRequests(() => this.#refuseIfStopped());
-  /** Of the large request that is being encoded. */
+  readonly #large = new LargeRequests(() => this.#checkRunning());
+  /** The batch of the large request that is being encoded. */
   #largeOpen: BatchBuilder | undefined;
-  readonly #losses = new Losses();
+  readonly #marker: LossMarker;
   readonly #alarm: LossAlarm;
-  #marker: { readonly batch: RecordBatch; readonly marker: Marker } | undefined;
-  #markerTimer: NodeJS.Timeout | undefined;
-  /** Settled when what is in the open batch is safe, whatever waits for room; there while a flush is due. */
+  /** Present while a flush is due; resolves when the open batch is durable, whatever waits in the queue. */
   #flushed: PromiseWithResolvers<void> | undefined;
-  /** What the journal has not yet answered for. */
-  readonly #underway = new Set<Promise<unknown>>();
-  /** Why the record that came last was not taken. */
-  #refusal: TailgateError | undefined;
+  /** Appends that the journal has not answered. */
+  readonly #appending = new Set<Promise<unknown>>();
   #stopped = false;
-  /** At the end of the process: hands on what was taken, before the call that has taken it returns. */
-  #handOn: (() => void) | undefined;
-  /** Nothing but what is logged would keep the process alive. */
+  /** While the process exits: flushes each record before the call that logged it returns. */
+  #flushNow: (() => void) | undefined;
+  /** True while only a scheduled flush would keep the process alive. */
   #isHeld = false;
 
   constructor(options: IntakeOptions) {
+    const { logLevel, auditLoggers, storedEvents, log } = options;
     this.#options = options;
-    this.#lowest = LEVELS.indexOf(options.logLevel) as LevelRank;
-    const { auditLoggers } = options;
+    this.#lowest = LEVELS.indexOf(logLevel) as LevelRank;
     this.#loggers =
       auditLoggers === undefined ? DEFAULT_LOGGER_NAMES : new LoggerNames(auditLoggers);
-    this.#alarm = new LossAlarm(options.log);
-    this.#events = new AuditEvents(options.storedEvents, (key) =>
-      options.log.warning(
-        `Two audit events have the key ${key} and do not say the same; both are kept.`,
-      ),
+    this.#events = new AuditEvents(storedEvents, (key) =>
+      log.warning(`Two different audit events have the key ${key}. Both are stored.`),
     );
     this.#open = new BatchBuilder(this.#events);
     this.#encoder = new EnvelopeEncoder(this.#open, this.#lowest, this.#loggers);
-    this.#crowded = new BatchBuilder(this.#events);
-    this.#crowdedEncoder = new EnvelopeEncoder(this.#crowded, this.#lowest, this.#loggers);
+    this.#overflow = new BatchBuilder(this.#events);
+    this.#overflowEncoder = new EnvelopeEncoder(this.#overflow, this.#lowest, this.#loggers);
+    this.#alarm = new LossAlarm(log);
+    this.#marker = new LossMarker({
+      encode: (record) => this.#encodeMarker(record),
+      schedule: () => void this.#schedule(),
+    });
   }
 
-  /** Memory of what waits for the journal, and in it for the disk. */
+  /** The memory of what waits for the journal, and in the journal for the commit, in bytes. */
   get pendingBytes(): number {
     return (
       this.#open.memoryBytes +
-      this.#crowded.memoryBytes +
+      this.#overflow.memoryBytes +
       this.#large.bytes +
       (this.#largeOpen?.memoryBytes ?? 0) +
       this.#queue.bytes +
@@ -185,94 +156,108 @@ export class RecordIntake implements Intake {
     );
   }
 
-  /** Records that were taken and are not safe yet. */
+  /** The number of records that were accepted and are not durable yet. */
   get pendingRecords(): number {
     const { received, filtered, sent, droppedSum } = this.counters;
     return received - filtered - sent - droppedSum;
   }
 
-  /** Takes one record of this process. It never throws; what cannot be taken is counted as dropped. */
-  take(parts: RecordParts, origin: Origin): void {
-    if (this.#stopped) return this.drop("stopped", stopped());
-    if (this.#options.processors.length > 0) this.#takeProcessed(origin.record(0));
-    else this.#encode(parts, origin, this.#encoderFor(parts));
-    void this.#countRepeats();
+  /**
+   * Accepts one record of this process. Never throws; a rejected record is counted as dropped. With `wantsReceipt`, the
+   * outcome can be passed to {@link receipt}.
+   */
+  accept(parts: RecordParts, origin: Origin, wantsReceipt = false): IntakeOutcome {
+    if (this.#stopped) return this.reject("stopped", stopped());
+    const outcome =
+      this.#options.processors.length > 0
+        ? this.#acceptProcessed(origin.record(0), undefined, wantsReceipt)
+        : this.#encode(parts, origin, this.#encoderFor(parts), wantsReceipt);
+    void this.#countDuplicates();
     void this.#schedule();
+    return outcome;
   }
 
   /**
-   * Runs `emit`, which logs one audit event, and resolves with its receipt when it is durable. If a processor makes it a
-   * system log, the receipt is that of the system log.
+   * Resolves with the receipt of a record when it is durable. If a processor turned an audit event into a system log, it
+   * is the receipt of the system log.
    * @throws TailgateError OVERLOADED, STOPPED, JOURNAL_FULL, JOURNAL_REFUSED, JOURNAL_FAILED, AUDIT_REFUSED
    */
-  async receipt(emit: () => void): Promise<Receipt> {
-    this.#events.takeLast();
-    this.#refusal = undefined;
-    const before = this.#open.savepoint();
-    emit();
-    this.#continue();
-    const event = this.#events.takeLast() ?? this.#systemLogSince(before);
-    if (event === undefined) {
-      throw this.#refusal ?? new TailgateError("AUDIT_REFUSED", "The event was filtered.");
+  async receipt(outcome: IntakeOutcome): Promise<Receipt> {
+    this.#resume();
+    if (outcome.status === "rejected") throw outcome.error;
+    if (outcome.status === "filtered" || outcome.event === undefined) {
+      throw new TailgateError("AUDIT_REFUSED", "The event was filtered.");
     }
-    return await this.#events.receiptOf(event);
+    return await this.#events.receipt(outcome.event);
   }
 
-  /** Returns the system log that was taken since the savepoint, if one was. */
-  #systemLogSince(before: Savepoint): TakenEvent | undefined {
-    if (this.#open.countSince(before) === 0) return undefined;
-    const batch = this.#open.last;
-    return this.#events.add(batch, batch.length - 1);
+  /** Accepts an audit event of the gateway itself, without processors and after `stop` too; resolves when it is durable. */
+  async acceptOwn(event: LogRecord): Promise<void> {
+    const parts = partsOfRecord(event);
+    const origin = new RecordOrigin([event]);
+    const outcome = this.#encode(parts, origin, this.#encoderFor(parts), true);
+    void this.#schedule();
+    await this.receipt(outcome);
   }
 
-  /** Counts a record that was left out because of its level before it came here. */
+  /** Counts a record that cannot be accepted, by reason. */
+  reject(reason: string, error: TailgateError): RejectedRecord {
+    this.counters.received++;
+    this.counters.drop(reason, 1);
+    return { status: "rejected", error };
+  }
+
+  /** Counts a record that its logger filtered by level. */
   countFiltered(): void {
     this.counters.received++;
     this.counters.filtered++;
   }
 
   otlpProtobuf(body: Uint8Array): Promise<Ingested> {
-    return this.#request(ownMemory(body), PROTOBUF);
+    return this.#request(ownMemory(body), PROTOBUF_FORM);
   }
 
   otlpJson(body: Uint8Array): Promise<Ingested> {
     return this.#request(body, JSON_FORM);
   }
 
+  /** Accepts records of a receiver, all of them or none: a sender can be told that there is no capacity. */
+  async records(records: readonly LogRecord[]): Promise<Ingested> {
+    this.#checkCapacity();
+    const reasons = records
+      .map((record) => reportedReason(this.#acceptProcessed(record, this.#encoder)))
+      .filter((reason) => reason !== undefined);
+    await Promise.all([this.#schedule(), ...this.#countDuplicates()]);
+    return ingested(records.length, reasons);
+  }
+
   async #request(body: Uint8Array, form: RequestForm): Promise<Ingested> {
-    this.#refuseWhereFull();
+    this.#checkCapacity();
     const isProcessed = this.#options.processors.length > 0;
     const findings = new RequestFindings();
     if (isProcessed && body.length <= DECODED_BYTES_MAX) {
       const records = form.decode(body, findings);
-      this.#countRejected(findings);
+      this.#countMalformed(findings);
       return withFindings(await this.records(records), findings);
     }
     const counts = isProcessed
       ? undefined
       : form.encode(body, this.#open, this.#lowest, this.#loggers, findings);
     if (counts === undefined) {
-      const taken = await this.#large.add(body.length, () => this.#largeRequest(body, form));
-      return taken.ingested;
+      const request = await this.#large.add(body.length, () => this.#largeRequest(body, form));
+      return request.answer;
     }
     const { accepted, filtered } = counts;
-    this.counters.received += accepted + filtered;
-    this.counters.filtered += filtered;
-    this.#countRejected(findings);
-    const repeats = this.#countRepeats();
-    if (accepted > 0) await Promise.all([this.#schedule(), ...repeats]);
-    return withFindings(ingested(accepted + filtered, NO_REASONS), findings);
+    this.#countReceived(counts);
+    this.#countMalformed(findings);
+    const duplicates = this.#countDuplicates();
+    if (accepted > 0) await Promise.all([this.#schedule(), ...duplicates]);
+    return withFindings(ingested(accepted + filtered), findings);
   }
 
-  #countRejected({ rejected }: RequestFindings): void {
-    if (rejected === 0) return;
-    this.counters.received += rejected;
-    this.counters.drop("malformed", rejected);
-  }
-
-  /** Encodes a request in many turns, into batches of its own, which go to the journal together. */
-  async #largeRequest(body: Uint8Array, form: RequestForm): Promise<TakenRequest> {
-    this.#refuseIfStopped();
+  /** Encodes a request in many turns, into batches of its own that are appended together. */
+  async #largeRequest(body: Uint8Array, form: RequestForm): Promise<AcceptedRequest> {
+    this.#checkRunning();
     if (this.#options.processors.length > 0) return this.#largeProcessed(body, form);
     for (;;) {
       const events = this.#events.forRequest();
@@ -284,38 +269,37 @@ export class RecordIntake implements Intake {
           form.encodeInSteps(body, open, this.#lowest, this.#loggers, findings),
         );
         if (!events.admitAll()) continue;
-        this.#countRejected(findings);
-        const taken = this.#takeLarge(open, events, counts);
-        return { ingested: taken.then((answer) => withFindings(answer, findings)) };
+        this.#countMalformed(findings);
+        const stored = this.#appendLarge(open, events, counts);
+        return { answer: stored.then((answer) => withFindings(answer, findings)) };
       } finally {
         this.#largeOpen = undefined;
       }
     }
   }
 
-  async #takeLarge(
+  async #appendLarge(
     open: BatchBuilder,
     events: RequestEvents,
-    { accepted, filtered }: RequestCounts,
+    counts: RequestCounts,
   ): Promise<Ingested> {
-    this.counters.received += accepted + filtered;
-    this.counters.filtered += filtered;
-    const safe = open
+    this.#countReceived(counts);
+    const stored = open
       .end()
       .map((batch) => this.#follow(batch, this.#options.append(batch), events));
-    await Promise.all([...safe, ...this.#receiptsOf(events.repeats)]);
-    return ingested(accepted + filtered, NO_REASONS);
+    await Promise.all([...stored, ...this.#receipts(events.duplicates)]);
+    return ingested(counts.accepted + counts.filtered);
   }
 
-  async #largeProcessed(body: Uint8Array, form: RequestForm): Promise<TakenRequest> {
+  async #largeProcessed(body: Uint8Array, form: RequestForm): Promise<AcceptedRequest> {
     const findings = new RequestFindings();
     const records = await this.#large.inTurns(form.decodeInSteps(body, findings));
-    this.#countRejected(findings);
+    this.#countMalformed(findings);
     const reasons: string[] = [];
-    const safe = new Set<Promise<unknown>>();
-    await this.#large.inTurns(this.#processInSteps(records, reasons, safe));
+    const stored = new Set<Promise<unknown>>();
+    await this.#large.inTurns(this.#processInSteps(records, reasons, stored));
     return {
-      ingested: Promise.all(safe).then(() =>
+      answer: Promise.all(stored).then(() =>
         withFindings(ingested(records.length, reasons), findings),
       ),
     };
@@ -324,143 +308,147 @@ export class RecordIntake implements Intake {
   *#processInSteps(
     records: readonly LogRecord[],
     reasons: string[],
-    safe: Set<Promise<unknown>>,
+    stored: Set<Promise<unknown>>,
   ): Steps<void> {
     for (const record of records) {
-      const reason = this.#takeProcessed(record, this.#encoder);
+      const reason = reportedReason(this.#acceptProcessed(record, this.#encoder));
       if (reason !== undefined) reasons.push(reason);
-      safe.add(this.#schedule());
-      for (const repeat of this.#countRepeats()) safe.add(repeat);
+      stored.add(this.#schedule());
+      for (const duplicate of this.#countDuplicates()) stored.add(duplicate);
       yield;
     }
   }
 
-  async records(records: readonly LogRecord[]): Promise<Ingested> {
-    this.#refuseWhereFull();
-    // A request is taken whole: its sender is told where there is no room.
-    const reasons = records
-      .map((record) => this.#takeProcessed(record, this.#encoder))
-      .filter((reason) => reason !== undefined);
-    await Promise.all([this.#schedule(), ...this.#countRepeats()]);
-    return ingested(records.length, reasons);
+  #countReceived({ accepted, filtered }: RequestCounts): void {
+    this.counters.received += accepted + filtered;
+    this.counters.filtered += filtered;
   }
 
-  /** Takes an audit event of the gateway's own, past the processors and after `stop` too; resolves when it is durable. */
-  async own(event: LogRecord): Promise<void> {
-    const parts = partsOfRecord(event);
-    await this.receipt(() => {
-      this.#encode(parts, new RecordOrigin([event]), this.#encoderFor(parts));
-      void this.#schedule();
-    });
+  #countMalformed({ rejected }: RequestFindings): void {
+    if (rejected === 0) return;
+    this.counters.received += rejected;
+    this.counters.drop("malformed", rejected);
   }
 
-  /** Events that have been there are stored once; whoever repeats one waits for that. */
-  #countRepeats(): readonly Promise<Receipt>[] {
-    return this.#receiptsOf(this.#events.takeRepeats());
+  /** Counts duplicates of earlier events, which are not stored again. Returns the receipts of the originals. */
+  #countDuplicates(): readonly Promise<Receipt>[] {
+    return this.#receipts(this.#events.drainDuplicates());
   }
 
-  #receiptsOf(repeats: readonly TakenEvent[]): readonly Promise<Receipt>[] {
-    if (repeats.length === 0) return NO_RECEIPTS;
-    this.counters.filtered += repeats.length;
-    const receipts = repeats.map((event) => this.#events.receiptOf(event));
+  #receipts(duplicates: readonly AcceptedEvent[]): readonly Promise<Receipt>[] {
+    if (duplicates.length === 0) return NO_RECEIPTS;
+    this.counters.filtered += duplicates.length;
+    const receipts = duplicates.map((event) => this.#events.receipt(event));
     for (const receipt of receipts) receipt.catch(() => {});
     return receipts;
   }
 
-  /** Answers why the record could not be taken; undefined where it was. */
-  #takeProcessed(record: LogRecord, encoder?: EnvelopeEncoder): string | undefined {
-    const kept = processed(record, this.#options.processors, this.#loggers);
-    if (kept === undefined) {
+  #acceptProcessed(
+    record: LogRecord,
+    encoder?: EnvelopeEncoder,
+    wantsReceipt = false,
+  ): IntakeOutcome {
+    const result = runProcessors(record, this.#options.processors, this.#loggers);
+    if (result === undefined) {
       this.countFiltered();
-      return undefined;
+      return FILTERED;
     }
-    if (kept instanceof Rejection) return this.#rejected(kept);
+    if (result instanceof ProcessorRejection) return this.#rejectProcessed(result);
     try {
-      const parts = partsOfRecord(kept);
-      return this.#encode(parts, new RecordOrigin([kept]), encoder ?? this.#encoderFor(parts));
+      const parts = partsOfRecord(result);
+      const origin = new RecordOrigin([result]);
+      return this.#encode(parts, origin, encoder ?? this.#encoderFor(parts), wantsReceipt);
     } catch (error) {
-      return this.#notEncodable(error, isAuditEvent(record, this.#loggers));
+      return this.#rejectUnencodable(error, isAuditEvent(record, this.#loggers));
     }
   }
 
-  /** Returns why the record was rejected, if its sender is told. */
-  #rejected({ reason, isAudit, isReported }: Rejection): string | undefined {
-    const refusal = new TailgateError("AUDIT_REFUSED", reason);
-    this.drop(PROCESSOR_FAILED, refusal);
-    if (isAudit) this.#alarm.raise(1, refusal);
-    return isReported ? reason : undefined;
+  #rejectProcessed({ reason, isAudit, isReported }: ProcessorRejection): IntakeOutcome {
+    const error = new TailgateError("AUDIT_REFUSED", reason);
+    const outcome = this.reject(PROCESSOR_FAILED, error);
+    if (isAudit) this.#alarm.raise(1, error);
+    return isReported ? { ...outcome, reason } : outcome;
   }
 
+  /** Encodes a record into the open batch; drops it if there is no encoder, that is, no capacity. */
   #encode(
     parts: RecordParts,
     origin: Origin,
     encoder: EnvelopeEncoder | undefined,
-  ): string | undefined {
+    wantsReceipt: boolean,
+  ): IntakeOutcome {
     if (encoder === undefined) {
-      this.#losses.add("intake_full", rankOf(parts.severityNumber, parts.severityText));
-      this.drop("intake_full", overloaded());
-      return undefined;
+      this.#marker.add("intake_full", rankOf(parts.severityNumber, parts.severityText));
+      return this.reject("intake_full", overloaded());
     }
     try {
-      const outcome = encoder.encode(parts, origin, 0);
+      const result = encoder.encode(parts, origin, 0);
       this.counters.received++;
-      if (outcome === "filtered") this.counters.filtered++;
-      return undefined;
+      if (result === "filtered") {
+        this.counters.filtered++;
+        return FILTERED;
+      }
+      return wantsReceipt ? this.#acceptedEvent(parts) : ACCEPTED;
     } catch (error) {
-      return this.#notEncodable(error, isAuditRecord(parts, this.#loggers));
+      return this.#rejectUnencodable(error, isAuditRecord(parts, this.#loggers));
     }
   }
 
-  #notEncodable(error: unknown, isAudit: boolean): string {
-    this.#open.abandon();
-    this.#crowded.abandon();
-    const text = textOf(error);
-    const refusal = new TailgateError("AUDIT_REFUSED", `It cannot be encoded: ${text}.`);
-    this.drop("not_encodable", refusal);
-    if (isAudit) this.#alarm.raise(1, refusal);
-    return text;
+  /** Returns the outcome for the record that was encoded last, with what its receipt needs. */
+  #acceptedEvent(parts: RecordParts): IntakeOutcome {
+    if (isAuditRecord(parts, this.#loggers)) {
+      return { status: "accepted", event: this.#events.newest };
+    }
+    const batch = this.#open.last;
+    return { status: "accepted", event: this.#events.follow(batch, batch.length - 1) };
   }
 
-  /** Undefined for a system log for which there is no room. */
+  #rejectUnencodable(error: unknown, isAudit: boolean): IntakeOutcome {
+    this.#open.abandon();
+    this.#overflow.abandon();
+    const reason = textOf(error);
+    const rejection = new TailgateError("AUDIT_REFUSED", `It cannot be encoded: ${reason}.`);
+    const outcome = this.reject("not_encodable", rejection);
+    if (isAudit) this.#alarm.raise(1, rejection);
+    return { ...outcome, reason };
+  }
+
+  /** Returns undefined for a system log for which there is no capacity. */
   #encoderFor(parts: RecordParts): EnvelopeEncoder | undefined {
     const { pendingBytesMax } = this.#options;
     const pending = this.pendingBytes;
-    if (pending <= ROOM_PARTS[0] * pendingBytesMax && this.#queue.isEmpty) return this.#encoder;
+    if (pending <= CAPACITY_SHARES[0] * pendingBytesMax && this.#queue.isEmpty) {
+      return this.#encoder;
+    }
     if (isAuditRecord(parts, this.#loggers)) {
-      const isCrowded = pending > pendingBytesMax || !this.#queue.isEmpty;
-      return isCrowded ? this.#crowdedEncoder : this.#encoder;
+      const isFull = pending > pendingBytesMax || !this.#queue.isEmpty;
+      return isFull ? this.#overflowEncoder : this.#encoder;
     }
     const rank = rankOf(parts.severityNumber, parts.severityText);
-    const hasRoom = pending <= ROOM_PARTS[rank] * pendingBytesMax || rank < this.#lowest;
-    return hasRoom ? this.#encoder : undefined;
+    // A record below the lowest level is filtered and needs no capacity.
+    const hasCapacity = pending <= CAPACITY_SHARES[rank] * pendingBytesMax || rank < this.#lowest;
+    return hasCapacity ? this.#encoder : undefined;
   }
 
-  /** Counts a record that could not be taken. */
-  drop(reason: string, refusal?: TailgateError): void {
-    this.counters.received++;
-    this.counters.drop(reason, 1);
-    this.#refusal = refusal;
-  }
-
-  #refuseIfStopped(): void {
+  #checkRunning(): void {
     if (this.#stopped) throw stopped();
   }
 
-  #refuseWhereFull(): void {
-    this.#refuseIfStopped();
+  #checkCapacity(): void {
+    this.#checkRunning();
     if (this.pendingBytes > this.#options.pendingBytesMax) throw overloaded();
   }
 
-  /** Sees to it that the open batch is flushed; resolves when it is safe. */
+  /** Schedules a flush of the open batch; resolves when the batch is durable. */
   #schedule(): Promise<void> {
     if (this.#flushed === undefined) {
       this.#flushed = Promise.withResolvers();
-      // Nobody has to wait for it: a failure is counted where it happens.
+      // A failure is counted where it happens; callers need not wait.
       this.#flushed.promise.catch(() => {});
-      if (this.#handOn === undefined && !this.#isHeld) onNextTurn(() => this.#flush());
+      if (this.#flushNow === undefined && !this.#isHeld) onNextTurn(() => this.#flush());
     }
     const { promise } = this.#flushed;
-    this.#handOn?.();
+    this.#flushNow?.();
     return promise;
   }
 
@@ -468,33 +456,38 @@ export class RecordIntake implements Intake {
     const flushed = this.#flushed;
     this.#flushed = undefined;
     if (flushed === undefined) return;
-    this.#markLosses();
-    const safe = this.#open.take().map((batch) => this.#follow(batch, this.#options.append(batch)));
-    Promise.all(safe).then(() => flushed.resolve(), flushed.reject);
-    // Each event has a receipt of its own.
-    for (const batch of this.#crowded.take()) {
+    this.#marker.beforeFlush({
+      isFull: () => this.pendingBytes > this.#options.pendingBytesMax,
+      isLast: this.#stopped || this.#flushNow !== undefined,
+    });
+    const stored = this.#open
+      .take()
+      .map((batch) => this.#follow(batch, this.#options.append(batch)));
+    Promise.all(stored).then(() => flushed.resolve(), flushed.reject);
+    for (const batch of this.#overflow.take()) {
+      // Each event has a receipt of its own.
       this.#follow(batch, this.#queue.add(batch)).catch(() => {});
     }
     this.#release();
   }
 
-  /** Counts what becomes of the batch's records, and tells those who wait. */
+  /** Counts what becomes of a batch's records and settles their receipts. */
   async #follow(
     batch: RecordBatch,
-    safe: Promise<void>,
+    stored: Promise<void>,
     events: AuditEvents | RequestEvents = this.#events,
   ): Promise<void> {
-    events.follow(batch, safe);
-    this.#underway.add(safe);
+    events.appended(batch, stored);
+    this.#appending.add(stored);
     try {
-      await safe;
+      await stored;
       this.counters.sent += batch.length;
     } catch (error) {
       this.#lost(batch, error);
       throw error;
     } finally {
-      this.#underway.delete(safe);
-      if (this.#marker?.batch === batch) this.#marker = undefined;
+      this.#appending.delete(stored);
+      this.#marker.settled(batch);
       this.#release();
     }
   }
@@ -502,126 +495,82 @@ export class RecordIntake implements Intake {
   #lost(batch: RecordBatch, error: unknown): void {
     const reason = TailgateError.is(error) ? error.code.toLowerCase() : "journal_failed";
     this.counters.drop(reason, batch.length);
-    const isMarker = this.#marker?.batch === batch;
-    if (isMarker) {
-      this.#losses.restore(this.#marker!.marker);
-      // Also a look whether the journal works again, where nobody else sends anything.
-      this.#markLater(MARKER_RETRY_MS);
-    }
+    const records = this.#marker.failed(batch) ? batch.length - 1 : batch.length;
     let events = 0;
-    // The marker is its batch's last record.
-    for (let index = 0; index < batch.length - (isMarker ? 1 : 0); index++) {
+    for (let index = 0; index < records; index++) {
       if (batch.type(index) === "audit_log") events++;
-      else this.#losses.add(reason, batch.rank(index));
+      else this.#marker.add(reason, batch.rank(index));
     }
     this.#alarm.raise(events, error);
   }
 
-  /** Lets waiting audit events go on where there is room again. */
+  /** Appends queued audit events if there is capacity again. */
   #release(): void {
-    const hasRoom = (): boolean =>
+    const hasCapacity = (): boolean =>
       this.#stopped || this.#options.unstoredBytes() <= this.#options.pendingBytesMax;
-    this.#queue.release(hasRoom, (batch) => this.#options.append(batch));
+    this.#queue.release(hasCapacity, (batch) => this.#options.append(batch));
   }
 
-  /** Puts a loss marker into the open batch, in the place of what was lost; where it is too early, later, or at the end. */
-  #markLosses(): void {
-    const dueInMs = this.#losses.dueInMs;
-    if (dueInMs === undefined || this.#marker !== undefined) return;
-    const isFull = this.pendingBytes > this.#options.pendingBytesMax;
-    const isEnd = this.#stopped || this.#handOn !== undefined;
-    const isEarly = !isEnd && (dueInMs > 0 || isFull);
-    if (isEarly) return this.#markLater(Math.max(dueInMs, ROOM_INTERVAL_MS));
-    const marker = this.#losses.take();
-    const origin = new RecordOrigin([marker.record]);
-    new EnvelopeEncoder(this.#open, 0).encode(partsOfRecord(marker.record), origin, 0);
+  #encodeMarker(record: LogRecord): RecordBatch {
+    const encoder = new EnvelopeEncoder(this.#open, 0);
+    encoder.encode(partsOfRecord(record), new RecordOrigin([record]), 0);
     this.counters.received++;
-    this.#marker = { batch: this.#open.last, marker };
+    return this.#open.last;
   }
 
-  /** Not behind the end: the journal may be closed by then. */
-  #markLater(delayMs: number): void {
-    if (this.#stopped) return;
-    this.#markerTimer ??= setTimeout(() => {
-      this.#markerTimer = undefined;
-      void this.#schedule();
-    }, delayMs).unref();
-  }
-
-  /** Hands everything that was taken to the journal; resolves when it is safe or lost. */
+  /** Appends everything that was accepted to the journal; resolves when it is durable or lost. */
   async flush(): Promise<void> {
     this.#flush();
     this.#release();
-    await Promise.allSettled(this.#underway);
+    await Promise.allSettled(this.#appending);
   }
 
   /**
-   * Nothing is left to do in the process. If it ends now, `flushSync` hands on what is logged from here on: it does not
-   * keep the process alive, which would come here again and again. If the process continues, so does this.
+   * Stops scheduling flushes until the event loop has work again: nothing else is left to do in the process, and a flush
+   * would keep it alive. If the process exits now, `flushSync` takes over.
    */
   hold(): void {
     if (this.#isHeld) return;
     this.#isHeld = true;
-    AbortSignal.timeout(1).addEventListener("abort", () => this.#continue());
+    AbortSignal.timeout(1).addEventListener("abort", () => this.#resume());
   }
 
-  #continue(): void {
+  #resume(): void {
     if (!this.#isHeld) return;
     this.#isHeld = false;
     if (this.#flushed !== undefined) onNextTurn(() => this.#flush());
   }
 
   /**
-   * Hands everything that was taken to the journal, whatever room there is: the process ends. `handOn` is called for each
-   * record that comes from now on, before `take` returns, and is to call this again.
+   * Appends everything that was accepted to the journal, whatever its capacity, because the process exits. `flushNow` is
+   * called for each later record, before `accept` returns, and is expected to call this again.
    */
-  flushSync(handOn: () => void): void {
-    this.#handOn = () => {};
+  flushSync(flushNow: () => void): void {
+    this.#flushNow = () => {};
     void this.#schedule();
     this.#flush();
     this.#queue.release(
       () => true,
       (batch) => this.#options.append(batch),
     );
-    this.#handOn = handOn;
+    this.#flushNow = flushNow;
   }
 
-  /** Takes no more records, tells of the last losses, and flushes. */
+  /** Accepts no more records, reports the last losses, and flushes. */
   async stop(): Promise<void> {
     this.#stopped = true;
-    clearTimeout(this.#markerTimer);
+    this.#marker.stop();
     void this.#schedule();
     await this.flush();
     this.#alarm.flush();
   }
 }
 
-function ingested(records: number, reasons: readonly string[]): Ingested {
-  const rejected = reasons.length;
-  return { accepted: records - rejected, rejected, reason: reasons[0] ?? "" };
-}
-
-/** What became of a request, with what was found in it. */
-function withFindings(answer: Ingested, findings: RequestFindings): Ingested {
-  const { rejected, text, isUnrecognized } = findings;
-  if (text === "") return answer;
-  return {
-    accepted: answer.accepted,
-    rejected: answer.rejected + rejected,
-    reason: answer.reason === "" ? text : `${answer.reason}; ${text}`,
-    ...(isUnrecognized && { unrecognized: true }),
-  };
-}
-
-/** Copies a body that is a piece of larger memory: the journal keeps it, and would keep all of that memory. */
-function ownMemory(body: Uint8Array): Uint8Array {
-  return 2 * body.length < body.buffer.byteLength ? new Uint8Array(body) : body;
+/** Returns what the sender of a request is told of a record, if anything. */
+function reportedReason(outcome: IntakeOutcome): string | undefined {
+  return outcome.status === "rejected" ? outcome.reason : undefined;
 }
 
 function stopped(): TailgateError {
-  return new TailgateError("STOPPED", "The gateway takes no more records.");
-}
-
-function overloaded(): TailgateError {
-  return new TailgateError("OVERLOADED", "Too much waits for the journal.");
+  return new TailgateError("STOPPED", "The gateway accepts no more records.");
 }

@@ -1,108 +1,159 @@
-import { LEVELS, type Level, type LevelRank } from "../wire/envelope.ts";
-import type { LogRecord, Value, HostLogger } from "../plugin/index.ts";
+/** What the intake loses, and how that is reported: in the stream for system logs, to the operator for audit events. */
 
-/** The stream is told of losses once in this time, so that telling of them is not the next overload. */
+import { LEVELS, type Level, type LevelRank } from "../wire/envelope.ts";
+import type { RecordBatch } from "../batch/record-batch.ts";
+import type { HostLogger, LogRecord, Value } from "../plugin/index.ts";
+
+/** The minimum time between two markers, so that reporting losses does not add to the overload. */
 const MARKER_INTERVAL_MS = 1_000;
 
-/** Who says that system logs were lost. */
-const LOSS_LOGGER = "tailgate.intake";
+/** How soon a marker that found no capacity is tried again. */
+const CAPACITY_RETRY_MS = 100;
 
-const WARN = 13;
+/** How soon a marker that could not be stored is tried again. */
+const STORE_RETRY_MS = 1_000;
 
-/** What is lost and not yet told. */
-interface Untold {
+/** The logger of the markers. */
+const MARKER_LOGGER = "tailgate.intake";
+
+const SEVERITY_WARN = 13;
+const NANOS_PER_MS = 1_000_000n;
+
+/** System logs that were lost and not yet reported. */
+interface Tally {
   readonly since: string;
   readonly levels: Partial<Record<Level, number>>;
   readonly reasons: Record<string, number>;
   count: number;
 }
 
-/** System logs that were lost, until a loss marker in the stream has told of them. */
-export class Losses {
-  #untold: Untold | undefined;
-  #toldAtMs = -Infinity;
+export interface LossMarkerOptions {
+  /** Encodes a marker into the open batch and returns that batch. */
+  encode(record: LogRecord): RecordBatch;
+  /** Schedules a flush of the open batch. */
+  schedule(): void;
+}
 
-  add(reason: string, rank: LevelRank, count = 1): void {
-    this.#untold ??= { since: new Date().toISOString(), levels: {}, reasons: {}, count: 0 };
-    const { levels, reasons } = this.#untold;
+/**
+ * Counts the system logs that were lost and reports them in the stream, at the position of the loss, with a record that
+ * gives the counts by level and reason. The counts of a marker that could not be stored go into the next one.
+ */
+export class LossMarker {
+  readonly #options: LossMarkerOptions;
+  #lost: Tally | undefined;
+  /** The marker that the journal has not answered for; it is the last record of its batch. */
+  #pending: { readonly batch: RecordBatch; readonly tally: Tally } | undefined;
+  #writtenAtMs = -Infinity;
+  #timer: NodeJS.Timeout | undefined;
+  #isStopped = false;
+
+  constructor(options: LossMarkerOptions) {
+    this.#options = options;
+  }
+
+  /** Counts a system log that was lost. */
+  add(reason: string, rank: LevelRank): void {
+    this.#lost ??= { since: new Date().toISOString(), levels: {}, reasons: {}, count: 0 };
+    const { levels, reasons } = this.#lost;
     const level = LEVELS[rank];
-    levels[level] = (levels[level] ?? 0) + count;
-    reasons[reason] = (reasons[reason] ?? 0) + count;
-    this.#untold.count += count;
+    levels[level] = (levels[level] ?? 0) + 1;
+    reasons[reason] = (reasons[reason] ?? 0) + 1;
+    this.#lost.count++;
   }
 
-  /** In how many milliseconds the stream is to be told; undefined where there is nothing to tell. */
-  get dueInMs(): number | undefined {
-    if (this.#untold === undefined) return undefined;
-    return Math.max(0, this.#toldAtMs + MARKER_INTERVAL_MS - performance.now());
+  /**
+   * Writes a marker into the batch that is about to be flushed, if one is due. If it is too early or there is no
+   * capacity, it waits for a later flush, unless this `isLast`.
+   */
+  beforeFlush({ isFull, isLast }: { isFull: () => boolean; isLast: boolean }): void {
+    const lost = this.#lost;
+    if (lost === undefined || this.#pending !== undefined) return;
+    const dueInMs = this.#writtenAtMs + MARKER_INTERVAL_MS - performance.now();
+    if (!isLast && (dueInMs > 0 || isFull())) {
+      return this.#scheduleIn(Math.max(dueInMs, CAPACITY_RETRY_MS));
+    }
+    this.#lost = undefined;
+    this.#writtenAtMs = performance.now();
+    this.#pending = { batch: this.#options.encode(markerRecord(lost)), tally: lost };
   }
 
-  /** What the loss marker says. The journal confirms it, or {@link restore} takes it back. */
-  take(): Marker {
-    const untold = this.#untold!;
-    this.#untold = undefined;
-    this.#toldAtMs = performance.now();
-    return { untold, record: recordOf(untold) };
+  /** Handles a batch that could not be stored. Returns whether its last record is a marker. */
+  failed(batch: RecordBatch): boolean {
+    if (this.#pending?.batch !== batch) return false;
+    this.#lost = merged(this.#pending.tally, this.#lost);
+    // The retry also probes whether the journal works again if nobody else logs.
+    this.#scheduleIn(STORE_RETRY_MS);
+    return true;
   }
 
-  /** The marker has not been stored: what it said goes into the next one. */
-  restore({ untold }: Marker): void {
-    const newer = this.#untold;
-    this.#untold = untold;
-    if (newer === undefined) return;
-    untold.count += newer.count;
-    addAll(untold.levels, newer.levels);
-    addAll(untold.reasons, newer.reasons);
+  /** Allows the next marker once the journal has answered for the batch of the last one. */
+  settled(batch: RecordBatch): void {
+    if (this.#pending?.batch === batch) this.#pending = undefined;
+  }
+
+  /** Schedules no more flushes: the journal may be closed by then. */
+  stop(): void {
+    this.#isStopped = true;
+    clearTimeout(this.#timer);
+  }
+
+  #scheduleIn(delayMs: number): void {
+    if (this.#isStopped) return;
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      this.#options.schedule();
+    }, delayMs).unref();
   }
 }
 
-export interface Marker {
-  readonly untold: Untold;
-  readonly record: LogRecord;
+function merged(older: Tally, newer: Tally | undefined): Tally {
+  if (newer === undefined) return older;
+  addCounts(older.levels, newer.levels);
+  addCounts(older.reasons, newer.reasons);
+  older.count += newer.count;
+  return older;
 }
 
-function addAll(sums: Record<string, number>, added: Readonly<Record<string, number>>): void {
+function addCounts(sums: Record<string, number>, added: Readonly<Record<string, number>>): void {
   for (const [name, count] of Object.entries(added)) sums[name] = (sums[name] ?? 0) + count;
 }
 
-const MILLI_NANOS = 1_000_000n;
-
-function recordOf({ since, levels, reasons, count }: Untold): LogRecord {
-  const now = BigInt(Date.now()) * MILLI_NANOS;
+function markerRecord({ since, levels, reasons, count }: Tally): LogRecord {
+  const now = BigInt(Date.now()) * NANOS_PER_MS;
   return {
     timestamp: now,
     observedTimestamp: now,
-    severityNumber: WARN,
+    severityNumber: SEVERITY_WARN,
     severityText: "WARNING",
     body: `${count} system ${count === 1 ? "log was" : "logs were"} lost before this line.`,
     eventName: "",
     attributes: new Map<string, Value>([
       ["lost", BigInt(count)],
-      ["lost_levels", countsOf(levels)],
-      ["lost_reasons", countsOf(reasons)],
+      ["lost_levels", countMap(levels)],
+      ["lost_reasons", countMap(reasons)],
       ["lost_since", since],
     ]),
     traceId: "",
     spanId: "",
     flags: 0,
     resource: null,
-    scope: { name: LOSS_LOGGER, version: "", attributes: new Map() },
+    scope: { name: MARKER_LOGGER, version: "", attributes: new Map() },
   };
 }
 
-function countsOf(counts: Readonly<Record<string, number>>): Map<string, Value> {
+function countMap(counts: Readonly<Record<string, number>>): Map<string, Value> {
   return new Map(Object.entries(counts).map(([name, count]) => [name, BigInt(count)]));
 }
 
-const QUIET_MS = 10_000;
+/** The minimum time between two alarms. */
+const ALARM_INTERVAL_MS = 10_000;
 
-/** Tells the operator of audit events that were lost: at once, and then at most every ten seconds. */
+/** Reports lost audit events to the operator: the first at once, then at most one line every ten seconds. */
 export class LossAlarm {
   readonly #log: HostLogger;
-  #untold = 0;
-  /** Of the last one. */
-  #cause: unknown;
-  #toldAtMs = -Infinity;
+  #unreported = 0;
+  #lastCause: unknown;
+  #reportedAtMs = -Infinity;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(log: HostLogger) {
@@ -111,21 +162,22 @@ export class LossAlarm {
 
   raise(events: number, cause: unknown): void {
     if (events === 0) return;
-    this.#untold += events;
-    this.#cause = cause;
-    const quietMs = this.#toldAtMs + QUIET_MS - performance.now();
-    if (quietMs <= 0) return this.flush();
-    this.#timer ??= setTimeout(() => this.flush(), quietMs).unref();
+    this.#unreported += events;
+    this.#lastCause = cause;
+    const delayMs = this.#reportedAtMs + ALARM_INTERVAL_MS - performance.now();
+    if (delayMs <= 0) return this.flush();
+    this.#timer ??= setTimeout(() => this.flush(), delayMs).unref();
   }
 
-  /** Tells of those that nobody was told of yet. */
+  /** Reports what has not been reported yet. */
   flush(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    if (this.#untold === 0) return;
-    const events = this.#untold === 1 ? "1 audit event was" : `${this.#untold} audit events were`;
-    this.#untold = 0;
-    this.#toldAtMs = performance.now();
-    this.#log.error(`${events} not stored:`, this.#cause);
+    if (this.#unreported === 0) return;
+    const events =
+      this.#unreported === 1 ? "1 audit event was" : `${this.#unreported} audit events were`;
+    this.#unreported = 0;
+    this.#reportedAtMs = performance.now();
+    this.#log.error(`${events} not stored:`, this.#lastCause);
   }
 }

@@ -5,28 +5,28 @@ import type { LoggerNames } from "../envelope/logger-names.ts";
 import { textOf } from "../wire/errors.ts";
 import type { LogRecord, Processor } from "../plugin/index.ts";
 
-/** A processor at work, with what became of the records that it saw. */
+/** An open processor with its counters and health. */
 export interface RunningProcessor {
   /** The component's key in the configuration. */
   readonly id: string;
   readonly processor: Processor;
-  /** What becomes of a record that it fails on. Default: `fail` for audit events, `keep` for system logs. */
+  /** What happens to a record that it fails on. Default: `fail` for audit events, `keep` for system logs. */
   readonly onError?: OnError | undefined;
   readonly counters: Counters;
-  /** The error of the newest record; undefined if that was processed. */
+  /** The error of the newest record; undefined if that one was processed. */
   lastError: string | undefined;
-  /** Called with the error when it fails on a record for the first time, and again after each record that it processed. */
+  /** Logs an error, if it is the first one or follows a record that was processed. */
   failed(error: unknown): void;
 }
 
-/** What tells whether a record is an audit event. */
-type Naming = Pick<LogRecord, "scope" | "attributes">;
+/** The parts of a record that tell whether it is an audit event. */
+type NamedRecord = Pick<LogRecord, "scope" | "attributes">;
 
-/** A record that is not passed on because a processor failed on it. */
-export class Rejection {
+/** A record that is rejected because a processor failed on it. */
+export class ProcessorRejection {
   readonly reason: string;
   readonly isAudit: boolean;
-  /** Whether its sender is told. */
+  /** Whether the sender is told. */
   readonly isReported: boolean;
 
   constructor(reason: string, isAudit: boolean, isReported: boolean) {
@@ -36,103 +36,103 @@ export class Rejection {
   }
 }
 
-/** The counter's label for records that processors failed on. */
+/** The reason under which records that a processor failed on are counted as dropped. */
 export const PROCESSOR_FAILED = "processor_failed";
 
-/** Runs a record through all processors. Returns undefined if one has dropped it; audit events cannot be dropped. */
-export function processed(
+/** Runs a record through all processors. Returns undefined if one dropped it; audit events cannot be dropped. */
+export function runProcessors(
   record: LogRecord,
   processors: readonly RunningProcessor[],
   loggers: LoggerNames,
-): LogRecord | Rejection | undefined {
+): LogRecord | ProcessorRejection | undefined {
   let current = record;
   for (const running of processors) {
-    const next = runOne(running, current, loggers);
-    if (next === undefined || next instanceof Rejection) return next;
+    const next = runProcessor(running, current, loggers);
+    if (next === undefined || next instanceof ProcessorRejection) return next;
     current = next;
   }
   return current;
 }
 
-function runOne(
+function runProcessor(
   running: RunningProcessor,
   record: LogRecord,
   loggers: LoggerNames,
-): LogRecord | Rejection | undefined {
-  // When a processor throws, it may have changed them.
-  const naming = { scope: record.scope, attributes: record.attributes };
+): LogRecord | ProcessorRejection | undefined {
+  // A processor that throws may have changed them before.
+  const original = { scope: record.scope, attributes: record.attributes };
   const { processor, counters } = running;
   counters.received++;
   try {
     const next: unknown = processor.process(record);
-    if (next === undefined) return dropped(running, record, naming, loggers);
-    refuseOther(next);
+    if (next === undefined) return dropRecord(running, record, original, loggers);
+    checkRecord(next);
     running.lastError = undefined;
     counters.sent++;
     return next as LogRecord;
   } catch (error) {
-    note(running, error);
-    return afterError(running, record, naming, loggers);
+    noteError(running, error);
+    return recordAfterError(running, record, original, loggers);
   }
 }
 
-/** An audit event is kept as it is. */
-function dropped(
+/** Returns undefined for a system log. An audit event is retained as it is, and the drop counts as a failure. */
+function dropRecord(
   running: RunningProcessor,
   record: LogRecord,
-  naming: Naming,
+  original: NamedRecord,
   loggers: LoggerNames,
 ): LogRecord | undefined {
-  if (isAuditEvent(naming, loggers)) {
-    note(running, new Error("it has dropped an audit event, which goes on as it was"));
+  if (isAuditEvent(original, loggers)) {
+    noteError(running, new Error("it dropped an audit event, which was stored anyway"));
     running.counters.sent++;
-    return { ...record, scope: naming.scope };
+    return { ...record, scope: original.scope };
   }
   running.lastError = undefined;
   running.counters.filtered++;
   return undefined;
 }
 
-/** @throws Error if a processor returned something else than a record. */
-function refuseOther(next: unknown): void {
+/** @throws Error if a processor returned something other than a record. */
+function checkRecord(next: unknown): void {
   if (typeof next !== "object" || next === null) {
     throw new Error(
       `it returned ${next === null ? "null" : `a ${typeof next}`} instead of a record`,
     );
   }
   if (!("then" in next)) return;
-  // Its rejection must not end the process.
+  // An unhandled rejection would end the process.
   Promise.resolve(next).catch(() => {});
   throw new Error("it returned a promise instead of a record; process is not awaited");
 }
 
-function note(running: RunningProcessor, error: unknown): void {
+function noteError(running: RunningProcessor, error: unknown): void {
   running.counters.failed++;
   if (running.lastError === undefined) running.failed(error);
   running.lastError = textOf(error);
 }
 
-function afterError(
+function recordAfterError(
   { id, onError, counters, lastError }: RunningProcessor,
   record: LogRecord,
-  naming: Naming,
+  original: NamedRecord,
   loggers: LoggerNames,
-): LogRecord | Rejection {
-  const isAudit = isAuditEvent(naming, loggers);
+): LogRecord | ProcessorRejection {
+  const isAudit = isAuditEvent(original, loggers);
   const action = onError ?? (isAudit ? "fail" : "keep");
   if (action === "keep") {
     counters.sent++;
-    // An audit event is still one.
-    return { ...record, scope: naming.scope };
+    // An audit event stays one.
+    return { ...record, scope: original.scope };
   }
   counters.drop(PROCESSOR_FAILED, 1);
-  const why = lastError?.replace(/\.$/, "");
-  return new Rejection(`The processor ${id} failed: ${why}.`, isAudit, action === "fail");
+  const reason = `The processor ${id} failed: ${lastError?.replace(/\.$/, "")}.`;
+  return new ProcessorRejection(reason, isAudit, action === "fail");
 }
 
-/** Whether it is an audit event, as far as its parts are there: a processor may have returned anything. */
+/** Returns whether a record is an audit event. A processor may have returned anything, so that parts may be missing. */
 export function isAuditEvent(
-  { scope, attributes }: Partial<Naming>,
+  { scope, attributes }: Partial<NamedRecord>,
   loggers: LoggerNames,
 ): boolean {
   const entries = attributes instanceof Map ? [...attributes] : [];

@@ -1,5 +1,5 @@
 import type { LogRecordProcessor, ReadableLogRecord } from "@opentelemetry/sdk-logs";
-import type { RecordIntake } from "../intake/intake.ts";
+import type { IntakeOutcome, RecordIntake } from "../intake/intake.ts";
 import { NameColumn, withAdded, type Columns } from "./attributes.ts";
 import type { HrTime, SpanContext } from "@opentelemetry/api";
 import { NO_SECONDS, type RecordParts } from "../envelope/encoder.ts";
@@ -11,19 +11,19 @@ import {
   type LogRecordFields,
 } from "../otlp/encode.ts";
 import type { Origin } from "../batch/origin.ts";
-import { textOf } from "../wire/errors.ts";
+import { TailgateError, textOf } from "../wire/errors.ts";
 import type { LogRecord, Scope, Value } from "../plugin/index.ts";
 import { plainValue } from "./plain-value.ts";
 
 /**
- * The way from the OpenTelemetry SDK into the gateway: encodes each record before `emit` returns, so that what happens
- * to its values afterwards does not show. It never throws into the caller.
+ * The SDK's way into the gateway. Encodes each record before `emit` returns, so that later changes to its values have no
+ * effect. Never throws into the caller.
  */
 export class TailgateLogRecordProcessor implements LogRecordProcessor {
   readonly #intake: RecordIntake;
   readonly #flush: () => Promise<void>;
   readonly #names = new NameColumn();
-  #given: Columns | undefined;
+  #attributes: Columns | undefined;
 
   constructor(intake: RecordIntake, flush: () => Promise<void>) {
     this.#intake = intake;
@@ -31,40 +31,44 @@ export class TailgateLogRecordProcessor implements LogRecordProcessor {
   }
 
   /**
-   * Runs `emit`, whose one record gets `attributes` beside those that the SDK gives it: the SDK drops or loses what it
-   * does not know (bigint, Date, circular values, empty names, `__proto__`).
+   * Runs `emit`, which emits one record through the SDK, and adds `attributes` to it. They bypass the SDK, which drops
+   * what it does not know: bigint, Date, circular values, empty names, `__proto__`.
    */
   withAttributes(attributes: Columns, emit: () => void): void {
-    this.#given = attributes;
+    this.#attributes = attributes;
     try {
       emit();
     } finally {
-      this.#given = undefined;
+      this.#attributes = undefined;
     }
   }
 
   onEmit(record: ReadableLogRecord): void {
-    const given = this.#given;
-    this.#given = undefined;
-    this.#take(record, () => {
+    const attributes = this.#attributes;
+    this.#attributes = undefined;
+    this.#accept(record, false, () => {
       const keys = this.#names.shared(Object.keys(record.attributes));
       const own = { keys, values: Object.values(record.attributes) };
-      // The SDK has what it was not given too: the fields of an exception.
-      return given === undefined ? own : withAdded(given, own);
+      // The SDK adds attributes of its own: those of an exception.
+      return attributes === undefined ? own : withAdded(attributes, own);
     });
   }
 
-  /** Takes a record whose attributes are given apart. */
-  take(record: EmittedRecord, attributes: Columns): void {
-    this.#take(record, () => attributes);
+  /** Accepts a record whose attributes are separate. With `wantsReceipt`, the outcome is good for a receipt. */
+  accept(record: EmittedRecord, attributes: Columns, wantsReceipt: boolean): IntakeOutcome {
+    return this.#accept(record, wantsReceipt, () => attributes);
   }
 
-  #take(record: EmittedRecord, readAttributes: () => Columns): void {
+  #accept(
+    record: EmittedRecord,
+    wantsReceipt: boolean,
+    readAttributes: () => Columns,
+  ): IntakeOutcome {
     try {
-      const kept = new SdkRecord(record, readAttributes());
-      this.#intake.take(kept, kept);
+      const retained = new SdkRecord(record, readAttributes());
+      return this.#intake.accept(retained, retained, wantsReceipt);
     } catch {
-      this.#intake.drop("not_readable");
+      return this.#intake.reject("not_readable", unreadable());
     }
   }
 
@@ -72,10 +76,14 @@ export class TailgateLogRecordProcessor implements LogRecordProcessor {
     return this.#flush();
   }
 
-  /** The gateway outlives the provider; it is stopped for itself. */
+  /** Flushes. The gateway outlives the provider and is stopped separately. */
   shutdown(): Promise<void> {
     return this.#flush();
   }
+}
+
+function unreadable(): TailgateError {
+  return new TailgateError("AUDIT_REFUSED", "The record cannot be read.");
 }
 
 /** What is read of a record as the SDK has it; undefined stands for what is absent. */

@@ -1,32 +1,35 @@
 import {
-  type LoggerOptions,
-  type LoggerProvider,
   context,
   createNoopLogger,
   isSpanContextValid,
   trace,
   type Context,
   type HrTime,
-  type LogRecord,
-  type SpanContext,
   type Logger,
+  type LoggerOptions,
+  type LoggerProvider,
+  type LogRecord,
   type SeverityNumber,
+  type SpanContext,
 } from "@opentelemetry/api";
+import { cleanSimpleAttributes, timeInputToHrTime } from "@opentelemetry/core";
 import type { Resource } from "@opentelemetry/resources";
 import {
   LoggerProvider as SdkLoggerProvider,
   type ReadableLogRecord,
 } from "@opentelemetry/sdk-logs";
-import type { TailgateLogRecordProcessor } from "./processor.ts";
-import { cleanSimpleAttributes, timeInputToHrTime } from "@opentelemetry/core";
-import { type Columns, CallerAttributes, withAdded } from "./attributes.ts";
+import type { IntakeOutcome } from "../intake/intake.ts";
+import { CallerAttributes, withAdded, type Columns } from "./attributes.ts";
 import type { CallSiteAttributes } from "./call-site.ts";
 import { exceptionColumns } from "./exception.ts";
 import { plainValue } from "./plain-value.ts";
+import type { TailgateLogRecordProcessor } from "./processor.ts";
+
+type InstrumentationScope = ReadableLogRecord["instrumentationScope"];
 
 /**
- * The SDK's LoggerProvider with one processor, made safe: whatever a caller hands to `emit`, it does not throw, and
- * values that the SDK would drop arrive.
+ * The SDK's LoggerProvider in front of one processor. Its loggers are {@link SafeLogger}s: they never throw, and they
+ * deliver values that the SDK would drop.
  */
 export class TailgateLoggerProvider implements LoggerProvider {
   readonly #processor: TailgateLogRecordProcessor;
@@ -55,17 +58,15 @@ export class TailgateLoggerProvider implements LoggerProvider {
   }
 }
 
-type Scope = ReadableLogRecord["instrumentationScope"];
-
-/** The SDK's defaults, which hold for the attributes of a scope. */
+/** The SDK's default limits, as they apply to the attributes of a scope. */
 const SCOPE_LIMITS = { attributeCountLimit: 128, attributeValueLengthLimit: Infinity };
 
-/** What the SDK calls a logger without a name. */
+/** The SDK's name for a logger without one. */
 const NAMELESS = "unknown";
 
 /**
- * A LoggerProvider that does without the SDK's record, which costs more than all that Tailgate makes of it. What comes
- * of a record is the same as behind {@link TailgateLoggerProvider}, byte for byte.
+ * A LoggerProvider that bypasses the SDK's record, which costs more than everything that Tailgate does with it. Its
+ * records are the same as those of {@link TailgateLoggerProvider}, byte for byte.
  */
 export class DirectLoggerProvider implements LoggerProvider {
   readonly #processor: TailgateLogRecordProcessor;
@@ -79,7 +80,7 @@ export class DirectLoggerProvider implements LoggerProvider {
 
   getLogger(name: string, version?: string, options?: LoggerOptions): SafeLogger {
     if (this.#shutdown !== undefined) return new SafeLogger(createNoopLogger());
-    const scope: Scope = {
+    const scope: InstrumentationScope = {
       name: name || NAMELESS,
       ...(version === undefined ? {} : { version }),
       ...(options?.schemaUrl === undefined ? {} : { schemaUrl: options.schemaUrl }),
@@ -88,38 +89,49 @@ export class DirectLoggerProvider implements LoggerProvider {
     return new SafeLogger({
       enabled: () => this.#shutdown === undefined,
       emit: (record, attributes) => {
-        if (this.#shutdown === undefined) this.#emit(scope, record, attributes);
+        if (this.#shutdown === undefined) this.#emit(scope, record, attributes, false);
       },
     });
   }
 
-  #emit(scope: Scope, record: LogRecord, attributes: Columns): void {
-    const { timestamp, observedTimestamp } = record;
-    const now = hrTimeNow();
-    this.#processor.take(
-      {
-        hrTime: timestamp === undefined ? now : timeInputToHrTime(timestamp),
-        hrTimeObserved:
-          observedTimestamp === undefined ? now : timeInputToHrTime(observedTimestamp),
-        spanContext: spanContextOf(record.context ?? context.active()),
-        severityNumber: record.severityNumber,
-        severityText: record.severityText,
-        body: record.body,
-        eventName: record.eventName,
-        droppedAttributesCount: 0,
-        resource: this.#resource,
-        instrumentationScope: scope,
-      },
-      attributes,
-    );
+  /** Returns a logger whose `emit` returns what became of the record, for its receipt. */
+  getAuditLogger(name: string): SafeLogger<IntakeOutcome> {
+    const scope: InstrumentationScope = { name };
+    return new SafeLogger({
+      enabled: () => true,
+      emit: (record, attributes) => this.#emit(scope, record, attributes, true),
+    });
   }
 
-  /** Resolves when all that was emitted before is safe. */
+  #emit(
+    scope: InstrumentationScope,
+    record: LogRecord,
+    attributes: Columns,
+    wantsReceipt: boolean,
+  ): IntakeOutcome {
+    const { timestamp, observedTimestamp } = record;
+    const now = hrTimeNow();
+    const emitted = {
+      hrTime: timestamp === undefined ? now : timeInputToHrTime(timestamp),
+      hrTimeObserved: observedTimestamp === undefined ? now : timeInputToHrTime(observedTimestamp),
+      spanContext: readSpanContext(record.context ?? context.active()),
+      severityNumber: record.severityNumber,
+      severityText: record.severityText,
+      body: record.body,
+      eventName: record.eventName,
+      droppedAttributesCount: 0,
+      resource: this.#resource,
+      instrumentationScope: scope,
+    };
+    return this.#processor.accept(emitted, attributes, wantsReceipt);
+  }
+
+  /** Resolves when everything that was emitted before has been written. */
   forceFlush(): Promise<void> {
     return this.#shutdown ?? this.#processor.forceFlush();
   }
 
-  /** Takes no more records, and flushes. */
+  /** Accepts no more records, and flushes. */
   shutdown(): Promise<void> {
     return (this.#shutdown ??= this.#processor.shutdown());
   }
@@ -131,24 +143,24 @@ function hrTimeNow(): HrTime {
   return [(now - millis) / 1000, millis * 1_000_000];
 }
 
-function spanContextOf(current: Context): SpanContext | undefined {
+function readSpanContext(current: Context): SpanContext | undefined {
   const spanContext = trace.getSpanContext(current);
   return spanContext !== undefined && isSpanContextValid(spanContext) ? spanContext : undefined;
 }
 
-/** What is behind a logger: takes records that can be read, their attributes apart. */
-export interface RecordSink extends Pick<Logger, "enabled"> {
-  emit(record: LogRecord, attributes: Columns): void;
+/** Where a {@link SafeLogger} sends its records: they are readable, and their attributes are separate. */
+export interface RecordSink<Result> extends Pick<Logger, "enabled"> {
+  emit(record: LogRecord, attributes: Columns): Result;
 }
 
 const NO_COLUMNS: Columns = { keys: [], values: [] };
 
-/** A logger that does not throw, whatever a caller hands to it; values that the SDK would drop arrive. */
-export class SafeLogger implements Logger {
-  readonly #sink: RecordSink;
+/** A logger that accepts whatever a caller passes: it never throws, and delivers values that the SDK would drop. */
+export class SafeLogger<Result = void> implements Logger {
+  readonly #sink: RecordSink<Result>;
   readonly #attributes = new CallerAttributes();
 
-  constructor(sink: RecordSink) {
+  constructor(sink: RecordSink<Result>) {
     this.#sink = sink;
   }
 
@@ -156,8 +168,8 @@ export class SafeLogger implements Logger {
     return this.#sink.enabled(options);
   }
 
-  /** `site` is the place of the call; what the record's own attributes say of it wins. */
-  emit(record: LogRecord, site?: CallSiteAttributes): void {
+  /** `site` is the call site; the record's own `code.*` attributes take precedence. */
+  emit(record: LogRecord, site?: CallSiteAttributes): Result {
     let columns = NO_COLUMNS;
     try {
       columns = this.#attributes.columns(record.attributes, site);
@@ -165,27 +177,27 @@ export class SafeLogger implements Logger {
       if (exception !== undefined && exception !== null) {
         columns = withAdded(columns, exceptionColumns(exception));
       }
-      this.#sink.emit(sdkRecordOf(record), columns);
+      return this.#sink.emit(sanitizeRecord(record), columns);
     } catch {
-      this.#sink.emit({ body: "[a log record that cannot be read]" }, columns);
+      return this.#sink.emit({ body: "[a log record that cannot be read]" }, columns);
     }
   }
 }
 
-/** The record without its attributes and its exception, and with nothing that the SDK would throw on. */
-function sdkRecordOf(record: LogRecord): LogRecord {
+/** Returns the record without attributes, exception, and anything that the SDK would throw on. */
+function sanitizeRecord(record: LogRecord): LogRecord {
   const { timestamp, observedTimestamp, severityNumber, severityText, eventName, body } = record;
-  const sdkRecord: LogRecord = { context: record.context ?? context.active() };
-  sdkRecord.body = typeof body === "string" ? body : plainValue(body);
-  if (isTime(timestamp)) sdkRecord.timestamp = timestamp;
-  if (isTime(observedTimestamp)) sdkRecord.observedTimestamp = observedTimestamp;
-  if (isSeverity(severityNumber)) sdkRecord.severityNumber = severityNumber;
-  if (typeof severityText === "string") sdkRecord.severityText = severityText;
-  if (typeof eventName === "string") sdkRecord.eventName = eventName;
-  return sdkRecord;
+  const sanitized: LogRecord = { context: record.context ?? context.active() };
+  sanitized.body = typeof body === "string" ? body : plainValue(body);
+  if (isTime(timestamp)) sanitized.timestamp = timestamp;
+  if (isTime(observedTimestamp)) sanitized.observedTimestamp = observedTimestamp;
+  if (isSeverity(severityNumber)) sanitized.severityNumber = severityNumber;
+  if (typeof severityText === "string") sanitized.severityText = severityText;
+  if (typeof eventName === "string") sanitized.eventName = eventName;
+  return sanitized;
 }
 
-/** The SDK leaves out a record whose number is below 0, and does not say so. */
+/** The SDK silently drops a record whose severity number is negative. */
 function isSeverity(severity: unknown): severity is SeverityNumber {
   return typeof severity === "number" && severity >= 0;
 }

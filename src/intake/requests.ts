@@ -1,0 +1,134 @@
+/** OTLP requests as the intake handles them: how each form is decoded, how large ones are scheduled, how they are answered. */
+
+import type { BatchBuilder } from "../batch/batch-builder.ts";
+import type { LoggerNames } from "../envelope/logger-names.ts";
+import { decodeOtlpProtobuf, decodeOtlpProtobufInSteps } from "../otlp/decode.ts";
+import type { RequestCounts, RequestFindings } from "../otlp/findings.ts";
+import {
+  decodeOtlpJson,
+  decodeOtlpJsonInSteps,
+  encodeOtlpJson,
+  encodeOtlpJsonInSteps,
+} from "../otlp/otlp-json.ts";
+import { encodeOtlpProtobufInSteps, encodeOtlpProtobufWithin } from "../otlp/request-encoder.ts";
+import type { Steps } from "../otlp/request-limits.ts";
+import type { Ingested, LogRecord } from "../plugin/index.ts";
+import { nextTurn } from "../runtime/timers.ts";
+import type { LevelRank } from "../wire/envelope.ts";
+
+/** The limits of a request that is encoded in one turn of the event loop. */
+const PROTOBUF_BYTES_MAX = 1 << 20;
+const PROTOBUF_STEPS_MAX = 64;
+const JSON_BYTES_MAX = 256 << 10;
+
+/** The time, in ms, that a large request may take up in one turn of the event loop. */
+const TURN_MS = 8;
+
+/** How requests of one form, protobuf or JSON, are read. */
+export interface RequestForm {
+  /** Encodes a request into the open batch. Returns undefined, with nothing done, if it is too large for one turn. */
+  encode(
+    body: Uint8Array,
+    open: BatchBuilder,
+    lowest: LevelRank,
+    loggers: LoggerNames,
+    findings: RequestFindings,
+  ): RequestCounts | undefined;
+  encodeInSteps(
+    body: Uint8Array,
+    open: BatchBuilder,
+    lowest: LevelRank,
+    loggers: LoggerNames,
+    findings: RequestFindings,
+  ): Steps<RequestCounts>;
+  decode(body: Uint8Array, findings: RequestFindings): LogRecord[];
+  decodeInSteps(body: Uint8Array, findings: RequestFindings): Steps<LogRecord[]>;
+}
+
+export const PROTOBUF_FORM: RequestForm = {
+  encode: (body, open, lowest, loggers, findings) =>
+    body.length <= PROTOBUF_BYTES_MAX
+      ? encodeOtlpProtobufWithin(body, open, lowest, loggers, findings, PROTOBUF_STEPS_MAX)
+      : undefined,
+  encodeInSteps: encodeOtlpProtobufInSteps,
+  decode: decodeOtlpProtobuf,
+  decodeInSteps: decodeOtlpProtobufInSteps,
+};
+
+export const JSON_FORM: RequestForm = {
+  encode: (body, open, lowest, loggers, findings) =>
+    body.length <= JSON_BYTES_MAX
+      ? encodeOtlpJson(body, open, lowest, loggers, findings)
+      : undefined,
+  encodeInSteps: encodeOtlpJsonInSteps,
+  decode: decodeOtlpJson,
+  decodeInSteps: decodeOtlpJsonInSteps,
+};
+
+/**
+ * Runs requests that are too large for one turn of the event loop: one after the other, each in many turns. They hold up
+ * nobody else, and only one at a time needs more memory than its body.
+ */
+export class LargeRequests {
+  #bytes = 0;
+  #last: Promise<unknown> = Promise.resolve();
+  readonly #checkRunning: () => void;
+
+  /** `checkRunning` throws once requests are not to be continued. */
+  constructor(checkRunning: () => void) {
+    this.#checkRunning = checkRunning;
+  }
+
+  /** The size of the requests that are running or waiting, in bytes. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** Runs `work` after all requests before it. */
+  async add<Result>(bytes: number, work: () => Promise<Result>): Promise<Result> {
+    this.#bytes += bytes;
+    const result = this.#last.then(work);
+    this.#last = result.catch(() => {});
+    try {
+      return await result;
+    } finally {
+      this.#bytes -= bytes;
+    }
+  }
+
+  /** Runs the steps to their end, and lets others have a turn every {@link TURN_MS}. */
+  async inTurns<Result>(steps: Steps<Result>): Promise<Result> {
+    let turnEndsAtMs = performance.now() + TURN_MS;
+    for (;;) {
+      const step = steps.next();
+      if (step.done === true) return step.value;
+      if (performance.now() < turnEndsAtMs) continue;
+      await nextTurn();
+      this.#checkRunning();
+      turnEndsAtMs = performance.now() + TURN_MS;
+    }
+  }
+}
+
+/** Returns the answer to a request with so many records; `reasons` says why records were rejected. */
+export function ingested(records: number, reasons: readonly string[] = []): Ingested {
+  const rejected = reasons.length;
+  return { accepted: records - rejected, rejected, reason: reasons[0] ?? "" };
+}
+
+/** Adds what was found while the request was decoded to its answer. */
+export function withFindings(answer: Ingested, findings: RequestFindings): Ingested {
+  const { rejected, text, isUnrecognized } = findings;
+  if (text === "") return answer;
+  return {
+    accepted: answer.accepted,
+    rejected: answer.rejected + rejected,
+    reason: answer.reason === "" ? text : `${answer.reason}; ${text}`,
+    ...(isUnrecognized && { unrecognized: true }),
+  };
+}
+
+/** Copies a body that is a view into larger memory: the journal retains it, and would retain all of that memory. */
+export function ownMemory(body: Uint8Array): Uint8Array {
+  return 2 * body.length < body.buffer.byteLength ? new Uint8Array(body) : body;
+}

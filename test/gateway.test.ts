@@ -292,7 +292,7 @@ describe("a gateway", () => {
       throw new Error("no such host.");
     });
     await expect(start({ exporters: [good, bad] })).rejects.toThrow(
-      "The exporter bad could not be opened: no such host. See the cause",
+      "The exporter bad could not be opened: no such host. Check the reason",
     );
     expect(closed).toBe(1);
   });

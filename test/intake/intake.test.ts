@@ -420,7 +420,9 @@ describe("an audit event with a key", () => {
     const again = await rig.intake.receipt(rig.audit("event", keyed("a", "2")));
     expect(again.seq).toBe(2);
     expect(rig.words).toHaveLength(2);
-    expect(rig.lines).toEqual([expect.stringMatching(/^WARNING Two different audit events have the key a\. /)]);
+    expect(rig.lines).toEqual([
+      expect.stringMatching(/^WARNING Two different audit events have the key a\. /),
+    ]);
   });
 
   it("that says the same with another key, or none, is another event", async () => {

@@ -46,28 +46,29 @@ export interface OpenReceiver {
   readonly host: TestHost;
   readonly intake: Records;
   readonly receiver: Receiver;
-  /** `http://127.0.0.1:PORT` of its own port, "" without one. */
+  /** `http://127.0.0.1:PORT` of the port for the protocol that was asked for, "" without one. */
   readonly url: string;
 }
 
 /** Opens the receiver with a free port for HTTP, until the end of the test. */
 export function openReceiver(options: object = {}): Promise<OpenReceiver> {
-  return openWith({ port: 0, ...options });
+  return openWith({ port: 0, ...options }, "(OTLP/HTTP)");
 }
 
 /** Opens the receiver with a free port for gRPC and none for HTTP, until the end of the test. */
 export function openGrpcReceiver(options: object = {}): Promise<OpenReceiver> {
-  return openWith({ port: null, grpc_port: 0, ...options });
+  return openWith({ port: null, grpc_port: 0, ...options }, "(OTLP/gRPC)");
 }
 
-async function openWith(given: object): Promise<OpenReceiver> {
+async function openWith(given: object, protocol: string): Promise<OpenReceiver> {
   const host = await testHost("otlp");
   onTestFinished(() => host.close());
   const intake = new Records();
   const options = otlpReceiver.options.parse(given);
   const receiver = await otlpReceiver.open(options, Object.assign(host, { intake }));
   onTestFinished(() => receiver.close?.(AbortSignal.timeout(1000)));
-  const [url = ""] = host.lines.map((line) => /^http:\/\/[^/ ]+/.exec(line)?.[0] ?? "");
+  const line = host.lines.find((text) => text.endsWith(protocol)) ?? "";
+  const [url = ""] = /^http:\/\/[^/ ]+/.exec(line) ?? [];
   return { host, intake, receiver, url };
 }
 

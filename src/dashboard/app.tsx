@@ -8,83 +8,58 @@ import {
 } from "react";
 import { flushSync } from "react-dom";
 import { ENVELOPE_TYPES, type EnvelopeType } from "../wire/envelope.ts";
-import { Details } from "./details/details.tsx";
+import { CorrelationBar, Details, type RecordSelection } from "./details/details.tsx";
+import { LinkNotice, recordLink, useLinkedRecord } from "./details/record-link.tsx";
+import { HelpDialog, SavedViewsDialog } from "./dialogs.tsx";
+import { useShortcuts, useStoredSetting } from "./hooks.ts";
+import { focusList, pressInList } from "./panel/log-list.tsx";
+import { SearchHighlight } from "./panel/log-row.tsx";
+import { Panel, Panels } from "./panel/panel.tsx";
+import { useScrollSync } from "./panel/scroll-sync.ts";
 import { ExportDialog } from "./search/export-dialog.tsx";
 import { Facets } from "./search/facets.tsx";
-import { FindingBar } from "./search/overview.tsx";
-import { Help } from "./help.tsx";
-import { SearchedPattern, useSearchedPattern } from "./panel/highlight.tsx";
-import { LinkNotice } from "./details/link-notice.tsx";
-import { Modal } from "./modal.tsx";
-import { Panel } from "./panel/panel.tsx";
-import { Panels } from "./panel/panels.tsx";
-import { useRemembered } from "./stored-setting.ts";
-import { Related } from "./details/related.tsx";
-import { SavedViews } from "./saved-views.tsx";
-import type { Selection } from "./details/selection.ts";
-import type { Session } from "./session/session.ts";
-import { StatusLine } from "./status/status-bar.tsx";
-import { TEXTS } from "./texts.ts";
-import { TogetherBar } from "./details/correlation-bar.tsx";
+import { Overview } from "./search/overview.tsx";
+import type { DashboardSession } from "./session/session.ts";
+import { DEFAULT_VIEW, filterKey, useView, type View, type ViewStore } from "./session/view.ts";
+import { StatusBar } from "./status/status-bar.tsx";
 import { Toolbar } from "./toolbar.tsx";
-import { useInStep } from "./panel/use-scroll-sync.ts";
-import { linkTo, useLinkedRecord } from "./details/use-record-link.ts";
-import { focusList, pressInList, useShortcuts } from "./use-shortcuts.ts";
-import { useView, type ViewStore } from "./session/view-store.ts";
-import { filterKey, WHOLE_VIEW, type View } from "./session/view.ts";
 
 interface AppProps {
-  readonly session: Session;
+  readonly session: DashboardSession;
   readonly views: ViewStore;
 }
 
+/** The whole dashboard. */
 export function App({ session, views }: AppProps) {
   const view = useView(views);
-  const { counts } = session;
-  const counted = useSyncExternalStore(counts.subscribe, counts.current);
+  const { counts, correlation, panels } = session;
+  const count = useSyncExternalStore(counts.subscribe, counts.current);
   const searchInput = useRef<HTMLInputElement>(null);
-  const [selection, setSelection] = useState<Selection>();
+  const { selection, setSelection, select, closeDetails } = useSelection(views);
   const linkProblem = useLinkedRecord(session, view, selection, setSelection);
   const closeLink = useCallback(
     () => views.change({ record: undefined, epoch: session.epoch }, "replace"),
     [views, session],
   );
-  useInStep(session, selection);
-  const select = useCallback(
-    (next: Selection) => {
-      setSelection(next);
-      // Going from record to record is one step back.
-      const step = views.get().record === undefined ? "push" : "replace";
-      views.change({ record: next.entry.sequence, panel: next.lane }, step);
-    },
-    [views],
-  );
-  const close = useCallback(() => {
-    const lane = selection?.lane;
-    const hadFocus = document.activeElement?.closest(".details") !== null;
-    flushSync(() => {
-      setSelection(undefined);
-      views.change({ record: undefined });
-    });
-    // It is gone with the details; it goes back to where they were opened.
-    if (lane !== undefined && hadFocus) focusList(lane);
-  }, [views, selection]);
+  const target = useSyncExternalStore(correlation.subscribe, correlation.current);
+  useScrollSync(target !== undefined, panels, selection);
   const [isPaused, setIsPaused] = useState(false);
   const pause = useCallback(
     (paused: boolean) => {
-      for (const lane of ENVELOPE_TYPES) session.panels[lane].setPaused(paused);
+      for (const type of ENVELOPE_TYPES) panels[type].setPaused(paused);
       setIsPaused(paused);
     },
-    [session],
+    [panels],
   );
+  const resume = useCallback(() => pause(false), [pause]);
   const [dialog, setDialog] = useState<"help" | "export" | "views">();
   const closeDialog = useCallback(() => setDialog(undefined), []);
   const press = (key: string) => () => pressInList(views.get().panel, key);
   const follow = (): void => {
-    if (isPaused) pause(false);
-    for (const lane of ENVELOPE_TYPES) session.panels[lane].followNewest();
+    if (isPaused) resume();
+    for (const type of ENVELOPE_TYPES) panels[type].follow();
   };
-  const enter = (panel: EnvelopeType) => () => {
+  const goToPanel = (panel: EnvelopeType) => () => {
     flushSync(() => views.change({ panel }, "replace"));
     pressInList(panel, "Shift");
   };
@@ -97,32 +72,31 @@ export function App({ session, views }: AppProps) {
     k: press("ArrowUp"),
     g: press("Home"),
     G: press("End"),
-    "[": enter("system_log"),
-    "]": enter("audit_log"),
+    "[": goToPanel("system_log"),
+    "]": goToPanel("audit_log"),
     p: () => pause(!isPaused),
     f: follow,
     "?": () => setDialog("help"),
-    ...(selection && { Escape: close }),
+    ...(selection && { Escape: closeDetails }),
   });
-  const [hasFacets, setHasFacets] = useRemembered("facets", false, isBoolean);
+  const [hasFacets, setHasFacets] = useStoredSetting("facets", false, isBoolean);
   useEffect(() => counts.setFacets(hasFacets), [counts, hasFacets]);
-  const pattern = useSearchedPattern(view.q);
-  const isWhole = filterKey(view) === "";
-  const showAround = async ({ lane, entry }: Selection): Promise<void> => {
-    views.change({ ...WHOLE_VIEW, record: entry.sequence, panel: lane });
+  const isFiltered = filterKey(view) !== "";
+  const showInContext = async ({ type, entry }: RecordSelection): Promise<void> => {
+    views.change({ ...DEFAULT_VIEW, record: entry.sequence, panel: type });
     await session.settled();
-    await session.panels[lane].goTo(entry.sequence);
+    await panels[type].goTo(entry.sequence);
   };
   const openView = (saved: View): void => {
     views.change({ ...saved, record: undefined });
     closeDialog();
   };
-  const enterPanel = ({ target }: FocusEvent): void => {
-    const lane = target.closest<HTMLElement>("[data-lane]")?.dataset["lane"];
-    if (lane !== undefined) views.change({ panel: lane as EnvelopeType }, "replace");
+  const rememberPanel = ({ target: focused }: FocusEvent): void => {
+    const type = focused.closest<HTMLElement>("[data-type]")?.dataset["type"];
+    if (type !== undefined) views.change({ panel: type as EnvelopeType }, "replace");
   };
   return (
-    <SearchedPattern value={pattern}>
+    <SearchHighlight q={view.q}>
       <Toolbar
         session={session}
         views={views}
@@ -133,59 +107,81 @@ export function App({ session, views }: AppProps) {
         onHelp={() => setDialog("help")}
         searchInput={searchInput}
       />
-      <FindingBar
+      <Overview
         views={views}
         view={view}
-        counted={counted}
+        count={count}
         hasFacets={hasFacets}
         onFacets={setHasFacets}
         onViews={() => setDialog("views")}
         now={session.clock.now}
       />
       <LinkNotice problem={linkProblem} onClose={closeLink} />
-      <TogetherBar together={session.together} />
-      <div className="body" onFocus={enterPanel}>
+      <CorrelationBar correlation={correlation} />
+      <div className="body" onFocus={rememberPanel}>
         {hasFacets && (
           <Facets
             q={view.q}
-            counted={counted}
+            count={count}
             onSearch={(q) => views.change({ q })}
             onClose={() => setHasFacets(false)}
           />
         )}
         <Panels panel={view.panel} onPanel={(panel) => views.change({ panel })}>
-          {(lane, heading) => (
+          {(type, hasHeading) => (
             <Panel
-              store={session.panels[lane]}
-              heading={heading}
-              selected={selection?.lane === lane ? selection.entry : undefined}
+              store={panels[type]}
+              hasHeading={hasHeading}
+              selected={selection?.type === type ? selection.entry : undefined}
               onSelect={select}
-              onResume={pause}
+              onResume={resume}
             />
           )}
         </Panels>
         {selection && (
           <Details
-            key={selection.lane}
+            key={selection.type}
+            session={session}
             selection={selection}
-            onClose={close}
-            link={linkTo(selection.entry.sequence, session.epoch)}
-            onContext={isWhole ? undefined : () => void showAround(selection)}
-          >
-            <Related session={session} entry={selection.entry} onClose={close} />
-          </Details>
+            onClose={closeDetails}
+            link={recordLink(selection.entry.sequence, session.epoch)}
+            onContext={isFiltered ? () => void showInContext(selection) : undefined}
+          />
         )}
       </div>
-      {dialog === "help" && <Help onClose={closeDialog} />}
+      {dialog === "help" && <HelpDialog onClose={closeDialog} />}
       {dialog === "views" && (
-        <Modal title={TEXTS.views.title} onClose={closeDialog}>
-          <SavedViews view={view} onOpen={openView} />
-        </Modal>
+        <SavedViewsDialog view={view} onOpen={openView} onClose={closeDialog} />
       )}
       {dialog === "export" && <ExportDialog session={session} view={view} onClose={closeDialog} />}
-      <StatusLine session={session} />
-    </SearchedPattern>
+      <StatusBar session={session} />
+    </SearchHighlight>
   );
+}
+
+/** The record in the details pane. Its sequence is in the address, too. */
+function useSelection(views: ViewStore) {
+  const [selection, setSelection] = useState<RecordSelection>();
+  const select = useCallback(
+    (next: RecordSelection) => {
+      setSelection(next);
+      // However many records are selected in turn, one step back closes the details pane.
+      const step = views.get().record === undefined ? "push" : "replace";
+      views.change({ record: next.entry.sequence, panel: next.type }, step);
+    },
+    [views],
+  );
+  const closeDetails = useCallback(() => {
+    const type = selection?.type;
+    const hadFocus = document.activeElement?.closest(".details") !== null;
+    flushSync(() => {
+      setSelection(undefined);
+      views.change({ record: undefined });
+    });
+    // The focused element is gone: return the focus to the list that the record was selected in.
+    if (type !== undefined && hadFocus) focusList(type);
+  }, [views, selection]);
+  return { selection, setSelection, select, closeDetails };
 }
 
 function isBoolean(value: unknown): value is boolean {

@@ -1,11 +1,305 @@
-import type { EnvelopeType } from "../wire/envelope.ts";
 import type { MissingRange } from "../client/index.ts";
+import type { EnvelopeType } from "../wire/envelope.ts";
+import type { LinkProblem } from "./details/record-link.tsx";
+import type { PanelCounts } from "./panel/panel-rows.ts";
+import type { ResetRow } from "./panel/rows.ts";
+import type { ExportProgress } from "./search/export.ts";
+import type { JournalCount } from "./session/journal-counts.ts";
+
+/** All texts of the dashboard. Buttons start with a verb, and labels have no full stop. */
+export const TEXTS = {
+  title: "Tailgate",
+  panels: { system_log: "System", audit_log: "Audit" } satisfies Record<EnvelopeType, string>,
+  lists: {
+    system_log: "System logs, newest last",
+    audit_log: "Audit events, newest last",
+  } satisfies Record<EnvelopeType, string>,
+  tabs: "Panels",
+  divider: "Resize panels",
+
+  number: formatNumber,
+
+  filter: {
+    form: "Filter",
+    query: "Search or filter",
+    placeholder: 'Search, or filter: level:ERROR logger:NAME field:value "a phrase" -not',
+    completions: "Suggestions",
+    apply: "Search",
+    clear: "Clear filter",
+    levels: "Levels",
+    levelHint: "Show or hide this level; the number is how many records match",
+    levelOff: "off",
+  },
+  pause: "Pause",
+  resume: "Resume",
+  clear: "Clear",
+  close: "Close",
+  overview: "Overview",
+  time: {
+    label: "Time range",
+    all: "All time",
+    last: (minutes: number) => (minutes === 60 ? "Last hour" : `Last ${minutes} minutes`),
+    custom: "Custom range",
+    since: "From",
+    until: "To",
+    apply: "Apply",
+  },
+  histogram: {
+    label: (from: string, to: string) => `Matching records by level, ${from} to ${to}`,
+    hint: "Matching records by level, on a log scale: the top of each color is the count of that level and above. Drag to select a time range.",
+    ends: formatEnds,
+    extent: formatExtent,
+    outliers: formatOutliers,
+    outliersHint:
+      "Records dated years before all others, or more than a day ahead of the gateway's clock. Select a custom range to see them.",
+  },
+  facets: {
+    button: "Facets",
+    title: "Facets",
+    counting: "Counting",
+    hint: (count: CountExtent) => `Counted ${formatExtent(count)}`,
+    none: "None",
+    names: { logger: "Logger", action: "Action", instance_id: "Instance", service: "Service" },
+  },
+  views: {
+    button: "Views",
+    title: "Saved views",
+    none: "No saved views yet. A view has the filter, the levels and the time range. It is stored in this browser.",
+    name: "Name of the current view",
+    save: "Save",
+    remove: (name: string) => `Delete ${name}`,
+  },
+  export: {
+    button: "Export",
+    title: "Export records",
+    all: "All records of the journal, oldest first.",
+    filtered: "All records of the journal that match the filter and the time range, oldest first.",
+    format: "Format",
+    formats: {
+      json: "JSON",
+      ndjson: "NDJSON (one record per line)",
+      csv: "CSV (for spreadsheets)",
+    },
+    save: "Download",
+    cancel: "Cancel",
+    progress: ({ records, missing }: ExportProgress) =>
+      missing === 0
+        ? `${formatRecords(records)}.`
+        : `${formatRecords(records)}; ${formatNumber(missing)} missing from the journal.`,
+    done: "Saved.",
+    cancelled: "Canceled. Nothing was saved.",
+    failed: (reason: string) => `Export failed. Nothing was saved: ${reason}`,
+  },
+  help: {
+    button: "Keyboard shortcuts and filters",
+    title: "Keyboard shortcuts and filters",
+    keys: "Keyboard shortcuts",
+    language: "Filters (all terms must match)",
+    shortcuts: [
+      { keys: ["/"], action: "Search" },
+      { keys: ["j", "k"], action: "Next, previous record" },
+      { keys: ["Enter"], action: "Show details" },
+      { keys: ["Esc"], action: "Close" },
+      { keys: ["p"], action: "Pause, resume" },
+      { keys: ["f"], action: "Follow the latest records" },
+      { keys: ["g"], action: "Go to the oldest loaded record" },
+      { keys: ["G"], action: "Jump to latest" },
+      { keys: ["[", "]"], action: "System panel, audit panel" },
+      { keys: ["?"], action: "Show this help" },
+    ],
+    terms: [
+      { term: 'timeout, "a phrase"', matches: "That text in any value, ignoring case" },
+      { term: "level:WARNING", matches: "That level and above" },
+      { term: "level:=WARNING", matches: "Only that level" },
+      { term: "logger:a.b", matches: "That logger and its children" },
+      { term: "type:audit", matches: "Only audit events; type:system for system logs" },
+      { term: "action:NAME", matches: "Audit events with that action" },
+      { term: "details.role:worker", matches: "Any other field, or that text" },
+      { term: "-heartbeat", matches: "Records that do not match the term" },
+    ],
+  },
+  theme: {
+    label: "Theme",
+    system: "System",
+    light: "Light",
+    dark: "Dark",
+  },
+
+  columns: {
+    menu: "Columns",
+    time: "Time",
+    level: "Level",
+    logger: "Logger",
+    action: "Action",
+    instance: "Instance",
+    message: "Message",
+    callSite: "Call site",
+    fields: "Fields",
+    widthOf: (name: string) => `Resize ${name}`,
+  },
+
+  state: {
+    connecting: "Connecting",
+    "catching-up": "Catching up",
+    live: "Live",
+    waiting: "Disconnected",
+    polling: "Live (polling)",
+    closed: "Closed",
+    paused: "Paused",
+    retry: (seconds: number) => `Reconnecting in ${seconds} s`,
+  },
+  list: {
+    empty: "Waiting for the first record",
+    noMatch: {
+      system_log: "No system logs match. Try removing a condition",
+      audit_log: "No audit events match. Try removing a condition",
+    } satisfies Record<EnvelopeType, string>,
+    loading: "Loading older records",
+    journalStart: "Start of the journal",
+    rangeStart: "Start of the time range",
+    noOlder: "No older records match",
+    cleared: "Cleared",
+    showCleared: "Show earlier records",
+    jumpToLatest: (count: number) =>
+      count === 0
+        ? "Jump to latest"
+        : count === 1
+          ? "1 new record"
+          : `${formatNumber(count)} new records`,
+    failed: (reason: string) => `Cannot read the journal: ${reason}`,
+  },
+  gap: {
+    text: ({ from, to, reason, text = GAP_REASONS[reason] }: MissingRange) =>
+      reason === "unknown"
+        ? `Records may be missing: ${text}`
+        : `${formatRecords(to - from + 1)} missing (${formatRange(from, to)}): ${text}`,
+    reset: ({ from, to, reason }: ResetRow["reset"]) =>
+      `${formatRecords(to - from + 1)} withdrawn (${formatRange(from, to)}): ${reason}`,
+    load: "Load",
+    loading: "Loading",
+  },
+
+  details: {
+    title: "Record",
+    context: "Show in context",
+    copyJson: "Copy as JSON",
+    copyLink: "Copy link",
+    copied: "Copied",
+    notCopied: "Copy failed",
+    fields: "Fields",
+    json: "JSON",
+    stack: "Exception",
+    field: "Field",
+    value: "Value",
+    sequence: "sequence",
+  },
+
+  related: {
+    title: "Related records",
+    systemLogs: (name: string) => `System logs of ${name}`,
+    instance: (id: string) => `instance ${id}`,
+    trace: (id: string) => `trace ${id.slice(0, 8)}`,
+    openTrace: "Open trace",
+  },
+  correlation: {
+    bar: (name: string) => `System logs of ${name}, synchronized with the audit events`,
+    leave: "Back to results",
+  },
+  link: {
+    problem: formatLinkProblem,
+    close: "Dismiss",
+  },
+
+  exporters: {
+    title: "Exporters",
+    healthy: "Exporters up to date",
+    lagging: (name: string, count: number, lagMs: number) =>
+      `${name}: ${formatRecords(count)} behind (${formatDuration(lagMs)})`,
+    dropped: (name: string, count: number) => `${name}: ${formatRecords(count)} dropped`,
+    upToDate: "Up to date",
+    queued: (count: number, lagMs: number) =>
+      `${formatRecords(count)} behind (${formatDuration(lagMs)}), none lost`,
+    retries: (count: number) =>
+      count === 1
+        ? "1 failed write, retrying"
+        : `${formatNumber(count)} consecutive failed writes, retrying`,
+    droppedFor: (reason: string, count: number) =>
+      `${formatRecords(count)} dropped: ${DROP_REASONS[reason] ?? reason}`,
+  },
+  status: {
+    title: "Status",
+    connected: (sinceMs: number) => `Connected since ${CLOCK.format(sinceMs)}`,
+    reconnect: "Reconnect now",
+    skew: (ms: number) =>
+      `This device's clock is ${formatDuration(Math.abs(ms))} ${ms > 0 ? "behind" : "ahead of"} the gateway's`,
+    skewHint: "Timestamps and time ranges use the gateway's clock",
+    rate: (perSecond: number) =>
+      `${formatNumber(perSecond < 10 ? Math.round(10 * perSecond) / 10 : Math.round(perSecond))} records/s`,
+    lag: (ms: number) => `Lag ${ms < 1000 ? `${formatNumber(ms)} ms` : formatDuration(ms)}`,
+    noLag: "No live records yet",
+    quiet: (ms: number) => `No records for ${formatDuration(ms)}`,
+    missing: (count: number) => `${formatNumber(count)} missing`,
+    counts: (panel: string, { received, shown, filtered, buffered }: PanelCounts) =>
+      `${panel}: ${formatNumber(received)} received = ${formatNumber(shown)} shown + ` +
+      `${formatNumber(filtered)} filtered + ${formatNumber(buffered)} buffered`,
+    noChain: "No audit chain: the journal is in memory",
+    unsigned: (count: number) => `Audit chain: ${formatEvents(count)}, not signed yet`,
+    signed: (count: number, sequence: number, ageMs: number) =>
+      `Audit chain: ${formatEvents(count)}, signed up to sequence ${formatNumber(sequence)}, ${formatDuration(ageMs)} ago`,
+    more: "More",
+    less: "Less",
+  },
+} as const;
+
+const GAP_REASONS: Record<MissingRange["reason"], string> = {
+  retention: "expired by the retention policy",
+  not_stored: "the gateway could not write them to disk",
+  damaged: "the journal is damaged there",
+  slow: "this page was lagging; the journal has them",
+  hole: "the gateway did not deliver them; the journal may have them",
+  unknown: "this page was disconnected",
+};
+
+/** The gateway's own reasons; plugins may have others. */
+const DROP_REASONS: Readonly<Record<string, string>> = {
+  refused: "rejected by the destination; the gateway's log names the dead-letter file",
+  rejected: "the destination accepted the request without them",
+  retention: GAP_REASONS.retention,
+  not_stored: GAP_REASONS.not_stored,
+  damaged: GAP_REASONS.damaged,
+};
 
 const NUMBER = new Intl.NumberFormat("en");
 
-/** A number as it is read: `12,345`. */
-function numberText(value: number): string {
+/** For example `12,345`. */
+function formatNumber(value: number): string {
   return NUMBER.format(value);
+}
+
+function formatRecords(count: number): string {
+  return count === 1 ? "1 record" : `${formatNumber(count)} records`;
+}
+
+function formatEvents(count: number): string {
+  return count === 1 ? "1 event" : `${formatNumber(count)} events`;
+}
+
+function formatRange(from: number, to: number): string {
+  if (from === to) return `sequence ${formatNumber(from)}`;
+  return `sequence ${formatNumber(from)}–${formatNumber(to)}`;
+}
+
+const DURATION_UNITS = [
+  ["d", 86_400_000],
+  ["h", 3_600_000],
+  ["min", 60_000],
+  ["s", 1000],
+] as const;
+
+/** For example `12 s` or `3 min`. */
+function formatDuration(ms: number): string {
+  const [unit, unitMs] = DURATION_UNITS.find(([, size]) => ms >= size) ?? DURATION_UNITS.at(-1)!;
+  return `${formatNumber(Math.floor(ms / unitMs))} ${unit}`;
 }
 
 const CLOCK = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
@@ -17,336 +311,46 @@ const DAY_AND_CLOCK = new Intl.DateTimeFormat("en-GB", {
 });
 const DAY = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium" });
 
-/** Where a stretch of time begins and ends: by the clock within a day, else with what tells the days apart. */
-function endsText(fromMs: number, toMs: number): [from: string, to: string] {
+/** Returns the start and the end of a time range; with dates only if they differ. */
+function formatEnds(fromMs: number, toMs: number): [from: string, to: string] {
   const [from, to] = [new Date(fromMs), new Date(toMs)];
   if (DAY.format(from) === DAY.format(to)) return [CLOCK.format(from), CLOCK.format(to)];
   const format = from.getFullYear() === to.getFullYear() ? DAY_AND_CLOCK : DAY;
   return [format.format(from), format.format(to)];
 }
 
-function records(count: number): string {
-  return count === 1 ? "1 record" : `${numberText(count)} records`;
+type CountExtent = Pick<JournalCount, "scanned" | "extent">;
+
+function formatExtent({ scanned, extent }: CountExtent): string {
+  if (extent === "complete") return "in the whole journal";
+  const newest = `in the newest ${formatNumber(scanned)} records`;
+  return extent === "partial" ? newest : `${newest} so far`;
 }
 
-const DURATION_UNITS = [
-  ["d", 86_400_000],
-  ["h", 3_600_000],
-  ["min", 60_000],
-  ["s", 1000],
-] as const;
-
-/** A time span as it is read: `12 s`, `3 min`. */
-function duration(ms: number): string {
-  const [unit, unitMs] = DURATION_UNITS.find(([, size]) => ms >= size) ?? DURATION_UNITS.at(-1)!;
-  return `${numberText(Math.floor(ms / unitMs))} ${unit}`;
-}
-
-function range(from: number, to: number): string {
-  return from === to ? `no. ${from}` : `no. ${from} to ${to}`;
-}
-
-function events(count: number): string {
-  return count === 1 ? "1 event" : `${numberText(count)} events`;
-}
-
-/** In how much of the journal was counted. */
-interface Extent {
-  readonly looked: number;
-  readonly extent: "counting" | "part" | "all";
-}
-
-function extentText({ looked, extent }: Extent): string {
-  if (extent === "all") return "in the whole journal";
-  const newest = `in the newest ${numberText(looked)} records`;
-  return extent === "part" ? newest : `${newest} so far`;
-}
-
-/** "" if there are none. */
-function outliersText({ before, after }: { before: number; after: number }): string {
+/** Returns "" if there are none. */
+function formatOutliers({ before, after }: { before: number; after: number }): string {
   const parts = [
-    before > 0 ? `${numberText(before)} earlier` : "",
-    after > 0 ? `${numberText(after)} later` : "",
+    before > 0 ? `${formatNumber(before)} earlier` : "",
+    after > 0 ? `${formatNumber(after)} later` : "",
   ];
   const text = parts.filter((part) => part !== "").join(", ");
-  return text === "" ? "" : `not shown: ${text}`;
+  return text === "" ? "" : `Not shown: ${text}`;
 }
 
-type Counts = Readonly<Record<"received" | "shown" | "filtered" | "buffered", number>>;
-
-/** Why what a link leads to is not shown. */
-interface LinkProblem {
-  /** Undefined for a link to a time. */
-  readonly record: number | undefined;
-  readonly reason: "journal" | "absent" | MissingRange["reason"];
-}
-
-function linkProblemText({ record, reason }: LinkProblem): string {
+function formatLinkProblem({ record, reason }: LinkProblem): string {
   if (record === undefined) {
-    return "This link is from another journal. What is shown here is from this one.";
+    return "This link is from another journal. The records shown are from this one.";
   }
   switch (reason) {
     case "journal":
-      return `Record ${record} belongs to another journal: this gateway had another log directory or lost its journal since the link was made.`;
+      return `Record ${record} belongs to another journal: since the link was created, the gateway has lost its journal or uses another log directory.`;
     case "retention":
       return `Record ${record} has expired: the retention policy deleted it.`;
     case "not_stored":
-      return `Record ${record} was never stored: the gateway ended before it was on the disk.`;
+      return `Record ${record} was never stored: the gateway stopped before it was on disk.`;
     case "damaged":
       return `Record ${record} cannot be read: the journal is damaged there.`;
     default:
       return `There is no record ${record} in this journal.`;
   }
 }
-
-/** All that the page says, in one place. */
-export const TEXTS = {
-  title: "Tailgate",
-  panels: { system_log: "System", audit_log: "Audit" } satisfies Record<EnvelopeType, string>,
-  lists: {
-    system_log: "System logs, newest last",
-    audit_log: "Audit events, newest last",
-  } satisfies Record<EnvelopeType, string>,
-  tabs: "Panels",
-  divider: "Width of the system panel",
-
-  number: numberText,
-
-  filter: {
-    form: "Filter",
-    query: "Filter by text, logger, action or field",
-    placeholder: 'text, "a phrase", -not, level:ERROR, logger:NAME, field:value',
-    completions: "What the word can become",
-    apply: "Search",
-    none: "Clear filter",
-    levels: "Levels that are shown",
-    levelHint: "Shows or hides this level; the number is of the records that match",
-    levelOff: "off",
-  },
-  pause: "Pause",
-  resume: "Resume",
-  clear: "Clear",
-  close: "Close",
-  findingBar: "Levels and times",
-  time: {
-    label: "Time",
-    all: "All time",
-    last: (minutes: number) => `Last ${minutes} minutes`,
-    custom: "From … to …",
-    since: "From",
-    until: "To",
-    apply: "Set",
-  },
-  histogram: {
-    label: (from: string, to: string) => `Records that match, by level, from ${from} to ${to}`,
-    hint: "Matching records by level, on a log scale: the top of each color is the count of that level and above. Drag to choose a time.",
-    ends: endsText,
-    extent: extentText,
-    outliers: outliersText,
-    outliersHint:
-      "Not in the chart: records whose time is years before all others, or more than a day ahead of the gateway's clock. A custom time shows them.",
-  },
-  facets: {
-    button: "Facets",
-    title: "Facets",
-    counting: "Counting",
-    hint: (counted: Extent) => `Counted ${extentText(counted)}.`,
-    none: "None",
-    names: { logger: "Logger", action: "Action", instance_id: "Instance", service: "Service" },
-  },
-  views: {
-    button: "Views",
-    title: "Saved views",
-    none: "None yet. A view is the filter, the levels and the time; it is saved in this browser.",
-    name: "Name of the present view",
-    save: "Save",
-    remove: (name: string) => `Delete ${name}`,
-  },
-  export: {
-    button: "Export",
-    title: "Export records",
-    all: "All records of the journal, the oldest first.",
-    filtered: "All records of the journal that match the filter and the time, the oldest first.",
-    format: "Format",
-    formats: { json: "JSON", ndjson: "NDJSON, a record a line", csv: "CSV, for spreadsheets" },
-    save: "Save as a file",
-    cancel: "Cancel",
-    progress: ({ records: found, missing }: { records: number; missing: number }) =>
-      missing === 0
-        ? `${records(found)}.`
-        : `${records(found)}; ${numberText(missing)} are missing in the journal.`,
-    done: "Saved.",
-    cancelled: "Cancelled; nothing was saved.",
-    failed: (reason: string) => `Nothing was saved: ${reason}`,
-  },
-  help: {
-    button: "Keys and filters",
-    title: "Keys and filters",
-    keys: "Keys",
-    language: "Filters: all terms must hold",
-    shortcuts: [
-      { keys: ["/"], does: "search" },
-      { keys: ["j", "k"], does: "next and previous record" },
-      { keys: ["Enter"], does: "show all of the record" },
-      { keys: ["Esc"], does: "close what was opened" },
-      { keys: ["p"], does: "pause, go on" },
-      { keys: ["f"], does: "follow the newest" },
-      { keys: ["g"], does: "to the oldest that is loaded" },
-      { keys: ["G"], does: "to the newest" },
-      { keys: ["[", "]"], does: "to the system panel, to the audit panel" },
-      { keys: ["?"], does: "show this" },
-    ],
-    terms: [
-      { term: 'timeout, "a phrase"', finds: "the text, in any value, in any case" },
-      { term: "level:WARNING", finds: "that level or a more severe one" },
-      { term: "level:=WARNING", finds: "that level alone" },
-      { term: "logger:a.b", finds: "that logger or one below it" },
-      { term: "type:audit", finds: "audit events alone; type:system the others" },
-      { term: "action:NAME", finds: "audit events of that action" },
-      { term: "details.role:worker", finds: "any other field, or that text" },
-      { term: "-heartbeat", finds: "what does not match the term" },
-    ],
-  },
-  theme: {
-    label: "Colours",
-    system: "As the system",
-    dark: "Dark",
-    light: "Light",
-  },
-
-  columns: {
-    menu: "Columns",
-    time: "Time",
-    level: "Level",
-    logger: "Logger",
-    action: "Action",
-    instance: "Instance",
-    message: "Message",
-    place: "Place",
-    fields: "Fields",
-    widthOf: (name: string) => `Width of ${name}`,
-  },
-
-  state: {
-    connecting: "connecting",
-    "catching-up": "catching up",
-    live: "live",
-    waiting: "not connected",
-    polling: "live over plain requests",
-    closed: "closed",
-    paused: "paused",
-    retry: (seconds: number) => `next try in ${seconds} s`,
-  },
-  list: {
-    empty: "No record matches yet.",
-    loading: "Loading older records",
-    beginning: "The journal begins here.",
-    start: "The chosen time begins here.",
-    noOlder: "No older record matches.",
-    cleared: "Cleared.",
-    showCleared: "Show earlier records",
-    newest: (count: number) => (count === 0 ? "To the newest" : `${numberText(count)} new`),
-    waiting: (count: number) => `${numberText(count)} waiting`,
-    trouble: (reason: string) => `The journal could not be read: ${reason}`,
-  },
-  gap: {
-    text: ({ from, to, reason, text = GAP_REASONS[reason] }: MissingRange) =>
-      reason === "unknown"
-        ? `Records may be missing: ${text}`
-        : `${records(to - from + 1)} missing (${range(from, to)}): ${text}`,
-    reset: ({ from, to, reason }: { from: number; to: number; reason: string }) =>
-      `${records(to - from + 1)} taken back (${range(from, to)}): ${reason}`,
-    load: "Load",
-    loading: "Loading",
-  },
-
-  details: {
-    title: "Record",
-    close: "Close",
-    context: "Show around it",
-    copyJson: "Copy as JSON",
-    copyLink: "Copy link",
-    copied: "Copied",
-    notCopied: "The browser did not let it be copied",
-    fields: "Fields",
-    json: "JSON",
-    stack: "Exception",
-    field: "Field",
-    value: "Value",
-    sequence: "sequence",
-  },
-
-  related: {
-    title: "What belongs to it",
-    systemLines: (name: string) => `System lines of ${name}`,
-    instance: (id: string) => `instance ${id}`,
-    trace: (id: string) => `trace ${id.slice(0, 8)}`,
-    openTrace: "Open the trace",
-  },
-  link: {
-    problem: linkProblemText,
-    close: "Dismiss",
-  },
-  together: {
-    bar: (name: string) => `System lines of ${name}, in step with the audit events`,
-    leave: "Show all again",
-  },
-
-  exporters: {
-    title: "Exporters",
-    well: "exporters up to date",
-    upToDate: "up to date",
-    behind: (name: string, count: number, lagMs: number) =>
-      `${name} ${numberText(count)} behind (${duration(lagMs)})`,
-    dropped: (name: string, count: number) => `${name} has given up ${records(count)}`,
-    waiting: (count: number, lagMs: number) =>
-      `${records(count)} behind, for ${duration(lagMs)} now; none is lost`,
-    retries: (count: number) =>
-      count === 1
-        ? "1 write has failed; it tries again"
-        : `${numberText(count)} writes have failed in a row; it tries again`,
-    lost: (reason: string, count: number) =>
-      `${records(count)} given up: ${DROP_REASONS[reason] ?? reason}`,
-  },
-  trust: {
-    reconnect: "Reconnect now",
-    skew: (ms: number) =>
-      `this device's clock is ${duration(Math.abs(ms))} ${ms > 0 ? "behind" : "ahead of"} the gateway's`,
-    skewHint: "Times of records and time ranges are by the gateway's clock.",
-    title: "What can be trusted",
-    more: "More",
-    less: "Less",
-    connected: (sinceMs: number) => `connected since ${CLOCK.format(sinceMs)}`,
-    rate: (perSecond: number) =>
-      `${numberText(perSecond < 10 ? Math.round(10 * perSecond) / 10 : Math.round(perSecond))} records/s`,
-    lag: (ms: number) => `lag ${ms < 1000 ? `${numberText(ms)} ms` : duration(ms)}`,
-    noLag: "no live record yet",
-    quiet: (ms: number) => `no record for ${duration(ms)}`,
-    lost: (count: number) => `lost ${numberText(count)}`,
-    counts: (panel: string, { received, shown, filtered, buffered }: Counts) =>
-      `${panel}: ${numberText(received)} received = ${numberText(shown)} shown + ` +
-      `${numberText(filtered)} filtered + ${numberText(buffered)} buffered`,
-    noChain: "no audit chain: the journal is in memory",
-    unsigned: (count: number) => `audit chain: ${events(count)}, not signed yet`,
-    signed: (count: number, sequence: number, ageMs: number) =>
-      `audit chain: ${events(count)}, signed up to no. ${sequence}, ${duration(ageMs)} ago`,
-  },
-} as const;
-
-/** Reasons of the gateway; a plugin can have others. */
-const DROP_REASONS: Readonly<Record<string, string>> = {
-  refused: "the other side refuses them for good; the gateway's log says where they are kept",
-  rejected: "the other side took the request, but not them",
-  retention: "the journal has deleted them for their age or its size",
-  not_stored: "the gateway's disk did not take them",
-  damaged: "they cannot be read any more",
-};
-
-const GAP_REASONS: Record<MissingRange["reason"], string> = {
-  retention: "the journal has deleted them for their age or its size",
-  not_stored: "the gateway's disk did not take them",
-  damaged: "they cannot be read any more",
-  slow: "this page was too slow for them; the journal has them",
-  hole: "the gateway has left them out; the journal may have them",
-  unknown: "they came while the page was not connected",
-};

@@ -1,15 +1,14 @@
-import type { Ref } from "react";
+import { useLayoutEffect, type Ref } from "react";
 import { ENVELOPE_TYPES } from "../wire/envelope.ts";
+import { useStoredSetting } from "./hooks.ts";
+import { collectFields } from "./search/query.ts";
 import { SearchBox } from "./search/search-box.tsx";
-import { seenIn } from "./search/suggestions.ts";
-import type { Session } from "./session/session.ts";
+import type { DashboardSession } from "./session/session.ts";
+import type { View, ViewStore } from "./session/view.ts";
 import { TEXTS } from "./texts.ts";
-import { ThemeChoice } from "./theme-choice.tsx";
-import type { ViewStore } from "./session/view-store.ts";
-import type { View } from "./session/view.ts";
 
 interface ToolbarProps {
-  readonly session: Session;
+  readonly session: DashboardSession;
   readonly views: ViewStore;
   readonly view: View;
   readonly isPaused: boolean;
@@ -22,14 +21,14 @@ interface ToolbarProps {
 export function Toolbar(props: ToolbarProps) {
   const { session, views, view, isPaused, onPause, onHelp, onExport, searchInput } = props;
   const clear = (): void => {
-    for (const lane of ENVELOPE_TYPES) session.panels[lane].clear();
+    for (const type of ENVELOPE_TYPES) session.panels[type].clear();
   };
   return (
     <header className="toolbar">
       <h1>{TEXTS.title}</h1>
       <SearchBox
         q={view.q}
-        known={() => seenIn(session)}
+        known={() => collectFields(session)}
         onSearch={(q) => views.change({ q })}
         input={searchInput}
       />
@@ -43,7 +42,7 @@ export function Toolbar(props: ToolbarProps) {
         <button type="button" onClick={onExport}>
           {TEXTS.export.button}
         </button>
-        <ThemeChoice />
+        <ThemePicker />
         <button
           type="button"
           aria-label={TEXTS.help.button}
@@ -55,4 +54,34 @@ export function Toolbar(props: ToolbarProps) {
       </div>
     </header>
   );
+}
+
+const THEMES = ["system", "light", "dark"] as const;
+type Theme = (typeof THEMES)[number];
+
+function ThemePicker() {
+  const [theme, setTheme] = useStoredSetting<Theme>("theme", "system", isTheme);
+  useLayoutEffect(() => {
+    document.documentElement.dataset["theme"] = theme;
+  }, [theme]);
+  return (
+    <label className="theme">
+      {TEXTS.theme.label}
+      <select
+        aria-label={TEXTS.theme.label}
+        value={theme}
+        onChange={({ target }) => isTheme(target.value) && setTheme(target.value)}
+      >
+        {THEMES.map((name) => (
+          <option key={name} value={name}>
+            {TEXTS.theme[name]}
+          </option>
+        ))}
+      </select>
+    </label>
+  );
+}
+
+function isTheme(value: unknown): value is Theme {
+  return THEMES.some((theme) => theme === value);
 }

@@ -102,7 +102,7 @@ async function benchPart(
 async function shows(page: Page, sequence: number): Promise<void> {
   await page.waitForFunction(
     (wanted) =>
-      [...document.querySelectorAll<HTMLElement>("[data-lane=system_log] .row")].some(
+      [...document.querySelectorAll<HTMLElement>("[data-type=system_log] .row")].some(
         (row) => Number(row.dataset["sequence"]) >= wanted,
       ),
     { polling: "raf" },
@@ -112,7 +112,7 @@ async function shows(page: Page, sequence: number): Promise<void> {
 
 /** How many system logs the page has got, in its own words. */
 async function received(page: Page): Promise<number> {
-  const text = await page.$eval(".counts[data-of=system_log]", (counts) => counts.textContent);
+  const text = await page.$eval(".counts[data-panel=system_log]", (counts) => counts.textContent);
   return Number(/(\S+) received/.exec(text)![1]!.replaceAll(",", ""));
 }
 

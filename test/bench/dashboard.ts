@@ -12,7 +12,7 @@ import type { Scale } from "./rounds.ts";
 
 const VIEW = { width: 1440, height: 900 };
 
-const ROW = "[data-lane=system_log] .row";
+const ROW = "[data-type=system_log] .row";
 
 const SECONDS = 60;
 

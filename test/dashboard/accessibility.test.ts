@@ -37,12 +37,12 @@ describe.for(["dark", "light"] as const)("axe-core finds no serious issue, %s", 
     await dashboard.showsLast("system_log", "severity 21");
     expect(await seriousIssues(dashboard)).toEqual([]);
     if (width === 480) await dashboard.click("#tab-audit_log");
-    await page.waitForSelector("[data-lane=audit_log] .row");
-    await dashboard.click("[data-lane=audit_log] .row .column-time");
+    await page.waitForSelector("[data-type=audit_log] .row");
+    await dashboard.click("[data-type=audit_log] .row .column-time");
     await page.waitForSelector(".details");
     expect(await seriousIssues(dashboard)).toEqual([]);
     await dashboard.click(".related button");
-    await page.waitForSelector(".together-bar");
+    await page.waitForSelector(".correlation-bar");
     expect(await seriousIssues(dashboard)).toEqual([]);
   });
 });
@@ -83,7 +83,7 @@ test.for([1440, 480])("no id names an element that is not there, at %i px", asyn
   const { page } = dashboard;
   await page.evaluateOnNewDocument(watchReferences, REFERENCES);
   await page.reload();
-  const LIST = "[data-lane=system_log] .log-list";
+  const LIST = "[data-type=system_log] .log-list";
   const active = (): Promise<string | null> =>
     page.$eval(LIST, (list) => {
       const id = list.getAttribute("aria-activedescendant");
@@ -125,13 +125,13 @@ test.for([1440, 480])("no id names an element that is not there, at %i px", asyn
   await expectNoneSoFar();
   const goTo = async (address: string, lane: Lane): Promise<void> => {
     await page.goto(rig.url + address);
-    await page.waitForSelector(`[data-lane=${lane}] [aria-selected=true]`);
+    await page.waitForSelector(`[data-type=${lane}] [aria-selected=true]`);
     await page.waitForSelector(".details");
   };
   await goTo("/?record=3&panel=system", "system_log");
   await expectNoneSoFar();
   await goTo("/?record=301&panel=audit", "audit_log");
   await dashboard.click(".related button");
-  await page.waitForSelector(".together-bar");
+  await page.waitForSelector(".correlation-bar");
   await expectNoneSoFar();
 });

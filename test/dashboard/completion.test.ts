@@ -1,7 +1,12 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { completionsOf } from "../../src/dashboard/search/completion.ts";
-import { searchedTexts, termOf, chooseTerm, wordsOf } from "../../src/dashboard/search/query.ts";
+import {
+  completeQuery,
+  searchedTexts,
+  splitWords,
+  toggleTerm,
+  toTerm,
+} from "../../src/dashboard/search/query.ts";
 import type { Envelope } from "tailgate";
 import { parseFilter } from "tailgate/plugin";
 
@@ -13,7 +18,7 @@ const KNOWN = {
 /** A bar marks the caret. */
 function complete(marked: string): string[] {
   const caret = marked.indexOf("|");
-  return completionsOf(marked.replace("|", ""), caret, KNOWN).map(
+  return completeQuery(marked.replace("|", ""), caret, KNOWN).map(
     ({ text, caret: at }) => `${text.slice(0, at)}|${text.slice(at)}`,
   );
 }
@@ -38,7 +43,7 @@ describe("completion", () => {
   test("a field's value is found by the term that is made of it, whatever is in it", () => {
     fc.assert(
       fc.property(fc.string({ unit: "grapheme" }), (value) => {
-        const filter = parseFilter({ q: termOf("field", value) });
+        const filter = parseFilter({ q: toTerm("field", value) });
         expect(filter.matches(recordOf({ field: value }), 0)).toBe(true);
         expect(filter.matches(recordOf({ field: `${value}.` }), 0)).toBe(false);
       }),
@@ -50,7 +55,7 @@ describe("words", () => {
   test("cover all of a text but spaces, whatever it is", () => {
     fc.assert(
       fc.property(fc.string({ unit: fc.constantFrom("a", " ", '"', "\\", ":", "-") }), (text) => {
-        const words = wordsOf(text);
+        const words = splitWords(text);
         expect(words.map((word) => word.text)).toEqual(
           words.map(({ from, to }) => text.slice(from, to)),
         );
@@ -61,10 +66,10 @@ describe("words", () => {
   });
 
   test("are put in, replaced and taken out", () => {
-    expect(chooseTerm('timeout "a b"', "logger", "logger:x")).toBe('timeout "a b" logger:x');
-    expect(chooseTerm('logger:"y z" timeout', "logger", "logger:x")).toBe("timeout logger:x");
-    expect(chooseTerm('timeout logger:x "a b"', "logger", "logger:x")).toBe('timeout "a b"');
-    expect(chooseTerm("-logger:x", "logger", "logger:x")).toBe("-logger:x logger:x");
+    expect(toggleTerm('timeout "a b"', "logger", "logger:x")).toBe('timeout "a b" logger:x');
+    expect(toggleTerm('logger:"y z" timeout', "logger", "logger:x")).toBe("timeout logger:x");
+    expect(toggleTerm('timeout logger:x "a b"', "logger", "logger:x")).toBe('timeout "a b"');
+    expect(toggleTerm("-logger:x", "logger", "logger:x")).toBe("-logger:x logger:x");
   });
 
   test("that are looked for include what may be a field or a text", () => {

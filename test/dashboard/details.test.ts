@@ -14,7 +14,7 @@ test("a click opens all of a record: fields, exception, JSON", async () => {
   ]);
   await using dashboard = await rig.open();
   await dashboard.showsLast("system_log", "first line\\nsecond line");
-  await dashboard.click("[data-lane=system_log] .row");
+  await dashboard.click("[data-type=system_log] .row");
   expect(await dashboard.text(".details-message")).toBe("first line\nsecond line");
   expect(await dashboard.text(".stack")).toBe(STACK);
   const fields = await dashboard.page.$$eval(".details tbody tr", (rows) =>
@@ -35,7 +35,7 @@ test("arrow keys walk through the rows, and Enter opens the one that they are at
   await rig.postNumbered("message", 1, 5);
   await using dashboard = await rig.open();
   await dashboard.showsLast("system_log", "message 5");
-  await dashboard.page.focus("[data-lane=system_log] .log-list");
+  await dashboard.page.focus("[data-type=system_log] .log-list");
   for (const key of ["ArrowUp", "ArrowUp", "Enter"] as const) {
     await dashboard.page.keyboard.press(key);
   }
@@ -48,13 +48,13 @@ test("nested fields of an audit event have the names by which the filter finds t
   await rig.post([{ message: "spawned", logger: AUDIT, attributes }]);
   await using dashboard = await rig.open();
   await dashboard.showsLast("audit_log", "spawned");
-  await dashboard.click("[data-lane=audit_log] .row");
+  await dashboard.click("[data-type=audit_log] .row");
   const names = await dashboard.page.$$eval(".details tbody th", (cells) =>
     cells.map((cell) => cell.textContent),
   );
   expect(names).toContain("metadata.instance_id");
-  expect(await dashboard.text("[data-lane=audit_log] .row .column-instance")).toBe("abc-123");
-  expect(await dashboard.text("[data-lane=audit_log] .row .column-fields")).toBe("");
+  expect(await dashboard.text("[data-type=audit_log] .row .column-instance")).toBe("abc-123");
+  expect(await dashboard.text("[data-type=audit_log] .row .column-fields")).toBe("");
 });
 
 test("on a narrow page, closing the details gives the focus back to the row that they were of", async () => {
@@ -136,7 +136,7 @@ test("a record is copied as JSON and as a link, which shows it among those aroun
     parameters.set("epoch", "another");
     parameters.set("since", "2025-10-13T09:00:00.000Z");
   });
-  expect(ofTime).toBe("This link is from another journal. What is shown here is from this one.");
+  expect(ofTime).toBe("This link is from another journal. The records shown are from this one.");
   await dashboard.showsLast("system_log", "message 2000");
   // The page's own address says it, too.
   await page.goto(`${rig.url}/?record=700#epoch=another`);

@@ -1,7 +1,7 @@
 import { readFile, readdir } from "node:fs/promises";
 import * as fc from "fast-check";
 import { expect, test, vi } from "vitest";
-import { csvRow } from "../../src/dashboard/search/export-format.ts";
+import { csvRow } from "../../src/dashboard/search/export.ts";
 import { temporaryDirectory } from "../harness/workspace.ts";
 import { AUDIT, Rig, type Dashboard } from "../harness/dashboard.ts";
 
@@ -83,7 +83,7 @@ async function saved(directory: string, extension: string): Promise<string> {
 
 async function exportAs(dashboard: Dashboard, label: string): Promise<void> {
   await dashboard.click(`dialog label::-p-text(${label})`);
-  await dashboard.click("dialog ::-p-text(Save as a file)");
+  await dashboard.click("dialog ::-p-text(Download)");
 }
 
 test("all that the filter finds in the journal is saved, more than is loaded, in each format", async () => {
@@ -138,7 +138,7 @@ test("an export says how far it is, and is cancelled", async () => {
     void (isHeld ? isLet : Promise.resolve()).then(() => request.continue());
   });
   await dashboard.click("::-p-text(Export)");
-  await dashboard.click("dialog ::-p-text(Save as a file)");
+  await dashboard.click("dialog ::-p-text(Download)");
   await vi.waitFor(
     async () => expect(await dashboard.text(".export-state")).toBe("1,000 records. "),
     WAIT,
@@ -147,7 +147,7 @@ test("an export says how far it is, and is cancelled", async () => {
   letThrough();
   await vi.waitFor(
     async () =>
-      expect(await dashboard.text(".export-state")).toMatch(/Cancelled; nothing was saved/),
+      expect(await dashboard.text(".export-state")).toMatch(/Canceled. Nothing was saved/),
     WAIT,
   );
 });

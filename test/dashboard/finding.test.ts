@@ -29,7 +29,7 @@ test("a time is chosen: the last minutes, from and to, or with the pointer in th
   await using dashboard = await rig.open();
   const { page } = dashboard;
   await dashboard.showsLast("system_log", "now");
-  await page.select(".time-choice select", "60");
+  await page.select(".time-range select", "60");
   await shows(dashboard, "system_log", ["half an hour ago", "now"]);
   await rig.post([
     { message: "late", timeMs: nowMs - 90 * MINUTE_MS },
@@ -40,7 +40,7 @@ test("a time is chosen: the last minutes, from and to, or with the pointer in th
   await page.reload();
   await shows(dashboard, "system_log", ["half an hour ago", "now", "in time"]);
 
-  await page.select(".time-choice select", "");
+  await page.select(".time-range select", "");
   await vi.waitFor(
     async () => expect(await dashboard.messages("system_log")).toContain("two hours ago"),
     WAIT,
@@ -68,14 +68,14 @@ test("a time is chosen: the last minutes, from and to, or with the pointer in th
   const begins = (): Promise<string> => dashboard.text(".histogram-from");
   await vi.waitFor(async () => expect(await begins()).toMatch(/^\d+ [A-Z][a-z]+\b/), WAIT);
 
-  await page.select(".time-choice select", "custom");
-  await page.waitForSelector(".custom-time");
-  await page.select(".time-choice select", "");
-  expect(await page.$(".custom-time")).toBeNull();
-  await page.select(".time-choice select", "custom");
-  const untilField = page.locator(".custom-time input[aria-label=To]");
+  await page.select(".time-range select", "custom");
+  await page.waitForSelector(".custom-range");
+  await page.select(".time-range select", "");
+  expect(await page.$(".custom-range")).toBeNull();
+  await page.select(".time-range select", "custom");
+  const untilField = page.locator(".custom-range input[aria-label=To]");
   await untilField.fill(localText(nowMs - 100 * MINUTE_MS));
-  await dashboard.click(".custom-time button");
+  await dashboard.click(".custom-range button");
   await shows(dashboard, "system_log", ["two hours ago", "days ago"]);
 });
 
@@ -101,18 +101,16 @@ test("the last minutes move on with the time, but not under who reads", async ()
     vi.waitFor(async () => expect(await infos()).toBe(count), WAIT);
   await shows(dashboard, "system_log", ["four minutes ago", "two minutes ago", "one minute ago"]);
   await counts("3");
-  expect(await dashboard.text("[data-lane=system_log] .list-top")).toBe(
-    "The chosen time begins here.",
-  );
+  expect(await dashboard.text("[data-type=system_log] .list-top")).toBe("Start of the time range");
   await later(2);
   await shows(dashboard, "system_log", ["two minutes ago", "one minute ago"]);
   await counts("2");
-  await dashboard.click("[data-lane=system_log] .row");
-  await page.waitForSelector(".to-newest");
+  await dashboard.click("[data-type=system_log] .row");
+  await page.waitForSelector(".jump-to-latest");
   await later(1.5);
   await counts("1");
   expect(await dashboard.messages("system_log")).toEqual(["two minutes ago", "one minute ago"]);
-  await dashboard.click("[data-lane=system_log] .to-newest");
+  await dashboard.click("[data-type=system_log] .jump-to-latest");
   await shows(dashboard, "system_log", ["one minute ago"]);
 });
 
@@ -130,7 +128,7 @@ test("the histogram leaves out times that are far off, says how many, and keeps 
   await page.waitForSelector(".histogram rect[data-level=ERROR]");
   const extent = (): Promise<string> => dashboard.text(".histogram-extent");
   await vi.waitFor(
-    async () => expect(await extent()).toBe("in the whole journalnot shown: 1 earlier, 1 later"),
+    async () => expect(await extent()).toBe("in the whole journalNot shown: 1 earlier, 1 later"),
     WAIT,
   );
   expect(await dashboard.text(".histogram-from")).toMatch(/^\d\d:\d\d:\d\d$|^\d+ \w+,/);
@@ -178,7 +176,7 @@ test("facets and levels count what matches in the journal, and a click searches 
     expect(await values("instance_id")).toEqual(["a b1"]);
     expect(await values("service")).toEqual(["planner1"]);
   }, WAIT);
-  expect(await dashboard.text(".facets .hint")).toBe("Counted in the whole journal.");
+  expect(await dashboard.text(".facets .hint")).toBe("Counted in the whole journal");
   const infos = (): Promise<string> =>
     dashboard.text(".level-toggles button:has([data-level=INFO]) .count");
   expect(await infos()).toBe("1,504");
@@ -215,8 +213,8 @@ test("what is searched for is marked, and what happened around a match is shown 
   await shows(dashboard, "system_log", ["Connection (refused) by <b>"]);
   const marks = await page.$$eval(".row mark", (all) => all.map((mark) => mark.textContent));
   expect(marks).toEqual(["Connection", "(refused)"]);
-  await dashboard.click("[data-lane=system_log] .row");
-  await dashboard.click("::-p-text(Show around it)");
+  await dashboard.click("[data-type=system_log] .row");
+  await dashboard.click("::-p-text(Show in context)");
   await vi.waitFor(async () => {
     const messages = await dashboard.messages("system_log");
     const place = messages.indexOf("Connection (refused) by <b>");
@@ -235,18 +233,18 @@ test("a view is saved under a name, opened after a reload, and deleted", async (
   await using dashboard = await rig.open({}, "/?q=-one&hide=DEBUG");
   const { page } = dashboard;
   await shows(dashboard, "system_log", ["two"]);
-  await dashboard.click(".finding-bar ::-p-text(Views)");
+  await dashboard.click(".overview ::-p-text(Views)");
   await page.locator("dialog input").fill("Without one");
   await page.keyboard.press("Enter");
   await page.waitForSelector("dialog li");
   await page.goto(rig.url);
   await shows(dashboard, "system_log", ["one", "two"]);
-  await dashboard.click(".finding-bar ::-p-text(Views)");
+  await dashboard.click(".overview ::-p-text(Views)");
   await dashboard.click("dialog ::-p-text(Without one)");
   await shows(dashboard, "system_log", ["two"]);
   expect(await page.$("dialog")).toBeNull();
   expect(parameters(dashboard).get("hide")).toBe("DEBUG");
-  await dashboard.click(".finding-bar ::-p-text(Views)");
+  await dashboard.click(".overview ::-p-text(Views)");
   await dashboard.click("dialog [aria-label='Delete Without one']");
   await vi.waitFor(async () => expect(await page.$("dialog li")).toBeNull(), WAIT);
 });

@@ -6,8 +6,8 @@ import { AUDIT, Rig } from "../harness/dashboard.ts";
 const FIREFOX = { browser: "firefox" } satisfies ViewOptions;
 
 const LANE = "system_log";
-const LIST = `[data-lane=${LANE}] .log-list`;
-const PILL = `[data-lane=${LANE}] .to-newest`;
+const LIST = `[data-type=${LANE}] .log-list`;
+const PILL = `[data-type=${LANE}] .jump-to-latest`;
 
 test("the page loads under its policy, and both panels show live records", async () => {
   await using rig = await Rig.start();
@@ -93,7 +93,7 @@ test("arrow keys move the divider", async () => {
   await using dashboard = await rig.open(FIREFOX);
   const { page } = dashboard;
   const width = (): Promise<number> =>
-    page.$eval(`[data-lane=${LANE}]`, (panel) => panel.getBoundingClientRect().width);
+    page.$eval(`[data-type=${LANE}]`, (panel) => panel.getBoundingClientRect().width);
   await page.waitForSelector(".divider");
   const before = await width();
   await page.focus(".divider");
@@ -108,7 +108,7 @@ test("on a narrow page the panels are tabs", async () => {
   await rig.post([{ message: "from the system" }, { message: "from audit", logger: AUDIT }]);
   await using dashboard = await rig.open({ ...FIREFOX, width: 480 });
   await dashboard.showsLast(LANE, "from the system");
-  expect(await dashboard.page.$("[data-lane=audit_log]")).toBeNull();
+  expect(await dashboard.page.$("[data-type=audit_log]")).toBeNull();
   await dashboard.page.focus("[role=tab][aria-selected=true]");
   await dashboard.page.keyboard.press("ArrowRight");
   await dashboard.showsLast("audit_log", "from audit");

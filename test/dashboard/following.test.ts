@@ -2,7 +2,7 @@ import { describe, expect, test, vi } from "vitest";
 import { Rig, type Dashboard } from "../harness/dashboard.ts";
 
 const LANE = "system_log";
-const PILL = "[data-lane=system_log] .to-newest";
+const PILL = "[data-type=system_log] .jump-to-latest";
 
 /** So many messages up to that one. */
 function numbered(last: number, length: number): string[] {
@@ -63,14 +63,14 @@ test("a pause loses nothing: all that came meanwhile is read in order, however m
   await dashboard.showsLast(LANE, "message 50");
   await dashboard.click(".actions [aria-pressed]");
   await rig.postNumbered("message", 51, 25_000);
-  await pillSays(dashboard, "24,950 waiting");
+  await pillSays(dashboard, "24,950 new records");
   await dashboard.showsLast(LANE, "message 50");
   await dashboard.click(".actions [aria-pressed]");
   await dashboard.showsLast(LANE, "message 25000");
   const seen = await dashboard.readUpTo(LANE, "message 24000");
   expect(seen).toEqual(numbered(25_000, seen.length));
   // On to where the journal has to give what was more than the page holds.
-  await dashboard.page.$eval(`[data-lane=${LANE}] .log-list`, (list) => (list.scrollTop = 0));
+  await dashboard.page.$eval(`[data-type=${LANE}] .log-list`, (list) => (list.scrollTop = 0));
   const last = Number((await dashboard.settledMessages(LANE)).at(-1)!.replace("message ", ""));
   const older = await dashboard.readUpTo(LANE, `message ${last - 700}`);
   expect(older).toEqual(numbered(last, older.length));
@@ -84,7 +84,7 @@ test("scrolling back loads older records to the beginning of the journal, and mo
   const seen = await dashboard.readUpTo(LANE, "message 1");
   expect(seen).toEqual(Array.from({ length: 3000 }, (_, at) => `message ${at + 1}`));
   await vi.waitFor(async () =>
-    expect(await dashboard.text(".list-top")).toBe("The journal begins here."),
+    expect(await dashboard.text(".list-top")).toBe("Start of the journal"),
   );
 });
 
@@ -118,7 +118,7 @@ test("a filter shows what matches of the past and of what comes, and a bad one i
   await dashboard.page.type("[type=search]", ' logger:"');
   await dashboard.page.keyboard.press("Enter");
   await vi.waitFor(async () =>
-    expect(await dashboard.text(".problem")).toContain("not understood"),
+    expect(await dashboard.text(".problem")).toContain("a quote is not closed"),
   );
 });
 
@@ -141,20 +141,20 @@ test("what the page was too slow for is a row that says so, and a click loads it
     );
   }
   await debug.send("Debugger.disable");
-  await dashboard.page.waitForSelector("[data-lane=system_log] .gap");
+  await dashboard.page.waitForSelector("[data-type=system_log] .gap");
   await rig.postNumbered("message", 11, 11);
   await dashboard.showsLast(LANE, "message 11");
   const gap = (await dashboard.messages(LANE)).find((message) => message.includes("missing"));
-  expect(gap).toMatch(/records missing .* this page was too slow for them/);
-  const lost = async (): Promise<number> =>
-    Number((await dashboard.text(".status-line .lost[data-some=true]")).replace("lost ", ""));
-  await dashboard.page.waitForSelector(".status-line .lost[data-some=true]");
-  const before = await lost();
+  expect(gap).toMatch(/records missing .* this page was lagging/);
+  const missing = async (): Promise<number> =>
+    Number((await dashboard.text(".status-bar .missing[data-some=true]")).replace(" missing", ""));
+  await dashboard.page.waitForSelector(".status-bar .missing[data-some=true]");
+  const before = await missing();
   expect(gap).toContain(`${before} records missing`);
-  await dashboard.page.locator("[data-lane=system_log] .gap button").click();
+  await dashboard.page.locator("[data-type=system_log] .gap button").click();
   await vi.waitFor(async () => {
     const messages = await dashboard.messages(LANE);
     expect(messages.filter((message) => message.startsWith("large")).length).toBeGreaterThan(3);
-    expect(await lost()).toBeLessThan(before);
+    expect(await missing()).toBeLessThan(before);
   }, 10_000);
 });

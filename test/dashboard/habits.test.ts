@@ -33,7 +33,7 @@ test("the address holds filter, levels and record: reload, back and forward give
   await dashboard.showsLast("system_log", "three");
   await dashboard.click(".level-toggles button:has([data-level=ERROR])");
   await dashboard.showsLast("system_log", "two");
-  await dashboard.click("[data-lane=system_log] .row");
+  await dashboard.click("[data-type=system_log] .row");
   await showsRecord(dashboard, "two");
   expect(searchPart(dashboard)).toBe("?q=-one&hide=ERROR&record=2&panel=system");
 
@@ -101,13 +101,13 @@ test("all is done by keys, and each key of the help does what it says", async ()
 
   await press("p");
   await rig.postNumbered("message", 301, 302);
-  await dashboard.page.waitForSelector("::-p-text(2 waiting)");
+  await dashboard.page.waitForSelector("::-p-text(2 new records)");
   await press("p");
   await dashboard.showsLast("system_log", "message 302");
   await dashboard.wheel("system_log", -400);
-  await page.waitForSelector("[data-lane=system_log] .to-newest");
+  await page.waitForSelector("[data-type=system_log] .jump-to-latest");
   await press("f");
-  await page.waitForSelector("[data-lane=system_log] .to-newest", { hidden: true });
+  await page.waitForSelector("[data-type=system_log] .jump-to-latest", { hidden: true });
 
   await press("]k");
   await pressKey("Enter");
@@ -147,7 +147,7 @@ test("a record that is pressed for a while, as the newest are followed, opens", 
   });
   await page.mouse.move(x, y);
   await page.mouse.down();
-  await page.waitForSelector(".to-newest");
+  await page.waitForSelector(".jump-to-latest");
   await page.mouse.up();
   await showsRecord(dashboard, "message 1999");
 });

@@ -65,10 +65,10 @@ test("hostile records are shown as text in both panels and in the details, witho
   expect(await dashboard.text(".details-message")).toContain(MEGABYTE);
   await dashboard.click("[data-sequence='2'] .column-time");
   await dashboard.click(".related button");
-  const bar = await page.waitForSelector(".together-bar");
+  const bar = await page.waitForSelector(".correlation-bar");
   expect(await bar!.evaluate((element) => element.textContent)).toContain("\\u202e");
-  await page.waitForSelector("[data-lane=system_log] [data-sequence='3']", { hidden: true });
-  await page.waitForSelector("[data-lane=system_log] [data-sequence='1']");
+  await page.waitForSelector("[data-type=system_log] [data-sequence='3']", { hidden: true });
+  await page.waitForSelector("[data-type=system_log] [data-sequence='1']");
   const foreign = "script:not([src]), img, iframe, object, embed, a[href^='javascript']";
   expect(await page.$$eval(foreign, (found) => found.length)).toBe(0);
   expect(await page.title()).toBe("Tailgate");

@@ -14,10 +14,10 @@ test("a journal that is too long is counted from its newest records back, and on
   const stage = await new Stage({ tailBytesMax: 1e9 }).open();
   const batch = Array.from({ length: 1000 }, () => ({ body: "x", severityText: "ERROR" }));
   for (let sent = 0; sent < RECORDS; sent += batch.length) await stage.log(...batch);
-  const wish = { filter: { q: "level:ERROR" }, range: {} };
+  const query = { filter: { q: "level:ERROR" }, range: {} };
   const received = (): number => stage.journal.newest;
   let isHidden = false;
-  const options = { wish, received, url: stage.url, isHidden: () => isHidden };
+  const options = { query, received, url: stage.url, isHidden: () => isHidden };
   const all = new JournalCounts(options);
   const part = new JournalCounts({ ...options, requestsMax: 1 });
   onTestFinished(() => {
@@ -25,24 +25,24 @@ test("a journal that is too long is counted from its newest records back, and on
     part.close();
   });
   const errorsOf = (counts: JournalCounts): number => counts.current()?.times.sums[3] ?? 0;
-  await vi.waitFor(() => expect(all.current()?.extent).toBe("all"), WAIT);
+  await vi.waitFor(() => expect(all.current()?.extent).toBe("complete"), WAIT);
   expect(errorsOf(all)).toBe(RECORDS);
-  await vi.waitFor(() => expect(part.current()?.extent).toBe("part"), WAIT);
-  const { looked } = part.current()!;
-  expect(looked).toBeLessThan(RECORDS);
-  expect(errorsOf(part)).toBe(looked);
+  await vi.waitFor(() => expect(part.current()?.extent).toBe("partial"), WAIT);
+  const { scanned } = part.current()!;
+  expect(scanned).toBeLessThan(RECORDS);
+  expect(errorsOf(part)).toBe(scanned);
 
   await stage.log(...batch.slice(0, 5), { body: "quiet" });
   await vi.waitFor(() => expect(errorsOf(all)).toBe(RECORDS + 5), WAIT);
-  await vi.waitFor(() => expect(errorsOf(part)).toBe(looked + 5), WAIT);
-  expect(part.current()).toMatchObject({ extent: "part", looked: looked + 6 });
+  await vi.waitFor(() => expect(errorsOf(part)).toBe(scanned + 5), WAIT);
+  expect(part.current()).toMatchObject({ extent: "partial", scanned: scanned + 6 });
 
   isHidden = true;
   await stage.log(...batch.slice(0, 5));
-  all.show({ ...wish, filter: { q: "quiet" } });
+  all.show({ ...query, filter: { q: "quiet" } });
   expect(all.current()).toBeUndefined();
   await vi.waitFor(() => expect(all.current()?.times.sums).toEqual([0, 1, 0, 0, 0]), WAIT);
-  expect(errorsOf(part)).toBe(looked + 5);
+  expect(errorsOf(part)).toBe(scanned + 5);
 });
 
 test("a range that slides is counted anew, facets too, which cannot be taken off one by one", async () => {
@@ -56,7 +56,7 @@ test("a range that slides is counted anew, facets too, which cannot be taken off
   });
   await stage.log(recordOf("old", 4 * minuteMs), recordOf("new", minuteMs));
   const counts = new JournalCounts({
-    wish: { filter: {}, range: { lastMinutes: 5 } },
+    query: { filter: {}, range: { lastMinutes: 5 } },
     received: () => stage.journal.newest,
     isHidden: () => false,
     url: stage.url,
@@ -77,7 +77,7 @@ test("a stray that comes later sets no range either, whichever of them is first"
   const stage = await new Stage().open();
   await stage.log(old);
   const counts = new JournalCounts({
-    wish: { filter: {}, range: {} },
+    query: { filter: {}, range: {} },
     received: () => stage.journal.newest,
     isHidden: () => false,
     url: stage.url,
@@ -85,12 +85,12 @@ test("a stray that comes later sets no range either, whichever of them is first"
   onTestFinished(() => counts.close());
   await vi.waitFor(() => expect(counts.current()?.times.count).toBe(1), WAIT);
   await stage.log(at(nowMs), at(nowMs - 1000));
-  await vi.waitFor(() => expect(counts.current()?.looked).toBe(3), WAIT);
+  await vi.waitFor(() => expect(counts.current()?.scanned).toBe(3), WAIT);
   const isNarrow = () => expect(counts.current()!.times.widthMs).toBeLessThan(1000);
   expect(counts.current()).toMatchObject({ outliers: { before: 1, after: 0 } });
   isNarrow();
   await stage.log(old);
-  await vi.waitFor(() => expect(counts.current()?.looked).toBe(4), WAIT);
+  await vi.waitFor(() => expect(counts.current()?.scanned).toBe(4), WAIT);
   expect(counts.current()).toMatchObject({ outliers: { before: 2, levels: [0, 2, 0, 0, 0] } });
   isNarrow();
 });
@@ -110,7 +110,7 @@ test("a gateway with another journal is counted anew, also if as many records co
   });
   await once(proxy.listen(0, "127.0.0.1"), "listening");
   const counts = new JournalCounts({
-    wish: { filter: {}, range: {} },
+    query: { filter: {}, range: {} },
     received: () => 3,
     epoch: () => served.journal.epoch,
     isHidden: () => false,
@@ -145,7 +145,7 @@ test("while the gateway is busy the same part is asked for again, and what was c
   await once(proxy, "listening");
   const { port } = proxy.address() as AddressInfo;
   const counts = new JournalCounts({
-    wish: { filter: {}, range: {} },
+    query: { filter: {}, range: {} },
     received: () => stage.journal.newest,
     isHidden: () => false,
     url: `http://127.0.0.1:${port}`,
@@ -157,8 +157,8 @@ test("while the gateway is busy the same part is asked for again, and what was c
     proxy.close();
     proxy.closeAllConnections();
   });
-  await vi.waitFor(() => expect(counts.current()?.extent).toBe("all"), WAIT);
-  expect(counts.current()!.looked).toBe(3);
+  await vi.waitFor(() => expect(counts.current()?.extent).toBe("complete"), WAIT);
+  expect(counts.current()!.scanned).toBe(3);
   expect(asked).toBeGreaterThan(3);
   expect(published).not.toContain(undefined);
 });

@@ -13,5 +13,5 @@ test("records of both lanes are shown live, each in its panel, and nothing offen
   await dashboard.showsLast("system_log", "High memory usage detected");
   await dashboard.showsLast("audit_log", "spawned");
   expect(await dashboard.messages("audit_log")).toEqual(["spawned"]);
-  expect(await dashboard.text("[data-lane=system_log] [data-level=WARNING]")).toBe("WARNING");
+  expect(await dashboard.text("[data-type=system_log] [data-level=WARNING]")).toBe("WARNING");
 });

@@ -24,7 +24,7 @@ class Bench {
 
   constructor() {
     this.store = new PanelStore({
-      lane: "system_log",
+      type: "system_log",
       filter: {},
       stream: this.gateway,
       history: this.gateway,
@@ -111,9 +111,9 @@ async function perform(bench: Bench, act: { do: string; levels?: ("INFO" | "ERRO
     case "stop":
       return store.stopFollowing();
     case "newest":
-      return store.followNewest();
+      return store.follow();
     case "readOn":
-      return store.readOn();
+      return store.reachEnd();
     case "older":
       return store.loadOlder();
     case "newer":
@@ -182,7 +182,7 @@ describe("whatever comes and whatever the user does", () => {
       store.setPaused(false);
       if (store.isCleared) store.showCleared();
       await settled();
-      store.followNewest();
+      store.follow();
       store.stopFollowing();
       const up = new Set<number>();
       const down = new Set<number>();
@@ -201,7 +201,7 @@ describe("whatever comes and whatever the user does", () => {
       expect(store.isAtBeginning).toBe(true);
       for (let turn = 0; turn < 400 && !store.isFollowing; turn++) {
         note(down);
-        store.readOn();
+        store.reachEnd();
         await settled();
       }
       note(down);
@@ -249,7 +249,7 @@ test("what is read does not change while records come, however many", () => {
   bench.info(100);
   expect(bench.sequences).toEqual(before);
   expect(bench.store.counts).toMatchObject({ received: 110, shown: 10, buffered: 100 });
-  bench.store.followNewest();
+  bench.store.follow();
   expect(bench.sequences).toEqual(Array.from({ length: ROWS_MAX }, (_, index) => 91 + index));
 });
 
@@ -298,8 +298,8 @@ test("a jump shows what is around a record, and goes on from there", async () =>
   bench.info(100);
   await bench.store.goTo(50);
   expect(bench.sequences).toEqual(Array.from({ length: 14 }, (_, index) => 44 + index));
-  expect(bench.store.takeGoal()).toBe(bench.store.rows.first + 6);
-  expect(bench.store.takeGoal()).toBeUndefined();
+  expect(bench.store.takeScrollTarget()).toBe(bench.store.rows.first + 6);
+  expect(bench.store.takeScrollTarget()).toBeUndefined();
   await bench.store.loadNewer();
   expect(bench.sequences.at(-1)).toBe(64);
 });
@@ -363,14 +363,14 @@ test("a filter that the gateway refuses is told until another one is set; the on
   gateway.emit(["INFO", "ERROR"]);
   store.setFilter({ q: "level:" });
   gateway.tell({ type: "refused", version: 1, reason: "A value is missing." });
-  expect([store.refusal, store.filter, bench.sequences]).toEqual([
+  expect([store.rejection, store.filter, bench.sequences]).toEqual([
     "A value is missing.",
     {},
     [1, 2],
   ]);
   store.setFilter({ level: "ERROR" });
-  expect(store.refusal).toBe("");
+  expect(store.rejection).toBe("");
   gateway.takeFilter();
   gateway.tell({ type: "refused", version: 1, reason: "A value is missing." });
-  expect(store.refusal).toBe("");
+  expect(store.rejection).toBe("");
 });

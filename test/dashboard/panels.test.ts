@@ -16,7 +16,7 @@ async function drag(dashboard: Dashboard, selector: string, byPx: number): Promi
   await mouse.up();
 }
 
-const SYSTEM = "[data-lane=system_log]";
+const SYSTEM = "[data-type=system_log]";
 
 describe("the divider", () => {
   test("is dragged by the mouse and by arrow keys, and is remembered", async () => {
@@ -51,7 +51,7 @@ describe("the divider", () => {
     await using rig = await Rig.start();
     await using dashboard = await rig.open();
     await drag(dashboard, ".divider", 1000);
-    expect(await widthOf(dashboard, "[data-lane=audit_log]")).toBeGreaterThan(150);
+    expect(await widthOf(dashboard, "[data-type=audit_log]")).toBeGreaterThan(150);
     const role = await dashboard.page.$eval(".divider", (divider) => ({
       role: divider.getAttribute("role"),
       now: divider.getAttribute("aria-valuenow"),
@@ -66,7 +66,7 @@ test("on a narrow page the panels are tabs, reached by arrow keys, and the one t
   await using dashboard = await rig.open({ width: 480 });
   const { page } = dashboard;
   await dashboard.showsLast("system_log", "from the system");
-  expect(await page.$("[data-lane=audit_log]")).toBeNull();
+  expect(await page.$("[data-type=audit_log]")).toBeNull();
   await page.focus("[role=tab][aria-selected=true]");
   await page.keyboard.press("ArrowRight");
   await dashboard.showsLast("audit_log", "from audit");
@@ -101,7 +101,7 @@ describe("columns", () => {
     const names = (): Promise<string[]> =>
       page.$$eval(`${SYSTEM} .column-name`, (found) => found.map((name) => name.textContent));
     expect(await names()).toEqual(["Time", "Level", "Logger", "Message", "Fields"]);
-    const audit = await page.$$eval("[data-lane=audit_log] .column-name", (found) =>
+    const audit = await page.$$eval("[data-type=audit_log] .column-name", (found) =>
       found.map((name) => name.textContent),
     );
     expect(audit).toEqual(["Time", "Level", "Action", "Instance", "Message", "Fields"]);
@@ -109,17 +109,17 @@ describe("columns", () => {
     const labels = await page.$$eval(`${SYSTEM} .menu-items label`, (found) =>
       found.map((label) => label.textContent),
     );
-    expect(labels).toEqual(["Time", "Level", "Logger", "Place", "Fields"]);
+    expect(labels).toEqual(["Time", "Level", "Logger", "Call site", "Fields"]);
     await dashboard.click(`${SYSTEM} .menu-items label:nth-child(3)`);
     await dashboard.click(`${SYSTEM} .menu-items label:nth-child(4)`);
-    expect(await names()).toEqual(["Time", "Level", "Message", "Place", "Fields"]);
+    expect(await names()).toEqual(["Time", "Level", "Message", "Call site", "Fields"]);
     await page.reload();
     await page.waitForSelector(SYSTEM);
-    expect(await names()).toEqual(["Time", "Level", "Message", "Place", "Fields"]);
+    expect(await names()).toEqual(["Time", "Level", "Message", "Call site", "Fields"]);
   });
 });
 
-test("the five levels have five colours", async () => {
+test("the five levels have five colors", async () => {
   await using rig = await Rig.start();
   await rig.post([9, 13, 17, 21].map((severity) => ({ message: `${severity}`, severity })));
   await using dashboard = await rig.open();
@@ -134,7 +134,7 @@ test("the five levels have five colours", async () => {
   expect(new Set(looks.map((look) => look.slice(look.indexOf(" ")))).size).toBe(4);
 });
 
-test("colours follow the system, or a choice that is remembered", async () => {
+test("the theme follows the system, or the one that was chosen and stored", async () => {
   await using rig = await Rig.start();
   await using dark = await rig.open({ scheme: "dark" });
   const back = (dashboard: Dashboard): Promise<string> =>
@@ -144,7 +144,7 @@ test("colours follow the system, or a choice that is remembered", async () => {
   await using light = await rig.open({ scheme: "light" });
   await light.page.waitForSelector(SYSTEM);
   expect(await back(light)).not.toBe(darkBack);
-  await light.page.select("[aria-label=Colours]", "dark");
+  await light.page.select("[aria-label=Theme]", "dark");
   expect(await back(light)).toBe(darkBack);
   await light.page.reload();
   await light.page.waitForSelector(SYSTEM);

@@ -26,15 +26,15 @@ async function opened(rig: Rig, options: ViewOptions): Promise<Dashboard> {
 /** Holds still, and opens the record in the middle of the view. */
 async function withDetails(dashboard: Dashboard): Promise<void> {
   await dashboard.wheel("system_log", -200);
-  await dashboard.page.waitForSelector(".to-newest");
-  const [sequence] = await dashboard.page.$$eval("[data-lane=system_log] .row", (rows) => {
-    const list = document.querySelector("[data-lane=system_log] .log-list")!;
+  await dashboard.page.waitForSelector(".jump-to-latest");
+  const [sequence] = await dashboard.page.$$eval("[data-type=system_log] .row", (rows) => {
+    const list = document.querySelector("[data-type=system_log] .log-list")!;
     const { top, height } = list.getBoundingClientRect();
     const isInMiddle = (row: Element): boolean =>
       Math.abs(row.getBoundingClientRect().top - top - height / 2) < 30;
     return rows.filter(isInMiddle).map((row) => (row as HTMLElement).dataset["sequence"]);
   });
-  await dashboard.click(`[data-lane=system_log] [data-sequence='${sequence}']`);
+  await dashboard.click(`[data-type=system_log] [data-sequence='${sequence}']`);
   await dashboard.page.waitForSelector(".details");
 }
 
@@ -84,7 +84,7 @@ function faultsOf(dashboard: Dashboard): Promise<string[]> {
       ];
       for (const [x, y] of points) {
         const top = document.elementFromPoint(x!, y!);
-        const isFloating = top?.closest(".to-newest") && !element.matches("button, summary");
+        const isFloating = top?.closest(".jump-to-latest") && !element.matches("button, summary");
         if (top && (element.contains(top) || isFloating)) continue;
         faults.push(`${nameOf(element)} is covered by ${top ? nameOf(top) : "nothing"}`);
         break;
@@ -99,13 +99,13 @@ describe.each(VIEWS)("at %s", (_name, options) => {
     await using rig = await Rig.start();
     await using dashboard = await opened(rig, options);
     expect(await faultsOf(dashboard)).toEqual([]);
-    await dashboard.click("[data-lane=system_log] .menu summary");
+    await dashboard.click("[data-type=system_log] .menu summary");
     await dashboard.page.waitForSelector(".menu[open]");
     const box = (await (await dashboard.page.$(".menu[open] .menu-items"))!.boundingBox())!;
     expect(box.x).toBeGreaterThanOrEqual(0);
     expect(box.x + box.width).toBeLessThanOrEqual(options.width ?? 1440);
     expect(box.y + box.height).toBeLessThanOrEqual(options.height ?? 800);
-    await dashboard.click("[data-lane=system_log] .menu summary");
+    await dashboard.click("[data-type=system_log] .menu summary");
     await withDetails(dashboard);
     expect(await faultsOf(dashboard)).toEqual([]);
   });

@@ -60,7 +60,7 @@ async function take(browser: Browser, url: string, shot: Shot): Promise<void> {
   await page.goto(url);
   await page.waitForSelector(".row");
   await page.waitForSelector(".connection[data-state=live]");
-  await page.waitForSelector(".chain:not(:empty)");
+  await page.waitForSelector(".audit-chain:not(:empty)");
   await prepare?.(page);
   await page.mouse.move(0, 0);
   await page.screenshot({ path: `${FOLDER}${name}.webp`, type: "webp", quality: 60 });
@@ -80,15 +80,15 @@ function setClock(nowMs: number): void {
 
 /** The system lines of an audit event's instance. */
 async function openTogether(page: Page): Promise<void> {
-  await page.locator("[data-lane=audit_log] .row:has([data-level=ERROR])").click();
+  await page.locator("[data-type=audit_log] .row:has([data-level=ERROR])").click();
   await page.locator(".related button").click();
-  await page.waitForSelector(".together-bar");
+  await page.waitForSelector(".correlation-bar");
   await page.waitForNetworkIdle();
 }
 
 /** The newest error that is in view. */
 async function openError(page: Page): Promise<void> {
-  await page.locator("[data-lane=system_log] .row:has([data-level=ERROR])").click();
+  await page.locator("[data-type=system_log] .row:has([data-level=ERROR])").click();
   await page.waitForSelector(".details");
 }
 

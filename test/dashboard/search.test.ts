@@ -54,8 +54,8 @@ test.each(["chrome", "firefox"] as const)(
     await shows(dashboard, "system_log", ["connection refused"]);
     await shows(dashboard, "audit_log", []);
     await vi.waitFor(async () => {
-      const top = await dashboard.text("[data-lane=system_log] .list-top");
-      expect(top).toBe("No older record matches.");
+      const top = await dashboard.text("[data-type=system_log] .list-top");
+      expect(top).toBe("No older records match");
     }, WAIT);
     await rig.post(RECORDS);
     await shows(dashboard, "system_log", ["connection refused", "connection refused"]);

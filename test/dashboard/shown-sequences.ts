@@ -7,7 +7,7 @@ import type { Lane } from "../harness/dashboard.ts";
  */
 export function shownSequences(page: Page, lane: Lane, first = 0): Promise<number[]> {
   return page.$eval(
-    `[data-lane=${lane}] .log-list`,
+    `[data-type=${lane}] .log-list`,
     async (list, wanted) => {
       const frame = (): Promise<number> => new Promise((done) => requestAnimationFrame(done));
       /** By the ordinal of the row in the list, which its id ends with. */

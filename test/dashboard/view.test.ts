@@ -1,6 +1,11 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
-import { searchOf, viewOf, type TimeRange, type View } from "../../src/dashboard/session/view.ts";
+import {
+  formatView,
+  parseView,
+  type TimeRange,
+  type View,
+} from "../../src/dashboard/session/view.ts";
 import { ENVELOPE_TYPES, LEVELS } from "tailgate";
 
 const time = fc.integer({ min: 0, max: 4e12 });
@@ -24,15 +29,15 @@ const view: fc.Arbitrary<View> = fc.record({
 test("an address gives back the view that it was made of, and what else was in it", () => {
   fc.assert(
     fc.property(view, (one) => {
-      const search = searchOf(one, "?other=1&q=before");
-      expect(viewOf(`?${search}`)).toEqual(one);
+      const search = formatView(one, "?other=1&q=before");
+      expect(parseView(`?${search}`)).toEqual(one);
       expect(new URLSearchParams(search).get("other")).toBe("1");
     }),
   );
 });
 
 test("what is not valid in an address counts as absent", () => {
-  const nothing = viewOf("");
-  expect(viewOf("?hide=LOUD&last=-1&since=yesterday&record=x&panel=side")).toEqual(nothing);
-  expect(searchOf(nothing)).toBe("");
+  const nothing = parseView("");
+  expect(parseView("?hide=LOUD&last=-1&since=yesterday&record=x&panel=side")).toEqual(nothing);
+  expect(formatView(nothing)).toBe("");
 });

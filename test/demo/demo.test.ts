@@ -50,8 +50,8 @@ test("npm run demo shows it live, and ends cleanly at Ctrl-C with nothing left b
   {
     await using dashboard = new Dashboard(await View.open(url!));
     const { page } = dashboard;
-    await page.waitForSelector("[data-lane=audit_log] .row ::-p-text(instance_spawn)");
-    await page.waitForSelector("[data-lane=system_log] .row ::-p-text(Orchestrator started)");
+    await page.waitForSelector("[data-type=audit_log] .row ::-p-text(instance_spawn)");
+    await page.waitForSelector("[data-type=system_log] .row ::-p-text(Orchestrator started)");
   }
   program.process.kill("SIGINT");
   expect(await program.ended).toBe(0);

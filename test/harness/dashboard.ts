@@ -127,7 +127,7 @@ export class Dashboard implements AsyncDisposable {
 
   /** The messages that are in view, from top to bottom. */
   messages(lane: Lane): Promise<string[]> {
-    return this.page.$eval(`[data-lane=${lane}] .log-list`, (list) => {
+    return this.page.$eval(`[data-type=${lane}] .log-list`, (list) => {
       const { top, bottom } = list.getBoundingClientRect();
       const header = list.querySelector(".column-header")!.getBoundingClientRect().height;
       return [...list.querySelectorAll(".row")]
@@ -162,7 +162,7 @@ export class Dashboard implements AsyncDisposable {
     /** Of each view what the one before did not have, the last one first. */
     const parts = [await this.messages(lane)];
     for (let [top] = parts[0]!; !parts.at(-1)!.includes(message);) {
-      await this.page.$eval(`[data-lane=${lane}] .log-list`, (list) => {
+      await this.page.$eval(`[data-type=${lane}] .log-list`, (list) => {
         list.scrollTop -= list.clientHeight / 2;
       });
       const now = await this.settledMessages(lane);
@@ -190,7 +190,7 @@ export class Dashboard implements AsyncDisposable {
 
   /** Turns the wheel over a panel, downwards if positive, and waits until the list has moved and stands still again. */
   async wheel(lane: Lane, byPx: number): Promise<void> {
-    const list = (await this.page.$(`[data-lane=${lane}] .log-list`))!;
+    const list = (await this.page.$(`[data-type=${lane}] .log-list`))!;
     const topAfterFrame = (): Promise<number> =>
       list.evaluate(async (element) => {
         await new Promise((done) => requestAnimationFrame(done));

@@ -1,24 +1,33 @@
-import { useState, type ReactNode } from "react";
-import type { Envelope, JsonValue } from "../../wire/envelope.ts";
+import { useState, useSyncExternalStore } from "react";
+import type { LogEntry } from "../../client/index.ts";
+import type { Envelope, EnvelopeType, JsonValue } from "../../wire/envelope.ts";
 import { printable, printableLines } from "../../wire/printable.ts";
-import type { Selection } from "./selection.ts";
+import { useIsNarrow } from "../hooks.ts";
+import { toTerm } from "../search/query.ts";
+import type { Correlation } from "../session/correlation.ts";
+import type { DashboardSession } from "../session/session.ts";
 import { TEXTS } from "../texts.ts";
 
-interface DetailsProps {
-  readonly selection: Selection;
-  /** The address of the page at which it shows this record. */
-  readonly link: string;
-  readonly onClose: () => void;
-  /** Shows what happened around it; undefined where nothing hides that. */
-  readonly onContext: (() => void) | undefined;
-  /** What else there is to do with the record. */
-  readonly children: ReactNode;
+/** The record in the details pane, and the panel that it was selected in. */
+export interface RecordSelection {
+  readonly type: EnvelopeType;
+  readonly entry: LogEntry;
 }
 
-/** All of one record. */
-export function Details({ selection, link, onClose, onContext, children }: DetailsProps) {
+interface DetailsProps {
+  readonly session: DashboardSession;
+  readonly selection: RecordSelection;
+  /** The address at which the dashboard shows this record. */
+  readonly link: string;
+  readonly onClose: () => void;
+  /** Shows the records around this one; undefined if no filter hides them. */
+  readonly onContext: (() => void) | undefined;
+}
+
+/** The details pane: everything about one record. */
+export function Details({ session, selection, link, onClose, onContext }: DetailsProps) {
   const { envelope, sequence } = selection.entry;
-  const stack = stackOf(envelope);
+  const stack = stackTrace(envelope);
   return (
     <aside
       className="details"
@@ -37,15 +46,15 @@ export function Details({ selection, link, onClose, onContext, children }: Detai
             {TEXTS.details.context}
           </button>
         )}
-        <CopyButton label={TEXTS.details.copyJson} text={() => jsonOf(envelope)} />
+        <CopyButton label={TEXTS.details.copyJson} text={() => toJson(envelope)} />
         <CopyButton label={TEXTS.details.copyLink} text={() => link} />
         <button type="button" onClick={onClose}>
-          {TEXTS.details.close}
+          {TEXTS.close}
         </button>
       </div>
       <div className="details-body" tabIndex={0} role="region" aria-label={TEXTS.details.title}>
         <p className="details-message">{printableLines(envelope.data.message)}</p>
-        {children}
+        <Related session={session} entry={selection.entry} onClose={onClose} />
         {stack !== undefined && (
           <>
             <h3>{TEXTS.details.stack}</h3>
@@ -55,17 +64,48 @@ export function Details({ selection, link, onClose, onContext, children }: Detai
         <h3>{TEXTS.details.fields}</h3>
         <FieldTable envelope={envelope} sequence={sequence} />
         <h3>{TEXTS.details.json}</h3>
-        <pre>{printableLines(jsonOf(envelope))}</pre>
+        <pre>{printableLines(toJson(envelope))}</pre>
       </div>
     </aside>
   );
 }
 
+const STACK_TRACE_FIELD = "exception.stacktrace";
+
+function stackTrace({ type, data }: Envelope): string | undefined {
+  const fields = type === "audit_log" ? data.metadata : data;
+  const stack = fields?.[STACK_TRACE_FIELD];
+  return typeof stack === "string" ? stack : undefined;
+}
+
+function toJson(envelope: Envelope): string {
+  return JSON.stringify(envelope, undefined, 2);
+}
+
+function CopyButton({ label, text }: { readonly label: string; readonly text: () => string }) {
+  const [outcome, setOutcome] = useState<string>();
+  const copy = async (): Promise<void> => {
+    try {
+      await navigator.clipboard.writeText(text());
+      setOutcome(TEXTS.details.copied);
+    } catch {
+      // The user denied it, or there is no clipboard: browsers provide it on HTTPS and localhost only.
+      setOutcome(TEXTS.details.notCopied);
+    }
+  };
+  return (
+    <button type="button" onClick={() => void copy()} onBlur={() => setOutcome(undefined)}>
+      <span role="status">{outcome ?? label}</span>
+    </button>
+  );
+}
+
 function FieldTable({ envelope, sequence }: { envelope: Envelope; sequence: number }) {
-  const fields = [[TEXTS.details.sequence, sequence] as const, ...fieldsOf(envelope.data as never)];
+  const sequenceField = [TEXTS.details.sequence, sequence] as const;
+  const fields = [sequenceField, ...flatten(envelope.data as never)];
   return (
     <table>
-      <thead className="unseen">
+      <thead className="visually-hidden">
         <tr>
           <th scope="col">{TEXTS.details.field}</th>
           <th scope="col">{TEXTS.details.value}</th>
@@ -83,40 +123,101 @@ function FieldTable({ envelope, sequence }: { envelope: Envelope; sequence: numb
   );
 }
 
-/** Nested fields under the names by which the filter language finds them. */
-function fieldsOf(value: JsonValue, path = ""): (readonly [string, JsonValue])[] {
+/** Returns nested fields by the names that the filter language uses. */
+function flatten(value: JsonValue, path = ""): (readonly [string, JsonValue])[] {
   if (typeof value !== "object" || value === null || Array.isArray(value)) return [[path, value]];
   const inner = Object.entries(value);
   if (inner.length === 0) return [[path, value]];
-  return inner.flatMap(([name, field]) => fieldsOf(field, path === "" ? name : `${path}.${name}`));
+  return inner.flatMap(([name, field]) => flatten(field, path === "" ? name : `${path}.${name}`));
 }
 
-const STACK = "exception.stacktrace";
-
-function stackOf({ type, data }: Envelope): string | undefined {
-  const fields = type === "audit_log" ? data.metadata : data;
-  const stack = fields?.[STACK];
-  return typeof stack === "string" ? stack : undefined;
+interface RelatedProps {
+  readonly session: DashboardSession;
+  readonly entry: LogEntry;
+  /** Closes the details pane, which covers the panels on a narrow page. */
+  readonly onClose: () => void;
 }
 
-function jsonOf(envelope: Envelope): string {
-  return JSON.stringify(envelope, undefined, 2);
-}
-
-function CopyButton({ label, text }: { readonly label: string; readonly text: () => string }) {
-  const [said, setSaid] = useState<string>();
-  const copy = async (): Promise<void> => {
-    try {
-      await navigator.clipboard.writeText(text());
-      setSaid(TEXTS.details.copied);
-    } catch {
-      // Forbidden, or, on a page that came neither by HTTPS nor from this machine, not there at all.
-      setSaid(TEXTS.details.notCopied);
-    }
+/** Leads from an audit event to its system logs, and from any record to its trace. */
+function Related({ session, entry, onClose }: RelatedProps) {
+  const { stats, correlation } = session;
+  const template = useSyncExternalStore(stats.subscribe, stats.current)?.trace_url ?? null;
+  const isNarrow = useIsNarrow();
+  const { envelope, sequence } = entry;
+  const { instanceId, traceId } = relatedIds(envelope);
+  const show = (name: string, term: string): void => {
+    correlation.enter({ name, term, sequence });
+    if (!isNarrow) return;
+    onClose();
+    const tab = document.getElementById("tab-system_log");
+    tab?.click();
+    tab?.focus();
   };
+  const link = traceId === undefined ? undefined : traceLink(template, traceId);
+  const choices = [
+    { field: "instance_id", id: instanceId, text: TEXTS.related.instance },
+    { field: "trace_id", id: traceId, text: TEXTS.related.trace },
+  ];
+  const isEvent = envelope.type === "audit_log";
   return (
-    <button type="button" onClick={() => void copy()} onBlur={() => setSaid(undefined)}>
-      <span role="status">{said ?? label}</span>
-    </button>
+    <div className="related" role="group" aria-label={TEXTS.related.title}>
+      {choices.map(({ field, id, text }) => {
+        if (id === undefined || !isEvent) return null;
+        const name = text(printable(id));
+        return (
+          <button key={field} type="button" onClick={() => show(name, toTerm(field, id))}>
+            {TEXTS.related.systemLogs(name)}
+          </button>
+        );
+      })}
+      {link !== undefined && (
+        <a href={link} target="_blank" rel="noopener noreferrer">
+          {TEXTS.related.openTrace}
+        </a>
+      )}
+    </div>
+  );
+}
+
+interface RelatedIds {
+  readonly instanceId: string | undefined;
+  /** Undefined if it is not a valid OpenTelemetry trace ID. */
+  readonly traceId: string | undefined;
+}
+
+const TRACE_ID = /^[0-9a-f]{32}$/i;
+
+function relatedIds({ type, data }: Envelope): RelatedIds {
+  const fields: Readonly<Record<string, JsonValue>> =
+    type === "audit_log" ? { ...data.metadata } : data;
+  const traceId = toId(fields["trace_id"]);
+  return {
+    instanceId: toId(fields["instance_id"]),
+    traceId: traceId !== undefined && TRACE_ID.test(traceId) ? traceId : undefined,
+  };
+}
+
+function toId(value: JsonValue | undefined): string | undefined {
+  return typeof value === "string" && value !== "" ? value : undefined;
+}
+
+/** Returns the address of a trace; undefined if none is configured, or if it is not an HTTP address. */
+function traceLink(template: string | null, traceId: string): string | undefined {
+  const address = template?.replaceAll("{trace_id}", encodeURIComponent(traceId));
+  if (address === undefined || !URL.canParse(address)) return undefined;
+  return /^https?:$/.test(new URL(address).protocol) ? address : undefined;
+}
+
+/** Says that the system panel shows the logs of an audit event, and leads back. */
+export function CorrelationBar({ correlation }: { readonly correlation: Correlation }) {
+  const target = useSyncExternalStore(correlation.subscribe, correlation.current);
+  if (!target) return null;
+  return (
+    <div className="correlation-bar" role="status">
+      <span>{TEXTS.correlation.bar(target.name)}</span>
+      <button type="button" onClick={() => correlation.leave()}>
+        {TEXTS.correlation.leave}
+      </button>
+    </div>
   );
 }

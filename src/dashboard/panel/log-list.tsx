@@ -1,45 +1,44 @@
 import { defaultRangeExtractor, useVirtualizer, type Range } from "@tanstack/react-virtual";
 import { useEffect, useLayoutEffect, useRef, useState, type KeyboardEvent } from "react";
-import { ColumnHeader } from "./column-header.tsx";
-import { GapLine } from "./gap-row.tsx";
-import { ListTop } from "./list-top.tsx";
-import { LogRow } from "./log-row.tsx";
-import type { PanelStore } from "./panel-store.ts";
-import { isEntry, isGap } from "./rows.ts";
-import { rowHeightPx } from "./row-height.ts";
 import type { LogEntry } from "../../client/index.ts";
+import type { EnvelopeType } from "../../wire/envelope.ts";
 import { TEXTS } from "../texts.ts";
-import type { Columns } from "./use-columns.ts";
-import { usePanel } from "./use-panel.ts";
+import { ColumnHeader, type PanelColumns } from "./columns.tsx";
+import { GapLine, ListTop, LogRow } from "./log-row.tsx";
+import { usePanelStore, type PanelStore } from "./panel-store.ts";
+import { isEntry, isGap } from "./rows.ts";
 
-/** The header of the columns and the line that says what is above the first record; each as high as a row. */
-const LINES_ABOVE = 2;
+/** The column header and the line above the first record, each as high as a row. */
+export const LINES_ABOVE = 2;
 
-/** Rows that are there before they are scrolled to. */
+/** Rows that are rendered on either side of those in view. */
 const OVERSCAN = 10;
 
-/** So many rows before its end the list asks for more. */
+/** The list loads more when this many rows or fewer are left. */
 const AHEAD_ROWS = 60;
 
-/** Positions of scrolling can be fractions. */
-const NEAR_PX = 2;
+/** Scroll positions can be fractional. */
+const TOLERANCE_PX = 2;
+
+/** The height of a row, relative to the root font size; tokens.css has the same value. */
+const ROW_REM = 1.375;
 
 interface LogListProps {
   readonly store: PanelStore;
-  readonly columns: Columns;
+  readonly columns: PanelColumns;
   readonly selected: LogEntry | undefined;
   readonly onSelect: (entry: LogEntry) => void;
 }
 
 /** The row that keys move from. */
-interface Current {
+interface CurrentRow {
   readonly ordinal: number;
-  /** Of the rows that it is one of. */
+  /** The generation of the rows that it belongs to. */
   readonly generation: number;
 }
 
-/** What a list showed last, and where it stood. */
-interface Drawn {
+/** What the last render showed, and its scroll position. */
+interface Rendered {
   readonly first: number;
   readonly generation: number;
   readonly rows: number;
@@ -51,20 +50,19 @@ interface Drawn {
 /**
  * The rows of a panel, of which only those in view are in the document.
  *
- * Where the list stands is this component's to say, never the browser's: at the end while the panel follows; else what
- * is read stays where it is when rows come or go in front of it. For the frame in which that happens the virtualizer
- * does not know the new position yet, so the range of rows is worked out here.
+ * This component controls the scroll position, not the browser: it is at the end while the panel follows; otherwise the
+ * rows in view stay in place when rows are added or removed above them. In the frame in which that happens the
+ * virtualizer does not know the new position yet, so the range of rows is computed here.
  */
 export function LogList({ store, columns, selected, onSelect }: LogListProps) {
-  usePanel(store);
-  const { rows } = store;
-  const { lane } = store;
+  usePanelStore(store);
+  const { rows, type } = store;
   const [rowPx] = useState(rowHeightPx);
-  const [current, setCurrent] = useState<Current>();
+  const [current, setCurrent] = useState<CurrentRow>();
   const list = useRef<HTMLDivElement>(null);
-  /** The ordinal of a row that is to be in view once the list is drawn. */
-  const sought = useRef<number>(undefined);
-  const drawn = useRef<Drawn>({
+  /** The ordinal of a row to scroll into view after rendering. */
+  const pendingScroll = useRef<number>(undefined);
+  const rendered = useRef<Rendered>({
     first: rows.first,
     generation: store.generation,
     rows: 0,
@@ -73,23 +71,23 @@ export function LogList({ store, columns, selected, onSelect }: LogListProps) {
     topPx: 0,
   });
 
-  const becomeCurrent = (ordinal: number): void =>
+  const makeCurrent = (ordinal: number): void =>
     setCurrent({ ordinal, generation: store.generation });
-  /** Of the row nearest to it where it is no longer loaded itself; of other rows none is current yet. */
+  /** Returns the nearest loaded row if the current one was removed; undefined after all rows were replaced. */
   const currentIndex = (): number | undefined =>
     current?.generation === store.generation && rows.length > 0
       ? Math.min(Math.max(0, current.ordinal - rows.first), rows.length - 1)
       : undefined;
 
   const movedRows =
-    store.generation === drawn.current.generation ? drawn.current.first - rows.first : 0;
+    store.generation === rendered.current.generation ? rendered.current.first - rows.first : 0;
 
   const rangeExtractor = (range: Range): number[] => {
     const element = list.current;
     if (!element || (movedRows === 0 && !store.isFollowing)) return defaultRangeExtractor(range);
     const visible = Math.ceil(element.clientHeight / rowPx);
     const top = store.isFollowing
-      ? range.count - slotsOf(visible)
+      ? range.count - slotCount(visible)
       : Math.floor(element.scrollTop / rowPx) - LINES_ABOVE + movedRows;
     const startIndex = Math.min(Math.max(0, top), Math.max(0, range.count - 1));
     const endIndex = store.isFollowing
@@ -110,8 +108,8 @@ export function LogList({ store, columns, selected, onSelect }: LogListProps) {
   useLayoutEffect(() => {
     const element = list.current!;
     const heightPx = virtualizer.scrollRect?.height;
-    const { current: before } = drawn;
-    // Each look at a position makes the browser lay all out at once; a full window at its end stays where it is.
+    const { current: before } = rendered;
+    // Reading a scroll position forces a layout; a full window that is at its end does not move.
     const isUnmoved =
       store.isFollowing &&
       before.isAtEnd &&
@@ -121,12 +119,12 @@ export function LogList({ store, columns, selected, onSelect }: LogListProps) {
       if (store.isFollowing) element.scrollTop = element.scrollHeight;
       else if (movedRows !== 0) element.scrollTop += movedRows * rowPx;
     }
-    const goal = store.takeGoal();
-    if (goal !== undefined) {
-      becomeCurrent(goal);
-      element.scrollTop = (goal - rows.first + LINES_ABOVE) * rowPx - element.clientHeight / 2;
+    const target = store.takeScrollTarget();
+    if (target !== undefined) {
+      makeCurrent(target);
+      element.scrollTop = (target - rows.first + LINES_ABOVE) * rowPx - element.clientHeight / 2;
     }
-    drawn.current = {
+    rendered.current = {
       first: rows.first,
       generation: store.generation,
       rows: rows.length,
@@ -134,37 +132,38 @@ export function LogList({ store, columns, selected, onSelect }: LogListProps) {
       heightPx,
       topPx: isUnmoved ? before.topPx : element.scrollTop,
     };
-    // What comes above or below the list must not cover the record whose details are open.
+    // Elements that appear above or below the list must not cover the record whose details are open.
     if (!store.isFollowing && heightPx !== before.heightPx && selected) {
       const index = rows.findIndex((row) => isEntry(row) && row.sequence === selected.sequence);
       const wasInView = isInView(index, before, rowPx);
-      if (index >= 0 && wasInView) bringIntoView(element, index, rowPx);
+      if (index >= 0 && wasInView) scrollIntoView(element, index, rowPx);
     }
-    // That counts as scrolling: it goes on with what is behind the end.
-    if (sought.current !== undefined) bringIntoView(element, sought.current - rows.first, rowPx);
-    sought.current = undefined;
+    // This emits a scroll event, so reaching the end loads what comes next.
+    const pending = pendingScroll.current;
+    if (pending !== undefined) scrollIntoView(element, pending - rows.first, rowPx);
+    pendingScroll.current = undefined;
   });
 
-  /** Asks for what is in front of the first row while that is near. */
+  /** Loads older records when the first row is near. */
   const loadAhead = (): void => {
     if (store.isFollowing && rows.length > 2 * AHEAD_ROWS) return;
     if (list.current!.scrollTop < AHEAD_ROWS * rowPx) void store.loadOlder();
   };
 
   useEffect(() => {
-    if (store.trouble === "") loadAhead();
+    if (store.lastError === "") loadAhead();
   });
 
-  const scrolled = (): void => {
+  const handleScroll = (): void => {
     const { scrollTop, scrollHeight, clientHeight } = list.current!;
     const belowPx = scrollHeight - clientHeight - scrollTop;
-    const byPx = scrollTop - drawn.current.topPx;
-    drawn.current.topPx = scrollTop;
+    const byPx = scrollTop - rendered.current.topPx;
+    rendered.current.topPx = scrollTop;
     if (store.isFollowing) {
-      if (byPx < -NEAR_PX && belowPx > NEAR_PX) store.stopFollowing();
+      if (byPx < -TOLERANCE_PX && belowPx > TOLERANCE_PX) store.stopFollowing();
       return;
     }
-    if (byPx > 0 && belowPx <= NEAR_PX) store.readOn();
+    if (byPx > 0 && belowPx <= TOLERANCE_PX) store.reachEnd();
     else if (byPx > 0 && belowPx < AHEAD_ROWS * rowPx) void store.loadNewer();
     loadAhead();
   };
@@ -172,20 +171,20 @@ export function LogList({ store, columns, selected, onSelect }: LogListProps) {
   const open = (index: number): void => {
     const row = rows.at(index);
     if (!row) return;
-    becomeCurrent(rows.first + index);
+    makeCurrent(rows.first + index);
     if (isEntry(row)) onSelect(row);
   };
 
   const moveCurrent = (by: number): void => {
-    // Who follows looks at the newest, wherever keys have been before.
+    // While the panel follows, the user looks at the latest record, whichever row was current before.
     const from = (store.isFollowing ? undefined : currentIndex()) ?? rows.length;
     store.stopFollowing();
     const index = Math.min(Math.max(0, from + by), rows.length - 1);
-    becomeCurrent(rows.first + index);
-    sought.current = rows.first + index;
+    makeCurrent(rows.first + index);
+    pendingScroll.current = rows.first + index;
   };
 
-  const pressed = (event: KeyboardEvent): void => {
+  const handleKey = (event: KeyboardEvent): void => {
     if (event.target !== list.current || event.ctrlKey || event.altKey || event.metaKey) return;
     const pageRows = Math.floor(list.current.clientHeight / rowPx) - 2;
     const moves: Record<string, () => void> = {
@@ -194,7 +193,7 @@ export function LogList({ store, columns, selected, onSelect }: LogListProps) {
       PageUp: () => moveCurrent(-pageRows),
       PageDown: () => moveCurrent(pageRows),
       Home: () => moveCurrent(-rows.length),
-      End: () => store.followNewest(),
+      End: () => store.follow(),
       Enter: () => {
         const index = currentIndex();
         const row = index === undefined ? undefined : rows.at(index);
@@ -208,43 +207,43 @@ export function LogList({ store, columns, selected, onSelect }: LogListProps) {
     move();
   };
 
-  /** Under a pointer nothing moves: the row that was pressed is the one that is meant. */
-  const held = ({ target }: { readonly target: EventTarget }): void => {
+  /** Rows do not move under a pressed pointer: the row that was pressed is the one that opens. */
+  const handlePointerDown = ({ target }: { readonly target: EventTarget }): void => {
     if ((target as Element).closest(".row")) store.stopFollowing();
   };
-  const clicked = ({ target }: { readonly target: EventTarget }): void => {
+  const handleClick = ({ target }: { readonly target: EventTarget }): void => {
     const row = (target as Element).closest<HTMLElement>(".row");
     const isButton = (target as Element).closest("button");
     if (!row || isButton || getSelection()?.type === "Range") return;
-    open(Number(row.id.slice(lane.length + 1)) - rows.first);
+    open(Number(row.id.slice(type.length + 1)) - rows.first);
   };
 
   const items = virtualizer.getVirtualItems().filter(({ index }) => rows.at(index) !== undefined);
-  // A row that comes takes the elements of the one that goes. How many there are does not depend on where the list
-  // stands or whether it follows: the row that is pressed must be the one on which the pointer is released.
+  // A new row reuses the elements of one that was removed. The number of slots does not depend on the scroll position
+  // or on whether the panel follows: a click needs the pointer to be released on the element that was pressed.
   const visible = Math.ceil((virtualizer.scrollRect?.height ?? 0) / rowPx);
-  const slots = Math.max(items.length, slotsOf(visible));
-  const idOf = (index: number): string => `${lane}:${rows.first + index}`;
-  // It may name a row only while that is in the document (WAI-ARIA 1.2, aria-activedescendant): one that is out of view is not.
-  const at = currentIndex();
-  const active = items.find(({ index }) => index === at);
+  const slots = Math.max(items.length, slotCount(visible));
+  const rowId = (index: number): string => `${type}:${rows.first + index}`;
+  // aria-activedescendant must name an element of the document (WAI-ARIA 1.2): rows that are out of view are not in it.
+  const active = currentIndex();
+  const activeItem = items.find(({ index }) => index === active);
   return (
     <div
       ref={list}
       className="log-list"
       role="grid"
-      aria-label={TEXTS.lists[lane]}
+      aria-label={TEXTS.lists[type]}
       aria-rowcount={-1}
-      aria-activedescendant={active && idOf(active.index)}
+      aria-activedescendant={activeItem && rowId(activeItem.index)}
       tabIndex={0}
-      onScroll={scrolled}
+      onScroll={handleScroll}
       onWheel={({ deltaY }) => {
         const { scrollHeight, clientHeight } = list.current!;
         if (deltaY < 0 && scrollHeight > clientHeight) store.stopFollowing();
       }}
-      onKeyDown={pressed}
-      onPointerDown={held}
-      onClick={clicked}
+      onKeyDown={handleKey}
+      onPointerDown={handlePointerDown}
+      onClick={handleClick}
     >
       <div
         className="log-content"
@@ -259,17 +258,17 @@ export function LogList({ store, columns, selected, onSelect }: LogListProps) {
         <div className="rows" role="presentation" style={{ height: `${rows.length * rowPx}px` }}>
           {items.map(({ index }) => {
             const row = rows.at(index)!;
-            // By the ordinal, which older rows that are put in front do not change.
+            // By ordinal, which does not change when older rows are prepended.
             const slot = (((rows.first + index) % slots) + slots) % slots;
-            const place = {
-              id: idOf(index),
+            const line = {
+              id: rowId(index),
               topPx: index * rowPx,
-              isCurrent: index === at,
+              isCurrent: index === active,
             };
             return isEntry(row) ? (
               <LogRow
                 key={slot}
-                {...place}
+                {...line}
                 entry={row}
                 columns={columns.shown}
                 isSelected={row.sequence === selected?.sequence}
@@ -277,7 +276,7 @@ export function LogList({ store, columns, selected, onSelect }: LogListProps) {
             ) : (
               <GapLine
                 key={slot}
-                {...place}
+                {...line}
                 row={row}
                 isLoading={isGap(row) && store.isLoadingGap(row)}
                 onLoad={() => isGap(row) && void store.loadGap(row)}
@@ -290,18 +289,41 @@ export function LogList({ store, columns, selected, onSelect }: LogListProps) {
   );
 }
 
-/** So many rows are in the document at most: those in view, two of them in part, and those on both sides. */
-function slotsOf(visible: number): number {
+/** Focuses the list of this panel, or of the panel that is shown. */
+export function focusList(type: EnvelopeType | undefined): HTMLElement | null {
+  const list = (type && findList(type)) ?? document.querySelector<HTMLElement>(".log-list");
+  list?.focus({ preventScroll: true });
+  return list;
+}
+
+/** Focuses the list of a panel, and makes it handle a key as if the user had pressed it there. */
+export function pressInList(type: EnvelopeType | undefined, key: string): void {
+  focusList(type)?.dispatchEvent(
+    new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }),
+  );
+}
+
+export function findList(type: EnvelopeType): HTMLElement | null {
+  return document.querySelector<HTMLElement>(`[data-type="${type}"] .log-list`);
+}
+
+/** Returns whole pixels: fractions would add up over ten thousand rows. */
+export function rowHeightPx(): number {
+  return Math.round(ROW_REM * parseFloat(getComputedStyle(document.documentElement).fontSize));
+}
+
+/** Returns the maximum number of rows in the document: those in view, two of them partly, and the overscan. */
+function slotCount(visible: number): number {
   return visible + 2 * OVERSCAN + 2;
 }
 
-function isInView(index: number, { topPx, heightPx = 0 }: Drawn, rowPx: number): boolean {
+function isInView(index: number, { topPx, heightPx = 0 }: Rendered, rowPx: number): boolean {
   const atPx = (index + LINES_ABOVE) * rowPx;
   return atPx >= topPx + rowPx && atPx + rowPx <= topPx + heightPx;
 }
 
-/** Scrolls no further than it must; the columns' header lies above the rows. */
-function bringIntoView(list: HTMLElement, index: number, rowPx: number): void {
+/** Scrolls no further than necessary; the column header covers the top of the list. */
+function scrollIntoView(list: HTMLElement, index: number, rowPx: number): void {
   const topPx = (index + LINES_ABOVE) * rowPx;
   if (topPx < list.scrollTop + rowPx) list.scrollTop = topPx - rowPx;
   const shownTo = list.scrollTop + list.clientHeight;

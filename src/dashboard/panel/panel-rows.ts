@@ -1,28 +1,46 @@
 import type { LogEntry, MissingRange } from "../../client/index.ts";
-import type { Edge } from "./page-loader.ts";
-import { firstSequence, isEntry, lastSequence, type ResetRow, type Row } from "./rows.ts";
-import { RowWindow, type WindowLimits } from "./row-window.ts";
-import { Tally } from "./panel-counts.ts";
+import {
+  firstSequence,
+  isEntry,
+  lastSequence,
+  RowWindow,
+  type ResetRow,
+  type Row,
+  type WindowLimits,
+} from "./rows.ts";
+
+/** Where loading continues in the journal. */
+export interface Edge {
+  readonly from: number;
+  readonly cursor?: string | undefined;
+}
+
+/** A page of the journal as rows, and the cursor of the next page; null at the end. */
+export interface RowPage {
+  readonly rows: readonly Row[];
+  readonly cursor: string | null;
+}
 
 /**
- * What a panel has of the log, and where that ends.
+ * The records that a panel has loaded, and where loading continues.
  *
- * - `window` is what can be scrolled through. While the panel follows, records go there at once. Else nothing that the
- *   stream brings touches it, so that what is being read stays.
- * - A buffer takes what arrives then. When it is full its oldest leave: they are in the journal.
- * - `older` and `newer` are where the window goes on in the journal. Where its end and the start of the buffer do not
- *   meet there is a hole, which is loaded on the way down, as what is older is on the way up.
+ * - The `window` is what can be scrolled through. While the panel follows, new records go there at once. Otherwise the
+ *   stream does not touch it, so that what the user is reading stays in place.
+ * - The buffer holds what arrives in the meantime. When it is full its oldest records are dropped: the journal has them.
+ * - `older` and `newer` are where the window continues in the journal. If the end of the window and the start of the
+ *   buffer do not meet, the records between them are loaded as the user scrolls down, just as older records are loaded
+ *   as the user scrolls up.
  */
 export class PanelRows {
   readonly window: RowWindow;
-  readonly tally = new Tally();
+  readonly counter = new PanelCounter();
   readonly #buffer: RowWindow;
   readonly #isFollowing: () => boolean;
-  /** The last sequence that the stream has told of; undefined before the first. */
+  /** The last sequence that the stream has reported; undefined before the first. */
   #position: number | undefined;
   #older: Edge | null | undefined;
   #newer: Edge | undefined;
-  /** All of the stream from here on is in the buffer. Of use only while the panel does not follow. */
+  /** The buffer has everything that the stream delivers from here on. Only meaningful while the panel does not follow. */
   #bufferStart = 0;
   readonly #started = Promise.withResolvers<void>();
 
@@ -32,17 +50,16 @@ export class PanelRows {
     this.#isFollowing = isFollowing;
   }
 
-  /** Resolved when the stream has told where it is. */
+  /** Resolves when the stream has reported its position. */
   get started(): Promise<void> {
     return this.#started.promise;
   }
 
-  /** True before the stream has told where it is. */
-  get isUntold(): boolean {
-    return this.#position === undefined;
+  get hasPosition(): boolean {
+    return this.#position !== undefined;
   }
 
-  /** Null where the journal begins with the first row, undefined before anything has come. */
+  /** Null if the first row is the first of the journal; undefined before anything was received. */
   get older(): Edge | null | undefined {
     return this.#older;
   }
@@ -51,166 +68,165 @@ export class PanelRows {
     return this.#newer;
   }
 
-  /** True where records of the stream are missing between the window and the buffer. */
-  get hasHole(): boolean {
-    return this.#newer !== undefined && this.#newer.from < this.#bufferStart;
+  /** True if no records are missing between the window and the buffer. */
+  get isContiguous(): boolean {
+    return this.#newer === undefined || this.#newer.from >= this.#bufferStart;
   }
 
-  /** How many rows wait in the buffer. */
-  get waiting(): number {
+  get bufferedRows(): number {
     return this.#buffer.length;
   }
 
-  /** The sequence that the stream tells of next. */
+  /** The sequence that the stream reports next. */
   get #next(): number {
     return (this.#position ?? 0) + 1;
   }
 
-  // What the stream brings
+  // From the stream
 
-  take(entries: readonly LogEntry[], from: number, to: number): void {
-    this.#beginAt(from);
-    this.tally.receive(to - from + 1, entries.length);
+  receive(entries: readonly LogEntry[], from: number, to: number): void {
+    this.#startAt(from);
+    this.counter.receive(to - from + 1, entries.length);
     this.#position = to;
-    this.#arrive(entries, entries.length);
+    this.#add(entries, entries.length);
   }
 
-  /** `isOurs`: false where the other panel's records alone are missing. */
-  takeGap(gap: MissingRange, isOurs: boolean): void {
-    this.#beginAt(gap.from);
+  /** `isOwn`: false if the gap affects the other panel's records only. */
+  receiveGap(gap: MissingRange, isOwn: boolean): void {
+    this.#startAt(gap.from);
     this.#position = gap.to;
-    if (!isOurs) return;
-    this.tally.miss(gap);
-    this.#arrive([{ gap }], 0);
+    if (!isOwn) return;
+    this.counter.addMissing(gap);
+    this.#add([{ gap }], 0);
   }
 
   catchUp(sequence: number): void {
-    this.#beginAt(sequence + 1);
+    this.#startAt(sequence + 1);
     this.#position ??= sequence;
   }
 
-  /** What there is of these sequences was never stored; others come under the same. */
-  takeBack(reset: ResetRow["reset"]): void {
+  /** Drops the records of these sequences: they were never stored, and other records will have their sequences. */
+  reset(reset: ResetRow["reset"]): void {
     const { from } = reset;
-    const isGone = (row: Row): boolean => firstSequence(row) >= from;
-    this.window.dropEnd(isGone);
-    this.tally.takeBack(from, this.#buffer.dropEnd(isGone).filter(isEntry).length);
+    const isDropped = (row: Row): boolean => firstSequence(row) >= from;
+    this.window.dropEnd(isDropped);
+    this.counter.reset(from, this.#buffer.dropEnd(isDropped).filter(isEntry).length);
     this.#position = from - 1;
     this.#bufferStart = Math.min(this.#bufferStart, from);
     if (this.#newer && this.#newer.from >= from) this.#newer = { from };
     if (this.#older && this.#older.from >= from) this.#older = { from: from - 1 };
-    this.#arrive([{ reset }], 0);
+    this.#add([{ reset }], 0);
   }
 
-  /** The list goes on into the journal in front of the first that came. */
-  #beginAt(sequence: number): void {
+  /** Older records are loaded from before the first one received. */
+  #startAt(sequence: number): void {
     if (this.#older === undefined) this.#older = { from: sequence - 1 };
     this.#started.resolve();
   }
 
-  #arrive(rows: readonly Row[], records: number): void {
+  #add(rows: readonly Row[], records: number): void {
     if (this.#isFollowing()) {
       this.window.append(rows);
       this.#trimStart();
-      return this.tally.showAll(this.#position!);
+      return this.counter.showAll(this.#position!);
     }
     this.#buffer.append(rows);
-    this.tally.buffer(records);
-    if (this.#buffer.trimStart() > 0) this.#bufferStart = this.#bufferFirst();
+    this.counter.buffer(records);
+    if (this.#buffer.trimStart() > 0) this.#bufferStart = this.#firstBuffered();
   }
 
-  // Holding still and going on
+  // Buffering
 
-  /** From now on the buffer takes what comes. */
-  holdStill(): void {
+  /** From now on new records go to the buffer. */
+  startBuffering(): void {
     this.#bufferStart = this.#next;
     this.#newer = { from: this.#next };
   }
 
-  /** Puts all of the buffer behind the window, or, where there is a hole between them, in its place. */
-  joinBuffer(): void {
-    if (this.hasHole) {
+  /** Moves the whole buffer to the window: to its end, or, if records between them are missing, in its place. */
+  showBuffer(): void {
+    if (!this.isContiguous) {
       this.window.clear();
       this.#older = { from: this.#bufferStart - 1 };
     }
     this.window.append(this.#buffer.shift(this.#buffer.length));
-    this.tally.showAll(this.#position ?? 0);
+    this.counter.showAll(this.#position ?? 0);
     this.#trimStart();
     this.#newer = undefined;
   }
 
-  /** Puts so many rows of the buffer behind the window. */
-  readBuffer(count: number): void {
+  /** Moves up to `count` rows from the buffer to the end of the window. */
+  showBuffered(count: number): void {
     const rows = this.#buffer.shift(count);
     this.window.append(rows);
-    this.#bufferStart = this.#bufferFirst();
+    this.#bufferStart = this.#firstBuffered();
     this.#newer = { from: this.#bufferStart };
-    this.tally.show(rows);
+    this.counter.show(rows);
     this.#trimStart();
   }
 
-  #bufferFirst(): number {
+  #firstBuffered(): number {
     const row = this.#buffer.at(0);
     return row ? firstSequence(row) : this.#next;
   }
 
-  // What the journal gives
+  // From the journal
 
-  prepend(rows: readonly Row[], cursor: string | null): void {
+  prepend({ rows, cursor }: RowPage): void {
     const from = rows.length > 0 ? firstSequence(rows[0]!) - 1 : this.#older!.from;
     this.window.prepend(rows);
     this.#older = cursor === null ? null : { from, cursor };
     this.trimFarEnd();
   }
 
-  append(rows: readonly Row[], cursor: string | null): void {
-    this.#appendNewer(rows, cursor);
+  append(page: RowPage): void {
+    this.#appendNewer(page);
     this.#trimStart();
   }
 
-  /** Up to where the buffer begins. */
-  #appendNewer(found: readonly Row[], cursor: string | null): void {
+  /** Appends the rows of the page that the buffer does not have. */
+  #appendNewer({ rows: found, cursor }: RowPage): void {
     const rows = found.filter((row) => firstSequence(row) < this.#bufferStart);
     this.window.append(rows);
-    this.tally.show(rows);
-    const isMet = cursor === null || rows.length < found.length;
+    this.counter.show(rows);
+    const isComplete = cursor === null || rows.length < found.length;
     const from = rows.length > 0 ? lastSequence(rows.at(-1)!) + 1 : this.#newer!.from;
-    this.#newer = isMet ? { from: this.#bufferStart } : { from, cursor };
+    this.#newer = isComplete ? { from: this.#bufferStart } : { from, cursor };
   }
 
-  /** Has what is around a sequence instead of all else; answers the ordinal of the last row up to it. */
-  showAround(sequence: number, before: Found, after: Found): number {
+  /** Replaces all rows by those around a sequence; returns the ordinal of the last row up to it. */
+  replaceAround(sequence: number, before: RowPage, after: RowPage): number {
     this.window.clear();
     this.#buffer.clear();
     this.#bufferStart = this.#next;
     const { rows, cursor } = before;
-    const goal = this.window.first + rows.length - 1;
+    const target = this.window.first + rows.length - 1;
     const from = rows[0] ? firstSequence(rows[0]) - 1 : sequence;
     this.#older = cursor === null ? null : { from, cursor };
     this.window.append(rows);
     this.#newer = { from: sequence + 1 };
-    this.#appendNewer(after.rows, after.cursor);
-    return goal;
+    this.#appendNewer(after);
+    return target;
   }
 
-  // What leaves
+  // Dropping
 
-  /** Has nothing but what comes. */
+  /** Drops everything; only new records are shown from here on. */
   clear(): void {
     this.window.clear();
     this.#buffer.clear();
-    this.tally.showAll(this.#position ?? 0);
+    this.counter.showAll(this.#position ?? 0);
     this.#older = { from: this.#next - 1 };
-    this.holdStill();
+    this.startBuffering();
   }
 
-  /** The stream is to tell anew where the list goes on into the journal. */
-  forgetStart(): void {
+  /** Loads older records from before whatever the stream reports next. */
+  resetStart(): void {
     this.#older = undefined;
   }
 
-  /** Drops the rows of before that time from the beginning; answers whether there were any. */
-  forgetBefore(timeMs: number): boolean {
+  /** Drops the records before this time from the start of the window; returns whether there were any. */
+  dropBefore(timeMs: number): boolean {
     let count = 0;
     for (let index = 0; index < this.window.length; index++) {
       const row = this.window.at(index)!;
@@ -224,7 +240,7 @@ export class PanelRows {
     return count > 0;
   }
 
-  /** What is read is in front, or, while the panel follows, at the end. */
+  /** The user reads at the start of the window, or, while the panel follows, at its end. */
   trimFarEnd(): void {
     if (this.#isFollowing()) this.#trimStart();
     else if (this.window.trimEnd() > 0) this.#newer = { from: lastSequence(this.window.last!) + 1 };
@@ -235,8 +251,74 @@ export class PanelRows {
   }
 }
 
-/** What the journal has on one side of a place, and its cursor for the rest. */
-interface Found {
-  readonly rows: readonly Row[];
-  readonly cursor: string | null;
+/** What became of the records of the stream: `received` = `shown` + `filtered` + `buffered`. */
+export interface PanelCounts {
+  /** All sequences that the stream has reported, except gaps. */
+  readonly received: number;
+  /** Added to the list, or skipped on the way to the latest record. */
+  readonly shown: number;
+  /** Not of this panel's type, or not matching the filter. */
+  readonly filtered: number;
+  /** New since the panel stopped following. */
+  readonly buffered: number;
+  /** In gaps that were not loaded. */
+  readonly missing: number;
+}
+
+class PanelCounter {
+  #received = 0;
+  #filtered = 0;
+  #buffered = 0;
+  #missing = 0;
+  /** The highest sequence that has been in the list, or was skipped. */
+  #shownUpTo = 0;
+
+  get counts(): PanelCounts {
+    return {
+      received: this.#received,
+      shown: this.#received - this.#filtered - this.#buffered,
+      filtered: this.#filtered,
+      buffered: this.#buffered,
+      missing: this.#missing,
+    };
+  }
+
+  /** `records` of the `sequences` match. */
+  receive(sequences: number, records: number): void {
+    this.#received += sequences;
+    this.#filtered += sequences - records;
+  }
+
+  buffer(records: number): void {
+    this.#buffered += records;
+  }
+
+  showAll(upTo: number): void {
+    this.#buffered = 0;
+    this.#shownUpTo = Math.max(this.#shownUpTo, upTo);
+  }
+
+  /** Records that were never in the list before have been in the buffer until now. */
+  show(rows: readonly Row[]): void {
+    const isNew = (row: Row): boolean => isEntry(row) && row.sequence > this.#shownUpTo;
+    this.#buffered = Math.max(0, this.#buffered - rows.filter(isNew).length);
+    if (rows.length > 0) this.#shownUpTo = Math.max(this.#shownUpTo, lastSequence(rows.at(-1)!));
+  }
+
+  /** Discounts the records from this sequence on, of which `buffered` were in the buffer. */
+  reset(from: number, buffered: number): void {
+    this.#buffered -= buffered;
+    this.#received -= buffered;
+    this.#shownUpTo = Math.min(this.#shownUpTo, from - 1);
+  }
+
+  addMissing({ from, to }: Pick<MissingRange, "from" | "to">): void {
+    this.#missing += to - from + 1;
+  }
+
+  /** All records of the range were found, except those in the gaps. */
+  subtractFound(from: number, to: number, gaps: readonly MissingRange[]): void {
+    const sizes = gaps.map((gap) => Math.max(0, Math.min(gap.to, to) - gap.from + 1));
+    this.#missing -= sizes.reduce((found, size) => found - size, to - from + 1);
+  }
 }

@@ -1,86 +1,101 @@
+import { useSyncExternalStore } from "react";
+import type { LogHistory, LogStream, StreamEvent, StreamStatus } from "../../client/index.ts";
 import type { EnvelopeType } from "../../wire/envelope.ts";
 import type { FilterQuery } from "../../wire/filter.ts";
-import type { LogHistory, LogStream, StreamEvent, StreamStatus } from "../../client/index.ts";
-import { FrameNews } from "./frame-news.ts";
-import { JournalPages } from "./page-loader.ts";
-import { PanelLoading } from "./panel-loading.ts";
-import { PanelRows } from "./panel-rows.ts";
-import type { GapRow } from "./rows.ts";
-import type { RowWindow, WindowLimits } from "./row-window.ts";
-import type { PanelCounts } from "./panel-counts.ts";
+import { PageLoader } from "./page-loader.ts";
+import { PanelRows, type PanelCounts } from "./panel-rows.ts";
+import type { GapRow, RowWindow, WindowLimits } from "./rows.ts";
 
 const LIMITS: WindowLimits = { rowsMax: 10_000, weightMax: 8_000_000 };
 
 const PAGE_RECORDS = 500;
 
-/** At the end of the list this part of a page is shown at once, and following begins; of more, a page, to be read on. */
-const CATCH_UP_PART = 0.2;
+/**
+ * When the user scrolls to the end and the buffer has at most this fraction of a page, all of it is shown and the panel
+ * follows; otherwise the next page is shown.
+ */
+const CATCH_UP_FRACTION = 0.2;
 
 export interface PanelOptions {
-  readonly lane: EnvelopeType;
+  readonly type: EnvelopeType;
   readonly filter: FilterQuery;
   readonly stream: Pick<LogStream, "listen" | "setFilter" | "status">;
   readonly history: Pick<LogHistory, "page">;
   /** Calls back once, before the next frame is drawn. */
   readonly schedule: (publish: () => void) => void;
-  /** True where the records are of a time that has a start: it is not the journal that begins with the first one. */
+  /** True if the time range has a start: the first record is then not the first of the journal. */
   readonly hasStart?: () => boolean;
   readonly limits?: WindowLimits;
-  /** How many records are asked of the journal at a time. */
+  /** How many records are requested from the journal at a time. */
   readonly pageRecords?: number;
 }
 
 /**
- * One panel's records: a window on the log, and what has arrived behind it ({@link PanelRows}). It follows the newest,
- * or holds still for who reads.
+ * The state of one panel: a window on the log, and what has arrived after it ({@link PanelRows}). It either follows the
+ * latest records or stays still for the user to read.
  *
- * The newest record is at the bottom, as in a terminal and in `tailgate tail`: texts are read downwards, a stack trace
- * too, and rows that come at the end move nothing that is above them.
+ * The newest record is at the bottom, as in a terminal and in `tailgate tail`: text, stack traces included, is read
+ * downwards, and rows that are appended move nothing above them.
  *
- * React reads this through `subscribe` and `version`; it hears of changes once a frame, however many records came.
+ * React subscribes with {@link usePanelStore}; it is notified at most once a frame, however many records arrive.
  */
 export class PanelStore {
-  readonly lane: EnvelopeType;
-  /** Hears of changes. */
-  readonly subscribe: FrameNews["subscribe"];
-  readonly version: FrameNews["version"];
+  readonly type: EnvelopeType;
   readonly #stream: PanelOptions["stream"];
+  readonly #schedule: PanelOptions["schedule"];
   readonly #pageRecords: number;
   readonly #hasStart: () => boolean;
-  readonly #news: FrameNews;
-  readonly #pages: JournalPages;
   readonly #rows: PanelRows;
-  readonly #loading: PanelLoading;
-  /** Asked for, and not taken by the gateway yet. */
-  #wanted: { readonly filter: FilterQuery; readonly version: number } | undefined;
-  #refusal = "";
+  readonly #loader: PageLoader;
+  readonly #listeners = new Set<() => void>();
+  #isScheduled = false;
+  #version = 0;
+  /** The filter that the gateway has not confirmed yet. */
+  #pending: { readonly filter: FilterQuery; readonly version: number } | undefined;
+  #rejection = "";
   #isFollowing = true;
   #isPaused = false;
   #isCleared = false;
 
-  constructor({ lane, filter, stream, history, schedule, ...others }: PanelOptions) {
-    const { limits = LIMITS, pageRecords = PAGE_RECORDS, hasStart = () => false } = others;
-    this.lane = lane;
+  constructor({ type, filter, stream, history, schedule, ...options }: PanelOptions) {
+    const { limits = LIMITS, pageRecords = PAGE_RECORDS, hasStart = () => false } = options;
+    this.type = type;
     this.#stream = stream;
+    this.#schedule = schedule;
     this.#pageRecords = pageRecords;
     this.#hasStart = hasStart;
-    this.#news = new FrameNews(schedule);
-    this.subscribe = this.#news.subscribe;
-    this.version = this.#news.version;
     this.#rows = new PanelRows(limits, () => this.isFollowing);
-    this.#pages = new JournalPages({
+    this.#loader = new PageLoader({
       history,
-      lane,
+      rows: this.#rows,
+      type,
       filter,
       pageRecords,
       epoch: () => stream.status.epoch,
-      changed: this.#news.changed,
+      onChange: () => this.#notify(),
     });
-    this.#loading = new PanelLoading(this.#pages, this.#rows);
-    stream.listen((event) => this.#take(event));
+    stream.listen((event) => this.#handle(event));
   }
 
-  /** What can be scrolled through. */
+  readonly subscribe = (listener: () => void): (() => void) => {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  };
+
+  /** Increases with each notification. */
+  readonly version = (): number => this.#version;
+
+  #notify(): void {
+    if (this.#isScheduled) return;
+    this.#isScheduled = true;
+    this.#schedule(() => {
+      this.#isScheduled = false;
+      this.#version++;
+      for (const listener of this.#listeners) listener();
+    });
+  }
+
+  /** The rows that can be scrolled through. */
   get rows(): RowWindow {
     return this.#rows.window;
   }
@@ -89,16 +104,16 @@ export class PanelStore {
     return this.#stream.status;
   }
 
-  /** The one that is wanted. */
+  /** The filter that was set last. */
   get filter(): FilterQuery {
-    return this.#wanted?.filter ?? this.#pages.filter;
+    return this.#pending?.filter ?? this.#loader.filter;
   }
 
   get counts(): PanelCounts {
-    return this.#rows.tally.counts;
+    return this.#rows.counter.counts;
   }
 
-  /** True while the newest record is kept in view. */
+  /** True while the latest record is kept in view. */
   get isFollowing(): boolean {
     return this.#isFollowing && !this.#isPaused;
   }
@@ -112,160 +127,159 @@ export class PanelStore {
   }
 
   get isLoadingOlder(): boolean {
-    return this.#loading.isLoadingOlder;
+    return this.#loader.isLoadingOlder;
   }
 
   isLoadingGap(row: GapRow): boolean {
-    return this.#loading.isLoadingGap(row);
+    return this.#loader.isLoadingGap(row);
   }
 
-  /** True where no older record is in the journal. */
+  /** True if the journal has no older record. */
   get isAtBeginning(): boolean {
     const { older } = this.#rows;
     return older === null || (older?.from ?? 1) < 1;
   }
 
-  /** True where no newer record of the stream is missing between the rows and what is buffered. */
-  get isAtNewest(): boolean {
-    return !this.#rows.hasHole;
+  /** True if no records are missing between the rows and the buffer. */
+  get isContiguous(): boolean {
+    return this.#rows.isContiguous;
   }
 
-  /** True where the time that is shown has a start. */
+  /** True if the time range has a start. */
   get hasStart(): boolean {
     return this.#hasStart();
   }
 
-  /** Why the gateway refused the filter that was set last, "" if it did not: it may be another version than the page. */
-  get refusal(): string {
-    return this.#refusal;
+  /** Why the gateway rejected the last filter; "" if it did not. It may be of another version than the page. */
+  get rejection(): string {
+    return this.#rejection;
   }
 
-  /** Why the journal could not be read, "" where it could. */
-  get trouble(): string {
-    return this.#pages.trouble;
+  /** Why the journal could not be read; "" if it could. */
+  get lastError(): string {
+    return this.#loader.lastError;
   }
 
-  /** Another number where the rows have become others altogether. */
+  /** Changes when the rows are replaced. */
   get generation(): number {
-    return this.#pages.generation;
+    return this.#loader.generation;
   }
 
-  #take(event: StreamEvent): void {
+  #handle(event: StreamEvent): void {
     switch (event.type) {
       case "records":
-        this.#rows.take(event.entries, event.from, event.to);
+        this.#rows.receive(event.entries, event.from, event.to);
         break;
       case "gap":
-        this.#rows.takeGap(event.gap, (event.gap.lane ?? this.lane) === this.lane);
+        this.#rows.receiveGap(event.gap, (event.gap.lane ?? this.type) === this.type);
         break;
       case "filter":
-        if (event.version === this.#wanted?.version) this.#startAnew(this.#wanted.filter);
+        if (event.version === this.#pending?.version) this.#restart(this.#pending.filter);
         break;
       case "refused":
-        if (event.version !== this.#wanted?.version) break;
-        this.#wanted = undefined;
-        this.#refusal = event.reason;
+        if (event.version !== this.#pending?.version) break;
+        this.#pending = undefined;
+        this.#rejection = event.reason;
         break;
       case "caught_up":
         this.#rows.catchUp(event.sequence);
         break;
       case "reset":
-        this.#rows.takeBack(event);
+        this.#rows.reset(event);
         break;
       default:
     }
-    this.#news.changed();
+    this.#notify();
   }
 
-  // Following and holding still
+  // Following
 
-  /** What is in the list stays as it is from now on. */
+  /** From now on the rows stay as they are. */
   stopFollowing(): void {
     if (!this.#isFollowing) return;
-    if (!this.#isPaused) this.#rows.holdStill();
+    if (!this.#isPaused) this.#rows.startBuffering();
     this.#isFollowing = false;
-    this.#news.changed();
+    this.#notify();
   }
 
   setPaused(isPaused: boolean): void {
     if (isPaused === this.#isPaused) return;
-    if (isPaused && this.#isFollowing) this.#rows.holdStill();
+    if (isPaused && this.#isFollowing) this.#rows.startBuffering();
     this.#isPaused = isPaused;
-    if (!isPaused && this.#isFollowing) this.followNewest();
-    this.#news.changed();
+    if (!isPaused && this.#isFollowing) this.follow();
+    this.#notify();
   }
 
-  /** Shows the newest, and keeps them in view. */
-  followNewest(): void {
-    this.#loading.giveUpJump();
-    if (this.#rows.hasHole) this.#pages.startAnew();
-    this.#rows.joinBuffer();
+  /** Jumps to the latest record, and keeps it in view from then on. */
+  follow(): void {
+    this.#loader.cancelJump();
+    if (!this.#rows.isContiguous) this.#loader.invalidate();
+    this.#rows.showBuffer();
     this.#isFollowing = true;
-    if (this.#isPaused) this.#rows.holdStill();
+    if (this.#isPaused) this.#rows.startBuffering();
     if (this.rows.length === 0) void this.loadOlder();
-    this.#news.changed();
+    this.#notify();
   }
 
-  /** The list is scrolled to its end: goes on with what comes next, and follows when nothing does. */
-  readOn(): void {
+  /** Called when the list is scrolled to its end: shows what comes next, and follows when nothing does. */
+  reachEnd(): void {
     if (this.isFollowing) return;
-    if (this.#rows.hasHole) return void this.loadNewer();
+    if (!this.#rows.isContiguous) return void this.loadNewer();
     if (this.#isPaused) return;
-    if (this.#rows.waiting <= CATCH_UP_PART * this.#pageRecords) return this.followNewest();
-    this.#rows.readBuffer(this.#pageRecords);
-    this.#news.changed();
+    if (this.#rows.bufferedRows <= CATCH_UP_FRACTION * this.#pageRecords) return this.follow();
+    this.#rows.showBuffered(this.#pageRecords);
+    this.#notify();
   }
 
-  /** Drops the rows of before that time from the list's beginning, unless somebody reads there. */
-  forgetBefore(timeMs: number): void {
-    if (this.isFollowing && this.#rows.forgetBefore(timeMs)) this.#news.changed();
+  /** Drops the records before this time, unless the user has stopped following to read. */
+  dropBefore(timeMs: number): void {
+    if (this.isFollowing && this.#rows.dropBefore(timeMs)) this.#notify();
   }
 
-  // The journal
+  // Loading from the journal
 
-  /** Puts what is older in front of the list. */
   async loadOlder(): Promise<void> {
-    if (!this.#isCleared) await this.#loading.loadOlder();
+    if (!this.#isCleared) await this.#loader.loadOlder();
   }
 
-  /** Puts what comes next behind the list, up to where the buffer begins. */
+  /** Loads newer records, up to the start of the buffer. */
   loadNewer(): Promise<void> {
-    return this.#loading.loadNewer();
+    return this.#loader.loadNewer();
   }
 
-  /** Puts the records of a gap in its place, as far as the journal has them. */
+  /** Replaces a gap by its records, as far as the journal has them. */
   loadGap(row: GapRow): Promise<void> {
     if (!this.isLoadingGap(row)) this.stopFollowing();
-    return this.#loading.loadGap(row);
+    return this.#loader.loadGap(row);
   }
 
-  /** Shows what is around a record, or where it would be; the list is told to bring it into view. */
+  /** Shows the records around a sequence; {@link takeScrollTarget} then has the row to scroll to. */
   goTo(sequence: number): Promise<void> {
     this.stopFollowing();
-    return this.#loading.goTo(sequence);
+    return this.#loader.goTo(sequence);
   }
 
-  /** The ordinal of the row that is to be brought into view; given once. */
-  takeGoal(): number | undefined {
-    return this.#loading.takeGoal();
+  /** Returns the ordinal of the row to scroll to, once. */
+  takeScrollTarget(): number | undefined {
+    return this.#loader.takeScrollTarget();
   }
 
-  // The view as a whole
+  // Filtering and clearing
 
-  /** From the answer of the gateway on, the list has what matches this filter. */
+  /** Once the gateway confirms the filter, the rows are replaced by those that match it. */
   setFilter(filter: FilterQuery): void {
-    const version = this.#stream.setFilter({ ...filter, type: this.lane });
-    this.#wanted = { filter, version };
-    this.#refusal = "";
-    this.#news.changed();
+    const version = this.#stream.setFilter({ ...filter, type: this.type });
+    this.#pending = { filter, version };
+    this.#rejection = "";
+    this.#notify();
   }
 
-  /** Empties the list; `loadOlder` brings nothing back before `showCleared`. */
+  /** Empties the list; older records are not loaded until `showCleared`. */
   clear(): void {
-    this.#pages.startAnew();
+    this.#loader.invalidate();
     this.#rows.clear();
     this.#isCleared = true;
-    this.#news.changed();
+    this.#notify();
   }
 
   showCleared(): void {
@@ -273,14 +287,19 @@ export class PanelStore {
     void this.loadOlder();
   }
 
-  /** With what matches the filter, from the gateway's newest record back. */
-  #startAnew(filter: FilterQuery): void {
-    this.#wanted = undefined;
-    this.#pages.filter = filter;
+  /** Shows the records that match, from the newest one back. */
+  #restart(filter: FilterQuery): void {
+    this.#pending = undefined;
+    this.#loader.filter = filter;
     this.clear();
     this.#isCleared = false;
     this.#isFollowing = true;
-    if (this.#rows.isUntold) this.#rows.forgetStart();
-    else void this.loadOlder();
+    if (this.#rows.hasPosition) void this.loadOlder();
+    else this.#rows.resetStart();
   }
+}
+
+/** Re-renders when the panel changes, at most once a frame. */
+export function usePanelStore(store: PanelStore): void {
+  useSyncExternalStore(store.subscribe, store.version);
 }

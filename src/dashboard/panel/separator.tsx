@@ -3,41 +3,41 @@ import { useRef, type KeyboardEvent, type PointerEvent } from "react";
 interface SeparatorProps {
   readonly className: string;
   readonly label: string;
-  /** What it divides off, in a unit of its own. */
+  /** The size of what comes before it, in a unit of the caller. */
   readonly value: number;
   readonly min: number;
   readonly max: number;
-  /** Of a press of an arrow key. */
+  /** What an arrow key adds or subtracts. */
   readonly step: number;
-  /** How many pixels a value of 1 is. */
+  /** Returns how many pixels a value of 1 is. */
   readonly unitPx: () => number;
   readonly onChange: (value: number) => void;
 }
 
-/** A line between two things that is dragged by mouse, pen, finger or arrow keys (WAI-ARIA, window splitter). */
+/** A line that resizes what is beside it, by pointer or arrow keys (WAI-ARIA window splitter pattern). */
 export function Separator(props: SeparatorProps) {
   const { className, label, value, min, max } = props;
-  const dragged = useRef<{ readonly x: number; readonly value: number }>(undefined);
+  const dragStart = useRef<{ readonly x: number; readonly value: number }>(undefined);
   const change = (next: number): void => props.onChange(Math.min(max, Math.max(min, next)));
 
   const start = (event: PointerEvent<HTMLElement>): void => {
     if (event.button !== 0) return;
     event.currentTarget.setPointerCapture(event.pointerId);
-    dragged.current = { x: event.clientX, value };
+    dragStart.current = { x: event.clientX, value };
   };
   const drag = ({ clientX }: PointerEvent): void => {
-    const from = dragged.current;
+    const from = dragStart.current;
     if (from) change(from.value + (clientX - from.x) / props.unitPx());
   };
   const end = (): void => {
-    dragged.current = undefined;
+    dragStart.current = undefined;
   };
   const drop = (event: PointerEvent): void => {
     drag(event);
     end();
   };
-  const press = (event: KeyboardEvent): void => {
-    const next = pressed(event.key, props);
+  const handleKey = (event: KeyboardEvent): void => {
+    const next = valueAfterKey(event.key, props);
     if (next === undefined) return;
     event.preventDefault();
     event.stopPropagation();
@@ -58,12 +58,12 @@ export function Separator(props: SeparatorProps) {
       onPointerMove={drag}
       onPointerUp={drop}
       onPointerCancel={end}
-      onKeyDown={press}
+      onKeyDown={handleKey}
     />
   );
 }
 
-function pressed(key: string, { value, min, max, step }: SeparatorProps): number | undefined {
+function valueAfterKey(key: string, { value, min, max, step }: SeparatorProps): number | undefined {
   switch (key) {
     case "ArrowLeft":
       return value - step;

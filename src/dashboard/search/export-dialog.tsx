@@ -1,24 +1,23 @@
 import { useEffect, useRef, useState } from "react";
-import { exportRecords, saveFile, type ExportProgress } from "./export.ts";
-import { EXPORT_FORMATS } from "./export-format.ts";
-import { Modal } from "../modal.tsx";
-import type { Session } from "../session/session.ts";
+import { Modal } from "../dialogs.tsx";
+import type { DashboardSession } from "../session/session.ts";
+import { filterKey, toFilter, type View } from "../session/view.ts";
 import { TEXTS } from "../texts.ts";
-import { filterKey, filterOf, type View } from "../session/view.ts";
+import { EXPORT_FORMATS, exportRecords, saveFile, type ExportProgress } from "./export.ts";
 
 interface ExportDialogProps {
-  readonly session: Session;
+  readonly session: DashboardSession;
   readonly view: View;
   readonly onClose: () => void;
 }
 
-type Format = keyof typeof EXPORT_FORMATS;
+type FormatName = keyof typeof EXPORT_FORMATS;
 
-const FORMATS = Object.keys(EXPORT_FORMATS) as Format[];
+const FORMAT_NAMES = Object.keys(EXPORT_FORMATS) as FormatName[];
 
-/** Saves what the filter finds in the whole journal, not what is loaded alone. */
+/** Downloads all records of the journal that match, whether they are loaded or not. */
 export function ExportDialog({ session, view, onClose }: ExportDialogProps) {
-  const [format, setFormat] = useState<Format>("json");
+  const [format, setFormat] = useState<FormatName>("json");
   const [progress, setProgress] = useState<ExportProgress>();
   const [outcome, setOutcome] = useState("");
   const [isRunning, setIsRunning] = useState(false);
@@ -34,7 +33,7 @@ export function ExportDialog({ session, view, onClose }: ExportDialogProps) {
       const { history, bounds } = session;
       const file = await exportRecords({
         history,
-        filter: filterOf(view),
+        filter: toFilter(view),
         bounds,
         format: EXPORT_FORMATS[format],
         signal: abort.signal,
@@ -49,7 +48,7 @@ export function ExportDialog({ session, view, onClose }: ExportDialogProps) {
       setIsRunning(false);
     }
   };
-  const { q } = filterOf(view);
+  const { q } = toFilter(view);
   return (
     <Modal title={TEXTS.export.title} onClose={onClose}>
       <p>{filterKey(view) === "" ? TEXTS.export.all : TEXTS.export.filtered}</p>
@@ -59,8 +58,8 @@ export function ExportDialog({ session, view, onClose }: ExportDialogProps) {
         </p>
       )}
       <fieldset className="export-formats" disabled={isRunning}>
-        <legend className="unseen">{TEXTS.export.format}</legend>
-        {FORMATS.map((name) => (
+        <legend className="visually-hidden">{TEXTS.export.format}</legend>
+        {FORMAT_NAMES.map((name) => (
           <label key={name}>
             <input
               type="radio"

@@ -1,21 +1,21 @@
 import { FACETS, type Facet } from "../../wire/fields.ts";
-import type { Counted } from "../session/journal-counts.ts";
 import { printable } from "../../wire/printable.ts";
-import { chooseTerm, hasTerm, termOf } from "./query.ts";
+import type { JournalCount } from "../session/journal-counts.ts";
 import { TEXTS } from "../texts.ts";
+import { hasTerm, toggleTerm, toTerm } from "./query.ts";
 
-/** Of the values of a facet, the most frequent. */
+/** The most frequent values of a facet that are shown. */
 const VALUES_MAX = 50;
 
 interface FacetsProps {
   readonly q: string;
-  readonly counted: Counted | undefined;
+  readonly count: JournalCount | undefined;
   readonly onSearch: (q: string) => void;
   readonly onClose: () => void;
 }
 
-/** The values that the records have that match; a click searches for one, another one takes its place. */
-export function Facets({ q, counted, onSearch, onClose }: FacetsProps) {
+/** The most frequent values of some fields in the matching records. Clicking a value filters for it. */
+export function Facets({ q, count, onSearch, onClose }: FacetsProps) {
   return (
     <aside id="facets" className="facets" aria-label={TEXTS.facets.title}>
       <div className="facets-head">
@@ -24,9 +24,9 @@ export function Facets({ q, counted, onSearch, onClose }: FacetsProps) {
           {TEXTS.close}
         </button>
       </div>
-      <p className="hint">{counted ? TEXTS.facets.hint(counted) : TEXTS.facets.counting}</p>
+      <p className="hint">{count ? TEXTS.facets.hint(count) : TEXTS.facets.counting}</p>
       {FACETS.map((facet) => (
-        <FacetValues key={facet} facet={facet} q={q} counted={counted} onSearch={onSearch} />
+        <FacetValues key={facet} facet={facet} q={q} count={count} onSearch={onSearch} />
       ))}
     </aside>
   );
@@ -36,25 +36,25 @@ interface FacetValuesProps extends Omit<FacetsProps, "onClose"> {
   readonly facet: Facet;
 }
 
-function FacetValues({ facet, q, counted, onSearch }: FacetValuesProps) {
-  const values = mostFrequent(counted?.facets.get(facet) ?? new Map());
+function FacetValues({ facet, q, count, onSearch }: FacetValuesProps) {
+  const values = mostFrequent(count?.facets.get(facet) ?? new Map());
   return (
     <section data-facet={facet}>
       <h3>{TEXTS.facets.names[facet]}</h3>
-      {counted && values.length === 0 && <p className="hint">{TEXTS.facets.none}</p>}
+      {count && values.length === 0 && <p className="hint">{TEXTS.facets.none}</p>}
       <ul>
-        {values.map(([value, count]) => {
-          const term = termOf(facet, value);
+        {values.map(([value, records]) => {
+          const term = toTerm(facet, value);
           return (
             <li key={value}>
               <button
                 type="button"
                 aria-pressed={hasTerm(q, term)}
                 title={printable(value)}
-                onClick={() => onSearch(chooseTerm(q, facet, term))}
+                onClick={() => onSearch(toggleTerm(q, facet, term))}
               >
                 <span className="facet-value">{printable(value)}</span>
-                <span className="count">{TEXTS.number(count)}</span>
+                <span className="count">{TEXTS.number(records)}</span>
               </button>
             </li>
           );
@@ -64,7 +64,7 @@ function FacetValues({ facet, q, counted, onSearch }: FacetValuesProps) {
   );
 }
 
-/** Those that are as frequent stand in the order of the alphabet: they keep their places while others come. */
+/** Sorts equally frequent values alphabetically, so that they do not move while records arrive. */
 function mostFrequent(values: ReadonlyMap<string, number>): [string, number][] {
   return [...values]
     .toSorted(([one, count], [other, otherCount]) => otherCount - count || (one < other ? -1 : 1))

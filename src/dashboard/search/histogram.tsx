@@ -1,65 +1,64 @@
 import { useRef, useState, type PointerEvent } from "react";
 import { LEVELS } from "../../wire/envelope.ts";
-import { barsOf, heightPart, type Bars } from "./histogram-bars.ts";
-import type { Counted } from "../session/journal-counts.ts";
+import type { TimeBuckets } from "../../wire/histogram.ts";
+import type { JournalCount } from "../session/journal-counts.ts";
+import { isSliding, toBounds, type TimeRange } from "../session/view.ts";
 import { TEXTS } from "../texts.ts";
-import type { TimeRange } from "../session/view.ts";
 
-/** Of the drawing; what is seen has the width of the page. */
+/** The width of the drawing in its own units; it is stretched to the width of the page. */
 const WIDTH = 1000;
 
-/** Of its place, so that two are seen to be two. */
-const BAR_PART = 0.85;
+/** The fraction of its bucket that a bar fills, so that adjacent bars are distinct. */
+const BAR_FRACTION = 0.85;
 
 interface HistogramProps {
-  readonly counted: Counted | undefined;
-  /** The one that is shown. */
+  readonly count: JournalCount | undefined;
   readonly range: TimeRange;
   readonly onRange: (range: TimeRange) => void;
   /** The gateway's time, in ms since 1970. */
   readonly now: () => number;
 }
 
-/** A stretch of it that is being chosen; what is under the pointer does not move meanwhile. */
+/** A selection by dragging; the chart does not change while it lasts. */
 interface Brush {
-  readonly shown: Bars;
-  readonly fromPart: number;
-  readonly toPart: number;
+  readonly chart: Chart;
+  readonly from: number;
+  readonly to: number;
 }
 
-/** The records that match over time, by level. Dragging over it chooses a time. */
-export function Histogram({ counted, range, onRange, now }: HistogramProps) {
+/** The matching records over time, by level. Dragging selects a time range. */
+export function Histogram({ count, range, onRange, now }: HistogramProps) {
   const [brush, setBrush] = useState<Brush>();
   const svg = useRef<SVGSVGElement>(null);
-  const shown = brush?.shown ?? (counted && barsOf(counted.times, range, now()));
-  if (!shown) {
+  const chart = brush?.chart ?? (count && toChart(count.times, range, now()));
+  if (!chart) {
     return (
       <div className="histogram">
-        <span className="histogram-extent">{counted && <Outside counted={counted} />}</span>
+        <span className="histogram-extent">{count && <Outliers count={count} />}</span>
       </div>
     );
   }
 
-  const partAt = ({ clientX }: PointerEvent): number => {
+  const fractionAt = ({ clientX }: PointerEvent): number => {
     const { left, width } = svg.current!.getBoundingClientRect();
     return Math.min(1, Math.max(0, (clientX - left) / width));
   };
-  const timeAt = (part: number): number =>
-    Math.round(shown.fromMs + part * (shown.toMs - shown.fromMs));
+  const timeAt = (fraction: number): number =>
+    Math.round(chart.fromMs + fraction * (chart.toMs - chart.fromMs));
   const start = (event: PointerEvent): void => {
     svg.current!.setPointerCapture(event.pointerId);
-    setBrush({ shown, fromPart: partAt(event), toPart: partAt(event) });
+    setBrush({ chart, from: fractionAt(event), to: fractionAt(event) });
   };
   const drag = (event: PointerEvent): void => {
-    if (brush) setBrush({ ...brush, toPart: partAt(event) });
+    if (brush) setBrush({ ...brush, to: fractionAt(event) });
   };
   const end = (): void => {
     setBrush(undefined);
     if (!brush) return;
-    const [sinceMs, untilMs] = [brush.fromPart, brush.toPart].sort((a, b) => a - b).map(timeAt);
+    const [sinceMs, untilMs] = [brush.from, brush.to].sort((a, b) => a - b).map(timeAt);
     if (untilMs! > sinceMs!) onRange({ sinceMs, untilMs });
   };
-  const [from, to] = TEXTS.histogram.ends(shown.fromMs, shown.toMs);
+  const [from, to] = TEXTS.histogram.ends(chart.fromMs, chart.toMs);
   return (
     <div className="histogram" title={TEXTS.histogram.hint}>
       <svg
@@ -73,30 +72,30 @@ export function Histogram({ counted, range, onRange, now }: HistogramProps) {
         onPointerUp={end}
         onPointerCancel={() => setBrush(undefined)}
       >
-        {shown.bars.map(({ startPart, widthPart, counts }) => (
+        {chart.bars.map(({ start: x, width, counts }) => (
           <Bar
-            key={startPart}
-            x={startPart * WIDTH}
-            width={BAR_PART * widthPart * WIDTH}
+            key={x}
+            x={x * WIDTH}
+            width={BAR_FRACTION * width * WIDTH}
             counts={counts}
-            most={shown.most}
+            countMax={chart.countMax}
           />
         ))}
         {brush && (
           <rect
             className="brush"
-            x={Math.min(brush.fromPart, brush.toPart) * WIDTH}
-            width={Math.abs(brush.toPart - brush.fromPart) * WIDTH}
+            x={Math.min(brush.from, brush.to) * WIDTH}
+            width={Math.abs(brush.to - brush.from) * WIDTH}
             y={0}
             height={1}
           />
         )}
       </svg>
       <span className="histogram-from">{from}</span>
-      {counted && (
+      {count && (
         <span className="histogram-extent">
-          {TEXTS.histogram.extent(counted)}
-          <Outside counted={counted} />
+          {TEXTS.histogram.extent(count)}
+          <Outliers count={count} />
         </span>
       )}
       <span className="histogram-to">{to}</span>
@@ -104,15 +103,8 @@ export function Histogram({ counted, range, onRange, now }: HistogramProps) {
   );
 }
 
-interface BarProps {
-  readonly x: number;
-  readonly width: number;
-  readonly counts: readonly number[];
-  readonly most: number;
-}
-
-/** What the chart leaves out. */
-function Outside({ counted: { outliers } }: { readonly counted: Counted }) {
+/** Says how many records are outside the chart. */
+function Outliers({ count: { outliers } }: { readonly count: JournalCount }) {
   const text = TEXTS.histogram.outliers(outliers);
   if (text === "") return null;
   return (
@@ -122,17 +114,60 @@ function Outside({ counted: { outliers } }: { readonly counted: Counted }) {
   );
 }
 
-/** The most severe level is at the bottom. The top of each level is where the count of it and those below stands. */
-function Bar({ x, width, counts, most }: BarProps) {
-  let below = 0;
+interface BarProps {
+  readonly x: number;
+  readonly width: number;
+  readonly counts: readonly number[];
+  readonly countMax: number;
+}
+
+/** The most severe level is at the base. The top of each level shows the count of that level and above. */
+function Bar({ x, width, counts, countMax }: BarProps) {
+  let sum = 0;
   return LEVELS.toReversed().map((level) => {
     const count = counts[LEVELS.indexOf(level)]!;
     if (count === 0) return null;
-    const bottom = heightPart(below, most);
-    below += count;
-    const top = heightPart(below, most);
+    const bottom = heightFraction(sum, countMax);
+    sum += count;
+    const top = heightFraction(sum, countMax);
     return (
       <rect key={level} data-level={level} x={x} width={width} y={1 - top} height={top - bottom} />
     );
   });
+}
+
+/** The scale is logarithmic, so that one busy moment does not make all others invisible. */
+function heightFraction(count: number, countMax: number): number {
+  return count === 0 ? 0 : Math.log1p(count) / Math.log1p(countMax);
+}
+
+interface Chart {
+  readonly fromMs: number;
+  readonly toMs: number;
+  readonly bars: readonly {
+    /** As fractions of the whole width. */
+    readonly start: number;
+    readonly width: number;
+    /** By rank of level. */
+    readonly counts: readonly number[];
+  }[];
+  /** The count of the tallest bar. */
+  readonly countMax: number;
+}
+
+/** Returns undefined if there are no records, or if all have the same time. */
+function toChart(times: TimeBuckets, range: TimeRange, nowMs: number): Chart | undefined {
+  const { sinceMs, untilMs } = toBounds(range, nowMs);
+  const fromMs = sinceMs ?? times.firstMs;
+  // The last bar includes the last record.
+  const lastMs = times.lastMs + 1;
+  const toMs = untilMs ?? (isSliding(range) ? Math.max(nowMs, lastMs) : lastMs);
+  if (times.lastMs === -Infinity || toMs - fromMs <= 1) return undefined;
+  const bars = [...times.entries()].map(([startMs, counts]) => ({
+    start: (startMs - fromMs) / (toMs - fromMs),
+    width: times.widthMs / (toMs - fromMs),
+    counts,
+  }));
+  const sums = bars.map(({ counts }) => counts.reduce((sum, count) => sum + count, 0));
+  return { fromMs, toMs, bars, countMax: Math.max(...sums) };
 }

@@ -1,32 +1,32 @@
 import { useEffect, useRef, useState, type FormEvent, type KeyboardEvent, type Ref } from "react";
-import { completionsOf, type Known, type Option } from "./completion.ts";
+import { filterProblem } from "../session/view.ts";
 import { TEXTS } from "../texts.ts";
-import { problemOf } from "../session/view.ts";
+import { completeQuery, type Completion, type KnownFields } from "./query.ts";
 
 interface SearchBoxProps {
-  /** What is shown now. */
+  /** The filter that is applied. */
   readonly q: string;
-  readonly known: () => Known;
+  readonly known: () => KnownFields;
   readonly onSearch: (q: string) => void;
   readonly input: Ref<HTMLInputElement>;
 }
 
-const NONE: readonly Option[] = [];
+const NO_COMPLETIONS: readonly Completion[] = [];
 
-/** One box for the filter language: completes what is known, and says under it what is not understood. */
+/** A text field for the filter language, with completions, and with errors shown below it. */
 export function SearchBox({ q, known, onSearch, input }: SearchBoxProps) {
   const [text, setText] = useState(q);
-  const [problem, setProblem] = useState(() => problemOf(q));
-  const [options, setOptions] = useState(NONE);
+  const [problem, setProblem] = useState(() => filterProblem(q));
+  const [completions, setCompletions] = useState(NO_COMPLETIONS);
   const [active, setActive] = useState(-1);
-  /** Where the caret goes once the text is in the box. */
+  /** Where to put the caret after rendering the text. */
   const caret = useRef<number>(undefined);
   const box = useRef<HTMLInputElement>(null);
 
   useEffect(() => {
     setText(q);
-    setProblem(problemOf(q));
-    setOptions(NONE);
+    setProblem(filterProblem(q));
+    setCompletions(NO_COMPLETIONS);
   }, [q]);
 
   useEffect(() => {
@@ -35,45 +35,47 @@ export function SearchBox({ q, known, onSearch, input }: SearchBoxProps) {
     caret.current = undefined;
   }, [text]);
 
-  const offer = (next: string, at: number): void => {
-    setOptions(completionsOf(next, at, known()));
+  const suggest = (next: string, at: number): void => {
+    setCompletions(completeQuery(next, at, known()));
     setActive(-1);
   };
   const type = (next: string, at: number): void => {
     setText(next);
-    // What is being written is not complained of before it is searched for.
-    if (problem !== "") setProblem(problemOf(next));
-    offer(next, at);
+    // A new problem is reported only when the filter is applied, not while the user types.
+    if (problem !== "") setProblem(filterProblem(next));
+    suggest(next, at);
   };
   const search = (next: string): void => {
-    const found = problemOf(next);
-    setProblem(found);
-    setOptions(NONE);
-    if (found === "") onSearch(next.trim());
+    const nextProblem = filterProblem(next);
+    setProblem(nextProblem);
+    setCompletions(NO_COMPLETIONS);
+    if (nextProblem === "") onSearch(next.trim());
   };
-  const accept = (option: Option): void => {
-    caret.current = option.caret;
-    setText(option.text);
-    if (option.isField) offer(option.text, option.caret);
-    else setOptions(NONE);
+  const accept = (completion: Completion): void => {
+    caret.current = completion.caret;
+    setText(completion.text);
+    if (completion.isField) suggest(completion.text, completion.caret);
+    else setCompletions(NO_COMPLETIONS);
   };
   const submit = (event: FormEvent): void => {
     event.preventDefault();
     search(text);
   };
   const move = (by: number): void => {
-    if (options.length === 0) return offer(text, box.current!.selectionStart ?? text.length);
-    const places = options.length + 1;
-    setActive(((active + 1 + by + places) % places) - 1);
+    if (completions.length === 0) return suggest(text, box.current!.selectionStart ?? text.length);
+    // One step between the last completion and the first has none active.
+    const steps = completions.length + 1;
+    setActive(((active + 1 + by + steps) % steps) - 1);
   };
-  const chosen = options[active];
-  const pressed = (event: KeyboardEvent): void => {
+  const activeCompletion = completions[active];
+  const handleKey = (event: KeyboardEvent): void => {
     const keys: Record<string, (() => void) | undefined> = {
       ArrowDown: () => move(1),
       ArrowUp: () => move(-1),
-      Enter: chosen && (() => accept(chosen)),
-      Tab: chosen && (() => accept(chosen)),
-      Escape: options.length > 0 ? () => setOptions(NONE) : () => box.current!.blur(),
+      Enter: activeCompletion && (() => accept(activeCompletion)),
+      Tab: activeCompletion && (() => accept(activeCompletion)),
+      Escape:
+        completions.length > 0 ? () => setCompletions(NO_COMPLETIONS) : () => box.current!.blur(),
     };
     const act = keys[event.key];
     if (!act || event.nativeEvent.isComposing) return;
@@ -82,7 +84,7 @@ export function SearchBox({ q, known, onSearch, input }: SearchBoxProps) {
     act();
   };
 
-  const isOpen = options.length > 0;
+  const isOpen = completions.length > 0;
   return (
     <form className="search" role="search" aria-label={TEXTS.filter.form} onSubmit={submit}>
       <div className="search-field">
@@ -98,7 +100,7 @@ export function SearchBox({ q, known, onSearch, input }: SearchBoxProps) {
           aria-autocomplete="list"
           aria-expanded={isOpen}
           aria-controls="completions"
-          aria-activedescendant={chosen && `completion-${active}`}
+          aria-activedescendant={activeCompletion && `completion-${active}`}
           aria-invalid={problem !== ""}
           aria-describedby="filter-problem"
           placeholder={TEXTS.filter.placeholder}
@@ -107,21 +109,21 @@ export function SearchBox({ q, known, onSearch, input }: SearchBoxProps) {
           spellCheck={false}
           value={text}
           onChange={({ target }) => type(target.value, target.selectionStart ?? 0)}
-          onKeyDown={pressed}
-          onBlur={() => setOptions(NONE)}
+          onKeyDown={handleKey}
+          onBlur={() => setCompletions(NO_COMPLETIONS)}
         />
         <ul id="completions" role="listbox" aria-label={TEXTS.filter.completions} hidden={!isOpen}>
-          {options.map((option, index) => (
+          {completions.map((completion, index) => (
             <li
-              key={option.label}
+              key={completion.label}
               id={`completion-${index}`}
               role="option"
               aria-selected={index === active}
-              // The box keeps the focus.
+              // Keeps the focus in the text field.
               onPointerDown={(event) => event.preventDefault()}
-              onClick={() => accept(option)}
+              onClick={() => accept(completion)}
             >
-              {option.label}
+              {completion.label}
             </li>
           ))}
         </ul>
@@ -135,7 +137,7 @@ export function SearchBox({ q, known, onSearch, input }: SearchBoxProps) {
             search("");
           }}
         >
-          {TEXTS.filter.none}
+          {TEXTS.filter.clear}
         </button>
       )}
       <p id="filter-problem" className="problem" role="alert">

@@ -1,59 +1,59 @@
-/** A difference between the clocks that people should know of. */
+/** Smaller differences between the clocks are not worth reporting. */
 const SKEW_MS_MIN = 5000;
 
-/** The `Date` of an answer is cut to seconds. */
-const DATE_MS = 1000;
+/** The `Date` header has whole seconds. */
+const DATE_RESOLUTION_MS = 1000;
 
-/** With the answers of {@link GatewayStats}, about a minute. */
+/** About a minute of responses of {@link GatewayStats}. */
 const CONTRADICTIONS_MAX = 12;
 
-const ANSWER_MS_MAX = 2000;
+const RESPONSE_TIMEOUT_MS = 2000;
 
-/** By how much the gateway's clock is ahead of the page's own: between these bounds. */
-interface Offset {
+/** Bounds of how far the gateway's clock is ahead of the browser's. */
+interface ClockOffset {
   readonly minMs: number;
   readonly maxMs: number;
 }
 
 /**
- * The gateway's clock, by the `Date` of its answers: records have its time, and so do the time ranges that are asked
- * for. The page's own clock may be anything.
+ * The gateway's clock, estimated from the `Date` header of its responses. Timestamps of records and time ranges are in
+ * the gateway's time; the browser's clock may be off by any amount.
  *
- * Each answer narrows the bounds of the difference. Answers that contradict them change them only once a minute's worth
- * of them has: one that was on its way for long, or was kept by a proxy, must not move what is shown.
+ * Each response narrows the bounds of the offset. A response that contradicts them is ignored, because it may have been
+ * delayed or cached by a proxy; about a minute of contradictions replaces them.
  */
 export class GatewayClock {
-  #offset: Offset | undefined;
-  #latest: Offset | undefined;
+  #offset: ClockOffset | undefined;
+  #latest: ClockOffset | undefined;
   #contradictions = 0;
 
-  /** In whole ms since 1970; the page's own time before the first answer. */
-  readonly now = (): number => Date.now() + (this.#offset ? middleOf(this.#offset) : 0);
+  /** Returns the time in ms since 1970, by the browser's clock before the first response. */
+  readonly now = (): number => Date.now() + (this.#offset ? middle(this.#offset) : 0);
 
-  /** By how much the gateway was ahead in the latest answer; 0 if that is too little to be told. */
+  /** How far the gateway's clock was ahead in the latest response; 0 if the difference is too small to report. */
   get skewMs(): number {
     if (!this.#latest) return 0;
     const { minMs, maxMs } = this.#latest;
-    return minMs >= SKEW_MS_MIN || maxMs <= -SKEW_MS_MIN ? middleOf(this.#latest) : 0;
+    return minMs >= SKEW_MS_MIN || maxMs <= -SKEW_MS_MIN ? middle(this.#latest) : 0;
   }
 
-  /** Asks the gateway for its time; resolves without it if there is no answer soon. */
+  /** Requests the gateway's time; resolves without it if there is no response in time. */
   async learn(): Promise<void> {
     const sentAtMs = Date.now();
     try {
-      const signal = AbortSignal.timeout(ANSWER_MS_MAX);
-      const answer = await fetch("/healthz", { method: "HEAD", cache: "no-store", signal });
-      this.observe(answer.headers, sentAtMs);
+      const signal = AbortSignal.timeout(RESPONSE_TIMEOUT_MS);
+      const response = await fetch("/healthz", { method: "HEAD", cache: "no-store", signal });
+      this.observe(response.headers, sentAtMs);
     } catch {
-      // The streams say why there is no connection.
+      // The streams report a lost connection.
     }
   }
 
-  /** Takes the time out of an answer that has just come; `sentAtMs`: when it was asked for, by the page's own clock. */
+  /** Takes the time from a response that has just arrived. `sentAtMs`: when it was requested, by the browser's clock. */
   observe(headers: Headers, sentAtMs: number): void {
     const dateMs = Date.parse(headers.get("Date") ?? "");
     if (Number.isNaN(dateMs)) return;
-    const latest = { minMs: dateMs - Date.now(), maxMs: dateMs + DATE_MS - sentAtMs };
+    const latest = { minMs: dateMs - Date.now(), maxMs: dateMs + DATE_RESOLUTION_MS - sentAtMs };
     this.#latest = latest;
     const known = this.#offset ?? latest;
     const minMs = Math.max(known.minMs, latest.minMs);
@@ -68,6 +68,6 @@ export class GatewayClock {
   }
 }
 
-function middleOf({ minMs, maxMs }: Offset): number {
+function middle({ minMs, maxMs }: ClockOffset): number {
   return Math.round((minMs + maxMs) / 2);
 }

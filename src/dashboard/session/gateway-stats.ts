@@ -1,91 +1,90 @@
-/** What the page takes of the answer of `/api/stats`. */
-export interface Stats {
-  /** Null where the gateway keeps no chain: its journal is in memory. */
+/** The part of the response of `/api/stats` that the dashboard uses. */
+export interface StatsResponse {
+  /** Null if the gateway has no audit chain: its journal is in memory. */
   readonly audit: AuditChain | null;
-  /** With `{trace_id}` in it; null where there is nothing that shows traces. */
+  /** An address with `{trace_id}` in it; null if none is configured. */
   readonly trace_url: string | null;
   readonly components: readonly ComponentStats[];
 }
 
-/** What became of the records of a part of the gateway. */
 interface ComponentStats {
   readonly id: string;
   readonly kind: "intake" | "receiver" | "processor" | "exporter";
-  /** True for an exporter that gets every record in the end: what waits for it is all that it is behind. */
+  /** True for an exporter that gets every record eventually: what is queued for it is its whole lag. */
   readonly durable?: boolean;
   readonly queue_records: number;
-  /** The age of what it is writing. */
+  /** The age of the records that it is writing. */
   readonly lag_seconds: number;
-  /** Writes that have failed in a row. */
+  /** Consecutive failed writes. */
   readonly retries?: number;
-  /** Why the last write failed, null where it did not. */
+  /** Why the last write failed; null if it succeeded. */
   readonly trouble: string | null;
-  /** Given up, by reason. */
+  /** Dropped records by reason. */
   readonly dropped: Readonly<Record<string, number>>;
 }
 
 export interface AuditChain {
-  /** How many events are chained. */
+  /** How many events are in the chain. */
   readonly count: number;
-  /** The newest signature over the chain; null before the first. */
+  /** The newest signed checkpoint; null before the first. */
   readonly checkpoint: { readonly time: string; readonly seq: number } | null;
 }
 
-/** What hears of the gateway's time. */
-interface Clock {
+/** Learns the gateway's time from its responses. */
+interface ClockObserver {
   observe(headers: Headers, sentAtMs: number): void;
 }
 
 const PATH = "/api/stats";
 const INTERVAL_MS = 5000;
 
-/** The gateway's account of itself, asked again and again while somebody looks at the page. */
+/** Polls the gateway's statistics while the page is visible. */
 export class GatewayStats {
-  readonly #clock: Clock;
-  #stats: Stats | undefined;
+  readonly #clock: ClockObserver;
+  #stats: StatsResponse | undefined;
   #timer: number | undefined;
-  #askedAtMs = -Infinity;
+  #requestedAtMs = -Infinity;
   readonly #listeners = new Set<() => void>();
 
-  constructor(clock: Clock) {
+  constructor(clock: ClockObserver) {
     this.#clock = clock;
   }
 
   readonly subscribe = (listener: () => void): (() => void) => {
     this.#listeners.add(listener);
     if (this.#listeners.size === 1) {
-      document.addEventListener("visibilitychange", this.#plan);
-      this.#plan();
+      document.addEventListener("visibilitychange", this.#schedule);
+      this.#schedule();
     }
     return () => {
       this.#listeners.delete(listener);
       if (this.#listeners.size > 0) return;
-      document.removeEventListener("visibilitychange", this.#plan);
+      document.removeEventListener("visibilitychange", this.#schedule);
       clearTimeout(this.#timer);
     };
   };
 
-  /** Undefined before the first answer. The last one stays while the gateway does not answer. */
-  readonly current = (): Stats | undefined => this.#stats;
+  /** Returns the last response; undefined before the first. */
+  readonly current = (): StatsResponse | undefined => this.#stats;
 
-  readonly #plan = (): void => {
+  readonly #schedule = (): void => {
     clearTimeout(this.#timer);
     if (document.hidden || this.#listeners.size === 0) return;
-    const waitMs = Math.max(0, this.#askedAtMs + INTERVAL_MS - performance.now());
-    this.#timer = window.setTimeout(() => void this.#ask(), waitMs);
+    const waitMs = Math.max(0, this.#requestedAtMs + INTERVAL_MS - performance.now());
+    this.#timer = window.setTimeout(() => void this.#request(), waitMs);
   };
 
-  async #ask(): Promise<void> {
-    this.#askedAtMs = performance.now();
+  async #request(): Promise<void> {
+    this.#requestedAtMs = performance.now();
     const sentAtMs = Date.now();
     try {
-      const answer = await fetch(PATH);
-      this.#clock.observe(answer.headers, sentAtMs);
-      if (answer.ok) this.#stats = await answer.json();
+      const response = await fetch(PATH);
+      this.#clock.observe(response.headers, sentAtMs);
+      if (response.ok) this.#stats = await response.json();
     } catch {
-      // The streams say why there is no connection.
+      // The streams report a lost connection.
     }
     for (const listener of this.#listeners) listener();
-    this.#plan();
+    this.#schedule();
   }
 }

@@ -9,68 +9,75 @@ import {
   type BucketsMessage,
   type LevelCounts,
 } from "../../wire/histogram.ts";
-import { boundsOf, isSliding, type TimeBounds, type TimeRange } from "./view.ts";
+import { isSliding, toBounds, type TimeBounds, type TimeRange } from "./view.ts";
 
 const PATH = "/api/counts";
 
-/** From the newest record back so much of the journal is counted: each request looks at a bounded part of it. */
+/** How much of the journal is counted, from the newest record back: each request scans a bounded part of it. */
 const REQUESTS_MAX = 10;
 
-/** What comes is counted so often at most, and with no more than this part of the time. */
+/** New records are counted at most this often, and with at most this fraction of the time. */
 const PAUSE_MS_MIN = 1000;
-const BUSY_PART = 0.05;
+const BUSY_FRACTION = 0.05;
 
-/** A range that slides is counted anew after this part of it: what has left it is known to a bucket's width only. */
-const RECOUNT_PART = 0.05;
+/**
+ * A sliding range is recounted after this fraction of it: the time of the records that have left it is only known to
+ * the width of a bucket.
+ */
+const RECOUNT_FRACTION = 0.05;
 const RECOUNT_MS_MIN = 10_000;
 
-/** After a failure. */
 const RETRY_MS = 5000;
 
-export interface JournalCountsOptions {
-  readonly wish: CountWish;
-  /** Grows when records come. */
+interface JournalCountsOptions {
+  readonly query: CountQuery;
+  /** Increases when records arrive. */
   readonly received: () => number;
-  /** The gateway's time, in ms since 1970; the page's own where absent. */
+  /** The gateway's time, in ms since 1970; by default the browser's. */
   readonly now?: () => number;
-  /** The epoch of the records that come, if it is known. */
+  /** The epoch of the records that arrive, if known. */
   readonly epoch?: () => string | undefined;
-  /** Nothing is counted meanwhile. */
+  /** Counting pauses while the page is hidden. */
   readonly isHidden: () => boolean;
-  /** The gateway's; the page's own where absent. */
+  /** The gateway's address; by default the page's origin. */
   readonly url?: string;
   readonly requestsMax?: number;
 }
 
-/** What is to be counted. */
-export interface CountWish {
+interface CountQuery {
   readonly filter: FilterQuery;
   readonly range: TimeRange;
 }
 
+/** Records outside the histogram, because their time is far from all others. */
 interface Outliers {
   readonly before: number;
   readonly after: number;
-  /** By the rank of their level. */
+  /** By rank of level. */
   readonly levels: Readonly<LevelCounts>;
 }
 
 const NO_OUTLIERS: Outliers = { before: 0, after: 0, levels: LEVELS.map(() => 0) };
 
-/** The records of the journal that match, as far as they are counted. */
-export interface Counted {
+/** The matching records of the journal, as far as they are counted. */
+export interface JournalCount {
   readonly times: TimeBuckets;
-  /** Records whose time is an outlier: they are not in `times`. */
+  /** Records that are not in `times`. */
   readonly outliers: Outliers;
-  /** Empty where they are not asked for. */
+  /** Empty unless requested. */
   readonly facets: ReadonlyMap<Facet, ReadonlyMap<string, number>>;
-  /** So many of the newest records have been looked at. */
-  readonly looked: number;
-  /** `counting`: there is more, and it goes on; `part`: there is more; `all`: that is all of the journal. */
-  readonly extent: "counting" | "part" | "all";
+  /** How many of the newest records have been scanned. */
+  readonly scanned: number;
+  /** `counting`: still in progress; `partial`: the journal has more; `complete`: all of the journal. */
+  readonly extent: "counting" | "partial" | "complete";
 }
 
-interface Answer extends BucketsMessage {
+/** Returns how many records there are of each level, by rank. */
+export function countLevels({ times, outliers }: JournalCount): LevelCounts {
+  return times.sums.map((count, rank) => count + outliers.levels[rank]!);
+}
+
+interface CountsResponse extends BucketsMessage {
   readonly epoch: string;
   readonly counted: { readonly from: number; readonly to: number };
   readonly before: number;
@@ -80,22 +87,28 @@ interface Answer extends BucketsMessage {
   readonly next_cursor: string | null;
 }
 
+/** Where counting continues. */
+interface CountCursor {
+  readonly epoch: string;
+  readonly next: number;
+}
+
 /**
- * Counts what the view is about in the journal, not in the rows that happen to be loaded: from the newest record back,
- * and on with what comes. The gateway counts; its answers are added up here.
+ * Counts the records of the view in the whole journal, not only those that are loaded: from the newest record back, then
+ * new ones as they arrive. The gateway counts them; this adds up its responses.
  */
 export class JournalCounts {
   readonly #options: JournalCountsOptions;
   readonly #listeners = new Set<() => void>();
-  #wish: CountWish;
+  #query: CountQuery;
   #hasFacets = false;
-  #counted: Counted | undefined;
+  #count: JournalCount | undefined;
   #run = new AbortController();
 
   constructor(options: JournalCountsOptions) {
     this.#options = options;
-    this.#wish = options.wish;
-    this.#startAnew();
+    this.#query = options.query;
+    this.#restart();
   }
 
   readonly subscribe = (listener: () => void): (() => void) => {
@@ -103,134 +116,138 @@ export class JournalCounts {
     return () => this.#listeners.delete(listener);
   };
 
-  /** Undefined before the first answer to what is wanted now. */
-  readonly current = (): Counted | undefined => this.#counted;
+  /** Returns undefined before the first response to the current query. */
+  readonly current = (): JournalCount | undefined => this.#count;
 
-  show(wish: CountWish): void {
-    this.#wish = wish;
-    this.#startAnew();
+  show(query: CountQuery): void {
+    this.#query = query;
+    this.#restart();
   }
 
-  /** Whether values of facets are counted, too: that takes the gateway longer. */
+  /** Whether facets are counted, which takes the gateway longer. */
   setFacets(hasFacets: boolean): void {
     if (hasFacets === this.#hasFacets) return;
     this.#hasFacets = hasFacets;
-    this.#startAnew();
+    this.#restart();
   }
 
   close(): void {
     this.#run.abort();
   }
 
-  #startAnew(): void {
+  #restart(): void {
     this.#run.abort();
     this.#run = new AbortController();
     this.#publish(undefined);
-    void this.#count(this.#run.signal);
+    void this.#countUntilAborted(this.#run.signal);
   }
 
-  /** Looks back and goes on, again and again; ends with the signal alone. */
-  async #count(signal: AbortSignal): Promise<void> {
+  async #countUntilAborted(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       try {
-        await this.#follow(await this.#lookBack(signal), signal);
+        await this.#countNew(await this.#countExisting(signal), signal);
       } catch {
-        // The gateway is away, or the cursor is of another journal. The streams say why, and what was counted stays.
+        // The gateway is unreachable, or the cursor is of another journal. The streams report that; the counts stay.
         await pause(RETRY_MS, signal);
       }
     }
   }
 
-  /** Answers where that what comes begins. */
-  async #lookBack(signal: AbortSignal): Promise<Place> {
+  async #countExisting(signal: AbortSignal): Promise<CountCursor> {
     const { requestsMax = REQUESTS_MAX } = this.#options;
-    const first = await this.#ask({ order: "desc" }, signal);
+    const first = await this.#request({ order: "desc" }, signal);
     let cursor = first.next_cursor;
-    this.#add(undefined, first, cursor === null ? "all" : "counting");
+    this.#add(undefined, first, cursor === null ? "complete" : "counting");
     for (let request = 1; cursor !== null; request++) {
       if (request === requestsMax) {
-        this.#publish({ ...this.#counted!, extent: "part" });
+        this.#publish({ ...this.#count!, extent: "partial" });
         break;
       }
-      const answer = await this.#ask({ order: "desc", cursor }, signal);
-      cursor = answer.next_cursor;
-      this.#add(this.#counted, answer, cursor === null ? "all" : "counting");
+      const response = await this.#request({ order: "desc", cursor }, signal);
+      cursor = response.next_cursor;
+      this.#add(this.#count, response, cursor === null ? "complete" : "counting");
     }
     return { epoch: first.epoch, next: first.counted.to + 1 };
   }
 
-  /** Until it is time to count anew, or there is another journal. */
-  async #follow({ epoch, next }: Place, signal: AbortSignal): Promise<void> {
-    const { range } = this.#wish;
+  /** Resolves when it is time to recount, or when the gateway has another journal. */
+  async #countNew({ epoch, next }: CountCursor, signal: AbortSignal): Promise<void> {
+    const { range } = this.#query;
     const endAtMs = performance.now() + recountMs(range);
-    let seen = -1;
+    let counted = -1;
     let pauseMs = PAUSE_MS_MIN;
     while (performance.now() < endAtMs) {
       await pause(pauseMs, signal);
       signal.throwIfAborted();
       if (this.#options.isHidden()) continue;
-      // The gateway has another journal: of this one nothing more comes.
       if ((this.#options.epoch?.() ?? epoch) !== epoch) return;
       this.#slide(range);
       const received = this.#options.received();
-      if (received === seen) continue;
-      const askedAtMs = performance.now();
-      const answer = await this.#ask({ order: "asc", cursor: `${epoch}:${next}` }, signal);
-      if (answer.epoch !== epoch) return;
-      this.#add(this.#counted, answer, this.#counted!.extent);
-      next = answer.counted.to + 1;
-      if (answer.next_cursor === null) seen = received;
-      pauseMs = Math.max(PAUSE_MS_MIN, (performance.now() - askedAtMs) / BUSY_PART);
+      if (received === counted) continue;
+      const requestedAtMs = performance.now();
+      const response = await this.#request({ order: "asc", cursor: `${epoch}:${next}` }, signal);
+      if (response.epoch !== epoch) return;
+      this.#add(this.#count, response, this.#count!.extent);
+      next = response.counted.to + 1;
+      if (response.next_cursor === null) counted = received;
+      pauseMs = Math.max(PAUSE_MS_MIN, (performance.now() - requestedAtMs) / BUSY_FRACTION);
     }
   }
 
-  async #ask(place: Readonly<Record<string, string>>, signal: AbortSignal): Promise<Answer> {
-    const { filter, range } = this.#wish;
-    const bounds = this.#boundsOf(range);
-    const query = new URLSearchParams(place);
+  async #request(
+    position: Readonly<Record<string, string>>,
+    signal: AbortSignal,
+  ): Promise<CountsResponse> {
+    const { filter, range } = this.#query;
+    const bounds = this.#toBounds(range);
+    const parameters = new URLSearchParams(position);
     const times = { since: bounds.sinceMs, until: bounds.untilMs };
     for (const [name, value] of Object.entries({ ...filter, ...times })) {
-      if (value !== undefined) query.set(name, String(value));
+      if (value !== undefined) parameters.set(name, String(value));
     }
-    if (this.#hasFacets) query.set("facets", FACETS.join(","));
-    const url = `${this.#options.url ?? ""}${PATH}?${query}`;
-    const answer = await fetchUnlessBusy(() => fetch(url, { signal }), signal);
-    if (!answer.ok) throw new Error(`The gateway answers HTTP ${answer.status}.`);
-    return answer.json();
+    if (this.#hasFacets) parameters.set("facets", FACETS.join(","));
+    const url = `${this.#options.url ?? ""}${PATH}?${parameters}`;
+    const response = await fetchUnlessBusy(() => fetch(url, { signal }), signal);
+    if (!response.ok) throw new Error(`The gateway responded with HTTP ${response.status}.`);
+    return response.json();
   }
 
-  #boundsOf(range: TimeRange): TimeBounds {
-    return boundsOf(range, (this.#options.now ?? Date.now)());
+  #toBounds(range: TimeRange): TimeBounds {
+    return toBounds(range, (this.#options.now ?? Date.now)());
   }
 
-  /** Drops what has left the range. */
+  /** Drops what has left a sliding range. */
   #slide(range: TimeRange): void {
-    const { sinceMs } = this.#boundsOf(range);
-    if (!isSliding(range) || sinceMs === undefined || !this.#counted) return;
-    this.#counted.times.dropBefore(sinceMs);
-    this.#publish({ ...this.#counted });
+    const { sinceMs } = this.#toBounds(range);
+    if (!isSliding(range) || sinceMs === undefined || !this.#count) return;
+    this.#count.times.dropBefore(sinceMs);
+    this.#publish({ ...this.#count });
   }
 
-  /** `before`: what was counted already; undefined where that begins anew. */
-  #add(before: Counted | undefined, answer: Answer, extent: Counted["extent"]): void {
-    const { outliers = NO_OUTLIERS, facets, looked = 0 } = before ?? {};
-    const { times, strays } = this.#merged(before?.times, TimeBuckets.of(answer));
-    const { from, to } = answer.counted;
+  /** Adds a response to `before`, or starts from zero if that is undefined. */
+  #add(
+    before: JournalCount | undefined,
+    response: CountsResponse,
+    extent: JournalCount["extent"],
+  ): void {
+    const { outliers = NO_OUTLIERS, facets, scanned = 0 } = before ?? {};
+    const { times, strays } = this.#merge(before?.times, TimeBuckets.of(response));
+    const { from, to } = response.counted;
     const sums = FACETS.map(
-      (facet) => [facet, sumOf(facets?.get(facet), answer.facets[facet])] as const,
+      (facet) => [facet, addCounts(facets?.get(facet), response.facets[facet])] as const,
     );
     this.#publish({
       times,
-      outliers: withMore(outliers, answer, strays),
+      outliers: addOutliers(outliers, response, strays),
       facets: new Map(sums),
-      looked: looked + to - from + 1,
+      scanned: scanned + to - from + 1,
       extent,
     });
   }
 
-  /** What is wanted from a time on has no strays. */
-  #merged(times: TimeBuckets | undefined, more: TimeBuckets): Merged {
-    const { sinceMs } = this.#boundsOf(this.#wish.range);
+  /** In a range with a start there are no strays. */
+  #merge(times: TimeBuckets | undefined, more: TimeBuckets): MergedTimes {
+    const { sinceMs } = this.#toBounds(this.#query.range);
     const [older, newer] = !times || more.lastMs > times.lastMs ? [times, more] : [more, times];
     if (!older) return { times: newer, strays: undefined };
     const isFar = newer.firstMs - older.lastMs > STRAY_GAP_MS && newer.count > 0;
@@ -241,46 +258,34 @@ export class JournalCounts {
     return { times: newer, strays: undefined };
   }
 
-  #publish(counted: Counted | undefined): void {
-    this.#counted = counted;
+  #publish(count: JournalCount | undefined): void {
+    this.#count = count;
     for (const listener of this.#listeners) listener();
   }
 }
 
-/** All that is counted, by the rank of the level. */
-export function levelsOf({ times, outliers }: Counted): LevelCounts {
-  return times.sums.map((count, rank) => count + outliers.levels[rank]!);
-}
-
-/** Counts over time; `strays` are not in them. */
-interface Merged {
+interface MergedTimes {
   readonly times: TimeBuckets;
+  /** A few records long before all others; they are not in `times`. */
   readonly strays: TimeBuckets | undefined;
 }
 
-function withMore(sum: Outliers, answer: Answer, strays: TimeBuckets | undefined): Outliers {
-  const within = TimeBuckets.of(answer).sums;
-  const outside = answer.levels.map((count, rank) => count - within[rank]!);
+function addOutliers(
+  sum: Outliers,
+  response: CountsResponse,
+  strays: TimeBuckets | undefined,
+): Outliers {
+  const within = TimeBuckets.of(response).sums;
+  const outside = response.levels.map((count, rank) => count - within[rank]!);
   const more = strays?.sums ?? NO_OUTLIERS.levels;
   return {
-    before: sum.before + answer.before + (strays?.count ?? 0),
-    after: sum.after + answer.after,
+    before: sum.before + response.before + (strays?.count ?? 0),
+    after: sum.after + response.after,
     levels: sum.levels.map((count, rank) => count + outside[rank]! + more[rank]!),
   };
 }
 
-function recountMs(range: TimeRange): number {
-  if (!("lastMinutes" in range)) return Infinity;
-  return Math.max(RECOUNT_MS_MIN, RECOUNT_PART * range.lastMinutes * 60_000);
-}
-
-/** Where counting goes on. */
-interface Place {
-  readonly epoch: string;
-  readonly next: number;
-}
-
-function sumOf(
+function addCounts(
   counts: ReadonlyMap<string, number> | undefined,
   more: Readonly<Record<string, number>> = {},
 ): ReadonlyMap<string, number> {
@@ -289,7 +294,12 @@ function sumOf(
   return sum;
 }
 
-/** Resolves at the end of the time, and earlier when the signal aborts. */
+function recountMs(range: TimeRange): number {
+  if (!("lastMinutes" in range)) return Infinity;
+  return Math.max(RECOUNT_MS_MIN, RECOUNT_FRACTION * range.lastMinutes * 60_000);
+}
+
+/** Resolves after the time, or as soon as the signal aborts. */
 function pause(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const end = (): void => {

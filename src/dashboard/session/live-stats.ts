@@ -1,32 +1,32 @@
 import type { LogStream } from "../../client/index.ts";
 
-/** How many records come live, and how late the newest of them came. */
-export class Pace {
+/** Counts the records that arrive live, and measures how late the newest of them is. */
+export class LiveStats {
+  readonly #now: () => number;
+  /** By stream: each stream reports all sequences. */
+  readonly #received = new Map<object, number>();
   #lagMs: number | undefined;
   #newestAtMs: number | undefined;
-  readonly #now: () => number;
-  /** By stream: each tells of all sequences. */
-  readonly #told = new Map<object, number>();
 
   /** `now`: the gateway's time, in ms since 1970. */
   constructor(now: () => number) {
     this.#now = now;
   }
 
-  /** How many live records the gateway has had, whether they match or not. What is of the past does not count. */
-  readonly live = (): number => Math.max(0, ...this.#told.values());
+  /** Returns how many live records the gateway has received, whether they match the filter or not. */
+  readonly received = (): number => Math.max(0, ...this.#received.values());
 
-  /** Undefined before the first live record. Clocks that differ make it no less than nothing. */
+  /** The age of the newest live record when it arrived; undefined before the first. Never negative. */
   get lagMs(): number | undefined {
     return this.#lagMs;
   }
 
-  /** When the newest live record came, in ms since 1970. */
+  /** When the newest live record arrived, in ms since 1970. */
   get newestAtMs(): number | undefined {
     return this.#newestAtMs;
   }
 
-  /** Looks at what a stream brings once it is live: what comes before is of the past. */
+  /** Observes a stream. What it delivers before it is live is history, and does not count. */
   watch(stream: Pick<LogStream, "listen">): void {
     let isLive = false;
     stream.listen((event) => {
@@ -34,14 +34,15 @@ export class Pace {
         const { state } = event.status;
         isLive = state === "live" || state === "polling";
       } else if (event.type === "records" && isLive) {
-        this.#told.set(stream, (this.#told.get(stream) ?? 0) + event.to - event.from + 1);
+        const received = this.#received.get(stream) ?? 0;
+        this.#received.set(stream, received + event.to - event.from + 1);
         const newest = event.entries.at(-1);
-        if (newest) this.#came(Date.parse(newest.envelope.data.timestamp));
+        if (newest) this.#measure(Date.parse(newest.envelope.data.timestamp));
       }
     });
   }
 
-  #came(loggedAtMs: number): void {
+  #measure(loggedAtMs: number): void {
     this.#newestAtMs = Date.now();
     this.#lagMs = Math.max(0, this.#now() - loggedAtMs);
   }

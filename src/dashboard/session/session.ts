@@ -1,149 +1,227 @@
+import {
+  LogHistory,
+  LogStream,
+  type HistoryQuery,
+  type LogEntry,
+  type StreamEvent,
+} from "../../client/index.ts";
 import { ENVELOPE_TYPES, type EnvelopeType } from "../../wire/envelope.ts";
-import { LogHistory, LogStream, type HistoryQuery } from "../../client/index.ts";
-import { BoundedStream } from "./bounded-stream.ts";
+import type { FilterQuery } from "../../wire/filter.ts";
+import { PanelStore, type PanelOptions } from "../panel/panel-store.ts";
+import { Correlation } from "./correlation.ts";
 import type { GatewayClock } from "./gateway-clock.ts";
 import { GatewayStats } from "./gateway-stats.ts";
 import { JournalCounts } from "./journal-counts.ts";
-import { Pace } from "./live-stats.ts";
-import { Together } from "../details/correlation.ts";
-import { PanelStore } from "../panel/panel-store.ts";
-import type { ViewStore } from "./view-store.ts";
+import { LiveStats } from "./live-stats.ts";
 import {
-  boundsOf,
-  isSliding,
+  DEFAULT_VIEW,
   filterKey,
-  filterOf,
-  problemOf,
-  WHOLE_VIEW,
+  filterProblem,
+  isSliding,
+  toBounds,
+  toFilter,
   type TimeBounds,
   type TimeRange,
   type View,
+  type ViewStore,
 } from "./view.ts";
 
-/** How many records a panel begins with; what is older comes when it is scrolled to. */
+/** How many records a panel starts with; older ones are loaded when the user scrolls up. */
 const REPLAY = 200;
 
-/** How often a range that slides is looked at. */
-const SLIDE_MS = 1000;
+const SLIDE_INTERVAL_MS = 1000;
 
-/** The one that has served the page. */
-const GATEWAY = "/";
+/** The gateway that served the page. */
+const GATEWAY_URL = "/";
 
 /**
- * What the page is connected to: the journal, and a stream for each panel, so that each begins with the newest records
- * of its type, and audit events do not wait behind many system logs.
+ * The dashboard's connection to the gateway: the history API, and one stream for each panel, so that each panel starts
+ * with the newest records of its type, and audit events do not queue behind system logs.
  */
-export class Session {
+export class DashboardSession {
   readonly history: LogHistory;
   readonly panels: Readonly<Record<EnvelopeType, PanelStore>>;
   readonly clock: GatewayClock;
-  readonly pace: Pace;
+  readonly live: LiveStats;
   readonly stats: GatewayStats;
   readonly counts: JournalCounts;
-  readonly together: Together;
-  readonly #streams: BoundedStream[] = [];
+  readonly correlation: Correlation;
   readonly #connections: LogStream[] = [];
+  readonly #streams: BoundedStream[] = [];
   #range: TimeRange;
 
   constructor(view: View, clock: GatewayClock) {
     this.clock = clock;
-    this.pace = new Pace(clock.now);
+    this.live = new LiveStats(clock.now);
     this.stats = new GatewayStats(clock);
-    const { q } = problemOf(view.q) === "" ? view : WHOLE_VIEW;
-    this.history = new LogHistory({ url: GATEWAY });
+    const { q } = filterProblem(view.q) === "" ? view : DEFAULT_VIEW;
+    this.history = new LogHistory({ url: GATEWAY_URL });
     this.#range = view.range;
-    const [system, audit] = ENVELOPE_TYPES.map((lane) => this.#open(lane, { ...view, q }));
+    const [system, audit] = ENVELOPE_TYPES.map((type) => this.#openPanel(type, { ...view, q }));
     this.panels = { system_log: system!, audit_log: audit! };
-    this.together = new Together(this.panels);
+    this.correlation = new Correlation(this.panels);
     this.counts = new JournalCounts({
-      wish: { filter: filterOf({ ...view, q }), range: view.range },
-      // Each of the streams tells of all sequences.
+      query: { filter: toFilter({ ...view, q }), range: view.range },
+      // Either stream reports all sequences.
       received: () => this.panels.system_log.counts.received,
       epoch: () => this.epoch,
       now: clock.now,
       isHidden: () => document.hidden,
     });
-    setInterval(() => this.#slide(), SLIDE_MS);
+    setInterval(() => this.#slide(), SLIDE_INTERVAL_MS);
   }
 
-  /** The times that the view is about just now. */
+  /** The present bounds of the view's time range. */
   get bounds(): TimeBounds {
-    return boundsOf(this.#range, this.clock.now());
+    return toBounds(this.#range, this.clock.now());
   }
 
-  /** Of the gateway's journal; undefined before the first connection. */
+  /** The epoch of the gateway's journal; undefined before the first connection. */
   get epoch(): string | undefined {
     return this.panels.system_log.status.epoch;
   }
 
-  /** Connects both panels now, if they are waiting to. */
+  /** Connects the streams that are waiting to reconnect. */
   reconnect(): void {
     for (const connection of this.#connections) {
       if (connection.status.retryInMs !== undefined) connection.retry();
     }
   }
 
-  /** Shows what the view is about from now on, where that can be understood. */
+  /** Applies the view whenever it changes, unless its filter is not valid. */
   follow(views: ViewStore): void {
     views.epoch = () => this.epoch;
-    let shown = filterKey(views.get());
+    let applied = filterKey(views.get());
     views.subscribe(() => {
       const view = views.get();
       const key = filterKey(view);
-      if (key === shown || problemOf(view.q) !== "") return;
-      shown = key;
-      this.#show(view);
+      if (key === applied || filterProblem(view.q) !== "") return;
+      applied = key;
+      this.#apply(view);
     });
   }
 
-  #show(view: View): void {
+  #apply(view: View): void {
     this.#range = view.range;
-    this.counts.show({ filter: filterOf(view), range: view.range });
+    this.counts.show({ filter: toFilter(view), range: view.range });
     for (const stream of this.#streams) stream.nextRange = view.range;
-    for (const lane of ENVELOPE_TYPES) this.panels[lane].setFilter(filterOf(view));
+    for (const type of ENVELOPE_TYPES) this.panels[type].setFilter(toFilter(view));
   }
 
-  /** What has left the range leaves the panels that follow; what somebody reads stays. */
+  /** Drops the records that have left a sliding range. */
   #slide(): void {
     const { sinceMs } = this.bounds;
     if (sinceMs === undefined || !isSliding(this.#range)) return;
-    for (const lane of ENVELOPE_TYPES) this.panels[lane].forgetBefore(sinceMs);
+    for (const type of ENVELOPE_TYPES) this.panels[type].dropBefore(sinceMs);
   }
 
-  /** Resolves when both panels show what the view is about. */
+  /** Resolves when both panels show the view. */
   async settled(): Promise<void> {
     await Promise.all(this.#streams.map((stream) => stream.settled()));
   }
 
-  #open(lane: EnvelopeType, view: View): PanelStore {
-    const filter = filterOf(view);
+  #openPanel(type: EnvelopeType, view: View): PanelStore {
+    const filter = toFilter(view);
     const { sinceMs, untilMs } = this.bounds;
-    // Behind a bounded time nothing of the newest need be in it; the journal has what is.
+    // The newest records may all be outside the bounds: those inside are read from the journal.
     const isBounded = sinceMs !== undefined || untilMs !== undefined;
-    const whole = new LogStream({
-      url: GATEWAY,
-      filter: { ...filter, type: lane },
+    const connection = new LogStream({
+      url: GATEWAY_URL,
+      filter: { ...filter, type },
       start: isBounded ? {} : { replay: REPLAY },
     });
-    this.pace.watch(whole);
-    this.#connections.push(whole);
-    // What lets one panel connect lets the other, too.
-    whole.listen((event) => {
+    this.live.watch(connection);
+    this.#connections.push(connection);
+    // If one stream can connect, so can the other.
+    connection.listen((event) => {
       if (event.type === "status" && event.status.state === "live") this.reconnect();
     });
-    const stream = new BoundedStream(whole, view.range, this.clock.now);
+    const stream = new BoundedStream(connection, view.range, this.clock.now);
     this.#streams.push(stream);
     return new PanelStore({
-      lane,
+      type,
       filter,
       stream,
       hasStart: () => stream.bounds.sinceMs !== undefined,
-      history: { page: (query) => this.history.page({ ...query, ...timesOf(stream.bounds) }) },
+      history: { page: (query) => this.history.page({ ...query, ...toQuery(stream.bounds) }) },
       schedule: (publish) => requestAnimationFrame(publish),
     });
   }
 }
 
-function timesOf({ sinceMs, untilMs }: TimeBounds): Pick<HistoryQuery, "since" | "until"> {
+function toQuery({ sinceMs, untilMs }: TimeBounds): Pick<HistoryQuery, "since" | "until"> {
   return { since: sinceMs, until: untilMs };
+}
+
+/**
+ * A stream that delivers only the records of a time range, which the gateway's filter cannot express. Other records
+ * count as filtered.
+ */
+class BoundedStream {
+  readonly #stream: PanelOptions["stream"];
+  readonly #now: () => number;
+  #range: TimeRange;
+  /** The range that takes effect when the gateway confirms the filter of this version. */
+  #pending: { readonly version: number; readonly range: TimeRange } | undefined;
+  #waiting: (() => void)[] = [];
+  /** The range that the next filter comes with. */
+  nextRange: TimeRange;
+
+  /** `now`: the gateway's time, in ms since 1970. */
+  constructor(stream: PanelOptions["stream"], range: TimeRange, now: () => number) {
+    this.#stream = stream;
+    this.#now = now;
+    this.#range = range;
+    this.nextRange = range;
+  }
+
+  get status(): PanelOptions["stream"]["status"] {
+    return this.#stream.status;
+  }
+
+  /** The present bounds; those of a sliding range change with time. */
+  get bounds(): TimeBounds {
+    return toBounds(this.#range, this.#now());
+  }
+
+  listen(listener: (event: StreamEvent) => void): () => void {
+    return this.#stream.listen((event) => this.#handle(event, listener));
+  }
+
+  setFilter(filter: FilterQuery): number {
+    const version = this.#stream.setFilter(filter);
+    this.#pending = { version, range: this.nextRange };
+    return version;
+  }
+
+  /** Resolves when the gateway has confirmed or rejected the last filter. */
+  settled(): Promise<void> {
+    if (!this.#pending) return Promise.resolve();
+    return new Promise((resolve) => this.#waiting.push(resolve));
+  }
+
+  #handle(event: StreamEvent, listener: (event: StreamEvent) => void): void {
+    if (event.type === "records") {
+      const entries = event.entries.filter((entry) => this.#isWithin(entry));
+      return listener({ ...event, entries });
+    }
+    const isReply =
+      (event.type === "filter" || event.type === "refused") &&
+      event.version === this.#pending?.version;
+    if (isReply) this.#range = this.#pending!.range;
+    listener(event);
+    if (isReply) this.#settle();
+  }
+
+  #settle(): void {
+    this.#pending = undefined;
+    for (const resolve of this.#waiting.splice(0)) resolve();
+  }
+
+  #isWithin({ envelope }: LogEntry): boolean {
+    const { sinceMs, untilMs } = this.bounds;
+    if (sinceMs === undefined && untilMs === undefined) return true;
+    const ms = Date.parse(envelope.data.timestamp);
+    return (sinceMs === undefined || ms >= sinceMs) && (untilMs === undefined || ms < untilMs);
+  }
 }

@@ -1,7 +1,8 @@
+import { useSyncExternalStore } from "react";
 import { ENVELOPE_TYPES, LEVELS, type EnvelopeType, type Level } from "../../wire/envelope.ts";
 import { parseFilter, type FilterQuery } from "../../wire/filter.ts";
 
-/** What the page shows, as its address says. */
+/** What the dashboard shows, as its address says. */
 export interface View {
   /** In the filter language. */
   readonly q: string;
@@ -10,18 +11,23 @@ export interface View {
   readonly range: TimeRange;
   /** The sequence of the record in the details pane. */
   readonly record: number | undefined;
-  /** Of the journal that the record, or the chosen time, was seen in; undefined where a link does not say. */
+  /** The epoch of the journal in which the record, or the time range, was chosen; undefined if a link has none. */
   readonly epoch?: string | undefined;
-  /** The one that keys work on, and that a narrow page shows. */
+  /** The panel that keys act on, and that a narrow page shows. */
   readonly panel: EnvelopeType | undefined;
 }
 
-/** The last so many minutes, or from a moment to another in ms since 1970, each of which may be missing. */
-export type TimeRange =
-  | { readonly lastMinutes: number }
-  | { readonly sinceMs?: number | undefined; readonly untilMs?: number | undefined };
+/** Either the last minutes, or everything within the bounds. */
+export type TimeRange = { readonly lastMinutes: number } | TimeBounds;
 
-export const WHOLE_VIEW: View = {
+/** In ms since 1970. `sinceMs` is inclusive, `untilMs` exclusive; undefined means unbounded. */
+export interface TimeBounds {
+  readonly sinceMs?: number | undefined;
+  readonly untilMs?: number | undefined;
+}
+
+/** Shows everything. */
+export const DEFAULT_VIEW: View = {
   q: "",
   hidden: [],
   range: {},
@@ -30,100 +36,155 @@ export const WHOLE_VIEW: View = {
   panel: undefined,
 };
 
-/** What is not valid in an address counts as absent. */
-export function viewOf(search: string): View {
-  const given = new URLSearchParams(search);
-  const hidden = new Set(given.get("hide")?.split(","));
-  const record = wholeNumber(given.get("record"));
+/** Parses the query of an address. Invalid parameters are ignored. */
+export function parseView(search: string): View {
+  const parameters = new URLSearchParams(search);
+  const hidden = new Set(parameters.get("hide")?.split(","));
   return {
-    q: given.get("q") ?? "",
+    q: parameters.get("q") ?? "",
     hidden: LEVELS.filter((level) => hidden.has(level)),
-    range: rangeIn(given),
-    record,
-    epoch: given.get("epoch") || undefined,
-    panel: ENVELOPE_TYPES.find((type) => type === `${given.get("panel")}_log`),
+    range: parseRange(parameters),
+    record: parsePositive(parameters.get("record")),
+    epoch: parameters.get("epoch") || undefined,
+    panel: ENVELOPE_TYPES.find((type) => type === `${parameters.get("panel")}_log`),
   };
 }
 
-function rangeIn(given: URLSearchParams): TimeRange {
-  const lastMinutes = wholeNumber(given.get("last"));
+function parseRange(parameters: URLSearchParams): TimeRange {
+  const lastMinutes = parsePositive(parameters.get("last"));
   if (lastMinutes !== undefined) return { lastMinutes };
-  return { sinceMs: timeIn(given.get("since")), untilMs: timeIn(given.get("until")) };
+  return {
+    sinceMs: parseTime(parameters.get("since")),
+    untilMs: parseTime(parameters.get("until")),
+  };
 }
 
-function wholeNumber(text: string | null): number | undefined {
+function parsePositive(text: string | null): number | undefined {
   const number = Number(text);
   return Number.isSafeInteger(number) && number > 0 ? number : undefined;
 }
 
-function timeIn(text: string | null): number | undefined {
+function parseTime(text: string | null): number | undefined {
   const ms = Date.parse(text ?? "");
   return ms >= 0 ? ms : undefined;
 }
 
-/** The part of the address behind `?`; what is not of the view stays. */
-export function searchOf(view: View, search = ""): string {
+/** Returns the query of the view's address; other parameters of `search` are retained. */
+export function formatView(view: View, search = ""): string {
   const { q, hidden, range, record, epoch, panel } = view;
-  const given = new URLSearchParams(search);
-  const times = "lastMinutes" in range ? {} : range;
+  const query = new URLSearchParams(search);
+  const bounds = "lastMinutes" in range ? {} : range;
   const parameters: Record<string, string | undefined> = {
     q,
     hide: hidden.join(","),
     last: "lastMinutes" in range ? String(range.lastMinutes) : "",
-    since: timeText(times.sinceMs),
-    until: timeText(times.untilMs),
+    since: formatTime(bounds.sinceMs),
+    until: formatTime(bounds.untilMs),
     record: record === undefined ? "" : String(record),
     epoch,
     panel: panel?.replace("_log", ""),
   };
   for (const [name, value] of Object.entries(parameters)) {
-    given.delete(name);
-    if (value) given.set(name, value);
+    query.delete(name);
+    if (value) query.set(name, value);
   }
-  return given.toString();
+  return query.toString();
 }
 
-function timeText(ms: number | undefined): string | undefined {
+function formatTime(ms: number | undefined): string | undefined {
   return ms === undefined ? undefined : new Date(ms).toISOString();
 }
 
-/** In ms since 1970; the second is the first moment that no longer counts. */
-export interface TimeBounds {
-  readonly sinceMs?: number | undefined;
-  readonly untilMs?: number | undefined;
-}
-
-/** The same records for two views with the same key. */
+/** Views with the same key show the same records. */
 export function filterKey({ q, hidden, range }: View): string {
-  return searchOf({ ...WHOLE_VIEW, q, hidden, range });
+  return formatView({ ...DEFAULT_VIEW, q, hidden, range });
 }
 
-/** True for a range that moves on with the time: what is in it leaves it again. */
+/** True for the last minutes: records leave the range as time passes. */
 export function isSliding(range: TimeRange): boolean {
   return "lastMinutes" in range;
 }
 
-/** True for a range from a moment or to one. */
-export function hasBounds(range: TimeRange): boolean {
+function hasBounds(range: TimeRange): boolean {
   return !isSliding(range) && Object.values(range).some((bound) => bound !== undefined);
 }
 
-export function boundsOf(range: TimeRange, nowMs: number): TimeBounds {
+export function toBounds(range: TimeRange, nowMs: number): TimeBounds {
   return "lastMinutes" in range ? { sinceMs: nowMs - range.lastMinutes * 60_000 } : range;
 }
 
-/** What the gateway is asked for. */
-export function filterOf({ q, hidden }: Pick<View, "q" | "hidden">): FilterQuery {
+/** Returns the filter that the gateway applies. */
+export function toFilter({ q, hidden }: Pick<View, "q" | "hidden">): FilterQuery {
   const terms = [q, ...hidden.map((level) => `-level:=${level}`)];
   return { q: terms.filter((term) => term.trim() !== "").join(" ") };
 }
 
-/** Why the gateway would not take this text, in words; "" where it would. */
-export function problemOf(q: string): string {
+/** Returns why the gateway would reject this filter; "" if it would not. */
+export function filterProblem(q: string): string {
   try {
     parseFilter({ q });
     return "";
   } catch (error) {
     return error instanceof Error ? error.message : String(error);
   }
+}
+
+/** The view that the page's address holds. The browser's back and forward buttons change it, too. */
+export class ViewStore {
+  readonly #listeners = new Set<() => void>();
+  #view = parseAddress();
+  /** The epoch of the journal that is shown, if known. */
+  epoch: () => string | undefined = () => undefined;
+
+  constructor() {
+    addEventListener("popstate", () => this.#set(parseAddress()));
+  }
+
+  readonly get = (): View => this.#view;
+
+  readonly subscribe = (listener: () => void): (() => void) => {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  };
+
+  /** `push` adds a step to the browser's history; `replace` changes the last one. */
+  change(part: Partial<View>, step: "push" | "replace" = "push"): void {
+    const view = this.#withEpoch({ ...this.#view, ...part }, part);
+    const address = formatAddress(view);
+    if (address === formatAddress(this.#view)) return;
+    history[step === "push" ? "pushState" : "replaceState"](undefined, "", address);
+    this.#set(view);
+  }
+
+  /** A record or time range that is chosen now is of the journal shown now; a view with neither has no epoch. */
+  #withEpoch(view: View, part: Partial<View>): View {
+    const isBound = view.record !== undefined || hasBounds(view.range);
+    if (!isBound) return { ...view, epoch: undefined };
+    const isChosen = part.record !== undefined || (part.range && view.record === undefined);
+    return isChosen ? { ...view, epoch: this.epoch() } : view;
+  }
+
+  #set(view: View): void {
+    this.#view = view;
+    for (const listener of this.#listeners) listener();
+  }
+}
+
+/** Links have the epoch among their parameters; the page's own address has it in the fragment. */
+function parseAddress(): View {
+  const view = parseView(location.search);
+  const epoch = new URLSearchParams(location.hash.slice(1)).get("epoch") || undefined;
+  return { ...view, epoch: view.epoch ?? epoch };
+}
+
+/** The epoch goes into the fragment: it is not something the user has asked for, unlike the parameters. */
+function formatAddress(view: View): string {
+  const { epoch } = view;
+  const search = formatView({ ...view, epoch: undefined }, location.search);
+  const path = search === "" ? location.pathname : `?${search}`;
+  return epoch === undefined ? path : `${path}#${new URLSearchParams({ epoch })}`;
+}
+
+export function useView(views: ViewStore): View {
+  return useSyncExternalStore(views.subscribe, views.get);
 }

@@ -1,37 +1,36 @@
-import { useId, useState, useSyncExternalStore } from "react";
+import { useEffect, useId, useState, useSyncExternalStore } from "react";
 import { ENVELOPE_TYPES } from "../../wire/envelope.ts";
-import { Exporters } from "./exporters.tsx";
-import type { AuditChain } from "../session/gateway-stats.ts";
-import type { Pace } from "../session/live-stats.ts";
+import { useIsNarrow } from "../hooks.ts";
 import type { PanelStore } from "../panel/panel-store.ts";
-import { retryText } from "../panel/retry-text.ts";
-import type { Session } from "../session/session.ts";
+import { joinParts, retryText } from "../panel/panel.tsx";
+import type { AuditChain } from "../session/gateway-stats.ts";
+import type { LiveStats } from "../session/live-stats.ts";
+import type { DashboardSession } from "../session/session.ts";
 import { TEXTS } from "../texts.ts";
-import { useIsNarrow } from "../use-is-narrow.ts";
-import { useRate } from "./use-rate.ts";
+import { ExporterStatus } from "./exporter-status.tsx";
 
-/** Older than that the last lag says nothing of now. */
-const QUIET_MS = 10_000;
+/** The last lag is shown for this long; after that it says nothing about the present. */
+const LAG_MS_MAX = 10_000;
 
-/** What the page can be trusted in: the connection, what became of the records, and the audit chain. */
-export function StatusLine({ session }: { readonly session: Session }) {
-  const { panels, pace } = session;
-  const { perSecond, nowMs } = useRate(pace.live);
-  // The numbers are told once a second, the connection at once.
+/** Shows the connection, what became of the records, the exporters, and the audit chain. */
+export function StatusBar({ session }: { readonly session: DashboardSession }) {
+  const { panels, live } = session;
+  const { perSecond, nowMs } = useRate(live.received);
+  // The numbers change once a second, the connection immediately.
   useStreamState(panels.system_log);
   useStreamState(panels.audit_log);
   const isNarrow = useIsNarrow();
   const [isOpen, setIsOpen] = useState(false);
   const id = useId();
   return (
-    <footer className="status-line" aria-label={TEXTS.trust.title}>
+    <footer className="status-bar" aria-label={TEXTS.status.title}>
       <Connection session={session} nowMs={nowMs} />
-      <Skew skewMs={session.clock.skewMs} />
-      <span className="rate">{TEXTS.trust.rate(perSecond)}</span>
-      <span className="lag">{lagText(pace, nowMs)}</span>
-      <Lost stores={ENVELOPE_TYPES.map((lane) => panels[lane])} />
-      <Exporters stats={session.stats} />
-      <Chain session={session} />
+      <ClockSkew skewMs={session.clock.skewMs} />
+      <span className="rate">{TEXTS.status.rate(perSecond)}</span>
+      <span className="lag">{lagText(live, nowMs)}</span>
+      <Missing stores={ENVELOPE_TYPES.map((type) => panels[type])} />
+      <ExporterStatus stats={session.stats} />
+      <AuditStatus session={session} />
       {isNarrow && (
         <button
           type="button"
@@ -39,13 +38,13 @@ export function StatusLine({ session }: { readonly session: Session }) {
           aria-controls={id}
           onClick={() => setIsOpen(!isOpen)}
         >
-          {isOpen ? TEXTS.trust.less : TEXTS.trust.more}
+          {isOpen ? TEXTS.status.less : TEXTS.status.more}
         </button>
       )}
-      <div id={id} className="account" hidden={isNarrow && !isOpen}>
-        {ENVELOPE_TYPES.map((lane) => (
-          <span key={lane} className="counts" data-of={lane}>
-            {TEXTS.trust.counts(TEXTS.panels[lane], panels[lane].counts)}
+      <div id={id} className="record-counts" hidden={isNarrow && !isOpen}>
+        {ENVELOPE_TYPES.map((type) => (
+          <span key={type} className="counts" data-panel={type}>
+            {TEXTS.status.counts(TEXTS.panels[type], panels[type].counts)}
           </span>
         ))}
       </div>
@@ -53,47 +52,64 @@ export function StatusLine({ session }: { readonly session: Session }) {
   );
 }
 
+const TICK_MS = 1000;
+/** The rate is averaged over this many ticks. */
+const RATE_TICKS = 5;
+
+interface Rate {
+  readonly perSecond: number;
+  readonly nowMs: number;
+}
+
+/** Returns how fast a count grows; re-renders every second. */
+function useRate(count: () => number): Rate {
+  const [rate, setRate] = useState<Rate>(() => ({ perSecond: 0, nowMs: Date.now() }));
+  useEffect(() => {
+    const samples = [{ count: count(), atMs: performance.now() }];
+    const timer = setInterval(() => {
+      const now = { count: count(), atMs: performance.now() };
+      samples.push(now);
+      if (samples.length > RATE_TICKS + 1) samples.shift();
+      const first = samples[0]!;
+      const perSecond = (1000 * (now.count - first.count)) / (now.atMs - first.atMs);
+      setRate({ perSecond: Math.max(0, perSecond), nowMs: Date.now() });
+    }, TICK_MS);
+    return () => clearInterval(timer);
+  }, [count]);
+  return rate;
+}
+
 function useStreamState(store: PanelStore): void {
   useSyncExternalStore(store.subscribe, () => store.status.state);
 }
 
 interface ConnectionProps {
-  readonly session: Session;
+  readonly session: DashboardSession;
   readonly nowMs: number;
 }
 
-/** Of the two streams the one that is worse off. */
+/** Shows a stream that is not live, if there is one. */
 function Connection({ session, nowMs }: ConnectionProps) {
-  const statuses = ENVELOPE_TYPES.map((lane) => session.panels[lane].status);
+  const statuses = ENVELOPE_TYPES.map((type) => session.panels[type].status);
   const status = statuses.find(({ state }) => state !== "live") ?? latest(statuses);
   const { state, since, reason } = status;
-  const label = state === "live" ? TEXTS.trust.connected(since) : TEXTS.state[state];
-  const words = [
-    reason.toLowerCase().startsWith(label) ? "" : label,
+  const label = state === "live" ? TEXTS.status.connected(since) : TEXTS.state[state];
+  const parts = [
+    reason.toLowerCase().startsWith(label.toLowerCase()) ? "" : label,
     reason.replace(/\.$/, ""),
     retryText(status, nowMs),
   ];
   return (
     <>
       <span className="connection" data-state={state}>
-        {words.filter((word) => word !== "").join(", ")}
+        {joinParts(parts)}
       </span>
       {statuses.some(({ retryInMs }) => retryInMs !== undefined) && (
         <button type="button" className="reconnect" onClick={() => session.reconnect()}>
-          {TEXTS.trust.reconnect}
+          {TEXTS.status.reconnect}
         </button>
       )}
     </>
-  );
-}
-
-/** Says that this device's clock is wrong, or the gateway's. */
-function Skew({ skewMs }: { readonly skewMs: number }) {
-  if (skewMs === 0) return null;
-  return (
-    <span className="skew" title={TEXTS.trust.skewHint}>
-      {TEXTS.trust.skew(skewMs)}
-    </span>
   );
 }
 
@@ -101,33 +117,43 @@ function latest<Status extends { readonly since: number }>(statuses: readonly St
   return statuses.reduce((one, other) => (other.since > one.since ? other : one));
 }
 
-function lagText({ lagMs, newestAtMs }: Pace, nowMs: number): string {
-  if (lagMs === undefined || newestAtMs === undefined) return TEXTS.trust.noLag;
-  const quietMs = nowMs - newestAtMs;
-  return quietMs > QUIET_MS ? TEXTS.trust.quiet(quietMs) : TEXTS.trust.lag(lagMs);
-}
-
-/** What gaps have kept from the page, and that was not loaded since. */
-function Lost({ stores }: { readonly stores: readonly PanelStore[] }) {
-  // A gap of both lanes is told by both streams.
-  const missing = Math.max(...stores.map(({ counts }) => counts.missing));
+/** Says that the browser's clock differs from the gateway's. */
+function ClockSkew({ skewMs }: { readonly skewMs: number }) {
+  if (skewMs === 0) return null;
   return (
-    <span className="lost" data-some={missing > 0}>
-      {TEXTS.trust.lost(missing)}
+    <span className="clock-skew" title={TEXTS.status.skewHint}>
+      {TEXTS.status.skew(skewMs)}
     </span>
   );
 }
 
-function Chain({ session }: { readonly session: Session }) {
-  const { stats, clock } = session;
-  const current = useSyncExternalStore(stats.subscribe, stats.current);
-  return <span className="chain">{current && chainText(current.audit, clock.now())}</span>;
+function lagText({ lagMs, newestAtMs }: LiveStats, nowMs: number): string {
+  if (lagMs === undefined || newestAtMs === undefined) return TEXTS.status.noLag;
+  const quietMs = nowMs - newestAtMs;
+  return quietMs > LAG_MS_MAX ? TEXTS.status.quiet(quietMs) : TEXTS.status.lag(lagMs);
 }
 
-function chainText(chain: AuditChain | null, nowMs: number): string {
-  if (!chain) return TEXTS.trust.noChain;
+/** Shows how many records are in gaps that were not loaded. */
+function Missing({ stores }: { readonly stores: readonly PanelStore[] }) {
+  // Both streams report a gap that affects both panels.
+  const missing = Math.max(...stores.map(({ counts }) => counts.missing));
+  return (
+    <span className="missing" data-some={missing > 0}>
+      {TEXTS.status.missing(missing)}
+    </span>
+  );
+}
+
+function AuditStatus({ session }: { readonly session: DashboardSession }) {
+  const { stats, clock } = session;
+  const current = useSyncExternalStore(stats.subscribe, stats.current);
+  return <span className="audit-chain">{current && auditText(current.audit, clock.now())}</span>;
+}
+
+function auditText(chain: AuditChain | null, nowMs: number): string {
+  if (!chain) return TEXTS.status.noChain;
   const { count, checkpoint } = chain;
-  if (!checkpoint) return TEXTS.trust.unsigned(count);
+  if (!checkpoint) return TEXTS.status.unsigned(count);
   const ageMs = Math.max(0, nowMs - Date.parse(checkpoint.time));
-  return TEXTS.trust.signed(count, checkpoint.seq, ageMs);
+  return TEXTS.status.signed(count, checkpoint.seq, ageMs);
 }

@@ -17,7 +17,7 @@ function says(dashboard: Dashboard, selector: string, pattern: RegExp): Promise<
 const COUNTS = /(\S+) received = (\S+) shown \+ (\S+) filtered \+ (\S+) buffered/;
 
 async function counts(dashboard: Dashboard, lane: string): Promise<number[]> {
-  const text = await dashboard.text(`.counts[data-of=${lane}]`);
+  const text = await dashboard.text(`.counts[data-panel=${lane}]`);
   return COUNTS.exec(text)!
     .slice(1)
     .map((number) => Number(number.replaceAll(",", "")));
@@ -27,29 +27,29 @@ test("the status line says what came of the records, how fast and how late they 
   await using rig = await Rig.start();
   await rig.postNumbered("before", 1, 10);
   await using dashboard = await rig.open();
-  await says(dashboard, ".connection", /^connected since \d\d:\d\d:\d\d$/);
+  await says(dashboard, ".connection", /^Connected since \d\d:\d\d:\d\d$/);
   await dashboard.showsLast("system_log", "before 10");
-  expect(await dashboard.text(".lag")).toBe("no live record yet");
+  expect(await dashboard.text(".lag")).toBe("No live records yet");
   // What is read of the past is no rate.
   expect(await dashboard.text(".rate")).toBe("0 records/s");
   await dashboard.click("button ::-p-text(Pause)");
   await rig.postNumbered("live", 1, 1000);
   await rig.post([{ message: "spawned", logger: AUDIT }]);
   const told = /1,011 received = 10 shown \+ 1 filtered \+ 1,000 buffered/;
-  await says(dashboard, ".counts[data-of=system_log]", told);
+  await says(dashboard, ".counts[data-panel=system_log]", told);
   await says(
     dashboard,
-    ".counts[data-of=audit_log]",
+    ".counts[data-panel=audit_log]",
     /1,001 received = 0 shown \+ 1,000 filtered \+ 1 buffered/,
   );
   await says(dashboard, ".rate", /^[1-9][\d,.]* records\/s$/);
-  await says(dashboard, ".lag", /^lag [\d,]+ m?s$/);
+  await says(dashboard, ".lag", /^Lag [\d,]+ m?s$/);
   for (const lane of ["system_log", "audit_log"]) {
     const [received, shown, filtered, buffered] = await counts(dashboard, lane);
     expect(received).toBe(shown! + filtered! + buffered!);
   }
-  expect(await dashboard.text(".lost")).toBe("lost 0");
-  expect(await dashboard.text(".exporters")).toBe("exporters up to date");
+  expect(await dashboard.text(".missing")).toBe("0 missing");
+  expect(await dashboard.text(".exporters")).toBe("Exporters up to date");
 });
 
 test("it says how far the audit chain is signed", async () => {
@@ -60,7 +60,7 @@ test("it says how far the audit chain is signed", async () => {
     await before.logging.audit({ eventType: "instance_spawn" });
     {
       await using view = await View.open(before.logging.url);
-      await says(new Dashboard(view), ".chain", /^audit chain: 1 event, not signed yet$/);
+      await says(new Dashboard(view), ".audit-chain", /^Audit chain: 1 event, not signed yet$/);
     }
     // A stop signs, and is an event itself.
     await before.close();
@@ -68,8 +68,8 @@ test("it says how far the audit chain is signed", async () => {
     cleanUps.unshift(close);
     await logging.audit({ eventType: "instance_terminate" });
     await using view = await View.open(logging.url);
-    const signed = /^audit chain: 3 events, signed up to no\. \d+, \d+ s ago$/;
-    await says(new Dashboard(view), ".chain", signed);
+    const signed = /^Audit chain: 3 events, signed up to sequence \d+, \d+ s ago$/;
+    await says(new Dashboard(view), ".audit-chain", signed);
   } finally {
     for (const cleanUp of cleanUps) await cleanUp();
   }
@@ -87,12 +87,12 @@ test("it says how far an exporter is behind, and why, until it has caught up", a
   await using rig = await Rig.start(`exporters: { websocket: {}, file: {}, ${otlp} }`);
   await rig.postNumbered("record", 1, 1234);
   await using dashboard = await rig.open();
-  await says(dashboard, ".exporters", /^otlp 1,234 behind \(\d+ s\)$/);
+  await says(dashboard, ".exporters", /^otlp: 1,234 records behind \(\d+ s\)$/);
   await dashboard.click(".exporters");
   const state = `[data-exporter=otlp] dd`;
-  await says(dashboard, state, /^1,234 records behind, for \d+ s now; none is lost/);
-  expect(await dashboard.text(state)).toMatch(/\d+ writes have failed in a row.*ECONNREFUSED/);
-  expect(await dashboard.text("[data-exporter=file] dd")).toBe("up to date");
+  await says(dashboard, state, /^1,234 records behind \(\d+ s\), none lost/);
+  expect(await dashboard.text(state)).toMatch(/\d+ consecutive failed writes.*ECONNREFUSED/);
+  expect(await dashboard.text("[data-exporter=file] dd")).toBe("Up to date");
   const title = await dashboard.page.$eval(".exporters", (button) => button.getAttribute("title"));
   expect(title).toContain("otlp: 1,234 records behind");
   const [above, below] = await dashboard.page.$$eval(".exporter-states, .exporters", (found) =>
@@ -107,8 +107,12 @@ test("it says how far an exporter is behind, and why, until it has caught up", a
 
   await using peer = await Peer.open({ port });
   peer.next.push(answer(200, { "Content-Type": "application/json" }, REJECTED));
-  await says(dashboard, ".exporters", /^otlp has given up 2 records$/);
-  await says(dashboard, state, /^up to date2 records given up: .* took the request, but not them$/);
+  await says(dashboard, ".exporters", /^otlp: 2 records dropped$/);
+  await says(
+    dashboard,
+    state,
+    /^Up to date2 records dropped: the destination accepted the request without them$/,
+  );
 });
 
 test("it is asked for no more than every five seconds, and not while nobody looks", async () => {
@@ -116,9 +120,9 @@ test("it is asked for no more than every five seconds, and not while nobody look
   await using dashboard = await rig.open();
   const { page } = dashboard;
   const clock = await StillClock.start(page);
-  await says(dashboard, ".chain", /audit chain/);
+  await says(dashboard, ".audit-chain", /Audit chain/);
   // A WebSocket that is not open yet would be given up by the time that is passed here.
-  await says(dashboard, ".connection", /^connected/);
+  await says(dashboard, ".connection", /^Connected/);
   await clock.advance(4999);
   expect(await clock.asked(STATS)).toBe(1);
   await clock.advance(1);
@@ -140,14 +144,14 @@ test("it says in words why there is no connection, and when the next try is", as
   const rig = await Rig.start();
   await using dashboard = await rig.open();
   dashboard.forgive(/./);
-  await says(dashboard, ".connection", /^connected/);
+  await says(dashboard, ".connection", /^Connected/);
   await rig[Symbol.asyncDispose]();
-  await says(dashboard, ".connection", /^not connected, \w.* \w.*, next try in \d+ s$/);
+  await says(dashboard, ".connection", /^Disconnected · \w.* \w.* · Reconnecting in \d+ s$/);
   // A panel says the same, and counts down.
-  const panelState = "[data-lane=audit_log] .panel-state";
-  await says(dashboard, panelState, /^not connected, \w.*[^.], next try in \d+ s$/);
+  const panelState = "[data-type=audit_log] .panel-state";
+  await says(dashboard, panelState, /^Disconnected · \w.*[^.] · Reconnecting in \d+ s$/);
   const said = await dashboard.page.evaluateHandle(() => {
-    const panel = document.querySelector("[data-lane=audit_log] .panel-state")!;
+    const panel = document.querySelector("[data-type=audit_log] .panel-state")!;
     const texts: string[] = [];
     const note = (): void => void texts.push(panel.textContent);
     new MutationObserver(note).observe(panel, {
@@ -159,7 +163,7 @@ test("it says in words why there is no connection, and when the next try is", as
   });
   await vi.waitFor(async () => {
     const seconds = (await said.jsonValue()).map((text) =>
-      Number(/next try in (\d+) s$/.exec(text)?.[1]),
+      Number(/Reconnecting in (\d+) s$/.exec(text)?.[1]),
     );
     const isCountedDown = seconds.some((second, index) => second === seconds[index - 1]! - 1);
     if (!isCountedDown) throw new Error(`It has said: ${seconds.join(", ")}`);
@@ -173,7 +177,7 @@ test("one button connects both panels at once", async () => {
   const { page } = dashboard;
   // Under it no attempt comes by itself that is a second or more away.
   await StillClock.start(page);
-  await says(dashboard, ".connection", /^connected/);
+  await says(dashboard, ".connection", /^Connected/);
   expect(await page.$(".reconnect")).toBeNull();
   await rig.stop();
   const waiting = ".panel-state[data-state=waiting]";
@@ -192,20 +196,24 @@ test("a clock that differs from the gateway's is told, and the last minutes are 
   await rig.post([{ message: "two minutes ago", timeMs: Date.now() - 120_000 }]);
   await using dashboard = await rig.open();
   const { page } = dashboard;
-  await says(dashboard, ".connection", /^connected/);
-  await says(dashboard, ".chain", /./);
-  expect(await page.$(".skew")).toBeNull();
+  await says(dashboard, ".connection", /^Connected/);
+  await says(dashboard, ".audit-chain", /./);
+  expect(await page.$(".clock-skew")).toBeNull();
   await page.evaluateOnNewDocument(() => {
     const now = Date.now;
     Date.now = () => now() + 600_000;
   });
   await page.goto(`${rig.url}/?last=5`);
-  await says(dashboard, ".skew", /^this device's clock is (9|10) min ahead of the gateway's$/);
+  await says(
+    dashboard,
+    ".clock-skew",
+    /^This device's clock is (9|10) min ahead of the gateway's$/,
+  );
   await dashboard.showsLast("system_log", "two minutes ago");
   await rig.post([{ message: "now" }]);
   await dashboard.showsLast("system_log", "now");
   expect(await dashboard.messages("system_log")).toEqual(["two minutes ago", "now"]);
-  await says(dashboard, ".lag", /^lag [\d,]+ m?s$/);
+  await says(dashboard, ".lag", /^Lag [\d,]+ m?s$/);
   const infos = ".level-toggles button:has([data-level=INFO]) .count";
   await says(dashboard, infos, /^2$/);
 });
@@ -213,9 +221,9 @@ test("a clock that differs from the gateway's is told, and the last minutes are 
 test("on a narrow page the account opens on demand", async () => {
   await using rig = await Rig.start();
   await using dashboard = await rig.open({ width: 480 });
-  await says(dashboard, ".connection", /^connected/);
+  await says(dashboard, ".connection", /^Connected/);
   const isShown = (): Promise<boolean> =>
-    dashboard.page.$eval(".account", (account) => account.checkVisibility());
+    dashboard.page.$eval(".record-counts", (account) => account.checkVisibility());
   expect(await isShown()).toBe(false);
   await dashboard.click("button ::-p-text(More)");
   expect(await isShown()).toBe(true);

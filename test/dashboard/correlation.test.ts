@@ -42,7 +42,7 @@ async function scrollTo(dashboard: Dashboard, lane: Lane, message: string): Prom
 
 async function open(dashboard: Dashboard, lane: Lane, message: string): Promise<void> {
   await scrollTo(dashboard, lane, message);
-  await dashboard.click(`[data-lane=${lane}] .row ::-p-text(${message})`);
+  await dashboard.click(`[data-type=${lane}] .row ::-p-text(${message})`);
   await dashboard.page.waitForSelector(`.details-message ::-p-text(${message})`);
 }
 
@@ -52,7 +52,7 @@ test("an audit event's button shows the system lines of its instance around its 
   await using dashboard = await rig.open();
   await dashboard.showsLast("system_log", "step 899 line 3");
   await open(dashboard, "audit_log", "event 850");
-  await dashboard.click("button ::-p-text(System lines of instance worker-1)");
+  await dashboard.click("button ::-p-text(System logs of instance worker-1)");
   await vi.waitFor(async () => {
     const messages = await dashboard.messages("system_log");
     expect(messages).toContain("step 850 line 1");
@@ -60,7 +60,7 @@ test("an audit event's button shows the system lines of its instance around its 
     const all = messages.map((message) => Number(/\d+/.exec(message)?.[0]));
     expect(all.every((step) => instanceAt(step) === "worker-1")).toBe(true);
   }, WAIT);
-  await dashboard.click("button ::-p-text(Show all again)");
+  await dashboard.click("button ::-p-text(Back to results)");
   await dashboard.showsLast("system_log", "step 899 line 3");
   expect(await dashboard.messages("system_log")).toContain("step 898 line 3");
 });
@@ -71,7 +71,7 @@ test("the panels stay in step while one is scrolled or a record is selected", as
   await using dashboard = await rig.open();
   await dashboard.showsLast("system_log", "step 899 line 3");
   await open(dashboard, "audit_log", "event 850");
-  await dashboard.click("button ::-p-text(System lines of instance worker-1)");
+  await dashboard.click("button ::-p-text(System logs of instance worker-1)");
   await dashboard.click(".details button ::-p-text(Close)");
   const areInStep = (): Promise<void> =>
     vi.waitFor(async () => {
@@ -83,7 +83,7 @@ test("the panels stay in step while one is scrolled or a record is selected", as
   await areInStep();
   await scrollTo(dashboard, "system_log", "step 100 line 1");
   await areInStep();
-  await dashboard.click("[data-lane=audit_log] .row:first-child");
+  await dashboard.click("[data-type=audit_log] .row:first-child");
   const selected = Number(/\d+/.exec(await dashboard.text(".details-message"))?.[0]);
   await vi.waitFor(async () => {
     const system = await middleStep(dashboard, "system_log");
@@ -96,9 +96,9 @@ test("the event at the foot of its panel stays in view when the bar comes above 
   await rig.post(steps(60));
   await using dashboard = await rig.open();
   await dashboard.showsLast("audit_log", "event 59");
-  await dashboard.click("[data-lane=audit_log] .row ::-p-text(event 59)");
-  await dashboard.click("button ::-p-text(System lines of instance worker-2)");
-  await dashboard.page.waitForSelector(".together-bar");
+  await dashboard.click("[data-type=audit_log] .row ::-p-text(event 59)");
+  await dashboard.click("button ::-p-text(System logs of instance worker-2)");
+  await dashboard.page.waitForSelector(".correlation-bar");
   await dashboard.showsLast("audit_log", "event 59");
 });
 
@@ -122,13 +122,13 @@ test("leaving brings back the filter that the panel had", async () => {
     async () => expect(await dashboard.messages("system_log")).toEqual(["loud"]),
     WAIT,
   );
-  await dashboard.click("[data-lane=audit_log] .row");
-  await dashboard.click("button ::-p-text(System lines of instance a)");
+  await dashboard.click("[data-type=audit_log] .row");
+  await dashboard.click("button ::-p-text(System logs of instance a)");
   await vi.waitFor(
     async () => expect(await dashboard.messages("system_log")).toEqual(["quiet"]),
     WAIT,
   );
-  await dashboard.click("button ::-p-text(Show all again)");
+  await dashboard.click("button ::-p-text(Back to results)");
   await vi.waitFor(
     async () => expect(await dashboard.messages("system_log")).toEqual(["loud"]),
     WAIT,
@@ -145,12 +145,12 @@ test("another filter ends it, and stays", async () => {
   ]);
   await using dashboard = await rig.open();
   await dashboard.showsLast("audit_log", "begun");
-  await dashboard.click("[data-lane=audit_log] .row");
-  await dashboard.click("button ::-p-text(System lines of instance a)");
-  await dashboard.page.waitForSelector(".together-bar");
+  await dashboard.click("[data-type=audit_log] .row");
+  await dashboard.click("button ::-p-text(System logs of instance a)");
+  await dashboard.page.waitForSelector(".correlation-bar");
   await dashboard.page.type("[type=search]", "level:ERROR");
   await dashboard.page.keyboard.press("Enter");
-  await dashboard.page.waitForSelector(".together-bar", { hidden: true });
+  await dashboard.page.waitForSelector(".correlation-bar", { hidden: true });
   await dashboard.showsLast("system_log", "loud");
   expect(await dashboard.messages("system_log")).toEqual(["loud"]);
 });
@@ -191,11 +191,11 @@ test("a trace id leads to the trace UI of the configuration, and no other text d
     logHappening(logging, { ...traced, logger: AUDIT, message: "audited" });
     await logging.flush();
     await using dashboard = new Dashboard(await View.open(logging.url));
-    await dashboard.page.waitForSelector("[data-lane=audit_log] .row");
+    await dashboard.page.waitForSelector("[data-type=audit_log] .row");
     for (const lane of ["system_log", "audit_log"]) {
       // The middle of the row can be out of view, beneath the details.
-      await dashboard.click(`[data-lane=${lane}] .row .column-time`);
-      await dashboard.page.waitForSelector(`[data-lane=${lane}] [aria-selected=true]`);
+      await dashboard.click(`[data-type=${lane}] .row .column-time`);
+      await dashboard.page.waitForSelector(`[data-type=${lane}] [aria-selected=true]`);
       const link = (await dashboard.page.waitForSelector(".details a"))!;
       expect(await link.evaluate(({ href, rel, target }) => [href, rel, target])).toEqual([
         `https://jaeger.example/trace/${traceId}?from=logs`,

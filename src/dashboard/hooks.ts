@@ -1,0 +1,98 @@
+import { useCallback, useEffect, useRef, useState, useSyncExternalStore } from "react";
+
+const STORAGE_PREFIX = "tailgate.";
+
+/**
+ * A setting that this browser stores. A stored value that is not valid, for example from an older version, is ignored.
+ * If nothing can be stored, the setting lasts until the page is left.
+ */
+export function useStoredSetting<Value>(
+  name: string,
+  initial: Value,
+  isValid: (value: unknown) => value is Value,
+): [Value, (value: Value) => void] {
+  const [value, setValue] = useState(() => readSetting(name, isValid) ?? initial);
+  const store = useCallback(
+    (next: Value) => {
+      setValue(next);
+      writeSetting(name, next);
+    },
+    [name],
+  );
+  return [value, store];
+}
+
+function readSetting<Value>(
+  name: string,
+  isValid: (value: unknown) => value is Value,
+): Value | undefined {
+  try {
+    const value: unknown = JSON.parse(localStorage.getItem(STORAGE_PREFIX + name) ?? "null");
+    return isValid(value) ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function writeSetting(name: string, value: unknown): void {
+  try {
+    localStorage.setItem(STORAGE_PREFIX + name, JSON.stringify(value));
+  } catch {
+    // The storage is full or disabled.
+  }
+}
+
+/** A narrower page shows one panel at a time. dashboard.css and others have the same width. */
+const NARROW = matchMedia("(width < 768px)");
+
+export function useIsNarrow(): boolean {
+  return useSyncExternalStore(subscribeToWidth, () => NARROW.matches);
+}
+
+function subscribeToWidth(listener: () => void): () => void {
+  NARROW.addEventListener("change", listener);
+  return () => NARROW.removeEventListener("change", listener);
+}
+
+const TICK_MS = 1000;
+
+/** Returns the time in ms since 1970; re-renders every second while `isOn`. */
+export function useNow(isOn: boolean): number {
+  const [nowMs, setNowMs] = useState(Date.now);
+  useEffect(() => {
+    if (!isOn) return undefined;
+    const tick = (): void => setNowMs(Date.now());
+    tick();
+    const timer = setInterval(tick, TICK_MS);
+    return () => clearInterval(timer);
+  }, [isOn]);
+  return nowMs;
+}
+
+/** By `KeyboardEvent.key`. */
+type Shortcuts = Readonly<Record<string, () => void>>;
+
+/** Handles single keys anywhere on the page, except in text fields and dialogs. */
+export function useShortcuts(shortcuts: Shortcuts): void {
+  const latest = useRef(shortcuts);
+  useEffect(() => {
+    latest.current = shortcuts;
+  });
+  useEffect(() => {
+    const handleKey = (event: KeyboardEvent): void => {
+      const isOther = event.ctrlKey || event.altKey || event.metaKey || event.defaultPrevented;
+      if (isOther || isIgnored(event.target as Element)) return;
+      const { current } = latest;
+      const act = Object.hasOwn(current, event.key) ? current[event.key] : undefined;
+      if (!act) return;
+      event.preventDefault();
+      act();
+    };
+    document.addEventListener("keydown", handleKey);
+    return () => document.removeEventListener("keydown", handleKey);
+  }, []);
+}
+
+function isIgnored(target: Element): boolean {
+  return target.closest("input, select, textarea, dialog") !== null;
+}

@@ -1,5 +1,4 @@
-import type { Origin } from "../batch/origin.ts";
-import { RecordOrigin } from "../batch/origin.ts";
+import { RecordOrigin, type Origin } from "../batch/origin.ts";
 import { BatchBuilder } from "../batch/batch-builder.ts";
 import type { RecordBatch } from "../batch/record-batch.ts";
 import { Counters } from "../delivery/counters.ts";
@@ -15,7 +14,6 @@ import type { StoredEvent } from "../journal/journal.ts";
 import { RequestFindings, type RequestCounts } from "../otlp/findings.ts";
 import type { Steps } from "../otlp/request-limits.ts";
 import type { HostLogger, Ingested, Intake, LogRecord } from "../plugin/index.ts";
-import { onNextTurn } from "../runtime/timers.ts";
 import { LEVELS, type Level, type LevelRank } from "../wire/envelope.ts";
 import { TailgateError, textOf } from "../wire/errors.ts";
 import {
@@ -24,8 +22,7 @@ import {
   type Receipt,
   type RequestEvents,
 } from "./audit-events.ts";
-import { AuditQueue, overloaded } from "./audit-queue.ts";
-import { LossAlarm, LossMarker } from "./losses.ts";
+import { overloaded, JournalFeed } from "./journal-feed.ts";
 import {
   isAuditEvent,
   PROCESSOR_FAILED,
@@ -77,9 +74,6 @@ export interface RejectedRecord {
 const ACCEPTED: IntakeOutcome = { status: "accepted", event: undefined };
 const FILTERED: IntakeOutcome = { status: "filtered" };
 
-/** The share of the capacity that system logs of each level may fill: the least severe are dropped first. */
-const CAPACITY_SHARES = [0.6, 0.7, 0.8, 0.9, 1] as const;
-
 /** The largest request that is decoded for processors in one turn of the event loop. */
 const DECODED_BYTES_MAX = 128 << 10;
 
@@ -103,26 +97,11 @@ export class RecordIntake implements Intake {
   readonly #lowest: LevelRank;
   readonly #loggers: LoggerNames;
   readonly #events: AuditEvents;
-  readonly #open: BatchBuilder;
-  readonly #encoder: EnvelopeEncoder;
-  /** Audit events for which there is no capacity; they go to the queue. */
-  readonly #overflow: BatchBuilder;
-  readonly #overflowEncoder: EnvelopeEncoder;
-  readonly #queue = new AuditQueue();
+  readonly #feed: JournalFeed;
   readonly #large = new LargeRequests(() => this.#checkRunning());
   /** The batch of the large request that is being encoded. */
   #largeOpen: BatchBuilder | undefined;
-  readonly #marker: LossMarker;
-  readonly #alarm: LossAlarm;
-  /** Present while a flush is due; resolves when the open batch is durable, whatever waits in the queue. */
-  #flushed: PromiseWithResolvers<void> | undefined;
-  /** Appends that the journal has not answered. */
-  readonly #appending = new Set<Promise<unknown>>();
   #stopped = false;
-  /** While the process exits: flushes each record before the call that logged it returns. */
-  #flushNow: (() => void) | undefined;
-  /** True while only a scheduled flush would keep the process alive. */
-  #isHeld = false;
 
   constructor(options: IntakeOptions) {
     const { logLevel, auditLoggers, storedEvents, log } = options;
@@ -133,27 +112,19 @@ export class RecordIntake implements Intake {
     this.#events = new AuditEvents(storedEvents, (key) =>
       log.warning(`Two different audit events have the key ${key}. Both are stored.`),
     );
-    this.#open = new BatchBuilder(this.#events);
-    this.#encoder = new EnvelopeEncoder(this.#open, this.#lowest, this.#loggers);
-    this.#overflow = new BatchBuilder(this.#events);
-    this.#overflowEncoder = new EnvelopeEncoder(this.#overflow, this.#lowest, this.#loggers);
-    this.#alarm = new LossAlarm(log);
-    this.#marker = new LossMarker({
-      encode: (record) => this.#encodeMarker(record),
-      schedule: () => void this.#schedule(),
+    this.#feed = new JournalFeed({
+      ...options,
+      requestBytes: () => this.#large.bytes + (this.#largeOpen?.memoryBytes ?? 0),
+      events: this.#events,
+      counters: this.counters,
+      lowest: this.#lowest,
+      loggers: this.#loggers,
     });
   }
 
   /** The memory of what waits for the journal, and in the journal for the commit, in bytes. */
   get pendingBytes(): number {
-    return (
-      this.#open.memoryBytes +
-      this.#overflow.memoryBytes +
-      this.#large.bytes +
-      (this.#largeOpen?.memoryBytes ?? 0) +
-      this.#queue.bytes +
-      this.#options.unstoredBytes()
-    );
+    return this.#feed.pendingBytes;
   }
 
   /** The number of records that were accepted and are not durable yet. */
@@ -171,9 +142,9 @@ export class RecordIntake implements Intake {
     const outcome =
       this.#options.processors.length > 0
         ? this.#acceptProcessed(origin.record(0), undefined, wantsReceipt)
-        : this.#encode(parts, origin, this.#encoderFor(parts), wantsReceipt);
+        : this.#encode(parts, origin, this.#feed.encoderFor(parts), wantsReceipt);
     void this.#countDuplicates();
-    void this.#schedule();
+    void this.#feed.schedule();
     return outcome;
   }
 
@@ -183,7 +154,7 @@ export class RecordIntake implements Intake {
    * @throws TailgateError OVERLOADED, STOPPED, JOURNAL_FULL, JOURNAL_REFUSED, JOURNAL_FAILED, AUDIT_REFUSED
    */
   async receipt(outcome: IntakeOutcome): Promise<Receipt> {
-    this.#resume();
+    this.#feed.resume();
     if (outcome.status === "rejected") throw outcome.error;
     if (outcome.status === "filtered" || outcome.event === undefined) {
       throw new TailgateError("AUDIT_REFUSED", "The event was filtered.");
@@ -195,8 +166,8 @@ export class RecordIntake implements Intake {
   async acceptOwn(event: LogRecord): Promise<void> {
     const parts = partsOfRecord(event);
     const origin = new RecordOrigin([event]);
-    const outcome = this.#encode(parts, origin, this.#encoderFor(parts), true);
-    void this.#schedule();
+    const outcome = this.#encode(parts, origin, this.#feed.encoderFor(parts), true);
+    void this.#feed.schedule();
     await this.receipt(outcome);
   }
 
@@ -225,9 +196,9 @@ export class RecordIntake implements Intake {
   async records(records: readonly LogRecord[]): Promise<Ingested> {
     this.#checkCapacity();
     const reasons = records
-      .map((record) => reportedReason(this.#acceptProcessed(record, this.#encoder)))
+      .map((record) => reportedReason(this.#acceptProcessed(record, this.#feed.encoder)))
       .filter((reason) => reason !== undefined);
-    await Promise.all([this.#schedule(), ...this.#countDuplicates()]);
+    await Promise.all([this.#feed.schedule(), ...this.#countDuplicates()]);
     return ingested(records.length, reasons);
   }
 
@@ -242,7 +213,7 @@ export class RecordIntake implements Intake {
     }
     const counts = isProcessed
       ? undefined
-      : form.encode(body, this.#open, this.#lowest, this.#loggers, findings);
+      : form.encode(body, this.#feed.open, this.#lowest, this.#loggers, findings);
     if (counts === undefined) {
       const request = await this.#large.add(body.length, () => this.#largeRequest(body, form));
       return request.answer;
@@ -251,7 +222,7 @@ export class RecordIntake implements Intake {
     this.#countReceived(counts);
     this.#countMalformed(findings);
     const duplicates = this.#countDuplicates();
-    if (accepted > 0) await Promise.all([this.#schedule(), ...duplicates]);
+    if (accepted > 0) await Promise.all([this.#feed.schedule(), ...duplicates]);
     return withFindings(ingested(accepted + filtered), findings);
   }
 
@@ -286,7 +257,7 @@ export class RecordIntake implements Intake {
     this.#countReceived(counts);
     const stored = open
       .end()
-      .map((batch) => this.#follow(batch, this.#options.append(batch), events));
+      .map((batch) => this.#feed.follow(batch, this.#options.append(batch), events));
     await Promise.all([...stored, ...this.#receipts(events.duplicates)]);
     return ingested(counts.accepted + counts.filtered);
   }
@@ -311,9 +282,9 @@ export class RecordIntake implements Intake {
     stored: Set<Promise<unknown>>,
   ): Steps<void> {
     for (const record of records) {
-      const reason = reportedReason(this.#acceptProcessed(record, this.#encoder));
+      const reason = reportedReason(this.#acceptProcessed(record, this.#feed.encoder));
       if (reason !== undefined) reasons.push(reason);
-      stored.add(this.#schedule());
+      stored.add(this.#feed.schedule());
       for (const duplicate of this.#countDuplicates()) stored.add(duplicate);
       yield;
     }
@@ -357,7 +328,7 @@ export class RecordIntake implements Intake {
     try {
       const parts = partsOfRecord(result);
       const origin = new RecordOrigin([result]);
-      return this.#encode(parts, origin, encoder ?? this.#encoderFor(parts), wantsReceipt);
+      return this.#encode(parts, origin, encoder ?? this.#feed.encoderFor(parts), wantsReceipt);
     } catch (error) {
       return this.#rejectUnencodable(error, isAuditEvent(record, this.#loggers));
     }
@@ -366,7 +337,7 @@ export class RecordIntake implements Intake {
   #rejectProcessed({ reason, isAudit, isReported }: ProcessorRejection): IntakeOutcome {
     const error = new TailgateError("AUDIT_REFUSED", reason);
     const outcome = this.reject(PROCESSOR_FAILED, error);
-    if (isAudit) this.#alarm.raise(1, error);
+    if (isAudit) this.#feed.alarm.raise(1, error);
     return isReported ? { ...outcome, reason } : outcome;
   }
 
@@ -378,7 +349,7 @@ export class RecordIntake implements Intake {
     wantsReceipt: boolean,
   ): IntakeOutcome {
     if (encoder === undefined) {
-      this.#marker.add("intake_full", rankOf(parts.severityNumber, parts.severityText));
+      this.#feed.marker.add("intake_full", rankOf(parts.severityNumber, parts.severityText));
       return this.reject("intake_full", overloaded());
     }
     try {
@@ -399,35 +370,17 @@ export class RecordIntake implements Intake {
     if (isAuditRecord(parts, this.#loggers)) {
       return { status: "accepted", event: this.#events.newest };
     }
-    const batch = this.#open.last;
+    const batch = this.#feed.open.last;
     return { status: "accepted", event: this.#events.follow(batch, batch.length - 1) };
   }
 
   #rejectUnencodable(error: unknown, isAudit: boolean): IntakeOutcome {
-    this.#open.abandon();
-    this.#overflow.abandon();
+    this.#feed.abandon();
     const reason = textOf(error);
     const rejection = new TailgateError("AUDIT_REFUSED", `It cannot be encoded: ${reason}.`);
     const outcome = this.reject("not_encodable", rejection);
-    if (isAudit) this.#alarm.raise(1, rejection);
+    if (isAudit) this.#feed.alarm.raise(1, rejection);
     return { ...outcome, reason };
-  }
-
-  /** Returns undefined for a system log for which there is no capacity. */
-  #encoderFor(parts: RecordParts): EnvelopeEncoder | undefined {
-    const { pendingBytesMax } = this.#options;
-    const pending = this.pendingBytes;
-    if (pending <= CAPACITY_SHARES[0] * pendingBytesMax && this.#queue.isEmpty) {
-      return this.#encoder;
-    }
-    if (isAuditRecord(parts, this.#loggers)) {
-      const isFull = pending > pendingBytesMax || !this.#queue.isEmpty;
-      return isFull ? this.#overflowEncoder : this.#encoder;
-    }
-    const rank = rankOf(parts.severityNumber, parts.severityText);
-    // A record below the lowest level is filtered and needs no capacity.
-    const hasCapacity = pending <= CAPACITY_SHARES[rank] * pendingBytesMax || rank < this.#lowest;
-    return hasCapacity ? this.#encoder : undefined;
   }
 
   #checkRunning(): void {
@@ -436,133 +389,28 @@ export class RecordIntake implements Intake {
 
   #checkCapacity(): void {
     this.#checkRunning();
-    if (this.pendingBytes > this.#options.pendingBytesMax) throw overloaded();
-  }
-
-  /** Schedules a flush of the open batch; resolves when the batch is durable. */
-  #schedule(): Promise<void> {
-    if (this.#flushed === undefined) {
-      this.#flushed = Promise.withResolvers();
-      // A failure is counted where it happens; callers need not wait.
-      this.#flushed.promise.catch(() => {});
-      if (this.#flushNow === undefined && !this.#isHeld) onNextTurn(() => this.#flush());
-    }
-    const { promise } = this.#flushed;
-    this.#flushNow?.();
-    return promise;
-  }
-
-  #flush(): void {
-    const flushed = this.#flushed;
-    this.#flushed = undefined;
-    if (flushed === undefined) return;
-    this.#marker.beforeFlush({
-      isFull: () => this.pendingBytes > this.#options.pendingBytesMax,
-      isLast: this.#stopped || this.#flushNow !== undefined,
-    });
-    const stored = this.#open
-      .take()
-      .map((batch) => this.#follow(batch, this.#options.append(batch)));
-    Promise.all(stored).then(() => flushed.resolve(), flushed.reject);
-    for (const batch of this.#overflow.take()) {
-      // Each event has a receipt of its own.
-      this.#follow(batch, this.#queue.add(batch)).catch(() => {});
-    }
-    this.#release();
-  }
-
-  /** Counts what becomes of a batch's records and settles their receipts. */
-  async #follow(
-    batch: RecordBatch,
-    stored: Promise<void>,
-    events: AuditEvents | RequestEvents = this.#events,
-  ): Promise<void> {
-    events.appended(batch, stored);
-    this.#appending.add(stored);
-    try {
-      await stored;
-      this.counters.sent += batch.length;
-    } catch (error) {
-      this.#lost(batch, error);
-      throw error;
-    } finally {
-      this.#appending.delete(stored);
-      this.#marker.settled(batch);
-      this.#release();
-    }
-  }
-
-  #lost(batch: RecordBatch, error: unknown): void {
-    const reason = TailgateError.is(error) ? error.code.toLowerCase() : "journal_failed";
-    this.counters.drop(reason, batch.length);
-    const records = this.#marker.failed(batch) ? batch.length - 1 : batch.length;
-    let events = 0;
-    for (let index = 0; index < records; index++) {
-      if (batch.type(index) === "audit_log") events++;
-      else this.#marker.add(reason, batch.rank(index));
-    }
-    this.#alarm.raise(events, error);
-  }
-
-  /** Appends queued audit events if there is capacity again. */
-  #release(): void {
-    const hasCapacity = (): boolean =>
-      this.#stopped || this.#options.unstoredBytes() <= this.#options.pendingBytesMax;
-    this.#queue.release(hasCapacity, (batch) => this.#options.append(batch));
-  }
-
-  #encodeMarker(record: LogRecord): RecordBatch {
-    const encoder = new EnvelopeEncoder(this.#open, 0);
-    encoder.encode(partsOfRecord(record), new RecordOrigin([record]), 0);
-    this.counters.received++;
-    return this.#open.last;
+    if (this.#feed.isFull) throw overloaded();
   }
 
   /** Appends everything that was accepted to the journal; resolves when it is durable or lost. */
-  async flush(): Promise<void> {
-    this.#flush();
-    this.#release();
-    await Promise.allSettled(this.#appending);
+  flush(): Promise<void> {
+    return this.#feed.flush();
   }
 
-  /**
-   * Stops scheduling flushes until the event loop has work again: nothing else is left to do in the process, and a flush
-   * would keep it alive. If the process exits now, `flushSync` takes over.
-   */
+  /** See {@link JournalFeed.hold}. */
   hold(): void {
-    if (this.#isHeld) return;
-    this.#isHeld = true;
-    AbortSignal.timeout(1).addEventListener("abort", () => this.#resume());
+    this.#feed.hold();
   }
 
-  #resume(): void {
-    if (!this.#isHeld) return;
-    this.#isHeld = false;
-    if (this.#flushed !== undefined) onNextTurn(() => this.#flush());
-  }
-
-  /**
-   * Appends everything that was accepted to the journal, whatever its capacity, because the process exits. `flushNow` is
-   * called for each later record, before `accept` returns, and is expected to call this again.
-   */
+  /** See {@link JournalFeed.flushSync}. */
   flushSync(flushNow: () => void): void {
-    this.#flushNow = () => {};
-    void this.#schedule();
-    this.#flush();
-    this.#queue.release(
-      () => true,
-      (batch) => this.#options.append(batch),
-    );
-    this.#flushNow = flushNow;
+    this.#feed.flushSync(flushNow);
   }
 
   /** Accepts no more records, reports the last losses, and flushes. */
   async stop(): Promise<void> {
     this.#stopped = true;
-    this.#marker.stop();
-    void this.#schedule();
-    await this.flush();
-    this.#alarm.flush();
+    await this.#feed.stop();
   }
 }
 

@@ -1,15 +1,15 @@
 import { consoleLine, fieldTexts } from "../../plugins/console/console-line.ts";
 import type { AuditLog, Envelope } from "../wire/envelope.ts";
 import { printable } from "../wire/printable.ts";
-import type { GapMessage } from "../wire/protocol.ts";
+import type { Gap } from "./follow.ts";
 
 const RESET = "\x1b[0m";
 
-/** SGR sequence of an audit event's mark (ECMA-48, 8.3.117): a colour that no level has. */
+/** SGR sequence of the word AUDIT (ECMA-48, 8.3.117): a color that no level has. */
 const AUDIT_COLOR = "\x1b[36m";
 
 /**
- * An envelope as a person reads it, with its line feed. System logs look as the console has them; audit events are
+ * Returns an envelope as a line for people, with its line feed. System logs look as on the console; audit events like
  * `2025-10-13 09:27:24 - orchestrator.audit - AUDIT instance_spawn message instance_id=abc-123 details.role=worker`.
  */
 export function logLine(envelope: Envelope, isColored: boolean): string {
@@ -20,29 +20,36 @@ export function logLine(envelope: Envelope, isColored: boolean): string {
 
 function auditLine(data: AuditLog, isColored: boolean): string {
   const time = data.timestamp.slice(0, 19).replace("T", " ");
-  const mark = isColored ? `${AUDIT_COLOR}AUDIT${RESET}` : "AUDIT";
-  // An event that came without a text of its own has its type as the message.
+  const label = isColored ? `${AUDIT_COLOR}AUDIT${RESET}` : "AUDIT";
+  // The message of an event without one of its own is its action.
   const words = data.action === data.message ? [data.message] : [data.action, data.message];
   const texts = words.filter((word) => word !== undefined && word !== "") as string[];
-  const event = [mark, ...texts.map(printable), ...fieldTexts(data.metadata ?? {})];
+  const event = [label, ...texts.map(printable), ...fieldTexts(data.metadata ?? {})];
   return `${printable(time)} - ${printable(data.logger)} - ${event.join(" ")}\n`;
 }
 
 const REASONS = {
-  retention: "deleted for their age or their size",
-  not_stored: "the gateway's disk did not take them",
+  retention: "deleted by the retention policy",
+  not_stored: "could not be written to the gateway's disk",
   damaged: "the journal is damaged there",
-  slow: "this reader was too slow for them",
+  slow: "this client was too slow",
+  hole: "skipped by the gateway",
+  unknown: "logged while there was no connection",
 };
 
-const LANES = { system_log: "system logs", audit_log: "audit events" };
+const TYPES = { system_log: "system log", audit_log: "audit event" };
 
-/** What is missing, as a line of its own among the records, with its line feed. */
-export function gapLine({ from, to, lane, reason, text }: GapMessage): string {
-  const range = from === to ? `sequence ${from}` : `sequences ${from} to ${to}`;
+/** Returns missing records as a line among the records, with its line feed. */
+export function gapLine({ from, to, type, reason, text }: Gap): string {
+  const what = type === undefined ? "record" : TYPES[type];
+  const range = from === to ? `${what} ${from}` : `${what}s ${from} to ${to}`;
   if (reason === "epoch") {
-    return `--- shown before, and not in the gateway's journal any more: ${range} ---\n`;
+    return `--- printed above, but no longer in the gateway's journal: ${range} ---\n`;
   }
-  const what = lane === undefined ? "records" : LANES[lane];
-  return `--- missing: ${what} of ${range} (${text === undefined ? REASONS[reason] : printable(text)}) ---\n`;
+  return `--- missing: ${range} (${text === undefined ? REASONS[reason] : printable(text)}) ---\n`;
+}
+
+/** Returns missing records as JSON: the gap message of `tailgate.v1`. */
+export function gapJson({ from, to, reason, type, text }: Gap): string {
+  return JSON.stringify({ type: "gap", from, to, reason, record_type: type, lane: type, text });
 }

@@ -1,13 +1,13 @@
 import { once } from "node:events";
-import { type Command, InvalidArgumentError } from "commander";
+import { InvalidArgumentError, type Command } from "commander";
+import type { LogEntry } from "../client/index.ts";
 import { maskUrls } from "../config/secrets.ts";
-import type { Envelope } from "../wire/envelope.ts";
 import { TailgateError } from "../wire/errors.ts";
 import { checkFilterLength, FILTER_PARAMETERS, type FilterQuery } from "../wire/filter.ts";
-import { print, say } from "./output.ts";
-import type { Followed } from "./follower.ts";
-import { gapLine, logLine } from "./log-line.ts";
 import { printable, printableJson } from "../wire/printable.ts";
+import type { FollowOptions, Gap } from "./follow.ts";
+import { gapJson, gapLine, logLine } from "./log-line.ts";
+import { print, say } from "./output.ts";
 
 interface TailOptions {
   readonly url?: string;
@@ -15,7 +15,7 @@ interface TailOptions {
   readonly level?: string;
   readonly logger?: string;
   readonly replay?: number;
-  /** As `tailgate.v1` takes it. */
+  /** As `tailgate.v1` accepts it. */
   readonly since?: string | number;
   readonly follow: boolean;
   readonly json?: boolean;
@@ -34,88 +34,93 @@ Examples:
   tailgate tail --json | jq .data
   tailgate tail -- -heartbeat '"connection refused"'
 
-Records that cannot be had are shown as a line of their own; with --json as {"type":"gap",...}.
-A query's terms must all hold: text, "a phrase", -not, level:WARNING, type:audit, logger:NAME,
-action:NAME, field:value. The gateway is looked for on 127.0.0.1, port $ORCHESTRATOR_PORT or ${DEFAULT_PORT}.`;
+Records that are no longer available are reported on a line of their own; with --json as {"type":"gap",...}.
+All terms of a query must match: text, "a phrase", -not, level:WARNING, type:audit, logger:NAME,
+action:NAME, field:value. Without --url, the gateway is expected on 127.0.0.1, port $ORCHESTRATOR_PORT or ${DEFAULT_PORT}.`;
 
 export function addTail(program: Command): void {
   program
     .command("tail")
     .description("follow the logs of a running gateway")
-    .argument("[query...]", "terms that a record has to match")
-    .option("--url <url>", "address of the gateway (default: ws://127.0.0.1:8001/ws/logs)")
-    .option("--type <type>", "system or audit")
-    .option("--level <level>", "that level and more severe ones")
-    .option("--logger <name>", "that logger and the ones below it")
-    .option("--replay <count>", "first show so many of the newest records", countArgument)
+    .argument("[query...]", "terms that records must match")
+    .option("--url <url>", "URL of the gateway (default: ws://127.0.0.1:8001/ws/logs)")
+    .option("--type <type>", "only records of this type: system or audit")
+    .option("--level <level>", "only records of this level or a more severe one")
+    .option("--logger <name>", "only records of this logger and its children")
+    .option("--replay <count>", "start with this many of the newest records", parseCount)
     .option(
       "--since <time>",
-      "first show all records from then on: a time, or 10m, 2h, 1d ago",
-      sinceArgument,
+      "start with all records since a time, or since 10m, 2h or 1d ago",
+      parseSince,
     )
-    .option("--no-follow", "end when the records of the past have been shown")
-    .option("--json", "print the envelopes as JSON, one a line, control characters escaped")
-    .option("--wait", "wait for a gateway that is not there yet")
+    .option("--no-follow", "exit after the past records")
+    .option("--json", "print envelopes as JSON, one per line, with control characters escaped")
+    .option("--wait", "wait for a gateway that is not running yet")
     .addHelpText("after", EXAMPLES)
     .action(tail);
 }
 
 async function tail(query: readonly string[], options: TailOptions): Promise<void> {
-  const followed = followedOf(query, options);
-  const ending = new AbortController();
-  process.once("SIGINT", () => ending.abort());
-  process.once("SIGTERM", () => ending.abort());
+  const target = parseTarget(query, options);
+  const { json = false } = options;
+  const interrupt = new AbortController();
+  process.once("SIGINT", () => interrupt.abort());
+  process.once("SIGTERM", () => interrupt.abort());
   const isColored = process.stdout.isTTY && !process.env.NO_COLOR;
-  let wasConnected = false;
-  let isLost = false;
-  const { follow } = await import("./follower.ts");
+  const { follow } = await import("./follow.ts");
   await follow(
-    followed,
     {
-      text: (text) => print(options.json ? jsonLine(text) : lineOf(text, isColored)),
-      gap: (gap) => print(options.json ? jsonLine(JSON.stringify(gap)) : gapLine(gap)),
-      limited: (replay) =>
-        say(`the gateway shows ${replay} of the newest records at most; --since has no such limit`),
-      drained: async () => void (await once(process.stdout, "drain")),
-      connected(resumes) {
-        if (isLost) say(connectionText(wasConnected, resumes));
-        wasConnected = true;
-      },
-      disconnected(reason, wasOpen) {
-        say(wasOpen ? `connection lost (${reason}), trying again` : `waiting (${reason})`);
-        isLost = true;
-      },
+      ...target,
+      raw: json,
+      waits: options.wait ?? false,
+      endsCaughtUp: !options.follow,
+      signal: interrupt.signal,
     },
-    { waits: options.wait ?? false, endsCaughtUp: !options.follow, signal: ending.signal },
+    {
+      entry: (entry) => print(json ? jsonLine(entry.raw!) : entryLine(entry, isColored)),
+      gap: (gap: Gap) => print(json ? jsonLine(gapJson(gap)) : gapLine(gap)),
+      unrecognized: (text) => print(json ? jsonLine(text) : `${printable(text)}\n`),
+      drained: async () => void (await once(process.stdout, "drain")),
+      notice: say,
+    },
   );
 }
 
-function connectionText(isAgain: boolean, resumes: boolean): string {
-  if (!isAgain) return "connected";
-  return resumes ? "connected again" : "connected again; records in between may be missing";
+function jsonLine(json: string): string {
+  return `${printableJson(json)}\n`;
+}
+
+function entryLine({ envelope }: LogEntry, isColored: boolean): string {
+  try {
+    return logLine(envelope, isColored);
+  } catch {
+    // A gateway without tailgate.v1 may send envelopes without the usual fields.
+    return `${printable(JSON.stringify(envelope))}\n`;
+  }
 }
 
 /** @throws TailgateError USAGE, FILTER_INVALID */
-function followedOf(query: readonly string[], options: TailOptions): Followed {
+function parseTarget(
+  query: readonly string[],
+  options: TailOptions,
+): Pick<FollowOptions, "url" | "filter" | "start"> {
   const { replay, since } = options;
   if (replay !== undefined && since !== undefined) {
-    throw new TailgateError("USAGE", "It starts with --replay or with --since, not with both.");
+    throw new TailgateError("USAGE", "--replay and --since cannot be combined.");
   }
   if (!options.follow && replay === undefined && since === undefined) {
     throw new TailgateError("USAGE", "--no-follow needs --since or --replay.");
   }
-  const url = gatewayUrl(
-    options.url ?? `127.0.0.1:${process.env.ORCHESTRATOR_PORT || DEFAULT_PORT}`,
-  );
+  const url = parseUrl(options.url ?? `127.0.0.1:${process.env.ORCHESTRATOR_PORT || DEFAULT_PORT}`);
   const q = query.join(" ") || undefined;
-  const filter = filterOf(url, { ...options, q });
-  // The gateway closes a connection on which a message is too long, instead of answering it.
+  const filter = takeFilter(url, { ...options, q });
+  // The gateway closes a connection on which a message is too long.
   checkFilterLength(filter);
-  return { url, filter, replay, since };
+  return { url, filter, start: { replay, since } };
 }
 
-/** What the address asks for, and what the command line says instead. */
-function filterOf(url: URL, given: FilterQuery): FilterQuery {
+/** Returns the filter of the command line and, where that has none, of the URL's query; removes it from the URL. */
+function takeFilter(url: URL, given: FilterQuery): FilterQuery {
   const terms = FILTER_PARAMETERS.map((name) => {
     const term = given[name] ?? url.searchParams.get(name) ?? undefined;
     url.searchParams.delete(name);
@@ -124,13 +129,13 @@ function filterOf(url: URL, given: FilterQuery): FilterQuery {
   return Object.fromEntries(terms) as FilterQuery;
 }
 
-/** Takes `localhost:8001` and the dashboard's address, too. */
-function gatewayUrl(text: string): URL {
+/** Also accepts `localhost:8001` and the dashboard's URL. */
+function parseUrl(text: string): URL {
   const url = URL.parse(text.includes("://") ? text : `ws://${text}`);
   if (!url || !/^(ws|http)s?:$/.test(url.protocol)) {
     throw new TailgateError(
       "USAGE",
-      `${JSON.stringify(maskUrls(text))} is no address such as ws://127.0.0.1:8001/ws/logs.`,
+      `${JSON.stringify(maskUrls(text))} is not a gateway URL, such as ws://127.0.0.1:8001/ws/logs.`,
     );
   }
   url.protocol = url.protocol.replace("http", "ws");
@@ -139,21 +144,9 @@ function gatewayUrl(text: string): URL {
   return url;
 }
 
-function countArgument(text: string): number {
-  if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError("Expected a count.");
+function parseCount(text: string): number {
+  if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError("Expected a number.");
   return Number(text);
-}
-
-function jsonLine(json: string): string {
-  return `${printableJson(json)}\n`;
-}
-
-function lineOf(text: string, isColored: boolean): string {
-  try {
-    return logLine(JSON.parse(text) as Envelope, isColored);
-  } catch {
-    return `${printable(text)}\n`;
-  }
 }
 
 const UNIT_MS = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
@@ -164,20 +157,20 @@ const TIME =
   /^(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?)(Z|[+-]\d{2}:\d{2})?)?$/i;
 
 /** The last millisecond of the year 9999. */
-const MS_MAX = 253_402_300_799_999;
+const TIME_MS_MAX = 253_402_300_799_999;
 
 /**
- * Reads a moment: ISO 8601, in UTC if it names no zone, or how long ago it was. Returns it as `tailgate.v1` takes it:
- * ISO 8601 to the microsecond, or ms since 1970.
+ * Parses a time in ISO 8601, in UTC if it has no zone, or a duration before now. Returns it as `tailgate.v1` accepts it:
+ * ISO 8601 with microseconds, or ms since 1970.
  */
-export function sinceArgument(text: string): string | number {
+function parseSince(text: string): string | number {
   const [, count, unit] = DURATION.exec(text) ?? [];
   if (unit !== undefined) return Math.max(0, Date.now() - Number(count) * UNIT_MS[unit as "s"]);
   const [, date, time = "00:00", zone = "Z"] = TIME.exec(text) ?? [];
   const ms = Date.parse(`${date}T${time}${zone.toUpperCase()}`);
   const micros = time.slice(9, 15).padEnd(6, "0");
-  if (ms >= 0 && ms <= MS_MAX) return `${new Date(ms).toISOString().slice(0, 20)}${micros}Z`;
+  if (ms >= 0 && ms <= TIME_MS_MAX) return `${new Date(ms).toISOString().slice(0, 20)}${micros}Z`;
   throw new InvalidArgumentError(
-    "Expected a time such as 2025-10-13T09:27:24Z, or how long ago, such as 10m, 2h, 1d.",
+    "Expected a time, such as 2025-10-13T09:27:24Z, or how long ago, such as 10m, 2h or 1d.",
   );
 }

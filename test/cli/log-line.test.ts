@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { logLine } from "../../src/cli/log-line.ts";
+import { gapJson, gapLine, logLine } from "../../src/cli/log-line.ts";
 import { printable } from "tailgate/plugin";
 import type { AuditLog, JsonValue } from "tailgate";
 
@@ -104,6 +104,42 @@ describe("a line of tailgate tail", () => {
   test("shows control characters and leaves everything else as it is", () => {
     expect(printable("a\tb\r\n\x1b[31m\x7f\x9b\u2028\u202e\u{1f600} é")).toBe(
       "a\\tb\\r\\n\\x1b[31m\\x7f\\x9b\\u2028\\u202e\u{1f600} é",
+    );
+  });
+});
+
+describe("the line of missing records", () => {
+  test.each([
+    [
+      { from: 1, to: 5, type: "system_log", reason: "retention" },
+      "missing: system logs 1 to 5 (deleted by the retention policy)",
+    ],
+    [
+      { from: 7, to: 7, type: "audit_log", reason: "damaged" },
+      "missing: audit event 7 (the journal is damaged there)",
+    ],
+    [
+      { from: 2, to: 3, reason: "slow", text: "Too slow.\x1b" },
+      "missing: records 2 to 3 (Too slow.\\x1b)",
+    ],
+    [
+      { from: 2, to: 3, reason: "epoch" },
+      "printed above, but no longer in the gateway's journal: records 2 to 3",
+    ],
+  ] as const)("%j", (gap, text) => {
+    expect(gapLine(gap)).toBe(`--- ${text} ---\n`);
+  });
+
+  test("is the gap message of tailgate.v1 as JSON", () => {
+    const gap = {
+      from: 1,
+      to: 5,
+      reason: "retention",
+      type: "system_log",
+      lane: "system_log",
+    } as const;
+    expect(gapJson(gap)).toBe(
+      '{"type":"gap","from":1,"to":5,"reason":"retention","record_type":"system_log","lane":"system_log"}',
     );
   });
 });

@@ -1,0 +1,264 @@
+import type { IncomingMessage } from "node:http";
+import { WebSocket } from "ws";
+import {
+  LogStream,
+  type LogEntry,
+  type MissingRange,
+  type StreamEvent,
+  type StreamStatus,
+} from "../client/index.ts";
+import { TailgateError, textOf } from "../wire/errors.ts";
+import type { FilterQuery } from "../wire/filter.ts";
+import type { Start } from "../wire/protocol.ts";
+
+export interface FollowOptions {
+  /** The gateway's URL, with the credentials and the query that a proxy may ask for. */
+  readonly url: URL;
+  readonly filter: FilterQuery;
+  readonly start: Start;
+  /** Whether entries carry their JSON. */
+  readonly raw: boolean;
+  /** Keep retrying if the first connection fails. */
+  readonly waits: boolean;
+  /** End when the past records have been received. */
+  readonly endsCaughtUp: boolean;
+  readonly signal: AbortSignal;
+}
+
+/** A gap of the stream, or records that were printed and are no longer in the journal. */
+export type Gap = Omit<MissingRange, "reason"> & {
+  readonly reason: MissingRange["reason"] | "epoch";
+};
+
+/** Where records go. The methods that write return false while the output cannot keep up. */
+export interface FollowOutput {
+  entry(entry: LogEntry): boolean;
+  gap(gap: Gap): boolean;
+  /** A frame that is not an envelope, from a server without `tailgate.v1`. */
+  unrecognized(text: string): boolean;
+  /** Resolves when the output can keep up again. */
+  drained(): Promise<void>;
+  /** A message to the user. */
+  notice(text: string): void;
+}
+
+/**
+ * Follows a gateway until `signal` aborts, and reconnects when the connection is lost.
+ * @throws TailgateError USAGE if the gateway rejects the filter or lacks `tailgate.v1` although the options need it;
+ * GATEWAY_UNREACHABLE if the server rejects the connection, or if the first connection fails and `waits` is false.
+ */
+export async function follow(options: FollowOptions, output: FollowOutput): Promise<void> {
+  const { url, filter, start, raw, endsCaughtUp, signal } = options;
+  const { promise: ended, resolve: end, reject: fail } = Promise.withResolvers<void>();
+  const dialer = new Dialer(url, fail);
+  const stream = new LogStream({
+    url: new URL(url.pathname, url),
+    filter,
+    start,
+    raw,
+    WebSocket: dialer.WebSocket,
+    fetch: dialer.fetch,
+  });
+  const connection = new ConnectionNotices(options, dialer, output);
+  const stopListening = stream.listen((event) => {
+    try {
+      if (event.type === "status") return connection.update(event.status);
+      if (event.type === "caught_up" && endsCaughtUp) {
+        stopListening();
+        end();
+      } else if (!write(event, output)) {
+        stream.pause();
+        void output.drained().then(() => stream.resume());
+      }
+    } catch (error) {
+      stopListening();
+      fail(error);
+    }
+    return undefined;
+  });
+  signal.addEventListener("abort", () => end(), { once: true });
+  if (signal.aborted) end();
+  try {
+    await ended;
+  } finally {
+    stream.close();
+  }
+}
+
+/** Returns false if the output cannot keep up. */
+function write(event: StreamEvent, output: FollowOutput): boolean {
+  switch (event.type) {
+    case "records":
+      return event.entries.map((entry) => output.entry(entry)).every(Boolean);
+    case "gap":
+      // The connection's notice tells as much about an unknown gap.
+      return event.gap.reason === "unknown" || output.gap(event.gap);
+    case "reset":
+      return output.gap({ from: event.from, to: event.to, reason: "epoch" });
+    case "unrecognized":
+      return output.unrecognized(event.text);
+    case "replay_limited":
+      output.notice(
+        `the gateway replays at most ${event.replay} records; --since has no such limit`,
+      );
+      return true;
+    case "refused":
+      throw rejected(event.reason);
+    default:
+      return true;
+  }
+}
+
+/** Tells the user about each lost connection, and once if the first one has to be waited for. */
+class ConnectionNotices {
+  readonly #options: FollowOptions;
+  readonly #dialer: Dialer;
+  readonly #output: FollowOutput;
+  #isUp = false;
+  #wasUp = false;
+  /** The user knows that there is no connection. */
+  #isAnnounced = false;
+
+  constructor(options: FollowOptions, dialer: Dialer, output: FollowOutput) {
+    this.#options = options;
+    this.#dialer = dialer;
+    this.#output = output;
+  }
+
+  /** @throws TailgateError USAGE, GATEWAY_UNREACHABLE */
+  update({ state, reason, transport }: StreamStatus): void {
+    const { endsCaughtUp, start } = this.#options;
+    if (state === "waiting") return this.#down(this.#dialer.failure ?? reason);
+    if (state === "connecting" || state === "closed" || this.#isUp) return;
+    if (transport === "plain" && (endsCaughtUp || start.since !== undefined)) throw unsupported();
+    this.#up(transport === "plain");
+  }
+
+  #up(isPlain: boolean): void {
+    const isLossy = this.#wasUp && isPlain;
+    const text = this.#wasUp ? "connected again" : "connected";
+    if (this.#isAnnounced) {
+      this.#output.notice(isLossy ? `${text}; records in between may be missing` : text);
+    }
+    this.#isUp = true;
+    this.#wasUp = true;
+    this.#isAnnounced = false;
+  }
+
+  #down(reason: string): void {
+    const { url, waits } = this.#options;
+    const why = reason.replace(/\.$/, "");
+    if (!this.#wasUp && !waits) throw unreachable(url, why);
+    if (this.#isUp) this.#output.notice(`connection lost (${why}), retrying`);
+    else if (!this.#isAnnounced) this.#output.notice(`waiting (${why})`);
+    this.#isUp = false;
+    this.#isAnnounced = true;
+  }
+}
+
+const REJECTION_CHARACTERS_MAX = 4_096;
+
+/** How the ws package reports a server without the subprotocol. */
+const NO_SUBPROTOCOL = "Server sent no subprotocol";
+
+/** Finds out within minutes that the peer of an idle connection is gone, also without `tailgate.v1`. */
+const KEEP_ALIVE_DELAY_MS = 20_000;
+
+/** The client's connections, over ws: with the URL's credentials and query, and with the reasons of failures. */
+class Dialer {
+  readonly WebSocket: typeof globalThis.WebSocket;
+  readonly fetch: typeof globalThis.fetch;
+  readonly #url: URL;
+  readonly #fail: (error: TailgateError) => void;
+  /** Why the last attempt failed, if ws says so. */
+  failure: string | undefined;
+
+  /** `fail` is called when the server rejects the connection for good. */
+  constructor(url: URL, fail: (error: TailgateError) => void) {
+    this.#url = url;
+    this.#fail = fail;
+    const connect = (address: string, subprotocols: string[]): WebSocket =>
+      this.#connect(address, subprotocols);
+    this.WebSocket = function Socket(address: string, subprotocols: string[]) {
+      return connect(address, subprotocols);
+    } as unknown as typeof globalThis.WebSocket;
+    this.fetch = (address, init) => this.#request(address as string, init);
+  }
+
+  #connect(address: string, subprotocols: string[]): WebSocket {
+    const target = this.#completed(address);
+    target.username = this.#url.username;
+    target.password = this.#url.password;
+    this.failure = undefined;
+    const socket = new WebSocket(target, subprotocols, { perMessageDeflate: false });
+    socket.on("upgrade", (response) => response.socket.setKeepAlive(true, KEEP_ALIVE_DELAY_MS));
+    socket.on("error", (error) => {
+      if (error.message !== NO_SUBPROTOCOL) this.failure ??= errorText(error);
+    });
+    socket.on("unexpected-response", (_, response) => void this.#rejected(socket, response));
+    return socket;
+  }
+
+  async #rejected(socket: WebSocket, response: IncomingMessage): Promise<void> {
+    const { statusCode: status = 0 } = response;
+    const text = await readRejection(response);
+    this.failure = `HTTP ${status}: ${text}`;
+    if (status === 400) this.#fail(rejected(text));
+    else if (isFinal(status)) this.#fail(unreachable(this.#url, this.failure.replace(/\.$/, "")));
+    socket.terminate();
+  }
+
+  #request(address: string, init: RequestInit | undefined): Promise<Response> {
+    const { username, password } = this.#url;
+    const credentials = Buffer.from(`${username}:${password}`).toString("base64");
+    const headers = username || password ? { Authorization: `Basic ${credentials}` } : {};
+    return fetch(this.#completed(address), { ...init, headers });
+  }
+
+  /** Adds the query of the user's URL to a URL of the client. */
+  #completed(address: string): URL {
+    const url = new URL(address);
+    for (const [name, value] of this.#url.searchParams) url.searchParams.append(name, value);
+    return url;
+  }
+}
+
+async function readRejection(response: IncomingMessage): Promise<string> {
+  let text = "";
+  try {
+    for await (const chunk of response) {
+      text += String(chunk);
+      if (text.length > REJECTION_CHARACTERS_MAX) break;
+    }
+  } catch {
+    // What has been received has to do.
+  }
+  return text.slice(0, REJECTION_CHARACTERS_MAX).trim();
+}
+
+/** True unless a retry may help. */
+function isFinal(status: number): boolean {
+  return status < 500 && status !== 429;
+}
+
+function rejected(reason: string): TailgateError {
+  return new TailgateError("USAGE", `The gateway rejected the request: ${reason}`);
+}
+
+function unsupported(): TailgateError {
+  const text = "--since and --no-follow need tailgate.v1, which this gateway does not support.";
+  return new TailgateError("USAGE", text);
+}
+
+function unreachable(url: URL, reason: string): TailgateError {
+  const address = `${url.protocol}//${url.host}${url.pathname}`;
+  return new TailgateError("GATEWAY_UNREACHABLE", `No gateway answers at ${address}: ${reason}.`);
+}
+
+/** Node reports the errors of all addresses of a host name together, without a message. */
+function errorText(error: Error): string {
+  if (error instanceof AggregateError && error.message === "") {
+    return error.errors.map(textOf).join(", ");
+  }
+  return error.message;
+}

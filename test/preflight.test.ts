@@ -134,19 +134,19 @@ describe("what a start refuses for its configuration is refused before", () => {
     [
       "the key in the log directory",
       { audit_key_file: "logs/key.pem" },
-      "AUDIT_KEY_UNUSABLE: The audit trail's key",
+      "AUDIT_KEY_UNUSABLE: The audit key",
     ],
     [
       "the key in a directory below it that is not there yet",
       { audit_key_file: "logs/deep/down/key.pem" },
-      "lies inside the log directory",
+      "is inside the log directory",
     ],
     [
       "a key that others can read",
       { audit_key_file: "keys/open.pem" },
       "can be read or written by other users",
     ],
-    ["a key that is none", { audit_key_file: "keys/bad.pem" }, "is no Ed25519 private key"],
+    ["a key that is none", { audit_key_file: "keys/bad.pem" }, "is not an Ed25519 private key"],
     ["a key below a file", { audit_key_file: "file/key.pem" }, "AUDIT_KEY_NOT_CREATED: "],
     ["a log directory that is a file", { log_dir: "file" }, "LOG_DIR_UNUSABLE: "],
     ["a log directory below a file", { log_dir: "file/logs" }, "LOG_DIR_UNUSABLE: "],

@@ -12,7 +12,7 @@ import { mkdir, open, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { checkpointLine, parseCheckpointLine, type Checkpoint } from "./checkpoint.ts";
 
-/** The folder of the audit trail in the log directory. */
+/** The directory of the audit trail, within the log directory. */
 export const AUDIT_DIRECTORY = "audit";
 
 export const CHECKPOINTS_NAME = "checkpoints.jsonl";
@@ -29,12 +29,12 @@ const NEW_FLAGS = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | co
 const FILE_MODE = 0o600;
 const DIRECTORY_MODE = 0o700;
 
-/** Of the newest days all checkpoints are kept; of each day before, the last one, which stands behind its last event. */
-const WHOLE_DAYS = 2;
+/** All checkpoints of the newest days are retained; of each earlier day the last one, which signs its last event. */
+const COMPLETE_DAYS = 2;
 
 /**
- * `audit/checkpoints.jsonl`. It is opened anew for each line: whoever moves or deletes it does not lead the next one
- * into nothing. Its life: `tidy` at the start and when a day is over, `append` in between.
+ * The file `audit/checkpoints.jsonl`. It is opened for each line, so that it can be moved or deleted at any time without
+ * losing the next one. Call `compact` at startup and when a day is over, and `append` in between.
  */
 export class CheckpointFile {
   readonly #directory: string;
@@ -45,7 +45,7 @@ export class CheckpointFile {
     this.#path = join(this.#directory, CHECKPOINTS_NAME);
   }
 
-  /** Resolves when the line is on the disk, under its name. */
+  /** Resolves when the line and its directory entry are durable. */
   async append(checkpoint: Checkpoint): Promise<void> {
     await mkdir(this.#directory, { recursive: true, mode: DIRECTORY_MODE });
     await using handle = await open(this.#path, APPEND_FLAGS, FILE_MODE);
@@ -54,14 +54,14 @@ export class CheckpointFile {
       await handle.writeFile(`${checkpointLine(checkpoint)}\n`);
       await handle.datasync();
     } catch (error) {
-      // A line that is there in part would look like one that somebody has changed.
+      // A partial line would look as if someone had changed it.
       await handle.truncate(size).catch(() => {});
       throw error;
     }
     await this.#syncDirectory();
   }
 
-  /** Does what `append` does, when the process ends. */
+  /** Like `append`, for when the process exits. */
   appendSync(checkpoint: Checkpoint): void {
     mkdirSync(this.#directory, { recursive: true, mode: DIRECTORY_MODE });
     const file = openSync(this.#path, APPEND_FLAGS, FILE_MODE);
@@ -88,19 +88,18 @@ export class CheckpointFile {
   }
 
   /**
-   * Lets those lines go that are not needed any more, and one that a crash has left in part. Answers the checkpoints
-   * that are kept, the oldest first; lines that are none stay where they are.
+   * Deletes lines that are no longer needed, and a partial line that a crash has left. Retains lines that are not
+   * checkpoints. Returns the remaining checkpoints, the oldest first.
    */
-  async tidy(): Promise<Checkpoint[]> {
-    const text = await this.#text();
-    const lines = text.split("\n").slice(0, -1);
-    const kept = neededLines(lines);
-    const tidied = kept.map((line) => `${line}\n`).join("");
-    if (tidied !== text) await this.#replace(tidied);
-    return kept.map(parseCheckpointLine).filter((checkpoint) => checkpoint !== undefined);
+  async compact(): Promise<Checkpoint[]> {
+    const text = await this.#read();
+    const lines = retainedLines(text.split("\n").slice(0, -1));
+    const compacted = lines.map((line) => `${line}\n`).join("");
+    if (compacted !== text) await this.#replace(compacted);
+    return lines.map(parseCheckpointLine).filter((checkpoint) => checkpoint !== undefined);
   }
 
-  async #text(): Promise<string> {
+  async #read(): Promise<string> {
     try {
       await using handle = await open(this.#path, READ_FLAGS);
       return await handle.readFile("utf8");
@@ -128,13 +127,13 @@ export class CheckpointFile {
   }
 }
 
-function neededLines(lines: readonly string[]): string[] {
+function retainedLines(lines: readonly string[]): string[] {
   const days = lines.map((line) => parseCheckpointLine(line)?.day);
-  const lasts = new Map(days.map((day, index) => [day, index]));
-  const found = [...lasts.keys()].filter((day) => day !== undefined);
-  const whole = new Set(found.slice(-WHOLE_DAYS));
+  const lastIndexes = new Map(days.map((day, index) => [day, index]));
+  const known = [...lastIndexes.keys()].filter((day) => day !== undefined);
+  const complete = new Set(known.slice(-COMPLETE_DAYS));
   return lines.filter((_, index) => {
     const day = days[index];
-    return day === undefined || lasts.get(day) === index || whole.has(day);
+    return day === undefined || lastIndexes.get(day) === index || complete.has(day);
   });
 }

@@ -1,33 +1,33 @@
 import type { ChainState } from "../journal/journal.ts";
 
-/** Where the chain of evidence stands, as a checkpoint says it. */
-export interface Standing extends ChainState {
-  /** The UTC day of the file that the last event is in: `20261124`. */
+/** The state of the hash chain after an event. */
+export interface ChainSnapshot extends ChainState {
+  /** The UTC day of the file that holds the event: `20261124`. */
   readonly day: string;
-  /** How many events that file has up to and with this one; 0 where it is unknown. */
+  /** The number of events in that file, up to and including this one; 0 if unknown. */
   readonly lines: number;
 }
 
-/** What is signed. */
-export interface Claim extends Standing {
+/** The contents of a checkpoint, which are signed. */
+export interface UnsignedCheckpoint extends ChainSnapshot {
   /** When it was signed, ISO 8601 in UTC. */
   readonly time: string;
-  /** The journal's epoch then. */
+  /** The journal's epoch at that time. */
   readonly epoch: string;
-  /** The id of the public key that checks it. */
+  /** The id of the public key that verifies it. */
   readonly key: string;
 }
 
-/** A signed statement of how the chain of evidence stood. */
-export interface Checkpoint extends Claim {
-  /** Ed25519 over {@link signedText}, in base64. */
+/** A signed statement of the state of the hash chain. */
+export interface Checkpoint extends UnsignedCheckpoint {
+  /** Ed25519 signature of {@link signedText}, in base64. */
   readonly signature: string;
 }
 
 const SIGNATURE_BYTES = 64;
 
-/** The members that are texts; none of them has characters that JSON escapes. */
-const TEXTS = {
+/** The members that are strings. None of them contains characters that JSON escapes. */
+const STRINGS = {
   time: /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/,
   epoch: /^[0-9A-Za-z-]{1,64}$/,
   day: /^\d{8}$/,
@@ -38,30 +38,59 @@ const TEXTS = {
 
 const NUMBERS = ["lines", "count", "seq"] as const;
 
-/** The bytes that are signed: the checkpoint's line up to `,"signature":`. */
-export function signedText(claim: Claim): string {
-  const { time, epoch, day, lines, count, seq, head, key } = claim;
+/** Returns the bytes that are signed: the checkpoint's line up to `,"signature":`. */
+export function signedText(checkpoint: UnsignedCheckpoint): string {
+  const { time, epoch, day, lines, count, seq, head, key } = checkpoint;
   return `{"v":1,"time":"${time}","epoch":"${epoch}","day":"${day}","lines":${lines},"count":${count},"seq":${seq},"head":"${head}","key":"${key}"`;
 }
 
-/** The line in `checkpoints.jsonl`, without its line feed. */
+/** Returns the line in `checkpoints.jsonl`, without its line feed. */
 export function checkpointLine(checkpoint: Checkpoint): string {
   return `${signedText(checkpoint)},"signature":"${checkpoint.signature}"}`;
 }
 
-/** The checkpoint that a line is; undefined where a byte of it is not as it was written. */
+/** Parses a line of `checkpoints.jsonl`. Returns undefined if any byte differs from what the gateway writes. */
 export function parseCheckpointLine(line: string): Checkpoint | undefined {
-  const checkpoint = checkpointOf(parsed(line));
+  const checkpoint = toCheckpoint(parseJson(line));
   return checkpoint !== undefined && checkpointLine(checkpoint) === line ? checkpoint : undefined;
 }
 
-/** The checkpoint whose members an object has, in any order and among others. */
-export function checkpointOf(value: unknown): Checkpoint | undefined {
+/**
+ * Returns the checkpoints in a line of another store: a line of `checkpoints.jsonl`, an envelope, a line of an audit
+ * file, an OTLP export in JSON, or any other JSON that contains the members of a checkpoint.
+ */
+export function findCheckpoints(line: string): Checkpoint[] {
+  return [...checkpointsWithin(parseJson(line))];
+}
+
+/** An OTLP export has about twenty levels; a forged line can have any number. */
+const DEPTH_MAX = 100;
+
+function* checkpointsWithin(value: unknown, depth = 0): Generator<Checkpoint> {
+  if (typeof value !== "object" || value === null || depth > DEPTH_MAX) return;
+  const checkpoint = toCheckpoint(value) ?? toCheckpoint(keyValuesToObject(value));
+  if (checkpoint !== undefined) yield checkpoint;
+  else for (const inner of Object.values(value)) yield* checkpointsWithin(inner, depth + 1);
+}
+
+/** Converts a list of OTLP's KeyValue to an object. */
+function keyValuesToObject(value: object): object | undefined {
+  if (!Array.isArray(value)) return undefined;
+  return Object.fromEntries(
+    value.flatMap((member: unknown) => {
+      const { key, value: any } = (member ?? {}) as { key?: unknown; value?: object };
+      return typeof key === "string" && any ? [[key, Object.values(any)[0]] as const] : [];
+    }),
+  );
+}
+
+/** Returns the checkpoint whose members the object has, in any order and possibly among others. */
+function toCheckpoint(value: unknown): Checkpoint | undefined {
   if (typeof value !== "object" || value === null) return undefined;
   const fields = value as Record<string, unknown>;
   if (Number(fields["v"]) !== 1) return undefined;
   const found: Record<string, string | number> = {};
-  for (const [name, pattern] of Object.entries(TEXTS)) {
+  for (const [name, pattern] of Object.entries(STRINGS)) {
     const text = fields[name];
     if (typeof text !== "string" || !pattern.test(text)) return undefined;
     found[name] = text;
@@ -75,13 +104,13 @@ export function checkpointOf(value: unknown): Checkpoint | undefined {
   return isCanonical(checkpoint.signature) ? checkpoint : undefined;
 }
 
-/** The last digit of base64 has bits that say nothing: two spellings must not be the same signature. */
+/** The last digit of base64 has unused bits, and one signature must not have two spellings. */
 function isCanonical(signature: string): boolean {
   const bytes = Buffer.from(signature, "base64");
   return bytes.length === SIGNATURE_BYTES && bytes.toString("base64") === signature;
 }
 
-function parsed(text: string): unknown {
+function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {

@@ -1,80 +1,76 @@
 import { NO_HASH } from "../envelope/audit-line.ts";
 import type { ChainState } from "../journal/journal.ts";
-import type { Batch, Gap, HostJournal, JournalPage, JournalQuery } from "../plugin/index.ts";
-import type { Standing } from "./checkpoint.ts";
+import type { Batch, Gap, JournalPage, JournalQuery } from "../plugin/index.ts";
+import type { ChainSnapshot } from "./checkpoint.ts";
 
-/** Before the first event. */
-export const NOTHING: Standing = { count: 0, seq: 0, head: NO_HASH, day: "", lines: 0 };
+/** The state of the hash chain before the first event. */
+export const EMPTY_CHAIN: ChainSnapshot = { count: 0, seq: 0, head: NO_HASH, day: "", lines: 0 };
 
-/** The last event of a day, so far. */
+/** The last event of a day so far. */
 interface DayEnd {
   readonly day: string;
   seq: number;
   head: string;
-  /** How many events were seen up to it. */
-  seen: number;
+  /** The number of events that were read, up to and including this one. */
+  read: number;
+}
+
+interface ReadDays {
+  readonly days: readonly DayEnd[];
+  readonly read: number;
+  /** The last sequence at which an event may be missing; 0 if none is. */
+  readonly lostTo: number;
 }
 
 /**
- * How the chain stood behind the last event of each UTC day since `from`, the oldest first; the last one is `to`,
- * behind the newest event. A checkpoint of each keeps the first line of a day's file provable when the files before it
- * are deleted.
+ * Returns the state of the chain after the last event of each UTC day since `from`, the oldest first. The last one is
+ * `to`, the state after the newest event. A checkpoint of each keeps the first line of a day's file provable after the
+ * files before it were deleted.
+ *
+ * A generator so that the caller chooses how to wait: it yields queries and expects the journal's pages.
  */
-export async function dayEnds(
-  journal: Pick<HostJournal, "read">,
-  from: Standing,
+export function* dayEnds(
+  from: ChainSnapshot,
   to: ChainState,
-): Promise<Standing[]> {
-  const walk = dayEndsWalk(from, to);
-  let step = walk.next();
-  while (step.done !== true) step = walk.next(await journal.read(step.value));
-  return step.value;
-}
-
-/** The same for whoever cannot wait: it asks for the pages of the journal that it needs. */
-export function* dayEndsWalk(
-  from: Standing,
-  to: ChainState,
-): Generator<JournalQuery, Standing[], JournalPage> {
-  const { days, seen, lostTo } = yield* walked(from, to.seq);
+): Generator<JournalQuery, ChainSnapshot[], JournalPage> {
+  const { days, read, lostTo } = yield* readDays(from, to.seq);
   if (days.length === 0) return [{ ...to, day: from.day, lines: 0 }];
-  // How many are missing nobody knows: what is counted from the end lies behind them, but for the end itself.
+  // The number of missing events is unknown, and counting backwards from the end works only up to them.
   const ends = days.filter(({ seq }, index) => seq > lostTo || index === days.length - 1);
-  // Where nothing was missing, all events since `from` were seen, and `from` is known to be right.
-  const isExact = lostTo === 0 && seen === to.count - from.count;
+  // If none is missing, all events since `from` were read, and `from` is known to be right.
+  const isExact = lostTo === 0 && read === to.count - from.count;
   return ends.map(({ day, ...end }, index) => {
     const isLast = index === ends.length - 1;
-    const count = to.count - (seen - end.seen);
+    const count = to.count - (read - end.read);
     return {
       count,
       seq: isLast ? to.seq : end.seq,
       head: isLast ? to.head : end.head,
       day,
-      lines: index > 0 ? end.seen - ends[index - 1]!.seen : isExact ? firstLines() : 0,
+      lines: index > 0 ? end.read - ends[index - 1]!.read : isExact ? firstLines() : 0,
     };
     function firstLines(): number {
-      if (day !== from.day) return end.seen;
-      return from.lines === 0 ? 0 : from.lines + end.seen;
+      if (day !== from.day) return end.read;
+      return from.lines === 0 ? 0 : from.lines + end.read;
     }
   });
 }
 
-/** `lostTo`: the last sequence of which an event may be missing; 0 where none is. */
-function* walked(
-  from: Standing,
+function* readDays(
+  from: ChainSnapshot,
   last: number,
-): Generator<JournalQuery, { days: DayEnd[]; seen: number; lostTo: number }, JournalPage> {
+): Generator<JournalQuery, ReadDays, JournalPage> {
   const days: DayEnd[] = [];
-  let seen = 0;
+  let read = 0;
   let lostTo = 0;
   for (let next = from.seq + 1; next <= last;) {
     const page = yield { from: next, type: "audit_log" };
     if (page.to < page.from) break;
     for (const { to } of page.gaps.filter(lacksEvents)) lostTo = Math.max(lostTo, to);
-    if (page.records) seen += gather(page.records, last, days, from.day, seen);
+    if (page.records) read += addToDays(page.records, last, days, from.day, read);
     next = page.to + 1;
   }
-  return { days, seen, lostTo };
+  return { days, read, lostTo };
 }
 
 /** Events that could not be stored were never part of the chain. */
@@ -82,30 +78,30 @@ function lacksEvents({ type, reason }: Gap): boolean {
   return type !== "system_log" && reason !== "not_stored";
 }
 
-/** A clock that goes back leads into no older file. */
-function gather(
-  records: Batch,
+/** As in the audit files, an event belongs to no earlier day than the one before it, even if the clock went back. */
+function addToDays(
+  batch: Batch,
   last: number,
   days: DayEnd[],
   firstDay: string,
-  seenBefore: number,
+  readBefore: number,
 ): number {
   let day = days.at(-1)?.day ?? firstDay;
-  let seen = 0;
-  for (let index = 0; index < records.length; index++) {
-    const seq = records.sequence(index);
+  let read = 0;
+  for (let index = 0; index < batch.length; index++) {
+    const seq = batch.sequence(index);
     if (seq > last) break;
-    seen++;
-    const appended = utcDay(records.appendedAt(index));
+    read++;
+    const appended = utcDay(batch.appendedAt(index));
     if (appended > day) day = appended;
-    const end = { day, seq, head: records.hash(index), seen: seenBefore + seen };
+    const end = { day, seq, head: batch.hash(index), read: readBefore + read };
     if (days.at(-1)?.day === day) days[days.length - 1] = end;
     else days.push(end);
   }
-  return seen;
+  return read;
 }
 
-/** The day as the names of audit files have it: `20261124`. */
+/** Returns the day as it is written in the names of audit files: `20261124`. */
 export function utcDay(timeMs: number): string {
   return new Date(timeMs).toISOString().slice(0, 10).replaceAll("-", "");
 }

@@ -1,3 +1,6 @@
+/** The lines of the audit files, and what links each of them to the line before it. */
+
+import crypto from "node:crypto";
 import {
   closeSync,
   constants,
@@ -11,50 +14,73 @@ import { join } from "node:path";
 import { TailgateError, textOf } from "../wire/errors.ts";
 import { AUDIT_DIRECTORY } from "./checkpoint-file.ts";
 
-const FILE_NAME = /^audit_(\d{8})\.jsonl$/;
-
-const READ_BYTES = 1 << 20;
-
-/** Before each line there is room for the hash of the line before, so that both are hashed in one go. */
-export const HEADROOM_BYTES = 64;
-
-/** No event is as large; what has no line feed for so long is not read into memory. */
-const LINE_BYTES_MAX = 64 << 20;
-
-const LINE_FEED = 0x0a;
-
-/** Where a line is. */
-export interface Place {
+/** The file and line number of a line in the audit trail. */
+export interface LinePosition {
   readonly file: string;
   /** From 1. */
   readonly line: number;
 }
 
-/** A line, valid until the next one is asked for. What lies before `start` in the memory may be written over. */
-export interface TrailLine extends Place {
-  /** The UTC day that the file's name says: `20261124`. */
+/** Returns `file:line`. */
+export function formatPosition({ file, line }: LinePosition): string {
+  return `${file}:${line}`;
+}
+
+/** Something that fails verification. */
+export interface TrailFinding {
+  /** A file, with a line number if there is one. */
+  readonly position: string;
+  readonly text: string;
+}
+
+/** Returns "1 line", "2 lines". */
+export function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+}
+
+/** A line, valid until the next one is read. The memory before `start` is scratch space for {@link chainHash}. */
+export interface TrailLine extends LinePosition {
+  /** The UTC day in the file's name: `20261124`. */
   readonly day: string;
   readonly memory: Buffer;
   readonly start: number;
-  /** Where its line feed is. */
+  /** The offset of its line feed. */
   readonly end: number;
-  /** False for what stands at the end of a file that is not the newest, without a line feed. */
-  readonly isWhole: boolean;
+  /** False for an unterminated line at the end of a file that is not the newest one. */
+  readonly isComplete: boolean;
 }
 
-/** The bytes at the end of the newest file that are no whole line (yet). */
-export interface IncompleteLine extends Place {
+/** An unterminated line at the end of the newest file. */
+export interface IncompleteLine extends LinePosition {
   readonly bytes: number;
 }
 
+/** The sequence and hash of an event, at the end of its line. */
+export interface ChainLink {
+  readonly seq: number;
+  readonly hash: string;
+}
+
+const FILE_NAME = /^audit_(\d{8})\.jsonl$/;
+
+const READ_BYTES = 1 << 20;
+
+/** Space before each line for the hash of the previous one, so that both are hashed in one call. */
+const HEADROOM_BYTES = 64;
+
+/** Larger than any event. An unterminated line beyond this size is not read into memory. */
+const LINE_BYTES_MAX = 64 << 20;
+
+const LINE_FEED = 0x0a;
+
 /** Reads the lines of all audit files, the oldest day first. */
-export class Trail {
+export class TrailReader {
   readonly #directory: string;
   #files: string[] = [];
   #index = 0;
   #descriptor: number | undefined;
   #memory = Buffer.allocUnsafeSlow(HEADROOM_BYTES + READ_BYTES);
-  /** What was read and is not yet part of a line lies from `#start` to `#end`. */
+  /** The bytes from `#start` to `#end` were read and not yet returned as a line. */
   #start = HEADROOM_BYTES;
   #end = HEADROOM_BYTES;
   #line = 0;
@@ -64,7 +90,7 @@ export class Trail {
     this.#directory = join(logDir, AUDIT_DIRECTORY);
   }
 
-  /** What was read so far. */
+  /** The number of bytes read so far. */
   get bytes(): number {
     return this.#bytes;
   }
@@ -80,15 +106,15 @@ export class Trail {
   }
 
   /**
-   * The lines from where the last call stopped to what is there now: the files of a gateway at work grow.
+   * Returns the lines from where the previous call stopped to the current end: the files of a running gateway grow.
    * @throws TailgateError AUDIT_UNREADABLE
    */
   *lines(): Generator<TrailLine> {
-    this.#files = this.#list();
+    this.#files = this.#listFiles();
     while (this.#index < this.#files.length) {
       yield* this.#linesOfFile();
       if (this.#index === this.#files.length - 1) return;
-      if (this.#end > this.#start) yield this.#take(this.#end, false);
+      if (this.#end > this.#start) yield this.#nextLine(this.#end, false);
       this.#nextFile();
     }
   }
@@ -98,7 +124,7 @@ export class Trail {
     this.#descriptor = undefined;
   }
 
-  #list(): string[] {
+  #listFiles(): string[] {
     let entries: Dirent[];
     try {
       entries = readdirSync(this.#directory, { withFileTypes: true });
@@ -123,13 +149,13 @@ export class Trail {
         const feed = this.#memory.subarray(0, this.#end).indexOf(LINE_FEED, searched);
         if (feed < 0) break;
         searched = feed + 1;
-        yield this.#take(feed, true);
+        yield this.#nextLine(feed, true);
       }
       searched = this.#makeRoom();
     }
   }
 
-  #take(end: number, isWhole: boolean): TrailLine {
+  #nextLine(end: number, isComplete: boolean): TrailLine {
     const file = this.#files[this.#index]!;
     const line = {
       file,
@@ -138,18 +164,19 @@ export class Trail {
       memory: this.#memory,
       start: this.#start,
       end,
-      isWhole,
+      isComplete,
     };
-    this.#start = isWhole ? end + 1 : end;
+    this.#start = isComplete ? end + 1 : end;
     return line;
   }
 
-  /** Answers false at the end of the file. */
+  /** Returns false at the end of the file. */
   #read(): boolean {
     const path = join(this.#directory, this.#files[this.#index]!);
     try {
       this.#descriptor ??= openFile(path);
-      const bytes = readSync(this.#descriptor, this.#memory, this.#end, this.#room, null);
+      const room = this.#memory.length - this.#end;
+      const bytes = readSync(this.#descriptor, this.#memory, this.#end, room, null);
       this.#end += bytes;
       this.#bytes += bytes;
       return bytes > 0;
@@ -158,22 +185,18 @@ export class Trail {
     }
   }
 
-  get #room(): number {
-    return this.#memory.length - this.#end;
-  }
-
-  /** Moves the line that has no end yet to the front; answers from where on its end is to be looked for. */
+  /** Moves the unterminated line to the front. Returns the offset from which to search for its line feed. */
   #makeRoom(): number {
     const length = this.#end - this.#start;
     if (length > LINE_BYTES_MAX) {
-      const place = `${this.#files[this.#index]!}:${this.#line + 1}`;
-      throw new TailgateError("AUDIT_UNREADABLE", `${place} is longer than any event can be.`);
+      const position = `${this.#files[this.#index]!}:${this.#line + 1}`;
+      throw new TailgateError("AUDIT_UNREADABLE", `${position} is longer than any event can be.`);
     }
-    const former = this.#memory;
-    if (length + READ_BYTES > former.length) {
+    const previous = this.#memory;
+    if (length + READ_BYTES > previous.length) {
       this.#memory = Buffer.allocUnsafeSlow(HEADROOM_BYTES + 2 * length + READ_BYTES);
     }
-    former.copy(this.#memory, HEADROOM_BYTES, this.#start, this.#end);
+    previous.copy(this.#memory, HEADROOM_BYTES, this.#start, this.#end);
     this.#start = HEADROOM_BYTES;
     this.#end = HEADROOM_BYTES + length;
     return this.#end;
@@ -185,10 +208,61 @@ function openFile(path: string): number {
   const descriptor = openSync(path, flags);
   if (fstatSync(descriptor).isFile()) return descriptor;
   closeSync(descriptor);
-  throw new Error("it is no regular file");
+  throw new Error("it is not a regular file");
 }
 
 function unreadable(path: string, error: unknown): TailgateError {
   const text = `The audit trail cannot be read: ${path}: ${textOf(error)}.`;
   return new TailgateError("AUDIT_UNREADABLE", text, { cause: error });
+}
+
+/** Returns a copy of the line that stays valid. */
+export function copyLine(line: TrailLine): TrailLine {
+  const { start, end } = line;
+  const memory = Buffer.alloc(HEADROOM_BYTES + end - start);
+  line.memory.copy(memory, HEADROOM_BYTES, start, end);
+  return { ...line, memory, start: HEADROOM_BYTES, end: memory.length };
+}
+
+/** The end of each line of a hash chain. */
+const LINK = /,"seq":(\d{1,16}),"hash":"([0-9a-f]{64})"\}$/;
+const LINK_BYTES_MAX = 7 + 16 + 9 + 64 + 2;
+const HASH_MEMBER_BYTES = 9 + 64 + 2;
+
+/** Returns the line's sequence and hash; undefined if it does not end with them. */
+export function parseLink({ memory, start, end, isComplete }: TrailLine): ChainLink | undefined {
+  if (!isComplete) return undefined;
+  const tail = memory.toString("latin1", Math.max(start, end - LINK_BYTES_MAX), end);
+  const match = LINK.exec(tail);
+  return match === null ? undefined : { seq: Number(match[1]), hash: match[2]! };
+}
+
+/** Returns the hash that a chained line must have if it follows the line with the hash `previous`. */
+export function chainHash(previous: string, { memory, start, end }: TrailLine): string {
+  const from = start - HEADROOM_BYTES;
+  memory.write(previous, from, "latin1");
+  return crypto.hash("sha256", memory.subarray(from, end - HASH_MEMBER_BYTES), "hex");
+}
+
+/** The members that link a line, in a gateway's compact JSON; other programs put a space after a colon. */
+const LINK_MEMBERS = [Buffer.from(',"seq":'), Buffer.from(',"hash":"')];
+
+/**
+ * Returns whether a line without a link was never part of a chain, as far as its bytes tell. A damaged link leaves
+ * traces.
+ */
+export function isLegacyLine(line: TrailLine): boolean {
+  const bytes = line.memory.subarray(line.start, line.end);
+  return !LINK_MEMBERS.some((member) => bytes.includes(member)) || isUnlinkedEvent(line);
+}
+
+/** Returns whether the line is an event of a gateway whose journal is in memory, or of an older version. */
+export function isUnlinkedEvent({ memory, start, end, isComplete }: TrailLine): boolean {
+  if (!isComplete) return false;
+  try {
+    const event: unknown = JSON.parse(memory.toString("utf8", start, end));
+    return typeof event === "object" && event !== null && !("seq" in event) && !("hash" in event);
+  } catch {
+    return false;
+  }
 }

@@ -1,234 +1,313 @@
 import { setTimeout as wait } from "node:timers/promises";
 import { TailgateError } from "../wire/errors.ts";
-import type { Anchor } from "./anchor.ts";
-import { keptAnchors, ownAnchors } from "./anchors.ts";
-import { causeOf, misplaced } from "./break-cause.ts";
-import { ChainCheck } from "./chain-check.ts";
+import {
+  describeAnchor,
+  EmbeddedCheckpoints,
+  readExternalAnchors,
+  readOwnAnchors,
+  type Anchor,
+} from "./anchors.ts";
+import { explainBreak, explainMisplaced } from "./chain-break.ts";
 import { CHECKPOINTS_NAME } from "./checkpoint-file.ts";
-import { EmbeddedCheckpoints } from "./embedded-checkpoints.ts";
-import { counted, placeText, type Finding } from "./finding.ts";
-import { KeyChanges } from "./key-change.ts";
-import { mayBeOwnEvent } from "./own-event.ts";
-import type { PublicKey } from "./public-key.ts";
-import { Trail, type IncompleteLine } from "./trail.ts";
+import { HashChain } from "./hash-chain.ts";
+import type { PublicKey } from "./public-keys.ts";
+import { KEY_CHANGE_TYPE, KEY_LOGGER, mayBeTrailEvent } from "./trail-events.ts";
+import {
+  counted,
+  formatPosition,
+  parseLink,
+  TrailReader,
+  type IncompleteLine,
+  type TrailFinding,
+  type TrailLine,
+} from "./trail.ts";
 
 const POLL_MS = 100;
 
-/** A gateway signs within a minute, and the end of each day: more days' files without a checkpoint cannot be its work. */
+/** A gateway signs the end of each day and, within a minute, new events. So it cannot leave more days uncovered. */
 const UNCOVERED_DAYS_MAX = 2;
 
 export interface VerificationOptions {
   readonly logDir: string;
-  /** Those that are trusted. */
+  /** The trusted keys. */
   readonly keys: readonly PublicKey[];
-  /** Files with checkpoints that were kept elsewhere. */
-  readonly kept: readonly string[];
-  /** How long is waited for lines that a gateway at work has signed and not yet written. */
+  /** Files with checkpoints that were stored elsewhere. */
+  readonly externalFiles: readonly string[];
+  /** How long to wait for lines that a running gateway has signed but not yet written. */
   readonly patienceMs: number;
 }
 
-/** What the files have shown. */
+/** The result of a verification. */
 export interface Verification {
-  /** What does not hold; empty where all does. */
-  readonly findings: readonly Finding[];
-  readonly check: ChainCheck;
+  /** Evidence of tampering or damage; empty if the trail is intact. */
+  readonly findings: readonly TrailFinding[];
+  readonly chain: HashChain;
   /** Why the checkpoints do not prove the trail; undefined if they do. */
   readonly unproven: string | undefined;
   /** Changes of the signing key that the trail does not record. */
-  readonly unrecordedKeys: readonly Finding[];
-  /** Checkpoints of `checkpoints.jsonl`, and those from elsewhere. */
+  readonly unrecordedKeys: readonly TrailFinding[];
+  /** Checkpoints in `checkpoints.jsonl`. */
   readonly own: readonly Anchor[];
-  readonly kept: readonly Anchor[];
+  /** Checkpoints in external files. */
+  readonly external: readonly Anchor[];
   readonly files: readonly string[];
   readonly bytes: number;
   readonly incomplete: IncompleteLine | undefined;
 }
 
 /**
- * Verifies an audit trail by its files alone. The checkpoints are read first: what they speak of is in the files then.
+ * Verifies an audit trail from its files alone. The checkpoints are read first, so that the events that they sign are in
+ * the files already.
  * @throws TailgateError AUDIT_UNREADABLE
  */
 export async function verify(options: VerificationOptions): Promise<Verification> {
   const { logDir, keys, patienceMs } = options;
-  const own = ownAnchors(logDir, keys);
-  const kept = await Promise.all(options.kept.map((path) => keptAnchors(path, keys)));
-  const keptOnes = kept.flatMap(({ anchors }) => anchors);
-  const anchors = sorted([...own.anchors, ...keptOnes]);
+  const own = readOwnAnchors(logDir, keys);
+  const externalSets = await Promise.all(
+    options.externalFiles.map((path) => readExternalAnchors(path, keys)),
+  );
+  const external = externalSets.flatMap(({ anchors }) => anchors);
+  const anchors = sortBySequence([...own.anchors, ...external]);
   const embedded = new EmbeddedCheckpoints(keys);
-  const changes = new KeyChanges();
-  const trail = new Trail(logDir);
+  const keyChanges = new KeyChanges();
+  const trail = new TrailReader(logDir);
   try {
-    const read = new ChainCheck(anchors);
-    await readAll(trail, { check: read, embedded, changes }, patienceMs);
+    const firstPass = new HashChain(anchors);
+    await readTrail(trail, { chain: firstPass, embedded, keyChanges }, patienceMs);
     if (trail.files.length === 0 && anchors.length === 0 && own.findings.length === 0) {
       throw new TailgateError("AUDIT_UNREADABLE", `There is no audit trail in ${logDir}.`);
     }
-    const { check, anchors: all } = withEmbedded(read, anchors, embedded, logDir);
-    const firstSeq = check.firstSeq ?? Infinity;
+    const { chain, anchors: all } = verifyEmbedded(firstPass, anchors, embedded, logDir);
+    const firstSeq = chain.firstSeq ?? Infinity;
     return {
       findings: [
-        ...chainFindings(check, all, logDir),
-        ...startFindings(check, all),
-        ...endFindings(check, trail),
+        ...chainFindings(chain, all, logDir),
+        ...startFindings(chain, all),
+        ...endFindings(chain, trail),
         ...own.findings,
-        ...kept.flatMap(({ findings }) => findings),
-        ...missingCheckpoints(embedded, check, options),
+        ...externalSets.flatMap(({ findings }) => findings),
+        ...missingCheckpoints(embedded, chain, options),
       ],
-      check,
-      unproven: check.isEnded ? undefined : unprovenBecause(check, own.anchors, options),
-      unrecordedKeys: check.isEnded ? [] : changes.unrecorded(own.anchors, firstSeq),
+      chain,
+      unproven: chain.isEnded ? undefined : whyUnproven(chain, own.anchors, options),
+      unrecordedKeys: chain.isEnded ? [] : keyChanges.unrecorded(own.anchors, firstSeq),
       own: own.anchors,
-      kept: keptOnes,
+      external,
       files: trail.files,
       bytes: trail.bytes,
-      incomplete: check.isEnded ? undefined : trail.incomplete,
+      incomplete: chain.isEnded ? undefined : trail.incomplete,
     };
   } finally {
     trail.close();
   }
 }
 
-/** What reads each line. */
-interface Readers {
-  readonly check: ChainCheck;
+/** Everything that inspects each line. */
+interface LineInspectors {
+  readonly chain: HashChain;
   readonly embedded: EmbeddedCheckpoints;
-  readonly changes: KeyChanges;
+  readonly keyChanges: KeyChanges;
 }
 
-async function readAll(
-  trail: Trail,
-  { check, embedded, changes }: Readers,
+async function readTrail(
+  trail: TrailReader,
+  { chain, embedded, keyChanges }: LineInspectors,
   patienceMs: number,
 ): Promise<void> {
   const deadline = performance.now() + patienceMs;
   for (;;) {
     for (const line of trail.lines()) {
-      const { held } = check;
-      // Looked at before: the check of the next line writes over the end of this one.
-      if (mayBeOwnEvent(line.memory.subarray(line.start, line.end))) {
-        embedded.look(line);
-        changes.look(line);
+      const { comparedAnchors } = chain;
+      // Inspected first: verifying the next line overwrites the end of this one.
+      if (mayBeTrailEvent(line.memory.subarray(line.start, line.end))) {
+        embedded.inspect(line);
+        keyChanges.inspect(line);
       }
-      if (!check.take(line)) return;
-      if (check.held > held) embedded.covered();
+      if (!chain.verify(line)) return;
+      if (chain.comparedAnchors > comparedAnchors) embedded.covered();
     }
-    if (check.ahead.length === 0 || performance.now() >= deadline) return;
+    if (chain.ahead.length === 0 || performance.now() >= deadline) return;
     await wait(POLL_MS);
   }
 }
 
-/** Checks again with the checkpoints in the trail that no other one covers: they are checked like the others. */
-function withEmbedded(
-  check: ChainCheck,
+/** Verifies the chain again if the trail contains checkpoints that no other one covers, with these as anchors too. */
+function verifyEmbedded(
+  firstPass: HashChain,
   anchors: readonly Anchor[],
   embedded: EmbeddedCheckpoints,
   logDir: string,
-): { check: ChainCheck; anchors: readonly Anchor[] } {
-  if (check.isEnded) return { check, anchors };
-  const { countBefore, proven } = check;
-  const known = { anchors, countBefore, isProven: proven !== undefined };
-  const trail = new Trail(logDir);
-  const again = new Trail(logDir);
+): { chain: HashChain; anchors: readonly Anchor[] } {
+  if (firstPass.isEnded) return { chain: firstPass, anchors };
+  const { countBefore, proven } = firstPass;
+  const context = { anchors, countBefore, isProven: proven !== undefined };
+  const trail = new TrailReader(logDir);
+  const again = new TrailReader(logDir);
   try {
-    const found = embedded.anchors(known, () => trail);
-    if (found.length === 0) return { check, anchors };
-    const all = sorted([...anchors, ...found]);
-    const second = new ChainCheck(all);
-    for (const line of again.lines()) if (!second.take(line)) break;
-    return { check: second, anchors: all };
+    const found = embedded.anchors(context, () => trail);
+    if (found.length === 0) return { chain: firstPass, anchors };
+    const all = sortBySequence([...anchors, ...found]);
+    const chain = new HashChain(all);
+    for (const line of again.lines()) if (!chain.verify(line)) break;
+    return { chain, anchors: all };
   } finally {
     trail.close();
     again.close();
   }
 }
 
-function sorted(anchors: readonly Anchor[]): Anchor[] {
+function sortBySequence(anchors: readonly Anchor[]): Anchor[] {
   return anchors.toSorted((one, other) => one.checkpoint.seq - other.checkpoint.seq);
 }
 
-function unprovenBecause(
-  check: ChainCheck,
+function whyUnproven(
+  chain: HashChain,
   own: readonly Anchor[],
   { keys }: VerificationOptions,
 ): string | undefined {
-  if (check.proven === undefined) {
-    if (check.lines === 0) return "It has no event with a hash.";
-    if (keys.length === 0) return "There is no public key to check checkpoints with.";
+  if (chain.proven === undefined) {
+    if (chain.lines === 0) return "It has no event with a hash.";
+    if (keys.length === 0) return "There is no public key to verify checkpoints with.";
     return own.length === 0
       ? `${CHECKPOINTS_NAME} has no checkpoint.`
-      : "No event in the files is one that a checkpoint signs.";
+      : "No checkpoint signs an event in the files.";
   }
-  if (check.uncoveredDays <= UNCOVERED_DAYS_MAX) return undefined;
-  return `The newest checkpoint covers it up to ${placeText(check.proven.place)}, and the files of ${check.uncoveredDays} days have lines after that: a working gateway signs the end of each day.`;
+  if (chain.uncoveredDays <= UNCOVERED_DAYS_MAX) return undefined;
+  return `The newest checkpoint covers it up to ${formatPosition(chain.proven.position)}, and the files of ${chain.uncoveredDays} days have lines after that: a working gateway signs the end of each day.`;
 }
 
-function chainFindings(check: ChainCheck, anchors: readonly Anchor[], logDir: string): Finding[] {
-  if (!check.isEnded) return check.findings;
-  const opened: Trail[] = [];
-  const newTrail = (): Trail => {
-    const trail = new Trail(logDir);
-    opened.push(trail);
-    return trail;
+function chainFindings(
+  chain: HashChain,
+  anchors: readonly Anchor[],
+  logDir: string,
+): TrailFinding[] {
+  if (!chain.isEnded) return chain.findings;
+  const opened: TrailReader[] = [];
+  const newReader = (): TrailReader => {
+    const reader = new TrailReader(logDir);
+    opened.push(reader);
+    return reader;
   };
   try {
-    if (check.break !== undefined) {
-      return [...check.findings, causeOf(check.break, anchors, newTrail)];
+    if (chain.break !== undefined) {
+      return [...chain.findings, explainBreak(chain.break, anchors, newReader)];
     }
-    const { doubtful } = check;
-    const cause = doubtful && misplaced(doubtful, newTrail());
-    return cause === undefined ? check.findings : [...check.findings.slice(0, -1), cause];
+    const { unprovenFirst } = chain;
+    const finding = unprovenFirst && explainMisplaced(unprovenFirst, newReader());
+    return finding === undefined ? chain.findings : [...chain.findings.slice(0, -1), finding];
   } finally {
-    for (const trail of opened) trail.close();
+    for (const reader of opened) reader.close();
   }
 }
 
-/** A gateway that signs leaves a checkpoint of the end of each day, also where retention deletes the day's file. */
-function startFindings(check: ChainCheck, anchors: readonly Anchor[]): Finding[] {
-  if (check.isEnded || check.start !== "unknown" || anchors.length === 0) return [];
-  const { legacy } = check;
-  const place = placeText(check.first!);
+/** A gateway that signs leaves a checkpoint of the end of each day, which remains when retention deletes the file. */
+function startFindings(chain: HashChain, anchors: readonly Anchor[]): TrailFinding[] {
+  if (chain.isEnded || chain.start !== "unknown" || anchors.length === 0) return [];
+  const { legacy } = chain;
+  const position = formatPosition(chain.first!);
   const text =
-    "it is not the very first event, and no checkpoint tells what was before: this line was changed, or lines before it were removed, or they are from a time without checkpoints.";
-  if (legacy === undefined) return [{ place, text }];
-  const before = `${counted(legacy.lines, "line")} before ${place} ${legacy.lines === 1 ? "has" : "have"} no seq and no hash, and the chain does not begin at ${place}: someone may have removed them from the lines, or changed the lines.`;
+    "it is not the very first event, and no checkpoint tells what came before: this line was changed, lines before it were removed, or they date from before checkpoints were written.";
+  if (legacy === undefined) return [{ position, text }];
+  const before = `${counted(legacy.lines, "line")} before ${position} ${legacy.lines === 1 ? "has" : "have"} no seq and no hash, but the chain does not begin at ${position}: someone may have removed the seq and hash, or changed the lines.`;
   return [
-    { place: placeText(legacy.first), text: before },
-    { place, text },
+    { position: formatPosition(legacy.first), text: before },
+    { position, text },
   ];
 }
 
-/** Where all lines fit, and a checkpoint speaks of more. */
-function endFindings(check: ChainCheck, trail: Trail): Finding[] {
-  const newest = check.ahead.at(-1);
-  if (check.isEnded || newest === undefined) return [];
-  const { last, ahead } = check;
-  const place = trail.incomplete ?? last?.place;
+/** A checkpoint signs events after the last line. */
+function endFindings(chain: HashChain, trail: TrailReader): TrailFinding[] {
+  const newest = chain.ahead.at(-1);
+  if (chain.isEnded || newest === undefined) return [];
+  const { last, ahead } = chain;
+  const position = trail.incomplete ?? last?.position;
   const end = last === undefined ? "there is none" : `the last one is event ${last.seq}`;
-  const cut = trail.incomplete === undefined ? "" : " The file was cut within a line.";
+  const cut = trail.incomplete === undefined ? "" : " The file was truncated within a line.";
   return [
     {
-      place: place === undefined ? "audit" : placeText(place),
-      text: `lines behind this one were removed: ${counted(ahead.length, "checkpoint")} (${ahead[0]!.source}) ${ahead.length === 1 ? "speaks" : "speak"} of events up to ${newest.checkpoint.seq}, and ${end}.${cut} (Only after a crash, and before the gateway has started again, may the journal have them still.)`,
+      position: position === undefined ? "audit" : formatPosition(position),
+      text: `lines after this one were removed: ${counted(ahead.length, "checkpoint")} (${ahead[0]!.source}) ${ahead.length === 1 ? "signs" : "sign"} events up to ${newest.checkpoint.seq}, but ${end}.${cut} (After a crash, the journal may still have them until the gateway is started again.)`,
     },
   ];
 }
 
 function missingCheckpoints(
   embedded: EmbeddedCheckpoints,
-  check: ChainCheck,
+  chain: HashChain,
   { logDir, keys }: VerificationOptions,
-): Finding[] {
-  if (check.isEnded) return [];
-  const trail = new Trail(logDir);
+): TrailFinding[] {
+  if (chain.isEnded) return [];
+  const reader = new TrailReader(logDir);
   try {
-    // Read again: a gateway at work may have added some.
-    const { anchors } = ownAnchors(logDir, keys);
-    const missing = embedded.missingFrom(anchors, () => trail);
+    // Read again: a running gateway may have added some.
+    const { anchors } = readOwnAnchors(logDir, keys);
+    const missing = embedded.missingFrom(anchors, () => reader);
     if (missing === undefined) return [];
-    const { place, checkpoint } = missing;
-    const text = `checkpoints were removed here: the trail has the one of ${checkpoint.time} as event at ${placeText(place)}, and this file has it not, nor a newer one.`;
-    return [{ place: CHECKPOINTS_NAME, text }];
+    const { position, checkpoint } = missing;
+    const text = `checkpoints were removed here: the trail contains the one of ${checkpoint.time} as an event at ${formatPosition(position)}, but this file has neither that one nor a newer one.`;
+    return [{ position: CHECKPOINTS_NAME, text }];
   } finally {
-    trail.close();
+    reader.close();
+  }
+}
+
+const KEY_EVENT_MARKER = Buffer.from(`"logger":"${KEY_LOGGER}"`);
+
+interface KeyChange {
+  readonly seq: number;
+  readonly previous: string;
+  readonly key: string;
+}
+
+/** The changes of the signing key that a trail records. */
+class KeyChanges {
+  readonly #changes: KeyChange[] = [];
+
+  inspect(line: TrailLine): void {
+    const bytes = line.memory.subarray(line.start, line.end);
+    if (!bytes.includes(KEY_EVENT_MARKER)) return;
+    const link = parseLink(line);
+    if (link === undefined) return;
+    const { previous_key: previous, key } = parseDetails(bytes.toString("utf8"));
+    if (typeof previous !== "string" || typeof key !== "string") return;
+    this.#changes.push({ seq: link.seq, previous, key });
+  }
+
+  /**
+   * Returns a finding for each change of the key between consecutive checkpoints that the trail does not record.
+   * `firstSeq`: the trail's first event. An earlier change may have been recorded in a file that retention deleted.
+   */
+  unrecorded(own: readonly Anchor[], firstSeq: number): TrailFinding[] {
+    const findings: TrailFinding[] = [];
+    for (const [index, anchor] of own.slice(1).entries()) {
+      const { key, seq } = own[index]!.checkpoint;
+      const { source, checkpoint } = anchor;
+      if (checkpoint.key === key || seq < firstSeq) continue;
+      if (this.#connects(key, checkpoint.key, seq)) continue;
+      findings.push({
+        position: source,
+        text: `${describeAnchor(anchor)} is signed with the key ${checkpoint.key}, the previous one with ${key}, and no ${KEY_CHANGE_TYPE} event in the trail records the change: someone else may have signed it.`,
+      });
+    }
+    return findings;
+  }
+
+  /** Returns whether recorded changes lead from one key to the other, possibly through keys that signed nothing. */
+  #connects(from: string, to: string, after: number): boolean {
+    let key = from;
+    for (const change of this.#changes) {
+      if (change.seq > after && change.previous === key) key = change.key;
+      if (key === to) return true;
+    }
+    return false;
+  }
+}
+
+function parseDetails(line: string): Record<string, unknown> {
+  try {
+    const { details } = JSON.parse(line) as { details?: Record<string, unknown> | null };
+    return details ?? {};
+  } catch {
+    return {};
   }
 }

@@ -1,9 +1,8 @@
 import type { Command } from "commander";
-import type { Legacy } from "../audit/chain-check.ts";
-import { counted, placeText, type Finding } from "../audit/finding.ts";
-import { defaultKeyFile } from "../audit/key-file.ts";
-import { readKeyRing, type KeyRing } from "../audit/key-ring.ts";
-import { PublicKey } from "../audit/public-key.ts";
+import type { LegacyLines } from "../audit/hash-chain.ts";
+import { defaultKeyFile } from "../audit/key-files.ts";
+import { PublicKey, readKeyRing, type KeyRing } from "../audit/public-keys.ts";
+import { counted, formatPosition, type TrailFinding } from "../audit/trail.ts";
 import type { Verification } from "../audit/verification.ts";
 import { resolveConfig } from "../config/config.ts";
 import { TailgateError } from "../wire/errors.ts";
@@ -60,7 +59,7 @@ async function verifyTrail({ config: file, logDir, ...given }: VerifyOptions): P
   const verification = await verify({
     logDir: config.logDir,
     keys: ring.keys,
-    kept: given.checkpoint ?? [],
+    externalFiles: given.checkpoint ?? [],
     patienceMs: PATIENCE_MS,
   });
   const seconds = (performance.now() - startedAtMs) / 1000;
@@ -83,34 +82,34 @@ async function keysOf(
   return privateFile === undefined ? nothing : readKeyRing(privateFile);
 }
 
-function summary({ check, files, bytes, own, kept }: Verification, seconds: number): string {
+function summary({ chain, files, bytes, own, external }: Verification, seconds: number): string {
   const speed = (bytes / MEGABYTE / seconds).toFixed(0);
-  const { first, last } = check;
+  const { first, last } = chain;
   const range =
     first === undefined || last === undefined
       ? ""
-      : ` from ${placeText(first)} to ${placeText(last.place)} (event ${last.seq})`;
-  return `${counted(check.lines, "line")} in order${range}; ${counted(files.length, "file")}, ${counted(own.length, "checkpoint")} here and ${kept.length} from elsewhere, ${check.held} compared; ${(bytes / MEGABYTE).toFixed(1)} MB, ${speed} MB/s`;
+      : ` from ${formatPosition(first)} to ${formatPosition(last.position)} (event ${last.seq})`;
+  return `${counted(chain.lines, "line")} in order${range}; ${counted(files.length, "file")}, ${counted(own.length, "checkpoint")} here and ${external.length} from elsewhere, ${chain.comparedAnchors} compared; ${(bytes / MEGABYTE).toFixed(1)} MB, ${speed} MB/s`;
 }
 
 /** What this verification does not prove. */
 function limits(verification: Verification, given: VerifyOptions): string[] {
-  const { check, incomplete, own, unrecordedKeys } = verification;
+  const { chain, incomplete, own, unrecordedKeys } = verification;
   const limited: string[] = [];
-  const uncovered = check.lines - (check.proven?.lines ?? 0);
+  const uncovered = chain.lines - (chain.proven?.lines ?? 0);
   if (incomplete !== undefined) {
     limited.push(
-      `incomplete last line: ${placeText(incomplete)} has ${counted(incomplete.bytes, "byte")} without an end. A gateway is writing it, or had no time to; it is not part of the trail.`,
+      `incomplete last line: ${formatPosition(incomplete)} has ${counted(incomplete.bytes, "byte")} without an end. A gateway is writing it, or had no time to; it is not part of the trail.`,
     );
   }
-  if (check.legacy !== undefined) limited.push(legacyText(check.legacy));
-  if (check.start === "unknown") {
+  if (chain.legacy !== undefined) limited.push(legacyText(chain.legacy));
+  if (chain.start === "unknown") {
     limited.push(
-      `${placeText(check.first!)} is the first line, and no checkpoint tells what was before: it may have been changed, and lines before it may have been removed.`,
+      `${formatPosition(chain.first!)} is the first line, and no checkpoint tells what was before: it may have been changed, and lines before it may have been removed.`,
     );
-  } else if (check.start === "checkpoint") {
+  } else if (chain.start === "checkpoint") {
     limited.push(
-      `${placeText(check.first!)} follows a signed event that is not here: older files were deleted, by retention or by somebody.`,
+      `${formatPosition(chain.first!)} follows a signed event that is not here: older files were deleted, by retention or by somebody.`,
     );
   }
   if (uncovered > 0) {
@@ -120,7 +119,7 @@ function limits(verification: Verification, given: VerifyOptions): string[] {
   }
   if (own.length === 0) limited.push("checkpoints.jsonl has no checkpoint.");
   if (given.key !== undefined) {
-    limited.push(...unrecordedKeys.map(({ place, text }) => `${place}: ${text}`));
+    limited.push(...unrecordedKeys.map(({ position, text }) => `${position}: ${text}`));
   }
   if (given.checkpoint === undefined) {
     limited.push(
@@ -131,16 +130,18 @@ function limits(verification: Verification, given: VerifyOptions): string[] {
   return limited.map((text) => `not proven: ${text}`);
 }
 
-function legacyText({ first, last, lines }: Legacy): string {
+function legacyText({ first, last, lines }: LegacyLines): string {
   const isOne = lines === 1;
-  const range = isOne ? placeText(first) : `${placeText(first)} to ${placeText(last)}`;
+  const range = isOne
+    ? formatPosition(first)
+    : `${formatPosition(first)} to ${formatPosition(last)}`;
   const them = isOne ? "it" : "them";
   return `${counted(lines, "legacy line")} (${range}) ${isOne ? "is" : "are"} not covered: ${isOne ? "it has" : "they have"} no seq and no hash, and stood in the files before the chain began. Another program wrote ${them}, such as the system that Tailgate succeeds, or a gateway whose journal is in memory.`;
 }
 
-function refuseBroken(findings: readonly Finding[]): void {
+function refuseBroken(findings: readonly TrailFinding[]): void {
   if (findings.length === 0) return;
-  const lines = findings.map(({ place, text }) => `${place}: ${text}`);
+  const lines = findings.map(({ position, text }) => `${position}: ${text}`);
   throw new TailgateError(
     "AUDIT_TRAIL_BROKEN",
     `The audit trail does not hold.\n${lines.map((line) => `  ${line}\n`).join("")}`,

@@ -2,7 +2,7 @@ import { isIPv6 } from "node:net";
 import { CheckpointFile } from "../audit/checkpoint-file.ts";
 import { Checkpointer } from "../audit/checkpointer.ts";
 import type { Checkpoint } from "../audit/checkpoint.ts";
-import { damageRecord } from "../audit/damage-record.ts";
+import { damageEvent } from "../audit/trail-events.ts";
 import type { SigningKey } from "../audit/signing-key.ts";
 import { ClockWatch } from "./clock-watch.ts";
 import type { Component, Config, ExporterComponent, ProcessorComponent } from "../config/config.ts";
@@ -293,7 +293,7 @@ export class Gateway implements GatewayView {
 
   async #announce(damage: Damage): Promise<void> {
     try {
-      await this.intake.acceptOwn(damageRecord(damage));
+      await this.intake.acceptOwn(damageEvent(damage));
     } catch (error) {
       const log = hostLogger("tailgate.journal", this.#surroundings.write);
       log.error("The audit event that tells of the damage could not be stored.", error);

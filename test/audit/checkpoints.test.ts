@@ -4,12 +4,15 @@ import { mkdirSync, readFileSync, rmdirSync, rmSync, statSync, writeFileSync } f
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { expect, onTestFinished, test, vi } from "vitest";
-import { checkpointLine, parseCheckpointLine } from "../../src/audit/checkpoint.ts";
-import { dayEnds, NOTHING } from "../../src/audit/day-ends.ts";
-import { checkpointsIn } from "../../src/audit/kept-checkpoints.ts";
+import {
+  checkpointLine,
+  findCheckpoints,
+  parseCheckpointLine,
+} from "../../src/audit/checkpoint.ts";
+import { dayEnds, EMPTY_CHAIN } from "../../src/audit/day-ends.ts";
 import { decodeOtlpProtobuf } from "../../src/otlp/decode.ts";
 import { AUDIT_LOGGER } from "tailgate";
-import type { Batch, JournalPage, JournalQuery } from "tailgate/plugin";
+import type { Batch, JournalPage } from "tailgate/plugin";
 import { whenAborted } from "../../src/runtime/timers.ts";
 import { batchOf } from "tailgate/testing";
 import { AuditStage, logEvents, MORNING_MS, standingClock } from "../harness/audit-trail.ts";
@@ -59,7 +62,7 @@ test("there is one a minute where events came, in the file and as an event, and 
     logger: "orchestrator.audit.checkpoint",
     event_type: "audit_checkpoint",
   });
-  expect(checkpointsIn(JSON.stringify(event)).map(checkpointLine)).toEqual(stage.checkpoints());
+  expect(findCheckpoints(JSON.stringify(event)).map(checkpointLine)).toEqual(stage.checkpoints());
   await logEvents(running, ["c"]);
   pass(1);
   await vi.waitFor(() => expect(running.gateway.journal.chain!.count).toBe(5));
@@ -87,7 +90,7 @@ test("the last event of a day is signed although events of the next day came fir
   ]);
   await running.stop();
   rmSync(join(stage.logDir, "audit/audit_20261124.jsonl"));
-  expect(await stage.verify()).toMatchObject({ findings: [], check: { start: "checkpoint" } });
+  expect(await stage.verify()).toMatchObject({ findings: [], chain: { start: "checkpoint" } });
 });
 
 test("the end does not wait for an exporter that hangs while a checkpoint is due", async () => {
@@ -121,11 +124,13 @@ test("no count is claimed for a day that ends before events which are lost to da
     { from: 5, to: 6, records: events(5, MORNING_MS + dayMs), gaps: [] },
     { from: 7, to: 8, records: events(7, MORNING_MS + 2 * dayMs), gaps: [] },
   ];
-  const journal = {
-    read: ({ from }: JournalQuery) => Promise.resolve(pages.find((page) => page.from === from)!),
-  };
-  const ends = await dayEnds(journal, NOTHING, { count: 8, seq: 8, head: "of 8" });
-  expect(ends.map(({ day, lines, count, seq }) => ({ day, lines, count, seq }))).toEqual([
+  const query = dayEnds(EMPTY_CHAIN, { count: 8, seq: 8, head: "of 8" });
+  let step = query.next();
+  while (step.done !== true) {
+    const { from } = step.value;
+    step = query.next(pages.find((page) => page.from === from)!);
+  }
+  expect(step.value.map(({ day, lines, count, seq }) => ({ day, lines, count, seq }))).toEqual([
     { day: "20261125", lines: 0, count: 6, seq: 6 },
     { day: "20261126", lines: 2, count: 8, seq: 8 },
   ]);
@@ -138,8 +143,8 @@ test("after the end the very last event is signed, and nothing at all where ther
   await stage.run(["a"]);
   await stage.run([]);
   expect(stage.checkpoints().map((line) => fieldsOf(line).count)).toEqual([1, 2]);
-  const { check } = await stage.verify();
-  expect(check.proven!.lines).toBe(check.lines);
+  const { chain } = await stage.verify();
+  expect(chain.proven!.lines).toBe(chain.lines);
 });
 
 test("after a failure a checkpoint that was made ends it, not a moment without one", async () => {
@@ -147,13 +152,15 @@ test("after a failure a checkpoint that was made ends it, not a moment without o
   await stage.run([]);
   mkdirSync(join(stage.logDir, "audit/checkpoints.jsonl"));
   await stage.run([]);
-  expect(stage.lines).toEqual([expect.stringMatching(/checkpoint could not be made/)]);
+  expect(stage.lines).toEqual([
+    expect.stringMatching(/checkpoint of the audit trail could not be written/),
+  ]);
   const running = await stage.start();
   await vi.waitFor(() => expect(stage.lines).toHaveLength(2));
   rmdirSync(join(stage.logDir, "audit/checkpoints.jsonl"));
   await logEvents(running, ["a"]);
   await running.stop();
-  expect(stage.lines[2]).toMatch(/Checkpoints are made again/);
+  expect(stage.lines[2]).toMatch(/Checkpoints are written again/);
 });
 
 test("a trail holds over restarts and days, and when retention has deleted some of them", async () => {
@@ -197,13 +204,13 @@ test("lines of a gateway whose journal is in memory are named, and the others ho
   await logEvents(memory, ["b", "c"]);
   await memory.stop();
   await stage.run(["d"]);
-  const { findings, check } = await stage.verify();
+  const { findings, chain } = await stage.verify();
   expect(findings).toHaveLength(1);
-  expect(findings[0]!.place).toMatch(/:3$/);
+  expect(findings[0]!.position).toMatch(/:3$/);
   expect(findings[0]!.text).toMatch(
-    /^2 lines from here on have no seq and no hash: a gateway whose journal is in memory/,
+    /^2 lines from here on have no seq and no hash: written by a gateway whose journal is in memory/,
   );
-  expect(check.lines).toBe(4);
+  expect(chain.lines).toBe(4);
 });
 
 test("a damaged journal that was put aside goes on with the chain", async () => {
@@ -212,8 +219,8 @@ test("a damaged journal that was put aside goes on with the chain", async () => 
   harmPageOf(join(stage.logDir, "journal.db"), "meta");
   await stage.run(["c"]);
   expect(stage.lines.join("\n")).toMatch(/put aside/);
-  const { findings, check } = await stage.verify();
-  expect([findings, check.lines]).toEqual([[], 5]);
+  const { findings, chain } = await stage.verify();
+  expect([findings, chain.lines]).toEqual([[], 5]);
 });
 
 test("a last line that is not whole is said to be that, and is no tampering", async () => {
@@ -260,7 +267,7 @@ test("a checkpoint is found in an envelope, an audit line, and an OTLP export", 
     Buffer.from(batch.auditLine(0)).toString(),
     JSON.stringify(otlp),
   ]) {
-    const { kept: found, findings } = await stage.verify([kept, '{"other":"signature"}']);
+    const { external: found, findings } = await stage.verify([kept, '{"other":"signature"}']);
     expect([found.map(({ checkpoint }) => checkpointLine(checkpoint)), findings]).toEqual([
       [line],
       [],

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { expect, test, vi } from "vitest";
 import { parseCheckpointLine } from "../../src/audit/checkpoint.ts";
-import { checkpointRecord } from "../../src/audit/checkpoint-record.ts";
+import { checkpointEvent } from "../../src/audit/trail-events.ts";
 import {
   AuditStage,
   exitCodeOf,
@@ -221,7 +221,7 @@ test("a file that is renamed to another day is found, and lines that are moved t
     expect([name, await exitCode(stage, renamed, checkpoints)]).toEqual([name, 1]);
     const { findings } = await stage.verify();
     expect(findings[0]).toMatchObject({
-      place: expect.stringContaining(other),
+      position: expect.stringContaining(other),
       text: expect.stringMatching(/the file was renamed, or lines were moved/),
     });
   }
@@ -258,7 +258,7 @@ test("checkpoints of other gateways with this key accuse nobody, covered or not"
   const foreign = other.checkpoints().map((line) => parseCheckpointLine(line)!);
   other.clear();
   const { gateway } = await other.start();
-  const forwarded = foreign.map(checkpointRecord);
+  const forwarded = foreign.map(checkpointEvent);
   for (const record of forwarded) record.attributes.set("log.record.uid", "of-the-other:1");
   await gateway.intake.records(forwarded);
   await gateway.flush(AbortSignal.timeout(10_000));
@@ -268,9 +268,9 @@ test("checkpoints of other gateways with this key accuse nobody, covered or not"
   expect(exitCodeOf(await other.verify())).toBe(0);
   const again = await other.start();
   await logEvents(again, ["a", "b", "c", "d", "e", "f", "g"]);
-  await again.gateway.intake.records(foreign.map(checkpointRecord));
+  await again.gateway.intake.records(foreign.map(checkpointEvent));
   await again.gateway.flush(AbortSignal.timeout(10_000));
   const live = await other.verify();
-  expect([live.findings, live.check.lines > live.check.proven!.lines]).toEqual([[], true]);
+  expect([live.findings, live.chain.lines > live.chain.proven!.lines]).toEqual([[], true]);
   expect(exitCodeOf(live)).toBe(0);
 });

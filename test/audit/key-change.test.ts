@@ -5,8 +5,8 @@ import { readFileSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { parseCheckpointLine, signedText } from "../../src/audit/checkpoint.ts";
-import { keyChangeRecord } from "../../src/audit/key-change.ts";
-import { PublicKey } from "../../src/audit/public-key.ts";
+import { keyChangeEvent } from "../../src/audit/trail-events.ts";
+import { PublicKey } from "../../src/audit/public-keys.ts";
 import { AuditStage, exitCodeOf, logEvents, standingClock } from "../harness/audit-trail.ts";
 
 const KEY = "keys/audit-key.pem";
@@ -26,7 +26,9 @@ function keysIn(stage: AuditStage): string[] {
 }
 
 function told(stage: AuditStage): string[] {
-  return stage.lines.filter((line) => /ERROR - The key that signs the audit trail is/.test(line));
+  return stage.lines.filter((line) =>
+    /ERROR - The audit trail is now signed with the key/.test(line),
+  );
 }
 
 test("a trail holds over keys that were lost, and one that was restored", async () => {
@@ -54,7 +56,7 @@ test("a trail holds over keys that were lost, and one that was restored", async 
   expect(new Set(sequences).size).toBe(sequences.length);
   const verification = await stage.verify();
   expect([exitCodeOf(verification), verification.findings]).toEqual([0, []]);
-  expect(verification.check.proven!.lines).toBe(verification.check.lines);
+  expect(verification.chain.proven!.lines).toBe(verification.chain.lines);
 });
 
 test.each([
@@ -70,7 +72,7 @@ test.each([
   }
   if (lost !== "journal.db") rmSync(join(stage.logDir, lost));
   await stage.run(["b"]);
-  expect(told(stage)).toEqual([expect.stringContaining(`no longer ${former}`)]);
+  expect(told(stage)).toEqual([expect.stringContaining(`instead of ${former}`)]);
   expect(changesIn(stage)).toMatchObject([{ previous_key: former }]);
 });
 
@@ -94,13 +96,13 @@ test("a checkpoint of a key that no event announced is found", async () => {
   expect(findings).toEqual([]);
   expect(unrecordedKeys).toMatchObject([
     {
-      place: `checkpoints.jsonl:${lines.length + 1}`,
-      text: expect.stringMatching(/no event audit_key_changed in the trail records the change/),
+      position: `checkpoints.jsonl:${lines.length + 1}`,
+      text: expect.stringMatching(/no audit_key_changed event in the trail records the change/),
     },
   ]);
   // An event that somebody logs says it of other keys.
   const running = await stage.start();
-  await running.gateway.intake.records([keyChangeRecord("0123456789abcdef", other)]);
+  await running.gateway.intake.records([keyChangeEvent("0123456789abcdef", other)]);
   await running.stop();
   expect((await stage.verify()).unrecordedKeys).not.toEqual([]);
 });

@@ -30,18 +30,18 @@ test("they are counted as legacy lines, and the chain that follows is judged alo
   await stage.run(["c"]);
   const verification = await stage.verify();
   expect([verification.findings, exitCodeOf(verification)]).toEqual([[], 0]);
-  expect(verification.check.legacy).toMatchObject({
+  expect(verification.chain.legacy).toMatchObject({
     first: { file: "audit_20261122.jsonl", line: 1 },
     last: { file: "audit_20261124.jsonl", line: 4 },
     lines: 8,
   });
-  expect(verification.check.lines).toBe(verification.check.proven!.lines);
+  expect(verification.chain.lines).toBe(verification.chain.proven!.lines);
   const lines = stage.files().get("audit_20261124.jsonl")!;
   for (let at = 5; at <= lines.length; at++) {
     stage.writeFiles(
       new Map([["audit_20261124.jsonl", lines.toSpliced(at, 0, pythonLines()[0]!)]]),
     );
-    expect((await stage.verify()).findings[0]!.place).toBe(`audit_20261124.jsonl:${at + 1}`);
+    expect((await stage.verify()).findings[0]!.position).toBe(`audit_20261124.jsonl:${at + 1}`);
   }
 });
 

@@ -12,9 +12,9 @@ import {
 } from "node:fs";
 import { dirname, join } from "node:path";
 import { expect, test } from "vitest";
-import { defaultKeyFile, publicKeyFile } from "../../src/audit/key-file.ts";
-import { readKeyRing } from "../../src/audit/key-ring.ts";
-import { PublicKey } from "../../src/audit/public-key.ts";
+import { defaultKeyFile, publicKeyFile } from "../../src/audit/key-files.ts";
+import { readKeyRing } from "../../src/audit/public-keys.ts";
+import { PublicKey } from "../../src/audit/public-keys.ts";
 import { SigningKey } from "../../src/audit/signing-key.ts";
 import { recordingLogger } from "./recording-logger.ts";
 import { Workspace } from "../harness/workspace.ts";
@@ -53,7 +53,7 @@ test("of many that make the key at once all get the same", async () => {
 const RSA = generateKeyPairSync("rsa", { modulusLength: 2048 }).privateKey;
 
 test.each<[string, (path: string) => void, RegExp]>([
-  ["readable by others", (path) => chmodSync(path, 0o640), /can be read or written by other users/],
+  ["readable by others", (path) => chmodSync(path, 0o640), /is accessible to other users/],
   [
     "a link",
     (path) => {
@@ -62,12 +62,12 @@ test.each<[string, (path: string) => void, RegExp]>([
     },
     /is a symbolic link/,
   ],
-  ["no key", (path) => writeFileSync(path, "no key"), /is no Ed25519 private key/],
-  ["empty", (path) => writeFileSync(path, ""), /is no Ed25519 private key/],
+  ["no key", (path) => writeFileSync(path, "no key"), /is not an Ed25519 private key/],
+  ["empty", (path) => writeFileSync(path, ""), /is not an Ed25519 private key/],
   [
     "an RSA key",
     (path) => writeFileSync(path, RSA.export({ type: "pkcs8", format: "pem" })),
-    /is no Ed25519 private key/,
+    /is not an Ed25519 private key/,
   ],
 ])("a key that is %s is refused, and stays as it is", async (_, spoil, text) => {
   await using workspace = await Workspace.create();
@@ -77,7 +77,9 @@ test.each<[string, (path: string) => void, RegExp]>([
   const opening = open(workspace, "keys/k.pem");
   await expect(opening).rejects.toMatchObject({ code: "AUDIT_KEY_UNUSABLE" });
   await expect(opening).rejects.toThrow(text);
-  await expect(opening).rejects.toThrow(/mode 0600, no link, outside the log directory/);
+  await expect(opening).rejects.toThrow(
+    /mode 0600, not a symbolic link, outside the log directory/,
+  );
   expect(readFileSync(workspace.path("keys/k.pem"))).toEqual(before);
 });
 
@@ -146,7 +148,7 @@ test("a public key that was replaced is told, and not trusted", async () => {
   const foreign = generateKeyPairSync("ed25519").publicKey.export({ type: "spki", format: "pem" });
   const trusted = async (): Promise<readonly unknown[]> => {
     const { keys, findings } = await readKeyRing(file);
-    return [keys.map((one) => one.id), findings.map(({ place }) => place)];
+    return [keys.map((one) => one.id), findings.map(({ position }) => position)];
   };
   expect(await trusted()).toEqual([[id], []]);
   writeFileSync(publicKeyFile(file), foreign);
@@ -172,7 +174,7 @@ test("a key inside the log directory is refused, also where a link leads there",
   mkdirSync(workspace.path("logs"));
   symlinkSync(workspace.path("logs"), workspace.path("elsewhere"));
   for (const path of ["logs/k.pem", "logs/deep/down/k.pem", "elsewhere/k.pem"]) {
-    await expect(open(workspace, path)).rejects.toThrow(/lies inside the log directory/);
+    await expect(open(workspace, path)).rejects.toThrow(/is inside the log directory/);
   }
 });
 

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, test, vi } from "vitest";
 import { parseCheckpointLine } from "../../src/audit/checkpoint.ts";
-import { checkpointRecord } from "../../src/audit/checkpoint-record.ts";
+import { checkpointEvent } from "../../src/audit/trail-events.ts";
 import { AuditStage, rechained, standingClock } from "../harness/audit-trail.ts";
 
 /** Some thousand verifications on a machine that others use, too. */
@@ -41,9 +41,11 @@ async function stageWithShortTrail(): Promise<{ stage: AuditStage; files: Files;
 }
 
 /** All lines with their places, in the order of the trail. */
-function placesOf(files: Files): { file: string; index: number; line: string; place: string }[] {
+function locatedLines(
+  files: Files,
+): { file: string; index: number; line: string; position: string }[] {
   return [...files].flatMap(([file, lines]) =>
-    lines.map((line, index) => ({ file, index, line, place: `${file}:${index + 1}` })),
+    lines.map((line, index) => ({ file, index, line, position: `${file}:${index + 1}` })),
   );
 }
 
@@ -53,9 +55,9 @@ function changed(files: Files, file: string, change: (lines: string[]) => void):
   return new Map([...files, [file, lines]]);
 }
 
-async function firstPlace(stage: AuditStage, kept: readonly string[]): Promise<string> {
+async function firstPosition(stage: AuditStage, kept: readonly string[]): Promise<string> {
   const { findings } = await stage.verify(kept);
-  return findings[0]?.place ?? "nothing was found";
+  return findings[0]?.position ?? "nothing was found";
 }
 
 describe("against a checkpoint that was kept elsewhere", () => {
@@ -68,7 +70,7 @@ describe("against a checkpoint that was kept elsewhere", () => {
         const former = bytes[position]!;
         bytes[position] = former ^ (1 << (position % 8));
         stage.write(file, bytes);
-        expect([position, await firstPlace(stage, kept)]).toEqual([position, `${file}:${line}`]);
+        expect([position, await firstPosition(stage, kept)]).toEqual([position, `${file}:${line}`]);
         bytes[position] = former;
         if (former === 0x0a) line++;
       }
@@ -89,7 +91,7 @@ describe("against a checkpoint that was kept elsewhere", () => {
           tampered[at] = tampered[at]! ^ by;
           stage.write(file!, tampered);
           const line = bytes.subarray(0, at).toString("latin1").split("\n").length;
-          expect(await firstPlace(stage, kept)).toBe(`${file}:${line}`);
+          expect(await firstPosition(stage, kept)).toBe(`${file}:${line}`);
         },
       ),
       { numRuns: 150 },
@@ -98,15 +100,17 @@ describe("against a checkpoint that was kept elsewhere", () => {
 
   test("any line that is deleted is found where it was", async () => {
     const { stage, files, kept } = await stageWithTrail();
-    const places = placesOf(files);
-    for (const [number, { file, index, place }] of places.entries()) {
+    const located = locatedLines(files);
+    for (const [number, { file, index, position }] of located.entries()) {
       const after = changed(files, file, (lines) => lines.splice(index, 1));
       stage.writeFiles(after);
       // At the end of a file the next line is the first one of the next, at the very end it is the last one left.
       const isLast = index === files.get(file)!.length - 1;
-      const next = isLast ? (places[number + 1]?.place ?? places[number - 1]!.place) : place;
+      const next = isLast
+        ? (located[number + 1]?.position ?? located[number - 1]!.position)
+        : position;
       const { findings } = await stage.verify(kept);
-      expect([place, findings[0]?.place]).toEqual([place, next]);
+      expect([position, findings[0]?.position]).toEqual([position, next]);
       expect(findings[0]!.text).toMatch(/removed/);
     }
   });
@@ -119,8 +123,8 @@ describe("against a checkpoint that was kept elsewhere", () => {
           stage.writeFiles(changed(files, file, (all) => all.splice(from, to - from)));
           // A whole day at the front is what retention deletes.
           const isFirstDay = file === [...files.keys()][0] && from === 0 && to === lines.length;
-          const { findings, check } = await stage.verify(kept);
-          if (isFirstDay) expect([findings, check.start]).toEqual([[], "checkpoint"]);
+          const { findings, chain } = await stage.verify(kept);
+          if (isFirstDay) expect([findings, chain.start]).toEqual([[], "checkpoint"]);
           else expect(findings[0]?.text).toMatch(/removed/);
         }
       }
@@ -130,18 +134,18 @@ describe("against a checkpoint that was kept elsewhere", () => {
 
   test("any two lines that are swapped are found at the first one", async () => {
     const { stage, files, kept } = await stageWithTrail();
-    const places = placesOf(files);
-    for (const [number, one] of places.entries()) {
-      for (const other of places.slice(number + 1)) {
+    const located = locatedLines(files);
+    for (const [number, one] of located.entries()) {
+      for (const other of located.slice(number + 1)) {
         const first = changed(files, one.file, (lines) => lines.splice(one.index, 1, other.line));
         stage.writeFiles(
           changed(first, other.file, (lines) => lines.splice(other.index, 1, one.line)),
         );
         const { findings } = await stage.verify(kept);
-        expect([one.place, other.place, findings[0]?.place]).toEqual([
-          one.place,
-          other.place,
-          one.place,
+        expect([one.position, other.position, findings[0]?.position]).toEqual([
+          one.position,
+          other.position,
+          one.position,
         ]);
         expect(findings[0]!.text).toMatch(/reordered/);
       }
@@ -150,13 +154,13 @@ describe("against a checkpoint that was kept elsewhere", () => {
 
   test("any line that is there twice is found, wherever its copy stands", async () => {
     const { stage, files, kept } = await stageWithTrail();
-    for (const { line, place } of placesOf(files)) {
+    for (const { line, position } of locatedLines(files)) {
       for (const [file, lines] of files) {
         for (let at = 0; at <= lines.length; at++) {
           stage.writeFiles(changed(files, file, (all) => all.splice(at, 0, line)));
           const { findings } = await stage.verify(kept);
-          expect([place, file, at, findings[0]?.text]).toEqual([
-            place,
+          expect([position, file, at, findings[0]?.text]).toEqual([
+            position,
             file,
             at,
             expect.stringMatching(/this line was added: it is a copy of/),
@@ -192,24 +196,24 @@ describe("against a checkpoint that was kept elsewhere", () => {
       for (const [file, lines] of files) {
         for (let at = 0; at <= lines.length; at++) {
           stage.writeFiles(changed(files, file, (all) => all.splice(at, 0, forged)));
-          const place = `${file}:${at + 1}`;
-          const { findings, check } = await stage.verify(kept);
+          const position = `${file}:${at + 1}`;
+          const { findings, chain } = await stage.verify(kept);
           // Before the chain begins, nothing tells a forged line from one of another program: it is not covered.
-          const isLegacy = seal === "" && place === `${[...files.keys()][0]}:1`;
-          const expected = isLegacy ? undefined : place;
-          expect([seal, place, findings[0]?.place]).toEqual([seal, place, expected]);
-          expect(check.legacy?.lines).toBe(isLegacy ? 1 : undefined);
+          const isLegacy = seal === "" && position === `${[...files.keys()][0]}:1`;
+          const expected = isLegacy ? undefined : position;
+          expect([seal, position, findings[0]?.position]).toEqual([seal, position, expected]);
+          expect(chain.legacy?.lines).toBe(isLegacy ? 1 : undefined);
         }
         stage.writeFiles(files);
       }
     }
   });
 
-  test("a line that is changed, deleted or added is found when all hashes are made anew", async () => {
+  test("a line that is changed, deleted or added is found when all hashes are recomputed", async () => {
     const { stage, files, kept } = await stageWithTrail();
     stage.writeFiles(rechained(files));
     expect((await stage.verify(kept)).findings).toEqual([]);
-    for (const { file, index, line } of placesOf(files)) {
+    for (const { file, index, line } of locatedLines(files)) {
       const changes: ((lines: string[]) => void)[] = [
         (lines) => lines.splice(index, 1, line.replace('"INFO"', '"info"')),
         (lines) => lines.splice(index, 1),
@@ -218,7 +222,7 @@ describe("against a checkpoint that was kept elsewhere", () => {
       for (const change of changes) {
         stage.writeFiles(rechained(changed(files, file, change)));
         expect((await stage.verify(kept)).findings[0]?.text).toMatch(
-          /made all hashes anew|were removed|was removed|sequence|very first/,
+          /recomputed all hashes|were removed|was removed|sequence|very first/,
         );
       }
     }
@@ -232,7 +236,7 @@ describe("against a checkpoint that was kept elsewhere", () => {
     );
     stage.writeFiles(made);
     const heads = new Map(
-      placesOf(made).map(({ line }) => [/"seq":(\d+)/.exec(line)![1]!, line.slice(-66, -2)]),
+      locatedLines(made).map(({ line }) => [/"seq":(\d+)/.exec(line)![1]!, line.slice(-66, -2)]),
     );
     const { privateKey } = generateKeyPairSync("ed25519");
     const forged = stage.checkpoints().map((line) => {
@@ -243,8 +247,8 @@ describe("against a checkpoint that was kept elsewhere", () => {
     });
     stage.write("checkpoints.jsonl", forged.map((line) => `${line}\n`).join(""));
     const { findings } = await stage.verify(kept);
-    expect(findings[0]!.text).toMatch(/made all hashes anew/);
-    expect(findings.map(({ place }) => place)).toContain("checkpoints.jsonl:1");
+    expect(findings[0]!.text).toMatch(/recomputed all hashes/);
+    expect(findings.map(({ position }) => position)).toContain("checkpoints.jsonl:1");
   });
 
   test("an older copy of all files, signed as it is, is found", async () => {
@@ -257,7 +261,7 @@ describe("against a checkpoint that was kept elsewhere", () => {
     stage.write("checkpoints.jsonl", checkpoints);
     expect((await stage.verify()).findings).toEqual([]);
     const { findings } = await stage.verify(kept);
-    expect(findings[0]!.text).toMatch(/^lines behind this one were removed/);
+    expect(findings[0]!.text).toMatch(/^lines after this one were removed/);
   });
 
   test("a checkpoint that was changed on its way is found", async () => {
@@ -268,7 +272,7 @@ describe("against a checkpoint that was kept elsewhere", () => {
     ];
     for (const line of changes) {
       const { findings } = await stage.verify([line]);
-      expect(findings).toMatchObject([{ place: "kept.jsonl:1" }]);
+      expect(findings).toMatchObject([{ position: "kept.jsonl:1" }]);
     }
   });
 });
@@ -284,7 +288,7 @@ describe("checkpoints.jsonl", () => {
       const former = bytes[position]!;
       bytes[position] = former ^ (1 << (position % 7));
       stage.write("checkpoints.jsonl", bytes);
-      expect([position, await firstPlace(stage, [])]).toEqual([
+      expect([position, await firstPosition(stage, [])]).toEqual([
         position,
         `checkpoints.jsonl:${line}`,
       ]);
@@ -298,10 +302,10 @@ describe("checkpoints.jsonl", () => {
     const lines = stage.checkpoints();
     for (const kept of [[], lines.slice(0, 1), lines.slice(0, -2)]) {
       stage.write("checkpoints.jsonl", kept.map((line) => `${line}\n`).join(""));
-      expect(await firstPlace(stage, [])).toBe("checkpoints.jsonl");
+      expect(await firstPosition(stage, [])).toBe("checkpoints.jsonl");
     }
     rmSync(join(stage.logDir, "audit/checkpoints.jsonl"));
-    expect(await firstPlace(stage, [])).toBe("checkpoints.jsonl");
+    expect(await firstPosition(stage, [])).toBe("checkpoints.jsonl");
   });
 
   test("checkpoints of another gateway with this key that come in as events are no reason for an alarm", async () => {
@@ -311,7 +315,7 @@ describe("checkpoints.jsonl", () => {
     rmSync(stage.logDir, { recursive: true });
     await stage.run(["a"]);
     const running = await stage.start();
-    await running.gateway.intake.records([checkpointRecord(foreign)]);
+    await running.gateway.intake.records([checkpointEvent(foreign)]);
     await running.stop();
     expect((await stage.verify()).findings).toEqual([]);
   });

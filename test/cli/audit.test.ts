@@ -90,7 +90,7 @@ test("what an exporter has kept elsewhere shows that the files are an older copy
   const cli = await verify(workspace, "--checkpoint", "kept.jsonl");
   expect(await cli.ended).toBe(1);
   expect(cli.stderr).toMatch(
-    /^ {2}audit_\d{8}\.jsonl:2: lines behind this one were removed: 1 checkpoint/m,
+    /^ {2}audit_\d{8}\.jsonl:2: lines after this one were removed: 1 checkpoint/m,
   );
 });
 
@@ -193,7 +193,7 @@ test("a lost private key is told at the next start, and verify checks with the k
     );
     await gateway.says(
       new RegExp(
-        `ERROR - The key that signs the audit trail is ${made}, and no longer ${former}\\.`,
+        `ERROR - The audit trail is now signed with the key ${made} instead of ${former}\\.`,
       ),
     );
     expect(await gateway.end()).toBe(0);
@@ -243,7 +243,9 @@ test("where no key can be made the gateway starts, says that it signs nothing, a
   await using workspace = await Workspace.create({ config: "no directory" });
   await using gateway = start(workspace);
   const [, url] = await gateway.says(LISTENING);
-  await gateway.says(/ - tailgate\.audit - WARNING - The audit trail gets no signed checkpoints\./);
+  await gateway.says(
+    / - tailgate\.audit - WARNING - The audit trail will have no signed checkpoints\./,
+  );
   await send(url!, ["a"]);
   expect(await gateway.end()).toBe(0);
   expect(await (await verify(workspace)).ended).toBe(69);
@@ -262,7 +264,7 @@ test("a key inside the log directory ends the start with 78", async () => {
   const cli = await runCli(RUN, { cwd: workspace.directory, env: environment(workspace) });
   expect(await cli.ended).toBe(78);
   expect(cli.stderr).toMatch(
-    /^tailgate: AUDIT_KEY_UNUSABLE: .*logs\/key\.pem lies inside the log directory/m,
+    /^tailgate: AUDIT_KEY_UNUSABLE: .*logs\/key\.pem is inside the log directory/m,
   );
 });
 
@@ -283,7 +285,7 @@ test("a checkpoint of a key that was not given is no proof; with --key it is", a
 test.each([
   [["--log-dir", "nowhere"], /AUDIT_UNREADABLE: The audit trail cannot be read: .*nowhere/],
   [["--checkpoint", "nowhere"], /AUDIT_UNREADABLE: nowhere cannot be read/],
-  [["--checkpoint", "mine.yaml"], /AUDIT_UNREADABLE: There is no checkpoint in mine\.yaml/],
+  [["--checkpoint", "mine.yaml"], /AUDIT_UNREADABLE: mine\.yaml contains no checkpoint/],
   [["--key", "mine.yaml"], /AUDIT_UNREADABLE: The public key mine\.yaml cannot be read/],
 ])("%j ends with 69", async (args, text) => {
   await using workspace = await Workspace.create({ "mine.yaml": "a: 1\n" });

@@ -155,7 +155,7 @@ exporters: { websocket: , websocket/two: , otlp: }`,
       "exporters.otlp",
       "receivers.otlp.port",
       "exporters.websocket/two",
-      `The audit trail's key ${workspace.path("logs/key.pem")} lies inside the log directory ${workspace.path("logs")}`,
+      `The audit key ${workspace.path("logs/key.pem")} is inside the log directory ${workspace.path("logs")}`,
       "Fix the keys listed above; `tailgate validate` checks a file without starting the gateway.",
       "",
     ]);

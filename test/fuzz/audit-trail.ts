@@ -3,10 +3,10 @@ import {
   checkpointLine,
   signedText,
   type Checkpoint,
-  type Claim,
+  type UnsignedCheckpoint,
 } from "../../src/audit/checkpoint.ts";
-import { CHECKPOINT_LOGGER } from "../../src/audit/checkpoint-record.ts";
-import { PublicKey } from "../../src/audit/public-key.ts";
+import { CHECKPOINT_LOGGER } from "../../src/audit/trail-events.ts";
+import { PublicKey } from "../../src/audit/public-keys.ts";
 import { NO_HASH } from "../../src/envelope/audit-line.ts";
 
 /** A key for tests only: so that every run has the same trail. */
@@ -63,7 +63,7 @@ export function makeTrail(): MadeTrail {
   return { files, lines, kept: checkpoints.at(-1)! };
 }
 
-function signed(claim: Omit<Claim, "key">): Checkpoint {
+function signed(claim: Omit<UnsignedCheckpoint, "key">): Checkpoint {
   const whole = { ...claim, key: PUBLIC_KEY.id };
   const signature = sign(null, Buffer.from(signedText(whole)), PRIVATE_KEY).toString("base64");
   return { ...whole, signature };

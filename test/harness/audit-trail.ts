@@ -3,7 +3,7 @@ import { readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { SeverityNumber } from "@opentelemetry/api";
 import { onTestFinished, vi } from "vitest";
-import { readKeyRing } from "../../src/audit/key-ring.ts";
+import { readKeyRing } from "../../src/audit/public-keys.ts";
 import { verify, type Verification } from "../../src/audit/verification.ts";
 import { resolveConfig } from "tailgate";
 import { recordOf } from "tailgate/testing";
@@ -114,7 +114,7 @@ export class AuditStage {
     return verify({
       logDir: this.logDir,
       keys: (await readKeyRing(this.keyFile)).keys,
-      kept: kept.length === 0 ? [] : [path],
+      externalFiles: kept.length === 0 ? [] : [path],
       patienceMs: 0,
     });
   }

@@ -148,7 +148,7 @@ async function verification(
   { logDir, kept }: TrailDirectory,
   timed: Timed,
 ): Promise<Verification | undefined> {
-  const options = { logDir, keys: [PUBLIC_KEY], kept: [kept], patienceMs: 0 };
+  const options = { logDir, keys: [PUBLIC_KEY], externalFiles: [kept], patienceMs: 0 };
   try {
     return await timed(() => verify(options));
   } catch (error) {

@@ -273,7 +273,7 @@ test("what the disk does not take is reported", async () => {
   const program = new Program("prlimit", args, { cwd });
   expect(await program.ended).toBe(7);
   expect(program.stderr).toMatch(
-    /tailgate\.journal - ERROR - The process ends, and the disk has not confirmed the last 5000 records\.$/m,
+    /tailgate\.journal - ERROR - The process exits, and the disk has not confirmed the last 5000 records\.$/m,
   );
 });
 

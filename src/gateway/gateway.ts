@@ -1,193 +1,143 @@
 import { isIPv6 } from "node:net";
 import { CheckpointFile } from "../audit/checkpoint-file.ts";
 import { Checkpointer } from "../audit/checkpointer.ts";
-import type { Checkpoint } from "../audit/checkpoint.ts";
 import { damageEvent } from "../audit/trail-events.ts";
 import type { SigningKey } from "../audit/signing-key.ts";
-import { ClockWatch } from "./clock-watch.ts";
+import type { RecordBatch } from "../batch/record-batch.ts";
 import type { Component, Config, ExporterComponent, ProcessorComponent } from "../config/config.ts";
-import { countedIntake } from "../intake/counted-intake.ts";
 import { Counters } from "../delivery/counters.ts";
 import type { Delivery } from "../delivery/delivery.ts";
 import { createJournalDelivery } from "../delivery/journal-cursor.ts";
 import { createLiveDelivery, type LiveDelivery } from "../delivery/live-queue.ts";
-import type { RecordBatch } from "../batch/record-batch.ts";
-import type { Level } from "../wire/envelope.ts";
-import { TailgateError, textOf } from "../wire/errors.ts";
-import { hostLogger, type WriteLine } from "./host-log.ts";
 import { RecordIntake } from "../intake/intake.ts";
 import type { RunningProcessor } from "../intake/processors.ts";
-import type { Journal, WatchedJournal, ChainState, Damage } from "../journal/journal.ts";
-import { readFreeBytes, readJournalBytes } from "../runtime/log-dir.ts";
-import { rejectSelfExport, type Target } from "./self-export.ts";
-import {
-  counterMetric,
-  gaugeMetric,
-  histogramMetric,
-  type PluginMetric,
-} from "../plugin/metrics.ts";
+import type { Damage, Journal } from "../journal/journal.ts";
 import type {
   Exporter,
-  Host,
   HostHttp,
-  PluginDefinition,
+  HostLogger,
   Processor,
   Receiver,
   ReceiverDefinition,
 } from "../plugin/index.ts";
+import type { PluginMetric } from "../plugin/metrics.ts";
+import { readFreeBytes, readJournalBytes } from "../runtime/log-dir.ts";
+import { timeLimit, whenAborted } from "../runtime/timers.ts";
+import { textOf } from "../wire/errors.ts";
+import { ClockWatch } from "./clock-watch.ts";
+import {
+  countedIntake,
+  createHost,
+  findProcessorFlaw,
+  openPlugin,
+  type HostContext,
+} from "./host.ts";
+import { hostLogger, type WriteLine } from "./host-log.ts";
 import { keepAlive } from "./process-exit.ts";
-import { whenAborted, timeLimit, clearTimeout, setTimeout } from "../runtime/timers.ts";
+import { rejectSelfExport } from "./self-export.ts";
+import {
+  componentStatus,
+  exporterStatus,
+  type AuditStatus,
+  type ComponentStatus,
+  type FoundDamage,
+  type GatewayView,
+  type StorageStatus,
+} from "./status.ts";
 
-/** What may wait for the journal; less than an exporter's queue takes, so that the burst of one turn fits there. */
+/** The capacity in front of the journal. Smaller than an exporter's queue, which takes the burst of one turn. */
 const PENDING_BYTES_MAX = 60 << 20;
 
 /**
- * The time of a stop, ten seconds in all (reliability.md, rule 16): what receivers may use for requests in flight, the
- * journal for the last commit, exporters for what is left, and each step for its closing.
+ * The phases of a graceful shutdown, ten seconds in all (reliability.md, rule 16): requests in flight, the last commit,
+ * the exporters' backlog, and each close.
  */
 const FINISH_MS_MAX = 3_000;
 const SYNC_MS_MAX = 2_000;
 const DRAIN_MS_MAX = 2_000;
 const CLOSE_MS_MAX = 1_000;
 
-/** How long the journal may hold up the end of a process. */
-const END_MS_MAX = 10_000;
-
-/** How long a plugin may take to open: longer, and the start would hang without a word. */
-const OPEN_MS_MAX = 10_000;
-
-/** One component as /metrics, /readyz and /api/stats show it. */
-export interface ComponentStatus {
-  /** The key in the configuration, such as `file`; `intake` for the way into the journal. */
-  readonly id: string;
-  readonly kind: "intake" | "receiver" | "processor" | "exporter";
-  readonly counters: Counters;
-  readonly queueBytes: number;
-  readonly queueRecords: number;
-  /** How long ago the journal took what an exporter is writing; 0 where nothing waits. */
-  readonly lagMs: number;
-  /** True for an exporter with a place in the journal: what waits for it is all that it is behind, and is kept. */
-  readonly isDurable: boolean;
-  /** How many writes of an exporter have failed in a row. */
-  readonly retries: number;
-  /** Why it cannot work just now; undefined where it can. */
-  readonly lastError: string | undefined;
-}
-
-/** How the audit trail stands. */
-export interface AuditStatus {
-  readonly chain: ChainState;
-  /** Undefined before the first one, and without a key. */
-  readonly checkpoint: Checkpoint | undefined;
-}
-
-/** How much room there is and is taken; undefined what cannot be read just now. */
-export interface StorageStatus {
-  readonly journalBytes: number | undefined;
-  readonly freeBytes: number | undefined;
-}
-
-/** Damage to the journal, and when it was found. */
-export interface FoundDamage extends Damage {
-  readonly atMs: number;
-}
-
-/** What the HTTP endpoints may see of the gateway. */
-export interface GatewayView {
-  /** Undefined where records can be taken; else why not. */
-  readonly notReady: string | undefined;
-  readonly startedAtMs: number;
-  readonly journal: WatchedJournal;
-  /** The oldest record that the journal still has, on the disk or in memory. */
-  readonly oldestSequence?: number;
-  /** Read when it is asked for. */
-  readonly storage?: StorageStatus;
-  /** How far the system clock is from the time that is trusted; 0 or absent while it is trusted itself. */
-  readonly unconfirmedClockMs?: number;
-  /** Undefined where the journal keeps no chain of evidence. */
-  readonly audit: AuditStatus | undefined;
-  readonly components: readonly ComponentStatus[];
-  readonly pluginMetrics: readonly PluginMetric[];
-  /** Damage to the journal that was found since the start, the oldest first. */
-  readonly journalDamage?: readonly FoundDamage[];
-  /** With `{trace_id}` in it; undefined where there is nothing that shows traces. */
-  readonly traceUrl: string | undefined;
-}
+/** How long the journal and the exporters may block the exit of the process. */
+const EXIT_MS_MAX = 10_000;
 
 export interface GatewayOptions {
-  /** The gateway closes it at its end. */
+  /** Closed by the gateway. */
   readonly journal: Journal;
-  /** Signs the audit trail's checkpoints; without it there are none. */
+  /** Signs the checkpoints of the audit trail; without a key there are none. */
   readonly auditKey?: SigningKey | undefined;
   readonly http: HostHttp;
-  /** Writes the gateway's own lines. */
+  /** Writes the gateway's own log lines. */
   readonly write: WriteLine;
 }
 
 /**
- * The way of all records: intake, journal, deliveries. Its life:
+ * Connects receivers, processors, journal and exporters. Lifecycle:
  *
- * 1. `new Gateway(...)`: nothing runs yet.
- * 2. `open()`: exporters, processors, then receivers. What fails ends the start; what was opened is closed again. Then
- *    exporters begin to write.
- * 3. Running: records come through `intake`.
- * 4. `stop()`: not ready; receivers finish; one flush; exporters write what is left and close. Safe to call again.
+ * 1. `new Gateway(...)`: nothing runs.
+ * 2. `open()`: opens exporters, processors, then receivers. If one fails, closes those that are open and rejects.
+ *    Exporters then start to write.
+ * 3. Running: records arrive through `intake`.
+ * 4. `stop()`: not ready; receivers finish; one flush; exporters write their backlog and close. Safe to call again.
  */
 export class Gateway implements GatewayView {
   readonly startedAtMs = Date.now();
   readonly journal: Journal;
   readonly intake: RecordIntake;
   readonly #config: Config;
-  readonly #surroundings: GatewayOptions;
-  readonly #pluginMetrics: PluginMetric[] = [];
-  readonly #listeners: string[] = [];
-  readonly #targets: Target[] = [];
-  readonly #viewers: ({ id: string } & LiveDelivery)[] = [];
-  readonly #followers: { id: string; delivery: Delivery }[] = [];
+  readonly #options: GatewayOptions;
+  readonly #hosts: HostContext;
+  readonly #liveExporters: ({ id: string } & LiveDelivery)[] = [];
+  readonly #journalExporters: { id: string; delivery: Delivery }[] = [];
   readonly #processors: RunningProcessor[] = [];
   readonly #receivers: { id: string; receiver: Receiver; counters: Counters }[] = [];
   readonly #checkpointer: Checkpointer | undefined;
   readonly #clockWatch: ClockWatch;
   readonly #damage: FoundDamage[] = [];
-  /** Until the gateway is open. */
-  #unannounced: Damage[] | undefined = [];
+  /** Damage that was found before the gateway was open; undefined after that. */
+  #damageBeforeOpen: Damage[] | undefined = [];
   #notReady: string | undefined = "starting";
   #stopping: Promise<void> | undefined;
-  #endMsLeft = END_MS_MAX;
+  #exitMsLeft = EXIT_MS_MAX;
 
-  constructor(config: Config, surroundings: GatewayOptions) {
+  constructor(config: Config, options: GatewayOptions) {
+    const { journal, http, write } = options;
     this.#config = config;
-    this.#surroundings = surroundings;
-    this.journal = surroundings.journal;
+    this.#options = options;
+    this.#hosts = { config, journal, http, write, pluginMetrics: [], listeners: [], targets: [] };
+    this.journal = journal;
     this.intake = new RecordIntake({
       logLevel: config.logLevel,
       auditLoggers: config.auditLoggers,
       processors: this.#processors,
       pendingBytesMax: PENDING_BYTES_MAX,
-      unstoredBytes: () => this.journal.pendingBytes,
+      unstoredBytes: () => journal.pendingBytes,
       append: (batch) => this.#append(batch),
-      storedEvents: this.journal.storedEvents,
-      log: hostLogger("tailgate.intake", surroundings.write),
+      storedEvents: journal.storedEvents,
+      log: this.#logger("intake"),
     });
-    this.#checkpointer = this.#newCheckpointer();
+    this.#checkpointer = this.#createCheckpointer();
     this.#clockWatch = new ClockWatch({
-      clock: this.journal.clock,
-      log: hostLogger("tailgate.clock", surroundings.write),
+      clock: journal.clock,
+      log: this.#logger("clock"),
       announce: (record) => this.intake.acceptOwn(record),
     });
   }
 
-  #newCheckpointer(): Checkpointer | undefined {
-    const { auditKey: key, write } = this.#surroundings;
+  #createCheckpointer(): Checkpointer | undefined {
+    const { auditKey: key } = this.#options;
     if (key === undefined || this.journal.chain === undefined) return undefined;
     return new Checkpointer({
       journal: this.journal,
       file: new CheckpointFile(this.#config.logDir),
       key,
-      log: hostLogger("tailgate.audit", write),
+      log: this.#logger("audit"),
       drained: (signal) => this.flush(signal),
       announce: (record) => this.intake.acceptOwn(record),
     });
+  }
+
+  #logger(name: string): HostLogger {
+    return hostLogger(`tailgate.${name}`, this.#options.write);
   }
 
   get audit(): AuditStatus | undefined {
@@ -220,13 +170,13 @@ export class Gateway implements GatewayView {
     return this.#notReady ?? this.journal.lastError;
   }
 
-  /** What the plugins listen on, a line each. */
+  /** What the plugins listen on, one line each. */
   get listeners(): readonly string[] {
-    return this.#listeners;
+    return this.#hosts.listeners;
   }
 
   get pluginMetrics(): readonly PluginMetric[] {
-    return this.#pluginMetrics;
+    return this.#hosts.pluginMetrics;
   }
 
   get journalDamage(): readonly FoundDamage[] {
@@ -234,107 +184,78 @@ export class Gateway implements GatewayView {
   }
 
   get components(): readonly ComponentStatus[] {
-    const idle = {
-      queueBytes: 0,
-      queueRecords: 0,
-      lagMs: 0,
-      isDurable: false,
-      retries: 0,
-      lastError: undefined,
-    };
+    const { counters, pendingBytes, pendingRecords } = this.intake;
+    const queue = { queueBytes: pendingBytes, queueRecords: pendingRecords };
     return [
-      {
-        ...idle,
-        id: "intake",
-        kind: "intake",
-        counters: this.intake.counters,
-        queueBytes: this.intake.pendingBytes,
-        queueRecords: this.intake.pendingRecords,
-      },
-      ...this.#receivers.map(
-        ({ id, counters }) => ({ ...idle, id, kind: "receiver", counters }) as const,
+      componentStatus({ id: "intake", kind: "intake", counters, ...queue }),
+      ...this.#receivers.map((receiver) =>
+        componentStatus({ id: receiver.id, kind: "receiver", counters: receiver.counters }),
       ),
-      ...this.#processors.map(
-        ({ id, counters, lastError }) =>
-          ({ ...idle, id, kind: "processor", counters, lastError }) as const,
-      ),
-      ...this.#viewers.map(({ id, delivery }) => exporterStatus(id, delivery, false)),
-      ...this.#followers.map(({ id, delivery }) => exporterStatus(id, delivery, true)),
+      ...this.#processors.map((processor) => {
+        const { id, lastError } = processor;
+        return componentStatus({
+          id,
+          kind: "processor",
+          counters: processor.counters,
+          lastError,
+        });
+      }),
+      ...this.#liveExporters.map(({ id, delivery }) => exporterStatus(id, delivery, false)),
+      ...this.#journalExporters.map(({ id, delivery }) => exporterStatus(id, delivery, true)),
     ];
   }
 
   async open(): Promise<void> {
+    const { listeners, targets } = this.#hosts;
     try {
       for (const component of this.#config.exporters) await this.#openExporter(component);
       for (const component of this.#config.processors) await this.#openProcessor(component);
       for (const component of this.#config.receivers) await this.#openReceiver(component);
-      await rejectSelfExport(this.#targets, [...this.#mainListener(), ...this.#listeners]);
+      await rejectSelfExport(targets, [...this.#mainListener(), ...listeners]);
     } catch (error) {
       await this.stop();
       throw error;
     }
-    // What the journal has kept for them from before.
-    for (const { delivery } of this.#followers) delivery.wake();
+    // The journal may hold records of an earlier run for them.
+    for (const { delivery } of this.#journalExporters) delivery.wake();
     this.#checkpointer?.begin();
     this.#clockWatch.begin();
     this.#notReady = undefined;
-    const unannounced = this.#unannounced ?? [];
-    this.#unannounced = undefined;
-    for (const damage of unannounced) void this.#announce(damage);
+    const damageBefore = this.#damageBeforeOpen ?? [];
+    this.#damageBeforeOpen = undefined;
+    for (const damage of damageBefore) void this.#announceDamage(damage);
   }
 
-  /** Takes note of damage to the journal. If events are lost to the audit trail, an event there says so. */
-  damaged(damage: Damage): void {
-    this.#damage.push({ ...damage, atMs: Date.now() });
-    if (!damage.isTrailIncomplete) return;
-    if (this.#unannounced === undefined) void this.#announce(damage);
-    else this.#unannounced.push(damage);
-  }
-
-  async #announce(damage: Damage): Promise<void> {
-    try {
-      await this.intake.acceptOwn(damageEvent(damage));
-    } catch (error) {
-      const log = hostLogger("tailgate.journal", this.#surroundings.write);
-      log.error("The audit event that tells of the damage could not be stored.", error);
-    }
-  }
-
-  /** It does not listen yet; a free port that the system will pick is nobody's target. */
+  /** The main port does not listen yet. A free port that the system will pick is nobody's target. */
   #mainListener(): string[] {
     const { host, port } = this.#config;
     return port === 0 ? [] : [`http://${isIPv6(host) ? `[${host}]` : host}:${port}`];
   }
 
   async #openExporter(component: ExporterComponent): Promise<void> {
-    const host = this.#host(component);
-    const open = () => component.definition.open(component.options, host);
-    const exporter = await opened<Exporter>(component, open, ({ write }) =>
-      typeof write === "function" ? undefined : "it has no write function",
+    const { id, level, timeoutMs, queueBytesMax, definition, options } = component;
+    const host = createHost(component, this.#hosts);
+    const exporter = await openPlugin<Exporter>(
+      component,
+      () => definition.open(options, host),
+      ({ write }) => (typeof write === "function" ? undefined : "it has no write function"),
     );
-    const { id, level, timeoutMs } = component;
-    const { type, live } = component.definition;
-    const { clock } = this.journal;
-    const common = { type, level, timeoutMs, log: host.log, clock };
-    if (live) {
-      const { queueBytesMax } = component;
-      this.#viewers.push({ id, ...createLiveDelivery(exporter, { ...common, queueBytesMax }) });
+    const { journal } = this;
+    const common = { type: definition.type, level, timeoutMs, log: host.log, clock: journal.clock };
+    if (definition.live) {
+      const delivery = createLiveDelivery(exporter, { ...common, queueBytesMax });
+      this.#liveExporters.push({ id, ...delivery });
     } else {
-      const { journal } = this;
       const delivery = createJournalDelivery(exporter, { ...common, journal, consumer: id });
-      this.#followers.push({ id, delivery });
+      this.#journalExporters.push({ id, delivery });
     }
   }
 
-  get #exporters(): { id: string; delivery: Delivery }[] {
-    return [...this.#viewers, ...this.#followers];
-  }
-
   async #openProcessor(component: ProcessorComponent): Promise<void> {
-    const { id, onError } = component;
-    const host = this.#host(component);
-    const open = () => component.definition.open(component.options, host);
-    const processor = await opened<Processor>(component, open, processFlaw);
+    const { id, onError, definition, options } = component;
+    const host = createHost(component, this.#hosts);
+    const open = () => definition.open(options, host);
+    const processor = await openPlugin<Processor>(component, open, findProcessorFlaw);
     this.#processors.push({
       id,
       processor,
@@ -346,60 +267,46 @@ export class Gateway implements GatewayView {
   }
 
   async #openReceiver(component: Component<ReceiverDefinition>): Promise<void> {
+    const { id, definition, options } = component;
     const counters = new Counters();
-    const host = { ...this.#host(component), intake: countedIntake(this.intake, counters) };
-    const receiver = await opened<Receiver>(component, () =>
-      component.definition.open(component.options, host),
-    );
-    this.#receivers.push({ id: component.id, receiver, counters });
+    const intake = countedIntake(this.intake, counters);
+    const host = { ...createHost(component, this.#hosts), intake };
+    const receiver = await openPlugin<Receiver>(component, () => definition.open(options, host));
+    this.#receivers.push({ id, receiver, counters });
   }
 
-  #host({ id, definition, level }: Component<PluginDefinition> & { level?: Level }): Host {
-    const component = `${definition.kind}/${id}`;
-    return {
-      id,
-      level,
-      logDir: this.#config.logDir,
-      bindHost: this.#config.host,
-      log: hostLogger(`tailgate.${definition.kind}.${id}`, this.#surroundings.write),
-      http: this.#surroundings.http,
-      journal: this.journal,
-      memory: {
-        recall: () => this.journal.memory(component),
-        keep: (text) => this.journal.saveMemory(component, text),
-      },
-      metrics: {
-        counter: (name, description) => {
-          const { metric, add } = counterMetric(component, name, description);
-          this.#pluginMetrics.push(metric);
-          return add;
-        },
-        histogram: (name, description, options) => {
-          const { metric, observe } = histogramMetric(component, name, description, options);
-          this.#pluginMetrics.push(metric);
-          return observe;
-        },
-        gauge: (name, description, read) => {
-          this.#pluginMetrics.push(gaugeMetric(component, name, description, read));
-        },
-      },
-      listening: (url) => this.#listeners.push(url),
-      sendingTo: (url) => this.#targets.push({ component: `${definition.kind}s.${id}`, url }),
-    };
+  get #exporters(): { id: string; delivery: Delivery }[] {
+    return [...this.#liveExporters, ...this.#journalExporters];
   }
 
-  /** Viewers get the batch at once; the others when the journal has made it safe, or knows that it cannot. */
+  /** Offers the batch to live exporters at once; wakes the others when the journal has stored it or failed to. */
   async #append(batch: RecordBatch): Promise<void> {
-    const safe = this.journal.append(batch);
-    for (const { offer } of this.#viewers) offer(batch);
+    const stored = this.journal.append(batch);
+    for (const { offer } of this.#liveExporters) offer(batch);
     try {
-      await safe;
+      await stored;
     } finally {
-      for (const { delivery } of this.#followers) delivery.wake();
+      for (const { delivery } of this.#journalExporters) delivery.wake();
     }
   }
 
-  /** Resolves when every record that was taken before has been written, or given up, by every exporter. */
+  /** Records damage to the journal. If the audit trail lost events, an audit event says so. */
+  damaged(damage: Damage): void {
+    this.#damage.push({ ...damage, atMs: Date.now() });
+    if (!damage.isTrailIncomplete) return;
+    if (this.#damageBeforeOpen === undefined) void this.#announceDamage(damage);
+    else this.#damageBeforeOpen.push(damage);
+  }
+
+  async #announceDamage(damage: Damage): Promise<void> {
+    try {
+      await this.intake.acceptOwn(damageEvent(damage));
+    } catch (error) {
+      this.#logger("journal").error("The audit event about the damage could not be stored.", error);
+    }
+  }
+
+  /** Resolves when each exporter has written or dropped every record that was accepted before, or when aborted. */
   async flush(signal: AbortSignal): Promise<void> {
     await keepAlive(this.#flush(signal));
   }
@@ -409,56 +316,56 @@ export class Gateway implements GatewayView {
     await Promise.all(this.#exporters.map(({ delivery }) => delivery.drain(signal)));
   }
 
-  /** Blocks until every record that was taken is durable, or the time is over; for a process that is about to die. */
+  /** Blocks until every accepted record is durable, or the time is over. For a process that is about to be killed. */
   flushSync(timeoutMs: number): void {
     const startMs = performance.now();
     void this.intake.flush();
     this.journal.flushSync(timeoutMs);
-    // A disk that hangs is not waited for again.
-    if (performance.now() - startMs >= timeoutMs) this.#endMsLeft = 0;
+    // Do not wait for a hanging disk a second time.
+    if (performance.now() - startMs >= timeoutMs) this.#exitMsLeft = 0;
   }
 
-  /** Nothing is left to do in the process: what is logged now waits until it continues, or for `endSync`. */
+  /** Lets the process exit although a flush is due; see {@link RecordIntake.hold}. */
   hold(): void {
     this.intake.hold();
   }
 
   /**
-   * Writes everything that was logged before it returns, to the journal and to the exporters that can do so: the process
-   * ends, and its event loop has no further turn. What is logged after that is written before the call returns. Never
-   * throws.
+   * Writes everything that was logged to the journal, and to the exporters that can write synchronously, before it
+   * returns: the process exits, and its event loop has no further turn. Later records are written before the call that
+   * logs them returns. Never throws.
    */
   endSync(): void {
     try {
       this.#endSync();
     } catch (error) {
-      const log = hostLogger("tailgate.gateway", this.#surroundings.write);
-      log.error("What was logged last may not be written:", error);
+      this.#logger("gateway").error("The last records may not have been written:", error);
     }
   }
 
   #endSync(): void {
-    const endMs = performance.now() + this.#endMsLeft;
+    const endMs = performance.now() + this.#exitMsLeft;
     const leftMs = (): number => endMs - performance.now();
     this.intake.flushSync(() => this.endSync());
     this.journal.settleSync(leftMs());
-    this.#reportUnsettled();
+    this.#reportUnconfirmed();
     for (const { delivery } of this.#exporters) delivery.drainSync(leftMs());
-    for (const { delivery } of this.#followers) delivery.abandonSync();
+    for (const { delivery } of this.#journalExporters) delivery.abandonSync();
     this.#checkpointer?.signSync(leftMs());
     this.journal.markCleanSync(leftMs());
-    this.#endMsLeft = leftMs();
+    this.#exitMsLeft = leftMs();
   }
 
-  #reportUnsettled(): void {
+  #reportUnconfirmed(): void {
     const { newest, durable } = this.journal;
     if (durable >= newest) return;
-    const log = hostLogger("tailgate.journal", this.#surroundings.write);
     const last = newest - durable === 1 ? "record" : `${newest - durable} records`;
-    log.error(`The process ends, and the disk has not confirmed the last ${last}.`);
+    this.#logger("journal").error(
+      `The process exits, and the disk has not confirmed the last ${last}.`,
+    );
   }
 
-  /** Ends everything within about ten seconds; resolves also where parts of it failed, which is logged. */
+  /** Shuts down within about ten seconds. Failures are logged; the promise never rejects. */
   stop(): Promise<void> {
     this.#stopping ??= this.#stop();
     return this.#stopping;
@@ -473,9 +380,9 @@ export class Gateway implements GatewayView {
       FINISH_MS_MAX,
     );
     this.#clockWatch.close();
-    await this.#inTime("tailgate.intake", () => this.intake.stop(), SYNC_MS_MAX);
-    // No event comes any more. What is said of the last one goes past the processors, to the exporters.
-    const signing = this.#inTime("tailgate.audit", () => this.#checkpointer?.close(), CLOSE_MS_MAX);
+    await this.#runStep("intake", () => this.intake.stop(), SYNC_MS_MAX);
+    // The last checkpoint's own event bypasses the processors, but not the exporters.
+    const signing = this.#runStep("audit", () => this.#checkpointer?.close(), CLOSE_MS_MAX);
     await this.#closeAll(
       "processor",
       this.#processors,
@@ -490,10 +397,10 @@ export class Gateway implements GatewayView {
       ({ delivery }, signal) => delivery.close(signal),
       CLOSE_MS_MAX,
     );
-    await this.#inTime("tailgate.journal", () => this.journal.close(), CLOSE_MS_MAX);
+    await this.#runStep("journal", () => this.journal.close(), CLOSE_MS_MAX);
   }
 
-  /** Closes parts side by side; one that fails or takes too long does not keep the others. */
+  /** Closes parts concurrently; one that fails or takes too long does not delay the others. */
   async #closeAll<Part extends { id: string }>(
     kind: string,
     parts: readonly Part[],
@@ -502,18 +409,18 @@ export class Gateway implements GatewayView {
   ): Promise<void> {
     await Promise.all(
       parts.map((part) =>
-        this.#inTime(`tailgate.${kind}.${part.id}`, (signal) => close(part, signal), timeMsMax),
+        this.#runStep(`${kind}.${part.id}`, (signal) => close(part, signal), timeMsMax),
       ),
     );
   }
 
-  /** Runs one step of the end, which neither fails nor takes longer than its time. */
-  async #inTime(
+  /** Runs one step of the shutdown. Logs a failure, and continues without the step after its time limit. */
+  async #runStep(
     name: string,
     close: (signal: AbortSignal) => Promise<void> | void,
     timeMsMax: number,
   ): Promise<void> {
-    const log = hostLogger(name, this.#surroundings.write);
+    const log = this.#logger(name);
     const limit = timeLimit(timeMsMax);
     try {
       await Promise.race([close(limit.signal), limit.passed]);
@@ -524,54 +431,4 @@ export class Gateway implements GatewayView {
       limit.clear();
     }
   }
-}
-
-function exporterStatus(id: string, delivery: Delivery, isDurable: boolean): ComponentStatus {
-  const { counters, queueBytes, queueRecords, lagMs, retries, lastError } = delivery;
-  const waiting = { queueBytes, queueRecords, lagMs };
-  return { id, kind: "exporter", counters, ...waiting, isDurable, retries, lastError };
-}
-
-interface Closable {
-  close?(signal: AbortSignal): Promise<void> | void;
-}
-
-/**
- * Opens a plugin. What opens too late, or cannot be used, is closed: nobody else would.
- * @throws TailgateError PLUGIN_OPEN_FAILED, also with what `flawOf` returns
- */
-async function opened<Part extends Closable>(
-  { id, definition }: Component<PluginDefinition>,
-  open: () => Part | Promise<Part>,
-  flawOf: (part: Part) => string | undefined = () => undefined,
-): Promise<Part> {
-  const late = Promise.withResolvers<never>();
-  const opening = (async () => open())();
-  const timer = setTimeout(() => {
-    late.reject(new Error(`it took longer than ${OPEN_MS_MAX} ms`));
-    opening.then((part) => part.close?.(AbortSignal.abort())).catch(() => {});
-  }, OPEN_MS_MAX);
-  try {
-    const part = await Promise.race([opening, late.promise]);
-    const flaw = flawOf(part);
-    if (flaw === undefined) return part;
-    await part.close?.(AbortSignal.abort());
-    throw new Error(flaw);
-  } catch (error) {
-    if (TailgateError.is(error)) throw error;
-    const why = textOf(error).replace(/\.$/, "");
-    const text = `The ${definition.kind} ${id} could not be opened: ${why}.`;
-    throw new TailgateError("PLUGIN_OPEN_FAILED", text, { cause: error });
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-/** Returns why a processor cannot be used, if that can be seen before its first record. */
-function processFlaw({ process }: Processor): string | undefined {
-  if (typeof process !== "function") return "it has no process function";
-  const kind = Object.prototype.toString.call(process);
-  if (kind.includes("Generator")) return "its process function is a generator";
-  if (kind !== "[object AsyncFunction]") return undefined;
-  return "its process function is async, but it runs in the caller's emit, which does not wait";
 }

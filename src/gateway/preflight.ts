@@ -10,7 +10,7 @@ import { TailgateError, textOf } from "../wire/errors.ts";
 import { Guard, urlHost } from "../http/server/guard.ts";
 import { reservedPaths } from "../http/server/server.ts";
 import { checkFolder, checkLogDir } from "../runtime/log-dir.ts";
-import { rejectSelfExport, type Target } from "./self-export.ts";
+import { rejectSelfExport, type ExportTarget } from "./self-export.ts";
 import type { Plan, PluginDefinition } from "../plugin/index.ts";
 import { timeLimit } from "../runtime/timers.ts";
 
@@ -116,7 +116,7 @@ function refuseSharedPaths(plans: ReadonlyMap<string, Plan>, problems: Problems)
   }
 }
 
-function targetsOf(plans: ReadonlyMap<string, Plan>): Target[] {
+function targetsOf(plans: ReadonlyMap<string, Plan>): ExportTarget[] {
   return [...plans].flatMap(([component, { targets = [] }]) =>
     targets.map((url) => ({ component, url })),
   );

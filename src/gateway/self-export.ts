@@ -6,7 +6,7 @@ import { TailgateError } from "../wire/errors.ts";
 /** Keeps a gateway from sending records to itself, which would come back for ever. */
 
 /** Where a component sends records. */
-export interface Target {
+export interface ExportTarget {
   /** Such as `exporters.otlp`. */
   readonly component: string;
   readonly url: string;
@@ -25,7 +25,7 @@ const ANY_ADDRESS = new Set(["0.0.0.0", "::"]);
  * @throws TailgateError SENDS_TO_ITSELF
  */
 export async function rejectSelfExport(
-  targets: readonly Target[],
+  targets: readonly ExportTarget[],
   listeners: readonly string[],
 ): Promise<void> {
   const own = listeners.map((line) => line.split(" ", 1)[0]!).filter((url) => URL.canParse(url));

@@ -7,7 +7,7 @@ import { EnvelopeEncoder, partsOfRecord } from "../../src/envelope/encoder.ts";
 import { BatchBuilder } from "../../src/batch/batch-builder.ts";
 import { RecordOrigin } from "../../src/batch/origin.ts";
 import { textOf } from "tailgate/plugin";
-import type { AuditStatus, ComponentStatus, GatewayView } from "../../src/gateway/gateway.ts";
+import type { AuditStatus, ComponentStatus, GatewayView } from "../../src/gateway/status.ts";
 import { HttpServer, type HttpServerOptions } from "../../src/http/server/server.ts";
 import type { Journal } from "../../src/journal/journal.ts";
 import { MemoryJournal } from "../../src/journal/memory.ts";

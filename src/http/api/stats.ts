@@ -1,6 +1,6 @@
 import { ENVELOPE_TYPES, LEVELS } from "../../wire/envelope.ts";
 import { PARSE_EFFORT_PER_BYTE } from "../../wire/filter.ts";
-import type { ComponentStatus, GatewayView } from "../../gateway/gateway.ts";
+import type { ComponentStatus, GatewayView } from "../../gateway/status.ts";
 import type { Batch, HostJournal } from "../../plugin/index.ts";
 import type { Endpoint } from "../server/application.ts";
 import { Tally } from "./counts.ts";

@@ -4,7 +4,7 @@ import type {
   ComponentStatus,
   GatewayView,
   StorageStatus,
-} from "../../gateway/gateway.ts";
+} from "../../gateway/status.ts";
 import type { PluginSample } from "../../plugin/metrics.ts";
 import { gauge, type Metric } from "./metric.ts";
 import { packageVersion } from "../../runtime/package.ts";

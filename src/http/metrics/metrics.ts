@@ -1,4 +1,4 @@
-import type { GatewayView } from "../../gateway/gateway.ts";
+import type { GatewayView } from "../../gateway/status.ts";
 import { counterMetric, histogramMetric, type PluginMetric } from "../../plugin/metrics.ts";
 import type { HostLogger } from "../../plugin/index.ts";
 import type { Endpoint } from "../server/application.ts";

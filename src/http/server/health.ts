@@ -1,4 +1,4 @@
-import type { GatewayView } from "../../gateway/gateway.ts";
+import type { GatewayView } from "../../gateway/status.ts";
 import type { Endpoint } from "./application.ts";
 
 export const HEALTH_PATH = "/healthz";

@@ -3,7 +3,7 @@ import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import { HTTP_DEFAULTS, type HttpConfig } from "../../config/config.ts";
 import { TailgateError, textOf } from "../../wire/errors.ts";
-import type { GatewayView } from "../../gateway/gateway.ts";
+import type { GatewayView } from "../../gateway/status.ts";
 import { createServer } from "../../plugin/http.ts";
 import type {
   AddressedRequest,

@@ -1,0 +1,144 @@
+/** What the gateway gives to each plugin, and how it opens one. */
+
+import type { Component, Config } from "../config/config.ts";
+import type { Counters } from "../delivery/counters.ts";
+import type { Journal } from "../journal/journal.ts";
+import type {
+  Host,
+  HostHttp,
+  Ingested,
+  Intake,
+  PluginDefinition,
+  Processor,
+} from "../plugin/index.ts";
+import {
+  counterMetric,
+  gaugeMetric,
+  histogramMetric,
+  type PluginMetric,
+} from "../plugin/metrics.ts";
+import { clearTimeout, setTimeout } from "../runtime/timers.ts";
+import type { Level } from "../wire/envelope.ts";
+import { TailgateError, textOf } from "../wire/errors.ts";
+import { hostLogger, type WriteLine } from "./host-log.ts";
+import type { ExportTarget } from "./self-export.ts";
+
+/** The time limit for opening a plugin. */
+const OPEN_MS_MAX = 10_000;
+
+/** What all hosts of a gateway share. */
+export interface HostContext {
+  readonly config: Config;
+  readonly journal: Journal;
+  readonly http: HostHttp;
+  readonly write: WriteLine;
+  /** The metrics that plugins have registered. */
+  readonly pluginMetrics: PluginMetric[];
+  /** What plugins listen on, one line each. */
+  readonly listeners: string[];
+  /** Where plugins send records. */
+  readonly targets: ExportTarget[];
+}
+
+/** Creates the host of one component. */
+export function createHost(
+  { id, definition, level }: Component<PluginDefinition> & { level?: Level },
+  { config, journal, http, write, pluginMetrics, listeners, targets }: HostContext,
+): Host {
+  const component = `${definition.kind}/${id}`;
+  return {
+    id,
+    level,
+    logDir: config.logDir,
+    bindHost: config.host,
+    log: hostLogger(`tailgate.${definition.kind}.${id}`, write),
+    http,
+    journal,
+    memory: {
+      recall: () => journal.memory(component),
+      keep: (text) => journal.saveMemory(component, text),
+    },
+    metrics: {
+      counter: (name, description) => {
+        const { metric, add } = counterMetric(component, name, description);
+        pluginMetrics.push(metric);
+        return add;
+      },
+      histogram: (name, description, options) => {
+        const { metric, observe } = histogramMetric(component, name, description, options);
+        pluginMetrics.push(metric);
+        return observe;
+      },
+      gauge: (name, description, read) => {
+        pluginMetrics.push(gaugeMetric(component, name, description, read));
+      },
+    },
+    listening: (url) => listeners.push(url),
+    sendingTo: (url) => targets.push({ component: `${definition.kind}s.${id}`, url }),
+  };
+}
+
+/** Returns the intake for one receiver, which counts what passes through it as the receiver's own. */
+export function countedIntake(intake: Intake, counters: Counters): Intake {
+  const counted = async (ingesting: Promise<Ingested>): Promise<Ingested> => {
+    try {
+      const ingested = await ingesting;
+      counters.received += ingested.accepted + ingested.rejected;
+      counters.sent += ingested.accepted;
+      counters.drop("rejected", ingested.rejected);
+      return ingested;
+    } catch (error) {
+      counters.failed++;
+      throw error;
+    }
+  };
+  return {
+    otlpProtobuf: (body) => counted(intake.otlpProtobuf(body)),
+    otlpJson: (body) => counted(intake.otlpJson(body)),
+    records: (records) => counted(intake.records(records)),
+  };
+}
+
+interface Closable {
+  close?(signal: AbortSignal): Promise<void> | void;
+}
+
+/**
+ * Opens a plugin. Closes it again if it opens too late or `findFlaw` returns why it cannot be used.
+ * @throws TailgateError PLUGIN_OPEN_FAILED
+ */
+export async function openPlugin<Part extends Closable>(
+  { id, definition }: Component<PluginDefinition>,
+  open: () => Part | Promise<Part>,
+  findFlaw: (part: Part) => string | undefined = () => undefined,
+): Promise<Part> {
+  const late = Promise.withResolvers<never>();
+  const opening = (async () => open())();
+  const timer = setTimeout(() => {
+    late.reject(new Error(`it took longer than ${OPEN_MS_MAX} ms`));
+    opening.then((part) => part.close?.(AbortSignal.abort())).catch(() => {});
+  }, OPEN_MS_MAX);
+  try {
+    const part = await Promise.race([opening, late.promise]);
+    const flaw = findFlaw(part);
+    if (flaw === undefined) return part;
+    await part.close?.(AbortSignal.abort());
+    throw new Error(flaw);
+  } catch (error) {
+    if (TailgateError.is(error)) throw error;
+    const reason = textOf(error).replace(/\.$/, "");
+    const text = `The ${definition.kind} ${id} could not be opened: ${reason}.`;
+    throw new TailgateError("PLUGIN_OPEN_FAILED", text, { cause: error });
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Returns why a processor cannot be used, as far as can be seen before its first record. */
+export function findProcessorFlaw({ process }: Processor): string | undefined {
+  if (typeof process !== "function") return "it has no process function";
+  const kind = Object.prototype.toString.call(process);
+  if (kind.includes("Generator")) return "its process function is a generator";
+  if (kind !== "[object AsyncFunction]") return undefined;
+  return "its process function is async, but it runs in the caller's emit, which does not wait";
+}

@@ -8,7 +8,7 @@ import {
 } from "react";
 import { flushSync } from "react-dom";
 import { ENVELOPE_TYPES, type EnvelopeType } from "../wire/envelope.ts";
-import { CorrelationBar, Details, type RecordSelection } from "./details/details.tsx";
+import { CorrelationBar, Details, type SelectedRecord } from "./details/details.tsx";
 import { LinkNotice, recordLink, useLinkedRecord } from "./details/record-link.tsx";
 import { HelpDialog, SavedViewsDialog } from "./dialogs.tsx";
 import { useShortcuts, useStoredSetting } from "./hooks.ts";
@@ -82,7 +82,7 @@ export function App({ session, views }: AppProps) {
   const [hasFacets, setHasFacets] = useStoredSetting("facets", false, isBoolean);
   useEffect(() => counts.setFacets(hasFacets), [counts, hasFacets]);
   const isFiltered = filterKey(view) !== "";
-  const showInContext = async ({ type, entry }: RecordSelection): Promise<void> => {
+  const showInContext = async ({ type, entry }: SelectedRecord): Promise<void> => {
     views.change({ ...DEFAULT_VIEW, record: entry.sequence, panel: type });
     await session.settled();
     await panels[type].goTo(entry.sequence);
@@ -161,9 +161,9 @@ export function App({ session, views }: AppProps) {
 
 /** The record in the details pane. Its sequence is in the address, too. */
 function useSelection(views: ViewStore) {
-  const [selection, setSelection] = useState<RecordSelection>();
+  const [selection, setSelection] = useState<SelectedRecord>();
   const select = useCallback(
-    (next: RecordSelection) => {
+    (next: SelectedRecord) => {
       setSelection(next);
       // However many records are selected in turn, one step back closes the details pane.
       const step = views.get().record === undefined ? "push" : "replace";

@@ -48,7 +48,7 @@ export const TEXTS = {
     label: (from: string, to: string) => `Matching records by level, ${from} to ${to}`,
     hint: "Matching records by level, on a log scale: the top of each color is the count of that level and above. Drag to select a time range.",
     ends: formatEnds,
-    extent: formatExtent,
+    extent: (count: CountExtent) => capitalize(formatExtent(count)),
     outliers: formatOutliers,
     outliersHint:
       "Records dated years before all others, or more than a day ahead of the gateway's clock. Select a custom range to see them.",
@@ -57,14 +57,14 @@ export const TEXTS = {
     button: "Facets",
     title: "Facets",
     counting: "Counting",
-    hint: (count: CountExtent) => `Counted ${formatExtent(count)}`,
+    hint: (count: CountExtent) => `Counted in the ${formatExtent(count)}`,
     none: "None",
     names: { logger: "Logger", action: "Action", instance_id: "Instance", service: "Service" },
   },
   views: {
     button: "Views",
     title: "Saved views",
-    none: "No saved views yet. A view has the filter, the levels and the time range. It is stored in this browser.",
+    none: "No saved views yet. A view saves the filter, levels and time range in this browser.",
     name: "Name of the current view",
     save: "Save",
     remove: (name: string) => `Delete ${name}`,
@@ -72,8 +72,8 @@ export const TEXTS = {
   export: {
     button: "Export",
     title: "Export records",
-    all: "All records of the journal, oldest first.",
-    filtered: "All records of the journal that match the filter and the time range, oldest first.",
+    all: "All records in the journal, oldest first.",
+    filtered: "All records in the journal that match the filter and the time range, oldest first.",
     format: "Format",
     formats: {
       json: "JSON",
@@ -112,9 +112,9 @@ export const TEXTS = {
       { term: "level:WARNING", matches: "That level and above" },
       { term: "level:=WARNING", matches: "Only that level" },
       { term: "logger:a.b", matches: "That logger and its children" },
-      { term: "type:audit", matches: "Only audit events; type:system for system logs" },
+      { term: "type:audit", matches: "Audit events only; type:system for system logs" },
       { term: "action:NAME", matches: "Audit events with that action" },
-      { term: "details.role:worker", matches: "Any other field, or that text" },
+      { term: "details.role:worker", matches: "Records with that field value, or that text" },
       { term: "-heartbeat", matches: "Records that do not match the term" },
     ],
   },
@@ -322,9 +322,13 @@ function formatEnds(fromMs: number, toMs: number): [from: string, to: string] {
 type CountExtent = Pick<JournalCount, "scanned" | "extent">;
 
 function formatExtent({ scanned, extent }: CountExtent): string {
-  if (extent === "complete") return "in the whole journal";
-  const newest = `in the newest ${formatNumber(scanned)} records`;
+  if (extent === "complete") return "whole journal";
+  const newest = `newest ${formatNumber(scanned)} records`;
   return extent === "partial" ? newest : `${newest} so far`;
+}
+
+function capitalize(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
 /** Returns "" if there are none. */

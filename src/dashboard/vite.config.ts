@@ -1,15 +1,15 @@
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vite";
 
-/** The page of the dashboard, beside what `tsc` compiles: `dist/dashboard`. */
+/** Builds the dashboard into `dist/dashboard`, next to the output of `tsc`. */
 export default defineConfig({
   root: fileURLToPath(new URL(".", import.meta.url)),
   build: {
     outDir: fileURLToPath(new URL("../../dist/dashboard", import.meta.url)),
     emptyOutDir: true,
-    // What Debian's browsers have; light-dark() and nesting reach them as they are.
+    // Not older than the browsers in Debian, so that light-dark() and nesting need no transformation.
     target: ["chrome123", "firefox128", "safari18"],
-    // The policy of the page allows no data: addresses.
+    // The page's Content-Security-Policy does not allow data: URLs.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
   },

@@ -128,7 +128,7 @@ test("the histogram leaves out times that are far off, says how many, and keeps 
   await page.waitForSelector(".histogram rect[data-level=ERROR]");
   const extent = (): Promise<string> => dashboard.text(".histogram-extent");
   await vi.waitFor(
-    async () => expect(await extent()).toBe("in the whole journalNot shown: 1 earlier, 1 later"),
+    async () => expect(await extent()).toBe("Whole journalNot shown: 1 earlier, 1 later"),
     WAIT,
   );
   expect(await dashboard.text(".histogram-from")).toMatch(/^\d\d:\d\d:\d\d$|^\d+ \w+,/);
@@ -180,7 +180,7 @@ test("facets and levels count what matches in the journal, and a click searches 
   const infos = (): Promise<string> =>
     dashboard.text(".level-toggles button:has([data-level=INFO]) .count");
   expect(await infos()).toBe("1,504");
-  expect(await dashboard.text(".histogram-extent")).toBe("in the whole journal");
+  expect(await dashboard.text(".histogram-extent")).toBe("Whole journal");
   await rig.post([{ message: "one more" }, { message: "loud", severity: 17 }]);
   await vi.waitFor(async () => expect(await infos()).toBe("1,505"), WAIT);
   await dashboard.click("[data-facet=instance_id] button");

@@ -14,10 +14,10 @@ test("a journal that is too long is counted from its newest records back, and on
   const stage = await new Stage({ tailBytesMax: 1e9 }).open();
   const batch = Array.from({ length: 1000 }, () => ({ body: "x", severityText: "ERROR" }));
   for (let sent = 0; sent < RECORDS; sent += batch.length) await stage.log(...batch);
-  const query = { filter: { q: "level:ERROR" }, range: {} };
+  const scope = { filter: { q: "level:ERROR" }, range: {} };
   const received = (): number => stage.journal.newest;
   let isHidden = false;
-  const options = { query, received, url: stage.url, isHidden: () => isHidden };
+  const options = { scope, received, url: stage.url, isHidden: () => isHidden };
   const all = new JournalCounts(options);
   const part = new JournalCounts({ ...options, requestsMax: 1 });
   onTestFinished(() => {
@@ -39,7 +39,7 @@ test("a journal that is too long is counted from its newest records back, and on
 
   isHidden = true;
   await stage.log(...batch.slice(0, 5));
-  all.show({ ...query, filter: { q: "quiet" } });
+  all.show({ ...scope, filter: { q: "quiet" } });
   expect(all.current()).toBeUndefined();
   await vi.waitFor(() => expect(all.current()?.times.sums).toEqual([0, 1, 0, 0, 0]), WAIT);
   expect(errorsOf(part)).toBe(scanned + 5);
@@ -56,7 +56,7 @@ test("a range that slides is counted anew, facets too, which cannot be taken off
   });
   await stage.log(recordOf("old", 4 * minuteMs), recordOf("new", minuteMs));
   const counts = new JournalCounts({
-    query: { filter: {}, range: { lastMinutes: 5 } },
+    scope: { filter: {}, range: { lastMinutes: 5 } },
     received: () => stage.journal.newest,
     isHidden: () => false,
     url: stage.url,
@@ -77,7 +77,7 @@ test("a stray that comes later sets no range either, whichever of them is first"
   const stage = await new Stage().open();
   await stage.log(old);
   const counts = new JournalCounts({
-    query: { filter: {}, range: {} },
+    scope: { filter: {}, range: {} },
     received: () => stage.journal.newest,
     isHidden: () => false,
     url: stage.url,
@@ -110,7 +110,7 @@ test("a gateway with another journal is counted anew, also if as many records co
   });
   await once(proxy.listen(0, "127.0.0.1"), "listening");
   const counts = new JournalCounts({
-    query: { filter: {}, range: {} },
+    scope: { filter: {}, range: {} },
     received: () => 3,
     epoch: () => served.journal.epoch,
     isHidden: () => false,
@@ -145,7 +145,7 @@ test("while the gateway is busy the same part is asked for again, and what was c
   await once(proxy, "listening");
   const { port } = proxy.address() as AddressInfo;
   const counts = new JournalCounts({
-    query: { filter: {}, range: {} },
+    scope: { filter: {}, range: {} },
     received: () => stage.journal.newest,
     isHidden: () => false,
     url: `http://127.0.0.1:${port}`,

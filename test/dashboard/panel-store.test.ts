@@ -6,7 +6,7 @@ import {
   isEntry,
   isGap,
   lastSequence,
-  type Row,
+  type PanelRow,
 } from "../../src/dashboard/panel/rows.ts";
 import { LogHistory, type HistoryQuery } from "tailgate/client";
 import { Stage } from "../harness/http-server.ts";
@@ -40,7 +40,7 @@ class Bench {
     this.#publish = undefined;
   }
 
-  get rows(): Row[] {
+  get rows(): PanelRow[] {
     return Array.from({ length: this.store.rows.length }, (_, index) => this.store.rows.at(index)!);
   }
 

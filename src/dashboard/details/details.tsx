@@ -9,14 +9,14 @@ import type { DashboardSession } from "../session/session.ts";
 import { TEXTS } from "../texts.ts";
 
 /** The record in the details pane, and the panel that it was selected in. */
-export interface RecordSelection {
+export interface SelectedRecord {
   readonly type: EnvelopeType;
   readonly entry: LogEntry;
 }
 
 interface DetailsProps {
   readonly session: DashboardSession;
-  readonly selection: RecordSelection;
+  readonly selection: SelectedRecord;
   /** The address at which the dashboard shows this record. */
   readonly link: string;
   readonly onClose: () => void;

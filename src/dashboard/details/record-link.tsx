@@ -3,7 +3,7 @@ import { HistoryError, type MissingRange } from "../../client/index.ts";
 import type { DashboardSession } from "../session/session.ts";
 import { formatView, parseView, type View } from "../session/view.ts";
 import { TEXTS } from "../texts.ts";
-import type { RecordSelection } from "./details.tsx";
+import type { SelectedRecord } from "./details.tsx";
 
 /** Why the target of a link cannot be shown. */
 export interface LinkProblem {
@@ -21,7 +21,7 @@ export function recordLink(sequence: number, epoch: string | undefined): string 
   return link.href;
 }
 
-type Target = Pick<View, "record" | "epoch">;
+type LinkTarget = Pick<View, "record" | "epoch">;
 
 /**
  * Shows the record that the address names, among those around it, unless it is shown already. Returns why it cannot be
@@ -29,12 +29,12 @@ type Target = Pick<View, "record" | "epoch">;
  */
 export function useLinkedRecord(
   session: DashboardSession,
-  { record, epoch }: Target,
-  shown: RecordSelection | undefined,
-  onFound: (selection: RecordSelection | undefined) => void,
+  { record, epoch }: LinkTarget,
+  shown: SelectedRecord | undefined,
+  onFound: (selection: SelectedRecord | undefined) => void,
 ): LinkProblem | undefined {
   const [problem, setProblem] = useState<LinkProblem>();
-  const latest = useRef<Target>({ record, epoch });
+  const latest = useRef<LinkTarget>({ record, epoch });
   const shownSequence = shown?.entry.sequence;
   useEffect(() => {
     const target = { record, epoch };
@@ -52,8 +52,8 @@ export function useLinkedRecord(
 
 async function findRecord(
   session: DashboardSession,
-  { record, epoch }: Target,
-  onFound: (selection: RecordSelection) => void,
+  { record, epoch }: LinkTarget,
+  onFound: (selection: SelectedRecord) => void,
 ): Promise<LinkProblem | undefined> {
   if (record === undefined && epoch === undefined) return undefined;
   await session.settled();

@@ -5,7 +5,7 @@ import {
   lastSequence,
   RowWindow,
   type ResetRow,
-  type Row,
+  type PanelRow,
   type WindowLimits,
 } from "./rows.ts";
 
@@ -17,7 +17,7 @@ export interface Edge {
 
 /** A page of the journal as rows, and the cursor of the next page; null at the end. */
 export interface RowPage {
-  readonly rows: readonly Row[];
+  readonly rows: readonly PanelRow[];
   readonly cursor: string | null;
 }
 
@@ -108,7 +108,7 @@ export class PanelRows {
   /** Drops the records of these sequences: they were never stored, and other records will have their sequences. */
   reset(reset: ResetRow["reset"]): void {
     const { from } = reset;
-    const isDropped = (row: Row): boolean => firstSequence(row) >= from;
+    const isDropped = (row: PanelRow): boolean => firstSequence(row) >= from;
     this.window.dropEnd(isDropped);
     this.counter.reset(from, this.#buffer.dropEnd(isDropped).filter(isEntry).length);
     this.#position = from - 1;
@@ -124,7 +124,7 @@ export class PanelRows {
     this.#started.resolve();
   }
 
-  #add(rows: readonly Row[], records: number): void {
+  #add(rows: readonly PanelRow[], records: number): void {
     if (this.#isFollowing()) {
       this.window.append(rows);
       this.#trimStart();
@@ -299,8 +299,8 @@ class PanelCounter {
   }
 
   /** Records that were never in the list before have been in the buffer until now. */
-  show(rows: readonly Row[]): void {
-    const isNew = (row: Row): boolean => isEntry(row) && row.sequence > this.#shownUpTo;
+  show(rows: readonly PanelRow[]): void {
+    const isNew = (row: PanelRow): boolean => isEntry(row) && row.sequence > this.#shownUpTo;
     this.#buffered = Math.max(0, this.#buffered - rows.filter(isNew).length);
     if (rows.length > 0) this.#shownUpTo = Math.max(this.#shownUpTo, lastSequence(rows.at(-1)!));
   }

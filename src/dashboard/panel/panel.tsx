@@ -1,7 +1,7 @@
 import { useCallback, useState, type KeyboardEvent, type ReactNode } from "react";
 import type { LogEntry, StreamStatus } from "../../client/index.ts";
 import { ENVELOPE_TYPES, type EnvelopeType } from "../../wire/envelope.ts";
-import type { RecordSelection } from "../details/details.tsx";
+import type { SelectedRecord } from "../details/details.tsx";
 import { useIsNarrow, useNow, useStoredSetting } from "../hooks.ts";
 import { TEXTS } from "../texts.ts";
 import { ColumnMenu, useColumns } from "./columns.tsx";
@@ -107,7 +107,7 @@ interface PanelProps {
   /** False if a tab names the panel. */
   readonly hasHeading: boolean;
   readonly selected: LogEntry | undefined;
-  readonly onSelect: (selection: RecordSelection) => void;
+  readonly onSelect: (selection: SelectedRecord) => void;
   readonly onResume: () => void;
 }
 

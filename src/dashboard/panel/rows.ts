@@ -12,30 +12,30 @@ export interface ResetRow {
 }
 
 /** One line of a panel. */
-export type Row = LogEntry | GapRow | ResetRow;
+export type PanelRow = LogEntry | GapRow | ResetRow;
 
-export function isEntry(row: Row): row is LogEntry {
+export function isEntry(row: PanelRow): row is LogEntry {
   return "envelope" in row;
 }
 
-export function isGap(row: Row): row is GapRow {
+export function isGap(row: PanelRow): row is GapRow {
   return "gap" in row;
 }
 
-export function firstSequence(row: Row): number {
+export function firstSequence(row: PanelRow): number {
   if (isEntry(row)) return row.sequence;
   return isGap(row) ? row.gap.from : row.reset.from;
 }
 
 /** Returns the sequence after which the list continues. */
-export function lastSequence(row: Row): number {
+export function lastSequence(row: PanelRow): number {
   if (isEntry(row)) return row.sequence;
   return isGap(row) ? row.gap.to : row.reset.from - 1;
 }
 
 /** Returns records and the gaps between them, ordered by sequence. */
-export function toRows(entries: readonly LogEntry[], gaps: readonly MissingRange[]): Row[] {
-  const rows: Row[] = [...entries, ...gaps.map((gap) => ({ gap }))];
+export function toRows(entries: readonly LogEntry[], gaps: readonly MissingRange[]): PanelRow[] {
+  const rows: PanelRow[] = [...entries, ...gaps.map((gap) => ({ gap }))];
   return rows.toSorted((one, other) => firstSequence(one) - firstSequence(other));
 }
 
@@ -51,7 +51,7 @@ export interface WindowLimits {
  */
 export class RowWindow {
   readonly #limits: WindowLimits;
-  #rows: Row[] = [];
+  #rows: PanelRow[] = [];
   /** Rows before this index have already been removed. */
   #start = 0;
   #weight = 0;
@@ -70,32 +70,32 @@ export class RowWindow {
     return this.#first;
   }
 
-  at(index: number): Row | undefined {
+  at(index: number): PanelRow | undefined {
     return index < 0 ? undefined : this.#rows[this.#start + index];
   }
 
-  get last(): Row | undefined {
+  get last(): PanelRow | undefined {
     return this.at(this.length - 1);
   }
 
-  indexOf(row: Row): number {
+  indexOf(row: PanelRow): number {
     const index = this.#rows.indexOf(row, this.#start);
     return index < 0 ? -1 : index - this.#start;
   }
 
-  findIndex(isMatch: (row: Row) => boolean): number {
+  findIndex(isMatch: (row: PanelRow) => boolean): number {
     for (let index = 0; index < this.length; index++) if (isMatch(this.at(index)!)) return index;
     return -1;
   }
 
-  append(rows: readonly Row[]): void {
+  append(rows: readonly PanelRow[]): void {
     for (const row of rows) {
       this.#rows.push(row);
       this.#weight += weightOf(row);
     }
   }
 
-  prepend(rows: readonly Row[]): void {
+  prepend(rows: readonly PanelRow[]): void {
     this.#rows = [...rows, ...this.#rows.slice(this.#start)];
     this.#start = 0;
     this.#first -= rows.length;
@@ -103,15 +103,15 @@ export class RowWindow {
   }
 
   /** Replaces one row. */
-  replace(index: number, rows: readonly Row[]): void {
+  replace(index: number, rows: readonly PanelRow[]): void {
     const removed = this.#rows.splice(this.#start + index, 1, ...rows);
     this.#addWeight(rows, 1);
     this.#addWeight(removed, -1);
   }
 
   /** Removes and returns rows from the end for as long as they match. */
-  dropEnd(isMatch: (row: Row) => boolean): Row[] {
-    const dropped: Row[] = [];
+  dropEnd(isMatch: (row: PanelRow) => boolean): PanelRow[] {
+    const dropped: PanelRow[] = [];
     while (this.length > 0 && isMatch(this.last!)) dropped.push(this.#rows.pop()!);
     this.#addWeight(dropped, -1);
     return dropped;
@@ -125,7 +125,7 @@ export class RowWindow {
   }
 
   /** Removes and returns up to `count` rows from the start. */
-  shift(count: number): Row[] {
+  shift(count: number): PanelRow[] {
     const rows = this.#rows.slice(this.#start, this.#start + count);
     this.#start += rows.length;
     this.#first += rows.length;
@@ -160,7 +160,7 @@ export class RowWindow {
     return length > 1 && (length > this.#limits.rowsMax || weight > this.#limits.weightMax);
   }
 
-  #addWeight(rows: readonly Row[], sign: 1 | -1): void {
+  #addWeight(rows: readonly PanelRow[], sign: 1 | -1): void {
     for (const row of rows) this.#weight += sign * weightOf(row);
   }
 }
@@ -169,7 +169,7 @@ export class RowWindow {
 const ROW_WEIGHT = 200;
 
 /** Returns about how much memory a row takes, in characters: a single record can have a megabyte. */
-function weightOf(row: Row): number {
+function weightOf(row: PanelRow): number {
   return ROW_WEIGHT + (isEntry(row) ? weightOfValue(row.envelope.data as unknown as JsonValue) : 0);
 }
 

@@ -1,6 +1,6 @@
 import { useEffect, useRef } from "react";
 import { ENVELOPE_TYPES, type EnvelopeType } from "../../wire/envelope.ts";
-import type { RecordSelection } from "../details/details.tsx";
+import type { SelectedRecord } from "../details/details.tsx";
 import { findList, LINES_ABOVE, rowHeightPx } from "./log-list.tsx";
 import type { PanelStore } from "./panel-store.ts";
 import { firstSequence, lastSequence } from "./rows.ts";
@@ -14,7 +14,7 @@ const USER_EVENTS = ["pointerdown", "wheel", "keydown", "touchstart"] as const;
 export function useScrollSync(
   isOn: boolean,
   panels: Panels,
-  selection: RecordSelection | undefined,
+  selection: SelectedRecord | undefined,
 ): void {
   const sync = useRef<ScrollSync>(undefined);
 

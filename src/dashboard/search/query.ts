@@ -156,7 +156,7 @@ function collectRecord({ type, data }: Envelope, values: ValuesByField): void {
   if (isObject(details)) collectObject(details, "", values);
 }
 
-function collectObject(fields: JsonObject, path: string, values: ValuesByField, depth = 0): void {
+function collectObject(fields: JsonFields, path: string, values: ValuesByField, depth = 0): void {
   for (const [name, value] of Object.entries(fields)) {
     const field = path + name;
     if (NOT_SUGGESTED.has(field)) continue;
@@ -175,8 +175,8 @@ function collectValue(field: string, value: JsonValue, values: ValuesByField): v
   if (known.size < VALUES_MAX && text.length <= VALUE_CHARACTERS_MAX) known.add(text);
 }
 
-type JsonObject = { readonly [name: string]: JsonValue };
+type JsonFields = { readonly [name: string]: JsonValue };
 
-function isObject(value: JsonValue | undefined): value is JsonObject {
+function isObject(value: JsonValue | undefined): value is JsonFields {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }

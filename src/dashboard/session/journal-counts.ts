@@ -30,7 +30,7 @@ const RECOUNT_MS_MIN = 10_000;
 const RETRY_MS = 5000;
 
 interface JournalCountsOptions {
-  readonly query: CountQuery;
+  readonly scope: CountScope;
   /** Increases when records arrive. */
   readonly received: () => number;
   /** The gateway's time, in ms since 1970; by default the browser's. */
@@ -44,7 +44,7 @@ interface JournalCountsOptions {
   readonly requestsMax?: number;
 }
 
-interface CountQuery {
+interface CountScope {
   readonly filter: FilterQuery;
   readonly range: TimeRange;
 }
@@ -100,14 +100,14 @@ interface CountCursor {
 export class JournalCounts {
   readonly #options: JournalCountsOptions;
   readonly #listeners = new Set<() => void>();
-  #query: CountQuery;
+  #scope: CountScope;
   #hasFacets = false;
   #count: JournalCount | undefined;
   #run = new AbortController();
 
   constructor(options: JournalCountsOptions) {
     this.#options = options;
-    this.#query = options.query;
+    this.#scope = options.scope;
     this.#restart();
   }
 
@@ -116,11 +116,11 @@ export class JournalCounts {
     return () => this.#listeners.delete(listener);
   };
 
-  /** Returns undefined before the first response to the current query. */
+  /** Returns undefined before the first response to the current scope. */
   readonly current = (): JournalCount | undefined => this.#count;
 
-  show(query: CountQuery): void {
-    this.#query = query;
+  show(scope: CountScope): void {
+    this.#scope = scope;
     this.#restart();
   }
 
@@ -172,7 +172,7 @@ export class JournalCounts {
 
   /** Resolves when it is time to recount, or when the gateway has another journal. */
   async #countNew({ epoch, next }: CountCursor, signal: AbortSignal): Promise<void> {
-    const { range } = this.#query;
+    const { range } = this.#scope;
     const endAtMs = performance.now() + recountMs(range);
     let counted = -1;
     let pauseMs = PAUSE_MS_MIN;
@@ -198,7 +198,7 @@ export class JournalCounts {
     position: Readonly<Record<string, string>>,
     signal: AbortSignal,
   ): Promise<CountsResponse> {
-    const { filter, range } = this.#query;
+    const { filter, range } = this.#scope;
     const bounds = this.#toBounds(range);
     const parameters = new URLSearchParams(position);
     const times = { since: bounds.sinceMs, until: bounds.untilMs };
@@ -247,7 +247,7 @@ export class JournalCounts {
 
   /** In a range with a start there are no strays. */
   #merge(times: TimeBuckets | undefined, more: TimeBuckets): MergedTimes {
-    const { sinceMs } = this.#toBounds(this.#query.range);
+    const { sinceMs } = this.#toBounds(this.#scope.range);
     const [older, newer] = !times || more.lastMs > times.lastMs ? [times, more] : [more, times];
     if (!older) return { times: newer, strays: undefined };
     const isFar = newer.firstMs - older.lastMs > STRAY_GAP_MS && newer.count > 0;

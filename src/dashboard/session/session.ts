@@ -61,7 +61,7 @@ export class DashboardSession {
     this.panels = { system_log: system!, audit_log: audit! };
     this.correlation = new Correlation(this.panels);
     this.counts = new JournalCounts({
-      query: { filter: toFilter({ ...view, q }), range: view.range },
+      scope: { filter: toFilter({ ...view, q }), range: view.range },
       // Either stream reports all sequences.
       received: () => this.panels.system_log.counts.received,
       epoch: () => this.epoch,

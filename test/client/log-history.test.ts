@@ -4,7 +4,7 @@ import type { AddressInfo } from "node:net";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { HistoryError, LogHistory, type HistoryPage } from "tailgate/client";
 import { Stage } from "../harness/http-server.ts";
-import { startGateway } from "../harness/client-gateway.ts";
+import { startGateway } from "../harness/gateway.ts";
 
 /** A history of five records, `1` to `5`; every other one is an error. */
 async function historyOfFive(): Promise<{ url: string; history: LogHistory }> {

@@ -3,7 +3,7 @@ import { WebSocket as Ws } from "ws";
 import { LogHistory, LogStream } from "tailgate/client";
 import { envelope, FaultyGateway } from "./faulty-gateway.ts";
 import { Proxy } from "./proxy.ts";
-import { follow, startGateway } from "../harness/client-gateway.ts";
+import { follow, startGateway } from "../harness/gateway.ts";
 
 /** How often viewers were let in. */
 async function accepted(url: string): Promise<number> {

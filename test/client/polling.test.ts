@@ -4,7 +4,7 @@ import { expect, onTestFinished, test, vi } from "vitest";
 import { LogHistory, type FilterQuery, type LogStreamOptions } from "tailgate/client";
 import type { LoggingManager } from "tailgate";
 import { Proxy } from "./proxy.ts";
-import { follow, startGateway } from "../harness/client-gateway.ts";
+import { follow, startGateway } from "../harness/gateway.ts";
 import type { StreamLog } from "./stream-log.ts";
 
 /** A gateway behind a proxy that refuses WebSockets, and a stream that has begun to poll. */

@@ -12,7 +12,7 @@ import type { LogStreamView } from "tailgate/react";
 import type { LoggingManager } from "tailgate";
 import { endWithout } from "../harness/program.ts";
 import { envelope, FaultyGateway } from "./faulty-gateway.ts";
-import { startGateway } from "../harness/client-gateway.ts";
+import { startGateway } from "../harness/gateway.ts";
 
 const SOURCES = fileURLToPath(new URL("../../src/client/", import.meta.url));
 const MAIN = fileURLToPath(new URL("react-page/main.ts", import.meta.url));

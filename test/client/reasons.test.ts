@@ -8,7 +8,7 @@ import { LogStream } from "tailgate/client";
 import { WebSocket as Ws } from "ws";
 import { FaultyGateway } from "./faulty-gateway.ts";
 import { Proxy } from "./proxy.ts";
-import { follow, startGateway } from "../harness/client-gateway.ts";
+import { follow, startGateway } from "../harness/gateway.ts";
 
 /** A server of somebody else's. */
 async function serve(listener: RequestListener): Promise<string> {

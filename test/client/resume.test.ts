@@ -3,9 +3,10 @@
 import { setTimeout as wait } from "node:timers/promises";
 import { expect, onTestFinished, test } from "vitest";
 import { LogHistory, type FilterQuery, type LogEntry, type MissingRange } from "tailgate/client";
-import { GatewayProcess } from "../plugins/websocket/gateway-process.ts";
 import { Proxy } from "./proxy.ts";
 import { StreamLog } from "./stream-log.ts";
+import { GatewayProcess } from "../harness/gateway.ts";
+import { feed } from "../harness/otlp.ts";
 
 const CONFIG =
   "allowed_hosts: [127.0.0.1]\nreceivers: { otlp: { port: null } }\nexporters: { websocket: {} }\n";
@@ -25,7 +26,7 @@ async function start(): Promise<Stage> {
   const gateway = await GatewayProcess.start(CONFIG);
   const proxy = await Proxy.start(gateway.port);
   const feeding = new AbortController();
-  const fed = gateway.feed(RECORDS_PER_SECOND, feeding.signal);
+  const fed = feed(gateway.url, RECORDS_PER_SECOND, feeding.signal);
   const stopFeeding = async (): Promise<void> => {
     feeding.abort();
     await fed;

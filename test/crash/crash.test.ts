@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from "node:util";
 import { setTimeout as wait } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import { flawsOf } from "./checker.ts";
-import { CrashSite, urlOf, type GatewayOptions } from "./gateway-process.ts";
+import { CrashSite, urlOf, type GatewayOptions } from "../harness/crash-site.ts";
 import { Ledger } from "./ledger.ts";
 import { Producer } from "./producer.ts";
 import { auditLinesIn, storedIn } from "./stored.ts";

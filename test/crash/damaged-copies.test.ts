@@ -5,7 +5,7 @@ import { basename } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Program } from "../harness/program.ts";
-import { CrashSite, urlOf } from "./gateway-process.ts";
+import { CrashSite, urlOf } from "../harness/crash-site.ts";
 import { harms, randomOf } from "./harms.ts";
 import { keyOf, Ledger } from "./ledger.ts";
 import { Producer } from "./producer.ts";

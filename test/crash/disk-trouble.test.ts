@@ -6,7 +6,7 @@ import { denseText } from "../harness/dense-text.ts";
 import { collect } from "../harness/client.ts";
 import { type Program, endWithout, requireProgram } from "../harness/program.ts";
 import { flawsOf } from "./checker.ts";
-import { CrashSite, urlOf, type GatewayOptions } from "./gateway-process.ts";
+import { CrashSite, urlOf, type GatewayOptions } from "../harness/crash-site.ts";
 import { untilOneHangs } from "./hanging.ts";
 import { Ledger } from "./ledger.ts";
 import { Producer } from "./producer.ts";

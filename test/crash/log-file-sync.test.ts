@@ -4,7 +4,7 @@ import { readFile } from "node:fs/promises";
 import { expect, test, vi } from "vitest";
 import { postMessages } from "../harness/otlp.ts";
 import { requireProgram } from "../harness/program.ts";
-import { CrashSite, urlOf } from "./gateway-process.ts";
+import { CrashSite, urlOf } from "../harness/crash-site.ts";
 
 /** Sends record after record until the gateway has had to sync the file, which it does in its own time. */
 async function logUntil(isDone: () => boolean, url: string): Promise<string[]> {

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { SqliteJournal } from "../../src/journal/sqlite.ts";
 import { batch } from "../journal/journal-directory.ts";
 import { denseText } from "../harness/dense-text.ts";
-import { CrashSite, urlOf } from "./gateway-process.ts";
+import { CrashSite, urlOf } from "../harness/crash-site.ts";
 import { mkdir, stat } from "node:fs/promises";
 
 const GIB = 2 ** 30;

@@ -1,7 +1,7 @@
 import { describe, expect, it, vi } from "vitest";
 import { Workspace } from "../harness/workspace.ts";
 import { startCli } from "../harness/program.ts";
-import { CrashSite, urlOf } from "./gateway-process.ts";
+import { CrashSite, urlOf } from "../harness/crash-site.ts";
 import { untilOneHangs } from "./hanging.ts";
 import { storedIn } from "./stored.ts";
 import { postMessages } from "../harness/otlp.ts";

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { flawsOf } from "./checker.ts";
-import { CrashSite, urlOf } from "./gateway-process.ts";
+import { CrashSite, urlOf } from "../harness/crash-site.ts";
 import { Ledger } from "./ledger.ts";
 import { Producer } from "./producer.ts";
 import { storedIn } from "./stored.ts";

@@ -1,6 +1,6 @@
 import axe, { type AxeResults } from "axe-core";
 import { describe, expect, test, vi } from "vitest";
-import { AUDIT, Rig, type Dashboard, type Lane } from "../harness/dashboard.ts";
+import { AUDIT, DashboardGateway, type Dashboard, type Lane } from "../harness/dashboard.ts";
 
 declare global {
   interface Window {
@@ -21,9 +21,9 @@ async function seriousIssues({ page }: Dashboard): Promise<string[]> {
 
 describe.for(["dark", "light"] as const)("axe-core finds no serious issue, %s", (scheme) => {
   test.for([1440, 480])("at %i px", async (width) => {
-    await using rig = await Rig.start();
+    await using gateway = await DashboardGateway.start();
     const ids = { instance_id: "worker-1", event_type: "step" };
-    await rig.post([
+    await gateway.post([
       ...[5, 9, 13, 17, 21].map((severity) => ({
         message: `severity ${severity}`,
         severity,
@@ -32,7 +32,7 @@ describe.for(["dark", "light"] as const)("axe-core finds no serious issue, %s", 
       { message: "first", logger: AUDIT, attributes: ids },
       { message: "second", logger: AUDIT, attributes: ids, severity: 17 },
     ]);
-    await using dashboard = await rig.open({ width, scheme });
+    await using dashboard = await gateway.open({ width, scheme });
     const { page } = dashboard;
     await dashboard.showsLast("system_log", "severity 21");
     expect(await seriousIssues(dashboard)).toEqual([]);
@@ -75,11 +75,11 @@ function watchReferences(names: readonly string[]): void {
 }
 
 test.for([1440, 480])("no id names an element that is not there, at %i px", async (width) => {
-  await using rig = await Rig.start();
-  await rig.postNumbered("message", 1, 300);
+  await using gateway = await DashboardGateway.start();
+  await gateway.postNumbered("message", 1, 300);
   const event = { message: "audited", logger: AUDIT, attributes: { instance_id: "a" } };
-  await rig.post([event, { message: "the last", severity: 17 }]);
-  await using dashboard = await rig.open({ width });
+  await gateway.post([event, { message: "the last", severity: 17 }]);
+  await using dashboard = await gateway.open({ width });
   const { page } = dashboard;
   await page.evaluateOnNewDocument(watchReferences, REFERENCES);
   await page.reload();
@@ -124,7 +124,7 @@ test.for([1440, 480])("no id names an element that is not there, at %i px", asyn
     expect(await page.evaluate(() => [...window.dangling])).toEqual([]);
   await expectNoneSoFar();
   const goTo = async (address: string, lane: Lane): Promise<void> => {
-    await page.goto(rig.url + address);
+    await page.goto(gateway.url + address);
     await page.waitForSelector(`[data-type=${lane}] [aria-selected=true]`);
     await page.waitForSelector(".details");
   };

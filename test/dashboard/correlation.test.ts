@@ -5,7 +5,7 @@ import { expect, test, vi } from "vitest";
 import { logHappening } from "../demo/log-happening.ts";
 import type { Happening } from "../demo/happening.ts";
 import { temporaryDirectory } from "../harness/workspace.ts";
-import { AUDIT, Dashboard, Rig, type Given, type Lane } from "../harness/dashboard.ts";
+import { AUDIT, Dashboard, DashboardGateway, type Given, type Lane } from "../harness/dashboard.ts";
 import { View } from "./browser.ts";
 
 const WAIT = { timeout: 15_000 };
@@ -47,9 +47,9 @@ async function open(dashboard: Dashboard, lane: Lane, message: string): Promise<
 }
 
 test("an audit event's button shows the system lines of its instance around its time", async () => {
-  await using rig = await Rig.start();
-  await rig.post(steps(900));
-  await using dashboard = await rig.open();
+  await using gateway = await DashboardGateway.start();
+  await gateway.post(steps(900));
+  await using dashboard = await gateway.open();
   await dashboard.showsLast("system_log", "step 899 line 3");
   await open(dashboard, "audit_log", "event 850");
   await dashboard.click("button ::-p-text(System logs of instance worker-1)");
@@ -66,9 +66,9 @@ test("an audit event's button shows the system lines of its instance around its 
 });
 
 test("the panels stay in step while one is scrolled or a record is selected", async () => {
-  await using rig = await Rig.start();
-  await rig.post(steps(900));
-  await using dashboard = await rig.open();
+  await using gateway = await DashboardGateway.start();
+  await gateway.post(steps(900));
+  await using dashboard = await gateway.open();
   await dashboard.showsLast("system_log", "step 899 line 3");
   await open(dashboard, "audit_log", "event 850");
   await dashboard.click("button ::-p-text(System logs of instance worker-1)");
@@ -92,9 +92,9 @@ test("the panels stay in step while one is scrolled or a record is selected", as
 });
 
 test("the event at the foot of its panel stays in view when the bar comes above it", async () => {
-  await using rig = await Rig.start();
-  await rig.post(steps(60));
-  await using dashboard = await rig.open();
+  await using gateway = await DashboardGateway.start();
+  await gateway.post(steps(60));
+  await using dashboard = await gateway.open();
   await dashboard.showsLast("audit_log", "event 59");
   await dashboard.click("[data-type=audit_log] .row ::-p-text(event 59)");
   await dashboard.click("button ::-p-text(System logs of instance worker-2)");
@@ -103,8 +103,8 @@ test("the event at the foot of its panel stays in view when the bar comes above 
 });
 
 test("leaving brings back the filter that the panel had", async () => {
-  await using rig = await Rig.start();
-  await rig.post([
+  await using gateway = await DashboardGateway.start();
+  await gateway.post([
     { message: "quiet", attributes: { instance_id: "a" } },
     { message: "loud", severity: 17, attributes: { instance_id: "b" } },
     {
@@ -114,7 +114,7 @@ test("leaving brings back the filter that the panel had", async () => {
       severity: 17,
     },
   ]);
-  await using dashboard = await rig.open();
+  await using dashboard = await gateway.open();
   await dashboard.showsLast("audit_log", "begun");
   await dashboard.page.type("[type=search]", "level:ERROR");
   await dashboard.page.keyboard.press("Enter");
@@ -136,14 +136,14 @@ test("leaving brings back the filter that the panel had", async () => {
 });
 
 test("another filter ends it, and stays", async () => {
-  await using rig = await Rig.start();
+  await using gateway = await DashboardGateway.start();
   const attributes = { instance_id: "a" };
-  await rig.post([
+  await gateway.post([
     { message: "quiet", attributes },
     { message: "loud", severity: 17 },
     { message: "begun", logger: AUDIT, attributes },
   ]);
-  await using dashboard = await rig.open();
+  await using dashboard = await gateway.open();
   await dashboard.showsLast("audit_log", "begun");
   await dashboard.click("[data-type=audit_log] .row");
   await dashboard.click("button ::-p-text(System logs of instance a)");

@@ -3,7 +3,7 @@ import { LogHistory } from "tailgate/client";
 import { expect, test, vi } from "vitest";
 import { Proxy } from "../client/proxy.ts";
 import { View } from "./browser.ts";
-import { AUDIT, Dashboard, Rig, type Lane } from "../harness/dashboard.ts";
+import { AUDIT, Dashboard, DashboardGateway, type Lane } from "../harness/dashboard.ts";
 import { shownSequences } from "./shown-sequences.ts";
 
 const CUTS = 20;
@@ -21,28 +21,28 @@ const POST_MS = 10;
 const WAIT = { timeout: 15_000, interval: 20 };
 
 test(`${CUTS} cuts of the connection while records flow lose and double nothing`, async () => {
-  await using rig = await Rig.start('allowed_hosts: ["127.0.0.1"]');
-  await using proxy = await Proxy.start(Number(new URL(rig.url).port));
+  await using gateway = await DashboardGateway.start('allowed_hosts: ["127.0.0.1"]');
+  await using proxy = await Proxy.start(Number(new URL(gateway.url).port));
   // A high window shows many rows at a time, which are read faster.
   await using dashboard = new Dashboard(await View.open(proxy.url, { height: 3000 }));
-  await rig.post([{ message: "the first" }]);
+  await gateway.post([{ message: "the first" }]);
   await dashboard.showsLast("system_log", "the first");
 
   for (let cut = 0; cut < CUTS; cut++) {
     const { handshakes } = proxy;
-    await sendAround(rig, cut, () => proxy.cut());
+    await sendAround(gateway, cut, () => proxy.cut());
     await vi.waitFor(async () => {
       // Who cuts a network in practice gives it back, too: the page does not wait longer then.
       await dashboard.page.evaluate(() => dispatchEvent(new Event("online")));
       expect(proxy.handshakes).toBeGreaterThanOrEqual(handshakes + STREAMS);
     }, WAIT);
   }
-  await rig.post([{ message: "the last" }, { message: "the last event", logger: AUDIT }]);
+  await gateway.post([{ message: "the last" }, { message: "the last event", logger: AUDIT }]);
   await dashboard.showsLast("system_log", "the last");
   await dashboard.showsLast("audit_log", "the last event");
 
   for (const lane of ["system_log", "audit_log"] as const) {
-    const stored = await storedSequences(rig, lane);
+    const stored = await storedSequences(gateway, lane);
     expect(stored.length).toBeGreaterThan((CUTS * POSTS * POST_RECORDS) / 5);
     expect(await shownSequences(dashboard.page, lane)).toEqual(stored);
   }
@@ -51,10 +51,10 @@ test(`${CUTS} cuts of the connection while records flow lose and double nothing`
 }, 120_000);
 
 /** Records of both lanes, and a cut at any moment among them. */
-async function sendAround(rig: Rig, name: number, cut: () => void): Promise<void> {
+async function sendAround(gateway: DashboardGateway, name: number, cut: () => void): Promise<void> {
   const cutAt = Math.floor(POSTS * Math.random());
   for (let post = 0; post < POSTS; post++) {
-    const stored = rig.post(
+    const stored = gateway.post(
       Array.from({ length: POST_RECORDS }, (_, at) => ({
         message: `message ${at} of ${post} around ${name}`,
         ...(at % 4 === 0 && { logger: AUDIT }),
@@ -65,8 +65,8 @@ async function sendAround(rig: Rig, name: number, cut: () => void): Promise<void
   }
 }
 
-async function storedSequences(rig: Rig, lane: Lane): Promise<number[]> {
-  const history = new LogHistory({ url: rig.url });
+async function storedSequences(gateway: DashboardGateway, lane: Lane): Promise<number[]> {
+  const history = new LogHistory({ url: gateway.url });
   const sequences: number[] = [];
   let cursor: string | null = null;
   do {

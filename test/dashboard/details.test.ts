@@ -1,18 +1,18 @@
 import { expect, test, vi } from "vitest";
-import { AUDIT, Rig } from "../harness/dashboard.ts";
+import { AUDIT, DashboardGateway } from "../harness/dashboard.ts";
 
 const STACK = 'Traceback (most recent call last):\n  File "server.py", line 12\nTimeoutError: late';
 
 test("a click opens all of a record: fields, exception, JSON", async () => {
-  await using rig = await Rig.start();
-  await rig.post([
+  await using gateway = await DashboardGateway.start();
+  await gateway.post([
     {
       message: "first line\nsecond line",
       severity: 17,
       attributes: { "exception.stacktrace": STACK, attempt: 3 },
     },
   ]);
-  await using dashboard = await rig.open();
+  await using dashboard = await gateway.open();
   await dashboard.showsLast("system_log", "first line\\nsecond line");
   await dashboard.click("[data-type=system_log] .row");
   expect(await dashboard.text(".details-message")).toBe("first line\nsecond line");
@@ -31,9 +31,9 @@ test("a click opens all of a record: fields, exception, JSON", async () => {
 });
 
 test("arrow keys walk through the rows, and Enter opens the one that they are at", async () => {
-  await using rig = await Rig.start();
-  await rig.postNumbered("message", 1, 5);
-  await using dashboard = await rig.open();
+  await using gateway = await DashboardGateway.start();
+  await gateway.postNumbered("message", 1, 5);
+  await using dashboard = await gateway.open();
   await dashboard.showsLast("system_log", "message 5");
   await dashboard.page.focus("[data-type=system_log] .log-list");
   for (const key of ["ArrowUp", "ArrowUp", "Enter"] as const) {
@@ -43,10 +43,10 @@ test("arrow keys walk through the rows, and Enter opens the one that they are at
 });
 
 test("nested fields of an audit event have the names by which the filter finds them", async () => {
-  await using rig = await Rig.start();
+  await using gateway = await DashboardGateway.start();
   const attributes = { event_type: "instance_spawn", instance_id: "abc-123" };
-  await rig.post([{ message: "spawned", logger: AUDIT, attributes }]);
-  await using dashboard = await rig.open();
+  await gateway.post([{ message: "spawned", logger: AUDIT, attributes }]);
+  await using dashboard = await gateway.open();
   await dashboard.showsLast("audit_log", "spawned");
   await dashboard.click("[data-type=audit_log] .row");
   const names = await dashboard.page.$$eval(".details tbody th", (cells) =>
@@ -58,9 +58,9 @@ test("nested fields of an audit event have the names by which the filter finds t
 });
 
 test("on a narrow page, closing the details gives the focus back to the row that they were of", async () => {
-  await using rig = await Rig.start();
-  await rig.postNumbered("message", 1, 5);
-  await using dashboard = await rig.open({ width: 480 });
+  await using gateway = await DashboardGateway.start();
+  await gateway.postNumbered("message", 1, 5);
+  await using dashboard = await gateway.open({ width: 480 });
   const { page } = dashboard;
   await dashboard.showsLast("system_log", "message 5");
   const focused = (): Promise<string> =>
@@ -82,12 +82,12 @@ test("on a narrow page, closing the details gives the focus back to the row that
 });
 
 test("a record is copied as JSON and as a link, which shows it among those around it", async () => {
-  await using rig = await Rig.start();
-  await rig.postNumbered("message", 1, 2000);
-  await using dashboard = await rig.open();
+  await using gateway = await DashboardGateway.start();
+  await gateway.postNumbered("message", 1, 2000);
+  await using dashboard = await gateway.open();
   const { page } = dashboard;
   const permissions = ["clipboard-read", "clipboard-write", "clipboard-sanitized-write"] as const;
-  await page.browserContext().overridePermissions(rig.url, [...permissions]);
+  await page.browserContext().overridePermissions(gateway.url, [...permissions]);
   await dashboard.showsLast("system_log", "message 2000");
   await dashboard.click("[data-sequence='2000']");
   const copied = async (button: string): Promise<string> => {
@@ -100,7 +100,7 @@ test("a record is copied as JSON and as a link, which shows it among those aroun
   );
   const link = new URL(await copied(".details-head button:nth-of-type(2)"));
   expect(link.searchParams.get("record")).toBe("2000");
-  const { epoch } = await (await fetch(`${rig.url}/api/logs?limit=1`)).json();
+  const { epoch } = await (await fetch(`${gateway.url}/api/logs?limit=1`)).json();
   expect([link.searchParams.get("epoch"), link.hash]).toEqual([epoch, ""]);
   expect(new URL(page.url()).hash).toBe(`#epoch=${epoch}`);
   link.searchParams.set("record", "700");
@@ -139,17 +139,17 @@ test("a record is copied as JSON and as a link, which shows it among those aroun
   expect(ofTime).toBe("This link is from another journal. The records shown are from this one.");
   await dashboard.showsLast("system_log", "message 2000");
   // The page's own address says it, too.
-  await page.goto(`${rig.url}/?record=700#epoch=another`);
+  await page.goto(`${gateway.url}/?record=700#epoch=another`);
   await page.waitForSelector(".link-notice:not([hidden])");
-  await page.goto(`${rig.url}/?record=700`);
+  await page.goto(`${gateway.url}/?record=700`);
   await page.waitForSelector("[data-sequence='700'][aria-selected=true]");
 });
 
 test("what a record says stays text: markup, control characters, bidi, a megabyte", async () => {
-  await using rig = await Rig.start();
+  await using gateway = await DashboardGateway.start();
   const hostile = `<img src=x onerror="document.title='owned'"><script>document.title='owned'</script> \u001b[31m\u202e`;
-  await rig.post([{ message: hostile }, { message: "x".repeat(1 << 20) }]);
-  await using dashboard = await rig.open();
+  await gateway.post([{ message: hostile }, { message: "x".repeat(1 << 20) }]);
+  await using dashboard = await gateway.open();
   await dashboard.page.waitForSelector("[data-sequence='2']");
   const [shown] = await dashboard.messages("system_log");
   expect(shown).toContain("<script>");

@@ -3,7 +3,7 @@ import * as fc from "fast-check";
 import { expect, test, vi } from "vitest";
 import { csvRow } from "../../src/dashboard/search/export.ts";
 import { temporaryDirectory } from "../harness/workspace.ts";
-import { AUDIT, Rig, type Dashboard } from "../harness/dashboard.ts";
+import { AUDIT, DashboardGateway, type Dashboard } from "../harness/dashboard.ts";
 
 const WAIT = { timeout: 15_000, interval: 30 };
 
@@ -90,13 +90,13 @@ test("all that the filter finds in the journal is saved, more than is loaded, in
   const cleanUps: (() => Promise<unknown> | void)[] = [];
   const directory = await temporaryDirectory(cleanUps);
   try {
-    await using rig = await Rig.start();
-    await rig.postNumbered("=kept", 1, 2500);
-    await rig.postNumbered("noise", 1, 100);
-    await rig.post([
+    await using gateway = await DashboardGateway.start();
+    await gateway.postNumbered("=kept", 1, 2500);
+    await gateway.postNumbered("noise", 1, 100);
+    await gateway.post([
       { message: '=HYPERLINK("x"), kept', logger: AUDIT, attributes: { event_type: "spawn" } },
     ]);
-    await using dashboard = await rig.open({}, "/?q=kept");
+    await using dashboard = await gateway.open({}, "/?q=kept");
     await saveInto(dashboard, directory);
     await dashboard.showsLast("system_log", "=kept 2500");
     await dashboard.click("::-p-text(Export)");
@@ -125,9 +125,9 @@ test("all that the filter finds in the journal is saved, more than is loaded, in
 });
 
 test("an export says how far it is, and is cancelled", async () => {
-  await using rig = await Rig.start();
-  await rig.postNumbered("message", 1, 1500);
-  await using dashboard = await rig.open();
+  await using gateway = await DashboardGateway.start();
+  await gateway.postNumbered("message", 1, 1500);
+  await using dashboard = await gateway.open();
   const { page } = dashboard;
   await dashboard.showsLast("system_log", "message 1500");
   // The second page is not answered before it is let through.

@@ -1,5 +1,5 @@
 import { expect, test, vi } from "vitest";
-import { AUDIT, Rig, type Dashboard, type Lane } from "../harness/dashboard.ts";
+import { AUDIT, DashboardGateway, type Dashboard, type Lane } from "../harness/dashboard.ts";
 
 const WAIT = { timeout: 15_000, interval: 30 };
 const BOX = "[role=combobox]";
@@ -20,18 +20,18 @@ function parameters(dashboard: Dashboard): URLSearchParams {
 
 test("a time is chosen: the last minutes, from and to, or with the pointer in the histogram", async () => {
   const nowMs = Date.now();
-  await using rig = await Rig.start();
-  await rig.post([
+  await using gateway = await DashboardGateway.start();
+  await gateway.post([
     { message: "two hours ago", timeMs: nowMs - 120 * MINUTE_MS },
     { message: "half an hour ago", timeMs: nowMs - 30 * MINUTE_MS, severity: 17 },
     { message: "now", timeMs: nowMs },
   ]);
-  await using dashboard = await rig.open();
+  await using dashboard = await gateway.open();
   const { page } = dashboard;
   await dashboard.showsLast("system_log", "now");
   await page.select(".time-range select", "60");
   await shows(dashboard, "system_log", ["half an hour ago", "now"]);
-  await rig.post([
+  await gateway.post([
     { message: "late", timeMs: nowMs - 90 * MINUTE_MS },
     { message: "in time", timeMs: nowMs + 1 },
   ]);
@@ -60,11 +60,11 @@ test("a time is chosen: the last minutes, from and to, or with the pointer in th
   );
   expect(since! - (nowMs - 79 * MINUTE_MS)).toBeGreaterThan(-MINUTE_MS);
   expect(until! - (nowMs - 12 * MINUTE_MS)).toBeLessThan(MINUTE_MS);
-  await rig.post([{ message: "later" }]);
+  await gateway.post([{ message: "later" }]);
   await page.goBack();
   await dashboard.showsLast("system_log", "later");
   expect((await dashboard.messages("system_log")).at(-2)).toBe("in time");
-  await rig.post([{ message: "days ago", timeMs: nowMs - 3 * 24 * 60 * MINUTE_MS }]);
+  await gateway.post([{ message: "days ago", timeMs: nowMs - 3 * 24 * 60 * MINUTE_MS }]);
   const begins = (): Promise<string> => dashboard.text(".histogram-from");
   await vi.waitFor(async () => expect(await begins()).toMatch(/^\d+ [A-Z][a-z]+\b/), WAIT);
 
@@ -81,14 +81,14 @@ test("a time is chosen: the last minutes, from and to, or with the pointer in th
 
 test("the last minutes move on with the time, but not under who reads", async () => {
   const nowMs = Date.now();
-  await using rig = await Rig.start();
-  await rig.postNumbered("now", 1, 300);
-  await rig.post([
+  await using gateway = await DashboardGateway.start();
+  await gateway.postNumbered("now", 1, 300);
+  await gateway.post([
     { message: "four minutes ago", timeMs: nowMs - 4 * MINUTE_MS },
     { message: "two minutes ago", timeMs: nowMs - 2 * MINUTE_MS },
     { message: "one minute ago", timeMs: nowMs - MINUTE_MS },
   ]);
-  await using dashboard = await rig.open({}, "/?last=5&q=ago");
+  await using dashboard = await gateway.open({}, "/?last=5&q=ago");
   const { page } = dashboard;
   const later = (minutes: number): Promise<void> =>
     page.evaluate((ms) => {
@@ -116,14 +116,14 @@ test("the last minutes move on with the time, but not under who reads", async ()
 
 test("the histogram leaves out times that are far off, says how many, and keeps single records visible", async () => {
   const nowMs = Date.now();
-  await using rig = await Rig.start();
-  await rig.post([{ message: "single", timeMs: nowMs - 10 * MINUTE_MS, severity: 17 }]);
-  await rig.postNumbered("many", 1, 2000);
-  await rig.post([
+  await using gateway = await DashboardGateway.start();
+  await gateway.post([{ message: "single", timeMs: nowMs - 10 * MINUTE_MS, severity: 17 }]);
+  await gateway.postNumbered("many", 1, 2000);
+  await gateway.post([
     { message: "of 1970", timeMs: 1796 },
     { message: "of 2100", timeMs: Date.UTC(2100, 0, 1) },
   ]);
-  await using dashboard = await rig.open();
+  await using dashboard = await gateway.open();
   const { page } = dashboard;
   await page.waitForSelector(".histogram rect[data-level=ERROR]");
   const extent = (): Promise<string> => dashboard.text(".histogram-extent");
@@ -146,10 +146,10 @@ function localText(ms: number): string {
 }
 
 test("facets and levels count what matches in the journal, and a click searches for one value in the place of another", async () => {
-  await using rig = await Rig.start();
+  await using gateway = await DashboardGateway.start();
   // More than the page loads.
-  await rig.postNumbered("many", 1, 1500);
-  await rig.post([
+  await gateway.postNumbered("many", 1, 1500);
+  await gateway.post([
     { message: "one", logger: "orchestrator.server" },
     { message: "two", logger: "orchestrator.server" },
     {
@@ -160,7 +160,7 @@ test("facets and levels count what matches in the journal, and a click searches 
     },
     { message: "spawned", logger: AUDIT, attributes: { event_type: "instance_spawn" } },
   ]);
-  await using dashboard = await rig.open();
+  await using dashboard = await gateway.open();
   const { page } = dashboard;
   await dashboard.showsLast("system_log", "three");
   await dashboard.click("::-p-text(Facets)");
@@ -181,7 +181,7 @@ test("facets and levels count what matches in the journal, and a click searches 
     dashboard.text(".level-toggles button:has([data-level=INFO]) .count");
   expect(await infos()).toBe("1,504");
   expect(await dashboard.text(".histogram-extent")).toBe("Whole journal");
-  await rig.post([{ message: "one more" }, { message: "loud", severity: 17 }]);
+  await gateway.post([{ message: "one more" }, { message: "loud", severity: 17 }]);
   await vi.waitFor(async () => expect(await infos()).toBe("1,505"), WAIT);
   await dashboard.click("[data-facet=instance_id] button");
   await shows(dashboard, "system_log", ["three"]);
@@ -202,11 +202,11 @@ test("facets and levels count what matches in the journal, and a click searches 
 });
 
 test("what is searched for is marked, and what happened around a match is shown without the filter", async () => {
-  await using rig = await Rig.start();
-  await rig.postNumbered("before", 1, 700);
-  await rig.post([{ message: "Connection (refused) by <b>" }]);
-  await rig.postNumbered("after", 1, 700);
-  await using dashboard = await rig.open();
+  await using gateway = await DashboardGateway.start();
+  await gateway.postNumbered("before", 1, 700);
+  await gateway.post([{ message: "Connection (refused) by <b>" }]);
+  await gateway.postNumbered("after", 1, 700);
+  await using dashboard = await gateway.open();
   const { page } = dashboard;
   await dashboard.showsLast("system_log", "after 700");
   await search(dashboard, 'connection "(refused)"');
@@ -228,16 +228,16 @@ test("what is searched for is marked, and what happened around a match is shown 
 });
 
 test("a view is saved under a name, opened after a reload, and deleted", async () => {
-  await using rig = await Rig.start();
-  await rig.post([{ message: "one" }, { message: "two", severity: 17 }]);
-  await using dashboard = await rig.open({}, "/?q=-one&hide=DEBUG");
+  await using gateway = await DashboardGateway.start();
+  await gateway.post([{ message: "one" }, { message: "two", severity: 17 }]);
+  await using dashboard = await gateway.open({}, "/?q=-one&hide=DEBUG");
   const { page } = dashboard;
   await shows(dashboard, "system_log", ["two"]);
   await dashboard.click(".overview ::-p-text(Views)");
   await page.locator("dialog input").fill("Without one");
   await page.keyboard.press("Enter");
   await page.waitForSelector("dialog li");
-  await page.goto(rig.url);
+  await page.goto(gateway.url);
   await shows(dashboard, "system_log", ["one", "two"]);
   await dashboard.click(".overview ::-p-text(Views)");
   await dashboard.click("dialog ::-p-text(Without one)");

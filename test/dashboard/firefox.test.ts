@@ -1,6 +1,6 @@
 import { expect, test, vi } from "vitest";
 import type { ViewOptions } from "./browser.ts";
-import { AUDIT, Rig } from "../harness/dashboard.ts";
+import { AUDIT, DashboardGateway } from "../harness/dashboard.ts";
 
 /** The main paths, in the other engine; what a browser complains of, such as an offence of the policy, fails a test. */
 const FIREFOX = { browser: "firefox" } satisfies ViewOptions;
@@ -10,12 +10,12 @@ const LIST = `[data-type=${LANE}] .log-list`;
 const PILL = `[data-type=${LANE}] .jump-to-latest`;
 
 test("the page loads under its policy, and both panels show live records", async () => {
-  await using rig = await Rig.start();
-  await rig.postNumbered("before", 1, 30);
-  await using dashboard = await rig.open(FIREFOX);
+  await using gateway = await DashboardGateway.start();
+  await gateway.postNumbered("before", 1, 30);
+  await using dashboard = await gateway.open(FIREFOX);
   expect(await dashboard.page.evaluate(() => navigator.userAgent)).toContain("Firefox");
   await dashboard.showsLast(LANE, "before 30");
-  await rig.post([
+  await gateway.post([
     { message: "<script>document.title = 'owned'</script>" },
     { message: "spawned", logger: AUDIT, attributes: { event_type: "instance_spawn" } },
   ]);
@@ -25,8 +25,8 @@ test("the page loads under its policy, and both panels show live records", async
 });
 
 test("an inline script does not run", async () => {
-  await using rig = await Rig.start();
-  await using dashboard = await rig.open(FIREFOX);
+  await using gateway = await DashboardGateway.start();
+  await using dashboard = await gateway.open(FIREFOX);
   await dashboard.page.waitForSelector(LIST);
   const hasRun = await dashboard.page.evaluate(() => {
     const script = document.createElement("script");
@@ -39,28 +39,28 @@ test("an inline script does not run", async () => {
 });
 
 test("the newest stay in view; scrolling away holds still and counts; the button leads back", async () => {
-  await using rig = await Rig.start();
-  await rig.postNumbered("message", 1, 150);
-  await using dashboard = await rig.open(FIREFOX);
+  await using gateway = await DashboardGateway.start();
+  await gateway.postNumbered("message", 1, 150);
+  await using dashboard = await gateway.open(FIREFOX);
   await dashboard.showsLast(LANE, "message 150");
-  await rig.postNumbered("message", 151, 2000);
+  await gateway.postNumbered("message", 151, 2000);
   await dashboard.showsLast(LANE, "message 2000");
   await dashboard.wheel(LANE, -400);
   await dashboard.page.waitForSelector(PILL);
   const before = await dashboard.settledMessages(LANE);
-  await rig.postNumbered("message", 2001, 4500);
+  await gateway.postNumbered("message", 2001, 4500);
   await vi.waitFor(async () => expect(await dashboard.text(PILL)).toContain("2,500 new"), 10_000);
   expect(await dashboard.messages(LANE)).toEqual(before);
   await dashboard.click(PILL);
   await dashboard.showsLast(LANE, "message 4500");
-  await rig.postNumbered("message", 4501, 4501);
+  await gateway.postNumbered("message", 4501, 4501);
   await dashboard.showsLast(LANE, "message 4501");
 });
 
 test("a click opens the details of a record, and Escape closes them", async () => {
-  await using rig = await Rig.start();
-  await rig.post([{ message: "two\nlines", severity: 17, attributes: { attempt: 3 } }]);
-  await using dashboard = await rig.open(FIREFOX);
+  await using gateway = await DashboardGateway.start();
+  await gateway.post([{ message: "two\nlines", severity: 17, attributes: { attempt: 3 } }]);
+  await using dashboard = await gateway.open(FIREFOX);
   const { page } = dashboard;
   await dashboard.showsLast(LANE, "two\\nlines");
   await dashboard.click("[data-sequence='1']");
@@ -75,22 +75,22 @@ test("a click opens the details of a record, and Escape closes them", async () =
 });
 
 test("a filter shows what matches of the past and of what comes", async () => {
-  await using rig = await Rig.start();
-  await rig.post([{ message: "loud 1", severity: 17 }]);
-  await rig.postNumbered("quiet", 1, 600);
-  await using dashboard = await rig.open(FIREFOX);
+  await using gateway = await DashboardGateway.start();
+  await gateway.post([{ message: "loud 1", severity: 17 }]);
+  await gateway.postNumbered("quiet", 1, 600);
+  await using dashboard = await gateway.open(FIREFOX);
   await dashboard.showsLast(LANE, "quiet 600");
   await dashboard.page.type("[type=search]", "loud ");
   await dashboard.page.keyboard.press("Enter");
   await dashboard.showsLast(LANE, "loud 1");
-  await rig.post([{ message: "quiet" }, { message: "loud 2" }]);
+  await gateway.post([{ message: "quiet" }, { message: "loud 2" }]);
   await dashboard.showsLast(LANE, "loud 2");
   expect(await dashboard.messages(LANE)).toEqual(["loud 1", "loud 2"]);
 });
 
 test("arrow keys move the divider", async () => {
-  await using rig = await Rig.start();
-  await using dashboard = await rig.open(FIREFOX);
+  await using gateway = await DashboardGateway.start();
+  await using dashboard = await gateway.open(FIREFOX);
   const { page } = dashboard;
   const width = (): Promise<number> =>
     page.$eval(`[data-type=${LANE}]`, (panel) => panel.getBoundingClientRect().width);
@@ -104,9 +104,9 @@ test("arrow keys move the divider", async () => {
 });
 
 test("on a narrow page the panels are tabs", async () => {
-  await using rig = await Rig.start();
-  await rig.post([{ message: "from the system" }, { message: "from audit", logger: AUDIT }]);
-  await using dashboard = await rig.open({ ...FIREFOX, width: 480 });
+  await using gateway = await DashboardGateway.start();
+  await gateway.post([{ message: "from the system" }, { message: "from audit", logger: AUDIT }]);
+  await using dashboard = await gateway.open({ ...FIREFOX, width: 480 });
   await dashboard.showsLast(LANE, "from the system");
   expect(await dashboard.page.$("[data-type=audit_log]")).toBeNull();
   await dashboard.page.focus("[role=tab][aria-selected=true]");
@@ -117,12 +117,12 @@ test("on a narrow page the panels are tabs", async () => {
 });
 
 test("the page goes on by itself after the gateway was started anew, and has each record once", async () => {
-  await using rig = await Rig.start();
-  await rig.postNumbered("message", 1, 5);
-  await using dashboard = await rig.open(FIREFOX);
+  await using gateway = await DashboardGateway.start();
+  await gateway.postNumbered("message", 1, 5);
+  await using dashboard = await gateway.open(FIREFOX);
   await dashboard.showsLast(LANE, "message 5");
-  await rig.restart();
-  await rig.postNumbered("message", 6, 9);
+  await gateway.restart();
+  await gateway.postNumbered("message", 6, 9);
   await dashboard.showsLast(LANE, "message 9");
   expect(await dashboard.messages(LANE)).toEqual(
     Array.from({ length: 9 }, (_, at) => `message ${at + 1}`),

@@ -1,5 +1,5 @@
 import { describe, expect, test, vi } from "vitest";
-import { Rig, type Dashboard } from "../harness/dashboard.ts";
+import { DashboardGateway, type Dashboard } from "../harness/dashboard.ts";
 
 const LANE = "system_log";
 const PILL = "[data-type=system_log] .jump-to-latest";
@@ -15,40 +15,40 @@ async function pillSays(dashboard: Dashboard, text: string): Promise<void> {
 
 describe("while the newest are in view", () => {
   test("they stay in view, however many come", async () => {
-    await using rig = await Rig.start();
-    await using dashboard = await rig.open();
-    await rig.postNumbered("message", 1, 100);
+    await using gateway = await DashboardGateway.start();
+    await using dashboard = await gateway.open();
+    await gateway.postNumbered("message", 1, 100);
     await dashboard.showsLast(LANE, "message 100");
-    await rig.postNumbered("message", 101, 12_000);
+    await gateway.postNumbered("message", 101, 12_000);
     await dashboard.showsLast(LANE, "message 12000");
     expect(await dashboard.page.$(PILL)).toBeNull();
   });
 
   test("scrolling away holds the list still, and says how many are new", async () => {
-    await using rig = await Rig.start();
-    await rig.postNumbered("message", 1, 150);
-    await using dashboard = await rig.open();
+    await using gateway = await DashboardGateway.start();
+    await gateway.postNumbered("message", 1, 150);
+    await using dashboard = await gateway.open();
     await dashboard.showsLast(LANE, "message 150");
     await dashboard.wheel(LANE, -400);
     await dashboard.page.waitForSelector(PILL);
     const before = await dashboard.settledMessages(LANE);
-    await rig.postNumbered("message", 151, 12_000);
+    await gateway.postNumbered("message", 151, 12_000);
     await pillSays(dashboard, "11,850 new");
     expect(await dashboard.messages(LANE)).toEqual(before);
     await dashboard.click(PILL);
     await dashboard.showsLast(LANE, "message 12000");
-    await rig.postNumbered("message", 12_001, 12_001);
+    await gateway.postNumbered("message", 12_001, 12_001);
     await dashboard.showsLast(LANE, "message 12001");
   });
 
   test("scrolling down to the end follows again", async () => {
-    await using rig = await Rig.start();
-    await rig.postNumbered("message", 1, 150);
-    await using dashboard = await rig.open();
+    await using gateway = await DashboardGateway.start();
+    await gateway.postNumbered("message", 1, 150);
+    await using dashboard = await gateway.open();
     await dashboard.showsLast(LANE, "message 150");
     await dashboard.wheel(LANE, -400);
     await dashboard.page.waitForSelector(PILL);
-    await rig.postNumbered("message", 151, 155);
+    await gateway.postNumbered("message", 151, 155);
     await pillSays(dashboard, "5 new");
     await dashboard.wheel(LANE, 1000);
     await dashboard.showsLast(LANE, "message 155");
@@ -57,12 +57,12 @@ describe("while the newest are in view", () => {
 });
 
 test("a pause loses nothing: all that came meanwhile is read in order, however much it was", async () => {
-  await using rig = await Rig.start();
-  await rig.postNumbered("message", 1, 50);
-  await using dashboard = await rig.open();
+  await using gateway = await DashboardGateway.start();
+  await gateway.postNumbered("message", 1, 50);
+  await using dashboard = await gateway.open();
   await dashboard.showsLast(LANE, "message 50");
   await dashboard.click(".actions [aria-pressed]");
-  await rig.postNumbered("message", 51, 25_000);
+  await gateway.postNumbered("message", 51, 25_000);
   await pillSays(dashboard, "24,950 new records");
   await dashboard.showsLast(LANE, "message 50");
   await dashboard.click(".actions [aria-pressed]");
@@ -77,9 +77,9 @@ test("a pause loses nothing: all that came meanwhile is read in order, however m
 });
 
 test("scrolling back loads older records to the beginning of the journal, and moves nothing", async () => {
-  await using rig = await Rig.start();
-  await rig.postNumbered("message", 1, 3000);
-  await using dashboard = await rig.open();
+  await using gateway = await DashboardGateway.start();
+  await gateway.postNumbered("message", 1, 3000);
+  await using dashboard = await gateway.open();
   await dashboard.showsLast(LANE, "message 3000");
   const seen = await dashboard.readUpTo(LANE, "message 1");
   expect(seen).toEqual(Array.from({ length: 3000 }, (_, at) => `message ${at + 1}`));
@@ -89,13 +89,13 @@ test("scrolling back loads older records to the beginning of the journal, and mo
 });
 
 test("Clear empties the list for what comes, and what was there can be shown again", async () => {
-  await using rig = await Rig.start();
-  await rig.postNumbered("message", 1, 5);
-  await using dashboard = await rig.open();
+  await using gateway = await DashboardGateway.start();
+  await gateway.postNumbered("message", 1, 5);
+  await using dashboard = await gateway.open();
   await dashboard.showsLast(LANE, "message 5");
   await dashboard.page.locator(".actions ::-p-text(Clear)").click();
   await vi.waitFor(async () => expect(await dashboard.messages(LANE)).toEqual([]));
-  await rig.postNumbered("message", 6, 6);
+  await gateway.postNumbered("message", 6, 6);
   await dashboard.showsLast(LANE, "message 6");
   expect(await dashboard.messages(LANE)).toEqual(["message 6"]);
   await dashboard.page.locator("::-p-text(Show earlier records)").click();
@@ -103,16 +103,16 @@ test("Clear empties the list for what comes, and what was there can be shown aga
 });
 
 test("a filter shows what matches of the past and of what comes, and a bad one is explained", async () => {
-  await using rig = await Rig.start();
-  await rig.postNumbered("quiet", 1, 1000);
-  await rig.post([{ message: "loud 1", severity: 17 }]);
-  await rig.postNumbered("quiet", 1001, 1500);
-  await using dashboard = await rig.open();
+  await using gateway = await DashboardGateway.start();
+  await gateway.postNumbered("quiet", 1, 1000);
+  await gateway.post([{ message: "loud 1", severity: 17 }]);
+  await gateway.postNumbered("quiet", 1001, 1500);
+  await using dashboard = await gateway.open();
   await dashboard.showsLast(LANE, "quiet 1500");
   await dashboard.page.type("[type=search]", "level:ERROR");
   await dashboard.page.keyboard.press("Enter");
   await dashboard.showsLast(LANE, "loud 1");
-  await rig.post([{ message: "quiet" }, { message: "loud 2", severity: 17 }]);
+  await gateway.post([{ message: "quiet" }, { message: "loud 2", severity: 17 }]);
   await dashboard.showsLast(LANE, "loud 2");
   expect(await dashboard.messages(LANE)).toEqual(["loud 1", "loud 2"]);
   await dashboard.page.type("[type=search]", ' logger:"');
@@ -123,26 +123,26 @@ test("a filter shows what matches of the past and of what comes, and a bad one i
 });
 
 test("what the page was too slow for is a row that says so, and a click loads it", async () => {
-  await using rig = await Rig.start();
-  await rig.postNumbered("message", 1, 10);
-  await using dashboard = await rig.open();
+  await using gateway = await DashboardGateway.start();
+  await gateway.postNumbered("message", 1, 10);
+  await using dashboard = await gateway.open();
   await dashboard.showsLast(LANE, "message 10");
   const debug = await dashboard.page.createCDPSession();
   await debug.send("Debugger.enable");
   const paused = new Promise((resolve) => debug.once("Debugger.paused", resolve));
   await debug.send("Debugger.pause");
-  await rig.post([{ message: "this is where it stands still" }]);
+  await gateway.post([{ message: "this is where it stands still" }]);
   await paused;
   // More than the gateway keeps in memory.
   const filler = "x".repeat(900_000);
   for (let at = 0; at < 100; at += 4) {
-    await rig.post(
+    await gateway.post(
       [1, 2, 3, 4].map((of) => ({ message: `large ${at + of}`, attributes: { filler } })),
     );
   }
   await debug.send("Debugger.disable");
   await dashboard.page.waitForSelector("[data-type=system_log] .gap");
-  await rig.postNumbered("message", 11, 11);
+  await gateway.postNumbered("message", 11, 11);
   await dashboard.showsLast(LANE, "message 11");
   const gap = (await dashboard.messages(LANE)).find((message) => message.includes("missing"));
   expect(gap).toMatch(/records missing .* this page was lagging/);

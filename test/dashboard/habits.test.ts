@@ -1,5 +1,5 @@
 import { expect, test, vi } from "vitest";
-import { AUDIT, Rig, type Dashboard } from "../harness/dashboard.ts";
+import { AUDIT, DashboardGateway, type Dashboard } from "../harness/dashboard.ts";
 
 const WAIT = { timeout: 15_000, interval: 30 };
 const BOX = "[role=combobox]";
@@ -19,13 +19,13 @@ async function showsRecord(dashboard: Dashboard, message: string | undefined): P
 }
 
 test("the address holds filter, levels and record: reload, back and forward give them again", async () => {
-  await using rig = await Rig.start();
-  await rig.post([
+  await using gateway = await DashboardGateway.start();
+  await gateway.post([
     { message: "one" },
     { message: "two", severity: 13 },
     { message: "three", severity: 17, logger: "other" },
   ]);
-  await using dashboard = await rig.open();
+  await using dashboard = await gateway.open();
   const { page } = dashboard;
   await dashboard.showsLast("system_log", "three");
   await page.locator(BOX).fill("-one");
@@ -61,18 +61,18 @@ test("the address holds filter, levels and record: reload, back and forward give
 });
 
 test("an address with a filter that is not understood says so, and shows everything", async () => {
-  await using rig = await Rig.start();
-  await rig.post([{ message: "one" }]);
-  await using dashboard = await rig.open({}, "/?q=level:LOUD");
+  await using gateway = await DashboardGateway.start();
+  await gateway.post([{ message: "one" }]);
+  await using dashboard = await gateway.open({}, "/?q=level:LOUD");
   await dashboard.showsLast("system_log", "one");
   expect(await dashboard.text("#filter-problem")).toMatch(/level:LOUD.* is invalid/);
 });
 
 test("all is done by keys, and each key of the help does what it says", async () => {
-  await using rig = await Rig.start();
-  await rig.post([{ message: "an event", logger: AUDIT }]);
-  await rig.postNumbered("message", 1, 300);
-  await using dashboard = await rig.open();
+  await using gateway = await DashboardGateway.start();
+  await gateway.post([{ message: "an event", logger: AUDIT }]);
+  await gateway.postNumbered("message", 1, 300);
+  await using dashboard = await gateway.open();
   const { page } = dashboard;
   const pressed = new Set<string>();
   const pressKey = async (key: string): Promise<void> => {
@@ -100,7 +100,7 @@ test("all is done by keys, and each key of the help does what it says", async ()
   await dashboard.showsLast("system_log", "message 300");
 
   await press("p");
-  await rig.postNumbered("message", 301, 302);
+  await gateway.postNumbered("message", 301, 302);
   await dashboard.page.waitForSelector("::-p-text(2 new records)");
   await press("p");
   await dashboard.showsLast("system_log", "message 302");
@@ -132,9 +132,9 @@ test("all is done by keys, and each key of the help does what it says", async ()
 });
 
 test("a record that is pressed for a while, as the newest are followed, opens", async () => {
-  await using rig = await Rig.start();
-  await rig.postNumbered("message", 1, 2000);
-  await using dashboard = await rig.open();
+  await using gateway = await DashboardGateway.start();
+  await gateway.postNumbered("message", 1, 2000);
+  await using dashboard = await gateway.open();
   await dashboard.showsLast("system_log", "message 2000");
   const { page } = dashboard;
   // The histogram and the counts take room above the list when they come.

@@ -1,5 +1,5 @@
 import { expect, test, vi } from "vitest";
-import { AUDIT, Rig, type Dashboard } from "../harness/dashboard.ts";
+import { AUDIT, DashboardGateway, type Dashboard } from "../harness/dashboard.ts";
 
 const MARKUP = `<script>document.title="owned"</script><img src=x onerror="document.title='owned'">`;
 const LINK = "javascript:document.title='owned'";
@@ -18,8 +18,8 @@ declare global {
 }
 
 /** Opens the page anew, with all that its policy refuses written down. */
-async function openWatched(rig: Rig): Promise<Dashboard> {
-  const dashboard = await rig.open();
+async function openWatched(gateway: DashboardGateway): Promise<Dashboard> {
+  const dashboard = await gateway.open();
   await dashboard.page.evaluateOnNewDocument(() => {
     globalThis.violations = [];
     document.addEventListener("securitypolicyviolation", (event) => {
@@ -35,19 +35,19 @@ function violations(dashboard: Dashboard): Promise<string[]> {
 }
 
 test("hostile records are shown as text in both panels and in the details, without offence to the policy", async () => {
-  await using rig = await Rig.start();
+  await using gateway = await DashboardGateway.start();
   const attributes = {
     [HOSTILE]: HOSTILE,
     trace_id: LINK,
     instance_id: HOSTILE,
     "exception.stacktrace": HOSTILE,
   };
-  await rig.post([
+  await gateway.post([
     { message: HOSTILE, logger: HOSTILE, attributes },
     { message: HOSTILE, logger: AUDIT, attributes: { ...attributes, event_type: HOSTILE } },
     { message: `${HOSTILE} ${MEGABYTE}`, attributes: { body: MEGABYTE } },
   ]);
-  await using dashboard = await openWatched(rig);
+  await using dashboard = await openWatched(gateway);
   const { page } = dashboard;
   for (const sequence of [1, 2, 3]) {
     const row = await page.waitForSelector(`[data-sequence='${sequence}']`);
@@ -76,8 +76,8 @@ test("hostile records are shown as text in both panels and in the details, witho
 });
 
 test("what would run is refused by the policy, and the refusal is seen", async () => {
-  await using rig = await Rig.start();
-  await using dashboard = await openWatched(rig);
+  await using gateway = await DashboardGateway.start();
+  await using dashboard = await openWatched(gateway);
   dashboard.forgive(/Content Security Policy|Failed to load|Refused/i);
   await dashboard.page.waitForSelector(".log-list");
   await dashboard.page.evaluate(() => {

@@ -1,12 +1,12 @@
 import { expect, test } from "vitest";
-import { AUDIT, Rig } from "../harness/dashboard.ts";
+import { AUDIT, DashboardGateway } from "../harness/dashboard.ts";
 
 test("records of both lanes are shown live, each in its panel, and nothing offends the policy", async () => {
-  await using rig = await Rig.start();
-  await rig.postNumbered("before", 1, 30);
-  await using dashboard = await rig.open();
+  await using gateway = await DashboardGateway.start();
+  await gateway.postNumbered("before", 1, 30);
+  await using dashboard = await gateway.open();
   await dashboard.showsLast("system_log", "before 30");
-  await rig.post([
+  await gateway.post([
     { message: "High memory usage detected", severity: 13 },
     { message: "spawned", logger: AUDIT, attributes: { event_type: "instance_spawn" } },
   ]);

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { AUDIT, Rig, type Dashboard } from "../harness/dashboard.ts";
+import { AUDIT, DashboardGateway, type Dashboard } from "../harness/dashboard.ts";
 
 function widthOf(dashboard: Dashboard, selector: string): Promise<number> {
   return dashboard.page.$eval(selector, (element) => element.getBoundingClientRect().width);
@@ -20,8 +20,8 @@ const SYSTEM = "[data-type=system_log]";
 
 describe("the divider", () => {
   test("is dragged by the mouse and by arrow keys, and is remembered", async () => {
-    await using rig = await Rig.start();
-    await using dashboard = await rig.open();
+    await using gateway = await DashboardGateway.start();
+    await using dashboard = await gateway.open();
     const { page } = dashboard;
     const before = await widthOf(dashboard, SYSTEM);
     await drag(dashboard, ".divider", -200);
@@ -37,8 +37,8 @@ describe("the divider", () => {
   });
 
   test("is dragged by a finger", async () => {
-    await using rig = await Rig.start();
-    await using dashboard = await rig.open();
+    await using gateway = await DashboardGateway.start();
+    await using dashboard = await gateway.open();
     const before = await widthOf(dashboard, SYSTEM);
     const box = (await (await dashboard.page.$(".divider"))!.boundingBox())!;
     const finger = await dashboard.page.touchscreen.touchStart(box.x + box.width / 2, 300);
@@ -48,8 +48,8 @@ describe("the divider", () => {
   });
 
   test("never hides a panel", async () => {
-    await using rig = await Rig.start();
-    await using dashboard = await rig.open();
+    await using gateway = await DashboardGateway.start();
+    await using dashboard = await gateway.open();
     await drag(dashboard, ".divider", 1000);
     expect(await widthOf(dashboard, "[data-type=audit_log]")).toBeGreaterThan(150);
     const role = await dashboard.page.$eval(".divider", (divider) => ({
@@ -61,9 +61,9 @@ describe("the divider", () => {
 });
 
 test("on a narrow page the panels are tabs, reached by arrow keys, and the one that was shown is remembered", async () => {
-  await using rig = await Rig.start();
-  await rig.post([{ message: "from the system" }, { message: "from audit", logger: AUDIT }]);
-  await using dashboard = await rig.open({ width: 480 });
+  await using gateway = await DashboardGateway.start();
+  await gateway.post([{ message: "from the system" }, { message: "from audit", logger: AUDIT }]);
+  await using dashboard = await gateway.open({ width: 480 });
   const { page } = dashboard;
   await dashboard.showsLast("system_log", "from the system");
   expect(await page.$("[data-type=audit_log]")).toBeNull();
@@ -80,8 +80,8 @@ describe("columns", () => {
   const LOGGER = `${SYSTEM} [role=columnheader]:nth-child(3)`;
 
   test("are resized by the mouse and by arrow keys, and are remembered", async () => {
-    await using rig = await Rig.start();
-    await using dashboard = await rig.open();
+    await using gateway = await DashboardGateway.start();
+    await using dashboard = await gateway.open();
     const { page } = dashboard;
     const before = await widthOf(dashboard, LOGGER);
     await drag(dashboard, `${LOGGER} .column-edge`, 50);
@@ -95,8 +95,8 @@ describe("columns", () => {
   });
 
   test("are hidden and shown, and are remembered; the message stays", async () => {
-    await using rig = await Rig.start();
-    await using dashboard = await rig.open();
+    await using gateway = await DashboardGateway.start();
+    await using dashboard = await gateway.open();
     const { page } = dashboard;
     const names = (): Promise<string[]> =>
       page.$$eval(`${SYSTEM} .column-name`, (found) => found.map((name) => name.textContent));
@@ -120,9 +120,9 @@ describe("columns", () => {
 });
 
 test("the five levels have five colors", async () => {
-  await using rig = await Rig.start();
-  await rig.post([9, 13, 17, 21].map((severity) => ({ message: `${severity}`, severity })));
-  await using dashboard = await rig.open();
+  await using gateway = await DashboardGateway.start();
+  await gateway.post([9, 13, 17, 21].map((severity) => ({ message: `${severity}`, severity })));
+  await using dashboard = await gateway.open();
   await dashboard.showsLast("system_log", "21");
   const looks = await dashboard.page.$$eval(`${SYSTEM} .row .level`, (badges) =>
     badges.map((badge) => {
@@ -135,13 +135,13 @@ test("the five levels have five colors", async () => {
 });
 
 test("the theme follows the system, or the one that was chosen and stored", async () => {
-  await using rig = await Rig.start();
-  await using dark = await rig.open({ scheme: "dark" });
+  await using gateway = await DashboardGateway.start();
+  await using dark = await gateway.open({ scheme: "dark" });
   const back = (dashboard: Dashboard): Promise<string> =>
     dashboard.page.evaluate(() => getComputedStyle(document.body).backgroundColor);
   await dark.page.waitForSelector(SYSTEM);
   const darkBack = await back(dark);
-  await using light = await rig.open({ scheme: "light" });
+  await using light = await gateway.open({ scheme: "light" });
   await light.page.waitForSelector(SYSTEM);
   expect(await back(light)).not.toBe(darkBack);
   await light.page.select("[aria-label=Theme]", "dark");

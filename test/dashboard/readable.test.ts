@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { ViewOptions } from "./browser.ts";
-import { AUDIT, Rig, type Dashboard } from "../harness/dashboard.ts";
+import { AUDIT, DashboardGateway, type Dashboard } from "../harness/dashboard.ts";
 
 /** What a reader has who zooms a window of 1440 x 900 to 200 %. */
 const ZOOMED = { width: 720, height: 450, scale: 2 } satisfies ViewOptions;
@@ -14,11 +14,11 @@ const VIEWS: [string, ViewOptions][] = [
 const CONTROLS = "button, input, select, summary, a[href], [tabindex='0']";
 
 /** With enough in it that everything that can be shown is: rows beyond the view, new ones below, details. */
-async function opened(rig: Rig, options: ViewOptions): Promise<Dashboard> {
+async function opened(gateway: DashboardGateway, options: ViewOptions): Promise<Dashboard> {
   const long = "a long message ".repeat(40);
-  await rig.post(Array.from({ length: 60 }, (_, at) => ({ message: `${long} ${at}` })));
-  await rig.post([{ message: "spawned", logger: AUDIT }, { message: "the last" }]);
-  const dashboard = await rig.open(options);
+  await gateway.post(Array.from({ length: 60 }, (_, at) => ({ message: `${long} ${at}` })));
+  await gateway.post([{ message: "spawned", logger: AUDIT }, { message: "the last" }]);
+  const dashboard = await gateway.open(options);
   await dashboard.showsLast("system_log", "the last");
   return dashboard;
 }
@@ -96,8 +96,8 @@ function faultsOf(dashboard: Dashboard): Promise<string[]> {
 
 describe.each(VIEWS)("at %s", (_name, options) => {
   test("nothing is cut off, covered, or scrolls sideways but the lists", async () => {
-    await using rig = await Rig.start();
-    await using dashboard = await opened(rig, options);
+    await using gateway = await DashboardGateway.start();
+    await using dashboard = await opened(gateway, options);
     expect(await faultsOf(dashboard)).toEqual([]);
     await dashboard.click("[data-type=system_log] .menu summary");
     await dashboard.page.waitForSelector(".menu[open]");
@@ -111,8 +111,8 @@ describe.each(VIEWS)("at %s", (_name, options) => {
   });
 
   test("Tab reaches every control, and each shows that it has the focus", async () => {
-    await using rig = await Rig.start();
-    await using dashboard = await opened(rig, options);
+    await using gateway = await DashboardGateway.start();
+    await using dashboard = await opened(gateway, options);
     await expectReachable(dashboard);
     await withDetails(dashboard);
     await expectReachable(dashboard);

@@ -1,6 +1,6 @@
 import { expect, test, vi } from "vitest";
 import type { ViewOptions } from "./browser.ts";
-import { AUDIT, Rig, type Dashboard } from "../harness/dashboard.ts";
+import { AUDIT, DashboardGateway, type Dashboard } from "../harness/dashboard.ts";
 
 const BOX = "[role=combobox]";
 const WAIT = { timeout: 15_000, interval: 30 };
@@ -38,9 +38,9 @@ async function search(dashboard: Dashboard, text: string): Promise<void> {
   await dashboard.page.keyboard.press("Enter");
 }
 
-async function open(rig: Rig, options?: ViewOptions): Promise<Dashboard> {
-  await rig.post(RECORDS);
-  const dashboard = await rig.open(options);
+async function open(gateway: DashboardGateway, options?: ViewOptions): Promise<Dashboard> {
+  await gateway.post(RECORDS);
+  const dashboard = await gateway.open(options);
   await dashboard.showsLast("system_log", "connection refused");
   return dashboard;
 }
@@ -48,8 +48,8 @@ async function open(rig: Rig, options?: ViewOptions): Promise<Dashboard> {
 test.each(["chrome", "firefox"] as const)(
   "in %s a filter holds for the past and for what comes, in both panels, and is lifted again",
   async (browser) => {
-    await using rig = await Rig.start();
-    await using dashboard = await open(rig, { browser });
+    await using gateway = await DashboardGateway.start();
+    await using dashboard = await open(gateway, { browser });
     await search(dashboard, "logger:orchestrator.server -starts");
     await shows(dashboard, "system_log", ["connection refused"]);
     await shows(dashboard, "audit_log", []);
@@ -57,7 +57,7 @@ test.each(["chrome", "firefox"] as const)(
       const top = await dashboard.text("[data-type=system_log] .list-top");
       expect(top).toBe("No older records match");
     }, WAIT);
-    await rig.post(RECORDS);
+    await gateway.post(RECORDS);
     await shows(dashboard, "system_log", ["connection refused", "connection refused"]);
     await search(dashboard, "instance_id:abc-123");
     await shows(dashboard, "audit_log", ["spawned", "spawned"]);
@@ -68,8 +68,8 @@ test.each(["chrome", "firefox"] as const)(
 );
 
 test("what is not understood is explained under the box, and what is shown stays", async () => {
-  await using rig = await Rig.start();
-  await using dashboard = await open(rig);
+  await using gateway = await DashboardGateway.start();
+  await using dashboard = await open(gateway);
   await search(dashboard, "level:LOUD");
   await vi.waitFor(async () => {
     expect(await dashboard.text("#filter-problem")).toMatch(
@@ -88,8 +88,8 @@ test("what is not understood is explained under the box, and what is shown stays
 });
 
 test("fields and values that were seen are completed by keys alone", async () => {
-  await using rig = await Rig.start();
-  await using dashboard = await open(rig);
+  await using gateway = await DashboardGateway.start();
+  await using dashboard = await open(gateway);
   const { page } = dashboard;
   await dashboard.showsLast("audit_log", "terminated");
   const options = (): Promise<string[]> =>
@@ -118,8 +118,8 @@ test("fields and values that were seen are completed by keys alone", async () =>
 });
 
 test("a level is switched off and on, and says how many records of it are loaded", async () => {
-  await using rig = await Rig.start();
-  await using dashboard = await open(rig);
+  await using gateway = await DashboardGateway.start();
+  await using dashboard = await open(gateway);
   const toggle = (level: string): string => `.level-toggles button:has([data-level=${level}])`;
   await vi.waitFor(async () => {
     expect(await dashboard.text(toggle("INFO"))).toBe("INFO 3");
@@ -128,7 +128,7 @@ test("a level is switched off and on, and says how many records of it are loaded
   await dashboard.click(toggle("WARNING"));
   await dashboard.click(toggle("INFO"));
   await shows(dashboard, "system_log", ["connection refused"]);
-  await rig.post(RECORDS);
+  await gateway.post(RECORDS);
   await shows(dashboard, "system_log", ["connection refused", "connection refused"]);
   await shows(dashboard, "audit_log", []);
   expect(await dashboard.text(toggle("INFO"))).toBe("INFO off");

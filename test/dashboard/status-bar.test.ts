@@ -3,7 +3,7 @@ import { startDemoGateway } from "../demo/gateway.ts";
 import { temporaryDirectory } from "../harness/workspace.ts";
 import { answer, Peer } from "../plugins/otlp/peer.ts";
 import { View } from "./browser.ts";
-import { AUDIT, Dashboard, Rig } from "../harness/dashboard.ts";
+import { AUDIT, Dashboard, DashboardGateway } from "../harness/dashboard.ts";
 import { StillClock } from "./still-clock.ts";
 
 const WAIT = { timeout: 15_000 };
@@ -24,17 +24,17 @@ async function counts(dashboard: Dashboard, lane: string): Promise<number[]> {
 }
 
 test("the status line says what came of the records, how fast and how late they come", async () => {
-  await using rig = await Rig.start();
-  await rig.postNumbered("before", 1, 10);
-  await using dashboard = await rig.open();
+  await using gateway = await DashboardGateway.start();
+  await gateway.postNumbered("before", 1, 10);
+  await using dashboard = await gateway.open();
   await says(dashboard, ".connection", /^Connected since \d\d:\d\d:\d\d$/);
   await dashboard.showsLast("system_log", "before 10");
   expect(await dashboard.text(".lag")).toBe("No live records yet");
   // What is read of the past is no rate.
   expect(await dashboard.text(".rate")).toBe("0 records/s");
   await dashboard.click("button ::-p-text(Pause)");
-  await rig.postNumbered("live", 1, 1000);
-  await rig.post([{ message: "spawned", logger: AUDIT }]);
+  await gateway.postNumbered("live", 1, 1000);
+  await gateway.post([{ message: "spawned", logger: AUDIT }]);
   const told = /1,011 received = 10 shown \+ 1 filtered \+ 1,000 buffered/;
   await says(dashboard, ".counts[data-panel=system_log]", told);
   await says(
@@ -84,9 +84,11 @@ test("it says how far an exporter is behind, and why, until it has caught up", a
     return closed;
   })();
   const otlp = `otlp: { endpoint: "http://127.0.0.1:${port}" }`;
-  await using rig = await Rig.start(`exporters: { websocket: {}, file: {}, ${otlp} }`);
-  await rig.postNumbered("record", 1, 1234);
-  await using dashboard = await rig.open();
+  await using gateway = await DashboardGateway.start(
+    `exporters: { websocket: {}, file: {}, ${otlp} }`,
+  );
+  await gateway.postNumbered("record", 1, 1234);
+  await using dashboard = await gateway.open();
   await says(dashboard, ".exporters", /^otlp: 1,234 records behind \(\d+ s\)$/);
   await dashboard.click(".exporters");
   const state = `[data-exporter=otlp] dd`;
@@ -116,8 +118,8 @@ test("it says how far an exporter is behind, and why, until it has caught up", a
 });
 
 test("it is asked for no more than every five seconds, and not while nobody looks", async () => {
-  await using rig = await Rig.start();
-  await using dashboard = await rig.open();
+  await using gateway = await DashboardGateway.start();
+  await using dashboard = await gateway.open();
   const { page } = dashboard;
   const clock = await StillClock.start(page);
   await says(dashboard, ".audit-chain", /Audit chain/);
@@ -141,11 +143,11 @@ test("it is asked for no more than every five seconds, and not while nobody look
 });
 
 test("it says in words why there is no connection, and when the next try is", async () => {
-  const rig = await Rig.start();
-  await using dashboard = await rig.open();
+  const gateway = await DashboardGateway.start();
+  await using dashboard = await gateway.open();
   dashboard.forgive(/./);
   await says(dashboard, ".connection", /^Connected/);
-  await rig[Symbol.asyncDispose]();
+  await gateway[Symbol.asyncDispose]();
   await says(dashboard, ".connection", /^Disconnected · \w.* \w.* · Reconnecting in \d+ s$/);
   // A panel says the same, and counts down.
   const panelState = "[data-type=audit_log] .panel-state";
@@ -171,18 +173,18 @@ test("it says in words why there is no connection, and when the next try is", as
 });
 
 test("one button connects both panels at once", async () => {
-  await using rig = await Rig.start();
-  await using dashboard = await rig.open();
+  await using gateway = await DashboardGateway.start();
+  await using dashboard = await gateway.open();
   dashboard.forgive(/./);
   const { page } = dashboard;
   // Under it no attempt comes by itself that is a second or more away.
   await StillClock.start(page);
   await says(dashboard, ".connection", /^Connected/);
   expect(await page.$(".reconnect")).toBeNull();
-  await rig.stop();
+  await gateway.stop();
   const waiting = ".panel-state[data-state=waiting]";
   await vi.waitFor(async () => expect(await page.$$(waiting)).toHaveLength(2), WAIT);
-  await rig.startAgain();
+  await gateway.startAgain();
   await vi.waitFor(async () => {
     const button = await page.$(".reconnect");
     await button?.click();
@@ -192,9 +194,9 @@ test("one button connects both panels at once", async () => {
 });
 
 test("a clock that differs from the gateway's is told, and the last minutes are the gateway's", async () => {
-  await using rig = await Rig.start();
-  await rig.post([{ message: "two minutes ago", timeMs: Date.now() - 120_000 }]);
-  await using dashboard = await rig.open();
+  await using gateway = await DashboardGateway.start();
+  await gateway.post([{ message: "two minutes ago", timeMs: Date.now() - 120_000 }]);
+  await using dashboard = await gateway.open();
   const { page } = dashboard;
   await says(dashboard, ".connection", /^Connected/);
   await says(dashboard, ".audit-chain", /./);
@@ -203,14 +205,14 @@ test("a clock that differs from the gateway's is told, and the last minutes are 
     const now = Date.now;
     Date.now = () => now() + 600_000;
   });
-  await page.goto(`${rig.url}/?last=5`);
+  await page.goto(`${gateway.url}/?last=5`);
   await says(
     dashboard,
     ".clock-skew",
     /^This device's clock is (9|10) min ahead of the gateway's$/,
   );
   await dashboard.showsLast("system_log", "two minutes ago");
-  await rig.post([{ message: "now" }]);
+  await gateway.post([{ message: "now" }]);
   await dashboard.showsLast("system_log", "now");
   expect(await dashboard.messages("system_log")).toEqual(["two minutes ago", "now"]);
   await says(dashboard, ".lag", /^Lag [\d,]+ m?s$/);
@@ -219,8 +221,8 @@ test("a clock that differs from the gateway's is told, and the last minutes are 
 });
 
 test("on a narrow page the account opens on demand", async () => {
-  await using rig = await Rig.start();
-  await using dashboard = await rig.open({ width: 480 });
+  await using gateway = await DashboardGateway.start();
+  await using dashboard = await gateway.open({ width: 480 });
   await says(dashboard, ".connection", /^Connected/);
   const isShown = (): Promise<boolean> =>
     dashboard.page.$eval(".record-counts", (account) => account.checkVisibility());

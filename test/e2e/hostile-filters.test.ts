@@ -4,8 +4,8 @@ import { once } from "node:events";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { WebSocket } from "ws";
 import { startCli } from "../harness/program.ts";
-import { GatewayProcess } from "../plugins/websocket/gateway-process.ts";
 import { SubprotocolViewer } from "../plugins/websocket/subprotocol-viewer.ts";
+import { GatewayProcess, WEBSOCKET_ONLY } from "../harness/gateway.ts";
 
 const MANY_DOTS = `${"a.".repeat(40)}a:x`;
 const LONG = "x".repeat(5000);
@@ -17,7 +17,7 @@ const ANSWER_MS_MAX = 10_000;
 let gateway: GatewayProcess;
 
 beforeAll(async () => {
-  gateway = await GatewayProcess.start();
+  gateway = await GatewayProcess.start(WEBSOCKET_ONLY);
   const attributes = [{ key: "a", value: { stringValue: "one" } }];
   const logRecords = [{ body: { stringValue: "hello" }, attributes }];
   await ask("/v1/logs", {
@@ -43,7 +43,9 @@ function queryOf(parameters: Record<string, string>): string {
 
 /** Resolves with what a WebSocket handshake was answered. */
 async function handshake(query: string): Promise<number> {
-  const socket = new WebSocket(`${gateway.url}?${query}`, { handshakeTimeout: ANSWER_MS_MAX });
+  const socket = new WebSocket(`${gateway.websocketUrl}?${query}`, {
+    handshakeTimeout: ANSWER_MS_MAX,
+  });
   const opened = once(socket, "open").then(() => 101);
   const refused = once(socket, "unexpected-response").then(
     ([, response]) => (response as { statusCode: number }).statusCode,
@@ -59,7 +61,7 @@ async function subscribed(
   subscription: object,
   type: "caught_up" | "error",
 ): Promise<Record<string, unknown>> {
-  const viewer = await SubprotocolViewer.open(gateway.url);
+  const viewer = await SubprotocolViewer.open(gateway.websocketUrl);
   viewer.say({ type: "subscribe", ...subscription });
   const message = await viewer.until(type);
   viewer.socket.terminate();
@@ -108,7 +110,7 @@ describe.each([
 
   test("by a WebSocket's address", async () => {
     expect(await handshake(queryOf({ q }))).toBe(400);
-    const response = await fetch(`${gateway.url.replace("ws", "http")}?${queryOf({ q })}`);
+    const response = await fetch(`${gateway.url}/ws/logs?${queryOf({ q })}`);
     expect([response.status, await response.text()]).toEqual([400, expect.stringContaining(text)]);
   });
 

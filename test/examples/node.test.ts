@@ -8,14 +8,20 @@ import { Workspace } from "../harness/workspace.ts";
 import { Document } from "../readme/document.ts";
 import { collect } from "../harness/client.ts";
 import { Program } from "../harness/program.ts";
-import { ExampleGateway } from "../harness/example-gateway.ts";
+import { GatewayProcess } from "../harness/gateway.ts";
 
 const EXAMPLES = fileURLToPath(new URL("../../examples/node", import.meta.url));
 
-let gateway: ExampleGateway;
+/** On free ports. */
+const CONFIG = `
+  receivers: { otlp: { port: 0, grpc_port: 0 } }
+  exporters: { websocket: {} }
+`;
+
+let gateway: GatewayProcess;
 
 beforeAll(async () => {
-  gateway = await ExampleGateway.start();
+  gateway = await GatewayProcess.start(CONFIG);
 });
 
 afterAll(() => gateway[Symbol.asyncDispose]());
@@ -104,8 +110,8 @@ describe.concurrent("the gateway in the program's own process", () => {
     const env = { ORCHESTRATOR_PORT: "0" };
     await using running = start("in-process.mjs", expected.program, workspace.directory, env);
     const [, url] = await running.shows(/^The logs are shown at (\S+)$/m);
-    const viewer = await collect(`${url!.replace("http", "ws")}/ws/logs?replay=3`);
-    expect(await viewer.take(3)).toEqual(envelopes(expected, {}));
+    const client = await collect(`${url!.replace("http", "ws")}/ws/logs?replay=3`);
+    expect(await client.take(3)).toEqual(envelopes(expected, {}));
     expect(await running.end()).toBe(0);
   });
 });
@@ -114,11 +120,11 @@ describe("a gateway elsewhere", () => {
   test.each(PROGRAMS)(
     "gets what $program logs, and the program ends by itself",
     async (expected) => {
-      const viewer = await gateway.viewer();
-      const env = { OTEL_EXPORTER_OTLP_ENDPOINT: gateway.endpoints.http };
+      const client = await gateway.client();
+      const env = { OTEL_EXPORTER_OTLP_ENDPOINT: await gateway.endpoint("OTLP/HTTP") };
       await using running = start("over-otlp.mjs", expected.program, EXAMPLES, env);
       expect(await running.ended).toBe(0);
-      expect(await viewer.take(3)).toEqual(envelopes(expected, { service: "orchestrator" }));
+      expect(await client.take(3)).toEqual(envelopes(expected, { service: "orchestrator" }));
     },
   );
 });

@@ -8,17 +8,23 @@ import { Workspace } from "../harness/workspace.ts";
 import { Document } from "../readme/document.ts";
 import type { Envelope } from "../harness/client.ts";
 import { Program, requirePython } from "../harness/program.ts";
-import { ExampleGateway } from "../harness/example-gateway.ts";
+import { GatewayProcess } from "../harness/gateway.ts";
 
 const EXAMPLES = fileURLToPath(new URL("../../examples/python", import.meta.url));
 
 const readme = await Document.read("README.md");
 const source = await readFile(join(EXAMPLES, "instance_manager.py"), "utf8");
 
-let gateway: ExampleGateway;
+/** On free ports. */
+const CONFIG = `
+  receivers: { otlp: { port: 0, grpc_port: 0 } }
+  exporters: { websocket: {} }
+`;
+
+let gateway: GatewayProcess;
 
 beforeAll(async () => {
-  gateway = await ExampleGateway.start();
+  gateway = await GatewayProcess.start(CONFIG);
 });
 
 afterAll(() => gateway[Symbol.asyncDispose]());
@@ -29,21 +35,21 @@ interface Run {
   readonly env?: Readonly<Record<string, string>>;
 }
 
-/** Runs a program to its end; answers what viewers of the gateway got of it. */
+/** Runs a program to its end; answers what clients of the gateway got of it. */
 async function streamed({ command, directory = EXAMPLES, env }: Run): Promise<readonly Envelope[]> {
   const python = await requirePython("opentelemetry.distro");
-  const viewer = await gateway.viewer();
+  const client = await gateway.client();
   const [program, ...args] = command;
   await Program.run(program === "python3" ? python : program!, args, {
     cwd: directory,
     env: {
       PATH: `${dirname(python)}:${process.env["PATH"]}`,
       PYTHONDONTWRITEBYTECODE: "1",
-      OTEL_EXPORTER_OTLP_ENDPOINT: gateway.endpoints.http,
+      OTEL_EXPORTER_OTLP_ENDPOINT: await gateway.endpoint("OTLP/HTTP"),
       ...env,
     },
   });
-  return viewer.take(5);
+  return client.take(5);
 }
 
 /** Where the source has the beginning of a call, counted from 1. */
@@ -118,7 +124,7 @@ test("an orchestrator with handlers and filters of its own is streamed with one 
 test("over gRPC, too", async () => {
   const env = {
     OTEL_EXPORTER_OTLP_PROTOCOL: "grpc",
-    OTEL_EXPORTER_OTLP_ENDPOINT: gateway.endpoints.grpc,
+    OTEL_EXPORTER_OTLP_ENDPOINT: await gateway.endpoint("OTLP/gRPC"),
   };
   expect(await streamed({ command: ["python3", "orchestrator.py"], env })).toEqual(EXPECTED);
 });

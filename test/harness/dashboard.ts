@@ -1,8 +1,5 @@
-import { writeFile } from "node:fs/promises";
-import { join } from "node:path";
 import { vi } from "vitest";
-import { startCli, type Program } from "./program.ts";
-import { temporaryDirectory } from "./workspace.ts";
+import { GatewayProcess } from "./gateway.ts";
 import { View, type ViewOptions } from "../dashboard/browser.ts";
 
 export type Lane = "system_log" | "audit_log";
@@ -19,64 +16,38 @@ export interface Given {
   readonly service?: string;
 }
 
-const LISTENING = /^tailgate: listening on (http:\/\/127\.0\.0\.1:\d+) \(dashboard/m;
-const RECEIVING = /^tailgate: listening on (http:\/\/127\.0\.0\.1:\d+)\/v1\/logs/m;
-
 export const AUDIT = "orchestrator.audit";
 
-/** A gateway as users start it, and browsers that show its page; all of it ends with the scope. */
-export class Rig implements AsyncDisposable {
-  readonly #directory: string;
-  readonly #cleanUps: (() => Promise<unknown> | void)[];
-  #gateway: Program | undefined;
-  #url = "";
-  #otlpUrl = "";
+/** A gateway as users start it, and browsers that show its dashboard; all of it ends with the scope. */
+export class DashboardGateway implements AsyncDisposable {
+  readonly #gateway: GatewayProcess;
 
-  private constructor(directory: string, cleanUps: (() => Promise<unknown> | void)[]) {
-    this.#directory = directory;
-    this.#cleanUps = cleanUps;
-    cleanUps.unshift(() => this.#gateway?.[Symbol.asyncDispose]());
+  private constructor(gateway: GatewayProcess) {
+    this.#gateway = gateway;
   }
 
-  /** With what a tailgate.yaml says, where one is given. */
-  static async start(config = ""): Promise<Rig> {
-    const cleanUps: (() => Promise<unknown> | void)[] = [];
-    const rig = new Rig(await temporaryDirectory(cleanUps), cleanUps);
-    await writeFile(join(rig.#directory, "tailgate.yaml"), config);
-    await rig.#start("0", "0");
-    return rig;
-  }
-
-  async #start(port: string, otlpPort: string): Promise<void> {
-    const directory = this.#directory;
-    const args = [
-      "run",
-      `--port=${port}`,
-      `--otlp-port=${otlpPort}`,
-      `--log-dir=${directory}/logs`,
-    ];
-    this.#gateway = startCli(args, { cwd: directory });
-    this.#url = (await this.#gateway.says(LISTENING))[1]!;
-    this.#otlpUrl = (await this.#gateway.says(RECEIVING))[1]!;
+  /** Starts the gateway with what a tailgate.yaml says. */
+  static async start(config = ""): Promise<DashboardGateway> {
+    return new DashboardGateway(await GatewayProcess.start(config, ["--otlp-port", "0"]));
   }
 
   get url(): string {
-    return this.#url;
+    return this.#gateway.url;
   }
 
-  /** Ends the gateway, and starts another one on its journal and its ports. */
+  /** Ends the gateway, and starts another one with its journal and its ports. */
   async restart(): Promise<void> {
     await this.stop();
     await this.startAgain();
   }
 
   async stop(): Promise<void> {
-    await this.#gateway!.end();
+    await this.#gateway.stop();
   }
 
-  /** On the same journal and the same ports. */
+  /** Starts a gateway with the same journal and the same ports. */
   async startAgain(): Promise<void> {
-    await this.#start(new URL(this.#url).port, new URL(this.#otlpUrl).port);
+    await this.#gateway.restart();
   }
 
   /** Resolves when the gateway has stored them. */
@@ -85,7 +56,8 @@ export class Rig implements AsyncDisposable {
       resource: { attributes: attributesOf({ "service.name": record.service }) },
       scopeLogs: [scopeOf(record)],
     }));
-    const response = await fetch(`${this.#otlpUrl}/v1/logs`, {
+    const otlpUrl = await this.#gateway.endpoint("OTLP/HTTP");
+    const response = await fetch(`${otlpUrl}/v1/logs`, {
       method: "POST",
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify({ resourceLogs }),
@@ -108,7 +80,7 @@ export class Rig implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const cleanUp of this.#cleanUps) await cleanUp();
+    await this.#gateway[Symbol.asyncDispose]();
   }
 }
 

@@ -8,6 +8,7 @@ import {
   type IncomingMessage,
 } from "node:http";
 import { buffer } from "node:stream/consumers";
+import { setTimeout as wait } from "node:timers/promises";
 import { expect, onTestFinished, vi } from "vitest";
 import otlpReceiver from "../../plugins/otlp-receiver.ts";
 import type { Receiver } from "tailgate/plugin";
@@ -131,3 +132,34 @@ export function statusOf({ body }: Answer): { code: number; message: string } {
 
 export const json = { "Content-Type": JSON_TYPE };
 export const gzip = { "Content-Encoding": "gzip" };
+
+const FEED_MS = 10;
+
+/** Sends numbered records at a rate until the signal aborts. What is due while the gateway is down is not sent. */
+export async function feed(
+  url: string,
+  recordsPerSecond: number,
+  signal: AbortSignal,
+): Promise<void> {
+  const startMs = performance.now();
+  let sent = 0;
+  while (!signal.aborted) {
+    const due = Math.floor(((performance.now() - startMs) / 1000) * recordsPerSecond) - sent;
+    if (due > 0) await sendNumbered(url, sent, due).catch(() => {});
+    sent += due;
+    await wait(FEED_MS);
+  }
+}
+
+async function sendNumbered(url: string, from: number, count: number): Promise<void> {
+  const logRecords = Array.from({ length: count }, (_, offset) => ({
+    severityText: (from + offset) % 50 === 0 ? "ERROR" : "INFO",
+    body: { stringValue: `record ${from + offset} ${"x".repeat((from + offset) % 100)}` },
+  }));
+  const resourceLogs = [{ scopeLogs: [{ scope: { name: "orchestrator.load" }, logRecords }] }];
+  await fetch(`${url}/v1/logs`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ resourceLogs }),
+  });
+}

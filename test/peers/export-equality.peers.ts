@@ -2,7 +2,7 @@
 
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { CrashSite, urlOf } from "../crash/gateway-process.ts";
+import { CrashSite, urlOf } from "../harness/crash-site.ts";
 import { jsonRequest, toJson, toProtobuf, type JsonRequest } from "../encode/generated-request.ts";
 import { CollectorFile } from "./collector-file.ts";
 import { freePort } from "./peer.ts";

@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { setTimeout as wait } from "node:timers/promises";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { WebSocket } from "ws";
-import { CrashSite, urlOf } from "../crash/gateway-process.ts";
+import { CrashSite, urlOf } from "../harness/crash-site.ts";
 import type { Program } from "../harness/program.ts";
 import { CollectorFile, namedOf, type Named } from "./collector-file.ts";
 import { messageOf, numbered, postNumbered } from "./numbered-records.ts";

@@ -1,7 +1,7 @@
 /** The two handlers that Python's logging has for OpenTelemetry, over HTTP into a gateway. */
 
 import { expect, test } from "vitest";
-import { CrashSite, urlOf } from "../../crash/gateway-process.ts";
+import { CrashSite, urlOf } from "../../harness/crash-site.ts";
 import { Program, requirePython } from "../../harness/program.ts";
 
 const SDK_HANDLER = `

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test, vi } from "vitest";
-import { CrashSite, urlOf } from "../../crash/gateway-process.ts";
+import { CrashSite, urlOf } from "../../harness/crash-site.ts";
 import { BatchBuilder } from "../../../src/batch/batch-builder.ts";
 import { encodeOtlpProtobuf } from "../../../src/otlp/request-encoder.ts";
 import type { LogRecord } from "tailgate/plugin";

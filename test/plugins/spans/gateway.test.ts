@@ -1,7 +1,7 @@
 import { LoggingManager } from "tailgate";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { Workspace } from "../../harness/workspace.ts";
-import { CrashSite, urlOf } from "../../crash/gateway-process.ts";
+import { CrashSite, urlOf } from "../../harness/crash-site.ts";
 import type { Program } from "../../harness/program.ts";
 import { DemoRun } from "./demo-run.ts";
 import { TracePeer } from "./trace-peer.ts";

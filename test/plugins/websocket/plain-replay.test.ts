@@ -2,10 +2,10 @@
 
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { postMessages } from "../../harness/otlp.ts";
-import { GatewayProcess } from "./gateway-process.ts";
 import { JournalStage } from "../../harness/paged-journal.ts";
 import { RawPeer, Rig, Viewer, type RigOptions } from "../../harness/websocket.ts";
 import { SubprotocolViewer } from "./subprotocol-viewer.ts";
+import { GatewayProcess } from "../../harness/gateway.ts";
 
 /** Long, as it ends as soon as it can. */
 const WAIT = { timeout: 20_000, interval: 20 };
@@ -161,16 +161,13 @@ test("after a restart, replay and default_replay read what the gateway before ha
     "receivers: { otlp: { port: null } }\nexporters: { websocket: { default_replay: 5 } }\n",
   );
   const post = (from: number, to: number): Promise<number> =>
-    postMessages(
-      gateway.url.replace(/^ws(.*)\/ws\/logs$/, "http$1"),
-      numbers(from, to).map(String),
-    );
+    postMessages(gateway.url, numbers(from, to).map(String));
   expect(await post(1, 300)).toBe(200);
   await gateway.kill();
   await gateway.restart();
-  const asking = await Viewer.open(`${gateway.url}?replay=120`);
-  const silent = await Viewer.open(gateway.url);
-  const filtered = await Viewer.open(`${gateway.url}?replay=3&q=99`);
+  const asking = await Viewer.open(`${gateway.websocketUrl}?replay=120`);
+  const silent = await Viewer.open(gateway.websocketUrl);
+  const filtered = await Viewer.open(`${gateway.websocketUrl}?replay=3&q=99`);
   expect(await post(301, 399)).toBe(200);
   await shows(asking, numbers(181, 399));
   await shows(silent, numbers(296, 399));

@@ -2,10 +2,12 @@
 
 import { setTimeout as wait } from "node:timers/promises";
 import { expect, onTestFinished, test } from "vitest";
+import type { Start } from "tailgate/client";
 import type { FilterQuery } from "tailgate/plugin";
-import { GatewayProcess } from "./gateway-process.ts";
 import { Ledger } from "./ledger.ts";
 import { SubprotocolViewer } from "./subprotocol-viewer.ts";
+import { GatewayProcess, WEBSOCKET_ONLY } from "../../harness/gateway.ts";
+import { feed } from "../../harness/otlp.ts";
 
 /** `npm run test:resume` has more. */
 const CUTS = Number(process.env["RESUME_CUTS"] ?? 150);
@@ -19,9 +21,9 @@ const CONNECTION_MS_MAX = 40;
 const TIMEOUT_MS = 60_000 + 200 * CUTS;
 
 async function start(): Promise<{ gateway: GatewayProcess; stopFeeding: () => Promise<void> }> {
-  const gateway = await GatewayProcess.start();
+  const gateway = await GatewayProcess.start(WEBSOCKET_ONLY);
   const feeding = new AbortController();
-  const fed = gateway.feed(RECORDS_PER_SECOND, feeding.signal);
+  const fed = feed(gateway.url, RECORDS_PER_SECOND, feeding.signal);
   const stopFeeding = async (): Promise<void> => {
     feeding.abort();
     await fed;
@@ -35,13 +37,16 @@ async function start(): Promise<{ gateway: GatewayProcess; stopFeeding: () => Pr
 
 /** From the first record on while there is nothing in the ledger: on a busy machine a connection can be cut before that. */
 function goOn(viewer: SubprotocolViewer, filter: FilterQuery): void {
-  const { resume } = viewer.ledger;
-  viewer.say({ type: "subscribe", filter, ...(resume ? { resume } : { since: 0 }) });
+  viewer.say({ type: "subscribe", filter, ...startOf(viewer.ledger) });
+}
+
+function startOf({ resume }: Ledger): Start {
+  return resume ? { resume } : { since: 0 };
 }
 
 /** Connects, goes on where the ledger ends, and is cut in the middle. */
 async function visit(gateway: GatewayProcess, ledger: Ledger, filter: FilterQuery): Promise<void> {
-  const viewer = new SubprotocolViewer(gateway.url, ledger);
+  const viewer = new SubprotocolViewer(gateway.websocketUrl, ledger);
   viewer.socket.once("open", () => goOn(viewer, filter));
   await Promise.race([wait(CONNECTION_MS_MAX * Math.random()), viewer.closed]);
   viewer.socket.terminate();
@@ -51,7 +56,7 @@ async function visit(gateway: GatewayProcess, ledger: Ledger, filter: FilterQuer
 
 /** What the journal has in the end, by sequence. */
 async function everything(gateway: GatewayProcess, filter: FilterQuery): Promise<Ledger> {
-  const viewer = await SubprotocolViewer.subscribe(gateway.url, { filter, since: 0 });
+  const viewer = await SubprotocolViewer.subscribe(gateway.websocketUrl, { filter, since: 0 });
   viewer.socket.terminate();
   return viewer.ledger;
 }
@@ -64,8 +69,8 @@ async function expectWhole(
 ): Promise<void> {
   const whole = await everything(gateway, filter);
   const viewer = await SubprotocolViewer.subscribe(
-    gateway.url,
-    { filter, resume: ledger.resume },
+    gateway.websocketUrl,
+    { filter, ...startOf(ledger) },
     ledger,
   );
   viewer.socket.terminate();
@@ -104,7 +109,7 @@ test(
     const ledger = new Ledger();
     for (let kill = 0; kill < KILLS; kill++) {
       for (let cut = 0; cut < 10; cut++) await visit(gateway, ledger, {});
-      const viewer = await SubprotocolViewer.open(gateway.url, ledger);
+      const viewer = await SubprotocolViewer.open(gateway.websocketUrl, ledger);
       goOn(viewer, {});
       await wait(CONNECTION_MS_MAX * Math.random());
       await gateway.kill();

@@ -1,10 +1,9 @@
 import { fileURLToPath } from "node:url";
-import { Program } from "../harness/program.ts";
-import { Workspace } from "../harness/workspace.ts";
+import { MAIN, Program } from "./program.ts";
+import { Workspace } from "./workspace.ts";
 
-const MAIN = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
-const HOOKS = fileURLToPath(new URL("../harness/source-hooks.ts", import.meta.url));
-const EARLY_MAIN = fileURLToPath(new URL("early-gateway-main.ts", import.meta.url));
+const HOOKS = fileURLToPath(new URL("./source-hooks.ts", import.meta.url));
+const EARLY_MAIN = fileURLToPath(new URL("../crash/early-gateway-main.ts", import.meta.url));
 
 const LISTENING = /listening on (http:\/\/127\.0\.0\.1:\d+) \(dashboard/;
 

@@ -1,67 +1,71 @@
 import type { Envelope, EnvelopeType, Level } from "../wire/envelope.ts";
 import type { LogRecord } from "./record.ts";
 
-/** How records are sent over OTLP. */
-export interface OtlpForm {
-  /** The logger's name is an attribute of this name too, where the record has none; for stores that drop the scope. */
-  readonly loggerAttribute?: string | undefined;
-  /**
-   * Answers what a sequence is called by: a record gets it as `log.record.uid`, where its sender has given it none, so
-   * that one that comes twice is known. `HostJournal.uidOf` is made for it.
-   */
-  readonly uidOf?: ((sequence: number) => string) | undefined;
-}
-
 /**
- * Records in the order of their sequence. Bytes are views into shared memory: read them, never change them, and copy
- * what must live longer than `write`.
+ * Records in the order of their sequence numbers. Byte arrays are views into shared memory: do not modify them, and copy
+ * what you need after `write` has resolved.
  */
 export interface Batch {
+  /** The number of records. */
   readonly length: number;
   /** When the first record was appended to the journal, in milliseconds since 1970, by `HostJournal.clock`. */
   readonly appendedAtMs: number;
-  /** Sum of the envelopes' bytes. */
+  /** The total size of the envelopes in bytes. */
   readonly byteLength: number;
-  /** The record's place in the journal, growing by one from record to record, from 1. */
+  /** The record's sequence number in the journal, which starts at 1 and grows from record to record. */
   sequence(index: number): number;
-  /** When this record was appended, as {@link appendedAtMs}. A batch may hold records of several UTC days. */
+  /** When the record was appended, like {@link appendedAtMs}. A batch may hold records of several UTC days. */
   appendedAt(index: number): number;
   type(index: number): EnvelopeType;
   level(index: number): Level;
   logger(index: number): string;
-  /** The envelope's size in bytes. */
+  /** The size of the envelope in bytes. */
   size(index: number): number;
-  /** The envelope as JSON, UTF-8. */
+  /** The envelope as JSON in UTF-8. */
   bytes(index: number): Uint8Array;
-  /** The envelope's `data` object as JSON, UTF-8. */
+  /** The envelope's `data` object as JSON in UTF-8. */
   data(index: number): Uint8Array;
   /** The envelope's timestamp, such as `2025-10-13T09:27:24.339163Z`, without parsing the envelope. */
   timestamp(index: number): string;
-  /** The envelope, parsed on the first call. */
+  /** The envelope as an object, parsed on the first call. */
   envelope(index: number): Envelope;
   /** The OpenTelemetry record, rebuilt on each call. */
   record(index: number): LogRecord;
   /**
-   * All records as an ExportLogsServiceRequest in protobuf. Without a form they are as their senders sent them. With
-   * one, `{}` at least, they are fit to be sent on: a strict decoder would refuse all of them for one text that is not
-   * UTF-8, which has U+FFFD there, or for one id of another length, which is left out.
+   * Encodes all records as one ExportLogsServiceRequest in protobuf. Without `form` the records are as their senders sent
+   * them. With `form`, `{}` at least, they are repaired for strict decoders, which would reject the whole request: bytes
+   * that are not UTF-8 become U+FFFD, and ids of a wrong length are left out.
    */
   otlp(form?: OtlpForm): Uint8Array;
-  /** The same as JSON, UTF-8. */
+  /** Like {@link otlp}, as JSON in UTF-8. */
   otlpJson(form?: OtlpForm): Uint8Array;
   /**
-   * What ties an audit event to all those before it: SHA-256, 64 hex digits, over the hash of the event before and
-   * the event's own line. "" for system logs, for events that are not durable yet, and where the journal is in memory.
+   * The hash that links an audit event to all earlier ones: SHA-256, as 64 hex digits, over the previous event's hash and
+   * this event's line. "" for system logs, for events that are not durable yet, and if the journal is in memory.
    */
   hash(index: number): string;
-  /** An audit event's line for the audit file, without its line feed; with `seq` and `hash` where it has a hash. */
+  /** The audit event's line in the audit file, without the line feed; with `seq` and `hash` if it has a hash. */
   auditLine(index: number): Uint8Array;
-  /** All envelopes, each as an unmasked WebSocket text frame (RFC 6455, 5.2), in one piece of memory. */
+  /** All envelopes as unmasked WebSocket text frames (RFC 6455, section 5.2), in one contiguous array. */
   frames(): Uint8Array;
-  /** What it was joined from, in that order: their frames are there already, and its own are a copy. Absent where it was not. */
+  /** The batches that this one was joined from; their `frames()` are cached, while its own would be a copy. */
   readonly parts?: readonly Batch[];
-  /** The records from `index` on. */
+  /** Returns the records from `index` on. */
   from(index: number): Batch;
-  /** The records for which `keep` answers true; the batch itself where it is all of them. */
+  /** Returns the records for which `keep` returns true; the batch itself if that is all of them. */
   select(keep: (index: number) => boolean): Batch;
+}
+
+/** How {@link Batch.otlp} encodes records that are sent on. */
+export interface OtlpForm {
+  /**
+   * Also writes the logger's name to this attribute, unless the record has it. For backends that drop the instrumentation
+   * scope.
+   */
+  readonly loggerAttribute?: string | undefined;
+  /**
+   * Returns the id of a sequence number, such as `HostJournal.uidOf` does. It becomes the record's `log.record.uid`, unless
+   * its sender has set one, so that duplicates can be recognized.
+   */
+  readonly uidOf?: ((sequence: number) => string) | undefined;
 }

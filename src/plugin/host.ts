@@ -4,61 +4,62 @@ import type { HostJournal, HostMemory } from "./journal.ts";
 import type { HostMetrics } from "./metrics.ts";
 import type { LogRecord } from "./record.ts";
 
-/** What the gateway gives to a plugin. */
+/** What the gateway gives to each plugin. */
 export interface Host {
   /** The component's key in the configuration, such as `file` or `webhook/audit`. */
   readonly id: string;
-  /** The lowest level of this exporter; `write` gets nothing below it, but the journal holds it. All where absent. */
+  /** The exporter's own minimum level: `write` gets no records below it. Undefined if it gets all. */
   readonly level?: Level | undefined;
-  /** Absolute path of the log directory: exists, is ours, mode 0700. */
+  /** The absolute path of the log directory. It exists, belongs to this user, and is not writable by others. */
   readonly logDir: string;
-  /** The host that the gateway binds to. */
+  /** The address that the gateway binds to. */
   readonly bindHost: string;
   readonly log: HostLogger;
   readonly http: HostHttp;
   readonly journal: HostJournal;
   readonly memory: HostMemory;
   readonly metrics: HostMetrics;
-  /** Says that a listener is ready: printed on stderr once the gateway is up. */
+  /** Reports the URL of a listener that is ready. It is printed on stderr when the gateway is up. */
   listening(url: string): void;
   /**
-   * Says where records go from here. Where that is this gateway itself, the start ends with SENDS_TO_ITSELF, before
-   * anything is written: each record would come back for ever.
+   * Reports where the plugin sends records. If that is this gateway itself, the start fails with SENDS_TO_ITSELF before
+   * anything is written: each record would come back forever.
    */
   sendingTo(url: string): void;
 }
 
-/** The gateway's own lines, on stderr, never through OpenTelemetry. */
+/** Writes the gateway's own log lines to stderr. They never pass through OpenTelemetry and are rate-limited. */
 export interface HostLogger {
   info(message: string): void;
-  /** `detail` follows the message, and does not count where lines are told apart to limit their number. */
+  /** `detail` is appended to the message; it does not make a line different from others for the rate limit. */
   warning(message: string, detail?: string): void;
   error(message: string, cause?: unknown): void;
 }
 
+/** What the gateway gives to a receiver. */
 export interface ReceiverHost extends Host {
   readonly intake: Intake;
 }
 
-/** The way into the gateway. Resolves when the records are as safe as the journal can make them. */
+/** Accepts records into the gateway. Calls resolve when the records are durable, as far as the journal makes them so. */
 export interface Intake {
   /**
-   * An ExportLogsServiceRequest as protobuf, which belongs to the gateway from then on: nothing else may change it.
-   * Rejects with OTLP_UNDECODABLE, OVERLOADED or STOPPED.
+   * Accepts an ExportLogsServiceRequest in protobuf. The gateway retains `body`: nothing else may modify it afterwards.
+   * @throws TailgateError OTLP_UNDECODABLE, OVERLOADED or STOPPED; nothing of the request is stored then.
    */
   otlpProtobuf(body: Uint8Array): Promise<Ingested>;
-  /** An ExportLogsServiceRequest as JSON, which is the caller's again at the end. Rejects as above. */
+  /** Accepts an ExportLogsServiceRequest in JSON. `body` may be reused afterwards. Throws as {@link otlpProtobuf} does. */
   otlpJson(body: Uint8Array): Promise<Ingested>;
-  /** Records of any other source. */
+  /** Accepts records of any other source. */
   records(records: readonly LogRecord[]): Promise<Ingested>;
 }
 
-/** How many records of one call were taken. */
+/** What became of the records of one call. */
 export interface Ingested {
   readonly accepted: number;
-  /** Records that no retry can help; they were not stored. */
+  /** The number of records that were not stored and that a retry cannot help. */
   readonly rejected: number;
-  /** Why records were rejected, or what else their sender should know; "" if there is nothing to tell. */
+  /** Why records were rejected, or what else the sender should know; "" if nothing. */
   readonly reason: string;
   /** True if the request held something other than log records. */
   readonly unrecognized?: boolean;

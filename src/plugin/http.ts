@@ -3,37 +3,41 @@ import type { Server as NetServer } from "node:net";
 import type { Duplex } from "node:stream";
 
 /**
- * Node's module for HTTP, not imported: as an ES module it would load the classes of `fetch`, too, as each of its
- * exports is read then (20 ms and 4 MB of every start).
+ * Node's HTTP module without an import: an ES module import reads every export and so loads the classes of `fetch`, which
+ * adds 20 ms and 4 MB to every start.
  */
 export const { createServer, maxHeaderSize, Server, STATUS_CODES } =
   process.getBuiltinModule("node:http");
 
-/** The gateway's HTTP server, as far as a plugin may use it. */
+/** What a plugin may use of the gateway's HTTP server. */
 export interface HostHttp {
   /**
-   * Serves `method path` on the main port; the handler ends the response. Method `*` takes all methods. `refuse` answers
-   * in the route's own protocol what is refused; plain text where absent. Throws where another plugin has the place.
+   * Serves `method path` on the main port; `handler` ends the response. The method `*` stands for all methods. `refuse`
+   * answers rejected requests in the route's own protocol; the default is plain text.
+   * @throws TailgateError if another plugin serves the path.
    */
   route(method: string, path: string, handler: RouteHandler, refuse?: RefusalHandler): void;
-  /** Takes WebSocket upgrades of `path` on the main port. Throws where another plugin has the place. */
+  /**
+   * Accepts WebSocket upgrades of `path` on the main port.
+   * @throws TailgateError if another plugin serves the path.
+   */
   upgrade(path: string, handler: UpgradeHandler): void;
   /**
-   * Returns why a request on a port of the receiver's own is refused, undefined if it may be served: Host must name
-   * this gateway, and so must Origin if there is one; without it, the request must not come from another site.
+   * Checks a request on a port of the receiver's own. Returns why it must be rejected, or undefined. Host must name this
+   * gateway, and so must Origin if there is one; without Origin, the request must not come from another site.
    */
   refusal(request: AddressedRequest): string | undefined;
-  /** The same, with the status that fits. */
+  /** Like {@link refusal}, with the status code. */
   refusalOf(request: AddressedRequest): RouteRefusal | undefined;
   /**
-   * Puts the gateway's limits on a server of the receiver's own, before it listens: the number of connections, and for
-   * HTTP/1 how long a client may read nothing of its answer.
+   * Applies the gateway's limits to a server of the receiver's own; call it before the server listens. They are the number
+   * of connections and, for HTTP/1, how long a client may read nothing of its response.
    */
   protect(server: NetServer): void;
   /**
-   * Counts a request that the plugin rejects, by status, and logs its sender and the reason; equal lines are written once
-   * a minute. What is said twice of one request counts once. Without it, a rejected request on the main port is logged
-   * with the status alone, and one on a port of the receiver's own not at all.
+   * Reports a request that the plugin rejected: counts it by status and logs its sender and the reason. Equal lines are
+   * logged once a minute, and a request counts once. Without this call, a rejected request on the main port is logged with
+   * its status only, and one on a port of the receiver's own not at all.
    */
   rejected(request: AddressedRequest, rejection: Rejection): void;
 }
@@ -43,7 +47,7 @@ export type RouteHandler = (
   response: ServerResponse,
 ) => void | Promise<void>;
 
-/** Why the gateway does not serve a request: 400 for two Hosts, 403 for Host, Origin or site, 503 while it stops. */
+/** Why the gateway does not serve a request: 400 for two Host headers, 403 for Host, Origin or site, 503 while stopping. */
 export interface RouteRefusal {
   readonly status: 400 | 403 | 503;
   readonly text: string;
@@ -62,16 +66,16 @@ export type UpgradeHandler = (request: IncomingMessage, socket: Duplex, head: Bu
 /** How a request was rejected. */
 export interface Rejection {
   readonly protocol: "http" | "grpc" | "websocket";
-  /** The protocol's own: 413, or INVALID_ARGUMENT. */
+  /** The protocol's own status, such as 413 or INVALID_ARGUMENT. */
   readonly status: number | string;
-  /** A sentence, as the sender is told it. */
+  /** A sentence, as in the response. */
   readonly reason: string;
 }
 
-/** What says to whom a request is addressed, and by which page; a request of node:http is one. */
+/** The parts of a request that tell whom it addresses and which page sent it. A request of node:http has them. */
 export interface AddressedRequest {
   readonly headers: {
-    /** Of HTTP/2 it is `:authority`. */
+    /** For HTTP/2, `:authority`. */
     readonly host?: string | undefined;
     readonly origin?: string | undefined;
     readonly "sec-fetch-site"?: string | undefined;
@@ -80,7 +84,7 @@ export interface AddressedRequest {
     /** For the log. */
     readonly "user-agent"?: string | undefined;
   };
-  /** Names and values in turn, with those that are repeated. */
+  /** Alternating names and values, repeated headers included. */
   readonly rawHeaders?: readonly string[];
   readonly httpVersion?: string;
   readonly method?: string | undefined;
@@ -92,26 +96,26 @@ export interface AddressedRequest {
   };
 }
 
-type Observer = (status: number, text: string) => void;
+type RejectionObserver = (status: number, text: string) => void;
 
-const observers = new WeakMap<Duplex, Observer>();
+const rejectionObservers = new WeakMap<Duplex, RejectionObserver>();
 
-/** Calls `observe` when a request for an upgrade on the socket was refused, and its client was told so. */
-export function observeUpgradeRejection(socket: Duplex, observe: Observer): void {
-  observers.set(socket, observe);
+/** Calls `observe` after {@link refuseUpgrade} has rejected an upgrade on the socket and sent its response. */
+export function observeUpgradeRejection(socket: Duplex, observe: RejectionObserver): void {
+  rejectionObservers.set(socket, observe);
 }
 
-/** Answers a request for an upgrade with an error and a text, and ends the connection. */
+/** Rejects an upgrade request with a status and a text, and closes the connection. */
 export function refuseUpgrade(
   socket: Duplex,
   status: number,
   text: string,
   headers: Readonly<Record<string, string>> = {},
 ): void {
-  // A peer that is gone already needs no answer.
+  // The client may be gone already.
   socket.on("error", () => socket.destroy());
   socket.once("finish", () => {
-    observers.get(socket)?.(status, text);
+    rejectionObservers.get(socket)?.(status, text);
     socket.destroy();
   });
   const body = `${text}\n`;
@@ -126,20 +130,20 @@ export function refuseUpgrade(
   socket.end(`${head.join("\r\n")}\r\n\r\n${body}`);
 }
 
-/** A URL to send requests to. */
+/** A URL to send requests to, with its credentials separate. */
 export interface RequestUrl {
-  /** Without user and password: `fetch` rejects them, and texts that name the URL would show them. */
+  /** The URL without user and password: `fetch` rejects them, and they would show up in messages. */
   readonly url: URL;
   /** The URL as errors and logs may show it: without user, password, query and fragment. */
   readonly name: string;
-  /** The value of `Authorization` that the user and the password stand for (RFC 7617); undefined without them. */
+  /** The `Authorization` header for the user and the password (RFC 7617); undefined without them. */
   readonly authorization: string | undefined;
 }
 
 /**
- * Takes the user and the password out of a URL, and makes a header of them. Escapes (`%40`) are decoded as UTF-8; what
- * is no valid escape is taken as it is.
- * @throws TypeError if the text is no URL.
+ * Parses a URL and turns its user and password into a header. Percent-encoding in them is decoded as UTF-8; an invalid
+ * sequence is left as it is.
+ * @throws TypeError if the text is not a URL.
  */
 export function requestUrl(given: string | URL): RequestUrl {
   const url = new URL(given);
@@ -148,11 +152,11 @@ export function requestUrl(given: string | URL): RequestUrl {
   url.password = "";
   const name = `${url.origin}${url.pathname}`;
   if (username === "" && password === "") return { url, name, authorization: undefined };
-  const credentials = Buffer.from(`${decoded(username)}:${decoded(password)}`);
+  const credentials = Buffer.from(`${percentDecode(username)}:${percentDecode(password)}`);
   return { url, name, authorization: `Basic ${credentials.toString("base64")}` };
 }
 
-function decoded(text: string): string {
+function percentDecode(text: string): string {
   try {
     return decodeURIComponent(text);
   } catch {
@@ -160,7 +164,7 @@ function decoded(text: string): string {
   }
 }
 
-/** Appends to the path of a URL, before its query, with one slash in between: `/base?a=b` and `v1/logs` are `/base/v1/logs?a=b`. */
+/** Appends to the path of a URL, with one slash between: `/base?a=b` and `v1/logs` make `/base/v1/logs?a=b`. */
 export function withPath(base: string | URL, path: string): URL {
   const url = new URL(base);
   url.pathname = `${url.pathname.replace(/\/+$/, "")}/${path.replace(/^\/+/, "")}`;

@@ -1,17 +1,17 @@
 /**
- * `tailgate/plugin`: everything that a plugin author needs, and all that the built-in plugins use.
+ * `tailgate/plugin`: everything that a plugin author needs. The built-in plugins use nothing else.
  *
  * A plugin is one file whose default export is made by {@link defineReceiver}, {@link defineProcessor} or
- * {@link defineExporter}. Its life:
+ * {@link defineExporter}. Its lifecycle:
  *
- * 1. Load: the file is imported; the definition and its `apiVersion` are checked.
- * 2. Options: what the configuration says under its key is validated with `options`.
- * 3. Plan: `plan(options)`, if there is one, says which ports and paths it will use. `tailgate validate` ends here.
- * 4. Open: `open(options, host)`. Exporters are opened first, then processors, then receivers. What throws here
- *    ends the start of the gateway with the plugin's name. Routes are registered here and served from step 5 on.
- * 5. Running: `write` (exporters, one call at a time), `process` (processors). What throws here is counted, retried
- *    or isolated; other plugins do not notice.
- * 6. Close: receivers first, exporters last, after what was accepted has been offered to them. `close` is called once.
+ * 1. Load: the file is imported, and the definition and its `apiVersion` are checked.
+ * 2. Options: the configuration under the component's key is validated with `options`.
+ * 3. Plan: `plan(options)`, if present, returns the ports, paths and targets. `tailgate validate` ends here.
+ * 4. Open: `open(options, host)`, exporters first, then processors, then receivers. An exception ends the start with the
+ *    plugin's name. Register routes here; they are served from step 5 on.
+ * 5. Running: `write` for exporters, one call at a time, and `process` for processors. Exceptions are counted, and
+ *    retried or isolated; other plugins are not affected.
+ * 6. Close: receivers first, exporters last, once they were offered what was accepted. `close` is called once.
  */
 
 // Defining a plugin.

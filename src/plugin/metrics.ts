@@ -1,42 +1,45 @@
-/** Numbers that a plugin shows in /metrics, under `tailgate_` and with its component's name. */
+/** Registers metrics of a plugin. They appear in /metrics as `tailgate_<name>`, labeled with the component. */
 export interface HostMetrics {
-  /** Counts up for ever; returns the function that adds. What was never added is not shown: add 0 to what may be lost. */
+  /**
+   * Registers a counter and returns the function that adds to it. A set of labels appears once something was added: add 0
+   * to show it from the start.
+   */
   counter(
     name: string,
     description: string,
   ): (count: number, labels?: Record<string, string>) => void;
-  /** Shows how values are distributed, by default durations in seconds; returns the function that adds a value. */
+  /** Registers a histogram, by default of durations in seconds, and returns the function that observes a value. */
   histogram(
     name: string,
     description: string,
     options?: HistogramOptions,
   ): (value: number, labels?: Record<string, string>) => void;
-  /** Asked at each scrape. */
+  /** Registers a gauge; `read` is called at each scrape. */
   gauge(name: string, description: string, read: () => number): void;
 }
 
-/** A number of a plugin's own (`host.metrics`), asked at each scrape. */
+/** A metric of a plugin, read at each scrape. */
 export interface PluginMetric {
   readonly component: string;
   readonly name: string;
   readonly description: string;
   readonly kind: "counter" | "gauge" | "histogram";
-  /** The upper bounds of a histogram's buckets. */
+  /** The upper bounds of the buckets of a histogram. */
   readonly bounds?: readonly number[];
   read(): Iterable<PluginSample>;
 }
 
 export interface PluginSample {
-  /** Of a histogram the sum of what was observed. */
+  /** For a histogram, the sum of the observed values. */
   readonly value: number;
   readonly labels: Readonly<Record<string, string>>;
-  /** How many values are in each bucket of a histogram; the last one has no bound. */
+  /** For a histogram, the number of values in each bucket; the last bucket has no upper bound. */
   readonly counts?: readonly number[];
 }
 
 const NO_LABELS = {};
 
-/** A counter with a value for each set of labels. */
+/** Creates a counter with one value for each set of labels. */
 export function counterMetric(
   component: string,
   name: string,
@@ -54,13 +57,13 @@ export function counterMetric(
   };
 }
 
-/** The buckets of durations, in seconds. */
+/** The default buckets: durations in seconds. */
 const SECONDS_BOUNDS = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 
 export interface HistogramOptions {
-  /** The upper bounds of the buckets; default: those of durations in seconds. */
+  /** The upper bounds of the buckets. Default: 1 ms to 10 s, in seconds. */
   readonly bounds?: readonly number[];
-  /** The labels that are shown before there is a value. */
+  /** Sets of labels that appear before a value was observed. */
   readonly labels?: readonly Record<string, string>[];
 }
 
@@ -70,7 +73,7 @@ interface Distribution {
   readonly counts: number[];
 }
 
-/** How values are distributed, for each set of labels. */
+/** Creates a histogram with one distribution for each set of labels. */
 export function histogramMetric(
   component: string,
   name: string,
@@ -79,11 +82,11 @@ export function histogramMetric(
 ): {
   metric: PluginMetric;
   observe(value: number, labels?: Record<string, string>): void;
-  /** Shows the labels before there is a value. */
+  /** Makes a set of labels appear before a value was observed. */
   announce(labels: Record<string, string>): void;
 } {
   const samples = new Map<string, Distribution>();
-  const sampleOf = (labels: Record<string, string>): Distribution => {
+  const findSample = (labels: Record<string, string>): Distribution => {
     const key = labels === NO_LABELS ? "" : JSON.stringify(labels);
     let sample = samples.get(key);
     if (sample === undefined) {
@@ -92,7 +95,7 @@ export function histogramMetric(
     }
     return sample;
   };
-  known.forEach(sampleOf);
+  known.forEach(findSample);
   return {
     metric: {
       component,
@@ -103,12 +106,12 @@ export function histogramMetric(
       read: () => samples.values(),
     },
     observe: (value, labels = NO_LABELS) => {
-      const sample = sampleOf(labels);
+      const sample = findSample(labels);
       sample.value += value;
       const bucket = bounds.findIndex((bound) => value <= bound);
       sample.counts[bucket < 0 ? bounds.length : bucket]!++;
     },
-    announce: (labels) => void sampleOf(labels),
+    announce: (labels) => void findSample(labels),
   };
 }
 

@@ -1,33 +1,41 @@
-/** A value as OTLP's AnyValue has it. Integers beyond 2^53 are bigint; nothing set is null. */
+/** A value, as OTLP's AnyValue. Integers beyond 2^53 are bigint; a value that is not set is null. */
 export type Value = string | number | bigint | boolean | null | Uint8Array | Value[] | ValueMap;
 
-/** Keeps the order sent, and takes any key, `__proto__` included. */
+/** Attributes in the order in which they were sent. A Map, because any key is allowed, `__proto__` included. */
 export type ValueMap = Map<string, Value>;
 
-/** One OpenTelemetry log record. Times are nanoseconds since 1970 UTC, 0n where absent; ids are lower-case hex or "". */
+/**
+ * One OpenTelemetry log record. Times are nanoseconds since 1970 UTC, 0n if absent. Trace and span ids are lower-case
+ * hex, "" if absent.
+ */
 export interface LogRecord {
   timestamp: bigint;
   observedTimestamp: bigint;
-  /** 1-24 as the specification has it; 0 where absent. */
+  /** 1 to 24 as in the specification; 0 if absent. */
   severityNumber: number;
   severityText: string;
-  /** Null without a body. */
+  /** Null if the record has no body. */
   body: Value;
   eventName: string;
   attributes: ValueMap;
   traceId: string;
   spanId: string;
   flags: number;
-  /** Null for records of this process, until they come from the journal's disk. Shared by the records of one request: replace it, do not change it. */
+  /**
+   * Null for records of this process, until they are read back from disk. Shared by the records of one request: replace
+   * it, do not modify it.
+   */
   resource: Resource | null;
-  /** Shared by the records of one logger: replace it, do not change it. */
+  /** Shared by the records of one logger: replace it, do not modify it. */
   scope: Scope;
 }
 
+/** The entity that produced a record, such as a service. */
 export interface Resource {
   readonly attributes: ValueMap;
 }
 
+/** The instrumentation scope of a record. */
 export interface Scope {
   /** The logger's name. */
   readonly name: string;

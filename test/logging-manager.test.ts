@@ -20,8 +20,8 @@ interface Started {
   readonly manager: LoggingManager;
   readonly logDir: string;
   readonly lines: readonly string[];
-  /** A viewer that is connected already. */
-  readonly viewer: Collected;
+  /** A client that is connected already. */
+  readonly client: Collected;
 }
 
 async function start(options: LoggingOptions = {}): Promise<Started> {
@@ -35,9 +35,9 @@ async function start(options: LoggingOptions = {}): Promise<Started> {
     ...options,
   });
   cleanUps.push(() => manager.stop());
-  const viewer = await collect(`${manager.url.replace("http", "ws")}/ws/logs`);
-  cleanUps.push(() => viewer.close());
-  return { manager, logDir, lines, viewer };
+  const client = await collect(`${manager.url.replace("http", "ws")}/ws/logs`);
+  cleanUps.push(() => client.close());
+  return { manager, logDir, lines, client };
 }
 
 async function fileLines(path: string): Promise<unknown[]> {
@@ -56,12 +56,12 @@ async function auditLines(logDir: string): Promise<unknown[]> {
 }
 
 describe("LoggingManager", () => {
-  it("carries a message to viewers and into the file", async () => {
-    const { manager, logDir, viewer } = await start();
+  it("carries a message to clients and into the file", async () => {
+    const { manager, logDir, client } = await start();
     manager
       .getLogger("orchestrator.instance_manager")
       .info("Instance spawned", { role: "general" });
-    const [envelope] = await viewer.take(1);
+    const [envelope] = await client.take(1);
     expect(envelope).toEqual({
       type: "system_log",
       data: {
@@ -79,8 +79,8 @@ describe("LoggingManager", () => {
     expect(await fileLines(join(logDir, "orchestrator.log"))).toEqual([envelope!.data]);
   });
 
-  it("carries an audit event to viewers and into the day's file, and not into orchestrator.log", async () => {
-    const { manager, logDir, viewer } = await start();
+  it("carries an audit event to clients and into the day's file, and not into orchestrator.log", async () => {
+    const { manager, logDir, client } = await start();
     manager.logAuditEvent({
       eventType: "instance_spawn",
       instanceId: "abc-123",
@@ -88,7 +88,7 @@ describe("LoggingManager", () => {
       user: "alice",
     });
     manager.logAuditEvent({ eventType: "timeout" });
-    const [spawn, timeout] = await viewer.take(2);
+    const [spawn, timeout] = await client.take(2);
     expect(spawn!.data).toMatchObject({
       logger: "orchestrator.audit",
       message: "instance_spawn",
@@ -114,7 +114,7 @@ describe("LoggingManager", () => {
   });
 
   it("takes an audit event that cannot be read, and does not throw", async () => {
-    const { manager, viewer } = await start();
+    const { manager, client } = await start();
     const hostile = {
       eventType: "state_change",
       get instanceId(): never {
@@ -128,7 +128,7 @@ describe("LoggingManager", () => {
       details: { big: 2n ** 64n },
       event_type: "forged",
     });
-    const [unreadable, missing, odd] = await viewer.take(3);
+    const [unreadable, missing, odd] = await client.take(3);
     expect(unreadable!.data).toMatchObject({
       message: "unreadable_event",
       metadata: { reason: "no" },
@@ -143,7 +143,7 @@ describe("LoggingManager", () => {
 
   it("rejects an audit event without a type, counts it and warns once", async () => {
     const lines: string[] = [];
-    const { manager, viewer } = await start({ write: (line) => void lines.push(line) });
+    const { manager, client } = await start({ write: (line) => void lines.push(line) });
     const python = { event_type: "instance_spawn", instance_id: "abc-123" };
     for (const event of [{}, python, { eventType: undefined }, { eventType: null }]) {
       await expect(manager.audit(event as never)).rejects.toMatchObject({ code: "AUDIT_REFUSED" });
@@ -153,7 +153,7 @@ describe("LoggingManager", () => {
     manager.logAuditEvent(python as never);
     manager.logAuditEvent({} as never);
     manager.logAuditEvent({ eventType: "typed" }, null as never);
-    const [first] = await viewer.take(1);
+    const [first] = await client.take(1);
     expect(first!.data).toMatchObject({ message: "typed" });
     expect(lines.filter((line) => line.includes("WARNING"))).toEqual([
       expect.stringContaining("An audit event was rejected. The event has no `eventType`."),
@@ -163,14 +163,14 @@ describe("LoggingManager", () => {
   });
 
   it("tells module, function and line from WARNING up", async () => {
-    const { manager, viewer } = await start();
+    const { manager, client } = await start();
     const logger = manager.getLogger("orchestrator.server");
     function spawnInstance(): void {
       logger.info("plain");
       logger.warning("placed");
     }
     spawnInstance();
-    const [plain, placed] = await viewer.take(2);
+    const [plain, placed] = await client.take(2);
     expect(plain!.data).toMatchObject({ module: "", function: "", line: 0 });
     expect(placed!.data).toMatchObject({
       module: "logging-manager.test",
@@ -180,26 +180,26 @@ describe("LoggingManager", () => {
   });
 
   it("tells the place of calls at the level that is asked for, or never", async () => {
-    const { manager, viewer } = await start({ callSiteLevel: "INFO", registerGlobally: false });
+    const { manager, client } = await start({ callSiteLevel: "INFO", registerGlobally: false });
     manager.getLogger("a").info("placed");
-    expect((await viewer.take(1))[0]!.data).toMatchObject({ module: "logging-manager.test" });
+    expect((await client.take(1))[0]!.data).toMatchObject({ module: "logging-manager.test" });
     const never = await start({ callSiteLevel: "never", registerGlobally: false });
     never.manager.getLogger("a").critical("not placed");
-    expect((await never.viewer.take(1))[0]!.data).toMatchObject({ module: "" });
+    expect((await never.client.take(1))[0]!.data).toMatchObject({ module: "" });
   });
 
   it("takes what the caller says of the place over what the stack says", async () => {
-    const { manager, viewer } = await start();
+    const { manager, client } = await start();
     manager.getLogger("a").error("m", { "code.function.name": "app.run", "code.line.number": 7 });
-    expect((await viewer.take(1))[0]!.data).toMatchObject({ module: "", function: "run", line: 7 });
+    expect((await client.take(1))[0]!.data).toMatchObject({ module: "", function: "run", line: 7 });
   });
 
   it("keeps exceptions in fields of their own", async () => {
-    const { manager, viewer } = await start();
+    const { manager, client } = await start();
     const logger = manager.getLogger("a");
     logger.error("as the extras", new TypeError("boom"));
     logger.error("among the extras", { exception: new RangeError("bang"), tries: 2 });
-    const [first, second] = await viewer.take(2);
+    const [first, second] = await client.take(2);
     expect(first!.data).toMatchObject({
       message: "as the extras",
       "exception.type": "TypeError",
@@ -211,19 +211,19 @@ describe("LoggingManager", () => {
     const refused = Object.assign(new Error("no"), { code: "ECONNREFUSED" });
     logger.error("as the extras", refused);
     logger.error("among the extras", { exception: refused });
-    for (const { data } of (await viewer.take(4)).slice(2)) {
+    for (const { data } of (await client.take(4)).slice(2)) {
       expect(data).toMatchObject({ "exception.type": "ECONNREFUSED", "exception.message": "no" });
     }
   });
 
   it("keeps the message where the extras cannot be looked at, and does not throw", async () => {
-    const { manager, viewer } = await start();
+    const { manager, client } = await start();
     const { proxy, revoke } = Proxy.revocable({}, {});
     revoke();
     manager.getLogger("a").warning("extras", proxy);
     manager.getLogger("a").warning("exception", { exception: proxy, n: 1 });
     manager.provider.getLogger("a").emit({ body: "attributes", attributes: proxy });
-    const data = (await viewer.take(3)).map((envelope) => envelope.data);
+    const data = (await client.take(3)).map((envelope) => envelope.data);
     expect(data.map(({ message }) => message)).toEqual(["extras", "exception", "attributes"]);
     expect(data[1]).toMatchObject({ n: 1, exception: expect.stringMatching(/^\[not readable: /) });
   });
@@ -240,21 +240,21 @@ describe("LoggingManager", () => {
   });
 
   it("takes undefined extras for absent ones", async () => {
-    const { manager, viewer } = await start();
+    const { manager, client } = await start();
     const spanContext = { traceId: "7e".repeat(16), spanId: "5a".repeat(8), traceFlags: 1 };
     manager.provider.getLogger("a").emit({
       body: "m",
       context: trace.setSpanContext(ROOT_CONTEXT, spanContext),
       attributes: { trace_id: undefined, extra_id: "kept", id: undefined },
     });
-    expect((await viewer.take(1))[0]!.data).toMatchObject({
+    expect((await client.take(1))[0]!.data).toMatchObject({
       trace_id: spanContext.traceId,
       extra_id: "kept",
     });
   });
 
   it("leaves out and counts what is below the level, but not audit events", async () => {
-    const { manager, viewer } = await start({ logLevel: "error" });
+    const { manager, client } = await start({ logLevel: "error" });
     const logger = manager.getLogger("orchestrator.server");
     logger.debug("no");
     logger.warning("no");
@@ -262,7 +262,7 @@ describe("LoggingManager", () => {
     manager.provider.getLogger("plain").emit({ severityNumber: SeverityNumber.INFO, body: "no" });
     manager.getLogger("orchestrator.audit").info("yes");
     logger.critical("yes");
-    expect((await viewer.take(2)).map(({ data }) => data.message)).toEqual(["yes", "yes"]);
+    expect((await client.take(2)).map(({ data }) => data.message)).toEqual(["yes", "yes"]);
     const response = await fetch(`${manager.url}/metrics`);
     const metrics = await response.text();
     expect(metrics).toMatch(/^tailgate_records_filtered_total\{[^}]*component="intake"[^}]*\} 4$/m);
@@ -270,10 +270,10 @@ describe("LoggingManager", () => {
   });
 
   it("loses nothing of 10 000 records in one synchronous loop", async () => {
-    const { manager, logDir, viewer } = await start();
+    const { manager, logDir, client } = await start();
     const logger = manager.getLogger("orchestrator.server");
     for (let index = 0; index < 10_000; index++) logger.info(`record ${index}`);
-    const received = await viewer.take(10_000);
+    const received = await client.take(10_000);
     expect(received.map(({ data }) => data.message)).toEqual(
       Array.from({ length: 10_000 }, (_, index) => `record ${index}`),
     );
@@ -283,19 +283,19 @@ describe("LoggingManager", () => {
   });
 
   it("drops and counts system logs beyond what may wait for the event loop, and keeps audit events", async () => {
-    const { manager, viewer } = await start({ exporters: { websocket: {} } });
+    const { manager, client } = await start({ exporters: { websocket: {} } });
     const logger = manager.getLogger("orchestrator.server");
     const message = "x".repeat(1 << 20);
     for (let index = 0; index < 80; index++) logger.info(message);
     manager.logAuditEvent({ eventType: "instance_spawn" });
     const isMarker = ({ data }: Envelope): boolean => data.logger === "tailgate.intake";
-    const untilMarker = await viewer.takeUntil(isMarker);
+    const untilMarker = await client.takeUntil(isMarker);
     expect(untilMarker.at(-1)!.type).toBe("audit_log");
     const received = untilMarker.slice(0, -1);
     expect(received.length).toBeGreaterThan(35);
     expect(received.length).toBeLessThan(60);
     const lost = 80 - received.length;
-    expect(viewer.received.find(isMarker)!.data).toMatchObject({
+    expect(client.received.find(isMarker)!.data).toMatchObject({
       level: "WARNING",
       message: `${lost} system logs were lost before this line.`,
       lost,
@@ -342,7 +342,7 @@ describe("LoggingManager", () => {
 
 describe("the OpenTelemetry APIs", () => {
   it("lead to the gateway in both generations", async () => {
-    const { manager, viewer } = await start();
+    const { manager, client } = await start();
     expect(manager.registration).toMatchObject({ api: true, apiLogs: true, problems: [] });
     logs
       .getLogger("app.new")
@@ -353,7 +353,7 @@ describe("the OpenTelemetry APIs", () => {
     logs
       .getLogger("orchestrator.audit")
       .emit({ severityNumber: SeverityNumber.INFO, eventName: "state_change" });
-    const [first, second, third] = await viewer.take(3);
+    const [first, second, third] = await client.take(3);
     expect(first!.data).toMatchObject({ logger: "app.new", level: "ERROR", message: "new", n: 1 });
     expect(second!.data).toMatchObject({ logger: "app.old", level: "WARNING", message: "old" });
     expect(third).toMatchObject({
@@ -371,18 +371,18 @@ describe("the OpenTelemetry APIs", () => {
 
   it("are reported loudly where somebody else owns them, and loggers of the manager work all the same", async () => {
     await start();
-    const { manager, lines, viewer } = await start();
+    const { manager, lines, client } = await start();
     expect(manager.registration).toMatchObject({ api: false, apiLogs: false });
     expect(lines.filter((line) => line.includes("ERROR"))).toEqual([
       expect.stringContaining("logs.getLogger() of @opentelemetry/api do not arrive"),
       expect.stringContaining("logs.getLogger() of @opentelemetry/api-logs do not arrive"),
     ]);
     manager.getLogger("a").info("arrives");
-    expect((await viewer.take(1))[0]!.data.message).toBe("arrives");
+    expect((await client.take(1))[0]!.data.message).toBe("arrives");
   });
 
   it("carry trace ids of the context that is given", async () => {
-    const { manager, viewer } = await start();
+    const { manager, client } = await start();
     const spanContext = {
       traceId: "7e69f9c46b7e85a6d2656b8e82033c76",
       spanId: "5a28a693c63d3ac0",
@@ -392,7 +392,7 @@ describe("the OpenTelemetry APIs", () => {
       body: "traced",
       context: trace.setSpanContext(ROOT_CONTEXT, spanContext),
     });
-    expect((await viewer.take(1))[0]!.data).toMatchObject({
+    expect((await client.take(1))[0]!.data).toMatchObject({
       trace_id: spanContext.traceId,
       span_id: spanContext.spanId,
     });
@@ -400,7 +400,7 @@ describe("the OpenTelemetry APIs", () => {
   });
 
   it("take values that the SDK would drop, and never throw", async () => {
-    const { manager, viewer } = await start();
+    const { manager, client } = await start();
     const hostile = {
       get message(): never {
         throw new Error("no");
@@ -427,7 +427,7 @@ describe("the OpenTelemetry APIs", () => {
         throw new Error("no");
       },
     });
-    const messages = (await viewer.take(6)).map(({ data }) => data);
+    const messages = (await client.take(6)).map(({ data }) => data);
     expect(messages[0]).toMatchObject({
       big: "18446744073709551616",
       date: "1970-01-01T00:00:00.000Z",
@@ -446,14 +446,14 @@ describe("the OpenTelemetry APIs", () => {
   });
 
   it("show whole numbers beyond 2^53 as OTLP shows them, from either provider", async () => {
-    const { manager, viewer } = await start();
+    const { manager, client } = await start();
     const elsewhere = new LoggerProvider({ processors: [manager.processor] });
     for (const provider of [manager.provider, elsewhere]) {
       provider
         .getLogger("a")
         .emit({ attributes: { big: 2 ** 60, inside: { list: [2 ** 53] }, double: 1e300 } });
     }
-    for (const { data } of await viewer.take(2)) {
+    for (const { data } of await client.take(2)) {
       expect(data).toMatchObject({
         big: "1152921504606846976",
         inside: { list: ["9007199254740992"] },
@@ -463,12 +463,12 @@ describe("the OpenTelemetry APIs", () => {
   });
 
   it("reach the gateway from a provider that is set up elsewhere", async () => {
-    const { manager, viewer } = await start();
+    const { manager, client } = await start();
     const provider = new LoggerProvider({ processors: [manager.processor] });
     const body: Record<string, unknown> = { n: 1 };
     body["self"] = body;
     provider.getLogger("elsewhere").emit({ body, attributes: { a: [1, { b: null }] } });
-    expect((await viewer.take(1))[0]!.data).toMatchObject({
+    expect((await client.take(1))[0]!.data).toMatchObject({
       logger: "elsewhere",
       message: '{"n":1,"self":"[circular]"}',
       a: [1, { b: null }],
@@ -536,10 +536,10 @@ describe("the golden cases, in-process", async () => {
     .map((line) => JSON.parse(line) as Vector);
 
   it.each(vectors.map((vector) => [vector.case, vector] as const))("%s", async (name, vector) => {
-    const { manager, viewer } = await start({ registerGlobally: false });
+    const { manager, client } = await start({ registerGlobally: false });
     log(manager, vector.input);
     manager.getLogger("end").info("end");
-    const received = await viewer.takeUntil(({ data }) => data.logger === "end");
+    const received = await client.takeUntil(({ data }) => data.logger === "end");
     if (name in IMPROVED) {
       expect(received).toHaveLength(1);
       expect(received[0]!.data).toMatchObject(IMPROVED[name] as object);

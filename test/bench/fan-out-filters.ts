@@ -1,7 +1,7 @@
 import { deliver } from "./fan-out.ts";
 import { tailgateServer, type FanOutServer } from "./fan-out-servers.ts";
 import { TICK_RECORDS, tickMaker, type Tick } from "./fan-out-tick.ts";
-import type { ViewerQuestion } from "./fan-out-viewers.ts";
+import type { ClientQuestion } from "./fan-out-clients.ts";
 import { printFigures } from "./figure.ts";
 import { HelperProcess } from "./helper-process.ts";
 import { measured, type Scale, type Variant } from "./rounds.ts";
@@ -14,11 +14,11 @@ const FILTERS = [0, 1, 10, 100];
 const SLICE_TICKS = 40;
 
 /**
- * What a record costs where a hundred viewers have filters: each different filter looks at it once, however many
- * viewers have it. Everything passes, after all of its values were searched: nothing is saved by sending less.
+ * What a record costs where a hundred clients have filters: each different filter looks at it once, however many
+ * clients have it. Everything passes, after all of its values were searched: nothing is saved by sending less.
  */
 export async function benchFanOutFilters({ rounds, share }: Scale): Promise<void> {
-  await using viewers = await HelperProcess.start(new URL("fan-out-viewers.ts", import.meta.url));
+  await using clients = await HelperProcess.start(new URL("fan-out-clients.ts", import.meta.url));
   await using stack = new AsyncDisposableStack();
   const makeTicks = await tickMaker();
   const variants: Variant<string>[] = [];
@@ -26,7 +26,7 @@ export async function benchFanOutFilters({ rounds, share }: Scale): Promise<void
     const server = stack.use(await tailgateServer());
     const queries = count === 0 ? undefined : Array.from({ length: count }, (_, n) => queryOf(n));
     const { port } = server;
-    await ask(viewers, {
+    await ask(clients, {
       verb: "connect",
       port,
       count: VIEWERS,
@@ -34,7 +34,7 @@ export async function benchFanOutFilters({ rounds, share }: Scale): Promise<void
       ...(queries && { queries }),
     });
     variants.push(
-      variantOf(nameOf(count), server, viewers, () => makeTicks(Math.ceil(SLICE_TICKS * share))),
+      variantOf(nameOf(count), server, clients, () => makeTicks(Math.ceil(SLICE_TICKS * share))),
     );
   }
   const samples = await measured(variants, rounds);
@@ -62,7 +62,7 @@ function queryOf(index: number): string {
 function variantOf(
   name: string,
   server: FanOutServer,
-  viewers: HelperProcess,
+  clients: HelperProcess,
   makeTicks: () => Tick[],
 ): Variant<string> {
   let ticks: Tick[] = [];
@@ -74,7 +74,7 @@ function variantOf(
     },
     async run() {
       bytes += server.bytesOf(ticks);
-      const received = ask(viewers, { verb: "receive", port: server.port, bytes });
+      const received = ask(clients, { verb: "receive", port: server.port, bytes });
       for (const tick of ticks) await deliver(server, tick);
       await received;
       return ticks.length * TICK_RECORDS;
@@ -82,6 +82,6 @@ function variantOf(
   };
 }
 
-function ask(viewers: HelperProcess, question: ViewerQuestion): Promise<unknown> {
-  return viewers.ask(question);
+function ask(clients: HelperProcess, question: ClientQuestion): Promise<unknown> {
+  return clients.ask(question);
 }

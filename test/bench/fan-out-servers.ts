@@ -6,23 +6,23 @@ import type { Host } from "tailgate/plugin";
 import { built } from "./built.ts";
 import type { Tick } from "./fan-out-tick.ts";
 
-/** A server that brings ticks to all of its viewers. */
+/** A server that brings ticks to all of its clients. */
 export interface FanOutServer extends AsyncDisposable {
   readonly port: number;
   /** Those that are open. */
   readonly sockets: ReadonlySet<Socket>;
   send(tick: Tick): void;
-  /** How many bytes each viewer gets when these ticks are sent next. */
+  /** How many bytes each client gets when these ticks are sent next. */
   bytesOf(ticks: readonly Tick[]): number;
 }
 
-/** As many viewers as anybody asks for; and the counting of bytes is not disturbed by pings. */
+/** As many clients as anybody asks for; and the counting of bytes is not disturbed by pings. */
 const EXPORTER_OPTIONS = { max_connections: 100_000, ping_interval_seconds: 3_600 };
 
 const QUEUE_BYTES_MAX = 64 << 20;
 const WRITE_TIMEOUT_MS = 30_000;
 
-/** The same for viewers with the subprotocol: a tick is one message. */
+/** The same for clients with the subprotocol: a tick is one message. */
 export async function subprotocolServer(): Promise<FanOutServer> {
   const { unitsOf } = await built<typeof import("../../plugins/websocket/batch-frames.ts")>(
     "plugins/websocket/batch-frames.js",
@@ -112,7 +112,7 @@ function watching(host: Host, upgraded: (socket: Socket) => void): Host {
   };
 }
 
-/** What `ws` is mostly used like: every message is serialised and sent for each viewer. */
+/** What `ws` is mostly used like: every message is serialised and sent for each client. */
 export async function naiveServer(): Promise<FanOutServer> {
   const server = new WebSocketServer({ host: "127.0.0.1", port: 0, perMessageDeflate: false });
   await once(server, "listening");

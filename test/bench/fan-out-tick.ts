@@ -7,7 +7,7 @@ export const TICK_RECORDS = 32;
 /** The size of one envelope. */
 const MESSAGE_BYTES = 313;
 
-/** Messages that all viewers are to get in one go, encoded once. */
+/** Messages that all clients are to get in one go, encoded once. */
 export type Tick = RecordBatch;
 
 /** Answers a function that makes ticks, each with memory and numbers of its own. */

@@ -8,7 +8,7 @@ import {
   type FanOutServer,
 } from "./fan-out-servers.ts";
 import { TICK_RECORDS, tickMaker, type Tick } from "./fan-out-tick.ts";
-import type { ViewerQuestion } from "./fan-out-viewers.ts";
+import type { ClientQuestion } from "./fan-out-clients.ts";
 import { printFigures, type Target } from "./figure.ts";
 import { HelperProcess } from "./helper-process.ts";
 import { measured, type Scale, type Variant } from "./rounds.ts";
@@ -30,24 +30,24 @@ const RAW_TARGETS: ReadonlyMap<number, Target> = new Map([
 const NAIVE_TARGETS: ReadonlyMap<number, Target> = new Map([[100, ">= 30"]] as const);
 
 /**
- * What one message to one viewer costs the server. The viewers, in a process of their own, count the bytes: a slice
+ * What one message to one client costs the server. The clients, in a process of their own, count the bytes: a slice
  * has ended when each of them has everything.
  */
 export async function benchFanOut(scale: Scale): Promise<void> {
-  await using viewers = await HelperProcess.start(new URL("fan-out-viewers.ts", import.meta.url));
+  await using clients = await HelperProcess.start(new URL("fan-out-clients.ts", import.meta.url));
   const makeTicks = await tickMaker();
   for (const count of scale.quick ? QUICK_VIEWERS : VIEWERS) {
-    await benchViewers({ viewers, count, makeTicks }, scale);
+    await benchClients({ clients, count, makeTicks }, scale);
   }
 }
 
 interface Stage {
-  readonly viewers: HelperProcess;
+  readonly clients: HelperProcess;
   readonly count: number;
   makeTicks(count: number): Tick[];
 }
 
-async function benchViewers(stage: Stage, { rounds, share }: Scale): Promise<void> {
+async function benchClients(stage: Stage, { rounds, share }: Scale): Promise<void> {
   const { count } = stage;
   const ticks = Math.ceil(share * ticksFor(count, SLICE_DELIVERIES, SLICE_TICKS_MAX));
   const naiveTicks = Math.ceil(share * ticksFor(count, NAIVE_DELIVERIES, NAIVE_TICKS_MAX));
@@ -80,24 +80,24 @@ async function benchViewers(stage: Stage, { rounds, share }: Scale): Promise<voi
   ]);
 }
 
-function ticksFor(viewers: number, deliveries: number, ticksMax: number): number {
-  return Math.min(ticksMax, Math.ceil(deliveries / (viewers * TICK_RECORDS)));
+function ticksFor(clients: number, deliveries: number, ticksMax: number): number {
+  return Math.min(ticksMax, Math.ceil(deliveries / (clients * TICK_RECORDS)));
 }
 
-/** Lets the viewers in, after a client of the ws package has received what it should. */
+/** Lets the clients in, after a client of the ws package has received what it should. */
 async function admit(
   { port, send }: FanOutServer,
-  { viewers, count, makeTicks }: Stage,
+  { clients, count, makeTicks }: Stage,
   subprotocol?: string,
 ): Promise<void> {
   const [tick] = makeTicks(1);
-  await ask(viewers, { verb: "watch", port, subprotocol });
+  await ask(clients, { verb: "watch", port, subprotocol });
   send(tick!);
-  const texts = await ask(viewers, { verb: "watched", count: TICK_RECORDS });
+  const texts = await ask(clients, { verb: "watched", count: TICK_RECORDS });
   if (JSON.stringify(texts) !== JSON.stringify(textsOf(tick!))) {
     throw new Error("A WebSocket client received other messages than were sent.");
   }
-  await ask(viewers, { verb: "connect", port, count, subprotocol });
+  await ask(clients, { verb: "connect", port, count, subprotocol });
 }
 
 function textsOf(tick: Tick): string[] {
@@ -110,7 +110,7 @@ function variantOf<Name extends string>(
   name: Name,
   server: FanOutServer,
   tickCount: number,
-  { viewers, count, makeTicks }: Stage,
+  { clients, count, makeTicks }: Stage,
 ): Variant<Name> {
   let ticks: Tick[] = [];
   let bytesForEach = 0;
@@ -122,7 +122,7 @@ function variantOf<Name extends string>(
     async run() {
       bytesForEach += server.bytesOf(ticks);
       const { port } = server;
-      const received = ask(viewers, { verb: "receive", port, bytes: bytesForEach });
+      const received = ask(clients, { verb: "receive", port, bytes: bytesForEach });
       for (const tick of ticks) await deliver(server, tick);
       await received;
       return ticks.length * TICK_RECORDS * count;
@@ -137,6 +137,6 @@ export async function deliver({ send, sockets }: FanOutServer, tick: Tick): Prom
   for (const socket of sockets) if (socket.writableNeedDrain) await once(socket, "drain");
 }
 
-function ask(viewers: HelperProcess, question: ViewerQuestion): Promise<unknown> {
-  return viewers.ask(question);
+function ask(clients: HelperProcess, question: ClientQuestion): Promise<unknown> {
+  return clients.ask(question);
 }

@@ -8,7 +8,7 @@ import { emitOf, tailgate } from "./emitters.ts";
 import { deliver } from "./fan-out.ts";
 import { tailgateServer as fanOutServer } from "./fan-out-servers.ts";
 import { TICK_RECORDS, tickMaker } from "./fan-out-tick.ts";
-import type { ViewerQuestion } from "./fan-out-viewers.ts";
+import type { ClientQuestion } from "./fan-out-clients.ts";
 import { printFigures, type Target, type Unit } from "./figure.ts";
 import { HelperProcess } from "./helper-process.ts";
 import { batchMaker, BenchDirectory, openJournal } from "./journal-stage.ts";
@@ -24,7 +24,7 @@ const ROUNDS_MAX = 5;
 /** What one costs, at a size and at ten times that size, of everything that there can be more of. */
 export async function benchGrowth(scale: Scale): Promise<void> {
   const smaller = { ...scale, rounds: Math.min(scale.rounds, ROUNDS_MAX) };
-  for (const grow of [records, clients, loggers, exporters, journal]) await grow(smaller);
+  for (const grow of [records, connectedClients, loggers, exporters, journal]) await grow(smaller);
 }
 
 /** Measures a way at both sizes and prints by how much its cost has grown. */
@@ -72,10 +72,10 @@ async function records(scale: Scale): Promise<void> {
 const FEWER_CLIENTS = 100;
 const CLIENT_TICKS = 40;
 
-async function clients({ quick, ...scale }: Scale): Promise<void> {
+async function connectedClients({ quick, ...scale }: Scale): Promise<void> {
   await using stack = new AsyncDisposableStack();
-  const viewers = stack.use(
-    await HelperProcess.start(new URL("fan-out-viewers.ts", import.meta.url)),
+  const clients = stack.use(
+    await HelperProcess.start(new URL("fan-out-clients.ts", import.meta.url)),
   );
   const makeTicks = await tickMaker();
   await compare(
@@ -85,7 +85,7 @@ async function clients({ quick, ...scale }: Scale): Promise<void> {
       const server = stack.use(await fanOutServer());
       const { port } = server;
       const count = size * FEWER_CLIENTS;
-      const ask = (question: ViewerQuestion): Promise<unknown> => viewers.ask(question);
+      const ask = (question: ClientQuestion): Promise<unknown> => clients.ask(question);
       await ask({ verb: "connect", port, count, subprotocol: undefined });
       let bytes = 0;
       return {

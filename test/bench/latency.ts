@@ -10,7 +10,7 @@ import { naiveEnvelope } from "./naive-envelope.ts";
 import { MARK_LENGTH } from "./paced.ts";
 import type { PacerQuestion } from "./pacer.ts";
 import { wallMicros, type Scale } from "./rounds.ts";
-import type { TailAnswer, TailQuestion } from "./tail-viewers.ts";
+import type { TailAnswer, TailQuestion } from "./tail-clients.ts";
 import { LOGGER_NAME, SEVERITY_TEXT, typicalAttributes, typicalBody } from "./typical-record.ts";
 
 const VIEWERS = 100;
@@ -20,7 +20,7 @@ const TICK_MICROS = 1_000;
 const ROUND_TICKS = 1_500;
 const ARRIVE_MS_MAX = 10_000;
 
-/** A server that sends one message to all of its viewers. */
+/** A server that sends one message to all of its clients. */
 interface Sender extends AsyncDisposable {
   readonly port: number;
   send(text: string, index: number): void;
@@ -33,17 +33,17 @@ const KINDS = [
 ] as const;
 
 /**
- * How long a message is under way to a hundred viewers, from when it was to be logged until a viewer has read it, and
+ * How long a message is under way to a hundred clients, from when it was to be logged until a client has read it, and
  * which share of a core that costs. A clock in a process of its own gives the beat; both servers run in this one.
  */
 export async function benchLatency({ rounds, share }: Scale): Promise<void> {
-  await using viewers = await HelperProcess.start(new URL("tail-viewers.ts", import.meta.url));
+  await using clients = await HelperProcess.start(new URL("tail-clients.ts", import.meta.url));
   await using pacer = await HelperProcess.start(new URL("pacer.ts", import.meta.url));
   await using theirs = await onceSender();
   await using ours = await tailgateSender();
   const senders = { once: theirs, tailgate: ours };
   for (const { port } of [theirs, ours]) {
-    await ask(viewers, {
+    await ask(clients, {
       verb: "connect",
       port,
       path: "/ws/logs",
@@ -57,7 +57,7 @@ export async function benchLatency({ rounds, share }: Scale): Promise<void> {
   );
   for (let round = -1; round < rounds; round++) {
     for (const { name, server, messagesPerTick } of KINDS) {
-      const stage = { viewers, pacer, sender: senders[server] };
+      const stage = { clients, pacer, sender: senders[server] };
       const { p50Ms, p99Ms, core } = await paced(stage, ticks, messagesPerTick);
       if (round < 0) continue;
       const { p50, p99, core: cores } = results.get(name)!;
@@ -92,19 +92,19 @@ export async function benchLatency({ rounds, share }: Scale): Promise<void> {
 }
 
 interface Stage {
-  readonly viewers: HelperProcess;
+  readonly clients: HelperProcess;
   readonly pacer: HelperProcess;
   readonly sender: Sender;
 }
 
-/** Sends so many messages at each tick of the clock; resolves when all viewers have them. */
+/** Sends so many messages at each tick of the clock; resolves when all clients have them. */
 async function paced(
-  { viewers, pacer, sender }: Stage,
+  { clients, pacer, sender }: Stage,
   ticks: number,
   messagesPerTick: number,
 ): Promise<TailAnswer & { readonly core: number }> {
   const { port } = sender;
-  await ask(viewers, { verb: "begin", port });
+  await ask(clients, { verb: "begin", port });
   let sent = 0;
   await using clock = await clockServer((mark) => {
     for (let message = 0; message < messagesPerTick; message++) sender.send(mark, sent++);
@@ -114,7 +114,7 @@ async function paced(
   await pacer.ask(question);
   const core = (cpuMicros() - cpuStart) / (wallMicros() - start);
   const records = ticks * messagesPerTick;
-  const answer = (await ask(viewers, {
+  const answer = (await ask(clients, {
     verb: "end",
     port,
     records,
@@ -125,8 +125,8 @@ async function paced(
   return { ...answer, core };
 }
 
-function ask(viewers: HelperProcess, question: TailQuestion): Promise<unknown> {
-  return viewers.ask(question);
+function ask(clients: HelperProcess, question: TailQuestion): Promise<unknown> {
+  return clients.ask(question);
 }
 
 /** Calls back for each mark that comes. */
@@ -168,7 +168,7 @@ async function tailgateSender(): Promise<Sender> {
   };
 }
 
-/** The better of the usual ways: each message is serialised once, and sent to each viewer by itself. */
+/** The better of the usual ways: each message is serialised once, and sent to each client by itself. */
 async function onceSender(): Promise<Sender> {
   const server = new WebSocketServer({ host: "127.0.0.1", port: 0, perMessageDeflate: false });
   await once(server, "listening");

@@ -5,7 +5,7 @@ import { startLoki } from "./loki.ts";
 import type { PacedQuestion } from "./paced-sender.ts";
 import { peerProgram } from "./peer-program.ts";
 import type { Scale } from "./rounds.ts";
-import type { TailAnswer, TailQuestion } from "./tail-viewers.ts";
+import type { TailAnswer, TailQuestion } from "./tail-clients.ts";
 
 const VIEWERS = [1, 100] as const;
 
@@ -19,20 +19,20 @@ const ARRIVE_MS_MAX = 5_000;
 
 const LOKI_QUERY = new URLSearchParams({ query: '{service_name="orchestrator"}', limit: "10" });
 
-/** A way from OTLP to viewers' WebSockets. */
+/** A way from OTLP to clients' WebSockets. */
 interface Tail {
   readonly name: "tailgate" | "loki";
-  /** Where it takes OTLP, and where it lets viewers in. */
+  /** Where it takes OTLP, and where it lets clients in. */
   readonly otlpPort: number;
   readonly otlpPath: string;
   readonly port: number;
   readonly path: string;
 }
 
-/** How long a record is under way from when it was to be sent over OTLP until a viewer has it. */
+/** How long a record is under way from when it was to be sent over OTLP until a client has it. */
 export async function benchLiveTail(scale: Scale): Promise<void> {
   await using stack = new AsyncDisposableStack();
-  for (const viewers of VIEWERS) await benchViewers([await tailgateTail(stack)], viewers, scale);
+  for (const clients of VIEWERS) await benchClients([await tailgateTail(stack)], clients, scale);
 }
 
 /** The same, beside Loki's. */
@@ -42,10 +42,10 @@ export async function benchLoki(scale: Scale): Promise<void> {
     process.stderr.write("There is no Loki: `LOKI=1 npm run setup:peers` builds it, in minutes.\n");
     return benchLiveTail(scale);
   }
-  for (const viewers of VIEWERS) {
+  for (const clients of VIEWERS) {
     await using stack = new AsyncDisposableStack();
     const tails = [await tailgateTail(stack), await lokiTail(stack, command)];
-    await benchViewers(tails, viewers, scale);
+    await benchClients(tails, clients, scale);
   }
 }
 
@@ -60,20 +60,20 @@ async function lokiTail(stack: AsyncDisposableStack, command: string): Promise<T
   return { name: "loki", otlpPort: port, otlpPath: "/otlp/v1/logs", port, path };
 }
 
-async function benchViewers(
+async function benchClients(
   tails: readonly Tail[],
   count: number,
   { rounds, share }: Scale,
 ): Promise<void> {
-  await using viewers = await HelperProcess.start(new URL("tail-viewers.ts", import.meta.url));
+  await using clients = await HelperProcess.start(new URL("tail-clients.ts", import.meta.url));
   await using sender = await HelperProcess.start(new URL("paced-sender.ts", import.meta.url));
   for (const { port, path } of tails) {
-    await ask(viewers, { verb: "connect", port, path, count, lookAtEvery: 1 });
+    await ask(clients, { verb: "connect", port, path, count, lookAtEvery: 1 });
   }
   const answers = new Map<Tail, TailAnswer[]>(tails.map((tail) => [tail, []]));
   for (let round = -1; round < Math.min(rounds, ROUNDS_MAX); round++) {
     for (const tail of tails) {
-      const answer = await paced({ viewers, sender, tail }, Math.ceil(ROUND_RECORDS * share));
+      const answer = await paced({ clients, sender, tail }, Math.ceil(ROUND_RECORDS * share));
       if (round >= 0) answers.get(tail)!.push(answer);
     }
   }
@@ -81,18 +81,18 @@ async function benchViewers(
 }
 
 interface Stage {
-  readonly viewers: HelperProcess;
+  readonly clients: HelperProcess;
   readonly sender: HelperProcess;
   readonly tail: Tail;
 }
 
-async function paced({ viewers, sender, tail }: Stage, records: number): Promise<TailAnswer> {
+async function paced({ clients, sender, tail }: Stage, records: number): Promise<TailAnswer> {
   const { port, otlpPort, otlpPath: path } = tail;
-  await ask(viewers, { verb: "begin", port });
+  await ask(clients, { verb: "begin", port });
   const question: PacedQuestion = { port: otlpPort, path, records, everyMicros: EVERY_MICROS };
   await sender.ask(question);
   const end = { verb: "end", port, records, waitMsMax: ARRIVE_MS_MAX } as const;
-  return (await ask(viewers, end)) as TailAnswer;
+  return (await ask(clients, end)) as TailAnswer;
 }
 
 function printAnswers(prefix: string, answers: ReadonlyMap<Tail, readonly TailAnswer[]>): void {
@@ -133,6 +133,6 @@ function printAnswers(prefix: string, answers: ReadonlyMap<Tail, readonly TailAn
   }
 }
 
-function ask(viewers: HelperProcess, question: TailQuestion): Promise<unknown> {
-  return viewers.ask(question);
+function ask(clients: HelperProcess, question: TailQuestion): Promise<unknown> {
+  return clients.ask(question);
 }

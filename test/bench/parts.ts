@@ -17,7 +17,7 @@ const IDLE_MS = 60;
 
 const FILE = { file: { max_bytes: 2 ** 40 } };
 
-/** Each has one part more than the one before; undefined is the default, with viewers' endpoint, console and audit. */
+/** Each has one part more than the one before; undefined is the default, with clients' endpoint, console and audit. */
 const CONFIGS = [
   { name: "parts.tailgate_in_memory", config: { journal: { engine: "memory" }, exporters: {} } },
   { name: "parts.tailgate_durable", config: { exporters: {} } },

@@ -10,7 +10,7 @@ import { startGateway, type GatewayProcess } from "./gateway-process.ts";
 import { HelperProcess } from "./helper-process.ts";
 import { Program } from "./program.ts";
 import type { Scale } from "./rounds.ts";
-import type { TailQuestion } from "./tail-viewers.ts";
+import type { TailQuestion } from "./tail-clients.ts";
 
 /** How long after its start a gateway is idle. */
 const SETTLE_MS = 1_500;
@@ -65,7 +65,7 @@ const COLLECTOR = new URL("collect-on-signal.ts", import.meta.url);
 
 /** What a client of the second half adds, the garbage of its handshake left aside. */
 async function idleClientKibibytes(): Promise<number> {
-  await using viewers = await HelperProcess.start(new URL("tail-viewers.ts", import.meta.url));
+  await using clients = await HelperProcess.start(new URL("tail-clients.ts", import.meta.url));
   await using gateway = await startGateway(
     {
       receivers: { otlp: {} },
@@ -73,18 +73,18 @@ async function idleClientKibibytes(): Promise<number> {
     },
     { NODE_OPTIONS: `--expose-gc --import=${COLLECTOR.href}` },
   );
-  const before = await connected(gateway, viewers);
-  const after = await connected(gateway, viewers);
+  const before = await connected(gateway, clients);
+  const after = await connected(gateway, clients);
   return (after - before) / (CLIENTS / 2) / 1024;
 }
 
 async function connected(
   { program, port }: GatewayProcess,
-  viewers: HelperProcess,
+  clients: HelperProcess,
 ): Promise<number> {
   const count = CLIENTS / 2;
   const question = { verb: "connect", port, path: "/ws/logs", count, lookAtEvery: count } as const;
-  await viewers.ask(question satisfies TailQuestion);
+  await clients.ask(question satisfies TailQuestion);
   await wait(SETTLE_MS);
   process.kill(program.pid, "SIGUSR2");
   await wait(SETTLE_MS);

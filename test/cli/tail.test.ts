@@ -34,14 +34,14 @@ class Source implements AsyncDisposable {
     return Number(new URL(this.manager.url).port);
   }
 
-  /** Resolves when so many viewers get records. */
+  /** Resolves when so many clients get records. */
   async connected(count: number): Promise<void> {
     const check = async (): Promise<void> => {
       const metrics = await (await fetch(`${this.manager.url}/metrics`)).text();
-      const viewers = /^tailgate_websocket_clients_subscribed(?:\{[^}]*\})? (\d+)/m.exec(
+      const clients = /^tailgate_websocket_clients_subscribed(?:\{[^}]*\})? (\d+)/m.exec(
         metrics,
       )?.[1];
-      if (viewers !== String(count)) throw new Error(`${viewers} viewers get records`);
+      if (clients !== String(count)) throw new Error(`${clients} clients get records`);
     };
     await vi.waitFor(check, { timeout: 20_000, interval: 20 });
   }
@@ -66,7 +66,7 @@ function messagesOf(lines: string): (string | undefined)[] {
     .map((line) => line.split(" - ").at(-1));
 }
 
-/** An older gateway: it knows no subprotocol, and sends what it is told to each viewer. */
+/** An older gateway: it knows no subprotocol, and sends what it is told to each client. */
 class OlderGateway implements AsyncDisposable {
   readonly #server: WebSocketServer;
   readonly queries: string[] = [];

@@ -52,7 +52,7 @@ export class FaultyGateway implements AsyncDisposable {
     return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
   }
 
-  get viewers(): number {
+  get clients(): number {
     return this.#server.clients.size;
   }
 

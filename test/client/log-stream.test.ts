@@ -5,7 +5,7 @@ import { envelope, FaultyGateway } from "./faulty-gateway.ts";
 import { Proxy } from "./proxy.ts";
 import { follow, startGateway } from "../harness/gateway.ts";
 
-/** How often viewers were let in. */
+/** How often clients were let in. */
 async function accepted(url: string): Promise<number> {
   const metrics = await (await fetch(`${url}/metrics`)).text();
   return Number(

@@ -3,7 +3,7 @@ import { connect, createServer, type AddressInfo, type Server, type Socket } fro
 
 const HANDSHAKE = /^GET [^]*^upgrade: *websocket/im;
 
-/** Between a viewer and a gateway: it can cut what goes through it, and refuse WebSockets. */
+/** Between a client and a gateway: it can cut what goes through it, and refuse WebSockets. */
 export class Proxy implements AsyncDisposable {
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();

@@ -97,7 +97,7 @@ async function shows({ texts }: Stage, expected: readonly string[]): Promise<voi
   await vi.waitFor(async () => expect(await texts()).toEqual(expected), { timeout: 20_000 });
 }
 
-async function viewers({ gateway }: Stage): Promise<number> {
+async function clients({ gateway }: Stage): Promise<number> {
   const metrics = await (await fetch(`${gateway.url}/metrics`)).text();
   return Number(/^tailgate_websocket_clients(?:\{[^}]*\})? (\d+)/m.exec(metrics)?.[1]);
 }
@@ -108,7 +108,7 @@ test("it shows what came before and what comes, each once, over one connection",
   stage.gateway.getLogger("a").info("three");
   await shows(stage, ["one", "two", "three"]);
   expect(await stage.view((view) => view.status)).toMatchObject({ state: "live", reason: "" });
-  expect(await viewers(stage)).toBe(1);
+  expect(await clients(stage)).toBe(1);
 });
 
 test("it keeps the newest entries, and draws once a frame however many come", async () => {
@@ -165,7 +165,7 @@ test("another filter holds from then on, by the action and by the option", async
   const given = { url: gateway.url, filter: { q: "chosen" } };
   await page.evaluate((options) => window.mount(options), given);
   await shownOnly("chosen");
-  expect(await viewers(stage)).toBe(1);
+  expect(await clients(stage)).toBe(1);
 });
 
 test("a refused filter is reported until another one is accepted; the one before it holds", async () => {
@@ -214,9 +214,9 @@ test("another gateway begins with nothing; unmounted, it has left no connection"
   other.getLogger("a").info("of the other");
   await first.page.evaluate((options) => window.mount(options), { url: other.url });
   await shows(first, ["of the other"]);
-  await vi.waitFor(async () => expect(await viewers(first)).toBe(0));
+  await vi.waitFor(async () => expect(await clients(first)).toBe(0));
   await first.page.evaluate(() => window.unmount());
-  await vi.waitFor(async () => expect(await viewers({ ...first, gateway: other })).toBe(0));
+  await vi.waitFor(async () => expect(await clients({ ...first, gateway: other })).toBe(0));
 });
 
 test("an older gateway elsewhere: the browser fails what has no subprotocol, and plain frames are taken", async () => {

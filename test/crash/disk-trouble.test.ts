@@ -226,11 +226,11 @@ describe("a disk that does not work", () => {
     const config = "exporters: { websocket: {} }\n";
     const [gateway, url] = await started(site, { through, config });
     await using _ = gateway;
-    const viewer = await collect(`${url.replace("http", "ws")}/ws/logs`);
-    // The live records come to viewers, also that of the sync that hangs.
+    const client = await collect(`${url.replace("http", "ws")}/ws/logs`);
+    // The live records come to clients, also that of the sync that hangs.
     const hanging = await untilOneHangs(url, async (index) => {
       const posting = post(url);
-      await vi.waitFor(() => expect(viewer.received).toHaveLength(index + 1));
+      await vi.waitFor(() => expect(client.received).toHaveLength(index + 1));
       return posting;
     });
     // Meanwhile: what comes is kept within bounds.
@@ -249,7 +249,7 @@ describe("a disk that does not work", () => {
     expect(hanging.answered).toBeLessThan(hanging.requests.length);
     const all = await Promise.all([...hanging.requests, ...flood]);
     expect(all.filter(({ status }) => status === 200).length).toBeGreaterThan(10);
-    viewer.close();
+    client.close();
     expect(await gateway.end()).toBe(0);
   });
 });

@@ -1,7 +1,7 @@
 import type { Dice } from "./dice.ts";
 import { auditEvent, systemLog, type Happening, type Trace } from "./happening.ts";
 
-const ROLES = ["architect", "backend", "frontend", "reviewer", "tester", "general"] as const;
+const ROLES = ["architect", "backend", "frontend", "reclient", "tester", "general"] as const;
 
 const TASKS = [
   "Implement the retry policy of the message bus",

@@ -61,10 +61,10 @@ async function subscribed(
   subscription: object,
   type: "caught_up" | "error",
 ): Promise<Record<string, unknown>> {
-  const viewer = await SubprotocolViewer.open(gateway.websocketUrl);
-  viewer.say({ type: "subscribe", ...subscription });
-  const message = await viewer.until(type);
-  viewer.socket.terminate();
+  const client = await SubprotocolViewer.open(gateway.websocketUrl);
+  client.say({ type: "subscribe", ...subscription });
+  const message = await client.until(type);
+  client.socket.terminate();
   return { ...message };
 }
 

@@ -14,7 +14,7 @@ afterEach(async () => {
   for (const cleanUp of cleanUps.splice(0).toReversed()) await cleanUp();
 });
 
-async function viewer(): Promise<Collected> {
+async function client(): Promise<Collected> {
   const logDir = await temporaryDirectory(cleanUps);
   const manager = await LoggingManager.start({ port: 0, logDir, exporters: { websocket: {} } });
   cleanUps.push(() => manager.stop());
@@ -25,7 +25,7 @@ async function viewer(): Promise<Collected> {
 
 describe("the logger's name comes from a bridge's attributes", () => {
   it("with winston's transport", async () => {
-    const received = await viewer();
+    const received = await client();
     const logger = winston.createLogger({ transports: [new OpenTelemetryTransportV3()] });
     cleanUps.push(() => void logger.close());
     logger.warn("slow", { label: "orchestrator.server", tries: 2 });
@@ -52,7 +52,7 @@ describe("the logger's name comes from a bridge's attributes", () => {
   });
 
   it("with pino's instrumentation", async () => {
-    const received = await viewer();
+    const received = await client();
     const instrumentation = new PinoInstrumentation();
     cleanUps.push(() => instrumentation.disable());
     // The instrumentation patches what is required after it.

@@ -54,8 +54,8 @@ test(
   },
 );
 
-/** Connects a viewer; answers what it has got so far. */
-async function viewerOf(url: string): Promise<readonly string[]> {
+/** Connects a client; answers what it has got so far. */
+async function clientOf(url: string): Promise<readonly string[]> {
   const messages: string[] = [];
   const socket = new WebSocket(`${url.replace("http", "ws")}/ws/logs`);
   onTestFinished(() => socket.close());
@@ -74,7 +74,7 @@ async function queuedAt(url: string): Promise<number> {
 }
 
 test(
-  "while the backlog goes out, faster than records come, a viewer gets each of these",
+  "while the backlog goes out, faster than records come, a client gets each of these",
   { timeout: 2 * PATIENCE_MS },
   async ({ annotate }) => {
     await using collector = await TestCollector.create(toFile);
@@ -84,7 +84,7 @@ test(
     const url = (await urlOf(gateway))!;
     await postNumbered(url, 0, BACKLOG);
     expect(await queuedAt(url)).toBe(BACKLOG);
-    const seen = await viewerOf(url);
+    const seen = await clientOf(url);
     const sender = new SteadySender(() => url, BACKLOG);
     const startMs = performance.now();
     sender.start();

@@ -162,8 +162,8 @@ describe("in the user's own process", () => {
     const { directory: cwd } = workspace;
     await using program = new Program(process.execPath, ["example.js"], { cwd, env });
     const [, url] = await program.shows(/^The logs are shown at (\S+)$/m);
-    const viewer = await collect(viewerUrl(url!, "?replay=100"));
-    const envelopes = await viewer.take(6);
+    const client = await collect(viewerUrl(url!, "?replay=100"));
+    const envelopes = await client.take(6);
     expect(envelopes.map(({ data }) => [data.logger, data.level, data.message])).toEqual([
       ["orchestrator.instance_manager", "INFO", "Instance spawned successfully"],
       ["orchestrator.instance_manager", "WARNING", "High memory usage detected"],
@@ -205,10 +205,10 @@ describe("over OTLP", () => {
   test("the records of a Node process are streamed and written", async () => {
     const workspace = await userDirectory({ "worker.js": readme.example("node-otlp") });
     const { program, url, otlpUrl } = await startGateway(workspace);
-    const viewer = await collect(viewerUrl(url));
+    const client = await collect(viewerUrl(url));
     const env = { OTEL_EXPORTER_OTLP_ENDPOINT: otlpUrl };
     await Program.run(process.execPath, ["worker.js"], { cwd: workspace.directory, env });
-    const envelopes = await viewer.take(2);
+    const envelopes = await client.take(2);
     expect(envelopes).toMatchObject([
       {
         type: "system_log",
@@ -304,8 +304,8 @@ test("the configuration is valid, and means what it says", async () => {
 test("the browser's client shows what arrives, and why it ended", async () => {
   const workspace = await userDirectory();
   const { program, url } = await startGateway(workspace);
-  const client = readme.example("browser").replace("localhost:8001", new URL(url).host);
-  await workspace.write("client.js", client);
+  const source = readme.example("browser").replace("localhost:8001", new URL(url).host);
+  await workspace.write("client.js", source);
   await postMessages(url, ["before"]);
   await using browser = new Program(process.execPath, ["client.js"], { cwd: workspace.directory });
   await browser.shows(/^INFO orchestrator\.server before$/m);
@@ -318,23 +318,23 @@ test("the browser's client shows what arrives, and why it ended", async () => {
 test("the client shows what was and what comes, and what becomes of the connection", async () => {
   const workspace = await userDirectory();
   const { program, url } = await startGateway(workspace);
-  const client = readme.example("client").replace("localhost:8001", new URL(url).host);
-  await workspace.write("client.js", client);
+  const source = readme.example("client").replace("localhost:8001", new URL(url).host);
+  await workspace.write("client.js", source);
   await postMessages(url, ["before"]);
-  await using viewer = new Program(process.execPath, ["client.js"], { cwd: workspace.directory });
-  await viewer.shows(/^before$[^]*^live $/m);
+  await using client = new Program(process.execPath, ["client.js"], { cwd: workspace.directory });
+  await client.shows(/^before$[^]*^live $/m);
   await postMessages(url, ["after"]);
-  await viewer.shows(/^after$/m);
+  await client.shows(/^after$/m);
   expect(await program.end()).toBe(0);
-  await viewer.shows(/^waiting The gateway is stopping\.$/m);
-  await viewer.shows(new RegExp(`^waiting No gateway answers at ${url}\\.$`, "m"));
-  expect(viewer.stdout).not.toContain("missing");
+  await client.shows(/^waiting The gateway is stopping\.$/m);
+  await client.shows(new RegExp(`^waiting No gateway answers at ${url}\\.$`, "m"));
+  expect(client.stdout).not.toContain("missing");
 });
 
 test("the client reads the audit events of the past", async () => {
   const { workspace, url } = await sentByCurl();
-  const client = readme.example("history").replace("localhost:8001", new URL(url).host);
-  await workspace.write("client.js", client);
+  const source = readme.example("history").replace("localhost:8001", new URL(url).host);
+  await workspace.write("client.js", source);
   const shown = await Program.run(process.execPath, ["client.js"], { cwd: workspace.directory });
   expect(shown).toBe("2 instance_spawn\n");
 });
@@ -366,16 +366,16 @@ test("the client that resumes gets what came while the gateway was away, once", 
   const workspace = await userDirectory();
   const first = await startGateway(workspace);
   const { host, port } = new URL(first.url);
-  const client = readme.example("resume").replace("localhost:8001", host);
-  await workspace.write("client.js", client);
+  const source = readme.example("resume").replace("localhost:8001", host);
+  await workspace.write("client.js", source);
   await postMessages(first.url, ["before"]);
-  await using viewer = new Program(process.execPath, ["client.js"], { cwd: workspace.directory });
-  await viewer.shows(/^INFO orchestrator\.server before$/m);
+  await using client = new Program(process.execPath, ["client.js"], { cwd: workspace.directory });
+  await client.shows(/^INFO orchestrator\.server before$/m);
   expect(await first.program.end()).toBe(0);
   const second = await startGateway(workspace, port);
   await postMessages(second.url, ["after"]);
-  await viewer.shows(/^INFO orchestrator\.server after$/m);
-  expect(viewer.stdout).toMatch(
+  await client.shows(/^INFO orchestrator\.server after$/m);
+  expect(client.stdout).toMatch(
     /^INFO orchestrator\.server before\nINFO orchestrator\.server after\n$/,
   );
 });

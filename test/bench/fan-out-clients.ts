@@ -5,8 +5,8 @@ import { connect, type Socket } from "node:net";
 import { WebSocket } from "ws";
 import { answerQuestions } from "./helper-process.ts";
 
-export type ViewerQuestion =
-  /** Connects so many more viewers, each with the next of the queries; answered when all of them are in. */
+export type ClientQuestion =
+  /** Connects so many more clients, each with the next of the queries; answered when all of them are in. */
   | {
       readonly verb: "connect";
       readonly port: number;
@@ -14,7 +14,7 @@ export type ViewerQuestion =
       readonly subprotocol: string | undefined;
       readonly queries?: readonly string[];
     }
-  /** Answered when each viewer of that port has received so many bytes since it was connected. */
+  /** Answered when each client of that port has received so many bytes since it was connected. */
   | { readonly verb: "receive"; readonly port: number; readonly bytes: number }
   /** Connects a client of the ws package; answered when it is in. */
   | { readonly verb: "watch"; readonly port: number; readonly subprotocol: string | undefined }
@@ -30,8 +30,8 @@ const SUBSCRIPTION = '{"type":"subscribe"}';
 /** The last that comes before live records. */
 const CAUGHT_UP = /"caught_up","sequence":\d+\}/;
 
-/** Viewers that count what they get, and do nothing else that could cost. */
-class Viewers {
+/** Clients that count what they get, and do nothing else that could cost. */
+class Clients {
   readonly #port: number;
   readonly #sockets: Socket[] = [];
   readonly #received: number[] = [];
@@ -94,7 +94,7 @@ class Viewers {
       ].join("\r\n") + END_OF_HEAD,
     );
     await upgraded.promise;
-    if (!head.startsWith("HTTP/1.1 101 ")) throw new Error(`The server refused a viewer: ${head}`);
+    if (!head.startsWith("HTTP/1.1 101 ")) throw new Error(`The server refused a client: ${head}`);
   }
 
   #count(index: number, bytes: number): void {
@@ -108,7 +108,7 @@ class Viewers {
     this.#wantedSum = bytes * this.#sockets.length;
     if (this.#receivedSum < this.#wantedSum) await this.#wanted.promise;
     const wrong = this.#received.find((received) => received !== bytes);
-    if (wrong !== undefined) throw new Error(`A viewer has ${wrong} bytes instead of ${bytes}.`);
+    if (wrong !== undefined) throw new Error(`A client has ${wrong} bytes instead of ${bytes}.`);
   }
 }
 
@@ -117,29 +117,29 @@ function textFrame(text: string): Buffer {
   return Buffer.concat([Buffer.from([0x81, 0x80 | text.length, 0, 0, 0, 0]), Buffer.from(text)]);
 }
 
-/** All viewers read into the same memory: nobody looks at it. */
+/** All clients read into the same memory: nobody looks at it. */
 const readBuffer = Buffer.alloc(READ_BYTES);
 
-const viewersByPort = new Map<number, Viewers>();
+const clientsByPort = new Map<number, Clients>();
 const watchedTexts: string[] = [];
 let watcher: WebSocket | undefined;
 
-function viewersOf(port: number): Viewers {
-  let viewers = viewersByPort.get(port);
-  if (!viewers) viewersByPort.set(port, (viewers = new Viewers(port)));
-  return viewers;
+function clientsOf(port: number): Clients {
+  let clients = clientsByPort.get(port);
+  if (!clients) clientsByPort.set(port, (clients = new Clients(port)));
+  return clients;
 }
 
-answerQuestions(async (question: ViewerQuestion) => {
+answerQuestions(async (question: ClientQuestion) => {
   switch (question.verb) {
     case "connect":
-      return viewersOf(question.port).connect(
+      return clientsOf(question.port).connect(
         question.count,
         question.subprotocol,
         question.queries,
       );
     case "receive":
-      return viewersOf(question.port).receive(question.bytes);
+      return clientsOf(question.port).receive(question.bytes);
     case "watch":
       return watch(question.port, question.subprotocol);
     case "watched":

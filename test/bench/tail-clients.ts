@@ -1,11 +1,11 @@
-/** Viewers that look when each message arrives, in a process of their own. */
+/** Clients that look when each message arrives, in a process of their own. */
 
 import { connect, type Socket } from "node:net";
 import { answerQuestions } from "./helper-process.ts";
 import { MARK_BYTES, MARK_LENGTH, markedMicros, nowMicros } from "./paced.ts";
 
 export type TailQuestion =
-  /** Connects so many more viewers to that port; every so-manieth is looked at, the others only read. */
+  /** Connects so many more clients to that port; every so-manieth is looked at, the others only read. */
   | {
       readonly verb: "connect";
       readonly port: number;
@@ -13,9 +13,9 @@ export type TailQuestion =
       readonly count: number;
       readonly lookAtEvery: number;
     }
-  /** Begins anew for the viewers of that port. */
+  /** Begins anew for the clients of that port. */
   | { readonly verb: "begin"; readonly port: number }
-  /** Answered when each viewer that is looked at has so many records, or after that time. */
+  /** Answered when each client that is looked at has so many records, or after that time. */
   | {
       readonly verb: "end";
       readonly port: number;
@@ -24,10 +24,10 @@ export type TailQuestion =
     };
 
 export interface TailAnswer {
-  /** From when a record was to be sent until a viewer had it. */
+  /** From when a record was to be sent until a client had it. */
   readonly p50Ms: number;
   readonly p99Ms: number;
-  /** How many records arrived, at all viewers that are looked at. */
+  /** How many records arrived, at all clients that are looked at. */
   readonly arrived: number;
   readonly due: number;
 }
@@ -88,7 +88,7 @@ class Tail {
     this.#sockets.push(socket);
     socket.write(handshake(path, this.#port));
     await upgraded.promise;
-    if (!head.startsWith("HTTP/1.1 101 ")) throw new Error(`The server refused a viewer: ${head}`);
+    if (!head.startsWith("HTTP/1.1 101 ")) throw new Error(`The server refused a client: ${head}`);
   }
 
   #note(micros: number): void {
@@ -157,7 +157,7 @@ function handshake(path: string, port: number): string {
   );
 }
 
-/** All viewers read into the same memory. */
+/** All clients read into the same memory. */
 const readBuffer = Buffer.alloc(READ_BYTES);
 
 const tailsByPort = new Map<number, Tail>();

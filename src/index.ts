@@ -4,14 +4,14 @@ import "./runtime/supported-node.ts";
 
 // In an orchestrator's own process.
 export { LoggingManager } from "./logging-manager.ts";
-export type {
-  AuditEvent,
-  AuditOptions,
-  ComponentOptions,
-  LoggingOptions,
-} from "./logging-manager.ts";
+export type { ComponentOptions, LoggingOptions } from "./logging-manager.ts";
+export type { AuditEvent, AuditOptions } from "./otel/audit-event.ts";
 export type { Receipt } from "./intake/audit-events.ts";
 export type { Extras, OrchestratorLogger } from "./otel/orchestrator-logger.ts";
+
+// In a worker process without a gateway of its own.
+export type { ConnectionStatus, LoggingConnection, RemoteReceipt } from "./connect/connection.ts";
+export type { ConnectOptions } from "./connect/options.ts";
 
 // The gateway alone.
 export { resolveConfig } from "./config/config.ts";

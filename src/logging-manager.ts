@@ -1,4 +1,3 @@
-import { SeverityNumber, type LogRecord } from "@opentelemetry/api";
 import {
   defaultResource,
   detectResources,
@@ -7,13 +6,13 @@ import {
 } from "@opentelemetry/resources";
 import { resolveConfig, type Config } from "./config/config.ts";
 import { Problems, suggestion } from "./config/problems.ts";
-import { EVENT_KEY } from "./envelope/event-key.ts";
 import { AUDIT_LOGGER, LEVELS, type Level } from "./wire/envelope.ts";
 import { TailgateError, textOf } from "./wire/errors.ts";
 import { hostLogger, writeToStderr, type WriteLine } from "./gateway/host-log.ts";
 import type { Receipt } from "./intake/audit-events.ts";
-import type { IntakeOutcome, RejectedRecord } from "./intake/intake.ts";
+import type { IntakeOutcome } from "./intake/intake.ts";
 import type { HostLogger } from "./plugin/index.ts";
+import { toAuditRecord, type AuditEvent, type AuditOptions } from "./otel/audit-event.ts";
 import { DirectLoggerProvider, TailgateLoggerProvider, type SafeLogger } from "./otel/provider.ts";
 import { OrchestratorLogger, type LoggerSettings } from "./otel/orchestrator-logger.ts";
 import { TailgateLogRecordProcessor } from "./otel/processor.ts";
@@ -26,6 +25,8 @@ import {
 } from "./otel/registration.ts";
 import { LoggerRelay, type RelayTarget } from "./otel/relay.ts";
 import { startTailgate, type RunningTailgate } from "./gateway/start.ts";
+import type { LoggingConnection } from "./connect/connection.ts";
+import type { ConnectOptions } from "./connect/options.ts";
 
 /** Components as `tailgate.yaml` has them: `{ file: { max_bytes: 1000000 }, console: null }`. */
 export type ComponentOptions = Readonly<Record<string, Readonly<Record<string, unknown>> | null>>;
@@ -87,20 +88,6 @@ const OPTIONS = {
   handleSignals: true,
   write: true,
 } as const satisfies Record<keyof LoggingOptions, true>;
-
-/** An audit event. Fields beside the three that are named are kept under their own names. */
-export interface AuditEvent {
-  /** Such as `instance_spawn`, `instance_terminate`, `message_exchange`, `state_change`, `error`; any name is taken. */
-  readonly eventType: string;
-  readonly instanceId?: string | null;
-  readonly details?: Readonly<Record<string, unknown>>;
-  readonly [field: string]: unknown;
-}
-
-export interface AuditOptions {
-  /** Names the event over all attempts to log it (`log.record.uid`): with the same key and contents it is one event. */
-  readonly key?: string;
-}
 
 /** How long `flush` waits for exporters that do not get on. */
 const FLUSH_MS_MAX = 30_000;
@@ -188,6 +175,17 @@ export class LoggingManager {
     return manager;
   }
 
+  /**
+   * Connects to a gateway, or to any OpenTelemetry Collector, over OTLP/HTTP: for a worker process, which has no gateway
+   * of its own. Resolves at once, whether or not the gateway is reachable.
+   * @throws TailgateError CONFIG_INVALID
+   */
+  static async connect(options: ConnectOptions = {}): Promise<LoggingConnection> {
+    // Loads OpenTelemetry's exporter, which a gateway does not need.
+    const { openConnection } = await import("./connect/connection.ts");
+    return openConnection(options);
+  }
+
   /** Where the page and `/ws/logs` are, such as `http://127.0.0.1:8001`. */
   get url(): string {
     return this.#running.url;
@@ -207,9 +205,7 @@ export class LoggingManager {
    * JOURNAL_FAILED: unknown.
    */
   audit(event: AuditEvent, options: AuditOptions = {}): Promise<Receipt> {
-    const fields = readAuditFields(event);
-    const outcome = fields === undefined ? this.#rejectUntyped(event) : this.#emit(fields, options);
-    return this.#running.gateway.intake.receipt(outcome);
+    return this.#running.gateway.intake.receipt(this.#emit(toAuditRecord(event, options)));
   }
 
   /**
@@ -217,26 +213,18 @@ export class LoggingManager {
    * is counted, and reported on stderr. So is an event without `eventType`, whose warning is given once.
    */
   logAuditEvent(event: AuditEvent, options: AuditOptions = {}): void {
-    const fields = readAuditFields(event);
-    if (fields !== undefined) return void this.#emit(fields, options);
-    const { error } = this.#rejectUntyped(event);
-    if (this.#hasWarnedOfUntyped) return;
+    const record = toAuditRecord(event, options);
+    this.#emit(record);
+    if (!TailgateError.is(record) || this.#hasWarnedOfUntyped) return;
     this.#hasWarnedOfUntyped = true;
-    this.#log.warning(`An audit event was rejected. ${error.message}`);
+    this.#log.warning(`An audit event was rejected. ${record.message}`);
   }
 
-  #emit({ body, attributes }: AuditFields, options: AuditOptions): IntakeOutcome {
-    const key = options?.key;
-    return this.#audit.emit({
-      severityNumber: SeverityNumber.INFO,
-      severityText: "INFO",
-      body,
-      attributes: key === undefined ? attributes : { ...attributes, [EVENT_KEY]: key },
-    });
-  }
-
-  #rejectUntyped(event: AuditEvent): RejectedRecord {
-    return this.#running.gateway.intake.reject("untyped_event", untyped(event));
+  /** Counts an event that has no record. */
+  #emit(record: ReturnType<typeof toAuditRecord>): IntakeOutcome {
+    return TailgateError.is(record)
+      ? this.#running.gateway.intake.reject("untyped_event", record)
+      : this.#audit.emit(record);
   }
 
   /** Resolves when every record logged before has been offered to every exporter and written, or given up. */
@@ -290,35 +278,4 @@ function refuseUnknown(options: LoggingOptions): void {
     problems.add(name, `unknown option${suggestion(name, known)}`);
   }
   problems.throwIfAny("LoggingManager");
-}
-
-interface AuditFields {
-  readonly body: string;
-  readonly attributes: NonNullable<LogRecord["attributes"]>;
-}
-
-/**
- * Returns the event's message and attributes, or undefined if the event has no type. The names that the gateway gives
- * win over fields of the same name.
- */
-function readAuditFields(event: AuditEvent): AuditFields | undefined {
-  try {
-    const { eventType, instanceId = null, details = {}, ...more } = event;
-    if (((eventType as unknown) ?? "") === "") return undefined;
-    const attributes = { event_type: eventType, instance_id: instanceId, details };
-    return {
-      body: textOf(eventType),
-      attributes: { ...attributes, ...more, ...attributes },
-    };
-  } catch (error) {
-    return { body: "unreadable_event", attributes: { reason: textOf(error) } };
-  }
-}
-
-/** The error for an event without a type; the fields of the Python system have other names. */
-function untyped(event: AuditEvent): TailgateError {
-  const hint = Object.hasOwn(event, "event_type")
-    ? " It has `event_type`: the fields are named `eventType` and `instanceId` here."
-    : "";
-  return new TailgateError("AUDIT_REFUSED", `The event has no \`eventType\`.${hint}`);
 }

@@ -24,7 +24,12 @@ export type Outcome =
     }
   /** The request itself is the reason, so that a retry cannot help. */
   | { readonly kind: "rejected"; readonly reason: string }
-  | { readonly kind: "retry"; readonly reason: string; readonly retryAfterMs: number };
+  | {
+      readonly kind: "retry";
+      readonly status: number;
+      readonly reason: string;
+      readonly retryAfterMs: number;
+    };
 
 /**
  * Client errors that are about the sender, the address, the encoding or the moment rather than about the items: every
@@ -119,7 +124,7 @@ function toOutcome(response: OtlpResponse): Outcome {
   if (status >= 400 && status < 500 && !RETRYABLE_CLIENT_ERRORS.has(status)) {
     return { kind: "rejected", reason };
   }
-  return { kind: "retry", reason, retryAfterMs: parseRetryAfter(headers["retry-after"]) };
+  return { kind: "retry", status, reason, retryAfterMs: parseRetryAfter(headers["retry-after"]) };
 }
 
 /** Parses seconds or a date (RFC 9110, section 10.2.3) into milliseconds; 0 without the header. */

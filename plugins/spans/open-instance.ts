@@ -19,7 +19,7 @@ const LINKS_MAX = 128;
 /** Maximum size of the events of one instance, in characters. */
 const EVENTS_CHARS_MAX = 65_536;
 
-export const waitingMessageSchema = z.object({
+const waitingMessageSchema = z.object({
   side: z.enum(["sent", "received"]),
   /** "" for a message without an id, which is matched with the oldest one of the other side. */
   messageId: z.string(),

@@ -18,6 +18,8 @@ interface Ending {
   hold(): void;
   /** Writes what is left before it returns. */
   endSync(): void;
+  /** Sends what is left when a signal ends the process, which waits for it. A second signal does not. */
+  drain?(): Promise<void>;
 }
 
 type Holder = Record<PropertyKey, unknown>;
@@ -56,6 +58,7 @@ class Endings {
   readonly #end = (): void => this.#endAll();
   readonly #signalled = (signal: NodeJS.Signals): void => this.#endBy(signal);
   #listensForSignals = false;
+  #isDraining = false;
 
   add(ending: Ending): void {
     if (this.#all.size === 0) {
@@ -99,6 +102,13 @@ class Endings {
   /** Whoever listens for a signal decides what becomes of the process. If nobody else does, the signal ends it. */
   #endBy(signal: NodeJS.Signals): void {
     if (process.listenerCount(signal) > 1 + waitingListeners()) return;
+    const drains = this.#isDraining ? [] : [...this.#all].flatMap((one) => one.drain?.() ?? []);
+    if (drains.length === 0) return this.#kill(signal);
+    this.#isDraining = true;
+    void keepAlive(Promise.allSettled(drains)).then(() => this.#kill(signal));
+  }
+
+  #kill(signal: NodeJS.Signals): void {
     this.#endAll();
     for (const name of SIGNALS) process.off(name, this.#signalled);
     process.kill(process.pid, signal);

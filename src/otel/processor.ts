@@ -1,7 +1,7 @@
 import type { LogRecordProcessor, ReadableLogRecord } from "@opentelemetry/sdk-logs";
 import type { IntakeOutcome, RecordIntake } from "../intake/intake.ts";
 import { NameColumn, withAdded, type Columns } from "./attributes.ts";
-import type { HrTime, SpanContext } from "@opentelemetry/api";
+import type { HrTime, SeverityNumber, SpanContext } from "@opentelemetry/api";
 import { NO_SECONDS, type RecordParts } from "../envelope/encoder.ts";
 import {
   type EncodedRecord,
@@ -19,7 +19,9 @@ import { plainValue } from "./plain-value.ts";
  * The SDK's way into the gateway. Encodes each record before `emit` returns, so that later changes to its values have no
  * effect. Never throws into the caller.
  */
-export class TailgateLogRecordProcessor implements LogRecordProcessor {
+export class TailgateLogRecordProcessor
+  implements LogRecordProcessor, EmittedRecordSink<IntakeOutcome>
+{
   readonly #intake: RecordIntake;
   readonly #flush: () => Promise<void>;
   readonly #names = new NameColumn();
@@ -86,13 +88,20 @@ function unreadable(): TailgateError {
   return new TailgateError("AUDIT_REFUSED", "The record cannot be read.");
 }
 
+/** Where a `DirectLoggerProvider` sends its records, with their attributes separate. */
+export interface EmittedRecordSink<Result> {
+  accept(record: EmittedRecord, attributes: Columns, wantsReceipt: boolean): Result;
+  forceFlush(): Promise<void>;
+  shutdown(): Promise<void>;
+}
+
 /** What is read of a record as the SDK has it; undefined stands for what is absent. */
 export interface EmittedRecord extends Pick<
   ReadableLogRecord,
   "hrTime" | "hrTimeObserved" | "resource" | "instrumentationScope" | "droppedAttributesCount"
 > {
   readonly spanContext?: SpanContext | undefined;
-  readonly severityNumber?: number | undefined;
+  readonly severityNumber?: SeverityNumber | undefined;
   readonly severityText?: string | undefined;
   readonly body?: unknown;
   readonly eventName?: string | undefined;

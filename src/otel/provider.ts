@@ -18,12 +18,11 @@ import {
   LoggerProvider as SdkLoggerProvider,
   type ReadableLogRecord,
 } from "@opentelemetry/sdk-logs";
-import type { IntakeOutcome } from "../intake/intake.ts";
 import { CallerAttributes, withAdded, type Columns } from "./attributes.ts";
 import type { CallSiteAttributes } from "./call-site.ts";
 import { exceptionColumns } from "./exception.ts";
 import { plainValue } from "./plain-value.ts";
-import type { TailgateLogRecordProcessor } from "./processor.ts";
+import type { EmittedRecordSink, TailgateLogRecordProcessor } from "./processor.ts";
 
 type InstrumentationScope = ReadableLogRecord["instrumentationScope"];
 
@@ -68,12 +67,12 @@ const NAMELESS = "unknown";
  * A LoggerProvider that bypasses the SDK's record, which costs more than everything that Tailgate does with it. Its
  * records are the same as those of {@link TailgateLoggerProvider}, byte for byte.
  */
-export class DirectLoggerProvider implements LoggerProvider {
-  readonly #processor: TailgateLogRecordProcessor;
+export class DirectLoggerProvider<Result = unknown> implements LoggerProvider {
+  readonly #processor: EmittedRecordSink<Result>;
   readonly #resource: Resource;
   #shutdown: Promise<void> | undefined;
 
-  constructor(processor: TailgateLogRecordProcessor, resource: Resource) {
+  constructor(processor: EmittedRecordSink<Result>, resource: Resource) {
     this.#processor = processor;
     this.#resource = resource;
   }
@@ -95,7 +94,7 @@ export class DirectLoggerProvider implements LoggerProvider {
   }
 
   /** Returns a logger whose `emit` returns what became of the record, for its receipt. */
-  getAuditLogger(name: string): SafeLogger<IntakeOutcome> {
+  getAuditLogger(name: string): SafeLogger<Result> {
     const scope: InstrumentationScope = { name };
     return new SafeLogger({
       enabled: () => true,
@@ -108,7 +107,7 @@ export class DirectLoggerProvider implements LoggerProvider {
     record: LogRecord,
     attributes: Columns,
     wantsReceipt: boolean,
-  ): IntakeOutcome {
+  ): Result {
     const { timestamp, observedTimestamp } = record;
     const now = hrTimeNow();
     const emitted = {

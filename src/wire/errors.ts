@@ -80,7 +80,7 @@ const CODES = {
   },
   GATEWAY_UNREACHABLE: {
     exitCode: 69,
-    fix: "Start it with `tailgate run`, or set its address with --url.",
+    fix: "Start it with `tailgate run`, or fix its address (--url; for LoggingManager.connect: endpoint and headers).",
   },
   OUTPUT_FAILED: {
     exitCode: 1,
@@ -117,6 +117,10 @@ const CODES = {
   AUDIT_REFUSED: {
     exitCode: 1,
     fix: "The event was not stored, and retrying it unchanged will not help: fix the event, or the processor that changed it or failed on it.",
+  },
+  AUDIT_UNCONFIRMED: {
+    exitCode: 1,
+    fix: "Whether the event was stored is unknown. Log it again with the same key, which stores it only once.",
   },
   STOPPED: {
     exitCode: 1,

@@ -231,7 +231,7 @@ describe("tailgate tail", () => {
     expect(await cli.ended).toBe(69);
     expect(cli.stderr).toBe(
       `tailgate: GATEWAY_UNREACHABLE: No gateway answers at ${url}: connect ECONNREFUSED 127.0.0.1:${port}. ` +
-        "Start it with `tailgate run`, or set its address with --url.\n",
+        "Start it with `tailgate run`, or fix its address (--url; for LoggingManager.connect: endpoint and headers).\n",
     );
     await using waiting = startCli(["tail", "--url", url, "--wait"]);
     await waiting.says(/^tailgate: waiting \(connect ECONNREFUSED 127\.0\.0\.1:\d+\)\n/);

@@ -129,7 +129,7 @@ describe("a gateway elsewhere", () => {
   );
 });
 
-test.each(["pino", "winston"])(
+test.each(["pino", "winston", "worker"])(
   "what the README shows of %s stands in the example",
   async (name) => {
     const readme = await Document.read("README.md");
@@ -137,3 +137,18 @@ test.each(["pino", "winston"])(
     expect(source).toContain(readme.example(name));
   },
 );
+
+test("a worker without a gateway of its own logs to one elsewhere", async () => {
+  const client = await gateway.client();
+  const env = { OTEL_EXPORTER_OTLP_ENDPOINT: await gateway.endpoint("OTLP/HTTP") };
+  await using running = new Program(process.execPath, ["worker.mjs"], { cwd: EXAMPLES, env });
+  await running.shows(/^Stored as [0-9a-f-]{36}$/m);
+  expect(await running.ended).toBe(0);
+  const received = await client.take(3);
+  const messages = received.map(({ data }) => data.message);
+  expect(new Set(messages)).toEqual(
+    new Set(["High memory usage detected", "Spawning failed", "instance_spawn"]),
+  );
+  const warning = received.find(({ data }) => data.level === "WARNING")!;
+  expect(warning.data).toMatchObject({ module: "worker", line: 9, service: "worker" });
+});

@@ -72,6 +72,7 @@ test("each example of the README is run here, or with the files in examples", ()
     "curl",
     "in-process",
     "own-provider",
+    "worker",
     "node-otlp",
     "pino",
     "winston",

@@ -49,9 +49,9 @@ async function bareFile(
   directory: string,
   makeBatch: Awaited<ReturnType<typeof batchMaker>>,
 ): Promise<{ commit(): void; close(): void }> {
-  const { encodeBlocks } =
+  const { storedLanes } =
     await built<typeof import("../../src/batch/block.ts")>("src/batch/block.js");
-  const [lane] = encodeBlocks([makeBatch()]);
+  const [lane] = storedLanes([makeBatch()]);
   const descriptor = openSync(join(directory, "bare"), "a");
   return {
     commit() {

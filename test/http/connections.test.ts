@@ -38,9 +38,9 @@ test("more connections than may be open are answered 503, until one is closed", 
   const refused = await answerOn(stage.port);
   expect(refused).toMatch(/^HTTP\/1.1 503 /);
   expect(refused).toContain("\r\nRetry-After: 1\r\n");
-  expect(refused).toMatch(/All 3 connections are taken \(http\.max_connections\)\./);
+  expect(refused).toMatch(/All 3 connections are in use \(http\.max_connections\)\./);
   expect(stage.lines).toEqual([
-    "A connection was refused. All 3 connections are taken (http.max_connections).",
+    "A connection was rejected. All 3 connections are in use (http.max_connections).",
   ]);
   idle[0]!.destroy();
   await vi.waitFor(async () => expect(await answerOn(stage.port)).toMatch(/^HTTP\/1.1 200 /));
@@ -124,7 +124,7 @@ test("a client that does not read its answer is cut, counted and logged, and its
     expect(await metricOf(stage.url, "answer_bytes")).toBeLessThan(1 << 20);
   }, 10_000);
   expect(stage.lines).toEqual([
-    "A client was disconnected: it read nothing of its answer for 0.2 s (http.write_timeout_seconds).",
+    "A client was disconnected: it did not read its response for 0.2 s (http.write_timeout_seconds).",
   ]);
 });
 

@@ -145,12 +145,12 @@ test("what a query says that is not understood is refused, with what is valid", 
     status: 400,
     code: "PARAMETER_INVALID",
     message:
-      'The parameter "limit" is unknown. Known are: type, level, logger, q, since, until, order, cursor, facets.',
+      'The parameter "limit" is unknown. Known parameters: type, level, logger, q, since, until, order, cursor, facets.',
   });
   expect(await errorOf("facets=logger,colour")).toMatchObject({
     status: 400,
     message:
-      'The parameter facets is "logger,colour"; valid is some of logger,action,instance_id,service.',
+      'The parameter facets is "logger,colour"; expected some of logger,action,instance_id,service.',
   });
   expect(await errorOf("q=level:LOUD")).toMatchObject({ status: 400, code: "FILTER_INVALID" });
   expect(await errorOf("cursor=other:1")).toMatchObject({ status: 410, code: "CURSOR_GONE" });

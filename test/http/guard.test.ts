@@ -359,7 +359,7 @@ test("each refusal is logged once, and strangers cannot fill the log", async () 
   }
   expect(stage.lines).toHaveLength(20);
   expect(stage.lines[0]).toBe(
-    `A request was refused. The Host header "evil0.example" does not name this gateway. ${ENDING}`,
+    `A request was rejected. The Host header "evil0.example" does not name this gateway. ${ENDING}`,
   );
   const { body } = await ask(`${stage.url}/metrics`);
   expect(body).toContain("\ntailgate_http_requests_refused_total 60\n");

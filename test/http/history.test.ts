@@ -5,8 +5,7 @@ import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { Envelope } from "tailgate";
 import { parseFilter } from "tailgate/plugin";
-import type { JournalDatabase } from "../../src/journal/database.ts";
-import { openDatabase } from "../../src/journal/recovery.ts";
+import { JournalDatabase } from "../../src/journal/database.ts";
 import type { Retention } from "../../src/journal/journal.ts";
 import type { LogRecord } from "tailgate/plugin";
 import { longestTurnMs } from "../harness/longest-turn.ts";
@@ -394,7 +393,7 @@ describe("the pages of a journal on the disk", () => {
     retention: Retention,
     work: (database: JournalDatabase) => void,
   ): void {
-    const { database } = openDatabase(directory, retention);
+    const { database } = JournalDatabase.open(directory, retention);
     work(database);
     database.close(true);
   }
@@ -417,7 +416,7 @@ describe("the pages of a journal on the disk", () => {
       const first = await pageOf(await sessions.next(), { order, limit: 2 });
       await sessions.end();
       const retention = { ...KEEP_ALL, system_log: { bytes: 0, ms: 1e15 } };
-      meddle(sessions, retention, (database) => database.trim({ nowMs: Date.now(), steps: [] }));
+      meddle(sessions, retention, (database) => database.trim(Date.now()));
       const cursor = first.next_cursor!;
       return [first, await pageOf(await sessions.next(), { order, cursor })];
     };
@@ -441,7 +440,7 @@ describe("the pages of a journal on the disk", () => {
   test("say so once, however small they are", async () => {
     const sessions = await stored(10);
     const retention = { ...KEEP_ALL, system_log: { bytes: 0, ms: 1e15 } };
-    meddle(sessions, retention, (database) => database.trim({ nowMs: Date.now(), steps: [] }));
+    meddle(sessions, retention, (database) => database.trim(Date.now()));
     const stage = await sessions.next();
     const system = { type: "system_log", lane: "system_log", reason: "retention" };
     const gap = (from: number, to: number): object => ({ from, to, ...system });
@@ -456,7 +455,7 @@ describe("the pages of a journal on the disk", () => {
   test("say nothing of a lane that was not asked for", async () => {
     const sessions = await stored(10);
     const retention = { ...KEEP_ALL, system_log: { bytes: 0, ms: 1e15 } };
-    meddle(sessions, retention, (database) => database.trim({ nowMs: Date.now(), steps: [] }));
+    meddle(sessions, retention, (database) => database.trim(Date.now()));
     const stage = await sessions.next();
     for (const query of [{ type: "audit" }, { q: "type:audit_log hello" }]) {
       const page = await pageOf(stage, query);
@@ -470,7 +469,7 @@ describe("the pages of a journal on the disk", () => {
     const db = new DatabaseSync(join(sessions.directory, "journal.db"));
     db.exec("UPDATE system_log SET crc = crc + 1 WHERE last = 3");
     db.close();
-    const { database } = openDatabase(sessions.directory, KEEP_ALL);
+    const { database } = JournalDatabase.open(sessions.directory, KEEP_ALL);
     database.close(true, 9);
     const stage = await sessions.next();
     await stage.log({});
@@ -662,20 +661,20 @@ describe("errors", () => {
     const stage = await new Stage().open();
     const expected: Record<string, string> = {
       "limits=5":
-        'The parameter "limits" is unknown. Known are: type, level, logger, q, since, until, order, limit, cursor, wait, format.',
-      "limit=0": 'The parameter limit is "0"; valid is 1 to 1000.',
-      "limit=1001": 'The parameter limit is "1001"; valid is 1 to 1000.',
-      "limit=1e2": 'The parameter limit is "1e2"; valid is 1 to 1000.',
+        'The parameter "limits" is unknown. Known parameters: type, level, logger, q, since, until, order, limit, cursor, wait, format.',
+      "limit=0": 'The parameter limit is "0"; expected 1 to 1000.',
+      "limit=1001": 'The parameter limit is "1001"; expected 1 to 1000.',
+      "limit=1e2": 'The parameter limit is "1e2"; expected 1 to 1000.',
       "limit=5&limit=6": "The parameter limit is given twice.",
-      "order=up": 'The parameter order is "up"; valid is one of desc, asc.',
-      "format=xml": 'The parameter format is "xml"; valid is one of json, ndjson.',
-      "cursor=12": 'The parameter cursor is "12"; valid is a next_cursor of an answer.',
+      "order=up": 'The parameter order is "up"; expected one of desc, asc.',
+      "format=xml": 'The parameter format is "xml"; expected one of json, ndjson.',
+      "cursor=12": 'The parameter cursor is "12"; expected the next_cursor of a response.',
       "since=yesterday":
-        'The parameter since is "yesterday"; valid is ISO 8601, such as 2025-10-13T09:27:24Z, or milliseconds since 1970.',
+        'The parameter since is "yesterday"; expected ISO 8601, such as 2025-10-13T09:27:24Z, or milliseconds since 1970.',
       "until=2025-13-01":
-        'The parameter until is "2025-13-01"; valid is ISO 8601, such as 2025-10-13T09:27:24Z, or milliseconds since 1970.',
+        'The parameter until is "2025-13-01"; expected ISO 8601, such as 2025-10-13T09:27:24Z, or milliseconds since 1970.',
       "since=999999999999999":
-        'The parameter since is "999999999999999"; valid is ISO 8601, such as 2025-10-13T09:27:24Z, or milliseconds since 1970.',
+        'The parameter since is "999999999999999"; expected ISO 8601, such as 2025-10-13T09:27:24Z, or milliseconds since 1970.',
     };
     for (const [query, message] of Object.entries(expected)) {
       expect(await errorOf(stage, query)).toEqual({
@@ -703,7 +702,7 @@ describe("errors", () => {
       status: 410,
       code: "CURSOR_GONE",
       message:
-        "This journal does not know the cursor's epoch: it is of another one. Start again without a cursor.",
+        "This journal does not know the cursor's epoch: the cursor is from another journal. Start again without a cursor.",
     });
   });
 

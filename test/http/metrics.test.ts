@@ -178,7 +178,9 @@ describe("/metrics", () => {
     await scrape(stage);
     const samples = await scrape(stage);
     expect(samples.get('tailgate_mine_whole{component="mine",kind="exporter"}')).toBe(5);
-    expect(stage.lines).toEqual(["The metric tailgate_mine_broken failed. broken gauge"]);
+    expect(stage.lines).toEqual([
+      "The metric tailgate_mine_broken could not be read. broken gauge",
+    ]);
   });
 
   test("answers several scrapes at once", async () => {

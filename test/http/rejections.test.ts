@@ -113,13 +113,13 @@ describe("an OTLP request that is rejected is counted and logged with its sender
       [400, /^The body is not valid gzip\./, { "Content-Encoding": "gzip" }, Buffer.from("no")],
       [
         403,
-        /^A request was refused\. The Host header "evil\.example" /,
+        /^A request was rejected\. The Host header "evil\.example" /,
         { Host: "evil.example" },
         Buffer.alloc(0),
       ],
       [
         403,
-        /^A request was refused\. The Origin header /,
+        /^A request was rejected\. The Origin header /,
         { Origin: "http://evil.example" },
         Buffer.alloc(0),
       ],
@@ -138,7 +138,7 @@ describe("an OTLP request that is rejected is counted and logged with its sender
       ["UNIMPLEMENTED", "grpc-encoding", { "grpc-encoding": "br" }],
       ["UNIMPLEMENTED", "Tailgate implements only", { ":path": "/other.Service/Export" }],
       ["INVALID_ARGUMENT", "The call has no message.", {}],
-      ["PERMISSION_DENIED", "A request was refused. The Host", { ":authority": "evil.example" }],
+      ["PERMISSION_DENIED", "A request was rejected. The Host", { ":authority": "evil.example" }],
       ["415", "The content type must be", { "content-type": "application/json" }],
       ["405", "gRPC requires POST.", { ":method": "PUT" }],
     ];
@@ -178,7 +178,7 @@ describe("any other request that is rejected is counted and logged with its send
   it("on the main port", async () => {
     const cases: [number, RegExp, string, string][] = [
       [404, /^There is nothing at "\/nowhere"\./, "GET", "/nowhere?secret=1"],
-      [405, /^\/api\/logs can be read with GET, not with DELETE\./, "DELETE", "/api/logs"],
+      [405, /^\/api\/logs supports GET and HEAD, not DELETE\./, "DELETE", "/api/logs"],
       [400, /^The filter term "level:LOUD" /, "GET", "/api/logs?level=LOUD"],
       [426, /^Upgrade Required\. Rejected with 426: "GET \/ws\/logs" from /, "GET", "/ws/logs"],
       [400, /replay/, "GET", "/ws/logs?replay=many"],
@@ -322,7 +322,7 @@ describe("what is no HTTP is answered, counted and logged", () => {
     [
       "a request for a proxy",
       405,
-      /no proxy/,
+      /not a proxy/,
       (agent) => `CONNECT example.com:443 HTTP/1.1\r\n${head(agent)}\r\n`,
     ],
   ];

@@ -15,7 +15,7 @@ describe("listening", () => {
     const error = await second.open().catch((thrown: unknown) => thrown);
     expect(TailgateError.is(error, "PORT_IN_USE")).toBe(true);
     expect(String(error)).toBe(
-      `TailgateError: Port ${stage.port} of 127.0.0.1 is in use; --port chooses another. Stop the program that listens there, or choose another port (0 picks a free one).`,
+      `TailgateError: Port ${stage.port} on 127.0.0.1 is already in use. Stop the program that listens there, or choose another port (0 picks a free one).`,
     );
     await second.server.close(AbortSignal.abort());
   });
@@ -25,7 +25,7 @@ describe("listening", () => {
       .open()
       .catch((thrown: unknown) => thrown);
     expect(TailgateError.is(error, "LISTEN_FAILED")).toBe(true);
-    expect(String(error)).toContain("Listening on 192.0.2.1:8001 is not possible: ");
+    expect(String(error)).toContain("Cannot listen on 192.0.2.1:8001: ");
   });
 
   test("an IPv6 address is shown as URLs have it", async () => {
@@ -63,7 +63,7 @@ describe("plugins' routes", () => {
     const wrong = await ask(`${stage.url}/v1/logs`);
     expect(wrong.status).toBe(405);
     expect(wrong.headers["allow"]).toBe("POST");
-    expect(wrong.body).toBe("The methods here are: POST.\n");
+    expect(wrong.body).toBe("Allowed methods: POST.\n");
   });
 
   test("cannot take a place twice, nor a place of the gateway's own", () => {
@@ -72,16 +72,20 @@ describe("plugins' routes", () => {
     plugins.route("POST", "/mine", ok);
     plugins.upgrade("/ws", () => {});
     expect(() => plugins.route("GET", "/mine", ok)).toThrow(
-      "The route GET /mine is taken already.",
+      "The route GET /mine is already registered.",
     );
-    expect(() => plugins.route("*", "/mine", ok)).toThrow("The route * /mine is taken already.");
-    expect(() => plugins.upgrade("/ws", () => {})).toThrow("WebSockets on /ws are taken already.");
+    expect(() => plugins.route("*", "/mine", ok)).toThrow(
+      "The route * /mine is already registered.",
+    );
+    expect(() => plugins.upgrade("/ws", () => {})).toThrow(
+      "WebSockets at /ws are already registered.",
+    );
     expect(() => plugins.route("GET", "mine", ok)).toThrow(
       "The route mine does not start with a slash.",
     );
     for (const path of ["/", "/api/logs", "/metrics"]) {
       expect(() => plugins.route("GET", path, ok)).toThrow(
-        `The route GET ${path} is taken already.`,
+        `The route GET ${path} is already registered.`,
       );
     }
   });
@@ -99,7 +103,7 @@ describe("plugins' routes", () => {
     await stage.open();
     expect(await ask(`${stage.url}/now`)).toMatchObject({
       status: 500,
-      body: "The gateway failed to answer.\n",
+      body: "The gateway failed to handle the request.\n",
     });
     await expect(ask(`${stage.url}/later`)).rejects.toThrow("aborted");
     expect(stage.lines).toEqual(["GET /now failed. broken now", "GET /later failed. broken later"]);
@@ -134,7 +138,7 @@ describe("the gateway's own answers", () => {
       error: {
         code: "NOT_FOUND",
         message:
-          'There is nothing at "/api/log". There is: /, /api/logs, /api/counts, /api/stats, /healthz, /readyz, /metrics.',
+          'There is nothing at "/api/log". Available paths: /, /api/logs, /api/counts, /api/stats, /healthz, /readyz, /metrics.',
       },
     });
   });
@@ -147,7 +151,7 @@ describe("the gateway's own answers", () => {
       expect(headers["allow"]).toBe("GET, HEAD");
       expect(JSON.parse(body).error).toEqual({
         code: "METHOD_NOT_ALLOWED",
-        message: `/api/logs can be read with GET, not with ${method}.`,
+        message: `/api/logs supports GET and HEAD, not ${method}.`,
       });
     }
     const head = await ask(`${stage.url}/api/logs`, { method: "HEAD" });
@@ -168,7 +172,7 @@ describe("the gateway's own answers", () => {
     expect(JSON.parse(body)).toEqual({
       error: {
         code: "INTERNAL",
-        message: "The gateway failed to answer; its log on stderr says why.",
+        message: "The gateway failed to handle the request; see its log on stderr.",
       },
     });
     expect(stage.lines).toEqual(["GET /readyz failed. secret detail"]);
@@ -263,7 +267,7 @@ describe("upgrades", () => {
     const reset = connect(stage.port, "127.0.0.1");
     reset.write(handshake("/nowhere", { Host: "localhost" }), () => reset.resetAndDestroy());
     await vi.waitFor(() => expect(reset.destroyed).toBe(true));
-    expect(stage.lines).toEqual(["Taking over a socket on /throws failed. broken"]);
+    expect(stage.lines).toEqual(["The WebSocket upgrade of /throws failed. broken"]);
     expect((await ask(`${stage.url}/healthz`)).status).toBe(200);
   });
 });

@@ -13,7 +13,7 @@ test("works that rest at the same time go on one after the other, each in a turn
   const work = async (): Promise<void> => {
     const slice = new TimeSlice();
     for (let rests = 0; rests < 3; rests++) {
-      await slice.rest();
+      await slice.yield();
       turns.push(turn);
     }
   };

@@ -3,8 +3,8 @@
 import { request as httpRequest } from "node:http";
 import { connect } from "node:net";
 import { describe, expect, test, vi } from "vitest";
+import { emptyPage } from "../../src/journal/memory-tail.ts";
 import { MemoryJournal } from "../../src/journal/memory.ts";
-import { emptyPage } from "../../src/journal/pages.ts";
 import type { JournalPage, JournalQuery, LogRecord } from "tailgate/plugin";
 import { ask, Stage, type Answer } from "../harness/http-server.ts";
 
@@ -192,10 +192,10 @@ test.each(["order=asc", LONG])(
 );
 
 test.each([
-  ["order=asc&wait=31", 'The parameter wait is "31"; valid is 0 to 30 seconds.'],
-  ["order=asc&wait=soon", 'The parameter wait is "soon"; valid is 0 to 30 seconds.'],
-  ["order=asc&wait=-1", 'The parameter wait is "-1"; valid is 0 to 30 seconds.'],
-  ["wait=1", "The parameter wait goes with order=asc: what comes is newer than what is there."],
+  ["order=asc&wait=31", 'The parameter wait is "31"; expected 0 to 30 seconds.'],
+  ["order=asc&wait=soon", 'The parameter wait is "soon"; expected 0 to 30 seconds.'],
+  ["order=asc&wait=-1", 'The parameter wait is "-1"; expected 0 to 30 seconds.'],
+  ["wait=1", "The parameter wait needs order=asc: new records follow the existing ones."],
 ])("%s is refused", async (query, message) => {
   const stage = await new Stage().open();
   const { status, body } = await askFor(stage, query);

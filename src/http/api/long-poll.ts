@@ -1,93 +1,89 @@
 import type { ServerResponse } from "node:http";
 import type { WatchedJournal } from "../../journal/journal.ts";
-import { counter, gauge, type Metric } from "../metrics/metric.ts";
 import { clearTimeout, setTimeout } from "../../runtime/timers.ts";
+import { counter, gauge, type Metric } from "../metrics/metric.ts";
 
-/** So many requests wait at once; one on top of them is answered at once, with what there is. */
+/** How many requests may wait; more are answered at once with what there is. */
 const WAITING_MAX = 100;
 
-/** Requests that stay open until the journal grows. */
-export class WaitingRoom {
+/** Requests that wait for the journal to grow. */
+export class LongPolling {
   readonly metrics: readonly Metric[] = [
-    gauge(
-      "tailgate_http_waiting",
-      "Requests that wait for the journal to grow.",
-      () => this.#waiting.size,
-    ),
+    gauge("tailgate_http_waiting", "Requests that wait for new records.", () => this.#waiting.size),
     counter(
       "tailgate_http_waiting_refused",
-      "Requests that were answered at once because too many waited.",
-      () => this.#refused,
+      "Requests answered at once because too many were waiting.",
+      () => this.#rejected,
     ),
   ];
   readonly #waiting = new Set<(hasGrown: boolean) => void>();
   readonly #unwatch: () => void;
-  #refused = 0;
+  #rejected = 0;
   #isClosed = false;
 
   constructor(journal: WatchedJournal) {
-    this.#unwatch = journal.watch(() => this.#release(true));
+    this.#unwatch = journal.watch(() => this.#releaseAll(true));
   }
 
-  /** For a request that may wait from now on for so long, as long as its client is there. */
-  admit(waitMs: number, response: ServerResponse): Wait {
-    return new Wait(waitMs, response, (signal) => this.#grown(signal));
+  /** Starts the waiting time of a request. */
+  start(waitMs: number, response: ServerResponse): LongPoll {
+    return new LongPoll(waitMs, response, (signal) => this.#waitForGrowth(signal));
   }
 
-  async #grown(signal: AbortSignal): Promise<boolean> {
+  async #waitForGrowth(signal: AbortSignal): Promise<boolean> {
     if (this.#isClosed || signal.aborted) return false;
     if (this.#waiting.size >= WAITING_MAX) {
-      this.#refused++;
+      this.#rejected++;
       return false;
     }
     const { promise, resolve } = Promise.withResolvers<boolean>();
-    const giveUp = (): void => resolve(false);
+    const abort = (): void => resolve(false);
     this.#waiting.add(resolve);
-    signal.addEventListener("abort", giveUp);
+    signal.addEventListener("abort", abort);
     const hasGrown = await promise;
-    signal.removeEventListener("abort", giveUp);
+    signal.removeEventListener("abort", abort);
     this.#waiting.delete(resolve);
     return hasGrown;
   }
 
-  #release(hasGrown: boolean): void {
+  #releaseAll(hasGrown: boolean): void {
     for (const resolve of this.#waiting) resolve(hasGrown);
   }
 
-  /** Lets all requests go, and holds no further one. */
+  /** Releases all waiting requests; no other will wait. */
   close(): void {
     this.#isClosed = true;
     this.#unwatch();
-    this.#release(false);
+    this.#releaseAll(false);
   }
 }
 
-/** The time that one request has. */
-export class Wait {
-  readonly #over = new AbortController();
-  readonly #grown: (signal: AbortSignal) => Promise<boolean>;
+/** The waiting time of one request. It ends when the client leaves. */
+export class LongPoll {
+  readonly #ended = new AbortController();
+  readonly #waitForGrowth: (signal: AbortSignal) => Promise<boolean>;
 
   constructor(
     waitMs: number,
     response: ServerResponse,
-    grown: (signal: AbortSignal) => Promise<boolean>,
+    waitForGrowth: (signal: AbortSignal) => Promise<boolean>,
   ) {
-    this.#grown = grown;
-    if (waitMs === 0) this.#over.abort();
-    const timer = setTimeout(() => this.#over.abort(), waitMs);
-    // Comes behind each answer, and when the client leaves.
+    this.#waitForGrowth = waitForGrowth;
+    if (waitMs === 0) this.#ended.abort();
+    const timer = setTimeout(() => this.#ended.abort(), waitMs);
+    // Emitted after every response, and when the client leaves.
     response.once("close", () => {
       clearTimeout(timer);
-      this.#over.abort();
+      this.#ended.abort();
     });
   }
 
   get isOver(): boolean {
-    return this.#over.signal.aborted;
+    return this.#ended.signal.aborted;
   }
 
-  /** Resolves with true when the journal has grown, with false when the request is to be answered. */
-  more(): Promise<boolean> {
-    return this.#grown(this.#over.signal);
+  /** Resolves with true when the journal has grown, and with false when the request has to be answered. */
+  forRecords(): Promise<boolean> {
+    return this.#waitForGrowth(this.#ended.signal);
   }
 }

@@ -1,86 +1,82 @@
-import { type Filter, FILTER_PARAMETERS, parseFilter } from "../../wire/filter.ts";
+import { FACETS, type Facet } from "../../wire/fields.ts";
+import { FILTER_PARAMETERS, parseFilter, type Filter } from "../../wire/filter.ts";
 import { quotedExcerpt } from "../../wire/printable.ts";
-import { HttpProblem } from "../server/rejections.ts";
-import { type Facet, FACETS } from "../../wire/fields.ts";
+import { HttpError } from "../server/rejections.ts";
 
 const LIMIT_DEFAULT = 100;
 const LIMIT_MAX = 1000;
 
 const WAIT_SECONDS_MAX = 30;
 
-export const ORDERS = ["desc", "asc"] as const;
+const ORDERS = ["desc", "asc"] as const;
 const FORMATS = ["json", "ndjson"] as const;
 
-const HISTORY_PARAMETERS: readonly string[] = [
-  ...FILTER_PARAMETERS,
-  "since",
-  "until",
-  "order",
-  "limit",
-  "cursor",
-  "wait",
-  "format",
-];
+const SEARCH_PARAMETERS = [...FILTER_PARAMETERS, "since", "until", "order"];
+const HISTORY_PARAMETERS = [...SEARCH_PARAMETERS, "limit", "cursor", "wait", "format"];
+const COUNT_PARAMETERS = [...SEARCH_PARAMETERS, "cursor", "facets"];
 
-/** The place of the next record, and the numbering that it belongs to. */
+/** A position in the journal: the next sequence to read, and its epoch. */
 export interface Cursor {
   readonly epoch: string;
   readonly sequence: number;
 }
 
-/** What a request to /api/logs asks for. */
-export interface HistoryQuery {
+/** What /api/logs and /api/counts search for. */
+interface SearchQuery {
   readonly filter: Filter;
-  /** In the envelope's form, so that texts can be compared; undefined without a bound. */
+  /** As envelopes show times, so that texts can be compared; undefined without a bound. */
   readonly since: string | undefined;
   readonly until: string | undefined;
   readonly order: (typeof ORDERS)[number];
-  readonly limit: number;
-  /** Where to go on; undefined for the first page. */
+  /** Undefined for the first page. */
   readonly cursor: Cursor | undefined;
-  /** How long to wait for a record where there is none; undefined where the end of the journal is the end. */
+}
+
+/** A request to /api/logs. */
+export interface HistoryQuery extends SearchQuery {
+  readonly limit: number;
+  /** How long to wait for a record if there is none; undefined if the search ends at the end of the journal. */
   readonly waitMs: number | undefined;
-  /** Undefined where the Accept header is to decide. */
+  /** Undefined if the Accept header decides. */
   readonly format: (typeof FORMATS)[number] | undefined;
 }
 
-/**
- * Reads the query of /api/logs; a parameter without a value counts as absent.
- * @throws HttpProblem PARAMETER_INVALID, TailgateError FILTER_INVALID
- */
+/** A request to /api/counts. */
+export interface CountQuery extends SearchQuery {
+  /** The facets whose values are counted. */
+  readonly facets: readonly Facet[];
+}
+
+/** @throws HttpError PARAMETER_INVALID, TailgateError FILTER_INVALID */
 export function parseHistoryQuery(search: string): HistoryQuery {
-  const given = parametersOf(search, HISTORY_PARAMETERS);
-  const order = parseChoice("order", ORDERS, given["order"]) ?? "desc";
+  const parameters = parseParameters(search, HISTORY_PARAMETERS);
+  const query = parseSearchQuery(parameters);
   return {
-    filter: parseFilter(given),
-    since: parseTime("since", given["since"]),
-    until: parseUntil(given["until"]),
-    order,
-    limit: parseLimit(given["limit"]),
-    cursor: parseCursor(given["cursor"]),
-    waitMs: parseWait(given["wait"], order),
-    format: parseChoice("format", FORMATS, given["format"]),
+    ...query,
+    limit: parseLimit(parameters["limit"]),
+    waitMs: parseWait(parameters["wait"], query.order),
+    format: parseChoice("format", FORMATS, parameters["format"]),
   };
 }
 
-/** What {@link HistoryQuery.cursor} is read from. */
-export function cursorText(epoch: string, sequence: number): string {
-  return `${epoch}:${sequence}`;
+/** @throws HttpError PARAMETER_INVALID, TailgateError FILTER_INVALID */
+export function parseCountQuery(search: string): CountQuery {
+  const parameters = parseParameters(search, COUNT_PARAMETERS);
+  return { ...parseSearchQuery(parameters), facets: parseFacets(parameters["facets"]) };
 }
 
+type Parameters = Readonly<Record<string, string | undefined>>;
+
 /**
- * What a query says; a parameter without a value counts as absent.
- * @throws HttpProblem PARAMETER_INVALID for one that is not known, or is given twice.
+ * Returns the parameters of a query; one without a value counts as absent.
+ * @throws HttpError PARAMETER_INVALID if one is unknown or given twice.
  */
-export function parametersOf(
-  search: string,
-  known: readonly string[],
-): Record<string, string | undefined> {
+function parseParameters(search: string, known: readonly string[]): Parameters {
   const parameters: Record<string, string | undefined> = Object.create(null);
   for (const [name, value] of new URLSearchParams(search)) {
     if (!known.includes(name)) {
       throw invalid(
-        `The parameter ${quotedExcerpt(name)} is unknown. Known are: ${known.join(", ")}.`,
+        `The parameter ${quotedExcerpt(name)} is unknown. Known parameters: ${known.join(", ")}.`,
       );
     }
     if (name in parameters) throw invalid(`The parameter ${name} is given twice.`);
@@ -89,7 +85,17 @@ export function parametersOf(
   return parameters;
 }
 
-export function parseChoice<Choice extends string>(
+function parseSearchQuery(parameters: Parameters): SearchQuery {
+  return {
+    filter: parseFilter(parameters),
+    since: parseTime("since", parameters["since"]),
+    until: parseUntil(parameters["until"]),
+    order: parseChoice("order", ORDERS, parameters["order"]) ?? "desc",
+    cursor: parseCursor(parameters["cursor"]),
+  };
+}
+
+function parseChoice<Choice extends string>(
   name: string,
   choices: readonly Choice[],
   value: string | undefined,
@@ -98,6 +104,15 @@ export function parseChoice<Choice extends string>(
   const choice = choices.find((known) => known === value);
   if (choice === undefined) throw invalidValue(name, value, `one of ${choices.join(", ")}`);
   return choice;
+}
+
+function parseFacets(value: string | undefined): readonly Facet[] {
+  const names = value?.split(",") ?? [];
+  return names.map((name) => {
+    const facet = FACETS.find((known) => known === name);
+    if (facet === undefined) throw invalidValue("facets", value!, `some of ${FACETS.join(",")}`);
+    return facet;
+  });
 }
 
 function parseLimit(value: string | undefined): number {
@@ -116,20 +131,23 @@ function parseWait(value: string | undefined, order: HistoryQuery["order"]): num
     throw invalidValue("wait", value, `0 to ${WAIT_SECONDS_MAX} seconds`);
   }
   if (order === "desc") {
-    throw invalid(
-      "The parameter wait goes with order=asc: what comes is newer than what is there.",
-    );
+    throw invalid("The parameter wait needs order=asc: new records follow the existing ones.");
   }
   return 1000 * seconds;
 }
 
 const CURSOR = /^(.+):(\d{1,15})$/;
 
-export function parseCursor(value: string | undefined): Cursor | undefined {
+function parseCursor(value: string | undefined): Cursor | undefined {
   if (value === undefined) return undefined;
   const [, epoch, sequence] = CURSOR.exec(value) ?? [];
-  if (epoch === undefined) throw invalidValue("cursor", value, "a next_cursor of an answer");
+  if (epoch === undefined) throw invalidValue("cursor", value, "the next_cursor of a response");
   return { epoch, sequence: Number(sequence) };
+}
+
+/** Returns a cursor as clients send it back. */
+export function cursorText(epoch: string, sequence: number): string {
+  return `${epoch}:${sequence}`;
 }
 
 const ISO_TIME =
@@ -141,10 +159,10 @@ const EPOCH_MS = /^\d{1,15}$/;
 /** The last millisecond of the year 9999. */
 const EPOCH_MS_MAX = 253_402_300_799_999;
 
-/** From ISO 8601, in UTC where it names no zone, or milliseconds since 1970, to `2025-10-13T09:27:24.339163Z`. */
-export function parseTime(name: string, value: string | undefined): string | undefined {
+/** Converts ISO 8601, in UTC if it has no zone, or milliseconds since 1970 to the form `2025-10-13T09:27:24.339163Z`. */
+function parseTime(name: string, value: string | undefined): string | undefined {
   if (value === undefined) return undefined;
-  // In a query a plus that is not escaped means a space; in a time it can only have been the zone's.
+  // An unescaped plus in a query means a space; in a time it can only be the zone's sign.
   const text = value.replace(/ (?=\d{2}:\d{2}$)(?<=:\d{2}(?:\.\d+)? )/, "+");
   const [, date, time = "00:00", second = "00", fraction = "", zone = "Z"] =
     ISO_TIME.exec(text) ?? [];
@@ -164,10 +182,10 @@ export function parseTime(name: string, value: string | undefined): string | und
 }
 
 /**
- * As {@link parseTime}. Envelopes show whole microseconds: a moment between two of them is the later one, so that what
- * was before it still is.
+ * As {@link parseTime}, but rounds up. Envelopes show whole microseconds: what was before a time between two of them has
+ * to be before the result.
  */
-export function parseUntil(value: string | undefined): string | undefined {
+function parseUntil(value: string | undefined): string | undefined {
   const text = parseTime("until", value);
   if (text === undefined || !/\.\d{6}0*[1-9]/.test(value!)) return text;
   const micros = Number(text.slice(20, 26)) + 1;
@@ -176,40 +194,10 @@ export function parseUntil(value: string | undefined): string | undefined {
   return `${next.slice(0, 20)}000000Z`;
 }
 
-export function invalidValue(name: string, value: string, valid: string): HttpProblem {
-  return invalid(`The parameter ${name} is ${quotedExcerpt(value)}; valid is ${valid}.`);
+function invalidValue(name: string, value: string, expected: string): HttpError {
+  return invalid(`The parameter ${name} is ${quotedExcerpt(value)}; expected ${expected}.`);
 }
 
-function invalid(message: string): HttpProblem {
-  return new HttpProblem(400, "PARAMETER_INVALID", message);
-}
-
-const COUNT_PARAMETERS = [...FILTER_PARAMETERS, "since", "until", "order", "cursor", "facets"];
-
-/** What a request to /api/counts asks for. */
-export interface CountQuery extends Omit<HistoryQuery, "limit" | "format" | "waitMs"> {
-  /** Whose values are counted, too. */
-  readonly facets: readonly Facet[];
-}
-
-/** @throws HttpProblem PARAMETER_INVALID, TailgateError FILTER_INVALID */
-export function parseCountQuery(search: string): CountQuery {
-  const given = parametersOf(search, COUNT_PARAMETERS);
-  return {
-    filter: parseFilter(given),
-    since: parseTime("since", given["since"]),
-    until: parseUntil(given["until"]),
-    order: parseChoice("order", ORDERS, given["order"]) ?? "desc",
-    cursor: parseCursor(given["cursor"]),
-    facets: parseFacets(given["facets"]),
-  };
-}
-
-function parseFacets(value: string | undefined): readonly Facet[] {
-  const names = value?.split(",") ?? [];
-  return names.map((name) => {
-    const facet = FACETS.find((known) => known === name);
-    if (facet === undefined) throw invalidValue("facets", value!, `some of ${FACETS.join(",")}`);
-    return facet;
-  });
+function invalid(message: string): HttpError {
+  return new HttpError(400, "PARAMETER_INVALID", message);
 }

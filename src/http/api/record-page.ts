@@ -1,77 +1,77 @@
 import type { Readable } from "node:stream";
 import type { Batch } from "../../plugin/index.ts";
 import {
-  type AnswerAccount,
-  type AnswerBudget,
-  slicesOf,
+  chunksOf,
   streamOf,
   WRITE_BYTES_MAX,
+  type ResponseBudget,
+  type ResponseMemory,
 } from "../server/response-budget.ts";
-import type { Sink } from "./journal-search.ts";
+import type { RecordSink } from "./journal-search.ts";
 
-/** Memory is taken in pieces that grow up to this size; records that are larger have a piece of their own. */
-const PIECE_BYTES_MIN = 4 << 10;
-const PIECE_BYTES_MAX = 64 << 10;
+/** Memory is reserved in buffers that grow up to this size; a larger record has its own. */
+const BUFFER_BYTES_MIN = 4 << 10;
+const BUFFER_BYTES_MAX = 64 << 10;
 
-/** So many pieces can be between here and the system's buffers: the stream's, the response's, the socket's. */
-const PIECES_UNDERWAY = 3;
+/** How many buffers are in flight at most: in the stream, the response and the socket. */
+const BUFFERS_IN_FLIGHT = 3;
 
-/** How records follow one another. */
-export interface Separators {
+/** What is written between the records and after each of them. */
+interface Separators {
   readonly between: string;
   readonly after: string;
 }
 
-/** The records of one answer: each as JSON, the envelope with its sequence in front. */
-export class FoundRecords implements Sink {
+/** The records of one response, as JSON: each envelope with its sequence in front. */
+export class RecordPage implements RecordSink {
   readonly readsEnvelopes = false;
   readonly #limit: number;
   readonly #separators: Separators;
-  readonly #budget: AnswerBudget;
-  readonly #account: AnswerAccount;
-  /** Pieces that are full, and the one that is being filled. */
-  readonly #pieces: Buffer[] = [];
-  #piece = Buffer.alloc(0);
+  readonly #budget: ResponseBudget;
+  readonly #memory: ResponseMemory;
+  /** The full buffers. */
+  readonly #buffers: Buffer[] = [];
+  /** The buffer that is being filled. */
+  #buffer = Buffer.alloc(0);
   #used = 0;
   #bytes = 0;
-  /** With so many bytes it takes no further record. */
   #bytesMax = Infinity;
   #count = 0;
-  #isOut = false;
+  #isOutOfMemory = false;
 
   constructor(
     limit: number,
     separators: Separators,
-    { budget, account }: { budget: AnswerBudget; account: AnswerAccount },
+    { budget, memory }: { budget: ResponseBudget; memory: ResponseMemory },
   ) {
     this.#limit = limit;
     this.#separators = separators;
     this.#budget = budget;
-    this.#account = account;
+    this.#memory = memory;
   }
 
-  /** True if not even the first record had room. */
-  get isRefused(): boolean {
-    return this.#isOut && this.#count === 0;
+  /** True if there was no memory even for the first record. */
+  get isRejected(): boolean {
+    return this.#isOutOfMemory && this.#count === 0;
   }
 
   get isFull(): boolean {
-    return this.#count >= this.#limit || this.#bytes >= this.#bytesMax || this.#isOut;
+    return this.#count >= this.#limit || this.#bytes >= this.#bytesMax || this.#isOutOfMemory;
   }
 
-  /** Copies the record: what it is a part of can be a thousand times as large. Returns false if it has no room. */
-  take(batch: Batch, index: number): boolean {
+  /** Copies the record: a reference would retain its batch, which may be a thousand times as large. */
+  add(batch: Batch, index: number): boolean {
     const { between, after } = this.#separators;
-    // All of the envelope but its opening brace is taken as it is.
+    // Followed by the envelope without its opening brace.
     const head = `${this.#count === 0 ? "" : between}{"sequence":${batch.sequence(index)},`;
     const envelope = batch.bytes(index);
     const length = head.length + envelope.length - 1 + after.length;
-    if (!this.#hasRoom(length)) {
-      this.#isOut = true;
+    if (!this.#reserve(length)) {
+      this.#isOutOfMemory = true;
       return false;
     }
     this.#write(head);
-    this.#piece.set(envelope.subarray(1), this.#used);
+    this.#buffer.set(envelope.subarray(1), this.#used);
     this.#used += envelope.length - 1;
     this.#write(after);
     this.#bytes += length;
@@ -80,53 +80,52 @@ export class FoundRecords implements Sink {
   }
 
   #write(text: string): void {
-    this.#used += this.#piece.write(text, this.#used, "latin1");
+    this.#used += this.#buffer.write(text, this.#used, "latin1");
   }
 
-  /** Makes sure that so many bytes fit into the piece that is being filled. */
-  #hasRoom(length: number): boolean {
+  /** Makes room for a record in the current buffer or a new one. Returns false if there is no memory. */
+  #reserve(length: number): boolean {
     if (this.#count === 0) this.#bytesMax = this.#budget.pageBytesMax;
-    if (this.#used + length <= this.#piece.length) return true;
-    const grown = Math.min(PIECE_BYTES_MAX, Math.max(PIECE_BYTES_MIN, 2 * this.#piece.length));
+    if (this.#used + length <= this.#buffer.length) return true;
+    const grown = Math.min(BUFFER_BYTES_MAX, Math.max(BUFFER_BYTES_MIN, 2 * this.#buffer.length));
     const size = Math.max(length, grown);
-    if (!this.#budget.takeForPage(this.#account, size)) return false;
-    this.#endPiece();
-    this.#piece = Buffer.allocUnsafeSlow(size);
+    if (!this.#budget.reserveForPage(this.#memory, size)) return false;
+    this.#finishBuffer();
+    this.#buffer = Buffer.allocUnsafeSlow(size);
     return true;
   }
 
-  #endPiece(): void {
-    if (this.#used > 0) this.#pieces.push(this.#piece.subarray(0, this.#used));
+  #finishBuffer(): void {
+    if (this.#used > 0) this.#buffers.push(this.#buffer.subarray(0, this.#used));
     this.#used = 0;
   }
 
-  /** The answer with its length, as a stream if it is large: it goes on when the client has read what it has. */
+  /** Returns the body and its length; a large body is a stream that advances as the client reads. */
   body(
     head: string,
     tail: string,
   ): { readonly length: number; readonly content: Buffer | Readable } {
-    this.#endPiece();
-    const pieces = this.#pieces.splice(0);
+    this.#finishBuffer();
+    const buffers = this.#buffers.splice(0);
     const length = Buffer.byteLength(head) + this.#bytes + Buffer.byteLength(tail);
     if (length <= WRITE_BYTES_MAX) {
-      return { length, content: Buffer.concat([Buffer.from(head), ...pieces, Buffer.from(tail)]) };
+      return { length, content: Buffer.concat([Buffer.from(head), ...buffers, Buffer.from(tail)]) };
     }
-    const content = written({ head, pieces, tail }, this.#account);
-    return { length, content: streamOf(content) };
+    return { length, content: streamOf(drain({ head, buffers, tail }, this.#memory)) };
   }
 }
 
-/** Hands the answer out, and forgets each piece of it. */
-function* written(
-  { head, pieces, tail }: { head: string; pieces: Buffer[]; tail: string },
-  account: AnswerAccount,
+/** Yields the body in chunks, and releases the memory of each buffer once its chunks must have been written. */
+function* drain(
+  { head, buffers, tail }: { head: string; buffers: Buffer[]; tail: string },
+  memory: ResponseMemory,
 ): Generator<Buffer> {
-  const underway: number[] = [];
+  const inFlight: number[] = [];
   if (head !== "") yield Buffer.from(head);
-  for (let piece = pieces.shift(); piece; piece = pieces.shift()) {
-    yield* slicesOf(piece);
-    underway.push(piece.buffer.byteLength);
-    if (underway.length > PIECES_UNDERWAY) account.give(underway.shift()!);
+  for (let buffer = buffers.shift(); buffer; buffer = buffers.shift()) {
+    yield* chunksOf(buffer);
+    inFlight.push(buffer.buffer.byteLength);
+    if (inFlight.length > BUFFERS_IN_FLIGHT) memory.release(inFlight.shift()!);
   }
   if (tail !== "") yield Buffer.from(tail);
 }

@@ -1,140 +1,135 @@
 import type { Socket } from "node:net";
 import { counter, gauge, type Metric } from "../metrics/metric.ts";
-import { HttpProblem } from "../server/rejections.ts";
+import { HttpError } from "../server/rejections.ts";
 
 const RETRY_AFTER_SECONDS = 1;
 
 export interface SearchLimits {
-  /** How many searches run at the same time. */
+  /** How many searches may run at the same time. */
   readonly searchesMax: number;
-  /** How many wait for it. */
+  /** How many may wait for their turn. */
   readonly queuedSearchesMax: number;
 }
 
-interface Waiting {
-  /** True for a search that has run before: it is not refused in the middle. */
+interface QueuedSearch {
+  /** True if the search has run before: a search in progress is not rejected. */
   readonly isContinued: boolean;
-  /** Told whether its turn has come: false if its client has left. */
-  readonly begin: (isDue: boolean) => void;
-  readonly refuse: (problem: HttpProblem) => void;
+  /** Called with true when it may run, with false if its client has left. */
+  readonly start: (mayRun: boolean) => void;
+  readonly reject: (error: HttpError) => void;
 }
 
 /**
- * Bounds the searches of the journal that run at the same time. The others wait, each connection in a line of its own,
- * and the lines take turns: who sends many requests waits longer, not everyone. When too many wait, the longest line
- * loses its last one.
+ * Limits the searches of the journal that run at the same time. Others wait in one queue per connection, and the queues
+ * are served in turn: a client that sends many requests delays itself, not everyone. On overflow, the longest queue loses
+ * its last search.
  */
 export class SearchQueue {
   readonly metrics: readonly Metric[] = [
-    gauge("tailgate_http_searches", "Searches of the journal that run.", () => this.#running),
+    gauge("tailgate_http_searches", "Running searches of the journal.", () => this.#running),
     gauge(
       "tailgate_http_searches_queued",
-      "Searches of the journal that wait for others to end.",
+      "Searches of the journal that wait for others to finish.",
       () => this.#queued,
     ),
     counter(
       "tailgate_http_searches_refused",
-      "Searches that were answered 503 because too many waited.",
-      () => this.#refused,
+      "Searches answered 503 because too many were waiting.",
+      () => this.#rejected,
     ),
   ];
   readonly #limits: SearchLimits;
   /** By connection, in the order of their turns. */
-  readonly #lines = new Map<Socket, Waiting[]>();
+  readonly #queues = new Map<Socket, QueuedSearch[]>();
   #running = 0;
   #queued = 0;
-  #refused = 0;
+  #rejected = 0;
 
   constructor(limits: SearchLimits) {
     this.#limits = limits;
   }
 
   /**
-   * Runs a search for the client of that socket when its turn comes; not at all if the client leaves before.
-   * @throws HttpProblem SEARCHES_BUSY if too many wait.
+   * Runs a search for the client of this socket when its turn comes, unless the client leaves before.
+   * @throws HttpError SEARCHES_BUSY if too many are waiting.
    */
   async run(socket: Socket, search: () => Promise<void>, isContinued: boolean): Promise<void> {
-    if (!(await this.#admit(socket, isContinued))) return;
+    if (!(await this.#waitForTurn(socket, isContinued))) return;
     try {
       await search();
     } finally {
       this.#running--;
-      this.#next();
+      this.#startNext();
     }
   }
 
-  #admit(socket: Socket, isContinued: boolean): Promise<boolean> | boolean {
+  #waitForTurn(socket: Socket, isContinued: boolean): Promise<boolean> | boolean {
     if (socket.destroyed) return false;
     if (this.#running < this.#limits.searchesMax) {
       this.#running++;
       return true;
     }
-    if (!isContinued && this.#queued >= this.#limits.queuedSearchesMax) this.#makeRoom(socket);
+    if (!isContinued && this.#queued >= this.#limits.queuedSearchesMax) this.#rejectOne(socket);
     const { promise, resolve, reject } = Promise.withResolvers<boolean>();
-    this.#lineOf(socket).push({ isContinued, begin: resolve, refuse: reject });
+    this.#queueOf(socket).push({ isContinued, start: resolve, reject });
     this.#queued++;
     return promise;
   }
 
-  /** One listener for each connection, however many requests it has sent. */
-  #lineOf(socket: Socket): Waiting[] {
-    const known = this.#lines.get(socket);
-    if (known) return known;
-    const line: Waiting[] = [];
-    this.#lines.set(socket, line);
-    socket.once("close", this.#leave);
-    return line;
+  /** Adds one listener per connection, however many requests it has sent. */
+  #queueOf(socket: Socket): QueuedSearch[] {
+    const existing = this.#queues.get(socket);
+    if (existing) return existing;
+    const queue: QueuedSearch[] = [];
+    this.#queues.set(socket, queue);
+    socket.once("close", this.#removeClosed);
+    return queue;
   }
 
-  readonly #leave = (): void => {
-    for (const [socket, line] of this.#lines) {
+  readonly #removeClosed = (): void => {
+    for (const [socket, queue] of this.#queues) {
       if (!socket.destroyed) continue;
-      this.#end(socket);
-      this.#queued -= line.length;
-      for (const { begin } of line) begin(false);
+      this.#queues.delete(socket);
+      socket.off("close", this.#removeClosed);
+      this.#queued -= queue.length;
+      for (const { start } of queue) start(false);
     }
   };
 
-  #end(socket: Socket): void {
-    this.#lines.delete(socket);
-    socket.off("close", this.#leave);
-  }
-
-  /** Refuses the last one of the longest line: the newcomer itself, unless another connection has more. */
-  #makeRoom(newcomer: Socket): void {
-    let longest = this.#lines.get(newcomer)?.length ?? 0;
-    let last: { line: Waiting[]; index: number } | undefined;
-    for (const line of this.#lines.values()) {
-      const index = line.findLastIndex(({ isContinued }) => !isContinued);
-      if (line.length <= longest + 1 || index < 0) continue;
-      longest = line.length - 1;
-      last = { line, index };
+  /** Rejects the last search of the longest queue: the new one, unless another connection has more. */
+  #rejectOne(newcomer: Socket): void {
+    let longest = this.#queues.get(newcomer)?.length ?? 0;
+    let last: { queue: QueuedSearch[]; index: number } | undefined;
+    for (const queue of this.#queues.values()) {
+      const index = queue.findLastIndex(({ isContinued }) => !isContinued);
+      if (queue.length <= longest + 1 || index < 0) continue;
+      longest = queue.length - 1;
+      last = { queue, index };
     }
-    this.#refused++;
-    const problem = this.#busy();
-    if (last === undefined) throw problem;
-    const [refused] = last.line.splice(last.index, 1);
+    this.#rejected++;
+    const error = this.#busy();
+    if (last === undefined) throw error;
+    const [rejected] = last.queue.splice(last.index, 1);
     this.#queued--;
-    refused!.refuse(problem);
+    rejected!.reject(error);
   }
 
-  #busy(): HttpProblem {
+  #busy(): HttpError {
     const text = `${this.#running} searches of the journal are running and ${this.#queued} are waiting. Try again in ${RETRY_AFTER_SECONDS} s.`;
-    return new HttpProblem(503, "SEARCHES_BUSY", text, RETRY_AFTER_SECONDS);
+    return new HttpError(503, "SEARCHES_BUSY", text, RETRY_AFTER_SECONDS);
   }
 
-  /** Gives free places to those whose turn it is. */
-  #next(): void {
-    for (const [socket, line] of this.#lines) {
+  #startNext(): void {
+    for (const [socket, queue] of this.#queues) {
       if (this.#running >= this.#limits.searchesMax) return;
-      const { begin } = line.shift()!;
+      const { start } = queue.shift()!;
       this.#queued--;
       this.#running++;
-      // To the end of the turns.
-      this.#lines.delete(socket);
-      if (line.length > 0) this.#lines.set(socket, line);
-      else socket.off("close", this.#leave);
-      begin(true);
+      // Moves the queue to the end of the turns.
+      this.#queues.delete(socket);
+      if (queue.length > 0) this.#queues.set(socket, queue);
+      else socket.off("close", this.#removeClosed);
+      start(true);
     }
   }
 }

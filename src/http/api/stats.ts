@@ -3,36 +3,36 @@ import { PARSE_EFFORT_PER_BYTE } from "../../wire/filter.ts";
 import type { ComponentStatus, GatewayView } from "../../gateway/status.ts";
 import type { Batch, HostJournal } from "../../plugin/index.ts";
 import type { Endpoint } from "../server/application.ts";
-import { Tally } from "./counts.ts";
+import { NameCounts } from "./counts.ts";
 import { TimeSlice } from "./time-slice.ts";
 import { packageVersion } from "../../runtime/package.ts";
 
 export const STATS_PATH = "/api/stats";
 
-/** How old an answer may be, so that many requests cost no more than one. */
-const ANSWER_AGE_MS_MAX = 1000;
+/** Responses are reused for this long, so that many requests cost no more than one. */
+const CACHE_MS = 1000;
 
-/** How many loggers and actions are listed, the most frequent first. */
+/** How many of the most frequent loggers and actions are listed. */
 const NAMES_MAX = 20;
 
-/** GET /api/stats: what runs, what became of the records, and what memory holds of them. */
+/** GET /api/stats: the components, the outcomes of records, and statistics of the records in memory. */
 export function stats(view: GatewayView): Endpoint {
-  let counted: Promise<object> | undefined;
-  let countedAtMs = -Infinity;
+  let response: Promise<object> | undefined;
+  let collectedAtMs = -Infinity;
   return {
     path: STATS_PATH,
-    async answer(context) {
+    async respond(context) {
       const nowMs = performance.now();
-      if (counted === undefined || nowMs - countedAtMs >= ANSWER_AGE_MS_MAX) {
-        counted = statsOf(view);
-        countedAtMs = nowMs;
+      if (response === undefined || nowMs - collectedAtMs >= CACHE_MS) {
+        response = collectStats(view);
+        collectedAtMs = nowMs;
       }
-      context.body = await counted;
+      context.body = await response;
     },
   };
 }
 
-async function statsOf(view: GatewayView): Promise<object> {
+async function collectStats(view: GatewayView): Promise<object> {
   const { epoch, oldest, newest } = view.journal;
   return {
     version: packageVersion(),
@@ -47,13 +47,13 @@ async function statsOf(view: GatewayView): Promise<object> {
   };
 }
 
-/** Nothing while the system clock is trusted. */
+/** Empty while the system clock is trusted. */
 function clockStats({ unconfirmedClockMs = 0 }: GatewayView): object {
   if (unconfirmedClockMs === 0) return {};
   return { clock: { unconfirmed_seconds: Math.round(unconfirmedClockMs / 1000) } };
 }
 
-/** Nothing for a journal that is not damaged. */
+/** Empty unless the journal is damaged. */
 function damageStats({ journalDamage = [] }: GatewayView): object {
   if (journalDamage.length === 0) return {};
   const damage = journalDamage.map(({ atMs, text, lost, kept }) => ({
@@ -65,7 +65,7 @@ function damageStats({ journalDamage = [] }: GatewayView): object {
   return { damage };
 }
 
-/** Null where the journal keeps no chain of evidence. */
+/** Null if the journal has no hash chain. */
 function auditStats({ audit }: GatewayView): object | null {
   if (audit === undefined) return null;
   const { chain, checkpoint } = audit;
@@ -93,23 +93,24 @@ function componentStats(component: ComponentStatus): object {
   };
 }
 
-/** Counts over the records in memory; `from` and `to` are their sequences, null where there are none. */
+/** Counts the records in memory; `from` and `to` are their sequences, null if there are none. */
 async function tailStats(journal: HostJournal): Promise<object> {
   const { oldest, newest } = journal;
-  const types = new Tally(ENVELOPE_TYPES);
-  const levels = new Tally(LEVELS);
-  const loggers = new Tally();
-  const actions = new Tally();
+  const types = new NameCounts(ENVELOPE_TYPES);
+  const levels = new NameCounts(LEVELS);
+  const loggers = new NameCounts();
+  const actions = new NameCounts();
   const slice = new TimeSlice();
-  for await (const run of upwards(journal, oldest, newest)) {
-    for (let index = 0; index < run.length; index++) {
-      const isAudit = run.type(index) === "audit_log";
-      if (slice.isOver(isAudit ? PARSE_EFFORT_PER_BYTE * run.size(index) : 1)) await slice.rest();
-      types.count(run.type(index));
-      levels.count(run.level(index));
-      loggers.count(run.logger(index));
+  for await (const batch of readMemory(journal, oldest, newest)) {
+    for (let index = 0; index < batch.length; index++) {
+      const isAudit = batch.type(index) === "audit_log";
+      if (slice.isOver(isAudit ? PARSE_EFFORT_PER_BYTE * batch.size(index) : 1))
+        await slice.yield();
+      types.count(batch.type(index));
+      levels.count(batch.level(index));
+      loggers.count(batch.logger(index));
       if (!isAudit) continue;
-      const { action } = run.envelope(index).data;
+      const { action } = batch.envelope(index).data;
       if (typeof action === "string") actions.count(action);
     }
   }
@@ -119,16 +120,16 @@ async function tailStats(journal: HostJournal): Promise<object> {
     to: isEmpty ? null : newest,
     types: types.all(),
     levels: levels.all(),
-    loggers: loggers.most(NAMES_MAX),
-    actions: actions.most(NAMES_MAX),
+    loggers: loggers.mostFrequent(NAMES_MAX),
+    actions: actions.mostFrequent(NAMES_MAX),
   };
 }
 
 /**
- * What memory holds from `first` to `last`, oldest first; the disk may have refused records in between. It may end early
- * where memory lets records go meanwhile.
+ * Reads the records from `first` to `last` in memory, oldest first. Records that could not be stored are missing; it ends
+ * early if the next ones leave memory meanwhile.
  */
-export async function* upwards(
+async function* readMemory(
   journal: HostJournal,
   first: number,
   last: number,

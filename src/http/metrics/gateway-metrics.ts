@@ -9,119 +9,115 @@ import type { PluginSample } from "../../plugin/metrics.ts";
 import { gauge, type Metric } from "./metric.ts";
 import { packageVersion } from "../../runtime/package.ts";
 
-/** What a component shows, for /metrics; undefined where that says nothing about it. */
-interface ComponentNumber {
+/** A metric of each component; `read` returns undefined if it does not apply to one. */
+interface ComponentMetric {
   readonly name: string;
   readonly description: string;
   readonly kind: "counter" | "gauge";
   read(component: ComponentStatus): number | undefined;
 }
 
-const COMPONENT_NUMBERS: readonly ComponentNumber[] = [
+const COMPONENT_METRICS: readonly ComponentMetric[] = [
   {
     name: "records_received",
-    description: "Records that came to the component.",
+    description: "Records that the component received.",
     kind: "counter",
     read: ({ counters }) => counters.received,
   },
   {
     name: "records_filtered",
-    description: "Records that the component did not want, because of their level or type.",
+    description: "Records that the component filtered out by level or type.",
     kind: "counter",
     read: ({ counters }) => counters.filtered,
   },
   {
     name: "records_accepted",
-    description: "Records that were taken in and passed on to the journal.",
+    description: "Records that were accepted and passed to the journal.",
     kind: "counter",
     read: ({ kind, counters }) => (kind === "intake" ? counters.sent : undefined),
   },
   {
     name: "records_sent",
-    description: "Records that the component passed on, confirmed by the other side.",
+    description: "Records that the component delivered, as confirmed by the destination.",
     kind: "counter",
     read: ({ kind, counters }) => (kind === "intake" ? undefined : counters.sent),
   },
   {
     name: "records_failed",
-    description: "Attempts that failed; their records are tried again or dropped.",
+    description: "Failed attempts; their records are retried or dropped.",
     kind: "counter",
     read: ({ counters }) => counters.failed,
   },
   {
     name: "queue_bytes",
-    description: "Bytes that wait in the component.",
+    description: "Bytes queued in the component.",
     kind: "gauge",
     read: ({ queueBytes }) => queueBytes,
   },
   {
     name: "queue_records",
-    description: "Records that wait in the component; all that a durable exporter is behind.",
+    description:
+      "Records queued in the component; for a durable exporter, all that it lags behind.",
     kind: "gauge",
     read: ({ queueRecords }) => queueRecords,
   },
   {
     name: "lag_seconds",
-    description: "Age of what an exporter is writing, 0 where nothing waits for it.",
+    description: "Age of the records that an exporter is writing; 0 if its queue is empty.",
     kind: "gauge",
     read: ({ kind, lagMs }) => (kind === "exporter" ? lagMs / 1000 : undefined),
   },
   {
     name: "component_up",
-    description: "1 where the component works, 0 where it has trouble; /readyz says which.",
+    description: "1 if the component works, 0 if its last attempt failed; /readyz shows the error.",
     kind: "gauge",
     read: ({ lastError }) => (lastError === undefined ? 1 : 0),
   },
 ];
 
-/** The gateway's own numbers. */
+/** Returns the metrics of the gateway and its components. */
 export function gatewayMetrics(view: GatewayView): Metric[] {
   const version = packageVersion();
   return [
-    ...COMPONENT_NUMBERS.map((number) => componentMetric(view, number)),
+    ...COMPONENT_METRICS.map((metric) => componentMetric(view, metric)),
     {
       name: "tailgate_records_dropped",
-      description: "Records that were lost, by reason.",
+      description: "Records that were dropped, by reason.",
       kind: "counter",
       read: () => view.components.flatMap(droppedSamples),
     },
     gauge(
       "tailgate_journal_newest_sequence",
-      "The newest record, 0 before the first.",
+      "Sequence of the newest record; 0 before the first.",
       () => view.journal.newest,
     ),
     gauge(
       "tailgate_journal_oldest_sequence",
-      "The oldest record in the journal, on the disk or in memory; the next one to come while it is empty.",
+      "Sequence of the oldest record in the journal, on disk or in memory; of the next record while it is empty.",
       () => view.oldestSequence ?? view.journal.oldest,
     ),
     storageMetric(
       view,
       "tailgate_journal_bytes",
-      "What the journal takes: its files in the log directory, or memory with engine: memory.",
+      "Size of the journal: its files in the log directory, or its memory with engine: memory.",
       ({ journalBytes }) => journalBytes,
     ),
     storageMetric(
       view,
       "tailgate_disk_free_bytes",
-      "What is free on the disk of the log directory for the gateway's user.",
+      "Free disk space of the log directory, for the gateway's user.",
       ({ freeBytes }) => freeBytes,
     ),
     gauge(
       "tailgate_journal_damage",
-      "How often damage to the journal was found since the start; /api/stats tells what it is.",
+      "Number of times that damage to the journal was found since the start; see /api/stats.",
       () => view.journalDamage?.length ?? 0,
     ),
-    auditMetric(
-      view,
-      "events",
-      "Audit events in the chain of evidence.",
-      ({ chain }) => chain.count,
-    ),
+    auditMetric(view, "events", "Audit events in the hash chain.", ({ chain }) => chain.count),
     auditMetric(
       view,
       "sequence",
-      "The newest event in it, 0 before the first.",
+      "Sequence number of the newest event in the hash chain; 0 before the first.",
       ({ chain }) => chain.seq,
     ),
     auditMetric(
@@ -133,10 +129,10 @@ export function gatewayMetrics(view: GatewayView): Metric[] {
     ),
     gauge(
       "tailgate_clock_unconfirmed_seconds",
-      "How far the system clock jumped, until that is confirmed; else 0.",
+      "How far the system clock has jumped, until the jump is confirmed; else 0.",
       () => (view.unconfirmedClockMs ?? 0) / 1000,
     ),
-    gauge("tailgate_ready", "1 where records can be taken, else 0.", () =>
+    gauge("tailgate_ready", "1 if the gateway accepts records, else 0.", () =>
       view.notReady === undefined ? 1 : 0,
     ),
     gauge(
@@ -148,7 +144,7 @@ export function gatewayMetrics(view: GatewayView): Metric[] {
   ];
 }
 
-/** Without a value while the log directory cannot be read. */
+/** Returns a gauge without a value while the log directory cannot be read. */
 function storageMetric(
   view: GatewayView,
   name: string,
@@ -166,7 +162,7 @@ function storageMetric(
   };
 }
 
-/** Without a value where there is nothing that it could tell of. */
+/** Returns a gauge without a value if the journal has no hash chain. */
 function auditMetric(
   view: GatewayView,
   name: string,
@@ -184,31 +180,31 @@ function auditMetric(
   };
 }
 
-function componentMetric(view: GatewayView, number: ComponentNumber): Metric {
+function componentMetric(view: GatewayView, metric: ComponentMetric): Metric {
   return {
-    name: `tailgate_${number.name}`,
-    description: number.description,
-    kind: number.kind,
+    name: `tailgate_${metric.name}`,
+    description: metric.description,
+    kind: metric.kind,
     *read() {
       for (const component of view.components) {
-        const value = number.read(component);
+        const value = metric.read(component);
         if (value !== undefined) yield { value, labels: labelsOf(component) };
       }
     },
   };
 }
 
-/** Each reason that is known is there from the start: a counter that appears with its first loss has no increase. */
+/** Exposes every known reason from the start: `increase()` misses the first loss of a counter that appears with it. */
 function droppedSamples(component: ComponentStatus): PluginSample[] {
   const { dropped } = component.counters;
-  const reasons = new Set([...dropReasonsOf(component), ...dropped.keys()]);
+  const reasons = new Set([...dropReasons(component), ...dropped.keys()]);
   return [...reasons].map((reason) => ({
     value: dropped.get(reason) ?? 0,
     labels: { ...labelsOf(component), reason },
   }));
 }
 
-function dropReasonsOf({ kind, isDurable }: ComponentStatus): readonly string[] {
+function dropReasons({ kind, isDurable }: ComponentStatus): readonly string[] {
   if (kind !== "exporter") return DROP_REASONS[kind];
   return isDurable ? DROP_REASONS.durableExporter : DROP_REASONS.liveExporter;
 }

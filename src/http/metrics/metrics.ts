@@ -1,6 +1,6 @@
 import type { GatewayView } from "../../gateway/status.ts";
-import { counterMetric, histogramMetric, type PluginMetric } from "../../plugin/metrics.ts";
 import type { HostLogger } from "../../plugin/index.ts";
+import { counterMetric, histogramMetric, type PluginMetric } from "../../plugin/metrics.ts";
 import type { Endpoint } from "../server/application.ts";
 import { gatewayMetrics } from "./gateway-metrics.ts";
 import type { Metric } from "./metric.ts";
@@ -12,29 +12,28 @@ export const METRICS_PATH = "/metrics";
 /** Prometheus, "Exposition formats", text-based format. */
 const CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8";
 
-/** GET /metrics: what the components count anyway. Its life: new, endpoint, close. */
+/** GET /metrics: the metrics of the gateway, its HTTP server, its process and its plugins. */
 export class Metrics {
   readonly endpoint: Endpoint = {
     path: METRICS_PATH,
-    answer: async (context) => {
+    respond: async (context) => {
       context.type = CONTENT_TYPE;
       context.body = await this.#text();
     },
   };
   readonly #view: GatewayView;
-  readonly #others: readonly Metric[];
+  readonly #httpMetrics: readonly Metric[];
   readonly #log: HostLogger;
   readonly #process = new ProcessMetrics();
-  /** A quarter of all modules that a start would load: there from the first scrape on. */
+  /** Loaded at the first scrape: it would be a quarter of all modules of a start. */
   #prometheus: Promise<Prometheus> | undefined;
   readonly #pluginMetrics = new Set<PluginMetric>();
-  /** Those whose failure was logged already. */
+  /** Metrics whose failure has been logged. */
   readonly #failed = new Set<Metric>();
 
-  /** `others`: what is counted elsewhere in the HTTP server. */
-  constructor(view: GatewayView, others: readonly Metric[], log: HostLogger) {
+  constructor(view: GatewayView, httpMetrics: readonly Metric[], log: HostLogger) {
     this.#view = view;
-    this.#others = others;
+    this.#httpMetrics = httpMetrics;
     this.#log = log;
   }
 
@@ -48,7 +47,7 @@ export class Metrics {
     for (const metric of this.#view.pluginMetrics) {
       if (this.#pluginMetrics.has(metric)) continue;
       this.#pluginMetrics.add(metric);
-      prometheus.observe(publicMetric(metric));
+      prometheus.observe(exposedMetric(metric));
     }
     return prometheus.text();
   }
@@ -56,19 +55,23 @@ export class Metrics {
   async #open(): Promise<Prometheus> {
     const { Prometheus } = await import("./prometheus.ts");
     const prometheus = new Prometheus((metric, error) => this.#logOnce(metric, error));
-    for (const metric of gatewayMetrics(this.#view)) prometheus.observe(metric);
-    for (const metric of [...this.#process.metrics, ...this.#others]) prometheus.observe(metric);
+    const gateway = gatewayMetrics(this.#view);
+    for (const metric of [...gateway, ...this.#process.metrics, ...this.#httpMetrics]) {
+      prometheus.observe(metric);
+    }
     return prometheus;
   }
 
   #logOnce(metric: Metric, error: unknown): void {
-    if (!this.#failed.has(metric)) this.#log.error(`The metric ${metric.name} failed.`, error);
+    if (!this.#failed.has(metric)) {
+      this.#log.error(`The metric ${metric.name} could not be read.`, error);
+    }
     this.#failed.add(metric);
   }
 }
 
-/** A plugin's metric under `tailgate_<type>_`; its component is told by labels, so that two of a type share a name. */
-function publicMetric(metric: PluginMetric): Metric {
+/** Returns a plugin's metric as `tailgate_<type>_<name>`; labels distinguish the components of one type. */
+function exposedMetric(metric: PluginMetric): Metric {
   const { component, name, description, kind } = metric;
   const [componentKind = "", ...id] = component.split("/");
   const labels = { component: id.join("/"), kind: componentKind };
@@ -94,18 +97,18 @@ const METHODS: ReadonlySet<string> = new Set([
   "OPTIONS",
 ]);
 
-/** What became of a request to the main port. */
-export interface AnsweredRequest {
+/** The outcome of a request to the main port. */
+interface CompletedRequest {
   /** The path of an endpoint or a plugin's route; undefined for any other path. */
   readonly route: string | undefined;
   readonly method: string;
-  /** Undefined if the client left before its answer began. */
+  /** Undefined if the client left before the response began. */
   readonly status: number | undefined;
   /** Undefined for an upgrade. */
   readonly seconds?: number;
 }
 
-/** Requests to the main port by route, so that strangers cannot make labels up, with how long their answers took. */
+/** Counts and times the requests to the main port by route. Other paths share a label, so that clients cannot create labels. */
 export class RequestMetrics {
   readonly metrics: readonly Metric[];
   readonly #count: (count: number, labels: Record<string, string>) => void;
@@ -116,12 +119,12 @@ export class RequestMetrics {
     const requests = counterMetric(
       "",
       "tailgate_http_requests",
-      "Requests to the main port, by route, method and status; upgrades to WebSocket have 101.",
+      "Requests to the main port, by route, method and status; WebSocket upgrades have the status 101.",
     );
     const durations = histogramMetric(
       "",
       "tailgate_http_request_duration_seconds",
-      "Time from a request's headers to the end of its answer.",
+      "Time from the headers of a request to the end of its response.",
     );
     this.metrics = [requests.metric, durations.metric];
     this.#count = requests.add;
@@ -129,13 +132,13 @@ export class RequestMetrics {
     this.#announce = durations.announce;
   }
 
-  /** Shows a route before its first request. */
+  /** Exposes a route before its first request. */
   announce(route: string, method: string, status: number): void {
     this.#count(0, { route, method, status: String(status) });
     if (status !== 101) this.#announce({ route, method });
   }
 
-  add({ route = "other", method, status, seconds }: AnsweredRequest): void {
+  add({ route = "other", method, status, seconds }: CompletedRequest): void {
     const labels = { route, method: METHODS.has(method) ? method : "other" };
     this.#count(1, { ...labels, status: status === undefined ? "aborted" : String(status) });
     if (seconds !== undefined) this.#observe(seconds, labels);

@@ -2,61 +2,61 @@ import { readdirSync } from "node:fs";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { gauge, type Metric } from "./metric.ts";
 
-/** How often the loop is looked at. */
+/** How often the event loop delay is sampled. */
 const RESOLUTION_MS = 20;
 
-/** What is shown of the event loop is of at least the last minute, and of two at most, whoever scrapes and how often. */
+/** The event loop metrics cover the last one to two minutes, however often they are scraped. */
 const WINDOW_MS = 60_000;
 
-/** Linux lists the descriptors of a process there. */
+/** The open file descriptors of the process, on Linux. */
 const DESCRIPTORS = "/proc/self/fd";
 
-/** The process's own numbers, under the names that Prometheus's clients for Node use. */
+/** Metrics of the process, under the names that prom-client uses. */
 export class ProcessMetrics {
-  /** They begin anew in turn, a window apart: the first one has measured for longer. */
+  /** Two histograms, reset alternately, one window apart. The first one has been recording for longer. */
   #loopDelays = [newLoopDelay(), newLoopDelay()] as const;
-  readonly #timer = setInterval(() => this.#beginWindow(), WINDOW_MS).unref();
+  readonly #timer = setInterval(() => this.#startWindow(), WINDOW_MS).unref();
   readonly metrics: readonly Metric[] = [
     {
       name: "process_cpu_seconds",
-      description: "Processor time of the process, in user and kernel mode.",
+      description: "CPU time of the process, in user and kernel mode.",
       kind: "counter",
       read: () => [{ value: cpuSeconds(), labels: {} }],
     },
     gauge(
       "process_start_time_seconds",
-      "When the process started, in seconds since 1970.",
+      "Start time of the process, in seconds since 1970.",
       () => performance.timeOrigin / 1000,
     ),
-    gauge("process_resident_memory_bytes", "Memory of the process that is resident.", () =>
+    gauge("process_resident_memory_bytes", "Resident memory of the process.", () =>
       process.memoryUsage.rss(),
     ),
     gauge(
       "nodejs_heap_size_used_bytes",
-      "Memory that JavaScript's objects use.",
+      "JavaScript heap in use.",
       () => process.memoryUsage().heapUsed,
     ),
     gauge(
       "nodejs_external_memory_bytes",
-      "Memory outside of the heap that objects hold.",
+      "Memory outside of the heap that JavaScript objects hold.",
       () => process.memoryUsage().external,
     ),
     gauge(
       "nodejs_eventloop_lag_p99_seconds",
-      "How late the event loop was in the last one to two minutes, 99th percentile.",
+      "Event loop lag of the last one to two minutes, 99th percentile.",
       () => this.#lagSeconds(this.#loopDelays[0].percentile(99)),
     ),
     gauge(
       "nodejs_eventloop_lag_max_seconds",
-      "How late the event loop was in the last one to two minutes at most.",
+      "Event loop lag of the last one to two minutes, maximum.",
       () => this.#lagSeconds(this.#loopDelays[0].max),
     ),
     {
       name: "process_open_fds",
-      description: "File descriptors that the process has open; on Linux.",
+      description: "Open file descriptors of the process; Linux only.",
       kind: "gauge",
       *read() {
-        const count = openDescriptors();
+        const count = countDescriptors();
         if (count !== undefined) yield { value: count, labels: {} };
       },
     },
@@ -67,13 +67,13 @@ export class ProcessMetrics {
     for (const loopDelay of this.#loopDelays) loopDelay.disable();
   }
 
-  #beginWindow(): void {
+  #startWindow(): void {
     const [first, second] = this.#loopDelays;
     first.reset();
     this.#loopDelays = [second, first];
   }
 
-  /** The histogram's values hold the time between two looks beside the lag. */
+  /** The histogram's values include the sampling interval. */
   #lagSeconds(delayNanos: number): number {
     return Math.max(0, delayNanos / 1e9 - RESOLUTION_MS / 1e3);
   }
@@ -90,8 +90,8 @@ function newLoopDelay(): ReturnType<typeof monitorEventLoopDelay> {
   return loopDelay;
 }
 
-/** Without the one that lists them; undefined where nobody can tell. */
-function openDescriptors(): number | undefined {
+/** Returns the number of open file descriptors, without the one that lists them; undefined if it is unknown. */
+function countDescriptors(): number | undefined {
   try {
     return readdirSync(DESCRIPTORS).length - 1;
   } catch {

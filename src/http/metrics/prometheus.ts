@@ -9,22 +9,22 @@ import {
 import type { Metric } from "./metric.ts";
 
 /**
- * Metrics as Prometheus's text: read through OpenTelemetry's observable instruments at each scrape. The provider is
- * this gateway's own, not the process's.
+ * Serializes metrics as Prometheus text. They are read through OpenTelemetry's observable instruments at each scrape, with
+ * a provider of this gateway, not the global one.
  */
 export class Prometheus {
-  /** A reader without its HTTP server, and a serializer without `target_info` and the labels of scopes. */
+  /** The reader has no HTTP server, and the serializer omits `target_info` and scope labels. */
   readonly #reader = new PrometheusExporter({ preventServerStart: true });
   readonly #serializer = new PrometheusSerializer(undefined, false, undefined, true, true);
   readonly #provider = new MeterProvider({ readers: [this.#reader] });
   readonly #meter = this.#provider.getMeter("tailgate");
   /** OpenTelemetry has no observable histograms. */
   readonly #histograms: Metric[] = [];
-  readonly #failed: (metric: Metric, error: unknown) => void;
+  readonly #onError: (metric: Metric, error: unknown) => void;
 
-  /** `failed` is told of a metric that cannot be read: it must not hide the others. */
-  constructor(failed: (metric: Metric, error: unknown) => void) {
-    this.#failed = failed;
+  /** `onError` is called for a metric that cannot be read; the others are exposed all the same. */
+  constructor(onError: (metric: Metric, error: unknown) => void) {
+    this.#onError = onError;
   }
 
   observe(metric: Metric): void {
@@ -41,7 +41,7 @@ export class Prometheus {
     try {
       for (const { value, labels } of metric.read()) result.observe(value, labels);
     } catch (error) {
-      this.#failed(metric, error);
+      this.#onError(metric, error);
     }
   }
 
@@ -57,7 +57,7 @@ export class Prometheus {
     try {
       return [histogramData(metric)];
     } catch (error) {
-      this.#failed(metric, error);
+      this.#onError(metric, error);
       return [];
     }
   }

@@ -1,22 +1,22 @@
 import { Readable } from "node:stream";
 import type { Context, Next } from "koa";
-import { TailgateError } from "../../wire/errors.ts";
 import type { HostLogger, RouteHandler } from "../../plugin/index.ts";
-import { type AnswerBudget, slicesOf, streamOf, WRITE_BYTES_MAX } from "./response-budget.ts";
-import { HttpProblem, type Rejections } from "./rejections.ts";
+import { TailgateError } from "../../wire/errors.ts";
+import { HttpError, type Rejections } from "./rejections.ts";
+import { chunksOf, streamOf, WRITE_BYTES_MAX, type ResponseBudget } from "./response-budget.ts";
 
 /** One of the gateway's own pages or resources; all of them are read with GET or HEAD. */
 export interface Endpoint {
   readonly path: string;
-  /** True for an answer that is small and must come whatever happens. */
+  /** True if the response is small and must not be limited by the memory of others. */
   readonly isVital?: boolean;
-  /** Sets the answer; an {@link HttpProblem} or FILTER_INVALID that it throws is answered as JSON. */
-  answer(context: Context): void | Promise<void>;
+  /** Sets the response. An {@link HttpError} or FILTER_INVALID that it throws becomes a JSON response. */
+  respond(context: Context): void | Promise<void>;
 }
 
 /**
- * For all answers of the gateway's own. `connect-src 'self'` covers the WebSocket on the same origin (CSP 3, 6.7.2.8).
- * Answers are not stored; what may be says so itself.
+ * Headers of all responses of the gateway itself. `connect-src 'self'` includes WebSockets to the same origin (CSP 3,
+ * 6.7.2.8). Responses that may be cached override Cache-Control.
  */
 const SECURITY_HEADERS = {
   "Content-Security-Policy": [
@@ -36,37 +36,37 @@ const SECURITY_HEADERS = {
   "Cache-Control": "no-store",
 };
 
-interface Surroundings {
-  readonly budget: AnswerBudget;
+interface ApplicationOptions {
+  readonly budget: ResponseBudget;
   readonly log: HostLogger;
   readonly rejections: Rejections;
 }
 
-/** Serves the endpoints with koa, and answers for everything else. */
+/** Returns the handler of the gateway's own endpoints and of all paths that no one serves. */
 export function createApplication(
   endpoints: readonly Endpoint[],
-  surroundings: Surroundings,
+  options: ApplicationOptions,
 ): RouteHandler {
   let application: Promise<RouteHandler> | undefined;
-  return async function serveOwn(request, response) {
-    application ??= koaApplication(endpoints, surroundings);
+  return async function serveApplication(request, response) {
+    application ??= createKoa(endpoints, options);
     await (
       await application
     )(request, response);
   };
 }
 
-/** koa and what it needs, fifty modules, are there from the first request on: a start need not wait for them. */
-async function koaApplication(
+/** Loads koa with the first request: its fifty modules would delay the start. */
+async function createKoa(
   endpoints: readonly Endpoint[],
-  { budget, log, rejections }: Surroundings,
+  { budget, log, rejections }: ApplicationOptions,
 ): Promise<RouteHandler> {
   const { default: Koa } = await import("koa");
   const application = new Koa();
-  // What the middleware throws is answered below; this is left for sockets that break while they are written to.
+  // Middleware errors are handled below; the only ones left are those of sockets that break during a write.
   application.on("error", ignoreError);
   application.use(setSecurityHeaders);
-  application.use(answerProblems(log, rejections));
+  application.use(handleErrors(log, rejections));
   application.use(serve(new Map(endpoints.map((endpoint) => [endpoint.path, endpoint])), budget));
   return application.callback();
 }
@@ -78,15 +78,15 @@ function setSecurityHeaders(context: Context, next: Next): Promise<void> {
   return next();
 }
 
-function answerProblems(log: HostLogger, rejections: Rejections) {
-  return async function answerProblem(context: Context, next: Next): Promise<void> {
+function handleErrors(log: HostLogger, rejections: Rejections) {
+  return async function handleError(context: Context, next: Next): Promise<void> {
     try {
       await next();
     } catch (error) {
-      const { status, code, message, retryAfterSeconds } = problemOf(error);
+      const { status, code, message, retryAfterSeconds } = toHttpError(error);
       const rejection = { protocol: "http", status, reason: message } as const;
       if (status === 500) log.error(`${context.method} ${context.path} failed.`, error);
-      // A gateway that stops tells so itself.
+      // A stopping gateway logs that itself.
       else if (code === "STOPPED") rejections.count(context.req, rejection);
       else rejections.add(context.req, rejection);
       if (retryAfterSeconds !== undefined) context.set("Retry-After", String(retryAfterSeconds));
@@ -96,53 +96,53 @@ function answerProblems(log: HostLogger, rejections: Rejections) {
   };
 }
 
-type Problem = Pick<HttpProblem, "status" | "code" | "message"> &
-  Partial<Pick<HttpProblem, "retryAfterSeconds">>;
-
-function problemOf(error: unknown): Problem {
-  if (error instanceof HttpProblem) return error;
+function toHttpError(error: unknown): HttpError {
+  if (error instanceof HttpError) return error;
   if (TailgateError.is(error, "FILTER_INVALID")) {
-    return { status: 400, code: error.code, message: error.message };
+    return new HttpError(400, error.code, error.message);
   }
-  // The journal was closed while the answer was looked for.
+  // The journal was closed during the search.
   if (TailgateError.is(error, "STOPPED")) {
-    return { status: 503, code: error.code, message: "The gateway is stopping." };
+    return new HttpError(503, error.code, "The gateway is stopping.");
   }
-  const message = "The gateway failed to answer; its log on stderr says why.";
-  return { status: 500, code: "INTERNAL", message };
+  const message = "The gateway failed to handle the request; see its log on stderr.";
+  return new HttpError(500, "INTERNAL", message);
 }
 
-function serve(endpoints: ReadonlyMap<string, Endpoint>, budget: AnswerBudget) {
+function serve(endpoints: ReadonlyMap<string, Endpoint>, budget: ResponseBudget) {
   return async function serveEndpoint(context: Context): Promise<void> {
     const endpoint = endpoints.get(context.path);
-    if (!endpoint) throw new HttpProblem(404, "NOT_FOUND", notFoundText(context.path, endpoints));
+    if (!endpoint) throw new HttpError(404, "NOT_FOUND", notFoundText(context.path, endpoints));
     if (context.method !== "GET" && context.method !== "HEAD") {
       context.set("Allow", "GET, HEAD");
-      const message = `${context.path} can be read with GET, not with ${context.method}.`;
-      throw new HttpProblem(405, "METHOD_NOT_ALLOWED", message);
+      const message = `${context.path} supports GET and HEAD, not ${context.method}.`;
+      throw new HttpError(405, "METHOD_NOT_ALLOWED", message);
     }
-    await endpoint.answer(context);
-    if (!endpoint.isVital) account(context, budget);
+    await endpoint.respond(context);
+    if (!endpoint.isVital) reserveMemory(context, budget);
   };
 }
 
-/** Counts the memory of an answer until it is read. Pages of records do so themselves, and the dashboard's files are shared. */
-function account(context: Context, budget: AnswerBudget): void {
+/**
+ * Counts the memory of a response until it is read. Pages of records count theirs themselves, and the memory of the
+ * dashboard's files is shared.
+ */
+function reserveMemory(context: Context, budget: ResponseBudget): void {
   const { body } = context;
   if (body === null || body === undefined || body instanceof Readable) return;
-  const bytes = bytesOf(body);
-  if (bytes !== body) budget.take(budget.open(context.res), bytes.length);
+  const bytes = toBytes(body);
+  if (bytes !== body) budget.reserve(budget.open(context.res), bytes.length);
   const isLarge = bytes.length > WRITE_BYTES_MAX;
-  context.body = isLarge ? streamOf(slicesOf(bytes)) : bytes;
+  context.body = isLarge ? streamOf(chunksOf(bytes)) : bytes;
   context.length = bytes.length;
 }
 
-function bytesOf(body: object | string): Buffer {
+function toBytes(body: object | string): Buffer {
   if (Buffer.isBuffer(body)) return body;
   return Buffer.from(typeof body === "string" ? body : JSON.stringify(body));
 }
 
 function notFoundText(path: string, endpoints: ReadonlyMap<string, Endpoint>): string {
-  const known = [...endpoints.keys()].filter((name) => !name.includes("."));
-  return `There is nothing at ${JSON.stringify(path)}. There is: ${known.join(", ")}.`;
+  const paths = [...endpoints.keys()].filter((name) => !name.includes("."));
+  return `There is nothing at ${JSON.stringify(path)}. Available paths: ${paths.join(", ")}.`;
 }

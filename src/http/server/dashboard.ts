@@ -4,7 +4,7 @@ import { extname } from "node:path";
 import { packageFile } from "../../runtime/package.ts";
 import type { Endpoint } from "./application.ts";
 
-/** What Vite builds. */
+/** Vite's output. */
 const FOLDER = "dist/dashboard/";
 
 const TYPES: Readonly<Record<string, string>> = {
@@ -14,33 +14,33 @@ const TYPES: Readonly<Record<string, string>> = {
   ".svg": "image/svg+xml",
 };
 
-/** The name of a file in this folder has a hash of its content: there is never another file at its address. */
+/** Files in this folder have a hash of their content in their name, so that a URL never changes its content. */
 const HASHED = /^assets\//;
 
-/** The codings of HTTP that the build compresses the files with, the best first, and the endings of those files. */
+/** The content codings of the compressed files, preferred first, and the extensions of those files. */
 const CODINGS = [
   ["br", ".br"],
   ["gzip", ".gz"],
 ] as const;
 
-/** A file as it is sent in one of its codings. */
+/** A file in one content coding. */
 interface Representation {
   readonly bytes: Buffer;
   readonly headers: Readonly<Record<string, string>>;
 }
 
 /**
- * The dashboard: files that are read once, at the start, with their compressed forms.
+ * Returns the endpoints of the dashboard's files. They are read once, with their compressed forms.
  * @throws TailgateError PACKAGE_INCOMPLETE
- * @throws Error where it was not built.
+ * @throws Error if the dashboard was not built.
  */
-export function page(): Endpoint[] {
+export function dashboardEndpoints(): Endpoint[] {
   return fileNames().map((name) => {
-    const representations = representationsOf(name);
+    const representations = readRepresentations(name);
     const codings = [...representations.keys()];
     return {
       path: pathOf(name),
-      answer(context) {
+      respond(context) {
         const coding = acceptedCoding(context.get("Accept-Encoding"), codings);
         const { bytes, headers } = representations.get(coding)!;
         context.set(headers);
@@ -54,14 +54,19 @@ export function page(): Endpoint[] {
   });
 }
 
+/** Returns the paths of the dashboard's files. */
+export function dashboardPaths(): string[] {
+  return fileNames().map(pathOf);
+}
+
 const IDENTITY = "identity";
 
 /**
- * Returns the coding that the client prefers; of those that it likes as much, the first one. A client that takes none
- * of them gets the file as it is (RFC 9110, 12.5.3).
+ * Returns the coding that the client prefers, the first one of equally preferred ones. A client that accepts none of
+ * them gets the file as it is (RFC 9110, 12.5.3).
  */
 function acceptedCoding(header: string, codings: readonly string[]): string {
-  const wanted = new Map(
+  const qualities = new Map(
     header.split(",").map((part) => {
       const [coding, quality] = part
         .trim()
@@ -70,17 +75,17 @@ function acceptedCoding(header: string, codings: readonly string[]): string {
       return [coding!, quality === undefined ? 1 : Number(quality)];
     }),
   );
-  // What is not named is worse than all that is.
+  // Codings that are not named rank below all that are.
   const qualityOf = (coding: string): number =>
-    wanted.get(coding) ?? (coding === IDENTITY ? Number.MIN_VALUE : (wanted.get("*") ?? 0));
+    qualities.get(coding) ?? (coding === IDENTITY ? Number.MIN_VALUE : (qualities.get("*") ?? 0));
   const [best] = codings
     .filter((coding) => qualityOf(coding) > 0)
     .toSorted((one, other) => qualityOf(other) - qualityOf(one));
   return best ?? IDENTITY;
 }
 
-/** By coding, the preferred one first. */
-function representationsOf(name: string): Map<string, Representation> {
+/** Reads a file in each of its codings, preferred first. */
+function readRepresentations(name: string): Map<string, Representation> {
   const bytes = readFileSync(packageFile(FOLDER + name));
   const tag = createHash("sha256").update(bytes).digest("base64url");
   const common = {
@@ -89,19 +94,14 @@ function representationsOf(name: string): Map<string, Representation> {
     Vary: "Accept-Encoding",
   };
   const representations = new Map<string, Representation>();
-  for (const [coding, ending] of CODINGS) {
-    const path = packageFile(FOLDER + name + ending);
+  for (const [coding, extension] of CODINGS) {
+    const path = packageFile(FOLDER + name + extension);
     if (!existsSync(path)) continue;
     const headers = { ...common, "Content-Encoding": coding, ETag: `"${tag}-${coding}"` };
     representations.set(coding, { bytes: readFileSync(path), headers });
   }
   representations.set(IDENTITY, { bytes, headers: { ...common, ETag: `"${tag}"` } });
   return representations;
-}
-
-/** The paths of its files, and of nothing else. */
-export function pagePaths(): string[] {
-  return fileNames().map(pathOf);
 }
 
 function pathOf(name: string): string {
@@ -116,6 +116,6 @@ function fileNames(): string[] {
       .map((name) => name.replaceAll("\\", "/"))
       .filter((name) => extname(name) in TYPES);
   } catch (cause) {
-    throw new Error(`The page is not in ${folder}; npm run build puts it there.`, { cause });
+    throw new Error(`The dashboard is not in ${folder}; build it with npm run build.`, { cause });
   }
 }

@@ -5,7 +5,7 @@ import { HEALTH_PATH, READINESS_PATH } from "./health.ts";
 import { METRICS_PATH } from "../metrics/metrics.ts";
 import { authorityOf, pathOf } from "./routes.ts";
 
-/** Where the frontend of the system that Tailgate succeeds runs; it keeps working unchanged (original.md). */
+/** The origins of the frontend of Tailgate's predecessor, which keeps working unchanged (original.md). */
 export const DEFAULT_ORIGINS: readonly string[] = [
   "http://localhost:3000",
   "http://127.0.0.1:3000",
@@ -13,7 +13,7 @@ export const DEFAULT_ORIGINS: readonly string[] = [
 
 const LOOPBACK_NAMES = ["localhost", "127.0.0.1", "[::1]"];
 
-/** A name or an address as URLs have it, in lower case, and a port where there is one. */
+/** A host name or address as in a URL, in lower case, and an optional port. */
 const AUTHORITY = /^(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::(\d{1,5}))?$/;
 
 const PORT_MAX = 65_535;
@@ -25,18 +25,18 @@ const SCHEME_PORTS: ReadonlyMap<string, number> = new Map([
   ["https", 443],
 ]);
 
-/** Probes of HTTP/1.0 send no Host. */
+/** HTTP/1.0 probes send no Host header. */
 const HOSTLESS_PATHS: ReadonlySet<string> = new Set([HEALTH_PATH, READINESS_PATH, METRICS_PATH]);
 
-/** What `Sec-Fetch-Site` says if the request was made by a page of another origin. */
-const FOREIGN_SITES: ReadonlySet<string> = new Set(["cross-site", "same-site"]);
+/** The values of `Sec-Fetch-Site` for requests made by pages of other origins. */
+const OTHER_SITES: ReadonlySet<string> = new Set(["cross-site", "same-site"]);
 
-/** A link from elsewhere may open the dashboard: it is a static page without any record. */
+/** Links from other sites may open the dashboard: it is a static page without records. */
 const DASHBOARD_PATH = "/";
 
 interface Authority {
   readonly name: string;
-  /** Undefined where the text has none. */
+  /** Undefined if the text has none. */
   readonly port: number | undefined;
 }
 
@@ -44,19 +44,18 @@ interface GuardOptions {
   /** The address that the gateway binds to. */
   readonly host: string;
   readonly allowedHosts: readonly string[];
-  /** Whether pages of {@link DEFAULT_ORIGINS} are let in. */
+  /** Whether pages of {@link DEFAULT_ORIGINS} are accepted. */
   readonly trustsDefaultOrigins: boolean;
 }
 
 /**
- * Keeps pages of other sites out. Against DNS rebinding, Host must name this gateway. Against cross-site requests,
- * Origin, which all browsers send with WebSockets and with POST, must be a page of this gateway, and a request without
- * an Origin, such as that of an `<img>`, must not come from another site according to Sec-Fetch-Site.
+ * Rejects requests made by pages of other sites. Against DNS rebinding, Host must name this gateway. Against cross-site
+ * requests, Origin, which all browsers send with WebSockets and POST, must be a page of this gateway, and a request
+ * without Origin, such as that of an `<img>`, must not come from another site according to Sec-Fetch-Site.
  *
- * The gateway's own names are loopback's and `host`. They count with any port, since a port forward (`ssh -L`) has a
- * port of its own; an Origin must have the same port as Host. An entry of `allowedHosts` is a host and counts with any
- * port; or a host with a port, and counts with that one; or an origin such as `http://localhost:3000`, and lets pages
- * of that origin in.
+ * The gateway's own names are those of loopback and `host`. They are accepted with any port, because a port forward
+ * (`ssh -L`) has its own; an Origin must have the same port as Host. An entry of `allowedHosts` is a host, accepted with
+ * any port; a host with a port; or an origin such as `http://localhost:3000`, whose pages are accepted.
  */
 export class Guard {
   readonly #ownNames: ReadonlySet<string>;
@@ -74,8 +73,8 @@ export class Guard {
     ]);
   }
 
-  /** Returns why the request is refused, with the header and what would allow it; undefined if it may be served. */
-  refusal(request: AddressedRequest): RouteRefusal | undefined {
+  /** Returns why the request is rejected and how to allow it; undefined if it may be served. */
+  check(request: AddressedRequest): RouteRefusal | undefined {
     if (hostCount(request) > 1) {
       return { status: 400, text: "The request has more than one Host header." };
     }
@@ -86,18 +85,18 @@ export class Guard {
     }
     const target = authorityOf(request.url);
     if (target === null) {
-      return { status: 400, text: "The request's target is neither a path nor an http URL." };
+      return { status: 400, text: "The request target is neither a path nor an HTTP URL." };
     }
     for (const authority of target === undefined ? [host] : [target, host]) {
-      const isServed = authority === undefined ? isProbe(request) : this.#isOwnHost(authority);
-      if (!isServed) return refused("Host", authority, "does not name this gateway");
+      const isOwn = authority === undefined ? isProbe(request) : this.#isOwnHost(authority);
+      if (!isOwn) return headerRejection("Host", authority, "does not name this gateway");
     }
-    if (origin === undefined) return foreignRefusal(request);
+    if (origin === undefined) return crossSiteRejection(request);
     const address = parseAuthority((target ?? host ?? "").toLowerCase());
     const port = request.socket.localPort;
     return this.#isOwnOrigin(origin.toLowerCase(), address, port)
       ? undefined
-      : refused("Origin", origin, "is not a page of this gateway");
+      : headerRejection("Origin", origin, "is not a page of this gateway");
   }
 
   #isOwnHost(host: string): boolean {
@@ -114,7 +113,7 @@ export class Guard {
     );
   }
 
-  /** `address`: where the request was sent to. Without a port in it the page has the scheme's, or that of the listener. */
+  /** `address`: where the request was sent. Without a port, the page's port is that of its scheme or of the listener. */
   #isOwnOrigin(
     origin: string,
     address: Authority | undefined,
@@ -134,7 +133,7 @@ export class Guard {
   }
 }
 
-/** Node keeps the first of several Host headers and says nothing of the others; HTTP/2 has no raw headers here. */
+/** Node retains only the first of several Host headers. HTTP/2 requests have no raw headers here. */
 function hostCount({ rawHeaders = [] }: AddressedRequest): number {
   let count = 0;
   for (let index = 0; index < rawHeaders.length; index += 2) {
@@ -148,24 +147,24 @@ function isProbe({ httpVersion, url = "" }: AddressedRequest): boolean {
   return httpVersion === "1.0" && HOSTLESS_PATHS.has(pathOf(url));
 }
 
-/** For a request without an Origin: refused if another site's page has made it, but for a link to the dashboard. */
-function foreignRefusal(request: AddressedRequest): RouteRefusal | undefined {
+/** Rejects a request without Origin if a page of another site made it, except for a link to the dashboard. */
+function crossSiteRejection(request: AddressedRequest): RouteRefusal | undefined {
   const { "sec-fetch-site": site, "sec-fetch-mode": mode } = request.headers;
-  const isForeign = site?.split(",").some((value) => FOREIGN_SITES.has(value.trim().toLowerCase()));
-  if (!isForeign) return undefined;
+  const isCrossSite = site?.split(",").some((value) => OTHER_SITES.has(value.trim().toLowerCase()));
+  if (!isCrossSite) return undefined;
   const isLink = mode === "navigate" && request.headers["sec-fetch-dest"] === "document";
-  if (isLink && isRead(request.method) && pathOf(request.url ?? "") === DASHBOARD_PATH) {
+  if (isLink && isReadMethod(request.method) && pathOf(request.url ?? "") === DASHBOARD_PATH) {
     return undefined;
   }
   const text = `A page of another site made the request (Sec-Fetch-Site ${JSON.stringify(site)}), and it has no Origin header. Pages whose origin is in allowed_hosts can use fetch.`;
   return { status: 403, text };
 }
 
-function isRead(method: string | undefined): boolean {
+function isReadMethod(method: string | undefined): boolean {
   return method === "GET" || method === "HEAD";
 }
 
-/** A host as it stands in a URL: IPv6 addresses in brackets. */
+/** Returns a host as in a URL, with IPv6 addresses in brackets. */
 export function urlHost(host: string): string {
   return isIPv6(host) ? `[${host}]` : host;
 }
@@ -177,7 +176,7 @@ function parseAuthority(text: string): Authority | undefined {
   return port !== undefined && port > PORT_MAX ? undefined : { name, port };
 }
 
-/** True for the ports that browsers leave out of Host. */
+/** True for the ports that browsers omit from Host. */
 function isSchemePort(port: number): boolean {
   return port === 80 || port === 443;
 }
@@ -203,7 +202,7 @@ function invalidEntry(entry: string): TailgateError {
   );
 }
 
-function refused(header: string, value: string | undefined, why: string): RouteRefusal {
+function headerRejection(header: string, value: string | undefined, why: string): RouteRefusal {
   const shown = value === undefined ? "(missing)" : JSON.stringify(value);
   const text = `The ${header} header ${shown} ${why}. If it is meant to, add it to allowed_hosts in the configuration.`;
   return { status: 403, text };

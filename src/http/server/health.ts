@@ -4,24 +4,25 @@ import type { Endpoint } from "./application.ts";
 export const HEALTH_PATH = "/healthz";
 export const READINESS_PATH = "/readyz";
 
-/** Answers as long as the event loop turns. */
+/** GET /healthz: 200 as long as the event loop runs. */
 export const liveness: Endpoint = {
   path: HEALTH_PATH,
   isVital: true,
-  answer(context) {
+  respond(context) {
     context.body = { status: "ok" };
   },
 };
 
 /**
- * 200 while records can be taken, else 503 with the reason. An exporter's trouble is shown, but does not make the
- * gateway unready: its records wait, and sending callers elsewhere would not help (reliability.md, rule 17).
+ * GET /readyz: 200 while the gateway accepts records, else 503 with the reason. The last error of an exporter is shown
+ * but does not make the gateway unready: its records wait, and sending callers elsewhere would not help (reliability.md,
+ * rule 17).
  */
 export function readiness(view: GatewayView, notReady: () => string | undefined): Endpoint {
   return {
     path: READINESS_PATH,
     isVital: true,
-    answer(context) {
+    respond(context) {
       const reason = notReady() ?? null;
       const components = view.components.map(({ id, kind, lastError = null }) => ({
         id,

@@ -1,101 +1,101 @@
 import type { ServerResponse } from "node:http";
 import type { Socket } from "node:net";
-import { counter, gauge, type Metric } from "../metrics/metric.ts";
-import { HttpProblem } from "./rejections.ts";
 import { Readable } from "node:stream";
+import { counter, gauge, type Metric } from "../metrics/metric.ts";
+import { HttpError } from "./rejections.ts";
 
 const RETRY_AFTER_SECONDS = 1;
 
-/** A page of records gets no more than this, and no more than a part of what is left, so that something always is. */
+/** The limit of a page of records, and its share of the memory that is left, so that some is always left. */
 const PAGE_BYTES_MAX = 8 << 20;
-const PAGE_PART = 1 / 4;
+const PAGE_SHARE = 1 / 4;
 
-/** Pages leave this part to the other answers, which are small. */
-const RESERVED_PART = 1 / 8;
+/** The share that pages leave to other responses, which are small. */
+const RESERVED_SHARE = 1 / 8;
 
-/** Bounds the memory of all answers that their clients have not read yet. */
-export class AnswerBudget {
+/** Limits the memory of all responses that their clients have not read yet. */
+export class ResponseBudget {
   readonly metrics: readonly Metric[] = [
     gauge(
       "tailgate_http_answer_bytes",
-      "Memory of answers that clients have not read yet.",
+      "Memory of responses that clients have not read yet.",
       () => this.#bytes,
     ),
     counter(
       "tailgate_http_answers_refused",
-      "Requests that were answered 503 because answers that nobody reads took the memory.",
-      () => this.#refused,
+      "Requests answered 503 because unread responses used all the memory.",
+      () => this.#rejected,
     ),
   ];
   readonly #bytesMax: number;
-  /** A response that waits behind another one on its connection does not notice its end. */
-  readonly #accounts = new Map<Socket, Set<AnswerAccount>>();
+  /** A response that waits behind another one on its connection is not told when that connection ends. */
+  readonly #allocations = new Map<Socket, Set<ResponseMemory>>();
   #bytes = 0;
-  #refused = 0;
+  #rejected = 0;
 
   constructor(bytesMax: number) {
     this.#bytesMax = bytesMax;
   }
 
-  /** Opens an account, which is closed with the response or its connection. */
-  open(response: ServerResponse): AnswerAccount {
-    const socket = response.req.socket;
-    const accounts = this.#accountsOf(socket);
-    const account = new AnswerAccount((bytes) => (this.#bytes += bytes));
-    accounts.add(account);
+  /** Returns the memory of a response, which is released when the response or its connection closes. */
+  open(response: ServerResponse): ResponseMemory {
+    const { socket } = response.req;
+    const allocations = this.#allocationsOf(socket);
+    const memory = new ResponseMemory((bytes) => (this.#bytes += bytes));
+    allocations.add(memory);
     response.once("close", () => {
-      account.close();
-      accounts.delete(account);
+      memory.releaseAll();
+      allocations.delete(memory);
     });
-    return account;
+    return memory;
   }
 
-  #accountsOf(socket: Socket): Set<AnswerAccount> {
-    const known = this.#accounts.get(socket);
-    if (known) return known;
-    const accounts = new Set<AnswerAccount>();
-    if (socket.destroyed) return accounts;
-    this.#accounts.set(socket, accounts);
+  #allocationsOf(socket: Socket): Set<ResponseMemory> {
+    const existing = this.#allocations.get(socket);
+    if (existing) return existing;
+    const allocations = new Set<ResponseMemory>();
+    if (socket.destroyed) return allocations;
+    this.#allocations.set(socket, allocations);
     socket.once("close", () => {
-      this.#accounts.delete(socket);
-      for (const account of accounts) account.close();
+      this.#allocations.delete(socket);
+      for (const memory of allocations) memory.releaseAll();
     });
-    return accounts;
+    return allocations;
   }
 
-  /** The size of the page that may begin now. */
+  /** The size limit of a page that starts now. */
   get pageBytesMax(): number {
-    const free = this.#bytesMax * (1 - RESERVED_PART) - this.#bytes;
-    return Math.max(0, Math.min(PAGE_BYTES_MAX, PAGE_PART * free));
+    const free = this.#bytesMax * (1 - RESERVED_SHARE) - this.#bytes;
+    return Math.max(0, Math.min(PAGE_BYTES_MAX, PAGE_SHARE * free));
   }
 
-  /** Takes memory for a page; returns false if there is none. Alone, a single record may be larger than all of it. */
-  takeForPage(account: AnswerAccount, bytes: number): boolean {
-    const isFree = this.#bytes + bytes <= this.#bytesMax * (1 - RESERVED_PART);
+  /** Reserves memory for a page. Returns false if there is none; while no other response uses any, there always is. */
+  reserveForPage(memory: ResponseMemory, bytes: number): boolean {
+    const isFree = this.#bytes + bytes <= this.#bytesMax * (1 - RESERVED_SHARE);
     if (this.#bytes > 0 && !isFree) return false;
-    account.take(bytes);
+    memory.reserve(bytes);
     return true;
   }
 
   /**
-   * Takes memory for a small answer.
-   * @throws HttpProblem ANSWERS_UNREAD
+   * Reserves memory for a small response.
+   * @throws HttpError ANSWERS_UNREAD
    */
-  take(account: AnswerAccount, bytes: number): void {
-    if (this.#bytes > 0 && this.#bytes + bytes > this.#bytesMax) throw this.refusal();
-    account.take(bytes);
+  reserve(memory: ResponseMemory, bytes: number): void {
+    if (this.#bytes > 0 && this.#bytes + bytes > this.#bytesMax) throw this.exceeded();
+    memory.reserve(bytes);
   }
 
-  /** For a request that gets no answer because clients do not read theirs. */
-  refusal(): HttpProblem {
-    this.#refused++;
-    const text = `Answers that clients have not read yet hold ${this.#bytes} bytes (http.max_answer_bytes). Try again in ${RETRY_AFTER_SECONDS} s.`;
-    return new HttpProblem(503, "ANSWERS_UNREAD", text, RETRY_AFTER_SECONDS);
+  /** Returns the error for a request that gets no response because clients do not read theirs, and counts it. */
+  exceeded(): HttpError {
+    this.#rejected++;
+    const text = `Responses that clients have not read yet hold ${this.#bytes} bytes (http.max_answer_bytes). Try again in ${RETRY_AFTER_SECONDS} s.`;
+    return new HttpError(503, "ANSWERS_UNREAD", text, RETRY_AFTER_SECONDS);
   }
 }
 
-/** What one answer holds. */
-export class AnswerAccount {
+/** The memory of one response. */
+export class ResponseMemory {
   readonly #count: (bytes: number) => void;
   #bytes = 0;
 
@@ -103,30 +103,30 @@ export class AnswerAccount {
     this.#count = count;
   }
 
-  take(bytes: number): void {
+  reserve(bytes: number): void {
     this.#bytes += bytes;
     this.#count(bytes);
   }
 
-  give(bytes: number): void {
-    this.take(-Math.min(bytes, this.#bytes));
+  release(bytes: number): void {
+    this.reserve(-Math.min(bytes, this.#bytes));
   }
 
-  close(): void {
-    this.give(this.#bytes);
+  releaseAll(): void {
+    this.release(this.#bytes);
   }
 }
 
-/** What is handed to a socket at a time, so that it shows whether its client reads. Smaller answers need no stream. */
+/** How much is written to a socket at a time, so that it shows whether its client reads. Smaller bodies need no stream. */
 export const WRITE_BYTES_MAX = 64 << 10;
 
-/** A stream that goes on when the client has read what it has. */
-export function streamOf(pieces: Iterable<Buffer>): Readable {
-  return Readable.from(pieces, { objectMode: false, highWaterMark: WRITE_BYTES_MAX });
+/** Returns a stream that advances as the client reads. */
+export function streamOf(chunks: Iterable<Buffer>): Readable {
+  return Readable.from(chunks, { objectMode: false, highWaterMark: WRITE_BYTES_MAX });
 }
 
-/** The same bytes in pieces of that size. */
-export function* slicesOf(bytes: Buffer): Generator<Buffer> {
+/** Splits bytes into chunks of at most {@link WRITE_BYTES_MAX}. */
+export function* chunksOf(bytes: Buffer): Generator<Buffer> {
   for (let start = 0; start < bytes.length; start += WRITE_BYTES_MAX) {
     yield bytes.subarray(start, start + WRITE_BYTES_MAX);
   }

@@ -1,49 +1,54 @@
+import type { IncomingMessage } from "node:http";
+import type { Duplex } from "node:stream";
+import { observeUpgradeRejection, refuseUpgrade } from "../../plugin/http.ts";
 import type {
   HostLogger,
   RefusalHandler,
   RouteHandler,
   UpgradeHandler,
 } from "../../plugin/index.ts";
-import type { IncomingMessage } from "node:http";
-import type { Duplex } from "node:stream";
-import { observeUpgradeRejection, refuseUpgrade } from "../../plugin/http.ts";
 
-/** What serves a method of a path. */
-export interface Route {
+/** Serves one method of a path. */
+interface Route {
   readonly handler: RouteHandler;
-  readonly refuse: RefusalHandler | undefined;
+  /** Answers a request that the gateway rejects, in the route's own protocol. */
+  readonly reject: RefusalHandler | undefined;
 }
 
-/** A path's routes by method; `*` takes all methods. */
-export type Methods = ReadonlyMap<string, Route>;
+/** The routes of a path by method; `*` serves all methods. */
+export type PathRoutes = ReadonlyMap<string, Route>;
 
 /** What plugins serve on the main port. */
 export class RouteTable {
   readonly #paths = new Map<string, Map<string, Route>>();
   readonly #reserved: readonly string[];
 
-  /** `reserved` paths are the gateway's own. */
+  /** `reserved`: the gateway's own paths. */
   constructor(reserved: readonly string[]) {
     this.#reserved = reserved;
   }
 
-  /** @throws Error where the place is taken, or the path is none. */
-  add(method: string, path: string, handler: RouteHandler, refuse?: RefusalHandler): void {
+  /** @throws Error if the path is invalid, reserved, or already registered for this method. */
+  add(method: string, path: string, handler: RouteHandler, reject?: RefusalHandler): void {
     if (!path.startsWith("/")) throw new Error(`The route ${path} does not start with a slash.`);
-    const methods = this.#paths.get(path) ?? new Map<string, Route>();
-    const isTaken = methods.has(method) || methods.has("*") || (method === "*" && methods.size > 0);
+    const routes = this.#paths.get(path) ?? new Map<string, Route>();
+    const isTaken = routes.has(method) || routes.has("*") || (method === "*" && routes.size > 0);
     if (isTaken || this.#reserved.includes(path)) {
-      throw new Error(`The route ${method} ${path} is taken already.`);
+      throw new Error(`The route ${method} ${path} is already registered.`);
     }
-    this.#paths.set(path, methods.set(method, { handler, refuse }));
+    this.#paths.set(path, routes.set(method, { handler, reject }));
   }
 
-  at(path: string): Methods | undefined {
+  at(path: string): PathRoutes | undefined {
     return this.#paths.get(path);
   }
 }
 
-/** The path of a request's target, without its query. */
+export function findRoute(routes: PathRoutes | undefined, method: string): Route | undefined {
+  return routes?.get(method) ?? routes?.get("*");
+}
+
+/** Returns the path of a request's target, without its query. */
 export function pathOf(target: string): string {
   const path = originForm(target);
   const query = path.indexOf("?");
@@ -53,7 +58,7 @@ export function pathOf(target: string): string {
 /** `GET http://localhost:8001/healthz`, as clients send it to proxies (RFC 9112, 3.2.2). */
 const ABSOLUTE_FORM = /^https?:\/\/([^/?#]*)(.*)$/i;
 
-/** The target as paths are written: without the scheme and the authority that it may have. */
+/** Returns the target without the scheme and authority that it may have (RFC 9112, 3.2.1). */
 export function originForm(target: string): string {
   if (target.startsWith("/")) return target;
   const [, , rest] = ABSOLUTE_FORM.exec(target) ?? [];
@@ -61,44 +66,42 @@ export function originForm(target: string): string {
   return rest.startsWith("/") ? rest : `/${rest}`;
 }
 
-/** The authority of a target in absolute form; undefined for a path or `*`, null for anything else. */
+/** Returns the authority of a target in absolute form; undefined for a path or `*`, null for anything else. */
 export function authorityOf(target: string | undefined): string | undefined | null {
   if (target === undefined || target.startsWith("/") || target === "*") return undefined;
   return ABSOLUTE_FORM.exec(target)?.[1] ?? null;
 }
 
-export function routeOf(methods: Methods | undefined, method: string): Route | undefined {
-  return methods?.get(method) ?? methods?.get("*");
-}
-
 /** Why a request is not served. */
-export interface Refusal {
+export interface HttpRejection {
   readonly status: number;
   readonly text: string;
 }
 
-/** What became of a request for an upgrade; without a reason it was granted. */
-export type UpgradeOutcome = (
+/** Told the outcome of an upgrade request; without a reason it succeeded. */
+type UpgradeObserver = (
   request: IncomingMessage,
   status: number,
   reason: string | undefined,
 ) => void;
 
-/** Who takes over the sockets of WebSocket upgrades, and which of them are open. */
+/** The handlers of WebSocket upgrades by path, and the sockets that they have open. */
 export class UpgradeTable {
   readonly #handlers = new Map<string, UpgradeHandler>();
   readonly #sockets = new Set<Duplex>();
   readonly #log: HostLogger;
-  readonly #ended: UpgradeOutcome;
+  readonly #observe: UpgradeObserver;
 
-  constructor(log: HostLogger, ended: UpgradeOutcome = () => {}) {
+  constructor(log: HostLogger, observe: UpgradeObserver = () => {}) {
     this.#log = log;
-    this.#ended = ended;
+    this.#observe = observe;
   }
 
-  /** @throws Error where the path is taken. */
+  /** @throws Error if the path is already registered. */
   add(path: string, handler: UpgradeHandler): void {
-    if (this.#handlers.has(path)) throw new Error(`WebSockets on ${path} are taken already.`);
+    if (this.#handlers.has(path)) {
+      throw new Error(`WebSockets at ${path} are already registered.`);
+    }
     this.#handlers.set(path, handler);
   }
 
@@ -110,13 +113,18 @@ export class UpgradeTable {
     return this.#handlers.has(path);
   }
 
-  /** Hands the socket to the path's handler, or refuses and destroys it. */
-  take(request: IncomingMessage, socket: Duplex, head: Buffer, refusal: Refusal | undefined): void {
-    // Node has taken its own listeners off, and an error without a listener would end the process.
+  /** Passes the socket to the path's handler, or rejects the request and destroys the socket. */
+  handle(
+    request: IncomingMessage,
+    socket: Duplex,
+    head: Buffer,
+    rejection: HttpRejection | undefined,
+  ): void {
+    // Node has removed its own listeners, and an error without a listener would end the process.
     socket.on("error", ignoreError);
-    observeUpgradeRejection(socket, (status, text) => this.#ended(request, status, text));
-    if (refusal) return refuseUpgrade(socket, refusal.status, refusal.text);
-    if (!asksForWebSocket(request)) return refuseUpgrade(socket, 400, NOT_A_WEBSOCKET);
+    observeUpgradeRejection(socket, (status, text) => this.#observe(request, status, text));
+    if (rejection) return refuseUpgrade(socket, rejection.status, rejection.text);
+    if (!isWebSocketUpgrade(request)) return refuseUpgrade(socket, 400, NOT_A_WEBSOCKET);
     const path = pathOf(request.url!);
     const handler = this.#handlers.get(path);
     if (!handler) {
@@ -127,10 +135,10 @@ export class UpgradeTable {
     socket.once("close", () => this.#sockets.delete(socket));
     try {
       handler(request, socket, head);
-      const isGranted = !socket.destroyed && !socket.writableEnded;
-      if (isGranted) this.#ended(request, 101, undefined);
+      const isAccepted = !socket.destroyed && !socket.writableEnded;
+      if (isAccepted) this.#observe(request, 101, undefined);
     } catch (error) {
-      this.#log.error(`Taking over a socket on ${path} failed.`, error);
+      this.#log.error(`The WebSocket upgrade of ${path} failed.`, error);
       socket.destroy();
     }
   }
@@ -141,11 +149,11 @@ export class UpgradeTable {
   }
 }
 
-/** Other protocols than WebSocket are offered, not demanded: such a request is served as if it did not (RFC 9110, 7.8). */
-export function asksForWebSocket(request: IncomingMessage): boolean {
+/** Other protocols are only offered by clients: their requests are served without an upgrade (RFC 9110, 7.8). */
+export function isWebSocketUpgrade(request: IncomingMessage): boolean {
   return request.headers.upgrade?.toLowerCase() === "websocket";
 }
 
-const NOT_A_WEBSOCKET = "The only upgrade here is to WebSocket.";
+const NOT_A_WEBSOCKET = "The only supported upgrade is WebSocket.";
 
 function ignoreError(): void {}

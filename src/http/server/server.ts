@@ -2,7 +2,6 @@ import { once } from "node:events";
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import { HTTP_DEFAULTS, type HttpConfig } from "../../config/config.ts";
-import { TailgateError, textOf } from "../../wire/errors.ts";
 import type { GatewayView } from "../../gateway/status.ts";
 import { createServer } from "../../plugin/http.ts";
 import type {
@@ -12,41 +11,42 @@ import type {
   RouteHandler,
   RouteRefusal,
 } from "../../plugin/index.ts";
-import { AnswerBudget } from "./response-budget.ts";
-import { createApplication } from "./application.ts";
-import { Connections, watchProtocol } from "./connections.ts";
-import { Guard, urlHost } from "./guard.ts";
-import { HEALTH_PATH, liveness, READINESS_PATH, readiness } from "./health.ts";
+import { TailgateError, textOf } from "../../wire/errors.ts";
 import { counts, COUNTS_PATH } from "../api/counts.ts";
 import { history, HISTORY_PATH } from "../api/history.ts";
-import { JournalWalks } from "../api/journal-search.ts";
+import { JournalSearches } from "../api/journal-search.ts";
+import { LongPolling } from "../api/long-poll.ts";
 import { SearchQueue } from "../api/search-queue.ts";
+import { stats, STATS_PATH } from "../api/stats.ts";
 import { counter, type Metric } from "../metrics/metric.ts";
 import { Metrics, METRICS_PATH, RequestMetrics } from "../metrics/metrics.ts";
-import { page, pagePaths } from "./dashboard.ts";
-import { reasonOf, Rejections } from "./rejections.ts";
+import { createApplication } from "./application.ts";
+import { Connections } from "./connections.ts";
+import { dashboardEndpoints, dashboardPaths } from "./dashboard.ts";
+import { Guard, urlHost } from "./guard.ts";
+import { HEALTH_PATH, liveness, READINESS_PATH, readiness } from "./health.ts";
+import { Rejections, statusText } from "./rejections.ts";
+import { ResponseBudget } from "./response-budget.ts";
 import {
-  asksForWebSocket,
-  type Methods,
+  findRoute,
+  isWebSocketUpgrade,
   originForm,
   pathOf,
-  type Refusal,
-  routeOf,
   RouteTable,
   UpgradeTable,
+  type HttpRejection,
+  type PathRoutes,
 } from "./routes.ts";
-import { stats, STATS_PATH } from "../api/stats.ts";
-import { WaitingRoom } from "../api/long-poll.ts";
 
-/** Against requests that come slowly (reliability.md, threats), however long the answer takes. Node looks for them every few seconds. */
+/** Against slow requests (reliability.md, threats), however long the response takes. Node checks every few seconds. */
 const HEADERS_TIMEOUT_MS = 10_000;
 const REQUEST_TIMEOUT_MS = 30_000;
 const TIMEOUT_CHECK_MS = 2_000;
 
-/** Longer than the pause between two requests of a batching OTLP exporter, which would else find the connection closed. */
+/** Longer than the interval of a batching OTLP exporter, which would otherwise find its connection closed. */
 const KEEP_ALIVE_TIMEOUT_MS = 65_000;
 
-/** No plugin can have them, nor those of the page. */
+/** The gateway's own paths beside those of the dashboard. */
 const OWN_PATHS = [
   HISTORY_PATH,
   COUNTS_PATH,
@@ -56,12 +56,12 @@ const OWN_PATHS = [
   METRICS_PATH,
 ];
 
-/** Returns the paths of the main port that are the gateway's own. */
+/** Returns the paths of the main port that plugins cannot use. */
 export function reservedPaths(): string[] {
-  return [...pagePaths(), ...OWN_PATHS];
+  return [...dashboardPaths(), ...OWN_PATHS];
 }
 
-/** The files of the dashboard, in /metrics. */
+/** The route of the dashboard's files in /metrics. */
 const ASSETS = "/assets";
 
 const STOPPING: RouteRefusal = { status: 503, text: "The gateway is stopping." };
@@ -69,29 +69,29 @@ const STARTING: RouteRefusal = { status: 503, text: "The gateway is starting." }
 
 export interface HttpServerOptions {
   readonly host: string;
-  /** 0 takes a free one. */
+  /** 0 picks a free port. */
   readonly port: number;
   readonly allowedHosts: readonly string[];
-  /** Whether pages of `DEFAULT_ORIGINS` are let in; default true. */
+  /** Whether pages of `DEFAULT_ORIGINS` are accepted; default: true. */
   readonly trustsDefaultOrigins?: boolean | undefined;
-  /** Those that are absent are {@link HTTP_DEFAULTS}. */
+  /** Default: {@link HTTP_DEFAULTS}. */
   readonly limits?: Partial<HttpConfig> | undefined;
   readonly log: HostLogger;
-  /** Whether the process stays alive while it listens; default true. */
+  /** Whether the listening socket keeps the process alive; default: true. */
   readonly keepsAlive?: boolean;
-  /** How many of the gateway's own lines were left out, for /metrics. */
+  /** Returns how many lines of the gateway's log were suppressed, for /metrics. */
   readonly suppressedLines?: () => number;
 }
 
 /**
- * The main port. Its life:
+ * The main port. Its lifecycle:
  *
- * 1. `new HttpServer(...)`; plugins register with `plugins`.
- * 2. `mount(view)`: the gateway's own endpoints have something to show.
- * 3. `listen()`: requests come.
- * 4. `stopAccepting()`: new requests and upgrades are answered 503, those in flight go on, but for those that only
- *    wait: they are answered at once. Health still answers.
- * 5. `close(signal)`: last, when the plugins have closed the sockets that they took over. Safe to call again.
+ * 1. Creation. Plugins register their routes with `plugins`.
+ * 2. `mount(view)`: adds the gateway's own endpoints.
+ * 3. `listen()`: accepts requests.
+ * 4. `stopAccepting()`: new requests and upgrades get 503. Requests in flight are completed; those that wait for records
+ *    are answered at once. Health checks are still answered.
+ * 5. `close(signal)`: last, after the plugins have closed the sockets that they took over. Safe to call again.
  */
 export class HttpServer {
   readonly plugins: HostHttp;
@@ -100,65 +100,59 @@ export class HttpServer {
   readonly #guard: Guard;
   readonly #limits: HttpConfig;
   readonly #connections: Connections;
-  readonly #budget: AnswerBudget;
+  readonly #budget: ResponseBudget;
   readonly #rejections: Rejections;
   readonly #requests = new RequestMetrics();
-  /** How requests to the gateway's own paths are called in /metrics. */
+  /** The route in /metrics of each of the gateway's own paths. */
   readonly #ownRoutes = new Map<string, string>();
-  readonly #page = page();
-  readonly #routes = new RouteTable([...this.#page.map(({ path }) => path), ...OWN_PATHS]);
+  readonly #dashboard = dashboardEndpoints();
+  readonly #routes = new RouteTable([...this.#dashboard.map(({ path }) => path), ...OWN_PATHS]);
   readonly #upgrades: UpgradeTable;
-  /** Requests that the guard has refused. */
-  #refused = 0;
+  /** Requests that the guard has rejected. */
+  #rejected = 0;
   #application: RouteHandler | undefined;
   #metrics: Metrics | undefined;
-  #waitingRoom: WaitingRoom | undefined;
+  #longPolling: LongPolling | undefined;
   #stopping = false;
   #inFlight = 0;
-  /** Resolved when nothing is in flight any more, once somebody waits for it. */
+  /** Resolves when no request is in flight; undefined until `close()` waits for it. */
   #idle: PromiseWithResolvers<void> | undefined;
 
-  /** @throws TailgateError CONFIG_INVALID for an entry of `allowedHosts` that says nothing. */
+  /** @throws TailgateError CONFIG_INVALID for an invalid entry of `allowedHosts`. */
   constructor(options: HttpServerOptions) {
     this.#options = options;
-    const { host, allowedHosts, trustsDefaultOrigins = true } = options;
+    const { host, log, allowedHosts, trustsDefaultOrigins = true } = options;
     this.#guard = new Guard({ host, allowedHosts, trustsDefaultOrigins });
     this.#limits = { ...HTTP_DEFAULTS, ...options.limits };
-    this.#rejections = new Rejections(options.log);
-    this.#connections = new Connections(this.#limits, options.log, (request, rejection) =>
-      this.#rejections.count(request, rejection),
-    );
-    this.#budget = new AnswerBudget(this.#limits.answerBytesMax);
-    this.#upgrades = new UpgradeTable(options.log, (request, status, reason) =>
-      this.#upgraded(request, status, reason),
+    this.#rejections = new Rejections(log);
+    this.#connections = new Connections(this.#limits, log, this.#rejections);
+    this.#budget = new ResponseBudget(this.#limits.answerBytesMax);
+    this.#upgrades = new UpgradeTable(log, (request, status, reason) =>
+      this.#countUpgrade(request, status, reason),
     );
     this.#server = createServer({
       headersTimeout: HEADERS_TIMEOUT_MS,
       requestTimeout: REQUEST_TIMEOUT_MS,
       connectionsCheckingInterval: TIMEOUT_CHECK_MS,
       keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
-      // The guard does so, where it is seen.
+      // The guard checks it, and counts and logs the request.
       requireHostHeader: false,
-      shouldUpgradeCallback: asksForWebSocket,
+      shouldUpgradeCallback: isWebSocketUpgrade,
     });
     this.#server.on("request", (request, response) => this.#handle(request, response));
     this.#connections.watch(this.#server);
-    watchProtocol(this.#server, this.#rejections);
     this.#server.on("upgrade", (request, socket, head) => {
-      this.#connections.handOver(request.socket);
-      const refusal = this.#refusal(request);
+      this.#connections.release(request.socket);
+      const rejection = this.#rejection(request);
       request.url = originForm(request.url!);
-      this.#upgrades.take(request, socket, head, refusal);
+      this.#upgrades.handle(request, socket, head, rejection);
     });
     this.plugins = {
-      route: (method, path, handler, refuse) => this.#routes.add(method, path, handler, refuse),
+      route: (method, path, handler, reject) => this.#routes.add(method, path, handler, reject),
       upgrade: (path, handler) => this.#upgrades.add(path, handler),
-      refusal: (request) => this.#guardRefusal(request)?.text,
-      refusalOf: (request) => this.#guardRefusal(request),
-      protect: (server) => {
-        this.#connections.watch(server);
-        watchProtocol(server, this.#rejections);
-      },
+      refusal: (request) => this.#guardRejection(request)?.text,
+      refusalOf: (request) => this.#guardRejection(request),
+      protect: (server) => this.#connections.watch(server),
       rejected: (request, rejection) => this.#rejections.add(request, rejection),
     };
   }
@@ -166,26 +160,22 @@ export class HttpServer {
   mount(view: GatewayView): void {
     const { log } = this.#options;
     const notReady = (): string | undefined => (this.#stopping ? "stopping" : view.notReady);
-    this.#waitingRoom = new WaitingRoom(view.journal);
+    this.#longPolling = new LongPolling(view.journal);
     const queue = new SearchQueue(this.#limits);
-    const counted = [this.#connections, this.#budget, queue, this.#waitingRoom];
-    const metrics = [...counted.flatMap((part) => part.metrics), ...this.#ownMetrics()];
+    const parts = [this.#connections, this.#budget, queue, this.#longPolling];
+    const metrics = [...parts.flatMap((part) => part.metrics), ...this.#ownMetrics()];
     this.#metrics = new Metrics(view, metrics, log);
-    const walks = new JournalWalks(view.journal, queue);
+    const searches = new JournalSearches(view.journal, queue);
     const endpoints = [
-      ...this.#page,
-      history(view.journal, walks, { waitingRoom: this.#waitingRoom, budget: this.#budget }),
-      counts(view.journal, walks),
+      ...this.#dashboard,
+      history(view.journal, searches, { longPolling: this.#longPolling, budget: this.#budget }),
+      counts(view.journal, searches),
       stats(view),
       liveness,
       readiness(view, notReady),
       this.#metrics.endpoint,
     ];
-    for (const { path } of endpoints) this.#ownRoutes.set(path, path);
-    for (const { path } of this.#page) this.#ownRoutes.set(path, path === "/" ? path : ASSETS);
-    for (const route of new Set(this.#ownRoutes.values()))
-      this.#requests.announce(route, "GET", 200);
-    for (const path of this.#upgrades.paths) this.#requests.announce(path, "GET", 101);
+    this.#announce(endpoints.map(({ path }) => path));
     this.#application = createApplication(endpoints, {
       budget: this.#budget,
       log,
@@ -193,20 +183,31 @@ export class HttpServer {
     });
   }
 
+  /** Exposes the routes in /metrics before their first request. */
+  #announce(paths: readonly string[]): void {
+    for (const path of paths) this.#ownRoutes.set(path, path);
+    for (const { path } of this.#dashboard) this.#ownRoutes.set(path, path === "/" ? path : ASSETS);
+    for (const route of new Set(this.#ownRoutes.values())) {
+      this.#requests.announce(route, "GET", 200);
+    }
+    for (const path of this.#upgrades.paths) this.#requests.announce(path, "GET", 101);
+  }
+
   #ownMetrics(): Metric[] {
     const { suppressedLines = () => 0 } = this.#options;
-    const refused = "Requests that were refused because of their Host, Origin or site.";
-    const suppressed = "Lines of the gateway's own that were left out of its log: too many alike.";
+    const rejected = "Requests rejected because of their Host, Origin or site.";
+    const suppressed =
+      "Lines of the gateway's log that were suppressed because there were too many.";
     return [
       ...this.#requests.metrics,
       this.#rejections.metric,
-      counter("tailgate_http_requests_refused", refused, () => this.#refused),
+      counter("tailgate_http_requests_refused", rejected, () => this.#rejected),
       counter("tailgate_log_lines_suppressed", suppressed, suppressedLines),
     ];
   }
 
   /**
-   * Resolves with the URL when requests are taken.
+   * Starts listening. Resolves with the URL.
    * @throws TailgateError PORT_IN_USE or LISTEN_FAILED
    */
   async listen(): Promise<string> {
@@ -217,7 +218,7 @@ export class HttpServer {
     } catch (error) {
       throw listenError(error, host, port);
     }
-    this.#server.on("error", (error) => log.error("The HTTP server has trouble.", error));
+    this.#server.on("error", (error) => log.error("The HTTP server reported an error.", error));
     if (this.#options.keepsAlive === false) this.#server.unref();
     const address = this.#server.address() as AddressInfo;
     return `http://${urlHost(host)}:${address.port}`;
@@ -225,10 +226,10 @@ export class HttpServer {
 
   stopAccepting(): void {
     this.#stopping = true;
-    this.#waitingRoom?.close();
+    this.#longPolling?.close();
   }
 
-  /** Waits for what is in flight until `signal` aborts, and ends all connections. */
+  /** Waits for requests in flight until `signal` aborts, and closes all connections. */
   async close(signal: AbortSignal): Promise<void> {
     this.stopAccepting();
     this.#server.close();
@@ -255,19 +256,19 @@ export class HttpServer {
     const { socket } = request;
     response.once("close", () => {
       if (--this.#inFlight === 0) this.#idle?.resolve();
-      this.#answered(request, response, { path, startedAtMs, socket });
+      this.#countRequest(request, response, { path, startedAtMs, socket });
     });
-    const refusal = this.#refusal(request, path);
+    const rejection = this.#rejection(request, path);
     request.url = originForm(request.url!);
-    const methods = this.#routes.at(path);
-    if (refusal) this.#refuse(methods, request, response, refusal);
-    else if (methods) this.#serveRoute(methods, request, response);
-    else if (this.#upgrades.has(path)) answerUpgradeRequired(response);
+    const routes = this.#routes.at(path);
+    if (rejection) this.#rejectRoute(routes, request, response, rejection);
+    else if (routes) this.#serveRoute(routes, request, response);
+    else if (this.#upgrades.has(path)) respondUpgradeRequired(response);
     else if (this.#application) void this.#callHandler(this.#application, request, response);
     else this.#reject(request, response, STARTING);
   }
 
-  #answered(
+  #countRequest(
     request: IncomingMessage,
     { headersSent, statusCode }: ServerResponse,
     { path, startedAtMs, socket }: { path: string; startedAtMs: number; socket: Socket },
@@ -275,13 +276,13 @@ export class HttpServer {
     const status = headersSent ? statusCode : undefined;
     const seconds = (performance.now() - startedAtMs) / 1000;
     this.#requests.add({ route: this.#routeName(path), method: request.method!, status, seconds });
-    if (status === undefined || !isRejection(status) || isHealth(path)) return;
+    if (status === undefined || !isRejection(status) || isHealthCheck(path)) return;
     if (this.#rejections.isCounted(request)) return;
-    const rejection = { protocol: "http", status, reason: reasonOf(status) } as const;
+    const rejection = { protocol: "http", status, reason: statusText(status) } as const;
     this.#rejections.add(request, rejection, socket);
   }
 
-  #upgraded(request: IncomingMessage, status: number, reason: string | undefined): void {
+  #countUpgrade(request: IncomingMessage, status: number, reason: string | undefined): void {
     const route = this.#routeName(pathOf(request.url!));
     this.#requests.add({ route, method: request.method!, status });
     if (reason === undefined) return;
@@ -293,50 +294,51 @@ export class HttpServer {
     return isPlugins ? path : this.#ownRoutes.get(path);
   }
 
-  #reject(request: IncomingMessage, response: ServerResponse, { status, text }: Refusal): void {
-    this.#rejections.add(request, { protocol: "http", status, reason: text });
-    answerText(response, { status, text });
-  }
-
-  #refuse(
-    methods: Methods | undefined,
+  #reject(
     request: IncomingMessage,
     response: ServerResponse,
-    refusal: RouteRefusal,
+    { status, text }: HttpRejection,
   ): void {
-    const refuse = routeOf(methods, request.method!)?.refuse;
-    if (!refuse) return this.#reject(request, response, refusal);
-    if (endsConnection(refusal.status)) response.setHeader("Connection", "close");
-    void this.#callHandler(() => refuse(request, response, refusal), request, response);
+    this.#rejections.add(request, { protocol: "http", status, reason: text });
+    respondText(response, { status, text });
   }
 
-  #refusal(request: IncomingMessage, path?: string): RouteRefusal | undefined {
-    const refusal = this.#guardRefusal(request);
-    if (refusal !== undefined) return refusal;
-    return this.#stopping && !isHealth(path) ? STOPPING : undefined;
+  /** Rejects a request in the protocol of its route. */
+  #rejectRoute(
+    routes: PathRoutes | undefined,
+    request: IncomingMessage,
+    response: ServerResponse,
+    rejection: RouteRefusal,
+  ): void {
+    const reject = findRoute(routes, request.method!)?.reject;
+    if (!reject) return this.#reject(request, response, rejection);
+    if (endsConnection(rejection.status)) response.setHeader("Connection", "close");
+    void this.#callHandler(() => reject(request, response, rejection), request, response);
   }
 
-  /** A browser hides the answer to a refused WebSocket from its page, so that the reason must be seen here. */
-  #guardRefusal(request: AddressedRequest): RouteRefusal | undefined {
-    const refusal = this.#guard.refusal(request);
-    if (refusal === undefined) return undefined;
-    this.#refused++;
-    const { status, text } = refusal;
-    const message = `A request was refused. ${text}`;
+  #rejection(request: IncomingMessage, path?: string): RouteRefusal | undefined {
+    const rejection = this.#guardRejection(request);
+    if (rejection !== undefined) return rejection;
+    return this.#stopping && !isHealthCheck(path) ? STOPPING : undefined;
+  }
+
+  /** Logs the reason: a browser hides the response to a rejected WebSocket from its page. */
+  #guardRejection(request: AddressedRequest): RouteRefusal | undefined {
+    const rejection = this.#guard.check(request);
+    if (rejection === undefined) return undefined;
+    this.#rejected++;
+    const { status, text } = rejection;
+    const message = `A request was rejected. ${text}`;
     this.#rejections.log(request, { status, reason: text }, { message });
-    return refusal;
+    return rejection;
   }
 
-  #serveRoute(methods: Methods, request: IncomingMessage, response: ServerResponse): void {
-    const route = routeOf(methods, request.method!);
-    if (route) void this.#callHandler(route.handler, request, response);
-    else {
-      response.setHeader("Allow", allowed(methods));
-      this.#reject(request, response, {
-        status: 405,
-        text: `The methods here are: ${allowed(methods)}.`,
-      });
-    }
+  #serveRoute(routes: PathRoutes, request: IncomingMessage, response: ServerResponse): void {
+    const route = findRoute(routes, request.method!);
+    if (route) return void this.#callHandler(route.handler, request, response);
+    const methods = [...routes.keys()].join(", ");
+    response.setHeader("Allow", methods);
+    this.#reject(request, response, { status: 405, text: `Allowed methods: ${methods}.` });
   }
 
   async #callHandler(
@@ -349,12 +351,13 @@ export class HttpServer {
     } catch (error) {
       this.#options.log.error(`${request.method} ${request.url} failed.`, error);
       if (response.headersSent) response.destroy();
-      else answerText(response, { status: 500, text: "The gateway failed to answer." });
+      else
+        respondText(response, { status: 500, text: "The gateway failed to handle the request." });
     }
   }
 }
 
-function answerText(response: ServerResponse, { status, text }: Refusal): void {
+function respondText(response: ServerResponse, { status, text }: HttpRejection): void {
   response.writeHead(status, {
     "Content-Type": "text/plain; charset=utf-8",
     "X-Content-Type-Options": "nosniff",
@@ -364,39 +367,34 @@ function answerText(response: ServerResponse, { status, text }: Refusal): void {
 }
 
 /**
- * A client that comes again after a 503 does so on a new connection, and so to whoever listens there then. After a 400
- * nobody knows where the next request begins.
+ * A client that retries after a 503 should do so on a new connection, and so reach whatever listens there by then. After
+ * a 400 it is not known where the next request starts.
  */
 function endsConnection(status: number): boolean {
   return status === 503 || status === 400;
 }
 
-function allowed(methods: Methods): string {
-  return [...methods.keys()].join(", ");
-}
-
-/** A fault of the gateway's own is told where it happens. */
+/** Internal errors are logged where they occur. */
 function isRejection(status: number): boolean {
   return status >= 400 && status !== 500;
 }
 
-function isHealth(path: string | undefined): boolean {
+function isHealthCheck(path: string | undefined): boolean {
   return path === HEALTH_PATH || path === READINESS_PATH;
 }
 
-/** RFC 9110, 15.5.22: names the protocol that is required. */
-function answerUpgradeRequired(response: ServerResponse): void {
+/** RFC 9110, 15.5.22: the response names the required protocol. */
+function respondUpgradeRequired(response: ServerResponse): void {
   response.setHeader("Upgrade", "websocket");
   response.setHeader("Connection", "Upgrade");
-  answerText(response, { status: 426, text: "Connect to this path with a WebSocket." });
+  respondText(response, { status: 426, text: "Connect to this path with a WebSocket." });
 }
 
 function listenError(error: unknown, host: string, port: number): TailgateError {
-  const place = `${urlHost(host)}:${port}`;
   if ((error as NodeJS.ErrnoException).code === "EADDRINUSE") {
-    const text = `Port ${port} of ${host} is in use; --port chooses another.`;
+    const text = `Port ${port} on ${host} is already in use.`;
     return new TailgateError("PORT_IN_USE", text, { cause: error });
   }
-  const text = `Listening on ${place} is not possible: ${textOf(error)}.`;
+  const text = `Cannot listen on ${urlHost(host)}:${port}: ${textOf(error)}.`;
   return new TailgateError("LISTEN_FAILED", text, { cause: error });
 }

@@ -1,280 +1,203 @@
 import type { Duplex } from "node:stream";
-import { setTimeout as wait } from "node:timers/promises";
-import type { Batch, Filter, JournalPage } from "tailgate/plugin";
+import {
+  FILTER_CHARACTERS_MAX,
+  type ClientMessage,
+  type Filter,
+  type HostLogger,
+  type Level,
+  type ServerMessage,
+} from "tailgate/plugin";
 import type { WebSocket } from "ws";
 import {
   Connection,
   INTERNAL_ERROR,
   POLICY_VIOLATION,
   type CloseReason,
-  type Surroundings,
-  type Viewer,
+  type ConnectionListener,
 } from "./connection.ts";
-import { framesOf, framesOfAll, pieceOf, type Flush, type Frames } from "./frames.ts";
-import type { Waiter } from "./matcher.ts";
-import { newestStart } from "./opening.ts";
-import { SharedRuns } from "./shared-runs.ts";
+import { Cursor, type CursorContext, type CursorOwner } from "./cursor.ts";
+import { batchEncoder, type Encoder } from "./encoders.ts";
+import {
+  clientFilter,
+  MessageError,
+  parseClientMessage,
+  type StartPosition,
+} from "./subscription.ts";
 
-/** What has left memory and is not on the disk yet will be there soon. */
-const UNREADABLE_PAUSE_MS = 20;
+/** What all clients share. */
+export interface ClientContext extends CursorContext {
+  readonly log: HostLogger;
+  /** The exporter's own minimum level. */
+  readonly level: Level | undefined;
+  readonly messageBytesMax: number;
+  readonly replayMax: number;
+  /** How many of the newest records a client gets that does not say where to start. */
+  readonly defaultReplay: number;
+  /** Counts the records that a client did not get because the gateway ended its connection. */
+  countMissed(records: number, reason: CloseReason): void;
+  /** Called once, after a client's connection has ended. */
+  closed(client: Client, reason: CloseReason): void;
+}
+
+/** The connection is closed after this many invalid messages. */
+const ERRORS_MAX = 100;
+
+const ALREADY_SUBSCRIBED =
+  "This connection already has a subscription; send a filter message to change its filter.";
+
+/** The reasons that `tailgate.v1` clients are given. */
+type GoodbyeReason = Extract<ServerMessage, { type: "goodbye" }>["reason"];
 
 /**
- * One viewer: a cursor over the journal. While it is live it gets each batch as it comes. Where its socket is full it
- * leaves the live stream and goes on from its cursor through the journal's memory, at its own pace, until it has caught
- * up: so a slow client holds no more than its socket's buffer, and replay, slow and live clients get every record once.
- * What delivery leaves out between two batches is left out for live clients, too: delivery has counted it. What the
- * journal has lost, which there is no frame to tell of, is passed over and counted.
+ * A connected client, with its subscription if it has one. Clients of `tailgate.v1` get hello first and may send
+ * messages; for plain clients, control messages encode to nothing and what they send is ignored.
  */
-export class Client implements Viewer, Waiter {
+export class Client implements ConnectionListener, CursorOwner {
   readonly connection: Connection;
-  /**
-   * The connection's own, once more: of a thousand viewers no object is in the processor's cache when a flush comes to
-   * it, and each one that it has to touch is a part of the time that a write takes.
-   */
-  readonly #ws: WebSocket;
-  readonly #socket: Duplex;
-  readonly #filter: Filter;
-  readonly #surroundings: Surroundings;
-  /** The sequence that is due next. */
-  #next: number;
-  #live = false;
-  #wasLive = false;
-  /** Since when the socket has been full, in ms of the monotonic clock; undefined while it takes data. */
-  #fullSinceMs: number | undefined;
-  /** It waits for its filter to be matched; so it did when it fell behind. */
-  #waitsForMatch = false;
+  readonly #encoder: Encoder;
+  readonly #context: ClientContext;
+  #cursor: Cursor | undefined;
+  #errors = 0;
 
-  /** Due from now on is what the journal takes after this moment; nothing is sent before `start`. */
-  constructor(ws: WebSocket, socket: Duplex, filter: Filter, surroundings: Surroundings) {
-    this.#ws = ws;
-    this.#socket = socket;
-    this.#filter = filter;
-    this.#surroundings = surroundings;
-    this.#next = surroundings.journal.newest + 1;
-    this.connection = new Connection(ws, socket, this, surroundings);
-  }
-
-  /** Begins with the newest `replay` records that pass the filter. */
-  start(replay: number): void {
-    if (replay === 0) this.#goLive();
-    else this.#replay(replay).catch((error: unknown) => this.#fail(error));
-  }
-
-  async #replay(count: number): Promise<void> {
-    this.#next = await this.#startOf(count);
-    this.#catchUp();
-  }
-
-  /** Returns the start of the newest `count` records that match, in memory or on the disk. */
-  async #startOf(count: number): Promise<number> {
-    const { journal, matcher, turn } = this.#surroundings;
-    const end = this.#next;
-    const isAll = this.#filter.key === "";
-    if (isAll && (journal.oldest <= 1 || end - count >= journal.oldest)) {
-      return Math.max(journal.oldest, end - count);
+  constructor(ws: WebSocket, socket: Duplex, encoder: Encoder, context: ClientContext) {
+    this.#encoder = encoder;
+    this.#context = context;
+    this.connection = new Connection(ws, socket, this);
+    if (encoder === batchEncoder) {
+      ws.on("message", (data: Buffer, isBinary) => this.#receive(data, isBinary));
     }
-    return newestStart({
-      journal,
-      matcher,
-      wanted: this.#filter,
-      lane: this.#filter.type,
-      count,
-      last: end - 1,
-      isOpen: () => this.connection.isOpen,
-      turn,
+    const { epoch, newest, durable } = context.journal;
+    this.#say({
+      type: "hello",
+      epoch,
+      sequence: newest,
+      durable,
+      version: 1,
+      limits: {
+        message_bytes: context.messageBytesMax,
+        filter_characters: FILTER_CHARACTERS_MAX,
+        replay: context.replayMax,
+        errors: ERRORS_MAX,
+      },
     });
   }
 
-  #goLive(): void {
-    this.#live = true;
-    this.#wasLive = true;
-    this.#waitsForMatch = false;
+  /** How many records the client has yet to get. */
+  get lag(): number {
+    return this.#cursor?.lag ?? 0;
   }
 
-  /** Takes a batch of the live stream. It never waits and never throws. */
-  take(flush: Flush): void {
-    if (!this.#live || this.#ws.readyState !== this.#ws.OPEN) return;
-    if (flush.first < this.#next) {
-      // Delivery came later than the journal: all of the batch has been sent, or the journal has the rest.
-      this.#live = false;
-      return this.#catchUp();
-    }
+  /** To be called once. */
+  subscribe(filter: Filter, { replay, ...start }: StartPosition, version?: number): void {
+    this.#cursor = new Cursor({
+      connection: this.connection,
+      encoder: this.#encoder,
+      filter,
+      owner: this,
+      context: this.#context,
+    });
+    if (version !== undefined) this.#say({ type: "filter", version });
+    this.#cursor.start({ ...start, replay: this.#effectiveReplay(replay, start) });
+  }
+
+  #effectiveReplay(
+    replay: number | undefined,
+    { since, resume }: StartPosition,
+  ): number | undefined {
+    const { replayMax, defaultReplay } = this.#context;
+    if (replay !== undefined) return Math.min(replay, replayMax);
+    return since === undefined && resume === undefined ? defaultReplay : undefined;
+  }
+
+  #receive(data: Buffer, isBinary: boolean): void {
+    if (!this.connection.isOpen) return;
     try {
-      const frames = flush.frames(this.#filter);
-      if (frames === undefined) {
-        this.#live = false;
-        this.#catchUp();
-      } else if (!this.#sendWhole(frames)) this.#send(frames);
+      this.#handle(parseClientMessage(data, isBinary));
     } catch (error) {
-      this.#fail(error);
+      this.#reject(error);
     }
+    // A client that does not read the replies is not read either.
+    if (this.connection.isFull) this.connection.ws.pause();
   }
 
-  /** Hands all of the frames to the socket where it has room for them; else nothing, and answers false. */
-  #sendWhole({ records, bytes, next }: Frames): boolean {
-    const { writableLength, writableHighWaterMark } = this.#socket;
-    const { bufferBytesMax } = this.#surroundings;
-    if (writableLength >= writableHighWaterMark) return false;
-    if (bytes.length > bufferBytesMax - writableHighWaterMark) return false;
-    if (bytes.length > 0) {
-      this.#socket.write(bytes);
-      this.#surroundings.sent(records.length, bytes.length);
+  #handle(message: ClientMessage): void {
+    if (message.type === "subscribe") {
+      if (this.#cursor) throw new MessageError("ALREADY_SUBSCRIBED", ALREADY_SUBSCRIBED);
+      const { version, replay, since, resume } = message;
+      return this.subscribe(this.#parseFilter(message), { replay, since, resume }, version);
     }
-    this.#next = next;
-    return true;
+    if (!this.#cursor) throw new MessageError("NOT_SUBSCRIBED", "There is no subscription yet.");
+    this.#cursor.changeFilter(this.#parseFilter(message), message.version);
   }
 
-  /** Sends what memory holds from the cursor on, until the socket is full or nothing is left. */
-  #catchUp(shared?: SharedRuns): void {
-    const { journal, matcher } = this.#surroundings;
-    const runs = shared ?? new SharedRuns(journal, matcher);
-    try {
-      while (this.#next <= journal.newest) {
-        if (!this.connection.isOpen) return;
-        const run = runs.from(this.#next);
-        if (!run) return this.#goOnBeyondMemory();
-        const frames = runs.frames(run, this.#filter, this);
-        if (frames === undefined) {
-          this.#waitsForMatch = true;
-          return;
-        }
-        if (!this.#send(frames)) return;
-      }
-      this.#goLive();
-    } catch (error) {
-      this.#fail(error);
-    }
+  #parseFilter({ filter = {} }: ClientMessage): Filter {
+    return clientFilter(filter, this.#context.level);
   }
 
-  get isOpen(): boolean {
-    return this.connection.isOpen;
+  #reject(error: unknown): void {
+    const rejection = MessageError.from(error);
+    if (rejection === undefined) return this.failed(error);
+    this.#say({ type: "error", code: rejection.code, message: rejection.message });
+    if (++this.#errors < ERRORS_MAX) return;
+    this.close("misuse", POLICY_VIOLATION, `${ERRORS_MAX} invalid messages`);
   }
 
-  /** The match that the client waited for is done. */
-  ready(shared: SharedRuns): void {
-    this.#catchUp(shared);
-  }
-
-  /** Who was live, and fell behind, would not catch up from the disk. */
-  #goOnBeyondMemory(): void {
-    if (this.#isOutrun) return this.#endOutrun();
-    this.#passPage().catch((error: unknown) => this.#fail(error));
-  }
-
-  get #isOutrun(): boolean {
-    return this.#wasLive && this.#next < this.#surroundings.journal.oldest;
-  }
-
-  async #passPage(): Promise<void> {
-    const { journal, turn } = this.#surroundings;
-    const page = await journal.read({ from: this.#next });
-    const { from, to, records } = page;
-    if (to < from) await wait(UNREADABLE_PAUSE_MS);
-    else {
-      const frames = records && (await this.#pageFrames(records));
-      if (!this.connection.isOpen) return;
-      const isSent = frames === undefined || this.#send(frames);
-      if (isSent) this.#next = to + 1;
-      this.#countUnavailable(page);
-      if (!isSent) return;
-      await turn();
-    }
-    this.#catchUp();
-  }
-
-  async #pageFrames(records: Batch): Promise<Frames | undefined> {
-    if (this.#filter.key === "") return framesOfAll(records);
-    const { matcher } = this.#surroundings;
-    const matched = await matcher.matched(records, this.#filter, () => this.isOpen);
-    return matched && framesOf(records, matched);
-  }
-
-  /** Of what has been passed of the page. */
-  #countUnavailable({ from, records }: JournalPage): void {
-    let unavailable = this.#next - from;
-    for (let index = 0; index < (records?.length ?? 0); index++) {
-      if (records!.sequence(index) < this.#next) unavailable--;
-    }
-    if (unavailable > 0) this.#surroundings.unavailable(unavailable);
-  }
-
-  /**
-   * Hands frames to the socket and moves the cursor behind them. Answers false where the socket was full before the
-   * last one; the client then goes on when it has drained.
-   */
-  #send({ records, bytes, next }: Frames): boolean {
-    const { connection } = this;
-    const { pieceBytesMax } = connection;
-    let start = 0;
-    let sent = 0;
-    while (start < bytes.length && !connection.isFull) {
-      const piece =
-        bytes.length - start <= pieceBytesMax
-          ? { end: bytes.length, count: records.length - sent }
-          : pieceOf(bytes, start, pieceBytesMax);
-      connection.write(bytes.subarray(start, piece.end));
-      start = piece.end;
-      sent += piece.count;
-    }
-    if (sent > 0) this.#surroundings.sent(sent, start);
-    const done = start === bytes.length;
-    this.#next = done ? next : records.sequence(sent);
-    if (!done) this.#waitForDrain();
-    return done;
-  }
-
-  #waitForDrain(): void {
-    this.#live = false;
-    this.#waitsForMatch = false;
-    this.#fullSinceMs = performance.now();
+  #say(message: ServerMessage): void {
+    const bytes = this.connection.isOpen ? this.#encoder.encodeMessage(message) : undefined;
+    if (bytes === undefined) return;
+    this.connection.write(bytes);
+    this.#context.countSent(1, bytes.length);
   }
 
   drained(): void {
-    if (this.#fullSinceMs === undefined) return;
-    this.#fullSinceMs = undefined;
-    this.connection.hear();
-    this.#catchUp();
+    this.#resumeReading();
+    this.#cursor?.drained();
   }
 
-  /** Ends the connection where the socket has been full for that long, or memory has moved past the cursor. */
-  endIfTooSlow(stallMs: number): void {
-    if (this.#fullSinceMs === undefined || !this.connection.isOpen) return;
-    if (this.#isOutrun) return this.#endOutrun();
-    if (performance.now() - this.#fullSinceMs < stallMs) return;
-    const text = `too slow: nothing was read for ${stallMs / 1000} s, ${this.behind} records behind`;
+  #resumeReading(): void {
+    const { ws } = this.connection;
+    if (ws.isPaused) ws.resume();
+  }
+
+  /** Ends the connection if the client has fallen behind too far, or has read nothing for that long. */
+  checkSpeed(stallMs: number): void {
+    this.#cursor?.checkLag();
+    if (!this.connection.isStalled(stallMs)) return;
+    const text = `too slow: nothing was read for ${stallMs / 1000} s, ${this.lag} records behind`;
     this.close("stalled", POLICY_VIOLATION, text);
   }
 
-  #endOutrun(): void {
-    if (this.#waitsForMatch) return this.#endExpensive();
-    const text = `too slow: ${this.behind} records behind, the oldest are no longer in memory`;
-    this.close("outrun", POLICY_VIOLATION, text);
+  lagging(filterCost: string | undefined): void {
+    if (filterCost === undefined) {
+      const text = `too slow: ${this.lag} records behind, the oldest are no longer in memory`;
+      return this.connection.close("outrun", POLICY_VIOLATION, text);
+    }
+    const text = `filter too expensive: ${filterCost}, ${this.lag} records behind`;
+    this.connection.close("expensive", POLICY_VIOLATION, text);
   }
 
-  #endExpensive(): void {
-    const { matcher, tooExpensive } = this.#surroundings;
-    const cost = matcher.costOf(this.#filter);
-    tooExpensive(cost);
-    const text = `filter too expensive: ${cost}, ${this.behind} records behind`;
-    this.close("expensive", POLICY_VIOLATION, text);
-  }
-
-  #fail(error: unknown): void {
+  failed(error: unknown): void {
     if (!this.connection.isOpen) return;
-    this.#surroundings.log.error("A viewer was disconnected because of a fault.", error);
+    this.#context.log.error("A client was disconnected because of an internal error.", error);
     this.close("failed", INTERNAL_ERROR, "internal error");
   }
 
-  close(reason: CloseReason, code: number, text: string): void {
+  /** Says goodbye, and closes the connection after what the socket holds. */
+  close(reason: GoodbyeReason, code: number, text: string): void {
+    this.#say({ type: "goodbye", reason });
     this.connection.close(reason, code, text);
   }
 
-  ending(): void {
-    this.#live = false;
-    this.#fullSinceMs = undefined;
+  closing(reason: CloseReason): void {
+    // The client's close frame has to be read.
+    this.#resumeReading();
+    const { lag } = this;
+    if (lag > 0) this.#context.countMissed(lag, reason);
+    this.#cursor?.end();
   }
 
-  get behind(): number {
-    return this.#surroundings.journal.newest - this.#next + 1;
+  closed(reason: CloseReason): void {
+    this.#cursor?.end();
+    this.#context.closed(this, reason);
   }
 }

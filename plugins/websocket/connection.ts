@@ -1,34 +1,12 @@
 import { once } from "node:events";
 import type { Duplex } from "node:stream";
-import type { HostJournal, HostLogger } from "tailgate/plugin";
 import type { WebSocket } from "ws";
-import type { Matcher } from "./matcher.ts";
-
-/** What all viewers share. */
-export interface Surroundings {
-  readonly journal: HostJournal;
-  readonly matcher: Matcher;
-  readonly log: HostLogger;
-  /** What the socket of one viewer may hold unsent. */
-  readonly bufferBytesMax: number;
-  /** Resolves at the next turn of the event loop that no other viewer has: reading records for filters takes time. */
-  readonly turn: () => Promise<void>;
-  /** Counts what was handed to a socket. */
-  sent(frames: number, bytes: number): void;
-  /** Counts what a viewer was still due when the gateway ended its connection. */
-  missed(records: number, reason: CloseReason): void;
-  /** Counts and logs that a client could not follow because its filter takes too long to match. */
-  tooExpensive(cost: string): void;
-  /** Counts what a viewer that cannot be told of gaps did not get because the journal has lost it. */
-  unavailable(records: number): void;
-  /** Told once, at the end of the connection. */
-  gone(viewer: Viewer, reason: CloseReason): void;
-}
 
 /**
- * `closed` by the viewer; `lost` without a goodbye; `protocol` what it sent was no WebSocket; `misuse` its messages were
- * no `tailgate.v1`; `stalled` it did not read; `outrun` it read too slowly; `expensive` its filter took too long to match; `dead` it did not answer pings; `failed`
- * through a fault of ours; `stopping` the gateway.
+ * Why a connection ended. `closed`: by the client; `lost`: without a close frame; `protocol`: the client violated RFC
+ * 6455; `misuse`: it sent too many invalid `tailgate.v1` messages; `stalled`: it stopped reading; `outrun`: it read too
+ * slowly; `expensive`: its filter took too long to match; `dead`: it did not answer pings; `failed`: an internal error;
+ * `stopping`: the gateway is shutting down.
  */
 export const CLOSE_REASONS = [
   "closed",
@@ -45,51 +23,52 @@ export const CLOSE_REASONS = [
 
 export type CloseReason = (typeof CLOSE_REASONS)[number];
 
-/** Close codes (RFC 6455, 7.4.1). */
+/** Close codes (RFC 6455, section 7.4.1). */
 export const GOING_AWAY = 1001;
 const NO_CLOSE_FRAME = 1006;
 export const POLICY_VIOLATION = 1008;
 export const INTERNAL_ERROR = 1011;
 
-/** Whoever reads records and hands them to the socket of a connection. */
-export interface Viewer {
-  readonly connection: Connection;
-  /** How many records were appended and not handed to the socket. */
-  readonly behind: number;
-  /** The socket has taken what it held. */
+export interface ConnectionListener {
+  /** Called after the socket has drained. */
   drained(): void;
-  /** Told before the connection is closed or cut by the gateway: nothing more is handed to it. */
-  ending(): void;
-  /** Ends the connection where nothing was read for that long. */
-  endIfTooSlow(stallMs: number): void;
-  /** Says goodbye behind what the socket holds. */
-  close(reason: "stopping", code: number, text: string): void;
+  /** Called before the gateway closes or cuts the connection: from then on nothing more may be written. */
+  closing(reason: CloseReason): void;
+  /** Called once, after the connection has ended. */
+  closed(reason: CloseReason): void;
 }
 
-/** The life of a viewer's socket: signs of life, and an end with a reason. */
+/** A client's socket: writing with backpressure, heartbeat, and an end with a reason. */
 export class Connection {
   readonly ws: WebSocket;
   readonly #socket: Duplex;
-  readonly #surroundings: Surroundings;
-  readonly #viewer: Viewer;
+  readonly #listener: ConnectionListener;
   /** Whether there was a sign of life since the last ping. */
-  #heard = true;
+  #isAlive = true;
   #reason: CloseReason | undefined;
+  /** How much the socket held unsent at the last check. */
+  #unsentBytes = 0;
+  /** When a check first found the socket full, with nothing read since; undefined if it is not full or is being read. */
+  #stuckSinceMs: number | undefined;
 
-  constructor(ws: WebSocket, socket: Duplex, viewer: Viewer, surroundings: Surroundings) {
+  constructor(ws: WebSocket, socket: Duplex, listener: ConnectionListener) {
     this.ws = ws;
     this.#socket = socket;
-    this.#viewer = viewer;
-    this.#surroundings = surroundings;
-    socket.on("drain", () => viewer.drained());
-    const hear = (): void => this.hear();
-    ws.on("message", hear).on("ping", hear).on("pong", hear);
-    // ws answers a violation with the close code for it; the socket's own errors come as a close without a frame.
+    this.#listener = listener;
+    const confirmAlive = (): void => {
+      this.#isAlive = true;
+    };
+    socket.on("drain", () => {
+      confirmAlive();
+      listener.drained();
+    });
+    ws.on("message", confirmAlive).on("ping", confirmAlive).on("pong", confirmAlive);
+    // ws answers a violation with the close code for it; errors of the socket end in a close without a frame.
     ws.on("error", () => {
       this.#reason ??= "protocol";
     });
     ws.once("close", (code) => {
-      surroundings.gone(viewer, this.#reason ?? (code === NO_CLOSE_FRAME ? "lost" : "closed"));
+      listener.closed(this.#reason ?? (code === NO_CLOSE_FRAME ? "lost" : "closed"));
     });
   }
 
@@ -101,42 +80,46 @@ export class Connection {
     return this.#socket.writableLength;
   }
 
-  /** At this point the stream has promised a drain event. */
+  /** If true, write nothing more: the stream will emit a drain event. */
   get isFull(): boolean {
     return this.#socket.writableLength >= this.#socket.writableHighWaterMark;
   }
 
-  /** What may be written at once where the socket is not full, so that it stays within the buffer. */
-  get pieceBytesMax(): number {
-    return this.#surroundings.bufferBytesMax - this.#socket.writableHighWaterMark;
-  }
-
-  /** Whole frames. */
+  /** Writes whole frames. */
   write(frames: Uint8Array): void {
     this.#socket.write(frames);
   }
 
-  /** Takes note of a sign of life. */
-  hear(): void {
-    this.#heard = true;
-  }
-
-  /** Ends the connection where nothing was heard since the last ping, else sends one. */
+  /** Ends the connection if there was no sign of life since the last ping; otherwise sends a ping. */
   ping(): void {
     if (!this.isOpen) return;
-    if (!this.#heard) return this.terminate("dead");
-    this.#heard = false;
+    if (!this.#isAlive) return this.terminate("dead");
+    this.#isAlive = false;
     this.ws.ping();
   }
 
-  /** Says goodbye behind what the socket holds. `text`: at most 123 bytes (RFC 6455, 5.5). */
+  /** Returns whether nothing was read from a full socket for that long. To be called several times within that time. */
+  isStalled(stallMs: number): boolean {
+    const { unsentBytes } = this;
+    const hasRead = unsentBytes < this.#unsentBytes;
+    this.#unsentBytes = unsentBytes;
+    if (hasRead) this.#isAlive = true;
+    if (hasRead || !this.isFull) {
+      this.#stuckSinceMs = undefined;
+      return false;
+    }
+    this.#stuckSinceMs ??= performance.now();
+    return this.isOpen && performance.now() - this.#stuckSinceMs >= stallMs;
+  }
+
+  /** Sends a close frame after what the socket holds. `text` has at most 123 bytes (RFC 6455, section 5.5). */
   close(reason: CloseReason, code: number, text: string): void {
     if (!this.isOpen) return;
     this.#end(reason);
     this.ws.close(code, text);
   }
 
-  /** Cuts the connection off. */
+  /** Destroys the socket. */
   terminate(reason: CloseReason): void {
     if (this.isOpen) this.#end(reason);
     this.ws.terminate();
@@ -144,12 +127,10 @@ export class Connection {
 
   #end(reason: CloseReason): void {
     this.#reason = reason;
-    this.#viewer.ending();
-    const { behind } = this.#viewer;
-    if (behind > 0) this.#surroundings.missed(behind, reason);
+    this.#listener.closing(reason);
   }
 
-  /** Resolves at the end of the connection; rejects when the signal aborts. */
+  /** Resolves when the connection has ended; rejects when the signal aborts. */
   async ended(signal: AbortSignal): Promise<void> {
     await once(this.ws, "close", { signal });
   }

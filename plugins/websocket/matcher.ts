@@ -5,55 +5,55 @@ import {
   type HostJournal,
   type RecordFields,
 } from "tailgate/plugin";
-import { SharedRuns } from "./shared-runs.ts";
+import { SharedFrames } from "./shared-frames.ts";
 
-/** Which records are wanted; a filter is one. */
-export interface Wanted {
-  /** The same for what means the same; "" for everything. */
+/** Selects records: a filter, possibly with a start time. */
+export interface Selector {
+  /** Equal for selectors with the same meaning; "" selects everything. */
   readonly key: string;
-  /** The parts that must all match. */
+  /** The terms, all of which must match. */
   readonly terms: readonly FilterTerm[];
-  /** Estimates the microseconds that matching a record of this size takes. */
+  /** Estimates how long it takes to match a record of this size, in microseconds. */
   effort(bytes: number): number;
   matches(records: Batch, index: number): boolean;
 }
 
-/** What matching may take of one turn of the event loop: as much when records arrive, and again for deferred matches. */
-const TURN_MS = 4;
-
-/** What one filter may take of it at once. */
-const FILTER_MS = 2;
-
-/** Reading the clock costs as much as some matches: it is read after this many microseconds of work. */
-const EFFORT_BETWEEN_LOOKS = 100;
-
-/** A record whose match takes more is matched term by term. */
-const EFFORT_AT_ONCE = 1_000;
-
-/** A client that waits for a deferred match. */
-export interface Waiter {
-  /** False if the client does not want the result any more. */
+/** Waits for a deferred match. */
+export interface MatchWaiter {
+  /** False if the result is no longer needed. */
   readonly isOpen: boolean;
   /**
-   * Called when the match is done. Within the call, asking for the same match again returns its result. `matched` is
-   * undefined if no client wanted it any more.
+   * Called when the match is done; requesting the same match again within the call returns its result. `matched` is
+   * undefined if no waiter needed it any longer.
    */
-  ready(shared: SharedRuns, matched: Batch | undefined): void;
+  ready(shared: SharedFrames, matched: Batch | undefined): void;
 }
 
+/** The time budget for matching in one turn of the event loop: once for arriving records, and once for deferred matches. */
+const TURN_MS = 4;
+
+/** The part of it that one filter may use at once. */
+const FILTER_MS = 2;
+
+/** Reading the clock costs as much as several matches, so it is read after this many microseconds of estimated work. */
+const CLOCK_INTERVAL_EFFORT = 100;
+
+/** Records whose match takes longer, in microseconds, are matched term by term. */
+const WHOLE_RECORD_EFFORT_MAX = 1_000;
+
 /**
- * Matches records for all clients within a time budget. What exceeds the budget of a turn is deferred to later turns,
- * in which all filters with deferred matches take turns; clients with the same filter share its matches. So an
- * expensive filter delays its own clients, and not the event loop.
+ * Matches records for all clients within a time budget per turn of the event loop. Matches that exceed the budget are
+ * deferred to later turns, in which the filters are served round-robin. Clients with the same filter share its matches.
+ * An expensive filter thus delays its own clients, but not the event loop.
  */
 export class Matcher {
   readonly #journal: HostJournal;
   readonly #countMs: (ms: number) => void;
-  /** By the filter's key; the first one is next. */
-  readonly #deferred = new Map<string, Deferred>();
-  /** The match whose clients are being told. */
+  /** By filter key, in the order in which they are served. */
+  readonly #deferred = new Map<string, DeferredMatches>();
+  /** The match whose waiters are being called. */
   #done: { readonly id: string; readonly matched: Batch } | undefined;
-  /** What was spent in this turn when records arrived. */
+  /** The time spent on arriving records in this turn. */
   #spentMs = 0;
   #isScheduled = false;
   #isWorking = false;
@@ -63,58 +63,62 @@ export class Matcher {
     this.#countMs = countMs;
   }
 
-  /** Returns the records that match; undefined if that would exceed the budget. */
-  matchNow(records: Batch, wanted: Wanted): Batch | undefined {
-    if (wanted.key === "") return records;
-    const match = new Match(records, wanted);
-    this.#advanceNow(match);
-    return match.matched;
+  /** Returns the records that match; undefined if matching them would exceed the budget. */
+  matchNow(records: Batch, selector: Selector): Batch | undefined {
+    if (selector.key === "") return records;
+    const job = new MatchJob(records, selector);
+    this.#advanceNow(job);
+    return job.matched;
   }
 
-  /** Returns the records that match; undefined if that would exceed the budget: the waiter is then told when it is done. */
-  match(records: Batch, wanted: Wanted, waiter: Waiter): Batch | undefined {
-    const { key } = wanted;
+  /** Returns the records that match; undefined if the match is deferred: the waiter is then called when it is done. */
+  match(records: Batch, selector: Selector, waiter: MatchWaiter): Batch | undefined {
+    const { key } = selector;
     if (key === "") return records;
-    const id = idOf(records, wanted);
+    const id = matchId(records, selector);
     if (this.#done?.id === id) return this.#done.matched;
     let deferred = this.#deferred.get(key);
-    let match = deferred?.matches.get(id);
-    if (match === undefined) {
-      match = new Match(records, wanted);
-      if (!this.#isWorking) this.#advanceNow(match);
-      if (match.matched) return match.matched;
-      if (deferred === undefined) this.#deferred.set(key, (deferred = new Deferred()));
-      deferred.matches.set(id, match);
+    let job = deferred?.jobs.get(id);
+    if (job === undefined) {
+      job = new MatchJob(records, selector);
+      if (!this.#isWorking) this.#advanceNow(job);
+      if (job.matched) return job.matched;
+      if (deferred === undefined) this.#deferred.set(key, (deferred = new DeferredMatches()));
+      deferred.jobs.set(id, job);
       this.#schedule();
     }
-    match.waiters.push(waiter);
+    job.waiters.push(waiter);
     return undefined;
   }
 
-  /** Resolves with the records that match; with undefined if `isOpen` has become false. */
-  async matched(records: Batch, wanted: Wanted, isOpen: () => boolean): Promise<Batch | undefined> {
+  /** Resolves with the records that match, or with undefined after `isOpen` has become false. */
+  async matched(
+    records: Batch,
+    selector: Selector,
+    isOpen: () => boolean,
+  ): Promise<Batch | undefined> {
     const { promise, resolve } = Promise.withResolvers<Batch | undefined>();
-    const waiter: Waiter = {
+    const waiter: MatchWaiter = {
       get isOpen() {
         return isOpen();
       },
       ready: (_, matched) => resolve(matched),
     };
-    return this.match(records, wanted, waiter) ?? promise;
+    return this.match(records, selector, waiter) ?? promise;
   }
 
-  /** Says what the filter's deferred matches have taken so far. */
-  costOf({ key }: Wanted): string {
-    const { ms, records } = this.#deferred.get(key) ?? new Deferred();
+  /** Describes how long the filter's deferred matches have taken so far. */
+  costText({ key }: Selector): string {
+    const { ms, records } = this.#deferred.get(key) ?? new DeferredMatches();
     const perThousand = records === 0 ? ms : (1000 * ms) / records;
     return `${perThousand.toFixed(perThousand < 10 ? 1 : 0)} ms for 1000 records`;
   }
 
-  #advanceNow(match: Match): void {
+  #advanceNow(job: MatchJob): void {
     const leftMs = Math.min(FILTER_MS, TURN_MS - this.#spentMs);
     if (leftMs <= 0) return;
     if (this.#spentMs === 0) setImmediate(() => (this.#spentMs = 0));
-    const ms = match.advance(leftMs);
+    const ms = job.advance(leftMs);
     this.#spentMs += ms;
     this.#countMs(ms);
   }
@@ -122,131 +126,131 @@ export class Matcher {
   #schedule(): void {
     if (this.#isScheduled) return;
     this.#isScheduled = true;
-    setImmediate(() => this.#work());
+    setImmediate(() => this.#advanceDeferred());
   }
 
-  #work(): void {
+  #advanceDeferred(): void {
     this.#isScheduled = false;
     this.#isWorking = true;
     const endMs = performance.now() + TURN_MS;
-    const shared = new SharedRuns(this.#journal, this);
+    const shared = new SharedFrames(this.#journal, this);
     let leftMs = TURN_MS;
     while (leftMs > 0 && this.#deferred.size > 0) {
-      const [key, deferred] = firstOf(this.#deferred);
+      const [key, deferred] = firstEntry(this.#deferred);
       this.#deferred.delete(key);
       this.#deferred.set(key, deferred);
-      this.#advance(deferred, Math.min(FILTER_MS, leftMs), shared);
-      if (deferred.matches.size === 0) this.#deferred.delete(key);
+      this.#advanceFirst(deferred, Math.min(FILTER_MS, leftMs), shared);
+      if (deferred.jobs.size === 0) this.#deferred.delete(key);
       leftMs = endMs - performance.now();
     }
     this.#isWorking = false;
     if (this.#deferred.size > 0) this.#schedule();
   }
 
-  #advance(deferred: Deferred, budgetMs: number, shared: SharedRuns): void {
-    const [id, match] = firstOf(deferred.matches);
-    if (match.waiters.some(({ isOpen }) => isOpen)) {
-      const ms = match.advance(budgetMs);
+  #advanceFirst(deferred: DeferredMatches, budgetMs: number, shared: SharedFrames): void {
+    const [id, job] = firstEntry(deferred.jobs);
+    if (job.waiters.some(({ isOpen }) => isOpen)) {
+      const ms = job.advance(budgetMs);
       deferred.ms += ms;
       this.#countMs(ms);
-      if (!match.matched) return;
-      deferred.records += match.length;
+      if (!job.matched) return;
+      deferred.records += job.length;
     }
-    deferred.matches.delete(id);
-    const { matched } = match;
+    deferred.jobs.delete(id);
+    const { matched } = job;
     this.#done = matched && { id, matched };
-    for (const waiter of match.waiters) waiter.ready(shared, matched);
+    for (const waiter of job.waiters) waiter.ready(shared, matched);
     this.#done = undefined;
   }
 }
 
-/** `map` is not empty. */
-function firstOf<Key, Value>(map: ReadonlyMap<Key, Value>): [Key, Value] {
+/** Returns the first entry of a map that is not empty. */
+function firstEntry<Key, Value>(map: ReadonlyMap<Key, Value>): [Key, Value] {
   return map.entries().next().value!;
 }
 
-/** The deferred matches of one filter, and what they have taken while there was always another one. */
-class Deferred {
-  readonly matches = new Map<string, Match>();
+/** The deferred matches of one filter; time and records are counted from when it first had to defer one. */
+class DeferredMatches {
+  readonly jobs = new Map<string, MatchJob>();
   ms = 0;
   records = 0;
 }
 
-/** The same for the same records and filter: with these bounds and this length there is one selection of the journal at most. */
-function idOf(records: Batch, { key }: Wanted): string {
+/** Equal for the same records and filter: these bounds and this length identify a selection of the journal. */
+function matchId(records: Batch, { key }: Selector): string {
   const { length } = records;
   return `${records.sequence(0)} ${records.sequence(length - 1)} ${length} ${key}`;
 }
 
-/** One filter on its way through some records. */
-class Match {
-  readonly waiters: Waiter[] = [];
-  /** What matches of the records; undefined before the last one was looked at. */
+/** Matches one batch of records, in several steps if necessary. */
+class MatchJob {
+  readonly waiters: MatchWaiter[] = [];
+  /** The records that match; undefined until all have been examined. */
   matched: Batch | undefined;
   readonly #records: Batch;
-  readonly #wanted: Wanted;
-  readonly #kept: number[] = [];
+  readonly #selector: Selector;
+  readonly #matches: number[] = [];
   #next = 0;
-  /** The record that is matched term by term, and the term that comes next. */
-  #held: RecordFields | undefined;
+  /** The record that is being matched term by term, and its next term. */
+  #record: RecordFields | undefined;
   #term = 0;
 
-  constructor(records: Batch, wanted: Wanted) {
+  constructor(records: Batch, selector: Selector) {
     this.#records = records;
-    this.#wanted = wanted;
+    this.#selector = selector;
   }
 
   get length(): number {
     return this.#records.length;
   }
 
-  /** Goes on for about that long; returns how long it has taken. */
+  /** Continues for about that long; returns the time spent. */
   advance(budgetMs: number): number {
     const startMs = performance.now();
     const records = this.#records;
-    const wanted = this.#wanted;
+    const selector = this.#selector;
     let effort = 0;
     while (this.#next < records.length) {
-      const recordEffort = wanted.effort(records.size(this.#next));
+      const recordEffort = selector.effort(records.size(this.#next));
       const isMatch =
-        recordEffort <= EFFORT_AT_ONCE
-          ? wanted.matches(records, this.#next)
+        recordEffort <= WHOLE_RECORD_EFFORT_MAX
+          ? selector.matches(records, this.#next)
           : this.#matchTerms(startMs + budgetMs);
       if (isMatch === undefined) return performance.now() - startMs;
-      if (isMatch) this.#kept.push(this.#next);
+      if (isMatch) this.#matches.push(this.#next);
       this.#next++;
       effort += recordEffort;
-      if (effort < EFFORT_BETWEEN_LOOKS) continue;
+      if (effort < CLOCK_INTERVAL_EFFORT) continue;
       effort = 0;
       const ms = performance.now() - startMs;
       if (ms >= budgetMs && this.#next < records.length) return ms;
     }
-    this.matched = this.#selected();
+    this.matched = this.#selectMatches();
     return performance.now() - startMs;
   }
 
-  /** Matches the next record; undefined if the time ends before its last term. */
+  /** Matches the next record; returns undefined if time runs out before its last term. */
   #matchTerms(endMs: number): boolean | undefined {
     const index = this.#next;
-    const { terms } = this.#wanted;
-    this.#held ??= heldRecord(this.#records, index);
+    const { terms } = this.#selector;
+    this.#record ??= heldRecord(this.#records, index);
     let isMatch = true;
     while (isMatch && this.#term < terms.length) {
-      isMatch = terms[this.#term++]!.matches(this.#held, index);
+      isMatch = terms[this.#term++]!.matches(this.#record, index);
       if (isMatch && this.#term < terms.length && performance.now() >= endMs) return undefined;
     }
-    this.#held = undefined;
+    this.#record = undefined;
     this.#term = 0;
     return isMatch;
   }
 
-  #selected(): Batch {
-    const kept = this.#kept;
-    if (kept.length === this.length) return this.#records;
-    let place = 0;
+  #selectMatches(): Batch {
+    const matches = this.#matches;
+    if (matches.length === this.length) return this.#records;
+    let position = 0;
     return this.#records.select((index) => {
-      if (index !== kept[place]) return false;
-      place++;
+      if (index !== matches[position]) return false;
+      position++;
       return true;
     });
   }

@@ -1,9 +1,9 @@
 /**
- * The subprotocol `tailgate.v1`: what the gateway and a viewer say to each other, each message one JSON object in one
- * text frame. Nearly types only: the WebSocket exporter and the clients, in a browser too, share this file.
+ * The messages of the subprotocol `tailgate.v1`. Each is one JSON object in one text frame. The WebSocket exporter and
+ * its clients, including browsers, share this file.
  *
- * A viewer's position is `to` of the last batch that it has, or where none has come `sequence` of `caught_up`; with the
- * epoch of the last hello it can go on there after any loss of the connection.
+ * A client's position is `to` of the last batch that it got, or `sequence` of `caught_up` if it got none. With that and the
+ * epoch of the last hello it can resume after any loss of the connection.
  */
 
 import type { Envelope, EnvelopeType } from "./envelope.ts";
@@ -11,79 +11,82 @@ import type { FilterQuery } from "./filter.ts";
 
 export const SUBPROTOCOL = "tailgate.v1";
 
-/** The first message on a connection. */
+/** The first message of the gateway. */
 interface Hello {
   readonly type: "hello";
-  /** Which numbering of records the sequences belong to. */
+  /** Identifies the numbering of records: sequences of different epochs are unrelated. */
   readonly epoch: string;
-  /** The newest record's sequence, 0 before the first. */
+  /** The sequence of the newest record; 0 if there is none. */
   readonly sequence: number;
-  /** The sequence up to which records are as safe as the journal makes them. */
+  /** The sequence up to which records are durable. */
   readonly durable: number;
   /** The version of the envelope. */
   readonly version: 1;
   readonly limits: {
-    /** What one message to the gateway may have. */
+    /** The maximum size of a message to the gateway. */
     readonly message_bytes: number;
-    /** How many characters each of the filter's parameters may have. */
+    /** The maximum length of each parameter of a filter. */
     readonly filter_characters: number;
-    /** What `replay` may ask for; more is taken as so many. */
+    /** The maximum of `replay`; larger numbers are capped. */
     readonly replay: number;
-    /** How many messages that are not understood are answered before the connection is closed. */
+    /** The connection is closed after this many invalid messages. */
     readonly errors: number;
   };
 }
 
-/** All records from `from` to `to` that match the filter, but for those that gaps right before it tell of. */
+/** All records from `from` to `to` that match the filter, except those covered by the gaps sent just before. */
 export interface RecordBatch {
   readonly type: "batch";
-  /** One more than `to` of the batch before, but for the first one of a connection. */
+  /** One more than `to` of the previous batch of the connection. */
   readonly from: number;
   readonly to: number;
-  /** Up to which sequence of those the records were as safe as the journal makes them. */
+  /** The sequence, at most `to`, up to which records were durable when the batch was sent. */
   readonly durable: number;
-  /** Of the envelopes, in their order. Left out where there is one envelope for each sequence, or none at all. */
+  /** The sequences of the envelopes. Absent if there is one envelope for each sequence of the range, or none at all. */
   readonly sequences?: readonly number[];
   readonly envelopes: readonly Envelope[];
 }
 
-/** Records that a viewer does not get. */
+/** Records that the client does not get. */
 export interface GapMessage {
   readonly type: "gap";
   /** The first and the last sequence of the range. */
   readonly from: number;
   readonly to: number;
   /**
-   * `retention`: deleted for their age or their size; `not_stored`: the disk took them not; `damaged`: unreadable;
-   * `slow`: this viewer was too slow for them, or its filter too expensive, as `text` then says; `epoch`: these sequences meant other records before, and are given anew.
+   * `retention`: deleted because of their age or size; `not_stored`: the disk failed; `damaged`: unreadable; `slow`: the
+   * client reads too slowly, or its filter is too expensive, as `text` then says; `epoch`: in another epoch these sequences
+   * had other records, and they are sent again.
    */
   readonly reason: "retention" | "not_stored" | "damaged" | "slow" | "epoch";
-  /** Records of this type alone; all of the range where absent. */
+  /** The type of the missing records; absent if the gap covers both types. */
+  readonly record_type?: EnvelopeType;
+  /** The same as `record_type`, under its previous name: both are sent, clients accept either. `type` is the message's own. */
   readonly lane?: EnvelopeType;
-  /** Why, in words, if there is more to say than the reason does. */
+  /** Details beyond the reason. */
   readonly text?: string;
 }
 
-/** What was asked for of the past has been sent; comes once. */
+/** The requested history has been sent. Sent once per subscription. */
 interface CaughtUp {
   readonly type: "caught_up";
   readonly sequence: number;
 }
 
-/** Batches from here on are made with the filter of that version. */
-interface FilterHolds {
+/** The following batches are made with the filter of this version. */
+interface FilterApplied {
   readonly type: "filter";
   readonly version: number;
 }
 
-/** A message was not understood; it changed nothing. */
-interface MessageError {
+/** A message of the client was rejected and had no effect. */
+interface ErrorMessage {
   readonly type: "error";
   readonly code: "MESSAGE_INVALID" | "FILTER_INVALID" | "ALREADY_SUBSCRIBED" | "NOT_SUBSCRIBED";
   readonly message: string;
 }
 
-/** The last message on a connection that the gateway ends. */
+/** The last message before the gateway closes the connection. */
 interface Goodbye {
   readonly type: "goodbye";
   readonly reason: "stopping" | "stalled" | "misuse" | "failed";
@@ -94,31 +97,31 @@ export type ServerMessage =
   | RecordBatch
   | GapMessage
   | CaughtUp
-  | FilterHolds
-  | MessageError
+  | FilterApplied
+  | ErrorMessage
   | Goodbye;
 
-/** What a viewer has when it comes back. */
+/** The position of a client that resumes. */
 export interface Resume {
   readonly epoch: string;
   readonly sequence: number;
   readonly durable?: number | undefined;
 }
 
-/** Where a subscription starts; from now on where nothing of it is there. */
+/** Where a subscription starts; at the head of the journal if nothing is set. */
 export interface Start {
-  /** With the newest so many records that match. */
+  /** Start with this many of the newest records that match. */
   readonly replay?: number | undefined;
-  /** With the records from that time on: ISO 8601 with a zone, or ms since 1970. */
+  /** Start with the records from this time on: ISO 8601 with a time zone, or ms since 1970. */
   readonly since?: string | number | undefined;
-  /** Behind what the viewer has. With `durable` it is told which of that turned out not to be stored. */
+  /** Start after this position. If `durable` is set, gaps report records after it that could not be stored. */
   readonly resume?: Resume | undefined;
 }
 
 interface Subscribe extends Start {
   readonly type: "subscribe";
   readonly filter?: FilterQuery | undefined;
-  /** Comes back in a filter message before the first batch. */
+  /** Returned in a filter message before the first batch. */
   readonly version?: number | undefined;
 }
 

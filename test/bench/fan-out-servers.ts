@@ -24,8 +24,8 @@ const WRITE_TIMEOUT_MS = 30_000;
 
 /** The same for clients with the subprotocol: a tick is one message. */
 export async function subprotocolServer(): Promise<FanOutServer> {
-  const { unitsOf } = await built<typeof import("../../plugins/websocket/batch-frames.ts")>(
-    "plugins/websocket/batch-frames.js",
+  const { batchEncoder } = await built<typeof import("../../plugins/websocket/encoders.ts")>(
+    "plugins/websocket/encoders.js",
   );
   const server = await tailgateServer();
   let newest = 0;
@@ -41,8 +41,8 @@ export async function subprotocolServer(): Promise<FanOutServer> {
       for (const records of ticks) {
         const from = to + 1;
         to += records.length;
-        const units = unitsOf({ from, to, records, gaps: [], durable: to });
-        for (const unit of units) bytes += unit.bytes.length;
+        const range = { from, to, records, isFiltered: false, gaps: [], durable: to };
+        for (const chunk of batchEncoder.encode(range)) bytes += chunk.bytes.length;
       }
       return bytes;
     },

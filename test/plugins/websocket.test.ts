@@ -162,7 +162,7 @@ describe("before the upgrade", () => {
     const refused = await RawPeer.open(rig.port);
     expect(refused.head).toMatch(/^HTTP\/1\.1 503 Service Unavailable\r\n/);
     expect(refused.body).toBe(
-      "All 2 connections are taken. Close another viewer, or raise max_connections.\n",
+      "All 2 connections are in use. Close another client, or raise max_connections.\n",
     );
     expect(rig.metric("clients_refused", "full")).toBe(1);
     viewer.socket.close();
@@ -172,11 +172,11 @@ describe("before the upgrade", () => {
   });
 
   test.each([
-    ["?replay=-1", 'The query parameter replay is a whole number, not "-1".'],
-    ["?replay=ten", 'The query parameter replay is a whole number, not "ten".'],
+    ["?replay=-1", 'The query parameter replay must be a whole number, not "-1".'],
+    ["?replay=ten", 'The query parameter replay must be a whole number, not "ten".'],
     [
       "?lvl=ERROR",
-      'The query parameter "lvl" is not known; those known are type, level, logger, q, replay.',
+      'Unknown query parameter "lvl"; valid parameters are type, level, logger, q, replay.',
     ],
     ["?level=INFO&level=ERROR", "The query parameter level is given more than once."],
     [

@@ -25,7 +25,7 @@ test("all connections are taken: 503, and nobody is counted as refused", async (
   const response = await ask(rig);
   expect(response.status).toBe(503);
   expect(response.headers.get("sec-websocket-protocol")).toBeNull();
-  expect(await response.text()).toMatch(/^All 1 connections are taken\. /);
+  expect(await response.text()).toMatch(/^All 1 connections are in use\. /);
   expect(rig.metric("clients_refused")).toBe(0);
 });
 

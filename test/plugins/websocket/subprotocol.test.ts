@@ -68,7 +68,7 @@ describe("the handshake", () => {
 
 describe("messages", () => {
   test.each([
-    ["no JSON", "MESSAGE_INVALID", /^It is no JSON: /],
+    ["no JSON", "MESSAGE_INVALID", /^Invalid JSON: /],
     ["[]", "MESSAGE_INVALID", /^Expected an object whose type is/],
     [
       '{"type":"hello"}',
@@ -79,12 +79,12 @@ describe("messages", () => {
     [
       '{"type":"subscribe","replay":1,"since":2}',
       "MESSAGE_INVALID",
-      /^It can start in one way, not with replay and since\.$/,
+      /^Use only one of replay and since to say where to start\.$/,
     ],
     [
       '{"type":"subscribe","since":"yesterday"}',
       "MESSAGE_INVALID",
-      /^since: Expected ISO 8601 with a zone/,
+      /^since: Expected ISO 8601 with a time zone/,
     ],
     ['{"type":"subscribe","level":"ERROR"}', "MESSAGE_INVALID", /Unrecognized key: "level"/],
     ['{"type":"subscribe","resume":{"epoch":"x"}}', "MESSAGE_INVALID", /^resume\.sequence: /],
@@ -112,7 +112,7 @@ describe("messages", () => {
     const rig = await startRig();
     const viewer = await SubprotocolViewer.open(rig.url());
     for (let count = 0; count < 100; count++) viewer.socket.send(Buffer.from([count]));
-    expect(await viewer.closed).toEqual({ code: 1008, reason: "100 messages were not understood" });
+    expect(await viewer.closed).toEqual({ code: 1008, reason: "100 invalid messages" });
     expect(viewer.all("error")).toHaveLength(100);
     expect(viewer.messages.at(-1)).toEqual({ type: "goodbye", reason: "misuse" });
     await vi.waitFor(() => expect(rig.metric("clients_closed", "misuse")).toBe(1));
@@ -206,7 +206,7 @@ describe("goodbyes", () => {
   test("when the journal cannot be read", async () => {
     const rig = await startRig({
       journal: (inner) => {
-        const stage = new JournalStage(inner);
+        const stage = new JournalStage(inner, 1);
         stage.read = () => Promise.reject(new Error("the disk is damaged"));
         return stage;
       },

@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
-import { unitsOf } from "../../../plugins/websocket/batch-frames.ts";
+import { batchEncoder, createPlainEncoder } from "../../../plugins/websocket/encoders.ts";
 import type { GapMessage, ServerMessage } from "tailgate/plugin";
 import { batchOf } from "tailgate/testing";
 import { Ledger } from "./ledger.ts";
@@ -26,10 +26,10 @@ function textsOf(frames: Uint8Array): string[] {
   return texts;
 }
 
-const lane = fc.constantFrom("system_log", "audit_log", undefined);
+const type = fc.constantFrom("system_log", "audit_log", undefined);
 const reason = fc.constantFrom("slow", "retention", "damaged");
 
-test("a stretch of any records and gaps says the same after it was cut into messages", () => {
+test("a range of any records and gaps says the same after it was split into batch messages", () => {
   const sizes = fc.array(fc.oneof(fc.nat(300), fc.constantFrom(20_000, 59_000, 70_000)), {
     minLength: 1,
     maxLength: 30,
@@ -37,7 +37,7 @@ test("a stretch of any records and gaps says the same after it was cut into mess
   const gap = fc.record({
     from: fc.integer({ min: 90, max: 140 }),
     length: fc.nat(60),
-    lane,
+    type,
     reason,
   });
   fc.assert(
@@ -60,32 +60,39 @@ test("a stretch of any records and gaps says the same after it was cut into mess
           from: start,
           to: start + length,
           reason: more.reason,
-          ...(more.lane && { lane: more.lane }),
+          ...(more.type && { lane: more.type, record_type: more.type }),
         })) satisfies GapMessage[];
-        const units = unitsOf({ from, to, records, gaps: told, durable: 7 });
+        const chunks = batchEncoder.encode({
+          from,
+          to,
+          records,
+          isFiltered: true,
+          gaps: told,
+          durable: 7,
+        });
         const ledger = new Ledger();
         ledger.take({ type: "hello", epoch: "x" } as ServerMessage);
-        for (const unit of units) {
-          const texts = textsOf(unit.bytes);
-          expect(texts).toHaveLength(unit.frames);
+        for (const chunk of chunks) {
+          const texts = textsOf(chunk.bytes);
+          expect(texts).toHaveLength(chunk.frames);
           for (const text of texts) ledger.take(JSON.parse(text) as ServerMessage);
-          expect(ledger.resume!.sequence).toBe(unit.to);
-          expect(texts.at(-1)!).toMatch(new RegExp(`"to":${unit.to},`));
+          expect(ledger.resume!.sequence).toBe(chunk.to);
+          expect(texts.at(-1)!).toMatch(new RegExp(`"to":${chunk.to},`));
         }
-        expect(units.at(-1)!.to).toBe(to);
+        expect(chunks.at(-1)!.to).toBe(to);
         const indexes = Array.from({ length: records.length }, (_, index) => index);
         expect(ledger.sequences).toEqual(indexes.map((index) => records.sequence(index)));
         expect([...ledger.envelopes.values()]).toEqual(
           indexes.map((index) => records.envelope(index)),
         );
-        const places = Array.from({ length: to - from + 1 }, (_, offset) => from + offset);
+        const covered = Array.from({ length: to - from + 1 }, (_, offset) => from + offset);
         const missing = (list: readonly GapMessage[]): string[] =>
-          places.flatMap((place) =>
+          covered.flatMap((sequence) =>
             [
               ...new Set(
                 list
-                  .filter((one) => one.from <= place && place <= one.to)
-                  .map((one) => `${place} ${one.reason} ${one.lane}`),
+                  .filter((one) => one.from <= sequence && sequence <= one.to)
+                  .map((one) => `${sequence} ${one.reason} ${one.lane}`),
               ),
             ].sort(),
           );
@@ -93,5 +100,45 @@ test("a stretch of any records and gaps says the same after it was cut into mess
       },
     ),
     { numRuns: 300 },
+  );
+});
+
+test("plain frames are split at frames into chunks that fit, with their sequences", () => {
+  const sizes = fc.array(fc.oneof(fc.nat(300), fc.constantFrom(20_000, 64_000, 70_000, 200_000)), {
+    minLength: 1,
+    maxLength: 30,
+  });
+  const bufferBytesMax = 192 << 10;
+  const chunkBytesMax = bufferBytesMax - (64 << 10);
+  fc.assert(
+    fc.property(sizes, fc.func(fc.boolean()), (given, keep) => {
+      const batch = batchOf(
+        given.map((size, index) => ({ body: `${index} ${"x".repeat(size)}` })),
+        { firstSequence: 100 },
+      );
+      const records = batch.select((index) => keep(index));
+      const to = 100 + given.length - 1;
+      const chunks = createPlainEncoder(bufferBytesMax).encode({
+        from: 100,
+        to,
+        records,
+        isFiltered: records !== batch,
+        gaps: [],
+        durable: to,
+      });
+      const indexes = Array.from({ length: records.length }, (_, index) => index);
+      const texts = chunks.map(({ bytes }) => textsOf(bytes));
+      expect(texts.flat()).toEqual(
+        indexes.map((index) => Buffer.from(records.bytes(index)).toString()),
+      );
+      let sent = 0;
+      for (const [index, { to: end, frames, bytes }] of chunks.entries()) {
+        expect(texts[index]).toHaveLength(frames);
+        expect(frames === 1 || bytes.length <= chunkBytesMax).toBe(true);
+        sent += frames;
+        expect(end).toBe(sent === records.length ? to : records.sequence(sent - 1));
+      }
+    }),
+    { numRuns: 100 },
   );
 });

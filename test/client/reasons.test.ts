@@ -44,7 +44,7 @@ test("all connections are taken", async () => {
   const second = follow({ url });
   const { reason, retryInMs } = await second.was("waiting");
   expect(reason).toBe(
-    "All 1 connections are taken. Close another client, or raise max_connections.",
+    "All 1 connections are in use. Close another client, or raise max_connections.",
   );
   expect(retryInMs).toBeLessThanOrEqual(500);
   first.stream.close();

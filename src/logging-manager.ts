@@ -5,7 +5,7 @@ import {
   serviceInstanceIdDetector,
 } from "@opentelemetry/resources";
 import { resolveConfig, type Config } from "./config/config.ts";
-import { Problems, suggestion } from "./config/problems.ts";
+import { Problems, suggest } from "./config/problems.ts";
 import { AUDIT_LOGGER, LEVELS, type Level } from "./wire/envelope.ts";
 import { TailgateError, textOf } from "./wire/errors.ts";
 import { hostLogger, writeToStderr, type WriteLine } from "./gateway/host-log.ts";
@@ -275,7 +275,7 @@ function refuseUnknown(options: LoggingOptions): void {
   const known = Object.keys(OPTIONS);
   const problems = new Problems();
   for (const name of Object.keys(options).filter((key) => !known.includes(key))) {
-    problems.add(name, `unknown option${suggestion(name, known)}`);
+    problems.add(name, `unknown option${suggest(name, known)}`);
   }
   problems.throwIfAny("LoggingManager");
 }

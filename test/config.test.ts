@@ -260,7 +260,7 @@ describe("problems", () => {
     ["logDir: /tmp", 'logDir: unknown key; did you mean "log_dir"?'],
     [
       "exporters: {file: {zzz: 1}}",
-      "exporters.file.zzz: unknown key; known are path, max_bytes, backups, use, level, queue_bytes, timeout_seconds",
+      "exporters.file.zzz: unknown key; known keys are path, max_bytes, backups, use, level, queue_bytes, timeout_seconds",
     ],
     ["port: 70000", "port: expected integer from 0 to 65535; found 70000"],
     ["port: 80.5", "port: expected integer from 0 to 65535; found 80.5"],
@@ -278,11 +278,11 @@ describe("problems", () => {
     ],
     [
       "trace_url: 'javascript:alert({trace_id})'",
-      'trace_url: expected an http or https URL with {trace_id} behind its host, such as https://jaeger.example/trace/{trace_id}; found "javascript:alert({trace_id})"',
+      'trace_url: expected an http or https URL with {trace_id} after its host, such as https://jaeger.example/trace/{trace_id}; found "javascript:alert({trace_id})"',
     ],
     [
       "trace_url: https://{trace_id}.example/",
-      'trace_url: expected an http or https URL with {trace_id} behind its host, such as https://jaeger.example/trace/{trace_id}; found "https://{trace_id}.example/"',
+      'trace_url: expected an http or https URL with {trace_id} after its host, such as https://jaeger.example/trace/{trace_id}; found "https://{trace_id}.example/"',
     ],
     [
       "allowed_hosts: ['*']",
@@ -296,11 +296,11 @@ describe("problems", () => {
     ],
     [
       "exporters: {Console: }",
-      "exporters.Console: a component's key is a plugin's name, such as webhook, or webhook/NAME",
+      "exporters.Console: a component's key is a plugin name, such as webhook, or webhook/NAME",
     ],
     [
       "exporters: {'file/../x': }",
-      "exporters.\"file/../x\": a component's key is a plugin's name, such as webhook, or webhook/NAME",
+      'exporters."file/../x": a component\'s key is a plugin name, such as webhook, or webhook/NAME',
     ],
     [
       "exporters: {otlp: {endpoint: 'localhost:4318'}}",
@@ -308,7 +308,7 @@ describe("problems", () => {
     ],
     ["exporters: {console: {use: ''}}", 'exporters.console.use: expected text; found ""'],
     ["exporters: {console: {use: 3}}", "exporters.console.use: expected text; found 3"],
-    ["__proto__: {port: 1}", "__proto__: unknown key; known are"],
+    ["__proto__: {port: 1}", "__proto__: unknown key; known keys are"],
     [
       "exporters: {file/all: {path: a.log}, file/errors: {path: a.log, level: ERROR}}",
       "exporters.file/errors: it would write a.log in the log directory, as exporters.file/all does",
@@ -324,11 +324,11 @@ describe("problems", () => {
     ["exporters: {file: {path: ..}}", "exporters.file.path: a plain file name"],
     [
       "exporters:",
-      "exporters: it is empty; name exporters below it, remove it to have the default ones, or write {} to have none",
+      "exporters: it is empty; list exporters below it, remove it to get the default ones, or write {} to have none",
     ],
     [
       "exporters: # console",
-      "exporters: it is empty; name exporters below it, remove it to have the default ones, or write {} to have none",
+      "exporters: it is empty; list exporters below it, remove it to get the default ones, or write {} to have none",
     ],
     [
       "exporters: {file: {path: journal.db}}",
@@ -432,8 +432,8 @@ describe("the file", () => {
     ["receivers: {otlp: {}, otlp: {}}", "configuration:1:23: Map keys must be unique"],
     ["a: [1", "configuration:1:6: Flow sequence in block collection"],
     ["port: !secret x", "configuration:1:7: Unresolved tag: !secret"],
-    ["? [a, b]\n: 1", "configuration:1:3: a key must be a plain text"],
-    ["a: &a [1, *a]", "configuration:1:11: *a stands inside of what it repeats"],
+    ["? [a, b]\n: 1", "configuration:1:3: a key must be plain text"],
+    ["a: &a [1, *a]", "configuration:1:11: *a is inside the value that it refers to"],
     ["port: 1\n---\nport: 2", "configuration:2:1: Source contains multiple documents"],
   ])("%j is refused with line and column", async (text, problem) => {
     expect((await errorOf({ text })).lines[1]).toContain(problem);
@@ -486,7 +486,7 @@ exporters: { console: { x-note: here, color: never }, otlp: { endpoint: http://a
     ["x: &x 1\nhttp:\n  <<: *x", "configuration:3:7: << takes a mapping, or a list of mappings"],
     ["http: { <<: [{}, 2] }", "configuration:1:13: << takes a mapping, or a list of mappings"],
     ["<<:", "<< takes a mapping, or a list of mappings"],
-    ["a: &a { <<: *a }", "configuration:1:13: *a stands inside of what it repeats"],
+    ["a: &a { <<: *a }", "configuration:1:13: *a is inside the value that it refers to"],
     ["x-a: &a {}\nport: 1\n<<: *a\nport: 2", "configuration:4:1: Map keys must be unique"],
   ])("%j is refused at its place", async (text, problem) => {
     expect((await errorOf({ text })).lines.join("\n")).toContain(problem);
@@ -509,8 +509,8 @@ exporters: { console: { x-note: here, color: never }, otlp: { endpoint: http://a
       return `${letter}: &${letter} [${Array.from({ length: 9 }, () => `*${before}`).join()}]`;
     });
     const refusals: [string, string][] = [
-      ["- port", 'does not hold a mapping: at its top are keys such as "port: 8001".'],
-      ["just words", 'does not hold a mapping: at its top are keys such as "port: 8001".'],
+      ["- port", 'is not a mapping. It has to start with keys such as "port: 8001".'],
+      ["just words", 'is not a mapping. It has to start with keys such as "port: 8001".'],
       ["port: *nope", "is not valid YAML: Unresolved alias"],
       [`a: &a [1]\n${bomb.join("\n")}`, "is not valid YAML: Excessive alias count"],
     ];
@@ -583,7 +583,7 @@ describe("substitution", () => {
 
   test("an unset variable without a default is refused with the key's path", async () => {
     expect(await problemOf("exporters: { file: { path: '${env:NAME}.log' } }")).toBe(
-      "exporters.file.path: the environment variable NAME is not set; give it, or a default: ${env:NAME:-default}",
+      "exporters.file.path: the environment variable NAME is not set; set it, or add a default: ${env:NAME:-default}",
     );
   });
 
@@ -603,14 +603,14 @@ describe("substitution", () => {
     expect(await resolved({ text: "log_dir: /$${env:A}" })).toMatchObject({ logDir: "/${env:A}" });
     for (const text of ["log_dir: /${HOME}", "log_dir: /${env:}", "log_dir: '/${env:A'"]) {
       expect(await problemOf(text)).toBe(
-        "log_dir: a substitution is written ${env:NAME} or ${env:NAME:-default}, and a plain ${ as $${",
+        "log_dir: write a substitution as ${env:NAME} or ${env:NAME:-default}, and a literal ${ as $${",
       );
     }
   });
 
   test("very many substitutions without an end are refused without delay", async () => {
     const text = `host: "${"${env:A:-".repeat(100_000)}"`;
-    expect(await problemOf(text)).toContain("host: a substitution is written ${env:NAME}");
+    expect(await problemOf(text)).toContain("host: write a substitution as ${env:NAME}");
   }, 5_000);
 
   test("a text without a substitution is not touched", async () => {

@@ -144,7 +144,7 @@ describe("what a start refuses for its configuration is refused before", () => {
     [
       "a key that others can read",
       { audit_key_file: "keys/open.pem" },
-      "can be read or written by other users",
+      "is accessible to other users",
     ],
     ["a key that is none", { audit_key_file: "keys/bad.pem" }, "is not an Ed25519 private key"],
     ["a key below a file", { audit_key_file: "file/key.pem" }, "AUDIT_KEY_NOT_CREATED: "],

@@ -5,7 +5,7 @@ import type {
   ReceiverDefinition,
 } from "../plugin/index.ts";
 
-/** The definition that each section of the configuration takes. */
+/** The kind of definition in each section of the configuration. */
 export interface Definitions {
   readonly receivers: ReceiverDefinition;
   readonly processors: ProcessorDefinition;
@@ -14,7 +14,7 @@ export interface Definitions {
 
 export type Section = keyof Definitions;
 
-/** In the order of the way of a record. */
+/** In the order in which a record passes them. */
 export const SECTIONS = ["receivers", "processors", "exporters"] as const satisfies Section[];
 
 export const KIND_OF: { readonly [S in Section]: Definitions[S]["kind"] } = {
@@ -25,7 +25,7 @@ export const KIND_OF: { readonly [S in Section]: Definitions[S]["kind"] } = {
 
 type Load = () => Promise<{ readonly default: PluginDefinition }>;
 
-/** The plugins that come with Tailgate. Each is imported only where it is used. */
+/** The plugins that come with Tailgate. Each is imported on first use. */
 const BUILT_INS: { readonly [S in Section]: ReadonlyMap<string, Load> } = {
   receivers: new Map<string, Load>([["otlp", () => import("../../plugins/otlp-receiver.ts")]]),
   processors: new Map<string, Load>(),
@@ -43,7 +43,7 @@ export function builtInNames(section: Section): string[] {
   return [...BUILT_INS[section].keys()];
 }
 
-/** Undefined where there is no built-in of that name. */
+/** Returns undefined if there is no built-in of that name. */
 export async function loadBuiltIn(
   section: Section,
   name: string,

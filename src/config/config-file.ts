@@ -2,22 +2,22 @@ import { readFile } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { TailgateError, textOf } from "../wire/errors.ts";
 
-/** What is read where no file is named, if it is there. */
+/** The file that is read, if it exists, when none is named. */
 const DEFAULT_FILE = "tailgate.yaml";
 
-/** The parsed configuration, before substitution and validation. */
+/** A parsed configuration file, before substitution and validation. */
 export interface ConfigFile {
-  /** Absolute path; undefined where there is no file. */
+  /** The absolute path; undefined if there is no file. */
   readonly path: string | undefined;
-  /** Where plugins are looked for, and what paths after `use` are relative to. */
+  /** The directory that `use` is resolved against, paths as well as packages. */
   readonly directory: string;
   readonly values: Readonly<Record<string, unknown>>;
 }
 
 export interface ConfigFileSource {
-  /** Path of the file; where it is absent, `tailgate.yaml` in `cwd` may count. */
+  /** The path of the file. Default: `tailgate.yaml` in `cwd`, if `usesDefaultFile`. */
   readonly file?: string | undefined;
-  /** The file's text, where the caller has it already. */
+  /** The text of the file, if the caller has read it already. */
   readonly text?: string | undefined;
   readonly cwd: string;
 }
@@ -28,16 +28,16 @@ export interface ConfigFileSource {
  */
 export async function readConfigFile(
   { file, text, cwd }: ConfigFileSource,
-  { takesDefaultFile }: { readonly takesDefaultFile: boolean },
+  { usesDefaultFile }: { readonly usesDefaultFile: boolean },
 ): Promise<ConfigFile> {
   if (file === undefined && text !== undefined) {
-    return { path: undefined, directory: cwd, values: await parsed(text, "configuration") };
+    return { path: undefined, directory: cwd, values: await parse(text, "configuration") };
   }
   const path = resolve(cwd, file ?? DEFAULT_FILE);
-  const isWanted = file !== undefined || takesDefaultFile;
-  const content = text ?? (isWanted ? await readText(path, file !== undefined) : undefined);
+  const mayRead = file !== undefined || usesDefaultFile;
+  const content = text ?? (mayRead ? await readText(path, file !== undefined) : undefined);
   if (content === undefined) return { path: undefined, directory: cwd, values: {} };
-  return { path, directory: dirname(path), values: await parsed(content, path) };
+  return { path, directory: dirname(path), values: await parse(content, path) };
 }
 
 async function readText(path: string, isNamed: boolean): Promise<string | undefined> {
@@ -53,8 +53,8 @@ async function readText(path: string, isNamed: boolean): Promise<string | undefi
   }
 }
 
-/** The parser is loaded where there is a file: a start without one need not wait for it. */
-async function parsed(text: string, name: string): Promise<ConfigFile["values"]> {
+/** The parser is loaded on demand, to save a start without a file the time. */
+async function parse(text: string, name: string): Promise<ConfigFile["values"]> {
   const { parseConfig } = await import("./yaml.ts");
   return parseConfig(text, name);
 }

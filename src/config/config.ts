@@ -5,20 +5,26 @@ import {
   type Component,
   type ExporterComponent,
   type ProcessorComponent,
-  refuseSharedFiles,
+  rejectSharedFiles,
 } from "./components.ts";
 import { readConfigFile, type ConfigFileSource } from "./config-file.ts";
-import { formatPath, Problems, type Path } from "./problems.ts";
+import { formatPath, Problems, type ConfigPath } from "./problems.ts";
 import {
   FLAG_NAMES,
   OPTION_SOURCES,
-  settingOverrides,
+  readSettingOverrides,
   type ConfigFlags,
   type OverrideSources,
-  substituted,
+  substitute,
 } from "./environment.ts";
 import { httpSchema, settingsSchema, type journalSchema } from "./settings.ts";
-import { isMapping, validated, withoutExtensions, type Mapping } from "./validation.ts";
+import {
+  isMapping,
+  validate,
+  withoutExtensions,
+  withoutUndefined,
+  type Mapping,
+} from "./validation.ts";
 import type { EnvelopeType, Level } from "../wire/envelope.ts";
 import { TailgateError } from "../wire/errors.ts";
 import { checkPackage } from "../runtime/package.ts";
@@ -28,51 +34,51 @@ import { BlockList, isIP } from "node:net";
 export type { Component, ExporterComponent, OnError, ProcessorComponent } from "./components.ts";
 export type { ConfigFlags } from "./environment.ts";
 
-/** What the gateway runs with: complete, checked and frozen. */
+/** The complete configuration of a gateway, validated and frozen. */
 export interface Config {
-  /** Absolute path of the file that it was read from; absent where there was none. */
+  /** The absolute path of the configuration file; absent if there is none. */
   readonly file?: string;
   readonly host: string;
   readonly port: number;
   readonly logDir: string;
   readonly logLevel: Level;
-  /** The loggers whose records, and whose children's, are audit events. Default: `orchestrator.audit`. */
+  /** Loggers whose records, and those of their children, are audit events. Default: `orchestrator.audit`. */
   readonly auditLoggers?: readonly string[];
-  /** Names beside loopback's and `host` under which browsers may reach the gateway. */
+  /** Names, besides loopback and `host`, under which browsers may reach the gateway. */
   readonly allowedHosts: readonly string[];
-  /** Whether pages of the original system's frontend may reach it, too. */
+  /** Whether pages of the original system's frontend may reach the gateway. */
   readonly trustsDefaultOrigins: boolean;
   readonly http: HttpConfig;
-  /** With `{trace_id}` in it; undefined where there is nothing that shows traces. */
+  /** A URL that contains `{trace_id}`; undefined if nothing displays traces. */
   readonly traceUrl: string | undefined;
   readonly journal: JournalConfig;
-  /** Absolute path of the private key for checkpoints; undefined where the default one is to be taken. */
+  /** The absolute path of the private key for checkpoints; undefined for the default path. */
   readonly auditKeyFile: string | undefined;
   readonly receivers: readonly Component<ReceiverDefinition>[];
   readonly processors: readonly ProcessorComponent[];
   readonly exporters: readonly ExporterComponent[];
-  /** All settings beside the sections as a file would say them, for `tailgate validate`. */
+  /** All settings other than the sections, as in a file, for `tailgate validate`. */
   readonly settings?: Mapping;
 }
 
 /** Limits of the HTTP server. */
 export interface HttpConfig {
-  /** Open connections to one port, WebSockets aside. */
+  /** The maximum number of open connections to one port, without WebSockets. */
   readonly connectionsMax: number;
   readonly connectionsPerAddressMax: number;
-  /** What answers that are not read yet may hold together. */
+  /** The memory of all responses that clients have not read yet, in bytes. */
   readonly answerBytesMax: number;
-  /** How long a client may read nothing of its answer. */
+  /** How long a client may read nothing of its response. */
   readonly writeTimeoutMs: number;
-  /** Searches of the journal that run at the same time, and that wait for it. */
+  /** The maximum number of searches of the journal that run, and that wait. */
   readonly searchesMax: number;
   readonly queuedSearchesMax: number;
 }
 
-/** Where records are kept, and for how long. */
+/** Where records are stored, and for how long. */
 interface JournalConfig {
   readonly engine: "sqlite" | "memory";
-  /** For each type of record what is kept: in bytes on the disk, and in milliseconds. */
+  /** The retention policy of each type of record: bytes on disk, and age in milliseconds. */
   readonly retention: Readonly<
     Record<EnvelopeType, { readonly bytes: number; readonly ms: number }>
   >;
@@ -80,11 +86,11 @@ interface JournalConfig {
 
 export interface ConfigSources extends ConfigFileSource, OverrideSources {
   /**
-   * What holds where nothing is said. `embedded`, for LoggingManager, has no receivers and takes no file that was
-   * not named: a file for a gateway of its own may happen to be in the working directory.
+   * The defaults. `embedded`, for LoggingManager, has no receivers and ignores `tailgate.yaml` in the working directory,
+   * which may belong to a standalone gateway.
    */
   readonly base?: "standalone" | "embedded";
-  /** Sections that a program gives instead of the file's. Their texts are taken as they are, without substitution. */
+  /** Sections that replace those of the file. Their texts are used as they are, without substitution. */
   readonly document?: { readonly [S in Section | "journal"]?: Mapping | undefined } & {
     readonly audit_loggers?: readonly string[] | undefined;
   };
@@ -92,28 +98,28 @@ export interface ConfigSources extends ConfigFileSource, OverrideSources {
 
 const DEFAULT_EXPORTERS = { websocket: {}, file: {}, "audit-file": {}, console: {} };
 
-/** The sections that nothing else gives. A section that is given replaces the one here, it is not added to it. */
+/** The default sections. A configured section replaces the default one; they are not merged. */
 const DEFAULT_SECTIONS = {
   standalone: { receivers: { otlp: {} }, processors: {}, exporters: DEFAULT_EXPORTERS },
   embedded: { receivers: {}, processors: {}, exporters: DEFAULT_EXPORTERS },
 };
 
-/** A key whose lines below are all commented out: hardly anybody wants to get nothing of what is logged. */
+/** For `exporters:` with nothing below it, usually because all lines are commented out. */
 const NO_EXPORTERS =
-  "it is empty; name exporters below it, remove it to have the default ones, or write {} to have none";
+  "it is empty; list exporters below it, remove it to get the default ones, or write {} to have none";
 
 /**
- * Puts the configuration together: defaults < file < environment < flags.
- * @throws TailgateError PACKAGE_INCOMPLETE; CONFIG_UNREADABLE; CONFIG_INVALID with all problems, one a line; BIND_REFUSED,
- * PLUGIN_NOT_FOUND, PLUGIN_INVALID or PLUGIN_API_MISMATCH where that is the only one.
+ * Resolves the configuration: defaults < file < environment < flags.
+ * @throws TailgateError PACKAGE_INCOMPLETE; CONFIG_UNREADABLE; CONFIG_INVALID with all problems, one per line;
+ * BIND_REFUSED, PLUGIN_NOT_FOUND, PLUGIN_INVALID or PLUGIN_API_MISMATCH if that is the only problem.
  */
 export async function resolveConfig(sources: ConfigSources): Promise<Config> {
   checkPackage();
   const { base = "standalone", document = {}, env } = sources;
-  const file = await readConfigFile(sources, { takesDefaultFile: base === "standalone" });
+  const file = await readConfigFile(sources, { usesDefaultFile: base === "standalone" });
   const problems = new Problems();
   const own = withoutExtensions(file.values);
-  const values = { ...(substituted(own, env, problems) as Mapping), ...given(document) };
+  const values = { ...(substitute(own, env, problems) as Mapping), ...withoutUndefined(document) };
   const settings = await resolveSettings(values, sources, problems);
 
   const context = { directory: file.directory, sources, problems };
@@ -122,12 +128,12 @@ export async function resolveConfig(sources: ConfigSources): Promise<Config> {
   const processors = await resolveSection("processors", sections.processors, context);
   const exporters = await resolveSection("exporters", sections.exporters, context);
   if (sections.exporters === null) problems.add("exporters", NO_EXPORTERS);
-  refuseIdleFlags(sections, sources.flags, problems);
-  refuseSharedFiles(exporters, problems);
+  rejectUnusedFlags(sections, sources.flags, problems);
+  rejectSharedFiles(exporters, problems);
   problems.throwIfAny(file.path ?? "The configuration");
-  return frozen({
+  return deepFreeze({
     ...(file.path !== undefined && { file: file.path }),
-    ...settings!, // undefined only together with a problem
+    ...settings!, // undefined only if there is a problem
     receivers,
     processors,
     exporters,
@@ -142,11 +148,12 @@ async function resolveSettings(
   problems: Problems,
 ): Promise<Settings | undefined> {
   const settings = new Map(Object.entries(values));
-  const overrides = settingOverrides(sources);
+  const overrides = readSettingOverrides(sources);
   for (const [key, { value }] of overrides) settings.set(String(key), value);
-  const place = (path: Path): string => overrides.get(path[0] ?? "")?.place ?? formatPath(path);
+  const place = (path: ConfigPath): string =>
+    overrides.get(path[0] ?? "")?.place ?? formatPath(path);
   const context = { place, otherKeys: SECTIONS, problems };
-  const checked = await validated(settingsSchema, Object.fromEntries(settings), context);
+  const checked = await validate(settingsSchema, Object.fromEntries(settings), context);
   if (!checked) return undefined;
   const { host, port } = checked;
   if (!isLoopback(host)) problems.addError(place(["host"]), bindRefused(place(["host"]), host));
@@ -183,7 +190,7 @@ function httpConfig(checked: z.output<typeof httpSchema>): HttpConfig {
   };
 }
 
-/** What holds where the configuration says nothing. */
+/** The default limits. */
 export const HTTP_DEFAULTS: HttpConfig = httpConfig(httpSchema.parse({}));
 
 const DAY_MS = 86_400_000;
@@ -197,12 +204,12 @@ function journalConfig(checked: z.output<typeof journalSchema>): JournalConfig {
 function bindRefused(place: string, host: string): TailgateError {
   return new TailgateError(
     "BIND_REFUSED",
-    `${place}: ${JSON.stringify(host)} is not a loopback address, and whoever reaches the port could read and write logs.`,
+    `${place}: ${JSON.stringify(host)} is not a loopback address. Anyone who can reach the port could read and write logs.`,
   );
 }
 
-/** A flag for a component that is not there would say nothing and do nothing. */
-function refuseIdleFlags(sections: Mapping, flags: ConfigFlags, problems: Problems): void {
+/** A flag for a component that is not configured would have no effect. */
+function rejectUnusedFlags(sections: Mapping, flags: ConfigFlags, problems: Problems): void {
   for (const { section, id, flag } of OPTION_SOURCES) {
     if (flag === undefined || flags[flag] === undefined) continue;
     const components = sections[section];
@@ -211,15 +218,11 @@ function refuseIdleFlags(sections: Mapping, flags: ConfigFlags, problems: Proble
   }
 }
 
-function given(values: Mapping): Mapping {
-  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));
-}
-
-/** Freezes what is the configuration's own; definitions and whatever else a plugin's options hold are not. */
-function frozen<T>(value: T): T {
+/** Freezes the configuration, except plugin definitions and class instances in plugin options. */
+function deepFreeze<T>(value: T): T {
   if (!Array.isArray(value) && !isMapping(value)) return value;
   for (const [key, inner] of Object.entries(value)) {
-    if (key !== "definition") frozen(inner);
+    if (key !== "definition") deepFreeze(inner);
   }
   return Object.freeze(value);
 }
@@ -229,8 +232,9 @@ LOOPBACK.addSubnet("127.0.0.0", 8, "ipv4");
 LOOPBACK.addAddress("::1", "ipv6");
 
 /**
- * True for 127.0.0.0/8, ::1 and localhost. A name is not looked up: what it stands for may change after the check
- * (RFC 6761, 6.3 fixes localhost alone). Nor is a zone, as in `::1%lo`: whether there is one is known to the system only.
+ * Returns true for 127.0.0.0/8, ::1 and localhost. Other names are not resolved, because they may resolve differently
+ * after the check; only localhost is fixed (RFC 6761, section 6.3). Zones, as in `::1%lo`, are rejected because only the
+ * system knows them.
  */
 export function isLoopback(host: string): boolean {
   if (host.includes("%")) return false;

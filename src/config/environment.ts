@@ -1,19 +1,19 @@
 import type { ScalarTag } from "yaml";
 import { requireDependency } from "../runtime/package.ts";
-import { formatPath, type Path, type Problems } from "./problems.ts";
+import { formatPath, type ConfigPath, type Problems } from "./problems.ts";
 import type { Section } from "./built-ins.ts";
 import type { settingsSchema } from "./settings.ts";
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-/** `$${`, `${env:NAME}`, `${env:NAME:-default}`, and any other `${`, which is refused. */
+/** Matches `$${`, `${env:NAME}`, `${env:NAME:-default}`, and any other `${`, which is rejected. */
 const SUBSTITUTION = /\$\$\{|\$\{env:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|\$\{/g;
-/** The same where no closing brace follows: each search for one would go through all of the rest. */
-const UNENDED = /\$\$\{|\$\{/g;
+/** The same without a closing brace after it: each search for one would scan the rest of the text. */
+const UNCLOSED = /\$\$\{|\$\{/g;
 
 /**
- * A value that is nothing but one substitution. It has the type that YAML gives to its text, except where an option
- * wants a text: a password may consist of digits.
+ * A value that consists of one substitution or one variable. It has the type that YAML gives to its text, unless the
+ * option is a text: a password may consist of digits.
  */
 export class EnvironmentText {
   readonly text: string;
@@ -23,70 +23,69 @@ export class EnvironmentText {
   }
 
   get value(): unknown {
-    return scalarOf(this.text);
+    return parseScalar(this.text);
   }
 }
 
 /**
- * Replaces `${env:NAME}` and `${env:NAME:-default}` in the texts of a parsed configuration, never in keys, and never
- * so that a value becomes structure. The default stands for a variable that is unset or empty (POSIX, 2.6.2);
- * `$${` is a plain `${`.
+ * Replaces `${env:NAME}` and `${env:NAME:-default}` in the texts of a parsed configuration, not in its keys; a value never
+ * becomes structure. The default applies if the variable is unset or empty (POSIX, 2.6.2). `$${` is a literal `${`.
  */
-export function substituted(
+export function substitute(
   value: unknown,
   environment: Environment,
   problems: Problems,
-  path: Path = [],
+  path: ConfigPath = [],
 ): unknown {
-  if (typeof value === "string") return substitutedText(value, environment, problems, path);
+  if (typeof value === "string") return substituteText(value, environment, problems, path);
   if (Array.isArray(value)) {
-    return value.map((inner, index) => substituted(inner, environment, problems, [...path, index]));
+    return value.map((inner, index) => substitute(inner, environment, problems, [...path, index]));
   }
   if (typeof value !== "object" || value === null) return value;
   return Object.fromEntries(
     Object.entries(value).map(([key, inner]) => [
       key,
-      substituted(inner, environment, problems, [...path, key]),
+      substitute(inner, environment, problems, [...path, key]),
     ]),
   );
 }
 
-function substitutedText(
+function substituteText(
   text: string,
   environment: Environment,
   problems: Problems,
-  path: Path,
+  path: ConfigPath,
 ): string | EnvironmentText {
-  let whole = false;
-  const replaced = (match: string, name?: string, fallback?: string): string => {
+  let isWhole = false;
+  const replace = (match: string, name?: string, fallback?: string): string => {
     if (match === "$${") return "${";
     if (name === undefined) {
       problems.add(
         formatPath(path),
-        "a substitution is written ${env:NAME} or ${env:NAME:-default}, and a plain ${ as $${",
+        "write a substitution as ${env:NAME} or ${env:NAME:-default}, and a literal ${ as $${",
       );
       return match;
     }
-    whole = match.length === text.length;
+    isWhole = match.length === text.length;
     const value = environment[name];
     if (value === undefined && fallback === undefined) {
       problems.add(
         formatPath(path),
-        `the environment variable ${name} is not set; give it, or a default: \${env:${name}:-default}`,
+        `the environment variable ${name} is not set; set it, or add a default: \${env:${name}:-default}`,
       );
     }
     return value || (fallback ?? "");
   };
   const end = text.lastIndexOf("}") + 1;
   const result =
-    text.slice(0, end).replaceAll(SUBSTITUTION, replaced) +
-    text.slice(end).replaceAll(UNENDED, (match) => replaced(match));
-  return whole ? new EnvironmentText(result) : result;
+    text.slice(0, end).replaceAll(SUBSTITUTION, replace) +
+    text.slice(end).replaceAll(UNCLOSED, (match) => replace(match));
+  return isWhole ? new EnvironmentText(result) : result;
 }
 
-/** The value of a plain scalar in YAML's core schema (YAML 1.2.2, 10.3.2). */
-function scalarOf(text: string): unknown {
-  // Loaded when there is something to read with it: a start without a configuration need not wait for it.
+/** Parses a plain scalar of YAML's core schema (YAML 1.2.2, section 10.3.2). */
+function parseScalar(text: string): unknown {
+  // Loaded on demand, to save a start without a configuration the time.
   const { Document, isScalar } = requireDependency("yaml") as typeof import("yaml");
   const { tags } = new Document(null, { schema: "core" }).schema;
   const tag = tags.find(
@@ -97,7 +96,7 @@ function scalarOf(text: string): unknown {
   return isScalar(resolved) ? resolved.value : resolved;
 }
 
-/** What a caller sets above the file and the environment: the flags of `tailgate run`. */
+/** The flags of `tailgate run`, which override the file and the environment. */
 export interface ConfigFlags {
   readonly host?: string;
   readonly port?: number;
@@ -112,10 +111,10 @@ export interface OverrideSources {
   readonly flags: ConfigFlags;
 }
 
-/** A value that stands above the file's. */
+/** A value that overrides the file's. */
 export interface Override {
   readonly value: unknown;
-  /** The flag or the variable that it is from. */
+  /** The flag or the variable that sets it. */
   readonly place: string;
 }
 
@@ -127,15 +126,15 @@ export const FLAG_NAMES = {
   logLevel: "--log-level",
 } as const satisfies Record<keyof ConfigFlags, string>;
 
-/** Where a value can come from beside the file. Of several variables the first that is set counts. */
-interface Source {
+/** What can override a value of the file. The first variable that is set counts. */
+interface ValueSource {
   readonly variables: readonly string[];
   readonly flag?: keyof ConfigFlags;
 }
 
 export type SettingKey = keyof typeof settingsSchema.shape;
 
-export const SETTING_SOURCES: { readonly [K in SettingKey]: Source } = {
+export const SETTING_SOURCES: { readonly [K in SettingKey]: ValueSource } = {
   host: { variables: [], flag: "host" },
   port: { variables: ["ORCHESTRATOR_PORT"], flag: "port" },
   log_dir: { variables: ["MADROX_LOG_DIR", "LOG_DIR"], flag: "logDir" },
@@ -149,7 +148,7 @@ export const SETTING_SOURCES: { readonly [K in SettingKey]: Source } = {
   trace_url: { variables: [] },
 };
 
-interface OptionSource extends Source {
+interface OptionSource extends ValueSource {
   readonly section: Section;
   readonly id: string;
   readonly option: string;
@@ -165,44 +164,44 @@ export const OPTION_SOURCES: readonly OptionSource[] = [
   },
 ];
 
-/** The settings that are given above the file. */
-export function settingOverrides(sources: OverrideSources): Map<PropertyKey, Override> {
-  return overridden(Object.entries(SETTING_SOURCES), sources);
+/** Returns the settings that override the file. */
+export function readSettingOverrides(sources: OverrideSources): Map<PropertyKey, Override> {
+  return readOverrides(Object.entries(SETTING_SOURCES), sources);
 }
 
-/** The options of one component that are given above the file. */
-export function optionOverrides(
+/** Returns the options of one component that override the file. */
+export function readOptionOverrides(
   section: Section,
   id: string,
   sources: OverrideSources,
 ): Map<PropertyKey, Override> {
   const own = OPTION_SOURCES.filter((source) => source.section === section && source.id === id);
-  return overridden(
+  return readOverrides(
     own.map((source) => [source.option, source]),
     sources,
   );
 }
 
-function overridden(
-  keyed: readonly (readonly [string, Source])[],
+function readOverrides(
+  keyed: readonly (readonly [string, ValueSource])[],
   sources: OverrideSources,
 ): Map<PropertyKey, Override> {
   const overrides = new Map<PropertyKey, Override>();
   for (const [key, source] of keyed) {
-    const override = overrideFrom(source, sources);
+    const override = readOverride(source, sources);
     if (override) overrides.set(key, override);
   }
   return overrides;
 }
 
-function overrideFrom(
-  { variables, flag }: Source,
+function readOverride(
+  { variables, flag }: ValueSource,
   { env, flags }: OverrideSources,
 ): Override | undefined {
   if (flag && flags[flag] !== undefined) return { value: flags[flag], place: FLAG_NAMES[flag] };
   for (const name of variables) {
     const text = env[name];
-    // An empty variable is one that somebody switched off.
+    // An empty variable counts as unset.
     if (text) return { value: new EnvironmentText(text), place: name };
   }
   return undefined;

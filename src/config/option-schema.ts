@@ -1,6 +1,6 @@
 import { z, type OptionSchema } from "../plugin/index.ts";
 
-/** A JSON Schema (draft 7), as far as zod makes use of it for options. */
+/** A JSON Schema (draft 7), as far as zod uses it for options. */
 export interface JsonSchema {
   readonly type?: string | readonly string[];
   readonly title?: string;
@@ -28,23 +28,23 @@ export interface JsonSchema {
   readonly pattern?: string;
 }
 
-/** One option as documentation shows it. */
+/** One option, for the documentation. */
 export interface OptionDescription {
   readonly key: string;
-  /** In words: `integer from 0 to 65535`. */
+  /** Such as `integer from 0 to 65535`. */
   readonly type: string;
-  /** Undefined where there is none. */
+  /** Undefined if there is none. */
   readonly default: unknown;
   readonly isRequired: boolean;
   readonly description: string;
 }
 
 /**
- * What a user may write, as JSON Schema. It is also how Tailgate looks into schemas at all, since a plugin may bring
- * a copy of zod of its own.
- * @throws Error where the schema cannot be converted.
+ * Returns the JSON Schema of what a user may write. Tailgate inspects schemas only in this form, since a plugin may bring
+ * its own copy of zod.
+ * @throws Error if the schema cannot be converted.
  */
-export function inputSchema(schema: OptionSchema): JsonSchema {
+export function toJsonSchema(schema: OptionSchema): JsonSchema {
   const { $schema: _, ...rest } = z.toJSONSchema(schema, {
     io: "input",
     target: "draft-07",
@@ -54,24 +54,24 @@ export function inputSchema(schema: OptionSchema): JsonSchema {
   return rest as JsonSchema;
 }
 
-/** Asks each schema itself: early versions of zod 4 keep descriptions in a registry of each copy. */
+/** Also asks each schema itself: early versions of zod 4 keep descriptions in one registry per copy. */
 const OWN_METADATA = {
   get: (schema: z.core.$ZodType) =>
     z.globalRegistry.get(schema) ?? (schema as Partial<z.ZodType>).meta?.(),
 } as z.core.$ZodRegistry<z.core.GlobalMeta>;
 
 export function describeOptions(schema: OptionSchema): OptionDescription[] {
-  const { properties = {}, required = [] } = inputSchema(schema);
+  const { properties = {}, required = [] } = toJsonSchema(schema);
   return Object.entries(properties).map(([key, option]) => ({
     key,
-    type: typeText(option),
+    type: describeType(option),
     default: option.default,
     isRequired: required.includes(key),
     description: option.description ?? "",
   }));
 }
 
-/** The schema of what stands at `path` inside a value of `schema`; undefined where the schema does not say. */
+/** Returns the schema of the value at `path`; undefined if the schema does not tell. */
 export function schemaAt(
   schema: JsonSchema | undefined,
   path: readonly PropertyKey[],
@@ -85,34 +85,34 @@ export function schemaAt(
   return schemaAt(property, rest);
 }
 
-/** The schema of a mapping's values under keys of the user's choice; undefined where the keys are fixed. */
+/** Returns the schema of a mapping's values under keys of the user's choice; undefined if the keys are fixed. */
 function valueSchema({ additionalProperties }: JsonSchema): JsonSchema | undefined {
   return typeof additionalProperties === "object" ? additionalProperties : undefined;
 }
 
-/** True where the schema names the keys of a mapping and takes no others. */
+/** Returns true if the schema lists the keys of a mapping and allows no others. */
 export function hasFixedKeys(schema: JsonSchema): boolean {
   return schema.properties !== undefined && !schema.additionalProperties;
 }
 
-/** What a schema allows, in words. A title says it better than the schema does. */
-export function typeText(schema: JsonSchema): string {
+/** Describes in words what a schema allows. A title takes precedence. */
+export function describeType(schema: JsonSchema): string {
   if (schema.title !== undefined) return schema.title;
   const alternatives = schema.anyOf ?? schema.oneOf;
-  if (alternatives) return alternatives.map((one) => typeText(one)).join(" or ");
+  if (alternatives) return alternatives.map((one) => describeType(one)).join(" or ");
   if (schema.enum) return `one of ${schema.enum.map((one) => JSON.stringify(one)).join(", ")}`;
   if (schema.const !== undefined) return JSON.stringify(schema.const);
   switch (schema.type) {
     case "integer":
-      return `integer${rangeText(schema)}`;
+      return `integer${describeRange(schema)}`;
     case "number":
-      return `number${rangeText(schema)}`;
+      return `number${describeRange(schema)}`;
     case "boolean":
       return "true or false";
     case "string":
-      return stringText(schema);
+      return describeString(schema);
     case "array":
-      return listText(schema);
+      return describeList(schema);
     case "object":
       return "mapping";
     case "null":
@@ -122,7 +122,7 @@ export function typeText(schema: JsonSchema): string {
   }
 }
 
-function rangeText(schema: JsonSchema): string {
+function describeRange(schema: JsonSchema): string {
   const { minimum = -Infinity, maximum = Infinity, exclusiveMinimum, exclusiveMaximum } = schema;
   const isBounded = {
     below: minimum > Number.MIN_SAFE_INTEGER,
@@ -138,19 +138,24 @@ function rangeText(schema: JsonSchema): string {
   return texts.map((text) => ` ${text}`).join("");
 }
 
-function stringText({ format, pattern, minLength = 0, maxLength = Infinity }: JsonSchema): string {
+function describeString({
+  format,
+  pattern,
+  minLength = 0,
+  maxLength = Infinity,
+}: JsonSchema): string {
   if (format === "uri") return "URL";
   if (pattern !== undefined) return `text that matches ${pattern}`;
   if (minLength === 1 && maxLength === Infinity) return "text";
-  return `text${countText(minLength, maxLength, "characters")}`;
+  return `text${describeCount(minLength, maxLength, "characters")}`;
 }
 
-function listText({ items, minItems = 0, maxItems = Infinity }: JsonSchema): string {
-  const list = items ? `list of ${typeText(items)}` : "list";
-  return `${list}${countText(minItems, maxItems, "items").replace(" of", ",")}`;
+function describeList({ items, minItems = 0, maxItems = Infinity }: JsonSchema): string {
+  const list = items ? `list of ${describeType(items)}` : "list";
+  return `${list}${describeCount(minItems, maxItems, "items").replace(" of", ",")}`;
 }
 
-function countText(minimum: number, maximum: number, unit: string): string {
+function describeCount(minimum: number, maximum: number, unit: string): string {
   if (minimum === maximum) return ` of ${minimum} ${unit}`;
   if (maximum < Infinity) return ` of ${minimum} to ${maximum} ${unit}`;
   return minimum > 0 ? ` of at least ${minimum} ${unit}` : "";

@@ -18,53 +18,53 @@ import {
   type Definitions,
   type Section,
 } from "./built-ins.ts";
-import { suggestion } from "./problems.ts";
+import { suggest } from "./problems.ts";
 import { clearTimeout, setTimeout } from "../runtime/timers.ts";
-import { inputSchema } from "./option-schema.ts";
+import { toJsonSchema } from "./option-schema.ts";
 import { GENERIC_SCHEMAS } from "./settings.ts";
 import module from "node:module";
 
-/** Which plugin a component of the configuration wants. */
+/** The plugin of one component of the configuration. */
 export interface PluginRequest<S extends Section = Section> {
   readonly section: S;
   /** The component's key: `webhook/audit`. */
   readonly id: string;
-  /** A path that begins with `.` or `/`, or the name of a package. */
+  /** A path that starts with `.` or `/`, or the name of a package. */
   readonly use: string | undefined;
-  /** What paths are relative to, and where packages are looked for first. */
+  /** The directory that paths are relative to and packages are resolved from first. */
   readonly directory: string;
 }
 
-/** Packages of this name need no `use`. */
+/** Packages with this prefix need no `use`. */
 const PACKAGE_PREFIX = "tailgate-plugin-";
 
 const IMPORT_MS_MAX = 10_000;
 
 /**
- * Finds, imports and checks the plugin of a component: what `use` says, else the built-in of that type, else the
+ * Finds, imports and checks the plugin of a component: the one that `use` names, else the built-in of that type, else the
  * package `tailgate-plugin-<type>`.
- * @throws TailgateError PLUGIN_NOT_FOUND, PLUGIN_INVALID or PLUGIN_API_MISMATCH; the message begins with the
- * component's place.
+ * @throws TailgateError PLUGIN_NOT_FOUND, PLUGIN_INVALID or PLUGIN_API_MISMATCH; the message starts with the component's
+ * path in the configuration.
  */
 export async function loadPlugin<S extends Section>(
   request: PluginRequest<S>,
 ): Promise<Definitions[S]> {
   if (request.use === undefined) {
-    const builtIn = await loadBuiltIn(request.section, typeOf(request.id));
+    const builtIn = await loadBuiltIn(request.section, componentType(request.id));
     if (builtIn) return builtIn as Definitions[S];
   }
   const url = await locate(request);
   shareInterface();
-  const exported = await imported(url, request);
-  return checked(exported, fileURLToPath(url), request);
+  const exported = await importDefault(url, request);
+  return checkDefinition(exported, fileURLToPath(url), request);
 }
 
-/** The type in a component's key: `webhook` of `webhook/audit`. */
-function typeOf(id: string): string {
+/** Returns the type in a component's key: `webhook` of `webhook/audit`. */
+function componentType(id: string): string {
   return id.split("/", 1)[0]!;
 }
 
-function place({ section, id }: PluginRequest): string {
+function formatComponent({ section, id }: PluginRequest): string {
   return `${section}.${id}`;
 }
 
@@ -75,13 +75,13 @@ async function locate(request: PluginRequest): Promise<string> {
     if (existsSync(path)) return pathToFileURL(path).href;
     throw new TailgateError(
       "PLUGIN_NOT_FOUND",
-      `${place(request)}: there is no file ${path} (use: ${use}).`,
+      `${formatComponent(request)}: the file ${path} does not exist (use: ${use}).`,
     );
   }
-  return locatePackage(use ?? PACKAGE_PREFIX + typeOf(request.id), request);
+  return locatePackage(use ?? PACKAGE_PREFIX + componentType(request.id), request);
 }
 
-/** Looks from the configuration's place first, then from Tailgate's own: both may be global or local installations. */
+/** Resolves from the configuration's directory first, then from Tailgate's own: either may be a global installation. */
 async function locatePackage(name: string, request: PluginRequest): Promise<string> {
   const { resolve: resolveModule } = await import("import-meta-resolve");
   const parents = [join(request.directory, "tailgate.yaml"), packageFile("package.json")];
@@ -98,11 +98,11 @@ async function locatePackage(name: string, request: PluginRequest): Promise<stri
 }
 
 function notFound(name: string, request: PluginRequest): TailgateError {
-  const missing = `the package ${name} is not installed (looked for from ${request.directory})`;
+  const missing = `the package ${name} is not installed (searched from ${request.directory})`;
   if (request.use !== undefined) {
-    return new TailgateError("PLUGIN_NOT_FOUND", `${place(request)}: ${missing}.`);
+    return new TailgateError("PLUGIN_NOT_FOUND", `${formatComponent(request)}: ${missing}.`);
   }
-  const type = typeOf(request.id);
+  const type = componentType(request.id);
   const kind = KIND_OF[request.section];
   const names = builtInNames(request.section);
   const builtIn =
@@ -111,11 +111,11 @@ function notFound(name: string, request: PluginRequest): TailgateError {
       : `Built-in ${request.section}: ${names.join(", ")}`;
   const elsewhere = SECTIONS.find((section) => builtInNames(section).includes(type));
   const hint = elsewhere
-    ? `; ${withArticle(KIND_OF[elsewhere])} of that name stands under ${elsewhere}.`
-    : suggestion(type, names) || ".";
+    ? `; ${withArticle(KIND_OF[elsewhere])} of that name belongs under ${elsewhere}.`
+    : suggest(type, names) || ".";
   return new TailgateError(
     "PLUGIN_NOT_FOUND",
-    `${place(request)}: there is no ${kind} ${JSON.stringify(type)}${hint} ${builtIn}; ${missing}.`,
+    `${formatComponent(request)}: there is no ${kind} ${JSON.stringify(type)}${hint} ${builtIn}; ${missing}.`,
   );
 }
 
@@ -125,12 +125,12 @@ function invalid(
   why: string,
   cause?: unknown,
 ): TailgateError {
-  const text = `${place(request)}: the plugin ${from} cannot be used: ${why}.`;
+  const text = `${formatComponent(request)}: the plugin ${from} cannot be used: ${why}.`;
   return new TailgateError("PLUGIN_INVALID", text, { cause });
 }
 
-/** The default export. A plugin whose import never ends must not hang the start. */
-async function imported(url: string, request: PluginRequest): Promise<unknown> {
+/** Imports the default export, with a time limit: a plugin whose import never ends must not block the start. */
+async function importDefault(url: string, request: PluginRequest): Promise<unknown> {
   const from = fileURLToPath(url);
   const { promise: timeout, reject } = Promise.withResolvers<never>();
   const timer = setTimeout(() => {
@@ -140,107 +140,107 @@ async function imported(url: string, request: PluginRequest): Promise<unknown> {
     const loaded = (await Promise.race([import(url), timeout])) as { default?: unknown };
     return loaded.default;
   } catch (error) {
-    throw invalid(request, from, `its import failed: ${textOf(error)}${hintFor(error)}`, error);
+    throw invalid(request, from, `its import failed: ${textOf(error)}${importHint(error)}`, error);
   } finally {
     clearTimeout(timer);
   }
 }
 
-function hintFor(error: unknown): string {
+function importHint(error: unknown): string {
   const isMissing = (error as NodeJS.ErrnoException | undefined)?.code === "ERR_MODULE_NOT_FOUND";
-  return isMissing && textOf(error).includes("'zod'") ? "; take z from tailgate/plugin" : "";
+  return isMissing && textOf(error).includes("'zod'") ? "; import z from tailgate/plugin" : "";
 }
 
-function checked<S extends Section>(
+function checkDefinition<S extends Section>(
   exported: unknown,
   from: string,
   request: PluginRequest<S>,
 ): Definitions[S] {
-  const version = apiVersionOf(exported);
+  const version = readApiVersion(exported);
   if (version !== undefined && version !== API_VERSION) {
     throw new TailgateError(
       "PLUGIN_API_MISMATCH",
-      `${place(request)}: the plugin ${from} is made for version ${version} of the plugin interface, this Tailgate has version ${API_VERSION}.`,
+      `${formatComponent(request)}: the plugin ${from} uses version ${version} of the plugin interface, but this Tailgate has version ${API_VERSION}.`,
     );
   }
-  const flaw = definitionFlaw(exported, request.section);
+  const flaw = findDefinitionFlaw(exported, request.section);
   if (flaw !== undefined) throw invalid(request, from, flaw);
   return exported as Definitions[S];
 }
 
 const NAME = /^[a-z][a-z0-9-]*$/;
 
-/** The version of the interface that a plugin says it is made for; undefined where it says none. */
-export function apiVersionOf(exported: unknown): number | undefined {
+/** Returns the version of the plugin interface that a plugin declares; undefined if it declares none. */
+function readApiVersion(exported: unknown): number | undefined {
   if (typeof exported !== "object" || exported === null) return undefined;
   const { apiVersion } = exported as Partial<PluginDefinition>;
   return typeof apiVersion === "number" ? apiVersion : undefined;
 }
 
 /**
- * Why what a plugin exports cannot stand in a section; undefined where it can. Plugins come from anywhere: nothing is
- * taken on trust.
+ * Returns why a plugin's export cannot be used in a section; undefined if it can. Plugins come from anywhere, so nothing
+ * is trusted.
  */
-export function definitionFlaw(exported: unknown, section: Section): string | undefined {
+function findDefinitionFlaw(exported: unknown, section: Section): string | undefined {
   if (typeof exported !== "object" || exported === null) {
-    return `its default export is ${nameOfType(exported)}`;
+    return `its default export is ${describeType(exported)}`;
   }
   const definition = exported as Partial<PluginDefinition>;
   const { apiVersion, name, description, options, open } = definition;
   if (apiVersion === undefined) {
-    return `its default export has ${keysOf(definition)}, and no apiVersion`;
+    return `its default export has ${describeKeys(definition)}, and no apiVersion`;
   }
   if (apiVersion !== API_VERSION) return `its apiVersion is ${JSON.stringify(apiVersion)}`;
   if (typeof name !== "string" || !NAME.test(name)) {
-    return `its name is ${JSON.stringify(name)}, and has to match ${NAME.source}`;
+    return `its name is ${JSON.stringify(name)}, and must match ${NAME.source}`;
   }
-  if (typeof description !== "string") return `its description is ${nameOfType(description)}`;
-  if (typeof open !== "function") return `its open is ${nameOfType(open)}`;
+  if (typeof description !== "string") return `its description is ${describeType(description)}`;
+  if (typeof open !== "function") return `its open is ${describeType(open)}`;
   const { owns, plan } = exported as Partial<ExporterDefinition>;
-  if (plan !== undefined && typeof plan !== "function") return `its plan is ${nameOfType(plan)}`;
-  if (owns !== undefined && typeof owns !== "function") return `its owns is ${nameOfType(owns)}`;
-  return kindFlaw(definition.kind, section) ?? optionsFlaw(options, section);
+  if (plan !== undefined && typeof plan !== "function") return `its plan is ${describeType(plan)}`;
+  if (owns !== undefined && typeof owns !== "function") return `its owns is ${describeType(owns)}`;
+  return findKindFlaw(definition.kind, section) ?? findOptionsFlaw(options, section);
 }
 
-function kindFlaw(
+function findKindFlaw(
   kind: PluginDefinition["kind"] | undefined,
   section: Section,
 ): string | undefined {
   if (kind === KIND_OF[section]) return undefined;
   const home = SECTIONS.find((one) => KIND_OF[one] === kind);
   return home
-    ? `it is ${withArticle(KIND_OF[home])} and stands under ${home}`
+    ? `it is ${withArticle(KIND_OF[home])} and belongs under ${home}`
     : `its kind is ${JSON.stringify(kind)}`;
 }
 
-function optionsFlaw(options: OptionSchema | undefined, section: Section): string | undefined {
-  // Zod 4 alone has `_zod`; its copies do not share classes.
+function findOptionsFlaw(options: OptionSchema | undefined, section: Section): string | undefined {
+  // Only zod 4 has `_zod`; copies of zod do not share classes.
   if (typeof options !== "object" || options === null || !("_zod" in options)) {
     const isOlder = typeof options === "object" && options !== null && "_def" in options;
-    const what = isOlder ? "a schema of zod 3" : nameOfType(options);
-    return `its options are ${what}, and have to be a z.object of zod 4; take z from tailgate/plugin`;
+    const what = isOlder ? "a schema of zod 3" : describeType(options);
+    return `its options are ${what}, but must be a z.object of zod 4; import z from tailgate/plugin`;
   }
   try {
-    const { type, properties = {} } = inputSchema(options);
-    if (type !== "object") return "its options are no z.object";
-    const taken = Object.keys(GENERIC_SCHEMAS[section].shape).find((key) => key in properties);
-    return taken && `its option ${JSON.stringify(taken)} is a key of the gateway's own`;
+    const { type, properties = {} } = toJsonSchema(options);
+    if (type !== "object") return "its options are not a z.object";
+    const reserved = Object.keys(GENERIC_SCHEMAS[section].shape).find((key) => key in properties);
+    return reserved && `its option ${JSON.stringify(reserved)} is reserved for the gateway`;
   } catch (error) {
     return `its options cannot be described as JSON Schema: ${textOf(error)}`;
   }
 }
 
-/** `a receiver`, `an exporter` */
-export function withArticle(noun: string): string {
+/** Returns `a receiver`, `an exporter`. */
+function withArticle(noun: string): string {
   return /^[aeiou]/.test(noun) ? `an ${noun}` : `a ${noun}`;
 }
 
-function keysOf(value: object): string {
+function describeKeys(value: object): string {
   const keys = Object.keys(value);
   return keys.length === 0 ? "no members" : `the members ${keys.slice(0, 5).join(", ")}`;
 }
 
-function nameOfType(value: unknown): string {
+function describeType(value: unknown): string {
   if (value === undefined) return "missing";
   return value === null ? "null" : withArticle(typeof value);
 }
@@ -249,21 +249,21 @@ const SPECIFIER = "tailgate/plugin";
 
 const SHARED_URL = "tailgate:plugin";
 
-/** Under this name the interface is global: code that is loaded from a text has no other way to it. */
+/** The global symbol of the interface: a module that is loaded from a source text can only reach globals. */
 const KEY = `${SPECIFIER} ${import.meta.url}`;
 
 let isShared = false;
 
 /**
- * From now on, plugins that import `tailgate/plugin` from this package, or have none installed, get the copy that runs
- * already. Without it each start with a plugin of one's own would load the interface and zod a second time, because the
- * command line is bundled. A plugin with another Tailgate beside it keeps that one.
+ * Makes plugins that import `tailgate/plugin` from this package, or have no Tailgate installed, share the interface that is
+ * loaded already. Otherwise they would load the interface and zod a second time, because the command line is bundled. A
+ * plugin that has another Tailgate installed keeps that one.
  */
-export function shareInterface(): void {
+function shareInterface(): void {
   if (isShared) return;
   isShared = true;
   Object.defineProperty(globalThis, Symbol.for(KEY), { value: pluginInterface });
-  const own = ownUrl();
+  const own = resolveOwnUrl();
   const names = Object.keys(pluginInterface).join(", ");
   const source = `export const { ${names} } = globalThis[Symbol.for(${JSON.stringify(KEY)})];`;
   module.registerHooks({
@@ -271,7 +271,7 @@ export function shareInterface(): void {
       if (specifier !== SPECIFIER || !context.conditions.includes("import")) {
         return next(specifier, context);
       }
-      const found = foundOrMissing(() => next(specifier, context));
+      const found = unlessMissing(() => next(specifier, context));
       if (found !== undefined && found.url !== own) return found;
       return { url: SHARED_URL, format: "module", shortCircuit: true };
     },
@@ -282,8 +282,8 @@ export function shareInterface(): void {
   });
 }
 
-/** Where this package's own `tailgate/plugin` is; undefined if it was bundled into a program. */
-function ownUrl(): string | undefined {
+/** Returns the URL of this package's `tailgate/plugin`; undefined if it was bundled into a program. */
+function resolveOwnUrl(): string | undefined {
   try {
     return pathToFileURL(module.createRequire(import.meta.url).resolve(SPECIFIER)).href;
   } catch {
@@ -291,7 +291,7 @@ function ownUrl(): string | undefined {
   }
 }
 
-function foundOrMissing<Found>(find: () => Found): Found | undefined {
+function unlessMissing<Found>(find: () => Found): Found | undefined {
   try {
     return find();
   } catch (error) {

@@ -1,15 +1,15 @@
+import { closestMatch } from "leven";
 import { TailgateError } from "../wire/errors.ts";
 import { isSecretKey, mask } from "./secrets.ts";
-import { closestMatch } from "leven";
 
-/** Where a problem is: the keys from the top of the configuration. */
-export type Path = readonly PropertyKey[];
+/** The keys that lead from the top of the configuration to a value. */
+export type ConfigPath = readonly PropertyKey[];
 
-const SHOWN_CHARACTERS_MAX = 60;
+const VALUE_CHARS_MAX = 60;
 
-/** Gathers all that is wrong with a configuration, so that one run shows it. */
+/** Collects everything that is wrong with a configuration, so that one run shows all of it. */
 export class Problems {
-  /** One line for each place: what else is wrong there follows from it. */
+  /** The first problem of each place, one line each; further ones there are usually its consequences. */
   readonly #lines = new Map<string, string>();
   readonly #errors: TailgateError[] = [];
 
@@ -17,7 +17,7 @@ export class Problems {
     if (!this.#lines.has(place)) this.#lines.set(place, `${place}: ${text}`);
   }
 
-  /** A problem with a code of its own, such as a plugin that is not there. Its message names the place. */
+  /** Adds a problem with an error code of its own, such as a missing plugin. Its message names the place. */
   addError(place: string, error: TailgateError): void {
     if (this.#lines.has(place)) return;
     this.#lines.set(place, error.message);
@@ -25,8 +25,7 @@ export class Problems {
   }
 
   /**
-   * @throws TailgateError CONFIG_INVALID with one line a problem; the error itself where one with a code of its own
-   * is all there is.
+   * @throws TailgateError CONFIG_INVALID with one line per problem; the error that was added if it is the only problem.
    */
   throwIfAny(source: string): void {
     const count = this.#lines.size;
@@ -40,35 +39,34 @@ export class Problems {
   }
 }
 
-/** `exporters.webhook/audit.urls[0]` */
-export function formatPath(path: Path): string {
+/** Formats a path as `exporters.webhook/audit.urls[0]`. */
+export function formatPath(path: ConfigPath): string {
   return path
-    .map((key) => (typeof key === "number" ? `[${key}]` : `.${keyText(String(key))}`))
+    .map((key) => (typeof key === "number" ? `[${key}]` : `.${formatKey(String(key))}`))
     .join("")
     .replace(/^\./, "");
 }
 
-function keyText(key: string): string {
+function formatKey(key: string): string {
   return /^[\w/-]+$/.test(key) ? key : JSON.stringify(key);
 }
 
-/** `; found 70000`, without what must not be shown. */
-export function found(path: Path, value: unknown): string {
+/** Returns the end of a problem's text that shows the value, such as `; found 70000`. Secrets are not shown. */
+export function describeFound(path: ConfigPath, value: unknown): string {
   if (value === undefined) return "; it is missing";
   if (path.some((key) => isSecretKey(String(key)))) return "; the value is not shown";
-  const text = jsonText(mask(value));
-  const short =
-    text.length > SHOWN_CHARACTERS_MAX ? `${text.slice(0, SHOWN_CHARACTERS_MAX)}...` : text;
+  const text = formatValue(mask(value));
+  const short = text.length > VALUE_CHARS_MAX ? `${text.slice(0, VALUE_CHARS_MAX)}...` : text;
   return `; found ${short}`;
 }
 
-function jsonText(value: unknown): string {
-  // JSON has no NaN and Infinity, YAML does.
+function formatValue(value: unknown): string {
+  // YAML has NaN and Infinity, JSON does not.
   return typeof value === "number" ? String(value) : (JSON.stringify(value) ?? String(value));
 }
 
-/** `; did you mean "max_bytes"?`, or "" where nothing known is near. One slip for each four letters is near. */
-export function suggestion(word: string, known: readonly string[]): string {
+/** Returns `; did you mean "max_bytes"?`, or "" if no known word is close: one typo for every four letters. */
+export function suggest(word: string, known: readonly string[]): string {
   const match = closestMatch(word, known, { maxDistance: 1 + Math.floor(word.length / 4) });
   return match === undefined ? "" : `; did you mean ${JSON.stringify(match)}?`;
 }

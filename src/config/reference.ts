@@ -3,7 +3,7 @@ import { builtInNames, KIND_OF, loadBuiltIn, SECTIONS, type Section } from "./bu
 import { ID } from "./components.ts";
 import {
   hasFixedKeys,
-  inputSchema,
+  toJsonSchema,
   type JsonSchema,
   describeOptions,
   type OptionDescription,
@@ -11,12 +11,12 @@ import {
 import { GENERIC_SCHEMAS, settingsSchema, httpSchema, journalSchema } from "./settings.ts";
 import { FLAG_NAMES, OPTION_SOURCES, SETTING_SOURCES, type SettingKey } from "./environment.ts";
 
-/** Keys that are nobody's: anchors for aliases, and notes. */
+/** Keys that nothing reads: anchors for aliases, and notes. */
 const EXTENSIONS = { "^x-": {} };
 
-/** A schema of the whole configuration with the options of all built-ins, for editors: JSON Schema, draft 7. */
+/** Returns the JSON Schema (draft 7) of the configuration, with the options of all built-ins, for editors. */
 export async function configJsonSchema(): Promise<object> {
-  const { properties } = withSubstitutions(inputSchema(settingsSchema));
+  const { properties } = withSubstitutions(toJsonSchema(settingsSchema));
   const sections: Record<string, object> = {};
   for (const section of SECTIONS) sections[section] = await sectionSchema(section);
   return {
@@ -30,26 +30,26 @@ export async function configJsonSchema(): Promise<object> {
 }
 
 const DESCRIPTIONS: { readonly [S in Section]: string } = {
-  receivers: "Ways in for the records of other processes.",
+  receivers: "Where records of other processes come from.",
   processors: "Change or drop records before they are stored, in this order.",
   exporters: "Where the records go.",
 };
 
 async function sectionSchema(section: Section): Promise<object> {
-  const generic = inputSchema(GENERIC_SCHEMAS[section]);
+  const generic = toJsonSchema(GENERIC_SCHEMAS[section]);
   const patternProperties: Record<string, object> = {};
   for (const name of builtInNames(section)) {
     const definition = (await loadBuiltIn(section, name))!;
     patternProperties[`^${name}(/[A-Za-z0-9._-]{1,64})?$`] = builtInSchema(definition, generic);
   }
   return {
-    description: `${DESCRIPTIONS[section]} A section that is given replaces the default one.`,
-    // Without exporters nothing of what is logged goes anywhere: that has to be said.
+    description: `${DESCRIPTIONS[section]} A configured section replaces the default one.`,
+    // An empty `exporters:` is most likely a mistake: records would go nowhere.
     type: section === "exporters" ? "object" : ["object", "null"],
     propertyNames: { pattern: ID.source },
     patternProperties,
     additionalProperties: {
-      description: `A ${KIND_OF[section]} from a package tailgate-plugin-<name>, or from the place after use.`,
+      description: `A ${KIND_OF[section]} from the package tailgate-plugin-<name>, or from the file or package that use names.`,
       type: ["object", "null"],
       properties: withSubstitutions(generic).properties,
     },
@@ -57,11 +57,11 @@ async function sectionSchema(section: Section): Promise<object> {
 }
 
 function builtInSchema(definition: PluginDefinition, generic: JsonSchema): JsonSchema {
-  const own = inputSchema(definition.options);
+  const own = toJsonSchema(definition.options);
   return {
     ...withSubstitutions({ ...own, properties: { ...own.properties, ...generic.properties } }),
     description: definition.description,
-    // `console:` with nothing after it is YAML's null.
+    // `console:` with nothing after it is null in YAML.
     type: own.required ? "object" : ["object", "null"],
     patternProperties: EXTENSIONS,
     additionalProperties: false,
@@ -70,7 +70,7 @@ function builtInSchema(definition: PluginDefinition, generic: JsonSchema): JsonS
 
 const SUBSTITUTION: JsonSchema = { type: "string", pattern: "\\$\\{env:" };
 
-/** The same schema, with `${env:NAME}` allowed wherever a scalar other than a text is wanted. */
+/** Returns the schema with `${env:NAME}` allowed in place of each scalar that is not a text. */
 function withSubstitutions(schema: JsonSchema): JsonSchema {
   const { properties, items, additionalProperties } = schema;
   if (schema.type === "object" || schema.type === "array") {
@@ -99,17 +99,17 @@ function mapValues<T, U>(
   return Object.fromEntries(Object.entries(values).map(([key, value]) => [key, change(value)]));
 }
 
-/** The tables of all keys and options as Markdown, for the README. */
+/** Returns tables of all keys and options as Markdown, for the README. */
 export async function configReference(): Promise<string> {
   const parts = [
-    table(settingsSchema, (key) => sourcesText(SETTING_SOURCES[key as SettingKey])),
+    table(settingsSchema, (key) => formatSources(SETTING_SOURCES[key as SettingKey])),
     "Keys of `journal`:",
     table(journalSchema),
     "Keys of `http`:",
     table(httpSchema),
-    "Every component takes `use`, and exporters take the others too:",
+    "Every component has the key `use`; exporters have the others too:",
     table(GENERIC_SCHEMAS.exporters),
-    "Processors take, beside `use`:",
+    "Processors have, besides `use`:",
     table(GENERIC_SCHEMAS.processors.omit({ use: true })),
   ];
   for (const section of SECTIONS) {
@@ -119,16 +119,16 @@ export async function configReference(): Promise<string> {
         const source = OPTION_SOURCES.find(
           (one) => one.section === section && one.id === name && one.option === key,
         );
-        return source ? sourcesText(source) : "";
+        return source ? formatSources(source) : "";
       };
-      parts.push(`#### ${section}.${name}`, `${capitalised(KIND_OF[section])}. ${description}`);
+      parts.push(`#### ${section}.${name}`, `${capitalize(KIND_OF[section])}. ${description}`);
       parts.push(table(options, sourceOf));
     }
   }
   return parts.filter((part) => part !== "").join("\n\n");
 }
 
-/** Has a last column for variables and flags where a key has some; "" for a schema without options. */
+/** Returns a table, with a column for variables and flags if a key has some; "" for a schema without options. */
 function table(schema: OptionSchema, sourcesOf: (key: string) => string = () => ""): string {
   const options = describeOptions(schema);
   if (options.length === 0) return "";
@@ -139,7 +139,7 @@ function table(schema: OptionSchema, sourcesOf: (key: string) => string = () => 
     ...options.map((option) => [
       `\`${option.key}\``,
       option.type,
-      defaultText(option),
+      formatDefault(option),
       option.description,
     ]),
   ];
@@ -149,12 +149,12 @@ function table(schema: OptionSchema, sourcesOf: (key: string) => string = () => 
     .join("\n");
 }
 
-function defaultText(option: OptionDescription): string {
+function formatDefault(option: OptionDescription): string {
   if (option.default !== undefined) return `\`${JSON.stringify(option.default)}\``;
   return option.isRequired ? "required" : "none";
 }
 
-function sourcesText({
+function formatSources({
   variables,
   flag,
 }: {
@@ -169,6 +169,6 @@ function row(cells: readonly string[]): string {
   return `| ${cells.map((cell) => cell.replaceAll("|", "\\|").replaceAll("\n", " ")).join(" | ")} |`;
 }
 
-function capitalised(word: string): string {
+function capitalize(word: string): string {
   return word.charAt(0).toUpperCase() + word.slice(1);
 }

@@ -1,11 +1,11 @@
-/** Keys whose values are never shown. Matched anywhere in the key: `api_key`, `proxyPassword`, `x-auth-token`. */
+/** Matches keys whose values are never shown, anywhere in the key: `api_key`, `proxyPassword`, `x-auth-token`. */
 const SECRET_KEY =
   /pass(word|wd|phrase)|secret|token|api[-_]?key|private[-_]?key|access[-_]?key|credential|authorization|cookie|^headers$/i;
 
-/** The user and the password of a URL, `https://user:password@host`: up to the last `@` of the authority, as URL parsers read it. */
+/** Matches the user and the password of a URL, up to the last `@` of the authority, as URL parsers do. */
 const URL_CREDENTIALS = /([a-z][a-z0-9+.-]*:\/\/)[^/?#\s]*@/gi;
 
-/** The query of a URL, which often holds a key: `https://host/path?api_key=...`. */
+/** Matches the query of a URL, which often contains a key: `https://host/path?api_key=...`. */
 const URL_QUERY = /([a-z][a-z0-9+.-]*:\/\/[^?#\s]*\?)[^#\s]+/gi;
 
 const MASK = "********";
@@ -14,16 +14,16 @@ export function isSecretKey(key: string): boolean {
   return SECRET_KEY.test(key);
 }
 
-/** Returns a copy to show: masks what stands under a secret key, and the credentials and queries of URLs. */
-export function mask(value: unknown, secret = false): unknown {
-  if (Array.isArray(value)) return value.map((inner) => mask(inner, secret));
+/** Returns a copy for display: values of secret keys, and the credentials and queries of URLs, are masked. */
+export function mask(value: unknown, isSecret = false): unknown {
+  if (Array.isArray(value)) return value.map((inner) => mask(inner, isSecret));
   if (typeof value === "object" && value !== null) {
     return Object.fromEntries(
-      Object.entries(value).map(([key, inner]) => [key, mask(inner, secret || isSecretKey(key))]),
+      Object.entries(value).map(([key, inner]) => [key, mask(inner, isSecret || isSecretKey(key))]),
     );
   }
   if (value === undefined || value === null || typeof value === "boolean") return value;
-  if (secret) return MASK;
+  if (isSecret) return MASK;
   return typeof value === "string" ? maskUrls(value) : value;
 }
 

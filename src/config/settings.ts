@@ -5,30 +5,30 @@ import type { Section } from "./built-ins.ts";
 const LEVEL_NAMES = [...LEVELS, "WARN", "FATAL"];
 const LEVEL_EXPECTED = `expected one of ${LEVELS.join(", ")}`;
 
-/** A level in any case. The enumeration is what editors offer. */
+/** A level in upper or lower case. Editors offer the members of the enumeration. */
 const levelName = z
-  .union([z.enum(LEVELS), z.string().regex(anyCase(LEVEL_NAMES), LEVEL_EXPECTED)], {
+  .union([z.enum(LEVELS), z.string().regex(eitherCase(LEVEL_NAMES), LEVEL_EXPECTED)], {
     error: LEVEL_EXPECTED,
   })
   .meta({ title: LEVELS.join(", ") });
 
 const GIB = 1 << 30;
 
-function daysKept(what: string, days: number) {
+function retentionDays(what: string, days: number) {
   return z
     .number()
     .positive()
     .max(36_500)
     .default(days)
-    .describe(`${what} of more days ago are deleted.`);
+    .describe(`${what} older than this many days are deleted.`);
 }
 
-function bytesKept(what: string) {
+function retentionBytes(what: string) {
   return z
     .int()
     .min(1 << 20)
     .default(GIB)
-    .describe(`Where ${what} take more bytes than this on the disk, the oldest are deleted.`);
+    .describe(`If ${what} take up more bytes than this on disk, the oldest are deleted.`);
 }
 
 /** The keys of `journal`. */
@@ -37,12 +37,12 @@ export const journalSchema = z.strictObject({
     .enum(["sqlite", "memory"])
     .default("sqlite")
     .describe(
-      "`sqlite` keeps records in `journal.db` in the log directory; `memory` forgets them at the end.",
+      "`sqlite` stores records in `journal.db` in the log directory; `memory` loses them when the gateway stops.",
     ),
-  system_days: daysKept("System logs", 7),
-  system_bytes: bytesKept("system logs"),
-  audit_days: daysKept("Audit events", 90),
-  audit_bytes: bytesKept("audit events"),
+  system_days: retentionDays("System logs", 7),
+  system_bytes: retentionBytes("system logs"),
+  audit_days: retentionDays("Audit events", 90),
+  audit_bytes: retentionBytes("audit events"),
 });
 
 /** The keys of `http`. */
@@ -52,92 +52,98 @@ export const httpSchema = z.strictObject({
     .min(1)
     .default(1000)
     .describe(
-      "Connections that may be open to one port. Idle ones give way to new ones; beyond that they are refused, with 503 over HTTP. An open WebSocket does not count here; the exporter `websocket` has its own limit.",
+      "Maximum number of open connections to one port. When it is reached, a new connection replaces an idle one or is rejected, over HTTP with 503. WebSocket connections do not count; the exporter `websocket` has its own limit.",
     ),
   max_connections_per_address: z
     .int()
     .min(1)
     .default(1000)
     .describe(
-      "The same for one remote address. All clients behind a proxy or a tunnel have the same address.",
+      "The same for one remote address. All clients behind a proxy or a tunnel share one address.",
     ),
   max_answer_bytes: z
     .int()
     .min(1 << 20)
     .default(64 << 20)
     .describe(
-      "Memory for answers that clients have not read yet, all together. If it runs short, answers get shorter, then 503.",
+      "Memory for all responses that clients have not read yet. When it runs short, responses get shorter, then 503.",
     ),
   write_timeout_seconds: z
     .number()
     .positive()
     .max(3600)
     .default(10)
-    .describe("A client that reads nothing of its answer for this long is disconnected."),
+    .describe("A client that reads nothing of its response for this long is disconnected."),
   max_searches: z
     .int()
     .min(1)
     .default(4)
-    .describe("Searches of the journal (`/api/logs`, `/api/counts`) that run at the same time."),
+    .describe("Maximum number of concurrent searches of the journal (`/api/logs`, `/api/counts`)."),
   max_queued_searches: z
     .int()
     .min(0)
     .default(64)
-    .describe("Searches that wait for their turn; more are answered 503 with Retry-After."),
+    .describe("Maximum number of queued searches; further ones are answered 503 with Retry-After."),
 });
 
-/** The gateway's own keys. Receivers, processors and exporters stand beside them. */
+/** The top-level keys, except `receivers`, `processors` and `exporters`. */
 export const settingsSchema = z.object({
   host: z
     .string()
     .min(1)
     .default("127.0.0.1")
     .describe("Address to bind to. Only loopback is accepted: 127.0.0.0/8, ::1, localhost.")
-    .transform(withoutBrackets),
+    .transform(stripBrackets),
   port: z
     .int()
     .min(0)
     .max(65_535)
     .default(8001)
-    .describe("Port of dashboard, WebSocket, API, health, metrics and OTLP. 0 picks a free one."),
+    .describe(
+      "Port of the dashboard, WebSocket, API, health, metrics and OTLP/HTTP. 0 picks a free port.",
+    ),
   log_dir: z
     .string()
     .min(1)
     .refine((path) => !path.startsWith("~"), "~ is not expanded; write ${env:HOME}")
-    .refine((path) => !path.includes("\0"), "a path has no NUL characters")
+    .refine((path) => !path.includes("\0"), "a path must not contain NUL characters")
     .default("/tmp/madrox_logs")
-    .describe("Directory of the log files, relative to the working directory; created if absent."),
+    .describe(
+      "Directory for the journal and the log files, relative to the working directory; created if absent.",
+    ),
   log_level: levelName
     .default("INFO")
-    .describe("System logs below it are not taken in. Audit events are taken from INFO up.")
-    .transform(levelOf),
+    .describe(
+      "Minimum level of system logs. Audit events are accepted from INFO up, whatever this says.",
+    )
+    .transform(parseLevel),
   audit_loggers: z
     .array(
       z
         .string()
         .regex(
           /^[^\s.](?:[^\n]*[^\s.])?$/,
-          `expected the name of a logger, such as ${AUDIT_LOGGER}, without spaces or dots around it`,
+          `expected a logger name, such as ${AUDIT_LOGGER}, without leading or trailing spaces or dots`,
         )
         .meta({ title: "logger names" }),
     )
-    .min(1, "expected at least one logger: in process, the first one logs the audit events")
+    .min(1, "expected at least one logger: in process, audit events are logged with the first one")
     .default([AUDIT_LOGGER])
     .describe(
-      "Loggers whose records are audit events, as are those of the loggers below them. In process, `audit` logs with the first one.",
+      "Loggers whose records, and those of their child loggers, are audit events. In process, `audit()` uses the first one.",
     ),
   journal: journalSchema
     .prefault({})
     .meta({ title: "mapping" })
-    .describe("Where all records are kept, and for how long: see below."),
+    .describe("Where records are stored, and for how long: see below."),
   audit_key_file: z
     .string()
     .min(1)
     .refine((path) => !path.startsWith("~"), "~ is not expanded; write ${env:HOME}")
-    .refine((path) => !path.includes("\0"), "a path has no NUL characters")
+    .refine((path) => !path.includes("\0"), "a path must not contain NUL characters")
     .optional()
     .describe(
-      "The private key that signs the audit trail's checkpoints, outside the log directory; created if absent. Default: `tailgate/audit-key.pem` under XDG_CONFIG_HOME or ~/.config.",
+      "Path of the private key that signs the audit trail's checkpoints, outside the log directory; created if absent. Default: `tailgate/audit-key.pem` under XDG_CONFIG_HOME or ~/.config.",
     ),
   allowed_hosts: z
     .array(
@@ -150,12 +156,14 @@ export const settingsSchema = z.object({
         .meta({ title: "host name, host:port or origin" }),
     )
     .default([])
-    .describe("Names and origins beside loopback's under which browsers may reach the gateway."),
+    .describe(
+      "Host names and origins, other than loopback, under which browsers may reach the gateway.",
+    ),
   trust_default_origins: z
     .boolean()
     .default(true)
     .describe(
-      "Lets pages of http://localhost:3000 and http://127.0.0.1:3000 reach the gateway: the frontend of the original system runs there.",
+      "Whether pages of http://localhost:3000 and http://127.0.0.1:3000, where the original system's frontend runs, may reach the gateway.",
     ),
   http: httpSchema
     .prefault({})
@@ -165,53 +173,55 @@ export const settingsSchema = z.object({
     .string()
     .regex(
       /^https?:\/\/[^\s/?#{}@]+\/\S*\{trace_id\}\S*$/,
-      "expected an http or https URL with {trace_id} behind its host, such as https://jaeger.example/trace/{trace_id}",
+      "expected an http or https URL with {trace_id} after its host, such as https://jaeger.example/trace/{trace_id}",
     )
     .meta({ title: "URL with `{trace_id}`" })
     .optional()
-    .describe("Where the page's links to traces lead, such as Jaeger's or Grafana's."),
+    .describe("Target of the dashboard's links to traces, such as Jaeger or Grafana."),
 });
 
 const use = z
   .string()
   .min(1)
   .optional()
-  .describe("The plugin's file (./mine.js, relative to this file) or its npm package.");
+  .describe(
+    "The plugin's file (./mine.js, relative to the configuration file) or its npm package.",
+  );
 
-/** Keys of every component that are delivery's and not the plugin's. */
+/** The keys of every component that belong to the gateway and not to the plugin. */
 const genericSchema = z.object({ use });
 
-/** The same for processors. */
+/** The same for a processor. */
 const genericProcessorSchema = z.object({
   use,
   on_error: z
     .enum(["fail", "keep", "drop"])
     .optional()
     .describe(
-      "What becomes of a record that it fails on. `fail`: it is rejected, and its sender is told; `keep`: it is kept as the processor left it; `drop`: it is dropped. All are counted. Default: `fail` for audit events, `keep` for system logs.",
+      "What happens to a record that the processor fails on. `fail` rejects it and tells its sender; `keep` stores it as the processor left it; `drop` drops it. All are counted. Default: `fail` for audit events, `keep` for system logs.",
     ),
 });
 
-/** The same for exporters. */
+/** The same for an exporter. */
 const genericExporterSchema = z.object({
   use,
   level: levelName
     .optional()
-    .describe("A stricter level of this exporter's own.")
-    .transform((name) => name && levelOf(name)),
+    .describe("Minimum level of the records that this exporter gets.")
+    .transform((name) => name && parseLevel(name)),
   queue_bytes: z
     .int()
     .min(1)
     .default(67_108_864)
     .describe(
-      "What may wait for it, for each type of record. Beyond it the least severe system logs are dropped first.",
+      "Capacity of its queue in bytes, for each type of record. On overflow, the least severe system logs are dropped first.",
     ),
   timeout_seconds: z
     .number()
     .positive()
     .max(86_400)
     .default(30)
-    .describe("How long one write may take before it is given up and tried again."),
+    .describe("Time limit of one write; after it the write is aborted and retried."),
 });
 
 export const GENERIC_SCHEMAS = {
@@ -220,16 +230,16 @@ export const GENERIC_SCHEMAS = {
   exporters: genericExporterSchema,
 } as const satisfies Record<Section, OptionSchema>;
 
-function levelOf(name: string): Level {
+function parseLevel(name: string): Level {
   return LEVELS[rankOfName(name)!];
 }
 
-/** Node listens on `::1`, and people write `[::1]` as in a URL. */
-function withoutBrackets(host: string): string {
+/** Node expects `::1`; people also write `[::1]`, as in a URL. */
+function stripBrackets(host: string): string {
   return host.replace(/^\[(.*)\]$/, "$1");
 }
 
-function anyCase(names: readonly string[]): RegExp {
+function eitherCase(names: readonly string[]): RegExp {
   const letters = names.map((name) =>
     name.replaceAll(/./g, (letter) => `[${letter}${letter.toLowerCase()}]`),
   );

@@ -1,42 +1,49 @@
 import { z, type OptionSchema } from "../plugin/index.ts";
-import { hasFixedKeys, inputSchema, schemaAt, typeText, type JsonSchema } from "./option-schema.ts";
-import { found, type Path, type Problems, suggestion } from "./problems.ts";
+import {
+  hasFixedKeys,
+  toJsonSchema,
+  schemaAt,
+  describeType,
+  type JsonSchema,
+} from "./option-schema.ts";
+import { describeFound, type ConfigPath, type Problems, suggest } from "./problems.ts";
 import { EnvironmentText } from "./environment.ts";
 
 export type Mapping = Readonly<Record<string, unknown>>;
 
 export interface ValidationContext {
-  /** The name of a place inside the value: its path in the file, a variable, a flag. */
-  readonly place: (path: Path) => string;
-  /** Keys that are fine at the top beside those of the schema; somebody else reads them. */
+  /** Names the source of a value in messages: its path in the file, a variable, or a flag. */
+  readonly place: (path: ConfigPath) => string;
+  /** Keys at the top level that are allowed besides those of the schema and are read elsewhere. */
   readonly otherKeys?: readonly string[];
   readonly problems: Problems;
 }
 
 /**
- * Checks a mapping against a plugin's schema, or against one of Tailgate's own. Keys that the schema does not name are
- * refused, whatever the schema itself does with them. Answers undefined after a problem, which was added.
+ * Validates a mapping with the schema of a plugin or of the gateway. Unknown keys are rejected, whatever the schema itself
+ * does with them. Adds problems to the context and returns undefined if there are any.
  */
-export async function validated<Schema extends OptionSchema>(
+export async function validate<Schema extends OptionSchema>(
   schema: Schema,
   given: Mapping,
   context: ValidationContext,
 ): Promise<z.output<Schema> | undefined> {
-  const allowed = inputSchema(schema);
-  const known = settled(given, allowed, [], context) as Mapping;
+  const allowed = toJsonSchema(schema);
+  const known = resolveValue(given, allowed, [], context) as Mapping;
   const result = await z.safeParseAsync(schema, known, {
-    // A text that the schema's author gave to a check wins over this one.
-    error: (issue) => expectation(allowed, issue),
+    // A message from the schema's author takes precedence over this one.
+    error: (issue) => describeExpected(allowed, issue),
   });
   if (result.success) return result.data;
   for (const { path, message } of result.error.issues) {
-    const value = path.reduce<unknown>(memberOf, known);
+    const value = path.reduce<unknown>(readMember, known);
     const text = message.replace(/\.$/, "");
-    context.problems.add(context.place(path), `${text}${found(path, value)}`);
+    context.problems.add(context.place(path), `${text}${describeFound(path, value)}`);
   }
   return undefined;
 }
 
+/** Returns true for plain objects. */
 export function isMapping(value: unknown): value is Mapping {
   return (
     typeof value === "object" &&
@@ -45,42 +52,49 @@ export function isMapping(value: unknown): value is Mapping {
   );
 }
 
-/** A key that belongs to nobody: `x-anything` holds anchors for YAML's aliases, and notes, as in Compose files. */
+/** Keys that nothing reads: `x-anything` holds anchors for YAML aliases, and notes, as in Compose files. */
 const EXTENSION = /^x-/;
 
-/** Leaves out the keys that are nobody's. */
+/** Returns the values without extension keys. */
 export function withoutExtensions(values: Mapping): Mapping {
   return Object.fromEntries(Object.entries(values).filter(([key]) => !EXTENSION.test(key)));
 }
 
-/** The value with its substitutions typed and its unknown keys reported and left out. */
-function settled(
+/** Returns the values that are not undefined. */
+export function withoutUndefined(values: Mapping): Mapping {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));
+}
+
+/** Gives substitutions their types, and reports and removes unknown keys. */
+function resolveValue(
   value: unknown,
   allowed: JsonSchema | undefined,
-  path: Path,
+  path: ConfigPath,
   context: ValidationContext,
 ): unknown {
   if (value instanceof EnvironmentText) {
     return allowed?.type === "string" ? value.text : value.value;
   }
   if (Array.isArray(value)) {
-    return value.map((inner, index) => settled(inner, allowed?.items, [...path, index], context));
+    return value.map((inner, index) =>
+      resolveValue(inner, allowed?.items, [...path, index], context),
+    );
   }
   if (!isMapping(value)) return value;
-  const kept: [string, unknown][] = [];
+  const members: [string, unknown][] = [];
   for (const [key, inner] of Object.entries(value)) {
     const innerPath = [...path, key];
     if (isKnown(key, allowed, innerPath, context)) {
-      kept.push([key, settled(inner, schemaAt(allowed, [key]), innerPath, context)]);
+      members.push([key, resolveValue(inner, schemaAt(allowed, [key]), innerPath, context)]);
     }
   }
-  return Object.fromEntries(kept);
+  return Object.fromEntries(members);
 }
 
 function isKnown(
   key: string,
   allowed: JsonSchema | undefined,
-  path: Path,
+  path: ConfigPath,
   context: ValidationContext,
 ): boolean {
   if (!allowed || !hasFixedKeys(allowed)) return true;
@@ -88,27 +102,27 @@ function isKnown(
   if (own.includes(key)) return true;
   const others = path.length === 1 ? (context.otherKeys ?? []) : [];
   if (!others.includes(key) && !EXTENSION.test(key))
-    context.problems.add(context.place(path), unknownKey(key, [...own, ...others]));
+    context.problems.add(context.place(path), describeUnknownKey(key, [...own, ...others]));
   return false;
 }
 
-function unknownKey(key: string, known: readonly string[]): string {
+function describeUnknownKey(key: string, known: readonly string[]): string {
   if (known.length === 0) return "unknown key; there are no options here";
-  return `unknown key${suggestion(key, known) || `; known are ${known.join(", ")}`}`;
+  return `unknown key${suggest(key, known) || `; known keys are ${known.join(", ")}`}`;
 }
 
-/** What zod says better: its text knows more of the check than the schema does. */
-const OWN_TEXTS = new Set<RawIssue["code"]>(["custom", "invalid_format", "unrecognized_keys"]);
+/** Issues for which zod's own message is more precise than the schema. */
+const PRECISE_ISSUES = new Set<RawIssue["code"]>(["custom", "invalid_format", "unrecognized_keys"]);
 
 type RawIssue = Parameters<z.core.$ZodErrorMap>[0];
 
-/** Undefined leaves the text to zod: for what a JSON Schema does not express. */
-function expectation(allowed: JsonSchema, issue: RawIssue): string | undefined {
+/** Returns undefined to keep zod's message, if a JSON Schema cannot express the check. */
+function describeExpected(allowed: JsonSchema, issue: RawIssue): string | undefined {
   const schema = schemaAt(allowed, issue.path ?? []);
-  if (!schema || OWN_TEXTS.has(issue.code)) return undefined;
-  return `expected ${typeText(schema)}`;
+  if (!schema || PRECISE_ISSUES.has(issue.code)) return undefined;
+  return `expected ${describeType(schema)}`;
 }
 
-function memberOf(value: unknown, key: PropertyKey): unknown {
+function readMember(value: unknown, key: PropertyKey): unknown {
   return (value as Record<PropertyKey, unknown> | undefined)?.[key];
 }

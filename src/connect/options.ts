@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { LOGS, readDestination, type Destination } from "../../plugins/otlp/destination.ts";
 import { formatPath, Problems } from "../config/problems.ts";
-import { validated } from "../config/validation.ts";
+import { validate } from "../config/validation.ts";
 import type { WriteLine } from "../gateway/host-log.ts";
 import { AUDIT_LOGGER, LEVELS, type Level } from "../wire/envelope.ts";
 import { textOf } from "../wire/errors.ts";
@@ -78,7 +78,7 @@ export async function readOptions(
   options: Omit<ConnectOptions, "write">,
 ): Promise<{ settings: ConnectSettings; destinations: Destinations }> {
   const problems = new Problems();
-  const settings = await validated(connectOptions, options, { place: formatPath, problems });
+  const settings = await validate(connectOptions, options, { place: formatPath, problems });
   const destinations = settings && readDestinations(settings, problems);
   problems.throwIfAny("LoggingManager.connect");
   return { settings: settings!, destinations: destinations! };

@@ -14,12 +14,12 @@ export interface HostHttp {
   /**
    * Serves `method path` on the main port; `handler` ends the response. The method `*` stands for all methods. `refuse`
    * answers rejected requests in the route's own protocol; the default is plain text.
-   * @throws TailgateError if another plugin serves the path.
+   * @throws Error if another plugin serves the path.
    */
   route(method: string, path: string, handler: RouteHandler, refuse?: RefusalHandler): void;
   /**
    * Accepts WebSocket upgrades of `path` on the main port.
-   * @throws TailgateError if another plugin serves the path.
+   * @throws Error if another plugin serves the path.
    */
   upgrade(path: string, handler: UpgradeHandler): void;
   /**

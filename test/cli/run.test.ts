@@ -170,7 +170,7 @@ describe("tailgate run", () => {
       [
         `tailgate: CONFIG_INVALID: ${workspace.path("my.yaml")} has 2 problems:`,
         '  prot: unknown key; did you mean "port"?',
-        '  host: "0.0.0.0" is not a loopback address, and whoever reaches the port could read and write logs. Use host 127.0.0.1, with a reverse proxy or an SSH tunnel for remote access.',
+        '  host: "0.0.0.0" is not a loopback address. Anyone who can reach the port could read and write logs. Use host 127.0.0.1, with a reverse proxy or an SSH tunnel for remote access.',
         "Fix the keys listed above; `tailgate validate` checks a file without starting the gateway.",
         "",
       ].join("\n"),

@@ -50,7 +50,7 @@ describe("the JSON Schema for editors", () => {
 
   test("has defaults and descriptions, and takes a substitution where a number is wanted", () => {
     expect(schema.properties["port"]).toEqual({
-      description: expect.stringContaining("0 picks a free one"),
+      description: expect.stringContaining("0 picks a free port"),
       default: 8001,
       anyOf: [
         { type: "integer", minimum: 0, maximum: 65_535 },

@@ -109,7 +109,7 @@ describe("a plugin that is not there", () => {
     expect(message).toBe(
       'exporters.consol: there is no exporter "consol"; did you mean "console"? ' +
         "Built-in exporters: websocket, file, audit-file, console, otlp, spans; the package tailgate-plugin-consol " +
-        `is not installed (looked for from ${workspace.directory}). ` +
+        `is not installed (searched from ${workspace.directory}). ` +
         "Install it (`npm install tailgate-plugin-<name>`) or set its path with `use: ./mine.js`.",
     );
   });
@@ -125,7 +125,7 @@ describe("a plugin that is not there", () => {
     await expect(resolveConfig(sources)).rejects.toMatchObject({
       code: "PLUGIN_NOT_FOUND",
       message: expect.stringContaining(
-        'processors.console: there is no processor "console"; an exporter of that name stands under exporters.',
+        'processors.console: there is no processor "console"; an exporter of that name belongs under exporters.',
       ),
     });
   });
@@ -135,12 +135,12 @@ describe("a plugin that is not there", () => {
     expect(await errorOf(workspace, "{ x: { use: ./gone.js } }")).toEqual([
       "PLUGIN_NOT_FOUND",
       expect.stringContaining(
-        `exporters.x: there is no file ${workspace.path("gone.js")} (use: ./gone.js).`,
+        `exporters.x: the file ${workspace.path("gone.js")} does not exist (use: ./gone.js).`,
       ),
     ]);
     expect(await errorOf(workspace, "{ x: { use: acme } }")).toEqual([
       "PLUGIN_NOT_FOUND",
-      expect.stringContaining("exporters.x: the package acme is not installed (looked for from"),
+      expect.stringContaining("exporters.x: the package acme is not installed (searched from"),
     ]);
     expect(await errorOf(workspace, "{ x: { use: 'node:fs' } }")).toEqual([
       "PLUGIN_NOT_FOUND",
@@ -159,32 +159,26 @@ describe("a plugin that does not fit", () => {
       "its default export has the members write, and no apiVersion",
     ],
     [plugin({ apiVersion: '"1"' }), 'its apiVersion is "1"'],
-    [
-      plugin({ name: '"My Plugin"' }),
-      'its name is "My Plugin", and has to match ^[a-z][a-z0-9-]*$',
-    ],
-    [plugin({ name: "undefined" }), "its name is undefined, and has to match"],
+    [plugin({ name: '"My Plugin"' }), 'its name is "My Plugin", and must match ^[a-z][a-z0-9-]*$'],
+    [plugin({ name: "undefined" }), "its name is undefined, and must match"],
     [plugin({ description: "undefined" }), "its description is missing"],
     [plugin({ open: "undefined" }), "its open is missing"],
     [plugin({ owns: '"lines.txt"' }), "its owns is a string"],
-    [
-      plugin({ options: "undefined" }),
-      "its options are missing, and have to be a z.object of zod 4",
-    ],
+    [plugin({ options: "undefined" }), "its options are missing, but must be a z.object of zod 4"],
     [
       plugin({ options: "{ type: 'object' }" }),
-      "its options are an object, and have to be a z.object of zod 4",
+      "its options are an object, but must be a z.object of zod 4",
     ],
     [
       plugin({ options: "z.object({})" }).replace('"zod"', '"zod/v3"'),
-      "its options are a schema of zod 3, and have to be a z.object of zod 4; take z from tailgate/plugin",
+      "its options are a schema of zod 3, but must be a z.object of zod 4; import z from tailgate/plugin",
     ],
-    [plugin({ options: "z.string()" }), "its options are no z.object"],
+    [plugin({ options: "z.string()" }), "its options are not a z.object"],
     [
       plugin({ options: "z.object({ level: z.string().optional() })" }),
-      'its option "level" is a key of the gateway\'s own',
+      'its option "level" is reserved for the gateway',
     ],
-    [plugin({ kind: '"processor"' }), "it is a processor and stands under processors"],
+    [plugin({ kind: '"processor"' }), "it is a processor and belongs under processors"],
     [plugin({ kind: '"sink"' }), 'its kind is "sink"'],
     ["throw new Error('no database');", "its import failed: no database"],
     ["throw undefined;", "its import failed: undefined"],
@@ -268,7 +262,7 @@ describe("a plugin that does not fit", () => {
     const [code, message] = await errorOf(workspace, "{ x: { use: ./new.mjs } }");
     expect(code).toBe("PLUGIN_API_MISMATCH");
     expect(message).toContain(
-      "new.mjs is made for version 2 of the plugin interface, this Tailgate has version 1.",
+      "new.mjs uses version 2 of the plugin interface, but this Tailgate has version 1.",
     );
   });
 
@@ -388,7 +382,7 @@ describe("zod", () => {
     });
     const validation = await runCli(["validate"], { cwd: workspace.directory });
     expect(validation.stderr).toContain("PLUGIN_INVALID");
-    expect(validation.stderr).toContain("; take z from tailgate/plugin.");
+    expect(validation.stderr).toContain("; import z from tailgate/plugin.");
   });
 
   test("of tailgate/plugin is the gateway's own, without a second copy", async () => {

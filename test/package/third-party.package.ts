@@ -270,7 +270,7 @@ describe("plugins that fail at the start end it with a clear error", () => {
     expect(await refusedStart(exporter("apiVersion: 2,"))).toEqual({
       end: 78,
       stderr:
-        "tailgate: PLUGIN_API_MISMATCH: exporters.mine: the plugin mine.js is made for version 2 of the plugin interface, this Tailgate has version 1. Install compatible versions of the plugin and tailgate.\n",
+        "tailgate: PLUGIN_API_MISMATCH: exporters.mine: the plugin mine.js uses version 2 of the plugin interface, but this Tailgate has version 1. Install compatible versions of the plugin and tailgate.\n",
     });
   });
 

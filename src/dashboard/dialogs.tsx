@@ -16,7 +16,7 @@ export function Modal({ title, onClose, children }: ModalProps) {
   useEffect(() => dialog.current!.showModal(), []);
   return (
     <dialog ref={dialog} className="modal" aria-labelledby={titleId} onClose={onClose}>
-      <div className="modal-head">
+      <div className="modal-head sticky-head">
         <h2 id={titleId}>{title}</h2>
         <button type="button" onClick={() => dialog.current!.close()}>
           {TEXTS.close}

@@ -24,7 +24,7 @@ export function Toolbar(props: ToolbarProps) {
     for (const type of ENVELOPE_TYPES) session.panels[type].clear();
   };
   return (
-    <header className="toolbar">
+    <header className="bar toolbar">
       <h1>{TEXTS.title}</h1>
       <SearchBox
         q={view.q}

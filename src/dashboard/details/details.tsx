@@ -34,7 +34,7 @@ export function Details({ session, selection, link, onClose, onContext }: Detail
       aria-label={TEXTS.details.title}
       onKeyDown={({ key }) => key === "Escape" && onClose()}
     >
-      <div className="details-head">
+      <div className="bar details-head">
         <h2>
           <span className="level" data-level={envelope.data.level}>
             {envelope.data.level}
@@ -213,7 +213,7 @@ export function CorrelationBar({ correlation }: { readonly correlation: Correlat
   const target = useSyncExternalStore(correlation.subscribe, correlation.current);
   if (!target) return null;
   return (
-    <div className="correlation-bar" role="status">
+    <div className="bar correlation-bar" role="status">
       <span>{TEXTS.correlation.bar(target.name)}</span>
       <button type="button" onClick={() => correlation.leave()}>
         {TEXTS.correlation.leave}

@@ -86,7 +86,7 @@ interface LinkNoticeProps {
 /** Says why the target of a link cannot be shown. */
 export function LinkNotice({ problem, onClose }: LinkNoticeProps) {
   return (
-    <div className="link-notice" role="alert" hidden={!problem}>
+    <div className="bar link-notice" role="alert" hidden={!problem}>
       {problem && (
         <>
           <span>{TEXTS.link.problem(problem)}</span>

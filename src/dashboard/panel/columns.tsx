@@ -195,7 +195,7 @@ export function ColumnMenu({ columns }: { readonly columns: PanelColumns }) {
       }}
     >
       <summary>{TEXTS.columns.menu}</summary>
-      <div className="menu-items">
+      <div className="menu-items floating">
         {columns.all
           .filter(({ id }) => id !== MESSAGE)
           .map((column) => (

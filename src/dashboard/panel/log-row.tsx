@@ -129,12 +129,11 @@ function ListTopText({ store }: { readonly store: PanelStore }) {
     );
   }
   if (store.isLoadingOlder) return TEXTS.list.loading;
-  if (store.rows.length === 0) return emptyText(store);
+  if (store.rows.length === 0) {
+    const isFiltered = store.filter.q || store.hasStart();
+    return isFiltered ? TEXTS.list.noMatch[store.type] : TEXTS.list.empty;
+  }
   if (!store.isAtBeginning) return "";
-  if (store.hasStart) return TEXTS.list.rangeStart;
+  if (store.hasStart()) return TEXTS.list.rangeStart;
   return store.filter.q ? TEXTS.list.noOlder : TEXTS.list.journalStart;
-}
-
-function emptyText({ filter, hasStart, type }: PanelStore): string {
-  return filter.q || hasStart ? TEXTS.list.noMatch[type] : TEXTS.list.empty;
 }

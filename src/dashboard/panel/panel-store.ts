@@ -23,7 +23,6 @@ export interface PanelOptions {
   readonly history: Pick<LogHistory, "page">;
   /** Calls back once, before the next frame is drawn. */
   readonly schedule: (publish: () => void) => void;
-  /** True if the time range has a start: the first record is then not the first of the journal. */
   readonly hasStart?: () => boolean;
   readonly limits?: WindowLimits;
   /** How many records are requested from the journal at a time. */
@@ -41,10 +40,11 @@ export interface PanelOptions {
  */
 export class PanelStore {
   readonly type: EnvelopeType;
+  /** True if the time range has a start: its first record need not be the first of the journal. */
+  readonly hasStart: () => boolean;
   readonly #stream: PanelOptions["stream"];
   readonly #schedule: PanelOptions["schedule"];
   readonly #pageRecords: number;
-  readonly #hasStart: () => boolean;
   readonly #rows: PanelRows;
   readonly #loader: PageLoader;
   readonly #listeners = new Set<() => void>();
@@ -63,7 +63,7 @@ export class PanelStore {
     this.#stream = stream;
     this.#schedule = schedule;
     this.#pageRecords = pageRecords;
-    this.#hasStart = hasStart;
+    this.hasStart = hasStart;
     this.#rows = new PanelRows(limits, () => this.isFollowing);
     this.#loader = new PageLoader({
       history,
@@ -143,11 +143,6 @@ export class PanelStore {
   /** True if no records are missing between the rows and the buffer. */
   get isContiguous(): boolean {
     return this.#rows.isContiguous;
-  }
-
-  /** True if the time range has a start. */
-  get hasStart(): boolean {
-    return this.#hasStart();
   }
 
   /** Why the gateway rejected the last filter; "" if it did not. It may be of another version than the page. */

@@ -18,7 +18,7 @@ interface FacetsProps {
 export function Facets({ q, count, onSearch, onClose }: FacetsProps) {
   return (
     <aside id="facets" className="facets" aria-label={TEXTS.facets.title}>
-      <div className="facets-head">
+      <div className="facets-head sticky-head">
         <h2>{TEXTS.facets.title}</h2>
         <button type="button" onClick={onClose}>
           {TEXTS.close}

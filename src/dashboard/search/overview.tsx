@@ -20,7 +20,7 @@ interface OverviewProps {
 export function Overview(props: OverviewProps) {
   const { views, view, count, hasFacets, onFacets, onViews, now } = props;
   return (
-    <div className="overview" role="region" aria-label={TEXTS.overview}>
+    <div className="bar overview" role="region" aria-label={TEXTS.overview}>
       <LevelToggles
         hidden={view.hidden}
         counts={count && countLevels(count)}

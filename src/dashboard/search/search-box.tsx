@@ -112,7 +112,13 @@ export function SearchBox({ q, known, onSearch, input }: SearchBoxProps) {
           onKeyDown={handleKey}
           onBlur={() => setCompletions(NO_COMPLETIONS)}
         />
-        <ul id="completions" role="listbox" aria-label={TEXTS.filter.completions} hidden={!isOpen}>
+        <ul
+          id="completions"
+          className="floating"
+          role="listbox"
+          aria-label={TEXTS.filter.completions}
+          hidden={!isOpen}
+        >
           {completions.map((completion, index) => (
             <li
               key={completion.label}

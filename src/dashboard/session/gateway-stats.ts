@@ -1,5 +1,7 @@
+import type { GatewayClock } from "./gateway-clock.ts";
+
 /** The part of the response of `/api/stats` that the dashboard uses. */
-export interface StatsResponse {
+interface StatsResponse {
   /** Null if the gateway has no audit chain: its journal is in memory. */
   readonly audit: AuditChain | null;
   /** An address with `{trace_id}` in it; null if none is configured. */
@@ -7,7 +9,7 @@ export interface StatsResponse {
   readonly components: readonly ComponentStats[];
 }
 
-interface ComponentStats {
+export interface ComponentStats {
   readonly id: string;
   readonly kind: "intake" | "receiver" | "processor" | "exporter";
   /** True for an exporter that gets every record eventually: what is queued for it is its whole lag. */
@@ -30,23 +32,18 @@ export interface AuditChain {
   readonly checkpoint: { readonly time: string; readonly seq: number } | null;
 }
 
-/** Learns the gateway's time from its responses. */
-interface ClockObserver {
-  observe(headers: Headers, sentAtMs: number): void;
-}
-
 const PATH = "/api/stats";
 const INTERVAL_MS = 5000;
 
 /** Polls the gateway's statistics while the page is visible. */
 export class GatewayStats {
-  readonly #clock: ClockObserver;
+  readonly #clock: GatewayClock;
   #stats: StatsResponse | undefined;
   #timer: number | undefined;
   #requestedAtMs = -Infinity;
   readonly #listeners = new Set<() => void>();
 
-  constructor(clock: ClockObserver) {
+  constructor(clock: GatewayClock) {
     this.#clock = clock;
   }
 

@@ -1,6 +1,6 @@
 import { useId, useRef, useSyncExternalStore } from "react";
 import { printable } from "../../wire/printable.ts";
-import type { GatewayStats, StatsResponse } from "../session/gateway-stats.ts";
+import type { ComponentStats, GatewayStats } from "../session/gateway-stats.ts";
 import { TEXTS } from "../texts.ts";
 
 /** Shows in one line whether exporters are up to date, and opens the state of each. */
@@ -8,15 +8,17 @@ export function ExporterStatus({ stats }: { readonly stats: GatewayStats }) {
   const current = useSyncExternalStore(stats.subscribe, stats.current);
   const id = useId();
   const button = useRef<HTMLButtonElement>(null);
-  const states = current ? exporterStates(current) : [];
-  if (states.length === 0) return null;
+  // Other exporters, such as `websocket`, do not get every record.
+  const exporters =
+    current?.components.filter(({ kind, durable }) => kind === "exporter" && durable) ?? [];
+  if (exporters.length === 0) return null;
   const problems = [
-    ...states
-      .filter(({ isLagging }) => isLagging)
-      .map(({ name, queued, lagMs }) => TEXTS.exporters.lagging(name, queued, lagMs)),
-    ...states
-      .filter((state) => countDropped(state) > 0)
-      .map((state) => TEXTS.exporters.dropped(state.name, countDropped(state))),
+    ...exporters
+      .filter(isLagging)
+      .map((one) => TEXTS.exporters.lagging(one.id, one.queue_records, lagMs(one))),
+    ...exporters
+      .filter((one) => countDropped(one) > 0)
+      .map((one) => TEXTS.exporters.dropped(one.id, countDropped(one))),
   ];
   const isHealthy = problems.length === 0;
   return (
@@ -27,23 +29,25 @@ export function ExporterStatus({ stats }: { readonly stats: GatewayStats }) {
         className="exporters"
         data-healthy={isHealthy}
         popoverTarget={id}
-        title={states.map(summary).join("\n")}
+        title={exporters
+          .map((one) => printable(`${one.id}: ${describe(one).join(" · ")}`))
+          .join("\n")}
       >
         {isHealthy ? TEXTS.exporters.healthy : printable(problems.join(" · "))}
       </button>
       <div
         id={id}
-        className="exporter-states"
+        className="exporter-states floating"
         popover="auto"
         onBeforeToggle={({ currentTarget }) => placeAbove(currentTarget, button.current!)}
       >
         <h2>{TEXTS.exporters.title}</h2>
         <dl>
-          {states.map((state) => (
-            <div key={state.name} data-exporter={state.name}>
-              <dt>{printable(state.name)}</dt>
+          {exporters.map((one) => (
+            <div key={one.id} data-exporter={one.id}>
+              <dt>{printable(one.id)}</dt>
               <dd>
-                {describe(state).map((line) => (
+                {describe(one).map((line) => (
                   <p key={line}>{printable(line)}</p>
                 ))}
               </dd>
@@ -67,54 +71,33 @@ function placeAbove(popover: HTMLElement, button: HTMLElement): void {
   popover.style.bottom = `${innerHeight - top}px`;
 }
 
-function describe({ queued, lagMs, isLagging, retries, lastError, dropped }: ExporterState) {
+function describe(exporter: ComponentStats): string[] {
+  const { queue_records: queued, retries = 0, trouble: lastError } = exporter;
   return [
-    isLagging ? TEXTS.exporters.queued(queued, lagMs) : TEXTS.exporters.upToDate,
+    isLagging(exporter)
+      ? TEXTS.exporters.queued(queued, lagMs(exporter))
+      : TEXTS.exporters.upToDate,
     ...(retries > 0 ? [TEXTS.exporters.retries(retries)] : []),
-    ...(lastError === "" ? [] : [lastError]),
-    ...dropped.map(([reason, count]) => TEXTS.exporters.droppedFor(reason, count)),
+    ...(lastError === null ? [] : [lastError]),
+    ...Object.entries(exporter.dropped)
+      .filter(([, count]) => count > 0)
+      .map(([reason, count]) => TEXTS.exporters.droppedFor(reason, count)),
   ];
-}
-
-function summary(state: ExporterState): string {
-  return printable(`${state.name}: ${describe(state).join(" · ")}`);
 }
 
 /** A shorter lag is normal. */
 const LAG_MS_MIN = 5000;
 
-interface ExporterState {
-  readonly name: string;
-  /** True if it takes longer than it should, or if its writes fail. */
-  readonly isLagging: boolean;
-  /** How many records wait to be written. */
-  readonly queued: number;
-  readonly lagMs: number;
-  readonly retries: number;
-  /** Why the last write failed; "" if it succeeded. */
-  readonly lastError: string;
-  readonly dropped: readonly (readonly [reason: string, count: number])[];
+/** Returns true if an exporter takes longer than it should, or if its writes fail. */
+function isLagging(exporter: ComponentStats): boolean {
+  const { queue_records: queued, retries = 0, trouble: lastError } = exporter;
+  return queued > 0 && (retries > 0 || lastError !== null || lagMs(exporter) >= LAG_MS_MIN);
 }
 
-/** Returns the state of the exporters that get every record: `websocket` does not, its clients get what they subscribe to. */
-function exporterStates({ components }: StatsResponse): ExporterState[] {
-  return components
-    .filter(({ kind, durable }) => kind === "exporter" && durable === true)
-    .map((component) => {
-      const { id: name, queue_records: queued, retries = 0, trouble, dropped } = component;
-      const lagMs = 1000 * component.lag_seconds;
-      return {
-        name,
-        isLagging: queued > 0 && (retries > 0 || trouble !== null || lagMs >= LAG_MS_MIN),
-        queued,
-        lagMs,
-        retries,
-        lastError: trouble ?? "",
-        dropped: Object.entries(dropped).filter(([, count]) => count > 0),
-      };
-    });
+function lagMs(exporter: ComponentStats): number {
+  return 1000 * exporter.lag_seconds;
 }
 
-function countDropped({ dropped }: ExporterState): number {
-  return dropped.reduce((sum, [, count]) => sum + count, 0);
+function countDropped({ dropped }: ComponentStats): number {
+  return Object.values(dropped).reduce((sum, count) => sum + count, 0);
 }

@@ -2,15 +2,19 @@
 
 import type { BatchBuilder } from "../batch/batch-builder.ts";
 import type { LoggerNames } from "../envelope/logger-names.ts";
-import { decodeOtlpProtobuf, decodeOtlpProtobufInSteps } from "../otlp/decode.ts";
-import type { RequestCounts, RequestFindings } from "../otlp/findings.ts";
 import {
+  decodeOtlpProtobuf,
+  decodeOtlpProtobufInSteps,
   decodeOtlpJson,
   decodeOtlpJsonInSteps,
+} from "../otlp/decode.ts";
+import type { RequestCounts, RequestFindings } from "../otlp/findings.ts";
+import {
   encodeOtlpJson,
   encodeOtlpJsonInSteps,
-} from "../otlp/otlp-json.ts";
-import { encodeOtlpProtobufInSteps, encodeOtlpProtobufWithin } from "../otlp/request-encoder.ts";
+  encodeOtlpProtobufInSteps,
+  encodeOtlpProtobufWithin,
+} from "../otlp/request-encoder.ts";
 import type { Steps } from "../otlp/request-limits.ts";
 import type { Ingested, LogRecord } from "../plugin/index.ts";
 import { nextTurn } from "../runtime/timers.ts";

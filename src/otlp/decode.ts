@@ -6,6 +6,7 @@ import type { ProtobufReader } from "./protobuf-reader.ts";
 import { RecordFields } from "./record-fields.ts";
 import { RequestIndex } from "./request-index.ts";
 import type { RequestFindings } from "./findings.ts";
+import { jsonToProtobuf } from "./from-json.ts";
 import {
   RESOURCE,
   SCOPE,
@@ -321,4 +322,21 @@ export function* decodeOtlpProtobufInSteps(
     if (place % STEP_RECORDS === 0) yield;
   }
   return records;
+}
+
+/**
+ * Returns the records of an ExportLogsServiceRequest in JSON, in order of time, stably. With `findings`, a wrong value only
+ * rejects the records that it belongs to.
+ * @throws TailgateError OTLP_UNDECODABLE
+ */
+export function decodeOtlpJson(body: Uint8Array, findings?: RequestFindings): LogRecord[] {
+  return runToEnd(decodeOtlpJsonInSteps(body, findings));
+}
+
+/** Does the same in steps. */
+export function* decodeOtlpJsonInSteps(
+  body: Uint8Array,
+  findings?: RequestFindings,
+): Steps<LogRecord[]> {
+  return yield* decodeOtlpProtobufInSteps(yield* jsonToProtobuf(body, findings));
 }

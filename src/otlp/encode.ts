@@ -1,7 +1,7 @@
 import { textOf } from "../wire/errors.ts";
 import type { LogRecord, Resource, Scope, Value } from "../plugin/index.ts";
 import { DEPTH_MAX, DEPTH_TEXT } from "../envelope/json-writer.ts";
-import { ProtobufWriter } from "./protobuf-writer.ts";
+import { isInt64, ProtobufWriter } from "./protobuf-writer.ts";
 import { ProtobufReader } from "./protobuf-reader.ts";
 import {
   REQUEST,
@@ -389,12 +389,4 @@ function isKey(reader: ProtobufReader, start: number, end: number, name: string)
   }
   reader.position = after;
   return isSame;
-}
-
-const INT64_MIN = -(2n ** 63n);
-const INT64_MAX = 2n ** 63n - 1n;
-
-/** Whether OTLP's intValue can hold the integer. */
-export function isInt64(integer: bigint): boolean {
-  return integer >= INT64_MIN && integer <= INT64_MAX;
 }

@@ -171,3 +171,11 @@ export class ProtobufWriter {
 function viewOf({ buffer, byteOffset, byteLength }: Buffer): DataView {
   return new DataView(buffer, byteOffset, byteLength);
 }
+
+const INT64_MIN = -(2n ** 63n);
+const INT64_MAX = 2n ** 63n - 1n;
+
+/** True if an int64 can hold the integer. */
+export function isInt64(integer: bigint): boolean {
+  return integer >= INT64_MIN && integer <= INT64_MAX;
+}

@@ -8,6 +8,7 @@ import {
   type RecordParts,
 } from "../envelope/encoder.ts";
 import { FastEnvelopeWriter } from "../envelope/fast/envelope-writer.ts";
+import { fastJsonToProtobuf, fastRecordToProtobuf } from "../envelope/fast/json-transcoder.ts";
 
 import { ascii, JsonWriter } from "../envelope/json-writer.ts";
 import {
@@ -20,6 +21,7 @@ import { SplitTime } from "../envelope/timestamp.ts";
 import { INFO_RANK, LEVELS, rankOfName, type LevelRank } from "../wire/envelope.ts";
 import { ProtobufDecoder } from "./decode.ts";
 import { asRejection, type RequestCounts, type RequestFindings } from "./findings.ts";
+import { jsonToProtobuf } from "./from-json.ts";
 import { RecordFields } from "./record-fields.ts";
 import { RequestIndex } from "./request-index.ts";
 import {
@@ -70,6 +72,34 @@ export function encodeOtlpProtobufInSteps(
   findings?: RequestFindings,
 ): Steps<RequestCounts> {
   return encodeSteps(body, open, lowest, { loggers, findings, memory: undefined });
+}
+
+/**
+ * Encodes an ExportLogsServiceRequest from JSON, by way of protobuf. With `findings`, a wrong value only rejects the
+ * records that it belongs to.
+ * @throws TailgateError OTLP_UNDECODABLE; `open` is then as it was.
+ */
+export function encodeOtlpJson(
+  body: Uint8Array,
+  open: BatchBuilder,
+  lowest: LevelRank,
+  loggers = DEFAULT_LOGGER_NAMES,
+  findings?: RequestFindings,
+): RequestCounts {
+  const protobuf = fastJsonToProtobuf(body) ?? runToEnd(jsonToProtobuf(body, findings));
+  return encodeOtlpProtobuf(protobuf, open, lowest, loggers);
+}
+
+/** Does the same in steps; between them nothing else may be encoded into `open`. */
+export function* encodeOtlpJsonInSteps(
+  body: Uint8Array,
+  open: BatchBuilder,
+  lowest: LevelRank,
+  loggers: LoggerNames,
+  findings?: RequestFindings,
+): Steps<RequestCounts> {
+  const protobuf = yield* jsonToProtobuf(body, findings, fastRecordToProtobuf);
+  return yield* encodeOtlpProtobufInSteps(protobuf, open, lowest, loggers);
 }
 
 interface EncodeOptions {

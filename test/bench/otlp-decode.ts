@@ -22,8 +22,9 @@ export async function benchOtlpDecode({ rounds, share }: Scale): Promise<void> {
   const { encodeOtlpProtobuf } = await built<typeof import("../../src/otlp/request-encoder.ts")>(
     "src/otlp/request-encoder.js",
   );
-  const { encodeOtlpJson } =
-    await built<typeof import("../../src/otlp/otlp-json.ts")>("src/otlp/otlp-json.js");
+  const { encodeOtlpJson } = await built<typeof import("../../src/otlp/request-encoder.ts")>(
+    "src/otlp/request-encoder.js",
+  );
   for (const forms of [{ protobuf, json }, varied]) {
     const wanted = protobufEnvelopes(forms.protobuf);
     checkEnvelopes(open, wanted, () => encodeOtlpProtobuf(forms.protobuf, open, 0));

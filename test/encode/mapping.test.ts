@@ -1,7 +1,6 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { encodeOtlpJson } from "../../src/otlp/otlp-json.ts";
-import { encodeOtlpProtobuf } from "../../src/otlp/request-encoder.ts";
+import { encodeOtlpJson, encodeOtlpProtobuf } from "../../src/otlp/request-encoder.ts";
 import type { Value } from "tailgate/plugin";
 import { recordOf } from "tailgate/testing";
 import { envelopesOf, envelopesOfRecords } from "./envelopes.ts";

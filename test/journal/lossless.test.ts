@@ -1,8 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { BatchBuilder } from "../../src/batch/batch-builder.ts";
-import { encodeOtlpJson } from "../../src/otlp/otlp-json.ts";
-import { encodeOtlpProtobuf } from "../../src/otlp/request-encoder.ts";
+import { encodeOtlpJson, encodeOtlpProtobuf } from "../../src/otlp/request-encoder.ts";
 import { readBatch, storedLanes } from "../../src/batch/block.ts";
 import type { SqliteJournal } from "../../src/journal/sqlite.ts";
 import {

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { batchOf, exporterContract, testHost } from "tailgate/testing";
 import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from "vitest";
 import otlp from "../../plugins/otlp.ts";
-import { decodeOtlpJson } from "../../src/otlp/otlp-json.ts";
+import { decodeOtlpJson } from "../../src/otlp/decode.ts";
 import { RetryLaterError, type Exporter } from "tailgate/plugin";
 import { ExporterProcess } from "../harness/exporter-process.ts";
 import { answer, Peer, take, type Behaviour } from "./otlp/peer.ts";

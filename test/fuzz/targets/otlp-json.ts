@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from "node:util";
-import { decodeOtlpJson, encodeOtlpJson } from "../../../src/otlp/otlp-json.ts";
+import { decodeOtlpJson } from "../../../src/otlp/decode.ts";
+import { encodeOtlpJson } from "../../../src/otlp/request-encoder.ts";
 import type { BatchBuilder } from "../../../src/batch/batch-builder.ts";
 import { type RequestCounts, RequestFindings } from "../../../src/otlp/findings.ts";
 import type { LevelRank } from "../../../src/wire/envelope.ts";

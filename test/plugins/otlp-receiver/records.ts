@@ -1,5 +1,4 @@
-import { decodeOtlpJson } from "../../../src/otlp/otlp-json.ts";
-import { decodeOtlpProtobuf } from "../../../src/otlp/decode.ts";
+import { decodeOtlpJson, decodeOtlpProtobuf } from "../../../src/otlp/decode.ts";
 import type { Ingested, Intake } from "tailgate/plugin";
 
 /** An intake that decodes as the gateway does, counts, and answers what it is told to. */

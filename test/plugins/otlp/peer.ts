@@ -4,8 +4,7 @@ import { createServer as createTlsServer, type ServerOptions } from "node:https"
 import type { AddressInfo } from "node:net";
 import { buffer } from "node:stream/consumers";
 import { gunzipSync } from "node:zlib";
-import { decodeOtlpJson } from "../../../src/otlp/otlp-json.ts";
-import { decodeOtlpProtobuf } from "../../../src/otlp/decode.ts";
+import { decodeOtlpJson, decodeOtlpProtobuf } from "../../../src/otlp/decode.ts";
 import type { LogRecord } from "tailgate/plugin";
 
 /** A request that came, read to its end. */

@@ -1,40 +1,41 @@
 import { isUtf8 } from "node:buffer";
-import { needsEscape } from "../envelope/escapes.ts";
-import { BASE64 } from "./json-decoder.ts";
+import { SPAN_ID_BYTES, TRACE_ID_BYTES } from "../../otlp/schema.ts";
+import { BASE64 } from "../../otlp/json-message.ts";
+import { needsEscape } from "../escapes.ts";
 import {
-  BOOLEAN,
+  BOOL,
   BYTES,
-  COUNT,
   DOUBLE,
-  FLAGS,
-  INTEGER,
-  isOneOf,
-  KEPT_TEXT,
+  ESCAPED,
+  FIXED32,
+  HEX,
+  INT64,
   MESSAGE,
   MESSAGES,
-  RECORD,
-  REQUEST,
+  RECORD_MEMBERS,
+  REQUEST_MEMBERS,
   SPAN_ID,
-  TEXT,
+  STRING,
   TIME,
   TRACE_ID,
-  type Member,
-} from "./json-names.ts";
-import { SPAN_ID_BYTES, TRACE_ID_BYTES } from "./schema.ts";
-import { Uint64 } from "./uint64.ts";
+  UINT32,
+  Uint64,
+  type JsonMember,
+  type JsonMembers,
+} from "./json-tables.ts";
 
-/** Deeper values are left to the decoder, which knows where to stop. */
-const DEPTH_MAX = 64;
+/** Messages nested deeper are left to the plain path. */
+const MESSAGE_DEPTH_MAX = 64;
 
 const WORD_BYTES = 4;
-/** Texts are written in words, and the last one may go beyond. */
+/** Strings are copied in words, and the last one may exceed the string. */
 const SLACK_BYTES = 64;
-/** Memory that one large request has needed is not kept. */
-const KEPT_BYTES_MAX = 4 << 20;
+/** The memory of a larger request is not reused. */
+const REUSED_BYTES_MAX = 4 << 20;
 
 const SHORT_BYTES = 0x80;
 
-/** A small number has at most so many digits. */
+/** A 32-bit number of so many digits cannot overflow. */
 const SMALL_DIGITS_MAX = 9;
 
 const SPACE = 0x20;
@@ -58,58 +59,35 @@ const LETTER_E = 0x65;
 const JSON_NUMBER = /^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?$/;
 const NUMBER_CHARS_MAX = 40;
 
-/** For each byte the value of the hex digit that it is, else 16. */
-const HEX = new Uint8Array(256).fill(16);
-for (let value = 0; value < 16; value++) {
-  const digit = value.toString(16);
-  HEX[digit.charCodeAt(0)] = value;
-  HEX[digit.toUpperCase().charCodeAt(0)] = value;
-}
-
-/** What a backslash and that character stand for, else 0. */
-const ESCAPED = new Uint8Array(256);
-for (const [char, meaning] of Object.entries({
-  '"': '"',
-  "\\": "\\",
-  "/": "/",
-  b: "\b",
-  f: "\f",
-  n: "\n",
-  r: "\r",
-  t: "\t",
-})) {
-  ESCAPED[char.charCodeAt(0)] = meaning.charCodeAt(0);
-}
-
 let memory: Buffer | undefined;
 
 /**
- * An ExportLogsServiceRequest in JSON as protobuf, in one walk over its bytes: undefined where it does not have the form
- * in which nearly all are sent. Then the decoder has to read it, which takes all forms that there are, or tells what is
- * wrong with it.
+ * Transcodes an ExportLogsServiceRequest from JSON to protobuf in one pass over its bytes, if it has the form in which
+ * SDKs send it. Otherwise it returns undefined, and `jsonToProtobuf` accepts the request or says what is wrong with it.
+ * Both make the same records of a request: test/encode/fast-json.test.ts compares them on generated requests.
  */
-export function protobufOfUsualJson(body: Uint8Array): Uint8Array | undefined {
+export function fastJsonToProtobuf(body: Uint8Array): Uint8Array | undefined {
   if (!isUtf8(body)) return undefined;
-  const scanner = new UsualJson(body);
-  return scanner.request() ? scanner.written() : undefined;
+  const transcoder = new JsonTranscoder(body);
+  return transcoder.request() ? transcoder.takeCopy() : undefined;
 }
 
-/** The same of one record, as the LogRecord message that it is. */
-export function protobufOfUsualRecord(record: Uint8Array): Uint8Array | undefined {
-  const scanner = new UsualJson(record);
-  return scanner.record() ? scanner.written(Buffer.allocUnsafe) : undefined;
+/** Does the same for one record, which must be UTF-8; returns a LogRecord message. */
+export function fastRecordToProtobuf(record: Uint8Array): Uint8Array | undefined {
+  const transcoder = new JsonTranscoder(record);
+  return transcoder.record() ? transcoder.takeCopy(Buffer.allocUnsafe) : undefined;
 }
 
-/** Each method goes past what it reads, and answers false where that is not of the usual form. */
-class UsualJson {
+/** Each method advances over what it reads, and returns false if that does not have the usual form. */
+class JsonTranscoder {
   readonly #bytes: Buffer;
   readonly #view: DataView;
   readonly #end: number;
-  #place = 0;
-  /** What is written is never longer than what is read. */
+  #position = 0;
+  /** The output, which is never longer than the input. */
   readonly #target: Buffer;
   readonly #targetView: DataView;
-  #position = 0;
+  #written = 0;
   readonly #number = new Uint64();
 
   constructor({ buffer, byteOffset, byteLength }: Uint8Array) {
@@ -125,72 +103,71 @@ class UsualJson {
   }
 
   request(): boolean {
-    return this.#whole(REQUEST);
+    return this.#whole(REQUEST_MEMBERS);
   }
 
   record(): boolean {
-    return this.#whole(RECORD);
+    return this.#whole(RECORD_MEMBERS);
   }
 
-  #whole(members: readonly Member[]): boolean {
+  #whole(members: JsonMembers): boolean {
     if (!this.#object(members, 0)) return false;
     this.#skipSpace();
-    return this.#place === this.#end;
+    return this.#position === this.#end;
   }
 
-  /** A copy. */
-  written(allocate = Buffer.allocUnsafeSlow): Uint8Array {
-    const bytes = allocate(this.#position);
-    this.#target.copy(bytes, 0, 0, this.#position);
+  takeCopy(allocate = Buffer.allocUnsafeSlow): Uint8Array {
+    const bytes = allocate(this.#written);
+    this.#target.copy(bytes, 0, 0, this.#written);
     return bytes;
   }
 
   #skipSpace(): void {
     const bytes = this.#bytes;
-    let place = this.#place;
-    // JSON's white space; another control character is found by who reads on.
+    let place = this.#position;
+    // Skips JSON's white space; the caller rejects any other control character.
     while (place < this.#end && bytes[place]! <= SPACE && isSpace(bytes[place]!)) place++;
-    this.#place = place;
+    this.#position = place;
   }
 
   #take(byte: number): boolean {
-    if (this.#bytes[this.#place] !== byte) {
+    if (this.#bytes[this.#position] !== byte) {
       this.#skipSpace();
-      if (this.#bytes[this.#place] !== byte) return false;
+      if (this.#bytes[this.#position] !== byte) return false;
     }
-    this.#place++;
+    this.#position++;
     return true;
   }
 
-  /** Inside of a text there is no white space to skip. */
+  /** Accepts a quote without skipping white space before it. */
   #takeEndOfText(): boolean {
-    if (this.#bytes[this.#place] !== QUOTE) return false;
-    this.#place++;
+    if (this.#bytes[this.#position] !== QUOTE) return false;
+    this.#position++;
     return true;
   }
 
-  #object(members: readonly Member[], depth: number): boolean {
+  #object({ list, isOneOf }: JsonMembers, depth: number): boolean {
     if (!this.#take(OPEN_BRACE)) return false;
     if (this.#take(CLOSE_BRACE)) return true;
     let seen = 0;
     let expected = 0;
     do {
       if (!this.#take(QUOTE)) return false;
-      const index = this.#memberAt(members, expected);
+      const index = this.#memberAt(list, expected);
       if (index < 0) return false;
-      const member = members[index]!;
+      const member = list[index]!;
       if ((seen & member.bit) !== 0) return false;
       seen |= member.bit;
       expected = index + 1;
-      this.#place += member.bytes;
+      this.#position += member.bytes;
       if (!this.#take(COLON) || !this.#value(member, depth)) return false;
     } while (this.#take(COMMA));
-    // Of more than one value the decoder knows which one counts.
-    return this.#take(CLOSE_BRACE) && (!isOneOf(members) || (seen & (seen - 1)) === 0);
+    // Which of several values counts is left to the plain path.
+    return this.#take(CLOSE_BRACE) && (!isOneOf || (seen & (seen - 1)) === 0);
   }
 
-  /** The member whose name stands here, most likely the one that is expected; -1 for none. */
-  #memberAt(members: readonly Member[], expected: number): number {
+  /** Returns the index of the member whose name is here, most likely the expected one; -1 if there is none. */
+  #memberAt(members: readonly JsonMember[], expected: number): number {
     const count = members.length;
     for (let tried = 0; tried < count; tried++) {
       const index = (expected + tried) % count;
@@ -199,8 +176,8 @@ class UsualJson {
     return -1;
   }
 
-  #isNamed({ words, bytes }: Member): boolean {
-    const place = this.#place;
+  #isNamed({ words, bytes }: JsonMember): boolean {
+    const place = this.#position;
     if (place + bytes > this.#end) return false;
     const last = words.length - 1;
     for (let index = 0; index < last; index++) {
@@ -209,27 +186,25 @@ class UsualJson {
     return this.#view.getInt32(place + bytes - WORD_BYTES, true) === words[last];
   }
 
-  #value(member: Member, depth: number): boolean {
+  #value(member: JsonMember, depth: number): boolean {
     const { tag } = member;
     switch (member.form) {
-      case TEXT:
-        return this.#text(tag, false);
-      case KEPT_TEXT:
-        return this.#text(tag, true);
+      case STRING:
+        return this.#text(tag, member.isOneOf);
       case TIME:
         return this.#time(tag);
-      case COUNT:
-      case FLAGS:
-        return this.#smallNumber(tag, member.form === FLAGS);
+      case UINT32:
+      case FIXED32:
+        return this.#smallNumber(tag, member.form === FIXED32);
       case TRACE_ID:
         return this.#id(tag, TRACE_ID_BYTES);
       case SPAN_ID:
         return this.#id(tag, SPAN_ID_BYTES);
-      case INTEGER:
+      case INT64:
         return this.#integer(tag);
       case DOUBLE:
         return this.#double(tag);
-      case BOOLEAN:
+      case BOOL:
         return this.#boolean(tag);
       case BYTES:
         return this.#byteString(tag);
@@ -242,7 +217,7 @@ class UsualJson {
     }
   }
 
-  #messages(member: Member, depth: number): boolean {
+  #messages(member: JsonMember, depth: number): boolean {
     if (!this.#take(OPEN_BRACKET)) return false;
     if (this.#take(CLOSE_BRACKET)) return true;
     do {
@@ -251,32 +226,32 @@ class UsualJson {
     return this.#take(CLOSE_BRACKET);
   }
 
-  #message({ tag, members }: Member, depth: number): boolean {
-    if (depth === DEPTH_MAX) return false;
-    this.#target[this.#position] = tag;
-    const start = this.#position + 2;
-    this.#position = start;
-    if (!this.#object(members, depth + 1)) return false;
+  #message({ tag, members }: JsonMember, depth: number): boolean {
+    if (depth === MESSAGE_DEPTH_MAX) return false;
+    this.#target[this.#written] = tag;
+    const start = this.#written + 2;
+    this.#written = start;
+    if (!this.#object(members!, depth + 1)) return false;
     this.#setLength(start);
     return true;
   }
 
-  /** Writes the length of what was written since `start` before it. There is room for one byte, and more is made. */
+  /** Writes the length of the output since `start` before it, where one byte is reserved, and moves the output if it needs more. */
   #setLength(start: number): void {
     const target = this.#target;
-    const length = this.#position - start;
+    const length = this.#written - start;
     if (length < SHORT_BYTES) {
       target[start - 1] = length;
       return;
     }
     let more = 0;
     for (let rest = length >>> 7; rest > 0; rest >>>= 7) more++;
-    target.copyWithin(start + more, start, this.#position);
-    this.#position += more;
+    target.copyWithin(start + more, start, this.#written);
+    this.#written += more;
     this.#varint(start - 1, length, 0);
   }
 
-  /** Writes a varint of 64 bits at a place; answers where it ends. */
+  /** Writes a varint of 64 bits at a position; returns the position after it. */
   #varint(at: number, low: number, high: number): number {
     const target = this.#target;
     let position = at;
@@ -291,23 +266,23 @@ class UsualJson {
     return position + 1;
   }
 
-  #text(tag: number, isKept: boolean): boolean {
+  #text(tag: number, isOneOf: boolean): boolean {
     if (!this.#take(QUOTE)) return false;
-    this.#target[this.#position] = tag;
-    const start = this.#position + 2;
-    this.#position = start;
+    this.#target[this.#written] = tag;
+    const start = this.#written + 2;
+    this.#written = start;
     if (!this.#copyText()) return false;
-    if (this.#position === start && !isKept) this.#position = start - 2;
+    if (this.#written === start && !isOneOf) this.#written = start - 2;
     else this.#setLength(start);
     return true;
   }
 
-  /** Copies a text up to its quote, without the escapes that JSON needs. */
+  /** Copies a string up to its quote, unescaped. */
   #copyText(): boolean {
     while (this.#copyPlain()) {
-      const byte = this.#bytes[this.#place];
+      const byte = this.#bytes[this.#position];
       if (byte === QUOTE) {
-        this.#place++;
+        this.#position++;
         return true;
       }
       if (byte !== BACKSLASH || !this.#escape()) return false;
@@ -315,13 +290,13 @@ class UsualJson {
     return false;
   }
 
-  /** Copies a text up to a quote or a backslash. */
+  /** Copies a string up to a quote or a backslash. */
   #copyPlain(): boolean {
     const bytes = this.#bytes;
     const target = this.#target;
     const last = this.#end - WORD_BYTES;
-    let place = this.#place;
-    let position = this.#position;
+    let place = this.#position;
+    let position = this.#written;
     for (; place <= last; place += WORD_BYTES) {
       const word = this.#view.getInt32(place, true);
       if (needsEscape(word)) break;
@@ -333,57 +308,57 @@ class UsualJson {
       if (byte === QUOTE || byte === BACKSLASH || byte < SPACE) break;
       target[position++] = byte;
     }
-    this.#place = place;
-    this.#position = position;
+    this.#position = place;
+    this.#written = position;
     return place < this.#end;
   }
 
   #escape(): boolean {
-    const char = this.#bytes[this.#place + 1]!;
+    const char = this.#bytes[this.#position + 1]!;
     if (char === LETTER_U) return this.#unicodeEscape();
     const meaning = ESCAPED[char];
     if (!meaning) return false;
-    this.#target[this.#position++] = meaning;
-    this.#place += 2;
+    this.#target[this.#written++] = meaning;
+    this.#position += 2;
     return true;
   }
 
   #unicodeEscape(): boolean {
-    const unit = this.#hexUnit(this.#place);
+    const unit = this.#hexUnit(this.#position);
     if (unit < 0) return false;
-    this.#place += 6;
+    this.#position += 6;
     if (unit < 0xd800 || unit > 0xdfff) {
       this.#character(unit);
       return true;
     }
     let text = String.fromCharCode(unit);
     if (!text.isWellFormed()) {
-      const second = this.#hexUnit(this.#place);
+      const second = this.#hexUnit(this.#position);
       const pair = second < 0 ? text : text + String.fromCharCode(second);
       if (pair.length === 2 && pair.isWellFormed()) {
         text = pair;
-        this.#place += 6;
+        this.#position += 6;
       }
     }
-    this.#position += this.#target.write(text.toWellFormed(), this.#position);
+    this.#written += this.#target.write(text.toWellFormed(), this.#written);
     return true;
   }
 
   /** Writes a character of one code unit in UTF-8. */
   #character(unit: number): void {
     const target = this.#target;
-    if (unit < 0x80) target[this.#position++] = unit;
+    if (unit < 0x80) target[this.#written++] = unit;
     else {
-      if (unit < 0x800) target[this.#position++] = 0xc0 | (unit >> 6);
+      if (unit < 0x800) target[this.#written++] = 0xc0 | (unit >> 6);
       else {
-        target[this.#position++] = 0xe0 | (unit >> 12);
-        target[this.#position++] = 0x80 | ((unit >> 6) & 0x3f);
+        target[this.#written++] = 0xe0 | (unit >> 12);
+        target[this.#written++] = 0x80 | ((unit >> 6) & 0x3f);
       }
-      target[this.#position++] = 0x80 | (unit & 0x3f);
+      target[this.#written++] = 0x80 | (unit & 0x3f);
     }
   }
 
-  /** The code unit of the \u escape that stands there; -1 where none does. */
+  /** Returns the code unit of the \u escape at a position; -1 if there is none. */
   #hexUnit(place: number): number {
     const bytes = this.#bytes;
     if (bytes[place] !== BACKSLASH || bytes[place + 1] !== LETTER_U) return -1;
@@ -397,17 +372,17 @@ class UsualJson {
     return unit;
   }
 
-  /** Reads a whole number, as a text or as it is, into {@link #number}. */
+  /** Reads a non-negative integer, quoted or not, into {@link #number}. */
   #digits(): boolean {
     const bytes = this.#bytes;
     this.#skipSpace();
-    const isText = bytes[this.#place] === QUOTE;
-    if (isText) this.#place++;
-    const start = this.#place;
+    const isText = bytes[this.#position] === QUOTE;
+    if (isText) this.#position++;
+    const start = this.#position;
     let place = start;
     while (bytes[place]! >= ZERO && bytes[place]! <= NINE) place++;
     const isPadded = bytes[start] === ZERO && place > start + 1;
-    this.#place = place;
+    this.#position = place;
     if (!this.#number.read(bytes, start, place)) return false;
     return isText ? this.#takeEndOfText() : !isPadded && isEndOfNumber(bytes[place]);
   }
@@ -416,114 +391,115 @@ class UsualJson {
     if (!this.#digits()) return false;
     const { low, high } = this.#number;
     if (low === 0 && high === 0) return true;
-    const position = this.#position;
+    const position = this.#written;
     this.#target[position] = tag;
     this.#targetView.setInt32(position + 1, low, true);
     this.#targetView.setInt32(position + 5, high, true);
-    this.#position = position + 9;
+    this.#written = position + 9;
     return true;
   }
 
   #smallNumber(tag: number, isFixed: boolean): boolean {
     this.#skipSpace();
-    const start = this.#place;
+    const start = this.#position;
     if (this.#bytes[start] === QUOTE || !this.#digits()) return false;
-    if (this.#place - start > SMALL_DIGITS_MAX) return false;
+    if (this.#position - start > SMALL_DIGITS_MAX) return false;
     const { low } = this.#number;
     if (low === 0) return true;
-    this.#target[this.#position++] = tag;
-    if (isFixed) this.#targetView.setInt32(this.#position, low, true);
-    this.#position = isFixed ? this.#position + 4 : this.#varint(this.#position, low, 0);
+    this.#target[this.#written++] = tag;
+    if (isFixed) this.#targetView.setInt32(this.#written, low, true);
+    this.#written = isFixed ? this.#written + 4 : this.#varint(this.#written, low, 0);
     return true;
   }
 
   #integer(tag: number): boolean {
     this.#skipSpace();
     const bytes = this.#bytes;
-    const isText = bytes[this.#place] === QUOTE;
-    if (bytes[isText ? this.#place + 1 : this.#place] === MINUS) return this.#negative(tag, isText);
+    const isText = bytes[this.#position] === QUOTE;
+    if (bytes[isText ? this.#position + 1 : this.#position] === MINUS)
+      return this.#negative(tag, isText);
     if (!this.#digits()) return false;
     const { low, high } = this.#number;
-    // Beyond int64 it would be a double.
+    // Beyond int64 it becomes a double.
     if (high >>> 0 >= 2 ** 31) return false;
-    this.#target[this.#position] = tag;
-    this.#position = this.#varint(this.#position + 1, low, high);
+    this.#target[this.#written] = tag;
+    this.#written = this.#varint(this.#written + 1, low, high);
     return true;
   }
 
   #negative(tag: number, isText: boolean): boolean {
     const bytes = this.#bytes;
-    const start = this.#place + (isText ? 2 : 1);
+    const start = this.#position + (isText ? 2 : 1);
     let place = start;
     while (bytes[place]! >= ZERO && bytes[place]! <= NINE) place++;
     if (!this.#number.read(bytes, start, place)) return false;
     if (!isText && ((bytes[start] === ZERO && place > start + 1) || !isEndOfNumber(bytes[place]))) {
       return false;
     }
-    this.#place = place;
+    this.#position = place;
     if (isText && !this.#takeEndOfText()) return false;
     const { low, high } = this.#number;
-    // -0 is another number than 0, and no integer.
+    // The plain path decides about -0.
     if (high >>> 0 >= 2 ** 31 || (low === 0 && high === 0)) return false;
     // Two's complement.
     const upper = low === 0 ? -high : ~high;
-    this.#target[this.#position] = tag;
-    this.#position = this.#varint(this.#position + 1, -low, upper);
+    this.#target[this.#written] = tag;
+    this.#written = this.#varint(this.#written + 1, -low, upper);
     return true;
   }
 
   #double(tag: number): boolean {
     this.#skipSpace();
-    const start = this.#place;
+    const start = this.#position;
     let place = start;
     while (!isEndOfNumber(this.#bytes[place]) && place - start < NUMBER_CHARS_MAX) place++;
     const text = this.#bytes.toString("latin1", start, place);
-    // Of a longer one there is more behind, which is no end of a member.
+    // If a number is cut off at the limit, what follows does not end the member.
     if (!JSON_NUMBER.test(text)) return false;
-    this.#place = place;
-    this.#target[this.#position] = tag;
-    this.#targetView.setFloat64(this.#position + 1, Number(text), true);
-    this.#position += 9;
+    this.#position = place;
+    this.#target[this.#written] = tag;
+    this.#targetView.setFloat64(this.#written + 1, Number(text), true);
+    this.#written += 9;
     return true;
   }
 
   #boolean(tag: number): boolean {
     this.#skipSpace();
-    const place = this.#place;
+    const place = this.#position;
     if (place + 5 > this.#end) return false;
     const word = this.#view.getInt32(place, true);
     const isTrue = word === TRUE;
     if (!isTrue && (word !== FALS || this.#bytes[place + 4] !== LETTER_E)) return false;
-    this.#place = place + (isTrue ? 4 : 5);
-    this.#target[this.#position++] = tag;
-    this.#target[this.#position++] = isTrue ? 1 : 0;
+    this.#position = place + (isTrue ? 4 : 5);
+    this.#target[this.#written++] = tag;
+    this.#target[this.#written++] = isTrue ? 1 : 0;
     return true;
   }
 
   #byteString(tag: number): boolean {
     if (!this.#take(QUOTE)) return false;
-    const end = this.#bytes.indexOf(QUOTE, this.#place);
+    const end = this.#bytes.indexOf(QUOTE, this.#position);
     if (end < 0) return false;
-    const text = this.#bytes.toString("latin1", this.#place, end);
+    const text = this.#bytes.toString("latin1", this.#position, end);
     if (!BASE64.test(text)) return false;
-    this.#place = end + 1;
-    this.#target[this.#position] = tag;
-    const start = this.#position + 2;
-    this.#position = start + this.#target.write(text, start, "base64");
+    this.#position = end + 1;
+    this.#target[this.#written] = tag;
+    const start = this.#written + 2;
+    this.#written = start + this.#target.write(text, start, "base64");
     this.#setLength(start);
     return true;
   }
 
-  /** An id of all its digits, or none. */
+  /** Reads an id of the right length, or an empty one. */
   #id(tag: number, length: number): boolean {
     if (!this.#take(QUOTE)) return false;
     if (this.#takeEndOfText()) return true;
     const bytes = this.#bytes;
     const target = this.#target;
-    let position = this.#position;
+    let position = this.#written;
     target[position++] = tag;
     target[position++] = length;
-    let place = this.#place;
+    let place = this.#position;
     if (place + 2 * length >= this.#end) return false;
     for (const end = place + 2 * length; place < end; place += 2) {
       const upper = HEX[bytes[place]!]!;
@@ -531,8 +507,8 @@ class UsualJson {
       if ((upper | lower) > 15) return false;
       target[position++] = (upper << 4) | lower;
     }
-    this.#place = place + 1;
-    this.#position = position;
+    this.#position = place + 1;
+    this.#written = position;
     return bytes[place] === QUOTE;
   }
 }
@@ -541,7 +517,7 @@ function isSpace(byte: number): boolean {
   return byte === SPACE || byte === 0x0a || byte === 0x0d || byte === 0x09;
 }
 
-/** Whether what stands behind a number may stand there; what it really is is found by who reads on. */
+/** True for a byte that may follow a number; the caller checks which one it has to be. */
 function isEndOfNumber(byte: number | undefined): boolean {
   return byte === COMMA || byte === CLOSE_BRACE || byte === CLOSE_BRACKET || isSpace(byte ?? SPACE);
 }
@@ -549,6 +525,6 @@ function isEndOfNumber(byte: number | undefined): boolean {
 function targetOf(bytes: number): Buffer {
   if (memory !== undefined && memory.length >= bytes) return memory;
   const target = Buffer.allocUnsafeSlow(bytes);
-  if (bytes <= KEPT_BYTES_MAX) memory = target;
+  if (bytes <= REUSED_BYTES_MAX) memory = target;
   return target;
 }

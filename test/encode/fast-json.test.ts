@@ -1,9 +1,8 @@
 import fc from "fast-check";
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { decodeOtlpJson } from "../../src/otlp/otlp-json.ts";
-import { decodeOtlpProtobuf } from "../../src/otlp/decode.ts";
-import { protobufOfUsualJson } from "../../src/otlp/usual-json.ts";
+import { decodeOtlpJson, decodeOtlpProtobuf } from "../../src/otlp/decode.ts";
+import { fastJsonToProtobuf } from "../../src/envelope/fast/json-transcoder.ts";
 import { otlpRequest } from "../bench/otlp-request.ts";
 import { alikeRequest, jsonRequest } from "./generated-request.ts";
 
@@ -23,7 +22,7 @@ function requestText(record: string): Buffer {
 
 /** Whether the request is of the usual form; then its records are those that the decoder finds. */
 function isUsual(body: Uint8Array): boolean {
-  const protobuf = protobufOfUsualJson(body);
+  const protobuf = fastJsonToProtobuf(body);
   if (protobuf === undefined) return false;
   expect(protobuf.length).toBeLessThanOrEqual(body.length);
   expect(decodeOtlpProtobuf(protobuf)).toEqual(decodeOtlpJson(body));

@@ -1,4 +1,4 @@
-/** What `npm run build` adds to the compiled files. Run as `node dist/src/cli/assets.js`. */
+/** Writes what `npm run build` adds to the compiled files. Run as `node dist/src/cli/assets.js`. */
 
 import { chmod, readdir, readFile, writeFile } from "node:fs/promises";
 import { promisify } from "node:util";
@@ -13,7 +13,7 @@ await writeFile(new URL("require.cjs", dist), requireSource());
 const schema = JSON.stringify(await configJsonSchema(), null, 2);
 await writeFile(new URL("tailgate.schema.json", dist), `${schema}\n`);
 
-/** The dashboard's files beside themselves, as browsers want them; only where that makes them smaller. */
+/** Compresses the dashboard's files, if that makes them smaller. */
 const dashboard = new URL("dashboard/", dist);
 const names = await readdir(dashboard, { recursive: true, withFileTypes: true });
 for (const entry of names) {
@@ -29,7 +29,7 @@ for (const entry of names) {
   if (gz.length < bytes.length) await writeFile(`${path}.gz`, gz);
 }
 
-/** What `require("tailgate")` leads to. A Node that cannot require ES modules is too old, and has to say so. */
+/** Returns the source of `require("tailgate")`. A Node that cannot require ES modules is too old, and the error says so. */
 function requireSource(): string {
   const old = "v20.0.0";
   const { message, exitCode } = unsupportedNodeError(old)!;

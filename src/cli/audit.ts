@@ -17,6 +17,7 @@ interface VerifyOptions {
   readonly allowUnsigned?: boolean;
 }
 
+/** How long to wait for a running gateway to complete its last line. */
 const PATIENCE_MS = 3_000;
 
 const MEGABYTE = 1e6;
@@ -27,24 +28,25 @@ Examples:
   tailgate audit verify --log-dir ./logs --checkpoint collector.jsonl
   tailgate audit verify --log-dir ./copy --key audit-key.pub.pem --checkpoint kept.jsonl
 
-A checkpoint is taken from any JSON line that has one: of checkpoints.jsonl, of an audit file, an envelope, a record
-in a collector's OTLP export. Only one that was kept elsewhere shows that all of the trail was replaced.
+Checkpoints are read from any JSON line that contains one: of checkpoints.jsonl, an audit file, an envelope, or a
+collector's OTLP export. Only a checkpoint that was stored elsewhere can reveal that the whole trail was replaced.
 
-Exit code: 0 the trail holds and a signed checkpoint covers it, 1 it does not hold, with the first line that is not as
-it was, 69 nothing proves it, or nothing could be verified. --allow-unsigned exits with 0 if only the proof is missing.`;
+Exit codes: 0 the trail is intact and a signed checkpoint covers it; 1 it is broken, with the first line that was
+changed; 69 no signed checkpoint covers it, or nothing could be verified. --allow-unsigned exits with 0 if only the
+signed checkpoint is missing.`;
 
 export function addAudit(program: Command): void {
   const audit = program
     .command("audit")
-    .description("look after the audit trail")
+    .description("verify the audit trail")
     .addHelpText("after", EXAMPLES);
   audit
     .command("verify")
-    .description("verify by its files that nothing in the audit trail was changed")
+    .description("verify from its files that the audit trail was not tampered with")
     .option("--config <path>", "configuration file (default: ./tailgate.yaml, if it exists)")
     .option("--log-dir <path>", "directory of the log files (default: as for `tailgate run`)")
-    .option("--checkpoint <file...>", "checkpoints that were kept elsewhere, one or several a file")
-    .option("--key <file...>", "public keys (default: all beside the gateway's private key)")
+    .option("--checkpoint <file...>", "files with checkpoints that were stored elsewhere")
+    .option("--key <file...>", "public keys (default: those stored with the gateway's private key)")
     .option("--allow-unsigned", "accept a trail that no signed checkpoint covers")
     .addHelpText("after", EXAMPLES)
     .action(verifyTrail);
@@ -55,7 +57,7 @@ async function verifyTrail({ config: file, logDir, ...given }: VerifyOptions): P
   const config = await resolveConfig({ file, flags, env: process.env, cwd: process.cwd() });
   const { verify } = await import("../audit/verification.ts");
   const startedAtMs = performance.now();
-  const ring = await keysOf(given.key, config.auditKeyFile);
+  const ring = await readKeys(given.key, config.auditKeyFile);
   const verification = await verify({
     logDir: config.logDir,
     keys: ring.keys,
@@ -63,16 +65,16 @@ async function verifyTrail({ config: file, logDir, ...given }: VerifyOptions): P
     patienceMs: PATIENCE_MS,
   });
   const seconds = (performance.now() - startedAtMs) / 1000;
-  const lines = [summary(verification, seconds), ...limits(verification, given)];
+  const lines = [summary(verification, seconds), ...caveats(verification, given)];
   print(lines.map((line) => `${printable(line)}\n`).join(""));
-  // Whoever gives keys knows whose they are, and may know of changes that no gateway recorded.
+  // A user who passes keys knows their owners, and may know of key changes that no gateway recorded.
   const unrecorded = given.key === undefined ? verification.unrecordedKeys : [];
-  refuseBroken([...verification.findings, ...unrecorded, ...ring.findings]);
-  if (given.allowUnsigned !== true) refuseUnproven(verification, ring);
-  print("The audit trail holds.\n");
+  throwIfBroken([...verification.findings, ...unrecorded, ...ring.findings]);
+  if (given.allowUnsigned !== true) throwIfUnproven(verification, ring);
+  print("The audit trail is intact.\n");
 }
 
-async function keysOf(
+async function readKeys(
   given: readonly string[] | undefined,
   keyFile: string | undefined,
 ): Promise<KeyRing> {
@@ -92,42 +94,42 @@ function summary({ chain, files, bytes, own, external }: Verification, seconds: 
   return `${counted(chain.lines, "line")} in order${range}; ${counted(files.length, "file")}, ${counted(own.length, "checkpoint")} here and ${external.length} from elsewhere, ${chain.comparedAnchors} compared; ${(bytes / MEGABYTE).toFixed(1)} MB, ${speed} MB/s`;
 }
 
-/** What this verification does not prove. */
-function limits(verification: Verification, given: VerifyOptions): string[] {
+/** Returns what this verification does not prove. */
+function caveats(verification: Verification, given: VerifyOptions): string[] {
   const { chain, incomplete, own, unrecordedKeys } = verification;
-  const limited: string[] = [];
+  const texts: string[] = [];
   const uncovered = chain.lines - (chain.proven?.lines ?? 0);
   if (incomplete !== undefined) {
-    limited.push(
-      `incomplete last line: ${formatPosition(incomplete)} has ${counted(incomplete.bytes, "byte")} without an end. A gateway is writing it, or had no time to; it is not part of the trail.`,
+    texts.push(
+      `incomplete last line: ${formatPosition(incomplete)} is cut off after ${counted(incomplete.bytes, "byte")}. A gateway is writing it or was stopped while doing so; it is not part of the trail.`,
     );
   }
-  if (chain.legacy !== undefined) limited.push(legacyText(chain.legacy));
+  if (chain.legacy !== undefined) texts.push(legacyText(chain.legacy));
   if (chain.start === "unknown") {
-    limited.push(
-      `${formatPosition(chain.first!)} is the first line, and no checkpoint tells what was before: it may have been changed, and lines before it may have been removed.`,
+    texts.push(
+      `${formatPosition(chain.first!)} is the first line, and no checkpoint covers what precedes it: it may have been changed, and lines before it may have been removed.`,
     );
   } else if (chain.start === "checkpoint") {
-    limited.push(
-      `${formatPosition(chain.first!)} follows a signed event that is not here: older files were deleted, by retention or by somebody.`,
+    texts.push(
+      `${formatPosition(chain.first!)} follows a signed event that is no longer here: older files were deleted, by the retention policy or by someone.`,
     );
   }
   if (uncovered > 0) {
-    limited.push(
-      `${counted(uncovered, "line")} behind the newest checkpoint ${uncovered === 1 ? "fits" : "fit"}, and nothing is signed there: whoever can write the files could change, add or remove events.`,
+    texts.push(
+      `${counted(uncovered, "line")} after the newest checkpoint ${uncovered === 1 ? "is" : "are"} consistent but not signed: anyone who can write to the files could have changed, added or removed events.`,
     );
   }
-  if (own.length === 0) limited.push("checkpoints.jsonl has no checkpoint.");
+  if (own.length === 0) texts.push("checkpoints.jsonl has no checkpoint.");
   if (given.key !== undefined) {
-    limited.push(...unrecordedKeys.map(({ position, text }) => `${position}: ${text}`));
+    texts.push(...unrecordedKeys.map(({ position, text }) => `${position}: ${text}`));
   }
   if (given.checkpoint === undefined) {
-    limited.push(
-      "no checkpoint from elsewhere was given: whether files and checkpoints.jsonl together are an older copy, or end too early, cannot be seen.",
+    texts.push(
+      "no checkpoint that was stored elsewhere was given: files and checkpoints.jsonl may both be replaced by an older copy or truncated.",
     );
   }
-  limited.push("whoever has the private key can sign anything.");
-  return limited.map((text) => `not proven: ${text}`);
+  texts.push("anyone who has the private key can sign anything.");
+  return texts.map((text) => `not proven: ${text}`);
 }
 
 function legacyText({ first, last, lines }: LegacyLines): string {
@@ -136,24 +138,24 @@ function legacyText({ first, last, lines }: LegacyLines): string {
     ? formatPosition(first)
     : `${formatPosition(first)} to ${formatPosition(last)}`;
   const them = isOne ? "it" : "them";
-  return `${counted(lines, "legacy line")} (${range}) ${isOne ? "is" : "are"} not covered: ${isOne ? "it has" : "they have"} no seq and no hash, and stood in the files before the chain began. Another program wrote ${them}, such as the system that Tailgate succeeds, or a gateway whose journal is in memory.`;
+  return `${counted(lines, "legacy line")} (${range}) ${isOne ? "is" : "are"} not covered: ${isOne ? "it has" : "they have"} no seq and no hash, and precede the hash chain. Another program wrote ${them}, such as Tailgate's predecessor, or a gateway with the journal engine memory.`;
 }
 
-function refuseBroken(findings: readonly TrailFinding[]): void {
+function throwIfBroken(findings: readonly TrailFinding[]): void {
   if (findings.length === 0) return;
   const lines = findings.map(({ position, text }) => `${position}: ${text}`);
   throw new TailgateError(
     "AUDIT_TRAIL_BROKEN",
-    `The audit trail does not hold.\n${lines.map((line) => `  ${line}\n`).join("")}`,
+    `The audit trail is broken.\n${lines.map((line) => `  ${line}\n`).join("")}`,
   );
 }
 
-function refuseUnproven({ unproven }: Verification, { threat }: KeyRing): void {
+function throwIfUnproven({ unproven }: Verification, { threat }: KeyRing): void {
   const why =
-    unproven ?? (threat && `The public keys are in ${threat}: they could have replaced them.`);
+    unproven ?? (threat && `The public keys are in ${threat}, who could have replaced them.`);
   if (why === undefined) return;
   throw new TailgateError(
     "AUDIT_UNPROVEN",
-    `No signed checkpoint proves the audit trail. ${why} Nobody can tell whether it was changed.`,
+    `No signed checkpoint covers the audit trail. ${why} It may have been changed.`,
   );
 }

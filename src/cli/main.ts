@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// What is imported here has to load with any Node: the rest would fail with errors that say nothing of its version.
+// Imports here must load in any version of Node: the rest would fail in old ones with misleading errors.
 import { unsupportedNodeError } from "../runtime/node-version.ts";
 
 const refusal = unsupportedNodeError(process.version);

@@ -1,31 +1,31 @@
-import { TailgateError, textOf } from "../wire/errors.ts";
 import { CommanderError } from "commander";
+import { TailgateError, textOf } from "../wire/errors.ts";
 import { printableLines } from "../wire/printable.ts";
 
 /**
- * Writes to stdout. Answers false where no more should come before it has drained.
- * @throws TailgateError OUTPUT_FAILED: a file takes what is written, or does not, before this returns.
+ * Writes to stdout. Returns false if no more should be written before stdout has drained.
+ * @throws TailgateError OUTPUT_FAILED if stdout is a file that cannot be written.
  */
 export function print(text: string): boolean {
   try {
     return process.stdout.write(text);
   } catch (error) {
-    throw outputFailure(error);
+    throw outputFailed(error);
   }
 }
 
-export function outputFailure(cause: unknown): TailgateError {
-  const text = `What the command shows cannot be written: ${textOf(cause)}.`;
+export function outputFailed(cause: unknown): TailgateError {
+  const text = `The output of the command cannot be written: ${textOf(cause)}.`;
   return new TailgateError("OUTPUT_FAILED", text, { cause });
 }
 
-/** What commander's errors of usage end with, as sysexits(3) has it. */
+/** The exit code of usage errors that commander finds (sysexits(3)). */
 const USAGE_EXIT_CODE = 64;
 
-/** Says on stderr why a command ends, and answers with its exit code. */
+/** Writes an error that ends a command to stderr, and returns its exit code. */
 export function report(error: unknown): number {
   if (error instanceof CommanderError) {
-    // Commander has written its message, or the help that was asked for.
+    // Commander has written its message, or the requested help.
     return error.exitCode === 0 ? 0 : USAGE_EXIT_CODE;
   }
   const failure = TailgateError.is(error)
@@ -35,7 +35,7 @@ export function report(error: unknown): number {
   return failure.exitCode;
 }
 
-/** A line of the program's own. */
+/** Writes a line to stderr. */
 export function say(text: string): void {
   process.stderr.write(`tailgate: ${printableLines(text)}\n`);
 }

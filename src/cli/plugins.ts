@@ -1,6 +1,6 @@
 import type { Command } from "commander";
-import { resolveConfig } from "../config/config.ts";
 import { builtInNames, loadBuiltIn, SECTIONS } from "../config/built-ins.ts";
+import { resolveConfig } from "../config/config.ts";
 import { describeOptions, type OptionDescription } from "../config/option-schema.ts";
 import type { PluginDefinition } from "../plugin/index.ts";
 import { printable, printableJson, printableLines } from "../wire/printable.ts";
@@ -14,9 +14,9 @@ Examples:
 export function addPlugins(program: Command): void {
   program
     .command("plugins")
-    .description("list the plugins, built in and configured, with their options")
+    .description("list the built-in and configured plugins with their options")
     .option("--config <path>", "configuration file (default: ./tailgate.yaml, if it exists)")
-    .option("--json", "as JSON")
+    .option("--json", "print JSON")
     .addHelpText("after", EXAMPLES)
     .action(async ({ config, json }: { config?: string; json?: boolean }) => {
       const plugins = await listPlugins(config);
@@ -33,12 +33,12 @@ interface ListedPlugin {
   readonly kind: PluginDefinition["kind"];
   readonly name: string;
   readonly description: string;
-  /** The components of the configuration that are made of it: `exporters.webhook/audit`. */
+  /** The components of the configuration that use it, such as `exporters.webhook/audit`. */
   readonly components: string[];
   readonly options: readonly OptionDescription[];
 }
 
-/** The built-in ones first, then those of the configuration. */
+/** Returns the built-in plugins, then the other ones of the configuration. */
 async function listPlugins(file: string | undefined): Promise<ListedPlugin[]> {
   const config = await resolveConfig({ file, flags: {}, env: process.env, cwd: process.cwd() });
   const listed = new Map<PluginDefinition, ListedPlugin>();

@@ -2,7 +2,7 @@ import { Command } from "commander";
 import { packageVersion } from "../runtime/package.ts";
 import { printableLines } from "../wire/printable.ts";
 import { addAudit } from "./audit.ts";
-import { outputFailure, report } from "./output.ts";
+import { outputFailed, report } from "./output.ts";
 import { addPlugins } from "./plugins.ts";
 import { addRun } from "./run.ts";
 import { addTail } from "./tail.ts";
@@ -11,10 +11,10 @@ import { addValidate } from "./validate.ts";
 const EPILOGUE = `
 Examples:
   tailgate                            run the gateway, with ./tailgate.yaml or the defaults
-  tailgate tail --level WARNING       see what goes wrong while it runs
-  tailgate help tail                  options and examples of a command
+  tailgate tail --level WARNING       follow its warnings and errors
+  tailgate help tail                  show the options and examples of a command
 
-Exit codes: 0 done, 1 failed at work, 64 wrong usage, 69 something is not available, 78 wrong configuration.`;
+Exit codes: 0 success, 1 failure, 64 usage error, 69 unavailable, 78 configuration error.`;
 
 guardStreams();
 try {
@@ -22,7 +22,7 @@ try {
 } catch (error) {
   process.exitCode = report(error);
 }
-leave();
+exitWhenWritten();
 
 function program(): Command {
   const tailgate = new Command("tailgate")
@@ -43,18 +43,18 @@ function program(): Command {
   return tailgate;
 }
 
-/** A reader that goes away (`tailgate plugins | head`) has seen enough; a terminal that is gone ends nothing. */
+/** Exits quietly when the reader of stdout goes away (`tailgate plugins | head`). A lost terminal on stderr is ignored. */
 function guardStreams(): void {
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-    process.exit(error.code === "EPIPE" ? 0 : report(outputFailure(error)));
+    process.exit(error.code === "EPIPE" ? 0 : report(outputFailed(error)));
   });
   process.stderr.on("error", () => {});
 }
 
-/** Does not wait for what plugins may have left behind, only for what is written. */
-function leave(): void {
+/** Exits once all output is written, without waiting for timers and sockets that plugins may have left behind. */
+function exitWhenWritten(): void {
   process.stdout.write("", (error) => {
-    // The guard of the stream ends the process then.
+    // Otherwise the error handler of stdout exits.
     if (!error) process.stderr.write("", () => process.exit());
   });
 }

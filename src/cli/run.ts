@@ -1,24 +1,24 @@
+import { setFlagsFromString } from "node:v8";
 import { type Command, InvalidArgumentError } from "commander";
 import { closestMatch } from "leven";
 import { type ConfigFlags, resolveConfig } from "../config/config.ts";
-import { TailgateError } from "../wire/errors.ts";
 import type { RunningTailgate } from "../gateway/start.ts";
+import { TailgateError } from "../wire/errors.ts";
 import { report, say } from "./output.ts";
-import { setFlagsFromString } from "node:v8";
 
 type RunOptions = ConfigFlags & { readonly config?: string };
 
-/** A gateway that has not stopped by then has lost something that waiting does not bring back. */
+/** A gateway that has not stopped by then never will. */
 const STOP_MS_MAX = 10_000;
 
-/** How long the last sync may take of a process that ends at once. */
+/** The time limit of the final sync of a process that exits immediately. */
 const SYNC_MS_MAX = 2_000;
 
-/** Who sends SIGHUP wants a daemon to read its configuration again. */
+/** Senders of SIGHUP expect daemons to reload their configuration. */
 const NO_RELOAD =
-  "SIGHUP: the configuration cannot be reloaded while the gateway runs. It keeps running as it was started; restart it to apply changes.";
+  "SIGHUP: the configuration cannot be reloaded while the gateway runs; restart it to apply changes.";
 
-const STAY_INTERVAL_MS = 60_000;
+const KEEP_ALIVE_MS = 60_000;
 
 const EXAMPLES = `
 Examples:
@@ -27,8 +27,8 @@ Examples:
   tailgate --port 0 --otlp-port 0         on free ports, which are printed
   npm start -- --log-dir ./logs --log-level DEBUG
 
-SIGTERM or SIGINT ends it after what was accepted is written; a second one ends it as soon as that is in the journal.
-SIGHUP does not end it; a changed configuration takes effect when it is restarted.`;
+SIGTERM and SIGINT stop it gracefully: accepted records are written first. A second signal stops it as soon as they are
+in the journal. SIGHUP is ignored; restart the gateway to apply a changed configuration.`;
 
 export function addRun(program: Command): void {
   program
@@ -36,38 +36,38 @@ export function addRun(program: Command): void {
     .description("run the gateway (the default command)")
     .allowExcessArguments()
     .option("--config <path>", "configuration file (default: ./tailgate.yaml, if it exists)")
-    .option("--host <address>", "address to bind to, on loopback (default: 127.0.0.1)")
-    .option("--port <port>", "main port, 0 for a free one (default: 8001)", portArgument)
+    .option("--host <address>", "loopback address to listen on (default: 127.0.0.1)")
+    .option("--port <port>", "main port, 0 for a free one (default: 8001)", parsePort)
     .option(
       "--otlp-port <port>",
       "port for OTLP/HTTP, 0 for a free one (default: 4318, with gRPC on 4317)",
-      portArgument,
+      parsePort,
     )
     .option("--log-dir <path>", "directory of the log files (default: /tmp/madrox_logs)")
     .option("--log-level <level>", "DEBUG, INFO, WARNING, ERROR or CRITICAL (default: INFO)")
     .addHelpText("after", EXAMPLES)
     .action(async (options: RunOptions, command: Command) => {
-      refuseWords(command.args, program);
+      rejectUnknownCommand(command.args, program);
       await run(options);
     });
 }
 
-/** Words that are no command arrive here, at the default one. */
-function refuseWords(words: readonly string[], program: Command): void {
+/** Unknown commands become arguments of the default command. */
+function rejectUnknownCommand(words: readonly string[], program: Command): void {
   const [word] = words;
   if (word === undefined) return;
   const names = program.commands.map((command) => command.name());
   const match = closestMatch(word, names, { maxDistance: 2 });
   const hint = match === undefined ? "" : ` Did you mean ${JSON.stringify(match)}?`;
-  throw new TailgateError("USAGE", `There is no command ${JSON.stringify(word)}.${hint}`);
+  throw new TailgateError("USAGE", `Unknown command ${JSON.stringify(word)}.${hint}`);
 }
 
 async function run({ config: file, ...flags }: RunOptions): Promise<void> {
   letHeapGrow();
   let running: RunningTailgate | undefined;
-  const ending = listenForEnd(() => running?.gateway.flushSync(SYNC_MS_MAX));
+  const ending = listenForExit(() => running?.gateway.flushSync(SYNC_MS_MAX));
   const config = await resolveConfig({ file, flags, env: process.env, cwd: process.cwd() });
-  // Loaded here, so that the other commands need not wait for all of the gateway.
+  // Loaded here to keep the other commands fast.
   const { startTailgate } = await import("../gateway/start.ts");
   const starting = startTailgate(config, { handlesSignals: false });
   const started = async (): Promise<void> => {
@@ -76,7 +76,7 @@ async function run({ config: file, ...flags }: RunOptions): Promise<void> {
   };
   await Promise.race([started(), ending]);
   await ending;
-  await inTime(starting.then((tailgate) => tailgate.stop()));
+  await withTimeout(starting.then((tailgate) => tailgate.stop()));
 }
 
 function announce({ listeners, notices }: RunningTailgate): void {
@@ -85,19 +85,19 @@ function announce({ listeners, notices }: RunningTailgate): void {
 }
 
 /**
- * Resolves at the first signal or uncaught exception. A second signal ends the process after `sync`, which an uncaught
- * exception leads to at once: nobody knows what still works then. Until then the process stays, though a plugin that
- * hangs while it opens may give the event loop nothing to do.
+ * Resolves at the first signal or uncaught exception. A second signal calls `sync` and exits; an uncaught exception calls
+ * it at once, because it is not known what still works then. Keeps the process alive until then: a plugin that hangs
+ * while it opens may leave the event loop without work.
  */
-function listenForEnd(sync: () => void): Promise<void> {
+function listenForExit(sync: () => void): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
-  const stay = setInterval(() => {}, STAY_INTERVAL_MS);
+  const keepAlive = setInterval(() => {}, KEEP_ALIVE_MS);
   const end = (): void => {
-    clearInterval(stay);
+    clearInterval(keepAlive);
     resolve();
   };
   let isSignalled = false;
-  const endBySignal = (): void => {
+  const onSignal = (): void => {
     if (isSignalled) {
       sync();
       process.exit(1);
@@ -105,8 +105,8 @@ function listenForEnd(sync: () => void): Promise<void> {
     isSignalled = true;
     end();
   };
-  process.on("SIGTERM", endBySignal);
-  process.on("SIGINT", endBySignal);
+  process.on("SIGTERM", onSignal);
+  process.on("SIGINT", onSignal);
   process.on("SIGHUP", () => say(NO_RELOAD));
   process.on("uncaughtExceptionMonitor", sync);
   process.on("uncaughtException", (error) => {
@@ -116,7 +116,7 @@ function listenForEnd(sync: () => void): Promise<void> {
   return promise;
 }
 
-async function inTime(stopping: Promise<void>): Promise<void> {
+async function withTimeout(stopping: Promise<void>): Promise<void> {
   const { promise: timeout, reject } = Promise.withResolvers<never>();
   const timer = setTimeout(() => {
     reject(new Error(`the gateway did not stop within ${STOP_MS_MAX / 1000} s`));
@@ -130,8 +130,8 @@ async function inTime(stopping: Promise<void>): Promise<void> {
 
 const PORT_MAX = 65_535;
 
-/** Reads a port of the command line. */
-export function portArgument(text: string): number {
+/** Parses a port of the command line. */
+export function parsePort(text: string): number {
   const port = Number(text);
   if (!/^\d+$/.test(text) || port > PORT_MAX) {
     throw new InvalidArgumentError(`Expected an integer from 0 to ${PORT_MAX}.`);
@@ -139,16 +139,15 @@ export function portArgument(text: string): number {
   return port;
 }
 
-/** How much the heap may grow, in percent of what is in use, before the garbage collector goes through it again. */
-const GROWTH_PERCENT = 100;
+/** How much the heap may grow, in percent of its used size, before the next garbage collection. */
+const HEAP_GROWTH_PERCENT = 100;
 
 /**
- * Makes the garbage collector come less often; for a process that is the gateway's own.
+ * Makes garbage collection less frequent, in a process that runs only the gateway.
  *
- * V8 counts memory beside its heap, in which all records are, as growth of the heap, which is small itself: by its
- * own measure it marks all of it anew for each 25 MB of records, on other threads for a third of the gateway's time.
- * With this one it does so for each 35 MB.
+ * V8 counts external memory, which holds all records, as growth of its small heap: by default it marks the heap for every
+ * 25 MB of records, on other threads and for a third of the gateway's time. With this setting it does so for every 35 MB.
  */
 export function letHeapGrow(): void {
-  setFlagsFromString(`--heap-growing-percent=${GROWTH_PERCENT}`);
+  setFlagsFromString(`--heap-growing-percent=${HEAP_GROWTH_PERCENT}`);
 }

@@ -1,4 +1,6 @@
 import type { Command } from "commander";
+import type { Document, Node } from "yaml";
+import { type Section, SECTIONS } from "../config/built-ins.ts";
 import {
   type Component,
   type Config,
@@ -6,36 +8,34 @@ import {
   type ProcessorComponent,
   resolveConfig,
 } from "../config/config.ts";
-import { printableLines } from "../wire/printable.ts";
-import { print } from "./output.ts";
-import type { Document, Node } from "yaml";
-import { type Section, SECTIONS } from "../config/built-ins.ts";
 import { formatPath } from "../config/problems.ts";
 import { mask } from "../config/secrets.ts";
 import { settingsSchema } from "../config/settings.ts";
-import type { Plan } from "../plugin/index.ts";
 import type { Preflight } from "../gateway/preflight.ts";
+import type { Plan } from "../plugin/index.ts";
+import { printableLines } from "../wire/printable.ts";
+import { print } from "./output.ts";
 
 const EXAMPLES = `
 Examples:
   tailgate validate                              ./tailgate.yaml
   tailgate validate --config etc/tailgate.yaml
 
-Run it as the user and with the environment of the gateway: it refuses what \`tailgate run\` would refuse there. It does
-not see what only a start can show, such as a port that another program uses. It opens, creates and sends nothing.
+Run it as the gateway's user and in its environment: it rejects what \`tailgate run\` would reject there, except for
+problems that only a start can reveal, such as a port in use. It opens, creates and sends nothing.
 
-Exit code: 0 if the configuration is valid, with what is in effect on stdout; else that of \`tailgate run\`, most often
-78, with all that is wrong on stderr.`;
+Exit codes: 0 if the configuration is valid, with the effective configuration on stdout; otherwise that of
+\`tailgate run\`, usually 78, with all problems on stderr.`;
 
 export function addValidate(program: Command): void {
   program
     .command("validate")
-    .description("check the configuration and show what is in effect, with the environment")
+    .description("check the configuration and print the effective one, environment included")
     .option("--config <path>", "configuration file (default: ./tailgate.yaml, if it exists)")
     .addHelpText("after", EXAMPLES)
     .action(async ({ config: file }: { config?: string }) => {
       const config = await resolveConfig({ file, flags: {}, env: process.env, cwd: process.cwd() });
-      // Loaded here, so that the other commands need not wait for them.
+      // Loaded here to keep the other commands fast.
       const { preflight } = await import("../gateway/preflight.ts");
       const source = config.file ?? "the defaults (there is no tailgate.yaml here)";
       const text = await effectiveConfig(config, await preflight(config));
@@ -44,8 +44,8 @@ export function addValidate(program: Command): void {
 }
 
 /**
- * Returns all that is in effect as a configuration file would say it, without secrets. Comments name the variables that
- * values of an exporter are from.
+ * Returns the effective configuration as YAML, with secrets masked. Comments name the environment variables that an
+ * exporter's values come from.
  */
 async function effectiveConfig(config: Config, { plans, auditKey }: Preflight): Promise<string> {
   const yaml = await import("yaml");
@@ -54,15 +54,15 @@ async function effectiveConfig(config: Config, { plans, auditKey }: Preflight): 
     section,
     sectionOf(section, config, plans),
   ]);
-  const given = { ...config.settings, ...(isKeyUsed && { audit_key_file: auditKey.file }) };
-  const keys = Object.keys(settingsSchema.shape).filter((key) => key in given);
-  const settings = keys.map((key): [string, unknown] => [key, given[key as keyof typeof given]]);
+  const values = { ...config.settings, ...(isKeyUsed && { audit_key_file: auditKey.file }) };
+  const keys = Object.keys(settingsSchema.shape).filter((key) => key in values);
+  const settings = keys.map((key): [string, unknown] => [key, values[key as keyof typeof values]]);
   const document = new yaml.Document(mask(Object.fromEntries([...settings, ...sections])));
   if (auditKey?.obstacle !== undefined) {
-    document.comment = ` The audit trail gets no signed checkpoints. ${auditKey.obstacle}`;
+    document.comment = ` No signed checkpoints are written for the audit trail. ${auditKey.obstacle}`;
   }
   for (const section of SECTIONS) {
-    for (const { id } of config[section]) comment(document, [section, id], plans);
+    for (const { id } of config[section]) addComments(document, [section, id], plans);
   }
   return document.toString({ lineWidth: 0 });
 }
@@ -93,7 +93,7 @@ function effectiveOptions({ effective = {} }: Plan = {}): object {
   return Object.fromEntries(Object.entries(effective).map(([key, { value }]) => [key, value]));
 }
 
-function comment(document: Document, path: readonly string[], plans: Preflight["plans"]): void {
+function addComments(document: Document, path: readonly string[], plans: Preflight["plans"]): void {
   const { effective = {}, notes = [] } = plans.get(formatPath(path)) ?? {};
   if (notes.length > 0) addComment(document, path, notes.join("\n "));
   for (const [key, { source }] of Object.entries(effective)) {

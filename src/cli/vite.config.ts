@@ -6,12 +6,12 @@ function path(relative: string): string {
 }
 
 /**
- * `tailgate` in a few files, `dist/cli`: the three hundred modules of ours and of zod would be found and read one by one
- * at every start. What is loaded later stays in files of its own, and most other packages stay where they are.
+ * Bundles `tailgate` into a few files in `dist/cli`: otherwise each start would resolve and read three hundred modules of
+ * ours and of zod one by one. Modules that are loaded later are separate chunks, and most packages stay external.
  */
 export default defineConfig({
   root: path("."),
-  // The same module, whether plugins that are built in import it or the rest.
+  // Built-in plugins and the rest must import the same module.
   resolve: { alias: [{ find: /^tailgate\/plugin$/, replacement: path("../plugin/index.ts") }] },
   ssr: { noExternal: ["commander", "leven", "zod"], external: ["tailgate"] },
   build: {

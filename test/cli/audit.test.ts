@@ -60,9 +60,9 @@ test("a trail that nobody has touched holds, and what that does not prove is sai
   expect(cli.stdout).toMatch(
     /^5 lines in order from audit_\d{8}\.jsonl:1 to audit_\d{8}\.jsonl:5 \(event 5\); .* MB\/s$/m,
   );
-  expect(cli.stdout).toMatch(/^not proven: no checkpoint from elsewhere was given/m);
-  expect(cli.stdout).toMatch(/^not proven: whoever has the private key can sign anything\.$/m);
-  expect(cli.stdout).toMatch(/^The audit trail holds\.$/m);
+  expect(cli.stdout).toMatch(/^not proven: no checkpoint that was stored elsewhere was given/m);
+  expect(cli.stdout).toMatch(/^not proven: anyone who has the private key can sign anything\.$/m);
+  expect(cli.stdout).toMatch(/^The audit trail is intact\.$/m);
   expect(existsSync(workspace.path("config/tailgate/audit-key.pub.pem"))).toBe(true);
 });
 
@@ -74,7 +74,7 @@ test("a line that was changed is named, with exit code 1", async () => {
   const cli = await verify(workspace);
   expect(await cli.ended).toBe(1);
   expect(cli.stderr).toMatch(
-    /^tailgate: AUDIT_TRAIL_BROKEN: The audit trail does not hold\.\n {2}audit_\d{8}\.jsonl:2: this line was changed/,
+    /^tailgate: AUDIT_TRAIL_BROKEN: The audit trail is broken\.\n {2}audit_\d{8}\.jsonl:2: this line was changed/,
   );
 });
 
@@ -136,11 +136,11 @@ test("a forged trail does not exit with 0, whether its checkpoints are left, in 
   expect(await unproven.ended).toBe(69);
   expect(unproven.stdout).not.toMatch(/holds/);
   expect(unproven.stderr).toMatch(
-    /^tailgate: AUDIT_UNPROVEN: No signed checkpoint proves the audit trail\. checkpoints\.jsonl has no checkpoint\. .*--allow-unsigned/,
+    /^tailgate: AUDIT_UNPROVEN: No signed checkpoint covers the audit trail\. checkpoints\.jsonl has no checkpoint\. .*--allow-unsigned/,
   );
   const allowed = await verify(workspace, "--allow-unsigned");
   expect([await allowed.ended, allowed.stderr]).toEqual([0, ""]);
-  expect(allowed.stdout).toMatch(/^The audit trail holds\.$/m);
+  expect(allowed.stdout).toMatch(/^The audit trail is intact\.$/m);
 });
 
 test("an empty trail proves nothing", async () => {
@@ -253,7 +253,7 @@ test("where no key can be made the gateway starts, says that it signs nothing, a
   expect(await cli.ended).toBe(0);
   expect(cli.stdout).toMatch(/^not proven: checkpoints\.jsonl has no checkpoint\.$/m);
   expect(cli.stdout).toMatch(
-    /^not proven: 1 line behind the newest checkpoint fits, and nothing is signed there/m,
+    /^not proven: 1 line after the newest checkpoint is consistent but not signed/m,
   );
 });
 

@@ -237,9 +237,9 @@ describe("usage", () => {
     ],
     [
       ["valdate"],
-      'tailgate: USAGE: There is no command "valdate". Did you mean "validate"? Run `tailgate --help`.\n',
+      'tailgate: USAGE: Unknown command "valdate". Did you mean "validate"? Run `tailgate --help`.\n',
     ],
-    [["run", "it"], 'tailgate: USAGE: There is no command "it". Run `tailgate --help`.\n'],
+    [["run", "it"], 'tailgate: USAGE: Unknown command "it". Run `tailgate --help`.\n'],
     [
       ["run", "--port", "65536"],
       "tailgate: USAGE: option '--port <port>' argument '65536' is invalid. Expected an integer from 0 to 65535.\nRun `tailgate --help`.\n",

@@ -1,11 +1,11 @@
-import { ENVELOPE_TYPES, LEVELS } from "../../wire/envelope.ts";
-import { PARSE_EFFORT_PER_BYTE } from "../../wire/filter.ts";
 import type { ComponentStatus, GatewayView } from "../../gateway/status.ts";
 import type { Batch, HostJournal } from "../../plugin/index.ts";
+import { packageVersion } from "../../runtime/package.ts";
+import { ENVELOPE_TYPES, LEVELS } from "../../wire/envelope.ts";
+import { PARSE_EFFORT_PER_BYTE } from "../../wire/filter.ts";
 import type { Endpoint } from "../server/application.ts";
 import { NameCounts } from "./counts.ts";
 import { TimeSlice } from "./time-slice.ts";
-import { packageVersion } from "../../runtime/package.ts";
 
 export const STATS_PATH = "/api/stats";
 

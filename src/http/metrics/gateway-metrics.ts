@@ -6,8 +6,8 @@ import type {
   StorageStatus,
 } from "../../gateway/status.ts";
 import type { PluginSample } from "../../plugin/metrics.ts";
-import { gauge, type Metric } from "./metric.ts";
 import { packageVersion } from "../../runtime/package.ts";
+import { gauge, type Metric } from "./metric.ts";
 
 /** A metric of each component; `read` returns undefined if it does not apply to one. */
 interface ComponentMetric {

@@ -16,7 +16,7 @@ import {
   releaseMemory,
   type BodyLimits,
 } from "./otlp-receiver/request-body.ts";
-import { ABORTED, RequestMetrics, type OtlpProtocol } from "./otlp-receiver/request-metrics.ts";
+import { ABORTED, OtlpRequestMetrics, type OtlpProtocol } from "./otlp-receiver/request-metrics.ts";
 import {
   JSON_TYPE,
   PROTOBUF,
@@ -107,7 +107,7 @@ const options = z.strictObject({
     ),
 });
 
-type Options = z.output<typeof options>;
+type OtlpReceiverOptions = z.output<typeof options>;
 
 export default defineReceiver({
   name: "otlp",
@@ -129,20 +129,20 @@ class OtlpReceiver implements Receiver {
   readonly #host: ReceiverHost;
   readonly #limits: BodyLimits;
   readonly #budget: BodyBudget;
-  readonly #metrics: RequestMetrics;
+  readonly #metrics: OtlpRequestMetrics;
   readonly #inFlight = new InFlightRequests();
   readonly #forwarder: SignalForwarder;
   #server: Server | undefined;
   #grpc: GrpcServer | undefined;
 
-  constructor(given: Options, host: ReceiverHost) {
+  constructor(given: OtlpReceiverOptions, host: ReceiverHost) {
     this.#host = host;
     this.#limits = {
       bodyBytesMax: given.max_body_bytes,
       inflatedBytesMax: given.max_inflated_bytes,
     };
     this.#budget = new BodyBudget(given.max_in_flight_bytes);
-    this.#metrics = new RequestMetrics(host);
+    this.#metrics = new OtlpRequestMetrics(host);
     const forwarding = {
       to: given.pass_on_to,
       bodyBytesMax: given.max_body_bytes,
@@ -153,7 +153,7 @@ class OtlpReceiver implements Receiver {
   }
 
   /** @throws TailgateError PORT_IN_USE or LISTEN_FAILED */
-  async open(given: Options): Promise<void> {
+  async open(given: OtlpReceiverOptions): Promise<void> {
     for (const path of [PATH, ...FORWARDED_SIGNALS.keys()]) {
       this.#host.http.route(
         "*",
@@ -292,14 +292,14 @@ function toProtocol(type: OtlpMediaType | undefined): OtlpProtocol {
   return type === PROTOBUF ? "http/protobuf" : "http/json";
 }
 
-function grpcLimits(given: Options): BodyLimits {
+function grpcLimits(given: OtlpReceiverOptions): BodyLimits {
   const { max_body_bytes: httpMax, max_inflated_bytes: inflatedBytesMax } = given;
   const defaultMax = httpMax === BODY_BYTES_MAX ? GRPC_BODY_BYTES_MAX : httpMax;
   return { bodyBytesMax: given.grpc_max_body_bytes ?? defaultMax, inflatedBytesMax };
 }
 
 /** Returns the port for gRPC, or null if it is disabled. */
-function resolveGrpcPort({ port, grpc_port: grpcPort }: Options): number | null {
+function resolveGrpcPort({ port, grpc_port: grpcPort }: OtlpReceiverOptions): number | null {
   if (grpcPort !== undefined) return grpcPort;
   return port === DEFAULT_PORT ? DEFAULT_GRPC_PORT : null;
 }

@@ -22,7 +22,7 @@ const ZSTD_OPTIONS = {
 };
 
 /** The result of a synchronous decoder with `info: true`, an option that Node's type declarations lack. */
-interface Decoded {
+interface DecodedBody {
   readonly buffer: Buffer;
   readonly engine: { readonly bytesWritten: number };
 }
@@ -38,7 +38,7 @@ export interface ContentCoding {
   /** How many concatenated frames a body may have. Node's gzip decoder reads several members as one. */
   readonly framesMax: number;
   /** Decodes synchronously. Like the stream, it stops at the end of the first frame and ignores what follows. */
-  decode(body: Uint8Array, options: DecodeOptions): Decoded;
+  decode(body: Uint8Array, options: DecodeOptions): DecodedBody;
   createDecoder(
     body: Uint8Array,
     options: { readonly chunkSize: number },
@@ -48,7 +48,7 @@ export interface ContentCoding {
 export const GZIP: ContentCoding = {
   name: "gzip",
   framesMax: 1,
-  decode: (body, options) => gunzipSync(body, options) as unknown as Decoded,
+  decode: (body, options) => gunzipSync(body, options) as unknown as DecodedBody,
   createDecoder: (_, options) => createGunzip(options),
 };
 
@@ -57,7 +57,7 @@ const ZSTD: ContentCoding = {
   name: "zstd",
   framesMax: 1024,
   decode: (body, options) =>
-    zstdDecompressSync(body, { ...ZSTD_OPTIONS, ...options }) as unknown as Decoded,
+    zstdDecompressSync(body, { ...ZSTD_OPTIONS, ...options }) as unknown as DecodedBody,
   createDecoder: (_, options) => createZstdDecompress({ ...ZSTD_OPTIONS, ...options }),
 };
 
@@ -67,7 +67,7 @@ const DEFLATE: ContentCoding = {
   framesMax: 1,
   decode(body, options: ZlibOptions & DecodeOptions) {
     const decode = isZlib(body) ? inflateSync : inflateRawSync;
-    return decode(body, options) as unknown as Decoded;
+    return decode(body, options) as unknown as DecodedBody;
   },
   createDecoder: (body, options) =>
     isZlib(body) ? createInflate(options) : createInflateRaw(options),

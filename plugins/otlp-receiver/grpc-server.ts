@@ -9,7 +9,7 @@ import { setImmediate } from "node:timers";
 import type { AddressedRequest, ReceiverHost } from "tailgate/plugin";
 import { GrpcCall, parseGrpcTimeout, readGrpcCoding, readMessage } from "./grpc-call.ts";
 import type { BodyBudget, BodyLimits } from "./request-body.ts";
-import type { RequestMetrics } from "./request-metrics.ts";
+import type { OtlpRequestMetrics } from "./request-metrics.ts";
 import { RequestRejection, stoppingRejection, toRejection } from "./response.ts";
 import { InFlightRequests, listen } from "./server-lifecycle.ts";
 
@@ -31,7 +31,7 @@ export interface GrpcServerOptions {
   /** Shared with HTTP. */
   readonly budget: BodyBudget;
   /** Shared with HTTP. */
-  readonly metrics: RequestMetrics;
+  readonly metrics: OtlpRequestMetrics;
   /** How long a message may take to arrive. */
   readonly requestTimeoutMs: number;
 }

@@ -27,7 +27,7 @@ export interface Sender {
 }
 
 /** Counts and times OTLP requests, and logs the warnings that their senders receive. */
-export class RequestMetrics {
+export class OtlpRequestMetrics {
   readonly #host: ReceiverHost;
   readonly #count: (count: number, labels: Record<string, string>) => void;
   readonly #observe: (seconds: number, labels: Record<string, string>) => void;

@@ -21,8 +21,6 @@ import {
 } from "./environment.ts";
 import { findProxy } from "./proxy.ts";
 
-export type { Signal } from "./environment.ts";
-
 export const LOGS: Signal = { variable: "LOGS", path: "v1/logs" };
 
 export const TRACES: Signal = { variable: "TRACES", path: "v1/traces" };

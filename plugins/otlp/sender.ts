@@ -7,11 +7,12 @@ import {
   type IOtlpExportDelegate,
 } from "@opentelemetry/otlp-exporter-base";
 import { RetryLaterError, type HostLogger } from "tailgate/plugin";
-import type { Destination, Signal } from "./destination.ts";
-import { post, type Outcome } from "./transport.ts";
+import type { Destination } from "./destination.ts";
+import type { Signal } from "./environment.ts";
+import { post, type SendOutcome } from "./transport.ts";
 
 /** What became of a request that is not to be sent again. */
-export type SettledOutcome = Exclude<Outcome, { kind: "retry" }>;
+export type SettledOutcome = Exclude<SendOutcome, { kind: "retry" }>;
 
 /** How often an unchanged message of the destination is logged. */
 const LOG_INTERVAL_MS = 60_000;
@@ -72,7 +73,7 @@ export class OtlpSender<Items> {
     return { status: "success" };
   }
 
-  #retryError({ reason, retryAfterMs }: Outcome & { kind: "retry" }): Error {
+  #retryError({ reason, retryAfterMs }: SendOutcome & { kind: "retry" }): Error {
     const text = `${this.#destination.name} responded with ${reason}`;
     return retryAfterMs > 0 ? new RetryLaterError(text, retryAfterMs) : new Error(text);
   }

@@ -15,7 +15,7 @@ const TEXT_CHARS_MAX = 300;
 const gzipAsync = promisify(gzip);
 
 /** What became of the items of a request. */
-export type Outcome =
+export type SendOutcome =
   | {
       readonly kind: "accepted";
       /** The items that the destination dropped nevertheless (partial success). */
@@ -55,7 +55,7 @@ export async function post(
   destination: Destination,
   body: Uint8Array,
   signal: AbortSignal,
-): Promise<Outcome> {
+): Promise<SendOutcome> {
   const send = (abort: AbortSignal): Promise<OtlpResponse> => exchange(destination, body, abort);
   return toOutcome(await withSignals([signal], send, destination.timeoutMs));
 }
@@ -117,7 +117,7 @@ async function readBody(response: IncomingMessage): Promise<Buffer> {
   return Buffer.concat(chunks);
 }
 
-function toOutcome(response: OtlpResponse): Outcome {
+function toOutcome(response: OtlpResponse): SendOutcome {
   const { status, headers } = response;
   if (status >= 200 && status < 300) return { kind: "accepted", ...parsePartialSuccess(response) };
   const reason = formatReason(response);

@@ -15,7 +15,7 @@ type FieldValue = z.infer<typeof fieldValue>;
 /** The JSON form of {@link SpanFields}. */
 export const spanFieldsSchema = z.object({
   values: z.array(z.tuple([z.string(), fieldValue])).transform((entries) => new Map(entries)),
-  /** SpanFields dropped because of a limit. */
+  /** Fields dropped because of a limit. */
   dropped: z.number(),
   chars: z.number(),
 });

@@ -66,7 +66,7 @@ export function displayName({ name, fields }: InstanceEvent): string {
   return exception === undefined ? name : "exception";
 }
 
-type Extras = Readonly<Record<string, JsonValue>>;
+type RecordExtras = Readonly<Record<string, JsonValue>>;
 
 function readAction({ action, message }: AuditLog): string {
   return truncateName(action ?? message);
@@ -77,7 +77,7 @@ const STANDARD_FIELDS = new Set(["timestamp", "level", "logger", "message"]);
 const CALL_SITE_FIELDS = new Set(["module", "function", "line"]);
 
 /** Returns the other fields of a system log, with the call site if it is known. */
-function readExtras(data: SystemLog): Extras {
+function readExtras(data: SystemLog): RecordExtras {
   const isIncluded = (name: string): boolean =>
     !STANDARD_FIELDS.has(name) && (data.line !== 0 || !CALL_SITE_FIELDS.has(name));
   return Object.fromEntries(Object.entries(data).filter(([name]) => isIncluded(name)));
@@ -89,14 +89,14 @@ function truncateName(text: string): string {
 }
 
 /** Adds the members of `details` beside the other attributes, without the instance's id, which the span has anyway. */
-function addDetails(fields: SpanFields, { details, ...others }: Extras): void {
+function addDetails(fields: SpanFields, { details, ...others }: RecordExtras): void {
   addFields(fields, others);
   if (isObject(details)) addFields(fields, details);
   else if (details !== undefined) addField(fields, "details", details);
   fields.values.delete("instance_id");
 }
 
-function isObject(value: JsonValue | undefined): value is Extras {
+function isObject(value: JsonValue | undefined): value is RecordExtras {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 

@@ -19,7 +19,7 @@ import {
 import {
   addEvent,
   addLink,
-  applySpawn,
+  applySpawnFields,
   createInstance,
   openInstanceSchema,
   toFinishedSpan,
@@ -141,7 +141,7 @@ export class InstanceTracker {
   }
 
   #applySpawn(instance: OpenInstance, event: InstanceEvent): void {
-    applySpawn(instance, event);
+    applySpawnFields(instance, event);
     const { context } = event;
     // Jaeger treats a link into the same trace as a parent, and reports it missing if nobody sends it.
     if (context !== undefined && context.traceId !== instance.self.traceId) {

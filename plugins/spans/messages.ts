@@ -1,4 +1,4 @@
-import { readDuration, createFields, withFields, mergeFields, readText } from "./fields.ts";
+import { createFields, mergeFields, readDuration, readText, withFields } from "./fields.ts";
 import { displayName, type InstanceEvent } from "./instance-event.ts";
 import type { OpenInstance, WaitingMessage } from "./open-instance.ts";
 import { deriveSpanId, type FinishedSpan, type SpanLink, type SpanReference } from "./span.ts";

@@ -1,5 +1,6 @@
 import { z } from "tailgate/plugin";
-import { createFields, spanFieldsSchema, withFields, mergeFields, readText } from "./fields.ts";
+import { createFields, mergeFields, readText, spanFieldsSchema, withFields } from "./fields.ts";
+import { displayName, type InstanceEvent } from "./instance-event.ts";
 import {
   deriveSpanId,
   nanosSchema,
@@ -10,7 +11,6 @@ import {
   type SpanEvent,
   type SpanReference,
 } from "./span.ts";
-import { displayName, type InstanceEvent } from "./instance-event.ts";
 
 /** The defaults of OpenTelemetry's SDKs (OTEL_SPAN_EVENT_COUNT_LIMIT, OTEL_SPAN_LINK_COUNT_LIMIT). */
 const EVENTS_MAX = 128;
@@ -81,8 +81,11 @@ export function createInstance(
   };
 }
 
-/** Adds what the instance_spawn says about the instance, whenever it arrives. */
-export function applySpawn(instance: OpenInstance, { fields, timeNanos }: InstanceEvent): void {
+/** Adds the fields of the instance_spawn, whenever it arrives, and takes the name and the start from it. */
+export function applySpawnFields(
+  instance: OpenInstance,
+  { fields, timeNanos }: InstanceEvent,
+): void {
   mergeFields(instance.fields, fields);
   const name = readText(fields, "role", "instance_name", "name");
   if (name !== undefined) instance.name = `instance ${name}`;

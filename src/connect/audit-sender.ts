@@ -1,5 +1,5 @@
 import type { Destination } from "../../plugins/otlp/destination.ts";
-import { post, type Outcome } from "../../plugins/otlp/transport.ts";
+import { post, type SendOutcome } from "../../plugins/otlp/transport.ts";
 import { backoffMs } from "../delivery/backoff.ts";
 import { setTimeout } from "../runtime/timers.ts";
 import { TailgateError, textOf } from "../wire/errors.ts";
@@ -88,7 +88,7 @@ export class AuditSender {
   }
 
   /** Posts once; a request without a response is to be retried. */
-  async #post(body: Uint8Array, timeoutMs: number, attempts: AuditAttempts): Promise<Outcome> {
+  async #post(body: Uint8Array, timeoutMs: number, attempts: AuditAttempts): Promise<SendOutcome> {
     try {
       const outcome = await post(
         this.#destination,
@@ -142,7 +142,7 @@ class AuditAttempts {
 
 function rejectedAudit(
   { name }: Destination,
-  outcome: Exclude<Outcome, { kind: "retry" }>,
+  outcome: Exclude<SendOutcome, { kind: "retry" }>,
 ): TailgateError {
   const reason = outcome.kind === "accepted" ? outcome.message : outcome.reason;
   return new TailgateError("AUDIT_REFUSED", `${name} rejected the audit event: ${reason}.`);

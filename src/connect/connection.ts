@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
-import { CompressionAlgorithm } from "@opentelemetry/otlp-exporter-base";
 import { OTLPLogExporter } from "@opentelemetry/exporter-logs-otlp-http";
+import { CompressionAlgorithm } from "@opentelemetry/otlp-exporter-base";
 import { JsonLogsSerializer } from "@opentelemetry/otlp-transformer";
 import {
   defaultResource,
@@ -15,14 +15,6 @@ import type { Destination } from "../../plugins/otlp/destination.ts";
 import { hostLogger, writeToStderr, type WriteLine } from "../gateway/host-log.ts";
 import { keepAlive, onProcessExit } from "../gateway/process-exit.ts";
 import { toAuditRecord, type AuditEvent, type AuditOptions } from "../otel/audit-event.ts";
-import { AuditSender } from "./audit-sender.ts";
-import { OtlpLogQueue, toReadableRecord, type QueueDropReason } from "./log-queue.ts";
-import {
-  readOptions,
-  type ConnectOptions,
-  type ConnectSettings,
-  type Destinations,
-} from "./options.ts";
 import { OrchestratorLogger } from "../otel/orchestrator-logger.ts";
 import { DirectLoggerProvider, type SafeLogger } from "../otel/provider.ts";
 import {
@@ -37,6 +29,14 @@ import type { HostLogger } from "../plugin/index.ts";
 import { clearTimeout, setTimeout } from "../runtime/timers.ts";
 import { LEVELS, type Level } from "../wire/envelope.ts";
 import { TailgateError, textOf } from "../wire/errors.ts";
+import { AuditSender } from "./audit-sender.ts";
+import { OtlpLogQueue, toReadableRecord, type QueueDropReason } from "./log-queue.ts";
+import {
+  readOptions,
+  type ConnectOptions,
+  type ConnectSettings,
+  type Destinations,
+} from "./options.ts";
 
 /** What `audit` resolves with. OTLP returns neither the sequence nor the hash of an event. */
 export interface RemoteReceipt {
@@ -178,7 +178,7 @@ export class LoggingConnection {
     if (this.#stopping !== undefined) {
       throw new TailgateError("STOPPED", "The connection has stopped.");
     }
-    const key = options?.key ?? randomUUID();
+    const key = options?.key || randomUUID();
     const record = toAuditRecord(event, { key });
     if (TailgateError.is(record)) throw record;
     const body = JsonLogsSerializer.serializeRequest([this.#auditLogger.emit(record)])!;
@@ -213,8 +213,8 @@ export class LoggingConnection {
   }
 
   /**
-   * Flushes for up to `stopTimeoutMs`, drops what is left, and releases the global APIs. Audit events that are still
-   * awaited are retried until their own time limit.
+   * Flushes for up to `stopTimeoutMs`, drops what is left, and releases the global APIs. Waits for pending audit events,
+   * which have their own time limit.
    */
   stop(): Promise<void> {
     return (this.#stopping ??= keepAlive(this.#stop()));

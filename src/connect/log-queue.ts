@@ -17,7 +17,7 @@ import type { EmittedRecord, EmittedRecordSink } from "../otel/processor.ts";
 
 /**
  * Why records were dropped. `queue_full`: the queue was at its capacity; `rejected`: the gateway answered that a retry
- * cannot help; `not_readable`: the record's values could not be read; `stopped`: logged after `stop`, or still unsent
+ * cannot help; `not_readable`: the record's values could not be read; `stopped`: logged after `stop`, or not acknowledged
  * when its time limit expired.
  */
 const DROP_REASONS = ["queue_full", "rejected", "not_readable", "stopped"] as const;
@@ -184,7 +184,15 @@ export class OtlpLogQueue implements EmittedRecordSink<void> {
     const { promise, resolve } = Promise.withResolvers<ExportResult>();
     // Otherwise an instrumented http client would trace the export.
     context.with(suppressTracing(context.active()), () => {
-      this.#exporter.export(batch, resolve);
+      try {
+        this.#exporter.export(batch, resolve);
+      } catch (error) {
+        // The batch cannot be serialized, so that a retry cannot help.
+        resolve({
+          code: ExportResultCode.FAILED,
+          error: new OTLPExporterError(textOf(error), UNSERIALIZABLE),
+        });
+      }
     });
     return promise;
   }
@@ -213,6 +221,9 @@ export class OtlpLogQueue implements EmittedRecordSink<void> {
 
 /** How long `forceFlush` waits for the destination. */
 const FLUSH_MS_MAX = 30_000;
+
+/** Stands for a batch that was never sent, like a response that rejects it. */
+const UNSERIALIZABLE = 400;
 
 /** Statuses that are about the records, so that a retry cannot help. Others are retried until somebody fixes the cause. */
 const REJECTION_STATUSES = new Set<number | undefined>([400, 413, 422]);

@@ -51,8 +51,8 @@ const connectOptions = z.strictObject({
   batchSize: z.int().min(1).default(512),
   /** How long a record waits for others before its batch is sent, in milliseconds. Default: 200. */
   batchDelayMs: z.int().min(0).max(TIMER_MS_MAX).default(200),
-  /** Timeout of one request, in milliseconds. Default: 10000. */
-  requestTimeoutMs: z.int().min(1).max(TIMER_MS_MAX).default(10_000),
+  /** Timeout of one request, in milliseconds. Default: OTEL_EXPORTER_OTLP_(LOGS_)TIMEOUT, else 10000. */
+  requestTimeoutMs: z.int().min(1).max(TIMER_MS_MAX).optional(),
   /** How long `audit` retries before it rejects, in milliseconds. Default: 10000. */
   auditTimeoutMs: z.int().min(1).max(TIMER_MS_MAX).default(10_000),
   /** How long `stop` and the end of the process wait for the destination, in milliseconds. Default: 5000. */
@@ -65,7 +65,11 @@ export type ConnectOptions = Readonly<z.input<typeof connectOptions>> & {
 };
 
 /** The options with their defaults. */
-export type ConnectSettings = z.output<typeof connectOptions>;
+export type ConnectSettings = z.output<typeof connectOptions> & {
+  readonly requestTimeoutMs: number;
+};
+
+const REQUEST_TIMEOUT_MS = 10_000;
 
 /** Where records and audit events go. Each has its own agent, so that an audit event does not wait for a batch. */
 export interface Destinations {
@@ -78,14 +82,16 @@ export async function readOptions(
   options: Omit<ConnectOptions, "write">,
 ): Promise<{ settings: ConnectSettings; destinations: Destinations }> {
   const problems = new Problems();
-  const settings = await validate(connectOptions, options, { place: formatPath, problems });
-  const destinations = settings && readDestinations(settings, problems);
+  const given = await validate(connectOptions, options, { place: formatPath, problems });
+  const destinations = given && readDestinations(given, problems);
   problems.throwIfAny("LoggingManager.connect");
-  return { settings: settings!, destinations: destinations! };
+  const { timeoutMs = REQUEST_TIMEOUT_MS } = destinations!.records;
+  const settings = { ...given!, requestTimeoutMs: given!.requestTimeoutMs ?? timeoutMs };
+  return { settings, destinations: destinations! };
 }
 
 function readDestinations(
-  { endpoint, headers }: ConnectSettings,
+  { endpoint, headers }: z.output<typeof connectOptions>,
   problems: Problems,
 ): Destinations | undefined {
   const isConfigured = ENDPOINT_VARIABLES.some((name) => process.env[name]?.trim());

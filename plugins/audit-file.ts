@@ -1,12 +1,10 @@
 import { readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { defineExporter, textOf, z, type Batch, type Exporter, type Host } from "tailgate/plugin";
-import { lastEvent } from "./log-file/audit-resumption.ts";
-import { LineBuffer } from "./log-file/line-buffer.ts";
+import { findLastEvent } from "./log-file/audit-resume.ts";
 import { LineFile } from "./log-file/line-file.ts";
-import { LineWriter } from "./log-file/line-writer.ts";
+import { LineBuffer, LineWriter } from "./log-file/line-writer.ts";
 import { OtherWriters } from "./log-file/other-writers.ts";
-import { bufferOf } from "./system-logs/framed-data.ts";
 
 const DIRECTORY = "audit";
 const FILE_NAME = /^audit_(\d{4})(\d{2})(\d{2})\.jsonl$/;
@@ -19,37 +17,37 @@ const options = z.strictObject({
     .min(1)
     .max(36_500)
     .default(30)
-    .describe("Files of days that are further back than this are deleted."),
+    .describe("Files older than this are deleted."),
 });
 
 export default defineExporter({
   name: "audit-file",
-  description: "Writes audit events as JSON lines to one file a day (UTC), synced to the disk.",
+  description: "Writes audit events as JSON lines to one file per UTC day, synced to disk.",
   type: "audit_log",
   options,
   owns: () => [DIRECTORY],
   async open({ retention_days: retentionDays }, host) {
     const nowMs = host.journal.clock.now();
     const file = await LineFile.open(host.logDir, fileName(dayOf(nowMs)));
-    const days = await daysWithEvents(host.logDir);
+    const days = await listDays(host.logDir);
     const paths = days.map((day) => join(host.logDir, fileName(day)));
-    const resumeAfter = await lastEvent(paths, host);
+    const resumeAfter = await findLastEvent(paths, host);
     const newest = days[0] ?? -Infinity;
-    const others = new OtherWriters(host, () => filesIn(host.logDir));
+    const others = new OtherWriters(host, () => listFiles(host.logDir));
     const exporter = new DailyFile(file, others, { retentionDays, newest, resumeAfter }, host);
     await exporter.deleteOldFiles();
     return exporter;
   },
 });
 
-/** A UTC day, in days since 1970. */
+/** A UTC day, as the number of days since 1970-01-01. */
 type Day = number;
 
-interface Trail {
+interface DailyFileOptions {
   readonly retentionDays: number;
-  /** The day of the newest event in the files; -Infinity where there is none. */
+  /** The day of the newest event in the files; -Infinity if there is none. */
   readonly newest: Day;
-  /** Its sequence; undefined where nobody knows. */
+  /** Its sequence; undefined if unknown. */
   readonly resumeAfter: number | undefined;
 }
 
@@ -60,13 +58,13 @@ class DailyFile implements Exporter {
   readonly #host: Host;
   readonly #lines: LineWriter;
   readonly #others: OtherWriters;
-  /** The day of the newest event; before the first one, any day may come. */
+  /** The day of the newest event; -Infinity before the first. */
   #day: Day;
 
   constructor(
     file: LineFile,
     others: OtherWriters,
-    { retentionDays, newest, resumeAfter }: Trail,
+    { retentionDays, newest, resumeAfter }: DailyFileOptions,
     host: Host,
   ) {
     this.#file = file;
@@ -82,19 +80,18 @@ class DailyFile implements Exporter {
   async write(batch: Batch, signal: AbortSignal): Promise<void> {
     for (const run of runsByDay(batch)) {
       await this.#beginDay(run.day, batch.appendedAt(run.first));
-      this.#others.grown(this.#file.growths);
+      this.#others.setGrowths(this.#file.growths);
       await this.#add(batch, run, signal);
       await this.#lines.flush(signal);
       await this.#file.sync();
     }
   }
 
-  async #add(batch: Batch, { first, end }: Run, signal: AbortSignal): Promise<void> {
+  async #add(batch: Batch, { first, end }: DayRun, signal: AbortSignal): Promise<void> {
     for (let index = first; index < end; index++) {
       const sequence = batch.sequence(index);
       if (sequence <= this.#file.sequence) continue;
-      const line = bufferOf(batch.auditLine(index));
-      this.#lines.addLine(line, 0, line.length, sequence);
+      this.#lines.addLine(batch.auditLine(index), sequence);
       if (this.#lines.isFull) await this.#lines.proceed(signal);
     }
   }
@@ -111,12 +108,11 @@ class DailyFile implements Exporter {
     }
   }
 
-  #addSync(batch: Batch, { first, end }: Run, written: number, lines: LineBuffer): void {
+  #addSync(batch: Batch, { first, end }: DayRun, written: number, lines: LineBuffer): void {
     for (let index = first; index < end; index++) {
       const sequence = batch.sequence(index);
       if (sequence <= written) continue;
-      const line = bufferOf(batch.auditLine(index));
-      lines.addLine(line, 0, line.length, sequence);
+      lines.addLine(batch.auditLine(index), sequence);
       if (lines.isFull) this.#file.appendSync(lines);
     }
   }
@@ -137,7 +133,7 @@ class DailyFile implements Exporter {
     await this.deleteOldFiles(appendedAtMs);
   }
 
-  /** Deletes what any process has left of days beyond retention. What cannot be deleted is tried again tomorrow. */
+  /** Deletes expired files, whichever process wrote them. A failure is retried on the next day. */
   async deleteOldFiles(nowMs?: number): Promise<void> {
     const { clock } = this.#host.journal;
     const oldest = dayOf(clock.agedBefore(this.#retentionDays * DAY_MS, nowMs));
@@ -155,21 +151,21 @@ class DailyFile implements Exporter {
     }
     if (deleted > 0) {
       this.#host.log.info(
-        `Deleted ${deleted} audit ${deleted === 1 ? "file" : "files"} of more than ${this.#retentionDays} days ago.`,
+        `Deleted ${deleted} audit ${deleted === 1 ? "file" : "files"} older than ${this.#retentionDays} days.`,
       );
     }
   }
 }
 
 /** Consecutive records of a batch that were appended on the same UTC day. */
-interface Run {
+interface DayRun {
   readonly day: Day;
   readonly first: number;
   readonly end: number;
 }
 
-function runsByDay(batch: Batch): Run[] {
-  const runs: Run[] = [];
+function runsByDay(batch: Batch): DayRun[] {
+  const runs: DayRun[] = [];
   for (let first = 0; first < batch.length;) {
     const day = dayOf(batch.appendedAt(first));
     let end = first + 1;
@@ -180,13 +176,13 @@ function runsByDay(batch: Batch): Run[] {
   return runs;
 }
 
-async function filesIn(logDir: string): Promise<string[]> {
+async function listFiles(logDir: string): Promise<string[]> {
   const names = await readdir(join(logDir, DIRECTORY));
   return names.filter((name) => FILE_NAME.test(name)).map((name) => join(logDir, DIRECTORY, name));
 }
 
-/** Of which there are files that are not empty, the newest first. */
-async function daysWithEvents(logDir: string): Promise<Day[]> {
+/** Returns the days whose files are not empty, the newest first. */
+async function listDays(logDir: string): Promise<Day[]> {
   const days: Day[] = [];
   for (const entry of await readdir(join(logDir, DIRECTORY), { withFileTypes: true })) {
     const day = entry.isFile() ? dayOfFileName(entry.name) : undefined;
@@ -206,7 +202,7 @@ function fileName(day: Day): string {
   return join(DIRECTORY, `audit_${digits}.jsonl`);
 }
 
-/** Undefined for names that are not ours, those of days that never were included. */
+/** Returns undefined for other names, including those of dates that do not exist. */
 function dayOfFileName(name: string): Day | undefined {
   const match = FILE_NAME.exec(name);
   if (!match) return undefined;

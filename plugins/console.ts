@@ -1,86 +1,74 @@
 import { defineExporter, z, type Batch, type Exporter } from "tailgate/plugin";
-import { ConsoleText } from "./console/console-text.ts";
+import { consoleLine } from "./console/console-line.ts";
 import { StandardStream } from "./console/standard-stream.ts";
-import { FramedData } from "./system-logs/framed-data.ts";
 
 const options = z.strictObject({
-  stream: z.enum(["stderr", "stdout"]).default("stderr").describe("Where the lines go."),
+  stream: z.enum(["stderr", "stdout"]).default("stderr").describe("Stream to write to."),
   color: z
     .enum(["auto", "always", "never"])
     .default("auto")
-    .describe("Colours of levels; `auto`: on a terminal, unless NO_COLOR is set."),
+    .describe("Color the levels; `auto`: if the stream is a terminal and NO_COLOR is not set."),
 });
 
 export default defineExporter({
   name: "console",
   description:
-    "Shows system logs, with their attributes as `key=value`, as lines for people on standard error.",
+    "Prints system logs to standard error as readable lines, with attributes as `key=value`.",
   live: true,
   type: "system_log",
   options,
   async open({ stream, color }) {
     const output = await StandardStream.open(stream);
     const isAutoColored = output.isTerminal && !process.env["NO_COLOR"];
-    return new Console(output, color === "always" || (color === "auto" && isAutoColored));
+    return new ConsoleExporter(output, color === "always" || (color === "auto" && isAutoColored));
   },
 });
 
-class Console implements Exporter {
+/** Lines are written once there are this many characters, so that a large batch does not block the event loop. */
+const CHUNK_CHARACTERS = 128 << 10;
+
+class ConsoleExporter implements Exporter {
   readonly #output: StandardStream;
-  readonly #text: ConsoleText;
-  /** The sequence of the newest record whose text the output has. */
+  readonly #isColored: boolean;
+  /** The sequence of the newest record that was passed to the output. */
   #sequence = 0;
 
   constructor(output: StandardStream, isColored: boolean) {
     this.#output = output;
-    this.#text = new ConsoleText(isColored);
+    this.#isColored = isColored;
   }
 
-  /** Goes on where an attempt before stopped, in the middle of a line too. */
+  /** Resumes where a previous attempt stopped, even within a line. */
   async write(batch: Batch, signal: AbortSignal): Promise<void> {
     await this.#output.flush(signal);
-    this.#text.clear();
-    for (const part of batch.parts ?? [batch]) await this.#add(part, signal);
-    await this.#show(batch.sequence(batch.length - 1), signal);
+    for (const { text, last } of this.#chunks(batch)) {
+      this.#sequence = last;
+      await this.#output.write(Buffer.from(text), signal);
+    }
   }
 
   writeSync(batch: Batch): void {
     this.#output.flushSync();
-    this.#text.clear();
-    for (const part of batch.parts ?? [batch]) {
-      const data = new FramedData(part);
-      for (let index = 0; index < part.length; index++) {
-        data.goTo(index);
-        if (part.sequence(index) <= this.#sequence) continue;
-        this.#text.add(data.frames, data.start, data.end, part.level(index));
-        if (this.#text.isFull) this.#showSync(part.sequence(index));
-      }
+    for (const { text, last } of this.#chunks(batch)) {
+      this.#sequence = last;
+      this.#output.writeSync(Buffer.from(text));
     }
-    this.#showSync(batch.sequence(batch.length - 1));
   }
 
-  #showSync(sequence: number): void {
-    this.#sequence = Math.max(sequence, this.#sequence);
-    this.#output.writeSync(this.#text.bytes);
-    this.#text.clear();
-  }
-
-  async #add(batch: Batch, signal: AbortSignal): Promise<void> {
-    const data = new FramedData(batch);
+  /** Yields the lines of the records after `#sequence`; `last` is the sequence of a chunk's last record. */
+  *#chunks(batch: Batch): Generator<{ readonly text: string; readonly last: number }> {
+    let text = "";
+    let last = this.#sequence;
     for (let index = 0; index < batch.length; index++) {
-      data.goTo(index);
       const sequence = batch.sequence(index);
-      if (sequence <= this.#sequence) continue;
-      this.#text.add(data.frames, data.start, data.end, batch.level(index));
-      if (this.#text.isFull) await this.#show(sequence, signal);
+      if (sequence <= last) continue;
+      last = sequence;
+      text += consoleLine(batch.envelope(index), this.#isColored);
+      if (text.length < CHUNK_CHARACTERS) continue;
+      yield { text, last };
+      text = "";
     }
-  }
-
-  /** `sequence`: that of the newest record whose lines were gathered. */
-  async #show(sequence: number, signal: AbortSignal): Promise<void> {
-    this.#sequence = Math.max(sequence, this.#sequence);
-    await this.#output.write(this.#text.bytes, signal);
-    this.#text.clear();
+    if (text !== "") yield { text, last };
   }
 
   async close(): Promise<void> {

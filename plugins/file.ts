@@ -2,15 +2,11 @@ import { lstatSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { readdir, rename, rm } from "node:fs/promises";
 import { basename, dirname } from "node:path";
 import { defineExporter, z, type Batch, type Exporter } from "tailgate/plugin";
-import { FramedData } from "./system-logs/framed-data.ts";
-import { LineBuffer } from "./log-file/line-buffer.ts";
-import { LineFile } from "./log-file/line-file.ts";
-import { LineWriter } from "./log-file/line-writer.ts";
+import { parsePosition, PositionKeeper } from "./log-file/file-position.ts";
+import { findLastWritten } from "./log-file/file-resume.ts";
+import { LineFile, waitSync } from "./log-file/line-file.ts";
+import { LineBuffer, LineWriter } from "./log-file/line-writer.ts";
 import { OtherWriters } from "./log-file/other-writers.ts";
-import { PlaceKeeper } from "./log-file/place-keeper.ts";
-import { placeOf } from "./log-file/place.ts";
-import { lastWritten } from "./log-file/resumption.ts";
-import { waitSync } from "./log-file/wait-sync.ts";
 
 const FILE_NAME_EXPECTED = "a plain file name of at most 64 letters, digits, . _ and -";
 
@@ -25,13 +21,13 @@ const options = z.strictObject({
     .int()
     .min(1)
     .default(10_485_760)
-    .describe("The file is rotated before a line that would make it larger than this."),
+    .describe("The file is rotated before it would exceed this size."),
   backups: z
     .int()
     .min(0)
     .max(1000)
     .default(5)
-    .describe("How many rotated files are kept, `.1` the newest; with 0 the file starts anew."),
+    .describe("Number of rotated files to retain, `.1` being the newest; 0 deletes the full file."),
 });
 
 export default defineExporter({
@@ -45,40 +41,40 @@ export default defineExporter({
   ],
   async open({ path, max_bytes: bytesMax, backups }, host) {
     const file = await LineFile.open(host.logDir, path);
-    const place = placeOf(host.memory.recall() ?? "");
-    const resumeAfter = place && (await lastWritten(file, place, host));
-    const keeper = new PlaceKeeper(file, backups, host);
-    const others = new OtherWriters(host, () => filesOf(file.path, backups));
+    const position = parsePosition(host.memory.recall() ?? "");
+    const resumeAfter = position && (await findLastWritten(file, position, host));
+    const keeper = new PositionKeeper(file, backups, host);
+    const others = new OtherWriters(host, () => listFiles(file.path, backups));
     return new RotatingFile(file, keeper, others, { bytesMax, backups, resumeAfter });
   },
 });
 
-interface Rotation {
+interface RotatingFileOptions {
   readonly bytesMax: number;
   readonly backups: number;
-  /** The sequence of the newest record that the files have; undefined where nobody knows. */
+  /** The sequence of the newest record in the files; undefined if unknown. */
   readonly resumeAfter: number | undefined;
 }
 
 class RotatingFile implements Exporter {
   readonly resumeAfter: number | undefined;
   readonly #file: LineFile;
-  readonly #place: PlaceKeeper;
+  readonly #position: PositionKeeper;
   readonly #bytesMax: number;
   readonly #backups: number;
   readonly #lines: LineWriter;
   readonly #others: OtherWriters;
-  /** The place that a file is being moved to; 0 while none is. */
+  /** The backup number that a file is being renamed to; 0 while none is. */
   #shiftingTo = 0;
 
   constructor(
     file: LineFile,
-    place: PlaceKeeper,
+    position: PositionKeeper,
     others: OtherWriters,
-    { bytesMax, backups, resumeAfter }: Rotation,
+    { bytesMax, backups, resumeAfter }: RotatingFileOptions,
   ) {
     this.#file = file;
-    this.#place = place;
+    this.#position = position;
     this.#others = others;
     this.#lines = new LineWriter(file);
     this.#bytesMax = bytesMax;
@@ -86,28 +82,27 @@ class RotatingFile implements Exporter {
     this.resumeAfter = resumeAfter;
   }
 
-  /** Records that an attempt before has written are passed over. */
+  /** Skips records that a previous attempt has written. */
   async write(batch: Batch, signal: AbortSignal): Promise<void> {
     await this.#file.ready();
-    this.#others.grown(this.#file.growths);
-    await this.#place.beforeLine(Math.max(this.#file.sequence, batch.sequence(0) - 1));
+    this.#others.setGrowths(this.#file.growths);
+    await this.#position.beforeLine(Math.max(this.#file.sequence, batch.sequence(0) - 1));
     const written = this.#file.sequence;
     for (const part of batch.parts ?? [batch]) await this.#add(part, written, signal);
     await this.#lines.flush(signal);
-    this.#place.written(this.#file.sequence);
+    this.#position.written(this.#file.sequence);
   }
 
   async #add(batch: Batch, written: number, signal: AbortSignal): Promise<void> {
-    const data = new FramedData(batch);
     for (let index = 0; index < batch.length; index++) {
-      data.goTo(index);
       const sequence = batch.sequence(index);
       if (sequence <= written) continue;
-      if (this.#isTooFullFor(data.end - data.start + 1)) {
+      const line = batch.data(index);
+      if (this.#isTooFullFor(line.length + 1)) {
         await this.#lines.flush(signal);
         await this.#rotate(sequence - 1);
       }
-      this.#lines.addLine(data.frames, data.start, data.end, sequence);
+      this.#lines.addLine(line, sequence);
       if (this.#lines.isFull) await this.#lines.proceed(signal);
     }
   }
@@ -115,39 +110,36 @@ class RotatingFile implements Exporter {
   async close(): Promise<void> {
     this.#others.close();
     try {
-      await this.#place.close();
+      await this.#position.close();
     } finally {
       await this.#file.close();
     }
   }
 
-  /** A line that is larger than all that a file may hold goes into one of its own. */
+  /** A line that is larger than the maximum size gets a file of its own. */
   #isTooFullFor(lineBytes: number): boolean {
     const { fileBytes } = this.#lines;
     return fileBytes > 0 && fileBytes + lineBytes > this.#bytesMax;
   }
 
-  /** `sequence`: all records up to it have their lines, or want none. */
+  /** `sequence`: all records up to it are written or filtered. */
   async #rotate(sequence: number): Promise<void> {
-    await this.#place.beforeRotation(sequence);
+    await this.#position.beforeRotation(sequence);
     this.#file.retire();
     if (this.#backups === 0) await this.#remove();
     else await this.#shift();
     await this.#file.ready();
-    this.#place.rotated();
-    await this.#place.beforeLine(sequence);
+    this.#position.rotated();
+    await this.#position.beforeLine(sequence);
   }
 
-  /**
-   * Each backup takes the place of the one before it, up to the first place that is free: a rotation that was
-   * interrupted, and is begun again, pushes no backup out for nothing.
-   */
+  /** Renames each backup to the next number, up to the first free one, so that retrying a rotation deletes no backup. */
   async #shift(): Promise<void> {
     try {
-      let place = this.#freePlace(await readdir(dirname(this.#file.path)));
-      for (; place > 0; place--) {
-        this.#shiftingTo = place;
-        await rename(this.#backup(place - 1), this.#backup(place));
+      let number = this.#findFreeNumber(await readdir(dirname(this.#file.path)));
+      for (; number > 0; number--) {
+        this.#shiftingTo = number;
+        await rename(this.#backup(number - 1), this.#backup(number));
       }
     } finally {
       this.#shiftingTo = 0;
@@ -163,37 +155,36 @@ class RotatingFile implements Exporter {
     }
   }
 
-  /** The first one that is free; else the last one. */
-  #freePlace(names: readonly string[]): number {
-    const taken = new Set(names);
-    let place = 1;
-    while (place < this.#backups && taken.has(basename(this.#backup(place)))) place++;
-    return place;
+  /** Returns the first backup number that is free, or else the last one. */
+  #findFreeNumber(names: readonly string[]): number {
+    const used = new Set(names);
+    let number = 1;
+    while (number < this.#backups && used.has(basename(this.#backup(number)))) number++;
+    return number;
   }
 
   writeSync(batch: Batch): void {
-    this.#endShiftSync();
+    this.#completeShiftSync();
     this.#file.readySync();
     const written = this.#file.sequence;
     const lines = new LineBuffer();
     for (const part of batch.parts ?? [batch]) this.#addSync(part, written, lines);
     this.#file.appendSync(lines);
     this.#file.persistSync();
-    this.#place.keepSync(this.#file.sequence);
+    this.#position.storeSync(this.#file.sequence);
   }
 
   #addSync(batch: Batch, written: number, lines: LineBuffer): void {
-    const data = new FramedData(batch);
     for (let index = 0; index < batch.length; index++) {
-      data.goTo(index);
       const sequence = batch.sequence(index);
       if (sequence <= written) continue;
+      const line = batch.data(index);
       const fileBytes = this.#file.size + lines.byteLength;
-      if (fileBytes > 0 && fileBytes + data.end - data.start + 1 > this.#bytesMax) {
+      if (fileBytes > 0 && fileBytes + line.length + 1 > this.#bytesMax) {
         this.#file.appendSync(lines);
         this.#rotateSync(sequence - 1);
       }
-      lines.addLine(data.frames, data.start, data.end, sequence);
+      lines.addLine(line, sequence);
       if (lines.isFull) this.#file.appendSync(lines);
     }
   }
@@ -201,20 +192,20 @@ class RotatingFile implements Exporter {
   #rotateSync(sequence: number): void {
     this.#file.retireSync();
     if (this.#backups === 0) rmSync(this.#file.path, { force: true });
-    else this.#shiftSync(this.#freePlace(readdirSync(dirname(this.#file.path))));
+    else this.#shiftSync(this.#findFreeNumber(readdirSync(dirname(this.#file.path))));
     this.#file.readySync();
     this.#file.persistSync();
-    this.#place.keepSync(sequence);
+    this.#position.storeSync(sequence);
   }
 
   #shiftSync(from: number): void {
-    for (let place = from; place > 0; place--) {
-      renameSync(this.#backup(place - 1), this.#backup(place));
+    for (let number = from; number > 0; number--) {
+      renameSync(this.#backup(number - 1), this.#backup(number));
     }
   }
 
-  /** Ends a rotation that was under way when the process began to end. */
-  #endShiftSync(): void {
+  /** Completes a rotation that was in progress when the process started to exit. */
+  #completeShiftSync(): void {
     if (this.#shiftingTo === 0) return;
     const moving = this.#backup(this.#shiftingTo - 1);
     waitSync(() => lstatSync(moving, { throwIfNoEntry: false }) === undefined);
@@ -222,14 +213,14 @@ class RotatingFile implements Exporter {
     this.#shiftingTo = 0;
   }
 
-  /** Place 0 is the file itself. */
-  #backup(place: number): string {
-    return place === 0 ? this.#file.path : `${this.#file.path}.${place}`;
+  /** Returns the path of a backup; 0 is the file itself. */
+  #backup(number: number): string {
+    return number === 0 ? this.#file.path : `${this.#file.path}.${number}`;
   }
 }
 
-/** The file and what rotation has made of it. */
-async function filesOf(path: string, backups: number): Promise<string[]> {
+/** Returns the paths of the file and its backups. */
+async function listFiles(path: string, backups: number): Promise<string[]> {
   const names = new Set(await readdir(dirname(path)));
   const own = [path, ...Array.from({ length: backups }, (_, index) => `${path}.${index + 1}`)];
   return own.filter((one) => names.has(basename(one)));

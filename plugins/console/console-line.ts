@@ -11,43 +11,36 @@ const COLORS: Readonly<Record<Level, string>> = {
   CRITICAL: "\x1b[1;37;41m",
 };
 
-/** SGR sequence of attributes: they recede behind the message. */
+/** SGR sequence of attributes, so that the message stands out. */
 const DIM = "\x1b[2m";
 
 const INDENT = "    ";
 
-type Fields = Readonly<Record<string, JsonValue>>;
+type JsonFields = Readonly<Record<string, JsonValue>>;
 
 /**
- * The original's line, `2025-10-13 09:27:24 - logger - WARNING - message` in UTC, with the attributes as `key=value`
- * and its line feed. An exception follows on indented lines, so that none of them can pass for a record.
+ * Returns the lines of a system log: `2025-10-13 09:27:24 - logger - WARNING - message` in UTC, with the attributes as
+ * `key=value`. An exception follows on indented lines, so that none of them can pass for a record.
  */
 export function consoleLine({ data }: Envelope, isColored: boolean): string {
   const time = data.timestamp.slice(0, 19).replace("T", " ");
-  const level = shownLevel(data.level, isColored);
-  const line = `${time} - ${printable(data.logger)} - ${level} - ${printable(data.message)}`;
-  const fields = data as unknown as Fields;
-  return `${line}${shownExtras(extrasText(fields), isColored)}\n${exceptionLines(fields)}`;
+  const level = isColored ? COLORS[data.level] + data.level + RESET : data.level;
+  const fields = data as unknown as JsonFields;
+  const extras = formatExtras(fields);
+  const shownExtras = isColored && extras !== "" ? DIM + extras + RESET : extras;
+  const line = `${time} - ${escaped(data.logger)} - ${level} - ${escaped(data.message)}${shownExtras}\n`;
+  return line + formatException(fields);
 }
 
-export function shownLevel(level: Level, isColored: boolean): string {
-  return isColored ? COLORS[level] + level + RESET : level;
-}
-
-/** What surrounds attributes. */
-export function shownExtras(text: string, isColored: boolean): string {
-  return isColored && text !== "" ? DIM + text + RESET : text;
-}
-
-/** A line shows no more of its attributes. */
-export const EXTRAS_CHARACTERS_MAX = 1000;
-/** And no more of one value. */
-export const EXTRA_CHARACTERS_MAX = 200;
+/** A line shows no more characters of its attributes than this. */
+const EXTRAS_CHARACTERS_MAX = 1000;
+/** And no more of a single value. */
+const VALUE_CHARACTERS_MAX = 200;
 
 const ELLIPSIS = "…";
 
-/** What a line tells elsewhere, or not at all: where a record was logged. */
-const SHOWN_ELSEWHERE = new Set([
+/** Fields that are shown elsewhere in the line, or not at all, such as the call site. */
+const HIDDEN_FIELDS = new Set([
   "timestamp",
   "level",
   "logger",
@@ -60,68 +53,87 @@ const SHOWN_ELSEWHERE = new Set([
   "exception.stacktrace",
 ]);
 
-/** Returns the attributes of a system log's `data`, each as ` key=value`; those that find no room are an ellipsis. */
-export function extrasText(data: Fields): string {
-  const extras = Object.entries(data).filter(([name]) => !SHOWN_ELSEWHERE.has(name));
-  if (extras.length === 0) return "";
+/** Returns the attributes of a system log, each as ` key=value`, and an ellipsis if they exceed the limit. */
+function formatExtras(data: JsonFields): string {
+  const extras: string[] = [];
+  for (const key of Object.keys(data)) {
+    if (!HIDDEN_FIELDS.has(key)) addField(extras, key, data[key]!, VALUE_CHARACTERS_MAX, 1);
+  }
   let text = "";
-  for (const field of fieldTexts(Object.fromEntries(extras), EXTRA_CHARACTERS_MAX)) {
-    if (text.length + 1 + field.length > EXTRAS_CHARACTERS_MAX) return `${text} ${ELLIPSIS}`;
-    text += ` ${field}`;
+  for (const extra of extras) {
+    if (text.length + 1 + extra.length > EXTRAS_CHARACTERS_MAX) return `${text} ${ELLIPSIS}`;
+    text += ` ${extra}`;
   }
   return text;
 }
 
-/** Deeper values are shown as JSON. */
-export const FIELD_DEPTH_MAX = 4;
-
-/** `key=value`, with the dotted names that the filter language takes. */
-export function fieldTexts(
-  fields: Fields,
-  charactersMax = Infinity,
-  prefix = "",
-  depth = 1,
-): string[] {
-  return Object.entries(fields).flatMap(([key, value]) => {
-    const name = prefix + key;
-    const isNested = isObject(value) && Object.keys(value).length > 0 && depth < FIELD_DEPTH_MAX;
-    if (isNested) return fieldTexts(value, charactersMax, `${name}.`, depth + 1);
-    return [`${printable(name)}=${valueText(value, charactersMax)}`];
-  });
+/** Returns `key=value` for each field, with the dotted names of the filter language. */
+export function formatFields(fields: JsonFields): string[] {
+  const formatted: string[] = [];
+  for (const [key, value] of Object.entries(fields)) addField(formatted, key, value, Infinity, 1);
+  return formatted;
 }
 
-function isObject(value: JsonValue): value is Fields {
+/** More deeply nested values are shown as JSON. */
+const DEPTH_MAX = 4;
+
+function addField(
+  formatted: string[],
+  name: string,
+  value: JsonValue,
+  charactersMax: number,
+  depth: number,
+): void {
+  if (depth < DEPTH_MAX && isObject(value)) {
+    const members = Object.entries(value);
+    for (const [key, member] of members) {
+      addField(formatted, `${name}.${key}`, member, charactersMax, depth + 1);
+    }
+    if (members.length > 0) return;
+  }
+  formatted.push(`${escaped(name)}=${formatValue(value, charactersMax)}`);
+}
+
+function isObject(value: JsonValue): value is JsonFields {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** A text of one word needs no quotes. */
-function valueText(value: JsonValue, charactersMax: number): string {
-  if (typeof value !== "string") return printable(cut(JSON.stringify(value), charactersMax));
-  const text = cut(value, charactersMax);
-  return printable(/^[^\s"=]+$/.test(text) ? text : JSON.stringify(text));
+/** A string without spaces needs no quotes. */
+function formatValue(value: JsonValue, charactersMax: number): string {
+  if (typeof value !== "string") return escaped(truncate(JSON.stringify(value), charactersMax));
+  const text = truncate(value, charactersMax);
+  return escaped(/^[^\s"=]+$/.test(text) ? text : JSON.stringify(text));
 }
 
-function cut(text: string, charactersMax: number): string {
+function truncate(text: string, charactersMax: number): string {
   if (text.length <= charactersMax) return text;
   return text.slice(0, charactersMax).toWellFormed() + ELLIPSIS;
 }
 
-/** "" where the record's `data` tells of no exception. */
-export function exceptionLines(data: Fields): string {
-  const stacktrace = textual(data["exception.stacktrace"]);
-  const summary = [data["exception.type"], data["exception.message"]].map(textual);
-  const text = stacktrace || summary.filter((part) => part !== "").join(": ");
+/** Returns an empty string if the record has no exception. */
+function formatException(data: JsonFields): string {
+  const stacktrace = toText(data["exception.stacktrace"]);
+  const type = toText(data["exception.type"]);
+  const message = toText(data["exception.message"]);
+  const text = stacktrace || (type && message ? `${type}: ${message}` : type || message);
   if (text === "") return "";
-  return text.trimEnd().split(/\r?\n/).map(indented).join("");
+  return text.trimEnd().split(/\r?\n/).map(indent).join("");
 }
 
-/** Java and Go indent their frames by tabs. */
-function indented(line: string): string {
+/** Java and Go indent stack frames with tabs. */
+function indent(line: string): string {
   const spaces = line.replace(/^\t+/, (tabs) => INDENT.repeat(tabs.length));
-  return `${INDENT}${printable(spaces)}\n`;
+  return `${INDENT}${escaped(spaces)}\n`;
 }
 
-function textual(value: JsonValue | undefined): string {
+function toText(value: JsonValue | undefined): string {
   if (value === undefined || value === null) return "";
   return typeof value === "string" ? value : JSON.stringify(value);
+}
+
+const PRINTABLE_ASCII = /^[ -~]*$/;
+
+/** Escapes control characters. Most texts are ASCII, for which the test is much faster than the replacement. */
+function escaped(text: string): string {
+  return PRINTABLE_ASCII.test(text) ? text : printable(text);
 }

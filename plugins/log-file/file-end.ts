@@ -3,27 +3,27 @@ import { open, type FileHandle } from "node:fs/promises";
 
 const LINE_FEED = 0x0a;
 
-/** Most ends are found in so much; for larger lines more is read. */
+/** Usually enough to contain the end of the last line; doubled until it is. */
 const READ_BYTES = 64 << 10;
 
-/** How a file of lines ends. */
+/** The end of a file of lines. */
 export interface FileEnd {
-  /** The offset behind the line feed of the last whole line. */
-  readonly wholeBytes: number;
-  /** What follows: the beginning of a line, or nothing. */
+  /** The offset after the line feed of the last complete line. */
+  readonly completeBytes: number;
+  /** The bytes after that: the beginning of a line, or nothing. */
   readonly torn: Buffer;
 }
 
-/** The file is a regular one. */
+/** Reads the end of a regular file. */
 export async function endOfFile(path: string): Promise<FileEnd> {
   await using handle = await openToRead(path);
   return await endOf(handle);
 }
 
-/** The whole lines of a regular file, without their line feeds, the last one first. */
+/** Reads the complete lines of a regular file, without their line feeds, the last one first. */
 export async function* linesFromEnd(path: string): AsyncGenerator<Buffer> {
   await using handle = await openToRead(path);
-  let { wholeBytes: end } = await endOf(handle);
+  let { completeBytes: end } = await endOf(handle);
   for (let length = READ_BYTES; end > 0;) {
     const start = Math.max(0, end - length);
     const bytes = await read(handle, start, end);
@@ -47,13 +47,13 @@ async function endOf(handle: FileHandle): Promise<FileEnd> {
     const start = Math.max(0, size - length);
     const bytes = await read(handle, start, size);
     const end = bytes.lastIndexOf(LINE_FEED) + 1;
-    if (end > 0 || start === 0) return { wholeBytes: start + end, torn: bytes.subarray(end) };
+    if (end > 0 || start === 0) return { completeBytes: start + end, torn: bytes.subarray(end) };
   }
 }
 
-/** Returns the offset of the last line feed before `place`; -1 if there is none. */
-function feedBefore(bytes: Buffer, place: number): number {
-  return place === 0 ? -1 : bytes.lastIndexOf(LINE_FEED, place - 1);
+/** Returns the offset of the last line feed before `offset`; -1 if there is none. */
+function feedBefore(bytes: Buffer, offset: number): number {
+  return offset === 0 ? -1 : bytes.lastIndexOf(LINE_FEED, offset - 1);
 }
 
 async function read(handle: FileHandle, start: number, end: number): Promise<Buffer> {

@@ -15,12 +15,11 @@ import {
 import { lstat, mkdir, open, type FileHandle } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { TailgateError, textOf } from "tailgate/plugin";
-import type { LineBuffer } from "./line-buffer.ts";
-import { waitSync } from "./wait-sync.ts";
+import type { LineBuffer } from "./line-writer.ts";
 
 /**
- * Readable too, so that a look at the last byte tells whether the last line is whole. O_NONBLOCK means nothing to a
- * regular file, and keeps the opening of a FIFO from waiting for its reader.
+ * Readable too, because the last byte tells whether the last line is complete. O_NONBLOCK has no effect on a regular
+ * file, but opening a FIFO would block without it until it has a reader.
  */
 const OPEN_FLAGS =
   constants.O_RDWR |
@@ -34,42 +33,41 @@ const DIRECTORY_MODE = 0o700;
 
 const LINE_FEED = 0x0a;
 
-/** A write that is under way. */
-interface Underway {
-  /** The file's size after it; NaN if nobody knows. */
+/** A write in progress. */
+interface PendingWrite {
+  /** The file's size after it; NaN if unknown. */
   readonly size: number;
-  /** What it writes. */
   readonly lines?: LineBuffer;
 }
 
 /**
- * A file that gets whole lines only, and knows the record of its last line.
+ * A file to which only complete lines are appended, and which knows the sequence of its last line.
  *
- * Every write begins with `ready`. Where `append` or `sync` fails, the file ends with the last line that counts, and
- * the same records can be appended again from behind `sequence`.
+ * Every write starts with `ready`. If `append` or `sync` fails, the file ends with the last line that was written, and
+ * the records after `sequence` can be appended again.
  *
- * When the process ends, `readySync` ends what the event loop will not end any more. From then on only the methods
- * whose names end with `Sync` are called.
+ * When the process exits, `readySync` completes a write that the event loop will no longer complete. After that, only
+ * methods whose names end with `Sync` may be called.
  */
 export class LineFile {
   readonly #root: string;
   #path: string;
   #handle: FileHandle | undefined;
-  /** Of files that have been written, are not to be written any more, and are perhaps not on the disk yet. */
+  /** Handles of files that are complete but may not be durable yet. */
   #retired: FileHandle[] = [];
   #changes = 0;
   #growths = 0;
   #device = 0;
   #inode = 0;
   #size = 0;
-  /** True while the file ends inside a line: whoever wrote it crashed, or could not cut it back. */
+  /** Whether the file ends with an unterminated line, after a crash or a failed write. */
   #isTorn = false;
   #sequence = 0;
   #syncedSize = 0;
   #syncedSequence = 0;
   #isNameSynced = false;
-  #underway: Underway | undefined;
-  /** Of the file, when the process ends. */
+  #pending: PendingWrite | undefined;
+  /** The file's descriptor for synchronous calls, when the process exits. */
   #descriptor: number | undefined;
 
   private constructor(root: string, name: string) {
@@ -78,9 +76,9 @@ export class LineFile {
   }
 
   /**
-   * Opens the file `name` in the directory `root` or in one below it, and creates what is not there.
-   * @throws TailgateError LOG_DIR_UNUSABLE where a link, something that is no file, or another user's directory is in
-   * the way.
+   * Opens the file `name` within the directory `root`, and creates missing directories and the file.
+   * @throws TailgateError LOG_DIR_UNUSABLE if the path contains a symbolic link or another user's directory, or is not a
+   * regular file.
    */
   static async open(root: string, name: string): Promise<LineFile> {
     const file = new LineFile(root, name);
@@ -92,12 +90,11 @@ export class LineFile {
     return this.#path;
   }
 
-  /** In bytes. */
   get size(): number {
     return this.#size;
   }
 
-  /** With `device` it tells a file from all others, whatever its name. */
+  /** Together with `device` it identifies the file, whatever its name. */
   get inode(): number {
     return this.#inode;
   }
@@ -106,12 +103,12 @@ export class LineFile {
     return this.#device;
   }
 
-  /** How often `ready` has found another file than was left there, or another size of it; the opening counts, too. */
+  /** How often `ready` found another file or another size than expected, including the first time. */
   get changes(): number {
     return this.#changes;
   }
 
-  /** How often `ready` has found that somebody else has made the file longer. */
+  /** How often `ready` found that another process had appended to the file. */
   get growths(): number {
     return this.#growths;
   }
@@ -122,9 +119,9 @@ export class LineFile {
   }
 
   /**
-   * Makes sure that the next line lands in the file of that name, whoever has moved, deleted or emptied it; without a
-   * name, in the same as before.
-   * @throws TailgateError LOG_DIR_UNUSABLE as `open` does.
+   * Ensures that the next line goes to the file with that name, even if it was moved, deleted or truncated. `name`: by
+   * default the current one.
+   * @throws TailgateError LOG_DIR_UNUSABLE like `open`
    */
   async ready(name?: string): Promise<void> {
     if (name !== undefined) this.#path = join(this.#root, name);
@@ -137,13 +134,13 @@ export class LineFile {
     }
   }
 
-  /** Appends the lines and empties the buffer. `sequence` tells how far it came, also where it fails. */
+  /** Appends the lines and clears the buffer. `sequence` tells how many were written, even after a failure. */
   async append(lines: LineBuffer, signal: AbortSignal): Promise<void> {
     const { bytes } = lines;
     let written = 0;
     try {
       await this.endTornLine();
-      this.#underway = { size: this.#size + bytes.length, lines };
+      this.#pending = { size: this.#size + bytes.length, lines };
       while (written < bytes.length) {
         signal.throwIfAborted();
         written += (await this.#handle!.write(bytes, written)).bytesWritten;
@@ -152,15 +149,15 @@ export class LineFile {
       const last = lines.lastLineWithin(written);
       this.#size += last?.end ?? 0;
       this.#sequence = last?.sequence ?? this.#sequence;
-      this.#underway = undefined;
-      if (written < bytes.length) await this.#cutBack();
+      this.#pending = undefined;
+      if (written < bytes.length) await this.#cutExcess();
       lines.clear();
     }
   }
 
   /**
-   * Resolves when all that was appended is on the disk, under its name. Where it fails, what was appended since the
-   * last sync is taken back: another sync would report success without having written it (fsync(2), EIO).
+   * Resolves when all appended lines are durable, including the directory entry. On failure, the lines since the last
+   * sync are removed: another sync would report success without having written them (fsync(2), EIO).
    */
   async sync(): Promise<void> {
     try {
@@ -169,7 +166,7 @@ export class LineFile {
     } catch (error) {
       this.#size = this.#syncedSize;
       this.#sequence = this.#syncedSequence;
-      await this.#cutBack();
+      await this.#cutExcess();
       throw error;
     }
     this.#isNameSynced = true;
@@ -178,8 +175,8 @@ export class LineFile {
   }
 
   /**
-   * Resolves when all that was appended so far is on the disk, under its name. `append` may go on meanwhile. Where it
-   * fails nothing is taken back, and nobody knows what is on the disk.
+   * Resolves when all lines appended so far are durable, including the directory entry. `append` may be called
+   * meanwhile. On failure nothing is removed, and it is unknown which lines are durable.
    */
   async persist(): Promise<void> {
     const retired = this.#retired.splice(0);
@@ -195,26 +192,26 @@ export class LineFile {
     }
   }
 
-  /** The file is to get another name: what is appended after the next `ready` goes to the one that is there then. */
+  /** Announces that the file will be renamed. After the next `ready`, lines go to the file that then has its name. */
   retire(): void {
     if (this.#handle) this.#retired.push(this.#handle);
     this.#handle = undefined;
   }
 
-  /** Ends a line that was left unfinished; `append` does so, too. */
+  /** Terminates an unterminated line. `append` does this too. */
   async endTornLine(): Promise<void> {
     if (!this.#isTorn) return;
-    this.#underway = { size: this.#size + 1 };
+    this.#pending = { size: this.#size + 1 };
     try {
       await this.#handle!.write("\n");
     } finally {
-      this.#underway = undefined;
+      this.#pending = undefined;
     }
     this.#isTorn = false;
     this.#size += 1;
   }
 
-  /** Takes away what lies behind that place, where a line begins. */
+  /** Truncates the file to that size, which must be the end of a line. */
   async cutTo(size: number): Promise<void> {
     await this.#handle!.truncate(size);
     this.#size = size;
@@ -227,7 +224,7 @@ export class LineFile {
   }
 
   async #reopen(): Promise<void> {
-    for (const directory of this.#directories) await ownDirectory(directory);
+    for (const directory of this.#directories) await ensureOwnDirectory(directory);
     const former = this.#handle;
     const { handle, stats } = await openRegularFile(this.#path);
     this.#handle = handle;
@@ -246,22 +243,22 @@ export class LineFile {
     this.#size = size;
   }
 
-  /** Drops what lies behind `size`, without letting a file grow that somebody has emptied meanwhile. */
-  async #cutBack(): Promise<void> {
-    this.#underway = { size: NaN };
+  /** Removes what follows `size`, without extending a file that was truncated in the meantime. */
+  async #cutExcess(): Promise<void> {
+    this.#pending = { size: NaN };
     try {
       const { size } = await this.#handle!.stat();
       if (size > this.#size) await this.#handle!.truncate(this.#size);
     } catch {
-      // The error that led here is the one to report. `ready` finds another size than ours, and the torn line with it.
+      // The original error is the one to report. The next `ready` detects the size and the torn line.
     } finally {
-      this.#underway = undefined;
+      this.#pending = undefined;
     }
   }
 
   /**
-   * Does what `ready` does. A write that is under way is waited for.
-   * @throws where that write does not end, and as `ready` does.
+   * Like `ready`. Waits for a write in progress.
+   * @throws Error if that write does not complete; TailgateError like `ready`
    */
   readySync(name?: string): void {
     this.#settleSync();
@@ -273,7 +270,7 @@ export class LineFile {
   }
 
   #settleSync(): void {
-    const { size, lines } = this.#underway ?? {};
+    const { size, lines } = this.#pending ?? {};
     if (size === undefined) return;
     const { fd } = this.#handle!;
     waitSync(() => fstatSync(fd).size >= size);
@@ -281,7 +278,7 @@ export class LineFile {
     this.#size = size;
     this.#isTorn = false;
     this.#sequence = last?.sequence ?? this.#sequence;
-    this.#underway = undefined;
+    this.#pending = undefined;
   }
 
   #reopenSync(): void {
@@ -307,7 +304,7 @@ export class LineFile {
     this.#size = size;
   }
 
-  /** Does what `append` does, after `readySync`. */
+  /** Like `append`, after `readySync`. */
   appendSync(lines: LineBuffer): void {
     const { bytes } = lines;
     let written = 0;
@@ -324,7 +321,7 @@ export class LineFile {
     }
   }
 
-  /** Returns when all that was appended is on the disk, under its name. */
+  /** Returns when all appended lines are durable, including the directory entry. */
   persistSync(): void {
     fdatasyncSync(this.#descriptor!);
     if (this.#isNameSynced) return;
@@ -336,7 +333,7 @@ export class LineFile {
     this.#isNameSynced = true;
   }
 
-  /** Before the file gets another name. */
+  /** Like `retire`. */
   retireSync(): void {
     if (this.#descriptor === undefined) return;
     fdatasyncSync(this.#descriptor);
@@ -344,7 +341,7 @@ export class LineFile {
     this.#descriptor = undefined;
   }
 
-  /** The root first. */
+  /** The directories to create and sync, the root first. */
   get #directories(): Set<string> {
     return new Set([this.#root, dirname(this.#path)]);
   }
@@ -361,8 +358,8 @@ export class LineFile {
   }
 }
 
-/** Creates the directory where it is missing, and refuses one through which others could lead us astray. */
-async function ownDirectory(path: string): Promise<void> {
+/** Creates the directory if it is missing. Throws if other users could redirect it. */
+async function ensureOwnDirectory(path: string): Promise<void> {
   const failure: unknown = await mkdir(path, { recursive: true, mode: DIRECTORY_MODE }).then(
     () => undefined,
     (error: unknown) => error,
@@ -388,7 +385,7 @@ async function openRegularFile(path: string): Promise<{ handle: FileHandle; stat
 
 const NOT_REGULAR = "is not a regular file";
 
-/** What the error of an open(2) with {@link OPEN_FLAGS} says about the path. */
+/** What an error of open(2) with {@link OPEN_FLAGS} means. */
 const REASONS = new Map([
   ["ELOOP", "is a symbolic link"],
   ["EISDIR", "is a directory"],
@@ -412,4 +409,19 @@ function unusable(
 async function byteAt(handle: FileHandle, position: number): Promise<number | undefined> {
   const { buffer, bytesRead } = await handle.read(Buffer.alloc(1), 0, 1, position);
   return bytesRead === 1 ? buffer[0] : undefined;
+}
+
+/** How long a pending operation may take when the process exits. */
+const WAIT_MS_MAX = 2_000;
+
+/**
+ * Blocks until `isDone`, for operations that a thread of Node's pool completes while the event loop no longer runs. Throws
+ * if that takes too long.
+ */
+export function waitSync(isDone: () => boolean): void {
+  const memory = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
+  for (let waitedMs = 0; !isDone(); waitedMs++) {
+    if (waitedMs >= WAIT_MS_MAX) throw new Error("a write in progress did not complete");
+    Atomics.wait(memory, 0, 0, 1);
+  }
 }

@@ -3,50 +3,50 @@ import { basename } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import type { Host } from "tailgate/plugin";
 
-/** The start of the gateway comes first. */
-const SETTLE_MS = 500;
+/** Delays the first check until the gateway has started. */
+const STARTUP_MS = 500;
 
-/** Files that others make longer are looked at this often. */
-const QUIET_MS = 60_000;
+/** The minimum time between checks of files that other processes append to. */
+const CHECK_INTERVAL_MS = 60_000;
 
-/** A machine with more open files than that is not searched to the end. */
+/** The search stops after this many open files. */
 const DESCRIPTORS_MAX = 200_000;
 
-/** The lowest bits of open(2)'s flags say whether a file is open for writing. */
+/** The access mode in the flags of open(2); not 0 if the file is open for writing. */
 const ACCESS_MODE = 0o3;
 
 const COMMAND_CHARS_MAX = 200;
 
 /**
- * Warns of other processes that have a log file open for writing, such as the system that Tailgate succeeds, which has
- * the same default directory. It looks at the start, and when somebody else has made a file longer. It works by /proc,
- * so on Linux alone, and sees the processes that the gateway's user may look at.
+ * Warns about other processes that have a log file open for writing, such as the system that Tailgate replaces, which
+ * has the same default directory. Checks at startup and whenever another process has appended to a file. Reads /proc, so
+ * it works only on Linux, and only for processes that the gateway's user may inspect.
  */
 export class OtherWriters {
   readonly #host: Host;
   readonly #paths: () => Promise<readonly string[]>;
   readonly #closing = new AbortController();
-  /** Processes, with the file. */
+  /** Process ids with the path of the file. */
   readonly #reported = new Set<string>();
-  #looking: Promise<void>;
+  #checking: Promise<void>;
   #growths = 0;
-  #growthAtMs = -Infinity;
+  #checkedAtMs = -Infinity;
 
-  /** `paths`: the files that there are now. */
+  /** `paths`: returns the current files. */
   constructor(host: Host, paths: () => Promise<readonly string[]>) {
     this.#host = host;
     this.#paths = paths;
-    this.#looking = this.#look(SETTLE_MS);
+    this.#checking = this.#check(STARTUP_MS);
   }
 
-  /** `growths`: how often a file was found longer than it was left. */
-  grown(growths: number): void {
+  /** To be called before each write. `growths`: how often a file was found to be longer than the gateway had left it. */
+  setGrowths(growths: number): void {
     if (growths === this.#growths) return;
     this.#growths = growths;
     const nowMs = performance.now();
-    if (nowMs - this.#growthAtMs < QUIET_MS) return;
-    this.#growthAtMs = nowMs;
-    this.#looking = this.#looking.then(() => this.#look(0));
+    if (nowMs - this.#checkedAtMs < CHECK_INTERVAL_MS) return;
+    this.#checkedAtMs = nowMs;
+    this.#checking = this.#checking.then(() => this.#check(0));
   }
 
   close(): void {
@@ -54,7 +54,7 @@ export class OtherWriters {
   }
 
   /** Never rejects. */
-  async #look(delayMs: number): Promise<void> {
+  async #check(delayMs: number): Promise<void> {
     const { signal } = this.#closing;
     try {
       await wait(delayMs, undefined, { signal, ref: false });
@@ -63,7 +63,7 @@ export class OtherWriters {
         this.#report(pid, path, await commandOf(pid));
       }
     } catch {
-      // There is no /proc, or the end came first.
+      // There is no /proc, or this was closed.
     }
   }
 
@@ -72,18 +72,18 @@ export class OtherWriters {
     if (this.#reported.has(id)) return;
     this.#reported.add(id);
     this.#host.log.warning(
-      `Process ${pid} (${command}) also has ${path} open for writing. The lines of both are mixed in it, and each may rotate or delete the file of the other. Stop that process, or give one of the two another directory (--log-dir).`,
+      `Process ${pid} (${command}) also has ${path} open for writing. Their lines are interleaved, and each may rotate or delete the other's file. Stop that process, or use a different directory (--log-dir) for one of them.`,
     );
   }
 }
 
-interface Writer {
+interface FileWriter {
   readonly pid: number;
   readonly path: string;
 }
 
-/** The other processes that have one of these files open for writing, by whatever name they know it. */
-async function* openForWriting(paths: readonly string[]): AsyncGenerator<Writer> {
+/** Finds the other processes that have one of these files open for writing, under any name. */
+async function* openForWriting(paths: readonly string[]): AsyncGenerator<FileWriter> {
   const files = new Map<string, string>();
   for (const path of paths) {
     const id = await fileId(path);
@@ -118,7 +118,7 @@ async function isWritable(pid: number, descriptor: string): Promise<boolean> {
   return (Number.parseInt(flags, 8) & ACCESS_MODE) !== 0;
 }
 
-/** Its command line. */
+/** Returns the process's command line. */
 async function commandOf(pid: number): Promise<string> {
   const text = await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "");
   const command = text.replaceAll("\0", " ").trim();

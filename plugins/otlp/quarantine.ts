@@ -78,9 +78,9 @@ export class Quarantine {
     const end = await endOfFile(this.path).catch(zeroIfMissing);
     if (end === 0 || end.torn.length === 0) return;
     await using file = await open(this.path, O_WRONLY | O_NOFOLLOW);
-    if (isJson(end.torn)) await file.write("\n", end.wholeBytes + end.torn.length);
+    if (isJson(end.torn)) await file.write("\n", end.completeBytes + end.torn.length);
     else {
-      await file.truncate(end.wholeBytes);
+      await file.truncate(end.completeBytes);
       this.#log.warning(
         `The last line of ${this.path} was incomplete: its ${end.torn.length} bytes were removed. Its record is sent again.`,
       );

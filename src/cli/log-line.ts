@@ -1,4 +1,4 @@
-import { consoleLine, fieldTexts } from "../../plugins/console/console-line.ts";
+import { consoleLine, formatFields } from "../../plugins/console/console-line.ts";
 import type { AuditLog, Envelope } from "../wire/envelope.ts";
 import { printable } from "../wire/printable.ts";
 import type { Gap } from "./follow.ts";
@@ -24,7 +24,7 @@ function auditLine(data: AuditLog, isColored: boolean): string {
   // The message of an event without one of its own is its action.
   const words = data.action === data.message ? [data.message] : [data.action, data.message];
   const texts = words.filter((word) => word !== undefined && word !== "") as string[];
-  const event = [label, ...texts.map(printable), ...fieldTexts(data.metadata ?? {})];
+  const event = [label, ...texts.map(printable), ...formatFields(data.metadata ?? {})];
   return `${printable(time)} - ${printable(data.logger)} - ${event.join(" ")}\n`;
 }
 

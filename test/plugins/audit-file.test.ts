@@ -119,7 +119,7 @@ describe("retention", () => {
     const left = [kept!, nameOf(now), ...strangers, "audit_20200102.jsonl", "audit_20200103.jsonl"];
     expect(readdirSync(directory).sort()).toEqual(left.sort());
     expect(host.lines.join("\n")).toMatch(
-      / - tailgate\.audit-file - INFO - Deleted 2 audit files of more than 30 days ago\.$/,
+      / - tailgate\.audit-file - INFO - Deleted 2 audit files older than 30 days\.$/,
     );
   });
 
@@ -131,7 +131,7 @@ describe("retention", () => {
     const left = [2, 3, 4].map((days) => nameOf(now + days * DAY_MS));
     expect(readdirSync(join(host.logDir, "audit"))).toEqual(left);
     expect(host.lines).toHaveLength(2);
-    expect(host.lines[1]).toContain("Deleted 1 audit file of more than 2 days ago.");
+    expect(host.lines[1]).toContain("Deleted 1 audit file older than 2 days.");
   });
 });
 

@@ -100,12 +100,12 @@ describe("after a crash", () => {
   });
 
   test.each([
-    ["moved away", (path: string) => renameSync(path, `${path}-moved`), "is not there any more"],
-    ["emptied", (path: string) => truncateSync(path), "is not there any more, or has become"],
+    ["moved away", (path: string) => renameSync(path, `${path}-moved`), "no longer exists"],
+    ["emptied", (path: string) => truncateSync(path), "no longer exists, or is shorter"],
     [
       "written to",
       (path: string) => writeFileSync(path, "mine\n".repeat(200)),
-      "not the journal's",
+      "do not match the journal",
     ],
   ])("a file that was %s meanwhile is completed, and that is said", async (_how, change, why) => {
     const host = await hostWithDirectory();

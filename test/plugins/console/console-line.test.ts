@@ -1,10 +1,9 @@
+import { stripVTControlCharacters } from "node:util";
 import fc from "fast-check";
 import { batchOf } from "tailgate/testing";
 import { expect, test } from "vitest";
 import { consoleLine } from "../../../plugins/console/console-line.ts";
-import { ConsoleText } from "../../../plugins/console/console-text.ts";
-import { FramedData } from "../../../plugins/system-logs/framed-data.ts";
-import { printable, type Batch, type LogRecord, type Value } from "tailgate/plugin";
+import { printable, type LogRecord, type Value } from "tailgate/plugin";
 
 const text = fc.string({
   unit: fc.oneof(
@@ -57,27 +56,23 @@ const record: fc.Arbitrary<Partial<LogRecord>> = fc.record({
   scope: text.map((logger) => ({ name: `x${logger}`, version: "", attributes: new Map() })),
 });
 
-/** What is gathered of the batch. */
-function gathered(batch: Batch, gathering: ConsoleText): string {
-  const data = new FramedData(batch);
-  for (let index = 0; index < batch.length; index++) {
-    data.goTo(index);
-    gathering.add(data.frames, data.start, data.end, batch.level(index));
-  }
-  const shown = Buffer.from(gathering.bytes).toString();
-  gathering.clear();
-  return shown;
-}
-
 test.each([false, true])(
-  "the lines made of a record's bytes are those made of its values, colours: %j",
+  "a record is one line, and its exception follows on indented ones, colors: %j",
   (isColored) => {
-    const gathering = new ConsoleText(isColored);
     fc.assert(
       fc.property(fc.array(record, { minLength: 1, maxLength: 8 }), (given) => {
         const batch = batchOf(given);
-        const lines = given.map((_, index) => consoleLine(batch.envelope(index), isColored));
-        expect(gathered(batch, gathering)).toBe(lines.join(""));
+        for (let index = 0; index < batch.length; index++) {
+          const [line, ...others] = consoleLine(batch.envelope(index), isColored).split("\n");
+          expect(line).toMatch(/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d - /);
+          expect(others.pop()).toBe("");
+          expect(others.every((other) => other.startsWith("    "))).toBe(true);
+          for (const one of [line!, ...others]) {
+            // SGR sequences are the only control characters.
+            const plain = isColored ? stripVTControlCharacters(one) : one;
+            expect(printable(plain)).toBe(plain);
+          }
+        }
       }),
       { numRuns: 200 },
     );
@@ -88,8 +83,11 @@ test("no character that has to be shown escaped is shown as it is", () => {
   const bodies = escapedCharacters().map((character) => `a${character}z`);
   expect(bodies.length).toBeGreaterThan(70);
   const batch = batchOf(bodies.map((body) => ({ body })));
-  const lines = bodies.map((body) => ` - ${printable(body)}\n`);
-  expect(gathered(batch, new ConsoleText(false)).match(/ - a.*z\n/g)).toEqual(lines);
+  for (const [index, body] of bodies.entries()) {
+    const line = consoleLine(batch.envelope(index), false);
+    expect(line).toMatch(/ - a.*z\n$/);
+    expect(line.endsWith(` - ${printable(body)}\n`)).toBe(true);
+  }
 });
 
 /** Of the basic plane, in which Unicode has all of them. */
@@ -97,13 +95,3 @@ function escapedCharacters(): string[] {
   const characters = Array.from({ length: 0x10000 }, (_, code) => String.fromCharCode(code));
   return characters.filter((one) => one !== printable(one));
 }
-
-test("lines may be larger than all memory that is kept for them", () => {
-  const stacktrace = "\tat com.Foo\x7f\n".repeat(8_000);
-  const batch = batchOf([
-    { body: "\x7f".repeat(60_000) },
-    { attributes: new Map([["exception.stacktrace", stacktrace]]) },
-  ]);
-  const lines = [0, 1].map((index) => consoleLine(batch.envelope(index), false));
-  expect(gathered(batch, new ConsoleText(false))).toBe(lines.join(""));
-});

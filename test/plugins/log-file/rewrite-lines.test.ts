@@ -2,8 +2,7 @@ import { appendFile, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { batchOf, testHost } from "tailgate/testing";
 import { expect, onTestFinished, test } from "vitest";
-import { writeLinesAgain } from "../../../plugins/log-file/lines-again.ts";
-import type { Place } from "../../../plugins/log-file/place.ts";
+import { rewriteLines, type FilePosition } from "../../../plugins/log-file/file-position.ts";
 import { MemoryJournal } from "../../../src/journal/memory.ts";
 import type { RecordBatch } from "../../../src/batch/record-batch.ts";
 import type { Level } from "tailgate/plugin";
@@ -14,7 +13,7 @@ interface Written {
   /** Of the records of the level and above, the first one's at 0. */
   readonly lines: readonly string[];
   /** Behind that many of these lines. */
-  place(lines: number): Place;
+  position(lines: number): FilePosition;
 }
 
 /** A file with what a journal has: ten records, INFO and ERROR by turns. */
@@ -35,49 +34,49 @@ async function written(level: Level = "DEBUG"): Promise<Written> {
   const path = join(logDir, "orchestrator.log");
   await writeFile(path, lines.join(""));
   const { dev: device, ino: inode } = await stat(path);
-  const place = (count: number): Place => ({
+  const position = (count: number): FilePosition => ({
     ...{ device, inode, level, isEnd: false },
     offset: lines.slice(0, count).join("").length,
     sequence: count === 0 ? 0 : wanted[count - 1]! + 1,
   });
-  return { path, journal, lines, place };
+  return { path, journal, lines, position };
 }
 
 /** What a disk shows for pages that it has never got. */
-async function lose(path: string, from: Place, to: Place): Promise<void> {
+async function lose(path: string, from: FilePosition, to: FilePosition): Promise<void> {
   const bytes = await readFile(path);
   await writeFile(path, bytes.fill(0, from.offset, to.offset));
 }
 
 test.each(["DEBUG", "ERROR"] as const)(
-  "the lines between two places come back, and the rest stays: %s",
+  "the lines between two positions are restored, and the rest stays: %s",
   async (level) => {
-    const { path, journal, lines, place } = await written(level);
+    const { path, journal, lines, position } = await written(level);
     await appendFile(path, "behind\n");
-    await lose(path, place(1), place(4));
+    await lose(path, position(1), position(4));
     expect(await readFile(path, "utf8")).toContain("\0");
-    expect(await writeLinesAgain(path, place(1), place(4), journal)).toBe(true);
+    expect(await rewriteLines(path, position(1), position(4), journal)).toBe(true);
     expect(await readFile(path, "utf8")).toBe(`${lines.join("")}behind\n`);
   },
 );
 
 test("from the beginning of a file", async () => {
-  const { path, journal, lines, place } = await written();
-  await lose(path, place(0), place(10));
-  expect(await writeLinesAgain(path, place(0), place(10), journal)).toBe(true);
+  const { path, journal, lines, position } = await written();
+  await lose(path, position(0), position(10));
+  expect(await rewriteLines(path, position(0), position(10), journal)).toBe(true);
   expect(await readFile(path, "utf8")).toBe(lines.join(""));
 });
 
 test("nothing is changed where the file is another one, shorter, or has other lines there", async () => {
-  const { path, journal, lines, place } = await written();
-  const unchanged = async (from: Place, to: Place): Promise<void> => {
+  const { path, journal, lines, position } = await written();
+  const unchanged = async (from: FilePosition, to: FilePosition): Promise<void> => {
     const before = await readFile(path, "utf8");
-    expect(await writeLinesAgain(path, from, to, journal)).toBe(false);
+    expect(await rewriteLines(path, from, to, journal)).toBe(false);
     expect(await readFile(path, "utf8")).toBe(before);
   };
-  await unchanged({ ...place(1), inode: 1 }, place(4));
-  await unchanged({ ...place(1), inode: 1 }, { ...place(4), inode: 1 });
-  await unchanged(place(1), { ...place(4), offset: place(4).offset + 1 });
+  await unchanged({ ...position(1), inode: 1 }, position(4));
+  await unchanged({ ...position(1), inode: 1 }, { ...position(4), inode: 1 });
+  await unchanged(position(1), { ...position(4), offset: position(4).offset + 1 });
   await writeFile(path, lines.slice(0, 3).join(""));
-  await unchanged(place(1), place(4));
+  await unchanged(position(1), position(4));
 });

@@ -1,6 +1,6 @@
 import axe, { type AxeResults } from "axe-core";
 import { describe, expect, test, vi } from "vitest";
-import { AUDIT, DashboardGateway, type Dashboard, type Lane } from "../harness/dashboard.ts";
+import { AUDIT, DashboardGateway, type Dashboard, type PanelType } from "../harness/dashboard.ts";
 
 declare global {
   interface Window {
@@ -123,9 +123,9 @@ test.for([1440, 480])("no id names an element that is not there, at %i px", asyn
   const expectNoneSoFar = async (): Promise<void> =>
     expect(await page.evaluate(() => [...window.dangling])).toEqual([]);
   await expectNoneSoFar();
-  const goTo = async (address: string, lane: Lane): Promise<void> => {
+  const goTo = async (address: string, type: PanelType): Promise<void> => {
     await page.goto(gateway.url + address);
-    await page.waitForSelector(`[data-type=${lane}] [aria-selected=true]`);
+    await page.waitForSelector(`[data-type=${type}] [aria-selected=true]`);
     await page.waitForSelector(".details");
   };
   await goTo("/?record=3&panel=system", "system_log");

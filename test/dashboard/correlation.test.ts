@@ -5,7 +5,13 @@ import { expect, test, vi } from "vitest";
 import { logHappening } from "../demo/log-happening.ts";
 import type { Happening } from "../demo/happening.ts";
 import { temporaryDirectory } from "../harness/workspace.ts";
-import { AUDIT, Dashboard, DashboardGateway, type Given, type Lane } from "../harness/dashboard.ts";
+import {
+  AUDIT,
+  Dashboard,
+  DashboardGateway,
+  type Given,
+  type PanelType,
+} from "../harness/dashboard.ts";
 import { View } from "./browser.ts";
 
 const WAIT = { timeout: 15_000 };
@@ -28,21 +34,21 @@ function steps(count: number): Given[] {
 }
 
 /** The step of the message in the middle of a panel. */
-async function middleStep(dashboard: Dashboard, lane: Lane): Promise<number> {
-  const messages = await dashboard.settledMessages(lane);
+async function middleStep(dashboard: Dashboard, type: PanelType): Promise<number> {
+  const messages = await dashboard.settledMessages(type);
   return Number(/\d+/.exec(messages[Math.floor(messages.length / 2)] ?? "")?.[0]);
 }
 
-async function scrollTo(dashboard: Dashboard, lane: Lane, message: string): Promise<void> {
-  while (!(await dashboard.messages(lane)).includes(message)) {
-    await dashboard.wheel(lane, -400);
-    await dashboard.settledMessages(lane);
+async function scrollTo(dashboard: Dashboard, type: PanelType, message: string): Promise<void> {
+  while (!(await dashboard.messages(type)).includes(message)) {
+    await dashboard.wheel(type, -400);
+    await dashboard.settledMessages(type);
   }
 }
 
-async function open(dashboard: Dashboard, lane: Lane, message: string): Promise<void> {
-  await scrollTo(dashboard, lane, message);
-  await dashboard.click(`[data-type=${lane}] .row ::-p-text(${message})`);
+async function open(dashboard: Dashboard, type: PanelType, message: string): Promise<void> {
+  await scrollTo(dashboard, type, message);
+  await dashboard.click(`[data-type=${type}] .row ::-p-text(${message})`);
   await dashboard.page.waitForSelector(`.details-message ::-p-text(${message})`);
 }
 
@@ -192,10 +198,10 @@ test("a trace id leads to the trace UI of the configuration, and no other text d
     await logging.flush();
     await using dashboard = new Dashboard(await View.open(logging.url));
     await dashboard.page.waitForSelector("[data-type=audit_log] .row");
-    for (const lane of ["system_log", "audit_log"]) {
+    for (const type of ["system_log", "audit_log"]) {
       // The middle of the row can be out of view, beneath the details.
-      await dashboard.click(`[data-type=${lane}] .row .column-time`);
-      await dashboard.page.waitForSelector(`[data-type=${lane}] [aria-selected=true]`);
+      await dashboard.click(`[data-type=${type}] .row .column-time`);
+      await dashboard.page.waitForSelector(`[data-type=${type}] [aria-selected=true]`);
       const link = (await dashboard.page.waitForSelector(".details a"))!;
       expect(await link.evaluate(({ href, rel, target }) => [href, rel, target])).toEqual([
         `https://jaeger.example/trace/${traceId}?from=logs`,

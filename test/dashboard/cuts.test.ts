@@ -3,7 +3,7 @@ import { LogHistory } from "tailgate/client";
 import { expect, test, vi } from "vitest";
 import { Proxy } from "../client/proxy.ts";
 import { View } from "./browser.ts";
-import { AUDIT, Dashboard, DashboardGateway, type Lane } from "../harness/dashboard.ts";
+import { AUDIT, Dashboard, DashboardGateway, type PanelType } from "../harness/dashboard.ts";
 import { shownSequences } from "./shown-sequences.ts";
 
 const CUTS = 20;
@@ -41,16 +41,16 @@ test(`${CUTS} cuts of the connection while records flow lose and double nothing`
   await dashboard.showsLast("system_log", "the last");
   await dashboard.showsLast("audit_log", "the last event");
 
-  for (const lane of ["system_log", "audit_log"] as const) {
-    const stored = await storedSequences(gateway, lane);
+  for (const type of ["system_log", "audit_log"] as const) {
+    const stored = await storedSequences(gateway, type);
     expect(stored.length).toBeGreaterThan((CUTS * POSTS * POST_RECORDS) / 5);
-    expect(await shownSequences(dashboard.page, lane)).toEqual(stored);
+    expect(await shownSequences(dashboard.page, type)).toEqual(stored);
   }
   // Of the connections that were cut.
   dashboard.forgive(/WebSocket connection|Failed to load resource/);
 }, 120_000);
 
-/** Records of both lanes, and a cut at any moment among them. */
+/** Records of both types, and a cut at any moment among them. */
 async function sendAround(gateway: DashboardGateway, name: number, cut: () => void): Promise<void> {
   const cutAt = Math.floor(POSTS * Math.random());
   for (let post = 0; post < POSTS; post++) {
@@ -65,12 +65,12 @@ async function sendAround(gateway: DashboardGateway, name: number, cut: () => vo
   }
 }
 
-async function storedSequences(gateway: DashboardGateway, lane: Lane): Promise<number[]> {
+async function storedSequences(gateway: DashboardGateway, type: PanelType): Promise<number[]> {
   const history = new LogHistory({ url: gateway.url });
   const sequences: number[] = [];
   let cursor: string | null = null;
   do {
-    const query = { filter: { type: lane }, order: "asc", limit: 1000 } as const;
+    const query = { filter: { type }, order: "asc", limit: 1000 } as const;
     const page = await history.page(cursor === null ? query : { ...query, cursor });
     expect(page.gaps).toEqual([]);
     sequences.push(...page.entries.map(({ sequence }) => sequence));

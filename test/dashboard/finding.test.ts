@@ -1,12 +1,12 @@
 import { expect, test, vi } from "vitest";
-import { AUDIT, DashboardGateway, type Dashboard, type Lane } from "../harness/dashboard.ts";
+import { AUDIT, DashboardGateway, type Dashboard, type PanelType } from "../harness/dashboard.ts";
 
 const WAIT = { timeout: 15_000, interval: 30 };
 const BOX = "[role=combobox]";
 const MINUTE_MS = 60_000;
 
-async function shows(dashboard: Dashboard, lane: Lane, messages: string[]): Promise<void> {
-  await vi.waitFor(async () => expect(await dashboard.messages(lane)).toEqual(messages), WAIT);
+async function shows(dashboard: Dashboard, type: PanelType, messages: string[]): Promise<void> {
+  await vi.waitFor(async () => expect(await dashboard.messages(type)).toEqual(messages), WAIT);
 }
 
 async function search(dashboard: Dashboard, text: string): Promise<void> {

@@ -1,7 +1,7 @@
 import { describe, expect, test, vi } from "vitest";
 import { DashboardGateway, type Dashboard } from "../harness/dashboard.ts";
 
-const LANE = "system_log";
+const TYPE = "system_log";
 const PILL = "[data-type=system_log] .jump-to-latest";
 
 /** So many messages up to that one. */
@@ -18,9 +18,9 @@ describe("while the newest are in view", () => {
     await using gateway = await DashboardGateway.start();
     await using dashboard = await gateway.open();
     await gateway.postNumbered("message", 1, 100);
-    await dashboard.showsLast(LANE, "message 100");
+    await dashboard.showsLast(TYPE, "message 100");
     await gateway.postNumbered("message", 101, 12_000);
-    await dashboard.showsLast(LANE, "message 12000");
+    await dashboard.showsLast(TYPE, "message 12000");
     expect(await dashboard.page.$(PILL)).toBeNull();
   });
 
@@ -28,30 +28,30 @@ describe("while the newest are in view", () => {
     await using gateway = await DashboardGateway.start();
     await gateway.postNumbered("message", 1, 150);
     await using dashboard = await gateway.open();
-    await dashboard.showsLast(LANE, "message 150");
-    await dashboard.wheel(LANE, -400);
+    await dashboard.showsLast(TYPE, "message 150");
+    await dashboard.wheel(TYPE, -400);
     await dashboard.page.waitForSelector(PILL);
-    const before = await dashboard.settledMessages(LANE);
+    const before = await dashboard.settledMessages(TYPE);
     await gateway.postNumbered("message", 151, 12_000);
     await pillSays(dashboard, "11,850 new");
-    expect(await dashboard.messages(LANE)).toEqual(before);
+    expect(await dashboard.messages(TYPE)).toEqual(before);
     await dashboard.click(PILL);
-    await dashboard.showsLast(LANE, "message 12000");
+    await dashboard.showsLast(TYPE, "message 12000");
     await gateway.postNumbered("message", 12_001, 12_001);
-    await dashboard.showsLast(LANE, "message 12001");
+    await dashboard.showsLast(TYPE, "message 12001");
   });
 
   test("scrolling down to the end follows again", async () => {
     await using gateway = await DashboardGateway.start();
     await gateway.postNumbered("message", 1, 150);
     await using dashboard = await gateway.open();
-    await dashboard.showsLast(LANE, "message 150");
-    await dashboard.wheel(LANE, -400);
+    await dashboard.showsLast(TYPE, "message 150");
+    await dashboard.wheel(TYPE, -400);
     await dashboard.page.waitForSelector(PILL);
     await gateway.postNumbered("message", 151, 155);
     await pillSays(dashboard, "5 new");
-    await dashboard.wheel(LANE, 1000);
-    await dashboard.showsLast(LANE, "message 155");
+    await dashboard.wheel(TYPE, 1000);
+    await dashboard.showsLast(TYPE, "message 155");
     expect(await dashboard.page.$(PILL)).toBeNull();
   });
 });
@@ -60,19 +60,19 @@ test("a pause loses nothing: all that came meanwhile is read in order, however m
   await using gateway = await DashboardGateway.start();
   await gateway.postNumbered("message", 1, 50);
   await using dashboard = await gateway.open();
-  await dashboard.showsLast(LANE, "message 50");
+  await dashboard.showsLast(TYPE, "message 50");
   await dashboard.click(".actions [aria-pressed]");
   await gateway.postNumbered("message", 51, 25_000);
   await pillSays(dashboard, "24,950 new records");
-  await dashboard.showsLast(LANE, "message 50");
+  await dashboard.showsLast(TYPE, "message 50");
   await dashboard.click(".actions [aria-pressed]");
-  await dashboard.showsLast(LANE, "message 25000");
-  const seen = await dashboard.readUpTo(LANE, "message 24000");
+  await dashboard.showsLast(TYPE, "message 25000");
+  const seen = await dashboard.readUpTo(TYPE, "message 24000");
   expect(seen).toEqual(numbered(25_000, seen.length));
   // On to where the journal has to give what was more than the page holds.
-  await dashboard.page.$eval(`[data-type=${LANE}] .log-list`, (list) => (list.scrollTop = 0));
-  const last = Number((await dashboard.settledMessages(LANE)).at(-1)!.replace("message ", ""));
-  const older = await dashboard.readUpTo(LANE, `message ${last - 700}`);
+  await dashboard.page.$eval(`[data-type=${TYPE}] .log-list`, (list) => (list.scrollTop = 0));
+  const last = Number((await dashboard.settledMessages(TYPE)).at(-1)!.replace("message ", ""));
+  const older = await dashboard.readUpTo(TYPE, `message ${last - 700}`);
   expect(older).toEqual(numbered(last, older.length));
 });
 
@@ -80,8 +80,8 @@ test("scrolling back loads older records to the beginning of the journal, and mo
   await using gateway = await DashboardGateway.start();
   await gateway.postNumbered("message", 1, 3000);
   await using dashboard = await gateway.open();
-  await dashboard.showsLast(LANE, "message 3000");
-  const seen = await dashboard.readUpTo(LANE, "message 1");
+  await dashboard.showsLast(TYPE, "message 3000");
+  const seen = await dashboard.readUpTo(TYPE, "message 1");
   expect(seen).toEqual(Array.from({ length: 3000 }, (_, at) => `message ${at + 1}`));
   await vi.waitFor(async () =>
     expect(await dashboard.text(".list-top")).toBe("Start of the journal"),
@@ -92,14 +92,14 @@ test("Clear empties the list for what comes, and what was there can be shown aga
   await using gateway = await DashboardGateway.start();
   await gateway.postNumbered("message", 1, 5);
   await using dashboard = await gateway.open();
-  await dashboard.showsLast(LANE, "message 5");
+  await dashboard.showsLast(TYPE, "message 5");
   await dashboard.page.locator(".actions ::-p-text(Clear)").click();
-  await vi.waitFor(async () => expect(await dashboard.messages(LANE)).toEqual([]));
+  await vi.waitFor(async () => expect(await dashboard.messages(TYPE)).toEqual([]));
   await gateway.postNumbered("message", 6, 6);
-  await dashboard.showsLast(LANE, "message 6");
-  expect(await dashboard.messages(LANE)).toEqual(["message 6"]);
+  await dashboard.showsLast(TYPE, "message 6");
+  expect(await dashboard.messages(TYPE)).toEqual(["message 6"]);
   await dashboard.page.locator("::-p-text(Show earlier records)").click();
-  await vi.waitFor(async () => expect(await dashboard.messages(LANE)).toHaveLength(6));
+  await vi.waitFor(async () => expect(await dashboard.messages(TYPE)).toHaveLength(6));
 });
 
 test("a filter shows what matches of the past and of what comes, and a bad one is explained", async () => {
@@ -108,13 +108,13 @@ test("a filter shows what matches of the past and of what comes, and a bad one i
   await gateway.post([{ message: "loud 1", severity: 17 }]);
   await gateway.postNumbered("quiet", 1001, 1500);
   await using dashboard = await gateway.open();
-  await dashboard.showsLast(LANE, "quiet 1500");
+  await dashboard.showsLast(TYPE, "quiet 1500");
   await dashboard.page.type("[type=search]", "level:ERROR");
   await dashboard.page.keyboard.press("Enter");
-  await dashboard.showsLast(LANE, "loud 1");
+  await dashboard.showsLast(TYPE, "loud 1");
   await gateway.post([{ message: "quiet" }, { message: "loud 2", severity: 17 }]);
-  await dashboard.showsLast(LANE, "loud 2");
-  expect(await dashboard.messages(LANE)).toEqual(["loud 1", "loud 2"]);
+  await dashboard.showsLast(TYPE, "loud 2");
+  expect(await dashboard.messages(TYPE)).toEqual(["loud 1", "loud 2"]);
   await dashboard.page.type("[type=search]", ' logger:"');
   await dashboard.page.keyboard.press("Enter");
   await vi.waitFor(async () =>
@@ -126,7 +126,7 @@ test("what the page was too slow for is a row that says so, and a click loads it
   await using gateway = await DashboardGateway.start();
   await gateway.postNumbered("message", 1, 10);
   await using dashboard = await gateway.open();
-  await dashboard.showsLast(LANE, "message 10");
+  await dashboard.showsLast(TYPE, "message 10");
   const debug = await dashboard.page.createCDPSession();
   await debug.send("Debugger.enable");
   const paused = new Promise((resolve) => debug.once("Debugger.paused", resolve));
@@ -143,8 +143,8 @@ test("what the page was too slow for is a row that says so, and a click loads it
   await debug.send("Debugger.disable");
   await dashboard.page.waitForSelector("[data-type=system_log] .gap");
   await gateway.postNumbered("message", 11, 11);
-  await dashboard.showsLast(LANE, "message 11");
-  const gap = (await dashboard.messages(LANE)).find((message) => message.includes("missing"));
+  await dashboard.showsLast(TYPE, "message 11");
+  const gap = (await dashboard.messages(TYPE)).find((message) => message.includes("missing"));
   expect(gap).toMatch(/records missing .* this page was lagging/);
   const missing = async (): Promise<number> =>
     Number((await dashboard.text(".status-bar .missing[data-some=true]")).replace(" missing", ""));
@@ -153,7 +153,7 @@ test("what the page was too slow for is a row that says so, and a click loads it
   expect(gap).toContain(`${before} records missing`);
   await dashboard.page.locator("[data-type=system_log] .gap button").click();
   await vi.waitFor(async () => {
-    const messages = await dashboard.messages(LANE);
+    const messages = await dashboard.messages(TYPE);
     expect(messages.filter((message) => message.startsWith("large")).length).toBeGreaterThan(3);
     expect(await missing()).toBeLessThan(before);
   }, 10_000);

@@ -323,7 +323,7 @@ test("a gap is a row that gives way to its records, and the rest of it to a gap"
 
 test("a gap of the other panel is none here", () => {
   const bench = new Bench();
-  const gap = { from: 1, to: 5, reason: "slow", lane: "audit_log" } as const;
+  const gap = { from: 1, to: 5, reason: "slow", type: "audit_log" } as const;
   bench.gateway.tell({ type: "gap", gap });
   expect(bench.rows).toEqual([]);
 });

@@ -23,10 +23,10 @@ const RECORDS = [
 
 async function shows(
   dashboard: Dashboard,
-  lane: "system_log" | "audit_log",
+  type: "system_log" | "audit_log",
   messages: string[],
 ): Promise<void> {
-  const check = async (): Promise<void> => expect(await dashboard.messages(lane)).toEqual(messages);
+  const check = async (): Promise<void> => expect(await dashboard.messages(type)).toEqual(messages);
   await vi.waitFor(check, WAIT);
 }
 

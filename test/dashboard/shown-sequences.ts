@@ -1,13 +1,13 @@
 import type { Page } from "puppeteer-core";
-import type { Lane } from "../harness/dashboard.ts";
+import type { PanelType } from "../harness/dashboard.ts";
 
 /**
  * The sequences of a panel's rows as they stand from top to bottom, gaps as -1: from the record `first` on, or from
  * the top. The panel is scrolled through upwards from where it is.
  */
-export function shownSequences(page: Page, lane: Lane, first = 0): Promise<number[]> {
+export function shownSequences(page: Page, type: PanelType, first = 0): Promise<number[]> {
   return page.$eval(
-    `[data-type=${lane}] .log-list`,
+    `[data-type=${type}] .log-list`,
     async (list, wanted) => {
       const frame = (): Promise<number> => new Promise((done) => requestAnimationFrame(done));
       /** By the ordinal of the row in the list, which its id ends with. */

@@ -16,8 +16,8 @@ function says(dashboard: Dashboard, selector: string, pattern: RegExp): Promise<
 
 const COUNTS = /(\S+) received = (\S+) shown \+ (\S+) filtered \+ (\S+) buffered/;
 
-async function counts(dashboard: Dashboard, lane: string): Promise<number[]> {
-  const text = await dashboard.text(`.counts[data-panel=${lane}]`);
+async function counts(dashboard: Dashboard, type: string): Promise<number[]> {
+  const text = await dashboard.text(`.counts[data-panel=${type}]`);
   return COUNTS.exec(text)!
     .slice(1)
     .map((number) => Number(number.replaceAll(",", "")));
@@ -44,8 +44,8 @@ test("the status line says what came of the records, how fast and how late they 
   );
   await says(dashboard, ".rate", /^[1-9][\d,.]* records\/s$/);
   await says(dashboard, ".lag", /^Lag [\d,]+ m?s$/);
-  for (const lane of ["system_log", "audit_log"]) {
-    const [received, shown, filtered, buffered] = await counts(dashboard, lane);
+  for (const type of ["system_log", "audit_log"]) {
+    const [received, shown, filtered, buffered] = await counts(dashboard, type);
     expect(received).toBe(shown! + filtered! + buffered!);
   }
   expect(await dashboard.text(".missing")).toBe("0 missing");

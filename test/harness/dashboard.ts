@@ -2,7 +2,7 @@ import { vi } from "vitest";
 import { GatewayProcess } from "./gateway.ts";
 import { View, type ViewOptions } from "../dashboard/browser.ts";
 
-export type Lane = "system_log" | "audit_log";
+export type PanelType = "system_log" | "audit_log";
 
 /** A record as a test wants it. */
 export interface Given {
@@ -98,8 +98,8 @@ export class Dashboard implements AsyncDisposable {
   }
 
   /** The messages that are in view, from top to bottom. */
-  messages(lane: Lane): Promise<string[]> {
-    return this.page.$eval(`[data-type=${lane}] .log-list`, (list) => {
+  messages(type: PanelType): Promise<string[]> {
+    return this.page.$eval(`[data-type=${type}] .log-list`, (list) => {
       const { top, bottom } = list.getBoundingClientRect();
       const header = list.querySelector(".column-header")!.getBoundingClientRect().height;
       return [...list.querySelectorAll(".row")]
@@ -111,33 +111,33 @@ export class Dashboard implements AsyncDisposable {
   }
 
   /** Waits until the last message in view is this one. */
-  async showsLast(lane: Lane, message: string): Promise<void> {
+  async showsLast(type: PanelType, message: string): Promise<void> {
     const check = async (): Promise<void> => {
-      const messages = await this.messages(lane);
+      const messages = await this.messages(type);
       if (messages.at(-1) !== message) throw new Error(`In view is: ${messages.join("\n")}`);
     };
     await vi.waitFor(check, WAIT);
   }
 
   /** The messages in view once a frame has passed without a change of them. */
-  async settledMessages(lane: Lane): Promise<string[]> {
-    for (let before = await this.messages(lane); ;) {
+  async settledMessages(type: PanelType): Promise<string[]> {
+    for (let before = await this.messages(type); ;) {
       await this.page.evaluate(() => new Promise((done) => requestAnimationFrame(done)));
-      const now = await this.messages(lane);
+      const now = await this.messages(type);
       if (now.join("\n") === before.join("\n")) return now;
       before = now;
     }
   }
 
   /** Scrolls up, view by view, until a message is in view; answers all that were, as they stand from top to bottom. */
-  async readUpTo(lane: Lane, message: string): Promise<string[]> {
+  async readUpTo(type: PanelType, message: string): Promise<string[]> {
     /** Of each view what the one before did not have, the last one first. */
-    const parts = [await this.messages(lane)];
+    const parts = [await this.messages(type)];
     for (let [top] = parts[0]!; !parts.at(-1)!.includes(message);) {
-      await this.page.$eval(`[data-type=${lane}] .log-list`, (list) => {
+      await this.page.$eval(`[data-type=${type}] .log-list`, (list) => {
         list.scrollTop -= list.clientHeight / 2;
       });
-      const now = await this.settledMessages(lane);
+      const now = await this.settledMessages(type);
       const overlap = now.indexOf(top!);
       if (overlap < 0) throw new Error(`The list has jumped from ${top} to ${now.join(", ")}.`);
       if (overlap > 0) parts.push(now.slice(0, overlap));
@@ -161,8 +161,8 @@ export class Dashboard implements AsyncDisposable {
   }
 
   /** Turns the wheel over a panel, downwards if positive, and waits until the list has moved and stands still again. */
-  async wheel(lane: Lane, byPx: number): Promise<void> {
-    const list = (await this.page.$(`[data-type=${lane}] .log-list`))!;
+  async wheel(type: PanelType, byPx: number): Promise<void> {
+    const list = (await this.page.$(`[data-type=${type}] .log-list`))!;
     const topAfterFrame = (): Promise<number> =>
       list.evaluate(async (element) => {
         await new Promise((done) => requestAnimationFrame(done));

@@ -166,7 +166,7 @@ export class PanelStore {
         this.#rows.receive(event.entries, event.from, event.to);
         break;
       case "gap":
-        this.#rows.receiveGap(event.gap, (event.gap.lane ?? this.type) === this.type);
+        this.#rows.receiveGap(event.gap, (event.gap.type ?? this.type) === this.type);
         break;
       case "filter":
         if (event.version === this.#pending?.version) this.#restart(this.#pending.filter);

@@ -1,23 +1,22 @@
 /**
- * The form in which the journal keeps records: for each lane of a commit one piece of bytes, which has the envelopes
- * as they go to viewers, the OpenTelemetry records as they came, and what it takes to make a batch of both again.
+ * A block is the form in which the journal stores the records of one type of a commit: one piece of bytes with the
+ * envelopes as clients get them, the OpenTelemetry records as they came, and what it takes to make a batch of both.
  *
- * Little-endian: the {@link HEAD_CELLS} of the head, four bytes each; the {@link CELLS} of each record, four bytes
- * each; for audit events their hashes, 32 bytes each; the loggers' names as JSON; the frames; the OTLP request, in which
- * the records may stand in another order.
+ * Little-endian: the head of {@link HEAD_CELLS} cells of four bytes; the {@link CELLS} of each record, four bytes each;
+ * for audit events their hashes, 32 bytes each; the loggers' names as JSON; the frames with the envelopes; the OTLP
+ * request, in which the records may be in another order.
  */
 
+import { RequestBuilder } from "../otlp/encode.ts";
 import type { EnvelopeType, LevelRank } from "../wire/envelope.ts";
-import { damagedIn, repaired } from "./damaged-envelope.ts";
-import { LaneOtlp } from "./lane-otlp.ts";
-import { LaneRecords } from "./lane-records.ts";
-import { ProtobufOrigin } from "./origin.ts";
-import { frameHeaderBytes, hasLongFrameHeader } from "./frames.ts";
-import { RecordBatch } from "./record-batch.ts";
 import { TIMESTAMP_LENGTH } from "../envelope/timestamp.ts";
+import { findDamaged, repair } from "./damaged-envelope.ts";
+import { frameHeaderBytes, hasLongFrameHeader } from "./frames.ts";
+import { ProtobufOrigin, type Origin } from "./origin.ts";
+import { RecordBatch } from "./record-batch.ts";
 
 const FORMAT = 2;
-/** In it the OTLP request has the records in the lane's order, and their cells do not say so. */
+/** The format in which the OTLP request has the records in the block's order, and their cells do not say so. */
 const FORMAT_IN_ORDER = 1;
 
 const HEAD_CELLS = 6;
@@ -29,8 +28,8 @@ const HEAD_OTLP_BYTES = 4;
 const HEAD_IS_AUDIT = 5;
 
 /**
- * Of a record: its sequence behind that of the commit's first record, its envelope's size, level and logger, and its
- * place in the OTLP request.
+ * Of a record: its sequence relative to the commit's first record, its envelope's size, level and logger, and its index
+ * in the OTLP request.
  */
 const CELLS = 5;
 const CELLS_IN_ORDER = 4;
@@ -43,8 +42,11 @@ const CELL_OTLP = 4;
 const CELL_BYTES = 4;
 const HASH_BYTES = 32;
 
-/** The records of one lane of a commit, ready to be stored. */
-export interface StoredLane {
+/** A smaller request is merged with its neighbors: its resource would take too much space. */
+const WHOLE_RECORDS_MIN = 32;
+
+/** The records of one type of a commit, ready to be stored. */
+export interface Block {
   readonly type: EnvelopeType;
   readonly records: number;
   /** The earliest and the latest of the envelopes' timestamps, in ms since 1970. */
@@ -53,67 +55,84 @@ export interface StoredLane {
   readonly bytes: Uint8Array<ArrayBuffer>;
 }
 
-/** A lane that was read, with the sequence of its commit's first record. */
-export interface ReadLane {
+/** A block that was read. */
+export interface StoredBlock {
+  /** The sequence of its commit's first record. */
   readonly firstSequence: number;
   readonly appendedAtMs: number;
   readonly bytes: Uint8Array;
 }
 
 /**
- * The lanes that the batches have records of; their sequences follow one another. `allocate` gives memory of its own
- * for so many bytes, which can be handed to another thread.
+ * Encodes batches whose sequences follow one another, as one block for each type that they have records of. `allocate`
+ * returns memory of its own, which can be transferred to another thread.
  */
-export function storedLanes(
+export function encodeBlocks(
   batches: readonly RecordBatch[],
   allocate: (bytes: number) => Buffer<ArrayBuffer> = (bytes) => Buffer.allocUnsafeSlow(bytes),
-): StoredLane[] {
-  const lanes: Record<EnvelopeType, LaneRecords> = {
-    system_log: new LaneRecords(),
-    audit_log: new LaneRecords(),
+): Block[] {
+  const lists: Record<EnvelopeType, RecordList> = {
+    system_log: new RecordList(),
+    audit_log: new RecordList(),
   };
   for (const batch of batches) {
-    for (let index = 0; index < batch.length; index++) lanes[batch.type(index)].add(batch, index);
+    for (let index = 0; index < batch.length; index++) lists[batch.type(index)].add(batch, index);
   }
   const first = batches[0]!.firstSequence;
   return (["system_log", "audit_log"] as const)
-    .filter((type) => lanes[type].length > 0)
-    .map((type) => storedLane(type, first, lanes[type], batches, allocate));
+    .filter((type) => lists[type].length > 0)
+    .map((type) => encodeBlock(type, first, lists[type], batches, allocate));
 }
 
-function storedLane(
+/** Records of several batches, in their order. */
+class RecordList {
+  readonly batches: RecordBatch[] = [];
+  /** The index of each in its batch. */
+  readonly indexes: number[] = [];
+
+  get length(): number {
+    return this.indexes.length;
+  }
+
+  add(batch: RecordBatch, index: number): void {
+    this.batches.push(batch);
+    this.indexes.push(index);
+  }
+}
+
+function encodeBlock(
   type: EnvelopeType,
   firstSequence: number,
-  lane: LaneRecords,
+  list: RecordList,
   batches: readonly RecordBatch[],
   allocate: (bytes: number) => Buffer<ArrayBuffer>,
-): StoredLane {
-  const { length: records } = lane;
-  const frames = framesOf(type, lane, batches);
-  const otlp = new LaneOtlp(lane);
-  const { cells, loggers } = cellsOf(lane, firstSequence, otlp.places);
-  const hashes = type === "audit_log" ? hashesOf(lane) : Buffer.alloc(0);
+): Block {
+  const { length: records } = list;
+  const frames = framesOf(type, list, batches);
+  const otlp = new BlockRequest(list);
+  const { cells, loggers } = encodeCells(list, firstSequence, otlp.indexes);
+  const hashes = type === "audit_log" ? encodeHashes(list) : Buffer.alloc(0);
   const head = new Int32Array(HEAD_CELLS);
   head[HEAD_FORMAT] = FORMAT;
   head[HEAD_RECORDS] = records;
   head[HEAD_LOGGERS_BYTES] = loggers.length;
-  head[HEAD_FRAMES_BYTES] = sizeOf(frames);
+  head[HEAD_FRAMES_BYTES] = totalLength(frames);
   head[HEAD_OTLP_BYTES] = otlp.byteLength;
   head[HEAD_IS_AUDIT] = type === "audit_log" ? 1 : 0;
-  const pieces = [bytesOf(head), bytesOf(cells), hashes, loggers, ...frames];
-  const bytes = allocate(sizeOf(pieces) + otlp.byteLength);
+  const parts = [bytesOf(head), bytesOf(cells), hashes, loggers, ...frames];
+  const bytes = allocate(totalLength(parts) + otlp.byteLength);
   let position = 0;
-  for (const piece of pieces) {
-    bytes.set(piece, position);
-    position += piece.length;
+  for (const part of parts) {
+    bytes.set(part, position);
+    position += part.length;
   }
   otlp.writeTo(bytes, position);
-  return { type, records, ...timesOf(lane), bytes };
+  return { type, records, ...timeRangeOf(list), bytes };
 }
 
 function framesOf(
   type: EnvelopeType,
-  { length }: LaneRecords,
+  { length }: RecordList,
   batches: readonly RecordBatch[],
 ): Uint8Array[] {
   const isAll = length === batches.reduce((sum, batch) => sum + batch.length, 0);
@@ -122,55 +141,55 @@ function framesOf(
   );
 }
 
-function sizeOf(pieces: readonly Uint8Array[]): number {
-  return pieces.reduce((sum, piece) => sum + piece.length, 0);
+function totalLength(parts: readonly Uint8Array[]): number {
+  return parts.reduce((sum, part) => sum + part.length, 0);
 }
 
-function cellsOf(
-  { length, batches, indexes }: LaneRecords,
+function encodeCells(
+  { length, batches, indexes }: RecordList,
   firstSequence: number,
-  otlpPlaces: Int32Array,
+  otlpIndexes: Int32Array,
 ): { cells: Int32Array; loggers: Uint8Array } {
   const loggers = new Map<string, number>();
   const cells = new Int32Array(CELLS * length);
-  // Most records have the logger of the one before.
+  // Most records have the same logger as the one before.
   let logger: string | undefined;
-  let loggerPlace = 0;
-  for (let place = 0; place < length; place++) {
-    const batch = batches[place]!;
-    const index = indexes[place]!;
+  let loggerIndex = 0;
+  for (let item = 0; item < length; item++) {
+    const batch = batches[item]!;
+    const index = indexes[item]!;
     if (batch.logger(index) !== logger) {
       logger = batch.logger(index);
-      loggerPlace = loggers.get(logger) ?? loggers.size;
-      loggers.set(logger, loggerPlace);
+      loggerIndex = loggers.get(logger) ?? loggers.size;
+      loggers.set(logger, loggerIndex);
     }
-    const cell = CELLS * place;
+    const cell = CELLS * item;
     cells[cell + CELL_SEQUENCE] = batch.sequence(index) - firstSequence;
     cells[cell + CELL_SIZE] = batch.size(index);
     cells[cell + CELL_RANK] = batch.rank(index);
-    cells[cell + CELL_LOGGER] = loggerPlace;
-    cells[cell + CELL_OTLP] = otlpPlaces[place]!;
+    cells[cell + CELL_LOGGER] = loggerIndex;
+    cells[cell + CELL_OTLP] = otlpIndexes[item]!;
   }
   return { cells, loggers: Buffer.from(JSON.stringify([...loggers.keys()])) };
 }
 
-function hashesOf({ batches, indexes }: LaneRecords): Buffer {
-  return Buffer.from(batches.map((batch, place) => batch.hash(indexes[place]!)).join(""), "hex");
+function encodeHashes({ batches, indexes }: RecordList): Buffer {
+  return Buffer.from(batches.map((batch, item) => batch.hash(indexes[item]!)).join(""), "hex");
 }
 
-function timesOf(lane: LaneRecords): { timeMin: number; timeMax: number } {
+function timeRangeOf(list: RecordList): { timeMin: number; timeMax: number } {
   let min = 0;
   let max = 0;
-  for (let place = 1; place < lane.length; place++) {
-    // Most come in order of time.
-    if (compareTimes(lane, place, max) >= 0) max = place;
-    else if (compareTimes(lane, place, min) < 0) min = place;
+  for (let item = 1; item < list.length; item++) {
+    // Most records come in order of time.
+    if (compareTimes(list, item, max) >= 0) max = item;
+    else if (compareTimes(list, item, min) < 0) min = item;
   }
-  return { timeMin: timeOf(lane, min), timeMax: timeOf(lane, max) };
+  return { timeMin: timeOf(list, min), timeMax: timeOf(list, max) };
 }
 
-/** As texts of the same length, where they are: a piece of its own for each would cost more than comparing them. */
-function compareTimes({ batches, indexes }: LaneRecords, one: number, other: number): number {
+/** Compares the timestamps' text in place: a string for each would cost more than the comparison. */
+function compareTimes({ batches, indexes }: RecordList, one: number, other: number): number {
   const { buffer } = batches[one]!;
   const { buffer: otherBuffer } = batches[other]!;
   const start = batches[one]!.timestampStart(indexes[one]!);
@@ -182,10 +201,10 @@ function compareTimes({ batches, indexes }: LaneRecords, one: number, other: num
   return 0;
 }
 
-/** In ms since 1970. A timestamp that is none must not keep the commit from being stored: its arrival stands for it. */
-function timeOf({ batches, indexes }: LaneRecords, place: number): number {
-  const batch = batches[place]!;
-  const time = Date.parse(batch.timestamp(indexes[place]!));
+/** In ms since 1970. An invalid timestamp must not prevent the commit: the append time replaces it. */
+function timeOf({ batches, indexes }: RecordList, item: number): number {
+  const batch = batches[item]!;
+  const time = Date.parse(batch.timestamp(indexes[item]!));
   return Number.isNaN(time) ? batch.appendedAtMs : time;
 }
 
@@ -193,14 +212,135 @@ function bytesOf({ buffer, byteOffset, byteLength }: Int32Array): Uint8Array {
   return new Uint8Array(buffer, byteOffset, byteLength);
 }
 
-/** What a batch that is read has for each record. */
+/** A part of the request that is a request by itself: concatenated, they are one. */
+interface RequestPart {
+  readonly byteLength: number;
+  writeTo(bytes: Uint8Array, position: number): void;
+}
+
+/**
+ * The OpenTelemetry records of a block as one ExportLogsServiceRequest. A request of which the block has all records is
+ * copied as it came; of other requests it has the block's records.
+ */
+class BlockRequest {
+  /** For each record of the block its index in the request. */
+  readonly indexes: Int32Array;
+  readonly byteLength: number;
+  readonly #parts: RequestPart[] = [];
+
+  constructor(list: RecordList) {
+    const { batches, indexes, length } = list;
+    this.indexes = new Int32Array(length);
+    let loose = 0;
+    for (let start = 0; start < length;) {
+      const origin = batches[start]!.origin(indexes[start]!);
+      let end = start + 1;
+      while (end < length && batches[end]!.origin(indexes[end]!) === origin) end++;
+      if (isWhole(origin, end - start)) {
+        this.#addLoose(list, loose, start);
+        this.#addWhole(list, start, end, origin.request!);
+        loose = end;
+      }
+      start = end;
+    }
+    this.#addLoose(list, loose, length);
+    this.byteLength = this.#parts.reduce((sum, part) => sum + part.byteLength, 0);
+  }
+
+  writeTo(bytes: Uint8Array, position: number): void {
+    let start = position;
+    for (const part of this.#parts) {
+      part.writeTo(bytes, start);
+      start += part.byteLength;
+    }
+  }
+
+  #addWhole(
+    { batches, indexes }: RecordList,
+    start: number,
+    end: number,
+    request: Uint8Array,
+  ): void {
+    for (let item = start; item < end; item++) {
+      this.indexes[item] = start + batches[item]!.originIndex(indexes[item]!);
+    }
+    this.#parts.push({
+      byteLength: request.length,
+      writeTo: (bytes, position) => bytes.set(request, position),
+    });
+  }
+
+  #addLoose({ batches, indexes }: RecordList, start: number, end: number): void {
+    if (start === end) return;
+    for (let item = start; item < end; item++) this.indexes[item] = item;
+    this.#parts.push(
+      new RequestBuilder(end - start, (item) =>
+        batches[start + item]!.encodedRecord(indexes[start + item]!),
+      ),
+    );
+  }
+}
+
+/** No record is in a block twice, so with as many records as in the request, the block has all of them. */
+function isWhole({ request, records }: Origin, count: number): boolean {
+  return request !== undefined && count === records && count >= WHOLE_RECORDS_MIN;
+}
+
+/**
+ * Decodes blocks into one batch of all their records, in the order of their sequences. Envelopes that an older Tailgate
+ * has damaged are repaired; `onRepaired` gets the sequences of their records.
+ * @throws RangeError if they cannot be read.
+ */
+export function decodeBlocks(
+  blocks: readonly StoredBlock[],
+  onRepaired?: (sequences: readonly number[]) => void,
+): RecordBatch {
+  const readers = blocks.map((block) => new BlockReader(block));
+  const records = readers.reduce((sum, reader) => sum + reader.records, 0);
+  const batch = new RecordBatch(memoryFor(readers), records);
+  const columns = { sequences: new Float64Array(records), times: new Float64Array(records) };
+  for (let position = 0; batch.length < records;) {
+    const { next, limit } = nextOf(readers);
+    position = next.addBefore(limit, batch, position, columns);
+  }
+  batch.firstSequence = columns.sequences[0]!;
+  batch.sequences = columns.sequences;
+  batch.appendedAtMs = columns.times[0]!;
+  batch.appendedTimes = columns.times;
+  // Only next to a large envelope others were damaged: checking all of them would slow down every replay.
+  const damaged = readers.some(({ hasLarge }) => hasLarge) ? findDamaged(batch) : [];
+  if (damaged.length === 0) return batch;
+  onRepaired?.(damaged.map((index) => batch.sequence(index)));
+  return repair(batch, damaged);
+}
+
+/** The frames of a single block stay where they are. */
+function memoryFor(readers: readonly BlockReader[]): Buffer {
+  if (readers.length === 1) return readers[0]!.frames;
+  return Buffer.allocUnsafeSlow(readers.reduce((sum, { frames }) => sum + frames.length, 0));
+}
+
+/** Returns the block with the next record, and the sequence at which it is another block's turn. */
+function nextOf(readers: readonly BlockReader[]): { next: BlockReader; limit: number } {
+  let next = readers[0]!;
+  let limit = Infinity;
+  for (const reader of readers.slice(1)) {
+    if (reader.nextSequence < next.nextSequence) {
+      limit = next.nextSequence;
+      next = reader;
+    } else limit = Math.min(limit, reader.nextSequence);
+  }
+  return { next, limit };
+}
+
+/** What a decoded batch has for each record. */
 interface Columns {
   readonly sequences: Float64Array;
   readonly times: Float64Array;
 }
 
-/** Where the parts of a lane lie in its bytes. */
-class Lane {
+/** Reads the records of a block one after the other. */
+class BlockReader {
   readonly records: number;
   readonly isAudit: boolean;
   readonly loggers: readonly string[];
@@ -214,12 +354,12 @@ class Lane {
   /** Where the next record's frame starts. */
   #position = 0;
   next = 0;
-  /** Whether an envelope has the large head of a frame. */
+  /** Whether an envelope is so large that it has the long frame header. */
   hasLarge = false;
 
-  /** @throws RangeError where the form is not known, or what is there cannot be it. */
-  constructor({ firstSequence, appendedAtMs, bytes }: ReadLane) {
-    const head = cellsAt(bytes, 0, HEAD_CELLS);
+  /** @throws RangeError if the format is unknown or the bytes do not match it. */
+  constructor({ firstSequence, appendedAtMs, bytes }: StoredBlock) {
+    const head = readCells(bytes, 0, HEAD_CELLS);
     const format = head[HEAD_FORMAT]!;
     if (format !== FORMAT && format !== FORMAT_IN_ORDER) {
       throw new RangeError(`stored records have the unknown format ${format}`);
@@ -235,25 +375,25 @@ class Lane {
       position += length;
       return Buffer.from(bytes.buffer, start, length);
     };
-    this.#cells = cellsAt(bytes, position, this.#cellsOfRecord * this.records);
+    this.#cells = readCells(bytes, position, this.#cellsOfRecord * this.records);
     position += CELL_BYTES * this.#cells.length;
     this.#hashes = part(this.isAudit ? HASH_BYTES * this.records : 0);
     this.loggers = JSON.parse(part(head[HEAD_LOGGERS_BYTES]!).toString()) as string[];
     this.frames = part(head[HEAD_FRAMES_BYTES]!);
     this.origin = new ProtobufOrigin(part(head[HEAD_OTLP_BYTES]!), this.records);
     if (position !== bytes.length) {
-      throw new RangeError(`stored records have ${bytes.length} bytes in place of ${position}`);
+      throw new RangeError(`stored records have ${bytes.length} bytes instead of ${position}`);
     }
   }
 
-  /** The sequence of the next record; Infinity behind the last one. */
+  /** The sequence of the next record; Infinity after the last one. */
   get nextSequence(): number {
     return this.next < this.records ? this.#firstSequence + this.#cell(CELL_SEQUENCE) : Infinity;
   }
 
   /**
-   * Adds the next record and those behind it before the sequence `limit`; answers where their frames end, which start
-   * at `position` in the batch's memory, and are copied to it where they are not there already.
+   * Adds the records from the next one up to the sequence `limit`. Their frames start at `position` in the batch's
+   * memory, to which they are copied unless they are there already. Returns where they end.
    */
   addBefore(
     limit: number,
@@ -282,8 +422,8 @@ class Lane {
   #add(batch: RecordBatch, start: number, end: number): void {
     const rank = this.#cell(CELL_RANK) as LevelRank;
     const logger = this.loggers[this.#cell(CELL_LOGGER)]!;
-    const place = this.#cellsOfRecord === CELLS ? this.#cell(CELL_OTLP) : this.next;
-    batch.add(start, end, rank, this.isAudit, logger, this.origin, place);
+    const otlpIndex = this.#cellsOfRecord === CELLS ? this.#cell(CELL_OTLP) : this.next;
+    batch.add(start, end, rank, this.isAudit, logger, this.origin, otlpIndex);
     if (this.isAudit) batch.seal(batch.length - 1, this.#hash());
   }
 
@@ -296,54 +436,11 @@ class Lane {
   }
 }
 
-function cellsAt({ buffer, byteOffset }: Uint8Array, position: number, cells: number): Int32Array {
+function readCells(
+  { buffer, byteOffset }: Uint8Array,
+  position: number,
+  cells: number,
+): Int32Array {
   const start = byteOffset + position;
   return new Int32Array(buffer.slice(start, start + CELL_BYTES * cells));
-}
-
-/**
- * One batch of all records of these lanes, in the order of their sequences. Envelopes that an older Tailgate has damaged
- * are repaired; `tell` is told the sequences of their records.
- * @throws RangeError where they cannot be read.
- */
-export function readBatch(
-  read: readonly ReadLane[],
-  tell?: (repaired: readonly number[]) => void,
-): RecordBatch {
-  const lanes = read.map((lane) => new Lane(lane));
-  const records = lanes.reduce((sum, lane) => sum + lane.records, 0);
-  const batch = new RecordBatch(memoryFor(lanes), records);
-  const columns = { sequences: new Float64Array(records), times: new Float64Array(records) };
-  for (let position = 0; batch.length < records;) {
-    const { next, limit } = nextOf(lanes);
-    position = next.addBefore(limit, batch, position, columns);
-  }
-  batch.firstSequence = columns.sequences[0]!;
-  batch.sequences = columns.sequences;
-  batch.appendedAtMs = columns.times[0]!;
-  batch.appendedTimes = columns.times;
-  // Only next to a large envelope others were damaged: looking at all of them would slow down every replay.
-  const damaged = lanes.some(({ hasLarge }) => hasLarge) ? damagedIn(batch) : [];
-  if (damaged.length === 0) return batch;
-  tell?.(damaged.map((index) => batch.sequence(index)));
-  return repaired(batch, damaged);
-}
-
-/** The frames of a single lane stay where they are. */
-function memoryFor(lanes: readonly Lane[]): Buffer {
-  if (lanes.length === 1) return lanes[0]!.frames;
-  return Buffer.allocUnsafeSlow(lanes.reduce((sum, { frames }) => sum + frames.length, 0));
-}
-
-/** The lane with the next record, and the sequence at which another one has its turn. */
-function nextOf(lanes: readonly Lane[]): { next: Lane; limit: number } {
-  let next = lanes[0]!;
-  let limit = Infinity;
-  for (const lane of lanes.slice(1)) {
-    if (lane.nextSequence < next.nextSequence) {
-      limit = next.nextSequence;
-      next = lane;
-    } else limit = Math.min(limit, lane.nextSequence);
-  }
-  return { next, limit };
 }

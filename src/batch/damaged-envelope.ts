@@ -18,7 +18,7 @@ const DAMAGED_BYTES_MAX = 1 << 20;
 const SECOND_MS = 1000;
 
 /** The places of the records whose envelopes are damaged. */
-export function damagedIn(batch: RecordBatch): number[] {
+export function findDamaged(batch: RecordBatch): number[] {
   const damaged: number[] = [];
   for (let index = 0; index < batch.length; index++) {
     if (!isSound(batch, index)) damaged.push(index);
@@ -39,7 +39,7 @@ function isSound(batch: RecordBatch, index: number): boolean {
 }
 
 /** The batch with these envelopes made anew from the OpenTelemetry records, which are stored beside them and are whole. */
-export function repaired(batch: RecordBatch, damaged: readonly number[]): RecordBatch {
+export function repair(batch: RecordBatch, damaged: readonly number[]): RecordBatch {
   const envelopes = new Map(damaged.map((index) => [index, encodedAgain(batch, index)]));
   const bytesOf = (index: number): Uint8Array => envelopes.get(index) ?? batch.bytes(index);
   let bytes = 0;
@@ -47,9 +47,8 @@ export function repaired(batch: RecordBatch, damaged: readonly number[]): Record
     const { length } = bytesOf(index);
     bytes += frameHeaderBytes(length) + length;
   }
-  const open = new BatchBuilder();
-  // With room for all of them they are one batch.
-  open.writer.reserve(bytes);
+  // With memory for all of them they are one batch.
+  const open = new BatchBuilder(undefined, bytes);
   for (let index = 0; index < batch.length; index++) {
     open.begin();
     open.writer.raw(bytesOf(index));

@@ -31,7 +31,7 @@ export interface Origin {
 }
 
 /** A record of an origin: its place among that origin's records. */
-export interface OriginPlace {
+export interface OriginRef {
   readonly origin: Origin;
   readonly index: number;
 }
@@ -171,7 +171,7 @@ export class RecordOrigin implements Origin {
  */
 export function settle(batch: RecordBatch): void {
   if (batch.unsettled === 0) return;
-  const places = new Map<number, OriginPlace>();
+  const places = new Map<number, OriginRef>();
   // The journal stores the two types apart, each in one piece.
   for (const type of ["system_log", "audit_log"] as const) {
     for (const isOwn of [true, false]) settleAlike(batch, { type, isOwn }, places);
@@ -187,7 +187,7 @@ interface Kind {
 function settleAlike(
   batch: RecordBatch,
   { type, isOwn }: Kind,
-  places: Map<number, OriginPlace>,
+  places: Map<number, OriginRef>,
 ): void {
   const indexes: number[] = [];
   for (let index = 0; index < batch.length; index++) {
@@ -196,7 +196,7 @@ function settleAlike(
     if (origin.isInterim === true && isAlike) indexes.push(index);
   }
   if (indexes.length === 0) return;
-  const request = buildRequest(indexes.length, (place) => batch.otlpPieces(indexes[place]!));
+  const request = buildRequest(indexes.length, (place) => batch.encodedRecord(indexes[place]!));
   const origin = isOwn
     ? new OwnOrigin(request, indexes.length)
     : new ProtobufOrigin(request, indexes.length);

@@ -12,7 +12,7 @@ import { recordOfEnvelope } from "../envelope/envelope-record.ts";
 import { EVENT_KEY } from "../envelope/event-key.ts";
 import { TIMESTAMP_LENGTH, TIMESTAMP_START } from "../envelope/timestamp.ts";
 import { otlpToJson } from "../otlp/to-json.ts";
-import { RecordOrigin, type Origin, type OriginPlace } from "./origin.ts";
+import { RecordOrigin, type Origin, type OriginRef } from "./origin.ts";
 import { RecordRepair } from "../otlp/repair.ts";
 import { frameHeaderBytes } from "./frames.ts";
 
@@ -137,7 +137,7 @@ export class RecordBatch implements Batch {
   }
 
   /** Moves records from `first` on to other origins, those for which `moved` returns one. */
-  moveOrigins(first: number, moved: (index: number) => OriginPlace | undefined): void {
+  moveOrigins(first: number, moved: (index: number) => OriginRef | undefined): void {
     const { length } = this;
     const loggers = this.#sources.slice();
     const places = Array.from({ length: length - first }, (_, offset) => moved(first + offset));
@@ -275,7 +275,7 @@ export class RecordBatch implements Batch {
   }
 
   /** The record as it came. One that cannot be told must not keep those of its commit from their way. */
-  otlpPieces(index: number): EncodedRecord {
+  encodedRecord(index: number): EncodedRecord {
     try {
       return this.origin(index).otlp(this.originIndex(index));
     } catch (error) {
@@ -313,7 +313,7 @@ export class RecordBatch implements Batch {
   }
 
   otlp(form?: OtlpForm): Uint8Array {
-    if (form === undefined) return buildRequest(this.length, (index) => this.otlpPieces(index));
+    if (form === undefined) return buildRequest(this.length, (index) => this.encodedRecord(index));
     const repair = new RecordRepair();
     return buildRequest(this.length, (index) => this.exportedPieces(index, repair, form));
   }
@@ -457,7 +457,7 @@ class Selection implements Batch {
     const batch = this.#batch;
     const indexes = this.#indexes;
     if (form === undefined)
-      return buildRequest(length, (place) => batch.otlpPieces(indexes[place]!));
+      return buildRequest(length, (place) => batch.encodedRecord(indexes[place]!));
     const repair = new RecordRepair();
     return buildRequest(length, (place) => batch.exportedPieces(indexes[place]!, repair, form));
   }

@@ -22,7 +22,7 @@ export default defineConfig({
     sourcemap: true,
     license: { fileName: "LICENSES.md" },
     rolldownOptions: {
-      input: [path("main.ts"), path("../journal/sqlite-worker.ts")],
+      input: [path("main.ts"), path("../journal/worker.ts")],
       output: { comments: false, entryFileNames: "[name].js", chunkFileNames: "[name]-[hash].js" },
     },
   },

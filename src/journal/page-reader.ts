@@ -1,74 +1,99 @@
 import type { StatementSync } from "node:sqlite";
-import { crc32 } from "node:zlib";
 import type { EnvelopeType, Gap } from "../plugin/index.ts";
-import type { Hole } from "./journal.ts";
-import type { ReadQuery, ReadRow, ReadRows } from "./messages.ts";
-import { unpackedLane } from "./packed-lane.ts";
-import { DamageError, isDamage, LANES, type Statements } from "./schema.ts";
-import { placeOf, type Place, type Step } from "./time-spans.ts";
+import type { SequenceGap } from "./journal.ts";
+import {
+  checksum,
+  DamageError,
+  decompressBlock,
+  isDamage,
+  TYPES,
+  type Statements,
+} from "./schema.ts";
+import { readRange, type BlockRange, type Step } from "./time-index.ts";
 
-/** A page of reading ends with the commit that makes it as large as this. */
+/** A page ends with the commit that makes it as large as this. */
 const PAGE_BYTES = 512 << 10;
 const PAGE_ROWS = 256;
 
-/** The smallest sequence from which on all records of a lane are kept. */
+export interface PageQuery {
+  readonly from: number;
+  readonly order: "asc" | "desc";
+  readonly type: EnvelopeType | undefined;
+  readonly sinceMs: number | undefined;
+  readonly untilMs: number | undefined;
+}
+
+/** A block that was read. */
+export interface BlockRow {
+  readonly type: EnvelopeType;
+  /** The first and the last sequence of its commit. */
+  readonly firstSequence: number;
+  readonly lastSequence: number;
+  readonly appendedAtMs: number;
+  readonly bytes: Uint8Array<ArrayBuffer>;
+}
+
+export interface StoredPage {
+  /** The range of sequences that was read; empty with `to = from - 1`. */
+  readonly from: number;
+  readonly to: number;
+  readonly blocks: readonly BlockRow[];
+  readonly gaps: readonly Gap[];
+}
+
+/** The smallest sequence from which on all records of a type are retained. */
 export type Floors = Record<EnvelopeType, number>;
 
-/** As SQLite has read it: a damaged row may have values of other types. */
-interface Row {
+/** A row as SQLite has read it: if it is damaged, its values may have other types. */
+interface RawRow {
   readonly appended: number;
   readonly crc: number;
   readonly bytes: Uint8Array<ArrayBuffer> | string | number | null;
 }
 
-/** What a row's bytes and its place are checked against when they are read. */
-export function checksum(bytes: Uint8Array, first: number, last: number, appended: number): number {
-  return crc32(bytes, crc32(`${first} ${last} ${appended}`));
-}
-
-/** Reads a page of the journal's tables: whole commits, from the one with the query's first record on. */
+/** Reads a page of the journal's tables: whole commits, starting with that of the query's first record. */
 export class PageReader {
   readonly #statements: Statements;
-  readonly #query: ReadQuery;
+  readonly #query: PageQuery;
   readonly #ascending: boolean;
   readonly #types: readonly EnvelopeType[];
   readonly #floors: Floors;
   readonly #newest: number;
-  readonly #rows: ReadRow[] = [];
+  readonly #blocks: BlockRow[] = [];
   readonly #gaps: Gap[] = [];
   #bytes = 0;
 
-  constructor(statements: Statements, query: ReadQuery, floors: Floors, newest: number) {
+  constructor(statements: Statements, query: PageQuery, floors: Floors, newest: number) {
     this.#statements = statements;
     this.#query = query;
     this.#ascending = query.order === "asc";
-    this.#types = query.type === undefined ? LANES : [query.type];
+    this.#types = query.type === undefined ? TYPES : [query.type];
     this.#floors = floors;
     this.#newest = newest;
   }
 
-  read(): ReadRows {
-    const lanes = this.#types.map(
+  read(): StoredPage {
+    const walks = this.#types.map(
       (type) =>
-        new LaneWalk(this.#statements, type, this.#query, this.#newest, this.#endOfCommit(type)),
+        new BlockWalk(this.#statements, type, this.#query, this.#newest, this.#endOfCommit(type)),
     );
-    const edge = this.#walk(lanes) ?? (this.#ascending ? this.#newest : 1);
+    const edge = this.#walk(walks) ?? (this.#ascending ? this.#newest : 1);
     const [from, to] = this.#ascending ? [this.#query.from, edge] : [edge, this.#query.from];
-    for (const lane of lanes) this.#unreadable(lane);
-    this.#deleted();
-    this.#holes(from, to);
-    return { from, to, rows: this.#rows, gaps: this.#gapsWithin(from, to) };
+    for (const walk of walks) this.#addUnreadable(walk);
+    this.#addExpired();
+    this.#addKnownGaps(from, to);
+    return { from, to, blocks: this.#blocks, gaps: this.#gapsWithin(from, to) };
   }
 
-  /** Takes what the page is to have; answers where it ends, undefined for the end of the journal. */
-  #walk(lanes: readonly LaneWalk[]): number | undefined {
+  /** Reads the blocks of the page. Returns the sequence at which it ends, undefined for the end of the journal. */
+  #walk(walks: readonly BlockWalk[]): number | undefined {
     let edge: number | undefined;
-    for (let lane; (lane = this.#nearest(lanes)); lane.proceed()) {
-      const step = lane.step!;
+    for (let walk; (walk = this.#nearest(walks)); walk.proceed()) {
+      const step = walk.step!;
       if ("stoppedAt" in step) return step.stoppedAt;
       const end = this.#ascending ? step.last : step.first;
       if (edge !== undefined && end !== edge && this.#isFull) return edge;
-      this.#add(lane.type, step);
+      this.#add(walk.type, step);
       edge = end;
     }
     return undefined;
@@ -79,68 +104,68 @@ export class PageReader {
     const { from } = this.#query;
     if (this.#ascending) return from;
     try {
-      const place = placeOf(this.#statements.lanes[type].asc.byIndex.get(from));
-      return place !== undefined && place.first <= from ? place.last : from;
+      const range = readRange(this.#statements.blocks[type].asc.byIndex.get(from));
+      return range !== undefined && range.first <= from ? range.last : from;
     } catch (error) {
       if (!isDamage(error)) throw error;
       return from;
     }
   }
 
-  #nearest(lanes: readonly LaneWalk[]): LaneWalk | undefined {
-    let best: LaneWalk | undefined;
-    for (const lane of lanes) {
-      if (lane.step === undefined) continue;
-      if (best === undefined || isNearer(lane.step, best.step!, this.#ascending)) best = lane;
+  #nearest(walks: readonly BlockWalk[]): BlockWalk | undefined {
+    let best: BlockWalk | undefined;
+    for (const walk of walks) {
+      if (walk.step === undefined) continue;
+      if (best === undefined || isNearer(walk.step, best.step!, this.#ascending)) best = walk;
     }
     return best;
   }
 
   get #isFull(): boolean {
-    return this.#bytes >= PAGE_BYTES || this.#rows.length + this.#gaps.length >= PAGE_ROWS;
+    return this.#bytes >= PAGE_BYTES || this.#blocks.length + this.#gaps.length >= PAGE_ROWS;
   }
 
-  /** Adds a row, or a gap if it is damaged. */
-  #add(type: EnvelopeType, { first, last }: Place): void {
+  /** Adds a block, or a gap if it is damaged. */
+  #add(type: EnvelopeType, { first, last }: BlockRange): void {
     const row = this.#row(type, last);
-    const bytes = row && laneOf(row, first, last);
+    const bytes = row && blockOf(row, first, last);
     if (bytes === undefined) {
       this.#gaps.push({ from: first, to: last, type, reason: "damaged" });
       return;
     }
     this.#bytes += bytes.length;
     const appendedAtMs = row!.appended;
-    this.#rows.push({ type, firstSequence: first, lastSequence: last, appendedAtMs, bytes });
+    this.#blocks.push({ type, firstSequence: first, lastSequence: last, appendedAtMs, bytes });
   }
 
-  #row(type: EnvelopeType, last: number): Row | undefined {
+  #row(type: EnvelopeType, last: number): RawRow | undefined {
     try {
-      return this.#statements.lanes[type].row.get(last) as Row | undefined;
+      return this.#statements.blocks[type].row.get(last) as RawRow | undefined;
     } catch (error) {
       if (!isDamage(error)) throw error;
       return undefined;
     }
   }
 
-  /** Nobody can say how far the damage goes. */
-  #unreadable({ isBroken, position, type }: LaneWalk): void {
+  /** Adds a gap to the end of the journal: it is unknown how far the damage reaches. */
+  #addUnreadable({ isBroken, position, type }: BlockWalk): void {
     if (!isBroken) return;
     const [from, to] = this.#ascending ? [position, this.#newest] : [1, position];
     this.#gaps.push({ from, to, type, reason: "damaged" });
   }
 
-  #deleted(): void {
+  #addExpired(): void {
     for (const type of this.#types) {
       this.#gaps.push({ from: 1, to: this.#floors[type] - 1, type, reason: "retention" });
     }
   }
 
-  #holes(from: number, to: number): void {
-    const holes = this.#statements.holesIn.all(from, to) as unknown as Hole[];
-    for (const { first, last, reason } of holes) this.#gaps.push({ from: first, to: last, reason });
+  #addKnownGaps(from: number, to: number): void {
+    const gaps = this.#statements.gapsIn.all(from, to) as unknown as SequenceGap[];
+    for (const { first, last, reason } of gaps) this.#gaps.push({ from: first, to: last, reason });
   }
 
-  /** As far as they lie in the page's stretch, in the order of their sequences. */
+  /** Returns the parts of the gaps within a range, in the order of their sequences. */
   #gapsWithin(first: number, last: number): Gap[] {
     return this.#gaps
       .map((gap) => ({ ...gap, from: Math.max(gap.from, first), to: Math.min(gap.to, last) }))
@@ -149,55 +174,55 @@ export class PageReader {
   }
 }
 
-/** What was stored in a row; undefined where it is damaged. */
-function laneOf(
-  { bytes, appended, crc }: Row,
+/** Returns the block of a row; undefined if it is damaged. */
+function blockOf(
+  { bytes, appended, crc }: RawRow,
   first: number,
   last: number,
 ): Uint8Array<ArrayBuffer> | undefined {
   if (!(bytes instanceof Uint8Array)) return undefined;
   if (checksum(bytes, first, last, appended) !== crc) return undefined;
   try {
-    return unpackedLane(bytes);
+    return decompressBlock(bytes);
   } catch {
     return undefined;
   }
 }
 
-/** Rows before stops: a page that ends at a stop has all that lies before it. */
+/** Blocks come before stops: a page that ends at a stop has everything before it. */
 function isNearer(one: Step, other: Step, ascending: boolean): boolean {
-  const [place, otherPlace] = [one, other].map((step) =>
+  const [position, otherPosition] = [one, other].map((step) =>
     "stoppedAt" in step ? step.stoppedAt : step.last,
   ) as [number, number];
-  if (place === otherPlace) return "stoppedAt" in other && !("stoppedAt" in one);
-  return ascending ? place < otherPlace : place > otherPlace;
+  if (position === otherPosition) return "stoppedAt" in other && !("stoppedAt" in one);
+  return ascending ? position < otherPosition : position > otherPosition;
 }
 
-/** The commits that one lane has records of and that the query may want, one after the other. */
-class LaneWalk {
+/** Goes through the blocks of one type that the query may want, one after the other. */
+class BlockWalk {
   readonly type: EnvelopeType;
   /** Undefined at the end. */
   step: Step | undefined;
-  /** Where the next one is looked for. */
+  /** Where the search for the next block starts. */
   position: number;
-  /** The index cannot be read from `position` on. */
+  /** True if the index cannot be read from `position` on. */
   isBroken = false;
   readonly #ascending: boolean;
   readonly #newest: number;
-  readonly #nearest: Statements["lanes"][EnvelopeType]["asc"];
+  readonly #nearest: Statements["blocks"][EnvelopeType]["asc"];
   #steps: Iterator<Step>;
   #isTimed: boolean;
 
   constructor(
     statements: Statements,
     type: EnvelopeType,
-    { order, sinceMs, untilMs }: ReadQuery,
+    { order, sinceMs, untilMs }: PageQuery,
     newest: number,
     position: number,
   ) {
     const since = sinceMs ?? Number.MIN_SAFE_INTEGER;
     const until = untilMs ?? Number.MAX_SAFE_INTEGER;
-    const { spans, asc, desc } = statements.lanes[type];
+    const { timeIndex, asc, desc } = statements.blocks[type];
     this.type = type;
     this.position = position;
     this.#ascending = order === "asc";
@@ -205,8 +230,8 @@ class LaneWalk {
     this.#nearest = this.#ascending ? asc : desc;
     this.#isTimed = sinceMs !== undefined || untilMs !== undefined;
     if (!this.#isTimed) this.#steps = this.#all();
-    else if (this.#ascending) this.#steps = spans.upwards(position, since, until);
-    else this.#steps = spans.downwards(position, since, until);
+    else if (this.#ascending) this.#steps = timeIndex.upwards(position, since, until);
+    else this.#steps = timeIndex.downwards(position, since, until);
     this.proceed();
   }
 
@@ -214,20 +239,20 @@ class LaneWalk {
     try {
       const step = this.#steps.next().value as Step | undefined;
       if (step !== undefined && "last" in step && step.last > this.#newest) {
-        throw new DamageError("a commit behind the newest");
+        throw new DamageError("a commit after the newest");
       }
-      this.#come(step);
+      this.#moveTo(step);
     } catch (error) {
       if (!isDamage(error)) throw error;
       if (!this.#isTimed) return this.#break();
-      // To look at all commits takes longer, and finds those that are wanted, too.
+      // Going through all blocks takes longer and finds the wanted ones, too.
       this.#isTimed = false;
       this.#steps = this.#all();
       this.proceed();
     }
   }
 
-  #come(step: Step | undefined): void {
+  #moveTo(step: Step | undefined): void {
     this.step = step;
     if (step === undefined || "stoppedAt" in step) return;
     this.position = this.#ascending ? step.last + 1 : step.first - 1;
@@ -241,30 +266,33 @@ class LaneWalk {
   *#all(): Generator<Step> {
     const { byIndex, byTable } = this.#nearest;
     for (;;) {
-      const [indexed, listed] = [this.#found(byIndex), this.#found(byTable)];
-      if (indexed === "damaged" && listed === "damaged") throw new DamageError("no way to go on");
-      const places = [indexed, listed].filter((place) => typeof place === "object");
-      if (places.length === 0) return;
-      yield places.reduce((one, other) => this.#nearer(one, other));
+      const found = [this.#find(byIndex), this.#find(byTable)];
+      if (found.every((range) => range === "damaged")) throw new DamageError("no readable index");
+      const ranges = found.filter((range) => typeof range === "object");
+      if (ranges.length === 0) return;
+      yield ranges.reduce((one, other) => this.#nearer(one, other));
     }
   }
 
-  #found(nearest: StatementSync): Place | undefined | "damaged" {
+  #find(nearest: StatementSync): BlockRange | undefined | "damaged" {
     try {
-      const place = placeOf(nearest.get(this.position));
-      return place === undefined || this.#isAhead(place) ? place : "damaged";
+      const range = readRange(nearest.get(this.position));
+      return range === undefined || this.#isAhead(range) ? range : "damaged";
     } catch (error) {
       if (!isDamage(error)) throw error;
       return "damaged";
     }
   }
 
-  #isAhead({ last }: Place): boolean {
+  #isAhead({ last }: BlockRange): boolean {
     return this.#ascending ? this.position <= last && last <= this.#newest : last <= this.position;
   }
 
-  /** What one of them lacks is damaged there; the larger range of two that begin elsewhere is on the safe side. */
-  #nearer(one: Place, other: Place): Place {
+  /**
+   * Chooses between what the index and the table say: an entry that only one of them has is missing from the other for
+   * damage. If they differ in where a block begins, the larger range is on the safe side.
+   */
+  #nearer(one: BlockRange, other: BlockRange): BlockRange {
     if (one.last === other.last) return one.first < other.first ? one : other;
     return one.last < other.last === this.#ascending ? one : other;
   }

@@ -1,18 +1,32 @@
-import { DatabaseSync, type DatabaseSyncOptions, type StatementSync } from "node:sqlite";
-import { crc32 } from "node:zlib";
+/** The tables of the journal's database: their columns, checksums and statements, and how the file is opened. */
+
+import {
+  DatabaseSync,
+  type DatabaseSyncOptions,
+  type SQLOutputValue,
+  type StatementSync,
+} from "node:sqlite";
+import { constants, crc32, zstdCompressSync, zstdDecompressSync } from "node:zlib";
 import type { EnvelopeType } from "../plugin/index.ts";
-import { makeOwnFile } from "./own-file.ts";
-import { OrderError, SPANS_SCHEMA, TimeSpans } from "./time-spans.ts";
+import {
+  KEYED_EVENTS_MAX,
+  type ChainState,
+  type EpochStart,
+  type StoredEvent,
+  NO_EVENTS,
+} from "./journal.ts";
+import { createPrivateFile } from "./side-files.ts";
+import { OrderError, TIME_INDEX_SCHEMA, TimeIndex } from "./time-index.ts";
 
 /** Changes when an older Tailgate could not read what this one writes. */
 const FORMAT = 2;
-/** In it no lane is packed (packed-lane.ts). A journal of this form is gone on with in the new one. */
-const FORMAT_UNPACKED = 1;
+/** The format without compressed blocks. A journal of this format is upgraded in place. */
+const FORMAT_UNCOMPRESSED = 1;
 
 const SET_FORMAT = `PRAGMA user_version = ${FORMAT}`;
 
-/** `total` is the sum of the bytes of all rows up to this one, so that a lane's size is a difference. */
-const LANE_COLUMNS = `
+/** `total` is the sum of the bytes of all rows up to this one, so that the size of a type's records is a difference. */
+const BLOCK_COLUMNS = `
   last INTEGER PRIMARY KEY,
   first INTEGER NOT NULL,
   records INTEGER NOT NULL,
@@ -30,20 +44,20 @@ const SCHEMA = `
   CREATE TABLE holes (last INTEGER PRIMARY KEY, first INTEGER NOT NULL, reason TEXT NOT NULL);
   CREATE TABLE cursors (consumer TEXT PRIMARY KEY, sequence INTEGER NOT NULL) WITHOUT ROWID;
   CREATE TABLE events (seq INTEGER PRIMARY KEY, key TEXT NOT NULL, digest TEXT NOT NULL, hash TEXT NOT NULL);
-  CREATE TABLE system_log (${LANE_COLUMNS});
-  CREATE TABLE audit_log (${LANE_COLUMNS});
+  CREATE TABLE system_log (${BLOCK_COLUMNS});
+  CREATE TABLE audit_log (${BLOCK_COLUMNS});
   CREATE INDEX system_log_time ON system_log (last, time_min, time_max, first);
   CREATE INDEX audit_log_time ON audit_log (last, time_min, time_max, first);`;
 
-/** Came later: journals that were made before get it, and those who do not know it lose nothing. */
+/** Added later. Existing journals get the table, and a Tailgate that does not know it loses nothing. */
 const MEMORIES_SCHEMA =
   "CREATE TABLE IF NOT EXISTS memories (owner TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID";
 
 /**
  * The small tables, with the columns that each row's `crc` covers: SQLite has no checksums, and a wrong cursor or hash
- * would go unnoticed. (A block has its own, which it is checked against when it is read.)
+ * would go unnoticed. (A block has its own checksum, which is verified when it is read.)
  */
-export const CHECKED_COLUMNS = {
+const CHECKED_COLUMNS = {
   meta: ["name", "value"],
   epochs: ["first", "epoch"],
   chain: ["count", "seq", "head"],
@@ -57,11 +71,11 @@ export const CHECKED_COLUMNS = {
 
 export type CheckedTable = keyof typeof CHECKED_COLUMNS;
 
-/** Of rows from before there were checksums. */
+/** The checksum of rows that were written before there were checksums. */
 const UNCHECKED = -1;
 
-/** True of a row that is not as it was written. */
-export function isDamagedRow(table: CheckedTable): string {
+/** True for a row that is not as it was written. */
+function isDamagedRow(table: CheckedTable): string {
   return `crc IS NOT ${UNCHECKED} AND crc IS NOT checked(${CHECKED_COLUMNS[table].join(", ")})`;
 }
 
@@ -71,32 +85,33 @@ function insertion(table: CheckedTable, verb: "INSERT" | "INSERT OR REPLACE" = "
   return `${verb} INTO ${table} (${columns.join(", ")}, crc) VALUES (${values}, checked(${values}))`;
 }
 
-export const LANES = ["system_log", "audit_log"] as const satisfies readonly EnvelopeType[];
+/** The types of records, which are stored apart; also the names of their tables. */
+export const TYPES = ["system_log", "audit_log"] as const satisfies readonly EnvelopeType[];
 
-interface NearestCommit {
+interface NearestBlock {
   readonly byIndex: StatementSync;
   readonly byTable: StatementSync;
 }
 
-interface LaneStatements {
+interface BlockStatements {
   readonly insert: StatementSync;
   readonly newest: StatementSync;
   readonly oldest: StatementSync;
-  /** Where the nearest commits lie, by the index and by the table itself: damage in one of them can be seen. */
-  readonly asc: NearestCommit;
-  readonly desc: NearestCommit;
+  /** Finds the nearest block by the index and by the table itself, so that damage to either is noticed. */
+  readonly asc: NearestBlock;
+  readonly desc: NearestBlock;
   readonly row: StatementSync;
   readonly deleteBelow: StatementSync;
-  readonly spans: TimeSpans;
+  readonly timeIndex: TimeIndex;
 }
 
 /** Prepared once: preparing costs as much as a small commit. */
 export class Statements {
-  readonly lanes: Readonly<Record<EnvelopeType, LaneStatements>>;
+  readonly blocks: Readonly<Record<EnvelopeType, BlockStatements>>;
   readonly insertEpoch: StatementSync;
-  readonly insertHole: StatementSync;
-  readonly holesIn: StatementSync;
-  readonly deleteHolesBelow: StatementSync;
+  readonly insertGap: StatementSync;
+  readonly gapsIn: StatementSync;
+  readonly deleteGapsBelow: StatementSync;
   readonly setChain: StatementSync;
   readonly setCursor: StatementSync;
   readonly setMemory: StatementSync;
@@ -105,16 +120,16 @@ export class Statements {
   readonly forgetEvents: StatementSync;
 
   constructor(db: DatabaseSync) {
-    this.lanes = {
-      system_log: laneStatements(db, "system_log"),
-      audit_log: laneStatements(db, "audit_log"),
+    this.blocks = {
+      system_log: blockStatements(db, "system_log"),
+      audit_log: blockStatements(db, "audit_log"),
     };
     this.insertEpoch = db.prepare(insertion("epochs"));
-    this.insertHole = db.prepare(insertion("holes", "INSERT OR REPLACE"));
-    this.holesIn = db.prepare(
+    this.insertGap = db.prepare(insertion("holes", "INSERT OR REPLACE"));
+    this.gapsIn = db.prepare(
       "SELECT first, last, reason FROM holes WHERE last >= ? AND first <= ? ORDER BY last",
     );
-    this.deleteHolesBelow = db.prepare("DELETE FROM holes WHERE last < ?");
+    this.deleteGapsBelow = db.prepare("DELETE FROM holes WHERE last < ?");
     this.setChain = db.prepare(
       "INSERT OR REPLACE INTO chain (id, count, seq, head, crc) VALUES (1, ?1, ?2, ?3, checked(?1, ?2, ?3))",
     );
@@ -128,9 +143,9 @@ export class Statements {
   }
 }
 
-function laneStatements(db: DatabaseSync, type: EnvelopeType): LaneStatements {
-  // The index has all that the search needs: a row that cannot be read does not keep from finding the next one.
-  const nearest = (rest: string): NearestCommit => ({
+function blockStatements(db: DatabaseSync, type: EnvelopeType): BlockStatements {
+  // The index covers the search, so an unreadable row does not prevent finding the next one.
+  const nearest = (rest: string): NearestBlock => ({
     byIndex: db.prepare(`SELECT first, last FROM ${type} INDEXED BY ${type}_time ${rest}`),
     byTable: db.prepare(`SELECT first, last FROM ${type} NOT INDEXED ${rest}`),
   });
@@ -139,17 +154,72 @@ function laneStatements(db: DatabaseSync, type: EnvelopeType): LaneStatements {
       `INSERT INTO ${type} (last, first, records, appended, time_min, time_max, total, crc, bytes)
       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     ),
-    newest: db.prepare(`SELECT last, total FROM ${type} ORDER BY last DESC LIMIT 1`),
+    newest: db.prepare(`SELECT last, appended, total FROM ${type} ORDER BY last DESC LIMIT 1`),
     oldest: db.prepare(`SELECT last, appended, total FROM ${type} ORDER BY last LIMIT ?`),
     asc: nearest("WHERE last >= ? ORDER BY last LIMIT 1"),
     desc: nearest("WHERE last <= ? ORDER BY last DESC LIMIT 1"),
     row: db.prepare(`SELECT appended, crc, bytes FROM ${type} WHERE last = ?`),
     deleteBelow: db.prepare(`DELETE FROM ${type} WHERE last < ?`),
-    spans: new TimeSpans(db, type),
+    timeIndex: new TimeIndex(db, type),
   };
 }
 
-/** Opens a database file, with the function that the checksums of rows are made by. */
+/** Returns the checksum of a block, which also covers its position. */
+export function checksum(bytes: Uint8Array, first: number, last: number, appended: number): number {
+  return crc32(bytes, crc32(`${first} ${last} ${appended}`));
+}
+
+/**
+ * A row has a block as it was made, which begins with the number of its format, or this mark, the block's size (four
+ * bytes each) and the block, compressed.
+ */
+const COMPRESSED = 0x5a67_6c54;
+const COMPRESSED_HEAD_BYTES = 8;
+
+/** To compress a smaller block takes longer than to write it. */
+const COMPRESSED_BYTES_MIN = 16 << 10;
+
+/** A higher level costs more than the disk space that it saves is worth (test/bench/README.md). */
+const COMPRESSION = { [constants.ZSTD_c_compressionLevel]: 1 };
+
+/** Returns the block as it is to be stored: unchanged if it is small or does not get smaller. */
+export function compressBlock(block: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  if (block.length < COMPRESSED_BYTES_MIN) return block;
+  const chunkSize = compressedBytesMax(block.length);
+  const frame = zstdCompressSync(block, { chunkSize, params: COMPRESSION });
+  if (COMPRESSED_HEAD_BYTES + frame.length >= block.length) return block;
+  const bytes = Buffer.allocUnsafeSlow(COMPRESSED_HEAD_BYTES + frame.length);
+  bytes.writeUInt32LE(COMPRESSED, 0);
+  bytes.writeUInt32LE(block.length, 4);
+  bytes.set(frame, COMPRESSED_HEAD_BYTES);
+  return bytes;
+}
+
+/** With room for this many bytes zstd needs no buffers of its own (ZSTD_COMPRESSBOUND in zstd.h). */
+function compressedBytesMax(blockBytes: number): number {
+  return blockBytes + (blockBytes >> 8) + 512;
+}
+
+/**
+ * Returns the block that was stored as these bytes, in memory of its own.
+ * @throws if they are not a block.
+ */
+export function decompressBlock(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  const { buffer, byteOffset, byteLength } = bytes;
+  const head = new DataView(buffer, byteOffset, byteLength);
+  if (byteLength < COMPRESSED_HEAD_BYTES || head.getUint32(0, true) !== COMPRESSED) return bytes;
+  const size = head.getUint32(4, true);
+  // With room for one byte more, zlib notices the end without allocating another chunk.
+  const block = zstdDecompressSync(bytes.subarray(COMPRESSED_HEAD_BYTES), {
+    chunkSize: size + 1,
+    maxOutputLength: size,
+  });
+  if (block.length !== size) throw new RangeError(`${block.length} bytes instead of ${size}`);
+  // A part of Node's buffer pool could not be transferred to another thread.
+  return block.buffer.byteLength === size + 1 ? block : new Uint8Array(block);
+}
+
+/** Opens a database file and gives it the function that computes the checksums of rows. */
 export function openFile(path: string, options: DatabaseSyncOptions = {}): DatabaseSync {
   const db = new DatabaseSync(path, options);
   const settings = {
@@ -162,25 +232,28 @@ export function openFile(path: string, options: DatabaseSyncOptions = {}): Datab
   return db;
 }
 
-/** SQLite gives its write-ahead log the mode of the database, and follows no link to it. */
+/**
+ * Opens the journal's database, creates it if there is none, and upgrades an older one. SQLite gives the write-ahead log
+ * the mode of the database, and follows no link to it.
+ */
 export function connect(path: string): DatabaseSync {
-  makeOwnFile(path);
+  createPrivateFile(path);
   const db = openFile(path);
   try {
     // Exclusive before the first access: then the write-ahead log needs no shared memory.
     db.exec("PRAGMA locking_mode = EXCLUSIVE");
-    // Finds cells that reach beyond their page when a page is read, and not only when they are.
+    // Finds cells that reach beyond their page when the page is read, not only when the cell is.
     db.exec("PRAGMA cell_size_check = ON");
     const format = db.prepare("PRAGMA user_version").get()!["user_version"] as number;
-    if (![0, FORMAT_UNPACKED, FORMAT].includes(format)) throw new UnknownFormatError(format);
+    if (![0, FORMAT_UNCOMPRESSED, FORMAT].includes(format)) throw new UnknownFormatError(format);
     db.exec("PRAGMA journal_mode = WAL");
     db.exec("PRAGMA synchronous = FULL");
     // Checkpoints are made between commits, when nobody waits.
     db.exec("PRAGMA wal_autocheckpoint = 0");
     if (format === 0) create(db);
-    if (format === FORMAT_UNPACKED) db.exec(SET_FORMAT);
-    // A journal from before there were spans gets them with what comes.
-    db.exec(SPANS_SCHEMA);
+    if (format === FORMAT_UNCOMPRESSED) db.exec(SET_FORMAT);
+    // In an older journal the time index starts with the next commits.
+    db.exec(TIME_INDEX_SCHEMA);
     db.exec(MEMORIES_SCHEMA);
     addChecksums(db);
     return db;
@@ -197,7 +270,7 @@ function create(db: DatabaseSync): void {
   db.exec("COMMIT");
 }
 
-/** They came later: those of older Tailgates do not have them, and do not need to know them. */
+/** Older versions of Tailgate neither have these columns nor need to know them. */
 function addChecksums(db: DatabaseSync): void {
   const tables = (Object.keys(CHECKED_COLUMNS) as CheckedTable[]).filter(
     (table) => !hasChecksums(db, table),
@@ -210,11 +283,70 @@ function addChecksums(db: DatabaseSync): void {
   db.exec("COMMIT");
 }
 
-export function hasChecksums(db: DatabaseSync, table: CheckedTable): boolean {
+function hasChecksums(db: DatabaseSync, table: CheckedTable): boolean {
   return db
     .prepare(`PRAGMA table_info(${table})`)
     .all()
     .some(({ name }) => name === "crc");
+}
+
+type TableRow = Record<string, SQLOutputValue>;
+
+/** Returns the rows of a small table that are as they were written. */
+export function intactRows(db: DatabaseSync, table: CheckedTable, order = ""): TableRow[] {
+  const condition = hasChecksums(db, table) ? `WHERE NOT (${isDamagedRow(table)})` : "";
+  return db.prepare(`SELECT * FROM ${table} ${condition} ${order}`).all();
+}
+
+/** Returns the rows of a small table that are not as they were written. */
+export function damagedRows(db: DatabaseSync, table: CheckedTable): TableRow[] {
+  return db.prepare(`SELECT * FROM ${table} WHERE ${isDamagedRow(table)}`).all();
+}
+
+/** Deletes the damaged rows of the small tables and returns the names of the tables that had some. */
+export function deleteDamagedRows(db: DatabaseSync): CheckedTable[] {
+  const tables = Object.keys(CHECKED_COLUMNS) as CheckedTable[];
+  return tables.filter((table) => {
+    if (damagedRows(db, table).length === 0) return false;
+    // Without any span a search looks at each commit; with only some of them it would skip commits.
+    const rows = table.endsWith("_spans") ? "" : `WHERE ${isDamagedRow(table)}`;
+    db.exec(`DELETE FROM ${table} ${rows}`);
+    return true;
+  });
+}
+
+export function readEpochs(db: DatabaseSync): EpochStart[] {
+  const rows = intactRows(db, "epochs", "ORDER BY rowid");
+  return rows.map(({ first, epoch }) => ({ first: first as number, epoch: epoch as string }));
+}
+
+export function readChain(db: DatabaseSync): ChainState {
+  const [row] = intactRows(db, "chain");
+  if (row === undefined) return NO_EVENTS;
+  const { count, seq, head } = row as unknown as ChainState;
+  return { count, seq, head };
+}
+
+export function readCursors(db: DatabaseSync): [string, number][] {
+  const rows = intactRows(db, "cursors");
+  return rows.map(({ consumer, sequence }) => [consumer as string, sequence as number]);
+}
+
+/** Returns the texts that plugins and the journal itself have saved, by owner. */
+export function readMemories(db: DatabaseSync): [string, string][] {
+  const rows = intactRows(db, "memories");
+  return rows.map(({ owner, text }) => [owner as string, text as string]);
+}
+
+/** Returns the audit events that are remembered by their keys, oldest first. There are many: check them beforehand. */
+export function readEvents(db: DatabaseSync, { areChecked = false } = {}): StoredEvent[] {
+  const order = `ORDER BY seq DESC LIMIT ${KEYED_EVENTS_MAX}`;
+  const newest = areChecked
+    ? db.prepare(`SELECT * FROM events ${order}`).all()
+    : intactRows(db, "events", order);
+  return newest
+    .toReversed()
+    .map(({ seq, key, digest, hash }) => ({ seq, key, digest, hash }) as StoredEvent);
 }
 
 /** A journal of a newer Tailgate is not damaged, and is left alone. */
@@ -229,25 +361,26 @@ export class DamageError extends Error {}
 
 const SQLITE_ERROR = 1;
 const SQLITE_CORRUPT = 11;
-/** A row that is there already, or that cannot be as a table wants it. */
+/** A row that exists already, or that violates a table's constraints. */
 const SQLITE_CONSTRAINT = 19;
 const SQLITE_MISMATCH = 20;
 const SQLITE_NOTADB = 26;
-/** The file ends before the page that was asked for. */
+/** The file ends before the requested page. */
 const SQLITE_IOERR_SHORT_READ = 522;
 
 const DAMAGE = new Set([SQLITE_CORRUPT, SQLITE_CONSTRAINT, SQLITE_MISMATCH, SQLITE_NOTADB]);
 
+/** Whether an error means that the database is damaged. */
 export function isDamage(error: unknown): boolean {
   if (error instanceof DamageError || error instanceof OrderError) return true;
   const { errcode, code } = error as { errcode?: number; code?: string };
-  // An integer that is no sequence, size or time of ours.
+  // An integer that cannot be a sequence, size or time of ours.
   if (code === "ERR_OUT_OF_RANGE") return true;
   if (errcode === undefined) return false;
   return errcode === SQLITE_IOERR_SHORT_READ || DAMAGE.has(errcode & 0xff);
 }
 
-/** While a journal is opened, statements that never change can fail only because its schema is not as it was made. */
+/** While a journal is opened, a constant statement can only fail if the schema is not as it was created. */
 export function asDamage(error: unknown): unknown {
   const { errcode } = error as { errcode?: number };
   if (errcode !== SQLITE_ERROR) return error;

@@ -1,82 +1,81 @@
 import { auditHash } from "../envelope/audit-line.ts";
 import { eventKeyOf } from "../envelope/event-key.ts";
+import { encodeBlocks } from "../batch/block.ts";
 import { settle } from "../batch/origin.ts";
 import type { RecordBatch } from "../batch/record-batch.ts";
-import { readBatch, storedLanes } from "../batch/block.ts";
 import { TailgateError, textOf } from "../wire/errors.ts";
 import type { Batch, Gap, JournalPage, JournalQuery } from "../plugin/index.ts";
 import { clearInterval, clearTimeout, setInterval, setTimeout } from "../runtime/timers.ts";
-import { LaneMemory } from "./lane-memory.ts";
-import { JournalThread, ThreadFailure, type ThreadEvents } from "./journal-thread.ts";
+import type { Commit, OpenedState, RecordRange } from "./database.ts";
 import type {
-  Journal,
-  StoredEvent,
   ChainState,
   Damage,
   EpochStart,
-  Hole,
+  Journal,
   Retention,
+  SequenceGap,
+  StoredEvent,
 } from "./journal.ts";
-import { emptyPage, MemoryTail } from "./memory-tail.ts";
-import { keptClockOf, TrustedClock, type ClockReading } from "./trusted-clock.ts";
-import type {
-  Answer,
-  Commit,
-  OpenedState,
-  ReadRow,
-  ReadRows,
-  Request,
-  StoredRange,
-} from "./messages.ts";
+import { MemoryTail } from "./memory.ts";
+import { emptyPage, pageOfBlocks, pageOfGap } from "./pages.ts";
+import { parseSavedClock, TrustedClock, type ClockReading } from "./trusted-clock.ts";
+import {
+  BufferPool,
+  WorkerError,
+  WorkerThread,
+  type WorkerEvents,
+  type WorkerReply,
+  type WorkerRequest,
+} from "./worker-thread.ts";
 
-/** What gathers while a commit is under way goes into the next one, up to this size. */
+/** What is appended while a commit is under way goes into the next one, up to this size. */
 const COMMIT_BYTES_MAX = 1 << 20;
 
 /**
- * Places of consumers go with a commit, where they cost next to nothing, at most once in the shorter time; where there is
- * no commit, they get one after the longer time.
+ * Cursors go with a commit, where they cost next to nothing, at most this often; without a commit they get one of their
+ * own after the longer time.
  */
 const CURSORS_WITH_COMMIT_MS = 100;
 const CURSORS_MS = 1_000;
 
-/** Retention by age is looked at this often. */
+/** How often records expire by age. */
 const TIDY_MS = 60_000;
 
-/** The clock is kept when no record has told the time for so long. */
-const UNKEPT_CLOCK_MS = 3_600_000;
+/** The clock is saved when no record has told the time for this long. */
+const UNSAVED_CLOCK_MS = 3_600_000;
 
-/** Under this name the journal keeps its clock. */
+/** The owner of the text in which the journal saves its clock. */
 const CLOCK = "journal/clock";
 
 export interface SqliteJournalOptions {
-  /** The directory of the database; exists. */
+  /** The directory of the database; must exist. */
   readonly directory: string;
   readonly retention: Retention;
-  /** A moment that is known to have passed, for a journal that has no record. */
+  /** A time that is known to have passed, for a journal without records. */
   readonly lastMs?: number | undefined;
-  /** Told what an operator has to know and nobody asked for; with the damage, if there is some. */
+  /** Called with what an operator has to know, and with the damage if there is any. */
   alarm(text: string, damage?: Damage): void;
 }
 
-interface Waiting {
+interface Appended {
   readonly batch: RecordBatch;
   readonly bytes: number;
   readonly durable: PromiseWithResolvers<void>;
 }
 
-/** What is made durable in one go. */
-interface Group {
-  readonly waiting: readonly Waiting[];
+/** Batches that become durable with one commit. */
+interface CommitGroup {
+  readonly appended: readonly Appended[];
   readonly first: number;
   readonly last: number;
-  /** Known when it has been handed to the thread: the number of the request, and the chain after its last audit event. */
+  /** Set when it was sent to the worker: the id of the request, and the chain after its last audit event. */
   sent: { readonly id: number; readonly chain: ChainState | undefined } | undefined;
   isSettled: boolean;
 }
 
 /**
- * The engine with a disk: node:sqlite in a thread of its own, one piece of bytes for each lane of a commit. An idle
- * journal commits at once; what comes while a commit is under way shares the next one.
+ * The engine with a disk: node:sqlite in a worker thread, one block for each type of a commit. An idle journal commits
+ * at once; what is appended while a commit is under way shares the next one (group commit).
  */
 export class SqliteJournal implements Journal {
   readonly isPersistent = true;
@@ -84,85 +83,85 @@ export class SqliteJournal implements Journal {
   readonly storedEvents: readonly StoredEvent[];
   readonly #options: SqliteJournalOptions;
   readonly #tail: MemoryTail;
-  readonly #laneMemory = new LaneMemory();
-  #thread: JournalThread;
+  readonly #pool = new BufferPool();
+  #worker: WorkerThread;
   #epochs: readonly EpochStart[];
-  /** In their order. */
-  #holes: Hole[];
+  /** In order. */
+  #gaps: SequenceGap[];
   readonly #cursors: Map<string, number>;
-  /** A consumer without a cursor is perhaps not new, then. */
+  /** A consumer without a cursor may not be new, then. */
   readonly #hasLostCursors: boolean;
   readonly #changedCursors = new Set<string>();
   readonly #memories: Map<string, string>;
-  #cursorsKeptAtMs = -Infinity;
+  #cursorsSavedAtMs = -Infinity;
   #cursorTimer: NodeJS.Timeout | undefined;
-  #waiting: Waiting[] = [];
-  /** Of what waits and of what is under way. */
+  #waiting: Appended[] = [];
+  /** What waits and what is under way. */
   #pendingBytes = 0;
   #durable: number;
-  /** Behind the last audit event that was handed to the thread. */
+  /** The chain after the last audit event that was sent to the worker. */
   #chain: ChainState;
-  /** Behind the last durable one. */
+  /** The chain after the last durable one. */
   #durableChain: ChainState;
-  /** More than one only where a process is about to die; in their order. */
-  readonly #underway = new Map<Group, Promise<void>>();
-  #trouble: string | undefined;
-  /** Why there are no files to store in, as the thread has found without a commit. */
-  #gone: string | undefined;
-  #hasToldOfDamage = false;
-  #hasToldOfRepairs = false;
-  #reopening: Promise<number> | undefined;
+  /** In order; more than one only if the process is about to die. */
+  readonly #underway = new Map<CommitGroup, Promise<void>>();
+  #commitError: string | undefined;
+  /** Why there are no files to write to, as the worker has noticed without a commit. */
+  #filesError: string | undefined;
+  #hasReportedDamage = false;
+  #hasReportedRepairs = false;
+  #restarting: Promise<number> | undefined;
   #isClosed = false;
   #tidyTimer: NodeJS.Timeout | undefined;
-  /** The clock's, as they are kept. */
-  #keptSteps: ClockReading["steps"];
-  /** The newest time that is kept, with the clock or with a record. */
-  #keptMs: number;
+  /** The clock's steps as they were saved. */
+  #savedSteps: ClockReading["steps"];
+  /** The newest time that was saved, with the clock or with a record. */
+  #savedMs: number;
 
-  private constructor(options: SqliteJournalOptions, thread: JournalThread, state: OpenedState) {
+  private constructor(options: SqliteJournalOptions, worker: WorkerThread, state: OpenedState) {
     this.#options = options;
-    this.#thread = thread;
-    const kept = keptClockOf(new Map(state.memories).get(CLOCK));
-    this.#keptSteps = kept?.steps ?? [];
-    const keptMs = laterOf(kept?.lastMs, state.lastMs);
-    this.clock = new TrustedClock({ lastMs: keptMs ?? options.lastMs, steps: this.#keptSteps });
-    this.#keptMs = keptMs ?? this.clock.now();
+    this.#worker = worker;
+    this.#memories = new Map(state.memories);
+    const saved = parseSavedClock(this.#memories.get(CLOCK));
+    this.#savedSteps = saved?.steps ?? [];
+    const savedMs = later(saved?.lastMs, state.lastMs);
+    this.clock = new TrustedClock({ lastMs: savedMs ?? options.lastMs, steps: this.#savedSteps });
+    this.#savedMs = savedMs ?? this.clock.now();
     this.#tail = new MemoryTail(this.clock, {
       newest: state.newest,
       durable: () => this.#durable,
     });
     this.#epochs = state.epochs;
-    this.#holes = [...state.holes];
+    this.#gaps = [...state.gaps];
     this.storedEvents = state.events;
     this.#cursors = new Map(state.cursors);
     this.#hasLostCursors = state.hasLostCursors;
-    this.#memories = new Map(state.memories);
     this.#durable = state.newest;
     this.#chain = state.chain;
     this.#durableChain = state.chain;
   }
 
   /**
-   * Opens the journal of a directory, and makes it where there is none.
-   * @throws TailgateError LOG_DIR_IN_USE where another gateway has it, JOURNAL_UNUSABLE where it cannot be opened.
+   * Opens the journal of a directory, and creates one if there is none.
+   * @throws TailgateError LOG_DIR_IN_USE if another gateway uses it, JOURNAL_UNUSABLE if it cannot be opened.
    */
   static async open(options: SqliteJournalOptions): Promise<SqliteJournal> {
     let journal: SqliteJournal | undefined;
     try {
-      const { thread, state, damage } = await startThread(options, {
+      const { thread, state, damage } = await startWorker(options, {
         replaced: (epochs, found) => {
-          if (journal !== undefined) journal.#replacedBy(epochs, found);
+          if (journal !== undefined) journal.#onReplaced(epochs, found);
         },
-        trouble: (text) => {
-          if (journal !== undefined) journal.#filesGone(text);
+        unavailable: (text) => {
+          if (journal !== undefined) journal.#onUnavailable(text);
         },
       });
       if (damage !== undefined) options.alarm(damage.text, damage);
       journal = new SqliteJournal(options, thread, state);
-      journal.#beginTidying();
+      journal.#startTidying();
       return journal;
     } catch (error) {
-      throw openFailure(options.directory, error);
+      throw openError(options.directory, error);
     }
   }
 
@@ -183,7 +182,7 @@ export class SqliteJournal implements Journal {
   }
 
   get oldestRetained(): number {
-    return this.#thread.oldestStored ?? this.#tail.oldest;
+    return this.#worker.oldestStored ?? this.#tail.oldest;
   }
 
   get memoryBytes(): number {
@@ -195,19 +194,18 @@ export class SqliteJournal implements Journal {
   }
 
   get lastError(): string | undefined {
-    return this.#trouble ?? this.#gone;
+    return this.#commitError ?? this.#filesError;
   }
 
-  /** The chain of evidence behind the newest durable audit event. */
   get chain(): ChainState {
     return this.#durableChain;
   }
 
   append(batch: RecordBatch): Promise<void> {
-    if (this.#isClosed) return Promise.reject(closed());
+    if (this.#isClosed) return Promise.reject(closedError());
     this.#tail.append(batch);
     const durable = Promise.withResolvers<void>();
-    // Whoever does not wait is told through `lastError`.
+    // If nobody waits, `lastError` tells.
     durable.promise.catch(() => {});
     const bytes = batch.memoryBytes;
     this.#waiting.push({ batch, bytes, durable });
@@ -221,12 +219,12 @@ export class SqliteJournal implements Journal {
   }
 
   #commitNext(): void {
-    const waiting = this.#nextGroup();
-    if (waiting.length === 0) return;
-    const group: Group = {
-      waiting,
-      first: waiting[0]!.batch.firstSequence,
-      last: lastSequence(waiting.at(-1)!.batch),
+    const appended = this.#nextGroup();
+    if (appended.length === 0) return;
+    const group: CommitGroup = {
+      appended,
+      first: appended[0]!.batch.firstSequence,
+      last: lastSequence(appended.at(-1)!.batch),
       sent: undefined,
       isSettled: false,
     };
@@ -237,153 +235,152 @@ export class SqliteJournal implements Journal {
     this.#underway.set(group, committing);
   }
 
-  /** The oldest of what waits: at least one batch, where there is one. */
-  #nextGroup(): Waiting[] {
+  /** Takes the oldest batches that wait: at least one, if there is one. */
+  #nextGroup(): Appended[] {
     let bytes = 0;
-    const end = this.#waiting.findIndex((waiting, index) => {
-      bytes += waiting.bytes;
+    const end = this.#waiting.findIndex((appended, index) => {
+      bytes += appended.bytes;
       return index > 0 && bytes > COMMIT_BYTES_MAX;
     });
     return this.#waiting.splice(0, end < 0 ? this.#waiting.length : end);
   }
 
-  /** Makes a group durable or refuses it; never rejects. */
-  async #commit(group: Group): Promise<void> {
+  /** Makes a group durable or rejects it; never rejects itself. */
+  async #commit(group: CommitGroup): Promise<void> {
     try {
-      await this.#stored(group);
-      this.#isDurable(group);
+      await this.#store(group);
+      this.#resolve(group);
     } catch (error) {
-      const { first, last, waiting } = group;
-      const failure = this.#commitFailure(error);
-      this.#refuse({ first, last, reason: "not_stored" });
+      const { first, last, appended } = group;
+      const rejection = this.#commitFailed(error);
+      this.#addGap({ first, last, reason: "not_stored" });
       this.#durable = last;
-      for (const { durable } of waiting) durable.reject(failure);
+      for (const { durable } of appended) durable.reject(rejection);
       this.#release(group);
     }
   }
 
-  #isDurable(group: Group): void {
+  #resolve(group: CommitGroup): void {
     if (group.isSettled) return;
     this.#durable = group.last;
     this.#durableChain = group.sent?.chain ?? this.#durableChain;
-    this.#trouble = undefined;
-    for (const { durable } of group.waiting) durable.resolve();
+    this.#commitError = undefined;
+    for (const { durable } of group.appended) durable.resolve();
     this.#release(group);
   }
 
-  #release(group: Group): void {
+  #release(group: CommitGroup): void {
     group.isSettled = true;
-    for (const { bytes } of group.waiting) this.#pendingBytes -= bytes;
+    for (const { bytes } of group.appended) this.#pendingBytes -= bytes;
     this.#tail.trim();
   }
 
   /** Resolves when the group is durable. */
-  async #stored(group: Group): Promise<void> {
-    if (this.#thread.end !== undefined) await this.#reopened();
-    const cursors = this.#cursorsToKeep();
+  async #store(group: CommitGroup): Promise<void> {
+    if (this.#worker.endCause !== undefined) await this.#restarted();
+    const cursors = this.#cursorsToSave();
     try {
       await this.#send(group, cursors);
     } catch (error) {
       for (const [consumer] of cursors) this.#changedCursors.add(consumer);
       group.sent = undefined;
-      if (this.#thread.end === undefined) this.#chain = this.#durableChain;
-      else if (await this.#isStored(group.last, error)) return;
+      if (this.#worker.endCause === undefined) this.#chain = this.#durableChain;
+      else if (await this.#wasStored(group.last, error)) return;
       throw error;
     }
   }
 
-  /** Hands a commit to the thread. */
-  async #send(group: Group, cursors: readonly [string, number][]): Promise<void> {
-    const batches = group.waiting.map(({ batch }) => batch);
+  /** Sends a commit to the worker. */
+  async #send(group: CommitGroup, cursors: readonly [string, number][]): Promise<void> {
+    const batches = group.appended.map(({ batch }) => batch);
     for (const batch of batches) this.#settle(batch);
     const before = this.#chain;
-    const { after, events } = sealed(batches, before);
-    const range = this.#rangeOf(batches);
-    this.#keptMs = range.appendedAtMs;
+    const { after, events } = seal(batches, before);
+    const range = this.#encodeRange(batches);
+    this.#savedMs = range.appendedAtMs;
     const hasAudit = after.count > before.count;
     const chain = hasAudit ? { before, after } : undefined;
     this.#chain = after;
-    const memory = range.lanes.map(({ bytes }) => bytes.buffer);
+    const memory = range.blocks.map(({ bytes }) => bytes.buffer);
     const commit: Commit = { ranges: [range], cursors, chain, events };
-    const committed = this.#thread.request({ kind: "commit", commit }, memory);
-    group.sent = { id: this.#thread.lastId, chain: hasAudit ? after : undefined };
-    const answer = await committed;
-    if (answer.kind === "committed") this.#laneMemory.give(answer.memory);
+    const committed = this.#worker.request({ kind: "commit", commit }, memory);
+    group.sent = { id: this.#worker.lastId, chain: hasAudit ? after : undefined };
+    const reply = await committed;
+    if (reply.kind === "committed") this.#pool.release(reply.memory);
   }
 
   /** Encodes what is stored, here and not while somebody logs. */
   #settle(batch: RecordBatch): void {
     const before = batch.memoryBytes;
     settle(batch);
-    this.#tail.grown(batch.memoryBytes - before);
+    this.#tail.addBytes(batch.memoryBytes - before);
   }
 
-  /** A commit is stored with one append time, which its batches get too: it is the same before and after a restart. */
-  #rangeOf(batches: readonly RecordBatch[]): StoredRange {
+  /** A commit is stored with one append time. Its batches get it too, so that it is the same after a restart. */
+  #encodeRange(batches: readonly RecordBatch[]): RecordRange {
     const { firstSequence, appendedAtMs } = batches[0]!;
     for (const batch of batches) batch.appendedAtMs = appendedAtMs;
     return {
       first: firstSequence,
       last: lastSequence(batches.at(-1)!),
       appendedAtMs,
-      lanes: storedLanes(batches, (bytes) => this.#laneMemory.take(bytes)),
+      blocks: encodeBlocks(batches, (bytes) => this.#pool.allocate(bytes)),
     };
   }
 
-  /** Of a commit that was under way when the thread died. Throws `error` where nobody can tell. */
-  async #isStored(last: number, error: unknown): Promise<boolean> {
+  /** Whether a commit was stored that was under way when the worker died. Throws `error` if that is unknown. */
+  async #wasStored(last: number, error: unknown): Promise<boolean> {
     let newest: number;
     try {
-      newest = await this.#reopened();
+      newest = await this.#restarted();
     } catch {
       throw error;
     }
     if (newest >= last) return true;
-    throw new ThreadFailure({ kind: "refused", text: textOf(error) });
+    throw new WorkerError({ kind: "rejected", text: textOf(error) });
   }
 
   /**
-   * After the thread has died: starts another one; answers the newest sequence that is stored. After `close` it would
+   * Starts another worker after one has died. Returns the newest sequence that is stored. After `close` a worker would
    * keep the directory from the next gateway.
    */
-  #reopened(): Promise<number> {
-    if (this.#isClosed) return Promise.reject(closed());
-    this.#reopening ??= this.#reopen().finally(() => (this.#reopening = undefined));
-    return this.#reopening;
+  #restarted(): Promise<number> {
+    if (this.#isClosed) return Promise.reject(closedError());
+    this.#restarting ??= this.#restart().finally(() => (this.#restarting = undefined));
+    return this.#restarting;
   }
 
-  async #reopen(): Promise<number> {
-    const why = this.#thread.end!.message;
-    const { thread, state, damage } = await startThread(this.#options, {
-      replaced: (epochs, found) => this.#replacedBy(epochs, found),
-      trouble: (text) => this.#filesGone(text),
+  async #restart(): Promise<number> {
+    const why = this.#worker.endCause!.message;
+    const { thread, state, damage } = await startWorker(this.#options, {
+      replaced: (epochs, found) => this.#onReplaced(epochs, found),
+      unavailable: (text) => this.#onUnavailable(text),
     });
-    this.#options.alarm(`The journal's thread was started again: ${why}.`);
+    this.#options.alarm(`The journal's thread was restarted: ${why}.`);
     if (damage !== undefined) this.#options.alarm(damage.text, damage);
-    this.#thread = thread;
+    this.#worker = thread;
     this.#sendClock();
     this.#epochs = state.epochs;
-    this.#holes = [...state.holes, ...this.#holes.filter(({ first }) => first > state.newest)];
+    this.#gaps = [...state.gaps, ...this.#gaps.filter(({ first }) => first > state.newest)];
     this.#chain = state.chain;
     this.#durableChain = state.chain;
     return state.newest;
   }
 
-  /** Of what could not be stored nothing is given out from memory any more. */
-  #refuse(hole: Hole): void {
-    this.#tail.remove(hole.first, hole.last);
-    const before = this.#holes.at(-1);
-    if (before?.last === hole.first - 1 && before.reason === hole.reason) {
-      this.#holes[this.#holes.length - 1] = { ...hole, first: before.first };
-    } else this.#holes.push(hole);
+  /** Removes records from memory that could not be stored. */
+  #addGap(gap: SequenceGap): void {
+    this.#tail.remove(gap.first, gap.last);
+    const before = this.#gaps.at(-1);
+    if (before?.last === gap.first - 1 && before.reason === gap.reason) {
+      this.#gaps[this.#gaps.length - 1] = { ...gap, first: before.first };
+    } else this.#gaps.push(gap);
   }
 
-  #commitFailure(error: unknown): TailgateError {
-    const kind = error instanceof ThreadFailure ? error.failure.kind : "unknown";
-    const [code, text] = FAILURES[kind];
-    const failure = new TailgateError(code, text, { cause: error });
-    this.#trouble = `${failure.code}: ${textOf(error)}`;
-    return failure;
+  #commitFailed(error: unknown): TailgateError {
+    const kind = error instanceof WorkerError ? error.failure.kind : "unknown";
+    const [code, text] = COMMIT_ERRORS[kind];
+    this.#commitError = `${code}: ${textOf(error)}`;
+    return new TailgateError(code, text, { cause: error });
   }
 
   readFrom(sequence: number): Batch | undefined {
@@ -391,85 +388,87 @@ export class SqliteJournal implements Journal {
   }
 
   async read(query: JournalQuery): Promise<JournalPage> {
-    const known = this.#knownPage(query);
+    const known = this.#readInMemory(query);
     if (known !== undefined) return known;
-    if (this.#thread.end !== undefined) await this.#reopened();
-    return this.#readPage(query, await this.#thread.request(this.#readRequest(query)));
+    if (this.#worker.endCause !== undefined) await this.#restarted();
+    return this.#toPage(query, await this.#worker.request(this.#readRequest(query)));
   }
 
   readSync(query: JournalQuery, timeoutMs: number): JournalPage {
-    const known = this.#knownPage(query);
+    const known = this.#readInMemory(query);
     if (known !== undefined) return known;
-    const answer = this.#thread.requestSync(this.#readRequest(query), timeoutMs);
-    if (answer === undefined) throw new Error("the disk takes too long");
-    return this.#readPage(query, answer);
+    const reply = this.#worker.requestSync(this.#readRequest(query), timeoutMs);
+    if (reply === undefined) throw new Error("the disk takes too long");
+    return this.#toPage(query, reply);
   }
 
-  /** What need not be read on the disk. */
-  #knownPage(query: JournalQuery): JournalPage | undefined {
-    const inMemory = this.#tail.read(query);
-    if (inMemory !== undefined) return inMemory;
+  /** Returns a page that can be made without the disk. */
+  #readInMemory(query: JournalQuery): JournalPage | undefined {
+    const page = this.#tail.read(query);
+    if (page !== undefined) return page;
     const { order = "asc" } = query;
     const from = this.#startOf(query);
     if (from < 1 || from > this.newest) return emptyPage(query.from);
-    const hole = this.#holes.find(({ first, last }) => first <= from && from <= last);
-    return hole && holePage(hole, from, order);
+    const gap = this.#gaps.find(({ first, last }) => first <= from && from <= last);
+    return gap && pageOfGap(gap, from, order);
   }
 
   #startOf({ from, order = "asc" }: JournalQuery): number {
     return order === "asc" ? from : Math.min(from, this.newest);
   }
 
-  #readRequest(query: JournalQuery): Request {
+  #readRequest(query: JournalQuery): WorkerRequest {
     const { order = "asc", type, sinceMs, untilMs } = query;
     const from = this.#startOf(query);
     return { kind: "read", query: { from, order, type, sinceMs, untilMs } };
   }
 
-  #readPage({ type, sinceMs, untilMs }: JournalQuery, answer: Answer): JournalPage {
-    if (answer.kind !== "rows") throw new Error(`unexpected answer ${answer.kind}`);
-    const page = pageOf(answer.rows, (sequences) => this.#tellOfRepairs(sequences));
-    const isAll = type === undefined && sinceMs === undefined && untilMs === undefined;
-    return this.#told(isAll ? complete(page) : page);
-  }
-
-  /** The operator is told of the first damage that is not known from the opening. */
-  #told(page: JournalPage): JournalPage {
-    const isKnown = ({ from, to }: Gap): boolean =>
-      this.#holes.some(({ first, last }) => first <= from && to <= last);
-    const damaged = page.gaps.find((gap) => gap.reason === "damaged" && !isKnown(gap));
-    if (damaged !== undefined && !this.#hasToldOfDamage) {
-      this.#hasToldOfDamage = true;
-      const { from, to } = damaged;
-      const text = `The journal is damaged: of its records ${from} to ${to} some are lost.`;
-      const lost = { from, to };
-      this.#options.alarm(text, { text, lost, isTrailIncomplete: false, kept: [] });
-    }
+  #toPage(query: JournalQuery, reply: WorkerReply): JournalPage {
+    if (reply.kind !== "page") throw new Error(`unexpected reply ${reply.kind}`);
+    const page = pageOfBlocks(query, reply.page, (sequences) => this.#reportRepairs(sequences));
+    this.#reportDamage(page);
     return page;
   }
 
-  /** What was lost with the journal before is known from now on. */
-  #replacedBy(epochs: readonly EpochStart[], { lost }: Damage): void {
+  /** Reports the first damage that was not known when the journal was opened. */
+  #reportDamage({ gaps }: JournalPage): void {
+    if (this.#hasReportedDamage) return;
+    const isKnown = ({ from, to }: Gap): boolean =>
+      this.#gaps.some(({ first, last }) => first <= from && to <= last);
+    const damaged = gaps.find((gap) => gap.reason === "damaged" && !isKnown(gap));
+    if (damaged === undefined) return;
+    this.#hasReportedDamage = true;
+    const lost = { from: damaged.from, to: damaged.to };
+    const text = `The journal is damaged: of its records ${lost.from} to ${lost.to} some are lost.`;
+    this.#options.alarm(text, { text, lost, isTrailIncomplete: false, kept: [] });
+  }
+
+  #reportRepairs(sequences: readonly number[]): void {
+    if (this.#hasReportedRepairs) return;
+    this.#hasReportedRepairs = true;
+    this.#options.alarm(
+      `An older version of Tailgate has stored damaged envelopes (${sequences.length} from sequence ${sequences[0]} on). Nothing is lost: they are rebuilt from their OpenTelemetry records when they are read.`,
+    );
+  }
+
+  /** Remembers what was lost with the replaced journal as a gap. */
+  #onReplaced(epochs: readonly EpochStart[], { lost }: Damage): void {
     this.#epochs = epochs;
     if (lost === undefined) return;
     const { from: first, to: last } = lost;
-    const later = this.#holes.filter((hole) => hole.first > last);
-    this.#holes = [{ first, last, reason: "damaged" }, ...later];
+    const newer = this.#gaps.filter((gap) => gap.first > last);
+    this.#gaps = [{ first, last, reason: "damaged" }, ...newer];
   }
 
-  /** Records that are sent meanwhile are refused; the thread looks every second. */
-  #filesGone(text: string | undefined): void {
-    this.#gone = text && `JOURNAL_REFUSED: ${text}`;
-    if (text === undefined) this.#trouble = undefined;
-    else this.#options.alarm(`The journal's files are gone, and nothing can be stored: ${text}`);
-  }
-
-  #tellOfRepairs(sequences: readonly number[]): void {
-    if (this.#hasToldOfRepairs) return;
-    this.#hasToldOfRepairs = true;
-    this.#options.alarm(
-      `An older version has stored damaged envelopes (${sequences.length} from sequence ${sequences[0]} on). Nothing is lost: each is made anew from its OpenTelemetry record when it is read.`,
-    );
+  /** Records are rejected meanwhile; the worker checks every second. */
+  #onUnavailable(text: string | undefined): void {
+    this.#filesError = text && `JOURNAL_REFUSED: ${text}`;
+    if (text === undefined) this.#commitError = undefined;
+    else {
+      this.#options.alarm(
+        `The journal's files are gone, and no records can be stored until they can be recreated: ${text}`,
+      );
+    }
   }
 
   sharedUpTo(epoch: string, sequence: number): number | undefined {
@@ -479,8 +478,8 @@ export class SqliteJournal implements Journal {
     return Math.min(sequence, next === undefined ? this.newest : next.first - 1);
   }
 
-  /** Of epochs that begin at the same sequence the older ones have no record. */
   uidOf(sequence: number): string {
+    // Of epochs that start at the same sequence, the older ones have no records.
     const start = this.#epochs.findLast(({ first }) => first <= sequence);
     return `${(start ?? this.#epochs[0]!).epoch}:${sequence}`;
   }
@@ -493,18 +492,18 @@ export class SqliteJournal implements Journal {
     if (this.#cursors.get(consumer) === sequence) return;
     this.#cursors.set(consumer, sequence);
     this.#changedCursors.add(consumer);
-    this.#cursorTimer ??= setTimeout(() => this.#keepCursors(), CURSORS_MS).unref();
+    this.#cursorTimer ??= setTimeout(() => this.#saveState(), CURSORS_MS).unref();
   }
 
-  #cursorsToKeep(): [string, number][] {
+  #cursorsToSave(): [string, number][] {
     const now = performance.now();
-    if (this.#changedCursors.size === 0 || now - this.#cursorsKeptAtMs < CURSORS_WITH_COMMIT_MS)
+    if (this.#changedCursors.size === 0 || now - this.#cursorsSavedAtMs < CURSORS_WITH_COMMIT_MS)
       return [];
-    this.#cursorsKeptAtMs = now;
-    return this.#changedCursorEntries();
+    this.#cursorsSavedAtMs = now;
+    return this.#takeChangedCursors();
   }
 
-  #changedCursorEntries(): [string, number][] {
+  #takeChangedCursors(): [string, number][] {
     clearTimeout(this.#cursorTimer);
     this.#cursorTimer = undefined;
     const entries = [...this.#changedCursors].map((consumer): [string, number] => [
@@ -515,12 +514,11 @@ export class SqliteJournal implements Journal {
     return entries;
   }
 
-  /** Where no commit has taken them along. One that fails has only moved places back. */
-  #keepCursors(memories: Commit["memories"] = []): void {
-    const cursors = this.#changedCursorEntries();
+  /** Saves cursors that no commit has taken along, and texts. A failure only means that cursors are out of date. */
+  #saveState(memories: Commit["memories"] = []): void {
+    const cursors = this.#takeChangedCursors();
     if (cursors.length === 0 && memories.length === 0) return;
-    const commit: Commit = { ranges: [], cursors, memories, chain: undefined, events: [] };
-    this.#thread.request({ kind: "commit", commit }).catch(() => {
+    this.#worker.request(stateCommit(cursors, memories)).catch(() => {
       for (const [consumer] of cursors) this.#changedCursors.add(consumer);
     });
   }
@@ -531,39 +529,31 @@ export class SqliteJournal implements Journal {
 
   async saveMemory(owner: string, text: string): Promise<void> {
     this.#memories.set(owner, text);
-    if (this.#thread.end !== undefined) await this.#reopened();
-    const memories = [[owner, text]] as const;
-    const commit: Commit = {
-      ranges: [],
-      cursors: [],
-      memories,
-      chain: undefined,
-      events: [],
-    };
-    await this.#thread.request({ kind: "commit", commit });
+    if (this.#worker.endCause !== undefined) await this.#restarted();
+    await this.#worker.request(stateCommit([], [[owner, text]]));
   }
 
   flushSync(timeoutMs: number): void {
     while (this.#waiting.length > 0) this.#commitNext();
-    this.#thread.waitForAll(timeoutMs);
+    this.#worker.waitForAll(timeoutMs);
   }
 
   settleSync(timeoutMs: number): void {
     while (this.#waiting.length > 0) this.#commitNext();
     const groups = [...this.#underway.keys()].filter(({ isSettled }) => !isSettled);
     const firstId = Math.min(...groups.map(({ sent }) => sent?.id ?? 0));
-    if (!this.#thread.waitForAll(timeoutMs, firstId)) return;
-    for (const group of groups) this.#isDurable(group);
+    if (!this.#worker.waitForAll(timeoutMs, firstId)) return;
+    for (const group of groups) this.#resolve(group);
   }
 
   markCleanSync(timeoutMs: number): void {
-    if (this.#isClosed || this.#thread.end !== undefined) return;
-    this.#keepCursors(this.#clockToKeep());
-    this.#thread.request({ kind: "rest", newest: this.newest }).catch(() => {});
-    this.#thread.waitForAll(timeoutMs);
+    if (this.#isClosed || this.#worker.endCause !== undefined) return;
+    this.#saveState(this.#clockToSave());
+    this.#worker.request({ kind: "markClean", newest: this.newest }).catch(() => {});
+    this.#worker.waitForAll(timeoutMs);
   }
 
-  #beginTidying(): void {
+  #startTidying(): void {
     this.#tidy();
     this.#tidyTimer = setInterval(() => this.#tidy(), TIDY_MS).unref();
     this.clock.watch(({ kind }) => {
@@ -571,48 +561,44 @@ export class SqliteJournal implements Journal {
     });
   }
 
-  /** The thread expires records by this clock. One that has ended gets it when it is started again. */
+  /** Sends the clock by which the worker expires records; a restarted worker needs it, too. */
   #sendClock(): void {
-    this.#thread.request({ kind: "tidy", clock: this.clock.reading() }).catch(() => {});
+    this.#worker.request({ kind: "clock", clock: this.clock.reading() }).catch(() => {});
   }
 
   #tidy(): void {
     this.#sendClock();
-    for (const [owner, text] of this.#clockToKeep()) {
-      this.saveMemory(owner, text).catch(() => (this.#keptMs = -Infinity));
+    for (const [owner, text] of this.#clockToSave()) {
+      this.saveMemory(owner, text).catch(() => (this.#savedMs = -Infinity));
     }
   }
 
-  /** As a memory, where what is kept of it is not enough for the next start. */
-  #clockToKeep(): [string, string][] {
-    const { kept } = this.clock;
-    const isPersistent = kept.steps === this.#keptSteps;
-    if (isPersistent && Math.abs(kept.lastMs - this.#keptMs) < UNKEPT_CLOCK_MS) return [];
-    this.#keptSteps = kept.steps;
-    this.#keptMs = kept.lastMs;
-    return [[CLOCK, JSON.stringify(kept)]];
+  /** Returns the clock as a text to save, unless what was saved of it is enough for the next start. */
+  #clockToSave(): [string, string][] {
+    const { saved } = this.clock;
+    const isSaved = saved.steps === this.#savedSteps;
+    if (isSaved && Math.abs(saved.lastMs - this.#savedMs) < UNSAVED_CLOCK_MS) return [];
+    this.#savedSteps = saved.steps;
+    this.#savedMs = saved.lastMs;
+    return [[CLOCK, JSON.stringify(saved)]];
   }
 
   async close(): Promise<void> {
     clearInterval(this.#tidyTimer);
     while (this.#underway.size > 0) await Promise.all(this.#underway.values());
     this.#isClosed = true;
-    await this.#reopening?.catch(() => {});
-    this.#keepCursors(this.#clockToKeep());
-    await this.#thread.request({ kind: "close", newest: this.newest }).catch(() => {});
-    await this.#thread.ended();
+    await this.#restarting?.catch(() => {});
+    this.#saveState(this.#clockToSave());
+    await this.#worker.request({ kind: "close", newest: this.newest }).catch(() => {});
+    await this.#worker.ended();
   }
 }
 
-function laterOf(one: number | undefined, other: number | undefined): number | undefined {
-  return one === undefined || other === undefined ? (one ?? other) : Math.max(one, other);
-}
-
-function startThread(
+function startWorker(
   { directory, retention, alarm }: SqliteJournalOptions,
-  events: ThreadEvents,
-): ReturnType<typeof JournalThread.open> {
-  return JournalThread.open(directory, retention, {
+  events: WorkerEvents,
+): ReturnType<typeof WorkerThread.open> {
+  return WorkerThread.open(directory, retention, {
     ...events,
     replaced(epochs, damage) {
       events.replaced(epochs, damage);
@@ -621,15 +607,24 @@ function startThread(
   });
 }
 
+/** A commit without records. */
+function stateCommit(
+  cursors: Commit["cursors"],
+  memories: NonNullable<Commit["memories"]>,
+): WorkerRequest {
+  const commit: Commit = { ranges: [], cursors, memories, chain: undefined, events: [] };
+  return { kind: "commit", commit };
+}
+
 interface Sealed {
-  /** The chain's state behind them. */
+  /** The state of the chain after them. */
   readonly after: ChainState;
-  /** Those that have a key. */
+  /** The audit events that have a key. */
   readonly events: readonly StoredEvent[];
 }
 
-/** Ties each audit event of the batches to the one before it, from that state on. */
-function sealed(batches: readonly RecordBatch[], before: ChainState): Sealed {
+/** Links each audit event of the batches to the one before it, starting from that state of the hash chain. */
+function seal(batches: readonly RecordBatch[], before: ChainState): Sealed {
   const events: StoredEvent[] = [];
   let { count, seq, head } = before;
   for (const batch of batches) {
@@ -648,25 +643,22 @@ function sealed(batches: readonly RecordBatch[], before: ChainState): Sealed {
 }
 
 /** For each kind of failure its code, and what became of the records. */
-const FAILURES = {
+const COMMIT_ERRORS = {
   full: ["JOURNAL_FULL", "The disk is full: the records were not stored."],
-  refused: ["JOURNAL_REFUSED", "The disk has refused the records: they were not stored."],
-  unknown: [
-    "JOURNAL_FAILED",
-    "The disk has failed: it is unknown whether the records were stored.",
-  ],
+  rejected: ["JOURNAL_REFUSED", "The disk rejected the records: they were not stored."],
+  unknown: ["JOURNAL_FAILED", "The disk failed: it is unknown whether the records were stored."],
   locked: ["JOURNAL_REFUSED", "The journal is locked: the records were not stored."],
   unusable: ["JOURNAL_REFUSED", "The journal cannot be used: the records were not stored."],
 } as const;
 
-function closed(): TailgateError {
+function closedError(): TailgateError {
   return new TailgateError("STOPPED", "The journal is closed.");
 }
 
-function openFailure(directory: string, error: unknown): Error {
-  if (!(error instanceof ThreadFailure)) return error as Error;
+function openError(directory: string, error: unknown): Error {
+  if (!(error instanceof WorkerError)) return error as Error;
   if (error.failure.kind === "locked") {
-    const text = `Another gateway is at work in ${directory}.`;
+    const text = `Another gateway is using ${directory}.`;
     return new TailgateError("LOG_DIR_IN_USE", text, { cause: error });
   }
   const text = `The journal in ${directory} cannot be opened: ${error.message}.`;
@@ -677,97 +669,6 @@ function lastSequence(batch: RecordBatch): number {
   return batch.firstSequence + batch.length - 1;
 }
 
-function holePage({ first, last, reason }: Hole, from: number, order: "asc" | "desc"): JournalPage {
-  const [start, end] = order === "asc" ? [from, last] : [first, from];
-  const gap: Gap = { from: start, to: end, reason };
-  return { from: start, to: end, records: undefined, gaps: [gap] };
-}
-
-/** A stretch that was read, without the records of its first and last commit that lie outside of it. */
-function pageOf(
-  read: ReadRows,
-  tellOfRepairs: (sequences: readonly number[]) => void,
-): JournalPage {
-  const { from, to, rows } = read;
-  const { batch, unreadable } = batchOf(rows, tellOfRepairs);
-  const lost = unreadable.map((row) => ({
-    type: row.type,
-    from: Math.max(row.firstSequence, from),
-    to: Math.min(row.lastSequence, to),
-    reason: "damaged" as const,
-  }));
-  const gaps = [...read.gaps, ...lost].sort((one, other) => one.from - other.from);
-  if (batch === undefined) return { from, to, records: undefined, gaps };
-  if (batch.sequence(0) >= from && batch.sequence(batch.length - 1) <= to) {
-    return { from, to, records: batch, gaps };
-  }
-  const records = batch.select((index) => {
-    const sequence = batch.sequence(index);
-    return sequence >= from && sequence <= to;
-  });
-  return { from, to, records: records.length === 0 ? undefined : records, gaps };
-}
-
-interface ReadResult {
-  readonly batch: RecordBatch | undefined;
-  /** Rows that are as they were stored, and yet no records can be made of them. */
-  readonly unreadable: readonly ReadRow[];
-}
-
-function batchOf(
-  rows: readonly ReadRow[],
-  tellOfRepairs: (sequences: readonly number[]) => void,
-): ReadResult {
-  if (rows.length === 0) return { batch: undefined, unreadable: [] };
-  try {
-    return { batch: readBatch(rows, tellOfRepairs), unreadable: [] };
-  } catch (error) {
-    const unreadable = rows.filter((row) => !isReadable(row));
-    if (unreadable.length === 0) throw error;
-    const { batch } = batchOf(
-      rows.filter((row) => !unreadable.includes(row)),
-      tellOfRepairs,
-    );
-    return { batch, unreadable };
-  }
-}
-
-function isReadable(row: ReadRow): boolean {
-  try {
-    readBatch([row]);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-/**
- * Each sequence is that of a record or in a gap. What is neither was lost with an entry of the index, which nothing else
- * tells of.
- */
-function complete(page: JournalPage): JournalPage {
-  const { from, to, records, gaps } = page;
-  if (gaps.length === 0 && records?.length === to - from + 1) return page;
-  const lost: Gap[] = [];
-  let next = from;
-  for (const range of [...gaps, ...runsOf(records), { from: to + 1, to }].sort(byFrom)) {
-    if (next < range.from) lost.push({ from: next, to: range.from - 1, reason: "damaged" });
-    next = Math.max(next, range.to + 1);
-  }
-  return lost.length === 0 ? page : { ...page, gaps: [...gaps, ...lost].sort(byFrom) };
-}
-
-function runsOf(records: Batch | undefined): { from: number; to: number }[] {
-  const runs: { from: number; to: number }[] = [];
-  for (let index = 0; index < (records?.length ?? 0); index++) {
-    const sequence = records!.sequence(index);
-    const run = runs.at(-1);
-    if (run?.to === sequence - 1) run.to = sequence;
-    else runs.push({ from: sequence, to: sequence });
-  }
-  return runs;
-}
-
-function byFrom(one: { from: number }, other: { from: number }): number {
-  return one.from - other.from;
+function later(one: number | undefined, other: number | undefined): number | undefined {
+  return one === undefined || other === undefined ? (one ?? other) : Math.max(one, other);
 }

@@ -1,7 +1,18 @@
 /** Reads SQLite's write-ahead log before SQLite does (https://www.sqlite.org/fileformat2.html#walformat). */
 
-import { closeSync, lstatSync, openSync, readFileSync, readSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  copyFileSync,
+  lstatSync,
+  openSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  rmSync,
+} from "node:fs";
 import { endianness } from "node:os";
+import { asidePath } from "./side-files.ts";
 
 const HEADER_BYTES = 32;
 const FRAME_HEADER_BYTES = 24;
@@ -18,21 +29,78 @@ const PAGE_BYTES = 4096;
 
 const TABLE_LEAF = 0x0d;
 
-/** What a look at the log has shown. */
+/** How often the log restarts at most between two notes of its salt. */
+const SALTS_AHEAD_MAX = 1 << 16;
+
+/** The write-ahead log as it was found. What SQLite would ignore or destroy is backed up before SQLite opens it. */
+export class FoundLog {
+  readonly #path: string;
+  readonly #check: LogCheck | undefined;
+  readonly #isForeign: boolean;
+  #backup: string | undefined;
+
+  /** `salt`: that of the log with the last noted commit; 0 if unknown. The log of another database is moved away. */
+  constructor(path: string, salt: number) {
+    this.#path = path;
+    this.#check = checkLog(path);
+    const found = this.#check?.salt ?? 0;
+    this.#isForeign = salt !== 0 && found !== 0 && (found - salt) >>> 0 > SALTS_AHEAD_MAX;
+    if (this.#isForeign) {
+      this.#backup = asidePath(path);
+      renameSync(path, this.#backup);
+    } else if (this.isDamaged || this.#check?.hasFramesAfterBad) this.backUp();
+  }
+
+  /** Whether it has durable commits that SQLite does not read, or belongs to another database. */
+  get isDamaged(): boolean {
+    return this.#isForeign || this.#check?.isDamaged === true;
+  }
+
+  /** The highest sequence in it that SQLite does not read; 0 if there is none. */
+  get newest(): number {
+    return this.isDamaged ? this.#check!.newest : 0;
+  }
+
+  /** The path of the backup, if there is one. */
+  get backups(): readonly string[] {
+    return this.#backup === undefined ? [] : [this.#backup];
+  }
+
+  /** Copies the log, if there is one. A full disk does not prevent the journal from opening. */
+  backUp(): void {
+    if (this.#check === undefined || this.#backup !== undefined) return;
+    const backup = asidePath(this.#path);
+    try {
+      copyFileSync(this.#path, backup, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
+      this.#backup = backup;
+    } catch {
+      rmSync(backup, { force: true });
+    }
+  }
+
+  /** Deletes the copy, which is not needed: nothing durable is missing. */
+  discardBackup(): void {
+    if (this.#backup === undefined || this.#isForeign) return;
+    rmSync(this.#backup);
+    this.#backup = undefined;
+  }
+}
+
+/** The result of checking the log. */
 export interface LogCheck {
-  /** The first salt, which grows by one whenever the log begins anew; 0 if the header is damaged. */
+  /** The first salt, which grows by one whenever the log restarts; 0 if the header is damaged. */
   readonly salt: number;
-  /** Whether there are commits behind a damaged place that must have been durable: SQLite does not read them. */
+  /** Whether durable commits follow a damaged place: SQLite does not read them. */
   readonly isDamaged: boolean;
-  /** Whether there are intact frames behind a bad one: damage, or what a power failure has left of the last commit. */
-  readonly hasFramesBehind: boolean;
-  /** The highest row number in the frames that SQLite does not read: a sequence, as the largest tables have them. */
+  /** Whether intact frames follow a bad one: damage, or what a power failure has left of the last commit. */
+  readonly hasFramesAfterBad: boolean;
+  /** The highest row number in the frames that SQLite does not read. It is a sequence, as in the largest tables. */
   readonly newest: number;
 }
 
 type Sums = readonly [number, number];
 
-/** Undefined where there is no log, or one without a frame. */
+/** Checks a log before SQLite opens it. Undefined if there is no log, or one without a frame. */
 export function checkLog(path: string): LogCheck | undefined {
   const bytes = readIfThere(path);
   if (bytes === undefined || bytes.length < HEADER_BYTES + FRAME_HEADER_BYTES) return undefined;
@@ -42,19 +110,24 @@ export function checkLog(path: string): LogCheck | undefined {
   let found = 0;
   let newest = 0;
   for (let frame = log.isHeaderIntact ? bad + 1 : 1; frame < log.frames; frame++) {
-    // A frame is intact if it follows from the checksum that the one before has, right or wrong.
+    // A frame is intact if its checksum follows from that of the frame before, right or wrong.
     if (!log.isCurrent(frame) || !log.follows(frame, log.sums(frame - 1))) continue;
     found++;
     if (log.isCommit(frame)) commits++;
     newest = Math.max(newest, log.lastRow(frame));
   }
-  // Each commit is synced before the next one begins: only the last one can be there in part without damage. The header
+  // Each commit is synced before the next one begins, so only the last one can be incomplete without damage. The header
   // is synced before the first.
   const isDamaged = log.isHeaderIntact ? found > 0 && commits > 1 : commits > 0;
-  return { salt: log.isHeaderIntact ? log.salt : 0, isDamaged, hasFramesBehind: found > 0, newest };
+  return {
+    salt: log.isHeaderIntact ? log.salt : 0,
+    isDamaged,
+    hasFramesAfterBad: found > 0,
+    newest,
+  };
 }
 
-/** The first salt of the log; 0 where there is none. */
+/** Returns the first salt of the log; 0 if there is no log. */
 export function saltOf(path: string): number {
   try {
     const file = openSync(path, "r");
@@ -77,7 +150,7 @@ class Log {
   readonly #bytes: Buffer;
   #isBigEndian: boolean;
   readonly #pageBytes: number;
-  /** Both salts of the frames that belong to the log as it is now. */
+  /** Both salts of the frames that belong to the current log. */
   readonly #salts: Buffer;
 
   constructor(bytes: Buffer) {
@@ -102,7 +175,7 @@ class Log {
     return this.#bytes.readUInt32BE(16);
   }
 
-  /** What SQLite reads ends before it. */
+  /** Returns the first frame that SQLite does not read. */
   firstBadFrame(): number {
     let sums = this.#sumsAt(HEADER_CHECKED_BYTES);
     for (let frame = 0; frame < this.frames; frame++) {
@@ -132,7 +205,7 @@ class Log {
     return this.#sumsAt(this.#start(frame) + 16);
   }
 
-  /** The number of the last row of a table's leaf page; 0 for other pages. */
+  /** Returns the number of the last row of a table's leaf page; 0 for other pages. */
   lastRow(frame: number): number {
     const start = this.#start(frame) + FRAME_HEADER_BYTES;
     const page = this.#bytes.subarray(start, start + this.#pageBytes);
@@ -167,7 +240,7 @@ function areSame(one: Sums, other: Sums): boolean {
   return one[0] === other[0] && one[1] === other[1];
 }
 
-/** SQLite's numbers of variable length; those that no sequence can be are 0. */
+/** Reads a varint of SQLite; 0 if it cannot be a sequence. */
 function varintAt(page: Buffer, start: number): { value: number; end: number } {
   let value = 0;
   for (let position = start; position < Math.min(start + 8, page.length); position++) {

@@ -49,9 +49,9 @@ async function bareFile(
   directory: string,
   makeBatch: Awaited<ReturnType<typeof batchMaker>>,
 ): Promise<{ commit(): void; close(): void }> {
-  const { storedLanes } =
+  const { encodeBlocks } =
     await built<typeof import("../../src/batch/block.ts")>("src/batch/block.js");
-  const [lane] = storedLanes([makeBatch()]);
+  const [lane] = encodeBlocks([makeBatch()]);
   const descriptor = openSync(join(directory, "bare"), "a");
   return {
     commit() {

@@ -85,7 +85,7 @@ export class RowTable {
           batch.level(index),
           batch.logger(index),
           batch.bytes(index),
-          batch.otlpPieces(index).record,
+          batch.encodedRecord(index).record,
         );
       }
     }

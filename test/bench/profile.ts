@@ -46,7 +46,7 @@ interface Profile {
   readonly timeDeltas: readonly number[];
 }
 
-const WORKER = "sqlite-worker";
+const WORKER = "/worker.";
 const IDLE = "(idle)";
 
 function printProfile({ nodes, samples, timeDeltas }: Profile, records: number): void {

@@ -1,7 +1,7 @@
 import { expect } from "vitest";
 import { auditHash, NO_HASH } from "../../src/envelope/audit-line.ts";
 import type { RecordBatch } from "../../src/batch/record-batch.ts";
-import { readBatch, storedLanes } from "../../src/batch/block.ts";
+import { decodeBlocks, encodeBlocks } from "../../src/batch/block.ts";
 import type { Batch, Envelope } from "tailgate/plugin";
 
 const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
@@ -93,9 +93,11 @@ function lineOf(batch: Batch, index: number): Record<string, unknown> {
 }
 
 function expectStored(batches: readonly RecordBatch[], texts: readonly string[]): void {
-  const lanes = storedLanes(batches);
+  const lanes = encodeBlocks(batches);
   for (const { timeMin, timeMax } of lanes) expect(timeMin).toBeLessThanOrEqual(timeMax);
-  const read = readBatch(lanes.map(({ bytes }) => ({ firstSequence: 1, appendedAtMs: 0, bytes })));
+  const read = decodeBlocks(
+    lanes.map(({ bytes }) => ({ firstSequence: 1, appendedAtMs: 0, bytes })),
+  );
   expect(soundTexts(read)).toEqual(texts);
   expect(payloadsOf(read.frames())).toEqual(texts);
 }

@@ -105,7 +105,7 @@ describe("what is exported", () => {
         const repair = new RecordRepair();
         for (const batch of batchesOf(toProtobuf(withoutOddIds(request)))) {
           for (let index = 0; index < batch.length; index++) {
-            const pieces = batch.otlpPieces(index);
+            const pieces = batch.encodedRecord(index);
             expect(repair.repair(pieces)).toBe(pieces);
           }
         }
@@ -146,7 +146,7 @@ describe("what is exported", () => {
     const origin = {
       recordBytes: 1,
       record: () => expect.fail("It was decoded."),
-      otlp: () => ({ ...batch.otlpPieces(0), record: Buffer.from([0x2a, 0x05, 1]) }),
+      otlp: () => ({ ...batch.encodedRecord(0), record: Buffer.from([0x2a, 0x05, 1]) }),
     };
     batch.moveOrigins(0, (index) => (index === 0 ? { origin, index } : undefined));
     const records = decodeOtlpProtobuf(batch.otlp({}));

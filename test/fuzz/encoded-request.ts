@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from "node:util";
 import { BatchBuilder } from "../../src/batch/batch-builder.ts";
 import type { RecordBatch } from "../../src/batch/record-batch.ts";
 import type { RequestCounts } from "../../src/otlp/findings.ts";
-import { readBatch, storedLanes } from "../../src/batch/block.ts";
+import { decodeBlocks, encodeBlocks } from "../../src/batch/block.ts";
 import { TailgateError } from "tailgate";
 import type { LevelRank } from "../../src/wire/envelope.ts";
 import { expectedRecords } from "./otlp-oracle.ts";
@@ -125,9 +125,9 @@ function checkRecord(batch: RecordBatch, index: number): void {
 }
 
 function checkStored(batches: readonly RecordBatch[], envelopes: readonly string[]): void {
-  const lanes = storedLanes(batches);
+  const lanes = encodeBlocks(batches);
   const firstSequence = 1;
-  const read = readBatch(lanes.map(({ bytes }) => ({ firstSequence, appendedAtMs: 0, bytes })));
+  const read = decodeBlocks(lanes.map(({ bytes }) => ({ firstSequence, appendedAtMs: 0, bytes })));
   const stored = envelopesOf(read);
   same(stored.join("\n"), envelopes.join("\n"), "A stored envelope");
 }

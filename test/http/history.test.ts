@@ -5,7 +5,8 @@ import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { Envelope } from "tailgate";
 import { parseFilter } from "tailgate/plugin";
-import { JournalDatabase } from "../../src/journal/database.ts";
+import type { JournalDatabase } from "../../src/journal/database.ts";
+import { openDatabase } from "../../src/journal/recovery.ts";
 import type { Retention } from "../../src/journal/journal.ts";
 import type { LogRecord } from "tailgate/plugin";
 import { longestTurnMs } from "../harness/longest-turn.ts";
@@ -393,7 +394,7 @@ describe("the pages of a journal on the disk", () => {
     retention: Retention,
     work: (database: JournalDatabase) => void,
   ): void {
-    const { database } = JournalDatabase.open(directory, retention);
+    const { database } = openDatabase(directory, retention);
     work(database);
     database.close(true);
   }
@@ -416,7 +417,7 @@ describe("the pages of a journal on the disk", () => {
       const first = await pageOf(await sessions.next(), { order, limit: 2 });
       await sessions.end();
       const retention = { ...KEEP_ALL, system_log: { bytes: 0, ms: 1e15 } };
-      meddle(sessions, retention, (database) => database.trim(Date.now()));
+      meddle(sessions, retention, (database) => database.trim({ nowMs: Date.now(), steps: [] }));
       const cursor = first.next_cursor!;
       return [first, await pageOf(await sessions.next(), { order, cursor })];
     };
@@ -440,7 +441,7 @@ describe("the pages of a journal on the disk", () => {
   test("say so once, however small they are", async () => {
     const sessions = await stored(10);
     const retention = { ...KEEP_ALL, system_log: { bytes: 0, ms: 1e15 } };
-    meddle(sessions, retention, (database) => database.trim(Date.now()));
+    meddle(sessions, retention, (database) => database.trim({ nowMs: Date.now(), steps: [] }));
     const stage = await sessions.next();
     const system = { type: "system_log", lane: "system_log", reason: "retention" };
     const gap = (from: number, to: number): object => ({ from, to, ...system });
@@ -455,7 +456,7 @@ describe("the pages of a journal on the disk", () => {
   test("say nothing of a lane that was not asked for", async () => {
     const sessions = await stored(10);
     const retention = { ...KEEP_ALL, system_log: { bytes: 0, ms: 1e15 } };
-    meddle(sessions, retention, (database) => database.trim(Date.now()));
+    meddle(sessions, retention, (database) => database.trim({ nowMs: Date.now(), steps: [] }));
     const stage = await sessions.next();
     for (const query of [{ type: "audit" }, { q: "type:audit_log hello" }]) {
       const page = await pageOf(stage, query);
@@ -469,7 +470,7 @@ describe("the pages of a journal on the disk", () => {
     const db = new DatabaseSync(join(sessions.directory, "journal.db"));
     db.exec("UPDATE system_log SET crc = crc + 1 WHERE last = 3");
     db.close();
-    const { database } = JournalDatabase.open(sessions.directory, KEEP_ALL);
+    const { database } = openDatabase(sessions.directory, KEEP_ALL);
     database.close(true, 9);
     const stage = await sessions.next();
     await stage.log({});

@@ -1,6 +1,6 @@
 import { createRequire } from "node:module";
 import { expect, test, vi } from "vitest";
-import { WriteLock } from "../../src/journal/write-lock.ts";
+import { WriteLock } from "../../src/journal/side-files.ts";
 import type { LogRecord } from "tailgate/plugin";
 import { JournalDirectory } from "../journal/journal-directory.ts";
 import { ask, Stage } from "../harness/http-server.ts";

@@ -3,8 +3,8 @@
 import { request as httpRequest } from "node:http";
 import { connect } from "node:net";
 import { describe, expect, test, vi } from "vitest";
-import { emptyPage } from "../../src/journal/memory-tail.ts";
 import { MemoryJournal } from "../../src/journal/memory.ts";
+import { emptyPage } from "../../src/journal/pages.ts";
 import type { JournalPage, JournalQuery, LogRecord } from "tailgate/plugin";
 import { ask, Stage, type Answer } from "../harness/http-server.ts";
 

@@ -222,7 +222,7 @@ describe("after a kill", () => {
       expect(db.prepare(change).run().changes).toBeGreaterThan(0);
     }
     const journal = await directory.open();
-    expect(directory.alarms.join()).toContain(`entries of ${table} were not as they had been`);
+    expect(directory.alarms.join()).toContain(`entries of ${table} failed their checksums`);
     expect(await lost(directory, journal)).toEqual([]);
     if (table === "cursors") expect(journal.cursor("file")).toBe(0);
     else expect(journal.cursor("file")).toBeGreaterThanOrEqual(10);
@@ -367,7 +367,7 @@ describe("a look at the log", () => {
     for (const last of numbers(1, COMMITS))
       insert.run(last, Buffer.alloc((last * 997) % 9000, last));
     const whole = await readFile(`${path}-wal`);
-    expect(checkLog(`${path}-wal`)).toMatchObject({ isDamaged: false, hasFramesBehind: false });
+    expect(checkLog(`${path}-wal`)).toMatchObject({ isDamaged: false, hasFramesAfterBad: false });
     await fc.assert(
       fc.asyncProperty(fc.nat(8 * whole.length - 1), async (bit) => {
         const copy = directory.file("copy");

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { gunzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { checksum } from "../../src/journal/page-reader.ts";
+import { checksum } from "../../src/journal/schema.ts";
 import { LoggingManager } from "tailgate";
 import { temporaryDirectory } from "../harness/workspace.ts";
 import { allOf, JournalDirectory } from "./journal-directory.ts";

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { BatchBuilder } from "../../src/batch/batch-builder.ts";
 import { encodeOtlpJson, encodeOtlpProtobuf } from "../../src/otlp/request-encoder.ts";
-import { readBatch, storedLanes } from "../../src/batch/block.ts";
+import { decodeBlocks, encodeBlocks } from "../../src/batch/block.ts";
 import type { SqliteJournal } from "../../src/journal/sqlite.ts";
 import {
   jsonRequest,
@@ -164,10 +164,10 @@ describe("a large request", () => {
     const body = toProtobuf({ resourceLogs: [{ scopeLogs: [{ logRecords }] }] });
     const open = new BatchBuilder();
     encodeOtlpProtobuf(body, open, 0);
-    const [lane] = storedLanes(open.take());
+    const [lane] = encodeBlocks(open.take());
     const bytes = Buffer.from(lane!.bytes);
     expect(bytes.subarray(bytes.length - body.length)).toEqual(Buffer.from(body));
-    const batch = readBatch([{ firstSequence: 1, appendedAtMs: 0, bytes }]);
+    const batch = decodeBlocks([{ firstSequence: 1, appendedAtMs: 0, bytes }]);
     expect(batch.record(0).body).toBe("0");
     expect(batch.record(1).body).toBe("73");
   });
@@ -211,9 +211,9 @@ describe("a large request", () => {
     const open = new BatchBuilder();
     const body = toProtobuf({ resourceLogs: [{ scopeLogs: [{ logRecords }] }] });
     encodeOtlpProtobuf(body, open, 0);
-    const [lane] = storedLanes(open.take());
+    const [lane] = encodeBlocks(open.take());
     const bytes = formatOne(Buffer.from(lane!.bytes), logRecords.length);
-    const batch = readBatch([{ firstSequence: 1, appendedAtMs: 0, bytes }]);
+    const batch = decodeBlocks([{ firstSequence: 1, appendedAtMs: 0, bytes }]);
     expect(Array.from({ length: 40 }, (_, index) => batch.record(index).body)).toEqual(
       logRecords.map(({ body: { stringValue } }) => stringValue),
     );

@@ -1,8 +1,7 @@
 import { open, readdir, readFile, stat, symlink, truncate, writeFile } from "node:fs/promises";
 import { DatabaseSync } from "node:sqlite";
 import { describe, expect, it, vi } from "vitest";
-import { unpackedLane } from "../../src/journal/packed-lane.ts";
-import { checksum } from "../../src/journal/page-reader.ts";
+import { decompressBlock, checksum } from "../../src/journal/schema.ts";
 import type { SqliteJournal } from "../../src/journal/sqlite.ts";
 import { denseText } from "../harness/dense-text.ts";
 import { allOf, batch, JournalDirectory, pagesOf, textsOf } from "./journal-directory.ts";
@@ -118,7 +117,7 @@ describe("the sqlite journal", () => {
     const file = directory.file("journal.db");
     const { bytes } = rowOf(file, 2);
     expect(bytes.length).toBeLessThan(10_000);
-    setRow(file, 2, unpackedLane(bytes));
+    setRow(file, 2, decompressBlock(bytes));
     {
       using db = new DatabaseSync(file);
       db.exec("PRAGMA user_version = 1");
@@ -589,7 +588,7 @@ describe("damage", () => {
     const again = await directory.open();
     expect(again.newest).toBe(5);
     expect(directory.alarms).toEqual([
-      "The journal is gone. A new one goes on from sequence 6; the chain of audit events continues after event 4.",
+      "The journal is gone. A new one continues at sequence 6; the hash chain of audit events continues after event 4.",
     ]);
   });
 
@@ -697,7 +696,7 @@ describe("a thread that dies", () => {
     await journal.append(batch("audit b"));
     expect(journal).toMatchObject({ durable: 2, lastError: undefined, chain: { count: 2 } });
     expect(directory.alarms).toEqual([
-      "The journal's thread was started again: the journal's thread has ended.",
+      "The journal's thread was restarted: the journal's thread has ended.",
     ]);
     const again = await restarted(directory, journal);
     expect(await allOf(again)).toEqual(["1 audit a", "2 audit b"]);

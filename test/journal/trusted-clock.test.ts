@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { keptClockOf, TrustedClock, type ClockEvent } from "../../src/journal/trusted-clock.ts";
+import { parseSavedClock, TrustedClock, type ClockEvent } from "../../src/journal/trusted-clock.ts";
 
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
@@ -31,7 +31,7 @@ function jump(ms: number): void {
 
 /** As the next process gets it. */
 function restarted(clock: TrustedClock): TrustedClock {
-  return new TrustedClock(keptClockOf(JSON.stringify(clock.kept)));
+  return new TrustedClock(parseSavedClock(JSON.stringify(clock.saved)));
 }
 
 function watched(clock: TrustedClock): ClockEvent["kind"][] {
@@ -112,7 +112,7 @@ describe("the time", () => {
     pass(MINUTE_MS);
     jump(-20 * DAY_MS);
     expect(clock.now()).toBe(START_MS + MINUTE_MS);
-    expect(clock.kept.steps).toEqual([]);
+    expect(clock.saved.steps).toEqual([]);
     jump(-20 * DAY_MS);
     expect(clock.now()).toBe(START_MS + MINUTE_MS);
     expect(news).toEqual(["jumped"]);
@@ -132,9 +132,9 @@ describe("the age", () => {
     for (let day = 0; day < 40; day += 4) {
       pass(2 * DAY_MS);
       expect(clock.agedBefore(AGE_MS)).toBe(Date.now() - AGE_MS);
-      const { kept } = clock;
+      const { saved } = clock;
       pass(2 * DAY_MS);
-      clock = new TrustedClock(kept);
+      clock = new TrustedClock(saved);
     }
     expect(clock.agedBefore(AGE_MS)).toBe(START_MS + 40 * DAY_MS - AGE_MS);
   });
@@ -180,10 +180,10 @@ describe("the age", () => {
           else if (kind === "jump") jump(step * MINUTE_MS);
           else if (kind === "right") vi.setSystemTime(START_MS + realMs);
           else {
-            const { kept } = clock;
+            const { saved } = clock;
             elapse(minutes * MINUTE_MS);
             if (minutes % 2 === 0) jump(step * MINUTE_MS);
-            clock = new TrustedClock(kept);
+            clock = new TrustedClock(saved);
             uncountedMs += COUNTED_MS;
           }
           records.push({ stampMs: clock.now(), realMs });
@@ -211,9 +211,9 @@ describe("the age", () => {
     const next = restarted(clock);
     expect(next.now()).toBe(Date.now());
     expect(next.agedBefore(AGE_MS)).toBeLessThan(stamp);
-    expect(keptClockOf("{}")).toBeUndefined();
-    expect(keptClockOf("no JSON")).toBeUndefined();
-    expect(keptClockOf(undefined)).toBeUndefined();
+    expect(parseSavedClock("{}")).toBeUndefined();
+    expect(parseSavedClock("no JSON")).toBeUndefined();
+    expect(parseSavedClock(undefined)).toBeUndefined();
   });
 
   it("takes a bounded number of jumps", () => {
@@ -225,7 +225,7 @@ describe("the age", () => {
       pass(11 * MINUTE_MS);
       clock.now();
     }
-    expect(clock.kept.steps.length).toBeLessThanOrEqual(32);
+    expect(clock.saved.steps.length).toBeLessThanOrEqual(32);
     expect(clock.agedBefore(DAY_MS)).toBeLessThan(stamp);
     pass(DAY_MS);
     expect(clock.agedBefore(DAY_MS)).toBeGreaterThan(stamp);

@@ -1,8 +1,9 @@
 import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { JournalDatabase } from "../../src/journal/database.ts";
-import type { ReadQuery, StoredRange } from "../../src/journal/messages.ts";
+import type { JournalDatabase, RecordRange } from "../../src/journal/database.ts";
+import { openDatabase } from "../../src/journal/recovery.ts";
+import type { PageQuery } from "../../src/journal/page-reader.ts";
 import { temporaryDirectory } from "../harness/workspace.ts";
 
 const KEPT = { bytes: 1e12, ms: 1e15 };
@@ -27,12 +28,12 @@ interface Commit {
 }
 
 /** As the journal would hand it over; what is in the rows does not matter here. */
-function rangesOf(commits: readonly Commit[], first: number, bytes: number): StoredRange[] {
+function rangesOf(commits: readonly Commit[], first: number, bytes: number): RecordRange[] {
   return commits.map(({ audit = false, system = true, min, max }, index) => ({
     first: first + index,
     last: first + index,
     appendedAtMs: 0,
-    lanes: [
+    blocks: [
       ...(system ? ["system_log" as const] : []),
       ...(audit ? ["audit_log" as const] : []),
     ].map((type) => ({
@@ -48,12 +49,12 @@ function rangesOf(commits: readonly Commit[], first: number, bytes: number): Sto
 const NOTHING_ELSE = { cursors: [], chain: undefined, events: [] };
 
 /** The sequences of the rows that a query finds, page by page. */
-function pagesOf(database: JournalDatabase, query: ReadQuery, newest: number): number[][] {
+function pagesOf(database: JournalDatabase, query: PageQuery, newest: number): number[][] {
   const pages: number[][] = [];
   let from = query.from;
   while (from >= 1 && from <= newest) {
     const page = database.read({ ...query, from });
-    pages.push(page.rows.map(({ firstSequence }) => firstSequence));
+    pages.push(page.blocks.map(({ firstSequence }) => firstSequence));
     const next = query.order === "asc" ? page.to + 1 : page.from - 1;
     expect(query.order === "asc" ? next > from : next < from).toBe(true);
     from = next;
@@ -99,7 +100,7 @@ describe("a search by time", () => {
         const path = await directory();
         const all: Commit[] = [];
         for (const session of logged) {
-          const { database } = JournalDatabase.open(path, RETENTION);
+          const { database } = openDatabase(path, RETENTION);
           for (const [given, times] of session) {
             const commits = Array<Commit>(times).fill(given);
             database.commit({ ...NOTHING_ELSE, ranges: rangesOf(commits, all.length + 1, 8) });
@@ -107,7 +108,7 @@ describe("a search by time", () => {
           }
           database.close(true);
         }
-        const { database } = JournalDatabase.open(path, RETENTION);
+        const { database } = openDatabase(path, RETENTION);
         for (const { order, type, sinceMs, untilMs } of queries) {
           const from = order === "asc" ? 1 : all.length;
           const found = pagesOf(database, { from, order, type, sinceMs, untilMs }, all.length);
@@ -127,7 +128,7 @@ describe("a search by time", () => {
   test("reads some pages of a large journal and not what lies between", async () => {
     const path = await directory();
     const commits = 40_000;
-    const first = JournalDatabase.open(path, RETENTION);
+    const first = openDatabase(path, RETENTION);
     const minuteOf = (index: number): number => Math.floor(index / 40) * 60_000;
     const all = Array.from({ length: commits }, (_, index) => ({
       audit: index % 4000 === 47,
@@ -139,8 +140,8 @@ describe("a search by time", () => {
     first.database.close(true);
     for (const order of ["asc", "desc"] as const) {
       const from = order === "asc" ? 1 : commits;
-      const search = (query: Partial<ReadQuery>): { rows: number; pages: number } => {
-        const { database } = JournalDatabase.open(path, RETENTION);
+      const search = (query: Partial<PageQuery>): { rows: number; pages: number } => {
+        const { database } = openDatabase(path, RETENTION);
         const base = { from, order, type: undefined, sinceMs: undefined, untilMs: undefined };
         const before = pagesRead();
         const rows = pagesOf(database, { ...base, ...query }, commits).flat().length;
@@ -161,7 +162,7 @@ describe("a search by time", () => {
 
   test("that finds nothing for long answers how far it has come, and what the other lane has up to there", async () => {
     const path = await directory();
-    const { database } = JournalDatabase.open(path, RETENTION);
+    const { database } = openDatabase(path, RETENTION);
     // The times of each span overlap with what is looked for, those of no commit do.
     const all = Array.from({ length: 40_000 }, (_, index) =>
       index % 2 === 0 ? { min: 0, max: 10 } : { min: 90, max: 100 },
@@ -171,7 +172,10 @@ describe("a search by time", () => {
     const events = ranges.filter(({ last }) => last % 256 <= 1);
     const event = { type: "audit_log", records: 1, timeMin: 55, timeMax: 55 } as const;
     for (const range of events) {
-      (range.lanes as (typeof range.lanes)[number][]).push({ ...event, bytes: new Uint8Array(8) });
+      (range.blocks as (typeof range.blocks)[number][]).push({
+        ...event,
+        bytes: new Uint8Array(8),
+      });
     }
     database.commit({ ...NOTHING_ELSE, ranges });
     const expected = events.map(({ last }) => last);
@@ -187,8 +191,8 @@ describe("a search by time", () => {
 
   test("is not led astray by a commit that failed", async () => {
     const path = await directory();
-    const { database } = JournalDatabase.open(path, RETENTION);
-    const ranges = (first: number, count: number, at: number): StoredRange[] =>
+    const { database } = openDatabase(path, RETENTION);
+    const ranges = (first: number, count: number, at: number): RecordRange[] =>
       rangesOf(
         Array.from({ length: count }, () => ({ min: at, max: at })),
         first,

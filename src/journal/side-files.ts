@@ -1,0 +1,326 @@
+/** The small files beside the database: its lock, its high-water mark and its disk reserve. */
+
+import {
+  closeSync,
+  constants,
+  fdatasyncSync,
+  fsyncSync,
+  lstatSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statfsSync,
+  statSync,
+  writeSync,
+} from "node:fs";
+import { dirname, join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { crc32 } from "node:zlib";
+import type { ChainState } from "./journal.ts";
+
+const LOCK_FILE = "journal.lock";
+const MARK_FILE = "journal.mark";
+const RESERVE_FILE = "journal.reserve";
+
+const CREATE_FLAGS = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+const OVERWRITE_FLAGS =
+  constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW;
+const NOTE_FLAGS = constants.O_WRONLY | constants.O_NOFOLLOW;
+
+/**
+ * Creates an empty file with mode 0600 unless there is one, which is not opened: see {@link WriteLock}. Throws if a link
+ * or anything else that is not a regular file is in its place.
+ */
+export function createPrivateFile(path: string): void {
+  try {
+    closeSync(openSync(path, CREATE_FLAGS, 0o600));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+    if (!lstatSync(path).isFile())
+      throw new Error(`${path} is not a regular file`, { cause: error });
+    return;
+  }
+  // Its name must survive a power failure as surely as its content, and so must that of a new directory.
+  syncDirectory(dirname(path));
+  syncDirectory(dirname(dirname(path)));
+}
+
+/** A parent directory that we may not read is older than this process, and need not be synced. */
+function syncDirectory(path: string): void {
+  let directory: number;
+  try {
+    directory = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  } catch {
+    return;
+  }
+  try {
+    fsyncSync(directory);
+  } finally {
+    closeSync(directory);
+  }
+}
+
+/** Returns the path under which a damaged file is kept. */
+export function asidePath(path: string): string {
+  return `${path}.damaged-${new Date().toISOString().replaceAll(/[-:.]/g, "")}`;
+}
+
+/**
+ * Tells whether an open file is still the one at its path. SQLite does not notice when its file is deleted or moved
+ * away, and what it writes then is lost with the process.
+ */
+export class FileIdentity {
+  readonly #path: string;
+  readonly #device: number;
+  readonly #inode: number;
+
+  /** The file must exist. */
+  constructor(path: string) {
+    const { dev, ino } = statSync(path);
+    this.#path = path;
+    this.#device = dev;
+    this.#inode = ino;
+  }
+
+  /** Costs a system call. */
+  get isInPlace(): boolean {
+    try {
+      const found = statSync(this.#path, { throwIfNoEntry: false });
+      return found?.ino === this.#inode && found.dev === this.#device;
+    } catch {
+      return false;
+    }
+  }
+}
+
+/**
+ * Makes sure that a log directory has one writer. It is SQLite's lock on an empty file of its own, so it holds whatever
+ * happens to the database file, and a process that dies leaves no lock behind. Nothing else may open that file: POSIX
+ * releases all locks of a process on a file when any of its descriptors is closed
+ * (https://www.sqlite.org/howtocorrupt.html, section 2.2).
+ */
+export class WriteLock {
+  readonly #db: DatabaseSync;
+  readonly #file: FileIdentity;
+
+  /** Throws SQLITE_BUSY if another process holds the lock. */
+  constructor(directory: string) {
+    const path = join(directory, LOCK_FILE);
+    createPrivateFile(path);
+    this.#db = new DatabaseSync(path);
+    try {
+      // The transaction never ends: it needs no rollback file.
+      this.#db.exec("PRAGMA journal_mode = MEMORY");
+      this.#db.exec("BEGIN EXCLUSIVE");
+      this.#file = new FileIdentity(path);
+    } catch (error) {
+      this.#db.close();
+      throw error;
+    }
+  }
+
+  /** False if the file was deleted or moved away: another gateway could then use the directory. */
+  get isInPlace(): boolean {
+    return this.#file.isInPlace;
+  }
+
+  release(): void {
+    this.#db.close();
+  }
+}
+
+/** This many sequence numbers may be handed out before the mark has to be raised again. */
+const SEQUENCES_AHEAD = 1 << 20;
+
+/** A note has a fixed size, so that the next one overwrites it; the whole file fits into one sector. */
+const NOTE_BYTES = 256;
+
+/** The state of the journal after a durable commit. */
+export interface CommitNote {
+  readonly newest: number;
+  readonly chain: ChainState;
+  /** The first salt of the write-ahead log that held the commit; 0 if unknown. */
+  readonly salt: number;
+}
+
+/**
+ * What is known about the journal without its database, in `journal.mark`. The first line is a number that no sequence
+ * exceeds: if the database is lost, a new one continues after it, because files and clients have records with the
+ * numbers below. The second line is a note of the last durable commit, with a checksum. It is overwritten after each
+ * commit and not synced: what it says is true, but after a power failure it can be out of date.
+ */
+export class HighWaterMark {
+  readonly #directory: string;
+  #value: number;
+  #note: CommitNote | undefined;
+  /** Open once a note was written. */
+  #file: number | undefined;
+
+  constructor(directory: string) {
+    this.#directory = directory;
+    const { value, note } = readMark(directory);
+    this.#value = value;
+    this.#note = note;
+  }
+
+  /** 0 if there has been no journal, or if the mark is lost. */
+  get value(): number {
+    return this.#value;
+  }
+
+  /** Undefined if nothing was noted, or if the note is damaged. */
+  get lastNote(): CommitNote | undefined {
+    return this.#note;
+  }
+
+  /** Raises the mark so that sequences up to `newest` may be handed out. Throws if that cannot be made durable. */
+  cover(newest: number): void {
+    if (newest > this.#value) this.set(newest + SEQUENCES_AHEAD);
+  }
+
+  /**
+   * Prepares for the first commit to a log that SQLite has restarted: makes durable that no log is known, and covers
+   * the next sequence. Otherwise a power failure could leave the salt of a log that is gone.
+   */
+  begin(newest: number, chain: ChainState): void {
+    this.#note = { newest, chain, salt: 0 };
+    this.set(newest < this.#value ? this.#value : newest + 1 + SEQUENCES_AHEAD);
+  }
+
+  set(value: number): void {
+    const path = join(this.#directory, MARK_FILE);
+    const draft = `${path}.new`;
+    const file = openSync(draft, OVERWRITE_FLAGS, 0o600);
+    try {
+      writeSync(file, `${value}\n${this.#note === undefined ? "" : noteLine(value, this.#note)}`);
+      fsyncSync(file);
+    } finally {
+      closeSync(file);
+    }
+    renameSync(draft, path);
+    syncDirectory(this.#directory);
+    this.#value = value;
+    this.close();
+  }
+
+  /** Notes a durable commit. Never throws: a note that is out of date is still true. */
+  write(note: CommitNote): void {
+    this.#note = note;
+    if (this.#value === 0) return;
+    try {
+      this.#file ??= openSync(join(this.#directory, MARK_FILE), NOTE_FLAGS);
+      writeSync(this.#file, noteLine(this.#value, note), `${this.#value}\n`.length);
+    } catch {
+      this.close();
+    }
+  }
+
+  /** Makes the last note durable if possible. */
+  sync(): void {
+    if (this.#file === undefined) return;
+    try {
+      fdatasyncSync(this.#file);
+    } catch {
+      this.close();
+    }
+  }
+
+  close(): void {
+    if (this.#file !== undefined) closeSync(this.#file);
+    this.#file = undefined;
+  }
+}
+
+function noteLine(value: number, { newest, chain, salt }: CommitNote): string {
+  const { count, seq, head } = chain;
+  const text = JSON.stringify({ number: value, newest, count, seq, head, salt });
+  return `${`${text} ${crc32(text)}`.padEnd(NOTE_BYTES - 1)}\n`;
+}
+
+interface StoredMark {
+  readonly value: number;
+  readonly note: CommitNote | undefined;
+}
+
+/** The note repeats the first line, and unlike it has a checksum. */
+function readMark(directory: string): StoredMark {
+  try {
+    const [first, second = ""] = readFileSync(join(directory, MARK_FILE), "latin1").split("\n");
+    return parseNote(second) ?? { value: parseValue(first!), note: undefined };
+  } catch {
+    return { value: 0, note: undefined };
+  }
+}
+
+function parseNote(line: string): StoredMark | undefined {
+  const [, text = "", crc] = /^(\{.*\}) (\d+) *$/.exec(line) ?? [];
+  if (crc === undefined || crc32(text) !== Number(crc)) return undefined;
+  const { number, newest, count, seq, head, salt } = JSON.parse(text) as {
+    number: number;
+    newest: number;
+    salt: number;
+  } & ChainState;
+  return { value: number, note: { newest, chain: { count, seq, head }, salt } };
+}
+
+function parseValue(text: string): number {
+  const value = Number(text);
+  return Number.isSafeInteger(value) && value > 0 ? value : 0;
+}
+
+/** Enough for what may be in the write-ahead log, and for the pages that retention and cursors change. */
+const RESERVE_BYTES = 6 << 20;
+
+/** A small journal on a small disk must not lose most of the disk to the reserve. */
+const DISK_SHARE_MAX = 1 / 16;
+
+/** Disk space that is set aside, to be released when the disk is full. */
+export class DiskReserve {
+  readonly #directory: string;
+  readonly #path: string;
+  /** The size of the reserve when it is held. */
+  readonly bytes: number;
+
+  constructor(directory: string) {
+    const { blocks, bsize } = statfsSync(directory);
+    this.#directory = directory;
+    this.#path = join(directory, RESERVE_FILE);
+    this.bytes = Math.min(RESERVE_BYTES, Math.floor(blocks * bsize * DISK_SHARE_MAX));
+  }
+
+  /** The free space of the disk, without the reserve. */
+  get availableBytes(): number {
+    const { bavail, bsize } = statfsSync(this.#directory);
+    return bavail * bsize;
+  }
+
+  get isHeld(): boolean {
+    return (statSync(this.#path, { throwIfNoEntry: false })?.size ?? 0) >= this.bytes;
+  }
+
+  /** Takes the space if it is not held yet and the disk has enough. */
+  hold(): void {
+    if (this.isHeld || this.availableBytes < 2 * this.bytes) return;
+    try {
+      this.#write();
+    } catch {
+      this.release();
+    }
+  }
+
+  #write(): void {
+    const file = openSync(this.#path, OVERWRITE_FLAGS, 0o600);
+    try {
+      const zeros = new Uint8Array(this.bytes);
+      for (let written = 0; written < zeros.length;) written += writeSync(file, zeros, written);
+      fsyncSync(file);
+    } finally {
+      closeSync(file);
+    }
+  }
+
+  release(): void {
+    rmSync(this.#path, { force: true });
+  }
+}

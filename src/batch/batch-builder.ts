@@ -1,30 +1,30 @@
 import type { LevelRank } from "../wire/envelope.ts";
 import { JsonWriter } from "../envelope/json-writer.ts";
-import { keepOnly, type ProtobufOrigin, type Origin } from "./origin.ts";
+import { retainAccepted, type ProtobufOrigin, type Origin } from "./origin.ts";
 import type { Steps } from "../otlp/request-limits.ts";
 import { FRAME_HEADER_SPACE, frameHeaderBytes, writeFrameHeader } from "./frames.ts";
 import { RecordBatch } from "./record-batch.ts";
 
-/** Memory is taken in pieces of this size, if no other is given; a batch never spans two. */
+/** The default size of a slab; a batch never spans two. */
 const SLAB_BYTES = 1 << 20;
 
-/** Looks at each audit event that comes into the open batch. */
+/** Decides about each audit event that is added. */
 export interface AuditGate {
-  /** Whether the event, the last one of the batch, is to stay there. */
+  /** Whether the event, which is the last one of the batch, stays there. */
   admits(batch: RecordBatch, index: number): boolean;
   savepoint(): AuditSavepoint;
   rollback(savepoint: AuditSavepoint): void;
 }
 
-/** How many events have come, and how many of them were not admitted. */
+/** The number of events that came, and of those that were not admitted. */
 export interface AuditSavepoint {
   readonly open: number;
   readonly repeats: number;
 }
 
 /**
- * The batch that records are being encoded into. For each record: `begin`, write the envelope with `writer`, then
- * `commit` or `abandon`. `take` hands over what was committed.
+ * Builds batches. For each record: `begin`, write the envelope with `writer`, then `commit` or `abandon`. `take` returns
+ * the batches of what was committed.
  */
 export class BatchBuilder {
   readonly writer: JsonWriter;
@@ -33,12 +33,12 @@ export class BatchBuilder {
   /** Batches whose memory is full. */
   #full: RecordBatch[] = [];
   #fullBytes = 0;
-  /** Where the newest record in the slab ends. */
+  /** The end of the newest record in the slab. */
   #end = 0;
   readonly #gate: AuditGate | undefined;
   readonly #slabBytes: number;
 
-  /** Without a gate every audit event stays. */
+  /** Without a gate every audit event is admitted. */
   constructor(gate?: AuditGate, slabBytes = SLAB_BYTES) {
     this.#gate = gate;
     this.#slabBytes = slabBytes;
@@ -47,7 +47,7 @@ export class BatchBuilder {
     this.#batch = new RecordBatch(this.#slab);
   }
 
-  /** Memory of all that was committed and not taken. */
+  /** The memory of what was committed and not taken. */
   get memoryBytes(): number {
     return this.#fullBytes + this.#batch.memoryBytes;
   }
@@ -56,12 +56,12 @@ export class BatchBuilder {
     return this.#full.length === 0 && this.#batch.length === 0;
   }
 
-  /** The batch that the newest record is in, as its last one. */
+  /** The batch whose last record is the newest one. */
   get last(): RecordBatch {
     return this.#batch.length > 0 ? this.#batch : (this.#full.at(-1) ?? this.#batch);
   }
 
-  /** Makes room for so many records more. */
+  /** Reserves capacity for that many more records. */
   expect(records: number): void {
     this.#batch.expect(records);
   }
@@ -77,8 +77,8 @@ export class BatchBuilder {
   }
 
   /**
-   * Adds the record to the batch, unless the gate refuses it. Returns whether its envelope stays where it was written,
-   * so that it can be copied from: a large one is moved to make room for its frame's head.
+   * Adds the record to the batch, unless the gate rejects it. Returns whether its envelope stays where it was written, so
+   * that it can be copied from: a large one is moved to make room for its frame header.
    */
   commit(
     rank: LevelRank,
@@ -102,7 +102,7 @@ export class BatchBuilder {
     return start === writtenAt;
   }
 
-  /** Gives a record that is larger than a slab memory of its size, and goes on in the slab before it. */
+  /** Gives a record that is larger than a slab its own memory, and continues in the previous slab. */
   #closeLarge(end: number): void {
     const large = this.#batch;
     const buffer = Buffer.allocUnsafeSlow(end);
@@ -114,7 +114,7 @@ export class BatchBuilder {
     this.writer.continueIn(this.#slab, this.#end);
   }
 
-  /** Asks the gate whether the newest record may stay, and removes it if not, or if the gate throws. */
+  /** Asks the gate whether the newest record stays, and removes it if not or if the gate throws. */
   #admitsLast(): boolean {
     if (this.#gate === undefined) return true;
     const index = this.#batch.length - 1;
@@ -159,7 +159,7 @@ export class BatchBuilder {
     this.#slab = buffer;
   }
 
-  /** A state to come back to with {@link rollback}, as long as nothing is taken in between. */
+  /** Returns a state to which {@link rollback} can return, unless something is taken in between. */
   savepoint(): Savepoint {
     return {
       batch: this.#batch,
@@ -174,7 +174,7 @@ export class BatchBuilder {
     };
   }
 
-  /** Forgets what was committed since the savepoint: a request is taken whole or not at all. */
+  /** Removes what was committed since the savepoint: a request is accepted as a whole or not at all. */
   rollback(savepoint: Savepoint): void {
     this.#batch = savepoint.batch;
     this.#batch.truncate(savepoint.length);
@@ -186,7 +186,7 @@ export class BatchBuilder {
     if (savepoint.audit) this.#gate?.rollback(savepoint.audit);
   }
 
-  /** How many records were committed since the savepoint. */
+  /** Returns the number of records that were committed since the savepoint. */
   countSince({ batch, length, full }: Savepoint): number {
     if (batch === this.#batch) return batch.length - length;
     const batches = [...this.#full.slice(full), this.#batch];
@@ -194,21 +194,21 @@ export class BatchBuilder {
   }
 
   /**
-   * Says that what was committed since the savepoint is all that is kept of a request: so many bytes of it. The rest is
-   * let go, or accounted for.
+   * Declares that only what was committed since the savepoint was accepted of a request: `bytes` of it. The rest of the
+   * request is released or accounted for.
    */
-  *keepOnly(
+  *retainAccepted(
     { batch, length, full }: Savepoint,
     request: ProtobufOrigin,
     bytes: number,
   ): Steps<void> {
     const batches = [...this.#full.slice(full), this.#batch];
     const ends = batches.map((end) => ({ batch: end, first: end === batch ? length : 0 }));
-    yield* keepOnly(ends, request, bytes);
+    yield* retainAccepted(ends, request, bytes);
     this.#fullBytes = this.#full.reduce((sum, { memoryBytes }) => sum + memoryBytes, 0);
   }
 
-  /** The same as {@link take}, if nothing more is going to be encoded: no memory is left over. */
+  /** Does the same as {@link take} when nothing more will be encoded: no unused memory remains. */
   end(): RecordBatch[] {
     if (this.#batch.length > 0) {
       const buffer = Buffer.allocUnsafeSlow(this.#end);
@@ -218,12 +218,12 @@ export class BatchBuilder {
     return this.take();
   }
 
-  /** What was committed since the last call, in order. */
+  /** Returns what was committed since the last call, in order. */
   take(): RecordBatch[] {
     const taken = this.#full;
     if (this.#batch.length > 0) {
       taken.push(this.#batch);
-      // One turn of the event loop is much like the one before.
+      // A turn of the event loop is much like the previous one.
       this.#batch = new RecordBatch(this.writer.buffer, this.#batch.length);
     }
     this.#full = [];
@@ -235,7 +235,7 @@ export class BatchBuilder {
 export interface Savepoint {
   readonly batch: RecordBatch;
   readonly length: number;
-  /** Where the next record goes: not always the batch's own memory, after a record that did not fit was abandoned. */
+  /** Where the next record goes: not the batch's own memory if a record that did not fit was abandoned. */
   readonly buffer: Buffer;
   readonly position: number;
   readonly slab: Buffer;

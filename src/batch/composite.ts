@@ -2,14 +2,14 @@ import type { Envelope, EnvelopeType, Level } from "../wire/envelope.ts";
 import { otlpToJson } from "../otlp/to-json.ts";
 import type { Batch, LogRecord, OtlpForm } from "../plugin/index.ts";
 
-/** Several batches as one, in their order. */
+/** Several batches as one, in order. */
 export class CompositeBatch implements Batch {
   readonly parts: readonly Batch[];
   readonly length: number;
   readonly byteLength: number;
-  /** For each part the index of its first record. */
+  /** The index of each part's first record. */
   readonly #starts: readonly number[];
-  /** The part that was asked last: records are nearly always asked for in their order. */
+  /** The part of the last access: records are nearly always read in order. */
   #part = 0;
 
   /** `parts`: at least one. */
@@ -68,7 +68,7 @@ export class CompositeBatch implements Batch {
     return this.#partOf(index).record(index - this.#start);
   }
 
-  /** Requests that follow one another are one request (protobuf, "Last One Wins": repeated fields are joined). */
+  /** Concatenated requests are one request (protobuf, "Last One Wins": repeated fields are concatenated). */
   otlp(form?: OtlpForm): Uint8Array {
     return Buffer.concat(this.parts.map((part) => part.otlp(form)));
   }
@@ -90,21 +90,21 @@ export class CompositeBatch implements Batch {
   }
 
   from(index: number): Batch {
-    return this.select((place) => place >= index);
+    return this.select((position) => position >= index);
   }
 
   select(keep: (index: number) => boolean): Batch {
-    const kept = this.parts.map((part, place) => {
-      const start = this.#starts[place]!;
+    const selected = this.parts.map((part, position) => {
+      const start = this.#starts[position]!;
       return part.select((index) => keep(start + index));
     });
-    const isWhole = kept.every((part, place) => part === this.parts[place]);
-    const [first, ...others] = kept.filter((part) => part.length > 0);
-    if (isWhole || first === undefined) return isWhole ? this : kept[0]!;
+    const isWhole = selected.every((part, position) => part === this.parts[position]);
+    const [first, ...others] = selected.filter((part) => part.length > 0);
+    if (isWhole || first === undefined) return isWhole ? this : selected[0]!;
     return others.length === 0 ? first : new CompositeBatch([first, ...others]);
   }
 
-  /** The part that holds the record; `#start` is then its first record's index. */
+  /** Returns the part with the record; `#start` is then the index of its first record. */
   #partOf(index: number): Batch {
     while (index < this.#start) this.#part--;
     while (index >= this.#start + this.parts[this.#part]!.length) this.#part++;

@@ -1,6 +1,6 @@
 /**
- * Envelopes that cannot be read. An older Tailgate copied parts of envelopes from a wrong place when one of more than
- * 65 535 bytes stood before them in its request; rows of the journal hold such envelopes until retention.
+ * Repairs envelopes that an older version of Tailgate has damaged: if one of more than 65,535 bytes came before them in
+ * a request, it copied parts of them from a wrong place. Journals contain such envelopes until they expire.
  */
 
 import { isUtf8 } from "node:buffer";
@@ -12,21 +12,21 @@ import { unreadableEnvelope, type RecordBatch } from "./record-batch.ts";
 
 const TIMESTAMP = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/;
 
-/** Records whose envelopes were copied had up to 64 KiB: with their logger none is larger than this. */
+/** The copied records had up to 64 KiB: including the logger, none of their envelopes is larger than this. */
 const DAMAGED_BYTES_MAX = 1 << 20;
 
 const SECOND_MS = 1000;
 
-/** The places of the records whose envelopes are damaged. */
+/** Returns the indexes of the records whose envelopes are damaged. */
 export function findDamaged(batch: RecordBatch): number[] {
   const damaged: number[] = [];
   for (let index = 0; index < batch.length; index++) {
-    if (!isSound(batch, index)) damaged.push(index);
+    if (!isIntact(batch, index)) damaged.push(index);
   }
   return damaged;
 }
 
-function isSound(batch: RecordBatch, index: number): boolean {
+function isIntact(batch: RecordBatch, index: number): boolean {
   if (batch.size(index) > DAMAGED_BYTES_MAX) return true;
   const bytes = batch.bytes(index);
   if (!isUtf8(bytes)) return false;
@@ -38,9 +38,9 @@ function isSound(batch: RecordBatch, index: number): boolean {
   }
 }
 
-/** The batch with these envelopes made anew from the OpenTelemetry records, which are stored beside them and are whole. */
+/** Returns the batch with these envelopes rebuilt from the OpenTelemetry records, which are stored beside them intact. */
 export function repair(batch: RecordBatch, damaged: readonly number[]): RecordBatch {
-  const envelopes = new Map(damaged.map((index) => [index, encodedAgain(batch, index)]));
+  const envelopes = new Map(damaged.map((index) => [index, encodeAgain(batch, index)]));
   const bytesOf = (index: number): Uint8Array => envelopes.get(index) ?? batch.bytes(index);
   let bytes = 0;
   for (let index = 0; index < batch.length; index++) {
@@ -48,19 +48,19 @@ export function repair(batch: RecordBatch, damaged: readonly number[]): RecordBa
     bytes += frameHeaderBytes(length) + length;
   }
   // With memory for all of them they are one batch.
-  const open = new BatchBuilder(undefined, bytes);
+  const builder = new BatchBuilder(undefined, bytes);
   for (let index = 0; index < batch.length; index++) {
-    open.begin();
-    open.writer.raw(bytesOf(index));
+    builder.begin();
+    builder.writer.raw(bytesOf(index));
     const isAudit = batch.type(index) === "audit_log";
-    const [origin, place] = [batch.origin(index), batch.originIndex(index)];
-    open.commit(batch.rank(index), isAudit, batch.logger(index), origin, place);
+    const [origin, originIndex] = [batch.origin(index), batch.originIndex(index)];
+    builder.commit(batch.rank(index), isAudit, batch.logger(index), origin, originIndex);
   }
-  const [made] = open.take();
+  const [rebuilt] = builder.take();
   for (let index = 0; index < batch.length; index++) {
-    if (batch.hash(index) !== "") made!.seal(index, batch.hash(index));
+    if (batch.hash(index) !== "") rebuilt!.seal(index, batch.hash(index));
   }
-  return Object.assign(made!, {
+  return Object.assign(rebuilt!, {
     firstSequence: batch.firstSequence,
     appendedAtMs: batch.appendedAtMs,
     appendedTimes: batch.appendedTimes,
@@ -68,17 +68,17 @@ export function repair(batch: RecordBatch, damaged: readonly number[]): RecordBa
   });
 }
 
-function encodedAgain(batch: RecordBatch, index: number): Uint8Array {
+function encodeAgain(batch: RecordBatch, index: number): Uint8Array {
   try {
     const parts = partsOfRecord(batch.origin(index).record(batch.originIndex(index)));
     if (parts.seconds === NO_SECONDS)
       parts.seconds = Math.floor(batch.appendedAt(index) / SECOND_MS);
-    const open = new BatchBuilder();
-    new EnvelopeEncoder(open, 0).encode(parts, batch.origin(index), batch.originIndex(index));
-    const [encoded] = open.take();
+    const builder = new BatchBuilder();
+    new EnvelopeEncoder(builder, 0).encode(parts, batch.origin(index), batch.originIndex(index));
+    const [encoded] = builder.take();
     if (encoded?.type(0) === batch.type(index)) return encoded.bytes(0);
   } catch {
-    // The record is damaged, too.
+    // The OpenTelemetry record is damaged, too.
   }
   return Buffer.from(JSON.stringify(unreadableEnvelope(batch, index)));
 }

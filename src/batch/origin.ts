@@ -1,6 +1,6 @@
 /**
- * What batches keep of the records that they were encoded from. Memory is bounded by counting bytes, so that nothing is
- * kept whose size nobody knows, and nothing large for the sake of a few records.
+ * What a batch retains of the records that it was encoded from. Memory is bounded by counting bytes, so nothing of
+ * unknown size is retained, and nothing large for the sake of a few records.
  */
 
 import type { EnvelopeType } from "../wire/envelope.ts";
@@ -12,195 +12,156 @@ import { ProtobufDecoder } from "../otlp/decode.ts";
 import { RequestIndex } from "../otlp/request-index.ts";
 import type { RecordBatch } from "./record-batch.ts";
 
-/** Where a record came from, to rebuild it for those who want OpenTelemetry and not the envelope. */
+/** The source of a batch's records, from which they can be rebuilt. */
 export interface Origin {
-  /** Rebuilds the record whose place among its origin's records is `index`. */
+  /** Rebuilds a record. `index` counts the records of this origin. */
   record(index: number): LogRecord;
-  /** The same record as pieces of an ExportLogsServiceRequest. */
+  /** Returns the same record as parts of an ExportLogsServiceRequest. */
   otlp(index: number): EncodedRecord;
-  /** How much memory it holds for each record, beside the envelope. */
+  /** The memory that it uses for each record, beside the envelope. */
   readonly recordBytes: number;
-  /** True if a batch keeps it only until it is settled: records that are objects, or one record with a request of its own. */
+  /** True if it is replaced when the batch is stored: records that are objects, or one record with its own request. */
   readonly isInterim?: boolean;
   /** True for records of this process: they have no resource. */
   readonly isOwn?: boolean;
-  /** All of its records as the ExportLogsServiceRequest that they came in, where they came in one. */
+  /** All of its records as the ExportLogsServiceRequest that they came in, if they came in one. */
   readonly request?: Uint8Array;
-  /** How many these are. */
+  /** The number of records in {@link request}. */
   readonly records?: number;
 }
 
-/** A record of an origin: its place among that origin's records. */
+/** A record of an origin. */
 export interface OriginRef {
   readonly origin: Origin;
   readonly index: number;
 }
 
-/** Where everything lies in a request, with the pieces that its records share. */
-interface Places {
-  readonly layout: RequestIndex;
+/** The index of a request, with the parts that its records share. */
+interface IndexedRequest {
+  readonly requestIndex: RequestIndex;
   readonly resources: Map<number, Uint8Array>;
   readonly scopes: Map<number, Uint8Array>;
 }
 
 /**
- * Keeps a request's bytes and rebuilds records from them. The places of the records are worked out again when they
- * are asked for, and kept only until the garbage collector wants the memory.
+ * Retains a request's bytes and rebuilds records from them. The request is indexed again when records are asked for, and
+ * the index is retained only until the garbage collector needs the memory.
  */
 export class ProtobufOrigin implements Origin {
   readonly recordBytes: number;
   readonly records: number;
   readonly request: Uint8Array;
-  #places: WeakRef<Places> | undefined;
+  #indexed: WeakRef<IndexedRequest> | undefined;
 
-  /** `records`: how many there are in the request; `kept`: for how many of them it stays in memory. */
-  constructor(body: Uint8Array, records: number, kept = records) {
-    this.request = body;
+  /** `records`: the number of records in the request; `accepted`: the number of those that are in batches. */
+  constructor(request: Uint8Array, records: number, accepted = records) {
+    this.request = request;
     this.records = records;
-    this.recordBytes = Math.ceil(body.length / Math.max(kept, 1));
+    this.recordBytes = Math.ceil(request.length / Math.max(accepted, 1));
   }
 
-  /** The record whose place in the request, as it was sent, is `index`. */
   record(index: number): LogRecord {
     // A decoder for each record, so that records share nothing that a plugin could change.
-    return new ProtobufDecoder(this.#located().layout).record(index);
+    return new ProtobufDecoder(this.#index().requestIndex).record(index);
   }
 
-  /** The record's own bytes, as they were sent. */
+  /** Returns the record's own bytes, as they were sent. */
   otlp(index: number): EncodedRecord {
-    const { layout, resources, scopes } = this.#located();
-    const { bytes } = layout.reader;
+    const { requestIndex, resources, scopes } = this.#index();
+    const { bytes } = requestIndex.reader;
     return {
-      resource: piece(
+      resource: sharedPart(
         resources,
-        layout.resource(index),
-        layout,
-        layout.resourceLogs,
+        requestIndex.resource(index),
+        requestIndex,
+        requestIndex.resourceLogs,
         RESOURCE_LOGS.tags.scopeLogs,
       ),
-      scope: piece(
+      scope: sharedPart(
         scopes,
-        layout.scope(index),
-        layout,
-        layout.scopeLogs,
+        requestIndex.scope(index),
+        requestIndex,
+        requestIndex.scopeLogs,
         SCOPE_LOGS.tags.logRecords,
       ),
-      record: bytes.subarray(layout.start(index), layout.end(index)),
+      record: bytes.subarray(requestIndex.start(index), requestIndex.end(index)),
     };
   }
 
-  #located(): Places {
-    let places = this.#places?.deref();
-    if (places === undefined) {
-      const layout = RequestIndex.of(this.request, { isExact: false });
-      places = { layout, resources: new Map(), scopes: new Map() };
-      this.#places = new WeakRef(places);
+  #index(): IndexedRequest {
+    let indexed = this.#indexed?.deref();
+    if (indexed === undefined) {
+      const requestIndex = RequestIndex.of(this.request, { isExact: false });
+      indexed = { requestIndex, resources: new Map(), scopes: new Map() };
+      this.#indexed = new WeakRef(indexed);
     }
-    return places;
+    return indexed;
   }
 }
 
-/** All fields of a message but those with the tag, as one piece. */
-function piece(
+/** Returns all fields of a message but those with the tag `omitted`. */
+function sharedPart(
   known: Map<number, Uint8Array>,
-  place: number,
+  index: number,
   { reader }: RequestIndex,
   messages: readonly number[],
-  leftOut: number,
+  omitted: number,
 ): Uint8Array {
-  const found = known.get(place);
+  const found = known.get(index);
   if (found !== undefined) return found;
-  const end = messages[place + 1]!;
+  const end = messages[index + 1]!;
   const fields: Uint8Array[] = [];
-  reader.position = messages[place]!;
+  reader.position = messages[index]!;
   while (reader.position < end) {
     const start = reader.position;
     const tag = reader.tag(end);
     reader.skip(tag, end, 0);
-    if (tag !== leftOut) fields.push(reader.bytes.subarray(start, reader.position));
+    if (tag !== omitted) fields.push(reader.bytes.subarray(start, reader.position));
   }
   const bytes = fields.length === 1 ? fields[0]! : Buffer.concat(fields);
-  known.set(place, bytes);
+  known.set(index, bytes);
   return bytes;
 }
 
-/** What one of them takes in memory beside the request. */
+/** The memory that a {@link RecordOrigin} uses beside the request. */
 const ORIGIN_BYTES = 512;
 
 /**
- * Keeps records of plugins as the request that they would have come in: a plugin may change its objects later, and what
- * an object holds that is no OTLP must not come up when a commit is made of it and others.
+ * Retains records of plugins as the request that they would have come in. A plugin may change its objects later, and
+ * what cannot be encoded must fail here and not in a commit that contains other records, too.
  */
 export class RecordOrigin implements Origin {
-  readonly #request: ProtobufOrigin;
+  readonly #origin: ProtobufOrigin;
 
   constructor(records: readonly LogRecord[]) {
     const request = buildRequest(records.length, (index) => encodeLogRecord(records[index]!));
-    this.#request = new ProtobufOrigin(request, records.length);
+    this.#origin = new ProtobufOrigin(request, records.length);
   }
 
-  /** A request for each record would take more memory than the records. */
+  /** A request for each record would use more memory than the records. */
   get isInterim(): boolean {
-    return this.#request.records === 1;
+    return this.records === 1;
   }
 
   get recordBytes(): number {
-    return this.#request.recordBytes + ORIGIN_BYTES;
+    return this.#origin.recordBytes + ORIGIN_BYTES;
   }
 
   get records(): number {
-    return this.#request.records;
+    return this.#origin.records;
   }
 
   get request(): Uint8Array {
-    return this.#request.request;
+    return this.#origin.request;
   }
 
   record(index: number): LogRecord {
-    return this.#request.record(index);
+    return this.#origin.record(index);
   }
 
   otlp(index: number): EncodedRecord {
-    return this.#request.otlp(index);
+    return this.#origin.otlp(index);
   }
-}
-
-/**
- * Replaces records that are objects, or have a request each, by one request, as they are stored. Only the garbage
- * collector knows how much memory objects hold, and a short text may be a slice of a long one that it keeps alive.
- */
-export function settle(batch: RecordBatch): void {
-  if (batch.unsettled === 0) return;
-  const places = new Map<number, OriginRef>();
-  // The journal stores the two types apart, each in one piece.
-  for (const type of ["system_log", "audit_log"] as const) {
-    for (const isOwn of [true, false]) settleAlike(batch, { type, isOwn }, places);
-  }
-  batch.moveOrigins(0, (index) => places.get(index));
-}
-
-interface Kind {
-  readonly type: EnvelopeType;
-  readonly isOwn: boolean;
-}
-
-function settleAlike(
-  batch: RecordBatch,
-  { type, isOwn }: Kind,
-  places: Map<number, OriginRef>,
-): void {
-  const indexes: number[] = [];
-  for (let index = 0; index < batch.length; index++) {
-    const origin = batch.origin(index);
-    const isAlike = batch.type(index) === type && (origin.isOwn === true) === isOwn;
-    if (origin.isInterim === true && isAlike) indexes.push(index);
-  }
-  if (indexes.length === 0) return;
-  const request = buildRequest(indexes.length, (place) => batch.encodedRecord(indexes[place]!));
-  const origin = isOwn
-    ? new OwnOrigin(request, indexes.length)
-    : new ProtobufOrigin(request, indexes.length);
-  for (const [place, index] of indexes.entries()) places.set(index, { origin, index: place });
 }
 
 /** Records of this process, as the request that they would have come in. */
@@ -227,49 +188,82 @@ class OwnOrigin implements Origin {
   }
 }
 
-/** A part of a batch: its records from `first` on. */
+/**
+ * Replaces the interim origins of a batch by one request for each type, as they are stored. Only the garbage collector
+ * knows how much memory objects use, and a short string may be a slice of a long one that it keeps alive.
+ */
+export function settle(batch: RecordBatch): void {
+  if (batch.unsettled === 0) return;
+  const settled = new Map<number, OriginRef>();
+  for (const type of ["system_log", "audit_log"] as const) {
+    for (const isOwn of [true, false]) settleGroup(batch, type, isOwn, settled);
+  }
+  batch.replaceOrigins(0, (index) => settled.get(index));
+}
+
+function settleGroup(
+  batch: RecordBatch,
+  type: EnvelopeType,
+  isOwn: boolean,
+  settled: Map<number, OriginRef>,
+): void {
+  const indexes: number[] = [];
+  for (let index = 0; index < batch.length; index++) {
+    const origin = batch.origin(index);
+    const isInGroup = batch.type(index) === type && (origin.isOwn === true) === isOwn;
+    if (origin.isInterim === true && isInGroup) indexes.push(index);
+  }
+  if (indexes.length === 0) return;
+  const request = buildRequest(indexes.length, (item) => batch.encodedRecord(indexes[item]!));
+  const origin = isOwn
+    ? new OwnOrigin(request, indexes.length)
+    : new ProtobufOrigin(request, indexes.length);
+  for (const [item, index] of indexes.entries()) settled.set(index, { origin, index: item });
+}
+
+/** The records of a batch from `first` on. */
 export interface BatchEnd {
   readonly batch: RecordBatch;
   readonly first: number;
 }
 
 /**
- * After so many bytes of a request were kept: replaces it by a request of the kept records alone where it is much larger,
- * else accounts for all of it.
+ * Accounts for a request of which only these records were accepted: `acceptedBytes` of it. If the request is much larger
+ * than that, it is replaced by a request of the accepted records.
  */
-export function* keepOnly(
+export function* retainAccepted(
   ends: readonly BatchEnd[],
   request: ProtobufOrigin,
-  bytes: number,
+  acceptedBytes: number,
 ): Steps<void> {
-  const kept = ends.reduce((sum, { batch, first }) => sum + batch.length - first, 0);
-  if (kept === 0 || kept === request.records) return;
-  if (2 * bytes < request.request.length) {
-    yield* copyKept(ends, request);
+  const accepted = ends.reduce((sum, { batch, first }) => sum + batch.length - first, 0);
+  if (accepted === 0 || accepted === request.records) return;
+  if (2 * acceptedBytes < request.request.length) {
+    yield* copyAccepted(ends, request);
     return;
   }
-  const origin = new ProtobufOrigin(request.request, request.records, kept);
+  const origin = new ProtobufOrigin(request.request, request.records, accepted);
   for (const { batch, first } of ends) {
-    batch.moveOrigins(first, (index) => ({ origin, index: batch.originIndex(index) }));
+    batch.replaceOrigins(first, (index) => ({ origin, index: batch.originIndex(index) }));
     yield;
   }
 }
 
-function* copyKept(ends: readonly BatchEnd[], request: ProtobufOrigin): Steps<void> {
-  const pieces: EncodedRecord[] = [];
+function* copyAccepted(ends: readonly BatchEnd[], request: ProtobufOrigin): Steps<void> {
+  const records: EncodedRecord[] = [];
   for (const { batch, first } of ends) {
     for (let index = first; index < batch.length; index++) {
-      pieces.push(request.otlp(batch.originIndex(index)));
+      records.push(request.otlp(batch.originIndex(index)));
     }
     yield;
   }
-  const copy = buildRequest(pieces.length, (place) => pieces[place]!);
-  const origin = new ProtobufOrigin(copy, pieces.length);
+  const copy = buildRequest(records.length, (index) => records[index]!);
+  const origin = new ProtobufOrigin(copy, records.length);
   let next = 0;
   for (const { batch, first } of ends) {
     const start = next - first;
     next += batch.length - first;
-    batch.moveOrigins(first, (index) => ({ origin, index: start + index }));
+    batch.replaceOrigins(first, (index) => ({ origin, index: start + index }));
     yield;
   }
 }

@@ -16,8 +16,11 @@ import { RecordOrigin, type Origin, type OriginRef } from "./origin.ts";
 import { RecordRepair } from "../otlp/repair.ts";
 import { frameHeaderBytes } from "./frames.ts";
 
-/** `{"type":"system_log","data":` and `{"type":"audit_log","data":`. */
-const DATA_OFFSETS = { system_log: 28, audit_log: 27 };
+/** Where `data` starts in an envelope. */
+const DATA_OFFSETS = {
+  system_log: '{"type":"system_log","data":'.length,
+  audit_log: '{"type":"audit_log","data":'.length,
+};
 
 /** The cells of a record. A kind is the rank of its level, plus {@link AUDIT} for an audit event. */
 const CELLS = 5;
@@ -29,46 +32,46 @@ const ORIGIN_INDEX = 4;
 
 const AUDIT = 8;
 
-/** So many V8 has on its heap (typed arrays of up to 64 bytes); memory beside it costs more than such a batch. */
-const RECORDS_AT_FIRST = 3;
-/** Behind a burst a batch may have one record, and be kept for long: its room is not counted before it is used. */
-const RECORDS_AT_FIRST_MAX = 1024;
+/** V8 allocates typed arrays of up to 64 bytes on its heap; memory outside of it costs more than such a batch. */
+const INITIAL_RECORDS_MIN = 3;
+/** After a burst a batch may have one record and live long: unused capacity is not accounted for. */
+const INITIAL_RECORDS_MAX = 1024;
 
-/** What a run of records has in common. */
-interface Source {
+/** What consecutive records have in common. */
+interface RecordSource {
   readonly logger: string;
   readonly origin: Origin;
   readonly originBytes: number;
-  /** Whether the origin is replaced when the batch is settled. */
+  /** Whether the origin is replaced when the batch is stored. */
   readonly isUnsettled: boolean;
 }
 
-/** The records that were encoded between two flushes: one piece of memory, each envelope behind the head of its frame. */
+/** Encoded records in one piece of memory, each envelope after its frame header (frames.ts). */
 export class RecordBatch implements Batch {
-  /** Set by the journal when it takes the batch. */
+  /** Set when the journal appends the batch. */
   firstSequence = 0;
   appendedAtMs = 0;
-  /** When each record was appended, if the batch holds records of several commits; else all were at `appendedAtMs`. */
+  /** When each record was appended, if the batch was read from several commits; otherwise all were at `appendedAtMs`. */
   appendedTimes: Float64Array | undefined;
-  /** Where the records do not follow one another; set by whoever has made the batch of records that were stored. */
+  /** The sequences, if the batch was read from the journal, where they need not follow one another. */
   sequences: Float64Array | undefined;
   #buffer: Buffer;
-  /** For each record where its envelope starts and ends, its kind, its source, and its place among its origin's records. */
+  /** For each record: start and end of its envelope, its kind, its source, and its index in the origin. */
   #cells: Int32Array;
   #length = 0;
-  readonly #sources: Source[] = [];
-  /** Parsed ones are shared by those who ask in the same turn, and are not the batch's to keep: they are large. */
+  readonly #sources: RecordSource[] = [];
+  /** Parsed envelopes are shared by the readers of one turn, but not retained: they are large. */
   #envelopes: WeakRef<(Envelope | undefined)[]> | undefined;
   #originBytes = 0;
   #unsettled = 0;
-  /** Memory that is not used and that nothing else accounts for. */
+  /** Unused memory that nothing else accounts for. */
   #unusedBytes = 0;
-  /** Of the audit events; most batches have none. */
+  /** The hashes of audit events; most batches have none. */
   #hashes: Map<number, string> | undefined;
 
-  /** `expected`: for how many records memory is taken at once, within bounds; it grows with more of them. */
-  constructor(buffer: Buffer, expected = RECORDS_AT_FIRST) {
-    const records = Math.min(Math.max(expected, RECORDS_AT_FIRST), RECORDS_AT_FIRST_MAX);
+  /** `expected`: the initial capacity in records, within bounds; it grows as needed. */
+  constructor(buffer: Buffer, expected = INITIAL_RECORDS_MIN) {
+    const records = Math.min(Math.max(expected, INITIAL_RECORDS_MIN), INITIAL_RECORDS_MAX);
     this.#buffer = buffer;
     this.#cells = new Int32Array(CELLS * records);
   }
@@ -85,7 +88,7 @@ export class RecordBatch implements Batch {
     return this.length === 0 ? 0 : this.#cell(this.length - 1, END) - this.#frameStart(0);
   }
 
-  /** What the batch holds in memory, its origins and its own fields included, for budgets. */
+  /** The memory that the batch uses, including its origins and its own fields, for memory limits. */
   get memoryBytes(): number {
     const { length } = this;
     if (length === 0) return 0;
@@ -93,17 +96,17 @@ export class RecordBatch implements Batch {
     return this.byteLength + this.#originBytes + this.#unusedBytes + overhead;
   }
 
-  /** How many records have an origin that is replaced when the batch is settled. */
+  /** The number of records whose origin is replaced by `settle` (origin.ts). */
   get unsettled(): number {
     return this.#unsettled;
   }
 
-  /** Goes on in other memory, in which all records are at the same places. */
+  /** Continues in other memory, in which all records have the same positions. */
   moveTo(buffer: Buffer): void {
     this.#buffer = buffer;
   }
 
-  /** Accounts for memory that is not used and that nothing else accounts for. */
+  /** Accounts for unused memory that nothing else accounts for. */
   addUnused(bytes: number): void {
     this.#unusedBytes += bytes;
   }
@@ -136,28 +139,28 @@ export class RecordBatch implements Batch {
     if (source.isUnsettled) this.#unsettled++;
   }
 
-  /** Moves records from `first` on to other origins, those for which `moved` returns one. */
-  moveOrigins(first: number, moved: (index: number) => OriginRef | undefined): void {
+  /** Replaces the origins of the records from `first` on for which `replacement` returns one. */
+  replaceOrigins(first: number, replacement: (index: number) => OriginRef | undefined): void {
     const { length } = this;
-    const loggers = this.#sources.slice();
-    const places = Array.from({ length: length - first }, (_, offset) => moved(first + offset));
+    const sources = this.#sources.slice();
+    const refs = Array.from({ length: length - first }, (_, offset) => replacement(first + offset));
     this.truncate(first);
     for (let index = first; index < length; index++) {
-      const { logger, origin } = loggers[this.#cell(index, SOURCE)]!;
-      const place = places[index - first];
+      const { logger, origin } = sources[this.#cell(index, SOURCE)]!;
+      const ref = refs[index - first];
       this.add(
         this.#cell(index, START),
         this.#cell(index, END),
         this.rank(index),
         this.type(index) === "audit_log",
         logger,
-        place?.origin ?? origin,
-        place?.index ?? this.originIndex(index),
+        ref?.origin ?? origin,
+        ref?.index ?? this.originIndex(index),
       );
     }
   }
 
-  /** Makes room for so many records more. */
+  /** Reserves capacity for that many more records. */
   expect(records: number): void {
     const cells = CELLS * (this.#length + records);
     if (cells > this.#cells.length) this.#growCells(Math.max(cells, 2 * this.#cells.length));
@@ -173,11 +176,11 @@ export class RecordBatch implements Batch {
     return this.#cells[CELLS * index + cell]!;
   }
 
-  #source(index: number): Source {
+  #source(index: number): RecordSource {
     return this.#sources[this.#cell(index, SOURCE)]!;
   }
 
-  /** Forgets the records from `length` on. */
+  /** Removes the records from `length` on. */
   truncate(length: number): void {
     for (let index = length; index < this.length; index++) {
       const { originBytes, isUnsettled } = this.#source(index);
@@ -261,7 +264,7 @@ export class RecordBatch implements Batch {
     return this.#source(index).origin;
   }
 
-  /** The record's place among those of its origin. */
+  /** Returns the record's index in its origin. */
   originIndex(index: number): number {
     return this.#cell(index, ORIGIN_INDEX);
   }
@@ -274,55 +277,54 @@ export class RecordBatch implements Batch {
     }
   }
 
-  /** The record as it came. One that cannot be told must not keep those of its commit from their way. */
+  /** Returns the record as it came. One that its origin cannot rebuild must not fail the other records of its commit. */
   encodedRecord(index: number): EncodedRecord {
     try {
       return this.origin(index).otlp(this.originIndex(index));
     } catch (error) {
-      return this.#piecesOfEnvelope(index, error);
+      return this.#encodeEnvelope(index, error);
     }
   }
 
-  /** The record as it is sent on: sound, and with the attributes that `form` asks for. */
-  exportedPieces(
+  /** Returns the record as it is exported: valid, and with the attributes that `form` asks for. */
+  exportedRecord(
     index: number,
     repair: RecordRepair,
     { loggerAttribute, uidOf }: OtlpForm,
   ): EncodedRecord {
-    const pieces = this.#repaired(index, repair);
+    const record = this.#repaired(index, repair);
     const named =
       loggerAttribute === undefined
-        ? pieces
-        : withAttribute(pieces, loggerAttribute, this.logger(index));
+        ? record
+        : withAttribute(record, loggerAttribute, this.logger(index));
     return uidOf === undefined
       ? named
       : withAttribute(named, EVENT_KEY, uidOf(this.sequence(index)));
   }
 
-  /** Nor must it keep those of an exporter's batch. */
   #repaired(index: number, repair: RecordRepair): EncodedRecord {
     try {
       return repair.repair(this.origin(index).otlp(this.originIndex(index)));
     } catch (error) {
-      return this.#piecesOfEnvelope(index, error);
+      return this.#encodeEnvelope(index, error);
     }
   }
 
-  #piecesOfEnvelope(index: number, error: unknown): EncodedRecord {
+  #encodeEnvelope(index: number, error: unknown): EncodedRecord {
     return new RecordOrigin([recordOfEnvelope(this.envelope(index), error)]).otlp(0);
   }
 
   otlp(form?: OtlpForm): Uint8Array {
     if (form === undefined) return buildRequest(this.length, (index) => this.encodedRecord(index));
     const repair = new RecordRepair();
-    return buildRequest(this.length, (index) => this.exportedPieces(index, repair, form));
+    return buildRequest(this.length, (index) => this.exportedRecord(index, repair, form));
   }
 
   otlpJson(form?: OtlpForm): Uint8Array {
     return otlpToJson(this.otlp(form));
   }
 
-  /** Gives an audit event its hash. */
+  /** Sets the hash of an audit event. */
   seal(index: number, hash: string): void {
     this.#hashes ??= new Map();
     this.#hashes.set(index, hash);
@@ -352,7 +354,7 @@ export class RecordBatch implements Batch {
   }
 
   from(index: number): Batch {
-    return index === 0 ? this : this.select((place) => place >= index);
+    return index === 0 ? this : this.select((position) => position >= index);
   }
 
   select(keep: (index: number) => boolean): Batch {
@@ -360,20 +362,20 @@ export class RecordBatch implements Batch {
     let index = 0;
     while (index < length && keep(index)) index++;
     if (index === length) return this;
-    const kept = Array.from({ length: index }, (_, place) => place);
-    while (++index < length) if (keep(index)) kept.push(index);
-    return new Selection(this, kept);
+    const selected = Array.from({ length: index }, (_, position) => position);
+    while (++index < length) if (keep(index)) selected.push(index);
+    return new Selection(this, selected);
   }
 }
 
-/** Five cells and perhaps a source of one record, and the room that is kept for growing. */
+/** Five cells of a record, perhaps a source, and the spare capacity. */
 const RECORD_OVERHEAD_BYTES = 80;
-/** The batch itself and what every origin takes beside its bytes, measured with batches of one record. */
+/** The batch itself and the fixed part of an origin, measured with batches of one record. */
 const BATCH_OVERHEAD_BYTES = 1280;
 
 const UNREADABLE = "[The envelope of this record is damaged and cannot be read.]";
 
-/** What stands for an envelope that is no JSON: whoever searches the journal must not fail at a single record. */
+/** Returns the substitute for an envelope that is not valid JSON: a search must not fail because of one record. */
 export function unreadableEnvelope(batch: RecordBatch, index: number): Envelope {
   const data = {
     timestamp: new Date(batch.appendedAt(index)).toISOString().replace("Z", "000Z"),
@@ -386,7 +388,7 @@ export function unreadableEnvelope(batch: RecordBatch, index: number): Envelope 
     : { type: "system_log", data: { ...data, module: "", function: "", line: 0 } };
 }
 
-/** Some records of a batch, in its order. */
+/** Selected records of a batch, in its order. */
 class Selection implements Batch {
   readonly #batch: RecordBatch;
   readonly #indexes: readonly number[];
@@ -457,9 +459,9 @@ class Selection implements Batch {
     const batch = this.#batch;
     const indexes = this.#indexes;
     if (form === undefined)
-      return buildRequest(length, (place) => batch.encodedRecord(indexes[place]!));
+      return buildRequest(length, (index) => batch.encodedRecord(indexes[index]!));
     const repair = new RecordRepair();
-    return buildRequest(length, (place) => batch.exportedPieces(indexes[place]!, repair, form));
+    return buildRequest(length, (index) => batch.exportedRecord(indexes[index]!, repair, form));
   }
 
   otlpJson(form?: OtlpForm): Uint8Array {
@@ -490,7 +492,7 @@ class Selection implements Batch {
   }
 
   select(keep: (index: number) => boolean): Batch {
-    const kept = this.#indexes.filter((_, place) => keep(place));
-    return kept.length === this.length ? this : new Selection(this.#batch, kept);
+    const selected = this.#indexes.filter((_, index) => keep(index));
+    return selected.length === this.length ? this : new Selection(this.#batch, selected);
   }
 }

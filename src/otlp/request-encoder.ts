@@ -215,7 +215,7 @@ class RequestEncoder {
     }
     budget.check();
     if (this.#open.countSince(savepoint) < records) {
-      yield* this.#open.keepOnly(savepoint, this.#origin, this.#acceptedBytes);
+      yield* this.#open.retainAccepted(savepoint, this.#origin, this.#acceptedBytes);
     }
     return { accepted, filtered: records - accepted };
   }

@@ -148,7 +148,7 @@ describe("what is exported", () => {
       record: () => expect.fail("It was decoded."),
       otlp: () => ({ ...batch.encodedRecord(0), record: Buffer.from([0x2a, 0x05, 1]) }),
     };
-    batch.moveOrigins(0, (index) => (index === 0 ? { origin, index } : undefined));
+    batch.replaceOrigins(0, (index) => (index === 0 ? { origin, index } : undefined));
     const records = decodeOtlpProtobuf(batch.otlp({}));
     expect(records.map(({ body }) => body)).toEqual(["a", "b"]);
     expect(records[0]!.attributes.has("tailgate.rebuilt_from_envelope")).toBe(true);

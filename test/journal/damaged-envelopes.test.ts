@@ -8,6 +8,10 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { gunzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { BatchBuilder } from "../../src/batch/batch-builder.ts";
+import { decodeBlocks, encodeBlocks } from "../../src/batch/block.ts";
+import { RecordOrigin } from "../../src/batch/origin.ts";
+import { recordOf } from "../../src/testing/batch.ts";
 import { checksum } from "../../src/journal/schema.ts";
 import { LoggingManager } from "tailgate";
 import { temporaryDirectory } from "../harness/workspace.ts";
@@ -146,3 +150,28 @@ async function replayed(): Promise<string[]> {
   socket.close();
   return messages;
 }
+
+it("a block of more than one slab keeps all of its records when one of them is repaired", () => {
+  const bodies = ["x".repeat(900_000), "y".repeat(900_000), "last"];
+  const origin = new RecordOrigin(bodies.map((body) => recordOf({ body })));
+  const builder = new BatchBuilder(undefined, 4 << 20);
+  bodies.forEach((body, index) => {
+    builder.begin();
+    const data = { timestamp: "2025-10-13T09:27:24.339163Z", message: body };
+    const envelope = JSON.stringify({ type: "system_log", data });
+    builder.writer.raw(Buffer.from(body === "last" ? envelope.replace('"last"', "?") : envelope));
+    builder.commit(1, false, "orchestrator.server", origin, index);
+  });
+  const batches = builder.take();
+  batches[0]!.firstSequence = 1;
+  const stored = encodeBlocks(batches).map(({ bytes }) => ({
+    firstSequence: 1,
+    appendedAtMs: 0,
+    bytes,
+  }));
+  const repaired: number[] = [];
+  const batch = decodeBlocks(stored, (sequences) => repaired.push(...sequences));
+  expect(repaired).toEqual([3]);
+  expect(bodies.map((_, index) => batch.envelope(index).data.message)).toEqual(bodies);
+  expect(bodies.map((_, index) => batch.sequence(index))).toEqual([1, 2, 3]);
+});

@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { WebSocket } from "ws";
 import { startCli } from "../harness/program.ts";
-import { SubprotocolViewer } from "../plugins/websocket/subprotocol-viewer.ts";
+import { SubprotocolClient } from "../harness/subprotocol-client.ts";
 import { GatewayProcess, WEBSOCKET_ONLY } from "../harness/gateway.ts";
 
 const MANY_DOTS = `${"a.".repeat(40)}a:x`;
@@ -61,7 +61,7 @@ async function subscribed(
   subscription: object,
   type: "caught_up" | "error",
 ): Promise<Record<string, unknown>> {
-  const client = await SubprotocolViewer.open(gateway.websocketUrl);
+  const client = await SubprotocolClient.open(gateway.websocketUrl);
   client.say({ type: "subscribe", ...subscription });
   const message = await client.until(type);
   client.socket.terminate();

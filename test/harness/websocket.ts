@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
-import { testHost, type TestHost } from "tailgate/testing";
+import { testHost, type TestHost, recordOf } from "tailgate/testing";
 import { WebSocket } from "ws";
 import websocket from "../../plugins/websocket.ts";
 import { CompositeBatch } from "../../src/batch/composite.ts";
@@ -17,10 +17,14 @@ import type {
   HostJournal,
   Level,
   LogRecord,
+  Gap,
+  HostClock,
+  JournalPage,
+  JournalQuery,
 } from "tailgate/plugin";
-import { recordOf } from "tailgate/testing";
+import { onTestFinished, expect, vi } from "vitest";
 
-export interface RigOptions {
+export interface HarnessOptions {
   /** Options of the exporter, as the configuration has them. */
   readonly options?: Record<string, unknown>;
   readonly level?: Level;
@@ -30,7 +34,7 @@ export interface RigOptions {
 }
 
 /** The exporter behind the real HTTP server and over the real journal; the test decides when a batch is delivered. */
-export class Rig {
+export class WebSocketHarness {
   readonly journal: MemoryJournal;
   readonly exporter: Exporter;
   readonly #host: TestHost;
@@ -39,7 +43,7 @@ export class Rig {
 
   private constructor(
     host: TestHost,
-    { options = {}, level, journalBytesMax, journal }: RigOptions,
+    { options = {}, level, journalBytesMax, journal }: HarnessOptions,
   ) {
     this.#host = host;
     this.journal = new MemoryJournal(journalBytesMax);
@@ -47,11 +51,11 @@ export class Rig {
     this.exporter = websocket.open(websocket.options.parse(options), itsHost) as Exporter;
   }
 
-  static async start(options: RigOptions = {}): Promise<Rig> {
+  static async start(options: HarnessOptions = {}): Promise<WebSocketHarness> {
     const host = await testHost("websocket");
-    const rig = new Rig(host, options);
+    const harness = new WebSocketHarness(host, options);
     await host.listen();
-    return rig;
+    return harness;
   }
 
   get port(): number {
@@ -64,7 +68,7 @@ export class Rig {
   }
 
   url(query = ""): string {
-    return viewerUrl(this.#host.url, query);
+    return websocketUrl(this.#host.url, query);
   }
 
   /** Into the journal and nowhere else yet. */
@@ -109,7 +113,7 @@ export class Rig {
   }
 }
 
-export function viewerUrl(url: string, query = ""): string {
+export function websocketUrl(url: string, query = ""): string {
   return `${url.replace("http", "ws")}/ws/logs${query}`;
 }
 
@@ -123,8 +127,8 @@ function encoded(given: readonly Partial<LogRecord>[]): RecordBatch[] {
   return open.take();
 }
 
-/** A viewer that keeps what it gets. */
-export class Viewer {
+/** A client that keeps what it gets. */
+export class Client {
   readonly texts: string[] = [];
   readonly socket: WebSocket;
   readonly closed: Promise<{ code: number; reason: string }>;
@@ -141,10 +145,10 @@ export class Viewer {
     });
   }
 
-  static async open(url: string): Promise<Viewer> {
-    const viewer = new Viewer(url);
-    await once(viewer.socket, "open");
-    return viewer;
+  static async open(url: string): Promise<Client> {
+    const client = new Client(url);
+    await once(client.socket, "open");
+    return client;
   }
 
   /** Resolves when all has arrived that was sent before this call, or before the connection ended. */
@@ -250,3 +254,164 @@ export class RawPeer {
 
 /** Any 16 bytes (RFC 6455, 1.3). */
 const KEY = "dGhlIHNhbXBsZSBub25jZQ==";
+
+/** Until the end of the test. */
+export async function startHarness(options?: HarnessOptions): Promise<WebSocketHarness> {
+  const harness = await WebSocketHarness.start(options);
+  onTestFinished(() => harness.close());
+  return harness;
+}
+
+/** A harness whose memory holds so many records; older ones are read from the disk. */
+export async function startPagedHarness(
+  memoryRecords: number,
+  options: HarnessOptions = {},
+): Promise<{ harness: WebSocketHarness; journal: PagedJournal }> {
+  let journal: PagedJournal | undefined;
+  const harness = await startHarness({
+    ...options,
+    journal: (inner) => (journal = new PagedJournal(inner, memoryRecords)),
+  });
+  return { harness, journal: journal! };
+}
+
+/** Records whose bodies are numbers that grow. */
+export function numbered(
+  from: number,
+  count: number,
+  given: Partial<LogRecord> = {},
+): Partial<LogRecord>[] {
+  return Array.from({ length: count }, (_, offset) => ({ body: `${from + offset}`, ...given }));
+}
+
+/** Both included. */
+export function numbers(from: number, to: number): number[] {
+  return Array.from({ length: to - from + 1 }, (_, offset) => from + offset);
+}
+
+export const AUDIT = { name: "orchestrator.audit", version: "", attributes: new Map() };
+
+/** Records whose body is their sequence: every tenth an audit event, every seventh an ERROR. */
+export function mixed(from: number, count: number, padding = ""): Partial<LogRecord>[] {
+  return numbers(from, from + count - 1).map((sequence) => ({
+    body: `${sequence}${padding}`,
+    severityText: sequence % 7 === 0 ? "ERROR" : "INFO",
+    ...(sequence % 10 === 0 && { scope: AUDIT }),
+  }));
+}
+
+/** {@link mixed} records behind those that are there, in batches. */
+export function emitMixed(
+  harness: WebSocketHarness,
+  count: number,
+  batchRecords = 10,
+  padding = "",
+): void {
+  for (let done = 0; done < count; done += batchRecords) {
+    const records = Math.min(batchRecords, count - done);
+    harness.emit(mixed(harness.journal.newest + 1, records, padding));
+  }
+}
+
+/** What tests of clients without the subprotocol share. */
+
+/** So many numbers as texts. */
+export function numberTexts(from: number, count: number): string[] {
+  return Array.from({ length: count }, (_, offset) => `${from + offset}`);
+}
+
+export function scope(name: string): LogRecord["scope"] {
+  return { name, version: "", attributes: new Map() };
+}
+
+export function twice(...messages: string[]): string[] {
+  return [...messages, ...messages];
+}
+
+/** The numbers before the padding. */
+export function firstWords(messages: readonly string[]): string[] {
+  return messages.map((message) => message.split(" ")[0]!);
+}
+
+/** Resolves when the client has that many frames. */
+export async function untilReceived(client: Client, count: number): Promise<void> {
+  await vi.waitFor(() => expect(client.texts.length).toBeGreaterThanOrEqual(count), 10_000);
+}
+
+export const LARGE = "x".repeat(60_000);
+
+/**
+ * A journal with a disk: memory holds the newest batches alone, the rest is read in pages. What the disk has refused
+ * is a hole in both.
+ */
+export class PagedJournal implements HostJournal {
+  readonly #inner: MemoryJournal;
+  readonly #memoryRecords: number;
+  readonly holes: Gap[] = [];
+  /** What a test says of an earlier epoch: up to which sequence it is the same. */
+  readonly sharedByEpoch = new Map<string, number>();
+  /** How far the disk is; all the way where undefined. */
+  durableTo: number | undefined;
+  reads = 0;
+
+  constructor(inner: MemoryJournal, memoryRecords = Infinity) {
+    this.#inner = inner;
+    this.#memoryRecords = memoryRecords;
+  }
+
+  get epoch(): string {
+    return this.#inner.epoch;
+  }
+
+  get newest(): number {
+    return this.#inner.newest;
+  }
+
+  get durable(): number {
+    return this.durableTo ?? this.newest;
+  }
+
+  get oldest(): number {
+    return Math.max(this.#inner.oldest, this.newest - this.#memoryRecords + 1);
+  }
+
+  get clock(): HostClock {
+    return this.#inner.clock;
+  }
+
+  /** Whole batches. */
+  refuse(from: number, to: number): void {
+    this.holes.push({ from, to, reason: "not_stored" });
+  }
+
+  #holeAt(sequence: number): Gap | undefined {
+    return this.holes.find(({ from, to }) => from <= sequence && sequence <= to);
+  }
+
+  readFrom(sequence: number): ReturnType<HostJournal["readFrom"]> {
+    if (sequence < this.oldest || this.#holeAt(sequence)) return undefined;
+    return this.#inner.readFrom(sequence);
+  }
+
+  async read(query: JournalQuery): Promise<JournalPage> {
+    this.reads++;
+    await new Promise((resolve) => setImmediate(resolve));
+    const { from, order = "asc" } = query;
+    const hole = this.#holeAt(from);
+    if (hole === undefined) return this.#inner.read(query);
+    const [first, last] = order === "asc" ? [from, hole.to] : [hole.from, from];
+    const gap = { ...hole, from: first, to: last };
+    return { from: first, to: last, records: undefined, gaps: [gap] };
+  }
+
+  uidOf(sequence: number): string {
+    return this.#inner.uidOf(sequence);
+  }
+
+  sharedUpTo(epoch: string, sequence: number): number | undefined {
+    const shared = this.sharedByEpoch.get(epoch);
+    return shared === undefined
+      ? this.#inner.sharedUpTo(epoch, sequence)
+      : Math.min(shared, sequence);
+  }
+}

@@ -19,7 +19,7 @@ const NUMBERS = [5, 9, 13, 17, 21];
 afterEach(() => vi.useRealTimers());
 
 /** An intake in front of a journal that keeps what it gets, until it is let go. */
-class Rig {
+class WebSocketHarness {
   readonly stored: RecordBatch[] = [];
   readonly waiting: { batch: RecordBatch; safe: PromiseWithResolvers<void> }[] = [];
   readonly lines: string[] = [];
@@ -122,28 +122,28 @@ describe("a full room in front of the journal", () => {
     [0.95, ["CRITICAL"]],
     [1.05, []],
   ])("takes, when it is full to %d, of system logs %j", async (part, levels) => {
-    const rig = new Rig();
-    await rig.fill(part);
-    for (const rank of LEVELS.keys()) rig.system(rank, LEVELS[rank]!);
-    rig.isOpen = true;
-    rig.letGo();
-    await rig.intake.flush();
-    expect(rig.words.filter((word) => LEVELS.includes(word as "INFO"))).toEqual(levels);
-    expect(rig.intake.counters.dropped.get("intake_full") ?? 0).toBe(5 - levels.length);
-    await rig.settled();
+    const harness = new WebSocketHarness();
+    await harness.fill(part);
+    for (const rank of LEVELS.keys()) harness.system(rank, LEVELS[rank]!);
+    harness.isOpen = true;
+    harness.letGo();
+    await harness.intake.flush();
+    expect(harness.words.filter((word) => LEVELS.includes(word as "INFO"))).toEqual(levels);
+    expect(harness.intake.counters.dropped.get("intake_full") ?? 0).toBe(5 - levels.length);
+    await harness.settled();
   });
 
   it("puts a loss marker with counts into the stream when there is room again", async () => {
-    const rig = new Rig();
-    await rig.fill(1.05);
-    for (let index = 0; index < 7; index++) rig.system(0, "lost");
-    for (let index = 0; index < 3; index++) rig.system(2, "lost");
-    await rig.turn();
-    rig.isOpen = true;
-    rig.letGo();
-    rig.system(1, "next");
-    await vi.waitFor(() => expect(rig.words).toHaveLength(2));
-    const batch = rig.stored.at(-1)!;
+    const harness = new WebSocketHarness();
+    await harness.fill(1.05);
+    for (let index = 0; index < 7; index++) harness.system(0, "lost");
+    for (let index = 0; index < 3; index++) harness.system(2, "lost");
+    await harness.turn();
+    harness.isOpen = true;
+    harness.letGo();
+    harness.system(1, "next");
+    await vi.waitFor(() => expect(harness.words).toHaveLength(2));
+    const batch = harness.stored.at(-1)!;
     expect(batch.envelope(batch.length - 1).data).toMatchObject({
       level: "WARNING",
       logger: "tailgate.intake",
@@ -152,157 +152,165 @@ describe("a full room in front of the journal", () => {
       lost_levels: { DEBUG: 7, WARNING: 3 },
       lost_reasons: { intake_full: 10 },
     });
-    await rig.settled();
+    await harness.settled();
   });
 
   it("tells of system logs that the journal has refused, with the marker that was refused too", async () => {
-    const rig = new Rig();
-    rig.isOpen = false;
-    rig.system(1, "one");
-    rig.system(3, "two");
-    await rig.turn();
-    rig.fail(new TailgateError("JOURNAL_FULL", "No."));
-    await rig.intake.flush();
-    rig.system(1, "three");
-    await rig.turn();
-    rig.fail(new TailgateError("JOURNAL_FULL", "No."));
-    await rig.intake.flush();
-    rig.isOpen = true;
-    await vi.waitFor(() => expect(rig.words).toHaveLength(1), 5_000);
-    expect(rig.stored[0]!.envelope(0).data).toMatchObject({
+    const harness = new WebSocketHarness();
+    harness.isOpen = false;
+    harness.system(1, "one");
+    harness.system(3, "two");
+    await harness.turn();
+    harness.fail(new TailgateError("JOURNAL_FULL", "No."));
+    await harness.intake.flush();
+    harness.system(1, "three");
+    await harness.turn();
+    harness.fail(new TailgateError("JOURNAL_FULL", "No."));
+    await harness.intake.flush();
+    harness.isOpen = true;
+    await vi.waitFor(() => expect(harness.words).toHaveLength(1), 5_000);
+    expect(harness.stored[0]!.envelope(0).data).toMatchObject({
       lost: 3,
       lost_levels: { INFO: 2, ERROR: 1 },
       lost_reasons: { journal_full: 3 },
     });
-    expect(rig.intake.counters.dropped.get("journal_full")).toBeGreaterThanOrEqual(3);
-    await rig.settled();
+    expect(harness.intake.counters.dropped.get("journal_full")).toBeGreaterThanOrEqual(3);
+    await harness.settled();
   });
 
   it("is told of at the end at the latest, and never behind it", async () => {
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
-    const rig = new Rig();
+    const harness = new WebSocketHarness();
     const lose = async (): Promise<void> => {
-      await rig.fill(1.05);
-      rig.system(0, "lost");
-      rig.isOpen = true;
-      rig.letGo();
+      await harness.fill(1.05);
+      harness.system(0, "lost");
+      harness.isOpen = true;
+      harness.letGo();
     };
     await lose();
-    await rig.turn();
+    await harness.turn();
     await vi.advanceTimersByTimeAsync(100);
-    await rig.turn();
-    expect(rig.words).toHaveLength(1);
+    await harness.turn();
+    expect(harness.words).toHaveLength(1);
     await lose();
-    await rig.intake.stop();
+    await harness.intake.stop();
     const words = [
       "1 system log was lost before this line.",
       "1 system log was lost before this line.",
     ];
-    expect(rig.words).toEqual(words);
+    expect(harness.words).toEqual(words);
     await vi.advanceTimersByTimeAsync(5_000);
-    await rig.turn();
-    expect(rig.words).toEqual(words);
-    await rig.settled();
+    await harness.turn();
+    expect(harness.words).toEqual(words);
+    await harness.settled();
   });
 
   it("refuses requests of other processes, and takes them again", async () => {
-    const rig = new Rig();
-    await rig.fill(1.05);
-    await expect(rig.intake.records([recordOf({})])).rejects.toMatchObject({ code: "OVERLOADED" });
-    await expect(rig.intake.otlpProtobuf(new Uint8Array())).rejects.toThrow("Too much waits");
-    rig.isOpen = true;
-    rig.letGo();
-    await rig.fill(0.95);
-    const debug = rig.intake.records([recordOf({ body: "whole", severityText: "DEBUG" })]);
-    await rig.turn();
-    rig.isOpen = true;
-    rig.letGo();
+    const harness = new WebSocketHarness();
+    await harness.fill(1.05);
+    await expect(harness.intake.records([recordOf({})])).rejects.toMatchObject({
+      code: "OVERLOADED",
+    });
+    await expect(harness.intake.otlpProtobuf(new Uint8Array())).rejects.toThrow("Too much waits");
+    harness.isOpen = true;
+    harness.letGo();
+    await harness.fill(0.95);
+    const debug = harness.intake.records([recordOf({ body: "whole", severityText: "DEBUG" })]);
+    await harness.turn();
+    harness.isOpen = true;
+    harness.letGo();
     expect(await debug).toMatchObject({ accepted: 1 });
-    expect(rig.words).toEqual(["whole"]);
-    expect(await rig.intake.records([recordOf({ body: "again" })])).toMatchObject({ accepted: 1 });
-    await rig.settled();
+    expect(harness.words).toEqual(["whole"]);
+    expect(await harness.intake.records([recordOf({ body: "again" })])).toMatchObject({
+      accepted: 1,
+    });
+    await harness.settled();
   });
 });
 
 describe("audit events", () => {
   it("wait for room, in order, and get it before anything else", async () => {
-    const rig = new Rig();
-    await rig.fill(1.05);
-    const receipts = ["one", "two"].map((body) => rig.intake.receipt(rig.audit(body)));
-    await rig.turn();
-    rig.audit("three");
-    await rig.turn();
-    expect(rig.waiting).toHaveLength(1);
-    rig.isOpen = true;
-    rig.letGo();
+    const harness = new WebSocketHarness();
+    await harness.fill(1.05);
+    const receipts = ["one", "two"].map((body) => harness.intake.receipt(harness.audit(body)));
+    await harness.turn();
+    harness.audit("three");
+    await harness.turn();
+    expect(harness.waiting).toHaveLength(1);
+    harness.isOpen = true;
+    harness.letGo();
     const [one, two] = await Promise.all(receipts);
     expect([one!.seq, two!.seq]).toEqual([2, 3]);
-    await rig.intake.flush();
-    expect(rig.words.slice(0, 3)).toEqual(["one", "two", "three"]);
-    await rig.settled();
+    await harness.intake.flush();
+    expect(harness.words.slice(0, 3)).toEqual(["one", "two", "three"]);
+    await harness.settled();
   });
 
   it("that were lost are told of at the end at the latest, all of them", async () => {
-    const rig = new Rig();
+    const harness = new WebSocketHarness();
     for (const body of ["one", "two", "three"]) {
-      rig.isOpen = false;
-      const receipt = rig.intake.receipt(rig.audit(body));
-      await rig.turn();
-      rig.fail(new TailgateError("JOURNAL_FULL", "No."));
+      harness.isOpen = false;
+      const receipt = harness.intake.receipt(harness.audit(body));
+      await harness.turn();
+      harness.fail(new TailgateError("JOURNAL_FULL", "No."));
       await expect(receipt).rejects.toMatchObject({ code: "JOURNAL_FULL" });
     }
-    expect(rig.lines).toEqual([expect.stringMatching(/^ERROR 1 audit event was not stored: No/)]);
-    await rig.intake.stop();
-    expect(rig.lines.slice(1)).toEqual([
+    expect(harness.lines).toEqual([
+      expect.stringMatching(/^ERROR 1 audit event was not stored: No/),
+    ]);
+    await harness.intake.stop();
+    expect(harness.lines.slice(1)).toEqual([
       expect.stringMatching(/^ERROR 2 audit events were not stored: No/),
     ]);
   });
 
   it("that wait for room hold up no request whose records are stored", async () => {
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
-    const rig = new Rig();
-    await rig.fill(0.9);
-    const request = rig.intake.records([recordOf({ body: "z".repeat(ROOM_BYTES / 5) })]);
-    const receipt = rig.intake.receipt(rig.audit("no room"));
+    const harness = new WebSocketHarness();
+    await harness.fill(0.9);
+    const request = harness.intake.records([recordOf({ body: "z".repeat(ROOM_BYTES / 5) })]);
+    const receipt = harness.intake.receipt(harness.audit("no room"));
     const refused = receipt.catch((error: unknown) => error);
-    await rig.turn();
-    expect(rig.waiting).toHaveLength(2);
+    await harness.turn();
+    expect(harness.waiting).toHaveLength(2);
     // It counts on as what waits for the disk, so that there is no room yet.
-    rig.waiting[1]!.safe.resolve();
+    harness.waiting[1]!.safe.resolve();
     expect(await request).toMatchObject({ accepted: 1 });
     await vi.advanceTimersByTimeAsync(2_000);
     expect(await refused).toMatchObject({ code: "OVERLOADED" });
-    rig.letGo();
-    await rig.settled();
+    harness.letGo();
+    await harness.settled();
   });
 
   it("fail after two seconds without room, with a code, and the operator is told once", async () => {
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
-    const rig = new Rig();
-    await rig.fill(1.05);
-    const receipt = rig.intake.receipt(rig.audit("late"));
+    const harness = new WebSocketHarness();
+    await harness.fill(1.05);
+    const receipt = harness.intake.receipt(harness.audit("late"));
     const refused = receipt.catch((error: unknown) => error);
-    rig.audit("late too");
-    await rig.turn();
+    harness.audit("late too");
+    await harness.turn();
     await vi.advanceTimersByTimeAsync(1_999);
-    expect(rig.intake.counters.dropped.size).toBe(0);
+    expect(harness.intake.counters.dropped.size).toBe(0);
     await vi.advanceTimersByTimeAsync(1);
     expect(await refused).toMatchObject({
       code: "OVERLOADED",
       message: expect.stringContaining("Nothing was stored."),
     });
-    expect(rig.intake.counters.dropped).toEqual(new Map([["overloaded", 2]]));
-    expect(rig.lines).toEqual([expect.stringMatching(/^ERROR 2 audit events were not stored: .*/)]);
-    rig.isOpen = true;
-    rig.letGo();
-    await rig.intake.flush();
-    expect(rig.words).toEqual([]);
-    await rig.settled();
+    expect(harness.intake.counters.dropped).toEqual(new Map([["overloaded", 2]]));
+    expect(harness.lines).toEqual([
+      expect.stringMatching(/^ERROR 2 audit events were not stored: .*/),
+    ]);
+    harness.isOpen = true;
+    harness.letGo();
+    await harness.intake.flush();
+    expect(harness.words).toEqual([]);
+    await harness.settled();
   });
 
   it("are refused at once when sixteen MiB of them wait", async () => {
-    const rig = new Rig();
-    await rig.fill(1.05);
+    const harness = new WebSocketHarness();
+    await harness.fill(1.05);
     const body = "y".repeat(1 << 20);
     const outcomes: Promise<boolean>[] = [];
     const isTaken = (receipt: Promise<unknown>): Promise<boolean> =>
@@ -311,45 +319,45 @@ describe("audit events", () => {
         () => false,
       );
     for (let index = 0; index < 20; index++) {
-      outcomes.push(isTaken(rig.intake.receipt(rig.audit(body))));
-      await rig.turn();
+      outcomes.push(isTaken(harness.intake.receipt(harness.audit(body))));
+      await harness.turn();
     }
     await vi.waitFor(() =>
-      expect(rig.intake.counters.dropped.get("overloaded")).toBeGreaterThanOrEqual(4),
+      expect(harness.intake.counters.dropped.get("overloaded")).toBeGreaterThanOrEqual(4),
     );
-    rig.isOpen = true;
-    rig.letGo();
+    harness.isOpen = true;
+    harness.letGo();
     const taken = (await Promise.all(outcomes)).filter(Boolean).length;
-    expect(taken).toBe(20 - rig.intake.counters.dropped.get("overloaded")!);
-    await rig.settled();
+    expect(taken).toBe(20 - harness.intake.counters.dropped.get("overloaded")!);
+    await harness.settled();
   });
 
   it("are waited for at the end", async () => {
-    const rig = new Rig();
-    await rig.fill(1.05);
-    rig.audit("last");
-    await rig.turn();
-    const stopped = rig.intake.stop();
-    rig.letGo();
+    const harness = new WebSocketHarness();
+    await harness.fill(1.05);
+    harness.audit("last");
+    await harness.turn();
+    const stopped = harness.intake.stop();
+    harness.letGo();
     await stopped;
-    expect(rig.words).toEqual(["last"]);
-    const refused = rig.intake.receipt(rig.audit("after"));
+    expect(harness.words).toEqual(["last"]);
+    const refused = harness.intake.receipt(harness.audit("after"));
     await expect(refused).rejects.toMatchObject({ code: "STOPPED" });
   });
 
   it("reject with the journal's error, and are taken when they come again", async () => {
-    const rig = new Rig();
-    rig.isOpen = false;
+    const harness = new WebSocketHarness();
+    harness.isOpen = false;
     const attributes = new Map([["log.record.uid", "a"]]);
-    const first = rig.intake.receipt(rig.audit("event", attributes));
-    await rig.turn();
-    rig.fail(new TailgateError("JOURNAL_REFUSED", "No."));
+    const first = harness.intake.receipt(harness.audit("event", attributes));
+    await harness.turn();
+    harness.fail(new TailgateError("JOURNAL_REFUSED", "No."));
     await expect(first).rejects.toMatchObject({ code: "JOURNAL_REFUSED" });
-    rig.isOpen = true;
-    await rig.intake.receipt(rig.audit("event", attributes));
-    expect(rig.words).toEqual(["event"]);
-    expect(rig.lines[0]).toMatch(/^ERROR 1 audit event was not stored: No\./);
-    await rig.settled();
+    harness.isOpen = true;
+    await harness.intake.receipt(harness.audit("event", attributes));
+    expect(harness.words).toEqual(["event"]);
+    expect(harness.lines[0]).toMatch(/^ERROR 1 audit event was not stored: No\./);
+    await harness.settled();
   });
 
   it("cannot be dropped by a processor", async () => {
@@ -361,10 +369,10 @@ describe("audit events", () => {
       lastError: undefined,
       failed: (error) => failures.push(error),
     };
-    const rig = new Rig([dropping]);
-    rig.system(4, "system");
-    await rig.intake.receipt(rig.audit("event"));
-    expect(rig.words).toEqual(["event"]);
+    const harness = new WebSocketHarness([dropping]);
+    harness.system(4, "system");
+    await harness.intake.receipt(harness.audit("event"));
+    expect(harness.words).toEqual(["event"]);
     expect(failures).toEqual([
       expect.objectContaining({ message: expect.stringContaining("stored anyway") }),
     ]);
@@ -380,57 +388,57 @@ describe("an audit event with a key", () => {
     ]);
 
   it("that is sent again while it is under way is one event, with one receipt", async () => {
-    const rig = new Rig();
-    rig.isOpen = false;
-    const first = rig.intake.receipt(rig.audit("event", keyed("a")));
-    const second = rig.intake.receipt(rig.audit("event", keyed("a")));
-    await rig.turn();
-    const third = rig.intake.receipt(rig.audit("event", keyed("a")));
-    await rig.turn();
-    rig.letGo();
+    const harness = new WebSocketHarness();
+    harness.isOpen = false;
+    const first = harness.intake.receipt(harness.audit("event", keyed("a")));
+    const second = harness.intake.receipt(harness.audit("event", keyed("a")));
+    await harness.turn();
+    const third = harness.intake.receipt(harness.audit("event", keyed("a")));
+    await harness.turn();
+    harness.letGo();
     expect(await second).toEqual(await first);
     expect(await third).toEqual(await first);
-    expect(rig.words).toEqual(["event"]);
-    expect(rig.intake.counters).toMatchObject({ received: 3, sent: 1, filtered: 2 });
-    await rig.settled();
+    expect(harness.words).toEqual(["event"]);
+    expect(harness.intake.counters).toMatchObject({ received: 3, sent: 1, filtered: 2 });
+    await harness.settled();
   });
 
   it("is not acknowledged before the attempt that it repeats is stored", async () => {
-    const rig = new Rig();
-    rig.isOpen = false;
-    rig.audit("event", keyed("a"));
-    await rig.turn();
+    const harness = new WebSocketHarness();
+    harness.isOpen = false;
+    harness.audit("event", keyed("a"));
+    await harness.turn();
     const record = recordOf({
       body: "event",
       attributes: keyed("a"),
       scope: { ...SCOPE, name: AUDIT_LOGGER },
     });
-    const answered = rig.intake.records([record]);
-    const early = await Promise.race([answered, rig.turn().then(() => rig.turn())]);
+    const answered = harness.intake.records([record]);
+    const early = await Promise.race([answered, harness.turn().then(() => harness.turn())]);
     expect(early).toBe(undefined);
-    rig.letGo();
+    harness.letGo();
     expect(await answered).toMatchObject({ accepted: 1 });
-    expect(rig.words).toEqual(["event"]);
+    expect(harness.words).toEqual(["event"]);
   });
 
   it("that says something else is another event, and the operator is told", async () => {
-    const rig = new Rig();
-    await rig.intake.receipt(rig.audit("event", keyed("a", "1")));
-    await rig.intake.receipt(rig.audit("event", keyed("a", "2")));
-    const again = await rig.intake.receipt(rig.audit("event", keyed("a", "2")));
+    const harness = new WebSocketHarness();
+    await harness.intake.receipt(harness.audit("event", keyed("a", "1")));
+    await harness.intake.receipt(harness.audit("event", keyed("a", "2")));
+    const again = await harness.intake.receipt(harness.audit("event", keyed("a", "2")));
     expect(again.seq).toBe(2);
-    expect(rig.words).toHaveLength(2);
-    expect(rig.lines).toEqual([
+    expect(harness.words).toHaveLength(2);
+    expect(harness.lines).toEqual([
       expect.stringMatching(/^WARNING Two different audit events have the key a\. /),
     ]);
   });
 
   it("that says the same with another key, or none, is another event", async () => {
-    const rig = new Rig();
-    await rig.intake.receipt(rig.audit("event", keyed("a")));
-    await rig.intake.receipt(rig.audit("event", keyed("b")));
-    await rig.intake.receipt(rig.audit("event"));
-    await rig.intake.receipt(rig.audit("event"));
-    expect(rig.words).toHaveLength(4);
+    const harness = new WebSocketHarness();
+    await harness.intake.receipt(harness.audit("event", keyed("a")));
+    await harness.intake.receipt(harness.audit("event", keyed("b")));
+    await harness.intake.receipt(harness.audit("event"));
+    await harness.intake.receipt(harness.audit("event"));
+    expect(harness.words).toHaveLength(4);
   });
 });

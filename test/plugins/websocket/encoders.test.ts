@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { batchEncoder, createPlainEncoder } from "../../../plugins/websocket/encoders.ts";
 import type { GapMessage, ServerMessage } from "tailgate/plugin";
 import { batchOf } from "tailgate/testing";
-import { Ledger } from "./ledger.ts";
+import { Ledger } from "../../harness/ledger.ts";
 
 /** The payloads of unmasked text frames. */
 function textsOf(frames: Uint8Array): string[] {

@@ -6,10 +6,17 @@ import { describe, expect, onTestFinished, test, vi } from "vitest";
 import type { LogRecord } from "tailgate/plugin";
 import { startCli } from "../../harness/program.ts";
 import { longestTurnMs } from "../../harness/longest-turn.ts";
-import { LARGE, untilReceived } from "../../harness/plain-clients.ts";
-import { Viewer, type Rig } from "../../harness/websocket.ts";
-import { AUDIT, numbers, startRig, startStage } from "../../harness/websocket-tests.ts";
-import { SubprotocolViewer } from "./subprotocol-viewer.ts";
+import {
+  LARGE,
+  untilReceived,
+  Client,
+  type WebSocketHarness,
+  AUDIT,
+  numbers,
+  startHarness,
+  startPagedHarness,
+} from "../../harness/websocket.ts";
+import { SubprotocolClient } from "../../harness/subprotocol-client.ts";
 
 /** Each term costs about a millisecond for a megabyte of the letter. */
 const HOSTILE = `-${"a".repeat(125)}b${"a".repeat(125)}`;
@@ -24,87 +31,89 @@ function large(from: number, count: number): Partial<LogRecord>[] {
   }));
 }
 
-function emitLarge(rig: Rig, count: number): void {
-  for (let done = 0; done < count; done += 10) rig.emit(large(rig.journal.newest + 1, 10));
+function emitLarge(harness: WebSocketHarness, count: number): void {
+  for (let done = 0; done < count; done += 10) harness.emit(large(harness.journal.newest + 1, 10));
 }
 
 function query(q: string): string {
   return `?${new URLSearchParams({ q })}`;
 }
 
-function sequencesOf(viewer: Viewer): number[] {
-  return viewer.messages.map((message) => Number(message.split(" ")[0]));
+function sequencesOf(client: Client): number[] {
+  return client.messages.map((message) => Number(message.split(" ")[0]));
 }
 
 describe("an expensive filter", () => {
   test("takes no more of a turn than its share, and gets everything all the same", async () => {
-    const rig = await startRig();
-    const expensive = await Viewer.open(rig.url(query(EXPENSIVE)));
-    const again = await Viewer.open(rig.url(query(EXPENSIVE)));
-    const subscribed = await SubprotocolViewer.subscribe(rig.url(), { filter: { q: EXPENSIVE } });
-    const cheap = await Viewer.open(rig.url("?level=INFO"));
-    const free = await Viewer.open(rig.url());
+    const harness = await startHarness();
+    const expensive = await Client.open(harness.url(query(EXPENSIVE)));
+    const again = await Client.open(harness.url(query(EXPENSIVE)));
+    const subscribed = await SubprotocolClient.subscribe(harness.url(), {
+      filter: { q: EXPENSIVE },
+    });
+    const cheap = await Client.open(harness.url("?level=INFO"));
+    const free = await Client.open(harness.url());
     const longestTurn = longestTurnMs();
     for (let count = 0; count < 4; count++) {
-      emitLarge(rig, 30);
+      emitLarge(harness, 30);
       await nextTurn();
     }
     // Without a budget it takes 300 ms.
     expect(await longestTurn()).toBeLessThan(120);
-    emitLarge(rig, 80);
-    const atOnceMs = rig.metric("matching_ms");
+    emitLarge(harness, 80);
+    const atOnceMs = harness.metric("matching_ms");
     await untilReceived(free, 200);
     await untilReceived(cheap, 200);
     await untilReceived(expensive, 200);
     await untilReceived(again, 200);
     await subscribed.at(200);
-    const wholeMs = rig.metric("matching_ms");
+    const wholeMs = harness.metric("matching_ms");
     expect(atOnceMs).toBeLessThan(wholeMs / 3);
-    for (const viewer of [expensive, again, cheap, free]) {
-      expect(sequencesOf(viewer)).toEqual(numbers(1, 200));
+    for (const client of [expensive, again, cheap, free]) {
+      expect(sequencesOf(client)).toEqual(numbers(1, 200));
     }
     expect(subscribed.ledger.sequences).toEqual(numbers(1, 200));
     expect(subscribed.ledger.gaps).toEqual([]);
-    expect(rig.metric("filters_too_expensive")).toBe(0);
+    expect(harness.metric("filters_too_expensive")).toBe(0);
   });
 
   test("is matched once for all clients that have it", async () => {
-    const rig = await startRig();
-    const one = await Viewer.open(rig.url(query(EXPENSIVE)));
-    emitLarge(rig, 100);
+    const harness = await startHarness();
+    const one = await Client.open(harness.url(query(EXPENSIVE)));
+    emitLarge(harness, 100);
     await untilReceived(one, 100);
-    const oneMs = rig.metric("matching_ms");
+    const oneMs = harness.metric("matching_ms");
     const others = await Promise.all(
-      Array.from({ length: 20 }, () => Viewer.open(rig.url(query(EXPENSIVE)))),
+      Array.from({ length: 20 }, () => Client.open(harness.url(query(EXPENSIVE)))),
     );
-    emitLarge(rig, 100);
-    for (const viewer of [one, ...others]) await untilReceived(viewer, viewer === one ? 200 : 100);
-    expect(rig.metric("matching_ms") - oneMs).toBeLessThan(5 * oneMs);
+    emitLarge(harness, 100);
+    for (const client of [one, ...others]) await untilReceived(client, client === one ? 200 : 100);
+    expect(harness.metric("matching_ms") - oneMs).toBeLessThan(5 * oneMs);
   });
 
   test("can be changed while its matches wait", async () => {
-    const rig = await startRig();
-    const viewer = await SubprotocolViewer.subscribe(rig.url(), { filter: { q: EXPENSIVE } });
-    emitLarge(rig, 100);
-    viewer.say({ type: "filter", filter: { q: `${EXPENSIVE} type:audit` }, version: 1 });
-    await viewer.until("filter");
-    emitLarge(rig, 20);
-    await viewer.at(120);
-    const before = viewer.messages.findIndex(({ type }) => type === "filter");
-    const last = viewer.messages.slice(0, before).findLast(({ type }) => type === "batch");
+    const harness = await startHarness();
+    const client = await SubprotocolClient.subscribe(harness.url(), { filter: { q: EXPENSIVE } });
+    emitLarge(harness, 100);
+    client.say({ type: "filter", filter: { q: `${EXPENSIVE} type:audit` }, version: 1 });
+    await client.until("filter");
+    emitLarge(harness, 20);
+    await client.at(120);
+    const before = client.messages.findIndex(({ type }) => type === "filter");
+    const last = client.messages.slice(0, before).findLast(({ type }) => type === "batch");
     const changedAt = last?.type === "batch" ? last.to : 0;
-    expect(viewer.ledger.sequences).toEqual(
+    expect(client.ledger.sequences).toEqual(
       numbers(1, 120).filter((sequence) => sequence <= changedAt || sequence % 5 === 0),
     );
   });
 
   test("finds the newest records of the past, from memory and from the disk", async () => {
-    const { rig } = await startStage(50);
-    emitLarge(rig, 100);
-    const plain = await Viewer.open(rig.url(`${query(EXPENSIVE)}&replay=40`));
+    const { harness } = await startPagedHarness(50);
+    emitLarge(harness, 100);
+    const plain = await Client.open(harness.url(`${query(EXPENSIVE)}&replay=40`));
     const filter = { q: EXPENSIVE };
-    const replayed = await SubprotocolViewer.subscribe(rig.url(), { filter, replay: 80 });
-    const since = await SubprotocolViewer.subscribe(rig.url(), { filter, since: 0 });
+    const replayed = await SubprotocolClient.subscribe(harness.url(), { filter, replay: 80 });
+    const since = await SubprotocolClient.subscribe(harness.url(), { filter, since: 0 });
     await untilReceived(plain, 40);
     expect(sequencesOf(plain)).toEqual(numbers(61, 100));
     expect(replayed.ledger.sequences).toEqual(numbers(21, 100));
@@ -112,18 +121,20 @@ describe("an expensive filter", () => {
   });
 
   test("does no harm when its client leaves while its matches wait", async () => {
-    const rig = await startRig();
-    const leaving = await Viewer.open(rig.url(query(EXPENSIVE)));
-    const subscribed = await SubprotocolViewer.subscribe(rig.url(), { filter: { q: EXPENSIVE } });
-    const free = await Viewer.open(rig.url());
-    emitLarge(rig, 100);
+    const harness = await startHarness();
+    const leaving = await Client.open(harness.url(query(EXPENSIVE)));
+    const subscribed = await SubprotocolClient.subscribe(harness.url(), {
+      filter: { q: EXPENSIVE },
+    });
+    const free = await Client.open(harness.url());
+    emitLarge(harness, 100);
     leaving.socket.terminate();
     subscribed.socket.terminate();
     await untilReceived(free, 100);
-    await vi.waitFor(() => expect(rig.metric("clients")).toBe(1));
-    emitLarge(rig, 10);
+    await vi.waitFor(() => expect(harness.metric("clients")).toBe(1));
+    emitLarge(harness, 10);
     await untilReceived(free, 110);
-    expect(rig.lines).toEqual([]);
+    expect(harness.lines).toEqual([]);
   });
 });
 
@@ -136,54 +147,54 @@ describe("a filter that cannot be matched as fast as records come", () => {
   const CLOSED = /^filter too expensive: [\d.]+ ms for 1000 records, \d+ records behind$/;
 
   test("ends a plain client's connection with the reason, counted and logged", async () => {
-    const rig = await startRig({ journalBytesMax: JOURNAL_BYTES });
+    const harness = await startHarness({ journalBytesMax: JOURNAL_BYTES });
     // Together they need 120 ms and more for a burst, of which each turn has 4. Nothing matches, so that no socket is
     // full.
-    const viewers = await Promise.all(
+    const clients = await Promise.all(
       numbers(1, CLIENTS).map((number) =>
-        Viewer.open(rig.url(query(`${EXPENSIVE} absent${number}`))),
+        Client.open(harness.url(query(`${EXPENSIVE} absent${number}`))),
       ),
     );
-    const free = await Viewer.open(rig.url());
+    const free = await Client.open(harness.url());
     for (let burst = 1; burst <= 10; burst++) {
-      rig.emit(large(rig.journal.newest + 1, BURST_RECORDS));
+      harness.emit(large(harness.journal.newest + 1, BURST_RECORDS));
       while (free.texts.length < burst * BURST_RECORDS) await nextTurn();
     }
-    for (const viewer of viewers) {
-      const { code, reason } = await viewer.closed;
+    for (const client of clients) {
+      const { code, reason } = await client.closed;
       expect(code).toBe(1008);
       expect(reason).toMatch(CLOSED);
     }
     expect(sequencesOf(free)).toEqual(numbers(1, 10 * BURST_RECORDS));
-    expect(rig.metric("records_missed", "expensive")).toBeGreaterThan(0);
-    await vi.waitFor(() => expect(rig.metric("clients_closed", "expensive")).toBe(CLIENTS));
-    expect(rig.metric("filters_too_expensive")).toBe(CLIENTS);
-    const warnings = rig.lines.filter((line) => line.includes("too expensive"));
+    expect(harness.metric("records_missed", "expensive")).toBeGreaterThan(0);
+    await vi.waitFor(() => expect(harness.metric("clients_closed", "expensive")).toBe(CLIENTS));
+    expect(harness.metric("filters_too_expensive")).toBe(CLIENTS);
+    const warnings = harness.lines.filter((line) => line.includes("too expensive"));
     expect(warnings).toHaveLength(CLIENTS);
     expect(warnings[0]).toMatch(/matching takes [\d.]+ ms for 1000 records\./);
   });
 
   test("is told to a client with the subprotocol, which gets audit events and goes on", async () => {
-    const { rig } = await startStage(50);
+    const { harness } = await startPagedHarness(50);
     const filter = { q: EXPENSIVE };
-    const viewer = await SubprotocolViewer.subscribe(rig.url(), { filter });
+    const client = await SubprotocolClient.subscribe(harness.url(), { filter });
     const gapTexts: unknown[] = [];
-    const stream = new LogStream({ url: rig.url(), filter });
+    const stream = new LogStream({ url: harness.url(), filter });
     onTestFinished(() => stream.close());
     stream.listen((event) => {
       if (event.type === "gap") gapTexts.push(event.gap.text);
     });
-    await using cli = startCli(["tail", "--url", rig.url(), "--", EXPENSIVE]);
-    await vi.waitFor(() => expect(rig.metric("clients_subscribed")).toBe(3), 20_000);
-    emitLarge(rig, 300);
-    await viewer.at(300);
+    await using cli = startCli(["tail", "--url", harness.url(), "--", EXPENSIVE]);
+    await vi.waitFor(() => expect(harness.metric("clients_subscribed")).toBe(3), 20_000);
+    emitLarge(harness, 300);
+    await client.at(300);
     await cli.shows(
       /--- missing: system logs .* \(The filter is too expensive: .* records\.\) ---/,
     );
     await vi.waitFor(() => expect(gapTexts).toContainEqual(expect.stringMatching(TOLD)), 20_000);
-    rig.emit([{ body: LARGE }]);
-    await viewer.at(301);
-    const { gaps, sequences } = viewer.ledger;
+    harness.emit([{ body: LARGE }]);
+    await client.at(301);
+    const { gaps, sequences } = client.ledger;
     expect(gaps.length).toBeGreaterThan(0);
     for (const gap of gaps) {
       expect(gap).toMatchObject({ reason: "slow", lane: "system_log" });
@@ -194,6 +205,6 @@ describe("a filter that cannot be matched as fast as records come", () => {
     expect(sequences).toEqual(
       numbers(1, 301).filter((sequence) => sequence % 5 === 0 || !isInGap(sequence)),
     );
-    expect(rig.metric("filters_too_expensive")).toBeGreaterThan(0);
+    expect(harness.metric("filters_too_expensive")).toBeGreaterThan(0);
   });
 });

@@ -1,10 +1,15 @@
-/** Viewers without the subprotocol, where the journal does not have all that is due. */
+/** Clients without the subprotocol, where the journal does not have all that is due. */
 
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { postMessages } from "../../harness/otlp.ts";
-import { JournalStage } from "../../harness/paged-journal.ts";
-import { RawPeer, Rig, Viewer, type RigOptions } from "../../harness/websocket.ts";
-import { SubprotocolViewer } from "./subprotocol-viewer.ts";
+import {
+  PagedJournal,
+  RawPeer,
+  WebSocketHarness,
+  Client,
+  type HarnessOptions,
+} from "../../harness/websocket.ts";
+import { SubprotocolClient } from "../../harness/subprotocol-client.ts";
 import { GatewayProcess } from "../../harness/gateway.ts";
 
 /** Long, as it ends as soon as it can. */
@@ -12,27 +17,29 @@ const WAIT = { timeout: 20_000, interval: 20 };
 
 const LARGE = "x".repeat(60_000);
 
-async function startRig(options: RigOptions): Promise<Rig> {
-  const rig = await Rig.start(options);
-  onTestFinished(() => rig.close());
-  return rig;
+async function startHarness(options: HarnessOptions): Promise<WebSocketHarness> {
+  const harness = await WebSocketHarness.start(options);
+  onTestFinished(() => harness.close());
+  return harness;
 }
 
-/** A rig over a journal with a disk, of which memory holds so many records. */
-async function startStage(memoryRecords: number): Promise<{ rig: Rig; journal: JournalStage }> {
-  let journal: JournalStage | undefined;
-  const rig = await startRig({
-    journal: (inner) => (journal = new JournalStage(inner, memoryRecords)),
+/** A harness over a journal with a disk, of which memory holds so many records. */
+async function startPagedHarness(
+  memoryRecords: number,
+): Promise<{ harness: WebSocketHarness; journal: PagedJournal }> {
+  let journal: PagedJournal | undefined;
+  const harness = await startHarness({
+    journal: (inner) => (journal = new PagedJournal(inner, memoryRecords)),
     options: { stall_timeout_seconds: 1000 },
   });
-  return { rig, journal: journal! };
+  return { harness, journal: journal! };
 }
 
 /** Each a batch of its own; the even ones are errors. */
-function emit(rig: Rig, from: number, to: number, text = ""): void {
+function emit(harness: WebSocketHarness, from: number, to: number, text = ""): void {
   for (let number = from; number <= to; number++) {
     const severityText = number % 2 === 0 ? "ERROR" : "INFO";
-    rig.emit([{ body: `${number} ${text}`, severityText }]);
+    harness.emit([{ body: `${number} ${text}`, severityText }]);
   }
 }
 
@@ -45,18 +52,18 @@ function numbers(from: number, to: number): number[] {
 }
 
 async function shows(
-  viewer: { readonly messages: readonly string[] },
+  client: { readonly messages: readonly string[] },
   expected: readonly number[],
 ): Promise<void> {
-  await vi.waitFor(() => expect(viewer.messages).toHaveLength(expected.length), WAIT);
-  expect(firstNumbers(viewer.messages)).toEqual(expected);
+  await vi.waitFor(() => expect(client.messages).toHaveLength(expected.length), WAIT);
+  expect(firstNumbers(client.messages)).toEqual(expected);
 }
 
 /** To look at all that a peer has costs more than to wait until so many frames were sent, and all of it was taken. */
-async function hasTaken(rig: Rig, frames: () => number): Promise<void> {
+async function hasTaken(harness: WebSocketHarness, frames: () => number): Promise<void> {
   await vi.waitFor(() => {
-    expect(rig.metric("frames_sent")).toBe(frames());
-    expect(rig.metric("clients_unsent_bytes")).toBe(0);
+    expect(harness.metric("frames_sent")).toBe(frames());
+    expect(harness.metric("clients_unsent_bytes")).toBe(0);
   }, WAIT);
 }
 
@@ -66,18 +73,18 @@ test.each([
 ])(
   "what the disk has refused is left out of replay=1000%s, and counted",
   async (query, matches) => {
-    const { rig, journal } = await startStage(Infinity);
-    emit(rig, 1, 40);
+    const { harness, journal } = await startPagedHarness(Infinity);
+    emit(harness, 1, 40);
     journal.refuse(1, 5);
     journal.refuse(11, 30);
-    const viewer = await Viewer.open(rig.url(`?replay=1000${query}`));
+    const client = await Client.open(harness.url(`?replay=1000${query}`));
     const past = [...numbers(6, 10), ...numbers(31, 40)].filter(matches);
-    await shows(viewer, past);
-    emit(rig, 41, 42);
-    await shows(viewer, [...past, ...numbers(41, 42).filter(matches)]);
+    await shows(client, past);
+    emit(harness, 41, 42);
+    await shows(client, [...past, ...numbers(41, 42).filter(matches)]);
     // A search begins with the first one that matches.
-    expect(rig.metric("records_unavailable")).toBe(query === "" ? 25 : 20);
-    expect(rig.metric("clients")).toBe(1);
+    expect(harness.metric("records_unavailable")).toBe(query === "" ? 25 : 20);
+    expect(harness.metric("clients")).toBe(1);
   },
 );
 
@@ -91,26 +98,26 @@ test.each([
 ])(
   "what is on the disk alone comes first, with memory for 50 of 400 records: %s",
   async (query, due) => {
-    const { rig, journal } = await startStage(50);
-    emit(rig, 1, 400);
-    const viewer = await Viewer.open(rig.url(query));
+    const { harness, journal } = await startPagedHarness(50);
+    emit(harness, 1, 400);
+    const client = await Client.open(harness.url(query));
     // While it is searched for.
-    emit(rig, 401, 470);
+    emit(harness, 401, 470);
     const isLive = (number: number): boolean => !query.includes("level") || number % 2 === 0;
     const live = numbers(401, 470).filter(isLive);
-    await shows(viewer, [...numbers(1, 400).filter(due), ...live]);
-    expect(rig.metric("records_unavailable")).toBe(0);
+    await shows(client, [...numbers(1, 400).filter(due), ...live]);
+    expect(harness.metric("records_unavailable")).toBe(0);
     expect(journal.reads).toBeLessThan(1000);
   },
 );
 
 test("a search that nobody waits for any more ends", async () => {
-  const { rig, journal } = await startStage(1);
-  emit(rig, 1, 1000);
-  const viewer = await Viewer.open(rig.url("?replay=5&q=nothing"));
+  const { harness, journal } = await startPagedHarness(1);
+  emit(harness, 1, 1000);
+  const client = await Client.open(harness.url("?replay=5&q=nothing"));
   await vi.waitFor(() => expect(journal.reads).toBeGreaterThan(0));
-  viewer.socket.terminate();
-  await vi.waitFor(() => expect(rig.metric("clients")).toBe(0), WAIT);
+  client.socket.terminate();
+  await vi.waitFor(() => expect(harness.metric("clients")).toBe(0), WAIT);
   const { reads } = journal;
   for (let turns = 0; turns < 10; turns++) await new Promise((resolve) => setImmediate(resolve));
   expect(journal.reads).toBeLessThanOrEqual(reads + 1);
@@ -125,26 +132,26 @@ describe("default_replay", () => {
       [{ default_replay: 9, replay_max: 4 }, 4],
       [{}, 0],
     ] as const) {
-      const rig = await startRig({ options });
-      emit(rig, 1, 20);
-      const plain = await Viewer.open(rig.url());
-      const empty = await Viewer.open(rig.url("?replay="));
-      const filtered = await Viewer.open(rig.url("?level=ERROR"));
-      const none = await Viewer.open(rig.url("?replay=0"));
-      const one = await Viewer.open(rig.url("?replay=1"));
-      const subscriber = await SubprotocolViewer.subscribe(rig.url(), { filter: past });
-      const asked = await SubprotocolViewer.subscribe(rig.url(), { replay: 2 });
-      const { epoch } = rig.journal;
-      const resumed = await SubprotocolViewer.subscribe(rig.url(), {
+      const harness = await startHarness({ options });
+      emit(harness, 1, 20);
+      const plain = await Client.open(harness.url());
+      const empty = await Client.open(harness.url("?replay="));
+      const filtered = await Client.open(harness.url("?level=ERROR"));
+      const none = await Client.open(harness.url("?replay=0"));
+      const one = await Client.open(harness.url("?replay=1"));
+      const subscriber = await SubprotocolClient.subscribe(harness.url(), { filter: past });
+      const asked = await SubprotocolClient.subscribe(harness.url(), { replay: 2 });
+      const { epoch } = harness.journal;
+      const resumed = await SubprotocolClient.subscribe(harness.url(), {
         resume: { epoch, sequence: 19 },
       });
-      emit(rig, 22, 22);
+      emit(harness, 22, 22);
       await shows(plain, [...numbers(21 - count, 20), 22]);
       await shows(empty, [...numbers(21 - count, 20), 22]);
       await shows(filtered, [...evens(22 - 2 * count, 20), 22]);
       await shows(none, [22]);
       await shows(one, [20, 22]);
-      for (const viewer of [subscriber, asked, resumed]) await viewer.at(21);
+      for (const client of [subscriber, asked, resumed]) await client.at(21);
       expect(firstNumbers(subscriber.ledger.messages)).toEqual([...evens(22 - 2 * count, 20), 22]);
       expect(firstNumbers(asked.ledger.messages)).toEqual([19, 20, 22]);
       expect(firstNumbers(resumed.ledger.messages)).toEqual([20, 22]);
@@ -165,9 +172,9 @@ test("after a restart, replay and default_replay read what the gateway before ha
   expect(await post(1, 300)).toBe(200);
   await gateway.kill();
   await gateway.restart();
-  const asking = await Viewer.open(`${gateway.websocketUrl}?replay=120`);
-  const silent = await Viewer.open(gateway.websocketUrl);
-  const filtered = await Viewer.open(`${gateway.websocketUrl}?replay=3&q=99`);
+  const asking = await Client.open(`${gateway.websocketUrl}?replay=120`);
+  const silent = await Client.open(gateway.websocketUrl);
+  const filtered = await Client.open(`${gateway.websocketUrl}?replay=3&q=99`);
   expect(await post(301, 399)).toBe(200);
   await shows(asking, numbers(181, 399));
   await shows(silent, numbers(296, 399));
@@ -175,32 +182,32 @@ test("after a restart, replay and default_replay read what the gateway before ha
 });
 
 test("what leaves memory while it is replayed comes from the disk", async () => {
-  const { rig } = await startStage(200);
-  emit(rig, 1, 200, LARGE);
-  const peer = await RawPeer.open(rig.port, "?replay=200");
-  await vi.waitFor(() => expect(rig.metric("clients_unsent_bytes")).toBeGreaterThan(0));
-  emit(rig, 201, 500);
+  const { harness } = await startPagedHarness(200);
+  emit(harness, 1, 200, LARGE);
+  const peer = await RawPeer.open(harness.port, "?replay=200");
+  await vi.waitFor(() => expect(harness.metric("clients_unsent_bytes")).toBeGreaterThan(0));
+  emit(harness, 201, 500);
   peer.read();
-  await hasTaken(rig, () => 500);
+  await hasTaken(harness, () => 500);
   await shows(peer, numbers(1, 500));
-  emit(rig, 501, 501);
+  emit(harness, 501, 501);
   await shows(peer, numbers(1, 501));
-  expect(rig.metric("records_unavailable")).toBe(0);
+  expect(harness.metric("records_unavailable")).toBe(0);
   peer.socket.destroy();
 });
 
 test("what retention deletes while it is replayed is left out, and counted", async () => {
-  const rig = await startRig({
+  const harness = await startHarness({
     journalBytesMax: 32 << 20,
     options: { stall_timeout_seconds: 1000 },
   });
-  emit(rig, 1, 200, LARGE);
-  const peer = await RawPeer.open(rig.port, "?replay=200");
-  await vi.waitFor(() => expect(rig.metric("clients_unsent_bytes")).toBeGreaterThan(0));
-  emit(rig, 201, 500, LARGE);
+  emit(harness, 1, 200, LARGE);
+  const peer = await RawPeer.open(harness.port, "?replay=200");
+  await vi.waitFor(() => expect(harness.metric("clients_unsent_bytes")).toBeGreaterThan(0));
+  emit(harness, 201, 500, LARGE);
   peer.read();
-  await hasTaken(rig, () => 500 - rig.metric("records_unavailable"));
-  const lost = rig.metric("records_unavailable");
+  await hasTaken(harness, () => 500 - harness.metric("records_unavailable"));
+  const lost = harness.metric("records_unavailable");
   expect(lost).toBeGreaterThan(0);
   await vi.waitFor(() => expect(firstNumbers(peer.messages).at(-1)).toBe(500), WAIT);
   const got = firstNumbers(peer.messages);
@@ -210,18 +217,18 @@ test("what retention deletes while it is replayed is left out, and counted", asy
   peer.socket.destroy();
 });
 
-test("a live viewer that falls behind over what the disk has refused goes on", async () => {
-  const { rig, journal } = await startStage(Infinity);
-  const peer = await RawPeer.open(rig.port);
-  for (let next = 1; rig.metric("clients_unsent_bytes") === 0; next += 10) {
-    emit(rig, next, next + 9, LARGE);
+test("a live client that falls behind over what the disk has refused goes on", async () => {
+  const { harness, journal } = await startPagedHarness(Infinity);
+  const peer = await RawPeer.open(harness.port);
+  for (let next = 1; harness.metric("clients_unsent_bytes") === 0; next += 10) {
+    emit(harness, next, next + 9, LARGE);
     await new Promise((resolve) => setImmediate(resolve));
   }
-  const full = rig.journal.newest;
-  emit(rig, full + 1, full + 100);
+  const full = harness.journal.newest;
+  emit(harness, full + 1, full + 100);
   journal.refuse(full + 11, full + 30);
   peer.read();
   await shows(peer, [...numbers(1, full + 10), ...numbers(full + 31, full + 100)]);
-  expect(rig.metric("records_unavailable")).toBe(20);
+  expect(harness.metric("records_unavailable")).toBe(20);
   peer.socket.destroy();
 });

@@ -1,11 +1,11 @@
-/** A gateway in a process of its own, 5 000 records a second, and viewers whose connections break all the time. */
+/** A gateway in a process of its own, 5 000 records a second, and clients whose connections break all the time. */
 
 import { setTimeout as wait } from "node:timers/promises";
 import { expect, onTestFinished, test } from "vitest";
 import type { Start } from "tailgate/client";
 import type { FilterQuery } from "tailgate/plugin";
-import { Ledger } from "./ledger.ts";
-import { SubprotocolViewer } from "./subprotocol-viewer.ts";
+import { Ledger } from "../../harness/ledger.ts";
+import { SubprotocolClient } from "../../harness/subprotocol-client.ts";
 import { GatewayProcess, WEBSOCKET_ONLY } from "../../harness/gateway.ts";
 import { feed } from "../../harness/otlp.ts";
 
@@ -36,8 +36,8 @@ async function start(): Promise<{ gateway: GatewayProcess; stopFeeding: () => Pr
 }
 
 /** From the first record on while there is nothing in the ledger: on a busy machine a connection can be cut before that. */
-function goOn(viewer: SubprotocolViewer, filter: FilterQuery): void {
-  viewer.say({ type: "subscribe", filter, ...startOf(viewer.ledger) });
+function goOn(client: SubprotocolClient, filter: FilterQuery): void {
+  client.say({ type: "subscribe", filter, ...startOf(client.ledger) });
 }
 
 function startOf({ resume }: Ledger): Start {
@@ -46,19 +46,19 @@ function startOf({ resume }: Ledger): Start {
 
 /** Connects, goes on where the ledger ends, and is cut in the middle. */
 async function visit(gateway: GatewayProcess, ledger: Ledger, filter: FilterQuery): Promise<void> {
-  const viewer = new SubprotocolViewer(gateway.websocketUrl, ledger);
-  viewer.socket.once("open", () => goOn(viewer, filter));
-  await Promise.race([wait(CONNECTION_MS_MAX * Math.random()), viewer.closed]);
-  viewer.socket.terminate();
-  await viewer.closed;
-  if (viewer.fault) throw viewer.fault;
+  const client = new SubprotocolClient(gateway.websocketUrl, ledger);
+  client.socket.once("open", () => goOn(client, filter));
+  await Promise.race([wait(CONNECTION_MS_MAX * Math.random()), client.closed]);
+  client.socket.terminate();
+  await client.closed;
+  if (client.fault) throw client.fault;
 }
 
 /** What the journal has in the end, by sequence. */
 async function everything(gateway: GatewayProcess, filter: FilterQuery): Promise<Ledger> {
-  const viewer = await SubprotocolViewer.subscribe(gateway.websocketUrl, { filter, since: 0 });
-  viewer.socket.terminate();
-  return viewer.ledger;
+  const client = await SubprotocolClient.subscribe(gateway.websocketUrl, { filter, since: 0 });
+  client.socket.terminate();
+  return client.ledger;
 }
 
 /** Each record of the journal once, and nothing else. */
@@ -68,12 +68,12 @@ async function expectWhole(
   filter: FilterQuery,
 ): Promise<void> {
   const whole = await everything(gateway, filter);
-  const viewer = await SubprotocolViewer.subscribe(
+  const client = await SubprotocolClient.subscribe(
     gateway.websocketUrl,
     { filter, ...startOf(ledger) },
     ledger,
   );
-  viewer.socket.terminate();
+  client.socket.terminate();
   expect(ledger.repeats).toBe(0);
   expect(ledger.sequences).toEqual(whole.sequences);
   const differing = whole.sequences.filter(
@@ -88,7 +88,7 @@ test.each<[string, FilterQuery]>([
   ["with everything", {}],
   ["with a filter", { level: "ERROR" }],
 ])(
-  `a viewer %s that is cut ${CUTS} times gets each record once`,
+  `a client %s that is cut ${CUTS} times gets each record once`,
   async (_name, filter) => {
     const { gateway, stopFeeding } = await start();
     const ledger = new Ledger();
@@ -109,12 +109,12 @@ test(
     const ledger = new Ledger();
     for (let kill = 0; kill < KILLS; kill++) {
       for (let cut = 0; cut < 10; cut++) await visit(gateway, ledger, {});
-      const viewer = await SubprotocolViewer.open(gateway.websocketUrl, ledger);
-      goOn(viewer, {});
+      const client = await SubprotocolClient.open(gateway.websocketUrl, ledger);
+      goOn(client, {});
       await wait(CONNECTION_MS_MAX * Math.random());
       await gateway.kill();
-      await viewer.closed;
-      if (viewer.fault) throw viewer.fault;
+      await client.closed;
+      if (client.fault) throw client.fault;
       await gateway.restart();
     }
     for (let cut = 0; cut < 10; cut++) await visit(gateway, ledger, {});

@@ -4,66 +4,72 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { FilterQuery } from "tailgate/plugin";
-import { JournalStage } from "../../harness/paged-journal.ts";
-import { Ledger } from "./ledger.ts";
-import { Rig } from "../../harness/websocket.ts";
-import { emitMixed, mixed, numbers, startRig, startStage } from "../../harness/websocket-tests.ts";
-import { SubprotocolViewer } from "./subprotocol-viewer.ts";
+import {
+  PagedJournal,
+  WebSocketHarness,
+  emitMixed,
+  mixed,
+  numbers,
+  startHarness,
+  startPagedHarness,
+} from "../../harness/websocket.ts";
+import { Ledger } from "../../harness/ledger.ts";
+import { SubprotocolClient } from "../../harness/subprotocol-client.ts";
 
 describe("starts", () => {
   test.each([Infinity, 50])(
     "with memory for %s records: the newest N that match",
     async (memory) => {
-      const { rig } = await startStage(memory);
-      emitMixed(rig, 1000);
-      const all = await SubprotocolViewer.subscribe(rig.url(), { replay: 120 });
+      const { harness } = await startPagedHarness(memory);
+      emitMixed(harness, 1000);
+      const all = await SubprotocolClient.subscribe(harness.url(), { replay: 120 });
       expect(all.ledger.sequences).toEqual(numbers(881, 1000));
       const filter = { q: "type:audit -500" };
-      const audit = await SubprotocolViewer.subscribe(rig.url(), { filter, replay: 60 });
+      const audit = await SubprotocolClient.subscribe(harness.url(), { filter, replay: 60 });
       const wanted = numbers(39, 100).map((tens) => 10 * tens);
       expect(audit.ledger.sequences).toEqual(
         wanted.filter((sequence) => sequence !== 500).slice(-60),
       );
       const lane = { type: "audit" };
-      const more = await SubprotocolViewer.subscribe(rig.url(), { filter: lane, replay: 5000 });
+      const more = await SubprotocolClient.subscribe(harness.url(), { filter: lane, replay: 5000 });
       expect(more.ledger.sequences).toEqual(numbers(1, 100).map((tens) => 10 * tens));
-      const none = await SubprotocolViewer.subscribe(rig.url(), {
+      const none = await SubprotocolClient.subscribe(harness.url(), {
         filter: { q: "nothing" },
         replay: 3,
       });
       expect(none.all("batch")).toEqual([]);
-      emitMixed(rig, 10);
-      for (const viewer of [all, audit, more]) await viewer.at(1010);
+      emitMixed(harness, 10);
+      for (const client of [all, audit, more]) await client.at(1010);
       expect([all.ledger.sequences.at(-10), audit.ledger.sequences.at(-1)]).toEqual([1001, 1010]);
     },
   );
 
   test("since a moment: what has that time or a later one, until the present; then everything", async () => {
-    const { rig } = await startStage(20);
+    const { harness } = await startPagedHarness(20);
     const second = 1_000_000_000n;
     const start = 1_760_000_000n * second;
     for (let index = 0; index < 100; index++) {
-      rig.emit([{ body: `${index}`, timestamp: start + BigInt(index) * second }]);
+      harness.emit([{ body: `${index}`, timestamp: start + BigInt(index) * second }]);
     }
-    rig.emit([{ body: "late", timestamp: start }]);
+    harness.emit([{ body: "late", timestamp: start }]);
     const ms = 1_760_000_040_000;
     for (const since of [ms, new Date(ms).toISOString(), "2025-10-09T10:54:00+02:00"]) {
-      const viewer = await SubprotocolViewer.subscribe(rig.url(), { since });
-      expect(viewer.ledger.sequences).toEqual(numbers(41, 100));
-      expect(viewer.ledger.resume!.sequence).toBe(rig.journal.newest);
+      const client = await SubprotocolClient.subscribe(harness.url(), { since });
+      expect(client.ledger.sequences).toEqual(numbers(41, 100));
+      expect(client.ledger.resume!.sequence).toBe(harness.journal.newest);
     }
-    const viewer = await SubprotocolViewer.subscribe(rig.url(), { since: ms });
-    rig.emit([{ body: "late and live", timestamp: start }]);
-    await viewer.at(rig.journal.newest);
-    expect(viewer.ledger.messages.at(-1)).toBe("late and live");
-    expect(viewer.ledger.gaps).toEqual([]);
+    const client = await SubprotocolClient.subscribe(harness.url(), { since: ms });
+    harness.emit([{ body: "late and live", timestamp: start }]);
+    await client.at(harness.journal.newest);
+    expect(client.ledger.messages.at(-1)).toBe("late and live");
+    expect(client.ledger.gaps).toEqual([]);
   });
 
   test("since a moment is exact to the microsecond", async () => {
-    const { rig } = await startStage(20);
+    const { harness } = await startPagedHarness(20);
     const start = 1_760_347_644_339_160_000n;
     for (let micros = 0n; micros < 60n; micros++) {
-      rig.emit([{ timestamp: start + micros * 1000n }]);
+      harness.emit([{ timestamp: start + micros * 1000n }]);
     }
     for (const [since, first] of [
       ["2025-10-13T09:27:24.339163Z", 4],
@@ -74,89 +80,89 @@ describe("starts", () => {
       [1_760_347_644_339, 1],
       ["0001-01-01T00:00:00+12:00", 1],
     ] as const) {
-      const viewer = await SubprotocolViewer.subscribe(rig.url(), { since });
-      expect([since, viewer.ledger.sequences]).toEqual([since, numbers(first, 60)]);
+      const client = await SubprotocolClient.subscribe(harness.url(), { since });
+      expect([since, client.ledger.sequences]).toEqual([since, numbers(first, 60)]);
     }
     const later = { since: "9999-12-31T23:59:59.9999999-12:00" };
-    const none = await SubprotocolViewer.subscribe(rig.url(), later);
+    const none = await SubprotocolClient.subscribe(harness.url(), later);
     expect(none.ledger.sequences).toEqual([]);
   });
 
   test("since a moment that the journal no longer has: the gap says so, and only then", async () => {
-    const rig = await startRig({ journalBytesMax: 20_000 });
+    const harness = await startHarness({ journalBytesMax: 20_000 });
     const second = 1_000_000_000n;
     const start = 1_760_000_000n * second;
     for (let index = 0; index < 100; index++) {
-      rig.emit([{ body: `${index}`, timestamp: start + BigInt(index) * second }]);
+      harness.emit([{ body: `${index}`, timestamp: start + BigInt(index) * second }]);
     }
-    const { oldest } = rig.journal;
+    const { oldest } = harness.journal;
     expect(oldest).toBeGreaterThan(20);
-    const gone = await SubprotocolViewer.subscribe(rig.url(), { since: 1_760_000_000_000 });
+    const gone = await SubprotocolClient.subscribe(harness.url(), { since: 1_760_000_000_000 });
     expect(gone.ledger.gaps).toEqual([
       { type: "gap", from: 1, to: oldest - 1, reason: "retention" },
     ]);
     expect(gone.ledger.sequences).toEqual(numbers(oldest, 100));
-    const there = await SubprotocolViewer.subscribe(rig.url(), { since: 1_760_000_098_000 });
+    const there = await SubprotocolClient.subscribe(harness.url(), { since: 1_760_000_098_000 });
     expect([there.ledger.gaps, there.ledger.sequences]).toEqual([[], [99, 100]]);
   });
 
   test.each([Infinity, 50])(
     "with memory for %s records: goes on behind what it has",
     async (memory) => {
-      const { rig } = await startStage(memory);
-      emitMixed(rig, 300);
-      const { epoch } = rig.journal;
-      const viewer = await SubprotocolViewer.subscribe(rig.url(), {
+      const { harness } = await startPagedHarness(memory);
+      emitMixed(harness, 300);
+      const { epoch } = harness.journal;
+      const client = await SubprotocolClient.subscribe(harness.url(), {
         resume: { epoch, sequence: 123 },
       });
-      expect(viewer.ledger.sequences).toEqual(numbers(124, 300));
-      expect(viewer.all("batch")[0]!.from).toBe(124);
-      const current = await SubprotocolViewer.subscribe(rig.url(), {
+      expect(client.ledger.sequences).toEqual(numbers(124, 300));
+      expect(client.all("batch")[0]!.from).toBe(124);
+      const current = await SubprotocolClient.subscribe(harness.url(), {
         resume: { epoch, sequence: 300 },
       });
-      emitMixed(rig, 10);
+      emitMixed(harness, 10);
       await current.at(310);
       expect(current.ledger.sequences).toEqual(numbers(301, 310));
     },
   );
 
   test("what is gone of it is a gap of exactly that", async () => {
-    const rig = await startRig({ journalBytesMax: 40_000 });
-    emitMixed(rig, 500);
-    const { epoch, oldest } = rig.journal;
+    const harness = await startHarness({ journalBytesMax: 40_000 });
+    emitMixed(harness, 500);
+    const { epoch, oldest } = harness.journal;
     expect(oldest).toBeGreaterThan(100);
-    const viewer = await SubprotocolViewer.subscribe(rig.url(), {
+    const client = await SubprotocolClient.subscribe(harness.url(), {
       resume: { epoch, sequence: 50 },
     });
-    expect(viewer.ledger.gaps).toEqual([
+    expect(client.ledger.gaps).toEqual([
       { type: "gap", from: 51, to: oldest - 1, reason: "retention" },
     ]);
-    expect(viewer.ledger.sequences).toEqual(numbers(oldest, 500));
+    expect(client.ledger.sequences).toEqual(numbers(oldest, 500));
   });
 
   test("after an unclean end: what it has beyond the numbering that is shared is told as a gap", async () => {
-    const { rig, journal } = await startStage(50);
+    const { harness, journal } = await startPagedHarness(50);
     journal.sharedByEpoch.set("before", 80);
-    emitMixed(rig, 200);
-    const lost = await SubprotocolViewer.subscribe(rig.url(), {
+    emitMixed(harness, 200);
+    const lost = await SubprotocolClient.subscribe(harness.url(), {
       resume: { epoch: "before", sequence: 95 },
     });
     expect(lost.ledger.gaps).toEqual([{ type: "gap", from: 81, to: 95, reason: "epoch" }]);
     expect(lost.ledger.sequences).toEqual(numbers(81, 200));
-    const same = await SubprotocolViewer.subscribe(rig.url(), {
+    const same = await SubprotocolClient.subscribe(harness.url(), {
       resume: { epoch: "before", sequence: 80 },
     });
     expect([same.ledger.gaps, same.ledger.sequences]).toEqual([[], numbers(81, 200)]);
   });
 
   test("of an epoch that nobody knows everything is told anew", async () => {
-    const { rig } = await startStage(50);
-    emitMixed(rig, 100);
-    const viewer = await SubprotocolViewer.subscribe(rig.url(), {
+    const { harness } = await startPagedHarness(50);
+    emitMixed(harness, 100);
+    const client = await SubprotocolClient.subscribe(harness.url(), {
       resume: { epoch: "another gateway's", sequence: 7_000 },
     });
-    expect(viewer.ledger.gaps).toEqual([{ type: "gap", from: 1, to: 7_000, reason: "epoch" }]);
-    expect(viewer.ledger.sequences).toEqual(numbers(1, 100));
+    expect(client.ledger.gaps).toEqual([{ type: "gap", from: 1, to: 7_000, reason: "epoch" }]);
+    expect(client.ledger.sequences).toEqual(numbers(1, 100));
   });
 
   test("history and live records come without a hole or a repeat, however they interleave", async () => {
@@ -176,38 +182,38 @@ describe("starts", () => {
 
 type Step = { readonly do: string; readonly count?: number; readonly filter?: FilterQuery };
 
-/** Viewers come, are cut and come again at any point; at the end each has what matches, from its first moment on. */
+/** Clients come, are cut and come again at any point; at the end each has what matches, from its first moment on. */
 async function interleaved(steps: readonly Step[], memoryRecords: number): Promise<void> {
-  let journal: JournalStage | undefined;
-  await using rig = await Rig.start({
-    journal: (inner) => (journal = new JournalStage(inner, memoryRecords)),
+  let journal: PagedJournal | undefined;
+  await using harness = await WebSocketHarness.start({
+    journal: (inner) => (journal = new PagedJournal(inner, memoryRecords)),
   });
-  const viewers: { filter: FilterQuery; ledger: Ledger; viewer: SubprotocolViewer }[] = [];
-  const connect = async (filter: FilterQuery, ledger: Ledger): Promise<SubprotocolViewer> => {
-    const viewer = await SubprotocolViewer.open(rig.url(), ledger);
+  const clients: { filter: FilterQuery; ledger: Ledger; client: SubprotocolClient }[] = [];
+  const connect = async (filter: FilterQuery, ledger: Ledger): Promise<SubprotocolClient> => {
+    const client = await SubprotocolClient.open(harness.url(), ledger);
     const { resume } = ledger;
-    viewer.say({ type: "subscribe", filter, ...(resume ? { resume } : { since: 0 }) });
-    return viewer;
+    client.say({ type: "subscribe", filter, ...(resume ? { resume } : { since: 0 }) });
+    return client;
   };
   for (const { do: verb, count = 0, filter } of steps) {
-    if (verb === "emit") emitMixed(rig, count, 40);
-    if (verb === "append") rig.append(mixed(rig.journal.newest + 1, count));
+    if (verb === "emit") emitMixed(harness, count, 40);
+    if (verb === "append") harness.append(mixed(harness.journal.newest + 1, count));
     if (verb === "turn") await nextTurn();
     if (verb === "connect") {
       const ledger = new Ledger();
-      viewers.push({ filter: filter!, ledger, viewer: await connect(filter!, ledger) });
+      clients.push({ filter: filter!, ledger, client: await connect(filter!, ledger) });
     }
-    const last = viewers.at(-1);
+    const last = clients.at(-1);
     if (verb === "cut" && last) {
-      last.viewer.socket.terminate();
-      last.viewer = await connect(last.filter, last.ledger);
+      last.client.socket.terminate();
+      last.client = await connect(last.filter, last.ledger);
     }
   }
-  emitMixed(rig, 7);
-  const { newest } = rig.journal;
+  emitMixed(harness, 7);
+  const { newest } = harness.journal;
   expect(journal!.newest).toBe(newest);
-  for (const { filter, ledger, viewer } of viewers) {
-    await viewer.at(newest);
+  for (const { filter, ledger, client } of clients) {
+    await client.at(newest);
     // What delivery brought late may have left memory by then.
     const skipped = ledger.gaps.map(({ from, to, reason }) => {
       expect([reason, memoryRecords]).toEqual(["slow", 30]);

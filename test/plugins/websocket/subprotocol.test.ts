@@ -1,33 +1,38 @@
-/** What is said at the beginning, at the end, and by the viewer. */
+/** What is said at the beginning, at the end, and by the client. */
 
 import { once } from "node:events";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import * as fc from "fast-check";
 import { describe, expect, test, vi } from "vitest";
 import { WebSocket } from "ws";
-import { JournalStage } from "../../harness/paged-journal.ts";
-import { RawPeer } from "../../harness/websocket.ts";
-import { emitMixed, numbered, numbers, startRig } from "../../harness/websocket-tests.ts";
-import { SubprotocolViewer } from "./subprotocol-viewer.ts";
+import {
+  PagedJournal,
+  RawPeer,
+  emitMixed,
+  numbered,
+  numbers,
+  startHarness,
+} from "../../harness/websocket.ts";
+import { SubprotocolClient } from "../../harness/subprotocol-client.ts";
 
 describe("the handshake", () => {
   test.each(["tailgate.v1", "chat, tailgate.v1"])(
     "%s is answered with tailgate.v1",
     async (offer) => {
-      const rig = await startRig();
-      const peer = await RawPeer.open(rig.port, "", `Sec-WebSocket-Protocol: ${offer}\r\n`);
+      const harness = await startHarness();
+      const peer = await RawPeer.open(harness.port, "", `Sec-WebSocket-Protocol: ${offer}\r\n`);
       expect(peer.head).toMatch(/^Sec-WebSocket-Protocol: tailgate\.v1$/m);
       peer.socket.destroy();
     },
   );
 
   test("hello comes first, with the numbering and the limits", async () => {
-    const rig = await startRig({ options: { replay_max: 5 } });
-    rig.emit(numbered(1, 3));
-    const viewer = await SubprotocolViewer.open(rig.url());
-    expect(await viewer.until("hello")).toEqual({
+    const harness = await startHarness({ options: { replay_max: 5 } });
+    harness.emit(numbered(1, 3));
+    const client = await SubprotocolClient.open(harness.url());
+    expect(await client.until("hello")).toEqual({
       type: "hello",
-      epoch: rig.journal.epoch,
+      epoch: harness.journal.epoch,
       sequence: 3,
       durable: 3,
       version: 1,
@@ -35,30 +40,30 @@ describe("the handshake", () => {
     });
   });
 
-  test("nothing else comes before a subscription, and it counts as a viewer", async () => {
-    const rig = await startRig({ options: { max_connections: 1 } });
-    const viewer = await SubprotocolViewer.open(rig.url());
-    await viewer.until("hello");
-    expect([rig.metric("clients"), rig.metric("clients_subscribed")]).toEqual([1, 0]);
-    rig.emit(numbered(1, 3));
-    expect((await RawPeer.open(rig.port)).head).toMatch(/^HTTP\/1\.1 503 /);
-    viewer.say({ type: "subscribe", replay: 2 });
-    await viewer.at(3);
-    expect(rig.metric("clients_subscribed")).toBe(1);
-    expect(viewer.messages.map(({ type }) => type)).toEqual(["hello", "batch", "caught_up"]);
-    expect(viewer.ledger.sequences).toEqual([2, 3]);
+  test("nothing else comes before a subscription, and it counts as a client", async () => {
+    const harness = await startHarness({ options: { max_connections: 1 } });
+    const client = await SubprotocolClient.open(harness.url());
+    await client.until("hello");
+    expect([harness.metric("clients"), harness.metric("clients_subscribed")]).toEqual([1, 0]);
+    harness.emit(numbered(1, 3));
+    expect((await RawPeer.open(harness.port)).head).toMatch(/^HTTP\/1\.1 503 /);
+    client.say({ type: "subscribe", replay: 2 });
+    await client.at(3);
+    expect(harness.metric("clients_subscribed")).toBe(1);
+    expect(client.messages.map(({ type }) => type)).toEqual(["hello", "batch", "caught_up"]);
+    expect(client.ledger.sequences).toEqual([2, 3]);
   });
 
   test("an address that asks for something subscribes by itself", async () => {
-    const rig = await startRig();
-    emitMixed(rig, 40);
-    const viewer = await SubprotocolViewer.open(rig.url("?type=audit_log&replay=2"));
-    await viewer.until("caught_up");
-    expect(viewer.ledger.sequences).toEqual([30, 40]);
-    viewer.say({ type: "subscribe" });
-    expect(await viewer.until("error")).toMatchObject({ code: "ALREADY_SUBSCRIBED" });
+    const harness = await startHarness();
+    emitMixed(harness, 40);
+    const client = await SubprotocolClient.open(harness.url("?type=audit_log&replay=2"));
+    await client.until("caught_up");
+    expect(client.ledger.sequences).toEqual([30, 40]);
+    client.say({ type: "subscribe" });
+    expect(await client.until("error")).toMatchObject({ code: "ALREADY_SUBSCRIBED" });
     const refused = await RawPeer.open(
-      rig.port,
+      harness.port,
       "?since=1",
       "Sec-WebSocket-Protocol: tailgate.v1\r\n",
     );
@@ -96,52 +101,52 @@ describe("messages", () => {
       /^The filter term "type:log"/,
     ],
   ])("%s is answered with an error, and the connection stays", async (text, code, message) => {
-    const rig = await startRig();
-    const viewer = await SubprotocolViewer.open(rig.url());
-    viewer.say(text);
-    expect(await viewer.until("error")).toEqual({
+    const harness = await startHarness();
+    const client = await SubprotocolClient.open(harness.url());
+    client.say(text);
+    expect(await client.until("error")).toEqual({
       type: "error",
       code,
       message: expect.stringMatching(message) as string,
     });
-    viewer.say({ type: "subscribe" });
-    await viewer.until("caught_up");
+    client.say({ type: "subscribe" });
+    await client.until("caught_up");
   });
 
   test("binary messages are refused, and after a hundred errors there is a goodbye", async () => {
-    const rig = await startRig();
-    const viewer = await SubprotocolViewer.open(rig.url());
-    for (let count = 0; count < 100; count++) viewer.socket.send(Buffer.from([count]));
-    expect(await viewer.closed).toEqual({ code: 1008, reason: "100 invalid messages" });
-    expect(viewer.all("error")).toHaveLength(100);
-    expect(viewer.messages.at(-1)).toEqual({ type: "goodbye", reason: "misuse" });
-    await vi.waitFor(() => expect(rig.metric("clients_closed", "misuse")).toBe(1));
+    const harness = await startHarness();
+    const client = await SubprotocolClient.open(harness.url());
+    for (let count = 0; count < 100; count++) client.socket.send(Buffer.from([count]));
+    expect(await client.closed).toEqual({ code: 1008, reason: "100 invalid messages" });
+    expect(client.all("error")).toHaveLength(100);
+    expect(client.messages.at(-1)).toEqual({ type: "goodbye", reason: "misuse" });
+    await vi.waitFor(() => expect(harness.metric("clients_closed", "misuse")).toBe(1));
   });
 
   test("who does not read the answers is not read either", async () => {
-    const rig = await startRig({ options: { stall_timeout_seconds: 1000 } });
-    const viewer = await SubprotocolViewer.subscribe(rig.url());
-    viewer.socket.pause();
-    while (rig.metric("clients_unsent_bytes") === 0) {
-      emitMixed(rig, 10, 10, "x".repeat(50_000));
+    const harness = await startHarness({ options: { stall_timeout_seconds: 1000 } });
+    const client = await SubprotocolClient.subscribe(harness.url());
+    client.socket.pause();
+    while (harness.metric("clients_unsent_bytes") === 0) {
+      emitMixed(harness, 10, 10, "x".repeat(50_000));
       await nextTurn();
     }
     const versions = 30_000;
-    for (let version = 0; version < versions; version++) viewer.say({ type: "filter", version });
+    for (let version = 0; version < versions; version++) client.say({ type: "filter", version });
     let unsent = -1;
-    while (unsent !== viewer.socket.bufferedAmount) {
-      unsent = viewer.socket.bufferedAmount;
+    while (unsent !== client.socket.bufferedAmount) {
+      unsent = client.socket.bufferedAmount;
       for (let turn = 0; turn < 50; turn++) await nextTurn();
     }
-    expect(rig.metric("clients_unsent_bytes")).toBeLessThanOrEqual(256 << 10);
-    viewer.socket.resume();
-    expect(await viewer.until("filter", versions)).toMatchObject({ version: versions - 1 });
+    expect(harness.metric("clients_unsent_bytes")).toBeLessThanOrEqual(256 << 10);
+    client.socket.resume();
+    expect(await client.until("filter", versions)).toMatchObject({ version: versions - 1 });
   });
 
-  test("nothing that a viewer sends disturbs the gateway", async () => {
-    const rig = await startRig({ options: { max_connections: 10_000 } });
-    const healthy = await SubprotocolViewer.subscribe(rig.url());
-    emitMixed(rig, 100);
+  test("nothing that a client sends disturbs the gateway", async () => {
+    const harness = await startHarness({ options: { max_connections: 10_000 } });
+    const healthy = await SubprotocolClient.subscribe(harness.url());
+    emitMixed(harness, 100);
     const anything = fc.jsonValue({ maxDepth: 4 });
     const record = (fields: Record<string, fc.Arbitrary<unknown>>): fc.Arbitrary<unknown> =>
       fc.record(fields, { requiredKeys: [] });
@@ -161,7 +166,7 @@ describe("messages", () => {
       since: odd("2025-01-01T00:00:00Z", 0, "x"),
       resume: fc.oneof(
         record({
-          epoch: odd(rig.journal.epoch, ""),
+          epoch: odd(harness.journal.epoch, ""),
           sequence: odd(0, 50, 2 ** 53 - 1),
           durable: odd(0, 7),
         }),
@@ -176,45 +181,45 @@ describe("messages", () => {
     );
     await fc.assert(
       fc.asyncProperty(fc.array(text, { maxLength: 12 }), async (texts) => {
-        const viewer = await SubprotocolViewer.open(rig.url());
-        for (const one of texts) viewer.socket.send(one as string | Uint8Array);
-        viewer.socket.ping();
-        await once(viewer.socket, "pong");
-        expect(viewer.socket.readyState).toBe(WebSocket.OPEN);
-        viewer.socket.terminate();
+        const client = await SubprotocolClient.open(harness.url());
+        for (const one of texts) client.socket.send(one as string | Uint8Array);
+        client.socket.ping();
+        await once(client.socket, "pong");
+        expect(client.socket.readyState).toBe(WebSocket.OPEN);
+        client.socket.terminate();
       }),
       { numRuns: 300 },
     );
-    emitMixed(rig, 10);
+    emitMixed(harness, 10);
     await healthy.at(110);
     expect(healthy.ledger.sequences).toEqual(numbers(1, 110));
-    expect(rig.lines).toEqual([]);
+    expect(harness.lines).toEqual([]);
   });
 });
 
 describe("goodbyes", () => {
   test("when the gateway stops", async () => {
-    const rig = await startRig();
-    const viewer = await SubprotocolViewer.subscribe(rig.url());
-    emitMixed(rig, 100);
-    await rig.exporter.close!(AbortSignal.timeout(5000));
-    expect(await viewer.closed).toEqual({ code: 1001, reason: "gateway is stopping" });
-    expect(viewer.ledger.sequences).toEqual(numbers(1, 100));
-    expect(viewer.messages.at(-1)).toEqual({ type: "goodbye", reason: "stopping" });
+    const harness = await startHarness();
+    const client = await SubprotocolClient.subscribe(harness.url());
+    emitMixed(harness, 100);
+    await harness.exporter.close!(AbortSignal.timeout(5000));
+    expect(await client.closed).toEqual({ code: 1001, reason: "gateway is stopping" });
+    expect(client.ledger.sequences).toEqual(numbers(1, 100));
+    expect(client.messages.at(-1)).toEqual({ type: "goodbye", reason: "stopping" });
   });
 
   test("when the journal cannot be read", async () => {
-    const rig = await startRig({
+    const harness = await startHarness({
       journal: (inner) => {
-        const stage = new JournalStage(inner, 1);
+        const stage = new PagedJournal(inner, 1);
         stage.read = () => Promise.reject(new Error("the disk is damaged"));
         return stage;
       },
     });
-    emitMixed(rig, 10);
-    const viewer = await SubprotocolViewer.open(rig.url("?replay=5"));
-    expect(await viewer.closed).toEqual({ code: 1011, reason: "internal error" });
-    expect(viewer.messages.at(-1)).toEqual({ type: "goodbye", reason: "failed" });
-    expect(rig.lines.filter((line) => line.includes("the disk is damaged"))).toHaveLength(1);
+    emitMixed(harness, 10);
+    const client = await SubprotocolClient.open(harness.url("?replay=5"));
+    expect(await client.closed).toEqual({ code: 1011, reason: "internal error" });
+    expect(client.messages.at(-1)).toEqual({ type: "goodbye", reason: "failed" });
+    expect(harness.lines.filter((line) => line.includes("the disk is damaged"))).toHaveLength(1);
   });
 });

@@ -8,7 +8,7 @@ interface Resume {
 }
 
 /**
- * What a viewer has after the rules of the README, over all of its connections. It throws where a message breaks a rule
+ * What a client has after the rules of the README, over all of its connections. It throws where a message breaks a rule
  * that holds for every stream.
  */
 export class Ledger {

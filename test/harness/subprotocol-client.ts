@@ -7,8 +7,8 @@ import { Ledger } from "./ledger.ts";
 type Kind = ServerMessage["type"];
 type Message<K extends Kind> = Extract<ServerMessage, { type: K }>;
 
-/** A viewer with the subprotocol that keeps what it gets. */
-export class SubprotocolViewer {
+/** A client with the subprotocol that keeps what it gets. */
+export class SubprotocolClient {
   readonly socket: WebSocket;
   readonly texts: string[] = [];
   readonly messages: ServerMessage[] = [];
@@ -29,10 +29,10 @@ export class SubprotocolViewer {
   }
 
   /** Resolves when it is connected. */
-  static async open(url: string, ledger?: Ledger): Promise<SubprotocolViewer> {
-    const viewer = new SubprotocolViewer(url, ledger);
-    await once(viewer.socket, "open");
-    return viewer;
+  static async open(url: string, ledger?: Ledger): Promise<SubprotocolClient> {
+    const client = new SubprotocolClient(url, ledger);
+    await once(client.socket, "open");
+    return client;
   }
 
   /** Resolves when the subscription has been heard and what it asks of the past has come. */
@@ -40,11 +40,11 @@ export class SubprotocolViewer {
     url: string,
     subscription: object = {},
     ledger?: Ledger,
-  ): Promise<SubprotocolViewer> {
-    const viewer = await SubprotocolViewer.open(url, ledger);
-    viewer.say({ type: "subscribe", ...subscription });
-    await viewer.until("caught_up");
-    return viewer;
+  ): Promise<SubprotocolClient> {
+    const client = await SubprotocolClient.open(url, ledger);
+    client.say({ type: "subscribe", ...subscription });
+    await client.until("caught_up");
+    return client;
   }
 
   #take(text: string): void {
@@ -79,7 +79,7 @@ export class SubprotocolViewer {
   async at(sequence: number): Promise<void> {
     await this.poll(() => {
       const position = this.ledger.resume?.sequence ?? 0;
-      if (position < sequence) throw new Error(`The viewer is at ${position}.`);
+      if (position < sequence) throw new Error(`The client is at ${position}.`);
     });
   }
 

@@ -1,10 +1,16 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { describe, expect, test, vi } from "vitest";
-import { RawPeer } from "../../harness/websocket.ts";
-import { AUDIT, emitMixed, numbered, numbers, startStage } from "../../harness/websocket-tests.ts";
-import { SubprotocolViewer } from "./subprotocol-viewer.ts";
+import {
+  RawPeer,
+  AUDIT,
+  emitMixed,
+  numbered,
+  numbers,
+  startPagedHarness,
+} from "../../harness/websocket.ts";
+import { SubprotocolClient } from "../../harness/subprotocol-client.ts";
 
-describe("slow viewers", () => {
+describe("slow clients", () => {
   const PADDING = ` ${"x".repeat(20_000)}`;
   /** What the two sockets and the system between them may hold. */
   const RECORDS = 1500;
@@ -13,20 +19,20 @@ describe("slow viewers", () => {
     ["both lanes", {}],
     ["system logs alone", { type: "system" }],
   ])(
-    "%s: a gap with exact bounds, and every audit event, beside a healthy viewer",
+    "%s: a gap with exact bounds, and every audit event, beside a healthy client",
     async (_name, filter) => {
-      const { rig } = await startStage(200);
-      const healthy = await SubprotocolViewer.subscribe(rig.url());
-      const slow = await SubprotocolViewer.subscribe(rig.url(), { filter });
+      const { harness } = await startPagedHarness(200);
+      const healthy = await SubprotocolClient.subscribe(harness.url());
+      const slow = await SubprotocolClient.subscribe(harness.url(), { filter });
       slow.socket.pause();
       for (let done = 0; done < RECORDS; done += 50) {
-        emitMixed(rig, 50, 10, PADDING);
-        await healthy.at(rig.journal.newest);
-        expect(rig.metric("clients_unsent_bytes")).toBeLessThanOrEqual(2 * (256 << 10));
+        emitMixed(harness, 50, 10, PADDING);
+        await healthy.at(harness.journal.newest);
+        expect(harness.metric("clients_unsent_bytes")).toBeLessThanOrEqual(2 * (256 << 10));
       }
       slow.socket.resume();
       await slow.at(RECORDS);
-      emitMixed(rig, 20);
+      emitMixed(harness, 20);
       await slow.at(RECORDS + 20);
       const { gaps, envelopes, repeats } = slow.ledger;
       expect(gaps.length).toBeGreaterThan(0);
@@ -44,7 +50,7 @@ describe("slow viewers", () => {
       const missing = numbers(1, RECORDS).filter((n) => n % 10 !== 0 && isInGap(n)).length;
       const audit =
         "type" in filter ? numbers(1, RECORDS).filter((n) => n % 10 === 0 && isInGap(n)) : [];
-      expect(rig.metric("records_skipped")).toBe(missing + audit.length);
+      expect(harness.metric("records_skipped")).toBe(missing + audit.length);
       expect(healthy.ledger.sequences).toEqual(numbers(1, RECORDS + 20));
       expect(healthy.ledger.gaps).toEqual([]);
     },
@@ -53,11 +59,11 @@ describe("slow viewers", () => {
   test.each([{ type: "audit_log" }, { q: "type:audit" }])(
     "%o comes whole, without a gap",
     async (filter) => {
-      const { rig } = await startStage(200);
-      const slow = await SubprotocolViewer.subscribe(rig.url(), { filter });
+      const { harness } = await startPagedHarness(200);
+      const slow = await SubprotocolClient.subscribe(harness.url(), { filter });
       slow.socket.pause();
       for (let done = 0; done < 600; done += 10) {
-        rig.emit(numbered(done + 1, 10, { body: PADDING, scope: AUDIT }));
+        harness.emit(numbered(done + 1, 10, { body: PADDING, scope: AUDIT }));
         await nextTurn();
       }
       slow.socket.resume();
@@ -67,25 +73,25 @@ describe("slow viewers", () => {
   );
 
   test("who reads the past slowly gets all of it, however much comes meanwhile", async () => {
-    const { rig } = await startStage(100);
-    emitMixed(rig, 600, 10, PADDING);
-    const viewer = await SubprotocolViewer.open(rig.url());
-    viewer.say({ type: "subscribe", since: 0 });
-    await viewer.at(50);
-    viewer.socket.pause();
-    emitMixed(rig, 400, 10, PADDING);
-    viewer.socket.resume();
-    await viewer.at(1000);
-    expect([viewer.ledger.sequences, viewer.ledger.gaps]).toEqual([numbers(1, 1000), []]);
+    const { harness } = await startPagedHarness(100);
+    emitMixed(harness, 600, 10, PADDING);
+    const client = await SubprotocolClient.open(harness.url());
+    client.say({ type: "subscribe", since: 0 });
+    await client.at(50);
+    client.socket.pause();
+    emitMixed(harness, 400, 10, PADDING);
+    client.socket.resume();
+    await client.at(1000);
+    expect([client.ledger.sequences, client.ledger.gaps]).toEqual([numbers(1, 1000), []]);
   });
 
   test("only one that reads nothing at all is closed, with a goodbye", async () => {
-    const { rig } = await startStage(200, { options: { stall_timeout_seconds: 0.4 } });
+    const { harness } = await startPagedHarness(200, { options: { stall_timeout_seconds: 0.4 } });
     const header = "Sec-WebSocket-Protocol: tailgate.v1\r\n";
-    const stalled = await RawPeer.open(rig.port, "?level=INFO", header);
-    for (let done = 0; done < RECORDS; done += 50) emitMixed(rig, 50, 10, PADDING);
+    const stalled = await RawPeer.open(harness.port, "?level=INFO", header);
+    for (let done = 0; done < RECORDS; done += 50) emitMixed(harness, 50, 10, PADDING);
     await vi.waitFor(
-      () => expect(rig.metric("records_missed", "stalled")).toBeGreaterThan(0),
+      () => expect(harness.metric("records_missed", "stalled")).toBeGreaterThan(0),
       5000,
     );
     stalled.read();

@@ -148,6 +148,6 @@ const HEAP_GROWTH_PERCENT = 100;
  * V8 counts external memory, which holds all records, as growth of its small heap: by default it marks the heap for every
  * 25 MB of records, on other threads and for a third of the gateway's time. With this setting it does so for every 35 MB.
  */
-export function letHeapGrow(): void {
+function letHeapGrow(): void {
   setFlagsFromString(`--heap-growing-percent=${HEAP_GROWTH_PERCENT}`);
 }

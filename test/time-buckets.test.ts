@@ -60,7 +60,7 @@ test("counts of parts, sent as JSON, add up to the counts of all", () => {
     fc.property(fc.array(fc.array(record)), (parts) => {
       const sum = new TimeBuckets();
       for (const part of parts) {
-        sum.merge(TimeBuckets.of(JSON.parse(JSON.stringify(bucketsOf(part)))));
+        sum.merge(TimeBuckets.fromMessage(JSON.parse(JSON.stringify(bucketsOf(part)))));
       }
       expect(sum.toJSON()).toEqual(bucketsOf(parts.flat()).toJSON());
     }),

@@ -1,7 +1,6 @@
 import { setTimeout as wait } from "node:timers/promises";
 import type {
   Batch,
-  EnvelopeType,
   Filter,
   Gap,
   GapMessage,
@@ -11,6 +10,7 @@ import type {
 } from "tailgate/plugin";
 import type { Connection } from "./connection.ts";
 import type { Chunk, Encoder } from "./encoders.ts";
+import { countMissing, cutPage, mergeGaps, toGapMessage } from "./gaps.ts";
 import { findReplayStart, Since, type PageReader } from "./history.ts";
 import type { Matcher, MatchWaiter, Selector } from "./matcher.ts";
 import { findNotStored } from "./not-stored.ts";
@@ -372,14 +372,15 @@ export class Cursor implements MatchWaiter {
       return;
     }
     const gaps = await this.#gapsOf(page);
-    const { from, to, records } = page;
+    const { to, records } = page;
     const matched = records && (await matcher.matched(records, this.#selector, () => this.isOpen));
     // A page that was read for another filter may lack records that this one matches.
     if (filter !== this.#filter || !this.isOpen) return;
-    if (this.reportsGaps) this.#addGaps(gaps);
+    if (this.reportsGaps) mergeGaps(this.#gaps, gaps);
     this.#send(matched?.length ? this.#encode(matched, to) : [], to);
-    if (!this.reportsGaps) this.#context.countUnavailable(this.#countPassed(gaps, records));
-    if (isSkipping) this.#context.countSkipped(this.#countPassed([{ from, to }], records));
+    const last = this.#next - 1;
+    if (!this.reportsGaps) this.#context.countUnavailable(countMissing(gaps, records, last));
+    if (isSkipping) this.#context.countSkipped(countMissing([page], records, last));
     await nextTurn();
   }
 
@@ -418,67 +419,19 @@ export class Cursor implements MatchWaiter {
     return page.to <= last ? page : cutPage(page, last);
   }
 
+  /** Returns the gaps of a page that concern this subscription. */
   async #gapsOf(page: JournalPage): Promise<GapMessage[]> {
     const wanted = this.#filter.type;
     const gaps: GapMessage[] = [];
     if (this.#next <= this.#skipTo && wanted !== "audit_log") {
       const { from, to } = page;
-      const text = this.#skipText && { text: this.#skipText };
-      gaps.push({ type: "gap", from, to, reason: "slow", ...gapTypeFields("system_log"), ...text });
+      gaps.push(toGapMessage({ from, to, reason: "slow", type: "system_log" }, this.#skipText));
     }
     for (const gap of page.gaps) {
-      const { from, to, type, reason } = gap;
-      if (wanted !== undefined && type !== undefined && type !== wanted) continue;
+      if (wanted !== undefined && gap.type !== undefined && gap.type !== wanted) continue;
       if (this.#since && !(await this.#since.concerns(gap, this.#context.readPage))) continue;
-      gaps.push({ type: "gap", from, to, reason, ...(type && gapTypeFields(type)) });
+      gaps.push(toGapMessage(gap));
     }
     return gaps;
   }
-
-  /** Adds gaps to be sent with the next batch, merged with those that they continue. */
-  #addGaps(gaps: readonly GapMessage[]): void {
-    for (const gap of gaps) {
-      const previous = this.#gaps.findIndex(
-        ({ to, reason, lane, text }) =>
-          to === gap.from - 1 && reason === gap.reason && lane === gap.lane && text === gap.text,
-      );
-      if (previous < 0) this.#gaps.push(gap);
-      else this.#gaps[previous] = { ...gap, from: this.#gaps[previous]!.from };
-    }
-  }
-
-  /** Counts the sequences of the ranges that the cursor has passed, without those of `records`. */
-  #countPassed(
-    ranges: readonly Pick<GapMessage, "from" | "to">[],
-    records: Batch | undefined,
-  ): number {
-    let count = 0;
-    for (const range of ranges) {
-      const to = Math.min(range.to, this.#next - 1);
-      count += Math.max(0, to - range.from + 1);
-      for (let index = 0; index < (records?.length ?? 0); index++) {
-        const sequence = records!.sequence(index);
-        if (sequence >= range.from && sequence <= to) count--;
-      }
-    }
-    return count;
-  }
-}
-
-/** Clients that know only `lane` stay supported. */
-function gapTypeFields(type: EnvelopeType): Pick<GapMessage, "lane" | "record_type"> {
-  return { lane: type, record_type: type };
-}
-
-/** Returns the page without what comes after `last`. */
-function cutPage({ from, records, gaps }: JournalPage, last: number): JournalPage {
-  const remaining = records?.select((index) => records.sequence(index) <= last);
-  return {
-    from,
-    to: last,
-    records: remaining?.length ? remaining : undefined,
-    gaps: gaps
-      .filter((gap) => gap.from <= last)
-      .map((gap) => ({ ...gap, to: Math.min(gap.to, last) })),
-  };
 }

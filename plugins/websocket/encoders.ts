@@ -7,7 +7,7 @@ import { getDefaultHighWaterMark } from "node:stream";
 import type { Batch, GapMessage, ServerMessage } from "tailgate/plugin";
 
 /** A range of the journal as one client gets it. */
-export interface Range {
+interface Range {
   readonly from: number;
   readonly to: number;
   /** The records that the client gets; undefined if there are none. */

@@ -1,33 +1,33 @@
 import { LEVELS } from "./envelope.ts";
 
-/** How many records of each level fall into a stretch of time, by the rank of the level. */
+/** Numbers of records by level; the index is the level's rank. */
 export type LevelCounts = number[];
 
-/** As it goes over the wire: `/api/counts`. */
+/** The JSON form of {@link TimeBuckets}, in responses of `/api/counts`. */
 export interface BucketsMessage {
-  /** The times of the first record and of the last one, in ms since 1970; null without records. */
+  /** The times of the earliest and the latest record in ms since 1970; null if there are none. */
   readonly first_ms: number | null;
   readonly last_ms: number | null;
-  /** The width of each bucket. They begin at multiples of it since 1970. */
+  /** The width of a bucket. Buckets start at multiples of it. */
   readonly bucket_ms: number;
-  /** The number of the bucket, which begins at `number * bucket_ms`, and its counts from DEBUG to CRITICAL. */
+  /** A bucket starts at `number * bucket_ms`; its counts go from DEBUG to CRITICAL. */
   readonly buckets: readonly (readonly [number: number, counts: LevelCounts])[];
 }
 
-/** So many stretches at most: more would be narrower than what is seen. */
+/** More buckets would be narrower than a chart can show. */
 const BUCKETS_MAX = 100;
 
 /**
- * So few records that are so long before all others are strays: they would make one bucket of the others, and are only
- * counted.
+ * Up to this many records that are this much older than all others are outliers. They are counted separately, because
+ * they would widen the buckets until all other records share one.
  */
-export const STRAYS_MAX = 3;
-export const STRAY_GAP_MS = 365 * 86_400_000;
+export const OUTLIERS_MAX = 3;
+export const OUTLIER_GAP_MS = 365 * 86_400_000;
 
 /**
- * Counts over time, by level, in one pass and in bounded room: when the records need more buckets than there may be,
- * each two become one. The width is a power of two of milliseconds, and buckets begin at multiples of it, so that
- * counts of parts can be put together.
+ * A histogram of records over time, by level, built in one pass and bounded memory: if more than {@link BUCKETS_MAX} buckets
+ * would be needed, pairs of buckets are merged. Widths are powers of two in milliseconds and buckets start at multiples
+ * of them, so that histograms can be merged.
  */
 export class TimeBuckets {
   #widthMs = 1;
@@ -35,35 +35,35 @@ export class TimeBuckets {
   #firstMs = Infinity;
   #lastMs = -Infinity;
 
-  static of(message: BucketsMessage): TimeBuckets {
-    const read = new TimeBuckets();
-    read.#widthMs = message.bucket_ms;
-    read.#buckets = new Map(message.buckets);
-    read.#firstMs = message.first_ms ?? Infinity;
-    read.#lastMs = message.last_ms ?? -Infinity;
-    return read;
+  static fromMessage(message: BucketsMessage): TimeBuckets {
+    const times = new TimeBuckets();
+    times.#widthMs = message.bucket_ms;
+    times.#buckets = new Map(message.buckets);
+    times.#firstMs = message.first_ms ?? Infinity;
+    times.#lastMs = message.last_ms ?? -Infinity;
+    return times;
   }
 
   get widthMs(): number {
     return this.#widthMs;
   }
 
-  /** The time of the earliest record; Infinity without one. */
+  /** The time of the earliest record; Infinity if there is none. */
   get firstMs(): number {
     return this.#firstMs;
   }
 
-  /** The time of the latest record; -Infinity without one. */
+  /** The time of the latest record; -Infinity if there is none. */
   get lastMs(): number {
     return this.#lastMs;
   }
 
-  /** When each bucket begins, in ms since 1970, and what is in it; in no order. */
+  /** Returns the start of each bucket in ms since 1970 and its counts, in no particular order. */
   *entries(): Generator<readonly [startMs: number, counts: Readonly<LevelCounts>]> {
     for (const [number, counts] of this.#buckets) yield [number * this.#widthMs, counts];
   }
 
-  /** All records by the rank of their level. */
+  /** The counts of all buckets together. */
   get sums(): LevelCounts {
     const sums = LEVELS.map(() => 0);
     for (const counts of this.#buckets.values()) addTo(sums, counts);
@@ -75,21 +75,21 @@ export class TimeBuckets {
   }
 
   add(timeMs: number, rank: number): void {
-    this.#reach(timeMs, timeMs);
+    this.#extend(timeMs, timeMs);
     this.#countsAt(Math.floor(timeMs / this.#widthMs))[rank]!++;
   }
 
-  /** Counts what the other one has, too. */
+  /** Adds the records of another histogram. */
   merge(other: TimeBuckets): void {
     if (other.#buckets.size === 0) return;
     this.#widen(other.#widthMs);
-    this.#reach(other.#firstMs, other.#lastMs);
+    this.#extend(other.#firstMs, other.#lastMs);
     for (const [startMs, counts] of other.entries()) {
       addTo(this.#countsAt(Math.floor(startMs / this.#widthMs)), counts);
     }
   }
 
-  /** Forgets the buckets that end before that time. */
+  /** Removes the buckets that end before that time. */
   dropBefore(timeMs: number): void {
     for (const number of this.#buckets.keys()) {
       if ((number + 1) * this.#widthMs <= timeMs) this.#buckets.delete(number);
@@ -114,8 +114,8 @@ export class TimeBuckets {
     return counts;
   }
 
-  /** Makes the buckets wide enough for these times. */
-  #reach(fromMs: number, toMs: number): void {
+  /** Extends the time range, and widens the buckets if necessary. */
+  #extend(fromMs: number, toMs: number): void {
     if (fromMs >= this.#firstMs && toMs <= this.#lastMs) return;
     this.#firstMs = Math.min(this.#firstMs, fromMs);
     this.#lastMs = Math.max(this.#lastMs, toMs);

@@ -35,7 +35,7 @@ async function walked<Answer extends { readonly next_cursor: string | null }>(
 
 function sumOf(answers: readonly Counts[]): TimeBuckets {
   const sum = new TimeBuckets();
-  for (const answer of answers) sum.merge(TimeBuckets.of(answer));
+  for (const answer of answers) sum.merge(TimeBuckets.fromMessage(answer));
   return sum;
 }
 
@@ -132,7 +132,7 @@ test("one request looks at a bounded part of the journal, and says which; what c
   await stage.log(...recordsOf(3));
   const news = await read<Counts>(stage, "/api/counts", { ...query, order: "asc", cursor });
   expect(news.counted).toEqual({ from: 60_001, to: 60_003 });
-  expect(TimeBuckets.of(news).sums).toEqual([0, 2, 1, 0, 0]);
+  expect(TimeBuckets.fromMessage(news).sums).toEqual([0, 2, 1, 0, 0]);
 });
 
 test("what a query says that is not understood is refused, with what is valid", async () => {
@@ -189,10 +189,10 @@ test("a record whose time is far off sets no range: it is counted as before or a
   const since = new Date(nowMs - 4 * 365 * 86_400_000).toISOString();
   const whole = await read<Counts>(stage, "/api/counts", { since });
   expect(whole).toMatchObject({ before: 0, after: 2, levels: [0, 6, 0, 1, 0] });
-  expect(TimeBuckets.of(whole).sums).toEqual([0, 4, 0, 1, 0]);
+  expect(TimeBuckets.fromMessage(whole).sums).toEqual([0, 4, 0, 1, 0]);
   const early = await read<Counts>(stage, "/api/counts", { since: "0", until: "1800000" });
   expect(early).toMatchObject({ before: 0, after: 0, levels: [0, 2, 0, 0, 0] });
-  expect(TimeBuckets.of(early).sums).toEqual([0, 2, 0, 0, 0]);
+  expect(TimeBuckets.fromMessage(early).sums).toEqual([0, 2, 0, 0, 0]);
   const late = await read<Counts>(stage, "/api/counts", { since: `${nowMs - 60_000}` });
   expect(late).toMatchObject({ before: 0, after: 2, bucket_ms });
 });

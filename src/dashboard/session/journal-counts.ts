@@ -3,8 +3,8 @@ import { LEVELS } from "../../wire/envelope.ts";
 import { FACETS, type Facet } from "../../wire/fields.ts";
 import type { FilterQuery } from "../../wire/filter.ts";
 import {
-  STRAY_GAP_MS,
-  STRAYS_MAX,
+  OUTLIER_GAP_MS,
+  OUTLIERS_MAX,
   TimeBuckets,
   type BucketsMessage,
   type LevelCounts,
@@ -231,7 +231,7 @@ export class JournalCounts {
     extent: JournalCount["extent"],
   ): void {
     const { outliers = NO_OUTLIERS, facets, scanned = 0 } = before ?? {};
-    const { times, strays } = this.#merge(before?.times, TimeBuckets.of(response));
+    const { times, strays } = this.#merge(before?.times, TimeBuckets.fromMessage(response));
     const { from, to } = response.counted;
     const sums = FACETS.map(
       (facet) => [facet, addCounts(facets?.get(facet), response.facets[facet])] as const,
@@ -250,8 +250,8 @@ export class JournalCounts {
     const { sinceMs } = this.#toBounds(this.#scope.range);
     const [older, newer] = !times || more.lastMs > times.lastMs ? [times, more] : [more, times];
     if (!older) return { times: newer, strays: undefined };
-    const isFar = newer.firstMs - older.lastMs > STRAY_GAP_MS && newer.count > 0;
-    if (isFar && older.count <= STRAYS_MAX && sinceMs === undefined) {
+    const isFar = newer.firstMs - older.lastMs > OUTLIER_GAP_MS && newer.count > 0;
+    if (isFar && older.count <= OUTLIERS_MAX && sinceMs === undefined) {
       return { times: newer, strays: older };
     }
     newer.merge(older);
@@ -275,7 +275,7 @@ function addOutliers(
   response: CountsResponse,
   strays: TimeBuckets | undefined,
 ): Outliers {
-  const within = TimeBuckets.of(response).sums;
+  const within = TimeBuckets.fromMessage(response).sums;
   const outside = response.levels.map((count, rank) => count - within[rank]!);
   const more = strays?.sums ?? NO_OUTLIERS.levels;
   return {

@@ -1,7 +1,7 @@
 import type { Batch, HostJournal } from "../../plugin/index.ts";
 import { LEVELS } from "../../wire/envelope.ts";
 import { facetValue, type Facet } from "../../wire/fields.ts";
-import { STRAY_GAP_MS, STRAYS_MAX, TimeBuckets, type LevelCounts } from "../../wire/histogram.ts";
+import { OUTLIER_GAP_MS, OUTLIERS_MAX, TimeBuckets, type LevelCounts } from "../../wire/histogram.ts";
 import type { Endpoint } from "../server/application.ts";
 import { resolveCursor, type JournalSearches, type RecordSink } from "./journal-search.ts";
 import { cursorText, parseCountQuery, type CountQuery } from "./query.ts";
@@ -131,10 +131,10 @@ class CountsOverTime {
       (one, other) => other.firstMs - one.firstMs,
     );
     let rest = newestFirst.reduce((sum, { count }) => sum + count, 0);
-    const straysMax = this.#hasStart ? 0 : Math.max(STRAYS_MAX, STRAY_SHARE * rest);
+    const straysMax = this.#hasStart ? 0 : Math.max(OUTLIERS_MAX, STRAY_SHARE * rest);
     const buckets = new TimeBuckets();
     for (const period of newestFirst) {
-      const isFar = buckets.firstMs - period.lastMs > STRAY_GAP_MS && buckets.count > 0;
+      const isFar = buckets.firstMs - period.lastMs > OUTLIER_GAP_MS && buckets.count > 0;
       if (isFar && rest <= straysMax) break;
       buckets.merge(period);
       rest -= period.count;

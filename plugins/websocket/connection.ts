@@ -48,7 +48,7 @@ export class Connection {
   #reason: CloseReason | undefined;
   /** How much the socket held unsent at the last check. */
   #unsentBytes = 0;
-  /** When a check first found the socket full, with nothing read since; undefined if it is not full or is being read. */
+  /** When a check first found the socket full, with nothing read since; undefined if it was not full or has been read. */
   #stuckSinceMs: number | undefined;
 
   constructor(ws: WebSocket, socket: Duplex, listener: ConnectionListener) {
@@ -60,6 +60,7 @@ export class Connection {
     };
     socket.on("drain", () => {
       confirmAlive();
+      this.#stuckSinceMs = undefined;
       listener.drained();
     });
     ws.on("message", confirmAlive).on("ping", confirmAlive).on("pong", confirmAlive);

@@ -1,7 +1,12 @@
 import type { Batch, HostJournal } from "../../plugin/index.ts";
 import { LEVELS } from "../../wire/envelope.ts";
 import { facetValue, type Facet } from "../../wire/fields.ts";
-import { OUTLIER_GAP_MS, OUTLIERS_MAX, TimeBuckets, type LevelCounts } from "../../wire/histogram.ts";
+import {
+  OUTLIER_GAP_MS,
+  OUTLIERS_MAX,
+  TimeBuckets,
+  type LevelCounts,
+} from "../../wire/histogram.ts";
 import type { Endpoint } from "../server/application.ts";
 import { resolveCursor, type JournalSearches, type RecordSink } from "./journal-search.ts";
 import { cursorText, parseCountQuery, type CountQuery } from "./query.ts";

@@ -33,39 +33,87 @@ const {
 } = ANY_VALUE.tags;
 const { values: LIST_VALUES } = ARRAY_VALUE.tags;
 
-/** The trace flags of W3C; the bits above are reserved. */
+/** A step ends after this many records. Decoding takes longer than encoding. */
+const STEP_RECORDS = 64;
+
+/**
+ * Returns the records of an ExportLogsServiceRequest in protobuf, in order of time, stably. What the sender should know
+ * about them is added to `findings`.
+ * @throws TailgateError OTLP_UNDECODABLE
+ */
+export function decodeOtlpProtobuf(body: Uint8Array, findings?: RequestFindings): LogRecord[] {
+  return runToEnd(decodeOtlpProtobufInSteps(body, findings));
+}
+
+/** Does the same in steps. */
+export function* decodeOtlpProtobufInSteps(
+  body: Uint8Array,
+  findings?: RequestFindings,
+): Steps<LogRecord[]> {
+  const index = yield* RequestIndex.inSteps(body, { isExact: true, isReceived: true });
+  findings?.checkUnknown(index);
+  const fields = new RecordFields();
+  const decoder = new ProtobufDecoder(index, PART_VALUES_MAX);
+  const order = index.order();
+  const records: LogRecord[] = [];
+  for (let position = 0; position < index.length; position++) {
+    const record = order?.[position] ?? position;
+    fields.read(index.reader, index.start(record), index.end(record));
+    if (fields.invalidIdEnd !== 0) findings?.invalidIdAt(fields.invalidIdEnd);
+    records.push(decoder.recordOf(record, fields));
+    if (position % STEP_RECORDS === 0) yield;
+  }
+  return records;
+}
+
+/**
+ * Returns the records of an ExportLogsServiceRequest in JSON, in order of time, stably. With `findings`, a wrong value only
+ * rejects the records that it belongs to.
+ * @throws TailgateError OTLP_UNDECODABLE
+ */
+export function decodeOtlpJson(body: Uint8Array, findings?: RequestFindings): LogRecord[] {
+  return runToEnd(decodeOtlpJsonInSteps(body, findings));
+}
+
+/** Does the same in steps. */
+export function* decodeOtlpJsonInSteps(
+  body: Uint8Array,
+  findings?: RequestFindings,
+): Steps<LogRecord[]> {
+  return yield* decodeOtlpProtobufInSteps(yield* jsonToProtobuf(body, findings));
+}
+
+/** The trace flags of W3C; the other bits are reserved. */
 const FLAGS_MASK = 0xff;
 
 /**
- * Makes records of a request's bytes: the exact way, for plugins and for whatever the transcoder leaves to it. Of a
- * key that is there twice the last value counts; what is not UTF-8 becomes U+FFFD. All methods throw TailgateError
- * OTLP_UNDECODABLE.
+ * Decodes records from a request, for plugins and for what the fast encoder does not handle. If a key is repeated, the last
+ * value counts; what is not UTF-8 becomes U+FFFD. All methods throw TailgateError OTLP_UNDECODABLE.
  */
 export class ProtobufDecoder {
-  readonly #layout: RequestIndex;
+  readonly #index: RequestIndex;
   readonly #reader: ProtobufReader;
   readonly #resources = new Map<number, Resource>();
   readonly #scopes = new Map<number, Scope>();
   readonly #valuesMax: number;
-  /** Of the record, the resource or the scope that is being read; a key may have no value. */
+  /** Counts within the record, the resource or the scope that is being read. They differ: a key may have no value. */
   #values = 0;
   #keys = 0;
 
-  /** `valuesMax`: how many values a record, a resource or a scope may have, with those in lists and maps. */
-  constructor(layout: RequestIndex, valuesMax = Infinity) {
-    this.#layout = layout;
+  /** `valuesMax` limits the values of a record, a resource or a scope, including those in lists and maps. */
+  constructor(index: RequestIndex, valuesMax = Infinity) {
+    this.#index = index;
     this.#valuesMax = valuesMax;
-    this.#reader = layout.reader;
+    this.#reader = index.reader;
   }
 
   record(index: number): LogRecord {
-    const layout = this.#layout;
     const fields = new RecordFields();
-    fields.read(this.#reader, layout.start(index), layout.end(index));
+    fields.read(this.#reader, this.#index.start(index), this.#index.end(index));
     return this.recordOf(index, fields);
   }
 
-  /** The same of a record whose fields have been read. */
+  /** Decodes a record whose fields have been read. */
   recordOf(index: number, fields: RecordFields): LogRecord {
     this.#startPart();
     return {
@@ -79,19 +127,19 @@ export class ProtobufDecoder {
       traceId: this.#id(fields.traceId, TRACE_ID_BYTES),
       spanId: this.#id(fields.spanId, SPAN_ID_BYTES),
       flags: fields.flags & FLAGS_MASK,
-      resource: this.resource(this.#layout.resource(index)),
-      scope: this.scope(this.#layout.scope(index)),
+      resource: this.resource(this.#index.resource(index)),
+      scope: this.scope(this.#index.scope(index)),
     };
   }
 
-  /** The resource at that place of the layout, the same object on each call. */
-  resource(place: number): Resource {
-    return cached(this.#resources, place, () => this.#readResource(place));
+  /** Returns the resource at that offset in the index, the same object on each call. */
+  resource(offset: number): Resource {
+    return cached(this.#resources, offset, () => this.#readResource(offset));
   }
 
-  /** The scope at that place of the layout, the same object on each call. */
-  scope(place: number): Scope {
-    return cached(this.#scopes, place, () => this.#readScope(place));
+  /** Returns the scope at that offset in the index, the same object on each call. */
+  scope(offset: number): Scope {
+    return cached(this.#scopes, offset, () => this.#readScope(offset));
   }
 
   #countValue(): void {
@@ -107,12 +155,12 @@ export class ProtobufDecoder {
     this.#keys = 0;
   }
 
-  #readResource(place: number): Resource {
+  #readResource(offset: number): Resource {
     this.#startPart();
     const attributes: ValueMap = new Map();
     const reader = this.#reader;
-    const end = this.#layout.resources[place + 1]!;
-    reader.position = this.#layout.resources[place]!;
+    const end = this.#index.resources[offset + 1]!;
+    reader.position = this.#index.resources[offset]!;
     while (reader.position < end) {
       const tag = reader.tag(end);
       if (tag === RESOURCE_ATTRIBUTES) this.#keyValue(reader.length(end), attributes, 0);
@@ -121,12 +169,12 @@ export class ProtobufDecoder {
     return { attributes };
   }
 
-  #readScope(place: number): Scope {
+  #readScope(offset: number): Scope {
     this.#startPart();
     const scope = { name: "", version: "", attributes: new Map<string, Value>() };
     const reader = this.#reader;
-    const end = this.#layout.scopes[place + 1]!;
-    reader.position = this.#layout.scopes[place]!;
+    const end = this.#index.scopes[offset + 1]!;
+    reader.position = this.#index.scopes[offset]!;
     while (reader.position < end) {
       const tag = reader.tag(end);
       switch (tag) {
@@ -153,7 +201,7 @@ export class ProtobufDecoder {
     reader.position = start;
     while (reader.position < end) {
       const tag = reader.tag(end);
-      // The record's other fields were checked when they were read.
+      // The other fields were checked when the record was read.
       if (tag === RECORD_ATTRIBUTES) this.#keyValue(reader.length(end), attributes, 0);
       else reader.skip(tag, end, 0);
     }
@@ -186,7 +234,7 @@ export class ProtobufDecoder {
     return this.#value(end, 0);
   }
 
-  /** Reads an AnyValue; `depth` lists and maps are around it. */
+  /** Reads an AnyValue that is nested in `depth` lists and maps. */
   #value(end: number, depth: number): Value {
     const reader = this.#reader;
     this.#countValue();
@@ -224,6 +272,7 @@ export class ProtobufDecoder {
     }
     return value;
   }
+
   #list(end: number, depth: number): Value {
     if (depth >= DEPTH_MAX) return this.#tooDeep(end);
     const list: Value[] = [];
@@ -238,7 +287,7 @@ export class ProtobufDecoder {
     return map;
   }
 
-  /** Goes to the length of the next entry of a list or a map; false where there is none. */
+  /** Advances to the length of the next entry of a list or a map; returns false at the end. */
   #nextEntry(end: number): boolean {
     const reader = this.#reader;
     while (reader.position < end) {
@@ -272,7 +321,7 @@ export class ProtobufDecoder {
     return this.#reader.bytes.toString("utf8", start, end);
   }
 
-  /** An id as lower-case hex; "" where it starts at 0, which no id does. */
+  /** Returns an id as lower-case hex; "" if it starts at 0, which stands for an absent one. */
   #id(start: number, length: number): string {
     return start === 0 ? "" : this.#reader.bytes.toString("hex", start, start + length);
   }
@@ -282,61 +331,11 @@ function uint64(low: number, high: number): bigint {
   return (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0);
 }
 
-function cached<T>(cache: Map<number, T>, place: number, make: () => T): T {
-  let known = cache.get(place);
+function cached<T>(cache: Map<number, T>, offset: number, make: () => T): T {
+  let known = cache.get(offset);
   if (known === undefined) {
     known = make();
-    cache.set(place, known);
+    cache.set(offset, known);
   }
   return known;
-}
-
-/** Decoding takes longer than encoding: so many records are a step. */
-const STEP_RECORDS = 64;
-
-/**
- * The records of an ExportLogsServiceRequest in protobuf, in order of time, stably. What the sender should know beside is
- * told to `findings`.
- * @throws TailgateError OTLP_UNDECODABLE
- */
-export function decodeOtlpProtobuf(body: Uint8Array, findings?: RequestFindings): LogRecord[] {
-  return runToEnd(decodeOtlpProtobufInSteps(body, findings));
-}
-
-/** The same in steps. */
-export function* decodeOtlpProtobufInSteps(
-  body: Uint8Array,
-  findings?: RequestFindings,
-): Steps<LogRecord[]> {
-  const layout = yield* RequestIndex.inSteps(body, { isExact: true, isReceived: true });
-  findings?.checkUnknown(layout);
-  const fields = new RecordFields();
-  const decoder = new ProtobufDecoder(layout, PART_VALUES_MAX);
-  const order = layout.order();
-  const records: LogRecord[] = [];
-  for (let place = 0; place < layout.length; place++) {
-    const record = order?.[place] ?? place;
-    fields.read(layout.reader, layout.start(record), layout.end(record));
-    if (fields.invalidIdEnd !== 0) findings?.invalidIdAt(fields.invalidIdEnd);
-    records.push(decoder.recordOf(record, fields));
-    if (place % STEP_RECORDS === 0) yield;
-  }
-  return records;
-}
-
-/**
- * Returns the records of an ExportLogsServiceRequest in JSON, in order of time, stably. With `findings`, a wrong value only
- * rejects the records that it belongs to.
- * @throws TailgateError OTLP_UNDECODABLE
- */
-export function decodeOtlpJson(body: Uint8Array, findings?: RequestFindings): LogRecord[] {
-  return runToEnd(decodeOtlpJsonInSteps(body, findings));
-}
-
-/** Does the same in steps. */
-export function* decodeOtlpJsonInSteps(
-  body: Uint8Array,
-  findings?: RequestFindings,
-): Steps<LogRecord[]> {
-  return yield* decodeOtlpProtobufInSteps(yield* jsonToProtobuf(body, findings));
 }

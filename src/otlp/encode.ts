@@ -15,52 +15,28 @@ import {
   ARRAY_VALUE,
 } from "./schema.ts";
 
-const { resourceLogs: REQUEST_RESOURCE_LOGS } = REQUEST.tags;
-const {
-  resource: RESOURCE_LOGS_RESOURCE,
-  schemaUrl: RESOURCE_LOGS_SCHEMA_URL,
-  scopeLogs: RESOURCE_LOGS_SCOPE_LOGS,
-} = RESOURCE_LOGS.tags;
-const { attributes: RESOURCE_ATTRIBUTES } = RESOURCE.tags;
-const {
-  schemaUrl: SCOPE_LOGS_SCHEMA_URL,
-  scope: SCOPE_LOGS_SCOPE,
-  logRecords: SCOPE_LOGS_RECORDS,
-} = SCOPE_LOGS.tags;
-const { attributes: SCOPE_ATTRIBUTES, name: SCOPE_NAME, version: SCOPE_VERSION } = SCOPE.tags;
-const {
-  attributes: RECORD_ATTRIBUTES,
-  body: RECORD_BODY,
-  droppedAttributesCount: RECORD_DROPPED_ATTRIBUTES,
-  eventName: RECORD_EVENT_NAME,
-  flags: RECORD_FLAGS,
-  observedTimeUnixNano: RECORD_OBSERVED_TIME,
-  severityNumber: RECORD_SEVERITY_NUMBER,
-  severityText: RECORD_SEVERITY_TEXT,
-  spanId: RECORD_SPAN_ID,
-  timeUnixNano: RECORD_TIME,
-  traceId: RECORD_TRACE_ID,
-} = LOG_RECORD.tags;
-const { key: KEY_VALUE_KEY, value: KEY_VALUE_VALUE } = KEY_VALUE.tags;
-const {
-  arrayValue: VALUE_ARRAY,
-  boolValue: VALUE_BOOL,
-  bytesValue: VALUE_BYTES,
-  doubleValue: VALUE_DOUBLE,
-  intValue: VALUE_INT,
-  kvlistValue: VALUE_KEY_VALUES,
-  stringValue: VALUE_STRING,
-} = ANY_VALUE.tags;
+const RECORD = LOG_RECORD.tags;
+const VALUE = ANY_VALUE.tags;
 const { values: LIST_VALUES } = ARRAY_VALUE.tags;
 
-/** What a LogRecord message says, apart from its attributes. */
+/** A record in protobuf, in the parts that {@link buildRequest} puts together to requests. */
+export interface EncodedRecord {
+  /** The fields of its ResourceLogs apart from the scope logs. Records that share it should have the same object. */
+  readonly resource: Uint8Array;
+  /** The fields of its ScopeLogs apart from the records. Records that share it should have the same object. */
+  readonly scope: Uint8Array;
+  /** Its LogRecord message. */
+  readonly record: Uint8Array;
+}
+
+/** The fields of a LogRecord message, apart from its attributes. Zeros and empty strings stand for absent fields. */
 export interface LogRecordFields {
-  /** Nanoseconds since 1970 UTC; 0n where absent, like all that is 0 or "". */
+  /** Nanoseconds since 1970 UTC. */
   readonly timestamp: bigint;
   readonly observedTimestamp: bigint;
   readonly severityNumber: number;
   readonly severityText: string;
-  /** Null without a body. */
+  /** Null if there is no body. */
   readonly body: Value;
   readonly eventName: string;
   readonly traceId: string;
@@ -71,10 +47,10 @@ export interface LogRecordFields {
 
 const UINT64_MAX = 2n ** 64n - 1n;
 
-/** Work is done on one record at a time, and within one call. */
+/** One message is encoded at a time, without interruption. */
 const writer = new ProtobufWriter();
 
-/** Encodes one record of a plugin or of this process. */
+/** Encodes a record of a plugin or of this process. */
 export function encodeLogRecord(record: LogRecord): EncodedRecord {
   return {
     resource: record.resource === null ? NOTHING : encodeResource(record.resource),
@@ -89,29 +65,29 @@ export function encodeLogRecord(record: LogRecord): EncodedRecord {
 
 const NOTHING = new Uint8Array();
 
-/** A resource as ResourceLogs has it. */
+/** Returns the fields of a ResourceLogs message, without scope logs. */
 export function encodeResource({ attributes }: Resource, schemaUrl = ""): Uint8Array {
   writer.begin();
-  writer.message(RESOURCE_LOGS_RESOURCE, () => writeMap(RESOURCE_ATTRIBUTES, attributes));
-  writeText(RESOURCE_LOGS_SCHEMA_URL, schemaUrl);
+  writer.message(RESOURCE_LOGS.tags.resource, () => writeMap(RESOURCE.tags.attributes, attributes));
+  writeText(RESOURCE_LOGS.tags.schemaUrl, schemaUrl);
   return writer.take();
 }
 
-/** A scope as ScopeLogs has it. */
+/** Returns the fields of a ScopeLogs message, without records. */
 export function encodeScope({ name, version, attributes }: Scope, schemaUrl = ""): Uint8Array {
   writer.begin();
-  writer.message(SCOPE_LOGS_SCOPE, () => {
-    writeText(SCOPE_NAME, name);
-    writeText(SCOPE_VERSION, version);
-    writeMap(SCOPE_ATTRIBUTES, attributes);
+  writer.message(SCOPE_LOGS.tags.scope, () => {
+    writeText(SCOPE.tags.name, name);
+    writeText(SCOPE.tags.version, version);
+    writeMap(SCOPE.tags.attributes, attributes);
   });
-  writeText(SCOPE_LOGS_SCHEMA_URL, schemaUrl);
+  writeText(SCOPE_LOGS.tags.schemaUrl, schemaUrl);
   return writer.take();
 }
 
 /**
- * A LogRecord message; attributes as two columns, those without a value left out. Callers in JavaScript may have put
- * anything in place of a number or a text: what OTLP cannot say is left out or made a text, and nothing throws.
+ * Returns a LogRecord message. Attributes are given in two columns; those whose value is undefined are left out. It never
+ * throws: callers in JavaScript may pass anything, and what OTLP cannot express is left out or becomes a string.
  */
 export function encodeRecordFields(
   fields: LogRecordFields,
@@ -119,20 +95,20 @@ export function encodeRecordFields(
   values: readonly (Value | undefined)[],
 ): Uint8Array {
   writer.begin();
-  writeTime(RECORD_TIME, fields.timestamp);
+  writeTime(RECORD.timeUnixNano, fields.timestamp);
   const severity = integerOf(fields.severityNumber);
-  if (severity !== 0) writer.int64(RECORD_SEVERITY_NUMBER, severity);
-  writeText(RECORD_SEVERITY_TEXT, fields.severityText);
-  if (fields.body !== null) writeValue(RECORD_BODY, fields.body, 0);
-  writeAttributes(RECORD_ATTRIBUTES, keys, values);
+  if (severity !== 0) writer.int64(RECORD.severityNumber, severity);
+  writeText(RECORD.severityText, fields.severityText);
+  if (fields.body !== null) writeValue(RECORD.body, fields.body, 0);
+  writeAttributes(RECORD.attributes, keys, values);
   const dropped = integerOf(fields.droppedAttributes);
-  if (dropped > 0) writer.varint(RECORD_DROPPED_ATTRIBUTES, dropped);
+  if (dropped > 0) writer.varint(RECORD.droppedAttributesCount, dropped);
   const flags = integerOf(fields.flags);
-  if (flags !== 0) writer.fixed32(RECORD_FLAGS, flags);
-  writeId(RECORD_TRACE_ID, fields.traceId);
-  writeId(RECORD_SPAN_ID, fields.spanId);
-  writeTime(RECORD_OBSERVED_TIME, fields.observedTimestamp);
-  writeText(RECORD_EVENT_NAME, fields.eventName);
+  if (flags !== 0) writer.fixed32(RECORD.flags, flags);
+  writeId(RECORD.traceId, fields.traceId);
+  writeId(RECORD.spanId, fields.spanId);
+  writeTime(RECORD.observedTimeUnixNano, fields.observedTimestamp);
+  writeText(RECORD.eventName, fields.eventName);
   return writer.take();
 }
 
@@ -140,7 +116,7 @@ function writeTime(tag: number, nanos: bigint): void {
   if (typeof nanos === "bigint" && nanos > 0n && nanos <= UINT64_MAX) writer.fixed64(tag, nanos);
 }
 
-/** What int32 and uint32 hold; 0 for everything else. */
+/** Returns an integer that both int32 and uint32 can hold, and 0 for everything else. */
 function integerOf(value: number): number {
   return Number.isInteger(value) && Math.abs(value) < 2 ** 31 ? value : 0;
 }
@@ -171,12 +147,12 @@ function writeMap(tag: number, attributes: ReadonlyMap<string, Value>): void {
 
 function writeKeyValue(tag: number, key: string, value: Value, depth: number): void {
   const start = writer.open(tag);
-  writeText(KEY_VALUE_KEY, key);
-  writeValue(KEY_VALUE_VALUE, value, depth);
+  writeText(KEY_VALUE.tags.key, key);
+  writeValue(KEY_VALUE.tags.value, value, depth);
   writer.close(start);
 }
 
-/** An AnyValue, of which `depth` lists and maps are around it. Null is one without a value. */
+/** Writes an AnyValue that is nested in `depth` lists and maps; for null, one without a value. */
 function writeValue(tag: number, value: Value, depth: number): void {
   const start = writer.open(tag);
   if (value !== null) writeContent(value, depth);
@@ -186,9 +162,9 @@ function writeValue(tag: number, value: Value, depth: number): void {
 function writeContent(value: Exclude<Value, null>, depth: number): void {
   switch (typeof value) {
     case "string":
-      return writer.string(VALUE_STRING, value);
+      return writer.string(VALUE.stringValue, value);
     case "boolean":
-      return writer.varint(VALUE_BOOL, value ? 1 : 0);
+      return writer.varint(VALUE.boolValue, value ? 1 : 0);
     case "number":
       return writeNumber(value);
     case "bigint":
@@ -198,49 +174,39 @@ function writeContent(value: Exclude<Value, null>, depth: number): void {
   }
 }
 
-/** JavaScript has one type for both: whole numbers are integers, as its SDK sends them. */
+/** JavaScript does not tell integers from doubles. Whole numbers are sent as integers, as its SDK does. */
 function writeNumber(value: number): void {
-  if (Number.isSafeInteger(value) && !Object.is(value, -0)) writer.int64(VALUE_INT, value);
-  else writer.double(VALUE_DOUBLE, value);
+  if (Number.isSafeInteger(value) && !Object.is(value, -0)) writer.int64(VALUE.intValue, value);
+  else writer.double(VALUE.doubleValue, value);
 }
 
 function writeInteger(value: bigint): void {
-  if (isInt64(value)) writer.int64(VALUE_INT, value);
-  else writer.string(VALUE_STRING, String(value));
+  if (isInt64(value)) writer.int64(VALUE.intValue, value);
+  else writer.string(VALUE.stringValue, String(value));
 }
 
 function writeObject(
   value: Exclude<Value, string | number | bigint | boolean | null>,
   depth: number,
 ): void {
-  if (value instanceof Uint8Array) writer.bytes(VALUE_BYTES, value);
-  else if (depth >= DEPTH_MAX) writer.string(VALUE_STRING, DEPTH_TEXT);
+  if (value instanceof Uint8Array) writer.bytes(VALUE.bytesValue, value);
+  else if (depth >= DEPTH_MAX) writer.string(VALUE.stringValue, DEPTH_TEXT);
   else if (Array.isArray(value)) {
-    const start = writer.open(VALUE_ARRAY);
+    const start = writer.open(VALUE.arrayValue);
     for (const inner of value) writeValue(LIST_VALUES, inner, depth + 1);
     writer.close(start);
   } else if (value instanceof Map) {
-    const start = writer.open(VALUE_KEY_VALUES);
+    const start = writer.open(VALUE.kvlistValue);
     for (const [key, inner] of value) writeKeyValue(LIST_VALUES, key, inner, depth + 1);
     writer.close(start);
-  } else writer.string(VALUE_STRING, textOf(value));
+  } else writer.string(VALUE.stringValue, textOf(value));
 }
 
-/** A record as pieces of an ExportLogsServiceRequest: what it takes to put it into another one as it came. */
-export interface EncodedRecord {
-  /** The fields of its ResourceLogs beside the scope logs, with their tags. Equal objects save work. */
-  readonly resource: Uint8Array;
-  /** The fields of its ScopeLogs beside the records, with their tags. Equal objects save work. */
-  readonly scope: Uint8Array;
-  /** Its LogRecord message. */
-  readonly record: Uint8Array;
-}
-
-/** A run of records of one scope. */
+/** Consecutive records of one scope. */
 interface ScopeRun {
   readonly scope: Uint8Array;
   readonly records: Uint8Array[];
-  /** Of the ScopeLogs message. */
+  /** The size of the ScopeLogs message. */
   bytes: number;
 }
 
@@ -249,26 +215,26 @@ interface ResourceRun {
   readonly scopes: ScopeRun[];
 }
 
-/** An ExportLogsServiceRequest of the records, which stand in it in their order. */
+/** Returns an ExportLogsServiceRequest with the records in their order. */
 export function buildRequest(
   length: number,
-  piecesOf: (index: number) => EncodedRecord,
+  recordAt: (index: number) => EncodedRecord,
 ): Uint8Array<ArrayBuffer> {
-  const request = new RequestBuilder(length, piecesOf);
+  const request = new RequestBuilder(length, recordAt);
   const bytes = Buffer.allocUnsafeSlow(request.byteLength);
   request.writeTo(bytes, 0);
   return bytes;
 }
 
-/** A request whose size is known before it is written, so that it can be written to where it belongs. */
+/** A request whose size is known before it is written, so that it can be written in place. */
 export class RequestBuilder {
   readonly byteLength: number;
   readonly #runs: readonly ResourceRun[];
   readonly #sizes: readonly number[];
 
-  constructor(length: number, piecesOf: (index: number) => EncodedRecord) {
+  constructor(length: number, recordAt: (index: number) => EncodedRecord) {
     const runs: ResourceRun[] = [];
-    for (let index = 0; index < length; index++) add(runs, piecesOf(index));
+    for (let index = 0; index < length; index++) add(runs, recordAt(index));
     this.#runs = runs;
     this.#sizes = runs.map(sizeOf);
     this.byteLength = this.#sizes.reduce((sum, size) => sum + fieldBytes(size), 0);
@@ -277,13 +243,13 @@ export class RequestBuilder {
   writeTo(bytes: Uint8Array, position: number): void {
     const fields = new FieldWriter(bytes, position);
     for (const [index, { resource, scopes }] of this.#runs.entries()) {
-      fields.head(REQUEST_RESOURCE_LOGS, this.#sizes[index]!);
+      fields.head(REQUEST.tags.resourceLogs, this.#sizes[index]!);
       fields.raw(resource);
       for (const { scope, records, bytes: scopeBytes } of scopes) {
-        fields.head(RESOURCE_LOGS_SCOPE_LOGS, scopeBytes);
+        fields.head(RESOURCE_LOGS.tags.scopeLogs, scopeBytes);
         fields.raw(scope);
         for (const record of records) {
-          fields.head(SCOPE_LOGS_RECORDS, record.length);
+          fields.head(SCOPE_LOGS.tags.logRecords, record.length);
           fields.raw(record);
         }
       }
@@ -314,7 +280,7 @@ function sizeOf({ resource, scopes }: ResourceRun): number {
   return scopes.reduce((sum, { bytes }) => sum + fieldBytes(bytes), resource.length);
 }
 
-/** A field with a length: the tags that are used here have one byte. */
+/** Returns the size of a length-delimited field; the tags that are used here have one byte. */
 function fieldBytes(length: number): number {
   return 1 + varintBytes(length) + length;
 }
@@ -350,28 +316,27 @@ class FieldWriter {
 }
 
 /**
- * The pieces with a text as one more attribute of the record, unless it has one of that name. In protobuf a field that
- * is appended to a message is one more of that field.
+ * Returns the record with one more attribute, unless it has one of that name. Appending a repeated field to a message in
+ * protobuf adds an element.
  */
-export function withAttribute(pieces: EncodedRecord, name: string, text: string): EncodedRecord {
-  const { record } = pieces;
-  if (hasAttribute(record, name)) return pieces;
-  writer.message(RECORD_ATTRIBUTES, () => {
-    writer.string(KEY_VALUE_KEY, name);
-    writer.message(KEY_VALUE_VALUE, () => writer.string(VALUE_STRING, text));
+export function withAttribute(encoded: EncodedRecord, name: string, text: string): EncodedRecord {
+  const { resource, scope, record } = encoded;
+  if (hasAttribute(record, name)) return encoded;
+  writer.message(RECORD.attributes, () => {
+    writer.string(KEY_VALUE.tags.key, name);
+    writer.message(KEY_VALUE.tags.value, () => writer.string(VALUE.stringValue, text));
   });
-  const { resource, scope } = pieces;
   return { resource, scope, record: Buffer.concat([record, writer.take()]) };
 }
 
 function hasAttribute(record: Uint8Array, name: string): boolean {
-  // Where its bytes are nowhere, which is most of the time, there is nothing to read.
+  // Usually the record does not contain the name's bytes at all.
   const bytes = Buffer.from(record.buffer, record.byteOffset, record.byteLength);
   if (!bytes.includes(name)) return false;
   const reader = new ProtobufReader(record);
   while (reader.position < record.length) {
     const tag = reader.field(record.length);
-    if (tag !== RECORD_ATTRIBUTES) reader.ignore(tag, record.length, 0);
+    if (tag !== RECORD.attributes) reader.ignore(tag, record.length, 0);
     else if (isKey(reader, reader.start, reader.end, name)) return true;
   }
   return false;
@@ -383,7 +348,7 @@ function isKey(reader: ProtobufReader, start: number, end: number, name: string)
   let isSame = false;
   while (reader.position < end) {
     const tag = reader.field(end);
-    if (tag === KEY_VALUE_KEY) {
+    if (tag === KEY_VALUE.tags.key) {
       isSame = reader.bytes.toString("utf8", reader.start, reader.end) === name;
     } else reader.ignore(tag, end, 0);
   }

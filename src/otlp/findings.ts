@@ -1,9 +1,9 @@
 import { TailgateError } from "../wire/errors.ts";
 
-/** So many wrong values are named to the sender. */
+/** How many wrong values the sender is told about one by one. */
 const NAMED_MAX = 3;
 
-/** Something about records that were stored nevertheless: how many, and the first place. */
+/** Something about records that were accepted all the same: how often, and where first. */
 interface Finding {
   count: number;
   readonly first: string;
@@ -12,16 +12,16 @@ interface Finding {
 const INVALID_ID = "invalid trace or span id dropped";
 const EMPTY_RECORD = "log record without any known field stored empty";
 
-/** What the sender of a request is told besides that its records are stored. */
+/** Collects what the sender of a request should know about it: rejected records, dropped ids, unknown contents. */
 export class RequestFindings {
-  /** Records that were not taken. */
+  /** The number of rejected records. */
   rejected = 0;
   #wrong: string[] = [];
   #wrongCount = 0;
   #findings = new Map<string, Finding>();
   #unrecognized = "";
 
-  /** Forgets everything: the request is read again. */
+  /** Discards everything, to read the request again. */
   clear(): void {
     this.rejected = 0;
     this.#wrong = [];
@@ -30,7 +30,7 @@ export class RequestFindings {
     this.#unrecognized = "";
   }
 
-  /** Counts records that are not taken because of the error; throws it again if it concerns the request as a whole. */
+  /** Counts records that are rejected because of a wrong value; rethrows any other error, which concerns the whole request. */
   reject(records: number, error: unknown): void {
     if (!(error instanceof WrongValue)) throw error;
     this.rejected += records;
@@ -55,7 +55,7 @@ export class RequestFindings {
   checkUnknown({ length, unknownFields }: { length: number; unknownFields: number }): void {
     if (length > 0 || unknownFields === 0) return;
     this.unrecognized(
-      `of the ${unknownFields} fields that are there, none is one of an ExportLogsServiceRequest.`,
+      `none of its ${unknownFields} fields belongs to an ExportLogsServiceRequest.`,
     );
   }
 
@@ -64,7 +64,7 @@ export class RequestFindings {
     this.invalidId(`the id that ends at byte ${end} is neither 16 (trace) nor 8 bytes (span) long`);
   }
 
-  /** The request holds no log records but something else. */
+  /** Reports a request that has no log records but something else. */
   unrecognized(why: string): void {
     this.#unrecognized = `No log record was found: ${why}`;
   }
@@ -73,7 +73,7 @@ export class RequestFindings {
     return this.#unrecognized !== "";
   }
 
-  /** Returns all of it as text; "" if there is nothing to tell. */
+  /** All findings as text; "" if there are none. */
   get text(): string {
     const parts = Array.from(this.#findings, ([what, { count, first }]) => {
       const times = count > 1 ? ` (${count} times)` : "";
@@ -92,14 +92,14 @@ export class RequestFindings {
   }
 }
 
-/** What became of the records of one request. */
+/** The outcome of one request. */
 export interface RequestCounts {
   readonly accepted: number;
-  /** Records below the level that is taken in. */
+  /** Records below the lowest accepted level. */
   readonly filtered: number;
 }
 
-/** Says that a request is no OTLP: `where` in it, such as `byte 17`, and `why`. */
+/** Returns the error for a request that is not OTLP: `where`, such as `byte 17`, and `why`. */
 export function undecodable(where: string, why: string): TailgateError {
   return new TailgateError("OTLP_UNDECODABLE", messageOf(where, why));
 }
@@ -108,9 +108,9 @@ function messageOf(where: string, why: string): string {
   return `The OTLP request is wrong at ${where}: ${why}.`;
 }
 
-/** Thrown for a value of the wrong type or form. What stands beside it in the request can still be read. */
+/** Thrown for a value of a wrong type or form. The rest of the request is still readable. */
 export class WrongValue extends TailgateError {
-  /** The value's place and what is wrong with it. */
+  /** Where the value is and what is wrong with it. */
   readonly text: string;
 
   constructor(where: string, why: string) {
@@ -119,7 +119,7 @@ export class WrongValue extends TailgateError {
   }
 }
 
-/** The error to refuse a request with: a record that is too large for memory is so each time that it is sent. */
+/** Returns the error to reject a request with. A RangeError means a record that does not fit into memory: a retry cannot help. */
 export function asRejection(error: unknown): unknown {
   return error instanceof RangeError ? undecodable("one of its records", error.message) : error;
 }

@@ -1,7 +1,7 @@
 import type { TailgateError } from "../wire/errors.ts";
 import { undecodable } from "./findings.ts";
 
-/** A varint of 64 bits takes ten bytes at most (protobuf.dev/programming-guides/encoding). */
+/** The longest varint, of 64 bits (protobuf.dev/programming-guides/encoding). */
 const VARINT_BYTES_MAX = 10;
 
 const WIRE_TYPE_BITS = 7;
@@ -10,32 +10,32 @@ const WIRE_TYPE_FIXED64 = 1;
 const WIRE_TYPE_LENGTH = 2;
 const WIRE_TYPE_FIXED32 = 5;
 
-/** A tag or a length below it is one byte. */
+/** A smaller tag or length has one byte. */
 const SHORT_BYTES = 0x80;
 const SHORT_HEAD_BYTES = 2;
-/** Of a tag that is one byte: that it is, and its wire type. */
+/** The bits of a tag that tell whether it has one byte, and its wire type. */
 const SHORT_TAG_MASK = SHORT_BYTES | WIRE_TYPE_BITS;
 
 const WORD = 2 ** 32;
 
-/** Field numbers up to here fit into the bits of a known field's mask. */
+/** The highest field number that has a bit in `Message.strictNumbers`. */
 const KNOWN_NUMBER_MAX = 31;
 
 /**
- * Reads protobuf's wire format. Each method that takes `end`, the end of the message that it reads from, throws
- * TailgateError OTLP_UNDECODABLE, with the place, rather than read beyond it. 64-bit values come in halves, because a
- * double would lose nanoseconds.
+ * Reads protobuf's wire format. Methods take the end of the message that they read from, and throw TailgateError
+ * OTLP_UNDECODABLE with the position instead of reading beyond it. 64-bit values come in halves, because a double would
+ * lose nanoseconds.
  */
 export class ProtobufReader {
-  /** The bytes as they were given, never a copy; always a Buffer, so that reading is compiled for one kind of array. */
+  /** The given bytes, not a copy; always a Buffer, so that reads are compiled for one kind of array. */
   readonly bytes: Buffer;
   readonly view: DataView;
-  /** The place of the next byte. */
+  /** The position of the next byte. */
   position = 0;
-  /** The unsigned halves of what {@link varint} or {@link fixed64} read last. */
+  /** The unsigned halves of what {@link varint} or {@link fixed64} last read. */
   low = 0;
   high = 0;
-  /** Where what {@link field} has found lies. */
+  /** The content of the length-delimited field that {@link field} last read. */
   start = 0;
   end = 0;
 
@@ -45,14 +45,14 @@ export class ProtobufReader {
   }
 
   /**
-   * Reads a field's number and wire type. A field of a length is gone past, and {@link start} and {@link end} say
-   * where its bytes lie; of another one the value is next.
+   * Reads a field's tag. For a length-delimited field it advances past the content, and sets {@link start} and
+   * {@link end}; the value of any other field comes next.
    */
   field(end: number): number {
     const { bytes, position } = this;
     const start = position + SHORT_HEAD_BYTES;
     if (start <= end) {
-      // Nearly all fields are messages or texts of a small number and size.
+      // Nearly all fields are messages or strings with a small number and size.
       const tag = bytes[position]!;
       const length = bytes[position + 1]!;
       const isShort = (tag & SHORT_TAG_MASK) === WIRE_TYPE_LENGTH && length < SHORT_BYTES;
@@ -76,13 +76,13 @@ export class ProtobufReader {
     return tag;
   }
 
-  /** Goes past what {@link field} has found and the message does not know; see {@link skip}. */
+  /** Skips an unknown field whose tag {@link field} has read; see {@link skip}. */
   ignore(tag: number, end: number, known: number): void {
     if ((tag & WIRE_TYPE_BITS) === WIRE_TYPE_LENGTH) this.#checkUnknown(tag, known);
     else this.skip(tag, end, known);
   }
 
-  /** Reads a field's number and wire type. */
+  /** Reads a field's tag: its number and wire type. */
   tag(end: number): number {
     const byte = this.position < end ? this.bytes[this.position]! : 0x80;
     if (byte < 0x80) this.position++;
@@ -91,25 +91,27 @@ export class ProtobufReader {
     return tag;
   }
 
-  /** Reads the length of an embedded message or a string, and answers where it ends. */
+  /** Reads the length of a message or a string, and returns where it ends. */
   length(end: number): number {
     const byte = this.position < end ? this.bytes[this.position]! : 0x80;
     if (byte < 0x80) this.position++;
     const length = byte < 0x80 ? byte : this.#small(end);
     if (length > end - this.position) {
-      throw this.wrong(`${length} bytes are announced where ${end - this.position} are left`);
+      throw this.wrong(
+        `a length of ${length} exceeds the ${end - this.position} bytes that are left`,
+      );
     }
     return this.position + length;
   }
 
-  /** Reads a varint that has to fit into 32 bits. */
+  /** Reads a varint of at most 32 bits. */
   #small(end: number): number {
     this.varint(end);
     if (this.high !== 0) throw this.wrong("a tag or a length has more than 32 bits");
     return this.low;
   }
 
-  /** Reads a varint into {@link low} and {@link high}; bits beyond the 64th are lost, as everywhere in protobuf. */
+  /** Reads a varint into {@link low} and {@link high}; bits beyond the 64th are dropped, as protobuf requires. */
   varint(end: number): void {
     const { bytes } = this;
     const start = this.position;
@@ -135,9 +137,9 @@ export class ProtobufReader {
 
   /** Reads eight bytes into {@link low} and {@link high}. */
   fixed64(end: number): void {
-    const place = this.#fixed(8, end);
-    this.low = this.view.getUint32(place, true);
-    this.high = this.view.getUint32(place + 4, true);
+    const start = this.#fixed(8, end);
+    this.low = this.view.getUint32(start, true);
+    this.high = this.view.getUint32(start + 4, true);
   }
 
   fixed32(end: number): number {
@@ -148,15 +150,15 @@ export class ProtobufReader {
     return this.view.getFloat64(this.#fixed(8, end), true);
   }
 
-  /** Goes past that many bytes and answers where they start. */
+  /** Skips that many bytes and returns where they start. */
   #fixed(bytes: number, end: number): number {
-    const place = this.position;
-    if (end - place < bytes) throw this.wrong("a number is cut off");
-    this.position = place + bytes;
-    return place;
+    const start = this.position;
+    if (end - start < bytes) throw this.wrong("a number is cut off");
+    this.position = start + bytes;
+    return start;
   }
 
-  /** The varint that was read last as an int64: a number where that is exact, else a bigint. */
+  /** Returns the last varint as an int64: a number if that is exact, else a bigint. */
   int64(): number | bigint {
     const high = this.high | 0;
     const value = high * WORD + this.low;
@@ -165,8 +167,8 @@ export class ProtobufReader {
   }
 
   /**
-   * Goes past the value of a field whose tag was read and is not one of those that its message expects. `known` has
-   * the bits of the expected fields' numbers: one of these with another wire type is no newer field, but an error.
+   * Skips the value of a field whose tag was read and is not one of those that the message expects. `known` has the bits of
+   * the expected numbers: such a field with another wire type is not a newer field, but an error.
    */
   skip(tag: number, end: number, known: number): void {
     this.#checkUnknown(tag, known);
@@ -184,7 +186,7 @@ export class ProtobufReader {
         this.#fixed(4, end);
         break;
       default:
-        // Groups, 3 and 4, went with proto2; OTLP is proto3.
+        // The wire types 3 and 4 are groups, which proto3 does not have.
         throw this.#wrongType(tag);
     }
   }
@@ -198,7 +200,7 @@ export class ProtobufReader {
     return this.wrong(`field ${tag >>> 3} has the wire type ${tag & WIRE_TYPE_BITS}`);
   }
 
-  /** The error for what is wrong at the reader's place. */
+  /** Returns the error for what is wrong at the reader's position. */
   wrong(why: string): TailgateError {
     return undecodable(`byte ${this.position} of ${this.bytes.length}`, why);
   }

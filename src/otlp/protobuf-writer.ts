@@ -1,49 +1,49 @@
-const SIZE_AT_FIRST = 16 << 10;
-/** Memory that one large message has needed is not kept. */
-const SIZE_KEPT_MAX = 1 << 20;
+const INITIAL_SIZE = 16 << 10;
+/** A larger buffer is not reused. */
+const SIZE_REUSED_MAX = 1 << 20;
 
 const WORD = 2 ** 32;
 const INT64_MASK = 0xffff_ffff_ffff_ffffn;
 
-/** A length below it is one byte on the wire, a character below it one byte in UTF-8. */
+/** A smaller length has one byte on the wire, a smaller character one byte in UTF-8. */
 const SHORT_BYTES = 0x80;
-/** Texts up to this length are written by a loop; the engine's own function starts slower. */
+/** Strings up to this length are written by a loop; the engine's own function takes longer to start. */
 const LOOP_CHARS_MAX = 20;
-/** What a UTF-16 unit may become. */
+/** The most that a UTF-16 unit takes. */
 const UTF8_BYTES_MAX = 3;
 
-/** A varint has at most as many bytes where the value has up to 32 bits. */
+/** The longest varint of 32 bits. */
 const VARINT_32_BYTES = 5;
 
-/** Writes protobuf's wire format (protobuf.dev/programming-guides/encoding). Tags are those of otlp-fields.ts. */
+/** Writes protobuf's wire format (protobuf.dev/programming-guides/encoding). */
 export class ProtobufWriter {
-  #buffer = Buffer.allocUnsafeSlow(SIZE_AT_FIRST);
+  #buffer = Buffer.allocUnsafeSlow(INITIAL_SIZE);
   #view = viewOf(this.#buffer);
   #position = 0;
 
-  /** Discards what an exception has left of the message before. */
+  /** Discards what an exception may have left of the previous message. */
   begin(): void {
     this.#position = 0;
   }
 
-  /** What was written since the last call, in memory of its own. */
+  /** Returns a copy of what was written since the last call. */
   take(): Uint8Array {
     const bytes = Buffer.allocUnsafe(this.#position);
     this.#buffer.copy(bytes, 0, 0, this.#position);
     this.#position = 0;
-    if (this.#buffer.length > SIZE_KEPT_MAX)
-      this.#continueIn(Buffer.allocUnsafeSlow(SIZE_AT_FIRST));
+    if (this.#buffer.length > SIZE_REUSED_MAX)
+      this.#continueIn(Buffer.allocUnsafeSlow(INITIAL_SIZE));
     return bytes;
   }
 
-  /** A number from 0 to 2^32 - 1. */
+  /** Writes a number from 0 to 2^32 - 1. */
   varint(tag: number, value: number): void {
     this.#reserve(2 * VARINT_32_BYTES);
     this.#varint(tag);
     this.#varint(value);
   }
 
-  /** A whole number from -2^63 to 2^63 - 1, as int64 has it. */
+  /** Writes an integer from -2^63 to 2^63 - 1. */
   int64(tag: number, value: number | bigint): void {
     if (typeof value === "number" && value >= 0 && value < WORD) return this.varint(tag, value);
     this.#reserve(3 * VARINT_32_BYTES);
@@ -72,7 +72,7 @@ export class ProtobufWriter {
     this.#position = this.#buffer.writeDoubleLE(value, this.#position);
   }
 
-  /** Lone surrogates become U+FFFD. */
+  /** Writes a string in UTF-8; lone surrogates become U+FFFD. */
   string(tag: number, text: string): void {
     if (text.length < SHORT_BYTES) return this.#shortString(tag, text);
     const length = Buffer.byteLength(text);
@@ -83,7 +83,7 @@ export class ProtobufWriter {
     this.#position += length;
   }
 
-  /** One whose length is known when it is written: most need one byte for it. */
+  /** Writes a string whose length in bytes is known only afterwards, and mostly needs one byte. */
   #shortString(tag: number, text: string): void {
     const start = this.open(tag);
     this.#reserve(UTF8_BYTES_MAX * text.length);
@@ -93,7 +93,7 @@ export class ProtobufWriter {
     this.close(start);
   }
 
-  /** False, with nothing written, for a text that is not ASCII. */
+  /** Returns false, with nothing written, if the string is not ASCII. */
   #ascii(text: string): boolean {
     const buffer = this.#buffer;
     let position = this.#position;
@@ -114,14 +114,14 @@ export class ProtobufWriter {
     this.#position += bytes.length;
   }
 
-  /** A message within the message, which `write` writes. */
+  /** Writes an embedded message, whose fields `write` writes. */
   message(tag: number, write: () => void): void {
     const start = this.open(tag);
     write();
     this.close(start);
   }
 
-  /** Begins a message within the message; answers what {@link close} is to be given behind its fields. */
+  /** Begins an embedded message; returns what to pass to {@link close} after its fields. */
   open(tag: number): number {
     this.#reserve(2 * VARINT_32_BYTES);
     this.#varint(tag);
@@ -134,7 +134,7 @@ export class ProtobufWriter {
     else this.#widen(start, length);
   }
 
-  /** Most messages are short: room for one byte of length was left, and a longer one is moved. */
+  /** Most messages are short, so one byte is reserved for the length; a longer message is moved. */
   #widen(start: number, length: number): void {
     const end = this.#position;
     this.#reserve(VARINT_32_BYTES);
@@ -172,10 +172,7 @@ function viewOf({ buffer, byteOffset, byteLength }: Buffer): DataView {
   return new DataView(buffer, byteOffset, byteLength);
 }
 
-const INT64_MIN = -(2n ** 63n);
-const INT64_MAX = 2n ** 63n - 1n;
-
 /** True if an int64 can hold the integer. */
 export function isInt64(integer: bigint): boolean {
-  return integer >= INT64_MIN && integer <= INT64_MAX;
+  return BigInt.asIntN(64, integer) === integer;
 }

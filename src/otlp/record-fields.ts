@@ -15,17 +15,17 @@ const {
   traceId: RECORD_TRACE_ID,
 } = LOG_RECORD.tags;
 
-/** A tag or a length below it is one byte. */
+/** A smaller tag or length has one byte. */
 const SHORT_BYTES = 0x80;
-/** Of a tag that is one byte: that it is, and its wire type, which here is that of a length. */
+/** The bits of a tag that tell whether it has one byte and is that of a length-delimited field. */
 const SHORT_LENGTH_MASK = SHORT_BYTES | 7;
 const SHORT_LENGTH = 2;
 const SHORT_HEAD_BYTES = 2;
 const TIME_FIELD_BYTES = 9;
 
 /**
- * The fields of one LogRecord message, read in one walk over its bytes, without looking into its values. A start and an
- * end are places in the request, both 0 where the field is absent; of a field that is there twice the last one counts.
+ * The fields of one LogRecord message, read in one pass over its bytes without decoding its values. Starts and ends are
+ * positions in the request, both 0 if the field is absent. If a field is repeated, the last one counts.
  */
 export class RecordFields {
   /** The halves of the times, as signed numbers. */
@@ -38,26 +38,26 @@ export class RecordFields {
   severityTextEnd = 0;
   bodyStart = 0;
   bodyEnd = 0;
-  /** The tag of the first attribute, and the end of the last one; other fields may stand between attributes. */
+  /** The first attribute's tag and the last one's end; there may be other fields between attributes. */
   attributesStart = 0;
   attributesEnd = 0;
   eventNameStart = 0;
   eventNameEnd = 0;
-  /** Starts of the ids; 0 where they are absent, of another length or all zero. */
+  /** The starts of the ids; 0 if absent, of a wrong length or all zero. */
   traceId = 0;
   spanId = 0;
   flags = 0;
-  /** Where an id ends whose length is wrong; 0 if there is none. */
+  /** The end of an id that has a wrong length; 0 if there is none. */
   invalidIdEnd = 0;
-  /** How many fields were read one by one. */
+  /** The number of fields that {@link read} has no shortcut for. */
   #rareFields = 0;
 
-  /** Whether the record has a time to be put in order by. */
+  /** True if the record has a time by which it can be ordered. */
   get hasTime(): boolean {
     return (this.orderLow | this.orderHigh) !== 0;
   }
 
-  /** The record's own time, or else the observed one. */
+  /** The record's own time, else the observed one. */
   get orderLow(): number {
     return this.#hasOwnTime ? this.timeLow : this.observedLow;
   }
@@ -128,17 +128,17 @@ export class RecordFields {
     this.invalidIdEnd = 0;
   }
 
-  /** Keeps where a field of a length lies, with its tag at `place`; false for an unknown one. */
+  /** Stores the position of a length-delimited field whose tag is at `position`; returns false for an unknown one. */
   #found(
     { bytes }: ProtobufReader,
     tag: number,
-    place: number,
+    position: number,
     start: number,
     end: number,
   ): boolean {
     switch (tag) {
       case RECORD_ATTRIBUTES:
-        if (this.attributesStart === 0) this.attributesStart = place;
+        if (this.attributesStart === 0) this.attributesStart = position;
         this.attributesEnd = end;
         return true;
       case RECORD_BODY:
@@ -171,10 +171,10 @@ export class RecordFields {
     return 0;
   }
 
-  /** Reads the field at the reader's position, whatever it is. */
+  /** Reads any field at the reader's position. */
   #any(reader: ProtobufReader, end: number): void {
     this.#countRare(reader);
-    const place = reader.position;
+    const { position } = reader;
     const tag = reader.field(end);
     switch (tag) {
       case RECORD_SEVERITY_NUMBER:
@@ -195,7 +195,7 @@ export class RecordFields {
         this.observedHigh = reader.high | 0;
         break;
       default:
-        if (!this.#found(reader, tag, place, reader.start, reader.end)) {
+        if (!this.#found(reader, tag, position, reader.start, reader.end)) {
           reader.ignore(tag, end, LOG_RECORD.strictNumbers);
         }
     }
@@ -211,7 +211,7 @@ export class RecordFields {
   }
 }
 
-/** Where the id starts; 0 for one that is all zero, which the specification has as invalid. */
+/** Returns the start of the id; 0 if it is all zero, which the specification calls invalid. */
 function validId(bytes: Uint8Array, start: number, end: number): number {
   for (let index = start; index < end; index++) {
     if (bytes[index] !== 0) return start;

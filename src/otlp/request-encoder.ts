@@ -35,9 +35,9 @@ import {
 } from "./request-limits.ts";
 
 /**
- * Encodes an ExportLogsServiceRequest from protobuf straight to envelopes, in order of time: the same bytes as those
- * of its decoded records, many times faster. System logs below `lowest` are filtered, audit events below INFO; of a
- * filtered record the body and the attributes are not looked at. What the sender should know beside is told to `findings`.
+ * Encodes an ExportLogsServiceRequest in protobuf as envelopes, in order of time: the same bytes as those of its decoded
+ * records, many times faster. System logs below `lowest` are filtered, audit events below INFO; the body and the attributes
+ * of a filtered record are not read. What the sender should know about the records is added to `findings`.
  * @throws TailgateError OTLP_UNDECODABLE; `open` is then as it was.
  */
 export function encodeOtlpProtobuf(
@@ -50,7 +50,7 @@ export function encodeOtlpProtobuf(
   return runToEnd(encodeSteps(body, open, lowest, { loggers, findings, memory: indexMemory }));
 }
 
-/** The same, if it takes no more than so many steps: undefined if it takes more, and `open` is then as it was. */
+/** Does the same in at most that many steps; if it takes more, it returns undefined, and `open` is as it was. */
 export function encodeOtlpProtobufWithin(
   body: Uint8Array,
   open: BatchBuilder,
@@ -63,7 +63,7 @@ export function encodeOtlpProtobufWithin(
   return runWithin(encodeSteps(body, open, lowest, options), stepsMax);
 }
 
-/** The same in steps; between them nothing else may be encoded into `open`. */
+/** Does the same in steps; between them, nothing else may be encoded into `open`. */
 export function encodeOtlpProtobufInSteps(
   body: Uint8Array,
   open: BatchBuilder,
@@ -90,7 +90,7 @@ export function encodeOtlpJson(
   return encodeOtlpProtobuf(protobuf, open, lowest, loggers);
 }
 
-/** Does the same in steps; between them nothing else may be encoded into `open`. */
+/** Does the same in steps; between them, nothing else may be encoded into `open`. */
 export function* encodeOtlpJsonInSteps(
   body: Uint8Array,
   open: BatchBuilder,

@@ -14,7 +14,7 @@ import { REQUEST, RESOURCE_LOGS, SCOPE_LOGS, LOG_RECORD } from "./schema.ts";
 
 const { resourceLogs: REQUEST_RESOURCE_LOGS } = REQUEST.tags;
 const {
-  instrumentationLibraryLogs: RESOURCE_LOGS_LIBRARY_LOGS,
+  instrumentationLibraryLogs: LEGACY_LOGS,
   resource: RESOURCE_LOGS_RESOURCE,
   schemaUrl: RESOURCE_LOGS_SCHEMA_URL,
   scopeLogs: RESOURCE_LOGS_SCOPE_LOGS,
@@ -35,56 +35,56 @@ const TIME_LOW = 4;
 const TIME_HIGH = 5;
 const COLUMNS = 6;
 
-/** To take memory for about as many records as there are at once. */
+/** For a first guess at the number of records. */
 const RECORD_BYTES_TYPICAL = 192;
 
-/** The tag of a time and its eight bytes. */
+/** The tag and the eight bytes of a time. */
 const TIME_FIELD_BYTES = 9;
 
 const NANOS_OF_MILLI = 1_000_000n;
 const WORD_MASK = 0xffff_ffffn;
 
-/** Work is done on one request at a time, and within one call. */
+/** One record is read at a time, without interruption. */
 const fields = new RecordFields();
 
-/** More records are not sorted by comparing them. */
+/** More records than this are sorted by radix instead of by comparison. */
 const COMPARED_RECORDS_MAX = 4096;
 const TIME_DIGITS = 4;
 const DIGIT_VALUES = 1 << 16;
 
 export interface IndexOptions {
-  /** Unless it has to be exact, a record that starts with its time is taken to have no second one. */
+  /** If false, a record that starts with its time is assumed to have no second one, which saves reading it. */
   readonly isExact: boolean;
-  /** Whether the sizes of its parts are limited; those of what is stored were when it came. */
+  /** True for a request from a sender: its parts are limited in size, and legacy records migrated. */
   readonly isReceived?: boolean;
-  /** Of a layout that nobody looks at any more: it is used again if it suffices. */
+  /** The memory of an index that is no longer in use; it is reused if it is large enough. */
   readonly memory?: Int32Array | undefined;
 }
 
 /**
- * Where the records lie in an ExportLogsServiceRequest: one walk over the bytes, so that records can be put in order
- * of time, and come to know a resource or a scope that stands after them, before anything is made of them. Of a field
- * that is there twice the last one counts.
+ * Says where the records are in an ExportLogsServiceRequest. It is made in one pass over the bytes, before any record is
+ * decoded: records are put in order of time, and a resource or a scope may come after its records. If a field is repeated,
+ * the last one counts.
  */
 export class RequestIndex {
   readonly reader: ProtobufReader;
   /** The number of records. */
   length = 0;
-  /** Start and end of each resource and scope, 0 and 0 where it is absent. */
+  /** Start and end of each resource and scope; both 0 if it is absent. */
   readonly resources: number[] = [];
   readonly scopes: number[] = [];
-  /** Start and end of the ResourceLogs and the ScopeLogs in which they stand, at the same places. */
+  /** Start and end of the ResourceLogs and ScopeLogs that contain them, at the same offsets. */
   readonly resourceLogs: number[] = [];
   readonly scopeLogs: number[] = [];
-  /** How many fields around the records are unknown, other than those inside of a resource or a scope. */
+  /** The number of unknown fields, apart from those in a record, a resource or a scope. */
   unknownFields = 0;
-  /** Whether a resource has records in the deprecated field alone. */
-  #hasLibraryLogs = false;
-  /** Whether the order is known to be that of what {@link RecordFields} reads. */
+  /** True if a ResourceLogs has records in the deprecated field only. */
+  #hasLegacyLogs = false;
+  /** True if the times are surely those that {@link RecordFields} reads. */
   readonly isExact: boolean;
   #columns: Int32Array;
   #inOrder = true;
-  /** When the request came, for records without any time; worked out when the first of them is met. */
+  /** The time for records without any; set when the first of them is found. */
   #arrival: { readonly low: number; readonly high: number } | undefined;
   readonly #isReceived: boolean;
   readonly #budget = new PartBudget();
@@ -105,10 +105,10 @@ export class RequestIndex {
 
   /** @throws TailgateError OTLP_UNDECODABLE */
   static *inSteps(body: Uint8Array, options: IndexOptions): Steps<RequestIndex> {
-    const layout = new RequestIndex(body, options);
-    yield* layout.#request(body.length);
-    // What is stored was migrated when it came.
-    if (!layout.#hasLibraryLogs || options.isReceived !== true) return layout;
+    const index = new RequestIndex(body, options);
+    yield* index.#request(body.length);
+    // Stored requests were migrated when they were received.
+    if (!index.#hasLegacyLogs || options.isReceived !== true) return index;
     return yield* RequestIndex.inSteps(migratedRequest(body), options);
   }
 
@@ -144,24 +144,23 @@ export class RequestIndex {
     return this.#columns[COLUMNS * record + TIME_HIGH]!;
   }
 
-  /** The records in order of time, stably; undefined where they stand in that order. */
+  /** Returns the records in order of time, stably; undefined if they already are in that order. */
   order(): Uint32Array | undefined {
     if (this.#inOrder) return undefined;
     const records = Uint32Array.from({ length: this.length }, (_, record) => record);
-    if (this.length > COMPARED_RECORDS_MAX) return this.#sorted(records);
+    if (this.length > COMPARED_RECORDS_MAX) return this.#radixSorted(records);
     return records.sort((one, other) => this.#compareTimes(one, other));
   }
 
-  /** Sorts by the digits of the times, the lowest first: for many records much faster than comparing them. */
-  #sorted(records: Uint32Array<ArrayBuffer>): Uint32Array {
+  /** Sorts by the digits of the times, the lowest first, which is much faster for many records. */
+  #radixSorted(records: Uint32Array<ArrayBuffer>): Uint32Array {
     let from = records;
     let to = new Uint32Array(records.length);
     for (let digit = 0; digit < TIME_DIGITS; digit++) {
       const ends = new Uint32Array(DIGIT_VALUES + 1);
-      for (let place = 0; place < from.length; place++) ends[this.#digit(place, digit) + 1]!++;
+      for (let record = 0; record < from.length; record++) ends[this.#digit(record, digit) + 1]!++;
       for (let value = 0; value < DIGIT_VALUES; value++) ends[value + 1]! += ends[value]!;
-      for (let place = 0; place < from.length; place++) {
-        const record = from[place]!;
+      for (const record of from) {
         to[ends[this.#digit(record, digit)]!++] = record;
       }
       [from, to] = [to, from];
@@ -174,7 +173,6 @@ export class RequestIndex {
     return digit % 2 === 0 ? word & 0xffff : word >>> 16;
   }
 
-  /** Whether enough was read for a step. */
   #isStep(): boolean {
     const { position } = this.reader;
     if (position < this.#nextStep) return false;
@@ -202,7 +200,7 @@ export class RequestIndex {
     this.resources.push(0, 0);
     this.resourceLogs.push(reader.position, end);
     const firstScope = this.scopes.length;
-    let hasLibraryLogs = false;
+    let hasLegacyLogs = false;
     while (reader.position < end) {
       const tag = reader.field(end);
       switch (tag) {
@@ -214,8 +212,8 @@ export class RequestIndex {
         case RESOURCE_LOGS_SCOPE_LOGS:
           yield* this.#scopeLogs(reader.start, reader.end, resource);
           break;
-        case RESOURCE_LOGS_LIBRARY_LOGS:
-          hasLibraryLogs = true;
+        case LEGACY_LOGS:
+          hasLegacyLogs = true;
           break;
         case RESOURCE_LOGS_SCHEMA_URL:
           break;
@@ -226,7 +224,7 @@ export class RequestIndex {
       this.#budget.add(reader.position);
       if (this.#isStep()) yield;
     }
-    if (hasLibraryLogs && this.scopes.length === firstScope) this.#hasLibraryLogs = true;
+    if (hasLegacyLogs && this.scopes.length === firstScope) this.#hasLegacyLogs = true;
   }
 
   *#scopeLogs(start: number, end: number, resource: number): Steps<void> {
@@ -279,7 +277,7 @@ export class RequestIndex {
     this.reader.position = end;
   }
 
-  /** Reads the time that a record starts with, as nearly all do; false where there is none. */
+  /** Reads the time at the start of a record, where nearly all have it; returns false if there is none. */
   #readFirstTime(columns: Int32Array, row: number, start: number, end: number): boolean {
     const { bytes, view } = this.reader;
     if (this.isExact || end - start < TIME_FIELD_BYTES || bytes[start] !== RECORD_TIME)
@@ -321,48 +319,44 @@ function arrivalTime(): { low: number; high: number } {
 }
 
 /**
- * Requests of senders from before opentelemetry-proto 0.15, which have their records in a field that is deprecated since.
- */
-
-/**
- * Returns the request with the records of the deprecated field among the scope logs of each resource that has none
- * there, as the OpenTelemetry Collector migrates them. All other fields stay as they are.
+ * Migrates a request of a sender from before opentelemetry-proto 0.15, as the OpenTelemetry Collector does: if a
+ * ResourceLogs has no scope logs, those of the deprecated field take their place. All other fields stay as they are.
  * @throws TailgateError OTLP_UNDECODABLE
  */
-export function migratedRequest(request: Uint8Array): Uint8Array {
+function migratedRequest(request: Uint8Array): Uint8Array {
   const reader = new ProtobufReader(request);
-  const pieces: Uint8Array[] = [];
+  const parts: Uint8Array[] = [];
   while (reader.position < request.length) {
     const start = reader.position;
     const tag = reader.field(request.length);
     if (tag !== REQUEST_RESOURCE_LOGS) {
       reader.ignore(tag, request.length, 0);
-      pieces.push(request.subarray(start, reader.position));
+      parts.push(request.subarray(start, reader.position));
       continue;
     }
     const after = reader.position;
-    pieces.push(field(tag, migratedResourceLogs(reader, reader.start, reader.end)));
+    parts.push(field(tag, migratedResourceLogs(reader, reader.start, reader.end)));
     reader.position = after;
   }
-  return Buffer.concat(pieces);
+  return Buffer.concat(parts);
 }
 
 function migratedResourceLogs(reader: ProtobufReader, start: number, end: number): Uint8Array {
   const { bytes } = reader;
-  const pieces: Uint8Array[] = [];
+  const parts: Uint8Array[] = [];
   reader.position = start;
   while (reader.position < end) {
     const from = reader.position;
     const tag = reader.field(end);
     if (tag === RESOURCE_LOGS_SCOPE_LOGS) return bytes.subarray(start, end);
-    if (tag === RESOURCE_LOGS_LIBRARY_LOGS) {
-      pieces.push(field(RESOURCE_LOGS_SCOPE_LOGS, bytes.subarray(reader.start, reader.end)));
+    if (tag === LEGACY_LOGS) {
+      parts.push(field(RESOURCE_LOGS_SCOPE_LOGS, bytes.subarray(reader.start, reader.end)));
       continue;
     }
     reader.ignore(tag, end, 0);
-    pieces.push(bytes.subarray(from, reader.position));
+    parts.push(bytes.subarray(from, reader.position));
   }
-  return Buffer.concat(pieces);
+  return Buffer.concat(parts);
 }
 
 function field(tag: number, content: Uint8Array): Uint8Array {

@@ -441,7 +441,7 @@ describe("bad input", () => {
   };
 
   it.each([
-    [[0x0a, 0x05, 0x12], "byte 2 of 3: 5 bytes are announced where 1 are left"],
+    [[0x0a, 0x05, 0x12], "byte 2 of 3: a length of 5 exceeds the 1 bytes that are left"],
     [[0x0a], "byte 1 of 1: a number is cut off"],
     [[0x00, 0x00], "byte 1 of 2: a field has the number 0"],
     [[0x08, 0x01], "byte 1 of 2: field 1 has the wire type 0"],
@@ -465,7 +465,9 @@ describe("bad input", () => {
 
   it("in an attribute's value is found although the rest is sound", () => {
     const attribute = lengthDelimited(6, lengthDelimited(2, Buffer.from([0x0a, 0x09, 0x61])));
-    expect(refusal(requestOfBytes(attribute))).toContain("9 bytes are announced where 1 are left");
+    expect(refusal(requestOfBytes(attribute))).toContain(
+      "a length of 9 exceeds the 1 bytes that are left",
+    );
   });
 
   it("cannot fill the memory with empty records", () => {

@@ -9,23 +9,23 @@ const { attributes: RECORD_ATTRIBUTES } = LOG_RECORD.tags;
 const { key: KEY_VALUE_KEY, value: KEY_VALUE_VALUE } = KEY_VALUE.tags;
 const { intValue: VALUE_INT, stringValue: VALUE_STRING } = ANY_VALUE.tags;
 
-/** What an attribute's name makes of it. */
+/** The kind of an attribute, which follows from its name. */
 const ORDINARY = 0;
 export const RESERVED_NAME = 1;
-/** A name that starts as those do that the gateway renames. */
+/** A name with the prefix of renamed attributes. */
 export const RENAME_LOOKALIKE = 2;
 export const EVENT_TYPE = 3;
 export const TRACE_ID_NAME = 4;
 export const SPAN_ID_NAME = 5;
 export const SERVICE_NAME = 6;
-/** `event_name`, the gateway's own name for the event's name. */
+/** `event_name`, the envelope's own member for the event's name. */
 export const EVENT_NAME_MEMBER = 7;
-/** `event.name`, the event's name as an attribute. */
+/** `event.name`, the attribute for the event's name. */
 export const EVENT_NAME_ATTRIBUTE = 8;
 export const ERR_NAME = 9;
 /** It may name the logger of a record without a scope name. */
 export const LOGGER_NAME = 10;
-/** From here on the attribute tells the call site, and is no extra. */
+/** From here on, attributes describe the call site and are not extras. */
 export const CODE_OTHER = 11;
 export const FILE_PATH = 12;
 export const FILE_PATH_OLD = 13;
@@ -36,7 +36,7 @@ export const LINE_NUMBER = 17;
 export const LINE_NUMBER_OLD = 18;
 const KINDS = 19;
 
-/** The columns of an attribute: where its key and its value lie, its key's hash, and its kind. */
+/** The columns of an attribute's row: the positions of its key and value, the key's hash, and the kind. */
 const KEY_START = 0;
 const KEY_END = 1;
 const VALUE_START = 2;
@@ -45,7 +45,7 @@ const HASH = 4;
 const KIND = 5;
 const COLUMNS = 6;
 
-/** A record with more attributes is left to the decoder: the search for duplicates grows with their square. */
+/** A record with more attributes takes the plain path: the search for duplicates is quadratic. */
 const ATTRIBUTES_MAX = 64;
 
 interface SpecialName {
@@ -54,7 +54,7 @@ interface SpecialName {
 }
 
 const specialNames = new Map<number, SpecialName>();
-/** For the low bits of a hash whether a special name has them: most keys need no look into the map. */
+/** For the low bits of a hash, whether a special name has them: most keys need no look-up in the map. */
 const HASH_BITS = 0x3ff;
 const specialBits = new Uint8Array(HASH_BITS + 1);
 for (const [text, kind] of [
@@ -87,21 +87,21 @@ const CODE_BYTES = ascii(CODE_PREFIX);
 const RENAME_BYTES = ascii(RENAME_PREFIX);
 
 /**
- * The attributes of one record, as places in a request's bytes: one piece of memory for all records. A record mostly
- * has the keys of the one before, in the same order, and nothing about these has to be found out again.
+ * The attributes of one record, as positions in a request. All records share its memory. Most records have the same keys as
+ * the previous one, in the same order, whose hashes and kinds are then known.
  */
 export class AttributeTable {
   length = 0;
-  /** What the rows are about; undefined where they cannot be relied on. */
+  /** The request that the rows belong to; undefined if they are not complete. */
   #reader: ProtobufReader | undefined;
   readonly #rows = new Int32Array(COLUMNS * ATTRIBUTES_MAX);
-  /** The kinds that are there, as bits, and for each of these the last attribute. */
+  /** The kinds of the attributes, as bits, and the last attribute of each kind. */
   #kinds = 0;
   readonly #last = new Int32Array(KINDS);
 
   /**
-   * Reads the attributes between `start` and `end` of a record. False where something is so rare that it is left to
-   * the decoder: many attributes, two of one name, names that are not ASCII, call sites of odd types.
+   * Reads the attributes between `start` and `end` of a record. Returns false for what is left to the plain path because it
+   * is rare: many attributes, repeated or non-ASCII names, call sites of unusual types.
    * @throws TailgateError OTLP_UNDECODABLE
    */
   read(reader: ProtobufReader, start: number, end: number): boolean {
@@ -118,8 +118,8 @@ export class AttributeTable {
   }
 
   /**
-   * Reads attributes as long as they have the keys of the record before, which had so many; answers where it came to,
-   * or -1 for an odd call site.
+   * Reads attributes as long as they have the same keys as the previous record, which had `before` of them. Returns the
+   * position that it has reached, or -1 for an unusual call site.
    */
   #readAlike(reader: ProtobufReader, start: number, end: number, before: number): number {
     const { bytes } = reader;
@@ -149,7 +149,6 @@ export class AttributeTable {
     return position;
   }
 
-  /** Counts the kinds of the rows that are there. */
   #countKinds(): void {
     this.#kinds = 0;
     for (let index = 0; index < this.length; index++) this.#countKind(index);
@@ -183,7 +182,7 @@ export class AttributeTable {
     return this.#rows[COLUMNS * index + KEY_END]!;
   }
 
-  /** Where the value's AnyValue starts, or the text of the value where it is one of the call site's. */
+  /** Returns where the value's AnyValue starts; for the strings of the call site, where the string itself starts. */
   valueStart(index: number): number {
     return this.#rows[COLUMNS * index + VALUE_START]!;
   }
@@ -196,12 +195,12 @@ export class AttributeTable {
     return (this.#kinds & (1 << kind)) !== 0;
   }
 
-  /** Whether an attribute tells the call site. */
+  /** True if an attribute describes the call site. */
   get hasCode(): boolean {
     return this.#kinds >= 1 << CODE_OTHER;
   }
 
-  /** The attribute of that kind, -1 where there is none. */
+  /** Returns the last attribute of that kind; -1 if there is none. */
   indexOf(kind: number): number {
     return this.has(kind) ? this.#last[kind]! : -1;
   }
@@ -239,7 +238,7 @@ export class AttributeTable {
     return this.#add(reader, keyStart, keyEnd, valueStart, valueEnd);
   }
 
-  /** Adds an attribute; -1 stands for the places of an absent key or value, which are empty then. */
+  /** Adds an attribute; -1 is both start and end of an absent key or value. */
   #add(
     reader: ProtobufReader,
     keyStart: number,
@@ -258,7 +257,7 @@ export class AttributeTable {
     return rows[row + KIND]! < CODE_OTHER || this.#readCode(reader, row);
   }
 
-  /** Finds out about a name; false where it is not ASCII or there already, or where there are too many. */
+  /** Adds a name to a row; returns false if it is not ASCII, is repeated, or exceeds the table. */
   #addName(reader: ProtobufReader, row: number, start: number, end: number): boolean {
     const hash = keyHash(reader, start, end);
     if (this.length === ATTRIBUTES_MAX || hash === NOT_ASCII || this.#hasHash(hash)) return false;
@@ -267,16 +266,16 @@ export class AttributeTable {
     return true;
   }
 
-  /** True also for two names of the same hash, once in a billion pairs: the decoder tells them apart. */
+  /** Also true for different names with the same hash, one in a billion pairs; the plain path tells them apart. */
   #hasHash(hash: number): boolean {
     const end = COLUMNS * this.length;
-    for (let place = HASH; place < end; place += COLUMNS) {
-      if (this.#rows[place] === hash) return true;
+    for (let cell = HASH; cell < end; cell += COLUMNS) {
+      if (this.#rows[cell] === hash) return true;
     }
     return false;
   }
 
-  /** Reads an attribute that tells the call site; false for another type than such a one has. */
+  /** Reads an attribute of the call site; returns false if its value has an unusual type. */
   #readCode(reader: ProtobufReader, row: number): boolean {
     const after = reader.position;
     const start = this.#rows[row + VALUE_START]!;
@@ -313,16 +312,15 @@ function kindOf(bytes: Uint8Array, start: number, end: number, hash: number): nu
   return startsWith(bytes, start, end, RENAME_BYTES) ? RENAME_LOOKALIKE : ORDINARY;
 }
 
-/** A length below it is one byte on the wire. */
+/** A smaller length has one byte on the wire. */
 const SHORT_BYTES = 0x80;
 
-/** The tag and the length of a field that is shorter than {@link SHORT_BYTES}. */
+/** The size of the tag and the length of a field that is shorter than {@link SHORT_BYTES}. */
 const SHORT_HEAD_BYTES = 2;
 
 /**
- * Whether the KeyValue between `start` and `end` has the form that nearly all have: a short key, then a short value
- * that ends where it does. Then the key starts after a head, and ends where this answers; else the answer is -1, and
- * nothing is known.
+ * Returns the end of the key if the KeyValue between `start` and `end` has the usual form: a short key, whose bytes follow
+ * a tag and a length, then a short value up to `end`. Otherwise it returns -1.
  */
 function shortKeyEnd(bytes: Uint8Array, start: number, end: number): number {
   if (end - start < 2 * SHORT_HEAD_BYTES || bytes[start] !== KEY_VALUE_KEY) return -1;

@@ -1,39 +1,39 @@
 /**
- * The inner loops of the way from OTLP's bytes to envelopes. Each function writes at a place for which room was
- * reserved before, and answers the place behind what it has written: nothing but numbers goes from one to the next.
+ * The inner loops of the fast path. The functions that write take a position in memory that was reserved before, and return
+ * the position after what they have written, so that only numbers are passed around.
  */
 
 import { arePlainWords, isPlainWord, PLAIN, writeEscaped } from "../escapes.ts";
 import type { ByteSource } from "../json-writer.ts";
 
-/** The memory to write to, as bytes and to write several of them at a time. */
+/** The memory to write to, by bytes and by words. */
 export interface ByteTarget {
   readonly buffer: Buffer;
   readonly view: DataView;
 }
 
-/** How many bytes a byte of a text may become: a control character the six of \u00xx. */
+/** How many bytes a byte of a string may become: a control character takes the six of \u00xx. */
 export const TEXT_GROWTH_MAX = 6;
 
-/** Bytes are copied in words where nothing in them needs an escape. */
+/** Bytes that need no escape are copied in words. */
 const WORD_BYTES = 4;
 
 const QUOTE = 0x22;
 const ZERO = 0x30;
 
-/** For each byte its two hex digits, the first one in the lower half. */
+/** The two hex digits of each byte, the first one in the lower half. */
 const HEX_PAIRS = Uint16Array.from({ length: 256 }, (_, byte) => {
   const digits = byte.toString(16).padStart(2, "0");
   return digits.charCodeAt(0) | (digits.charCodeAt(1) << 8);
 });
 
-/** Writes bytes that are JSON already. */
+/** Writes bytes that are already JSON. */
 export function putRaw({ buffer }: ByteTarget, at: number, bytes: Uint8Array): number {
   buffer.set(bytes, at);
   return at + bytes.length;
 }
 
-/** Writes the bytes of a string in UTF-8 with its quotes; what is not UTF-8 becomes U+FFFD. */
+/** Writes a string that is given in UTF-8, with its quotes; what is not UTF-8 becomes U+FFFD. */
 export function putText(
   target: ByteTarget,
   at: number,
@@ -48,7 +48,7 @@ export function putText(
   const from = source.view;
   let position = at + 1;
   let index = start;
-  // Two words at a time, as long as there are as many.
+  // Copies two words at a time, then single ones.
   for (const pairs = last - WORD_BYTES; index < pairs; index += 2 * WORD_BYTES) {
     const word = from.getInt32(index, true);
     const next = from.getInt32(index + WORD_BYTES, true);
@@ -63,7 +63,7 @@ export function putText(
     to.setInt32(position, word, true);
     position += WORD_BYTES;
   }
-  // The last word may lie over the one before it, so that no bytes are left over.
+  // The last word may overlap the previous one, so that no bytes are left over.
   const word = from.getInt32(last, true);
   if (!isPlainWord(word)) return putEscaped(target, position, source, index, end);
   position += end - index;
@@ -72,7 +72,7 @@ export function putText(
   return position + 1;
 }
 
-/** The same for a text that is shorter than a word, behind its first quote. */
+/** Writes a string that is shorter than a word, after its first quote. */
 function putShortText(
   target: ByteTarget,
   at: number,
@@ -92,7 +92,7 @@ function putShortText(
   return position + 1;
 }
 
-/** The rest of a text, from a byte on that perhaps needs an escape. */
+/** Writes the rest of a string, from a byte that may need an escape. */
 function putEscaped(
   { buffer }: ByteTarget,
   at: number,
@@ -105,20 +105,20 @@ function putEscaped(
   return position + 1;
 }
 
-/** Writes a whole number from 0 to 2^31 - 1. */
+/** Writes an integer from 0 to 2^31 - 1. */
 export function putNumber({ buffer }: ByteTarget, at: number, value: number): number {
   let digits = 1;
   for (let power = 10; power <= value; power *= 10) digits++;
   let rest = value;
-  for (let place = at + digits - 1; place >= at; place--) {
+  for (let position = at + digits - 1; position >= at; position--) {
     const tens = (rest / 10) | 0;
-    buffer[place] = ZERO + rest - 10 * tens;
+    buffer[position] = ZERO + rest - 10 * tens;
     rest = tens;
   }
   return at + digits;
 }
 
-/** Writes bytes as hex digits, with the quote behind them. */
+/** Writes bytes as hex digits and a closing quote. */
 export function putId(
   { buffer, view }: ByteTarget,
   at: number,
@@ -136,18 +136,18 @@ export function putId(
 }
 
 const LONG_BYTES = 8;
-/** From here on longer words are worth it. */
-const LONG_PIECE_BYTES = 2 * LONG_BYTES;
+/** From this length on, words of eight bytes are faster. */
+const LONG_RANGE_BYTES = 2 * LONG_BYTES;
 
-/** Whether two pieces of that length have the same bytes. */
+/** True if the ranges of that length at two positions have the same bytes. */
 export function areSame(source: ByteSource, one: number, other: number, length: number): boolean {
-  if (length >= LONG_PIECE_BYTES) return areSameLong(source, one, other, length);
+  if (length >= LONG_RANGE_BYTES) return areSameLong(source, one, other, length);
   const { bytes, view } = source;
   const last = length - WORD_BYTES;
   for (let offset = 0; offset < last; offset += WORD_BYTES) {
     if (view.getInt32(one + offset) !== view.getInt32(other + offset)) return false;
   }
-  // The last word may lie over the one before it.
+  // The last word may overlap the previous one.
   if (last >= 0) return view.getInt32(one + last) === view.getInt32(other + last);
   for (let offset = 0; offset < length; offset++) {
     if (bytes[one + offset] !== bytes[other + offset]) return false;
@@ -155,7 +155,7 @@ export function areSame(source: ByteSource, one: number, other: number, length: 
   return true;
 }
 
-/** Of bigints that are only compared the compiler makes words of the machine: none is allocated. */
+/** The compiler turns bigints that are only compared into machine words, without allocating any. */
 function areSameLong({ view }: ByteSource, one: number, other: number, length: number): boolean {
   const last = length - LONG_BYTES;
   for (let offset = 0; offset < last; offset += LONG_BYTES) {
@@ -166,7 +166,7 @@ function areSameLong({ view }: ByteSource, one: number, other: number, length: n
   return view.getBigInt64(one + last, true) === view.getBigInt64(other + last, true);
 }
 
-/** Whether the bytes between two places start with others. */
+/** True if the bytes between two positions start with the given prefix. */
 export function startsWith(
   bytes: Uint8Array,
   start: number,
@@ -183,12 +183,12 @@ export function startsWith(
 const FNV_OFFSET = 0x811c9dc5;
 const FNV_PRIME = 0x01000193;
 
-/** What {@link keyHash} answers for a key that is not ASCII. */
+/** What {@link keyHash} returns for a key that is not ASCII. */
 export const NOT_ASCII = -1;
 
 /**
- * A hash of a key's bytes from 0 up, after FNV-1a but four bytes at a time; {@link NOT_ASCII} where two keys could
- * differ on the wire and be the same in the envelope, because both are no UTF-8.
+ * Returns a hash of at least 0 of a key, after FNV-1a but four bytes at a time; {@link NOT_ASCII} for other keys, of which
+ * two may differ on the wire and be equal in the envelope, if they are not UTF-8.
  */
 export function keyHash({ bytes, view }: ByteSource, start: number, end: number): number {
   let hash = FNV_OFFSET;
@@ -204,6 +204,6 @@ export function keyHash({ bytes, view }: ByteSource, start: number, end: number)
     all |= byte;
     hash = Math.imul(hash ^ byte, FNV_PRIME);
   }
-  // A multiplication carries bits upwards only: let the upper ones count below too.
+  // Multiplication carries bits upwards only, so the upper ones are folded into the lower ones.
   return (all & 0x80808080) === 0 ? (hash ^ (hash >>> 15)) & 0x7fff_ffff : NOT_ASCII;
 }

@@ -1,4 +1,4 @@
-/** `callSiteOf` of code-attributes.ts on bytes: the envelope's module, function and line of a usual record. */
+/** Writes module, function and line of an envelope, as `callSiteOf` of `envelope/call-site.ts` does, from protobuf. */
 
 import {
   FILE_PATH,
@@ -19,7 +19,7 @@ const DOT = 0x2e;
 const SLASH = 0x2f;
 const BACKSLASH = 0x5c;
 
-/** Writes the three members at a place for which room was reserved; -1 where the line is no small number. */
+/** Writes the three members at a reserved position; returns -1 if the line has more than 31 bits. */
 export function putCallSite(
   target: ByteTarget,
   at: number,
@@ -40,7 +40,7 @@ export function putCallSite(
   return putNumber(target, putRaw(target, position, LINE), line);
 }
 
-/** The attribute of the first of these kinds that has a text which is not empty; -1 where there is none. */
+/** Returns the first attribute of these kinds that has a non-empty string; -1 if there is none. */
 function firstText(attributes: AttributeTable, stable: number, old = stable): number {
   let index = attributes.indexOf(stable);
   if (isText(attributes, index)) return index;
@@ -52,7 +52,7 @@ function isText(attributes: AttributeTable, index: number): boolean {
   return index >= 0 && attributes.valueStart(index) < attributes.valueEnd(index);
 }
 
-/** The file's name without its last extension. */
+/** Writes a file's name without its directory and its last extension. */
 function putModule(
   target: ByteTarget,
   at: number,
@@ -72,7 +72,7 @@ function putModule(
   return putText(target, at, reader, base, dot > base ? dot : end);
 }
 
-/** What stands behind the last dot or pair of colons; `index` is an attribute, or -1 for "". */
+/** Writes what follows the last dot or double colon of an attribute; for index -1, an empty string. */
 function putLastComponent(
   target: ByteTarget,
   at: number,
@@ -88,13 +88,13 @@ function putLastComponent(
   return putText(target, at, reader, component, end);
 }
 
-/** Whether a component's name starts after that byte: a dot, or the second of two colons. */
+/** True if the byte is a dot or the second of two colons. */
 function isSeparator(bytes: Uint8Array, start: number, index: number): boolean {
   const byte = bytes[index];
   return byte === DOT || (byte === COLON && index > start && bytes[index - 1] === COLON);
 }
 
-/** The line, 0 where none is told or what is told is none; -1 where it has more than 31 bits. */
+/** Returns the line, 0 if there is none, or -1 if it has more than 31 bits. */
 function lineOf(reader: ProtobufReader, attributes: AttributeTable): number {
   const stable = attributes.indexOf(LINE_NUMBER);
   const index = stable >= 0 ? stable : attributes.indexOf(LINE_NUMBER_OLD);

@@ -27,45 +27,48 @@ import { ANY_VALUE, SPAN_ID_BYTES, TRACE_ID_BYTES } from "../../otlp/schema.ts";
 
 const { kvlistValue: VALUE_KEY_VALUES } = ANY_VALUE.tags;
 
-/** Room is reserved for the worst that a record's bytes can become; a larger record is left to the decoder. */
+/** A larger record takes the plain path, because memory is reserved for the most that its bytes can become. */
 const RECORD_BYTES_MAX = 64 << 10;
 
-/** More than all that every envelope has, apart from what its record says. */
+/** More than everything in an envelope that does not depend on its record. */
 const FIXED_BYTES_MAX = 512;
 
 const TRACE_ID_MEMBER = ascii(',"trace_id":"');
 const RENAMED_MEMBER = ascii(`,"${RENAME_PREFIX}`);
 const SPAN_ID_MEMBER = ascii(',"span_id":"');
 const EVENT_NAME = ascii(',"event_name":');
-/** How an event name starts that is a place in the source, and perhaps none. */
-const PLACE_IN_SOURCE = ascii("event ");
+/** The start of an event name that may be a position in the source instead. */
+const SOURCE_POSITION = ascii("event ");
 const COMMA = 0x2c;
 const COLON = 0x3a;
 const QUOTE = 0x22;
 const OPEN_BRACE = 0x7b;
 const CLOSE_BRACE = 0x7d;
 
-/** Work is done on one record at a time, and within one call: all requests share it. */
+/** One record is written at a time, without interruption, so all requests share it. */
 const attributes = new AttributeTable();
 
 /**
- * Writes the envelopes of records that have the form which nearly all have, straight from their bytes. Of a system log
- * much is mostly as in the one before: the head but for the microseconds, the attributes, the ids. Where the bytes are
- * the same, so is their JSON, which is copied from the envelope before.
+ * Writes the envelopes of records in the usual form directly from protobuf: the same bytes as `EnvelopeEncoder`, faster. All
+ * of this folder may be deleted, with its uses in `otlp/request-encoder.ts`: everything then takes the plain path.
+ * test/encode/otlp-protobuf.test.ts and the fuzz targets hold it to the plain path.
+ *
+ * A system log has much in common with the previous one: the head but for the microseconds, the attributes, the ids. If the
+ * bytes of such a part are the same, its JSON is copied from the previous envelope.
  */
 export class FastEnvelopeWriter {
   readonly #reader: ProtobufReader;
   readonly #writer: JsonWriter;
   readonly #values: ValueWriter;
-  /** The memory that the system log before lies in; undefined where there is none that can be copied from. */
-  #before: Buffer | undefined;
-  /** In it: where the envelope starts, its message, its attributes with the call site, its ids, and where it ends. */
+  /** The memory of the previous system log; undefined if there is none to copy from. */
+  #previous: Buffer | undefined;
+  /** Where its envelope, message, attributes with the call site, and ids start in that memory, and where it ends. */
   #start = 0;
   #message = 0;
   #members = 0;
   #ids = 0;
   #end = 0;
-  /** Of that record: what its parts were made of. */
+  /** What the parts of that envelope were made of. */
   #head: Uint8Array | undefined;
   #seconds = 0;
   #attributesStart = 0;
@@ -74,7 +77,7 @@ export class FastEnvelopeWriter {
   #traceId = 0;
   #spanId = 0;
   #hadEventName = false;
-  /** Whether an attribute may name the logger of the record that is being written. */
+  /** True if an attribute may name the logger of the current record. */
   #isNameless = false;
 
   constructor(reader: ProtobufReader, writer: JsonWriter) {
@@ -84,9 +87,9 @@ export class FastEnvelopeWriter {
   }
 
   /**
-   * Writes a record's envelope at the writer's position; false, with a part written that is to be thrown away, where
-   * the record is left to the decoder. `head` is what the logger's name and the level become, `service` the member
-   * that names the record's process, or nothing.
+   * Writes a record's envelope at the writer's position. Returns false if the record is left to the plain path; what was
+   * written has then to be discarded. `head` is the JSON of the logger and the level, `service` the member that names the
+   * record's process, or empty.
    * @throws TailgateError OTLP_UNDECODABLE
    */
   write(
@@ -101,18 +104,18 @@ export class FastEnvelopeWriter {
     this.#isNameless = nameAttributes !== undefined;
     const writer = this.#writer;
     writer.reserve(TEXT_GROWTH_MAX * bytes + head.length + service.length + FIXED_BYTES_MAX);
-    if (this.#before !== writer.buffer) this.#before = undefined;
+    if (this.#previous !== writer.buffer) this.#previous = undefined;
     const end = audit
       ? this.#putAuditEvent(fields, time, head, service)
       : this.#putSystemLog(fields, time, head, service);
-    if (end < 0) this.#before = undefined;
+    if (end < 0) this.#previous = undefined;
     else writer.position = end;
     return end >= 0;
   }
 
-  /** What was written last does not stay where it is. */
+  /** Must be called if the last envelope does not stay where it was written. */
   forget(): void {
-    this.#before = undefined;
+    this.#previous = undefined;
   }
 
   #putSystemLog(
@@ -136,7 +139,7 @@ export class FastEnvelopeWriter {
         ? this.#copy(ids, this.#ids, this.#end)
         : this.#putEnd(ids, fields, service);
     if (end < 0) return UNUSUAL;
-    this.#before = writer.buffer;
+    this.#previous = writer.buffer;
     this.#start = start;
     this.#message = message;
     this.#members = members;
@@ -153,7 +156,7 @@ export class FastEnvelopeWriter {
     return end;
   }
 
-  /** Copies a part of the envelope before. */
+  /** Copies a part of the previous envelope. */
   #copy(at: number, start: number, end: number): number {
     this.#writer.buffer.copyWithin(at, start, end);
     return at + end - start;
@@ -161,7 +164,7 @@ export class FastEnvelopeWriter {
 
   #hasAttributesOf({ attributesStart, attributesEnd }: RecordFields): boolean {
     return (
-      this.#before !== undefined &&
+      this.#previous !== undefined &&
       attributesEnd - attributesStart === this.#attributesBytes &&
       areSame(this.#reader, this.#attributesStart, attributesStart, this.#attributesBytes)
     );
@@ -177,13 +180,13 @@ export class FastEnvelopeWriter {
     );
   }
 
-  /** Of ids that start at these places, 0 for none. */
+  /** Compares the ids that start at these positions; 0 stands for none. */
   #isSameId(one: number, other: number, length: number): boolean {
     if (one === 0 || other === 0) return one === other;
     return areSame(this.#reader, one, other, length);
   }
 
-  /** Reads the attributes; false where there is more than their names to think about. */
+  /** Reads the attributes; returns false if they take the plain path. */
   #readAttributes({ attributesStart, attributesEnd }: RecordFields): boolean {
     return (
       attributes.read(this.#reader, attributesStart, attributesEnd) &&
@@ -192,7 +195,7 @@ export class FastEnvelopeWriter {
     );
   }
 
-  /** Whether there is an attribute `err` that may be pino's, whose members have other names in the envelope. */
+  /** True if an attribute `err` may be pino's, whose members have other names in the envelope. */
   #hasError(): boolean {
     const index = attributes.indexOf(ERR_NAME);
     if (index < 0) return false;
@@ -207,14 +210,14 @@ export class FastEnvelopeWriter {
 
   #putSystemHead(at: number, time: SplitTime, head: Uint8Array): number {
     const isAlike =
-      this.#before !== undefined && head === this.#head && time.seconds === this.#seconds;
+      this.#previous !== undefined && head === this.#head && time.seconds === this.#seconds;
     if (!isAlike) return this.#putHead(at, SYSTEM_HEAD, time, head);
     const end = this.#copy(at, this.#start, this.#message);
     putMicros(this.#writer, end - head.length - MICROS_BYTES, time.micros);
     return end;
   }
 
-  /** Writes all up to the message. */
+  /** Writes everything up to the message. */
   #putHead(at: number, type: Uint8Array, time: SplitTime, head: Uint8Array): number {
     const writer = this.#writer;
     let position = putRaw(writer, at, type);
@@ -222,7 +225,7 @@ export class FastEnvelopeWriter {
     return putRaw(writer, putMicros(writer, position, time.micros), head);
   }
 
-  /** Without a body the message is the event name, if that says something. */
+  /** Without a body, the message may be the event name, which is left to the plain path. */
   #putMessage(at: number, { bodyStart, bodyEnd, hasEventName }: RecordFields): number {
     if (bodyStart !== bodyEnd) return this.#values.putString(at, bodyStart, bodyEnd);
     return hasEventName || attributes.has(EVENT_NAME_ATTRIBUTE)
@@ -264,7 +267,7 @@ export class FastEnvelopeWriter {
     return this.#values.put(at + 1, attributes.valueStart(index), attributes.valueEnd(index));
   }
 
-  /** Writes what the gateway adds to a system log that has a message, and its end. */
+  /** Writes what the gateway adds to a system log, and its end. */
   #putEnd(at: number, fields: RecordFields, service: Uint8Array): number {
     const position = fields.hasEventName ? this.#putEventName(at, fields) : at;
     if (position < 0) return UNUSUAL;
@@ -273,7 +276,7 @@ export class FastEnvelopeWriter {
 
   #putEventName(at: number, { eventNameStart, eventNameEnd }: RecordFields): number {
     const { bytes } = this.#reader;
-    if (startsWith(bytes, eventNameStart, eventNameEnd, PLACE_IN_SOURCE)) return UNUSUAL;
+    if (startsWith(bytes, eventNameStart, eventNameEnd, SOURCE_POSITION)) return UNUSUAL;
     if (attributes.has(EVENT_NAME_MEMBER)) return at;
     const name = putRaw(this.#writer, at, EVENT_NAME);
     return putText(this.#writer, name, this.#reader, eventNameStart, eventNameEnd);
@@ -299,7 +302,7 @@ export class FastEnvelopeWriter {
     head: Uint8Array,
     service: Uint8Array,
   ): number {
-    this.#before = undefined;
+    this.#previous = undefined;
     if (!attributes.read(this.#reader, fields.attributesStart, fields.attributesEnd))
       return UNUSUAL;
     if (this.#hasError() || (this.#isNameless && this.#mayNameLogger())) return UNUSUAL;
@@ -311,7 +314,7 @@ export class FastEnvelopeWriter {
     return end < 0 ? UNUSUAL : putRaw(writer, end, ENVELOPE_END);
   }
 
-  /** Writes the event's type as its action, which else would be its name. */
+  /** Writes the event's type as its action. Without one it may be the event's name, which is left to the plain path. */
   #putAction(at: number, { hasEventName }: RecordFields): number {
     if (hasEventName) return UNUSUAL;
     const index = attributes.indexOf(EVENT_TYPE);
@@ -332,9 +335,9 @@ export class FastEnvelopeWriter {
     }
     if (position < 0) return UNUSUAL;
     position = this.#putCorrelation(position, fields, service);
-    // Without members there is no metadata.
+    // Empty metadata is left out.
     if (position === opened) return at;
-    // The first member's comma gives its place to the brace.
+    // The brace replaces the first member's comma.
     buffer[opened] = OPEN_BRACE;
     buffer[position] = CLOSE_BRACE;
     return position + 1;

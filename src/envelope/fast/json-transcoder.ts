@@ -124,13 +124,14 @@ class JsonTranscoder {
 
   #skipSpace(): void {
     const bytes = this.#bytes;
-    let place = this.#position;
+    let position = this.#position;
     // Skips JSON's white space; the caller rejects any other control character.
-    while (place < this.#end && bytes[place]! <= SPACE && isSpace(bytes[place]!)) place++;
-    this.#position = place;
+    while (position < this.#end && bytes[position]! <= SPACE && isSpace(bytes[position]!))
+      position++;
+    this.#position = position;
   }
 
-  #take(byte: number): boolean {
+  #accept(byte: number): boolean {
     if (this.#bytes[this.#position] !== byte) {
       this.#skipSpace();
       if (this.#bytes[this.#position] !== byte) return false;
@@ -140,19 +141,19 @@ class JsonTranscoder {
   }
 
   /** Accepts a quote without skipping white space before it. */
-  #takeEndOfText(): boolean {
+  #acceptQuote(): boolean {
     if (this.#bytes[this.#position] !== QUOTE) return false;
     this.#position++;
     return true;
   }
 
   #object({ list, isOneOf }: JsonMembers, depth: number): boolean {
-    if (!this.#take(OPEN_BRACE)) return false;
-    if (this.#take(CLOSE_BRACE)) return true;
+    if (!this.#accept(OPEN_BRACE)) return false;
+    if (this.#accept(CLOSE_BRACE)) return true;
     let seen = 0;
     let expected = 0;
     do {
-      if (!this.#take(QUOTE)) return false;
+      if (!this.#accept(QUOTE)) return false;
       const index = this.#memberAt(list, expected);
       if (index < 0) return false;
       const member = list[index]!;
@@ -160,10 +161,10 @@ class JsonTranscoder {
       seen |= member.bit;
       expected = index + 1;
       this.#position += member.bytes;
-      if (!this.#take(COLON) || !this.#value(member, depth)) return false;
-    } while (this.#take(COMMA));
+      if (!this.#accept(COLON) || !this.#value(member, depth)) return false;
+    } while (this.#accept(COMMA));
     // Which of several values counts is left to the plain path.
-    return this.#take(CLOSE_BRACE) && (!isOneOf || (seen & (seen - 1)) === 0);
+    return this.#accept(CLOSE_BRACE) && (!isOneOf || (seen & (seen - 1)) === 0);
   }
 
   /** Returns the index of the member whose name is here, most likely the expected one; -1 if there is none. */
@@ -177,13 +178,13 @@ class JsonTranscoder {
   }
 
   #isNamed({ words, bytes }: JsonMember): boolean {
-    const place = this.#position;
-    if (place + bytes > this.#end) return false;
+    const position = this.#position;
+    if (position + bytes > this.#end) return false;
     const last = words.length - 1;
     for (let index = 0; index < last; index++) {
-      if (this.#view.getInt32(place + WORD_BYTES * index, true) !== words[index]) return false;
+      if (this.#view.getInt32(position + WORD_BYTES * index, true) !== words[index]) return false;
     }
-    return this.#view.getInt32(place + bytes - WORD_BYTES, true) === words[last];
+    return this.#view.getInt32(position + bytes - WORD_BYTES, true) === words[last];
   }
 
   #value(member: JsonMember, depth: number): boolean {
@@ -218,12 +219,12 @@ class JsonTranscoder {
   }
 
   #messages(member: JsonMember, depth: number): boolean {
-    if (!this.#take(OPEN_BRACKET)) return false;
-    if (this.#take(CLOSE_BRACKET)) return true;
+    if (!this.#accept(OPEN_BRACKET)) return false;
+    if (this.#accept(CLOSE_BRACKET)) return true;
     do {
       if (!this.#message(member, depth)) return false;
-    } while (this.#take(COMMA));
-    return this.#take(CLOSE_BRACKET);
+    } while (this.#accept(COMMA));
+    return this.#accept(CLOSE_BRACKET);
   }
 
   #message({ tag, members }: JsonMember, depth: number): boolean {
@@ -254,20 +255,20 @@ class JsonTranscoder {
   /** Writes a varint of 64 bits at a position; returns the position after it. */
   #varint(at: number, low: number, high: number): number {
     const target = this.#target;
-    let position = at;
+    let written = at;
     let rest = low >>> 0;
     let upper = high >>> 0;
     while (rest >= SHORT_BYTES || upper > 0) {
-      target[position++] = (rest & 0x7f) | SHORT_BYTES;
+      target[written++] = (rest & 0x7f) | SHORT_BYTES;
       rest = ((rest >>> 7) | ((upper & 0x7f) << 25)) >>> 0;
       upper >>>= 7;
     }
-    target[position] = rest;
-    return position + 1;
+    target[written] = rest;
+    return written + 1;
   }
 
   #text(tag: number, isOneOf: boolean): boolean {
-    if (!this.#take(QUOTE)) return false;
+    if (!this.#accept(QUOTE)) return false;
     this.#target[this.#written] = tag;
     const start = this.#written + 2;
     this.#written = start;
@@ -295,22 +296,22 @@ class JsonTranscoder {
     const bytes = this.#bytes;
     const target = this.#target;
     const last = this.#end - WORD_BYTES;
-    let place = this.#position;
-    let position = this.#written;
-    for (; place <= last; place += WORD_BYTES) {
-      const word = this.#view.getInt32(place, true);
+    let position = this.#position;
+    let written = this.#written;
+    for (; position <= last; position += WORD_BYTES) {
+      const word = this.#view.getInt32(position, true);
       if (needsEscape(word)) break;
-      this.#targetView.setInt32(position, word, true);
-      position += WORD_BYTES;
+      this.#targetView.setInt32(written, word, true);
+      written += WORD_BYTES;
     }
-    for (; place < this.#end; place++) {
-      const byte = bytes[place]!;
+    for (; position < this.#end; position++) {
+      const byte = bytes[position]!;
       if (byte === QUOTE || byte === BACKSLASH || byte < SPACE) break;
-      target[position++] = byte;
+      target[written++] = byte;
     }
-    this.#position = place;
-    this.#written = position;
-    return place < this.#end;
+    this.#position = position;
+    this.#written = written;
+    return position < this.#end;
   }
 
   #escape(): boolean {
@@ -359,12 +360,12 @@ class JsonTranscoder {
   }
 
   /** Returns the code unit of the \u escape at a position; -1 if there is none. */
-  #hexUnit(place: number): number {
+  #hexUnit(position: number): number {
     const bytes = this.#bytes;
-    if (bytes[place] !== BACKSLASH || bytes[place + 1] !== LETTER_U) return -1;
-    if (place + 6 > this.#end) return -1;
+    if (bytes[position] !== BACKSLASH || bytes[position + 1] !== LETTER_U) return -1;
+    if (position + 6 > this.#end) return -1;
     let unit = 0;
-    for (let index = place + 2; index < place + 6; index++) {
+    for (let index = position + 2; index < position + 6; index++) {
       const digit = HEX[bytes[index]!]!;
       if (digit > 15) return -1;
       unit = (unit << 4) | digit;
@@ -379,23 +380,23 @@ class JsonTranscoder {
     const isText = bytes[this.#position] === QUOTE;
     if (isText) this.#position++;
     const start = this.#position;
-    let place = start;
-    while (bytes[place]! >= ZERO && bytes[place]! <= NINE) place++;
-    const isPadded = bytes[start] === ZERO && place > start + 1;
-    this.#position = place;
-    if (!this.#number.read(bytes, start, place)) return false;
-    return isText ? this.#takeEndOfText() : !isPadded && isEndOfNumber(bytes[place]);
+    let position = start;
+    while (bytes[position]! >= ZERO && bytes[position]! <= NINE) position++;
+    const isPadded = bytes[start] === ZERO && position > start + 1;
+    this.#position = position;
+    if (!this.#number.read(bytes, start, position)) return false;
+    return isText ? this.#acceptQuote() : !isPadded && isEndOfNumber(bytes[position]);
   }
 
   #time(tag: number): boolean {
     if (!this.#digits()) return false;
     const { low, high } = this.#number;
     if (low === 0 && high === 0) return true;
-    const position = this.#written;
-    this.#target[position] = tag;
-    this.#targetView.setInt32(position + 1, low, true);
-    this.#targetView.setInt32(position + 5, high, true);
-    this.#written = position + 9;
+    const written = this.#written;
+    this.#target[written] = tag;
+    this.#targetView.setInt32(written + 1, low, true);
+    this.#targetView.setInt32(written + 5, high, true);
+    this.#written = written + 9;
     return true;
   }
 
@@ -430,14 +431,17 @@ class JsonTranscoder {
   #negative(tag: number, isText: boolean): boolean {
     const bytes = this.#bytes;
     const start = this.#position + (isText ? 2 : 1);
-    let place = start;
-    while (bytes[place]! >= ZERO && bytes[place]! <= NINE) place++;
-    if (!this.#number.read(bytes, start, place)) return false;
-    if (!isText && ((bytes[start] === ZERO && place > start + 1) || !isEndOfNumber(bytes[place]))) {
+    let position = start;
+    while (bytes[position]! >= ZERO && bytes[position]! <= NINE) position++;
+    if (!this.#number.read(bytes, start, position)) return false;
+    if (
+      !isText &&
+      ((bytes[start] === ZERO && position > start + 1) || !isEndOfNumber(bytes[position]))
+    ) {
       return false;
     }
-    this.#position = place;
-    if (isText && !this.#takeEndOfText()) return false;
+    this.#position = position;
+    if (isText && !this.#acceptQuote()) return false;
     const { low, high } = this.#number;
     // The plain path decides about -0.
     if (high >>> 0 >= 2 ** 31 || (low === 0 && high === 0)) return false;
@@ -451,12 +455,12 @@ class JsonTranscoder {
   #double(tag: number): boolean {
     this.#skipSpace();
     const start = this.#position;
-    let place = start;
-    while (!isEndOfNumber(this.#bytes[place]) && place - start < NUMBER_CHARS_MAX) place++;
-    const text = this.#bytes.toString("latin1", start, place);
+    let position = start;
+    while (!isEndOfNumber(this.#bytes[position]) && position - start < NUMBER_CHARS_MAX) position++;
+    const text = this.#bytes.toString("latin1", start, position);
     // If a number is cut off at the limit, what follows does not end the member.
     if (!JSON_NUMBER.test(text)) return false;
-    this.#position = place;
+    this.#position = position;
     this.#target[this.#written] = tag;
     this.#targetView.setFloat64(this.#written + 1, Number(text), true);
     this.#written += 9;
@@ -465,19 +469,19 @@ class JsonTranscoder {
 
   #boolean(tag: number): boolean {
     this.#skipSpace();
-    const place = this.#position;
-    if (place + 5 > this.#end) return false;
-    const word = this.#view.getInt32(place, true);
+    const position = this.#position;
+    if (position + 5 > this.#end) return false;
+    const word = this.#view.getInt32(position, true);
     const isTrue = word === TRUE;
-    if (!isTrue && (word !== FALS || this.#bytes[place + 4] !== LETTER_E)) return false;
-    this.#position = place + (isTrue ? 4 : 5);
+    if (!isTrue && (word !== FALS || this.#bytes[position + 4] !== LETTER_E)) return false;
+    this.#position = position + (isTrue ? 4 : 5);
     this.#target[this.#written++] = tag;
     this.#target[this.#written++] = isTrue ? 1 : 0;
     return true;
   }
 
   #byteString(tag: number): boolean {
-    if (!this.#take(QUOTE)) return false;
+    if (!this.#accept(QUOTE)) return false;
     const end = this.#bytes.indexOf(QUOTE, this.#position);
     if (end < 0) return false;
     const text = this.#bytes.toString("latin1", this.#position, end);
@@ -492,24 +496,24 @@ class JsonTranscoder {
 
   /** Reads an id of the right length, or an empty one. */
   #id(tag: number, length: number): boolean {
-    if (!this.#take(QUOTE)) return false;
-    if (this.#takeEndOfText()) return true;
+    if (!this.#accept(QUOTE)) return false;
+    if (this.#acceptQuote()) return true;
     const bytes = this.#bytes;
     const target = this.#target;
-    let position = this.#written;
-    target[position++] = tag;
-    target[position++] = length;
-    let place = this.#position;
-    if (place + 2 * length >= this.#end) return false;
-    for (const end = place + 2 * length; place < end; place += 2) {
-      const upper = HEX[bytes[place]!]!;
-      const lower = HEX[bytes[place + 1]!]!;
+    let written = this.#written;
+    target[written++] = tag;
+    target[written++] = length;
+    let position = this.#position;
+    if (position + 2 * length >= this.#end) return false;
+    for (const end = position + 2 * length; position < end; position += 2) {
+      const upper = HEX[bytes[position]!]!;
+      const lower = HEX[bytes[position + 1]!]!;
       if ((upper | lower) > 15) return false;
-      target[position++] = (upper << 4) | lower;
+      target[written++] = (upper << 4) | lower;
     }
-    this.#position = place + 1;
-    this.#written = position;
-    return bytes[place] === QUOTE;
+    this.#position = position + 1;
+    this.#written = written;
+    return bytes[position] === QUOTE;
   }
 }
 

@@ -16,19 +16,19 @@ const {
 } = ANY_VALUE.tags;
 const { values: LIST_VALUES } = ARRAY_VALUE.tags;
 
-/** What is answered in place of a place for what is left to the decoder. */
+/** Returned instead of a position for what is left to the plain path. */
 export const UNUSUAL = -1;
 
-/** Maps with more keys, those around them included, are left to the decoder. */
+/** Maps with more keys, including those of the maps around them, are left to the plain path. */
 const KEYS_MAX = 64;
 
-/** The hashes of the keys of the maps that are being written, the innermost last; one value is written at a time. */
+/** The hashes of the keys of the open maps, the innermost last. One value is written at a time. */
 const hashes = new Int32Array(KEYS_MAX);
 
-/** A length below it is one byte on the wire. */
+/** A smaller length has one byte on the wire. */
 const SHORT_BYTES = 0x80;
 
-/** An integer of so many bits surely fits into the 31 of a small one. */
+/** An integer of so many bits is surely a small one, of 31 bits. */
 const SMALL_BITS = 28;
 
 const HASH_PRIME = 0x01000193;
@@ -43,10 +43,9 @@ const OPEN_BRACKET = 0x5b;
 const CLOSE_BRACKET = 0x5d;
 
 /**
- * Writes values straight from protobuf as JSON, at places for which room was reserved (bytes.ts). It answers
- * {@link UNUSUAL} where something is so rare that it is left to the decoder: values in more than one field, unknown
- * fields, keys that need escapes or may be there twice, nesting beyond {@link DEPTH_MAX}. Methods that take the place
- * of a length may throw TailgateError OTLP_UNDECODABLE.
+ * Writes values in protobuf as JSON, at reserved positions. It returns {@link UNUSUAL} for what is left to the plain path
+ * because it is rare: values in more than one field, unknown fields, keys that need escapes or may be repeated, nesting
+ * beyond DEPTH_MAX. Methods may throw TailgateError OTLP_UNDECODABLE.
  */
 export class ValueWriter {
   readonly #reader: ProtobufReader;
@@ -64,7 +63,7 @@ export class ValueWriter {
     return this.#value(at, start, end, 0);
   }
 
-  /** Writes the text of an AnyValue that is a string and nothing else. */
+  /** Writes an AnyValue that is a string and nothing else. */
   putString(at: number, start: number, end: number): number {
     if (start === end || this.#reader.bytes[start] !== VALUE_STRING) return UNUSUAL;
     const text = this.#contentStart(start + 1, end);
@@ -95,12 +94,12 @@ export class ValueWriter {
     }
   }
 
-  /** Where the content starts whose length stands at `place`; {@link UNUSUAL} where it does not end with the message. */
-  #contentStart(place: number, end: number): number {
+  /** Returns where the content starts whose length is at `position`; {@link UNUSUAL} if it does not end at `end`. */
+  #contentStart(position: number, end: number): number {
     const reader = this.#reader;
-    const length = place < end ? reader.bytes[place]! : SHORT_BYTES;
-    if (length < SHORT_BYTES) return place + 1 + length === end ? place + 1 : UNUSUAL;
-    reader.position = place;
+    const length = position < end ? reader.bytes[position]! : SHORT_BYTES;
+    if (length < SHORT_BYTES) return position + 1 + length === end ? position + 1 : UNUSUAL;
+    reader.position = position;
     return reader.length(end) === end ? reader.position : UNUSUAL;
   }
 
@@ -123,7 +122,7 @@ export class ValueWriter {
     return this.#scalar(at, start - 1, end);
   }
 
-  /** Writes what is no text, list or map, with the writer's own methods. */
+  /** Writes what is not a string, a list or a map, with the writer's own methods. */
   #scalar(at: number, start: number, end: number): number {
     const reader = this.#reader;
     const writer = this.#writer;
@@ -151,7 +150,7 @@ export class ValueWriter {
       default:
         return UNUSUAL;
     }
-    // The room was enough, so that the writer has gone on in the same memory.
+    // Enough was reserved if the writer is still in the same memory.
     return reader.position === end && writer.buffer === buffer ? writer.position : UNUSUAL;
   }
 
@@ -191,7 +190,7 @@ export class ValueWriter {
     return position + 1;
   }
 
-  /** Where the content of a list's or a map's entry starts; it ends at the reader's position. */
+  /** Returns where an entry of a list or a map starts; it ends at the reader's position. */
   #entryStart(index: number, end: number): number {
     const reader = this.#reader;
     if (reader.bytes[index] !== LIST_VALUES) return UNUSUAL;
@@ -202,7 +201,7 @@ export class ValueWriter {
     return start;
   }
 
-  /** Writes a KeyValue that has its key first and its value then, or none; `outer` hashes are of other maps. */
+  /** Writes a KeyValue with its key first and its value, if any, last; the first `outer` hashes are of other maps. */
   #member(at: number, start: number, end: number, depth: number, outer: number): number {
     const reader = this.#reader;
     const { bytes } = reader;
@@ -217,7 +216,7 @@ export class ValueWriter {
     return value < 0 ? UNUSUAL : this.#value(position, value, end, depth);
   }
 
-  /** Writes a key and its colon, and hashes it on the way: the map must not have it already. */
+  /** Writes a key and its colon, and hashes it in the same loop: it must be new in its map. */
   #key(at: number, start: number, end: number, outer: number): number {
     const { bytes, view: from } = this.#reader;
     const { buffer, view: to } = this.#writer;

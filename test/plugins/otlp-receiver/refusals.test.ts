@@ -64,7 +64,7 @@ describe("a refusal", () => {
     const cut = await send(url, PYTHON.subarray(0, 99));
     expect(cut.status).toBe(400);
     expect(statusOf(cut).message).toMatch(
-      /^The OTLP request is wrong at byte \d+ of 99: \d+ bytes/,
+      /^The OTLP request is wrong at byte \d+ of 99: a length of \d+ exceeds/,
     );
     expect(intake.received).toBe(0);
   });

@@ -1,5 +1,12 @@
 import { defaultRangeExtractor, useVirtualizer, type Range } from "@tanstack/react-virtual";
-import { useEffect, useLayoutEffect, useRef, useState, type KeyboardEvent } from "react";
+import {
+  useEffect,
+  useLayoutEffect,
+  useRef,
+  useState,
+  type KeyboardEvent,
+  type RefObject,
+} from "react";
 import type { LogEntry } from "../../client/index.ts";
 import type { EnvelopeType } from "../../wire/envelope.ts";
 import { TEXTS } from "../texts.ts";
@@ -30,11 +37,192 @@ interface LogListProps {
   readonly onSelect: (entry: LogEntry) => void;
 }
 
-/** The row that keys move from. */
-interface CurrentRow {
-  readonly ordinal: number;
-  /** The generation of the rows that it belongs to. */
-  readonly generation: number;
+/** The rows of a panel, of which only those in view are in the document. */
+export function LogList({ store, columns, selected, onSelect }: LogListProps) {
+  usePanelStore(store);
+  const { rows, type } = store;
+  const list = useRef<HTMLDivElement>(null);
+  const [rowPx] = useState(rowHeightPx);
+  const current = useCurrentRow(store);
+  const { virtualizer, handleScroll, scrollTo } = useListScroll({
+    store,
+    list,
+    rowPx,
+    selected,
+    onTarget: current.set,
+  });
+
+  const open = (index: number): void => {
+    const row = rows.at(index);
+    if (!row) return;
+    current.set(rows.first + index);
+    if (isEntry(row)) onSelect(row);
+  };
+  const openCurrent = (): void => {
+    const { index } = current;
+    const row = index === undefined ? undefined : rows.at(index);
+    if (row && isGap(row)) void store.loadGap(row);
+    else if (row) open(index!);
+  };
+  const moveCurrent = (by: number): void => {
+    // While the panel follows, the user looks at the latest record, whichever row was current before.
+    const from = (store.isFollowing ? undefined : current.index) ?? rows.length;
+    store.stopFollowing();
+    const ordinal = rows.first + Math.min(Math.max(0, from + by), rows.length - 1);
+    current.set(ordinal);
+    scrollTo(ordinal);
+  };
+  const handleKey = (event: KeyboardEvent): void => {
+    if (event.target !== list.current || event.ctrlKey || event.altKey || event.metaKey) return;
+    const pageRows = Math.floor(list.current.clientHeight / rowPx) - 2;
+    const actions: Record<string, () => void> = {
+      ArrowUp: () => moveCurrent(-1),
+      ArrowDown: () => moveCurrent(1),
+      PageUp: () => moveCurrent(-pageRows),
+      PageDown: () => moveCurrent(pageRows),
+      Home: () => moveCurrent(-rows.length),
+      End: () => store.follow(),
+      Enter: openCurrent,
+    };
+    const act = actions[event.key];
+    if (!act) return;
+    event.preventDefault();
+    act();
+  };
+  /** Rows do not move under a pressed pointer: the row that was pressed is the one that opens. */
+  const handlePointerDown = ({ target }: { readonly target: EventTarget }): void => {
+    if ((target as Element).closest(".row")) store.stopFollowing();
+  };
+  const handleClick = ({ target }: { readonly target: EventTarget }): void => {
+    const row = (target as Element).closest<HTMLElement>(".row");
+    const isButton = (target as Element).closest("button");
+    if (!row || isButton || getSelection()?.type === "Range") return;
+    open(Number(row.id.slice(type.length + 1)) - rows.first);
+  };
+  const handleWheel = ({ deltaY }: { readonly deltaY: number }): void => {
+    const { scrollHeight, clientHeight } = list.current!;
+    if (deltaY < 0 && scrollHeight > clientHeight) store.stopFollowing();
+  };
+
+  const items = virtualizer.getVirtualItems().filter(({ index }) => rows.at(index) !== undefined);
+  const indexes = items.map(({ index }) => index);
+  const activeIndex = indexes.find((index) => index === current.index);
+  return (
+    <div
+      ref={list}
+      className="log-list"
+      role="grid"
+      aria-label={TEXTS.lists[type]}
+      aria-rowcount={-1}
+      // It must name an element of the document (WAI-ARIA 1.2): rows that are out of view are not in it.
+      aria-activedescendant={activeIndex === undefined ? undefined : rowId(store, activeIndex)}
+      tabIndex={0}
+      onScroll={handleScroll}
+      onWheel={handleWheel}
+      onKeyDown={handleKey}
+      onPointerDown={handlePointerDown}
+      onClick={handleClick}
+    >
+      <div
+        className="log-content"
+        role="rowgroup"
+        style={{
+          ["--columns" as string]: columns.template,
+          minWidth: `max(100%, ${columns.widthPxMin}px)`,
+        }}
+      >
+        <ColumnHeader columns={columns} />
+        <ListTop store={store} />
+        <Rows
+          store={store}
+          columns={columns}
+          selected={selected}
+          indexes={indexes}
+          currentIndex={current.index}
+          rowPx={rowPx}
+          heightPx={virtualizer.scrollRect?.height ?? 0}
+        />
+      </div>
+    </div>
+  );
+}
+
+interface RowsProps extends Pick<LogListProps, "store" | "columns" | "selected"> {
+  /** The rows to render. */
+  readonly indexes: readonly number[];
+  readonly currentIndex: number | undefined;
+  readonly rowPx: number;
+  /** The height of the list. */
+  readonly heightPx: number;
+}
+
+function Rows({ store, columns, selected, indexes, currentIndex, rowPx, heightPx }: RowsProps) {
+  const { rows } = store;
+  // A new row reuses the elements of one that was removed. The number of slots does not depend on the scroll position
+  // or on whether the panel follows: a click needs the pointer to be released on the element that was pressed.
+  const slots = Math.max(indexes.length, slotCount(Math.ceil(heightPx / rowPx)));
+  return (
+    <div className="rows" role="presentation" style={{ height: `${rows.length * rowPx}px` }}>
+      {indexes.map((index) => {
+        const row = rows.at(index)!;
+        // By ordinal, which does not change when older rows are prepended.
+        const slot = (((rows.first + index) % slots) + slots) % slots;
+        const line = {
+          id: rowId(store, index),
+          topPx: index * rowPx,
+          isCurrent: index === currentIndex,
+        };
+        return isEntry(row) ? (
+          <LogRow
+            key={slot}
+            {...line}
+            entry={row}
+            columns={columns.shown}
+            isSelected={row.sequence === selected?.sequence}
+          />
+        ) : (
+          <GapLine
+            key={slot}
+            {...line}
+            row={row}
+            isLoading={isGap(row) && store.isLoadingGap(row)}
+            onLoad={() => isGap(row) && void store.loadGap(row)}
+          />
+        );
+      })}
+    </div>
+  );
+}
+
+function rowId({ type, rows }: PanelStore, index: number): string {
+  return `${type}:${rows.first + index}`;
+}
+
+/**
+ * The row that keys move from: the nearest loaded one if it was removed, none after all rows were replaced. `index`
+ * reads the store, which may have changed since the last render.
+ */
+function useCurrentRow(store: PanelStore) {
+  const [current, setCurrent] = useState<{ ordinal: number; generation: number }>();
+  const { rows } = store;
+  return {
+    get index(): number | undefined {
+      if (current?.generation !== store.generation || rows.length === 0) return undefined;
+      return Math.min(Math.max(0, current.ordinal - rows.first), rows.length - 1);
+    },
+    set(ordinal: number): void {
+      setCurrent({ ordinal, generation: store.generation });
+    },
+  };
+}
+
+interface ListScrollOptions {
+  readonly store: PanelStore;
+  readonly list: RefObject<HTMLDivElement | null>;
+  readonly rowPx: number;
+  readonly selected: LogEntry | undefined;
+  /** Called with the ordinal of a row that the store scrolls to. */
+  readonly onTarget: (ordinal: number) => void;
 }
 
 /** What the last render showed, and its scroll position. */
@@ -48,18 +236,12 @@ interface Rendered {
 }
 
 /**
- * The rows of a panel, of which only those in view are in the document.
- *
- * This component controls the scroll position, not the browser: it is at the end while the panel follows; otherwise the
- * rows in view stay in place when rows are added or removed above them. In the frame in which that happens the
- * virtualizer does not know the new position yet, so the range of rows is computed here.
+ * Controls the scroll position instead of the browser: it is at the end while the panel follows; otherwise the rows in
+ * view stay in place when rows are added or removed above them. In the frame in which that happens the virtualizer does
+ * not know the new position yet, so the range of rows is computed here.
  */
-export function LogList({ store, columns, selected, onSelect }: LogListProps) {
-  usePanelStore(store);
-  const { rows, type } = store;
-  const [rowPx] = useState(rowHeightPx);
-  const [current, setCurrent] = useState<CurrentRow>();
-  const list = useRef<HTMLDivElement>(null);
+function useListScroll({ store, list, rowPx, selected, onTarget }: ListScrollOptions) {
+  const { rows } = store;
   /** The ordinal of a row to scroll into view after rendering. */
   const pendingScroll = useRef<number>(undefined);
   const rendered = useRef<Rendered>({
@@ -70,15 +252,6 @@ export function LogList({ store, columns, selected, onSelect }: LogListProps) {
     heightPx: undefined,
     topPx: 0,
   });
-
-  const makeCurrent = (ordinal: number): void =>
-    setCurrent({ ordinal, generation: store.generation });
-  /** Returns the nearest loaded row if the current one was removed; undefined after all rows were replaced. */
-  const currentIndex = (): number | undefined =>
-    current?.generation === store.generation && rows.length > 0
-      ? Math.min(Math.max(0, current.ordinal - rows.first), rows.length - 1)
-      : undefined;
-
   const movedRows =
     store.generation === rendered.current.generation ? rendered.current.first - rows.first : 0;
 
@@ -121,7 +294,7 @@ export function LogList({ store, columns, selected, onSelect }: LogListProps) {
     }
     const target = store.takeScrollTarget();
     if (target !== undefined) {
-      makeCurrent(target);
+      onTarget(target);
       element.scrollTop = (target - rows.first + LINES_ABOVE) * rowPx - element.clientHeight / 2;
     }
     rendered.current = {
@@ -168,125 +341,10 @@ export function LogList({ store, columns, selected, onSelect }: LogListProps) {
     loadAhead();
   };
 
-  const open = (index: number): void => {
-    const row = rows.at(index);
-    if (!row) return;
-    makeCurrent(rows.first + index);
-    if (isEntry(row)) onSelect(row);
+  const scrollTo = (ordinal: number): void => {
+    pendingScroll.current = ordinal;
   };
-
-  const moveCurrent = (by: number): void => {
-    // While the panel follows, the user looks at the latest record, whichever row was current before.
-    const from = (store.isFollowing ? undefined : currentIndex()) ?? rows.length;
-    store.stopFollowing();
-    const index = Math.min(Math.max(0, from + by), rows.length - 1);
-    makeCurrent(rows.first + index);
-    pendingScroll.current = rows.first + index;
-  };
-
-  const handleKey = (event: KeyboardEvent): void => {
-    if (event.target !== list.current || event.ctrlKey || event.altKey || event.metaKey) return;
-    const pageRows = Math.floor(list.current.clientHeight / rowPx) - 2;
-    const moves: Record<string, () => void> = {
-      ArrowUp: () => moveCurrent(-1),
-      ArrowDown: () => moveCurrent(1),
-      PageUp: () => moveCurrent(-pageRows),
-      PageDown: () => moveCurrent(pageRows),
-      Home: () => moveCurrent(-rows.length),
-      End: () => store.follow(),
-      Enter: () => {
-        const index = currentIndex();
-        const row = index === undefined ? undefined : rows.at(index);
-        if (row && isGap(row)) void store.loadGap(row);
-        else if (row) open(index!);
-      },
-    };
-    const move = moves[event.key];
-    if (!move) return;
-    event.preventDefault();
-    move();
-  };
-
-  /** Rows do not move under a pressed pointer: the row that was pressed is the one that opens. */
-  const handlePointerDown = ({ target }: { readonly target: EventTarget }): void => {
-    if ((target as Element).closest(".row")) store.stopFollowing();
-  };
-  const handleClick = ({ target }: { readonly target: EventTarget }): void => {
-    const row = (target as Element).closest<HTMLElement>(".row");
-    const isButton = (target as Element).closest("button");
-    if (!row || isButton || getSelection()?.type === "Range") return;
-    open(Number(row.id.slice(type.length + 1)) - rows.first);
-  };
-
-  const items = virtualizer.getVirtualItems().filter(({ index }) => rows.at(index) !== undefined);
-  // A new row reuses the elements of one that was removed. The number of slots does not depend on the scroll position
-  // or on whether the panel follows: a click needs the pointer to be released on the element that was pressed.
-  const visible = Math.ceil((virtualizer.scrollRect?.height ?? 0) / rowPx);
-  const slots = Math.max(items.length, slotCount(visible));
-  const rowId = (index: number): string => `${type}:${rows.first + index}`;
-  // aria-activedescendant must name an element of the document (WAI-ARIA 1.2): rows that are out of view are not in it.
-  const active = currentIndex();
-  const activeItem = items.find(({ index }) => index === active);
-  return (
-    <div
-      ref={list}
-      className="log-list"
-      role="grid"
-      aria-label={TEXTS.lists[type]}
-      aria-rowcount={-1}
-      aria-activedescendant={activeItem && rowId(activeItem.index)}
-      tabIndex={0}
-      onScroll={handleScroll}
-      onWheel={({ deltaY }) => {
-        const { scrollHeight, clientHeight } = list.current!;
-        if (deltaY < 0 && scrollHeight > clientHeight) store.stopFollowing();
-      }}
-      onKeyDown={handleKey}
-      onPointerDown={handlePointerDown}
-      onClick={handleClick}
-    >
-      <div
-        className="log-content"
-        role="rowgroup"
-        style={{
-          ["--columns" as string]: columns.template,
-          minWidth: `max(100%, ${columns.widthPxMin}px)`,
-        }}
-      >
-        <ColumnHeader columns={columns} />
-        <ListTop store={store} />
-        <div className="rows" role="presentation" style={{ height: `${rows.length * rowPx}px` }}>
-          {items.map(({ index }) => {
-            const row = rows.at(index)!;
-            // By ordinal, which does not change when older rows are prepended.
-            const slot = (((rows.first + index) % slots) + slots) % slots;
-            const line = {
-              id: rowId(index),
-              topPx: index * rowPx,
-              isCurrent: index === active,
-            };
-            return isEntry(row) ? (
-              <LogRow
-                key={slot}
-                {...line}
-                entry={row}
-                columns={columns.shown}
-                isSelected={row.sequence === selected?.sequence}
-              />
-            ) : (
-              <GapLine
-                key={slot}
-                {...line}
-                row={row}
-                isLoading={isGap(row) && store.isLoadingGap(row)}
-                onLoad={() => isGap(row) && void store.loadGap(row)}
-              />
-            );
-          })}
-        </div>
-      </div>
-    </div>
-  );
+  return { virtualizer, handleScroll, scrollTo };
 }
 
 /** Focuses the list of this panel, or of the panel that is shown. */

@@ -1,8 +1,8 @@
-/** What an attribute's name makes of it, and the bytes that it is written as: worked out once for each name. */
+/** How attributes appear in envelopes: their names, and the members that replace some of them. */
 
 import { tellsCallSite } from "./call-site.ts";
 
-/** Fields that the gateway speaks for: a caller's attribute of that name appears under a {@link freeName}. */
+/** Fields that only the gateway sets: an attribute with such a name appears under a {@link freeName}. */
 export const RESERVED = new Set([
   "timestamp",
   "level",
@@ -17,12 +17,12 @@ export const RESERVED = new Set([
 
 export const RENAME_PREFIX = "extra_";
 
-/** pino's name for an error, which is a map. */
+/** The attribute in which pino logs an error, as a map. */
 export const ERR = "err";
 
 /**
- * The name that an attribute gets whose own name the gateway speaks for: `extra_<name>`, with the prefix repeated until
- * no other attribute has that name. It is added to the names that are taken.
+ * Returns the name for an attribute with a reserved name: `extra_<name>`, with the prefix repeated until no other
+ * attribute has that name. The name is added to `taken`.
  */
 export function freeName(name: string, taken: Set<string>): string {
   let free = RENAME_PREFIX + name;
@@ -31,26 +31,27 @@ export function freeName(name: string, taken: Set<string>): string {
   return free;
 }
 
-/** The kinds of names, as bits. */
+/** Kinds of names, as bits. */
 const ORDINARY_NAME = 0;
 export const RESERVED_NAME = 1;
-/** It tells the call site, and is no extra. */
+/** It tells the call site, and is not an extra. */
 export const CODE_NAME = 2;
 /** {@link ERR}. */
 export const ERR_NAME = 4;
-/** It has lone surrogates, so that another name may be the same in JSON. */
+/** It has lone surrogates, so another name may be the same in JSON. */
 export const ILL_FORMED_NAME = 8;
 
+/** What follows from an attribute's name; computed once for each name. */
 export interface AttributeName {
   readonly text: string;
   readonly kind: number;
   /** `,"name":` in UTF-8. */
-  readonly member: JsonPiece;
+  readonly member: JsonWords;
 }
 
-/** More names than programs have; beyond it the memory starts anew. */
+/** More names than programs use. Beyond that, the cache is cleared. */
 const NAMES_MAX = 4096;
-/** A longer name is not worth to be remembered. */
+/** Longer names are not cached. */
 const NAME_CHARS_MAX = 64;
 
 const knownNames = new Map<string, AttributeName>();
@@ -65,7 +66,7 @@ export function attributeName(name: string): AttributeName {
   return described;
 }
 
-/** The engine copies what becomes the name of a property: a piece of a long text would keep all of that in memory. */
+/** Returns a copy, which V8 makes of property names: a slice of a long string would keep all of it in memory. */
 function ownText(name: string): string {
   return Object.keys({ [name]: undefined })[0]!;
 }
@@ -74,7 +75,7 @@ function describe(name: string): AttributeName {
   return {
     text: name,
     kind: kindOf(name),
-    member: jsonPiece(`,${JSON.stringify(name.toWellFormed())}:`),
+    member: toWords(`,${JSON.stringify(name.toWellFormed())}:`),
   };
 }
 
@@ -92,26 +93,26 @@ function illFormed(): number {
   return ILL_FORMED_NAME;
 }
 
-/** Whether this process has met a name with lone surrogates: nearly none ever does, and need not look for them. */
+/** Whether a name with lone surrogates has occurred in this process. If not, as nearly always, no check is needed. */
 export function metIllFormedName(): boolean {
   return hasMetIllFormed;
 }
 
-/** Bytes that are written again and again, as words: of few bytes these take half the time to copy. */
-export interface JsonPiece {
+/** Bytes that are written often, as words: copying few bytes as words takes half the time. */
+export interface JsonWords {
   readonly words: Int32Array;
-  /** How many bytes of the words count. */
+  /** The number of bytes that count. */
   readonly length: number;
 }
 
 export const WORD_BYTES = 4;
 
-export function jsonPiece(text: string): JsonPiece {
+function toWords(text: string): JsonWords {
   const length = Buffer.byteLength(text);
   const words = new Int32Array(Math.ceil(length / WORD_BYTES));
   const padded = Buffer.alloc(WORD_BYTES * words.length);
   padded.write(text);
-  // A name may have megabytes: a plain loop takes milliseconds for it, Int32Array.from a hundred.
+  // A name may have megabytes: a plain loop takes milliseconds for that, Int32Array.from a hundred.
   for (let index = 0; index < words.length; index++) {
     words[index] = padded.readInt32LE(WORD_BYTES * index);
   }
@@ -124,7 +125,7 @@ export interface AttributeColumns {
   readonly values: readonly unknown[];
 }
 
-/** The attributes of an exception (semantic conventions, "Exceptions in logs"), and pino's names for them. */
+/** The attributes of an exception (semantic conventions, "Exceptions in logs"), by pino's names for them. */
 const EXCEPTION_FIELDS: ReadonlyMap<string, string> = new Map([
   ["type", "exception.type"],
   ["message", "exception.message"],
@@ -134,8 +135,8 @@ const EXCEPTION_FIELDS: ReadonlyMap<string, string> = new Map([
 const EXCEPTION_NAMES = new Set(EXCEPTION_FIELDS.values());
 
 /**
- * Returns the attributes under the names that they appear with: no two names are the same in JSON. `skipped` is the
- * place of one that is left out, -1 for none. Reserved names are those of a system log's own fields.
+ * Returns the attributes under the names with which they appear in an envelope: no two names are the same in JSON.
+ * `skipped` is the index of one that is left out, -1 for none. Names are only reserved in system logs.
  */
 export function publicAttributes(
   { keys, values }: AttributeColumns,
@@ -167,8 +168,8 @@ function columnsOf(attributes: ReadonlyMap<string, unknown>): AttributeColumns {
 }
 
 /**
- * Returns pino's error as the attributes of an exception, and under its own name what else it holds; undefined for
- * another value, or if the record has attributes of an exception already.
+ * Returns pino's error as the attributes of an exception, and the rest of it under its own name; undefined for another
+ * value, or if the record already has attributes of an exception.
  */
 function exceptionMembers(
   value: unknown,

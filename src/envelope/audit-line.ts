@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { freeName } from "./attributes.ts";
 
-/** Names that the audit file speaks for. */
+/** Fields that only the audit file sets. */
 const RESERVED = new Set(["timestamp", "level", "event", "logger", "seq", "hash"]);
 
 const EVENT_TYPE = "event_type";
@@ -24,36 +24,35 @@ const HEADS = {
 const SEPARATOR = bytesOf(",");
 const END = bytesOf("}");
 
-/** Mostly more than all that a line has beside what is copied of its envelope: names, the sequence and the hash. */
-const FIXED_BYTES_MAX = 512;
+/** Usually enough for what a line has beside the bytes of its envelope: names, the sequence and the hash. */
+const EXTRA_BYTES = 512;
 
-/** Places of one member of an object: its key with the quotes, and its value. An event may have very many of them. */
+/** The positions of an object's member: of its key with the quotes, and of its value. */
 interface Member {
   readonly key: number;
   readonly value: number;
   readonly end: number;
 }
 
-/** Where there is no event before: what the first event's hash is made over. */
+/** The predecessor's hash for the first event. */
 export const NO_HASH = "0".repeat(64);
 
 /**
- * The line of the audit file for an envelope's `data`, without its line feed: timestamp, level, event, logger,
- * event_type, then the metadata in its order. The values are the envelope's own bytes, never read as numbers or texts
- * and written again.
+ * Returns the line of the audit file for an envelope's `data`, without its line feed: timestamp, level, event, logger,
+ * event_type, then the metadata in its order. The values are copied from the envelope, never parsed and written again.
  */
 export function auditLine(data: Uint8Array): Uint8Array {
   return openLine(data).add(END).bytes;
 }
 
-/** The same with the event's sequence and its hash as last members. */
+/** Returns the same with the event's sequence and its hash as the last members. */
 export function sealedAuditLine(data: Uint8Array, sequence: number, hash: string): Uint8Array {
   return hashedPart(data, sequence).add(bytesOf(`,"hash":"${hash}"}`)).bytes;
 }
 
 /**
- * An event's hash: SHA-256, in hex, over the hash of the event before, as its 64 digits, and the event's own line up
- * to `,"hash":`. So whoever has two lines can check the second one with any tool.
+ * Returns an event's hash: SHA-256, in hex, of the previous event's hash, as its 64 digits, followed by the event's own
+ * line up to `,"hash":`. So with two lines, any tool can verify the second one.
  */
 export function auditHash(previous: string, data: Uint8Array, sequence: number): string {
   return createHash("sha256")
@@ -62,12 +61,12 @@ export function auditHash(previous: string, data: Uint8Array, sequence: number):
     .digest("hex");
 }
 
-function hashedPart(data: Uint8Array, sequence: number): Line {
+function hashedPart(data: Uint8Array, sequence: number): LineBuilder {
   return openLine(data).add(bytesOf(`,"seq":${sequence}`));
 }
 
-/** A line that is being put together, in one piece of memory, which is larger only if names need it. */
-class Line {
+/** Builds a line in one piece of memory, which grows only if names need it. */
+class LineBuilder {
   #memory: Buffer;
   #length = 0;
 
@@ -91,16 +90,16 @@ class Line {
 }
 
 /**
- * The line without its closing brace. It throws for no bytes at all: an event that has been stored has to have its
- * line and its hash, and must not keep the events of the same commit from theirs.
+ * Returns the line without its closing brace. It never throws, whatever the bytes are: a stored event must have its line
+ * and its hash, and must not prevent those of other events of its commit.
  */
-function openLine({ buffer, byteOffset, byteLength }: Uint8Array): Line {
+function openLine({ buffer, byteOffset, byteLength }: Uint8Array): LineBuilder {
   const data = Buffer.from(buffer, byteOffset, byteLength);
   const fields = new Map(membersOf(data, 0).map((member) => [nameOf(data, member), member]));
   const metadata = fields.get("metadata");
   const before = data.subarray(0, metadata?.end ?? 0);
   const members = membersOf(before, metadata?.value ?? 0);
-  const line = new Line(data.length + FIXED_BYTES_MAX);
+  const line = new LineBuilder(data.length + EXTRA_BYTES);
   for (const [name, head] of Object.entries(HEADS)) {
     const field = fields.get(name);
     if (field !== undefined) line.add(head).add(data.subarray(field.value, field.end));
@@ -109,9 +108,9 @@ function openLine({ buffer, byteOffset, byteLength }: Uint8Array): Line {
   return line;
 }
 
-/** A member whose name the file speaks for appears under a {@link freeName}. Of a repeated name the last one counts. */
+/** Adds the metadata. A member with a reserved name appears under a {@link freeName}; the last of a repeated name counts. */
 function addMetadata(
-  line: Line,
+  line: LineBuilder,
   data: Buffer,
   members: readonly Member[],
   hasEventType: boolean,
@@ -133,7 +132,7 @@ function addMetadata(
   }
 }
 
-/** The members of the object that opens at `start`, in compact JSON, as the envelope's encoder writes it. */
+/** Returns the members of the object that opens at `start`, in compact JSON as the encoder writes it. */
 function membersOf(json: Uint8Array, start: number): Member[] {
   const members: Member[] = [];
   for (let key = start + 1; json[key] === QUOTE;) {
@@ -145,7 +144,7 @@ function membersOf(json: Uint8Array, start: number): Member[] {
   return members;
 }
 
-/** The place behind the closing quote of the string that opens at `start`. */
+/** Returns the position after the closing quote of the string that opens at `start`. */
 function endOfString(json: Uint8Array, start: number): number {
   let position = start + 1;
   while (position < json.length && json[position] !== QUOTE) {
@@ -154,7 +153,7 @@ function endOfString(json: Uint8Array, start: number): number {
   return position + 1;
 }
 
-/** The place of the comma or the brace that follows the value at `start`. */
+/** Returns the position of the comma or the brace that follows the value at `start`. */
 function endOfValue(json: Uint8Array, start: number): number {
   let depth = 0;
   let position = start;
@@ -168,7 +167,7 @@ function endOfValue(json: Uint8Array, start: number): number {
   return position;
 }
 
-/** The text of a key; escapes are read, so that no spelling of a reserved name gets by. */
+/** Returns a key, unescaped, so that no spelling of a reserved name goes unnoticed. */
 function nameOf(json: Buffer, { key, value }: Member): string {
   const text = json.toString("utf8", key + 1, value - 2);
   return text.includes("\\") ? unescaped(text) : text;

@@ -1,11 +1,12 @@
-/** From `code.*` attributes, old names and new, to the envelope's module, function and line. */
+/** Derives the envelope's module, function and line from `code.*` attributes, by their old and new names. */
 
-/** The prefix of the attributes that tell the call site. These are no extras. */
+/** The prefix of the attributes that tell the call site. They are not extras. */
 export const CODE_PREFIX = "code.";
 
-/** Content, and no call site: an extra like any other. */
+/** Content, not a call site: an extra like any other. */
 export const STACKTRACE = "code.stacktrace";
 
+/** Whether an attribute tells the call site. */
 export function tellsCallSite(name: string): boolean {
   return name.startsWith(CODE_PREFIX) && name !== STACKTRACE;
 }

@@ -13,7 +13,7 @@ import {
 } from "./attributes.ts";
 import { callSiteOf } from "./call-site.ts";
 import {
-  type EnvelopeStart,
+  type EnvelopePrefix,
   DEFAULT_LOGGER_NAMES,
   type LoggerName,
   type LoggerNames,
@@ -27,12 +27,12 @@ import { isShownSecond } from "./timestamp.ts";
 const MICRO_NANOS = 1000n;
 const SECOND_MICROS = 1_000_000n;
 
-/** What became of one record. */
+/** What became of a record. */
 export type Outcome = "accepted" | "filtered";
 
-/** The parts of a record that its envelope is made of, whatever form the record came in. */
+/** The parts of a record that make up its envelope, whatever form the record came in. */
 export interface RecordParts {
-  /** Seconds since 1970 UTC; what cannot be shown stands for now. */
+  /** Seconds since 1970 UTC; a value that cannot be shown means now. */
   seconds: number;
   micros: number;
   severityNumber: number | undefined;
@@ -41,10 +41,10 @@ export interface RecordParts {
   /** Null or undefined without a body. */
   body: unknown;
   eventName: string | undefined;
-  /** Names of the attributes, each once, with their values at the same places. Undefined values do not count. */
+  /** The names of the attributes, each once, with their values at the same indexes. Undefined values do not count. */
   keys: readonly string[];
   values: readonly unknown[];
-  /** True where the values are JavaScript's own, which has one type for integers and doubles. */
+  /** Whether the values come from JavaScript, which has one type for integers and doubles. */
   isJavaScript: boolean;
   traceId: string;
   spanId: string;
@@ -52,10 +52,10 @@ export interface RecordParts {
   service: string;
 }
 
-/** The seconds of a record without any time: the encoder takes now. */
+/** The seconds of a record without a time: the encoder uses the current time. */
 export const NO_SECONDS = -1;
 
-/** The parts of a plugin's record. */
+/** Returns the parts of a plugin's record. */
 export function partsOfRecord(record: LogRecord): RecordParts {
   const nanos = record.timestamp || record.observedTimestamp;
   const micros = nanos / MICRO_NANOS;
@@ -76,56 +76,56 @@ export function partsOfRecord(record: LogRecord): RecordParts {
   };
 }
 
-/** The name of the process that a record came from; "" for this process and for those that have none. */
+/** Returns the name of the service that a record came from; "" for this process and for those without a name. */
 export function serviceOf(resource: Resource | null): string {
   const service = resource?.attributes.get("service.name");
   return typeof service === "string" ? service : "";
 }
 
-/** The parts that the logger's name is taken from. */
+/** The parts that determine the logger's name. */
 type NamingParts = Pick<RecordParts, "loggerName" | "keys" | "values">;
 
-/** What a record without `code.*` attributes says of its call site. */
+/** The call site of a record without `code.*` attributes. */
 export const NO_CALL_SITE = ascii(',"module":"","function":"","line":0');
 export const MODULE = ascii(',"module":');
 export const FUNCTION = ascii(',"function":');
 export const LINE = ascii(',"line":');
 export const ACTION = ascii(',"action":');
-/** Before the members, which {@link JsonWriter.closeObject} makes an object. */
+/** Goes before members that {@link JsonWriter.closeObject} turns into an object. */
 export const METADATA = ascii(',"metadata":');
 export const ENVELOPE_END = ascii("}}");
 
-/** What a record with more attributes leaves behind of their names. */
-const NAMES_KEPT = 64;
+/** The names of records with more attributes are not cached. */
+const CACHED_NAMES_MAX = 64;
 
-/** Kinds of names that appear as others, or whose values do. */
+/** Kinds of names that appear under another name, or whose values appear as other members. */
 const UNUSUAL_NAME = ERR_NAME | ILL_FORMED_NAME;
 const UNUSUAL_IN_SYSTEM_LOG = UNUSUAL_NAME | RESERVED_NAME;
 
-/** Names the event if the record itself does not (semantic conventions; now deprecated). */
+/** Names the event if the record itself does not (semantic conventions; deprecated). */
 const EVENT_NAME_ATTRIBUTE = "event.name";
 
-/** Rust's tracing names every event after its place in the source; that is no event name (otel.md). */
-const PLACE_IN_SOURCE = /^event .+:\d+$/;
+/** Rust's tracing names every event after its location in the source, which is not an event name (otel.md). */
+const SOURCE_LOCATION = /^event .+:\d+$/;
 
-/** The event's name, "" where it has none that says something. */
+/** Returns the event's name; "" if it has no meaningful one. */
 function meaningfulEventName(name: string | undefined): string {
-  return name === undefined || PLACE_IN_SOURCE.test(name) ? "" : name;
+  return name === undefined || SOURCE_LOCATION.test(name) ? "" : name;
 }
 
-/** Encodes records into the open batch: the way for records that are objects. */
+/** Encodes records that are objects into a batch. */
 export class EnvelopeEncoder {
   readonly #open: BatchBuilder;
   readonly #lowest: LevelRank;
-  /** Of the record that is being encoded; further on those of records before it. */
+  /** The names of the current record, followed by leftovers of previous ones. */
   readonly #names: AttributeName[] = [];
-  /** The column whose names these are, and their kinds; undefined where more were there than are kept. */
+  /** The column that the names belong to, and their kinds; undefined if there were too many to cache. */
   #keys: readonly string[] | undefined;
   #kinds = 0;
   readonly #loggers: LoggerNames;
   readonly #bytesMax: number;
 
-  /** System logs below `lowest` are filtered, audit events below INFO. Larger envelopes than `bytesMax` are refused. */
+  /** System logs below `lowest` are filtered, audit events below INFO. Throws for envelopes larger than `bytesMax`. */
   constructor(
     open: BatchBuilder,
     lowest: LevelRank,
@@ -158,7 +158,7 @@ export class EnvelopeEncoder {
     const { eventName, body } = parts;
     let { keys, values } = parts;
     let left = skipped;
-    if (keys.length > NAMES_KEPT || (this.#lookUp(keys) & UNUSUAL_IN_SYSTEM_LOG) !== 0) {
+    if (keys.length > CACHED_NAMES_MAX || (this.#lookUp(keys) & UNUSUAL_IN_SYSTEM_LOG) !== 0) {
       ({ keys, values } = this.#shown(parts, skipped, true));
       left = -1;
     }
@@ -169,21 +169,22 @@ export class EnvelopeEncoder {
     this.#context(parts, keys, isBeside ? meaningfulEventName(eventName) : "");
   }
 
-  /** The attributes under the names that they appear with. These have been looked up, unless they are many. */
+  /** Returns the attributes under their public names, which are looked up unless there are too many. */
   #shown(parts: RecordParts, skipped: number, isSystemLog: boolean): AttributeColumns {
     const shown = publicAttributes(parts, skipped, isSystemLog);
-    if (shown.keys.length <= NAMES_KEPT) this.#lookUp(shown.keys);
+    if (shown.keys.length <= CACHED_NAMES_MAX) this.#lookUp(shown.keys);
     return shown;
   }
 
-  /** Writes all attributes but those of the call site, and but two. */
+  /** Writes all attributes but those of the call site and the two skipped ones. */
   #members(
     keys: readonly string[],
     values: readonly unknown[],
     skipped: number,
     alsoSkipped: number,
   ): void {
-    if (keys.length > NAMES_KEPT) return this.#manyMembers(keys, values, skipped, alsoSkipped);
+    if (keys.length > CACHED_NAMES_MAX)
+      return this.#manyMembers(keys, values, skipped, alsoSkipped);
     const writer = this.#open.writer;
     const names = this.#names;
     for (let index = 0; index < keys.length; index++) {
@@ -191,12 +192,12 @@ export class EnvelopeEncoder {
       const value = values[index];
       if (value === undefined || kind === CODE_NAME) continue;
       if (index === skipped || index === alsoSkipped) continue;
-      writer.piece(member);
+      writer.words(member);
       writer.value(value);
     }
   }
 
-  /** The same for records with too many names to remember. */
+  /** Does the same for records with too many names to cache. */
   #manyMembers(
     keys: readonly string[],
     values: readonly unknown[],
@@ -210,11 +211,11 @@ export class EnvelopeEncoder {
     }
   }
 
-  /** Fills `#names`; answers which kinds of names there are. A record mostly has the names of the one before. */
+  /** Fills `#names` and returns the kinds of names. A record usually has the names of the previous one. */
   #lookUp(keys: readonly string[]): number {
     if (keys === this.#keys) return this.#kinds;
     const names = this.#names;
-    if (names.length > NAMES_KEPT) names.length = NAMES_KEPT;
+    if (names.length > CACHED_NAMES_MAX) names.length = CACHED_NAMES_MAX;
     let kinds = 0;
     for (let index = 0; index < keys.length; index++) {
       const key = keys[index]!;
@@ -225,15 +226,15 @@ export class EnvelopeEncoder {
       }
       kinds |= name.kind;
     }
-    this.#keys = keys.length <= NAMES_KEPT ? keys : undefined;
+    this.#keys = keys.length <= CACHED_NAMES_MAX ? keys : undefined;
     this.#kinds = kinds;
     return kinds;
   }
 
-  /** Writes where the record was made, as far as its attributes tell. */
+  /** Writes the call site, as far as the attributes tell. */
   #callSite(keys: readonly string[], values: readonly unknown[]): void {
     const writer = this.#open.writer;
-    const isLarge = keys.length > NAMES_KEPT;
+    const isLarge = keys.length > CACHED_NAMES_MAX;
     if (!isLarge && (this.#kinds & CODE_NAME) === 0) return writer.raw(NO_CALL_SITE);
     const site = callSiteOf(
       isLarge ? valueByName(keys, values) : (name) => values[keys.indexOf(name)],
@@ -250,7 +251,7 @@ export class EnvelopeEncoder {
     const writer = this.#open.writer;
     let { keys, values } = parts;
     let left = skipped;
-    if (keys.length > NAMES_KEPT || (this.#lookUp(keys) & UNUSUAL_NAME) !== 0) {
+    if (keys.length > CACHED_NAMES_MAX || (this.#lookUp(keys) & UNUSUAL_NAME) !== 0) {
       ({ keys, values } = this.#shown(parts, skipped, false));
       left = -1;
     }
@@ -271,7 +272,7 @@ export class EnvelopeEncoder {
     else writer.closeObject(opened);
   }
 
-  /** Writes what the gateway adds, unless an attribute has that name. */
+  /** Writes the members that the gateway adds, unless an attribute has that name. */
   #context(parts: RecordParts, keys: readonly string[], eventName: string): void {
     const { severityNumber, severityText, loggerName, traceId, spanId, service } = parts;
     if (severityText && rankOfNumber(severityNumber) === undefined) {
@@ -289,12 +290,12 @@ export class EnvelopeEncoder {
     if (text !== "" && !keys.includes(name)) this.#open.writer.member(name, text);
   }
 
-  /** Writes all up to the attributes. */
+  /** Writes the envelope up to its attributes. */
   #start(parts: RecordParts, logger: LoggerName, rank: LevelRank): void {
     const writer = this.#open.writer;
-    const start = logger.starts[rank]!;
-    if (isShownSecond(parts.seconds)) start.write(writer, parts.seconds, parts.micros);
-    else writeNow(start, writer);
+    const prefix = logger.prefixes[rank]!;
+    if (isShownSecond(parts.seconds)) prefix.write(writer, parts.seconds, parts.micros);
+    else writeNow(prefix, writer);
     writer.string(messageOf(parts, this.#bytesMax));
   }
 }
@@ -306,7 +307,7 @@ export function isAuditRecord(parts: NamingParts, loggers = DEFAULT_LOGGER_NAMES
   return named < 0 ? scope.audit : loggers.of(parts.values[named] as string).audit;
 }
 
-/** Returns the place of the attribute that names the logger; -1 if the scope does. */
+/** Returns the index of the attribute that names the logger; -1 if the scope does. */
 function nameIndex({ keys, values }: NamingParts, { nameAttributes }: LoggerName): number {
   if (nameAttributes === undefined) return -1;
   for (const name of nameAttributes) {
@@ -317,21 +318,21 @@ function nameIndex({ keys, values }: NamingParts, { nameAttributes }: LoggerName
   return -1;
 }
 
-function writeNow(start: EnvelopeStart, writer: JsonWriter): void {
+function writeNow(prefix: EnvelopePrefix, writer: JsonWriter): void {
   const now = Date.now();
-  start.write(writer, Math.floor(now / 1000), (now % 1000) * 1000);
+  prefix.write(writer, Math.floor(now / 1000), (now % 1000) * 1000);
 }
 
-/** Returns the message: the body, else the event's name, the record's own or that of its attribute. */
+/** Returns the message: the body, otherwise the event's name, from the record itself or its attribute. */
 function messageOf({ body, eventName, keys, values }: RecordParts, bytesMax: number): string {
   if (body !== null && body !== undefined) return textOfValue(body, bytesMax);
   return meaningfulEventName(eventName) || textAttribute(keys, values, EVENT_NAME_ATTRIBUTE);
 }
 
-/** Returns a value as text: a string as it is, a number's digits, bytes as base64, anything else as JSON. */
+/** Returns a value as text: strings as they are, numbers in decimal, bytes as base64, anything else as JSON. */
 function textOfValue(value: unknown, bytesMax: number): string {
   if (typeof value === "string") return value;
-  // Without the sign that a zero may have.
+  // Without the sign of a negative zero.
   if (typeof value === "number") return String(value === 0 ? 0 : value);
   if (typeof value === "bigint") return String(value);
   return value instanceof Uint8Array ? toBase64(value) : jsonText(value, bytesMax);
@@ -343,7 +344,7 @@ function jsonText(value: unknown, bytesMax: number): string {
   return writer.text();
 }
 
-/** Returns what an audit event is about, and the place of the attribute that says so, or -1. */
+/** Returns the action of an audit event, and the index of the attribute that names it, or -1. */
 function actionOf(
   keys: readonly string[],
   values: readonly unknown[],
@@ -355,7 +356,7 @@ function actionOf(
   if (eventType !== undefined && eventType !== null) {
     return { action: textOfValue(eventType, bytesMax), index };
   }
-  // A type that is null says nothing, and is left out.
+  // A null type says nothing, and is left out.
   if (eventName !== "") return { action: eventName, index };
   const named = textAttribute(keys, values, EVENT_NAME_ATTRIBUTE);
   if (named === "") return { action: undefined, index };

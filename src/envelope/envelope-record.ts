@@ -3,7 +3,7 @@ import { LEVELS } from "../wire/envelope.ts";
 import { textOf } from "../wire/errors.ts";
 import type { LogRecord, Value } from "../plugin/index.ts";
 
-/** Says on a record that it is not the one that was emitted, and why. */
+/** The attribute that tells that a record is not the one that was emitted, and why. */
 const REBUILT = "tailgate.rebuilt_from_envelope";
 
 /** The number of each level (OpenTelemetry logs data model, "SeverityNumber"). */
@@ -14,7 +14,7 @@ const MICRO_NANOS = 1_000n;
 const SECOND_CHARS = "2025-10-13T09:27:24".length;
 const MICROS_DIGITS = 6;
 
-/** What a system log's `data` says beside its attributes. */
+/** Members of a system log's `data` that are not attributes. */
 const SYSTEM_FIELDS = new Set(["timestamp", "level", "logger", "message"]);
 const CALL_SITE = new Map([
   ["module", "code.namespace"],
@@ -23,8 +23,8 @@ const CALL_SITE = new Map([
 ]);
 
 /**
- * The record that an envelope tells of, for a record whose own origin throws when it is asked: without it the record
- * could not be stored, nor could those of its commit. An attribute says that it is rebuilt, and why.
+ * Rebuilds a record from its envelope, if its origin throws: otherwise neither the record nor those of the same commit
+ * could be stored. An attribute tells that it was rebuilt, and why.
  */
 export function recordOfEnvelope(envelope: Envelope, why: unknown): LogRecord {
   const { timestamp, level, logger, message } = envelope.data;

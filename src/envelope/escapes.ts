@@ -1,6 +1,6 @@
-/** What the bytes of a text need in a JSON string (RFC 8259, section 7), which is always valid UTF-8. */
+/** Escapes text for JSON strings (RFC 8259, section 7) that are always valid UTF-8. */
 
-/** For each ASCII character what follows its backslash, 0 where it stands for itself, 1 for the \u00xx form. */
+/** For each ASCII character what follows its backslash; 0 if it needs no escape, 1 for the \u00xx form. */
 const ESCAPES = new Uint8Array(128);
 ESCAPES.fill(1, 0, 0x20);
 for (const [char, escape] of Object.entries({
@@ -15,15 +15,15 @@ for (const [char, escape] of Object.entries({
   ESCAPES[char.charCodeAt(0)] = escape.charCodeAt(0);
 }
 
-/** For each byte whether it is a character of ASCII that stands for itself. */
+/** For each byte whether it is an ASCII character that needs no escape. */
 export const PLAIN = new Uint8Array(256);
 for (let byte = 0; byte < 128; byte++) PLAIN[byte] = ESCAPES[byte] === 0 ? 1 : 0;
 
 const HEX = Buffer.from("0123456789abcdef");
 
 /**
- * Whether four bytes are characters of ASCII that stand for themselves: none from 0x80 up, below 0x20, a quote or a
- * backslash. In each difference the lowest byte that is one of these sets its highest bit, and nothing else does.
+ * Whether four bytes are ASCII characters that need no escape: none is from 0x80 up, below 0x20, a quote or a backslash.
+ * In each difference the lowest byte that is one of these sets its highest bit, and nothing else does.
  */
 export function isPlainWord(word: number): boolean {
   const unlikeQuote = (word ^ 0x22222222) - 0x01010101;
@@ -31,7 +31,7 @@ export function isPlainWord(word: number): boolean {
   return ((word | (word - 0x20202020) | unlikeQuote | unlikeBackslash) & 0x80808080) === 0;
 }
 
-/** The same for eight bytes. */
+/** Does the same for eight bytes. */
 export function arePlainWords(word: number, next: number): boolean {
   const unlikeQuote = ((word ^ 0x22222222) - 0x01010101) | ((next ^ 0x22222222) - 0x01010101);
   const unlikeBackslash = ((word ^ 0x5c5c5c5c) - 0x01010101) | ((next ^ 0x5c5c5c5c) - 0x01010101);
@@ -39,7 +39,7 @@ export function arePlainWords(word: number, next: number): boolean {
   return ((plain | unlikeQuote | unlikeBackslash) & 0x80808080) === 0;
 }
 
-/** Whether one of four bytes is below 0x20, a quote or a backslash; those of other characters than ASCII are not. */
+/** Whether one of four bytes is below 0x20, a quote or a backslash. Bytes of non-ASCII characters are not. */
 export function needsEscape(word: number): boolean {
   const quote = word ^ 0x22222222;
   const backslash = word ^ 0x5c5c5c5c;
@@ -51,8 +51,8 @@ export function needsEscape(word: number): boolean {
 }
 
 /**
- * Writes a piece of a text's bytes with the escapes that it needs; what is not UTF-8 becomes U+FFFD. There must be
- * room for six times as many bytes. Answers the new position.
+ * Writes bytes of text with the escapes that they need; invalid UTF-8 becomes U+FFFD. There must be space for six times
+ * as many bytes. Returns the new position.
  */
 export function writeEscaped(
   buffer: Buffer,
@@ -91,7 +91,7 @@ export function writeEscaped(
   return position;
 }
 
-/** Writes the \u00xx form of a control character; answers the new position. */
+/** Writes the \u00xx form of a control character and returns the new position. */
 function writeControl(buffer: Buffer, position: number, byte: number): number {
   buffer[position++] = 0x5c;
   buffer[position++] = 0x75;
@@ -103,8 +103,8 @@ function writeControl(buffer: Buffer, position: number, byte: number): number {
 }
 
 /**
- * The length of the UTF-8 sequence at `index` (Unicode 16, table 3-7), or minus the number of bytes that one U+FFFD
- * stands for: the longest start of a sequence that could have become valid, as the WHATWG's decoder has it.
+ * Returns the length of the UTF-8 sequence at `index` (Unicode 16, table 3-7), or minus the number of bytes that one
+ * U+FFFD replaces: the longest prefix of a sequence that could have become valid, as in the WHATWG's decoder.
  */
 function sequenceLength(source: Uint8Array, index: number, end: number): number {
   const lead = source[index]!;

@@ -2,25 +2,25 @@ import { createHash } from "node:crypto";
 import type { AuditLog } from "../wire/envelope.ts";
 import { TIMESTAMP_LENGTH, TIMESTAMP_START } from "./timestamp.ts";
 
-/** The attribute that names an event over all attempts to send it (semantic conventions, `log.record.uid`). */
+/** The attribute with the idempotency key of an event: the same in each attempt to send it (semantic conventions). */
 export const EVENT_KEY = "log.record.uid";
 
 const MEMBER = Buffer.from(`"${EVENT_KEY}":"`);
 
-/** Where `data` goes on after its timestamp, which may be another one in each attempt. */
+/** Where the content of `data` starts: after the timestamp, which may differ between attempts. */
 const CONTENT_START = TIMESTAMP_START + TIMESTAMP_LENGTH + '",'.length;
 
-/** A longer key is remembered by its digest. */
+/** Longer keys are replaced by their digest. */
 const KEY_CHARS_MAX = 128;
 
-/** What an audit event is known by when it comes again. */
+/** Identifies an audit event that is sent again. */
 export interface EventKey {
   readonly key: string;
-  /** SHA-256 of all that it says apart from its timestamp, in base64. */
+  /** SHA-256 of everything but its timestamp, in base64. */
   readonly digest: string;
 }
 
-/** The key of an audit event's `data`; undefined where its sender gave it none. */
+/** Returns the key of an audit event by its `data`; undefined if its sender gave it none. */
 export function eventKeyOf(data: Uint8Array): EventKey | undefined {
   const bytes = Buffer.from(data.buffer, data.byteOffset, data.byteLength);
   if (!bytes.includes(MEMBER)) return undefined;

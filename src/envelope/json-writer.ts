@@ -1,40 +1,40 @@
 /**
- * Writes JSON as UTF-8 into growing memory. What is between `mark` and `position` moves along when the memory is
- * exchanged for a larger piece, so that one record always lies in one piece.
+ * Writes JSON as UTF-8 into growing memory. When the memory is replaced by a larger piece, what is between `mark` and
+ * `position` moves along, so a record is always contiguous.
  */
 
-import { attributeName, metIllFormedName, WORD_BYTES, type JsonPiece } from "./attributes.ts";
+import { attributeName, metIllFormedName, WORD_BYTES, type JsonWords } from "./attributes.ts";
 import { arePlainWords, needsEscape, PLAIN } from "./escapes.ts";
 
 const SCRATCH_BYTES = 512;
 
 /**
- * The largest record. Positions in a batch have 31 bits, and a row of the journal, which also holds the OpenTelemetry
- * record, can have a billion bytes.
+ * The maximum size of an envelope. Positions in a batch have 31 bits, and a row of the journal, which also contains the
+ * OpenTelemetry record, can have a billion bytes.
  */
 export const RECORD_BYTES_MAX = 256 << 20;
 
-/** Values nested deeper than this become {@link DEPTH_TEXT}: the cap of protobuf's own decoders. */
+/** Values nested deeper than this become {@link DEPTH_TEXT}. Protobuf's own decoders have the same limit. */
 export const DEPTH_MAX = 100;
 
 export const DEPTH_TEXT = `[nested deeper than ${DEPTH_MAX} levels]`;
 
-/** What a UTF-16 unit may become. */
+/** The bytes of a UTF-16 code unit at most. */
 const UTF8_BYTES_MAX = 3;
 
-/** Strings up to this length are written by a loop; longer ones by the engine's own functions, which start slower. */
+/** Strings up to this length are written by a loop; longer ones by V8's functions, which have a higher fixed cost. */
 const LOOP_CHARS_MAX = 20;
 
-/** A longer text is escaped in pieces of this length. */
+/** Longer text is escaped in chunks of this length. */
 const ESCAPED_CHARS_MAX = 64 << 10;
 
-/** A map with more members than that has names of its own, which are not worth to be remembered. */
+/** The names of a map with more members are not cached. */
 const NAMES_KNOWN_MAX = 64;
 
-/** INT64_MAX + 1: a number at or beyond it is no integer on OTLP's wire, but a double. */
+/** INT64_MAX + 1: OTLP encodes numbers from here on as doubles. */
 const INT64_END = 2 ** 63;
 
-/** True for whole numbers that OTLP has as integers and JavaScript cannot hold exactly. */
+/** Whether OTLP encodes a number as an integer that JavaScript cannot represent exactly. */
 export function isUnsafeInteger(value: number): boolean {
   return Number.isInteger(value) && !Number.isSafeInteger(value) && Math.abs(value) < INT64_END;
 }
@@ -48,7 +48,7 @@ const CLOSE_BRACE = 0x7d;
 const COMMA = 0x2c;
 const COLON = 0x3a;
 
-/** ASCII text as bytes, for pieces that are written again and again. */
+/** Returns ASCII text as bytes, for parts that are written often. */
 export function ascii(text: string): Uint8Array {
   return Buffer.from(text, "latin1");
 }
@@ -57,46 +57,47 @@ const TRUE = ascii("true");
 const FALSE = ascii("false");
 const NULL = ascii("null");
 
-/** Bytes to read from, and a view of the same memory. */
+/** Bytes, and a view of the same memory. */
 export interface ByteSource {
   readonly bytes: Uint8Array;
   readonly view: DataView;
 }
 
+/** Writes one record after the other; see above. */
 export class JsonWriter {
   buffer: Buffer;
-  /** The same memory, to read and write several bytes at a time. */
+  /** A view of the same memory, to read and write several bytes at a time. */
   view: DataView;
-  /** The place of the next byte. */
+  /** The position of the next byte. */
   position = 0;
-  /** The place from which bytes belong to the record that is being written. */
+  /** The start of the record that is being written. */
   mark = 0;
   /**
-   * For values as JavaScript's SDK has them, where one type stands for integers and doubles: whole numbers beyond 2^53
-   * are then written as integers are. A plugin's `Value` has such integers as bigint.
+   * For values of the JavaScript SDK, which has one type for integers and doubles: whole numbers beyond 2^53 are then
+   * written as integers. A plugin's `Value` has such integers as bigint.
    */
   wholeNumbersAreIntegers = false;
-  /** How large the record may get. */
+  /** The maximum size of the record. */
   bytesMax = RECORD_BYTES_MAX;
-  /** How many lists and maps are open around the value that is being written. */
+  /** The number of open lists and maps around the current value. */
   #depth = 0;
   readonly #slabBytes: number;
 
-  /** `slabBytes`: how much memory to take at a time. */
+  /** `slabBytes`: the memory to allocate at a time. */
   constructor(slabBytes: number) {
     this.#slabBytes = slabBytes;
     this.buffer = Buffer.allocUnsafeSlow(slabBytes);
     this.view = viewOf(this.buffer);
   }
 
-  /** A writer for one value, to be read with {@link text}. */
+  /** Returns a writer for one value, to be read with {@link text}. */
   static scratch(bytesMax = RECORD_BYTES_MAX): JsonWriter {
     const writer = new JsonWriter(SCRATCH_BYTES);
     writer.bytesMax = bytesMax;
     return writer;
   }
 
-  /** Starts a record at the position, whatever the one before left behind: its writing may have ended with an exception. */
+  /** Starts a record at the position, and resets what the previous one may have left behind by an exception. */
   begin(): void {
     this.mark = this.position;
     this.wholeNumbersAreIntegers = false;
@@ -104,13 +105,13 @@ export class JsonWriter {
     this.#depth = 0;
   }
 
-  /** What was written since the mark. */
+  /** Returns what was written since the mark. */
   text(): string {
     return this.buffer.toString("utf8", this.mark, this.position);
   }
 
   /**
-   * Makes room for that many bytes after `position`; `buffer` may be another one afterwards.
+   * Makes space for that many bytes after `position`; `buffer` may be a different one afterwards.
    * @throws RangeError if the record gets larger than {@link bytesMax}.
    */
   reserve(bytes: number): void {
@@ -128,7 +129,7 @@ export class JsonWriter {
     this.position = kept;
   }
 
-  /** Goes on writing in other memory, at `position`. */
+  /** Continues in other memory, at `position`. */
   continueIn(buffer: Buffer, position: number): void {
     this.buffer = buffer;
     this.view = viewOf(buffer);
@@ -136,14 +137,14 @@ export class JsonWriter {
     this.mark = position;
   }
 
-  /** Writes bytes that are JSON already. */
+  /** Writes bytes that are already JSON. */
   raw(bytes: Uint8Array): void {
     this.reserve(bytes.length);
     this.buffer.set(bytes, this.position);
     this.position += bytes.length;
   }
 
-  piece({ words, length }: JsonPiece): void {
+  words({ words, length }: JsonWords): void {
     this.reserve(WORD_BYTES * words.length);
     const { view } = this;
     let place = this.position;
@@ -172,7 +173,7 @@ export class JsonWriter {
     this.position = end + 1;
   }
 
-  /** Writes plain ASCII behind the place of a quote; answers where it ends, or -1 where the text is anything else. */
+  /** Writes plain ASCII after a quote; returns where it ends, or -1 if the text is anything else. */
   #shortText(text: string): number {
     const { buffer } = this;
     let position = this.position + 1;
@@ -184,17 +185,17 @@ export class JsonWriter {
     return position;
   }
 
-  /** The same for whatever needs no escapes: the engine writes it, and then it is looked at. */
+  /** Does the same for any text that needs no escapes: V8 writes it, then it is checked. */
   #longText(text: string): number {
     const start = this.position + 1;
     const end = start + this.buffer.write(text, start);
-    // As many bytes as characters: it is ASCII.
+    // It is ASCII if it has as many bytes as characters.
     const needsNone =
       end - start === text.length ? this.#isPlain(start, end) : this.#needsNoEscape(start, end);
     return needsNone ? end : -1;
   }
 
-  /** Whether ASCII of at least two words needs no escape. */
+  /** Whether ASCII text of at least two words needs no escape. */
   #isPlain(start: number, end: number): boolean {
     const { view } = this;
     const last = end - 2 * WORD_BYTES;
@@ -203,7 +204,7 @@ export class JsonWriter {
         return false;
       }
     }
-    // The last two words may lie over those before, so that no bytes are left over.
+    // The last two words may overlap with the previous ones, so that no bytes are left over.
     return arePlainWords(view.getInt32(last, true), view.getInt32(last + WORD_BYTES, true));
   }
 
@@ -221,18 +222,18 @@ export class JsonWriter {
 
   #escapedText(text: string): void {
     const wellFormed = text.isWellFormed() ? text : text.toWellFormed();
-    if (wellFormed.length > ESCAPED_CHARS_MAX) return this.#escapedPieces(wellFormed);
+    if (wellFormed.length > ESCAPED_CHARS_MAX) return this.#escapedChunks(wellFormed);
     const json = JSON.stringify(wellFormed);
     this.reserve(Buffer.byteLength(json));
     this.position += this.buffer.write(json, this.position);
   }
 
-  /** Writes a long text piece by piece: with its escapes it may get too large, which is known before all is written. */
-  #escapedPieces(text: string): void {
+  /** Writes a long text in chunks: if its escapes make it too large, that is noticed early. */
+  #escapedChunks(text: string): void {
     this.byte(QUOTE);
     for (let start = 0; start < text.length;) {
       let end = start + ESCAPED_CHARS_MAX;
-      // A pair of surrogates stays together.
+      // A surrogate pair stays together.
       if (isHighSurrogate(text.charCodeAt(end - 1))) end++;
       const json = JSON.stringify(text.slice(start, end)).slice(1, -1);
       this.reserve(Buffer.byteLength(json));
@@ -242,7 +243,7 @@ export class JsonWriter {
     this.byte(QUOTE);
   }
 
-  /** Writes a number; what JSON has no form for becomes a string. */
+  /** Writes a number; NaN and infinities become strings. */
   number(value: number): void {
     if (value >= 0 && (value | 0) === value) return this.#digits(value);
     if (!Number.isFinite(value)) return this.string(String(value));
@@ -250,7 +251,7 @@ export class JsonWriter {
     this.asciiText(value === 0 ? "0" : String(value));
   }
 
-  /** Writes a whole number from 0 to 2^31 - 1, without a string in between. */
+  /** Writes an integer from 0 to 2^31 - 1 without creating a string. */
   #digits(value: number): void {
     this.reserve(DIGITS_MAX);
     let length = 1;
@@ -264,7 +265,7 @@ export class JsonWriter {
     this.position += length;
   }
 
-  /** Writes ASCII text that is JSON already. */
+  /** Writes ASCII text that is already JSON. */
   asciiText(text: string): void {
     this.reserve(text.length);
     const buffer = this.buffer;
@@ -289,8 +290,8 @@ export class JsonWriter {
   }
 
   /**
-   * Writes a value as attributes hold it: a plugin's `Value`, or the OpenTelemetry SDK's copy of one, with objects in
-   * place of maps. Undefined becomes null in lists and is left out of objects.
+   * Writes the value of an attribute: a plugin's `Value`, or that of the OpenTelemetry SDK, with objects instead of maps.
+   * Undefined becomes null in lists and is omitted from objects.
    */
   value(value: unknown): void {
     switch (typeof value) {
@@ -311,11 +312,11 @@ export class JsonWriter {
 
   /** Writes a comma and one member of an object; see {@link closeObject}. */
   member(name: string, value: unknown): void {
-    this.piece(attributeName(name).member);
+    this.words(attributeName(name).member);
     this.value(value);
   }
 
-  /** The same of a name that is not going to be seen again. */
+  /** Writes the same for a name that will hardly occur again. */
   rareMember(name: string, value: unknown): void {
     this.byte(COMMA);
     this.string(name);
@@ -324,15 +325,15 @@ export class JsonWriter {
   }
 
   /**
-   * Makes an object of the members that were written since `start` bytes after the mark, one or more: the first one's
-   * comma gives its place to the brace.
+   * Makes an object of the members that were written from `start` bytes after the mark on, at least one: the brace
+   * replaces the comma of the first one.
    */
   closeObject(start: number): void {
     this.buffer[this.mark + start] = OPEN_BRACE;
     this.byte(CLOSE_BRACE);
   }
 
-  /** Writes an integer, as a decimal string where JavaScript could not hold it. */
+  /** Writes an integer, as a decimal string if JavaScript cannot represent it exactly. */
   bigint(value: bigint): void {
     const safe = value >= Number.MIN_SAFE_INTEGER && value <= Number.MAX_SAFE_INTEGER;
     if (safe) this.asciiText(String(value));
@@ -367,7 +368,7 @@ export class JsonWriter {
         else this.rareMember(String(name), value);
       }
     } else {
-      // What the engine lists itself it also reads fast, whatever the object's shape.
+      // V8 reads the properties that it enumerates itself fast, whatever the object's shape.
       for (const name in holder) {
         if (!Object.prototype.hasOwnProperty.call(holder, name)) continue;
         const value = (holder as Record<string, unknown>)[name];
@@ -391,7 +392,7 @@ function hasIllFormedName(holder: object): boolean {
   return false;
 }
 
-/** The members with names as JSON has them; of a name that is there twice the last value counts. */
+/** Returns the members with well-formed names; the last value of a repeated name counts. */
 function wellFormedMembers(holder: object): ReadonlyMap<string, unknown> {
   const entries = holder instanceof Map ? [...holder] : Object.entries(holder);
   return new Map(entries.map(([name, value]) => [String(name).toWellFormed(), value as unknown]));

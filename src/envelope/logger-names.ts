@@ -17,42 +17,42 @@ const BRIDGES = new Set([
   "pino-opentelemetry-transport",
 ]);
 
-/** Scope names that stand for none; the second is what JavaScript's SDK calls a logger without a name. */
+/** Scope names that mean that there is none; the JavaScript SDK uses the second for a logger without a name. */
 const NAMELESS = new Set(["", "unknown"]);
 
 const UNKNOWN = "unknown";
 
-/** The attributes that may name the logger of a bridge's record, or of one without a scope name, in this order. */
+/** The attributes that name the logger of a bridge's record, or of one without a scope name, by precedence. */
 const BRIDGE_NAME_ATTRIBUTES = ["logger", "name", "label"] as const;
 const NAME_ATTRIBUTES = ["logger", "logger.name", "name"] as const;
 
-/** Parts of scope names that say whose numbers a severity text may be; bunyan has pino's. */
+/** Parts of scope names that tell whose numbers a severity text may be; bunyan uses those of pino. */
 const NUMBERINGS: readonly (readonly [RegExp, SeverityNumbering])[] = [
   [/(?:^|[^a-z])(?:pino|bunyan)(?:[^a-z]|$)/i, "pino"],
   [/(?:^|[^a-z])syslog(?:receiver)?(?:[^a-z]|$)/i, "syslog"],
 ];
 
-/** What follows from a logger's name, worked out once for each name. */
+/** What follows from a logger's name; computed once for each name. */
 export interface LoggerName {
   readonly name: string;
   readonly audit: boolean;
-  /** The attributes that may name the logger instead, the most telling first; undefined where this name counts. */
+  /** The attributes that may name the logger instead, by precedence; undefined if this name counts. */
   readonly nameAttributes: readonly string[] | undefined;
-  /** Whether the name is that of a bridge. */
+  /** Whether it is the name of a bridge. */
   readonly bridge: boolean;
   readonly numbering: SeverityNumbering | undefined;
-  /** For each level what is before the message. */
-  readonly starts: readonly EnvelopeStart[];
+  /** For each level the part of the envelope before the message. */
+  readonly prefixes: readonly EnvelopePrefix[];
 }
 
-/** More names than any program has loggers; beyond it the memory starts anew. */
+/** More names than any program has loggers. Beyond that, the cache is cleared. */
 const NAMES_MAX = 10_000;
-/** A longer name is nobody's logger, and not worth to be remembered. */
+/** Longer names are not cached. */
 const NAME_CHARS_MAX = 1000;
-/** Of all names together: each is there eleven times. */
+/** The limit of all names together: each is there eleven times. */
 const CHARS_MAX = 1 << 19;
 
-/** What a gateway knows about the names of loggers. */
+/** The loggers of a gateway, by scope name. */
 export class LoggerNames {
   readonly #auditLoggers: readonly string[];
   readonly #names = new Map<string, LoggerName>();
@@ -67,12 +67,12 @@ export class LoggerNames {
     let known = this.#names.get(name);
     if (!known) {
       known = this.#describe(name);
-      if (name.length <= NAME_CHARS_MAX) this.#remember(name, known);
+      if (name.length <= NAME_CHARS_MAX) this.#cache(name, known);
     }
     return known;
   }
 
-  #remember(name: string, described: LoggerName): void {
+  #cache(name: string, described: LoggerName): void {
     if (this.#names.size >= NAMES_MAX || this.#chars + name.length > CHARS_MAX) {
       this.#names.clear();
       this.#chars = 0;
@@ -91,7 +91,7 @@ export class LoggerNames {
       bridge,
       nameAttributes: nameAttributesOf(name, bridge),
       numbering: NUMBERINGS.find(([part]) => part.test(name))?.[1],
-      starts: LEVELS.map((_, rank) => new EnvelopeStart(name, rank as LevelRank, audit)),
+      prefixes: LEVELS.map((_, rank) => new EnvelopePrefix(name, rank as LevelRank, audit)),
     };
   }
 }
@@ -101,22 +101,22 @@ function nameAttributesOf(name: string, bridge: boolean): readonly string[] | un
   return NAMELESS.has(name) ? NAME_ATTRIBUTES : undefined;
 }
 
-/** For whatever has no configuration: `orchestrator.audit` is the audit logger. */
+/** For use without a configuration: `orchestrator.audit` is the audit logger. */
 export const DEFAULT_LOGGER_NAMES = new LoggerNames([AUDIT_LOGGER]);
 
 export const SYSTEM_HEAD = ascii('{"type":"system_log","data":{"timestamp":"');
 export const AUDIT_HEAD = ascii('{"type":"audit_log","data":{"timestamp":"');
 
-/** What stands for the digits of the time until there is one. */
+/** A placeholder for the timestamp. */
 const TIME = ascii("2025-10-13T09:27:24.339163Z");
 
-/** All of an envelope before its message, for one logger and level: copied in one piece, with the time put in. */
-export class EnvelopeStart {
-  /** What is behind the timestamp. */
+/** An envelope up to its message, for one logger and level: copied as a whole, with the time filled in. */
+export class EnvelopePrefix {
+  /** What follows the timestamp. */
   readonly head: Uint8Array;
   readonly #bytes: Uint8Array;
   readonly #timeStart: number;
-  /** The one that the bytes have; most records share it with the one before. */
+  /** The second in `#bytes`; most records share it with the previous one. */
   #second = -1;
 
   constructor(logger: string, rank: LevelRank, audit: boolean) {
@@ -126,7 +126,7 @@ export class EnvelopeStart {
     this.head = this.#bytes.subarray(type.length + TIME.length);
   }
 
-  /** Seconds that can be shown; micros 0-999999. */
+  /** Writes it. `seconds` must be shown (see timestamp.ts); `micros`: 0-999999. */
   write(writer: JsonWriter, seconds: number, micros: number): void {
     if (seconds !== this.#second) {
       this.#bytes.set(textOfSecond(seconds), this.#timeStart);

@@ -1,9 +1,9 @@
 import { INFO_RANK, type LevelRank } from "../wire/envelope.ts";
 
-/** Whose numbers a severity text may be, as in `"30"`; only the scope can tell. */
+/** The library whose numbers a severity text may be, as in `"30"`; only the scope can tell. */
 export type SeverityNumbering = "pino" | "syslog";
 
-/** The level that a severity text stands for, by its upper-case name. */
+/** Levels by severity text in upper case. */
 const RANK_BY_TEXT = new Map<string, LevelRank>();
 
 const TEXTS: readonly (readonly string[])[] = [
@@ -20,15 +20,15 @@ for (const [rank, texts] of TEXTS.entries()) {
 /** OpenTelemetry's short names, such as `WARN2` (logs data model, "Displaying Severity"). */
 const SHORT_NAME = /^(TRACE|DEBUG|INFO|WARN|ERROR|FATAL)[1-4]$/;
 
-/** What Python calls a level that has no name. */
+/** How Python shows a level without a name. */
 const PYTHON_LEVEL = /^LEVEL (\d+)$/;
 
 const DIGITS = /^\d+$/;
 
-/** No text that means something is longer. */
+/** No known severity text is longer. */
 const TEXT_CHARS_MAX = 24;
 
-/** Returns a record's level: from its severity number, else from its severity text, else INFO. */
+/** Returns a record's level: by its severity number, otherwise by its severity text, otherwise INFO. */
 export function rankOf(
   severityNumber: number | undefined,
   severityText: string | undefined,
@@ -41,7 +41,7 @@ export function rankOf(
   );
 }
 
-/** Returns the level of a severity number (logs data model, "SeverityNumber"); undefined if it is absent. */
+/** Returns the level of a severity number (logs data model, "SeverityNumber"); undefined if there is none. */
 export function rankOfNumber(severityNumber: number | undefined): LevelRank | undefined {
   if (severityNumber === undefined || !(severityNumber > 0)) return undefined;
   if (severityNumber <= 8) return 0;
@@ -50,7 +50,7 @@ export function rankOfNumber(severityNumber: number | undefined): LevelRank | un
   return severityNumber <= 20 ? 3 : 4;
 }
 
-/** Returns the level that a severity text stands for, in any case; undefined for an unknown text. */
+/** Returns the level of a severity text in any case; undefined for an unknown text. */
 export function rankOfText(text: string, numbering?: SeverityNumbering): LevelRank | undefined {
   const trimmed = text.trim();
   if (trimmed.length > TEXT_CHARS_MAX) return undefined;
@@ -63,7 +63,7 @@ export function rankOfText(text: string, numbering?: SeverityNumbering): LevelRa
   return numbering === "pino" ? rankOfTens(Number(name) - 20) : rankOfSyslog(Number(name));
 }
 
-/** Levels that are tens apart: 0 is DEBUG, 40 is CRITICAL, as are the numbers above it. */
+/** For levels that are ten apart: 0 is DEBUG, 40 and above is CRITICAL. */
 function rankOfTens(number: number): LevelRank {
   return Math.min(Math.max(Math.floor(number / 10), 0), 4) as LevelRank;
 }

@@ -1,15 +1,15 @@
-/** Where the text of the timestamp starts in an envelope's `data`, and how long it is: always the same. */
+/** The position and the length of the timestamp's text in an envelope's `data`, which never change. */
 export const TIMESTAMP_START = '{"timestamp":"'.length;
 export const TIMESTAMP_LENGTH = "2025-10-13T09:27:24.339163Z".length;
 
 /** The last second of the year 9999: later ones have no ISO form of the same length. */
 const SECONDS_MAX = 253_402_300_799;
 
-/** `2025-10-13T09:27:24.` of the second that was written last; most records share it with the one before. */
+/** `2025-10-13T09:27:24.` for the last second that was written; most records share it with the previous one. */
 let cachedSecond = -1;
 const cachedText = new Uint8Array(20);
 
-/** `2025-10-13T09:27:24.` for seconds since 1970 UTC; valid until the next call. */
+/** Returns `2025-10-13T09:27:24.` for seconds since 1970 UTC; valid until the next call. */
 export function textOfSecond(seconds: number): Uint8Array {
   if (seconds !== cachedSecond) cacheSecond(seconds);
   return cachedText;
@@ -22,19 +22,19 @@ function cacheSecond(seconds: number): void {
   cachedSecond = seconds;
 }
 
-/** True for seconds that {@link textOfSecond} can show: the years 1970 to 9999. */
+/** Whether {@link textOfSecond} can show these seconds: the years 1970 to 9999. */
 export function isShownSecond(seconds: number): boolean {
   return seconds >= 0 && seconds <= SECONDS_MAX;
 }
 
-/** The length of what {@link putMicros} writes. */
+/** The number of bytes that {@link putMicros} writes. */
 export const MICROS_BYTES = 7;
 
 const ZERO = 0x30;
 const TRIPLE = 1000;
 const TRIPLE_DIGITS = 3;
 /** The Z of UTC as the fourth byte, after three digits. */
-const ZULU_BEHIND = 0x5a << 24;
+const ZULU = 0x5a << 24;
 
 /** The three digits of each number below a thousand, the first one in the lowest byte. */
 const TRIPLES = Int32Array.from(
@@ -53,7 +53,7 @@ export function putMicros(
 ): number {
   const upper = (micros / TRIPLE) | 0;
   view.setInt32(at, TRIPLES[upper]!, true);
-  view.setInt32(at + TRIPLE_DIGITS, TRIPLES[micros - TRIPLE * upper]! | ZULU_BEHIND, true);
+  view.setInt32(at + TRIPLE_DIGITS, TRIPLES[micros - TRIPLE * upper]! | ZULU, true);
   return at + MICROS_BYTES;
 }
 

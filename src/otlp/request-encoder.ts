@@ -244,7 +244,9 @@ class RequestEncoder {
     const service = this.#serviceOf(record);
     const open = this.#open;
     open.begin();
-    if (!this.#fast.write(fields, end - start, time, logger, logger.starts[rank]!.head, service)) {
+    if (
+      !this.#fast.write(fields, end - start, time, logger, logger.prefixes[rank]!.head, service)
+    ) {
       open.abandon();
       return this.#smallRecord(record, end - start);
     }

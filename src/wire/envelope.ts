@@ -5,7 +5,7 @@ export const LEVELS = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] as const
 /** The only five level names that ever reach a client. */
 export type Level = (typeof LEVELS)[number];
 
-/** The place of a level in {@link LEVELS}: a larger rank is more severe. */
+/** The index of a level in {@link LEVELS}: a higher rank is more severe. */
 export type LevelRank = 0 | 1 | 2 | 3 | 4;
 
 export const INFO_RANK: LevelRank = 1;
@@ -14,7 +14,7 @@ export const ENVELOPE_TYPES = ["system_log", "audit_log"] as const;
 
 export type EnvelopeType = (typeof ENVELOPE_TYPES)[number];
 
-/** What an attribute becomes in an envelope: strict JSON. */
+/** The value of an attribute in an envelope: strict JSON. */
 export type JsonValue =
   | string
   | number
@@ -29,11 +29,11 @@ export interface SystemLog {
   readonly level: Level;
   readonly logger: string;
   readonly message: string;
-  /** Basename of the source file without its extension; "" where unknown. */
+  /** Basename of the source file without its extension; "" if unknown. */
   readonly module: string;
-  /** Last component of the function's name; "" where unknown. */
+  /** Last component of the function's name; "" if unknown. */
   readonly function: string;
-  /** Line of the call, from 1; 0 where unknown. */
+  /** Line of the call, from 1; 0 if unknown. */
   readonly line: number;
   /** Every other attribute of the record, under its own name. */
   readonly [extra: string]: JsonValue;
@@ -55,7 +55,7 @@ export type Envelope =
 
 export const AUDIT_LOGGER = "orchestrator.audit";
 
-/** The loggers of the gateway's own audit events, which are such whatever the configuration says. */
+/** The loggers of the gateway's own audit events, whatever the configuration says. */
 const OWN_AUDIT_LOGGERS = new Set([
   "orchestrator.audit.checkpoint",
   "orchestrator.audit.clock",
@@ -63,12 +63,12 @@ const OWN_AUDIT_LOGGERS = new Set([
   "orchestrator.audit.key",
 ]);
 
-/** True for each of the audit loggers and its children: for `orchestrator.audit.x`, not for `orchestrator.auditor`. */
+/** Whether a logger is an audit logger or a child of one: `orchestrator.audit.x` is, `orchestrator.auditor` is not. */
 export function isAuditLogger(logger: string, auditLoggers: readonly string[]): boolean {
   return auditLoggers.some((name) => isSameOrChild(logger, name)) || OWN_AUDIT_LOGGERS.has(logger);
 }
 
-/** True for `parent` itself and for every logger below it in the dotted hierarchy. */
+/** Whether a logger is `parent` or below it in the dotted hierarchy. */
 export function isSameOrChild(logger: string, parent: string): boolean {
   return (
     logger.startsWith(parent) &&
@@ -88,7 +88,7 @@ const RANK_BY_NAME = new Map<string, LevelRank>([
   ["FATAL", 4],
 ]);
 
-/** The rank of a level's name in any case, WARN and FATAL included; undefined for other texts. */
+/** Returns the rank of a level's name in any case, including WARN and FATAL; undefined for other texts. */
 export function rankOfName(name: string): LevelRank | undefined {
   return RANK_BY_NAME.get(name) ?? RANK_BY_NAME.get(name.toUpperCase());
 }

@@ -52,7 +52,7 @@ export async function follow(options: FollowOptions, output: FollowOutput): Prom
   const { promise: ended, resolve: end, reject: fail } = Promise.withResolvers<void>();
   const dialer = new Dialer(url, fail);
   const stream = new LogStream({
-    url: new URL(url.pathname, url),
+    url: addressOf(url),
     filter,
     start,
     raw,
@@ -251,8 +251,13 @@ function unsupported(): TailgateError {
 }
 
 function unreachable(url: URL, reason: string): TailgateError {
-  const address = `${url.protocol}//${url.host}${url.pathname}`;
-  return new TailgateError("GATEWAY_UNREACHABLE", `No gateway answers at ${address}: ${reason}.`);
+  const text = `No gateway answers at ${addressOf(url)}: ${reason}.`;
+  return new TailgateError("GATEWAY_UNREACHABLE", text);
+}
+
+/** Returns the URL without credentials and query, which may be secret. */
+function addressOf({ protocol, host, pathname }: URL): string {
+  return `${protocol}//${host}${pathname}`;
 }
 
 /** Node reports the errors of all addresses of a host name together, without a message. */

@@ -1,4 +1,5 @@
 import { once } from "node:events";
+import { createServer as createHttpServer } from "node:http";
 import { createServer, type AddressInfo } from "node:net";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { WebSocketServer } from "ws";
@@ -240,6 +241,23 @@ describe("tailgate tail", () => {
     await source.connected(1);
     source.manager.getLogger("x").info("at last");
     await waiting.shows(/at last/);
+  });
+
+  test("sends the credentials and the query of the URL, and does not show them", async () => {
+    const received: unknown[] = [];
+    const server = createHttpServer().on("upgrade", ({ url, headers }, socket) => {
+      received.push([url, headers.authorization]);
+      socket.end("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno");
+    });
+    onTestFinished(() => void server.close());
+    await once(server.listen(0, "127.0.0.1"), "listening");
+    const { port } = server.address() as AddressInfo;
+    const url = `http://me:secret@127.0.0.1:${port}/ws/logs?token=hidden&level=INFO`;
+    const cli = await runCli(["tail", "--url", url]);
+    expect(await cli.ended).toBe(69);
+    expect(received).toEqual([["/ws/logs?token=hidden", `Basic ${btoa("me:secret")}`]]);
+    expect(cli.stderr).toMatch(/No gateway answers at ws:\/\/[\d.:]+\/ws\/logs: HTTP 403: no\./);
+    expect(cli.stderr).not.toMatch(/secret|hidden/);
   });
 
   test("says once that it waits, however often it tries", async () => {

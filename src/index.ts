@@ -1,8 +1,8 @@
-/** `tailgate`: the gateway inside your own process. Plugins are written against `tailgate/plugin`. */
+/** `tailgate`: the gateway inside your own process. For plugins there is `tailgate/plugin`. */
 
 import "./runtime/supported-node.ts";
 
-// In an orchestrator's own process.
+// A gateway inside an orchestrator's process.
 export { LoggingManager } from "./logging-manager.ts";
 export type { ComponentOptions, LoggingOptions } from "./logging-manager.ts";
 export type { AuditEvent, AuditOptions } from "./otel/audit-event.ts";
@@ -13,7 +13,7 @@ export type { Extras, OrchestratorLogger } from "./otel/orchestrator-logger.ts";
 export type { ConnectionStatus, LoggingConnection, RemoteReceipt } from "./connect/connection.ts";
 export type { ConnectOptions } from "./connect/options.ts";
 
-// The gateway alone.
+// A gateway without OpenTelemetry's APIs.
 export { resolveConfig } from "./config/config.ts";
 export type { Config } from "./config/config.ts";
 export { startTailgate } from "./gateway/start.ts";
@@ -30,6 +30,6 @@ export type {
   SystemLog,
 } from "./wire/envelope.ts";
 
-// What can go wrong.
+// Errors.
 export { TailgateError } from "./wire/errors.ts";
 export type { ErrorCode } from "./wire/errors.ts";

@@ -18,7 +18,7 @@ import { OrchestratorLogger, type LoggerSettings } from "./otel/orchestrator-log
 import { TailgateLogRecordProcessor } from "./otel/processor.ts";
 import {
   GLOBAL_RELAY,
-  loadedApis,
+  findLoadedApis,
   registerGlobally,
   type LoadedApis,
   type Registration,
@@ -28,15 +28,15 @@ import { startTailgate, type RunningTailgate } from "./gateway/start.ts";
 import type { LoggingConnection } from "./connect/connection.ts";
 import type { ConnectOptions } from "./connect/options.ts";
 
-/** Components as `tailgate.yaml` has them: `{ file: { max_bytes: 1000000 }, console: null }`. */
+/** Components as in `tailgate.yaml`: `{ file: { max_bytes: 1000000 }, console: null }`. */
 export type ComponentOptions = Readonly<Record<string, Readonly<Record<string, unknown>> | null>>;
 
 export interface LoggingOptions {
-  /** Path of a configuration file; what is given here wins over it. */
+  /** Path of a configuration file. The options below override it. */
   readonly config?: string;
   /** Default 127.0.0.1. */
   readonly host?: string;
-  /** Default 8001; 0 picks a free one. */
+  /** Default 8001; 0 picks a free port. */
   readonly port?: number;
   /** Default /tmp/madrox_logs. */
   readonly logDir?: string;
@@ -44,7 +44,7 @@ export interface LoggingOptions {
   readonly logLevel?: Level | Lowercase<Level>;
   /** As `audit_loggers` in `tailgate.yaml`; default `["orchestrator.audit"]`. */
   readonly auditLoggers?: readonly string[];
-  /** Default none: records come from this process alone. */
+  /** Default none: records come only from this process. */
   readonly receivers?: ComponentOptions;
   /** Default none. */
   readonly processors?: ComponentOptions;
@@ -52,25 +52,25 @@ export interface LoggingOptions {
   readonly exporters?: ComponentOptions;
   /** As `journal` in `tailgate.yaml`; default engine sqlite, in the log directory. */
   readonly journal?: Readonly<Record<string, unknown>>;
-  /** The lowest level whose records tell module, function and line; default WARNING. */
+  /** The minimum level at which records tell module, function and line. Default WARNING. */
   readonly callSiteLevel?: Level | "never";
   /**
-   * What is behind `logs`: "sdk" is OpenTelemetry's own LoggerProvider; "direct" one that does without the SDK's record,
-   * for an application that logs so much that it shows. What arrives is the same. Default "sdk".
+   * The LoggerProvider: "sdk" is OpenTelemetry's own; "direct" bypasses the SDK's record, which is faster for applications
+   * that log a lot. The records are the same. Default "sdk".
    */
   readonly loggerProvider?: "sdk" | "direct";
-  /** Whether `logs.getLogger()` of the OpenTelemetry APIs arrives here too; default true. */
+  /** Whether to become the provider of the global `logs` of the OpenTelemetry APIs. Default true. */
   readonly registerGlobally?: boolean;
   /**
-   * Whether a signal that nobody else in the process handles (SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR2) first lets
-   * everything be written, and then ends the process as it would have anyway; default true.
+   * Whether to write everything when a signal (SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR2) arrives that nothing else in the
+   * process handles. The signal then ends the process as usual. Default true.
    */
   readonly handleSignals?: boolean;
-  /** Writes the gateway's own lines; default stderr. */
+  /** Writes the gateway's own log lines. Default: to stderr. */
   readonly write?: WriteLine;
 }
 
-/** Who writes JavaScript is told of a misspelt option, too: the logs would go where nobody looks. */
+/** To reject misspelled options in JavaScript too: the logs might go where nobody looks. */
 const OPTIONS = {
   config: true,
   host: true,
@@ -89,23 +89,23 @@ const OPTIONS = {
   write: true,
 } as const satisfies Record<keyof LoggingOptions, true>;
 
-/** How long `flush` waits for exporters that do not get on. */
+/** How long `flush` waits for exporters that make no progress. */
 const FLUSH_MS_MAX = 30_000;
 
 /**
- * The gateway inside an orchestrator's own process.
+ * A gateway inside the process of an orchestrator.
  *
- * Its life: `await LoggingManager.start()`; log from anywhere; `await stop()`. Nothing that is logged throws or
- * blocks, before or after; what is logged after `stop` is lost and counted. Loggers that were taken before `stop`, or
- * before the first `start`, work again after the next `start`. Several managers can run in one process; the first one
- * owns the global `logs` APIs.
+ * Lifecycle: `await LoggingManager.start()`; log from anywhere; `await stop()`. Logging calls never throw and never block,
+ * not even before or after. What is logged after `stop` is lost and counted. Loggers that were obtained before `stop`, or
+ * from the global APIs before the first `start`, work again after the next `start`. Several managers can run in one
+ * process; the first one owns the global `logs` APIs.
  */
 export class LoggingManager {
   /** For code that takes an OpenTelemetry LoggerProvider. */
   readonly provider: LoggerRelay;
   /** For a LoggerProvider that is set up elsewhere: `new LoggerProvider({ processors: [manager.processor] })`. */
   readonly processor: TailgateLogRecordProcessor;
-  /** Whether the global `logs` APIs lead here. */
+  /** Whether this manager is the provider of the global `logs` APIs; undefined with `registerGlobally: false`. */
   readonly registration: Registration | undefined;
   readonly #running: RunningTailgate;
   readonly #target: RelayTarget;
@@ -131,7 +131,7 @@ export class LoggingManager {
     const provider = new Provider(this.processor, resource);
     const auditProvider = new DirectLoggerProvider(this.processor, resource);
     this.#audit = auditProvider.getAuditLogger(auditLoggers[0]!);
-    const settings = loggerSettings({ logLevel, auditLoggers }, options, running);
+    const settings = createLoggerSettings({ logLevel, auditLoggers }, options, running);
     this.#target = { provider, settings };
     this.provider = freeRelays.shift() ?? new LoggerRelay();
     this.provider.attach(this.#target);
@@ -141,11 +141,11 @@ export class LoggingManager {
   }
 
   /**
-   * Starts the gateway: WebSocket and page on `port`, the files under `logDir`, the console.
+   * Starts a gateway: dashboard and WebSocket on `port`, files in `logDir`, the console.
    * @throws TailgateError CONFIG_INVALID, LOG_DIR_UNUSABLE, PORT_IN_USE and the others of `startTailgate`.
    */
   static async start(options: LoggingOptions = {}): Promise<LoggingManager> {
-    refuseUnknown(options);
+    rejectUnknownOptions(options);
     const {
       receivers,
       processors,
@@ -167,11 +167,11 @@ export class LoggingManager {
     const { handleSignals: handlesSignals = true } = options;
     const running = await startTailgate(config, { write, keepsAlive: false, handlesSignals });
     const log = hostLogger("tailgate.logging-manager", write);
-    const apis = options.registerGlobally === false ? undefined : await loadedApis();
+    const apis = options.registerGlobally === false ? undefined : await findLoadedApis();
     const manager = new LoggingManager(running, config, options, log, apis);
     for (const notice of running.notices) log.info(notice);
     for (const problem of manager.registration?.problems ?? []) log.error(problem.message);
-    manager.#tellLost();
+    manager.#reportLost();
     return manager;
   }
 
@@ -186,31 +186,31 @@ export class LoggingManager {
     return openConnection(options);
   }
 
-  /** Where the page and `/ws/logs` are, such as `http://127.0.0.1:8001`. */
+  /** The URL of the dashboard, such as `http://127.0.0.1:8001`; the WebSocket is at `/ws/logs`. */
   get url(): string {
     return this.#running.url;
   }
 
-  /** A logger with level methods; names are dotted, such as `orchestrator.instance_manager`. */
+  /** Returns a logger with level methods. Names are dotted, such as `orchestrator.instance_manager`. */
   getLogger(name: string): OrchestratorLogger {
     const logger = textOf(name);
     return new OrchestratorLogger(logger, this.provider);
   }
 
   /**
-   * Logs an audit event of the first of the `audit_loggers`, and resolves with its receipt when it is durable. An attempt that
-   * rejects can be repeated with the same `key`: what was stored is not stored twice, and has the old receipt.
-   * @throws TailgateError whose text says what became of the event: OVERLOADED after two seconds without room,
-   * STOPPED, JOURNAL_FULL, JOURNAL_REFUSED, AUDIT_REFUSED (as for an event without `eventType`): not stored;
-   * JOURNAL_FAILED: unknown.
+   * Logs an audit event with the first of the `audit_loggers` and resolves with its receipt when it is durable. After a
+   * rejection the call can be retried with the same `key`: an event that was stored is not stored again, and its original
+   * receipt is returned.
+   * @throws TailgateError whose message says what became of the event. Not stored: OVERLOADED (no capacity for two seconds),
+   * STOPPED, JOURNAL_FULL, JOURNAL_REFUSED, AUDIT_REFUSED (such as an event without `eventType`). Unknown: JOURNAL_FAILED.
    */
   audit(event: AuditEvent, options: AuditOptions = {}): Promise<Receipt> {
     return this.#running.gateway.intake.receipt(this.#emit(toAuditRecord(event, options)));
   }
 
   /**
-   * Logs an audit event of the first of the `audit_loggers`. It does not wait and never throws; an event that could not be stored
-   * is counted, and reported on stderr. So is an event without `eventType`, whose warning is given once.
+   * Logs an audit event with the first of the `audit_loggers`. Does not wait and never throws. Events that could not be
+   * stored are counted and reported on stderr; events without `eventType` are counted too, and reported once.
    */
   logAuditEvent(event: AuditEvent, options: AuditOptions = {}): void {
     const record = toAuditRecord(event, options);
@@ -220,19 +220,19 @@ export class LoggingManager {
     this.#log.warning(`An audit event was rejected. ${record.message}`);
   }
 
-  /** Counts an event that has no record. */
+  /** Emits the record, or counts the event that has none. */
   #emit(record: ReturnType<typeof toAuditRecord>): IntakeOutcome {
     return TailgateError.is(record)
       ? this.#running.gateway.intake.reject("untyped_event", record)
       : this.#audit.emit(record);
   }
 
-  /** Resolves when every record logged before has been offered to every exporter and written, or given up. */
+  /** Resolves when each exporter has written or dropped every record that was logged before, at most after 30 s. */
   flush(): Promise<void> {
     return this.#running.gateway.flush(AbortSignal.timeout(FLUSH_MS_MAX));
   }
 
-  /** Flushes, closes files and connections, and gives the global APIs back; within about ten seconds. */
+  /** Flushes, closes files and connections, and unregisters from the global APIs, within about ten seconds. */
   stop(): Promise<void> {
     return (this.#stopping ??= this.#stop());
   }
@@ -245,19 +245,19 @@ export class LoggingManager {
     freeRelays.push(this.provider);
   }
 
-  /** Warns of records that came when no gateway was running: their senders could not be told. */
-  #tellLost(): void {
-    const lost = this.provider.takeLost() + GLOBAL_RELAY.takeLost();
+  /** Warns about records that were logged while no gateway was running. */
+  #reportLost(): void {
+    const lost = this.provider.drainLost() + GLOBAL_RELAY.drainLost();
     if (lost === 0) return;
     const records = lost === 1 ? "1 record was" : `${lost} records were`;
-    this.#log.warning(`${records} logged after the last gateway had stopped, and lost.`);
+    this.#log.warning(`${records} logged after the previous gateway had stopped, and lost.`);
   }
 }
 
-/** Of managers that have stopped: the next one takes their loggers over. */
+/** The relays of managers that have stopped; the next manager takes over their loggers. */
 const freeRelays: LoggerRelay[] = [];
 
-function loggerSettings(
+function createLoggerSettings(
   { logLevel, auditLoggers }: Required<Pick<Config, "logLevel" | "auditLoggers">>,
   { callSiteLevel = "WARNING" }: LoggingOptions,
   { gateway }: RunningTailgate,
@@ -271,7 +271,7 @@ function loggerSettings(
 }
 
 /** @throws TailgateError CONFIG_INVALID */
-function refuseUnknown(options: LoggingOptions): void {
+function rejectUnknownOptions(options: LoggingOptions): void {
   const known = Object.keys(OPTIONS);
   const problems = new Problems();
   for (const name of Object.keys(options).filter((key) => !known.includes(key))) {

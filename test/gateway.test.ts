@@ -135,7 +135,7 @@ describe("a gateway", () => {
       await start({ trustsDefaultOrigins: false }),
     ];
     expect(trusting.notices).toEqual([
-      "Pages of http://localhost:3000 and http://127.0.0.1:3000 can read and write logs. To refuse them, set trust_default_origins: false.",
+      "Pages of http://localhost:3000 and http://127.0.0.1:3000 can read and write logs. To reject them, set trust_default_origins: false.",
     ]);
     expect(strict.notices).toEqual([]);
     const headers = { Origin: "http://localhost:3000" };
@@ -174,7 +174,7 @@ describe("a gateway", () => {
       expect.stringContaining("tailgate.exporter.throws - WARNING - 50 records could not be"),
       expect.stringContaining("tailgate.exporter.hangs - WARNING - 50 records could not be"),
     ]);
-    expect(running.lines.filter((line) => line.includes("was not waited for"))).toEqual([
+    expect(running.lines.filter((line) => line.includes("continues without it"))).toEqual([
       expect.stringMatching(/ - tailgate\.exporter\.hangs - WARNING - Closing took longer than/),
     ]);
   });
@@ -360,7 +360,7 @@ describe("the log directory", () => {
   it("is refused where everybody may write to it", async () => {
     const path = await temporaryDirectory(cleanUps);
     await chmod(path, 0o777);
-    await refused(path, "can be written by every user");
+    await refused(path, "is writable by all users");
   });
 
   it("is refused where it cannot be created", async () => {

@@ -46,7 +46,7 @@ test("with another Node the command says which one it needs, and nothing else", 
   expect(await program.ended).toBe(69);
   expect(program.stdout).toBe("");
   expect(program.stderr).toBe(
-    `tailgate: NODE_UNSUPPORTED: This is Node v20.19.5, and Tailgate runs on ${engines.node}. Run Tailgate with a supported version: \`npm start\` in a clone brings its own Node, and \`npm install node@24\` provides one for npm scripts and npx.\n`,
+    `tailgate: NODE_UNSUPPORTED: This is Node v20.19.5, but Tailgate requires ${engines.node}. Run Tailgate with a supported version: \`npm start\` in a clone brings its own Node, and \`npm install node@24\` provides one for npm scripts and npx.\n`,
   );
 });
 

@@ -19,7 +19,7 @@ import { OrchestratorLogger } from "../otel/orchestrator-logger.ts";
 import { DirectLoggerProvider, type SafeLogger } from "../otel/provider.ts";
 import {
   GLOBAL_RELAY,
-  loadedApis,
+  findLoadedApis,
   registerGlobally,
   type LoadedApis,
   type Registration,
@@ -72,7 +72,7 @@ export async function openConnection({
   ...options
 }: ConnectOptions): Promise<LoggingConnection> {
   const { settings, destinations } = await readOptions(options);
-  const apis = settings.registerGlobally ? await loadedApis() : undefined;
+  const apis = settings.registerGlobally ? await findLoadedApis() : undefined;
   return new LoggingConnection(settings, destinations, write, apis);
 }
 

@@ -4,10 +4,11 @@ import type { ClockEvent, TrustedClock } from "../journal/trusted-clock.ts";
 import type { HostLogger, LogRecord, Value } from "../plugin/index.ts";
 import { clearInterval, onNextTurn, setInterval } from "../runtime/timers.ts";
 
-const LOOK_MS = 1_000;
+/** How often the clock is checked. */
+const CHECK_INTERVAL_MS = 1_000;
 
-/** A clock that jumps again and again is reported this often. */
-const QUIET_MS = 60_000;
+/** The minimum time between two reports of a clock that jumps repeatedly. */
+const REPORT_INTERVAL_MS = 60_000;
 
 const EVENT_TYPE = "clock_jump";
 
@@ -24,11 +25,11 @@ const UNITS = [
 export interface ClockWatchOptions {
   readonly clock: TrustedClock;
   readonly log: HostLogger;
-  /** Takes a record into the stream; resolves when it is durable. */
+  /** Appends an audit event; resolves when it is durable. */
   announce(record: LogRecord): Promise<void>;
 }
 
-/** Reports each jump of the system clock: to the operator, and one ahead as an audit event `clock_jump`, too. */
+/** Reports jumps of the system clock to the operator, and jumps ahead also as the audit event `clock_jump`. */
 export class ClockWatch {
   readonly #options: ClockWatchOptions;
   #reportedAtMs = -Infinity;
@@ -43,7 +44,7 @@ export class ClockWatch {
     const { clock } = this.#options;
     // The news come within a reading of the clock, which appends read, too.
     this.#unwatch = clock.watch((news) => onNextTurn(() => this.#report(news)));
-    this.#timer = setInterval(() => clock.now(), LOOK_MS).unref();
+    this.#timer = setInterval(() => clock.now(), CHECK_INTERVAL_MS).unref();
   }
 
   close(): void {
@@ -53,11 +54,11 @@ export class ClockWatch {
 
   #report(news: ClockEvent): void {
     const { log, announce } = this.#options;
-    if (news.kind !== "jumped") return log.info(endText(news));
+    if (news.kind !== "jumped") return log.info(formatEnd(news));
     const nowMs = performance.now();
-    if (nowMs - this.#reportedAtMs < QUIET_MS) return;
+    if (nowMs - this.#reportedAtMs < REPORT_INTERVAL_MS) return;
     this.#reportedAtMs = nowMs;
-    log.error(jumpText(news));
+    log.error(formatJump(news));
     if (news.toMs < news.fromMs) return;
     announce(jumpRecord(news)).catch((error: unknown) =>
       log.warning(`The audit event ${EVENT_TYPE} could not be stored: ${textOf(error)}`),
@@ -65,8 +66,8 @@ export class ClockWatch {
   }
 }
 
-function jumpText({ isStart, fromMs, toMs }: ClockEvent): string {
-  const by = spanText(Math.abs(toMs - fromMs));
+function formatJump({ isStart, fromMs, toMs }: ClockEvent): string {
+  const by = formatSpan(Math.abs(toMs - fromMs));
   const shown = new Date(toMs).toISOString();
   const what =
     toMs < fromMs
@@ -75,18 +76,18 @@ function jumpText({ isStart, fromMs, toMs }: ClockEvent): string {
         ? `The system clock shows ${shown}, ${by} after the newest record.`
         : `The system clock jumped ahead by ${by}, to ${shown}.`;
   const from = new Date(fromMs).toISOString();
-  return `${what} Until that has lasted for ten minutes, records are dated by the time that passes, from ${from} on. Nothing expires because of the jump. Check the clock and its time source.`;
+  return `${what} Until the new time has lasted for ten minutes, records are dated by elapsed time from ${from}. Nothing expires because of the jump. Check the clock and its time source.`;
 }
 
-function endText({ kind, fromMs, toMs }: ClockEvent): string {
-  if (kind === "returned") return "The system clock is right again.";
-  const by = spanText(Math.abs(toMs - fromMs));
+function formatEnd({ kind, fromMs, toMs }: ClockEvent): string {
+  if (kind === "returned") return "The system clock is correct again.";
+  const by = formatSpan(Math.abs(toMs - fromMs));
   const where = toMs < fromMs ? "behind" : "ahead";
-  return `The system clock has stayed ${by} ${where} for ten minutes: from now on, records are dated by it.`;
+  return `The system clock has stayed ${by} ${where} for ten minutes. From now on, records are dated by it.`;
 }
 
-/** `3 days`: in the largest unit of which there are two or more. */
-function spanText(ms: number): string {
+/** Formats a duration, such as `3 days`, in the largest unit of which there are two or more. */
+function formatSpan(ms: number): string {
   const [name, unitMs] = UNITS.find(([, size]) => ms >= 2 * size) ?? UNITS[2];
   const count = Math.round(ms / unitMs);
   return `${count} ${name}${count === 1 ? "" : "s"}`;

@@ -2,27 +2,27 @@ import { textOf } from "../wire/errors.ts";
 import type { HostLogger } from "../plugin/index.ts";
 import { printable } from "../wire/printable.ts";
 
-/** Writes one of the gateway's own lines. */
+/** Writes one of the gateway's own log lines. */
 export type WriteLine = (line: string) => void;
 
-/** So many lines of one kind are written in a window; the others are counted, and summed up in one line at its end. */
+/** The maximum number of lines of one kind per window. Further ones are counted and summarized at its end. */
 const KIND_LINES_MAX = 10;
 
-/** So many lines of one logger and level are written in a window, whatever they say. */
+/** The maximum number of lines of one logger and level per window. */
 const LOGGER_LINES_MAX = 100;
 
 const WINDOW_MS = 60_000;
 
-/** Lines whose first words are the same are of one kind. Words with digits or special characters are ignored. */
+/** Lines with the same first words are of one kind. Words with digits or special characters are ignored. */
 const KIND_WORDS = 3;
 const PLAIN_WORD = /^[A-Za-z'.,-]+$/;
 
 /**
- * The gateway's own lines, in the console's form, under `tailgate.<name>`; not through OpenTelemetry. Whoever can cause
- * a line can cause thousands, so that all lines are rate-limited.
+ * Returns a logger for the gateway's own log lines. They have the console's format and do not pass through OpenTelemetry.
+ * All lines are rate-limited: a client that can cause one line can cause thousands.
  */
 export function hostLogger(name: string, write: WriteLine): HostLogger {
-  const limiter = limiterOf(write);
+  const limiter = findLimiter(write);
   return {
     info: (message) => limiter.write({ name, level: "INFO", message }),
     warning: (message, detail) => limiter.write({ name, level: "WARNING", message, detail }),
@@ -30,20 +30,20 @@ export function hostLogger(name: string, write: WriteLine): HostLogger {
   };
 }
 
-/** Writes the summaries of lines that were left out; for the end. */
+/** Writes the summaries of suppressed lines, at the end. */
 export function flushHostLog(write: WriteLine): void {
-  limiterOf(write).flush();
+  findLimiter(write).flush();
 }
 
-/** Returns how many lines to `write` were left out. */
+/** Returns how many lines to `write` were suppressed. */
 export function suppressedLines(write: WriteLine): number {
-  return limiterOf(write).suppressed;
+  return findLimiter(write).suppressed;
 }
 
 const limiters = new WeakMap<WriteLine, LineLimiter>();
 
-/** All loggers that write to one place share a limiter. */
-function limiterOf(write: WriteLine): LineLimiter {
+/** All loggers with the same `write` share a limiter. */
+function findLimiter(write: WriteLine): LineLimiter {
   const known = limiters.get(write);
   if (known) return known;
   const limiter = new LineLimiter(({ name, level, message, detail, cause }) => {
@@ -56,7 +56,7 @@ function limiterOf(write: WriteLine): LineLimiter {
   return limiter;
 }
 
-interface Line {
+interface HostLogLine {
   readonly name: string;
   readonly level: "INFO" | "WARNING" | "ERROR";
   readonly message: string;
@@ -64,33 +64,33 @@ interface Line {
   readonly cause?: unknown;
 }
 
-/** What became of the lines of one kind in a window. */
-interface Kind {
+/** The lines of one kind in a window. */
+interface LineKind {
   written: number;
   suppressed: number;
-  last: Line;
+  last: HostLogLine;
 }
 
-/** Lets a bounded number of lines through, and tells of the others. */
+/** Passes on a bounded number of lines per window and summarizes the others. */
 class LineLimiter {
-  readonly #put: (line: Line) => void;
-  readonly #kinds = new Map<string, Kind>();
-  /** How many lines each logger has written in this window, by name and level. */
+  readonly #put: (line: HostLogLine) => void;
+  readonly #kinds = new Map<string, LineKind>();
+  /** The number of lines of each logger in this window, by name and level. */
   readonly #written = new Map<string, number>();
   #windowStartMs = performance.now();
   #timer: NodeJS.Timeout | undefined;
   suppressed = 0;
 
-  constructor(put: (line: Line) => void) {
+  constructor(put: (line: HostLogLine) => void) {
     this.#put = put;
   }
 
-  write(line: Line): void {
+  write(line: HostLogLine): void {
     if (performance.now() - this.#windowStartMs >= WINDOW_MS) this.flush();
     const logger = `${line.name} ${line.level}`;
     const written = this.#written.get(logger) ?? 0;
-    // Beyond the logger's limit no further kinds are told apart, so that the map stays small.
-    const key = written < LOGGER_LINES_MAX ? `${logger} ${kindOf(line.message)}` : logger;
+    // Beyond the logger's limit kinds are no longer distinguished, which bounds the map.
+    const key = written < LOGGER_LINES_MAX ? `${logger} ${lineKind(line.message)}` : logger;
     const kind = this.#kinds.get(key) ?? { written: 0, suppressed: 0, last: line };
     this.#kinds.set(key, kind);
     if (written >= LOGGER_LINES_MAX || kind.written >= KIND_LINES_MAX) {
@@ -101,7 +101,7 @@ class LineLimiter {
     this.#put(line);
   }
 
-  #suppress(kind: Kind, line: Line): void {
+  #suppress(kind: LineKind, line: HostLogLine): void {
     kind.suppressed++;
     kind.last = line;
     this.suppressed++;
@@ -109,7 +109,7 @@ class LineLimiter {
     this.#timer ??= setTimeout(() => this.flush(), leftMs).unref();
   }
 
-  /** Ends the window, and tells what was left out in it. */
+  /** Ends the window and summarizes the suppressed lines. */
   flush(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
@@ -127,16 +127,16 @@ class LineLimiter {
   }
 }
 
-function kindOf(message: string): string {
+function lineKind(message: string): string {
   const words = message.split(" ", KIND_WORDS);
   return words.map((word) => (PLAIN_WORD.test(word) ? word : "*")).join(" ");
 }
 
-/** A stderr that is gone must not end the process. */
+/** Writes a line to stderr; a closed stderr does not end the process. */
 export function writeToStderr(line: string): void {
   try {
     process.stderr.write(`${line}\n`, () => {});
   } catch {
-    // There is nobody left to tell.
+    // There is no other output.
   }
 }

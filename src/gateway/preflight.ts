@@ -1,4 +1,4 @@
-/** What can be found wrong with a configuration without starting: `tailgate validate` and every start go through here. */
+/** The checks of a configuration that need no running gateway, for `tailgate validate` and every start. */
 
 import { join } from "node:path";
 import { AUDIT_DIRECTORY } from "../audit/checkpoint-file.ts";
@@ -14,40 +14,40 @@ import { rejectSelfExport, type ExportTarget } from "./self-export.ts";
 import type { Plan, PluginDefinition } from "../plugin/index.ts";
 import { timeLimit } from "../runtime/timers.ts";
 
-/** What a start with the configuration would use. */
+/** What a gateway with the configuration would use. */
 export interface Preflight {
-  /** What components have said, by their place, such as `exporters.otlp`. */
+  /** The plans of the components, by their path, such as `exporters.otlp`. */
   readonly plans: ReadonlyMap<string, Plan>;
-  /** Undefined if the journal is in memory: there is nothing to sign. */
+  /** Undefined if the journal is in memory, where there is nothing to sign. */
   readonly auditKey: KeyState | undefined;
 }
 
-/** As long as a plugin may take to open. */
+/** The time limit for a plan, the same as for opening a plugin. */
 const PLAN_MS_MAX = 10_000;
 
 /**
- * Checks the configuration as far as that is possible without opening, creating or sending anything. Left to the start
- * are a port that another program uses, the journal's files, and plugins that do not plan.
- * @throws TailgateError LOG_DIR_UNUSABLE, AUDIT_KEY_UNUSABLE, AUDIT_KEY_NOT_CREATED, SENDS_TO_ITSELF or a plugin's own
- * if that is the only problem; CONFIG_INVALID with all of them, one a line.
+ * Checks the configuration as far as possible without opening, creating or sending anything. Only the start itself detects a
+ * port that another program uses, problems with the journal's files, and those of plugins without a plan.
+ * @throws TailgateError CONFIG_INVALID with all problems, one per line; LOG_DIR_UNUSABLE, AUDIT_KEY_UNUSABLE,
+ * AUDIT_KEY_NOT_CREATED, SENDS_TO_ITSELF or a plugin's own error if that is the only problem.
  */
 export async function preflight(config: Config): Promise<Preflight> {
   const problems = new Problems();
-  await collected(problems, "allowed_hosts", () => new Guard(config));
-  const plans = await plansOf(config, problems);
-  refuseSharedPorts(config, plans, problems);
-  refuseSharedPaths(plans, problems);
-  await collected(problems, "exporters", () =>
-    rejectSelfExport(targetsOf(plans), listeners(config, plans)),
+  await collect(problems, "allowed_hosts", () => new Guard(config));
+  const plans = await collectPlans(config, problems);
+  rejectSharedPorts(config, plans, problems);
+  rejectSharedPaths(plans, problems);
+  await collect(problems, "exporters", () =>
+    rejectSelfExport(listTargets(plans), listFixedListeners(config, plans)),
   );
-  await collected(problems, "log_dir", () => checkLogDir(config.logDir));
-  const auditKey = await collected(problems, "audit_key_file", () => checkAuditKey(config));
+  await collect(problems, "log_dir", () => checkLogDir(config.logDir));
+  const auditKey = await collect(problems, "audit_key_file", () => checkAuditKey(config));
   problems.throwIfAny(config.file ?? "The configuration");
   return { plans, auditKey };
 }
 
-/** Runs a check; what it throws becomes a problem of that place. */
-async function collected<Result>(
+/** Runs a check, and adds what it throws as a problem at `place`. */
+async function collect<Result>(
   problems: Problems,
   place: string,
   check: () => Result | Promise<Result>,
@@ -61,19 +61,19 @@ async function collected<Result>(
   }
 }
 
-async function plansOf(config: Config, problems: Problems): Promise<Map<string, Plan>> {
+async function collectPlans(config: Config, problems: Problems): Promise<Map<string, Plan>> {
   const plans = new Map<string, Plan>();
   for (const section of SECTIONS) {
     for (const component of config[section]) {
       const place = formatPath([section, component.id]);
-      const plan = await collected(problems, place, () => planOf(component));
+      const plan = await collect(problems, place, () => readPlan(component));
       if (plan !== undefined) plans.set(place, plan);
     }
   }
   return plans;
 }
 
-async function planOf({
+async function readPlan({
   definition,
   options,
 }: Component<PluginDefinition>): Promise<Plan | undefined> {
@@ -88,7 +88,7 @@ async function planOf({
   }
 }
 
-function refuseSharedPorts(
+function rejectSharedPorts(
   config: Config,
   plans: ReadonlyMap<string, Plan>,
   problems: Problems,
@@ -105,7 +105,7 @@ function refuseSharedPorts(
   }
 }
 
-function refuseSharedPaths(plans: ReadonlyMap<string, Plan>, problems: Problems): void {
+function rejectSharedPaths(plans: ReadonlyMap<string, Plan>, problems: Problems): void {
   const owners = new Map(reservedPaths().map((path) => [path, "the gateway itself"]));
   for (const [component, { paths = [] }] of plans) {
     for (const path of paths) {
@@ -116,14 +116,14 @@ function refuseSharedPaths(plans: ReadonlyMap<string, Plan>, problems: Problems)
   }
 }
 
-function targetsOf(plans: ReadonlyMap<string, Plan>): ExportTarget[] {
+function listTargets(plans: ReadonlyMap<string, Plan>): ExportTarget[] {
   return [...plans].flatMap(([component, { targets = [] }]) =>
     targets.map((url) => ({ component, url })),
   );
 }
 
-/** Those with a fixed port: a free one that the system will choose is nobody's target. */
-function listeners({ host, port }: Config, plans: ReadonlyMap<string, Plan>): string[] {
+/** Returns the listeners with a fixed port. A free port that the system will pick is nobody's target. */
+function listFixedListeners({ host, port }: Config, plans: ReadonlyMap<string, Plan>): string[] {
   const ports = [...plans.values()].flatMap(({ ports: planned = {} }) => Object.values(planned));
   return [port, ...ports].filter((one) => one !== 0).map((one) => `http://${urlHost(host)}:${one}`);
 }

@@ -1,77 +1,77 @@
 import { isMainThread, MessageChannel } from "node:worker_threads";
 
-/** What keeps the process alive, and what is done when it ends: a gateway in somebody else's process has no say in either. */
+/** Keeps the process alive while work is pending, and writes what is left when it exits, for a gateway in another program. */
 
-/** Those that end a process by default and leave it time. SIGUSR1 is the debugger's. */
+/** The signals that end a process by default and can be handled. SIGUSR1 belongs to the debugger. */
 const SIGNALS = ["SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR2"] as const;
 
-/** Where signal-exit 4 and 3, which many packages use, count their listeners. */
+/** Where the widely used packages signal-exit 4 and 3 count their listeners. */
 const SIGNAL_EXIT = Symbol.for("signal-exit emitter");
 const SIGNAL_EXIT_3 = "__signal_exit_emitter__";
 
-/** All copies of this module in a process share it, so that none takes another's listeners for somebody who handles a signal. */
+/** Shared by all copies of this module in a process, so that none mistakes another's listener for a signal handler. */
 const SHARED = Symbol.for("tailgate process end");
 
-interface Ending {
+interface ExitHandler {
   readonly isForSignals: boolean;
-  /** Called when nothing is left to do: if there is still nothing after it, the process ends. */
+  /** Called when the event loop is empty. The process exits if it is still empty afterwards. */
   hold(): void;
-  /** Writes what is left before it returns. */
+  /** Writes what is left, synchronously. */
   endSync(): void;
   /** Sends what is left when a signal ends the process, which waits for it. A second signal does not. */
   drain?(): Promise<void>;
 }
 
-type Holder = Record<PropertyKey, unknown>;
+type PropertyHolder = Record<PropertyKey, unknown>;
 
 const { port1: handle, port2: otherEnd } = new MessageChannel();
 handle.unref();
 otherEnd.unref();
 
-let held = 0;
+let pending = 0;
 
-/** Settles as `work` does, and keeps the process alive until then. */
+/** Keeps the process alive until `work` settles. Settles like `work`. */
 export async function keepAlive<Result>(work: Promise<Result>): Promise<Result> {
-  if (held++ === 0) handle.ref();
+  if (pending++ === 0) handle.ref();
   try {
     return await work;
   } finally {
-    if (--held === 0) handle.unref();
+    if (--pending === 0) handle.unref();
   }
 }
 
 /**
- * Calls `endSync` when the process ends: by `process.exit()`, because nothing is left to do, or because of an exception.
- * With `isForSignals` also for a signal that nobody else handles; the process ends by the signal all the same. Returns
- * what undoes it.
+ * Calls `endSync` when the process exits: by `process.exit()`, because the event loop is empty, or because of an exception.
+ * With `isForSignals`, also on a signal that nothing else handles; the signal then ends the process as usual. Returns a
+ * function that undoes this.
  */
-export function onProcessExit(ending: Ending): () => void {
-  const endings = sharedEndings();
-  endings.add(ending);
-  return () => endings.remove(ending);
+export function onProcessExit(handler: ExitHandler): () => void {
+  const handlers = sharedHandlers();
+  handlers.add(handler);
+  return () => handlers.remove(handler);
 }
 
-/** The endings of all gateways of the process; it has listeners while there are some. */
-class Endings {
-  readonly #all = new Set<Ending>();
+/** The exit handlers of all gateways in the process. Listens only while there are some. */
+class ExitHandlers {
+  readonly #all = new Set<ExitHandler>();
   readonly #hold = (): void => this.#holdAll();
   readonly #end = (): void => this.#endAll();
   readonly #signalled = (signal: NodeJS.Signals): void => this.#endBy(signal);
   #listensForSignals = false;
   #isDraining = false;
 
-  add(ending: Ending): void {
+  add(handler: ExitHandler): void {
     if (this.#all.size === 0) {
-      // Before others, who may log then.
+      // Before other listeners, which may still log.
       process.prependListener("beforeExit", this.#hold);
       process.on("exit", this.#end);
     }
-    this.#all.add(ending);
+    this.#all.add(handler);
     this.#listenForSignals();
   }
 
-  remove(ending: Ending): void {
-    if (!this.#all.delete(ending)) return;
+  remove(handler: ExitHandler): void {
+    if (!this.#all.delete(handler)) return;
     if (this.#all.size === 0) {
       process.off("beforeExit", this.#hold);
       process.off("exit", this.#end);
@@ -79,29 +79,29 @@ class Endings {
     this.#listenForSignals();
   }
 
-  /** Only the main thread gets signals. */
+  /** Only the main thread receives signals. */
   #listenForSignals(): void {
     const isWanted = isMainThread && [...this.#all].some(({ isForSignals }) => isForSignals);
     if (isWanted === this.#listensForSignals) return;
     this.#listensForSignals = isWanted;
     for (const signal of SIGNALS) {
-      // First, so that a listener that others have for one time is still there to be counted.
+      // First, so that one-time listeners of others still exist when they are counted.
       if (isWanted) process.prependListener(signal, this.#signalled);
       else process.off(signal, this.#signalled);
     }
   }
 
   #holdAll(): void {
-    for (const ending of this.#all) ending.hold();
+    for (const handler of this.#all) handler.hold();
   }
 
   #endAll(): void {
-    for (const ending of this.#all) ending.endSync();
+    for (const handler of this.#all) handler.endSync();
   }
 
-  /** Whoever listens for a signal decides what becomes of the process. If nobody else does, the signal ends it. */
+  /** A signal ends the process unless another listener handles it, which then decides. */
   #endBy(signal: NodeJS.Signals): void {
-    if (process.listenerCount(signal) > 1 + waitingListeners()) return;
+    if (process.listenerCount(signal) > 1 + passiveListeners()) return;
     const drains = this.#isDraining ? [] : [...this.#all].flatMap((one) => one.drain?.() ?? []);
     if (drains.length === 0) return this.#kill(signal);
     this.#isDraining = true;
@@ -115,11 +115,11 @@ class Endings {
   }
 }
 
-/** Listeners that leave the signal to others, too, and end the process by it once they are alone. */
-function waitingListeners(): number {
+/** Counts listeners of signal-exit, which leave a signal to others and end the process only if they are alone. */
+function passiveListeners(): number {
   const emitters = [
-    (globalThis as Holder)[SIGNAL_EXIT],
-    (process as never as Holder)[SIGNAL_EXIT_3],
+    (globalThis as PropertyHolder)[SIGNAL_EXIT],
+    (process as never as PropertyHolder)[SIGNAL_EXIT_3],
   ];
   const counts = emitters.map((emitter) =>
     Number((emitter as { count?: number } | undefined)?.count),
@@ -127,7 +127,7 @@ function waitingListeners(): number {
   return counts.reduce((sum, count) => sum + (count > 0 ? count : 0), 0);
 }
 
-function sharedEndings(): Pick<Endings, "add" | "remove"> {
-  const holder = process as never as Holder;
-  return (holder[SHARED] ??= new Endings()) as Pick<Endings, "add" | "remove">;
+function sharedHandlers(): Pick<ExitHandlers, "add" | "remove"> {
+  const holder = process as never as PropertyHolder;
+  return (holder[SHARED] ??= new ExitHandlers()) as Pick<ExitHandlers, "add" | "remove">;
 }

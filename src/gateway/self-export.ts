@@ -3,7 +3,7 @@ import { isIP } from "node:net";
 import { networkInterfaces } from "node:os";
 import { TailgateError } from "../wire/errors.ts";
 
-/** Keeps a gateway from sending records to itself, which would come back for ever. */
+/** Detects a gateway that would send records to itself: each would come back forever. */
 
 /** Where a component sends records. */
 export interface ExportTarget {
@@ -17,11 +17,11 @@ const SCHEME_PORTS: ReadonlyMap<string, number> = new Map([
   ["https:", 443],
 ]);
 
-/** Who binds to one of them takes connections to each of its machine's addresses; who connects to one reaches itself. */
+/** A listener on one of them accepts connections to every address of the machine; a client of one reaches the machine. */
 const ANY_ADDRESS = new Set(["0.0.0.0", "::"]);
 
 /**
- * `listeners`: lines that begin with a URL.
+ * Checks that no target is one of the gateway's own listeners, given as lines that start with a URL.
  * @throws TailgateError SENDS_TO_ITSELF
  */
 export async function rejectSelfExport(
@@ -31,31 +31,31 @@ export async function rejectSelfExport(
   const own = listeners.map((line) => line.split(" ", 1)[0]!).filter((url) => URL.canParse(url));
   for (const { component, url } of targets) {
     for (const listener of own) {
-      if (await isSamePlace(new URL(url), new URL(listener))) {
+      if (await isSameEndpoint(new URL(url), new URL(listener))) {
         const { origin } = new URL(url);
         throw new TailgateError(
           "SENDS_TO_ITSELF",
-          `${component} sends to ${origin}, where this gateway itself takes records.`,
+          `${component} sends to ${origin}, where this gateway itself accepts records.`,
         );
       }
     }
   }
 }
 
-/** A name is looked up only where the ports are the same: that it cannot be, or that it takes long, is no matter else. */
-async function isSamePlace(one: URL, other: URL): Promise<boolean> {
-  if (portOf(one) !== portOf(other)) return false;
-  const [addresses, others] = await Promise.all([addressesOf(one), addressesOf(other)]);
+/** Resolves names only if the ports are equal, so that a slow or failing look-up does not matter otherwise. */
+async function isSameEndpoint(one: URL, other: URL): Promise<boolean> {
+  if (effectivePort(one) !== effectivePort(other)) return false;
+  const [addresses, others] = await Promise.all([resolveAddresses(one), resolveAddresses(other)]);
   return addresses.some((address) => others.includes(address));
 }
 
-function portOf({ port, protocol }: URL): number | undefined {
+function effectivePort({ port, protocol }: URL): number | undefined {
   return port === "" ? SCHEME_PORTS.get(protocol) : Number(port);
 }
 
-async function addressesOf({ hostname }: URL): Promise<string[]> {
+async function resolveAddresses({ hostname }: URL): Promise<string[]> {
   const name = hostname.replace(/^\[(.*)\]$/, "$1");
-  if (ANY_ADDRESS.has(name)) return machineAddresses();
+  if (ANY_ADDRESS.has(name)) return listMachineAddresses();
   if (isIP(name) !== 0) return [name];
   try {
     return (await lookup(name, { all: true })).map(({ address }) => address);
@@ -64,7 +64,7 @@ async function addressesOf({ hostname }: URL): Promise<string[]> {
   }
 }
 
-function machineAddresses(): string[] {
+function listMachineAddresses(): string[] {
   return Object.values(networkInterfaces()).flatMap((infos) =>
     (infos ?? []).map(({ address }) => address),
   );

@@ -23,37 +23,37 @@ import { onProcessExit, keepAlive } from "./process-exit.ts";
 
 export interface RunningTailgate {
   readonly gateway: Gateway;
-  /** Where the dashboard is, such as `http://127.0.0.1:8001`. */
+  /** The URL of the dashboard, such as `http://127.0.0.1:8001`. */
   readonly url: string;
-  /** What it listens on, a line each. */
+  /** What the gateway listens on, one line each. */
   readonly listeners: readonly string[];
-  /** What the operator should know from the start, a line each. */
+  /** What the operator should know at the start, one line each. */
   readonly notices: readonly string[];
-  /** Ends it, within about ten seconds. Safe to call again. */
+  /** Shuts down within about ten seconds. Safe to call again. */
   stop(): Promise<void>;
 }
 
 export interface StartOptions {
-  /** Writes the gateway's own lines; stderr where absent. */
+  /** Writes the gateway's own log lines. Default: to stderr. */
   readonly write?: WriteLine;
-  /** Whether the process stays alive until the gateway is stopped; default true. */
+  /** Whether the gateway keeps the process alive until it is stopped. Default true. */
   readonly keepsAlive?: boolean;
-  /** Whether a signal that would end the process, and that nobody else handles, first lets everything be written; default true. */
+  /** Whether to write everything before a signal that nothing else handles ends the process. Default true. */
   readonly handlesSignals?: boolean;
 }
 
-/** For the operator: a page that may reach the gateway though the configuration does not name it. */
-const TRUST_TEXT = `Pages of ${DEFAULT_ORIGINS.join(" and ")} can read and write logs. To refuse them, set trust_default_origins: false.`;
+/** Tells the operator which pages may reach the gateway although the configuration does not name them. */
+const TRUST_TEXT = `Pages of ${DEFAULT_ORIGINS.join(" and ")} can read and write logs. To reject them, set trust_default_origins: false.`;
 
 const HTTP_CLOSE_MS_MAX = 1_000;
 
-/** The engine that the configuration names. `damaged` is told of damage that is found. */
+/** Opens the configured engine. `damaged` is called for damage that is found. */
 async function openJournal(
   { journal, logDir }: Config,
   write: WriteLine,
   damaged: (damage: Damage) => void,
 ): Promise<Journal> {
-  const lastMs = await lastAuditChangeMs(logDir);
+  const lastMs = await readAuditFileTime(logDir);
   if (journal.engine === "memory") {
     const file = new ClockFile(logDir);
     return new MemoryJournal(undefined, new TrustedClock(file.read() ?? { lastMs }), file);
@@ -70,8 +70,8 @@ async function openJournal(
   });
 }
 
-/** When an audit file was changed last: a moment that has passed, for a journal that remembers none. */
-async function lastAuditChangeMs(logDir: string): Promise<number | undefined> {
+/** Returns when an audit file was modified last, as a lower bound of the time for a journal that has none. */
+async function readAuditFileTime(logDir: string): Promise<number | undefined> {
   const directory = join(logDir, AUDIT_DIRECTORY);
   const names = await readdir(directory).catch((): string[] => []);
   const changes = names.map(async (name) => {
@@ -82,7 +82,7 @@ async function lastAuditChangeMs(logDir: string): Promise<number | undefined> {
   return lastMs === -Infinity ? undefined : lastMs;
 }
 
-/** A journal in memory has no chain of evidence, and so nothing to sign. */
+/** Returns undefined for a journal in memory, which has no hash chain to sign. */
 async function openAuditKey(config: Config, write: WriteLine): Promise<SigningKey | undefined> {
   const { journal, auditKeyFile: path, logDir } = config;
   if (journal.engine === "memory") return undefined;
@@ -90,9 +90,9 @@ async function openAuditKey(config: Config, write: WriteLine): Promise<SigningKe
 }
 
 /**
- * Starts a gateway with its HTTP server.
- * @throws TailgateError CONFIG_INVALID for what components cannot share, LOG_DIR_UNUSABLE, AUDIT_KEY_UNUSABLE, PORT_IN_USE, LISTEN_FAILED, PLUGIN_OPEN_FAILED and what
- * plugins throw; nothing is left running then.
+ * Starts a gateway with its HTTP server. If it fails, nothing is left running.
+ * @throws TailgateError CONFIG_INVALID for conflicts between components, LOG_DIR_UNUSABLE, AUDIT_KEY_UNUSABLE, PORT_IN_USE,
+ * LISTEN_FAILED, PLUGIN_OPEN_FAILED and what plugins throw.
  */
 export async function startTailgate(
   config: Config,

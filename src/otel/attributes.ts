@@ -3,30 +3,30 @@ import type { CallSiteAttributes } from "./call-site.ts";
 import { errorColumns } from "./exception.ts";
 import { isError, snapshotOf } from "./plain-value.ts";
 
-/** Attributes as two columns: names, each once, and their values at the same places. */
+/** Attributes as two parallel arrays: unique names and their values. */
 export interface Columns {
   readonly keys: readonly string[];
   readonly values: readonly unknown[];
 }
 
-/** A record with more attributes leaves nothing behind. */
+/** The names of records with more attributes are not remembered. */
 const NAMES_MAX = 64;
 
 /**
- * The names that the attributes of the record before have. Most records have the same ones, and then share them: who
- * is given the same column again need not look at its names again.
+ * Remembers the attribute names of the previous record. Most records have the same names and then share one array, so that
+ * the encoder need not look at them again.
  */
 export class NameColumn {
   #names: readonly string[] = [];
 
-  /** These names, or the same ones as they were given before. */
+  /** Returns the remembered array if it has the same names, else `names`. */
   shared(names: readonly string[]): readonly string[] {
     if (this.has(names)) return this.#names;
     if (names.length <= NAMES_MAX) this.#names = names;
     return names;
   }
 
-  /** Whether these names were the last ones. */
+  /** Returns whether these are the remembered names. */
   has(names: readonly string[]): boolean {
     const known = this.#names;
     if (names.length !== known.length) return false;
@@ -37,7 +37,7 @@ export class NameColumn {
   }
 }
 
-/** Attributes, and of some others those whose names are not among them. */
+/** Adds other attributes, except those whose names exist already. */
 export function withAdded(given: Columns, others: Columns): Columns {
   const { keys, values } = others;
   if (keys.length === 0) return given;
@@ -48,35 +48,36 @@ export function withAdded(given: Columns, others: Columns): Columns {
   };
 }
 
-/** Under this name an Error is the record's exception. */
+/** The attribute under which an Error is the record's exception. */
 const EXCEPTION = "exception";
 
-/** Makes snapshots of the attributes that callers hand to one logger; never throws. */
+/** Takes snapshots of the attributes that callers pass to one logger. Never throws. */
 export class CallerAttributes {
-  /** Only of records whose names are used as they are. */
+  /** The names of records whose attributes need no conversion. */
   readonly #names = new NameColumn();
 
   /**
-   * A snapshot, with an Error under `exception` as the semantic conventions have it. `site` is the place of the call;
-   * what the attributes say of it wins.
+   * Returns a snapshot, with an Error under `exception` converted as in the semantic conventions. `site` is the call site;
+   * `code.*` attributes take precedence.
    */
   columns(attributes: unknown, site: CallSiteAttributes | undefined): Columns {
-    const keys = keysOf(attributes);
-    if (site !== undefined || !this.#areUsual(keys)) return unusualColumns(attributes, keys, site);
-    const values = valuesOf(attributes, keys);
+    const keys = listKeys(attributes);
+    if (site !== undefined || !this.#arePlain(keys))
+      return convertedColumns(attributes, keys, site);
+    const values = readValues(attributes, keys);
     for (let index = 0; index < values.length; index++) values[index] = snapshotOf(values[index]);
     return values.includes(undefined)
-      ? withoutAbsent(keys, values)
+      ? withoutUndefined(keys, values)
       : { keys: this.#names.shared(keys), values };
   }
 
-  #areUsual(keys: readonly string[]): boolean {
+  #arePlain(keys: readonly string[]): boolean {
     return this.#names.has(keys) || keys.every((key) => key !== EXCEPTION && key.isWellFormed());
   }
 }
 
-/** The names of the attributes: none where they cannot be listed, which costs the attributes and not the message. */
-function keysOf(attributes: unknown): string[] {
+/** Returns the attribute names, or none if they cannot be listed; the message is logged anyway. */
+function listKeys(attributes: unknown): string[] {
   try {
     return typeof attributes === "object" && attributes !== null ? Object.keys(attributes) : [];
   } catch {
@@ -84,30 +85,30 @@ function keysOf(attributes: unknown): string[] {
   }
 }
 
-/** Read all at once; one by one where that fails, or a getter has taken away what comes after it. */
-function valuesOf(attributes: unknown, keys: readonly string[]): unknown[] {
+/** Reads all values at once; one by one if a getter throws or deletes other attributes. */
+function readValues(attributes: unknown, keys: readonly string[]): unknown[] {
   if (keys.length === 0) return [];
   const holder = attributes as Record<string, unknown>;
   try {
     const values = Object.values(holder);
     if (values.length === keys.length) return values;
   } catch {
-    // One of them cannot be read.
+    // A getter has thrown.
   }
   return keys.map((key) => readProperty(holder, key));
 }
 
-/** As if what is undefined was not there: then what the gateway would say under that name is said. */
-function withoutAbsent(keys: readonly string[], values: readonly unknown[]): Columns {
-  const isThere = (index: number): boolean => values[index] !== undefined;
+/** Removes undefined attributes, so that the gateway's own value for the name is used. */
+function withoutUndefined(keys: readonly string[], values: readonly unknown[]): Columns {
+  const isDefined = (index: number): boolean => values[index] !== undefined;
   return {
-    keys: keys.filter((_, index) => isThere(index)),
-    values: values.filter((_, index) => isThere(index)),
+    keys: keys.filter((_, index) => isDefined(index)),
+    values: values.filter((_, index) => isDefined(index)),
   };
 }
 
-/** Of a name that is there twice the last value counts, as with what comes over OTLP. */
-function unusualColumns(
+/** The slow path. If two names become the same, the last value counts, as over OTLP. */
+function convertedColumns(
   attributes: unknown,
   listed: readonly string[],
   site: CallSiteAttributes | undefined,
@@ -134,7 +135,7 @@ function addAll(columns: Map<string, unknown>, { keys, values }: Columns): void 
   for (const [index, key] of keys.entries()) columns.set(key, values[index]);
 }
 
-/** Reads one property; what a getter throws stands for its value. */
+/** Reads one property; the error that a getter throws becomes its value. */
 function readProperty(holder: object, key: string): unknown {
   try {
     return (holder as Record<string, unknown>)[key];

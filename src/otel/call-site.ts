@@ -1,7 +1,7 @@
 import { findSourceMap, type SourceOrigin } from "node:module";
 import { fileURLToPath } from "node:url";
 
-/** Where a logging call stands in the source, under the names of the semantic conventions ("Code attributes"). */
+/** The source location of a logging call, under the names of the semantic conventions ("Code attributes"). */
 export interface CallSiteAttributes {
   "code.file.path": string;
   "code.function.name": string;
@@ -9,33 +9,33 @@ export interface CallSiteAttributes {
 }
 
 /**
- * The caller of `callee`, with source maps where Node has them enabled (`--enable-source-maps`); undefined where the
- * stack does not tell. Costs some microseconds.
+ * Returns the call site of `callee`, mapped to the original source if Node runs with `--enable-source-maps`; undefined if the
+ * stack does not tell. Takes some microseconds.
  */
-export function callSiteAbove(
+export function captureCallSite(
   callee: (...args: never[]) => unknown,
 ): CallSiteAttributes | undefined {
-  const site = topSite(callee);
+  const site = callerFrame(callee);
   const file = site?.getFileName();
   if (!site || !file) return undefined;
   const line = site.getLineNumber() ?? 0;
   const origin = process.sourceMapsEnabled
-    ? originOf(file, line, site.getColumnNumber() ?? 0)
+    ? mapToSource(file, line, site.getColumnNumber() ?? 0)
     : undefined;
   return {
-    "code.file.path": pathOf(origin?.fileName ?? file),
+    "code.file.path": toPath(origin?.fileName ?? file),
     "code.function.name": site.getFunctionName() ?? "",
     "code.line.number": origin?.lineNumber ?? line,
   };
 }
 
-/** The place in the file that was compiled to this one. */
-function originOf(file: string, line: number, column: number): SourceOrigin | undefined {
-  const origin = findSourceMap(pathOf(file))?.findOrigin(line, column);
+/** Returns the location in the file that was compiled to this one. */
+function mapToSource(file: string, line: number, column: number): SourceOrigin | undefined {
+  const origin = findSourceMap(toPath(file))?.findOrigin(line, column);
   return origin && "fileName" in origin ? origin : undefined;
 }
 
-function topSite(callee: (...args: never[]) => unknown): NodeJS.CallSite | undefined {
+function callerFrame(callee: (...args: never[]) => unknown): NodeJS.CallSite | undefined {
   const { prepareStackTrace, stackTraceLimit } = Error;
   const holder: { stack?: NodeJS.CallSite[] } = {};
   try {
@@ -49,6 +49,6 @@ function topSite(callee: (...args: never[]) => unknown): NodeJS.CallSite | undef
   }
 }
 
-function pathOf(file: string): string {
+function toPath(file: string): string {
   return file.startsWith("file://") ? fileURLToPath(file) : file;
 }

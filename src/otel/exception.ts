@@ -1,76 +1,77 @@
-/** An exception as the semantic conventions have it ("Exceptions in logs"), with what is behind it. */
+/** Exceptions as attributes, as in the semantic conventions ("Exceptions in logs"), with their causes. */
 
 import { textOf } from "../wire/errors.ts";
 import type { Value } from "../plugin/index.ts";
 import type { Columns } from "./attributes.ts";
-import { causesOf, plainValue, readable } from "./plain-value.ts";
+import { readCauses, plainValue, readable } from "./plain-value.ts";
 
-/** What the causes may add to a stack trace, in characters. */
+/** The maximum number of characters that causes add to a stack trace. */
 const CAUSES_CHARS_MAX = 64 << 10;
 
-const CUT_TEXT = "\n[more causes]";
+const TRUNCATED_TEXT = "\n[more causes]";
 
 const INDENT = "    ";
 
 type Causes = readonly (readonly [string, Value])[];
 
-/** The fields of an Error that a caller has given as `exception`. */
+/** Returns the attributes of an Error that a caller passed as the attribute `exception`. */
 export function errorColumns(error: Error): Columns {
-  const causes = causesOf(error);
-  return columnsOf(causes, [
+  const causes = readCauses(error);
+  return toColumns(causes, [
     ["exception.type", textOf(readable(error, "code") || readable(error, "name"))],
     ["exception.message", plainValue(readable(error, "message"))],
     ["exception.stacktrace", withCauses(plainValue(readable(error, "stack")), causes)],
   ]);
 }
 
-/** The fields of what a record has as its `exception`: what the SDK makes of it, and the causes, which the SDK leaves out. */
+/** Returns the attributes of a record's `exception`: those that the SDK sets, and the causes, which it leaves out. */
 export function exceptionColumns(exception: unknown): Columns {
   const isObject = typeof exception === "object" && exception !== null;
-  const causes = isObject ? causesOf(exception) : [];
+  const causes = isObject ? readCauses(exception) : [];
   const read = (key: string): string =>
-    isObject ? scalarText(readable(exception, key)) : key === "message" ? textOf(exception) : "";
+    isObject ? readScalar(readable(exception, key)) : key === "message" ? textOf(exception) : "";
   const fields = [
     ["exception.type", read("code") || read("name")],
     ["exception.message", read("message")],
     ["exception.stacktrace", withCauses(read("stack"), causes)],
   ] as const;
-  return columnsOf(
+  return toColumns(
     causes,
     fields.filter(([, value]) => value !== ""),
   );
 }
 
-function scalarText(value: unknown): string {
+function readScalar(value: unknown): string {
   return typeof value === "string" || typeof value === "number" ? String(value) : "";
 }
 
-/** The causes are in the form that they have within an Error which is an attribute. */
-function columnsOf(causes: Causes, fields: readonly (readonly [string, unknown])[]): Columns {
+/** Causes have the same form as within an Error that is an attribute. */
+function toColumns(causes: Causes, fields: readonly (readonly [string, unknown])[]): Columns {
   const all = [...fields, ...causes.map(([name, value]) => [`exception.${name}`, value] as const)];
   return { keys: all.map(([key]) => key), values: all.map(([, value]) => value) };
 }
 
-/** The stack trace with those of the causes: most of what shows exceptions shows nothing else of them. */
+/** Appends the stack traces of the causes: most tools show nothing else of an exception. */
 function withCauses<Stack>(stack: Stack, causes: Causes): Stack | string {
   if (typeof stack !== "string" || causes.length === 0) return stack;
-  const text = causesText(causes);
+  const text = formatCauses(causes);
   return (
-    stack + (text.length > CAUSES_CHARS_MAX ? text.slice(0, CAUSES_CHARS_MAX) + CUT_TEXT : text)
+    stack +
+    (text.length > CAUSES_CHARS_MAX ? text.slice(0, CAUSES_CHARS_MAX) + TRUNCATED_TEXT : text)
   );
 }
 
-/** Each on lines of its own, as Java has them. */
-function causesText(causes: Causes): string {
-  return causes.map(([name, value]) => causeText(name, value)).join("");
+/** Formats each cause on lines of its own, as Java does. */
+function formatCauses(causes: Causes): string {
+  return causes.map(([name, value]) => formatCause(name, value)).join("");
 }
 
-function causeText(name: string, value: Value): string {
+function formatCause(name: string, value: Value): string {
   if (name !== "errors" || !Array.isArray(value)) {
-    return `\n${LABELS[name] ?? ""}${exceptionText(value)}`;
+    return `\n${LABELS[name] ?? ""}${formatException(value)}`;
   }
   const texts = value.map(
-    (one, index) => `\nError ${index + 1} of ${value.length}: ${exceptionText(one)}`,
+    (one, index) => `\nError ${index + 1} of ${value.length}: ${formatException(one)}`,
   );
   return texts.join("").replaceAll("\n", `\n${INDENT}`);
 }
@@ -81,22 +82,22 @@ const LABELS: Readonly<Record<string, string>> = {
   suppressed: "Suppressed: ",
 };
 
-/** Of a snapshot. */
-function exceptionText(value: Value): string {
+/** Formats the snapshot of an exception. */
+function formatException(value: Value): string {
   if (typeof value === "string") return value;
-  if (!(value instanceof Map)) return jsonText(value);
+  if (!(value instanceof Map)) return formatJson(value);
   const [stack, name, message] = ["stack", "name", "message"].map((key) => value.get(key));
   const isException = typeof stack === "string" || typeof message === "string";
-  if (!isException) return jsonText(value);
+  if (!isException) return formatJson(value);
   const own =
     typeof stack === "string" && stack !== "" ? stack : `${textOf(name)}: ${textOf(message)}`;
   const causes = ["errors", "error", "suppressed", "cause"]
     .filter((key) => value.get(key) !== undefined && value.get(key) !== null)
     .map((key) => [key, value.get(key)!] as const);
-  return own + causesText(causes);
+  return own + formatCauses(causes);
 }
 
-function jsonText(value: Value): string {
+function formatJson(value: Value): string {
   return JSON.stringify(value, (_, inner: unknown) => {
     if (inner instanceof Map) return Object.fromEntries(inner) as unknown;
     return typeof inner === "bigint" ? String(inner) : inner;

@@ -1,10 +1,10 @@
 import { SeverityNumber, type LogRecord } from "@opentelemetry/api";
 import { INFO_RANK, isAuditLogger, LEVELS, type LevelRank } from "../wire/envelope.ts";
-import { callSiteAbove } from "./call-site.ts";
+import { captureCallSite } from "./call-site.ts";
 import { isError } from "./plain-value.ts";
 import type { LoggerRelay, RelayLogger } from "./relay.ts";
 
-/** Fields of a record beside its message. An Error under `exception` becomes `exception.type`, `.message`, `.stacktrace`. */
+/** Fields of a record besides its message. An Error under `exception` becomes `exception.type`, `.message`, `.stacktrace`. */
 export type Extras = Readonly<Record<string, unknown>>;
 
 /** By rank. */
@@ -16,26 +16,26 @@ const SEVERITY_NUMBERS = [
   SeverityNumber.FATAL,
 ] as const;
 
-/** What an {@link OrchestratorLogger} asks of the gateway for each record. */
+/** The settings of the gateway that an {@link OrchestratorLogger} applies to each record. */
 export interface LoggerSettings {
-  /** The lowest rank that is logged; audit events are from INFO up. */
+  /** The minimum rank that is logged. For audit events it is INFO. */
   readonly lowest: number;
   readonly auditLoggers: readonly string[];
-  /** The lowest rank at which the place of the call is looked up, which costs some microseconds. */
+  /** The minimum rank at which the call site is captured, which takes some microseconds. */
   readonly lowestWithSite: number;
-  /** Called for each record that is left out because of its level. */
+  /** Called for each record that is filtered by level. */
   filtered(): void;
 }
 
 /**
- * A logger with the level methods of Python's: what an orchestrator's code calls. It never throws. An Error in place
- * of the extras is the record's exception.
+ * A logger with the level methods of Python's logging module, for the code of an orchestrator. Never throws. An Error in
+ * place of the extras is the record's exception.
  */
 export class OrchestratorLogger {
   readonly #relay: LoggerRelay;
   readonly #logger: RelayLogger;
   readonly #name: string;
-  /** The settings that `#lowest` is worked out of. */
+  /** The settings that `#lowest` was derived from. */
   #settings: LoggerSettings | undefined;
   #lowest = 0;
 
@@ -72,8 +72,8 @@ export class OrchestratorLogger {
     method: (message: string) => void,
   ): void {
     const settings = this.#relay.target?.settings;
-    if (settings === undefined) return this.#relay.lose();
-    if (settings !== this.#settings) this.#adopt(settings);
+    if (settings === undefined) return this.#relay.countLost();
+    if (settings !== this.#settings) this.#applySettings(settings);
     if (rank < this.#lowest) return settings.filtered();
     const record: LogRecord = {
       severityNumber: SEVERITY_NUMBERS[rank],
@@ -82,11 +82,11 @@ export class OrchestratorLogger {
     };
     if (isError(extras)) record.exception = extras;
     else if (extras) record.attributes = extras;
-    const site = rank >= settings.lowestWithSite ? callSiteAbove(method) : undefined;
+    const site = rank >= settings.lowestWithSite ? captureCallSite(method) : undefined;
     this.#logger.emit(record, site);
   }
 
-  #adopt(settings: LoggerSettings): void {
+  #applySettings(settings: LoggerSettings): void {
     const isAudit = isAuditLogger(this.#name, settings.auditLoggers);
     this.#settings = settings;
     this.#lowest = isAudit ? INFO_RANK : settings.lowest;

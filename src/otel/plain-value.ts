@@ -6,34 +6,34 @@ import type { Value } from "../plugin/index.ts";
 const CIRCULAR_TEXT = "[circular]";
 
 /**
- * How many values one snapshot takes. Objects that lead to each other have more ways through them than anybody can
- * wait for, and an array without elements may be as long as all memory.
+ * The maximum number of values in a snapshot. Objects that refer to each other can have exponentially many paths, and a
+ * sparse array can be longer than memory.
  */
 export const VALUES_MAX = 1 << 18;
 
 export const VALUES_TEXT = `[more than ${VALUES_MAX} values]`;
 
-/** How many exceptions behind another one a snapshot takes. */
+/** The maximum number of causes of an exception in a snapshot. */
 const CAUSES_MAX = 64;
 
 const CAUSES_TEXT = `[more than ${CAUSES_MAX} causes]`;
 
-/** Where a snapshot is. */
-interface Walk {
-  /** The objects around the value, the innermost last. */
+/** The state of a snapshot in progress. */
+interface SnapshotWalk {
+  /** The objects that contain the value, the innermost last. */
   readonly ancestors: object[];
   valuesLeft: number;
   causesLeft: number;
 }
 
-function walkFrom(ancestors: object[]): Walk {
+function walkFrom(ancestors: object[]): SnapshotWalk {
   return { ancestors, valuesLeft: VALUES_MAX, causesLeft: CAUSES_MAX };
 }
 
 /**
- * A snapshot of anything that a caller may log, so that nothing which happens to the value later shows in the record.
- * It never throws: what cannot be read is replaced by a text that says so. Undefined stays undefined. Names are well
- * formed, so that no two of them are the same in JSON; of two that would be, the last value counts.
+ * Returns a snapshot of anything that a caller may log, so that later changes to the value have no effect. Never throws:
+ * what cannot be read is replaced by a text that says so. Undefined stays undefined. Names are made well-formed, so that
+ * they stay distinct in JSON; if two become the same, the last value counts.
  */
 export function plainValue(value: unknown): Value | undefined {
   return typeof value === "object" && value !== null
@@ -41,13 +41,13 @@ export function plainValue(value: unknown): Value | undefined {
     : snapshotOfPrimitive(value);
 }
 
-/** What is behind an exception, as {@link plainValue} shows it within the exception; never throws. */
-export function causesOf(exception: object): [name: string, value: Value][] {
+/** Returns the causes of an exception, as {@link plainValue} shows them within it. Never throws. */
+export function readCauses(exception: object): [name: string, value: Value][] {
   const walk = walkFrom([exception]);
   const causes: [string, Value][] = [];
-  for (const key of causeKeys(exception)) {
+  for (const key of listCauseKeys(exception)) {
     const cause = readable(exception, key);
-    // `cause()` of the package verror.
+    // The package verror has a method `cause()`.
     if (typeof cause === "function") continue;
     const plain = snapshot(cause, walk);
     if (plain !== undefined && plain !== null) causes.push([key, plain]);
@@ -55,15 +55,15 @@ export function causesOf(exception: object): [name: string, value: Value][] {
   return causes;
 }
 
-/** Those under which JavaScript has what is behind an exception, of AggregateError and SuppressedError, too. */
-function causeKeys(exception: object): string[] {
+/** Returns the properties that hold causes, including those of AggregateError and SuppressedError. */
+function listCauseKeys(exception: object): string[] {
   const keys: string[] = [];
   if (isArray(readable(exception, "errors"))) keys.push("errors");
   if (readable(exception, "name") === "SuppressedError") keys.push("error", "suppressed");
   return [...keys, "cause"];
 }
 
-/** Also of a proxy that is revoked. */
+/** Returns false for a revoked proxy. */
 function isArray(value: unknown): boolean {
   try {
     return Array.isArray(value);
@@ -72,16 +72,16 @@ function isArray(value: unknown): boolean {
   }
 }
 
-/** A larger object is left to {@link plainValue}. */
+/** Larger objects are copied by {@link plainValue}. */
 const FLAT_MEMBERS_MAX = 64;
 
-/** A snapshot as well, with an object in the place of a map where `value` is one that holds no other. */
+/** Like {@link plainValue}, but copies a flat object literal to an object instead of a Map, which is faster. */
 export function snapshotOf(value: unknown): unknown {
   if (typeof value !== "object" || value === null) return plainValue(value);
   return flatCopy(value) ?? plainValue(value);
 }
 
-/** Undefined where the object is anything else than a literal with texts, numbers and the like. */
+/** Returns undefined unless the object is a literal that contains only primitive values. */
 function flatCopy(value: object): object | undefined {
   try {
     if (Object.getPrototypeOf(value) !== Object.prototype || Array.isArray(value)) return undefined;
@@ -106,7 +106,7 @@ function isPrimitive(value: unknown): boolean {
   }
 }
 
-/** An Error, of any realm. What cannot be asked, such as a revoked proxy, is none. */
+/** Returns whether a value is an Error of any realm; false for a revoked proxy. */
 export function isError(value: unknown): value is Error {
   try {
     return types.isNativeError(value) || value instanceof Error;
@@ -115,13 +115,13 @@ export function isError(value: unknown): value is Error {
   }
 }
 
-function snapshot(value: unknown, walk: Walk): Value | undefined {
+function snapshot(value: unknown, walk: SnapshotWalk): Value | undefined {
   return typeof value === "object" && value !== null
     ? snapshotOfObject(value, walk)
     : snapshotOfPrimitive(value);
 }
 
-/** Also of functions, and of null. */
+/** Handles functions and null too. */
 function snapshotOfPrimitive(value: unknown): Value | undefined {
   switch (typeof value) {
     case "number":
@@ -140,7 +140,7 @@ function snapshotOfPrimitive(value: unknown): Value | undefined {
   }
 }
 
-function snapshotOfObject(value: object, walk: Walk): Value | undefined {
+function snapshotOfObject(value: object, walk: SnapshotWalk): Value | undefined {
   const { ancestors } = walk;
   if (ancestors.includes(value)) return CIRCULAR_TEXT;
   if (ancestors.length >= DEPTH_MAX) return DEPTH_TEXT;
@@ -155,7 +155,7 @@ function snapshotOfObject(value: object, walk: Walk): Value | undefined {
   }
 }
 
-function contents(value: object, walk: Walk): Value | undefined {
+function contents(value: object, walk: SnapshotWalk): Value | undefined {
   if (Array.isArray(value)) return list(value, walk);
   if (value instanceof Uint8Array) return Uint8Array.from(value);
   if (value instanceof Map) return entries(value, walk);
@@ -172,7 +172,7 @@ function contents(value: object, walk: Walk): Value | undefined {
   return members(value, Object.keys(value), walk);
 }
 
-/** Whether it is an object as a literal makes it: most are, and all other questions take longer. */
+/** Checked first: most objects are literals, and the other checks are slower. */
 function isLiteral(value: object): boolean {
   return (
     Object.getPrototypeOf(value) === Object.prototype &&
@@ -180,7 +180,7 @@ function isLiteral(value: object): boolean {
   );
 }
 
-function list(values: readonly unknown[], walk: Walk): Value[] {
+function list(values: readonly unknown[], walk: SnapshotWalk): Value[] {
   const copy: Value[] = [];
   for (let index = 0; index < values.length; index++) {
     if (walk.valuesLeft-- <= 0) return [...copy, VALUES_TEXT];
@@ -191,7 +191,7 @@ function list(values: readonly unknown[], walk: Walk): Value[] {
   return copy;
 }
 
-function entries(map: ReadonlyMap<unknown, unknown>, walk: Walk): Value {
+function entries(map: ReadonlyMap<unknown, unknown>, walk: SnapshotWalk): Value {
   const copy = new Map<string, Value>();
   for (const [key, inner] of map) {
     if (walk.valuesLeft-- <= 0) return copy.set(VALUES_TEXT, null);
@@ -201,15 +201,21 @@ function entries(map: ReadonlyMap<unknown, unknown>, walk: Walk): Value {
   return copy;
 }
 
-/** An Error's own enumerable fields, and those that every Error has, which are not enumerable. */
-function errorMembers(value: Error, walk: Walk): Value {
+/** Copies an Error's own properties, and the non-enumerable ones that every Error has. */
+function errorMembers(value: Error, walk: SnapshotWalk): Value {
   const isCause = walk.ancestors.some((around) => around !== value && isError(around));
   if (isCause && walk.causesLeft-- <= 0) return CAUSES_TEXT;
-  const keys = new Set(["name", "message", "stack", ...causeKeys(value), ...Object.keys(value)]);
+  const keys = new Set([
+    "name",
+    "message",
+    "stack",
+    ...listCauseKeys(value),
+    ...Object.keys(value),
+  ]);
   return members(value, [...keys], walk);
 }
 
-function members(value: object, keys: readonly string[], walk: Walk): Value {
+function members(value: object, keys: readonly string[], walk: SnapshotWalk): Value {
   const copy = new Map<string, Value>();
   for (const key of keys) {
     if (walk.valuesLeft-- <= 0) return copy.set(VALUES_TEXT, null);
@@ -219,7 +225,7 @@ function members(value: object, keys: readonly string[], walk: Walk): Value {
   return copy;
 }
 
-/** Reads one property; a getter that throws costs that property, not the object around it. */
+/** Reads one property. If a getter throws, the text that says so replaces only that property. */
 export function readable(holder: object, key: string): unknown {
   try {
     return (holder as Record<string, unknown>)[key];

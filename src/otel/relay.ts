@@ -3,15 +3,15 @@ import type { CallSiteAttributes } from "./call-site.ts";
 import type { DirectLoggerProvider, TailgateLoggerProvider, SafeLogger } from "./provider.ts";
 import type { LoggerSettings } from "./orchestrator-logger.ts";
 
-/** Where the records of a relay's loggers go: to one gateway. */
+/** The gateway that the loggers of a relay log to. */
 export interface RelayTarget {
   readonly provider: TailgateLoggerProvider | DirectLoggerProvider;
   readonly settings: LoggerSettings;
 }
 
 /**
- * A LoggerProvider whose loggers outlive the gateway: when it has stopped, the next one of this process attaches to the
- * relay, and loggers that were taken before work again. Records that come in between are counted as lost.
+ * A LoggerProvider whose loggers outlive the gateway. After a gateway has stopped, the next one in the process attaches to
+ * the relay, and loggers that were obtained earlier work again. Records in between are counted as lost.
  */
 export class LoggerRelay implements LoggerProvider {
   #target: RelayTarget | undefined;
@@ -34,42 +34,42 @@ export class LoggerRelay implements LoggerProvider {
     return new RelayLogger(this, name, version, options);
   }
 
-  /** Resolves when all that was emitted before is durable. */
+  /** Resolves when everything that was emitted before has been written. */
   async forceFlush(): Promise<void> {
     await this.#target?.provider.forceFlush();
   }
 
-  /** Ends the provider, but not the gateway. */
+  /** Shuts down the provider, but not the gateway. */
   async shutdown(): Promise<void> {
     await this.#target?.provider.shutdown();
   }
 
-  /** Counts a record that no gateway was there for. */
-  lose(): void {
+  /** Counts a record that was emitted while no gateway was attached. */
+  countLost(): void {
     this.#lost++;
   }
 
   /** Returns how many records were lost since the last call. */
-  takeLost(): number {
+  drainLost(): number {
     const lost = this.#lost;
     this.#lost = 0;
     return lost;
   }
 }
 
-type Scope = Parameters<LoggerProvider["getLogger"]>;
+type LoggerArguments = Parameters<LoggerProvider["getLogger"]>;
 
 /** A logger of a {@link LoggerRelay}. */
 export class RelayLogger implements Logger {
   readonly #relay: LoggerRelay;
-  readonly #scope: Scope;
-  /** The target that `#logger` is of. */
+  readonly #arguments: LoggerArguments;
+  /** The target that `#logger` belongs to. */
   #target: RelayTarget | undefined;
   #logger: SafeLogger | undefined;
 
-  constructor(relay: LoggerRelay, ...scope: Scope) {
+  constructor(relay: LoggerRelay, ...args: LoggerArguments) {
     this.#relay = relay;
-    this.#scope = scope;
+    this.#arguments = args;
     this.#current();
   }
 
@@ -77,7 +77,7 @@ export class RelayLogger implements Logger {
     const { target } = this.#relay;
     if (target !== this.#target) {
       this.#target = target;
-      this.#logger = target?.provider.getLogger(...this.#scope);
+      this.#logger = target?.provider.getLogger(...this.#arguments);
     }
     return this.#logger;
   }
@@ -86,10 +86,10 @@ export class RelayLogger implements Logger {
     return this.#current()?.enabled(options) ?? false;
   }
 
-  /** `site` is the place of the call; what the record's own attributes say of it wins. */
+  /** `site` is the call site; the record's own `code.*` attributes take precedence. */
   emit(record: LogRecord, site?: CallSiteAttributes): void {
     const logger = this.#current();
-    if (logger === undefined) this.#relay.lose();
+    if (logger === undefined) this.#relay.countLost();
     else logger.emit(record, site);
   }
 }

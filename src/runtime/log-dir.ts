@@ -11,14 +11,14 @@ import { access, lstat, mkdir, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { TailgateError, textOf } from "../wire/errors.ts";
 
-/** The journal's files are journal.db, journal.lock and the like. */
+/** The prefix of the journal's files: journal.db, journal.lock and so on. */
 export const JOURNAL_PREFIX = "journal.";
 
 const WRITABLE_BY_ALL = 0o002;
 
 /**
- * Makes sure that the log directory is there and safe to write to: ours, no link, not writable by everybody. It is
- * created with mode 0700.
+ * Ensures that the log directory exists and is safe to write to: owned by this user, not a symbolic link, not writable by
+ * everyone. Creates it with mode 0700.
  * @throws TailgateError LOG_DIR_UNUSABLE
  */
 export async function prepareLogDir(path: string): Promise<void> {
@@ -27,11 +27,11 @@ export async function prepareLogDir(path: string): Promise<void> {
   } catch (error) {
     throw unusable(path, `cannot be created (${textOf(error)})`, error);
   }
-  await refuseUnsafe(path, await lstat(path));
+  await checkSafe(path, await lstat(path));
 }
 
 /**
- * The same without creating anything: a directory that is not there must be one that can be created.
+ * Like {@link prepareLogDir}, but creates nothing: a missing directory must be one that can be created.
  * @throws TailgateError LOG_DIR_UNUSABLE
  */
 export async function checkLogDir(path: string): Promise<void> {
@@ -41,11 +41,11 @@ export async function checkLogDir(path: string): Promise<void> {
     throw unusable(path, `cannot be created (${textOf(error)})`, error);
   }
   const stats = await lstat(path).catch(() => undefined);
-  if (stats !== undefined) await refuseUnsafe(path, stats);
+  if (stats !== undefined) await checkSafe(path, stats);
 }
 
 /**
- * Checks that a directory is there or can be created.
+ * Checks that a directory exists or can be created.
  * @throws Error
  */
 export async function checkCreatable(path: string): Promise<void> {
@@ -54,24 +54,24 @@ export async function checkCreatable(path: string): Promise<void> {
     return undefined;
   });
   if (stats !== undefined && !stats.isDirectory()) {
-    throw new Error(`EEXIST: ${path} is there and is no directory`);
+    throw new Error(`EEXIST: ${path} exists and is not a directory`);
   }
   if (stats !== undefined) return;
   const parent = dirname(path);
   await checkCreatable(parent);
-  if (await isThere(path)) throw new Error(`${path} is a symbolic link to nothing`);
-  if (await isThere(parent)) await access(parent, constants.W_OK | constants.X_OK);
+  if (await exists(path)) throw new Error(`${path} is a dangling symbolic link`);
+  if (await exists(parent)) await access(parent, constants.W_OK | constants.X_OK);
 }
 
-async function isThere(path: string): Promise<boolean> {
+async function exists(path: string): Promise<boolean> {
   return lstat(path).then(
     () => true,
     () => false,
   );
 }
 
-async function refuseUnsafe(path: string, stats: Stats): Promise<void> {
-  const flaw = flawOf(stats);
+async function checkSafe(path: string, stats: Stats): Promise<void> {
+  const flaw = findFlaw(stats);
   if (flaw !== undefined) throw unusable(path, flaw);
   await access(path, constants.W_OK | constants.X_OK).catch((error: unknown) => {
     throw unusable(path, "cannot be written", error);
@@ -79,7 +79,7 @@ async function refuseUnsafe(path: string, stats: Stats): Promise<void> {
 }
 
 /**
- * Creates the log directory again if it was removed; it is as safe as {@link prepareLogDir} makes it.
+ * Recreates the log directory if it was removed, as safe as {@link prepareLogDir} makes it.
  * @throws TailgateError LOG_DIR_UNUSABLE
  */
 export function restoreLogDir(path: string): void {
@@ -93,30 +93,30 @@ export function restoreLogDir(path: string): void {
   if (stats === undefined) {
     throw unusable(path, `was removed and cannot be created (${textOf(failure)})`, failure);
   }
-  const flaw = flawOf(stats);
+  const flaw = findFlaw(stats);
   if (flaw !== undefined) throw unusable(path, flaw);
 }
 
-/** Why a directory is not safe; undefined if it is. */
-function flawOf(stats: Stats): string | undefined {
+/** Returns why a directory is not safe; undefined if it is. */
+function findFlaw(stats: Stats): string | undefined {
   if (stats.isSymbolicLink()) return "is a symbolic link";
   if (!stats.isDirectory()) return "is not a directory";
   if (process.getuid && stats.uid !== process.getuid()) return "belongs to another user";
-  return stats.mode & WRITABLE_BY_ALL ? "can be written by every user" : undefined;
+  return stats.mode & WRITABLE_BY_ALL ? "is writable by all users" : undefined;
 }
 
 /**
- * Makes sure that nothing is in the way of a folder in the log directory.
+ * Checks that a folder in the log directory is a directory, or does not exist.
  * @throws TailgateError LOG_DIR_UNUSABLE
  */
 export async function checkFolder(path: string): Promise<void> {
   const stats = await stat(path).catch(() => undefined);
   if (stats === undefined || stats.isDirectory()) return;
-  const text = `${path} is not a directory: nothing could be written in it. Move it away.`;
+  const text = `${path} is not a directory, so nothing could be written to it. Move it away.`;
   throw new TailgateError("LOG_DIR_UNUSABLE", text);
 }
 
-/** What the journal's files in a log directory hold; undefined if it cannot be read. */
+/** Returns the size of the journal's files in bytes; undefined if it cannot be read. */
 export function readJournalBytes(logDir: string): number | undefined {
   try {
     let bytes = 0;
@@ -130,7 +130,7 @@ export function readJournalBytes(logDir: string): number | undefined {
   }
 }
 
-/** What is free for this user on the disk of a directory; undefined if it is not there. */
+/** Returns the disk space that is available to this user in bytes; undefined if it cannot be read. */
 export function readFreeBytes(path: string): number | undefined {
   try {
     const { bavail, bsize } = statfsSync(path);
@@ -140,42 +140,42 @@ export function readFreeBytes(path: string): number | undefined {
   }
 }
 
-/** File systems that are in memory, by the number that Linux gives them (statfs(2)). */
+/** The magic numbers of file systems in memory on Linux (statfs(2)). */
 const IN_MEMORY = new Map([
   [0x01021994, "tmpfs"],
   [0x858458f6, "ramfs"],
 ]);
 
-/** Systems empty /tmp at a start or after some days. */
+/** Systems clear /tmp at boot or after some days. */
 const DEFAULT_LOG_DIR = "/tmp/madrox_logs";
 
-/** What to tell of a log directory that a reboot empties; `type` is that of its file system. */
+/** Returns a notice about a log directory that a reboot clears, if it is one. `type` is that of its file system. */
 export function volatileNotice(logDir: string, type: number): string | undefined {
   const memory = IN_MEMORY.get(type);
   const isDefault = logDir === DEFAULT_LOG_DIR;
   if (memory === undefined && !isDefault) return undefined;
   const where = memory === undefined ? "under /tmp" : `in memory (${memory})`;
-  return `The log directory ${logDir} is ${where} and not kept across reboots. To keep the logs, set log_dir to a directory on a disk.`;
+  return `The log directory ${logDir} is ${where} and does not survive a reboot. To keep the logs, set log_dir to a directory on a disk.`;
 }
 
-/** Creates the directory and what is missing above it. (Node's own `recursive` never ends under /proc.) */
+/** Creates the directory and its missing parents. (Node's own `recursive` option never returns under /proc.) */
 async function makeDirectory(path: string): Promise<void> {
-  const failure = await makeOne(path);
-  if (failure?.code !== "ENOENT") return throwUnlessThere(failure, path);
+  const failure = await tryMkdir(path);
+  if (failure?.code !== "ENOENT") return throwUnlessDirectory(failure, path);
   const parent = dirname(path);
   if (parent === path) throw failure;
   await makeDirectory(parent);
-  await throwUnlessThere(await makeOne(path), path);
+  await throwUnlessDirectory(await tryMkdir(path), path);
 }
 
-async function makeOne(path: string): Promise<NodeJS.ErrnoException | undefined> {
+async function tryMkdir(path: string): Promise<NodeJS.ErrnoException | undefined> {
   return mkdir(path, { mode: 0o700 }).then(
     () => undefined,
     (error: NodeJS.ErrnoException) => error,
   );
 }
 
-async function throwUnlessThere(
+async function throwUnlessDirectory(
   failure: NodeJS.ErrnoException | undefined,
   path: string,
 ): Promise<void> {

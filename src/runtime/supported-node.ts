@@ -1,6 +1,6 @@
-/** Imported before anything else: on an unsupported Node, what comes after it fails with errors that do not say why. */
+/** Throws on an unsupported Node. Imported first, because later imports would fail with obscure errors. */
 
 import { unsupportedNodeError } from "./node-version.ts";
 
-const refusal = unsupportedNodeError(process.version);
-if (refusal !== undefined) throw refusal;
+const error = unsupportedNodeError(process.version);
+if (error !== undefined) throw error;

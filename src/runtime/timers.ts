@@ -1,6 +1,6 @@
 /**
- * Node's timers as they are when this module is loaded: a test that replaces them (`vi.useFakeTimers()`,
- * `mock.timers.enable()`) does not hold up a gateway that runs beside it.
+ * Node's timers, captured when this module is loaded: a test with fake timers (`vi.useFakeTimers()`,
+ * `mock.timers.enable()`) does not stop a gateway that runs in the same process.
  */
 
 import * as timers from "node:timers";
@@ -8,33 +8,33 @@ import { MessageChannel } from "node:worker_threads";
 
 export const { setTimeout, setInterval, clearTimeout, clearInterval } = timers;
 
-/** Calls `work` when what is under way in the event loop has had its turn. Keeps the process alive until then. */
+/** Calls `work` in a later turn of the event loop. Keeps the process alive until then. */
 export const onNextTurn: (work: () => void) => void = isReal(timers.setImmediate)
   ? timers.setImmediate
-  : turnsByMessages();
+  : nextTurnByMessage();
 
-/** Resolves when what is under way in the event loop has had its turn. */
+/** Resolves in a later turn of the event loop. */
 export function nextTurn(): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   onNextTurn(resolve);
   return promise;
 }
 
-/** Whether Node knows what it schedules. It was replaced before this module was loaded otherwise. */
+/** Returns false if `setImmediate` was replaced before this module was loaded: Node does not know its callbacks then. */
 function isReal(setImmediate: typeof timers.setImmediate): boolean {
-  const before = immediates();
+  const before = countImmediates();
   const immediate = setImmediate(() => {});
-  const isKnown = immediates() > before;
+  const isKnown = countImmediates() > before;
   timers.clearImmediate(immediate);
   return isKnown;
 }
 
-function immediates(): number {
+function countImmediates(): number {
   return process.getActiveResourcesInfo().filter((name) => name === "Immediate").length;
 }
 
-/** Messages to oneself arrive in a later turn, too, and nobody replaces them. */
-function turnsByMessages(): (work: () => void) => void {
+/** Posts messages to itself: they arrive in a later turn too, and test tools do not replace them. */
+function nextTurnByMessage(): (work: () => void) => void {
   const { port1, port2 } = new MessageChannel();
   const waiting: (() => void)[] = [];
   port1.on("message", () => {
@@ -58,7 +58,7 @@ export function whenAborted(signal: AbortSignal): Promise<void> {
   return promise;
 }
 
-/** A signal that aborts after a time, and a promise that then resolves; `clear` lets the process end earlier. */
+/** Returns a signal that aborts after a time and a promise that resolves then. `clear` lets the process exit earlier. */
 export function timeLimit(ms: number): {
   signal: AbortSignal;
   passed: Promise<void>;
@@ -67,11 +67,13 @@ export function timeLimit(ms: number): {
   const controller = new AbortController();
   const { promise, resolve } = Promise.withResolvers<void>();
   const clearing = new AbortController();
-  // A test that replaces the timers does not replace this one, so that no end takes forever.
+  // Fake timers do not replace this one, so that a shutdown always ends.
   AbortSignal.timeout(ms).addEventListener(
     "abort",
     () => {
-      controller.abort(new Error(`Closing took longer than ${ms} ms and was not waited for.`));
+      controller.abort(
+        new Error(`Closing took longer than ${ms} ms; the shutdown continues without it.`),
+      );
       resolve();
     },
     { signal: clearing.signal },
@@ -80,8 +82,8 @@ export function timeLimit(ms: number): {
 }
 
 /**
- * Runs `work` with a signal that aborts with the first of `signals`, or after `timeoutMs`, for the same reason. Leaves
- * no listener behind: what `AbortSignal.any` makes is never freed on Node 22 while one of its signals lives.
+ * Runs `work` with a signal that aborts when one of `signals` aborts, with the same reason, or after `timeoutMs`. Removes its
+ * listeners; a signal of `AbortSignal.any` is not freed on Node 22 as long as one of its sources lives.
  */
 export async function withSignals<Result>(
   signals: readonly AbortSignal[],
@@ -90,7 +92,7 @@ export async function withSignals<Result>(
 ): Promise<Result> {
   const controller = new AbortController();
   const abort = (event: Event): void => controller.abort((event.target as AbortSignal).reason);
-  const timer = timeoutMs === undefined ? undefined : setTimeout(late, timeoutMs, controller);
+  const timer = timeoutMs === undefined ? undefined : setTimeout(abortLate, timeoutMs, controller);
   for (const signal of signals) {
     if (signal.aborted) controller.abort(signal.reason);
     else signal.addEventListener("abort", abort);
@@ -103,7 +105,7 @@ export async function withSignals<Result>(
   }
 }
 
-/** Aborts as `AbortSignal.timeout` does. */
-function late(controller: AbortController): void {
+/** Aborts with the same error as `AbortSignal.timeout`. */
+function abortLate(controller: AbortController): void {
   controller.abort(new DOMException("The operation was aborted due to timeout", "TimeoutError"));
 }

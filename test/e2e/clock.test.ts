@@ -58,7 +58,7 @@ describe("a clock that jumps a year ahead", () => {
     const metrics = await (await fetch(`${gateway.url}/metrics`)).text();
     expect(metrics).toMatch(/^tailgate_clock_unconfirmed_seconds 3153\d{4}/m);
     gateway.setDay(TODAY);
-    await gateway.says(/ - tailgate\.clock - INFO - The system clock is right again\.$/m);
+    await gateway.says(/ - tailgate\.clock - INFO - The system clock is correct again\.$/m);
     await gateway.send(["after"], AUDIT);
     await gateway.send(["after"]);
     const events = ["before", "clock_jump", "during 1", "during 2", "after"];

@@ -188,27 +188,27 @@ describe("a log directory that goes away at run time", () => {
   });
 });
 
-describe("a log directory that is not kept across reboots is named at the start", () => {
+describe("a log directory that does not survive a reboot is reported at the start", () => {
   async function noticesOf(logDir: string): Promise<string[]> {
     const args = ["--port", "0", "--otlp-port", "0", "--log-dir", logDir];
     await using gateway = startCli(args);
     await gateway.says(/Pages of http/);
     await gateway.end();
-    return gateway.stderr.split("\n").filter((line) => line.includes("across reboots"));
+    return gateway.stderr.split("\n").filter((line) => line.includes("survive a reboot"));
   }
 
   test("on tmpfs", async () => {
     const logDir = await mkdtemp("/dev/shm/tailgate-test-");
     onTestFinished(() => rm(logDir, { recursive: true }));
     expect(await noticesOf(logDir)).toEqual([
-      `tailgate: The log directory ${logDir} is in memory (tmpfs) and not kept across reboots. To keep the logs, set log_dir to a directory on a disk.`,
+      `tailgate: The log directory ${logDir} is in memory (tmpfs) and does not survive a reboot. To keep the logs, set log_dir to a directory on a disk.`,
     ]);
   });
 
   test.each([
-    ["/tmp/madrox_logs", 0xef53, "The log directory /tmp/madrox_logs is under /tmp and not kept"],
+    ["/tmp/madrox_logs", 0xef53, "The log directory /tmp/madrox_logs is under /tmp and does not"],
     ["/tmp/madrox_logs", 0x01021994, "The log directory /tmp/madrox_logs is in memory (tmpfs) and"],
-    ["/run/logs", 0x858458f6, "The log directory /run/logs is in memory (ramfs) and not kept"],
+    ["/run/logs", 0x858458f6, "The log directory /run/logs is in memory (ramfs) and does not"],
     ["/var/log/tailgate", 0xef53, undefined],
     ["/tmp/mine", 0xef53, undefined],
   ])("%s on a file system of type %i", (logDir, type, text) => {

@@ -4,7 +4,7 @@ import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { afterEach, describe, expect, it } from "vitest";
-import { callSiteAbove, type CallSiteAttributes } from "../../src/otel/call-site.ts";
+import { captureCallSite, type CallSiteAttributes } from "../../src/otel/call-site.ts";
 import { temporaryDirectory } from "../harness/workspace.ts";
 
 const run = promisify(execFile);
@@ -17,7 +17,7 @@ afterEach(async () => {
 
 class Facade {
   warning(): CallSiteAttributes | undefined {
-    return callSiteAbove(this.warning);
+    return captureCallSite(this.warning);
   }
 }
 
@@ -45,8 +45,8 @@ describe("the place of a call", () => {
     const source = [
       "interface OnlyForTypes { readonly a: string }",
       "type AndAnother = OnlyForTypes;",
-      `import { callSiteAbove } from ${JSON.stringify(new URL("../../src/otel/call-site.ts", import.meta.url).href)};`,
-      "function log(): unknown { return callSiteAbove(log); }",
+      `import { captureCallSite } from ${JSON.stringify(new URL("../../src/otel/call-site.ts", import.meta.url).href)};`,
+      "function log(): unknown { return captureCallSite(log); }",
       "export function spawnInstance(given?: AndAnother): void {",
       "  console.log(JSON.stringify([given, log()]));",
       "}",

@@ -93,8 +93,8 @@ function ownedByOther(name: ApiName): TailgateError {
 }
 
 function otherVersion(name: ApiName, copy: ApiCopy): TailgateError {
-  const when = isRelayRegistered(copy) ? " calls before the start" : "";
-  const text = `Records from logs.getLogger()${when} of ${copy.path} do not arrive, because it is a different version than the registered one. Run \`npm ls ${name}\` and install only one.`;
+  const when = isRelayRegistered(copy) ? " that was called before the start" : "";
+  const text = `Records from logs.getLogger() of ${copy.path}${when} do not arrive, because it is a different version than the registered one. Run \`npm ls ${name}\` and install only one.`;
   return new TailgateError("REGISTRATION_FAILED", text);
 }
 

@@ -126,7 +126,9 @@ describe.each([
       "manager: not filtered",
     ]);
     expect(stderr.match(/^.*( - WARNING - | - ERROR - ).*$/gm)).toEqual([
-      expect.stringMatching(/WARNING - 12 records were logged after the previous gateway had stopped/),
+      expect.stringMatching(
+        /WARNING - 12 records were logged after the previous gateway had stopped/,
+      ),
     ]);
   });
 });
@@ -184,7 +186,7 @@ it.each([
   const path = project.path("library/node_modules/@opentelemetry/api/dist/index.cjs");
   const told = program.stderr.match(/(?<= - ERROR - ).*$/gm);
   expect(told).toEqual([
-    expect.stringContaining(`Records from logs.getLogger()${what} of ${path} do not arrive`),
+    expect.stringContaining(`Records from logs.getLogger() of ${path}${what} do not arrive`),
   ]);
   const lines = (await readFile(project.path("logs/orchestrator.log"), "utf8")).split("\n");
   const loggers = lines.slice(0, -1).map((line) => (JSON.parse(line) as { logger: string }).logger);

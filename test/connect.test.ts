@@ -448,6 +448,47 @@ describe("options", () => {
     expect((await connect({})).status.endpoint).toBe("http://127.0.0.1:4318/v1/logs");
   });
 
+  test("choose the levels and the audit loggers", async () => {
+    const peer = await openPeer();
+    const connection = await connect({
+      endpoint: peer.url,
+      logLevel: "warning",
+      callSiteLevel: "never",
+      auditLoggers: ["mine.audit", "other.audit"],
+    });
+    const logger = connection.getLogger("orchestrator.server");
+    logger.info("filtered");
+    logger.warning("logged");
+    connection.getLogger("other.audit").info("audited");
+    await connection.flush();
+    await connection.audit({ eventType: "x" });
+    expect(peer.messages).toEqual(["logged", "audited", "x"]);
+    expect(peer.records.map(({ scope }) => scope!.name)).toEqual([
+      "orchestrator.server",
+      "other.audit",
+      "mine.audit",
+    ]);
+    expect(peer.records[0]!.attributes.size).toBe(0);
+    expect(connection.status.filtered).toBe(1);
+  });
+
+  test("have the documented defaults", async () => {
+    const peer = await openPeer(() => false);
+    vi.stubEnv("OTEL_EXPORTER_OTLP_TIMEOUT", "100");
+    onTestFinished(() => void vi.unstubAllEnvs());
+    const connection = await connect({ endpoint: peer.url });
+    const logger = connection.getLogger("a");
+    for (let count = 0; count < 32_769; count++) logger.info("one");
+    logger.debug("filtered");
+    expect(connection.status).toMatchObject({
+      pending: 32_768,
+      dropped: { queue_full: 1 },
+      filtered: 1,
+    });
+    await vi.waitFor(() => expect(connection.status.lastError).toBe("Request timed out"), WAIT);
+    expect(peer.received[0]!.records).toHaveLength(512);
+  });
+
   test("limit the time of a request, of audit, and of the stop", async () => {
     const peer = await openPeer(() => false);
     const connection = await connect({
@@ -511,6 +552,18 @@ describe("the end of the process", () => {
     expect(await program.ended).toBe(expected);
     expect(new Set(peer.messages)).toEqual(new Set(MESSAGES));
     expect(peer.messages).toHaveLength(MESSAGES.length);
+  });
+
+  test("by a signal sends nothing with handleSignals: false", async () => {
+    const peer = await openPeer();
+    const end = `await logging.stop();
+      const other = await LoggingManager.connect({ handleSignals: false });
+      other.getLogger("a").info("lost");
+      process.kill(process.pid, "SIGTERM");
+      setInterval(() => {}, 1000);`;
+    const program = await run(end, peer.url);
+    expect(await program.ended).toBe("SIGTERM");
+    expect(peer.messages).toEqual([]);
   });
 
   test("by process.exit() reports what was not sent", async () => {

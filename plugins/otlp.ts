@@ -132,7 +132,7 @@ class OtlpExporter implements Exporter {
     } else {
       // Before the record is settled: if storing fails, delivery sends it again.
       await this.#quarantine.store(part, outcome.reason);
-      this.#rejections.addRefused(part.sequence(0), outcome.reason);
+      this.#rejections.addRejected(part.sequence(0), outcome.reason);
     }
     this.#settled = part.sequence(part.length - 1);
   }

@@ -463,7 +463,7 @@ describe("options", () => {
     await connection.flush();
     await connection.audit({ eventType: "x" });
     expect(peer.messages).toEqual(["logged", "audited", "x"]);
-    expect(peer.records.map(({ scope }) => scope!.name)).toEqual([
+    expect(peer.records.map(({ scope }) => scope.name)).toEqual([
       "orchestrator.server",
       "other.audit",
       "mine.audit",

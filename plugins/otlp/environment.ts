@@ -67,21 +67,26 @@ export function readEndpoint(
 }
 
 export function readProtocol(signal: Signal): Setting<Protocol> | undefined {
-  const variable = readVariable("PROTOCOL", signal);
-  if (variable === undefined) return undefined;
-  const known = PROTOCOLS.find((one) => one === variable.value.toLowerCase());
-  if (known !== undefined) return { value: known, source: variable.source };
-  throw new Error(
-    `${variable.source} is ${variable.value}, but this exporter supports ${PROTOCOLS.join(" and ")}; its option protocol overrides it`,
-  );
+  return readChoice("PROTOCOL", signal, PROTOCOLS);
 }
 
 export function readCompression(signal: Signal): Setting<Compression> | undefined {
-  const variable = readVariable("COMPRESSION", signal);
+  return readChoice("COMPRESSION", signal, COMPRESSIONS);
+}
+
+function readChoice<Choice extends string>(
+  name: string,
+  signal: Signal,
+  choices: readonly Choice[],
+): Setting<Choice> | undefined {
+  const variable = readVariable(name, signal);
   if (variable === undefined) return undefined;
-  const known = COMPRESSIONS.find((one) => one === variable.value.toLowerCase());
-  if (known !== undefined) return { value: known, source: variable.source };
-  throw new Error(`${variable.source} is ${variable.value}; expected ${COMPRESSIONS.join(" or ")}`);
+  const { value, source } = variable;
+  const choice = choices.find((one) => one === value.toLowerCase());
+  if (choice !== undefined) return { value: choice, source };
+  throw new Error(
+    `${source} is ${value}; expected ${choices.join(" or ")}, or set the option ${name.toLowerCase()}`,
+  );
 }
 
 /** Returns the timeout in milliseconds; 0 means no limit. */

@@ -85,10 +85,12 @@ export class RejectionLog {
   readonly #quarantine: string | undefined;
   readonly #unit: string;
   readonly #log: HostLogger;
-  #refused = 0;
-  #firstRefused = "";
+  /** Items whose request was rejected. */
   #rejected = 0;
-  /** Rejected items that no log line has reported yet. */
+  #firstRejected = "";
+  /** Items of accepted requests. */
+  #partiallyRejected = 0;
+  /** Those that no log line has reported yet. */
   #unreported = 0;
   #lastMessage: string | undefined;
   #loggedAtMs = 0;
@@ -107,13 +109,13 @@ export class RejectionLog {
   }
 
   /** Adds an item whose request was rejected. `sequence`: of its record, or of the record that ended the span. */
-  addRefused(sequence: number, reason: string): void {
-    if (this.#refused++ === 0) this.#firstRefused = `sequence ${sequence}, ${reason}`;
+  addRejected(sequence: number, reason: string): void {
+    if (this.#rejected++ === 0) this.#firstRejected = `sequence ${sequence}, ${reason}`;
   }
 
   /** Adds a partial success. A count of 0 with a message is a warning. */
   addPartialSuccess(count: number, message: string): void {
-    this.#rejected += count;
+    this.#partiallyRejected += count;
     this.#unreported += count;
     if (count === 0 && message === "") return;
     const nowMs = performance.now();
@@ -126,17 +128,20 @@ export class RejectionLog {
     this.#loggedAtMs = nowMs;
   }
 
-  /** Returns the counts since the last call by reason, and logs the refused items among them. */
+  /**
+   * Returns the counts since the last call, and logs the items whose request was rejected. The reasons are labels in
+   * /metrics: `refused` for rejected requests, `rejected` for partial successes.
+   */
   takeCounts(): Record<string, number> {
-    const counts = { refused: this.#refused, rejected: this.#rejected };
-    if (this.#refused > 0) {
+    const counts = { refused: this.#rejected, rejected: this.#partiallyRejected };
+    if (this.#rejected > 0) {
       const stored = this.#quarantine === undefined ? "" : `; they are in ${this.#quarantine}`;
       this.#log.error(
-        `${this.#name} rejected ${this.#refused} ${this.#unit} permanently${stored}. First: ${this.#firstRefused}`,
+        `${this.#name} rejected ${this.#rejected} ${this.#unit} permanently${stored}. First: ${this.#firstRejected}`,
       );
     }
-    this.#refused = 0;
     this.#rejected = 0;
+    this.#partiallyRejected = 0;
     return counts;
   }
 }

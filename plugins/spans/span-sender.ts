@@ -73,7 +73,7 @@ export class SpanSender {
       return true;
     }
     if (spans.length > 1) return false;
-    this.#rejections.addRefused(spans[0]!.sequence, outcome.reason);
+    this.#rejections.addRejected(spans[0]!.sequence, outcome.reason);
     return true;
   }
 }

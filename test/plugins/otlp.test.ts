@@ -571,7 +571,7 @@ describe("what cannot be used ends the start", () => {
   test("a protocol that it does not speak", async () => {
     vi.stubEnv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
     await expect(open({ endpoint })).rejects.toThrow(
-      "OTEL_EXPORTER_OTLP_PROTOCOL is grpc, but this exporter supports http/protobuf and http/json",
+      "OTEL_EXPORTER_OTLP_PROTOCOL is grpc; expected http/protobuf or http/json",
     );
   });
 

@@ -45,7 +45,7 @@ describe("an invalid variable ends the start, before and at opening, and shows n
     ["TIMEOUT", "-1", "expected an integer"],
     ["LOGS_TIMEOUT", "2147483648", "expected an integer"],
     ["COMPRESSION", "br", "is br; expected gzip or none"],
-    ["LOGS_PROTOCOL", "grpc", "is grpc, but this exporter supports http/protobuf and http/json"],
+    ["LOGS_PROTOCOL", "grpc", "is grpc; expected http/protobuf or http/json"],
     ["CERTIFICATE", "/nowhere/secret.pem", "cannot be read (ENOENT); expected the path of a PEM"],
     ["CLIENT_KEY", "-----BEGIN PRIVATE KEY-----\nsecret", "cannot be read (ENOENT)"],
     ["LOGS_CLIENT_KEY", import.meta.filename, "the certificates are not valid"],

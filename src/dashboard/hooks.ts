@@ -42,7 +42,7 @@ function writeSetting(name: string, value: unknown): void {
   }
 }
 
-/** A narrower page shows one panel at a time. dashboard.css and others have the same width. */
+/** A narrower page shows one panel at a time; the style sheets use the same width. */
 const NARROW = matchMedia("(width < 768px)");
 
 export function useIsNarrow(): boolean {

@@ -231,31 +231,31 @@ export class JournalCounts {
     extent: JournalCount["extent"],
   ): void {
     const { outliers = NO_OUTLIERS, facets, scanned = 0 } = before ?? {};
-    const { times, strays } = this.#merge(before?.times, TimeBuckets.fromMessage(response));
+    const { times, early } = this.#merge(before?.times, TimeBuckets.fromMessage(response));
     const { from, to } = response.counted;
     const sums = FACETS.map(
       (facet) => [facet, addCounts(facets?.get(facet), response.facets[facet])] as const,
     );
     this.#publish({
       times,
-      outliers: addOutliers(outliers, response, strays),
+      outliers: addOutliers(outliers, response, early),
       facets: new Map(sums),
       scanned: scanned + to - from + 1,
       extent,
     });
   }
 
-  /** In a range with a start there are no strays. */
+  /** A range with a start has no outliers before it. */
   #merge(times: TimeBuckets | undefined, more: TimeBuckets): MergedTimes {
     const { sinceMs } = this.#toBounds(this.#scope.range);
     const [older, newer] = !times || more.lastMs > times.lastMs ? [times, more] : [more, times];
-    if (!older) return { times: newer, strays: undefined };
+    if (!older) return { times: newer, early: undefined };
     const isFar = newer.firstMs - older.lastMs > OUTLIER_GAP_MS && newer.count > 0;
     if (isFar && older.count <= OUTLIERS_MAX && sinceMs === undefined) {
-      return { times: newer, strays: older };
+      return { times: newer, early: older };
     }
     newer.merge(older);
-    return { times: newer, strays: undefined };
+    return { times: newer, early: undefined };
   }
 
   #publish(count: JournalCount | undefined): void {
@@ -266,20 +266,20 @@ export class JournalCounts {
 
 interface MergedTimes {
   readonly times: TimeBuckets;
-  /** A few records long before all others; they are not in `times`. */
-  readonly strays: TimeBuckets | undefined;
+  /** Outliers long before all other records; they are not in `times`. */
+  readonly early: TimeBuckets | undefined;
 }
 
 function addOutliers(
   sum: Outliers,
   response: CountsResponse,
-  strays: TimeBuckets | undefined,
+  early: TimeBuckets | undefined,
 ): Outliers {
   const within = TimeBuckets.fromMessage(response).sums;
   const outside = response.levels.map((count, rank) => count - within[rank]!);
-  const more = strays?.sums ?? NO_OUTLIERS.levels;
+  const more = early?.sums ?? NO_OUTLIERS.levels;
   return {
-    before: sum.before + response.before + (strays?.count ?? 0),
+    before: sum.before + response.before + (early?.count ?? 0),
     after: sum.after + response.after,
     levels: sum.levels.map((count, rank) => count + outside[rank]! + more[rank]!),
   };

@@ -156,7 +156,7 @@ export class ViewStore {
     this.#set(view);
   }
 
-  /** A record or time range that is chosen now is of the journal shown now; a view with neither has no epoch. */
+  /** A record or time range that is chosen now belongs to the current journal; a view with neither has no epoch. */
   #withEpoch(view: View, part: Partial<View>): View {
     const isBound = view.record !== undefined || hasBounds(view.range);
     if (!isBound) return { ...view, epoch: undefined };
@@ -177,7 +177,7 @@ function parseAddress(): View {
   return { ...view, epoch: view.epoch ?? epoch };
 }
 
-/** The epoch goes into the fragment: it is not something the user has asked for, unlike the parameters. */
+/** The epoch goes into the fragment, because it is not part of what the user asked for, unlike the parameters. */
 function formatAddress(view: View): string {
   const { epoch } = view;
   const search = formatView({ ...view, epoch: undefined }, location.search);

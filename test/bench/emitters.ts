@@ -144,9 +144,8 @@ async function tailgateProvider() {
 
 /** The one that `LoggingManager` registers where it is asked for. */
 async function tailgateDirect() {
-  const { DirectLoggerProvider } = await built<typeof import("../../src/otel/provider.ts")>(
-    "src/otel/direct-provider.js",
-  );
+  const { DirectLoggerProvider } =
+    await built<typeof import("../../src/otel/provider.ts")>("src/otel/provider.js");
   const { processor, envelopeBytes } = await tailgate(() => Promise.resolve());
   const provider = new DirectLoggerProvider(processor, defaultResource());
   return {

@@ -17,12 +17,10 @@ export async function tickMaker(): Promise<(count: number) => Tick[]> {
   );
   const { EnvelopeEncoder } =
     await built<typeof import("../../src/envelope/encoder.ts")>("src/envelope/encoder.js");
-  const { partsOfRecord } = await built<typeof import("../../src/envelope/encoder.ts")>(
-    "src/envelope/from-record.js",
-  );
-  const { RecordOrigin } = await built<typeof import("../../src/batch/origin.ts")>(
-    "src/batch/protobuf-origin.js",
-  );
+  const { partsOfRecord } =
+    await built<typeof import("../../src/envelope/encoder.ts")>("src/envelope/encoder.js");
+  const { RecordOrigin } =
+    await built<typeof import("../../src/batch/origin.ts")>("src/batch/origin.js");
   const { batchOf, recordOf } =
     await built<typeof import("../../src/testing/batch.ts")>("src/testing/batch.js");
   const empty = batchOf([{ body: "" }]).bytes(0).length;

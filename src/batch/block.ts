@@ -334,7 +334,7 @@ function nextOf(readers: readonly BlockReader[]): { next: BlockReader; limit: nu
 }
 
 /** What a decoded batch has for each record. */
-interface Columns {
+interface DecodedColumns {
   readonly sequences: Float64Array;
   readonly times: Float64Array;
 }
@@ -399,7 +399,7 @@ class BlockReader {
     limit: number,
     batch: RecordBatch,
     position: number,
-    { sequences, times }: Columns,
+    { sequences, times }: DecodedColumns,
   ): number {
     const first = this.#position;
     const shift = position - first;

@@ -53,16 +53,25 @@ export class ProtobufOrigin implements Origin {
   readonly request: Uint8Array;
   #indexed: WeakRef<IndexedRequest> | undefined;
 
+  /** True for records of this process, as the request that they would have come in. */
+  readonly isOwn: boolean;
+
   /** `records`: the number of records in the request; `accepted`: the number of those that are in batches. */
-  constructor(request: Uint8Array, records: number, accepted = records) {
+  constructor(
+    request: Uint8Array,
+    records: number,
+    { accepted = records, isOwn = false }: { accepted?: number; isOwn?: boolean } = {},
+  ) {
     this.request = request;
     this.records = records;
+    this.isOwn = isOwn;
     this.recordBytes = Math.ceil(request.length / Math.max(accepted, 1));
   }
 
   record(index: number): LogRecord {
     // A decoder for each record, so that records share nothing that a plugin could change.
-    return new ProtobufDecoder(this.#index().requestIndex).record(index);
+    const record = new ProtobufDecoder(this.#index().requestIndex).record(index);
+    return this.isOwn ? { ...record, resource: null } : record;
   }
 
   /** Returns the record's own bytes, as they were sent. */
@@ -164,30 +173,6 @@ export class RecordOrigin implements Origin {
   }
 }
 
-/** Records of this process, as the request that they would have come in. */
-class OwnOrigin implements Origin {
-  readonly isOwn = true;
-  readonly records: number;
-  readonly request: Uint8Array;
-  readonly recordBytes: number;
-  readonly #origin: ProtobufOrigin;
-
-  constructor(request: Uint8Array, records: number) {
-    this.#origin = new ProtobufOrigin(request, records);
-    this.records = records;
-    this.request = request;
-    this.recordBytes = this.#origin.recordBytes;
-  }
-
-  record(index: number): LogRecord {
-    return { ...this.#origin.record(index), resource: null };
-  }
-
-  otlp(index: number): EncodedRecord {
-    return this.#origin.otlp(index);
-  }
-}
-
 /**
  * Replaces the interim origins of a batch by one request for each type, as they are stored. Only the garbage collector
  * knows how much memory objects use, and a short string may be a slice of a long one that it keeps alive.
@@ -215,9 +200,7 @@ function settleGroup(
   }
   if (indexes.length === 0) return;
   const request = buildRequest(indexes.length, (item) => batch.encodedRecord(indexes[item]!));
-  const origin = isOwn
-    ? new OwnOrigin(request, indexes.length)
-    : new ProtobufOrigin(request, indexes.length);
+  const origin = new ProtobufOrigin(request, indexes.length, { isOwn });
   for (const [item, index] of indexes.entries()) settled.set(index, { origin, index: item });
 }
 
@@ -242,7 +225,7 @@ export function* retainAccepted(
     yield* copyAccepted(ends, request);
     return;
   }
-  const origin = new ProtobufOrigin(request.request, request.records, accepted);
+  const origin = new ProtobufOrigin(request.request, request.records, { accepted });
   for (const { batch, first } of ends) {
     batch.replaceOrigins(first, (index) => ({ origin, index: batch.originIndex(index) }));
     yield;

@@ -287,7 +287,7 @@ export class RecordBatch implements Batch {
   }
 
   /** Returns the record as it is exported: valid, and with the attributes that `form` asks for. */
-  exportedRecord(
+  #exportedRecord(
     index: number,
     repair: RecordRepair,
     { loggerAttribute, uidOf }: OtlpForm,
@@ -315,9 +315,20 @@ export class RecordBatch implements Batch {
   }
 
   otlp(form?: OtlpForm): Uint8Array {
-    if (form === undefined) return buildRequest(this.length, (index) => this.encodedRecord(index));
+    return this.encodeRequest(this.length, (index) => index, form);
+  }
+
+  /** Encodes selected records as an ExportLogsServiceRequest. */
+  encodeRequest(
+    length: number,
+    select: (index: number) => number,
+    form: OtlpForm | undefined,
+  ): Uint8Array {
+    if (form === undefined) {
+      return buildRequest(length, (index) => this.encodedRecord(select(index)));
+    }
     const repair = new RecordRepair();
-    return buildRequest(this.length, (index) => this.exportedRecord(index, repair, form));
+    return buildRequest(length, (index) => this.#exportedRecord(select(index), repair, form));
   }
 
   otlpJson(form?: OtlpForm): Uint8Array {
@@ -455,13 +466,7 @@ class Selection implements Batch {
   }
 
   otlp(form?: OtlpForm): Uint8Array {
-    const { length } = this;
-    const batch = this.#batch;
-    const indexes = this.#indexes;
-    if (form === undefined)
-      return buildRequest(length, (index) => batch.encodedRecord(indexes[index]!));
-    const repair = new RecordRepair();
-    return buildRequest(length, (index) => batch.exportedRecord(indexes[index]!, repair, form));
+    return this.#batch.encodeRequest(this.length, (index) => this.#indexes[index]!, form);
   }
 
   otlpJson(form?: OtlpForm): Uint8Array {

@@ -119,14 +119,14 @@ export class JsonWriter {
   }
 
   #grow(bytes: number): void {
-    const kept = this.position - this.mark;
-    if (kept + bytes > this.bytesMax) {
+    const written = this.position - this.mark;
+    if (written + bytes > this.bytesMax) {
       throw new RangeError(`it takes more than ${this.bytesMax} bytes`);
     }
-    const larger = Buffer.allocUnsafeSlow(Math.max(this.#slabBytes, 2 * (kept + bytes)));
+    const larger = Buffer.allocUnsafeSlow(Math.max(this.#slabBytes, 2 * (written + bytes)));
     this.buffer.copy(larger, 0, this.mark, this.position);
     this.continueIn(larger, 0);
-    this.position = kept;
+    this.position = written;
   }
 
   /** Continues in other memory, at `position`. */
@@ -147,10 +147,10 @@ export class JsonWriter {
   words({ words, length }: JsonWords): void {
     this.reserve(WORD_BYTES * words.length);
     const { view } = this;
-    let place = this.position;
+    let at = this.position;
     for (let index = 0; index < words.length; index++) {
-      view.setInt32(place, words[index]!, true);
-      place += WORD_BYTES;
+      view.setInt32(at, words[index]!, true);
+      at += WORD_BYTES;
     }
     this.position += length;
   }
@@ -199,8 +199,8 @@ export class JsonWriter {
   #isPlain(start: number, end: number): boolean {
     const { view } = this;
     const last = end - 2 * WORD_BYTES;
-    for (let place = start; place < last; place += 2 * WORD_BYTES) {
-      if (!arePlainWords(view.getInt32(place, true), view.getInt32(place + WORD_BYTES, true))) {
+    for (let at = start; at < last; at += 2 * WORD_BYTES) {
+      if (!arePlainWords(view.getInt32(at, true), view.getInt32(at + WORD_BYTES, true))) {
         return false;
       }
     }
@@ -209,12 +209,12 @@ export class JsonWriter {
   }
 
   #needsNoEscape(start: number, end: number): boolean {
-    let place = start;
-    for (; place + WORD_BYTES <= end; place += WORD_BYTES) {
-      if (needsEscape(this.view.getInt32(place, true))) return false;
+    let at = start;
+    for (; at + WORD_BYTES <= end; at += WORD_BYTES) {
+      if (needsEscape(this.view.getInt32(at, true))) return false;
     }
-    for (; place < end; place++) {
-      const byte = this.buffer[place]!;
+    for (; at < end; at++) {
+      const byte = this.buffer[at]!;
       if (byte < 128 && PLAIN[byte] === 0) return false;
     }
     return true;
@@ -257,9 +257,9 @@ export class JsonWriter {
     let length = 1;
     for (let power = 10; power <= value; power *= 10) length++;
     let rest = value;
-    for (let place = this.position + length - 1; place >= this.position; place--) {
+    for (let at = this.position + length - 1; at >= this.position; at--) {
       const tens = (rest / 10) | 0;
-      this.buffer[place] = ZERO + rest - 10 * tens;
+      this.buffer[at] = ZERO + rest - 10 * tens;
       rest = tens;
     }
     this.position += length;

@@ -12,7 +12,7 @@ import {
   type SequenceGap,
   type StoredEvent,
 } from "./journal.ts";
-import { PageReader, type Floors, type PageQuery, type StoredPage } from "./page-reader.ts";
+import { StoredPageReader, type Floors, type PageQuery, type StoredPage } from "./page-reader.ts";
 import {
   asDamage,
   checksum,
@@ -25,7 +25,8 @@ import {
   readEpochs,
   readEvents,
   readMemories,
-  Statements,
+  prepareStatements,
+  type Statements,
   TYPES,
   type CheckedTable,
 } from "./schema.ts";
@@ -134,7 +135,7 @@ export class JournalDatabase {
     this.#db = db;
     try {
       this.#file = new FileIdentity(path);
-      this.#statements = new Statements(db);
+      this.#statements = prepareStatements(db);
       this.#floors = {
         system_log: this.#floorOf("system_log"),
         audit_log: this.#floorOf("audit_log"),
@@ -351,7 +352,7 @@ export class JournalDatabase {
   read(query: PageQuery): StoredPage {
     const { from } = query;
     if (from < 1 || from > this.#newest) return { from, to: from - 1, blocks: [], gaps: [] };
-    return new PageReader(this.#statements, query, this.#floors, this.#newest).read();
+    return new StoredPageReader(this.#statements, query, this.#floors, this.#newest).read();
   }
 
   /** Deletes some of what has expired. Returns whether there is more. */

@@ -52,7 +52,7 @@ interface RawRow {
 }
 
 /** Reads a page of the journal's tables: whole commits, starting with that of the query's first record. */
-export class PageReader {
+export class StoredPageReader {
   readonly #statements: Statements;
   readonly #query: PageQuery;
   readonly #ascending: boolean;

@@ -1,11 +1,6 @@
 /** The tables of the journal's database: their columns, checksums and statements, and how the file is opened. */
 
-import {
-  DatabaseSync,
-  type DatabaseSyncOptions,
-  type SQLOutputValue,
-  type StatementSync,
-} from "node:sqlite";
+import { DatabaseSync, type DatabaseSyncOptions, type SQLOutputValue } from "node:sqlite";
 import { constants, crc32, zstdCompressSync, zstdDecompressSync } from "node:zlib";
 import type { EnvelopeType } from "../plugin/index.ts";
 import {
@@ -88,64 +83,38 @@ function insertion(table: CheckedTable, verb: "INSERT" | "INSERT OR REPLACE" = "
 /** The types of records, which are stored apart; also the names of their tables. */
 export const TYPES = ["system_log", "audit_log"] as const satisfies readonly EnvelopeType[];
 
-interface NearestBlock {
-  readonly byIndex: StatementSync;
-  readonly byTable: StatementSync;
-}
-
-interface BlockStatements {
-  readonly insert: StatementSync;
-  readonly newest: StatementSync;
-  readonly oldest: StatementSync;
-  /** Finds the nearest block by the index and by the table itself, so that damage to either is noticed. */
-  readonly asc: NearestBlock;
-  readonly desc: NearestBlock;
-  readonly row: StatementSync;
-  readonly deleteBelow: StatementSync;
-  readonly timeIndex: TimeIndex;
-}
-
-/** Prepared once: preparing costs as much as a small commit. */
-export class Statements {
-  readonly blocks: Readonly<Record<EnvelopeType, BlockStatements>>;
-  readonly insertEpoch: StatementSync;
-  readonly insertGap: StatementSync;
-  readonly gapsIn: StatementSync;
-  readonly deleteGapsBelow: StatementSync;
-  readonly setChain: StatementSync;
-  readonly setCursor: StatementSync;
-  readonly setMemory: StatementSync;
-  readonly setMeta: StatementSync;
-  readonly insertEvent: StatementSync;
-  readonly forgetEvents: StatementSync;
-
-  constructor(db: DatabaseSync) {
-    this.blocks = {
+/** Prepares the statements once: preparing costs as much as a small commit. */
+export function prepareStatements(db: DatabaseSync) {
+  return {
+    blocks: {
       system_log: blockStatements(db, "system_log"),
       audit_log: blockStatements(db, "audit_log"),
-    };
-    this.insertEpoch = db.prepare(insertion("epochs"));
-    this.insertGap = db.prepare(insertion("holes", "INSERT OR REPLACE"));
-    this.gapsIn = db.prepare(
+    },
+    insertEpoch: db.prepare(insertion("epochs")),
+    insertGap: db.prepare(insertion("holes", "INSERT OR REPLACE")),
+    gapsIn: db.prepare(
       "SELECT first, last, reason FROM holes WHERE last >= ? AND first <= ? ORDER BY last",
-    );
-    this.deleteGapsBelow = db.prepare("DELETE FROM holes WHERE last < ?");
-    this.setChain = db.prepare(
+    ),
+    deleteGapsBelow: db.prepare("DELETE FROM holes WHERE last < ?"),
+    setChain: db.prepare(
       "INSERT OR REPLACE INTO chain (id, count, seq, head, crc) VALUES (1, ?1, ?2, ?3, checked(?1, ?2, ?3))",
-    );
-    this.insertEvent = db.prepare(insertion("events"));
-    this.forgetEvents = db.prepare(
+    ),
+    insertEvent: db.prepare(insertion("events")),
+    forgetEvents: db.prepare(
       "DELETE FROM events WHERE seq <= (SELECT seq FROM events ORDER BY seq DESC LIMIT 1 OFFSET ?)",
-    );
-    this.setCursor = db.prepare(insertion("cursors", "INSERT OR REPLACE"));
-    this.setMemory = db.prepare(insertion("memories", "INSERT OR REPLACE"));
-    this.setMeta = db.prepare(insertion("meta", "INSERT OR REPLACE"));
-  }
+    ),
+    setCursor: db.prepare(insertion("cursors", "INSERT OR REPLACE")),
+    setMemory: db.prepare(insertion("memories", "INSERT OR REPLACE")),
+    setMeta: db.prepare(insertion("meta", "INSERT OR REPLACE")),
+  } as const;
 }
 
-function blockStatements(db: DatabaseSync, type: EnvelopeType): BlockStatements {
-  // The index covers the search, so an unreadable row does not prevent finding the next one.
-  const nearest = (rest: string): NearestBlock => ({
+export type Statements = ReturnType<typeof prepareStatements>;
+
+function blockStatements(db: DatabaseSync, type: EnvelopeType) {
+  // The nearest block is found by the index and by the table itself, so that damage to either is noticed. The index
+  // covers the search: an unreadable row does not prevent finding the next one.
+  const nearest = (rest: string) => ({
     byIndex: db.prepare(`SELECT first, last FROM ${type} INDEXED BY ${type}_time ${rest}`),
     byTable: db.prepare(`SELECT first, last FROM ${type} NOT INDEXED ${rest}`),
   });

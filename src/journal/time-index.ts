@@ -1,4 +1,4 @@
-import type { DatabaseSync, StatementSync } from "node:sqlite";
+import type { DatabaseSync } from "node:sqlite";
 import type { EnvelopeType } from "../plugin/index.ts";
 
 /** The number of commits in a span. */
@@ -43,7 +43,7 @@ const NEWEST = Number.MAX_SAFE_INTEGER;
  * skips a span without a matching time in one step, however many records the span has.
  */
 export class TimeIndex {
-  readonly #statements: TimeIndexStatements;
+  readonly #statements: ReturnType<typeof prepare>;
   /** The commits after the last span; undefined if that has to be looked up. */
   #open: OpenSpan | undefined;
 
@@ -137,19 +137,7 @@ export function readRange(row: object | undefined): BlockRange | undefined {
   return { first: isPossible ? first : last, last };
 }
 
-interface TimeIndexStatements {
-  readonly insert: StatementSync;
-  readonly open: StatementSync;
-  readonly deleteBelow: StatementSync;
-  readonly spanFrom: StatementSync;
-  readonly spanUpTo: StatementSync;
-  readonly spanAt: StatementSync;
-  readonly spanBefore: StatementSync;
-  readonly blockUp: StatementSync;
-  readonly blockDown: StatementSync;
-}
-
-function prepare(db: DatabaseSync, type: EnvelopeType): TimeIndexStatements {
+function prepare(db: DatabaseSync, type: EnvelopeType) {
   const spans = `${type}_spans`;
   // The index covers the search: the records are not read.
   const blocks = `${type} INDEXED BY ${type}_time`;

@@ -26,14 +26,14 @@ export interface FollowOptions {
 }
 
 /** A gap of the stream, or records that were printed and are no longer in the journal. */
-export type Gap = Omit<MissingRange, "reason"> & {
+export type ReportedGap = Omit<MissingRange, "reason"> & {
   readonly reason: MissingRange["reason"] | "epoch";
 };
 
 /** Where records go. The methods that write return false while the output cannot keep up. */
 export interface FollowOutput {
   entry(entry: LogEntry): boolean;
-  gap(gap: Gap): boolean;
+  gap(gap: ReportedGap): boolean;
   /** A frame that is not an envelope, from a server without `tailgate.v1`. */
   unrecognized(text: string): boolean;
   /** Resolves when the output can keep up again. */

@@ -1,7 +1,7 @@
 import { consoleLine, formatFields } from "../../plugins/console/console-line.ts";
 import type { AuditLog, Envelope } from "../wire/envelope.ts";
 import { printable } from "../wire/printable.ts";
-import type { Gap } from "./follow.ts";
+import type { ReportedGap } from "./follow.ts";
 
 const RESET = "\x1b[0m";
 
@@ -40,7 +40,7 @@ const REASONS = {
 const TYPES = { system_log: "system log", audit_log: "audit event" };
 
 /** Returns missing records as a line among the records, with its line feed. */
-export function gapLine({ from, to, type, reason, text }: Gap): string {
+export function gapLine({ from, to, type, reason, text }: ReportedGap): string {
   const what = type === undefined ? "record" : TYPES[type];
   const range = from === to ? `${what} ${from}` : `${what}s ${from} to ${to}`;
   if (reason === "epoch") {
@@ -50,6 +50,6 @@ export function gapLine({ from, to, type, reason, text }: Gap): string {
 }
 
 /** Returns missing records as JSON: the gap message of `tailgate.v1`. */
-export function gapJson({ from, to, reason, type, text }: Gap): string {
+export function gapJson({ from, to, reason, type, text }: ReportedGap): string {
   return JSON.stringify({ type: "gap", from, to, reason, record_type: type, lane: type, text });
 }

@@ -2,10 +2,10 @@
 // Imports here must load in any version of Node: the rest would fail in old ones with misleading errors.
 import { unsupportedNodeError } from "../runtime/node-version.ts";
 
-const refusal = unsupportedNodeError(process.version);
-if (refusal === undefined) {
+const error = unsupportedNodeError(process.version);
+if (error === undefined) {
   await import("./program.ts");
 } else {
-  process.stderr.write(`tailgate: ${refusal.code}: ${refusal.message}\n`);
-  process.exitCode = refusal.exitCode;
+  process.stderr.write(`tailgate: ${error.code}: ${error.message}\n`);
+  process.exitCode = error.exitCode;
 }

@@ -8,8 +8,8 @@ import {
   type LevelCounts,
 } from "../../wire/histogram.ts";
 import type { Endpoint } from "../server/application.ts";
-import { resolveCursor, type JournalSearches, type RecordSink } from "./journal-search.ts";
-import { cursorText, parseCountQuery, type CountQuery } from "./query.ts";
+import { resolveCursor, type JournalSearches, type MatchSink } from "./journal-search.ts";
+import { cursorText, parseCountQuery, type CountRequest } from "./query.ts";
 
 export const COUNTS_PATH = "/api/counts";
 
@@ -53,7 +53,7 @@ const VALUES_MAX = 1000;
 const VALUE_CHARACTERS_MAX = 1 << 20;
 
 /** Counts records instead of returning them. */
-class RecordCounts implements RecordSink {
+class RecordCounts implements MatchSink {
   readonly isFull = false;
   readonly readsEnvelopes: boolean;
   readonly times: CountsOverTime;
@@ -62,7 +62,7 @@ class RecordCounts implements RecordSink {
   readonly levels: LevelCounts = LEVELS.map(() => 0);
   #characters = 0;
 
-  constructor(query: CountQuery) {
+  constructor(query: CountRequest) {
     const { facets } = query;
     this.times = new CountsOverTime(query, Date.now());
     this.readsEnvelopes = facets.some((facet) => facet !== "logger");
@@ -111,7 +111,7 @@ class CountsOverTime {
   #after = 0;
 
   /** A time within a requested bound is no outlier. */
-  constructor({ since, until }: Pick<CountQuery, "since" | "until">, nowMs: number) {
+  constructor({ since, until }: Pick<CountRequest, "since" | "until">, nowMs: number) {
     this.#hasStart = since !== undefined;
     this.#firstMs = this.#hasStart ? -Infinity : nowMs - PAST_MS_MAX;
     this.#lastMs = until === undefined ? nowMs + FUTURE_MS_MAX : Infinity;

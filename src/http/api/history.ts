@@ -4,7 +4,7 @@ import type { Endpoint } from "../server/application.ts";
 import type { ResponseBudget } from "../server/response-budget.ts";
 import { resolveCursor, type JournalSearches } from "./journal-search.ts";
 import type { LongPolling } from "./long-poll.ts";
-import { cursorText, parseHistoryQuery, type HistoryQuery } from "./query.ts";
+import { cursorText, parseHistoryQuery, type HistoryRequest } from "./query.ts";
 import { RecordPage } from "./record-page.ts";
 
 export const HISTORY_PATH = "/api/logs";
@@ -57,7 +57,7 @@ function gapJson({ from, to, type, reason }: Gap): object {
   return { from, to, type, lane: type, reason };
 }
 
-function prefersLines(context: Context, { format }: HistoryQuery): boolean {
+function prefersLines(context: Context, { format }: HistoryRequest): boolean {
   if (format !== undefined) return format === "ndjson";
   return context.accepts("application/json", NDJSON_TYPE) === NDJSON_TYPE;
 }

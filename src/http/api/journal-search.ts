@@ -4,7 +4,7 @@ import type { Batch, Gap, HostJournal, JournalPage, JournalQuery } from "../../p
 import { heldRecord, PARSE_EFFORT_PER_BYTE } from "../../wire/filter.ts";
 import { HttpError } from "../server/rejections.ts";
 import type { LongPoll } from "./long-poll.ts";
-import type { Cursor, HistoryQuery } from "./query.ts";
+import type { PageCursor, HistoryRequest } from "./query.ts";
 import type { SearchQueue } from "./search-queue.ts";
 import { TimeSlice } from "./time-slice.ts";
 
@@ -26,14 +26,14 @@ const BYTES_PER_EFFORT = 256;
 const UNREADABLE_DELAY_MS = 20;
 
 /** Which records to search for, and where to start. */
-export interface JournalSearch extends Pick<HistoryQuery, "filter" | "since" | "until"> {
+export interface JournalSearch extends Pick<HistoryRequest, "filter" | "since" | "until"> {
   readonly ascending: boolean;
   /** The first sequence. */
   readonly from: number;
 }
 
 /** Receives the records that match, in the order of the search. */
-export interface RecordSink {
+export interface MatchSink {
   /** True if it accepts no more records: the search ends. */
   readonly isFull: boolean;
   /** True if it reads parsed envelopes. */
@@ -71,7 +71,7 @@ export class JournalSearches {
    */
   async run(
     search: JournalSearch,
-    sink: RecordSink,
+    sink: MatchSink,
     socket: Socket,
     wait?: LongPoll,
   ): Promise<SearchResult> {
@@ -143,7 +143,7 @@ class SearchProgress {
   /** The connection of the client. */
   readonly socket: Socket;
   readonly #search: JournalSearch;
-  readonly #sink: RecordSink;
+  readonly #sink: MatchSink;
   readonly #slice = new TimeSlice();
   #effort = 0;
   #hasRecords = false;
@@ -152,7 +152,7 @@ class SearchProgress {
 
   constructor(
     search: JournalSearch,
-    { sink, socket }: { sink: RecordSink; socket: Socket },
+    { sink, socket }: { sink: MatchSink; socket: Socket },
     next: number,
   ) {
     this.#search = search;
@@ -313,7 +313,7 @@ function inOrder<Item>(items: readonly Item[], ascending: boolean): readonly Ite
  */
 export function resolveCursor(
   journal: HostJournal,
-  cursor: Cursor | undefined,
+  cursor: PageCursor | undefined,
   ascending: boolean,
 ): { readonly from: number; readonly lost?: Gap } {
   if (cursor === undefined) return { from: ascending ? 1 : journal.newest };

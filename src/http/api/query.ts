@@ -16,24 +16,24 @@ const HISTORY_PARAMETERS = [...SEARCH_PARAMETERS, "limit", "cursor", "wait", "fo
 const COUNT_PARAMETERS = [...SEARCH_PARAMETERS, "cursor", "facets"];
 
 /** A position in the journal: the next sequence to read, and its epoch. */
-export interface Cursor {
+export interface PageCursor {
   readonly epoch: string;
   readonly sequence: number;
 }
 
 /** What /api/logs and /api/counts search for. */
-interface SearchQuery {
+interface SearchRequest {
   readonly filter: Filter;
   /** As envelopes show times, so that texts can be compared; undefined without a bound. */
   readonly since: string | undefined;
   readonly until: string | undefined;
   readonly order: (typeof ORDERS)[number];
   /** Undefined for the first page. */
-  readonly cursor: Cursor | undefined;
+  readonly cursor: PageCursor | undefined;
 }
 
 /** A request to /api/logs. */
-export interface HistoryQuery extends SearchQuery {
+export interface HistoryRequest extends SearchRequest {
   readonly limit: number;
   /** How long to wait for a record if there is none; undefined if the search ends at the end of the journal. */
   readonly waitMs: number | undefined;
@@ -42,13 +42,13 @@ export interface HistoryQuery extends SearchQuery {
 }
 
 /** A request to /api/counts. */
-export interface CountQuery extends SearchQuery {
+export interface CountRequest extends SearchRequest {
   /** The facets whose values are counted. */
   readonly facets: readonly Facet[];
 }
 
 /** @throws HttpError PARAMETER_INVALID, TailgateError FILTER_INVALID */
-export function parseHistoryQuery(search: string): HistoryQuery {
+export function parseHistoryQuery(search: string): HistoryRequest {
   const parameters = parseParameters(search, HISTORY_PARAMETERS);
   const query = parseSearchQuery(parameters);
   return {
@@ -60,18 +60,18 @@ export function parseHistoryQuery(search: string): HistoryQuery {
 }
 
 /** @throws HttpError PARAMETER_INVALID, TailgateError FILTER_INVALID */
-export function parseCountQuery(search: string): CountQuery {
+export function parseCountQuery(search: string): CountRequest {
   const parameters = parseParameters(search, COUNT_PARAMETERS);
   return { ...parseSearchQuery(parameters), facets: parseFacets(parameters["facets"]) };
 }
 
-type Parameters = Readonly<Record<string, string | undefined>>;
+type QueryParameters = Readonly<Record<string, string | undefined>>;
 
 /**
  * Returns the parameters of a query; one without a value counts as absent.
  * @throws HttpError PARAMETER_INVALID if one is unknown or given twice.
  */
-function parseParameters(search: string, known: readonly string[]): Parameters {
+function parseParameters(search: string, known: readonly string[]): QueryParameters {
   const parameters: Record<string, string | undefined> = Object.create(null);
   for (const [name, value] of new URLSearchParams(search)) {
     if (!known.includes(name)) {
@@ -85,7 +85,7 @@ function parseParameters(search: string, known: readonly string[]): Parameters {
   return parameters;
 }
 
-function parseSearchQuery(parameters: Parameters): SearchQuery {
+function parseSearchQuery(parameters: QueryParameters): SearchRequest {
   return {
     filter: parseFilter(parameters),
     since: parseTime("since", parameters["since"]),
@@ -124,7 +124,7 @@ function parseLimit(value: string | undefined): number {
 
 const SECONDS = /^\d{1,2}(?:\.\d{1,3})?$/;
 
-function parseWait(value: string | undefined, order: HistoryQuery["order"]): number | undefined {
+function parseWait(value: string | undefined, order: HistoryRequest["order"]): number | undefined {
   if (value === undefined) return undefined;
   const seconds = SECONDS.test(value) ? Number(value) : Infinity;
   if (seconds > WAIT_SECONDS_MAX) {
@@ -138,7 +138,7 @@ function parseWait(value: string | undefined, order: HistoryQuery["order"]): num
 
 const CURSOR = /^(.+):(\d{1,15})$/;
 
-function parseCursor(value: string | undefined): Cursor | undefined {
+function parseCursor(value: string | undefined): PageCursor | undefined {
   if (value === undefined) return undefined;
   const [, epoch, sequence] = CURSOR.exec(value) ?? [];
   if (epoch === undefined) throw invalidValue("cursor", value, "the next_cursor of a response");

@@ -7,7 +7,7 @@ import {
   type ResponseBudget,
   type ResponseMemory,
 } from "../server/response-budget.ts";
-import type { RecordSink } from "./journal-search.ts";
+import type { MatchSink } from "./journal-search.ts";
 
 /** Memory is reserved in buffers that grow up to this size; a larger record has its own. */
 const BUFFER_BYTES_MIN = 4 << 10;
@@ -23,7 +23,7 @@ interface Separators {
 }
 
 /** The records of one response, as JSON: each envelope with its sequence in front. */
-export class RecordPage implements RecordSink {
+export class RecordPage implements MatchSink {
   readonly readsEnvelopes = false;
   readonly #limit: number;
   readonly #separators: Separators;

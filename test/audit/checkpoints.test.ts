@@ -15,7 +15,7 @@ import { AUDIT_LOGGER } from "tailgate";
 import type { Batch, JournalPage } from "tailgate/plugin";
 import { whenAborted } from "../../src/runtime/timers.ts";
 import { batchOf } from "tailgate/testing";
-import { AuditStage, logEvents, MORNING_MS, standingClock } from "../harness/audit-trail.ts";
+import { AuditHarness, logEvents, MORNING_MS, standingClock } from "../harness/audit-trail.ts";
 
 const MINUTE_MS = 60_000;
 
@@ -45,58 +45,58 @@ function harmPageOf(file: string, table: string): void {
 
 test("there is one a minute where events came, in the file and as an event, and none because of itself", async () => {
   const pass = ownMinutes();
-  const stage = await AuditStage.create();
-  const running = await stage.start();
+  const harness = await AuditHarness.create();
+  const running = await harness.start();
   pass(1);
   await logEvents(running, ["a", "b"]);
   pass(1);
   await vi.waitFor(() => expect(running.gateway.journal.chain!.count).toBe(3));
-  expect(stage.checkpoints().map(fieldsOf)).toEqual([
+  expect(harness.checkpoints().map(fieldsOf)).toEqual([
     { day: "20261124", lines: 2, count: 2, seq: 3 },
   ]);
   pass(5);
   await running.gateway.flush(AbortSignal.timeout(5_000));
-  expect(stage.checkpoints()).toHaveLength(1);
-  const event = JSON.parse(stage.files().get("audit_20261124.jsonl")![2]!);
+  expect(harness.checkpoints()).toHaveLength(1);
+  const event = JSON.parse(harness.files().get("audit_20261124.jsonl")![2]!);
   expect(event).toMatchObject({
     logger: "orchestrator.audit.checkpoint",
     event_type: "audit_checkpoint",
   });
-  expect(findCheckpoints(JSON.stringify(event)).map(checkpointLine)).toEqual(stage.checkpoints());
+  expect(findCheckpoints(JSON.stringify(event)).map(checkpointLine)).toEqual(harness.checkpoints());
   await logEvents(running, ["c"]);
   pass(1);
   await vi.waitFor(() => expect(running.gateway.journal.chain!.count).toBe(5));
-  expect(stage.checkpoints().map(fieldsOf)[1]).toMatchObject({ lines: 4, count: 4 });
+  expect(harness.checkpoints().map(fieldsOf)[1]).toMatchObject({ lines: 4, count: 4 });
   expect(running.gateway.audit!.checkpoint).toMatchObject({ count: 4 });
-  expect((await stage.verify()).findings).toEqual([]);
-  expect((statSync(join(stage.logDir, "audit/checkpoints.jsonl")).mode & 0o777).toString(8)).toBe(
+  expect((await harness.verify()).findings).toEqual([]);
+  expect((statSync(join(harness.logDir, "audit/checkpoints.jsonl")).mode & 0o777).toString(8)).toBe(
     "600",
   );
 });
 
 test("the last event of a day is signed although events of the next day came first", async () => {
   const pass = ownMinutes();
-  const stage = await AuditStage.create();
-  const running = await stage.start();
+  const harness = await AuditHarness.create();
+  const running = await harness.start();
   pass(16 * 60 - 0.5);
   await logEvents(running, ["a", "b"]);
   vi.setSystemTime(MORNING_MS + 16.001 * 3_600_000);
   await logEvents(running, ["c"]);
   pass(1);
   await vi.waitFor(() => expect(running.gateway.journal.chain!.count).toBe(5));
-  expect(stage.checkpoints().map(fieldsOf)).toEqual([
+  expect(harness.checkpoints().map(fieldsOf)).toEqual([
     { day: "20261124", lines: 2, count: 2, seq: 3 },
     { day: "20261125", lines: 1, count: 3, seq: 4 },
   ]);
   await running.stop();
-  rmSync(join(stage.logDir, "audit/audit_20261124.jsonl"));
-  expect(await stage.verify()).toMatchObject({ findings: [], chain: { start: "checkpoint" } });
+  rmSync(join(harness.logDir, "audit/audit_20261124.jsonl"));
+  expect(await harness.verify()).toMatchObject({ findings: [], chain: { start: "checkpoint" } });
 });
 
 test("the end does not wait for an exporter that hangs while a checkpoint is due", async () => {
   const pass = ownMinutes();
-  const stage = await AuditStage.create();
-  const running = await stage.start();
+  const harness = await AuditHarness.create();
+  const running = await harness.start();
   const { gateway } = running;
   await logEvents(running, ["a"]);
   const hanging = Promise.withResolvers<AbortSignal>();
@@ -108,8 +108,8 @@ test("the end does not wait for an exporter that hangs while a checkpoint is due
   const signal = await hanging.promise;
   await running.stop();
   expect(signal.reason).toMatchObject({ name: "AbortError" });
-  expect(fieldsOf(stage.checkpoints().at(-1)!).seq).toBe(gateway.journal.newest);
-  expect((await stage.verify()).findings).toEqual([]);
+  expect(fieldsOf(harness.checkpoints().at(-1)!).seq).toBe(gateway.journal.newest);
+  expect((await harness.verify()).findings).toEqual([]);
 });
 
 test("no count is claimed for a day that ends before events which are lost to damage", async () => {
@@ -137,50 +137,50 @@ test("no count is claimed for a day that ends before events which are lost to da
 });
 
 test("after the end the very last event is signed, and nothing at all where there was no event", async () => {
-  const stage = await AuditStage.create();
-  await stage.run([]);
-  expect(stage.files().values().toArray().flat()).toEqual([]);
-  await stage.run(["a"]);
-  await stage.run([]);
-  expect(stage.checkpoints().map((line) => fieldsOf(line).count)).toEqual([1, 2]);
-  const { chain } = await stage.verify();
+  const harness = await AuditHarness.create();
+  await harness.run([]);
+  expect(harness.files().values().toArray().flat()).toEqual([]);
+  await harness.run(["a"]);
+  await harness.run([]);
+  expect(harness.checkpoints().map((line) => fieldsOf(line).count)).toEqual([1, 2]);
+  const { chain } = await harness.verify();
   expect(chain.proven!.lines).toBe(chain.lines);
 });
 
 test("after a failure a checkpoint that was made ends it, not a moment without one", async () => {
-  const stage = await AuditStage.create();
-  await stage.run([]);
-  mkdirSync(join(stage.logDir, "audit/checkpoints.jsonl"));
-  await stage.run([]);
-  expect(stage.lines).toEqual([
+  const harness = await AuditHarness.create();
+  await harness.run([]);
+  mkdirSync(join(harness.logDir, "audit/checkpoints.jsonl"));
+  await harness.run([]);
+  expect(harness.lines).toEqual([
     expect.stringMatching(/checkpoint of the audit trail could not be written/),
   ]);
-  const running = await stage.start();
-  await vi.waitFor(() => expect(stage.lines).toHaveLength(2));
-  rmdirSync(join(stage.logDir, "audit/checkpoints.jsonl"));
+  const running = await harness.start();
+  await vi.waitFor(() => expect(harness.lines).toHaveLength(2));
+  rmdirSync(join(harness.logDir, "audit/checkpoints.jsonl"));
   await logEvents(running, ["a"]);
   await running.stop();
-  expect(stage.lines[2]).toMatch(/Checkpoints are written again/);
+  expect(harness.lines[2]).toMatch(/Checkpoints are written again/);
 });
 
 test("a trail holds over restarts and days, and when retention has deleted some of them", async () => {
   const setDay = standingClock();
-  const stage = await AuditStage.create();
+  const harness = await AuditHarness.create();
   for (let day = 0; day < 6; day++) {
     setDay(day);
-    const running = await stage.start({ retentionDays: 2 });
+    const running = await harness.start({ retentionDays: 2 });
     await logEvents(running, ["a", "b", "c"].slice(0, 1 + (day % 3)));
     // Some days end while the gateway works, and it is not there on others.
     if (day === 2) setDay(day + 0.9);
     await running.stop();
-    expect((await stage.verify(stage.checkpoints())).findings).toEqual([]);
+    expect((await harness.verify(harness.checkpoints())).findings).toEqual([]);
   }
-  expect([...stage.files().keys()]).toEqual([
+  expect([...harness.files().keys()]).toEqual([
     "audit_20261127.jsonl",
     "audit_20261128.jsonl",
     "audit_20261129.jsonl",
   ]);
-  const days = stage.checkpoints().map((line) => fieldsOf(line).day);
+  const days = harness.checkpoints().map((line) => fieldsOf(line).day);
   // The 27th has the announcement of what a gateway signed that had worked over midnight. Of each day that was over
   // at the last start there is one left; of the newest two of then, all.
   expect(days).toEqual([
@@ -198,13 +198,13 @@ test("a trail holds over restarts and days, and when retention has deleted some 
 });
 
 test("lines of a gateway whose journal is in memory are named, and the others hold", async () => {
-  const stage = await AuditStage.create();
-  await stage.run(["a"]);
-  const memory = await stage.start({ journal: { engine: "memory" } });
+  const harness = await AuditHarness.create();
+  await harness.run(["a"]);
+  const memory = await harness.start({ journal: { engine: "memory" } });
   await logEvents(memory, ["b", "c"]);
   await memory.stop();
-  await stage.run(["d"]);
-  const { findings, chain } = await stage.verify();
+  await harness.run(["d"]);
+  const { findings, chain } = await harness.verify();
   expect(findings).toHaveLength(1);
   expect(findings[0]!.position).toMatch(/:3$/);
   expect(findings[0]!.text).toMatch(
@@ -214,43 +214,43 @@ test("lines of a gateway whose journal is in memory are named, and the others ho
 });
 
 test("a damaged journal that was put aside goes on with the chain", async () => {
-  const stage = await AuditStage.create();
-  await stage.run(["a", "b"]);
-  harmPageOf(join(stage.logDir, "journal.db"), "meta");
-  await stage.run(["c"]);
-  expect(stage.lines.join("\n")).toMatch(/put aside/);
-  const { findings, chain } = await stage.verify();
+  const harness = await AuditHarness.create();
+  await harness.run(["a", "b"]);
+  harmPageOf(join(harness.logDir, "journal.db"), "meta");
+  await harness.run(["c"]);
+  expect(harness.lines.join("\n")).toMatch(/put aside/);
+  const { findings, chain } = await harness.verify();
   expect([findings, chain.lines]).toEqual([[], 5]);
 });
 
 test("a last line that is not whole is said to be that, and is no tampering", async () => {
-  const stage = await AuditStage.create();
-  await stage.run(["a"]);
-  const [file] = stage.files().keys();
-  const text = stage.read(file!);
-  stage.write(file!, `${text}{"timestamp":"2026`);
-  const { findings, incomplete } = await stage.verify();
+  const harness = await AuditHarness.create();
+  await harness.run(["a"]);
+  const [file] = harness.files().keys();
+  const text = harness.read(file!);
+  harness.write(file!, `${text}{"timestamp":"2026`);
+  const { findings, incomplete } = await harness.verify();
   expect(findings).toEqual([]);
   expect(incomplete).toEqual({ file, line: 3, bytes: 18 });
 });
 
 test("a checkpoint that a crash has left in part is dropped at the next start", async () => {
-  const stage = await AuditStage.create();
-  await stage.run(["a"]);
-  const whole = stage.read("checkpoints.jsonl");
-  stage.write("checkpoints.jsonl", `${whole}${whole.slice(0, 100)}`);
-  expect((await stage.verify()).findings).toEqual([]);
-  await stage.run(["b"]);
-  expect(stage.read("checkpoints.jsonl").startsWith(whole)).toBe(true);
-  expect((await stage.verify()).findings).toEqual([]);
+  const harness = await AuditHarness.create();
+  await harness.run(["a"]);
+  const whole = harness.read("checkpoints.jsonl");
+  harness.write("checkpoints.jsonl", `${whole}${whole.slice(0, 100)}`);
+  expect((await harness.verify()).findings).toEqual([]);
+  await harness.run(["b"]);
+  expect(harness.read("checkpoints.jsonl").startsWith(whole)).toBe(true);
+  expect((await harness.verify()).findings).toEqual([]);
 });
 
 test("a checkpoint is found in an envelope, an audit line, and an OTLP export", async () => {
-  const stage = await AuditStage.create();
-  const running = await stage.start();
+  const harness = await AuditHarness.create();
+  const running = await harness.start();
   await logEvents(running, ["a"]);
   await running.stop();
-  const [line] = stage.checkpoints();
+  const [line] = harness.checkpoints();
   const batch = running.gateway.journal.readFrom(2)!;
   const envelope = Buffer.from(batch.bytes(0)).toString();
   const [record] = decodeOtlpProtobuf(batch.otlp());
@@ -267,7 +267,7 @@ test("a checkpoint is found in an envelope, an audit line, and an OTLP export", 
     Buffer.from(batch.auditLine(0)).toString(),
     JSON.stringify(otlp),
   ]) {
-    const { external: found, findings } = await stage.verify([kept, '{"other":"signature"}']);
+    const { external: found, findings } = await harness.verify([kept, '{"other":"signature"}']);
     expect([found.map(({ checkpoint }) => checkpointLine(checkpoint)), findings]).toEqual([
       [line],
       [],

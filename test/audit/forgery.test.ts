@@ -8,7 +8,7 @@ import { expect, test, vi } from "vitest";
 import { parseCheckpointLine } from "../../src/audit/checkpoint.ts";
 import { checkpointEvent } from "../../src/audit/trail-events.ts";
 import {
-  AuditStage,
+  AuditHarness,
   exitCodeOf,
   logEvents,
   rechained,
@@ -30,35 +30,35 @@ interface Trail {
 /** Four days, with a restart on one of them. */
 async function trailOfGateways(): Promise<Trail> {
   const setDay = standingClock();
-  const stage = await AuditStage.create();
-  await stage.run(["a", "b", "c"]);
+  const harness = await AuditHarness.create();
+  await harness.run(["a", "b", "c"]);
   setDay(1);
-  await stage.run(["d", "e"]);
-  await stage.run(["f"]);
+  await harness.run(["d", "e"]);
+  await harness.run(["f"]);
   setDay(2);
-  await stage.run(["g"]);
+  await harness.run(["g"]);
   setDay(3);
-  await stage.run(["h"]);
-  expect(exitCodeOf(await stage.verify())).toBe(0);
+  await harness.run(["h"]);
+  expect(exitCodeOf(await harness.verify())).toBe(0);
   const names = ["audit-key.pem", "audit-key.pub.pem"];
   const keys = names.map(
-    (name) => [name, readFileSync(stage.workspace.path(`keys/${name}`), "utf8")] as const,
+    (name) => [name, readFileSync(harness.workspace.path(`keys/${name}`), "utf8")] as const,
   );
-  return { files: stage.files(), checkpoints: stage.checkpoints(), keys: new Map(keys) };
+  return { files: harness.files(), checkpoints: harness.checkpoints(), keys: new Map(keys) };
 }
 
 let made: Promise<Trail> | undefined;
 
 /** The same trail for each test. */
 async function stageWithTrail(): Promise<{
-  stage: AuditStage;
+  harness: AuditHarness;
   files: Files;
   checkpoints: readonly string[];
 }> {
   const { files, checkpoints, keys } = await (made ??= trailOfGateways());
-  const stage = await AuditStage.create();
-  for (const [name, text] of keys) await stage.workspace.write(`keys/${name}`, text);
-  return { stage, files, checkpoints };
+  const harness = await AuditHarness.create();
+  for (const [name, text] of keys) await harness.workspace.write(`keys/${name}`, text);
+  return { harness, files, checkpoints };
 }
 
 function copyOf(files: Files): Files {
@@ -130,22 +130,22 @@ function signedAnew(checkpoints: readonly string[], files: Files): string[] {
 }
 
 async function exitCode(
-  stage: AuditStage,
+  harness: AuditHarness,
   files: Files,
   checkpoints: readonly string[] | undefined,
 ): Promise<number> {
-  const directory = join(stage.logDir, "audit");
+  const directory = join(harness.logDir, "audit");
   rmSync(directory, { recursive: true, force: true });
   mkdirSync(directory, { recursive: true });
-  stage.writeFiles(files);
+  harness.writeFiles(files);
   if (checkpoints !== undefined) {
-    stage.write("checkpoints.jsonl", checkpoints.map((line) => `${line}\n`).join(""));
+    harness.write("checkpoints.jsonl", checkpoints.map((line) => `${line}\n`).join(""));
   }
-  return exitCodeOf(await stage.verify());
+  return exitCodeOf(await harness.verify());
 }
 
 test("no forged trail is proven, whatever becomes of its checkpoints", async () => {
-  const { stage, files, checkpoints } = await stageWithTrail();
+  const { harness, files, checkpoints } = await stageWithTrail();
   await fc.assert(
     fc.asyncProperty(
       fc.constantFrom(...Object.keys(FORGERIES)),
@@ -164,7 +164,7 @@ test("no forged trail is proven, whatever becomes of its checkpoints", async () 
           "left as they were": checkpoints,
           "signed anew": signedAnew(checkpoints, forged),
         }[fate];
-        expect(await exitCode(stage, forged, left)).not.toBe(0);
+        expect(await exitCode(harness, forged, left)).not.toBe(0);
       },
     ),
     { numRuns: 100 },
@@ -172,21 +172,21 @@ test("no forged trail is proven, whatever becomes of its checkpoints", async () 
 });
 
 test("an event that is changed is found by the checkpoints in the files when the others are deleted", async () => {
-  const { stage, files } = await stageWithTrail();
+  const { harness, files } = await stageWithTrail();
   const all = [...files.values()].flat();
   const last = all.findLastIndex(isAnnouncement);
   for (let number = 0; number < last; number++) {
     const forged = copyOf(files);
     editLine(forged, number, (line) => [reworded(line)]);
     if (isAnnouncement(all[number]!)) continue;
-    expect([number, await exitCode(stage, rechained(forged), undefined)]).toEqual([number, 1]);
-    const { findings } = await stage.verify();
+    expect([number, await exitCode(harness, rechained(forged), undefined)]).toEqual([number, 1]);
+    const { findings } = await harness.verify();
     expect(findings[0]!.text).toMatch(/is not the one that the checkpoint of .* has signed/);
   }
 });
 
 test("checkpoints that were cut off do not hide a change after the last one that is left", async () => {
-  const { stage, files, checkpoints } = await stageWithTrail();
+  const { harness, files, checkpoints } = await stageWithTrail();
   await fc.assert(
     fc.asyncProperty(
       fc.nat(lineCount(files) - 1),
@@ -199,7 +199,7 @@ test("checkpoints that were cut off do not hide a change after the last one that
         fc.pre(number < all.findLastIndex(isAnnouncement) - 1 && !isAnnouncement(all[number]!));
         const forged = copyOf(files);
         FORGERIES[name]!(forged, number);
-        const code = await exitCode(stage, rechained(forged), checkpoints.slice(0, left));
+        const code = await exitCode(harness, rechained(forged), checkpoints.slice(0, left));
         expect([newest.seq, code]).toEqual([newest.seq, 1]);
       },
     ),
@@ -208,7 +208,7 @@ test("checkpoints that were cut off do not hide a change after the last one that
 });
 
 test("a file that is renamed to another day is found, and lines that are moved to another day's", async () => {
-  const { stage, files, checkpoints } = await stageWithTrail();
+  const { harness, files, checkpoints } = await stageWithTrail();
   const names = [...files.keys()];
   // The order of the files stays.
   for (const [name, other] of [
@@ -218,8 +218,8 @@ test("a file that is renamed to another day is found, and lines that are moved t
     const renamed = new Map(
       [...files].map(([file, lines]) => [file === name ? other : file, lines]),
     );
-    expect([name, await exitCode(stage, renamed, checkpoints)]).toEqual([name, 1]);
-    const { findings } = await stage.verify();
+    expect([name, await exitCode(harness, renamed, checkpoints)]).toEqual([name, 1]);
+    const { findings } = await harness.verify();
     expect(findings[0]).toMatchObject({
       position: expect.stringContaining(other),
       text: expect.stringMatching(/the file was renamed, or lines were moved/),
@@ -236,23 +236,23 @@ test("a file that is renamed to another day is found, and lines that are moved t
       const [source, target] = [moved.get(names[from]!)!, moved.get(names[to]!)!];
       if (from < to) target.unshift(...source.splice(-count));
       else target.push(...source.splice(0, count));
-      const code = await exitCode(stage, moved, checkpoints);
+      const code = await exitCode(harness, moved, checkpoints);
       expect([from, to, count, code]).toEqual([from, to, count, 1]);
     }
   }
 });
 
 test("days of events without a checkpoint are no minute without one", async () => {
-  const { stage, files, checkpoints } = await stageWithTrail();
+  const { harness, files, checkpoints } = await stageWithTrail();
   const first = checkpoints.slice(0, 1);
   const [day] = files.entries();
   const bare = rechained(new Map([...withoutAnnouncements(files), day!]));
-  expect(await exitCode(stage, bare, first)).toBe(69);
-  expect((await stage.verify()).unproven).toMatch(/the files of 3 days have lines after that/);
+  expect(await exitCode(harness, bare, first)).toBe(69);
+  expect((await harness.verify()).unproven).toMatch(/the files of 3 days have lines after that/);
 });
 
 test("checkpoints of other gateways with this key accuse nobody, covered or not", async () => {
-  const other = await AuditStage.create();
+  const other = await AuditHarness.create();
   await other.run(["x", "y"]);
   await other.run(["z"]);
   const foreign = other.checkpoints().map((line) => parseCheckpointLine(line)!);

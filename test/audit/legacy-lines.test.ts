@@ -3,7 +3,7 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { AuditStage, exitCodeOf, logEvents, standingClock } from "../harness/audit-trail.ts";
+import { AuditHarness, exitCodeOf, logEvents, standingClock } from "../harness/audit-trail.ts";
 
 /** Lines of the Python system, as it wrote them. */
 function pythonLines(): string[] {
@@ -15,20 +15,20 @@ function pythonLines(): string[] {
   ];
 }
 
-async function stageWithLegacy(days: readonly string[]): Promise<AuditStage> {
-  const stage = await AuditStage.create();
-  mkdirSync(join(stage.logDir, "audit"), { recursive: true, mode: 0o700 });
+async function stageWithLegacy(days: readonly string[]): Promise<AuditHarness> {
+  const harness = await AuditHarness.create();
+  mkdirSync(join(harness.logDir, "audit"), { recursive: true, mode: 0o700 });
   // The last line has no line feed: its program was killed.
-  for (const day of days) stage.write(`audit_${day}.jsonl`, pythonLines().join("\n"));
-  return stage;
+  for (const day of days) harness.write(`audit_${day}.jsonl`, pythonLines().join("\n"));
+  return harness;
 }
 
 test("they are counted as legacy lines, and the chain that follows is judged alone", async () => {
   standingClock();
-  const stage = await stageWithLegacy(["20261122", "20261124"]);
-  await stage.run(["a", "b"]);
-  await stage.run(["c"]);
-  const verification = await stage.verify();
+  const harness = await stageWithLegacy(["20261122", "20261124"]);
+  await harness.run(["a", "b"]);
+  await harness.run(["c"]);
+  const verification = await harness.verify();
   expect([verification.findings, exitCodeOf(verification)]).toEqual([[], 0]);
   expect(verification.chain.legacy).toMatchObject({
     first: { file: "audit_20261122.jsonl", line: 1 },
@@ -36,39 +36,39 @@ test("they are counted as legacy lines, and the chain that follows is judged alo
     lines: 8,
   });
   expect(verification.chain.lines).toBe(verification.chain.proven!.lines);
-  const lines = stage.files().get("audit_20261124.jsonl")!;
+  const lines = harness.files().get("audit_20261124.jsonl")!;
   for (let at = 5; at <= lines.length; at++) {
-    stage.writeFiles(
+    harness.writeFiles(
       new Map([["audit_20261124.jsonl", lines.toSpliced(at, 0, pythonLines()[0]!)]]),
     );
-    expect((await stage.verify()).findings[0]!.position).toBe(`audit_20261124.jsonl:${at + 1}`);
+    expect((await harness.verify()).findings[0]!.position).toBe(`audit_20261124.jsonl:${at + 1}`);
   }
 });
 
 test("a file that another program named by its local date may have events of the day before", async () => {
   const setDay = standingClock();
-  const stage = await stageWithLegacy(["20261125"]);
-  await stage.run(["a", "b"]);
-  expect([...stage.files().keys()].filter((name) => stage.files().get(name)!.length > 0)).toEqual([
-    "audit_20261125.jsonl",
-  ]);
-  expect(exitCodeOf(await stage.verify())).toBe(0);
+  const harness = await stageWithLegacy(["20261125"]);
+  await harness.run(["a", "b"]);
+  expect(
+    [...harness.files().keys()].filter((name) => harness.files().get(name)!.length > 0),
+  ).toEqual(["audit_20261125.jsonl"]);
+  expect(exitCodeOf(await harness.verify())).toBe(0);
   for (const day of [1, 2]) {
     setDay(day);
-    await stage.run(["c", "d"]);
-    const { findings, unproven } = await stage.verify();
+    await harness.run(["c", "d"]);
+    const { findings, unproven } = await harness.verify();
     expect([findings, unproven]).toEqual([[], undefined]);
   }
 });
 
 test("lines of the chain whose seals are taken away are not taken for legacy lines", async () => {
   const setDay = standingClock();
-  const stage = await AuditStage.create();
+  const harness = await AuditHarness.create();
   for (let day = 0; day < 3; day++) {
     setDay(day);
-    await stage.run(["a", "b"]);
+    await harness.run(["a", "b"]);
   }
-  const files = stage.files();
+  const files = harness.files();
   const all = [...files].flatMap(([file, lines]) => lines.map((line) => ({ file, line })));
   for (let count = 1; count <= all.length; count++) {
     const stripped = new Map([...files.keys()].map((file) => [file, [] as string[]]));
@@ -76,29 +76,29 @@ test("lines of the chain whose seals are taken away are not taken for legacy lin
       const bare = `${line.slice(0, line.lastIndexOf(',"seq":'))}}`;
       stripped.get(file)!.push(index < count ? bare.replace('"event":"', '"event":"not ') : line);
     }
-    stage.writeFiles(stripped);
-    expect([count, exitCodeOf(await stage.verify())]).toEqual([count, 1]);
+    harness.writeFiles(stripped);
+    expect([count, exitCodeOf(await harness.verify())]).toEqual([count, 1]);
   }
 });
 
 test("in files where retention has deleted what came before, too", async () => {
   const setDay = standingClock();
-  const stage = await AuditStage.create();
+  const harness = await AuditHarness.create();
   for (const day of [0, 1, 2, 3]) {
     setDay(day);
-    const running = await stage.start({ retentionDays: 1 });
+    const running = await harness.start({ retentionDays: 1 });
     await logEvents(running, ["a", "b"]);
     await running.stop();
   }
-  const files = stage.files();
+  const files = harness.files();
   expect([...files.keys()]).toEqual(["audit_20261126.jsonl", "audit_20261127.jsonl"]);
-  expect(exitCodeOf(await stage.verify())).toBe(0);
+  expect(exitCodeOf(await harness.verify())).toBe(0);
   const lines = files.get("audit_20261126.jsonl")!;
   for (let count = 1; count <= lines.length; count++) {
     const stripped = lines.map((line, index) =>
       index < count ? `${line.slice(0, line.lastIndexOf(',"seq":'))}}` : line,
     );
-    stage.writeFiles(new Map([["audit_20261126.jsonl", stripped]]));
-    expect([count, exitCodeOf(await stage.verify())]).toEqual([count, 1]);
+    harness.writeFiles(new Map([["audit_20261126.jsonl", stripped]]));
+    expect([count, exitCodeOf(await harness.verify())]).toEqual([count, 1]);
   }
 });

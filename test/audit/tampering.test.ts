@@ -7,7 +7,7 @@ import fc from "fast-check";
 import { describe, expect, test, vi } from "vitest";
 import { parseCheckpointLine } from "../../src/audit/checkpoint.ts";
 import { checkpointEvent } from "../../src/audit/trail-events.ts";
-import { AuditStage, rechained, standingClock } from "../harness/audit-trail.ts";
+import { AuditHarness, rechained, standingClock } from "../harness/audit-trail.ts";
 
 /** Some thousand verifications on a machine that others use, too. */
 vi.setConfig({ testTimeout: 120_000 });
@@ -15,29 +15,33 @@ vi.setConfig({ testTimeout: 120_000 });
 type Files = Map<string, string[]>;
 
 /** A trail over three days and a restart on each, with the checkpoint that a collector has. */
-async function stageWithTrail(): Promise<{ stage: AuditStage; files: Files; kept: string[] }> {
+async function stageWithTrail(): Promise<{ harness: AuditHarness; files: Files; kept: string[] }> {
   const setDay = standingClock();
-  const stage = await AuditStage.create();
-  await stage.run(["a", "b", "c"]);
+  const harness = await AuditHarness.create();
+  await harness.run(["a", "b", "c"]);
   setDay(1);
-  await stage.run(["d", "e"]);
+  await harness.run(["d", "e"]);
   setDay(2);
-  await stage.run(["f", "g", "h"]);
-  const kept = stage.checkpoints().slice(-1);
-  expect((await stage.verify(kept)).findings).toEqual([]);
-  return { stage, files: stage.files(), kept };
+  await harness.run(["f", "g", "h"]);
+  const kept = harness.checkpoints().slice(-1);
+  expect((await harness.verify(kept)).findings).toEqual([]);
+  return { harness, files: harness.files(), kept };
 }
 
 /** The shortest one that has all parts, for tests that go through it byte by byte. */
-async function stageWithShortTrail(): Promise<{ stage: AuditStage; files: Files; kept: string[] }> {
+async function stageWithShortTrail(): Promise<{
+  harness: AuditHarness;
+  files: Files;
+  kept: string[];
+}> {
   const setDay = standingClock();
-  const stage = await AuditStage.create();
-  await stage.run(["a"]);
+  const harness = await AuditHarness.create();
+  await harness.run(["a"]);
   setDay(1);
-  await stage.run(["b"]);
-  const kept = stage.checkpoints().slice(-1);
-  stage.write("checkpoints.jsonl", `${kept[0]}\n`);
-  return { stage, files: stage.files(), kept };
+  await harness.run(["b"]);
+  const kept = harness.checkpoints().slice(-1);
+  harness.write("checkpoints.jsonl", `${kept[0]}\n`);
+  return { harness, files: harness.files(), kept };
 }
 
 /** All lines with their places, in the order of the trail. */
@@ -55,33 +59,36 @@ function changed(files: Files, file: string, change: (lines: string[]) => void):
   return new Map([...files, [file, lines]]);
 }
 
-async function firstPosition(stage: AuditStage, kept: readonly string[]): Promise<string> {
-  const { findings } = await stage.verify(kept);
+async function firstPosition(harness: AuditHarness, kept: readonly string[]): Promise<string> {
+  const { findings } = await harness.verify(kept);
   return findings[0]?.position ?? "nothing was found";
 }
 
 describe("against a checkpoint that was kept elsewhere", () => {
   test("any byte that is flipped is found in its line", async () => {
-    const { stage, files, kept } = await stageWithShortTrail();
+    const { harness, files, kept } = await stageWithShortTrail();
     for (const [file, lines] of files) {
       const bytes = Buffer.from(lines.map((line) => `${line}\n`).join(""));
       let line = 1;
       for (let position = 0; position < bytes.length; position++) {
         const former = bytes[position]!;
         bytes[position] = former ^ (1 << (position % 8));
-        stage.write(file, bytes);
-        expect([position, await firstPosition(stage, kept)]).toEqual([position, `${file}:${line}`]);
+        harness.write(file, bytes);
+        expect([position, await firstPosition(harness, kept)]).toEqual([
+          position,
+          `${file}:${line}`,
+        ]);
         bytes[position] = former;
         if (former === 0x0a) line++;
       }
-      stage.write(file, bytes);
+      harness.write(file, bytes);
     }
   });
 
   test("any byte that becomes any other is found", async () => {
-    const { stage, files, kept } = await stageWithTrail();
+    const { harness, files, kept } = await stageWithTrail();
     const [file] = files.keys();
-    const bytes = Buffer.from(stage.read(file!));
+    const bytes = Buffer.from(harness.read(file!));
     await fc.assert(
       fc.asyncProperty(
         fc.nat(bytes.length - 1),
@@ -89,9 +96,9 @@ describe("against a checkpoint that was kept elsewhere", () => {
         async (at, by) => {
           const tampered = Buffer.from(bytes);
           tampered[at] = tampered[at]! ^ by;
-          stage.write(file!, tampered);
+          harness.write(file!, tampered);
           const line = bytes.subarray(0, at).toString("latin1").split("\n").length;
-          expect(await firstPosition(stage, kept)).toBe(`${file}:${line}`);
+          expect(await firstPosition(harness, kept)).toBe(`${file}:${line}`);
         },
       ),
       { numRuns: 150 },
@@ -99,49 +106,49 @@ describe("against a checkpoint that was kept elsewhere", () => {
   });
 
   test("any line that is deleted is found where it was", async () => {
-    const { stage, files, kept } = await stageWithTrail();
+    const { harness, files, kept } = await stageWithTrail();
     const located = locatedLines(files);
     for (const [number, { file, index, position }] of located.entries()) {
       const after = changed(files, file, (lines) => lines.splice(index, 1));
-      stage.writeFiles(after);
+      harness.writeFiles(after);
       // At the end of a file the next line is the first one of the next, at the very end it is the last one left.
       const isLast = index === files.get(file)!.length - 1;
       const next = isLast
         ? (located[number + 1]?.position ?? located[number - 1]!.position)
         : position;
-      const { findings } = await stage.verify(kept);
+      const { findings } = await harness.verify(kept);
       expect([position, findings[0]?.position]).toEqual([position, next]);
       expect(findings[0]!.text).toMatch(/removed/);
     }
   });
 
   test("any number of lines that are deleted in one place are found", async () => {
-    const { stage, files, kept } = await stageWithTrail();
+    const { harness, files, kept } = await stageWithTrail();
     for (const [file, lines] of files) {
       for (let from = 0; from < lines.length; from++) {
         for (let to = from + 1; to <= lines.length; to++) {
-          stage.writeFiles(changed(files, file, (all) => all.splice(from, to - from)));
+          harness.writeFiles(changed(files, file, (all) => all.splice(from, to - from)));
           // A whole day at the front is what retention deletes.
           const isFirstDay = file === [...files.keys()][0] && from === 0 && to === lines.length;
-          const { findings, chain } = await stage.verify(kept);
+          const { findings, chain } = await harness.verify(kept);
           if (isFirstDay) expect([findings, chain.start]).toEqual([[], "checkpoint"]);
           else expect(findings[0]?.text).toMatch(/removed/);
         }
       }
-      stage.writeFiles(files);
+      harness.writeFiles(files);
     }
   });
 
   test("any two lines that are swapped are found at the first one", async () => {
-    const { stage, files, kept } = await stageWithTrail();
+    const { harness, files, kept } = await stageWithTrail();
     const located = locatedLines(files);
     for (const [number, one] of located.entries()) {
       for (const other of located.slice(number + 1)) {
         const first = changed(files, one.file, (lines) => lines.splice(one.index, 1, other.line));
-        stage.writeFiles(
+        harness.writeFiles(
           changed(first, other.file, (lines) => lines.splice(other.index, 1, one.line)),
         );
-        const { findings } = await stage.verify(kept);
+        const { findings } = await harness.verify(kept);
         expect([one.position, other.position, findings[0]?.position]).toEqual([
           one.position,
           other.position,
@@ -153,12 +160,12 @@ describe("against a checkpoint that was kept elsewhere", () => {
   });
 
   test("any line that is there twice is found, wherever its copy stands", async () => {
-    const { stage, files, kept } = await stageWithTrail();
+    const { harness, files, kept } = await stageWithTrail();
     for (const { line, position } of locatedLines(files)) {
       for (const [file, lines] of files) {
         for (let at = 0; at <= lines.length; at++) {
-          stage.writeFiles(changed(files, file, (all) => all.splice(at, 0, line)));
-          const { findings } = await stage.verify(kept);
+          harness.writeFiles(changed(files, file, (all) => all.splice(at, 0, line)));
+          const { findings } = await harness.verify(kept);
           expect([position, file, at, findings[0]?.text]).toEqual([
             position,
             file,
@@ -166,26 +173,26 @@ describe("against a checkpoint that was kept elsewhere", () => {
             expect.stringMatching(/this line was added: it is a copy of/),
           ]);
         }
-        stage.writeFiles(files);
+        harness.writeFiles(files);
       }
     }
   });
 
   test("any place at which a file is cut is found", async () => {
-    const { stage, files, kept } = await stageWithShortTrail();
+    const { harness, files, kept } = await stageWithShortTrail();
     for (const [file, lines] of [...files].slice(1)) {
       const text = lines.map((line) => `${line}\n`).join("");
       for (let length = 0; length < text.length; length++) {
-        stage.write(file, text.slice(0, length));
-        const { findings } = await stage.verify(kept);
+        harness.write(file, text.slice(0, length));
+        const { findings } = await harness.verify(kept);
         expect([file, length, findings[0]?.text]).toEqual([file, length, expect.any(String)]);
       }
-      stage.write(file, text);
+      harness.write(file, text);
     }
   });
 
   test("any forged line is found, with any seal or none", async () => {
-    const { stage, files, kept } = await stageWithTrail();
+    const { harness, files, kept } = await stageWithTrail();
     const seals = [
       "",
       `,"seq":7,"hash":"${"5".repeat(64)}"`,
@@ -195,24 +202,24 @@ describe("against a checkpoint that was kept elsewhere", () => {
       const forged = `{"timestamp":"2026-11-24T08:00:00.000000Z","event":"forged"${seal}}`;
       for (const [file, lines] of files) {
         for (let at = 0; at <= lines.length; at++) {
-          stage.writeFiles(changed(files, file, (all) => all.splice(at, 0, forged)));
+          harness.writeFiles(changed(files, file, (all) => all.splice(at, 0, forged)));
           const position = `${file}:${at + 1}`;
-          const { findings, chain } = await stage.verify(kept);
+          const { findings, chain } = await harness.verify(kept);
           // Before the chain begins, nothing tells a forged line from one of another program: it is not covered.
           const isLegacy = seal === "" && position === `${[...files.keys()][0]}:1`;
           const expected = isLegacy ? undefined : position;
           expect([seal, position, findings[0]?.position]).toEqual([seal, position, expected]);
           expect(chain.legacy?.lines).toBe(isLegacy ? 1 : undefined);
         }
-        stage.writeFiles(files);
+        harness.writeFiles(files);
       }
     }
   });
 
   test("a line that is changed, deleted or added is found when all hashes are recomputed", async () => {
-    const { stage, files, kept } = await stageWithTrail();
-    stage.writeFiles(rechained(files));
-    expect((await stage.verify(kept)).findings).toEqual([]);
+    const { harness, files, kept } = await stageWithTrail();
+    harness.writeFiles(rechained(files));
+    expect((await harness.verify(kept)).findings).toEqual([]);
     for (const { file, index, line } of locatedLines(files)) {
       const changes: ((lines: string[]) => void)[] = [
         (lines) => lines.splice(index, 1, line.replace('"INFO"', '"info"')),
@@ -220,8 +227,8 @@ describe("against a checkpoint that was kept elsewhere", () => {
         (lines) => lines.splice(index, 0, line.replace('"INFO"', '"info"')),
       ];
       for (const change of changes) {
-        stage.writeFiles(rechained(changed(files, file, change)));
-        expect((await stage.verify(kept)).findings[0]?.text).toMatch(
+        harness.writeFiles(rechained(changed(files, file, change)));
+        expect((await harness.verify(kept)).findings[0]?.text).toMatch(
           /recomputed all hashes|were removed|was removed|sequence|very first/,
         );
       }
@@ -229,49 +236,49 @@ describe("against a checkpoint that was kept elsewhere", () => {
   });
 
   test("a trail that an intruder has made anew and signed with a key of their own is found", async () => {
-    const { stage, files, kept } = await stageWithTrail();
+    const { harness, files, kept } = await stageWithTrail();
     const [file] = files.keys();
     const made = rechained(
       changed(files, file!, (lines) => lines.splice(0, 1, lines[0]!.replace('"a"', '"b"'))),
     );
-    stage.writeFiles(made);
+    harness.writeFiles(made);
     const heads = new Map(
       locatedLines(made).map(({ line }) => [/"seq":(\d+)/.exec(line)![1]!, line.slice(-66, -2)]),
     );
     const { privateKey } = generateKeyPairSync("ed25519");
-    const forged = stage.checkpoints().map((line) => {
+    const forged = harness.checkpoints().map((line) => {
       const signed = line
         .slice(0, line.indexOf(',"signature"'))
         .replace(/(?<="seq":(\d+),"head":")\w+/, (_, seq: string) => heads.get(seq)!);
       return `${signed},"signature":"${sign(null, Buffer.from(signed), privateKey).toString("base64")}"}`;
     });
-    stage.write("checkpoints.jsonl", forged.map((line) => `${line}\n`).join(""));
-    const { findings } = await stage.verify(kept);
+    harness.write("checkpoints.jsonl", forged.map((line) => `${line}\n`).join(""));
+    const { findings } = await harness.verify(kept);
     expect(findings[0]!.text).toMatch(/recomputed all hashes/);
     expect(findings.map(({ position }) => position)).toContain("checkpoints.jsonl:1");
   });
 
   test("an older copy of all files, signed as it is, is found", async () => {
-    const stage = await AuditStage.create();
-    await stage.run(["a", "b"]);
-    const [files, checkpoints] = [stage.files(), stage.read("checkpoints.jsonl")];
-    await stage.run(["c"]);
-    const kept = stage.checkpoints().slice(-1);
-    stage.writeFiles(files);
-    stage.write("checkpoints.jsonl", checkpoints);
-    expect((await stage.verify()).findings).toEqual([]);
-    const { findings } = await stage.verify(kept);
+    const harness = await AuditHarness.create();
+    await harness.run(["a", "b"]);
+    const [files, checkpoints] = [harness.files(), harness.read("checkpoints.jsonl")];
+    await harness.run(["c"]);
+    const kept = harness.checkpoints().slice(-1);
+    harness.writeFiles(files);
+    harness.write("checkpoints.jsonl", checkpoints);
+    expect((await harness.verify()).findings).toEqual([]);
+    const { findings } = await harness.verify(kept);
     expect(findings[0]!.text).toMatch(/^lines after this one were removed/);
   });
 
   test("a checkpoint that was changed on its way is found", async () => {
-    const { stage, kept } = await stageWithTrail();
+    const { harness, kept } = await stageWithTrail();
     const changes = [
       kept[0]!.replace(/"count":\d+/, '"count":2'),
       kept[0]!.replace(/"time":"2/, '"time":"1'),
     ];
     for (const line of changes) {
-      const { findings } = await stage.verify([line]);
+      const { findings } = await harness.verify([line]);
       expect(findings).toMatchObject([{ position: "kept.jsonl:1" }]);
     }
   });
@@ -279,16 +286,16 @@ describe("against a checkpoint that was kept elsewhere", () => {
 
 describe("checkpoints.jsonl", () => {
   test("any byte of it that is flipped is found in its line", async () => {
-    const stage = await AuditStage.create();
-    await stage.run(["a"]);
-    const bytes = Buffer.from(stage.read("checkpoints.jsonl"));
+    const harness = await AuditHarness.create();
+    await harness.run(["a"]);
+    const bytes = Buffer.from(harness.read("checkpoints.jsonl"));
     let line = 1;
     // The last line feed is that of a line that is being written.
     for (let position = 0; position < bytes.length - 1; position++) {
       const former = bytes[position]!;
       bytes[position] = former ^ (1 << (position % 7));
-      stage.write("checkpoints.jsonl", bytes);
-      expect([position, await firstPosition(stage, [])]).toEqual([
+      harness.write("checkpoints.jsonl", bytes);
+      expect([position, await firstPosition(harness, [])]).toEqual([
         position,
         `checkpoints.jsonl:${line}`,
       ]);
@@ -298,25 +305,25 @@ describe("checkpoints.jsonl", () => {
   });
 
   test("its end that is cut off is found by the event that announced it", async () => {
-    const { stage } = await stageWithTrail();
-    const lines = stage.checkpoints();
+    const { harness } = await stageWithTrail();
+    const lines = harness.checkpoints();
     for (const kept of [[], lines.slice(0, 1), lines.slice(0, -2)]) {
-      stage.write("checkpoints.jsonl", kept.map((line) => `${line}\n`).join(""));
-      expect(await firstPosition(stage, [])).toBe("checkpoints.jsonl");
+      harness.write("checkpoints.jsonl", kept.map((line) => `${line}\n`).join(""));
+      expect(await firstPosition(harness, [])).toBe("checkpoints.jsonl");
     }
-    rmSync(join(stage.logDir, "audit/checkpoints.jsonl"));
-    expect(await firstPosition(stage, [])).toBe("checkpoints.jsonl");
+    rmSync(join(harness.logDir, "audit/checkpoints.jsonl"));
+    expect(await firstPosition(harness, [])).toBe("checkpoints.jsonl");
   });
 
   test("checkpoints of another gateway with this key that come in as events are no reason for an alarm", async () => {
-    const stage = await AuditStage.create();
-    await stage.run(["x", "y", "z"]);
-    const foreign = parseCheckpointLine(stage.checkpoints().at(-1)!)!;
-    rmSync(stage.logDir, { recursive: true });
-    await stage.run(["a"]);
-    const running = await stage.start();
+    const harness = await AuditHarness.create();
+    await harness.run(["x", "y", "z"]);
+    const foreign = parseCheckpointLine(harness.checkpoints().at(-1)!)!;
+    rmSync(harness.logDir, { recursive: true });
+    await harness.run(["a"]);
+    const running = await harness.start();
     await running.gateway.intake.records([checkpointEvent(foreign)]);
     await running.stop();
-    expect((await stage.verify()).findings).toEqual([]);
+    expect((await harness.verify()).findings).toEqual([]);
   });
 });

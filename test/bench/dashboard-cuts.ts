@@ -16,7 +16,7 @@ const VIEW = { width: 1440, height: 3000 };
 const CUT_BEFORE_END_TICKS = 4;
 const READ_RECORDS = 8 * TICK_RECORDS;
 
-export interface CutStage {
+export interface CutFixture {
   readonly server: DashboardServer;
   readonly senders: HelperProcess;
   readonly browser: Browser;
@@ -27,8 +27,8 @@ export interface CutStage {
  * parts; then the rows of the panel that the stream has brought around it are compared with what was sent, one by one.
  * What comes between them is counted, as the page's status line has it. System logs alone are sent.
  */
-export async function benchCuts(stage: CutStage, seconds: number): Promise<void> {
-  const { server, browser } = stage;
+export async function benchCuts(fixture: CutFixture, seconds: number): Promise<void> {
+  const { server, browser } = fixture;
   await using proxy = await Proxy.start(Number(new URL(server.url).port));
   const context = await browser.createBrowserContext();
   try {
@@ -39,7 +39,7 @@ export async function benchCuts(stage: CutStage, seconds: number): Promise<void>
     await shows(page, sent);
     const before = await received(page);
     const parts: PartReport[] = [];
-    for (let cut = 0; cut < CUTS; cut++) parts.push(await benchPart(stage, page, proxy, seconds));
+    for (let cut = 0; cut < CUTS; cut++) parts.push(await benchPart(fixture, page, proxy, seconds));
     printValues(
       "dashboard.cuts.rate",
       "records/s",
@@ -70,7 +70,7 @@ interface PartReport {
 }
 
 async function benchPart(
-  { server, senders }: CutStage,
+  { server, senders }: CutFixture,
   page: Page,
   proxy: Proxy,
   seconds: number,

@@ -29,18 +29,18 @@ export async function benchDashboard({ rounds, share }: Scale): Promise<void> {
   await using senders = await HelperProcess.start(new URL("otlp-http-senders.ts", import.meta.url));
   const browser = await launchBrowser("chrome", fail);
   try {
-    const stage = { server, senders, browser };
+    const fixture = { server, senders, browser };
     await sendTick(server, senders);
-    await benchLoad(stage, rounds);
-    await benchFollowing("dashboard.following", stage, SECONDS * share, "");
-    await benchFollowing("dashboard.filtered", stage, SECONDS * share, FILTER);
-    await benchCuts(stage, SECONDS * share);
+    await benchLoad(fixture, rounds);
+    await benchFollowing("dashboard.following", fixture, SECONDS * share, "");
+    await benchFollowing("dashboard.filtered", fixture, SECONDS * share, FILTER);
+    await benchCuts(fixture, SECONDS * share);
   } finally {
     await browser.close();
   }
 }
 
-interface Stage {
+interface Fixture {
   readonly server: DashboardServer;
   readonly senders: HelperProcess;
   readonly browser: Browser;
@@ -48,7 +48,7 @@ interface Stage {
 
 // The first load
 
-async function benchLoad({ server, browser }: Stage, rounds: number): Promise<void> {
+async function benchLoad({ server, browser }: Fixture, rounds: number): Promise<void> {
   const waitsMs: number[] = [];
   let sizes: Sizes = { all: 0, script: 0 };
   for (let round = 0; round < rounds; round++) {
@@ -99,12 +99,12 @@ async function sizesOf(responses: readonly HTTPResponse[], url: string): Promise
 
 async function benchFollowing(
   name: string,
-  stage: Stage,
+  fixture: Fixture,
   seconds: number,
   filter: string,
 ): Promise<void> {
-  const { server, senders } = stage;
-  await using view = await openView(stage.browser);
+  const { server, senders } = fixture;
+  await using view = await openView(fixture.browser);
   const { page } = view;
   await page.goto(server.url);
   await page.waitForSelector(ROW);

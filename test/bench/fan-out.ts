@@ -41,22 +41,22 @@ export async function benchFanOut(scale: Scale): Promise<void> {
   }
 }
 
-interface Stage {
+interface Fixture {
   readonly clients: HelperProcess;
   readonly count: number;
   makeTicks(count: number): Tick[];
 }
 
-async function benchClients(stage: Stage, { rounds, share }: Scale): Promise<void> {
-  const { count } = stage;
+async function benchClients(fixture: Fixture, { rounds, share }: Scale): Promise<void> {
+  const { count } = fixture;
   const ticks = Math.ceil(share * ticksFor(count, SLICE_DELIVERIES, SLICE_TICKS_MAX));
   const naiveTicks = Math.ceil(share * ticksFor(count, NAIVE_DELIVERIES, NAIVE_TICKS_MAX));
   await using tailgate = await tailgateServer();
   await using subprotocol = await subprotocolServer();
   await using naive = await naiveServer();
   await using raw = await rawServer();
-  for (const server of [tailgate, naive, raw]) await admit(server, stage);
-  await admit(subprotocol, stage, "tailgate.v1");
+  for (const server of [tailgate, naive, raw]) await admit(server, fixture);
+  await admit(subprotocol, fixture, "tailgate.v1");
   const names = {
     tailgate: `fan_out_${count}.tailgate`,
     subprotocol: `fan_out_${count}.tailgate_v1`,
@@ -65,10 +65,10 @@ async function benchClients(stage: Stage, { rounds, share }: Scale): Promise<voi
   };
   const samples = await measured(
     [
-      variantOf(names.tailgate, tailgate, ticks, stage),
-      variantOf(names.subprotocol, subprotocol, ticks, stage),
-      variantOf(names.naive, naive, naiveTicks, stage),
-      variantOf(names.raw, raw, ticks, stage),
+      variantOf(names.tailgate, tailgate, ticks, fixture),
+      variantOf(names.subprotocol, subprotocol, ticks, fixture),
+      variantOf(names.naive, naive, naiveTicks, fixture),
+      variantOf(names.raw, raw, ticks, fixture),
     ],
     rounds,
   );
@@ -87,7 +87,7 @@ function ticksFor(clients: number, deliveries: number, ticksMax: number): number
 /** Lets the clients in, after a client of the ws package has received what it should. */
 async function admit(
   { port, send }: FanOutServer,
-  { clients, count, makeTicks }: Stage,
+  { clients, count, makeTicks }: Fixture,
   subprotocol?: string,
 ): Promise<void> {
   const [tick] = makeTicks(1);
@@ -110,7 +110,7 @@ function variantOf<Name extends string>(
   name: Name,
   server: FanOutServer,
   tickCount: number,
-  { clients, count, makeTicks }: Stage,
+  { clients, count, makeTicks }: Fixture,
 ): Variant<Name> {
   let ticks: Tick[] = [];
   let bytesForEach = 0;

@@ -11,7 +11,7 @@ import { TICK_RECORDS, tickMaker } from "./fan-out-tick.ts";
 import type { ClientQuestion } from "./fan-out-clients.ts";
 import { printFigures, type Target, type Unit } from "./figure.ts";
 import { HelperProcess } from "./helper-process.ts";
-import { batchMaker, BenchDirectory, openJournal } from "./journal-stage.ts";
+import { batchMaker, BenchDirectory, openJournal } from "./journal-directory.ts";
 import type { SenderQuestion } from "./otlp-http-senders.ts";
 import { measured, wallMicros, type Scale, type Variant } from "./rounds.ts";
 

@@ -2,7 +2,7 @@ import { closeSync, fdatasyncSync, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { built } from "./built.ts";
 import { printFigures } from "./figure.ts";
-import { batchMaker, BenchDirectory, openJournal } from "./journal-stage.ts";
+import { batchMaker, BenchDirectory, openJournal } from "./journal-directory.ts";
 import { medianWaits, type Scale } from "./rounds.ts";
 
 const SLICE_COMMITS = 40;

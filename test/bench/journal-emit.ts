@@ -1,7 +1,7 @@
 import { printFigures } from "./figure.ts";
 import { HelperProcess } from "./helper-process.ts";
 import type { EmitterAnswer, EmitterQuestion } from "./journal-emitter.ts";
-import { BenchDirectory } from "./journal-stage.ts";
+import { BenchDirectory } from "./journal-directory.ts";
 import { measured, type Scale, type Variant } from "./rounds.ts";
 
 const SLICE_RECORDS = 4_000;

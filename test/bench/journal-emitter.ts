@@ -4,7 +4,7 @@ import { built } from "./built.ts";
 import { cpuMicros } from "./cpu-clock.ts";
 import { emitInTurns, sdkLogger, tailgate } from "./emitters.ts";
 import { answerQuestions } from "./helper-process.ts";
-import { openJournal } from "./journal-stage.ts";
+import { openJournal } from "./journal-directory.ts";
 
 export interface EmitterQuestion {
   /** Where the journal is kept; in memory where absent. */

@@ -1,6 +1,6 @@
 import type { RecordBatch } from "../../src/batch/record-batch.ts";
 import { printFigures } from "./figure.ts";
-import { batchMaker, BenchDirectory, openJournal, RowTable } from "./journal-stage.ts";
+import { batchMaker, BenchDirectory, openJournal, RowTable } from "./journal-directory.ts";
 import { measured, wallMicros, type Scale } from "./rounds.ts";
 
 /** An exporter's usual request. */

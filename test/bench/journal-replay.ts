@@ -1,6 +1,6 @@
 import type { SqliteJournal } from "../../src/journal/sqlite.ts";
 import { printFigures } from "./figure.ts";
-import { batchMaker, BenchDirectory, openJournal, RowTable } from "./journal-stage.ts";
+import { batchMaker, BenchDirectory, openJournal, RowTable } from "./journal-directory.ts";
 import { measured, wallMicros, type Scale } from "./rounds.ts";
 
 const BATCH_RECORDS = 512;

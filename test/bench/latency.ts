@@ -57,8 +57,8 @@ export async function benchLatency({ rounds, share }: Scale): Promise<void> {
   );
   for (let round = -1; round < rounds; round++) {
     for (const { name, server, messagesPerTick } of KINDS) {
-      const stage = { clients, pacer, sender: senders[server] };
-      const { p50Ms, p99Ms, core } = await paced(stage, ticks, messagesPerTick);
+      const fixture = { clients, pacer, sender: senders[server] };
+      const { p50Ms, p99Ms, core } = await paced(fixture, ticks, messagesPerTick);
       if (round < 0) continue;
       const { p50, p99, core: cores } = results.get(name)!;
       p50.push(p50Ms);
@@ -91,7 +91,7 @@ export async function benchLatency({ rounds, share }: Scale): Promise<void> {
   }
 }
 
-interface Stage {
+interface Fixture {
   readonly clients: HelperProcess;
   readonly pacer: HelperProcess;
   readonly sender: Sender;
@@ -99,7 +99,7 @@ interface Stage {
 
 /** Sends so many messages at each tick of the clock; resolves when all clients have them. */
 async function paced(
-  { clients, pacer, sender }: Stage,
+  { clients, pacer, sender }: Fixture,
   ticks: number,
   messagesPerTick: number,
 ): Promise<TailAnswer & { readonly core: number }> {

@@ -80,13 +80,13 @@ async function benchClients(
   printAnswers(`live_tail_${count}`, answers);
 }
 
-interface Stage {
+interface Fixture {
   readonly clients: HelperProcess;
   readonly sender: HelperProcess;
   readonly tail: Tail;
 }
 
-async function paced({ clients, sender, tail }: Stage, records: number): Promise<TailAnswer> {
+async function paced({ clients, sender, tail }: Fixture, records: number): Promise<TailAnswer> {
   const { port, otlpPort, otlpPath: path } = tail;
   await ask(clients, { verb: "begin", port });
   const question: PacedQuestion = { port: otlpPort, path, records, everyMicros: EVERY_MICROS };

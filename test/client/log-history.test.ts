@@ -3,7 +3,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { HistoryError, LogHistory, type HistoryPage } from "tailgate/client";
-import { Stage } from "../harness/http-server.ts";
+import { HttpHarness } from "../harness/http-server.ts";
 import { startGateway } from "../harness/gateway.ts";
 
 /** A history of five records, `1` to `5`; every other one is an error. */
@@ -178,10 +178,12 @@ test("waiting for a gateway that is busy ends with the signal", async () => {
 });
 
 test("pages are read through searches that take all places", async () => {
-  const stage = await new Stage({ limits: { searchesMax: 1, queuedSearchesMax: 0 } }).open();
+  const harness = await new HttpHarness({
+    limits: { searchesMax: 1, queuedSearchesMax: 0 },
+  }).open();
   const batch = Array.from({ length: 1000 }, () => ({ body: "x" }));
-  for (let count = 0; count < 5; count++) await stage.log(...batch);
-  const history = new LogHistory({ url: stage.url });
+  for (let count = 0; count < 5; count++) await harness.log(...batch);
+  const history = new LogHistory({ url: harness.url });
   const pages = Array.from({ length: 6 }, () => history.page({ filter: { q: "y" }, limit: 1 }));
   for (const { entries } of await Promise.all(pages)) expect(entries).toEqual([]);
 });

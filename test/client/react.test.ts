@@ -60,7 +60,7 @@ async function bundle(): Promise<string> {
   return output.find(({ type }) => type === "chunk")!.code!;
 }
 
-interface Stage {
+interface Fixture {
   readonly gateway: LoggingManager;
   readonly page: Page;
   /** What the page shows. */
@@ -69,7 +69,7 @@ interface Stage {
 }
 
 /** A gateway with these records, and a page that follows it. */
-async function open(records: readonly string[], options: object = {}): Promise<Stage> {
+async function open(records: readonly string[], options: object = {}): Promise<Fixture> {
   if (!browser) return endWithout(NO_CHROMIUM);
   const gateway = await startGateway({}, { allowedHosts: url });
   for (const record of records) gateway.getLogger("a").info(record);
@@ -93,36 +93,38 @@ async function open(records: readonly string[], options: object = {}): Promise<S
 const NO_CHROMIUM =
   "Chromium is missing. As root on Debian: npm run setup:browsers. Or set CHROMIUM to its path.";
 
-async function shows({ texts }: Stage, expected: readonly string[]): Promise<void> {
+async function shows({ texts }: Fixture, expected: readonly string[]): Promise<void> {
   await vi.waitFor(async () => expect(await texts()).toEqual(expected), { timeout: 20_000 });
 }
 
-async function clients({ gateway }: Stage): Promise<number> {
+async function clients({ gateway }: Fixture): Promise<number> {
   const metrics = await (await fetch(`${gateway.url}/metrics`)).text();
   return Number(/^tailgate_websocket_clients(?:\{[^}]*\})? (\d+)/m.exec(metrics)?.[1]);
 }
 
 test("it shows what came before and what comes, each once, over one connection", async () => {
-  const stage = await open(["one", "two"]);
-  await shows(stage, ["one", "two"]);
-  stage.gateway.getLogger("a").info("three");
-  await shows(stage, ["one", "two", "three"]);
-  expect(await stage.view((view) => view.status)).toMatchObject({ state: "live", reason: "" });
-  expect(await clients(stage)).toBe(1);
+  const fixture = await open(["one", "two"]);
+  await shows(fixture, ["one", "two"]);
+  fixture.gateway.getLogger("a").info("three");
+  await shows(fixture, ["one", "two", "three"]);
+  expect(await fixture.view((view) => view.status)).toMatchObject({ state: "live", reason: "" });
+  expect(await clients(fixture)).toBe(1);
 });
 
 test("it keeps the newest entries, and draws once a frame however many come", async () => {
-  const stage = await open([], { maxEntries: 10 });
-  await vi.waitFor(async () => expect(await stage.view((view) => view.status.state)).toBe("live"));
+  const fixture = await open([], { maxEntries: 10 });
+  await vi.waitFor(async () =>
+    expect(await fixture.view((view) => view.status.state)).toBe("live"),
+  );
   for (let index = 0; index < 500; index++) {
-    stage.gateway.getLogger("a").info(String(index));
+    fixture.gateway.getLogger("a").info(String(index));
     if (index % 10 === 0) await new Promise((resolve) => setImmediate(resolve));
   }
   await shows(
-    stage,
+    fixture,
     Array.from({ length: 10 }, (_, index) => String(490 + index)),
   );
-  const { renders, ofFrame } = await stage.page.evaluate(() => ({
+  const { renders, ofFrame } = await fixture.page.evaluate(() => ({
     renders: window.renders,
     ofFrame: window.rendersOfFrame,
   }));
@@ -132,57 +134,61 @@ test("it keeps the newest entries, and draws once a frame however many come", as
 });
 
 test("paused, it holds still and counts; resumed, it shows all of it", async () => {
-  const stage = await open(["one"]);
-  await shows(stage, ["one"]);
-  await stage.view((view) => view.pause());
-  stage.gateway.getLogger("a").info("two");
-  await vi.waitFor(async () => expect(await stage.view((view) => view.waiting)).toBe(1));
-  expect(await stage.texts()).toEqual(["one"]);
-  expect(await stage.view((view) => view.isPaused)).toBe(true);
-  await stage.view((view) => view.resume());
-  await shows(stage, ["one", "two"]);
-  await stage.view((view) => view.clear());
-  await shows(stage, []);
+  const fixture = await open(["one"]);
+  await shows(fixture, ["one"]);
+  await fixture.view((view) => view.pause());
+  fixture.gateway.getLogger("a").info("two");
+  await vi.waitFor(async () => expect(await fixture.view((view) => view.waiting)).toBe(1));
+  expect(await fixture.texts()).toEqual(["one"]);
+  expect(await fixture.view((view) => view.isPaused)).toBe(true);
+  await fixture.view((view) => view.resume());
+  await shows(fixture, ["one", "two"]);
+  await fixture.view((view) => view.clear());
+  await shows(fixture, []);
 });
 
 test("another filter holds from then on, by the action and by the option", async () => {
-  const stage = await open([]);
-  const { gateway, page } = stage;
+  const fixture = await open([]);
+  const { gateway, page } = fixture;
   const shownOnly = async (word: string): Promise<void> => {
     await vi.waitFor(async () => {
       gateway.getLogger("a").info(`${word} this`);
-      expect(await stage.texts()).toContain(`${word} this`);
+      expect(await fixture.texts()).toContain(`${word} this`);
     });
-    await stage.view((view) => view.clear());
+    await fixture.view((view) => view.clear());
     gateway.getLogger("a").info("something else");
     gateway.getLogger("a").info(`${word} last`);
-    await shows(stage, [`${word} last`]);
-    await stage.view((view) => view.clear());
+    await shows(fixture, [`${word} last`]);
+    await fixture.view((view) => view.clear());
   };
-  await vi.waitFor(async () => expect(await stage.view((view) => view.status.state)).toBe("live"));
-  await stage.view((view) => view.setFilter({ q: "wanted" }));
+  await vi.waitFor(async () =>
+    expect(await fixture.view((view) => view.status.state)).toBe("live"),
+  );
+  await fixture.view((view) => view.setFilter({ q: "wanted" }));
   await shownOnly("wanted");
   const given = { url: gateway.url, filter: { q: "chosen" } };
   await page.evaluate((options) => window.mount(options), given);
   await shownOnly("chosen");
-  expect(await clients(stage)).toBe(1);
+  expect(await clients(fixture)).toBe(1);
 });
 
 test("a refused filter is reported until another one is accepted; the one before it holds", async () => {
-  const stage = await open([], { filter: { q: "wanted" } });
-  const { gateway, page } = stage;
+  const fixture = await open([], { filter: { q: "wanted" } });
+  const { gateway, page } = fixture;
   const errorIs = (expected: unknown): Promise<void> =>
     vi.waitFor(async () =>
-      expect(await stage.view((view) => view.filterError ?? "none")).toEqual(expected),
+      expect(await fixture.view((view) => view.filterError ?? "none")).toEqual(expected),
     );
-  await vi.waitFor(async () => expect(await stage.view((view) => view.status.state)).toBe("live"));
-  await stage.view((view) => view.setFilter({ q: "level:" }));
+  await vi.waitFor(async () =>
+    expect(await fixture.view((view) => view.status.state)).toBe("live"),
+  );
+  await fixture.view((view) => view.setFilter({ q: "level:" }));
   await errorIs(expect.stringContaining('The filter term "level:" is invalid'));
   gateway.getLogger("a").info("something else");
   gateway.getLogger("a").info("wanted still");
-  await shows(stage, ["wanted still"]);
-  expect(await stage.view((view) => view.status.state)).toBe("live");
-  await stage.view((view) => view.setFilter({ q: "level:INFO" }));
+  await shows(fixture, ["wanted still"]);
+  expect(await fixture.view((view) => view.status.state)).toBe("live");
+  await fixture.view((view) => view.setFilter({ q: "level:INFO" }));
   await errorIs("none");
 
   const mounted = (filter: object): Promise<void> =>
@@ -195,16 +201,16 @@ test("a refused filter is reported until another one is accepted; the one before
 });
 
 test("a first filter that is refused is reported, and the next one is followed", async () => {
-  const stage = await open(["wanted"], { filter: { q: '"open' } });
+  const fixture = await open(["wanted"], { filter: { q: '"open' } });
   await vi.waitFor(async () =>
-    expect(await stage.view((view) => [view.filterError, view.status.state])).toEqual([
+    expect(await fixture.view((view) => [view.filterError, view.status.state])).toEqual([
       expect.stringContaining("a quote is not closed"),
       "waiting",
     ]),
   );
-  await stage.view((view) => view.setFilter({ q: "wanted" }));
-  await shows(stage, ["wanted"]);
-  expect(await stage.view((view) => view.filterError ?? "none")).toBe("none");
+  await fixture.view((view) => view.setFilter({ q: "wanted" }));
+  await shows(fixture, ["wanted"]);
+  expect(await fixture.view((view) => view.filterError ?? "none")).toBe("none");
 });
 
 test("another gateway begins with nothing; unmounted, it has left no connection", async () => {
@@ -221,24 +227,24 @@ test("another gateway begins with nothing; unmounted, it has left no connection"
 
 test("an older gateway elsewhere: the browser fails what has no subprotocol, and plain frames are taken", async () => {
   await using older = await FaultyGateway.older();
-  const stage = await open([], { url: older.url });
+  const fixture = await open([], { url: older.url });
   await vi.waitFor(
     async () =>
-      expect(await stage.view((view) => view.status)).toMatchObject({
+      expect(await fixture.view((view) => view.status)).toMatchObject({
         state: "live",
         transport: "plain",
       }),
     { timeout: 20_000 },
   );
   older.say(envelope("plainly"));
-  await shows(stage, ["plainly"]);
+  await shows(fixture, ["plainly"]);
 });
 
 test("a refused page is told why", async () => {
   const gateway = await startGateway({}, { allowedHosts: "logs.example.com" });
-  const stage = await open([], { url: gateway.url });
+  const fixture = await open([], { url: gateway.url });
   await vi.waitFor(async () =>
-    expect(await stage.view((view) => view.status.reason)).toContain(
+    expect(await fixture.view((view) => view.status.reason)).toContain(
       `its origin ${url} may be missing from allowed_hosts`,
     ),
   );

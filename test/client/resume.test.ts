@@ -16,13 +16,13 @@ const KILLS = 3;
 const RECORDS_PER_SECOND = 1_000;
 const CONNECTION_MS_MAX = 60;
 
-interface Stage {
+interface Fixture {
   readonly gateway: GatewayProcess;
   readonly proxy: Proxy;
   stopFeeding(): Promise<void>;
 }
 
-async function start(): Promise<Stage> {
+async function start(): Promise<Fixture> {
   const gateway = await GatewayProcess.start(CONFIG);
   const proxy = await Proxy.start(gateway.port);
   const feeding = new AbortController();

@@ -3,7 +3,7 @@ import { createServer, get } from "node:http";
 import type { AddressInfo } from "node:net";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { JournalCounts } from "../../src/dashboard/session/journal-counts.ts";
-import { Stage } from "../harness/http-server.ts";
+import { HttpHarness } from "../harness/http-server.ts";
 
 const WAIT = { timeout: 15_000, interval: 20 };
 
@@ -11,13 +11,13 @@ const WAIT = { timeout: 15_000, interval: 20 };
 const RECORDS = 45_000;
 
 test("a journal that is too long is counted from its newest records back, and on with what comes", async () => {
-  const stage = await new Stage({ tailBytesMax: 1e9 }).open();
+  const harness = await new HttpHarness({ tailBytesMax: 1e9 }).open();
   const batch = Array.from({ length: 1000 }, () => ({ body: "x", severityText: "ERROR" }));
-  for (let sent = 0; sent < RECORDS; sent += batch.length) await stage.log(...batch);
+  for (let sent = 0; sent < RECORDS; sent += batch.length) await harness.log(...batch);
   const scope = { filter: { q: "level:ERROR" }, range: {} };
-  const received = (): number => stage.journal.newest;
+  const received = (): number => harness.journal.newest;
   let isHidden = false;
-  const options = { scope, received, url: stage.url, isHidden: () => isHidden };
+  const options = { scope, received, url: harness.url, isHidden: () => isHidden };
   const all = new JournalCounts(options);
   const part = new JournalCounts({ ...options, requestsMax: 1 });
   onTestFinished(() => {
@@ -32,13 +32,13 @@ test("a journal that is too long is counted from its newest records back, and on
   expect(scanned).toBeLessThan(RECORDS);
   expect(errorsOf(part)).toBe(scanned);
 
-  await stage.log(...batch.slice(0, 5), { body: "quiet" });
+  await harness.log(...batch.slice(0, 5), { body: "quiet" });
   await vi.waitFor(() => expect(errorsOf(all)).toBe(RECORDS + 5), WAIT);
   await vi.waitFor(() => expect(errorsOf(part)).toBe(scanned + 5), WAIT);
   expect(part.current()).toMatchObject({ extent: "partial", scanned: scanned + 6 });
 
   isHidden = true;
-  await stage.log(...batch.slice(0, 5));
+  await harness.log(...batch.slice(0, 5));
   all.show({ ...scope, filter: { q: "quiet" } });
   expect(all.current()).toBeUndefined();
   await vi.waitFor(() => expect(all.current()?.times.sums).toEqual([0, 1, 0, 0, 0]), WAIT);
@@ -48,18 +48,18 @@ test("a journal that is too long is counted from its newest records back, and on
 test("a range that slides is counted anew, facets too, which cannot be taken off one by one", async () => {
   vi.useFakeTimers({ toFake: ["Date", "performance"] });
   onTestFinished(() => void vi.useRealTimers());
-  const stage = await new Stage().open();
+  const harness = await new HttpHarness().open();
   const minuteMs = 60_000;
   const recordOf = (name: string, ageMs: number) => ({
     timestamp: BigInt(Date.now() - ageMs) * 1_000_000n,
     scope: { name, version: "", attributes: new Map() },
   });
-  await stage.log(recordOf("old", 4 * minuteMs), recordOf("new", minuteMs));
+  await harness.log(recordOf("old", 4 * minuteMs), recordOf("new", minuteMs));
   const counts = new JournalCounts({
     scope: { filter: {}, range: { lastMinutes: 5 } },
-    received: () => stage.journal.newest,
+    received: () => harness.journal.newest,
     isHidden: () => false,
-    url: stage.url,
+    url: harness.url,
   });
   onTestFinished(() => counts.close());
   counts.setFacets(true);
@@ -74,31 +74,31 @@ test("a stray that comes later sets no range either, whichever of them is first"
   const nowMs = Date.now();
   const at = (timeMs: number) => ({ timestamp: BigInt(timeMs) * 1_000_000n });
   const old = at(nowMs - 5 * 365 * 86_400_000);
-  const stage = await new Stage().open();
-  await stage.log(old);
+  const harness = await new HttpHarness().open();
+  await harness.log(old);
   const counts = new JournalCounts({
     scope: { filter: {}, range: {} },
-    received: () => stage.journal.newest,
+    received: () => harness.journal.newest,
     isHidden: () => false,
-    url: stage.url,
+    url: harness.url,
   });
   onTestFinished(() => counts.close());
   await vi.waitFor(() => expect(counts.current()?.times.count).toBe(1), WAIT);
-  await stage.log(at(nowMs), at(nowMs - 1000));
+  await harness.log(at(nowMs), at(nowMs - 1000));
   await vi.waitFor(() => expect(counts.current()?.scanned).toBe(3), WAIT);
   const isNarrow = () => expect(counts.current()!.times.widthMs).toBeLessThan(1000);
   expect(counts.current()).toMatchObject({ outliers: { before: 1, after: 0 } });
   isNarrow();
-  await stage.log(old);
+  await harness.log(old);
   await vi.waitFor(() => expect(counts.current()?.scanned).toBe(4), WAIT);
   expect(counts.current()).toMatchObject({ outliers: { before: 2, levels: [0, 2, 0, 0, 0] } });
   isNarrow();
 });
 
 test("a gateway with another journal is counted anew, also if as many records come as before", async () => {
-  const first = await new Stage().open();
+  const first = await new HttpHarness().open();
   await first.log({ severityText: "ERROR" }, {}, {});
-  const second = await new Stage().open();
+  const second = await new HttpHarness().open();
   let served = first;
   let followed = 0;
   const proxy = createServer((request, response) => {
@@ -131,22 +131,22 @@ test("a gateway with another journal is counted anew, also if as many records co
 });
 
 test("while the gateway is busy the same part is asked for again, and what was counted stays", async () => {
-  const stage = await new Stage().open();
-  await stage.log({}, {}, {});
+  const harness = await new HttpHarness().open();
+  await harness.log({}, {}, {});
   let asked = 0;
   const proxy = createServer((request, response) => {
     if (asked++ < 3) {
       response.writeHead(503, { "Retry-After": "0" }).end();
       return;
     }
-    get(stage.url + request.url!, (answer) => void answer.pipe(response));
+    get(harness.url + request.url!, (answer) => void answer.pipe(response));
   });
   proxy.listen(0, "127.0.0.1");
   await once(proxy, "listening");
   const { port } = proxy.address() as AddressInfo;
   const counts = new JournalCounts({
     scope: { filter: {}, range: {} },
-    received: () => stage.journal.newest,
+    received: () => harness.journal.newest,
     isHidden: () => false,
     url: `http://127.0.0.1:${port}`,
   });

@@ -9,7 +9,7 @@ import {
   type PanelRow,
 } from "../../src/dashboard/panel/rows.ts";
 import { LogHistory, type HistoryQuery } from "tailgate/client";
-import { Stage } from "../harness/http-server.ts";
+import { HttpHarness } from "../harness/http-server.ts";
 import { SmallGateway } from "./small-gateway.ts";
 
 const PAGE_RECORDS = 7;
@@ -215,13 +215,13 @@ describe("whatever comes and whatever the user does", () => {
 });
 
 test("the model answers as a real journal does over HTTP", async () => {
-  const stage = await new Stage().open();
+  const harness = await new HttpHarness().open();
   const model = new SmallGateway();
   const [given] = fc.sample(levels(60), { numRuns: 1, seed: 7 });
   const all = [...given!, ...Array.from({ length: 40 }, () => "INFO" as const)];
   model.emit(all);
-  await stage.log(...all.map((severityText) => ({ severityText })));
-  const journal = new LogHistory({ url: stage.url });
+  await harness.log(...all.map((severityText) => ({ severityText })));
+  const journal = new LogHistory({ url: harness.url });
   const { epoch } = await journal.newest();
   const walk = async (history: Pick<LogHistory, "page">, query: HistoryQuery) => {
     const pages = [await history.page(query)];

@@ -16,7 +16,7 @@ const DAY_MS = 86_400_000;
 export const MORNING_MS = Date.UTC(2026, 10, 24, 8);
 
 /** A log directory with a key outside of it, and gateways at work there, one after the other. */
-export class AuditStage {
+export class AuditHarness {
   readonly workspace: Workspace;
   readonly lines: string[] = [];
   #keptText: string | undefined;
@@ -25,10 +25,10 @@ export class AuditStage {
     this.workspace = workspace;
   }
 
-  static async create(): Promise<AuditStage> {
-    const stage = new AuditStage(await Workspace.create());
-    onTestFinished(() => stage.workspace[Symbol.asyncDispose]());
-    return stage;
+  static async create(): Promise<AuditHarness> {
+    const harness = new AuditHarness(await Workspace.create());
+    onTestFinished(() => harness.workspace[Symbol.asyncDispose]());
+    return harness;
   }
 
   get logDir(): string {

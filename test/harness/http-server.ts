@@ -15,14 +15,14 @@ import type { PluginMetric } from "../../src/plugin/metrics.ts";
 import type { HostLogger, LogRecord } from "tailgate/plugin";
 import { recordOf } from "tailgate/testing";
 
-interface StageOptions extends Partial<HttpServerOptions> {
+interface HttpHarnessOptions extends Partial<HttpServerOptions> {
   /** In memory where absent, and then as large as `tailBytesMax`. */
   readonly journal?: Journal;
   readonly tailBytesMax?: number;
 }
 
 /** A gateway as far as the HTTP side sees it: a journal that tests write to, and numbers that they set. */
-export class Stage {
+export class HttpHarness {
   readonly journal: Journal;
   readonly components: ComponentStatus[] = [];
   readonly pluginMetrics: PluginMetric[] = [];
@@ -34,10 +34,10 @@ export class Stage {
   audit: AuditStatus | undefined;
   url = "";
 
-  constructor(options: StageOptions = {}) {
+  constructor(options: HttpHarnessOptions = {}) {
     const { tailBytesMax, journal, ...serverOptions } = options;
     this.journal = journal ?? new MemoryJournal(tailBytesMax);
-    this.view = stageView(this);
+    this.view = viewOf(this);
     const log = lineLogger(this.lines);
     this.server = new HttpServer({
       host: "127.0.0.1",
@@ -79,19 +79,19 @@ export class Stage {
   }
 }
 
-function stageView(stage: Stage): GatewayView {
+function viewOf(harness: HttpHarness): GatewayView {
   return {
     get notReady() {
-      return stage.notReady;
+      return harness.notReady;
     },
     startedAtMs: Date.now(),
-    journal: stage.journal,
+    journal: harness.journal,
     get audit() {
-      return stage.audit;
+      return harness.audit;
     },
-    components: stage.components,
+    components: harness.components,
     traceUrl: undefined,
-    pluginMetrics: stage.pluginMetrics,
+    pluginMetrics: harness.pluginMetrics,
   };
 }
 

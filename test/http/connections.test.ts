@@ -8,7 +8,7 @@ import { expect, onTestFinished, test, vi } from "vitest";
 import { resolveConfig } from "tailgate";
 import { startTailgate } from "tailgate";
 import { Workspace } from "../harness/workspace.ts";
-import { ask, handshake, Stage } from "../harness/http-server.ts";
+import { ask, handshake, HttpHarness } from "../harness/http-server.ts";
 
 async function connected(port: number, localAddress = "127.0.0.1"): Promise<Socket> {
   const socket = connect({ port, host: "127.0.0.1", localAddress });
@@ -31,59 +31,61 @@ async function metricOf(url: string, name: string): Promise<number> {
 }
 
 test("more connections than may be open are answered 503, until one is closed", async () => {
-  const stage = await new Stage({ limits: { connectionsMax: 3 } }).open();
-  const idle = [await connected(stage.port), await connected(stage.port)];
-  expect(await metricOf(stage.url, "connections")).toBe(3);
-  idle.push(await connected(stage.port));
-  const refused = await answerOn(stage.port);
+  const harness = await new HttpHarness({ limits: { connectionsMax: 3 } }).open();
+  const idle = [await connected(harness.port), await connected(harness.port)];
+  expect(await metricOf(harness.url, "connections")).toBe(3);
+  idle.push(await connected(harness.port));
+  const refused = await answerOn(harness.port);
   expect(refused).toMatch(/^HTTP\/1.1 503 /);
   expect(refused).toContain("\r\nRetry-After: 1\r\n");
   expect(refused).toMatch(/All 3 connections are in use \(http\.max_connections\)\./);
-  expect(stage.lines).toEqual([
+  expect(harness.lines).toEqual([
     "A connection was rejected. All 3 connections are in use (http.max_connections).",
   ]);
   idle[0]!.destroy();
-  await vi.waitFor(async () => expect(await answerOn(stage.port)).toMatch(/^HTTP\/1.1 200 /));
-  expect(await metricOf(stage.url, "connections_refused_total")).toBeGreaterThanOrEqual(1);
+  await vi.waitFor(async () => expect(await answerOn(harness.port)).toMatch(/^HTTP\/1.1 200 /));
+  expect(await metricOf(harness.url, "connections_refused_total")).toBeGreaterThanOrEqual(1);
 });
 
 test("connections that are only kept for a next request give way to new ones", async () => {
-  const stage = await new Stage({ limits: { connectionsMax: 3 } }).open();
+  const harness = await new HttpHarness({ limits: { connectionsMax: 3 } }).open();
   const kept: Socket[] = [];
   for (let count = 0; count < 2; count++) {
-    const socket = await connected(stage.port);
+    const socket = await connected(harness.port);
     socket.write("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
     await once(socket, "data");
     kept.push(socket);
   }
-  const waiting = await connected(stage.port);
+  const waiting = await connected(harness.port);
   waiting.write("GET /api/logs?order=asc&wait=30 HTTP/1.1\r\nHost: localhost\r\n\r\n");
-  expect(await answerOn(stage.port)).toMatch(/^HTTP\/1.1 200 /);
+  expect(await answerOn(harness.port)).toMatch(/^HTTP\/1.1 200 /);
   for (const socket of kept) await text(socket);
   const answer = once(waiting, "data") as Promise<[Buffer]>;
-  await stage.log({});
+  await harness.log({});
   expect(String((await answer)[0])).toMatch(/^HTTP\/1.1 200 /);
-  expect(stage.lines).toEqual([]);
+  expect(harness.lines).toEqual([]);
 });
 
 test("a connection that became a WebSocket does not count", async () => {
-  const stage = new Stage({ limits: { connectionsMax: 1 } });
-  stage.server.plugins.upgrade("/ws/logs", (_request, socket) => void socket.write("taken"));
-  await stage.open();
+  const harness = new HttpHarness({ limits: { connectionsMax: 1 } });
+  harness.server.plugins.upgrade("/ws/logs", (_request, socket) => void socket.write("taken"));
+  await harness.open();
   for (let count = 0; count < 3; count++) {
-    const socket = await connected(stage.port);
+    const socket = await connected(harness.port);
     socket.write(handshake("/ws/logs", { Host: "localhost" }));
     const [data] = (await once(socket, "data")) as [Buffer];
     expect(data.toString()).toBe("taken");
   }
-  expect(await answerOn(stage.port)).toMatch(/^HTTP\/1.1 200 /);
+  expect(await answerOn(harness.port)).toMatch(/^HTTP\/1.1 200 /);
 });
 
 test("one address cannot take all connections, if it is told so", async () => {
-  const stage = await new Stage({ limits: { connectionsPerAddressMax: 1 } }).open();
-  await connected(stage.port, "127.0.0.2");
-  expect(await answerOn(stage.port, "127.0.0.2")).toMatch(/^HTTP\/1.1 503 .*max_connections_per/s);
-  expect(await answerOn(stage.port, "127.0.0.3")).toMatch(/^HTTP\/1.1 200 /);
+  const harness = await new HttpHarness({ limits: { connectionsPerAddressMax: 1 } }).open();
+  await connected(harness.port, "127.0.0.2");
+  expect(await answerOn(harness.port, "127.0.0.2")).toMatch(
+    /^HTTP\/1.1 503 .*max_connections_per/s,
+  );
+  expect(await answerOn(harness.port, "127.0.0.3")).toMatch(/^HTTP\/1.1 200 /);
 });
 
 test("the limits of the configuration hold on the receiver's ports, too", async () => {
@@ -110,46 +112,46 @@ test("the limits of the configuration hold on the receiver's ports, too", async 
 
 test("a client that does not read its answer is cut, counted and logged, and its memory is free again", async () => {
   const limits = { writeTimeoutMs: 200 };
-  const stage = await new Stage({ limits }).open();
+  const harness = await new HttpHarness({ limits }).open();
   const body = "x".repeat(1 << 20);
-  for (let index = 0; index < 8; index++) await stage.log({ body });
-  const socket = await connected(stage.port);
+  for (let index = 0; index < 8; index++) await harness.log({ body });
+  const socket = await connected(harness.port);
   socket.pause();
   // More than the system takes for a client that does not read.
   for (let index = 0; index < 4; index++) {
     socket.write("GET /api/logs HTTP/1.1\r\nHost: localhost\r\n\r\n");
   }
   await vi.waitFor(async () => {
-    expect(await metricOf(stage.url, "connections_stalled_total")).toBe(1);
-    expect(await metricOf(stage.url, "answer_bytes")).toBeLessThan(1 << 20);
+    expect(await metricOf(harness.url, "connections_stalled_total")).toBe(1);
+    expect(await metricOf(harness.url, "answer_bytes")).toBeLessThan(1 << 20);
   }, 10_000);
-  expect(stage.lines).toEqual([
+  expect(harness.lines).toEqual([
     "A client was disconnected: it did not read its response for 0.2 s (http.write_timeout_seconds).",
   ]);
 });
 
 test("a client that waits for a record is not taken for one that does not read", async () => {
-  const stage = await new Stage({ limits: { writeTimeoutMs: 50 } }).open();
-  const { status } = await ask(`${stage.url}/api/logs?order=asc&wait=0.5`);
+  const harness = await new HttpHarness({ limits: { writeTimeoutMs: 50 } }).open();
+  const { status } = await ask(`${harness.url}/api/logs?order=asc&wait=0.5`);
   expect(status).toBe(200);
-  expect(await metricOf(stage.url, "connections_stalled_total")).toBe(0);
+  expect(await metricOf(harness.url, "connections_stalled_total")).toBe(0);
 });
 
 test("answers get shorter as memory runs short, then 503; whoever reads gets all by cursor", async () => {
   const limits = { answerBytesMax: 4 << 20, writeTimeoutMs: 60_000 };
-  const stage = await new Stage({ limits }).open();
+  const harness = await new HttpHarness({ limits }).open();
   const body = "x".repeat(100 << 10);
-  for (let index = 0; index < 100; index++) await stage.log({ body });
+  for (let index = 0; index < 100; index++) await harness.log({ body });
   const silent: Socket[] = [];
   const readers: number[] = [];
   for (let round = 0; round < 60; round++) {
-    silent.push(await connected(stage.port));
+    silent.push(await connected(harness.port));
     // Again and again, as the system takes some megabytes for a client that does not read.
     const requests = "GET /api/logs HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(8);
     for (const socket of silent) socket.pause().write(requests);
-    const held = await metricOf(stage.url, "answer_bytes");
+    const held = await metricOf(harness.url, "answer_bytes");
     expect(held).toBeLessThanOrEqual(limits.answerBytesMax);
-    const answer = await ask(`${stage.url}/api/logs`);
+    const answer = await ask(`${harness.url}/api/logs`);
     readers.push(answer.status === 200 ? JSON.parse(answer.body).records.length : answer.status);
     if (answer.status !== 503) continue;
     expect(answer.headers["retry-after"]).toBe("1");
@@ -158,13 +160,13 @@ test("answers get shorter as memory runs short, then 503; whoever reads gets all
   }
   expect(readers.at(-1)).toBe(503);
   for (const path of ["/healthz", "/readyz", "/metrics"]) {
-    expect((await ask(stage.url + path)).status).toBe(200);
+    expect((await ask(harness.url + path)).status).toBe(200);
   }
   for (const socket of silent) socket.destroy();
-  await vi.waitFor(async () => expect((await ask(`${stage.url}/api/logs`)).status).toBe(200));
+  await vi.waitFor(async () => expect((await ask(`${harness.url}/api/logs`)).status).toBe(200));
   const sequences: number[] = [];
   for (let cursor: string | null = ""; cursor !== null;) {
-    const page = JSON.parse((await ask(`${stage.url}/api/logs?cursor=${cursor}`)).body);
+    const page = JSON.parse((await ask(`${harness.url}/api/logs?cursor=${cursor}`)).body);
     sequences.push(...page.records.map(({ sequence }: { sequence: number }) => sequence));
     cursor = page.next_cursor;
   }

@@ -3,7 +3,7 @@ import { LEVELS, type Envelope } from "tailgate";
 import type { LogRecord } from "tailgate/plugin";
 import { TimeBuckets, type BucketsMessage } from "../../src/wire/histogram.ts";
 import { Sessions } from "./history-disk.ts";
-import { ask, Stage } from "../harness/http-server.ts";
+import { ask, HttpHarness } from "../harness/http-server.ts";
 
 type Query = Record<string, string>;
 
@@ -14,21 +14,21 @@ interface Counts extends BucketsMessage {
   readonly next_cursor: string | null;
 }
 
-async function read<Answer>(stage: Stage, path: string, query: Query): Promise<Answer> {
-  const { status, body } = await ask(`${stage.url}${path}?${new URLSearchParams(query)}`);
+async function read<Answer>(harness: HttpHarness, path: string, query: Query): Promise<Answer> {
+  const { status, body } = await ask(`${harness.url}${path}?${new URLSearchParams(query)}`);
   expect({ status, body }).toMatchObject({ status: 200 });
   return JSON.parse(body) as Answer;
 }
 
 /** All answers, up to the end of the journal. */
 async function walked<Answer extends { readonly next_cursor: string | null }>(
-  stage: Stage,
+  harness: HttpHarness,
   path: string,
   query: Query,
 ): Promise<Answer[]> {
-  const answers = [await read<Answer>(stage, path, query)];
+  const answers = [await read<Answer>(harness, path, query)];
   for (let cursor; (cursor = answers.at(-1)!.next_cursor);) {
-    answers.push(await read<Answer>(stage, path, { ...query, cursor }));
+    answers.push(await read<Answer>(harness, path, { ...query, cursor }));
   }
   return answers;
 }
@@ -73,7 +73,7 @@ describe.for(["memory", "sqlite"] as const)("in the engine %s", (engine) => {
     for (let from = 0; from < 2000; from += 100) {
       await first.log(...recordsOf(2000).slice(from, from + 100));
     }
-    const stage = await sessions.next();
+    const harness = await sessions.next();
     const queries: Query[] = [
       {},
       { q: "level:WARNING -logger:logger.1" },
@@ -83,7 +83,7 @@ describe.for(["memory", "sqlite"] as const)("in the engine %s", (engine) => {
     ];
     for (const query of queries) {
       const pages = await walked<{ records: Envelope[]; next_cursor: string | null }>(
-        stage,
+        harness,
         "/api/logs",
         { ...query, limit: "1000" },
       );
@@ -100,7 +100,7 @@ describe.for(["memory", "sqlite"] as const)("in the engine %s", (engine) => {
       }
       for (const order of ["asc", "desc"]) {
         const facets = "logger,instance_id";
-        const answers = await walked<Counts>(stage, "/api/counts", { ...query, order, facets });
+        const answers = await walked<Counts>(harness, "/api/counts", { ...query, order, facets });
         expect(sumOf(answers).toJSON()).toEqual(wanted.toJSON());
         expect(answers).toHaveLength(1);
         expect(answers[0]!.facets).toEqual({ logger: loggers, instance_id: instances });
@@ -110,11 +110,11 @@ describe.for(["memory", "sqlite"] as const)("in the engine %s", (engine) => {
 });
 
 test("one request looks at a bounded part of the journal, and says which; what comes is counted from there on", async () => {
-  const stage = await new Stage({ tailBytesMax: 1e9 }).open();
+  const harness = await new HttpHarness({ tailBytesMax: 1e9 }).open();
   const some = recordsOf(1000);
-  for (let batch = 0; batch < 60; batch++) await stage.log(...some);
+  for (let batch = 0; batch < 60; batch++) await harness.log(...some);
   const query = { q: "-nothing" };
-  const answers = await walked<Counts>(stage, "/api/counts", query);
+  const answers = await walked<Counts>(harness, "/api/counts", query);
   expect(answers.length).toBeGreaterThan(1);
   const stretches = answers.map(({ counted }) => counted);
   expect(stretches[0]!.to).toBe(60_000);
@@ -126,19 +126,19 @@ test("one request looks at a bounded part of the journal, and says which; what c
 
   const { epoch } = answers[0]!;
   const cursor = `${epoch}:60001`;
-  const none = await read<Counts>(stage, "/api/counts", { ...query, order: "asc", cursor });
+  const none = await read<Counts>(harness, "/api/counts", { ...query, order: "asc", cursor });
   expect(none).toMatchObject({ counted: { from: 60_001, to: 60_000 }, next_cursor: null });
   expect(none).toMatchObject({ first_ms: null, last_ms: null, buckets: [] });
-  await stage.log(...recordsOf(3));
-  const news = await read<Counts>(stage, "/api/counts", { ...query, order: "asc", cursor });
+  await harness.log(...recordsOf(3));
+  const news = await read<Counts>(harness, "/api/counts", { ...query, order: "asc", cursor });
   expect(news.counted).toEqual({ from: 60_001, to: 60_003 });
   expect(TimeBuckets.fromMessage(news).sums).toEqual([0, 2, 1, 0, 0]);
 });
 
 test("what a query says that is not understood is refused, with what is valid", async () => {
-  const stage = await new Stage().open();
+  const harness = await new HttpHarness().open();
   const errorOf = async (query: string): Promise<unknown> => {
-    const { status, body } = await ask(`${stage.url}/api/counts?${query}`);
+    const { status, body } = await ask(`${harness.url}/api/counts?${query}`);
     return { status, ...JSON.parse(body).error };
   };
   expect(await errorOf("limit=5")).toMatchObject({
@@ -157,17 +157,17 @@ test("what a query says that is not understood is refused, with what is valid", 
 });
 
 test("a record whose time is far off sets no range: it is counted as before or after", async () => {
-  const stage = await new Stage().open();
+  const harness = await new HttpHarness().open();
   const nowMs = Date.now();
   const at = (timeMs: number, severityText = "INFO") => ({
     timestamp: BigInt(timeMs) * 1_000_000n,
     severityText,
   });
-  await stage.log(at(nowMs - 10_000), at(nowMs, "ERROR"), at(nowMs - 5000));
-  const usual = await read<Counts>(stage, "/api/counts", {});
+  await harness.log(at(nowMs - 10_000), at(nowMs, "ERROR"), at(nowMs - 5000));
+  const usual = await read<Counts>(harness, "/api/counts", {});
   expect(usual).toMatchObject({ before: 0, after: 0, levels: [0, 2, 0, 1, 0] });
   // Seconds and milliseconds in place of nanoseconds, a clock that was never set; -1 as an unsigned number, 2100.
-  await stage.log(
+  await harness.log(
     { timestamp: 1_796_000_000n },
     { timestamp: 1_796_000_000_000n },
     at(Date.UTC(2000, 0, 1), "ERROR"),
@@ -176,45 +176,45 @@ test("a record whose time is far off sets no range: it is counted as before or a
   );
   const { first_ms, last_ms, bucket_ms, buckets } = usual;
   for (const order of ["asc", "desc"]) {
-    const counts = await read<Counts>(stage, "/api/counts", { order, facets: "logger" });
+    const counts = await read<Counts>(harness, "/api/counts", { order, facets: "logger" });
     expect(counts).toMatchObject({ first_ms, last_ms, bucket_ms, buckets, before: 3, after: 2 });
     expect(counts).toMatchObject({ levels: [0, 6, 0, 2, 0], counted: { from: 1, to: 8 } });
     expect(counts.facets["logger"]).toEqual({ "orchestrator.server": 8 });
   }
   // A few long before all others, as of a device without a clock.
-  await stage.log(at(nowMs - 3 * 365 * 86_400_000), at(nowMs - 1000));
-  const strayed = await read<Counts>(stage, "/api/counts", {});
+  await harness.log(at(nowMs - 3 * 365 * 86_400_000), at(nowMs - 1000));
+  const strayed = await read<Counts>(harness, "/api/counts", {});
   expect(strayed).toMatchObject({ first_ms, last_ms, bucket_ms, before: 4, after: 2 });
   // What is asked for is no outlier.
   const since = new Date(nowMs - 4 * 365 * 86_400_000).toISOString();
-  const whole = await read<Counts>(stage, "/api/counts", { since });
+  const whole = await read<Counts>(harness, "/api/counts", { since });
   expect(whole).toMatchObject({ before: 0, after: 2, levels: [0, 6, 0, 1, 0] });
   expect(TimeBuckets.fromMessage(whole).sums).toEqual([0, 4, 0, 1, 0]);
-  const early = await read<Counts>(stage, "/api/counts", { since: "0", until: "1800000" });
+  const early = await read<Counts>(harness, "/api/counts", { since: "0", until: "1800000" });
   expect(early).toMatchObject({ before: 0, after: 0, levels: [0, 2, 0, 0, 0] });
   expect(TimeBuckets.fromMessage(early).sums).toEqual([0, 2, 0, 0, 0]);
-  const late = await read<Counts>(stage, "/api/counts", { since: `${nowMs - 60_000}` });
+  const late = await read<Counts>(harness, "/api/counts", { since: `${nowMs - 60_000}` });
   expect(late).toMatchObject({ before: 0, after: 2, bucket_ms });
 });
 
 test("a facet has a thousand values at most, the newest", async () => {
-  const stage = await new Stage().open();
+  const harness = await new HttpHarness().open();
   const scope = (index: number) => ({ name: `l${index}`, version: "", attributes: new Map() });
-  await stage.log(...Array.from({ length: 1500 }, (_, index) => ({ scope: scope(index) })));
-  const { facets } = await read<Counts>(stage, "/api/counts", { facets: "logger" });
+  await harness.log(...Array.from({ length: 1500 }, (_, index) => ({ scope: scope(index) })));
+  const { facets } = await read<Counts>(harness, "/api/counts", { facets: "logger" });
   expect(Object.keys(facets["logger"]!)).toHaveLength(1000);
   expect(facets["logger"]).toMatchObject({ l1499: 1, l500: 1 });
 });
 
 test("values of facets that are as long as a record take a bounded part of the answer", async () => {
-  const stage = await new Stage().open();
+  const harness = await new HttpHarness().open();
   const long = "x".repeat(400_000);
   for (let index = 0; index < 5; index++) {
-    await stage.log({ scope: { name: `${index}${long}`, version: "", attributes: new Map() } });
+    await harness.log({ scope: { name: `${index}${long}`, version: "", attributes: new Map() } });
   }
   const short = { scope: { name: "short", version: "", attributes: new Map() } };
-  await stage.log(short);
-  const answer = await read<Counts>(stage, "/api/counts", { facets: "logger" });
+  await harness.log(short);
+  const answer = await read<Counts>(harness, "/api/counts", { facets: "logger" });
   expect(Object.keys(answer.facets["logger"]!).map((name) => name.length)).toEqual([
     5, 400_001, 400_001,
   ]);

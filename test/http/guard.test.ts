@@ -1,21 +1,21 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { ask, handshake, sendRaw, Stage } from "../harness/http-server.ts";
+import { ask, handshake, sendRaw, HttpHarness } from "../harness/http-server.ts";
 
 const ENDING = "If it is meant to, add it to allowed_hosts in the configuration.";
 
-async function statusOf(stage: Stage, headers: Record<string, string>): Promise<number> {
-  return (await ask(`${stage.url}/healthz`, { headers })).status;
+async function statusOf(harness: HttpHarness, headers: Record<string, string>): Promise<number> {
+  return (await ask(`${harness.url}/healthz`, { headers })).status;
 }
 
 /** What requests with each of these values of a header are answered. */
 async function statuses(
-  stage: Stage,
+  harness: HttpHarness,
   header: "Host" | "Origin",
   values: readonly string[],
 ): Promise<Record<string, number>> {
   const answers: Record<string, number> = {};
-  for (const value of values) answers[value] = await statusOf(stage, { [header]: value });
+  for (const value of values) answers[value] = await statusOf(harness, { [header]: value });
   return answers;
 }
 
@@ -25,15 +25,15 @@ function each(values: readonly string[], status: number): Record<string, number>
 
 describe("Host", () => {
   test("names of loopback are served with any port, which a port forward may have, or without one", async () => {
-    const stage = await new Stage().open();
+    const harness = await new HttpHarness().open();
     const names = ["localhost", "LOCALHOST", "127.0.0.1", "[::1]"];
-    const hosts = names.flatMap((name) => [name, `${name}:${stage.port}`, `${name}:9001`]);
-    expect(await statuses(stage, "Host", hosts)).toEqual(each(hosts, 200));
+    const hosts = names.flatMap((name) => [name, `${name}:${harness.port}`, `${name}:9001`]);
+    expect(await statuses(harness, "Host", hosts)).toEqual(each(hosts, 200));
   });
 
   test("another name is refused, with the header, its value and the option", async () => {
-    const stage = await new Stage().open();
-    const { status, body, headers } = await ask(`${stage.url}/api/logs`, {
+    const harness = await new HttpHarness().open();
+    const { status, body, headers } = await ask(`${harness.url}/api/logs`, {
       headers: { Host: "evil.example" },
     });
     expect(status).toBe(403);
@@ -43,8 +43,8 @@ describe("Host", () => {
   });
 
   test("a name that begins alike, a trailing dot, a port that is none and user information are refused", async () => {
-    const stage = await new Stage().open();
-    const { port } = stage;
+    const harness = await new HttpHarness().open();
+    const { port } = harness;
     const others = [
       "localhost:65536",
       "localhost.evil.example",
@@ -55,29 +55,29 @@ describe("Host", () => {
       "[::2]",
       "127.0.0.2",
     ];
-    expect(await statuses(stage, "Host", others)).toEqual(each(others, 403));
+    expect(await statuses(harness, "Host", others)).toEqual(each(others, 403));
   });
 
   test("a request of HTTP/1.0 without Host is served health and metrics only, one of HTTP/1.1 is bad", async () => {
-    const stage = await new Stage().open();
+    const harness = await new HttpHarness().open();
     for (const path of ["/healthz", "/readyz?verbose", "/metrics"]) {
-      const answer = await sendRaw(stage.port, `GET ${path} HTTP/1.0\r\n\r\n`);
+      const answer = await sendRaw(harness.port, `GET ${path} HTTP/1.0\r\n\r\n`);
       expect(answer).toMatch(/^HTTP\/1.1 200 /);
     }
     for (const path of ["/", "/api/logs", "/v1/logs", "/ws/logs", "/healthz/"]) {
-      const answer = await sendRaw(stage.port, `GET ${path} HTTP/1.0\r\n\r\n`);
+      const answer = await sendRaw(harness.port, `GET ${path} HTTP/1.0\r\n\r\n`);
       expect(answer).toMatch(/^HTTP\/1.1 403 /);
       expect(answer).toContain("The Host header (missing) does not name this gateway.");
     }
     const foreign = "GET /metrics HTTP/1.0\r\nOrigin: https://evil.example\r\n\r\n";
-    expect(await sendRaw(stage.port, foreign)).toMatch(/^HTTP\/1.1 403 /);
-    expect(await sendRaw(stage.port, "GET /healthz HTTP/1.1\r\n\r\n")).toMatch(/^HTTP\/1.1 400 /);
+    expect(await sendRaw(harness.port, foreign)).toMatch(/^HTTP\/1.1 403 /);
+    expect(await sendRaw(harness.port, "GET /healthz HTTP/1.1\r\n\r\n")).toMatch(/^HTTP\/1.1 400 /);
     const empty = "GET /healthz HTTP/1.1\r\nHost:\r\nConnection: close\r\n\r\n";
-    expect(await sendRaw(stage.port, empty)).toMatch(/^HTTP\/1.1 403 /);
+    expect(await sendRaw(harness.port, empty)).toMatch(/^HTTP\/1.1 403 /);
   });
 
   test("two Host headers are a bad request, whatever they say, also for an upgrade", async () => {
-    const stage = await new Stage().open();
+    const harness = await new HttpHarness().open();
     const heads = [
       "Host: localhost\r\nHost: localhost",
       "Host: localhost\r\nHost: evil.example",
@@ -85,23 +85,23 @@ describe("Host", () => {
     ];
     for (const head of heads) {
       const request = `GET /api/logs HTTP/1.1\r\n${head}\r\nConnection: close\r\n\r\n`;
-      expect(await sendRaw(stage.port, request)).toMatch(/^HTTP\/1.1 400 /);
+      expect(await sendRaw(harness.port, request)).toMatch(/^HTTP\/1.1 400 /);
       const upgrade = handshake("/ws/logs", {}).replace("\r\n", `\r\n${head}\r\n`);
-      expect(await sendRaw(stage.port, upgrade)).toMatch(/^HTTP\/1.1 400 /);
+      expect(await sendRaw(harness.port, upgrade)).toMatch(/^HTTP\/1.1 400 /);
     }
   });
 
   test("a target with a host is served as its path, and its host is checked like the header", async () => {
-    const stage = new Stage();
-    stage.server.plugins.route(
+    const harness = new HttpHarness();
+    harness.server.plugins.route(
       "GET",
       "/mine",
       (request, response) => void response.end(request.url),
     );
-    stage.server.plugins.upgrade("/ws", (request, socket) => socket.end(request.url));
-    await stage.open();
+    harness.server.plugins.upgrade("/ws", (request, socket) => socket.end(request.url));
+    await harness.open();
     const answerTo = (target: string, host = "localhost"): Promise<string> =>
-      sendRaw(stage.port, `GET ${target} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`);
+      sendRaw(harness.port, `GET ${target} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`);
     expect(await answerTo("http://LOCALHOST:9/healthz")).toMatch(/^HTTP\/1.1 200 /);
     expect(await answerTo("http://localhost/mine?a=1")).toMatch(/200 OK[^]*\/mine\?a=1/);
     expect(await answerTo("http://localhost?a=1")).toMatch(/^HTTP\/1.1 200 /);
@@ -110,14 +110,14 @@ describe("Host", () => {
     expect(await answerTo("http://localhost/mine", "evil.example")).toMatch(/^HTTP\/1.1 403 /);
     expect(await answerTo("ftp://localhost/mine")).toMatch(/^HTTP\/1.1 400 /);
     const upgrade = (target: string): Promise<string> =>
-      sendRaw(stage.port, handshake(target, { Host: "localhost" }));
+      sendRaw(harness.port, handshake(target, { Host: "localhost" }));
     expect(await upgrade("http://localhost/ws?replay=1")).toBe("/ws?replay=1");
     expect(await upgrade("http://evil.example/ws")).toMatch(/^HTTP\/1.1 403 /);
   });
 
   test("allowed_hosts lets a name in with any port, or with the one that it gives", async () => {
     const allowedHosts = ["Logs.Example.com", "other.example:8443", "proxy.example:443", "fd00::1"];
-    const stage = await new Stage({ allowedHosts }).open();
+    const harness = await new HttpHarness({ allowedHosts }).open();
     const allowed = [
       "logs.example.com",
       "logs.example.com:444",
@@ -131,12 +131,12 @@ describe("Host", () => {
       "www.logs.example.com",
       "proxy.example:80",
     ];
-    expect(await statuses(stage, "Host", allowed)).toEqual(each(allowed, 200));
-    expect(await statuses(stage, "Host", refused)).toEqual(each(refused, 403));
+    expect(await statuses(harness, "Host", allowed)).toEqual(each(allowed, 200));
+    expect(await statuses(harness, "Host", refused)).toEqual(each(refused, 403));
   });
 
   test("no host but those listed is let in", async () => {
-    const stage = await new Stage({ allowedHosts: ["logs.example.com"] }).open();
+    const harness = await new HttpHarness({ allowedHosts: ["logs.example.com"] }).open();
     const names = fc.oneof(
       fc.domain(),
       fc.ipV4(),
@@ -145,7 +145,7 @@ describe("Host", () => {
     const property = fc.asyncProperty(names, fc.option(fc.nat(65_535)), async (name, port) => {
       fc.pre(!["logs.example.com", "127.0.0.1", "[::1]"].includes(name));
       const host = port === null ? name : `${name}:${port}`;
-      expect(await statusOf(stage, { Host: host })).toBe(403);
+      expect(await statusOf(harness, { Host: host })).toBe(403);
     });
     await fc.assert(property, { numRuns: 60 });
   });
@@ -153,8 +153,8 @@ describe("Host", () => {
 
 describe("Origin", () => {
   test("pages of this gateway are served, and those of the original's frontend", async () => {
-    const stage = await new Stage().open();
-    const { port } = stage;
+    const harness = await new HttpHarness().open();
+    const { port } = harness;
     const origins = [
       `http://localhost:${port}`,
       `http://127.0.0.1:${port}`,
@@ -163,12 +163,12 @@ describe("Origin", () => {
       "http://localhost:3000",
       "http://127.0.0.1:3000",
     ];
-    expect(await statuses(stage, "Origin", origins)).toEqual(each(origins, 200));
+    expect(await statuses(harness, "Origin", origins)).toEqual(each(origins, 200));
   });
 
   test("another site is refused, with the header, its value and the option", async () => {
-    const stage = await new Stage().open();
-    const { status, body } = await ask(`${stage.url}/api/logs`, {
+    const harness = await new HttpHarness().open();
+    const { status, body } = await ask(`${harness.url}/api/logs`, {
       headers: { Origin: "https://evil.example" },
     });
     expect(status).toBe(403);
@@ -178,8 +178,8 @@ describe("Origin", () => {
   });
 
   test("other ports of this machine, opaque origins and look-alikes are refused", async () => {
-    const stage = await new Stage().open();
-    const { port } = stage;
+    const harness = await new HttpHarness().open();
+    const { port } = harness;
     const others = [
       "null",
       "",
@@ -192,11 +192,11 @@ describe("Origin", () => {
       `ftp://localhost:${port}`,
       "chrome-extension://abcdefgh",
     ];
-    expect(await statuses(stage, "Origin", others)).toEqual(each(others, 403));
+    expect(await statuses(harness, "Origin", others)).toEqual(each(others, 403));
   });
 
   test("through a port forward, pages of the forwarded port are the gateway's, and no others", async () => {
-    const stage = await new Stage().open();
+    const harness = await new HttpHarness().open();
     const own = [
       ["localhost:9001", "http://localhost:9001"],
       ["127.0.0.1:9001", "http://127.0.0.1:9001"],
@@ -207,8 +207,8 @@ describe("Origin", () => {
     const others = [
       ["localhost:9001", "http://localhost:5000"],
       ["localhost:9001", "http://localhost"],
-      ["localhost:9001", `http://localhost:${stage.port}`],
-      [`localhost:${stage.port}`, "http://localhost:9001"],
+      ["localhost:9001", `http://localhost:${harness.port}`],
+      [`localhost:${harness.port}`, "http://localhost:9001"],
       ["localhost:9001", "null"],
       ["evil.example:9001", "http://evil.example:9001"],
     ];
@@ -217,7 +217,7 @@ describe("Origin", () => {
       [403, others],
     ] as const) {
       for (const [Host = "", Origin = ""] of pairs) {
-        expect({ Host, Origin, status: await statusOf(stage, { Host, Origin }) }).toEqual({
+        expect({ Host, Origin, status: await statusOf(harness, { Host, Origin }) }).toEqual({
           Host,
           Origin,
           status,
@@ -228,21 +228,24 @@ describe("Origin", () => {
 
   test("pages of the original's frontend are refused if they are not trusted, but not if they are listed", async () => {
     const origin = "http://localhost:3000";
-    const stage = await new Stage({ trustsDefaultOrigins: false }).open();
-    expect(await statusOf(stage, { Origin: origin })).toBe(403);
-    expect(await statusOf(stage, { Origin: "http://127.0.0.1:3000" })).toBe(403);
-    expect(await statusOf(stage, { Origin: stage.url })).toBe(200);
-    const listed = await new Stage({ trustsDefaultOrigins: false, allowedHosts: [origin] }).open();
+    const harness = await new HttpHarness({ trustsDefaultOrigins: false }).open();
+    expect(await statusOf(harness, { Origin: origin })).toBe(403);
+    expect(await statusOf(harness, { Origin: "http://127.0.0.1:3000" })).toBe(403);
+    expect(await statusOf(harness, { Origin: harness.url })).toBe(200);
+    const listed = await new HttpHarness({
+      trustsDefaultOrigins: false,
+      allowedHosts: [origin],
+    }).open();
     expect(await statusOf(listed, { Origin: origin })).toBe(200);
   });
 
   test("allowed_hosts lets in pages of a host, and pages of an origin, which is no host", async () => {
     const allowedHosts = ["logs.example.com", "https://app.example:443/", "http://localhost:5173"];
-    const stage = await new Stage({ allowedHosts }).open();
+    const harness = await new HttpHarness({ allowedHosts }).open();
     const origins = ["https://logs.example.com", "https://app.example", "http://localhost:5173"];
-    expect(await statuses(stage, "Origin", origins)).toEqual(each(origins, 200));
-    expect(await statusOf(stage, { Origin: "http://app.example" })).toBe(403);
-    expect(await statusOf(stage, { Host: "app.example" })).toBe(403);
+    expect(await statuses(harness, "Origin", origins)).toEqual(each(origins, 200));
+    expect(await statusOf(harness, { Origin: "http://app.example" })).toBe(403);
+    expect(await statusOf(harness, { Host: "app.example" })).toBe(403);
   });
 });
 
@@ -250,26 +253,26 @@ describe("Sec-Fetch-Site", () => {
   const PATHS = ["/api/logs", "/api/counts", "/api/stats", "/metrics", "/healthz", "/v1/logs"];
 
   async function statusAt(
-    stage: Stage,
+    harness: HttpHarness,
     path: string,
     headers: Record<string, string>,
   ): Promise<number> {
-    return (await ask(stage.url + path, { headers })).status;
+    return (await ask(harness.url + path, { headers })).status;
   }
 
   test("requests of other sites' pages that have no Origin, such as an image's, are refused everywhere", async () => {
-    const stage = new Stage();
-    stage.server.plugins.route("*", "/v1/logs", (_request, response) => void response.end());
-    await stage.open();
+    const harness = new HttpHarness();
+    harness.server.plugins.route("*", "/v1/logs", (_request, response) => void response.end());
+    await harness.open();
     for (const path of PATHS) {
       for (const site of ["cross-site", "same-site", "Cross-Site", "same-origin, cross-site"]) {
-        expect(await statusAt(stage, path, { "Sec-Fetch-Site": site })).toBe(403);
+        expect(await statusAt(harness, path, { "Sec-Fetch-Site": site })).toBe(403);
       }
       for (const site of ["same-origin", "none"]) {
-        expect(await statusAt(stage, path, { "Sec-Fetch-Site": site })).toBe(200);
+        expect(await statusAt(harness, path, { "Sec-Fetch-Site": site })).toBe(200);
       }
     }
-    const { body } = await ask(`${stage.url}/api/logs`, {
+    const { body } = await ask(`${harness.url}/api/logs`, {
       headers: { "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "image" },
     });
     expect(body).toBe(
@@ -278,98 +281,98 @@ describe("Sec-Fetch-Site", () => {
   });
 
   test("requests with an Origin that is let in are answered, from whatever site", async () => {
-    const stage = await new Stage().open();
+    const harness = await new HttpHarness().open();
     for (const site of ["cross-site", "same-site"]) {
       const headers = { "Sec-Fetch-Site": site, Origin: "http://localhost:3000" };
-      expect(await statusAt(stage, "/api/logs", headers)).toBe(200);
+      expect(await statusAt(harness, "/api/logs", headers)).toBe(200);
       const foreign = { ...headers, Origin: "https://evil.example" };
-      expect(await statusAt(stage, "/api/logs", foreign)).toBe(403);
+      expect(await statusAt(harness, "/api/logs", foreign)).toBe(403);
     }
   });
 
   test("a link from elsewhere opens the dashboard, and nothing else", async () => {
-    const stage = await new Stage().open();
+    const harness = await new HttpHarness().open();
     const link = {
       "Sec-Fetch-Site": "cross-site",
       "Sec-Fetch-Mode": "navigate",
       "Sec-Fetch-Dest": "document",
     };
-    expect(await statusAt(stage, "/", link)).toBe(200);
-    expect(await statusAt(stage, "/?q=error", link)).toBe(200);
-    expect(await statusAt(stage, "/api/logs", link)).toBe(403);
-    expect(await statusAt(stage, "/", { ...link, "Sec-Fetch-Dest": "iframe" })).toBe(403);
-    expect(await statusAt(stage, "/", { ...link, "Sec-Fetch-Mode": "no-cors" })).toBe(403);
-    expect(await statusAt(stage, "/", { ...link, Host: "evil.example" })).toBe(403);
-    const post = await ask(`${stage.url}/`, { method: "POST", headers: link });
+    expect(await statusAt(harness, "/", link)).toBe(200);
+    expect(await statusAt(harness, "/?q=error", link)).toBe(200);
+    expect(await statusAt(harness, "/api/logs", link)).toBe(403);
+    expect(await statusAt(harness, "/", { ...link, "Sec-Fetch-Dest": "iframe" })).toBe(403);
+    expect(await statusAt(harness, "/", { ...link, "Sec-Fetch-Mode": "no-cors" })).toBe(403);
+    expect(await statusAt(harness, "/", { ...link, Host: "evil.example" })).toBe(403);
+    const post = await ask(`${harness.url}/`, { method: "POST", headers: link });
     expect(post.status).toBe(403);
   });
 
   test("an upgrade without an Origin is refused to another site's page", async () => {
-    const stage = new Stage();
-    stage.server.plugins.upgrade("/ws/logs", (_request, socket) => socket.end("taken"));
-    await stage.open();
+    const harness = new HttpHarness();
+    harness.server.plugins.upgrade("/ws/logs", (_request, socket) => socket.end("taken"));
+    await harness.open();
     const foreign = { Host: "localhost", "Sec-Fetch-Site": "cross-site" };
-    const answer = await sendRaw(stage.port, handshake("/ws/logs", foreign));
+    const answer = await sendRaw(harness.port, handshake("/ws/logs", foreign));
     expect(answer).toMatch(/^HTTP\/1.1 403 /);
     const frontend = { ...foreign, Origin: "http://localhost:3000" };
-    expect(await sendRaw(stage.port, handshake("/ws/logs", frontend))).toBe("taken");
+    expect(await sendRaw(harness.port, handshake("/ws/logs", frontend))).toBe("taken");
     const forwarded = { Host: "localhost:9001", Origin: "http://localhost:9001" };
-    expect(await sendRaw(stage.port, handshake("/ws/logs", forwarded))).toBe("taken");
+    expect(await sendRaw(harness.port, handshake("/ws/logs", forwarded))).toBe("taken");
   });
 });
 
 test("an entry of allowed_hosts that says nothing is an error at the start", () => {
   for (const entry of ["*", "a b", "http://", "http://*.example.com", "host:port", ""]) {
-    expect(() => new Stage({ allowedHosts: [entry] })).toThrow(
+    expect(() => new HttpHarness({ allowedHosts: [entry] })).toThrow(
       `allowed_hosts: ${JSON.stringify(entry)} is neither a host (logs.example.com), nor a host with a port, nor an origin (https://app.example.com).`,
     );
   }
 });
 
 test("the bind host is a name of its own", async () => {
-  const stage = await new Stage({ host: "127.0.0.2" }).open();
-  expect(stage.url).toBe(`http://127.0.0.2:${stage.port}`);
-  expect(await statusOf(stage, {})).toBe(200);
+  const harness = await new HttpHarness({ host: "127.0.0.2" }).open();
+  expect(harness.url).toBe(`http://127.0.0.2:${harness.port}`);
+  expect(await statusOf(harness, {})).toBe(200);
 });
 
 test("upgrades and plugins' routes are guarded alike", async () => {
-  const stage = new Stage();
-  stage.server.plugins.upgrade("/ws/logs", (_request, socket) => socket.destroy());
-  stage.server.plugins.route(
+  const harness = new HttpHarness();
+  harness.server.plugins.upgrade("/ws/logs", (_request, socket) => socket.destroy());
+  harness.server.plugins.route(
     "POST",
     "/v1/logs",
     (_request, response) => void response.end("taken"),
   );
-  await stage.open();
+  await harness.open();
   const cross = { Host: "localhost", Origin: "https://evil.example" };
-  const answer = await sendRaw(stage.port, handshake("/ws/logs", cross));
+  const answer = await sendRaw(harness.port, handshake("/ws/logs", cross));
   expect(answer).toMatch(/^HTTP\/1.1 403 Forbidden\r\nConnection: close\r\n/);
   expect(answer).toContain(
     'The Origin header "https://evil.example" is not a page of this gateway.',
   );
-  const post = await ask(`${stage.url}/v1/logs`, { method: "POST", headers: cross });
+  const post = await ask(`${harness.url}/v1/logs`, { method: "POST", headers: cross });
   expect(post.status).toBe(403);
 });
 
 test("each refusal is logged once, and strangers cannot fill the log", async () => {
-  const stage = await new Stage().open();
+  const harness = await new HttpHarness().open();
   for (let index = 0; index < 30; index++) {
-    await statusOf(stage, { Host: `evil${index}.example` });
-    await statusOf(stage, { Host: `evil${index}.example` });
+    await statusOf(harness, { Host: `evil${index}.example` });
+    await statusOf(harness, { Host: `evil${index}.example` });
   }
-  expect(stage.lines).toHaveLength(20);
-  expect(stage.lines[0]).toBe(
+  expect(harness.lines).toHaveLength(20);
+  expect(harness.lines[0]).toBe(
     `A request was rejected. The Host header "evil0.example" does not name this gateway. ${ENDING}`,
   );
-  const { body } = await ask(`${stage.url}/metrics`);
+  const { body } = await ask(`${harness.url}/metrics`);
   expect(body).toContain("\ntailgate_http_requests_refused_total 60\n");
 });
 
 test("a receiver's own port is guarded alike", async () => {
   const { createServer } = await import("node:http");
-  const stage = await new Stage().open();
+  const harness = await new HttpHarness().open();
   const receiver = createServer((request, response) => {
-    response.end(stage.server.plugins.refusal(request) ?? "served");
+    response.end(harness.server.plugins.refusal(request) ?? "served");
   });
   await new Promise<void>((resolve) => void receiver.listen(0, "127.0.0.1", resolve));
   const { port } = receiver.address() as { port: number };

@@ -1,10 +1,10 @@
 import { describe, expect, test } from "vitest";
-import { ask, Stage } from "../harness/http-server.ts";
+import { ask, HttpHarness } from "../harness/http-server.ts";
 
 test("healthz answers ok as long as the loop turns, ready or not", async () => {
-  const stage = await new Stage().open();
-  stage.notReady = "the journal cannot be written";
-  const { status, body, headers } = await ask(`${stage.url}/healthz`);
+  const harness = await new HttpHarness().open();
+  harness.notReady = "the journal cannot be written";
+  const { status, body, headers } = await ask(`${harness.url}/healthz`);
   expect(status).toBe(200);
   expect(headers["content-type"]).toBe("application/json; charset=utf-8");
   expect(JSON.parse(body)).toEqual({ status: "ok" });
@@ -12,11 +12,11 @@ test("healthz answers ok as long as the loop turns, ready or not", async () => {
 
 describe("readyz", () => {
   test("is 200 while records can be taken; a component's last error is shown and changes nothing", async () => {
-    const stage = new Stage();
-    stage.component({ id: "otlp", lastError: "connect ECONNREFUSED 127.0.0.1:4318" });
-    stage.component({ id: "intake", kind: "intake" });
-    await stage.open();
-    const { status, body } = await ask(`${stage.url}/readyz`);
+    const harness = new HttpHarness();
+    harness.component({ id: "otlp", lastError: "connect ECONNREFUSED 127.0.0.1:4318" });
+    harness.component({ id: "intake", kind: "intake" });
+    await harness.open();
+    const { status, body } = await ask(`${harness.url}/readyz`);
     expect(status).toBe(200);
     expect(JSON.parse(body)).toEqual({
       status: "ready",
@@ -29,12 +29,12 @@ describe("readyz", () => {
   });
 
   test("is 503 with the reason where they cannot, and 200 again when they can", async () => {
-    const stage = await new Stage().open();
-    stage.notReady = "starting";
-    const { status, body } = await ask(`${stage.url}/readyz`);
+    const harness = await new HttpHarness().open();
+    harness.notReady = "starting";
+    const { status, body } = await ask(`${harness.url}/readyz`);
     expect(status).toBe(503);
     expect(JSON.parse(body)).toEqual({ status: "not_ready", reason: "starting", components: [] });
-    stage.notReady = undefined;
-    expect((await ask(`${stage.url}/readyz`)).status).toBe(200);
+    harness.notReady = undefined;
+    expect((await ask(`${harness.url}/readyz`)).status).toBe(200);
   });
 });

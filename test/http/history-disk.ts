@@ -3,7 +3,7 @@ import type { Journal, Retention } from "../../src/journal/journal.ts";
 import { MemoryJournal } from "../../src/journal/memory.ts";
 import { SqliteJournal } from "../../src/journal/sqlite.ts";
 import { temporaryDirectory } from "../harness/workspace.ts";
-import { Stage } from "../harness/http-server.ts";
+import { HttpHarness } from "../harness/http-server.ts";
 
 const KEPT = { bytes: 1e12, ms: 1e15 };
 
@@ -13,7 +13,7 @@ export const KEEP_ALL: Retention = { system_log: KEPT, audit_log: KEPT };
 export class Sessions {
   readonly #directory: string | undefined;
   #journal: Journal | undefined;
-  #stage: Stage | undefined;
+  #harness: HttpHarness | undefined;
 
   private constructor(directory: string | undefined) {
     this.#directory = directory;
@@ -31,8 +31,8 @@ export class Sessions {
     return sessions;
   }
 
-  get stage(): Stage {
-    return this.#stage!;
+  get harness(): HttpHarness {
+    return this.#harness!;
   }
 
   get directory(): string {
@@ -40,7 +40,7 @@ export class Sessions {
   }
 
   /** Ends the one before, and begins the next one: what was logged before is on the disk alone. */
-  async next(retention: Retention = KEEP_ALL): Promise<Stage> {
+  async next(retention: Retention = KEEP_ALL): Promise<HttpHarness> {
     if (this.#directory === undefined) this.#journal ??= new MemoryJournal();
     else {
       await this.end();
@@ -50,8 +50,8 @@ export class Sessions {
       };
       this.#journal = await SqliteJournal.open({ directory: this.#directory, retention, alarm });
     }
-    this.#stage = await new Stage({ journal: this.#journal }).open();
-    return this.#stage;
+    this.#harness = await new HttpHarness({ journal: this.#journal }).open();
+    return this.#harness;
   }
 
   async end(): Promise<void> {

@@ -11,7 +11,7 @@ import type { Retention } from "../../src/journal/journal.ts";
 import type { LogRecord } from "tailgate/plugin";
 import { longestTurnMs } from "../harness/longest-turn.ts";
 import { KEEP_ALL, Sessions } from "./history-disk.ts";
-import { ask, Stage } from "../harness/http-server.ts";
+import { ask, HttpHarness } from "../harness/http-server.ts";
 
 interface Page {
   readonly epoch: string;
@@ -22,30 +22,30 @@ interface Page {
 
 type Query = Record<string, string | number>;
 
-function urlOf(stage: Stage, query: Query): string {
+function urlOf(harness: HttpHarness, query: Query): string {
   const text = Object.entries(query).map(([name, value]) => [name, String(value)]);
-  return `${stage.url}/api/logs?${new URLSearchParams(text)}`;
+  return `${harness.url}/api/logs?${new URLSearchParams(text)}`;
 }
 
-async function pageOf(stage: Stage, query: Query = {}): Promise<Page> {
-  const { status, body } = await ask(urlOf(stage, query));
+async function pageOf(harness: HttpHarness, query: Query = {}): Promise<Page> {
+  const { status, body } = await ask(urlOf(harness, query));
   expect({ status, body }).toMatchObject({ status: 200 });
   return JSON.parse(body) as Page;
 }
 
-async function pagesOf(stage: Stage, query: Query): Promise<Page[]> {
-  const pages = [await pageOf(stage, query)];
+async function pagesOf(harness: HttpHarness, query: Query): Promise<Page[]> {
+  const pages = [await pageOf(harness, query)];
   for (let cursor; (cursor = pages.at(-1)!.next_cursor);) {
-    pages.push(await pageOf(stage, { ...query, cursor }));
+    pages.push(await pageOf(harness, { ...query, cursor }));
   }
   return pages;
 }
 
 async function errorOf(
-  stage: Stage,
+  harness: HttpHarness,
   query: string,
 ): Promise<{ status: number; code: string; message: string }> {
-  const { status, body } = await ask(`${stage.url}/api/logs?${query}`);
+  const { status, body } = await ask(`${harness.url}/api/logs?${query}`);
   return { status, ...JSON.parse(body).error };
 }
 
@@ -70,16 +70,16 @@ function at(micros: number): bigint {
 
 describe("a page", () => {
   test("of an empty journal is empty", async () => {
-    const stage = await new Stage().open();
-    const empty = { epoch: stage.journal.epoch, records: [], gaps: [], next_cursor: null };
-    expect(await pageOf(stage)).toEqual(empty);
-    expect(await pageOf(stage, { order: "asc" })).toEqual(empty);
+    const harness = await new HttpHarness().open();
+    const empty = { epoch: harness.journal.epoch, records: [], gaps: [], next_cursor: null };
+    expect(await pageOf(harness)).toEqual(empty);
+    expect(await pageOf(harness, { order: "asc" })).toEqual(empty);
   });
 
   test("has the newest 100 first, each with its sequence and the envelope as it was sent", async () => {
-    const stage = await new Stage().open();
-    await stage.log(...numbered(150));
-    const page = await pageOf(stage);
+    const harness = await new HttpHarness().open();
+    await harness.log(...numbered(150));
+    const page = await pageOf(harness);
     expect(sequencesOf(page)).toEqual(Array.from({ length: 100 }, (_, index) => 150 - index));
     expect(page.records[0]).toEqual({
       sequence: 150,
@@ -94,15 +94,15 @@ describe("a page", () => {
         line: 0,
       },
     });
-    expect(page.next_cursor).toBe(`${stage.journal.epoch}:50`);
+    expect(page.next_cursor).toBe(`${harness.journal.epoch}:50`);
   });
 
   test("with order=asc begins with the oldest that memory holds", async () => {
-    const stage = await new Stage({ tailBytesMax: 10_000 }).open();
-    for (let batch = 0; batch < 20; batch++) await stage.log(...numbered(10));
-    const { oldest, newest } = stage.journal;
+    const harness = await new HttpHarness({ tailBytesMax: 10_000 }).open();
+    for (let batch = 0; batch < 20; batch++) await harness.log(...numbered(10));
+    const { oldest, newest } = harness.journal;
     expect(oldest).toBeGreaterThan(1);
-    const page = await pageOf(stage, { order: "asc", limit: 1000 });
+    const page = await pageOf(harness, { order: "asc", limit: 1000 });
     expect(sequencesOf(page)).toEqual(
       Array.from({ length: newest - oldest + 1 }, (_, index) => oldest + index),
     );
@@ -111,20 +111,20 @@ describe("a page", () => {
   });
 
   test("is stored nowhere, and is JSON in UTF-8 byte by byte", async () => {
-    const stage = await new Stage().open();
+    const harness = await new HttpHarness().open();
     const body = 'naïve "quotes"\n\u2028 日本語 😀';
-    await stage.log({ body });
-    const { headers, body: text } = await ask(`${stage.url}/api/logs`);
+    await harness.log({ body });
+    const { headers, body: text } = await ask(`${harness.url}/api/logs`);
     expect(headers["content-type"]).toBe("application/json; charset=utf-8");
     expect(headers["content-length"]).toBe(String(Buffer.byteLength(text)));
     expect(JSON.parse(text).records[0].data.message).toBe(body);
   });
 
   test("takes no further record once it has 8 MiB", async () => {
-    const stage = await new Stage().open();
+    const harness = await new HttpHarness().open();
     const body = "x".repeat(1 << 20);
-    for (let index = 0; index < 12; index++) await stage.log({ body });
-    const pages = await pagesOf(stage, {});
+    for (let index = 0; index < 12; index++) await harness.log({ body });
+    const pages = await pagesOf(harness, {});
     expect(pages.map(sequencesOf)).toEqual([
       [12, 11, 10, 9, 8, 7, 6, 5],
       [4, 3, 2, 1],
@@ -134,7 +134,7 @@ describe("a page", () => {
 
 describe("the pages of a query", () => {
   test("hold each match once and in order, whatever the batches, limits and filters", async () => {
-    const stage = await new Stage().open();
+    const harness = await new HttpHarness().open();
     const record = fc.record({
       body: fc.constantFrom("alpha", "beta", "gamma"),
       severityText: fc.constantFrom("INFO", "ERROR"),
@@ -156,12 +156,12 @@ describe("the pages of a query", () => {
       orders,
       fc.integer({ min: 1, max: 40 }),
       async (logged, query, order, limit) => {
-        for (const batch of logged) await stage.log(...batch);
-        const pages = await pagesOf(stage, { ...query, order, limit });
+        for (const batch of logged) await harness.log(...batch);
+        const pages = await pagesOf(harness, { ...query, order, limit });
         const filter = parseFilter(query);
         const expected: number[] = [];
-        for (let sequence = 1; sequence <= stage.journal.newest; sequence++) {
-          if (filter.matches(stage.journal.readFrom(sequence)!, 0)) expected.push(sequence);
+        for (let sequence = 1; sequence <= harness.journal.newest; sequence++) {
+          if (filter.matches(harness.journal.readFrom(sequence)!, 0)) expected.push(sequence);
         }
         expect(pages.flatMap(sequencesOf)).toEqual(
           order === "asc" ? expected : expected.toReversed(),
@@ -173,21 +173,21 @@ describe("the pages of a query", () => {
   });
 
   test("get on from before the first record, too", async () => {
-    const stage = await new Stage().open();
-    await stage.log({}, {}, {});
-    const cursor = `${stage.journal.epoch}:0`;
-    const upwards = await pageOf(stage, { order: "asc", cursor });
+    const harness = await new HttpHarness().open();
+    await harness.log({}, {}, {});
+    const cursor = `${harness.journal.epoch}:0`;
+    const upwards = await pageOf(harness, { order: "asc", cursor });
     expect([sequencesOf(upwards), upwards.next_cursor]).toEqual([[1, 2, 3], null]);
-    const downwards = await pageOf(stage, { cursor });
+    const downwards = await pageOf(harness, { cursor });
     expect([sequencesOf(downwards), downwards.next_cursor]).toEqual([[], null]);
   });
 
   test("downwards are not disturbed by what arrives meanwhile", async () => {
-    const stage = await new Stage().open();
-    await stage.log(...numbered(6));
-    const first = await pageOf(stage, { limit: 4 });
-    await stage.log(...numbered(5));
-    const second = await pageOf(stage, { limit: 4, cursor: first.next_cursor! });
+    const harness = await new HttpHarness().open();
+    await harness.log(...numbered(6));
+    const first = await pageOf(harness, { limit: 4 });
+    await harness.log(...numbered(5));
+    const second = await pageOf(harness, { limit: 4, cursor: first.next_cursor! });
     expect([first, second].map(sequencesOf)).toEqual([
       [6, 5, 4, 3],
       [2, 1],
@@ -196,25 +196,25 @@ describe("the pages of a query", () => {
   });
 
   test("look at a bounded number of records each: a rare match is found by following the cursor", async () => {
-    const stage = await new Stage().open();
-    await stage.log({ body: "needle" });
-    for (let batch = 0; batch < 90; batch++) await stage.log(...numbered(1000));
-    const down = await pagesOf(stage, { q: "needle", order: "desc" });
+    const harness = await new HttpHarness().open();
+    await harness.log({ body: "needle" });
+    for (let batch = 0; batch < 90; batch++) await harness.log(...numbered(1000));
+    const down = await pagesOf(harness, { q: "needle", order: "desc" });
     expect(down.map(sequencesOf)).toEqual([[], [], [1]]);
-    const up = await pagesOf(stage, { q: "needle", order: "asc" });
+    const up = await pagesOf(harness, { q: "needle", order: "asc" });
     expect(up.map(sequencesOf)).toEqual([[1], [], []]);
   });
 
   test("look at fewer records each where a match takes longer, and at one in several turns", async () => {
-    const stage = await new Stage({ tailBytesMax: 1e9 }).open();
+    const harness = await new HttpHarness({ tailBytesMax: 1e9 }).open();
     const text = "a".repeat(125);
     const attributes = new Map([["text", text.repeat(8000)]]);
-    for (let count = 0; count < 30; count++) await stage.log({ attributes });
+    for (let count = 0; count < 30; count++) await harness.log({ attributes });
     // About a millisecond for each of these terms and records.
     const terms = Array.from({ length: 16 }, (_, index) => `-${text}b${text}${index}`);
     const query = { q: `${terms.join(" ")} absent`, order: "asc" };
     const longestTurn = longestTurnMs();
-    const pages = await pagesOf(stage, query);
+    const pages = await pagesOf(harness, query);
     // Without pauses it takes 900 ms.
     expect(await longestTurn()).toBeLessThan(250);
     expect(pages.length).toBeGreaterThan(1);
@@ -224,15 +224,15 @@ describe("the pages of a query", () => {
   });
 
   test("let other requests through while they search", async () => {
-    const stage = await new Stage().open();
+    const harness = await new HttpHarness().open();
     const attributes = new Map([["text", "haystack ".repeat(100)]]);
-    for (let batch = 0; batch < 20; batch++) await stage.log(...numbered(1000, { attributes }));
+    for (let batch = 0; batch < 20; batch++) await harness.log(...numbered(1000, { attributes }));
     const answered: string[] = [];
     const asked = (name: string, url: string): Promise<unknown> =>
       ask(url).then(() => answered.push(name));
     await Promise.all([
-      asked("search", urlOf(stage, { q: "needle" })),
-      asked("health", `${stage.url}/healthz`),
+      asked("search", urlOf(harness, { q: "needle" })),
+      asked("health", `${harness.url}/healthz`),
     ]);
     expect(answered).toEqual(["health", "search"]);
   });
@@ -321,7 +321,7 @@ describe.each(["memory", "sqlite"] as const)("with the %s engine the pages", (en
     let cursor = "";
     for (let turn = 0; ; turn++) {
       const { limit, meanwhile } = steps[turn % steps.length]!;
-      const page = await pageOf(sessions.stage, { ...rest, ...times, limit, cursor });
+      const page = await pageOf(sessions.harness, { ...rest, ...times, limit, cursor });
       expect(page.records.length).toBeLessThanOrEqual(limit);
       expect(page.gaps).toEqual([]);
       found.push(...page.records);
@@ -344,7 +344,7 @@ describe.each(["memory", "sqlite"] as const)("with the %s engine the pages", (en
         const sessions = await Sessions.of(engine);
         const all: Sample[] = [];
         const log = async (samples: readonly Sample[]): Promise<void> => {
-          await sessions.stage.log(...recordsOf(samples));
+          await sessions.harness.log(...recordsOf(samples));
           all.push(...samples);
         };
         for (const session of logged) {
@@ -382,8 +382,8 @@ describe("the pages of a journal on the disk", () => {
   /** A commit for each record, of which the disk alone tells. */
   async function stored(count: number): Promise<Sessions> {
     const sessions = await Sessions.of("sqlite");
-    const stage = await sessions.next();
-    for (let index = 0; index < count; index++) await stage.log(index % 2 === 0 ? {} : audit);
+    const harness = await sessions.next();
+    for (let index = 0; index < count; index++) await harness.log(index % 2 === 0 ? {} : audit);
     await sessions.end();
     return sessions;
   }
@@ -403,10 +403,10 @@ describe("the pages of a journal on the disk", () => {
     const sessions = await Sessions.of("sqlite");
     const first = await sessions.next();
     for (let micros = 0; micros < 2000; micros += 400) await first.log({ timestamp: at(micros) });
-    const stage = await sessions.next();
+    const harness = await sessions.next();
     for (const order of ["asc", "desc"]) {
       const times = { since: timeText(801), until: timeText(1601) };
-      const found = sequencesOf(await pageOf(stage, { order, ...times }));
+      const found = sequencesOf(await pageOf(harness, { order, ...times }));
       expect(found).toEqual(order === "asc" ? [4, 5] : [5, 4]);
     }
   });
@@ -442,13 +442,13 @@ describe("the pages of a journal on the disk", () => {
     const sessions = await stored(10);
     const retention = { ...KEEP_ALL, system_log: { bytes: 0, ms: 1e15 } };
     meddle(sessions, retention, (database) => database.trim({ nowMs: Date.now(), steps: [] }));
-    const stage = await sessions.next();
+    const harness = await sessions.next();
     const system = { type: "system_log", lane: "system_log", reason: "retention" };
     const gap = (from: number, to: number): object => ({ from, to, ...system });
-    const up = await pagesOf(stage, { order: "asc", limit: 1 });
+    const up = await pagesOf(harness, { order: "asc", limit: 1 });
     expect(up.map(sequencesOf)).toEqual([[2], [4], [6], [8], [9], [10]]);
     expect(up.flatMap(({ gaps }) => gaps)).toEqual([gap(1, 2), gap(3, 4), gap(5, 6), gap(7, 7)]);
-    const down = await pagesOf(stage, { limit: 1 });
+    const down = await pagesOf(harness, { limit: 1 });
     expect(down.map(sequencesOf)).toEqual([[10], [9], [8], [6], [4], [2], []]);
     expect(down.flatMap(({ gaps }) => gaps)).toEqual([gap(6, 7), gap(4, 5), gap(2, 3), gap(1, 1)]);
   });
@@ -457,9 +457,9 @@ describe("the pages of a journal on the disk", () => {
     const sessions = await stored(10);
     const retention = { ...KEEP_ALL, system_log: { bytes: 0, ms: 1e15 } };
     meddle(sessions, retention, (database) => database.trim({ nowMs: Date.now(), steps: [] }));
-    const stage = await sessions.next();
+    const harness = await sessions.next();
     for (const query of [{ type: "audit" }, { q: "type:audit_log hello" }]) {
-      const page = await pageOf(stage, query);
+      const page = await pageOf(harness, query);
       expect(sequencesOf(page)).toEqual([10, 8, 6, 4, 2]);
       expect(page.gaps).toEqual([]);
     }
@@ -472,18 +472,18 @@ describe("the pages of a journal on the disk", () => {
     db.close();
     const { database } = openDatabase(sessions.directory, KEEP_ALL);
     database.close(true, 9);
-    const stage = await sessions.next();
-    await stage.log({});
+    const harness = await sessions.next();
+    await harness.log({});
     const damaged = { from: 3, to: 3, type: "system_log", lane: "system_log", reason: "damaged" };
     const notStored = { from: 5, to: 9, reason: "not_stored" };
-    const up = await pageOf(stage, { order: "asc" });
+    const up = await pageOf(harness, { order: "asc" });
     expect(sequencesOf(up)).toEqual([1, 2, 4, 10]);
     expect(up.gaps).toEqual([damaged, notStored]);
-    const down = await ask(urlOf(stage, { format: "ndjson" }));
+    const down = await ask(urlOf(harness, { format: "ndjson" }));
     const lines = down.body.trimEnd().split("\n");
     expect(lines.map((line) => JSON.parse(line).sequence)).toEqual([10, 4, 2, 1]);
     expect(JSON.parse(String(down.headers["x-gaps"]))).toEqual([notStored, damaged]);
-    expect(down.headers["x-epoch"]).toBe(stage.journal.epoch);
+    expect(down.headers["x-epoch"]).toBe(harness.journal.epoch);
   });
 
   test("have no more gaps each than fit into a header", async () => {
@@ -491,11 +491,11 @@ describe("the pages of a journal on the disk", () => {
     const db = new DatabaseSync(join(sessions.directory, "journal.db"));
     db.exec("UPDATE system_log SET crc = crc + 1");
     db.close();
-    const stage = await sessions.next();
+    const harness = await sessions.next();
     const all = Array.from({ length: 200 }, (_, index) => index + 1);
     for (const order of ["asc", "desc"]) {
       const inOrder = order === "asc" ? all : all.toReversed();
-      const pages = await pagesOf(stage, { order });
+      const pages = await pagesOf(harness, { order });
       expect(pages.map(({ gaps }) => gaps.length)).toEqual([64, 36]);
       expect(pages.flatMap(sequencesOf)).toEqual(inOrder.filter((place) => place % 2 === 0));
       expect(pages.flatMap(({ gaps }) => gaps)).toEqual(
@@ -513,26 +513,26 @@ describe("the pages of a journal on the disk", () => {
   });
 
   test("are refused when the journal is closed while a gateway stops", async () => {
-    const stage = await (await stored(3)).next();
-    await stage.journal.close();
-    const { status, body } = await ask(urlOf(stage, {}));
+    const harness = await (await stored(3)).next();
+    await harness.journal.close();
+    const { status, body } = await ask(urlOf(harness, {}));
     expect([status, JSON.parse(body).error.code]).toEqual([503, "STOPPED"]);
-    expect(stage.lines).toEqual([]);
+    expect(harness.lines).toEqual([]);
   });
 
   test("go on after an unclean end with what has survived it", async () => {
     const sessions = await Sessions.of("sqlite");
-    const stage = await sessions.next();
-    await stage.log(...numbered(3));
+    const harness = await sessions.next();
+    await harness.log(...numbered(3));
     const crashed = await Sessions.of("sqlite");
     // What the disk would have, had the machine stopped here.
     await cp(sessions.directory, crashed.directory, { recursive: true });
-    await stage.log(...numbered(4));
-    const down = await pageOf(stage, { limit: 1 });
-    const up = await pageOf(stage, { order: "asc", limit: 6 });
+    await harness.log(...numbered(4));
+    const down = await pageOf(harness, { limit: 1 });
+    const up = await pageOf(harness, { order: "asc", limit: 6 });
     const after = await crashed.next();
     await after.log(...numbered(3));
-    expect(after.journal.epoch).not.toBe(stage.journal.epoch);
+    expect(after.journal.epoch).not.toBe(harness.journal.epoch);
     const upwards = await pageOf(after, { order: "asc", cursor: up.next_cursor! });
     expect(sequencesOf(upwards)).toEqual([4, 5, 6]);
     expect(upwards.gaps).toEqual([]);
@@ -546,11 +546,11 @@ describe("the pages of a journal on the disk", () => {
     const first = await sessions.next();
     await first.log({ body: "needle" });
     for (let batch = 0; batch < 60; batch++) await first.log(...numbered(1000));
-    const stage = await sessions.next();
+    const harness = await sessions.next();
     const done: string[] = [];
     const name = (text: string) => (): unknown => done.push(text);
-    const search = pagesOf(stage, { q: "needle" });
-    await Promise.all([search.then(name("search")), stage.log({}).then(name("commit"))]);
+    const search = pagesOf(harness, { q: "needle" });
+    await Promise.all([search.then(name("search")), harness.log({}).then(name("commit"))]);
     expect(done).toEqual(["commit", "search"]);
     const pages = await search;
     expect(pages.length).toBeGreaterThan(1);
@@ -560,12 +560,12 @@ describe("the pages of a journal on the disk", () => {
 
 describe("since and until", () => {
   test("bound the record's own time: from the first moment, up to the second", async () => {
-    const stage = await new Stage().open();
-    await stage.log(
+    const harness = await new HttpHarness().open();
+    await harness.log(
       ...[0, 1, 500_000, 999_999, 1_000_000].map((micros) => ({ timestamp: at(micros) })),
     );
     const found = async (query: Query): Promise<number[]> =>
-      sequencesOf(await pageOf(stage, { order: "asc", ...query }));
+      sequencesOf(await pageOf(harness, { order: "asc", ...query }));
     expect(await found({ since: "2025-10-13T09:27:24.000001Z" })).toEqual([2, 3, 4, 5]);
     expect(await found({ until: "2025-10-13T09:27:24.000001Z" })).toEqual([1]);
     expect(await found({ since: "2025-10-13T09:27:24.5Z", until: "2025-10-13T09:27:25Z" })).toEqual(
@@ -584,15 +584,15 @@ describe("since and until", () => {
   });
 
   test("take a plus that was not escaped, which is a space in a query", async () => {
-    const stage = await new Stage().open();
-    await stage.log({ timestamp: at(0) });
-    const { body } = await ask(`${stage.url}/api/logs?since=2025-10-13T11:27:25+02:00`);
+    const harness = await new HttpHarness().open();
+    await harness.log({ timestamp: at(0) });
+    const { body } = await ask(`${harness.url}/api/logs?since=2025-10-13T11:27:25+02:00`);
     expect(JSON.parse(body).records).toEqual([]);
   });
 
   test("agree with Date for every moment", async () => {
-    const stage = await new Stage().open();
-    await stage.log({ timestamp: at(0) });
+    const harness = await new HttpHarness().open();
+    await harness.log({ timestamp: at(0) });
     const moments = fc.date({
       min: new Date(0),
       max: new Date("9999-12-31T23:59:59.999Z"),
@@ -600,7 +600,7 @@ describe("since and until", () => {
     });
     const property = fc.asyncProperty(moments, fc.boolean(), async (moment, asNumber) => {
       const since = asNumber ? moment.getTime() : moment.toISOString();
-      const { records } = await pageOf(stage, { since });
+      const { records } = await pageOf(harness, { since });
       expect(records.length).toBe(moment.getTime() <= 1_760_347_644_000 ? 1 : 0);
     });
     await fc.assert(property, { numRuns: 100 });
@@ -609,14 +609,14 @@ describe("since and until", () => {
 
 describe("filters", () => {
   test("are those of the filter language", async () => {
-    const stage = await new Stage().open();
-    await stage.log(
+    const harness = await new HttpHarness().open();
+    await harness.log(
       { body: "one", severityText: "DEBUG", severityNumber: 5 },
       { body: "two", severityText: "ERROR", scope: scope("orchestrator.server.http") },
       { body: "three", ...audit, attributes: new Map([["event_type", "instance_spawn"]]) },
     );
     const found = async (query: Query): Promise<number[]> =>
-      sequencesOf(await pageOf(stage, query));
+      sequencesOf(await pageOf(harness, query));
     expect(await found({ type: "audit_log" })).toEqual([3]);
     expect(await found({ level: "warning" })).toEqual([2]);
     expect(await found({ logger: "orchestrator.server" })).toEqual([2, 1]);
@@ -627,16 +627,16 @@ describe("filters", () => {
 
 describe("lines", () => {
   test("are one record each, with the cursor in a header", async () => {
-    const stage = await new Stage().open();
-    await stage.log(...numbered(5));
-    const first = await ask(urlOf(stage, { format: "ndjson", limit: 3 }));
+    const harness = await new HttpHarness().open();
+    await harness.log(...numbered(5));
+    const first = await ask(urlOf(harness, { format: "ndjson", limit: 3 }));
     expect(first.headers["content-type"]).toBe("application/x-ndjson");
-    expect(first.headers["x-next-cursor"]).toBe(`${stage.journal.epoch}:2`);
+    expect(first.headers["x-next-cursor"]).toBe(`${harness.journal.epoch}:2`);
     const lines = first.body.split("\n");
     expect(lines.pop()).toBe("");
     expect(lines.map((line) => JSON.parse(line).sequence)).toEqual([5, 4, 3]);
     const headers = { Accept: "application/x-ndjson" };
-    const last = await ask(urlOf(stage, { limit: 3, cursor: `${stage.journal.epoch}:2` }), {
+    const last = await ask(urlOf(harness, { limit: 3, cursor: `${harness.journal.epoch}:2` }), {
       headers,
     });
     expect(last.headers).not.toHaveProperty("x-next-cursor");
@@ -644,14 +644,17 @@ describe("lines", () => {
   });
 
   test("of nothing are an empty body", async () => {
-    const stage = await new Stage().open();
-    expect(await ask(urlOf(stage, { format: "ndjson" }))).toMatchObject({ status: 200, body: "" });
+    const harness = await new HttpHarness().open();
+    expect(await ask(urlOf(harness, { format: "ndjson" }))).toMatchObject({
+      status: 200,
+      body: "",
+    });
   });
 
   test("are not what a browser or curl gets", async () => {
-    const stage = await new Stage().open();
+    const harness = await new HttpHarness().open();
     for (const accept of ["*/*", "text/html,application/xhtml+xml,*/*;q=0.8", "image/png"]) {
-      const { headers } = await ask(`${stage.url}/api/logs`, { headers: { Accept: accept } });
+      const { headers } = await ask(`${harness.url}/api/logs`, { headers: { Accept: accept } });
       expect(headers["content-type"]).toBe("application/json; charset=utf-8");
     }
   });
@@ -659,7 +662,7 @@ describe("lines", () => {
 
 describe("errors", () => {
   test("say which parameter is wrong, and what is valid", async () => {
-    const stage = await new Stage().open();
+    const harness = await new HttpHarness().open();
     const expected: Record<string, string> = {
       "limits=5":
         'The parameter "limits" is unknown. Known parameters: type, level, logger, q, since, until, order, limit, cursor, wait, format.',
@@ -678,7 +681,7 @@ describe("errors", () => {
         'The parameter since is "999999999999999"; expected ISO 8601, such as 2025-10-13T09:27:24Z, or milliseconds since 1970.',
     };
     for (const [query, message] of Object.entries(expected)) {
-      expect(await errorOf(stage, query)).toEqual({
+      expect(await errorOf(harness, query)).toEqual({
         status: 400,
         code: "PARAMETER_INVALID",
         message,
@@ -687,8 +690,8 @@ describe("errors", () => {
   });
 
   test("of the filter carry its own text", async () => {
-    const stage = await new Stage().open();
-    const { status, code, message } = await errorOf(stage, "level=LOUD");
+    const harness = await new HttpHarness().open();
+    const { status, code, message } = await errorOf(harness, "level=LOUD");
     expect(status).toBe(400);
     expect(code).toBe("FILTER_INVALID");
     expect(message).toMatch(
@@ -697,9 +700,9 @@ describe("errors", () => {
   });
 
   test("tell that a cursor is of another epoch", async () => {
-    const stage = await new Stage().open();
-    await stage.log({});
-    expect(await errorOf(stage, "cursor=other-epoch:1")).toEqual({
+    const harness = await new HttpHarness().open();
+    await harness.log({});
+    expect(await errorOf(harness, "cursor=other-epoch:1")).toEqual({
       status: 410,
       code: "CURSOR_GONE",
       message:
@@ -708,8 +711,8 @@ describe("errors", () => {
   });
 
   test("of random parameters are 400 with JSON, or there are none", async () => {
-    const stage = await new Stage().open();
-    await stage.log(...numbered(3));
+    const harness = await new HttpHarness().open();
+    await harness.log(...numbered(3));
     const names = fc.oneof(
       fc.constantFrom("type", "level", "q", "since", "until", "limit", "cursor", "order"),
       fc.string(),
@@ -717,7 +720,7 @@ describe("errors", () => {
     const property = fc.asyncProperty(
       fc.array(fc.tuple(names, fc.string({ unit: "binary" })), { maxLength: 4 }),
       async (pairs) => {
-        const { status, body } = await ask(`${stage.url}/api/logs?${new URLSearchParams(pairs)}`);
+        const { status, body } = await ask(`${harness.url}/api/logs?${new URLSearchParams(pairs)}`);
         expect([200, 400]).toContain(status);
         const parsed = JSON.parse(body);
         expect(parsed).toHaveProperty(status === 400 ? "error.message" : "records");

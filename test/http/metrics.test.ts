@@ -2,11 +2,11 @@ import { open as openFile } from "node:fs/promises";
 import { metrics as globalMetrics } from "@opentelemetry/api";
 import { describe, expect, test } from "vitest";
 import { counterMetric, gaugeMetric } from "../../src/plugin/metrics.ts";
-import { ask, Stage } from "../harness/http-server.ts";
+import { ask, HttpHarness } from "../harness/http-server.ts";
 
 /** Sample lines by name and labels, after checking that the text has Prometheus's form. */
-async function scrape(stage: Stage): Promise<Map<string, number>> {
-  const { status, headers, body } = await ask(`${stage.url}/metrics`);
+async function scrape(harness: HttpHarness): Promise<Map<string, number>> {
+  const { status, headers, body } = await ask(`${harness.url}/metrics`);
   expect(status).toBe(200);
   expect(headers["content-type"]).toBe("text/plain; version=0.0.4; charset=utf-8");
   const samples = new Map<string, number>();
@@ -24,13 +24,13 @@ function broken(): number {
 
 describe("/metrics", () => {
   test("shows what the components count, by component and kind, as it is at each scrape", async () => {
-    const stage = await new Stage().open();
-    const intake = stage.component({ id: "intake", kind: "intake", queueBytes: 12 });
-    const file = stage.component({ id: "file/second", lastError: "disk full" });
+    const harness = await new HttpHarness().open();
+    const intake = harness.component({ id: "intake", kind: "intake", queueBytes: 12 });
+    const file = harness.component({ id: "file/second", lastError: "disk full" });
     Object.assign(intake, { received: 5, filtered: 1, sent: 4 });
     Object.assign(file, { received: 4, sent: 1, failed: 2 });
     file.drop("queue_full", 3);
-    const first = await scrape(stage);
+    const first = await scrape(harness);
     const atIntake = '{component="intake",kind="intake"}';
     const atFile = '{component="file/second",kind="exporter"}';
     expect(first.get(`tailgate_records_received_total${atIntake}`)).toBe(5);
@@ -48,14 +48,14 @@ describe("/metrics", () => {
     expect(first.get(`tailgate_component_up${atIntake}`)).toBe(1);
     expect(first.get(`tailgate_component_up${atFile}`)).toBe(0);
     file.received = 40;
-    expect((await scrape(stage)).get(`tailgate_records_received_total${atFile}`)).toBe(40);
+    expect((await scrape(harness)).get(`tailgate_records_received_total${atFile}`)).toBe(40);
   });
 
   test("shows the journal, the gateway and the process", async () => {
-    const stage = await new Stage().open();
-    await stage.log({}, {}, {});
-    stage.notReady = "stopping";
-    const samples = await scrape(stage);
+    const harness = await new HttpHarness().open();
+    await harness.log({}, {}, {});
+    harness.notReady = "stopping";
+    const samples = await scrape(harness);
     expect(samples.get("tailgate_journal_newest_sequence")).toBe(3);
     expect(samples.get("tailgate_journal_oldest_sequence")).toBe(1);
     expect(samples.get("tailgate_ready")).toBe(0);
@@ -77,13 +77,13 @@ describe("/metrics", () => {
   });
 
   test("shows each known reason of a loss from the start", async () => {
-    const stage = await new Stage().open();
-    stage.component({ id: "intake", kind: "intake" });
-    stage.component({ id: "otlp", kind: "receiver" });
-    stage.component({ id: "redact", kind: "processor" });
-    stage.component({ id: "websocket", isDurable: false });
-    stage.component({ id: "file" }).drop("of_its_own", 2);
-    const samples = await scrape(stage);
+    const harness = await new HttpHarness().open();
+    harness.component({ id: "intake", kind: "intake" });
+    harness.component({ id: "otlp", kind: "receiver" });
+    harness.component({ id: "redact", kind: "processor" });
+    harness.component({ id: "websocket", isDurable: false });
+    harness.component({ id: "file" }).drop("of_its_own", 2);
+    const samples = await scrape(harness);
     const reasonsOf = (component: string): string[] =>
       [...samples].flatMap(([series, value]) => {
         const match =
@@ -117,21 +117,21 @@ describe("/metrics", () => {
   });
 
   test("shows the same lag of the event loop to each who asks", async () => {
-    const stage = await new Stage().open();
-    await scrape(stage);
+    const harness = await new HttpHarness().open();
+    await scrape(harness);
     // The loop is measured by its own timer, which has to come before and behind the delay.
     await new Promise((resolve) => setTimeout(resolve, 60));
     const endMs = performance.now() + 300;
     while (performance.now() < endMs);
     await new Promise((resolve) => setTimeout(resolve, 60));
-    for (const samples of [await scrape(stage), await scrape(stage), await scrape(stage)]) {
+    for (const samples of [await scrape(harness), await scrape(harness), await scrape(harness)]) {
       expect(samples.get("nodejs_eventloop_lag_max_seconds")).toBeGreaterThan(0.2);
     }
   });
 
   test("counts the open descriptors", async () => {
-    const stage = await new Stage().open();
-    const open = async (): Promise<number> => (await scrape(stage)).get("process_open_fds")!;
+    const harness = await new HttpHarness().open();
+    const open = async (): Promise<number> => (await scrape(harness)).get("process_open_fds")!;
     const before = await open();
     expect(before).toBeGreaterThan(3);
     const files = await Promise.all(Array.from({ length: 20 }, () => openFile("/dev/null")));
@@ -140,16 +140,16 @@ describe("/metrics", () => {
   });
 
   test("shows plugins' own numbers, two components of a type under one name, and later ones too", async () => {
-    const stage = await new Stage().open();
+    const harness = await new HttpHarness().open();
     const frames = counterMetric("exporter/websocket", "frames_sent", "Frames sent.");
-    stage.pluginMetrics.push(
+    harness.pluginMetrics.push(
       frames.metric,
       gaugeMetric("exporter/audit-file/second", "open.files", "Open files.", () => 2),
       gaugeMetric("exporter/audit-file", "open.files", "Open files.", () => 1),
     );
     frames.add(3, { path: '/a"b\\' });
     frames.add(4, { path: '/a"b\\' });
-    const samples = await scrape(stage);
+    const samples = await scrape(harness);
     const websocket = 'component="websocket",kind="exporter"';
     expect(
       samples.get(`tailgate_websocket_frames_sent_total{${websocket},path="/a\\"b\\\\"}`),
@@ -162,31 +162,31 @@ describe("/metrics", () => {
     ).toBe(2);
 
     const late = counterMetric("receiver/otlp", "requests", "Requests.");
-    stage.pluginMetrics.push(late.metric);
+    harness.pluginMetrics.push(late.metric);
     late.add(1);
     expect(
-      (await scrape(stage)).get('tailgate_otlp_requests_total{component="otlp",kind="receiver"}'),
+      (await scrape(harness)).get('tailgate_otlp_requests_total{component="otlp",kind="receiver"}'),
     ).toBe(1);
   });
 
   test("goes on without a number that cannot be read, and logs that once", async () => {
-    const stage = await new Stage().open();
-    stage.pluginMetrics.push(
+    const harness = await new HttpHarness().open();
+    harness.pluginMetrics.push(
       gaugeMetric("exporter/mine", "broken", "Breaks.", broken),
       gaugeMetric("exporter/mine", "whole", "Works.", () => 5),
     );
-    await scrape(stage);
-    const samples = await scrape(stage);
+    await scrape(harness);
+    const samples = await scrape(harness);
     expect(samples.get('tailgate_mine_whole{component="mine",kind="exporter"}')).toBe(5);
-    expect(stage.lines).toEqual([
+    expect(harness.lines).toEqual([
       "The metric tailgate_mine_broken could not be read. broken gauge",
     ]);
   });
 
   test("answers several scrapes at once", async () => {
-    const stage = await new Stage().open();
-    stage.component({ id: "file" }).received = 9;
-    const scrapes = await Promise.all(Array.from({ length: 10 }, () => scrape(stage)));
+    const harness = await new HttpHarness().open();
+    harness.component({ id: "file" }).received = 9;
+    const scrapes = await Promise.all(Array.from({ length: 10 }, () => scrape(harness)));
     for (const samples of scrapes) {
       expect(samples.get('tailgate_records_received_total{component="file",kind="exporter"}')).toBe(
         9,
@@ -196,8 +196,8 @@ describe("/metrics", () => {
 
   test("leaves the process's own meter provider alone", async () => {
     const before = globalMetrics.getMeterProvider();
-    const stage = await new Stage().open();
-    await scrape(stage);
+    const harness = await new HttpHarness().open();
+    await scrape(harness);
     expect(globalMetrics.getMeterProvider()).toBe(before);
   });
 });

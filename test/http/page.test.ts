@@ -9,7 +9,7 @@ import {
 import { buffer } from "node:stream/consumers";
 import { brotliDecompressSync, gunzipSync } from "node:zlib";
 import { expect, test } from "vitest";
-import { ask, Stage } from "../harness/http-server.ts";
+import { ask, HttpHarness } from "../harness/http-server.ts";
 
 const BUILT = new URL("../../dist/dashboard/", import.meta.url);
 
@@ -29,37 +29,37 @@ function pathOf(ending: keyof typeof TYPES): string {
 }
 
 test("the page's files are served with their types, and HEAD gives their sizes", async () => {
-  const stage = await new Stage().open();
+  const harness = await new HttpHarness().open();
   for (const ending of ["html", "js", "css", "svg"] as const) {
     const path = ending === "html" ? "/" : pathOf(ending);
     const file = ending === "html" ? "index.html" : path.slice(1);
     const bytes = readFileSync(new URL(file, BUILT), "utf8");
-    const { status, headers, body } = await ask(stage.url + path);
+    const { status, headers, body } = await ask(harness.url + path);
     expect(status).toBe(200);
     expect(headers["content-type"]).toBe(TYPES[ending]);
     expect(body).toBe(bytes);
-    const head = await ask(stage.url + path, { method: "HEAD" });
+    const head = await ask(harness.url + path, { method: "HEAD" });
     expect(head.body).toBe("");
     expect(head.headers["content-length"]).toBe(String(Buffer.byteLength(bytes)));
   }
 });
 
 test("a browser asks again for the document alone, and is told where it is the newest", async () => {
-  const stage = await new Stage().open();
-  const { headers } = await ask(stage.url);
+  const harness = await new HttpHarness().open();
+  const { headers } = await ask(harness.url);
   expect(headers["cache-control"]).toBe("no-cache");
-  const again = await ask(stage.url, { headers: { "If-None-Match": headers["etag"]! } });
+  const again = await ask(harness.url, { headers: { "If-None-Match": headers["etag"]! } });
   expect(again).toMatchObject({ status: 304, body: "" });
-  const script = await ask(stage.url + pathOf("js"));
+  const script = await ask(harness.url + pathOf("js"));
   expect(script.headers["cache-control"]).toBe("public, max-age=31536000, immutable");
 });
 
 test("files are sent compressed to whoever takes that, each form with a tag of its own", async () => {
-  const stage = await new Stage().open();
+  const harness = await new HttpHarness().open();
   const script = pathOf("js");
   const original = readFileSync(new URL(script.slice(1), BUILT));
   const fetched = (path: string, headers: Record<string, string>, method = "GET") =>
-    rawAnswer(stage.url + path, { method, headers });
+    rawAnswer(harness.url + path, { method, headers });
   const decoders = { br: brotliDecompressSync, gzip: gunzipSync };
   const tags = new Set<string>();
   for (const [accepted, coding] of [
@@ -104,16 +104,16 @@ test("files are sent compressed to whoever takes that, each form with a tag of i
 });
 
 test("all that the document asks for is there", async () => {
-  const stage = await new Stage().open();
+  const harness = await new HttpHarness().open();
   const paths = [...HTML.matchAll(/(?:src|href)="([^"]+)"/g)].map(([, path]) => path!);
   expect(paths).toHaveLength(3);
-  for (const path of paths) expect((await ask(stage.url + path)).status).toBe(200);
+  for (const path of paths) expect((await ask(harness.url + path)).status).toBe(200);
 });
 
 test("the page holds to its policy: no script, style or handler inside the document, no eval", async () => {
-  const stage = await new Stage().open();
+  const harness = await new HttpHarness().open();
   expect(HTML).not.toMatch(/<script(?![^>]* src=)|<style|\sstyle=|\son[a-z]+=|https?:\/\//);
-  const { body: script } = await ask(stage.url + pathOf("js"));
+  const { body: script } = await ask(harness.url + pathOf("js"));
   expect(script).not.toMatch(/\beval\(|new Function\(/);
 });
 

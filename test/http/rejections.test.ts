@@ -10,7 +10,7 @@ import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from "v
 import { resolveConfig } from "tailgate";
 import { startTailgate, type RunningTailgate } from "tailgate";
 import { Workspace } from "../harness/workspace.ts";
-import { ask, handshake, sendRaw, Stage } from "../harness/http-server.ts";
+import { ask, handshake, sendRaw, HttpHarness } from "../harness/http-server.ts";
 
 const PROTOBUF = "application/x-protobuf";
 const METHOD = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
@@ -219,32 +219,34 @@ describe("any other request that is rejected is counted and logged with its send
 
 describe("a plugin's own server", () => {
   it("answers requests that do not arrive in time; they are counted, and logged if there is one", async () => {
-    const stage = await new Stage().open();
+    const harness = await new HttpHarness().open();
     const timeouts = { headersTimeout: 50, requestTimeout: 60, connectionsCheckingInterval: 20 };
     const server = createServer(timeouts, (_request, response) => void response.end());
-    stage.server.plugins.protect(server);
+    harness.server.plugins.protect(server);
     server.listen(0, "127.0.0.1");
     await once(server, "listening");
     onTestFinished(() => void server.close());
     const { port } = server.address() as AddressInfo;
     const counted = async (): Promise<boolean> => {
-      const { body } = await ask(`${stage.url}/metrics`);
+      const { body } = await ask(`${harness.url}/metrics`);
       return body.includes(`\n${rejected("http", 408)} 2\n`);
     };
     const slow = await sendRaw(port, "GET / HTTP/1.1\r\nHost: localhost\r\n");
     expect(slow).toMatch(/^HTTP\/1.1 408 /);
     expect(await sendRaw(port, "")).toMatch(/^HTTP\/1.1 408 /);
     expect(await counted()).toBe(true);
-    expect(stage.lines).toEqual(["The request did not arrive in time."]);
+    expect(harness.lines).toEqual(["The request did not arrive in time."]);
   });
 
   it("names the sender of a request that comes to a stop in its body", async () => {
     const said: string[] = [];
     const warning = (message: string, detail = ""): void => void said.push(`${message} ${detail}`);
-    const stage = await new Stage({ log: { info: () => {}, warning, error: warning } }).open();
+    const harness = await new HttpHarness({
+      log: { info: () => {}, warning, error: warning },
+    }).open();
     const timeouts = { headersTimeout: 50, requestTimeout: 60, connectionsCheckingInterval: 20 };
     const server = createServer(timeouts, (request) => void request.on("error", () => {}).resume());
-    stage.server.plugins.protect(server);
+    harness.server.plugins.protect(server);
     server.listen(0, "127.0.0.1");
     await once(server, "listening");
     onTestFinished(() => void server.close());
@@ -259,28 +261,28 @@ describe("a plugin's own server", () => {
   });
 
   it("may answer before it has read the request", async () => {
-    const stage = new Stage();
-    const { plugins } = stage.server;
+    const harness = new HttpHarness();
+    const { plugins } = harness.server;
     plugins.route("POST", "/early", async (request, response) => {
       for await (const _ of request) {
         response.writeHead(413).end();
         break;
       }
     });
-    await stage.open();
+    await harness.open();
     // The connection breaks, perhaps before the sender has read the answer.
-    await post(`${stage.url}/early`, {}, Buffer.alloc(3 << 20)).catch(() => {});
-    await vi.waitFor(() => expect(stage.lines).toEqual(["Payload Too Large."]));
-    expect((await ask(`${stage.url}/metrics`)).body).toContain(`\n${rejected("http", 413)} 1\n`);
+    await post(`${harness.url}/early`, {}, Buffer.alloc(3 << 20)).catch(() => {});
+    await vi.waitFor(() => expect(harness.lines).toEqual(["Payload Too Large."]));
+    expect((await ask(`${harness.url}/metrics`)).body).toContain(`\n${rejected("http", 413)} 1\n`);
   });
 
   it("is not asked for an answer to what was never a request", async () => {
-    const stage = await new Stage().open();
-    const socket = connect(stage.port, "127.0.0.1");
+    const harness = await new HttpHarness().open();
+    const socket = connect(harness.port, "127.0.0.1");
     socket.write("GET / HTTP/1.1\r\n", () => socket.resetAndDestroy());
     await once(socket, "close");
-    await ask(`${stage.url}/healthz`);
-    expect(stage.lines).toEqual([]);
+    await ask(`${harness.url}/healthz`);
+    expect(harness.lines).toEqual([]);
   });
 });
 

@@ -4,7 +4,7 @@ import { connect, type Socket } from "node:net";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { MemoryJournal } from "../../src/journal/memory.ts";
 import type { JournalPage, JournalQuery } from "tailgate/plugin";
-import { ask, Stage } from "../harness/http-server.ts";
+import { ask, HttpHarness } from "../harness/http-server.ts";
 
 const SEARCH = "/api/logs?q=nothing-like-it";
 
@@ -27,20 +27,23 @@ class HeldJournal extends MemoryJournal {
 
 async function open(searchesMax: number, queuedSearchesMax: number) {
   const journal = new HeldJournal();
-  const stage = await new Stage({ journal, limits: { searchesMax, queuedSearchesMax } }).open();
-  await stage.log({});
-  return { journal, stage };
+  const harness = await new HttpHarness({
+    journal,
+    limits: { searchesMax, queuedSearchesMax },
+  }).open();
+  await harness.log({});
+  return { journal, harness };
 }
 
-async function metricOf(stage: Stage, name: string): Promise<number> {
-  const { body } = await ask(`${stage.url}/metrics`);
+async function metricOf(harness: HttpHarness, name: string): Promise<number> {
+  const { body } = await ask(`${harness.url}/metrics`);
   return Number(new RegExp(`^tailgate_http_${name} (\\d+)$`, "m").exec(body)![1]);
 }
 
 /** Resolves when so many searches run and wait. */
-async function searches(stage: Stage, running: number, queued: number): Promise<void> {
+async function searches(harness: HttpHarness, running: number, queued: number): Promise<void> {
   await vi.waitFor(async () => {
-    const now = [await metricOf(stage, "searches"), await metricOf(stage, "searches_queued")];
+    const now = [await metricOf(harness, "searches"), await metricOf(harness, "searches_queued")];
     expect(now).toEqual([running, queued]);
   }, 10_000);
 }
@@ -50,8 +53,8 @@ class Client {
   readonly socket: Socket;
   text = "";
 
-  constructor(stage: Stage, paths: readonly string[]) {
-    this.socket = connect({ port: stage.port, host: "127.0.0.1" });
+  constructor(harness: HttpHarness, paths: readonly string[]) {
+    this.socket = connect({ port: harness.port, host: "127.0.0.1" });
     this.socket.on("data", (chunk: Buffer) => (this.text += chunk.toString()));
     this.socket.on("error", () => {});
     for (const path of paths) this.socket.write(`GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`);
@@ -70,11 +73,11 @@ async function answersOf(client: Client, count: number): Promise<number[]> {
 }
 
 test("so many run and so many wait; more are answered 503 at once, and health is not held up", async () => {
-  const { journal, stage } = await open(2, 3);
-  const first = Array.from({ length: 5 }, () => new Client(stage, [SEARCH]));
-  await searches(stage, 2, 3);
+  const { journal, harness } = await open(2, 3);
+  const first = Array.from({ length: 5 }, () => new Client(harness, [SEARCH]));
+  await searches(harness, 2, 3);
   for (const path of [SEARCH, "/api/counts"]) {
-    const { status, headers, body } = await ask(stage.url + path);
+    const { status, headers, body } = await ask(harness.url + path);
     expect(status).toBe(503);
     expect(headers["retry-after"]).toBe("1");
     expect(JSON.parse(body)).toEqual({
@@ -85,27 +88,27 @@ test("so many run and so many wait; more are answered 503 at once, and health is
     });
   }
   for (const path of ["/healthz", "/readyz", "/metrics", "/"]) {
-    expect((await ask(stage.url + path)).status).toBe(200);
+    expect((await ask(harness.url + path)).status).toBe(200);
   }
-  expect(await metricOf(stage, "searches_refused_total")).toBe(2);
+  expect(await metricOf(harness, "searches_refused_total")).toBe(2);
   expect(journal.reads).toHaveLength(2);
   journal.letGo();
   for (const client of first) expect(await answersOf(client, 1)).toEqual([200]);
-  await searches(stage, 0, 0);
+  await searches(harness, 0, 0);
 });
 
 test("connections take turns, and the one with the most requests loses the last of them", async () => {
-  const { journal, stage } = await open(1, 3);
-  const running = new Client(stage, [SEARCH]);
-  await searches(stage, 1, 0);
-  const greedy = new Client(stage, [SEARCH, "/api/counts", "/api/logs?limit=1"]);
-  await searches(stage, 1, 3);
-  const modest = new Client(stage, [SEARCH]);
-  await vi.waitFor(async () => expect(await metricOf(stage, "searches_refused_total")).toBe(1));
-  const other = new Client(stage, [SEARCH]);
-  await vi.waitFor(async () => expect(await metricOf(stage, "searches_refused_total")).toBe(2));
+  const { journal, harness } = await open(1, 3);
+  const running = new Client(harness, [SEARCH]);
+  await searches(harness, 1, 0);
+  const greedy = new Client(harness, [SEARCH, "/api/counts", "/api/logs?limit=1"]);
+  await searches(harness, 1, 3);
+  const modest = new Client(harness, [SEARCH]);
+  await vi.waitFor(async () => expect(await metricOf(harness, "searches_refused_total")).toBe(1));
+  const other = new Client(harness, [SEARCH]);
+  await vi.waitFor(async () => expect(await metricOf(harness, "searches_refused_total")).toBe(2));
   // All have one now: a newcomer cannot push anybody out.
-  expect((await ask(stage.url + SEARCH)).status).toBe(503);
+  expect((await ask(harness.url + SEARCH)).status).toBe(503);
   journal.letGo();
   expect(await answersOf(running, 1)).toEqual([200]);
   expect(await answersOf(greedy, 3)).toEqual([200, 503, 503]);
@@ -114,32 +117,32 @@ test("connections take turns, and the one with the most requests loses the last 
 });
 
 test("a client that leaves gives its place up at once, whether its search waits or runs", async () => {
-  const { journal, stage } = await open(1, 3);
+  const { journal, harness } = await open(1, 3);
   const pages = Array.from({ length: 20 }, () => ({}));
-  for (const record of pages) await stage.log(record);
-  const running = new Client(stage, [SEARCH]);
-  await searches(stage, 1, 0);
-  const queued = new Client(stage, [SEARCH, SEARCH, SEARCH]);
-  await searches(stage, 1, 3);
+  for (const record of pages) await harness.log(record);
+  const running = new Client(harness, [SEARCH]);
+  await searches(harness, 1, 0);
+  const queued = new Client(harness, [SEARCH, SEARCH, SEARCH]);
+  await searches(harness, 1, 3);
   queued.socket.destroy();
-  await searches(stage, 1, 0);
+  await searches(harness, 1, 0);
   running.socket.resetAndDestroy();
-  await vi.waitFor(async () => expect(await metricOf(stage, "connections")).toBe(1));
+  await vi.waitFor(async () => expect(await metricOf(harness, "connections")).toBe(1));
   expect(journal.reads).toHaveLength(1);
   journal.letGo();
-  await searches(stage, 0, 0);
+  await searches(harness, 0, 0);
   expect(journal.reads).toHaveLength(1);
 });
 
 test("requests that wait for records hold no place, and are not refused when they go on", async () => {
-  const { journal, stage } = await open(1, 0);
+  const { journal, harness } = await open(1, 0);
   journal.letGo();
   const waiting: Client[] = [];
   for (let count = 1; count <= 5; count++) {
-    waiting.push(new Client(stage, ["/api/logs?order=asc&wait=30&q=wanted"]));
-    await vi.waitFor(async () => expect(await metricOf(stage, "waiting")).toBe(count));
+    waiting.push(new Client(harness, ["/api/logs?order=asc&wait=30&q=wanted"]));
+    await vi.waitFor(async () => expect(await metricOf(harness, "waiting")).toBe(count));
   }
-  expect((await ask(stage.url + SEARCH)).status).toBe(200);
-  await stage.log({ body: "wanted" });
+  expect((await ask(harness.url + SEARCH)).status).toBe(200);
+  await harness.log({ body: "wanted" });
   for (const client of waiting) expect(await answersOf(client, 1)).toEqual([200]);
 });

@@ -4,24 +4,24 @@ import { text } from "node:stream/consumers";
 import { describe, expect, test, vi } from "vitest";
 import { TailgateError } from "tailgate";
 import type { RouteHandler } from "tailgate/plugin";
-import { ask, handshake, sendRaw, Stage } from "../harness/http-server.ts";
+import { ask, handshake, sendRaw, HttpHarness } from "../harness/http-server.ts";
 
 const ok: RouteHandler = (_request, response) => void response.end("ok");
 
 describe("listening", () => {
   test("a port in use is an error that names the port and the option", async () => {
-    const stage = await new Stage().open();
-    const second = new Stage({ port: stage.port });
+    const harness = await new HttpHarness().open();
+    const second = new HttpHarness({ port: harness.port });
     const error = await second.open().catch((thrown: unknown) => thrown);
     expect(TailgateError.is(error, "PORT_IN_USE")).toBe(true);
     expect(String(error)).toBe(
-      `TailgateError: Port ${stage.port} on 127.0.0.1 is already in use. Stop the program that listens there, or choose another port (0 picks a free one).`,
+      `TailgateError: Port ${harness.port} on 127.0.0.1 is already in use. Stop the program that listens there, or choose another port (0 picks a free one).`,
     );
     await second.server.close(AbortSignal.abort());
   });
 
   test("an address that is not this machine's is an error that names it", async () => {
-    const error = await new Stage({ host: "192.0.2.1", port: 8001 })
+    const error = await new HttpHarness({ host: "192.0.2.1", port: 8001 })
       .open()
       .catch((thrown: unknown) => thrown);
     expect(TailgateError.is(error, "LISTEN_FAILED")).toBe(true);
@@ -29,15 +29,15 @@ describe("listening", () => {
   });
 
   test("an IPv6 address is shown as URLs have it", async () => {
-    const stage = await new Stage({ host: "::1" }).open();
-    expect(stage.url).toBe(`http://[::1]:${stage.port}`);
-    expect((await ask(`${stage.url}/healthz`)).status).toBe(200);
+    const harness = await new HttpHarness({ host: "::1" }).open();
+    expect(harness.url).toBe(`http://[::1]:${harness.port}`);
+    expect((await ask(`${harness.url}/healthz`)).status).toBe(200);
   });
 
   test("two gateways in one process serve side by side", async () => {
-    const stages = [await new Stage().open(), await new Stage().open()];
-    stages[0]!.component({ id: "mine" }).received = 7;
-    const [one, other] = await Promise.all(stages.map(({ url }) => ask(`${url}/metrics`)));
+    const harnesses = [await new HttpHarness().open(), await new HttpHarness().open()];
+    harnesses[0]!.component({ id: "mine" }).received = 7;
+    const [one, other] = await Promise.all(harnesses.map(({ url }) => ask(`${url}/metrics`)));
     expect(one!.body).toContain(
       'tailgate_records_received_total{component="mine",kind="exporter"} 7',
     );
@@ -47,27 +47,27 @@ describe("listening", () => {
 
 describe("plugins' routes", () => {
   test("are called with Node's own request and response, by path and method", async () => {
-    const stage = new Stage();
-    stage.server.plugins.route("POST", "/v1/logs", async (request, response) => {
+    const harness = new HttpHarness();
+    harness.server.plugins.route("POST", "/v1/logs", async (request, response) => {
       response.end(`got ${await text(request)}`);
     });
-    stage.server.plugins.route(
+    harness.server.plugins.route(
       "*",
       "/any",
       (request, response) => void response.end(request.method),
     );
-    await stage.open();
-    const answer = await fetch(`${stage.url}/v1/logs?x=1`, { method: "POST", body: "records" });
+    await harness.open();
+    const answer = await fetch(`${harness.url}/v1/logs?x=1`, { method: "POST", body: "records" });
     expect(await answer.text()).toBe("got records");
-    expect((await ask(`${stage.url}/any`, { method: "PUT" })).body).toBe("PUT");
-    const wrong = await ask(`${stage.url}/v1/logs`);
+    expect((await ask(`${harness.url}/any`, { method: "PUT" })).body).toBe("PUT");
+    const wrong = await ask(`${harness.url}/v1/logs`);
     expect(wrong.status).toBe(405);
     expect(wrong.headers["allow"]).toBe("POST");
     expect(wrong.body).toBe("Allowed methods: POST.\n");
   });
 
   test("cannot take a place twice, nor a place of the gateway's own", () => {
-    const { plugins } = new Stage().server;
+    const { plugins } = new HttpHarness().server;
     plugins.route("GET", "/mine", ok);
     plugins.route("POST", "/mine", ok);
     plugins.upgrade("/ws", () => {});
@@ -91,31 +91,34 @@ describe("plugins' routes", () => {
   });
 
   test("that throw, now or later, are answered 500 and logged; the others do not notice", async () => {
-    const stage = new Stage();
-    stage.server.plugins.route("GET", "/now", () => {
+    const harness = new HttpHarness();
+    harness.server.plugins.route("GET", "/now", () => {
       throw new Error("broken now");
     });
-    stage.server.plugins.route("GET", "/later", async (_request, response) => {
+    harness.server.plugins.route("GET", "/later", async (_request, response) => {
       response.write("begun");
       await Promise.resolve();
       throw new Error("broken later");
     });
-    await stage.open();
-    expect(await ask(`${stage.url}/now`)).toMatchObject({
+    await harness.open();
+    expect(await ask(`${harness.url}/now`)).toMatchObject({
       status: 500,
       body: "The gateway failed to handle the request.\n",
     });
-    await expect(ask(`${stage.url}/later`)).rejects.toThrow("aborted");
-    expect(stage.lines).toEqual(["GET /now failed. broken now", "GET /later failed. broken later"]);
-    expect((await ask(`${stage.url}/healthz`)).status).toBe(200);
+    await expect(ask(`${harness.url}/later`)).rejects.toThrow("aborted");
+    expect(harness.lines).toEqual([
+      "GET /now failed. broken now",
+      "GET /later failed. broken later",
+    ]);
+    expect((await ask(`${harness.url}/healthz`)).status).toBe(200);
   });
 });
 
 describe("the gateway's own answers", () => {
   test("carry the security headers, and none of CORS", async () => {
-    const stage = await new Stage().open();
+    const harness = await new HttpHarness().open();
     for (const path of ["/", "/api/logs", "/metrics", "/healthz", "/nowhere"]) {
-      const { headers } = await ask(stage.url + path, { headers: { Origin: stage.url } });
+      const { headers } = await ask(harness.url + path, { headers: { Origin: harness.url } });
       expect(headers).toMatchObject({
         "content-security-policy":
           "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -130,8 +133,8 @@ describe("the gateway's own answers", () => {
   });
 
   test("an unknown path is answered 404 with those that there are", async () => {
-    const stage = await new Stage().open();
-    const { status, body, headers } = await ask(`${stage.url}/api/log?x`);
+    const harness = await new HttpHarness().open();
+    const { status, body, headers } = await ask(`${harness.url}/api/log?x`);
     expect(status).toBe(404);
     expect(headers["content-type"]).toBe("application/json; charset=utf-8");
     expect(JSON.parse(body)).toEqual({
@@ -144,9 +147,9 @@ describe("the gateway's own answers", () => {
   });
 
   test("other methods than GET and HEAD are answered 405", async () => {
-    const stage = await new Stage().open();
+    const harness = await new HttpHarness().open();
     for (const method of ["POST", "PUT", "DELETE", "OPTIONS"]) {
-      const { status, headers, body } = await ask(`${stage.url}/api/logs`, { method });
+      const { status, headers, body } = await ask(`${harness.url}/api/logs`, { method });
       expect(status).toBe(405);
       expect(headers["allow"]).toBe("GET, HEAD");
       expect(JSON.parse(body).error).toEqual({
@@ -154,20 +157,20 @@ describe("the gateway's own answers", () => {
         message: `/api/logs supports GET and HEAD, not ${method}.`,
       });
     }
-    const head = await ask(`${stage.url}/api/logs`, { method: "HEAD" });
+    const head = await ask(`${harness.url}/api/logs`, { method: "HEAD" });
     expect(head).toMatchObject({ status: 200, body: "" });
     expect(Number(head.headers["content-length"])).toBeGreaterThan(0);
   });
 
   test("a failure inside is answered 500 without its details, and logged with them", async () => {
-    const stage = new Stage();
-    Object.defineProperty(stage.view, "components", {
+    const harness = new HttpHarness();
+    Object.defineProperty(harness.view, "components", {
       get: () => {
         throw new Error("secret detail");
       },
     });
-    await stage.open();
-    const { status, body } = await ask(`${stage.url}/readyz`);
+    await harness.open();
+    const { status, body } = await ask(`${harness.url}/readyz`);
     expect(status).toBe(500);
     expect(JSON.parse(body)).toEqual({
       error: {
@@ -175,49 +178,52 @@ describe("the gateway's own answers", () => {
         message: "The gateway failed to handle the request; see its log on stderr.",
       },
     });
-    expect(stage.lines).toEqual(["GET /readyz failed. secret detail"]);
+    expect(harness.lines).toEqual(["GET /readyz failed. secret detail"]);
   });
 
   test("before there is something to show they are answered 503", async () => {
-    const stage = new Stage();
-    const url = await stage.server.listen();
+    const harness = new HttpHarness();
+    const url = await harness.server.listen();
     expect(await ask(`${url}/api/logs`)).toMatchObject({
       status: 503,
       body: "The gateway is starting.\n",
     });
-    await stage.server.close(AbortSignal.abort());
+    await harness.server.close(AbortSignal.abort());
   });
 
   test("garbage is answered 400, and headers without an end 431", async () => {
-    const stage = await new Stage().open();
-    expect(await sendRaw(stage.port, "\0\x01garbage\r\n\r\n")).toMatch(/^HTTP\/1.1 400 /);
+    const harness = await new HttpHarness().open();
+    expect(await sendRaw(harness.port, "\0\x01garbage\r\n\r\n")).toMatch(/^HTTP\/1.1 400 /);
     const flood = `GET / HTTP/1.1\r\nHost: localhost\r\nX-Flood: ${"x".repeat(17_000)}\r\n\r\n`;
-    expect(await sendRaw(stage.port, flood)).toMatch(/^HTTP\/1.1 431 /);
+    expect(await sendRaw(harness.port, flood)).toMatch(/^HTTP\/1.1 431 /);
   });
 });
 
 describe("upgrades", () => {
   test("are handed to the path's handler with their socket, the query aside", async () => {
-    const stage = new Stage();
-    stage.server.plugins.upgrade("/ws/logs", (request, socket) => {
+    const harness = new HttpHarness();
+    harness.server.plugins.upgrade("/ws/logs", (request, socket) => {
       socket.end(`HTTP/1.1 101 Switching Protocols\r\n\r\nhello ${request.url}`);
     });
-    await stage.open();
-    const answer = await sendRaw(stage.port, handshake("/ws/logs?replay=5", { Host: "localhost" }));
+    await harness.open();
+    const answer = await sendRaw(
+      harness.port,
+      handshake("/ws/logs?replay=5", { Host: "localhost" }),
+    );
     expect(answer).toMatch(/hello \/ws\/logs\?replay=5$/);
   });
 
   test("of unknown paths are answered 404 on the socket, which is then closed", async () => {
-    const stage = await new Stage().open();
-    const answer = await sendRaw(stage.port, handshake("/ws/other?x", { Host: "localhost" }));
+    const harness = await new HttpHarness().open();
+    const answer = await sendRaw(harness.port, handshake("/ws/other?x", { Host: "localhost" }));
     expect(answer).toBe(
       'HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\nContent-Length: 38\r\n\r\nThere is no WebSocket at "/ws/other".\n',
     );
   });
 
   test("that are refused do not leave half of a connection to a client that keeps its own open", async () => {
-    const stage = await new Stage().open();
-    const client = connect({ port: stage.port, host: "127.0.0.1", allowHalfOpen: true });
+    const harness = await new HttpHarness().open();
+    const client = connect({ port: harness.port, host: "127.0.0.1", allowHalfOpen: true });
     client.on("error", () => {});
     client.write(handshake("/nowhere", { Host: "localhost" }));
     expect(await text(client)).toContain("404 Not Found");
@@ -228,150 +234,150 @@ describe("upgrades", () => {
   });
 
   test("to other protocols are served as if they had not asked", async () => {
-    const stage = new Stage();
-    stage.server.plugins.route("POST", "/v1/logs", async (request, response) => {
+    const harness = new HttpHarness();
+    harness.server.plugins.route("POST", "/v1/logs", async (request, response) => {
       response.end(`got ${await text(request)}`);
     });
-    await stage.open();
+    await harness.open();
     const h2c =
       "Connection: Upgrade, HTTP2-Settings, close\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__";
     const request = `POST /v1/logs HTTP/1.1\r\nHost: localhost\r\n${h2c}\r\nContent-Length: 7\r\n\r\nrecords`;
-    const answer = await sendRaw(stage.port, request);
+    const answer = await sendRaw(harness.port, request);
     expect(answer).toMatch(/^HTTP\/1.1 200 OK\r\n/);
     expect(answer).toContain("got records");
   });
 
   test("a plain request to a WebSocket's path is told to upgrade", async () => {
-    const stage = new Stage();
-    stage.server.plugins.upgrade("/ws/logs", (_request, socket) => socket.destroy());
-    await stage.open();
-    const { status, headers, body } = await ask(`${stage.url}/ws/logs`);
+    const harness = new HttpHarness();
+    harness.server.plugins.upgrade("/ws/logs", (_request, socket) => socket.destroy());
+    await harness.open();
+    const { status, headers, body } = await ask(`${harness.url}/ws/logs`);
     expect(status).toBe(426);
     expect(headers["upgrade"]).toBe("websocket");
     expect(body).toBe("Connect to this path with a WebSocket.\n");
   });
 
   test("a handler that throws, and sockets that break, harm nobody else", async () => {
-    const stage = new Stage();
+    const harness = new HttpHarness();
     const sockets: { destroyed: boolean }[] = [];
-    stage.server.plugins.upgrade("/throws", () => {
+    harness.server.plugins.upgrade("/throws", () => {
       throw new Error("broken");
     });
-    stage.server.plugins.upgrade("/breaks", (_request, socket) => {
+    harness.server.plugins.upgrade("/breaks", (_request, socket) => {
       sockets.push(socket);
       socket.destroy(new Error("reset"));
     });
-    await stage.open();
-    expect(await sendRaw(stage.port, handshake("/throws", { Host: "localhost" }))).toBe("");
-    expect(await sendRaw(stage.port, handshake("/breaks", { Host: "localhost" }))).toBe("");
-    const reset = connect(stage.port, "127.0.0.1");
+    await harness.open();
+    expect(await sendRaw(harness.port, handshake("/throws", { Host: "localhost" }))).toBe("");
+    expect(await sendRaw(harness.port, handshake("/breaks", { Host: "localhost" }))).toBe("");
+    const reset = connect(harness.port, "127.0.0.1");
     reset.write(handshake("/nowhere", { Host: "localhost" }), () => reset.resetAndDestroy());
     await vi.waitFor(() => expect(reset.destroyed).toBe(true));
-    expect(stage.lines).toEqual(["The WebSocket upgrade of /throws failed. broken"]);
-    expect((await ask(`${stage.url}/healthz`)).status).toBe(200);
+    expect(harness.lines).toEqual(["The WebSocket upgrade of /throws failed. broken"]);
+    expect((await ask(`${harness.url}/healthz`)).status).toBe(200);
   });
 });
 
 describe("the end", () => {
   test("new requests and upgrades are answered 503, health still answers, and what is in flight is finished", async () => {
-    const stage = new Stage();
+    const harness = new HttpHarness();
     const begun = Promise.withResolvers<void>();
     const finish = Promise.withResolvers<void>();
-    stage.server.plugins.route("GET", "/slow", async (_request, response) => {
+    harness.server.plugins.route("GET", "/slow", async (_request, response) => {
       begun.resolve();
       await finish.promise;
       response.end("finished");
     });
-    stage.server.plugins.route(
+    harness.server.plugins.route(
       "POST",
       "/own",
       (_request, response) => void response.end("served"),
       (_request, response, refusal) => response.writeHead(refusal.status).end("my own words"),
     );
-    stage.server.plugins.upgrade("/ws/logs", (_request, socket) => socket.destroy());
-    await stage.open();
-    const slow = ask(`${stage.url}/slow`);
+    harness.server.plugins.upgrade("/ws/logs", (_request, socket) => socket.destroy());
+    await harness.open();
+    const slow = ask(`${harness.url}/slow`);
     await begun.promise;
-    stage.server.stopAccepting();
+    harness.server.stopAccepting();
 
-    const refused = await ask(`${stage.url}/slow`);
+    const refused = await ask(`${harness.url}/slow`);
     expect(refused).toMatchObject({ status: 503, body: "The gateway is stopping.\n" });
     expect(refused.headers["connection"]).toBe("close");
-    const own = await ask(`${stage.url}/own`, { method: "POST" });
+    const own = await ask(`${harness.url}/own`, { method: "POST" });
     expect(own).toMatchObject({ status: 503, body: "my own words" });
     expect(own.headers["connection"]).toBe("close");
-    expect((await ask(`${stage.url}/api/logs`)).status).toBe(503);
-    const upgrade = await sendRaw(stage.port, handshake("/ws/logs", { Host: "localhost" }));
+    expect((await ask(`${harness.url}/api/logs`)).status).toBe(503);
+    const upgrade = await sendRaw(harness.port, handshake("/ws/logs", { Host: "localhost" }));
     expect(upgrade).toMatch(/^HTTP\/1.1 503 [^]*\r\n\r\nThe gateway is stopping.\n$/);
-    expect((await ask(`${stage.url}/healthz`)).status).toBe(200);
-    const readiness = await ask(`${stage.url}/readyz`);
+    expect((await ask(`${harness.url}/healthz`)).status).toBe(200);
+    const readiness = await ask(`${harness.url}/readyz`);
     expect(readiness.status).toBe(503);
     expect(JSON.parse(readiness.body)).toMatchObject({ status: "not_ready", reason: "stopping" });
 
-    const closed = stage.server.close(new AbortController().signal);
-    await vi.waitFor(() => expect(ask(`${stage.url}/healthz`)).rejects.toThrow("ECONNREFUSED"));
+    const closed = harness.server.close(new AbortController().signal);
+    await vi.waitFor(() => expect(ask(`${harness.url}/healthz`)).rejects.toThrow("ECONNREFUSED"));
     finish.resolve();
     expect((await slow).body).toBe("finished");
     await closed;
   });
 
   test("what does not finish is cut when the signal aborts", async () => {
-    const stage = new Stage();
+    const harness = new HttpHarness();
     const begun = Promise.withResolvers<void>();
-    stage.server.plugins.route("GET", "/never", () => begun.resolve());
-    await stage.open();
-    const never = ask(`${stage.url}/never`);
+    harness.server.plugins.route("GET", "/never", () => begun.resolve());
+    await harness.open();
+    const never = ask(`${harness.url}/never`);
     never.catch(() => {});
     await begun.promise;
     const controller = new AbortController();
-    const closed = stage.server.close(controller.signal);
+    const closed = harness.server.close(controller.signal);
     controller.abort();
     await closed;
     await expect(never).rejects.toThrow("socket hang up");
   });
 
   test("idle connections and sockets that were left open are closed, and the port is free", async () => {
-    const stage = new Stage();
-    stage.server.plugins.upgrade("/ws/logs", (_request, socket) => {
+    const harness = new HttpHarness();
+    harness.server.plugins.upgrade("/ws/logs", (_request, socket) => {
       socket.write("HTTP/1.1 101 Switching Protocols\r\n\r\n");
     });
-    await stage.open();
+    await harness.open();
     const agent = new Agent({ keepAlive: true });
     await text(
-      await new Promise((resolve) => void get(`${stage.url}/healthz`, { agent }, resolve)),
+      await new Promise((resolve) => void get(`${harness.url}/healthz`, { agent }, resolve)),
     );
-    const upgraded = connect(stage.port, "127.0.0.1");
+    const upgraded = connect(harness.port, "127.0.0.1");
     const ended = text(upgraded);
     upgraded.write(handshake("/ws/logs", { Host: "localhost" }));
     await vi.waitFor(() => expect(upgraded.bytesRead).toBeGreaterThan(0));
 
-    await stage.server.close(new AbortController().signal);
+    await harness.server.close(new AbortController().signal);
     await ended;
     await vi.waitFor(() => expect(Object.keys(agent.freeSockets)).toEqual([]));
     const again = createServer();
-    await new Promise<void>((resolve) => void again.listen(stage.port, "127.0.0.1", resolve));
+    await new Promise<void>((resolve) => void again.listen(harness.port, "127.0.0.1", resolve));
     again.close();
-    await stage.server.close(AbortSignal.abort());
+    await harness.server.close(AbortSignal.abort());
   });
 
   test("a server that never listened can be closed", async () => {
-    const stage = new Stage();
-    await expect(stage.server.close(new AbortController().signal)).resolves.toBeUndefined();
+    const harness = new HttpHarness();
+    await expect(harness.server.close(new AbortController().signal)).resolves.toBeUndefined();
   });
 });
 
 test("a client that goes away in the middle of a request leaves nothing in flight", async () => {
-  const stage = new Stage();
+  const harness = new HttpHarness();
   const begun = Promise.withResolvers<void>();
-  stage.server.plugins.route("POST", "/v1/logs", (request) => {
+  harness.server.plugins.route("POST", "/v1/logs", (request) => {
     request.resume();
     begun.resolve();
   });
-  await stage.open();
-  const request = httpRequest(`${stage.url}/v1/logs`, { method: "POST", agent: false });
+  await harness.open();
+  const request = httpRequest(`${harness.url}/v1/logs`, { method: "POST", agent: false });
   request.on("error", () => {});
   request.write("part");
   await begun.promise;
   request.destroy();
-  await expect(stage.server.close(new AbortController().signal)).resolves.toBeUndefined();
+  await expect(harness.server.close(new AbortController().signal)).resolves.toBeUndefined();
 });

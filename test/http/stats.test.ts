@@ -3,10 +3,10 @@ import { expect, test, vi } from "vitest";
 import { WriteLock } from "../../src/journal/side-files.ts";
 import type { LogRecord } from "tailgate/plugin";
 import { JournalDirectory } from "../journal/journal-directory.ts";
-import { ask, Stage } from "../harness/http-server.ts";
+import { ask, HttpHarness } from "../harness/http-server.ts";
 
-async function statsOf(stage: Stage) {
-  const { status, body } = await ask(`${stage.url}/api/stats`);
+async function statsOf(harness: HttpHarness) {
+  const { status, body } = await ask(`${harness.url}/api/stats`);
   expect(status).toBe(200);
   return JSON.parse(body);
 }
@@ -16,9 +16,9 @@ function scope(name: string): LogRecord["scope"] {
 }
 
 test("stats tell the version, the journal, the components and what memory holds", async () => {
-  const stage = new Stage();
-  Object.assign(stage.component({ id: "intake", kind: "intake" }), { received: 4, sent: 4 });
-  const file = stage.component({
+  const harness = new HttpHarness();
+  Object.assign(harness.component({ id: "intake", kind: "intake" }), { received: 4, sent: 4 });
+  const file = harness.component({
     queueBytes: 10,
     queueRecords: 1,
     lagMs: 1500,
@@ -27,9 +27,9 @@ test("stats tell the version, the journal, the components and what memory holds"
   });
   Object.assign(file, { received: 4, sent: 2, failed: 1 });
   file.drop("queue_full", 1);
-  await stage.open();
+  await harness.open();
   const spawn = new Map([["event_type", "instance_spawn"]]);
-  await stage.log(
+  await harness.log(
     { severityText: "ERROR" },
     { scope: scope("orchestrator.tmux") },
     {},
@@ -38,11 +38,11 @@ test("stats tell the version, the journal, the components and what memory holds"
     { scope: scope("orchestrator.audit") },
   );
   const require = createRequire(import.meta.url);
-  expect(await statsOf(stage)).toEqual({
+  expect(await statsOf(harness)).toEqual({
     version: require("../../package.json").version,
-    started_at: new Date(stage.view.startedAtMs).toISOString(),
+    started_at: new Date(harness.view.startedAtMs).toISOString(),
     uptime_seconds: expect.any(Number),
-    journal: { epoch: stage.journal.epoch, oldest: 1, newest: 6 },
+    journal: { epoch: harness.journal.epoch, oldest: 1, newest: 6 },
     trace_url: null,
     audit: null,
     components: [
@@ -91,41 +91,43 @@ test("stats tell the version, the journal, the components and what memory holds"
 });
 
 test("stats of nothing are zeros, and no more than 20 loggers are listed", async () => {
-  const stage = await new Stage().open();
-  const { tail } = await statsOf(stage);
+  const harness = await new HttpHarness().open();
+  const { tail } = await statsOf(harness);
   expect(tail).toMatchObject({
     from: null,
     to: null,
     types: { system_log: 0, audit_log: 0 },
     loggers: [],
   });
-  await stage.log(
+  await harness.log(
     ...Array.from({ length: 30 }, (_, index) => ({ scope: scope(`logger${index}`) })),
   );
-  await vi.waitFor(async () => expect((await statsOf(stage)).tail.to).toBe(30), { timeout: 5000 });
-  expect((await statsOf(stage)).tail.loggers).toHaveLength(20);
+  await vi.waitFor(async () => expect((await statsOf(harness)).tail.to).toBe(30), {
+    timeout: 5000,
+  });
+  expect((await statsOf(harness)).tail.loggers).toHaveLength(20);
 });
 
 test("stats count what came behind records that the disk has refused", async () => {
   await using directory = await JournalDirectory.create();
   const journal = await directory.open();
-  const stage = await new Stage({ journal }).open();
-  await stage.log({}, {});
+  const harness = await new HttpHarness({ journal }).open();
+  await harness.log({}, {});
   await directory.worker.terminate();
   const lock = new WriteLock(directory.path);
-  await expect(stage.log({}, {})).rejects.toMatchObject({ code: "JOURNAL_REFUSED" });
+  await expect(harness.log({}, {})).rejects.toMatchObject({ code: "JOURNAL_REFUSED" });
   lock.release();
-  await stage.log({}, {}, {});
-  expect((await statsOf(stage)).tail).toMatchObject({ from: 1, to: 7, types: { system_log: 5 } });
+  await harness.log({}, {}, {});
+  expect((await statsOf(harness)).tail).toMatchObject({ from: 1, to: 7, types: { system_log: 5 } });
 });
 
 test("many requests for stats cost no more than one a second", async () => {
-  const stage = await new Stage().open();
+  const harness = await new HttpHarness().open();
   const startedAtMs = performance.now();
   const answers = new Set<string>();
   for (let request = 0; request < 20; request++) {
-    await stage.log({});
-    answers.add(JSON.stringify(await statsOf(stage)));
+    await harness.log({});
+    answers.add(JSON.stringify(await statsOf(harness)));
   }
   const seconds = (performance.now() - startedAtMs) / 1000;
   expect(answers.size).toBeLessThanOrEqual(1 + seconds);

@@ -6,7 +6,7 @@ import { describe, expect, test, vi } from "vitest";
 import { MemoryJournal } from "../../src/journal/memory.ts";
 import { emptyPage } from "../../src/journal/pages.ts";
 import type { JournalPage, JournalQuery, LogRecord } from "tailgate/plugin";
-import { ask, Stage, type Answer } from "../harness/http-server.ts";
+import { ask, HttpHarness, type Answer } from "../harness/http-server.ts";
 
 /** Longer than any test takes: what is answered was answered for another reason. */
 const LONG = "order=asc&wait=30";
@@ -20,8 +20,8 @@ interface Page {
   readonly next_cursor: string | null;
 }
 
-function askFor(stage: Stage, query: string): Promise<Answer> {
-  return ask(`${stage.url}/api/logs?${query}`);
+function askFor(harness: HttpHarness, query: string): Promise<Answer> {
+  return ask(`${harness.url}/api/logs?${query}`);
 }
 
 /** What an answer says, shortly: sequences, and where it goes on. */
@@ -35,17 +35,20 @@ function tells(sequences: readonly number[], next: number | null): object {
   return { status: 200, sequences, gaps: [], next };
 }
 
-async function metricOf(stage: Stage, name: string): Promise<number> {
-  const { body } = await ask(`${stage.url}/metrics`);
+async function metricOf(harness: HttpHarness, name: string): Promise<number> {
+  const { body } = await ask(`${harness.url}/metrics`);
   return Number(new RegExp(`^${name} (\\d+)$`, "m").exec(body)![1]);
 }
 
 /** Resolves when so many requests wait. */
-async function waiting(stage: Stage, count: number): Promise<void> {
-  await vi.waitFor(async () => expect(await metricOf(stage, "tailgate_http_waiting")).toBe(count), {
-    timeout: 10_000,
-    interval: 5,
-  });
+async function waiting(harness: HttpHarness, count: number): Promise<void> {
+  await vi.waitFor(
+    async () => expect(await metricOf(harness, "tailgate_http_waiting")).toBe(count),
+    {
+      timeout: 10_000,
+      interval: 5,
+    },
+  );
 }
 
 const audit: Partial<LogRecord> = {
@@ -57,109 +60,109 @@ describe("a request that waits", () => {
     ["a system log", {}],
     ["an audit event", audit],
   ])("is answered when %s comes, and nothing of the answer before", async (_name, record) => {
-    const stage = await new Stage().open();
-    const socket = connect(stage.port, "127.0.0.1");
+    const harness = await new HttpHarness().open();
+    const socket = connect(harness.port, "127.0.0.1");
     const chunks: Buffer[] = [];
     socket.on("data", (chunk: Buffer) => chunks.push(chunk));
     const head = "Host: localhost\r\nConnection: close";
     socket.write(`GET /api/logs?${LONG} HTTP/1.1\r\n${head}\r\n\r\n`);
-    await waiting(stage, 1);
+    await waiting(harness, 1);
     expect(socket.bytesRead).toBe(0);
-    await stage.log(record);
+    await harness.log(record);
     await vi.waitFor(() => expect(socket.closed).toBe(true));
     expect(Buffer.concat(chunks).toString()).toMatch(/^HTTP\/1.1 200 OK\r\n[^]*"sequence":1,/);
-    await waiting(stage, 0);
+    await waiting(harness, 0);
   });
 
   test("stays over records that do not match, looks at each once, and goes on behind the last", async () => {
     const journal = new ReadJournal();
-    const stage = await new Stage({ journal }).open();
-    await stage.log({}, {});
-    const answer = askFor(stage, `${LONG}&q=wanted`);
-    await waiting(stage, 1);
+    const harness = await new HttpHarness({ journal }).open();
+    await harness.log({}, {});
+    const answer = askFor(harness, `${LONG}&q=wanted`);
+    await waiting(harness, 1);
     for (const body of ["another", "one more"]) {
-      await stage.log({ body });
+      await harness.log({ body });
       await vi.waitFor(() => expect(journal.reads.at(-1)).toBe(journal.newest));
-      await waiting(stage, 1);
+      await waiting(harness, 1);
     }
-    await stage.log({}, { body: "wanted" }, {});
+    await harness.log({}, { body: "wanted" }, {});
     expect(told(await answer)).toEqual(tells([6], 8));
     expect(journal.reads).toEqual([1, 3, 4, 5]);
   });
 
   test("is answered with nothing when its time is over, and the cursor leads on", async () => {
-    const stage = await new Stage().open();
-    await stage.log({}, {});
-    const { body } = await askFor(stage, "order=asc&wait=0.02&q=wanted");
-    const { epoch } = stage.journal;
+    const harness = await new HttpHarness().open();
+    await harness.log({}, {});
+    const { body } = await askFor(harness, "order=asc&wait=0.02&q=wanted");
+    const { epoch } = harness.journal;
     const nothing = { epoch, records: [], gaps: [], next_cursor: `${epoch}:3` };
     expect(JSON.parse(body)).toEqual(nothing);
-    const next = askFor(stage, `${LONG}&q=wanted&cursor=${epoch}:3`);
-    await waiting(stage, 1);
-    await stage.log({ body: "wanted" });
+    const next = askFor(harness, `${LONG}&q=wanted&cursor=${epoch}:3`);
+    await waiting(harness, 1);
+    await harness.log({ body: "wanted" });
     expect(told(await next)).toEqual(tells([3], 4));
   });
 
   test("is answered at once where there is something, and has a cursor at the end of the journal", async () => {
-    const stage = await new Stage().open();
-    await stage.log({}, {});
-    expect(told(await askFor(stage, LONG))).toEqual(tells([1, 2], 3));
-    expect(told(await askFor(stage, "order=asc&wait=0"))).toEqual(tells([1, 2], 3));
-    expect(told(await askFor(stage, "order=asc&wait=0&q=wanted"))).toEqual(tells([], 3));
-    expect(told(await askFor(stage, "order=asc"))).toEqual(tells([1, 2], null));
-    const lines = await askFor(stage, `${LONG}&format=ndjson`);
-    expect(lines.headers["x-next-cursor"]).toBe(`${stage.journal.epoch}:3`);
+    const harness = await new HttpHarness().open();
+    await harness.log({}, {});
+    expect(told(await askFor(harness, LONG))).toEqual(tells([1, 2], 3));
+    expect(told(await askFor(harness, "order=asc&wait=0"))).toEqual(tells([1, 2], 3));
+    expect(told(await askFor(harness, "order=asc&wait=0&q=wanted"))).toEqual(tells([], 3));
+    expect(told(await askFor(harness, "order=asc"))).toEqual(tells([1, 2], null));
+    const lines = await askFor(harness, `${LONG}&format=ndjson`);
+    expect(lines.headers["x-next-cursor"]).toBe(`${harness.journal.epoch}:3`);
   });
 
   test("is told at once of what was lost", async () => {
-    const stage = await new Stage({ tailBytesMax: 1 }).open();
-    await stage.log({}, {});
-    await stage.log({});
+    const harness = await new HttpHarness({ tailBytesMax: 1 }).open();
+    await harness.log({}, {});
+    await harness.log({});
     const gaps = [{ from: 1, to: 2, reason: "retention" }];
-    expect(told(await askFor(stage, `${LONG}&q=wanted`))).toEqual({ ...tells([], 4), gaps });
+    expect(told(await askFor(harness, `${LONG}&q=wanted`))).toEqual({ ...tells([], 4), gaps });
   });
 
   test("takes no place any more when its client has left", async () => {
-    const stage = await new Stage().open();
-    const request = httpRequest(`${stage.url}/api/logs?${LONG}`, { agent: false });
+    const harness = await new HttpHarness().open();
+    const request = httpRequest(`${harness.url}/api/logs?${LONG}`, { agent: false });
     request.on("error", () => {});
     request.end();
-    await waiting(stage, 1);
+    await waiting(harness, 1);
     request.destroy();
-    await waiting(stage, 0);
-    await expect(stage.server.close(new AbortController().signal)).resolves.toBeUndefined();
+    await waiting(harness, 0);
+    await expect(harness.server.close(new AbortController().signal)).resolves.toBeUndefined();
   });
 
   test("is answered when the gateway stops, and holds nothing up", async () => {
-    const stage = await new Stage().open();
-    await stage.log({});
-    const answer = askFor(stage, `${LONG}&q=wanted`);
-    await waiting(stage, 1);
-    stage.server.stopAccepting();
+    const harness = await new HttpHarness().open();
+    await harness.log({});
+    const answer = askFor(harness, `${LONG}&q=wanted`);
+    await waiting(harness, 1);
+    harness.server.stopAccepting();
     expect(told(await answer)).toEqual(tells([], 2));
-    await expect(stage.server.close(new AbortController().signal)).resolves.toBeUndefined();
+    await expect(harness.server.close(new AbortController().signal)).resolves.toBeUndefined();
   });
 
   test(`is answered at once where ${WAITING_MAX} wait already, which is counted`, async () => {
-    const stage = await new Stage().open();
-    const answers = Array.from({ length: WAITING_MAX }, () => askFor(stage, LONG));
-    await waiting(stage, WAITING_MAX);
-    expect(told(await askFor(stage, LONG))).toEqual(tells([], 1));
-    expect(await metricOf(stage, "tailgate_http_waiting_refused_total")).toBe(1);
-    await stage.log({});
+    const harness = await new HttpHarness().open();
+    const answers = Array.from({ length: WAITING_MAX }, () => askFor(harness, LONG));
+    await waiting(harness, WAITING_MAX);
+    expect(told(await askFor(harness, LONG))).toEqual(tells([], 1));
+    expect(await metricOf(harness, "tailgate_http_waiting_refused_total")).toBe(1);
+    await harness.log({});
     for (const answer of answers) expect(told(await answer)).toEqual(tells([1], 2));
-    expect(await metricOf(stage, "tailgate_http_waiting_refused_total")).toBe(1);
+    expect(await metricOf(harness, "tailgate_http_waiting_refused_total")).toBe(1);
   });
 
   test("is answered in the numbering in which it began, when there is another one", async () => {
     const journal = new ReadJournal();
-    const stage = await new Stage({ journal }).open();
-    await stage.log({});
+    const harness = await new HttpHarness({ journal }).open();
+    await harness.log({});
     const { epoch } = journal;
-    const answer = askFor(stage, `${LONG}&q=wanted`);
-    await waiting(stage, 1);
+    const answer = askFor(harness, `${LONG}&q=wanted`);
+    await waiting(harness, 1);
     journal.epoch = crypto.randomUUID();
-    await stage.log({ body: "wanted" });
+    await harness.log({ body: "wanted" });
     const nothing = { epoch, records: [], gaps: [], next_cursor: `${epoch}:2` };
     expect(JSON.parse((await answer).body)).toEqual(nothing);
   });
@@ -167,12 +170,12 @@ describe("a request that waits", () => {
 
 test("who comes with another numbering is answered at once", async () => {
   const journal = new ReadJournal();
-  const stage = await new Stage({ journal }).open();
+  const harness = await new HttpHarness({ journal }).open();
   const { epoch: known } = journal;
-  await stage.log({});
+  await harness.log({});
   journal.epoch = crypto.randomUUID();
   journal.known = known;
-  const { body } = await askFor(stage, `${LONG}&cursor=${known}:2`);
+  const { body } = await askFor(harness, `${LONG}&cursor=${known}:2`);
   const { epoch } = journal;
   expect(JSON.parse(body)).toEqual({ epoch, records: [], gaps: [], next_cursor: `${epoch}:2` });
 });
@@ -181,10 +184,10 @@ test.each(["order=asc", LONG])(
   "records that cannot be read yet are not the end of the journal: %s",
   async (query) => {
     const journal = new ReadJournal();
-    const stage = await new Stage({ journal }).open();
-    await stage.log({}, {});
+    const harness = await new HttpHarness({ journal }).open();
+    await harness.log({}, {});
     journal.unreadable = 1;
-    const { body } = await askFor(stage, query);
+    const { body } = await askFor(harness, query);
     const { records, next_cursor: cursor } = JSON.parse(body) as Page;
     if (query === LONG) expect(records).toHaveLength(2);
     else expect({ records, cursor }).toEqual({ records: [], cursor: `${journal.epoch}:1` });
@@ -197,8 +200,8 @@ test.each([
   ["order=asc&wait=-1", 'The parameter wait is "-1"; expected 0 to 30 seconds.'],
   ["wait=1", "The parameter wait needs order=asc: new records follow the existing ones."],
 ])("%s is refused", async (query, message) => {
-  const stage = await new Stage().open();
-  const { status, body } = await askFor(stage, query);
+  const harness = await new HttpHarness().open();
+  const { status, body } = await askFor(harness, query);
   expect(status).toBe(400);
   expect(JSON.parse(body)).toEqual({ error: { code: "PARAMETER_INVALID", message } });
 });

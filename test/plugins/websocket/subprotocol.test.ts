@@ -211,9 +211,9 @@ describe("goodbyes", () => {
   test("when the journal cannot be read", async () => {
     const harness = await startHarness({
       journal: (inner) => {
-        const stage = new PagedJournal(inner, 1);
-        stage.read = () => Promise.reject(new Error("the disk is damaged"));
-        return stage;
+        const fixture = new PagedJournal(inner, 1);
+        fixture.read = () => Promise.reject(new Error("the disk is damaged"));
+        return fixture;
       },
     });
     emitMixed(harness, 10);

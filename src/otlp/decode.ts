@@ -1,10 +1,10 @@
 import type { TailgateError } from "../wire/errors.ts";
 import type { LogRecord, Resource, Scope, Value, ValueMap } from "../plugin/index.ts";
 import { DEPTH_MAX, DEPTH_TEXT } from "../envelope/json-writer.ts";
-import { tooManyValues, PART_VALUES_MAX, runToEnd, type Steps } from "./request-limits.ts";
+import { tooManyValues, PART_VALUES_MAX, type Steps } from "./request-limits.ts";
+import { runToEnd, RequestIndex } from "./request-index.ts";
 import type { ProtobufReader } from "./protobuf-reader.ts";
 import { RecordFields } from "./record-fields.ts";
-import { RequestIndex } from "./request-index.ts";
 import type { RequestFindings } from "./findings.ts";
 import { jsonToProtobuf } from "./from-json.ts";
 import {

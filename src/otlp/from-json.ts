@@ -6,13 +6,13 @@ import { JsonMessageEncoder, JsonPath, quoteLargeIntegers, shown } from "./json-
 import {
   PART_BYTES_MAX,
   PART_VALUES_MAX,
-  PartBudget,
   REQUEST_RECORDS_MAX,
   STEP_BYTES,
   tooManyRecords,
   tooManyValues,
   type Steps,
 } from "./request-limits.ts";
+import { PartBudget } from "./request-index.ts";
 import { LOG_RECORD, REQUEST, RESOURCE_LOGS, SCOPE_LOGS, type Message } from "./schema.ts";
 
 /** A value has at most six commas, braces and brackets: `{"key":"a","value":{"intValue":1}},`. */

@@ -20,16 +20,13 @@ import { rankOfNumber, rankOfText, type SeverityNumbering } from "../envelope/se
 import { SplitTime } from "../envelope/timestamp.ts";
 import { INFO_RANK, LEVELS, rankOfName, type LevelRank } from "../wire/envelope.ts";
 import { ProtobufDecoder } from "./decode.ts";
-import { asRejection, type RequestCounts, type RequestFindings } from "./findings.ts";
+import { asRejection, undecodable, type RequestCounts, type RequestFindings } from "./findings.ts";
 import { jsonToProtobuf } from "./from-json.ts";
 import { RecordFields } from "./record-fields.ts";
-import { RequestIndex } from "./request-index.ts";
+import { RequestIndex, runToEnd } from "./request-index.ts";
 import {
-  EnvelopeBudget,
   PART_ENVELOPE_BYTES_MAX,
   PART_VALUES_MAX,
-  runToEnd,
-  runWithin,
   STEP_BYTES,
   type Steps,
 } from "./request-limits.ts";
@@ -100,6 +97,16 @@ export function* encodeOtlpJsonInSteps(
 ): Steps<RequestCounts> {
   const protobuf = yield* jsonToProtobuf(body, findings, fastRecordToProtobuf);
   return yield* encodeOtlpProtobufInSteps(protobuf, open, lowest, loggers);
+}
+
+/** Does the work without interruption, or abandons it after that many steps and returns undefined. */
+function runWithin<Result>(steps: Steps<Result>, stepsMax: number): Result | undefined {
+  for (let count = 0; count <= stepsMax; count++) {
+    const step = steps.next();
+    if (step.done === true) return step.value;
+  }
+  steps.return(undefined as never);
+  return undefined;
 }
 
 interface EncodeOptions {
@@ -317,6 +324,26 @@ class RequestEncoder {
       this.#resource = resource;
     }
     return this.#service;
+  }
+}
+
+/** The envelopes of one request may take so much memory. */
+const ENVELOPE_BYTES_MAX = 256 << 20;
+
+/** Limits how much memory the envelopes of one request take. */
+class EnvelopeBudget {
+  readonly #open: BatchBuilder;
+  readonly #bytesMax: number;
+
+  constructor(open: BatchBuilder) {
+    this.#open = open;
+    this.#bytesMax = open.memoryBytes + ENVELOPE_BYTES_MAX;
+  }
+
+  /** @throws TailgateError OTLP_UNDECODABLE if the envelopes so far take too much memory. */
+  check(): void {
+    if (this.#open.memoryBytes <= this.#bytesMax) return;
+    throw undecodable("its end", `its envelopes take more than ${ENVELOPE_BYTES_MAX} bytes`);
   }
 }
 

@@ -1,11 +1,10 @@
+import { undecodable } from "./findings.ts";
 import { ProtobufReader } from "./protobuf-reader.ts";
 import { RecordFields } from "./record-fields.ts";
 import {
-  checkPart,
-  PartBudget,
+  PART_BYTES_MAX,
   REQUEST_RECORDS_MAX,
   tooManyRecords,
-  runToEnd,
   STEP_BYTES,
   type Steps,
 } from "./request-limits.ts";
@@ -258,7 +257,11 @@ export class RequestIndex {
   }
 
   #checkPart(start: number, end: number): void {
-    if (this.#isReceived) checkPart(start, end);
+    if (!this.#isReceived || end - start <= PART_BYTES_MAX) return;
+    throw undecodable(
+      `byte ${start}`,
+      `a record, a resource or a scope has more than ${PART_BYTES_MAX} bytes`,
+    );
   }
 
   #record(start: number, end: number, resource: number, scope: number): void {
@@ -363,4 +366,29 @@ function field(tag: number, content: Uint8Array): Uint8Array {
   const writer = new ProtobufWriter();
   writer.bytes(tag, content);
   return writer.take();
+}
+
+/** How many fields a request may have around its records, mostly resources and scopes. */
+const REQUEST_PARTS_MAX = 1 << 18;
+
+/** Counts the fields around the records of a request. */
+export class PartBudget {
+  #parts = 0;
+
+  /** @throws TailgateError OTLP_UNDECODABLE if there are too many. */
+  add(position: number): void {
+    if (++this.#parts <= REQUEST_PARTS_MAX) return;
+    throw undecodable(
+      `byte ${position}`,
+      `there are more than ${REQUEST_PARTS_MAX} resources and scopes`,
+    );
+  }
+}
+
+/** Does the work without interruption. */
+export function runToEnd<Result>(steps: Steps<Result>): Result {
+  for (;;) {
+    const step = steps.next();
+    if (step.done === true) return step.value;
+  }
 }

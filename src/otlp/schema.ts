@@ -154,7 +154,7 @@ export const ARRAY_VALUE = message({
   values: { number: 1, kind: "message", message: () => ANY_VALUE, isRepeated: true },
 });
 
-export const KEY_VALUE_LIST = message({
+const KEY_VALUE_LIST = message({
   values: { number: 1, kind: "message", message: () => KEY_VALUE, isRepeated: true },
 });
 

@@ -4,7 +4,8 @@ import { fastRecordToProtobuf } from "../../src/envelope/fast/json-transcoder.ts
 import { jsonToProtobuf } from "../../src/otlp/from-json.ts";
 import { decodeOtlpJson, decodeOtlpProtobuf } from "../../src/otlp/decode.ts";
 import { RequestFindings } from "../../src/otlp/findings.ts";
-import { PART_BYTES_MAX, PART_VALUES_MAX, runToEnd } from "../../src/otlp/request-limits.ts";
+import { PART_BYTES_MAX, PART_VALUES_MAX } from "../../src/otlp/request-limits.ts";
+import { runToEnd } from "../../src/otlp/request-index.ts";
 import { TailgateError } from "tailgate";
 import type { LogRecord } from "tailgate/plugin";
 import { alikeRequest, jsonRequest } from "./generated-request.ts";

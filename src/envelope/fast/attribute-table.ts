@@ -1,8 +1,7 @@
 import { CODE_PREFIX, STACKTRACE } from "../call-site.ts";
 import { ERR, RENAME_PREFIX, RESERVED } from "../attributes.ts";
-import { ascii } from "../json-writer.ts";
+import { ascii, type ByteSource } from "../json-writer.ts";
 import { ProtobufReader } from "../../otlp/protobuf-reader.ts";
-import { areSame, keyHash, NOT_ASCII, startsWith } from "./bytes.ts";
 import { LOG_RECORD, KEY_VALUE, ANY_VALUE } from "../../otlp/schema.ts";
 
 const { attributes: RECORD_ATTRIBUTES } = LOG_RECORD.tags;
@@ -47,6 +46,19 @@ const COLUMNS = 6;
 
 /** A record with more attributes takes the plain path: the search for duplicates is quadratic. */
 const ATTRIBUTES_MAX = 64;
+
+/** A smaller length has one byte on the wire. */
+const SHORT_BYTES = 0x80;
+/** The size of the tag and the length of a field that is shorter than {@link SHORT_BYTES}. */
+const SHORT_HEAD_BYTES = 2;
+const WORD_BYTES = 4;
+const LONG_BYTES = 8;
+/** From this length on, words of eight bytes are faster. */
+const LONG_RANGE_BYTES = 2 * LONG_BYTES;
+const FNV_OFFSET = 0x811c9dc5;
+const FNV_PRIME = 0x01000193;
+/** What {@link keyHash} returns for a key that is not ASCII. */
+const NOT_ASCII = -1;
 
 interface SpecialName {
   readonly name: Uint8Array;
@@ -312,12 +324,6 @@ function kindOf(bytes: Uint8Array, start: number, end: number, hash: number): nu
   return startsWith(bytes, start, end, RENAME_BYTES) ? RENAME_LOOKALIKE : ORDINARY;
 }
 
-/** A smaller length has one byte on the wire. */
-const SHORT_BYTES = 0x80;
-
-/** The size of the tag and the length of a field that is shorter than {@link SHORT_BYTES}. */
-const SHORT_HEAD_BYTES = 2;
-
 /**
  * Returns the end of the key if the KeyValue between `start` and `end` has the usual form: a short key, whose bytes follow
  * a tag and a length, then a short value up to `end`. Otherwise it returns -1.
@@ -330,4 +336,67 @@ function shortKeyEnd(bytes: Uint8Array, start: number, end: number): number {
   if (keyLength >= SHORT_BYTES || valueStart > end || end - valueStart >= SHORT_BYTES) return -1;
   const isUsual = bytes[keyEnd] === KEY_VALUE_VALUE && bytes[keyEnd + 1] === end - valueStart;
   return isUsual ? keyEnd : -1;
+}
+
+/** True if the ranges of that length at two positions have the same bytes. */
+export function areSame(source: ByteSource, one: number, other: number, length: number): boolean {
+  if (length >= LONG_RANGE_BYTES) return areSameLong(source, one, other, length);
+  const { bytes, view } = source;
+  const last = length - WORD_BYTES;
+  for (let offset = 0; offset < last; offset += WORD_BYTES) {
+    if (view.getInt32(one + offset) !== view.getInt32(other + offset)) return false;
+  }
+  // The last word may overlap the previous one.
+  if (last >= 0) return view.getInt32(one + last) === view.getInt32(other + last);
+  for (let offset = 0; offset < length; offset++) {
+    if (bytes[one + offset] !== bytes[other + offset]) return false;
+  }
+  return true;
+}
+
+/** The compiler turns bigints that are only compared into machine words, without allocating any. */
+function areSameLong({ view }: ByteSource, one: number, other: number, length: number): boolean {
+  const last = length - LONG_BYTES;
+  for (let offset = 0; offset < last; offset += LONG_BYTES) {
+    if (view.getBigInt64(one + offset, true) !== view.getBigInt64(other + offset, true)) {
+      return false;
+    }
+  }
+  return view.getBigInt64(one + last, true) === view.getBigInt64(other + last, true);
+}
+
+/** True if the bytes between two positions start with the given prefix. */
+export function startsWith(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  prefix: Uint8Array,
+): boolean {
+  if (end - start < prefix.length) return false;
+  for (let index = 0; index < prefix.length; index++) {
+    if (bytes[start + index] !== prefix[index]) return false;
+  }
+  return true;
+}
+
+/**
+ * Returns a hash of at least 0 of a key, after FNV-1a but four bytes at a time; {@link NOT_ASCII} for other keys, of which
+ * two may differ on the wire and be equal in the envelope, if they are not UTF-8.
+ */
+function keyHash({ bytes, view }: ByteSource, start: number, end: number): number {
+  let hash = FNV_OFFSET;
+  let all = 0;
+  let index = start;
+  for (; index + WORD_BYTES <= end; index += WORD_BYTES) {
+    const word = view.getInt32(index, true);
+    all |= word;
+    hash = Math.imul(hash ^ word, FNV_PRIME);
+  }
+  for (; index < end; index++) {
+    const byte = bytes[index]!;
+    all |= byte;
+    hash = Math.imul(hash ^ byte, FNV_PRIME);
+  }
+  // Multiplication carries bits upwards only, so the upper ones are folded into the lower ones.
+  return (all & 0x80808080) === 0 ? (hash ^ (hash >>> 15)) & 0x7fff_ffff : NOT_ASCII;
 }

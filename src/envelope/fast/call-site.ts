@@ -11,7 +11,7 @@ import {
   type AttributeTable,
 } from "./attribute-table.ts";
 import { FUNCTION, LINE, MODULE } from "../encoder.ts";
-import { putNumber, putRaw, putText, type ByteTarget } from "./bytes.ts";
+import { putNumber, putRaw, putText, type ByteTarget } from "./value-writer.ts";
 import type { ProtobufReader } from "../../otlp/protobuf-reader.ts";
 
 const COLON = 0x3a;

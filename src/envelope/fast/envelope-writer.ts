@@ -17,11 +17,11 @@ import { putCallSite } from "./call-site.ts";
 import { ACTION, ENVELOPE_END, METADATA, NO_CALL_SITE } from "../encoder.ts";
 import { AUDIT_HEAD, SYSTEM_HEAD, type LoggerName } from "../logger-names.ts";
 import { ascii, type JsonWriter } from "../json-writer.ts";
-import { putId, putRaw, putText, TEXT_GROWTH_MAX } from "./bytes.ts";
+import { putId, putRaw, putText, TEXT_GROWTH_MAX } from "./value-writer.ts";
 import type { ProtobufReader } from "../../otlp/protobuf-reader.ts";
 import { ValueWriter, UNUSUAL } from "./value-writer.ts";
 import type { RecordFields } from "../../otlp/record-fields.ts";
-import { areSame, startsWith } from "./bytes.ts";
+import { areSame, startsWith } from "./attribute-table.ts";
 import { MICROS_BYTES, putMicros, textOfSecond, type SplitTime } from "../timestamp.ts";
 import { ANY_VALUE, SPAN_ID_BYTES, TRACE_ID_BYTES } from "../../otlp/schema.ts";
 

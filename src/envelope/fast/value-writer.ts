@@ -1,6 +1,5 @@
-import { isPlainWord, PLAIN } from "../escapes.ts";
-import { DEPTH_MAX, type JsonWriter } from "../json-writer.ts";
-import { putNumber, putText } from "./bytes.ts";
+import { arePlainWords, isPlainWord, PLAIN, writeEscaped } from "../escapes.ts";
+import { DEPTH_MAX, type ByteSource, type JsonWriter } from "../json-writer.ts";
 import type { ProtobufReader } from "../../otlp/protobuf-reader.ts";
 import { KEY_VALUE, ANY_VALUE, ARRAY_VALUE } from "../../otlp/schema.ts";
 
@@ -250,4 +249,132 @@ export class ValueWriter {
     hashes[this.#hashCount++] = hash;
     return true;
   }
+}
+
+// The functions below take a position in memory that was reserved before, and return the position after what they have
+// written, so that only numbers are passed around.
+
+/** The memory to write to, by bytes and by words. */
+export interface ByteTarget {
+  readonly buffer: Buffer;
+  readonly view: DataView;
+}
+
+/** How many bytes a byte of a string may become: a control character takes the six of \u00xx. */
+export const TEXT_GROWTH_MAX = 6;
+
+const ZERO = 0x30;
+
+/** The two hex digits of each byte, the first one in the lower half. */
+const HEX_PAIRS = Uint16Array.from({ length: 256 }, (_, byte) => {
+  const digits = byte.toString(16).padStart(2, "0");
+  return digits.charCodeAt(0) | (digits.charCodeAt(1) << 8);
+});
+
+/** Writes bytes that are already JSON. */
+export function putRaw({ buffer }: ByteTarget, at: number, bytes: Uint8Array): number {
+  buffer.set(bytes, at);
+  return at + bytes.length;
+}
+
+/** Writes a string that is given in UTF-8, with its quotes; what is not UTF-8 becomes U+FFFD. */
+export function putText(
+  target: ByteTarget,
+  at: number,
+  source: ByteSource,
+  start: number,
+  end: number,
+): number {
+  const { buffer, view: to } = target;
+  buffer[at] = QUOTE;
+  const last = end - WORD_BYTES;
+  if (last < start) return putShortText(target, at + 1, source, start, end);
+  const from = source.view;
+  let position = at + 1;
+  let index = start;
+  // Copies two words at a time, then single ones.
+  for (const pairs = last - WORD_BYTES; index < pairs; index += 2 * WORD_BYTES) {
+    const word = from.getInt32(index, true);
+    const next = from.getInt32(index + WORD_BYTES, true);
+    if (!arePlainWords(word, next)) break;
+    to.setInt32(position, word, true);
+    to.setInt32(position + WORD_BYTES, next, true);
+    position += 2 * WORD_BYTES;
+  }
+  for (; index < last; index += WORD_BYTES) {
+    const word = from.getInt32(index, true);
+    if (!isPlainWord(word)) return putEscaped(target, position, source, index, end);
+    to.setInt32(position, word, true);
+    position += WORD_BYTES;
+  }
+  // The last word may overlap the previous one, so that no bytes are left over.
+  const word = from.getInt32(last, true);
+  if (!isPlainWord(word)) return putEscaped(target, position, source, index, end);
+  position += end - index;
+  to.setInt32(position - WORD_BYTES, word, true);
+  buffer[position] = QUOTE;
+  return position + 1;
+}
+
+/** Writes a string that is shorter than a word, after its first quote. */
+function putShortText(
+  target: ByteTarget,
+  at: number,
+  source: ByteSource,
+  start: number,
+  end: number,
+): number {
+  const { buffer } = target;
+  const { bytes } = source;
+  let position = at;
+  for (let index = start; index < end; index++) {
+    const byte = bytes[index]!;
+    if (PLAIN[byte] === 0) return putEscaped(target, position, source, index, end);
+    buffer[position++] = byte;
+  }
+  buffer[position] = QUOTE;
+  return position + 1;
+}
+
+/** Writes the rest of a string, from a byte that may need an escape. */
+function putEscaped(
+  { buffer }: ByteTarget,
+  at: number,
+  { bytes }: ByteSource,
+  start: number,
+  end: number,
+): number {
+  const position = writeEscaped(buffer, at, bytes, start, end);
+  buffer[position] = QUOTE;
+  return position + 1;
+}
+
+/** Writes an integer from 0 to 2^31 - 1. */
+export function putNumber({ buffer }: ByteTarget, at: number, value: number): number {
+  let digits = 1;
+  for (let power = 10; power <= value; power *= 10) digits++;
+  let rest = value;
+  for (let position = at + digits - 1; position >= at; position--) {
+    const tens = (rest / 10) | 0;
+    buffer[position] = ZERO + rest - 10 * tens;
+    rest = tens;
+  }
+  return at + digits;
+}
+
+/** Writes bytes as hex digits and a closing quote. */
+export function putId(
+  { buffer, view }: ByteTarget,
+  at: number,
+  { bytes }: ByteSource,
+  start: number,
+  length: number,
+): number {
+  let position = at;
+  for (let index = start; index < start + length; index++) {
+    view.setInt16(position, HEX_PAIRS[bytes[index]!]!, true);
+    position += 2;
+  }
+  buffer[position] = QUOTE;
+  return position + 1;
 }

@@ -88,12 +88,6 @@ class RotatingFile implements Exporter {
     this.#others.setGrowths(this.#file.growths);
     await this.#position.beforeLine(Math.max(this.#file.sequence, batch.sequence(0) - 1));
     const written = this.#file.sequence;
-    for (const part of batch.parts ?? [batch]) await this.#add(part, written, signal);
-    await this.#lines.flush(signal);
-    this.#position.written(this.#file.sequence);
-  }
-
-  async #add(batch: Batch, written: number, signal: AbortSignal): Promise<void> {
     for (let index = 0; index < batch.length; index++) {
       const sequence = batch.sequence(index);
       if (sequence <= written) continue;
@@ -105,6 +99,8 @@ class RotatingFile implements Exporter {
       this.#lines.addLine(line, sequence);
       if (this.#lines.isFull) await this.#lines.proceed(signal);
     }
+    await this.#lines.flush(signal);
+    this.#position.written(this.#file.sequence);
   }
 
   async close(): Promise<void> {
@@ -168,13 +164,6 @@ class RotatingFile implements Exporter {
     this.#file.readySync();
     const written = this.#file.sequence;
     const lines = new LineBuffer();
-    for (const part of batch.parts ?? [batch]) this.#addSync(part, written, lines);
-    this.#file.appendSync(lines);
-    this.#file.persistSync();
-    this.#position.storeSync(this.#file.sequence);
-  }
-
-  #addSync(batch: Batch, written: number, lines: LineBuffer): void {
     for (let index = 0; index < batch.length; index++) {
       const sequence = batch.sequence(index);
       if (sequence <= written) continue;
@@ -187,6 +176,9 @@ class RotatingFile implements Exporter {
       lines.addLine(line, sequence);
       if (lines.isFull) this.#file.appendSync(lines);
     }
+    this.#file.appendSync(lines);
+    this.#file.persistSync();
+    this.#position.storeSync(this.#file.sequence);
   }
 
   #rotateSync(sequence: number): void {

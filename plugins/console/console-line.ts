@@ -24,18 +24,21 @@ type JsonFields = Readonly<Record<string, JsonValue>>;
  */
 export function consoleLine({ data }: Envelope, isColored: boolean): string {
   const time = data.timestamp.slice(0, 19).replace("T", " ");
-  const level = isColored ? COLORS[data.level] + data.level + RESET : data.level;
+  const level = formatLevel(data.level, isColored);
   const fields = data as unknown as JsonFields;
-  const extras = formatExtras(fields);
-  const shownExtras = isColored && extras !== "" ? DIM + extras + RESET : extras;
-  const line = `${time} - ${escaped(data.logger)} - ${level} - ${escaped(data.message)}${shownExtras}\n`;
+  const text = escaped(data.message) + formatExtras(fields, isColored);
+  const line = `${time} - ${escaped(data.logger)} - ${level} - ${text}\n`;
   return line + formatException(fields);
 }
 
+export function formatLevel(level: Level, isColored: boolean): string {
+  return isColored ? COLORS[level] + level + RESET : level;
+}
+
 /** A line shows no more characters of its attributes than this. */
-const EXTRAS_CHARACTERS_MAX = 1000;
+export const EXTRAS_CHARACTERS_MAX = 1000;
 /** And no more of a single value. */
-const VALUE_CHARACTERS_MAX = 200;
+export const VALUE_CHARACTERS_MAX = 200;
 
 const ELLIPSIS = "…";
 
@@ -54,17 +57,18 @@ const HIDDEN_FIELDS = new Set([
 ]);
 
 /** Returns the attributes of a system log, each as ` key=value`, and an ellipsis if they exceed the limit. */
-function formatExtras(data: JsonFields): string {
+export function formatExtras(data: JsonFields, isColored: boolean): string {
   const extras: string[] = [];
   for (const key of Object.keys(data)) {
     if (!HIDDEN_FIELDS.has(key)) addField(extras, key, data[key]!, VALUE_CHARACTERS_MAX, 1);
   }
   let text = "";
   for (const extra of extras) {
-    if (text.length + 1 + extra.length > EXTRAS_CHARACTERS_MAX) return `${text} ${ELLIPSIS}`;
-    text += ` ${extra}`;
+    const isTooLong = text.length + 1 + extra.length > EXTRAS_CHARACTERS_MAX;
+    text += ` ${isTooLong ? ELLIPSIS : extra}`;
+    if (isTooLong) break;
   }
-  return text;
+  return isColored && text !== "" ? DIM + text + RESET : text;
 }
 
 /** Returns `key=value` for each field, with the dotted names of the filter language. */
@@ -75,7 +79,7 @@ export function formatFields(fields: JsonFields): string[] {
 }
 
 /** More deeply nested values are shown as JSON. */
-const DEPTH_MAX = 4;
+export const DEPTH_MAX = 4;
 
 function addField(
   formatted: string[],

@@ -392,7 +392,7 @@ describe("standard streams", () => {
     await eventually(async () => {
       const result = await exporter.write([{}]);
       expect(result).toEqual({
-        error: "Nobody reads the console any more (EPIPE: broken pipe, write).",
+        error: "The console is no longer being read (EPIPE: broken pipe, write).",
         isPermanent: true,
       });
     });

@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { batchOf } from "tailgate/testing";
 import { expect, test } from "vitest";
 import { consoleLine } from "../../../plugins/console/console-line.ts";
+import { ConsoleText } from "../../../plugins/console/console-text.ts";
 import { printable, type LogRecord, type Value } from "tailgate/plugin";
 
 const text = fc.string({
@@ -42,7 +43,35 @@ const name = fc.oneof(
   text,
 );
 
-const record: fc.Arbitrary<Partial<LogRecord>> = fc.record({
+const word = fc.string({ unit: fc.constantFrom("a", "b", " ", "=", ".", "7"), maxLength: 12 });
+
+const plainValue: fc.Arbitrary<Value> = fc.oneof(
+  word,
+  fc.constantFrom<Value>(0, 1.5, 42, true, false, null, "x".repeat(200)),
+);
+
+/** Records that are copied from their JSON, unless the attributes exceed the limit. */
+const plainRecord: fc.Arbitrary<Partial<LogRecord>> = fc.record({
+  severityNumber: fc.integer({ min: 0, max: 24 }),
+  severityText: fc.constant(""),
+  body: word,
+  attributes: fc
+    .array(
+      fc.tuple(
+        word.map((given) => `k${given}`),
+        fc.oneof(
+          plainValue,
+          fc
+            .array(fc.tuple(word, plainValue), { maxLength: 3 })
+            .map((members) => new Map(members) as Value),
+        ),
+      ),
+      { maxLength: 8 },
+    )
+    .map((members) => new Map(members)),
+});
+
+const anyRecord: fc.Arbitrary<Partial<LogRecord>> = fc.record({
   timestamp: fc.bigInt({ min: 1n, max: 4_000_000_000_000_000_000n }),
   severityNumber: fc.integer({ min: 0, max: 24 }),
   severityText: fc.constant(""),
@@ -55,6 +84,8 @@ const record: fc.Arbitrary<Partial<LogRecord>> = fc.record({
   // Audit events do not reach the console.
   scope: text.map((logger) => ({ name: `x${logger}`, version: "", attributes: new Map() })),
 });
+
+const record = fc.oneof(anyRecord, plainRecord);
 
 test.each([false, true])(
   "a record is one line, and its exception follows on indented ones, colors: %j",
@@ -95,3 +126,33 @@ function escapedCharacters(): string[] {
   const characters = Array.from({ length: 0x10000 }, (_, code) => String.fromCharCode(code));
   return characters.filter((one) => one !== printable(one));
 }
+
+test.each([false, true])(
+  "lines that are copied from JSON equal those that are formatted from values, colors: %j",
+  (isColored) => {
+    const output = new ConsoleText(isColored);
+    fc.assert(
+      fc.property(fc.array(record, { minLength: 1, maxLength: 8 }), (given) => {
+        const batch = batchOf(given);
+        const lines = given.map((_, index) => consoleLine(batch.envelope(index), isColored));
+        for (let index = 0; index < batch.length; index++) output.add(batch, index);
+        expect(Buffer.from(output.bytes).toString()).toBe(lines.join(""));
+        output.clear();
+      }),
+      { numRuns: 300 },
+    );
+  },
+);
+
+test("lines may be larger than the buffer", () => {
+  const stacktrace = "\tat com.Foo\x7f\n".repeat(8_000);
+  const batch = batchOf([
+    { body: "\x7f".repeat(60_000) },
+    { body: "x".repeat(60_000) },
+    { attributes: new Map([["exception.stacktrace", stacktrace]]) },
+  ]);
+  const output = new ConsoleText(false);
+  for (const index of [0, 1, 2]) output.add(batch, index);
+  const lines = [0, 1, 2].map((index) => consoleLine(batch.envelope(index), false));
+  expect(Buffer.from(output.bytes).toString()).toBe(lines.join(""));
+});

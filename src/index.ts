@@ -7,7 +7,7 @@ export { LoggingManager } from "./logging-manager.ts";
 export type { ComponentOptions, LoggingOptions } from "./logging-manager.ts";
 export type { AuditEvent, AuditOptions } from "./otel/audit-event.ts";
 export type { Receipt } from "./intake/audit-events.ts";
-export type { Extras, OrchestratorLogger } from "./otel/orchestrator-logger.ts";
+export type { Extras, OrchestratorLogger } from "./otel/loggers.ts";
 
 // In a worker process without a gateway of its own.
 export type { ConnectionStatus, LoggingConnection, RemoteReceipt } from "./connect/connection.ts";

@@ -14,7 +14,12 @@ import type { IntakeOutcome } from "./intake/intake.ts";
 import type { HostLogger } from "./plugin/index.ts";
 import { toAuditRecord, type AuditEvent, type AuditOptions } from "./otel/audit-event.ts";
 import { DirectLoggerProvider, TailgateLoggerProvider, type SafeLogger } from "./otel/provider.ts";
-import { OrchestratorLogger, type LoggerSettings } from "./otel/orchestrator-logger.ts";
+import {
+  OrchestratorLogger,
+  type LoggerSettings,
+  LoggerRelay,
+  type RelayTarget,
+} from "./otel/loggers.ts";
 import { TailgateLogRecordProcessor } from "./otel/processor.ts";
 import {
   GLOBAL_RELAY,
@@ -23,7 +28,6 @@ import {
   type LoadedApis,
   type Registration,
 } from "./otel/registration.ts";
-import { LoggerRelay, type RelayTarget } from "./otel/relay.ts";
 import { startTailgate, type RunningTailgate } from "./gateway/start.ts";
 import type { LoggingConnection } from "./connect/connection.ts";
 import type { ConnectOptions } from "./connect/options.ts";

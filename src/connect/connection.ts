@@ -15,7 +15,7 @@ import type { Destination } from "../../plugins/otlp/destination.ts";
 import { hostLogger, writeToStderr, type WriteLine } from "../gateway/host-log.ts";
 import { keepAlive, onProcessExit } from "../gateway/process-exit.ts";
 import { toAuditRecord, type AuditEvent, type AuditOptions } from "../otel/audit-event.ts";
-import { OrchestratorLogger } from "../otel/orchestrator-logger.ts";
+import { OrchestratorLogger, LoggerRelay, type RelayTarget } from "../otel/loggers.ts";
 import { DirectLoggerProvider, type SafeLogger } from "../otel/provider.ts";
 import {
   GLOBAL_RELAY,
@@ -24,7 +24,6 @@ import {
   type LoadedApis,
   type Registration,
 } from "../otel/registration.ts";
-import { LoggerRelay, type RelayTarget } from "../otel/relay.ts";
 import type { HostLogger } from "../plugin/index.ts";
 import { clearTimeout, setTimeout } from "../runtime/timers.ts";
 import { LEVELS, type Level } from "../wire/envelope.ts";

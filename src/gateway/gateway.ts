@@ -10,6 +10,7 @@ import type { Delivery } from "../delivery/delivery.ts";
 import { createJournalDelivery } from "../delivery/journal-cursor.ts";
 import { createLiveDelivery, type LiveDelivery } from "../delivery/live-queue.ts";
 import { RecordIntake } from "../intake/intake.ts";
+import { countedIntake } from "../intake/requests.ts";
 import type { RunningProcessor } from "../intake/processors.ts";
 import type { Damage, Journal } from "../journal/journal.ts";
 import type {
@@ -25,13 +26,7 @@ import { readFreeBytes, readJournalBytes } from "../runtime/log-dir.ts";
 import { timeLimit, whenAborted } from "../runtime/timers.ts";
 import { textOf } from "../wire/errors.ts";
 import { ClockWatch } from "./clock-watch.ts";
-import {
-  countedIntake,
-  createHost,
-  findProcessorFlaw,
-  openPlugin,
-  type HostContext,
-} from "./host.ts";
+import { createHost, findProcessorFlaw, openPlugin, type HostContext } from "./host.ts";
 import { hostLogger, type WriteLine } from "./host-log.ts";
 import { keepAlive } from "./process-exit.ts";
 import { rejectSelfExport } from "./self-export.ts";

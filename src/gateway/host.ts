@@ -1,16 +1,8 @@
 /** What the gateway gives to each plugin, and how it opens one. */
 
 import type { Component, Config } from "../config/config.ts";
-import type { Counters } from "../delivery/counters.ts";
 import type { Journal } from "../journal/journal.ts";
-import type {
-  Host,
-  HostHttp,
-  Ingested,
-  Intake,
-  PluginDefinition,
-  Processor,
-} from "../plugin/index.ts";
+import type { Host, HostHttp, PluginDefinition, Processor } from "../plugin/index.ts";
 import {
   counterMetric,
   gaugeMetric,
@@ -75,27 +67,6 @@ export function createHost(
     },
     listening: (url) => listeners.push(url),
     sendingTo: (url) => targets.push({ component: `${definition.kind}s.${id}`, url }),
-  };
-}
-
-/** Returns the intake for one receiver, which counts what passes through it as the receiver's own. */
-export function countedIntake(intake: Intake, counters: Counters): Intake {
-  const counted = async (ingesting: Promise<Ingested>): Promise<Ingested> => {
-    try {
-      const ingested = await ingesting;
-      counters.received += ingested.accepted + ingested.rejected;
-      counters.sent += ingested.accepted;
-      counters.drop("rejected", ingested.rejected);
-      return ingested;
-    } catch (error) {
-      counters.failed++;
-      throw error;
-    }
-  };
-  return {
-    otlpProtobuf: (body) => counted(intake.otlpProtobuf(body)),
-    otlpJson: (body) => counted(intake.otlpJson(body)),
-    records: (records) => counted(intake.records(records)),
   };
 }
 

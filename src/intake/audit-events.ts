@@ -26,8 +26,6 @@ interface PendingEvent {
 /** An event that was accepted, now or in an earlier attempt. */
 export type AcceptedEvent = PendingEvent | Receipt;
 
-const NO_EVENTS: readonly AcceptedEvent[] = [];
-
 /**
  * Follows audit events to the journal for their receipts, and detects duplicates by their idempotency key
  * (reliability.md, rule 10). Two events with the same key and different contents are two events: both are stored, and
@@ -38,7 +36,10 @@ export class AuditEvents implements AuditGate {
   readonly #known = new Map<string, AcceptedEvent>();
   /** The number of different events with each key. */
   readonly #contents = new Map<string, number>();
-  /** Events in batches that were not appended yet. */
+  /** Whether events are in batches that were not appended yet. A field, because it is read for each batch. */
+  hasOpen = false;
+  /** Whether duplicates were not counted yet. A field, because it is read for each record. */
+  hasDuplicates = false;
   #open: PendingEvent[] = [];
   readonly #outcomes = new Map<RecordBatch, PromiseWithResolvers<void>>();
   #duplicates: AcceptedEvent[] = [];
@@ -68,12 +69,14 @@ export class AuditEvents implements AuditGate {
     if (original !== undefined) {
       this.#newest = original;
       this.#duplicates.push(original);
+      this.hasDuplicates = true;
       return false;
     }
     const isConflict = eventKey !== undefined && this.#contents.has(eventKey.key);
     const event = { batch, index, id, conflictingKey: isConflict ? eventKey.key : undefined };
     this.#newest = event;
     this.#open.push(event);
+    this.hasOpen = true;
     if (eventKey !== undefined) this.#remember(eventKey, event);
     return true;
   }
@@ -87,12 +90,15 @@ export class AuditEvents implements AuditGate {
   follow(batch: RecordBatch, index: number): AcceptedEvent {
     const event = { batch, index, id: undefined, conflictingKey: undefined };
     this.#open.push(event);
+    this.hasOpen = true;
     return event;
   }
 
   rollback({ open, repeats }: AuditSavepoint): void {
     for (const { id } of this.#open.splice(open)) if (id !== undefined) this.#forget(id);
     this.#duplicates.length = repeats;
+    this.hasOpen = open > 0;
+    this.hasDuplicates = repeats > 0;
   }
 
   /** Returns the gate for one request; its events become known when all are {@link RequestEvents.admitAll | admitted}. */
@@ -139,9 +145,9 @@ export class AuditEvents implements AuditGate {
 
   /** Returns the originals of the duplicates since the last call. */
   drainDuplicates(): readonly AcceptedEvent[] {
-    if (this.#duplicates.length === 0) return NO_EVENTS;
     const duplicates = this.#duplicates;
     this.#duplicates = [];
+    this.hasDuplicates = false;
     return duplicates;
   }
 
@@ -150,6 +156,7 @@ export class AuditEvents implements AuditGate {
     const events = this.#open.filter((event) => event.batch === batch);
     if (events.length === 0) return;
     this.#open = this.#open.filter((event) => event.batch !== batch);
+    this.hasOpen = this.#open.length > 0;
     void this.#settle(batch, events, stored);
   }
 
@@ -214,6 +221,8 @@ interface SharedEvents {
  */
 export class RequestEvents implements AuditGate {
   readonly duplicates: AcceptedEvent[] = [];
+  /** Whether events are in batches that were not appended yet. */
+  hasOpen = false;
   readonly #shared: SharedEvents;
   readonly #keyed = new Map<string, KeyedEvent>();
   readonly #open = new Map<RecordBatch, PendingEvent[]>();
@@ -237,6 +246,7 @@ export class RequestEvents implements AuditGate {
     if (open === undefined) this.#open.set(batch, [event]);
     else open.push(event);
     this.#count++;
+    this.hasOpen = true;
     if (eventKey !== undefined) this.#keyed.set(id!, { eventKey, event });
     return true;
   }
@@ -248,6 +258,7 @@ export class RequestEvents implements AuditGate {
   /** Forgets all events: a request is encoded again from its start, or not at all. */
   rollback(): void {
     this.#count = 0;
+    this.hasOpen = false;
     this.duplicates.length = 0;
     this.#keyed.clear();
     this.#open.clear();

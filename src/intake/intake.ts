@@ -143,7 +143,7 @@ export class RecordIntake implements Intake {
       this.#options.processors.length > 0
         ? this.#acceptProcessed(origin.record(0), undefined, wantsReceipt)
         : this.#encode(parts, origin, this.#feed.encoderFor(parts), wantsReceipt);
-    void this.#countDuplicates();
+    if (this.#events.hasDuplicates) void this.#countDuplicates();
     void this.#feed.schedule();
     return outcome;
   }
@@ -303,6 +303,7 @@ export class RecordIntake implements Intake {
 
   /** Counts duplicates of earlier events, which are not stored again. Returns the receipts of the originals. */
   #countDuplicates(): readonly Promise<Receipt>[] {
+    if (!this.#events.hasDuplicates) return NO_RECEIPTS;
     return this.#receipts(this.#events.drainDuplicates());
   }
 

@@ -131,10 +131,12 @@ export class JournalFeed {
     const flushed = this.#flushed;
     this.#flushed = undefined;
     if (flushed === undefined) return;
-    this.marker.beforeFlush({
-      isFull: () => this.isFull,
-      isLast: this.#stopped || this.#flushNow !== undefined,
-    });
+    if (!this.marker.isIdle) {
+      this.marker.beforeFlush({
+        isFull: () => this.isFull,
+        isLast: this.#stopped || this.#flushNow !== undefined,
+      });
+    }
     const stored = this.open.take().map((batch) => this.follow(batch, this.#options.append(batch)));
     Promise.all(stored).then(() => flushed.resolve(), flushed.reject);
     for (const batch of this.#overflow.take()) {
@@ -150,7 +152,7 @@ export class JournalFeed {
     stored: Promise<void>,
     events: AuditEvents | RequestEvents = this.#options.events,
   ): Promise<void> {
-    events.appended(batch, stored);
+    if (events.hasOpen) events.appended(batch, stored);
     this.#appending.add(stored);
     try {
       await stored;
@@ -160,7 +162,7 @@ export class JournalFeed {
       throw error;
     } finally {
       this.#appending.delete(stored);
-      this.marker.settled(batch);
+      if (!this.marker.isIdle) this.marker.settled(batch);
       this.#release();
     }
   }
@@ -253,7 +255,7 @@ interface QueuedBatch {
 }
 
 /** Audit events that wait, in order, for capacity in front of the journal. */
-export class AuditQueue {
+class AuditQueue {
   #queued: QueuedBatch[] = [];
   #bytes = 0;
 

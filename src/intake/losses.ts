@@ -40,6 +40,8 @@ export interface LossMarkerOptions {
  */
 export class LossMarker {
   readonly #options: LossMarkerOptions;
+  /** True if nothing was lost that is not reported. A field, because it is read for each batch. */
+  isIdle = true;
   #lost: Tally | undefined;
   /** The marker that the journal has not answered for; it is the last record of its batch. */
   #pending: { readonly batch: RecordBatch; readonly tally: Tally } | undefined;
@@ -59,6 +61,7 @@ export class LossMarker {
     levels[level] = (levels[level] ?? 0) + 1;
     reasons[reason] = (reasons[reason] ?? 0) + 1;
     this.#lost.count++;
+    this.isIdle = false;
   }
 
   /**
@@ -88,7 +91,9 @@ export class LossMarker {
 
   /** Allows the next marker once the journal has answered for the batch of the last one. */
   settled(batch: RecordBatch): void {
-    if (this.#pending?.batch === batch) this.#pending = undefined;
+    if (this.#pending?.batch !== batch) return;
+    this.#pending = undefined;
+    this.isIdle = this.#lost === undefined;
   }
 
   /** Schedules no more flushes: the journal may be closed by then. */

@@ -1,6 +1,7 @@
 /** OTLP requests as the intake handles them: how each form is decoded, how large ones are scheduled, how they are answered. */
 
 import type { BatchBuilder } from "../batch/batch-builder.ts";
+import type { Counters } from "../delivery/counters.ts";
 import type { LoggerNames } from "../envelope/logger-names.ts";
 import {
   decodeOtlpProtobuf,
@@ -16,7 +17,7 @@ import {
   encodeOtlpProtobufWithin,
 } from "../otlp/request-encoder.ts";
 import type { Steps } from "../otlp/request-limits.ts";
-import type { Ingested, LogRecord } from "../plugin/index.ts";
+import type { Ingested, Intake, LogRecord } from "../plugin/index.ts";
 import { nextTurn } from "../runtime/timers.ts";
 import type { LevelRank } from "../wire/envelope.ts";
 
@@ -74,7 +75,8 @@ export const JSON_FORM: RequestForm = {
  * nobody else, and only one at a time needs more memory than its body.
  */
 export class LargeRequests {
-  #bytes = 0;
+  /** The size of the requests that are running or waiting, in bytes. */
+  bytes = 0;
   #last: Promise<unknown> = Promise.resolve();
   readonly #checkRunning: () => void;
 
@@ -83,20 +85,15 @@ export class LargeRequests {
     this.#checkRunning = checkRunning;
   }
 
-  /** The size of the requests that are running or waiting, in bytes. */
-  get bytes(): number {
-    return this.#bytes;
-  }
-
   /** Runs `work` after all requests before it. */
   async add<Result>(bytes: number, work: () => Promise<Result>): Promise<Result> {
-    this.#bytes += bytes;
+    this.bytes += bytes;
     const result = this.#last.then(work);
     this.#last = result.catch(() => {});
     try {
       return await result;
     } finally {
-      this.#bytes -= bytes;
+      this.bytes -= bytes;
     }
   }
 
@@ -112,6 +109,27 @@ export class LargeRequests {
       turnEndsAtMs = performance.now() + TURN_MS;
     }
   }
+}
+
+/** Returns the intake for one receiver, which counts what passes through it as the receiver's own. */
+export function countedIntake(intake: Intake, counters: Counters): Intake {
+  const counted = async (ingesting: Promise<Ingested>): Promise<Ingested> => {
+    try {
+      const answer = await ingesting;
+      counters.received += answer.accepted + answer.rejected;
+      counters.sent += answer.accepted;
+      counters.drop("rejected", answer.rejected);
+      return answer;
+    } catch (error) {
+      counters.failed++;
+      throw error;
+    }
+  };
+  return {
+    otlpProtobuf: (body) => counted(intake.otlpProtobuf(body)),
+    otlpJson: (body) => counted(intake.otlpJson(body)),
+    records: (records) => counted(intake.records(records)),
+  };
 }
 
 /** Returns the answer to a request with so many records; `reasons` says why records were rejected. */

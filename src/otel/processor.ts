@@ -119,7 +119,7 @@ const SECOND_NANOS = 1_000_000_000n;
  * What the gateway keeps of a record of the SDK, until somebody wants it as OpenTelemetry has it. The SDK's own record
  * is let go: in the journal it would take most of the memory, and most of the garbage collector's time.
  */
-export class SdkRecord implements RecordParts, Origin {
+class SdkRecord implements RecordParts, Origin {
   readonly isInterim = true;
   readonly isOwn = true;
   readonly isJavaScript = true;

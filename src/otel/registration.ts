@@ -1,7 +1,7 @@
 import { logs as apiLogs, type LoggerProvider } from "@opentelemetry/api";
 import { logs as oldApiLogs } from "@opentelemetry/api-logs";
 import { TailgateError } from "../wire/errors.ts";
-import { LoggerRelay } from "./relay.ts";
+import { LoggerRelay } from "./loggers.ts";
 import { realpathSync } from "node:fs";
 import module from "node:module";
 import { join } from "node:path";
@@ -99,17 +99,17 @@ function otherVersion(name: ApiName, copy: ApiCopy): TailgateError {
 }
 
 /** The common part of both generations of the logs API. */
-export interface LogsApi {
+interface LogsApi {
   /** Returns false, or the earlier provider, if there was one. */
   setGlobalLoggerProvider(provider: LoggerProvider): unknown;
   getLoggerProvider(): unknown;
   disable(): void;
 }
 
-export type ApiName = "@opentelemetry/api" | "@opentelemetry/api-logs";
+type ApiName = "@opentelemetry/api" | "@opentelemetry/api-logs";
 
 /** One copy of a package of the API. */
-export interface ApiCopy {
+interface ApiCopy {
   readonly logs: LogsApi;
   /** The path of the module; undefined for the copy that Tailgate imports. */
   readonly path: string | undefined;
@@ -120,7 +120,7 @@ export interface ApiCopy {
  * Tailgate imports, those that CommonJS has loaded, and those in the same bundle. A package is loaded twice if it is both
  * imported and required, and it can be installed more than once.
  */
-export async function findCopies(name: ApiName, own: LogsApi): Promise<readonly ApiCopy[]> {
+async function findCopies(name: ApiName, own: LogsApi): Promise<readonly ApiCopy[]> {
   const found = [
     ...(await findImportedCopy(name)),
     { logs: own, path: undefined },

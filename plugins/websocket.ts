@@ -23,7 +23,7 @@ import {
 import { WebSocketServer, type WebSocket } from "ws";
 import { Client, type ClientContext } from "./websocket/client.ts";
 import { CLOSE_REASONS, GOING_AWAY } from "./websocket/connection.ts";
-import type { Cursor } from "./websocket/cursor.ts";
+import type { SubscriptionCursor } from "./websocket/cursor.ts";
 import { batchEncoder, createPlainEncoder, type Encoder } from "./websocket/encoders.ts";
 import { createPageReader } from "./websocket/history.ts";
 import { Matcher } from "./websocket/matcher.ts";
@@ -113,7 +113,7 @@ class WebSocketExporter implements Exporter {
   readonly #server = new WebSocketServer(SERVER_OPTIONS);
   readonly #plainEncoder: Encoder;
   readonly #clients = new Set<Client>();
-  readonly #cursors = new Set<Cursor>();
+  readonly #cursors = new Set<SubscriptionCursor>();
   readonly #context: ClientContext;
   readonly #notStored: NotStoredWatch;
   readonly #host: Host;
@@ -273,7 +273,7 @@ function rejectHandshake({ message }: Error, socket: Duplex, { method }: Incomin
 function createContext(
   { journal, level, log, metrics }: Host,
   { default_replay: defaultReplay, replay_max: replayMax }: WebSocketOptions,
-  cursors: Set<Cursor>,
+  cursors: Set<SubscriptionCursor>,
   forget: (client: Client) => void,
 ): ClientContext {
   const countClosed = metrics.counter("clients_closed", "Connections that ended, by reason.");

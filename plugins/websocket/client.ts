@@ -15,7 +15,7 @@ import {
   type CloseReason,
   type ConnectionListener,
 } from "./connection.ts";
-import { Cursor, type CursorContext, type CursorOwner } from "./cursor.ts";
+import { SubscriptionCursor, type CursorContext, type CursorOwner } from "./cursor.ts";
 import { batchEncoder, type Encoder } from "./encoders.ts";
 import {
   clientFilter,
@@ -56,7 +56,7 @@ export class Client implements ConnectionListener, CursorOwner {
   readonly connection: Connection;
   readonly #encoder: Encoder;
   readonly #context: ClientContext;
-  #cursor: Cursor | undefined;
+  #cursor: SubscriptionCursor | undefined;
   #errors = 0;
 
   constructor(ws: WebSocket, socket: Duplex, encoder: Encoder, context: ClientContext) {
@@ -89,7 +89,7 @@ export class Client implements ConnectionListener, CursorOwner {
 
   /** To be called once. */
   subscribe(filter: Filter, { replay, ...start }: StartPosition, version?: number): void {
-    this.#cursor = new Cursor({
+    this.#cursor = new SubscriptionCursor({
       connection: this.connection,
       encoder: this.#encoder,
       filter,

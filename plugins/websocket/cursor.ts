@@ -11,19 +11,19 @@ import type {
 import type { Connection } from "./connection.ts";
 import type { Chunk, Encoder } from "./encoders.ts";
 import { countMissing, cutPage, mergeGaps, toGapMessage } from "./gaps.ts";
-import { findReplayStart, Since, type PageReader } from "./history.ts";
+import { findReplayStart, Since, type ReadPage } from "./history.ts";
 import type { Matcher, MatchWaiter, Selector } from "./matcher.ts";
 import { findNotStored } from "./not-stored.ts";
 import { SharedFrames } from "./shared-frames.ts";
-import type { StartPosition } from "./subscription.ts";
+import type { ResumePosition, StartPosition } from "./subscription.ts";
 
 /** What the cursors of all clients share. */
 export interface CursorContext {
   readonly journal: HostJournal;
-  readonly readPage: PageReader;
+  readonly readPage: ReadPage;
   readonly matcher: Matcher;
   /** The cursors of all subscriptions; a cursor adds and removes itself. */
-  readonly cursors: Set<Cursor>;
+  readonly cursors: Set<SubscriptionCursor>;
   /** Resolves in a turn of the event loop that no other client has: reading pages takes time. */
   nextTurn(): Promise<void>;
   countSent(frames: number, bytes: number): void;
@@ -72,7 +72,7 @@ type State = "busy" | "live" | "full" | "ended";
  * Everything before `#next` has been examined; everything up to `#sent` is covered by messages that were sent. Between
  * the two, nothing matches; the next message covers it.
  */
-export class Cursor implements MatchWaiter {
+export class SubscriptionCursor implements MatchWaiter {
   readonly #connection: Connection;
   readonly #encoder: Encoder;
   readonly #owner: CursorOwner;
@@ -155,7 +155,7 @@ export class Cursor implements MatchWaiter {
   }
 
   /** Resumes after the last record that the client and the journal have in common; all records if the epoch is unknown. */
-  async #resume(resume: NonNullable<StartPosition["resume"]>): Promise<void> {
+  async #resume(resume: ResumePosition): Promise<void> {
     const { journal, readPage } = this.#context;
     const { epoch, sequence } = resume;
     const shared = journal.sharedUpTo(epoch, sequence) ?? 0;

@@ -11,13 +11,13 @@ import type {
 } from "tailgate/plugin";
 import type { Matcher, Selector } from "./matcher.ts";
 
-export type PageReader = (query: JournalQuery) => Promise<JournalPage>;
+export type ReadPage = (query: JournalQuery) => Promise<JournalPage>;
 
 /**
  * Returns a function that reads one page at a time, in the order of the calls. Commits get their turn in between, rather
  * than waiting for all clients that read history at the same moment.
  */
-export function createPageReader(journal: HostJournal): PageReader {
+export function createPageReader(journal: HostJournal): ReadPage {
   let last: Promise<unknown> = Promise.resolve();
   return (query) => {
     const page = last.then(() => journal.read(query));
@@ -29,7 +29,7 @@ export function createPageReader(journal: HostJournal): PageReader {
 /** A search for the newest records that match. */
 export interface ReplaySearch {
   readonly journal: HostJournal;
-  readonly readPage: PageReader;
+  readonly readPage: ReadPage;
   readonly matcher: Matcher;
   readonly filter: Filter;
   readonly count: number;
@@ -107,7 +107,7 @@ export class Since {
   }
 
   /** Returns whether a gap may concern records from this time on. Retention does not if the oldest retained record is older. */
-  async concerns({ to, type, reason }: Gap, readPage: PageReader): Promise<boolean> {
+  async concerns({ to, type, reason }: Gap, readPage: ReadPage): Promise<boolean> {
     if (reason !== "retention") return true;
     const { records } = await readPage({ from: to + 1, type });
     return records === undefined || this.#includes(records, 0);

@@ -1,17 +1,18 @@
 /** Live records are sent before they are durable. These find out which of them could not be stored. */
 
-import type { ClientMessage, Gap, GapMessage, HostJournal } from "tailgate/plugin";
-import type { PageReader } from "./history.ts";
+import type { Gap, GapMessage, HostJournal } from "tailgate/plugin";
+import type { ReadPage } from "./history.ts";
+import type { ResumePosition } from "./subscription.ts";
 
 /** Watches the journal and reports records that it failed to store: they are neither in memory nor on the disk. */
 export class NotStoredWatch {
   readonly #journal: HostJournal;
-  readonly #readPage: PageReader;
+  readonly #readPage: ReadPage;
   /** The sequence up to which records have been checked. */
   #checked: number;
   #isChecking = false;
 
-  constructor(journal: HostJournal, readPage: PageReader) {
+  constructor(journal: HostJournal, readPage: ReadPage) {
     this.#journal = journal;
     this.#readPage = readPage;
     this.#checked = journal.durable;
@@ -48,15 +49,13 @@ export class NotStoredWatch {
   }
 }
 
-type Resume = NonNullable<Extract<ClientMessage, { type: "subscribe" }>["resume"]>;
-
 /** How many records back a resuming client is told about records that were not stored. */
 const UNCONFIRMED_RECORDS_MAX = 100_000;
 
 /** Returns which records up to `last` a resuming client got before they were durable, and that were then not stored. */
 export async function findNotStored(
-  readPage: PageReader,
-  { durable, sequence }: Resume,
+  readPage: ReadPage,
+  { durable, sequence }: ResumePosition,
   last: number,
 ): Promise<GapMessage[]> {
   const gaps: GapMessage[] = [];

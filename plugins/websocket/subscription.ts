@@ -19,6 +19,9 @@ type SubscribeMessage = Extract<ClientMessage, { type: "subscribe" }>;
 /** Where a subscription starts; at the head of the journal if nothing is set. */
 export type StartPosition = Pick<SubscribeMessage, "replay" | "since" | "resume">;
 
+/** The last position of a client that resumes. */
+export type ResumePosition = NonNullable<SubscribeMessage["resume"]>;
+
 /** The subscription that a handshake asks for. */
 export interface HandshakeQuery {
   /** True if the query asks for nothing: clients of `tailgate.v1` then subscribe with a message. */

@@ -1,5 +1,5 @@
 import type { EnvelopeType } from "../wire/envelope.ts";
-import type { GapMessage, RecordBatch, Resume, Start } from "../wire/protocol.ts";
+import type { GapMessage, BatchMessage, Resume, Start } from "../wire/protocol.ts";
 import type { GapReason, LogEntry, MissingRange, StreamEvent } from "./stream-events.ts";
 
 /** Reported after a time without a connection to a gateway without sequences: any records of that time are missing. */
@@ -110,7 +110,7 @@ export class StreamPosition {
    * Advances by a batch and its pending gaps. `raw` is the JSON of its envelopes.
    * @throws ProtocolError
    */
-  advanceByBatch(batch: RecordBatch & { readonly raw?: readonly string[] }): StreamEvent[] {
+  advanceByBatch(batch: BatchMessage & { readonly raw?: readonly string[] }): StreamEvent[] {
     const { from, to, durable, envelopes, raw } = batch;
     const sequences = batch.sequences ?? Array.from(envelopes, (_, index) => from + index);
     if (!(from <= to) || sequences.length !== envelopes.length) {

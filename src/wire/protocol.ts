@@ -35,7 +35,7 @@ interface Hello {
 }
 
 /** All records from `from` to `to` that match the filter, except those covered by the gaps sent just before. */
-export interface RecordBatch {
+export interface BatchMessage {
   readonly type: "batch";
   /** One more than `to` of the previous batch of the connection. */
   readonly from: number;
@@ -94,7 +94,7 @@ interface Goodbye {
 
 export type ServerMessage =
   | Hello
-  | RecordBatch
+  | BatchMessage
   | GapMessage
   | CaughtUp
   | FilterApplied

@@ -5,7 +5,7 @@ import { expect, test } from "vitest";
 import type { StreamEvent } from "tailgate/client";
 import type { GapMessage } from "tailgate/plugin";
 import { StreamPosition } from "../../src/client/position.ts";
-import type { RecordBatch } from "../../src/wire/protocol.ts";
+import type { BatchMessage } from "../../src/wire/protocol.ts";
 import { envelope } from "./faulty-gateway.ts";
 
 /** What the journal has under a sequence: a record that matches, one that does not, or nothing any more. */
@@ -24,13 +24,13 @@ const steps = fc.array(
   { minLength: 1, maxLength: 40 },
 );
 
-function batchOf(places: readonly string[], from: number, to: number): RecordBatch {
+function batchOf(places: readonly string[], from: number, to: number): BatchMessage {
   const sequences: number[] = [];
   for (let sequence = from; sequence <= to; sequence++) {
     if (places[sequence - 1] === "match") sequences.push(sequence);
   }
   const envelopes = sequences.map((sequence) => envelope(String(sequence)));
-  return { type: "batch", from, to, durable: 0, sequences, envelopes } as unknown as RecordBatch;
+  return { type: "batch", from, to, durable: 0, sequences, envelopes } as unknown as BatchMessage;
 }
 
 function gapsOf(places: readonly string[], from: number, to: number): GapMessage[] {

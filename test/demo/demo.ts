@@ -19,8 +19,8 @@ async function demo(options: DemoOptions): Promise<void> {
   const ending = new AbortController();
   const end = Promise.race([once(process, "SIGINT"), once(process, "SIGTERM")]);
   const { logging, close } = await startDemoGateway(options);
-  process.stderr.write(`An orchestrator works and logs. Watch it at ${logging.url}\n`);
-  process.stderr.write("Ctrl-C ends it.\n");
+  process.stderr.write(`A demo orchestrator is running. Watch it at ${logging.url}\n`);
+  process.stderr.write("Press Ctrl-C to stop.\n");
   const playing = play(logging, ending.signal);
   await end;
   ending.abort();

@@ -8,7 +8,7 @@ const TASKS = [
   "Review pull request 482",
   "Write tests for the session store",
   "Find out why the nightly build is slow",
-  "Summarise yesterday's incidents",
+  "Summarize yesterday's incidents",
   "Migrate the settings to the new schema",
 ] as const;
 
@@ -50,7 +50,7 @@ export class InstanceLife {
 
   *#spawn(): Generator<Happening> {
     const details = { role: this.#role, model: "general-4", parent: "supervisor-1" };
-    yield this.#log("DEBUG", [MANAGER, "reserve_slot:88"], "A slot is reserved", { slots_free: 5 });
+    yield this.#log("DEBUG", [MANAGER, "reserve_slot:88"], "Reserved a slot", { slots_free: 5 });
     this.#pass(20, 60);
     yield auditEvent(this.#nowMs, "instance_spawn", this.#id, details, this.#trace);
     this.#pass(300, 900);
@@ -108,7 +108,12 @@ export class InstanceLife {
 
   *#timeout(): Generator<Happening> {
     const waited = { waited_ms: 30_000, attempt: 1 };
-    yield this.#log("WARNING", [BUS, "await_reply:96"], "No reply in time, trying again", waited);
+    yield this.#log(
+      "WARNING",
+      [BUS, "await_reply:96"],
+      "No reply within the timeout, retrying",
+      waited,
+    );
     yield auditEvent(this.#nowMs, "timeout", this.#id, waited, this.#trace);
     this.#pass(900, 2500);
     yield auditEvent(this.#nowMs, "instance_reconnected", this.#id, { attempt: 2 }, this.#trace);

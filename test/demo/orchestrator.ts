@@ -71,11 +71,11 @@ function* daemon(dice: Dice): Generator<Happening> {
 }
 
 function* daemonFailure(atMs: number): Generator<Happening> {
-  const error = failure("ConnectionResetError", "the manager's socket was closed", "poll", 97);
+  const error = failure("ConnectionResetError", "manager socket closed", "poll", 97);
   const place = ["orchestrator.monitor", "poll:97"] as const;
-  yield systemLog(atMs, "CRITICAL", place, "The manager's daemon does not answer", { error });
+  yield systemLog(atMs, "CRITICAL", place, "Manager daemon is not responding", { error });
   const details = { error: error.message, restarts: 1 };
   yield auditEvent(atMs + 3, "manager_daemon_failure", null, details);
-  const again = "The manager's daemon was started again";
+  const again = "Manager daemon restarted";
   yield systemLog(atMs + 900, "WARNING", place, again, { fields: { restarts: 1 } });
 }

@@ -5,7 +5,7 @@ import { maskUrls } from "../config/secrets.ts";
 import { TailgateError } from "../wire/errors.ts";
 import { checkFilterLength, FILTER_PARAMETERS, type FilterQuery } from "../wire/filter.ts";
 import { printable, printableJson } from "../wire/printable.ts";
-import type { FollowOptions, ReportedGap } from "./follow.ts";
+import type { FollowOptions } from "./follow.ts";
 import { gapJson, gapLine, logLine } from "./log-line.ts";
 import { print, say } from "./output.ts";
 
@@ -78,7 +78,7 @@ async function tail(query: readonly string[], options: TailOptions): Promise<voi
     },
     {
       entry: (entry) => print(json ? jsonLine(entry.raw!) : entryLine(entry, isColored)),
-      gap: (gap: ReportedGap) => print(json ? jsonLine(gapJson(gap)) : gapLine(gap)),
+      gap: (gap) => print(json ? jsonLine(gapJson(gap)) : gapLine(gap)),
       unrecognized: (text) => print(json ? jsonLine(text) : `${printable(text)}\n`),
       drained: async () => void (await once(process.stdout, "drain")),
       notice: say,

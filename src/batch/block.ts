@@ -193,9 +193,10 @@ function compareTimes({ batches, indexes }: RecordList, one: number, other: numb
   const { buffer } = batches[one]!;
   const { buffer: otherBuffer } = batches[other]!;
   const start = batches[one]!.timestampStart(indexes[one]!);
-  const otherStart = batches[other]!.timestampStart(indexes[other]!);
-  for (let offset = 0; offset < TIMESTAMP_LENGTH; offset++) {
-    const difference = buffer[start + offset]! - otherBuffer[otherStart + offset]!;
+  const end = start + TIMESTAMP_LENGTH;
+  const shift = batches[other]!.timestampStart(indexes[other]!) - start;
+  for (let offset = start; offset < end; offset++) {
+    const difference = buffer[offset]! - otherBuffer[offset + shift]!;
     if (difference !== 0) return difference;
   }
   return 0;
@@ -402,6 +403,7 @@ class BlockReader {
     { sequences, times }: DecodedColumns,
   ): number {
     const first = this.#position;
+    const firstIndex = batch.length;
     const shift = position - first;
     do {
       const size = this.#cell(CELL_SIZE);
@@ -409,10 +411,10 @@ class BlockReader {
       const start = this.#position + frameHeaderBytes(size);
       this.#position = start + size;
       sequences[batch.length] = this.nextSequence;
-      times[batch.length] = this.#appendedAtMs;
       this.#add(batch, shift + start, shift + this.#position);
       this.next++;
     } while (this.nextSequence < limit);
+    times.fill(this.#appendedAtMs, firstIndex, batch.length);
     if (batch.buffer !== this.frames) {
       this.frames.copy(batch.buffer, position, first, this.#position);
     }

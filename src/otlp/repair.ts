@@ -107,11 +107,11 @@ class Scan {
   #isAscii(start: number, end: number): boolean {
     const view = this.#view;
     const stop = this.#start + end;
-    let place = this.#start + start;
-    for (const last = stop - 4; place <= last; place += 4) {
-      if ((view.getInt32(place, true) & HIGH_BITS) !== 0) return false;
+    let position = this.#start + start;
+    for (const last = stop - 4; position <= last; position += 4) {
+      if ((view.getInt32(position, true) & HIGH_BITS) !== 0) return false;
     }
-    for (; place < stop; place++) if (view.getUint8(place) >= 0x80) return false;
+    for (; position < stop; position++) if (view.getUint8(position) >= 0x80) return false;
     return true;
   }
 

@@ -145,7 +145,7 @@ function* encodeSteps(
 const fields = new RecordFields();
 const time = new SplitTime();
 
-/** Reused, because allocating it costs as much as reading a small request. That of a rare large request is not kept. */
+/** Reused, because allocating it costs as much as reading a small request. That of a large request, which is rare, is freed. */
 let indexMemory: Int32Array = new Int32Array();
 const INDEX_CELLS_MAX = 1 << 15;
 
@@ -168,7 +168,7 @@ class RequestEncoder {
   readonly #findings: RequestFindings | undefined;
   readonly #origin: ProtobufOrigin;
   readonly #decoder: ProtobufDecoder;
-  /** The only use of `envelope/fast`: without it, every record takes the plain path and becomes the same bytes. */
+  /** The switch to `envelope/fast`: without it, every record takes the plain path and becomes the same bytes. */
   readonly #fast: FastEnvelopeWriter;
   readonly #plain: EnvelopeEncoder;
   /** The scope and the resource of the previous record: most records share them. */

@@ -20,7 +20,7 @@ function requestText(record: string): Buffer {
   return Buffer.from(`{"resourceLogs":[{"scopeLogs":[{"logRecords":[{${record}}]}]}]}`);
 }
 
-/** Whether the request is of the usual form; then its records are those that the decoder finds. */
+/** True if the request has the usual form; its records must then be those of the plain path. */
 function isUsual(body: Uint8Array): boolean {
   const protobuf = fastJsonToProtobuf(body);
   if (protobuf === undefined) return false;
@@ -29,8 +29,8 @@ function isUsual(body: Uint8Array): boolean {
   return true;
 }
 
-describe("a request in JSON that is read in one walk", () => {
-  it("has the records that the decoder finds", () => {
+describe("the fast transcoder of JSON", () => {
+  it("makes the same records as the plain path", () => {
     const writing = fc.nat(WRITINGS.length - 1);
     fc.assert(
       fc.property(fc.oneof(jsonRequest, alikeRequest), writing, (request, index) => {
@@ -40,7 +40,7 @@ describe("a request in JSON that is read in one walk", () => {
     );
   });
 
-  it("is refused where the decoder refuses it, whatever is changed in it", () => {
+  it("rejects what the plain path rejects, whatever is changed in it", () => {
     const change = fc.record({
       at: fc.nat(),
       drop: fc.nat(2),
@@ -71,7 +71,7 @@ describe("a request in JSON that is read in one walk", () => {
     );
   });
 
-  it("is what JavaScript's SDK sends, but for NaN", () => {
+  it("reads what JavaScript's SDK sends, except NaN", () => {
     const sent = readFileSync(
       new URL("../golden/node3-direct-json-1.json", import.meta.url),
       "utf8",
@@ -82,7 +82,7 @@ describe("a request in JSON that is read in one walk", () => {
     );
   });
 
-  it("is what the benchmark sends", () => {
+  it("reads what the benchmark sends", () => {
     expect(isUsual(otlpRequest(40).json)).toBe(true);
   });
 
@@ -108,7 +108,7 @@ describe("a request in JSON that is read in one walk", () => {
     '"attributes":[{"key":"","value":{"arrayValue":{"values":[{},{"boolValue":true}]}}},{"key":"k"}]',
     `"attributes":[{"value":{"kvlistValue":{}},"key":"${"long ".repeat(100)}"}]`,
     ` "attributes" : [ { "key" : "k" , "value" : { "kvlistValue" : { "values" : [ ] } } } ] `,
-  ])("may have %s", (record) => {
+  ])("reads %s", (record) => {
     expect(isUsual(requestText(record))).toBe(true);
   });
 
@@ -141,11 +141,11 @@ describe("a request in JSON that is read in one walk", () => {
     '"newer":1',
     '"\\u0062ody":{}',
     `"body":${'{"arrayValue":{"values":['.repeat(40)}{}${"]}}".repeat(40)}`,
-  ])("leaves %s to the decoder", (record) => {
+  ])("leaves %s to the plain path", (record) => {
     expect(isUsual(requestText(record))).toBe(false);
   });
 
-  it("leaves what is not UTF-8, cut off or followed by something to the decoder", () => {
+  it("leaves what is not UTF-8, cut off or followed by something to the plain path", () => {
     const whole = requestText('"body":{"stringValue":"abcd"}');
     for (let end = 0; end < whole.length; end++)
       expect(isUsual(whole.subarray(0, end))).toBe(false);

@@ -6,7 +6,7 @@ import { Document } from "./document.ts";
 
 const ROOT = new URL("../../", import.meta.url);
 
-const PAGES = ["README.md", "CONTRIBUTING.md", "plugins/README.md"];
+const PAGES = ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "plugins/README.md"];
 
 /** Folders and files of the repository, as the pages name them. */
 const PATH = /`((?:src|plugins|test|\.ci)\/[\w./-]+)`/g;
@@ -38,8 +38,8 @@ test("the package has what the README links to, its pictures excepted", async ()
   expect(linked.filter((name) => !isPacked(name) && !name.endsWith(".webp"))).toEqual([]);
 });
 
-test("the README names every folder of the sources", async () => {
-  const { text } = await Document.read("README.md");
+test("the architecture names every folder of the sources", async () => {
+  const { text } = await Document.read("docs/architecture.md");
   const entries = await readdir(new URL("src", ROOT), { withFileTypes: true });
   const folders = entries.filter((entry) => entry.isDirectory());
   expect(folders.filter(({ name }) => !text.includes(`\`src/${name}\``))).toEqual([]);

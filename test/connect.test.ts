@@ -571,7 +571,7 @@ describe("the end of the process", () => {
     const program = await run("log(); process.exit(5);", peer.url);
     expect(await program.ended).toBe(5);
     expect(program.stderr).toMatch(
-      /The process ended before 4 records were acknowledged: await stop\(\) before process\.exit\(\)\. 1 audit events are unconfirmed\./,
+      /The process ended before 4 records were acknowledged: await stop\(\) before process\.exit\(\)\. Unconfirmed audit events: 1\./,
     );
   });
 
@@ -579,7 +579,7 @@ describe("the end of the process", () => {
     ["because nothing is left to do", "logger.info('lost');", 0],
     [
       "by a signal",
-      "logger.info('lost'); setInterval(() => {}, 1000); process.kill(process.pid, 'SIGINT');",
+      "logger.info('lost'); logging.logAuditEvent({ eventType: 'x' }); setInterval(() => {}, 1000); process.kill(process.pid, 'SIGINT');",
       "SIGINT",
     ],
   ])("%s waits only so long for a gateway that is away", async (_, end, expected) => {

@@ -25,7 +25,7 @@ import {
   type Registration,
 } from "../otel/registration.ts";
 import type { HostLogger } from "../plugin/index.ts";
-import { clearTimeout, setTimeout } from "../runtime/timers.ts";
+import { clearTimeout, setTimeout, whenAborted } from "../runtime/timers.ts";
 import { LEVELS, type Level } from "../wire/envelope.ts";
 import { TailgateError, textOf } from "../wire/errors.ts";
 import { AuditSender } from "./audit-sender.ts";
@@ -236,7 +236,9 @@ export class LoggingConnection {
   }
 
   async #drain(): Promise<void> {
-    await this.#queue.flush(AbortSignal.timeout(this.#settings.stopTimeoutMs));
+    const signal = AbortSignal.timeout(this.#settings.stopTimeoutMs);
+    const sent = Promise.all([this.#queue.flush(signal), this.#audits.settled()]);
+    await Promise.race([sent, whenAborted(signal)]);
     this.#hasGivenUp = this.#queue.pending > 0;
   }
 
@@ -246,7 +248,7 @@ export class LoggingConnection {
     const audits = this.#audits.pending;
     if (pending + audits === 0) return;
     const records = pending === 1 ? "1 record was" : `${pending} records were`;
-    const events = audits === 0 ? "" : ` ${audits} audit events are unconfirmed.`;
+    const events = audits === 0 ? "" : ` Unconfirmed audit events: ${audits}.`;
     this.#log.warning(
       `The process ended before ${records} acknowledged: await stop() before process.exit().${events}`,
     );

@@ -483,9 +483,12 @@ exporters: { console: { x-note: here, color: never }, otlp: { endpoint: http://a
   });
 
   test.each([
-    ["x: &x 1\nhttp:\n  <<: *x", "configuration:3:7: << takes a mapping, or a list of mappings"],
-    ["http: { <<: [{}, 2] }", "configuration:1:13: << takes a mapping, or a list of mappings"],
-    ["<<:", "<< takes a mapping, or a list of mappings"],
+    [
+      "x: &x 1\nhttp:\n  <<: *x",
+      "configuration:3:7: << must merge a mapping or a list of mappings",
+    ],
+    ["http: { <<: [{}, 2] }", "configuration:1:13: << must merge a mapping or a list of mappings"],
+    ["<<:", "<< must merge a mapping or a list of mappings"],
     ["a: &a { <<: *a }", "configuration:1:13: *a is inside the value that it refers to"],
     ["x-a: &a {}\nport: 1\n<<: *a\nport: 2", "configuration:4:1: Map keys must be unique"],
   ])("%j is refused at its place", async (text, problem) => {

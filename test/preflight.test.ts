@@ -69,7 +69,7 @@ describe("what a start refuses for its configuration is refused before", () => {
     [
       "the main port once more",
       { port: 4000, receivers: { otlp: { port: 4000 } } },
-      "receivers.otlp.port: 4000 is the port of port; choose another, or 0 for a free one",
+      "receivers.otlp.port: 4000 is the port of port; choose another, or 0 for a free port",
     ],
     [
       "one port for HTTP and gRPC",

@@ -79,7 +79,7 @@ function rejectMerges(
       const offset = (pair.value as { range?: readonly number[] | null } | null)?.range?.[0] ?? 0;
       const sources = mergeSources(pair, document);
       if (!sources.every(isMap)) {
-        problems.add(place(offset), "<< takes a mapping, or a list of mappings");
+        problems.add(place(offset), "<< must merge a mapping or a list of mappings");
       }
       for (const source of sources) copied += countNodes(source, document, sizes);
       if (copied > MERGED_NODES_MAX) problems.add(place(offset), "<< merges too much");

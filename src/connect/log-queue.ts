@@ -11,7 +11,7 @@ import { backoffMs } from "../delivery/backoff.ts";
 import type { Value } from "../plugin/index.ts";
 import { clearTimeout, setTimeout } from "../runtime/timers.ts";
 import { textOf } from "../wire/errors.ts";
-import type { Columns } from "../otel/attributes.ts";
+import type { NamedValues } from "../otel/attributes.ts";
 import { plainValue } from "../otel/plain-value.ts";
 import type { EmittedRecord, EmittedRecordSink } from "../otel/processor.ts";
 
@@ -95,7 +95,7 @@ export class OtlpLogQueue implements EmittedRecordSink<void> {
   }
 
   /** Adds a record, or drops and counts it. Never throws and never blocks. */
-  accept(record: EmittedRecord, attributes: Columns): void {
+  accept(record: EmittedRecord, attributes: NamedValues): void {
     if (this.#isStopped) return this.#drop("stopped", 1);
     if (this.#pending >= this.#options.capacity) return this.#drop("queue_full", 1);
     try {
@@ -235,7 +235,7 @@ function isRejection(error: Error | undefined): boolean {
 /** Converts a record to the form that OpenTelemetry's serializers accept. */
 export function toReadableRecord(
   record: EmittedRecord,
-  { keys, values }: Columns,
+  { keys, values }: NamedValues,
 ): ReadableLogRecord {
   const { hrTime, hrTimeObserved, severityNumber, spanContext, severityText, eventName } = record;
   const attributes = keys.map((key, index) => [key, toAnyValue(plainValue(values[index]))]);

@@ -100,7 +100,10 @@ function rejectSharedPorts(
       const owner = port === 0 ? undefined : owners.get(port);
       if (owner === undefined) owners.set(port, place);
       else
-        problems.add(place, `${port} is the port of ${owner}; choose another, or 0 for a free one`);
+        problems.add(
+          place,
+          `${port} is the port of ${owner}; choose another, or 0 for a free port`,
+        );
     }
   }
 }

@@ -1,4 +1,4 @@
-/** What the gateway tells about itself: the data behind /metrics, /readyz, /api/stats and the dashboard. */
+/** The state of the gateway: the data behind /metrics, /readyz, /api/stats and the dashboard. */
 
 import type { Checkpoint } from "../audit/checkpoint.ts";
 import type { Counters } from "../delivery/counters.ts";

@@ -415,7 +415,7 @@ export class RecordIntake implements Intake {
   }
 }
 
-/** Returns what the sender of a request is told of a record, if anything. */
+/** Returns what the sender of a request is told about a record, if anything. */
 function reportedReason(outcome: IntakeOutcome): string | undefined {
   return outcome.status === "rejected" ? outcome.reason : undefined;
 }

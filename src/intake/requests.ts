@@ -71,8 +71,8 @@ export const JSON_FORM: RequestForm = {
 };
 
 /**
- * Runs requests that are too large for one turn of the event loop: one after the other, each in many turns. They hold up
- * nobody else, and only one at a time needs more memory than its body.
+ * Runs requests that are too large for one turn of the event loop: one after the other, each in many turns. They do not block
+ * other work, and only one at a time needs more memory than its body.
  */
 export class LargeRequests {
   /** The size of the requests that are running or waiting, in bytes. */

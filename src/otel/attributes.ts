@@ -4,7 +4,7 @@ import { errorColumns } from "./exception.ts";
 import { isError, snapshotOf } from "./plain-value.ts";
 
 /** Attributes as two parallel arrays: unique names and their values. */
-export interface Columns {
+export interface NamedValues {
   readonly keys: readonly string[];
   readonly values: readonly unknown[];
 }
@@ -38,7 +38,7 @@ export class NameColumn {
 }
 
 /** Adds other attributes, except those whose names exist already. */
-export function withAdded(given: Columns, others: Columns): Columns {
+export function withAdded(given: NamedValues, others: NamedValues): NamedValues {
   const { keys, values } = others;
   if (keys.length === 0) return given;
   const added = keys.map((_, index) => index).filter((index) => !given.keys.includes(keys[index]!));
@@ -60,7 +60,7 @@ export class CallerAttributes {
    * Returns a snapshot, with an Error under `exception` converted as in the semantic conventions. `site` is the call site;
    * `code.*` attributes take precedence.
    */
-  columns(attributes: unknown, site: CallSiteAttributes | undefined): Columns {
+  columns(attributes: unknown, site: CallSiteAttributes | undefined): NamedValues {
     const keys = listKeys(attributes);
     if (site !== undefined || !this.#arePlain(keys))
       return convertedColumns(attributes, keys, site);
@@ -99,7 +99,7 @@ function readValues(attributes: unknown, keys: readonly string[]): unknown[] {
 }
 
 /** Removes undefined attributes, so that the gateway's own value for the name is used. */
-function withoutUndefined(keys: readonly string[], values: readonly unknown[]): Columns {
+function withoutUndefined(keys: readonly string[], values: readonly unknown[]): NamedValues {
   const isDefined = (index: number): boolean => values[index] !== undefined;
   return {
     keys: keys.filter((_, index) => isDefined(index)),
@@ -112,7 +112,7 @@ function convertedColumns(
   attributes: unknown,
   listed: readonly string[],
   site: CallSiteAttributes | undefined,
-): Columns {
+): NamedValues {
   const columns = new Map<string, unknown>();
   for (const key of listed) {
     const value = readProperty(attributes as object, key);
@@ -131,7 +131,7 @@ function convertedColumns(
   return { keys, values };
 }
 
-function addAll(columns: Map<string, unknown>, { keys, values }: Columns): void {
+function addAll(columns: Map<string, unknown>, { keys, values }: NamedValues): void {
   for (const [index, key] of keys.entries()) columns.set(key, values[index]);
 }
 

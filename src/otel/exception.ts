@@ -2,7 +2,7 @@
 
 import { textOf } from "../wire/errors.ts";
 import type { Value } from "../plugin/index.ts";
-import type { Columns } from "./attributes.ts";
+import type { NamedValues } from "./attributes.ts";
 import { readCauses, plainValue, readable } from "./plain-value.ts";
 
 /** The maximum number of characters that causes add to a stack trace. */
@@ -15,7 +15,7 @@ const INDENT = "    ";
 type Causes = readonly (readonly [string, Value])[];
 
 /** Returns the attributes of an Error that a caller passed as the attribute `exception`. */
-export function errorColumns(error: Error): Columns {
+export function errorColumns(error: Error): NamedValues {
   const causes = readCauses(error);
   return toColumns(causes, [
     ["exception.type", textOf(readable(error, "code") || readable(error, "name"))],
@@ -25,7 +25,7 @@ export function errorColumns(error: Error): Columns {
 }
 
 /** Returns the attributes of a record's `exception`: those that the SDK sets, and the causes, which it leaves out. */
-export function exceptionColumns(exception: unknown): Columns {
+export function exceptionColumns(exception: unknown): NamedValues {
   const isObject = typeof exception === "object" && exception !== null;
   const causes = isObject ? readCauses(exception) : [];
   const read = (key: string): string =>
@@ -46,7 +46,7 @@ function readScalar(value: unknown): string {
 }
 
 /** Causes have the same form as within an Error that is an attribute. */
-function toColumns(causes: Causes, fields: readonly (readonly [string, unknown])[]): Columns {
+function toColumns(causes: Causes, fields: readonly (readonly [string, unknown])[]): NamedValues {
   const all = [...fields, ...causes.map(([name, value]) => [`exception.${name}`, value] as const)];
   return { keys: all.map(([key]) => key), values: all.map(([, value]) => value) };
 }

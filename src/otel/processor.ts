@@ -1,6 +1,6 @@
 import type { LogRecordProcessor, ReadableLogRecord } from "@opentelemetry/sdk-logs";
 import type { IntakeOutcome, RecordIntake } from "../intake/intake.ts";
-import { NameColumn, withAdded, type Columns } from "./attributes.ts";
+import { NameColumn, withAdded, type NamedValues } from "./attributes.ts";
 import type { HrTime, SeverityNumber, SpanContext } from "@opentelemetry/api";
 import { NO_SECONDS, type RecordParts } from "../envelope/encoder.ts";
 import {
@@ -25,7 +25,7 @@ export class TailgateLogRecordProcessor
   readonly #intake: RecordIntake;
   readonly #flush: () => Promise<void>;
   readonly #names = new NameColumn();
-  #attributes: Columns | undefined;
+  #attributes: NamedValues | undefined;
 
   constructor(intake: RecordIntake, flush: () => Promise<void>) {
     this.#intake = intake;
@@ -36,7 +36,7 @@ export class TailgateLogRecordProcessor
    * Runs `emit`, which emits one record through the SDK, and adds `attributes` to it. They bypass the SDK, which drops
    * what it does not know: bigint, Date, circular values, empty names, `__proto__`.
    */
-  withAttributes(attributes: Columns, emit: () => void): void {
+  withAttributes(attributes: NamedValues, emit: () => void): void {
     this.#attributes = attributes;
     try {
       emit();
@@ -57,14 +57,14 @@ export class TailgateLogRecordProcessor
   }
 
   /** Accepts a record whose attributes are separate. With `wantsReceipt`, the outcome is good for a receipt. */
-  accept(record: EmittedRecord, attributes: Columns, wantsReceipt: boolean): IntakeOutcome {
+  accept(record: EmittedRecord, attributes: NamedValues, wantsReceipt: boolean): IntakeOutcome {
     return this.#accept(record, wantsReceipt, () => attributes);
   }
 
   #accept(
     record: EmittedRecord,
     wantsReceipt: boolean,
-    readAttributes: () => Columns,
+    readAttributes: () => NamedValues,
   ): IntakeOutcome {
     try {
       const retained = new SdkRecord(record, readAttributes());
@@ -90,12 +90,12 @@ function unreadable(): TailgateError {
 
 /** Where a `DirectLoggerProvider` sends its records, with their attributes separate. */
 export interface EmittedRecordSink<Result> {
-  accept(record: EmittedRecord, attributes: Columns, wantsReceipt: boolean): Result;
+  accept(record: EmittedRecord, attributes: NamedValues, wantsReceipt: boolean): Result;
   forceFlush(): Promise<void>;
   shutdown(): Promise<void>;
 }
 
-/** What is read of a record as the SDK has it; undefined stands for what is absent. */
+/** The parts of an SDK record that the gateway reads; undefined if absent. */
 export interface EmittedRecord extends Pick<
   ReadableLogRecord,
   "hrTime" | "hrTimeObserved" | "resource" | "instrumentationScope" | "droppedAttributesCount"
@@ -107,17 +107,17 @@ export interface EmittedRecord extends Pick<
   readonly eventName?: string | undefined;
 }
 
-/** What a record takes in memory beside its texts, which callers mostly hold themselves until the end of the turn. */
+/** The memory of a record without its texts, which callers mostly hold themselves until the end of the turn. */
 const RECORD_BYTES = 512;
 
-/** What a flat object of the caller's may have of members: a larger one is encoded at once. */
+/** The maximum number of members of a flat object; records with larger ones are encoded at once. */
 const FLAT_MEMBERS_MAX = 64;
 
 const SECOND_NANOS = 1_000_000_000n;
 
 /**
- * What the gateway keeps of a record of the SDK, until somebody wants it as OpenTelemetry has it. The SDK's own record
- * is let go: in the journal it would take most of the memory, and most of the garbage collector's time.
+ * What the gateway retains of an SDK record until it is needed in OpenTelemetry's form. The SDK's own record is released: in
+ * the journal it would take up most of the memory and most of the garbage collector's time.
  */
 class SdkRecord implements RecordParts, Origin {
   readonly isInterim = true;
@@ -142,20 +142,20 @@ class SdkRecord implements RecordParts, Origin {
   readonly #timeNanos: number;
   readonly #observedSeconds: number;
   readonly #observedNanos: number;
-  /** There for a record whose values are kept as bytes. */
+  /** The encoded record, if its values are retained as bytes. */
   #record: Uint8Array | undefined;
 
-  /** The attributes are given apart. */
-  constructor(record: EmittedRecord, { keys, values }: Columns) {
+  /** `keys` and `values` are the attributes. */
+  constructor(record: EmittedRecord, { keys, values }: NamedValues) {
     const { hrTime, hrTimeObserved, spanContext, body } = record;
-    const [seconds, nanos] = shownTime(hrTime, hrTimeObserved);
+    const [seconds, nanos] = displayTime(hrTime, hrTimeObserved);
     this.seconds = seconds;
     this.micros = Math.floor(nanos / 1000);
-    this.severityNumber = integerOrNone(record.severityNumber);
-    this.severityText = textOrNone(record.severityText);
-    // An object is still the caller's own, who may change it.
+    this.severityNumber = toInteger(record.severityNumber);
+    this.severityText = toText(record.severityText);
+    // An object still belongs to the caller, who may modify it.
     this.body = typeof body === "string" ? body : plainValue(body);
-    this.eventName = textOrNone(record.eventName);
+    this.eventName = toText(record.eventName);
     this.keys = keys;
     this.values = values;
     this.traceId = spanContext?.traceId ?? "";
@@ -173,14 +173,14 @@ class SdkRecord implements RecordParts, Origin {
   }
 
   /**
-   * Asked for when the record was encoded and is kept. How much memory lists and maps hold nobody knows: a record that
-   * has some is kept as bytes from then on.
+   * Read once the envelope is encoded. The memory of lists and maps cannot be measured, so a record that contains some is
+   * retained as bytes from then on.
    */
   get recordBytes(): number {
     if (this.#record === undefined && isPlain(this.body) && this.values.every(isPlain)) {
       return RECORD_BYTES;
     }
-    this.#record ??= this.#piece();
+    this.#record ??= this.#encode();
     this.body = undefined;
     this.values = [];
     return RECORD_BYTES + this.#record.length;
@@ -188,13 +188,13 @@ class SdkRecord implements RecordParts, Origin {
 
   otlp(): EncodedRecord {
     return {
-      resource: remembered(RESOURCES, this.#resource, resourcePieceOf),
-      scope: remembered(SCOPES, this.#scope, scopePieceOf),
-      record: this.#record ?? this.#piece(),
+      resource: cached(RESOURCES, this.#resource, encodeSdkResource),
+      scope: cached(SCOPES, this.#scope, encodeSdkScope),
+      record: this.#record ?? this.#encode(),
     };
   }
 
-  #piece(): Uint8Array {
+  #encode(): Uint8Array {
     return encodeRecordFields(this.#fields(), this.keys, this.values.map(plainValue));
   }
 
@@ -202,20 +202,20 @@ class SdkRecord implements RecordParts, Origin {
     const { droppedAttributes: _, ...fields } = this.#fields();
     return {
       ...fields,
-      attributes: attributesOf(this.keys, this.values),
+      attributes: toAttributes(this.keys, this.values),
       resource: null,
-      scope: scopeOf(this.#scope),
+      scope: toScope(this.#scope),
     };
   }
 
   #fields(): LogRecordFields {
-    const timestamp = nanosOf(this.#timeSeconds, this.#timeNanos);
-    // Mostly it was observed when it was made.
+    const timestamp = toNanos(this.#timeSeconds, this.#timeNanos);
+    // Usually both times are the same.
     const isSame =
       this.#timeSeconds === this.#observedSeconds && this.#timeNanos === this.#observedNanos;
     return {
       timestamp,
-      observedTimestamp: isSame ? timestamp : nanosOf(this.#observedSeconds, this.#observedNanos),
+      observedTimestamp: isSame ? timestamp : toNanos(this.#observedSeconds, this.#observedNanos),
       severityNumber: this.severityNumber ?? 0,
       severityText: this.severityText ?? "",
       body: plainValue(this.body) ?? null,
@@ -228,7 +228,7 @@ class SdkRecord implements RecordParts, Origin {
   }
 }
 
-/** Whether a value holds about as much memory as its JSON has bytes: one that is no object, or an object without others. */
+/** Returns true if a value takes about as much memory as its JSON: a primitive, or an object that contains no other. */
 function isPlain(value: unknown): boolean {
   if (typeof value !== "object" || value === null) return true;
   if (Object.getPrototypeOf(value) !== Object.prototype) return false;
@@ -240,28 +240,28 @@ function isPlain(value: unknown): boolean {
   return true;
 }
 
-/** Code in JavaScript may put anything where its types want a number or a text. */
-function integerOrNone(value: unknown): number | undefined {
+/** JavaScript callers may pass anything instead of a number or a text. */
+function toInteger(value: unknown): number | undefined {
   return Number.isInteger(value) ? (value as number) : undefined;
 }
 
-function textOrNone(value: unknown): string | undefined {
+function toText(value: unknown): string | undefined {
   if (typeof value === "string") return value;
   return value === undefined || value === null ? undefined : textOf(value);
 }
 
-/** The record's time, else the time it was observed; a time that is none stands for now. */
-function shownTime(hrTime: HrTime, hrTimeObserved: HrTime): HrTime {
+/** Returns the record's time, else its observed time; an invalid time stands for now. */
+function displayTime(hrTime: HrTime, hrTimeObserved: HrTime): HrTime {
   const time = hrTime[0] === 0 && hrTime[1] === 0 ? hrTimeObserved : hrTime;
   return time[0] >= 0 && time[1] >= 0 && time[1] < 1e9 ? time : [NO_SECONDS, 0];
 }
 
-function nanosOf(seconds: number, nanos: number): bigint {
+function toNanos(seconds: number, nanos: number): bigint {
   const valid = Number.isSafeInteger(seconds) && Number.isFinite(nanos) && seconds >= 0;
   return valid ? BigInt(seconds) * SECOND_NANOS + BigInt(Math.trunc(nanos)) : 0n;
 }
 
-function attributesOf(keys: readonly string[], values: readonly unknown[]): Map<string, Value> {
+function toAttributes(keys: readonly string[], values: readonly unknown[]): Map<string, Value> {
   const attributes = new Map<string, Value>();
   for (let index = 0; index < keys.length; index++) {
     const value = plainValue(values[index]);
@@ -270,37 +270,37 @@ function attributesOf(keys: readonly string[], values: readonly unknown[]): Map<
   return attributes;
 }
 
-function scopeOf(scope: ReadableLogRecord["instrumentationScope"]): Scope {
+function toScope(scope: ReadableLogRecord["instrumentationScope"]): Scope {
   const attributes = scope.attributes ?? {};
   return {
     name: scope.name,
     version: scope.version ?? "",
-    attributes: attributesOf(Object.keys(attributes), Object.values(attributes)),
+    attributes: toAttributes(Object.keys(attributes), Object.values(attributes)),
   };
 }
 
-/** What was encoded of resources and scopes, which nearly all records share. */
+/** Encoded resources and scopes, which nearly all records share. */
 const RESOURCES = new WeakMap<ReadableLogRecord["resource"], Uint8Array>();
 const SCOPES = new WeakMap<ReadableLogRecord["instrumentationScope"], Uint8Array>();
 
-function remembered<Key extends object>(
-  pieces: WeakMap<Key, Uint8Array>,
+function cached<Key extends object>(
+  cache: WeakMap<Key, Uint8Array>,
   key: Key,
-  pieceOf: (key: Key) => Uint8Array,
+  encode: (key: Key) => Uint8Array,
 ): Uint8Array {
-  let piece = pieces.get(key);
-  if (piece === undefined) {
-    piece = pieceOf(key);
-    pieces.set(key, piece);
+  let bytes = cache.get(key);
+  if (bytes === undefined) {
+    bytes = encode(key);
+    cache.set(key, bytes);
   }
-  return piece;
+  return bytes;
 }
 
-function resourcePieceOf({ attributes, schemaUrl }: ReadableLogRecord["resource"]): Uint8Array {
-  const plain = attributesOf(Object.keys(attributes), Object.values(attributes));
+function encodeSdkResource({ attributes, schemaUrl }: ReadableLogRecord["resource"]): Uint8Array {
+  const plain = toAttributes(Object.keys(attributes), Object.values(attributes));
   return encodeResource({ attributes: plain }, schemaUrl);
 }
 
-function scopePieceOf(scope: ReadableLogRecord["instrumentationScope"]): Uint8Array {
-  return encodeScope(scopeOf(scope), scope.schemaUrl);
+function encodeSdkScope(scope: ReadableLogRecord["instrumentationScope"]): Uint8Array {
+  return encodeScope(toScope(scope), scope.schemaUrl);
 }

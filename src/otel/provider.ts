@@ -18,7 +18,7 @@ import {
   LoggerProvider as SdkLoggerProvider,
   type ReadableLogRecord,
 } from "@opentelemetry/sdk-logs";
-import { CallerAttributes, withAdded, type Columns } from "./attributes.ts";
+import { CallerAttributes, withAdded, type NamedValues } from "./attributes.ts";
 import type { CallSiteAttributes } from "./call-site.ts";
 import { exceptionColumns } from "./exception.ts";
 import { plainValue } from "./plain-value.ts";
@@ -105,7 +105,7 @@ export class DirectLoggerProvider<Result = unknown> implements LoggerProvider {
   #emit(
     scope: InstrumentationScope,
     record: LogRecord,
-    attributes: Columns,
+    attributes: NamedValues,
     wantsReceipt: boolean,
   ): Result {
     const { timestamp, observedTimestamp } = record;
@@ -148,18 +148,18 @@ function readSpanContext(current: Context): SpanContext | undefined {
 }
 
 /** Where a {@link SafeLogger} sends its records: they are readable, and their attributes are separate. */
-export interface RecordSink<Result> extends Pick<Logger, "enabled"> {
-  emit(record: LogRecord, attributes: Columns): Result;
+export interface LoggerSink<Result> extends Pick<Logger, "enabled"> {
+  emit(record: LogRecord, attributes: NamedValues): Result;
 }
 
-const NO_COLUMNS: Columns = { keys: [], values: [] };
+const NO_COLUMNS: NamedValues = { keys: [], values: [] };
 
 /** A logger that accepts whatever a caller passes: it never throws, and delivers values that the SDK would drop. */
 export class SafeLogger<Result = void> implements Logger {
-  readonly #sink: RecordSink<Result>;
+  readonly #sink: LoggerSink<Result>;
   readonly #attributes = new CallerAttributes();
 
-  constructor(sink: RecordSink<Result>) {
+  constructor(sink: LoggerSink<Result>) {
     this.#sink = sink;
   }
 

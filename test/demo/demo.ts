@@ -44,7 +44,7 @@ async function play(logging: LoggingManager, signal: AbortSignal): Promise<void>
 
 const program = new Command("npm run demo --")
   .description("A gateway with an orchestrator that spawns, works, fails and terminates instances.")
-  .option("--port <port>", "port of the page, 0 for a free one", parsePort, 8001)
+  .option("--port <port>", "port of the page, 0 for a free port", parsePort, 8001)
   .option("--log-dir <path>", "directory of the logs (default: a temporary one)")
   .option("--traces-to <url>", "where to send the traces of instances, such as Jaeger's OTLP port")
   .action(demo);

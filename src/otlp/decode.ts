@@ -4,7 +4,7 @@ import { DEPTH_MAX, DEPTH_TEXT } from "../envelope/json-writer.ts";
 import { tooManyValues, PART_VALUES_MAX, type Steps } from "./request-limits.ts";
 import { runToEnd, RequestIndex } from "./request-index.ts";
 import type { ProtobufReader } from "./protobuf-reader.ts";
-import { RecordFields } from "./record-fields.ts";
+import { ScannedRecord } from "./scanned-record.ts";
 import type { RequestFindings } from "./findings.ts";
 import { jsonToProtobuf } from "./from-json.ts";
 import {
@@ -52,7 +52,7 @@ export function* decodeOtlpProtobufInSteps(
 ): Steps<LogRecord[]> {
   const index = yield* RequestIndex.inSteps(body, { isExact: true, isReceived: true });
   findings?.checkUnknown(index);
-  const fields = new RecordFields();
+  const fields = new ScannedRecord();
   const decoder = new ProtobufDecoder(index, PART_VALUES_MAX);
   const order = index.order();
   const records: LogRecord[] = [];
@@ -108,13 +108,13 @@ export class ProtobufDecoder {
   }
 
   record(index: number): LogRecord {
-    const fields = new RecordFields();
+    const fields = new ScannedRecord();
     fields.read(this.#reader, this.#index.start(index), this.#index.end(index));
     return this.recordOf(index, fields);
   }
 
   /** Decodes a record whose fields have been read. */
-  recordOf(index: number, fields: RecordFields): LogRecord {
+  recordOf(index: number, fields: ScannedRecord): LogRecord {
     this.#startPart();
     return {
       timestamp: uint64(fields.timeLow, fields.timeHigh),

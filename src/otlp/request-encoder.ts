@@ -22,7 +22,7 @@ import { INFO_RANK, LEVELS, rankOfName, type LevelRank } from "../wire/envelope.
 import { ProtobufDecoder } from "./decode.ts";
 import { asRejection, undecodable, type RequestCounts, type RequestFindings } from "./findings.ts";
 import { jsonToProtobuf } from "./from-json.ts";
-import { RecordFields } from "./record-fields.ts";
+import { ScannedRecord } from "./scanned-record.ts";
 import { RequestIndex, runToEnd } from "./request-index.ts";
 import {
   PART_ENVELOPE_BYTES_MAX,
@@ -142,7 +142,7 @@ function* encodeSteps(
 }
 
 /** One record is encoded at a time, without interruption, so all requests share these. */
-const fields = new RecordFields();
+const fields = new ScannedRecord();
 const time = new SplitTime();
 
 /** Reused, because allocating it costs as much as reading a small request. That of a large request, which is rare, is freed. */

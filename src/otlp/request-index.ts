@@ -1,6 +1,6 @@
 import { undecodable } from "./findings.ts";
 import { ProtobufReader } from "./protobuf-reader.ts";
-import { RecordFields } from "./record-fields.ts";
+import { ScannedRecord } from "./scanned-record.ts";
 import {
   PART_BYTES_MAX,
   REQUEST_RECORDS_MAX,
@@ -44,7 +44,7 @@ const NANOS_OF_MILLI = 1_000_000n;
 const WORD_MASK = 0xffff_ffffn;
 
 /** One record is read at a time, without interruption. */
-const fields = new RecordFields();
+const fields = new ScannedRecord();
 
 /** More records than this are sorted by radix instead of by comparison. */
 const COMPARED_RECORDS_MAX = 4096;
@@ -79,7 +79,7 @@ export class RequestIndex {
   unknownFields = 0;
   /** True if a ResourceLogs has records in the deprecated field only. */
   #hasLegacyLogs = false;
-  /** True if the times are surely those that {@link RecordFields} reads. */
+  /** True if the times are surely those that {@link ScannedRecord} reads. */
   readonly isExact: boolean;
   #columns: Int32Array;
   #inOrder = true;

@@ -20,7 +20,7 @@ import { ascii, type JsonWriter } from "../json-writer.ts";
 import { putId, putRaw, putText, TEXT_GROWTH_MAX } from "./value-writer.ts";
 import type { ProtobufReader } from "../../otlp/protobuf-reader.ts";
 import { ValueWriter, UNUSUAL } from "./value-writer.ts";
-import type { RecordFields } from "../../otlp/record-fields.ts";
+import type { ScannedRecord } from "../../otlp/scanned-record.ts";
 import { areSame, startsWith } from "./attribute-table.ts";
 import { MICROS_BYTES, putMicros, textOfSecond, type SplitTime } from "../timestamp.ts";
 import { ANY_VALUE, SPAN_ID_BYTES, TRACE_ID_BYTES } from "../../otlp/schema.ts";
@@ -93,7 +93,7 @@ export class FastEnvelopeWriter {
    * @throws TailgateError OTLP_UNDECODABLE
    */
   write(
-    fields: RecordFields,
+    fields: ScannedRecord,
     bytes: number,
     time: SplitTime,
     { audit, nameAttributes }: LoggerName,
@@ -119,7 +119,7 @@ export class FastEnvelopeWriter {
   }
 
   #putSystemLog(
-    fields: RecordFields,
+    fields: ScannedRecord,
     time: SplitTime,
     head: Uint8Array,
     service: Uint8Array,
@@ -162,7 +162,7 @@ export class FastEnvelopeWriter {
     return at + end - start;
   }
 
-  #hasAttributesOf({ attributesStart, attributesEnd }: RecordFields): boolean {
+  #hasAttributesOf({ attributesStart, attributesEnd }: ScannedRecord): boolean {
     return (
       this.#previous !== undefined &&
       attributesEnd - attributesStart === this.#attributesBytes &&
@@ -170,7 +170,7 @@ export class FastEnvelopeWriter {
     );
   }
 
-  #hasIdsOf({ traceId, spanId, hasEventName }: RecordFields, service: Uint8Array): boolean {
+  #hasIdsOf({ traceId, spanId, hasEventName }: ScannedRecord, service: Uint8Array): boolean {
     return (
       service === this.#service &&
       !hasEventName &&
@@ -187,7 +187,7 @@ export class FastEnvelopeWriter {
   }
 
   /** Reads the attributes; returns false if they take the plain path. */
-  #readAttributes({ attributesStart, attributesEnd }: RecordFields): boolean {
+  #readAttributes({ attributesStart, attributesEnd }: ScannedRecord): boolean {
     return (
       attributes.read(this.#reader, attributesStart, attributesEnd) &&
       !(attributes.has(RESERVED_NAME) && attributes.has(RENAME_LOOKALIKE)) &&
@@ -226,7 +226,7 @@ export class FastEnvelopeWriter {
   }
 
   /** Without a body, the message may be the event name, which is left to the plain path. */
-  #putMessage(at: number, { bodyStart, bodyEnd, hasEventName }: RecordFields): number {
+  #putMessage(at: number, { bodyStart, bodyEnd, hasEventName }: ScannedRecord): number {
     if (bodyStart !== bodyEnd) return this.#values.putString(at, bodyStart, bodyEnd);
     return hasEventName || attributes.has(EVENT_NAME_ATTRIBUTE)
       ? UNUSUAL
@@ -268,13 +268,13 @@ export class FastEnvelopeWriter {
   }
 
   /** Writes what the gateway adds to a system log, and its end. */
-  #putEnd(at: number, fields: RecordFields, service: Uint8Array): number {
+  #putEnd(at: number, fields: ScannedRecord, service: Uint8Array): number {
     const position = fields.hasEventName ? this.#putEventName(at, fields) : at;
     if (position < 0) return UNUSUAL;
     return putRaw(this.#writer, this.#putCorrelation(position, fields, service), ENVELOPE_END);
   }
 
-  #putEventName(at: number, { eventNameStart, eventNameEnd }: RecordFields): number {
+  #putEventName(at: number, { eventNameStart, eventNameEnd }: ScannedRecord): number {
     const { bytes } = this.#reader;
     if (startsWith(bytes, eventNameStart, eventNameEnd, SOURCE_POSITION)) return UNUSUAL;
     if (attributes.has(EVENT_NAME_MEMBER)) return at;
@@ -282,7 +282,7 @@ export class FastEnvelopeWriter {
     return putText(this.#writer, name, this.#reader, eventNameStart, eventNameEnd);
   }
 
-  #putCorrelation(at: number, { traceId, spanId }: RecordFields, service: Uint8Array): number {
+  #putCorrelation(at: number, { traceId, spanId }: ScannedRecord, service: Uint8Array): number {
     const writer = this.#writer;
     let position = at;
     if (traceId !== 0 && !attributes.has(TRACE_ID_NAME)) {
@@ -297,7 +297,7 @@ export class FastEnvelopeWriter {
   }
 
   #putAuditEvent(
-    fields: RecordFields,
+    fields: ScannedRecord,
     time: SplitTime,
     head: Uint8Array,
     service: Uint8Array,
@@ -315,7 +315,7 @@ export class FastEnvelopeWriter {
   }
 
   /** Writes the event's type as its action. Without one it may be the event's name, which is left to the plain path. */
-  #putAction(at: number, { hasEventName }: RecordFields): number {
+  #putAction(at: number, { hasEventName }: ScannedRecord): number {
     if (hasEventName) return UNUSUAL;
     const index = attributes.indexOf(EVENT_TYPE);
     const start = index < 0 ? 0 : attributes.valueStart(index);
@@ -324,7 +324,7 @@ export class FastEnvelopeWriter {
     return this.#values.putString(putRaw(this.#writer, at, ACTION), start, end);
   }
 
-  #putMetadata(at: number, fields: RecordFields, service: Uint8Array): number {
+  #putMetadata(at: number, fields: ScannedRecord, service: Uint8Array): number {
     const { buffer } = this.#writer;
     const eventType = attributes.indexOf(EVENT_TYPE);
     const opened = putRaw(this.#writer, at, METADATA);

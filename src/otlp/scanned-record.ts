@@ -24,10 +24,10 @@ const SHORT_HEAD_BYTES = 2;
 const TIME_FIELD_BYTES = 9;
 
 /**
- * The fields of one LogRecord message, read in one pass over its bytes without decoding its values. Starts and ends are
+ * The fields of one LogRecord message, found in one pass over its bytes without decoding its values. Starts and ends are
  * positions in the request, both 0 if the field is absent. If a field is repeated, the last one counts.
  */
-export class RecordFields {
+export class ScannedRecord {
   /** The halves of the times, as signed numbers. */
   timeLow = 0;
   timeHigh = 0;

@@ -123,7 +123,7 @@ export const settingsSchema = z.object({
         .string()
         .regex(
           /^[^\s.](?:[^\n]*[^\s.])?$/,
-          `expected a logger name, such as ${AUDIT_LOGGER}, without leading or trailing spaces or dots`,
+          `expected the name of a logger, such as ${AUDIT_LOGGER}, without leading or trailing spaces or dots`,
         )
         .meta({ title: "logger names" }),
     )

@@ -93,10 +93,10 @@ function lineOf(batch: Batch, index: number): Record<string, unknown> {
 }
 
 function expectStored(batches: readonly RecordBatch[], texts: readonly string[]): void {
-  const lanes = encodeBlocks(batches);
-  for (const { timeMin, timeMax } of lanes) expect(timeMin).toBeLessThanOrEqual(timeMax);
+  const blocks = encodeBlocks(batches);
+  for (const { timeMin, timeMax } of blocks) expect(timeMin).toBeLessThanOrEqual(timeMax);
   const read = decodeBlocks(
-    lanes.map(({ bytes }) => ({ firstSequence: 1, appendedAtMs: 0, bytes })),
+    blocks.map(({ bytes }) => ({ firstSequence: 1, appendedAtMs: 0, bytes })),
   );
   expect(soundTexts(read)).toEqual(texts);
   expect(payloadsOf(read.frames())).toEqual(texts);

@@ -89,16 +89,16 @@ function checkPages(pages: JournalPage[], query: JournalQuery, bodies: readonly 
     }
     for (let sequence = page.from; sequence <= page.to; sequence++) {
       const body = bodies[sequence - 1]!;
-      const lane: EnvelopeType = body.startsWith("audit") ? "audit_log" : "system_log";
+      const recordType: EnvelopeType = body.startsWith("audit") ? "audit_log" : "system_log";
       const isGone = page.gaps.some(
-        (gap) => gap.type === lane && gap.from <= sequence && sequence <= gap.to,
+        (gap) => gap.type === recordType && gap.from <= sequence && sequence <= gap.to,
       );
-      const isWanted = type === undefined || type === lane;
+      const isWanted = type === undefined || type === recordType;
       assert.deepEqual(
         [sequence, found.get(sequence)],
         [sequence, isWanted && !isGone ? body : undefined],
       );
-      if (isGone) assert.equal(lane, "system_log");
+      if (isGone) assert.equal(recordType, "system_log");
     }
   }
   assert.equal(next, last + 1);

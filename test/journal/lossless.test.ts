@@ -141,7 +141,7 @@ describe("a large request", () => {
     ),
   });
 
-  it("is stored as it came where it is one lane's, and else in parts", async () => {
+  it("is stored as it came where it is one block's, and else in parts", async () => {
     const requests = fc.array(request, { minLength: 12, maxLength: 16 });
     await fc.assert(
       fc.asyncProperty(requests, fc.boolean(), fc.nat(100), async (parts, hasAudit, seed) => {
@@ -156,7 +156,7 @@ describe("a large request", () => {
     );
   });
 
-  it("has its own bytes in the lane, whatever the order of its records", () => {
+  it("has its own bytes in the block, whatever the order of its records", () => {
     const logRecords = Array.from({ length: 100 }, (_, index) => ({
       observedTimeUnixNano: String(1_760_347_644_000_000_000n + BigInt((index * 37) % 100)),
       body: { stringValue: `${index}` },
@@ -164,8 +164,8 @@ describe("a large request", () => {
     const body = toProtobuf({ resourceLogs: [{ scopeLogs: [{ logRecords }] }] });
     const open = new BatchBuilder();
     encodeOtlpProtobuf(body, open, 0);
-    const [lane] = encodeBlocks(open.take());
-    const bytes = Buffer.from(lane!.bytes);
+    const [block] = encodeBlocks(open.take());
+    const bytes = Buffer.from(block!.bytes);
     expect(bytes.subarray(bytes.length - body.length)).toEqual(Buffer.from(body));
     const batch = decodeBlocks([{ firstSequence: 1, appendedAtMs: 0, bytes }]);
     expect(batch.record(0).body).toBe("0");
@@ -211,8 +211,8 @@ describe("a large request", () => {
     const open = new BatchBuilder();
     const body = toProtobuf({ resourceLogs: [{ scopeLogs: [{ logRecords }] }] });
     encodeOtlpProtobuf(body, open, 0);
-    const [lane] = encodeBlocks(open.take());
-    const bytes = formatOne(Buffer.from(lane!.bytes), logRecords.length);
+    const [block] = encodeBlocks(open.take());
+    const bytes = formatOne(Buffer.from(block!.bytes), logRecords.length);
     const batch = decodeBlocks([{ firstSequence: 1, appendedAtMs: 0, bytes }]);
     expect(Array.from({ length: 40 }, (_, index) => batch.record(index).body)).toEqual(
       logRecords.map(({ body: { stringValue } }) => stringValue),
@@ -220,14 +220,14 @@ describe("a large request", () => {
   });
 });
 
-/** The same lane in the format that has four cells for each record, and the records in order. */
-function formatOne(lane: Buffer, records: number): Buffer {
-  const head = Buffer.from(lane.subarray(0, 24));
+/** The same block in the format that has four cells for each record, and the records in order. */
+function formatOne(block: Buffer, records: number): Buffer {
+  const head = Buffer.from(block.subarray(0, 24));
   head.writeInt32LE(1);
   const cells = Array.from({ length: records }, (_, index) =>
-    lane.subarray(24 + 20 * index, 24 + 20 * index + 16),
+    block.subarray(24 + 20 * index, 24 + 20 * index + 16),
   );
-  return Buffer.concat([head, ...cells, lane.subarray(24 + 20 * records)]);
+  return Buffer.concat([head, ...cells, block.subarray(24 + 20 * records)]);
 }
 
 function throughJson(one: JsonRequest): JsonRequest {

@@ -381,7 +381,7 @@ describe("cursors", () => {
 });
 
 describe("retention", () => {
-  it("deletes the oldest commits of a lane by bytes, and leaves the other lane alone", async () => {
+  it("deletes the oldest commits of a type by bytes, and leaves the other type alone", async () => {
     await using directory = await JournalDirectory.create();
     let journal = await directory.open({ system_log: { bytes: 1 << 20 } });
     for (const n of numbers(40)) {
@@ -403,7 +403,7 @@ describe("retention", () => {
     expect(page).toBe(undefined);
   });
 
-  it("tells the oldest record of both lanes that is left", async () => {
+  it("tells the oldest record of both types that is left", async () => {
     await using directory = await JournalDirectory.create();
     const limits = { ms: 365 * DAY_MS, bytes: 1 << 20 };
     let journal = await directory.open({ system_log: limits, audit_log: limits });

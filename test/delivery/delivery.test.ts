@@ -10,7 +10,7 @@ import {
   type Exporter,
   type LogRecord,
 } from "tailgate/plugin";
-import type { RecordBatch } from "../../src/batch/record-batch.ts";
+import type { RecordBatch } from "../harness/records.ts";
 import { MemoryJournal } from "../../src/journal/memory.ts";
 import { batchOf } from "tailgate/testing";
 import { batch as recordsOf, JournalDirectory } from "../journal/journal-directory.ts";

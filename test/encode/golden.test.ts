@@ -5,7 +5,7 @@ import { DEPTH_MAX, DEPTH_TEXT } from "../../src/envelope/json-writer.ts";
 import { decodeOtlpJson, decodeOtlpProtobuf } from "../../src/otlp/decode.ts";
 import { encodeOtlpJson, encodeOtlpProtobuf } from "../../src/otlp/request-encoder.ts";
 import { INFO_RANK } from "../../src/wire/envelope.ts";
-import { envelopesOf, envelopesOfRecords } from "./envelopes.ts";
+import { envelopesOf, envelopesOfRecords } from "../harness/records.ts";
 import { toJson, toProtobuf } from "./generated-request.ts";
 
 const GOLDEN = new URL("../golden/", import.meta.url);

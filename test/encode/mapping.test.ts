@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { encodeOtlpJson, encodeOtlpProtobuf } from "../../src/otlp/request-encoder.ts";
 import type { Value } from "tailgate/plugin";
 import { recordOf } from "tailgate/testing";
-import { envelopesOf, envelopesOfRecords } from "./envelopes.ts";
+import { envelopesOf, envelopesOfRecords } from "../harness/records.ts";
 import { toJson, toProtobuf } from "./generated-request.ts";
 import { decodeOtlpProtobuf } from "../../src/otlp/decode.ts";
 

@@ -6,7 +6,7 @@ import { decodeOtlpJson } from "../../src/otlp/decode.ts";
 import { encodeOtlpJson, encodeOtlpProtobuf } from "../../src/otlp/request-encoder.ts";
 import { TailgateError } from "tailgate";
 import type { LogRecord } from "tailgate/plugin";
-import { envelopesOf, envelopesOfRecords, rebuilt, taken } from "./envelopes.ts";
+import { envelopesOf, envelopesOfRecords, rebuilt, taken } from "../harness/records.ts";
 import { jsonRequest, toJson, toProtobuf } from "./generated-request.ts";
 
 const TIME = "1760347644339163000";

@@ -9,7 +9,7 @@ import { REQUEST_RECORDS_MAX } from "../../src/otlp/request-limits.ts";
 import { textOf } from "tailgate/plugin";
 import type { LevelRank } from "../../src/wire/envelope.ts";
 import type { LogRecord } from "tailgate/plugin";
-import { envelopesOf, envelopesOfRecords, rebuilt, taken } from "./envelopes.ts";
+import { envelopesOf, envelopesOfRecords, rebuilt, taken } from "../harness/records.ts";
 import {
   alikeRequest,
   jsonRequest,

@@ -2,7 +2,7 @@
 
 import fc from "fast-check";
 import { encodeOtlpProtobuf } from "../../src/otlp/request-encoder.ts";
-import { envelopesOf } from "./envelopes.ts";
+import { envelopesOf } from "../harness/records.ts";
 import { toProtobuf, type JsonRequest } from "./generated-request.ts";
 
 const MIB = 1 << 20;

@@ -9,7 +9,7 @@ import { decodeOtlpProtobuf } from "../../src/otlp/decode.ts";
 import { RecordOrigin } from "../../src/batch/origin.ts";
 import { TailgateError } from "tailgate";
 import { AuditEvents } from "../../src/intake/audit-events.ts";
-import { envelopesOfRecords } from "./envelopes.ts";
+import { envelopesOfRecords } from "../harness/records.ts";
 import {
   jsonRequest,
   lengthDelimited,

@@ -1,6 +1,6 @@
 import { expect } from "vitest";
 import { auditHash, NO_HASH } from "../../src/envelope/audit-line.ts";
-import type { RecordBatch } from "../../src/batch/record-batch.ts";
+import type { RecordBatch } from "../harness/records.ts";
 import { decodeBlocks, encodeBlocks } from "../../src/batch/block.ts";
 import type { Batch, Envelope } from "tailgate/plugin";
 

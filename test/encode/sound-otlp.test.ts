@@ -4,7 +4,7 @@ import { describe, expect, test } from "vitest";
 import { BatchBuilder } from "../../src/batch/batch-builder.ts";
 import { decodeOtlpJson, decodeOtlpProtobuf } from "../../src/otlp/decode.ts";
 import { encodeOtlpProtobuf } from "../../src/otlp/request-encoder.ts";
-import type { RecordBatch } from "../../src/batch/record-batch.ts";
+import type { RecordBatch } from "../harness/records.ts";
 import { RecordRepair } from "../../src/otlp/repair.ts";
 import { batchOf } from "tailgate/testing";
 import { JournalDirectory, pagesOf } from "../journal/journal-directory.ts";

@@ -3,9 +3,7 @@ import { connect } from "node:net";
 import { text } from "node:stream/consumers";
 import { onTestFinished } from "vitest";
 import { Counters } from "../../src/delivery/counters.ts";
-import { EnvelopeEncoder, partsOfRecord } from "../../src/envelope/encoder.ts";
-import { BatchBuilder } from "../../src/batch/batch-builder.ts";
-import { RecordOrigin } from "../../src/batch/origin.ts";
+import { encodeRecords } from "./records.ts";
 import { textOf } from "tailgate/plugin";
 import type { AuditStatus, ComponentStatus, GatewayView } from "../../src/gateway/status.ts";
 import { HttpServer, type HttpServerOptions } from "../../src/http/server/server.ts";
@@ -13,7 +11,6 @@ import type { Journal } from "../../src/journal/journal.ts";
 import { MemoryJournal } from "../../src/journal/memory.ts";
 import type { PluginMetric } from "../../src/plugin/metrics.ts";
 import type { HostLogger, LogRecord } from "tailgate/plugin";
-import { recordOf } from "tailgate/testing";
 
 interface HttpHarnessOptions extends Partial<HttpServerOptions> {
   /** In memory where absent, and then as large as `tailBytesMax`. */
@@ -62,12 +59,7 @@ export class HttpHarness {
 
   /** Appends records, as one batch. */
   async log(...records: Partial<LogRecord>[]): Promise<void> {
-    const open = new BatchBuilder();
-    const encoder = new EnvelopeEncoder(open, 0);
-    for (const record of records.map(recordOf)) {
-      encoder.encode(partsOfRecord(record), new RecordOrigin([record]), 0);
-    }
-    for (const batch of open.take()) await this.journal.append(batch);
+    for (const batch of encodeRecords(records)) await this.journal.append(batch);
   }
 
   component(given: Partial<ComponentStatus>): Counters {

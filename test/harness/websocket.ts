@@ -1,13 +1,10 @@
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
-import { testHost, type TestHost, recordOf } from "tailgate/testing";
+import { testHost, type TestHost } from "tailgate/testing";
 import { WebSocket } from "ws";
 import websocket from "../../plugins/websocket.ts";
 import { CompositeBatch } from "../../src/batch/composite.ts";
-import { EnvelopeEncoder, partsOfRecord } from "../../src/envelope/encoder.ts";
-import { BatchBuilder } from "../../src/batch/batch-builder.ts";
-import { RecordOrigin } from "../../src/batch/origin.ts";
-import type { RecordBatch } from "../../src/batch/record-batch.ts";
+import { encodeRecords, type RecordBatch } from "./records.ts";
 import { MemoryJournal } from "../../src/journal/memory.ts";
 import type {
   Batch,
@@ -73,7 +70,7 @@ export class WebSocketHarness {
 
   /** Into the journal and nowhere else yet. */
   append(given: readonly Partial<LogRecord>[]): RecordBatch[] {
-    const batches = encoded(given);
+    const batches = encodeRecords(given);
     for (const batch of batches) void this.journal.append(batch);
     this.#batches.push(...batches);
     return batches;
@@ -115,16 +112,6 @@ export class WebSocketHarness {
 
 export function websocketUrl(url: string, query = ""): string {
   return `${url.replace("http", "ws")}/ws/logs${query}`;
-}
-
-function encoded(given: readonly Partial<LogRecord>[]): RecordBatch[] {
-  const open = new BatchBuilder();
-  const encoder = new EnvelopeEncoder(open, 0);
-  for (const part of given) {
-    const record = recordOf(part);
-    encoder.encode(partsOfRecord(record), new RecordOrigin([record]), 0);
-  }
-  return open.take();
 }
 
 /** A client that keeps what it gets. */

@@ -5,7 +5,7 @@ import { AUDIT_LOGGER, LEVELS } from "tailgate";
 import { TailgateError } from "tailgate";
 import { RecordIntake, type IntakeOutcome } from "../../src/intake/intake.ts";
 import type { RunningProcessor } from "../../src/intake/processors.ts";
-import type { RecordBatch } from "../../src/batch/record-batch.ts";
+import type { RecordBatch } from "../harness/records.ts";
 import type { LogRecord } from "tailgate/plugin";
 import { partsOfRecord } from "../../src/envelope/encoder.ts";
 import { RecordOrigin } from "../../src/batch/origin.ts";

@@ -3,7 +3,7 @@
 import { setImmediate } from "node:timers/promises";
 import { expect, it } from "vitest";
 import { Counters } from "../../src/delivery/counters.ts";
-import type { RecordBatch } from "../../src/batch/record-batch.ts";
+import type { RecordBatch } from "../harness/records.ts";
 import { RecordIntake } from "../../src/intake/intake.ts";
 import type { RunningProcessor } from "../../src/intake/processors.ts";
 

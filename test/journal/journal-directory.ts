@@ -2,7 +2,7 @@ import { copyFile, cp, mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Worker } from "node:worker_threads";
-import type { RecordBatch } from "../../src/batch/record-batch.ts";
+import type { RecordBatch } from "../harness/records.ts";
 import { AUDIT_LOGGER, type EnvelopeType } from "tailgate";
 import { SqliteJournal, type SqliteJournalOptions } from "../../src/journal/sqlite.ts";
 import type { JournalPage, JournalQuery, LogRecord } from "tailgate/plugin";

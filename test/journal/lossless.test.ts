@@ -11,7 +11,7 @@ import {
   toProtobuf,
   type JsonRequest,
 } from "../encode/generated-request.ts";
-import { envelopesOf } from "../encode/envelopes.ts";
+import { envelopesOf } from "../harness/records.ts";
 import { mixed, otlpOf, recordsOf, withHuge } from "../encode/sized-requests.ts";
 import { soundTexts } from "../encode/sound-batch.ts";
 import { JournalDirectory, pagesOf } from "./journal-directory.ts";

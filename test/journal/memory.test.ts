@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import type { RecordBatch } from "../../src/batch/record-batch.ts";
+import type { RecordBatch } from "../harness/records.ts";
 import { MemoryJournal } from "../../src/journal/memory.ts";
 import { batchOf } from "tailgate/testing";
 

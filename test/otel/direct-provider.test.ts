@@ -10,7 +10,7 @@ import {
 import { resourceFromAttributes } from "@opentelemetry/resources";
 import fc from "fast-check";
 import { afterEach, describe, expect, it, vi } from "vitest";
-import type { RecordBatch } from "../../src/batch/record-batch.ts";
+import type { RecordBatch } from "../harness/records.ts";
 import { RecordIntake } from "../../src/intake/intake.ts";
 import { DirectLoggerProvider, TailgateLoggerProvider } from "../../src/otel/provider.ts";
 import { TailgateLogRecordProcessor } from "../../src/otel/processor.ts";

@@ -7,7 +7,7 @@ import type { LevelRank } from "../../../src/wire/envelope.ts";
 import { TailgateError } from "tailgate";
 import type { LogRecord } from "tailgate/plugin";
 import { LogsRequest } from "../../bench/otlp-schema.ts";
-import { envelopesOfRecords } from "../../encode/envelopes.ts";
+import { envelopesOfRecords } from "../../harness/records.ts";
 import { toProtobuf, type JsonRequest } from "../../encode/generated-request.ts";
 import { costlyRequest } from "../costly-request.ts";
 import { checkForms, encodedRequest, type EncodedRequest } from "../encoded-request.ts";

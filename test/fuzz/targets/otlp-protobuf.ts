@@ -3,7 +3,7 @@ import { decodeOtlpProtobuf } from "../../../src/otlp/decode.ts";
 import { encodeOtlpProtobuf } from "../../../src/otlp/request-encoder.ts";
 import { TailgateError } from "tailgate";
 import type { LogRecord } from "tailgate/plugin";
-import { envelopesOfRecords } from "../../encode/envelopes.ts";
+import { envelopesOfRecords } from "../../harness/records.ts";
 import { reordered, toProtobuf } from "../../encode/generated-request.ts";
 import { checkForms, encodedRequest, type EncodedRequest } from "../encoded-request.ts";
 import { checkIngested } from "../fuzzed-intake.ts";

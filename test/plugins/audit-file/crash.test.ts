@@ -13,7 +13,7 @@ import * as fc from "fast-check";
 import { testHost } from "tailgate/testing";
 import { describe, expect, test } from "vitest";
 import auditFile from "../../../plugins/audit-file.ts";
-import type { RecordBatch } from "../../../src/batch/record-batch.ts";
+import type { RecordBatch } from "../../harness/records.ts";
 import { SqliteJournal } from "../../../src/journal/sqlite.ts";
 import type { Batch, LogRecord } from "tailgate/plugin";
 import { FollowedExporter } from "../../harness/followed-exporter.ts";

@@ -14,7 +14,7 @@ import * as fc from "fast-check";
 import { batchOf, testHost } from "tailgate/testing";
 import { describe, expect, test } from "vitest";
 import file from "../../../plugins/file.ts";
-import type { RecordBatch } from "../../../src/batch/record-batch.ts";
+import type { RecordBatch } from "../../harness/records.ts";
 import { FollowedExporter } from "../../harness/followed-exporter.ts";
 import { hostWithDirectory, kept, linesOf, messages, read } from "../../harness/log-exporters.ts";
 

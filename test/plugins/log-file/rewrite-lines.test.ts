@@ -4,7 +4,7 @@ import { batchOf, testHost } from "tailgate/testing";
 import { expect, onTestFinished, test } from "vitest";
 import { rewriteLines, type FilePosition } from "../../../plugins/log-file/file-position.ts";
 import { MemoryJournal } from "../../../src/journal/memory.ts";
-import type { RecordBatch } from "../../../src/batch/record-batch.ts";
+import type { RecordBatch } from "../../harness/records.ts";
 import type { Level } from "tailgate/plugin";
 
 interface Written {

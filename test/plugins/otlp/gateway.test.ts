@@ -4,7 +4,7 @@ import { CrashSite, urlOf } from "../../harness/crash-site.ts";
 import { BatchBuilder } from "../../../src/batch/batch-builder.ts";
 import { encodeOtlpProtobuf } from "../../../src/otlp/request-encoder.ts";
 import type { LogRecord } from "tailgate/plugin";
-import { rebuilt } from "../../encode/envelopes.ts";
+import { rebuilt } from "../../harness/records.ts";
 import { jsonRequest, toProtobuf } from "../../encode/generated-request.ts";
 import { postMessages } from "../../harness/otlp.ts";
 import { Peer } from "./peer.ts";

@@ -3,7 +3,7 @@ import { vi } from "vitest";
 import otlp from "../../../plugins/otlp.ts";
 import type { Delivery } from "../../../src/delivery/delivery.ts";
 import { createJournalDelivery } from "../../../src/delivery/journal-cursor.ts";
-import type { RecordBatch } from "../../../src/batch/record-batch.ts";
+import type { RecordBatch } from "../../harness/records.ts";
 import type { ExporterDefinition, LogRecord } from "tailgate/plugin";
 
 const NEVER = new AbortController().signal;

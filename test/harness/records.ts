@@ -1,11 +1,25 @@
 import { EnvelopeEncoder, partsOfRecord } from "../../src/envelope/encoder.ts";
 import { BatchBuilder } from "../../src/batch/batch-builder.ts";
 import { RecordOrigin } from "../../src/batch/origin.ts";
+import type { RecordBatch } from "../../src/batch/record-batch.ts";
 import type { RequestCounts } from "../../src/otlp/findings.ts";
 import type { LevelRank } from "../../src/wire/envelope.ts";
 import type { LogRecord } from "tailgate/plugin";
+import { recordOf } from "tailgate/testing";
+
+export type { RecordBatch };
 
 type Encode = (body: Uint8Array, open: BatchBuilder, lowest: LevelRank) => RequestCounts;
+
+/** Encodes records as a journal gets them, each with an origin of its own. */
+export function encodeRecords(given: readonly Partial<LogRecord>[]): RecordBatch[] {
+  const open = new BatchBuilder();
+  const encoder = new EnvelopeEncoder(open, 0);
+  for (const record of given.map(recordOf)) {
+    encoder.encode(partsOfRecord(record), new RecordOrigin([record]), 0);
+  }
+  return open.take();
+}
 
 /** The texts of the envelopes that came of a request. */
 export function envelopesOf(encode: Encode, body: Uint8Array, lowest: LevelRank = 0): string[] {

@@ -16,7 +16,6 @@ import {
   releaseMemory,
   type BodyLimits,
 } from "./otlp-receiver/request-body.ts";
-import { ABORTED, OtlpRequestMetrics, type OtlpProtocol } from "./otlp-receiver/request-metrics.ts";
 import {
   JSON_TYPE,
   PROTOBUF,
@@ -27,7 +26,13 @@ import {
   toRejection,
   type OtlpMediaType,
 } from "./otlp-receiver/response.ts";
-import { InFlightRequests, listen } from "./otlp-receiver/server-lifecycle.ts";
+import {
+  ABORTED,
+  InFlightRequests,
+  listen,
+  OtlpRequestMetrics,
+  type OtlpProtocol,
+} from "./otlp-receiver/server.ts";
 
 /** Not imported: the ES module would load the classes of `fetch` as well at every start. */
 const { createServer } = process.getBuiltinModule("node:http");

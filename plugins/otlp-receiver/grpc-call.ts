@@ -5,7 +5,7 @@ import { constants } from "node:http2";
 import { quotedExcerpt, type Ingested } from "tailgate/plugin";
 import { findCoding, GRPC_CODINGS, type ContentCoding } from "./content-coding.ts";
 import { decompress, tooLarge, type BodyBudget, type BodyLimits } from "./request-body.ts";
-import { ABORTED } from "./request-metrics.ts";
+import { ABORTED } from "./server.ts";
 import {
   exportResponse,
   protobufAny,

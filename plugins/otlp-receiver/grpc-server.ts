@@ -9,9 +9,8 @@ import { setImmediate } from "node:timers";
 import type { AddressedRequest, ReceiverHost } from "tailgate/plugin";
 import { GrpcCall, parseGrpcTimeout, readGrpcCoding, readMessage } from "./grpc-call.ts";
 import type { BodyBudget, BodyLimits } from "./request-body.ts";
-import type { OtlpRequestMetrics } from "./request-metrics.ts";
 import { RequestRejection, stoppingRejection, toRejection } from "./response.ts";
-import { InFlightRequests, listen } from "./server-lifecycle.ts";
+import { InFlightRequests, listen, type OtlpRequestMetrics } from "./server.ts";
 
 const METHOD = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
 

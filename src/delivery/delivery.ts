@@ -5,7 +5,7 @@ import type { Batch, Exporter, HostClock, HostLogger, Written } from "../plugin/
 import { whenAborted } from "../runtime/timers.ts";
 import { clearTimeout, setTimeout } from "../runtime/timers.ts";
 import { backoffMs } from "./backoff.ts";
-import type { Counters } from "./counters.ts";
+import type { Counters } from "../plugin/metrics.ts";
 
 export interface DeliveryOptions {
   /** The time limit of one write, after which its signal aborts. */

@@ -1,7 +1,7 @@
 import type { Journal } from "../journal/journal.ts";
 import type { Batch, Exporter, Gap, JournalPage } from "../plugin/index.ts";
 import { CompositeBatch } from "../batch/composite.ts";
-import { Counters } from "./counters.ts";
+import { Counters } from "../plugin/metrics.ts";
 import {
   Delivery,
   selectRecords,

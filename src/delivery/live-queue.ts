@@ -1,7 +1,7 @@
 import { LEVELS, type EnvelopeType, type Level } from "../wire/envelope.ts";
 import type { Batch, Exporter } from "../plugin/index.ts";
 import { CompositeBatch } from "../batch/composite.ts";
-import { Counters } from "./counters.ts";
+import { Counters } from "../plugin/metrics.ts";
 import {
   Delivery,
   selectRecords,

@@ -5,7 +5,7 @@ import { damageEvent } from "../audit/trail-events.ts";
 import type { SigningKey } from "../audit/signing-key.ts";
 import type { RecordBatch } from "../batch/record-batch.ts";
 import type { Component, Config, ExporterComponent, ProcessorComponent } from "../config/config.ts";
-import { Counters } from "../delivery/counters.ts";
+import { Counters, type PluginMetric } from "../plugin/metrics.ts";
 import type { Delivery } from "../delivery/delivery.ts";
 import { createJournalDelivery } from "../delivery/journal-cursor.ts";
 import { createLiveDelivery, type LiveDelivery } from "../delivery/live-queue.ts";
@@ -21,7 +21,6 @@ import type {
   Receiver,
   ReceiverDefinition,
 } from "../plugin/index.ts";
-import type { PluginMetric } from "../plugin/metrics.ts";
 import { readFreeBytes, readJournalBytes } from "../runtime/log-dir.ts";
 import { timeLimit, whenAborted } from "../runtime/timers.ts";
 import { textOf } from "../wire/errors.ts";

@@ -1,10 +1,9 @@
 /** The state of the gateway: the data behind /metrics, /readyz, /api/stats and the dashboard. */
 
 import type { Checkpoint } from "../audit/checkpoint.ts";
-import type { Counters } from "../delivery/counters.ts";
+import type { Counters, PluginMetric } from "../plugin/metrics.ts";
 import type { Delivery } from "../delivery/delivery.ts";
 import type { ChainState, Damage, WatchedJournal } from "../journal/journal.ts";
-import type { PluginMetric } from "../plugin/metrics.ts";
 
 /** The gateway as the HTTP endpoints see it. */
 export interface GatewayView {

@@ -1,7 +1,7 @@
 import { RecordOrigin, type Origin } from "../batch/origin.ts";
 import { BatchBuilder } from "../batch/batch-builder.ts";
 import type { RecordBatch } from "../batch/record-batch.ts";
-import { Counters } from "../delivery/counters.ts";
+import { Counters } from "../plugin/metrics.ts";
 import {
   EnvelopeEncoder,
   isAuditRecord,

@@ -1,7 +1,7 @@
 import { BatchBuilder } from "../batch/batch-builder.ts";
 import { RecordOrigin } from "../batch/origin.ts";
 import type { RecordBatch } from "../batch/record-batch.ts";
-import type { Counters } from "../delivery/counters.ts";
+import type { Counters } from "../plugin/metrics.ts";
 import {
   EnvelopeEncoder,
   isAuditRecord,

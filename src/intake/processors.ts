@@ -1,5 +1,5 @@
 import type { OnError } from "../config/config.ts";
-import type { Counters } from "../delivery/counters.ts";
+import type { Counters } from "../plugin/metrics.ts";
 import { isAuditRecord } from "../envelope/encoder.ts";
 import type { LoggerNames } from "../envelope/logger-names.ts";
 import { textOf } from "../wire/errors.ts";

@@ -1,7 +1,7 @@
 /** OTLP requests as the intake handles them: how each form is decoded, how large ones are scheduled, how they are answered. */
 
 import type { BatchBuilder } from "../batch/batch-builder.ts";
-import type { Counters } from "../delivery/counters.ts";
+import type { Counters } from "../plugin/metrics.ts";
 import type { LoggerNames } from "../envelope/logger-names.ts";
 import {
   decodeOtlpProtobuf,

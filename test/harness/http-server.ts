@@ -2,14 +2,13 @@ import { request as httpRequest, type IncomingHttpHeaders } from "node:http";
 import { connect } from "node:net";
 import { text } from "node:stream/consumers";
 import { onTestFinished } from "vitest";
-import { Counters } from "../../src/delivery/counters.ts";
+import { Counters, type PluginMetric } from "../../src/plugin/metrics.ts";
 import { encodeRecords } from "./records.ts";
 import { textOf } from "tailgate/plugin";
 import type { AuditStatus, ComponentStatus, GatewayView } from "../../src/gateway/status.ts";
 import { HttpServer, type HttpServerOptions } from "../../src/http/server/server.ts";
 import type { Journal } from "../../src/journal/journal.ts";
 import { MemoryJournal } from "../../src/journal/memory.ts";
-import type { PluginMetric } from "../../src/plugin/metrics.ts";
 import type { HostLogger, LogRecord } from "tailgate/plugin";
 
 interface HttpHarnessOptions extends Partial<HttpServerOptions> {

@@ -9,7 +9,7 @@ import type { RecordBatch } from "../harness/records.ts";
 import type { LogRecord } from "tailgate/plugin";
 import { partsOfRecord } from "../../src/envelope/encoder.ts";
 import { RecordOrigin } from "../../src/batch/origin.ts";
-import { Counters } from "../../src/delivery/counters.ts";
+import { Counters } from "../../src/plugin/metrics.ts";
 import { recordOf } from "tailgate/testing";
 
 const ROOM_BYTES = 1 << 20;

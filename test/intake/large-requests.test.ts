@@ -2,7 +2,7 @@
 
 import { setImmediate } from "node:timers/promises";
 import { expect, it } from "vitest";
-import { Counters } from "../../src/delivery/counters.ts";
+import { Counters } from "../../src/plugin/metrics.ts";
 import type { RecordBatch } from "../harness/records.ts";
 import { RecordIntake } from "../../src/intake/intake.ts";
 import type { RunningProcessor } from "../../src/intake/processors.ts";

@@ -1,11 +1,10 @@
-import { DROP_REASONS } from "../../delivery/counters.ts";
+import { DROP_REASONS, type PluginSample } from "../../plugin/metrics.ts";
 import type {
   AuditStatus,
   ComponentStatus,
   GatewayView,
   StorageStatus,
 } from "../../gateway/status.ts";
-import type { PluginSample } from "../../plugin/metrics.ts";
 import { packageVersion } from "../../runtime/package.ts";
 import { gauge, type Metric } from "./metric.ts";
 

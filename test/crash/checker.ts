@@ -1,6 +1,6 @@
 import { keyOf, sha256Of, type Ledger } from "./ledger.ts";
 
-/** A record as the gateway gives it back. */
+/** A record as the gateway returns it. */
 export interface StoredRecord {
   readonly sequence: number;
   readonly isAudit: boolean;
@@ -10,30 +10,33 @@ export interface StoredRecord {
   readonly sha256: string;
 }
 
-/** A range of the gateway's sequences that it says it has no records of. */
+/** A range of sequences that the gateway reports as missing. */
 export interface StoredGap {
   readonly from: number;
   readonly to: number;
 }
 
-/** All that a gateway has stored, in its order. */
+/** Everything a gateway has stored, in its order. */
 export interface Stored {
   readonly records: readonly StoredRecord[];
   readonly gaps: readonly StoredGap[];
-  /** Those that come from no producer: the gateway's own, and what a test has sent beside them. */
+  /** Records of no producer: the gateway's own, and those that a test sent directly. */
   readonly others: readonly { readonly sequence: number; readonly body: string }[];
-  /** The first and the last sequence that are to be explained. */
+  /** The first and the last sequence to account for. */
   readonly from: number;
   readonly to: number;
 }
 
-/** What is wrong with it, a line a flaw; nothing where every acknowledged record is there once, as it was sent, in order. */
+/**
+ * Returns one line per flaw; nothing if every acknowledged record is stored once, as it was sent,
+ * in order.
+ */
 export function flawsOf(ledger: Ledger, stored: Stored): string[] {
   return [
     ...missing(ledger, stored),
-    ...strange(ledger, stored),
+    ...unexpected(ledger, stored),
     ...unordered(stored),
-    ...holes(stored),
+    ...unreportedGaps(stored),
   ];
 }
 
@@ -44,7 +47,7 @@ function missing({ acknowledged }: Ledger, { records }: Stored): string[] {
     .map((key) => `${key} was acknowledged and is missing`);
 }
 
-function strange(ledger: Ledger, { records }: Stored): string[] {
+function unexpected(ledger: Ledger, { records }: Stored): string[] {
   const seen = new Set<string>();
   return records.flatMap((record) => {
     const key = keyOf(record);
@@ -60,7 +63,7 @@ function strange(ledger: Ledger, { records }: Stored): string[] {
   });
 }
 
-/** A producer sends one request after the other. */
+/** A producer sends one request at a time. */
 function unordered({ records }: Stored): string[] {
   const last = new Map<string, number>();
   return records.flatMap((record) => {
@@ -70,7 +73,7 @@ function unordered({ records }: Stored): string[] {
   });
 }
 
-function holes({ records, gaps, others, from, to }: Stored): string[] {
+function unreportedGaps({ records, gaps, others, from, to }: Stored): string[] {
   const known = [
     ...[...records, ...others].map(({ sequence }) => ({ from: sequence, to: sequence })),
     ...gaps,

@@ -7,13 +7,13 @@ import { Ledger } from "./ledger.ts";
 import { Producer } from "./producer.ts";
 import { auditLinesIn, storedIn } from "./stored.ts";
 
-/** `npm run test:crash` asks for more. */
+/** `npm run test:crash` sets more. */
 const MOMENTS = Number(process.env["CRASH_MOMENTS"] ?? 20);
 const CONNECTIONS = 4;
 const LOAD_MS_MAX = 400;
 const ROUND_MS_MAX = 8_000;
 
-/** Starts a gateway, sends to it on several connections, and kills it at a moment of chance. */
+/** Starts a gateway, sends to it on several connections, and kills it at a random moment. */
 async function crashOnce(
   site: CrashSite,
   ledger: Ledger,
@@ -34,7 +34,7 @@ async function crashOnce(
 
 describe("a gateway that is killed", () => {
   it(
-    `loses, doubles, alters and reorders nothing that it has acknowledged, at ${MOMENTS} moments of chance`,
+    `does not lose, duplicate, alter or reorder acknowledged records, at ${MOMENTS} random moments`,
     async () => {
       await using site = await CrashSite.create();
       const ledger = new Ledger();
@@ -45,16 +45,16 @@ describe("a gateway that is killed", () => {
       const stored = await storedIn(site.logDir);
       expect(flawsOf(ledger, stored)).toEqual([]);
       expect(stored).toMatchObject({ alarms: [], chainBreaks: [] });
-      // Each moment met a gateway at work.
+      // Every kill hit a gateway under load.
       expect(ledger.acknowledged.size).toBeGreaterThan(10 * MOMENTS);
-      // And so are the files: completed by the last start, no line lost, doubled or split.
+      // The files, too: completed by the last start, with no line lost, duplicated or split.
       const audit = stored.records.filter(({ isAudit }) => isAudit);
       expect(isDeepStrictEqual(await auditLinesIn(site.logDir), audit)).toBe(true);
     },
     ROUND_MS_MAX * MOMENTS,
   );
 
-  it("is found out where it acknowledges before its disk has the records", async () => {
+  it("is caught if it acknowledges records before they are durable", async () => {
     await using site = await CrashSite.create();
     const ledger = new Ledger();
     await crashOnce(site, ledger, 1, { isEarly: true });

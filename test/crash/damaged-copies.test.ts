@@ -1,4 +1,4 @@
-/** Gateways that start with what is left of a journal: killed, and then damaged on the disk. */
+/** Gateways that start with the journal of a killed one, damaged on disk afterwards. */
 
 import { copyFile, cp, readdir, readFile } from "node:fs/promises";
 import { basename } from "node:path";
@@ -10,9 +10,9 @@ import { harms, randomOf } from "./harms.ts";
 import { keyOf, Ledger } from "./ledger.ts";
 import { Producer } from "./producer.ts";
 
-/** `npm run test:crash` asks for 200. */
+/** `npm run test:crash` sets 200. */
 const COPIES = Number(process.env["CRASH_MOMENTS"] ?? 4);
-/** Another seed damages other places. */
+/** Another seed damages other bytes. */
 const SEED = Number(process.env["CRASH_SEED"] ?? 1);
 const COPY_MS_MAX = 20_000;
 
@@ -35,10 +35,10 @@ interface Sent {
   readonly producer_seq: number;
 }
 
-/** What `/api/logs` gives of a journal. */
+/** What `/api/logs` returns for a journal. */
 interface Listing {
   readonly epoch: string;
-  /** The records as they came, by their sequences. */
+  /** The records as received, by sequence. */
   readonly records: ReadonlyMap<number, string>;
   readonly gaps: readonly Gap[];
 }
@@ -62,7 +62,7 @@ async function listingOf(url: string): Promise<Listing> {
   }
 }
 
-/** Without the last records, if nobody was told that they are durable. */
+/** Leaves out the last records if they were not acknowledged as durable. */
 function acknowledgedOf(listing: Listing, { acknowledged }: Ledger): Listing {
   const isAcknowledged = (record: string): boolean => {
     const { data } = JSON.parse(record) as { data: Sent & { metadata?: Sent } };
@@ -94,7 +94,7 @@ async function copyOf(base: CrashSite): Promise<CrashSite> {
   return site;
 }
 
-/** What is wrong with a listing, a line a flaw, compared with what there was before the damage. */
+/** Returns one line per flaw in a listing, compared with the one before the damage. */
 function flawsOf(before: Listing, after: Listing): string[] {
   const flaws: string[] = [];
   const isTold = (sequence: number): boolean =>
@@ -116,9 +116,9 @@ function flawsOf(before: Listing, after: Listing): string[] {
 
 describe("a journal that was damaged after its gateway was killed", () => {
   let base: CrashSite;
-  /** What a gateway finds where nothing was damaged. */
+  /** The listing of an undamaged copy. */
   let before: Listing;
-  /** That of the gateway that was killed. */
+  /** The epoch of the killed gateway. */
   let epoch: string;
 
   beforeAll(async () => {
@@ -151,7 +151,7 @@ describe("a journal that was damaged after its gateway was killed", () => {
   afterAll(() => base[Symbol.asyncDispose]());
 
   it(
-    `shows each record as it was or in a gap, and goes on, in ${COPIES} copies`,
+    `returns each record unchanged or in a gap, and keeps working, in ${COPIES} copies`,
     async () => {
       const kinds = harms(base.workspace.path("older"));
       const flaws: string[] = [];
@@ -167,7 +167,7 @@ describe("a journal that was damaged after its gateway was killed", () => {
     COPY_MS_MAX * COPIES,
   );
 
-  /** What is wrong with a gateway that starts there, a line a flaw, and at last what it says. */
+  /** Returns one line per flaw of a gateway that starts there, and finally its output. */
   async function flawsIn(site: CrashSite): Promise<string[]> {
     const [gateway, url] = await started(site);
     await using _ = gateway;
@@ -180,11 +180,11 @@ describe("a journal that was damaged after its gateway was killed", () => {
     const after = await listingOf(url);
     flaws.push(...flawsOf(before, after));
     const isComplete = [...before.records.keys()].every((sequence) => after.records.has(sequence));
-    if (!isComplete) flaws.push(...(await untoldIn(site, gateway, url)));
+    if (!isComplete) flaws.push(...(await unreportedIn(site, gateway, url)));
     if (after.epoch === epoch) flaws.push("the epoch is the same");
     const end = await gateway.end();
     if (end !== 0) flaws.push(`the gateway has ended with ${end}`);
-    flaws.push(...(await unnamedIn(site)));
+    flaws.push(...(await unnotedIn(site)));
     const verifying = new Program(process.execPath, [MAIN, "audit", "verify"], {
       cwd: site.workspace.directory,
     });
@@ -194,8 +194,8 @@ describe("a journal that was damaged after its gateway was killed", () => {
     return flaws.length === 0 ? [] : [...flaws, gateway.stderr];
   }
 
-  /** Where the audit files lack events, and do not say so. */
-  async function unnamedIn(site: CrashSite): Promise<string[]> {
+  /** Events missing from the audit files without a note there. */
+  async function unnotedIn(site: CrashSite): Promise<string[]> {
     const directory = `${site.logDir}/audit`;
     const names = (await readdir(directory)).filter((name) => name.startsWith("audit_"));
     const texts = await Promise.all(names.map((name) => readFile(`${directory}/${name}`, "utf8")));
@@ -207,8 +207,12 @@ describe("a journal that was damaged after its gateway was killed", () => {
     return [`the audit files lack ${lacking.length} events, and nothing says so`];
   }
 
-  /** Where an operator is not told that records are missing. */
-  async function untoldIn(site: CrashSite, { stderr }: Program, url: string): Promise<string[]> {
+  /** Missing records that are not reported to the operator. */
+  async function unreportedIn(
+    site: CrashSite,
+    { stderr }: Program,
+    url: string,
+  ): Promise<string[]> {
     const flaws: string[] = [];
     if (!/tailgate\.journal - ERROR - The /.test(stderr)) flaws.push("stderr tells nothing");
     const stats = (await (await fetch(`${url}/api/stats`)).json()) as {

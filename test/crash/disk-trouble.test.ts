@@ -11,13 +11,16 @@ import { untilOneHangs } from "./hanging.ts";
 import { Ledger } from "./ledger.ts";
 import { Producer } from "./producer.ts";
 import { storedIn } from "./stored.ts";
-import { meddling } from "./strace.ts";
+import { withFault } from "./strace.ts";
 
 const run = promisify(execFile);
 
 const MIB = 1 << 20;
 
-/** What a gateway takes that holds as much as it may: memory tail, what waits for the disk, and requests in flight. */
+/**
+ * The memory of a gateway at full capacity: memory tail, writes waiting for the disk, and requests
+ * in flight.
+ */
 const RESIDENT_BYTES_MAX = 512 * MIB;
 
 interface Answer {
@@ -26,7 +29,7 @@ interface Answer {
   readonly text: string;
 }
 
-/** Sends one record, as large as is asked for; about half of it cannot be compressed. */
+/** Sends one record of that size; about half of it is incompressible. */
 async function post(url: string, bytes = 100): Promise<Answer> {
   const logRecords = [{ severityNumber: 9, body: { stringValue: denseText(bytes) } }];
   const scopeLogs = [{ scope: { name: "orchestrator.disk" }, logRecords }];
@@ -44,7 +47,7 @@ async function statusOf(url: string, path: string): Promise<[number, string]> {
   return [response.status, await response.text()];
 }
 
-/** Posts until the gateway takes a record, and says that it is ready. */
+/** Posts until the gateway accepts a record and reports that it is ready. */
 async function recovered(url: string): Promise<void> {
   await vi.waitFor(async () => expect((await post(url)).status).toBe(200), 20_000);
   expect(await statusOf(url, "/readyz")).toMatchObject([200, expect.any(String)]);
@@ -84,7 +87,7 @@ async function onSmallDisk(
   }
 }
 
-/** Takes up what the disk has left. */
+/** Uses up the remaining disk space. */
 async function fill(site: CrashSite): Promise<string> {
   const ballast = `${site.logDir}/ballast`;
   const { bavail, bsize } = await statfs(site.logDir);
@@ -93,7 +96,7 @@ async function fill(site: CrashSite): Promise<string> {
 }
 
 describe("a disk of 8 MiB", () => {
-  it("is enough for many times as much, as long as retention keeps less", async () => {
+  it("is enough for many times its size if retention keeps less", async () => {
     await onSmallDisk(8, async (site) => {
       const config = `
 journal: { system_bytes: ${MIB}, audit_bytes: ${MIB} }
@@ -107,7 +110,7 @@ journal: { system_bytes: ${MIB}, audit_bytes: ${MIB} }
     });
   });
 
-  it("that others fill up refuses records, is told of, and takes them again when there is room", async () => {
+  it("rejects records when others fill it, reports that, and accepts records again when there is space", async () => {
     await onSmallDisk(8, async (site) => {
       const ledger = new Ledger();
       const producer = new Producer("one", ledger);
@@ -137,16 +140,16 @@ journal: { system_bytes: ${MIB}, audit_bytes: ${MIB} }
     });
   });
 
-  it("that is full to the last byte is left by trimming, with the help of the reserve", async () => {
+  it("recovers by trimming when it is completely full, with the help of the reserve", async () => {
     await onSmallDisk(8, async (site) => {
-      // All but the newest commit is too old after a second.
+      // Every commit but the newest expires after a second.
       const config = `
 journal: { system_days: 0.00001 }
 exporters: {}
 `;
       const [gateway, url] = await started(site, { config });
       await using _ = gateway;
-      // The last of them stands in the write-ahead log alone: the tables have to grow for it.
+      // The last of them is only in the write-ahead log: the tables have to grow for it.
       for (let count = 0; count < 3; count++) expect((await post(url, 50_000)).status).toBe(200);
       await fill(site);
       await vi.waitFor(async () => expect((await post(url, 1_000)).status).toBe(200), 20_000);
@@ -156,8 +159,8 @@ exporters: {}
   });
 });
 
-describe("a limit on the size of files", () => {
-  it("refuses what would go beyond it, leaves the host alive, and is over when it is lifted", async () => {
+describe("a file size limit", () => {
+  it("rejects what would exceed it, keeps the host alive, and recovers when it is lifted", async () => {
     await requireProgram("prlimit", "util-linux");
     await using site = await CrashSite.create();
     const ledger = new Ledger();
@@ -188,7 +191,7 @@ describe("a limit on the size of files", () => {
   });
 });
 
-describe("a disk that does not work", () => {
+describe("a failing disk", () => {
   it.each([
     ["fsync", "error=EIO", "9..14"],
     ["pwrite64", "error=EIO", "110..160"],
@@ -197,7 +200,7 @@ describe("a disk that does not work", () => {
     await using site = await CrashSite.create();
     const ledger = new Ledger();
     const producer = new Producer("one", ledger);
-    const through = await meddling(site.logDir, call, what, when);
+    const through = await withFault(site.logDir, call, what, when);
     const [gateway, url] = await started(site, { through, config: "exporters: {}\n" });
     await using _ = gateway;
     const refused = await vi.waitFor(
@@ -220,20 +223,20 @@ describe("a disk that does not work", () => {
     expect(stored.chainBreaks).toEqual([]);
   });
 
-  it("for ten seconds keeps nobody waiting but those who want to know that it has their records", async () => {
+  it("that hangs for ten seconds blocks only those who await durability", async () => {
     await using site = await CrashSite.create();
-    const through = await meddling(site.logDir, "fsync", "delay_enter=10000000", "9");
+    const through = await withFault(site.logDir, "fsync", "delay_enter=10000000", "9");
     const config = "exporters: { websocket: {} }\n";
     const [gateway, url] = await started(site, { through, config });
     await using _ = gateway;
     const client = await collect(`${url.replace("http", "ws")}/ws/logs`);
-    // The live records come to clients, also that of the sync that hangs.
+    // Live records reach clients, including the one whose sync hangs.
     const hanging = await untilOneHangs(url, async (index) => {
       const posting = post(url);
       await vi.waitFor(() => expect(client.received).toHaveLength(index + 1));
       return posting;
     });
-    // Meanwhile: what comes is kept within bounds.
+    // Meanwhile, queued records are bounded.
     const flood = Array.from({ length: 100 }, () => post(url, MIB));
     const refused = await Promise.any(
       flood.map(async (posting) => {

@@ -1,4 +1,4 @@
-/** A gateway that a checker has to find out: it acknowledges what its disk gets only a while later. */
+/** A faulty gateway for testing the checker: it acknowledges records before they are durable. */
 
 import { resolveConfig } from "tailgate";
 import { Gateway } from "../../src/gateway/gateway.ts";
@@ -14,7 +14,9 @@ const LATE_MS = 300;
 const write = (line: string): void => void process.stderr.write(`${line}\n`);
 const log = { info: write, warning: write, error: write };
 
-/** A journal in memory, whose batches come to the one on the disk later, with the same sequences. */
+/**
+ * A journal in memory whose batches are written to the one on disk later, with the same sequences.
+ */
 function earlyJournal(disk: SqliteJournal): Journal {
   const memory = new MemoryJournal();
   return Object.assign(memory, {

@@ -1,13 +1,16 @@
-/** Turns of the gateway's event loop, a request each, in which an answer comes that does not wait for the disk. */
+/**
+ * Turns of the gateway's event loop, one per request, within which a response that does not wait
+ * for the disk arrives.
+ */
 const TURNS = 500;
 
-/** Requests of which the last one is not answered yet. */
+/** Requests, the last of which has not been answered yet. */
 export interface Hanging<T> {
   readonly requests: readonly Promise<T>[];
   answered: number;
 }
 
-/** Sends requests one after the other until one is not answered, because the disk takes its time. */
+/** Sends requests one at a time until one is not answered because the disk is slow. */
 export async function untilOneHangs<T>(
   url: string,
   send: (index: number) => Promise<T>,

@@ -1,6 +1,6 @@
 import { copyFile, open, readdir, readFile, rm, stat, truncate } from "node:fs/promises";
 
-/** Numbers from 0 up to 1, the same for the same seed (mulberry32). */
+/** Returns numbers from 0 up to 1, the same for the same seed (mulberry32). */
 export type Random = () => number;
 
 export function randomOf(seed: number): Random {
@@ -16,10 +16,10 @@ export function randomOf(seed: number): Random {
 const SECTOR_BYTES = 512;
 const LOG_HEADER_BYTES = 32;
 
-/** Does something to the files of a journal that was killed; answers what. */
+/** Damages the files of a killed journal; returns a description. */
 export type Harm = (directory: string, random: Random) => Promise<string>;
 
-/** How many lines at the end of the newest audit file the gateway may not have written before it was killed. */
+/** How many lines at the end of the newest audit file may not have been written before the kill. */
 const LATE_LINES = 30;
 
 async function dropLines(directory: string, random: Random): Promise<string> {
@@ -34,7 +34,7 @@ async function dropLines(directory: string, random: Random): Promise<string> {
   return `${lines.length - kept.length} audit lines not written`;
 }
 
-/** Where `olderLog` is: a log that the same journal had before. */
+/** Returns all kinds of damage; `olderLog` is an earlier log of the same journal. */
 export function harms(olderLog: string): Harm[] {
   const onLog = (harm: FileHarm): Harm => on("journal.db-wal", harm);
   const onDatabase = (harm: FileHarm): Harm => on("journal.db", harm);

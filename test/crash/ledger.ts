@@ -3,19 +3,19 @@ import { createHash } from "node:crypto";
 /** A record as its producer knows it. */
 export interface SentRecord {
   readonly producer: string;
-  /** Grows by one with each record of the producer. */
+  /** Increases by one with each record of the producer. */
   readonly seq: number;
   readonly isAudit: boolean;
   readonly body: string;
   readonly sha256: string;
 }
 
-/** What was sent, noted down before it was, and what was acknowledged, noted down after. */
+/** Tracks what was sent, noted before sending, and what was acknowledged, noted afterwards. */
 export class Ledger {
   readonly #sent = new Map<string, SentRecord>();
   readonly #acknowledged = new Set<string>();
 
-  /** Notes down a new record. */
+  /** Notes a new record. */
   send(producer: string, seq: number, isAudit: boolean, filler: string): SentRecord {
     const body = `${producer} ${seq} ${filler}`;
     const record = { producer, seq, isAudit, body, sha256: sha256Of(body) };

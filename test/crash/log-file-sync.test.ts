@@ -1,4 +1,4 @@
-/** A disk that does not confirm the lines of orchestrator.log. */
+/** A disk that fails to sync the lines of orchestrator.log. */
 
 import { readFile } from "node:fs/promises";
 import { expect, test, vi } from "vitest";
@@ -6,7 +6,7 @@ import { postMessages } from "../harness/otlp.ts";
 import { requireProgram } from "../harness/program.ts";
 import { CrashSite, urlOf } from "../harness/crash-site.ts";
 
-/** Sends record after record until the gateway has had to sync the file, which it does in its own time. */
+/** Sends records until the gateway has had to sync the file, which it does on its own schedule. */
 async function logUntil(isDone: () => boolean, url: string): Promise<string[]> {
   const sent: string[] = [];
   await vi.waitFor(
@@ -33,7 +33,7 @@ test.each([
   await using site = await CrashSite.create();
   const path = `${site.logDir}/orchestrator.log`;
   const calls = site.workspace.path("calls.txt");
-  // strace counts for each thread on its own: let there be one for files.
+  // strace counts per thread, so run a single file thread.
   const through = [
     ...[
       "env",

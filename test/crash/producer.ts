@@ -6,20 +6,23 @@ import type { Ledger, SentRecord } from "./ledger.ts";
 const RECORDS_MAX = 20;
 const FILLER = "x".repeat(600);
 
-/** A sender on a connection of its own: one request after the other, with records of both types. */
+/** A sender with its own connection: one request at a time, with records of both types. */
 export class Producer {
   readonly #name: string;
   readonly #ledger: Ledger;
   readonly #agent = new Agent({ keepAlive: true, maxSockets: 1 });
   #seq = 0;
 
-  /** No other producer of the ledger has that name. */
+  /** The name is unique in the ledger. */
   constructor(name: string, ledger: Ledger) {
     this.#name = name;
     this.#ledger = ledger;
   }
 
-  /** Sends until the signal aborts or the gateway is gone. Answers what it was answered, the statuses with their counts. */
+  /**
+   * Sends until the signal aborts or the gateway is gone. Returns the response statuses with their
+   * counts.
+   */
   async run(url: string, signal: AbortSignal): Promise<Map<number, number>> {
     const statuses = new Map<number, number>();
     try {
@@ -28,14 +31,14 @@ export class Producer {
         statuses.set(status, (statuses.get(status) ?? 0) + 1);
       }
     } catch {
-      // What becomes of the request that was under way, nobody knows.
+      // The outcome of the request in progress is unknown.
     } finally {
       this.#agent.destroy();
     }
     return statuses;
   }
 
-  /** Sends some records; answers the status. Rejects where the gateway is gone. */
+  /** Sends some records; returns the status. Rejects if the gateway is gone. */
   async send(url: string, count = 1 + Math.floor(Math.random() * RECORDS_MAX)): Promise<number> {
     const records = Array.from({ length: count }, () => {
       const filler = FILLER.slice(0, Math.floor(Math.random() * FILLER.length));
@@ -59,7 +62,7 @@ export class Producer {
   }
 }
 
-/** A scope for each record, so that they stand in their order. */
+/** One scope per record, so that they stay in order. */
 function requestOf(records: readonly SentRecord[]): string {
   const scopeLogs = records.map(({ producer, seq, isAudit, body, sha256 }) => ({
     scope: { name: isAudit ? AUDIT_LOGGER : "orchestrator.crash" },

@@ -18,7 +18,7 @@ async function readyAfterMs(site: CrashSite): Promise<number> {
   return performance.now() - start;
 }
 
-/** A journal of large commits of which half cannot be compressed away, which nobody has closed. */
+/** Writes a journal of large, half incompressible commits that is never closed. */
 async function fill(directory: string): Promise<void> {
   const limits = { bytes: 100 * GIB, ms: 1e12 };
   const retention = { system_log: limits, audit_log: limits };
@@ -34,13 +34,13 @@ async function fill(directory: string): Promise<void> {
 
 describe("a restart", () => {
   it(
-    `takes no more than ${SECONDS_PER_GIB_MAX} s for each GiB of journal`,
+    `takes at most ${SECONDS_PER_GIB_MAX} s per GiB of journal`,
     async () => {
       await using site = await CrashSite.create();
       await mkdir(site.logDir, { mode: 0o700 });
       const emptyMs = Math.min(await readyAfterMs(site), await readyAfterMs(site));
       await fill(site.logDir);
-      // Each of them is killed, so that the next one has the log to bring in.
+      // Each gateway is killed, so that the next one has to recover the log.
       const times = [await readyAfterMs(site), await readyAfterMs(site), await readyAfterMs(site)];
       const fullMs = times.sort((one, other) => one - other)[1]!;
       const secondsPerGib = (Math.max(0, fullMs - emptyMs) / 1000) * (GIB / JOURNAL_BYTES);

@@ -5,13 +5,13 @@ import { CrashSite, urlOf } from "../harness/crash-site.ts";
 import { untilOneHangs } from "./hanging.ts";
 import { storedIn } from "./stored.ts";
 import { postMessages } from "../harness/otlp.ts";
-import { meddling } from "./strace.ts";
+import { withFault } from "./strace.ts";
 
 const LAST_WORDS = 8;
 
 /**
- * A receiver that takes records and, in the same turn, throws where nobody catches it. They are large, so that they
- * take several commits.
+ * A receiver that passes on records and, in the same turn, throws an uncaught exception. The
+ * records are large, so that they take several commits.
  */
 const FAULTY = `
   import { defineReceiver, z } from "tailgate/plugin";
@@ -20,7 +20,7 @@ const FAULTY = `
     eventName: "", attributes: new Map(), traceId: "", spanId: "", flags: 0, resource: null,
     scope: { name: "orchestrator.audit", version: "", attributes: new Map() },
   };
-  // Called after the gateway's monitor: nothing else has a chance to become durable.
+  // Called after the gateway's monitor: nothing else gets a chance to become durable.
   process.on("uncaughtException", () => process.exit(7));
   export default defineReceiver({
     name: "faulty",
@@ -40,13 +40,13 @@ const FAULTY = `
     },
   });`;
 
-/** Without the gateway's own records. */
+/** Excludes the gateway's own records. */
 async function messagesIn(directory: string): Promise<string[]> {
   const { others } = await storedIn(directory);
   return others.map(({ body }) => body).filter((body) => /^(message|last words) \d/.test(body));
 }
 
-/** Who has no connection yet gets none any more. */
+/** A client that is not connected yet is no longer accepted. */
 async function isReady(url: string): Promise<boolean> {
   return fetch(`${url}/readyz`).then(
     ({ ok }) => ok,
@@ -54,8 +54,8 @@ async function isReady(url: string): Promise<boolean> {
   );
 }
 
-describe("what is pending", () => {
-  it("becomes durable before a plugin that throws ends the process", async () => {
+describe("pending records", () => {
+  it("become durable before a plugin that throws ends the process", async () => {
     await using workspace = await Workspace.create({
       "tailgate.yaml":
         "port: 0\nlog_dir: logs\nreceivers: { faulty: { use: ./faulty.mjs } }\nexporters: {}",
@@ -72,10 +72,10 @@ describe("what is pending", () => {
     );
   });
 
-  it("becomes durable after SIGTERM, and those who wait for it are answered", async () => {
+  it("become durable after SIGTERM, and waiting callers are answered", async () => {
     await using site = await CrashSite.create();
-    // The sync of the third request, and of each one behind it, takes a second.
-    const through = await meddling(site.logDir, "fsync", "delay_enter=1000000", "9+1");
+    // The sync of the third request, and of each later one, takes a second.
+    const through = await withFault(site.logDir, "fsync", "delay_enter=1000000", "9+1");
     await using gateway = await site.start({ through });
     const url = (await urlOf(gateway))!;
     const { requests } = await untilOneHangs(url, (index) =>
@@ -89,9 +89,9 @@ describe("what is pending", () => {
     expect(await messagesIn(site.logDir)).toEqual(messages);
   });
 
-  it("becomes durable at a second signal, however long the stop would take", async () => {
+  it("become durable at a second signal, however long the shutdown would take", async () => {
     await using site = await CrashSite.create();
-    const through = await meddling(site.logDir, "fsync", "delay_enter=1000000", "9+1");
+    const through = await withFault(site.logDir, "fsync", "delay_enter=1000000", "9+1");
     await using gateway = await site.start({ through });
     const url = (await urlOf(gateway))!;
     const { requests } = await untilOneHangs(url, (index) =>

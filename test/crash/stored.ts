@@ -15,13 +15,13 @@ interface Fields {
 }
 
 export interface StoredInJournal extends Stored {
-  /** What it warned of. */
+  /** Warnings that it logged. */
   readonly alarms: readonly string[];
-  /** The sequences of the audit events whose hash does not follow from that of the one before. */
+  /** The sequences of the audit events whose hash does not match that of the previous one. */
   readonly chainBreaks: readonly number[];
 }
 
-/** All that the journal of a gateway that is no more gives to who reads it. */
+/** Reads everything in the journal of a gateway that has ended. */
 export async function storedIn(directory: string): Promise<StoredInJournal> {
   const alarms: string[] = [];
   const retention = { system_log: KEPT, audit_log: KEPT };
@@ -68,7 +68,10 @@ function recordOf(
   return { producer, seq, sha256, body };
 }
 
-/** The producers' audit events in the files, a line each, in the order of files and lines. Rejects where a line is no JSON. */
+/**
+ * Returns the producers' audit events in the files, one per line, in order. Rejects if a line is
+ * not JSON.
+ */
 export async function auditLinesIn(directory: string): Promise<StoredRecord[]> {
   const names = (await readdir(join(directory, "audit"))).filter((name) =>
     /^audit_\d{8}\.jsonl$/.test(name),

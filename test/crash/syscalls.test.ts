@@ -4,12 +4,12 @@ import { CrashSite, urlOf } from "../harness/crash-site.ts";
 import { Ledger } from "./ledger.ts";
 import { Producer } from "./producer.ts";
 import { storedIn } from "./stored.ts";
-import { meddling, type JournalCall } from "./strace.ts";
+import { withFault, type JournalCall } from "./strace.ts";
 
 const numbers = (first: number, last: number, step = 1): number[] =>
   Array.from({ length: Math.floor((last - first) / step) + 1 }, (_, index) => first + step * index);
 
-/** Which of the calls is the last one: those of the opening, of small commits, and far out of a checkpoint. */
+/** The last call before the kill: during opening, small commits, and well into a checkpoint. */
 const CALLS: [JournalCall, number[]][] =
   process.env["CRASH_MOMENTS"] === undefined
     ? [
@@ -23,14 +23,14 @@ const CALLS: [JournalCall, number[]][] =
 const CONNECTIONS = 4;
 const ROUND_MS_MAX = 10_000;
 
-describe("a gateway that is killed in the middle of the disk's work", () => {
+describe("a gateway killed in the middle of a disk write", () => {
   it.each(CALLS)(
-    "loses, doubles, alters and reorders nothing that it has acknowledged: %s",
+    "does not lose, duplicate, alter or reorder acknowledged records: %s",
     async (call, places) => {
       await using site = await CrashSite.create();
       const ledger = new Ledger();
       for (const place of places) {
-        const through = await meddling(site.logDir, call, "signal=SIGKILL", String(place));
+        const through = await withFault(site.logDir, call, "signal=SIGKILL", String(place));
         await using gateway = await site.start({ through });
         const url = await urlOf(gateway);
         const names = numbers(1, CONNECTIONS).map((index) => `${call}${place}-${index}`);

@@ -1,7 +1,10 @@
 import { mergeConfig } from "vitest/config";
 import tests from "../vitest.config.ts";
 
-/** The tests of this folder with as many moments as CRASH_MOMENTS says, and those that take too long for every change. */
+/**
+ * The tests of this folder with CRASH_MOMENTS moments, plus those that take too long for every
+ * change.
+ */
 const config = mergeConfig(tests, { test: { fileParallelism: false } });
 
 export default {

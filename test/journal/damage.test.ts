@@ -1,4 +1,4 @@
-/** What a journal makes of files that were damaged after its process was killed. */
+/** Recovery of journals whose files were damaged after their process was killed. */
 
 import {
   copyFile,
@@ -40,14 +40,14 @@ async function flip(path: string, byte: number): Promise<void> {
   await file.write(buffer, 0, 1, byte);
 }
 
-/** A byte of the page in that frame of the log; negative numbers count from the end. */
+/** Flips a byte of the page in that frame of the log; negative numbers count from the end. */
 async function flipInFrame(path: string, frame: number, byte = 2_000): Promise<void> {
   const frames = Math.floor(((await stat(path)).size - LOG_HEADER_BYTES) / FRAME_BYTES);
   const place = frame < 0 ? frames + frame : frame;
   await flip(path, LOG_HEADER_BYTES + place * FRAME_BYTES + byte);
 }
 
-/** What a text such as `4-9 damaged` says is missing. */
+/** The range in a text such as `4-9 damaged`. */
 function rangeOf(text: string): [number, number] | undefined {
   const [, from, to] = /^(\d+)-(\d+) damaged/.exec(text) ?? [];
   return from === undefined ? undefined : [Number(from), Number(to)];
@@ -58,7 +58,7 @@ describe("after a kill", () => {
   let epoch: string;
   let chain: SqliteJournal["chain"];
 
-  /** A log of an earlier time: that of the first ten commits. */
+  /** An older log: that of the first ten commits. */
   const older = (): string => killed.file("older");
 
   beforeAll(async () => {
@@ -85,7 +85,9 @@ describe("after a kill", () => {
     return directory;
   }
 
-  /** Opens the journal, and answers the ranges that it lacks. All else is as it was. */
+  /**
+   * Opens the journal and returns the ranges it lacks. Checks that everything else is unchanged.
+   */
   async function lost(directory: JournalDirectory, journal: SqliteJournal): Promise<number[][]> {
     expect(journal.newest).toBeGreaterThanOrEqual(COMMITS);
     expect(journal.epoch).not.toBe(epoch);
@@ -112,7 +114,7 @@ describe("after a kill", () => {
     return ranges;
   }
 
-  it("nothing is lost or told of where nothing is damaged", async () => {
+  it("loses and reports nothing if nothing is damaged", async () => {
     await using directory = await copy();
     const journal = await directory.open();
     expect(await lost(directory, journal)).toEqual([]);
@@ -161,7 +163,7 @@ describe("after a kill", () => {
     expect(directory.alarms).toHaveLength(1);
   });
 
-  it("without its mark, the log itself tells what it had behind the damage", async () => {
+  it("without its high-water mark, reads from the log what followed the damage", async () => {
     await using directory = await copy();
     await flipInFrame(directory.file("journal.db-wal"), 40);
     await writeFile(directory.file("journal.mark"), "garbage");
@@ -170,7 +172,7 @@ describe("after a kill", () => {
     expect(range![1]).toBe(COMMITS);
   });
 
-  it("without its mark and its log, the audit files tell how far it had come", async () => {
+  it("without its high-water mark and its log, reads the newest sequence from the audit files", async () => {
     await using directory = await copy();
     const whole = await directory.open();
     const { records } = await whole.read({ from: 1, type: "audit_log" });
@@ -188,19 +190,22 @@ describe("after a kill", () => {
     expect(await lost(damaged, journal)).toEqual([[11, COMMITS]]);
   });
 
-  it.each(["removed", "damaged"])("a mark that was %s is made anew", async (how) => {
-    await using directory = await copy();
-    if (how === "removed") await rm(directory.file("journal.mark"));
-    else await flip(directory.file("journal.mark"), 100);
-    expect(await lost(directory, await directory.open())).toEqual([]);
-    expect(directory.alarms).toEqual([]);
-    await directory.kill();
-    await truncate(directory.file("journal.db-wal"), 0);
-    const journal = await directory.open();
-    expect(journal.newest).toBe(COMMITS + 1);
-  });
+  it.each(["recreates a high-water mark that was %s", "damaged"])(
+    "a mark that was %s is made anew",
+    async (how) => {
+      await using directory = await copy();
+      if (how === "removed") await rm(directory.file("journal.mark"));
+      else await flip(directory.file("journal.mark"), 100);
+      expect(await lost(directory, await directory.open())).toEqual([]);
+      expect(directory.alarms).toEqual([]);
+      await directory.kill();
+      await truncate(directory.file("journal.db-wal"), 0);
+      const journal = await directory.open();
+      expect(journal.newest).toBe(COMMITS + 1);
+    },
+  );
 
-  it("a database that vanished is told of, and the chain continues", async () => {
+  it("reports a missing database and continues the chain", async () => {
     await using directory = await copy();
     await rm(directory.file("journal.db"));
     await rm(directory.file("journal.db-wal"));
@@ -230,7 +235,7 @@ describe("after a kill", () => {
     expect(journal.chain).toMatchObject({ count: chain.count + 1, seq: COMMITS + 1 });
   });
 
-  it("a journal and a mark from before there were checksums and notes are as good", async () => {
+  it("reads a journal and a high-water mark without checksums and notes", async () => {
     await using directory = await copy();
     const mark = await readFile(directory.file("journal.mark"), "latin1");
     await writeFile(directory.file("journal.mark"), mark.split("\n")[0]!);
@@ -250,7 +255,7 @@ describe("after a kill", () => {
     expect(journal.chain).toMatchObject({ count: chain.count + 1, seq: COMMITS + 1 });
   });
 
-  it("a log that is damaged before the first commit leaves nothing but a gap, and is kept", async () => {
+  it("a log damaged before its first commit leaves only a gap, and the file is retained", async () => {
     await using directory = await JournalDirectory.create();
     const journal = await directory.open();
     await journal.append(batch("audit a", "b"));
@@ -262,7 +267,7 @@ describe("after a kill", () => {
     expect(directory.alarms.join()).toMatch(/kept as .*journal\.db-wal\.damaged-/);
   });
 
-  it("a commit that its table and its index have lost is a gap", async () => {
+  it("a commit missing from its table and its index becomes a gap", async () => {
     await using directory = await copy();
     {
       using db = new DatabaseSync(directory.file("journal.db"));
@@ -273,7 +278,7 @@ describe("after a kill", () => {
     expect(directory.alarms).toHaveLength(1);
   });
 
-  it("a commit that is missing in the index alone is found in the table", async () => {
+  it("a commit missing only from the index is found in the table", async () => {
     await using directory = await copy();
     {
       using db = new DatabaseSync(directory.file("journal.db"), { defensive: false });
@@ -291,7 +296,7 @@ describe("after a kill", () => {
     }
   });
 
-  it("a schema that cannot be read is damage, and puts the journal aside", async () => {
+  it("sets the journal aside if its schema is unreadable", async () => {
     await using directory = await copy();
     const file = directory.file("journal.db");
     {
@@ -308,7 +313,7 @@ describe("after a kill", () => {
 });
 
 describe("the end of a log", () => {
-  it("that a kill has torn is none: nothing was acknowledged of it", async () => {
+  it("a torn commit is no damage: it was never acknowledged", async () => {
     await using directory = await JournalDirectory.create();
     const journal = await directory.open();
     await journal.append(batch("a"));
@@ -325,8 +330,8 @@ describe("the end of a log", () => {
   });
 });
 
-describe("a database that becomes shorter at work", () => {
-  it("lacks the blocks whose pages are gone, and gives the others", async () => {
+describe("a database truncated while the journal is open", () => {
+  it("lacks the blocks of the missing pages and returns the others", async () => {
     await using directory = await JournalDirectory.create();
     const bodies = numbers(1, 5).map(() => denseText(100_000));
     let journal = await directory.open();
@@ -334,14 +339,15 @@ describe("a database that becomes shorter at work", () => {
     await directory.close(journal);
     journal = await directory.open();
     const file = directory.file("journal.db");
-    // SQLite reads such pages past its cache, and calls it SQLITE_IOERR_SHORT_READ if they are not there.
+    // SQLite reads such pages past its cache, and reports SQLITE_IOERR_SHORT_READ if they are
+    // missing.
     await truncate(file, (await stat(file)).size - (5 << 12));
     const whole = bodies.slice(0, 4).map((body, index) => `${index + 1} ${body}`);
     expect(await allOf(journal)).toEqual([...whole, "5-5 damaged system_log"]);
     expect(directory.alarms).toHaveLength(1);
   });
 
-  it("is put aside, and no commit is refused for ever", async () => {
+  it("is set aside, and later commits succeed", async () => {
     await using directory = await JournalDirectory.create();
     let journal = await directory.open();
     for (const sequence of numbers(1, 5))
@@ -356,8 +362,8 @@ describe("a database that becomes shorter at work", () => {
   });
 });
 
-describe("a look at the log", () => {
-  it("finds each flipped bit behind which SQLite would drop more than the last commit", async () => {
+describe("scanning the log", () => {
+  it("finds every flipped bit after which SQLite would drop more than the last commit", async () => {
     await using directory = await JournalDirectory.create();
     const path = directory.file("database");
     using db = new DatabaseSync(path);

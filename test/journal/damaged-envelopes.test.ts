@@ -1,6 +1,7 @@
 /**
- * A journal with envelopes that an older Tailgate (bf28791) has damaged: damaged-envelopes.db.gz has the rows of five
- * requests. In the second one, three records after a large one have its attributes, copied from a wrong place.
+ * A journal whose envelopes were damaged by an older Tailgate (bf28791): damaged-envelopes.db.gz
+ * holds the rows of five requests. In the second one, three records after a large one have its
+ * attributes, copied from the wrong offset.
  */
 
 import { readFileSync, writeFileSync } from "node:fs";
@@ -21,14 +22,14 @@ const LARGE = '"\n'.repeat(22_500) + "ééé";
 
 const DAMAGED = ["broken 1", "broken 2", "broken 3"];
 
-/** All messages of the journal, without those of the gateway itself. */
+/** All messages in the journal, except the gateway's own. */
 const MESSAGES = ["sound 1", "sound 2", "before", LARGE, ...DAMAGED, "event", "sound 3"];
 
 const cleanUps: (() => Promise<unknown> | void)[] = [];
 const lines: string[] = [];
 let logging: LoggingManager;
 
-/** Puts the journal into a directory. */
+/** Restores the journal into a directory. */
 function restore(directory: string): void {
   const journal = readFileSync(new URL("../fixtures/damaged-envelopes.db.gz", import.meta.url));
   writeFileSync(join(directory, "journal.db"), gunzipSync(journal), { mode: 0o600 });
@@ -59,7 +60,7 @@ async function found(query: string): Promise<Record<string, unknown>[]> {
 }
 
 describe("a journal with damaged envelopes", () => {
-  it("is searched, and has what was sent", async () => {
+  it("is searchable and returns what was sent", async () => {
     const data = await found("order=asc&q=-checkpoint");
     expect(data.map(({ message }) => message)).toEqual(MESSAGES);
     expect(await found('q="broken 2"')).toEqual([
@@ -79,16 +80,16 @@ describe("a journal with damaged envelopes", () => {
     ]);
   });
 
-  it("is replayed to the clients of the WebSocket, who are not cut off", async () => {
+  it("is replayed to WebSocket clients, which stay connected", async () => {
     expect(await replayed()).toEqual(MESSAGES);
   });
 
-  it("is told to the operator once", () => {
+  it("is reported to the operator once", () => {
     expect(lines.filter((line) => line.includes("damaged envelopes"))).toHaveLength(1);
   });
 });
 
-describe("a row with the right checksum of which no records can be made", () => {
+describe("a row with a valid checksum that cannot be decoded", () => {
   it.each([
     ["has an unknown form", (bytes: Buffer) => void bytes.writeInt32LE(99, 0)],
     ["tells wrong sizes", (bytes: Buffer) => void bytes.writeInt32LE(7, 12)],
@@ -116,7 +117,9 @@ describe("a row with the right checksum of which no records can be made", () => 
   });
 });
 
-/** Changes the system logs' row of that last sequence, as only a fault of the gateway could. */
+/**
+ * Changes the row of system logs that ends with that sequence, as only a bug in the gateway could.
+ */
 function changeRow(path: string, last: number, change: (bytes: Buffer) => void): void {
   const db = new DatabaseSync(path);
   const row = db.prepare("SELECT first, appended, bytes FROM system_log WHERE last = ?").get(last);
@@ -127,7 +130,7 @@ function changeRow(path: string, last: number, change: (bytes: Buffer) => void):
   db.close();
 }
 
-/** The messages that a client gets up to the present. */
+/** The messages that a client receives until it is live. */
 async function replayed(): Promise<string[]> {
   const url = `${logging.url.replace("http", "ws")}/ws/logs`;
   const socket = new WebSocket(url, ["tailgate.v1"]);
@@ -151,7 +154,7 @@ async function replayed(): Promise<string[]> {
   return messages;
 }
 
-it("a block of more than one slab keeps all of its records when one of them is repaired", () => {
+it("a block of several slabs retains all of its records when one of them is repaired", () => {
   const bodies = ["x".repeat(900_000), "y".repeat(900_000), "last"];
   const origin = new RecordOrigin(bodies.map((body) => recordOf({ body })));
   const builder = new BatchBuilder(undefined, 4 << 20);

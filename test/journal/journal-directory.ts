@@ -11,10 +11,10 @@ import { batchOf } from "tailgate/testing";
 const DAY_MS = 86_400_000;
 const GIB = 2 ** 30;
 
-/** Nothing is trimmed. */
-const KEPT = { bytes: GIB, ms: 3650 * DAY_MS };
+/** Nothing expires. */
+const UNLIMITED = { bytes: GIB, ms: 3650 * DAY_MS };
 
-/** A record of that body; an audit event where the body begins with "audit". */
+/** Returns a record with that body; an audit event if the body begins with "audit". */
 function recordWith(body: string): Partial<LogRecord> {
   if (!body.startsWith("audit")) return { body };
   return { body, scope: { name: AUDIT_LOGGER, version: "", attributes: new Map() } };
@@ -24,7 +24,10 @@ export function batch(...bodies: string[]): RecordBatch {
   return batchOf(bodies.map(recordWith)) as RecordBatch;
 }
 
-/** What a journal has, as a text a record: `12 hello`; a gap as `3-5 retention`, with its type where it has one. */
+/**
+ * The contents of a page, one text per record: `12 hello`; a gap as `3-5 retention`, with its type
+ * if it has one.
+ */
 export function textsOf({ records, gaps }: JournalPage): string[] {
   const texts: [number, string][] = gaps.map(({ from, to, type, reason }) => [
     from,
@@ -37,7 +40,7 @@ export function textsOf({ records, gaps }: JournalPage): string[] {
   return texts.sort(([one], [other]) => one - other).map(([, text]) => text);
 }
 
-/** Reads from one end to the other, a page at a time. */
+/** Reads the whole journal, a page at a time. */
 export async function pagesOf(
   journal: SqliteJournal,
   query: Partial<JournalQuery> = {},
@@ -62,12 +65,12 @@ export async function allOf(
   return pages.flatMap(textsOf);
 }
 
-/** A directory with a journal that is opened again and again. All is gone at the end of its scope. */
+/** A directory with a journal that is opened repeatedly. Removed at the end of its scope. */
 export class JournalDirectory implements AsyncDisposable {
   readonly path: string;
-  /** What an operator was told. */
+  /** The alarms raised so far. */
   readonly alarms: string[] = [];
-  /** The thread of the journal that was opened last. */
+  /** The thread of the journal opened last. */
   worker!: Worker;
   readonly #open = new Set<SqliteJournal>();
 
@@ -93,8 +96,8 @@ export class JournalDirectory implements AsyncDisposable {
     const options: SqliteJournalOptions = {
       directory: this.path,
       retention: {
-        system_log: { ...KEPT, ...retention.system_log },
-        audit_log: { ...KEPT, ...retention.audit_log },
+        system_log: { ...UNLIMITED, ...retention.system_log },
+        audit_log: { ...UNLIMITED, ...retention.audit_log },
       },
       alarm: (text) => this.alarms.push(text),
     };
@@ -107,7 +110,7 @@ export class JournalDirectory implements AsyncDisposable {
     }
   }
 
-  /** Ends the thread of the journal as the end of its process would: nothing is closed, nor begun again. */
+  /** Ends the journal's thread as the end of its process would: nothing is closed or restarted. */
   async crash(underway: readonly Promise<void>[] = []): Promise<void> {
     const kill = (worker: Worker): void => void worker.terminate();
     process.on("worker", kill);
@@ -118,8 +121,8 @@ export class JournalDirectory implements AsyncDisposable {
   }
 
   /**
-   * Ends the journal that was opened last and leaves its files as SIGKILL would: the end of a thread alone lets SQLite
-   * bring the write-ahead log into the tables.
+   * Ends the journal opened last and leaves its files as SIGKILL would: ending only the thread lets
+   * SQLite checkpoint the write-ahead log.
    */
   async kill(): Promise<void> {
     const copy = await mkdtemp(join(tmpdir(), "tailgate-killed-"));

@@ -5,13 +5,13 @@ import type { SqliteJournal } from "../../src/journal/sqlite.ts";
 import type { JournalPage, JournalQuery } from "tailgate/plugin";
 import { batch, JournalDirectory, pagesOf } from "./journal-directory.ts";
 
-/** Small enough that system logs are trimmed all the time. */
+/** Small enough that system logs expire all the time. */
 const SYSTEM_BYTES = 4_000;
 
-/** What a journal is to have: the body of the record with the sequence 1, 2, and so on. */
+/** The expected journal: the bodies of the records with the sequences 1, 2, and so on. */
 interface Model {
   readonly bodies: string[];
-  /** How many of them are durable for sure. */
+  /** How many of them are certainly durable. */
   durable: number;
 }
 
@@ -25,7 +25,7 @@ type Command = fc.AsyncCommand<Model, Real>;
 class Append implements Command {
   readonly #batches: readonly (readonly string[])[];
 
-  /** They are appended in one turn. */
+  /** Appended in one turn of the event loop. */
   constructor(batches: readonly (readonly string[])[]) {
     this.#batches = batches;
   }
@@ -74,7 +74,7 @@ class Read implements Command {
   }
 }
 
-/** Each record is there, or in a gap: system logs that were trimmed. */
+/** Each record is either returned or in a gap: system logs that expired. */
 function checkPages(pages: JournalPage[], query: JournalQuery, bodies: readonly string[]): void {
   const { from, order, type } = query;
   const [first, last] = order === "asc" ? [from, bodies.length] : [1, from];
@@ -123,7 +123,7 @@ class Restart implements Command {
   }
 }
 
-/** Nobody waits for what was appended last. */
+/** Nothing awaits the last appends. */
 class Crash implements Command {
   readonly #lost: readonly string[];
 

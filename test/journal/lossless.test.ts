@@ -26,7 +26,10 @@ type Encode = typeof encodeOtlpJson;
 
 const AUDIT = "orchestrator.audit";
 
-/** None is filtered: audit events, also those whose logger an attribute names, are taken from INFO up. */
+/**
+ * No record is filtered: audit events, also those whose logger an attribute names, are accepted
+ * from INFO up.
+ */
 const request = jsonRequest.map(({ resourceLogs }) => ({
   resourceLogs: resourceLogs.map((one) => ({
     ...one,
@@ -47,14 +50,14 @@ async function append(journal: SqliteJournal, body: Uint8Array, encode: Encode):
   await Promise.all(open.take().map((batch) => journal.append(batch)));
 }
 
-/** What the journal gives of these bodies after a restart, each page as a request. */
+/** What the journal returns for these bodies after a restart, each page as a request. */
 async function stored(bodies: readonly Uint8Array[], encode: Encode): Promise<Uint8Array[]> {
   await using directory = await JournalDirectory.create();
   const journal = await directory.open();
   await Promise.all(bodies.map((body) => append(journal, body, encode)));
   await directory.close(journal);
   const pages = await pagesOf(await directory.open());
-  // A page's records as they are, and one by one: a selection has its own way.
+  // The records of a page both together and one by one: a selection takes a different path.
   return pages.flatMap(({ records }, index) => {
     if (records === undefined) return [];
     if (index % 2 === 0) return [records.otlp()];
@@ -71,7 +74,7 @@ function inOrderOf<T>(time: (item: T) => bigint, items: T[]): T[] {
   return items.sort((one, other) => Number(time(one) - time(other)));
 }
 
-describe("a record that comes from the journal", () => {
+describe("a record read from the journal", () => {
   it.each([
     ["JSON", toJson, encodeOtlpJson],
     ["protobuf", toProtobuf, encodeOtlpProtobuf],
@@ -90,7 +93,7 @@ describe("a record that comes from the journal", () => {
     );
   });
 
-  it("has the bytes that came as protobuf, fields that nobody knows included", async () => {
+  it("has the bytes that arrived as protobuf, including unknown fields", async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.array(fc.tuple(request, fc.nat(100)), { minLength: 1, maxLength: 25 }),
@@ -109,7 +112,7 @@ describe("a record that comes from the journal", () => {
 });
 
 describe("a record of any size", () => {
-  it("is read from the disk as it was encoded", async () => {
+  it("is read from disk as it was encoded", async () => {
     const requests = fc.tuple(fc.array(mixed, { minLength: 1, maxLength: 3 }), withHuge);
     await fc.assert(
       fc.asyncProperty(requests, async ([several, huge]) => {
@@ -128,7 +131,7 @@ describe("a record of any size", () => {
 });
 
 describe("a large request", () => {
-  /** One of the records of all of them. */
+  /** One request with the records of all of them. */
   const merged = (requests: readonly JsonRequest[], hasAudit: boolean): JsonRequest => ({
     resourceLogs: requests.flatMap(({ resourceLogs }) =>
       resourceLogs.map((one) => ({
@@ -141,7 +144,7 @@ describe("a large request", () => {
     ),
   });
 
-  it("is stored as it came where it is one block's, and else in parts", async () => {
+  it("is stored as it arrived if it fits in one block, otherwise in parts", async () => {
     const requests = fc.array(request, { minLength: 12, maxLength: 16 });
     await fc.assert(
       fc.asyncProperty(requests, fc.boolean(), fc.nat(100), async (parts, hasAudit, seed) => {
@@ -156,7 +159,7 @@ describe("a large request", () => {
     );
   });
 
-  it("has its own bytes in the block, whatever the order of its records", () => {
+  it("has its own bytes in the block, in any order of its records", () => {
     const logRecords = Array.from({ length: 100 }, (_, index) => ({
       observedTimeUnixNano: String(1_760_347_644_000_000_000n + BigInt((index * 37) % 100)),
       body: { stringValue: `${index}` },
@@ -172,7 +175,7 @@ describe("a large request", () => {
     expect(batch.record(1).body).toBe("73");
   });
 
-  it("keeps its bytes where the memory of the one before is used again", async () => {
+  it("retains its bytes when the memory of the previous one is reused", async () => {
     await using directory = await JournalDirectory.create();
     const journal = await directory.open();
     const bodies = [600, 900, 300, 1200, 600, 599].map((length, order) =>
@@ -203,7 +206,7 @@ describe("a large request", () => {
     expect(texts.at(-1)).toBe("5/598 ".repeat(10));
   });
 
-  it("that an older Tailgate has stored is read as well", () => {
+  it("reads requests stored by an older Tailgate", () => {
     const logRecords = Array.from({ length: 40 }, (_, index) => ({
       observedTimeUnixNano: String(1000 * (index + 1)),
       body: { stringValue: `${index}` },
@@ -220,7 +223,7 @@ describe("a large request", () => {
   });
 });
 
-/** The same block in the format that has four cells for each record, and the records in order. */
+/** The same block in format 1, which has four cells per record and the records in order. */
 function formatOne(block: Buffer, records: number): Buffer {
   const head = Buffer.from(block.subarray(0, 24));
   head.writeInt32LE(1);

@@ -9,7 +9,7 @@ function batch(...bodies: string[]): RecordBatch {
 }
 
 describe("the memory journal", () => {
-  it("starts empty, with an epoch of its own", () => {
+  it("starts empty, with its own epoch", () => {
     const journal = new MemoryJournal();
     expect(journal).toMatchObject({ newest: 0, oldest: 1 });
     expect(journal.readFrom(0)).toBe(undefined);
@@ -30,7 +30,7 @@ describe("the memory journal", () => {
     expect(journal.readFrom(4)).toBe(undefined);
   });
 
-  it("holds a run of the newest records without a hole, within its bytes, and at least one batch", () => {
+  it("holds a contiguous run of the newest records within its byte limit, and at least one batch", () => {
     fc.assert(
       fc.property(
         fc.array(fc.integer({ min: 1, max: 4 }), { minLength: 1, maxLength: 40 }),

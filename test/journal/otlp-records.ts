@@ -1,7 +1,7 @@
 import { Reader, Type } from "protobufjs";
 import { LogsRequest } from "../bench/otlp-schema.ts";
 
-/** A record of a request with all that stands around it. */
+/** A record of a request with its resource and scope. */
 export interface RecordInRequest {
   readonly resourceLogs: object;
   readonly scopeLogs: object;
@@ -18,7 +18,10 @@ interface RequestObject {
   }[];
 }
 
-/** The records of a request as protobufjs reads it, in their order: each field that is there, numbers of 64 bits exact. */
+/**
+ * Returns the records of a request as protobufjs reads it, in order: only fields that are present,
+ * 64-bit integers exact.
+ */
 export function recordsByProtobufjs(request: Uint8Array): RecordInRequest[] {
   const { resourceLogs = [] } = LogsRequest.toObject(LogsRequest.decode(request), {
     longs: String,
@@ -36,8 +39,8 @@ export function recordsByProtobufjs(request: Uint8Array): RecordInRequest[] {
 }
 
 /**
- * A field of proto3 that has its default says nothing, whether it is on the wire or not. In a member of a oneof it
- * does.
+ * In proto3, a field with its default value says nothing, whether it is on the wire or not, except
+ * in a oneof.
  */
 function withoutDefaults(message: object): object {
   const said = Object.entries(message).filter(
@@ -57,7 +60,10 @@ function isMessage(value: unknown): value is object {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** The records of a request as they are on the wire: what stands beside them in their ResourceLogs and ScopeLogs, and they. */
+/**
+ * Returns the records of a request as they are on the wire, each with the other fields of its
+ * ResourceLogs and ScopeLogs.
+ */
 export function recordsOnTheWire(request: Uint8Array): string[] {
   return fieldsOf(request)
     .filter(({ number }) => number === 1)
@@ -79,9 +85,9 @@ function besides(message: Uint8Array, leftOut: number): string {
 
 interface Field {
   readonly number: number;
-  /** With its tag. */
+  /** Includes the tag. */
   readonly whole: Uint8Array;
-  /** Of a field with a length what comes behind it. */
+  /** For a length-delimited field, the bytes after the length. */
   readonly payload: Uint8Array;
 }
 
@@ -106,7 +112,7 @@ function hexOf(bytes: Uint8Array): string {
   return Buffer.from(bytes).toString("hex");
 }
 
-/** The time of a record on the wire, as {@link recordsOnTheWire} gives it. */
+/** Returns the time of a record as {@link recordsOnTheWire} returns it. */
 export function timeOnTheWire(record: string): bigint {
   const message = LogRecordType.decode(Buffer.from(record.split(" ")[2]!, "hex"));
   const { timeUnixNano = "0", observedTimeUnixNano = "0" } = LogRecordType.toObject(message, {

@@ -9,7 +9,7 @@ import { recordOf } from "tailgate/testing";
 import { JournalDirectory, pagesOf } from "./journal-directory.ts";
 import { recordsByProtobufjs, type RecordInRequest } from "./otlp-records.ts";
 
-/** What the journal has of the records that were logged, after a restart. */
+/** What the journal returns, after a restart, for the records logged. */
 async function stored(log: (manager: LoggingManager) => void): Promise<RecordInRequest[]> {
   await using directory = await JournalDirectory.create();
   const manager = await LoggingManager.start({
@@ -26,13 +26,13 @@ async function stored(log: (manager: LoggingManager) => void): Promise<RecordInR
   return pages.flatMap(({ records }) => recordsByProtobufjs(records!.otlp()));
 }
 
-/** Anything that code in JavaScript may put where a number or a text is meant. */
+/** Anything that JavaScript code may pass for a number or a text. */
 const anything = fc.oneof(
   fc.anything({ withBigInt: true, withDate: true, withMap: true, withTypedArray: true }),
   fc.constantFrom(Number.NaN, 9.5, -1, 2 ** 40, 10n ** 30n, "abc", undefined, () => 1, Symbol("s")),
 );
 
-/** The SDK itself filters such a severity. */
+/** The SDK itself filters such severities. */
 function isNegative(value: unknown): boolean {
   try {
     return (value as number) < 0;
@@ -42,7 +42,7 @@ function isNegative(value: unknown): boolean {
 }
 
 describe("a record of this process", () => {
-  it("has its types, its times to the nanosecond, its resource and its scope", async () => {
+  it("has its types, times to the nanosecond, resource and scope", async () => {
     const [found] = await stored((manager) => {
       const logger = manager.provider.getLogger("orchestrator.server", "1.2.3", {
         schemaUrl: "https://opentelemetry.io/schemas/1.37.0",
@@ -107,7 +107,7 @@ describe("a record of this process", () => {
     });
   });
 
-  it("is stored whatever is in it, and keeps no other from being stored", async () => {
+  it("is stored whatever it contains, and does not prevent others from being stored", async () => {
     const fields = fc.record(
       {
         timestamp: anything,
@@ -128,7 +128,7 @@ describe("a record of this process", () => {
         try {
           sdk.emit(record);
         } catch {
-          // What the SDK itself throws on does not come to us.
+          // The SDK itself throws on this record, so it never arrives.
           sdk.emit({ body: "unreadable" });
         }
       }
@@ -139,7 +139,7 @@ describe("a record of this process", () => {
     );
     expect(names.filter((name) => name === "safe")).toHaveLength(300);
     expect(names.filter((name) => name === "sdk")).toHaveLength(300);
-    // Behind it the gateway tells of its last checkpoint.
+    // After it the gateway logs its last checkpoint.
     expect(names.slice(-2)).toEqual(["orchestrator.audit", "orchestrator.audit.checkpoint"]);
   });
 });
@@ -189,7 +189,7 @@ describe("a plugin's record", () => {
     scope: fc.record({ name: text, version: text, attributes }),
   }) as fc.Arbitrary<LogRecord>;
 
-  it("is rebuilt as it was when it was given", () => {
+  it("is rebuilt as it was when it was logged", () => {
     fc.assert(
       fc.property(fc.array(record, { minLength: 1, maxLength: 4 }), (records) => {
         const origin = new RecordOrigin(records);
@@ -199,14 +199,14 @@ describe("a plugin's record", () => {
           one.body = "changed later";
         }
         for (const [index, one] of before.entries()) expect(origin.record(index)).toEqual(one);
-        // Nobody gets what another one could change.
+        // Every caller gets its own copy.
         origin.record(0).attributes.clear();
         expect(origin.record(0)).toEqual(before[0]);
       }),
     );
   });
 
-  it("is stored whatever a plugin has put into it", () => {
+  it("is stored whatever a plugin puts into it", () => {
     fc.assert(
       fc.property(fc.record({ ...fieldsOfAnything() }, { requiredKeys: [] }), (fields) => {
         const given = recordOf(fields);

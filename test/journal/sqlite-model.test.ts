@@ -4,7 +4,7 @@ import { JournalDirectory } from "./journal-directory.ts";
 import { commands, reopened } from "./journal-model.ts";
 
 describe("the sqlite journal", () => {
-  it("does what an array would, over restarts, crashes and trimming", async () => {
+  it("behaves like an array across restarts, crashes and expiry", async () => {
     await fc.assert(
       fc.asyncProperty(fc.commands(commands, { maxCommands: 14 }), async (plan) => {
         await using directory = await JournalDirectory.create();

@@ -12,7 +12,7 @@ const DAY_MS = 24 * HOUR_MS;
 const numbers = (count: number, first = 1): number[] =>
   Array.from({ length: count }, (_, index) => first + index);
 
-/** As many commits of one record each. */
+/** Appends each body in a commit of its own. */
 async function appendEach(journal: SqliteJournal, bodies: readonly string[]): Promise<void> {
   for (const body of bodies) await journal.append(batch(body));
 }
@@ -32,14 +32,14 @@ interface StoredRow {
   readonly bytes: Uint8Array<ArrayBuffer>;
 }
 
-/** The row of system logs that ends with that sequence, in a journal that is closed. */
+/** Returns the row of system logs that ends with that sequence, from a closed journal. */
 function rowOf(file: string, last: number): StoredRow {
   using db = new DatabaseSync(file);
   const statement = db.prepare("SELECT first, appended, bytes FROM system_log WHERE last = ?");
   return statement.get(last) as unknown as StoredRow;
 }
 
-/** Gives it other bytes, as if they had been stored. */
+/** Replaces its bytes, as if they had been stored that way. */
 function setRow(file: string, last: number, bytes: Uint8Array): void {
   const { first, appended } = rowOf(file, last);
   using db = new DatabaseSync(file);
@@ -54,7 +54,7 @@ async function writeAt(path: string, position: number, bytes: Uint8Array): Promi
 }
 
 describe("the sqlite journal", () => {
-  it("gives each record the next sequence and keeps it over a restart", async () => {
+  it("gives each record the next sequence and retains it across a restart", async () => {
     await using directory = await JournalDirectory.create();
     const journal = await directory.open();
     expect(journal).toMatchObject({
@@ -90,7 +90,7 @@ describe("the sqlite journal", () => {
     expect(journal).toMatchObject({ durable: 1, pendingBytes: 0 });
   });
 
-  it("stores what gathers during a commit with the next one, up to 1 MiB", async () => {
+  it("commits what accumulates during a commit with the next one, up to 1 MiB", async () => {
     await using directory = await JournalDirectory.create();
     const journal = await directory.open();
     const large = "x".repeat(300_000);
@@ -108,7 +108,7 @@ describe("the sqlite journal", () => {
     ]);
   });
 
-  it("packs a large commit, and goes on with a journal in which none is packed", async () => {
+  it("compresses a large commit, and reopens a journal without compressed ones", async () => {
     await using directory = await JournalDirectory.create();
     let journal = await directory.open();
     const large = "large ".repeat(100_000);
@@ -133,7 +133,7 @@ describe("the sqlite journal", () => {
     expect(db.prepare("PRAGMA user_version").get()).toEqual({ user_version: 2 });
   });
 
-  it("takes an audit event's place in the chain in the order of sequences", async () => {
+  it("appends audit events to the chain in order of sequence", async () => {
     await using directory = await JournalDirectory.create();
     const journal = await directory.open();
     await journal.append(batch("audit a", "b"));
@@ -147,7 +147,7 @@ describe("the sqlite journal", () => {
     expect(again.chain).toEqual({ count: 2, seq: 3, head: hash });
   });
 
-  it("writes what it has blocked for", async () => {
+  it("writes what it blocked for", async () => {
     await using directory = await JournalDirectory.create();
     const journal = await directory.open();
     const large = "x".repeat(600_000);
@@ -155,7 +155,7 @@ describe("the sqlite journal", () => {
       journal.append(batch(body)),
     );
     journal.flushSync(10_000);
-    // Nothing but the thread has run so far: nobody has been told yet.
+    // Only the thread has run so far: no one has been notified yet.
     expect(journal.durable).toBe(0);
     await Promise.all(appends);
     expect(journal).toMatchObject({ durable: 5, pendingBytes: 0 });
@@ -168,7 +168,7 @@ describe("the sqlite journal", () => {
 });
 
 describe("reading", () => {
-  it("gives the same from memory and from the disk, from any record on, both ways", async () => {
+  it("returns the same from memory and from disk, from any record, in both directions", async () => {
     await using directory = await JournalDirectory.create();
     let journal = await directory.open();
     const bodies = numbers(40).map((n) => (n % 3 === 0 ? `audit ${n}` : `system ${n}`));
@@ -193,7 +193,7 @@ describe("reading", () => {
     }
   });
 
-  it("ends where the journal ends", async () => {
+  it("ends at the end of the journal", async () => {
     await using directory = await JournalDirectory.create();
     let journal = await directory.open();
     await appendEach(journal, ["a", "b"]);
@@ -208,7 +208,7 @@ describe("reading", () => {
     }
   });
 
-  it("returns pages of some hundred records, and tells when each was appended", async () => {
+  it("returns pages of a few hundred records, with their append times", async () => {
     await using directory = await JournalDirectory.create();
     const midnight = Date.UTC(2025, 9, 14);
     vi.useFakeTimers({ toFake: ["Date"], now: midnight - 1000 });
@@ -243,7 +243,7 @@ describe("reading", () => {
     }
   });
 
-  it("gives the records of one commit one append time, in memory and on the disk", async () => {
+  it("returns one append time for all records of a commit, from memory and from disk", async () => {
     await using directory = await JournalDirectory.create();
     const midnight = Date.UTC(2025, 9, 14);
     vi.useFakeTimers({ toFake: ["Date"], now: midnight - 1000 });
@@ -267,7 +267,7 @@ describe("reading", () => {
     }
   });
 
-  it("passes over commits of another time", async () => {
+  it("skips commits outside the time range", async () => {
     await using directory = await JournalDirectory.create();
     let journal = await directory.open();
     const start = Date.UTC(2025, 0, 1);
@@ -288,7 +288,7 @@ describe("reading", () => {
     }
   });
 
-  it("holds a record of 8 MiB", async () => {
+  it("returns a record of 8 MiB", async () => {
     await using directory = await JournalDirectory.create();
     let journal = await directory.open();
     const body = "é".repeat(4 << 20);
@@ -299,7 +299,7 @@ describe("reading", () => {
 });
 
 describe("epochs", () => {
-  it("go on after a clean end, and change after another", async () => {
+  it("persist after a clean close, and change after a crash", async () => {
     await using directory = await JournalDirectory.create();
     let journal = await directory.open();
     await appendEach(journal, ["a", "b"]);
@@ -319,7 +319,7 @@ describe("epochs", () => {
     expect(directory.alarms).toEqual([]);
   });
 
-  it("name a record by the one that took it, whatever ends come after", async () => {
+  it("are attributed to the records they accepted, however the process ended later", async () => {
     await using directory = await JournalDirectory.create();
     let journal = await directory.open();
     await appendEach(journal, ["a", "b"]);
@@ -339,7 +339,7 @@ describe("epochs", () => {
     expect(named).not.toContain(another.uidOf(1));
   });
 
-  it("does not change where the numbers that were given out are told of", async () => {
+  it("stay the same if the high-water mark covers all sequences", async () => {
     await using directory = await JournalDirectory.create();
     let journal = await directory.open();
     await appendEach(journal, ["a"]);
@@ -350,7 +350,7 @@ describe("epochs", () => {
 });
 
 describe("cursors", () => {
-  it("are kept by close, and by the next commit", async () => {
+  it("are stored by close, and by the next commit", async () => {
     await using directory = await JournalDirectory.create();
     let journal = await directory.open();
     expect(journal.cursor("file")).toBe(undefined);
@@ -367,13 +367,13 @@ describe("cursors", () => {
     expect(journal.cursor("file")).toBe(2);
   });
 
-  it("are kept after a second where nothing is stored", async () => {
+  it("are stored after a second if there is no commit", async () => {
     await using directory = await JournalDirectory.create();
     const journal = await directory.open();
     journal.saveCursor("file", 0);
     const commits = vi.spyOn(directory.worker, "postMessage");
     await vi.waitFor(() => expect(commits).toHaveBeenCalledTimes(1), { timeout: 5_000 });
-    // What comes behind it is durable later.
+    // What follows it becomes durable later.
     await journal.append(batch("a"));
     await directory.crash();
     expect((await directory.open()).cursor("file")).toBe(0);
@@ -403,7 +403,7 @@ describe("retention", () => {
     expect(page).toBe(undefined);
   });
 
-  it("tells the oldest record of both types that is left", async () => {
+  it("reports the oldest remaining record of both types", async () => {
     await using directory = await JournalDirectory.create();
     const limits = { ms: 365 * DAY_MS, bytes: 1 << 20 };
     let journal = await directory.open({ system_log: limits, audit_log: limits });
@@ -417,7 +417,7 @@ describe("retention", () => {
     });
   });
 
-  it("deletes by age, at the next commit or within a minute, but the newest commit stays", async () => {
+  it("deletes by age, at the next commit or within a minute, but retains the newest commit", async () => {
     await using directory = await JournalDirectory.create();
     vi.useFakeTimers({ toFake: ["Date"], now: Date.now() - 3 * DAY_MS });
     let journal = await directory.open();
@@ -439,11 +439,11 @@ describe("retention", () => {
     expect(await allOf(journal, { type: "audit_log" })).toEqual(["1 audit a", "3 audit c"]);
   });
 
-  it("does not let the write-ahead log grow under many small commits", async () => {
+  it("keeps the write-ahead log small under many small commits", async () => {
     await using directory = await JournalDirectory.create();
     const journal = await directory.open();
     let largest = 0;
-    // Each of them takes about 20 KiB there.
+    // Each of them takes about 20 KiB in the log.
     for (let n = 0; n < 600; n++) {
       await journal.append(batch("x", "audit y"));
       if (n % 50 !== 0) continue;
@@ -466,7 +466,7 @@ describe("the directory", () => {
     expect((await directory.open()).newest).toBe(1);
   });
 
-  it("is left to the next one when the journal is closed, whoever still asks the old one", async () => {
+  it("is released when the journal is closed, even if the old one is still used", async () => {
     await using directory = await JournalDirectory.create();
     const journal = await directory.open();
     await journal.append(batch("a"));
@@ -483,7 +483,7 @@ describe("the directory", () => {
     expect(await directory.open()).toMatchObject({ newest: 1, epoch });
   });
 
-  it("has files for its owner alone", async () => {
+  it("has files that only their owner can access", async () => {
     await using directory = await JournalDirectory.create();
     await (await directory.open()).append(batch("a"));
     const names = (await readdir(directory.path)).sort();
@@ -500,7 +500,7 @@ describe("the directory", () => {
   });
 
   it.each(["journal.db", "journal.db-wal", "journal.lock"])(
-    "is refused where %s is a link",
+    "is rejected if %s is a link",
     async (name) => {
       await using directory = await JournalDirectory.create();
       await writeFile(directory.file("other"), "");
@@ -510,7 +510,7 @@ describe("the directory", () => {
     },
   );
 
-  it("is refused where its journal has a newer format, which is left alone", async () => {
+  it("is rejected if its journal has a newer format, and left unchanged", async () => {
     await using directory = await JournalDirectory.create();
     const journal = await directory.open();
     await journal.append(batch("a"));
@@ -581,7 +581,7 @@ describe("damage", () => {
     expect(again.chain).toMatchObject({ count: 3, seq: 6 });
   });
 
-  it("a journal that has vanished is told of, and its numbers are not given out again", async () => {
+  it("that removes the journal is reported, and its sequences are not reused", async () => {
     await using directory = await JournalDirectory.create();
     await directory.close(await filled(directory));
     await truncate(directory.file("journal.db"), 0);
@@ -592,7 +592,7 @@ describe("damage", () => {
     ]);
   });
 
-  it("of one row is a gap and nothing else", async () => {
+  it("to one row is reported as a gap and affects nothing else", async () => {
     await using directory = await JournalDirectory.create();
     await directory.close(await filled(directory));
     const file = directory.file("journal.db");
@@ -610,18 +610,18 @@ describe("damage", () => {
     expect(await asideFiles(directory)).toEqual([]);
   });
 
-  it("of a row's page chain is a gap and nothing else", async () => {
+  it("to a row's page chain is reported as a gap and affects nothing else", async () => {
     await using directory = await JournalDirectory.create();
     await directory.close(await filled(directory));
     const file = directory.file("journal.db");
     const bytes = await readFile(file);
     const row = rowOf(file, 3).bytes;
-    // At least one of these two pieces does not go over the end of a page.
-    const place = [8000, 8200]
+    // At least one of these two ranges does not cross the end of a page.
+    const offset = [8000, 8200]
       .map((start) => bytes.indexOf(row.subarray(start, start + 100)))
       .find((index) => index >= 0);
-    // The first four bytes of an overflow page say which is the next one.
-    const page = Math.floor(place! / 4096) * 4096;
+    // The first four bytes of an overflow page hold the number of the next one.
+    const page = Math.floor(offset! / 4096) * 4096;
     await writeAt(file, page, Buffer.from([0x7f, 0xff, 0xff, 0xff]));
     const journal = await directory.open();
     expect(await allOf(journal)).toEqual([
@@ -648,13 +648,13 @@ describe("damage", () => {
     expect(directory.alarms).toHaveLength(1);
   });
 
-  /** A packed lane that says another size of what is packed in it. */
+  /** Compressed data that claims a different uncompressed size. */
   function withSize(packed: Buffer, more: number): Buffer {
     packed.writeUInt32LE(packed.readUInt32LE(4) + more, 4);
     return packed;
   }
 
-  it("that a commit meets puts the journal aside at work, and nothing is lost of the commit", async () => {
+  it("found by a commit sets the journal aside without losing anything of the commit", async () => {
     await using directory = await JournalDirectory.create();
     const before = await filled(directory);
     const { chain } = before;
@@ -687,8 +687,8 @@ describe("damage", () => {
   }
 });
 
-describe("a thread that dies", () => {
-  it("is started again with the next commit, and told of", async () => {
+describe("a thread that crashes", () => {
+  it("is restarted with the next commit, and reported", async () => {
     await using directory = await JournalDirectory.create();
     const journal = await directory.open();
     await journal.append(batch("audit a"));
@@ -702,7 +702,7 @@ describe("a thread that dies", () => {
     expect(await allOf(again)).toEqual(["1 audit a", "2 audit b"]);
   });
 
-  it("leaves each commit that was under way stored, or refused and told of as a gap", async () => {
+  it("leaves every commit in progress either stored, or rejected and reported as a gap", async () => {
     await using directory = await JournalDirectory.create();
     const journal = await directory.open();
     await journal.append(batch("audit a"));

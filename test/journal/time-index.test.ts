@@ -19,7 +19,7 @@ async function directory(): Promise<string> {
   return temporaryDirectory(cleanUps);
 }
 
-/** A commit of one record for each type that is named. */
+/** A commit of one record for each type named. */
 interface Commit {
   readonly audit?: boolean;
   readonly system?: boolean;
@@ -27,7 +27,7 @@ interface Commit {
   readonly max: number;
 }
 
-/** As the journal would hand it over; what is in the rows does not matter here. */
+/** As the journal would pass it; the contents of the rows do not matter here. */
 function rangesOf(commits: readonly Commit[], first: number, bytes: number): RecordRange[] {
   return commits.map(({ audit = false, system = true, min, max }, index) => ({
     first: first + index,
@@ -62,14 +62,14 @@ function pagesOf(database: JournalDatabase, query: PageQuery, newest: number): n
   return pages;
 }
 
-/** Of this process so far, whatever it was from. */
+/** Pages read by this process so far, from any file. */
 function pagesRead(): number {
   const [, bytes] = /^rchar: (\d+)$/m.exec(readFileSync("/proc/self/io", "utf8"))!;
   return Number(bytes) / PAGE_BYTES;
 }
 
 describe("a search by time", () => {
-  test("finds every commit of that time once, whatever the times, lanes and restarts", async () => {
+  test("finds every commit in the time range once, for any times, types and restarts", async () => {
     const commit = fc.record({
       system: fc.boolean(),
       audit: fc.boolean(),
@@ -83,7 +83,7 @@ describe("a search by time", () => {
       max: Math.max(min, max),
     }));
     const sessions = fc.array(
-      // Most of them alike, so that there are whole spans without the time that is looked for.
+      // Mostly equal, so that there are whole spans outside the time range.
       fc.array(fc.tuple(sorted, fc.integer({ min: 1, max: 600 })), { maxLength: 4 }),
       { minLength: 1, maxLength: 3 },
     );
@@ -125,7 +125,7 @@ describe("a search by time", () => {
     await fc.assert(property, { numRuns: 40 });
   });
 
-  test("reads some pages of a large journal and not what lies between", async () => {
+  test("reads a few pages of a large journal and none in between", async () => {
     const path = await directory();
     const commits = 40_000;
     const first = openDatabase(path, RETENTION);
@@ -160,15 +160,15 @@ describe("a search by time", () => {
     }
   });
 
-  test("that finds nothing for long answers how far it has come, and what the other lane has up to there", async () => {
+  test("returns its progress after a long search without results, with the other type's records up to there", async () => {
     const path = await directory();
     const { database } = openDatabase(path, RETENTION);
-    // The times of each span overlap with what is looked for, those of no commit do.
+    // The times of each span overlap the range, but those of no commit do.
     const all = Array.from({ length: 40_000 }, (_, index) =>
       index % 2 === 0 ? { min: 0, max: 10 } : { min: 90, max: 100 },
     );
     const ranges = rangesOf(all, 1, 8);
-    // Where a search stops or goes on, there is an audit event.
+    // There is an audit event wherever a search stops or resumes.
     const events = ranges.filter(({ last }) => last % 256 <= 1);
     const event = { type: "audit_log", records: 1, timeMin: 55, timeMax: 55 } as const;
     for (const range of events) {
@@ -189,7 +189,7 @@ describe("a search by time", () => {
     database.close(true);
   });
 
-  test("is not led astray by a commit that failed", async () => {
+  test("ignores a commit that failed", async () => {
     const path = await directory();
     const { database } = openDatabase(path, RETENTION);
     const ranges = (first: number, count: number, at: number): RecordRange[] =>
@@ -199,7 +199,7 @@ describe("a search by time", () => {
         8,
       );
     database.commit({ ...NOTHING_ELSE, ranges: ranges(1, 200, 1) });
-    // The last sequence is there already: what was a span before it comes to that is none.
+    // The last sequence exists already, so the span that would precede it is discarded.
     const failing = [...ranges(201, 300, 2), ...ranges(200, 1, 2)];
     expect(() => database.commit({ ...NOTHING_ELSE, ranges: failing })).toThrow(/UNIQUE/);
     database.commit({ ...NOTHING_ELSE, ranges: ranges(201, 300, 3) });

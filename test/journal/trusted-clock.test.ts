@@ -8,7 +8,7 @@ const DAY_MS = 24 * HOUR_MS;
 
 const START_MS = Date.UTC(2026, 5, 1, 12);
 
-/** How much of a downtime counts although nobody measured it. */
+/** How much of a downtime counts although it was not measured. */
 const COUNTED_MS = 2 * DAY_MS;
 
 beforeEach(() => {
@@ -19,17 +19,17 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-/** Time passes, for both clocks. */
+/** Advances both clocks. */
 function pass(ms: number): void {
   vi.advanceTimersByTime(ms);
 }
 
-/** The system clock is set, and no time passes. */
+/** Sets the system clock; no time passes. */
 function jump(ms: number): void {
   vi.setSystemTime(Date.now() + ms);
 }
 
-/** As the next process gets it. */
+/** The clock that the next process gets. */
 function restarted(clock: TrustedClock): TrustedClock {
   return new TrustedClock(parseSavedClock(JSON.stringify(clock.saved)));
 }
@@ -41,7 +41,7 @@ function watched(clock: TrustedClock): ClockEvent["kind"][] {
 }
 
 describe("the time", () => {
-  it("is that of the system clock, which may drift and be set by some hours", () => {
+  it("follows the system clock, including drift and changes by a few hours", () => {
     const clock = new TrustedClock();
     const news = watched(clock);
     for (const ms of [20_000, -20_000, 5 * HOUR_MS, -22 * HOUR_MS]) {
@@ -52,7 +52,7 @@ describe("the time", () => {
     expect(news).toEqual([]);
   });
 
-  it.each([365, 2, 1, -1, -365])("does not follow a jump by %i days that is taken back", (days) => {
+  it.each([365, 2, 1, -1, -365])("ignores a jump by %i days that is reverted", (days) => {
     const clock = new TrustedClock();
     const news = watched(clock);
     pass(10 * MINUTE_MS);
@@ -79,7 +79,7 @@ describe("the time", () => {
     expect(news).toEqual(["jumped", "confirmed"]);
   });
 
-  it("begins the wait again with a second jump", () => {
+  it("restarts the wait at a second jump", () => {
     const clock = new TrustedClock();
     const news = watched(clock);
     for (let count = 0; count < 3; count++) {
@@ -91,7 +91,7 @@ describe("the time", () => {
     expect(news).toEqual(["jumped", "jumped", "jumped"]);
   });
 
-  it("is that of the system clock after a month without a gateway, and not after a year", () => {
+  it("follows the system clock after a month of downtime, but not after a year", () => {
     const clock = new TrustedClock();
     jump(31 * DAY_MS);
     const month = new TrustedClock({ lastMs: START_MS });
@@ -101,11 +101,11 @@ describe("the time", () => {
     expect([year.now(), watched(year)]).toEqual([START_MS, ["jumped"]]);
     jump(-360 * DAY_MS);
     expect(year.now()).toBe(Date.now());
-    // The machine's uptime is not faked, and goes on.
+    // The machine's uptime is not faked and keeps running.
     expect(clock.now() - START_MS).toBeLessThan(MINUTE_MS);
   });
 
-  it("goes back at once when the clock of a start is set right, but not before the newest record", () => {
+  it("goes back at once when a wrong start time is corrected, but not before the newest record", () => {
     jump(20 * DAY_MS);
     const clock = new TrustedClock({ lastMs: START_MS });
     const news = watched(clock);
@@ -118,7 +118,7 @@ describe("the time", () => {
     expect(news).toEqual(["jumped"]);
   });
 
-  it("goes back with the system clock at a start", () => {
+  it("goes back with the system clock at startup", () => {
     jump(-100 * DAY_MS);
     expect(new TrustedClock({ lastMs: START_MS }).now()).toBe(Date.now());
   });
@@ -127,7 +127,7 @@ describe("the time", () => {
 describe("the age", () => {
   const AGE_MS = 30 * DAY_MS;
 
-  it("is that of the stamps where the clock is right, also over a downtime of two days", () => {
+  it("is that of the timestamps if the clock is right, also across two days of downtime", () => {
     let clock = new TrustedClock();
     for (let day = 0; day < 40; day += 4) {
       pass(2 * DAY_MS);
@@ -139,7 +139,7 @@ describe("the age", () => {
     expect(clock.agedBefore(AGE_MS)).toBe(START_MS + 40 * DAY_MS - AGE_MS);
   });
 
-  it("does not grow by a jump, confirmed or not, and everything expires in the end", () => {
+  it("does not grow by a jump, confirmed or not, and everything expires eventually", () => {
     const clock = new TrustedClock();
     const stamps = [clock.now()];
     jump(365 * DAY_MS);
@@ -154,7 +154,7 @@ describe("the age", () => {
     expect(Math.max(...stamps)).toBeLessThan(clock.agedBefore(AGE_MS));
   });
 
-  it("is never more than the time that passed, whatever the clock does and however often it is started", () => {
+  it("never exceeds the time that passed, for any clock changes and restarts", () => {
     const steps = fc.oneof(
       fc.integer({ min: -30 * 60, max: 30 * 60 }),
       fc.integer({ min: -60 * 24 * 800, max: 60 * 24 * 800 }),
@@ -191,7 +191,7 @@ describe("the age", () => {
             const before = clock.agedBefore(ageMs);
             for (const record of records) {
               const passedMs = realMs - record.realMs;
-              // What drifts by less than a minute is no step.
+              // A drift of less than a minute is not a step.
               const slackMs = uncountedMs + events.length * MINUTE_MS;
               if (passedMs + slackMs < ageMs) expect(record.stampMs).toBeGreaterThanOrEqual(before);
             }
@@ -202,7 +202,7 @@ describe("the age", () => {
     );
   });
 
-  it("is kept from one process to the next", () => {
+  it("persists across processes", () => {
     const clock = new TrustedClock();
     const stamp = clock.now();
     jump(365 * DAY_MS);
@@ -216,7 +216,7 @@ describe("the age", () => {
     expect(parseSavedClock(undefined)).toBeUndefined();
   });
 
-  it("takes a bounded number of jumps", () => {
+  it("stores a bounded number of jumps", () => {
     const clock = new TrustedClock();
     const stamp = clock.now();
     for (let count = 0; count < 100; count++) {

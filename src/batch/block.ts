@@ -9,7 +9,7 @@
 
 import { RequestBuilder } from "../otlp/encode.ts";
 import type { EnvelopeType, LevelRank } from "../wire/envelope.ts";
-import { TIMESTAMP_LENGTH } from "../envelope/timestamp.ts";
+import { TIMESTAMP_LENGTH } from "../envelope/prefix.ts";
 import { findDamaged, repair } from "./damaged-envelope.ts";
 import { frameHeaderBytes, hasLongFrameHeader } from "./frames.ts";
 import { ProtobufOrigin, type Origin } from "./origin.ts";

@@ -10,7 +10,7 @@ import { withAttribute, buildRequest, type EncodedRecord } from "../otlp/encode.
 import { auditLine, sealedAuditLine } from "../envelope/audit-line.ts";
 import { recordOfEnvelope } from "../envelope/envelope-record.ts";
 import { EVENT_KEY } from "../envelope/event-key.ts";
-import { TIMESTAMP_LENGTH, TIMESTAMP_START } from "../envelope/timestamp.ts";
+import { TIMESTAMP_LENGTH, TIMESTAMP_START } from "../envelope/prefix.ts";
 import { otlpToJson } from "../otlp/to-json.ts";
 import { RecordOrigin, type Origin, type OriginRef } from "./origin.ts";
 import { RecordRepair } from "../otlp/repair.ts";

@@ -17,12 +17,14 @@ import {
   DEFAULT_LOGGER_NAMES,
   type LoggerName,
   type LoggerNames,
-} from "./logger-names.ts";
+  rankOf,
+  rankOfNumber,
+  rankOfText,
+  isShownSecond,
+} from "./prefix.ts";
 import { ascii, JsonWriter, RECORD_BYTES_MAX, toBase64 } from "./json-writer.ts";
 import type { BatchBuilder } from "../batch/batch-builder.ts";
 import type { Origin } from "../batch/origin.ts";
-import { rankOf, rankOfNumber, rankOfText } from "./severity.ts";
-import { isShownSecond } from "./timestamp.ts";
 
 const MICRO_NANOS = 1000n;
 const SECOND_MICROS = 1_000_000n;

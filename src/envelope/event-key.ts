@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import type { AuditLog } from "../wire/envelope.ts";
-import { TIMESTAMP_LENGTH, TIMESTAMP_START } from "./timestamp.ts";
+import { TIMESTAMP_LENGTH, TIMESTAMP_START } from "./prefix.ts";
 
 /** The attribute with the idempotency key of an event: the same in each attempt to send it (semantic conventions). */
 export const EVENT_KEY = "log.record.uid";

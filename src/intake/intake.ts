@@ -8,8 +8,7 @@ import {
   partsOfRecord,
   type RecordParts,
 } from "../envelope/encoder.ts";
-import { DEFAULT_LOGGER_NAMES, LoggerNames } from "../envelope/logger-names.ts";
-import { rankOf } from "../envelope/severity.ts";
+import { DEFAULT_LOGGER_NAMES, LoggerNames, rankOf } from "../envelope/prefix.ts";
 import type { StoredEvent } from "../journal/journal.ts";
 import { RequestFindings, type RequestCounts } from "../otlp/findings.ts";
 import type { Steps } from "../otlp/request-limits.ts";

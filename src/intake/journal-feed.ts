@@ -8,8 +8,7 @@ import {
   partsOfRecord,
   type RecordParts,
 } from "../envelope/encoder.ts";
-import type { LoggerNames } from "../envelope/logger-names.ts";
-import { rankOf } from "../envelope/severity.ts";
+import { type LoggerNames, rankOf } from "../envelope/prefix.ts";
 import type { HostLogger, LogRecord } from "../plugin/index.ts";
 import { onNextTurn } from "../runtime/timers.ts";
 import type { LevelRank } from "../wire/envelope.ts";

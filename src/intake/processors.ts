@@ -1,7 +1,7 @@
 import type { OnError } from "../config/config.ts";
 import type { Counters } from "../plugin/metrics.ts";
 import { isAuditRecord } from "../envelope/encoder.ts";
-import type { LoggerNames } from "../envelope/logger-names.ts";
+import type { LoggerNames } from "../envelope/prefix.ts";
 import { textOf } from "../wire/errors.ts";
 import type { LogRecord, Processor } from "../plugin/index.ts";
 

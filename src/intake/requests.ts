@@ -2,7 +2,7 @@
 
 import type { BatchBuilder } from "../batch/batch-builder.ts";
 import type { Counters } from "../plugin/metrics.ts";
-import type { LoggerNames } from "../envelope/logger-names.ts";
+import type { LoggerNames } from "../envelope/prefix.ts";
 import {
   decodeOtlpProtobuf,
   decodeOtlpProtobufInSteps,

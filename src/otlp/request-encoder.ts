@@ -15,9 +15,11 @@ import {
   DEFAULT_LOGGER_NAMES,
   type LoggerName,
   type LoggerNames,
-} from "../envelope/logger-names.ts";
-import { rankOfNumber, rankOfText, type SeverityNumbering } from "../envelope/severity.ts";
-import { SplitTime } from "../envelope/timestamp.ts";
+  rankOfNumber,
+  rankOfText,
+  type SeverityNumbering,
+  SplitTime,
+} from "../envelope/prefix.ts";
 import { INFO_RANK, LEVELS, rankOfName, type LevelRank } from "../wire/envelope.ts";
 import { ProtobufDecoder } from "./decode.ts";
 import { asRejection, undecodable, type RequestCounts, type RequestFindings } from "./findings.ts";

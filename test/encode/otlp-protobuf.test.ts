@@ -4,7 +4,7 @@ import { DEPTH_MAX, DEPTH_TEXT } from "../../src/envelope/json-writer.ts";
 import { BatchBuilder } from "../../src/batch/batch-builder.ts";
 import { decodeOtlpProtobuf } from "../../src/otlp/decode.ts";
 import { encodeOtlpProtobuf, encodeOtlpProtobufInSteps } from "../../src/otlp/request-encoder.ts";
-import { DEFAULT_LOGGER_NAMES } from "../../src/envelope/logger-names.ts";
+import { DEFAULT_LOGGER_NAMES } from "../../src/envelope/prefix.ts";
 import { REQUEST_RECORDS_MAX } from "../../src/otlp/request-limits.ts";
 import { textOf } from "tailgate/plugin";
 import type { LevelRank } from "../../src/wire/envelope.ts";

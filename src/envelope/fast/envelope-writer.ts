@@ -15,14 +15,21 @@ import {
 } from "./attribute-table.ts";
 import { putCallSite } from "./call-site.ts";
 import { ACTION, ENVELOPE_END, METADATA, NO_CALL_SITE } from "../encoder.ts";
-import { AUDIT_HEAD, SYSTEM_HEAD, type LoggerName } from "../logger-names.ts";
+import {
+  AUDIT_HEAD,
+  SYSTEM_HEAD,
+  type LoggerName,
+  MICROS_BYTES,
+  putMicros,
+  textOfSecond,
+  type SplitTime,
+} from "../prefix.ts";
 import { ascii, type JsonWriter } from "../json-writer.ts";
 import { putId, putRaw, putText, TEXT_GROWTH_MAX } from "./value-writer.ts";
 import type { ProtobufReader } from "../../otlp/protobuf-reader.ts";
 import { ValueWriter, UNUSUAL } from "./value-writer.ts";
 import type { ScannedRecord } from "../../otlp/scanned-record.ts";
 import { areSame, startsWith } from "./attribute-table.ts";
-import { MICROS_BYTES, putMicros, textOfSecond, type SplitTime } from "../timestamp.ts";
 import { ANY_VALUE, SPAN_ID_BYTES, TRACE_ID_BYTES } from "../../otlp/schema.ts";
 
 const { kvlistValue: VALUE_KEY_VALUES } = ANY_VALUE.tags;

@@ -1,7 +1,7 @@
 import { isUtf8 } from "node:buffer";
 import { SPAN_ID_BYTES, TRACE_ID_BYTES } from "../../otlp/schema.ts";
 import { BASE64 } from "../../otlp/json-message.ts";
-import { needsEscape } from "../escapes.ts";
+import { needsEscape } from "../json-writer.ts";
 import {
   BOOL,
   BYTES,

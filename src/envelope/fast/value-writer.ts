@@ -1,5 +1,12 @@
-import { arePlainWords, isPlainWord, PLAIN, writeEscaped } from "../escapes.ts";
-import { DEPTH_MAX, type ByteSource, type JsonWriter } from "../json-writer.ts";
+import {
+  arePlainWords,
+  isPlainWord,
+  PLAIN,
+  writeEscaped,
+  DEPTH_MAX,
+  type ByteSource,
+  type JsonWriter,
+} from "../json-writer.ts";
 import type { ProtobufReader } from "../../otlp/protobuf-reader.ts";
 import { KEY_VALUE, ANY_VALUE, ARRAY_VALUE } from "../../otlp/schema.ts";
 

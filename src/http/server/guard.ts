@@ -3,7 +3,6 @@ import { TailgateError } from "../../wire/errors.ts";
 import type { AddressedRequest, RouteRefusal } from "../../plugin/index.ts";
 import { HEALTH_PATH, READINESS_PATH } from "./health.ts";
 import { METRICS_PATH } from "../metrics/metrics.ts";
-import { authorityOf, pathOf } from "./routes.ts";
 
 /** The origins of the frontend of Tailgate's predecessor, which keeps working unchanged (original.md). */
 export const DEFAULT_ORIGINS: readonly string[] = [
@@ -206,4 +205,28 @@ function headerRejection(header: string, value: string | undefined, why: string)
   const shown = value === undefined ? "(missing)" : JSON.stringify(value);
   const text = `The ${header} header ${shown} ${why}. If it is meant to, add it to allowed_hosts in the configuration.`;
   return { status: 403, text };
+}
+
+/** Returns the path of a request's target, without its query. */
+export function pathOf(target: string): string {
+  const path = originForm(target);
+  const query = path.indexOf("?");
+  return query < 0 ? path : path.slice(0, query);
+}
+
+/** `GET http://localhost:8001/healthz`, as clients send it to proxies (RFC 9112, 3.2.2). */
+const ABSOLUTE_FORM = /^https?:\/\/([^/?#]*)(.*)$/i;
+
+/** Returns the target without the scheme and authority that it may have (RFC 9112, 3.2.1). */
+export function originForm(target: string): string {
+  if (target.startsWith("/")) return target;
+  const [, , rest] = ABSOLUTE_FORM.exec(target) ?? [];
+  if (rest === undefined) return target;
+  return rest.startsWith("/") ? rest : `/${rest}`;
+}
+
+/** Returns the authority of a target in absolute form; undefined for a path or `*`, null for anything else. */
+export function authorityOf(target: string | undefined): string | undefined | null {
+  if (target === undefined || target.startsWith("/") || target === "*") return undefined;
+  return ABSOLUTE_FORM.exec(target)?.[1] ?? null;
 }

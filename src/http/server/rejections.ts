@@ -3,7 +3,7 @@ import type { AddressedRequest, HostLogger, Rejection } from "../../plugin/index
 import { counterMetric } from "../../plugin/metrics.ts";
 import { quotedExcerpt } from "../../wire/printable.ts";
 import type { Metric } from "../metrics/metric.ts";
-import { pathOf } from "./routes.ts";
+import { pathOf } from "./guard.ts";
 
 /** Thrown by an endpoint that cannot answer as requested; the body is `{"error":{"code","message"}}`. */
 export class HttpError extends Error {

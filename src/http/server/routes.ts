@@ -1,5 +1,6 @@
 import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
+import { pathOf } from "./guard.ts";
 import { observeUpgradeRejection, refuseUpgrade } from "../../plugin/http.ts";
 import type {
   HostLogger,
@@ -46,30 +47,6 @@ export class RouteTable {
 
 export function findRoute(routes: PathRoutes | undefined, method: string): Route | undefined {
   return routes?.get(method) ?? routes?.get("*");
-}
-
-/** Returns the path of a request's target, without its query. */
-export function pathOf(target: string): string {
-  const path = originForm(target);
-  const query = path.indexOf("?");
-  return query < 0 ? path : path.slice(0, query);
-}
-
-/** `GET http://localhost:8001/healthz`, as clients send it to proxies (RFC 9112, 3.2.2). */
-const ABSOLUTE_FORM = /^https?:\/\/([^/?#]*)(.*)$/i;
-
-/** Returns the target without the scheme and authority that it may have (RFC 9112, 3.2.1). */
-export function originForm(target: string): string {
-  if (target.startsWith("/")) return target;
-  const [, , rest] = ABSOLUTE_FORM.exec(target) ?? [];
-  if (rest === undefined) return target;
-  return rest.startsWith("/") ? rest : `/${rest}`;
-}
-
-/** Returns the authority of a target in absolute form; undefined for a path or `*`, null for anything else. */
-export function authorityOf(target: string | undefined): string | undefined | null {
-  if (target === undefined || target.startsWith("/") || target === "*") return undefined;
-  return ABSOLUTE_FORM.exec(target)?.[1] ?? null;
 }
 
 /** Why a request is not served. */

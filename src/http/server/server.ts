@@ -23,15 +23,13 @@ import { Metrics, METRICS_PATH, RequestMetrics } from "../metrics/metrics.ts";
 import { createApplication } from "./application.ts";
 import { Connections } from "./connections.ts";
 import { dashboardEndpoints, dashboardPaths } from "./dashboard.ts";
-import { Guard, urlHost } from "./guard.ts";
+import { Guard, urlHost, originForm, pathOf } from "./guard.ts";
 import { HEALTH_PATH, liveness, READINESS_PATH, readiness } from "./health.ts";
 import { Rejections, statusText } from "./rejections.ts";
 import { ResponseBudget } from "./response-budget.ts";
 import {
   findRoute,
   isWebSocketUpgrade,
-  originForm,
-  pathOf,
   RouteTable,
   UpgradeTable,
   type HttpRejection,

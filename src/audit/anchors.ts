@@ -3,21 +3,21 @@
  * `checkpoints.jsonl`, from external files, and from the events in the trail itself.
  */
 
-import { closeSync, constants, createReadStream, openSync, readFileSync } from "node:fs";
+import { createReadStream, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { createInterface } from "node:readline";
 import { TailgateError, textOf } from "../wire/errors.ts";
-import { AUDIT_DIRECTORY, CHECKPOINTS_NAME } from "./checkpoint-file.ts";
+import { AUDIT_DIRECTORY, CHECKPOINTS_NAME, READ_FLAGS } from "./checkpoint-file.ts";
 import { findCheckpoints, parseCheckpointLine, type Checkpoint } from "./checkpoint.ts";
 import type { PublicKey } from "./public-keys.ts";
 import { CHECKPOINT_LOGGER } from "./trail-events.ts";
 import {
   formatPosition,
   parseLink,
+  trailLines,
   type LinePosition,
   type TrailFinding,
   type TrailLine,
-  type TrailReader,
 } from "./trail.ts";
 
 export interface Anchor {
@@ -113,15 +113,7 @@ function checkpointFlaw(
 
 function readIfExists(path: string): string {
   try {
-    const descriptor = openSync(
-      path,
-      constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK,
-    );
-    try {
-      return readFileSync(descriptor, "utf8");
-    } finally {
-      closeSync(descriptor);
-    }
+    return readFileSync(path, { encoding: "utf8", flag: READ_FLAGS as never });
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return "";
     throw new TailgateError("AUDIT_UNREADABLE", `${path} cannot be read: ${textOf(error)}.`);
@@ -141,14 +133,10 @@ interface EmbeddedCheckpoint {
   readonly hasOwnEventMembers: boolean;
 }
 
-/** What the trail has at the sequence that a checkpoint signs, and at the checkpoint's own event. */
-interface EmbeddedContext {
-  /** The hash of the signed event; undefined if the trail does not have it. */
-  readonly hash: string | undefined;
-  /** Whether the number of events up to the signed one equals the checkpoint's count. */
-  readonly isCounted: boolean;
-  /** The number of events before the checkpoint's own; Infinity if unknown. */
-  readonly countBefore: number;
+/** An event of the trail, and the number of events up to and including it; Infinity if unknown. */
+interface CountedEvent {
+  readonly hash: string;
+  readonly count: number;
 }
 
 /** What is known about the trail when its embedded checkpoints are evaluated. */
@@ -205,22 +193,23 @@ export class EmbeddedCheckpoints {
    * Returns the checkpoints of this trail that were not compared with it yet. A checkpoint whose hash occurs in the trail
    * is one of them. So is one that contradicts the trail, unless it may come from another gateway.
    */
-  anchors(context: TrailContext, newReader: () => TrailReader): Anchor[] {
-    const { anchors, countBefore, isProven } = context;
+  anchors({ anchors, countBefore, isProven }: TrailContext, logDir: string): Anchor[] {
     const compared = new Set(anchors.map(({ checkpoint }) => checkpoint.signature));
     const candidates = this.#uncovered.filter(
       ({ checkpoint }) => !compared.has(checkpoint.signature) && this.#isSigned(checkpoint),
     );
     if (candidates.length === 0) return [];
-    const contexts = readContexts(candidates, countBefore, newReader());
-    const matches = candidates.filter((one) => contexts.get(one)!.hash === one.checkpoint.head);
+    const events = readEvents(candidates, logDir, countBefore);
+    const isMatch = ({ checkpoint }: EmbeddedCheckpoint): boolean =>
+      events.get(checkpoint.seq)?.hash === checkpoint.head;
+    const matches = candidates.filter(isMatch);
     const epochs = new Set([...anchors, ...matches].map(({ checkpoint }) => checkpoint.epoch));
     const own = candidates.filter((one) => {
-      const found = contexts.get(one)!;
-      if (found.hash === one.checkpoint.head || epochs.has(one.checkpoint.epoch)) return true;
+      if (isMatch(one) || epochs.has(one.checkpoint.epoch)) return true;
       // Nothing else here is of that epoch. The less other evidence there is, the less is required of it.
       const hasOtherEvidence = isProven || matches.length > 0;
-      return isPlausible(one, found) && (found.isCounted || !hasOtherEvidence);
+      const isCounted = events.get(one.checkpoint.seq)?.count === one.checkpoint.count;
+      return isPlausible(one, events) && (isCounted || !hasOtherEvidence);
     });
     return own.map(({ checkpoint, position }) => ({
       checkpoint,
@@ -229,10 +218,7 @@ export class EmbeddedCheckpoints {
   }
 
   /** Returns the newest checkpoint of this trail if it is newer than all of `own`, which were truncated then. */
-  missingFrom(
-    own: readonly Anchor[],
-    newReader: () => TrailReader,
-  ): EmbeddedCheckpoint | undefined {
+  missingFrom(own: readonly Anchor[], logDir: string): EmbeddedCheckpoint | undefined {
     const newest = own.reduce((seq, { checkpoint }) => Math.max(seq, checkpoint.seq), 0);
     const candidates = [...this.#newest.values()].filter(
       ({ checkpoint }) => checkpoint.seq > newest && this.#isSigned(checkpoint),
@@ -240,7 +226,7 @@ export class EmbeddedCheckpoints {
     if (candidates.length === 0) return undefined;
     const heads = new Map(candidates.map((embedded) => [embedded.checkpoint.head, embedded]));
     let missing: EmbeddedCheckpoint | undefined;
-    for (const line of newReader().lines()) {
+    for (const line of trailLines(logDir)) {
       const link = parseLink(line);
       missing = (link && heads.get(link.hash)) ?? missing;
     }
@@ -258,34 +244,26 @@ export class EmbeddedCheckpoints {
  */
 function isPlausible(
   { checkpoint, seq, hasOwnEventMembers }: EmbeddedCheckpoint,
-  { countBefore }: EmbeddedContext,
+  events: ReadonlyMap<number, CountedEvent>,
 ): boolean {
+  const countBefore = (events.get(seq)?.count ?? 1) - 1;
   return hasOwnEventMembers && checkpoint.seq < seq && checkpoint.count <= countBefore;
 }
 
-function readContexts(
+/** Reads the events that contain the checkpoints, and those that they sign, by sequence. */
+function readEvents(
   candidates: readonly EmbeddedCheckpoint[],
-  countBefore: number | undefined,
-  reader: TrailReader,
-): Map<EmbeddedCheckpoint, EmbeddedContext> {
+  logDir: string,
+  countBefore = Infinity,
+): Map<number, CountedEvent> {
   const wanted = new Set(candidates.flatMap(({ seq, checkpoint }) => [seq, checkpoint.seq]));
-  const found = new Map<number, { hash: string; count: number }>();
-  let count = countBefore ?? Infinity;
-  for (const line of reader.lines()) {
+  const found = new Map<number, CountedEvent>();
+  let count = countBefore;
+  for (const line of trailLines(logDir)) {
     const link = parseLink(line);
     if (link === undefined) continue;
     count++;
     if (wanted.has(link.seq)) found.set(link.seq, { hash: link.hash, count });
   }
-  return new Map(
-    candidates.map((one) => {
-      const signed = found.get(one.checkpoint.seq);
-      const context = {
-        hash: signed?.hash,
-        isCounted: signed?.count === one.checkpoint.count,
-        countBefore: (found.get(one.seq)?.count ?? 1) - 1,
-      };
-      return [one, context] as const;
-    }),
-  );
+  return found;
 }

@@ -8,11 +8,11 @@ import {
   counted,
   formatPosition,
   parseLink,
+  trailLines,
   type ChainLink,
   type LinePosition,
   type TrailFinding,
   type TrailLine,
-  type TrailReader,
 } from "./trail.ts";
 
 /** What a second pass over the whole trail has found out about the broken line and the one before it. */
@@ -37,25 +37,24 @@ interface BreakEvidence {
 export function explainBreak(
   found: ChainBreak,
   anchors: readonly Anchor[],
-  newReader: () => TrailReader,
+  logDir: string,
 ): TrailFinding {
   const { unprovenFirst, line, previous } = found;
   const wrongStart =
     unprovenFirst &&
-    (explainMisplaced(unprovenFirst, newReader()) ??
-      explainWrongFirst(found, unprovenFirst, anchors));
+    (explainMisplaced(unprovenFirst, logDir) ?? explainWrongFirst(found, unprovenFirst, anchors));
   if (wrongStart !== undefined) return wrongStart;
   const anchor = anchors.find(({ checkpoint }) => checkpoint.seq > (previous?.seq ?? 0));
-  const evidence = gatherEvidence(found, anchor, newReader());
+  const evidence = gatherEvidence(found, anchor, logDir);
   return { position: formatPosition(line), text: explain(found, evidence, anchor) };
 }
 
 /** Returns a finding if the trail's first line, which no checkpoint vouches for, belongs elsewhere. */
-export function explainMisplaced(first: TrailLine, reader: TrailReader): TrailFinding | undefined {
+export function explainMisplaced(first: TrailLine, logDir: string): TrailFinding | undefined {
   const position = formatPosition(first);
   const { hash } = parseLink(first)!;
   let predecessor: LinePosition | undefined;
-  for (const line of reader.lines()) {
+  for (const line of trailLines(logDir)) {
     const link = parseLink(line);
     if (link === undefined || isSamePosition(line, first)) continue;
     if (hasSameBytes(first, line)) {
@@ -145,11 +144,11 @@ function countMissing(
 function gatherEvidence(
   found: ChainBreak,
   anchor: Anchor | undefined,
-  reader: TrailReader,
+  logDir: string,
 ): BreakEvidence {
   const evidence: BreakEvidence = { linesToAnchor: 0 };
   let isAfterBreak = false;
-  for (const line of reader.lines()) {
+  for (const line of trailLines(logDir)) {
     if (isSamePosition(line, found.line)) {
       isAfterBreak = true;
       continue;

@@ -23,7 +23,7 @@ const APPEND_FLAGS =
   constants.O_APPEND |
   constants.O_NOFOLLOW |
   constants.O_NONBLOCK;
-const READ_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+export const READ_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 const NEW_FLAGS = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
 
 const FILE_MODE = 0o600;

@@ -57,20 +57,23 @@ export interface ProvenLink extends LocatedLink {
 export class HashChain {
   readonly #anchors: readonly Anchor[];
   #nextAnchor = 0;
-  #legacy: LegacyLines | undefined;
-  #first: TrailLine | undefined;
-  #start: ChainStart | undefined;
-  #previous: LocatedLink | undefined;
-  #lines = 0;
+  legacy: LegacyLines | undefined;
+  first: TrailLine | undefined;
+  start: ChainStart | undefined;
+  last: LocatedLink | undefined;
+  /** The number of lines that were found to be correct. */
+  lines = 0;
   /** The number of lines in the current file. */
   #linesOfFile = 0;
   #fileOfSeveralDays: string | undefined;
-  #countBefore: number | undefined;
-  #comparedAnchors = 0;
-  #proven: ProvenLink | undefined;
+  /** The number of events before the trail's first line; undefined if unknown. */
+  countBefore: number | undefined;
+  /** The number of anchors that match their line. */
+  comparedAnchors = 0;
+  proven: ProvenLink | undefined;
   /** The days of the lines after the newest one that a checkpoint covers. */
   readonly #uncoveredDays = new Set<string>();
-  #break: ChainBreak | undefined;
+  break: ChainBreak | undefined;
   #finding: TrailFinding | undefined;
   /** Runs of adjacent lines without a link. */
   readonly #unlinked: { position: LinePosition; lines: number }[] = [];
@@ -80,24 +83,8 @@ export class HashChain {
     this.#anchors = anchors;
   }
 
-  get start(): ChainStart | undefined {
-    return this.#start;
-  }
-
-  get first(): LinePosition | undefined {
-    return this.#first;
-  }
-
   get firstSeq(): number | undefined {
-    return this.#first && parseLink(this.#first)?.seq;
-  }
-
-  get last(): LocatedLink | undefined {
-    return this.#previous;
-  }
-
-  get legacy(): LegacyLines | undefined {
-    return this.#legacy;
+    return this.first && parseLink(this.first)?.seq;
   }
 
   /** The number of days' files that contain lines after the newest checkpoint. */
@@ -105,37 +92,14 @@ export class HashChain {
     return this.#uncoveredDays.size;
   }
 
-  /** The number of events before the trail's first line; undefined if unknown. */
-  get countBefore(): number | undefined {
-    return this.#countBefore;
-  }
-
-  /** The number of lines that were found to be correct. */
-  get lines(): number {
-    return this.#lines;
-  }
-
-  /** The number of anchors that match their line. */
-  get comparedAnchors(): number {
-    return this.#comparedAnchors;
-  }
-
-  get proven(): ProvenLink | undefined {
-    return this.#proven;
-  }
-
   /** The first line, unless it is the very first event: it may have replaced another one. */
   get unprovenFirst(): TrailLine | undefined {
-    return this.#start === "beginning" ? undefined : this.#first;
-  }
-
-  get break(): ChainBreak | undefined {
-    return this.#break;
+    return this.start === "beginning" ? undefined : this.first;
   }
 
   /** Whether a failure has ended the verification before the end of the trail. */
   get isEnded(): boolean {
-    return this.#break !== undefined || this.#finding !== undefined;
+    return this.break !== undefined || this.#finding !== undefined;
   }
 
   /** Events without a link, and a mismatch with a checkpoint. */
@@ -149,7 +113,7 @@ export class HashChain {
 
   /** The checkpoints of events that are newer than the last line. */
   get ahead(): readonly Anchor[] {
-    const last = this.#previous?.seq ?? 0;
+    const last = this.last?.seq ?? 0;
     return this.#anchors.slice(this.#nextAnchor).filter(({ checkpoint }) => checkpoint.seq > last);
   }
 
@@ -158,20 +122,20 @@ export class HashChain {
     const link = parseLink(line);
     if (link === undefined && this.#addUnchained(line)) return true;
     if (link === undefined || !this.#follows(line, link)) {
-      this.#break = this.#breakAt(line, link);
+      this.break = this.#breakAt(line, link);
       return false;
     }
-    this.#lines++;
-    this.#linesOfFile = this.#previous?.position.file === line.file ? this.#linesOfFile + 1 : 1;
+    this.lines++;
+    this.#linesOfFile = this.last?.position.file === line.file ? this.#linesOfFile + 1 : 1;
     this.#uncoveredDays.add(line.day);
     this.#finding = this.#compareAnchors(line, link);
-    this.#previous = { ...link, position: { file: line.file, line: line.line } };
+    this.last = { ...link, position: { file: line.file, line: line.line } };
     return this.#finding === undefined;
   }
 
   /** Returns false for a line that should have a link. */
   #addUnchained(line: TrailLine): boolean {
-    if (this.#previous === undefined && isLegacyLine(line)) this.#addLegacy(line);
+    if (this.last === undefined && isLegacyLine(line)) this.#addLegacy(line);
     else if (isUnlinkedEvent(line)) this.#addUnlinked(line);
     else return false;
     return true;
@@ -179,10 +143,10 @@ export class HashChain {
 
   #addLegacy({ file, line, day }: TrailLine): void {
     const position = { file, line };
-    this.#legacy ??= { first: position, last: position, lines: 0, days: new Map() };
-    this.#legacy.last = position;
-    this.#legacy.lines++;
-    if (!this.#legacy.days.has(day)) this.#legacy.days.set(day, position);
+    this.legacy ??= { first: position, last: position, lines: 0, days: new Map() };
+    this.legacy.last = position;
+    this.legacy.lines++;
+    if (!this.legacy.days.has(day)) this.legacy.days.set(day, position);
   }
 
   #addUnlinked({ file, line }: TrailLine): void {
@@ -193,33 +157,35 @@ export class HashChain {
   }
 
   #follows(line: TrailLine, link: ChainLink): boolean {
-    if (this.#previous === undefined) return this.#begin(line, link);
-    return link.seq > this.#previous.seq && chainHash(this.#previous.hash, line) === link.hash;
+    if (this.last === undefined) {
+      this.#begin(line, link);
+      return true;
+    }
+    return link.seq > this.last.seq && chainHash(this.last.hash, line) === link.hash;
   }
 
   /** Files of older days may have been deleted: then a checkpoint tells what came before the first line. */
-  #begin(line: TrailLine, link: ChainLink): true {
-    this.#first = copyLine(line);
+  #begin(line: TrailLine, link: ChainLink): void {
+    this.first = copyLine(line);
     const before = anchorBefore(this.#anchors, link.seq);
     if (chainHash(NO_HASH, line) === link.hash) {
-      this.#start = "beginning";
-      this.#countBefore = 0;
+      this.start = "beginning";
+      this.countBefore = 0;
     } else if (before && chainHash(before.checkpoint.head, line) === link.hash) {
-      this.#start = "checkpoint";
-      this.#countBefore = before.checkpoint.count;
+      this.start = "checkpoint";
+      this.countBefore = before.checkpoint.count;
     } else {
-      this.#start = "unknown";
+      this.start = "unknown";
     }
-    return true;
   }
 
   #breakAt(line: TrailLine, link: ChainLink | undefined): ChainBreak {
     return {
       line: copyLine(line),
       link,
-      previous: this.#previous,
-      unprovenFirst: this.#lines === 1 ? this.unprovenFirst : undefined,
-      countBefore: this.#countBefore === undefined ? undefined : this.#countBefore + this.#lines,
+      previous: this.last,
+      unprovenFirst: this.lines === 1 ? this.unprovenFirst : undefined,
+      countBefore: this.countBefore === undefined ? undefined : this.countBefore + this.lines,
     };
   }
 
@@ -239,13 +205,13 @@ export class HashChain {
   /** Before the first line, only events of deleted days may be missing. */
   #missing(anchor: Anchor, line: TrailLine): TrailFinding | undefined {
     const { day, seq } = anchor.checkpoint;
-    if (this.#lines > 1) {
+    if (this.lines > 1) {
       return this.#rehashed(
         line,
         `event ${seq}, which ${describeAnchor(anchor)} signs, is missing`,
       );
     }
-    const replaced = this.#legacy?.days.get(day);
+    const replaced = this.legacy?.days.get(day);
     if (replaced !== undefined) {
       const text = `the lines of this file have no seq and no hash, and ${describeAnchor(anchor)} signs event ${seq} in it: someone replaced or changed them.`;
       return { position: formatPosition(replaced), text };
@@ -265,26 +231,26 @@ export class HashChain {
         `event ${seq} is not the one that ${describeAnchor(anchor)} has signed`,
       );
     }
-    const before = checkpoint.count - this.#lines;
-    this.#countBefore ??= before;
+    const before = checkpoint.count - this.lines;
+    this.countBefore ??= before;
     const finding = this.#miscounted(anchor, line, before) ?? this.#misfiled(anchor, line);
     if (finding !== undefined) return finding;
-    this.#comparedAnchors++;
+    this.comparedAnchors++;
     this.#uncoveredDays.clear();
     const position = { file: line.file, line: line.line };
-    this.#proven = { seq, hash, position, anchor, lines: this.#lines };
+    this.proven = { seq, hash, position, anchor, lines: this.lines };
     return undefined;
   }
 
   #miscounted(anchor: Anchor, line: TrailLine, before: number): TrailFinding | undefined {
     const { checkpoint } = anchor;
-    const first = formatPosition(this.#first!);
-    if (before === 0 && this.#start === "unknown") {
+    const first = formatPosition(this.first!);
+    if (before === 0 && this.start === "unknown") {
       const text = `this line was changed: according to ${describeAnchor(anchor)} it is the very first event, but its hash is not that of a first event.`;
       return { position: first, text };
     }
-    if (before !== this.#countBefore) {
-      const count = this.#countBefore! + this.#lines;
+    if (before !== this.countBefore) {
+      const count = this.countBefore! + this.lines;
       return this.#rehashed(
         line,
         `${describeAnchor(anchor)} counts ${checkpoint.count} events up to here, but there are ${count}`,
@@ -301,7 +267,7 @@ export class HashChain {
     const { day, lines, seq } = anchor.checkpoint;
     // The number of lines is unknown after damage to the journal; the day may then be an earlier one.
     if (lines === 0) return undefined;
-    if (day < line.day && this.#legacy?.last.file === line.file) {
+    if (day < line.day && this.legacy?.last.file === line.file) {
       this.#fileOfSeveralDays = line.file;
       return undefined;
     }
@@ -316,15 +282,15 @@ export class HashChain {
         ? `${counted(difference, "line")} before this one ${difference === 1 ? "was" : "were"} removed`
         : `there ${difference === -1 ? "is" : "are"} ${counted(-difference, "line")} too many at the beginning`;
     const text = `${what}: according to ${describeAnchor(anchor)} the file of that day has ${counted(lines, "line")} up to event ${seq}.`;
-    const isFirstFile = line.file === this.#first!.file;
-    return { position: isFirstFile ? formatPosition(this.#first!) : `${line.file}:1`, text };
+    const isFirstFile = line.file === this.first!.file;
+    return { position: isFirstFile ? formatPosition(this.first!) : `${line.file}:1`, text };
   }
 
   #rehashed(line: TrailLine, why: string): TrailFinding {
-    const from = this.#proven;
+    const from = this.proven;
     const since =
       from === undefined
-        ? `from ${formatPosition(this.#first!)} on`
+        ? `from ${formatPosition(this.first!)} on`
         : `after ${formatPosition(from.position)}, which a checkpoint signs,`;
     const text = `${why}. The hashes are consistent, so someone has changed, removed or added lines ${since} and recomputed all hashes.`;
     return { position: formatPosition(line), text };

@@ -84,15 +84,11 @@ export class TrailReader {
   #start = HEADROOM_BYTES;
   #end = HEADROOM_BYTES;
   #line = 0;
-  #bytes = 0;
+  /** The number of bytes read so far. */
+  bytes = 0;
 
   constructor(logDir: string) {
     this.#directory = join(logDir, AUDIT_DIRECTORY);
-  }
-
-  /** The number of bytes read so far. */
-  get bytes(): number {
-    return this.#bytes;
   }
 
   get files(): readonly string[] {
@@ -119,7 +115,7 @@ export class TrailReader {
     }
   }
 
-  close(): void {
+  [Symbol.dispose](): void {
     if (this.#descriptor !== undefined) closeSync(this.#descriptor);
     this.#descriptor = undefined;
   }
@@ -136,7 +132,7 @@ export class TrailReader {
   }
 
   #nextFile(): void {
-    this.close();
+    this[Symbol.dispose]();
     this.#index++;
     this.#line = 0;
     this.#start = HEADROOM_BYTES;
@@ -178,7 +174,7 @@ export class TrailReader {
       const room = this.#memory.length - this.#end;
       const bytes = readSync(this.#descriptor, this.#memory, this.#end, room, null);
       this.#end += bytes;
-      this.#bytes += bytes;
+      this.bytes += bytes;
       return bytes > 0;
     } catch (error) {
       throw unreadable(path, error);
@@ -201,6 +197,12 @@ export class TrailReader {
     this.#end = HEADROOM_BYTES + length;
     return this.#end;
   }
+}
+
+/** Reads the whole trail. */
+export function* trailLines(logDir: string): Generator<TrailLine> {
+  using reader = new TrailReader(logDir);
+  yield* reader.lines();
 }
 
 function openFile(path: string): number {

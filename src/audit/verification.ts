@@ -16,6 +16,7 @@ import {
   counted,
   formatPosition,
   parseLink,
+  trailLines,
   TrailReader,
   type IncompleteLine,
   type TrailFinding,
@@ -70,48 +71,39 @@ export async function verify(options: VerificationOptions): Promise<Verification
   const anchors = sortBySequence([...own.anchors, ...external]);
   const embedded = new EmbeddedCheckpoints(keys);
   const keyChanges = new KeyChanges();
-  const trail = new TrailReader(logDir);
-  try {
-    const firstPass = new HashChain(anchors);
-    await readTrail(trail, { chain: firstPass, embedded, keyChanges }, patienceMs);
-    if (trail.files.length === 0 && anchors.length === 0 && own.findings.length === 0) {
-      throw new TailgateError("AUDIT_UNREADABLE", `There is no audit trail in ${logDir}.`);
-    }
-    const { chain, anchors: all } = verifyEmbedded(firstPass, anchors, embedded, logDir);
-    const firstSeq = chain.firstSeq ?? Infinity;
-    return {
-      findings: [
-        ...chainFindings(chain, all, logDir),
-        ...startFindings(chain, all),
-        ...endFindings(chain, trail),
-        ...own.findings,
-        ...externalSets.flatMap(({ findings }) => findings),
-        ...missingCheckpoints(embedded, chain, options),
-      ],
-      chain,
-      unproven: chain.isEnded ? undefined : whyUnproven(chain, own.anchors, options),
-      unrecordedKeys: chain.isEnded ? [] : keyChanges.unrecorded(own.anchors, firstSeq),
-      own: own.anchors,
-      external,
-      files: trail.files,
-      bytes: trail.bytes,
-      incomplete: chain.isEnded ? undefined : trail.incomplete,
-    };
-  } finally {
-    trail.close();
+  using trail = new TrailReader(logDir);
+  const firstPass = new HashChain(anchors);
+  await readTrail(trail, firstPass, embedded, keyChanges, patienceMs);
+  if (trail.files.length === 0 && anchors.length === 0 && own.findings.length === 0) {
+    throw new TailgateError("AUDIT_UNREADABLE", `There is no audit trail in ${logDir}.`);
   }
-}
-
-/** Everything that inspects each line. */
-interface LineInspectors {
-  readonly chain: HashChain;
-  readonly embedded: EmbeddedCheckpoints;
-  readonly keyChanges: KeyChanges;
+  const { chain, anchors: all } = verifyEmbedded(firstPass, anchors, embedded, logDir);
+  const firstSeq = chain.firstSeq ?? Infinity;
+  return {
+    findings: [
+      ...chainFindings(chain, all, logDir),
+      ...startFindings(chain, all),
+      ...endFindings(chain, trail),
+      ...own.findings,
+      ...externalSets.flatMap(({ findings }) => findings),
+      ...missingCheckpoints(embedded, chain, options),
+    ],
+    chain,
+    unproven: chain.isEnded ? undefined : whyUnproven(chain, own.anchors, options),
+    unrecordedKeys: chain.isEnded ? [] : keyChanges.unrecorded(own.anchors, firstSeq),
+    own: own.anchors,
+    external,
+    files: trail.files,
+    bytes: trail.bytes,
+    incomplete: chain.isEnded ? undefined : trail.incomplete,
+  };
 }
 
 async function readTrail(
   trail: TrailReader,
-  { chain, embedded, keyChanges }: LineInspectors,
+  chain: HashChain,
+  embedded: EmbeddedCheckpoints,
+  keyChanges: KeyChanges,
   patienceMs: number,
 ): Promise<void> {
   const deadline = performance.now() + patienceMs;
@@ -141,19 +133,12 @@ function verifyEmbedded(
   if (firstPass.isEnded) return { chain: firstPass, anchors };
   const { countBefore, proven } = firstPass;
   const context = { anchors, countBefore, isProven: proven !== undefined };
-  const trail = new TrailReader(logDir);
-  const again = new TrailReader(logDir);
-  try {
-    const found = embedded.anchors(context, () => trail);
-    if (found.length === 0) return { chain: firstPass, anchors };
-    const all = sortBySequence([...anchors, ...found]);
-    const chain = new HashChain(all);
-    for (const line of again.lines()) if (!chain.verify(line)) break;
-    return { chain, anchors: all };
-  } finally {
-    trail.close();
-    again.close();
-  }
+  const found = embedded.anchors(context, logDir);
+  if (found.length === 0) return { chain: firstPass, anchors };
+  const all = sortBySequence([...anchors, ...found]);
+  const chain = new HashChain(all);
+  for (const line of trailLines(logDir)) if (!chain.verify(line)) break;
+  return { chain, anchors: all };
 }
 
 function sortBySequence(anchors: readonly Anchor[]): Anchor[] {
@@ -182,22 +167,12 @@ function chainFindings(
   logDir: string,
 ): TrailFinding[] {
   if (!chain.isEnded) return chain.findings;
-  const opened: TrailReader[] = [];
-  const newReader = (): TrailReader => {
-    const reader = new TrailReader(logDir);
-    opened.push(reader);
-    return reader;
-  };
-  try {
-    if (chain.break !== undefined) {
-      return [...chain.findings, explainBreak(chain.break, anchors, newReader)];
-    }
-    const { unprovenFirst } = chain;
-    const finding = unprovenFirst && explainMisplaced(unprovenFirst, newReader());
-    return finding === undefined ? chain.findings : [...chain.findings.slice(0, -1), finding];
-  } finally {
-    for (const reader of opened) reader.close();
+  if (chain.break !== undefined) {
+    return [...chain.findings, explainBreak(chain.break, anchors, logDir)];
   }
+  const { unprovenFirst } = chain;
+  const finding = unprovenFirst && explainMisplaced(unprovenFirst, logDir);
+  return finding === undefined ? chain.findings : [...chain.findings.slice(0, -1), finding];
 }
 
 /** A gateway that signs leaves a checkpoint of the end of each day, which remains when retention deletes the file. */
@@ -237,18 +212,13 @@ function missingCheckpoints(
   { logDir, keys }: VerificationOptions,
 ): TrailFinding[] {
   if (chain.isEnded) return [];
-  const reader = new TrailReader(logDir);
-  try {
-    // Read again: a running gateway may have added some.
-    const { anchors } = readOwnAnchors(logDir, keys);
-    const missing = embedded.missingFrom(anchors, () => reader);
-    if (missing === undefined) return [];
-    const { position, checkpoint } = missing;
-    const text = `checkpoints were removed here: the trail contains the one of ${checkpoint.time} as an event at ${formatPosition(position)}, but this file has neither that one nor a newer one.`;
-    return [{ position: CHECKPOINTS_NAME, text }];
-  } finally {
-    reader.close();
-  }
+  // Read again: a running gateway may have added some.
+  const { anchors } = readOwnAnchors(logDir, keys);
+  const missing = embedded.missingFrom(anchors, logDir);
+  if (missing === undefined) return [];
+  const { position, checkpoint } = missing;
+  const text = `checkpoints were removed here: the trail contains the one of ${checkpoint.time} as an event at ${formatPosition(position)}, but this file has neither that one nor a newer one.`;
+  return [{ position: CHECKPOINTS_NAME, text }];
 }
 
 const KEY_EVENT_MARKER = Buffer.from(`"logger":"${KEY_LOGGER}"`);

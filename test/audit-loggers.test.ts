@@ -32,8 +32,8 @@ async function start(auditLoggers?: readonly string[]): Promise<LoggingManager> 
   return manager;
 }
 
-describe("the configured audit loggers", () => {
-  it("and those below them log audit events, in process and over OTLP", async () => {
+describe("configured audit loggers", () => {
+  it("log audit events, as do their children, in process and over OTLP", async () => {
     const manager = await start(["billing.audit", "security"]);
     const { received, close } = await collect(`${manager.url.replace("http", "ws")}/ws/logs`);
     cleanUps.push(close);
@@ -92,7 +92,7 @@ describe("the configured audit loggers", () => {
     ]);
   });
 
-  it("leave the gateway's own audit events what they are", async () => {
+  it("do not affect the gateway's own audit events", async () => {
     const logDir = await temporaryDirectory(cleanUps);
     const manager = await LoggingManager.start({
       port: 0,
@@ -137,7 +137,7 @@ describe("audit_loggers in the configuration", () => {
     [[7], "audit_loggers[0]"],
     [[null], "audit_loggers[0]"],
     ["orchestrator.audit", "audit_loggers"],
-  ])("is not %j", async (given, text) => {
+  ])("rejects %j", async (given, text) => {
     await expect(resolved(given)).rejects.toThrow(text);
   });
 });

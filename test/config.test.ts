@@ -37,7 +37,7 @@ function ids(components: readonly { readonly id: string }[]): string[] {
   return components.map(({ id }) => id);
 }
 
-describe("without anything given", () => {
+describe("the default configuration", () => {
   test("runs OTLP, WebSocket, files and console on loopback", async () => {
     const config = await resolved({});
     expect(config).toMatchObject({
@@ -53,13 +53,13 @@ describe("without anything given", () => {
     expect(ids(config.exporters)).toEqual(["websocket", "file", "audit-file", "console"]);
   });
 
-  test("has no receivers where it is embedded", async () => {
+  test("has no receivers when embedded", async () => {
     const config = await resolveConfig({ env: {}, flags: {}, cwd: "/", base: "embedded" });
     expect(ids(config.receivers)).toEqual([]);
     expect(ids(config.exporters)).toEqual(["websocket", "file", "audit-file", "console"]);
   });
 
-  test("gives components the defaults of their plugin's schema", async () => {
+  test("fills in the defaults of each plugin's schema", async () => {
     const { exporters } = await resolved({});
     expect(exporters[1]?.options).toEqual({
       path: "orchestrator.log",
@@ -68,13 +68,13 @@ describe("without anything given", () => {
     });
   });
 
-  test("trusts the frontend of the original system until it is told not to", async () => {
+  test("trusts the frontend of the original system unless configured otherwise", async () => {
     expect(await resolved({})).toMatchObject({ trustsDefaultOrigins: true });
     const text = "trust_default_origins: false";
     expect(await resolved({ text })).toMatchObject({ trustsDefaultOrigins: false });
   });
 
-  test("bounds what HTTP clients can take, and each limit can be set", async () => {
+  test("limits the resources of HTTP clients, and each limit is configurable", async () => {
     expect((await resolved({})).http).toEqual({
       connectionsMax: 1000,
       connectionsPerAddressMax: 1000,
@@ -95,7 +95,7 @@ describe("without anything given", () => {
     });
   });
 
-  test("is frozen to its depth", async () => {
+  test("is deeply frozen", async () => {
     const config = await resolved({ text: "exporters: { file: { backups: 1 } }" });
     expect(Object.isFrozen(config)).toBe(true);
     expect(Object.isFrozen(config.exporters)).toBe(true);
@@ -105,7 +105,7 @@ describe("without anything given", () => {
   });
 });
 
-test("a processor's on_error is one of three, and absent if it is not given", async () => {
+test("a processor's on_error has three valid values and is undefined by default", async () => {
   const workspace = await Workspace.create({
     "plain.mjs": `import { defineProcessor, z } from "tailgate/plugin";
       const open = () => ({ process: (record) => record });
@@ -126,7 +126,7 @@ test("a processor's on_error is one of three, and absent if it is not given", as
 });
 
 describe("sources", () => {
-  test("flags win over the environment, the environment over the file, the file over defaults", async () => {
+  test("flags override the environment, the environment the file, the file the defaults", async () => {
     const text = "port: 1\nlog_level: error\nlog_dir: from-file\nhost: localhost";
     const env = { ORCHESTRATOR_PORT: "2", LOG_LEVEL: "warn", MADROX_LOG_DIR: "/m", LOG_DIR: "/l" };
     const flags = { port: 3, logDir: "from-flag" };
@@ -146,7 +146,7 @@ describe("sources", () => {
     });
   });
 
-  test("MADROX_LOG_DIR wins over LOG_DIR, and an empty variable does not count", async () => {
+  test("MADROX_LOG_DIR overrides LOG_DIR, and empty variables are ignored", async () => {
     const env = {
       MADROX_LOG_DIR: "",
       LOG_DIR: "/from-log-dir",
@@ -156,7 +156,7 @@ describe("sources", () => {
     expect(await resolved({ env })).toMatchObject({ logDir: "/from-log-dir", port: 8001 });
   });
 
-  test("a relative log directory is in the working directory, not beside the file", async () => {
+  test("resolves a relative log directory against the working directory, not the file", async () => {
     await using workspace = await Workspace.create({ "etc/tailgate.yaml": "log_dir: logs" });
     const file = "etc/tailgate.yaml";
     const config = await resolveConfig({ file, env: {}, flags: {}, cwd: workspace.directory });
@@ -164,7 +164,7 @@ describe("sources", () => {
     expect(config.file).toBe(workspace.path("etc/tailgate.yaml"));
   });
 
-  test("tailgate.yaml in the working directory counts where no file is named", async () => {
+  test("reads tailgate.yaml from the working directory if no file is given", async () => {
     await using workspace = await Workspace.create({ "tailgate.yaml": "port: 7" });
     const sources = { env: {}, flags: {}, cwd: workspace.directory };
     expect(await resolveConfig(sources)).toMatchObject({
@@ -174,13 +174,13 @@ describe("sources", () => {
     expect(await resolveConfig({ ...sources, base: "embedded" })).toMatchObject({ port: 8001 });
   });
 
-  test("--otlp-port is the OTLP receiver's port, MAX_WS_CONNECTIONS the WebSocket exporter's limit", async () => {
+  test("--otlp-port sets the OTLP receiver's port, MAX_WS_CONNECTIONS the WebSocket exporter's limit", async () => {
     const config = await resolved({ flags: { otlpPort: 0 }, env: { MAX_WS_CONNECTIONS: "7" } });
     expect(config.receivers[0]?.options).toMatchObject({ port: 0 });
     expect(config.exporters[0]?.options).toMatchObject({ max_connections: 7 });
   });
 
-  test("MAX_WS_CONNECTIONS does not matter without a WebSocket, --otlp-port without OTLP is refused", async () => {
+  test("ignores MAX_WS_CONNECTIONS without a WebSocket, and rejects --otlp-port without OTLP", async () => {
     const text = "receivers: {}\nexporters: { console: }";
     expect(ids((await resolved({ text, env: { MAX_WS_CONNECTIONS: "7" } })).exporters)).toEqual([
       "console",
@@ -190,7 +190,7 @@ describe("sources", () => {
     );
   });
 
-  test("sections of a program stand in the file's place and are not substituted", async () => {
+  test("sections passed by a program replace those of the file and are not substituted", async () => {
     const config = await resolveConfig({
       text: "port: 9\nexporters: { console: }",
       document: { exporters: { file: { path: "a.log" } }, receivers: undefined },
@@ -207,7 +207,7 @@ describe("sources", () => {
 });
 
 describe("components", () => {
-  test("a section in the file replaces the default one, in the file's order", async () => {
+  test("a section in the file replaces the default one and keeps the file's order", async () => {
     const config = await resolved({
       text: "exporters:\n  console:\n  file/b: {path: b.log}\n  file/a: {path: a.log}",
     });
@@ -225,7 +225,7 @@ describe("components", () => {
     expect([config.receivers, config.exporters]).toEqual([[], []]);
   });
 
-  test("files side by side are taken where none is written by two", async () => {
+  test("several file exporters are valid if no two write to the same file", async () => {
     const text = `exporters:
       file: {backups: 2}
       file/old: {path: orchestrator.log.3}
@@ -235,7 +235,7 @@ describe("components", () => {
     expect(ids(exporters)).toEqual(["file", "file/old", "file/errors", "audit-file"]);
   });
 
-  test("what is delivery's does not reach the plugin", async () => {
+  test("delivery options are not passed to the plugin", async () => {
     const text =
       "exporters: { console: { level: fatal, queue_bytes: 9, timeout_seconds: 0.5 }, file: }";
     const [given, byDefault] = (await resolved({ text })).exporters;
@@ -246,7 +246,7 @@ describe("components", () => {
   });
 });
 
-describe("problems", () => {
+describe("configuration errors", () => {
   test.each([
     [
       "exporters: {file: {max_byte: 1}}",
@@ -338,7 +338,7 @@ describe("problems", () => {
     expect(await problemOf(text)).toContain(problem);
   });
 
-  test("name the variable or the flag that a value is from", async () => {
+  test("name the variable or flag that the value came from", async () => {
     expect(await problemOf({ env: { ORCHESTRATOR_PORT: "http" } })).toBe(
       'ORCHESTRATOR_PORT: expected integer from 0 to 65535; found "http"',
     );
@@ -350,7 +350,7 @@ describe("problems", () => {
     );
   });
 
-  test("are all told at once, one a line", async () => {
+  test("are reported together, one per line", async () => {
     const text =
       "port: x\nhst: a\nexporters: { file: { backups: -1 }, nope: {}, console: { colour: auto } }";
     const { code, exitCode, lines } = await errorOf({ text });
@@ -391,7 +391,7 @@ describe("problems", () => {
     ]);
   });
 
-  test("long values are cut", async () => {
+  test("truncate long values", async () => {
     expect((await problemOf(`port: ${"9".repeat(300)}x`)).length).toBeLessThan(150);
   });
 });
@@ -405,7 +405,7 @@ describe("the bind address", () => {
     "localhost",
     "LOCALHOST",
     "0:0:0:0:0:0:0:1",
-  ])("%s is loopback", async (host) => {
+  ])("accepts %s as loopback", async (host) => {
     expect((await resolved({ flags: { host } })).host).toBe(host === "[::1]" ? "::1" : host);
   });
 
@@ -419,14 +419,14 @@ describe("the bind address", () => {
     "127.1",
     " 127.0.0.1",
     "::1%nowhere",
-  ])("%s is refused", async (host) => {
+  ])("rejects %s", async (host) => {
     const { code, exitCode, lines } = await errorOf({ flags: { host } });
     expect([code, exitCode]).toEqual(["BIND_REFUSED", 78]);
     expect(lines[0]).toContain(`--host: ${JSON.stringify(host)} is not a loopback address`);
   });
 });
 
-describe("the file", () => {
+describe("the configuration file", () => {
   test.each([
     ["port: 1\nport: 2", "configuration:2:1: Map keys must be unique"],
     ["receivers: {otlp: {}, otlp: {}}", "configuration:1:23: Map keys must be unique"],
@@ -435,11 +435,11 @@ describe("the file", () => {
     ["? [a, b]\n: 1", "configuration:1:3: a key must be plain text"],
     ["a: &a [1, *a]", "configuration:1:11: *a is inside the value that it refers to"],
     ["port: 1\n---\nport: 2", "configuration:2:1: Source contains multiple documents"],
-  ])("%j is refused with line and column", async (text, problem) => {
+  ])("rejects %j with line and column", async (text, problem) => {
     expect((await errorOf({ text })).lines[1]).toContain(problem);
   });
 
-  test("merge keys bring what is not there, the first of a list before the others", async () => {
+  test("merge keys add missing keys only, and earlier mappings of a list take precedence", async () => {
     const text = `
 x-base: &base { level: ERROR, queue_bytes: 7 }
 x-slow: &slow { timeout_seconds: 9, queue_bytes: 8, level: INFO }
@@ -457,7 +457,7 @@ exporters:
     ]);
   });
 
-  test("keys that begin with x- are nobody's, wherever keys are fixed", async () => {
+  test("keys that begin with x- are ignored wherever the set of keys is fixed", async () => {
     const text = `
 x-note: [1, "\${env:UNSET}", { a: 1 }]
 journal: { x-why: tests, system_days: 2 }
@@ -472,7 +472,7 @@ exporters: { console: { x-note: here, color: never }, otlp: { endpoint: http://a
     expect(exporters[0]!.options).not.toHaveProperty("x-note");
   });
 
-  test("a slip beside extensions and merge keys still gets its suggestion", async () => {
+  test("suggests a correction for a typo next to extensions and merge keys", async () => {
     const text = "x-a: &a { max_byte: 1 }\nexporters:\n  file: { <<: *a }";
     expect(await problemOf(text)).toBe(
       'exporters.file.max_byte: unknown key; did you mean "max_bytes"?',
@@ -491,11 +491,11 @@ exporters: { console: { x-note: here, color: never }, otlp: { endpoint: http://a
     ["<<:", "<< must merge a mapping or a list of mappings"],
     ["a: &a { <<: *a }", "configuration:1:13: *a is inside the value that it refers to"],
     ["x-a: &a {}\nport: 1\n<<: *a\nport: 2", "configuration:4:1: Map keys must be unique"],
-  ])("%j is refused at its place", async (text, problem) => {
+  ])("reports %j at its position", async (text, problem) => {
     expect((await errorOf({ text })).lines.join("\n")).toContain(problem);
   });
 
-  test("mappings that merge each other without measure are refused at once", async () => {
+  test("rejects mappings that merge each other exponentially without delay", async () => {
     const letters = "abcdefghij".split("");
     const bomb = letters.slice(1).map((letter, index) => {
       const before = Array.from({ length: 9 }, () => `*${letters[index]}`).join();
@@ -505,7 +505,7 @@ exporters: { console: { x-note: here, color: never }, otlp: { endpoint: http://a
     expect((await errorOf({ text })).lines[1]).toContain("<< merges too much");
   }, 5_000);
 
-  test("one that is no mapping, has no such anchor, or multiplies beyond all measure is refused", async () => {
+  test("rejects merges of non-mappings, unknown anchors and exponential expansion", async () => {
     const letters = "bcdefghij".split("");
     const bomb = letters.map((letter, index) => {
       const before = "abcdefghij"[index];
@@ -522,7 +522,7 @@ exporters: { console: { x-note: here, color: never }, otlp: { endpoint: http://a
     }
   });
 
-  test("one that is not there, no file or not UTF-8 is unreadable", async () => {
+  test("reports a missing file, a directory and invalid UTF-8 as unreadable", async () => {
     await using workspace = await Workspace.create();
     await workspace.write("latin1.yaml", Uint8Array.from([0x61, 0x3a, 0x20, 0xe9]));
     for (const file of ["missing.yaml", ".", "latin1.yaml"]) {
@@ -534,7 +534,7 @@ exporters: { console: { x-note: here, color: never }, otlp: { endpoint: http://a
     }
   });
 
-  test("whatever it holds, the answer is a configuration or a coded error", async () => {
+  test("yields a configuration or a coded error for arbitrary content", async () => {
     const words =
       "port~: ~\n~  ~exporters~file~{~}~[~]~&a ~*a~!!binary ~${env:A:-~<<~'~\"~- ~? ~|~#~%~\t~\0~__proto__~1e9~.nan";
     const texts = fc
@@ -554,20 +554,20 @@ exporters: { console: { x-note: here, color: never }, otlp: { endpoint: http://a
 });
 
 describe("substitution", () => {
-  test("a value that is one substitution has the type of its text", async () => {
+  test("a value that consists of one substitution takes the type of its text", async () => {
     const text = 'port: "${env:PORT:-8002}"\nhost: ${env:BIND}';
     const env = { BIND: "localhost" };
     expect(await resolved({ text, env })).toMatchObject({ port: 8002, host: "localhost" });
     expect(await resolved({ text, env: { ...env, PORT: "0x10" } })).toMatchObject({ port: 16 });
   });
 
-  test("a text option takes digits as text", async () => {
+  test("a string option accepts digits as a string", async () => {
     const text = "exporters: { file: { path: '${env:NAME}' } }";
     const { exporters } = await resolved({ text, env: { NAME: "2024" } });
     expect(exporters[0]?.options).toMatchObject({ path: "2024" });
   });
 
-  test("inside a text it stays a text", async () => {
+  test("a substitution inside a string yields a string", async () => {
     const env = { HOME: "/root", DAY: "7" };
     expect(await resolved({ text: "log_dir: ${env:HOME}/logs-${env:DAY}", env })).toMatchObject({
       logDir: "/root/logs-7",
@@ -577,20 +577,20 @@ describe("substitution", () => {
     );
   });
 
-  test("the default stands for an unset and for an empty variable", async () => {
+  test("uses the default if the variable is unset or empty", async () => {
     const text = "log_dir: ${env:DIR:-/fallback}/x";
     expect(await resolved({ text })).toMatchObject({ logDir: "/fallback/x" });
     expect(await resolved({ text, env: { DIR: "" } })).toMatchObject({ logDir: "/fallback/x" });
     expect(await resolved({ text, env: { DIR: "/given" } })).toMatchObject({ logDir: "/given/x" });
   });
 
-  test("an unset variable without a default is refused with the key's path", async () => {
+  test("rejects an unset variable without a default, naming the key's path", async () => {
     expect(await problemOf("exporters: { file: { path: '${env:NAME}.log' } }")).toBe(
       "exporters.file.path: the environment variable NAME is not set; set it, or add a default: ${env:NAME:-default}",
     );
   });
 
-  test("never becomes structure, and never applies to keys or to what it brought", async () => {
+  test("never yields structure, and applies neither to keys nor to substituted values", async () => {
     const env = { A: "{file: {}}", B: "${env:C}", C: "x", PORT: "1\nhost: 0.0.0.0" };
     expect(await problemOf({ text: "exporters: ${env:A}", env })).toBe(
       'exporters: expected mapping; found "{file: {}}"',
@@ -602,7 +602,7 @@ describe("substitution", () => {
     expect(await problemOf({ text: "port: ${env:PORT}", env })).toContain("port: expected integer");
   });
 
-  test("$${ is a plain ${, and any other ${ is refused", async () => {
+  test("$${ yields a literal ${, and any other ${ is rejected", async () => {
     expect(await resolved({ text: "log_dir: /$${env:A}" })).toMatchObject({ logDir: "/${env:A}" });
     for (const text of ["log_dir: /${HOME}", "log_dir: /${env:}", "log_dir: '/${env:A'"]) {
       expect(await problemOf(text)).toBe(
@@ -611,12 +611,12 @@ describe("substitution", () => {
     }
   });
 
-  test("very many substitutions without an end are refused without delay", async () => {
+  test("rejects deeply nested unterminated substitutions without delay", async () => {
     const text = `host: "${"${env:A:-".repeat(100_000)}"`;
     expect(await problemOf(text)).toContain("host: write a substitution as ${env:NAME}");
   }, 5_000);
 
-  test("a text without a substitution is not touched", async () => {
+  test("leaves strings without a substitution unchanged", async () => {
     const plain = fc
       .string()
       .filter(

@@ -130,7 +130,7 @@ describe("with a gateway in another process", () => {
     return () => gateway[Symbol.asyncDispose]();
   });
 
-  test("envelopes are those of the in-process manager, with the service", async () => {
+  test("produces the envelopes of the in-process manager, plus the service", async () => {
     await using workspace = await Workspace.create();
     const manager = await LoggingManager.start({
       port: 0,
@@ -178,7 +178,7 @@ describe("with a gateway in another process", () => {
     });
   });
 
-  test("an audit event that is logged again with its key is stored once", async () => {
+  test("stores an audit event that is logged again with its key only once", async () => {
     const client = await gateway.client();
     const connection = await connect({ endpoint });
     const event = { eventType: "state_change", instanceId: "i-2" };
@@ -201,7 +201,7 @@ describe("with a gateway in another process", () => {
   });
 });
 
-test("an outage and a restart on the same journal lose and repeat nothing", async () => {
+test("loses and duplicates nothing over an outage and a restart on the same journal", async () => {
   const port = await freePort();
   const config = `{ port: 0, log_dir: logs, receivers: { otlp: { port: ${port} } },
     exporters: { file: {}, audit-file: {} } }`;
@@ -252,7 +252,7 @@ function readLines(path: string): Record<string, unknown>[] {
 }
 
 describe("the queue", () => {
-  test("is bounded; what it drops is counted and reported in one line", async () => {
+  test("is bounded, and reports the number of dropped records in one line", async () => {
     const endpoint = `http://127.0.0.1:${await freePort()}`;
     const connection = await connect({ endpoint, queueCapacity: 10, requestTimeoutMs: 100 });
     const logger = connection.getLogger("orchestrator.server");
@@ -306,7 +306,7 @@ describe("the queue", () => {
     expect(connection.status).toMatchObject({ pending: 0, sent: 3, dropped: { rejected: 1 } });
   });
 
-  test("keeps a batch that the destination does not take now", async () => {
+  test("retains a batch that the destination temporarily rejects", async () => {
     const peer = await openPeer();
     peer.next.push(answer(500), answer(401));
     const connection = await connect({ endpoint: peer.url });
@@ -364,7 +364,7 @@ describe("an audit event", () => {
     expect(connection.status).toMatchObject({ sentAuditEvents: 1, lastError: undefined });
   });
 
-  test("that nobody could get is not stored", async () => {
+  test("is not stored if it cannot be delivered", async () => {
     const endpoint = `http://127.0.0.1:${await freePort()}`;
     const connection = await connect({ endpoint, auditTimeoutMs: 200 });
     const error = await errorOf(connection.audit(event));
@@ -374,7 +374,7 @@ describe("an audit event", () => {
     await vi.waitFor(() => expect(lines.join()).toContain("was not confirmed"), WAIT);
   });
 
-  test("without a type, or after the stop, is rejected", async () => {
+  test("is rejected without a type or after stop", async () => {
     const peer = await openPeer();
     const connection = await connect({ endpoint: peer.url });
     const untyped = await errorOf(connection.audit({ event_type: "x" } as never));
@@ -385,7 +385,7 @@ describe("an audit event", () => {
     expect(peer.received).toHaveLength(0);
   });
 
-  test("goes out in the order of the calls, past a queue that is stuck", async () => {
+  test("is sent in call order, and bypasses a blocked queue", async () => {
     const peer = await openPeer((response, { records }) => {
       const isAudit = records[0]!.attributes.has("event_type");
       if (isAudit) response.writeHead(200, JSON_TYPE).end("{}");
@@ -400,7 +400,7 @@ describe("an audit event", () => {
 });
 
 describe("options", () => {
-  test("that are unknown or not valid are listed", async () => {
+  test("are validated, and all errors are listed", async () => {
     const options = { endpont: "http://a", batchSize: 0, logLevel: "LOUD" };
     const error = await errorOf(LoggingManager.connect(options as never));
     expect(error.code).toBe("CONFIG_INVALID");
@@ -431,7 +431,7 @@ describe("options", () => {
     expect(peer.received).toHaveLength(2);
   });
 
-  test("default to the variables of OpenTelemetry, and then to port 4318", async () => {
+  test("default to OpenTelemetry's environment variables, then to port 4318", async () => {
     const peer = await openPeer();
     vi.stubEnv("OTEL_EXPORTER_OTLP_ENDPOINT", `${peer.url}/base`);
     vi.stubEnv("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=b");
@@ -448,7 +448,7 @@ describe("options", () => {
     expect((await connect({})).status.endpoint).toBe("http://127.0.0.1:4318/v1/logs");
   });
 
-  test("choose the levels and the audit loggers", async () => {
+  test("set the levels and the audit loggers", async () => {
     const peer = await openPeer();
     const connection = await connect({
       endpoint: peer.url,
@@ -489,7 +489,7 @@ describe("options", () => {
     expect(peer.received[0]!.records).toHaveLength(512);
   });
 
-  test("limit the time of a request, of audit, and of the stop", async () => {
+  test("set the timeouts of requests, audit and stop", async () => {
     const peer = await openPeer(() => false);
     const connection = await connect({
       endpoint: peer.url,
@@ -507,7 +507,7 @@ describe("options", () => {
   });
 });
 
-describe("the end of the process", () => {
+describe("process exit", () => {
   const WORKER = `
     import { logs } from "@opentelemetry/api";
     import { LoggingManager } from "tailgate";
@@ -545,7 +545,7 @@ describe("the end of the process", () => {
       "SIGTERM",
     ],
     ["after stop", "log(); await logging.stop(); process.exit(4);", 4],
-  ])("%s sends what was logged", async (_, end, expected) => {
+  ])("%s sends all logged records", async (_, end, expected) => {
     const peer = await openPeer();
     const program = await run(end, peer.url);
     expect(program.stderr).toBe("");
@@ -554,7 +554,7 @@ describe("the end of the process", () => {
     expect(peer.messages).toHaveLength(MESSAGES.length);
   });
 
-  test("by a signal sends nothing with handleSignals: false", async () => {
+  test("by a signal sends nothing if handleSignals is false", async () => {
     const peer = await openPeer();
     const end = `await logging.stop();
       const other = await LoggingManager.connect({ handleSignals: false });
@@ -566,7 +566,7 @@ describe("the end of the process", () => {
     expect(peer.messages).toEqual([]);
   });
 
-  test("by process.exit() reports what was not sent", async () => {
+  test("by process.exit() reports unsent records", async () => {
     const peer = await openPeer();
     const program = await run("log(); process.exit(5);", peer.url);
     expect(await program.ended).toBe(5);
@@ -582,7 +582,7 @@ describe("the end of the process", () => {
       "logger.info('lost'); logging.logAuditEvent({ eventType: 'x' }); setInterval(() => {}, 1000); process.kill(process.pid, 'SIGINT');",
       "SIGINT",
     ],
-  ])("%s waits only so long for a gateway that is away", async (_, end, expected) => {
+  ])("%s waits a bounded time for an unreachable gateway", async (_, end, expected) => {
     const startedAtMs = performance.now();
     const program = await run(end, `http://127.0.0.1:${await freePort()}`);
     expect(await program.ended).toBe(expected);

@@ -95,7 +95,7 @@ describe("a field", () => {
     .map((parts) => parts.join("."))
     .filter((text) => text !== "");
 
-  test("is found as the first definition has it, in data, metadata and details", () => {
+  test("resolves like the reference implementation in data, metadata and details", () => {
     const property = fc.property(
       extras,
       path,
@@ -117,7 +117,7 @@ describe("a field", () => {
     fc.assert(property, { numRuns: 3000 });
   });
 
-  test("is compared by its JSON, in full", () => {
+  test("is compared by its complete JSON", () => {
     const property = fc.property(fc.jsonValue({ maxDepth: 3 }), fc.nat(20), (value, cut) => {
       const json = JSON.stringify(value);
       const text = typeof value === "string" ? value : json;
@@ -130,7 +130,7 @@ describe("a field", () => {
     fc.assert(property, { numRuns: 1000 });
   });
 
-  test("with 2000 dots takes linear time, also against a record made for it", () => {
+  test("with 2000 dots takes linear time, even against an adversarial record", () => {
     // Each object holds what remains of the path under "a", "a.a" and "a.a.a".
     const trap = (depth: number): Extras =>
       depth === 0
@@ -148,8 +148,8 @@ describe("a field", () => {
   });
 });
 
-describe("a text", () => {
-  test("of any length is found wherever it stands", () => {
+describe("a text term", () => {
+  test("of any length matches at any position", () => {
     const letters = fc.constantFrom("q", "x", "qxq", "qx".repeat(150), "q".repeat(260));
     const text = fc.array(letters, { maxLength: 12 }).map((parts) => parts.join(""));
     const property = fc.property(text, text, text, (before, wanted, after) => {
@@ -163,7 +163,7 @@ describe("a text", () => {
     fc.assert(property, { numRuns: 500 });
   });
 
-  test("takes linear time against a record made for it", () => {
+  test("takes linear time against an adversarial record", () => {
     // V8's own search compares each of the million characters with up to 2000 of the text.
     const record = envelopeOf({ field: "a".repeat(4 << 20) });
     const ms = cpuMs(() => {
@@ -206,7 +206,7 @@ describe("pasted text", () => {
     "running -> terminated",
     "job -- done",
     "tailgate tail --no-follow --level=debug",
-  ])("%s finds its record, and only that one", (text) => {
+  ])("%s matches its own record and no other", (text) => {
     const record = messageWith(`before ${text} after`);
     expect(isMatch(text, record)).toBe(true);
     expect(isMatch(`"${text}"`, record)).toBe(true);
@@ -215,7 +215,7 @@ describe("pasted text", () => {
     if (!/[ ]/.test(text)) expect(isMatch(`-${text}`, record)).toBe(false);
   });
 
-  test("of any shape finds its record, with quotes and, if it needs none, without", () => {
+  test("of any shape matches its record when quoted, and unquoted if it needs no quotes", () => {
     const piece = fc.constantFrom(
       ...["http", "a", "B7", "12", ".", ":", "://", "/", "\\", "-", ">", "=", "@", "[", "]", "%"],
       ...["level", "é", "{", "}", "'", "#", "|", " ", '"', "\n", "\\d", "file.py"],
@@ -232,7 +232,7 @@ describe("pasted text", () => {
     fc.assert(property, { numRuns: 2000 });
   });
 
-  test("that looks like a field matches the field, too; quotes tell one from the other", () => {
+  test("that looks like a field also matches the field; quotes distinguish the two", () => {
     const field = envelopeOf({ "file.py": 42, details: { role: "worker" } });
     const text = messageWith("at file.py:42 with details.role:worker");
     for (const q of ["file.py:42", "details.role:worker", "file.py:42 details.role:worker"]) {
@@ -245,16 +245,16 @@ describe("pasted text", () => {
     expect([isMatch('"file.py:42"', field), isMatch('"file.py:42"', text)]).toEqual([false, true]);
   });
 
-  test("is never taken for the text of a name that is a field's alone", () => {
+  test("never matches the text of a name that is reserved for a field", () => {
     const names = ["logger", "action", "instance_id", "service", "trace_id", "span_id"];
     for (const name of names) expect(isMatch(`${name}:x`, messageWith(`${name}:x`))).toBe(false);
     expect(isMatch("instance_id:x", envelopeOf({ instance_id: "x" }, "audit_log"))).toBe(true);
   });
 });
 
-describe("a half-typed term", () => {
+describe("an incomplete term", () => {
   test.each(["level", "type", "logger", "action", "instance_id", "service", "trace_id", "span_id"])(
-    "%s: is an error, also after a minus, among others, before a space",
+    "%s: is an error, also when negated, followed by other terms or by a space",
     (name) => {
       for (const q of [`${name}:`, `-${name}:`, `x ${name}: y`, `${name}:\t`]) {
         expect(errorOf({ q })).toContain(`${name}:" is invalid: a value is missing after`);
@@ -271,15 +271,15 @@ describe("a half-typed term", () => {
   );
 });
 
-describe("the limits", () => {
-  test.each(["type", "level", "logger", "q"])("%s has 4096 characters at most", (name) => {
+describe("limits", () => {
+  test.each(["type", "level", "logger", "q"])("%s is limited to 4096 characters", (name) => {
     expect(errorOf({ [name]: "x".repeat(5000) })).toContain(
       `The filter's ${name} has 5000 characters; at most 4096 are allowed.`,
     );
     if (name === "q" || name === "logger") parseFilter({ [name]: "x".repeat(4096) });
   });
 
-  test("a filter has 64 terms at most, over all parameters", () => {
+  test("a filter is limited to 64 terms over all parameters", () => {
     const terms = (count: number): string => "x ".repeat(count);
     parseFilter({ q: terms(64) });
     parseFilter({ type: "audit", level: "INFO", logger: "a", q: terms(61) });
@@ -288,7 +288,7 @@ describe("the limits", () => {
     expect(errorOf({ q: terms(500) })).toContain("500 terms");
   });
 
-  test("errors show the beginning of a long term, and its length", () => {
+  test("errors quote the beginning of a long term and state its length", () => {
     const long = "l".repeat(4000);
     for (const query of [
       { q: `"${long}` },
@@ -303,7 +303,7 @@ describe("the limits", () => {
     }
   });
 
-  test("any text is parsed in linear time", () => {
+  test("parses any text in linear time", () => {
     const repeated = fc
       .array(fc.constantFrom("a", ":", '"', "\\", "-", " ", ".", 'a:"', "a:a"), { minLength: 1 })
       .map((parts) => parts.join(""))
@@ -319,7 +319,7 @@ describe("the limits", () => {
   });
 });
 
-test("matching term by term is the same as matching at once", () => {
+test("matching term by term equals matching all terms at once", () => {
   const term = fc.constantFrom("level:ERROR", "-level:INFO", "x", "-x", "f:x", "logger:a", "-f:y");
   const property = fc.property(fc.array(term, { maxLength: 6 }), fc.string(), (terms, text) => {
     const envelope = envelopeOf({ f: text });

@@ -107,7 +107,7 @@ function countersOf({ gateway }: RunningTailgate, id: string) {
 }
 
 describe("a gateway", () => {
-  it("carries records from the intake to every exporter, and its counters agree", async () => {
+  it("delivers records from the intake to every exporter, with consistent counters", async () => {
     const first = collector("first");
     const second = collector("second");
     const running = await start({
@@ -129,7 +129,7 @@ describe("a gateway", () => {
     }
   });
 
-  it("says at start which origins it trusts by default, if it does", async () => {
+  it("logs the origins it trusts by default at startup, if any", async () => {
     const [trusting, strict] = [
       await start({ trustsDefaultOrigins: true }),
       await start({ trustsDefaultOrigins: false }),
@@ -145,7 +145,7 @@ describe("a gateway", () => {
     expect(statuses).toEqual([200, 403]);
   });
 
-  it("does not let an exporter that throws, refuses or hangs disturb the others", async () => {
+  it("isolates exporters that throw, reject or hang", async () => {
     const good = collector("good");
     const bad = [
       exporter("throws", () => ({
@@ -179,7 +179,7 @@ describe("a gateway", () => {
     ]);
   });
 
-  it("runs records through the processors, in their order", async () => {
+  it("runs records through the processors in order", async () => {
     const seen = collector("seen");
     const running = await start({
       processors: [
@@ -217,7 +217,7 @@ describe("a gateway", () => {
     expect(lastErrorOf("broken")).toBe(undefined);
   });
 
-  it("rejects what a processor made of a record where that cannot be shown, and takes the others", async () => {
+  it("rejects a processor's result that cannot be serialized, and accepts the other records", async () => {
     const seen = collector("seen");
     const running = await start({
       processors: [
@@ -238,7 +238,7 @@ describe("a gateway", () => {
     expect(countersOf(running, "intake").dropped.get("not_encodable")).toBe(1);
   });
 
-  it("gives a receiver an intake that counts for it, and closes it first", async () => {
+  it("gives each receiver an intake that counts for it, and closes receivers first", async () => {
     const order: string[] = [];
     let host: ReceiverHost | undefined;
     const definition = defineReceiver({
@@ -265,7 +265,7 @@ describe("a gateway", () => {
     await expect(host!.intake.records([recordOf({})])).rejects.toMatchObject({ code: "STOPPED" });
   });
 
-  it("loses nothing that was taken before stop", async () => {
+  it("loses no record that was accepted before stop", async () => {
     const file = {
       ...DELIVERY,
       id: "file",
@@ -285,7 +285,7 @@ describe("a gateway", () => {
     expect(text.trimEnd().split("\n")).toHaveLength(2000);
   });
 
-  it("closes what it had opened where a later plugin fails to open", async () => {
+  it("closes the opened plugins if a later one fails to open", async () => {
     let closed = 0;
     const good = exporter("good", () => ({ write: () => {}, close: () => void closed++ }));
     const bad = exporter("bad", () => {
@@ -297,7 +297,7 @@ describe("a gateway", () => {
     expect(closed).toBe(1);
   });
 
-  it("ends the start where a plugin does not finish to open, and closes it when it does", async () => {
+  it("aborts startup if a plugin does not finish opening, and closes it once it does", async () => {
     const late = Promise.withResolvers<Exporter>();
     const hangs = {
       ...exporter("hangs", () => ({ write: () => {} })),
@@ -317,7 +317,7 @@ describe("a gateway", () => {
     await vi.waitFor(() => expect(close).toHaveBeenCalledOnce());
   });
 
-  it("says which port is in use", async () => {
+  it("reports which port is in use", async () => {
     const other = createServer().listen(0, "127.0.0.1");
     await new Promise((resolve) => other.once("listening", resolve));
     cleanUps.push(() => void other.close());
@@ -337,33 +337,33 @@ describe("the log directory", () => {
       message: expect.stringContaining(`The log directory ${logDir} ${why}`),
     });
 
-  it("is created with all above it, for us alone", async () => {
+  it("is created with its parents, accessible to the owner only", async () => {
     const logDir = join(await temporaryDirectory(cleanUps), "a", "b");
     await start({ logDir });
     const { stat } = await import("node:fs/promises");
     expect((await stat(logDir)).mode & 0o777).toBe(0o700);
   });
 
-  it("is refused where it is a link", async () => {
+  it("is rejected if it is a symbolic link", async () => {
     const parent = await temporaryDirectory(cleanUps);
     await mkdir(join(parent, "real"));
     await symlink(join(parent, "real"), join(parent, "link"));
     await refused(join(parent, "link"), "is a symbolic link");
   });
 
-  it("is refused where it is a file", async () => {
+  it("is rejected if it is a file", async () => {
     const path = join(await temporaryDirectory(cleanUps), "file");
     await writeFile(path, "");
     await refused(path, "cannot be created (EEXIST");
   });
 
-  it("is refused where everybody may write to it", async () => {
+  it("is rejected if it is world-writable", async () => {
     const path = await temporaryDirectory(cleanUps);
     await chmod(path, 0o777);
     await refused(path, "is writable by all users");
   });
 
-  it("is refused where it cannot be created", async () => {
+  it("is rejected if it cannot be created", async () => {
     await refused("/proc/tailgate", "cannot be created (ENOENT");
   });
 });

@@ -21,8 +21,8 @@ function sink() {
   return { lines, write };
 }
 
-describe("lines of one kind", () => {
-  test("are written up to a limit, whatever varies in them, and the others are counted and summed up", () => {
+describe("similar lines", () => {
+  test("are written up to a limit regardless of their variable parts; the rest is counted and summarized", () => {
     const { lines, write } = sink();
     const log = hostLogger("tailgate.intake", write);
     for (let index = 1; index <= 3000; index++) log.warning(`Two audit events have k${index}.`);
@@ -39,7 +39,7 @@ describe("lines of one kind", () => {
     expect(lines).toHaveLength(KIND_LINES_MAX + 1);
   });
 
-  test("are told apart by level, logger and first words, so that a flood hides nothing else", () => {
+  test("are grouped by level, logger and first words, so a flood hides no other line", () => {
     const { lines, write } = sink();
     const log = hostLogger("tailgate.http", write);
     for (let index = 0; index < 50; index++) log.error(`GET /api/logs/${index} failed.`, "why");
@@ -53,7 +53,7 @@ describe("lines of one kind", () => {
     ]);
   });
 
-  test("are written again in the next minute, after the summary of the last one", () => {
+  test("are written again in the next minute, after a summary of the previous one", () => {
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance", "Date"] });
     onTestFinished(() => void vi.useRealTimers());
     const { lines, write } = sink();
@@ -68,7 +68,7 @@ describe("lines of one kind", () => {
   });
 });
 
-test("a logger writes a bounded number of lines in a minute, even if each one is of another kind", () => {
+test("a logger writes a bounded number of lines per minute, even if all differ", () => {
   const { lines, write } = sink();
   const log = hostLogger("tailgate.exporter.mine", write);
   const letters = (index: number): string =>
@@ -80,7 +80,7 @@ test("a logger writes a bounded number of lines in a minute, even if each one is
   expect(lines.at(-1)).toContain(" - WARNING - 500 more lines of this kind ");
 });
 
-test("3 000 events with one key, and conflicts of 3 000 keys, write a few lines; the rest is counted", async () => {
+test("3 000 events with one key and conflicts of 3 000 keys write a few lines; the rest is counted", async () => {
   const { lines, write } = sink();
   await using workspace = await Workspace.create();
   const logging = await LoggingManager.start({
@@ -106,7 +106,7 @@ test("3 000 events with one key, and conflicts of 3 000 keys, write a few lines;
   expect(warnings().at(-1)).toContain(`${5999 - KIND_LINES_MAX} more lines of this kind`);
 });
 
-test("a listener of the client that throws at every event is reported once a minute", () => {
+test("a client listener that throws on every event is reported once a minute", () => {
   vi.useFakeTimers({ toFake: ["performance"] });
   const report = vi.spyOn(console, "error").mockImplementation(() => {});
   onTestFinished(() => {

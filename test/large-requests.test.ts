@@ -79,21 +79,21 @@ it.each([
   "a key again and again",
   "a name of 4 MB",
   "a text of 1 MiB",
-])("%s: the answer says for good what became of it, and no turn is long", async (name) => {
+])("%s: the response is final, and no turn of the event loop is long", async (name) => {
   await longestTurn();
   const { status, text } = await post(name);
   expect(HEAVY[name]!.statuses.includes(status) ? "" : text).toBe("");
   expect(await longestTurn()).toBeLessThan(TURN_CPU_MS_MAX);
 });
 
-it("20 MiB of records that are not compressed: no turn is long", async () => {
+it("20 MiB of uncompressed records: no turn of the event loop is long", async () => {
   await longestTurn();
   const sent = await post("20 MiB of ordinary records in JSON", "identity");
   expect(sent).toEqual({ status: 200, text: "{}" });
   expect(await longestTurn()).toBeLessThan(TURN_CPU_MS_MAX);
 });
 
-it("others are answered while a large request is worked on", async () => {
+it("other requests are answered while a large one is processed", async () => {
   const sent = post("20 MiB of ordinary records in a rare form of JSON");
   const done = sent.then(() => true);
   let answers = 0;

@@ -56,7 +56,7 @@ async function auditLines(logDir: string): Promise<unknown[]> {
 }
 
 describe("LoggingManager", () => {
-  it("carries a message to clients and into the file", async () => {
+  it("delivers a message to clients and to the file", async () => {
     const { manager, logDir, client } = await start();
     manager
       .getLogger("orchestrator.instance_manager")
@@ -79,7 +79,7 @@ describe("LoggingManager", () => {
     expect(await fileLines(join(logDir, "orchestrator.log"))).toEqual([envelope!.data]);
   });
 
-  it("carries an audit event to clients and into the day's file, and not into orchestrator.log", async () => {
+  it("delivers an audit event to clients and the day's file, not to orchestrator.log", async () => {
     const { manager, logDir, client } = await start();
     manager.logAuditEvent({
       eventType: "instance_spawn",
@@ -113,7 +113,7 @@ describe("LoggingManager", () => {
     expect(await readFile(join(logDir, "orchestrator.log"), "utf8")).toBe("");
   });
 
-  it("takes an audit event that cannot be read, and does not throw", async () => {
+  it("accepts an audit event with unreadable fields without throwing", async () => {
     const { manager, client } = await start();
     const hostile = {
       eventType: "state_change",
@@ -162,7 +162,7 @@ describe("LoggingManager", () => {
     expect(metrics).toMatch(/_dropped_total\{[^}]*reason="untyped_event"[^}]*\} 8\b/);
   });
 
-  it("tells module, function and line from WARNING up", async () => {
+  it("records module, function and line from WARNING up", async () => {
     const { manager, client } = await start();
     const logger = manager.getLogger("orchestrator.server");
     function spawnInstance(): void {
@@ -179,7 +179,7 @@ describe("LoggingManager", () => {
     expect(placed!.data["line"]).toBeGreaterThan(0);
   });
 
-  it("tells the place of calls at the level that is asked for, or never", async () => {
+  it("records call sites from the configured level up, or never", async () => {
     const { manager, client } = await start({ callSiteLevel: "INFO", registerGlobally: false });
     manager.getLogger("a").info("placed");
     expect((await client.take(1))[0]!.data).toMatchObject({ module: "logging-manager.test" });
@@ -188,13 +188,13 @@ describe("LoggingManager", () => {
     expect((await never.client.take(1))[0]!.data).toMatchObject({ module: "" });
   });
 
-  it("takes what the caller says of the place over what the stack says", async () => {
+  it("prefers the caller's call site fields to those of the stack", async () => {
     const { manager, client } = await start();
     manager.getLogger("a").error("m", { "code.function.name": "app.run", "code.line.number": 7 });
     expect((await client.take(1))[0]!.data).toMatchObject({ module: "", function: "run", line: 7 });
   });
 
-  it("keeps exceptions in fields of their own", async () => {
+  it("stores exceptions in separate fields", async () => {
     const { manager, client } = await start();
     const logger = manager.getLogger("a");
     logger.error("as the extras", new TypeError("boom"));
@@ -216,7 +216,7 @@ describe("LoggingManager", () => {
     }
   });
 
-  it("keeps the message where the extras cannot be looked at, and does not throw", async () => {
+  it("retains the message if the extras cannot be inspected, and does not throw", async () => {
     const { manager, client } = await start();
     const { proxy, revoke } = Proxy.revocable({}, {});
     revoke();
@@ -228,7 +228,7 @@ describe("LoggingManager", () => {
     expect(data[1]).toMatchObject({ n: 1, exception: expect.stringMatching(/^\[not readable: /) });
   });
 
-  it("shows each name once: of two that JSON cannot tell apart the last value counts", async () => {
+  it("shows each name once: the last of several values with equal JSON names wins", async () => {
     const { manager, logDir } = await start();
     const surrogates = { "k\ud800": 1, other: 2, "k\udc00": 3 };
     manager.getLogger("a").info("names", { ...surrogates, inside: surrogates });
@@ -239,7 +239,7 @@ describe("LoggingManager", () => {
     expect(fields!.match(/"exception\.type":"\w+"/g)).toEqual(['"exception.type":"TypeError"']);
   });
 
-  it("takes undefined extras for absent ones", async () => {
+  it("treats undefined extras as absent", async () => {
     const { manager, client } = await start();
     const spanContext = { traceId: "7e".repeat(16), spanId: "5a".repeat(8), traceFlags: 1 };
     manager.provider.getLogger("a").emit({
@@ -253,7 +253,7 @@ describe("LoggingManager", () => {
     });
   });
 
-  it("leaves out and counts what is below the level, but not audit events", async () => {
+  it("filters and counts records below the level, except audit events", async () => {
     const { manager, client } = await start({ logLevel: "error" });
     const logger = manager.getLogger("orchestrator.server");
     logger.debug("no");
@@ -269,7 +269,7 @@ describe("LoggingManager", () => {
     expect(metrics).toMatch(/^tailgate_records_received_total\{[^}]*component="intake"[^}]*\} 6$/m);
   });
 
-  it("loses nothing of 10 000 records in one synchronous loop", async () => {
+  it("loses none of 10 000 records logged in one synchronous loop", async () => {
     const { manager, logDir, client } = await start();
     const logger = manager.getLogger("orchestrator.server");
     for (let index = 0; index < 10_000; index++) logger.info(`record ${index}`);
@@ -282,7 +282,7 @@ describe("LoggingManager", () => {
     expect(written.map(({ message }) => message)).toEqual(received.map(({ data }) => data.message));
   });
 
-  it("drops and counts system logs beyond what may wait for the event loop, and keeps audit events", async () => {
+  it("drops and counts system logs beyond the queue's capacity, and retains audit events", async () => {
     const { manager, client } = await start({ exporters: { websocket: {} } });
     const logger = manager.getLogger("orchestrator.server");
     const message = "x".repeat(1 << 20);
@@ -308,7 +308,7 @@ describe("LoggingManager", () => {
     expect(dropped.exec(metrics)?.[1]).toBe(String(80 - received.length));
   });
 
-  it("writes what was logged before stop, and counts what comes after", async () => {
+  it("writes the records logged before stop, and counts later ones", async () => {
     const { manager, logDir } = await start();
     const logger = manager.getLogger("orchestrator.server");
     for (let index = 0; index < 500; index++) logger.info(`record ${index}`);
@@ -323,7 +323,7 @@ describe("LoggingManager", () => {
     await manager.stop();
   });
 
-  it("refuses options that it does not know", async () => {
+  it("rejects unknown options", async () => {
     const misspelt: object = { logdir: "./logs" };
     await expect(LoggingManager.start(misspelt)).rejects.toThrow(
       /^LoggingManager has a problem:\n {2}logdir: unknown option; did you mean "logDir"\?\n/,
@@ -341,7 +341,7 @@ describe("LoggingManager", () => {
 });
 
 describe("the OpenTelemetry APIs", () => {
-  it("lead to the gateway in both generations", async () => {
+  it("reach the gateway in both generations", async () => {
     const { manager, client } = await start();
     expect(manager.registration).toMatchObject({ api: true, apiLogs: true, problems: [] });
     logs
@@ -362,14 +362,14 @@ describe("the OpenTelemetry APIs", () => {
     });
   });
 
-  it("are given back at stop, so that the next gateway can have them", async () => {
+  it("are released at stop, so that the next gateway can register", async () => {
     const first = await start();
     await first.manager.stop();
     const second = await start();
     expect(second.manager.registration?.problems).toEqual([]);
   });
 
-  it("are reported loudly where somebody else owns them, and loggers of the manager work all the same", async () => {
+  it("cause a warning if another owner has registered, and the manager's loggers still work", async () => {
     await start();
     const { manager, lines, client } = await start();
     expect(manager.registration).toMatchObject({ api: false, apiLogs: false });
@@ -381,7 +381,7 @@ describe("the OpenTelemetry APIs", () => {
     expect((await client.take(1))[0]!.data.message).toBe("arrives");
   });
 
-  it("carry trace ids of the context that is given", async () => {
+  it("carry the trace ids of the given context", async () => {
     const { manager, client } = await start();
     const spanContext = {
       traceId: "7e69f9c46b7e85a6d2656b8e82033c76",
@@ -399,7 +399,7 @@ describe("the OpenTelemetry APIs", () => {
     expect(context.active()).toBeDefined();
   });
 
-  it("take values that the SDK would drop, and never throw", async () => {
+  it("accept values that the SDK would drop, and never throw", async () => {
     const { manager, client } = await start();
     const hostile = {
       get message(): never {
@@ -445,7 +445,7 @@ describe("the OpenTelemetry APIs", () => {
     expect(messages[2]!["hostile"]).toEqual({ message: "[not readable: no]" });
   });
 
-  it("show whole numbers beyond 2^53 as OTLP shows them, from either provider", async () => {
+  it("encode integers beyond 2^53 like OTLP, with either provider", async () => {
     const { manager, client } = await start();
     const elsewhere = new LoggerProvider({ processors: [manager.processor] });
     for (const provider of [manager.provider, elsewhere]) {
@@ -462,7 +462,7 @@ describe("the OpenTelemetry APIs", () => {
     }
   });
 
-  it("reach the gateway from a provider that is set up elsewhere", async () => {
+  it("reach the gateway from a provider that is registered elsewhere", async () => {
     const { manager, client } = await start();
     const provider = new LoggerProvider({ processors: [manager.processor] });
     const body: Record<string, unknown> = { n: 1 };

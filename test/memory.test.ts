@@ -39,7 +39,7 @@ const traffic = {
   many: 8000,
 };
 
-it("is bounded by what the journal in memory may hold, whatever records keep alive", async () => {
+it("memory is bounded by the in-memory journal's limit, regardless of what records retain", async () => {
   const grown = await growthAfter(traffic);
   expect(Object.keys(grown)).toEqual(Object.keys(traffic));
   expect(Object.entries(grown).filter(([, bytes]) => bytes > HELD_MAX)).toEqual([]);

@@ -6,7 +6,7 @@ import { Program } from "./harness/program.ts";
 const manifest = await readFile(new URL("../package.json", import.meta.url), "utf8");
 const { engines } = JSON.parse(manifest) as { engines: { node: string } };
 
-test("the range of versions is that of package.json", () => {
+test("the supported range equals that of package.json", () => {
   expect(NODE_RANGE).toBe(engines.node);
 });
 
@@ -24,7 +24,7 @@ test.each([
   ["v26.0.0", true],
   ["v100.0.0", true],
   ["v27.0.0-nightly20260101a1b2c3d4e5", true],
-])("what package.json says of Node %s: %s", (version, isTaken) => {
+])("package.json's range for Node %s: %s", (version, isTaken) => {
   expect(unsupportedNodeError(version, engines.node) === undefined).toBe(isTaken);
 });
 
@@ -41,7 +41,7 @@ async function run(version: string): Promise<Program> {
 
 const MAIN = new URL("../dist/cli/main.js", import.meta.url).pathname;
 
-test("with another Node the command says which one it needs, and nothing else", async () => {
+test("the command prints the required version, and nothing else, on an unsupported Node", async () => {
   const program = await run("v20.19.5");
   expect(await program.ended).toBe(69);
   expect(program.stdout).toBe("");
@@ -50,7 +50,7 @@ test("with another Node the command says which one it needs, and nothing else", 
   );
 });
 
-test("with one that fits it runs", async () => {
+test("the command runs on a supported Node", async () => {
   const program = await run("v22.18.0");
   expect(await program.ended).toBe(0);
   expect(program.stdout).toMatch(/^\d+\.\d+\.\d+\n$/);

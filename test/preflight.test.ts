@@ -64,7 +64,7 @@ async function verdictsOf(document: object, workspace: Workspace): Promise<Verdi
 
 const MINIMAL = { port: 0, log_dir: "logs", receivers: {}, exporters: {} };
 
-describe("what a start refuses for its configuration is refused before", () => {
+describe("checks the configuration before startup", () => {
   test.each<[string, object, string]>([
     [
       "the main port once more",
@@ -159,7 +159,7 @@ describe("what a start refuses for its configuration is refused before", () => {
     expect(started).toBe(validated);
   });
 
-  test("without creating anything", async () => {
+  test("creates nothing", async () => {
     await using workspace = await Workspace.create();
     const given = { ...MINIMAL, audit_key_file: "keys/deep/key.pem", log_dir: "a/b" };
     const cwd = workspace.directory;
@@ -170,21 +170,21 @@ describe("what a start refuses for its configuration is refused before", () => {
     expect(await readdir(cwd)).toEqual([]);
   });
 
-  test("a journal in memory signs nothing, and its key does not matter", async () => {
+  test("does not check the signing key if the journal is in memory", async () => {
     await using workspace = await workspaceWithFiles();
     const given = { ...MINIMAL, audit_key_file: "logs/key.pem", journal: { engine: "memory" } };
     const { validated, started } = await verdictsOf(given, workspace);
     expect([validated, started]).toEqual([undefined, undefined]);
   });
 
-  test("the default key that cannot be created is a reason to warn, not to refuse", async () => {
+  test("warns if the default key cannot be created", async () => {
     await using workspace = await workspaceWithFiles();
     vi.stubEnv("XDG_CONFIG_HOME", workspace.path("file"));
     const { validated, started } = await verdictsOf(MINIMAL, workspace);
     expect([validated, started]).toEqual([undefined, undefined]);
   });
 
-  test("whatever is accepted starts, and whatever is refused is refused alike", async () => {
+  test("agrees with startup: accepted configurations start, rejected ones fail alike", async () => {
     await using workspace = await workspaceWithFiles();
     const [one, two] = [await freePort(), await freePort()];
     const mostly = <T>(good: readonly T[], bad: readonly T[]) =>

@@ -196,8 +196,8 @@ const ENDS: readonly (readonly [how: string, end: number | NodeJS.Signals])[] = 
   ["connected", 0],
 ];
 
-describe.concurrent("what was logged before the end is in the files", () => {
-  test.each(ENDS)("with the journal on the disk, after %s", async (how, end) => {
+describe.concurrent("records logged before process exit are in the files", () => {
+  test.each(ENDS)("with the journal on disk, after %s", async (how, end) => {
     const { workspace, ...ended } = await run("ends.js", [how]);
     expect(ended.end).toBe(end);
     expect(systemLines(workspace)).toEqual(LINES);
@@ -215,14 +215,14 @@ describe.concurrent("what was logged before the end is in the files", () => {
     },
   );
 
-  test("but a signal is left alone where that is wanted", async () => {
+  test("signals are not handled if disabled", async () => {
     const env = { IGNORES_SIGNALS: "1" };
     const { workspace, end } = await run("ends.js", ["SIGTERM"], env);
     expect(end).toBe("SIGTERM");
     expect(systemLines(workspace)).toEqual([]);
   });
 
-  test("and on the console, where that is wanted", async () => {
+  test("and on the console, if configured", async () => {
     const { program, end } = await run("ends.js", ["exit"], { CONSOLE: "1" });
     expect(end).toBe(7);
     const messages = program.stderr.split("\n").slice(0, -1);
@@ -246,7 +246,7 @@ describe.concurrent("what was logged before the end is in the files", () => {
     expect(auditEvents(workspace)).toEqual(EVENTS);
   });
 
-  test("in each process of a cluster that has a directory of its own; another one is refused", async () => {
+  test("in each process of a cluster with its own directory; sharing one is rejected", async () => {
     const { workspace, program } = await run("cluster.js");
     expect(program.stdout).toBe("LOG_DIR_IN_USE\nstarted in other\nfalse\n");
     for (const logDir of ["logs", "other"]) {
@@ -266,7 +266,7 @@ describe.concurrent("what was logged before the end is in the files", () => {
   });
 });
 
-test("what the disk does not take is reported", async () => {
+test("records that the disk rejects are reported", async () => {
   await requireProgram("prlimit", "util-linux");
   const { directory: cwd } = await userDirectory();
   const args = ["--fsize=400000:unlimited", process.execPath, "full.js"];
@@ -287,7 +287,7 @@ test.concurrent.each(["before", "after"])(
   },
 );
 
-test.concurrent("a gateway alone keeps its process alive until it is stopped", async () => {
+test.concurrent("a gateway keeps its process alive until stopped", async () => {
   const { program, end } = await run("alone.js");
   expect(end).toBe(0);
   expect(program.stdout).toBe("alive\nended\n");
@@ -306,7 +306,7 @@ test.concurrent.each(["throw", "reject"])(
   },
 );
 
-test("a gateway that was stopped leaves no listener behind", async () => {
+test("a stopped gateway leaves no listeners", async () => {
   const names = ["beforeExit", "exit", "SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR2"];
   const counts = (): number[] => names.map((name) => process.listenerCount(name));
   const before = counts();
@@ -320,7 +320,7 @@ test("a gateway that was stopped leaves no listener behind", async () => {
   expect(counts()).toEqual(before);
 });
 
-describe("after an end without stop", () => {
+describe("after an exit without stop", () => {
   let workspace: Workspace;
   const states: { epoch: string; newest: number }[] = [];
 
@@ -341,13 +341,13 @@ describe("after an end without stop", () => {
     }
   });
 
-  test("the next start continues the same epoch, and the files have each line once", () => {
+  test("the next start continues the same epoch, and the files contain each line once", () => {
     expect(new Set(states.map(({ epoch }) => epoch)).size).toBe(1);
     expect(systemLines(workspace)).toEqual([...LINES, ...LINES]);
     expect(auditEvents(workspace)).toEqual([...EVENTS, ...EVENTS]);
   });
 
-  test("the audit trail holds", async () => {
+  test("the audit trail verifies", async () => {
     const args = ["audit", "verify", "--log-dir", "logs"];
     const cli = await runCli(args, { cwd: workspace.directory });
     expect([await cli.ended, cli.stderr]).toEqual([0, ""]);

@@ -105,7 +105,7 @@ function field(number: number, content: Buffer): Buffer<ArrayBuffer> {
 }
 
 describe("a receipt", () => {
-  it("has the sequence and the hash of the event's line, which any tool can compute", async () => {
+  it("has the sequence and the hash of the event's line, which standard tools can compute", async () => {
     const logDir = await temporaryDirectory(cleanUps);
     const logging = await start(logDir);
     const receipts = await Promise.all(
@@ -122,7 +122,7 @@ describe("a receipt", () => {
     }
   });
 
-  it("goes on with the chain after a restart", async () => {
+  it("continues the chain after a restart", async () => {
     const logDir = await temporaryDirectory(cleanUps);
     const first = await start(logDir);
     const before = await first.audit({ eventType: "before" });
@@ -137,7 +137,7 @@ describe("a receipt", () => {
     expect(createHash("sha256").update(hashed).digest("hex")).toBe(after.hash);
   });
 
-  it("is the old one for an event that is repeated with its key, over a restart too", async () => {
+  it("is the original one for an event retried with its key, even after a restart", async () => {
     const logDir = await temporaryDirectory(cleanUps);
     const event = { eventType: "instance_spawn", instanceId: "i-1", details: { role: "general" } };
     const first = await start(logDir);
@@ -153,7 +153,7 @@ describe("a receipt", () => {
     expect(keys).toEqual(["attempt-1", "attempt-2"]);
   });
 
-  it("is refused with a code after the end", async () => {
+  it("is rejected with a code after stop", async () => {
     const logging = await start(await temporaryDirectory(cleanUps));
     await logging.stop();
     await expect(logging.audit({ eventType: "late" })).rejects.toMatchObject({
@@ -162,7 +162,7 @@ describe("a receipt", () => {
     });
   });
 
-  it("has no hash where the journal is in memory", async () => {
+  it("has no hash if the journal is in memory", async () => {
     const logging = await start(await temporaryDirectory(cleanUps), {
       journal: { engine: "memory" },
     });
@@ -171,7 +171,7 @@ describe("a receipt", () => {
 });
 
 describe("over OTLP", () => {
-  it("a request that is sent again stores an event with log.record.uid once, over a restart too", async () => {
+  it("a retried request stores an event with log.record.uid once, even after a restart", async () => {
     const logDir = await temporaryDirectory(cleanUps);
     const keyed = { event_type: "instance_spawn", "log.record.uid": "01J0" };
     const plain = { event_type: "instance_spawn" };
@@ -187,7 +187,7 @@ describe("over OTLP", () => {
     expect(keys).toEqual(["01J0", undefined, undefined]);
   });
 
-  it("recognizes every remembered key after a request that was rejected, and warns of none that it had", async () => {
+  it("recognizes every remembered key after a rejected request, without false warnings", async () => {
     const lines: string[] = [];
     const { url, stop } = await withWrite(lines);
     const keyed = (key: string): Attributes => ({ "log.record.uid": key });

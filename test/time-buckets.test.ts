@@ -37,7 +37,7 @@ function expectCounts(buckets: TimeBuckets, records: readonly Counted[]): void {
   expect(buckets.sums).toEqual(all);
 }
 
-test("each record is in the bucket of its time, under its level, and there are not too many of them", () => {
+test("each record is counted in the bucket of its time and level, and the number of buckets is bounded", () => {
   fc.assert(
     fc.property(fc.array(record), (records) => {
       const buckets = bucketsOf(records);
@@ -55,7 +55,7 @@ test("each record is in the bucket of its time, under its level, and there are n
   );
 });
 
-test("counts of parts, sent as JSON, add up to the counts of all", () => {
+test("counts of parts, serialized as JSON, add up to the total counts", () => {
   fc.assert(
     fc.property(fc.array(fc.array(record)), (parts) => {
       const sum = new TimeBuckets();
@@ -67,7 +67,7 @@ test("counts of parts, sent as JSON, add up to the counts of all", () => {
   );
 });
 
-test("what ended before a time can be forgotten, to the width of a bucket", () => {
+test("buckets that ended before a given time can be dropped, to the width of a bucket", () => {
   fc.assert(
     fc.property(fc.array(record), timeMs, (records, sinceMs) => {
       const buckets = bucketsOf(records);

@@ -9,8 +9,8 @@ function until(signal: AbortSignal): Promise<unknown> {
   });
 }
 
-describe("work with several signals", () => {
-  test("leaves no listener on them, however often it is done and however it ends", async () => {
+describe("combined abort signals", () => {
+  test("leave no listeners behind, however often they are used and however they end", async () => {
     const [first, second] = [new AbortController(), new AbortController()];
     const signals = [first.signal, second.signal];
     for (let round = 0; round < 100; round++) {
@@ -24,7 +24,7 @@ describe("work with several signals", () => {
     ).toBeLessThan(10);
   });
 
-  test("is told by whichever aborts first, and why; also if one has aborted already", async () => {
+  test("abort with the reason of the first to abort, including one already aborted", async () => {
     for (const index of [0, 1]) {
       const controllers = [new AbortController(), new AbortController()];
       const signals = controllers.map(({ signal }) => signal);
@@ -35,7 +35,7 @@ describe("work with several signals", () => {
     }
   });
 
-  test("is told when its time is over", async () => {
+  test("abort at the timeout", async () => {
     const { signal } = new AbortController();
     expect(await withSignals([signal], until, 1)).toMatchObject({ name: "TimeoutError" });
   });

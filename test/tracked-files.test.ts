@@ -12,14 +12,14 @@ afterAll(async () => {
 });
 
 describe("the check of tracked files", () => {
-  it("accepts what a repository is made of", async () => {
+  it("accepts the usual files of a repository", async () => {
     expect(await check(["README.md", "src/index.ts", "test/golden/vectors.jsonl"])).toEqual({
       status: 0,
       named: [],
     });
   });
 
-  it("names every artefact and every stray file", async () => {
+  it("names every artifact and every stray file", async () => {
     const strays = [
       ".env",
       "dist/src/index.js",

@@ -43,7 +43,7 @@ function harmPageOf(file: string, table: string): void {
   writeFileSync(file, bytes);
 }
 
-test("there is one a minute where events came, in the file and as an event, and none because of itself", async () => {
+test("one is written per minute with events, to the file and as an event, and none because of itself", async () => {
   const pass = ownMinutes();
   const harness = await AuditHarness.create();
   const running = await harness.start();
@@ -74,7 +74,7 @@ test("there is one a minute where events came, in the file and as an event, and 
   );
 });
 
-test("the last event of a day is signed although events of the next day came first", async () => {
+test("the last event of a day is signed even if events of the next day arrived first", async () => {
   const pass = ownMinutes();
   const harness = await AuditHarness.create();
   const running = await harness.start();
@@ -93,7 +93,7 @@ test("the last event of a day is signed although events of the next day came fir
   expect(await harness.verify()).toMatchObject({ findings: [], chain: { start: "checkpoint" } });
 });
 
-test("the end does not wait for an exporter that hangs while a checkpoint is due", async () => {
+test("stop does not wait for an exporter that hangs while a checkpoint is due", async () => {
   const pass = ownMinutes();
   const harness = await AuditHarness.create();
   const running = await harness.start();
@@ -112,7 +112,7 @@ test("the end does not wait for an exporter that hangs while a checkpoint is due
   expect((await harness.verify()).findings).toEqual([]);
 });
 
-test("no count is claimed for a day that ends before events which are lost to damage", async () => {
+test("no count is stated for a day that ends before events lost to damage", async () => {
   const dayMs = 86_400_000;
   const events = (firstSequence: number, appendedAtMs: number): Batch => {
     const scope = { name: AUDIT_LOGGER, version: "", attributes: new Map() };
@@ -136,7 +136,7 @@ test("no count is claimed for a day that ends before events which are lost to da
   ]);
 });
 
-test("after the end the very last event is signed, and nothing at all where there was no event", async () => {
+test("after stop, the last event is signed, and nothing at all if there was no event", async () => {
   const harness = await AuditHarness.create();
   await harness.run([]);
   expect(harness.files().values().toArray().flat()).toEqual([]);
@@ -147,7 +147,7 @@ test("after the end the very last event is signed, and nothing at all where ther
   expect(chain.proven!.lines).toBe(chain.lines);
 });
 
-test("after a failure a checkpoint that was made ends it, not a moment without one", async () => {
+test("a failure ends with the next checkpoint that is written, not with a time without one", async () => {
   const harness = await AuditHarness.create();
   await harness.run([]);
   mkdirSync(join(harness.logDir, "audit/checkpoints.jsonl"));
@@ -163,7 +163,7 @@ test("after a failure a checkpoint that was made ends it, not a moment without o
   expect(harness.lines[2]).toMatch(/Checkpoints are written again/);
 });
 
-test("a trail holds over restarts and days, and when retention has deleted some of them", async () => {
+test("a trail verifies over restarts and days, and after retention has deleted some of them", async () => {
   const setDay = standingClock();
   const harness = await AuditHarness.create();
   for (let day = 0; day < 6; day++) {
@@ -197,7 +197,7 @@ test("a trail holds over restarts and days, and when retention has deleted some 
   ]);
 });
 
-test("lines of a gateway whose journal is in memory are named, and the others hold", async () => {
+test("lines of a gateway with an in-memory journal are named, and the others verify", async () => {
   const harness = await AuditHarness.create();
   await harness.run(["a"]);
   const memory = await harness.start({ journal: { engine: "memory" } });
@@ -213,7 +213,7 @@ test("lines of a gateway whose journal is in memory are named, and the others ho
   expect(chain.lines).toBe(4);
 });
 
-test("a damaged journal that was put aside goes on with the chain", async () => {
+test("the chain continues after a damaged journal is moved aside", async () => {
   const harness = await AuditHarness.create();
   await harness.run(["a", "b"]);
   harmPageOf(join(harness.logDir, "journal.db"), "meta");
@@ -223,7 +223,7 @@ test("a damaged journal that was put aside goes on with the chain", async () => 
   expect([findings, chain.lines]).toEqual([[], 5]);
 });
 
-test("a last line that is not whole is said to be that, and is no tampering", async () => {
+test("an incomplete last line is reported as such, not as tampering", async () => {
   const harness = await AuditHarness.create();
   await harness.run(["a"]);
   const [file] = harness.files().keys();
@@ -234,7 +234,7 @@ test("a last line that is not whole is said to be that, and is no tampering", as
   expect(incomplete).toEqual({ file, line: 3, bytes: 18 });
 });
 
-test("a checkpoint that a crash has left in part is dropped at the next start", async () => {
+test("a partial checkpoint left by a crash is dropped at the next start", async () => {
   const harness = await AuditHarness.create();
   await harness.run(["a"]);
   const whole = harness.read("checkpoints.jsonl");
@@ -245,7 +245,7 @@ test("a checkpoint that a crash has left in part is dropped at the next start", 
   expect((await harness.verify()).findings).toEqual([]);
 });
 
-test("a checkpoint is found in an envelope, an audit line, and an OTLP export", async () => {
+test("finds a checkpoint in an envelope, an audit line, and an OTLP export", async () => {
   const harness = await AuditHarness.create();
   const running = await harness.start();
   await logEvents(running, ["a"]);

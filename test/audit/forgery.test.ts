@@ -144,7 +144,7 @@ async function exitCode(
   return exitCodeOf(await harness.verify());
 }
 
-test("no forged trail is proven, whatever becomes of its checkpoints", async () => {
+test("no forged trail is proven, with any subset of its checkpoints", async () => {
   const { harness, files, checkpoints } = await stageWithTrail();
   await fc.assert(
     fc.asyncProperty(
@@ -171,7 +171,7 @@ test("no forged trail is proven, whatever becomes of its checkpoints", async () 
   );
 });
 
-test("an event that is changed is found by the checkpoints in the files when the others are deleted", async () => {
+test("a changed event is detected by the checkpoints in the files if the others are deleted", async () => {
   const { harness, files } = await stageWithTrail();
   const all = [...files.values()].flat();
   const last = all.findLastIndex(isAnnouncement);
@@ -185,7 +185,7 @@ test("an event that is changed is found by the checkpoints in the files when the
   }
 });
 
-test("checkpoints that were cut off do not hide a change after the last one that is left", async () => {
+test("truncated checkpoints do not hide a change after the last remaining one", async () => {
   const { harness, files, checkpoints } = await stageWithTrail();
   await fc.assert(
     fc.asyncProperty(
@@ -207,7 +207,7 @@ test("checkpoints that were cut off do not hide a change after the last one that
   );
 });
 
-test("a file that is renamed to another day is found, and lines that are moved to another day's", async () => {
+test("a file renamed to another day is detected, as are lines moved to another day's file", async () => {
   const { harness, files, checkpoints } = await stageWithTrail();
   const names = [...files.keys()];
   // The order of the files stays.
@@ -242,7 +242,7 @@ test("a file that is renamed to another day is found, and lines that are moved t
   }
 });
 
-test("days of events without a checkpoint are no minute without one", async () => {
+test("days of events without a checkpoint are detected", async () => {
   const { harness, files, checkpoints } = await stageWithTrail();
   const first = checkpoints.slice(0, 1);
   const [day] = files.entries();
@@ -251,7 +251,7 @@ test("days of events without a checkpoint are no minute without one", async () =
   expect((await harness.verify()).unproven).toMatch(/the files of 3 days have lines after that/);
 });
 
-test("checkpoints of other gateways with this key accuse nobody, covered or not", async () => {
+test("checkpoints of other gateways with this key raise no alarm, covered or not", async () => {
   const other = await AuditHarness.create();
   await other.run(["x", "y"]);
   await other.run(["z"]);

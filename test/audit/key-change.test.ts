@@ -31,7 +31,7 @@ function told(harness: AuditHarness): string[] {
   );
 }
 
-test("a trail holds over keys that were lost, and one that was restored", async () => {
+test("a trail verifies over lost and restored keys", async () => {
   const harness = await AuditHarness.create();
   await harness.run(["a", "b"]);
   const first = readFileSync(harness.keyFile, "utf8");
@@ -62,7 +62,7 @@ test("a trail holds over keys that were lost, and one that was restored", async 
 test.each([
   ["the newest checkpoint", "journal.db"],
   ["the journal", "audit/checkpoints.jsonl"],
-])("all keys are gone, and %s remembers the former one", async (_, lost) => {
+])("all keys are lost, and %s remembers the former one", async (_, lost) => {
   const harness = await AuditHarness.create();
   await harness.run(["a"]);
   const [former] = keysIn(harness);
@@ -76,7 +76,7 @@ test.each([
   expect(changesIn(harness)).toMatchObject([{ previous_key: former }]);
 });
 
-test("a checkpoint of a key that no event announced is found", async () => {
+test("detects a checkpoint of a key that no event announced", async () => {
   const harness = await AuditHarness.create();
   await harness.run(["a"]);
   const { privateKey, publicKey } = generateKeyPairSync("ed25519");
@@ -107,7 +107,7 @@ test("a checkpoint of a key that no event announced is found", async () => {
   expect((await harness.verify()).unrecordedKeys).not.toEqual([]);
 });
 
-test("a change that was recorded in a file which retention deleted is no reason for an alarm", async () => {
+test("a key change recorded in a file that retention deleted raises no alarm", async () => {
   const setDay = standingClock();
   const harness = await AuditHarness.create();
   await harness.run(["a"]);

@@ -23,7 +23,7 @@ async function stageWithLegacy(days: readonly string[]): Promise<AuditHarness> {
   return harness;
 }
 
-test("they are counted as legacy lines, and the chain that follows is judged alone", async () => {
+test("are counted as legacy lines, and the following chain is verified on its own", async () => {
   standingClock();
   const harness = await stageWithLegacy(["20261122", "20261124"]);
   await harness.run(["a", "b"]);
@@ -45,7 +45,7 @@ test("they are counted as legacy lines, and the chain that follows is judged alo
   }
 });
 
-test("a file that another program named by its local date may have events of the day before", async () => {
+test("a file named by local date may contain events of the day before", async () => {
   const setDay = standingClock();
   const harness = await stageWithLegacy(["20261125"]);
   await harness.run(["a", "b"]);
@@ -61,7 +61,7 @@ test("a file that another program named by its local date may have events of the
   }
 });
 
-test("lines of the chain whose seals are taken away are not taken for legacy lines", async () => {
+test("chained lines whose seals were removed do not count as legacy lines", async () => {
   const setDay = standingClock();
   const harness = await AuditHarness.create();
   for (let day = 0; day < 3; day++) {
@@ -81,7 +81,7 @@ test("lines of the chain whose seals are taken away are not taken for legacy lin
   }
 });
 
-test("in files where retention has deleted what came before, too", async () => {
+test("also in files whose predecessors were deleted by retention", async () => {
   const setDay = standingClock();
   const harness = await AuditHarness.create();
   for (const day of [0, 1, 2, 3]) {

@@ -34,7 +34,7 @@ function modeOf(path: string): string {
   return (statSync(path).mode & 0o777).toString(8);
 }
 
-test("a key that is not there is made, for its owner alone, with the public one beside it", async () => {
+test("creates a missing key, readable by its owner only, with the public key next to it", async () => {
   await using workspace = await Workspace.create();
   const { key } = await open(workspace, "a/b/audit-key.pem");
   const file = workspace.path("a/b/audit-key.pem");
@@ -44,7 +44,7 @@ test("a key that is not there is made, for its owner alone, with the public one 
   expect(again.key.publicKey.id).toBe(key.publicKey.id);
 });
 
-test("of many that make the key at once all get the same", async () => {
+test("concurrent creators all get the same key", async () => {
   await using workspace = await Workspace.create();
   const opened = await Promise.all(Array.from({ length: 8 }, () => open(workspace, "keys/k.pem")));
   expect(new Set(opened.map(({ key }) => key.publicKey.id)).size).toBe(1);
@@ -69,7 +69,7 @@ test.each<[string, (path: string) => void, RegExp]>([
     (path) => writeFileSync(path, RSA.export({ type: "pkcs8", format: "pem" })),
     /is not an Ed25519 private key/,
   ],
-])("a key that is %s is refused, and stays as it is", async (_, spoil, text) => {
+])("rejects a key that is %s, and leaves it unchanged", async (_, spoil, text) => {
   await using workspace = await Workspace.create();
   await open(workspace, "keys/k.pem");
   spoil(workspace.path("keys/k.pem"));
@@ -110,7 +110,7 @@ test.each<[string, string, number, RegExp | undefined]>([
   else await expect(making).rejects.toThrow(text);
 });
 
-test.runIf(process.getuid!() === 0)("a key in another user's directory is refused", async () => {
+test.runIf(process.getuid!() === 0)("rejects a key in another user's directory", async () => {
   await using workspace = await Workspace.create();
   await open(workspace, "keys/k.pem");
   chownSync(workspace.path("keys"), 1234, 1234);
@@ -119,7 +119,7 @@ test.runIf(process.getuid!() === 0)("a key in another user's directory is refuse
   );
 });
 
-test("a key that was lost is replaced loudly, and every public key is kept", async () => {
+test("replaces a lost key with a warning, and retains every public key", async () => {
   await using workspace = await Workspace.create();
   const ids: string[] = [];
   for (let round = 0; round < 3; round++) {
@@ -139,7 +139,7 @@ test("a key that was lost is replaced loudly, and every public key is kept", asy
   expect(PublicKey.read(workspace.path("keys/audit-key.pub.pem")).id).toBe(ids[2]);
 });
 
-test("a public key that was replaced is told, and not trusted", async () => {
+test("reports a replaced public key and does not trust it", async () => {
   await using workspace = await Workspace.create();
   const { key } = await open(workspace, "keys/k.pem");
   const file = workspace.path("keys/k.pem");
@@ -163,13 +163,13 @@ test("a public key that was replaced is told, and not trusted", async () => {
   expect(await trusted()).toEqual([[id], [kept]]);
 });
 
-test("a directory in the key's place is refused", async () => {
+test("rejects a directory at the key's path", async () => {
   await using workspace = await Workspace.create();
   mkdirSync(workspace.path("k.pem"));
   await expect(open(workspace, "k.pem")).rejects.toThrow(/is not a regular file/);
 });
 
-test("a key inside the log directory is refused, also where a link leads there", async () => {
+test("rejects a key inside the log directory, also through a symbolic link", async () => {
   await using workspace = await Workspace.create();
   mkdirSync(workspace.path("logs"));
   symlinkSync(workspace.path("logs"), workspace.path("elsewhere"));
@@ -178,14 +178,14 @@ test("a key inside the log directory is refused, also where a link leads there",
   }
 });
 
-test("a key that was named and cannot be made ends the start", async () => {
+test("fails at startup if the configured key cannot be created", async () => {
   await using workspace = await Workspace.create({ file: "" });
   await expect(open(workspace, "file/k.pem")).rejects.toMatchObject({
     code: "AUDIT_KEY_NOT_CREATED",
   });
 });
 
-test("the default one is under XDG_CONFIG_HOME, else in the home directory", () => {
+test("defaults to XDG_CONFIG_HOME, else to the home directory", () => {
   expect(defaultKeyFile({ XDG_CONFIG_HOME: "/cfg" })).toBe("/cfg/tailgate/audit-key.pem");
   expect(defaultKeyFile({ XDG_CONFIG_HOME: "relative" })).toBe(
     join(process.env["HOME"]!, ".config/tailgate/audit-key.pem"),

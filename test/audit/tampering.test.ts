@@ -64,8 +64,8 @@ async function firstPosition(harness: AuditHarness, kept: readonly string[]): Pr
   return findings[0]?.position ?? "nothing was found";
 }
 
-describe("against a checkpoint that was kept elsewhere", () => {
-  test("any byte that is flipped is found in its line", async () => {
+describe("against an externally stored checkpoint", () => {
+  test("detects any flipped byte in its line", async () => {
     const { harness, files, kept } = await stageWithShortTrail();
     for (const [file, lines] of files) {
       const bytes = Buffer.from(lines.map((line) => `${line}\n`).join(""));
@@ -85,7 +85,7 @@ describe("against a checkpoint that was kept elsewhere", () => {
     }
   });
 
-  test("any byte that becomes any other is found", async () => {
+  test("detects any changed byte", async () => {
     const { harness, files, kept } = await stageWithTrail();
     const [file] = files.keys();
     const bytes = Buffer.from(harness.read(file!));
@@ -105,7 +105,7 @@ describe("against a checkpoint that was kept elsewhere", () => {
     );
   });
 
-  test("any line that is deleted is found where it was", async () => {
+  test("detects any deleted line at its position", async () => {
     const { harness, files, kept } = await stageWithTrail();
     const located = locatedLines(files);
     for (const [number, { file, index, position }] of located.entries()) {
@@ -122,7 +122,7 @@ describe("against a checkpoint that was kept elsewhere", () => {
     }
   });
 
-  test("any number of lines that are deleted in one place are found", async () => {
+  test("detects any number of consecutive deleted lines", async () => {
     const { harness, files, kept } = await stageWithTrail();
     for (const [file, lines] of files) {
       for (let from = 0; from < lines.length; from++) {
@@ -139,7 +139,7 @@ describe("against a checkpoint that was kept elsewhere", () => {
     }
   });
 
-  test("any two lines that are swapped are found at the first one", async () => {
+  test("detects any two swapped lines at the first one", async () => {
     const { harness, files, kept } = await stageWithTrail();
     const located = locatedLines(files);
     for (const [number, one] of located.entries()) {
@@ -159,7 +159,7 @@ describe("against a checkpoint that was kept elsewhere", () => {
     }
   });
 
-  test("any line that is there twice is found, wherever its copy stands", async () => {
+  test("detects any duplicated line, wherever its copy is", async () => {
     const { harness, files, kept } = await stageWithTrail();
     for (const { line, position } of locatedLines(files)) {
       for (const [file, lines] of files) {
@@ -178,7 +178,7 @@ describe("against a checkpoint that was kept elsewhere", () => {
     }
   });
 
-  test("any place at which a file is cut is found", async () => {
+  test("detects truncation at any offset", async () => {
     const { harness, files, kept } = await stageWithShortTrail();
     for (const [file, lines] of [...files].slice(1)) {
       const text = lines.map((line) => `${line}\n`).join("");
@@ -191,7 +191,7 @@ describe("against a checkpoint that was kept elsewhere", () => {
     }
   });
 
-  test("any forged line is found, with any seal or none", async () => {
+  test("detects any forged line, with any seal or none", async () => {
     const { harness, files, kept } = await stageWithTrail();
     const seals = [
       "",
@@ -216,7 +216,7 @@ describe("against a checkpoint that was kept elsewhere", () => {
     }
   });
 
-  test("a line that is changed, deleted or added is found when all hashes are recomputed", async () => {
+  test("detects a changed, deleted or added line even if all hashes are recomputed", async () => {
     const { harness, files, kept } = await stageWithTrail();
     harness.writeFiles(rechained(files));
     expect((await harness.verify(kept)).findings).toEqual([]);
@@ -235,7 +235,7 @@ describe("against a checkpoint that was kept elsewhere", () => {
     }
   });
 
-  test("a trail that an intruder has made anew and signed with a key of their own is found", async () => {
+  test("detects a trail that an intruder rebuilt and signed with their own key", async () => {
     const { harness, files, kept } = await stageWithTrail();
     const [file] = files.keys();
     const made = rechained(
@@ -258,7 +258,7 @@ describe("against a checkpoint that was kept elsewhere", () => {
     expect(findings.map(({ position }) => position)).toContain("checkpoints.jsonl:1");
   });
 
-  test("an older copy of all files, signed as it is, is found", async () => {
+  test("detects an older signed copy of all files", async () => {
     const harness = await AuditHarness.create();
     await harness.run(["a", "b"]);
     const [files, checkpoints] = [harness.files(), harness.read("checkpoints.jsonl")];
@@ -271,7 +271,7 @@ describe("against a checkpoint that was kept elsewhere", () => {
     expect(findings[0]!.text).toMatch(/^lines after this one were removed/);
   });
 
-  test("a checkpoint that was changed on its way is found", async () => {
+  test("detects a checkpoint that was changed in transit", async () => {
     const { harness, kept } = await stageWithTrail();
     const changes = [
       kept[0]!.replace(/"count":\d+/, '"count":2'),
@@ -285,7 +285,7 @@ describe("against a checkpoint that was kept elsewhere", () => {
 });
 
 describe("checkpoints.jsonl", () => {
-  test("any byte of it that is flipped is found in its line", async () => {
+  test("detects any flipped byte in its line", async () => {
     const harness = await AuditHarness.create();
     await harness.run(["a"]);
     const bytes = Buffer.from(harness.read("checkpoints.jsonl"));
@@ -304,7 +304,7 @@ describe("checkpoints.jsonl", () => {
     }
   });
 
-  test("its end that is cut off is found by the event that announced it", async () => {
+  test("detects its truncation by the event that announced the end", async () => {
     const { harness } = await stageWithTrail();
     const lines = harness.checkpoints();
     for (const kept of [[], lines.slice(0, 1), lines.slice(0, -2)]) {
@@ -315,7 +315,7 @@ describe("checkpoints.jsonl", () => {
     expect(await firstPosition(harness, [])).toBe("checkpoints.jsonl");
   });
 
-  test("checkpoints of another gateway with this key that come in as events are no reason for an alarm", async () => {
+  test("checkpoints of another gateway with this key that arrive as events raise no alarm", async () => {
     const harness = await AuditHarness.create();
     await harness.run(["x", "y", "z"]);
     const foreign = parseCheckpointLine(harness.checkpoints().at(-1)!)!;

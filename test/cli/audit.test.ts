@@ -51,7 +51,7 @@ function auditFile(workspace: Workspace): string {
   return workspace.path(`logs/audit/${name}`);
 }
 
-test("a trail that nobody has touched holds, and what that does not prove is said", async () => {
+test("an intact trail verifies, and the limits of the proof are stated", async () => {
   await using workspace = await Workspace.create();
   await run(workspace, ["a", "b"]);
   await run(workspace, ["c"]);
@@ -66,7 +66,7 @@ test("a trail that nobody has touched holds, and what that does not prove is sai
   expect(existsSync(workspace.path("config/tailgate/audit-key.pub.pem"))).toBe(true);
 });
 
-test("a line that was changed is named, with exit code 1", async () => {
+test("names a changed line, and exits with 1", async () => {
   await using workspace = await Workspace.create();
   await run(workspace, ["spawned", "terminated"]);
   const file = auditFile(workspace);
@@ -78,7 +78,7 @@ test("a line that was changed is named, with exit code 1", async () => {
   );
 });
 
-test("what an exporter has kept elsewhere shows that the files are an older copy", async () => {
+test("records kept by an exporter show that the files are an older copy", async () => {
   await using workspace = await Workspace.create();
   await run(workspace, ["a"]);
   cpSync(workspace.path("logs/audit"), workspace.path("older"), { recursive: true });
@@ -94,7 +94,7 @@ test("what an exporter has kept elsewhere shows that the files are an older copy
   );
 });
 
-test("a trail holds while its gateway writes, after kill -9, and after the next start", async () => {
+test("a trail verifies while its gateway writes, after kill -9, and after the next start", async () => {
   await using workspace = await Workspace.create();
   await run(workspace, ["a"]);
   await using gateway = start(workspace);
@@ -114,7 +114,7 @@ test("a trail holds while its gateway writes, after kill -9, and after the next 
   expect([await again.ended, again.stderr]).toEqual([0, ""]);
 });
 
-test("a forged trail does not exit with 0, whether its checkpoints are left, in the files alone, or nowhere", async () => {
+test("a forged trail does not exit with 0, with any or no checkpoints left", async () => {
   await using workspace = await Workspace.create();
   await run(workspace, ["spawned", "terminated"]);
   const file = auditFile(workspace);
@@ -151,7 +151,7 @@ test("an empty trail proves nothing", async () => {
   expect(await (await verify(workspace)).ended).toBe(69);
 });
 
-test("lines of another program before the chain are legacy, and not covered", async () => {
+test("lines of another program before the chain are legacy and not covered", async () => {
   await using workspace = await Workspace.create();
   const day = new Date().toISOString().slice(0, 10).replaceAll("-", "");
   const legacy = [
@@ -177,7 +177,7 @@ test("lines of another program before the chain are legacy, and not covered", as
   expect(after.stderr).toMatch(new RegExp(`audit_${day}\\.jsonl:4: `));
 });
 
-test("a lost private key is told at the next start, and verify checks with the keys of before and after", async () => {
+test("reports a lost private key at the next start, and verify checks with the old and new keys", async () => {
   await using workspace = await Workspace.create();
   await run(workspace, ["a"]);
   const keys = (): string[] => readdirSync(workspace.path("config/tailgate")).sort();
@@ -223,7 +223,7 @@ test("a lost private key is told at the next start, and verify checks with the k
   );
 });
 
-test("keys in a directory that others can write end the start with 78, and prove nothing", async () => {
+test("keys in a directory writable by others end startup with 78, and prove nothing", async () => {
   await using workspace = await Workspace.create();
   await run(workspace, ["a"]);
   chmodSync(workspace.path("config/tailgate"), 0o777);
@@ -239,7 +239,7 @@ test("keys in a directory that others can write end the start with 78, and prove
   );
 });
 
-test("where no key can be made the gateway starts, says that it signs nothing, and the chain holds", async () => {
+test("starts without a key if none can be created, says that it signs nothing, and the chain verifies", async () => {
   await using workspace = await Workspace.create({ config: "no directory" });
   await using gateway = start(workspace);
   const [, url] = await gateway.says(LISTENING);
@@ -257,7 +257,7 @@ test("where no key can be made the gateway starts, says that it signs nothing, a
   );
 });
 
-test("a key inside the log directory ends the start with 78", async () => {
+test("a key inside the log directory ends startup with 78", async () => {
   await using workspace = await Workspace.create({
     "tailgate.yaml": "audit_key_file: logs/key.pem",
   });
@@ -268,7 +268,7 @@ test("a key inside the log directory ends the start with 78", async () => {
   );
 });
 
-test("a checkpoint of a key that was not given is no proof; with --key it is", async () => {
+test("a checkpoint of an unknown key is no proof; with --key it is", async () => {
   await using workspace = await Workspace.create();
   await run(workspace, ["a"]);
   const publicKey = workspace.path("config/tailgate/audit-key.pub.pem");
@@ -287,7 +287,7 @@ test.each([
   [["--checkpoint", "nowhere"], /AUDIT_UNREADABLE: nowhere cannot be read/],
   [["--checkpoint", "mine.yaml"], /AUDIT_UNREADABLE: mine\.yaml contains no checkpoint/],
   [["--key", "mine.yaml"], /AUDIT_UNREADABLE: The public key mine\.yaml cannot be read/],
-])("%j ends with 69", async (args, text) => {
+])("%j exits with 69", async (args, text) => {
   await using workspace = await Workspace.create({ "mine.yaml": "a: 1\n" });
   await run(workspace, ["a"]);
   const cli = await verify(workspace, ...args);
@@ -295,7 +295,7 @@ test.each([
   expect(cli.stderr).toMatch(text);
 });
 
-test("the numbers of the trail are in /metrics and /api/stats", async () => {
+test("/metrics and /api/stats show the trail's counters", async () => {
   await using workspace = await Workspace.create();
   await run(workspace, ["a"]);
   await using gateway = start(workspace);

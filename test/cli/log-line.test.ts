@@ -22,7 +22,7 @@ function auditLine(data: Partial<AuditLog>): string {
 }
 
 describe("a line of tailgate tail", () => {
-  test("is the console's for a system log", () => {
+  test("equals the console's for a system log", () => {
     const data = {
       timestamp: "2025-10-13T09:27:24.339163Z",
       level: "WARNING",
@@ -39,7 +39,7 @@ describe("a line of tailgate tail", () => {
     );
   });
 
-  test("has the attributes of a system log", () => {
+  test("includes the attributes of a system log", () => {
     const data = {
       timestamp: "2025-10-13T09:27:24.339163Z",
       level: "ERROR",
@@ -62,28 +62,28 @@ describe("a line of tailgate tail", () => {
     );
   });
 
-  test("has the action, the message and the fields of an audit event", () => {
+  test("includes the action, the message and the fields of an audit event", () => {
     expect(auditLine({})).toBe(
       "2025-10-13 09:27:24 - orchestrator.audit - AUDIT instance_spawn Instance spawned " +
         'instance_id=abc-123 details.role=worker details.tags=["a","b"] note="two words"\n',
     );
   });
 
-  test("says once what an event has as action and as message", () => {
+  test("shows the message once if action and message are equal", () => {
     const metadata = { instance_id: null, details: {} };
     expect(auditLine({ message: "instance_spawn", metadata })).toBe(
       "2025-10-13 09:27:24 - orchestrator.audit - AUDIT instance_spawn instance_id=null details={}\n",
     );
   });
 
-  test("does without action and metadata", () => {
+  test("works without action and metadata", () => {
     const { action: _a, metadata: _m, ...plain } = event;
     expect(logLine({ type: "audit_log", data: plain }, true)).toBe(
       "2025-10-13 09:27:24 - orchestrator.audit - \x1b[36mAUDIT\x1b[0m Instance spawned\n",
     );
   });
 
-  test("is one line without control characters, whatever the event holds", () => {
+  test("is one line without control characters for any event", () => {
     const values = fc.dictionary(
       fc.string({ unit: "binary" }),
       fc.jsonValue() as fc.Arbitrary<JsonValue>,
@@ -101,14 +101,14 @@ describe("a line of tailgate tail", () => {
     );
   });
 
-  test("shows control characters and leaves everything else as it is", () => {
+  test("escapes control characters and leaves everything else unchanged", () => {
     expect(printable("a\tb\r\n\x1b[31m\x7f\x9b\u2028\u202e\u{1f600} é")).toBe(
       "a\\tb\\r\\n\\x1b[31m\\x7f\\x9b\\u2028\\u202e\u{1f600} é",
     );
   });
 });
 
-describe("the line of missing records", () => {
+describe("the line of a gap", () => {
   test.each([
     [
       { from: 1, to: 5, type: "system_log", reason: "retention" },

@@ -74,7 +74,7 @@ describe("tailgate plugins", () => {
     expect(cli.stderr).toMatch(/^tailgate: OUTPUT_FAILED: .*ENOSPC.*\n$/);
   });
 
-  test("lists them for people", async () => {
+  test("lists them in readable form", async () => {
     await using workspace = await Workspace.create({ "tailgate.yaml": "exporters: { console: }" });
     const cli = await runCli(["plugins"], { cwd: workspace.directory });
     expect(await cli.ended).toBe(0);

@@ -54,7 +54,7 @@ async function otlpLines(url: string, count: number): Promise<void> {
 
 describe("tailgate run", () => {
   test.each(["SIGTERM", "SIGINT"] as const)(
-    "says where it listens, serves there, and ends with 0 after %s",
+    "prints its address, serves there, and exits with 0 after %s",
     async (signal) => {
       await using workspace = await Workspace.create();
       const args = ["--port", "0", "--otlp-port", "0", "--log-dir", "logs"];
@@ -72,7 +72,7 @@ describe("tailgate run", () => {
     },
   );
 
-  test("says at SIGHUP that it cannot reload, and keeps running", async () => {
+  test("reports at SIGHUP that it cannot reload, and keeps running", async () => {
     await using workspace = await Workspace.create({ "tailgate.yaml": "receivers: {}" });
     await using cli = startCli(["--port", "0", "--log-dir", "logs"], { cwd: workspace.directory });
     const url = (await cli.says(LISTENING))[1]!;
@@ -83,7 +83,7 @@ describe("tailgate run", () => {
     expect(await cli.end()).toBe(0);
   });
 
-  test("loads what only some requests need with the first of them", async () => {
+  test("loads modules that only some requests need on the first of them", async () => {
     await using workspace = await Workspace.create();
     const args = ["--port", "0", "--otlp-port", "0", "--log-dir", "logs"];
     const env = { NODE_OPTIONS: TELL_MODULES };
@@ -95,7 +95,7 @@ describe("tailgate run", () => {
     expect(loadedPackages(cli.stderr)).toContain("koa");
   });
 
-  test("nothing that was accepted before SIGTERM is missing from the file", async () => {
+  test("no record accepted before SIGTERM is missing from the file", async () => {
     await using workspace = await Workspace.create();
     const args = ["run", "--port=0", "--otlp-port=0", "--log-dir=logs"];
     await using cli = startCli(args, { cwd: workspace.directory });
@@ -110,7 +110,7 @@ describe("tailgate run", () => {
     expect(messages).toEqual(Array.from({ length: 5_000 }, (_, index) => `message ${index}`));
   });
 
-  test("takes its configuration from tailgate.yaml and the environment", async () => {
+  test("reads its configuration from tailgate.yaml and the environment", async () => {
     await using workspace = await Workspace.create({
       "tailgate.yaml": "port: ${env:MY_PORT}\nreceivers: {}\nexporters: {}",
     });
@@ -120,7 +120,7 @@ describe("tailgate run", () => {
     expect((await stat(workspace.path("from-env"))).isDirectory()).toBe(true);
   });
 
-  test("gives a plugin after kill -9 what it has kept, and no other plugin", async () => {
+  test("after kill -9, gives a plugin the state that it stored, and no other plugin's", async () => {
     await using workspace = await workspaceWith(`
       const starts = Number(host.memory.recall() ?? 0) + 1;
       await host.memory.keep(String(starts));
@@ -141,7 +141,7 @@ describe("tailgate run", () => {
     expect(second.stderr).toContain("mine/other starts 1");
   });
 
-  test("a port in use ends it with 69 and says which", async () => {
+  test("exits with 69 and names the port if it is in use", async () => {
     await using server = createServer();
     await once(server.listen(0, "127.0.0.1"), "listening");
     const { port } = server.address() as AddressInfo;
@@ -153,7 +153,7 @@ describe("tailgate run", () => {
     expect(cli.stderr).toContain(String(port));
   });
 
-  test("a log directory that cannot be made ends it with 69", async () => {
+  test("exits with 69 if the log directory cannot be created", async () => {
     await using workspace = await Workspace.create({ file: "" });
     const cli = await runCli(["--port", "0", "--log-dir", "file/logs"], {
       cwd: workspace.directory,
@@ -162,7 +162,7 @@ describe("tailgate run", () => {
     expect(cli.stderr).toMatch(/^tailgate: LOG_DIR_UNUSABLE: .*file\/logs/m);
   });
 
-  test("a configuration that is wrong ends it with 78 and all its problems", async () => {
+  test("exits with 78 and all errors if the configuration is invalid", async () => {
     await using workspace = await Workspace.create({ "my.yaml": "prot: 1\nhost: 0.0.0.0" });
     const cli = await runCli(["--config", "my.yaml"], { cwd: workspace.directory });
     expect(await cli.ended).toBe(78);
@@ -177,14 +177,14 @@ describe("tailgate run", () => {
     );
   });
 
-  test("a plugin that throws at open ends it with 1 and is named", async () => {
+  test("exits with 1 and names the plugin that throws at open", async () => {
     await using workspace = await workspaceWith('throw new Error("no broker \\x1b[31m")');
     const cli = await runCli([], { cwd: workspace.directory });
     expect(await cli.ended).toBe(1);
     expect(cli.stderr).toMatch(/^tailgate: PLUGIN_OPEN_FAILED: .*mine.*no broker \\x1b\[31m/m);
   });
 
-  test("a second signal ends it at once with 1", async () => {
+  test("exits with 1 at once on a second signal", async () => {
     await using workspace = await workspaceWith(
       'return { write() {}, close() { say("closing"); return new Promise(() => {}); } };',
     );
@@ -196,7 +196,7 @@ describe("tailgate run", () => {
     expect(await cli.ended).toBe(1);
   });
 
-  test("a start that hangs is given up after the signal, with 1", async () => {
+  test("exits with 1 if startup hangs after the signal", async () => {
     await using workspace = await workspaceWith('say("opening"); await new Promise(() => {});');
     await using cli = startCli([], { cwd: workspace.directory });
     await cli.says(/^opening$/m);
@@ -205,7 +205,7 @@ describe("tailgate run", () => {
     expect(cli.stderr).toMatch(/^tailgate: (INTERNAL|PLUGIN_OPEN_FAILED): /m);
   });
 
-  test("an uncaught exception is printed, and ends it with 1 after it has closed", async () => {
+  test("prints an uncaught exception, and exits with 1 after closing", async () => {
     await using workspace = await workspaceWith(
       `process.once("SIGUSR2", () => { throw new Error("boom"); });
        return { write() {}, close() { say("closed"); } };`,
@@ -218,7 +218,7 @@ describe("tailgate run", () => {
     expect(cli.stderr).toMatch(/^closed$/m);
   });
 
-  test("a plugin that keeps timers does not keep the process", async () => {
+  test("exits despite a plugin with running timers", async () => {
     await using workspace = await workspaceWith(
       "setInterval(() => {}, 1000); return { write() {} };",
     );
@@ -248,7 +248,7 @@ describe("usage", () => {
       ["validate", "x"],
       "tailgate: USAGE: too many arguments for 'validate'. Expected 0 arguments but got 1: x.\nRun `tailgate --help`.\n",
     ],
-  ])("%j is refused with 64", async (args, text) => {
+  ])("%j exits with 64", async (args, text) => {
     const cli = await runCli(args);
     expect([await cli.ended, cli.stderr, cli.stdout]).toEqual([64, text, ""]);
   });
@@ -265,7 +265,7 @@ describe("usage", () => {
     expect(cli.stdout).toContain("Examples:\n  tailgate");
   });
 
-  test("--version is the package's", async () => {
+  test("--version prints the package's version", async () => {
     const manifest = new URL("../../package.json", import.meta.url);
     const { version } = JSON.parse(await readFile(manifest, "utf8")) as { version: string };
     const cli = await runCli(["--version"]);

@@ -103,7 +103,7 @@ class OlderGateway implements AsyncDisposable {
 }
 
 describe("tailgate tail with an older gateway", () => {
-  test("uses the plain protocol: says that records may be missing, and asks for history once", async () => {
+  test("uses the plain protocol: warns that records may be missing, and requests history once", async () => {
     const first = await OlderGateway.start();
     const url = `127.0.0.1:${first.port}`;
     await using cli = startCli(["tail", "--url", url, "--replay", "5", "--level", "INFO", "a b"]);
@@ -123,7 +123,7 @@ describe("tailgate tail with an older gateway", () => {
   test.each([
     ["--since", "1h"],
     ["--replay", "1", "--no-follow"],
-  ])("%s ends it with 64 where the gateway has no history for it", async (...args) => {
+  ])("%s exits with 64 if the gateway has no history for it", async (...args) => {
     await using gateway = await OlderGateway.start();
     const cli = await runCli(["tail", "--url", `127.0.0.1:${gateway.port}`, ...args]);
     expect([await cli.ended, cli.stdout]).toEqual([64, ""]);
@@ -134,7 +134,7 @@ describe("tailgate tail with an older gateway", () => {
 });
 
 describe("tailgate tail", () => {
-  test("shows system logs and audit events as lines, until SIGINT ends it with 0", async () => {
+  test("shows system logs and audit events as lines, and exits with 0 at SIGINT", async () => {
     await using source = await Source.start();
     await using cli = startCli(["tail"], { env: { ORCHESTRATOR_PORT: String(source.port) } });
     await source.connected(1);
@@ -152,7 +152,7 @@ describe("tailgate tail", () => {
     expect([await cli.ended, cli.stderr]).toEqual([0, ""]);
   });
 
-  test("--json prints the envelopes as they come, after the history that --replay asks for", async () => {
+  test("--json prints the envelopes as received, after the history that --replay requests", async () => {
     await using source = await Source.start();
     const logger = source.manager.getLogger("orchestrator.server");
     for (const message of ["one", "two", "three"]) logger.info(message);
@@ -172,7 +172,7 @@ describe("tailgate tail", () => {
     expect(cli.stdout).toMatch(/^\{"type":"system_log","data":\{"timestamp":"/);
   });
 
-  test("--json escapes what would steer a terminal, and the JSON means the same", async () => {
+  test("--json escapes terminal control sequences, and the JSON keeps its meaning", async () => {
     await using source = await Source.start();
     const message = "\x1b[31m \x7f \x9b31m \u2028 \u202e \u2066 é 😀 \\";
     const options = ["--json", "--replay", "1", "--no-follow"];
@@ -184,7 +184,7 @@ describe("tailgate tail", () => {
     expect(JSON.parse(cli.stdout)).toMatchObject({ data: { message, "\x9bkey": "\u200f" } });
   });
 
-  test("--json shows what is no JSON on one line, without its control characters", async () => {
+  test("--json shows invalid JSON on one line, without its control characters", async () => {
     const handleProtocols = (): false => false;
     const server = new WebSocketServer({ host: "127.0.0.1", port: 0, handleProtocols });
     onTestFinished(() => server.close());
@@ -199,7 +199,7 @@ describe("tailgate tail", () => {
     expect(cli.stdout).toBe('{"a":  1}\\u001b]0;title\\u0007\n');
   });
 
-  test("its filters are the gateway's", async () => {
+  test("uses the filters of the gateway", async () => {
     await using source = await Source.start();
     const query = ["memory", "-low", "pid:7"];
     await using cli = startCli(["tail", "--url", source.manager.url, "--", ...query]);
@@ -216,7 +216,7 @@ describe("tailgate tail", () => {
     expect(messagesOf(strict.stdout)).toEqual(["failed"]);
   });
 
-  test("a filter that the gateway refuses ends it with 64 and the gateway's text", async () => {
+  test("exits with 64 and the gateway's text if the filter is rejected", async () => {
     await using source = await Source.start();
     const cli = await runCli(["tail", "--url", source.manager.url, "level:LOUD"]);
     expect([await cli.ended, cli.stdout]).toEqual([64, ""]);
@@ -225,7 +225,7 @@ describe("tailgate tail", () => {
     );
   });
 
-  test("without a gateway it ends with 69, with --wait it waits for one", async () => {
+  test("exits with 69 without a gateway, and waits for one with --wait", async () => {
     const port = await closedPort();
     const url = `ws://127.0.0.1:${port}/ws/logs`;
     const cli = await runCli(["tail", "--url", url]);
@@ -243,7 +243,7 @@ describe("tailgate tail", () => {
     await waiting.shows(/at last/);
   });
 
-  test("sends the credentials and the query of the URL, and does not show them", async () => {
+  test("sends the credentials and the query of the URL without showing them", async () => {
     const received: unknown[] = [];
     const server = createHttpServer().on("upgrade", ({ url, headers }, socket) => {
       received.push([url, headers.authorization]);
@@ -260,7 +260,7 @@ describe("tailgate tail", () => {
     expect(cli.stderr).not.toMatch(/secret|hidden/);
   });
 
-  test("says once that it waits, however often it tries", async () => {
+  test("reports once that it waits, however often it retries", async () => {
     let attempts = 0;
     await using server = createServer((socket) => {
       attempts++;
@@ -274,7 +274,7 @@ describe("tailgate tail", () => {
     expect(cli.stderr).toBe("tailgate: waiting (socket hang up)\n");
   });
 
-  test("a server that is no gateway ends it with 69, also with --wait", async () => {
+  test("exits with 69 on a server that is no gateway, even with --wait", async () => {
     await using source = await Source.start();
     const cli = await runCli(["tail", "--wait", "--url", `${source.manager.url}/nothing`]);
     expect(await cli.ended).toBe(69);
@@ -283,7 +283,7 @@ describe("tailgate tail", () => {
     );
   });
 
-  test("goes on after a restart where it was: what came in between is shown once", async () => {
+  test("resumes after a restart: records in between are shown once", async () => {
     await using workspace = await Workspace.create();
     await using first = await Source.start({ logDir: workspace.path("logs") });
     const { port } = first;
@@ -302,7 +302,7 @@ describe("tailgate tail", () => {
     expect(messagesOf(cli.stdout)).toEqual(["before", "missed", "after"]);
   });
 
-  test("of a gateway with another journal it shows everything, and says that the numbers are new", async () => {
+  test("shows everything of a gateway with another journal, and reports the new sequences", async () => {
     await using first = await Source.start();
     first.manager.getLogger("x").info("before");
     await first.manager.flush();
@@ -318,7 +318,7 @@ describe("tailgate tail", () => {
     ]);
   });
 
-  test("--since shows the journal from a moment on and goes on live, with --no-follow it ends there", async () => {
+  test("--since shows the journal from a time on and continues live, unless --no-follow is set", async () => {
     await using workspace = await Workspace.create();
     const logDir = workspace.path("logs");
     const first = await Source.start({ logDir });
@@ -376,13 +376,13 @@ describe("tailgate tail", () => {
     [["--since", "1h", "--replay", "5"], "USAGE: --replay and --since cannot be combined."],
     [["--since", "yesterday"], "USAGE: option '--since <time>' argument 'yesterday' is invalid."],
     [["--since", "2025-13-01"], "USAGE: option '--since <time>' argument '2025-13-01' is invalid."],
-  ])("%s is refused with 64", async (args, text) => {
+  ])("%s exits with 64", async (args, text) => {
     const cli = await runCli(["tail", ...args]);
     expect(await cli.ended).toBe(64);
     expect(cli.stderr).toContain(text);
   });
 
-  test("ends quietly with 0 when its reader goes away", async () => {
+  test("exits silently with 0 when its reader disconnects", async () => {
     await using source = await Source.start();
     await using cli = startCli(["tail", "--url", source.manager.url]);
     await source.connected(1);
@@ -394,7 +394,7 @@ describe("tailgate tail", () => {
   test.each([
     ["ftp://localhost", 'tailgate: USAGE: "ftp://localhost" is not a gateway URL, such as'],
     ["http://", 'tailgate: USAGE: "http://" is not a gateway URL, such as'],
-  ])("--url %s is refused with 64", async (url, text) => {
+  ])("--url %s exits with 64", async (url, text) => {
     const cli = await runCli(["tail", "--url", url]);
     expect(await cli.ended).toBe(64);
     expect(cli.stderr).toContain(text);

@@ -7,7 +7,7 @@ import { Workspace } from "../harness/workspace.ts";
 import { runCli } from "../harness/program.ts";
 
 describe("tailgate validate", () => {
-  test("names the file and shows what is in effect, which is valid again", async () => {
+  test("names the file and prints the effective configuration, which is itself valid", async () => {
     await using workspace = await Workspace.create({
       "etc/my.yaml":
         "port: ${env:PORT:-9000}\ntrust_default_origins: false\nreceivers: {}\nexporters: { console: { level: warn } }",
@@ -61,7 +61,7 @@ describe("tailgate validate", () => {
     expect(again.stdout.split("\n").slice(1)).toEqual(rest);
   });
 
-  test("checks the defaults where there is no file", async () => {
+  test("checks the defaults if there is no file", async () => {
     await using workspace = await Workspace.create();
     const cli = await runCli(["validate"], { cwd: workspace.directory });
     expect(await cli.ended).toBe(0);
@@ -102,7 +102,7 @@ describe("tailgate validate", () => {
     });
   });
 
-  test("shows where an exporter sends to, and what says so, without the credentials", async () => {
+  test("shows the destination of an exporter and its source, without credentials", async () => {
     await using workspace = await Workspace.create({
       "tailgate.yaml":
         "log_dir: logs\naudit_key_file: key.pem\nreceivers: {}\nexporters: { otlp: , spans: { endpoint: http://a } }",
@@ -134,7 +134,7 @@ describe("tailgate validate", () => {
     expect((await runCli(["validate"], { cwd: workspace.directory, env })).stderr).toBe("");
   });
 
-  test("refuses what `tailgate run` refuses, in the same words", async () => {
+  test("rejects what `tailgate run` rejects, in the same words", async () => {
     await using workspace = await Workspace.create({
       "tailgate.yaml": `port: 4000
 log_dir: logs
@@ -161,14 +161,14 @@ exporters: { websocket: , websocket/two: , otlp: }`,
     ]);
   });
 
-  test("ends with 78 and the problems on stderr", async () => {
+  test("exits with 78 and the errors on stderr", async () => {
     await using workspace = await Workspace.create({ "tailgate.yaml": "port: 1\nport: 2" });
     const cli = await runCli(["validate"], { cwd: workspace.directory });
     expect([await cli.ended, cli.stdout]).toEqual([78, ""]);
     expect(cli.stderr).toContain("/tailgate.yaml:2:1: Map keys must be unique\n");
   });
 
-  test("says so where its output cannot be written", async () => {
+  test("reports that its output cannot be written", async () => {
     const { status, stderr } = spawnSync(
       "sh",
       ["-c", '"$0" dist/cli/main.js validate > /dev/full', process.execPath],
@@ -178,7 +178,7 @@ exporters: { websocket: , websocket/two: , otlp: }`,
     expect(status).toBe(1);
   });
 
-  test("shows the control characters of a file's texts, and does not pass them on", async () => {
+  test("escapes control characters of the file's texts", async () => {
     await using workspace = await Workspace.create({ "tailgate.yaml": "port: '\u009b31m\u202e'" });
     const cli = await runCli(["validate"], { cwd: workspace.directory });
     expect(cli.stderr).toContain('port: expected integer from 0 to 65535; found "\\x9b31m\\u202e"');

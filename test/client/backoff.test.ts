@@ -80,8 +80,8 @@ async function loseLast(): Promise<void> {
   await settled();
 }
 
-describe("the wait before the next attempt", () => {
-  test("is up to half a second at first, and doubles up to 30 s", async () => {
+describe("the delay before the next attempt", () => {
+  test("is at most half a second at first, and doubles up to 30 s", async () => {
     vi.spyOn(Math, "random").mockReturnValue(1);
     start();
     for (let failures = 0; failures < 9; failures++) {
@@ -94,7 +94,7 @@ describe("the wait before the next attempt", () => {
     expect(waits).toEqual([500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000, 30_000]);
   });
 
-  test("is a random part of that, from nothing on", async () => {
+  test("is a random fraction of that, starting at zero", async () => {
     const parts = [0, 0.25, 0.5, 0.1];
     vi.spyOn(Math, "random").mockImplementation(() => parts[waits.length]!);
     start();
@@ -123,7 +123,7 @@ describe("the wait before the next attempt", () => {
   });
 });
 
-describe("it does not wait any longer", () => {
+describe("reconnects without further delay", () => {
   const page = new EventTarget();
   const document = Object.assign(new EventTarget(), { visibilityState: "hidden" });
 
@@ -143,7 +143,7 @@ describe("it does not wait any longer", () => {
     expect(FakeSocket.made).toHaveLength(2);
   });
 
-  test("when somebody looks at the page, and not when they look away", async () => {
+  test("when the page becomes visible, not when it is hidden", async () => {
     document.dispatchEvent(new Event("visibilitychange"));
     await settled();
     expect(FakeSocket.made).toHaveLength(1);
@@ -153,13 +153,13 @@ describe("it does not wait any longer", () => {
     expect(FakeSocket.made).toHaveLength(2);
   });
 
-  test("when it is told so", async () => {
+  test("when reconnect is called", async () => {
     stream.retry();
     await settled();
     expect(FakeSocket.made).toHaveLength(2);
   });
 
-  test("when a listener wants it so at once, or not at all", async () => {
+  test("when a listener requests it, at once or never", async () => {
     let attempts = 0;
     stream.listen((event) => {
       if (event.type !== "status" || event.status.state !== "waiting") return;
@@ -173,7 +173,7 @@ describe("it does not wait any longer", () => {
     expect(vi.getTimerCount()).toBe(0);
   });
 
-  test("but a closed one does nothing", async () => {
+  test("a closed stream does nothing", async () => {
     stream.close();
     page.dispatchEvent(new Event("online"));
     await vi.advanceTimersByTimeAsync(60_000);
@@ -181,7 +181,7 @@ describe("it does not wait any longer", () => {
   });
 });
 
-describe("a connection that says nothing", () => {
+describe("a silent connection", () => {
   async function live(): Promise<FakeSocket> {
     start();
     await settled();
@@ -196,14 +196,14 @@ describe("a connection that says nothing", () => {
     return stream.status.reason;
   }
 
-  test("during the handshake is given up after ten seconds", async () => {
+  test("is abandoned ten seconds into the handshake", async () => {
     start();
     await vi.advanceTimersByTimeAsync(10_000);
     await settled();
     expect(stream.status.state).toBe("waiting");
   });
 
-  test("for half a minute is asked for a sign of life, which changes nothing", async () => {
+  test("is pinged after half a minute, without a visible effect", async () => {
     const socket = await live();
     for (let sign = 1; sign <= 3; sign++) {
       await vi.advanceTimersByTimeAsync(30_000);
@@ -215,7 +215,7 @@ describe("a connection that says nothing", () => {
     expect(stream.status.state).toBe("live");
   });
 
-  test("is given up without one", async () => {
+  test("is abandoned if the ping is not answered", async () => {
     await live();
     await vi.advanceTimersByTimeAsync(30_000 + 9_999);
     expect(stream.status.state).toBe("live");

@@ -23,7 +23,7 @@ function messages({ entries }: HistoryPage): string[] {
   return entries.map(({ envelope }) => envelope.data.message);
 }
 
-test("a page has the newest records first, or the oldest, or those from a place on", async () => {
+test("a page starts with the newest record, the oldest, or the one at a position", async () => {
   const { history } = await historyOfFive();
   expect(messages(await history.page())).toEqual(["5", "4", "3", "2", "1"]);
   expect(messages(await history.page({ order: "asc", limit: 2 }))).toEqual(["1", "2"]);
@@ -46,7 +46,7 @@ test("an entry has its sequence and its envelope", async () => {
   expect(epoch).toMatch(/^[\w-]+$/);
 });
 
-test("the cursor leads through all pages", async () => {
+test("the cursor iterates over all pages", async () => {
   const { history } = await historyOfFive();
   const seen: string[] = [];
   let cursor: string | undefined;
@@ -58,7 +58,7 @@ test("the cursor leads through all pages", async () => {
   expect(seen).toEqual(["5", "4", "3", "2", "1"]);
 });
 
-test("a page upwards waits for what comes, and always has a cursor", async () => {
+test("an ascending page waits for new records, and always has a cursor", async () => {
   const gateway = await startGateway();
   const history = new LogHistory({ url: gateway.url });
   const waiting = { order: "asc", waitSeconds: 30 } as const;
@@ -73,7 +73,7 @@ test("a page upwards waits for what comes, and always has a cursor", async () =>
   expect(nothing).toMatchObject({ entries: [], nextCursor: `${nothing.epoch}:3` });
 });
 
-test("the newest place counts, too, where its record is gone", async () => {
+test("the newest position counts even if its record was deleted", async () => {
   const gaps = [{ from: 1, to: 7, type: "system_log", lane: "system_log", reason: "retention" }];
   const fetcher: typeof fetch = async () =>
     Response.json({ epoch: "e", records: [], gaps, next_cursor: null });
@@ -81,7 +81,7 @@ test("the newest place counts, too, where its record is gone", async () => {
   expect(await history.newest()).toEqual({ epoch: "e", sequence: 7 });
 });
 
-test("what the gateway refuses is an error with its code and its text", async () => {
+test("reports rejections of the gateway as errors with its code and text", async () => {
   const { history } = await historyOfFive();
   await expect(history.page({ filter: { q: "level:LOUD" } })).rejects.toMatchObject({
     name: "HistoryError",
@@ -95,7 +95,7 @@ test("what the gateway refuses is an error with its code and its text", async ()
   });
 });
 
-test("a gateway that is not there, and an answer that is none, are errors in words", async () => {
+test("reports an unreachable gateway and an invalid response as readable errors", async () => {
   const absent = new LogHistory({ url: "http://127.0.0.1:1" });
   await expect(absent.page()).rejects.toThrow(
     new HistoryError(0, "UNREACHABLE", "No gateway answers at http://127.0.0.1:1."),
@@ -111,7 +111,7 @@ test("a gateway that is not there, and an answer that is none, are errors in wor
   });
 });
 
-test("a request that nobody waits for any more is given up", async () => {
+test("cancels a request that is no longer needed", async () => {
   const { history } = await historyOfFive();
   const reason = new Error("not wanted any more");
   await expect(history.page({ signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
@@ -123,7 +123,7 @@ test.each([
   ["wss://logs.example.com/tailgate/ws/logs", "https://logs.example.com/tailgate/api/logs"],
   ["https://logs.example.com/tailgate/", "https://logs.example.com/tailgate/api/logs"],
   ["ws://127.0.0.1:8001/live#top", "http://127.0.0.1:8001/api/logs"],
-])("%s has its history at %s", async (url, expected) => {
+])("%s resolves to the history at %s", async (url, expected) => {
   const asked: string[] = [];
   const fetcher: typeof fetch = async (address) => {
     asked.push(address as string);
@@ -156,7 +156,7 @@ async function busyGateway(
   return { url: `http://127.0.0.1:${port}`, asked: () => asked };
 }
 
-test("a gateway that is busy is asked again when it says so, up to a limit", async () => {
+test("retries a busy gateway after the time that it states, up to a limit", async () => {
   const some = await busyGateway(3, "0.01");
   expect(await new LogHistory({ url: some.url }).page()).toMatchObject({ epoch: "e" });
   expect(some.asked()).toBe(4);
@@ -168,7 +168,7 @@ test("a gateway that is busy is asked again when it says so, up to a limit", asy
   expect(always.asked()).toBe(11);
 });
 
-test("waiting for a gateway that is busy ends with the signal", async () => {
+test("stops waiting for a busy gateway when the signal aborts", async () => {
   const gateway = await busyGateway(1, "30");
   const stop = new AbortController();
   const page = new LogHistory({ url: gateway.url }).page({ signal: stop.signal });
@@ -177,7 +177,7 @@ test("waiting for a gateway that is busy ends with the signal", async () => {
   await expect(page).rejects.toThrow("enough");
 });
 
-test("pages are read through searches that take all places", async () => {
+test("reads pages even if searches occupy all slots", async () => {
   const harness = await new HttpHarness({
     limits: { searchesMax: 1, queuedSearchesMax: 0 },
   }).open();

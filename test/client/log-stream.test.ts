@@ -13,8 +13,8 @@ async function accepted(url: string): Promise<number> {
   );
 }
 
-describe("what is handed on", () => {
-  test("the records from now on, in order, with their sequences", async () => {
+describe("delivery", () => {
+  test("delivers new records in order with their sequences", async () => {
     const gateway = await startGateway();
     const { url } = gateway;
     gateway.getLogger("a").info("before");
@@ -36,7 +36,7 @@ describe("what is handed on", () => {
     [{ since: 0 }, ["one", "two", "three"]],
     [{ since: "2025-01-01T00:00:00Z" }, ["one", "two", "three"]],
     [{ since: "2999-01-01T00:00:00Z" }, []],
-  ])("of the past what start %j asks for", async (start, expected) => {
+  ])("replays the records that start %j selects", async (start, expected) => {
     const gateway = await startGateway();
     const { url } = gateway;
     for (const message of ["one", "two", "three"]) gateway.getLogger("a").info(message);
@@ -45,7 +45,7 @@ describe("what is handed on", () => {
     expect(log.messages).toEqual(expected);
   });
 
-  test("with raw, the JSON of each envelope as the gateway sent it", async () => {
+  test("with raw, delivers the JSON of each envelope as sent by the gateway", async () => {
     await using gateway = await FaultyGateway.speaking();
     const log = follow({ url: gateway.url, raw: true });
     const texts = [
@@ -65,7 +65,7 @@ describe("what is handed on", () => {
     expect(entries.map(({ raw }) => raw)).toEqual(texts);
   });
 
-  test("with ws, nothing while it is paused", async () => {
+  test("with ws, delivers nothing while paused", async () => {
     await using gateway = await FaultyGateway.speaking();
     const log = follow({ url: gateway.url, WebSocket: Ws as unknown as typeof WebSocket });
     await gateway.hears(1);
@@ -78,7 +78,7 @@ describe("what is handed on", () => {
     expect(log.messages).toEqual(["one"]);
   });
 
-  test("behind another stream's status, and only what came after it", async () => {
+  test("resumes after the status of another stream, with newer records only", async () => {
     const gateway = await startGateway();
     const { url } = gateway;
     gateway.getLogger("a").info("one");
@@ -97,7 +97,7 @@ describe("what is handed on", () => {
 });
 
 describe("listeners", () => {
-  test("one that throws disturbs neither the others nor the stream", async () => {
+  test("exceptions are isolated from other listeners and the stream", async () => {
     const said = vi.spyOn(console, "error").mockImplementation(() => {});
     onTestFinished(() => said.mockRestore());
     const gateway = await startGateway();
@@ -117,7 +117,7 @@ describe("listeners", () => {
     expect(said).toHaveBeenCalledWith("A listener of a log stream threw an exception.", fault);
   });
 
-  test("all hear the same order, though one of them acts on what it hears", async () => {
+  test("all see the same order, even if one of them reacts to an event", async () => {
     const gateway = await startGateway();
     const { url } = gateway;
     const stream = new LogStream({ url });
@@ -135,7 +135,7 @@ describe("listeners", () => {
     expect(heard[1]).toEqual(heard[0]);
   });
 
-  test("what came with the event at which it is closed comes before the end, and nothing after it", async () => {
+  test("events received before a close precede the end, and nothing follows it", async () => {
     await using gateway = await FaultyGateway.speaking();
     const log = follow({ url: gateway.url });
     await gateway.hears(1);
@@ -152,7 +152,7 @@ describe("listeners", () => {
     expect(log.stream.status.sequence).toBe(2);
   });
 
-  test("one that is added by another one hears what follows", async () => {
+  test("a listener added by another one gets the following events", async () => {
     const { url } = await startGateway();
     const stream = new LogStream({ url });
     const heard: string[] = [];
@@ -167,7 +167,7 @@ describe("listeners", () => {
     expect(heard[0]).toBe("catching-up");
   });
 
-  test("one that was taken off hears nothing more", async () => {
+  test("a removed listener gets no more events", async () => {
     const { url } = await startGateway();
     const stream = new LogStream({ url });
     const heard: unknown[] = [];
@@ -177,7 +177,7 @@ describe("listeners", () => {
     expect(heard).toEqual([]);
   });
 
-  test("a stream that is closed at once connects to nobody", async () => {
+  test("a stream that is closed immediately never connects", async () => {
     const gateway = await startGateway();
     const log = follow({ url: gateway.url });
     log.stream.close();
@@ -192,7 +192,7 @@ describe("listeners", () => {
 });
 
 describe("filters", () => {
-  test("are changed in place: what follows the filter event matches it", async () => {
+  test("change in place: records after the filter event match it", async () => {
     const gateway = await startGateway();
     const { url } = gateway;
     const log = follow({ url, filter: { level: "ERROR" } });
@@ -209,7 +209,7 @@ describe("filters", () => {
     expect(await accepted(url)).toBe(1);
   });
 
-  test("that the gateway does not take are told, and the one before holds", async () => {
+  test("that the gateway rejects are reported, and the previous one stays in effect", async () => {
     const gateway = await startGateway();
     const { url } = gateway;
     const log = follow({ url, filter: { level: "ERROR" } });
@@ -227,7 +227,7 @@ describe("filters", () => {
     expect(log.all("filter")).toEqual([]);
   });
 
-  test("at the beginning, too: it waits for one that is understood", async () => {
+  test("that are invalid at the start are reported, and the stream waits for a valid one", async () => {
     const gateway = await startGateway();
     const { url } = gateway;
     const log = follow({ url, filter: { q: '"open' } });
@@ -244,7 +244,7 @@ describe("filters", () => {
   });
 
   test.each([5_000, 100_000])(
-    "of %i characters are refused, at the beginning and in place",
+    "of %i characters are rejected, at the start and in place",
     async (length) => {
       const gateway = await startGateway();
       const { url } = gateway;
@@ -265,7 +265,7 @@ describe("filters", () => {
     },
   );
 
-  test("many changes in a row end with the last one", async () => {
+  test("many changes in a row result in the last one", async () => {
     const gateway = await startGateway();
     const { url } = gateway;
     const log = follow({ url });
@@ -281,7 +281,7 @@ describe("filters", () => {
     expect(log.messages).toEqual(["last"]);
   });
 
-  test("that were changed while there was no connection hold from the next one on", async () => {
+  test("changed while disconnected apply to the next connection", async () => {
     const gateway = await startGateway();
     const { url } = gateway;
     await using proxy = await Proxy.start(Number(new URL(url).port));
@@ -304,11 +304,11 @@ describe("filters", () => {
   });
 });
 
-describe("what a gateway must not do", () => {
+describe("protocol violations by the gateway", () => {
   const batch = { type: "batch", durable: 0 };
   const records = (...messages: string[]): object => ({ envelopes: messages.map(envelope) });
 
-  test("a hole between two batches is handed on as a gap", async () => {
+  test("a hole between two batches is reported as a gap", async () => {
     await using gateway = await FaultyGateway.speaking();
     const log = follow({ url: gateway.url });
     await gateway.hears(1);
@@ -319,7 +319,7 @@ describe("what a gateway must not do", () => {
     expect(log.messages).toEqual(["one", "two", "five"]);
   });
 
-  test("what is repeated, or has no place in its batch, is not handed on", async () => {
+  test("duplicates and records outside their batch's range are not delivered", async () => {
     await using gateway = await FaultyGateway.speaking();
     const log = follow({ url: gateway.url });
     await gateway.hears(1);
@@ -339,7 +339,7 @@ describe("what a gateway must not do", () => {
     expect(log.gaps).toEqual([]);
   });
 
-  test("a gap holds when its batch has come, and is not doubled by a cut before that", async () => {
+  test("a gap takes effect with its batch, and is not duplicated by an earlier disconnect", async () => {
     await using gateway = await FaultyGateway.speaking();
     const log = follow({ url: gateway.url }).impatient;
     const gap = { type: "gap", from: 2, to: 3, reason: "slow", lane: "system_log" };
@@ -366,18 +366,21 @@ describe("what a gateway must not do", () => {
     ],
     ["a second hello", { type: "hello", epoch: "e2" }],
     ["a gap that ends before it begins", { type: "gap", from: 3, to: 2, reason: "slow" }],
-  ])("%s ends the connection, in words, and it comes again", async (_name, message) => {
-    await using gateway = await FaultyGateway.speaking();
-    const log = follow({ url: gateway.url });
-    await gateway.hears(1);
-    gateway.say(message);
-    const { reason } = await log.was("waiting");
-    expect(reason).toMatch(/^The gateway sent an invalid message: .+\.$/);
-    log.stream.retry();
-    await gateway.hears(2);
-  });
+  ])(
+    "%s closes the connection with a readable reason, and the stream reconnects",
+    async (_name, message) => {
+      await using gateway = await FaultyGateway.speaking();
+      const log = follow({ url: gateway.url });
+      await gateway.hears(1);
+      gateway.say(message);
+      const { reason } = await log.was("waiting");
+      expect(reason).toMatch(/^The gateway sent an invalid message: .+\.$/);
+      log.stream.retry();
+      await gateway.hears(2);
+    },
+  );
 
-  test("messages of a kind that is not known yet are passed over", async () => {
+  test("unknown message types are ignored", async () => {
     await using gateway = await FaultyGateway.speaking();
     const log = follow({ url: gateway.url });
     await gateway.hears(1);
@@ -388,7 +391,7 @@ describe("what a gateway must not do", () => {
 });
 
 describe("an older gateway, without the subprotocol", () => {
-  test("sends plain frames; the filter and what of the past is wanted are in the address", async () => {
+  test("sends plain frames; filter and replay are in the URL", async () => {
     await using gateway = await FaultyGateway.older();
     const log = follow({ url: gateway.url, filter: { level: "ERROR" }, start: { replay: 5 } });
     expect(await log.is("live")).toMatchObject({ transport: "plain", reason: "" });
@@ -401,7 +404,7 @@ describe("an older gateway, without the subprotocol", () => {
     expect(sequences).toEqual([0, 0]);
   });
 
-  test("and a newer one in its place: no record of the past comes again, and what may be missing is told", async () => {
+  test("replaced by a newer one: no replayed record is repeated, and possible losses are reported", async () => {
     await using older = await FaultyGateway.older();
     await using newer = await FaultyGateway.speaking();
     await using proxy = await Proxy.start(Number(new URL(older.url).port));
@@ -419,7 +422,7 @@ describe("an older gateway, without the subprotocol", () => {
     expect(log.gaps).toEqual([{ from: 0, to: 0, reason: "unknown" }]);
   });
 
-  test("is connected to anew for another filter, at once; what may be missing is told", async () => {
+  test("is reconnected at once for another filter; possible losses are reported", async () => {
     await using gateway = await FaultyGateway.older();
     const log = follow({ url: gateway.url, start: { replay: 5 } });
     await log.is("live");

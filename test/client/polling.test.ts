@@ -25,7 +25,7 @@ async function polling(
   return { gateway, proxy, log };
 }
 
-test("it polls, says so and why, and goes on with a WebSocket as soon as one opens", async () => {
+test("polls, reports that with the reason, and switches to a WebSocket as soon as one opens", async () => {
   const { gateway, proxy, log } = await polling({ start: { since: 0 } });
   expect(log.messages).toEqual(["one", "two", "three"]);
   expect(proxy.handshakes).toBeGreaterThanOrEqual(3);
@@ -56,14 +56,14 @@ test.each([
   [{}, []],
   [{ replay: 2 }, ["two", "three"]],
   [{ replay: 10 }, ["one", "two", "three"]],
-])("it begins where start %j says", async (start, expected) => {
+])("starts where start %j says", async (start, expected) => {
   const { log, gateway } = await polling({ start });
   gateway.getLogger("a").info("four");
   await log.at(4);
   expect(log.messages).toEqual([...expected, "four"]);
 });
 
-test("filters hold there, too, are changed, and are refused", async () => {
+test("filters apply while polling, can change, and can be rejected", async () => {
   const { gateway, log } = await polling({ filter: { level: "ERROR" }, start: { since: 0 } });
   const bad = log.stream.setFilter({ q: "level:LOUD" });
   await log.until("refused", (event) => event.version === bad);
@@ -111,7 +111,7 @@ async function waitingAt({ url }: LoggingManager): Promise<number> {
   return Number(/^tailgate_http_waiting (\d+)/m.exec(metrics)![1]);
 }
 
-test("one request waits for what comes, and the next one for what comes then", async () => {
+test("one request waits for new records, and then the next one", async () => {
   const requests = new Requests();
   const { gateway, log } = await polling({ fetch: requests.fetch });
   await requests.has(20);
@@ -127,7 +127,7 @@ test("one request waits for what comes, and the next one for what comes then", a
   await vi.waitFor(async () => expect(await waitingAt(gateway)).toBe(0));
 });
 
-test("another filter does not wait for the request that waits", async () => {
+test("a filter change does not wait for the pending request", async () => {
   const requests = new Requests();
   const { gateway, log } = await polling({ fetch: requests.fetch, filter: { q: "nothing" } });
   await requests.has(20);
@@ -139,7 +139,7 @@ test("another filter does not wait for the request that waits", async () => {
   await vi.waitFor(async () => expect(await waitingAt(gateway)).toBe(1));
 });
 
-test("after a filter that is not understood the next one is taken at once", async () => {
+test("accepts the next filter at once after an invalid one", async () => {
   const { gateway, log } = await polling({}, { q: "level:LOUD" });
   await log.until("refused");
   const version = log.stream.setFilter({ level: "ERROR" });
@@ -163,7 +163,7 @@ test.each<[string, (url: URL) => Response | undefined]>([
       return undefined;
     },
   ],
-])("a gateway that %s is asked in intervals", async (_name, answer) => {
+])("polls a gateway that %s at intervals", async (_name, answer) => {
   const requests = new Requests((url) => (url.searchParams.has("wait") ? answer(url) : undefined));
   const { gateway, log } = await polling({ fetch: requests.fetch });
   await requests.has(20);
@@ -173,7 +173,7 @@ test.each<[string, (url: URL) => Response | undefined]>([
   expect(requests.waits.filter(Boolean)).toEqual([20]);
 });
 
-test("where something cuts requests that wait they wait for less, and in the end not at all", async () => {
+test("shortens the wait if something cuts waiting requests, and finally does not wait at all", async () => {
   const requests = new Requests((url) =>
     url.searchParams.has("wait") ? Promise.reject(new TypeError("fetch failed")) : undefined,
   );
@@ -185,7 +185,7 @@ test("where something cuts requests that wait they wait for less, and in the end
   expect(log.states.slice(log.states.indexOf("polling"))).toEqual(["polling"]);
 });
 
-test("a page that nobody sees takes none of the browser's connections to wait with", async () => {
+test("a hidden page holds none of the browser's connections for waiting", async () => {
   const document = Object.assign(new EventTarget(), { visibilityState: "hidden" });
   vi.stubGlobal("document", document);
   onTestFinished(() => void vi.unstubAllGlobals());
@@ -199,7 +199,7 @@ test("a page that nobody sees takes none of the browser's connections to wait wi
   await requests.has(20);
 });
 
-test("another filter does not wait until all of the past has come", async () => {
+test("a filter change does not wait for the rest of the history", async () => {
   const change = { filter: (): void => {} };
   const requests = new Requests((url) => {
     if (url.searchParams.get("order") === "asc") change.filter();
@@ -222,7 +222,7 @@ test("another filter does not wait until all of the past has come", async () => 
   expect(log.messages).toEqual(Array.from({ length: 1000 }, (_, index) => `old ${index + 1}`));
 });
 
-test("when the gateway is gone, too, it says when the next attempt is", async () => {
+test("reports the next attempt if the gateway is unreachable", async () => {
   const { gateway, log } = await polling();
   await gateway.stop();
   await log.until("status", ({ status }) => status.reason.startsWith("No gateway answers"));
@@ -230,7 +230,7 @@ test("when the gateway is gone, too, it says when the next attempt is", async ()
   expect(waiting.map(({ status }) => status.retryInMs)).not.toContain(undefined);
 });
 
-test("another journal behind the same address is told, and its records come from the first one on", async () => {
+test("reports another journal at the same URL, and delivers its records from the first one on", async () => {
   const { proxy, log } = await polling({ start: { since: 0 } });
   const other = await startGateway();
   other.getLogger("a").info("of another one");

@@ -42,7 +42,7 @@ function gapsOf(places: readonly string[], from: number, to: number): GapMessage
   return gaps;
 }
 
-test("each record that matches comes once and in order, each one that is gone in a gap", () => {
+test("each matching record is delivered once and in order, each deleted one as a gap", () => {
   fc.assert(
     fc.property(journal, steps, (places, plan) => {
       const position = new StreamPosition({ epoch: "e", sequence: 0 });
@@ -74,7 +74,7 @@ test("each record that matches comes once and in order, each one that is gone in
   );
 });
 
-test("what was not stored is forgotten from there on, and told once", () => {
+test("records that were not stored are forgotten from there on, and reported once", () => {
   const position = new StreamPosition({ epoch: "old", sequence: 10, durable: 7 });
   position.connect("new");
   const gap = { type: "gap", from: 8, to: 10, reason: "epoch" } as const;
@@ -93,7 +93,7 @@ test("what was not stored is forgotten from there on, and told once", () => {
   ]);
 });
 
-test("what turns out not to be stored after it was handed on is a gap at once", () => {
+test("a delivered record that turns out not to be stored is reported as a gap at once", () => {
   const position = new StreamPosition({ epoch: "e", sequence: 10 });
   position.connect("e");
   const range = { from: 3, to: 4, reason: "not_stored" } as const;
@@ -101,7 +101,7 @@ test("what turns out not to be stored after it was handed on is a gap at once", 
   expect(position.resume!.sequence).toBe(10);
 });
 
-test("gaps without an end, before a batch, are not kept without an end", () => {
+test("the number of gaps retained before a batch is bounded", () => {
   const position = new StreamPosition();
   position.connect("e");
   const push = (): void => {
@@ -116,7 +116,7 @@ test.each([
   { record_type: "audit_log", lane: "audit_log" },
   { record_type: "audit_log" },
   { lane: "audit_log" },
-])("a gap's type may have either name: %o", (names) => {
+])("accepts either name of a gap's type: %o", (names) => {
   const position = new StreamPosition({ epoch: "e", sequence: 4 });
   position.connect("e");
   const gap = { type: "gap", from: 3, to: 4, reason: "retention", ...names } as GapMessage;

@@ -102,7 +102,7 @@ async function clients({ gateway }: Fixture): Promise<number> {
   return Number(/^tailgate_websocket_clients(?:\{[^}]*\})? (\d+)/m.exec(metrics)?.[1]);
 }
 
-test("it shows what came before and what comes, each once, over one connection", async () => {
+test("shows history and new records, each once, over one connection", async () => {
   const fixture = await open(["one", "two"]);
   await shows(fixture, ["one", "two"]);
   fixture.gateway.getLogger("a").info("three");
@@ -111,7 +111,7 @@ test("it shows what came before and what comes, each once, over one connection",
   expect(await clients(fixture)).toBe(1);
 });
 
-test("it keeps the newest entries, and draws once a frame however many come", async () => {
+test("retains the newest entries, and renders once per frame however many arrive", async () => {
   const fixture = await open([], { maxEntries: 10 });
   await vi.waitFor(async () =>
     expect(await fixture.view((view) => view.status.state)).toBe("live"),
@@ -133,7 +133,7 @@ test("it keeps the newest entries, and draws once a frame however many come", as
   expect(renders).toBeLessThan(500);
 });
 
-test("paused, it holds still and counts; resumed, it shows all of it", async () => {
+test("counts new records while paused, and shows all of them when resumed", async () => {
   const fixture = await open(["one"]);
   await shows(fixture, ["one"]);
   await fixture.view((view) => view.pause());
@@ -147,7 +147,7 @@ test("paused, it holds still and counts; resumed, it shows all of it", async () 
   await shows(fixture, []);
 });
 
-test("another filter holds from then on, by the action and by the option", async () => {
+test("another filter applies from then on, by the action and by the option", async () => {
   const fixture = await open([]);
   const { gateway, page } = fixture;
   const shownOnly = async (word: string): Promise<void> => {
@@ -172,7 +172,7 @@ test("another filter holds from then on, by the action and by the option", async
   expect(await clients(fixture)).toBe(1);
 });
 
-test("a refused filter is reported until another one is accepted; the one before it holds", async () => {
+test("a rejected filter is reported until another one is accepted; the previous one stays in effect", async () => {
   const fixture = await open([], { filter: { q: "wanted" } });
   const { gateway, page } = fixture;
   const errorIs = (expected: unknown): Promise<void> =>
@@ -200,7 +200,7 @@ test("a refused filter is reported until another one is accepted; the one before
   await errorIs("none");
 });
 
-test("a first filter that is refused is reported, and the next one is followed", async () => {
+test("a rejected first filter is reported, and the next one is used", async () => {
   const fixture = await open(["wanted"], { filter: { q: '"open' } });
   await vi.waitFor(async () =>
     expect(await fixture.view((view) => [view.filterError, view.status.state])).toEqual([
@@ -213,7 +213,7 @@ test("a first filter that is refused is reported, and the next one is followed",
   expect(await fixture.view((view) => view.filterError ?? "none")).toBe("none");
 });
 
-test("another gateway begins with nothing; unmounted, it has left no connection", async () => {
+test("another gateway starts empty; unmounting closes the connection", async () => {
   const first = await open(["one"]);
   await shows(first, ["one"]);
   const other = await startGateway({}, { allowedHosts: url });
@@ -225,7 +225,7 @@ test("another gateway begins with nothing; unmounted, it has left no connection"
   await vi.waitFor(async () => expect(await clients({ ...first, gateway: other })).toBe(0));
 });
 
-test("an older gateway elsewhere: the browser fails what has no subprotocol, and plain frames are taken", async () => {
+test("falls back to plain frames for an older gateway, as browsers fail without the subprotocol", async () => {
   await using older = await FaultyGateway.older();
   const fixture = await open([], { url: older.url });
   await vi.waitFor(
@@ -240,7 +240,7 @@ test("an older gateway elsewhere: the browser fails what has no subprotocol, and
   await shows(fixture, ["plainly"]);
 });
 
-test("a refused page is told why", async () => {
+test("a rejected page learns the reason", async () => {
   const gateway = await startGateway({}, { allowedHosts: "logs.example.com" });
   const fixture = await open([], { url: gateway.url });
   await vi.waitFor(async () =>

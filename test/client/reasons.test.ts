@@ -37,7 +37,7 @@ function ofPage(origin: string): { WebSocket: typeof WebSocket; fetch: typeof fe
   };
 }
 
-test("all connections are taken", async () => {
+test("the connection limit is reached", async () => {
   const { url } = await startGateway({ max_connections: 1 });
   const first = follow({ url });
   await first.is("live");
@@ -60,12 +60,12 @@ test("the page's origin is not allowed", async () => {
   await follow({ url, ...ofPage("https://logs.example.com") }).is("live");
 });
 
-test("nobody is there", async () => {
+test("nothing listens", async () => {
   const log = follow({ url: "ws://127.0.0.1:1/ws/logs" });
   expect((await log.is("waiting")).reason).toBe("No gateway answers at http://127.0.0.1:1.");
 });
 
-test("nobody is there, and the WebSocket is one of ws, which throws errors that nobody hears", async () => {
+test("nothing listens, and the WebSocket is one of ws, which emits unhandled errors", async () => {
   const ws = Ws as unknown as typeof WebSocket;
   const { reason } = await follow({ url: "http://127.0.0.1:1", WebSocket: ws }).was("waiting");
   expect(reason).toBe("No gateway answers at http://127.0.0.1:1.");
@@ -73,7 +73,7 @@ test("nobody is there, and the WebSocket is one of ws, which throws errors that 
   await follow({ url, WebSocket: ws }).is("live");
 });
 
-test("the gateway stops, and then is not there any more", async () => {
+test("the gateway stops, and then is unreachable", async () => {
   const gateway = await startGateway();
   const log = follow({ url: gateway.url });
   await log.is("live");
@@ -145,12 +145,12 @@ test.each<[string, RequestListener, RegExp]>([
     (_, response) => response.writeHead(200).end("hello"),
     /^The gateway answers, but WebSocket connections to it fail: /,
   ],
-])("what answers is %s", async (_name, listener, text) => {
+])("the server is %s", async (_name, listener, text) => {
   const log = follow({ url: await serve(listener) });
   expect((await log.is("waiting")).reason).toMatch(text);
 });
 
-test("plain requests of a stranger are not polled for records", async () => {
+test("requests to another server are not polled for records", async () => {
   const log = follow({ url: await serve((_, response) => response.writeHead(200).end("{}")) });
   await log.impatient.until("status", ({ status }) =>
     status.reason.includes("without a history API"),
@@ -158,7 +158,7 @@ test("plain requests of a stranger are not polled for records", async () => {
   expect(log.messages).toEqual([]);
 });
 
-test("the browser refuses to make a WebSocket at all", async () => {
+test("the browser throws when the WebSocket is created", async () => {
   const { url } = await startGateway();
   const forbidding = function (): void {
     throw new Error("The operation is insecure");
@@ -174,18 +174,18 @@ test.each([
   ["ws://me:secret@127.0.0.1:8001/", /^ws:\/\/127.0.0.1:8001\/ contains credentials/],
   ["ftp://me:secret@127.0.0.1/", /^ftp:\/\/127.0.0.1\/ is not a gateway URL/],
   ["http://127.0.0.1/?token=secret", /^http:\/\/127.0.0.1\/ has a query/],
-])("%s is refused where the stream is made", (url, text) => {
+])("%s is rejected when the stream is created", (url, text) => {
   expect(() => new LogStream({ url })).toThrow(text);
 });
 
-test("a page whose address has a user and a password connects to its own gateway", async () => {
+test("a page with credentials in its URL connects to its own gateway", async () => {
   const { url } = await startGateway();
   vi.stubGlobal("location", { href: `${url.replace("//", "//me:secret@")}/page` });
   onTestFinished(() => void vi.unstubAllGlobals());
   await follow({ url: "/ws/logs" }).is("live");
 });
 
-test("a page of another origin is told what it may find out", async () => {
+test("a page of another origin learns only what it is allowed to", async () => {
   const { url } = await startGateway({ max_connections: 1 });
   await follow({ url }).is("live");
   vi.stubGlobal("location", { href: "http://elsewhere.example/page" });

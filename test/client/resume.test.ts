@@ -70,22 +70,25 @@ async function expectWhole(log: StreamLog, url: string, filter: FilterQuery): Pr
 test.each<[string, FilterQuery]>([
   ["with everything", {}],
   ["with a filter", { level: "ERROR" }],
-])(`a stream %s that is cut ${CUTS} times hands on each record once`, async (_name, filter) => {
-  const { proxy, stopFeeding } = await start();
-  using log = new StreamLog({ url: proxy.url, filter, start: { since: 0 } }).impatient;
-  for (let cut = 0; cut < CUTS; cut++) {
-    await wait(CONNECTION_MS_MAX * Math.random());
-    const { handshakes } = proxy;
-    proxy.cut();
-    await expect
-      .poll(() => proxy.handshakes, { timeout: 10_000, interval: 5 })
-      .toBeGreaterThan(handshakes);
-  }
-  await stopFeeding();
-  await expectWhole(log, proxy.url, filter);
-  expect(log.entries.size).toBeGreaterThan(CUTS / 5);
-  expect(log.all("reset")).toEqual([]);
-});
+])(
+  `a stream %s that is disconnected ${CUTS} times delivers each record once`,
+  async (_name, filter) => {
+    const { proxy, stopFeeding } = await start();
+    using log = new StreamLog({ url: proxy.url, filter, start: { since: 0 } }).impatient;
+    for (let cut = 0; cut < CUTS; cut++) {
+      await wait(CONNECTION_MS_MAX * Math.random());
+      const { handshakes } = proxy;
+      proxy.cut();
+      await expect
+        .poll(() => proxy.handshakes, { timeout: 10_000, interval: 5 })
+        .toBeGreaterThan(handshakes);
+    }
+    await stopFeeding();
+    await expectWhole(log, proxy.url, filter);
+    expect(log.entries.size).toBeGreaterThan(CUTS / 5);
+    expect(log.all("reset")).toEqual([]);
+  },
+);
 
 test(`the same over ${KILLS} kills of the gateway`, { timeout: 60_000 }, async () => {
   const { gateway, proxy, stopFeeding } = await start();
@@ -102,7 +105,7 @@ test(`the same over ${KILLS} kills of the gateway`, { timeout: 60_000 }, async (
   await log.is("live");
 });
 
-test("the same where WebSockets are blocked, over a kill, and then they are not", async () => {
+test("the same while WebSockets are blocked, over a kill, and after they are unblocked", async () => {
   const { gateway, proxy, stopFeeding } = await start();
   proxy.blocksWebSockets = true;
   using log = new StreamLog({ url: proxy.url, start: { since: 0 } }).impatient;

@@ -16,7 +16,7 @@ interface Schema {
 const schema = (await configJsonSchema()) as Schema;
 
 describe("the JSON Schema for editors", () => {
-  test("is draft 7, which YAML editors read, and closed at the top", () => {
+  test("is draft 7, which YAML editors support, and allows no unknown top-level keys", () => {
     expect(schema.$schema).toBe("http://json-schema.org/draft-07/schema#");
     expect(schema.additionalProperties).toBe(false);
     expect(Object.keys(schema.properties)).toEqual([
@@ -37,7 +37,7 @@ describe("the JSON Schema for editors", () => {
     ]);
   });
 
-  test("leaves keys that begin with x- alone, and asks for exporters", () => {
+  test("ignores keys that begin with x-, and requires exporters", () => {
     const extensions = { "^x-": {} };
     expect(schema.patternProperties).toEqual(extensions);
     expect(schema.properties["journal"]!.patternProperties).toEqual(extensions);
@@ -48,7 +48,7 @@ describe("the JSON Schema for editors", () => {
     expect(type).toBe("object");
   });
 
-  test("has defaults and descriptions, and takes a substitution where a number is wanted", () => {
+  test("has defaults and descriptions, and accepts a substitution for a number", () => {
     expect(schema.properties["port"]).toEqual({
       description: expect.stringContaining("0 picks a free port"),
       default: 8001,
@@ -59,7 +59,7 @@ describe("the JSON Schema for editors", () => {
     });
   });
 
-  test("knows the options of each built-in, under its name with and without a suffix", () => {
+  test("has the options of each built-in, under its name with and without a suffix", () => {
     const exporters = schema.properties["exporters"]!;
     const [pattern, file] = Object.entries(exporters.patternProperties)[1]!;
     expect(
@@ -78,7 +78,7 @@ describe("the JSON Schema for editors", () => {
     ]);
   });
 
-  test("takes other components with any options, exporters with a level", () => {
+  test("accepts other components with any options, exporters with a level", () => {
     const others = (section: string): string[] => {
       const { additionalProperties } = schema.properties[section]!;
       return Object.keys((additionalProperties as Schema).properties);
@@ -90,7 +90,7 @@ describe("the JSON Schema for editors", () => {
     );
   });
 
-  test("each option of the built-ins is described", () => {
+  test("describes each option of the built-ins", () => {
     const sections = ["receivers", "processors", "exporters"].map(
       (name) => schema.properties[name]!,
     );

@@ -50,7 +50,7 @@ async function errorOf(workspace: Workspace, exporters: string): Promise<[string
   return [error.code, error.message];
 }
 
-describe("a plugin is found", () => {
+describe("a plugin is resolved", () => {
   test("by its path, relative to the configuration file", async () => {
     await using workspace = await workspaceWith({
       "etc/plugins/mine.mjs": plugin(),
@@ -94,15 +94,15 @@ describe("a plugin is found", () => {
     expect(exporters[0]?.definition).toBe(exporters[1]?.definition);
   });
 
-  test("by the name of any package, also in place of a built-in", async () => {
+  test("by the name of any package, also to replace a built-in", async () => {
     await using workspace = await workspaceWith(packageFiles("@acme/console", plugin()));
     const { exporters } = await resolved(workspace, '{ console: { use: "@acme/console" } }');
     expect(exporters[0]?.definition.name).toBe("sample");
   });
 });
 
-describe("a plugin that is not there", () => {
-  test("is named with a suggestion and what is built in", async () => {
+describe("a missing plugin", () => {
+  test("is reported with a suggestion and the built-in names", async () => {
     await using workspace = await Workspace.create();
     const [code, message] = await errorOf(workspace, "{ consol: }");
     expect(code).toBe("PLUGIN_NOT_FOUND");
@@ -114,7 +114,7 @@ describe("a plugin that is not there", () => {
     );
   });
 
-  test("is named with its place where it is built in as another kind", async () => {
+  test("is reported with its section if it is built in as another kind", async () => {
     await using workspace = await Workspace.create();
     const sources = {
       text: "processors: { console: }",
@@ -130,7 +130,7 @@ describe("a plugin that is not there", () => {
     });
   });
 
-  test("is named with its file or package", async () => {
+  test("is reported with its file or package", async () => {
     await using workspace = await Workspace.create();
     expect(await errorOf(workspace, "{ x: { use: ./gone.js } }")).toEqual([
       "PLUGIN_NOT_FOUND",
@@ -149,7 +149,7 @@ describe("a plugin that is not there", () => {
   });
 });
 
-describe("a plugin that does not fit", () => {
+describe("an invalid plugin", () => {
   test.each([
     ["export const other = 1;", "its default export is missing"],
     ["export default () => {};", "its default export is a function"],
@@ -196,7 +196,7 @@ describe("a plugin that does not fit", () => {
     );
   });
 
-  test("says of two files by one name, or cannot say which it writes", async () => {
+  test("reports two files under one name, or that it cannot tell which it writes", async () => {
     await using workspace = await workspaceWith({
       "mine.mjs": plugin({ owns: "({ text }) => [text]" }),
       "bad.mjs": plugin({ owns: '() => { throw new Error("no idea"); }' }),
@@ -227,7 +227,7 @@ describe("a plugin that does not fit", () => {
       "the audit trail",
     ],
     ["mine: { use: ./mine.mjs, text: ./journal.x }", "mine", "./journal.x", "the journal"],
-  ])("is refused where the gateway itself writes: %s", async (exporters, id, name, owner) => {
+  ])("is rejected if the gateway itself writes: %s", async (exporters, id, name, owner) => {
     await using workspace = await workspaceWith({
       "mine.mjs": plugin({ owns: "({ text }) => [text]" }),
     });
@@ -246,7 +246,7 @@ describe("a plugin that does not fit", () => {
     ]);
   });
 
-  test("may have an option that only exporters have from the gateway", async () => {
+  test("may have an option that only exporters get from the gateway", async () => {
     const options = "z.object({ timeout_seconds: z.number().default(3) })";
     const source = plugin({ kind: '"receiver"', options });
     await using workspace = await workspaceWith({ "mine.mjs": source });
@@ -255,7 +255,7 @@ describe("a plugin that does not fit", () => {
     expect((await resolveConfig(sources)).receivers[0]?.options).toEqual({ timeout_seconds: 3 });
   });
 
-  test("names both versions of the interface", async () => {
+  test("reports both versions of the interface", async () => {
     await using workspace = await workspaceWith({
       "new.mjs": plugin({ apiVersion: "2", open: "undefined" }),
     });
@@ -266,7 +266,7 @@ describe("a plugin that does not fit", () => {
     );
   });
 
-  test("is one line among the problems where there are more", async () => {
+  test("is one line of several errors", async () => {
     await using workspace = await workspaceWith({ "bad.mjs": "throw new Error('no database');" });
     const [code, message] = await errorOf(
       workspace,
@@ -283,7 +283,7 @@ describe("a plugin that does not fit", () => {
 });
 
 describe("a plugin's options", () => {
-  test("unknown keys are refused at every depth, though the schema would drop them", async () => {
+  test("reject unknown keys at every depth, although the schema would drop them", async () => {
     const options = `z.object({
       deep: z.object({ known: z.string().optional() }).optional(),
       list: z.array(z.object({ name: z.string() })).default([]),
@@ -302,7 +302,7 @@ describe("a plugin's options", () => {
     ]);
   });
 
-  test("a text of the author's wins over the gateway's", async () => {
+  test("prefer the author's error text to the gateway's", async () => {
     const options = `z.object({
       topic: z.string().min(3, "Give the topic that the broker knows."),
       count: z.number().refine((count) => count % 2 === 0, "has to be even").default(2),
@@ -315,7 +315,7 @@ describe("a plugin's options", () => {
     ]);
   });
 
-  test("a required one that is missing is named", async () => {
+  test("name a missing required option", async () => {
     await using workspace = await workspaceWith({
       "mine.mjs": plugin({ options: "z.object({ url: z.url() })" }),
     });
@@ -344,7 +344,7 @@ async function installOtherZod(workspace: Workspace): Promise<void> {
 }
 
 describe("zod", () => {
-  test("of a plugin's own works, with its texts, descriptions and defaults", async () => {
+  test("of a plugin works, with its texts, descriptions and defaults", async () => {
     await using workspace = await Workspace.create({
       "mine.mjs": plugin({
         options:
@@ -375,7 +375,7 @@ describe("zod", () => {
     ]);
   });
 
-  test("that is not installed is named with where it is to be had", async () => {
+  test("that is not installed is reported with how to get it", async () => {
     await using workspace = await Workspace.create({
       "mine.mjs": plugin(),
       "tailgate.yaml": "exporters: { x: { use: ./mine.mjs } }",
@@ -385,7 +385,7 @@ describe("zod", () => {
     expect(validation.stderr).toContain("; import z from tailgate/plugin.");
   });
 
-  test("of tailgate/plugin is the gateway's own, without a second copy", async () => {
+  test("of tailgate/plugin is the gateway's, without a second copy", async () => {
     const source = `
       import { registerHooks } from "node:module";
       const urls = [];
@@ -411,7 +411,7 @@ describe("zod", () => {
     }
   });
 
-  test("of another tailgate beside the plugin stays with it", async () => {
+  test("of another tailgate next to the plugin stays separate", async () => {
     const own = { name: "tailgate", version: "0.0.1", exports: { "./plugin": "./plugin.mjs" } };
     await using workspace = await workspaceWith({
       "node_modules/tailgate/package.json": JSON.stringify(own),

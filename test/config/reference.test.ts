@@ -12,7 +12,7 @@ test("the reference has a row for each key and option, with default and sources"
   expect(reference).toMatch(/^#### exporters\.audit-file\n\nExporter\. /m);
 });
 
-test("every row of a table has the cells of its head", async () => {
+test("every row of a table has as many cells as its header", async () => {
   const tables = (await configReference()).split("\n\n").filter((part) => part.startsWith("|"));
   expect(tables.length).toBeGreaterThan(5);
   for (const table of tables) {

@@ -74,7 +74,7 @@ function watchReferences(names: readonly string[]): void {
   new MutationObserver(look).observe(document, everything);
 }
 
-test.for([1440, 480])("no id names an element that is not there, at %i px", async (width) => {
+test.for([1440, 480])("every referenced id exists, at %i px", async (width) => {
   await using gateway = await DashboardGateway.start();
   await gateway.postNumbered("message", 1, 300);
   const event = { message: "audited", logger: AUDIT, attributes: { instance_id: "a" } };

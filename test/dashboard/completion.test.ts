@@ -40,7 +40,7 @@ describe("completion", () => {
     expect(complete(marked)).toEqual(expected);
   });
 
-  test("a field's value is found by the term that is made of it, whatever is in it", () => {
+  test("the term built from a field's value matches that value, for any value", () => {
     fc.assert(
       fc.property(fc.string({ unit: "grapheme" }), (value) => {
         const filter = parseFilter({ q: toTerm("field", value) });
@@ -51,8 +51,8 @@ describe("completion", () => {
   });
 });
 
-describe("words", () => {
-  test("cover all of a text but spaces, whatever it is", () => {
+describe("search terms", () => {
+  test("cover the whole text except spaces, for any text", () => {
     fc.assert(
       fc.property(fc.string({ unit: fc.constantFrom("a", " ", '"', "\\", ":", "-") }), (text) => {
         const words = splitWords(text);
@@ -65,14 +65,14 @@ describe("words", () => {
     );
   });
 
-  test("are put in, replaced and taken out", () => {
+  test("are inserted, replaced and removed", () => {
     expect(toggleTerm('timeout "a b"', "logger", "logger:x")).toBe('timeout "a b" logger:x');
     expect(toggleTerm('logger:"y z" timeout', "logger", "logger:x")).toBe("timeout logger:x");
     expect(toggleTerm('timeout logger:x "a b"', "logger", "logger:x")).toBe('timeout "a b"');
     expect(toggleTerm("-logger:x", "logger", "logger:x")).toBe("-logger:x logger:x");
   });
 
-  test("that are looked for include what may be a field or a text", () => {
+  test("that are searched for include those that may be a field or text", () => {
     const pasted =
       'http://10.0.0.5:8080/X file.py:42 C:\\temp "D:\\temp" -> --flag f:"v" -a:b action:x';
     expect(searchedTexts(pasted)).toEqual([
@@ -81,7 +81,7 @@ describe("words", () => {
     expect(searchedTexts("text level:")).toEqual([]);
   });
 
-  test("that are looked for are the texts alone", () => {
+  test("that are searched for are the text terms alone", () => {
     expect(searchedTexts('Time "A \\"b" -not -"not either" level:INFO "c:d"')).toEqual([
       "time",
       'a "b',

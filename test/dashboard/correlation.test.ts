@@ -52,7 +52,7 @@ async function open(dashboard: Dashboard, type: PanelType, message: string): Pro
   await dashboard.page.waitForSelector(`.details-message ::-p-text(${message})`);
 }
 
-test("an audit event's button shows the system lines of its instance around its time", async () => {
+test("an audit event's button shows the system logs of its instance around its time", async () => {
   await using gateway = await DashboardGateway.start();
   await gateway.post(steps(900));
   await using dashboard = await gateway.open();
@@ -71,7 +71,7 @@ test("an audit event's button shows the system lines of its instance around its 
   expect(await dashboard.messages("system_log")).toContain("step 898 line 3");
 });
 
-test("the panels stay in step while one is scrolled or a record is selected", async () => {
+test("the panels stay in sync while one is scrolled or a record is selected", async () => {
   await using gateway = await DashboardGateway.start();
   await gateway.post(steps(900));
   await using dashboard = await gateway.open();
@@ -97,7 +97,7 @@ test("the panels stay in step while one is scrolled or a record is selected", as
   }, WAIT);
 });
 
-test("the event at the foot of its panel stays in view when the bar comes above it", async () => {
+test("the event at the bottom of its panel stays in view when the bar appears above it", async () => {
   await using gateway = await DashboardGateway.start();
   await gateway.post(steps(60));
   await using dashboard = await gateway.open();
@@ -108,7 +108,7 @@ test("the event at the foot of its panel stays in view when the bar comes above 
   await dashboard.showsLast("audit_log", "event 59");
 });
 
-test("leaving brings back the filter that the panel had", async () => {
+test("leaving restores the panel's filter", async () => {
   await using gateway = await DashboardGateway.start();
   await gateway.post([
     { message: "quiet", attributes: { instance_id: "a" } },
@@ -141,7 +141,7 @@ test("leaving brings back the filter that the panel had", async () => {
   );
 });
 
-test("another filter ends it, and stays", async () => {
+test("another filter ends it, and stays in effect", async () => {
   await using gateway = await DashboardGateway.start();
   const attributes = { instance_id: "a" };
   await gateway.post([
@@ -161,7 +161,7 @@ test("another filter ends it, and stays", async () => {
   expect(await dashboard.messages("system_log")).toEqual(["loud"]);
 });
 
-test("a trace id leads to the trace UI of the configuration, and no other text does", async () => {
+test("a trace id links to the configured trace UI, and no other text does", async () => {
   const cleanUps: (() => Promise<unknown> | void)[] = [];
   const directory = await temporaryDirectory(cleanUps);
   try {

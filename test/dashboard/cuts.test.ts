@@ -20,7 +20,7 @@ const POST_MS = 10;
 
 const WAIT = { timeout: 15_000, interval: 20 };
 
-test(`${CUTS} cuts of the connection while records flow lose and double nothing`, async () => {
+test(`${CUTS} disconnects while records arrive lose and duplicate nothing`, async () => {
   await using gateway = await DashboardGateway.start('allowed_hosts: ["127.0.0.1"]');
   await using proxy = await Proxy.start(Number(new URL(gateway.url).port));
   // A high window shows many rows at a time, which are read faster.

@@ -3,7 +3,7 @@ import { AUDIT, DashboardGateway } from "../harness/dashboard.ts";
 
 const STACK = 'Traceback (most recent call last):\n  File "server.py", line 12\nTimeoutError: late';
 
-test("a click opens all of a record: fields, exception, JSON", async () => {
+test("a click opens the details of a record: fields, exception, JSON", async () => {
   await using gateway = await DashboardGateway.start();
   await gateway.post([
     {
@@ -30,7 +30,7 @@ test("a click opens all of a record: fields, exception, JSON", async () => {
   expect(await dashboard.page.$(".details")).toBeNull();
 });
 
-test("arrow keys walk through the rows, and Enter opens the one that they are at", async () => {
+test("arrow keys move through the rows, and Enter opens the focused one", async () => {
   await using gateway = await DashboardGateway.start();
   await gateway.postNumbered("message", 1, 5);
   await using dashboard = await gateway.open();
@@ -42,7 +42,7 @@ test("arrow keys walk through the rows, and Enter opens the one that they are at
   expect(await dashboard.text(".details-message")).toBe("message 4");
 });
 
-test("nested fields of an audit event have the names by which the filter finds them", async () => {
+test("nested fields of an audit event have the names that the filter uses", async () => {
   await using gateway = await DashboardGateway.start();
   const attributes = { event_type: "instance_spawn", instance_id: "abc-123" };
   await gateway.post([{ message: "spawned", logger: AUDIT, attributes }]);
@@ -57,7 +57,7 @@ test("nested fields of an audit event have the names by which the filter finds t
   expect(await dashboard.text("[data-type=audit_log] .row .column-fields")).toBe("");
 });
 
-test("on a narrow page, closing the details gives the focus back to the row that they were of", async () => {
+test("on a narrow page, closing the details returns the focus to their row", async () => {
   await using gateway = await DashboardGateway.start();
   await gateway.postNumbered("message", 1, 5);
   await using dashboard = await gateway.open({ width: 480 });
@@ -81,7 +81,7 @@ test("on a narrow page, closing the details gives the focus back to the row that
   await vi.waitFor(async () => expect(await focused()).toContain("message 4"));
 });
 
-test("a record is copied as JSON and as a link, which shows it among those around it", async () => {
+test("a record is copied as JSON and as a link, which opens it in context", async () => {
   await using gateway = await DashboardGateway.start();
   await gateway.postNumbered("message", 1, 2000);
   await using dashboard = await gateway.open();
@@ -145,7 +145,7 @@ test("a record is copied as JSON and as a link, which shows it among those aroun
   await page.waitForSelector("[data-sequence='700'][aria-selected=true]");
 });
 
-test("what a record says stays text: markup, control characters, bidi, a megabyte", async () => {
+test("record content stays text: markup, control characters, bidi, a megabyte", async () => {
   await using gateway = await DashboardGateway.start();
   const hostile = `<img src=x onerror="document.title='owned'"><script>document.title='owned'</script> \u001b[31m\u202e`;
   await gateway.post([{ message: hostile }, { message: "x".repeat(1 << 20) }]);

@@ -45,7 +45,7 @@ const cell = fc.string({
   ),
 });
 
-test("a CSV parser reads what was written, and no cell is a formula", () => {
+test("a CSV parser reads back the written values, and no cell is a formula", () => {
   fc.assert(
     fc.property(
       fc.array(fc.array(cell, { minLength: 1, maxLength: 5 }), { maxLength: 4 }),
@@ -86,7 +86,7 @@ async function exportAs(dashboard: Dashboard, label: string): Promise<void> {
   await dashboard.click("dialog ::-p-text(Download)");
 }
 
-test("all that the filter finds in the journal is saved, more than is loaded, in each format", async () => {
+test("saves all matches in the journal, more than are loaded, in each format", async () => {
   const cleanUps: (() => Promise<unknown> | void)[] = [];
   const directory = await temporaryDirectory(cleanUps);
   try {
@@ -124,7 +124,7 @@ test("all that the filter finds in the journal is saved, more than is loaded, in
   }
 });
 
-test("an export says how far it is, and is cancelled", async () => {
+test("an export shows its progress and can be canceled", async () => {
   await using gateway = await DashboardGateway.start();
   await gateway.postNumbered("message", 1, 1500);
   await using dashboard = await gateway.open();

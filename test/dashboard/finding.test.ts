@@ -18,7 +18,7 @@ function parameters(dashboard: Dashboard): URLSearchParams {
   return new URL(dashboard.page.url()).searchParams;
 }
 
-test("a time is chosen: the last minutes, from and to, or with the pointer in the histogram", async () => {
+test("a time range is selected: the last minutes, from and to, or in the histogram", async () => {
   const nowMs = Date.now();
   await using gateway = await DashboardGateway.start();
   await gateway.post([
@@ -79,7 +79,7 @@ test("a time is chosen: the last minutes, from and to, or with the pointer in th
   await shows(dashboard, "system_log", ["two hours ago", "days ago"]);
 });
 
-test("the last minutes move on with the time, but not under who reads", async () => {
+test("the last minutes advance with time, but not while the user reads", async () => {
   const nowMs = Date.now();
   await using gateway = await DashboardGateway.start();
   await gateway.postNumbered("now", 1, 300);
@@ -114,7 +114,7 @@ test("the last minutes move on with the time, but not under who reads", async ()
   await shows(dashboard, "system_log", ["one minute ago"]);
 });
 
-test("the histogram leaves out times that are far off, says how many, and keeps single records visible", async () => {
+test("the histogram leaves out outliers, shows their number, and keeps single records visible", async () => {
   const nowMs = Date.now();
   await using gateway = await DashboardGateway.start();
   await gateway.post([{ message: "single", timeMs: nowMs - 10 * MINUTE_MS, severity: 17 }]);
@@ -145,7 +145,7 @@ function localText(ms: number): string {
   return shifted.toISOString().slice(0, 19);
 }
 
-test("facets and levels count what matches in the journal, and a click searches for one value in the place of another", async () => {
+test("facets and levels count matches in the journal, and a click replaces one value with another", async () => {
   await using gateway = await DashboardGateway.start();
   // More than the page loads.
   await gateway.postNumbered("many", 1, 1500);
@@ -201,7 +201,7 @@ test("facets and levels count what matches in the journal, and a click searches 
   await shows(dashboard, "audit_log", []);
 });
 
-test("what is searched for is marked, and what happened around a match is shown without the filter", async () => {
+test("search terms are highlighted, and the context of a match is shown without the filter", async () => {
   await using gateway = await DashboardGateway.start();
   await gateway.postNumbered("before", 1, 700);
   await gateway.post([{ message: "Connection (refused) by <b>" }]);

@@ -38,7 +38,7 @@ test("an inline script does not run", async () => {
   dashboard.forgive(/Content-Security-Policy/);
 });
 
-test("the newest stay in view; scrolling away holds still and counts; the button leads back", async () => {
+test("the newest stay in view; scrolling away stops and counts; the button jumps back", async () => {
   await using gateway = await DashboardGateway.start();
   await gateway.postNumbered("message", 1, 150);
   await using dashboard = await gateway.open(FIREFOX);
@@ -74,7 +74,7 @@ test("a click opens the details of a record, and Escape closes them", async () =
   expect(await page.$(".details")).toBeNull();
 });
 
-test("a filter shows what matches of the past and of what comes", async () => {
+test("a filter shows matching history and new records", async () => {
   await using gateway = await DashboardGateway.start();
   await gateway.post([{ message: "loud 1", severity: 17 }]);
   await gateway.postNumbered("quiet", 1, 600);
@@ -116,7 +116,7 @@ test("on a narrow page the panels are tabs", async () => {
   await dashboard.showsLast(TYPE, "from the system");
 });
 
-test("the page goes on by itself after the gateway was started anew, and has each record once", async () => {
+test("the page resumes by itself after a gateway restart, and shows each record once", async () => {
   await using gateway = await DashboardGateway.start();
   await gateway.postNumbered("message", 1, 5);
   await using dashboard = await gateway.open(FIREFOX);

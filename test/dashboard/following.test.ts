@@ -13,8 +13,8 @@ async function pillSays(dashboard: Dashboard, text: string): Promise<void> {
   await vi.waitFor(async () => expect(await dashboard.text(PILL)).toContain(text), 10_000);
 }
 
-describe("while the newest are in view", () => {
-  test("they stay in view, however many come", async () => {
+describe("while following the newest records", () => {
+  test("they stay in view, however many arrive", async () => {
     await using gateway = await DashboardGateway.start();
     await using dashboard = await gateway.open();
     await gateway.postNumbered("message", 1, 100);
@@ -24,7 +24,7 @@ describe("while the newest are in view", () => {
     expect(await dashboard.page.$(PILL)).toBeNull();
   });
 
-  test("scrolling away holds the list still, and says how many are new", async () => {
+  test("scrolling away stops the list and shows the number of new records", async () => {
     await using gateway = await DashboardGateway.start();
     await gateway.postNumbered("message", 1, 150);
     await using dashboard = await gateway.open();
@@ -41,7 +41,7 @@ describe("while the newest are in view", () => {
     await dashboard.showsLast(TYPE, "message 12001");
   });
 
-  test("scrolling down to the end follows again", async () => {
+  test("scrolling to the end follows again", async () => {
     await using gateway = await DashboardGateway.start();
     await gateway.postNumbered("message", 1, 150);
     await using dashboard = await gateway.open();
@@ -56,7 +56,7 @@ describe("while the newest are in view", () => {
   });
 });
 
-test("a pause loses nothing: all that came meanwhile is read in order, however much it was", async () => {
+test("a pause loses nothing: records received meanwhile are read in order, however many", async () => {
   await using gateway = await DashboardGateway.start();
   await gateway.postNumbered("message", 1, 50);
   await using dashboard = await gateway.open();
@@ -76,7 +76,7 @@ test("a pause loses nothing: all that came meanwhile is read in order, however m
   expect(older).toEqual(numbered(last, older.length));
 });
 
-test("scrolling back loads older records to the beginning of the journal, and moves nothing", async () => {
+test("scrolling back loads older records to the start of the journal without shifting rows", async () => {
   await using gateway = await DashboardGateway.start();
   await gateway.postNumbered("message", 1, 3000);
   await using dashboard = await gateway.open();
@@ -88,7 +88,7 @@ test("scrolling back loads older records to the beginning of the journal, and mo
   );
 });
 
-test("Clear empties the list for what comes, and what was there can be shown again", async () => {
+test("Clear empties the list for new records, and the previous ones can be shown again", async () => {
   await using gateway = await DashboardGateway.start();
   await gateway.postNumbered("message", 1, 5);
   await using dashboard = await gateway.open();
@@ -102,7 +102,7 @@ test("Clear empties the list for what comes, and what was there can be shown aga
   await vi.waitFor(async () => expect(await dashboard.messages(TYPE)).toHaveLength(6));
 });
 
-test("a filter shows what matches of the past and of what comes, and a bad one is explained", async () => {
+test("a filter shows matching history and new records, and an invalid one is explained", async () => {
   await using gateway = await DashboardGateway.start();
   await gateway.postNumbered("quiet", 1, 1000);
   await gateway.post([{ message: "loud 1", severity: 17 }]);
@@ -122,7 +122,7 @@ test("a filter shows what matches of the past and of what comes, and a bad one i
   );
 });
 
-test("what the page was too slow for is a row that says so, and a click loads it", async () => {
+test("records that a slow page missed are shown as a row, and a click loads them", async () => {
   await using gateway = await DashboardGateway.start();
   await gateway.postNumbered("message", 1, 10);
   await using dashboard = await gateway.open();

@@ -18,7 +18,7 @@ async function showsRecord(dashboard: Dashboard, message: string | undefined): P
   await vi.waitFor(async () => expect(await shownRecord(dashboard)).toBe(message), WAIT);
 }
 
-test("the address holds filter, levels and record: reload, back and forward give them again", async () => {
+test("the URL holds filter, levels and record: reload, back and forward restore them", async () => {
   await using gateway = await DashboardGateway.start();
   await gateway.post([
     { message: "one" },
@@ -60,7 +60,7 @@ test("the address holds filter, levels and record: reload, back and forward give
   );
 });
 
-test("an address with a filter that is not understood says so, and shows everything", async () => {
+test("a URL with an invalid filter shows the error and all records", async () => {
   await using gateway = await DashboardGateway.start();
   await gateway.post([{ message: "one" }]);
   await using dashboard = await gateway.open({}, "/?q=level:LOUD");
@@ -68,7 +68,7 @@ test("an address with a filter that is not understood says so, and shows everyth
   expect(await dashboard.text("#filter-problem")).toMatch(/level:LOUD.* is invalid/);
 });
 
-test("all is done by keys, and each key of the help does what it says", async () => {
+test("everything works by keyboard, and each key of the help does what it says", async () => {
   await using gateway = await DashboardGateway.start();
   await gateway.post([{ message: "an event", logger: AUDIT }]);
   await gateway.postNumbered("message", 1, 300);
@@ -131,7 +131,7 @@ test("all is done by keys, and each key of the help does what it says", async ()
   expect(await page.$eval(BOX, (box) => (box as HTMLInputElement).value)).toBe("fjp");
 });
 
-test("a record that is pressed for a while, as the newest are followed, opens", async () => {
+test("a long press on a record opens it while following", async () => {
   await using gateway = await DashboardGateway.start();
   await gateway.postNumbered("message", 1, 2000);
   await using dashboard = await gateway.open();

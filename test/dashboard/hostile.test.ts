@@ -34,7 +34,7 @@ function violations(dashboard: Dashboard): Promise<string[]> {
   return dashboard.page.evaluate(() => globalThis.violations);
 }
 
-test("hostile records are shown as text in both panels and in the details, without offence to the policy", async () => {
+test("hostile records are shown as text in both panels and in the details, without policy violations", async () => {
   await using gateway = await DashboardGateway.start();
   const attributes = {
     [HOSTILE]: HOSTILE,
@@ -75,7 +75,7 @@ test("hostile records are shown as text in both panels and in the details, witho
   expect(await violations(dashboard)).toEqual([]);
 });
 
-test("what would run is refused by the policy, and the refusal is seen", async () => {
+test("the policy blocks scripts that would run, and the violation is reported", async () => {
   await using gateway = await DashboardGateway.start();
   await using dashboard = await openWatched(gateway);
   dashboard.forgive(/Content Security Policy|Failed to load|Refused/i);

@@ -10,7 +10,7 @@ const WAIT = { timeout: 15_000, interval: 20 };
 /** More than one request looks at. */
 const RECORDS = 45_000;
 
-test("a journal that is too long is counted from its newest records back, and on with what comes", async () => {
+test("a journal that is too long is counted from its newest records back, then with new records", async () => {
   const harness = await new HttpHarness({ tailBytesMax: 1e9 }).open();
   const batch = Array.from({ length: 1000 }, () => ({ body: "x", severityText: "ERROR" }));
   for (let sent = 0; sent < RECORDS; sent += batch.length) await harness.log(...batch);
@@ -45,7 +45,7 @@ test("a journal that is too long is counted from its newest records back, and on
   expect(errorsOf(part)).toBe(scanned + 5);
 });
 
-test("a range that slides is counted anew, facets too, which cannot be taken off one by one", async () => {
+test("a sliding range is recounted, including facets, which cannot be subtracted", async () => {
   vi.useFakeTimers({ toFake: ["Date", "performance"] });
   onTestFinished(() => void vi.useRealTimers());
   const harness = await new HttpHarness().open();
@@ -70,7 +70,7 @@ test("a range that slides is counted anew, facets too, which cannot be taken off
   expect(counts.current()?.times.sums).toEqual([0, 1, 0, 0, 0]);
 });
 
-test("a stray that comes later sets no range either, whichever of them is first", async () => {
+test("a later outlier does not set the range either, in any order", async () => {
   const nowMs = Date.now();
   const at = (timeMs: number) => ({ timestamp: BigInt(timeMs) * 1_000_000n });
   const old = at(nowMs - 5 * 365 * 86_400_000);
@@ -95,7 +95,7 @@ test("a stray that comes later sets no range either, whichever of them is first"
   isNarrow();
 });
 
-test("a gateway with another journal is counted anew, also if as many records come as before", async () => {
+test("a gateway with another journal is recounted, even if it has as many records", async () => {
   const first = await new HttpHarness().open();
   await first.log({ severityText: "ERROR" }, {}, {});
   const second = await new HttpHarness().open();
@@ -130,7 +130,7 @@ test("a gateway with another journal is counted anew, also if as many records co
   await vi.waitFor(() => expect(levels()).toEqual([0, 2, 1, 0, 0]), WAIT);
 });
 
-test("while the gateway is busy the same part is asked for again, and what was counted stays", async () => {
+test("retries the same part while the gateway is busy, and retains previous counts", async () => {
   const harness = await new HttpHarness().open();
   await harness.log({}, {}, {});
   let asked = 0;

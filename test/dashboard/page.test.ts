@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { AUDIT, DashboardGateway } from "../harness/dashboard.ts";
 
-test("records of both types are shown live, each in its panel, and nothing offends the policy", async () => {
+test("records of both types are shown live, each in its panel, without policy violations", async () => {
   await using gateway = await DashboardGateway.start();
   await gateway.postNumbered("before", 1, 30);
   await using dashboard = await gateway.open();

@@ -140,8 +140,8 @@ async function settled(): Promise<void> {
   for (let turn = 0; turn < 20; turn++) await Promise.resolve();
 }
 
-describe("whatever comes and whatever the user does", () => {
-  test("no row is shown twice and none is left out, and the counts add up", async () => {
+describe("for any records and any user actions", () => {
+  test("no row is duplicated or missing, and the counts add up", async () => {
     const run = fc.asyncProperty(fc.array(action, { maxLength: 40 }), async (actions) => {
       const bench = new Bench();
       for (const act of actions) {
@@ -153,7 +153,7 @@ describe("whatever comes and whatever the user does", () => {
     await fc.assert(run, { numRuns: 1000 });
   });
 
-  test("the same while answers about the past come late", async () => {
+  test("the same while history responses arrive late", async () => {
     const late = fc.tuple(action, fc.boolean());
     const run = fc.asyncProperty(fc.array(late, { maxLength: 40 }), async (actions) => {
       const bench = new Bench();
@@ -170,7 +170,7 @@ describe("whatever comes and whatever the user does", () => {
     await fc.assert(run, { numRuns: 1000 });
   });
 
-  test("afterwards all of the journal can be read, up to its beginning and down to the newest", async () => {
+  test("afterwards the whole journal can be read, from its start to the newest record", async () => {
     const run = fc.asyncProperty(fc.array(action, { maxLength: 25 }), async (actions) => {
       const bench = new Bench();
       const { store, gateway } = bench;
@@ -214,7 +214,7 @@ describe("whatever comes and whatever the user does", () => {
   });
 });
 
-test("the model answers as a real journal does over HTTP", async () => {
+test("the model answers like a real journal over HTTP", async () => {
   const harness = await new HttpHarness().open();
   const model = new SmallGateway();
   const [given] = fc.sample(levels(60), { numRuns: 1, seed: 7 });
@@ -241,7 +241,7 @@ test("the model answers as a real journal does over HTTP", async () => {
   }
 });
 
-test("what is read does not change while records come, however many", () => {
+test("the visible rows do not change while records arrive, however many", () => {
   const bench = new Bench();
   bench.info(10);
   bench.store.stopFollowing();
@@ -253,7 +253,7 @@ test("what is read does not change while records come, however many", () => {
   expect(bench.sequences).toEqual(Array.from({ length: ROWS_MAX }, (_, index) => 91 + index));
 });
 
-test("a pause loses nothing, not even what is more than the page holds", async () => {
+test("a pause loses nothing, even beyond the page's capacity", async () => {
   const bench = new Bench();
   bench.info(10);
   bench.store.setPaused(true);
@@ -269,7 +269,7 @@ test("a pause loses nothing, not even what is more than the page holds", async (
   expect(seen.size).toBe(110);
 });
 
-test("rows that come in front lower the first ordinal by their number", async () => {
+test("prepended rows lower the first ordinal by their number", async () => {
   const bench = new Bench();
   bench.info(30);
   bench.store.stopFollowing();
@@ -280,7 +280,7 @@ test("rows that come in front lower the first ordinal by their number", async ()
   expect(bench.sequences[PAGE_RECORDS]).toBe(top);
 });
 
-test("an answer that no longer fits to the beginning of the list is dropped", async () => {
+test("a response that no longer fits the start of the list is dropped", async () => {
   const bench = new Bench();
   bench.info(30);
   bench.gateway.hold();
@@ -293,7 +293,7 @@ test("an answer that no longer fits to the beginning of the list is dropped", as
   expect(bench.sequences[0]).toBe(16);
 });
 
-test("a jump shows what is around a record, and goes on from there", async () => {
+test("a jump shows the context of a record, and continues from there", async () => {
   const bench = new Bench();
   bench.info(100);
   await bench.store.goTo(50);
@@ -304,7 +304,7 @@ test("a jump shows what is around a record, and goes on from there", async () =>
   expect(bench.sequences.at(-1)).toBe(64);
 });
 
-test("a gap is a row that gives way to its records, and the rest of it to a gap", async () => {
+test("a gap is a row that is replaced by its records, and its rest by a gap", async () => {
   const bench = new Bench();
   bench.info(2);
   bench.info(10, false);
@@ -321,14 +321,14 @@ test("a gap is a row that gives way to its records, and the rest of it to a gap"
   expect(bench.store.counts.missing).toBe(0);
 });
 
-test("a gap of the other panel is none here", () => {
+test("ignores gaps of the other panel", () => {
   const bench = new Bench();
   const gap = { from: 1, to: 5, reason: "slow", type: "audit_log" } as const;
   bench.gateway.tell({ type: "gap", gap });
   expect(bench.rows).toEqual([]);
 });
 
-test("what was deleted from the journal is said where the journal begins", async () => {
+test("deleted records are reported at the start of the journal", async () => {
   const bench = new Bench();
   bench.info(30);
   bench.gateway.oldest = 5;
@@ -337,7 +337,7 @@ test("what was deleted from the journal is said where the journal begins", async
   expect(bench.rows[0]).toEqual({ gap: { from: 1, to: 4, reason: "retention" } });
 });
 
-test("what was taken back goes from the list, and a row says so", () => {
+test("retracted records are removed from the list, and a row reports that", () => {
   const bench = new Bench();
   bench.info(5);
   bench.gateway.tell({ type: "reset", epoch: "f", from: 4, to: 5, reason: "never stored" });
@@ -350,14 +350,14 @@ test("what was taken back goes from the list, and a row says so", () => {
   });
 });
 
-test("React hears once a frame, however many batches come", () => {
+test("React is notified once per frame, however many batches arrive", () => {
   const bench = new Bench();
   for (let batch = 0; batch < 50; batch++) bench.info(3);
   bench.frame();
   expect(bench.publishes).toBe(1);
 });
 
-test("a filter that the gateway refuses is told until another one is set; the one before holds", () => {
+test("a rejected filter is reported until another one is set; the previous one stays in effect", () => {
   const bench = new Bench();
   const { store, gateway } = bench;
   gateway.emit(["INFO", "ERROR"]);

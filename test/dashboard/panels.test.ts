@@ -36,7 +36,7 @@ describe("the divider", () => {
     expect(await widthOf(dashboard, SYSTEM)).toBeCloseTo(pressed, 0);
   });
 
-  test("is dragged by a finger", async () => {
+  test("is dragged by touch", async () => {
     await using gateway = await DashboardGateway.start();
     await using dashboard = await gateway.open();
     const before = await widthOf(dashboard, SYSTEM);
@@ -60,7 +60,7 @@ describe("the divider", () => {
   });
 });
 
-test("on a narrow page the panels are tabs, reached by arrow keys, and the one that was shown is remembered", async () => {
+test("on a narrow page the panels are tabs, navigable by arrow keys, and the selected one is remembered", async () => {
   await using gateway = await DashboardGateway.start();
   await gateway.post([{ message: "from the system" }, { message: "from audit", logger: AUDIT }]);
   await using dashboard = await gateway.open({ width: 480 });
@@ -134,7 +134,7 @@ test("the five levels have five colors", async () => {
   expect(new Set(looks.map((look) => look.slice(look.indexOf(" ")))).size).toBe(4);
 });
 
-test("the theme follows the system, or the one that was chosen and stored", async () => {
+test("the theme follows the system, or the stored choice", async () => {
   await using gateway = await DashboardGateway.start();
   await using dark = await gateway.open({ scheme: "dark" });
   const back = (dashboard: Dashboard): Promise<string> =>

@@ -95,7 +95,7 @@ function faultsOf(dashboard: Dashboard): Promise<string[]> {
 }
 
 describe.each(VIEWS)("at %s", (_name, options) => {
-  test("nothing is cut off, covered, or scrolls sideways but the lists", async () => {
+  test("nothing is clipped, covered, or scrolls sideways except the lists", async () => {
     await using gateway = await DashboardGateway.start();
     await using dashboard = await opened(gateway, options);
     expect(await faultsOf(dashboard)).toEqual([]);

@@ -46,7 +46,7 @@ async function open(gateway: DashboardGateway, options?: ViewOptions): Promise<D
 }
 
 test.each(["chrome", "firefox"] as const)(
-  "in %s a filter holds for the past and for what comes, in both panels, and is lifted again",
+  "in %s a filter applies to history and new records in both panels, and can be removed",
   async (browser) => {
     await using gateway = await DashboardGateway.start();
     await using dashboard = await open(gateway, { browser });
@@ -67,7 +67,7 @@ test.each(["chrome", "firefox"] as const)(
   },
 );
 
-test("what is not understood is explained under the box, and what is shown stays", async () => {
+test("an invalid filter is explained under the search box, and the list stays", async () => {
   await using gateway = await DashboardGateway.start();
   await using dashboard = await open(gateway);
   await search(dashboard, "level:LOUD");
@@ -87,7 +87,7 @@ test("what is not understood is explained under the box, and what is shown stays
   expect(await dashboard.text("#filter-problem")).toBe("");
 });
 
-test("fields and values that were seen are completed by keys alone", async () => {
+test("completes known fields and values by keyboard alone", async () => {
   await using gateway = await DashboardGateway.start();
   await using dashboard = await open(gateway);
   const { page } = dashboard;
@@ -117,7 +117,7 @@ test("fields and values that were seen are completed by keys alone", async () =>
   expect(await options()).toEqual([]);
 });
 
-test("a level is switched off and on, and says how many records of it are loaded", async () => {
+test("a level is toggled, and shows how many of its records are loaded", async () => {
   await using gateway = await DashboardGateway.start();
   await using dashboard = await open(gateway);
   const toggle = (level: string): string => `.level-toggles button:has([data-level=${level}])`;

@@ -23,7 +23,7 @@ async function counts(dashboard: Dashboard, type: string): Promise<number[]> {
     .map((number) => Number(number.replaceAll(",", "")));
 }
 
-test("the status line says what came of the records, how fast and how late they come", async () => {
+test("shows the outcome of the records, their rate and their delay", async () => {
   await using gateway = await DashboardGateway.start();
   await gateway.postNumbered("before", 1, 10);
   await using dashboard = await gateway.open();
@@ -52,7 +52,7 @@ test("the status line says what came of the records, how fast and how late they 
   expect(await dashboard.text(".exporters")).toBe("Exporters up to date");
 });
 
-test("it says how far the audit chain is signed", async () => {
+test("shows how far the audit chain is signed", async () => {
   const cleanUps: (() => Promise<void>)[] = [];
   const logDir = await temporaryDirectory(cleanUps);
   try {
@@ -78,7 +78,7 @@ test("it says how far the audit chain is signed", async () => {
 /** The collector takes the request, and says that it does not keep two of its records. */
 const REJECTED = '{"partialSuccess":{"rejectedLogRecords":"2","errorMessage":"too old"}}';
 
-test("it says how far an exporter is behind, and why, until it has caught up", async () => {
+test("shows an exporter's lag and its reason until it has caught up", async () => {
   const { port } = await (async () => {
     await using closed = await Peer.open();
     return closed;
@@ -117,7 +117,7 @@ test("it says how far an exporter is behind, and why, until it has caught up", a
   );
 });
 
-test("it is asked for no more than every five seconds, and not while nobody looks", async () => {
+test("is updated at most every five seconds, and not while the page is hidden", async () => {
   await using gateway = await DashboardGateway.start();
   await using dashboard = await gateway.open();
   const { page } = dashboard;
@@ -142,7 +142,7 @@ test("it is asked for no more than every five seconds, and not while nobody look
   await vi.waitFor(async () => expect(await clock.asked(STATS)).toBe(3), WAIT);
 });
 
-test("it says in words why there is no connection, and when the next try is", async () => {
+test("explains why there is no connection, and when the next attempt is", async () => {
   const gateway = await DashboardGateway.start();
   await using dashboard = await gateway.open();
   dashboard.forgive(/./);
@@ -193,7 +193,7 @@ test("one button connects both panels at once", async () => {
   expect(await page.$(".reconnect")).toBeNull();
 });
 
-test("a clock that differs from the gateway's is told, and the last minutes are the gateway's", async () => {
+test("reports clock skew to the gateway, and uses the gateway's clock for the last minutes", async () => {
   await using gateway = await DashboardGateway.start();
   await gateway.post([{ message: "two minutes ago", timeMs: Date.now() - 120_000 }]);
   await using dashboard = await gateway.open();
@@ -220,7 +220,7 @@ test("a clock that differs from the gateway's is told, and the last minutes are 
   await says(dashboard, infos, /^2$/);
 });
 
-test("on a narrow page the account opens on demand", async () => {
+test("on a narrow page the details open on demand", async () => {
   await using gateway = await DashboardGateway.start();
   await using dashboard = await gateway.open({ width: 480 });
   await says(dashboard, ".connection", /^Connected/);

@@ -26,7 +26,7 @@ const view: fc.Arbitrary<View> = fc.record({
   panel: fc.option(fc.constantFrom(...ENVELOPE_TYPES), { nil: undefined }),
 });
 
-test("an address gives back the view that it was made of, and what else was in it", () => {
+test("a URL restores the view that it was created from, and keeps unrelated parts", () => {
   fc.assert(
     fc.property(view, (one) => {
       const search = formatView(one, "?other=1&q=before");
@@ -36,7 +36,7 @@ test("an address gives back the view that it was made of, and what else was in i
   );
 });
 
-test("what is not valid in an address counts as absent", () => {
+test("invalid values in a URL count as absent", () => {
   const nothing = parseView("");
   expect(parseView("?hide=LOUD&last=-1&since=yesterday&record=x&panel=side")).toEqual(nothing);
   expect(formatView(nothing)).toBe("");

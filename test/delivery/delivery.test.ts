@@ -60,7 +60,7 @@ describe("a delivery", () => {
     expect(delivery.queueBytes).toBe(0);
   });
 
-  it("writes what is offered at the moment in which it finds nothing more", async () => {
+  it("writes records offered just as it finds the queue empty", async () => {
     for (let steps = 0; steps < 8; steps++) {
       const exporter = collector();
       const { offer } = createLiveDelivery(
@@ -82,7 +82,7 @@ describe("a delivery", () => {
     }
   });
 
-  it("gives the type and the levels that are wanted, and counts the others as filtered", async () => {
+  it("delivers the configured type and levels, and counts the rest as filtered", async () => {
     const exporter = collector();
     const { delivery, offer } = createLiveDelivery(exporter, {
       ...defaults,
@@ -102,7 +102,7 @@ describe("a delivery", () => {
     expect(delivery.counters).toMatchObject({ received: 4, filtered: 2, sent: 2 });
   });
 
-  it("repeats a failed write until it succeeds, and says so once", async () => {
+  it("retries a failed write until it succeeds, and logs that once", async () => {
     const lines: string[] = [];
     const log = {
       ...silent,
@@ -133,7 +133,7 @@ describe("a delivery", () => {
     ]);
   });
 
-  it("comes again when the other side wants it, and not before", async () => {
+  it("retries when the destination asks for it, not before", async () => {
     const times: number[] = [];
     const { delivery, offer } = createLiveDelivery(
       {
@@ -149,7 +149,7 @@ describe("a delivery", () => {
     expect(times[1]! - times[0]!).toBeGreaterThanOrEqual(299);
   });
 
-  it("counts what is dropped of a batch that was written", async () => {
+  it("counts dropped records of a batch that was written", async () => {
     const { delivery, offer } = createLiveDelivery(
       { write: () => ({ dropped: { refused: 1, rejected: 2 } }) },
       defaults,
@@ -163,7 +163,7 @@ describe("a delivery", () => {
     ]);
   });
 
-  it("tells how old what waits is, while it cannot be written", async () => {
+  it("reports the age of queued records while writes fail", async () => {
     let isAway = true;
     const { delivery, offer } = createLiveDelivery(
       {
@@ -181,7 +181,7 @@ describe("a delivery", () => {
     await vi.waitFor(() => expect(delivery.lagMs).toBe(0));
   });
 
-  it("drops a batch that is refused for good, and counts it", async () => {
+  it("drops and counts a permanently rejected batch", async () => {
     const exporter = collector();
     const { delivery, offer } = createLiveDelivery(
       {
@@ -200,7 +200,7 @@ describe("a delivery", () => {
     expect([...delivery.counters.dropped]).toEqual([["refused", 2]]);
   });
 
-  it("writes what has gathered as one batch, as much as one write takes", async () => {
+  it("writes queued records as one batch, up to the limit of one write", async () => {
     const sizes: number[] = [];
     const gate = Promise.withResolvers<void>();
     const written: string[] = [];
@@ -223,7 +223,7 @@ describe("a delivery", () => {
     expect(delivery.counters).toMatchObject({ received: 12, sent: 12 });
   });
 
-  it("gives the same batch again after a failure, although more has come", async () => {
+  it("retries the same batch after a failure even if more records have arrived", async () => {
     const seen: string[][] = [];
     const { delivery, offer } = createLiveDelivery(
       {
@@ -242,7 +242,7 @@ describe("a delivery", () => {
     expect(seen).toEqual([["first"], ["first"], ["first"], ["came with 1", "came with 2"]]);
   });
 
-  it("drops only the batch that is refused of several that were written as one", async () => {
+  it("drops only the rejected batch of several written together", async () => {
     const exporter = collector();
     const gate = Promise.withResolvers<void>();
     const { delivery, offer } = createLiveDelivery(
@@ -263,7 +263,7 @@ describe("a delivery", () => {
     expect(delivery.counters).toMatchObject({ received: 5, sent: 4 });
   });
 
-  it("aborts a write that takes too long, waits for its end, and takes a late success as one", async () => {
+  it("aborts a write at the timeout, waits for it to settle, and accepts a late success", async () => {
     const exporter = collector();
     let late: (() => void) | undefined;
     const { delivery, offer } = createLiveDelivery(
@@ -290,7 +290,7 @@ describe("a delivery", () => {
     expect(delivery.counters).toMatchObject({ sent: 2, failed: 0 });
   });
 
-  it("tries once more when it is closed, and counts what is left", async () => {
+  it("tries once more on close, and counts the remaining records", async () => {
     let calls = 0;
     let closed = false;
     const { delivery, offer } = createLiveDelivery(
@@ -316,7 +316,7 @@ describe("a delivery", () => {
     expect(delivery.counters.dropped.get("stopped")).toBe(3);
   });
 
-  it("ends its closing with the signal where a write never ends", async () => {
+  it("ends close with the signal if a write never settles", async () => {
     const late = Promise.withResolvers<void>();
     const { delivery, offer } = createLiveDelivery({ write: () => late.promise }, defaults);
     offer(batchOf([{}]));
@@ -327,7 +327,7 @@ describe("a delivery", () => {
     expect(delivery.counters).toMatchObject({ received: 1, sent: 0 });
   });
 
-  it("writes nothing more behind its closing, although the journal has more", async () => {
+  it("writes nothing after close, even if the journal has more records", async () => {
     const late = Promise.withResolvers<void>();
     const journal = new MemoryJournal();
     const written: string[] = [];
@@ -356,7 +356,7 @@ describe("a delivery", () => {
 });
 
 describe("a delivery from a journal", () => {
-  it("counts each record once that retention has deleted, although both lanes tell of it", async () => {
+  it("counts each record that retention deleted once, although both types report it", async () => {
     await using directory = await JournalDirectory.create();
     vi.useFakeTimers({ toFake: ["Date"], now: Date.now() - 3 * DAY_MS });
     let journal = await directory.open();
@@ -414,7 +414,7 @@ describe("its queue", () => {
     );
   });
 
-  it("keeps what is severe while there is something less severe to drop", () => {
+  it("retains severe records while there are less severe ones to drop", () => {
     const queue = new DeliveryQueue(1500);
     queue.push(batchOf([{ body: "head" }]));
     for (let round = 0; round < 4; round++) {
@@ -429,7 +429,7 @@ describe("its queue", () => {
     expect(left.every((message) => /ERROR|CRITICAL/.test(message))).toBe(true);
   });
 
-  it("drops an eighth of the share at most, and the oldest of a level first", () => {
+  it("drops at most an eighth of the share, oldest first within a level", () => {
     const queue = new DeliveryQueue(2000);
     for (let index = 0; index < 20; index++) {
       queue.push(batchOf([{ body: `record ${index}` }]));
@@ -446,7 +446,7 @@ describe("its queue", () => {
     );
   });
 
-  it("keeps audit events although system logs overflow", () => {
+  it("retains audit events when system logs overflow", () => {
     const queue = new DeliveryQueue(2000);
     queue.push(batchOf([{ body: "head" }]));
     queue.push(batchOf([{ body: "event", scope: AUDIT }]));
@@ -480,8 +480,8 @@ describe("its queue", () => {
   }
 });
 
-describe("batches that were joined", () => {
-  it("say the same as the batches that they were joined from", () => {
+describe("joined batches", () => {
+  it("equal the batches that they were joined from", () => {
     const part = fc.array(fc.record({ body: fc.string(), isAudit: fc.boolean() }), {
       minLength: 1,
       maxLength: 4,

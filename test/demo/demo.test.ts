@@ -27,20 +27,23 @@ function beginning(seed: number, minutes: number): Happening[] {
   return all;
 }
 
-test.for([1, 2, 3])("the orchestrator shows all there is within three minutes, seed %i", (seed) => {
-  const all = beginning(seed, 3);
-  const types = new Set(all.map(({ fields }) => fields["event_type"]));
-  expect([...types]).toEqual(expect.arrayContaining(EVENT_TYPES));
-  const systemLogs = all.filter(({ fields }) => fields["event_type"] === undefined);
-  expect(new Set(systemLogs.map(({ level }) => level))).toEqual(new Set(LEVELS));
-  expect(all.some(({ error }) => error)).toBe(true);
-  expect(all.map(({ atMs }) => atMs)).toEqual(
-    all.map(({ atMs }) => atMs).toSorted((one, other) => one - other),
-  );
-  expect(beginning(seed, 1)).toEqual(all.filter(({ atMs }) => atMs <= 60_000));
-});
+test.for([1, 2, 3])(
+  "the orchestrator shows every feature within three minutes, seed %i",
+  (seed) => {
+    const all = beginning(seed, 3);
+    const types = new Set(all.map(({ fields }) => fields["event_type"]));
+    expect([...types]).toEqual(expect.arrayContaining(EVENT_TYPES));
+    const systemLogs = all.filter(({ fields }) => fields["event_type"] === undefined);
+    expect(new Set(systemLogs.map(({ level }) => level))).toEqual(new Set(LEVELS));
+    expect(all.some(({ error }) => error)).toBe(true);
+    expect(all.map(({ atMs }) => atMs)).toEqual(
+      all.map(({ atMs }) => atMs).toSorted((one, other) => one - other),
+    );
+    expect(beginning(seed, 1)).toEqual(all.filter(({ atMs }) => atMs <= 60_000));
+  },
+);
 
-test("npm run demo shows it live, and ends cleanly at Ctrl-C with nothing left behind", async () => {
+test("npm run demo shows it live, and exits cleanly at Ctrl-C without leftovers", async () => {
   const before = await demoDirectories();
   const { scripts } = JSON.parse(await readFile(`${ROOT}/package.json`, "utf8"));
   await using traces = await TracePeer.open();

@@ -34,7 +34,7 @@ async function expectVerified(gateway: RestartedGateway): Promise<void> {
 }
 
 describe("a clock that jumps a year ahead", () => {
-  test("for seconds deletes nothing, names no file, and is reported", async () => {
+  test("for seconds deletes nothing, does not affect file names, and is reported", async () => {
     await using gateway = await RestartedGateway.create({ retentionDays: 30 });
     gateway.setDay(TODAY - 5);
     await gateway.start();

@@ -30,7 +30,7 @@ async function findings(gateway: RestartedGateway): Promise<string[]> {
   return stderr.split("\n").filter((line) => line.startsWith("  "));
 }
 
-test("no line is there twice after sqlite, kill -9, memory, kill -9, sqlite", async () => {
+test("no line is duplicated after sqlite, kill -9, memory, kill -9, sqlite", async () => {
   await using gateway = await RestartedGateway.create();
   await gateway.start();
   await send(gateway, ["1", "2", "3"]);
@@ -58,7 +58,7 @@ test("no line is there twice after sqlite, kill -9, memory, kill -9, sqlite", as
   ]);
 });
 
-test("no line is there twice where the journal is an older copy", async () => {
+test("no line is duplicated if the journal is an older copy", async () => {
   await using gateway = await RestartedGateway.create();
   await gateway.start();
   await send(gateway, ["1", "2"]);

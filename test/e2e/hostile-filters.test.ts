@@ -68,7 +68,7 @@ async function subscribed(
   return { ...message };
 }
 
-describe("a field with 40 dots is looked up at once", () => {
+describe("looks up a field with 40 dots without delay", () => {
   test.each([
     `/api/logs?${queryOf({ q: MANY_DOTS })}`,
     `/api/logs?${queryOf({ q: MANY_DOTS, order: "asc", wait: "0.1" })}`,
@@ -87,7 +87,7 @@ describe("a field with 40 dots is looked up at once", () => {
     });
   });
 
-  test("and by tailgate tail", async () => {
+  test("by tailgate tail", async () => {
     const address = `127.0.0.1:${gateway.port}`;
     const query = ["--replay", "10", "--no-follow", "--", `-${MANY_DOTS}`];
     await using cli = startCli(["tail", "--url", address, ...query]);
@@ -99,7 +99,7 @@ describe("a field with 40 dots is looked up at once", () => {
 describe.each([
   ["5000 characters", LONG, "The filter's q has 5000 characters; at most 4096 are allowed."],
   ["500 terms", MANY_TERMS, "The filter has 500 terms; at most 64 are allowed."],
-])("%s are refused with the limit", (_name, q, text) => {
+])("rejects %s with the limit", (_name, q, text) => {
   test.each(["/api/logs", "/api/counts"])("by %s", async (path) => {
     const { status, error } = await ask(`${path}?${queryOf({ q })}`);
     expect({ status, error }).toEqual({
@@ -108,7 +108,7 @@ describe.each([
     });
   });
 
-  test("by a WebSocket's address", async () => {
+  test("by a WebSocket's URL", async () => {
     expect(await handshake(queryOf({ q }))).toBe(400);
     const response = await fetch(`${gateway.url}/ws/logs?${queryOf({ q })}`);
     expect([response.status, await response.text()]).toEqual([400, expect.stringContaining(text)]);
@@ -130,7 +130,7 @@ describe.each([
   });
 });
 
-test.each(["type", "level", "logger"])("%s has 4096 characters at most, too", async (name) => {
+test.each(["type", "level", "logger"])("%s is also limited to 4096 characters", async (name) => {
   const { status, error } = await ask(`/api/logs?${queryOf({ [name]: LONG })}`);
   expect({ status, error }).toMatchObject({ status: 400, error: { code: "FILTER_INVALID" } });
   expect(await subscribed({ filter: { [name]: LONG } }, "error")).toMatchObject({
@@ -138,7 +138,7 @@ test.each(["type", "level", "logger"])("%s has 4096 characters at most, too", as
   });
 });
 
-test("a filter that is longer than a message may be does not make tailgate tail try again and again", async () => {
+test("a filter longer than the message limit does not make tailgate tail retry forever", async () => {
   const q = "x".repeat(100_000);
   await using cli = startCli(["tail", "--url", `127.0.0.1:${gateway.port}`, "--", q]);
   expect(await cli.ended).toBe(64);
@@ -151,20 +151,20 @@ test.each([
   [`since=${"9".repeat(10_000)}`, /^The parameter since is "9{100}"\.\.\. \(10000 characters\)/],
   [`cursor=${":".repeat(10_000)}`, /^The parameter cursor is ":{100}"\.\.\. \(10000 characters\)/],
   [`q="${"n".repeat(4000)}`, /^The filter term "\\"n{99}"\.\.\. \(4001 characters\)/],
-])("an error repeats the beginning of a long text only", async (query, message) => {
+])("an error quotes only the beginning of a long text", async (query, message) => {
   const { status, error } = await ask(`/api/logs?${query}`);
   expect(status).toBe(400);
   expect((error as { message: string }).message).toMatch(message);
   expect((error as { message: string }).message.length).toBeLessThan(500);
 });
 
-test("a message to a WebSocket with a long unknown name is answered shortly", async () => {
+test("a WebSocket message with a long unknown name gets a short error", async () => {
   const { code, message } = await subscribed({ ["n".repeat(60_000)]: 1 }, "error");
   expect(code).toBe("MESSAGE_INVALID");
   expect((message as string).length).toBeLessThan(1000);
 });
 
-test("many parameters in a long address are answered at once", async () => {
+test("many parameters in a long URL are answered without delay", async () => {
   const { status } = await ask(`/api/logs?${"a=&".repeat(5000)}`);
   expect(status).toBe(400);
 });

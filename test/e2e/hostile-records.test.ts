@@ -118,7 +118,7 @@ describe("a record whose envelope is longer than 65 535 bytes", () => {
   };
 
   it.each(Object.entries(emit))(
-    "sent %s leaves those after it as they are, wherever they are read",
+    "sent %s does not affect later records, wherever they are read",
     async (name, send) => {
       const texts = [`first ${name}`, LARGE + name, `second ${name}`, `third ${name}`];
       const url = `${logging.url.replace("http", "ws")}/ws/logs`;
@@ -138,7 +138,7 @@ describe("a record whose envelope is longer than 65 535 bytes", () => {
 });
 
 describe("a record of an SDK", () => {
-  it("that lacks what the SDK's own records have keeps no other from being stored", async () => {
+  it("with missing fields does not keep other records from being stored", async () => {
     const record = {
       hrTime: [1_760_347_644, 0],
       hrTimeObserved: [1_760_347_644, 0],
@@ -183,7 +183,7 @@ describe("an audit event", () => {
     },
   );
 
-  it("of more attributes than a record may have is rejected for good, alone", async () => {
+  it("with more attributes than allowed is rejected permanently, alone", async () => {
     const many = requestOf(["too many"], { logger: AUDIT, attributes: attributesOf(200_000) });
     const other = requestOf(["beside too many"], { logger: AUDIT });
     expect(await Promise.all([post(many, "protobuf"), post(other)])).toEqual([400, 200]);
@@ -193,7 +193,7 @@ describe("an audit event", () => {
     expect(events).not.toContain("too many");
   });
 
-  it("of many attributes leaves a trail that holds", async () => {
+  it("with many attributes leaves a trail that verifies", async () => {
     // A checkpoint is signed at the end.
     await logging.stop();
     const verified = await runCli(["audit", "verify", "--log-dir", logDir]);

@@ -14,7 +14,7 @@ async function metricsOf({ url }: RestartedGateway): Promise<(name: string) => n
 }
 
 test.each(["sqlite", "memory"] as const)(
-  "/metrics tells of the journal and its disk with the engine %s",
+  "/metrics shows the journal and its disk with the engine %s",
   async (engine) => {
     await using gateway = await RestartedGateway.create();
     await gateway.start(engine);
@@ -83,7 +83,7 @@ function replaceByFile(path: string): void {
   writeFileSync(path, "in the way");
 }
 
-describe("a log directory that goes away at run time", () => {
+describe("a log directory that disappears at run time", () => {
   const before = ["one", "audit two", "three"];
   const after = ["four", "audit five", "six", "audit seven"];
 
@@ -91,7 +91,7 @@ describe("a log directory that goes away at run time", () => {
     ["removed", remove],
     ["moved away", (path: string) => renameSync(path, `${path}-away`)],
     ["left without journal.db", (path: string) => rmSync(`${path}/journal.db`)],
-  ])("%s: what is acknowledged from then on is there, also after kill -9", async (_, takeAway) => {
+  ])("%s: records acknowledged afterwards are stored, even after kill -9", async (_, takeAway) => {
     await using gateway = await RestartedGateway.create();
     await gateway.start();
     await sendEach(gateway, before);
@@ -112,7 +112,7 @@ describe("a log directory that goes away at run time", () => {
     await gateway.kill();
   });
 
-  test("before its first audit event: the audit file is there for it", async () => {
+  test("before its first audit event: the audit file is created for it", async () => {
     await using gateway = await RestartedGateway.create();
     await gateway.start();
     remove(gateway.path("").slice(0, -1));
@@ -121,7 +121,7 @@ describe("a log directory that goes away at run time", () => {
     await gateway.kill();
   });
 
-  test("without single files that the gateway can make anew, nothing is lost", async () => {
+  test("loses nothing if single files disappear that the gateway can recreate", async () => {
     await using gateway = await RestartedGateway.create();
     await gateway.start();
     const sent = [...before];
@@ -139,7 +139,7 @@ describe("a log directory that goes away at run time", () => {
     await gateway.end();
   });
 
-  test("and cannot be created again: not ready, refused, and recovered without a restart", async () => {
+  test("cannot be recreated: not ready, rejects records, and recovers without a restart", async () => {
     await using gateway = await RestartedGateway.create();
     await gateway.start();
     await sendEach(gateway, before);
@@ -167,7 +167,7 @@ describe("a log directory that goes away at run time", () => {
     await gateway.end();
   });
 
-  test("and comes back is gone on with, and has lost nothing", async () => {
+  test("comes back: the gateway continues with it and has lost nothing", async () => {
     await using gateway = await RestartedGateway.create();
     await gateway.start();
     await sendEach(gateway, before);
@@ -188,7 +188,7 @@ describe("a log directory that goes away at run time", () => {
   });
 });
 
-describe("a log directory that does not survive a reboot is reported at the start", () => {
+describe("reports a log directory that does not survive a reboot at startup", () => {
   async function noticesOf(logDir: string): Promise<string[]> {
     const args = ["--port", "0", "--otlp-port", "0", "--log-dir", logDir];
     await using gateway = startCli(args);

@@ -19,7 +19,7 @@ async function expectProven(gateway: RestartedGateway): Promise<void> {
 
 describe("after kill -9", () => {
   test(
-    "at any moment the files have every line that was answered, whole and once",
+    "at any time the files contain every acknowledged line, complete and once",
     { timeout: 120_000 },
     async () => {
       await using gateway = await RestartedGateway.create();
@@ -54,7 +54,7 @@ describe("after kill -9", () => {
 
 describe("the audit files", () => {
   test(
-    "keep their order and their names, however the clock jumps between kills",
+    "keep their order and their names however the clock jumps between kills",
     { timeout: 60_000 },
     async () => {
       await using gateway = await RestartedGateway.create();
@@ -78,7 +78,7 @@ describe("the audit files", () => {
     },
   );
 
-  test("get an event that was not written before midnight on the day that it belongs to", async () => {
+  test("store an event that was not written before midnight under its own day", async () => {
     await using gateway = await RestartedGateway.create();
     gateway.setDay(TODAY);
     await gateway.start();
@@ -99,7 +99,7 @@ describe("the audit files", () => {
     await expectProven(gateway);
   });
 
-  test("take the events of a new journal, whose sequences begin again", async () => {
+  test("accept the events of a new journal, whose sequences start over", async () => {
     await using gateway = await RestartedGateway.create();
     gateway.setDay(TODAY);
     await gateway.start();
@@ -119,8 +119,8 @@ describe("the audit files", () => {
   });
 });
 
-describe("where the journal", () => {
-  test("was deleted the files go on with the new one", async () => {
+describe("if the journal", () => {
+  test("was deleted, the files continue with the new one", async () => {
     await using gateway = await RestartedGateway.create();
     await gateway.start();
     await gateway.send(["1", "2"]);
@@ -135,7 +135,7 @@ describe("where the journal", () => {
     expect(gateway.system()).toEqual(["1", "2", "3"]);
   });
 
-  test("is damaged and was put aside the files go on with the new one", async () => {
+  test("is damaged and was moved aside, the files continue with the new one", async () => {
     await using gateway = await RestartedGateway.create();
     await gateway.start();
     await gateway.send(["1"]);

@@ -33,7 +33,7 @@ function portOf(manager: LoggingManager): number {
 type Data = Record<string, unknown>;
 
 describe("the snippet of log-streaming.md", () => {
-  test("gets system and audit logs, told apart by their type", async () => {
+  test("gets system and audit logs, distinguished by type", async () => {
     const manager = await startManager();
     const systemLogs: Data[] = [];
     const auditLogs: Data[] = [];
@@ -226,8 +226,8 @@ async function connected(client: DualPanelClient): Promise<void> {
   await vi.waitFor(() => expect(client.status).toBe("connected"));
 }
 
-describe("a client with the habits of the React hook", () => {
-  test("shows what is logged, newest first, whatever it is", async () => {
+describe("a client that behaves like the React hook", () => {
+  test("shows all kinds of records, newest first", async () => {
     const manager = await startManager();
     const client = new DualPanelClient(`ws://localhost:${portOf(manager)}/ws/logs`);
     await connected(client);
@@ -269,7 +269,7 @@ describe("a client with the habits of the React hook", () => {
     expect(rows.filter(({ timestamp }) => Number.isNaN(new Date(timestamp).getTime()))).toEqual([]);
   });
 
-  test("finds the gateway again after a restart, and gets every record once", async () => {
+  test("reconnects after a restart, and gets every record once", async () => {
     const first = await startManager();
     const port = portOf(first);
     let restarted = Promise.resolve();
@@ -291,7 +291,7 @@ describe("a client with the habits of the React hook", () => {
     expect(client.delaysMs).toEqual([3000]);
   });
 
-  test("is refused beyond the maximum, tries again ever later, and comes in when there is room", async () => {
+  test("is rejected beyond the maximum, retries with backoff, and connects once there is capacity", async () => {
     const manager = await startManager({ exporters: { websocket: { max_connections: 1 } } });
     const url = `ws://localhost:${portOf(manager)}/ws/logs`;
     const first = new DualPanelClient(url);

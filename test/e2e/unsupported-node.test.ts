@@ -47,8 +47,8 @@ const REFUSAL = {
   message: unsupportedNodeError("v20.19.5")!.message,
 };
 
-describe("a Node of an unsupported version is told", () => {
-  it("before anything else, by what is thrown", async () => {
+describe("an unsupported Node version is reported", () => {
+  it("before anything else, by the thrown error", async () => {
     const program = await run(process.execPath, ["--import", DISGUISED, "static.mjs"]);
     expect(await program.ended).toBe(1);
     expect(program.stderr).toContain(`TailgateError: ${REFUSAL.message}`);
@@ -85,7 +85,7 @@ async function unsupportedNode(): Promise<{ path: string; version: string } | un
 
 const other = await unsupportedNode();
 
-it.skipIf(other === undefined)("the machine's own Node is told, if it is too old", async () => {
+it.skipIf(other === undefined)("on the machine's own Node, if it is too old", async () => {
   const refusal = { ...REFUSAL, message: unsupportedNodeError(other!.version)!.message };
   expect(reports(await run(other!.path, ["require.cjs"]))).toEqual([refusal, refusal]);
 });

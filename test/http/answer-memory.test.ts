@@ -39,7 +39,7 @@ async function numbersOf(url: string): Promise<Numbers> {
   };
 }
 
-test(`${CLIENTS} clients that never read hold no more than max_answer_bytes, and are cut`, async () => {
+test(`${CLIENTS} clients that never read are limited to max_answer_bytes and disconnected`, async () => {
   await using workspace = await Workspace.create({
     "tailgate.yaml": `{ port: 0, log_dir: logs, journal: { engine: memory }, receivers: { otlp: { port: null } },
       http: { max_answer_bytes: ${ANSWER_BYTES_MAX}, write_timeout_seconds: 1 }, exporters: {} }`,

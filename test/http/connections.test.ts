@@ -30,7 +30,7 @@ async function metricOf(url: string, name: string): Promise<number> {
   return Number(new RegExp(`^tailgate_http_${name} (\\d+)$`, "m").exec(body)![1]);
 }
 
-test("more connections than may be open are answered 503, until one is closed", async () => {
+test("answers 503 beyond the connection limit until a connection closes", async () => {
   const harness = await new HttpHarness({ limits: { connectionsMax: 3 } }).open();
   const idle = [await connected(harness.port), await connected(harness.port)];
   expect(await metricOf(harness.url, "connections")).toBe(3);
@@ -47,7 +47,7 @@ test("more connections than may be open are answered 503, until one is closed", 
   expect(await metricOf(harness.url, "connections_refused_total")).toBeGreaterThanOrEqual(1);
 });
 
-test("connections that are only kept for a next request give way to new ones", async () => {
+test("idle keep-alive connections are closed in favor of new ones", async () => {
   const harness = await new HttpHarness({ limits: { connectionsMax: 3 } }).open();
   const kept: Socket[] = [];
   for (let count = 0; count < 2; count++) {
@@ -66,7 +66,7 @@ test("connections that are only kept for a next request give way to new ones", a
   expect(harness.lines).toEqual([]);
 });
 
-test("a connection that became a WebSocket does not count", async () => {
+test("connections upgraded to WebSocket do not count", async () => {
   const harness = new HttpHarness({ limits: { connectionsMax: 1 } });
   harness.server.plugins.upgrade("/ws/logs", (_request, socket) => void socket.write("taken"));
   await harness.open();
@@ -79,7 +79,7 @@ test("a connection that became a WebSocket does not count", async () => {
   expect(await answerOn(harness.port)).toMatch(/^HTTP\/1.1 200 /);
 });
 
-test("one address cannot take all connections, if it is told so", async () => {
+test("limits the connections per address, if configured", async () => {
   const harness = await new HttpHarness({ limits: { connectionsPerAddressMax: 1 } }).open();
   await connected(harness.port, "127.0.0.2");
   expect(await answerOn(harness.port, "127.0.0.2")).toMatch(
@@ -88,7 +88,7 @@ test("one address cannot take all connections, if it is told so", async () => {
   expect(await answerOn(harness.port, "127.0.0.3")).toMatch(/^HTTP\/1.1 200 /);
 });
 
-test("the limits of the configuration hold on the receiver's ports, too", async () => {
+test("the configured limits also apply to the receiver's ports", async () => {
   await using workspace = await Workspace.create({
     "tailgate.yaml": `{ port: 0, log_dir: logs, http: { max_connections: 1 }, journal: { engine: memory },
       receivers: { otlp: { port: 0, grpc_port: 0 } }, exporters: {} }`,
@@ -110,7 +110,7 @@ test("the limits of the configuration hold on the receiver's ports, too", async 
   await once(session, "close");
 });
 
-test("a client that does not read its answer is cut, counted and logged, and its memory is free again", async () => {
+test("disconnects, counts and logs a client that does not read its response, and frees the memory", async () => {
   const limits = { writeTimeoutMs: 200 };
   const harness = await new HttpHarness({ limits }).open();
   const body = "x".repeat(1 << 20);
@@ -130,14 +130,14 @@ test("a client that does not read its answer is cut, counted and logged, and its
   ]);
 });
 
-test("a client that waits for a record is not taken for one that does not read", async () => {
+test("does not treat a client waiting for records as one that does not read", async () => {
   const harness = await new HttpHarness({ limits: { writeTimeoutMs: 50 } }).open();
   const { status } = await ask(`${harness.url}/api/logs?order=asc&wait=0.5`);
   expect(status).toBe(200);
   expect(await metricOf(harness.url, "connections_stalled_total")).toBe(0);
 });
 
-test("answers get shorter as memory runs short, then 503; whoever reads gets all by cursor", async () => {
+test("responses shrink as memory runs short, then become 503; a client that reads gets everything by cursor", async () => {
   const limits = { answerBytesMax: 4 << 20, writeTimeoutMs: 60_000 };
   const harness = await new HttpHarness({ limits }).open();
   const body = "x".repeat(100 << 10);

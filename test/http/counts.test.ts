@@ -66,8 +66,8 @@ function timeOf(second: number): string {
   return new Date(START_MS + 1000 * second).toISOString();
 }
 
-describe.for(["memory", "sqlite"] as const)("in the engine %s", (engine) => {
-  test("what is counted is what /api/logs finds", async () => {
+describe.for(["memory", "sqlite"] as const)("with the %s engine", (engine) => {
+  test("counts exactly what /api/logs finds", async () => {
     const sessions = await Sessions.of(engine);
     const first = await sessions.next();
     for (let from = 0; from < 2000; from += 100) {
@@ -109,7 +109,7 @@ describe.for(["memory", "sqlite"] as const)("in the engine %s", (engine) => {
   });
 });
 
-test("one request looks at a bounded part of the journal, and says which; what comes is counted from there on", async () => {
+test("one request scans a bounded, reported part of the journal; new records are counted from there", async () => {
   const harness = await new HttpHarness({ tailBytesMax: 1e9 }).open();
   const some = recordsOf(1000);
   for (let batch = 0; batch < 60; batch++) await harness.log(...some);
@@ -135,7 +135,7 @@ test("one request looks at a bounded part of the journal, and says which; what c
   expect(TimeBuckets.fromMessage(news).sums).toEqual([0, 2, 1, 0, 0]);
 });
 
-test("what a query says that is not understood is refused, with what is valid", async () => {
+test("rejects invalid query parameters and lists the valid ones", async () => {
   const harness = await new HttpHarness().open();
   const errorOf = async (query: string): Promise<unknown> => {
     const { status, body } = await ask(`${harness.url}/api/counts?${query}`);
@@ -156,7 +156,7 @@ test("what a query says that is not understood is refused, with what is valid", 
   expect(await errorOf("cursor=other:1")).toMatchObject({ status: 410, code: "CURSOR_GONE" });
 });
 
-test("a record whose time is far off sets no range: it is counted as before or after", async () => {
+test("an outlier in time does not set the range: it is counted as before or after", async () => {
   const harness = await new HttpHarness().open();
   const nowMs = Date.now();
   const at = (timeMs: number, severityText = "INFO") => ({
@@ -197,7 +197,7 @@ test("a record whose time is far off sets no range: it is counted as before or a
   expect(late).toMatchObject({ before: 0, after: 2, bucket_ms });
 });
 
-test("a facet has a thousand values at most, the newest", async () => {
+test("a facet is limited to its newest thousand values", async () => {
   const harness = await new HttpHarness().open();
   const scope = (index: number) => ({ name: `l${index}`, version: "", attributes: new Map() });
   await harness.log(...Array.from({ length: 1500 }, (_, index) => ({ scope: scope(index) })));
@@ -206,7 +206,7 @@ test("a facet has a thousand values at most, the newest", async () => {
   expect(facets["logger"]).toMatchObject({ l1499: 1, l500: 1 });
 });
 
-test("values of facets that are as long as a record take a bounded part of the answer", async () => {
+test("facet values as long as a record take a bounded part of the response", async () => {
   const harness = await new HttpHarness().open();
   const long = "x".repeat(400_000);
   for (let index = 0; index < 5; index++) {

@@ -24,14 +24,14 @@ function each(values: readonly string[], status: number): Record<string, number>
 }
 
 describe("Host", () => {
-  test("names of loopback are served with any port, which a port forward may have, or without one", async () => {
+  test("accepts loopback names with any port, as for port forwards, or without one", async () => {
     const harness = await new HttpHarness().open();
     const names = ["localhost", "LOCALHOST", "127.0.0.1", "[::1]"];
     const hosts = names.flatMap((name) => [name, `${name}:${harness.port}`, `${name}:9001`]);
     expect(await statuses(harness, "Host", hosts)).toEqual(each(hosts, 200));
   });
 
-  test("another name is refused, with the header, its value and the option", async () => {
+  test("rejects another name, reporting the header, its value and the option", async () => {
     const harness = await new HttpHarness().open();
     const { status, body, headers } = await ask(`${harness.url}/api/logs`, {
       headers: { Host: "evil.example" },
@@ -42,7 +42,7 @@ describe("Host", () => {
     expect(headers).not.toHaveProperty("access-control-allow-origin");
   });
 
-  test("a name that begins alike, a trailing dot, a port that is none and user information are refused", async () => {
+  test("rejects names with the same prefix, trailing dots, invalid ports and user information", async () => {
     const harness = await new HttpHarness().open();
     const { port } = harness;
     const others = [
@@ -58,7 +58,7 @@ describe("Host", () => {
     expect(await statuses(harness, "Host", others)).toEqual(each(others, 403));
   });
 
-  test("a request of HTTP/1.0 without Host is served health and metrics only, one of HTTP/1.1 is bad", async () => {
+  test("serves only health and metrics to HTTP/1.0 without Host; HTTP/1.1 without Host is a bad request", async () => {
     const harness = await new HttpHarness().open();
     for (const path of ["/healthz", "/readyz?verbose", "/metrics"]) {
       const answer = await sendRaw(harness.port, `GET ${path} HTTP/1.0\r\n\r\n`);
@@ -76,7 +76,7 @@ describe("Host", () => {
     expect(await sendRaw(harness.port, empty)).toMatch(/^HTTP\/1.1 403 /);
   });
 
-  test("two Host headers are a bad request, whatever they say, also for an upgrade", async () => {
+  test("rejects two Host headers as a bad request, whatever their values, also for an upgrade", async () => {
     const harness = await new HttpHarness().open();
     const heads = [
       "Host: localhost\r\nHost: localhost",
@@ -91,7 +91,7 @@ describe("Host", () => {
     }
   });
 
-  test("a target with a host is served as its path, and its host is checked like the header", async () => {
+  test("serves an absolute-form target by its path, and checks its host like the header", async () => {
     const harness = new HttpHarness();
     harness.server.plugins.route(
       "GET",
@@ -115,7 +115,7 @@ describe("Host", () => {
     expect(await upgrade("http://evil.example/ws")).toMatch(/^HTTP\/1.1 403 /);
   });
 
-  test("allowed_hosts lets a name in with any port, or with the one that it gives", async () => {
+  test("allowed_hosts accepts a name with any port, or with the given port", async () => {
     const allowedHosts = ["Logs.Example.com", "other.example:8443", "proxy.example:443", "fd00::1"];
     const harness = await new HttpHarness({ allowedHosts }).open();
     const allowed = [
@@ -135,7 +135,7 @@ describe("Host", () => {
     expect(await statuses(harness, "Host", refused)).toEqual(each(refused, 403));
   });
 
-  test("no host but those listed is let in", async () => {
+  test("accepts no other host than the listed ones", async () => {
     const harness = await new HttpHarness({ allowedHosts: ["logs.example.com"] }).open();
     const names = fc.oneof(
       fc.domain(),
@@ -152,7 +152,7 @@ describe("Host", () => {
 });
 
 describe("Origin", () => {
-  test("pages of this gateway are served, and those of the original's frontend", async () => {
+  test("serves pages of this gateway and of the original frontend", async () => {
     const harness = await new HttpHarness().open();
     const { port } = harness;
     const origins = [
@@ -166,7 +166,7 @@ describe("Origin", () => {
     expect(await statuses(harness, "Origin", origins)).toEqual(each(origins, 200));
   });
 
-  test("another site is refused, with the header, its value and the option", async () => {
+  test("rejects another site, reporting the header, its value and the option", async () => {
     const harness = await new HttpHarness().open();
     const { status, body } = await ask(`${harness.url}/api/logs`, {
       headers: { Origin: "https://evil.example" },
@@ -177,7 +177,7 @@ describe("Origin", () => {
     );
   });
 
-  test("other ports of this machine, opaque origins and look-alikes are refused", async () => {
+  test("rejects other ports of this machine, opaque origins and look-alikes", async () => {
     const harness = await new HttpHarness().open();
     const { port } = harness;
     const others = [
@@ -195,7 +195,7 @@ describe("Origin", () => {
     expect(await statuses(harness, "Origin", others)).toEqual(each(others, 403));
   });
 
-  test("through a port forward, pages of the forwarded port are the gateway's, and no others", async () => {
+  test("through a port forward, only pages of the forwarded port are the gateway's own", async () => {
     const harness = await new HttpHarness().open();
     const own = [
       ["localhost:9001", "http://localhost:9001"],
@@ -226,7 +226,7 @@ describe("Origin", () => {
     }
   });
 
-  test("pages of the original's frontend are refused if they are not trusted, but not if they are listed", async () => {
+  test("rejects pages of the original frontend if they are not trusted, unless they are listed", async () => {
     const origin = "http://localhost:3000";
     const harness = await new HttpHarness({ trustsDefaultOrigins: false }).open();
     expect(await statusOf(harness, { Origin: origin })).toBe(403);
@@ -239,7 +239,7 @@ describe("Origin", () => {
     expect(await statusOf(listed, { Origin: origin })).toBe(200);
   });
 
-  test("allowed_hosts lets in pages of a host, and pages of an origin, which is no host", async () => {
+  test("allowed_hosts accepts the pages of a host and of an origin, which does not count as a host", async () => {
     const allowedHosts = ["logs.example.com", "https://app.example:443/", "http://localhost:5173"];
     const harness = await new HttpHarness({ allowedHosts }).open();
     const origins = ["https://logs.example.com", "https://app.example", "http://localhost:5173"];
@@ -260,7 +260,7 @@ describe("Sec-Fetch-Site", () => {
     return (await ask(harness.url + path, { headers })).status;
   }
 
-  test("requests of other sites' pages that have no Origin, such as an image's, are refused everywhere", async () => {
+  test("rejects requests of other sites without an Origin, such as images, on every path", async () => {
     const harness = new HttpHarness();
     harness.server.plugins.route("*", "/v1/logs", (_request, response) => void response.end());
     await harness.open();
@@ -280,7 +280,7 @@ describe("Sec-Fetch-Site", () => {
     );
   });
 
-  test("requests with an Origin that is let in are answered, from whatever site", async () => {
+  test("serves requests with an accepted Origin from any site", async () => {
     const harness = await new HttpHarness().open();
     for (const site of ["cross-site", "same-site"]) {
       const headers = { "Sec-Fetch-Site": site, Origin: "http://localhost:3000" };
@@ -290,7 +290,7 @@ describe("Sec-Fetch-Site", () => {
     }
   });
 
-  test("a link from elsewhere opens the dashboard, and nothing else", async () => {
+  test("a link from another site opens only the dashboard", async () => {
     const harness = await new HttpHarness().open();
     const link = {
       "Sec-Fetch-Site": "cross-site",
@@ -307,7 +307,7 @@ describe("Sec-Fetch-Site", () => {
     expect(post.status).toBe(403);
   });
 
-  test("an upgrade without an Origin is refused to another site's page", async () => {
+  test("rejects an upgrade without an Origin from another site's page", async () => {
     const harness = new HttpHarness();
     harness.server.plugins.upgrade("/ws/logs", (_request, socket) => socket.end("taken"));
     await harness.open();
@@ -321,7 +321,7 @@ describe("Sec-Fetch-Site", () => {
   });
 });
 
-test("an entry of allowed_hosts that says nothing is an error at the start", () => {
+test("an invalid entry of allowed_hosts fails at startup", () => {
   for (const entry of ["*", "a b", "http://", "http://*.example.com", "host:port", ""]) {
     expect(() => new HttpHarness({ allowedHosts: [entry] })).toThrow(
       `allowed_hosts: ${JSON.stringify(entry)} is neither a host (logs.example.com), nor a host with a port, nor an origin (https://app.example.com).`,
@@ -329,13 +329,13 @@ test("an entry of allowed_hosts that says nothing is an error at the start", () 
   }
 });
 
-test("the bind host is a name of its own", async () => {
+test("accepts the bind host as a name of the gateway", async () => {
   const harness = await new HttpHarness({ host: "127.0.0.2" }).open();
   expect(harness.url).toBe(`http://127.0.0.2:${harness.port}`);
   expect(await statusOf(harness, {})).toBe(200);
 });
 
-test("upgrades and plugins' routes are guarded alike", async () => {
+test("guards upgrades and plugin routes alike", async () => {
   const harness = new HttpHarness();
   harness.server.plugins.upgrade("/ws/logs", (_request, socket) => socket.destroy());
   harness.server.plugins.route(
@@ -354,7 +354,7 @@ test("upgrades and plugins' routes are guarded alike", async () => {
   expect(post.status).toBe(403);
 });
 
-test("each refusal is logged once, and strangers cannot fill the log", async () => {
+test("logs each rejection once, without letting strangers flood the log", async () => {
   const harness = await new HttpHarness().open();
   for (let index = 0; index < 30; index++) {
     await statusOf(harness, { Host: `evil${index}.example` });
@@ -368,7 +368,7 @@ test("each refusal is logged once, and strangers cannot fill the log", async () 
   expect(body).toContain("\ntailgate_http_requests_refused_total 60\n");
 });
 
-test("a receiver's own port is guarded alike", async () => {
+test("guards a receiver's own port alike", async () => {
   const { createServer } = await import("node:http");
   const harness = await new HttpHarness().open();
   const receiver = createServer((request, response) => {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { ask, HttpHarness } from "../harness/http-server.ts";
 
-test("healthz answers ok as long as the loop turns, ready or not", async () => {
+test("healthz answers ok while the event loop runs, ready or not", async () => {
   const harness = await new HttpHarness().open();
   harness.notReady = "the journal cannot be written";
   const { status, body, headers } = await ask(`${harness.url}/healthz`);
@@ -11,7 +11,7 @@ test("healthz answers ok as long as the loop turns, ready or not", async () => {
 });
 
 describe("readyz", () => {
-  test("is 200 while records can be taken; a component's last error is shown and changes nothing", async () => {
+  test("is 200 while records are accepted; a component's last error is shown and changes nothing", async () => {
     const harness = new HttpHarness();
     harness.component({ id: "otlp", lastError: "connect ECONNREFUSED 127.0.0.1:4318" });
     harness.component({ id: "intake", kind: "intake" });
@@ -28,7 +28,7 @@ describe("readyz", () => {
     });
   });
 
-  test("is 503 with the reason where they cannot, and 200 again when they can", async () => {
+  test("is 503 with the reason while records cannot be accepted, and 200 again afterwards", async () => {
     const harness = await new HttpHarness().open();
     harness.notReady = "starting";
     const { status, body } = await ask(`${harness.url}/readyz`);

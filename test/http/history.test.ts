@@ -76,7 +76,7 @@ describe("a page", () => {
     expect(await pageOf(harness, { order: "asc" })).toEqual(empty);
   });
 
-  test("has the newest 100 first, each with its sequence and the envelope as it was sent", async () => {
+  test("has the newest 100 records first, each with its sequence and the envelope as sent", async () => {
     const harness = await new HttpHarness().open();
     await harness.log(...numbered(150));
     const page = await pageOf(harness);
@@ -97,7 +97,7 @@ describe("a page", () => {
     expect(page.next_cursor).toBe(`${harness.journal.epoch}:50`);
   });
 
-  test("with order=asc begins with the oldest that memory holds", async () => {
+  test("with order=asc starts at the oldest record in memory", async () => {
     const harness = await new HttpHarness({ tailBytesMax: 10_000 }).open();
     for (let batch = 0; batch < 20; batch++) await harness.log(...numbered(10));
     const { oldest, newest } = harness.journal;
@@ -110,7 +110,7 @@ describe("a page", () => {
     expect(page.next_cursor).toBeNull();
   });
 
-  test("is stored nowhere, and is JSON in UTF-8 byte by byte", async () => {
+  test("is not cacheable, and is valid UTF-8 JSON", async () => {
     const harness = await new HttpHarness().open();
     const body = 'naïve "quotes"\n\u2028 日本語 😀';
     await harness.log({ body });
@@ -120,7 +120,7 @@ describe("a page", () => {
     expect(JSON.parse(text).records[0].data.message).toBe(body);
   });
 
-  test("takes no further record once it has 8 MiB", async () => {
+  test("ends at 8 MiB", async () => {
     const harness = await new HttpHarness().open();
     const body = "x".repeat(1 << 20);
     for (let index = 0; index < 12; index++) await harness.log({ body });
@@ -133,7 +133,7 @@ describe("a page", () => {
 });
 
 describe("the pages of a query", () => {
-  test("hold each match once and in order, whatever the batches, limits and filters", async () => {
+  test("contain each match once and in order, for any batches, limits and filters", async () => {
     const harness = await new HttpHarness().open();
     const record = fc.record({
       body: fc.constantFrom("alpha", "beta", "gamma"),
@@ -172,7 +172,7 @@ describe("the pages of a query", () => {
     await fc.assert(property, { numRuns: 25 });
   });
 
-  test("get on from before the first record, too", async () => {
+  test("continue from before the first record", async () => {
     const harness = await new HttpHarness().open();
     await harness.log({}, {}, {});
     const cursor = `${harness.journal.epoch}:0`;
@@ -182,7 +182,7 @@ describe("the pages of a query", () => {
     expect([sequencesOf(downwards), downwards.next_cursor]).toEqual([[], null]);
   });
 
-  test("downwards are not disturbed by what arrives meanwhile", async () => {
+  test("in descending order are not affected by new records", async () => {
     const harness = await new HttpHarness().open();
     await harness.log(...numbered(6));
     const first = await pageOf(harness, { limit: 4 });
@@ -195,7 +195,7 @@ describe("the pages of a query", () => {
     expect(second.next_cursor).toBeNull();
   });
 
-  test("look at a bounded number of records each: a rare match is found by following the cursor", async () => {
+  test("scan a bounded number of records each: rare matches are found by following the cursor", async () => {
     const harness = await new HttpHarness().open();
     await harness.log({ body: "needle" });
     for (let batch = 0; batch < 90; batch++) await harness.log(...numbered(1000));
@@ -205,7 +205,7 @@ describe("the pages of a query", () => {
     expect(up.map(sequencesOf)).toEqual([[1], [], []]);
   });
 
-  test("look at fewer records each where a match takes longer, and at one in several turns", async () => {
+  test("scan fewer records each if matching is slow, and yield between slow records", async () => {
     const harness = await new HttpHarness({ tailBytesMax: 1e9 }).open();
     const text = "a".repeat(125);
     const attributes = new Map([["text", text.repeat(8000)]]);
@@ -223,7 +223,7 @@ describe("the pages of a query", () => {
     expect(cursors).toEqual(cursors.toSorted((one, other) => one - other));
   });
 
-  test("let other requests through while they search", async () => {
+  test("let other requests proceed while they search", async () => {
     const harness = await new HttpHarness().open();
     const attributes = new Map([["text", "haystack ".repeat(100)]]);
     for (let batch = 0; batch < 20; batch++) await harness.log(...numbered(1000, { attributes }));
@@ -333,7 +333,7 @@ describe.each(["memory", "sqlite"] as const)("with the %s engine the pages", (en
     }
   }
 
-  test("equal a filter over all records, through restarts and while more come", async () => {
+  test("equal a filter over all records, through restarts and during writes", async () => {
     const property = fc.asyncProperty(
       fc.array(batches, { minLength: 1, maxLength: 3 }),
       fc.array(fc.tuple(query, fc.array(step, { minLength: 1, maxLength: 6 })), {
@@ -378,7 +378,7 @@ function timeText(micros: number): string {
   return `${iso.slice(0, -1)}${String(total % 1000n).padStart(3, "0")}Z`;
 }
 
-describe("the pages of a journal on the disk", () => {
+describe("the pages of a journal on disk", () => {
   /** A commit for each record, of which the disk alone tells. */
   async function stored(count: number): Promise<Sessions> {
     const sessions = await Sessions.of("sqlite");
@@ -399,7 +399,7 @@ describe("the pages of a journal on the disk", () => {
     database.close(true);
   }
 
-  test("are those of a time to the microsecond", async () => {
+  test("select by time with microsecond precision", async () => {
     const sessions = await Sessions.of("sqlite");
     const first = await sessions.next();
     for (let micros = 0; micros < 2000; micros += 400) await first.log({ timestamp: at(micros) });
@@ -411,7 +411,7 @@ describe("the pages of a journal on the disk", () => {
     }
   });
 
-  test("say what retention has deleted while a walk was under way, lane by lane", async () => {
+  test("report what retention deleted during a walk, by type", async () => {
     const walkOn = async (order: string): Promise<Page[]> => {
       const sessions = await stored(10);
       const first = await pageOf(await sessions.next(), { order, limit: 2 });
@@ -438,7 +438,7 @@ describe("the pages of a journal on the disk", () => {
     expect(down[1]!.next_cursor).toBeNull();
   });
 
-  test("say so once, however small they are", async () => {
+  test("report it once, however small they are", async () => {
     const sessions = await stored(10);
     const retention = { ...KEEP_ALL, system_log: { bytes: 0, ms: 1e15 } };
     meddle(sessions, retention, (database) => database.trim({ nowMs: Date.now(), steps: [] }));
@@ -453,7 +453,7 @@ describe("the pages of a journal on the disk", () => {
     expect(down.flatMap(({ gaps }) => gaps)).toEqual([gap(6, 7), gap(4, 5), gap(2, 3), gap(1, 1)]);
   });
 
-  test("say nothing of a lane that was not asked for", async () => {
+  test("report nothing about a type that was not requested", async () => {
     const sessions = await stored(10);
     const retention = { ...KEEP_ALL, system_log: { bytes: 0, ms: 1e15 } };
     meddle(sessions, retention, (database) => database.trim({ nowMs: Date.now(), steps: [] }));
@@ -465,7 +465,7 @@ describe("the pages of a journal on the disk", () => {
     }
   });
 
-  test("say what cannot be read, and what the disk did not take; for lines in a header", async () => {
+  test("report unreadable records and failed writes; for JSON lines in a header", async () => {
     const sessions = await stored(4);
     const db = new DatabaseSync(join(sessions.directory, "journal.db"));
     db.exec("UPDATE system_log SET crc = crc + 1 WHERE last = 3");
@@ -486,7 +486,7 @@ describe("the pages of a journal on the disk", () => {
     expect(down.headers["x-epoch"]).toBe(harness.journal.epoch);
   });
 
-  test("have no more gaps each than fit into a header", async () => {
+  test("report no more gaps each than fit into a header", async () => {
     const sessions = await stored(200);
     const db = new DatabaseSync(join(sessions.directory, "journal.db"));
     db.exec("UPDATE system_log SET crc = crc + 1");
@@ -512,7 +512,7 @@ describe("the pages of a journal on the disk", () => {
     }
   });
 
-  test("are refused when the journal is closed while a gateway stops", async () => {
+  test("are rejected once the journal is closed while a gateway stops", async () => {
     const harness = await (await stored(3)).next();
     await harness.journal.close();
     const { status, body } = await ask(urlOf(harness, {}));
@@ -520,7 +520,7 @@ describe("the pages of a journal on the disk", () => {
     expect(harness.lines).toEqual([]);
   });
 
-  test("go on after an unclean end with what has survived it", async () => {
+  test("continue with the surviving records after an unclean shutdown", async () => {
     const sessions = await Sessions.of("sqlite");
     const harness = await sessions.next();
     await harness.log(...numbered(3));
@@ -541,7 +541,7 @@ describe("the pages of a journal on the disk", () => {
     expect(downwards.gaps).toEqual([{ from: 4, to: 6, reason: "not_stored" }]);
   });
 
-  test("are found in bounded pieces, between which a commit gets through", async () => {
+  test("are searched in bounded steps, between which a commit can run", async () => {
     const sessions = await Sessions.of("sqlite");
     const first = await sessions.next();
     await first.log({ body: "needle" });
@@ -559,7 +559,7 @@ describe("the pages of a journal on the disk", () => {
 });
 
 describe("since and until", () => {
-  test("bound the record's own time: from the first moment, up to the second", async () => {
+  test("bound the record's own time: since is inclusive, until exclusive", async () => {
     const harness = await new HttpHarness().open();
     await harness.log(
       ...[0, 1, 500_000, 999_999, 1_000_000].map((micros) => ({ timestamp: at(micros) })),
@@ -583,14 +583,14 @@ describe("since and until", () => {
     expect(await found({ until: "2025-10-13" })).toEqual([]);
   });
 
-  test("take a plus that was not escaped, which is a space in a query", async () => {
+  test("accept an unescaped plus, which is a space in a query", async () => {
     const harness = await new HttpHarness().open();
     await harness.log({ timestamp: at(0) });
     const { body } = await ask(`${harness.url}/api/logs?since=2025-10-13T11:27:25+02:00`);
     expect(JSON.parse(body).records).toEqual([]);
   });
 
-  test("agree with Date for every moment", async () => {
+  test("agree with Date for any time", async () => {
     const harness = await new HttpHarness().open();
     await harness.log({ timestamp: at(0) });
     const moments = fc.date({
@@ -608,7 +608,7 @@ describe("since and until", () => {
 });
 
 describe("filters", () => {
-  test("are those of the filter language", async () => {
+  test("are written in the filter language", async () => {
     const harness = await new HttpHarness().open();
     await harness.log(
       { body: "one", severityText: "DEBUG", severityNumber: 5 },
@@ -625,7 +625,7 @@ describe("filters", () => {
   });
 });
 
-describe("lines", () => {
+describe("JSON lines", () => {
   test("are one record each, with the cursor in a header", async () => {
     const harness = await new HttpHarness().open();
     await harness.log(...numbered(5));
@@ -643,7 +643,7 @@ describe("lines", () => {
     expect(last.body.trimEnd().split("\n")).toHaveLength(2);
   });
 
-  test("of nothing are an empty body", async () => {
+  test("are an empty body if nothing matches", async () => {
     const harness = await new HttpHarness().open();
     expect(await ask(urlOf(harness, { format: "ndjson" }))).toMatchObject({
       status: 200,
@@ -651,7 +651,7 @@ describe("lines", () => {
     });
   });
 
-  test("are not what a browser or curl gets", async () => {
+  test("are not the default for browsers or curl", async () => {
     const harness = await new HttpHarness().open();
     for (const accept of ["*/*", "text/html,application/xhtml+xml,*/*;q=0.8", "image/png"]) {
       const { headers } = await ask(`${harness.url}/api/logs`, { headers: { Accept: accept } });
@@ -661,7 +661,7 @@ describe("lines", () => {
 });
 
 describe("errors", () => {
-  test("say which parameter is wrong, and what is valid", async () => {
+  test("name the invalid parameter and its valid values", async () => {
     const harness = await new HttpHarness().open();
     const expected: Record<string, string> = {
       "limits=5":
@@ -689,7 +689,7 @@ describe("errors", () => {
     }
   });
 
-  test("of the filter carry its own text", async () => {
+  test("of the filter have its own text", async () => {
     const harness = await new HttpHarness().open();
     const { status, code, message } = await errorOf(harness, "level=LOUD");
     expect(status).toBe(400);
@@ -699,7 +699,7 @@ describe("errors", () => {
     );
   });
 
-  test("tell that a cursor is of another epoch", async () => {
+  test("report a cursor of another epoch", async () => {
     const harness = await new HttpHarness().open();
     await harness.log({});
     expect(await errorOf(harness, "cursor=other-epoch:1")).toEqual({
@@ -710,7 +710,7 @@ describe("errors", () => {
     });
   });
 
-  test("of random parameters are 400 with JSON, or there are none", async () => {
+  test("are 400 with JSON for random invalid parameters", async () => {
     const harness = await new HttpHarness().open();
     await harness.log(...numbered(3));
     const names = fc.oneof(

@@ -23,7 +23,7 @@ function broken(): number {
 }
 
 describe("/metrics", () => {
-  test("shows what the components count, by component and kind, as it is at each scrape", async () => {
+  test("shows component counters by component and type, current at each scrape", async () => {
     const harness = await new HttpHarness().open();
     const intake = harness.component({ id: "intake", kind: "intake", queueBytes: 12 });
     const file = harness.component({ id: "file/second", lastError: "disk full" });
@@ -76,7 +76,7 @@ describe("/metrics", () => {
     expect(samples.get("nodejs_heap_size_used_bytes")).toBeGreaterThan(1e6);
   });
 
-  test("shows each known reason of a loss from the start", async () => {
+  test("shows each known reason for loss from the start", async () => {
     const harness = await new HttpHarness().open();
     harness.component({ id: "intake", kind: "intake" });
     harness.component({ id: "otlp", kind: "receiver" });
@@ -116,7 +116,7 @@ describe("/metrics", () => {
     ]);
   });
 
-  test("shows the same lag of the event loop to each who asks", async () => {
+  test("shows the same event loop lag to each scraper", async () => {
     const harness = await new HttpHarness().open();
     await scrape(harness);
     // The loop is measured by its own timer, which has to come before and behind the delay.
@@ -139,7 +139,7 @@ describe("/metrics", () => {
     for (const file of files) await file.close();
   });
 
-  test("shows plugins' own numbers, two components of a type under one name, and later ones too", async () => {
+  test("shows plugin metrics: two components of a type under one name, and metrics added later", async () => {
     const harness = await new HttpHarness().open();
     const frames = counterMetric("exporter/websocket", "frames_sent", "Frames sent.");
     harness.pluginMetrics.push(
@@ -169,7 +169,7 @@ describe("/metrics", () => {
     ).toBe(1);
   });
 
-  test("goes on without a number that cannot be read, and logs that once", async () => {
+  test("skips a metric that cannot be read, and logs that once", async () => {
     const harness = await new HttpHarness().open();
     harness.pluginMetrics.push(
       gaugeMetric("exporter/mine", "broken", "Breaks.", broken),
@@ -183,7 +183,7 @@ describe("/metrics", () => {
     ]);
   });
 
-  test("answers several scrapes at once", async () => {
+  test("answers concurrent scrapes", async () => {
     const harness = await new HttpHarness().open();
     harness.component({ id: "file" }).received = 9;
     const scrapes = await Promise.all(Array.from({ length: 10 }, () => scrape(harness)));
@@ -194,7 +194,7 @@ describe("/metrics", () => {
     }
   });
 
-  test("leaves the process's own meter provider alone", async () => {
+  test("does not touch the process's own meter provider", async () => {
     const before = globalMetrics.getMeterProvider();
     const harness = await new HttpHarness().open();
     await scrape(harness);

@@ -28,7 +28,7 @@ function pathOf(ending: keyof typeof TYPES): string {
   return `/assets/${name}`;
 }
 
-test("the page's files are served with their types, and HEAD gives their sizes", async () => {
+test("serves the page's files with their types, and HEAD reports their sizes", async () => {
   const harness = await new HttpHarness().open();
   for (const ending of ["html", "js", "css", "svg"] as const) {
     const path = ending === "html" ? "/" : pathOf(ending);
@@ -44,7 +44,7 @@ test("the page's files are served with their types, and HEAD gives their sizes",
   }
 });
 
-test("a browser asks again for the document alone, and is told where it is the newest", async () => {
+test("browsers revalidate only the document, and get 304 if it is unchanged", async () => {
   const harness = await new HttpHarness().open();
   const { headers } = await ask(harness.url);
   expect(headers["cache-control"]).toBe("no-cache");
@@ -54,7 +54,7 @@ test("a browser asks again for the document alone, and is told where it is the n
   expect(script.headers["cache-control"]).toBe("public, max-age=31536000, immutable");
 });
 
-test("files are sent compressed to whoever takes that, each form with a tag of its own", async () => {
+test("compresses files for clients that accept it, with an ETag per encoding", async () => {
   const harness = await new HttpHarness().open();
   const script = pathOf("js");
   const original = readFileSync(new URL(script.slice(1), BUILT));
@@ -103,14 +103,14 @@ test("files are sent compressed to whoever takes that, each form with a tag of i
   expect((await fetched(`${script}.br`, {})).status).toBe(404);
 });
 
-test("all that the document asks for is there", async () => {
+test("serves everything that the document loads", async () => {
   const harness = await new HttpHarness().open();
   const paths = [...HTML.matchAll(/(?:src|href)="([^"]+)"/g)].map(([, path]) => path!);
   expect(paths).toHaveLength(3);
   for (const path of paths) expect((await ask(harness.url + path)).status).toBe(200);
 });
 
-test("the page holds to its policy: no script, style or handler inside the document, no eval", async () => {
+test("the page complies with its policy: no inline scripts, styles or handlers, no eval", async () => {
   const harness = await new HttpHarness().open();
   expect(HTML).not.toMatch(/<script(?![^>]* src=)|<style|\sstyle=|\son[a-z]+=|https?:\/\//);
   const { body: script } = await ask(harness.url + pathOf("js"));

@@ -97,7 +97,7 @@ function post(
   return promise;
 }
 
-describe("an OTLP request that is rejected is counted and logged with its sender", () => {
+describe("counts and logs a rejected OTLP request with its sender", () => {
   it.each(["main", "otlp"])("on the port: %s", async (port) => {
     const url = `${port === "main" ? gateway.url : otlp}/v1/logs`;
     const cases: [number, RegExp, Record<string, string>, Buffer][] = [
@@ -151,7 +151,7 @@ describe("an OTLP request that is rejected is counted and logged with its sender
     }
   });
 
-  it("for traces that go nowhere", async () => {
+  it("for traces without an exporter", async () => {
     const line = await lineOf("http", 404, (agent) =>
       post(`${otlp}/v1/traces`, { "User-Agent": agent }),
     );
@@ -174,7 +174,7 @@ async function call(headers: Record<string, string>): Promise<void> {
   session.close();
 }
 
-describe("any other request that is rejected is counted and logged with its sender", () => {
+describe("counts and logs any other rejected request with its sender", () => {
   it("on the main port", async () => {
     const cases: [number, RegExp, string, string][] = [
       [404, /^There is nothing at "\/nowhere"\./, "GET", "/nowhere?secret=1"],
@@ -218,7 +218,7 @@ describe("any other request that is rejected is counted and logged with its send
 });
 
 describe("a plugin's own server", () => {
-  it("answers requests that do not arrive in time; they are counted, and logged if there is one", async () => {
+  it("answers requests that time out; they are counted, and logged if there was one", async () => {
     const harness = await new HttpHarness().open();
     const timeouts = { headersTimeout: 50, requestTimeout: 60, connectionsCheckingInterval: 20 };
     const server = createServer(timeouts, (_request, response) => void response.end());
@@ -238,7 +238,7 @@ describe("a plugin's own server", () => {
     expect(harness.lines).toEqual(["The request did not arrive in time."]);
   });
 
-  it("names the sender of a request that comes to a stop in its body", async () => {
+  it("names the sender of a request whose body stalls", async () => {
     const said: string[] = [];
     const warning = (message: string, detail = ""): void => void said.push(`${message} ${detail}`);
     const harness = await new HttpHarness({
@@ -260,7 +260,7 @@ describe("a plugin's own server", () => {
     ]);
   });
 
-  it("may answer before it has read the request", async () => {
+  it("may respond before it has read the request", async () => {
     const harness = new HttpHarness();
     const { plugins } = harness.server;
     plugins.route("POST", "/early", async (request, response) => {
@@ -276,7 +276,7 @@ describe("a plugin's own server", () => {
     expect((await ask(`${harness.url}/metrics`)).body).toContain(`\n${rejected("http", 413)} 1\n`);
   });
 
-  it("is not asked for an answer to what was never a request", async () => {
+  it("is not called for what is not a valid request", async () => {
     const harness = await new HttpHarness().open();
     const socket = connect(harness.port, "127.0.0.1");
     socket.write("GET / HTTP/1.1\r\n", () => socket.resetAndDestroy());
@@ -286,7 +286,7 @@ describe("a plugin's own server", () => {
   });
 });
 
-describe("what is no HTTP is answered, counted and logged", () => {
+describe("answers, counts and logs invalid HTTP", () => {
   const head = (agent: string): string => `Host: localhost\r\nUser-Agent: ${agent}\r\n`;
   const cases: [string, number, RegExp, (agent: string) => string][] = [
     [
@@ -367,7 +367,7 @@ describe("what is no HTTP is answered, counted and logged", () => {
   });
 });
 
-it("a gRPC client that goes as Go does has done nothing wrong", async () => {
+it("a gRPC client that disconnects like Go's is not an error", async () => {
   const name = rejected("grpc", "protocol_error");
   const before = (await scrape()).get(name);
   const written = lines.length;
@@ -382,7 +382,7 @@ it("a gRPC client that goes as Go does has done nothing wrong", async () => {
   expect(lines.slice(written)).toEqual([]);
 });
 
-it("nothing that a sender chooses forges a line or looks like another sender", async () => {
+it("no sender can forge a line or impersonate another sender", async () => {
   const hostile = fc.string({ unit: "binary", minLength: 1, maxLength: 300 });
   await fc.assert(
     fc.asyncProperty(hostile, hostile, async (agent, path) => {
@@ -405,7 +405,7 @@ it("nothing that a sender chooses forges a line or looks like another sender", a
   expect(lines.at(-1)).toContain(`from 127.0.0.1, user agent ${JSON.stringify(forged)}.`);
 });
 
-it("many that are rejected alike write a few lines, and all are counted", async () => {
+it("many similar rejections write a few lines, and all are counted", async () => {
   const name = rejected("http", 404);
   const before = (await scrape()).get(name)!;
   const written = lines.length;

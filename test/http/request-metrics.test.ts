@@ -57,7 +57,7 @@ const ofProtocol = (protocol: string, status: number | string): string =>
 const durationsOf = (protocol: string): string =>
   `tailgate_otlp_request_duration_seconds_count{${RECEIVER},protocol="${protocol}"}`;
 
-test("they are there from the start, with zeros", async () => {
+test("exist from the start with zeros", async () => {
   const samples = await scrape();
   for (const name of [
     ofRoute("/api/logs", "GET", 200),
@@ -77,7 +77,7 @@ test("they are there from the start, with zeros", async () => {
   }
 });
 
-test("requests to the main port are counted by route, not by path, with their durations", async () => {
+test("requests to the main port are counted by route, not path, with their durations", async () => {
   const before = await scrape();
   for (const path of ["/api/logs?limit=1", "/api/logs", "/made/up/1", "/made/up/2"]) {
     await ask(gateway.url + path);
@@ -121,7 +121,7 @@ test("requests to the main port are counted by route, not by path, with their du
   socket.destroy();
 });
 
-test("OTLP requests are counted by protocol and status, on whichever port", async () => {
+test("OTLP requests are counted by protocol and status on every port", async () => {
   const before = await scrape();
   const post = (url: string, type: string, body: string | Uint8Array<ArrayBuffer>) =>
     fetch(`${url}/v1/logs`, { method: "POST", headers: { "Content-Type": type }, body });
@@ -149,7 +149,7 @@ test("OTLP requests are counted by protocol and status, on whichever port", asyn
   expect(grown(ofRoute("/v1/logs", "POST", 200))).toBe(1);
 });
 
-test("a request whose sender leaves before its answer is aborted", async () => {
+test("a request whose sender disconnects before the response counts as aborted", async () => {
   const socket = connect(Number(new URL(gateway.url).port), "127.0.0.1");
   const head = `POST /v1/logs HTTP/1.1\r\nHost: localhost\r\nContent-Type: ${PROTOBUF}\r\n`;
   socket.write(`${head}Content-Length: 100\r\n\r\nabc`, () => socket.destroy());

@@ -72,7 +72,7 @@ async function answersOf(client: Client, count: number): Promise<number[]> {
   return client.statuses;
 }
 
-test("so many run and so many wait; more are answered 503 at once, and health is not held up", async () => {
+test("limits running and waiting searches; further ones are answered 503 at once, and health is not delayed", async () => {
   const { journal, harness } = await open(2, 3);
   const first = Array.from({ length: 5 }, () => new Client(harness, [SEARCH]));
   await searches(harness, 2, 3);
@@ -97,7 +97,7 @@ test("so many run and so many wait; more are answered 503 at once, and health is
   await searches(harness, 0, 0);
 });
 
-test("connections take turns, and the one with the most requests loses the last of them", async () => {
+test("connections take turns, and the one with the most requests loses its last one", async () => {
   const { journal, harness } = await open(1, 3);
   const running = new Client(harness, [SEARCH]);
   await searches(harness, 1, 0);
@@ -116,7 +116,7 @@ test("connections take turns, and the one with the most requests loses the last 
   expect(await answersOf(other, 1)).toEqual([200]);
 });
 
-test("a client that leaves gives its place up at once, whether its search waits or runs", async () => {
+test("a client that disconnects frees its slot at once, whether its search waits or runs", async () => {
   const { journal, harness } = await open(1, 3);
   const pages = Array.from({ length: 20 }, () => ({}));
   for (const record of pages) await harness.log(record);
@@ -134,7 +134,7 @@ test("a client that leaves gives its place up at once, whether its search waits 
   expect(journal.reads).toHaveLength(1);
 });
 
-test("requests that wait for records hold no place, and are not refused when they go on", async () => {
+test("requests that wait for records hold no slot, and are not rejected when they resume", async () => {
   const { journal, harness } = await open(1, 0);
   journal.letGo();
   const waiting: Client[] = [];

@@ -9,7 +9,7 @@ import { ask, handshake, sendRaw, HttpHarness } from "../harness/http-server.ts"
 const ok: RouteHandler = (_request, response) => void response.end("ok");
 
 describe("listening", () => {
-  test("a port in use is an error that names the port and the option", async () => {
+  test("reports a port in use with the port and the option", async () => {
     const harness = await new HttpHarness().open();
     const second = new HttpHarness({ port: harness.port });
     const error = await second.open().catch((thrown: unknown) => thrown);
@@ -20,7 +20,7 @@ describe("listening", () => {
     await second.server.close(AbortSignal.abort());
   });
 
-  test("an address that is not this machine's is an error that names it", async () => {
+  test("reports an address that this machine does not have", async () => {
     const error = await new HttpHarness({ host: "192.0.2.1", port: 8001 })
       .open()
       .catch((thrown: unknown) => thrown);
@@ -28,13 +28,13 @@ describe("listening", () => {
     expect(String(error)).toContain("Cannot listen on 192.0.2.1:8001: ");
   });
 
-  test("an IPv6 address is shown as URLs have it", async () => {
+  test("shows IPv6 addresses in URL form", async () => {
     const harness = await new HttpHarness({ host: "::1" }).open();
     expect(harness.url).toBe(`http://[::1]:${harness.port}`);
     expect((await ask(`${harness.url}/healthz`)).status).toBe(200);
   });
 
-  test("two gateways in one process serve side by side", async () => {
+  test("two gateways serve side by side in one process", async () => {
     const harnesses = [await new HttpHarness().open(), await new HttpHarness().open()];
     harnesses[0]!.component({ id: "mine" }).received = 7;
     const [one, other] = await Promise.all(harnesses.map(({ url }) => ask(`${url}/metrics`)));
@@ -45,7 +45,7 @@ describe("listening", () => {
   });
 });
 
-describe("plugins' routes", () => {
+describe("plugin routes", () => {
   test("are called with Node's own request and response, by path and method", async () => {
     const harness = new HttpHarness();
     harness.server.plugins.route("POST", "/v1/logs", async (request, response) => {
@@ -66,7 +66,7 @@ describe("plugins' routes", () => {
     expect(wrong.body).toBe("Allowed methods: POST.\n");
   });
 
-  test("cannot take a place twice, nor a place of the gateway's own", () => {
+  test("cannot reuse a path of another plugin or of the gateway", () => {
     const { plugins } = new HttpHarness().server;
     plugins.route("GET", "/mine", ok);
     plugins.route("POST", "/mine", ok);
@@ -90,7 +90,7 @@ describe("plugins' routes", () => {
     }
   });
 
-  test("that throw, now or later, are answered 500 and logged; the others do not notice", async () => {
+  test("that throw, synchronously or later, are answered 500 and logged, in isolation", async () => {
     const harness = new HttpHarness();
     harness.server.plugins.route("GET", "/now", () => {
       throw new Error("broken now");
@@ -114,8 +114,8 @@ describe("plugins' routes", () => {
   });
 });
 
-describe("the gateway's own answers", () => {
-  test("carry the security headers, and none of CORS", async () => {
+describe("the gateway's own responses", () => {
+  test("have the security headers, and no CORS headers", async () => {
     const harness = await new HttpHarness().open();
     for (const path of ["/", "/api/logs", "/metrics", "/healthz", "/nowhere"]) {
       const { headers } = await ask(harness.url + path, { headers: { Origin: harness.url } });
@@ -132,7 +132,7 @@ describe("the gateway's own answers", () => {
     }
   });
 
-  test("an unknown path is answered 404 with those that there are", async () => {
+  test("an unknown path is answered 404 with the known paths", async () => {
     const harness = await new HttpHarness().open();
     const { status, body, headers } = await ask(`${harness.url}/api/log?x`);
     expect(status).toBe(404);
@@ -162,7 +162,7 @@ describe("the gateway's own answers", () => {
     expect(Number(head.headers["content-length"])).toBeGreaterThan(0);
   });
 
-  test("a failure inside is answered 500 without its details, and logged with them", async () => {
+  test("an internal error is answered 500 without its details, which are logged", async () => {
     const harness = new HttpHarness();
     Object.defineProperty(harness.view, "components", {
       get: () => {
@@ -181,7 +181,7 @@ describe("the gateway's own answers", () => {
     expect(harness.lines).toEqual(["GET /readyz failed. secret detail"]);
   });
 
-  test("before there is something to show they are answered 503", async () => {
+  test("requests are answered 503 until the gateway is ready", async () => {
     const harness = new HttpHarness();
     const url = await harness.server.listen();
     expect(await ask(`${url}/api/logs`)).toMatchObject({
@@ -191,7 +191,7 @@ describe("the gateway's own answers", () => {
     await harness.server.close(AbortSignal.abort());
   });
 
-  test("garbage is answered 400, and headers without an end 431", async () => {
+  test("invalid requests are answered 400, and unterminated headers 431", async () => {
     const harness = await new HttpHarness().open();
     expect(await sendRaw(harness.port, "\0\x01garbage\r\n\r\n")).toMatch(/^HTTP\/1.1 400 /);
     const flood = `GET / HTTP/1.1\r\nHost: localhost\r\nX-Flood: ${"x".repeat(17_000)}\r\n\r\n`;
@@ -200,7 +200,7 @@ describe("the gateway's own answers", () => {
 });
 
 describe("upgrades", () => {
-  test("are handed to the path's handler with their socket, the query aside", async () => {
+  test("are passed to the path's handler with their socket, regardless of the query", async () => {
     const harness = new HttpHarness();
     harness.server.plugins.upgrade("/ws/logs", (request, socket) => {
       socket.end(`HTTP/1.1 101 Switching Protocols\r\n\r\nhello ${request.url}`);
@@ -213,7 +213,7 @@ describe("upgrades", () => {
     expect(answer).toMatch(/hello \/ws\/logs\?replay=5$/);
   });
 
-  test("of unknown paths are answered 404 on the socket, which is then closed", async () => {
+  test("to unknown paths are answered 404 on the socket, which is then closed", async () => {
     const harness = await new HttpHarness().open();
     const answer = await sendRaw(harness.port, handshake("/ws/other?x", { Host: "localhost" }));
     expect(answer).toBe(
@@ -221,7 +221,7 @@ describe("upgrades", () => {
     );
   });
 
-  test("that are refused do not leave half of a connection to a client that keeps its own open", async () => {
+  test("that are rejected leave no half-open connection to a client that keeps its side open", async () => {
     const harness = await new HttpHarness().open();
     const client = connect({ port: harness.port, host: "127.0.0.1", allowHalfOpen: true });
     client.on("error", () => {});
@@ -233,7 +233,7 @@ describe("upgrades", () => {
     });
   });
 
-  test("to other protocols are served as if they had not asked", async () => {
+  test("to other protocols are served as plain requests", async () => {
     const harness = new HttpHarness();
     harness.server.plugins.route("POST", "/v1/logs", async (request, response) => {
       response.end(`got ${await text(request)}`);
@@ -247,7 +247,7 @@ describe("upgrades", () => {
     expect(answer).toContain("got records");
   });
 
-  test("a plain request to a WebSocket's path is told to upgrade", async () => {
+  test("a plain request to a WebSocket path is answered with the required upgrade", async () => {
     const harness = new HttpHarness();
     harness.server.plugins.upgrade("/ws/logs", (_request, socket) => socket.destroy());
     await harness.open();
@@ -257,7 +257,7 @@ describe("upgrades", () => {
     expect(body).toBe("Connect to this path with a WebSocket.\n");
   });
 
-  test("a handler that throws, and sockets that break, harm nobody else", async () => {
+  test("handlers that throw and sockets that fail are isolated", async () => {
     const harness = new HttpHarness();
     const sockets: { destroyed: boolean }[] = [];
     harness.server.plugins.upgrade("/throws", () => {
@@ -278,8 +278,8 @@ describe("upgrades", () => {
   });
 });
 
-describe("the end", () => {
-  test("new requests and upgrades are answered 503, health still answers, and what is in flight is finished", async () => {
+describe("shutdown", () => {
+  test("answers new requests and upgrades 503, still answers health, and finishes requests in flight", async () => {
     const harness = new HttpHarness();
     const begun = Promise.withResolvers<void>();
     const finish = Promise.withResolvers<void>();
@@ -321,7 +321,7 @@ describe("the end", () => {
     await closed;
   });
 
-  test("what does not finish is cut when the signal aborts", async () => {
+  test("disconnects what does not finish when the signal aborts", async () => {
     const harness = new HttpHarness();
     const begun = Promise.withResolvers<void>();
     harness.server.plugins.route("GET", "/never", () => begun.resolve());
@@ -336,7 +336,7 @@ describe("the end", () => {
     await expect(never).rejects.toThrow("socket hang up");
   });
 
-  test("idle connections and sockets that were left open are closed, and the port is free", async () => {
+  test("closes idle connections and open sockets, and frees the port", async () => {
     const harness = new HttpHarness();
     harness.server.plugins.upgrade("/ws/logs", (_request, socket) => {
       socket.write("HTTP/1.1 101 Switching Protocols\r\n\r\n");
@@ -366,7 +366,7 @@ describe("the end", () => {
   });
 });
 
-test("a client that goes away in the middle of a request leaves nothing in flight", async () => {
+test("a client that disconnects during a request leaves nothing in flight", async () => {
   const harness = new HttpHarness();
   const begun = Promise.withResolvers<void>();
   harness.server.plugins.route("POST", "/v1/logs", (request) => {

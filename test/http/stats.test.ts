@@ -15,7 +15,7 @@ function scope(name: string): LogRecord["scope"] {
   return { name, version: "", attributes: new Map() };
 }
 
-test("stats tell the version, the journal, the components and what memory holds", async () => {
+test("stats report the version, the journal, the components and the memory", async () => {
   const harness = new HttpHarness();
   Object.assign(harness.component({ id: "intake", kind: "intake" }), { received: 4, sent: 4 });
   const file = harness.component({
@@ -90,7 +90,7 @@ test("stats tell the version, the journal, the components and what memory holds"
   });
 });
 
-test("stats of nothing are zeros, and no more than 20 loggers are listed", async () => {
+test("stats of an empty gateway are zeros, and at most 20 loggers are listed", async () => {
   const harness = await new HttpHarness().open();
   const { tail } = await statsOf(harness);
   expect(tail).toMatchObject({
@@ -108,7 +108,7 @@ test("stats of nothing are zeros, and no more than 20 loggers are listed", async
   expect((await statsOf(harness)).tail.loggers).toHaveLength(20);
 });
 
-test("stats count what came behind records that the disk has refused", async () => {
+test("stats count records that arrived after ones the disk rejected", async () => {
   await using directory = await JournalDirectory.create();
   const journal = await directory.open();
   const harness = await new HttpHarness({ journal }).open();
@@ -121,7 +121,7 @@ test("stats count what came behind records that the disk has refused", async () 
   expect((await statsOf(harness)).tail).toMatchObject({ from: 1, to: 7, types: { system_log: 5 } });
 });
 
-test("many requests for stats cost no more than one a second", async () => {
+test("stats are computed at most once a second, however many requests arrive", async () => {
   const harness = await new HttpHarness().open();
   const startedAtMs = performance.now();
   const answers = new Set<string>();

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { TimeSlice } from "../../src/http/api/time-slice.ts";
 
-test("works that rest at the same time go on one after the other, each in a turn of its own", async () => {
+test("tasks that yield at the same time resume one after another, each in its own turn", async () => {
   let turn = 0;
   let next: NodeJS.Immediate | undefined;
   const count = (): void => {

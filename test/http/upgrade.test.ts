@@ -5,7 +5,7 @@ import { expect, onTestFinished, test } from "vitest";
 import { UpgradeTable } from "../../src/http/server/routes.ts";
 import { handshake } from "../harness/http-server.ts";
 
-test("a Node that cannot decline other protocols has them answered 400", async () => {
+test("answers upgrades to other protocols 400 on a Node that cannot decline them", async () => {
   const upgrades = new UpgradeTable(console as never);
   upgrades.add("/ws/logs", (_request, socket) => socket.destroy());
   const server = createServer();

@@ -55,11 +55,11 @@ const audit: Partial<LogRecord> = {
   scope: { name: "orchestrator.audit", version: "", attributes: new Map() },
 };
 
-describe("a request that waits", () => {
+describe("a waiting request", () => {
   test.each([
     ["a system log", {}],
     ["an audit event", audit],
-  ])("is answered when %s comes, and nothing of the answer before", async (_name, record) => {
+  ])("is answered when %s arrives, and not before", async (_name, record) => {
     const harness = await new HttpHarness().open();
     const socket = connect(harness.port, "127.0.0.1");
     const chunks: Buffer[] = [];
@@ -74,7 +74,7 @@ describe("a request that waits", () => {
     await waiting(harness, 0);
   });
 
-  test("stays over records that do not match, looks at each once, and goes on behind the last", async () => {
+  test("skips records that do not match, scans each once, and resumes after the last", async () => {
     const journal = new ReadJournal();
     const harness = await new HttpHarness({ journal }).open();
     await harness.log({}, {});
@@ -90,7 +90,7 @@ describe("a request that waits", () => {
     expect(journal.reads).toEqual([1, 3, 4, 5]);
   });
 
-  test("is answered with nothing when its time is over, and the cursor leads on", async () => {
+  test("is answered empty at its timeout, with a cursor to continue", async () => {
     const harness = await new HttpHarness().open();
     await harness.log({}, {});
     const { body } = await askFor(harness, "order=asc&wait=0.02&q=wanted");
@@ -103,7 +103,7 @@ describe("a request that waits", () => {
     expect(told(await next)).toEqual(tells([3], 4));
   });
 
-  test("is answered at once where there is something, and has a cursor at the end of the journal", async () => {
+  test("is answered at once if there are records, and gets a cursor at the end of the journal", async () => {
     const harness = await new HttpHarness().open();
     await harness.log({}, {});
     expect(told(await askFor(harness, LONG))).toEqual(tells([1, 2], 3));
@@ -114,7 +114,7 @@ describe("a request that waits", () => {
     expect(lines.headers["x-next-cursor"]).toBe(`${harness.journal.epoch}:3`);
   });
 
-  test("is told at once of what was lost", async () => {
+  test("is answered at once with a gap", async () => {
     const harness = await new HttpHarness({ tailBytesMax: 1 }).open();
     await harness.log({}, {});
     await harness.log({});
@@ -122,7 +122,7 @@ describe("a request that waits", () => {
     expect(told(await askFor(harness, `${LONG}&q=wanted`))).toEqual({ ...tells([], 4), gaps });
   });
 
-  test("takes no place any more when its client has left", async () => {
+  test("frees its slot when its client disconnects", async () => {
     const harness = await new HttpHarness().open();
     const request = httpRequest(`${harness.url}/api/logs?${LONG}`, { agent: false });
     request.on("error", () => {});
@@ -133,7 +133,7 @@ describe("a request that waits", () => {
     await expect(harness.server.close(new AbortController().signal)).resolves.toBeUndefined();
   });
 
-  test("is answered when the gateway stops, and holds nothing up", async () => {
+  test("is answered when the gateway stops, and does not delay it", async () => {
     const harness = await new HttpHarness().open();
     await harness.log({});
     const answer = askFor(harness, `${LONG}&q=wanted`);
@@ -143,7 +143,7 @@ describe("a request that waits", () => {
     await expect(harness.server.close(new AbortController().signal)).resolves.toBeUndefined();
   });
 
-  test(`is answered at once where ${WAITING_MAX} wait already, which is counted`, async () => {
+  test(`is answered at once if ${WAITING_MAX} are already waiting, which is counted`, async () => {
     const harness = await new HttpHarness().open();
     const answers = Array.from({ length: WAITING_MAX }, () => askFor(harness, LONG));
     await waiting(harness, WAITING_MAX);
@@ -154,7 +154,7 @@ describe("a request that waits", () => {
     expect(await metricOf(harness, "tailgate_http_waiting_refused_total")).toBe(1);
   });
 
-  test("is answered in the numbering in which it began, when there is another one", async () => {
+  test("is answered in the epoch in which it began, even after an epoch change", async () => {
     const journal = new ReadJournal();
     const harness = await new HttpHarness({ journal }).open();
     await harness.log({});
@@ -168,7 +168,7 @@ describe("a request that waits", () => {
   });
 });
 
-test("who comes with another numbering is answered at once", async () => {
+test("a request with a cursor of another epoch is answered at once", async () => {
   const journal = new ReadJournal();
   const harness = await new HttpHarness({ journal }).open();
   const { epoch: known } = journal;
@@ -199,7 +199,7 @@ test.each([
   ["order=asc&wait=soon", 'The parameter wait is "soon"; expected 0 to 30 seconds.'],
   ["order=asc&wait=-1", 'The parameter wait is "-1"; expected 0 to 30 seconds.'],
   ["wait=1", "The parameter wait needs order=asc: new records follow the existing ones."],
-])("%s is refused", async (query, message) => {
+])("rejects %s", async (query, message) => {
   const harness = await new HttpHarness().open();
   const { status, body } = await askFor(harness, query);
   expect(status).toBe(400);

@@ -113,7 +113,7 @@ class WebSocketHarness {
   }
 }
 
-describe("a full room in front of the journal", () => {
+describe("a full queue before the journal", () => {
   it.each([
     [0.5, ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]],
     [0.65, ["INFO", "WARNING", "ERROR", "CRITICAL"]],
@@ -121,7 +121,7 @@ describe("a full room in front of the journal", () => {
     [0.85, ["ERROR", "CRITICAL"]],
     [0.95, ["CRITICAL"]],
     [1.05, []],
-  ])("takes, when it is full to %d, of system logs %j", async (part, levels) => {
+  ])("accepts, when full to %d, of system logs %j", async (part, levels) => {
     const harness = new WebSocketHarness();
     await harness.fill(part);
     for (const rank of LEVELS.keys()) harness.system(rank, LEVELS[rank]!);
@@ -133,7 +133,7 @@ describe("a full room in front of the journal", () => {
     await harness.settled();
   });
 
-  it("puts a loss marker with counts into the stream when there is room again", async () => {
+  it("writes a loss marker with counts to the stream once there is capacity again", async () => {
     const harness = new WebSocketHarness();
     await harness.fill(1.05);
     for (let index = 0; index < 7; index++) harness.system(0, "lost");
@@ -155,7 +155,7 @@ describe("a full room in front of the journal", () => {
     await harness.settled();
   });
 
-  it("tells of system logs that the journal has refused, with the marker that was refused too", async () => {
+  it("reports system logs that the journal rejected, with the marker that was rejected too", async () => {
     const harness = new WebSocketHarness();
     harness.isOpen = false;
     harness.system(1, "one");
@@ -178,7 +178,7 @@ describe("a full room in front of the journal", () => {
     await harness.settled();
   });
 
-  it("is told of at the end at the latest, and never behind it", async () => {
+  it("is reported at the latest on stop, and never after it", async () => {
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
     const harness = new WebSocketHarness();
     const lose = async (): Promise<void> => {
@@ -205,7 +205,7 @@ describe("a full room in front of the journal", () => {
     await harness.settled();
   });
 
-  it("refuses requests of other processes, and takes them again", async () => {
+  it("rejects requests of other processes, and accepts them again later", async () => {
     const harness = new WebSocketHarness();
     await harness.fill(1.05);
     await expect(harness.intake.records([recordOf({})])).rejects.toMatchObject({
@@ -229,7 +229,7 @@ describe("a full room in front of the journal", () => {
 });
 
 describe("audit events", () => {
-  it("wait for room, in order, and get it before anything else", async () => {
+  it("wait for capacity in order, and get it before anything else", async () => {
     const harness = new WebSocketHarness();
     await harness.fill(1.05);
     const receipts = ["one", "two"].map((body) => harness.intake.receipt(harness.audit(body)));
@@ -246,7 +246,7 @@ describe("audit events", () => {
     await harness.settled();
   });
 
-  it("that were lost are told of at the end at the latest, all of them", async () => {
+  it("that were lost are all reported at the latest on stop", async () => {
     const harness = new WebSocketHarness();
     for (const body of ["one", "two", "three"]) {
       harness.isOpen = false;
@@ -264,7 +264,7 @@ describe("audit events", () => {
     ]);
   });
 
-  it("that wait for room hold up no request whose records are stored", async () => {
+  it("that wait for capacity do not delay requests whose records are stored", async () => {
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
     const harness = new WebSocketHarness();
     await harness.fill(0.9);
@@ -282,7 +282,7 @@ describe("audit events", () => {
     await harness.settled();
   });
 
-  it("fail after two seconds without room, with a code, and the operator is told once", async () => {
+  it("fail with a code after two seconds without capacity, and the operator is notified once", async () => {
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
     const harness = new WebSocketHarness();
     await harness.fill(1.05);
@@ -308,7 +308,7 @@ describe("audit events", () => {
     await harness.settled();
   });
 
-  it("are refused at once when sixteen MiB of them wait", async () => {
+  it("are rejected at once if sixteen MiB of them wait", async () => {
     const harness = new WebSocketHarness();
     await harness.fill(1.05);
     const body = "y".repeat(1 << 20);
@@ -332,7 +332,7 @@ describe("audit events", () => {
     await harness.settled();
   });
 
-  it("are waited for at the end", async () => {
+  it("are awaited on stop", async () => {
     const harness = new WebSocketHarness();
     await harness.fill(1.05);
     harness.audit("last");
@@ -345,7 +345,7 @@ describe("audit events", () => {
     await expect(refused).rejects.toMatchObject({ code: "STOPPED" });
   });
 
-  it("reject with the journal's error, and are taken when they come again", async () => {
+  it("reject with the journal's error, and are accepted when retried", async () => {
     const harness = new WebSocketHarness();
     harness.isOpen = false;
     const attributes = new Map([["log.record.uid", "a"]]);
@@ -387,7 +387,7 @@ describe("an audit event with a key", () => {
       ["more", more],
     ]);
 
-  it("that is sent again while it is under way is one event, with one receipt", async () => {
+  it("that is retried while in flight is one event, with one receipt", async () => {
     const harness = new WebSocketHarness();
     harness.isOpen = false;
     const first = harness.intake.receipt(harness.audit("event", keyed("a")));
@@ -403,7 +403,7 @@ describe("an audit event with a key", () => {
     await harness.settled();
   });
 
-  it("is not acknowledged before the attempt that it repeats is stored", async () => {
+  it("is not acknowledged before the attempt that it retries is stored", async () => {
     const harness = new WebSocketHarness();
     harness.isOpen = false;
     harness.audit("event", keyed("a"));
@@ -421,7 +421,7 @@ describe("an audit event with a key", () => {
     expect(harness.words).toEqual(["event"]);
   });
 
-  it("that says something else is another event, and the operator is told", async () => {
+  it("with different content is another event, and the operator is notified", async () => {
     const harness = new WebSocketHarness();
     await harness.intake.receipt(harness.audit("event", keyed("a", "1")));
     await harness.intake.receipt(harness.audit("event", keyed("a", "2")));
@@ -433,7 +433,7 @@ describe("an audit event with a key", () => {
     ]);
   });
 
-  it("that says the same with another key, or none, is another event", async () => {
+  it("with the same content and another key, or none, is another event", async () => {
     const harness = new WebSocketHarness();
     await harness.intake.receipt(harness.audit("event", keyed("a")));
     await harness.intake.receipt(harness.audit("event", keyed("b")));

@@ -74,7 +74,7 @@ function request(systemLogs: number, events: readonly object[], last: object = {
 
 const expected = Array.from({ length: RECORDS }, (_, index) => `record ${index}`);
 
-it("go to the journal whole, after what came while they were encoded", async () => {
+it("are committed as a whole, after records that arrived while they were encoded", async () => {
   const fixture = new Fixture();
   let isDone = false;
   const large = fixture.intake.otlpJson(request(RECORDS, [event("a")])).then((ingested) => {
@@ -89,7 +89,7 @@ it("go to the journal whole, after what came while they were encoded", async () 
   expect(fixture.intake.pendingBytes).toBe(0);
 });
 
-it("have their audit events once, also if others bring them in the meantime", async () => {
+it("store their audit events once, even if other requests contain them in the meantime", async () => {
   const fixture = new Fixture();
   const large = fixture.intake.otlpJson(request(RECORDS, [event("a"), event("b"), event("b")]));
   await setImmediate();
@@ -100,7 +100,7 @@ it("have their audit events once, also if others bring them in the meantime", as
   expect(fixture.messages.filter((message) => message === "a" || message === "b")).toHaveLength(2);
 });
 
-it("lose a record that is wrong, and no other", async () => {
+it("lose only an invalid record", async () => {
   const fixture = new Fixture();
   const wrong = request(RECORDS, [event("a")], { severityNumber: "x" });
   const { rejected, reason } = await fixture.intake.otlpJson(wrong);
@@ -109,27 +109,30 @@ it("lose a record that is wrong, and no other", async () => {
   expect(fixture.messages).toHaveLength(RECORDS + 1);
 });
 
-it.each([10, RECORDS])("lose a record that is wrong before a processor, of %i", async (records) => {
-  const processor: RunningProcessor = {
-    id: "same",
-    processor: { process: (record) => record },
-    counters: new Counters(),
-    lastError: undefined,
-    failed: () => {},
-  };
-  const fixture = new Fixture([processor]);
-  const wrong = request(records, [event("a")], { severityNumber: "x", traceId: "abc" });
-  const { accepted, rejected, reason } = await fixture.intake.otlpJson(wrong);
-  expect([accepted, rejected]).toEqual([records + 1, 1]);
-  expect(reason).toContain("1 log record rejected: resourceLogs[0].scopeLogs[2]");
-  expect(fixture.messages).toHaveLength(records + 1);
-  expect(processor.counters.received).toBe(records + 1);
-  const { counters } = fixture.intake;
-  expect([counters.received, counters.droppedSum]).toEqual([records + 2, 1]);
-  await fixture.intake.stop();
-});
+it.each([10, RECORDS])(
+  "lose only a record that is invalid before a processor, of %i",
+  async (records) => {
+    const processor: RunningProcessor = {
+      id: "same",
+      processor: { process: (record) => record },
+      counters: new Counters(),
+      lastError: undefined,
+      failed: () => {},
+    };
+    const fixture = new Fixture([processor]);
+    const wrong = request(records, [event("a")], { severityNumber: "x", traceId: "abc" });
+    const { accepted, rejected, reason } = await fixture.intake.otlpJson(wrong);
+    expect([accepted, rejected]).toEqual([records + 1, 1]);
+    expect(reason).toContain("1 log record rejected: resourceLogs[0].scopeLogs[2]");
+    expect(fixture.messages).toHaveLength(records + 1);
+    expect(processor.counters.received).toBe(records + 1);
+    const { counters } = fixture.intake;
+    expect([counters.received, counters.droppedSum]).toEqual([records + 2, 1]);
+    await fixture.intake.stop();
+  },
+);
 
-it("leave nothing if one of their records is no JSON, or the gateway stops", async () => {
+it("store nothing if one of their records is not valid JSON, or if the gateway stops", async () => {
   const fixture = new Fixture();
   const wrong = request(RECORDS, [event("a")], { severityNumber: "x" });
   wrong[wrong.lastIndexOf('"x"')] = "x".charCodeAt(0);

@@ -136,7 +136,7 @@ const FAILURES = [
   ["text", "string"],
 ] as const;
 
-describe.each(FAILURES)("a processor that does this: %s", (action, why) => {
+describe.each(FAILURES)("a misbehaving processor: %s", (action, why) => {
   it("makes audit() reject with a code, and the event is not stored", async () => {
     const eventType = unique();
     const dropped = await metric("tailgate_records_dropped_total", "intake", "processor_failed");
@@ -154,13 +154,13 @@ describe.each(FAILURES)("a processor that does this: %s", (action, why) => {
     );
   });
 
-  it("is passed over by an audit event where on_error is keep", async () => {
+  it("is skipped for an audit event if on_error is keep", async () => {
     const eventType = unique();
     const receipt = await logging.audit({ eventType, for: "tricky/keep", do: action });
     expect(await stored(eventType)).toMatchObject([{ sequence: receipt.seq, type: "audit_log" }]);
   });
 
-  it("is told to who sends the event over OTLP", async () => {
+  it("is reported to the sender of the event over OTLP", async () => {
     const body = unique();
     for (const id of ["tricky", "tricky/fail"]) {
       const answer = await send(AUDIT, body, { for: id, do: action });
@@ -172,7 +172,7 @@ describe.each(FAILURES)("a processor that does this: %s", (action, why) => {
     expect(await stored(body)).toEqual([]);
   });
 
-  it("loses no system log by default, and where on_error says so it is counted", async () => {
+  it("loses no system log by default; if on_error allows it, the loss is counted", async () => {
     const body = unique();
     const logger = logging.getLogger("app");
     const before = await metric("tailgate_records_failed_total", "tricky");
@@ -193,12 +193,12 @@ describe.each(FAILURES)("a processor that does this: %s", (action, why) => {
   });
 });
 
-it("no promise of a processor becomes an unhandled rejection", async () => {
+it("causes no unhandled rejection", async () => {
   await new Promise((resolve) => setTimeout(resolve, 1));
   expect(unhandled).toEqual([]);
 });
 
-it("the operator is told by the processor's name, and of lost audit events", () => {
+it("notifies the operator by the processor's name, also of lost audit events", () => {
   const of = (name: string): string[] => lines.filter((line) => line.includes(` - ${name} - `));
   for (const id of ["tricky", "tricky/keep", "tricky/drop", "tricky/fail"]) {
     expect(of(`tailgate.processor.${id}`)[0]).toMatch(
@@ -212,7 +212,7 @@ it("the operator is told by the processor's name, and of lost audit events", () 
 
 describe("a processor that changes the logger", () => {
   it.each(["app.renamed", "orchestrator.auditor", "orchestrator.audit.child"])(
-    "to %s leaves the receipt of what is stored",
+    "to %s yields the receipt of the stored record",
     async (to) => {
       const eventType = unique();
       const receipt = await logging.audit({ eventType, for: "tricky", do: "rename", to });
@@ -228,7 +228,7 @@ describe("a processor that changes the logger", () => {
     },
   );
 
-  it("gives each of many receipts its own record, large ones too", async () => {
+  it("gives each of many receipts its own record, including large ones", async () => {
     const text = unique();
     const sizes = [0, 1, 2 << 20, 3, 1 << 19, 1 << 19, 1 << 19, 7];
     const receipts = await Promise.all(
@@ -253,7 +253,7 @@ describe("a processor that changes the logger", () => {
   });
 });
 
-it("an audit event that a processor drops goes on, whatever on_error says", async () => {
+it("an audit event dropped by a processor continues regardless of on_error", async () => {
   for (const id of ["tricky", "tricky/fail", "tricky/keep", "tricky/drop"]) {
     const eventType = unique();
     const { seq } = await logging.audit({ eventType, for: id, do: "drop" });
@@ -261,7 +261,7 @@ it("an audit event that a processor drops goes on, whatever on_error says", asyn
   }
 });
 
-describe("is refused at the start:", () => {
+describe("is rejected at startup:", () => {
   it.each([
     ["process: async (record) => record", "its process function is async"],
     ["async process(record) { return record; }", "its process function is async"],
@@ -302,7 +302,7 @@ describe("is refused at the start:", () => {
   });
 });
 
-it("an audit event that is no record any more is rejected, and the operator is told", async () => {
+it("an audit event that is no longer a record is rejected, and the operator is notified", async () => {
   const eventType = unique();
   const event = { eventType, for: "tricky/drop", do: "no attributes" };
   await expect(logging.audit(event)).rejects.toMatchObject({ code: "AUDIT_REFUSED" });

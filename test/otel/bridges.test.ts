@@ -23,7 +23,7 @@ async function client(): Promise<Collected> {
   return collected;
 }
 
-describe("the logger's name comes from a bridge's attributes", () => {
+describe("reads the logger's name from a bridge's attributes", () => {
   it("with winston's transport", async () => {
     const received = await client();
     const logger = winston.createLogger({ transports: [new OpenTelemetryTransportV3()] });

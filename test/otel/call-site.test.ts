@@ -21,7 +21,7 @@ class Facade {
   }
 }
 
-describe("the place of a call", () => {
+describe("the call site", () => {
   it("is the caller of the method, with its file, function and line", () => {
     const site = (function spawnInstance() {
       return new Facade().warning();
@@ -33,14 +33,14 @@ describe("the place of a call", () => {
     expect(site!["code.line.number"]).toBeGreaterThan(0);
   });
 
-  it("leaves the process's own way of preparing stacks as it was", () => {
+  it("leaves the process's Error.prepareStackTrace unchanged", () => {
     const { prepareStackTrace, stackTraceLimit } = Error;
     new Facade().warning();
     expect(Error.prepareStackTrace).toBe(prepareStackTrace);
     expect(Error.stackTraceLimit).toBe(stackTraceLimit);
   });
 
-  it("is that of the source where the program was compiled and Node has source maps enabled", async () => {
+  it("is that of the source if the program was compiled and Node has source maps enabled", async () => {
     const directory = await temporaryDirectory(cleanUps);
     const source = [
       "interface OnlyForTypes { readonly a: string }",

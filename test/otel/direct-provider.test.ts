@@ -169,7 +169,7 @@ const call = fc.record({
 afterEach(() => vi.useRealTimers());
 
 describe("our own LoggerProvider", () => {
-  it("makes the same of any record as the one on the SDK's", async () => {
+  it("produces the same records as the SDK's provider", async () => {
     // For records that have no time, or none that can be shown.
     vi.useFakeTimers({ toFake: ["Date"], now: NOW });
     await fc.assert(
@@ -181,7 +181,7 @@ describe("our own LoggerProvider", () => {
   });
 
   it.each([DirectLoggerProvider, TailgateLoggerProvider])(
-    "keeps what can be read of attributes of which one throws or takes another away: %o",
+    "retains readable attributes if one throws or removes another: %o",
     async (ProviderOfRig) => {
       const { provider, intake, batches } = rig(ProviderOfRig);
       const logger = provider.getLogger("orchestrator.server");
@@ -207,7 +207,7 @@ describe("our own LoggerProvider", () => {
     },
   );
 
-  it("gives a record without times the moment of its call", async () => {
+  it("stamps records without times with the time of the call", async () => {
     const { provider, intake, batches } = rig(DirectLoggerProvider);
     const before = BigInt(Date.now()) * 1_000_000n;
     provider.getLogger("orchestrator.server").emit({ body: "now" });
@@ -219,7 +219,7 @@ describe("our own LoggerProvider", () => {
   });
 
   it.each([DirectLoggerProvider, TailgateLoggerProvider])(
-    "takes nothing after its shutdown, and says so: %o",
+    "rejects records after shutdown, and reports that: %o",
     async (ProviderOfRig) => {
       const { provider, intake } = rig(ProviderOfRig);
       const logger = provider.getLogger("orchestrator.server");

@@ -65,7 +65,7 @@ const root = new RangeError("no slot is free");
 const outer = new Error("spawning failed", { cause: new TypeError("no worker", { cause: root }) });
 
 describe("an exception", () => {
-  it("keeps its causes, whichever way it is given, in the form that an Error as an attribute has", async () => {
+  it("retains its causes, however it is passed, in the form of an Error as an attribute", async () => {
     const [attribute] = await logged(() => manager.getLogger("a").error("m", { failure: outer }));
     const { cause } = attribute!["failure"] as Line;
     expect(cause).toMatchObject({
@@ -84,7 +84,7 @@ describe("an exception", () => {
     }
   });
 
-  it("shows its causes in the stack trace, too, and its message alone in the message", async () => {
+  it("shows its causes in the stack trace, too, and only its message in the message", async () => {
     for (const line of await everyWay(outer)) {
       const trace = line["exception.stacktrace"] as string;
       expect(trace.startsWith(outer.stack!)).toBe(true);
@@ -97,7 +97,7 @@ describe("an exception", () => {
     }
   });
 
-  it("keeps the errors that it stands for, with their causes", async () => {
+  it("retains aggregated errors with their causes", async () => {
     const errors = [new Error("first", { cause: root }), "second", { code: 3 }];
     const [attribute] = await logged(() =>
       manager.getLogger("a").error("m", { failure: new AggregateError(errors, "all failed") }),
@@ -119,7 +119,7 @@ describe("an exception", () => {
     }
   });
 
-  it("keeps the two errors of a SuppressedError", async () => {
+  it("retains both errors of a SuppressedError", async () => {
     const suppressed = Object.assign(new Error("both"), { name: "SuppressedError" });
     Object.defineProperty(suppressed, "error", { value: new Error("later") });
     Object.defineProperty(suppressed, "suppressed", { value: new Error("earlier") });
@@ -131,7 +131,7 @@ describe("an exception", () => {
     }
   });
 
-  it("is kept with its causes in an audit event, and as the message", async () => {
+  it("is retained with its causes in an audit event and as the message", async () => {
     await logged(() => manager.logAuditEvent({ eventType: "error", details: { failure: outer } }));
     const [file] = await logged(() => manager.getLogger("a").error(outer as never));
     expect(file!["message"]).toContain('"message":"no slot is free"');
@@ -144,7 +144,7 @@ describe("an exception", () => {
     });
   });
 
-  it("says the same with either LoggerProvider", async () => {
+  it("is equal with either LoggerProvider", async () => {
     const [line] = await logged(() => manager.getLogger("a").error("m", outer));
     direct.getLogger("a").error("m", outer);
     await direct.flush();
@@ -154,7 +154,7 @@ describe("an exception", () => {
     expect(fields(JSON.parse(text) as Line)).toEqual(fields(line!));
   });
 
-  it("that is its own cause comes to an end", async () => {
+  it("that is its own cause terminates", async () => {
     const circle = new Error("circle");
     circle.cause = new Error("between", { cause: circle });
     for (const line of await everyWay(circle)) {
@@ -163,7 +163,7 @@ describe("an exception", () => {
     }
   });
 
-  it("with more behind it than anybody reads is cut, and says so", async () => {
+  it("with a very long chain is truncated, with a note", async () => {
     class Endless extends Error {
       override get cause(): Endless {
         return new Endless("and again");
@@ -187,7 +187,7 @@ describe("an exception", () => {
     }
   });
 
-  it("never throws into the caller, whatever its fields are", async () => {
+  it("never throws into the caller, regardless of its fields", async () => {
     const { proxy, revoke } = Proxy.revocable([], {});
     revoke();
     const field = fc.oneof(

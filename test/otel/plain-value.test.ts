@@ -9,7 +9,7 @@ function shown(value: unknown): unknown {
   return JSON.parse(writer.text());
 }
 
-describe("a snapshot of what a caller logs", () => {
+describe("a snapshot of a logged value", () => {
   it("never throws and is always strict JSON", () => {
     const anything = fc.anything({
       withBigInt: true,
@@ -25,7 +25,7 @@ describe("a snapshot of what a caller logs", () => {
     fc.assert(fc.property(anything, (value) => void shown(value)));
   });
 
-  it("shows what JSON has no form for", () => {
+  it("represents values without a JSON form", () => {
     const circular: Record<string, unknown> = { name: "a" };
     circular["self"] = circular;
     class Instance {
@@ -76,7 +76,7 @@ describe("a snapshot of what a caller logs", () => {
     });
   });
 
-  it("shows the same object twice where it is no circle", () => {
+  it("shows a repeated object twice if it is not circular", () => {
     const shared = { a: 1 };
     expect(shown([shared, shared])).toEqual([{ a: 1 }, { a: 1 }]);
   });
@@ -94,7 +94,7 @@ describe("a snapshot of what a caller logs", () => {
     });
   });
 
-  it("replaces what cannot be read and keeps the rest", () => {
+  it("replaces unreadable parts and retains the rest", () => {
     const hostile = {
       good: 1,
       get bad(): never {
@@ -123,7 +123,7 @@ describe("a snapshot of what a caller logs", () => {
     });
   });
 
-  it(`stops at ${VALUES_MAX} values, of objects that lead to each other and of arrays that are long`, () => {
+  it(`stops at ${VALUES_MAX} values, for linked objects and for long arrays`, () => {
     const peers: Record<string, unknown>[] = Array.from({ length: 20 }, () => ({}));
     for (const peer of peers) Object.assign(peer, peers);
     expect(JSON.stringify(shown(peers[0]))).toContain(VALUES_TEXT);

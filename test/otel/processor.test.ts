@@ -20,7 +20,7 @@ const BREAKER: LogRecordProcessor = {
   shutdown: () => Promise.resolve(),
 };
 
-test("what a processor before it has left does not throw into the caller, and is counted", () => {
+test("unreadable values left by an earlier processor do not throw into the caller, and are counted", () => {
   const nothing = (): void => {};
   const intake = new RecordIntake({
     logLevel: "INFO",

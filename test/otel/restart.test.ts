@@ -117,7 +117,7 @@ describe.each([
   ["main.cjs", "sdk"],
   ["mixed.cjs", "direct"],
 ] as const)("loggers in %s, with the provider %s", (main, provider) => {
-  it("arrive whenever they were taken, and what nobody took is told", async () => {
+  it("deliver whenever they were obtained, and unreceived records are reported", async () => {
     const { arrived, stderr } = await run(main, workspace.directory, [provider]);
     const [first, second] = arrived;
     expect(first).toEqual(FIRST.map((logger) => `${logger}: first`));
@@ -149,7 +149,7 @@ it.each([
   ["1.10.0", "main.cjs"],
   ["1.11.3", "main.mjs"],
 ] as const)(
-  "with the program's own copy of the API, %s, all loggers of %s arrive",
+  "with the program's own copy of the API, %s, all loggers of %s deliver",
   async (version, main) => {
     await using project = await Workspace.create({
       [main]: LOAD[main] + BODY,
@@ -167,7 +167,7 @@ it.each([
 it.each([
   ["1.9.9", " that was called before the start", ["late"]],
   ["1.11.3", "", []],
-])("of a library's copy %s it is told what does not arrive", async (version, what, arrives) => {
+])("reports what a library's copy %s does not deliver", async (version, what, arrives) => {
   await using project = await Workspace.create({
     "main.cjs": `
       const { logs } = require("./library");

@@ -93,7 +93,7 @@ test.each<[string, keyof typeof LOAD, BuildOptions]>([
   ["an ES module", "app.mjs", { format: "esm", banner: REQUIRE }],
   ["CommonJS", "app.cjs", { format: "cjs" }],
   ["CommonJS, Tailgate external", "app.cjs", { format: "cjs", external: EXTERNAL }],
-])("a bundle that is %s works where Tailgate is installed", async (_, entry, options) => {
+])("a bundle that is %s works if Tailgate is installed", async (_, entry, options) => {
   const name = `${options.external ? "external" : "whole"}-${entry}`;
   await bundle(entry, project.path(`out/${name}`), options);
   expect(await run(`../out/${name}`, project.path("run"))).toEqual(WORKS);
@@ -102,7 +102,7 @@ test.each<[string, keyof typeof LOAD, BuildOptions]>([
 test.each<[string, keyof typeof LOAD, BuildOptions]>([
   ["Tailgate is not installed", "app.cjs", { format: "cjs" }],
   ["an ES module has no require", "app.mjs", { format: "esm" }],
-])("where %s, the start says what to mark external", async (_, entry, options) => {
+])("if %s, startup reports what to mark as external", async (_, entry, options) => {
   const isInstalled = options.format === "esm";
   const place = isInstalled ? project : elsewhere;
   await bundle(entry, place.path(`alone/${entry}`), options);

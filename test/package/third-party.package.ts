@@ -110,13 +110,13 @@ async function loggedMessages(directory: string, count: number): Promise<string[
 }
 
 describe("the packages, installed from their tarballs", () => {
-  test("bring one copy of each OpenTelemetry package", async () => {
+  test("install one copy of each OpenTelemetry package", async () => {
     const nested = "node_modules/**/node_modules/@opentelemetry/*";
     const copies = globSync(nested, { cwd: project.directory });
     expect(copies).toEqual([]);
   });
 
-  test("`npx tailgate plugins` shows the plugin that is configured, with its options", async () => {
+  test("`npx tailgate plugins` shows the configured plugin with its options", async () => {
     const directory = await directoryWith({
       "tailgate.yaml": configuration("exporters: { sample: {} }"),
     });
@@ -129,7 +129,7 @@ describe("the packages, installed from their tarballs", () => {
     );
   });
 
-  test("a plugin passes the suite of `tailgate/testing` under a test runner of its own choice", async () => {
+  test("a plugin passes the suite of `tailgate/testing` under its own test runner", async () => {
     const directory = await directoryWith({ "sample.test.js": SAMPLE_TEST });
     const report = await Program.run(process.execPath, ["--test"], { cwd: directory });
     expect(report).toMatch(/^ℹ pass [1-9]/m);
@@ -167,7 +167,7 @@ describe("the client, from its tarball", () => {
       stream.close();
     });`;
 
-  test("follows a gateway in Node, and lets the process end when it is closed", async () => {
+  test("follows a gateway in Node, and lets the process exit once it is closed", async () => {
     const directory = await directoryWith({
       "tailgate.yaml": configuration("exporters: { websocket: {} }"),
       "client.js": CLIENT,
@@ -180,7 +180,7 @@ describe("the client, from its tarball", () => {
     expect(shown).toBe("1hello,1hello\n");
   });
 
-  test("is bundled for browsers with nothing of Node and of the gateway", async () => {
+  test("is bundled for browsers without code of Node or the gateway", async () => {
     const directory = await directoryWith({ "main.js": CLIENT });
     const result = await build({
       configFile: false,
@@ -203,8 +203,8 @@ describe("the client, from its tarball", () => {
   });
 });
 
-describe("plugins that work", () => {
-  test("an exporter from npm writes what arrives, next to the built-in ones", async () => {
+describe("working plugins", () => {
+  test("an exporter from npm writes records next to the built-in ones", async () => {
     const directory = await directoryWith({
       "tailgate.yaml": configuration("exporters: { file: {}, sample: { file: lines.txt } }"),
     });
@@ -219,7 +219,7 @@ describe("plugins that work", () => {
     expect(await gateway.end()).toBe(0);
   });
 
-  test("an exporter and a processor are used by their paths", async () => {
+  test("an exporter and a processor are loaded by path", async () => {
     const directory = await directoryWith({
       "tailgate.yaml": configuration(
         "processors: { shout: { use: ./plugins/shout.js } }\nexporters: { mine: { use: ./plugins/mine.js } }",
@@ -244,7 +244,7 @@ describe("plugins that work", () => {
     await gateway.says(/ - tailgate\.exporter\.mine - INFO - got HELLO$/m);
   });
 
-  test("an option that the plugin does not know is refused with a suggestion", async () => {
+  test("rejects an unknown option with a suggestion", async () => {
     const directory = await directoryWith({
       "tailgate.yaml": configuration("exporters: { sample: { fil: lines.txt } }"),
     });
@@ -265,8 +265,8 @@ async function refusedStart(source: string): Promise<{ end: number | string; std
   return { end, stderr: gateway.stderr.replaceAll(`${directory}/`, "") };
 }
 
-describe("plugins that fail at the start end it with a clear error", () => {
-  test("made for another version of the interface", async () => {
+describe("plugins that fail at startup end it with a clear error", () => {
+  test("built for another version of the interface", async () => {
     expect(await refusedStart(exporter("apiVersion: 2,"))).toEqual({
       end: 78,
       stderr:
@@ -274,7 +274,7 @@ describe("plugins that fail at the start end it with a clear error", () => {
     });
   });
 
-  test("throws while it is imported", async () => {
+  test("throws on import", async () => {
     expect(await refusedStart('throw new Error("no licence");')).toEqual({
       end: 78,
       stderr:
@@ -282,7 +282,7 @@ describe("plugins that fail at the start end it with a clear error", () => {
     });
   });
 
-  test("throws while it is opened", async () => {
+  test("throws on open", async () => {
     const source = exporter('open() { throw new Error("no such queue"); },');
     expect(await refusedStart(source)).toEqual({
       end: 1,
@@ -315,8 +315,8 @@ async function component(url: string, id: string): Promise<Component> {
   return components.find((one) => one.id === id)!;
 }
 
-describe("plugins that fail at work are counted, and nobody else notices", () => {
-  test("throws at write: its records are tried again until it takes them", async () => {
+describe("plugins that fail at run time are counted and isolated", () => {
+  test("throws at write: its records are retried until accepted", async () => {
     const directory = await directoryWith({
       "tailgate.yaml": configuration("exporters: { mine: { use: ./mine.js }, file: {} }"),
       "mine.js": exporter(`
@@ -342,7 +342,7 @@ describe("plugins that fail at work are counted, and nobody else notices", () =>
     expect(await gateway.end()).toBe(0);
   });
 
-  test("refuses for good: the records are dropped and counted", async () => {
+  test("rejects permanently: the records are dropped and counted", async () => {
     const directory = await directoryWith({
       "tailgate.yaml": configuration("exporters: { mine: { use: ./mine.js }, file: {} }"),
       "mine.js": `import { PermanentError } from "tailgate/plugin";
@@ -358,7 +358,7 @@ describe("plugins that fail at work are counted, and nobody else notices", () =>
       .toMatchObject({ received: 2, sent: 0, failed: 2, dropped: { refused: 2 } });
   });
 
-  test("hangs at write: the others go on, it is shown, and the end is not kept up", async () => {
+  test("hangs at write: other exporters continue, the error is shown, and stop is not delayed", async () => {
     const directory = await directoryWith({
       "tailgate.yaml": configuration(
         "exporters: { mine: { use: ./mine.js, timeout_seconds: 0.1 }, file: {} }",

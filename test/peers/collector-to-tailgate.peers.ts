@@ -96,7 +96,7 @@ test.each([
 );
 
 test(
-  "nothing that the Collector took is lost over the ends of Tailgate, killed or not",
+  "no record accepted by the Collector is lost over restarts of Tailgate, killed or not",
   { timeout: 2 * PATIENCE_MS },
   async () => {
     const grpcPort = await freePort();

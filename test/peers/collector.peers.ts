@@ -35,13 +35,13 @@ describe("otel-collector.yaml", () => {
     await validate(env);
   });
 
-  test("is not valid with an exporter that it lacks", async () => {
+  test("is not valid with an undefined exporter", async () => {
     const validating = validate({ LOGS_TO: "[otlp_http/other]" });
     await expect(validating).rejects.toThrow('references exporter "otlp_http/other"');
   });
 });
 
-test("what the Collector took is kept over its end while the store is away", async () => {
+test("records accepted by the Collector survive its restart while the store is away", async () => {
   const workspace = await userDirectory();
   const ports = await collectorPorts();
   const logs = await freePort();
@@ -74,7 +74,7 @@ async function taken(url: string): Promise<void> {
   await vi.waitFor(isIdle, { timeout: 30_000, interval: 50 });
 }
 
-test("to a cloud it sends its user name and password, at the path of OTLP", async () => {
+test("sends user name and password to a cloud, at the OTLP path", async () => {
   const workspace = await userDirectory();
   const ports = await collectorPorts();
   const server = createServer().listen(0, "127.0.0.1");

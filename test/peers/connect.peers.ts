@@ -5,7 +5,7 @@ import { LoggingManager } from "tailgate";
 import { CollectorFile, namedOf } from "./collector-file.ts";
 import { TestCollector, toFile } from "./test-collector.ts";
 
-test("records and audit events arrive at a Collector, also those of an outage", async () => {
+test("records and audit events reach a Collector, including those of an outage", async () => {
   await using collector = await TestCollector.create(toFile);
   const connection = await LoggingManager.connect({
     endpoint: collector.url,

@@ -92,7 +92,7 @@ const FORMS = [
 ];
 
 test.each(FORMS)(
-  "$came in, $goes out: equal to what the Collector got without Tailgate, record by record",
+  "$came in, $goes out: equals, record by record, what the Collector gets without Tailgate",
   { timeout: 2 * PATIENCE_MS },
   async ({ came, encode, goes }) => {
     const directUrl = `http://127.0.0.1:${await freePort()}`;

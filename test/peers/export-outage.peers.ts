@@ -29,7 +29,7 @@ function fileOf({ workspace }: TestCollector): CollectorFile<Named> {
 }
 
 test(
-  "a Collector that was away for 200 000 records: each arrives, in order and once by its id",
+  "after an outage of 200 000 records, the Collector gets each in order and once by its id",
   { timeout: 2 * PATIENCE_MS },
   async ({ annotate }) => {
     await using collector = await TestCollector.create(toFile);
@@ -74,7 +74,7 @@ async function queuedAt(url: string): Promise<number> {
 }
 
 test(
-  "while the backlog goes out, faster than records come, a client gets each of these",
+  "a client gets each new record live while the backlog is exported faster than records arrive",
   { timeout: 2 * PATIENCE_MS },
   async ({ annotate }) => {
     await using collector = await TestCollector.create(toFile);
@@ -185,7 +185,7 @@ const chains = [
 ];
 
 test.for(chains)(
-  "kill -9 of the gateway and of a Collector $name, 20 times: nothing acknowledged is missing",
+  "kill -9 of the gateway and of a Collector $name, 20 times: no acknowledged record is missing",
   { timeout: 2 * PATIENCE_MS },
   async ({ configOf, keepsOrder }, { annotate }) => {
     // The store behind it lives on: the exporter `file` has a buffer.

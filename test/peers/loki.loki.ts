@@ -40,11 +40,11 @@ async function sentThrough(exporter: object, service: string): Promise<void> {
   ]);
 }
 
-test("Loki has the records, with their logger and their fields", async () => {
+test("Loki gets the records with their logger and their fields", async () => {
   await sentThrough({ endpoint: `${url}/otlp` }, "worker");
 });
 
-test("it has them through the Collector, too", async () => {
+test("Loki gets them through the Collector", async () => {
   const ports = await collectorPorts();
   await using _collector = await startCollector(workspace, ports, {
     LOGS_ENDPOINT: `${url}/otlp/v1/logs`,

@@ -81,7 +81,7 @@ async function startGateway(args: readonly string[]): Promise<string> {
   return url!;
 }
 
-test("records go through the Collector to VictoriaLogs, traces to Jaeger", async () => {
+test("the Collector forwards records to VictoriaLogs, traces to Jaeger", async () => {
   await started("victoria-logs", commandOf("victoria-logs"), /started server at/);
   await startJaeger("collector");
   await started("otelcol", commandOf("otelcol"), /Everything is ready/);
@@ -110,7 +110,7 @@ test("records go through the Collector to VictoriaLogs, traces to Jaeger", async
   ]);
 });
 
-test("an instance is a trace in Jaeger, to which the link of its line leads", async () => {
+test("an instance is a trace in Jaeger, and its log line links to it", async () => {
   await startJaeger("jaeger");
   await workspace.write("tailgate.yaml", moved(readme.example("exporter-spans")));
   const url = await startGateway(["run", "--otlp-port", "0"]);
@@ -126,7 +126,7 @@ test("an instance is a trace in Jaeger, to which the link of its line leads", as
   expect((await fetch(link.replace("/trace/", "/api/traces/"))).status).toBe(200);
 });
 
-test("in front of Tailgate the Collector keeps what comes while that is away", async () => {
+test("a Collector in front of Tailgate queues records while Tailgate is away", async () => {
   const command = readme.command(
     "LOGS_TO='[otlp_http/tailgate]' OTELCOL_GRPC=127.0.0.1:4317 OTELCOL_HTTP=127.0.0.1:4318 otelcol --config otel-collector.yaml",
   );

@@ -32,7 +32,7 @@ function eventsOf({ logs }: JaegerSpan): unknown[] {
 }
 
 test.each(["http/protobuf", "http/json"])(
-  "a demo run of five instances is five traces of its shape, over %s",
+  "a demo run of five instances yields five traces of the expected shape, over %s",
   async (protocol) => {
     const workspace = await userDirectory();
     await using jaeger = await startJaeger(workspace);

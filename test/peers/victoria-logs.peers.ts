@@ -7,7 +7,7 @@ import { freePort, localUrl } from "./peer.ts";
 import { logsOfWorker, post } from "./requests.ts";
 import { foundInVictoriaLogs, startVictoriaLogs } from "./victoria-logs.ts";
 
-test("VictoriaLogs has the records, with the logger as an attribute", async () => {
+test("VictoriaLogs gets the records, with the logger as an attribute", async () => {
   await using workspace = await Workspace.create();
   const port = await freePort();
   await using _store = await startVictoriaLogs(workspace, port);

@@ -16,7 +16,7 @@ const LINK = /\]\((?!https?:|#)([^)]+)\)/g;
 /** The members of the table in errors.ts. */
 const ERROR_CODE = /^ {2}([A-Z_]+): \{/gm;
 
-test.each(PAGES)("every file that %s names is there", async (path) => {
+test.each(PAGES)("every file that %s mentions exists", async (path) => {
   const { text } = await Document.read(path);
   const named = Array.from(text.matchAll(PATH), ([, name]) => new URL(name!, ROOT));
   const linked = Array.from(text.matchAll(LINK), ([, name]) => new URL(name!, new URL(path, ROOT)));
@@ -28,7 +28,7 @@ test.each(PAGES)("every file that %s names is there", async (path) => {
   expect(missing).toEqual([]);
 });
 
-test("the package has what the README links to, its pictures excepted", async () => {
+test("the package contains what the README links to, except its pictures", async () => {
   const { text } = await Document.read("README.md");
   const linked = Array.from(text.matchAll(LINK), ([, name]) => name!);
   const manifest = await readFile(new URL("package.json", ROOT), "utf8");
@@ -38,7 +38,7 @@ test("the package has what the README links to, its pictures excepted", async ()
   expect(linked.filter((name) => !isPacked(name) && !name.endsWith(".webp"))).toEqual([]);
 });
 
-test("the architecture names every folder of the sources", async () => {
+test("the architecture page mentions every source folder", async () => {
   const { text } = await Document.read("docs/architecture.md");
   const entries = await readdir(new URL("src", ROOT), { withFileTypes: true });
   const folders = entries.filter((entry) => entry.isDirectory());
@@ -55,7 +55,7 @@ test("the README explains every error code", async () => {
 });
 
 test.each(["README.md", "CONTRIBUTING.md"])(
-  "every npm script that %s names is there",
+  "every npm script that %s mentions exists",
   async (path) => {
     const { text } = await Document.read(path);
     const manifest = await readFile(new URL("package.json", ROOT), "utf8");

@@ -67,7 +67,7 @@ async function jsonLines(path: string): Promise<Line[]> {
   return lines.map((line) => JSON.parse(line) as Line);
 }
 
-test("each example of the README is run here, or with the files in examples", () => {
+test("each README example runs here, or with the files in examples", () => {
   expect(readme.exampleNames).toEqual([
     "curl",
     "in-process",
@@ -95,7 +95,7 @@ test("each example of the README is run here, or with the files in examples", ()
   ]);
 });
 
-test("the gateway says at its start what the README shows", async () => {
+test("the gateway prints at startup what the README shows", async () => {
   const workspace = await userDirectory({
     "tailgate.yaml": "receivers: { otlp: { grpc_port: 0 } }",
   });
@@ -119,7 +119,7 @@ async function sentByCurl(): Promise<StartedGateway & { workspace: Workspace }> 
   return { ...gateway, workspace };
 }
 
-describe("the records sent with curl", () => {
+describe("records sent with curl", () => {
   test("are shown by `tailgate tail`", async () => {
     const { url, workspace } = await sentByCurl();
     const [, ...words] = readme.command("npx tailgate tail --replay 10").split(" ");
@@ -143,7 +143,7 @@ describe("the records sent with curl", () => {
     expect(tail.stdout).toMatch(/^\{"type":"system_log",.*"memory_mb":512\}\}\n$/);
   });
 
-  test("are in /api/logs, with the time of their arrival", async () => {
+  test("are in /api/logs, with their arrival time", async () => {
     const before = new Date().toISOString();
     const { url, workspace } = await sentByCurl();
     const command = readme
@@ -157,7 +157,7 @@ describe("the records sent with curl", () => {
 });
 
 describe("in the user's own process", () => {
-  test("all that is logged is streamed and written", async () => {
+  test("all logged records are streamed and written", async () => {
     const workspace = await userDirectory({ "example.js": readme.example("in-process") });
     const env = { ORCHESTRATOR_PORT: "0" };
     const { directory: cwd } = workspace;
@@ -192,7 +192,7 @@ describe("in the user's own process", () => {
     ]);
   });
 
-  test("a provider that is set up elsewhere leads to the files", async () => {
+  test("a provider that is registered elsewhere writes to the files", async () => {
     const workspace = await userDirectory({ "example.js": readme.example("own-provider") });
     const env = { ORCHESTRATOR_PORT: "0" };
     await Program.run(process.execPath, ["example.js"], { cwd: workspace.directory, env });
@@ -203,7 +203,7 @@ describe("in the user's own process", () => {
 });
 
 describe("over OTLP", () => {
-  test("the records of a Node process are streamed and written", async () => {
+  test("records of a Node process are streamed and written", async () => {
     const workspace = await userDirectory({ "worker.js": readme.example("node-otlp") });
     const { program, url, otlpUrl } = await startGateway(workspace);
     const client = await collect(viewerUrl(url));
@@ -239,7 +239,7 @@ describe("over OTLP", () => {
   });
 });
 
-test("a line and a checkpoint of the audit trail can be checked with what a shell has", async () => {
+test("a line and a checkpoint of the audit trail can be checked with shell tools", async () => {
   const { program, url, workspace } = await sentByCurl();
   await postMessages(url, ["spawned"], { logger: "orchestrator.audit" });
   expect(await program.end()).toBe(0);
@@ -267,7 +267,7 @@ test("a line and a checkpoint of the audit trail can be checked with what a shel
   expect(checked).toMatch(/Verified/);
 });
 
-test("the configuration of the exporter to a collector is valid, and its secret is not shown", async () => {
+test("the configuration of the exporter to a collector is valid, and its secret is masked", async () => {
   const { directory: cwd } = await userDirectory({
     "tailgate.yaml": readme.example("exporter-otlp"),
   });
@@ -279,7 +279,7 @@ test("the configuration of the exporter to a collector is valid, and its secret 
   expect(shown).not.toContain("123456");
 });
 
-test("the configuration of the exporter of traces is valid", async () => {
+test("the configuration of the trace exporter is valid", async () => {
   const { directory: cwd } = await userDirectory({
     "tailgate.yaml": readme.example("exporter-spans"),
   });
@@ -288,7 +288,7 @@ test("the configuration of the exporter of traces is valid", async () => {
   expect(exporters).toMatchObject({ spans: { log_events: "ERROR", max_open_instances: 256 } });
 });
 
-test("the configuration is valid, and means what it says", async () => {
+test("the configuration is valid and has the documented meaning", async () => {
   const { directory: cwd } = await userDirectory({
     "tailgate.yaml": readme.example("configuration"),
   });
@@ -302,7 +302,7 @@ test("the configuration is valid, and means what it says", async () => {
   });
 });
 
-test("the browser's client shows what arrives, and why it ended", async () => {
+test("the browser client shows new records and why the stream ended", async () => {
   const workspace = await userDirectory();
   const { program, url } = await startGateway(workspace);
   const source = readme.example("browser").replace("localhost:8001", new URL(url).host);
@@ -316,7 +316,7 @@ test("the browser's client shows what arrives, and why it ended", async () => {
   await vi.waitFor(() => expect(browser.stdout).toMatch(/^closed 1001 gateway is stopping$/m));
 });
 
-test("the client shows what was and what comes, and what becomes of the connection", async () => {
+test("the client shows history, new records and connection changes", async () => {
   const workspace = await userDirectory();
   const { program, url } = await startGateway(workspace);
   const source = readme.example("client").replace("localhost:8001", new URL(url).host);
@@ -332,7 +332,7 @@ test("the client shows what was and what comes, and what becomes of the connecti
   expect(client.stdout).not.toContain("missing");
 });
 
-test("the client reads the audit events of the past", async () => {
+test("the client reads past audit events", async () => {
   const { workspace, url } = await sentByCurl();
   const source = readme.example("history").replace("localhost:8001", new URL(url).host);
   await workspace.write("client.js", source);
@@ -340,7 +340,7 @@ test("the client reads the audit events of the past", async () => {
   expect(shown).toBe("2 instance_spawn\n");
 });
 
-test("the component renders, on a server too", async () => {
+test("the component renders, also on a server", async () => {
   const workspace = await userDirectory();
   await workspace.install("react");
   await workspace.install("react-dom");
@@ -363,7 +363,7 @@ const SERVER_RENDERING = `
   console.log(renderToString(createElement(Log)));
 `;
 
-test("the client that resumes gets what came while the gateway was away, once", async () => {
+test("the resuming client gets the records of a gateway outage once", async () => {
   const workspace = await userDirectory();
   const first = await startGateway(workspace);
   const { host, port } = new URL(first.url);

@@ -48,7 +48,7 @@ async function webhookServer(): Promise<{ port: number; posted: readonly Posted[
   return { port: (server.address() as AddressInfo).port, posted };
 }
 
-test("receiver, processor and exporter carry lines of text to a webhook", async () => {
+test("receiver, processor and exporter deliver lines of text to a webhook", async () => {
   const { port, posted } = await webhookServer();
   const { directory: cwd } = await guideDirectory((text) =>
     text.replaceAll("127.0.0.1:9000", `127.0.0.1:${port}`),
@@ -72,7 +72,7 @@ test("receiver, processor and exporter carry lines of text to a webhook", async 
   expect(await gateway.end()).toBe(0);
 });
 
-test("the processor hides the attributes that it is told to hide", async () => {
+test("the processor masks the configured attributes", async () => {
   const { port, posted } = await webhookServer();
   const { directory: cwd } = await guideDirectory((text) =>
     text
@@ -97,14 +97,14 @@ test("the processor hides the attributes that it is told to hide", async () => {
   expect(posted[0]!.envelopes[0]!.data).toMatchObject({ user: "ada", password: "********" });
 });
 
-test("the exporter passes the suite, with the test file of the guide", async () => {
+test("the exporter passes the contract suite with the guide's test file", async () => {
   const { directory: cwd } = await guideDirectory();
   const report = await Program.run(process.execPath, ["--test"], { cwd });
   expect(report).toMatch(/^ℹ pass [1-9]/m);
   expect(report).toMatch(/^ℹ fail 0$/m);
 });
 
-test("`tailgate plugins` shows the plugins of the guide with their options", async () => {
+test("`tailgate plugins` shows the guide's plugins with their options", async () => {
   const { directory: cwd } = await guideDirectory();
   const listed = await Program.run(process.execPath, [MAIN, "plugins"], { cwd });
   expect(listed).toContain(
@@ -114,7 +114,7 @@ test("`tailgate plugins` shows the plugins of the guide with their options", asy
   expect(listed).toContain("receiver lines (configured as receivers.lines)\n");
 });
 
-test("all code of the guide is run here", () => {
+test("all code of the guide runs here", () => {
   expect(guide.exampleNames).toEqual([
     "webhook.js",
     "tailgate.yaml",

@@ -6,7 +6,7 @@ const README = new URL("../../README.md", import.meta.url);
 
 const REFERENCE = /(?<=^<!-- reference:begin -->\n)[^]*(?=^<!-- reference:end -->$)/m;
 
-test("the README has the reference of the configuration (UPDATE_README=1 writes it)", async () => {
+test("the README contains the configuration reference (UPDATE_README=1 writes it)", async () => {
   const generated = `\n${await configReference()}\n\n`;
   const readme = await readFile(README, "utf8");
   if (process.env["UPDATE_README"] === "1") {

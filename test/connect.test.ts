@@ -153,8 +153,8 @@ describe("with a gateway in another process", () => {
     for (const logging of [manager, connection]) await logEverything(logging);
     await connection.flush();
     const count = 7;
-    const expected = (await local.take(count)).map(comparable);
-    const received = await remote.take(count);
+    const expected = (await local.receive(count)).map(comparable);
+    const received = await remote.receive(count);
     // Sorted, because an audit event does not wait for the batches. Frames of callers depend on the engine's state.
     const toTexts = (envelopes: readonly object[]): string[] =>
       envelopes
@@ -186,7 +186,7 @@ describe("with a gateway in another process", () => {
     expect(await connection.audit(event, { key: "twice" })).toEqual({ key: "twice" });
     const { key } = await connection.audit({ eventType: "last" });
     expect(key).toMatch(/^[0-9a-f-]{36}$/);
-    const received = await client.take(2);
+    const received = await client.receive(2);
     expect(received.map(({ data }) => data["action"])).toEqual(["state_change", "last"]);
   });
 
@@ -196,7 +196,7 @@ describe("with a gateway in another process", () => {
     connection.getLogger("orchestrator.audit").info("checked");
     connection.logAuditEvent({ eventType: "logged", instanceId: null });
     await connection.flush();
-    const types = (await client.take(2)).map(({ type }) => type);
+    const types = (await client.receive(2)).map(({ type }) => type);
     expect(types).toEqual(["audit_log", "audit_log"]);
   });
 });
@@ -208,7 +208,7 @@ test("loses and duplicates nothing over an outage and a restart on the same jour
   await using workspace = await Workspace.create({ "tailgate.yaml": config });
   const start = async (): Promise<Program> => {
     const program = startCli(["run"], { cwd: workspace.directory });
-    await program.says(/OTLP\/HTTP/);
+    await program.untilStderr(/OTLP\/HTTP/);
     return program;
   };
   const connection = await connect({

@@ -61,7 +61,7 @@ describe("LoggingManager", () => {
     manager
       .getLogger("orchestrator.instance_manager")
       .info("Instance spawned", { role: "general" });
-    const [envelope] = await client.take(1);
+    const [envelope] = await client.receive(1);
     expect(envelope).toEqual({
       type: "system_log",
       data: {
@@ -88,7 +88,7 @@ describe("LoggingManager", () => {
       user: "alice",
     });
     manager.logAuditEvent({ eventType: "timeout" });
-    const [spawn, timeout] = await client.take(2);
+    const [spawn, timeout] = await client.receive(2);
     expect(spawn!.data).toMatchObject({
       logger: "orchestrator.audit",
       message: "instance_spawn",
@@ -128,7 +128,7 @@ describe("LoggingManager", () => {
       details: { big: 2n ** 64n },
       event_type: "forged",
     });
-    const [unreadable, missing, odd] = await client.take(3);
+    const [unreadable, missing, odd] = await client.receive(3);
     expect(unreadable!.data).toMatchObject({
       message: "unreadable_event",
       metadata: { reason: "no" },
@@ -153,7 +153,7 @@ describe("LoggingManager", () => {
     manager.logAuditEvent(python as never);
     manager.logAuditEvent({} as never);
     manager.logAuditEvent({ eventType: "typed" }, null as never);
-    const [first] = await client.take(1);
+    const [first] = await client.receive(1);
     expect(first!.data).toMatchObject({ message: "typed" });
     expect(lines.filter((line) => line.includes("WARNING"))).toEqual([
       expect.stringContaining("An audit event was rejected. The event has no `eventType`."),
@@ -170,7 +170,7 @@ describe("LoggingManager", () => {
       logger.warning("placed");
     }
     spawnInstance();
-    const [plain, placed] = await client.take(2);
+    const [plain, placed] = await client.receive(2);
     expect(plain!.data).toMatchObject({ module: "", function: "", line: 0 });
     expect(placed!.data).toMatchObject({
       module: "logging-manager.test",
@@ -182,16 +182,20 @@ describe("LoggingManager", () => {
   it("records call sites from the configured level up, or never", async () => {
     const { manager, client } = await start({ callSiteLevel: "INFO", registerGlobally: false });
     manager.getLogger("a").info("placed");
-    expect((await client.take(1))[0]!.data).toMatchObject({ module: "logging-manager.test" });
+    expect((await client.receive(1))[0]!.data).toMatchObject({ module: "logging-manager.test" });
     const never = await start({ callSiteLevel: "never", registerGlobally: false });
     never.manager.getLogger("a").critical("not placed");
-    expect((await never.client.take(1))[0]!.data).toMatchObject({ module: "" });
+    expect((await never.client.receive(1))[0]!.data).toMatchObject({ module: "" });
   });
 
   it("prefers the caller's call site fields to those of the stack", async () => {
     const { manager, client } = await start();
     manager.getLogger("a").error("m", { "code.function.name": "app.run", "code.line.number": 7 });
-    expect((await client.take(1))[0]!.data).toMatchObject({ module: "", function: "run", line: 7 });
+    expect((await client.receive(1))[0]!.data).toMatchObject({
+      module: "",
+      function: "run",
+      line: 7,
+    });
   });
 
   it("stores exceptions in separate fields", async () => {
@@ -199,7 +203,7 @@ describe("LoggingManager", () => {
     const logger = manager.getLogger("a");
     logger.error("as the extras", new TypeError("boom"));
     logger.error("among the extras", { exception: new RangeError("bang"), tries: 2 });
-    const [first, second] = await client.take(2);
+    const [first, second] = await client.receive(2);
     expect(first!.data).toMatchObject({
       message: "as the extras",
       "exception.type": "TypeError",
@@ -211,7 +215,7 @@ describe("LoggingManager", () => {
     const refused = Object.assign(new Error("no"), { code: "ECONNREFUSED" });
     logger.error("as the extras", refused);
     logger.error("among the extras", { exception: refused });
-    for (const { data } of (await client.take(4)).slice(2)) {
+    for (const { data } of (await client.receive(4)).slice(2)) {
       expect(data).toMatchObject({ "exception.type": "ECONNREFUSED", "exception.message": "no" });
     }
   });
@@ -223,7 +227,7 @@ describe("LoggingManager", () => {
     manager.getLogger("a").warning("extras", proxy);
     manager.getLogger("a").warning("exception", { exception: proxy, n: 1 });
     manager.provider.getLogger("a").emit({ body: "attributes", attributes: proxy });
-    const data = (await client.take(3)).map((envelope) => envelope.data);
+    const data = (await client.receive(3)).map((envelope) => envelope.data);
     expect(data.map(({ message }) => message)).toEqual(["extras", "exception", "attributes"]);
     expect(data[1]).toMatchObject({ n: 1, exception: expect.stringMatching(/^\[not readable: /) });
   });
@@ -247,7 +251,7 @@ describe("LoggingManager", () => {
       context: trace.setSpanContext(ROOT_CONTEXT, spanContext),
       attributes: { trace_id: undefined, extra_id: "kept", id: undefined },
     });
-    expect((await client.take(1))[0]!.data).toMatchObject({
+    expect((await client.receive(1))[0]!.data).toMatchObject({
       trace_id: spanContext.traceId,
       extra_id: "kept",
     });
@@ -262,7 +266,7 @@ describe("LoggingManager", () => {
     manager.provider.getLogger("plain").emit({ severityNumber: SeverityNumber.INFO, body: "no" });
     manager.getLogger("orchestrator.audit").info("yes");
     logger.critical("yes");
-    expect((await client.take(2)).map(({ data }) => data.message)).toEqual(["yes", "yes"]);
+    expect((await client.receive(2)).map(({ data }) => data.message)).toEqual(["yes", "yes"]);
     const response = await fetch(`${manager.url}/metrics`);
     const metrics = await response.text();
     expect(metrics).toMatch(/^tailgate_records_filtered_total\{[^}]*component="intake"[^}]*\} 4$/m);
@@ -273,7 +277,7 @@ describe("LoggingManager", () => {
     const { manager, logDir, client } = await start();
     const logger = manager.getLogger("orchestrator.server");
     for (let index = 0; index < 10_000; index++) logger.info(`record ${index}`);
-    const received = await client.take(10_000);
+    const received = await client.receive(10_000);
     expect(received.map(({ data }) => data.message)).toEqual(
       Array.from({ length: 10_000 }, (_, index) => `record ${index}`),
     );
@@ -289,7 +293,7 @@ describe("LoggingManager", () => {
     for (let index = 0; index < 80; index++) logger.info(message);
     manager.logAuditEvent({ eventType: "instance_spawn" });
     const isMarker = ({ data }: Envelope): boolean => data.logger === "tailgate.intake";
-    const untilMarker = await client.takeUntil(isMarker);
+    const untilMarker = await client.receiveUntil(isMarker);
     expect(untilMarker.at(-1)!.type).toBe("audit_log");
     const received = untilMarker.slice(0, -1);
     expect(received.length).toBeGreaterThan(35);
@@ -353,7 +357,7 @@ describe("the OpenTelemetry APIs", () => {
     logs
       .getLogger("orchestrator.audit")
       .emit({ severityNumber: SeverityNumber.INFO, eventName: "state_change" });
-    const [first, second, third] = await client.take(3);
+    const [first, second, third] = await client.receive(3);
     expect(first!.data).toMatchObject({ logger: "app.new", level: "ERROR", message: "new", n: 1 });
     expect(second!.data).toMatchObject({ logger: "app.old", level: "WARNING", message: "old" });
     expect(third).toMatchObject({
@@ -378,7 +382,7 @@ describe("the OpenTelemetry APIs", () => {
       expect.stringContaining("logs.getLogger() of @opentelemetry/api-logs do not arrive"),
     ]);
     manager.getLogger("a").info("arrives");
-    expect((await client.take(1))[0]!.data.message).toBe("arrives");
+    expect((await client.receive(1))[0]!.data.message).toBe("arrives");
   });
 
   it("carry the trace ids of the given context", async () => {
@@ -392,7 +396,7 @@ describe("the OpenTelemetry APIs", () => {
       body: "traced",
       context: trace.setSpanContext(ROOT_CONTEXT, spanContext),
     });
-    expect((await client.take(1))[0]!.data).toMatchObject({
+    expect((await client.receive(1))[0]!.data).toMatchObject({
       trace_id: spanContext.traceId,
       span_id: spanContext.spanId,
     });
@@ -427,7 +431,7 @@ describe("the OpenTelemetry APIs", () => {
         throw new Error("no");
       },
     });
-    const messages = (await client.take(6)).map(({ data }) => data);
+    const messages = (await client.receive(6)).map(({ data }) => data);
     expect(messages[0]).toMatchObject({
       big: "18446744073709551616",
       date: "1970-01-01T00:00:00.000Z",
@@ -453,7 +457,7 @@ describe("the OpenTelemetry APIs", () => {
         .getLogger("a")
         .emit({ attributes: { big: 2 ** 60, inside: { list: [2 ** 53] }, double: 1e300 } });
     }
-    for (const { data } of await client.take(2)) {
+    for (const { data } of await client.receive(2)) {
       expect(data).toMatchObject({
         big: "1152921504606846976",
         inside: { list: ["9007199254740992"] },
@@ -468,7 +472,7 @@ describe("the OpenTelemetry APIs", () => {
     const body: Record<string, unknown> = { n: 1 };
     body["self"] = body;
     provider.getLogger("elsewhere").emit({ body, attributes: { a: [1, { b: null }] } });
-    expect((await client.take(1))[0]!.data).toMatchObject({
+    expect((await client.receive(1))[0]!.data).toMatchObject({
       logger: "elsewhere",
       message: '{"n":1,"self":"[circular]"}',
       a: [1, { b: null }],
@@ -539,7 +543,7 @@ describe("the golden cases, in-process", async () => {
     const { manager, client } = await start({ registerGlobally: false });
     log(manager, vector.input);
     manager.getLogger("end").info("end");
-    const received = await client.takeUntil(({ data }) => data.logger === "end");
+    const received = await client.receiveUntil(({ data }) => data.logger === "end");
     if (name in IMPROVED) {
       expect(received).toHaveLength(1);
       expect(received[0]!.data).toMatchObject(IMPROVED[name] as object);

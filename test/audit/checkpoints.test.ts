@@ -15,7 +15,7 @@ import { AUDIT_LOGGER } from "tailgate";
 import type { Batch, JournalPage } from "tailgate/plugin";
 import { whenAborted } from "../../src/runtime/timers.ts";
 import { batchOf } from "tailgate/testing";
-import { AuditHarness, logEvents, MORNING_MS, standingClock } from "../harness/audit-trail.ts";
+import { AuditHarness, logEvents, MORNING_MS, freezeClock } from "../harness/audit-trail.ts";
 
 const MINUTE_MS = 60_000;
 
@@ -164,7 +164,7 @@ test("a failure ends with the next checkpoint that is written, not with a time w
 });
 
 test("a trail verifies over restarts and days, and after retention has deleted some of them", async () => {
-  const setDay = standingClock();
+  const setDay = freezeClock();
   const harness = await AuditHarness.create();
   for (let day = 0; day < 6; day++) {
     setDay(day);

@@ -11,8 +11,8 @@ import {
   AuditHarness,
   exitCodeOf,
   logEvents,
-  rechained,
-  standingClock,
+  rechain,
+  freezeClock,
 } from "../harness/audit-trail.ts";
 
 vi.setConfig({ testTimeout: 120_000 });
@@ -29,7 +29,7 @@ interface Trail {
 
 /** Four days, with a restart on one of them. */
 async function trailOfGateways(): Promise<Trail> {
-  const setDay = standingClock();
+  const setDay = freezeClock();
   const harness = await AuditHarness.create();
   await harness.run(["a", "b", "c"]);
   setDay(1);
@@ -156,7 +156,7 @@ test("no forged trail is proven, with any subset of its checkpoints", async () =
       async (name, number, renumber, isBare, fate) => {
         const edited = copyOf(files);
         FORGERIES[name]!(edited, number);
-        const forged = rechained(isBare ? withoutAnnouncements(edited) : edited, { renumber });
+        const forged = rechain(isBare ? withoutAnnouncements(edited) : edited, { renumber });
         fc.pre([...forged.values()].join() !== [...files.values()].join());
         const left = {
           deleted: undefined,
@@ -179,7 +179,7 @@ test("a changed event is detected by the checkpoints in the files if the others 
     const forged = copyOf(files);
     editLine(forged, number, (line) => [reworded(line)]);
     if (isAnnouncement(all[number]!)) continue;
-    expect([number, await exitCode(harness, rechained(forged), undefined)]).toEqual([number, 1]);
+    expect([number, await exitCode(harness, rechain(forged), undefined)]).toEqual([number, 1]);
     const { findings } = await harness.verify();
     expect(findings[0]!.text).toMatch(/is not the one that the checkpoint of .* has signed/);
   }
@@ -199,7 +199,7 @@ test("truncated checkpoints do not hide a change after the last remaining one", 
         fc.pre(number < all.findLastIndex(isAnnouncement) - 1 && !isAnnouncement(all[number]!));
         const forged = copyOf(files);
         FORGERIES[name]!(forged, number);
-        const code = await exitCode(harness, rechained(forged), checkpoints.slice(0, left));
+        const code = await exitCode(harness, rechain(forged), checkpoints.slice(0, left));
         expect([newest.seq, code]).toEqual([newest.seq, 1]);
       },
     ),
@@ -246,7 +246,7 @@ test("days of events without a checkpoint are detected", async () => {
   const { harness, files, checkpoints } = await stageWithTrail();
   const first = checkpoints.slice(0, 1);
   const [day] = files.entries();
-  const bare = rechained(new Map([...withoutAnnouncements(files), day!]));
+  const bare = rechain(new Map([...withoutAnnouncements(files), day!]));
   expect(await exitCode(harness, bare, first)).toBe(69);
   expect((await harness.verify()).unproven).toMatch(/the files of 3 days have lines after that/);
 });

@@ -7,7 +7,7 @@ import { expect, test } from "vitest";
 import { parseCheckpointLine, signedText } from "../../src/audit/checkpoint.ts";
 import { keyChangeEvent } from "../../src/audit/trail-events.ts";
 import { PublicKey } from "../../src/audit/public-keys.ts";
-import { AuditHarness, exitCodeOf, logEvents, standingClock } from "../harness/audit-trail.ts";
+import { AuditHarness, exitCodeOf, logEvents, freezeClock } from "../harness/audit-trail.ts";
 
 const KEY = "keys/audit-key.pem";
 
@@ -108,7 +108,7 @@ test("detects a checkpoint of a key that no event announced", async () => {
 });
 
 test("a key change recorded in a file that retention deleted raises no alarm", async () => {
-  const setDay = standingClock();
+  const setDay = freezeClock();
   const harness = await AuditHarness.create();
   await harness.run(["a"]);
   rmSync(harness.keyFile);

@@ -3,7 +3,7 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { AuditHarness, exitCodeOf, logEvents, standingClock } from "../harness/audit-trail.ts";
+import { AuditHarness, exitCodeOf, logEvents, freezeClock } from "../harness/audit-trail.ts";
 
 /** Lines of the Python system, as it wrote them. */
 function pythonLines(): string[] {
@@ -24,7 +24,7 @@ async function stageWithLegacy(days: readonly string[]): Promise<AuditHarness> {
 }
 
 test("are counted as legacy lines, and the following chain is verified on its own", async () => {
-  standingClock();
+  freezeClock();
   const harness = await stageWithLegacy(["20261122", "20261124"]);
   await harness.run(["a", "b"]);
   await harness.run(["c"]);
@@ -46,7 +46,7 @@ test("are counted as legacy lines, and the following chain is verified on its ow
 });
 
 test("a file named by local date may contain events of the day before", async () => {
-  const setDay = standingClock();
+  const setDay = freezeClock();
   const harness = await stageWithLegacy(["20261125"]);
   await harness.run(["a", "b"]);
   expect(
@@ -62,7 +62,7 @@ test("a file named by local date may contain events of the day before", async ()
 });
 
 test("chained lines whose seals were removed do not count as legacy lines", async () => {
-  const setDay = standingClock();
+  const setDay = freezeClock();
   const harness = await AuditHarness.create();
   for (let day = 0; day < 3; day++) {
     setDay(day);
@@ -82,7 +82,7 @@ test("chained lines whose seals were removed do not count as legacy lines", asyn
 });
 
 test("also in files whose predecessors were deleted by retention", async () => {
-  const setDay = standingClock();
+  const setDay = freezeClock();
   const harness = await AuditHarness.create();
   for (const day of [0, 1, 2, 3]) {
     setDay(day);

@@ -7,7 +7,7 @@ import fc from "fast-check";
 import { describe, expect, test, vi } from "vitest";
 import { parseCheckpointLine } from "../../src/audit/checkpoint.ts";
 import { checkpointEvent } from "../../src/audit/trail-events.ts";
-import { AuditHarness, rechained, standingClock } from "../harness/audit-trail.ts";
+import { AuditHarness, rechain, freezeClock } from "../harness/audit-trail.ts";
 
 /** Some thousand verifications on a machine that others use, too. */
 vi.setConfig({ testTimeout: 120_000 });
@@ -16,7 +16,7 @@ type Files = Map<string, string[]>;
 
 /** A trail over three days and a restart on each, with the checkpoint that a collector has. */
 async function stageWithTrail(): Promise<{ harness: AuditHarness; files: Files; kept: string[] }> {
-  const setDay = standingClock();
+  const setDay = freezeClock();
   const harness = await AuditHarness.create();
   await harness.run(["a", "b", "c"]);
   setDay(1);
@@ -34,7 +34,7 @@ async function stageWithShortTrail(): Promise<{
   files: Files;
   kept: string[];
 }> {
-  const setDay = standingClock();
+  const setDay = freezeClock();
   const harness = await AuditHarness.create();
   await harness.run(["a"]);
   setDay(1);
@@ -218,7 +218,7 @@ describe("against an externally stored checkpoint", () => {
 
   test("detects a changed, deleted or added line even if all hashes are recomputed", async () => {
     const { harness, files, kept } = await stageWithTrail();
-    harness.writeFiles(rechained(files));
+    harness.writeFiles(rechain(files));
     expect((await harness.verify(kept)).findings).toEqual([]);
     for (const { file, index, line } of locatedLines(files)) {
       const changes: ((lines: string[]) => void)[] = [
@@ -227,7 +227,7 @@ describe("against an externally stored checkpoint", () => {
         (lines) => lines.splice(index, 0, line.replace('"INFO"', '"info"')),
       ];
       for (const change of changes) {
-        harness.writeFiles(rechained(changed(files, file, change)));
+        harness.writeFiles(rechain(changed(files, file, change)));
         expect((await harness.verify(kept)).findings[0]?.text).toMatch(
           /recomputed all hashes|were removed|was removed|sequence|very first/,
         );
@@ -238,7 +238,7 @@ describe("against an externally stored checkpoint", () => {
   test("detects a trail that an intruder rebuilt and signed with their own key", async () => {
     const { harness, files, kept } = await stageWithTrail();
     const [file] = files.keys();
-    const made = rechained(
+    const made = rechain(
       changed(files, file!, (lines) => lines.splice(0, 1, lines[0]!.replace('"a"', '"b"'))),
     );
     harness.writeFiles(made);

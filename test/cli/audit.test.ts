@@ -9,7 +9,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { expect, test, vi } from "vitest";
-import { rechained } from "../harness/audit-trail.ts";
+import { rechain } from "../harness/audit-trail.ts";
 import { Workspace } from "../harness/workspace.ts";
 import { postMessages } from "../harness/otlp.ts";
 import { type Program, runCli, startCli } from "../harness/program.ts";
@@ -29,7 +29,7 @@ function start(workspace: Workspace): Program {
 /** Runs a gateway for these events, to its end. */
 async function run(workspace: Workspace, messages: readonly string[]): Promise<void> {
   await using gateway = start(workspace);
-  const [, url] = await gateway.says(LISTENING);
+  const [, url] = await gateway.untilStderr(LISTENING);
   await send(url!, messages);
   expect(await gateway.end()).toBe(0);
 }
@@ -98,7 +98,7 @@ test("a trail verifies while its gateway writes, after kill -9, and after the ne
   await using workspace = await Workspace.create();
   await run(workspace, ["a"]);
   await using gateway = start(workspace);
-  const [, url] = await gateway.says(LISTENING);
+  const [, url] = await gateway.untilStderr(LISTENING);
   const sending = (async () => {
     for (;;) await send(url!, ["b"]);
   })();
@@ -119,7 +119,7 @@ test("a forged trail does not exit with 0, with any or no checkpoints left", asy
   await run(workspace, ["spawned", "terminated"]);
   const file = auditFile(workspace);
   const forge = (lines: string[]): void => {
-    const made = rechained(new Map([[file, lines]])).get(file)!;
+    const made = rechain(new Map([[file, lines]])).get(file)!;
     writeFileSync(file, made.map((line) => `${line}\n`).join(""));
   };
   const lines = readFileSync(file, "utf8").replaceAll("terminated", "resumed").split("\n");
@@ -187,11 +187,11 @@ test("reports a lost private key at the next start, and verify checks with the o
   rmSync(workspace.path("config/tailgate/audit-key.pem"));
   {
     await using gateway = start(workspace);
-    await gateway.says(LISTENING);
-    const [, made] = await gateway.says(
+    await gateway.untilStderr(LISTENING);
+    const [, made] = await gateway.untilStderr(
       /ERROR - The private key .*audit-key\.pem that signs the audit trail is missing, so a new one, (\w{16}), was created/,
     );
-    await gateway.says(
+    await gateway.untilStderr(
       new RegExp(
         `ERROR - The audit trail is now signed with the key ${made} instead of ${former}\\.`,
       ),
@@ -242,8 +242,8 @@ test("keys in a directory writable by others end startup with 78, and prove noth
 test("starts without a key if none can be created, says that it signs nothing, and the chain verifies", async () => {
   await using workspace = await Workspace.create({ config: "no directory" });
   await using gateway = start(workspace);
-  const [, url] = await gateway.says(LISTENING);
-  await gateway.says(
+  const [, url] = await gateway.untilStderr(LISTENING);
+  await gateway.untilStderr(
     / - tailgate\.audit - WARNING - The audit trail will have no signed checkpoints\./,
   );
   await send(url!, ["a"]);
@@ -299,7 +299,7 @@ test("/metrics and /api/stats show the trail's counters", async () => {
   await using workspace = await Workspace.create();
   await run(workspace, ["a"]);
   await using gateway = start(workspace);
-  const [, url] = await gateway.says(LISTENING);
+  const [, url] = await gateway.untilStderr(LISTENING);
   await vi.waitFor(async () => {
     const metrics = await (await fetch(`${url}/metrics`)).text();
     expect(metrics).toMatch(/^tailgate_audit_events 2$/m);

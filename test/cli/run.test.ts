@@ -59,10 +59,10 @@ describe("tailgate run", () => {
       await using workspace = await Workspace.create();
       const args = ["--port", "0", "--otlp-port", "0", "--log-dir", "logs"];
       await using cli = startCli(args, { cwd: workspace.directory });
-      const url = (await cli.says(LISTENING))[1]!;
+      const url = (await cli.untilStderr(LISTENING))[1]!;
       expect((await fetch(`${url}/healthz`)).status).toBe(200);
       expect(await (await fetch(url)).text()).toContain("<title>");
-      await cli.says(
+      await cli.untilStderr(
         /^tailgate: Pages of http:\/\/localhost:3000 and .* can read and write logs\./m,
       );
       cli.process.kill(signal);
@@ -75,9 +75,9 @@ describe("tailgate run", () => {
   test("reports at SIGHUP that it cannot reload, and keeps running", async () => {
     await using workspace = await Workspace.create({ "tailgate.yaml": "receivers: {}" });
     await using cli = startCli(["--port", "0", "--log-dir", "logs"], { cwd: workspace.directory });
-    const url = (await cli.says(LISTENING))[1]!;
+    const url = (await cli.untilStderr(LISTENING))[1]!;
     cli.process.kill("SIGHUP");
-    await cli.says(/^tailgate: SIGHUP: the configuration cannot be reloaded .*restart it/m);
+    await cli.untilStderr(/^tailgate: SIGHUP: the configuration cannot be reloaded .*restart it/m);
     expect((await fetch(`${url}/readyz`)).status).toBe(200);
     expect(cli.stderr.match(/SIGHUP/g)).toHaveLength(1);
     expect(await cli.end()).toBe(0);
@@ -88,7 +88,7 @@ describe("tailgate run", () => {
     const args = ["--port", "0", "--otlp-port", "0", "--log-dir", "logs"];
     const env = { NODE_OPTIONS: TELL_MODULES };
     await using cli = startCli(args, { cwd: workspace.directory, env });
-    const url = (await cli.says(LISTENING))[1]!;
+    const url = (await cli.untilStderr(LISTENING))[1]!;
     expect(loadedPackages(cli.stderr)).toEqual(new Set(["ws"]));
     expect(cli.stderr).not.toContain("loads node:http2");
     expect((await fetch(`${url}/healthz`)).status).toBe(200);
@@ -99,7 +99,7 @@ describe("tailgate run", () => {
     await using workspace = await Workspace.create();
     const args = ["run", "--port=0", "--otlp-port=0", "--log-dir=logs"];
     await using cli = startCli(args, { cwd: workspace.directory });
-    const url = (await cli.says(LISTENING))[1]!;
+    const url = (await cli.untilStderr(LISTENING))[1]!;
     await otlpLines(url, 5_000);
     cli.process.kill("SIGTERM");
     expect(await cli.ended).toBe(0);
@@ -116,7 +116,7 @@ describe("tailgate run", () => {
     });
     const env = { MY_PORT: "0", LOG_DIR: "from-env" };
     await using cli = startCli([], { cwd: workspace.directory, env });
-    await cli.says(LISTENING);
+    await cli.untilStderr(LISTENING);
     expect((await stat(workspace.path("from-env"))).isDirectory()).toBe(true);
   });
 
@@ -129,7 +129,7 @@ describe("tailgate run", () => {
     const options = { cwd: workspace.directory };
     {
       await using first = startCli([], options);
-      await first.says(/^mine starts 1$/m);
+      await first.untilStderr(/^mine starts 1$/m);
     }
     const yaml = "{ mine/other: { use: ./mine.mjs }, mine: { use: ./mine.mjs } }";
     await workspace.write(
@@ -137,7 +137,7 @@ describe("tailgate run", () => {
       `port: 0\nlog_dir: logs\nreceivers: {}\nexporters: ${yaml}`,
     );
     await using second = startCli([], options);
-    await second.says(/^mine starts 2$/m);
+    await second.untilStderr(/^mine starts 2$/m);
     expect(second.stderr).toContain("mine/other starts 1");
   });
 
@@ -189,9 +189,9 @@ describe("tailgate run", () => {
       'return { write() {}, close() { say("closing"); return new Promise(() => {}); } };',
     );
     await using cli = startCli([], { cwd: workspace.directory });
-    await cli.says(LISTENING);
+    await cli.untilStderr(LISTENING);
     cli.process.kill("SIGTERM");
-    await cli.says(/^closing$/m);
+    await cli.untilStderr(/^closing$/m);
     cli.process.kill("SIGINT");
     expect(await cli.ended).toBe(1);
   });
@@ -199,7 +199,7 @@ describe("tailgate run", () => {
   test("exits with 1 if startup hangs after the signal", async () => {
     await using workspace = await workspaceWith('say("opening"); await new Promise(() => {});');
     await using cli = startCli([], { cwd: workspace.directory });
-    await cli.says(/^opening$/m);
+    await cli.untilStderr(/^opening$/m);
     cli.process.kill("SIGTERM");
     expect(await cli.ended).toBe(1);
     expect(cli.stderr).toMatch(/^tailgate: (INTERNAL|PLUGIN_OPEN_FAILED): /m);
@@ -211,7 +211,7 @@ describe("tailgate run", () => {
        return { write() {}, close() { say("closed"); } };`,
     );
     await using cli = startCli([], { cwd: workspace.directory });
-    await cli.says(LISTENING);
+    await cli.untilStderr(LISTENING);
     cli.process.kill("SIGUSR2");
     expect(await cli.ended).toBe(1);
     expect(cli.stderr).toMatch(/^tailgate: INTERNAL: Error: boom\n +at .*mine\.mjs/m);
@@ -223,7 +223,7 @@ describe("tailgate run", () => {
       "setInterval(() => {}, 1000); return { write() {} };",
     );
     await using cli = startCli([], { cwd: workspace.directory });
-    await cli.says(LISTENING);
+    await cli.untilStderr(LISTENING);
     cli.process.kill("SIGTERM");
     expect(await cli.ended).toBe(0);
   });

@@ -109,13 +109,13 @@ describe("tailgate tail with an older gateway", () => {
     await using cli = startCli(["tail", "--url", url, "--replay", "5", "--level", "INFO", "a b"]);
     await vi.waitFor(() => expect(first.queries).toHaveLength(2), { timeout: 20_000 });
     first.send("before");
-    await cli.shows(/before/);
+    await cli.untilStdout(/before/);
     const { port } = first;
     await first[Symbol.asyncDispose]();
     await using second = await OlderGateway.start(port);
-    await cli.says(/\ntailgate: connected again; records in between may be missing\n$/);
+    await cli.untilStderr(/\ntailgate: connected again; records in between may be missing\n$/);
     second.send("after");
-    await cli.shows(/after/);
+    await cli.untilStdout(/after/);
     expect(first.queries).toEqual(["/ws/logs", "/ws/logs?level=INFO&q=a+b&replay=5"]);
     expect(new Set(second.queries)).toEqual(new Set(["/ws/logs", "/ws/logs?level=INFO&q=a+b"]));
   });
@@ -144,7 +144,7 @@ describe("tailgate tail", () => {
       instanceId: "abc",
       details: { role: "worker" },
     });
-    await cli.shows(/AUDIT/);
+    await cli.untilStdout(/AUDIT/);
     expect(cli.stdout).toMatch(
       /^[\d-]{10} [\d:]{8} - orchestrator\.server - WARNING - High \\x1b\[31mmemory pid=7\n[\d-]{10} [\d:]{8} - orchestrator\.audit - AUDIT instance_spawn instance_id=abc details\.role=worker\n$/,
     );
@@ -161,7 +161,7 @@ describe("tailgate tail", () => {
     await using cli = startCli(["tail", "--url", address, "--json", "--replay", "2"]);
     await source.connected(1);
     logger.info("four");
-    await cli.shows(/four/);
+    await cli.untilStdout(/four/);
     const envelopes = cli.stdout
       .trimEnd()
       .split("\n")
@@ -195,7 +195,7 @@ describe("tailgate tail", () => {
     });
     const { port } = server.address() as AddressInfo;
     await using cli = startCli(["tail", "--url", `ws://127.0.0.1:${port}`, "--json"]);
-    await cli.shows(/title/);
+    await cli.untilStdout(/title/);
     expect(cli.stdout).toBe('{"a":  1}\\u001b]0;title\\u0007\n');
   });
 
@@ -210,8 +210,8 @@ describe("tailgate tail", () => {
     source.manager.getLogger("a.b").info("memory is low", { pid: 7 });
     source.manager.getLogger("a.b").error("failed");
     source.manager.getLogger("c").error("memory ran out", { pid: 7 });
-    await cli.shows(/ran out/);
-    await strict.shows(/failed/);
+    await cli.untilStdout(/ran out/);
+    await strict.untilStdout(/failed/);
     expect(messagesOf(cli.stdout)).toEqual(["memory is high pid=7", "memory ran out pid=7"]);
     expect(messagesOf(strict.stdout)).toEqual(["failed"]);
   });
@@ -235,12 +235,12 @@ describe("tailgate tail", () => {
         "Start it with `tailgate run`, or fix its address (--url; for LoggingManager.connect: endpoint and headers).\n",
     );
     await using waiting = startCli(["tail", "--url", url, "--wait"]);
-    await waiting.says(/^tailgate: waiting \(connect ECONNREFUSED 127\.0\.0\.1:\d+\)\n/);
+    await waiting.untilStderr(/^tailgate: waiting \(connect ECONNREFUSED 127\.0\.0\.1:\d+\)\n/);
     await using source = await Source.start({ port });
-    await waiting.says(/\)\ntailgate: connected\n$/);
+    await waiting.untilStderr(/\)\ntailgate: connected\n$/);
     await source.connected(1);
     source.manager.getLogger("x").info("at last");
-    await waiting.shows(/at last/);
+    await waiting.untilStdout(/at last/);
   });
 
   test("sends the credentials and the query of the URL without showing them", async () => {
@@ -290,15 +290,15 @@ describe("tailgate tail", () => {
     first.manager.getLogger("x").info("before");
     await first.manager.flush();
     await using cli = startCli(["tail", "--url", first.manager.url, "--replay", "10"]);
-    await cli.shows(/before/);
+    await cli.untilStdout(/before/);
     await first.manager.stop();
-    await cli.says(/^tailgate: connection lost \(The gateway is stopping\), retrying\n/);
+    await cli.untilStderr(/^tailgate: connection lost \(The gateway is stopping\), retrying\n/);
     await using second = await Source.start({ port, logDir: workspace.path("logs") });
     second.manager.getLogger("x").info("missed");
-    await cli.says(/\ntailgate: connected again\n$/);
+    await cli.untilStderr(/\ntailgate: connected again\n$/);
     await second.connected(1);
     second.manager.getLogger("x").info("after");
-    await cli.shows(/after/);
+    await cli.untilStdout(/after/);
     expect(messagesOf(cli.stdout)).toEqual(["before", "missed", "after"]);
   });
 
@@ -307,11 +307,11 @@ describe("tailgate tail", () => {
     first.manager.getLogger("x").info("before");
     await first.manager.flush();
     await using cli = startCli(["tail", "--url", first.manager.url, "--replay", "10"]);
-    await cli.shows(/before/);
+    await cli.untilStdout(/before/);
     await first.manager.stop();
     await using second = await Source.start({ port: first.port });
     second.manager.getLogger("x").info("new");
-    await cli.shows(/new/);
+    await cli.untilStdout(/new/);
     const lines = cli.stdout.trimEnd().split("\n");
     expect(lines.slice(1, -1)).toEqual([
       "--- printed above, but no longer in the gateway's journal: record 1 ---",
@@ -336,9 +336,9 @@ describe("tailgate tail", () => {
     await second.manager.flush();
     const { url } = second.manager;
     await using cli = startCli(["tail", "--url", url, "--since", "1h"]);
-    await cli.shows(/now/);
+    await cli.untilStdout(/now/);
     second.manager.getLogger("x").info("live");
-    await cli.shows(/live/);
+    await cli.untilStdout(/live/);
     expect(messagesOf(cli.stdout)).toEqual(["young", "now", "live"]);
     const all = await runCli(["tail", "--url", url, "--since", "2020-01-01", "--no-follow"]);
     expect([await all.ended, all.stderr]).toEqual([0, ""]);

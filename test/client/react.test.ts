@@ -10,7 +10,7 @@ import { afterAll, beforeAll, expect, onTestFinished, test, vi } from "vitest";
 import { build } from "vite";
 import type { LogStreamView } from "tailgate/react";
 import type { LoggingManager } from "tailgate";
-import { endWithout } from "../harness/program.ts";
+import { skipTest } from "../harness/program.ts";
 import { envelope, FaultyGateway } from "./faulty-gateway.ts";
 import { startGateway } from "../harness/gateway.ts";
 
@@ -70,7 +70,7 @@ interface Fixture {
 
 /** A gateway with these records, and a page that follows it. */
 async function open(records: readonly string[], options: object = {}): Promise<Fixture> {
-  if (!browser) return endWithout(NO_CHROMIUM);
+  if (!browser) return skipTest(NO_CHROMIUM);
   const gateway = await startGateway({}, { allowedHosts: url });
   for (const record of records) gateway.getLogger("a").info(record);
   const page = await browser.newPage();

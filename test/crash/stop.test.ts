@@ -63,7 +63,7 @@ describe("pending records", () => {
     });
     await workspace.install("tailgate");
     await using cli = startCli([], { cwd: workspace.directory });
-    await cli.says(/listening/);
+    await cli.untilStderr(/listening/);
     cli.process.kill("SIGUSR2");
     expect(await cli.ended).toBe(7);
     const messages = await messagesIn(workspace.path("logs"));

@@ -1,6 +1,6 @@
 import type { Browser, Page } from "puppeteer-core";
 import { afterAll } from "vitest";
-import { endWithout } from "../harness/program.ts";
+import { skipTest } from "../harness/program.ts";
 import { launchBrowser, type BrowserName } from "./launch.ts";
 
 export interface ViewOptions {
@@ -24,7 +24,7 @@ afterAll(async () => {
 function browserOf(name: BrowserName): Promise<Browser> {
   let browser = running.get(name);
   if (!browser) {
-    browser = launchBrowser(name, endWithout);
+    browser = launchBrowser(name, skipTest);
     running.set(name, browser);
   }
   return browser;

@@ -9,7 +9,7 @@ import {
   AUDIT,
   Dashboard,
   DashboardGateway,
-  type Given,
+  type GivenRecord,
   type PanelType,
 } from "../harness/dashboard.ts";
 import { View } from "./browser.ts";
@@ -19,7 +19,7 @@ const WAIT = { timeout: 15_000 };
 const instanceAt = (step: number): string => `worker-${step % 3}`;
 
 /** For each step an audit event and three system lines, of three instances in turn. */
-function steps(count: number): Given[] {
+function steps(count: number): GivenRecord[] {
   return Array.from({ length: count }, (_, step) => {
     const attributes = { instance_id: instanceAt(step) };
     return [

@@ -47,7 +47,7 @@ test(`${CUTS} disconnects while records arrive lose and duplicate nothing`, asyn
     expect(await shownSequences(dashboard.page, type)).toEqual(stored);
   }
   // Of the connections that were cut.
-  dashboard.forgive(/WebSocket connection|Failed to load resource/);
+  dashboard.ignoreComplaint(/WebSocket connection|Failed to load resource/);
 }, 120_000);
 
 /** Records of both types, and a cut at any moment among them. */

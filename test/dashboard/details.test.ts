@@ -113,7 +113,7 @@ test("a record is copied as JSON and as a link, which opens it in context", asyn
   expect(await dashboard.text(".link-notice")).toBe("");
 
   // What is not there is said to be gone, and nothing else is shown in its place.
-  dashboard.forgive(/410/);
+  dashboard.ignoreComplaint(/410/);
   const opened = async (change: (parameters: URLSearchParams) => void): Promise<string> => {
     const changed = new URL(link);
     change(changed.searchParams);

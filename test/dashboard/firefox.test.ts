@@ -35,7 +35,7 @@ test("an inline script does not run", async () => {
     return "hasRun" in globalThis;
   });
   expect(hasRun).toBe(false);
-  dashboard.forgive(/Content-Security-Policy/);
+  dashboard.ignoreComplaint(/Content-Security-Policy/);
 });
 
 test("the newest stay in view; scrolling away stops and counts; the button jumps back", async () => {
@@ -130,5 +130,5 @@ test("the page resumes by itself after a gateway restart, and shows each record 
   const infos = ".level-toggles button:has([data-level=INFO]) .count";
   await vi.waitFor(async () => expect(await dashboard.text(infos)).toBe("9"), 10_000);
   // While there was none.
-  dashboard.forgive(/can.t establish a connection|was interrupted|NetworkError/);
+  dashboard.ignoreComplaint(/can.t establish a connection|was interrupted|NetworkError/);
 });

@@ -78,7 +78,7 @@ test("hostile records are shown as text in both panels and in the details, witho
 test("the policy blocks scripts that would run, and the violation is reported", async () => {
   await using gateway = await DashboardGateway.start();
   await using dashboard = await openWatched(gateway);
-  dashboard.forgive(/Content Security Policy|Failed to load|Refused/i);
+  dashboard.ignoreComplaint(/Content Security Policy|Failed to load|Refused/i);
   await dashboard.page.waitForSelector(".log-list");
   await dashboard.page.evaluate(() => {
     const script = document.createElement("script");

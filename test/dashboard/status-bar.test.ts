@@ -145,7 +145,7 @@ test("is updated at most every five seconds, and not while the page is hidden", 
 test("explains why there is no connection, and when the next attempt is", async () => {
   const gateway = await DashboardGateway.start();
   await using dashboard = await gateway.open();
-  dashboard.forgive(/./);
+  dashboard.ignoreComplaint(/./);
   await says(dashboard, ".connection", /^Connected/);
   await gateway[Symbol.asyncDispose]();
   await says(dashboard, ".connection", /^Disconnected · \w.* \w.* · Reconnecting in \d+ s$/);
@@ -175,7 +175,7 @@ test("explains why there is no connection, and when the next attempt is", async 
 test("one button connects both panels at once", async () => {
   await using gateway = await DashboardGateway.start();
   await using dashboard = await gateway.open();
-  dashboard.forgive(/./);
+  dashboard.ignoreComplaint(/./);
   const { page } = dashboard;
   // Under it no attempt comes by itself that is a second or more away.
   await StillClock.start(page);

@@ -49,7 +49,7 @@ test("npm run demo shows it live, and exits cleanly at Ctrl-C without leftovers"
   await using traces = await TracePeer.open();
   const args = ["-c", `${scripts.demo} --port=0 --traces-to=${traces.url}`];
   await using program = new Program("/bin/sh", args, { cwd: ROOT });
-  const [, url] = await program.says(/Watch it at (http:\S+)/);
+  const [, url] = await program.untilStderr(/Watch it at (http:\S+)/);
   {
     await using dashboard = new Dashboard(await View.open(url!));
     const { page } = dashboard;

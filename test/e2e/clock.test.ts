@@ -22,7 +22,9 @@ interface Stats {
 }
 
 async function stored(gateway: RestartedGateway, type: string): Promise<string[]> {
-  const { records, gaps } = await gateway.ask<Page>(`/api/logs?type=${type}&order=asc&limit=1000`);
+  const { records, gaps } = await gateway.getJson<Page>(
+    `/api/logs?type=${type}&order=asc&limit=1000`,
+  );
   expect(gaps).toEqual([]);
   const messages = records.map(({ data }) => data.message);
   return messages.filter((message) => message !== "audit_checkpoint");
@@ -48,17 +50,17 @@ describe("a clock that jumps a year ahead", () => {
     await gateway.send(["before"], AUDIT);
     await gateway.send(["before"]);
     gateway.setDay(TODAY + 365);
-    await gateway.says(JUMPED);
+    await gateway.untilStderr(JUMPED);
     for (const message of ["during 1", "during 2"]) {
       await gateway.send([message], AUDIT);
       await gateway.send([message]);
     }
-    const { clock } = await gateway.ask<Stats>("/api/stats");
+    const { clock } = await gateway.getJson<Stats>("/api/stats");
     expect(clock!.unconfirmed_seconds / 86_400).toBeCloseTo(365, 1);
     const metrics = await (await fetch(`${gateway.url}/metrics`)).text();
     expect(metrics).toMatch(/^tailgate_clock_unconfirmed_seconds 3153\d{4}/m);
     gateway.setDay(TODAY);
-    await gateway.says(/ - tailgate\.clock - INFO - The system clock is correct again\.$/m);
+    await gateway.untilStderr(/ - tailgate\.clock - INFO - The system clock is correct again\.$/m);
     await gateway.send(["after"], AUDIT);
     await gateway.send(["after"]);
     const events = ["before", "clock_jump", "during 1", "during 2", "after"];
@@ -71,7 +73,7 @@ describe("a clock that jumps a year ahead", () => {
     const system = ["old 1", "old 2", "before", "during 1", "during 2", "after"];
     expect(await stored(gateway, "system_log")).toEqual(system);
     // An answer is given out again within a second.
-    const later = (): Promise<Stats> => gateway.ask("/api/stats");
+    const later = (): Promise<Stats> => gateway.getJson("/api/stats");
     await vi.waitFor(async () => expect(await later()).not.toHaveProperty("clock"), 5_000);
     await gateway.end();
     expect(gateway.stderr.match(/tailgate\.clock - ERROR/g)).toHaveLength(1);

@@ -62,7 +62,7 @@ async function subscribed(
   type: "caught_up" | "error",
 ): Promise<Record<string, unknown>> {
   const client = await SubprotocolClient.open(gateway.websocketUrl);
-  client.say({ type: "subscribe", ...subscription });
+  client.send({ type: "subscribe", ...subscription });
   const message = await client.until(type);
   client.socket.terminate();
   return { ...message };
@@ -91,7 +91,7 @@ describe("looks up a field with 40 dots without delay", () => {
     const address = `127.0.0.1:${gateway.port}`;
     const query = ["--replay", "10", "--no-follow", "--", `-${MANY_DOTS}`];
     await using cli = startCli(["tail", "--url", address, ...query]);
-    await cli.shows(/hello/);
+    await cli.untilStdout(/hello/);
     expect(await cli.ended).toBe(0);
   });
 });

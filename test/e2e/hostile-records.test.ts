@@ -124,12 +124,12 @@ describe("a record whose envelope is longer than 65 535 bytes", () => {
       const url = `${logging.url.replace("http", "ws")}/ws/logs`;
       const live = await collect(url);
       expect(await send(texts)).toBe(200);
-      await live.takeUntil(({ data }) => data.message === texts.at(-1));
+      await live.receiveUntil(({ data }) => data.message === texts.at(-1));
       expect(live.received.map(({ data }) => data.message)).toEqual(texts);
       expect(await found("order=desc&limit=4")).toEqual(texts.toReversed());
       expect(await found(`q=${encodeURIComponent(`"second ${name}"`)}`)).toEqual([texts[2]]);
       const replayed = await collect(`${url}?replay=4`);
-      expect((await replayed.take(4)).map(({ data }) => data.message)).toEqual(texts);
+      expect((await replayed.receive(4)).map(({ data }) => data.message)).toEqual(texts);
       await vi.waitFor(() => expect(systemLines().slice(-4)).toEqual(texts), 10_000);
       live.close();
       replayed.close();

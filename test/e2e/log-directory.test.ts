@@ -43,7 +43,7 @@ const AUDIT = "orchestrator.audit";
 
 /** The gateway's own events aside. */
 async function messagesOf(gateway: RestartedGateway): Promise<string[]> {
-  const { records } = await gateway.ask<{ records: { data: { message: string } }[] }>(
+  const { records } = await gateway.getJson<{ records: { data: { message: string } }[] }>(
     "/api/logs?order=asc&limit=1000",
   );
   const messages = records.map(({ data }) => data.message);
@@ -97,17 +97,19 @@ describe("a log directory that disappears at run time", () => {
     await sendEach(gateway, before);
     takeAway(gateway.path("").slice(0, -1));
     await sendEach(gateway, after);
-    await gateway.says(/The journal's files were deleted or moved away while the gateway ran\./);
+    await gateway.untilStderr(
+      /The journal's files were deleted or moved away while the gateway ran\./,
+    );
     expect(await readiness(gateway)).toEqual([200, null]);
     // Those of before are in memory.
     expect(await messagesOf(gateway)).toEqual([...before, ...after]);
     await vi.waitFor(() => expectInFiles(gateway, after), 10_000);
-    const { journal } = await gateway.ask<{ journal: { damage: object[] } }>("/api/stats");
+    const { journal } = await gateway.getJson<{ journal: { damage: object[] } }>("/api/stats");
     expect(journal.damage).toMatchObject([{ lost: { from: 1, to: 3 } }]);
     await gateway.kill();
     await gateway.start();
     expect(await messagesOf(gateway)).toEqual(after);
-    const { gaps } = await gateway.ask<{ gaps: object[] }>("/api/logs?order=asc");
+    const { gaps } = await gateway.getJson<{ gaps: object[] }>("/api/logs?order=asc");
     expect(gaps).toMatchObject([{ from: 1, to: 3, reason: "damaged" }]);
     await gateway.kill();
   });
@@ -192,7 +194,7 @@ describe("reports a log directory that does not survive a reboot at startup", ()
   async function noticesOf(logDir: string): Promise<string[]> {
     const args = ["--port", "0", "--otlp-port", "0", "--log-dir", logDir];
     await using gateway = startCli(args);
-    await gateway.says(/Pages of http/);
+    await gateway.untilStderr(/Pages of http/);
     await gateway.end();
     return gateway.stderr.split("\n").filter((line) => line.includes("survive a reboot"));
   }

@@ -6,7 +6,7 @@ import { decodeOtlpJson } from "../../src/otlp/decode.ts";
 import { encodeOtlpJson, encodeOtlpProtobuf } from "../../src/otlp/request-encoder.ts";
 import { TailgateError } from "tailgate";
 import type { LogRecord } from "tailgate/plugin";
-import { envelopesOf, envelopesOfRecords, rebuilt, taken } from "../harness/records.ts";
+import { envelopesOf, envelopesOfRecords, takeRecords, takeTexts } from "../harness/records.ts";
 import { jsonRequest, toJson, toProtobuf } from "./generated-request.ts";
 
 const TIME = "1760347644339163000";
@@ -45,7 +45,7 @@ describe("a request in JSON", () => {
         const open = new BatchBuilder();
         const all = decodeOtlpJson(toJson(request));
         const { filtered } = encodeOtlpJson(toJson(request), open, 0);
-        const records = rebuilt(open);
+        const records = takeRecords(open);
         expect(records.length + filtered).toBe(all.length);
         expect(all).toEqual(expect.arrayContaining(records));
         expect(envelopesOf(encodeOtlpJson, toJson(request))).toEqual(envelopesOfRecords(all));
@@ -230,7 +230,7 @@ describe("what is wrong is refused with its place", () => {
       encodeOtlpJson(body, open, 0);
     } catch (error) {
       expect(TailgateError.is(error, "OTLP_UNDECODABLE")).toBe(true);
-      expect(taken(open)).toHaveLength(1);
+      expect(takeTexts(open)).toHaveLength(1);
       expect(() => decodeOtlpJson(body)).toThrow((error as Error).message);
       return (error as Error).message
         .replace("The OTLP request is wrong at ", "")

@@ -9,7 +9,7 @@ import { REQUEST_RECORDS_MAX } from "../../src/otlp/request-limits.ts";
 import { textOf } from "tailgate/plugin";
 import type { LevelRank } from "../../src/wire/envelope.ts";
 import type { LogRecord } from "tailgate/plugin";
-import { envelopesOf, envelopesOfRecords, rebuilt, taken } from "../harness/records.ts";
+import { envelopesOf, envelopesOfRecords, takeRecords, takeTexts } from "../harness/records.ts";
 import {
   alikeRequest,
   jsonRequest,
@@ -123,7 +123,7 @@ describe("encoding", () => {
         const body = toProtobuf(request);
         const open = new BatchBuilder();
         const { filtered } = encodeOtlpProtobuf(body, open, 0);
-        const records = rebuilt(open);
+        const records = takeRecords(open);
         const all = decodeOtlpProtobuf(body);
         expect(records.length + filtered).toBe(all.length);
         expect(all).toEqual(expect.arrayContaining(records));
@@ -147,7 +147,7 @@ describe("encoding", () => {
         expect(refusal !== undefined).toBe(isRefused);
         if (refusal === undefined) return;
         expect(refusal).toMatch(WRONG_BYTE);
-        expect(taken(open).map((text) => text.includes('"message":"kept"'))).toEqual([true]);
+        expect(takeTexts(open).map((text) => text.includes('"message":"kept"'))).toEqual([true]);
       }),
       { numRuns: 700 },
     );
@@ -253,7 +253,9 @@ describe("time", () => {
     const body = lengthDelimited(1, lengthDelimited(2, scopeLogs));
     const open = new BatchBuilder();
     expect(encodeOtlpProtobuf(body, open, 0)).toEqual({ accepted: 3, filtered: 0 });
-    const times = taken(open).map((text) => /"timestamp":"([^"]+)".*"message":"(\w+)"/.exec(text));
+    const times = takeTexts(open).map((text) =>
+      /"timestamp":"([^"]+)".*"message":"(\w+)"/.exec(text),
+    );
     expect(times.map((match) => match!.slice(1))).toEqual([
       ["1970-01-01T00:00:00.001000Z", "first"],
       ["1970-01-01T00:00:00.002000Z", "second"],
@@ -428,7 +430,7 @@ describe("requests that are encoded in steps", () => {
       isDone = running.map((steps) => steps.next().done).every(Boolean);
     }
     for (const [index, body] of bodies.entries()) {
-      expect(taken(opens[index]!)).toEqual(envelopesOf(encodeOtlpProtobuf, body));
+      expect(takeTexts(opens[index]!)).toEqual(envelopesOf(encodeOtlpProtobuf, body));
     }
   });
 });

@@ -109,9 +109,9 @@ describe.concurrent("the gateway in the program's own process", () => {
     await using workspace = await Workspace.create();
     const env = { ORCHESTRATOR_PORT: "0" };
     await using running = start("in-process.mjs", expected.program, workspace.directory, env);
-    const [, url] = await running.shows(/^The logs are shown at (\S+)$/m);
+    const [, url] = await running.untilStdout(/^The logs are shown at (\S+)$/m);
     const client = await collect(`${url!.replace("http", "ws")}/ws/logs?replay=3`);
-    expect(await client.take(3)).toEqual(envelopes(expected, {}));
+    expect(await client.receive(3)).toEqual(envelopes(expected, {}));
     expect(await running.end()).toBe(0);
   });
 });
@@ -124,7 +124,7 @@ describe("a gateway elsewhere", () => {
       const env = { OTEL_EXPORTER_OTLP_ENDPOINT: await gateway.endpoint("OTLP/HTTP") };
       await using running = start("over-otlp.mjs", expected.program, EXAMPLES, env);
       expect(await running.ended).toBe(0);
-      expect(await client.take(3)).toEqual(envelopes(expected, { service: "orchestrator" }));
+      expect(await client.receive(3)).toEqual(envelopes(expected, { service: "orchestrator" }));
     },
   );
 });
@@ -142,9 +142,9 @@ test("a worker without a gateway of its own logs to one elsewhere", async () => 
   const client = await gateway.client();
   const env = { OTEL_EXPORTER_OTLP_ENDPOINT: await gateway.endpoint("OTLP/HTTP") };
   await using running = new Program(process.execPath, ["worker.mjs"], { cwd: EXAMPLES, env });
-  await running.shows(/^Stored as [0-9a-f-]{36}$/m);
+  await running.untilStdout(/^Stored as [0-9a-f-]{36}$/m);
   expect(await running.ended).toBe(0);
-  const received = await client.take(3);
+  const received = await client.receive(3);
   const messages = received.map(({ data }) => data.message);
   expect(new Set(messages)).toEqual(
     new Set(["High memory usage detected", "Spawning failed", "instance_spawn"]),

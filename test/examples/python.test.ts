@@ -49,7 +49,7 @@ async function streamed({ command, directory = EXAMPLES, env }: Run): Promise<re
       ...env,
     },
   });
-  return client.take(5);
+  return client.receive(5);
 }
 
 /** Where the source has the beginning of a call, counted from 1. */

@@ -89,7 +89,7 @@ function timeOf(day: string, hour: number): string {
 }
 
 /** What somebody can do who knows how hashes are made: all lines again, each with the hash that it now has to have. */
-export function rechained(files: TrailFiles): Map<string, string> {
+export function rechain(files: TrailFiles): Map<string, string> {
   let head = NO_HASH;
   const again = (line: string): string => {
     const end = line.lastIndexOf(',"hash":');

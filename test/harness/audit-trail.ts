@@ -121,7 +121,7 @@ export class AuditHarness {
 }
 
 /** What an intruder's program does that knows how hashes are made; `renumber` closes the gaps in the sequences. */
-export function rechained(
+export function rechain(
   files: ReadonlyMap<string, readonly string[]>,
   { renumber = false } = {},
 ): Map<string, string[]> {
@@ -167,7 +167,7 @@ export async function logEvents(
 }
 
 /** Lets the clock of this process stand at a morning, and answers how to move it by days. */
-export function standingClock(): (days: number) => void {
+export function freezeClock(): (days: number) => void {
   vi.useFakeTimers({ toFake: ["Date"], now: MORNING_MS });
   onTestFinished(() => void vi.useRealTimers());
   return (days) => vi.setSystemTime(MORNING_MS + days * DAY_MS);

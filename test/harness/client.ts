@@ -19,9 +19,9 @@ export interface Envelope {
 export interface Collected {
   readonly received: readonly Envelope[];
   /** Waits for so many envelopes in all, and answers exactly those. */
-  take(count: number): Promise<readonly Envelope[]>;
+  receive(count: number): Promise<readonly Envelope[]>;
   /** Waits for the one that is asked for, and answers those before it. */
-  takeUntil(isLast: (envelope: Envelope) => boolean): Promise<readonly Envelope[]>;
+  receiveUntil(isLast: (envelope: Envelope) => boolean): Promise<readonly Envelope[]>;
   close(): void;
 }
 
@@ -38,12 +38,12 @@ export async function collect(url: string): Promise<Collected> {
   });
   return {
     received,
-    take: async (count) => {
+    receive: async (count) => {
       await vi.waitFor(() => expect(received.length).toBeGreaterThanOrEqual(count), TIMEOUT_MS);
       expect(received).toHaveLength(count);
       return received;
     },
-    takeUntil: async (isLast) => {
+    receiveUntil: async (isLast) => {
       await vi.waitFor(() => expect(received.some(isLast)).toBe(true), TIMEOUT_MS);
       return received.slice(0, received.findIndex(isLast));
     },

@@ -65,9 +65,9 @@ export class CrashSite implements AsyncDisposable {
 
 /** Resolves with the gateway's address when it listens; undefined where it ends before. */
 export async function urlOf(gateway: Program): Promise<string | undefined> {
-  const says = gateway.says(LISTENING).then(([, url]) => url);
+  const listening = gateway.untilStderr(LISTENING).then(([, url]) => url);
   const ended = gateway.ended.then(() => undefined);
   // Who loses is not waited for.
-  says.catch(() => {});
-  return Promise.race([says, ended]);
+  listening.catch(() => {});
+  return Promise.race([listening, ended]);
 }

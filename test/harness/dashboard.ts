@@ -5,7 +5,7 @@ import { View, type ViewOptions } from "../dashboard/browser.ts";
 export type PanelType = "system_log" | "audit_log";
 
 /** A record as a test wants it. */
-export interface Given {
+export interface GivenRecord {
   readonly message: string;
   /** OpenTelemetry's: 5 debug, 9 info, 13 warning, 17 error, 21 critical. */
   readonly severity?: number;
@@ -51,7 +51,7 @@ export class DashboardGateway implements AsyncDisposable {
   }
 
   /** Resolves when the gateway has stored them. */
-  async post(records: readonly Given[]): Promise<void> {
+  async post(records: readonly GivenRecord[]): Promise<void> {
     const resourceLogs = records.map((record) => ({
       resource: { attributes: attributesOf({ "service.name": record.service }) },
       scopeLogs: [scopeOf(record)],
@@ -147,7 +147,7 @@ export class Dashboard implements AsyncDisposable {
   }
 
   /** The browser may complain of that. */
-  forgive(complaint: RegExp): void {
+  ignoreComplaint(complaint: RegExp): void {
     this.#forgiven.push(complaint);
   }
 
@@ -197,7 +197,7 @@ function scopeOf({
   logger = "orchestrator.server",
   attributes,
   timeMs,
-}: Given) {
+}: GivenRecord) {
   const timeUnixNano = `${timeMs ?? Date.now()}000000`;
   const body = { stringValue: message };
   const logRecord = {

@@ -14,14 +14,14 @@ interface Following {
   readonly host: Host;
   readonly journal: Journal;
   /** Its process comes to its end when it keeps something for the time after that many; never where absent. */
-  readonly keepsMax?: number;
+  readonly savesMax?: number;
 }
 
 /** An exporter that follows a journal, as in a gateway, and can end as in a crash. */
 export class FollowedExporter {
   readonly #host: Host;
   readonly #journal: Journal;
-  #keepsLeft: number;
+  #savesLeft: number;
   #exporter!: Exporter;
   #delivery!: Delivery;
   /** Rejects at its end. */
@@ -29,10 +29,10 @@ export class FollowedExporter {
   #isOver = false;
   readonly #stuck = Promise.withResolvers<void>();
 
-  private constructor({ host, journal, keepsMax = Infinity }: Following) {
+  private constructor({ host, journal, savesMax = Infinity }: Following) {
     this.#host = host;
     this.#journal = journal;
-    this.#keepsLeft = keepsMax;
+    this.#savesLeft = savesMax;
     this.#life.promise.catch(() => {});
   }
 
@@ -50,11 +50,11 @@ export class FollowedExporter {
     this.#exporter = await definition.open(definition.options.parse(options), its);
     const { type } = definition;
     const how = { type, level, journal, consumer: id, timeoutMs: 60_000, log: SILENT };
-    this.#delivery = createJournalDelivery(this.#mortal(), how);
+    this.#delivery = createJournalDelivery(this.#stoppable(), how);
   }
 
   /** Writes nothing after its end. */
-  #mortal(): Exporter {
+  #stoppable(): Exporter {
     return {
       resumeAfter: this.#exporter.resumeAfter,
       write: (batch, signal) =>
@@ -64,7 +64,7 @@ export class FollowedExporter {
   }
 
   async #keep(text: string): Promise<void> {
-    if (this.#keepsLeft-- > 0) return this.#journal.saveMemory(this.#host.id, text);
+    if (this.#savesLeft-- > 0) return this.#journal.saveMemory(this.#host.id, text);
     this.#stuck.resolve();
     return this.#life.promise;
   }
@@ -78,7 +78,7 @@ export class FollowedExporter {
   /** Nothing is written or kept any more; only what an end of the process would free, its handles, is freed. */
   async crash(): Promise<void> {
     this.#isOver = true;
-    this.#keepsLeft = 0;
+    this.#savesLeft = 0;
     this.#life.reject(new Error("injected: the process has ended"));
     await this.#delivery.close(AbortSignal.timeout(10_000));
   }

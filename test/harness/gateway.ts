@@ -101,7 +101,7 @@ export class GatewayProcess implements AsyncDisposable {
   /** Resolves with the address of a listener, without a path. */
   async endpoint(protocol: Protocol): Promise<string> {
     const line = new RegExp(`listening on (http://[^\\s/]+)\\S* \\(${protocol}`);
-    return (await this.#program.says(line))[1]!;
+    return (await this.#program.untilStderr(line))[1]!;
   }
 
   /** Connects a client that collects what comes from now on, until the test ends. */

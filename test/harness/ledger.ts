@@ -16,7 +16,7 @@ export class Ledger {
   /** Those that hold, in the order in which they were told. */
   readonly gaps: GapMessage[] = [];
   /** How often something came that was there already. */
-  repeats = 0;
+  duplicates = 0;
   resume: Resume | undefined;
   #epoch: string | undefined;
   #held: GapMessage[] = [];
@@ -29,7 +29,7 @@ export class Ledger {
     this.#isFirst = true;
   }
 
-  take(message: ServerMessage): void {
+  apply(message: ServerMessage): void {
     if ((this.#epoch === undefined) !== (message.type === "hello")) {
       throw new Error(`Not the first message, or a second one: ${JSON.stringify(message)}`);
     }
@@ -75,7 +75,7 @@ export class Ledger {
       if (sequence < (sequences[index - 1] ?? from - 1) + 1 || sequence > to) {
         throw new Error(`A sequence out of place: ${text}`);
       }
-      if (this.envelopes.has(sequence)) this.repeats++;
+      if (this.envelopes.has(sequence)) this.duplicates++;
       this.envelopes.set(sequence, envelopes[index]!);
     }
     for (const gap of this.#held) {

@@ -120,7 +120,7 @@ function jsonLines<Line>(path: string): Line[] {
 }
 
 /** The contents of a file and of its backups, the oldest first. */
-export function kept(path: string, backups: number): string[] {
+export function readRotation(path: string, backups: number): string[] {
   const older = Array.from({ length: backups }, (_, index) => `${path}.${backups - index}`);
   return [...older, path].filter((name) => existsSync(name)).map(read);
 }

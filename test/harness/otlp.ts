@@ -110,7 +110,7 @@ export async function send(url: string, body: Uint8Array, sending: Sending = {})
 }
 
 /** An upload that has sent that many bytes of its body, and holds them of a budget of 100 kB. */
-export async function heldUpload(url: string, bytes: number): Promise<ClientRequest> {
+export async function startUpload(url: string, bytes: number): Promise<ClientRequest> {
   const upload = httpRequest(`${url}/v1/logs`, {
     method: "POST",
     headers: { "Content-Type": PROTOBUF },

@@ -57,12 +57,12 @@ export class Program implements AsyncDisposable {
   }
 
   /** Resolves when stderr says it; answers the match. */
-  says(pattern: RegExp): Promise<RegExpMatchArray> {
+  untilStderr(pattern: RegExp): Promise<RegExpMatchArray> {
     return this.#found(pattern, () => this.stderr);
   }
 
   /** Resolves when stdout shows it; answers the match. */
-  shows(pattern: RegExp): Promise<RegExpMatchArray> {
+  untilStdout(pattern: RegExp): Promise<RegExpMatchArray> {
     return this.#found(pattern, () => this.stdout);
   }
 
@@ -91,7 +91,7 @@ export class Program implements AsyncDisposable {
  * Ends the test that is running, which cannot work on this machine, with what to do about it. In CI it fails: a test
  * that did not run must not look like one that passed.
  */
-export function endWithout(text: string, cause?: unknown): never {
+export function skipTest(text: string, cause?: unknown): never {
   if (process.env["CI"]) throw new Error(text, { cause });
   return TestRunner.getCurrentTest<RunnerTestCase>().context.skip(text);
 }
@@ -102,7 +102,7 @@ export async function requireProgram(name: string, debianPackage: string): Promi
     await promisify(execFile)(name, ["--version"]);
   } catch (error) {
     const text = `${name} is missing, which this test needs: npm run setup:crash, or apt-get install ${debianPackage}`;
-    endWithout(text, error);
+    skipTest(text, error);
   }
 }
 
@@ -110,11 +110,11 @@ export async function requireProgram(name: string, debianPackage: string): Promi
 export async function requirePython(module = "opentelemetry.sdk"): Promise<string> {
   const python = findPython();
   const text = `Python with ${module} is missing: npm run setup:python`;
-  if (python === undefined) endWithout(text);
+  if (python === undefined) skipTest(text);
   try {
     await promisify(execFile)(python, ["-c", `import ${module}`]);
   } catch (error) {
-    endWithout(text, error);
+    skipTest(text, error);
   }
   return python;
 }

@@ -25,7 +25,7 @@ export function encodeRecords(given: readonly Partial<LogRecord>[]): RecordBatch
 export function envelopesOf(encode: Encode, body: Uint8Array, lowest: LevelRank = 0): string[] {
   const open = new BatchBuilder();
   encode(body, open, lowest);
-  return taken(open);
+  return takeTexts(open);
 }
 
 /** The texts of the envelopes of records that are objects. */
@@ -36,11 +36,11 @@ export function envelopesOfRecords(records: readonly LogRecord[], lowest: LevelR
   for (const [index, record] of records.entries()) {
     encoder.encode(partsOfRecord(record), origin, index);
   }
-  return taken(open);
+  return takeTexts(open);
 }
 
 /** What was committed, as texts. */
-export function taken(open: BatchBuilder): string[] {
+export function takeTexts(open: BatchBuilder): string[] {
   return open
     .take()
     .flatMap((batch) =>
@@ -51,7 +51,7 @@ export function taken(open: BatchBuilder): string[] {
 }
 
 /** What was committed, as the records that it is rebuilt from. */
-export function rebuilt(open: BatchBuilder): LogRecord[] {
+export function takeRecords(open: BatchBuilder): LogRecord[] {
   return open
     .take()
     .flatMap((batch) => Array.from({ length: batch.length }, (_, index) => batch.record(index)));

@@ -46,7 +46,7 @@ export class RestartedGateway implements AsyncDisposable {
     const args = engine === "memory" ? ["--config", "memory.yaml"] : [];
     const env = { NODE_OPTIONS: `--import=${CLOCK}`, SHIFT_FILE: this.#workspace.path("shift") };
     this.#program = startCli(args, { cwd: this.#workspace.directory, env });
-    this.url = (await this.#program.says(LISTENING))[1]!;
+    this.url = (await this.#program.untilStderr(LISTENING))[1]!;
   }
 
   get stderr(): string {
@@ -115,12 +115,12 @@ export class RestartedGateway implements AsyncDisposable {
   }
 
   /** The gateway says that on stderr. */
-  says(pattern: RegExp): Promise<RegExpMatchArray> {
-    return this.#program!.says(pattern);
+  untilStderr(pattern: RegExp): Promise<RegExpMatchArray> {
+    return this.#program!.untilStderr(pattern);
   }
 
   /** What a GET answers, as JSON. */
-  async ask<Answer>(path: string): Promise<Answer> {
+  async getJson<Answer>(path: string): Promise<Answer> {
     const response = await fetch(`${this.url}${path}`);
     return (await response.json()) as Answer;
   }

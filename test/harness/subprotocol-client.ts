@@ -42,7 +42,7 @@ export class SubprotocolClient {
     ledger?: Ledger,
   ): Promise<SubprotocolClient> {
     const client = await SubprotocolClient.open(url, ledger);
-    client.say({ type: "subscribe", ...subscription });
+    client.send({ type: "subscribe", ...subscription });
     await client.until("caught_up");
     return client;
   }
@@ -52,13 +52,13 @@ export class SubprotocolClient {
     const message = JSON.parse(text) as ServerMessage;
     this.messages.push(message);
     try {
-      this.ledger.take(message);
+      this.ledger.apply(message);
     } catch (error) {
       this.fault ??= error;
     }
   }
 
-  say(message: unknown): void {
+  send(message: unknown): void {
     this.socket.send(typeof message === "string" ? message : JSON.stringify(message));
   }
 
@@ -76,7 +76,7 @@ export class SubprotocolClient {
   }
 
   /** Resolves when its position has come so far. */
-  async at(sequence: number): Promise<void> {
+  async untilSequence(sequence: number): Promise<void> {
     await this.poll(() => {
       const position = this.ledger.resume?.sequence ?? 0;
       if (position < sequence) throw new Error(`The client is at ${position}.`);

@@ -77,7 +77,7 @@ export class WebSocketHarness {
   }
 
   /** All that was appended, as one batch. */
-  whole(): Batch {
+  asBatch(): Batch {
     return new CompositeBatch(this.#batches);
   }
 
@@ -334,7 +334,7 @@ export const LARGE = "x".repeat(60_000);
 export class PagedJournal implements HostJournal {
   readonly #inner: MemoryJournal;
   readonly #memoryRecords: number;
-  readonly holes: Gap[] = [];
+  readonly gaps: Gap[] = [];
   /** What a test says of an earlier epoch: up to which sequence it is the same. */
   readonly sharedByEpoch = new Map<string, number>();
   /** How far the disk is; all the way where undefined. */
@@ -367,16 +367,16 @@ export class PagedJournal implements HostJournal {
   }
 
   /** Whole batches. */
-  refuse(from: number, to: number): void {
-    this.holes.push({ from, to, reason: "not_stored" });
+  rejectWrites(from: number, to: number): void {
+    this.gaps.push({ from, to, reason: "not_stored" });
   }
 
-  #holeAt(sequence: number): Gap | undefined {
-    return this.holes.find(({ from, to }) => from <= sequence && sequence <= to);
+  #gapAt(sequence: number): Gap | undefined {
+    return this.gaps.find(({ from, to }) => from <= sequence && sequence <= to);
   }
 
   readFrom(sequence: number): ReturnType<HostJournal["readFrom"]> {
-    if (sequence < this.oldest || this.#holeAt(sequence)) return undefined;
+    if (sequence < this.oldest || this.#gapAt(sequence)) return undefined;
     return this.#inner.readFrom(sequence);
   }
 
@@ -384,7 +384,7 @@ export class PagedJournal implements HostJournal {
     this.reads++;
     await new Promise((resolve) => setImmediate(resolve));
     const { from, order = "asc" } = query;
-    const hole = this.#holeAt(from);
+    const hole = this.#gapAt(from);
     if (hole === undefined) return this.#inner.read(query);
     const [first, last] = order === "asc" ? [from, hole.to] : [hole.from, from];
     const gap = { ...hole, from: first, to: last };

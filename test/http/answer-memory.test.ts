@@ -45,7 +45,7 @@ test(`${CLIENTS} clients that never read are limited to max_answer_bytes and dis
       http: { max_answer_bytes: ${ANSWER_BYTES_MAX}, write_timeout_seconds: 1 }, exporters: {} }`,
   });
   await using cli = startCli([], { cwd: workspace.directory });
-  const url = (await cli.says(LISTENING))[1]!;
+  const url = (await cli.untilStderr(LISTENING))[1]!;
   const messages = Array.from({ length: 300 }, () => "x".repeat(10_000));
   for (let count = 0; count < 10; count++) await postMessages(url, messages);
   const before = await numbersOf(url);

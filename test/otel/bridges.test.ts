@@ -35,7 +35,7 @@ describe("reads the logger's name from a bridge's attributes", () => {
       label: "x",
     });
     logger.error("no name");
-    const [system, audit, unnamed] = await received.take(3);
+    const [system, audit, unnamed] = await received.receive(3);
     expect(system).toMatchObject({
       type: "system_log",
       data: { logger: "orchestrator.server", level: "WARNING", message: "slow", tries: 2 },
@@ -60,7 +60,7 @@ describe("reads the logger's name from a bridge's attributes", () => {
     const root = pino({ name: "orchestrator.server" }, { write: () => {} });
     root.warn({ tries: 2 }, "slow");
     root.child({ logger: "orchestrator.audit" }).info({ event_type: "instance_spawn" }, "spawned");
-    const [system, audit] = await received.take(2);
+    const [system, audit] = await received.receive(2);
     expect(system).toMatchObject({
       type: "system_log",
       data: { logger: "orchestrator.server", level: "WARNING", message: "slow", tries: 2 },

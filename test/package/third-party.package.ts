@@ -173,7 +173,7 @@ describe("the client, from its tarball", () => {
       "client.js": CLIENT,
     });
     await using gateway = tailgate(directory);
-    const [, url] = await gateway.says(LISTENING);
+    const [, url] = await gateway.untilStderr(LISTENING);
     expect(await postMessages(url!, ["hello"])).toBe(200);
     const env = { GATEWAY: url! };
     const shown = await Program.run(process.execPath, ["client.js"], { cwd: directory, env });
@@ -209,7 +209,7 @@ describe("working plugins", () => {
       "tailgate.yaml": configuration("exporters: { file: {}, sample: { file: lines.txt } }"),
     });
     await using gateway = tailgate(directory);
-    const [, url] = await gateway.says(LISTENING);
+    const [, url] = await gateway.untilStderr(LISTENING);
     expect(await postMessages(url!, ["first", 'second\n"line"'])).toBe(200);
     expect(await linesOf(directory, "lines.txt", 2)).toEqual([
       'INFO "first"',
@@ -239,9 +239,9 @@ describe("working plugins", () => {
         });`,
     });
     await using gateway = tailgate(directory);
-    const [, url] = await gateway.says(LISTENING);
+    const [, url] = await gateway.untilStderr(LISTENING);
     expect(await postMessages(url!, ["hello"])).toBe(200);
-    await gateway.says(/ - tailgate\.exporter\.mine - INFO - got HELLO$/m);
+    await gateway.untilStderr(/ - tailgate\.exporter\.mine - INFO - got HELLO$/m);
   });
 
   test("rejects an unknown option with a suggestion", async () => {
@@ -331,11 +331,13 @@ describe("plugins that fail at run time are counted and isolated", () => {
         },`),
     });
     await using gateway = tailgate(directory);
-    const [, url] = await gateway.says(LISTENING);
+    const [, url] = await gateway.untilStderr(LISTENING);
     expect(await postMessages(url!, ["hello"])).toBe(200);
     expect(await loggedMessages(directory, 1)).toEqual(["hello"]);
-    await gateway.says(/ - WARNING - A write failed and will be retried; .*the queue is away/);
-    await gateway.says(/took hello/);
+    await gateway.untilStderr(
+      / - WARNING - A write failed and will be retried; .*the queue is away/,
+    );
+    await gateway.untilStderr(/took hello/);
     await expect
       .poll(() => component(url!, "mine"), { timeout: 5_000 })
       .toMatchObject({ received: 1, sent: 1, failed: 2, dropped: {}, trouble: null });
@@ -349,10 +351,10 @@ describe("plugins that fail at run time are counted and isolated", () => {
         ${exporter('open: () => ({ write() { throw new PermanentError("too long"); } }),')}`,
     });
     await using gateway = tailgate(directory);
-    const [, url] = await gateway.says(LISTENING);
+    const [, url] = await gateway.untilStderr(LISTENING);
     expect(await postMessages(url!, ["one", "two"])).toBe(200);
     expect(await loggedMessages(directory, 2)).toEqual(["one", "two"]);
-    await gateway.says(/ - ERROR - 2 records from sequence 1 on were dropped: too long$/m);
+    await gateway.untilStderr(/ - ERROR - 2 records from sequence 1 on were dropped: too long$/m);
     await expect
       .poll(() => component(url!, "mine"))
       .toMatchObject({ received: 2, sent: 0, failed: 2, dropped: { refused: 2 } });
@@ -366,12 +368,12 @@ describe("plugins that fail at run time are counted and isolated", () => {
       "mine.js": exporter("open: () => ({ write: () => new Promise(() => {}) }),"),
     });
     await using gateway = tailgate(directory);
-    const [, url] = await gateway.says(LISTENING);
+    const [, url] = await gateway.untilStderr(LISTENING);
     for (const message of ["one", "two", "three"]) {
       expect(await postMessages(url!, [message])).toBe(200);
     }
     expect(await loggedMessages(directory, 3)).toEqual(["one", "two", "three"]);
-    await gateway.says(
+    await gateway.untilStderr(
       / - tailgate\.exporter\.mine - WARNING - A write did not complete within 100 ms/,
     );
     expect((await component(url!, "mine")).trouble).toContain("did not complete within 100 ms");

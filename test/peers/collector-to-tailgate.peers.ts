@@ -107,7 +107,7 @@ test(
     });
     const start = async (): Promise<Program> => {
       const gateway = startCli([], { cwd: workspace.directory });
-      await gateway.says(/OTLP\/gRPC/);
+      await gateway.untilStderr(/OTLP\/gRPC/);
       return gateway;
     };
     await collector.start();

@@ -31,6 +31,6 @@ export async function startCollector(
     OTELCOL_METRICS_PORT: `${metrics}`,
     ...env,
   });
-  await collector.says(/Everything is ready/);
+  await collector.untilStderr(/Everything is ready/);
   return collector;
 }

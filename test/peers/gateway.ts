@@ -17,6 +17,6 @@ export async function startGateway(
   const config = stringify({ port: 0, log_dir: "logs", receivers, exporters });
   await workspace.write("tailgate.yaml", config);
   const program = startCli(["run"], { cwd: workspace.directory });
-  const [, url] = await program.says(/listening on (\S+) \(dashboard/);
+  const [, url] = await program.untilStderr(/listening on (\S+) \(dashboard/);
   return { program, url: url!, [Symbol.asyncDispose]: () => program[Symbol.asyncDispose]() };
 }

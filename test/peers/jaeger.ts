@@ -55,7 +55,7 @@ export async function startJaeger(workspace: Workspace): Promise<RunningJaeger> 
   const env = { OTEL_TRACES_SAMPLER: "always_off" };
   const args = settings.flatMap((setting) => ["--set", setting]);
   const program = startPeer("jaeger", args, workspace, env);
-  await program.says(/Everything is ready/);
+  await program.untilStderr(/Everything is ready/);
   return {
     otlpUrl: localUrl(otlp!),
     queryUrl: localUrl(query!),

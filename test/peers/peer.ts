@@ -4,7 +4,7 @@ import { createServer } from "node:net";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import type { Workspace } from "../harness/workspace.ts";
-import { Program, endWithout } from "../harness/program.ts";
+import { Program, skipTest } from "../harness/program.ts";
 
 /** Where test/setup-peers.sh leaves a program. */
 export function peerPath(program: string): string {
@@ -19,7 +19,7 @@ export function hasPeer(program: string): boolean {
 /** Its path; ends the test that is running where the program is missing. */
 export function requirePeer(program: string): string {
   if (hasPeer(program)) return peerPath(program);
-  return endWithout(`${program} is missing: npm run setup:peers`);
+  return skipTest(`${program} is missing: npm run setup:peers`);
 }
 
 /** Starts a program in a directory; it is killed at the end of its scope. */

@@ -48,7 +48,7 @@ async function started(program: string, command: string, ready: RegExp): Promise
   const args = ["-c", `exec env ${moved(command)}`];
   const running = new Program("bash", args, { cwd: workspace.directory, env });
   onTestFinished(() => running[Symbol.asyncDispose]());
-  await running.says(ready);
+  await running.untilStderr(ready);
 }
 
 /** A command of an example, without where its stderr goes. */
@@ -77,7 +77,7 @@ async function startGateway(args: readonly string[]): Promise<string> {
     cwd: workspace.directory,
   });
   onTestFinished(() => gateway[Symbol.asyncDispose]());
-  const [, url] = await gateway.says(/listening on (\S+) \(dashboard/);
+  const [, url] = await gateway.untilStderr(/listening on (\S+) \(dashboard/);
   return url!;
 }
 

@@ -30,12 +30,12 @@ export class TestCollector implements AsyncDisposable {
     const telemetry = "yaml:service::telemetry::metrics::level: none";
     const args = ["--config", "config.yaml", "--config", telemetry];
     this.#program = startPeer("otelcol", args, this.workspace);
-    await this.#program.says(/Everything is ready/);
+    await this.#program.untilStderr(/Everything is ready/);
   }
 
   /** Resolves when its own log has it. */
   async says(pattern: RegExp): Promise<void> {
-    await this.#program!.says(pattern);
+    await this.#program!.untilStderr(pattern);
   }
 
   get stderr(): string {

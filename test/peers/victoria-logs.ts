@@ -11,7 +11,7 @@ export async function startVictoriaLogs(workspace: Workspace, port: number): Pro
     "-retentionPeriod=9y",
   ];
   const store = startPeer("victoria-logs", args, workspace);
-  await store.says(/started server at/);
+  await store.untilStderr(/started server at/);
   return store;
 }
 

@@ -13,7 +13,7 @@ import { startTailgate } from "tailgate";
 import { Workspace } from "../harness/workspace.ts";
 import {
   gzip,
-  heldUpload,
+  startUpload,
   json,
   JSON_TYPE,
   NODE,
@@ -179,7 +179,7 @@ describe("opening and closing", () => {
     ["that has aborted already", true],
   ])("does not wait for what is in flight longer than a signal %s", async (_, before) => {
     const { url, receiver } = await openReceiver({ max_in_flight_bytes: 100_000 });
-    const slow = await heldUpload(url, 90_000);
+    const slow = await startUpload(url, 90_000);
     const failed = once(slow, "error");
     const aborted = new AbortController();
     if (before) aborted.abort();

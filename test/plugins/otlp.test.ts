@@ -378,7 +378,7 @@ describe("a refusal for good", () => {
     const path = join(sending.host.logDir, "quarantine");
     await writeFile(path, "in the way");
     await sending.log({ body: "bad" }, { body: "good" });
-    expect(await sending.trouble()).toMatch(/EEXIST|ENOTDIR/);
+    expect(await sending.lastError()).toMatch(/EEXIST|ENOTDIR/);
     expect(sending.dropped).toEqual({});
     await rm(path);
     await sending.delivery.drain(NEVER);

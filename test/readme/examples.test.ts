@@ -40,8 +40,8 @@ async function startGateway({ directory }: Workspace, port = "0"): Promise<Start
   const args = [MAIN, "run", "--port", port, "--otlp-port", "0", "--log-dir", "logs"];
   const program = new Program(process.execPath, args, { cwd: directory });
   onTestFinished(() => program[Symbol.asyncDispose]());
-  const [, otlpUrl] = await program.says(/listening on (\S+)\/v1\/logs \(OTLP\/HTTP\)/);
-  const [, url] = await program.says(/listening on (\S+) \(dashboard/);
+  const [, otlpUrl] = await program.untilStderr(/listening on (\S+)\/v1\/logs \(OTLP\/HTTP\)/);
+  const [, url] = await program.untilStderr(/listening on (\S+) \(dashboard/);
   return { program, url: url!, otlpUrl: otlpUrl! };
 }
 
@@ -100,7 +100,7 @@ test("the gateway prints at startup what the README shows", async () => {
     "tailgate.yaml": "receivers: { otlp: { grpc_port: 0 } }",
   });
   const { program, url, otlpUrl } = await startGateway(workspace);
-  const [, grpcUrl] = await program.says(/listening on (\S+) \(OTLP\/gRPC\)\n/);
+  const [, grpcUrl] = await program.untilStderr(/listening on (\S+) \(OTLP\/gRPC\)\n/);
   const shown = program.stderr
     .replaceAll(new URL(url).port, "8001")
     .replaceAll(new URL(grpcUrl!).port, "4317")
@@ -126,7 +126,7 @@ describe("records sent with curl", () => {
     const env = { ORCHESTRATOR_PORT: new URL(url).port };
     const { directory: cwd } = workspace;
     await using tail = new Program(process.execPath, [MAIN, ...words.slice(1)], { cwd, env });
-    await tail.shows(/ - orchestrator\.audit - AUDIT instance_spawn instance_id=abc-123\n/);
+    await tail.untilStdout(/ - orchestrator\.audit - AUDIT instance_spawn instance_id=abc-123\n/);
     expect(tail.stdout).toMatch(
       /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d - orchestrator\.instance_manager - WARNING - High memory usage detected memory_mb=512$/m,
     );
@@ -139,7 +139,7 @@ describe("records sent with curl", () => {
     const env = { ORCHESTRATOR_PORT: new URL(url).port };
     const args = [MAIN, ...words, "--replay", "10", "--json"];
     await using tail = new Program(process.execPath, args, { cwd: workspace.directory, env });
-    await tail.shows(/\n/);
+    await tail.untilStdout(/\n/);
     expect(tail.stdout).toMatch(/^\{"type":"system_log",.*"memory_mb":512\}\}\n$/);
   });
 
@@ -162,9 +162,9 @@ describe("in the user's own process", () => {
     const env = { ORCHESTRATOR_PORT: "0" };
     const { directory: cwd } = workspace;
     await using program = new Program(process.execPath, ["example.js"], { cwd, env });
-    const [, url] = await program.shows(/^The logs are shown at (\S+)$/m);
+    const [, url] = await program.untilStdout(/^The logs are shown at (\S+)$/m);
     const client = await collect(viewerUrl(url!, "?replay=100"));
-    const envelopes = await client.take(6);
+    const envelopes = await client.receive(6);
     expect(envelopes.map(({ data }) => [data.logger, data.level, data.message])).toEqual([
       ["orchestrator.instance_manager", "INFO", "Instance spawned successfully"],
       ["orchestrator.instance_manager", "WARNING", "High memory usage detected"],
@@ -178,7 +178,7 @@ describe("in the user's own process", () => {
       action: "instance_spawn",
       metadata: { instance_id: "abc-123", details: { role: "general" } },
     });
-    await program.shows(/^Stored as 5, [0-9a-f]{64}$/m);
+    await program.untilStdout(/^Stored as 5, [0-9a-f]{64}$/m);
     expect(await program.end()).toBe(0);
     expect(await systemLines(workspace)).toMatchObject([
       { instance_id: "abc-123" },
@@ -209,7 +209,7 @@ describe("over OTLP", () => {
     const client = await collect(viewerUrl(url));
     const env = { OTEL_EXPORTER_OTLP_ENDPOINT: otlpUrl };
     await Program.run(process.execPath, ["worker.js"], { cwd: workspace.directory, env });
-    const envelopes = await client.take(2);
+    const envelopes = await client.receive(2);
     expect(envelopes).toMatchObject([
       {
         type: "system_log",
@@ -309,9 +309,9 @@ test("the browser client shows new records and why the stream ended", async () =
   await workspace.write("client.js", source);
   await postMessages(url, ["before"]);
   await using browser = new Program(process.execPath, ["client.js"], { cwd: workspace.directory });
-  await browser.shows(/^INFO orchestrator\.server before$/m);
+  await browser.untilStdout(/^INFO orchestrator\.server before$/m);
   await postMessages(url, ["spawned"], { logger: "orchestrator.audit" });
-  await browser.shows(/^AUDIT undefined undefined$/m);
+  await browser.untilStdout(/^AUDIT undefined undefined$/m);
   expect(await program.end()).toBe(0);
   await vi.waitFor(() => expect(browser.stdout).toMatch(/^closed 1001 gateway is stopping$/m));
 });
@@ -323,12 +323,12 @@ test("the client shows history, new records and connection changes", async () =>
   await workspace.write("client.js", source);
   await postMessages(url, ["before"]);
   await using client = new Program(process.execPath, ["client.js"], { cwd: workspace.directory });
-  await client.shows(/^before$[^]*^live $/m);
+  await client.untilStdout(/^before$[^]*^live $/m);
   await postMessages(url, ["after"]);
-  await client.shows(/^after$/m);
+  await client.untilStdout(/^after$/m);
   expect(await program.end()).toBe(0);
-  await client.shows(/^waiting The gateway is stopping\.$/m);
-  await client.shows(new RegExp(`^waiting No gateway answers at ${url}\\.$`, "m"));
+  await client.untilStdout(/^waiting The gateway is stopping\.$/m);
+  await client.untilStdout(new RegExp(`^waiting No gateway answers at ${url}\\.$`, "m"));
   expect(client.stdout).not.toContain("missing");
 });
 
@@ -371,11 +371,11 @@ test("the resuming client gets the records of a gateway outage once", async () =
   await workspace.write("client.js", source);
   await postMessages(first.url, ["before"]);
   await using client = new Program(process.execPath, ["client.js"], { cwd: workspace.directory });
-  await client.shows(/^INFO orchestrator\.server before$/m);
+  await client.untilStdout(/^INFO orchestrator\.server before$/m);
   expect(await first.program.end()).toBe(0);
   const second = await startGateway(workspace, port);
   await postMessages(second.url, ["after"]);
-  await client.shows(/^INFO orchestrator\.server after$/m);
+  await client.untilStdout(/^INFO orchestrator\.server after$/m);
   expect(client.stdout).toMatch(
     /^INFO orchestrator\.server before\nINFO orchestrator\.server after\n$/,
   );

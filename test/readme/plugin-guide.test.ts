@@ -56,7 +56,7 @@ test("receiver, processor and exporter deliver lines of text to a webhook", asyn
   await using gateway = new Program(process.execPath, [MAIN, "--port", "0", "--log-dir", "logs"], {
     cwd,
   });
-  const [, url] = await gateway.says(/listening on (\S+) \(dashboard/);
+  const [, url] = await gateway.untilStderr(/listening on (\S+) \(dashboard/);
   const { status } = await fetch(`${url}/lines`, { method: "POST", body: "first\nsecond\n" });
   expect(status).toBe(204);
   await vi.waitFor(() => expect(posted).toHaveLength(1));
@@ -82,7 +82,7 @@ test("the processor masks the configured attributes", async () => {
   await using gateway = new Program(process.execPath, [MAIN, "--port", "0", "--log-dir", "logs"], {
     cwd,
   });
-  const [, url] = await gateway.says(/listening on (\S+) \(dashboard/);
+  const [, url] = await gateway.untilStderr(/listening on (\S+) \(dashboard/);
   const attributes = [
     { key: "user", value: { stringValue: "ada" } },
     { key: "password", value: { stringValue: "swordfish" } },

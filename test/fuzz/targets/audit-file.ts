@@ -6,13 +6,7 @@ import auditExporter from "../../../plugins/audit-file.ts";
 import { verify, type Verification } from "../../../src/audit/verification.ts";
 import { TailgateError } from "tailgate";
 import { batchOf } from "tailgate/testing";
-import {
-  makeTrail,
-  PUBLIC_KEY,
-  rechained,
-  type MadeTrail,
-  type TrailFiles,
-} from "../audit-trail.ts";
+import { makeTrail, PUBLIC_KEY, rechain, type MadeTrail, type TrailFiles } from "../audit-trail.ts";
 import { mutated } from "../mutation.ts";
 import type { Random } from "../random.ts";
 import type { FuzzTarget, Timed } from "../target.ts";
@@ -97,7 +91,7 @@ function changed({ files }: MadeTrail, random: Random): TrailFiles {
   for (let left = random.below(4); left > 0 && result.size > 0; left--) {
     random.pick(CHANGES)(result, random.pick([...result.keys()]), random);
   }
-  const made = random.once(4) ? rechained(result) : result;
+  const made = random.once(4) ? rechain(result) : result;
   if (random.once(8)) made.delete("checkpoints.jsonl");
   return made;
 }

@@ -16,7 +16,13 @@ import { describe, expect, test } from "vitest";
 import file from "../../../plugins/file.ts";
 import type { RecordBatch } from "../../harness/records.ts";
 import { FollowedExporter } from "../../harness/followed-exporter.ts";
-import { hostWithDirectory, kept, linesOf, messages, read } from "../../harness/log-exporters.ts";
+import {
+  hostWithDirectory,
+  readRotation,
+  linesOf,
+  messages,
+  read,
+} from "../../harness/log-exporters.ts";
 
 const MANY_BACKUPS = 1000;
 
@@ -66,7 +72,7 @@ describe("after a crash", () => {
           const last = await FollowedExporter.open(follow);
           await last.follow();
           await last.close();
-          const text = kept(path, backups).join("");
+          const text = readRotation(path, backups).join("");
           const all = written.join("");
           expect(text).toBe(backups === MANY_BACKUPS ? all : all.slice(-text.length || Infinity));
           expect(host.lines).toEqual([]);
@@ -152,7 +158,7 @@ describe("after a crash", () => {
     const last = await FollowedExporter.open(follow);
     await last.follow();
     await last.close();
-    const lines = kept(path, MANY_BACKUPS).join("").split("\n").slice(0, -1);
+    const lines = readRotation(path, MANY_BACKUPS).join("").split("\n").slice(0, -1);
     const bodies = lines.map((line) => (JSON.parse(line) as { message: string }).message);
     expect(bodies).toEqual([0, 1, 2, 3, 4, 5].flatMap((life) => [`${life}`, `${life}+`]));
     expect(host.lines).toEqual([]);
@@ -179,7 +185,7 @@ function bodyOf(size: number): string {
 }
 
 function linesIn(path: string): number {
-  return kept(path, MANY_BACKUPS).join("").split("\n").length - 1;
+  return readRotation(path, MANY_BACKUPS).join("").split("\n").length - 1;
 }
 
 /** Leaves a part of what lies behind the kept place in the newest file. */

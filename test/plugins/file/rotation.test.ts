@@ -6,7 +6,7 @@ import { describe, expect, test } from "vitest";
 import file from "../../../plugins/file.ts";
 import {
   batches,
-  kept,
+  readRotation,
   linesOf,
   messages,
   NEVER,
@@ -42,14 +42,14 @@ describe("rotation", () => {
     const [batch] = batches(bodies);
     const { exporter, path } = await openFile({ max_bytes: 400_000 });
     await exporter.write(batch!, NEVER);
-    expect(kept(path, 5)).toEqual(expectedFiles(linesOf(batch!), 400_000));
+    expect(readRotation(path, 5)).toEqual(expectedFiles(linesOf(batch!), 400_000));
   });
 
   test("gives a line that is larger than max_bytes a file of its own", async () => {
     const [batch] = batches(["1", "x".repeat(500), "3"]);
     const { exporter, path } = await openFile({ max_bytes: 300 });
     await exporter.write(batch!, NEVER);
-    expect(kept(path, 5).map((text) => text.length)).toEqual(
+    expect(readRotation(path, 5).map((text) => text.length)).toEqual(
       linesOf(batch!).map((line) => line.length),
     );
   });
@@ -109,7 +109,7 @@ describe("rotation", () => {
             written.push(...linesOf(one));
           }
           await exporter.close?.(NEVER);
-          const files = kept(join(host.logDir, options.path), backups);
+          const files = readRotation(join(host.logDir, options.path), backups);
           await host.close();
           expect(files.length).toBeGreaterThan(0);
           expect(files).toEqual(expectedFiles(written, bytesMax).slice(-1 - backups));

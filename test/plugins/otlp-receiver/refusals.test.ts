@@ -6,7 +6,7 @@ import { sendRaw } from "../../harness/http-server.ts";
 import { TailgateError } from "tailgate";
 import {
   gzip,
-  heldUpload,
+  startUpload,
   json,
   JSON_TYPE,
   NODE,
@@ -116,7 +116,7 @@ describe("a refusal", () => {
 
   it("for want of room for bodies in flight is 503 with Retry-After, and room comes back", async () => {
     const { url } = await openReceiver({ max_in_flight_bytes: 100_000 });
-    const slow = await heldUpload(url, 90_000);
+    const slow = await startUpload(url, 90_000);
     const answer = await send(url, Buffer.alloc(20_000));
     expect(answer.headers["retry-after"]).toBe("1");
     expect(statusOf(answer)).toEqual({
@@ -130,7 +130,7 @@ describe("a refusal", () => {
 
   it("for want of room leaves its room to others at once, though it is still being sent", async () => {
     const { url } = await openReceiver({ max_in_flight_bytes: 100_000 });
-    const slow = await heldUpload(url, 90_000);
+    const slow = await startUpload(url, 90_000);
     slow.write(Buffer.alloc(20_000));
     await vi.waitFor(async () => expect((await send(url, Buffer.alloc(95_000))).status).toBe(400));
     slow.on("error", () => {}).destroy();

@@ -88,7 +88,7 @@ async function arrivedAfter(treat: (socket: Socket) => void): Promise<unknown[]>
   const { port } = server.address() as { port: number };
   await using sending = await Sending.open({ endpoint: `http://127.0.0.1:${port}` });
   await sending.log({ body: "a" });
-  expect(await sending.trouble()).toContain("/v1/logs did not respond");
+  expect(await sending.lastError()).toContain("/v1/logs did not respond");
   server.close();
   await once(server, "close");
   await using peer = await Peer.open({ port });

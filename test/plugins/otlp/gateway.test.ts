@@ -4,7 +4,7 @@ import { CrashSite, urlOf } from "../../harness/crash-site.ts";
 import { BatchBuilder } from "../../../src/batch/batch-builder.ts";
 import { encodeOtlpProtobuf } from "../../../src/otlp/request-encoder.ts";
 import type { LogRecord } from "tailgate/plugin";
-import { rebuilt } from "../../harness/records.ts";
+import { takeRecords } from "../../harness/records.ts";
 import { jsonRequest, toProtobuf } from "../../encode/generated-request.ts";
 import { postMessages } from "../../harness/otlp.ts";
 import { Peer } from "./peer.ts";
@@ -54,7 +54,7 @@ test(
     const { gateway, url } = await started(site, config);
     expect(await postMessages(url, numbered(sent, sent + 40))).toBe(200);
     sent += 40;
-    await gateway.says(/A write failed and will be retried; 6\d\d records are waiting/);
+    await gateway.untilStderr(/A write failed and will be retried; 6\d\d records are waiting/);
     const metrics = await (await fetch(`${url}/metrics`)).text();
     expect(metrics).toMatch(/^tailgate_queue_records\{component="otlp",kind="exporter"\} 6\d\d$/m);
     expect(metrics).toMatch(
@@ -68,7 +68,7 @@ test(
     expect(peer.messages.filter((body) => String(body).startsWith("record"))).toEqual(
       numbered(0, sent),
     );
-    await gateway.says(/Writing works again/);
+    await gateway.untilStderr(/Writing works again/);
   },
 );
 
@@ -119,7 +119,7 @@ describe("what came over OTLP goes out as it came", () => {
         expect(response.status).toBe(200);
         const open = new BatchBuilder();
         encodeOtlpProtobuf(body, open, 0);
-        wanted.push(...rebuilt(open));
+        wanted.push(...takeRecords(open));
       }
       await vi.waitFor(
         () => expect(peer.records.length).toBeGreaterThanOrEqual(wanted.length),

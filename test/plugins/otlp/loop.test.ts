@@ -77,7 +77,7 @@ test("what waited for the exporter is not sent round before the start ends", asy
   const options = { cwd: workspace.directory };
   {
     await using gateway = startCli([], options);
-    const [, url] = await gateway.says(LISTENING);
+    const [, url] = await gateway.untilStderr(LISTENING);
     expect(await postMessages(url!, ["a", "b"])).toBe(200);
   }
   await workspace.write("tailgate.yaml", configOf(port, endpoint));
@@ -87,7 +87,7 @@ test("what waited for the exporter is not sent round before the start ends", asy
   await using peer = await Peer.open({ port });
   await workspace.write("tailgate.yaml", configOf(null, endpoint));
   await using gateway = startCli([], options);
-  await gateway.says(LISTENING);
+  await gateway.untilStderr(LISTENING);
   expect(await gateway.end()).toBe(0);
   expect(peer.messages).toEqual(["a", "b"]);
 });

@@ -53,7 +53,7 @@ describe("through a proxy", () => {
     vi.stubEnv("http_proxy", proxy.url.replace("//", "//me:secret@"));
     await using sending = await Sending.open({ endpoint: "http://collector.invalid:4318" });
     await sending.log({ body: "a" });
-    expect(await sending.trouble()).toContain(
+    expect(await sending.lastError()).toContain(
       "http://collector.invalid:4318/v1/logs responded with 502",
     );
     expect(sending.host.lines.join()).not.toContain("secret");

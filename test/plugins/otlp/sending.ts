@@ -55,7 +55,7 @@ export class Sending implements AsyncDisposable {
   }
 
   /** Resolves with the error of the last write, once one fails. */
-  trouble(): Promise<string> {
+  lastError(): Promise<string> {
     return vi.waitUntil(() => this.delivery.lastError, { interval: 5 });
   }
 

@@ -64,7 +64,7 @@ describe("over TLS", () => {
       await using peer = await Peer.open({ tls: serverOptions() });
       await using sending = await Sending.open({ endpoint: peer.url, ...options });
       await sending.log({ body: "a" });
-      expect(await sending.trouble()).toMatch(/did not respond: .*certificate/);
+      expect(await sending.lastError()).toMatch(/did not respond: .*certificate/);
       expect(peer.received).toEqual([]);
     },
   );
@@ -109,7 +109,7 @@ describe("over mutual TLS", () => {
       client_key: path("foreigner.key"),
     });
     await sending.log({ body: "a" });
-    expect(await sending.trouble()).toContain("did not respond");
+    expect(await sending.lastError()).toContain("did not respond");
     expect(peer.received).toEqual([]);
   });
 
@@ -147,7 +147,7 @@ describe("over TLS through a proxy", () => {
     expect(proxy.authorizations).toEqual([`Basic ${Buffer.from("me:secret").toString("base64")}`]);
     await using unsure = await Sending.open({ endpoint: peer.url });
     await unsure.log({ body: "c" });
-    expect(await unsure.trouble()).toMatch(/did not respond: .*certificate/);
+    expect(await unsure.lastError()).toMatch(/did not respond: .*certificate/);
   });
 
   test.each([
@@ -180,7 +180,7 @@ describe("over TLS through a proxy", () => {
     vi.stubEnv("HTTPS_PROXY", proxy.url.replace("//", "//me:secret@"));
     await using sending = await Sending.open({ endpoint: "https://collector.invalid:4318" });
     await sending.log({ body: "a" });
-    expect(await sending.trouble()).toMatch(/did not respond: .*407/);
+    expect(await sending.lastError()).toMatch(/did not respond: .*407/);
     expect(sending.host.lines.join()).not.toContain("secret");
   });
 });

@@ -15,8 +15,8 @@ describe("batches", () => {
       attributes: new Map<string, number>([["ratio", 1.5e300]]),
     }));
     harness.emit(records);
-    await everything.at(4);
-    await errors.at(4);
+    await everything.untilSequence(4);
+    await errors.untilSequence(4);
     const plain = batchOf(records);
     const bytes = numbers(0, 3).map((index) => Buffer.from(plain.bytes(index)).toString());
     expect(everything.texts.at(-1)).toBe(
@@ -34,10 +34,10 @@ describe("batches", () => {
     });
     emitMixed(harness, 30);
     emitMixed(harness, 30);
-    await client.at(60);
+    await client.untilSequence(60);
     expect(client.all("batch")).toMatchObject([{ from: 1, to: 60, envelopes: [] }]);
     harness.emit([{ body: "fatal", severityText: "FATAL" }]);
-    await client.at(61);
+    await client.untilSequence(61);
     expect(client.all("batch")[1]).toMatchObject({ from: 61, to: 61 });
   });
 
@@ -48,8 +48,8 @@ describe("batches", () => {
     emitMixed(harness, 20);
     const late = await SubprotocolClient.subscribe(harness.url(), { filter });
     harness.emit([{ body: "fatal", severityText: "FATAL" }]);
-    await early.at(21);
-    await late.at(21);
+    await early.untilSequence(21);
+    await late.untilSequence(21);
     expect(late.all("batch")).toMatchObject([{ from: 21, to: 21 }]);
     expect(early.all("batch").at(-1)!.to).toBe(21);
     expect([early.ledger.sequences, late.ledger.sequences]).toEqual([[21], [21]]);
@@ -63,8 +63,8 @@ describe("batches", () => {
     const filter = { logger, q: "level:INFO" };
     const usual = await SubprotocolClient.subscribe(harness.url(), { filter });
     harness.emit([{ body: "an event", scope: AUDIT }]);
-    await odd.at(1);
-    await usual.at(1);
+    await odd.untilSequence(1);
+    await usual.untilSequence(1);
     expect([odd.ledger.messages, usual.ledger.messages]).toEqual([[], ["an event"]]);
   });
 
@@ -73,7 +73,7 @@ describe("batches", () => {
     const client = await SubprotocolClient.subscribe(harness.url());
     const sizes = [...Array<number>(2000).fill(100), 1 << 20, ...Array<number>(5).fill(40_000)];
     harness.emit(sizes.map((size, index) => ({ body: `${index + 1} ${"x".repeat(size)}` })));
-    await client.at(sizes.length);
+    await client.untilSequence(sizes.length);
     expect(client.ledger.sequences).toEqual(numbers(1, sizes.length));
     const lengths = client.texts.map((text) => text.length);
     expect(lengths.filter((length) => length > 70_000)).toHaveLength(1);
@@ -84,7 +84,7 @@ describe("batches", () => {
     const client = await SubprotocolClient.subscribe(harness.url());
     harness.append([{ body: "late", severityText: "ERROR" }, { body: "no" }]);
     harness.emit([{ body: "now", severityText: "WARNING" }]);
-    await client.at(3);
+    await client.untilSequence(3);
     expect(client.ledger.messages).toEqual(["late", "now"]);
   });
 
@@ -93,7 +93,7 @@ describe("batches", () => {
     const plain = await Client.open(harness.url());
     const client = await SubprotocolClient.subscribe(harness.url());
     emitMixed(harness, 500);
-    await client.at(500);
+    await client.untilSequence(500);
     await vi.waitFor(() => expect(plain.texts).toHaveLength(500));
     expect(client.ledger.envelopes.get(77)).toEqual(plain.envelopes[76]);
     expect([...client.ledger.envelopes.values()]).toEqual(plain.envelopes);

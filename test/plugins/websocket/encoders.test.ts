@@ -71,11 +71,11 @@ test("a range of any records and gaps says the same after it was split into batc
           durable: 7,
         });
         const ledger = new Ledger();
-        ledger.take({ type: "hello", epoch: "x" } as ServerMessage);
+        ledger.apply({ type: "hello", epoch: "x" } as ServerMessage);
         for (const chunk of chunks) {
           const texts = textsOf(chunk.bytes);
           expect(texts).toHaveLength(chunk.frames);
-          for (const text of texts) ledger.take(JSON.parse(text) as ServerMessage);
+          for (const text of texts) ledger.apply(JSON.parse(text) as ServerMessage);
           expect(ledger.resume!.sequence).toBe(chunk.to);
           expect(texts.at(-1)!).toMatch(new RegExp(`"to":${chunk.to},`));
         }

@@ -66,7 +66,7 @@ describe("an expensive filter", () => {
     await untilReceived(cheap, 200);
     await untilReceived(expensive, 200);
     await untilReceived(again, 200);
-    await subscribed.at(200);
+    await subscribed.untilSequence(200);
     const wholeMs = harness.metric("matching_ms");
     expect(atOnceMs).toBeLessThan(wholeMs / 3);
     for (const client of [expensive, again, cheap, free]) {
@@ -95,10 +95,10 @@ describe("an expensive filter", () => {
     const harness = await startHarness();
     const client = await SubprotocolClient.subscribe(harness.url(), { filter: { q: EXPENSIVE } });
     emitLarge(harness, 100);
-    client.say({ type: "filter", filter: { q: `${EXPENSIVE} type:audit` }, version: 1 });
+    client.send({ type: "filter", filter: { q: `${EXPENSIVE} type:audit` }, version: 1 });
     await client.until("filter");
     emitLarge(harness, 20);
-    await client.at(120);
+    await client.untilSequence(120);
     const before = client.messages.findIndex(({ type }) => type === "filter");
     const last = client.messages.slice(0, before).findLast(({ type }) => type === "batch");
     const changedAt = last?.type === "batch" ? last.to : 0;
@@ -187,13 +187,13 @@ describe("a filter that cannot be matched as fast as records come", () => {
     await using cli = startCli(["tail", "--url", harness.url(), "--", EXPENSIVE]);
     await vi.waitFor(() => expect(harness.metric("clients_subscribed")).toBe(3), 20_000);
     emitLarge(harness, 300);
-    await client.at(300);
-    await cli.shows(
+    await client.untilSequence(300);
+    await cli.untilStdout(
       /--- missing: system logs .* \(The filter is too expensive: .* records\.\) ---/,
     );
     await vi.waitFor(() => expect(gapTexts).toContainEqual(expect.stringMatching(TOLD)), 20_000);
     harness.emit([{ body: LARGE }]);
-    await client.at(301);
+    await client.untilSequence(301);
     const { gaps, sequences } = client.ledger;
     expect(gaps.length).toBeGreaterThan(0);
     for (const gap of gaps) {

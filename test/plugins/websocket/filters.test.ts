@@ -20,11 +20,11 @@ describe("filters in place", () => {
     const subscription = { filter: { level: "ERROR" }, version: 1 };
     const client = await SubprotocolClient.subscribe(harness.url(), subscription);
     emitMixed(harness, 20);
-    await client.at(20);
-    client.say({ type: "filter", filter: { type: "audit_log" }, version: 2 });
+    await client.untilSequence(20);
+    client.send({ type: "filter", filter: { type: "audit_log" }, version: 2 });
     await client.until("filter", 2);
     emitMixed(harness, 20);
-    await client.at(40);
+    await client.untilSequence(40);
     expect(client.ledger.sequences).toEqual([7, 14, 30, 40]);
     expect(client.all("filter")).toEqual([
       { type: "filter", version: 1 },
@@ -35,13 +35,13 @@ describe("filters in place", () => {
   test("a filter that is not understood leaves the one before", async () => {
     const harness = await startHarness();
     const client = await SubprotocolClient.subscribe(harness.url(), { filter: { level: "ERROR" } });
-    client.say({ type: "filter", filter: { level: "LOUD" }, version: 2 });
+    client.send({ type: "filter", filter: { level: "LOUD" }, version: 2 });
     expect(await client.until("error")).toMatchObject({
       code: "FILTER_INVALID",
       message: expect.stringContaining('"level:LOUD"') as string,
     });
     emitMixed(harness, 20);
-    await client.at(20);
+    await client.untilSequence(20);
     expect(client.ledger.sequences).toEqual([7, 14]);
   });
 
@@ -49,8 +49,8 @@ describe("filters in place", () => {
     const { harness } = await startPagedHarness(30);
     emitMixed(harness, 1000);
     const client = await SubprotocolClient.open(harness.url());
-    client.say({ type: "subscribe", filter: { level: "ERROR" }, replay: 50 });
-    client.say({ type: "filter", filter: { type: "audit" }, version: 2 });
+    client.send({ type: "subscribe", filter: { level: "ERROR" }, replay: 50 });
+    client.send({ type: "filter", filter: { type: "audit" }, version: 2 });
     await client.until("caught_up");
     expect(client.ledger.sequences).toEqual(numbers(51, 100).map((tens) => 10 * tens));
   });
@@ -94,12 +94,12 @@ async function changed(
   emitMixed(harness, 300);
   const client = await SubprotocolClient.open(harness.url());
   const filters = [first];
-  client.say({ type: "subscribe", filter: first, since: 0 });
+  client.send({ type: "subscribe", filter: first, since: 0 });
   for (const { do: verb, count = 0, filter } of steps) {
     if (verb === "emit") emitMixed(harness, count, 30);
     if (verb === "turn") await nextTurn();
     if (verb === "filter") {
-      client.say({ type: "filter", filter, version: filters.length });
+      client.send({ type: "filter", filter, version: filters.length });
       filters.push(filter!);
     }
   }
@@ -108,11 +108,11 @@ async function changed(
   });
   emitMixed(harness, 7);
   const { newest } = harness.journal;
-  await client.at(newest);
+  await client.untilSequence(newest);
   const expected: number[] = [];
   let position = 0;
   let version = 0;
-  const whole = harness.whole();
+  const whole = harness.asBatch();
   for (const message of client.messages) {
     if (message.type === "filter") version = message.version;
     if (message.type !== "batch") continue;
@@ -122,5 +122,5 @@ async function changed(
     }
   }
   expect(client.ledger.sequences).toEqual(expected);
-  expect([position, version, client.ledger.repeats]).toEqual([newest, filters.length - 1, 0]);
+  expect([position, version, client.ledger.duplicates]).toEqual([newest, filters.length - 1, 0]);
 }

@@ -75,8 +75,8 @@ test.each([
   async (query, matches) => {
     const { harness, journal } = await startPagedHarness(Infinity);
     emit(harness, 1, 40);
-    journal.refuse(1, 5);
-    journal.refuse(11, 30);
+    journal.rejectWrites(1, 5);
+    journal.rejectWrites(11, 30);
     const client = await Client.open(harness.url(`?replay=1000${query}`));
     const past = [...numbers(6, 10), ...numbers(31, 40)].filter(matches);
     await shows(client, past);
@@ -151,7 +151,7 @@ describe("default_replay", () => {
       await shows(filtered, [...evens(22 - 2 * count, 20), 22]);
       await shows(none, [22]);
       await shows(one, [20, 22]);
-      for (const client of [subscriber, asked, resumed]) await client.at(21);
+      for (const client of [subscriber, asked, resumed]) await client.untilSequence(21);
       expect(firstNumbers(subscriber.ledger.messages)).toEqual([...evens(22 - 2 * count, 20), 22]);
       expect(firstNumbers(asked.ledger.messages)).toEqual([19, 20, 22]);
       expect(firstNumbers(resumed.ledger.messages)).toEqual([20, 22]);
@@ -226,7 +226,7 @@ test("a live client that falls behind over what the disk has refused goes on", a
   }
   const full = harness.journal.newest;
   emit(harness, full + 1, full + 100);
-  journal.refuse(full + 11, full + 30);
+  journal.rejectWrites(full + 11, full + 30);
   peer.read();
   await shows(peer, [...numbers(1, full + 10), ...numbers(full + 31, full + 100)]);
   expect(harness.metric("records_unavailable")).toBe(20);

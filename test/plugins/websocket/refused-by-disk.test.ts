@@ -12,22 +12,22 @@ describe("what the disk refuses", () => {
     const client = await SubprotocolClient.subscribe(harness.url());
     const errors = await SubprotocolClient.subscribe(harness.url(), { filter: { level: "ERROR" } });
     emitMixed(harness, 40);
-    await client.at(40);
+    await client.untilSequence(40);
     expect(client.ledger.resume!.durable).toBe(0);
-    journal.refuse(11, 30);
+    journal.rejectWrites(11, 30);
     journal.durableTo = 40;
     const gap = { type: "gap", from: 11, to: 30, reason: "not_stored" };
     expect(await client.until("gap")).toEqual(gap);
     expect(await errors.until("gap")).toEqual(gap);
     emitMixed(harness, 10);
-    await client.at(50);
+    await client.untilSequence(50);
     expect(client.all("gap")).toHaveLength(1);
   });
 
   test("before it was sent: a gap in its place", async () => {
     const { harness, journal } = await startPagedHarness(Infinity);
     emitMixed(harness, 40);
-    journal.refuse(11, 30);
+    journal.rejectWrites(11, 30);
     const client = await SubprotocolClient.subscribe(harness.url(), { since: 0 });
     expect(client.ledger.gaps).toEqual([{ type: "gap", from: 11, to: 30, reason: "not_stored" }]);
     expect(client.ledger.sequences).toEqual([...numbers(1, 10), ...numbers(31, 40)]);
@@ -50,14 +50,14 @@ describe("what the disk refuses", () => {
     }
     const full = harness.journal.newest;
     emitMixed(harness, 100);
-    journal.refuse(1, 20);
-    journal.refuse(full + 11, full + 30);
+    journal.rejectWrites(1, 20);
+    journal.rejectWrites(full + 11, full + 30);
     journal.durableTo = harness.journal.newest;
     // Once it is known; and not more than that.
     const sent = harness.metric("frames_sent");
     await vi.waitFor(() => expect(harness.metric("frames_sent")).toBe(sent + 1));
     client.socket.resume();
-    await client.at(harness.journal.newest);
+    await client.untilSequence(harness.journal.newest);
     expect(client.ledger.gaps.map(({ from, to }) => [from, to])).toEqual([
       [1, 20],
       [full + 11, full + 30],
@@ -69,10 +69,10 @@ describe("what the disk refuses", () => {
     journal.durableTo = 10;
     const client = await SubprotocolClient.subscribe(harness.url(), { since: 0 });
     emitMixed(harness, 40);
-    await client.at(40);
+    await client.untilSequence(40);
     client.socket.terminate();
     await vi.waitFor(() => expect(harness.metric("clients")).toBe(0));
-    journal.refuse(11, 30);
+    journal.rejectWrites(11, 30);
     journal.durableTo = 40;
     const { resume } = client.ledger;
     expect(resume).toMatchObject({ sequence: 40, durable: 10 });

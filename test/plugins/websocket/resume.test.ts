@@ -37,7 +37,7 @@ async function start(): Promise<{ gateway: GatewayProcess; stopFeeding: () => Pr
 
 /** From the first record on while there is nothing in the ledger: on a busy machine a connection can be cut before that. */
 function goOn(client: SubprotocolClient, filter: FilterQuery): void {
-  client.say({ type: "subscribe", filter, ...startOf(client.ledger) });
+  client.send({ type: "subscribe", filter, ...startOf(client.ledger) });
 }
 
 function startOf({ resume }: Ledger): Start {
@@ -74,7 +74,7 @@ async function expectWhole(
     ledger,
   );
   client.socket.terminate();
-  expect(ledger.repeats).toBe(0);
+  expect(ledger.duplicates).toBe(0);
   expect(ledger.sequences).toEqual(whole.sequences);
   const differing = whole.sequences.filter(
     (sequence) =>

@@ -27,14 +27,14 @@ describe("slow clients", () => {
       slow.socket.pause();
       for (let done = 0; done < RECORDS; done += 50) {
         emitMixed(harness, 50, 10, PADDING);
-        await healthy.at(harness.journal.newest);
+        await healthy.untilSequence(harness.journal.newest);
         expect(harness.metric("clients_unsent_bytes")).toBeLessThanOrEqual(2 * (256 << 10));
       }
       slow.socket.resume();
-      await slow.at(RECORDS);
+      await slow.untilSequence(RECORDS);
       emitMixed(harness, 20);
-      await slow.at(RECORDS + 20);
-      const { gaps, envelopes, repeats } = slow.ledger;
+      await slow.untilSequence(RECORDS + 20);
+      const { gaps, envelopes, duplicates } = slow.ledger;
       expect(gaps.length).toBeGreaterThan(0);
       expect(gaps.every(({ reason, lane }) => reason === "slow" && lane === "system_log")).toBe(
         true,
@@ -46,7 +46,7 @@ describe("slow clients", () => {
         (sequence) => isWanted(sequence) && (sequence % 10 === 0 || !isInGap(sequence)),
       );
       expect([...envelopes.keys()]).toEqual(expected);
-      expect(repeats).toBe(0);
+      expect(duplicates).toBe(0);
       const missing = numbers(1, RECORDS).filter((n) => n % 10 !== 0 && isInGap(n)).length;
       const audit =
         "type" in filter ? numbers(1, RECORDS).filter((n) => n % 10 === 0 && isInGap(n)) : [];
@@ -67,7 +67,7 @@ describe("slow clients", () => {
         await nextTurn();
       }
       slow.socket.resume();
-      await slow.at(600);
+      await slow.untilSequence(600);
       expect([slow.ledger.sequences, slow.ledger.gaps]).toEqual([numbers(1, 600), []]);
     },
   );
@@ -76,12 +76,12 @@ describe("slow clients", () => {
     const { harness } = await startPagedHarness(100);
     emitMixed(harness, 600, 10, PADDING);
     const client = await SubprotocolClient.open(harness.url());
-    client.say({ type: "subscribe", since: 0 });
-    await client.at(50);
+    client.send({ type: "subscribe", since: 0 });
+    await client.untilSequence(50);
     client.socket.pause();
     emitMixed(harness, 400, 10, PADDING);
     client.socket.resume();
-    await client.at(1000);
+    await client.untilSequence(1000);
     expect([client.ledger.sequences, client.ledger.gaps]).toEqual([numbers(1, 1000), []]);
   });
 

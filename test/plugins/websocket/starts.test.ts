@@ -39,7 +39,7 @@ describe("starts", () => {
       });
       expect(none.all("batch")).toEqual([]);
       emitMixed(harness, 10);
-      for (const client of [all, audit, more]) await client.at(1010);
+      for (const client of [all, audit, more]) await client.untilSequence(1010);
       expect([all.ledger.sequences.at(-10), audit.ledger.sequences.at(-1)]).toEqual([1001, 1010]);
     },
   );
@@ -60,7 +60,7 @@ describe("starts", () => {
     }
     const client = await SubprotocolClient.subscribe(harness.url(), { since: ms });
     harness.emit([{ body: "late and live", timestamp: start }]);
-    await client.at(harness.journal.newest);
+    await client.untilSequence(harness.journal.newest);
     expect(client.ledger.messages.at(-1)).toBe("late and live");
     expect(client.ledger.gaps).toEqual([]);
   });
@@ -121,7 +121,7 @@ describe("starts", () => {
         resume: { epoch, sequence: 300 },
       });
       emitMixed(harness, 10);
-      await current.at(310);
+      await current.untilSequence(310);
       expect(current.ledger.sequences).toEqual(numbers(301, 310));
     },
   );
@@ -192,7 +192,7 @@ async function interleaved(steps: readonly Step[], memoryRecords: number): Promi
   const connect = async (filter: FilterQuery, ledger: Ledger): Promise<SubprotocolClient> => {
     const client = await SubprotocolClient.open(harness.url(), ledger);
     const { resume } = ledger;
-    client.say({ type: "subscribe", filter, ...(resume ? { resume } : { since: 0 }) });
+    client.send({ type: "subscribe", filter, ...(resume ? { resume } : { since: 0 }) });
     return client;
   };
   for (const { do: verb, count = 0, filter } of steps) {
@@ -213,7 +213,7 @@ async function interleaved(steps: readonly Step[], memoryRecords: number): Promi
   const { newest } = harness.journal;
   expect(journal!.newest).toBe(newest);
   for (const { filter, ledger, client } of clients) {
-    await client.at(newest);
+    await client.untilSequence(newest);
     // What delivery brought late may have left memory by then.
     const skipped = ledger.gaps.map(({ from, to, reason }) => {
       expect([reason, memoryRecords]).toEqual(["slow", 30]);
@@ -222,6 +222,6 @@ async function interleaved(steps: readonly Step[], memoryRecords: number): Promi
     const wanted = numbers(1, newest)
       .filter((number) => !filter.level || number % 7 === 0)
       .filter((n) => n % 10 === 0 || !skipped.some(([from, to]) => from <= n && n <= to));
-    expect([ledger.sequences, ledger.repeats]).toEqual([wanted, 0]);
+    expect([ledger.sequences, ledger.duplicates]).toEqual([wanted, 0]);
   }
 }

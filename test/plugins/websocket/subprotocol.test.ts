@@ -47,8 +47,8 @@ describe("the handshake", () => {
     expect([harness.metric("clients"), harness.metric("clients_subscribed")]).toEqual([1, 0]);
     harness.emit(numbered(1, 3));
     expect((await RawPeer.open(harness.port)).head).toMatch(/^HTTP\/1\.1 503 /);
-    client.say({ type: "subscribe", replay: 2 });
-    await client.at(3);
+    client.send({ type: "subscribe", replay: 2 });
+    await client.untilSequence(3);
     expect(harness.metric("clients_subscribed")).toBe(1);
     expect(client.messages.map(({ type }) => type)).toEqual(["hello", "batch", "caught_up"]);
     expect(client.ledger.sequences).toEqual([2, 3]);
@@ -60,7 +60,7 @@ describe("the handshake", () => {
     const client = await SubprotocolClient.open(harness.url("?type=audit_log&replay=2"));
     await client.until("caught_up");
     expect(client.ledger.sequences).toEqual([30, 40]);
-    client.say({ type: "subscribe" });
+    client.send({ type: "subscribe" });
     expect(await client.until("error")).toMatchObject({ code: "ALREADY_SUBSCRIBED" });
     const refused = await RawPeer.open(
       harness.port,
@@ -103,13 +103,13 @@ describe("messages", () => {
   ])("%s is answered with an error, and the connection stays", async (text, code, message) => {
     const harness = await startHarness();
     const client = await SubprotocolClient.open(harness.url());
-    client.say(text);
+    client.send(text);
     expect(await client.until("error")).toEqual({
       type: "error",
       code,
       message: expect.stringMatching(message) as string,
     });
-    client.say({ type: "subscribe" });
+    client.send({ type: "subscribe" });
     await client.until("caught_up");
   });
 
@@ -132,7 +132,7 @@ describe("messages", () => {
       await nextTurn();
     }
     const versions = 30_000;
-    for (let version = 0; version < versions; version++) client.say({ type: "filter", version });
+    for (let version = 0; version < versions; version++) client.send({ type: "filter", version });
     let unsent = -1;
     while (unsent !== client.socket.bufferedAmount) {
       unsent = client.socket.bufferedAmount;
@@ -191,7 +191,7 @@ describe("messages", () => {
       { numRuns: 300 },
     );
     emitMixed(harness, 10);
-    await healthy.at(110);
+    await healthy.untilSequence(110);
     expect(healthy.ledger.sequences).toEqual(numbers(1, 110));
     expect(harness.lines).toEqual([]);
   });

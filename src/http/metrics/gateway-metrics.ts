@@ -1,18 +1,10 @@
+import type { ComponentStatus, GatewayView } from "../../gateway/status.ts";
 import { DROP_REASONS, type PluginSample } from "../../plugin/metrics.ts";
-import type {
-  AuditStatus,
-  ComponentStatus,
-  GatewayView,
-  StorageStatus,
-} from "../../gateway/status.ts";
 import { packageVersion } from "../../runtime/package.ts";
 import { gauge, type Metric } from "./metric.ts";
 
 /** A metric of each component; `read` returns undefined if it does not apply to one. */
-interface ComponentMetric {
-  readonly name: string;
-  readonly description: string;
-  readonly kind: "counter" | "gauge";
+interface ComponentMetric extends Pick<Metric, "name" | "description" | "kind"> {
   read(component: ComponentStatus): number | undefined;
 }
 
@@ -76,7 +68,6 @@ const COMPONENT_METRICS: readonly ComponentMetric[] = [
 
 /** Returns the metrics of the gateway and its components. */
 export function gatewayMetrics(view: GatewayView): Metric[] {
-  const version = packageVersion();
   return [
     ...COMPONENT_METRICS.map((metric) => componentMetric(view, metric)),
     {
@@ -95,36 +86,40 @@ export function gatewayMetrics(view: GatewayView): Metric[] {
       "Sequence of the oldest record in the journal, on disk or in memory; of the next record while it is empty.",
       () => view.oldestSequence ?? view.journal.oldest,
     ),
-    storageMetric(
-      view,
+    // Without a value while the log directory cannot be read.
+    gauge(
       "tailgate_journal_bytes",
       "Size of the journal: its files in the log directory, or its memory with engine: memory.",
-      ({ journalBytes }) => journalBytes,
+      () => view.storage?.journalBytes,
     ),
-    storageMetric(
-      view,
+    gauge(
       "tailgate_disk_free_bytes",
       "Free disk space of the log directory, for the gateway's user.",
-      ({ freeBytes }) => freeBytes,
+      () => view.storage?.freeBytes,
     ),
     gauge(
       "tailgate_journal_damage",
       "Number of times that damage to the journal was found since the start; see /api/stats.",
       () => view.journalDamage?.length ?? 0,
     ),
-    auditMetric(view, "events", "Audit events in the hash chain.", ({ chain }) => chain.count),
-    auditMetric(
-      view,
-      "sequence",
-      "Sequence number of the newest event in the hash chain; 0 before the first.",
-      ({ chain }) => chain.seq,
+    // Without a value if the journal has no hash chain.
+    gauge(
+      "tailgate_audit_events",
+      "Audit events in the hash chain.",
+      () => view.audit?.chain.count,
     ),
-    auditMetric(
-      view,
-      "checkpoint_age_seconds",
+    gauge(
+      "tailgate_audit_sequence",
+      "Sequence number of the newest event in the hash chain; 0 before the first.",
+      () => view.audit?.chain.seq,
+    ),
+    gauge(
+      "tailgate_audit_checkpoint_age_seconds",
       "Time since the newest signed checkpoint.",
-      ({ checkpoint }) =>
-        checkpoint && (view.journal.clock.now() - Date.parse(checkpoint.time)) / 1000,
+      () => {
+        const { checkpoint } = view.audit ?? {};
+        return checkpoint && (view.journal.clock.now() - Date.parse(checkpoint.time)) / 1000;
+      },
     ),
     gauge(
       "tailgate_clock_unconfirmed_seconds",
@@ -139,51 +134,16 @@ export function gatewayMetrics(view: GatewayView): Metric[] {
       "Time since the gateway started.",
       () => (Date.now() - view.startedAtMs) / 1000,
     ),
-    gauge("tailgate_build_info", "1, with the version as a label.", () => 1, { version }),
+    gauge("tailgate_build_info", "1, with the version as a label.", () => 1, {
+      version: packageVersion(),
+    }),
   ];
-}
-
-/** Returns a gauge without a value while the log directory cannot be read. */
-function storageMetric(
-  view: GatewayView,
-  name: string,
-  description: string,
-  valueOf: (storage: StorageStatus) => number | undefined,
-): Metric {
-  return {
-    name,
-    description,
-    kind: "gauge",
-    *read() {
-      const value = view.storage && valueOf(view.storage);
-      if (value !== undefined) yield { value, labels: {} };
-    },
-  };
-}
-
-/** Returns a gauge without a value if the journal has no hash chain. */
-function auditMetric(
-  view: GatewayView,
-  name: string,
-  description: string,
-  valueOf: (audit: AuditStatus) => number | undefined,
-): Metric {
-  return {
-    name: `tailgate_audit_${name}`,
-    description,
-    kind: "gauge",
-    *read() {
-      const value = view.audit && valueOf(view.audit);
-      if (value !== undefined) yield { value, labels: {} };
-    },
-  };
 }
 
 function componentMetric(view: GatewayView, metric: ComponentMetric): Metric {
   return {
+    ...metric,
     name: `tailgate_${metric.name}`,
-    description: metric.description,
-    kind: metric.kind,
     *read() {
       for (const component of view.components) {
         const value = metric.read(component);

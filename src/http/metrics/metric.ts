@@ -8,12 +8,20 @@ export function counter(name: string, description: string, read: () => number): 
   return { name, description, kind: "counter", read: () => [{ value: read(), labels: {} }] };
 }
 
-/** Returns a gauge with one value. */
+/** Returns a gauge with one value, or none while `read` returns undefined. */
 export function gauge(
   name: string,
   description: string,
-  read: () => number,
+  read: () => number | undefined,
   labels: PluginSample["labels"] = {},
 ): Metric {
-  return { name, description, kind: "gauge", read: () => [{ value: read(), labels }] };
+  return {
+    name,
+    description,
+    kind: "gauge",
+    *read() {
+      const value = read();
+      if (value !== undefined) yield { value, labels };
+    },
+  };
 }

@@ -72,14 +72,11 @@ export class Metrics {
 
 /** Returns a plugin's metric as `tailgate_<type>_<name>`; labels distinguish the components of one type. */
 function exposedMetric(metric: PluginMetric): Metric {
-  const { component, name, description, kind } = metric;
-  const [componentKind = "", ...id] = component.split("/");
-  const labels = { component: id.join("/"), kind: componentKind };
+  const [kind = "", ...id] = metric.component.split("/");
+  const labels = { component: id.join("/"), kind };
   return {
-    name: `tailgate_${id[0]}_${name}`.replaceAll(/\W/g, "_"),
-    description,
-    kind,
-    ...(metric.bounds && { bounds: metric.bounds }),
+    ...metric,
+    name: `tailgate_${id[0]}_${metric.name}`.replaceAll(/\W/g, "_"),
     *read() {
       for (const sample of metric.read())
         yield { ...sample, labels: { ...labels, ...sample.labels } };
@@ -110,37 +107,27 @@ interface CompletedRequest {
 
 /** Counts and times the requests to the main port by route. Other paths share a label, so that clients cannot create labels. */
 export class RequestMetrics {
-  readonly metrics: readonly Metric[];
-  readonly #count: (count: number, labels: Record<string, string>) => void;
-  readonly #observe: (seconds: number, labels: Record<string, string>) => void;
-  readonly #announce: (labels: Record<string, string>) => void;
-
-  constructor() {
-    const requests = counterMetric(
-      "",
-      "tailgate_http_requests",
-      "Requests to the main port, by route, method and status; WebSocket upgrades have the status 101.",
-    );
-    const durations = histogramMetric(
-      "",
-      "tailgate_http_request_duration_seconds",
-      "Time from the headers of a request to the end of its response.",
-    );
-    this.metrics = [requests.metric, durations.metric];
-    this.#count = requests.add;
-    this.#observe = durations.observe;
-    this.#announce = durations.announce;
-  }
+  readonly #requests = counterMetric(
+    "",
+    "tailgate_http_requests",
+    "Requests to the main port, by route, method and status; WebSocket upgrades have the status 101.",
+  );
+  readonly #durations = histogramMetric(
+    "",
+    "tailgate_http_request_duration_seconds",
+    "Time from the headers of a request to the end of its response.",
+  );
+  readonly metrics: readonly Metric[] = [this.#requests.metric, this.#durations.metric];
 
   /** Exposes a route before its first request. */
   announce(route: string, method: string, status: number): void {
-    this.#count(0, { route, method, status: String(status) });
-    if (status !== 101) this.#announce({ route, method });
+    this.#requests.add(0, { route, method, status: String(status) });
+    if (status !== 101) this.#durations.announce({ route, method });
   }
 
   add({ route = "other", method, status, seconds }: CompletedRequest): void {
     const labels = { route, method: METHODS.has(method) ? method : "other" };
-    this.#count(1, { ...labels, status: status === undefined ? "aborted" : String(status) });
-    if (seconds !== undefined) this.#observe(seconds, labels);
+    this.#requests.add(1, { ...labels, status: status === undefined ? "aborted" : String(status) });
+    if (seconds !== undefined) this.#durations.observe(seconds, labels);
   }
 }

@@ -1,6 +1,6 @@
 import { readdirSync } from "node:fs";
 import { monitorEventLoopDelay } from "node:perf_hooks";
-import { gauge, type Metric } from "./metric.ts";
+import { counter, gauge, type Metric } from "./metric.ts";
 
 /** How often the event loop delay is sampled. */
 const RESOLUTION_MS = 20;
@@ -8,21 +8,16 @@ const RESOLUTION_MS = 20;
 /** The event loop metrics cover the last one to two minutes, however often they are scraped. */
 const WINDOW_MS = 60_000;
 
-/** The open file descriptors of the process, on Linux. */
-const DESCRIPTORS = "/proc/self/fd";
-
 /** Metrics of the process, under the names that prom-client uses. */
 export class ProcessMetrics {
   /** Two histograms, reset alternately, one window apart. The first one has been recording for longer. */
   #loopDelays = [newLoopDelay(), newLoopDelay()] as const;
   readonly #timer = setInterval(() => this.#startWindow(), WINDOW_MS).unref();
   readonly metrics: readonly Metric[] = [
-    {
-      name: "process_cpu_seconds",
-      description: "CPU time of the process, in user and kernel mode.",
-      kind: "counter",
-      read: () => [{ value: cpuSeconds(), labels: {} }],
-    },
+    counter("process_cpu_seconds", "CPU time of the process, in user and kernel mode.", () => {
+      const { user, system } = process.cpuUsage();
+      return (user + system) / 1e6;
+    }),
     gauge(
       "process_start_time_seconds",
       "Start time of the process, in seconds since 1970.",
@@ -51,15 +46,11 @@ export class ProcessMetrics {
       "Event loop lag of the last one to two minutes, maximum.",
       () => this.#lagSeconds(this.#loopDelays[0].max),
     ),
-    {
-      name: "process_open_fds",
-      description: "Open file descriptors of the process; Linux only.",
-      kind: "gauge",
-      *read() {
-        const count = countDescriptors();
-        if (count !== undefined) yield { value: count, labels: {} };
-      },
-    },
+    gauge(
+      "process_open_fds",
+      "Open file descriptors of the process; Linux only.",
+      countDescriptors,
+    ),
   ];
 
   close(): void {
@@ -79,11 +70,6 @@ export class ProcessMetrics {
   }
 }
 
-function cpuSeconds(): number {
-  const { user, system } = process.cpuUsage();
-  return (user + system) / 1e6;
-}
-
 function newLoopDelay(): ReturnType<typeof monitorEventLoopDelay> {
   const loopDelay = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
   loopDelay.enable();
@@ -93,7 +79,7 @@ function newLoopDelay(): ReturnType<typeof monitorEventLoopDelay> {
 /** Returns the number of open file descriptors, without the one that lists them; undefined if it is unknown. */
 function countDescriptors(): number | undefined {
   try {
-    return readdirSync(DESCRIPTORS).length - 1;
+    return readdirSync("/proc/self/fd").length - 1;
   } catch {
     return undefined;
   }

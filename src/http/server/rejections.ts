@@ -1,4 +1,3 @@
-import { STATUS_CODES } from "../../plugin/http.ts";
 import type { AddressedRequest, HostLogger, Rejection } from "../../plugin/index.ts";
 import { counterMetric } from "../../plugin/metrics.ts";
 import { quotedExcerpt } from "../../wire/printable.ts";
@@ -27,49 +26,40 @@ const LINES_MAX = 20;
 const WINDOW_MS = 60_000;
 
 /** A reason may quote what the sender sent. */
-const MESSAGE_CHARACTERS_MAX = 1000;
+const REASON_CHARACTERS_MAX = 1000;
 
 /** How many pairs of protocol and status are distinguished; plugins choose them. */
 const STATUSES_MAX = 200;
 
 /** These statuses are in /metrics from the start. */
-const HTTP_STATUSES = [400, 401, 403, 404, 405, 408, 413, 415, 417, 426, 429, 431, 503];
-const GRPC_STATUSES = [
-  "INVALID_ARGUMENT",
-  "UNIMPLEMENTED",
-  "PERMISSION_DENIED",
-  "RESOURCE_EXHAUSTED",
-  "UNAVAILABLE",
-  "DEADLINE_EXCEEDED",
-  "405",
-  "415",
-  "protocol_error",
-  "connection_refused",
-];
-const WEBSOCKET_STATUSES = [400, 403, 404, 503];
-
-const INITIAL_STATUSES: readonly (readonly [
-  Rejection["protocol"],
-  readonly (number | string)[],
-])[] = [
-  ["http", HTTP_STATUSES],
-  ["grpc", GRPC_STATUSES],
-  ["websocket", WEBSOCKET_STATUSES],
-];
-
-interface LogOptions {
-  /** Logged in place of the reason. */
-  readonly message?: string;
-  readonly socket?: AddressedRequest["socket"];
-}
+const INITIAL_STATUSES: Readonly<Record<Rejection["protocol"], readonly (number | string)[]>> = {
+  http: [400, 401, 403, 404, 405, 408, 413, 415, 417, 426, 429, 431, 503],
+  grpc: [
+    "INVALID_ARGUMENT",
+    "UNIMPLEMENTED",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "UNAVAILABLE",
+    "DEADLINE_EXCEEDED",
+    "405",
+    "415",
+    "protocol_error",
+    "connection_refused",
+  ],
+  websocket: [400, 403, 404, 503],
+};
 
 /**
  * Counts rejected requests by status, and logs each with its sender and the reason. Equal lines are logged once a minute.
  */
 export class Rejections {
-  readonly metric: Metric;
+  readonly #counter = counterMetric(
+    "",
+    "tailgate_requests_rejected",
+    "Rejected requests, by protocol and status.",
+  );
+  readonly metric: Metric = this.#counter.metric;
   readonly #log: HostLogger;
-  readonly #count: (count: number, labels: { protocol: string; status: string }) => void;
   readonly #counted = new WeakSet<AddressedRequest>();
   readonly #logged = new WeakSet<AddressedRequest>();
   readonly #statuses = new Set<string>();
@@ -78,14 +68,7 @@ export class Rejections {
 
   constructor(log: HostLogger) {
     this.#log = log;
-    const { metric, add } = counterMetric(
-      "",
-      "tailgate_requests_rejected",
-      "Rejected requests, by protocol and status.",
-    );
-    this.metric = metric;
-    this.#count = add;
-    for (const [protocol, statuses] of INITIAL_STATUSES) {
+    for (const [protocol, statuses] of Object.entries(INITIAL_STATUSES)) {
       for (const status of statuses) this.#countBy(protocol, String(status), 0);
     }
   }
@@ -93,7 +76,7 @@ export class Rejections {
   /** Counts and logs a request, once. Pass `socket` for a request that has ended, which no longer has its own. */
   add(request: AddressedRequest, rejection: Rejection, socket = request.socket): void {
     this.count(request, rejection);
-    this.log(request, rejection, { socket });
+    this.log(request, rejection, socket);
   }
 
   /** Counts a request without logging it. */
@@ -111,22 +94,22 @@ export class Rejections {
   log(
     request: AddressedRequest,
     { status, reason }: Omit<Rejection, "protocol">,
-    { message = reason, socket = request.socket }: LogOptions = {},
+    socket = request.socket,
   ): void {
     if (this.#logged.has(request)) return;
     this.#logged.add(request);
-    this.#write(String(status), message, `Rejected with ${status}: ${senderOf(request, socket)}.`);
+    this.#write(String(status), reason, `Rejected with ${status}: ${senderOf(request, socket)}.`);
   }
 
   /** The log groups lines by their first part, the reason. */
-  #write(status: string, message: string, detail: string): void {
+  #write(status: string, reason: string, detail: string): void {
     const nowMs = performance.now();
     if (nowMs - this.#linesSinceMs >= WINDOW_MS) {
       this.#lines.clear();
       this.#linesSinceMs = nowMs;
     }
     const lines = this.#lines.get(status) ?? new Set();
-    const sentence = sentenceOf(message);
+    const sentence = sentenceOf(reason);
     const line = `${sentence} ${detail}`;
     if (lines.size >= LINES_MAX || lines.has(line)) return;
     this.#lines.set(status, lines.add(line));
@@ -134,18 +117,18 @@ export class Rejections {
   }
 
   #countBy(protocol: string, status: string, count: number): void {
-    const statuses = this.#statuses;
-    if (statuses.size < STATUSES_MAX) statuses.add(`${protocol} ${status}`);
-    const isKnown = statuses.has(`${protocol} ${status}`);
-    this.#count(count, { protocol, status: isKnown ? status : "other" });
+    const key = `${protocol} ${status}`;
+    if (this.#statuses.size < STATUSES_MAX) this.#statuses.add(key);
+    const isKnown = this.#statuses.has(key);
+    this.#counter.add(count, { protocol, status: isKnown ? status : "other" });
   }
 }
 
-function sentenceOf(message: string): string {
-  if (message.length > MESSAGE_CHARACTERS_MAX) {
-    return `${message.slice(0, MESSAGE_CHARACTERS_MAX).toWellFormed()}... (truncated)`;
+function sentenceOf(reason: string): string {
+  if (reason.length > REASON_CHARACTERS_MAX) {
+    return `${reason.slice(0, REASON_CHARACTERS_MAX).toWellFormed()}... (truncated)`;
   }
-  return message.endsWith(".") ? message : `${message}.`;
+  return reason.endsWith(".") ? reason : `${reason}.`;
 }
 
 /** Describes a sender, without the query, which may hold secrets. Quoted, so that it cannot imitate the gateway's text. */
@@ -158,9 +141,4 @@ function senderOf(
   const agent =
     userAgent === undefined ? "no user agent" : `user agent ${quotedExcerpt(userAgent)}`;
   return `${target}from ${socket?.remoteAddress ?? "an unknown address"}, ${agent}`;
-}
-
-/** Returns the reason of a response that does not say more than its status. */
-export function statusText(status: number): string {
-  return `${STATUS_CODES[status] ?? `Status ${status}`}.`;
 }

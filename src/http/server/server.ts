@@ -3,7 +3,7 @@ import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import { HTTP_DEFAULTS, type HttpConfig } from "../../config/config.ts";
 import type { GatewayView } from "../../gateway/status.ts";
-import { createServer } from "../../plugin/http.ts";
+import { createServer, STATUS_CODES } from "../../plugin/http.ts";
 import type {
   AddressedRequest,
   HostHttp,
@@ -25,7 +25,7 @@ import { Connections } from "./connections.ts";
 import { dashboardEndpoints, dashboardPaths } from "./dashboard.ts";
 import { Guard, urlHost, originForm, pathOf } from "./guard.ts";
 import { HEALTH_PATH, liveness, READINESS_PATH, readiness } from "./health.ts";
-import { Rejections, statusText } from "./rejections.ts";
+import { Rejections } from "./rejections.ts";
 import { ResponseBudget } from "./response-budget.ts";
 import {
   findRoute,
@@ -160,7 +160,7 @@ export class HttpServer {
     const notReady = (): string | undefined => (this.#stopping ? "stopping" : view.notReady);
     this.#longPolling = new LongPolling(view.journal);
     const queue = new SearchQueue(this.#limits);
-    const parts = [this.#connections, this.#budget, queue, this.#longPolling];
+    const parts = [this.#connections, this.#budget, queue, this.#longPolling, this.#requests];
     const metrics = [...parts.flatMap((part) => part.metrics), ...this.#ownMetrics()];
     this.#metrics = new Metrics(view, metrics, log);
     const searches = new JournalSearches(view.journal, queue);
@@ -174,11 +174,8 @@ export class HttpServer {
       this.#metrics.endpoint,
     ];
     this.#announce(endpoints.map(({ path }) => path));
-    this.#application = createApplication(endpoints, {
-      budget: this.#budget,
-      log,
-      rejections: this.#rejections,
-    });
+    const options = { budget: this.#budget, log, rejections: this.#rejections };
+    this.#application = createApplication(endpoints, options);
   }
 
   /** Exposes the routes in /metrics before their first request. */
@@ -197,7 +194,6 @@ export class HttpServer {
     const suppressed =
       "Lines of the gateway's log that were suppressed because there were too many.";
     return [
-      ...this.#requests.metrics,
       this.#rejections.metric,
       counter("tailgate_http_requests_refused", rejected, () => this.#rejected),
       counter("tailgate_log_lines_suppressed", suppressed, suppressedLines),
@@ -276,8 +272,9 @@ export class HttpServer {
     this.#requests.add({ route: this.#routeName(path), method: request.method!, status, seconds });
     if (status === undefined || !isRejection(status) || isHealthCheck(path)) return;
     if (this.#rejections.isCounted(request)) return;
-    const rejection = { protocol: "http", status, reason: statusText(status) } as const;
-    this.#rejections.add(request, rejection, socket);
+    // The response does not say more than its status.
+    const reason = `${STATUS_CODES[status] ?? `Status ${status}`}.`;
+    this.#rejections.add(request, { protocol: "http", status, reason }, socket);
   }
 
   #countUpgrade(request: IncomingMessage, status: number, reason: string | undefined): void {
@@ -326,8 +323,7 @@ export class HttpServer {
     if (rejection === undefined) return undefined;
     this.#rejected++;
     const { status, text } = rejection;
-    const message = `A request was rejected. ${text}`;
-    this.#rejections.log(request, { status, reason: text }, { message });
+    this.#rejections.log(request, { status, reason: `A request was rejected. ${text}` });
     return rejection;
   }
 

@@ -11,6 +11,9 @@ export const HISTORY_PATH = "/api/logs";
 
 const NDJSON_TYPE = "application/x-ndjson";
 
+const JSON_ARRAY = { between: ",", after: "" };
+const LINES = { between: "", after: "\n" };
+
 /**
  * GET /api/logs: the records of the journal that match a filter, one page at a time. A page may have fewer records than
  * `limit`, even none, and still a next cursor: the search has reached its limit and continues with the next request.
@@ -46,8 +49,10 @@ export function history(
       const gaps = [...(lost ? [lost] : []), ...result.gaps].map(gapJson);
       const cursor = result.next === undefined ? null : cursorText(epoch, result.next);
       const response = { epoch, page, gaps, cursor };
-      if (format === LINES) respondWithLines(context, response);
-      else respondWithJson(context, response);
+      const { length, content } =
+        format === LINES ? linesBody(context, response) : jsonBody(context, response);
+      context.body = content;
+      context.length = length;
     },
   };
 }
@@ -69,26 +74,21 @@ interface HistoryResponse {
   readonly cursor: string | null;
 }
 
-const JSON_ARRAY = { between: ",", after: "" };
-const LINES = { between: "", after: "\n" };
+type PageBody = ReturnType<RecordPage["body"]>;
 
-function respondWithJson(context: Context, { epoch, page, gaps, cursor }: HistoryResponse): void {
-  const head = `{"epoch":${JSON.stringify(epoch)},"records":[`;
-  const tail = `],"gaps":${JSON.stringify(gaps)},"next_cursor":${JSON.stringify(cursor)}}`;
+function jsonBody(context: Context, { epoch, page, gaps, cursor }: HistoryResponse): PageBody {
   context.type = "application/json";
-  setBody(context, page.body(head, tail));
+  return page.body(
+    `{"epoch":${JSON.stringify(epoch)},"records":[`,
+    `],"gaps":${JSON.stringify(gaps)},"next_cursor":${JSON.stringify(cursor)}}`,
+  );
 }
 
 /** Epoch, gaps and cursor are headers: a reader of lines need not know about them. */
-function respondWithLines(context: Context, { epoch, page, gaps, cursor }: HistoryResponse): void {
+function linesBody(context: Context, { epoch, page, gaps, cursor }: HistoryResponse): PageBody {
   context.type = NDJSON_TYPE;
   context.set("X-Epoch", epoch);
   if (gaps.length > 0) context.set("X-Gaps", JSON.stringify(gaps));
   if (cursor !== null) context.set("X-Next-Cursor", cursor);
-  setBody(context, page.body("", ""));
-}
-
-function setBody(context: Context, { length, content }: ReturnType<RecordPage["body"]>): void {
-  context.body = content;
-  context.length = length;
+  return page.body("", "");
 }

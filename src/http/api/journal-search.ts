@@ -79,8 +79,8 @@ export class JournalSearches {
     const { ascending } = search;
     const start = ascending ? search.from : Math.min(search.from, newest);
     const progress = new SearchProgress(search, { sink, socket }, start);
-    await this.#searchInTurn(progress, search, newest);
-    if (wait) await this.#waitForResult(progress, search, { wait, epoch });
+    await this.#searchInTurn(progress, newest);
+    if (wait) await this.#waitForResult(progress, wait, epoch);
     const { next, gaps } = progress;
     const hasMore = ascending ? wait || next <= this.#journal.newest : next >= 1;
     const [from, to] = ascending ? [start, next - 1] : [next + 1, start];
@@ -88,17 +88,13 @@ export class JournalSearches {
   }
 
   /** A new epoch ends the search: the response reports the range in the epoch in which it was searched. */
-  async #waitForResult(
-    progress: SearchProgress,
-    search: JournalSearch,
-    { wait, epoch }: { wait: LongPoll; epoch: string },
-  ): Promise<void> {
+  async #waitForResult(progress: SearchProgress, wait: LongPoll, epoch: string): Promise<void> {
     const journal = this.#journal;
     while (progress.isEmpty && !progress.isOver && journal.epoch === epoch) {
-      if (wait.isOver) return;
+      if (wait.signal.aborted) return;
       // The event loop does not turn between this check and waiting, so no record can arrive unnoticed.
       if (progress.next <= journal.newest) {
-        await this.#searchInTurn(progress, search, journal.newest, true);
+        await this.#searchInTurn(progress, journal.newest, true);
       } else if (!(await wait.forRecords())) return;
     }
   }
@@ -106,21 +102,25 @@ export class JournalSearches {
   /** Runs as one of the searches that the queue allows; a request that only waits is not one of them. */
   async #searchInTurn(
     progress: SearchProgress,
-    search: JournalSearch,
     newest: number,
     isContinued = false,
   ): Promise<void> {
-    if (!isUnfinished(progress, search, newest)) return;
-    const run = (): Promise<void> => this.#search(progress, search, newest);
+    if (progress.hasReached(newest)) return;
+    const run = (): Promise<void> => this.#search(progress, newest);
     await this.#queue.run(progress.socket, run, isContinued);
   }
 
-  async #search(progress: SearchProgress, search: JournalSearch, newest: number): Promise<void> {
-    const { ascending } = search;
-    const { sinceMs, untilMs } = timeRange(search);
-    const query = { order: ascending ? "asc" : "desc", type: search.filter.type } as const;
-    while (isUnfinished(progress, search, newest)) {
-      const page = await this.#read({ ...query, from: progress.next, sinceMs, untilMs }, progress);
+  async #search(progress: SearchProgress, newest: number): Promise<void> {
+    const { ascending, filter, since, until } = progress.search;
+    // The journal's time index has a resolution of milliseconds.
+    const query = {
+      order: ascending ? "asc" : "desc",
+      type: filter.type,
+      sinceMs: since === undefined ? undefined : Date.parse(since),
+      untilMs: until === undefined ? undefined : Date.parse(until) + 1,
+    } as const;
+    while (!progress.hasReached(newest)) {
+      const page = await this.#read({ ...query, from: progress.next }, progress);
       if (page.to >= page.from) await progress.searchPage(page);
       else if (ascending) return delay(UNREADABLE_DELAY_MS);
       else progress.next = 0;
@@ -142,7 +142,7 @@ class SearchProgress {
   readonly gaps: Gap[] = [];
   /** The connection of the client. */
   readonly socket: Socket;
-  readonly #search: JournalSearch;
+  readonly search: JournalSearch;
   readonly #sink: MatchSink;
   readonly #slice = new TimeSlice();
   #effort = 0;
@@ -155,7 +155,7 @@ class SearchProgress {
     { sink, socket }: { sink: MatchSink; socket: Socket },
     next: number,
   ) {
-    this.#search = search;
+    this.search = search;
     this.#sink = sink;
     this.socket = socket;
     this.next = next;
@@ -175,6 +175,11 @@ class SearchProgress {
     );
   }
 
+  /** True if the search is over or has passed this sequence, the last one of an ascending search. */
+  hasReached(newest: number): boolean {
+    return this.isOver || (this.search.ascending ? this.next > newest : this.next < 1);
+  }
+
   /** Adds what it cost to read the page from disk. */
   addReadEffort({ records }: JournalPage): void {
     this.#effort += READ_EFFORT + (records?.byteLength ?? 0) / BYTES_PER_EFFORT;
@@ -187,21 +192,23 @@ class SearchProgress {
     this.#effort += PAGE_EFFORT;
     if (this.#slice.isOver(PAGE_EFFORT)) await this.#slice.yield();
     await this.#searchRecords(page.records, end);
-    const { ascending } = this.#search;
+    const { ascending } = this.search;
     const [from, to] = ascending ? [start, this.next - 1] : [this.next + 1, start];
-    for (const gap of inOrder(page.gaps, ascending)) this.#addGap(clip(gap, from, to));
+    for (const gap of inOrder(page.gaps, ascending)) {
+      this.#addGap({ ...gap, from: Math.max(gap.from, from), to: Math.min(gap.to, to) });
+    }
   }
 
   /** Returns the first sequence after the page, or after those of its gaps that fit into a response. */
   #endOf({ from, to, gaps }: JournalPage): number {
-    const { ascending } = this.#search;
+    const { ascending } = this.search;
     const tooMany = inOrder(gaps, ascending)[GAPS_MAX - this.gaps.length];
     if (ascending) return Math.min(to + 1, tooMany?.from ?? Infinity);
     return Math.max(from - 1, tooMany?.to ?? -Infinity);
   }
 
   async #searchRecords(batch: Batch | undefined, end: number): Promise<void> {
-    const { ascending } = this.#search;
+    const { ascending } = this.search;
     const length = batch?.length ?? 0;
     for (let step = 0; step < length; step++) {
       const index = ascending ? step : length - 1 - step;
@@ -215,11 +222,12 @@ class SearchProgress {
         if (this.#slice.isOver(effort) && !(await this.#yield())) return;
         const matches =
           effort <= MATCH_EFFORT_AT_ONCE
-            ? this.#search.filter.matches(batch!, index)
+            ? this.search.filter.matches(batch!, index)
             : await this.#matchesInSteps(batch!, index, effort);
-        if (matches && !this.#add(batch!, index)) {
+        if (matches) {
           this.next = sequence;
-          return;
+          if (!this.#sink.add(batch!, index)) return;
+          this.#hasRecords = true;
         }
       }
       this.next = sequence + (ascending ? 1 : -1);
@@ -235,35 +243,27 @@ class SearchProgress {
   }
 
   #isInTime(batch: Batch, index: number): boolean {
-    const { since, until } = this.#search;
+    const { since, until } = this.search;
     if (since === undefined && until === undefined) return true;
     const timestamp = batch.timestamp(index);
-    return (
-      !(since !== undefined && timestamp < since) && !(until !== undefined && timestamp >= until)
-    );
+    return (since ?? "") <= timestamp && (until === undefined || timestamp < until);
   }
 
   #matchEffort(batch: Batch, index: number): number {
     const bytes = batch.size(index);
-    const { filter } = this.#search;
+    const { filter } = this.search;
     const parseEffort = this.#sink.readsEnvelopes ? PARSE_EFFORT_PER_BYTE * bytes : 0;
     return Math.max(MATCH_EFFORT_MIN, filter.effort(bytes) + parseEffort);
   }
 
   async #matchesInSteps(batch: Batch, index: number, effort: number): Promise<boolean> {
-    const { terms } = this.#search.filter;
+    const { terms } = this.search.filter;
     const record = heldRecord(batch, index);
     for (const term of terms) {
       if (!term.matches(record, index)) return false;
       if (this.#slice.isOver(effort / terms.length)) await this.#slice.yield();
     }
     return true;
-  }
-
-  #add(batch: Batch, index: number): boolean {
-    const isAdded = this.#sink.add(batch, index);
-    this.#hasRecords ||= isAdded;
-    return isAdded;
   }
 
   /** Merges adjacent gaps of the same kind. */
@@ -280,26 +280,6 @@ class SearchProgress {
     const [from, to] = [Math.min(other.from, gap.from), Math.max(other.to, gap.to)];
     this.gaps[index] = { ...other, from, to };
   }
-}
-
-function isUnfinished(
-  progress: SearchProgress,
-  { ascending }: JournalSearch,
-  newest: number,
-): boolean {
-  return !progress.isOver && (ascending ? progress.next <= newest : progress.next >= 1);
-}
-
-/** The journal's time index has a resolution of milliseconds. */
-function timeRange({ since, until }: JournalSearch): Pick<JournalQuery, "sinceMs" | "untilMs"> {
-  return {
-    sinceMs: since === undefined ? undefined : Date.parse(since),
-    untilMs: until === undefined ? undefined : Date.parse(until) + 1,
-  };
-}
-
-function clip(gap: Gap, from: number, to: number): Gap {
-  return { ...gap, from: Math.max(gap.from, from), to: Math.min(gap.to, to) };
 }
 
 function inOrder<Item>(items: readonly Item[], ascending: boolean): readonly Item[] {
@@ -324,9 +304,11 @@ export function resolveCursor(
   const seen = ascending ? sequence - 1 : sequence;
   const shared = journal.sharedUpTo(epoch, seen);
   if (shared === undefined) {
-    const why =
-      "This journal does not know the cursor's epoch: the cursor is from another journal.";
-    throw new HttpError(410, "CURSOR_GONE", `${why} Start again without a cursor.`);
+    throw new HttpError(
+      410,
+      "CURSOR_GONE",
+      "This journal does not know the cursor's epoch: the cursor is from another journal. Start again without a cursor.",
+    );
   }
   if (ascending) return { from: shared + 1 };
   if (shared === seen) return { from: shared };

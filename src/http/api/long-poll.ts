@@ -3,6 +3,14 @@ import type { WatchedJournal } from "../../journal/journal.ts";
 import { clearTimeout, setTimeout } from "../../runtime/timers.ts";
 import { counter, gauge, type Metric } from "../metrics/metric.ts";
 
+/** The waiting time of one request. */
+export interface LongPoll {
+  /** Aborts when the time is over or the client leaves. */
+  readonly signal: AbortSignal;
+  /** Resolves with true when the journal has grown, and with false when the request has to be answered. */
+  forRecords(): Promise<boolean>;
+}
+
 /** How many requests may wait; more are answered at once with what there is. */
 const WAITING_MAX = 100;
 
@@ -27,7 +35,16 @@ export class LongPolling {
 
   /** Starts the waiting time of a request. */
   start(waitMs: number, response: ServerResponse): LongPoll {
-    return new LongPoll(waitMs, response, (signal) => this.#waitForGrowth(signal));
+    const ended = new AbortController();
+    if (waitMs === 0) ended.abort();
+    const timer = setTimeout(() => ended.abort(), waitMs);
+    // Emitted after every response, and when the client leaves.
+    response.once("close", () => {
+      clearTimeout(timer);
+      ended.abort();
+    });
+    const { signal } = ended;
+    return { signal, forRecords: () => this.#waitForGrowth(signal) };
   }
 
   async #waitForGrowth(signal: AbortSignal): Promise<boolean> {
@@ -55,35 +72,5 @@ export class LongPolling {
     this.#isClosed = true;
     this.#unwatch();
     this.#releaseAll(false);
-  }
-}
-
-/** The waiting time of one request. It ends when the client leaves. */
-export class LongPoll {
-  readonly #ended = new AbortController();
-  readonly #waitForGrowth: (signal: AbortSignal) => Promise<boolean>;
-
-  constructor(
-    waitMs: number,
-    response: ServerResponse,
-    waitForGrowth: (signal: AbortSignal) => Promise<boolean>,
-  ) {
-    this.#waitForGrowth = waitForGrowth;
-    if (waitMs === 0) this.#ended.abort();
-    const timer = setTimeout(() => this.#ended.abort(), waitMs);
-    // Emitted after every response, and when the client leaves.
-    response.once("close", () => {
-      clearTimeout(timer);
-      this.#ended.abort();
-    });
-  }
-
-  get isOver(): boolean {
-    return this.#ended.signal.aborted;
-  }
-
-  /** Resolves with true when the journal has grown, and with false when the request has to be answered. */
-  forRecords(): Promise<boolean> {
-    return this.#waitForGrowth(this.#ended.signal);
   }
 }

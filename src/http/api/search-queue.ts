@@ -107,16 +107,12 @@ export class SearchQueue {
       last = { queue, index };
     }
     this.#rejected++;
-    const error = this.#busy();
+    const text = `${this.#running} searches of the journal are running and ${this.#queued} are waiting. Try again in ${RETRY_AFTER_SECONDS} s.`;
+    const error = new HttpError(503, "SEARCHES_BUSY", text, RETRY_AFTER_SECONDS);
     if (last === undefined) throw error;
     const [rejected] = last.queue.splice(last.index, 1);
     this.#queued--;
     rejected!.reject(error);
-  }
-
-  #busy(): HttpError {
-    const text = `${this.#running} searches of the journal are running and ${this.#queued} are waiting. Try again in ${RETRY_AFTER_SECONDS} s.`;
-    return new HttpError(503, "SEARCHES_BUSY", text, RETRY_AFTER_SECONDS);
   }
 
   #startNext(): void {

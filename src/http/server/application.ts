@@ -48,11 +48,9 @@ export function createApplication(
   options: ApplicationOptions,
 ): RouteHandler {
   let application: Promise<RouteHandler> | undefined;
-  return async function serveApplication(request, response) {
-    application ??= createKoa(endpoints, options);
-    await (
-      await application
-    )(request, response);
+  return async (request, response) => {
+    const serveRequest = await (application ??= createKoa(endpoints, options));
+    await serveRequest(request, response);
   };
 }
 
@@ -64,18 +62,14 @@ async function createKoa(
   const { default: Koa } = await import("koa");
   const application = new Koa();
   // Middleware errors are handled below; the only ones left are those of sockets that break during a write.
-  application.on("error", ignoreError);
-  application.use(setSecurityHeaders);
+  application.on("error", () => {});
+  application.use((context, next) => {
+    context.set(SECURITY_HEADERS);
+    return next();
+  });
   application.use(handleErrors(log, rejections));
   application.use(serve(new Map(endpoints.map((endpoint) => [endpoint.path, endpoint])), budget));
   return application.callback();
-}
-
-function ignoreError(): void {}
-
-function setSecurityHeaders(context: Context, next: Next): Promise<void> {
-  context.set(SECURITY_HEADERS);
-  return next();
 }
 
 function handleErrors(log: HostLogger, rejections: Rejections) {

@@ -30,9 +30,6 @@ const HOSTLESS_PATHS: ReadonlySet<string> = new Set([HEALTH_PATH, READINESS_PATH
 /** The values of `Sec-Fetch-Site` for requests made by pages of other origins. */
 const OTHER_SITES: ReadonlySet<string> = new Set(["cross-site", "same-site"]);
 
-/** Links from other sites may open the dashboard: it is a static page without records. */
-const DASHBOARD_PATH = "/";
-
 interface Authority {
   readonly name: string;
   /** Undefined if the text has none. */
@@ -103,13 +100,9 @@ export class Guard {
     if (authority === undefined) return false;
     const { name, port } = authority;
     if (this.#ownNames.has(name)) return true;
-    return this.#allowed.some(
-      (entry) =>
-        entry.name === name &&
-        (entry.port === undefined ||
-          entry.port === port ||
-          (port === undefined && isSchemePort(entry.port))),
-    );
+    // Browsers omit the port of the scheme.
+    const ports = new Set([undefined, ...(port === undefined ? SCHEME_PORTS.values() : [port])]);
+    return this.#allowed.some((entry) => entry.name === name && ports.has(entry.port));
   }
 
   /** `address`: where the request was sent. Without a port, the page's port is that of its scheme or of the listener. */
@@ -134,12 +127,9 @@ export class Guard {
 
 /** Node retains only the first of several Host headers. HTTP/2 requests have no raw headers here. */
 function hostCount({ rawHeaders = [] }: AddressedRequest): number {
-  let count = 0;
-  for (let index = 0; index < rawHeaders.length; index += 2) {
-    const name = rawHeaders[index]!;
-    if (name.length === 4 && name.toLowerCase() === "host") count++;
-  }
-  return count;
+  return rawHeaders.filter(
+    (text, index) => index % 2 === 0 && text.length === 4 && text.toLowerCase() === "host",
+  ).length;
 }
 
 function isProbe({ httpVersion, url = "" }: AddressedRequest): boolean {
@@ -152,15 +142,11 @@ function crossSiteRejection(request: AddressedRequest): RouteRefusal | undefined
   const isCrossSite = site?.split(",").some((value) => OTHER_SITES.has(value.trim().toLowerCase()));
   if (!isCrossSite) return undefined;
   const isLink = mode === "navigate" && request.headers["sec-fetch-dest"] === "document";
-  if (isLink && isReadMethod(request.method) && pathOf(request.url ?? "") === DASHBOARD_PATH) {
-    return undefined;
-  }
+  const isRead = request.method === "GET" || request.method === "HEAD";
+  // The dashboard is a static page without records.
+  if (isLink && isRead && pathOf(request.url ?? "") === "/") return undefined;
   const text = `A page of another site made the request (Sec-Fetch-Site ${JSON.stringify(site)}), and it has no Origin header. Pages whose origin is in allowed_hosts can use fetch.`;
   return { status: 403, text };
-}
-
-function isReadMethod(method: string | undefined): boolean {
-  return method === "GET" || method === "HEAD";
 }
 
 /** Returns a host as in a URL, with IPv6 addresses in brackets. */
@@ -173,11 +159,6 @@ function parseAuthority(text: string): Authority | undefined {
   if (name === undefined) return undefined;
   const port = digits === undefined ? undefined : Number(digits);
   return port !== undefined && port > PORT_MAX ? undefined : { name, port };
-}
-
-/** True for the ports that browsers omit from Host. */
-function isSchemePort(port: number): boolean {
-  return port === 80 || port === 443;
 }
 
 function allowedAuthority(entry: string): Authority {

@@ -9,7 +9,6 @@ import type {
   UpgradeHandler,
 } from "../../plugin/index.ts";
 
-/** Serves one method of a path. */
 interface Route {
   readonly handler: RouteHandler;
   /** Answers a request that the gateway rejects, in the route's own protocol. */
@@ -55,30 +54,25 @@ export interface HttpRejection {
   readonly text: string;
 }
 
-/** Told the outcome of an upgrade request; without a reason it succeeded. */
-type UpgradeObserver = (
-  request: IncomingMessage,
-  status: number,
-  reason: string | undefined,
-) => void;
-
 /** The handlers of WebSocket upgrades by path, and the sockets that they have open. */
 export class UpgradeTable {
   readonly #handlers = new Map<string, UpgradeHandler>();
   readonly #sockets = new Set<Duplex>();
   readonly #log: HostLogger;
-  readonly #observe: UpgradeObserver;
+  readonly #observe: (request: IncomingMessage, status: number, reason?: string) => void;
 
-  constructor(log: HostLogger, observe: UpgradeObserver = () => {}) {
+  /** `observe` is told the outcome of each upgrade request; without a reason it succeeded. */
+  constructor(
+    log: HostLogger,
+    observe: (request: IncomingMessage, status: number, reason?: string) => void = () => {},
+  ) {
     this.#log = log;
     this.#observe = observe;
   }
 
   /** @throws Error if the path is already registered. */
   add(path: string, handler: UpgradeHandler): void {
-    if (this.#handlers.has(path)) {
-      throw new Error(`WebSockets at ${path} are already registered.`);
-    }
+    if (this.has(path)) throw new Error(`WebSockets at ${path} are already registered.`);
     this.#handlers.set(path, handler);
   }
 
@@ -98,22 +92,22 @@ export class UpgradeTable {
     rejection: HttpRejection | undefined,
   ): void {
     // Node has removed its own listeners, and an error without a listener would end the process.
-    socket.on("error", ignoreError);
+    socket.on("error", () => {});
     observeUpgradeRejection(socket, (status, text) => this.#observe(request, status, text));
     if (rejection) return refuseUpgrade(socket, rejection.status, rejection.text);
-    if (!isWebSocketUpgrade(request)) return refuseUpgrade(socket, 400, NOT_A_WEBSOCKET);
+    if (!isWebSocketUpgrade(request)) {
+      return refuseUpgrade(socket, 400, "The only supported upgrade is WebSocket.");
+    }
     const path = pathOf(request.url!);
     const handler = this.#handlers.get(path);
     if (!handler) {
-      const text = `There is no WebSocket at ${JSON.stringify(path)}.`;
-      return refuseUpgrade(socket, 404, text);
+      return refuseUpgrade(socket, 404, `There is no WebSocket at ${JSON.stringify(path)}.`);
     }
     this.#sockets.add(socket);
     socket.once("close", () => this.#sockets.delete(socket));
     try {
       handler(request, socket, head);
-      const isAccepted = !socket.destroyed && !socket.writableEnded;
-      if (isAccepted) this.#observe(request, 101, undefined);
+      if (!socket.destroyed && !socket.writableEnded) this.#observe(request, 101);
     } catch (error) {
       this.#log.error(`The WebSocket upgrade of ${path} failed.`, error);
       socket.destroy();
@@ -130,7 +124,3 @@ export class UpgradeTable {
 export function isWebSocketUpgrade(request: IncomingMessage): boolean {
   return request.headers.upgrade?.toLowerCase() === "websocket";
 }
-
-const NOT_A_WEBSOCKET = "The only supported upgrade is WebSocket.";
-
-function ignoreError(): void {}

@@ -2,7 +2,8 @@
 
 import type { Damage } from "../journal/journal.ts";
 import type { LogRecord, Value } from "../plugin/index.ts";
-import { AUDIT_LOGGER, type Level } from "../wire/envelope.ts";
+import { createRecord } from "../plugin/record.ts";
+import { AUDIT_LOGGER } from "../wire/envelope.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import type { PublicKey } from "./public-keys.ts";
 
@@ -54,39 +55,17 @@ export function damageEvent({ text, lost, kept }: Damage): LogRecord {
   });
 }
 
-const SEVERITY_NUMBERS = { INFO: 9, WARNING: 13, ERROR: 17 } as const satisfies Partial<
-  Record<Level, number>
->;
-
 interface TrailEvent {
   readonly logger: string;
-  readonly level: keyof typeof SEVERITY_NUMBERS;
+  readonly level: "INFO" | "WARNING" | "ERROR";
   readonly eventType: string;
   readonly timeMs: number;
   readonly details: Map<string, Value>;
 }
 
-const NANOS_PER_MS = 1_000_000n;
-
 function trailEvent({ logger, level, eventType, timeMs, details }: TrailEvent): LogRecord {
-  const nanos = BigInt(timeMs) * NANOS_PER_MS;
-  return {
-    timestamp: nanos,
-    observedTimestamp: nanos,
-    severityNumber: SEVERITY_NUMBERS[level],
-    severityText: level,
-    body: eventType,
-    eventName: "",
-    attributes: new Map<string, Value>([
-      ["event_type", eventType],
-      ["details", details],
-    ]),
-    traceId: "",
-    spanId: "",
-    flags: 0,
-    resource: null,
-    scope: { name: logger, version: "", attributes: new Map() },
-  };
+  const attributes = { event_type: eventType, details };
+  return createRecord({ logger, level, timeMs, body: eventType, attributes });
 }
 
 const LOGGER_PREFIX = Buffer.from(`"logger":"${AUDIT_LOGGER}.`);

@@ -1,7 +1,8 @@
 import { AUDIT_LOGGER } from "../wire/envelope.ts";
 import { textOf } from "../wire/errors.ts";
 import type { ClockEvent, TrustedClock } from "../journal/trusted-clock.ts";
-import type { HostLogger, LogRecord, Value } from "../plugin/index.ts";
+import type { HostLogger, LogRecord } from "../plugin/index.ts";
+import { createRecord } from "../plugin/record.ts";
 import { clearInterval, onNextTurn, setInterval } from "../runtime/timers.ts";
 
 /** How often the clock is checked. */
@@ -11,10 +12,6 @@ const CHECK_INTERVAL_MS = 1_000;
 const REPORT_INTERVAL_MS = 60_000;
 
 const EVENT_TYPE = "clock_jump";
-
-const SEVERITY_WARNING = 13;
-
-const NANOS_PER_MS = 1_000_000n;
 
 const UNITS = [
   ["day", 86_400_000],
@@ -94,25 +91,16 @@ function formatSpan(ms: number): string {
 }
 
 function jumpRecord({ fromMs, toMs }: ClockEvent): LogRecord {
-  const nanos = BigInt(Math.round(fromMs)) * NANOS_PER_MS;
-  const seconds = Math.round((toMs - fromMs) / 1000);
-  return {
-    timestamp: nanos,
-    observedTimestamp: nanos,
-    severityNumber: SEVERITY_WARNING,
-    severityText: "WARNING",
+  return createRecord({
+    logger: `${AUDIT_LOGGER}.clock`,
+    level: "WARNING",
+    timeMs: fromMs,
     body: EVENT_TYPE,
-    eventName: "",
-    attributes: new Map<string, Value>([
-      ["event_type", EVENT_TYPE],
-      ["from", new Date(fromMs).toISOString()],
-      ["to", new Date(toMs).toISOString()],
-      ["seconds", seconds],
-    ]),
-    traceId: "",
-    spanId: "",
-    flags: 0,
-    resource: null,
-    scope: { name: `${AUDIT_LOGGER}.clock`, version: "", attributes: new Map() },
-  };
+    attributes: {
+      event_type: EVENT_TYPE,
+      from: new Date(fromMs).toISOString(),
+      to: new Date(toMs).toISOString(),
+      seconds: Math.round((toMs - fromMs) / 1000),
+    },
+  });
 }

@@ -14,7 +14,6 @@ export interface Receipt {
   readonly hash: string;
 }
 
-/** An event that the journal has not confirmed. */
 interface PendingEvent {
   readonly batch: RecordBatch;
   readonly index: number;
@@ -43,7 +42,8 @@ export class AuditEvents implements AuditGate {
   #open: PendingEvent[] = [];
   readonly #outcomes = new Map<RecordBatch, PromiseWithResolvers<void>>();
   #duplicates: AcceptedEvent[] = [];
-  #newest: AcceptedEvent | undefined;
+  /** The event that was admitted last, or the original of the duplicate that was not. */
+  newest: AcceptedEvent | undefined;
   readonly #onConflict: (key: string) => void;
 
   /**
@@ -67,23 +67,18 @@ export class AuditEvents implements AuditGate {
     const id = eventKey && eventId(eventKey);
     const original = id === undefined ? undefined : this.#known.get(id);
     if (original !== undefined) {
-      this.#newest = original;
+      this.newest = original;
       this.#duplicates.push(original);
       this.hasDuplicates = true;
       return false;
     }
     const isConflict = eventKey !== undefined && this.#contents.has(eventKey.key);
     const event = { batch, index, id, conflictingKey: isConflict ? eventKey.key : undefined };
-    this.#newest = event;
+    this.newest = event;
     this.#open.push(event);
     this.hasOpen = true;
     if (eventKey !== undefined) this.#remember(eventKey, event);
     return true;
-  }
-
-  /** The event that was admitted last, or the original of the duplicate that was not. */
-  get newest(): AcceptedEvent | undefined {
-    return this.#newest;
   }
 
   /** Follows a record of the open batch that gets a receipt although it is a system log. */
@@ -101,16 +96,13 @@ export class AuditEvents implements AuditGate {
     this.hasDuplicates = repeats > 0;
   }
 
-  /** Returns the gate for one request; its events become known when all are {@link RequestEvents.admitAll | admitted}. */
-  forRequest(): RequestEvents {
-    return new RequestEvents({
-      known: (id) => this.#known.get(id),
-      admit: (events) => this.#admitAll(events),
-      settle: (batch, events, stored) => void this.#settle(batch, events, stored),
-    });
+  /** Returns the event with this id, if it is known. */
+  find(id: string): AcceptedEvent | undefined {
+    return this.#known.get(id);
   }
 
-  #admitAll(events: ReadonlyMap<string, KeyedEvent>): boolean {
+  /** Makes the events known, unless one of them is known already. Returns whether it did. */
+  admitAll(events: ReadonlyMap<string, KeyedEvent>): boolean {
     for (const id of events.keys()) if (this.#known.has(id)) return false;
     for (const { eventKey, event } of events.values()) {
       if (this.#contents.has(eventKey.key)) event.conflictingKey = eventKey.key;
@@ -157,10 +149,10 @@ export class AuditEvents implements AuditGate {
     if (events.length === 0) return;
     this.#open = this.#open.filter((event) => event.batch !== batch);
     this.hasOpen = this.#open.length > 0;
-    void this.#settle(batch, events, stored);
+    void this.settle(batch, events, stored);
   }
 
-  async #settle(
+  async settle(
     batch: RecordBatch,
     events: readonly PendingEvent[],
     stored: Promise<void>,
@@ -207,14 +199,6 @@ interface KeyedEvent {
   readonly event: PendingEvent;
 }
 
-/** What the events of one request need of {@link AuditEvents}. */
-interface SharedEvents {
-  known(id: string): AcceptedEvent | undefined;
-  /** Makes the events known, unless one of them is known already. Returns whether it did. */
-  admit(events: ReadonlyMap<string, KeyedEvent>): boolean;
-  settle(batch: RecordBatch, events: readonly PendingEvent[], stored: Promise<void>): void;
-}
-
 /**
  * The audit events of a request that is encoded in many turns into batches of its own. If one of its events arrives from
  * elsewhere in the meantime, the request has to be encoded again.
@@ -223,12 +207,12 @@ export class RequestEvents implements AuditGate {
   readonly duplicates: AcceptedEvent[] = [];
   /** Whether events are in batches that were not appended yet. */
   hasOpen = false;
-  readonly #shared: SharedEvents;
+  readonly #shared: AuditEvents;
   readonly #keyed = new Map<string, KeyedEvent>();
   readonly #open = new Map<RecordBatch, PendingEvent[]>();
   #count = 0;
 
-  constructor(shared: SharedEvents) {
+  constructor(shared: AuditEvents) {
     this.#shared = shared;
   }
 
@@ -236,7 +220,7 @@ export class RequestEvents implements AuditGate {
     const eventKey = eventKeyOf(batch.data(index));
     const id = eventKey && eventId(eventKey);
     const original =
-      id === undefined ? undefined : (this.#keyed.get(id)?.event ?? this.#shared.known(id));
+      id === undefined ? undefined : (this.#keyed.get(id)?.event ?? this.#shared.find(id));
     if (original !== undefined) {
       this.duplicates.push(original);
       return false;
@@ -266,13 +250,13 @@ export class RequestEvents implements AuditGate {
 
   /** Makes the events known. Returns false, with nothing done, if one of them arrived from elsewhere in the meantime. */
   admitAll(): boolean {
-    return this.#shared.admit(this.#keyed);
+    return this.#shared.admitAll(this.#keyed);
   }
 
   /** Settles the batch's events when `stored` settles. */
   appended(batch: RecordBatch, stored: Promise<void>): void {
     const events = this.#open.get(batch);
-    if (events !== undefined) this.#shared.settle(batch, events, stored);
+    if (events !== undefined) void this.#shared.settle(batch, events, stored);
   }
 }
 

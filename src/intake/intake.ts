@@ -1,6 +1,5 @@
 import { RecordOrigin, type Origin } from "../batch/origin.ts";
 import { BatchBuilder } from "../batch/batch-builder.ts";
-import type { RecordBatch } from "../batch/record-batch.ts";
 import { Counters } from "../plugin/metrics.ts";
 import {
   EnvelopeEncoder,
@@ -12,16 +11,11 @@ import { DEFAULT_LOGGER_NAMES, LoggerNames, rankOf } from "../envelope/prefix.ts
 import type { StoredEvent } from "../journal/journal.ts";
 import { RequestFindings, type RequestCounts } from "../otlp/findings.ts";
 import type { Steps } from "../otlp/request-limits.ts";
-import type { HostLogger, Ingested, Intake, LogRecord } from "../plugin/index.ts";
+import type { Ingested, Intake, LogRecord } from "../plugin/index.ts";
 import { LEVELS, type Level, type LevelRank } from "../wire/envelope.ts";
 import { TailgateError, textOf } from "../wire/errors.ts";
-import {
-  AuditEvents,
-  type AcceptedEvent,
-  type Receipt,
-  type RequestEvents,
-} from "./audit-events.ts";
-import { overloaded, JournalFeed } from "./journal-feed.ts";
+import { AuditEvents, RequestEvents, type AcceptedEvent, type Receipt } from "./audit-events.ts";
+import { overloaded, JournalFeed, type JournalFeedOptions } from "./journal-feed.ts";
 import {
   isAuditEvent,
   PROCESSOR_FAILED,
@@ -39,21 +33,17 @@ import {
   type RequestForm,
 } from "./requests.ts";
 
-export interface IntakeOptions {
+export interface IntakeOptions extends Pick<
+  JournalFeedOptions,
+  "pendingBytesMax" | "unstoredBytes" | "append" | "log"
+> {
   /** System logs below this level are filtered. */
   readonly logLevel: Level;
   readonly processors: readonly RunningProcessor[];
-  /** The capacity in front of the journal, in bytes. Beyond it requests are rejected and system logs dropped. */
-  readonly pendingBytesMax: number;
-  /** Returns the memory of what the journal has not committed, in bytes. */
-  unstoredBytes(): number;
-  /** Appends a batch to the journal; resolves when it is durable. */
-  append(batch: RecordBatch): Promise<void>;
   /** The journal's newest events with idempotency keys. */
   readonly storedEvents: readonly StoredEvent[];
   /** Loggers whose records, and whose children's, are audit events. Default: `orchestrator.audit`. */
   readonly auditLoggers?: readonly string[] | undefined;
-  readonly log: HostLogger;
 }
 
 /** What became of one record. */
@@ -230,7 +220,7 @@ export class RecordIntake implements Intake {
     this.#checkRunning();
     if (this.#options.processors.length > 0) return this.#largeProcessed(body, form);
     for (;;) {
-      const events = this.#events.forRequest();
+      const events = new RequestEvents(this.#events);
       const findings = new RequestFindings();
       const open = new BatchBuilder(events, LARGE_SLAB_BYTES);
       this.#largeOpen = open;
@@ -268,11 +258,8 @@ export class RecordIntake implements Intake {
     const reasons: string[] = [];
     const stored = new Set<Promise<unknown>>();
     await this.#large.inTurns(this.#processInSteps(records, reasons, stored));
-    return {
-      answer: Promise.all(stored).then(() =>
-        withFindings(ingested(records.length, reasons), findings),
-      ),
-    };
+    const answer = () => withFindings(ingested(records.length, reasons), findings);
+    return { answer: Promise.all(stored).then(answer) };
   }
 
   *#processInSteps(
@@ -324,7 +311,11 @@ export class RecordIntake implements Intake {
       this.countFiltered();
       return FILTERED;
     }
-    if (result instanceof ProcessorRejection) return this.#rejectProcessed(result);
+    if (result instanceof ProcessorRejection) {
+      const { reason, isAudit, isReported } = result;
+      const outcome = this.#refuse(PROCESSOR_FAILED, reason, isAudit);
+      return isReported ? { ...outcome, reason } : outcome;
+    }
     try {
       const parts = partsOfRecord(result);
       const origin = new RecordOrigin([result]);
@@ -332,13 +323,6 @@ export class RecordIntake implements Intake {
     } catch (error) {
       return this.#rejectUnencodable(error, isAuditEvent(record, this.#loggers));
     }
-  }
-
-  #rejectProcessed({ reason, isAudit, isReported }: ProcessorRejection): IntakeOutcome {
-    const error = new TailgateError("AUDIT_REFUSED", reason);
-    const outcome = this.reject(PROCESSOR_FAILED, error);
-    if (isAudit) this.#feed.alarm.raise(1, error);
-    return isReported ? { ...outcome, reason } : outcome;
   }
 
   /** Encodes a record into the open batch; drops it if there is no encoder, that is, no capacity. */
@@ -377,10 +361,16 @@ export class RecordIntake implements Intake {
   #rejectUnencodable(error: unknown, isAudit: boolean): IntakeOutcome {
     this.#feed.abandon();
     const reason = textOf(error);
-    const rejection = new TailgateError("AUDIT_REFUSED", `It cannot be encoded: ${reason}.`);
-    const outcome = this.reject("not_encodable", rejection);
-    if (isAudit) this.#feed.alarm.raise(1, rejection);
-    return { ...outcome, reason };
+    return {
+      ...this.#refuse("not_encodable", `It cannot be encoded: ${reason}.`, isAudit),
+      reason,
+    };
+  }
+
+  #refuse(counter: string, text: string, isAudit: boolean): RejectedRecord {
+    const error = new TailgateError("AUDIT_REFUSED", text);
+    if (isAudit) this.#feed.alarm.raise(1, error);
+    return this.reject(counter, error);
   }
 
   #checkRunning(): void {

@@ -20,7 +20,7 @@ import { LossAlarm, LossMarker } from "./losses.ts";
 const CAPACITY_SHARES = [0.6, 0.7, 0.8, 0.9, 1] as const;
 
 export interface JournalFeedOptions {
-  /** The capacity in front of the journal, in bytes. */
+  /** The capacity in front of the journal, in bytes. Beyond it requests are rejected and system logs dropped. */
   readonly pendingBytesMax: number;
   /** Returns the memory of what the journal has not committed, in bytes. */
   unstoredBytes(): number;
@@ -255,12 +255,8 @@ interface QueuedBatch {
 
 /** Audit events that wait, in order, for capacity in front of the journal. */
 class AuditQueue {
-  #queued: QueuedBatch[] = [];
-  #bytes = 0;
-
-  get bytes(): number {
-    return this.#bytes;
-  }
+  readonly #queued: QueuedBatch[] = [];
+  bytes = 0;
 
   get isEmpty(): boolean {
     return this.#queued.length === 0;
@@ -271,18 +267,18 @@ class AuditQueue {
    * else with the journal's error.
    */
   add(batch: RecordBatch): Promise<void> {
-    if (this.#bytes + batch.memoryBytes > QUEUE_BYTES_MAX) return Promise.reject(overloaded());
+    if (this.bytes + batch.memoryBytes > QUEUE_BYTES_MAX) return Promise.reject(overloaded());
     const stored = Promise.withResolvers<void>();
     const timer = setTimeout(() => this.#expire(batch), WAIT_MS_MAX);
     this.#queued.push({ batch, stored, timer });
-    this.#bytes += batch.memoryBytes;
+    this.bytes += batch.memoryBytes;
     return stored.promise;
   }
 
   #expire(batch: RecordBatch): void {
     const index = this.#queued.findIndex((queued) => queued.batch === batch);
     const [expired] = this.#queued.splice(index, 1);
-    this.#bytes -= batch.memoryBytes;
+    this.bytes -= batch.memoryBytes;
     expired!.stored.reject(overloaded());
   }
 
@@ -291,7 +287,7 @@ class AuditQueue {
     while (this.#queued.length > 0 && hasCapacity()) {
       const { batch, stored, timer } = this.#queued.shift()!;
       clearTimeout(timer);
-      this.#bytes -= batch.memoryBytes;
+      this.bytes -= batch.memoryBytes;
       append(batch).then(stored.resolve, stored.reject);
     }
   }

@@ -3,6 +3,7 @@
 import { LEVELS, type Level, type LevelRank } from "../wire/envelope.ts";
 import type { RecordBatch } from "../batch/record-batch.ts";
 import type { HostLogger, LogRecord, Value } from "../plugin/index.ts";
+import { createRecord } from "../plugin/record.ts";
 
 /** The minimum time between two markers, so that reporting losses does not add to the overload. */
 const MARKER_INTERVAL_MS = 1_000;
@@ -12,12 +13,6 @@ const CAPACITY_RETRY_MS = 100;
 
 /** How soon a marker that could not be stored is tried again. */
 const STORE_RETRY_MS = 1_000;
-
-/** The logger of the markers. */
-const MARKER_LOGGER = "tailgate.intake";
-
-const SEVERITY_WARN = 13;
-const NANOS_PER_MS = 1_000_000n;
 
 /** System logs that were lost and not yet reported. */
 interface Tally {
@@ -124,26 +119,18 @@ function addCounts(sums: Record<string, number>, added: Readonly<Record<string, 
 }
 
 function markerRecord({ since, levels, reasons, count }: Tally): LogRecord {
-  const now = BigInt(Date.now()) * NANOS_PER_MS;
-  return {
-    timestamp: now,
-    observedTimestamp: now,
-    severityNumber: SEVERITY_WARN,
-    severityText: "WARNING",
+  return createRecord({
+    logger: "tailgate.intake",
+    level: "WARNING",
+    timeMs: Date.now(),
     body: `${count} system ${count === 1 ? "log was" : "logs were"} lost before this line.`,
-    eventName: "",
-    attributes: new Map<string, Value>([
-      ["lost", BigInt(count)],
-      ["lost_levels", countMap(levels)],
-      ["lost_reasons", countMap(reasons)],
-      ["lost_since", since],
-    ]),
-    traceId: "",
-    spanId: "",
-    flags: 0,
-    resource: null,
-    scope: { name: MARKER_LOGGER, version: "", attributes: new Map() },
-  };
+    attributes: {
+      lost: BigInt(count),
+      lost_levels: countMap(levels),
+      lost_reasons: countMap(reasons),
+      lost_since: since,
+    },
+  });
 }
 
 function countMap(counts: Readonly<Record<string, number>>): Map<string, Value> {

@@ -42,3 +42,36 @@ export interface Scope {
   readonly version: string;
   readonly attributes: ValueMap;
 }
+
+const SEVERITY_NUMBERS = { INFO: 9, WARNING: 13, ERROR: 17 } as const;
+
+/** Returns a record of the gateway itself. */
+export function createRecord({
+  logger,
+  level,
+  timeMs,
+  body,
+  attributes,
+}: {
+  logger: string;
+  level: keyof typeof SEVERITY_NUMBERS;
+  timeMs: number;
+  body: string;
+  attributes: Readonly<Record<string, Value>>;
+}): LogRecord {
+  const nanos = BigInt(Math.round(timeMs)) * 1_000_000n;
+  return {
+    timestamp: nanos,
+    observedTimestamp: nanos,
+    severityNumber: SEVERITY_NUMBERS[level],
+    severityText: level,
+    body,
+    eventName: "",
+    attributes: new Map(Object.entries(attributes)),
+    traceId: "",
+    spanId: "",
+    flags: 0,
+    resource: null,
+    scope: { name: logger, version: "", attributes: new Map() },
+  };
+}

@@ -4,7 +4,14 @@
  */
 
 import { getDefaultHighWaterMark } from "node:stream";
-import type { Batch, GapMessage, ServerMessage } from "tailgate/plugin";
+import {
+  frameHeaderBytes,
+  textFrame,
+  writeFrameHeader,
+  type Batch,
+  type GapMessage,
+  type ServerMessage,
+} from "tailgate/plugin";
 
 /** A range of the journal as one client gets it. */
 interface Range {
@@ -183,36 +190,7 @@ function sequencesField(
   return `,"sequences":[${sequences.join(",")}]`;
 }
 
-/** FIN and the opcode of an unmasked text frame (RFC 6455, section 5.2). */
-const TEXT_FRAME = 0x81;
-/** Payloads from these lengths on have their length in two bytes, in eight bytes. */
-const LENGTH_16_MIN = 126;
-const LENGTH_64_MIN = 1 << 16;
-
-function textFrame(text: string): Buffer {
-  const length = Buffer.byteLength(text);
-  const frame = Buffer.allocUnsafe(frameBytes(length));
-  frame.write(text, writeFrameHeader(frame, 0, length));
-  return frame;
-}
-
 /** Returns the size of a frame with its header. */
 function frameBytes(payloadBytes: number): number {
-  if (payloadBytes < LENGTH_16_MIN) return 2 + payloadBytes;
-  return (payloadBytes < LENGTH_64_MIN ? 4 : 10) + payloadBytes;
-}
-
-/** Writes the header of a frame; returns the position of its payload. */
-function writeFrameHeader(target: Buffer, start: number, payloadBytes: number): number {
-  target[start] = TEXT_FRAME;
-  if (payloadBytes < LENGTH_16_MIN) {
-    target[start + 1] = payloadBytes;
-    return start + 2;
-  }
-  if (payloadBytes < LENGTH_64_MIN) {
-    target[start + 1] = 126;
-    return target.writeUInt16BE(payloadBytes, start + 2);
-  }
-  target[start + 1] = 127;
-  return target.writeBigUInt64BE(BigInt(payloadBytes), start + 2);
+  return frameHeaderBytes(payloadBytes) + payloadBytes;
 }

@@ -2,7 +2,7 @@ import type { LevelRank } from "../wire/envelope.ts";
 import { JsonWriter } from "../envelope/json-writer.ts";
 import { retainAccepted, type ProtobufOrigin, type Origin } from "./origin.ts";
 import type { Steps } from "../otlp/request-limits.ts";
-import { FRAME_HEADER_SPACE, frameHeaderBytes, writeFrameHeader } from "./frames.ts";
+import { FRAME_HEADER_SPACE, frameHeaderBytes, writeFrameHeader } from "../plugin/text-frame.ts";
 import { RecordBatch } from "./record-batch.ts";
 
 /** The default size of a slab; a batch never spans two. */

@@ -11,7 +11,7 @@ import { RequestBuilder } from "../otlp/encode.ts";
 import type { EnvelopeType, LevelRank } from "../wire/envelope.ts";
 import { TIMESTAMP_LENGTH } from "../envelope/prefix.ts";
 import { findDamaged, repair } from "./damaged-envelope.ts";
-import { frameHeaderBytes, hasLongFrameHeader } from "./frames.ts";
+import { frameHeaderBytes, hasLongFrameHeader } from "../plugin/text-frame.ts";
 import { ProtobufOrigin, type Origin } from "./origin.ts";
 import { RecordBatch } from "./record-batch.ts";
 

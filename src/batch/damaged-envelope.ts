@@ -7,7 +7,7 @@ import { isUtf8 } from "node:buffer";
 import type { Envelope } from "../wire/envelope.ts";
 import { EnvelopeEncoder, NO_SECONDS, partsOfRecord } from "../envelope/encoder.ts";
 import { BatchBuilder } from "./batch-builder.ts";
-import { frameHeaderBytes } from "./frames.ts";
+import { frameHeaderBytes } from "../plugin/text-frame.ts";
 import { unreadableEnvelope, type RecordBatch } from "./record-batch.ts";
 
 const TIMESTAMP = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/;

@@ -14,7 +14,7 @@ import { TIMESTAMP_LENGTH, TIMESTAMP_START } from "../envelope/prefix.ts";
 import { otlpToJson } from "../otlp/to-json.ts";
 import { RecordOrigin, type Origin, type OriginRef } from "./origin.ts";
 import { RecordRepair } from "../otlp/repair.ts";
-import { frameHeaderBytes } from "./frames.ts";
+import { frameHeaderBytes } from "../plugin/text-frame.ts";
 
 /** Where `data` starts in an envelope. */
 const DATA_OFFSETS = {

@@ -55,6 +55,7 @@ export type {
 
 // Records.
 export type { Batch, OtlpForm } from "./batch.ts";
+export { frameHeaderBytes, textFrame, writeFrameHeader } from "./text-frame.ts";
 export type { LogRecord, Resource, Scope, Value, ValueMap } from "./record.ts";
 export { LEVELS } from "../wire/envelope.ts";
 export type {

@@ -28,7 +28,7 @@ import {
   read,
 } from "../harness/log-exporters.ts";
 
-describe("the contract of all exporters", () => {
+describe("the exporter contract", () => {
   const cases = exporterContract(() => ({
     definition: auditFile,
     durable: true,
@@ -58,7 +58,7 @@ describe("the day", () => {
     expect(events(at("audit_20240301.jsonl"))).toEqual(["March"]);
   });
 
-  test("is that of each part of a batch that was joined", async () => {
+  test("is determined separately for each part of a composite batch", async () => {
     for (const isSync of [false, true]) {
       const { exporter, at } = await openAudit();
       const midnight = NOON_MS + DAY_MS / 2;
@@ -75,7 +75,7 @@ describe("the day", () => {
     }
   });
 
-  test("stays where it is when the clock goes back", async () => {
+  test("does not change when the clock goes back", async () => {
     const { exporter, at } = await openAudit();
     await exporter.write(event("1", NOON_MS), NEVER);
     await exporter.write(event("2", NOON_MS - DAY_MS), NEVER);
@@ -85,7 +85,7 @@ describe("the day", () => {
     expect(events(at(nameOf(NOON_MS + DAY_MS)))).toEqual(["3"]);
   });
 
-  test("is gone on with after a restart", async () => {
+  test("is continued after a restart", async () => {
     const { exporter, host, at } = await openAudit();
     await exporter.write(event("1"), NEVER);
     const again = await openAudit({}, host);
@@ -97,7 +97,7 @@ describe("the day", () => {
 describe("retention", () => {
   const now = Date.now();
 
-  test("deletes at the start what is older, whoever wrote it, and reports how many", async () => {
+  test("deletes older files at startup, whoever wrote them, and reports how many", async () => {
     const host = await hostWithDirectory("audit-file");
     const directory = join(host.logDir, "audit");
     mkdirSync(directory);
@@ -123,7 +123,7 @@ describe("retention", () => {
     );
   });
 
-  test("deletes at each new day what has become too old", async () => {
+  test("deletes expired files at each new day", async () => {
     const { exporter, host } = await openAudit({ retention_days: 2 });
     for (const days of [1, 2, 3, 4]) {
       await exporter.write(event(`${days}`, now + days * DAY_MS), NEVER);
@@ -136,13 +136,13 @@ describe("retention", () => {
 });
 
 describe("the files", () => {
-  test("and their directory are for their owner alone", async () => {
+  test("and their directory are accessible only to their owner", async () => {
     const { host, at } = await openAudit();
     expect((statSync(join(host.logDir, "audit")).mode & 0o777).toString(8)).toBe("700");
     expect((statSync(at(nameOf(Date.now()))).mode & 0o777).toString(8)).toBe("600");
   });
 
-  test("are refused where their directory is a link", async () => {
+  test("are rejected if their directory is a link", async () => {
     const host = await hostWithDirectory("audit-file");
     const directory = join(host.logDir, "audit");
     symlinkSync("/tmp", directory);
@@ -152,7 +152,7 @@ describe("the files", () => {
     });
   });
 
-  test("are refused where their directory is a file", async () => {
+  test("are rejected if their directory is a file", async () => {
     const host = await hostWithDirectory("audit-file");
     writeFileSync(join(host.logDir, "audit"), "");
     await expect(openAudit({}, host)).rejects.toThrow(
@@ -160,7 +160,7 @@ describe("the files", () => {
     );
   });
 
-  test("are refused where a day's file is a link, and the event is written once it is gone", async () => {
+  test("are rejected if a day's file is a link, and the event is written once it is gone", async () => {
     const { exporter, at } = await openAudit();
     const path = at(nameOf(NOON_MS + DAY_MS));
     symlinkSync("/dev/null", path);
@@ -173,7 +173,7 @@ describe("the files", () => {
     expect(events(path)).toEqual(["1"]);
   });
 
-  test("get a line break first when a crash has torn the last line", async () => {
+  test("get a line break first if a crash left a torn last line", async () => {
     const { host, at } = await openAudit();
     const path = at(nameOf(NOON_MS));
     writeFileSync(path, '{"torn');
@@ -182,7 +182,7 @@ describe("the files", () => {
     expect(read(path)).toMatch(/^\{"torn\n\{"timestamp".*\}\n$/);
   });
 
-  test("get every event once, however often its batch comes", async () => {
+  test("get every event once, however often its batch is written", async () => {
     const { exporter, at } = await openAudit();
     const batch = auditBatch([{ body: "1" }, { body: "2" }]);
     await exporter.write(batch, NEVER);
@@ -191,7 +191,7 @@ describe("the files", () => {
     expect(events(at(nameOf(NOON_MS)))).toEqual(["1", "2"]);
   });
 
-  test("go on with the rest of a batch after a full disk", async () => {
+  test("get the rest of the batch after a full disk", async () => {
     const host = await hostWithDirectory("audit-file");
     const through = ["prlimit", "--fsize=50000:unlimited"];
     const exporter = await ExporterProcess.start({

@@ -38,19 +38,19 @@ async function start(
   return started;
 }
 
-/** Tries again until it holds, for longer than the busiest machine needs. */
+/** Retries until it passes, for longer than the busiest machine needs. */
 function eventually(assertion: () => void | Promise<void>): Promise<void> {
   return vi.waitFor(assertion, 20_000);
 }
 
-/** Collects what a stream gives, as text. */
+/** Collects a stream as text. */
 function collected(stream: Readable): () => string {
   const chunks: Buffer[] = [];
   stream.on("data", (chunk: Buffer) => chunks.push(chunk));
   return () => Buffer.concat(chunks).toString();
 }
 
-/** What the console shows for the records. */
+/** Returns what the console prints for the records. */
 async function shown(
   records: readonly Given[],
   options: Readonly<Record<string, unknown>> = {},
@@ -71,7 +71,7 @@ function thrown(attributes: Record<string, string>): Given {
   return { body: "failed", attributes: new Map(Object.entries(attributes)) };
 }
 
-/** More than any pipe takes, less than a batch holds. */
+/** More than any pipe holds, less than a batch holds. */
 function manyRecords(): Given[] {
   const padding = "x".repeat(150);
   return Array.from({ length: 2000 }, (_, index) => ({ body: `record ${index} ${padding}` }));
@@ -83,12 +83,13 @@ function manyLines(): string {
     .join("");
 }
 
-describe("the contract of all exporters", () => {
+describe("the exporter contract", () => {
   const cases = exporterContract(() => {
     const processes: ExporterProcess[] = [];
     let shownIn = "";
     return {
-      // The exporter runs in a process of its own. Its standard error is a file, which has all that was written.
+      // The exporter runs in its own process. Its standard error is a file, which captures
+      // everything written.
       definition: {
         ...consoleExporter,
         open: async (_options, host) => {
@@ -126,8 +127,8 @@ async function writeThere(exporter: ExporterProcess, batch: Batch): Promise<void
 }
 
 describe("a record", () => {
-  test("is the line of the original system", async () => {
-    // What has more than one line, or a level of its own, is shown in another way on purpose.
+  test("is printed as the line of the original system", async () => {
+    // Multi-line records and custom levels are printed differently on purpose.
     const line = /^[\d-]{10}[\x20-\x7e]* - (INFO|WARNING|ERROR) - [\x20-\x7e]*\n$/;
     const usual = goldenCases().filter((golden) => line.test(golden.console_stderr));
     expect(usual.length).toBeGreaterThan(8);
@@ -135,13 +136,13 @@ describe("a record", () => {
     expect(text).toBe(usual.map((golden) => golden.console_stderr).join(""));
   });
 
-  test("shows its time in UTC, cut to seconds", async () => {
+  test("is printed with its time in UTC, truncated to seconds", async () => {
     const timestamp = 1_760_347_644_999_999_999n;
     const text = await shown([{ timestamp }]);
     expect(text).toBe(`${STAMP} - orchestrator.server - INFO - hello\n`);
   });
 
-  test("shows control characters, line separators and bidi controls in message and logger escaped", async () => {
+  test("is printed with control characters, line separators and bidi controls escaped in message and logger", async () => {
     const text = await shown([
       { body: "a\nb\r\tc\0\x1b[31m\x7f\x9b\u2028\u2029\u061c\u200e\u202e\u2069 end" },
       { scope: scope("evil\n2025-10-13 09:27:24 - root\x1b[2J") },
@@ -155,7 +156,7 @@ describe("a record", () => {
     );
   });
 
-  test("keeps quotes, backslashes and all scripts as they are", async () => {
+  test("is printed with quotes, backslashes and all scripts unchanged", async () => {
     const body = 'say "hi" \\ back, naïve ✓ 日本語 🚀 עברית';
     expect(await shown([{ body }])).toBe(`${STAMP} - orchestrator.server - INFO - ${body}\n`);
   });
@@ -186,7 +187,7 @@ describe("a record", () => {
     expect(text.split("\n").slice(1)).toEqual([...lines.map((line) => `    ${line}`), ""]);
   });
 
-  test("has its attributes behind the message, on the same line", async () => {
+  test("has its attributes after the message, on the same line", async () => {
     const attributes = new Map<string, Value>([
       ["task_id", 42],
       ["path", "/a b"],
@@ -210,7 +211,7 @@ describe("a record", () => {
     expect(plain).toBe(`${STAMP} - orchestrator.server - INFO - hello`);
   });
 
-  test("has one line and indented ones without anything unsafe, whatever it says", async () => {
+  test("is printed as one line and indented ones, without unsafe characters, for any content", async () => {
     const exporter = await start({ color: "never" });
     const text = collected(exporter.child.stderr!);
     const someText = fc.string({
@@ -246,7 +247,7 @@ describe("a record", () => {
 });
 
 interface GoldenCase {
-  /** Seconds since 1970. */
+  /** In seconds since 1970. */
   created: number;
   input: { logger: string; level: string; msg: string };
   console_stderr: string;
@@ -269,11 +270,11 @@ function recordOfCase({ created, input }: GoldenCase): Given {
   };
 }
 
-describe("colours", () => {
+describe("colors", () => {
   const levels = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"];
   const records = levels.map((severityText) => ({ severityText }));
 
-  test("mark the level, and nothing else", async () => {
+  test("apply only to the level", async () => {
     const text = await shown(records, { color: "always" });
     const codes = ["2", "32", "33", "31", "1;37;41"];
     const expected = levels.map(
@@ -289,7 +290,7 @@ describe("colours", () => {
     expect(text.match(/hello.*/g)).toEqual(["hello\x1b[2m a=b\x1b[0m", "hello\x1b[2m c=-1\x1b[0m"]);
   });
 
-  test("are not used where nobody looks at a terminal", async () => {
+  test("are off if the output is not a terminal", async () => {
     expect(await shown(records)).not.toContain("\x1b");
   });
 
@@ -305,8 +306,8 @@ describe("colours", () => {
   });
 });
 
-describe("a terminal that was stopped by Ctrl-S", () => {
-  test("holds up nothing but the write, which goes on after Ctrl-Q", async () => {
+describe("a terminal stopped by Ctrl-S", () => {
+  test("blocks only the write, which resumes after Ctrl-Q", async () => {
     const { exporter, screen, type } = await startOnTerminal({ color: "never" }, {});
     await exporter.write([{ body: "first" }]);
     await eventually(() => expect(screen()).toContain("first"));
@@ -334,13 +335,13 @@ async function startOnTerminal(
   };
 }
 
-describe("a pipe that nobody reads", () => {
+describe("a pipe without a reader", () => {
   test.each([
     ["standard error as a socket pair", () => startOnSocketPair("stderr")],
     ["standard output as a socket pair", () => startOnSocketPair("stdout")],
     ["standard error as a FIFO", startOnFifo],
   ])(
-    "%s: does not block the event loop, and the retry goes on where it stopped",
+    "%s: does not block the event loop, and the retry resumes where it stopped",
     async (_name, begin) => {
       const { exporter, read } = await begin();
       const result = await exporter.write(manyRecords(), { timeoutMs: 300 });
@@ -367,14 +368,14 @@ describe("a pipe that nobody reads", () => {
 });
 
 describe("standard streams", () => {
-  test("stdout is used where it is asked for", async () => {
+  test("stdout is used if configured", async () => {
     const exporter = await start({ stream: "stdout" }, { stdio: ["ignore", "pipe", "ignore"] });
     const text = collected(exporter.child.stdout!);
     await exporter.write([{}]);
     await eventually(() => expect(text()).toBe(`${STAMP} - orchestrator.server - INFO - hello\n`));
   });
 
-  test("a file that stderr was sent to is appended to", async () => {
+  test("a file that stderr is redirected to is appended to", async () => {
     const path = join(await directory(), "stderr.txt");
     const file = await open(path, "a");
     await file.write("before\n");
@@ -386,7 +387,7 @@ describe("standard streams", () => {
     );
   });
 
-  test("a pipe whose reader is gone refuses batches for good", async () => {
+  test("a pipe whose reader is gone rejects batches permanently", async () => {
     const exporter = await start();
     exporter.child.stderr!.destroy();
     await eventually(async () => {
@@ -398,7 +399,7 @@ describe("standard streams", () => {
     });
   });
 
-  test("a batch that was written already is not shown again", async () => {
+  test("a batch that was already written is not printed again", async () => {
     const exporter = await start();
     const text = collected(exporter.child.stderr!);
     await exporter.write([{ body: "one" }, { body: "two" }]);
@@ -414,7 +415,7 @@ describe("standard streams", () => {
 
 interface Unread {
   readonly exporter: ExporterProcess;
-  /** Begins to read; the function that it returns tells what has come. */
+  /** Starts reading; the returned function gives what has arrived. */
   readonly read: () => () => string;
 }
 
@@ -426,7 +427,7 @@ async function startOnSocketPair(stream: "stdout" | "stderr"): Promise<Unread> {
 async function startOnFifo(): Promise<Unread> {
   const path = join(await directory(), "fifo");
   execFileSync("mkfifo", [path]);
-  // Open for both, so that neither side waits for the other.
+  // Open both ends, so that neither blocks.
   const fifo = await open(path, "r+");
   onTestFinished(() => fifo.close());
   const exporter = await start({}, { stdio: ["ignore", "ignore", fifo.fd] });

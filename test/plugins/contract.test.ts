@@ -1,6 +1,6 @@
 /**
- * The suite that plugins are tested with is tested itself, for one that finds nothing would pass everywhere. The
- * built-in exporters run it in tests of their own, each with its real other side.
+ * Tests the suite that plugins are tested with, because one that finds nothing would always pass.
+ * The built-in exporters run it in their own tests, each with its real destination.
  */
 
 import { readFile } from "node:fs/promises";
@@ -9,12 +9,15 @@ import { describe, expect, test } from "vitest";
 import { builtInNames } from "../../src/config/built-ins.ts";
 import { defineExporter, z, type Batch, type Exporter } from "tailgate/plugin";
 
-test.each(builtInNames("exporters"))("the tests of %s run the suite", async (name) => {
-  const source = await readFile(new URL(`${name}.test.ts`, import.meta.url), "utf8");
-  expect(source).toContain("exporterContract(");
-});
+test.each(builtInNames("the tests of %s run the suite"))(
+  "the tests of %s run the suite",
+  async (name) => {
+    const source = await readFile(new URL(`${name}.test.ts`, import.meta.url), "utf8");
+    expect(source).toContain("exporterContract(");
+  },
+);
 
-/** An exporter whose other side is a list. */
+/** An exporter whose destination is a list. */
 function harnessOf(open: (arrived: string[]) => Exporter, { durable = true } = {}) {
   return (): ExporterHarness => {
     const arrived: string[] = [];
@@ -31,7 +34,7 @@ function harnessOf(open: (arrived: string[]) => Exporter, { durable = true } = {
   };
 }
 
-/** Which cases fail, by name. */
+/** Returns the names of the cases that fail. */
 async function failures(harness: () => ExporterHarness): Promise<string[]> {
   const failed: string[] = [];
   for (const { name, run } of exporterContract(harness)) {
@@ -40,7 +43,7 @@ async function failures(harness: () => ExporterHarness): Promise<string[]> {
   return failed;
 }
 
-/** Remembers the sequence of the newest record that it has written. */
+/** Remembers the sequence of the newest record it has written. */
 function correct(arrived: string[]): Exporter {
   let written = 0;
   return {
@@ -57,11 +60,11 @@ function messagesOf(batch: Batch): string[] {
 }
 
 describe("the suite", () => {
-  test("passes an exporter that keeps the contract", async () => {
+  test("passes an exporter that fulfills the contract", async () => {
     expect(await failures(harnessOf(correct))).toEqual([]);
   });
 
-  test("passes one whose other side begins anew with it", async () => {
+  test("passes one whose destination is reset with it", async () => {
     const harness = harnessOf(
       (arrived) => {
         arrived.length = 0;
@@ -72,21 +75,21 @@ describe("the suite", () => {
     expect(await failures(harness)).toEqual([]);
   });
 
-  test("finds one that leaves records out", async () => {
+  test("detects omitted records", async () => {
     const harness = harnessOf((arrived) => ({
       write: (batch) => void arrived.push(...messagesOf(batch).slice(1)),
     }));
     expect(await failures(harness)).toContain("writes every record once and in order");
   });
 
-  test("finds one that changes the order", async () => {
+  test("detects reordering", async () => {
     const harness = harnessOf((arrived) => ({
       write: (batch) => void arrived.push(...messagesOf(batch).toReversed()),
     }));
     expect(await failures(harness)).toContain("writes every record once and in order");
   });
 
-  test("finds one that writes a batch again", async () => {
+  test("detects a batch written twice", async () => {
     const harness = harnessOf((arrived) => ({
       write: (batch) => void arrived.push(...messagesOf(batch)),
     }));
@@ -95,7 +98,7 @@ describe("the suite", () => {
     ]);
   });
 
-  test("finds one that counts a batch as written before it is", async () => {
+  test("detects a batch acknowledged before it is written", async () => {
     const harness = harnessOf((arrived) => {
       let begun = 0;
       let calls = 0;
@@ -111,7 +114,7 @@ describe("the suite", () => {
     expect(await failures(harness)).toContain("writes every record once and in order");
   });
 
-  test("finds one that keeps records back and forgets them when it is closed", async () => {
+  test("detects records that are buffered and lost on close", async () => {
     const harness = harnessOf((arrived) => {
       let kept: string[] = [];
       return {
@@ -126,7 +129,7 @@ describe("the suite", () => {
     );
   });
 
-  test("finds one that deletes at its start what it wrote before", async () => {
+  test("detects deletion of earlier output at startup", async () => {
     const harness = harnessOf((arrived) => {
       arrived.length = 0;
       return correct(arrived);

@@ -28,7 +28,7 @@ import {
   read,
 } from "../harness/log-exporters.ts";
 
-describe("the contract of all exporters", () => {
+describe("the exporter contract", () => {
   const cases = exporterContract(() => ({
     definition: file,
     durable: true,
@@ -57,7 +57,7 @@ describe("a line", () => {
     expect(read(path).split("\n")).toHaveLength(3);
   });
 
-  test("may be larger than all memory that is kept for lines", async () => {
+  test("may be larger than the whole line buffer", async () => {
     const { exporter, path } = await openFile();
     const [large, larger] = ["日".repeat(80_000), "日".repeat(110_000)];
     const given = [["before"], ["x".repeat(700_000)], [large, larger, "after"], ["later"]];
@@ -65,7 +65,7 @@ describe("a line", () => {
     expect(messages(path)).toEqual(given.flat());
   });
 
-  test("is written once, however often its batch comes", async () => {
+  test("is written once, however often its batch is written", async () => {
     const { exporter, path } = await openFile();
     const [first, second] = batches(["1", "2"], ["3"]);
     await exporter.write(first!, NEVER);
@@ -75,7 +75,7 @@ describe("a line", () => {
     expect(messages(path)).toEqual(["1", "2", "3"]);
   });
 
-  test("is missing nowhere where there are thousands in a batch", async () => {
+  test("is written for every record of a batch of thousands", async () => {
     const { exporter, path } = await openFile();
     const bodies = Array.from({ length: 2000 }, (_, index) => `${index} ${"x".repeat(200)}`);
     const given = batches(bodies, bodies, bodies);
@@ -83,9 +83,9 @@ describe("a line", () => {
     expect(read(path)).toBe(given.flatMap(linesOf).join(""));
   });
 
-  test("is the same out of batches that were joined, of which records were left out", async () => {
+  test("is the same for a composite batch with filtered records", async () => {
     const { exporter, path } = await openFile();
-    // The head of a frame depends on its length (RFC 6455, 5.2).
+    // The size of a frame header depends on its length (RFC 6455, 5.2).
     const sizes = [1, 65_000, 66_000, 2];
     const given = batches(
       sizes.map((size) => "x".repeat(size)),
@@ -100,12 +100,12 @@ describe("a line", () => {
 });
 
 describe("the file", () => {
-  test("is readable by its owner alone", async () => {
+  test("is readable only by its owner", async () => {
     const { path } = await openFile();
     expect((statSync(path).mode & 0o777).toString(8)).toBe("600");
   });
 
-  test("may have another name, but no path", async () => {
+  test("may have another name, but not a path", async () => {
     const { host } = await openFile({ path: "tail-1.jsonl" });
     expect(readdirSync(host.logDir)).toEqual(["tail-1.jsonl"]);
     for (const path of ["", "../up.log", "/etc/passwd", "a/b", "x".repeat(65), "a b"]) {
@@ -113,7 +113,7 @@ describe("the file", () => {
     }
   });
 
-  test("gets a line break first when a crash has torn its last line", async () => {
+  test("gets a line break first if a crash left a torn last line", async () => {
     const host = await hostWithDirectory();
     const path = join(host.logDir, "orchestrator.log");
     writeFileSync(path, '{"whole":1}\n{"torn');
@@ -139,7 +139,7 @@ describe("the file", () => {
     expect(existsSync(join(host.logDir, "elsewhere"))).toBe(false);
   });
 
-  test("is made anew when somebody has moved or deleted it", async () => {
+  test("is recreated when it was moved or deleted", async () => {
     const { exporter, path } = await openFile();
     const [first, second, third] = batches(["1"], ["2"], ["3"]);
     await exporter.write(first!, NEVER);
@@ -151,7 +151,7 @@ describe("the file", () => {
     expect(messages(path)).toEqual(["3"]);
   });
 
-  test("is made anew with its directory when that was deleted", async () => {
+  test("is recreated with its directory when that was deleted", async () => {
     const { exporter, host, path } = await openFile();
     rmSync(host.logDir, { recursive: true });
     await exporter.write(batches(["1"])[0]!, NEVER);
@@ -159,7 +159,7 @@ describe("the file", () => {
     expect((statSync(host.logDir).mode & 0o777).toString(8)).toBe("700");
   });
 
-  test("is refused while its directory has become a link, and goes on afterwards", async () => {
+  test("is rejected while its directory is a link, and resumes afterwards", async () => {
     const { exporter, host, path } = await openFile();
     const elsewhere = `${host.logDir}-elsewhere`;
     renameSync(host.logDir, elsewhere);
@@ -176,7 +176,7 @@ describe("the file", () => {
     expect(readdirSync(elsewhere)).toEqual([]);
   });
 
-  test("that somebody has emptied is filled from its beginning", async () => {
+  test("is filled from its beginning after it was truncated to zero", async () => {
     const { exporter, path } = await openFile({ max_bytes: 400 });
     const [first, second] = batches(["1", "2"], ["3", "4"]);
     await exporter.write(first!, NEVER);
@@ -185,7 +185,7 @@ describe("the file", () => {
     expect(messages(path)).toEqual(["3", "4"]);
   });
 
-  test("that somebody has left within a line gets a line break first", async () => {
+  test("gets a line break first after it was truncated within a line", async () => {
     const { exporter, path } = await openFile();
     const [first, second] = batches(["1"], ["2"]);
     await exporter.write(first!, NEVER);
@@ -195,8 +195,8 @@ describe("the file", () => {
   });
 });
 
-describe("a write that fails", () => {
-  test("at once when its time is over, and loses nothing", async () => {
+describe("a failing write", () => {
+  test("fails as soon as it times out, and loses nothing", async () => {
     const { exporter, path } = await openFile();
     const [batch] = batches(["1", "2"]);
     const reason = new Error("too late");
@@ -206,7 +206,7 @@ describe("a write that fails", () => {
     expect(messages(path)).toEqual(["1", "2"]);
   });
 
-  test("in the middle of a line leaves whole lines, and the retry writes what is missing", async () => {
+  test("in the middle of a line leaves whole lines, and the retry writes the rest", async () => {
     const { exporter, path, limit } = await startLimited(100_100);
     const bodies = numbered(2000);
     const { error, isPermanent } = await exporter.write(bodies);
@@ -219,7 +219,7 @@ describe("a write that fails", () => {
     expect(messages(path)).toEqual(names(2000));
   });
 
-  test("more than once goes on where it stopped each time", async () => {
+  test("that is repeated resumes where it stopped each time", async () => {
     const { exporter, path, limit } = await startLimited(400_000);
     const bodies = numbered(5000);
     await exporter.write(bodies);
@@ -233,7 +233,7 @@ describe("a write that fails", () => {
     expect(messages(path)).toEqual(names(5000));
   });
 
-  test("in the line break behind a torn line glues nothing to it", async () => {
+  test("in the line break after a torn line joins nothing to it", async () => {
     const host = await hostWithDirectory();
     const path = join(host.logDir, "orchestrator.log");
     writeFileSync(path, '{"torn');
@@ -254,7 +254,10 @@ function names(count: number): string[] {
   return Array.from({ length: count }, (_, index) => `${index}`);
 }
 
-/** In a process whose files cannot become larger than `bytesMax`: the next byte is an error, as on a full disk. */
+/**
+ * Runs in a process whose files are limited to `bytesMax`: the next byte is an error, as on a full
+ * disk.
+ */
 async function startLimited(
   bytesMax: number,
   given?: TestHost,

@@ -56,7 +56,7 @@ describe("a request", () => {
     expect((await send(url, Buffer.from("{}"), { headers: json })).status).toBe(200);
   });
 
-  it("is answered with what was rejected, as a partial success", async () => {
+  it("is answered with the rejected records, as a partial success", async () => {
     const { url, intake } = await openReceiver();
     intake.rejected = 300;
     const answer = await send(url, NODE, { headers: json });
@@ -69,7 +69,7 @@ describe("a request", () => {
     expect([...body]).toEqual(wanted);
   });
 
-  it("stays as it was sent for as long as the intake has it, whatever comes beside it", async () => {
+  it("stays unchanged while the intake holds it, with other requests in progress", async () => {
     const { url, intake } = await openReceiver();
     const sent = Array.from({ length: 48 }, (_, index) => paddedRequest(index, 7000 * index));
     await Promise.all(
@@ -86,7 +86,7 @@ describe("a request", () => {
     expect(sent.filter((body) => !had.has(textOf(body)))).toEqual([]);
   });
 
-  it("in JSON takes no memory any more once it is answered", async () => {
+  it("in JSON releases its memory once it is answered", async () => {
     const { url, intake } = await openReceiver();
     const body = Buffer.concat([NODE, Buffer.alloc(200_000, " ")]);
     for (const length of [false, true]) await send(url, body, { headers: json, length });
@@ -94,7 +94,7 @@ describe("a request", () => {
     expect(intake.bodies.map(({ length }) => length)).toEqual([0, 0]);
   });
 
-  it("comes over a connection that is kept alive", async () => {
+  it("uses a kept-alive connection", async () => {
     const { url } = await openReceiver();
     const agent = new Agent({ keepAlive: true, maxSockets: 1 });
     onTestFinished(() => agent.destroy());
@@ -106,7 +106,7 @@ describe("a request", () => {
     expect(Object.values(agent.freeSockets).flat()).toHaveLength(1);
   });
 
-  it("is taken on the main port too, and there alone without a port of its own", async () => {
+  it("is accepted on the main port too, and only there without a port of its own", async () => {
     const { host, intake, url } = await openReceiver({ port: null });
     expect(url).toBe("");
     expect(host.lines).toEqual([]);
@@ -118,7 +118,7 @@ describe("a request", () => {
 });
 
 describe("a sender", () => {
-  it("that goes away in the middle of its upload disturbs nobody", async () => {
+  it("that disconnects in the middle of its upload affects no others", async () => {
     const { url, intake, host } = await openReceiver();
     const { port } = new URL(url);
     const socket = connect(Number(port), "127.0.0.1");
@@ -133,14 +133,14 @@ describe("a sender", () => {
 });
 
 describe("opening and closing", () => {
-  it("says where it listens", async () => {
+  it("logs where it listens", async () => {
     const { host } = await openReceiver();
     expect(host.lines).toEqual([
       expect.stringMatching(/^http:\/\/127\.0\.0\.1:\d+\/v1\/logs \(OTLP\/HTTP\)$/),
     ]);
   });
 
-  it("names the port that is in use, and how to choose another", async () => {
+  it("names the port in use, and how to choose another", async () => {
     const other = createServer().listen(0, "127.0.0.1");
     await once(other, "listening");
     onTestFinished(() => void other.close());
@@ -152,7 +152,7 @@ describe("opening and closing", () => {
     );
   });
 
-  it("answers what is in flight before it is closed, and takes nothing more", async () => {
+  it("answers requests in flight before it closes, and accepts no more", async () => {
     const { url, intake, receiver } = await openReceiver();
     const gate = Promise.withResolvers<void>();
     intake.gate = gate.promise;
@@ -165,7 +165,7 @@ describe("opening and closing", () => {
       order.push("closed"),
     );
     await expect(send(url, PYTHON)).rejects.toThrow("ECONNREFUSED");
-    // Turns enough for a close that would not wait.
+    // Enough turns for a close that would not wait.
     for (let turn = 0; turn < 10; turn++) await setImmediate();
     order.push("let go");
     gate.resolve();
@@ -190,7 +190,7 @@ describe("opening and closing", () => {
   });
 });
 
-/** Until the end of the test. */
+/** Removed at the end of the test. */
 async function logDir(): Promise<string> {
   const workspace = await Workspace.create();
   onTestFinished(() => workspace[Symbol.asyncDispose]());
@@ -200,7 +200,7 @@ async function logDir(): Promise<string> {
 const UNLIMITED = { bytes: Infinity, ms: Infinity };
 
 describe("in a gateway", () => {
-  it("a request is answered when its envelopes are on their way, all of them, in order", async () => {
+  it("a request is answered once all of its envelopes are on their way, in order", async () => {
     const messages: string[] = [];
     const exporter = defineExporter({
       name: "collector",
@@ -253,7 +253,7 @@ describe("in a gateway", () => {
       .toEqual(wanted.map((line) => JSON.stringify(JSON.parse(line))));
   });
 
-  it("is 503 with Retry-After, in its own form, while the gateway stops", async () => {
+  it("it is 503 with Retry-After, in its own form, while the gateway stops", async () => {
     const running = await startTailgate(
       {
         host: "127.0.0.1",
@@ -303,7 +303,7 @@ describe("in a gateway", () => {
   });
 });
 
-/** Records, and a field that nobody knows with so many bytes of its own. */
+/** Records, and an unknown field with this many bytes. */
 function paddedRequest(number: number, bytes: number): Buffer {
   const padding = Buffer.alloc(bytes, `${number},`);
   const length = [(bytes & 0x7f) | 0x80, ((bytes >> 7) & 0x7f) | 0x80, bytes >> 14];

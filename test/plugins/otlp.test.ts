@@ -23,7 +23,7 @@ afterEach(() => {
   vi.unstubAllEnvs();
 });
 
-/** The exporter alone. */
+/** Opens the exporter without delivery. */
 async function opened(options: Readonly<Record<string, unknown>>): Promise<Exporter> {
   const host = await testHost("otlp");
   onTestFinished(() => host.close());
@@ -32,7 +32,7 @@ async function opened(options: Readonly<Record<string, unknown>>): Promise<Expor
   return exporter;
 }
 
-/** What a write with that answer rejects with. */
+/** Returns the error of a write with that response. */
 async function rejection(behaviour: Behaviour): Promise<unknown> {
   await using peer = await Peer.open();
   peer.behaviour = behaviour;
@@ -43,7 +43,7 @@ async function rejection(behaviour: Behaviour): Promise<unknown> {
   );
 }
 
-describe("otlp keeps the contract", () => {
+describe("otlp fulfills the exporter contract", () => {
   let peer: Peer;
   beforeEach(async () => {
     peer = await Peer.open();
@@ -58,7 +58,7 @@ describe("otlp keeps the contract", () => {
   test.each(cases)("$name", (given) => given.run());
 });
 
-describe("an answer of success", () => {
+describe("a success response", () => {
   test.each([
     ["200", answer(200, PROTOBUF_TYPE)],
     ["200 in JSON", answer(200, JSON_TYPE, "{}")],
@@ -79,9 +79,9 @@ describe("an answer of success", () => {
   });
 });
 
-describe("an answer for later", () => {
+describe("a retryable response", () => {
   test.each([408, 401, 403, 404, 429, 500, 502, 503, 504])(
-    "%d: tries again until it is taken, in order and once",
+    "%d: retries until the records are accepted, in order and once",
     async (status) => {
       await using peer = await Peer.open();
       peer.next.push(answer(status), answer(status, JSON_TYPE, '{"message":"not now"}'));
@@ -94,13 +94,13 @@ describe("an answer for later", () => {
     },
   );
 
-  test.each([429, 503])("%d with Retry-After in seconds tells delivery when", async (status) => {
+  test.each([429, 503])("%d with Retry-After in seconds sets the delay", async (status) => {
     const error = await rejection(answer(status, { "Retry-After": "7" }));
     expect(RetryLaterError.is(error)).toBe(true);
     expect(error).toHaveProperty("retryAfterMs", 7000);
   });
 
-  test.each([429, 503])("%d with Retry-After as a date tells delivery when", async (status) => {
+  test.each([429, 503])("%d with Retry-After as a date sets the delay", async (status) => {
     const date = new Date(Date.now() + 3_600_000).toUTCString();
     const error = await rejection(answer(status, { "Retry-After": date }));
     expect((error as RetryLaterError).retryAfterMs).toBeGreaterThan(3_500_000);
@@ -108,7 +108,7 @@ describe("an answer for later", () => {
   });
 
   test.each(["0", "-1", "soon", new Date(0).toUTCString()])(
-    "Retry-After: %s asks for nothing",
+    "Retry-After: %s sets no delay",
     async (header) => {
       const error = await rejection(answer(503, { "Retry-After": header }));
       expect(String(error)).toContain("responded with 503");
@@ -116,7 +116,7 @@ describe("an answer for later", () => {
     },
   );
 
-  test("the request comes again when the time is over that was asked for", async () => {
+  test("the request is retried after the requested delay", async () => {
     await using peer = await Peer.open();
     const times: number[] = [];
     const timed =
@@ -131,7 +131,7 @@ describe("an answer for later", () => {
     expect(times[1]! - times[0]!).toBeGreaterThanOrEqual(990);
   });
 
-  test("a redirect is not followed, and named", async () => {
+  test("a redirect is reported, and not followed", async () => {
     await using elsewhere = await Peer.open();
     const error = await rejection(answer(307, { Location: `${elsewhere.url}/v1/logs` }));
     expect(String(error)).toContain(
@@ -140,7 +140,7 @@ describe("an answer for later", () => {
     expect(elsewhere.received).toEqual([]);
   });
 
-  test("the reason is shown, whatever it has in it", async () => {
+  test("the reason is shown, whatever it contains", async () => {
     const json = answer(503, JSON_TYPE, '{"code":14,"message":"no \\u001b[31mroom"}');
     expect(String(await rejection(json))).toContain("503 Service Unavailable: no \\x1b[31mroom");
     expect(String(await rejection(answer(503, {}, "busy\n")))).toMatch(/Unavailable: busy$/);
@@ -157,8 +157,8 @@ describe("an answer for later", () => {
   });
 });
 
-describe("no answer", () => {
-  /** Takes the records and lets the connection go without a word. */
+describe("no response", () => {
+  /** Reads the records and closes the connection without a response. */
   const reset: Behaviour = ({ socket }) => {
     socket!.resetAndDestroy();
     return true;
@@ -172,7 +172,7 @@ describe("no answer", () => {
     return false;
   };
 
-  test("a reset after the request was read: the same records come again", async () => {
+  test("a reset after the request was read: the same records are sent again", async () => {
     await using peer = await Peer.open();
     peer.next.push(reset);
     await using sending = await Sending.open({ endpoint: peer.url });
@@ -197,7 +197,7 @@ describe("no answer", () => {
     expect(sending.host.lines.join()).toContain("/v1/logs did not respond");
   });
 
-  test("a server that hangs: the request is given up at the time limit, and comes again", async () => {
+  test("a server that hangs: the request times out, and is retried", async () => {
     await using peer = await Peer.open();
     let isGone = false;
     peer.next.push(({ socket }) => {
@@ -217,7 +217,7 @@ describe("no answer", () => {
     expect(String(error)).toContain("did not respond");
   });
 
-  test("a close of the exporter ends what hangs", async () => {
+  test("closing the exporter aborts a hanging request", async () => {
     await using peer = await Peer.open();
     peer.behaviour = () => false;
     const exporter = await opened({ endpoint: peer.url });
@@ -234,7 +234,7 @@ function numbered(count: number): string[] {
   return Array.from({ length: count }, (_, index) => `record ${index}`);
 }
 
-/** The bodies of the records in a file of the quarantine. */
+/** The bodies of the records in a quarantine file. */
 async function quarantined(path: string): Promise<unknown[]> {
   const lines = (await readFile(path, "utf8")).trimEnd().split("\n");
   return lines.flatMap((line) => {
@@ -243,8 +243,8 @@ async function quarantined(path: string): Promise<unknown[]> {
   });
 }
 
-describe("a refusal for good", () => {
-  /** Refuses requests that have the record. */
+describe("a permanent rejection", () => {
+  /** Rejects requests that contain the record. */
   const refusing =
     (status: number, culprit: string): Behaviour =>
     (response, received) =>
@@ -253,7 +253,7 @@ describe("a refusal for good", () => {
         : take(response, received);
 
   test.each([400, 413, 422])(
-    "%d: the culprit goes to quarantine, the rest goes on in order",
+    "%d: the rejected record goes to quarantine, the others are delivered in order",
     async (status) => {
       await using peer = await Peer.open();
       peer.behaviour = refusing(status, "bad");
@@ -277,7 +277,7 @@ describe("a refusal for good", () => {
     },
   );
 
-  test("the quarantine is bounded: the oldest are deleted, counted and said", async () => {
+  test("the quarantine is bounded: the oldest are deleted, counted and logged", async () => {
     await using peer = await Peer.open();
     peer.behaviour = answer(400);
     await using sending = await Sending.open({ endpoint: peer.url, quarantine_max_bytes: 4000 });
@@ -296,7 +296,7 @@ describe("a refusal for good", () => {
     expect(sending.host.lines.join()).toContain("The quarantine is full: its ");
   });
 
-  test("a full disk leaves no part of a record in the quarantine", async () => {
+  test("a full disk leaves no partial record in the quarantine", async () => {
     await using peer = await Peer.open();
     peer.behaviour = answer(400);
     const host = await testHost("otlp");
@@ -316,7 +316,7 @@ describe("a refusal for good", () => {
     expect(await quarantined(path)).toEqual(records.map(({ body }) => body));
   });
 
-  test("a line that a power failure has torn is removed, and the next record has its own", async () => {
+  test("a line torn by a power failure is removed, and the next record gets its own", async () => {
     await using peer = await Peer.open();
     peer.behaviour = answer(400);
     await using sending = await Sending.open({ endpoint: peer.url });
@@ -341,7 +341,7 @@ describe("a refusal for good", () => {
     expect(await quarantined(path)).toEqual(["first", "second", "third"]);
   });
 
-  test("the start is refused if a file is in the way of the quarantine", async () => {
+  test("the start fails if a file is in the quarantine's path", async () => {
     const host = await testHost("otlp");
     onTestFinished(() => host.close());
     await writeFile(join(host.logDir, "quarantine"), "");
@@ -349,7 +349,7 @@ describe("a refusal for good", () => {
     await expect(opening).rejects.toMatchObject({ code: "LOG_DIR_UNUSABLE" });
   });
 
-  test("413 before the body was read: the record that is too large goes to quarantine", async () => {
+  test("413 before the body was read: the oversized record goes to quarantine", async () => {
     await using peer = await Peer.open();
     peer.bytesMax = 1 << 20;
     await using sending = await Sending.open({ endpoint: peer.url, max_batch_bytes: 64 << 20 });
@@ -360,7 +360,7 @@ describe("a refusal for good", () => {
     expect(sending.dropped).toEqual({ refused: 1 });
   });
 
-  test("what was settled does not come again when the server goes away between the halves", async () => {
+  test("records already settled are not sent again when the server fails between the halves", async () => {
     await using peer = await Peer.open();
     peer.next.push(answer(400), take, answer(503));
     peer.behaviour = refusing(400, "bad");
@@ -371,7 +371,7 @@ describe("a refusal for good", () => {
     expect(sending.dropped).toEqual({ refused: 1 });
   });
 
-  test("where the quarantine cannot be written, nothing is given up", async () => {
+  test("if the quarantine cannot be written, nothing is dropped", async () => {
     await using peer = await Peer.open();
     peer.behaviour = refusing(400, "bad");
     await using sending = await Sending.open({ endpoint: peer.url });
@@ -409,7 +409,7 @@ describe("a partial success", () => {
     expect(said).toEqual([expect.stringContaining("rejected 2 of its records: stale")]);
   });
 
-  test("never counts more than there were", async () => {
+  test("never counts more records than were sent", async () => {
     await using peer = await Peer.open();
     peer.behaviour = answer(200, JSON_TYPE, '{"partialSuccess":{"rejectedLogRecords":"99"}}');
     await using sending = await Sending.open({ endpoint: peer.url });
@@ -419,7 +419,7 @@ describe("a partial success", () => {
   });
 });
 
-describe("where and how it sends", () => {
+describe("endpoint and headers", () => {
   async function request(
     options: Readonly<Record<string, unknown>> | ((peer: Peer) => object),
   ): Promise<{ url?: string | undefined; headers: Record<string, unknown> }> {
@@ -445,7 +445,7 @@ describe("where and how it sends", () => {
     expect(headers).toMatchObject({ "content-type": "application/x-protobuf" });
   });
 
-  test("the environment has all that is not set", async () => {
+  test("the environment supplies everything that is not set", async () => {
     const { url, headers } = await request((peer) => {
       vi.stubEnv("OTEL_EXPORTER_OTLP_ENDPOINT", `${peer.url}/base/`);
       vi.stubEnv("OTEL_EXPORTER_OTLP_HEADERS", "x-one=1,x-two=a%20b");
@@ -464,7 +464,7 @@ describe("where and how it sends", () => {
     });
   });
 
-  test("the variable for logs is taken as it is, and options come before both", async () => {
+  test("the variable for logs is used as is, and options override both", async () => {
     const { url } = await request((peer) => {
       vi.stubEnv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1");
       vi.stubEnv("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", `${peer.url}/mine`);
@@ -486,7 +486,7 @@ describe("where and how it sends", () => {
     expect(given.headers).not.toHaveProperty("content-encoding");
   });
 
-  test("the user and the password of the endpoint are sent and not shown", async () => {
+  test("the endpoint's user and password are sent and not shown", async () => {
     await using peer = await Peer.open();
     peer.next.push(answer(503));
     const endpoint = peer.url.replace("//", "//me:secret@");
@@ -499,7 +499,7 @@ describe("where and how it sends", () => {
   });
 
   test.each(["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT"])(
-    "credentials and the query of %s arrive where they belong",
+    "credentials and the query of %s are sent in the right places",
     async (variable) => {
       const path = variable.includes("LOGS") ? "/base/v1/logs" : "/base";
       const { url, headers } = await request((peer) => {
@@ -511,7 +511,7 @@ describe("where and how it sends", () => {
     },
   );
 
-  test("a configured Authorization header wins over the credentials of the endpoint", async () => {
+  test("a configured Authorization header overrides the endpoint's credentials", async () => {
     const { headers } = await request((peer) => ({
       endpoint: peer.url.replace("//", "//me:secret@"),
       headers: { authorization: "Bearer 123" },
@@ -519,7 +519,7 @@ describe("where and how it sends", () => {
     expect(headers["authorization"]).toBe("Bearer 123");
   });
 
-  test("requests are as large as they may be, and one connection carries them", async () => {
+  test("requests are as large as allowed, over one connection", async () => {
     await using peer = await Peer.open();
     const ports = new Set<number | undefined>();
     peer.behaviour = (response, received) => {
@@ -534,7 +534,7 @@ describe("where and how it sends", () => {
     expect(ports.size).toBe(1);
   });
 
-  test("record_uid: false sends the records as they are", async () => {
+  test("record_uid: false sends the records unchanged", async () => {
     await using peer = await Peer.open();
     await using sending = await Sending.open({ endpoint: peer.url, record_uid: false });
     await sending.send("a");
@@ -552,7 +552,7 @@ describe("where and how it sends", () => {
   });
 });
 
-describe("what cannot be used ends the start", () => {
+describe("an invalid configuration fails the start", () => {
   const open = async (options: object): Promise<unknown> => opened({ ...options });
   const endpoint = "https://127.0.0.1:1";
 
@@ -568,14 +568,14 @@ describe("what cannot be used ends the start", () => {
     expect(otlp.options.safeParse({ endpoint: given }).success).toBe(false);
   });
 
-  test("a protocol that it does not speak", async () => {
+  test("an unsupported protocol", async () => {
     vi.stubEnv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
     await expect(open({ endpoint })).rejects.toThrow(
       "OTEL_EXPORTER_OTLP_PROTOCOL is grpc; expected http/protobuf or http/json",
     );
   });
 
-  test("a certificate that cannot be read, or is none", async () => {
+  test("a certificate that is unreadable or invalid", async () => {
     await expect(open({ endpoint, certificate: "/nowhere.pem" })).rejects.toThrow(
       "the file of certificate cannot be read",
     );

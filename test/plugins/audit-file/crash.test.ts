@@ -1,4 +1,4 @@
-/** What the next start makes of the audit files that a crash has left. */
+/** Recovery of the audit files at the next start after a crash. */
 
 import {
   appendFileSync,
@@ -27,14 +27,17 @@ import {
   read,
 } from "../../harness/log-exporters.ts";
 
-/** What happens between two crashes: events, each so many days after today, and how many thousandths of the newest file are left. */
+/**
+ * What happens between two crashes: events, each a number of days after today, and how many
+ * thousandths of the newest file remain.
+ */
 const life = fc.record({
   days: fc.array(fc.integer({ min: -3, max: 12 }), { maxLength: 4 }),
   left: fc.nat(1000),
 });
 
 describe("after a crash", () => {
-  test("the files are completed from the journal, whatever the clock says and was written", async () => {
+  test("completes the files from the journal, for any clock and any partial write", async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(life, { minLength: 1, maxLength: 5 }), async (lives) => {
         const { follow, append, files, end } = await journalled();
@@ -65,7 +68,7 @@ describe("after a crash", () => {
     );
   });
 
-  test("what is torn and is not the journal's stays, on a line of its own", async () => {
+  test("retains a torn line that is not from the journal, on a line of its own", async () => {
     const { follow, append, files, end } = await journalled();
     const first = await follow();
     await append([{ body: "1" }], NOON_MS);
@@ -80,7 +83,7 @@ describe("after a crash", () => {
     await end();
   });
 
-  test("a first line that is torn is completed", async () => {
+  test("completes a torn first line", async () => {
     const { follow, append, at, end } = await journalled();
     const first = await follow();
     const batch = await append([{ body: "1" }, { body: "2" }], NOON_MS);
@@ -94,7 +97,7 @@ describe("after a crash", () => {
     await end();
   });
 
-  test("a line larger than what is read at once is found", async () => {
+  test("finds a line larger than one read", async () => {
     const { follow, append, files, end } = await journalled();
     const bodies = ["1", "x".repeat(300_000), "y".repeat(200_000)];
     for (const body of bodies) {
@@ -114,7 +117,7 @@ describe("after a crash", () => {
 
 const EVENTS = 6;
 
-/** What else may stand in the files, at any place. */
+/** Other content that may appear anywhere in the files. */
 const noise = fc.constantFrom(
   '{"timestamp":"2026-11-24T08:00:00.000000Z","level":"INFO","event":"in memory","logger":"a"}',
   '{"timestamp": "2026-11-24", "event": "of another program", "seq": 1}',
@@ -123,14 +126,14 @@ const noise = fc.constantFrom(
   "x".repeat(200_000),
 );
 
-/** Events that the journal does not have, or not any more. */
+/** Events that the journal does not have, or no longer has. */
 const foreign = fc.integer({ min: EVENTS + 1, max: 100 }).map((seq) => sealedLine(seq));
 
 function sealedLine(seq: number): string {
   return `{"event":"of a journal that was newer","seq":${seq},"hash":"${"0".repeat(64)}"}`;
 }
 
-test("the newest event that journal and files have is found, whatever else the files have", async () => {
+test("finds the newest event that is in both the journal and the files, whatever else the files contain", async () => {
   const { append, at, open, end } = await journalled();
   const lines: string[] = [];
   for (let count = 1; count <= EVENTS; count++) {
@@ -162,7 +165,7 @@ test("the newest event that journal and files have is found, whatever else the f
   await end();
 });
 
-/** Leaves a part of the newest file, and in any case the oldest event. */
+/** Retains a part of the newest file, and at least the oldest event. */
 function cutNewest(paths: readonly string[], part: number): void {
   const newest = paths.at(-1)!;
   const safe = paths.length > 1 ? 0 : read(newest).indexOf("\n") + 1;
@@ -171,7 +174,7 @@ function cutNewest(paths: readonly string[], part: number): void {
 
 const SYSTEM = { ...AUDIT, name: "orchestrator.server" };
 
-/** The exporter behind a journal that gives events their seq and hash. */
+/** The exporter on a journal that assigns events their seq and hash. */
 async function journalled() {
   const host = await testHost("audit-file");
   const lane = { bytes: 1 << 30, ms: Number.MAX_SAFE_INTEGER };
@@ -192,7 +195,7 @@ async function journalled() {
       await durable;
       return batch;
     },
-    /** Those with something in them, the oldest first. */
+    /** Files that are not empty, the oldest first. */
     files: (): string[] => {
       const paths = readdirSync(directory).map((name) => join(directory, name));
       return paths.filter((path) => statSync(path).size > 0).sort();

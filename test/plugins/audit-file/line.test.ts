@@ -1,4 +1,4 @@
-/** What stands in a line of the audit file. */
+/** The contents of a line in the audit file. */
 
 import { readFileSync } from "node:fs";
 import * as fc from "fast-check";
@@ -15,7 +15,7 @@ import {
   read,
 } from "../../harness/log-exporters.ts";
 
-/** The line for one record. */
+/** Returns the line for one record. */
 async function lineOf(record: Partial<LogRecord>): Promise<string> {
   const { exporter, at } = await openAudit();
   await exporter.write(auditBatch([record]), NEVER);
@@ -31,11 +31,11 @@ describe("a line", () => {
     expect(Object.entries(JSON.parse(line) as object)).toEqual(Object.entries(golden.expected));
   });
 
-  test("without action and metadata has the four fields alone", async () => {
+  test("without action and metadata has only the four fields", async () => {
     expect(await lineOf({})).toBe(`${HEAD}}\n`);
   });
 
-  test("lets no metadata replace what the gateway says", async () => {
+  test("does not let metadata replace the gateway's fields", async () => {
     const names = ["timestamp", "level", "event", "logger", "seq", "hash", "message", "event_type"];
     const attributes = new Map<string, Value>(names.map((name) => [name, `my ${name}`]));
     expect(await lineOf({ attributes })).toBe(
@@ -45,7 +45,7 @@ describe("a line", () => {
     );
   });
 
-  test("keeps metadata apart whose names would be the same", async () => {
+  test("keeps metadata with colliding names apart", async () => {
     const named = (...names: string[]): Map<string, Value> =>
       new Map(names.map((name, index) => [name, index]));
     expect(await lineOf({ attributes: named("seq", "extra_seq", "other") })).toBe(
@@ -56,7 +56,7 @@ describe("a line", () => {
     );
   });
 
-  test("keeps the order and the very digits of the metadata", async () => {
+  test("preserves the order and the exact digits of the metadata", async () => {
     const attributes = new Map<string, Value>([
       ["10", 1e21],
       ["2", 0.1],
@@ -77,7 +77,7 @@ describe("a line", () => {
     );
   });
 
-  test("has what was sent, in its order, whatever that is", async () => {
+  test("has everything that was sent, in order", async () => {
     const { exporter, at } = await openAudit();
     const path = at(nameOf(NOON_MS));
     await exporter.write(event("first"), NEVER);
@@ -126,7 +126,7 @@ describe("a line", () => {
 
 const RESERVED = new Set(["timestamp", "level", "event", "logger", "seq", "hash"]);
 
-/** The line as it follows from the record, by way of maps and texts. */
+/** The expected line, built from the record through maps and strings. */
 function expectedLine({
   body,
   attributes,
@@ -155,7 +155,7 @@ function expectedLine({
   return `${json(line)}\n`;
 }
 
-/** As JSON.stringify, but in the order of a map. */
+/** Like JSON.stringify, but in the order of a map. */
 function json(value: Value): string {
   if (Array.isArray(value)) return `[${value.map(json).join(",")}]`;
   if (!(value instanceof Map)) return JSON.stringify(value);
@@ -169,7 +169,7 @@ interface GoldenCase {
   readonly expected: object;
 }
 
-/** What the original was given, as the record of it, and what it wrote. */
+/** The original system's input, as a record, and its output. */
 function goldenCases(): GoldenCase[] {
   const text = readFileSync(new URL("../../golden/vectors.jsonl", import.meta.url), "utf8");
   return text
@@ -230,7 +230,7 @@ function improved(
   return { ...ours, ...rest, ...(isSpoofed ? extras : {}) };
 }
 
-/** Objects as maps. */
+/** Converts objects to maps. */
 function plain(value: unknown): Value {
   if (typeof value !== "object" || value === null || Array.isArray(value)) return value as Value;
   return new Map(Object.entries(value).map(([key, inner]) => [key, plain(inner)]));

@@ -50,7 +50,7 @@ const plainValue: fc.Arbitrary<Value> = fc.oneof(
   fc.constantFrom<Value>(0, 1.5, 42, true, false, null, "x".repeat(200)),
 );
 
-/** Records that are copied from their JSON, unless the attributes exceed the limit. */
+/** Records whose attributes are copied from their JSON unless they exceed the limit. */
 const plainRecord: fc.Arbitrary<Partial<LogRecord>> = fc.record({
   severityNumber: fc.integer({ min: 0, max: 24 }),
   severityText: fc.constant(""),
@@ -88,7 +88,7 @@ const anyRecord: fc.Arbitrary<Partial<LogRecord>> = fc.record({
 const record = fc.oneof(anyRecord, plainRecord);
 
 test.each([false, true])(
-  "a record is one line, and its exception follows on indented ones, colors: %j",
+  "a record is one line, followed by its exception on indented lines, colors: %j",
   (isColored) => {
     fc.assert(
       fc.property(fc.array(record, { minLength: 1, maxLength: 8 }), (given) => {
@@ -110,7 +110,7 @@ test.each([false, true])(
   },
 );
 
-test("no character that has to be shown escaped is shown as it is", () => {
+test("every character that needs escaping is escaped", () => {
   const bodies = escapedCharacters().map((character) => `a${character}z`);
   expect(bodies.length).toBeGreaterThan(70);
   const batch = batchOf(bodies.map((body) => ({ body })));
@@ -121,14 +121,14 @@ test("no character that has to be shown escaped is shown as it is", () => {
   }
 });
 
-/** Of the basic plane, in which Unicode has all of them. */
+/** In the basic multilingual plane, which contains all of them. */
 function escapedCharacters(): string[] {
   const characters = Array.from({ length: 0x10000 }, (_, code) => String.fromCharCode(code));
   return characters.filter((one) => one !== printable(one));
 }
 
 test.each([false, true])(
-  "lines that are copied from JSON equal those that are formatted from values, colors: %j",
+  "lines copied from JSON equal those formatted from values, colors: %j",
   (isColored) => {
     const output = new ConsoleText(isColored);
     fc.assert(

@@ -1,4 +1,4 @@
-/** What the next start makes of the files that a crash has left. */
+/** Recovery of the files at the next start after a crash. */
 
 import {
   copyFileSync,
@@ -26,13 +26,13 @@ import {
 
 const MANY_BACKUPS = 1000;
 
-/** What a crash leaves of what was written since the place was kept. */
+/** What a crash leaves of the data written since the position was saved. */
 type Crash =
-  /** The newest file was written so far only, in thousandths of what may be missing. */
+  /** The newest file is cut, in thousandths of what may be lost. */
   | { readonly cut: number }
-  /** A rotation has given so many files their next name, the oldest first. */
+  /** A rotation has renamed this many files, the oldest first. */
   | { readonly moved: number }
-  /** It comes when the place is kept for the time after so many. */
+  /** It happens when the position is saved after this many saves. */
   | { readonly keepsMax: number };
 
 const crash: fc.Arbitrary<Crash> = fc.oneof(
@@ -42,7 +42,7 @@ const crash: fc.Arbitrary<Crash> = fc.oneof(
 );
 
 describe("after a crash", () => {
-  test("the files are completed from the journal, whatever was written of the last lines", async () => {
+  test("completes the files from the journal, whatever was written of the last lines", async () => {
     const bodies = fc.array(fc.nat(300), { minLength: 1, maxLength: 8 });
     const life = fc.record({ batches: fc.array(bodies, { maxLength: 6 }), crash });
     await fc.assert(
@@ -83,7 +83,7 @@ describe("after a crash", () => {
     );
   });
 
-  test("lines below the level of the exporter are not looked for", async () => {
+  test("skips lines below the exporter's level", async () => {
     const host = { ...(await hostWithDirectory()), level: "ERROR" } as const;
     const { journal } = host;
     const options = { max_bytes: 400 };
@@ -95,7 +95,7 @@ describe("after a crash", () => {
     await first.follow();
     await first.crash();
     expect(linesIn(path)).toBe(3);
-    // What the level is now does not change what the lines are.
+    // The current level does not change what the lines are.
     const again = await FollowedExporter.open({
       ...{ definition: file, options, host: { ...host, level: "DEBUG" }, journal },
     });
@@ -135,7 +135,7 @@ describe("after a crash", () => {
     expect(host.lines[0]).toContain("sequences 2 to 2");
   });
 
-  test("a copy of the files is completed like the files themselves", async () => {
+  test("completes a copy of the files like the files themselves", async () => {
     const host = await hostWithDirectory();
     const { journal } = host;
     const path = join(host.logDir, "orchestrator.log");
@@ -164,7 +164,7 @@ describe("after a crash", () => {
     expect(host.lines).toEqual([]);
   });
 
-  test("that comes while the only file is begun anew its lines are found all the same", async () => {
+  test("finds the lines if it happened while the only file was being replaced", async () => {
     const host = await hostWithDirectory();
     const { journal } = host;
     const options = { max_bytes: 300, backups: 0 };
@@ -179,7 +179,7 @@ describe("after a crash", () => {
   });
 });
 
-/** Many are the same. */
+/** Many are equal. */
 function bodyOf(size: number): string {
   return size % 2 === 0 ? "same" : "x".repeat(size);
 }
@@ -188,7 +188,7 @@ function linesIn(path: string): number {
   return readRotation(path, MANY_BACKUPS).join("").split("\n").length - 1;
 }
 
-/** Leaves a part of what lies behind the kept place in the newest file. */
+/** Cuts off a part of what follows the saved position in the newest file. */
 function cut(path: string, part: number, place: string | undefined): void {
   if (place === undefined) return;
   const { inode, offset } = JSON.parse(place) as { inode: number; offset: number };
@@ -197,7 +197,7 @@ function cut(path: string, part: number, place: string | undefined): void {
   truncateSync(path, safe + Math.floor((part / 1000) * (size - safe)));
 }
 
-/** Gives the oldest files the names that a rotation gives them. */
+/** Renames the oldest files as a rotation does. */
 function move(path: string, count: number): void {
   let place = 0;
   while (existsSync(`${path}.${place + 1}`)) place++;

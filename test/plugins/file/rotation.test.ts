@@ -15,7 +15,7 @@ import {
 } from "../../harness/log-exporters.ts";
 
 describe("rotation", () => {
-  test("moves the file to .1 before a line that would exceed max_bytes", async () => {
+  test("renames the file to .1 before a line that would exceed max_bytes", async () => {
     const [batch] = batches(["1", "2", "3", "4", "5", "6", "7"]);
     const lineBytes = linesOf(batch!)[0]!.length;
     const { exporter, host, path } = await openFile({ max_bytes: 2 * lineBytes, backups: 2 });
@@ -26,7 +26,7 @@ describe("rotation", () => {
     expect(readdirSync(host.logDir)).toHaveLength(3);
   });
 
-  test("counts what the file had when it was opened", async () => {
+  test("counts the bytes already in the file when it is opened", async () => {
     const [first, second] = batches(["1", "2"], ["3"]);
     const options = { max_bytes: 2 * linesOf(first!)[0]!.length };
     const { exporter, host, path } = await openFile(options);
@@ -37,7 +37,7 @@ describe("rotation", () => {
     expect(messages(path)).toEqual(["3"]);
   });
 
-  test("happens in the middle of a large batch, however much of it is being written", async () => {
+  test("happens in the middle of a large batch, whatever the size of a write", async () => {
     const bodies = Array.from({ length: 2000 }, (_, index) => `${index} ${"x".repeat(200)}`);
     const [batch] = batches(bodies);
     const { exporter, path } = await openFile({ max_bytes: 400_000 });
@@ -45,7 +45,7 @@ describe("rotation", () => {
     expect(readRotation(path, 5)).toEqual(expectedFiles(linesOf(batch!), 400_000));
   });
 
-  test("gives a line that is larger than max_bytes a file of its own", async () => {
+  test("gives a line larger than max_bytes its own file", async () => {
     const [batch] = batches(["1", "x".repeat(500), "3"]);
     const { exporter, path } = await openFile({ max_bytes: 300 });
     await exporter.write(batch!, NEVER);
@@ -54,7 +54,7 @@ describe("rotation", () => {
     );
   });
 
-  test("without backups begins a new file", async () => {
+  test("without backups starts a new file", async () => {
     const [batch] = batches(["1", "2", "3"]);
     const { exporter, host, path } = await openFile({
       max_bytes: 2 * linesOf(batch!)[0]!.length,
@@ -65,7 +65,7 @@ describe("rotation", () => {
     expect(readdirSync(host.logDir)).toEqual(["orchestrator.log"]);
   });
 
-  test("fills a gap that an interrupted one has left, and pushes nothing out", async () => {
+  test("fills a gap left by an interrupted one, and deletes nothing", async () => {
     const [batch] = batches(["1", "2"]);
     const { exporter, path } = await openFile({ max_bytes: 10, backups: 3 });
     writeFileSync(`${path}.3`, "three");
@@ -76,7 +76,7 @@ describe("rotation", () => {
     expect(messages(path)).toEqual(["2"]);
   });
 
-  test("that fails is begun again by the next write, without a line lost or doubled", async () => {
+  test("that fails is retried by the next write, with no line lost or duplicated", async () => {
     const [batch] = batches(["1", "2", "3"]);
     const { exporter, path } = await openFile({ max_bytes: 10, backups: 1 });
     mkdirSync(`${path}.1`);
@@ -87,7 +87,7 @@ describe("rotation", () => {
     expect([`${path}.1`, path].map(messages)).toEqual([["2"], ["3"]]);
   });
 
-  test("loses, doubles and splits no line, whatever the sizes and the restarts", async () => {
+  test("loses, duplicates and splits no line, for any sizes and restarts", async () => {
     const batch = fc.array(fc.nat(400), { minLength: 1, maxLength: 12 });
     await fc.assert(
       fc.asyncProperty(
@@ -120,7 +120,7 @@ describe("rotation", () => {
   });
 });
 
-/** The files that the lines fill one after the other. */
+/** The files that the lines fill, in order. */
 function expectedFiles(lines: readonly string[], bytesMax: number): string[] {
   const files = [""];
   for (const line of lines) {

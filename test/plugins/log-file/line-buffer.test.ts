@@ -4,11 +4,11 @@ import { LineBuffer } from "../../../plugins/log-file/line-writer.ts";
 
 const line = fc.record({
   text: fc.string({ maxLength: 40 }).map((text) => text.replaceAll("\n", "")),
-  /** How many sequences are not there before it. */
+  /** How many sequences before it are absent. */
   passedOver: fc.oneof(fc.constant(0), fc.nat(3)),
 });
 
-/** What the buffer answers, line by line. */
+/** Returns the buffer's result, line by line. */
 function lastLineWithin(
   lines: readonly { end: number; sequence: number }[],
   bytes: number,
@@ -16,7 +16,7 @@ function lastLineWithin(
   return lines.findLast(({ end }) => end <= bytes);
 }
 
-test("the last line within what was written is told, wherever the write has ended", () => {
+test("returns the last line within the bytes written, wherever the write ended", () => {
   fc.assert(
     fc.property(fc.array(line, { maxLength: 12 }), fc.nat(100), (lines, first) => {
       const buffer = new LineBuffer();

@@ -28,7 +28,7 @@ async function opened(definition: ExporterDefinition, host: TestHost): Promise<E
   return exporter;
 }
 
-/** Opens the file, says so, and waits for its end. */
+/** Opens the file, reports that, and waits until it is ended. */
 async function holder(mode: "append" | "read", path: string): Promise<ChildProcess> {
   const open = mode === "append" ? '3>>"$0"' : '3<"$0"';
   const script = `exec ${open}; echo here >&2; [ ${mode} = read ] || echo from elsewhere >&3; echo ready; exec sleep 60`;
@@ -41,7 +41,7 @@ async function holder(mode: "append" | "read", path: string): Promise<ChildProce
 describe.runIf(process.platform === "linux").each(CASES)(
   "the exporter $name",
   (definition, name, record) => {
-    test("warns at the start of processes that write the file, not of those that read it", async () => {
+    test("warns at startup about processes that write the file, not about readers", async () => {
       const host = await newHost(definition.name);
       const path = join(host.logDir, name);
       mkdirSync(dirname(path), { recursive: true });
@@ -57,7 +57,7 @@ describe.runIf(process.platform === "linux").each(CASES)(
       );
     });
 
-    test("warns of one that begins to write while it works", async () => {
+    test("warns about one that starts writing later", async () => {
       const host = await newHost(definition.name);
       const path = join(host.logDir, name);
       const exporter = await opened(definition, host);

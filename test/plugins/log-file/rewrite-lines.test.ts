@@ -10,13 +10,13 @@ import type { Level } from "tailgate/plugin";
 interface Written {
   readonly path: string;
   readonly journal: MemoryJournal;
-  /** Of the records of the level and above, the first one's at 0. */
+  /** The lines at the level and above; the first is at position 0. */
   readonly lines: readonly string[];
-  /** Behind that many of these lines. */
+  /** The position after that many of these lines. */
   position(lines: number): FilePosition;
 }
 
-/** A file with what a journal has: ten records, INFO and ERROR by turns. */
+/** A file with the records of a journal: ten records, alternately INFO and ERROR. */
 async function written(level: Level = "DEBUG"): Promise<Written> {
   const { logDir, close } = await testHost("file");
   onTestFinished(close);
@@ -42,14 +42,14 @@ async function written(level: Level = "DEBUG"): Promise<Written> {
   return { path, journal, lines, position };
 }
 
-/** What a disk shows for pages that it has never got. */
+/** Zeros the range, as a disk does for pages that were never written. */
 async function lose(path: string, from: FilePosition, to: FilePosition): Promise<void> {
   const bytes = await readFile(path);
   await writeFile(path, bytes.fill(0, from.offset, to.offset));
 }
 
 test.each(["DEBUG", "ERROR"] as const)(
-  "the lines between two positions are restored, and the rest stays: %s",
+  "restores the lines between two positions, and leaves the rest unchanged: %s",
   async (level) => {
     const { path, journal, lines, position } = await written(level);
     await appendFile(path, "behind\n");
@@ -60,14 +60,14 @@ test.each(["DEBUG", "ERROR"] as const)(
   },
 );
 
-test("from the beginning of a file", async () => {
+test("restores from the beginning of a file", async () => {
   const { path, journal, lines, position } = await written();
   await lose(path, position(0), position(10));
   expect(await rewriteLines(path, position(0), position(10), journal)).toBe(true);
   expect(await readFile(path, "utf8")).toBe(lines.join(""));
 });
 
-test("nothing is changed where the file is another one, shorter, or has other lines there", async () => {
+test("changes nothing if the file is another one, is shorter, or has other lines there", async () => {
   const { path, journal, lines, position } = await written();
   const unchanged = async (from: FilePosition, to: FilePosition): Promise<void> => {
     const before = await readFile(path, "utf8");

@@ -1,4 +1,4 @@
-/** Bodies that are compressed, and how large they may be. */
+/** Compressed bodies and their size limits. */
 
 import {
   constants,
@@ -34,7 +34,7 @@ const zstdWindow = (bytesLog: number): ZstdOptions => ({
 
 type Compress = (content: Uint8Array) => Buffer;
 
-/** How senders compress, by what they say that it is. */
+/** How senders compress, by content encoding. */
 const HTTP: readonly [string, string, Compress][] = [
   ["gzip", "gzip", gzipSync],
   ["zstd", "zstd", zstdCompressSync],
@@ -50,7 +50,7 @@ describe("a body", () => {
   it.each(HTTP)("may be compressed with %s", async (_, name, compress) => {
     const { url, intake } = await openReceiver();
     const headers = { ...json, ...encoded(name) };
-    // The second one is unpacked in another thread.
+    // The second one is decompressed in another thread.
     for (const content of [NODE, Buffer.concat([NODE, Buffer.alloc(3 * MIB, " ")])]) {
       const { status } = await send(url, compress(content), { headers });
       expect(status).toBe(200);
@@ -58,7 +58,7 @@ describe("a body", () => {
     expect(intake.received).toBe(2 * NODE_RECORDS);
   });
 
-  it("is what was compressed, whatever that was and however its coding is written", async () => {
+  it("is what was compressed, for any content and any spelling of the encoding", async () => {
     const { url, intake } = await openReceiver();
     const headersOf = fc.constantFrom(
       (name: string) => name,
@@ -82,7 +82,7 @@ describe("a body", () => {
     );
   });
 
-  it("of several pieces is the sum of them, whatever their size", async () => {
+  it("of several members is their concatenation, whatever their size", async () => {
     const { url, intake } = await openReceiver();
     const large = padded(PYTHON, new Uint8Array(2 * MIB));
     const skipped = Buffer.from([0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3]);
@@ -122,7 +122,7 @@ describe("a message over gRPC", () => {
     expect(content.equals(intake.bodies.at(-1)!)).toBe(true);
   });
 
-  it("in another encoding is UNIMPLEMENTED with those that are accepted", async () => {
+  it("in another encoding is UNIMPLEMENTED, and the response lists the accepted ones", async () => {
     const { url } = await openGrpcReceiver();
     for (const name of ["snappy", "deflate", "br", "GZIP"]) {
       const answer = await call(url, frame(PYTHON, 1), { "grpc-encoding": name });
@@ -133,7 +133,7 @@ describe("a message over gRPC", () => {
   });
 });
 
-describe("a body that is not valid", () => {
+describe("an invalid body", () => {
   const garbage = Buffer.from("garbage after the end");
 
   it.each(HTTP)("%s is 400", async (_, name, compress) => {
@@ -161,12 +161,12 @@ describe("a body that is not valid", () => {
     expect(intake.received).toBe(0);
   });
 
-  it("because of its dictionary or its window is 400", async () => {
+  it("is 400 because of its dictionary or its window", async () => {
     const { url } = await openReceiver();
     const dictionary = Buffer.from("orchestrator.server");
     const zlib = deflateSync(PYTHON, { dictionary });
     expect((await send(url, zlib, { headers: encoded("deflate") })).status).toBe(400);
-    // A frame header that names a dictionary by its number (RFC 8878, 3.1.1.1).
+    // A frame header that names a dictionary ID (RFC 8878, 3.1.1.1).
     const zstd = Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0x01, 0x58, 0x07, 0x01, 0x00, 0x00]);
     expect((await send(url, zstd, { headers: encoded("zstd") })).status).toBe(400);
     for (const content of [Buffer.alloc(9 * MIB), noise(9 * MIB)]) {
@@ -181,7 +181,7 @@ describe("a body that is not valid", () => {
     }
   });
 
-  it("as it has too many pieces is 400", async () => {
+  it("is 400 because it has too many members", async () => {
     const { url } = await openReceiver();
     const piece = zstdCompressSync(Buffer.alloc(0));
     const body = Buffer.alloc(2000 * piece.length, piece);
@@ -192,7 +192,7 @@ describe("a body that is not valid", () => {
   });
 });
 
-describe("a bomb", () => {
+describe("a decompression bomb", () => {
   it.each([
     ...HTTP.slice(0, 4).map(
       ([kind, name, compress]) => [kind, name, compress(Buffer.alloc(64 * MIB))] as const,
@@ -219,21 +219,21 @@ describe("a bomb", () => {
     expect(peak()).toBeLessThan(120 * MIB);
   });
 
-  it("of small pieces that need large windows waits for its turn", async () => {
+  it("of small frames with large windows waits for its turn", async () => {
     const { url } = await openReceiver();
     const body = zstdCompressSync(Buffer.alloc(16 * MIB), zstdWindow(23));
     expect(body.length).toBeLessThan(2000);
     const answers = await Promise.all(
       Array.from({ length: 5 }, () => send(url, body, { headers: encoded("zstd") })),
     );
-    // All of them are unpacked, and then are no request.
+    // All of them are decompressed, and are then no valid request.
     expect(answers.map(({ status }) => status)).toEqual(answers.map(() => 400));
     expect(statusOf(answers[0]!).message).toMatch(/^The OTLP request is wrong/);
   });
 });
 
 describe("the size of a body", () => {
-  /** 8192 records, the default batch of the OpenTelemetry Collector, of an ordinary size. */
+  /** 8192 records, the OpenTelemetry Collector's default batch, of ordinary size. */
   const batch = collectorBatch(8192);
 
   it("may be that of the Collector's default batches, in JSON and in protobuf", async () => {
@@ -264,7 +264,7 @@ describe("the size of a body", () => {
     expect(intake.calls).toBe(2);
   });
 
-  it("is 4 MiB over gRPC, unless the configuration says another", async () => {
+  it("may be 4 MiB over gRPC by default, or what is configured", async () => {
     const message = frame(batch.protobuf);
     const small = frame(padded(PYTHON, new Uint8Array(4 * MIB - PYTHON.length - 5)));
     expect(small.length).toBe(4 * MIB + 5);
@@ -284,7 +284,7 @@ describe("the size of a body", () => {
   });
 });
 
-test("an encoding that is not accepted is 415 with those that are", async () => {
+test("an encoding that is not accepted is 415, and the response lists the accepted ones", async () => {
   const { url } = await openReceiver();
   for (const name of ["br", "compress", "snappy", "gzip, zstd", "gzip, gzip"]) {
     const answer = await send(url, PYTHON, { headers: encoded(name) });
@@ -301,7 +301,7 @@ test("an encoding that is not accepted is 415 with those that are", async () => 
   expect(type.headers).not.toHaveProperty("accept-encoding");
 });
 
-/** How much the memory beside the heap has grown at most since the call. */
+/** Returns how much the memory outside the heap has grown at most since the call. */
 function watchMemory(): () => number {
   const before = process.memoryUsage().arrayBuffers;
   let peak = before;
@@ -313,7 +313,7 @@ function watchMemory(): () => number {
   return () => peak - before;
 }
 
-/** The request with a field of those bytes that nobody knows. */
+/** The request with an unknown field of those bytes. */
 function padded(request: Uint8Array, bytes: Uint8Array): Buffer {
   const size = bytes.length;
   const length = [size | 0x80, (size >> 7) | 0x80, (size >> 14) | 0x80, size >> 21];
@@ -328,7 +328,7 @@ function repeated(part: Buffer, times: number): Buffer {
   return Buffer.alloc(times * part.length, part);
 }
 
-/** Bytes that cannot be compressed. */
+/** Incompressible bytes. */
 function noise(length: number): Buffer {
   const bytes = Buffer.alloc(length);
   let state = 1;

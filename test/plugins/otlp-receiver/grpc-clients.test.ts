@@ -1,4 +1,4 @@
-/** Clients that others wrote send over OTLP/gRPC. */
+/** Third-party clients that send over OTLP/gRPC. */
 
 import { readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -19,7 +19,7 @@ import { openGrpcReceiver } from "../../harness/otlp.ts";
 const PYTHON = readFileSync(new URL("../../golden/python-sdk.pb", import.meta.url));
 const PYTHON_RECORDS = 17;
 
-/** Exports with grpc-js; answers the response's bytes, or the error. */
+/** Exports with grpc-js; returns the response's bytes, or the error. */
 function exported(
   url: string,
   message: Buffer,
@@ -45,7 +45,7 @@ describe("grpc-js", () => {
     expect(intake.received).toBe(PYTHON_RECORDS);
   });
 
-  it("gets the status, the message and the details of a refusal", async () => {
+  it("gets the status, the message and the details of a rejection", async () => {
     const { url, intake } = await openGrpcReceiver();
     intake.error = new TailgateError("OVERLOADED", "Zu viel für 100 %.");
     const error = (await exported(url, PYTHON)) as ServiceError;
@@ -55,7 +55,7 @@ describe("grpc-js", () => {
     expect(details.toString("latin1")).toContain("type.googleapis.com/google.rpc.RetryInfo");
   });
 
-  it("gets the refusal of a message that is too large while it sends it", async () => {
+  it("gets the rejection of a message that is too large while sending it", async () => {
     const { url } = await openGrpcReceiver();
     for (let count = 0; count < 5; count++) {
       const error = (await exported(url, Buffer.alloc(16_000_000))) as ServiceError;
@@ -88,7 +88,7 @@ for number in range(100):
 provider.shutdown()
 `;
 
-/** Sends 100 records; answers what the SDK says meanwhile. */
+/** Sends 100 records; returns what the SDK logs. */
 async function exportedByPython(url: string, compression: object): Promise<string> {
   const python = await requirePython("opentelemetry.exporter.otlp.proto.grpc._log_exporter");
   const env = { OTEL_EXPORTER_OTLP_ENDPOINT: url, ...compression };
@@ -102,7 +102,7 @@ describe("Python's SDK", () => {
     expect(intake.received).toBe(100);
   });
 
-  it("sends again what was refused for now", async () => {
+  it("retries temporary rejections", async () => {
     const { url, intake } = await openGrpcReceiver();
     const refused = new TailgateError("OVERLOADED", "Too much waits.");
     const errors = vi.fn(() => (errors.mock.calls.length > 2 ? undefined : refused));

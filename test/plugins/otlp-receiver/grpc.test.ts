@@ -48,7 +48,7 @@ describe("a call", () => {
     expect((await send(url, frame(Buffer.alloc(0)))).grpcStatus).toBe(OK);
   });
 
-  it("is taken however it is cut into pieces", async () => {
+  it("is accepted with any split into frames", async () => {
     const { url, intake } = await openGrpcReceiver();
     const client = session(url);
     const body = frame(PYTHON);
@@ -71,7 +71,7 @@ describe("a call", () => {
     );
   });
 
-  it("is answered with what was rejected, as a partial success", async () => {
+  it("is answered with the rejected records, as a partial success", async () => {
     const { url, intake } = await openGrpcReceiver();
     intake.rejected = 300;
     const { grpcStatus, body } = await send(url, frame(PYTHON));
@@ -93,7 +93,7 @@ describe("a call", () => {
   });
 });
 
-describe("a refusal for good", () => {
+describe("a permanent rejection", () => {
   const cases: [string, Buffer, Record<string, string>, number, string | RegExp][] = [
     ["of no message", Buffer.alloc(0), {}, INVALID_ARGUMENT, "The call has no message."],
     [
@@ -220,7 +220,7 @@ describe("a refusal for good", () => {
     expect([answer.status, answer.headers["allow"]]).toEqual([405, "POST"]);
   });
 
-  it("of a message that is too large comes while it is still being sent", async () => {
+  it("of a message that is too large arrives while it is still being sent", async () => {
     const { url } = await openGrpcReceiver({ max_body_bytes: 1000 });
     const stream = begin(session(url));
     stream.write(frame(Buffer.alloc(2000), 0, 5_000_000));
@@ -232,7 +232,7 @@ describe("a refusal for good", () => {
     expect((await send(url, frame(Buffer.alloc(3_000_000)))).grpcStatus).toBe(INVALID_ARGUMENT);
   });
 
-  it("of a gzip bomb says so, and it is not unpacked beyond the limit", async () => {
+  it("of a gzip bomb states the reason, and stops decompressing at the limit", async () => {
     const { url } = await openGrpcReceiver({ max_inflated_bytes: 1_000_000 });
     for (const bytes of [10_000_000, 200_000_000]) {
       const answer = await send(url, frame(gzipSync(Buffer.alloc(bytes)), 1), gzip);
@@ -243,7 +243,7 @@ describe("a refusal for good", () => {
     }
   });
 
-  it("shows its text as ASCII, and not more than clients take", async () => {
+  it("has an ASCII message, within the length that clients accept", async () => {
     const { url, intake } = await openGrpcReceiver();
     intake.error = new TailgateError("OTLP_UNDECODABLE", `100 % “wrong”\n${"é".repeat(9000)}`);
     const { headers, message } = await send(url, frame(PYTHON));
@@ -253,10 +253,10 @@ describe("a refusal for good", () => {
   });
 });
 
-/** A google.rpc.RetryInfo that says one second. */
+/** A google.rpc.RetryInfo of one second. */
 const ONE_SECOND = [0x0a, 2, 0x08, 1];
 
-describe("a refusal for now", () => {
+describe("a temporary rejection", () => {
   it.each([
     ["OVERLOADED", RESOURCE_EXHAUSTED],
     ["STOPPED", UNAVAILABLE],
@@ -277,7 +277,7 @@ describe("a refusal for now", () => {
     expect([...retryInfo]).toEqual(ONE_SECOND);
   });
 
-  it("for want of room is UNAVAILABLE, and room comes back after a reset in the middle", async () => {
+  it("for lack of capacity is UNAVAILABLE, and a reset in the middle releases capacity", async () => {
     const { url, intake } = await openGrpcReceiver({ max_in_flight_bytes: 100_000 });
     const slow = begin(session(url));
     slow.write(frame(Buffer.alloc(50_000), 0, 90_000));
@@ -309,7 +309,7 @@ describe("a refusal for now", () => {
     expect(host.lines).toHaveLength(1);
   });
 
-  it("of a call that takes longer than its grpc-timeout is DEADLINE_EXCEEDED", async () => {
+  it("of a call that exceeds its grpc-timeout is DEADLINE_EXCEEDED", async () => {
     const { url, intake } = await openGrpcReceiver();
     intake.gate = Promise.withResolvers<void>().promise;
     const waiting = await send(url, frame(PYTHON), { "grpc-timeout": "50m" });
@@ -338,8 +338,8 @@ describe("a refusal for now", () => {
   });
 });
 
-describe("at the end", () => {
-  it("what is in flight is finished, and the client is told to go", async () => {
+describe("at shutdown", () => {
+  it("calls in flight are finished, and the client gets GOAWAY", async () => {
     const { url, intake, receiver } = await openGrpcReceiver();
     const gate = Promise.withResolvers<void>();
     intake.gate = gate.promise;
@@ -356,7 +356,7 @@ describe("at the end", () => {
     await expect(once(session(url), "connect")).rejects.toThrow("ECONNREFUSED");
   });
 
-  it("what is not finished in time is UNAVAILABLE", async () => {
+  it("calls not finished in time are UNAVAILABLE", async () => {
     const { url, intake, receiver } = await openGrpcReceiver();
     intake.gate = Promise.withResolvers<void>().promise;
     const stream = begin(session(url));
@@ -374,14 +374,14 @@ describe("at the end", () => {
 });
 
 describe("the port", () => {
-  it("is off where the OTLP port is not 4318, or where it is null", async () => {
+  it("is off if the OTLP port is not 4318, or if it is null", async () => {
     for (const given of [{ port: 0, grpc_port: undefined }, { grpc_port: null }]) {
       const { url } = await openGrpcReceiver(given);
       expect(url).toBe("");
     }
   });
 
-  it("in use is said, with how to do without", async () => {
+  it("is reported if in use, with how to disable it", async () => {
     const other = createServer().listen(0, "127.0.0.1");
     await once(other, "listening");
     const { port } = other.address() as AddressInfo;
@@ -399,7 +399,7 @@ describe("the port", () => {
     }
   });
 
-  it("survives a client that speaks something else", async () => {
+  it("survives a client that speaks another protocol", async () => {
     const { url } = await openGrpcReceiver();
     await expect(fetch(url)).rejects.toThrow("fetch failed");
     expect((await send(url, frame(PYTHON))).grpcStatus).toBe(OK);

@@ -1,4 +1,6 @@
-/** What senders of accepted requests are told, and what stderr and /metrics say about it. */
+/**
+ * Partial success: what senders of accepted requests receive, and what stderr and /metrics report.
+ */
 
 import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
@@ -111,7 +113,7 @@ const UNRECOGNIZED = "tailgate_otlp_unrecognized_requests_total";
 const MALFORMED =
   'tailgate_records_dropped_total{component="intake",kind="intake",reason="malformed"}';
 
-/** Ways to make one record wrong, with the path of the value from the record on. */
+/** Ways to make one record invalid, with the path of the value within the record. */
 const WRONG: readonly (readonly [string, unknown, string])[] = [
   [
     "a double",
@@ -152,14 +154,14 @@ const WRONG: readonly (readonly [string, unknown, string])[] = [
   ["a record that is null", null, ""],
 ];
 
-/** Large requests are read in another way. */
+/** Large requests take a different code path. */
 const PADDING = " ".repeat(300 << 10);
 
 describe.each([
   ["a small request", ""],
   ["a large request", PADDING],
 ])("%s in JSON", (_, padding) => {
-  it("costs the record alone in which something is wrong", async () => {
+  it("rejects only the invalid record", async () => {
     const logger = freshLogger();
     await told(request([0], logger));
     const dropped = await metric(MALFORMED);
@@ -175,7 +177,7 @@ describe.each([
     expect(await metric(MALFORMED)).toBe(dropped + WRONG.length);
   });
 
-  it("costs the records of a resource or a scope in which something is wrong", async () => {
+  it("rejects the records of an invalid resource or scope", async () => {
     const logger = freshLogger();
     const wrong = [{ key: "k", value: { intValue: "x" } }];
     const scope = { name: logger };
@@ -205,7 +207,7 @@ describe.each([
     expect(await messagesOf(logger)).toEqual(["a", "b", "c"]);
   });
 
-  it("may have nothing but wrong records", async () => {
+  it("may contain only invalid records", async () => {
     const { status, rejected } = await told(request([{ body: 1 }, 2], "app") + padding);
     expect([status, rejected]).toEqual([200, 2]);
   });
@@ -219,7 +221,7 @@ describe.each([
     expect((await post(text + padding)).status).toBe(400);
   });
 
-  it("has protobuf's names for fields and severities, also mixed with JSON's", async () => {
+  it("accepts protobuf's names for fields and severities, also mixed with JSON's", async () => {
     const logger = freshLogger();
     const attributes = [
       { key: "a", value: { int_value: "$big" } },
@@ -271,7 +273,7 @@ describe.each([
     });
   });
 
-  it("has its records in the field of older senders, if there are no others", async () => {
+  it("reads the records from the field of older senders if there are no others", async () => {
     const [old, both] = [freshLogger(), freshLogger()];
     const library = { name: old, version: "1" };
     const resource = { attributes: [{ key: "service.name", value: { stringValue: "s" } }] };
@@ -329,7 +331,7 @@ describe.each([
     expect(await messagesOf(logger)).toHaveLength(2);
   });
 
-  it("has no ids with zeros alone, and needs no word about it", async () => {
+  it("ignores all-zero ids without a warning", async () => {
     const zeros = { traceId: "00".repeat(16), spanId: "0".repeat(16) };
     const { message } = await told(
       request([{ ...good("m"), ...zeros }, 0], freshLogger()) + padding,
@@ -389,7 +391,7 @@ const SCOPE_LOGS = [0x12];
 /** Field 1000. */
 const LIBRARY_LOGS = [0xc2, 0x3e];
 
-/** A ScopeLogs, or what was one before: their fields are the same. */
+/** A ScopeLogs or its predecessor: their fields are the same. */
 function scopeLogsOf(name: string, messages: readonly string[]): Buffer {
   const scope = lengthDelimited([0x0a], lengthDelimited([0x0a], Buffer.from(name)));
   const records = messages.map((message) =>
@@ -406,7 +408,7 @@ describe.each([
   ],
   ["over gRPC", async (body: Uint8Array) => (await send(grpcUrl, frame(body))).body.subarray(5)],
 ])("a request in protobuf %s", (_, exchange) => {
-  it("has its records in the field of older senders, if there are no others", async () => {
+  it("reads the records from the field of older senders if there are no others", async () => {
     const [old, both] = [freshLogger(), freshLogger()];
     const service = { key: "service.name", value: { stringValue: "s" } };
     const withResource = toProtobuf({
@@ -439,16 +441,16 @@ describe.each([
     expect(await messagesOf(both)).toEqual(["new"]);
   });
 
-  it("is told of ids of a wrong length", async () => {
+  it("reports ids of the wrong length", async () => {
     const answer = await exchange(read("01-hex-ids-one.pb"));
     expect(answer.toString()).toContain("invalid trace or span id dropped");
     // partial_success { error_message }
     expect([answer[0], answer[2]]).toEqual([0x0a, 0x12]);
   });
 
-  it("is told if it has unknown fields alone", async () => {
+  it("reports a request with only unknown fields", async () => {
     const before = await metric(UNRECOGNIZED);
-    // A ResourceLogs by itself.
+    // A bare ResourceLogs.
     const bare = lengthDelimited(SCOPE_LOGS, scopeLogsOf("x", ["m"]));
     expect((await exchange(bare)).toString()).toContain("No log record was found");
     expect(await metric(UNRECOGNIZED)).toBe(before + 1);
@@ -471,7 +473,7 @@ it("names the sender on stderr, and limits the lines", async () => {
   expect(lines.length - before).toBeLessThan(15);
 });
 
-it("finds events by their name", async () => {
+it("finds events by name", async () => {
   const logger = freshLogger();
   const records = [
     { ...good("m"), eventName: "payment.timeout" },

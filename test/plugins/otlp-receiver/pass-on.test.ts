@@ -1,4 +1,4 @@
-/** Traces and metrics go on to the collector that is configured. */
+/** Forwarding of traces and metrics to the configured collector. */
 
 import { once } from "node:events";
 import { createServer, type IncomingHttpHeaders } from "node:http";
@@ -35,7 +35,7 @@ function post(url: string, path: string, body: Uint8Array): Promise<Response> {
 }
 
 test.each(["/v1/traces", "/v1/metrics"])(
-  "%s arrives as it was sent, and the answer comes back",
+  "%s arrives as it was sent, and the response is returned",
   async (path) => {
     const answer = { "Content-Type": "application/x-protobuf", "Retry-After": "7" };
     const { arrived, url } = await collector(429, answer, "wait");
@@ -57,7 +57,7 @@ test.each(["/v1/traces", "/v1/metrics"])(
   },
 );
 
-test("without an answer it is 503 with Retry-After, and beyond the limit 413", async () => {
+test("is 503 with Retry-After without a response, and 413 above the limit", async () => {
   const { url } = await collector(200, {}, Buffer.alloc(2 << 20));
   const { host } = await openGrpcReceiver({ pass_on_to: url, max_body_bytes: 1000 });
   const main = await host.listen();
@@ -67,14 +67,14 @@ test("without an answer it is 503 with Retry-After, and beyond the limit 413", a
   expect((await post(main, "/v1/traces", Buffer.alloc(1001))).status).toBe(413);
 });
 
-test("where no collector listens, it is 503", async () => {
+test("is 503 if no collector listens", async () => {
   const { host } = await openGrpcReceiver({ pass_on_to: "http://127.0.0.1:1" });
   const response = await post(await host.listen(), "/v1/traces", Buffer.alloc(10));
   expect(response.status).toBe(503);
   expect(await response.text()).toContain("did not respond");
 });
 
-test("credentials of pass_on_to become a header, and the path comes before the query", async () => {
+test("sends the credentials of pass_on_to as a header, and puts the path before the query", async () => {
   const { arrived, url } = await collector(200, {}, "");
   const { host } = await openGrpcReceiver({
     pass_on_to: `${url.replace("//", "//me:p%40ss@")}base?key=hidden`,
@@ -86,7 +86,7 @@ test("credentials of pass_on_to become a header, and the path comes before the q
   ]);
 });
 
-test("an answer that names the collector shows neither its credentials nor its query", async () => {
+test("shows neither the collector's credentials nor its query in a response", async () => {
   const { host } = await openGrpcReceiver({
     pass_on_to: "http://me:secret@127.0.0.1:1/base?key=hidden",
   });
@@ -97,7 +97,7 @@ test("an answer that names the collector shows neither its credentials nor its q
   expect(text).not.toMatch(/secret|hidden/);
 });
 
-test("without a collector it is 404, and the log says once what to set", async () => {
+test("is 404 without a collector, and logs once what to set", async () => {
   const { host } = await openGrpcReceiver();
   const main = await host.listen();
   for (let count = 0; count < 3; count++) {
@@ -107,7 +107,7 @@ test("without a collector it is 404, and the log says once what to set", async (
   expect(said).toHaveLength(1);
 });
 
-test("what waits for a collector that hangs is given up when the time to stop is over", async () => {
+test("abandons requests to a hanging collector at the shutdown timeout", async () => {
   const hanging = createServer().listen(0, "127.0.0.1");
   await once(hanging, "listening");
   onTestFinished(() => {

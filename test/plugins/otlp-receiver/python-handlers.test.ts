@@ -1,4 +1,4 @@
-/** The two handlers that Python's logging has for OpenTelemetry, over HTTP into a gateway. */
+/** The two OpenTelemetry handlers of Python's logging, over HTTP into a gateway. */
 
 import { expect, test } from "vitest";
 import { CrashSite, urlOf } from "../../harness/crash-site.ts";

@@ -13,10 +13,10 @@ export const METHOD = "/opentelemetry.proto.collector.logs.v1.LogsService/Export
 export interface RawAnswer {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
-  /** Undefined where there is none at all. */
+  /** Undefined if absent. */
   readonly grpcStatus: number | undefined;
   readonly message: string;
-  /** The trailers, which are the headers where there is nothing else. */
+  /** The trailers, which are the headers of a trailers-only response. */
   readonly trailers: IncomingHttpHeaders;
   readonly body: Buffer;
 }
@@ -28,7 +28,7 @@ export function frame(message: Uint8Array, flag = 0, length = message.length): B
   return Buffer.concat([prefix, message]);
 }
 
-/** A RST_STREAM as it stands on the wire: Node's own client ends the request before it. */
+/** A RST_STREAM frame as bytes: Node's own client ends the request before it. */
 export function resetFrame(streamId: number, code: number): Buffer {
   const bytes = Buffer.from([0, 0, 4, 3, 0, 0, 0, 0, 0, 0, 0, 0, code]);
   bytes.writeUInt32BE(streamId, 5);
@@ -77,7 +77,7 @@ export async function answerOf(stream: ClientHttp2Stream): Promise<RawAnswer> {
   };
 }
 
-/** Sends all of a body in one call. */
+/** Sends a whole body in one call. */
 export function send(
   url: string,
   body: Uint8Array,

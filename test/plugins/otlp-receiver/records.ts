@@ -1,15 +1,15 @@
 import { decodeOtlpJson, decodeOtlpProtobuf } from "../../../src/otlp/decode.ts";
 import type { Ingested, Intake } from "tailgate/plugin";
 
-/** An intake that decodes as the gateway does, counts, and answers what it is told to. */
+/** An intake that decodes as the gateway does, counts, and returns a preset result. */
 export class Records implements Intake {
   calls = 0;
   received = 0;
-  /** What is waited for before an answer is given. */
+  /** Awaited before a result is returned. */
   gate: Promise<void> | undefined;
   error: unknown;
   rejected = 0;
-  /** All that it was handed, as it was handed over. */
+  /** All bodies received, as they were passed in. */
   readonly bodies: Uint8Array[] = [];
 
   otlpProtobuf(body: Uint8Array): Promise<Ingested> {

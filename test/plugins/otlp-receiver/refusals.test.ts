@@ -1,4 +1,4 @@
-/** Requests over HTTP that are not taken, and what is said to their sender. */
+/** Rejected HTTP requests and their responses. */
 
 import { gzipSync } from "node:zlib";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
@@ -17,7 +17,7 @@ import {
   statusOf,
 } from "../../harness/otlp.ts";
 
-describe("a refusal", () => {
+describe("a rejection", () => {
   it("of another method is 405 with Allow", async () => {
     const { url } = await openReceiver();
     const answer = await send(url, Buffer.alloc(0), { method: "PUT" });
@@ -37,7 +37,7 @@ describe("a refusal", () => {
     }
   });
 
-  it("of what a browser asks for is a status in JSON, too", async () => {
+  it("of a browser's request is a status in JSON, too", async () => {
     const { url } = await openReceiver();
     const method = await fetch(`${url}/v1/logs`);
     expect(method.status).toBe(405);
@@ -50,7 +50,7 @@ describe("a refusal", () => {
     });
   });
 
-  it("of what cannot be decoded is 400 with the place, in the request's type", async () => {
+  it("of what cannot be decoded is 400 with the path, in the request's type", async () => {
     const { url, intake } = await openReceiver();
     const wrong = await send(url, Buffer.from('{"resourceLogs":1}'), { headers: json });
     expect(wrong.status).toBe(400);
@@ -80,7 +80,7 @@ describe("a refusal", () => {
     expect(statusOf(answer)).toEqual({ code: 3, message: "The body is not valid gzip." });
   });
 
-  it("of a body that is too large is 413, and is read by a client that is still sending", async () => {
+  it("of a body that is too large is 413, and reaches a client that is still sending", async () => {
     const { url } = await openReceiver({ max_body_bytes: 1000 });
     for (const length of [false, true]) {
       const answer = await send(url, Buffer.alloc(5_000_000), { length });
@@ -95,26 +95,23 @@ describe("a refusal", () => {
   it.each([
     ["small", gzipSync(Buffer.alloc(10_000_000))],
     ["large", Buffer.concat([gzipSync(noise(100_000)), gzipSync(Buffer.alloc(100_000_000))])],
-  ])(
-    "of a gzip bomb that is %s is 413, and it is not unpacked beyond the limit",
-    async (_, bomb) => {
-      const { url } = await openReceiver({ max_inflated_bytes: 1_000_000 });
-      const before = process.memoryUsage().arrayBuffers;
-      let peak = before;
-      const watch = setInterval(() => {
-        peak = Math.max(peak, process.memoryUsage().arrayBuffers);
-      }, 1);
-      onTestFinished(() => clearInterval(watch));
-      const answer = await send(url, bomb, { headers: gzip });
-      expect(answer.status).toBe(413);
-      expect(statusOf(answer).message).toBe(
-        "The body is larger than 1000000 bytes after decompression; send fewer records per request.",
-      );
-      expect(peak - before).toBeLessThan(30_000_000);
-    },
-  );
+  ])("of a gzip bomb that is %s is 413, and decompression stops at the limit", async (_, bomb) => {
+    const { url } = await openReceiver({ max_inflated_bytes: 1_000_000 });
+    const before = process.memoryUsage().arrayBuffers;
+    let peak = before;
+    const watch = setInterval(() => {
+      peak = Math.max(peak, process.memoryUsage().arrayBuffers);
+    }, 1);
+    onTestFinished(() => clearInterval(watch));
+    const answer = await send(url, bomb, { headers: gzip });
+    expect(answer.status).toBe(413);
+    expect(statusOf(answer).message).toBe(
+      "The body is larger than 1000000 bytes after decompression; send fewer records per request.",
+    );
+    expect(peak - before).toBeLessThan(30_000_000);
+  });
 
-  it("for want of room for bodies in flight is 503 with Retry-After, and room comes back", async () => {
+  it("for lack of capacity for bodies in flight is 503 with Retry-After, until there is capacity again", async () => {
     const { url } = await openReceiver({ max_in_flight_bytes: 100_000 });
     const slow = await startUpload(url, 90_000);
     const answer = await send(url, Buffer.alloc(20_000));
@@ -128,7 +125,7 @@ describe("a refusal", () => {
     await vi.waitFor(async () => expect((await send(url, PYTHON)).status).toBe(200));
   });
 
-  it("for want of room leaves its room to others at once, though it is still being sent", async () => {
+  it("for lack of capacity releases its own share at once, even while still being sent", async () => {
     const { url } = await openReceiver({ max_in_flight_bytes: 100_000 });
     const slow = await startUpload(url, 90_000);
     slow.write(Buffer.alloc(20_000));
@@ -136,7 +133,7 @@ describe("a refusal", () => {
     slow.on("error", () => {}).destroy();
   });
 
-  it("counts what is unpacked in another thread as in flight too", async () => {
+  it("counts bodies decompressed in another thread as in flight too", async () => {
     const { url } = await openReceiver({ max_in_flight_bytes: 500_000 });
     const body = Buffer.concat([gzipSync(noise(100_000)), gzipSync(Buffer.alloc(1_000_000))]);
     expect((await send(url, body, { headers: gzip })).status).toBe(503);
@@ -155,7 +152,7 @@ describe("a refusal", () => {
     expect(statusOf(answer)).toEqual({ code: rpc, message: (intake.error as Error).message });
   });
 
-  it("after a fault of ours is 503, so that the client keeps the records, and is logged", async () => {
+  it("after an internal error is 503, so that the client retains the records, and is logged", async () => {
     const { url, intake, host } = await openReceiver();
     intake.error = new RangeError("a bug");
     const answer = await send(url, PYTHON);
@@ -181,7 +178,7 @@ describe("a refusal", () => {
     expect((await send(url, PYTHON, { path: "/v1/logs?x=1" })).status).toBe(200);
   });
 
-  it("of a page of another site, or of a name that is not ours, is 403", async () => {
+  it("of a cross-site page, or of a host name that is not allowed, is 403", async () => {
     const { url, intake } = await openReceiver();
     const page = await send(url, NODE, { headers: { ...json, Origin: "http://evil.example" } });
     expect(page.status).toBe(403);
@@ -216,7 +213,7 @@ describe("a refusal", () => {
     expect(intake.received).toBe(0);
   });
 
-  it("on the main port has the form that it has on the receiver's own", async () => {
+  it("on the main port has the same form as on the receiver's own", async () => {
     const { host, intake } = await openReceiver({ port: null });
     const main = await host.listen();
     const rebound = await send(main, PYTHON, { headers: { Host: "evil.example" } });
@@ -226,7 +223,7 @@ describe("a refusal", () => {
   });
 });
 
-/** Bytes that gzip cannot make smaller. */
+/** Incompressible bytes. */
 function noise(length: number): Buffer {
   const bytes = Buffer.alloc(length);
   let state = 1;

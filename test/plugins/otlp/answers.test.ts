@@ -1,4 +1,4 @@
-/** The rows of the README's table of answers, as far as they need a server that behaves badly at the socket. */
+/** The rows of the README's response table that need a server misbehaving at the socket level. */
 
 import { once } from "node:events";
 import { createServer, type Socket } from "node:net";
@@ -15,7 +15,7 @@ beforeEach(() => {
 });
 
 test.each([402, 405, 406, 407, 411, 414, 415, 417, 421, 425, 426, 431, 501, 505, 599])(
-  "%d, which speaks of more than the records: tries again",
+  "%d, which concerns more than the records: retries",
   async (status) => {
     await using peer = await Peer.open();
     peer.next.push(answer(status));
@@ -69,7 +69,7 @@ test.each([
   ["does not go on", UNFINISHED],
   ["is cut off", CUT_OFF],
 ] satisfies [string, Behaviour][])(
-  "an answer of success whose body %s: the records are taken, once",
+  "a success response whose body %s: the records are accepted, once",
   async (_, behaviour) => {
     await using peer = await Peer.open();
     peer.next.push(behaviour);
@@ -81,7 +81,10 @@ test.each([
   },
 );
 
-/** Does that to each connection until the exporter has seen it, then a server is there that takes what comes. */
+/**
+ * Applies that to each connection until the exporter has noticed, then starts a server that accepts
+ * everything.
+ */
 async function arrivedAfter(treat: (socket: Socket) => void): Promise<unknown[]> {
   const server = createServer(treat).listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -97,25 +100,25 @@ async function arrivedAfter(treat: (socket: Socket) => void): Promise<unknown[]>
   return peer.messages;
 }
 
-test("a connection that is reset before the request was read: tries again", async () => {
+test("a connection reset before the request was read: retries", async () => {
   expect(await arrivedAfter((socket) => void socket.resetAndDestroy())).toEqual(["a"]);
 });
 
-test("a connection that is reset within an answer's head: tries again", async () => {
+test("a connection reset within a response's head: retries", async () => {
   const treat = (socket: Socket): void => {
     socket.on("error", () => {}).write("HTTP/1.1 200 OK\r\nContent-", () => socket.destroy());
   };
   expect(await arrivedAfter(treat)).toEqual(["a"]);
 });
 
-test("an answer whose head is too long: tries again", async () => {
+test("a response with an oversized head: retries", async () => {
   const treat = (socket: Socket): void => {
     socket.on("error", () => {}).write(`HTTP/1.1 200 OK\r\nX: ${"x".repeat(1 << 20)}`);
   };
   expect(await arrivedAfter(treat)).toEqual(["a"]);
 });
 
-test("the pauses grow to half a minute, each of any length up to that, behind what was asked for", () => {
+test("backoff grows to half a minute with full jitter, added to the requested delay", () => {
   for (const attempt of [0, 1, 5, 9, 100, 2000]) {
     const bound = Math.min(30_000, 100 * 2 ** attempt);
     const pauses = Array.from({ length: 200 }, () => backoffMs(attempt));
@@ -126,7 +129,7 @@ test("the pauses grow to half a minute, each of any length up to that, behind wh
   }
   expect(backoffMs(0, 7000)).toBeGreaterThanOrEqual(7000);
   expect(backoffMs(0, 7000)).toBeLessThanOrEqual(7100);
-  // Who asks for years is asked again in ten minutes.
+  // A requested delay of years is limited to ten minutes.
   expect(backoffMs(0, 1e12)).toBeGreaterThanOrEqual(600_000);
   expect(backoffMs(0, 1e12)).toBeLessThanOrEqual(600_100);
 });

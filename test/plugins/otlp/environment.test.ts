@@ -15,7 +15,7 @@ afterEach(() => {
   vi.unstubAllEnvs();
 });
 
-/** The variables, without what all their names begin with. */
+/** Sets the variables, without their common prefix. */
 function stub(variables: Readonly<Record<string, string>>): void {
   for (const [name, value] of Object.entries(variables)) {
     vi.stubEnv(`OTEL_EXPORTER_OTLP_${name}`, value);
@@ -28,7 +28,7 @@ async function planned(options: object, definition: ExporterDefinition = otlp): 
 
 const endpoint = "https://127.0.0.1:1";
 
-describe("an invalid variable ends the start, before and at opening, and shows no secret", () => {
+describe("an invalid variable fails the start, before and at opening, and shows no secret", () => {
   test.each([
     ["ENDPOINT", "secret.example:4318", "is not an http:// or https:// URL"],
     ["ENDPOINT", "http://me:secret@:4318", "is not an http:// or https:// URL"],
@@ -67,7 +67,7 @@ describe("an invalid variable ends the start, before and at opening, and shows n
     expect(errors[0]).not.toContain("secret");
   });
 
-  test("so does an option whose headers cannot be sent", async () => {
+  test("so does an option with headers that cannot be sent", async () => {
     await expect(planned({ endpoint, headers: { "my key": "secret" } })).rejects.toThrow(
       "option headers: header 1 does not start with a valid header name",
     );
@@ -76,7 +76,7 @@ describe("an invalid variable ends the start, before and at opening, and shows n
     );
   });
 
-  test("the variables of another signal, and those that an option overrides, do not matter", async () => {
+  test("variables of another signal, and overridden ones, are ignored", async () => {
     stub({ TRACES_ENDPOINT: "nowhere", ENDPOINT: "nowhere", TRACES_HEADERS: "%", PROTOCOL: "x" });
     stub({ COMPRESSION: "br" });
     await planned({ endpoint, protocol: "http/json", compression: "gzip" });
@@ -88,7 +88,7 @@ describe("an invalid variable ends the start, before and at opening, and shows n
 });
 
 describe("variables", () => {
-  test("count without the spaces around them, and not at all when they are empty", async () => {
+  test("are trimmed, and ignored if empty", async () => {
     await using peer = await Peer.open();
     stub({ ENDPOINT: ` ${peer.url} `, LOGS_ENDPOINT: " ", HEADERS: " a = 1 , , b=%20c%2C=; ," });
     stub({ COMPRESSION: " GZIP ", PROTOCOL: "\thttp/JSON", TIMEOUT: " 10000 ", CERTIFICATE: " " });
@@ -107,7 +107,7 @@ describe("variables", () => {
     ]);
   });
 
-  test("for the signal come before those for all, and options before both, in any case", async () => {
+  test("for the signal override those for all, and options override both, in any case", async () => {
     await using peer = await Peer.open();
     stub({
       HEADERS: "Authorization=Bearer all,x-a=1",
@@ -130,7 +130,7 @@ describe("variables", () => {
     expect(peer.messages).toEqual(["x"]);
   });
 
-  test("are named as the sources of what is in effect", async () => {
+  test("are named as the sources of the effective values", async () => {
     stub({ ENDPOINT: "https://me:secret@collector:4318/base?key=1", COMPRESSION: "gzip" });
     stub({ TIMEOUT: "5000", HEADERS: "a=1" });
     vi.stubEnv("HTTPS_PROXY", "http://me:secret@proxy:3128");
@@ -159,7 +159,7 @@ describe("variables", () => {
     });
   });
 
-  test("headers come out as they were encoded", async () => {
+  test("headers are decoded", async () => {
     const name = fc.stringMatching(/^[a-z0-9!#$&'*+.^_`|~-]{1,12}$/);
     const value = fc.stringMatching(/^[\t\x20-\x7e\x80-\xff]{0,20}$/);
     await fc.assert(

@@ -3,12 +3,12 @@ import { createServer, request as send, type IncomingMessage, type Server } from
 import { connect, type AddressInfo } from "node:net";
 import type { Duplex } from "node:stream";
 
-/** A proxy as companies have them: takes requests in absolute form, and tunnels with CONNECT. */
+/** A corporate proxy: accepts requests in absolute form, and tunnels with CONNECT. */
 export class ForwardProxy implements AsyncDisposable {
-  /** Targets as they came: `POST http://127.0.0.1:4318/v1/logs`, `CONNECT 127.0.0.1:4318`. */
+  /** Targets as received: `POST http://127.0.0.1:4318/v1/logs`, `CONNECT 127.0.0.1:4318`. */
   readonly targets: string[] = [];
   readonly authorizations: (string | undefined)[] = [];
-  /** What CONNECT is answered with instead of a tunnel. */
+  /** The response to CONNECT instead of a tunnel. */
   refusal: string | undefined;
   readonly #server: Server = createServer();
   readonly #sockets = new Set<Duplex>();

@@ -18,13 +18,13 @@ function exporterTo(peer: { port: number }, more = ""): string {
   return `exporters: { otlp: { endpoint: "http://127.0.0.1:${peer.port}"${more} } }\n`;
 }
 
-/** A port where nobody listens. */
+/** Returns a port that no one listens on. */
 async function closedPort(): Promise<number> {
   await using peer = await Peer.open();
   return peer.port;
 }
 
-/** Starts the gateway; answers its URL and what kills it. */
+/** Starts the gateway; returns its URL and a function that kills it. */
 async function started(site: CrashSite, config: string) {
   const gateway = await site.start({ config });
   const url = (await urlOf(gateway))!;
@@ -36,7 +36,7 @@ function numbered(from: number, to: number): string[] {
 }
 
 test(
-  "an outage with the gateway killed in it, again and again: all arrives, in order and once",
+  "repeated outages and kills: everything arrives, in order and once",
   { timeout: TIMEOUT_MS },
   async () => {
     await using site = await CrashSite.create();
@@ -73,7 +73,7 @@ test(
 );
 
 test(
-  "the gateway killed while it sends: nothing is missing, and what comes again is in order",
+  "a gateway killed while sending: nothing is missing, and duplicates are in order",
   { timeout: TIMEOUT_MS },
   async () => {
     await using site = await CrashSite.create();
@@ -98,7 +98,7 @@ test(
   },
 );
 
-describe("what came over OTLP goes out as it came", () => {
+describe("OTLP records are exported as they arrived", () => {
   test.each(["http/protobuf", "http/json"])(
     "over %s, record by record",
     { timeout: TIMEOUT_MS },
@@ -133,7 +133,7 @@ describe("what came over OTLP goes out as it came", () => {
   );
 });
 
-/** A request is put in order of time where it is read: those of several are compared as a set. */
+/** A request is sorted by time when it is read, so several are compared as a set. */
 function byText(records: readonly LogRecord[]): string[] {
   return records.map(textOf).sort();
 }

@@ -7,13 +7,13 @@ import { Peer } from "./peer.ts";
 
 const LISTENING = /listening on (http:\/\/127\.0\.0\.1:\d+) \(dashboard/;
 
-/** A port where nobody listens. */
+/** Returns a port that no one listens on. */
 async function closedPort(): Promise<number> {
   await using peer = await Peer.open();
   return peer.port;
 }
 
-/** What the start of such a gateway ends with; it stops where that is a success. */
+/** Returns the result of starting such a gateway, which is stopped if it succeeds. */
 async function endOfStart(config: object): Promise<unknown> {
   await using workspace = await Workspace.create();
   try {
@@ -47,14 +47,14 @@ test.each([
   expect((error as Error).message).toContain(text);
 });
 
-test("a receiver that would pass traces on to itself ends the start", async () => {
+test("a receiver that would pass traces on to itself fails the start", async () => {
   const port = await closedPort();
   const otlp = { port, pass_on_to: `http://127.0.0.1:${port}` };
   const error = await endOfStart({ receivers: { otlp } });
   expect(String(error)).toContain("receivers.otlp sends to http://127.0.0.1");
 });
 
-test("the same port of another address is another place", async () => {
+test("the same port on another address is another destination", async () => {
   await using peer = await Peer.open();
   const { port, url } = peer;
   const exporters = { otlp: { endpoint: url } };
@@ -70,7 +70,7 @@ function configOf(otlpPort: number | null, endpoint: string): string {
   return `{ port: 0, log_dir: logs, receivers: { otlp: { port: ${otlpPort} } }, exporters: { otlp: { endpoint: "${endpoint}" } } }`;
 }
 
-test("what waited for the exporter is not sent round before the start ends", async () => {
+test("queued records are not sent in a loop before the start fails", async () => {
   const port = await closedPort();
   const endpoint = `http://127.0.0.1:${port}`;
   await using workspace = await Workspace.create({ "tailgate.yaml": configOf(null, endpoint) });

@@ -7,7 +7,7 @@ import { gunzipSync } from "node:zlib";
 import { decodeOtlpJson, decodeOtlpProtobuf } from "../../../src/otlp/decode.ts";
 import type { LogRecord } from "tailgate/plugin";
 
-/** A request that came, read to its end. */
+/** A request received, read to its end. */
 export interface Received {
   readonly url: string | undefined;
   readonly headers: IncomingMessage["headers"];
@@ -15,7 +15,7 @@ export interface Received {
   readonly records: readonly LogRecord[];
 }
 
-/** Answers a request, and says whether its records are there now. */
+/** Responds to a request; returns whether its records were accepted. */
 export type Behaviour = (response: ServerResponse, received: Received) => boolean;
 
 const PROTOBUF = { "Content-Type": "application/x-protobuf" };
@@ -25,7 +25,7 @@ export const take: Behaviour = (response) => {
   return true;
 };
 
-/** Answers with a status and keeps nothing. */
+/** Responds with a status and accepts nothing. */
 export function answer(
   status: number,
   headers: Readonly<Record<string, string>> = {},
@@ -37,15 +37,15 @@ export function answer(
   };
 }
 
-/** The other side of the exporter: a real server that behaves as it is told. */
+/** The exporter's destination: a real server with scripted behavior. */
 export class Peer implements AsyncDisposable {
   readonly received: Received[] = [];
-  /** What was taken, in the order of its arrival. */
+  /** The accepted records, in order of arrival. */
   readonly records: LogRecord[] = [];
-  /** How the next requests are answered, one each; then `behaviour` counts. */
+  /** The responses to the next requests, one each; after them `behaviour` applies. */
   readonly next: Behaviour[] = [];
   behaviour: Behaviour = take;
-  /** A larger request is answered 413 by its head alone. */
+  /** A larger request is answered 413 from its headers alone. */
   bytesMax = Infinity;
   readonly #server: Server;
   readonly #scheme: string;
@@ -81,7 +81,7 @@ export class Peer implements AsyncDisposable {
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { url, headers } = request;
     if (Number(headers["content-length"]) > this.bytesMax) {
-      // As Go's servers do: the body is not read, and the connection is closed when the answer is out.
+      // Like Go's servers: the body is not read, and the connection is closed after the response.
       response.writeHead(413, { Connection: "close" }).end();
       return;
     }

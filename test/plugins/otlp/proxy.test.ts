@@ -22,7 +22,7 @@ function proxyOf(target: string, env: Record<string, string>): string | undefine
 }
 
 describe("through a proxy", () => {
-  test("records and spans go, with the proxy's password", async () => {
+  test("sends records and spans, with the proxy's password", async () => {
     await using peer = await Peer.open();
     await using proxy = await ForwardProxy.open();
     vi.stubEnv("HTTP_PROXY", ` ${proxy.url.replace("//", "//me:secret@")} `);
@@ -48,7 +48,7 @@ describe("through a proxy", () => {
     expect(traces.received).toHaveLength(1);
   });
 
-  test("that answers itself, its answer counts, and nothing shows its password", async () => {
+  test("handles a response from the proxy itself without showing its password", async () => {
     await using proxy = await ForwardProxy.open();
     vi.stubEnv("http_proxy", proxy.url.replace("//", "//me:secret@"));
     await using sending = await Sending.open({ endpoint: "http://collector.invalid:4318" });
@@ -59,7 +59,7 @@ describe("through a proxy", () => {
     expect(sending.host.lines.join()).not.toContain("secret");
   });
 
-  test("NO_PROXY leaves a destination out, loopback too", async () => {
+  test("NO_PROXY excludes a destination, including loopback", async () => {
     await using peer = await Peer.open();
     await using proxy = await ForwardProxy.open();
     vi.stubEnv("HTTP_PROXY", proxy.url);
@@ -70,11 +70,11 @@ describe("through a proxy", () => {
   });
 });
 
-describe("which proxy", () => {
+describe("proxy selection", () => {
   const HTTP_PROXY = "http://one:1";
   const HTTPS_PROXY = "http://two:2";
 
-  test("goes by the scheme of the destination, then ALL_PROXY, in lower case before upper case", () => {
+  test("uses the destination's scheme, then ALL_PROXY, lower case before upper case", () => {
     const env = { HTTP_PROXY, HTTPS_PROXY, ALL_PROXY: "http://three:3" };
     expect(proxyOf("http://a", env)).toBe("http://one:1/ HTTP_PROXY");
     expect(proxyOf("https://a", env)).toBe("http://two:2/ HTTPS_PROXY");
@@ -114,7 +114,7 @@ describe("which proxy", () => {
   });
 
   test.each(["http://", "socks5://me:secret@proxy:1080", "http://me:sec ret@[x", "://secret"])(
-    "%s is refused, and not shown",
+    "%s is rejected, and not shown",
     (value) => {
       const name = "HTTP_PROXY is not the URL of an HTTP proxy such as http://127.0.0.1:3128";
       const refused = (): unknown => proxyOf("http://a.example", { HTTP_PROXY: value });

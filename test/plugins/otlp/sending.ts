@@ -10,11 +10,11 @@ const NEVER = new AbortController().signal;
 
 interface SendingOptions {
   readonly timeoutMs?: number;
-  /** The exporter `otlp` where absent. */
+  /** Default: the exporter `otlp`. */
   readonly definition?: ExporterDefinition;
 }
 
-/** An exporter under delivery from a journal, as in a gateway. */
+/** An exporter with delivery from a journal, as in a gateway. */
 export class Sending implements AsyncDisposable {
   readonly host: TestHost;
   readonly delivery: Delivery;
@@ -38,7 +38,7 @@ export class Sending implements AsyncDisposable {
     );
   }
 
-  /** Puts records into the journal and lets the exporter begin with them. */
+  /** Appends records to the journal and wakes delivery. */
   async log(...records: readonly Partial<LogRecord>[]): Promise<void> {
     await this.append(batchOf(records) as RecordBatch);
   }

@@ -5,7 +5,7 @@ import { Workspace } from "../../harness/workspace.ts";
 import { strictlyDecoded } from "../../encode/strict-request.ts";
 import { answer, Peer, take, type Behaviour } from "./peer.ts";
 
-/** A store that refuses a whole request for one thing in it that is invalid. */
+/** A store that rejects a whole request if anything in it is invalid. */
 const strict: Behaviour = (response, received) => {
   try {
     const isJson = received.headers["content-type"] === "application/json";
@@ -35,7 +35,7 @@ async function post(url: string, body: Uint8Array<ArrayBuffer>): Promise<void> {
 }
 
 test.each(["http/protobuf", "http/json"])(
-  "a strict store takes the invalid records of other senders over %s at once",
+  "a strict store accepts other senders' invalid records over %s at once",
   async (protocol) => {
     await using peer = await Peer.open();
     const verdicts: boolean[] = [];

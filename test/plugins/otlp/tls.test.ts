@@ -18,14 +18,14 @@ function openssl(...args: string[]): void {
   execFileSync("openssl", args, { cwd: DIRECTORY, stdio: "pipe" });
 }
 
-/** An authority of its own. */
+/** Creates a certificate authority. */
 function makeAuthority(name: string): void {
   const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc"];
   const files = ["-keyout", `${name}.key`, "-out", `${name}.pem`];
   openssl("req", "-x509", "-days", "2", "-subj", `/CN=${name}`, ...key, ...files);
 }
 
-/** A certificate of 127.0.0.1 by that authority. */
+/** Creates a certificate for 127.0.0.1 signed by that authority. */
 function makeCertificate(name: string, authority: string): void {
   const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc"];
   const by = ["-CA", `${authority}.pem`, "-CAkey", `${authority}.key`];
@@ -48,7 +48,7 @@ beforeAll(() => {
 afterAll(() => rmSync(DIRECTORY, { recursive: true, force: true }));
 
 describe("over TLS", () => {
-  test("a server is trusted whose authority is given", async () => {
+  test("a server of the configured authority is trusted", async () => {
     await using peer = await Peer.open({ tls: serverOptions() });
     await using sending = await Sending.open({
       endpoint: peer.url,
@@ -59,7 +59,7 @@ describe("over TLS", () => {
   });
 
   test.each([{}, { certificate: path("stranger.pem") }])(
-    "with %j nothing is sent to a server that nobody has vouched for",
+    "with %j nothing is sent to an untrusted server",
     async (options) => {
       await using peer = await Peer.open({ tls: serverOptions() });
       await using sending = await Sending.open({ endpoint: peer.url, ...options });
@@ -76,7 +76,7 @@ describe("over mutual TLS", () => {
     return Peer.open({ tls: { ...serverOptions(), ca, requestCert: true } });
   }
 
-  test("our certificate is shown", async () => {
+  test("sends the client certificate", async () => {
     await using peer = await openPeer();
     await using sending = await Sending.open({
       endpoint: peer.url,
@@ -88,7 +88,7 @@ describe("over mutual TLS", () => {
     expect(peer.messages).toEqual(["a"]);
   });
 
-  test("all of it comes from the environment, too", async () => {
+  test("reads all of it from the environment, too", async () => {
     await using peer = await openPeer();
     vi.stubEnv("OTEL_EXPORTER_OTLP_CERTIFICATE", path("authority.pem"));
     vi.stubEnv("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", path("nowhere.pem"));
@@ -100,7 +100,7 @@ describe("over mutual TLS", () => {
     expect(peer.messages).toEqual(["a"]);
   });
 
-  test("without one that the server takes, the records wait", async () => {
+  test("without a certificate that the server accepts, the records wait", async () => {
     await using peer = await openPeer();
     await using sending = await Sending.open({
       endpoint: peer.url,
@@ -113,7 +113,7 @@ describe("over mutual TLS", () => {
     expect(peer.received).toEqual([]);
   });
 
-  test("a key that does not fit the certificate ends the start", async () => {
+  test("a key that does not match the certificate fails the start", async () => {
     const options = {
       endpoint: "https://127.0.0.1:1",
       client_certificate: path("client.pem"),
@@ -129,7 +129,7 @@ describe("over TLS through a proxy", () => {
     vi.unstubAllEnvs();
   });
 
-  test("records go through a tunnel, in which the server and we are checked", async () => {
+  test("records go through a tunnel in which both sides are verified", async () => {
     const ca = readFileSync(path("authority.pem"));
     await using peer = await Peer.open({ tls: { ...serverOptions(), ca, requestCert: true } });
     await using proxy = await ForwardProxy.open();
@@ -174,7 +174,7 @@ describe("over TLS through a proxy", () => {
     proxy.close();
   });
 
-  test("a proxy that refuses the tunnel is named without its password", async () => {
+  test("a proxy that rejects the tunnel is named without its password", async () => {
     await using proxy = await ForwardProxy.open();
     proxy.refusal = "HTTP/1.1 407 Proxy Authentication Required\r\n\r\n";
     vi.stubEnv("HTTPS_PROXY", proxy.url.replace("//", "//me:secret@"));

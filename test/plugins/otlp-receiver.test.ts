@@ -253,7 +253,7 @@ describe("in a gateway", () => {
       .toEqual(wanted.map((line) => JSON.stringify(JSON.parse(line))));
   });
 
-  it("it is 503 with Retry-After, in its own form, while the gateway stops", async () => {
+  it("answers 503 with Retry-After, in its own form, while the gateway stops", async () => {
     const running = await startTailgate(
       {
         host: "127.0.0.1",

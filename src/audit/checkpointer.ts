@@ -44,7 +44,7 @@ export class Checkpointer {
   #signed: ChainSnapshot = EMPTY_CHAIN;
   /** How many of the events after it are checkpoints themselves. */
   #ownEvents = 0;
-  #newest: Checkpoint | undefined;
+  newest: Checkpoint | undefined;
   /** The id of the key that the trail names as the current one; undefined before the first. */
   #recordedKey: string | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -57,10 +57,6 @@ export class Checkpointer {
 
   constructor(options: CheckpointerOptions) {
     this.#options = options;
-  }
-
-  get newest(): Checkpoint | undefined {
-    return this.#newest;
   }
 
   begin(): void {
@@ -119,7 +115,7 @@ export class Checkpointer {
       );
     } else {
       this.#signed = newest;
-      this.#newest = newest;
+      this.newest = newest;
     }
   }
 
@@ -204,7 +200,7 @@ export class Checkpointer {
 
   #setSigned(snapshot: ChainSnapshot, checkpoint: Checkpoint): void {
     this.#signed = snapshot;
-    this.#newest = checkpoint;
+    this.newest = checkpoint;
     this.#ownEvents = 0;
   }
 

@@ -67,10 +67,3 @@ function trailEvent({ logger, level, eventType, timeMs, details }: TrailEvent): 
   const attributes = { event_type: eventType, details };
   return createRecord({ logger, level, timeMs, body: eventType, attributes });
 }
-
-const LOGGER_PREFIX = Buffer.from(`"logger":"${AUDIT_LOGGER}.`);
-
-/** Returns false for lines that cannot be an event of the gateway's own. A cheap test: most lines are not. */
-export function mayBeTrailEvent(line: Buffer): boolean {
-  return line.includes(LOGGER_PREFIX);
-}

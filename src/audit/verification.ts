@@ -1,4 +1,5 @@
 import { setTimeout as wait } from "node:timers/promises";
+import { AUDIT_LOGGER } from "../wire/envelope.ts";
 import { TailgateError } from "../wire/errors.ts";
 import {
   describeAnchor,
@@ -11,7 +12,7 @@ import { explainBreak, explainMisplaced } from "./chain-break.ts";
 import { CHECKPOINTS_NAME } from "./checkpoint-file.ts";
 import { HashChain } from "./hash-chain.ts";
 import type { PublicKey } from "./public-keys.ts";
-import { KEY_CHANGE_TYPE, KEY_LOGGER, mayBeTrailEvent } from "./trail-events.ts";
+import { KEY_CHANGE_TYPE, KEY_LOGGER } from "./trail-events.ts";
 import {
   counted,
   formatPosition,
@@ -99,6 +100,9 @@ export async function verify(options: VerificationOptions): Promise<Verification
   };
 }
 
+/** A cheap test: most lines do not contain an event of the gateway's own. */
+const OWN_EVENT_MARKER = Buffer.from(`"logger":"${AUDIT_LOGGER}.`);
+
 async function readTrail(
   trail: TrailReader,
   chain: HashChain,
@@ -111,7 +115,7 @@ async function readTrail(
     for (const line of trail.lines()) {
       const { comparedAnchors } = chain;
       // Inspected first: verifying the next line overwrites the end of this one.
-      if (mayBeTrailEvent(line.memory.subarray(line.start, line.end))) {
+      if (line.memory.subarray(line.start, line.end).includes(OWN_EVENT_MARKER)) {
         embedded.inspect(line);
         keyChanges.inspect(line);
       }

@@ -23,24 +23,16 @@ const UNREACHED = new Set([
 /** Sends audit events, each in a request of its own, one after the other. */
 export class AuditSender {
   readonly #destination: Destination;
-  readonly #timeoutMs: number;
-  readonly #requestTimeoutMs: number;
+  readonly #settings: ConnectSettings;
   readonly #sending = new Set<Promise<void>>();
   /** Resolves when the event before has been settled. */
   #previous: Promise<unknown> = Promise.resolve();
   sent = 0;
   lastError: string | undefined;
 
-  constructor(
-    destination: Destination,
-    {
-      auditTimeoutMs,
-      requestTimeoutMs,
-    }: Pick<ConnectSettings, "auditTimeoutMs" | "requestTimeoutMs">,
-  ) {
+  constructor(destination: Destination, settings: ConnectSettings) {
     this.#destination = destination;
-    this.#timeoutMs = auditTimeoutMs;
-    this.#requestTimeoutMs = requestTimeoutMs;
+    this.#settings = settings;
   }
 
   get pending(): number {
@@ -53,7 +45,7 @@ export class AuditSender {
       const text = `${this.#sending.size} audit events are pending already.`;
       throw new TailgateError("OVERLOADED", text);
     }
-    const deadlineMs = performance.now() + this.#timeoutMs;
+    const deadlineMs = performance.now() + this.#settings.auditTimeoutMs;
     const sending = this.#previous.then(() => this.#send(body, key, deadlineMs));
     this.#previous = sending.catch(() => {});
     this.#sending.add(sending);
@@ -70,11 +62,15 @@ export class AuditSender {
   }
 
   async #send(body: Uint8Array, key: string, deadlineMs: number): Promise<void> {
-    const attempts = new AuditAttempts(this.#destination.name, key);
+    const { auditTimeoutMs, requestTimeoutMs } = this.#settings;
+    const attempts = new AuditAttempts();
     for (let attempt = 0; ; attempt++) {
       const leftMs = deadlineMs - performance.now();
-      if (leftMs < (attempt === 0 ? 1 : ATTEMPT_MS_MIN)) throw attempts.toError(this.#timeoutMs);
-      const outcome = await this.#post(body, Math.min(leftMs, this.#requestTimeoutMs), attempts);
+      if (leftMs < (attempt === 0 ? 1 : ATTEMPT_MS_MIN)) {
+        const text = `${this.#destination.name} did not confirm the audit event ${key} within ${auditTimeoutMs} ms`;
+        throw attempts.toError(text);
+      }
+      const outcome = await this.#post(body, Math.min(leftMs, requestTimeoutMs), attempts);
       if (outcome.kind === "accepted" && outcome.rejected === 0) {
         this.sent++;
         this.lastError = undefined;
@@ -106,17 +102,10 @@ export class AuditSender {
 
 /** What is known about an event after attempts that did not settle it. */
 class AuditAttempts {
-  readonly #name: string;
-  readonly #key: string;
   /** True if an attempt may have stored the event. */
   #isUnknown = false;
   #lastStatus = 0;
   #lastReason = "no attempt was made in time, because earlier audit events were being retried";
-
-  constructor(name: string, key: string) {
-    this.#name = name;
-    this.#key = key;
-  }
 
   /** A client error says that nothing was stored; a server error may come after the event was stored. */
   addResponse(status: number, reason: string): void {
@@ -132,8 +121,8 @@ class AuditAttempts {
     this.#lastReason = textOf(error);
   }
 
-  toError(timeoutMs: number): TailgateError {
-    const text = `${this.#name} did not confirm the audit event ${this.#key} within ${timeoutMs} ms: ${this.#lastReason}.`;
+  toError(what: string): TailgateError {
+    const text = `${what}: ${this.#lastReason}.`;
     if (this.#isUnknown) return new TailgateError("AUDIT_UNCONFIRMED", text);
     if (this.#lastStatus === 429) return new TailgateError("OVERLOADED", text);
     return new TailgateError("GATEWAY_UNREACHABLE", `${text} The event was not stored.`);

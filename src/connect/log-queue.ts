@@ -9,7 +9,7 @@ import {
 } from "@opentelemetry/sdk-logs";
 import { backoffMs } from "../delivery/backoff.ts";
 import type { Value } from "../plugin/index.ts";
-import { clearTimeout, setTimeout } from "../runtime/timers.ts";
+import { clearTimeout, setTimeout, whenAborted } from "../runtime/timers.ts";
 import { textOf } from "../wire/errors.ts";
 import type { NamedValues } from "../otel/attributes.ts";
 import { plainValue } from "../otel/plain-value.ts";
@@ -48,9 +48,12 @@ export class OtlpLogQueue implements EmittedRecordSink<void> {
   readonly #drops = new Map<QueueDropReason, number>(DROP_REASONS.map((reason) => [reason, 0]));
   #isSending = false;
   #isStopped = false;
-  #pending = 0;
-  #sent = 0;
-  #lastError: string | undefined;
+  /** Records that the destination has not acknowledged yet. */
+  pending = 0;
+  /** Records that the destination acknowledged. */
+  sent = 0;
+  /** Why the last request failed; undefined after a success. */
+  lastError: string | undefined;
   /** Ends the current backoff. */
   #retryNow: (() => void) | undefined;
   #idle: PromiseWithResolvers<void> | undefined;
@@ -75,32 +78,17 @@ export class OtlpLogQueue implements EmittedRecordSink<void> {
     });
   }
 
-  /** Records that the destination has not acknowledged yet. */
-  get pending(): number {
-    return this.#pending;
-  }
-
-  /** Records that the destination acknowledged. */
-  get sent(): number {
-    return this.#sent;
-  }
-
   get dropped(): Readonly<Record<QueueDropReason, number>> {
     return Object.fromEntries(this.#drops) as Record<QueueDropReason, number>;
-  }
-
-  /** Why the last request failed; undefined after a success. */
-  get lastError(): string | undefined {
-    return this.#lastError;
   }
 
   /** Adds a record, or drops and counts it. Never throws and never blocks. */
   accept(record: EmittedRecord, attributes: NamedValues): void {
     if (this.#isStopped) return this.#drop("stopped", 1);
-    if (this.#pending >= this.#options.capacity) return this.#drop("queue_full", 1);
+    if (this.pending >= this.#options.capacity) return this.#drop("queue_full", 1);
     try {
       const readable = toReadableRecord(record, attributes);
-      this.#pending++;
+      this.pending++;
       // The processor only reads it.
       this.#processor.onEmit(readable as ReadWriteLogRecord);
     } catch {
@@ -111,14 +99,10 @@ export class OtlpLogQueue implements EmittedRecordSink<void> {
   /** Sends what is queued without further delay. Resolves when the queue is empty, or when the signal aborts. */
   async flush(signal: AbortSignal): Promise<void> {
     await this.#processor.forceFlush();
-    if (this.#pending === 0 || signal.aborted) return;
+    if (this.pending === 0 || signal.aborted) return;
     this.#retryNow?.();
     this.#idle ??= Promise.withResolvers();
-    const aborted = Promise.withResolvers<void>();
-    const abort = (): void => aborted.resolve();
-    signal.addEventListener("abort", abort, { once: true });
-    await Promise.race([this.#idle.promise, aborted.promise]);
-    signal.removeEventListener("abort", abort);
+    await Promise.race([this.#idle.promise, whenAborted(signal)]);
   }
 
   /** Flushes, then drops what is left. */
@@ -127,8 +111,8 @@ export class OtlpLogQueue implements EmittedRecordSink<void> {
     this.#isStopped = true;
     this.#batches.length = 0;
     this.#retryNow?.();
-    if (this.#pending > 0) this.#drop("stopped", this.#pending);
-    this.#settle(this.#pending);
+    if (this.pending > 0) this.#drop("stopped", this.pending);
+    this.#settle(this.pending);
     // A request in flight ends by its own timeout.
     void this.#processor.shutdown().catch(() => {});
   }
@@ -162,11 +146,11 @@ export class OtlpLogQueue implements EmittedRecordSink<void> {
       const { code, error } = await this.#export(batch);
       if (this.#isStopped) return;
       if (code === ExportResultCode.SUCCESS) {
-        this.#lastError = undefined;
-        this.#sent += batch.length;
+        this.lastError = undefined;
+        this.sent += batch.length;
         return this.#settle(batch.length);
       }
-      this.#lastError = textOf(error);
+      this.lastError = textOf(error);
       if (isRejection(error)) {
         if (batch.length === 1) {
           this.#drop("rejected", 1);
@@ -207,8 +191,8 @@ export class OtlpLogQueue implements EmittedRecordSink<void> {
   }
 
   #settle(count: number): void {
-    this.#pending -= count;
-    if (this.#pending > 0) return;
+    this.pending -= count;
+    if (this.pending > 0) return;
     this.#idle?.resolve();
     this.#idle = undefined;
   }

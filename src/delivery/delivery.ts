@@ -2,10 +2,9 @@ import { setTimeout as wait } from "node:timers/promises";
 import { LEVELS, type EnvelopeType, type Level } from "../wire/envelope.ts";
 import { PermanentError, RetryLaterError, TailgateError, textOf } from "../wire/errors.ts";
 import type { Batch, Exporter, HostClock, HostLogger, Written } from "../plugin/index.ts";
-import { whenAborted } from "../runtime/timers.ts";
-import { clearTimeout, setTimeout } from "../runtime/timers.ts";
-import { backoffMs } from "./backoff.ts";
 import type { Counters } from "../plugin/metrics.ts";
+import { clearTimeout, setTimeout, whenAborted } from "../runtime/timers.ts";
+import { backoffMs } from "./backoff.ts";
 
 export interface DeliveryOptions {
   /** The time limit of one write, after which its signal aborts. */
@@ -88,8 +87,10 @@ export class Delivery {
   #running: Promise<void> | undefined;
   /** Whether `wake` was called since the source was last asked, whose answer may be out of date. */
   #isWoken = false;
-  #lastError: string | undefined;
-  #retries = 0;
+  /** Why the last write failed; undefined if it succeeded. */
+  lastError: string | undefined;
+  /** The number of consecutive failed attempts. */
+  retries = 0;
   /** When the journal accepted the batch that is being written; undefined when idle. */
   #headAtMs: number | undefined;
   /** The delay that the destination requested in response to the last write. */
@@ -128,16 +129,6 @@ export class Delivery {
     return this.#headAtMs === undefined ? 0 : Math.max(0, clock.now() - this.#headAtMs);
   }
 
-  /** Why the last write failed; undefined if it succeeded. */
-  get lastError(): string | undefined {
-    return this.#lastError;
-  }
-
-  /** The number of consecutive failed attempts. */
-  get retries(): number {
-    return this.#retries;
-  }
-
   /** Starts delivering if idle. To be called when the source may have new records. Never throws, never blocks. */
   wake(): void {
     if (this.#closing.signal.aborted) return;
@@ -160,9 +151,14 @@ export class Delivery {
         this.#source.shift();
         this.#unjoined = Math.max(0, this.#unjoined - 1);
       }
-      if (outcome !== "failed") this.#retries = 0;
-      else if (this.#closing.signal.aborted) break;
-      else await this.#pause(backoffMs(this.#retries++, this.#retryAfterMs));
+      const { signal } = this.#closing;
+      if (outcome !== "failed") this.retries = 0;
+      else if (signal.aborted) break;
+      else {
+        // No longer than until the delivery is closed, when one attempt is left.
+        const delayMs = backoffMs(this.retries++, this.#retryAfterMs);
+        await wait(delayMs, undefined, { signal, ref: false }).catch(() => {});
+      }
     }
     this.#headAtMs = undefined;
     this.#running = undefined;
@@ -175,11 +171,6 @@ export class Delivery {
       this.#failed(error);
       return "unreadable";
     }
-  }
-
-  /** Waits, but no longer than until the delivery is closed, when one attempt is left. */
-  async #pause(delayMs: number): Promise<void> {
-    await wait(delayMs, undefined, { signal: this.#closing.signal, ref: false }).catch(() => {});
   }
 
   async #write(batch: Batch): Promise<WriteOutcome> {
@@ -216,8 +207,8 @@ export class Delivery {
         "DELIVERY_TIMEOUT",
         `A write did not complete within ${timeoutMs} ms.`,
       );
-      if (this.#lastError === undefined) log.warning(error.message);
-      this.#lastError = error.message;
+      if (this.lastError === undefined) log.warning(error.message);
+      this.lastError = error.message;
       timeout.abort(error);
     }, timeoutMs);
     try {
@@ -228,8 +219,8 @@ export class Delivery {
   }
 
   #recovered(): void {
-    if (this.#lastError !== undefined) this.#options.log.info("Writing works again.");
-    this.#lastError = undefined;
+    if (this.lastError !== undefined) this.#options.log.info("Writing works again.");
+    this.lastError = undefined;
   }
 
   /** If the batch was joined, perhaps only one of its parts is bad: writes each of them individually then. */
@@ -247,12 +238,12 @@ export class Delivery {
   }
 
   #failed(error: unknown): WriteOutcome {
-    if (this.#lastError === undefined) {
+    if (this.lastError === undefined) {
       this.#options.log.warning(
         `A write failed and will be retried; ${this.queueRecords} records are waiting: ${textOf(error)}`,
       );
     }
-    this.#lastError = textOf(error);
+    this.lastError = textOf(error);
     if (RetryLaterError.is(error)) this.#retryAfterMs = error.retryAfterMs;
     return "failed";
   }
@@ -262,14 +253,9 @@ export class Delivery {
     const end = this.#source.end();
     const timeout = whenAborted(signal);
     while (this.#running && !this.#source.hasReached(end) && !signal.aborted) {
-      await Promise.race([this.#nextWriteEnd(), this.#running, timeout]);
+      this.#writeEnd ??= Promise.withResolvers();
+      await Promise.race([this.#writeEnd.promise, this.#running, timeout]);
     }
-  }
-
-  /** Resolves when the current write has ended, successfully or not. */
-  #nextWriteEnd(): Promise<void> {
-    this.#writeEnd ??= Promise.withResolvers<void>();
-    return this.#writeEnd.promise;
   }
 
   /** Writes what fits in the time limit, when the process exits and its event loop no longer runs. Never throws. */

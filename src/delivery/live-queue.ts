@@ -127,7 +127,7 @@ export class DeliveryQueue {
   readonly #bytesMax: number;
   #entries: QueueEntry[] = [];
   readonly #bytes: BytesByType = { system_log: 0, audit_log: 0 };
-  #records = 0;
+  records = 0;
   /** Whether the head was handed out and must stay as it is. */
   #isHeadFixed = false;
 
@@ -138,10 +138,6 @@ export class DeliveryQueue {
 
   get bytes(): number {
     return sumOf(this.#bytes);
-  }
-
-  get records(): number {
-    return this.#records;
   }
 
   /**
@@ -197,7 +193,7 @@ export class DeliveryQueue {
 
   /** Empties the queue and returns the number of records that it held. */
   clear(): number {
-    const records = this.#records;
+    const records = this.records;
     this.#entries = [];
     this.#add(negative(this.#bytes), -records);
     return records;
@@ -206,14 +202,14 @@ export class DeliveryQueue {
   #add(bytes: BytesByType, records: number): void {
     this.#bytes.system_log += bytes.system_log;
     this.#bytes.audit_log += bytes.audit_log;
-    this.#records += records;
+    this.records += records;
   }
 
   /** Drops the oldest records of that type and those levels until the retained share is reached. */
   #drop(type: EnvelopeType, levels: readonly Level[]): number {
     let excess = this.#bytes[type] - RETAINED_SHARE * this.#bytesMax;
     if (excess <= 0) return 0;
-    const before = this.#records;
+    const before = this.records;
     const [head, ...waiting] = this.#entries;
     this.clear();
     if (head) this.push(head.batch);
@@ -226,7 +222,7 @@ export class DeliveryQueue {
       });
       if (retained.length > 0) this.push(retained);
     }
-    return before - this.#records;
+    return before - this.records;
   }
 }
 

@@ -207,7 +207,7 @@ export function originForm(target: string): string {
 }
 
 /** Returns the authority of a target in absolute form; undefined for a path or `*`, null for anything else. */
-export function authorityOf(target: string | undefined): string | undefined | null {
+function authorityOf(target: string | undefined): string | undefined | null {
   if (target === undefined || target.startsWith("/") || target === "*") return undefined;
   return ABSOLUTE_FORM.exec(target)?.[1] ?? null;
 }

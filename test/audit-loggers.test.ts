@@ -1,4 +1,4 @@
-/** `audit_loggers`: which records are audit events, on every way in. */
+/** `audit_loggers`: which records are audit events, on every input. */
 
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";

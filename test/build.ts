@@ -6,16 +6,16 @@ import { fileURLToPath } from "node:url";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 
-/** The file that a build writes last. */
+/** The last file that a build writes. */
 const NEWEST_BUILT = "dist/tailgate.schema.json";
 
 /**
- * Vitest's global setup: builds what users get, where it is older than its sources. Tests that start processes start
- * that, not the sources.
+ * Vitest's global setup: builds the package if it is older than its sources. Tests that start processes run the built
+ * package, not the sources.
  */
 export default function setup(): () => void {
   build();
-  // Gateways put the key of their audit trail there, which must not be the user's own.
+  // Gateways create their signing key there; the user's own key must not be used.
   const configHome = mkdtempSync(join(tmpdir(), "tailgate-config-"));
   process.env["XDG_CONFIG_HOME"] = configHome;
   return () => rmSync(configHome, { recursive: true, force: true });
@@ -28,13 +28,13 @@ function build(): void {
   execFileSync("npm", ["run", "--silent", "build"], { cwd: ROOT, stdio: "inherit" });
 }
 
-/** A folder with all that is in it, folders too: their time tells of files that were deleted. */
+/** Lists a folder and everything in it, including folders, whose mtime reveals deleted files. */
 function entriesOf(folder: string): string[] {
   const names = readdirSync(join(ROOT, folder), { recursive: true, encoding: "utf8" });
   return ["", ...names].map((name) => join(folder, name));
 }
 
-/** Zero where there is none. */
+/** Returns 0 if the file does not exist. */
 function modifiedMs(path: string): number {
   return statSync(join(ROOT, path), { throwIfNoEntry: false })?.mtimeMs ?? 0;
 }

@@ -24,7 +24,7 @@ async function errorOf(given: Given): Promise<{ code: string; exitCode: number; 
   return { code, exitCode, lines: message.split("\n").map((line) => line.trim()) };
 }
 
-/** The one problem of a configuration. */
+/** Returns the only error of an invalid configuration. */
 async function problemOf(given: Given | string): Promise<string> {
   const { code, lines } = await errorOf(typeof given === "string" ? { text: given } : given);
   expect(code).toBe("CONFIG_INVALID");

@@ -36,7 +36,7 @@ function errorOf(query: FilterQuery): string {
   throw new Error("The filter was accepted.");
 }
 
-/** The field lookup as it was defined first. It takes 2^dots steps. */
+/** The reference implementation of the field lookup, which takes 2^dots steps. */
 function oracle(root: JsonValue | undefined, path: string): JsonValue | undefined {
   const whole = member(root, path);
   if (whole !== undefined) return whole;
@@ -64,7 +64,7 @@ function textOf(value: JsonValue): string {
   return typeof value === "string" ? value : JSON.stringify(value);
 }
 
-/** Returns the processor time that it takes, in ms: unlike the time of day it does not depend on the machine's other work. */
+/** Returns the CPU time of `work` in ms, which does not depend on the machine's other load. */
 function cpuMs(work: () => void): number {
   const start = process.threadCpuUsage();
   work();
@@ -131,7 +131,7 @@ describe("a field", () => {
   });
 
   test("with 2000 dots takes linear time, even against an adversarial record", () => {
-    // Each object holds what remains of the path under "a", "a.a" and "a.a.a".
+    // Each object contains the rest of the path under "a", "a.a" and "a.a.a".
     const trap = (depth: number): Extras =>
       depth === 0
         ? { b: 1 }
@@ -164,7 +164,7 @@ describe("a text term", () => {
   });
 
   test("takes linear time against an adversarial record", () => {
-    // V8's own search compares each of the million characters with up to 2000 of the text.
+    // V8's own search compares up to 2000 characters of the term at each of the million positions.
     const record = envelopeOf({ field: "a".repeat(4 << 20) });
     const ms = cpuMs(() => {
       expect(isMatch(`${"a".repeat(2000)}b${"a".repeat(2000)}`, record)).toBe(false);

@@ -54,7 +54,7 @@ function processor(name: string, process: Processor["process"]) {
 
 const UNLIMITED = { bytes: Infinity, ms: Infinity };
 
-/** An exporter that keeps the messages. */
+/** An exporter that collects the messages. */
 function collector(id: string): { component: ReturnType<typeof exporter>; messages: string[] } {
   const messages: string[] = [];
   const component = exporter(id, () => ({

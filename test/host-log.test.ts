@@ -1,4 +1,4 @@
-/** The gateway's own lines are rate-limited: whoever can cause one can cause thousands. */
+/** The gateway's own log lines are rate-limited: a sender that can cause one can cause thousands. */
 
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { flushHostLog, hostLogger, suppressedLines } from "../src/gateway/host-log.ts";
@@ -10,7 +10,7 @@ import { ask } from "./harness/http-server.ts";
 const KIND_LINES_MAX = 10;
 const LOGGER_LINES_MAX = 100;
 
-/** What a line says, without its time. */
+/** Returns the text of a line without its time. */
 function said(line: string): string {
   return line.slice("2025-10-13 09:27:24 - ".length);
 }

@@ -1,4 +1,6 @@
-/** Requests that would hold up everything else if they were worked on in one go, sent to a gateway of its own process. */
+/**
+ * Requests that would block the event loop if they were processed in one go, sent to a gateway in a process of its own.
+ */
 
 import { fork, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
@@ -9,7 +11,7 @@ import { temporaryDirectory } from "./harness/workspace.ts";
 
 const path = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
 
-/** On a quiet machine a turn takes less than 100 ms; this one may be shared with anything. */
+/** On an idle machine a turn takes less than 100 ms; this one may be shared. */
 const TURN_CPU_MS_MAX = 500;
 
 let gateway: ChildProcess;
@@ -31,7 +33,7 @@ afterAll(async () => {
   for (const cleanUp of cleanUps) await cleanUp();
 });
 
-/** The next message of the gateway's process that has the member. */
+/** Returns the next message of the gateway's process that has the member. */
 async function message<Message extends object>(member: string): Promise<Message> {
   for (;;) {
     const [received] = (await once(gateway, "message")) as [Message];
@@ -39,7 +41,7 @@ async function message<Message extends object>(member: string): Promise<Message>
   }
 }
 
-/** What the longest turn of the event loop since the last call has used of the processor, in ms. */
+/** Returns the CPU time in ms of the longest turn of the event loop since the last call. */
 async function longestTurn(): Promise<number> {
   const answer = message<{ longest: { cpuMs: number } }>("longest");
   gateway.send("longest");

@@ -20,7 +20,7 @@ interface Started {
   readonly manager: LoggingManager;
   readonly logDir: string;
   readonly lines: readonly string[];
-  /** A client that is connected already. */
+  /** A connected client. */
   readonly client: Collected;
 }
 
@@ -498,7 +498,7 @@ interface Vector {
   readonly ws: readonly string[];
 }
 
-/** What must be seen where the original did something else; see golden/README.md. */
+/** The expected output of cases in which the original was wrong; see golden/README.md. */
 const IMPROVED: Record<string, unknown> = {
   extra_nan: { value: "NaN" },
   extra_bigint: { value: "18446744073709551616" },
@@ -608,7 +608,7 @@ describe("the golden cases, in-process", async () => {
     return values[name];
   }
 
-  /** Names, order and values, but for the time and the key that the original leaked. */
+  /** Returns names, order and values, except the time and the key that the original leaked. */
   function comparable({ type, data }: Envelope): unknown {
     const entries = Object.entries(data).filter(([key]) => key !== "extras" && key !== "timestamp");
     return [type, entries];

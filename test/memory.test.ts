@@ -1,4 +1,4 @@
-/** How much a gateway holds in memory, measured in a process of its own, against the bound of its journal in memory. */
+/** The memory of a gateway, measured in a process of its own, against the limit of its in-memory journal. */
 
 import { execFile } from "node:child_process";
 import { fileURLToPath } from "node:url";
@@ -9,10 +9,10 @@ const path = (name: string): string => fileURLToPath(new URL(name, import.meta.u
 
 const MIB = 1 << 20;
 
-/** The journal in memory holds 64 MiB, counted to within half of it; everything else has a few pieces of memory. */
+/** The in-memory journal is limited to 64 MiB, accurate to within half; everything else uses a few MiB. */
 const HELD_MAX = 1.5 * 64 * MIB;
 
-/** By how much the heap and the memory beside it have grown after so much traffic of each kind. */
+/** Returns the growth of heap and external memory after the given traffic of each kind. */
 async function growthAfter(traffic: Record<string, number>): Promise<Record<string, number>> {
   const { stdout } = await promisify(execFile)(process.execPath, [
     "--expose-gc",
@@ -24,7 +24,7 @@ async function growthAfter(traffic: Record<string, number>): Promise<Record<stri
   return JSON.parse(stdout) as Record<string, number>;
 }
 
-/** Each would hold more than the bound if what it keeps alive counted as what its records say. */
+/** Each would exceed the limit if the memory that a record retains counted as the size of its text. */
 const traffic = {
   filtered: 130,
   "filtered-rare": 150,

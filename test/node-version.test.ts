@@ -28,7 +28,7 @@ test.each([
   expect(unsupportedNodeError(version, engines.node) === undefined).toBe(isTaken);
 });
 
-/** The command as it runs with another Node: with that version, and without what that one does not have. */
+/** Runs the command as if on another Node version, without the features that version lacks. */
 async function run(version: string): Promise<Program> {
   const code = `
     Object.defineProperty(process, "version", { value: "${version}" });

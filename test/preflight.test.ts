@@ -25,7 +25,7 @@ async function freePort(): Promise<number> {
   return (server.address() as AddressInfo).port;
 }
 
-/** A place with what configurations may name: keys, a file and a link where directories should be. */
+/** Creates what the configurations refer to: keys, and a file and a link in place of directories. */
 async function workspaceWithFiles(): Promise<Workspace> {
   const workspace = await Workspace.create({ file: "", "real/a": "" });
   const { privateKey } = generateKeyPairSync("ed25519");
@@ -38,7 +38,7 @@ async function workspaceWithFiles(): Promise<Workspace> {
   return workspace;
 }
 
-/** The code and the text that it ends with; undefined for success. */
+/** Returns the error's code and text, or undefined on success. */
 async function failureOf(work: () => Promise<unknown>): Promise<string | undefined> {
   return work().then(
     () => undefined,

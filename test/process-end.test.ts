@@ -1,4 +1,4 @@
-/** What becomes of records that are logged just before their process ends, in real processes with the built package. */
+/** Records logged just before their process exits, in real processes with the built package. */
 
 import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
@@ -70,7 +70,7 @@ const FILES = {
     const config = await resolveConfig({ document, env: {}, flags: {}, cwd: process.cwd(), base: "embedded" });
     const { stop } = await startTailgate(config, { write() {} });
     process.on("exit", () => console.log("ended"));
-    // Nothing but the gateway keeps it alive until then.
+    // Only the gateway keeps it alive until then.
     setTimeout(() => console.log("alive"), 100).unref();
     setTimeout(() => stop(), 200).unref();`,
   "full.js": `
@@ -150,7 +150,7 @@ async function userDirectory(): Promise<Workspace> {
   return workspace;
 }
 
-/** Runs a script to its end; the workspace has the log directory. */
+/** Runs a script until it exits, in a workspace that contains the log directory. */
 async function run(
   script: string,
   args: readonly string[] = [],
@@ -324,7 +324,7 @@ describe("after an exit without stop", () => {
   let workspace: Workspace;
   const states: { epoch: string; newest: number }[] = [];
 
-  /** Logs the same again, and asks the gateway how its journal is. */
+  /** Logs the same lines again, and reads the state of the journal. */
   const AGAIN = `
     const stats = await (await fetch(logging.url + "/api/stats")).json();
     console.log(JSON.stringify(stats.journal));

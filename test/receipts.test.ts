@@ -1,4 +1,4 @@
-/** Receipts of audit events, with the journal on a disk: `await logging.audit(...)`, and the same over OTLP. */
+/** Receipts of audit events with the journal on disk: `await logging.audit(...)`, and the same over OTLP. */
 
 import { createHash } from "node:crypto";
 import { readdir, readFile } from "node:fs/promises";
@@ -52,7 +52,7 @@ async function auditLines(logDir: string): Promise<AuditLine[]> {
     .map((text) => ({ ...(JSON.parse(text) as Omit<AuditLine, "text">), text }));
 }
 
-/** Of events, without the checkpoints that the gateway adds. */
+/** Returns the lines of events, without the checkpoints that the gateway adds. */
 async function eventLines(logDir: string): Promise<AuditLine[]> {
   const lines = await auditLines(logDir);
   return lines.filter(({ logger }) => logger === "orchestrator.audit");
@@ -77,7 +77,7 @@ function send(url: string, ...events: readonly Attributes[]): Promise<Response> 
   });
 }
 
-/** Sends audit events with these keys and one whose attribute is cut off: the gateway rejects the request as a whole. */
+/** Sends audit events with these keys and one with a truncated attribute: the gateway rejects the whole request. */
 async function sendBroken(url: string, keys: readonly string[]): Promise<number> {
   const logRecords = keys.map((key) => {
     const value = field(1, Buffer.from(key));
@@ -91,7 +91,7 @@ async function sendBroken(url: string, keys: readonly string[]): Promise<number>
   return (await fetch(`${url}/v1/logs`, { method: "POST", headers, body })).status;
 }
 
-/** A length-delimited field of protobuf. */
+/** Encodes a length-delimited protobuf field. */
 function field(number: number, content: Buffer): Buffer<ArrayBuffer> {
   const length: number[] = [];
   for (let rest = content.length; ; rest >>>= 7) {

@@ -1,11 +1,11 @@
 /**
- * Counts the files of ours that one record runs through, with V8's precise coverage:
+ * Counts the source files that one record passes through, with V8's precise coverage:
  *
  * - an OTLP/HTTP request on the receiver's port, from the socket until it is answered because its record is durable,
  * - `logger.info()`, until the WebSocket frame has reached the client.
  *
  * `npm run record-path` prints the files of the main thread and those of the thread that writes to SQLite. It fails if
- * the main thread runs through more than {@link FILES_MAX}.
+ * the main thread passes through more than {@link FILES_MAX}.
  */
 
 import { mkdtempSync, rmSync } from "node:fs";
@@ -35,13 +35,13 @@ interface Taken {
   readonly result: readonly CoveredScript[];
 }
 
-/** The files that a record runs through. */
+/** The files that a record passes through. */
 interface Path {
   readonly main: readonly string[];
   readonly workers: readonly string[];
 }
 
-/** Precise coverage of this thread and of the workers that it starts. */
+/** Records precise coverage of this thread and of the workers that it starts. */
 class Coverage {
   readonly #session = new Session();
   readonly #workers: string[] = [];
@@ -99,7 +99,7 @@ function fileOf({ url }: CoveredScript): string {
 }
 
 /**
- * Returns the files that `call` runs through when code is compiled and caches are filled. What runs in some of the
+ * Returns the files that `call` passes through once code is compiled and caches are filled. What runs in some of the
  * counted calls only, such as timers of the gateway, is not on the path.
  */
 async function pathOfCall(call: () => Promise<void>): Promise<Path> {

@@ -22,7 +22,7 @@ function bucketsOf(records: readonly Counted[]): TimeBuckets {
   return buckets;
 }
 
-/** As simple as can be: all records that are in a bucket are looked for, one by one. */
+/** Checks the counts against a simple scan over all records per bucket. */
 function expectCounts(buckets: TimeBuckets, records: readonly Counted[]): void {
   const { widthMs } = buckets;
   const entries = [...buckets.entries()];
@@ -45,7 +45,7 @@ test("each record is counted in the bucket of its time and level, and the number
       const times = records.map((one) => one.timeMs);
       expect(buckets.firstMs).toBe(Math.min(...times));
       expect(buckets.lastMs).toBe(Math.max(...times));
-      // No wider than it must be.
+      // No wider than necessary.
       const span = Math.floor(buckets.lastMs / buckets.widthMs) * 2 + 1;
       if (buckets.widthMs > 1) {
         const halfFirst = Math.floor(buckets.firstMs / (buckets.widthMs / 2));

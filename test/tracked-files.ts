@@ -1,7 +1,7 @@
 /**
- * Fails if git tracks a file that was not meant to be committed: one that .gitignore matches (a log, a profile, a
- * database, a build), or one at the top level that is not listed here. Checks the repository in the current directory; a
- * copy without a repository (an archive of the sources) has nothing to check.
+ * Fails if git tracks a file that should not be committed: one that .gitignore matches (a log, a profile, a database, a
+ * build), or a top-level file that is not listed here. Checks the repository in the current directory; there is nothing
+ * to check without a repository (in an archive of the sources).
  */
 import { execFileSync, spawnSync } from "node:child_process";
 

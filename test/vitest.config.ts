@@ -21,7 +21,7 @@ export default defineConfig({
     testTimeout: 30_000,
     hookTimeout: 30_000,
     retry: 0,
-    // Most tests wait for processes of their own: three files at a time keep two cores busy.
+    // Most tests wait for child processes: three files at a time keep two cores busy.
     maxWorkers: Math.max(3, availableParallelism() - 1),
   },
 });

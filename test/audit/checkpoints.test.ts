@@ -1,4 +1,4 @@
-/** Checkpoints: when there is one, and that a trail which nobody has touched holds whatever its gateway went through. */
+/** When checkpoints are written, and that an untouched trail verifies whatever its gateway went through. */
 
 import { mkdirSync, readFileSync, rmdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -21,7 +21,7 @@ const MINUTE_MS = 60_000;
 
 const PAGE_BYTES = 4096;
 
-/** A clock and the checkpoints' timer that only the test moves. */
+/** Mocks the clock and the checkpoint timer; returns a function that advances both. */
 function ownMinutes(): (minutes: number) => void {
   vi.useFakeTimers({ toFake: ["Date", "setInterval", "clearInterval"], now: MORNING_MS });
   onTestFinished(() => void vi.useRealTimers());
@@ -170,7 +170,7 @@ test("a trail verifies over restarts and days, and after retention has deleted s
     setDay(day);
     const running = await harness.start({ retentionDays: 2 });
     await logEvents(running, ["a", "b", "c"].slice(0, 1 + (day % 3)));
-    // Some days end while the gateway works, and it is not there on others.
+    // Some days end while the gateway runs, others while it is stopped.
     if (day === 2) setDay(day + 0.9);
     await running.stop();
     expect((await harness.verify(harness.checkpoints())).findings).toEqual([]);
@@ -181,8 +181,8 @@ test("a trail verifies over restarts and days, and after retention has deleted s
     "audit_20261129.jsonl",
   ]);
   const days = harness.checkpoints().map((line) => fieldsOf(line).day);
-  // The 27th has the announcement of what a gateway signed that had worked over midnight. Of each day that was over
-  // at the last start there is one left; of the newest two of then, all.
+  // The 27th has the announcement of a checkpoint signed by a gateway that ran past midnight. Of each day that was over
+  // at the last start one announcement remains; of the newest two, all.
   expect(days).toEqual([
     "20261124",
     "20261125",

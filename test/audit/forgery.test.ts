@@ -1,4 +1,4 @@
-/** An intruder who may write the log directory, knows the formats and makes all hashes anew: nothing of it is proven. */
+/** An intruder who can write to the log directory, knows the formats and recomputes all hashes: no result is proven. */
 
 import { generateKeyPairSync, sign } from "node:crypto";
 import { mkdirSync, readFileSync, rmSync } from "node:fs";
@@ -27,7 +27,7 @@ interface Trail {
   readonly keys: ReadonlyMap<string, string>;
 }
 
-/** Four days, with a restart on one of them. */
+/** Creates a trail of four days with a restart on one of them. */
 async function trailOfGateways(): Promise<Trail> {
   const setDay = freezeClock();
   const harness = await AuditHarness.create();
@@ -49,7 +49,7 @@ async function trailOfGateways(): Promise<Trail> {
 
 let made: Promise<Trail> | undefined;
 
-/** The same trail for each test. */
+/** Creates a workspace with a copy of the trail. */
 async function stageWithTrail(): Promise<{
   harness: AuditHarness;
   files: Files;
@@ -65,7 +65,7 @@ function copyOf(files: Files): Files {
   return new Map([...files].map(([file, lines]) => [file, [...lines]]));
 }
 
-/** Changes the line with that number, counted over all files, in whatever way. */
+/** Replaces the line with that number, counted over all files. */
 function editLine(files: Files, number: number, edit: (line: string) => string[]): void {
   let rest = number;
   for (const lines of files.values()) {
@@ -118,7 +118,7 @@ function isAnnouncement(line: string): boolean {
   return line.includes('"logger":"orchestrator.audit.checkpoint"');
 }
 
-/** The checkpoints with what the forged trail has in their places, signed with another key under the gateway's id. */
+/** Returns the checkpoints with the forged trail's hashes, signed with another key under the gateway's id. */
 function signedAnew(checkpoints: readonly string[], files: Files): string[] {
   const heads = [...files.values()].flat().map((line) => line.slice(-66, -2));
   return checkpoints.map((line, index) => {
@@ -195,7 +195,7 @@ test("truncated checkpoints do not hide a change after the last remaining one", 
       async (number, left, name) => {
         const all = [...files.values()].flat();
         const newest = parseCheckpointLine(checkpoints[left - 1]!)!;
-        // What follows the last announcement could be the work of a gateway that was killed within the minute.
+        // Lines after the last announcement could come from a gateway that was killed within the minute.
         fc.pre(number < all.findLastIndex(isAnnouncement) - 1 && !isAnnouncement(all[number]!));
         const forged = copyOf(files);
         FORGERIES[name]!(forged, number);
@@ -210,7 +210,7 @@ test("truncated checkpoints do not hide a change after the last remaining one", 
 test("a file renamed to another day is detected, as are lines moved to another day's file", async () => {
   const { harness, files, checkpoints } = await stageWithTrail();
   const names = [...files.keys()];
-  // The order of the files stays.
+  // Keeps the order of the files.
   for (const [name, other] of [
     [names.at(0)!, "audit_20261123.jsonl"],
     [names.at(-1)!, "audit_20261128.jsonl"],
@@ -262,7 +262,7 @@ test("checkpoints of other gateways with this key raise no alarm, covered or not
   for (const record of forwarded) record.attributes.set("log.record.uid", "of-the-other:1");
   await gateway.intake.records(forwarded);
   await gateway.flush(AbortSignal.timeout(10_000));
-  // Nothing is signed yet.
+  // No checkpoint exists yet.
   expect(exitCodeOf(await other.verify())).toBe(69);
   await gateway.stop();
   expect(exitCodeOf(await other.verify())).toBe(0);

@@ -1,4 +1,6 @@
-/** The key that signs is lost, replaced or restored: the operator is told, the trail records it, and it goes on to hold. */
+/**
+ * The signing key is lost, replaced or restored: the operator is notified, and the trail records it and still verifies.
+ */
 
 import { createPrivateKey, generateKeyPairSync, sign } from "node:crypto";
 import { readFileSync, readdirSync, rmSync } from "node:fs";
@@ -11,7 +13,7 @@ import { AuditHarness, exitCodeOf, logEvents, freezeClock } from "../harness/aud
 
 const KEY = "keys/audit-key.pem";
 
-/** The changes that the trail's events record, the oldest first. */
+/** Returns the key changes that the trail's events record, oldest first. */
 function changesIn(harness: AuditHarness): { previous_key: string; key: string }[] {
   const events = [...harness.files().values()]
     .flat()
@@ -50,7 +52,7 @@ test("a trail verifies over lost and restored keys", async () => {
     { previous_key: ids[2], key: ids[0] },
   ]);
   expect(told(harness)).toHaveLength(3);
-  // Each checkpoint goes on where the one of the former key was: none of the day is signed a second time.
+  // Each checkpoint continues from the former key's last one: no part of the day is signed twice.
   const sequences = harness.checkpoints().map((line) => parseCheckpointLine(line)!.seq);
   expect(sequences).toEqual(sequences.toSorted((one, other) => one - other));
   expect(new Set(sequences).size).toBe(sequences.length);
@@ -100,7 +102,7 @@ test("detects a checkpoint of a key that no event announced", async () => {
       text: expect.stringMatching(/no audit_key_changed event in the trail records the change/),
     },
   ]);
-  // An event that somebody logs says it of other keys.
+  // A logged event claims a change of other keys.
   const running = await harness.start();
   await running.gateway.intake.records([keyChangeEvent("0123456789abcdef", other)]);
   await running.stop();

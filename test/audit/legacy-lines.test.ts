@@ -1,11 +1,11 @@
-/** Lines that another program wrote before the chain began, and chained lines that are made to look like them. */
+/** Lines that another program wrote before the chain began, and chained lines disguised as such. */
 
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { AuditHarness, exitCodeOf, logEvents, freezeClock } from "../harness/audit-trail.ts";
 
-/** Lines of the Python system, as it wrote them. */
+/** Lines in the format of the Python system. */
 function pythonLines(): string[] {
   return [
     '{"timestamp": "2025-10-13T09:27:24.350163", "level": "INFO", "event": "instance_spawn", "logger": "orchestrator.audit", "event_type": "instance_spawn", "instance_id": "abc-123", "details": {"role": "general"}}',
@@ -18,7 +18,7 @@ function pythonLines(): string[] {
 async function stageWithLegacy(days: readonly string[]): Promise<AuditHarness> {
   const harness = await AuditHarness.create();
   mkdirSync(join(harness.logDir, "audit"), { recursive: true, mode: 0o700 });
-  // The last line has no line feed: its program was killed.
+  // The last line has no line feed because its program was killed.
   for (const day of days) harness.write(`audit_${day}.jsonl`, pythonLines().join("\n"));
   return harness;
 }

@@ -104,7 +104,7 @@ test.each<[string, string, number, RegExp | undefined]>([
       await expect(opening).rejects.toThrow(text);
     }
   }
-  // A key that is to be made is not safer there.
+  // A key about to be created is no safer there.
   const making = open(workspace, "keys/new.pem");
   if (text === undefined) await making;
   else await expect(making).rejects.toThrow(text);
@@ -129,7 +129,7 @@ test("replaces a lost key with a warning, and retains every public key", async (
     for (const id of ids) expect(told[0]).toContain(id);
     ids.push(key.publicKey.id);
     for (const id of ids) expect(key.publicKeyOf(id)?.id).toBe(id);
-    // One that an older Tailgate made has no copy yet.
+    // A key from an older Tailgate has no copy yet.
     if (round === 0) rmSync(workspace.path(`keys/audit-key.${ids[0]}.pub.pem`));
     rmSync(workspace.path("keys/audit-key.pem"));
   }
@@ -153,7 +153,7 @@ test("reports a replaced public key and does not trust it", async () => {
   expect(await trusted()).toEqual([[id], []]);
   writeFileSync(publicKeyFile(file), foreign);
   expect(await trusted()).toEqual([[id], [publicKeyFile(file)]]);
-  // On another machine, say, where the private key is not.
+  // For example on another machine without the private key.
   renameSync(file, `${file}.away`);
   expect(await trusted()).toEqual([[id], [publicKeyFile(file)]]);
   writeFileSync(publicKeyFile(file), mine);

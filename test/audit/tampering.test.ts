@@ -1,4 +1,4 @@
-/** Whatever is done to the files of a trail is found, and the line is named, against a checkpoint kept elsewhere. */
+/** Any change to the files of a trail is detected, and its line is named, against an externally stored checkpoint. */
 
 import { generateKeyPairSync, sign } from "node:crypto";
 import { rmSync } from "node:fs";
@@ -9,12 +9,12 @@ import { parseCheckpointLine } from "../../src/audit/checkpoint.ts";
 import { checkpointEvent } from "../../src/audit/trail-events.ts";
 import { AuditHarness, rechain, freezeClock } from "../harness/audit-trail.ts";
 
-/** Some thousand verifications on a machine that others use, too. */
+/** Thousands of verifications on a shared machine. */
 vi.setConfig({ testTimeout: 120_000 });
 
 type Files = Map<string, string[]>;
 
-/** A trail over three days and a restart on each, with the checkpoint that a collector has. */
+/** A trail over three days with daily restarts, and the checkpoint that a collector has. */
 async function stageWithTrail(): Promise<{ harness: AuditHarness; files: Files; kept: string[] }> {
   const setDay = freezeClock();
   const harness = await AuditHarness.create();
@@ -28,7 +28,7 @@ async function stageWithTrail(): Promise<{ harness: AuditHarness; files: Files; 
   return { harness, files: harness.files(), kept };
 }
 
-/** The shortest one that has all parts, for tests that go through it byte by byte. */
+/** The shortest trail that has all parts, for byte-by-byte tests. */
 async function stageWithShortTrail(): Promise<{
   harness: AuditHarness;
   files: Files;
@@ -44,7 +44,7 @@ async function stageWithShortTrail(): Promise<{
   return { harness, files: harness.files(), kept };
 }
 
-/** All lines with their places, in the order of the trail. */
+/** Returns all lines with their positions, in the order of the trail. */
 function locatedLines(
   files: Files,
 ): { file: string; index: number; line: string; position: string }[] {
@@ -111,7 +111,7 @@ describe("against an externally stored checkpoint", () => {
     for (const [number, { file, index, position }] of located.entries()) {
       const after = changed(files, file, (lines) => lines.splice(index, 1));
       harness.writeFiles(after);
-      // At the end of a file the next line is the first one of the next, at the very end it is the last one left.
+      // At the end of a file, the next line is the first one of the next file; at the very end, the last remaining one.
       const isLast = index === files.get(file)!.length - 1;
       const next = isLast
         ? (located[number + 1]?.position ?? located[number - 1]!.position)
@@ -128,7 +128,7 @@ describe("against an externally stored checkpoint", () => {
       for (let from = 0; from < lines.length; from++) {
         for (let to = from + 1; to <= lines.length; to++) {
           harness.writeFiles(changed(files, file, (all) => all.splice(from, to - from)));
-          // A whole day at the front is what retention deletes.
+          // A missing first day is what retention deletes.
           const isFirstDay = file === [...files.keys()][0] && from === 0 && to === lines.length;
           const { findings, chain } = await harness.verify(kept);
           if (isFirstDay) expect([findings, chain.start]).toEqual([[], "checkpoint"]);
@@ -205,7 +205,7 @@ describe("against an externally stored checkpoint", () => {
           harness.writeFiles(changed(files, file, (all) => all.splice(at, 0, forged)));
           const position = `${file}:${at + 1}`;
           const { findings, chain } = await harness.verify(kept);
-          // Before the chain begins, nothing tells a forged line from one of another program: it is not covered.
+          // Before the chain begins, a forged line cannot be told from one of another program: it is not covered.
           const isLegacy = seal === "" && position === `${[...files.keys()][0]}:1`;
           const expected = isLegacy ? undefined : position;
           expect([seal, position, findings[0]?.position]).toEqual([seal, position, expected]);
@@ -290,7 +290,7 @@ describe("checkpoints.jsonl", () => {
     await harness.run(["a"]);
     const bytes = Buffer.from(harness.read("checkpoints.jsonl"));
     let line = 1;
-    // The last line feed is that of a line that is being written.
+    // The last line feed belongs to a line being written.
     for (let position = 0; position < bytes.length - 1; position++) {
       const former = bytes[position]!;
       bytes[position] = former ^ (1 << (position % 7));

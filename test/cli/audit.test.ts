@@ -26,7 +26,7 @@ function start(workspace: Workspace): Program {
   return startCli(RUN, { cwd: workspace.directory, env: environment(workspace) });
 }
 
-/** Runs a gateway for these events, to its end. */
+/** Runs a gateway that stores these events, until it exits. */
 async function run(workspace: Workspace, messages: readonly string[]): Promise<void> {
   await using gateway = start(workspace);
   const [, url] = await gateway.untilStderr(LISTENING);

@@ -1,10 +1,10 @@
-/** What the command line echoes cannot steer a terminal: neither arguments, nor the environment, nor a configuration. */
+/** Nothing that the CLI echoes can control a terminal: arguments, the environment, the configuration. */
 
 import { expect, test } from "vitest";
 import { Workspace } from "../harness/workspace.ts";
 import { runCli } from "../harness/program.ts";
 
-/** CSI as C0 and as C1, a window title, a change of direction, and a line separator. */
+/** CSI as C0 and C1, a window title, a bidi override, and a line separator. */
 const HOSTILE = "\x1b[31m\x9b31m\x1b]0;x\x07\u202e\u2028";
 
 const UNPRINTABLE = /[^\P{Cc}\n]|[\u2028\u2029\p{Bidi_Control}]/u;
@@ -31,7 +31,7 @@ const ARGUMENTS: readonly (readonly string[])[] = [
   ["help", HOSTILE],
 ];
 
-// Titles by number: the arguments themselves are nothing for a terminal.
+// Titles by index, because the arguments themselves must not reach a terminal.
 test.each(ARGUMENTS.map((args) => [args]))("arguments %#", async (args) => {
   await using workspace = await Workspace.create();
   const { stdout, stderr } = await runCli(args, { cwd: workspace.directory });

@@ -7,7 +7,7 @@ import { runCli, startCli } from "../harness/program.ts";
 
 const LISTENING = /^tailgate: listening on (http:\/\/127\.0\.0\.1:\d+) \(dashboard/m;
 
-/** A plugin of the user's own: `members` are those of the exporter that it opens. */
+/** A user's plugin: `members` are those of the exporter that it opens. */
 async function workspaceWith(open: string): Promise<Workspace> {
   const workspace = await Workspace.create({
     "tailgate.yaml":
@@ -25,13 +25,13 @@ async function workspaceWith(open: string): Promise<Workspace> {
   return workspace;
 }
 
-/** For `NODE_OPTIONS`: stderr tells each module that is loaded, but for Node's own that Node itself loads. */
+/** For `NODE_OPTIONS`: prints each loaded module to stderr, except Node's own internal loads. */
 const TELL_MODULES = `--import=data:text/javascript,${encodeURIComponent(`
   import { registerHooks } from "node:module";
   const load = (url, context, next) => (process.stderr.write("loads " + url + "\\n"), next(url, context));
   registerHooks({ load });`)}`;
 
-/** The other packages of which something was loaded. */
+/** Returns the packages other than Tailgate of which a module was loaded. */
 function loadedPackages(stderr: string): Set<string> {
   const names = stderr.matchAll(/^loads .*\/node_modules\/((?:@[^/]+\/)?[^/]+)/gm);
   return new Set([...names].map(([, name]) => name!));

@@ -7,7 +7,7 @@ import { LoggingManager } from "tailgate";
 import { Workspace } from "../harness/workspace.ts";
 import { runCli, startCli } from "../harness/program.ts";
 
-/** A gateway with nothing but the WebSocket. */
+/** A gateway with only the WebSocket exporter. */
 class Source implements AsyncDisposable {
   readonly manager: LoggingManager;
   readonly #workspace: Workspace;
@@ -17,7 +17,7 @@ class Source implements AsyncDisposable {
     this.#workspace = workspace;
   }
 
-  /** With a log directory of its own where none is given. */
+  /** Creates a log directory if none is given. */
   static async start(given: { port?: number; logDir?: string } = {}): Promise<Source> {
     const workspace = await Workspace.create();
     const manager = await LoggingManager.start({
@@ -35,7 +35,7 @@ class Source implements AsyncDisposable {
     return Number(new URL(this.manager.url).port);
   }
 
-  /** Resolves when so many clients get records. */
+  /** Resolves when this many clients get records. */
   async connected(count: number): Promise<void> {
     const check = async (): Promise<void> => {
       const metrics = await (await fetch(`${this.manager.url}/metrics`)).text();
@@ -53,7 +53,7 @@ class Source implements AsyncDisposable {
   }
 }
 
-/** A port where nobody listens. */
+/** Returns a port on which nothing listens. */
 async function closedPort(): Promise<number> {
   await using server = createServer();
   await once(server.listen(0, "127.0.0.1"), "listening");
@@ -67,7 +67,7 @@ function messagesOf(lines: string): (string | undefined)[] {
     .map((line) => line.split(" - ").at(-1));
 }
 
-/** An older gateway: it knows no subprotocol, and sends what it is told to each client. */
+/** An older gateway without the subprotocol, which sends the given messages to each client. */
 class OlderGateway implements AsyncDisposable {
   readonly #server: WebSocketServer;
   readonly queries: string[] = [];
@@ -264,7 +264,7 @@ describe("tailgate tail", () => {
     let attempts = 0;
     await using server = createServer((socket) => {
       attempts++;
-      // With the request unread the connection would be reset instead, now and then.
+      // The connection would sometimes be reset if the request remained unread.
       socket.once("data", () => socket.end());
     });
     await once(server.listen(0, "127.0.0.1"), "listening");

@@ -1,9 +1,9 @@
-/** When a stream tries again, with a clock that the test moves. */
+/** When a stream reconnects, with a clock that the test advances. */
 
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { LogStream, type StreamStatus } from "tailgate/client";
 
-/** A WebSocket that does what the test says. */
+/** A WebSocket that the test controls. */
 class FakeSocket extends EventTarget {
   static readonly made: FakeSocket[] = [];
   readonly protocol = "tailgate.v1";
@@ -69,7 +69,7 @@ function start(): void {
   });
 }
 
-/** Resolves when a promise that does not wait for the clock would have been settled. */
+/** Resolves once promises that do not depend on the clock have settled. */
 async function settled(): Promise<void> {
   for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve));
 }

@@ -3,10 +3,10 @@ import type { AddressInfo } from "node:net";
 import { vi } from "vitest";
 import { WebSocketServer, type WebSocket } from "ws";
 
-/** A server that says whatever a test wants it to say. */
+/** A server that sends whatever a test wants. */
 export class FaultyGateway implements AsyncDisposable {
   readonly #server: WebSocketServer;
-  /** The queries of the handshakes, and what was heard on all connections. */
+  /** The queries of the handshakes, and the messages received on all connections. */
   readonly queries: string[] = [];
   readonly heard: unknown[] = [];
 
@@ -19,19 +19,19 @@ export class FaultyGateway implements AsyncDisposable {
     });
   }
 
-  /** With the subprotocol; each connection begins with a hello of that epoch. */
+  /** With the subprotocol; each connection starts with a hello of that epoch. */
   static async speaking(epoch = "e1"): Promise<FaultyGateway> {
     return FaultyGateway.#start(true, (socket) =>
       socket.send(JSON.stringify({ type: "hello", epoch, sequence: 0, durable: 0, version: 1 })),
     );
   }
 
-  /** Without a subprotocol, as gateways were once. */
+  /** Without a subprotocol, as in older gateways. */
   static async older(): Promise<FaultyGateway> {
     return FaultyGateway.#start(false, () => {});
   }
 
-  /** It takes the subprotocol without knowing it, as servers do that take whatever is offered. */
+  /** Accepts the subprotocol without supporting it, like servers that accept any. */
   static async mute(): Promise<FaultyGateway> {
     return FaultyGateway.#start(true, () => {});
   }
@@ -56,7 +56,7 @@ export class FaultyGateway implements AsyncDisposable {
     return this.#server.clients.size;
   }
 
-  /** To all that are connected. */
+  /** Sends to all connected clients. */
   say(...messages: unknown[]): void {
     for (const socket of this.#server.clients) {
       for (const message of messages) {
@@ -69,7 +69,7 @@ export class FaultyGateway implements AsyncDisposable {
     for (const socket of this.#server.clients) socket.terminate();
   }
 
-  /** Resolves with the messages, when there were so many. */
+  /** Resolves with the messages once there are this many. */
   async hears(count: number): Promise<unknown[]> {
     await vi.waitFor(
       () => {

@@ -6,7 +6,7 @@ import { HistoryError, LogHistory, type HistoryPage } from "tailgate/client";
 import { HttpHarness } from "../harness/http-server.ts";
 import { startGateway } from "../harness/gateway.ts";
 
-/** A history of five records, `1` to `5`; every other one is an error. */
+/** Creates a history of five records, `1` to `5`; every other one is an error. */
 async function historyOfFive(): Promise<{ url: string; history: LogHistory }> {
   const gateway = await startGateway();
   const logger = gateway.getLogger("a");
@@ -133,7 +133,7 @@ test.each([
   expect(asked).toEqual([expected]);
 });
 
-/** A server that is busy for so many requests, then has an empty page. */
+/** A server that answers this many requests as busy, then returns an empty page. */
 async function busyGateway(
   refusals: number,
   retryAfter: string,

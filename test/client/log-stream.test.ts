@@ -5,7 +5,7 @@ import { envelope, FaultyGateway } from "./faulty-gateway.ts";
 import { Proxy } from "./proxy.ts";
 import { follow, startGateway } from "../harness/gateway.ts";
 
-/** How often clients were let in. */
+/** Returns how many clients were accepted. */
 async function accepted(url: string): Promise<number> {
   const metrics = await (await fetch(`${url}/metrics`)).text();
   return Number(

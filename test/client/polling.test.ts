@@ -1,4 +1,4 @@
-/** Where WebSockets are blocked and plain requests are not. */
+/** Streams whose WebSockets are blocked while plain requests work. */
 
 import { expect, onTestFinished, test, vi } from "vitest";
 import { LogHistory, type FilterQuery, type LogStreamOptions } from "tailgate/client";
@@ -7,7 +7,7 @@ import { Proxy } from "./proxy.ts";
 import { follow, startGateway } from "../harness/gateway.ts";
 import type { StreamLog } from "./stream-log.ts";
 
-/** A gateway behind a proxy that refuses WebSockets, and a stream that has begun to poll. */
+/** A gateway behind a proxy that rejects WebSockets, and a stream that has started to poll. */
 async function polling(
   options: Partial<LogStreamOptions> = {},
   refused?: FilterQuery,
@@ -78,9 +78,9 @@ test("filters apply while polling, can change, and can be rejected", async () =>
   expect(log.messages).toEqual(["bad", "wanted"]);
 });
 
-/** A fetch that notes how long each request for records would wait, and answers what it is told to. */
+/** A fetch that records the wait time of each request for records, and responds as configured. */
 class Requests {
-  /** In seconds; undefined for one that would not. */
+  /** In seconds; undefined for requests that do not wait. */
   readonly waits: (number | undefined)[] = [];
   readonly fetch: typeof fetch = async (address, init) => {
     const url = new URL(address as string);
@@ -95,7 +95,7 @@ class Requests {
     this.#instead = instead;
   }
 
-  /** Resolves when one was made that would wait for so long. */
+  /** Resolves once a request with this wait time was made. */
   async has(wait: number): Promise<void> {
     await vi.waitFor(
       () => {

@@ -1,4 +1,4 @@
-/** Any order in which a gateway tells its records, over connections that break anywhere. */
+/** Any order in which a gateway can report its records, over connections that break at any point. */
 
 import fc from "fast-check";
 import { expect, test } from "vitest";
@@ -8,13 +8,13 @@ import { StreamPosition } from "../../src/client/position.ts";
 import type { BatchMessage } from "../../src/wire/protocol.ts";
 import { envelope } from "./faulty-gateway.ts";
 
-/** What the journal has under a sequence: a record that matches, one that does not, or nothing any more. */
+/** The journal's content by sequence: a record that matches, one that does not, or a deleted one. */
 const journal = fc.array(fc.constantFrom("match", "other", "gone"), {
   minLength: 1,
   maxLength: 60,
 });
 
-/** How long the next batch is, how far back it begins at most, and whether the connection breaks before or behind it. */
+/** The next batch's length, how far back it starts at most, and whether the connection breaks before or after it. */
 const steps = fc.array(
   fc.record({
     length: fc.integer({ min: 1, max: 9 }),

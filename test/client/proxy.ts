@@ -3,14 +3,14 @@ import { connect, createServer, type AddressInfo, type Server, type Socket } fro
 
 const HANDSHAKE = /^GET [^]*^upgrade: *websocket/im;
 
-/** Between a client and a gateway: it can cut what goes through it, and refuse WebSockets. */
+/** A proxy between a client and a gateway that can disconnect clients and reject WebSockets. */
 export class Proxy implements AsyncDisposable {
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
-  /** Where it leads to. */
+  /** The target's port. */
   port: number;
   blocksWebSockets = false;
-  /** Handshakes that it has seen. */
+  /** The number of handshakes. */
   handshakes = 0;
 
   private constructor(port: number) {
@@ -32,7 +32,7 @@ export class Proxy implements AsyncDisposable {
     const other = connect(this.port, "127.0.0.1");
     this.#keep(socket);
     this.#keep(other);
-    // A connection that was used for something else can be used for a handshake, too.
+    // A kept-alive connection can be reused for a handshake.
     socket.on("data", (data: Buffer) => {
       const isHandshake = HANDSHAKE.test(data.toString("latin1"));
       if (isHandshake) this.handshakes++;
@@ -50,7 +50,7 @@ export class Proxy implements AsyncDisposable {
     socket.on("close", () => this.#sockets.delete(socket));
   }
 
-  /** Cuts all connections. */
+  /** Closes all connections. */
   cut(): void {
     for (const socket of this.#sockets) socket.destroy();
   }

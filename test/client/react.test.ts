@@ -1,4 +1,4 @@
-/** The hook in a browser, with React's StrictMode, against a gateway. */
+/** The hook in a browser under React's StrictMode, against a gateway. */
 
 import { existsSync } from "node:fs";
 import { createServer, type Server } from "node:http";
@@ -37,7 +37,7 @@ beforeAll(async () => {
   await once(server.listen(0, "127.0.0.1"), "listening");
   url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   if (!existsSync(CHROMIUM)) return;
-  // Its sandbox does not work for root; the page is ours.
+  // Chromium's sandbox does not work for root; the page is ours.
   browser = await launch({ executablePath: CHROMIUM, args: ["--no-sandbox"] });
 }, 60_000);
 
@@ -63,7 +63,7 @@ async function bundle(): Promise<string> {
 interface Fixture {
   readonly gateway: LoggingManager;
   readonly page: Page;
-  /** What the page shows. */
+  /** The texts that the page shows. */
   texts(): Promise<string[]>;
   view<T>(read: (view: LogStreamView) => T): Promise<T>;
 }

@@ -1,4 +1,4 @@
-/** Why a stream is not live, in words: what a browser's WebSocket does not tell. */
+/** Readable reasons why a stream is not live, which a browser's WebSocket does not provide. */
 
 import { once } from "node:events";
 import { createServer, type RequestListener } from "node:http";
@@ -10,7 +10,7 @@ import { FaultyGateway } from "./faulty-gateway.ts";
 import { Proxy } from "./proxy.ts";
 import { follow, startGateway } from "../harness/gateway.ts";
 
-/** A server of somebody else's. */
+/** A server that is not a gateway. */
 async function serve(listener: RequestListener): Promise<string> {
   const server = createServer(listener);
   server.on("upgrade", (_request, socket) => socket.destroy());
@@ -22,7 +22,7 @@ async function serve(listener: RequestListener): Promise<string> {
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
-/** A WebSocket and a fetch that say which page they come from, as those of browsers do. */
+/** A WebSocket and a fetch that send the page's Origin, like those of browsers. */
 function ofPage(origin: string): { WebSocket: typeof WebSocket; fetch: typeof fetch } {
   const headers = { Origin: origin };
   class PageSocket extends WebSocket {
@@ -190,7 +190,7 @@ test("a page of another origin learns only what it is allowed to", async () => {
   await follow({ url }).is("live");
   vi.stubGlobal("location", { href: "http://elsewhere.example/page" });
   onTestFinished(() => void vi.unstubAllGlobals());
-  // As a browser answers without CORS: only `no-cors` gets through, and nothing can be read.
+  // As in a browser without CORS: only `no-cors` succeeds, and its response is opaque.
   const foreign: typeof fetch = (address, options) =>
     options?.mode === "no-cors"
       ? fetch(address, { ...options, mode: "cors" })

@@ -1,4 +1,4 @@
-/** Streams whose connections and whose gateway break all the time, while records flow. */
+/** Streams whose connections and gateway fail repeatedly while records arrive. */
 
 import { setTimeout as wait } from "node:timers/promises";
 import { expect, onTestFinished, test } from "vitest";
@@ -39,7 +39,7 @@ async function start(): Promise<Fixture> {
   return { gateway, proxy, stopFeeding };
 }
 
-/** What the journal has in the end. */
+/** Reads the final content of the journal. */
 async function everything(
   url: string,
   filter: FilterQuery,
@@ -57,7 +57,7 @@ async function everything(
   return { entries, gaps };
 }
 
-/** Each record of the journal once, and nothing else. */
+/** Expects each record of the journal once, and nothing else. */
 async function expectWhole(log: StreamLog, url: string, filter: FilterQuery): Promise<void> {
   const { sequence } = await new LogHistory({ url }).newest();
   await log.at(sequence);

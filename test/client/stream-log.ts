@@ -11,13 +11,13 @@ import {
 type Kind = StreamEvent["type"];
 type EventOf<K extends Kind> = Extract<StreamEvent, { type: K }>;
 
-/** A stream with a listener that keeps what it is told, and finds out what must never be. */
+/** A stream whose listener records all events and checks invariants. */
 export class StreamLog implements Disposable {
   readonly stream: LogStream;
   readonly events: StreamEvent[] = [];
   readonly entries = new Map<number, LogEntry>();
   readonly gaps: MissingRange[] = [];
-  /** Rules that were broken. */
+  /** Violated invariants. */
   readonly faults: string[] = [];
   #sequence = 0;
 
@@ -58,20 +58,20 @@ export class StreamLog implements Disposable {
     return this.events.filter((event): event is EventOf<K> => event.type === type);
   }
 
-  /** Of all records, those without sequences too. */
+  /** The messages of all records, including those without sequences. */
   get messages(): string[] {
     return this.all("records").flatMap(({ entries }) =>
       entries.map(({ envelope }) => envelope.data.message),
     );
   }
 
-  /** The states that it has been in, each change once. */
+  /** The sequence of connection states, one per change. */
   get states(): StreamStatus["state"][] {
     const states = this.all("status").map(({ status }) => status.state);
     return states.filter((state, index) => state !== states[index - 1]);
   }
 
-  /** Resolves when there was an event like that. */
+  /** Resolves with the first event that matches. */
   async until<K extends Kind>(
     type: K,
     isIt: (event: EventOf<K>) => boolean = () => true,
@@ -86,7 +86,7 @@ export class StreamLog implements Disposable {
     );
   }
 
-  /** Resolves when it is in that state. */
+  /** Resolves when the stream is in that state. */
   async is(state: StreamStatus["state"]): Promise<StreamStatus> {
     return vi.waitFor(
       () => {
@@ -98,13 +98,13 @@ export class StreamLog implements Disposable {
     );
   }
 
-  /** Resolves when it was in that state, of which it may be out again. */
+  /** Resolves when the stream has been in that state, even if it has left it. */
   async was(state: StreamStatus["state"]): Promise<StreamStatus> {
     const { status } = await this.until("status", (event) => event.status.state === state);
     return status;
   }
 
-  /** Resolves when it has come so far. */
+  /** Resolves when the stream has reached that sequence. */
   async at(sequence: number): Promise<void> {
     await vi.waitFor(
       () => {
@@ -115,7 +115,7 @@ export class StreamLog implements Disposable {
     );
   }
 
-  /** Tries again whenever it waits: a test need not. */
+  /** Reconnects at once whenever the stream waits, to speed up tests. */
   get impatient(): this {
     this.stream.listen((event) => {
       if (event.type === "status" && event.status.state === "waiting") {

@@ -1,4 +1,4 @@
-/** Files that gateways with several journals have written, one after the other. */
+/** Files that gateways with different journals have written, one after the other. */
 
 import { copyFileSync } from "node:fs";
 import { expect, test, vi } from "vitest";
@@ -12,7 +12,7 @@ const TODAY = nameOf(Math.floor(Date.now() / 86_400_000));
 async function send(gateway: RestartedGateway, messages: readonly string[]): Promise<void> {
   for (const message of messages) {
     await gateway.send([message]);
-    // The place behind the last commit is kept a second later, and a kill comes before.
+    // The position after the last commit is stored a second later; the kill comes first.
     await gateway.send([message], AUDIT);
   }
 }
@@ -24,7 +24,7 @@ async function untilWritten(gateway: RestartedGateway, messages: readonly string
   });
 }
 
-/** The lines that `verify` names, with its words. */
+/** Returns the lines that `verify` reports, with its text. */
 async function findings(gateway: RestartedGateway): Promise<string[]> {
   const { stderr } = await runCli(["audit", "verify", "--log-dir", gateway.path("")]);
   return stderr.split("\n").filter((line) => line.startsWith("  "));

@@ -1,4 +1,4 @@
-/** Filters that are made to be expensive, by every way in which a filter reaches a running gateway. */
+/** Filters designed to be expensive, on every path by which a filter reaches a running gateway. */
 
 import { once } from "node:events";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -11,7 +11,7 @@ const MANY_DOTS = `${"a.".repeat(40)}a:x`;
 const LONG = "x".repeat(5000);
 const MANY_TERMS = "-x ".repeat(500);
 
-/** What is not answered by then hangs. */
+/** A request without a response by then counts as hanging. */
 const ANSWER_MS_MAX = 10_000;
 
 let gateway: GatewayProcess;
@@ -41,7 +41,7 @@ function queryOf(parameters: Record<string, string>): string {
   return new URLSearchParams(parameters).toString();
 }
 
-/** Resolves with what a WebSocket handshake was answered. */
+/** Resolves with the status of a WebSocket handshake. */
 async function handshake(query: string): Promise<number> {
   const socket = new WebSocket(`${gateway.websocketUrl}?${query}`, {
     handshakeTimeout: ANSWER_MS_MAX,
@@ -56,7 +56,7 @@ async function handshake(query: string): Promise<number> {
   return status;
 }
 
-/** Resolves with the first message of the type that a subscription is answered with. */
+/** Resolves with the first message of a type that answers a subscription. */
 async function subscribed(
   subscription: object,
   type: "caught_up" | "error",

@@ -1,4 +1,4 @@
-/** Records that are hard on the formats: what becomes of them, and of those that come with them. */
+/** Records that stress the formats: what happens to them and to records sent with them. */
 
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -13,7 +13,7 @@ import { temporaryDirectory } from "../harness/workspace.ts";
 const LOGGER = "orchestrator.server";
 const AUDIT = "orchestrator.audit";
 
-/** 45 KB that take more than 65 535 bytes in JSON. */
+/** 45 KB of text that takes more than 65 535 bytes in JSON. */
 const LARGE = '"\n'.repeat(22_500);
 
 const SECOND = 1_760_347_644_000_000_000n;
@@ -52,7 +52,7 @@ afterAll(async () => {
   for (const cleanUp of cleanUps.splice(0).toReversed()) await cleanUp();
 });
 
-/** A request of one logger. The records are of one second, and in the order given. */
+/** A request with records of one logger, within one second and in the given order. */
 function requestOf(
   texts: readonly string[],
   { logger = LOGGER, attributes = {} }: { logger?: string; attributes?: object } = {},
@@ -194,7 +194,7 @@ describe("an audit event", () => {
   });
 
   it("with many attributes leaves a trail that verifies", async () => {
-    // A checkpoint is signed at the end.
+    // A checkpoint is signed on stop.
     await logging.stop();
     const verified = await runCli(["audit", "verify", "--log-dir", logDir]);
     expect([await verified.ended, verified.stderr]).toEqual([0, ""]);

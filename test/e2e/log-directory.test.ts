@@ -1,4 +1,4 @@
-/** What the gateway tells of its log directory, and what it does when that is removed or moved away. */
+/** What the gateway reports about its log directory, and what it does when the directory is removed or moved. */
 
 import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
@@ -41,7 +41,7 @@ test.each(["sqlite", "memory"] as const)(
 
 const AUDIT = "orchestrator.audit";
 
-/** The gateway's own events aside. */
+/** Returns the messages except the gateway's own events. */
 async function messagesOf(gateway: RestartedGateway): Promise<string[]> {
   const { records } = await gateway.getJson<{ records: { data: { message: string } }[] }>(
     "/api/logs?order=asc&limit=1000",
@@ -56,7 +56,7 @@ async function readiness({ url }: RestartedGateway): Promise<[number, string | n
   return [response.status, ((await response.json()) as { reason: string | null }).reason];
 }
 
-/** Each is answered 200. */
+/** Sends one request per message and expects status 200. */
 async function sendEach(gateway: RestartedGateway, messages: readonly string[]): Promise<void> {
   for (const message of messages)
     await gateway.send([message], message.startsWith("audit") ? AUDIT : undefined);
@@ -71,13 +71,13 @@ function expectInFiles(gateway: RestartedGateway, messages: readonly string[]): 
   }
 }
 
-/** In one go: the gateway creates it again at once. */
+/** Synchronously, because the gateway recreates it at once. */
 function remove(path: string): void {
   renameSync(path, `${path}-removed`);
   rmSync(`${path}-removed`, { recursive: true });
 }
 
-/** Before the gateway can create it again. */
+/** Synchronously, before the gateway can recreate it. */
 function replaceByFile(path: string): void {
   renameSync(path, `${path}-away`);
   writeFileSync(path, "in the way");
@@ -101,7 +101,7 @@ describe("a log directory that disappears at run time", () => {
       /The journal's files were deleted or moved away while the gateway ran\./,
     );
     expect(await readiness(gateway)).toEqual([200, null]);
-    // Those of before are in memory.
+    // The previous ones are in memory.
     expect(await messagesOf(gateway)).toEqual([...before, ...after]);
     await vi.waitFor(() => expectInFiles(gateway, after), 10_000);
     const { journal } = await gateway.getJson<{ journal: { damage: object[] } }>("/api/stats");
@@ -145,7 +145,7 @@ describe("a log directory that disappears at run time", () => {
     await using gateway = await RestartedGateway.create();
     await gateway.start();
     await sendEach(gateway, before);
-    // Else an exporter has failed meanwhile, and waits before it tries again.
+    // Otherwise an exporter may have failed meanwhile and be in backoff.
     await vi.waitFor(() => expectInFiles(gateway, before), 10_000);
     const path = gateway.path("").slice(0, -1);
     replaceByFile(path);
@@ -173,7 +173,7 @@ describe("a log directory that disappears at run time", () => {
     await using gateway = await RestartedGateway.create();
     await gateway.start();
     await sendEach(gateway, before);
-    // Else an exporter has failed meanwhile, and waits before it tries again.
+    // Otherwise an exporter may have failed meanwhile and be in backoff.
     await vi.waitFor(() => expectInFiles(gateway, before), 10_000);
     const path = gateway.path("").slice(0, -1);
     replaceByFile(path);

@@ -1,4 +1,4 @@
-/** What the files have after the gateway was killed, at any moment, and started again. */
+/** The content of the files after the gateway was killed at any time and restarted. */
 
 import { writeFileSync } from "node:fs";
 import { describe, expect, test, vi } from "vitest";
@@ -31,7 +31,7 @@ describe("after kill -9", () => {
         expect(gateway.stderr).not.toContain("WARNING");
       }
       await gateway.start();
-      // The end has its time, within which a busy machine may not write all that the last kills have left.
+      // Stopping has a timeout within which a busy machine may not write everything the last kills left.
       const behind = (): string[] => [
         ...system.missingIn(gateway.system()),
         ...audit.missingIn(gateway.audit()),

@@ -1,6 +1,6 @@
 /**
- * The clients of the system before Tailgate: the snippet of the seed's log-streaming.md, and a client with the habits of
- * its React hook. Neither knows that there is another gateway on the other side.
+ * The clients of the system before Tailgate: the snippet of the seed's log-streaming.md, and a client that behaves like
+ * its React hook. Neither knows that the gateway is a different one.
  */
 
 import { mkdtemp, rm } from "node:fs/promises";
@@ -128,7 +128,7 @@ const RECONNECT_DELAY_MS_MAX = 30_000;
 class DualPanelClient {
   systemLogs: SystemRow[] = [];
   auditLogs: AuditRow[] = [];
-  /** Messages that the hook would have swallowed in silence. */
+  /** Messages that the hook would have dropped silently. */
   readonly malformed: unknown[] = [];
   readonly delaysMs: number[] = [];
   status = "disconnected";
@@ -192,7 +192,7 @@ class DualPanelClient {
     this.#connect();
   }
 
-  /** The panel of system logs: by level, then searched in four fields. */
+  /** The system log panel: filtered by level, then searched in four fields. */
   searchSystem(text: string): SystemRow[] {
     const query = text.toLowerCase();
     return this.systemLogs.filter(

@@ -1,4 +1,4 @@
-/** The library in a Node that it does not run on: what it says, however it is loaded. */
+/** What the library reports on an unsupported Node, however it is loaded. */
 
 import { delimiter, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -6,7 +6,7 @@ import { unsupportedNodeError } from "../../src/runtime/node-version.ts";
 import { Workspace } from "../harness/workspace.ts";
 import { Program } from "../harness/program.ts";
 
-/** They write what is thrown, a line each. */
+/** They print the thrown error, one line each. */
 const REPORT =
   "const report = ({ name, code, message }) => console.log(JSON.stringify({ name, code, message }));";
 
@@ -35,7 +35,7 @@ async function run(node: string, args: readonly string[]): Promise<Program> {
   return program;
 }
 
-/** This Node, as if it were another version, without what that one does not have. */
+/** This Node, posing as another version without the features that version lacks. */
 const DISGUISED = `data:text/javascript,${encodeURIComponent(`
   Object.defineProperty(process, "version", { value: "v20.19.5" });
   delete Promise.withResolvers;
@@ -58,7 +58,7 @@ describe("an unsupported Node version is reported", () => {
   it.each([
     ["import.mjs", []],
     ["require.cjs", []],
-    // As versions before 20.19 and 22.12 are.
+    // As in versions before 20.19 and 22.12.
     ["require.cjs", ["--no-experimental-require-module"]],
   ])("by %s with the options %j", async (file, options) => {
     const program = await run(process.execPath, [...options, "--import", DISGUISED, file]);
@@ -73,7 +73,7 @@ function reports({ stdout }: Program): unknown[] {
     .map((line) => JSON.parse(line) as unknown);
 }
 
-/** Another Node of this machine, which Tailgate does not run on. */
+/** Another Node of this machine that Tailgate does not support. */
 async function unsupportedNode(): Promise<{ path: string; version: string } | undefined> {
   for (const directory of process.env["PATH"]!.split(delimiter)) {
     const path = join(directory, "node");

@@ -1,4 +1,4 @@
-/** What clients that do not read hold: measured on a gateway of its own, against what its configuration allows. */
+/** The memory held by clients that do not read, on a gateway process, against its configured limit. */
 
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
@@ -15,10 +15,10 @@ const CLIENTS = 150;
 const REQUESTS_EACH = 4;
 const ANSWER_BYTES_MAX = 16 * MIB;
 
-/** For each client what the sockets themselves may hold, and its requests. */
+/** Per client: the socket buffers and its requests. */
 const CLIENT_BYTES_MAX = 256 << 10;
 
-/** What comes and goes with the work: the young generation, and memory that is not collected yet. */
+/** Fluctuations: the young generation, and garbage that is not collected yet. */
 const SLACK_BYTES = 32 * MIB;
 
 interface Numbers {
@@ -65,7 +65,7 @@ test(`${CLIENTS} clients that never read are limited to max_answer_bytes and dis
     const held = now.heap + now.external - before.heap - before.external;
     highest.held = Math.max(highest.held, held);
     highest.answers = Math.max(highest.answers, now.answers);
-    // All are cut: nothing is left of them.
+    // All are disconnected and nothing remains of them.
     expect(now.searches).toBe(0);
     expect(now.answers).toBeLessThan(MIB);
     expect(highest.answers).toBeGreaterThan(MIB);

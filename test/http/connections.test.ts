@@ -1,4 +1,4 @@
-/** How many connections there are, and how long an answer may lie unread. */
+/** Limits on connections, and on how long a response may remain unread. */
 
 import { connect, type Socket } from "node:net";
 import { once } from "node:events";
@@ -18,7 +18,7 @@ async function connected(port: number, localAddress = "127.0.0.1"): Promise<Sock
   return socket;
 }
 
-/** What comes back on a connection of its own, until it is ended. */
+/** Resolves with everything received on a new connection until it closes. */
 async function answerOn(port: number, localAddress?: string): Promise<string> {
   const socket = await connected(port, localAddress);
   socket.write("GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
@@ -117,7 +117,7 @@ test("disconnects, counts and logs a client that does not read its response, and
   for (let index = 0; index < 8; index++) await harness.log({ body });
   const socket = await connected(harness.port);
   socket.pause();
-  // More than the system takes for a client that does not read.
+  // More than the kernel buffers for a client that does not read.
   for (let index = 0; index < 4; index++) {
     socket.write("GET /api/logs HTTP/1.1\r\nHost: localhost\r\n\r\n");
   }
@@ -146,7 +146,7 @@ test("responses shrink as memory runs short, then become 503; a client that read
   const readers: number[] = [];
   for (let round = 0; round < 60; round++) {
     silent.push(await connected(harness.port));
-    // Again and again, as the system takes some megabytes for a client that does not read.
+    // Repeatedly, because the kernel buffers some megabytes for a client that does not read.
     const requests = "GET /api/logs HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(8);
     for (const socket of silent) socket.pause().write(requests);
     const held = await metricOf(harness.url, "answer_bytes");

@@ -20,7 +20,7 @@ async function read<Answer>(harness: HttpHarness, path: string, query: Query): P
   return JSON.parse(body) as Answer;
 }
 
-/** All answers, up to the end of the journal. */
+/** Requests all responses up to the end of the journal. */
 async function walked<Answer extends { readonly next_cursor: string | null }>(
   harness: HttpHarness,
   path: string,
@@ -42,7 +42,7 @@ function sumOf(answers: readonly Counts[]): TimeBuckets {
 const START_MS = Date.UTC(2025, 9, 13, 9);
 const SEVERITIES = ["DEBUG", "INFO", "WARN", "ERROR", "FATAL"];
 
-/** A record a second, of all levels, three loggers and seven instances; each tenth one is an audit event. */
+/** One record per second over all levels, three loggers and seven instances; every tenth is an audit event. */
 function recordsOf(count: number): Partial<LogRecord>[] {
   return Array.from({ length: count }, (_, index) => {
     const isEvent = index % 10 === 0;
@@ -166,7 +166,7 @@ test("an outlier in time does not set the range: it is counted as before or afte
   await harness.log(at(nowMs - 10_000), at(nowMs, "ERROR"), at(nowMs - 5000));
   const usual = await read<Counts>(harness, "/api/counts", {});
   expect(usual).toMatchObject({ before: 0, after: 0, levels: [0, 2, 0, 1, 0] });
-  // Seconds and milliseconds in place of nanoseconds, a clock that was never set; -1 as an unsigned number, 2100.
+  // Seconds and milliseconds mistaken for nanoseconds, an unset clock, -1 as an unsigned number, the year 2100.
   await harness.log(
     { timestamp: 1_796_000_000n },
     { timestamp: 1_796_000_000_000n },
@@ -181,11 +181,11 @@ test("an outlier in time does not set the range: it is counted as before or afte
     expect(counts).toMatchObject({ levels: [0, 6, 0, 2, 0], counted: { from: 1, to: 8 } });
     expect(counts.facets["logger"]).toEqual({ "orchestrator.server": 8 });
   }
-  // A few long before all others, as of a device without a clock.
+  // A few long before all others, as from a device without a clock.
   await harness.log(at(nowMs - 3 * 365 * 86_400_000), at(nowMs - 1000));
   const strayed = await read<Counts>(harness, "/api/counts", {});
   expect(strayed).toMatchObject({ first_ms, last_ms, bucket_ms, before: 4, after: 2 });
-  // What is asked for is no outlier.
+  // Records inside the requested range are not outliers.
   const since = new Date(nowMs - 4 * 365 * 86_400_000).toISOString();
   const whole = await read<Counts>(harness, "/api/counts", { since });
   expect(whole).toMatchObject({ before: 0, after: 2, levels: [0, 6, 0, 1, 0] });

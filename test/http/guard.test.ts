@@ -8,7 +8,7 @@ async function statusOf(harness: HttpHarness, headers: Record<string, string>): 
   return (await ask(`${harness.url}/healthz`, { headers })).status;
 }
 
-/** What requests with each of these values of a header are answered. */
+/** Returns the status of a request for each of these values of a header. */
 async function statuses(
   harness: HttpHarness,
   header: "Host" | "Origin",

@@ -9,7 +9,7 @@ const KEPT = { bytes: 1e12, ms: 1e15 };
 
 export const KEEP_ALL: Retention = { system_log: KEPT, audit_log: KEPT };
 
-/** A journal that is served, closed and opened again; the memory engine lives through it, as it has nothing else. */
+/** A journal that is served, closed and reopened; the in-memory engine survives, since it has no storage. */
 export class Sessions {
   readonly #directory: string | undefined;
   #journal: Journal | undefined;
@@ -39,12 +39,12 @@ export class Sessions {
     return this.#directory!;
   }
 
-  /** Ends the one before, and begins the next one: what was logged before is on the disk alone. */
+  /** Ends the previous session and starts the next one: older records are then only on disk. */
   async next(retention: Retention = KEEP_ALL): Promise<HttpHarness> {
     if (this.#directory === undefined) this.#journal ??= new MemoryJournal();
     else {
       await this.end();
-      // That records cannot be read is what tests bring about.
+      // Reads are made to fail by the tests.
       const alarm = (text: string): void => {
         if (!text.endsWith("some are lost.")) throw new Error(text);
       };

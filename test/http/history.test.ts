@@ -63,7 +63,7 @@ function scope(name: string): LogRecord["scope"] {
 
 const audit = { scope: scope("orchestrator.audit") };
 
-/** Nanoseconds of so many microseconds after 2025-10-13T09:27:24Z. */
+/** Returns the nanoseconds of the given microseconds after 2025-10-13T09:27:24Z. */
 function at(micros: number): bigint {
   return (1_760_347_644_000_000n + BigInt(micros)) * 1000n;
 }
@@ -210,12 +210,12 @@ describe("the pages of a query", () => {
     const text = "a".repeat(125);
     const attributes = new Map([["text", text.repeat(8000)]]);
     for (let count = 0; count < 30; count++) await harness.log({ attributes });
-    // About a millisecond for each of these terms and records.
+    // About a millisecond per term and record.
     const terms = Array.from({ length: 16 }, (_, index) => `-${text}b${text}${index}`);
     const query = { q: `${terms.join(" ")} absent`, order: "asc" };
     const longestTurn = longestTurnMs();
     const pages = await pagesOf(harness, query);
-    // Without pauses it takes 900 ms.
+    // Takes 900 ms without pauses.
     expect(await longestTurn()).toBeLessThan(250);
     expect(pages.length).toBeGreaterThan(1);
     expect(pages.flatMap(sequencesOf)).toEqual([]);
@@ -257,7 +257,7 @@ describe.each(["memory", "sqlite"] as const)("with the %s engine the pages", (en
   const LEVELS = ["INFO", "WARNING", "ERROR"];
   const MINUTE = 60_000_000;
 
-  // Clocks of clients differ: most times are near to one another, and some are far off.
+  // Client clocks differ: most times are close to one another, and some are far off.
   const micros = fc.oneof(
     { weight: 5, arbitrary: fc.integer({ min: 0, max: 20 }).map((count) => 250 * count) },
     fc.integer({ min: -600 * MINUTE, max: 600 * MINUTE }),
@@ -293,7 +293,7 @@ describe.each(["memory", "sqlite"] as const)("with the %s engine the pages", (en
     }));
   }
 
-  /** What the query means, said once more. */
+  /** A second implementation of the query. */
   function isWanted(
     { body, severityText, isAudit, micros: time }: Sample,
     { type, level, q, since, until }: Wish,
@@ -306,7 +306,7 @@ describe.each(["memory", "sqlite"] as const)("with the %s engine the pages", (en
     return time >= (since ?? -Infinity) && time < (until ?? Infinity);
   }
 
-  /** The records of all pages. */
+  /** Returns the records of all pages. */
   async function walk(
     sessions: Sessions,
     { since, until, ...rest }: Wish & { readonly order: string },
@@ -327,7 +327,7 @@ describe.each(["memory", "sqlite"] as const)("with the %s engine the pages", (en
       found.push(...page.records);
       if (page.next_cursor === null) return found;
       cursor = page.next_cursor;
-      // Not for ever, or a walk that goes up would have no end.
+      // Bounded, because an ascending walk would never end.
       if (meanwhile === "log" && turn < 20) await log();
       if (meanwhile === "restart" && turn < 5) await sessions.next();
     }
@@ -371,7 +371,7 @@ describe.each(["memory", "sqlite"] as const)("with the %s engine the pages", (en
   });
 });
 
-/** The moment of {@link at} as the envelope has it. */
+/** The time of {@link at} as the envelope shows it. */
 function timeText(micros: number): string {
   const total = at(micros) / 1000n;
   const iso = new Date(Number(total / 1000n)).toISOString();
@@ -379,7 +379,7 @@ function timeText(micros: number): string {
 }
 
 describe("the pages of a journal on disk", () => {
-  /** A commit for each record, of which the disk alone tells. */
+  /** One commit per record, all of them only on disk. */
   async function stored(count: number): Promise<Sessions> {
     const sessions = await Sessions.of("sqlite");
     const harness = await sessions.next();
@@ -388,7 +388,7 @@ describe("the pages of a journal on disk", () => {
     return sessions;
   }
 
-  /** What is done to the journal while no gateway has it. */
+  /** Modifies the journal while no gateway has it open. */
   function meddle(
     { directory }: Sessions,
     retention: Retention,
@@ -425,7 +425,7 @@ describe("the pages of a journal on disk", () => {
     const up = await walkOn("asc");
     expect(up.map(sequencesOf)).toEqual([
       [1, 2],
-      // The newest commit of a lane stays.
+      // The newest commit of a type is retained.
       [4, 6, 8, 9, 10],
     ]);
     expect(up.map(({ gaps }) => gaps)).toEqual([[], [{ from: 3, to: 7, ...system }]]);
@@ -525,7 +525,7 @@ describe("the pages of a journal on disk", () => {
     const harness = await sessions.next();
     await harness.log(...numbered(3));
     const crashed = await Sessions.of("sqlite");
-    // What the disk would have, had the machine stopped here.
+    // What would be on disk if the machine had stopped here.
     await cp(sessions.directory, crashed.directory, { recursive: true });
     await harness.log(...numbered(4));
     const down = await pageOf(harness, { limit: 1 });
@@ -571,7 +571,7 @@ describe("since and until", () => {
     expect(await found({ since: "2025-10-13T09:27:24.5Z", until: "2025-10-13T09:27:25Z" })).toEqual(
       [3, 4],
     );
-    // Between two microseconds: the first one is before it.
+    // Between two microseconds: the first is earlier.
     expect(await found({ until: "2025-10-13T09:27:24.0000001Z" })).toEqual([1]);
     expect(await found({ until: "2025-10-13T09:27:24.0000010Z" })).toEqual([1]);
     expect(await found({ until: "2025-10-13T09:27:24.99999900" })).toEqual([1, 2, 3]);

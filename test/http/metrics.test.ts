@@ -4,7 +4,7 @@ import { describe, expect, test } from "vitest";
 import { counterMetric, gaugeMetric } from "../../src/plugin/metrics.ts";
 import { ask, HttpHarness } from "../harness/http-server.ts";
 
-/** Sample lines by name and labels, after checking that the text has Prometheus's form. */
+/** Returns the samples by name and labels, after validating the text against Prometheus's format. */
 async function scrape(harness: HttpHarness): Promise<Map<string, number>> {
   const { status, headers, body } = await ask(`${harness.url}/metrics`);
   expect(status).toBe(200);
@@ -119,7 +119,7 @@ describe("/metrics", () => {
   test("shows the same event loop lag to each scraper", async () => {
     const harness = await new HttpHarness().open();
     await scrape(harness);
-    // The loop is measured by its own timer, which has to come before and behind the delay.
+    // The loop's lag is measured by a timer that has to fire before and after the delay.
     await new Promise((resolve) => setTimeout(resolve, 60));
     const endMs = performance.now() + 300;
     while (performance.now() < endMs);

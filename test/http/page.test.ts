@@ -22,7 +22,7 @@ const TYPES = {
 
 const HTML = readFileSync(new URL("index.html", BUILT), "utf8");
 
-/** The paths of the built files, by their ending. */
+/** Returns the path of the built file with this ending. */
 function pathOf(ending: keyof typeof TYPES): string {
   const name = readdirSync(new URL("assets/", BUILT)).find((found) => found.endsWith(`.${ending}`));
   return `/assets/${name}`;
@@ -97,7 +97,7 @@ test("compresses files for clients that accept it, with an ETag per encoding", a
     tags.add(headers.etag!);
   }
   expect(tags.size).toBe(3);
-  // A part of the whole is not offered: it is sent whole.
+  // Range requests are not supported: the file is sent whole.
   const part = await fetched(script, { "Accept-Encoding": "br", Range: "bytes=0-9" });
   expect([part.status, brotliDecompressSync(part.body).equals(original)]).toEqual([200, true]);
   expect((await fetched(`${script}.br`, {})).status).toBe(404);
@@ -123,7 +123,7 @@ interface RawAnswer {
   readonly body: Buffer;
 }
 
-/** The answer as it is sent: nothing is decompressed. */
+/** Resolves with the response as sent, without decompressing it. */
 async function rawAnswer(url: string, options: RequestOptions): Promise<RawAnswer> {
   const sent = request(url, options).end();
   const [response] = (await once(sent, "response")) as [IncomingMessage];

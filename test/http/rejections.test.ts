@@ -1,4 +1,4 @@
-/** Requests that are rejected are counted and logged with their sender, on each port of a gateway. */
+/** Rejected requests are counted and logged with their sender, on each port of a gateway. */
 
 import { once } from "node:events";
 import { createServer, request as httpRequest } from "node:http";
@@ -38,7 +38,7 @@ afterAll(async () => {
   await workspace[Symbol.asyncDispose]();
 });
 
-/** Sample lines by name and labels. */
+/** Returns the samples by name and labels. */
 async function scrape(): Promise<Map<string, number>> {
   const { body } = await ask(`${gateway.url}/metrics`);
   const samples = body.split("\n").map((line) => /^(\S+) (\S+)$/.exec(line.replaceAll('" ', '"')));
@@ -53,19 +53,19 @@ function rejected(protocol: string, status: number | string): string {
 
 let senders = 0;
 
-/** A user agent that nobody has had before: equal lines are written once a minute. */
+/** Returns a unique user agent, because equal lines are written once per minute. */
 function nextAgent(): string {
   return `sender/${++senders}`;
 }
 
-/** What was logged of a sender, without the time and the logger. */
+/** Returns the lines logged about a sender, without the time and the logger. */
 function saidOf(agent: string): string[] {
   return lines
     .filter((line) => line.includes(JSON.stringify(agent)))
     .map((line) => line.replace(/^.*? - tailgate\.http - WARNING - /, ""));
 }
 
-/** Runs what has to be rejected once, and returns the line about it. */
+/** Runs a call that must be rejected once, and returns the line about it. */
 async function lineOf(
   protocol: string,
   status: number | string,
@@ -159,7 +159,7 @@ describe("counts and logs a rejected OTLP request with its sender", () => {
   });
 });
 
-/** A call without a message. */
+/** A gRPC call without a message. */
 async function call(headers: Record<string, string>): Promise<void> {
   const session = connectHttp2(grpc);
   const stream = session.request({
@@ -270,7 +270,7 @@ describe("a plugin's own server", () => {
       }
     });
     await harness.open();
-    // The connection breaks, perhaps before the sender has read the answer.
+    // The connection closes, possibly before the sender has read the response.
     await post(`${harness.url}/early`, {}, Buffer.alloc(3 << 20)).catch(() => {});
     await vi.waitFor(() => expect(harness.lines).toEqual(["Payload Too Large."]));
     expect((await ask(`${harness.url}/metrics`)).body).toContain(`\n${rejected("http", 413)} 1\n`);
@@ -414,7 +414,7 @@ it("many similar rejections write a few lines, and all are counted", async () =>
   expect(lines.length - written).toBeLessThan(25);
 });
 
-/** The text's bytes, as node:http reads them, without those that no header may hold. */
+/** Returns the text's bytes as node:http reads them, without those not allowed in headers. */
 function headerText(value: string): string {
   return Buffer.from(value)
     .toString("latin1")

@@ -1,4 +1,4 @@
-/** How many requests there are, and how long they take, by route and by protocol. */
+/** The number of requests and their duration, by route and by protocol. */
 
 import { once } from "node:events";
 import { connect as connectHttp2 } from "node:http2";
@@ -35,7 +35,7 @@ afterAll(async () => {
   await workspace[Symbol.asyncDispose]();
 });
 
-/** Sample lines by name and labels. */
+/** Returns the samples by name and labels. */
 async function scrape(): Promise<Map<string, number>> {
   const { body } = await ask(`${gateway.url}/metrics`);
   return new Map(

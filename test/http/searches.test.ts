@@ -1,4 +1,4 @@
-/** How many searches of the journal run at once, who waits, and who is told to come again. */
+/** Limits on concurrent and queued searches of the journal, and who is told to retry. */
 
 import { connect, type Socket } from "node:net";
 import { expect, onTestFinished, test, vi } from "vitest";
@@ -8,7 +8,7 @@ import { ask, HttpHarness } from "../harness/http-server.ts";
 
 const SEARCH = "/api/logs?q=nothing-like-it";
 
-/** A journal whose reads wait until they are let go. */
+/** A journal whose reads wait until they are released. */
 class HeldJournal extends MemoryJournal {
   readonly reads: number[] = [];
   #held: PromiseWithResolvers<void> | undefined = Promise.withResolvers();
@@ -40,7 +40,7 @@ async function metricOf(harness: HttpHarness, name: string): Promise<number> {
   return Number(new RegExp(`^tailgate_http_${name} (\\d+)$`, "m").exec(body)![1]);
 }
 
-/** Resolves when so many searches run and wait. */
+/** Resolves when this many searches run and wait. */
 async function searches(harness: HttpHarness, running: number, queued: number): Promise<void> {
   await vi.waitFor(async () => {
     const now = [await metricOf(harness, "searches"), await metricOf(harness, "searches_queued")];
@@ -48,7 +48,7 @@ async function searches(harness: HttpHarness, running: number, queued: number): 
   }, 10_000);
 }
 
-/** A connection that asks for these paths without waiting for answers, and what has come back. */
+/** A connection that pipelines requests for these paths, and the bytes it has received. */
 class Client {
   readonly socket: Socket;
   text = "";
@@ -66,7 +66,7 @@ class Client {
   }
 }
 
-/** The statuses of so many answers, when they have come. */
+/** Resolves with the statuses of the first `count` responses. */
 async function answersOf(client: Client, count: number): Promise<number[]> {
   await vi.waitFor(() => expect(client.statuses.length).toBe(count), 10_000);
   return client.statuses;
@@ -107,7 +107,7 @@ test("connections take turns, and the one with the most requests loses its last 
   await vi.waitFor(async () => expect(await metricOf(harness, "searches_refused_total")).toBe(1));
   const other = new Client(harness, [SEARCH]);
   await vi.waitFor(async () => expect(await metricOf(harness, "searches_refused_total")).toBe(2));
-  // All have one now: a newcomer cannot push anybody out.
+  // All have one now: a new client cannot displace any.
   expect((await ask(harness.url + SEARCH)).status).toBe(503);
   journal.letGo();
   expect(await answersOf(running, 1)).toEqual([200]);

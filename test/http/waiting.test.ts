@@ -1,4 +1,4 @@
-/** /api/logs?wait: requests that stay open until there is something to be answered. */
+/** /api/logs?wait: requests that stay open until there is something to return. */
 
 import { request as httpRequest } from "node:http";
 import { connect } from "node:net";
@@ -8,7 +8,7 @@ import { emptyPage } from "../../src/journal/pages.ts";
 import type { JournalPage, JournalQuery, LogRecord } from "tailgate/plugin";
 import { ask, HttpHarness, type Answer } from "../harness/http-server.ts";
 
-/** Longer than any test takes: what is answered was answered for another reason. */
+/** Longer than any test takes, so a response has another reason. */
 const LONG = "order=asc&wait=30";
 
 const WAITING_MAX = 100;
@@ -24,7 +24,7 @@ function askFor(harness: HttpHarness, query: string): Promise<Answer> {
   return ask(`${harness.url}/api/logs?${query}`);
 }
 
-/** What an answer says, shortly: sequences, and where it goes on. */
+/** Summarizes a response: its sequences and its cursor. */
 function told({ status, body }: Answer): object {
   const { records, gaps, next_cursor: cursor } = JSON.parse(body) as Page;
   const sequences = records.map(({ sequence }) => sequence);
@@ -40,7 +40,7 @@ async function metricOf(harness: HttpHarness, name: string): Promise<number> {
   return Number(new RegExp(`^${name} (\\d+)$`, "m").exec(body)![1]);
 }
 
-/** Resolves when so many requests wait. */
+/** Resolves when this many requests wait. */
 async function waiting(harness: HttpHarness, count: number): Promise<void> {
   await vi.waitFor(
     async () => expect(await metricOf(harness, "tailgate_http_waiting")).toBe(count),
@@ -206,12 +206,12 @@ test.each([
   expect(JSON.parse(body)).toEqual({ error: { code: "PARAMETER_INVALID", message } });
 });
 
-/** A journal in memory that notes where it is read, and can fail to give what it has. */
+/** An in-memory journal that records its reads, and can fail to return what it has. */
 class ReadJournal extends MemoryJournal {
   override epoch: MemoryJournal["epoch"] = crypto.randomUUID();
   readonly reads: number[] = [];
   unreadable = 0;
-  /** An epoch of before, of which it has everything. */
+  /** A previous epoch, of which it has everything. */
   known = "";
 
   override read(query: JournalQuery): Promise<JournalPage> {

@@ -1,4 +1,4 @@
-/** The way into the journal, with a journal that the test holds up and lets fail: what is lost, and who is told. */
+/** The intake, with a journal that the test blocks and lets fail: what is lost, and who is notified. */
 
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { AUDIT_LOGGER, LEVELS } from "tailgate";
@@ -18,7 +18,7 @@ const NUMBERS = [5, 9, 13, 17, 21];
 
 afterEach(() => vi.useRealTimers());
 
-/** An intake in front of a journal that keeps what it gets, until it is let go. */
+/** An intake before a journal that holds its batches until released. */
 class WebSocketHarness {
   readonly stored: RecordBatch[] = [];
   readonly waiting: { batch: RecordBatch; safe: PromiseWithResolvers<void> }[] = [];
@@ -50,7 +50,7 @@ class WebSocketHarness {
     return safe.promise;
   }
 
-  /** The journal stores what waits. */
+  /** Lets the journal store the waiting batches. */
   letGo(): void {
     for (const { batch, safe } of this.waiting.splice(0)) {
       this.stored.push(batch);
@@ -65,7 +65,7 @@ class WebSocketHarness {
   emit(given: Partial<LogRecord>, wantsReceipt = false): IntakeOutcome {
     const record = recordOf(given);
     const origin = new RecordOrigin([record]);
-    // What waits is the envelopes alone, so that tests can tell how much it is.
+    // Only the envelopes are queued, so that tests can compute their size.
     const withoutBytes = {
       recordBytes: 0,
       record: () => origin.record(0),
@@ -82,7 +82,7 @@ class WebSocketHarness {
     return this.emit({ body, attributes, scope: { ...SCOPE, name: AUDIT_LOGGER } }, true);
   }
 
-  /** Fills the room to that part, as seen by the next record. */
+  /** Fills the queue to that fraction, as seen by the next record. */
   async fill(part: number): Promise<void> {
     this.isOpen = false;
     this.system(4, "x".repeat(Math.floor(part * ROOM_BYTES)));
@@ -93,7 +93,7 @@ class WebSocketHarness {
     return new Promise((resolve) => setImmediate(resolve));
   }
 
-  /** Everything that was taken is accounted for: received = filtered + sent + dropped. */
+  /** Expects every accepted record to be accounted for: received = filtered + sent + dropped. */
   async settled(): Promise<void> {
     await this.intake.flush();
     if (this.intake.pendingRecords !== 0) {
@@ -107,7 +107,7 @@ class WebSocketHarness {
     );
   }
 
-  /** Without the records that fill the room. */
+  /** Returns the stored messages without those that fill the queue. */
   get words(): string[] {
     return this.messages.filter((message) => !message.startsWith("xx"));
   }
@@ -273,7 +273,7 @@ describe("audit events", () => {
     const refused = receipt.catch((error: unknown) => error);
     await harness.turn();
     expect(harness.waiting).toHaveLength(2);
-    // It counts on as what waits for the disk, so that there is no room yet.
+    // It still counts as waiting for the disk, so there is no capacity yet.
     harness.waiting[1]!.safe.resolve();
     expect(await request).toMatchObject({ accepted: 1 });
     await vi.advanceTimersByTimeAsync(2_000);

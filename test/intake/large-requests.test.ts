@@ -1,4 +1,4 @@
-/** Requests that are encoded in many turns of the event loop, while others come in between. */
+/** Requests that are encoded over many turns of the event loop while others arrive. */
 
 import { setImmediate } from "node:timers/promises";
 import { expect, it } from "vitest";
@@ -44,7 +44,7 @@ function event(key: string): object {
   };
 }
 
-/** A request in JSON, with system logs before its audit events. */
+/** Creates a JSON request with system logs before its audit events. */
 function request(systemLogs: number, events: readonly object[], last: object = {}): Buffer {
   const logRecords = Array.from({ length: systemLogs }, (_, index) => ({
     timeUnixNano: "1760347644339163000",

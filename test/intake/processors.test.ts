@@ -1,10 +1,10 @@
-/** Processors that throw, that return something else than a record, and that change the logger: what becomes of records. */
+/** Processors that throw, return something other than a record, or change the logger. */
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { LoggingManager } from "tailgate";
 import { Workspace } from "../harness/workspace.ts";
 
-/** Does with a record what its attribute `do` says, if it is addressed to this component. */
+/** Processes a record as its attribute `do` says, if it is addressed to this component. */
 const TRICKY = `
   import { defineProcessor, z } from "tailgate/plugin";
 
@@ -73,7 +73,7 @@ afterAll(async () => {
 
 let count = 0;
 
-/** A text that no other record has. */
+/** Returns a text that no other record has. */
 function unique(): string {
   return `record-${++count}-`;
 }
@@ -84,7 +84,7 @@ interface Stored {
   readonly data: { readonly logger: string; readonly message: string };
 }
 
-/** The records that have the text in them. */
+/** Returns the records that contain the text. */
 async function stored(text: string): Promise<Stored[]> {
   await logging.flush();
   const response = await fetch(`${logging.url}/api/logs?q=${text}`);
@@ -270,7 +270,7 @@ describe("is rejected at startup:", () => {
     ["", "it has no process function"],
     ["process: {}", "it has no process function"],
   ])("{ %s }", async (member, why) => {
-    // A module is imported once.
+    // A module is imported only once.
     const path = `refused-${unique()}.mjs`;
     await workspace.write(
       path,

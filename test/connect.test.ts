@@ -23,7 +23,7 @@ const WAIT = { timeout: 15_000, interval: 10 };
 let lines: string[] = [];
 afterEach(() => void (lines = []));
 
-/** Opens a connection of this process, which does not concern the process itself. */
+/** Opens a connection that does not handle the exit of this process. */
 async function connect(options: ConnectOptions): Promise<LoggingConnection> {
   const connection = await LoggingManager.connect({
     registerGlobally: false,
@@ -72,7 +72,7 @@ const CONTEXT = {
   traceFlags: 1,
 };
 
-/** Logs everything that a record can hold. */
+/** Logs every kind of field that a record can have. */
 async function logEverything(logging: Logging): Promise<void> {
   const logger = logging.getLogger("orchestrator.server");
   logger.info("plain");
@@ -155,7 +155,7 @@ describe("with a gateway in another process", () => {
     const count = 7;
     const expected = (await local.receive(count)).map(comparable);
     const received = await remote.receive(count);
-    // Sorted, because an audit event does not wait for the batches. Frames of callers depend on the engine's state.
+    // Sorted, because audit events do not wait for batches. Call site fields depend on the engine's state.
     const toTexts = (envelopes: readonly object[]): string[] =>
       envelopes
         .map((one) => JSON.stringify(one).replace(/\\n +at process[^"]*?(?=\\n)/g, ""))

@@ -19,7 +19,7 @@ import { LoggingManager, resolveConfig, startTailgate } from "tailgate";
 import { otlpRequest } from "./bench/otlp-request.ts";
 
 const FILES_MAX = 35;
-/** Calls that compile code and fill caches, before those that are counted. */
+/** Warm-up calls, which compile code and fill caches before the measured one. */
 const WARM_UPS = 20;
 const COUNTED_CALLS = 5;
 /** One record with a body, four attributes and a trace. */
@@ -98,10 +98,7 @@ function fileOf({ url }: CoveredScript): string {
   return relative(ROOT, fileURLToPath(url));
 }
 
-/**
- * Returns the files that `call` passes through once code is compiled and caches are filled. What runs in some of the
- * counted calls only, such as timers of the gateway, is not on the path.
- */
+/** Returns the files that `call` passes through once code is compiled and caches are filled. */
 async function pathOfCall(call: () => Promise<void>): Promise<Path> {
   const coverage = new Coverage();
   await coverage.start();
@@ -173,7 +170,7 @@ async function loggerPath(logDir: string): Promise<Path> {
   return path;
 }
 
-// A message of the inspector does not keep the process alive.
+// The inspector's messages do not keep the process alive.
 const alive = setInterval(() => undefined, 1_000);
 
 for (const [name, { main, workers }] of [

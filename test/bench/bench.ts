@@ -54,23 +54,23 @@ const BENCHMARKS = new Map<string, readonly Benchmark[]>([
   ["profile", [benchParts, benchProfile]],
 ]);
 
-/** Those that need a program of others, or minutes of their own, run where they are named. */
+/** Benchmarks that need third-party programs or minutes; they run only if named. */
 const NAMED_ONLY: ReadonlySet<string> = new Set(["loki", "dashboard", "export", "profile"]);
 const QUICK: ReadonlySet<string> = new Set(["emit", "fan-out", "otlp", "files", "journal"]);
 
 const ROUNDS = 7;
 const QUICK_ROUNDS = 5;
-/** What `--quick` does of the work of a round. */
+/** The share of a round's work that `--quick` does. */
 const QUICK_SHARE = 0.25;
 
-/** Exit codes: something broke, and wrong usage as sysexits(3) has it. */
+/** Exit codes: failure, and wrong usage as in sysexits(3). */
 const FAILED = 1;
 const USAGE = 64;
 
 interface Invocation {
   readonly benchmarks: readonly Benchmark[];
   readonly scale: Scale;
-  /** Where the figures go, too, as one JSON document. */
+  /** Also write the figures here, as one JSON document. */
   readonly file: string | undefined;
   readonly isRecording: boolean;
   readonly isComparing: boolean;

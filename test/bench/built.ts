@@ -1,6 +1,6 @@
 /**
- * A module of the package as it is published: `path` in dist, the type that of its source. Measured is what users
- * run, where plugins find `tailgate/plugin`.
+ * Imports a module of the built package: `path` in dist, with the type of its source. This measures what users run, and
+ * plugins find `tailgate/plugin`.
  */
 export async function built<Module>(path: `${"src" | "plugins"}/${string}.js`): Promise<Module> {
   try {

@@ -1,9 +1,9 @@
-/** Loaded into a process whose memory is to be measured without its garbage: collects it at SIGUSR2. */
+/** Loaded into a process whose memory is measured without garbage: collects it on SIGUSR2. */
 
 declare const gc: () => void;
 
 process.on("SIGUSR2", () => {
-  // What the first one finds dead may have kept other memory.
+  // Objects freed by the first run may have retained other memory.
   gc();
   gc();
 });

@@ -13,13 +13,13 @@ import { wallMicros, type Scale } from "./rounds.ts";
 
 const PROGRAM = "otelcol";
 
-/** A round moves some hundred megabytes to the disk. */
+/** A round writes some hundred megabytes to disk. */
 const ROUNDS_MAX = 7;
 const WARM_UP_ROUNDS = 2;
 
 /**
- * How many requests a slice has; where the Collector syncs each one it has fewer. The gateway's journal in memory holds
- * what is larger than a slice: else a file that the disk keeps waiting would lose some of it.
+ * Requests per slice; fewer if the Collector syncs each one. The gateway's in-memory journal holds more than a slice,
+ * or a slow disk would cause it to lose records.
  */
 const SIZES = [
   { records: 512, requests: 128, syncedRequests: 128 },
@@ -29,7 +29,7 @@ const SIZES = [
 
 const PEAK_TARGET: Target = "<= 160";
 
-/** Beside the Collector's plain file pipeline, and beside its queue with fsync. */
+/** Compared with the Collector's plain file pipeline, and with its queue with fsync. */
 const TARGETS: Readonly<Record<(typeof SIZES)[number]["records"], readonly [Target, Target]>> = {
   512: [">= 2", ">= 3"],
   32: [">= 2", ">= 5"],
@@ -41,9 +41,9 @@ export function hasCollector(): boolean {
 }
 
 /**
- * The gateway beside the OpenTelemetry Collector, each in a process of its own with all cores: the same client with
- * eight connections, the same requests, in turns. Counted is the CPU time of the server until the records are behind
- * it. What is acknowledged is durable in the second half of each comparison.
+ * Compares the gateway with the OpenTelemetry Collector, each in its own process with all cores: the same client with
+ * eight connections and the same requests, alternately. Measures the CPU time of the server until it has delivered the
+ * records. In the second half of each comparison, acknowledged records are durable.
  */
 export async function benchCollector(scale: Scale): Promise<void> {
   const otelcol = peerProgram(PROGRAM);
@@ -139,7 +139,7 @@ interface RunnerSetup {
   readonly requests: number;
 }
 
-/** Sends one slice after the other to one pipeline. */
+/** Sends slices to one pipeline. */
 class Runner {
   readonly name: string;
   readonly results: Results = { perCpuSecond: [], perSecond: [], p50Ms: [], p99Ms: [] };

@@ -1,7 +1,6 @@
 /**
- * CPU time of this process so far, that of the kernel for it and of all its threads included, in microseconds. Other
- * than the time on the wall it hardly depends on what else runs on the machine, and garbage collection and thread
- * pools do not hide in it.
+ * Returns the CPU time of this process so far, including the kernel and all threads, in microseconds. Unlike wall time
+ * it hardly depends on other load on the machine, and it includes garbage collection and thread pools.
  */
 export function cpuMicros(): number {
   const { user, system } = process.cpuUsage();

@@ -9,10 +9,10 @@ import type { HelperProcess } from "./helper-process.ts";
 
 const CUTS = 20;
 
-/** High, so that many rows are read at a time. */
+/** Tall, so that many rows are read at once. */
 const VIEW = { width: 1440, height: 3000 };
 
-/** A cut comes so long before the end of its part: a panel holds what comes from a second before on. */
+/** The time from a disconnect to the end of its part: a panel holds the records from a second before on. */
 const CUT_BEFORE_END_TICKS = 4;
 const READ_RECORDS = 8 * TICK_RECORDS;
 
@@ -23,9 +23,9 @@ export interface CutFixture {
 }
 
 /**
- * 10 000 records a second, and a cut of all of the page's connections at any moment near the end of each of twenty
- * parts; then the rows of the panel that the stream has brought around it are compared with what was sent, one by one.
- * What comes between them is counted, as the page's status line has it. System logs alone are sent.
+ * Sends 10 000 records per second, and closes all of the page's connections at a random time near the end of each of
+ * twenty parts. Then compares the panel's rows around each disconnect with what was sent, one by one. In between,
+ * compares the counts in the page's status line. Only system logs are sent.
  */
 export async function benchCuts(fixture: CutFixture, seconds: number): Promise<void> {
   const { server, browser } = fixture;
@@ -62,7 +62,7 @@ export async function benchCuts(fixture: CutFixture, seconds: number): Promise<v
 
 interface PartReport {
   readonly rate: number;
-  /** From the last record's being taken to its being shown. */
+  /** From the acceptance of the last record until it is shown. */
   readonly behindMs: number;
   readonly compared: number;
   readonly lost: number;
@@ -86,7 +86,7 @@ async function benchPart(
     await sendTick(server, senders);
   }
   const takenMs = performance.now();
-  // Who cuts a network in practice gives it back, too: the page does not wait longer then.
+  // A network that comes back triggers an online event, so that the page does not wait longer.
   await page.evaluate(() => dispatchEvent(new Event("online")));
   await shows(page, server.sent);
   const behindMs = performance.now() - takenMs;
@@ -98,7 +98,7 @@ async function benchPart(
   return { rate, behindMs, ...comparison(shown, first, server.sent) };
 }
 
-/** Waits until a row of that sequence, or a later one, is drawn. */
+/** Waits until a row with that sequence or a later one is shown. */
 async function shows(page: Page, sequence: number): Promise<void> {
   await page.waitForFunction(
     (wanted) =>
@@ -110,7 +110,7 @@ async function shows(page: Page, sequence: number): Promise<void> {
   );
 }
 
-/** How many system logs the page has got, in its own words. */
+/** Returns the number of system logs that the page says it has received. */
 async function received(page: Page): Promise<number> {
   const text = await page.$eval(".counts[data-panel=system_log]", (counts) => counts.textContent);
   return Number(/(\S+) received/.exec(text)![1]!.replaceAll(",", ""));

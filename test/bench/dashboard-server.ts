@@ -3,11 +3,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { built } from "./built.ts";
 
-/** A gateway with a page. */
+/** A gateway with a dashboard. */
 export interface DashboardServer extends AsyncDisposable {
   readonly url: string;
   readonly otlpPort: number;
-  /** How many records were sent to it; the first one has the sequence 1. */
+  /** The number of records sent to it; the first one has the sequence 1. */
   sent: number;
 }
 

@@ -16,13 +16,13 @@ const ROW = "[data-type=system_log] .row";
 
 const SECONDS = 60;
 
-/** Ten of the 64 messages of typical records have it. */
+/** Ten of the 64 messages of typical records contain it. */
 const FILTER = "inst-101";
 
 /**
- * What the page costs the browser that shows it, in chromium: its first load, and how smoothly it draws while it
- * follows many records; then whether cuts of its connection lose or double any. Browser, gateway and clients share the
- * machine: on one that is busy, or has few cores, frames are late for reasons that are not the page's.
+ * What the page costs the browser, in Chromium: its first load, and how smoothly it renders while following many
+ * records; then whether disconnects lose or duplicate any. Browser, gateway and clients share the machine: if it is
+ * busy or has few cores, frames are late for other reasons than the page.
  */
 export async function benchDashboard({ rounds, share }: Scale): Promise<void> {
   await using server = await dashboardServer();
@@ -68,7 +68,7 @@ async function benchLoad({ server, browser }: Fixture, rounds: number): Promise<
 
 type Noted = typeof globalThis & { firstRowMs?: number };
 
-/** Runs in the page from its beginning on: looks in each frame whether a row is there. */
+/** Runs in the page from its start: checks in each frame whether a row exists. */
 function noteFirstRow(row: string): void {
   const look = (): void => {
     if (document.querySelector(row)) (globalThis as Noted).firstRowMs = performance.now();
@@ -82,7 +82,7 @@ interface Sizes {
   readonly script: number;
 }
 
-/** In bytes, compressed, of what the page consists of; records are not counted. */
+/** Returns the compressed size in bytes of the page's files, without records. */
 async function sizesOf(responses: readonly HTTPResponse[], url: string): Promise<Sizes> {
   const sizes = { all: 0, script: 0 };
   for (const response of responses) {
@@ -135,7 +135,7 @@ async function benchFollowing(
   printValues(`${name}.behind`, "ms", [performance.now() - lastMs]);
 }
 
-/** Waits until a row is of the last request, of which each has records that match, and all rows match. */
+/** Waits until a row is from the last request and all rows match; each request has records that match. */
 async function showsNewest(page: Page, sequence: number, filter: string): Promise<void> {
   await page.waitForFunction(
     (rows, from, text) => {
@@ -152,7 +152,7 @@ async function showsNewest(page: Page, sequence: number, filter: string): Promis
   );
 }
 
-/** A window of its own, with nothing cached. */
+/** Opens a new window with an empty cache. */
 async function openView(browser: Browser): Promise<AsyncDisposable & { readonly page: Page }> {
   const context = await browser.createBrowserContext();
   const page = await context.newPage();

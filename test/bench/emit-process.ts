@@ -1,4 +1,4 @@
-/** A process that logs in one way and tells what it took. */
+/** A process that logs in one way and reports the time used. */
 
 import { cpuMicros } from "./cpu-clock.ts";
 import { emitInTurns, EMITTERS, type Emitter, type EmitterName } from "./emitters.ts";
@@ -13,7 +13,7 @@ export interface EmitQuestion {
 export interface EmitAnswer {
   /** CPU time of all threads. */
   readonly micros: number;
-  /** What came of all records so far. */
+  /** The outcome of all records so far. */
   readonly envelopeBytes: number | undefined;
   readonly dropped: number;
 }

@@ -9,9 +9,9 @@ const SLICE_RECORDS = 20_000;
 const EMIT_PROCESS = new URL("emit-process.ts", import.meta.url);
 
 /**
- * What one call of a logger costs its caller, the flushes that follow included. Each way has a process of its own, as
- * programs have one way to log: in one process each would pay for what the others leave to the garbage collector, and
- * the code that they share would be compiled for all of them.
+ * What one logger call costs its caller, including the resulting flushes. Each way runs in its own process, as programs
+ * use one way to log: in a shared process each would pay for the garbage of the others, and shared code would be
+ * compiled for all of them.
  */
 export async function benchEmit({ rounds, share }: Scale): Promise<void> {
   await using stack = new AsyncDisposableStack();
@@ -37,14 +37,14 @@ export async function benchEmit({ rounds, share }: Scale): Promise<void> {
   ]);
 }
 
-/** One way to log, in its process. */
+/** One way to log, in its own process. */
 class EmitProcess implements Variant<EmitterName> {
   readonly name: EmitterName;
   readonly #helper: HelperProcess;
   readonly #records: number;
-  /** CPU time of all that it has logged. */
+  /** CPU time of everything logged so far. */
   micros = 0;
-  /** Undefined where no envelopes are made. */
+  /** Undefined if no envelopes are built. */
   envelopeBytes: number | undefined;
 
   constructor(name: EmitterName, helper: HelperProcess, records: number) {
@@ -53,7 +53,7 @@ class EmitProcess implements Variant<EmitterName> {
     this.#records = records;
   }
 
-  /** @throws Error where records were dropped: that costs less. */
+  /** @throws Error if records were dropped, which costs less. */
   async run(): Promise<number> {
     const question: EmitQuestion = { emitter: this.name, records: this.#records };
     const answer = (await this.#helper.ask(question)) as EmitAnswer;
@@ -64,7 +64,7 @@ class EmitProcess implements Variant<EmitterName> {
   }
 }
 
-/** Nobody saves work by leaving something out. */
+/** Checks that no way saves work by leaving something out. */
 function checkSameBytes(processes: readonly EmitProcess[]): void {
   const sums = processes
     .map(({ envelopeBytes }) => envelopeBytes)

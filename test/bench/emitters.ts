@@ -22,20 +22,20 @@ import {
   typicalBody,
 } from "./typical-record.ts";
 
-/** How many records are emitted before the event loop gets its turn, in which Tailgate flushes. */
+/** The number of records emitted before the event loop gets its turn, in which Tailgate flushes. */
 const TURN_RECORDS = 100;
 
 const PENDING_BYTES_MAX = 64 << 20;
 
-/** The head of the WebSocket frame that a batch keeps before each envelope. */
+/** The WebSocket frame header that a batch reserves before each envelope. */
 const FRAME_HEAD_BYTES = 4;
 
-/** A way to log the record with that index, and what came of all of them. */
+/** Logs the record with that index, and reports the outcome of all of them. */
 export interface Emitter {
   emit(index: number): void;
-  /** Bytes of the envelopes so far; undefined where none are made. */
+  /** Bytes of the envelopes so far; undefined if none are built. */
   envelopeBytes?(): number;
-  /** How many records were lost, after all others have gone their way. */
+  /** The number of lost records, after all others have been delivered. */
   dropped?(): Promise<number>;
 }
 
@@ -54,7 +54,7 @@ export const EMITTERS = {
 
 export type EmitterName = keyof typeof EMITTERS;
 
-/** Logs so many records; Tailgate flushes in between. */
+/** Logs this many records; Tailgate flushes in between. */
 export async function emitInTurns(emit: Emitter["emit"], records: number): Promise<void> {
   for (let index = 0; index < records;) {
     for (const end = index + TURN_RECORDS; index < end; index++) emit(index);
@@ -71,10 +71,10 @@ function sdkNoop() {
   return { ...sdkLogger(processor) };
 }
 
-/** More than one slice has: what is dropped costs less. */
+/** More than a slice holds: dropped records cost less. */
 const BATCH_QUEUE_RECORDS = 1 << 16;
 
-/** What most applications have in front of their exporter; this one takes everything at once. */
+/** What most applications have before their exporter; this exporter accepts everything at once. */
 function sdkBatch() {
   let emitted = 0;
   let exported = 0;
@@ -124,7 +124,7 @@ function sdkStringify() {
   };
 }
 
-/** The processor alone behind the SDK's own provider; what it flushes is dropped at once. */
+/** The processor alone on the SDK's own provider; its flushes are discarded at once. */
 async function tailgateProcessor() {
   const { processor, envelopeBytes } = await tailgate(() => Promise.resolve());
   return { ...sdkLogger(processor), envelopeBytes };
@@ -142,7 +142,7 @@ async function tailgateProvider() {
   };
 }
 
-/** The one that `LoggingManager` registers where it is asked for. */
+/** The one that `LoggingManager` registers on request. */
 async function tailgateDirect() {
   const { DirectLoggerProvider } =
     await built<typeof import("../../src/otel/provider.ts")>("src/otel/provider.js");
@@ -154,7 +154,7 @@ async function tailgateDirect() {
   };
 }
 
-/** As a gateway has it: the records stay in the journal's memory for a while. */
+/** As in a gateway: records remain in the journal's memory for a while. */
 async function tailgateJournal() {
   const { MemoryJournal } =
     await built<typeof import("../../src/journal/memory.ts")>("src/journal/memory.js");
@@ -185,7 +185,7 @@ export async function tailgate(append: (batch: RecordBatch) => Promise<void>) {
   return { processor, envelopeBytes: () => bytes };
 }
 
-/** Nothing is lost here. */
+/** Never loses records. */
 function fail(text: string): never {
   throw new Error(text);
 }

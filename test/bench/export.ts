@@ -11,18 +11,18 @@ import type { SteadyQuestion } from "./steady-sender.ts";
 const SLICE_REQUESTS = 64;
 const ROUNDS_MAX = 5;
 
-/** What comes in each second while it is measured what goes out. */
+/** Records per second received while the export rate is measured. */
 const STEADY_RECORDS = 20_000;
 const STEADY_SECONDS = 10;
 const STEADY_REQUEST_RECORDS = 500;
 const STEADY_ROUNDS_MAX = 3;
 
-/** What waits for a Collector that comes back. */
+/** Records queued for a Collector that comes back. */
 const BACKLOG_REQUESTS = 800;
 
 /**
- * The exporter `otlp` in front of a real Collector, which throws away what it takes: with as much as it takes, beside the
- * same requests sent to the Collector itself; with 20 000 records a second; and after an outage.
+ * The `otlp` exporter sending to a real Collector that discards its input: at the Collector's maximum rate, compared
+ * with the same requests sent to it directly; at 20 000 records per second; and after an outage.
  */
 export async function benchExport(scale: Scale): Promise<void> {
   const otelcol = peerProgram("otelcol");
@@ -74,7 +74,7 @@ async function benchLimit(
   ]);
 }
 
-/** What went out a second beside what came in, and how far behind it was at the end. */
+/** Records exported per second compared with those received, and the lag at the end. */
 async function benchSteady(otelcol: string, rounds: number, { share }: Scale): Promise<void> {
   await using collector = await collectorAlone(otelcol);
   await using gateway = await ExportingGateway.to(collector.otlpPort);
@@ -92,7 +92,7 @@ async function benchSteady(otelcol: string, rounds: number, { share }: Scale): P
     const tookMs = (await sender.ask(question)) as number;
     const end = await gateway.progress();
     rates["export.tailgate_steady"].push((1000 * (end.sent - start.sent)) / tookMs);
-    // A busy machine's sender is late.
+    // On a busy machine the sender is late.
     rates["export.steady_in"].push((1000 * question.requests * question.records) / tookMs);
     behind.push(end);
     await gateway.arrived(round * question.requests * question.records);
@@ -125,7 +125,7 @@ async function benchCatchUp(
     await using gateway = await ExportingGateway.to(port);
     const records = await send(senders, gateway.otlpPort, Math.ceil(BACKLOG_REQUESTS * share));
     await using _collector = await collectorAlone(otelcol, port);
-    // The time until it tries again does not count.
+    // The time until the next retry does not count.
     await gateway.arrived(1);
     const [start, startMicros] = [await gateway.progress(), wallMicros()];
     await gateway.arrived(records);

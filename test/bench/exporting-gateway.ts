@@ -2,7 +2,7 @@ import { setTimeout as wait } from "node:timers/promises";
 import { startGateway, type GatewayProcess } from "./gateway-process.ts";
 import type { Pipeline } from "./pipelines.ts";
 
-/** How the exporter stands. */
+/** The exporter's progress. */
 export interface Progress {
   readonly sent: number;
   readonly queued: number;
@@ -11,7 +11,7 @@ export interface Progress {
 
 const LOOK_EVERY_MS = 20;
 
-/** The gateway with a durable journal, in front of a server that takes OTLP. */
+/** A gateway with a durable journal, exporting to an OTLP server. */
 export class ExportingGateway implements Pipeline {
   readonly #gateway: GatewayProcess;
 
@@ -49,7 +49,7 @@ export class ExportingGateway implements Pipeline {
     };
   }
 
-  /** Resolves when the server has taken so many records, of all that there were. */
+  /** Resolves when the server has accepted this many records in total. */
   async arrived(records: number): Promise<void> {
     while ((await this.progress()).sent < records) await wait(LOOK_EVERY_MS);
   }

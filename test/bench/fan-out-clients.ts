@@ -6,7 +6,7 @@ import { WebSocket } from "ws";
 import { answerQuestions } from "./helper-process.ts";
 
 export type ClientQuestion =
-  /** Connects so many more clients, each with the next of the queries; answered when all of them are in. */
+  /** Connects this many more clients, each with the next of the queries; answered when all are connected. */
   | {
       readonly verb: "connect";
       readonly port: number;
@@ -14,9 +14,9 @@ export type ClientQuestion =
       readonly subprotocol: string | undefined;
       readonly queries?: readonly string[];
     }
-  /** Answered when each client of that port has received so many bytes since it was connected. */
+  /** Answered when each client of that port has received this many bytes since it connected. */
   | { readonly verb: "receive"; readonly port: number; readonly bytes: number }
-  /** Connects a client of the ws package; answered when it is in. */
+  /** Connects a client of the ws package; answered when it is connected. */
   | { readonly verb: "watch"; readonly port: number; readonly subprotocol: string | undefined }
   /** Answered with the texts of that client's first messages. */
   | { readonly verb: "watched"; readonly count: number };
@@ -27,10 +27,10 @@ const READ_BYTES = 256 << 10;
 const END_OF_HEAD = "\r\n\r\n";
 
 const SUBSCRIPTION = '{"type":"subscribe"}';
-/** The last that comes before live records. */
+/** The last message before live records. */
 const CAUGHT_UP = /"caught_up","sequence":\d+\}/;
 
-/** Clients that count what they get, and do nothing else that could cost. */
+/** Clients that count received bytes and do nothing else. */
 class Clients {
   readonly #port: number;
   readonly #sockets: Socket[] = [];
@@ -53,7 +53,7 @@ class Clients {
     }
   }
 
-  /** A handshake by hand; what the server sends before the benchmark begins is not counted. */
+  /** A manual handshake; what the server sends before the benchmark starts is not counted. */
   async #connectOne(path: string, subprotocol: string | undefined): Promise<void> {
     const index = this.#sockets.length;
     const upgraded = Promise.withResolvers<void>();
@@ -66,7 +66,7 @@ class Clients {
       }
       const isAnswered = head.includes(END_OF_HEAD);
       head += Buffer.from(buffer.subarray(0, length)).toString("latin1");
-      // What the server says first may come together with its answer.
+      // The server's first messages may arrive together with its handshake response.
       if (subprotocol && !isAnswered && head.includes(END_OF_HEAD)) {
         socket.write(textFrame(SUBSCRIPTION));
       }
@@ -112,12 +112,12 @@ class Clients {
   }
 }
 
-/** A short text as a client's frame, with a mask that changes nothing (RFC 6455, 5.2). */
+/** Encodes a short text as a client frame, with a zero mask (RFC 6455, 5.2). */
 function textFrame(text: string): Buffer {
   return Buffer.concat([Buffer.from([0x81, 0x80 | text.length, 0, 0, 0, 0]), Buffer.from(text)]);
 }
 
-/** All clients read into the same memory: nobody looks at it. */
+/** All clients read into the same buffer, since the content does not matter. */
 const readBuffer = Buffer.alloc(READ_BYTES);
 
 const clientsByPort = new Map<number, Clients>();
@@ -162,7 +162,7 @@ async function watch(port: number, subprotocol: string | undefined): Promise<voi
   await caughtUp.promise;
 }
 
-/** The envelopes of a message, which may be one itself. */
+/** Returns the envelopes of a message, which may be one itself. */
 function envelopeTexts(text: string): string[] {
   const message = JSON.parse(text) as { type: string; envelopes?: unknown[] };
   if (message.type.endsWith("_log")) return [text];

@@ -8,14 +8,14 @@ import { measured, type Scale, type Variant } from "./rounds.ts";
 
 const VIEWERS = 100;
 
-/** How many different filters they have among them. */
+/** The number of distinct filters among the clients. */
 const FILTERS = [0, 1, 10, 100];
 
 const SLICE_TICKS = 40;
 
 /**
- * What a record costs where a hundred clients have filters: each different filter looks at it once, however many
- * clients have it. Everything passes, after all of its values were searched: nothing is saved by sending less.
+ * What a record costs if a hundred clients have filters: each distinct filter is evaluated once, however many clients
+ * use it. Everything matches, after all values were searched, so nothing is saved by sending less.
  */
 export async function benchFanOutFilters({ rounds, share }: Scale): Promise<void> {
   await using clients = await HelperProcess.start(new URL("fan-out-clients.ts", import.meta.url));
@@ -54,7 +54,7 @@ function nameOf(filters: number): string {
   return `filters_${filters}.tailgate`;
 }
 
-/** What is in no record. */
+/** A text that no record contains. */
 function queryOf(index: number): string {
   return `?q=-absent-${index}`;
 }

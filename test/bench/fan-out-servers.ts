@@ -6,17 +6,17 @@ import type { Host } from "tailgate/plugin";
 import { built } from "./built.ts";
 import type { Tick } from "./fan-out-tick.ts";
 
-/** A server that brings ticks to all of its clients. */
+/** A server that sends ticks to all of its clients. */
 export interface FanOutServer extends AsyncDisposable {
   readonly port: number;
-  /** Those that are open. */
+  /** Open clients. */
   readonly sockets: ReadonlySet<Socket>;
   send(tick: Tick): void;
-  /** How many bytes each client gets when these ticks are sent next. */
+  /** The number of bytes that each client gets when these ticks are sent next. */
   bytesOf(ticks: readonly Tick[]): number;
 }
 
-/** As many clients as anybody asks for; and the counting of bytes is not disturbed by pings. */
+/** No limit on clients, and no pings, which would disturb the byte counts. */
 const EXPORTER_OPTIONS = { max_connections: 100_000, ping_interval_seconds: 3_600 };
 
 const QUEUE_BYTES_MAX = 64 << 20;
@@ -54,7 +54,7 @@ function frameBytes(ticks: readonly Tick[]): number {
   return ticks.reduce((sum, tick) => sum + tick.frames().length, 0);
 }
 
-/** The websocket exporter behind delivery and the journal, as it is in a gateway. */
+/** The websocket exporter with delivery and the journal, as in a gateway. */
 export async function tailgateServer(): Promise<FanOutServer> {
   const { default: plugin } =
     await built<typeof import("../../plugins/websocket.ts")>("plugins/websocket.js");
@@ -93,7 +93,7 @@ export async function tailgateServer(): Promise<FanOutServer> {
   };
 }
 
-/** The host, which tells of each socket that is upgraded. */
+/** The host, which reports each upgraded socket. */
 function watching(host: Host, upgraded: (socket: Socket) => void): Host {
   return {
     ...host,
@@ -112,7 +112,7 @@ function watching(host: Host, upgraded: (socket: Socket) => void): Host {
   };
 }
 
-/** What `ws` is mostly used like: every message is serialised and sent for each client. */
+/** The common use of `ws`: every message is serialized and sent for each client. */
 export async function naiveServer(): Promise<FanOutServer> {
   const server = new WebSocketServer({ host: "127.0.0.1", port: 0, perMessageDeflate: false });
   await once(server, "listening");
@@ -136,7 +136,7 @@ export async function naiveServer(): Promise<FanOutServer> {
   };
 }
 
-/** The limit: the same bytes, written to sockets that nothing else is known about. */
+/** The limit: the same bytes, written to plain sockets. */
 export async function rawServer(): Promise<FanOutServer> {
   const sockets = new Set<Socket>();
   const server = createServer({ noDelay: true }, (socket) => {

@@ -1,16 +1,16 @@
 import type { RecordBatch } from "../../src/batch/record-batch.ts";
 import { built } from "./built.ts";
 
-/** How many messages come at a time. */
+/** Messages per tick. */
 export const TICK_RECORDS = 32;
 
 /** The size of one envelope. */
 const MESSAGE_BYTES = 313;
 
-/** Messages that all clients are to get in one go, encoded once. */
+/** Messages sent to all clients at once, encoded once. */
 export type Tick = RecordBatch;
 
-/** Answers a function that makes ticks, each with memory and numbers of its own. */
+/** Returns a function that creates ticks, each with its own memory and sequences. */
 export async function tickMaker(): Promise<(count: number) => Tick[]> {
   const { BatchBuilder } = await built<typeof import("../../src/batch/batch-builder.ts")>(
     "src/batch/batch-builder.js",
@@ -33,7 +33,7 @@ export async function tickMaker(): Promise<(count: number) => Tick[]> {
     for (let index = 0; index < TICK_RECORDS; index++) encoder.encode(parts, origin, index);
     return open.take();
   };
-  // Where memory is exchanged within a tick, it comes in two parts, and another one is made.
+  // If the buffer is replaced within a tick, the tick has two parts, and another one is created.
   return (count) =>
     Array.from({ length: count }, () => {
       let ticks = make();

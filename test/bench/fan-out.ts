@@ -16,7 +16,7 @@ import { measured, type Scale, type Variant } from "./rounds.ts";
 const QUICK_VIEWERS = [1, 10, 100];
 const VIEWERS = [...QUICK_VIEWERS, 1000];
 
-/** How many deliveries a slice has at least, and how many ticks at most. */
+/** The minimum number of deliveries per slice, and the maximum number of ticks. */
 const SLICE_DELIVERIES = 250_000;
 const SLICE_TICKS_MAX = 500;
 /** The naive server takes up to thirty times as long. */
@@ -31,7 +31,7 @@ const NAIVE_TARGETS: ReadonlyMap<number, Target> = new Map([[100, ">= 30"]] as c
 
 /**
  * What one message to one client costs the server. The clients, in a process of their own, count the bytes: a slice
- * has ended when each of them has everything.
+ * ends when each of them has everything.
  */
 export async function benchFanOut(scale: Scale): Promise<void> {
   await using clients = await HelperProcess.start(new URL("fan-out-clients.ts", import.meta.url));
@@ -84,7 +84,7 @@ function ticksFor(clients: number, deliveries: number, ticksMax: number): number
   return Math.min(ticksMax, Math.ceil(deliveries / (clients * TICK_RECORDS)));
 }
 
-/** Lets the clients in, after a client of the ws package has received what it should. */
+/** Connects the clients, after a client of the ws package has received what it should. */
 async function admit(
   { port, send }: FanOutServer,
   { clients, count, makeTicks }: Fixture,
@@ -130,7 +130,7 @@ function variantOf<Name extends string>(
   };
 }
 
-/** Resolves when it is time for the next tick: nobody is helped by sockets that are filled beyond their fill. */
+/** Resolves when it is time for the next tick: filling sockets beyond their buffers helps nobody. */
 export async function deliver({ send, sockets }: FanOutServer, tick: Tick): Promise<void> {
   send(tick);
   await nextTurn();

@@ -17,12 +17,12 @@ export type Unit =
 
 export type Target = `${"<=" | ">="} ${number}`;
 
-/** What is divided by what, and which result is wanted. */
+/** A ratio of two figures, and its target. */
 export interface Ratio<Name extends string> {
   readonly name: string;
   readonly of: Name;
   readonly to: Name;
-  /** Such as `<= 1.35`; undefined where the ratio is only of interest. */
+  /** Such as `<= 1.35`; undefined if there is no target. */
   readonly target: Target | undefined;
 }
 
@@ -32,7 +32,7 @@ export interface Spread {
   readonly p75: number;
 }
 
-/** What was measured of one of the ways. */
+/** The measurements of one variant. */
 export interface Figure extends Spread {
   readonly figure: string;
   readonly unit: Unit;
@@ -40,13 +40,13 @@ export interface Figure extends Spread {
   readonly rounds: number;
 }
 
-/** How two figures stand to each other. */
+/** The ratio of two figures. */
 export interface RatioFigure extends Spread {
   readonly figure: string;
   readonly of: string;
   readonly to: string;
   readonly target: Target | undefined;
-  /** Whether more is better. */
+  /** Whether higher is better. */
   readonly better: "higher" | "lower";
   readonly rounds: number;
 }
@@ -54,7 +54,7 @@ export interface RatioFigure extends Spread {
 const figures: Figure[] = [];
 const ratioFigures: RatioFigure[] = [];
 
-/** All that was printed so far. */
+/** All figures printed so far. */
 export function printed(): {
   readonly figures: readonly Figure[];
   readonly ratios: readonly RatioFigure[];
@@ -62,7 +62,7 @@ export function printed(): {
   return { figures, ratios: ratioFigures };
 }
 
-/** Prints the figure of each variant, then the ratios of such figures, worked out for each round by itself. */
+/** Prints the figure of each variant, then the ratios between them, computed per round. */
 export function printFigures<Name extends string>(
   unit: Unit,
   samples: Samples<Name>,
@@ -77,7 +77,7 @@ export function printFigures<Name extends string>(
   printCompared(unit, values, ratios);
 }
 
-/** The same for values that are in their unit already. Targets are those of the values themselves. */
+/** The same for values that already have their unit. Targets apply to the values themselves. */
 export function printCompared<Name extends string>(
   unit: Unit,
   values: Readonly<Record<Name, readonly number[]>>,
@@ -90,7 +90,7 @@ export function printCompared<Name extends string>(
   for (const ratio of ratios) printRatio(ratio, unit, values);
 }
 
-/** Prints what was measured as it is, where no ways are compared. */
+/** Prints measurements as they are, without comparing variants. */
 export function printValues(
   figure: string,
   unit: Unit,
@@ -102,7 +102,7 @@ export function printValues(
   printRow(figure, spread, `${unit}${target ? `, target ${target}` : ""}`);
 }
 
-/** From the nanoseconds that one of them takes; of megabytes it is one byte. */
+/** Converts from nanoseconds per unit; for megabytes, per byte. */
 function inUnit(unit: Unit, nanos: number): number {
   switch (unit) {
     case "ns/record":
@@ -119,7 +119,7 @@ function inUnit(unit: Unit, nanos: number): number {
   }
 }
 
-/** Times and sizes. */
+/** Formats times and sizes. */
 const LESS_IS_BETTER: ReadonlySet<Unit> = new Set<Unit>([
   "ns/record",
   "ns/delivery",
@@ -152,7 +152,7 @@ function betterOf(unit: Unit, target: Target | undefined): RatioFigure["better"]
   return LESS_IS_BETTER.has(unit) ? "lower" : "higher";
 }
 
-/** Whether a target is met; undefined where there is none. */
+/** Whether a target is met; undefined if there is none. */
 export function isMet({
   median,
   target,
@@ -177,7 +177,7 @@ export function spreadOf(values: readonly number[], digits: number): Spread {
   return { median: rounded(0.5), p25: rounded(0.25), p75: rounded(0.75) };
 }
 
-/** Of values in order. Between two of them it is as far from one to the other as the share is. */
+/** Returns a quantile of sorted values, interpolated linearly. */
 export function quantile(sorted: readonly number[], share: number): number {
   const place = (sorted.length - 1) * share;
   const low = sorted[Math.floor(place)]!;

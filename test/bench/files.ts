@@ -19,13 +19,13 @@ import {
 const BATCH_RECORDS = 1_000;
 const SLICE_BATCHES = 24;
 
-/** writeSync knows no rotation: there is none. */
+/** writeSync does not rotate, so nothing else does. */
 const FILE_BYTES_MAX = 1 << 30;
 
-/** As the reference has it: so much at once that the cost of a call does not count. */
+/** As in the reference: enough at once that the cost of a call does not matter. */
 const PIECE_BYTES = 1 << 20;
 
-/** What it costs to bring batches of ready envelopes into a log file. */
+/** What it costs to write batches of finished envelopes to a log file. */
 export async function benchFiles({ rounds, share }: Scale): Promise<void> {
   const batches = await batchesOf(Math.ceil(SLICE_BATCHES * share));
   const directory = await mkdtemp(join(tmpdir(), "tailgate-bench-"));
@@ -99,7 +99,7 @@ const CLOSE_MS_MAX = 5_000;
 interface ExporterFile {
   readonly path: string;
   readonly exporter: Exporter;
-  /** The sequence of the next record: an exporter passes over those that it has written. */
+  /** The sequence of the next record: an exporter skips those that it has written. */
   next: number;
 }
 
@@ -114,7 +114,7 @@ async function exporterFile(directory: string, name: string): Promise<ExporterFi
   return { path: join(directory, options.path), exporter, next: 1 };
 }
 
-/** As delivery hands over what has gathered while the write before was under way (src/delivery/delivery.ts). */
+/** As delivery passes on records queued during the previous write (src/delivery/delivery.ts). */
 async function writeBacklog(file: ExporterFile, batches: readonly RecordBatch[]): Promise<number> {
   const { CompositeBatch } =
     await built<typeof import("../../src/batch/composite.ts")>("src/batch/composite.js");
@@ -123,7 +123,7 @@ async function writeBacklog(file: ExporterFile, batches: readonly RecordBatch[])
   return batches.length * BATCH_RECORDS;
 }
 
-/** Each for itself, as they come where the disk keeps up. */
+/** One at a time, as they arrive if the disk keeps up. */
 async function writeBatches(file: ExporterFile, batches: readonly RecordBatch[]): Promise<number> {
   const { signal } = new AbortController();
   for (const batch of batches) {
@@ -154,7 +154,7 @@ function writePieces({ descriptor }: PlainFile, pieces: readonly Uint8Array[]): 
 
 const writeInPool = promisify(write);
 
-/** The same without holding up the event loop, which a disk may do for seconds. */
+/** The same without blocking the event loop, which a disk may do for seconds. */
 async function writePiecesInPool(
   { descriptor }: PlainFile,
   pieces: readonly Uint8Array[],

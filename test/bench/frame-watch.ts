@@ -1,12 +1,12 @@
 import type { Page } from "puppeteer-core";
 
-/** How a page drew for a while. */
+/** How a page rendered for a while. */
 export interface FrameReport {
-  /** From each frame to the next, in milliseconds. */
+  /** The intervals between frames, in milliseconds. */
   readonly frames: readonly number[];
-  /** 0 where none was over 50 ms, which is where browsers begin to tell of them. */
+  /** 0 if none was over 50 ms, the threshold at which browsers report them. */
   readonly longestTaskMs: number;
-  /** What was in use at most, garbage included, as it was each second. */
+  /** The maximum heap in use, including garbage, sampled each second. */
   readonly heapBytesMax: number;
 }
 
@@ -16,7 +16,7 @@ type Watched = typeof globalThis & {
 
 const HEAP_EVERY_MS = 1000;
 
-/** Watches a page from the inside, but for its heap. */
+/** Watches a page from inside, except for its heap. */
 export class FrameWatch {
   readonly #page: Page;
   readonly #timer: NodeJS.Timeout;

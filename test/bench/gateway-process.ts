@@ -6,13 +6,13 @@ import { Program } from "./program.ts";
 
 const CLI = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
 
-/** The same, a file for each module. */
+/** The same, with one file per module. */
 export const UNBUNDLED_CLI = fileURLToPath(new URL("../../dist/src/cli/main.js", import.meta.url));
 
-/** As in package.json. */
+/** The start options of package.json. */
 const NODE_FLAGS = ["--max-semi-space-size=4"];
 
-/** The gateway as `npm start` starts it, on free ports, with a directory of its own. */
+/** A gateway started as by `npm start`, on free ports, with its own directory. */
 export interface GatewayProcess extends AsyncDisposable {
   readonly program: Program;
   readonly logDir: string;
@@ -20,7 +20,7 @@ export interface GatewayProcess extends AsyncDisposable {
   readonly otlpPort: number;
 }
 
-/** `config` is what the configuration file has, the default one where absent. */
+/** `config` is the content of the configuration file; the default one if absent. */
 export async function startGateway(
   config?: object,
   env: NodeJS.ProcessEnv = {},
@@ -38,7 +38,7 @@ export async function startGateway(
   const program = await Program.start({
     command: process.execPath,
     args: [...NODE_FLAGS, cli, "run", ...args],
-    // The key for checkpoints is not to be kept.
+    // The signing key is temporary.
     env: { XDG_CONFIG_HOME: directory, ...env },
     ready: /\/v1\/logs \(OTLP\/HTTP\)\n/,
   });

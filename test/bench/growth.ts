@@ -15,19 +15,19 @@ import { batchMaker, BenchDirectory, openJournal } from "./journal-directory.ts"
 import type { SenderQuestion } from "./otlp-http-senders.ts";
 import { measured, wallMicros, type Scale, type Variant } from "./rounds.ts";
 
-/** What one record costs may not grow with how many there are; noise of a shared machine is allowed for. */
+/** The cost of one record may not grow with their number; the margin allows for noise of a shared machine. */
 const TARGET: Target = "<= 1.5";
 
 const GROWTH = 10;
 const ROUNDS_MAX = 5;
 
-/** What one costs, at a size and at ten times that size, of everything that there can be more of. */
+/** The cost per item at one size and at ten times that size, for everything that can grow. */
 export async function benchGrowth(scale: Scale): Promise<void> {
   const smaller = { ...scale, rounds: Math.min(scale.rounds, ROUNDS_MAX) };
   for (const grow of [records, connectedClients, loggers, exporters, journal]) await grow(smaller);
 }
 
-/** Measures a way at both sizes and prints by how much its cost has grown. */
+/** Measures a variant at both sizes and prints how much its cost has grown. */
 async function compare(
   name: string,
   unit: Unit,
@@ -44,7 +44,7 @@ async function compare(
 const FEWER_RECORDS = 2_048;
 const REQUEST_RECORDS = 512;
 
-/** Ten times the records in one go, through the whole gateway into its file. */
+/** Ten times the records at once, through the whole gateway into its file. */
 async function records(scale: Scale): Promise<void> {
   await using stack = new AsyncDisposableStack();
   const senders = stack.use(
@@ -130,7 +130,7 @@ async function loggers(scale: Scale): Promise<void> {
   );
 }
 
-/** For each exporter, beside what a gateway costs without any. */
+/** For each exporter, compared with a gateway without any. */
 async function exporters(scale: Scale): Promise<void> {
   await using stack = new AsyncDisposableStack();
   const senders = stack.use(
@@ -162,7 +162,7 @@ async function exporters(scale: Scale): Promise<void> {
 const FEWER_STORED = 51_200;
 const APPENDED_BATCHES = 16;
 
-/** What a commit costs, and the newest page, where the journal holds ten times as much. */
+/** The cost of a commit and of the newest page if the journal holds ten times as much. */
 async function journal(scale: Scale): Promise<void> {
   await using small = await BenchDirectory.make();
   await using large = await BenchDirectory.make();
@@ -172,7 +172,7 @@ async function journal(scale: Scale): Promise<void> {
     for (let count = (size * FEWER_STORED) / REQUEST_RECORDS; count > 0; count--) {
       await stored.append(makeBatch());
     }
-    // Opened anew, nothing is in memory.
+    // After reopening, nothing is cached in memory.
     await stored.close();
     return openJournal(directory);
   };

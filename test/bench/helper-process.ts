@@ -2,8 +2,8 @@ import { fork, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 
 /**
- * A process beside the one that is measured, for clients: their work must not count as the server's. It runs one
- * file, which calls {@link answerQuestions}.
+ * A process for clients besides the measured one: their work must not count as the server's. It runs one file, which
+ * calls {@link answerQuestions}.
  */
 export class HelperProcess implements AsyncDisposable {
   readonly #child: ChildProcess;
@@ -30,7 +30,7 @@ export class HelperProcess implements AsyncDisposable {
     return new HelperProcess(child);
   }
 
-  /** @throws Error with the text of what went wrong there. */
+  /** @throws Error with the message of the error there. */
   ask(question: object): Promise<unknown> {
     const waiting = Promise.withResolvers<unknown>();
     const id = ++this.#asked;
@@ -46,7 +46,7 @@ export class HelperProcess implements AsyncDisposable {
   }
 }
 
-/** The other side of {@link HelperProcess.ask}. The process ends when nobody can ask any more. */
+/** The other side of {@link HelperProcess.ask}. The process ends when the parent disconnects. */
 export function answerQuestions(answer: (question: never) => Promise<unknown>): void {
   process.on("message", ({ id, question }: { id: number; question: never }) => {
     answer(question).then(

@@ -7,10 +7,10 @@ import { medianWaits, type Scale } from "./rounds.ts";
 
 const SLICE_COMMITS = 40;
 
-/** Of one record, as an audit event comes, and of a small request. */
+/** With one record, as for an audit event, and of a small request. */
 const COMMIT_RECORDS = [1, 32];
 
-/** How long whoever logs waits until an idle journal has made it durable, beside the least that a disk takes. */
+/** How long a caller waits until an idle journal has made its record durable, compared with the disk's minimum. */
 export async function benchJournalCommit({ rounds, share }: Scale): Promise<void> {
   for (const records of COMMIT_RECORDS) await benchCommits(records, rounds, share);
 }
@@ -44,7 +44,7 @@ async function benchCommits(records: number, rounds: number, share: number): Pro
   ]);
 }
 
-/** The same bytes at the end of a file, and nothing else. */
+/** Appends the same bytes to a file, and nothing else. */
 async function bareFile(
   directory: string,
   makeBatch: Awaited<ReturnType<typeof batchMaker>>,

@@ -1,4 +1,4 @@
-/** What the benchmarks of the journal share: records, journals in directories of their own, and tables of rows. */
+/** Shared by the journal benchmarks: records, journals in their own directories, and row tables. */
 
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -11,7 +11,7 @@ import { otlpRequest } from "./otlp-request.ts";
 
 const KEPT = { bytes: 1 << 30, ms: 86_400_000 };
 
-/** A directory of its own, on the disk and not in memory. */
+/** A temporary directory on disk, not in memory. */
 export class BenchDirectory implements AsyncDisposable {
   readonly path: string;
 
@@ -38,7 +38,7 @@ export async function openJournal(directory: string): Promise<SqliteJournal> {
   return Journal.open({ directory, retention, alarm });
 }
 
-/** Makes batches of so many typical records, as they come out of an OTLP request. */
+/** Creates batches of this many typical records, as decoded from an OTLP request. */
 export async function batchMaker(records: number): Promise<() => RecordBatch> {
   const { BatchBuilder } = await built<typeof import("../../src/batch/batch-builder.ts")>(
     "src/batch/batch-builder.js",
@@ -54,7 +54,7 @@ export async function batchMaker(records: number): Promise<() => RecordBatch> {
   };
 }
 
-/** What most would do instead: a row a record, with its envelope and with the record as it came. */
+/** The common alternative: one row per record, with its envelope and the original record. */
 export class RowTable {
   readonly #db: DatabaseSync;
   readonly #insert;
@@ -92,7 +92,7 @@ export class RowTable {
     this.#db.exec("COMMIT");
   }
 
-  /** The bytes of all envelopes, read so many rows at a time. */
+  /** Reads all envelopes, this many rows at a time, and returns their size in bytes. */
   replay(pageRows: number): number {
     let bytes = 0;
     for (let next = 1; next <= this.#sequence; next += pageRows) {

@@ -8,14 +8,14 @@ const SLICE_RECORDS = 4_000;
 
 const EMITTER = new URL("journal-emitter.ts", import.meta.url);
 
-/** What logging costs with a journal on the disk, beside one in memory; each in a process of its own. */
+/** The cost of logging with a journal on disk, compared with one in memory; each in its own process. */
 export async function benchJournalEmit({ rounds, share }: Scale): Promise<void> {
   await using directory = await BenchDirectory.make();
   await using memory = await HelperProcess.start(EMITTER);
   await using sqlite = await HelperProcess.start(EMITTER);
   const records = Math.round(SLICE_RECORDS * share);
   for (const part of ["thread", "process"] as const) {
-    // The processes tell what it took them.
+    // The processes report the time used.
     let micros = 0;
     const variantOf = <Name extends string>(
       name: Name,

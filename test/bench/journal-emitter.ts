@@ -1,4 +1,4 @@
-/** A process that logs into a journal of one engine and tells what it took. */
+/** A process that logs into a journal of one engine and reports the time used. */
 
 import { built } from "./built.ts";
 import { cpuMicros } from "./cpu-clock.ts";
@@ -7,7 +7,7 @@ import { answerQuestions } from "./helper-process.ts";
 import { openJournal } from "./journal-directory.ts";
 
 export interface EmitterQuestion {
-  /** Where the journal is kept; in memory where absent. */
+  /** The journal's directory; in memory if absent. */
   readonly directory: string | undefined;
   readonly records: number;
 }

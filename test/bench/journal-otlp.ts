@@ -4,14 +4,14 @@ import type { SenderQuestion } from "./otlp-http-senders.ts";
 import { tailgateServer, type OtlpServer } from "./otlp-server.ts";
 import { measured, wallMicros, type Scale, type Variant } from "./rounds.ts";
 
-/** How many records a request has, and how many requests a slice. */
+/** Records per request, and requests per slice. */
 const KINDS = [
   { records: 512, requests: 64 },
   { records: 32, requests: 160 },
   { records: 1, requests: 160 },
 ] as const;
 
-/** How many records a second are acknowledged to eight connections, each with one request at a time. */
+/** Records acknowledged per second on eight connections, each with one request at a time. */
 export async function benchJournalOtlp(scale: Scale): Promise<void> {
   await using memory = await tailgateServer("memory");
   await using sqlite = await tailgateServer("sqlite");

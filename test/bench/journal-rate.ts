@@ -7,10 +7,10 @@ import { measured, wallMicros, type Scale } from "./rounds.ts";
 const BATCH_RECORDS = 512;
 const SLICE_BATCHES = 24;
 
-/** What the journal puts into one commit while more is waiting (src/journal/sqlite.ts). */
+/** The journal's commit size under load (src/journal/sqlite.ts). */
 const COMMIT_BYTES_MAX = 1 << 20;
 
-/** How many records a second become durable when more come than the disk takes, in commits of the same size. */
+/** Records made durable per second at the disk's maximum rate, in commits of the same size. */
 export async function benchJournalRate({ rounds, share }: Scale): Promise<void> {
   await using directory = await BenchDirectory.make();
   const makeBatch = await batchMaker(BATCH_RECORDS);

@@ -6,10 +6,10 @@ import { measured, wallMicros, type Scale } from "./rounds.ts";
 const BATCH_RECORDS = 512;
 const BATCHES = 80;
 
-/** A page of the journal has about as many. */
+/** A page of the journal has about this many. */
 const PAGE_ROWS = 1_000;
 
-/** How fast records come back from the disk, all of them, in megabytes of envelopes. */
+/** How fast all records are read back from disk, in megabytes of envelopes. */
 export async function benchJournalReplay({ rounds, share }: Scale): Promise<void> {
   await using directory = await BenchDirectory.make();
   const makeBatch = await batchMaker(BATCH_RECORDS);
@@ -20,7 +20,7 @@ export async function benchJournalReplay({ rounds, share }: Scale): Promise<void
     rows.commit([makeBatch()]);
   }
   await writing.close();
-  // With nothing in memory yet.
+  // With nothing cached in memory.
   const journal = await openJournal(directory.path);
   const samples = await measured(
     [
@@ -39,7 +39,7 @@ export async function benchJournalReplay({ rounds, share }: Scale): Promise<void
   ]);
 }
 
-/** The bytes of all envelopes. */
+/** Returns the size of all envelopes in bytes. */
 async function replay(journal: SqliteJournal): Promise<number> {
   let bytes = 0;
   for (let from = 1; from <= journal.newest;) {

@@ -33,8 +33,8 @@ const KINDS = [
 ] as const;
 
 /**
- * How long a message is under way to a hundred clients, from when it was to be logged until a client has read it, and
- * which share of a core that costs. A clock in a process of its own gives the beat; both servers run in this one.
+ * The latency of a message to a hundred clients, from its scheduled time until a client has read it, and the share of a
+ * core that it costs. A clock process sets the pace; both servers run in this process.
  */
 export async function benchLatency({ rounds, share }: Scale): Promise<void> {
   await using clients = await HelperProcess.start(new URL("tail-clients.ts", import.meta.url));
@@ -97,7 +97,7 @@ interface Fixture {
   readonly sender: Sender;
 }
 
-/** Sends so many messages at each tick of the clock; resolves when all clients have them. */
+/** Sends this many messages at each tick of the clock; resolves when all clients have them. */
 async function paced(
   { clients, pacer, sender }: Fixture,
   ticks: number,
@@ -129,7 +129,7 @@ function ask(clients: HelperProcess, question: TailQuestion): Promise<unknown> {
   return clients.ask(question);
 }
 
-/** Calls back for each mark that comes. */
+/** Calls back for each timestamp found. */
 async function clockServer(
   tick: (mark: string) => void,
 ): Promise<AsyncDisposable & { readonly port: number }> {
@@ -168,7 +168,7 @@ async function tailgateSender(): Promise<Sender> {
   };
 }
 
-/** The better of the usual ways: each message is serialised once, and sent to each client by itself. */
+/** The better of the usual ways: each message is serialized once, and sent to each client separately. */
 async function onceSender(): Promise<Sender> {
   const server = new WebSocketServer({ host: "127.0.0.1", port: 0, perMessageDeflate: false });
   await once(server, "listening");

@@ -9,33 +9,33 @@ import type { TailAnswer, TailQuestion } from "./tail-clients.ts";
 
 const VIEWERS = [1, 100] as const;
 
-/** A thousand records a second, one a request. */
+/** A thousand records per second, one per request. */
 const EVERY_MICROS = 1_000;
 const ROUND_RECORDS = 2_000;
 const ROUNDS_MAX = 5;
 
-/** Who has not got a record by then has lost it. */
+/** A record not received by then counts as lost. */
 const ARRIVE_MS_MAX = 5_000;
 
 const LOKI_QUERY = new URLSearchParams({ query: '{service_name="orchestrator"}', limit: "10" });
 
-/** A way from OTLP to clients' WebSockets. */
+/** A path from OTLP to clients' WebSockets. */
 interface Tail {
   readonly name: "tailgate" | "loki";
-  /** Where it takes OTLP, and where it lets clients in. */
+  /** Its OTLP and WebSocket URLs. */
   readonly otlpPort: number;
   readonly otlpPath: string;
   readonly port: number;
   readonly path: string;
 }
 
-/** How long a record is under way from when it was to be sent over OTLP until a client has it. */
+/** The latency of a record from its scheduled time over OTLP until a client has it. */
 export async function benchLiveTail(scale: Scale): Promise<void> {
   await using stack = new AsyncDisposableStack();
   for (const clients of VIEWERS) await benchClients([await tailgateTail(stack)], clients, scale);
 }
 
-/** The same, beside Loki's. */
+/** The same, compared with Loki. */
 export async function benchLoki(scale: Scale): Promise<void> {
   const command = peerProgram("loki");
   if (!command) {

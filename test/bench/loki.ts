@@ -5,13 +5,13 @@ import { setTimeout as wait } from "node:timers/promises";
 import { freePort } from "./peer-program.ts";
 import { Program } from "./program.ts";
 
-/** Grafana's Loki as one process with its data in a directory of its own. */
+/** Grafana's Loki as one process with its data in its own directory. */
 export interface Loki extends AsyncDisposable {
   readonly program: Program;
   readonly port: number;
 }
 
-/** It takes some 17 s until it says so. */
+/** Loki takes some 17 s to report ready. */
 const READY_MS_MAX = 120_000;
 const LOOK_EVERY_MS = 200;
 

@@ -1,4 +1,4 @@
-/** What the envelope of a system log is made of where an object is built for JSON.stringify. */
+/** The fields of a system log's envelope, as an object for JSON.stringify. */
 export interface NaiveParts {
   readonly seconds: number;
   readonly nanos: number;
@@ -8,7 +8,7 @@ export interface NaiveParts {
   readonly attributes: object;
 }
 
-/** The same envelope that Tailgate writes of a usual record, as anybody would write it first. */
+/** Builds the same envelope as Tailgate for a usual record, in the straightforward way. */
 export function naiveEnvelope(parts: NaiveParts): string {
   const { seconds, nanos, level, logger, message, attributes } = parts;
   const second = new Date(1000 * seconds).toISOString().slice(0, 19);

@@ -3,7 +3,7 @@ import { connect, type Socket } from "node:net";
 
 const END_OF_HEAD = "\r\n\r\n";
 
-/** A connection that is kept alive, with one request on it at a time, as an exporter has it. */
+/** A keep-alive connection with one request at a time, as in an exporter. */
 export class Sender {
   readonly #port: number;
   #socket: Socket | undefined;
@@ -14,7 +14,7 @@ export class Sender {
     this.#port = port;
   }
 
-  /** Connects first where it is not connected, or was closed while nothing was under way. */
+  /** Connects first if it is not connected, or was closed while idle. */
   async send(request: Uint8Array): Promise<void> {
     this.#socket ??= await this.#connected();
     this.#answered = Promise.withResolvers();
@@ -59,7 +59,7 @@ export class Sender {
   }
 }
 
-/** A whole HTTP request with that body. */
+/** Builds a complete HTTP request with that body. */
 export function requestOf(
   port: number,
   body: Buffer,

@@ -14,7 +14,7 @@ import { measured, type Scale, type Variant } from "./rounds.ts";
 
 const SLICE_REQUESTS = 12;
 
-/** What it costs to make the envelopes of a request's records, in the process that was given its bytes. */
+/** The cost of building the envelopes of a request's records, in the process that received its bytes. */
 export async function benchOtlpDecode({ rounds, share }: Scale): Promise<void> {
   const { protobuf, json } = otlpRequest();
   const varied = variedRequest();
@@ -106,7 +106,7 @@ async function newBatchBuilder(): Promise<BatchBuilder> {
   return new BatchBuilder();
 }
 
-/** What is compared does the same work, to the byte. */
+/** Checks that the compared variants produce the same bytes. */
 function checkEnvelopes(
   open: BatchBuilder,
   wanted: readonly string[],
@@ -124,7 +124,7 @@ function checkEnvelopes(
   if (wrong >= 0) throw new Error(`Envelopes differ: ${texts[wrong]} instead of ${wanted[wrong]}`);
 }
 
-/** The way by objects. */
+/** The variant that builds objects. */
 function protobufEnvelopes(body: Uint8Array): string[] {
   const request = LogsRequest.decode(body) as unknown as DecodedRequest;
   return request.resourceLogs.flatMap(({ resource, scopeLogs }) => {

@@ -5,16 +5,16 @@ import { answerQuestions } from "./helper-process.ts";
 import { requestOf, Sender } from "./otlp-connection.ts";
 import { otlpRequest, REQUEST_RECORDS } from "./otlp-request.ts";
 
-/** Sends so many requests to a port, spread over the connections; answered with {@link SenderAnswer}. */
+/** Sends this many requests to a port, spread over the connections; answered with {@link SenderAnswer}. */
 export interface SenderQuestion {
   readonly port: number;
   readonly format: "protobuf" | "json";
   readonly requests: number;
-  /** In each; as many as an exporter usually sends where absent. */
+  /** Records per request; as many as an exporter usually sends if absent. */
   readonly records?: number;
 }
 
-/** How long the requests took, when all were taken. */
+/** The duration of the requests, once all were accepted. */
 export interface SenderAnswer {
   readonly p50Ms: number;
   readonly p99Ms: number;

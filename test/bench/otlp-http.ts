@@ -15,7 +15,7 @@ const SLICE_REQUESTS = 64;
 /** JSON takes several times as long. */
 const SLICE_REQUESTS_JSON = 24;
 
-/** What a whole request of 512 records costs the process that takes it. */
+/** The cost of a request of 512 records to the receiving process. */
 export async function benchOtlpHttp({ rounds, share }: Scale): Promise<void> {
   await using tailgate = await tailgateServer("sqlite");
   await using inMemory = await tailgateServer("memory");
@@ -85,14 +85,14 @@ export async function benchOtlpHttp({ rounds, share }: Scale): Promise<void> {
   ]);
 }
 
-/** The limit: the body is read, and nothing is done with it. */
+/** The limit: the body is read and discarded. */
 function limitServer(): Promise<OtlpServer> {
   return bodyServer(() => Promise.resolve());
 }
 
 /**
- * The limit of an answer that says that the records are durable: what the gateway keeps of them, which is about three
- * times the body, is written to a file as it is and synced, and nothing else is done.
+ * The limit for a durable response: as many bytes as the gateway stores, about three times the body, are written to a
+ * file as they are and synced, and nothing else is done.
  */
 async function durableServer(): Promise<OtlpServer> {
   const directory = await mkdtemp(join(tmpdir(), "tailgate-bench-"));

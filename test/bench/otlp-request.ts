@@ -7,10 +7,10 @@ import {
   typicalBody,
 } from "./typical-record.ts";
 
-/** How many records an SDK's batch processor sends at a time (SDK specification, maxExportBatchSize). */
+/** Records per request of an SDK's batch processor (SDK specification, maxExportBatchSize). */
 export const REQUEST_RECORDS = 512;
 
-/** 2025-10-13T09:27:24Z; each record comes a microsecond after the one before. */
+/** 2025-10-13T09:27:24Z; records are a microsecond apart. */
 const FIRST_SECOND = 1_760_347_644;
 
 const TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -22,12 +22,12 @@ interface RequestForms {
   readonly json: Buffer;
 }
 
-/** An ExportLogsServiceRequest with typical records of one logger and one trace, in both of its forms. */
+/** Creates an ExportLogsServiceRequest with typical records of one logger and one trace, in both encodings. */
 export function otlpRequest(records = REQUEST_RECORDS): RequestForms {
   return bothForms(Array.from({ length: records }, (_, index) => recordOf(index, IDS)));
 }
 
-/** The same with records of which none has the attributes or the ids of the one before. */
+/** The same with records that share no attributes or ids with the previous one. */
 export function variedRequest(records = REQUEST_RECORDS): RequestForms {
   return bothForms(Array.from({ length: records }, (_, index) => variedRecord(index)));
 }
@@ -50,7 +50,7 @@ function variedRecord(index: number): object {
   };
 }
 
-/** Ids are bytes for protobuf, hex for JSON; the rest is the same (OTLP specification, "JSON Protobuf Encoding"). */
+/** Ids are bytes in protobuf, hex in JSON; the rest is equal (OTLP specification, "JSON Protobuf Encoding"). */
 function bothForms(records: readonly object[]): RequestForms {
   const inBytes = (records as readonly (object & typeof IDS)[]).map((record) => ({
     ...record,
@@ -64,7 +64,7 @@ function bothForms(records: readonly object[]): RequestForms {
   };
 }
 
-/** A request with one record of now, with that text. */
+/** Creates a request with one current record with that text. */
 export function textRequest(text: string): Buffer {
   const timeUnixNano = `${Date.now()}000000`;
   return bothForms([{ ...recordOf(0, IDS), timeUnixNano, body: { stringValue: text } }]).protobuf;

@@ -1,6 +1,6 @@
 import protobuf from "protobufjs";
 
-/** What of opentelemetry-proto 1.x a request of logs consists of, under its field numbers. */
+/** The parts of opentelemetry-proto 1.x that a logs request consists of, by field number. */
 export const LOGS_PROTO = `
   syntax = "proto3";
   message ExportLogsServiceRequest { repeated ResourceLogs resource_logs = 1; }
@@ -86,7 +86,7 @@ export interface DecodedAttribute {
   readonly value: DecodedValue;
 }
 
-/** Of the names only the one that `value` says is set. */
+/** Only the member named by `value` is set. */
 export interface DecodedValue {
   readonly value: "stringValue" | "intValue" | "kvlistValue";
   readonly stringValue: string;

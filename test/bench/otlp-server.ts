@@ -5,12 +5,12 @@ import { built } from "./built.ts";
 
 export interface OtlpServer extends AsyncDisposable {
   readonly port: number;
-  /** How many records were sent to it, and how many it knows of. */
+  /** The number of records sent to it, and the number it has counted. */
   sent: number;
   received(): number;
 }
 
-/** A gateway as `tailgate run` starts it, with nothing behind the journal. */
+/** A gateway as started by `tailgate run`, without exporters. */
 export async function tailgateServer(engine: "memory" | "sqlite"): Promise<OtlpServer> {
   const { resolveConfig, startTailgate } =
     await built<typeof import("../../src/index.ts")>("src/index.js");

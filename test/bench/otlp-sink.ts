@@ -1,4 +1,4 @@
-/** Takes OTLP and counts the records in it, in a process of its own. */
+/** Receives OTLP and counts its records, in a process of its own. */
 
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
@@ -9,10 +9,10 @@ import { ONCE_IN_EACH } from "./typical-record.ts";
 export type SinkQuestion =
   /** Answered with a port that it listens on. */
   | { readonly verb: "listen" }
-  /** Answered when so many records have come to that port. */
+  /** Answered when this many records have arrived on that port. */
   | { readonly verb: "receive"; readonly port: number; readonly records: number };
 
-/** One port and what came to it. */
+/** One port and its received records. */
 class Sink {
   readonly #mark = Buffer.from(ONCE_IN_EACH);
   #received = 0;

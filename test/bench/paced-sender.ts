@@ -1,4 +1,4 @@
-/** Sends one record a request at an even rate, in a process of its own. */
+/** Sends one record per request at an even rate, in a process of its own. */
 
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { answerQuestions } from "./helper-process.ts";
@@ -18,7 +18,7 @@ const LEAD_MICROS = 20_000;
 
 const TEXT = "Instance inst-1001 finished step 12 of 40 with exit status 0";
 
-/** Who is late sends the next one at once, and each record says when it was due. */
+/** If it is late it sends the next one at once; each record contains its scheduled time. */
 answerQuestions(async ({ port, path, records, everyMicros }: PacedQuestion): Promise<void> => {
   const senders = Array.from({ length: CONNECTIONS }, () => new Sender(port));
   const free = [...senders];
@@ -42,7 +42,7 @@ answerQuestions(async ({ port, path, records, everyMicros }: PacedQuestion): Pro
     sleepUntil(due);
     waiting.push(due);
     sendNext();
-    // Answers are read here.
+    // Reads the responses.
     await nextTurn();
   }
   await allTaken;

@@ -1,7 +1,7 @@
 /**
- * What latency is measured with: a mark in the text of each message says when it was to be sent, in microseconds of
- * the monotonic clock, which all processes of a machine share. A sender that is late does not make the others look
- * faster (no coordinated omission).
+ * The basis of latency measurements: the text of each message contains its scheduled time, in microseconds of the
+ * monotonic clock, which all processes of a machine share. A sender that is late does not make the others look faster
+ * (no coordinated omission).
  */
 
 const MARK = "t=";
@@ -19,7 +19,7 @@ export function markOf(micros: number): string {
   return MARK + String(Math.round(micros)).padStart(DIGITS, "0");
 }
 
-/** The time in the mark at `start`; NaN where what stands there is none. */
+/** Returns the timestamp at `start`, or NaN if there is none. */
 export function markedMicros(bytes: Uint8Array, start: number): number {
   let micros = 0;
   for (let index = start + MARK.length; index < start + MARK_LENGTH; index++) {
@@ -32,7 +32,7 @@ export function markedMicros(bytes: Uint8Array, start: number): number {
 
 const sleeper = new Int32Array(new SharedArrayBuffer(4));
 
-/** Blocks the thread until then; timers are exact to a millisecond only. */
+/** Blocks the thread until that time; timers are accurate only to a millisecond. */
 export function sleepUntil(micros: number): void {
   const leftMs = (micros - nowMicros()) / 1_000;
   if (leftMs > 0) Atomics.wait(sleeper, 0, 0, leftMs);

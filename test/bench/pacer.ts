@@ -1,4 +1,4 @@
-/** A clock in a process of its own: writes the time of each tick to a socket when it has come. */
+/** A clock in a process of its own: writes the time of each tick to a socket when it is due. */
 
 import { once } from "node:events";
 import { connect } from "node:net";
@@ -11,7 +11,7 @@ export interface PacerQuestion {
   readonly everyMicros: number;
 }
 
-/** From the connection to the first tick. */
+/** The time from the connection to the first tick. */
 const LEAD_MICROS = 20_000;
 
 answerQuestions(async ({ port, ticks, everyMicros }: PacerQuestion): Promise<void> => {

@@ -12,12 +12,12 @@ const SLICE_REQUESTS = 128;
 const ROUNDS_MAX = 5;
 const WARM_UP_ROUNDS = 2;
 
-/** A process that takes no CPU time for so long has nothing to do. */
+/** A process without CPU time for this long is idle. */
 const IDLE_MS = 60;
 
 const FILE = { file: { max_bytes: 2 ** 40 } };
 
-/** Each has one part more than the one before; undefined is the default, with clients' endpoint, console and audit. */
+/** Each adds one part to the previous one; undefined is the default, with the client endpoint, console and audit. */
 const CONFIGS = [
   { name: "parts.tailgate_in_memory", config: { journal: { engine: "memory" }, exporters: {} } },
   { name: "parts.tailgate_durable", config: { exporters: {} } },
@@ -25,7 +25,7 @@ const CONFIGS = [
   { name: "parts.tailgate_default", config: undefined },
 ] as const;
 
-/** What a record that comes in a request of 512 costs with each part of the gateway: CPU time of all its threads. */
+/** The cost of a record, received in a request of 512, with each part of the gateway: CPU time of all threads. */
 export async function benchParts({ rounds, share }: Scale): Promise<void> {
   await using senders = await HelperProcess.start(new URL("otlp-http-senders.ts", import.meta.url));
   await using stack = new AsyncDisposableStack();

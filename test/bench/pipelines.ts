@@ -8,23 +8,23 @@ import type { SinkQuestion } from "./otlp-sink.ts";
 import { freePort } from "./peer-program.ts";
 import { Program } from "./program.ts";
 
-/** A server that takes OTLP, with what it brings the records to behind it. */
+/** A server that receives OTLP, and the destination that it delivers to. */
 export interface Pipeline extends AsyncDisposable {
   readonly program: Program;
   readonly otlpPort: number;
-  /** Resolves when so many records, of all that were sent to it, have arrived behind it. */
+  /** Resolves when this many of all records sent to it have arrived at the destination. */
   arrived(records: number): Promise<void>;
 }
 
-/** More than is written here: the Collector's file is not rotated either. */
+/** More than is written here, since the Collector's file is not rotated either. */
 const FILE_BYTES_MAX = 2 ** 40;
 
 const LOOK_EVERY_MS = 5;
 
-/** What is not there by then does not come any more. */
+/** Records that have not arrived by then are lost. */
 const ARRIVE_MS_MAX = 30_000;
 
-/** The gateway in front of a file. */
+/** The gateway writing to a file. */
 export async function tailgateToFile(engine: "memory" | "sqlite"): Promise<Pipeline> {
   const gateway = await startGateway({
     receivers: { otlp: {} },
@@ -49,7 +49,7 @@ export async function tailgateToFile(engine: "memory" | "sqlite"): Promise<Pipel
   };
 }
 
-/** The gateway in front of another server, from a journal that is durable. */
+/** The gateway exporting to another server from a durable journal. */
 export async function tailgateToSink(sink: HelperProcess): Promise<Pipeline> {
   const sinkPort = await listen(sink);
   const gateway = await startGateway({
@@ -64,7 +64,7 @@ export async function tailgateToSink(sink: HelperProcess): Promise<Pipeline> {
   };
 }
 
-/** The Collector in front of nothing: what it takes at most. */
+/** The Collector without a destination: its maximum rate. */
 export async function collectorAlone(otelcol: string, otlpPort?: number): Promise<Pipeline> {
   return startCollector(
     otelcol,
@@ -73,16 +73,16 @@ export async function collectorAlone(otelcol: string, otlpPort?: number): Promis
   );
 }
 
-/** The Collector in front of a file. */
+/** The Collector writing to a file. */
 export async function collectorToFile(otelcol: string): Promise<Pipeline> {
   return startCollector(otelcol, (directory) => ({
     exporters: { file: { path: join(directory, "logs.jsonl") } },
-    // It is written before a request is answered.
+    // The file is written before a request is answered.
     arrived: async () => {},
   }));
 }
 
-/** The Collector in front of another server, from a queue that is durable. */
+/** The Collector exporting to another server from a durable queue. */
 export async function collectorToSink(otelcol: string, sink: HelperProcess): Promise<Pipeline> {
   const sinkPort = await listen(sink);
   return startCollector(otelcol, (directory) => ({

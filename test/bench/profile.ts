@@ -10,10 +10,10 @@ import type { Scale } from "./rounds.ts";
 const REQUESTS = 2_000;
 const RECORDS = 512;
 
-/** What took less of a thread's time is not shown. */
+/** Entries below this share of a thread's time are not shown. */
 const SHARE_MIN = 0.01;
 
-/** Where the gateway's time goes under OTLP load with the default configuration: for each thread, by file. */
+/** Where the gateway's time goes under OTLP load with the default configuration: per thread, by file. */
 export async function benchProfile({ share }: Scale): Promise<void> {
   const directory = await mkdtemp(join(tmpdir(), "tailgate-bench-"));
   const requests = Math.ceil(REQUESTS * share);
@@ -36,7 +36,7 @@ async function sendTo(directory: string, requests: number): Promise<void> {
   await senders.ask({ port: gateway.otlpPort, ...question } satisfies SenderQuestion);
 }
 
-/** A file of `--cpu-prof`, as far as it is read here. */
+/** The part of a `--cpu-prof` file that is read here. */
 interface Profile {
   readonly nodes: readonly {
     readonly id: number;
@@ -67,7 +67,7 @@ function printProfile({ nodes, samples, timeDeltas }: Profile, records: number):
   }
 }
 
-/** Its file in dist or its package; the name of what is no file, such as the garbage collector. */
+/** Returns the file in dist or the package; the name of an entry without a file, such as the garbage collector. */
 function placeOf({ functionName, url }: Profile["nodes"][number]["callFrame"]): string {
   if (url === "") return functionName.startsWith("(") ? functionName : `native ${functionName}`;
   if (url.startsWith("node:")) return url;

@@ -6,21 +6,21 @@ export interface ProgramSetup {
   readonly command: string;
   readonly args: readonly string[];
   readonly env?: NodeJS.ProcessEnv;
-  /** Found in what it writes once it is ready. */
+  /** A text in its output that means it is ready. */
   readonly ready: RegExp;
 }
 
 const READY_MS_MAX = 30_000;
 
-/** What `getconf CLK_TCK` says on every Linux. */
+/** The value of `getconf CLK_TCK` on every Linux. */
 const TICK_MICROS = 10_000;
 
-/** A server in a process of its own, as users start it, with what the kernel knows of it (Linux: proc(5)). */
+/** A server in its own process, as users start it, with the kernel's statistics of it (Linux: proc(5)). */
 export class Program implements AsyncDisposable {
   readonly pid: number;
-  /** From the start of the process until it was ready. */
+  /** The time from the start of the process until it was ready. */
   readonly readyMs: number;
-  /** What it wrote until then. */
+  /** Its output until then. */
   readonly text: string;
   readonly #child: ChildProcess;
 
@@ -31,7 +31,7 @@ export class Program implements AsyncDisposable {
     this.text = text;
   }
 
-  /** @throws Error with what it wrote, where it ends or does not get ready. */
+  /** @throws Error with its output, if it exits or does not become ready. */
   static async start({ command, args, env, ready }: ProgramSetup): Promise<Program> {
     const startMs = performance.now();
     const child = spawn(command, args, {
@@ -61,14 +61,14 @@ export class Program implements AsyncDisposable {
       clearTimeout(late);
     }
     const program = new Program(child, performance.now() - startMs, text);
-    // What it writes from now on is read, and dropped.
+    // Later output is read and discarded.
     for (const stream of [child.stdout, child.stderr]) stream.off("data", read).resume();
     return program;
   }
 
-  /** CPU time of all its threads so far, and of its children that have ended. */
+  /** CPU time of all its threads so far, and of its children that have exited. */
   get cpuMicros(): number {
-    // Behind the name in parentheses, which may hold anything, comes the third field.
+    // The third field follows the name in parentheses, which may contain anything.
     const fields = this.#proc("stat")
       .replace(/^.*\) /s, "")
       .split(" ");
@@ -80,12 +80,12 @@ export class Program implements AsyncDisposable {
     return this.#statusBytes("VmRSS");
   }
 
-  /** The part of it that is no file's, such as Node's own program, which other processes may share. */
+  /** The anonymous part, without files such as Node's executable, which other processes may share. */
   get anonymousBytes(): number {
     return this.#statusBytes("RssAnon");
   }
 
-  /** The most that was resident since the start. */
+  /** The peak resident size since the start. */
   get peakBytes(): number {
     return this.#statusBytes("VmHWM");
   }

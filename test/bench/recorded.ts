@@ -2,18 +2,18 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { cpus } from "node:os";
 import type { RatioFigure } from "./figure.ts";
 
-/** The medians of ratios as they were when they were recorded last, under `figure of to`. */
+/** The medians of the ratios as last recorded, by `figure of to`. */
 type Recorded = Readonly<Record<string, number>>;
 
 const FILE = new URL("recorded.json", import.meta.url);
 
-/** By how much a ratio may be worse: machines and their neighbours differ. */
+/** The factor by which a ratio may be worse, because machines and their load differ. */
 const FACTOR = 2;
 
 const README = new URL("README.md", import.meta.url);
 const TABLE = /(?<=<!-- figures:begin -->\n).*?(?=<!-- figures:end -->)/s;
 
-/** Keeps the ratios, and the table in the README; ratios that were not measured now stay as they are. */
+/** Stores the ratios and the table in the README; ratios that were not measured now are unchanged. */
 export function record(ratios: readonly RatioFigure[], table: string): void {
   const now = ratios.map((ratio) => [keyOf(ratio), ratio.median] as const);
   const all = Object.entries({ ...recorded(), ...Object.fromEntries(now) });
@@ -26,7 +26,7 @@ export function record(ratios: readonly RatioFigure[], table: string): void {
   );
 }
 
-/** Which ratios are worse than half of what they were, a line each. */
+/** Returns the ratios that are less than half as good as recorded, one line each. */
 export function comparison(ratios: readonly RatioFigure[]): string {
   const before = recorded();
   const known = ratios.filter((ratio) => keyOf(ratio) in before);

@@ -3,42 +3,42 @@ import { cpuMicros } from "./cpu-clock.ts";
 /** How much to measure. */
 export interface Scale {
   readonly rounds: number;
-  /** What is done of the usual work of a round, from 0 to 1. */
+  /** The share of a round's usual work, from 0 to 1. */
   readonly share: number;
-  /** Leaves out what takes long. */
+  /** Skips slow measurements. */
   readonly quick: boolean;
 }
 
-/** Microseconds since some moment. */
+/** Microseconds since an arbitrary time. */
 type Clock = () => number;
 
-/** For what waits, for a disk or for others: the time on the wall. */
+/** Wall time, for work that waits for a disk or another process. */
 export function wallMicros(): number {
   return 1000 * performance.now();
 }
 
-/** One of the ways that are compared. */
+/** One of the compared variants. */
 export interface Variant<Name extends string> {
   readonly name: Name;
-  /** Makes ready what `run` needs and what does not count. */
+  /** Prepares what `run` needs, without being measured. */
   prepare?(): void | Promise<void>;
-  /** Does one slice of the work of a round; answers how many records, or deliveries, that were. */
+  /** Does one slice of a round's work; returns the number of records or deliveries. */
   run(): number | Promise<number>;
 }
 
-/** For each variant the time that one record, delivery or byte took, in nanoseconds, round by round. */
+/** For each variant, the time per record, delivery or byte in nanoseconds, by round. */
 export type Samples<Name extends string> = Readonly<Record<Name, readonly number[]>>;
 
-/** Rounds that are not counted, until the code that is measured has been compiled. */
+/** Warm-up rounds, until the measured code has been compiled. */
 const WARM_UP_ROUNDS = 2;
 
-/** How often the variants take turns within a round. */
+/** The number of turns of the variants within a round. */
 export const ROUND_SLICES = 8;
 
 /**
- * Measures all variants in each round, in small slices that take turns: whatever slows the machine down for a while
- * slows all of them. Each turn begins with another variant, and every other one runs backwards, so that none always
- * pays for what the same one before it left behind.
+ * Measures all variants in each round, in small alternating slices: a temporary slowdown of the machine affects all of
+ * them. Each turn starts with another variant, and every other one runs backwards, so that none always pays for the
+ * garbage of the same predecessor.
  */
 export async function measured<Name extends string>(
   variants: readonly Variant<Name>[],
@@ -57,14 +57,14 @@ export async function measured<Name extends string>(
   return Object.fromEntries(samples) as Record<Name, number[]>;
 }
 
-/** One of the ways whose waiting times are compared. */
+/** One of the variants whose waiting times are compared. */
 export interface Waiter<Name extends string> {
   readonly name: Name;
   /** Does it once. */
   run(): void | Promise<void>;
 }
 
-/** For each way the median of its waiting times, in nanoseconds, round by round; in turns as above. */
+/** For each variant, the median of its waiting times in nanoseconds, by round; alternating as above. */
 export async function medianWaits<Name extends string>(
   waiters: readonly Waiter<Name>[],
   rounds: number,
@@ -92,7 +92,7 @@ function medianOf(values: readonly number[]): number {
   return values.toSorted((one, other) => one - other)[values.length >> 1]!;
 }
 
-/** What one variant takes in one round. */
+/** Measures one variant in one round. */
 class Meter<Name extends string> {
   readonly variant: Variant<Name>;
   readonly #clock: Clock;

@@ -12,12 +12,12 @@ import { Program } from "./program.ts";
 import type { Scale } from "./rounds.ts";
 import type { TailQuestion } from "./tail-clients.ts";
 
-/** How long after its start a gateway is idle. */
+/** The time after its start when a gateway is idle. */
 const SETTLE_MS = 1_500;
 
 const CLIENTS = 1_000;
 
-/** What a gateway with the default configuration takes before anything comes: time, memory, memory a client. */
+/** What a gateway with the default configuration needs when idle: startup time, memory, memory per client. */
 export async function benchSmall({ rounds }: Scale): Promise<void> {
   const readyMs: number[] = [];
   const emptyMs: number[] = [];
@@ -55,7 +55,7 @@ export async function benchSmall({ rounds }: Scale): Promise<void> {
   printValues("small.tailgate.idle_client", "KiB", [await idleClientKibibytes()], "<= 24");
 }
 
-/** The least that any server on Node takes. */
+/** The minimum of any server on Node. */
 function emptyServer(): Promise<Program> {
   const code = "require('node:http').createServer().listen(0, () => console.log('ready'))";
   return Program.start({ command: process.execPath, args: ["-e", code], ready: /ready/ });
@@ -63,7 +63,7 @@ function emptyServer(): Promise<Program> {
 
 const COLLECTOR = new URL("collect-on-signal.ts", import.meta.url);
 
-/** What a client of the second half adds, the garbage of its handshake left aside. */
+/** The memory that a client of the second half adds, excluding the garbage of its handshake. */
 async function idleClientKibibytes(): Promise<number> {
   await using clients = await HelperProcess.start(new URL("tail-clients.ts", import.meta.url));
   await using gateway = await startGateway(
@@ -94,7 +94,7 @@ async function connected(
 const run = promisify(execFile);
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 
-/** What `npm install` of the packed package brings, its dependencies included. */
+/** The size that `npm install` of the packed package adds, including dependencies. */
 export async function benchInstall(): Promise<void> {
   const directory = await mkdtemp(join(tmpdir(), "tailgate-bench-"));
   try {

@@ -5,18 +5,18 @@ import { answerQuestions } from "./helper-process.ts";
 import { requestOf, Sender } from "./otlp-connection.ts";
 import { otlpRequest } from "./otlp-request.ts";
 
-/** Answered with how many milliseconds it took until all was taken. */
+/** Answered with the milliseconds until everything was accepted. */
 export interface SteadyQuestion {
   readonly port: number;
   readonly requests: number;
-  /** In each. */
+  /** Records per request. */
   readonly records: number;
   readonly everyMs: number;
 }
 
 const CONNECTIONS = 8;
 
-/** Who is late sends the next one at once. */
+/** If it is late it sends the next one at once. */
 answerQuestions(async ({ port, requests, records, everyMs }: SteadyQuestion): Promise<number> => {
   const request = requestOf(port, otlpRequest(records).protobuf, "protobuf");
   const startMs = performance.now();

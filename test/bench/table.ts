@@ -2,10 +2,10 @@ import { isMet, type Figure, type RatioFigure, type Spread } from "./figure.ts";
 
 const HEAD = ["figure", "ours", "peer or limit", "its figure", "ratio (p25 - p75)", "target", ""];
 
-/** Figures of the gateway's own have it in their names. */
+/** The names of the gateway's own figures contain it. */
 const OURS = "tailgate";
 
-/** All that was measured, a row for each ratio, and for each figure that is in none or has a target, as Markdown has tables. */
+/** A Markdown table of all measurements: a row for each ratio, and for each figure that is in none or has a target. */
 export function tableOf(figures: readonly Figure[], ratios: readonly RatioFigure[]): string {
   const byName = new Map(figures.map((figure) => [figure.figure, figure]));
   const compared = new Set(ratios.flatMap(({ of, to }) => [of, to]));
@@ -16,7 +16,7 @@ export function tableOf(figures: readonly Figure[], ratios: readonly RatioFigure
   return markdown([HEAD, ...rows]);
 }
 
-/** A speedup has the peer's time divided by ours; ours comes first in the table anyway. */
+/** A speedup is the peer's time divided by ours; the table lists ours first anyway. */
 function ratioRow(ratio: RatioFigure, figures: ReadonlyMap<string, Figure>): string[] {
   const { of, to, target } = ratio;
   const isSpeedup = !of.includes(OURS) && to.includes(OURS);

@@ -1,11 +1,11 @@
-/** Clients that look when each message arrives, in a process of their own. */
+/** Clients that record when each message arrives, in a process of their own. */
 
 import { connect, type Socket } from "node:net";
 import { answerQuestions } from "./helper-process.ts";
 import { MARK_BYTES, MARK_LENGTH, markedMicros, nowMicros } from "./paced.ts";
 
 export type TailQuestion =
-  /** Connects so many more clients to that port; every so-manieth is looked at, the others only read. */
+  /** Connects this many more clients to that port; only every nth is measured, the others only read. */
   | {
       readonly verb: "connect";
       readonly port: number;
@@ -13,9 +13,9 @@ export type TailQuestion =
       readonly count: number;
       readonly lookAtEvery: number;
     }
-  /** Begins anew for the clients of that port. */
+  /** Resets the measurements of the clients of that port. */
   | { readonly verb: "begin"; readonly port: number }
-  /** Answered when each client that is looked at has so many records, or after that time. */
+  /** Answered when each measured client has this many records, or after that time. */
   | {
       readonly verb: "end";
       readonly port: number;
@@ -24,10 +24,10 @@ export type TailQuestion =
     };
 
 export interface TailAnswer {
-  /** From when a record was to be sent until a client had it. */
+  /** From the scheduled time of a record until a client had it. */
   readonly p50Ms: number;
   readonly p99Ms: number;
-  /** How many records arrived, at all clients that are looked at. */
+  /** The number of records received by all measured clients. */
   readonly arrived: number;
   readonly due: number;
 }
@@ -36,8 +36,8 @@ const READ_BYTES = 256 << 10;
 const END_OF_HEAD = "\r\n\r\n";
 
 /**
- * A pong with a mask that changes nothing, and how often it is sent: nobody here reads frames, and who does not answer
- * pings is disconnected. One that was not asked for is allowed (RFC 6455, 5.5.3).
+ * A pong with a zero mask, and its interval: frames are not parsed here, and a client that does not answer pings is
+ * disconnected. Unsolicited pongs are allowed (RFC 6455, 5.5.3).
  */
 const PONG = Buffer.from([0x8a, 0x80, 0, 0, 0, 0]);
 const PONG_EVERY_MS = 5_000;
@@ -114,10 +114,10 @@ class Tail {
   }
 }
 
-/** Finds marks in what a socket reads, whatever stands around them. */
+/** Finds timestamps in the bytes of a socket, at any position. */
 class MarkSearch {
   readonly #found: (micros: number) => void;
-  /** What came last and may be the beginning of a mark. */
+  /** The last bytes, which may be the start of a timestamp. */
   #rest = Buffer.alloc(0);
 
   constructor(found: (micros: number) => void) {
@@ -157,7 +157,7 @@ function handshake(path: string, port: number): string {
   );
 }
 
-/** All clients read into the same memory. */
+/** All clients read into the same buffer. */
 const readBuffer = Buffer.alloc(READ_BYTES);
 
 const tailsByPort = new Map<number, Tail>();

@@ -11,8 +11,8 @@ export const SEVERITY_TEXT = "INFO";
 const BODIES = 64;
 
 /**
- * Bodies of 60 characters, each in one piece as a logged text usually is: a string that was concatenated and not read
- * yet costs whoever reads it first.
+ * Bodies of 60 characters, each as a flat string, as logged texts usually are: a concatenated string that was not read
+ * yet costs its first reader.
  */
 const bodies = Array.from({ length: BODIES }, (_, index) => {
   const text = `Instance inst-${1000 + index} finished step 12 of 40 with exit status 0`;
@@ -23,10 +23,10 @@ export function typicalBody(index: number): string {
   return bodies[index & (BODIES - 1)]!;
 }
 
-/** What each record contains once, in every encoding. */
+/** A text that each record contains once, in every encoding. */
 export const ONCE_IN_EACH = "inst-7f3a9c";
 
-/** Made anew for each record, as the object literal of a logging call is. */
+/** Created for each record, like the object literal of a logging call. */
 export function typicalAttributes() {
   return {
     instance_id: ONCE_IN_EACH,

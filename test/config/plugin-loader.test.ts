@@ -332,7 +332,7 @@ describe("a plugin's options", () => {
   });
 });
 
-/** Copies the installed zod into the workspace, changed so that its schemas are in no registry but its own. */
+/** Copies the installed zod into the workspace, modified so that its schemas are only in its own registry. */
 async function installOtherZod(workspace: Workspace): Promise<void> {
   const from = fileURLToPath(new URL("../../node_modules/zod", import.meta.url));
   const to = workspace.path("node_modules/zod");

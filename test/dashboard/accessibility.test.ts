@@ -5,12 +5,12 @@ import { AUDIT, DashboardGateway, type Dashboard, type PanelType } from "../harn
 declare global {
   interface Window {
     readonly axe: typeof axe;
-    /** Attributes that have named an element that was not there. */
+    /** Attributes that have referenced a missing element. */
     readonly dangling: Set<string>;
   }
 }
 
-/** What axe-core finds of weight, with the places where it is. */
+/** Returns axe-core's serious findings with their locations. */
 async function seriousIssues({ page }: Dashboard): Promise<string[]> {
   await page.evaluate(axe.source);
   const results: AxeResults = await page.evaluate(() => window.axe.run());
@@ -56,7 +56,7 @@ const REFERENCES = [
   "for",
 ];
 
-/** Looks from now on at each state that a page has, however short, for names of elements that are not there. */
+/** Observes every state of a page, however short, for references to missing elements. */
 function watchReferences(names: readonly string[]): void {
   const dangling = new Set<string>();
   Object.assign(window, { dangling });
@@ -93,7 +93,7 @@ test.for([1440, 480])("every referenced id exists, at %i px", async (width) => {
     vi.waitFor(async () => expect(await active()).toBe(message), { timeout: 15_000 });
   await dashboard.showsLast("system_log", "the last");
 
-  // Scrolled out, and moved on from all the same.
+  // Scrolled out of view, and moved from regardless.
   await page.focus(LIST);
   await page.keyboard.press("ArrowUp");
   await isActive("the last");
@@ -105,7 +105,7 @@ test.for([1440, 480])("every referenced id exists, at %i px", async (width) => {
   await page.waitForSelector(".details");
   await page.keyboard.press("Escape");
 
-  // Filtered away: keys begin with the newest again.
+  // Filtered out: keyboard navigation starts at the newest again.
   await page.type("[role=combobox]", "level:");
   for (const key of ["ArrowDown", "ArrowDown", "Enter"] as const) await page.keyboard.press(key);
   await page.locator("[role=combobox]").fill("level:ERROR");
@@ -119,7 +119,7 @@ test.for([1440, 480])("every referenced id exists, at %i px", async (width) => {
   await page.waitForSelector("#facets");
   await dashboard.click(".facets-head button");
 
-  // A link to a record, and the lines that belong to an event: the row is there only when it has been read.
+  // A link to a record, and the correlated lines of an event: the row exists only once it has loaded.
   const expectNoneSoFar = async (): Promise<void> =>
     expect(await page.evaluate(() => [...window.dangling])).toEqual([]);
   await expectNoneSoFar();

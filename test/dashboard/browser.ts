@@ -6,7 +6,7 @@ import { launchBrowser, type BrowserName } from "./launch.ts";
 export interface ViewOptions {
   readonly width?: number;
   readonly height?: number;
-  /** Of the pixels of the screen to those of CSS; where a page is zoomed it is that factor. */
+  /** The device pixel ratio; for a zoomed page it is the zoom factor. */
   readonly scale?: number;
   readonly scheme?: "dark" | "light";
   readonly browser?: BrowserName;
@@ -20,7 +20,7 @@ afterAll(async () => {
   await Promise.all(browsers.map((browser) => browser.close()));
 });
 
-/** One browser for all tests of a file; a window of its own, with nothing remembered, for each view. */
+/** One browser for all tests of a file, with a fresh window for each view. */
 function browserOf(name: BrowserName): Promise<Browser> {
   let browser = running.get(name);
   if (!browser) {
@@ -30,10 +30,10 @@ function browserOf(name: BrowserName): Promise<Browser> {
   return browser;
 }
 
-/** A page in a window of its own that is closed at the end of its scope; the test fails with what goes wrong in it. */
+/** A page in its own window, which is closed on disposal; the test fails on errors in it. */
 export class View implements AsyncDisposable {
   readonly page: Page;
-  /** Errors and refusals of the browser, such as those of the policy. */
+  /** Errors and violations reported by the browser, such as those of the policy. */
   readonly complaints: string[] = [];
   readonly #close: () => Promise<void>;
 
@@ -53,7 +53,7 @@ export class View implements AsyncDisposable {
     const page = await context.newPage();
     const view = new View(page, () => context.close());
     await page.setViewport({ width, height, deviceScaleFactor: scale });
-    // WebDriver BiDi cannot emulate it.
+    // WebDriver BiDi cannot emulate this.
     if (browser === "chrome") {
       await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }]);
     }

@@ -15,7 +15,7 @@ const KNOWN = {
   values: (field: string) => (field === "logger" ? ["orchestrator.server", "a b", 'quo"te'] : []),
 };
 
-/** A bar marks the caret. */
+/** A vertical bar marks the caret. */
 function complete(marked: string): string[] {
   const caret = marked.indexOf("|");
   return completeQuery(marked.replace("|", ""), caret, KNOWN).map(

@@ -18,7 +18,7 @@ const WAIT = { timeout: 15_000 };
 
 const instanceAt = (step: number): string => `worker-${step % 3}`;
 
-/** For each step an audit event and three system lines, of three instances in turn. */
+/** For each step, one audit event and three system logs, of three instances in turn. */
 function steps(count: number): GivenRecord[] {
   return Array.from({ length: count }, (_, step) => {
     const attributes = { instance_id: instanceAt(step) };
@@ -33,7 +33,7 @@ function steps(count: number): GivenRecord[] {
   }).flat();
 }
 
-/** The step of the message in the middle of a panel. */
+/** Returns the step of the message in the middle of a panel. */
 async function middleStep(dashboard: Dashboard, type: PanelType): Promise<number> {
   const messages = await dashboard.settledMessages(type);
   return Number(/\d+/.exec(messages[Math.floor(messages.length / 2)] ?? "")?.[0]);
@@ -199,7 +199,7 @@ test("a trace id links to the configured trace UI, and no other text does", asyn
     await using dashboard = new Dashboard(await View.open(logging.url));
     await dashboard.page.waitForSelector("[data-type=audit_log] .row");
     for (const type of ["system_log", "audit_log"]) {
-      // The middle of the row can be out of view, beneath the details.
+      // The middle of the row can be hidden beneath the details.
       await dashboard.click(`[data-type=${type}] .row .column-time`);
       await dashboard.page.waitForSelector(`[data-type=${type}] [aria-selected=true]`);
       const link = (await dashboard.page.waitForSelector(".details a"))!;

@@ -8,14 +8,14 @@ import { shownSequences } from "./shown-sequences.ts";
 
 const CUTS = 20;
 
-/** One for each panel. */
+/** One per panel. */
 const STREAMS = 2;
 
-/** Around each cut so many records, as fast as the machine takes them. All cuts' fit into a panel. */
+/** The records around each disconnect, sent as fast as possible. Those of all disconnects fit into a panel. */
 const POSTS = 5;
 const POST_RECORDS = 100;
 
-/** About what a post takes. */
+/** About the duration of a post. */
 const POST_MS = 10;
 
 const WAIT = { timeout: 15_000, interval: 20 };
@@ -23,7 +23,7 @@ const WAIT = { timeout: 15_000, interval: 20 };
 test(`${CUTS} disconnects while records arrive lose and duplicate nothing`, async () => {
   await using gateway = await DashboardGateway.start('allowed_hosts: ["127.0.0.1"]');
   await using proxy = await Proxy.start(Number(new URL(gateway.url).port));
-  // A high window shows many rows at a time, which are read faster.
+  // A tall window shows many rows at once, which are read faster.
   await using dashboard = new Dashboard(await View.open(proxy.url, { height: 3000 }));
   await gateway.post([{ message: "the first" }]);
   await dashboard.showsLast("system_log", "the first");
@@ -32,7 +32,7 @@ test(`${CUTS} disconnects while records arrive lose and duplicate nothing`, asyn
     const { handshakes } = proxy;
     await sendAround(gateway, cut, () => proxy.cut());
     await vi.waitFor(async () => {
-      // Who cuts a network in practice gives it back, too: the page does not wait longer then.
+      // A network that comes back triggers an online event, so that the page does not wait longer.
       await dashboard.page.evaluate(() => dispatchEvent(new Event("online")));
       expect(proxy.handshakes).toBeGreaterThanOrEqual(handshakes + STREAMS);
     }, WAIT);
@@ -46,11 +46,11 @@ test(`${CUTS} disconnects while records arrive lose and duplicate nothing`, asyn
     expect(stored.length).toBeGreaterThan((CUTS * POSTS * POST_RECORDS) / 5);
     expect(await shownSequences(dashboard.page, type)).toEqual(stored);
   }
-  // Of the connections that were cut.
+  // Caused by the closed connections.
   dashboard.ignoreComplaint(/WebSocket connection|Failed to load resource/);
 }, 120_000);
 
-/** Records of both types, and a cut at any moment among them. */
+/** Records of both types, and a disconnect at a random time among them. */
 async function sendAround(gateway: DashboardGateway, name: number, cut: () => void): Promise<void> {
   const cutAt = Math.floor(POSTS * Math.random());
   for (let post = 0; post < POSTS; post++) {

@@ -112,7 +112,7 @@ test("a record is copied as JSON and as a link, which opens it in context", asyn
   expect(await dashboard.text(".details-message")).toBe("message 700");
   expect(await dashboard.text(".link-notice")).toBe("");
 
-  // What is not there is said to be gone, and nothing else is shown in its place.
+  // A missing record is reported as gone, and no other record is shown instead.
   dashboard.ignoreComplaint(/410/);
   const opened = async (change: (parameters: URLSearchParams) => void): Promise<string> => {
     const changed = new URL(link);
@@ -138,7 +138,7 @@ test("a record is copied as JSON and as a link, which opens it in context", asyn
   });
   expect(ofTime).toBe("This link is from another journal. The records shown are from this one.");
   await dashboard.showsLast("system_log", "message 2000");
-  // The page's own address says it, too.
+  // The page's own URL shows it, too.
   await page.goto(`${gateway.url}/?record=700#epoch=another`);
   await page.waitForSelector(".link-notice:not([hidden])");
   await page.goto(`${gateway.url}/?record=700`);

@@ -7,7 +7,7 @@ import { AUDIT, DashboardGateway, type Dashboard } from "../harness/dashboard.ts
 
 const WAIT = { timeout: 15_000, interval: 30 };
 
-/** By the letter of RFC 4180. */
+/** Parses CSV strictly by RFC 4180. */
 function parseCsv(text: string): string[][] {
   const rows: string[][] = [];
   let row: string[] = [];
@@ -63,7 +63,7 @@ test("a CSV parser reads back the written values, and no cell is a formula", () 
   );
 });
 
-/** Where the browser puts what is saved. */
+/** The browser's download directory. */
 async function saveInto(dashboard: Dashboard, directory: string): Promise<void> {
   const session = await dashboard.page.createCDPSession();
   await session.send("Browser.setDownloadBehavior", {
@@ -130,7 +130,7 @@ test("an export shows its progress and can be canceled", async () => {
   await using dashboard = await gateway.open();
   const { page } = dashboard;
   await dashboard.showsLast("system_log", "message 1500");
-  // The second page is not answered before it is let through.
+  // The second page is held until it is released.
   const { promise: isLet, resolve: letThrough } = Promise.withResolvers<void>();
   await page.setRequestInterception(true);
   page.on("request", (request) => {

@@ -45,7 +45,7 @@ test("a time range is selected: the last minutes, from and to, or in the histogr
     async () => expect(await dashboard.messages("system_log")).toContain("two hours ago"),
     WAIT,
   );
-  // From the first third of two hours to its last tenth there is the record of half an hour ago.
+  // From the first third of two hours to the last tenth: contains the record of half an hour ago.
   await page.waitForSelector(".histogram rect[data-level=ERROR]");
   const box = (await (await page.$(".histogram svg"))!.boundingBox())!;
   const [x, y] = [(part: number) => box.x + box.width * part, box.y + box.height / 2];
@@ -139,7 +139,7 @@ test("the histogram leaves out outliers, shows their number, and keeps single re
   expect(await dashboard.text(".level-toggles button:has([data-level=INFO]) .count")).toBe("2,002");
 });
 
-/** The tests' browser is in the zone of the tests. */
+/** The browser has the time zone of the tests. */
 function localText(ms: number): string {
   const shifted = new Date(ms - new Date(ms).getTimezoneOffset() * MINUTE_MS);
   return shifted.toISOString().slice(0, 19);

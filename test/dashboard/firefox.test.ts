@@ -2,7 +2,7 @@ import { expect, test, vi } from "vitest";
 import type { ViewOptions } from "./browser.ts";
 import { AUDIT, DashboardGateway } from "../harness/dashboard.ts";
 
-/** The main paths, in the other engine; what a browser complains of, such as an offence of the policy, fails a test. */
+/** The main flows in the other browser engine; browser errors, such as policy violations, fail a test. */
 const FIREFOX = { browser: "firefox" } satisfies ViewOptions;
 
 const TYPE = "system_log";
@@ -129,6 +129,6 @@ test("the page resumes by itself after a gateway restart, and shows each record 
   );
   const infos = ".level-toggles button:has([data-level=INFO]) .count";
   await vi.waitFor(async () => expect(await dashboard.text(infos)).toBe("9"), 10_000);
-  // While there was none.
+  // While there was no connection.
   dashboard.ignoreComplaint(/can.t establish a connection|was interrupted|NetworkError/);
 });

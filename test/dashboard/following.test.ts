@@ -4,7 +4,7 @@ import { DashboardGateway, type Dashboard } from "../harness/dashboard.ts";
 const TYPE = "system_log";
 const PILL = "[data-type=system_log] .jump-to-latest";
 
-/** So many messages up to that one. */
+/** Returns this many messages up to that one. */
 function numbered(last: number, length: number): string[] {
   return Array.from({ length }, (_, at) => `message ${last + 1 - length + at}`);
 }
@@ -69,7 +69,7 @@ test("a pause loses nothing: records received meanwhile are read in order, howev
   await dashboard.showsLast(TYPE, "message 25000");
   const seen = await dashboard.readUpTo(TYPE, "message 24000");
   expect(seen).toEqual(numbered(25_000, seen.length));
-  // On to where the journal has to give what was more than the page holds.
+  // Continue to the records beyond the page's capacity, which come from the journal.
   await dashboard.page.$eval(`[data-type=${TYPE}] .log-list`, (list) => (list.scrollTop = 0));
   const last = Number((await dashboard.settledMessages(TYPE)).at(-1)!.replace("message ", ""));
   const older = await dashboard.readUpTo(TYPE, `message ${last - 700}`);
@@ -133,7 +133,7 @@ test("records that a slow page missed are shown as a row, and a click loads them
   await debug.send("Debugger.pause");
   await gateway.post([{ message: "this is where it stands still" }]);
   await paused;
-  // More than the gateway keeps in memory.
+  // More than the gateway holds in memory.
   const filler = "x".repeat(900_000);
   for (let at = 0; at < 100; at += 4) {
     await gateway.post(

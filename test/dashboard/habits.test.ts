@@ -8,7 +8,7 @@ function searchPart(dashboard: Dashboard): string {
   return new URL(dashboard.page.url()).search;
 }
 
-/** The title of the details pane; undefined where it is closed. */
+/** The title of the details pane; undefined if it is closed. */
 async function shownRecord(dashboard: Dashboard): Promise<string | undefined> {
   const pane = await dashboard.page.$(".details-message");
   return (await pane?.evaluate((element) => element.textContent ?? "")) ?? undefined;
@@ -137,10 +137,10 @@ test("a long press on a record opens it while following", async () => {
   await using dashboard = await gateway.open();
   await dashboard.showsLast("system_log", "message 2000");
   const { page } = dashboard;
-  // The histogram and the counts take room above the list when they come.
+  // The histogram and the counts take space above the list when they appear.
   await page.waitForSelector(".histogram rect[data-level]");
   await dashboard.settledMessages("system_log");
-  // Measured in one step: an element shows another record once older ones are loaded.
+  // Measured in one step, because an element shows another record once older ones are loaded.
   const [x, y] = await page.$eval("[data-sequence='1999']", (row) => {
     const { left, top, width, height } = row.getBoundingClientRect();
     return [left + width / 2, top + height / 2] as const;

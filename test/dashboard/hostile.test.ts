@@ -4,20 +4,20 @@ import { AUDIT, DashboardGateway, type Dashboard } from "../harness/dashboard.ts
 const MARKUP = `<script>document.title="owned"</script><img src=x onerror="document.title='owned'">`;
 const LINK = "javascript:document.title='owned'";
 const ANSI = "\u001b[31mred\u001b[0m\u0007";
-/** Shown as it asks to be, the name would end in `txt.exe`. */
+/** With its bidi override applied, the name would end in `txt.exe`. */
 const BIDI = "invoice\u202Eexe.txt\u202C \u2066isolated\u2069 \u200Fmark";
 const MEGABYTE = "x".repeat(1 << 20);
 
 const HOSTILE = [MARKUP, LINK, ANSI, BIDI].join(" ");
 
-/** Control characters beside the ends of lines, and what turns the direction of text. */
+/** Control characters other than line ends, and bidi overrides. */
 const INVISIBLE = /(?!\n)\p{Cc}|\p{Bidi_Control}/u;
 
 declare global {
   var violations: string[];
 }
 
-/** Opens the page anew, with all that its policy refuses written down. */
+/** Reloads the page, and records all policy violations. */
 async function openWatched(gateway: DashboardGateway): Promise<Dashboard> {
   const dashboard = await gateway.open();
   await dashboard.page.evaluateOnNewDocument(() => {

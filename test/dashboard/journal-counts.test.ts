@@ -7,7 +7,7 @@ import { HttpHarness } from "../harness/http-server.ts";
 
 const WAIT = { timeout: 15_000, interval: 20 };
 
-/** More than one request looks at. */
+/** More records than one request scans. */
 const RECORDS = 45_000;
 
 test("a journal that is too long is counted from its newest records back, then with new records", async () => {
@@ -123,7 +123,7 @@ test("a gateway with another journal is recounted, even if it has as many record
   });
   const levels = () => counts.current()?.times.sums;
   await vi.waitFor(() => expect(levels()).toEqual([0, 2, 0, 1, 0]), WAIT);
-  // From then on nothing is asked for before the number of received records changes.
+  // From then on, nothing is requested before the number of received records changes.
   await vi.waitFor(() => expect(followed).toBe(1), WAIT);
   await second.log({ severityText: "WARN" }, {}, {});
   served = second;

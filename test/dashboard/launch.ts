@@ -8,7 +8,7 @@ const PROGRAMS = {
   firefox: { variable: "FIREFOX", names: ["firefox-esr", "firefox"] },
 } as const;
 
-/** Starts a browser that is installed, with no window. Where there is none, `endWithout` throws, and so does this. */
+/** Starts an installed browser headless. `endWithout` throws if there is none, and so does this. */
 export function launchBrowser(
   name: BrowserName,
   endWithout: (text: string) => never,
@@ -24,7 +24,7 @@ export function launchBrowser(
   });
 }
 
-/** Undefined where it is not installed. */
+/** Undefined if it is not installed. */
 function programOf(name: BrowserName): string | undefined {
   const { variable, names } = PROGRAMS[name];
   const given = process.env[variable];
@@ -33,7 +33,7 @@ function programOf(name: BrowserName): string | undefined {
     try {
       return execFileSync("sh", ["-c", `command -v ${program}`], { encoding: "utf8" }).trim();
     } catch {
-      // The next one, perhaps.
+      // Try the next one.
     }
   }
   return undefined;

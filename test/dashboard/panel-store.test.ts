@@ -18,7 +18,7 @@ const ROWS_MAX = 20;
 class Bench {
   readonly gateway = new SmallGateway();
   readonly store: PanelStore;
-  /** How often React was told. */
+  /** The number of notifications to React. */
   publishes = 0;
   #publish: (() => void) | undefined;
 
@@ -56,7 +56,7 @@ class Bench {
   }
 }
 
-/** Between two rows that follow one another nothing is left out, and nothing is there twice. */
+/** Expects no missing and no duplicated record between adjacent rows. */
 function check(bench: Bench): void {
   const { rows, store, gateway } = bench;
   const matching = gateway.matching().map(({ sequence }) => sequence);
@@ -74,7 +74,7 @@ function check(bench: Bench): void {
   if (store.isFollowing) expect(buffered).toBe(0);
 }
 
-/** What a user and the network can do. */
+/** The possible actions of a user and of the network. */
 const action = fc.oneof(
   { weight: 4, arbitrary: fc.record({ do: fc.constant("emit" as const), levels: levels(15) }) },
   fc.record({ do: fc.constant("miss" as const), levels: levels(10) }),

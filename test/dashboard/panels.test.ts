@@ -5,7 +5,7 @@ function widthOf(dashboard: Dashboard, selector: string): Promise<number> {
   return dashboard.page.$eval(selector, (element) => element.getBoundingClientRect().width);
 }
 
-/** Drags the middle of an element sideways. */
+/** Drags an element horizontally by its middle. */
 async function drag(dashboard: Dashboard, selector: string, byPx: number): Promise<void> {
   const box = (await (await dashboard.page.$(selector))!.boundingBox())!;
   const [x, y] = [box.x + box.width / 2, box.y + box.height / 2];

@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import type { ViewOptions } from "./browser.ts";
 import { AUDIT, DashboardGateway, type Dashboard } from "../harness/dashboard.ts";
 
-/** What a reader has who zooms a window of 1440 x 900 to 200 %. */
+/** The viewport of a 1440 x 900 window at 200 % zoom. */
 const ZOOMED = { width: 720, height: 450, scale: 2 } satisfies ViewOptions;
 
 const VIEWS: [string, ViewOptions][] = [
@@ -13,7 +13,7 @@ const VIEWS: [string, ViewOptions][] = [
 
 const CONTROLS = "button, input, select, summary, a[href], [tabindex='0']";
 
-/** With enough in it that everything that can be shown is: rows beyond the view, new ones below, details. */
+/** Fills the page so that every element shows: rows beyond the view, new ones below, details. */
 async function opened(gateway: DashboardGateway, options: ViewOptions): Promise<Dashboard> {
   const long = "a long message ".repeat(40);
   await gateway.post(Array.from({ length: 60 }, (_, at) => ({ message: `${long} ${at}` })));
@@ -23,7 +23,7 @@ async function opened(gateway: DashboardGateway, options: ViewOptions): Promise<
   return dashboard;
 }
 
-/** Holds still, and opens the record in the middle of the view. */
+/** Stops following, and opens the record in the middle of the view. */
 async function withDetails(dashboard: Dashboard): Promise<void> {
   await dashboard.wheel("system_log", -200);
   await dashboard.page.waitForSelector(".jump-to-latest");
@@ -38,14 +38,14 @@ async function withDetails(dashboard: Dashboard): Promise<void> {
   await dashboard.page.waitForSelector(".details");
 }
 
-/** What is wrong with how things stand, in words. */
+/** Returns layout errors as text. */
 function faultsOf(dashboard: Dashboard): Promise<string[]> {
   return dashboard.page.evaluate((controls) => {
     const faults: string[] = [];
     const nameOf = (element: Element): string =>
       `<${element.localName} class="${element.className}"> ${element.getAttribute("aria-label") ?? element.textContent?.slice(0, 30)}`;
 
-    // Only what is made for it scrolls.
+    // Only designated elements scroll.
     const { scrollWidth, scrollHeight, clientWidth, clientHeight } = document.documentElement;
     if (scrollWidth > clientWidth) faults.push(`the page is ${scrollWidth - clientWidth} px wide`);
     if (scrollHeight > clientHeight) faults.push(`the page is ${scrollHeight} px high`);
@@ -75,7 +75,7 @@ function faultsOf(dashboard: Dashboard): Promise<string[]> {
       if (isBox && element.scrollWidth > element.clientWidth + 1) {
         faults.push(`the text of ${nameOf(element)} is cut off`);
       }
-      // What is seen in its corners is itself, or the corner's rounding lets see what is below.
+      // The corners show the element itself, or what is below its border radius.
       const points = [
         [box.left + 4, box.top + box.height / 2],
         [box.right - 4, box.top + box.height / 2],
@@ -126,7 +126,7 @@ async function expectReachable(dashboard: Dashboard): Promise<void> {
   expect(reached.toSorted()).toEqual(reachable.toSorted());
 }
 
-/** Presses Tab until the focus has been everywhere, or long enough. */
+/** Presses Tab until every element has had the focus, or up to a limit. */
 async function walk(dashboard: Dashboard) {
   const { page } = dashboard;
   const reachable = await page.evaluate((controls) => {

@@ -1,4 +1,4 @@
-/** `npm run screenshots`: the README's pictures of the page, of the demo's records at times that are always the same. */
+/** `npm run screenshots`: takes the README's screenshots of the page with the demo's records at fixed times. */
 
 import { mkdir } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
@@ -13,7 +13,7 @@ interface Shot {
   readonly width: number;
   readonly height: number;
   readonly scheme: "dark" | "light";
-  /** What the user has done before. */
+  /** The user's actions before the screenshot. */
   prepare?(page: Page): Promise<void>;
 }
 
@@ -67,7 +67,7 @@ async function take(browser: Browser, url: string, shot: Shot): Promise<void> {
   await context.close();
 }
 
-/** The page's clock goes on from here, and so does what the page knows of the gateway's: in the page. */
+/** Runs in the page: its clock and its knowledge of the gateway's clock continue from here. */
 function setClock(nowMs: number): void {
   const offsetMs = nowMs - Date.now();
   const now = Date.now;
@@ -78,7 +78,7 @@ function setClock(nowMs: number): void {
   };
 }
 
-/** The system lines of an audit event's instance. */
+/** The system logs of an audit event's instance. */
 async function openTogether(page: Page): Promise<void> {
   await page.locator("[data-type=audit_log] .row:has([data-level=ERROR])").click();
   await page.locator(".related button").click();
@@ -86,7 +86,7 @@ async function openTogether(page: Page): Promise<void> {
   await page.waitForNetworkIdle();
 }
 
-/** The newest error that is in view. */
+/** The newest error in view. */
 async function openError(page: Page): Promise<void> {
   await page.locator("[data-type=system_log] .row:has([data-level=ERROR])").click();
   await page.waitForSelector(".details");

@@ -2,8 +2,8 @@ import type { Page } from "puppeteer-core";
 import type { PanelType } from "../harness/dashboard.ts";
 
 /**
- * The sequences of a panel's rows as they stand from top to bottom, gaps as -1: from the record `first` on, or from
- * the top. The panel is scrolled through upwards from where it is.
+ * Returns the sequences of a panel's rows from top to bottom, gaps as -1, starting at the record `first` or at the top.
+ * Scrolls the panel up from its current position.
  */
 export function shownSequences(page: Page, type: PanelType, first = 0): Promise<number[]> {
   return page.$eval(

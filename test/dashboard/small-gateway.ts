@@ -12,14 +12,14 @@ import type {
 type Level = Envelope["data"]["level"];
 
 /**
- * A model of what `LogStream` and `LogHistory` promise a store, not something that stands in for the gateway: with it a
- * property decides in which order a batch, a late answer and a click come, thousands of times, which sockets would not
- * let it, and it knows what is right. That a journal answers like it is tested beside; that the store works with a real
- * gateway, in browsers (`following.test.ts`, `cuts.test.ts`).
+ * A model of what `LogStream` and `LogHistory` guarantee to a store, not a fake gateway: it lets a property test choose
+ * the order of batches, late responses and clicks thousands of times, which sockets would not allow, and it knows the
+ * expected result. Other tests check that a real journal behaves like it, and that the store works with a real gateway
+ * in browsers (`following.test.ts`, `cuts.test.ts`).
  */
 export class SmallGateway {
   readonly entries: LogEntry[] = [];
-  /** What is older is gone. */
+  /** Older records are deleted. */
   oldest = 1;
   filter: FilterQuery = {};
   readonly status: StreamStatus = {
@@ -31,7 +31,7 @@ export class SmallGateway {
   };
   #tell: (event: StreamEvent) => void = () => {};
   #version = 0;
-  /** True while answers about the past are held back. */
+  /** True while history responses are held back. */
   #held: (() => void)[] | undefined;
 
   listen(listener: (event: StreamEvent) => void): () => void {
@@ -44,7 +44,7 @@ export class SmallGateway {
     return ++this.#version;
   }
 
-  /** The gateway takes the filter that was set last. */
+  /** The gateway accepts the filter that was set last. */
   takeFilter(): void {
     this.#tell({ type: "filter", version: this.#version });
   }
@@ -61,7 +61,7 @@ export class SmallGateway {
     return this.entries.filter((entry) => entry.sequence >= this.oldest && this.#matches(entry));
   }
 
-  /** Records that the stream tells of, or passes over. */
+  /** Records that the stream delivers or skips. */
   emit(levels: readonly Level[], isTold = true): void {
     const from = this.newest + 1;
     for (const level of levels) this.entries.push(entryOf(this.newest + 1, level));
@@ -86,7 +86,7 @@ export class SmallGateway {
     if (this.#held) await new Promise<void>((resolve) => this.#held!.push(resolve));
     const isUp = order === "asc";
     const entries: LogEntry[] = [];
-    // A search looks at a bounded number of records, and so may find none.
+    // A search scans a bounded number of records, and so may find none.
     let [at, looks] = [start, 3 * limit];
     for (; this.#isThere(at) && entries.length < limit && looks > 0; at += isUp ? 1 : -1, looks--) {
       const entry = this.entries[at - 1]!;

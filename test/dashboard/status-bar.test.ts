@@ -30,7 +30,7 @@ test("shows the outcome of the records, their rate and their delay", async () =>
   await says(dashboard, ".connection", /^Connected since \d\d:\d\d:\d\d$/);
   await dashboard.showsLast("system_log", "before 10");
   expect(await dashboard.text(".lag")).toBe("No live records yet");
-  // What is read of the past is no rate.
+  // History does not count towards the rate.
   expect(await dashboard.text(".rate")).toBe("0 records/s");
   await dashboard.click("button ::-p-text(Pause)");
   await gateway.postNumbered("live", 1, 1000);
@@ -62,7 +62,7 @@ test("shows how far the audit chain is signed", async () => {
       await using view = await View.open(before.logging.url);
       await says(new Dashboard(view), ".audit-chain", /^Audit chain: 1 event, not signed yet$/);
     }
-    // A stop signs, and is an event itself.
+    // Stopping signs a checkpoint, and is an event itself.
     await before.close();
     const { logging, close } = await startDemoGateway({ port: 0, logDir });
     cleanUps.unshift(close);
@@ -75,7 +75,7 @@ test("shows how far the audit chain is signed", async () => {
   }
 });
 
-/** The collector takes the request, and says that it does not keep two of its records. */
+/** The collector accepts the request, and rejects two of its records. */
 const REJECTED = '{"partialSuccess":{"rejectedLogRecords":"2","errorMessage":"too old"}}';
 
 test("shows an exporter's lag and its reason until it has caught up", async () => {
@@ -123,7 +123,7 @@ test("is updated at most every five seconds, and not while the page is hidden", 
   const { page } = dashboard;
   const clock = await StillClock.start(page);
   await says(dashboard, ".audit-chain", /Audit chain/);
-  // A WebSocket that is not open yet would be given up by the time that is passed here.
+  // A WebSocket that is still connecting would be abandoned by the time that passes here.
   await says(dashboard, ".connection", /^Connected/);
   await clock.advance(4999);
   expect(await clock.asked(STATS)).toBe(1);
@@ -149,7 +149,7 @@ test("explains why there is no connection, and when the next attempt is", async 
   await says(dashboard, ".connection", /^Connected/);
   await gateway[Symbol.asyncDispose]();
   await says(dashboard, ".connection", /^Disconnected · \w.* \w.* · Reconnecting in \d+ s$/);
-  // A panel says the same, and counts down.
+  // A panel shows the same, and counts down.
   const panelState = "[data-type=audit_log] .panel-state";
   await says(dashboard, panelState, /^Disconnected · \w.*[^.] · Reconnecting in \d+ s$/);
   const said = await dashboard.page.evaluateHandle(() => {
@@ -177,7 +177,7 @@ test("one button connects both panels at once", async () => {
   await using dashboard = await gateway.open();
   dashboard.ignoreComplaint(/./);
   const { page } = dashboard;
-  // Under it no attempt comes by itself that is a second or more away.
+  // Below it, no attempt starts by itself that is a second or more away.
   await StillClock.start(page);
   await says(dashboard, ".connection", /^Connected/);
   expect(await page.$(".reconnect")).toBeNull();

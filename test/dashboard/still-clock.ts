@@ -4,7 +4,7 @@ type Stilled = typeof globalThis & {
   stillClock?: { asked: Record<string, number>; advance(ms: number): void };
 };
 
-/** The page's own time, which stands still but for what a test lets pass of it. Short timers run as ever. */
+/** The page's clock, which only advances when a test says so. Short timers run as usual. */
 export class StillClock {
   readonly #page: Page;
 
@@ -12,19 +12,19 @@ export class StillClock {
     this.#page = page;
   }
 
-  /** Loads the page anew under it. */
+  /** Reloads the page with this clock. */
   static async start(page: Page): Promise<StillClock> {
     await page.evaluateOnNewDocument(stillTime);
     await page.reload();
     return new StillClock(page);
   }
 
-  /** Runs the timers that are due within that time. */
+  /** Advances the clock and runs the timers due within that time. */
   async advance(ms: number): Promise<void> {
     await this.#page.evaluate((passed) => (globalThis as Stilled).stillClock!.advance(passed), ms);
   }
 
-  /** How many requests of that path the page has begun. */
+  /** The number of requests to that path that the page has started. */
   asked(path: string): Promise<number> {
     return this.#page.evaluate(
       (wanted) => (globalThis as Stilled).stillClock!.asked[wanted] ?? 0,
@@ -33,7 +33,7 @@ export class StillClock {
   }
 }
 
-/** Runs in the page, before its own scripts. */
+/** Runs in the page before its own scripts. */
 function stillTime(): void {
   const shortMs = 1000;
   let nowMs = 0;

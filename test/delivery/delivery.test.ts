@@ -508,7 +508,7 @@ describe("joined batches", () => {
         const isKept = (index: number): boolean => ((seed >> (index % 16)) & 1) === 1;
         const kept = joined.select(isKept);
         expect(shownOf(kept)).toEqual(whole.filter((_, index) => isKept(index)));
-        // In any order, too.
+        // Also in any order.
         expect(joined.sequence(joined.length - 1)).toBe(joined.length);
         expect(joined.sequence(0)).toBe(1);
       }),

@@ -58,7 +58,7 @@ test("npm run demo shows it live, and exits cleanly at Ctrl-C without leftovers"
   }
   program.process.kill("SIGINT");
   expect(await program.ended).toBe(0);
-  // Those that are at work yet are closed then.
+  // Active instances are then closed.
   const lives = traces.spans.filter(({ parentSpanId }) => parentSpanId === "");
   expect(lives.length).toBeGreaterThan(0);
   expect((await demoDirectories()).filter((name) => !before.includes(name))).toEqual([]);

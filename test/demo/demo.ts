@@ -1,4 +1,4 @@
-/** `npm run demo`: a gateway with an orchestrator that makes something happen, until Ctrl-C. */
+/** `npm run demo`: a gateway with a simulated orchestrator, until Ctrl-C. */
 
 import { once } from "node:events";
 import { setTimeout as delay } from "node:timers/promises";

@@ -1,4 +1,4 @@
-/** Chance that comes out the same whenever the seed does. */
+/** A seeded random number generator. */
 export class Dice {
   #state: number;
 
@@ -6,7 +6,7 @@ export class Dice {
     this.#state = seed;
   }
 
-  /** From 0 up to 1, without it; mulberry32. */
+  /** Returns a number from 0 (inclusive) to 1 (exclusive); mulberry32. */
   next(): number {
     this.#state = (this.#state + 0x6d2b79f5) | 0;
     let mixed = Math.imul(this.#state ^ (this.#state >>> 15), this.#state | 1);

@@ -12,10 +12,12 @@ const OPTIONS = {
   logLevel: "DEBUG",
 } as const satisfies LoggingOptions;
 
-// Not the console: it is to show the page's address.
+// No console exporter: the console shows the page's URL.
 const EXPORTERS = { websocket: {}, file: {}, "audit-file": {} };
 
-/** A gateway in this process; where it gets no log directory it leaves nothing behind, nor a key among the user's. */
+/**
+ * Starts a gateway in this process; without a log directory it leaves no files behind, nor a key in the user's home.
+ */
 export async function startDemoGateway({
   port,
   logDir,
@@ -23,7 +25,7 @@ export async function startDemoGateway({
 }: {
   readonly port: number;
   readonly logDir?: string | undefined;
-  /** Base URL of what takes the traces of instances; they are not made where absent. */
+  /** Base URL of the trace receiver; no traces are created if absent. */
   readonly tracesTo?: string | undefined;
 }): Promise<DemoGateway> {
   const spans = tracesTo === undefined ? {} : { spans: { endpoint: tracesTo } };

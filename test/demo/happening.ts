@@ -1,8 +1,8 @@
 import { AUDIT_LOGGER, type Level } from "tailgate";
 
-/** What the demo's orchestrator logs at one moment. */
+/** What the demo's orchestrator logs at one time. */
 export interface Happening {
-  /** Since its start. */
+  /** Milliseconds since its start. */
   readonly atMs: number;
   readonly level: Level;
   readonly logger: string;
@@ -17,7 +17,7 @@ export interface Trace {
   readonly spanId: string;
 }
 
-/** Where the code of a logger stands; its records tell it. */
+/** The source location of a logger, which its records include. */
 const SOURCES: Readonly<Record<string, string>> = {
   "orchestrator.server": "server.py",
   "orchestrator.instance_manager": "instance_manager.py",

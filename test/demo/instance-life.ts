@@ -19,7 +19,7 @@ const BUS = "orchestrator.message_bus";
 const INSTANCE = "orchestrator.instance";
 const MONITOR = "orchestrator.monitor";
 
-/** An instance from its spawning to its end, in order of time. */
+/** The life of an instance from spawn to end, in order of time. */
 export class InstanceLife {
   readonly #dice: Dice;
   readonly #id: string;
@@ -140,7 +140,7 @@ export class InstanceLife {
     yield auditEvent(this.#nowMs, "instance_recovered", this.#id, details, this.#trace);
   }
 
-  /** Many lines at once, as a test run or a stack of retries writes them. */
+  /** A burst of lines, as written by a test run or a stack of retries. */
   *#flood(): Generator<Happening> {
     for (let line = 1; line <= 150; line++) {
       this.#pass(0, 6);
@@ -179,7 +179,7 @@ export class InstanceLife {
   }
 }
 
-/** With a stack that tells of the orchestrator's code, not of the demo's. */
+/** Creates an error with a stack of the orchestrator's code, not of the demo's. */
 export function failure(name: string, message: string, place: string, line: number): Error {
   const error = new Error(message);
   error.name = name;

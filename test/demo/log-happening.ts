@@ -10,7 +10,7 @@ const SEVERITIES: Readonly<Record<Level, SeverityNumber>> = {
   CRITICAL: SeverityNumber.FATAL,
 };
 
-/** Logs it as code with OpenTelemetry does, at the given time or now. */
+/** Logs it like code instrumented with OpenTelemetry, at the given time or now. */
 export function logHappening(
   { provider }: LoggingManager,
   { level, logger, message, fields, trace: span, error }: Happening,

@@ -5,10 +5,10 @@ import { failure, InstanceLife } from "./instance-life.ts";
 const INSTANCES_AT_ONCE = 6;
 const SPAWN_EVERY_MS = 1_500;
 const HEARTBEAT_EVERY_MS = 2_000;
-/** Every so many heartbeats the manager's daemon fails. */
+/** The manager's daemon fails once in this many heartbeats. */
 const FAILING_HEARTBEAT = 30;
 
-/** What an orchestrator with some instances logs, without an end, in order of time; the same for the same seed. */
+/** Generates the endless log of an orchestrator with some instances, in order of time and deterministic by seed. */
 export function* orchestrator(seed: number): Generator<Happening> {
   const dice = new Dice(seed);
   const lives = [new Threaded(daemon(dice))];
@@ -26,7 +26,7 @@ export function* orchestrator(seed: number): Generator<Happening> {
   }
 }
 
-/** One of several sequences that are joined by time. */
+/** One of several sequences that are merged by time. */
 class Threaded {
   readonly #happenings: Iterator<Happening>;
   #next: IteratorResult<Happening>;
@@ -55,7 +55,7 @@ function earliest(lives: readonly Threaded[]): Threaded {
   return lives.reduce((one, other) => (other.atMs < one.atMs ? other : one));
 }
 
-/** The part that is always there. */
+/** The constant background activity. */
 function* daemon(dice: Dice): Generator<Happening> {
   const place = ["orchestrator.monitor", "heartbeat:44"] as const;
   const server = ["orchestrator.server", "serve:19"] as const;

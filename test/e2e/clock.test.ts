@@ -1,4 +1,4 @@
-/** What a jump of the system clock does to records that are kept, and to the names of files. */
+/** Effects of a clock jump on stored records and on file names. */
 
 import { describe, expect, test, vi } from "vitest";
 import { runCli } from "../harness/program.ts";
@@ -72,7 +72,7 @@ describe("a clock that jumps a year ahead", () => {
     expect(await stored(gateway, "audit_log")).toEqual(["old 1", "old 2", ...events]);
     const system = ["old 1", "old 2", "before", "during 1", "during 2", "after"];
     expect(await stored(gateway, "system_log")).toEqual(system);
-    // An answer is given out again within a second.
+    // A response is cached for a second.
     const later = (): Promise<Stats> => gateway.getJson("/api/stats");
     await vi.waitFor(async () => expect(await later()).not.toHaveProperty("clock"), 5_000);
     await gateway.end();
@@ -97,7 +97,7 @@ describe("a clock that jumps a year ahead", () => {
         /ERROR - The system clock shows .*, 365 days after the newest/,
       );
       await gateway.end();
-      // As the wrong clock of a real machine does.
+      // As with a real machine's wrong clock.
       gateway.touchAudit(TODAY + 365);
       await gateway.start(engine);
       await gateway.end();

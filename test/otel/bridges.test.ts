@@ -55,7 +55,7 @@ describe("reads the logger's name from a bridge's attributes", () => {
     const received = await client();
     const instrumentation = new PinoInstrumentation();
     cleanUps.push(() => instrumentation.disable());
-    // The instrumentation patches what is required after it.
+    // The instrumentation patches modules required after it.
     const { pino } = createRequire(import.meta.url)("pino") as { pino: typeof Pino };
     const root = pino({ name: "orchestrator.server" }, { write: () => {} });
     root.warn({ tries: 2 }, "slow");

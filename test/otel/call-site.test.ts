@@ -66,7 +66,7 @@ describe("the call site", () => {
     expect(compiled["code.line.number"]).not.toBe(6);
   });
 
-  /** With the real compiler; that it cannot resolve the import's types does not keep it from emitting. */
+  /** Compiles with the real compiler, which emits even though it cannot resolve the import's types. */
   async function compile(directory: string): Promise<void> {
     const typescript = dirname(createRequire(import.meta.url).resolve("typescript/package.json"));
     const flags = ["--sourceMap", "--module", "nodenext", "--target", "es2024", "--noCheck"];

@@ -1,4 +1,4 @@
-/** What comes of a record behind our own LoggerProvider is what comes of it behind the SDK's, byte for byte. */
+/** Our own LoggerProvider produces the same records as the SDK's, byte for byte. */
 
 import {
   ROOT_CONTEXT,
@@ -19,7 +19,7 @@ const RESOURCE = resourceFromAttributes({ "service.name": "orchestrator", shard:
 
 type Provider = typeof DirectLoggerProvider | typeof TailgateLoggerProvider;
 
-/** A provider in front of a journal that keeps what it gets. */
+/** A provider with a journal that collects its records. */
 function rig(ProviderOfRig: Provider) {
   const batches: RecordBatch[] = [];
   const lines: string[] = [];
@@ -53,7 +53,7 @@ interface Call {
   readonly record: LogRecord;
 }
 
-/** All that a record has become: its envelope, what OTLP has of it, and the counts. */
+/** Every output of a record: its envelope, its OTLP encoding, and the counters. */
 async function outcome(ProviderOfRig: Provider, calls: readonly Call[]): Promise<unknown> {
   const { provider, intake, batches, lines } = rig(ProviderOfRig);
   for (const { name, version, options, record } of calls) {
@@ -88,7 +88,7 @@ const anything = fc.anything({
 
 const NOW = 1_760_000_000_123;
 
-/** All that the API takes for a time, and some that it does not. */
+/** Every value that the API accepts as a time, and some that it does not. */
 const time = fc.oneof(
   fc.integer({ min: NOW - 1e9, max: NOW + 1e9 }),
   fc.double({ min: 1, max: 1e6, noNaN: true }),
@@ -170,7 +170,7 @@ afterEach(() => vi.useRealTimers());
 
 describe("our own LoggerProvider", () => {
   it("produces the same records as the SDK's provider", async () => {
-    // For records that have no time, or none that can be shown.
+    // For records without a time, or with an invalid one.
     vi.useFakeTimers({ toFake: ["Date"], now: NOW });
     await fc.assert(
       fc.asyncProperty(fc.array(call, { minLength: 1, maxLength: 4 }), async (calls) => {

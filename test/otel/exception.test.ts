@@ -34,7 +34,7 @@ afterAll(async () => {
   for (const cleanUp of cleanUps.toReversed()) await cleanUp();
 });
 
-/** What the file has of what is logged. */
+/** Returns the file's lines of what `log` logs. */
 async function logged(log: () => void, path = "orchestrator.log"): Promise<Line[]> {
   const before = (await linesOf(path)).length;
   log();
@@ -50,7 +50,7 @@ async function linesOf(path: string): Promise<Line[]> {
     .map((line) => JSON.parse(line) as Line);
 }
 
-/** The same error by every way that leads to the exception of a record. */
+/** Logs the same error in every way that sets the exception of a record. */
 async function everyWay(error: unknown): Promise<Line[]> {
   const logger = manager.getLogger("a");
   return logged(() => {

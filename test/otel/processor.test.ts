@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { RecordIntake } from "../../src/intake/intake.ts";
 import { TailgateLogRecordProcessor } from "../../src/otel/processor.ts";
 
-/** One that stands before ours in a provider of somebody else's, and leaves attributes that nobody can list. */
+/** A processor registered before ours that leaves attributes which cannot be enumerated. */
 const BREAKER: LogRecordProcessor = {
   onEmit(record) {
     const attributes = new Proxy(

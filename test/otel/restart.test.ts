@@ -1,4 +1,4 @@
-/** Loggers that were taken before the start, and before a restart, in processes of their own: ES modules and CommonJS. */
+/** Loggers obtained before the start and before a restart, in separate processes: ES modules and CommonJS. */
 
 import { cp, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -25,7 +25,7 @@ const LOAD = {
     const tailgate = async () => (await import("tailgate")).LoggingManager;`,
 } as const;
 
-/** Starts, stops and starts again; its stdout is what arrived, its stderr what the gateway said. */
+/** Starts, stops and restarts; stdout has the received records, stderr the gateway's log. */
 const BODY = `
   const fs = process.getBuiltinModule("node:fs");
   const loggers = [];
@@ -133,7 +133,7 @@ describe.each([
   });
 });
 
-/** Copies the API as another installation of it, perhaps as another version. */
+/** Copies the API as a second installation of it, optionally with another version. */
 async function installCopy(directory: string, version: string): Promise<void> {
   const api = join(directory, "node_modules/@opentelemetry/api");
   await cp(join(MODULES, "@opentelemetry/api"), api, { recursive: true });

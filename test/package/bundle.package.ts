@@ -1,4 +1,4 @@
-/** Programs that were bundled by esbuild with Tailgate in them, and run elsewhere. */
+/** Programs bundled by esbuild with Tailgate included, and run elsewhere. */
 
 import { build, type BuildOptions } from "esbuild";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -14,7 +14,7 @@ const LOAD = {
     const { LoggingManager } = require("tailgate");`,
 };
 
-/** Uses what may be missing in a bundle: the worker thread, the dashboard, plugins, YAML, and the program's own API. */
+/** Uses what a bundle may lack: the worker thread, the dashboard, plugins, YAML, and the program's own API. */
 const BODY = `
   const early = logs.getLogger("early");
 
@@ -38,7 +38,7 @@ exporters:
   file: { max_bytes: "\${env:MAX_BYTES:-1000000}" }
 `;
 
-/** Packages that are CommonJS call `require`, which an ES module does not have. */
+/** CommonJS packages call `require`, which ES modules do not have. */
 const REQUIRE = {
   js: "import { createRequire } from 'module'; const require = createRequire(import.meta.url);",
 };
@@ -46,7 +46,7 @@ const REQUIRE = {
 const EXTERNAL = ["tailgate", "@opentelemetry/api"];
 
 let project: Workspace;
-/** Where there is nothing but the bundles. */
+/** A directory that contains only the bundles. */
 let elsewhere: Workspace;
 
 beforeAll(async () => {
@@ -66,7 +66,7 @@ afterAll(async () => {
   await elsewhere[Symbol.asyncDispose]();
 });
 
-/** Bundles one of the programs to a path. */
+/** Bundles one of the programs into a file. */
 async function bundle(entry: keyof typeof LOAD, outfile: string, options: BuildOptions) {
   await build({
     entryPoints: [project.path(entry)],
@@ -78,7 +78,7 @@ async function bundle(entry: keyof typeof LOAD, outfile: string, options: BuildO
   });
 }
 
-/** Runs a program, and returns what it says: that all works, or an error's code and message. */
+/** Runs a program, and returns its result: success, or an error's code and message. */
 async function run(path: string, cwd: string): Promise<[unknown, unknown, unknown?]> {
   await using program = new Program(process.execPath, [path, path.replaceAll(/\\W/g, "-")], {
     cwd,

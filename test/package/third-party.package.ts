@@ -1,6 +1,4 @@
-/**
- * Tailgate and a plugin of somebody else, both packed and installed into an empty project, as their users get them.
- */
+/** Tailgate and a third-party plugin, both packed and installed into an empty project, as users install them. */
 
 import { globSync } from "node:fs";
 import { mkdir, readFile } from "node:fs/promises";
@@ -33,9 +31,9 @@ beforeAll(async () => {
 afterAll(() => project[Symbol.asyncDispose]());
 
 /**
- * Our own lock file without what only development needs. npm then knows the packages that satisfy the tarballs and has
- * them from `npm ci` in its cache: asking a registry for the metadata of all of them has taken minutes. Where two
- * ranges disagreed, it would still install the second copy.
+ * Our own lock file without development dependencies. npm then has the packages in its cache from `npm ci`; requesting
+ * the metadata of all of them from a registry has taken minutes. npm would still install a second copy if two ranges
+ * disagreed.
  */
 async function lockOfDependencies(): Promise<string> {
   const lock = JSON.parse(await readFile(join(ROOT, "package-lock.json"), "utf8")) as {
@@ -48,7 +46,7 @@ async function lockOfDependencies(): Promise<string> {
   return JSON.stringify({ lockfileVersion: 3, requires: true, packages });
 }
 
-/** The tarball that `npm publish` would send. What is built is built already, and other tests are using it. */
+/** Creates the tarball that `npm publish` would send, without rebuilding, since other tests use the build. */
 async function packed(directory: string): Promise<string> {
   const output = await npm(["pack", "--ignore-scripts", "--pack-destination=tarballs", directory]);
   return `./tarballs/${output.trim().split("\n").at(-1)}`;
@@ -58,7 +56,7 @@ function npm(args: readonly string[]): Promise<string> {
   return Program.run("npm", args, { cwd: project.directory });
 }
 
-/** A directory in the project with a configuration and what else is given. */
+/** Creates a directory in the project with a configuration and the given files. */
 async function directoryWith(files: Readonly<Record<string, string>>): Promise<string> {
   const directory = join("cases", crypto.randomUUID());
   for (const [path, text] of Object.entries(files))
@@ -66,7 +64,7 @@ async function directoryWith(files: Readonly<Record<string, string>>): Promise<s
   return project.path(directory);
 }
 
-/** `exporters` and the like; the gateway's own keys are added. */
+/** Returns a configuration with these sections and the gateway's own keys. */
 function configuration(text: string): string {
   return `port: 0\nlog_dir: logs\nreceivers: { otlp: { port: 0 } }\n${text}\n`;
 }
@@ -76,7 +74,7 @@ function tailgate(directory: string): Program {
   return new Program(program, ["run"], { cwd: directory });
 }
 
-/** The source of an exporter: `members` are those of its definition that differ from the usual ones. */
+/** The source of an exporter; `members` replace the defaults of its definition. */
 function exporter(members: string): string {
   return `import { defineExporter, z } from "tailgate/plugin";
     export default {
@@ -90,7 +88,7 @@ function exporter(members: string): string {
     };`;
 }
 
-/** What a file in the log directory says, once it has so many lines. */
+/** Resolves with the content of a file in the log directory once it has this many lines. */
 async function linesOf(directory: string, file: string, count: number): Promise<string[]> {
   return vi.waitFor(
     async () => {
@@ -254,7 +252,7 @@ describe("working plugins", () => {
   });
 });
 
-/** The start of a gateway with an exporter `mine` of that source: how it ends, and what it says. */
+/** Starts a gateway with an exporter `mine` of that source; returns its exit code and output. */
 async function refusedStart(source: string): Promise<{ end: number | string; stderr: string }> {
   const directory = await directoryWith({
     "tailgate.yaml": configuration("exporters: { mine: { use: ./mine.js } }"),

@@ -1,7 +1,7 @@
 import { open } from "node:fs/promises";
 import { vi } from "vitest";
 
-/** A record as it arrived, in OTLP's JSON form, with all that stands around it. */
+/** A received record in OTLP's JSON form, with its resource and scope. */
 export interface Arrived {
   readonly resource: object;
   readonly resourceSchemaUrl: string | undefined;
@@ -35,7 +35,7 @@ const UID = "log.record.uid";
 
 const LINE_FEED = 0x0a;
 
-/** What a Collector's exporter `file` has written, a request a line; of each record what `kept` makes of it. */
+/** The output of a Collector's `file` exporter, one request per line; `kept` converts each record. */
 export class CollectorFile<Kept> {
   readonly arrivals: Kept[] = [];
   readonly #path: string;
@@ -47,7 +47,7 @@ export class CollectorFile<Kept> {
     this.#kept = kept;
   }
 
-  /** Takes the lines that were written since the last call. */
+  /** Reads the lines written since the last call. */
   async read(): Promise<void> {
     const bytes = await this.#more();
     for (let start = 0; ;) {
@@ -78,7 +78,7 @@ export class CollectorFile<Kept> {
     }
   }
 
-  /** Resolves when what has arrived is enough. */
+  /** Resolves when enough records have arrived. */
   async until(isEnough: (arrivals: readonly Kept[]) => boolean, timeoutMs: number): Promise<void> {
     const look = async (): Promise<void> => {
       await this.read();
@@ -88,7 +88,7 @@ export class CollectorFile<Kept> {
   }
 }
 
-/** What tells a record from others: its text and its id. */
+/** Identifies a record: its text and its id. */
 export interface Named {
   readonly message: string | undefined;
   readonly uid: string | undefined;

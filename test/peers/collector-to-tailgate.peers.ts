@@ -1,4 +1,4 @@
-/** A real Collector's gRPC exporter in front of Tailgate. */
+/** A real Collector's gRPC exporter sending to Tailgate. */
 
 import { readFile } from "node:fs/promises";
 import { setTimeout as wait } from "node:timers/promises";
@@ -14,10 +14,10 @@ import { TestCollector } from "./test-collector.ts";
 
 const PATIENCE_MS = 60_000;
 const RESTARTS = 6;
-/** The longest time from one start of the gateway to its end. */
+/** The longest time from a start of the gateway until it is stopped. */
 const LIFE_MS_MAX = 500;
 
-/** Takes OTLP/HTTP and passes it on over gRPC, for ever. */
+/** Receives OTLP/HTTP and forwards it over gRPC, retrying forever. */
 function overGrpc(endpoint: string): (port: number) => string {
   return (port) => `
 receivers: { otlp: { protocols: { http: { endpoint: "127.0.0.1:${port}" } } } }
@@ -43,7 +43,7 @@ test.each([
     await collector.start();
     await postNumbered(collector.url, 0, 500);
     const refused = new RegExp(`Will retry the request after interval.*code = ${code}`);
-    // It says so twice: RetryInfo counts, or ResourceExhausted would be for good.
+    // Without RetryInfo, ResourceExhausted would be permanent.
     await collector.says(new RegExp(`${refused.source}[^]*${refused.source}`));
     intake.error = undefined;
     await vi.waitFor(() => expect(intake.received).toBe(500), PATIENCE_MS);
@@ -51,7 +51,7 @@ test.each([
   },
 );
 
-/** Takes OTLP/HTTP and sends batches of the default size, 8192 records. */
+/** Receives OTLP/HTTP and sends batches of the default size, 8192 records. */
 function inBatches(
   endpoint: string,
   compression: string,

@@ -1,4 +1,4 @@
-/** otel-collector.yaml in a real Collector, between Tailgate and real stores. */
+/** otel-collector.yaml in a real Collector between Tailgate and real stores. */
 
 import { once } from "node:events";
 import { createServer } from "node:http";
@@ -54,7 +54,7 @@ test("records accepted by the Collector survive its restart while the store is a
     expect(await postMessages(gateway.url, sent.slice(0, 100))).toBe(200);
     await taken(gateway.url);
   }
-  // From here on it is the journal that keeps them.
+  // From here on, the records are only in the journal.
   expect(await postMessages(gateway.url, sent.slice(100))).toBe(200);
   await using _store = await startVictoriaLogs(workspace, logs);
   await using _collector = await startCollector(workspace, ports, env);
@@ -62,7 +62,7 @@ test("records accepted by the Collector survive its restart while the store is a
   expect(new Set(found.map(({ _msg }) => _msg))).toEqual(new Set(sent));
 });
 
-/** Resolves when the exporter has nothing to send. */
+/** Resolves when the exporter's queue is empty. */
 async function taken(url: string): Promise<void> {
   const isIdle = async (): Promise<void> => {
     const metrics = await (await fetch(`${url}/metrics`)).text();

@@ -3,12 +3,12 @@ import type { Workspace } from "../harness/workspace.ts";
 import type { Program } from "../harness/program.ts";
 import { freePort, startPeer } from "./peer.ts";
 
-/** The configuration that is shipped. */
+/** The shipped configuration. */
 export const COLLECTOR_CONFIG = fileURLToPath(
   new URL("../../otel-collector.yaml", import.meta.url),
 );
 
-/** Where a Collector listens: it stays the same over its restarts. */
+/** The addresses of a Collector, which stay the same over its restarts. */
 export interface CollectorPorts {
   readonly grpc: number;
   readonly http: number;
@@ -19,7 +19,7 @@ export async function collectorPorts(): Promise<CollectorPorts> {
   return { grpc: await freePort(), http: await freePort(), metrics: await freePort() };
 }
 
-/** Starts a Collector with the configuration that is shipped; resolves when it is ready. */
+/** Starts a Collector with the shipped configuration; resolves when it is ready. */
 export async function startCollector(
   workspace: Workspace,
   { grpc, http, metrics }: CollectorPorts,

@@ -1,4 +1,4 @@
-/** `LoggingManager.connect` with a real Collector in the place of a gateway. */
+/** `LoggingManager.connect` with a real Collector instead of a gateway. */
 
 import { expect, onTestFinished, test } from "vitest";
 import { LoggingManager } from "tailgate";

@@ -1,4 +1,4 @@
-/** OTLP through Tailgate to a real Collector, beside the same requests without Tailgate. */
+/** OTLP through Tailgate to a real Collector, compared with the same requests sent directly. */
 
 import fc from "fast-check";
 import { expect, test } from "vitest";
@@ -10,10 +10,10 @@ import { TestCollector } from "./test-collector.ts";
 
 const PATIENCE_MS = 30_000;
 
-/** Enough for each kind of value in each place. */
+/** Enough for each kind of value in each position. */
 const REQUESTS = 300;
 
-/** Writes what comes to either port to a file of its own. */
+/** Writes the records received on each port to its own file. */
 function twoFiles(directPort: number): (port: number) => string {
   return (port) => `
 receivers:
@@ -29,7 +29,7 @@ service:
 `;
 }
 
-/** What the fast ones of the generated do not have on purpose. */
+/** Fields that the fast generated requests leave out on purpose. */
 const RICH: JsonRequest = {
   resourceLogs: [
     {
@@ -120,16 +120,16 @@ test.each(FORMS)(
   },
 );
 
-/** Makes of a request one that both take whole; answers how many records it has. */
+/** Changes a request so that both accept all of it; returns its number of records. */
 function madeTakeable({ resourceLogs }: JsonRequest): number {
   let count = 0;
   for (const { scope, logRecords } of resourceLogs.flatMap(({ scopeLogs }) => scopeLogs)) {
     for (const record of logRecords) {
-      // Tailgate takes audit events from INFO up, also those whose logger an attribute names.
+      // Tailgate accepts audit events from INFO up, including those whose logger is named by an attribute.
       if (JSON.stringify([scope, record]).includes("orchestrator.audit")) {
         record["severityNumber"] = 9;
       }
-      // The Collector refuses the request of an id that is too short.
+      // The Collector rejects a request with an id that is too short.
       if (record.traceId?.length !== 32) record.traceId = "";
       if (record.spanId?.length !== 16) record.spanId = "";
     }
@@ -138,7 +138,7 @@ function madeTakeable({ resourceLogs }: JsonRequest): number {
   return count;
 }
 
-/** A request is put in order of time where it is taken: the records of all are compared as a set. */
+/** Tailgate sorts each request by time on arrival, so the records are compared as a set. */
 async function arrivedIn(
   { workspace }: TestCollector,
   name: string,

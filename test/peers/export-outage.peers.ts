@@ -1,4 +1,4 @@
-/** The exporter `otlp` and a real Collector that is away, and that is killed. */
+/** The `otlp` exporter and a real Collector that is away or killed. */
 
 import { once } from "node:events";
 import { setTimeout as wait } from "node:timers/promises";
@@ -15,7 +15,7 @@ const RECORDS = 200_000;
 const KILLS = 20;
 /** The longest time from one kill to the next. */
 const LIFE_MS_MAX = 300;
-/** What waits for a Collector that is away. */
+/** The number of records queued for a Collector that is away. */
 const BACKLOG = 50_000;
 const PATIENCE_MS = 120_000;
 const PATIENCE = { timeout: PATIENCE_MS, interval: 50 };
@@ -54,7 +54,7 @@ test(
   },
 );
 
-/** Connects a client; answers what it has got so far. */
+/** Connects a client; returns a function with the messages received so far. */
 async function clientOf(url: string): Promise<readonly string[]> {
   const messages: string[] = [];
   const socket = new WebSocket(`${url.replace("http", "ws")}/ws/logs`);
@@ -103,7 +103,7 @@ test(
   },
 );
 
-/** A gateway that is killed and started again, and sends to that Collector. */
+/** A gateway that exports to that Collector and can be killed and restarted. */
 class ExportingGateway implements AsyncDisposable {
   readonly #site: CrashSite;
   readonly #config: string;
@@ -135,7 +135,7 @@ class ExportingGateway implements AsyncDisposable {
   }
 }
 
-/** Kills gateway and Collector in turn while records flow; answers the sender, which has stopped. */
+/** Kills gateway and Collector alternately while records are sent; returns the stopped sender. */
 async function withKills(
   gateway: ExportingGateway,
   collector: TestCollector,
@@ -156,7 +156,7 @@ async function withKills(
   return sender;
 }
 
-/** That a record that arrived twice has the same id each time, and another record another one. */
+/** Expects duplicates of a record to have the same id, and different records different ones. */
 function expectDuplicatesByIdOnly(arrivals: readonly Named[]): void {
   const uids = new Map<unknown, unknown>();
   for (const { message, uid } of arrivals) {
@@ -167,7 +167,7 @@ function expectDuplicatesByIdOnly(arrivals: readonly Named[]): void {
   expect(uids.size).toBe(new Set(uids.values()).size);
 }
 
-/** That what came again came behind what it had been, and everything else in the order in which it was sent. */
+/** Expects duplicates to arrive after the original, and everything else in the order sent. */
 function expectInOrder(arrivals: readonly Named[]): void {
   const messages = [...new Set(arrivals.map(({ message }) => message!))];
   const numbers = messages.map((message) => Number(message.split(" ")[1]));
@@ -180,7 +180,7 @@ const chains = [
     configOf: passingOn,
     keepsOrder: true,
   },
-  // It puts what it was sending when it was killed behind what has come since.
+  // After a kill it queues interrupted requests behind newer ones.
   { name: "with a queue on its disk", configOf: queueing, keepsOrder: false },
 ];
 
@@ -188,7 +188,7 @@ test.for(chains)(
   "kill -9 of the gateway and of a Collector $name, 20 times: no acknowledged record is missing",
   { timeout: 2 * PATIENCE_MS },
   async ({ configOf, keepsOrder }, { annotate }) => {
-    // The store behind it lives on: the exporter `file` has a buffer.
+    // The store behind it keeps running: the exporter `file` has a buffer.
     await using store = await TestCollector.create(toFile);
     await using collector = await TestCollector.create(configOf(store.url));
     await store.start();

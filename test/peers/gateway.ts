@@ -4,11 +4,11 @@ import type { Workspace } from "../harness/workspace.ts";
 
 export interface StartedGateway extends AsyncDisposable {
   readonly program: Program;
-  /** Of the main port. */
+  /** The main port's URL. */
   readonly url: string;
 }
 
-/** Starts the built gateway with this configuration, without its default ports; it is killed at the end of its scope. */
+/** Starts the built gateway with this configuration, without its default ports; it is killed on disposal. */
 export async function startGateway(
   workspace: Workspace,
   { otlp = {}, exporters = {} }: { otlp?: object; exporters?: object },

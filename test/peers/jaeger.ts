@@ -7,7 +7,7 @@ export interface JaegerTrace {
   readonly spans: readonly JaegerSpan[];
 }
 
-/** A span as the query API shows it; times are microseconds. */
+/** A span as returned by the query API; times are microseconds. */
 export interface JaegerSpan {
   readonly traceID: string;
   readonly spanID: string;
@@ -26,7 +26,7 @@ export interface JaegerSpan {
   readonly warnings: readonly string[] | null;
 }
 
-/** What else Jaeger listens on is left out, since it may be taken here. */
+/** Jaeger's other ports are disabled, since they may be in use. */
 export const JAEGER_ALONE = [
   "service.extensions=[jaeger_storage, jaeger_query]",
   "service.pipelines.traces.receivers=[otlp]",
@@ -34,12 +34,12 @@ export const JAEGER_ALONE = [
 ];
 
 export interface RunningJaeger extends AsyncDisposable {
-  /** Of OTLP/HTTP. */
+  /** The OTLP/HTTP URL. */
   readonly otlpUrl: string;
   readonly queryUrl: string;
 }
 
-/** Starts it with its traces in memory; it is killed at the end of its scope. */
+/** Starts Jaeger with in-memory storage; it is killed on disposal. */
 export async function startJaeger(workspace: Workspace): Promise<RunningJaeger> {
   const [otlp, otlpGrpc, query, queryGrpc] = [
     ...[await freePort(), await freePort(), await freePort(), await freePort()],
@@ -51,7 +51,7 @@ export async function startJaeger(workspace: Workspace): Promise<RunningJaeger> 
     `extensions.jaeger_query.http.endpoint=127.0.0.1:${query}`,
     `extensions.jaeger_query.grpc.endpoint=127.0.0.1:${queryGrpc}`,
   ];
-  // Its own traces would be among the others.
+  // Its own traces would be mixed in.
   const env = { OTEL_TRACES_SAMPLER: "always_off" };
   const args = settings.flatMap((setting) => ["--set", setting]);
   const program = startPeer("jaeger", args, workspace, env);
@@ -63,7 +63,7 @@ export async function startJaeger(workspace: Workspace): Promise<RunningJaeger> 
   };
 }
 
-/** The traces of a service, by the query API at this URL; resolves when there is one. */
+/** Reads the traces of a service from the query API at this URL; resolves when there is one. */
 export async function foundInJaeger(url: string, service: string): Promise<JaegerTrace[]> {
   const ask = async (): Promise<JaegerTrace[]> => {
     const response = await fetch(`${url}/api/traces?service=${service}`);

@@ -1,4 +1,4 @@
-/** Loki, which takes minutes to build and half a minute to be ready: only where LOKI is set. */
+/** Loki takes minutes to build and half a minute to become ready, so these tests run only if LOKI is set. */
 
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Workspace } from "../harness/workspace.ts";
@@ -25,7 +25,7 @@ afterAll(async () => {
   await workspace[Symbol.asyncDispose]();
 });
 
-/** Sends what the worker logs by this exporter; resolves when Loki has it. */
+/** Sends the worker's records with this exporter; resolves when Loki has them. */
 async function sentThrough(exporter: object, service: string): Promise<void> {
   requirePeer("loki");
   await using directory = await Workspace.create();

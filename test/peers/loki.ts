@@ -4,7 +4,7 @@ import type { Workspace } from "../harness/workspace.ts";
 import type { Program } from "../harness/program.ts";
 import { freePort, startPeer } from "./peer.ts";
 
-/** Loki as one process at a port of 127.0.0.1, with its data in the directory; resolves when it is ready. */
+/** Starts Loki as one process on a port of 127.0.0.1, with its data in the directory; resolves when it is ready. */
 export async function startLoki(workspace: Workspace, port: number): Promise<Program> {
   const grpcPort = await freePort();
   await workspace.write("loki.yaml", stringify(configOf(workspace.path("loki"), port, grpcPort)));
@@ -57,11 +57,11 @@ function configOf(directory: string, port: number, grpcPort: number): object {
 interface LokiStream {
   /** Labels and structured metadata. */
   readonly stream: Record<string, string>;
-  /** Times in nanoseconds, and lines. */
+  /** Pairs of a time in nanoseconds and a line. */
   readonly values: readonly (readonly [string, string])[];
 }
 
-/** What a LogQL query finds of the last hour; resolves when there is something. */
+/** Runs a LogQL query over the last hour; resolves when there are results. */
 export async function foundInLoki(url: string, query: string): Promise<LokiStream[]> {
   const ask = async (): Promise<LokiStream[]> => {
     const address = `${url}/loki/api/v1/query_range?${new URLSearchParams({ query })}`;

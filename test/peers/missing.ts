@@ -1,6 +1,6 @@
 import { hasPeer } from "./peer.ts";
 
-/** Vitest's global setup: says before the tests which of them will be skipped, or fail in CI, for want of a program. */
+/** Vitest's global setup: reports which tests will be skipped, or fail in CI, because a program is missing. */
 export default function setup(): void {
   const wanted = ["otelcol", "victoria-logs", "jaeger", ...(process.env["LOKI"] ? ["loki"] : [])];
   for (const program of wanted.filter((name) => !hasPeer(name))) {

@@ -3,7 +3,7 @@ const RECORDS_A_REQUEST = 1000;
 const FIRST_NANOS = 1_760_347_644_000_000_000n;
 const MICRO_NANOS = 1000n;
 
-/** The message of the record with that number. */
+/** Returns the message of the record with that number. */
 export function messageOf(number: number): string {
   return `record ${number}`;
 }
@@ -13,8 +13,8 @@ export function numbered(from: number, to: number): string[] {
 }
 
 /**
- * Posts records over OTLP/HTTP, a microsecond apart from each other, in requests that wait for each other; rejects at
- * the first one that was not taken.
+ * Posts records over OTLP/HTTP, a microsecond apart, in sequential requests; rejects at the first request that is not
+ * accepted.
  */
 export async function postNumbered(
   url: string,
@@ -28,7 +28,7 @@ export async function postNumbered(
   }
 }
 
-/** Posts one request; resolves with the status, rejects where there is no answer. */
+/** Posts one request; resolves with the status, rejects if there is no response. */
 export async function postRequest(url: string, from: number, to: number): Promise<number> {
   const logRecords = Array.from({ length: to - from }, (_, index) => recordOf(from + index));
   const response = await fetch(`${url}/v1/logs`, {

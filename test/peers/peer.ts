@@ -6,7 +6,7 @@ import { join } from "node:path";
 import type { Workspace } from "../harness/workspace.ts";
 import { Program, skipTest } from "../harness/program.ts";
 
-/** Where test/setup-peers.sh leaves a program. */
+/** The directory in which test/setup-peers.sh installs a program. */
 export function peerPath(program: string): string {
   const cache = process.env["XDG_CACHE_HOME"] || join(homedir(), ".cache");
   return join(process.env["TAILGATE_CACHE"] || join(cache, "tailgate"), "peers/bin", program);
@@ -16,13 +16,13 @@ export function hasPeer(program: string): boolean {
   return existsSync(peerPath(program));
 }
 
-/** Its path; ends the test that is running where the program is missing. */
+/** Returns the program's path; skips or fails the current test if it is missing. */
 export function requirePeer(program: string): string {
   if (hasPeer(program)) return peerPath(program);
   return skipTest(`${program} is missing: npm run setup:peers`);
 }
 
-/** Starts a program in a directory; it is killed at the end of its scope. */
+/** Starts a program in a directory; it is killed on disposal. */
 export function startPeer(
   program: string,
   args: readonly string[],
@@ -36,8 +36,8 @@ const FIRST_PORT = 20_000;
 const PORTS = 10_000;
 
 /**
- * A port where nobody listens, for programs that do not say which one they got for port 0. It lies below those that Linux
- * gives out, so that no connection takes it before the program does.
+ * Returns an unused port, for programs that do not report which one they got for port 0. It is below Linux's ephemeral
+ * range, so that no connection takes it before the program does.
  */
 export async function freePort(): Promise<number> {
   for (;;) {
@@ -47,7 +47,7 @@ export async function freePort(): Promise<number> {
       await once(server.listen(port, "127.0.0.1"), "listening");
       return port;
     } catch {
-      // In use: the next one.
+      // In use: try the next one.
     } finally {
       server.close();
     }

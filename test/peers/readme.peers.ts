@@ -1,4 +1,4 @@
-/** What the README says of a Collector with stores, as it stands there; only the ports are others. */
+/** The README's instructions for a Collector with stores, verbatim except for the ports. */
 
 import { randomBytes } from "node:crypto";
 import { readFile } from "node:fs/promises";
@@ -32,7 +32,7 @@ beforeEach(async () => {
   return () => workspace[Symbol.asyncDispose]();
 });
 
-/** A text with the ports that are free here in place of its own. */
+/** Replaces the ports in a text with free ones. */
 function moved(text: string): string {
   return text.replaceAll(PORTS, (port) => `${ports.get(port)}`);
 }
@@ -41,7 +41,7 @@ function urlOf(port: number): string {
   return localUrl(ports.get(`${port}`)!);
 }
 
-/** Starts the program as the README does, in the foreground. */
+/** Starts the program in the foreground, as the README does. */
 async function started(program: string, command: string, ready: RegExp): Promise<void> {
   requirePeer(program);
   const env = { PATH: `${dirname(peerPath(program))}:${process.env["PATH"]}` };
@@ -51,7 +51,7 @@ async function started(program: string, command: string, ready: RegExp): Promise
   await running.untilStderr(ready);
 }
 
-/** A command of an example, without where its stderr goes. */
+/** Returns a command of an example without its stderr redirection. */
 function commandOf(program: string, example = "collector"): string {
   const lines = readme
     .example(example)
@@ -61,7 +61,7 @@ function commandOf(program: string, example = "collector"): string {
   return line.replace(/ 2> \S+ &$/, "");
 }
 
-/** Starts Jaeger by the example's command. */
+/** Starts Jaeger with the example's command. */
 async function startJaeger(example: string): Promise<void> {
   const settings = [
     ...JAEGER_ALONE,

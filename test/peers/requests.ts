@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 
-/** Posts a request of OTLP/JSON; answers the status. */
+/** Posts an OTLP/JSON request; resolves with the status. */
 export async function post(url: string, request: object): Promise<number> {
   const headers = { "Content-Type": "application/json" };
   const { status } = await fetch(url, { method: "POST", headers, body: JSON.stringify(request) });
@@ -11,7 +11,7 @@ function resourceOf(service: string): object {
   return { attributes: [{ key: "service.name", value: { stringValue: service } }] };
 }
 
-/** A warning and an audit event of a service. */
+/** Creates a request with a warning and an audit event of a service. */
 export function logsOfWorker(service = "worker"): object {
   const warning = {
     severityNumber: 13,
@@ -31,7 +31,7 @@ export function logsOfWorker(service = "worker"): object {
   return { resourceLogs: [{ resource: resourceOf(service), scopeLogs }] };
 }
 
-/** An audit event of the instance `abc-123`, which was logged in a span of that trace. */
+/** Creates an audit event of the instance `abc-123`, logged in a span of that trace. */
 export function instanceEvent(type: string, traceId: string): object {
   const fields = { event_type: type, instance_id: "abc-123", role: "general" };
   const event = {
@@ -49,7 +49,7 @@ export function instanceEvent(type: string, traceId: string): object {
   return { resourceLogs: [{ scopeLogs }] };
 }
 
-/** A span of the service `worker`, `spawn`, which takes 1.5 ms. */
+/** Creates a span `spawn` of the service `worker` that takes 1.5 ms. */
 export function spanOfWorker(traceId: string): object {
   const startNs = BigInt(Date.now()) * 1_000_000n;
   const span = {

@@ -1,4 +1,4 @@
-/** Instances as traces in a real Jaeger: what its query API shows of them. */
+/** Instances as traces in a real Jaeger, as returned by its query API. */
 
 import { LoggingManager } from "tailgate";
 import { expect, onTestFinished, test, vi } from "vitest";
@@ -76,7 +76,7 @@ test.each(["http/protobuf", "http/json"])(
         const parents = child.references.filter(({ refType }) => refType === "CHILD_OF");
         expect(parents).toMatchObject([{ traceID: trace.traceID, spanID: root.spanID }]);
       }
-      // A span whose parent nobody sends would have one.
+      // A span whose parent was never sent would have one.
       expect(trace.spans.flatMap(({ warnings }) => warnings ?? [])).toEqual([]);
     }
   },

@@ -4,7 +4,7 @@ import { postRequest } from "./numbered-records.ts";
 const RECORDS_A_REQUEST = 100;
 const PAUSE_MS = 10;
 
-/** Sends numbered records all the time, whether they are taken or not, and remembers which were. */
+/** Sends numbered records continuously, accepted or not, and remembers the acknowledged ones. */
 export class SteadySender {
   /** The numbers of the records that were acknowledged. */
   readonly acknowledged: number[] = [];
@@ -14,7 +14,7 @@ export class SteadySender {
   #isEnding = false;
   #running: Promise<void> | undefined;
 
-  /** `urlOf`: where to send the next request. */
+  /** `urlOf` returns the URL for the next request. */
   constructor(urlOf: () => string, first = 0) {
     this.#urlOf = urlOf;
     this.next = first;
@@ -24,7 +24,7 @@ export class SteadySender {
     this.#running = this.#run();
   }
 
-  /** Resolves when the last request has been answered, or has failed. */
+  /** Resolves when the last request has settled. */
   async stop(): Promise<void> {
     this.#isEnding = true;
     await this.#running;

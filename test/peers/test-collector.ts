@@ -2,7 +2,7 @@ import { Workspace } from "../harness/workspace.ts";
 import type { Program } from "../harness/program.ts";
 import { freePort, startPeer } from "./peer.ts";
 
-/** A real Collector that can be killed and started again at the same port, with a configuration of the test's own. */
+/** A real Collector that can be killed and restarted on the same port, with a configuration of the test. */
 export class TestCollector implements AsyncDisposable {
   readonly port: number;
   readonly workspace: Workspace;
@@ -13,7 +13,7 @@ export class TestCollector implements AsyncDisposable {
     this.port = port;
   }
 
-  /** `configOf`: gets the port where it is to listen for OTLP/HTTP, and answers its configuration without `service.telemetry`. */
+  /** `configOf` gets the OTLP/HTTP port and returns the configuration without `service.telemetry`. */
   static async create(configOf: (port: number) => string): Promise<TestCollector> {
     const port = await freePort();
     const workspace = await Workspace.create({ "config.yaml": configOf(port) });
@@ -24,16 +24,16 @@ export class TestCollector implements AsyncDisposable {
     return `http://127.0.0.1:${this.port}`;
   }
 
-  /** Resolves when it takes records. */
+  /** Resolves when it accepts records. */
   async start(): Promise<void> {
-    // Its own metrics would have a port that is the same for all.
+    // Its own metrics would use a port that is the same for all.
     const telemetry = "yaml:service::telemetry::metrics::level: none";
     const args = ["--config", "config.yaml", "--config", telemetry];
     this.#program = startPeer("otelcol", args, this.workspace);
     await this.#program.untilStderr(/Everything is ready/);
   }
 
-  /** Resolves when its own log has it. */
+  /** Resolves when its own log contains the text. */
   async says(pattern: RegExp): Promise<void> {
     await this.#program!.untilStderr(pattern);
   }
@@ -42,7 +42,7 @@ export class TestCollector implements AsyncDisposable {
     return this.#program?.stderr ?? "";
   }
 
-  /** Ends it in the middle of whatever it does. */
+  /** Kills it immediately. */
   async kill(): Promise<void> {
     await this.#program?.[Symbol.asyncDispose]();
   }
@@ -53,7 +53,9 @@ export class TestCollector implements AsyncDisposable {
   }
 }
 
-/** Takes OTLP/HTTP and writes it to `records.jsonl`. It has a buffer, so that what it took last may be lost where it is killed. */
+/**
+ * Receives OTLP/HTTP and writes it to `records.jsonl`, with a buffer: the last records may be lost when it is killed.
+ */
 export function toFile(port: number): string {
   return `
 receivers: { otlp: { protocols: { http: { endpoint: "127.0.0.1:${port}" } } } }
@@ -62,7 +64,7 @@ service: { pipelines: { logs: { receivers: [otlp], exporters: [file] } } }
 `;
 }
 
-/** Passes on to another Collector, and takes a request only when that one has: nothing is kept here. */
+/** Forwards to another Collector, and accepts a request only once that one has: nothing is stored here. */
 export function passingOn(to: string): (port: number) => string {
   return (port) => `
 receivers: { otlp: { protocols: { http: { endpoint: "127.0.0.1:${port}" } } } }
@@ -71,7 +73,7 @@ service: { pipelines: { logs: { receivers: [otlp], exporters: [otlp_http] } } }
 `;
 }
 
-/** Passes on to another Collector from a queue on its disk, as otel-collector.yaml does. */
+/** Forwards to another Collector from a queue on disk, as otel-collector.yaml does. */
 export function queueing(to: string): (port: number) => string {
   return (port) => `
 extensions: { file_storage: { directory: storage, create_directory: true } }

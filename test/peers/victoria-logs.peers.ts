@@ -1,4 +1,4 @@
-/** Tailgate's exporter `otlp` and VictoriaLogs, without a Collector. */
+/** Tailgate's `otlp` exporter and VictoriaLogs, without a Collector. */
 
 import { expect, test } from "vitest";
 import { Workspace } from "../harness/workspace.ts";

@@ -3,7 +3,7 @@ import type { Workspace } from "../harness/workspace.ts";
 import type { Program } from "../harness/program.ts";
 import { startPeer } from "./peer.ts";
 
-/** VictoriaLogs at a port of 127.0.0.1, with its data in the directory; resolves when it takes requests. */
+/** Starts VictoriaLogs on a port of 127.0.0.1, with its data in the directory; resolves when it accepts requests. */
 export async function startVictoriaLogs(workspace: Workspace, port: number): Promise<Program> {
   const args = [
     `-httpListenAddr=127.0.0.1:${port}`,
@@ -15,10 +15,10 @@ export async function startVictoriaLogs(workspace: Workspace, port: number): Pro
   return store;
 }
 
-/** The path where it takes OTLP. */
+/** Its OTLP path. */
 export const VICTORIA_LOGS_PATH = "/insert/opentelemetry/v1/logs";
 
-/** The records that a LogsQL query finds, by time; resolves when there are as many as that. */
+/** Returns the records that a LogsQL query finds, by time; resolves once there are this many. */
 export async function foundInVictoriaLogs(
   url: string,
   query: string,

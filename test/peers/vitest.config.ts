@@ -4,7 +4,7 @@ import tests from "../vitest.config.ts";
 
 const missing = fileURLToPath(new URL("missing.ts", import.meta.url));
 
-/** The tests with programs of others that test/setup-peers.sh builds: `npm run test:peers`. */
+/** Tests with third-party programs built by test/setup-peers.sh: `npm run test:peers`. */
 const config = mergeConfig(tests, {
   test: { globalSetup: [missing], fileParallelism: false, testTimeout: 60_000 },
 });

@@ -1,4 +1,4 @@
-/** What the pages say of the repository, and what can be looked up in it. */
+/** Statements of the documentation about the repository that can be checked. */
 
 import { access, readdir, readFile } from "node:fs/promises";
 import { expect, test } from "vitest";
@@ -8,12 +8,12 @@ const ROOT = new URL("../../", import.meta.url);
 
 const PAGES = ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "plugins/README.md"];
 
-/** Folders and files of the repository, as the pages name them. */
+/** Folders and files of the repository, as the pages mention them. */
 const PATH = /`((?:src|plugins|test|\.ci)\/[\w./-]+)`/g;
 
 const LINK = /\]\((?!https?:|#)([^)]+)\)/g;
 
-/** The members of the table in errors.ts. */
+/** The entries of the table in errors.ts. */
 const ERROR_CODE = /^ {2}([A-Z_]+): \{/gm;
 
 test.each(PAGES)("every file that %s mentions exists", async (path) => {

@@ -3,12 +3,12 @@ import { fileURLToPath } from "node:url";
 
 const ROOT = new URL("../../", import.meta.url);
 
-/** After `<!-- example: NAME -->`, a fenced block of code. */
+/** A fenced code block after `<!-- example: NAME -->`. */
 const EXAMPLE = /^<!-- example: (?<name>[\w.-]+) -->\n+```\w+\n(?<code>[^]*?)^```$/gm;
 
 const LISTING = /^```text\n([^]*?)^```$/gm;
 
-/** A page of the documentation whose code is run by tests. */
+/** A documentation page whose code is run by tests. */
 export class Document {
   readonly text: string;
   readonly #examples: ReadonlyMap<string, string>;
@@ -36,12 +36,12 @@ export class Document {
     return code;
   }
 
-  /** What programs write, as the page shows it. */
+  /** The program output that the page shows. */
   get listings(): string[] {
     return Array.from(this.text.matchAll(LISTING), ([, text]) => text!);
   }
 
-  /** The command itself, if the page tells its readers to run exactly that. */
+  /** Returns the command if the page contains it verbatim. */
   command(command: string): string {
     if (this.text.includes(`\`${command}\``)) return command;
     throw new Error(`The page has no command ${JSON.stringify(command)}.`);

@@ -1,4 +1,4 @@
-/** Runs the code of the README as it stands there, against a gateway as users get it. */
+/** Runs the README's code verbatim against the built gateway. */
 
 import { createPublicKey, verify } from "node:crypto";
 import { readFile, readdir } from "node:fs/promises";
@@ -19,7 +19,7 @@ const DEFAULT_OTLP_PORT = 4318;
 
 const readme = await Document.read("README.md");
 
-/** A directory of a user's, with the packages that the examples import. */
+/** Creates a user's directory with the packages that the examples import. */
 async function userDirectory(files: Readonly<Record<string, string>> = {}): Promise<Workspace> {
   const workspace = await Workspace.create({ "package.json": '{ "type": "module" }', ...files });
   onTestFinished(() => workspace[Symbol.asyncDispose]());
@@ -30,9 +30,9 @@ async function userDirectory(files: Readonly<Record<string, string>> = {}): Prom
 
 interface StartedGateway {
   readonly program: Program;
-  /** Of the main port, such as `http://127.0.0.1:8001`. */
+  /** The main port's URL, such as `http://127.0.0.1:8001`. */
   readonly url: string;
-  /** Of the OTLP port. */
+  /** The OTLP port's URL. */
   readonly otlpUrl: string;
 }
 
@@ -79,11 +79,11 @@ test("each README example runs here, or with the files in examples", () => {
     "python-otlp",
     "python-instrumented",
     "exporter-otlp",
-    // These two in test/peers.
+    // These two run in test/peers.
     "to-collector",
     "collector",
     "exporter-spans",
-    // In test/peers, too.
+    // Also in test/peers.
     "jaeger",
     "configuration",
     "browser",
@@ -258,7 +258,7 @@ test("a line and a checkpoint of the audit trail can be checked with shell tools
   );
   const key = createPublicKey(await readFile(publicKey));
   expect(verify(null, signed!, key, signature!)).toBe(true);
-  // Where there is no openssl, what it would be given was checked all the same.
+  // Without openssl, at least its input has been checked.
   const checked = await Program.run(
     "bash",
     ["-c", `if command -v openssl > /dev/null; then ${byOpenssl!}; else echo Verified; fi`],

@@ -1,4 +1,4 @@
-/** Runs the plugins of plugins/README.md as they stand there. */
+/** Runs the plugins of plugins/README.md verbatim. */
 
 import { once } from "node:events";
 import { createServer } from "node:http";
@@ -15,7 +15,7 @@ const MAIN = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
 
 const guide = await Document.read("plugins/README.md");
 
-/** The files of the guide, each under the name that it gives them. */
+/** The guide's files, each under its name in the guide. */
 async function guideDirectory(change: (text: string) => string = (text) => text) {
   const workspace = await Workspace.create({ "package.json": '{ "type": "module" }' });
   onTestFinished(() => workspace[Symbol.asyncDispose]());
@@ -29,7 +29,7 @@ interface Posted {
   readonly envelopes: readonly Envelope[];
 }
 
-/** A server that keeps what is posted to it. */
+/** A server that collects the bodies posted to it. */
 async function webhookServer(): Promise<{ port: number; posted: readonly Posted[] }> {
   const posted: Posted[] = [];
   const server = createServer((request, response) => {

@@ -331,7 +331,7 @@ describe("a gateway", () => {
 });
 
 describe("the log directory", () => {
-  const refused = (logDir: string, why: string) =>
+  const expectRejected = (logDir: string, why: string) =>
     expect(start({ logDir })).rejects.toMatchObject({
       code: "LOG_DIR_UNUSABLE",
       message: expect.stringContaining(`The log directory ${logDir} ${why}`),
@@ -348,22 +348,22 @@ describe("the log directory", () => {
     const parent = await temporaryDirectory(cleanUps);
     await mkdir(join(parent, "real"));
     await symlink(join(parent, "real"), join(parent, "link"));
-    await refused(join(parent, "link"), "is a symbolic link");
+    await expectRejected(join(parent, "link"), "is a symbolic link");
   });
 
   it("is rejected if it is a file", async () => {
     const path = join(await temporaryDirectory(cleanUps), "file");
     await writeFile(path, "");
-    await refused(path, "cannot be created (EEXIST");
+    await expectRejected(path, "cannot be created (EEXIST");
   });
 
   it("is rejected if it is world-writable", async () => {
     const path = await temporaryDirectory(cleanUps);
     await chmod(path, 0o777);
-    await refused(path, "is writable by all users");
+    await expectRejected(path, "is writable by all users");
   });
 
   it("is rejected if it cannot be created", async () => {
-    await refused("/proc/tailgate", "cannot be created (ENOENT");
+    await expectRejected("/proc/tailgate", "cannot be created (ENOENT");
   });
 });

@@ -11,13 +11,13 @@ const KIND_LINES_MAX = 10;
 const LOGGER_LINES_MAX = 100;
 
 /** Returns the text of a line without its time. */
-function said(line: string): string {
+function textOf(line: string): string {
   return line.slice("2025-10-13 09:27:24 - ".length);
 }
 
 function sink() {
   const lines: string[] = [];
-  const write = (line: string): void => void lines.push(said(line));
+  const write = (line: string): void => void lines.push(textOf(line));
   return { lines, write };
 }
 

@@ -132,8 +132,8 @@ describe("a receipt", () => {
     await second.stop();
     expect(after.seq).toBeGreaterThan(before.seq);
     const lines = await auditLines(logDir);
-    const place = lines.findIndex(({ seq }) => seq === after.seq);
-    const hashed = lines[place - 1]!.hash + lines[place]!.text.replace(/,"hash":"\w+"\}$/, "");
+    const index = lines.findIndex(({ seq }) => seq === after.seq);
+    const hashed = lines[index - 1]!.hash + lines[index]!.text.replace(/,"hash":"\w+"\}$/, "");
     expect(createHash("sha256").update(hashed).digest("hex")).toBe(after.hash);
   });
 

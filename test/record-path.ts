@@ -31,7 +31,7 @@ interface CoveredScript {
   readonly functions: readonly { readonly ranges: readonly { readonly count: number }[] }[];
 }
 
-interface Taken {
+interface CoverageResult {
   readonly result: readonly CoveredScript[];
 }
 
@@ -72,7 +72,7 @@ class Coverage {
     const workers = await Promise.all(
       this.#workers.map((worker) => this.#ask(worker, "Profiler.takePreciseCoverage")),
     );
-    return { main: filesIn([main]), workers: filesIn(workers as Taken[]) };
+    return { main: filesIn([main]), workers: filesIn(workers as CoverageResult[]) };
   }
 
   #ask(sessionId: string, method: string, params = {}): Promise<unknown> {
@@ -85,8 +85,8 @@ class Coverage {
   }
 }
 
-function filesIn(taken: readonly Taken[]): string[] {
-  const files = taken.flatMap(({ result }) => result.filter(ran).map(fileOf));
+function filesIn(results: readonly CoverageResult[]): string[] {
+  const files = results.flatMap(({ result }) => result.filter(ran).map(fileOf));
   return [...new Set(files)].filter((path) => /^(src|plugins)\//.test(path)).sort();
 }
 

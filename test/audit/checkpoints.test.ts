@@ -22,7 +22,7 @@ const MINUTE_MS = 60_000;
 const PAGE_BYTES = 4096;
 
 /** Mocks the clock and the checkpoint timer; returns a function that advances both. */
-function ownMinutes(): (minutes: number) => void {
+function fakeMinutes(): (minutes: number) => void {
   vi.useFakeTimers({ toFake: ["Date", "setInterval", "clearInterval"], now: MORNING_MS });
   onTestFinished(() => void vi.useRealTimers());
   return (minutes) => vi.advanceTimersByTime(minutes * MINUTE_MS);
@@ -34,7 +34,7 @@ function fieldsOf(line: string) {
 }
 
 /** Overwrites the first page of a table; the others stay readable. */
-function harmPageOf(file: string, table: string): void {
+function damagePageOf(file: string, table: string): void {
   const db = new DatabaseSync(file);
   const { rootpage } = db.prepare("SELECT rootpage FROM sqlite_master WHERE name = ?").get(table)!;
   db.close();
@@ -44,7 +44,7 @@ function harmPageOf(file: string, table: string): void {
 }
 
 test("one is written per minute with events, to the file and as an event, and none because of itself", async () => {
-  const pass = ownMinutes();
+  const pass = fakeMinutes();
   const harness = await AuditHarness.create();
   const running = await harness.start();
   pass(1);
@@ -75,7 +75,7 @@ test("one is written per minute with events, to the file and as an event, and no
 });
 
 test("the last event of a day is signed even if events of the next day arrived first", async () => {
-  const pass = ownMinutes();
+  const pass = fakeMinutes();
   const harness = await AuditHarness.create();
   const running = await harness.start();
   pass(16 * 60 - 0.5);
@@ -94,7 +94,7 @@ test("the last event of a day is signed even if events of the next day arrived f
 });
 
 test("stop does not wait for an exporter that hangs while a checkpoint is due", async () => {
-  const pass = ownMinutes();
+  const pass = fakeMinutes();
   const harness = await AuditHarness.create();
   const running = await harness.start();
   const { gateway } = running;
@@ -216,7 +216,7 @@ test("lines of a gateway with an in-memory journal are named, and the others ver
 test("the chain continues after a damaged journal is moved aside", async () => {
   const harness = await AuditHarness.create();
   await harness.run(["a", "b"]);
-  harmPageOf(join(harness.logDir, "journal.db"), "meta");
+  damagePageOf(join(harness.logDir, "journal.db"), "meta");
   await harness.run(["c"]);
   expect(harness.lines.join("\n")).toMatch(/put aside/);
   const { findings, chain } = await harness.verify();
@@ -237,11 +237,11 @@ test("an incomplete last line is reported as such, not as tampering", async () =
 test("a partial checkpoint left by a crash is dropped at the next start", async () => {
   const harness = await AuditHarness.create();
   await harness.run(["a"]);
-  const whole = harness.read("checkpoints.jsonl");
-  harness.write("checkpoints.jsonl", `${whole}${whole.slice(0, 100)}`);
+  const complete = harness.read("checkpoints.jsonl");
+  harness.write("checkpoints.jsonl", `${complete}${complete.slice(0, 100)}`);
   expect((await harness.verify()).findings).toEqual([]);
   await harness.run(["b"]);
-  expect(harness.read("checkpoints.jsonl").startsWith(whole)).toBe(true);
+  expect(harness.read("checkpoints.jsonl").startsWith(complete)).toBe(true);
   expect((await harness.verify()).findings).toEqual([]);
 });
 

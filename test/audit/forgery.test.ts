@@ -50,7 +50,7 @@ async function trailOfGateways(): Promise<Trail> {
 let made: Promise<Trail> | undefined;
 
 /** Creates a workspace with a copy of the trail. */
-async function stageWithTrail(): Promise<{
+async function harnessWithTrail(): Promise<{
   harness: AuditHarness;
   files: Files;
   checkpoints: readonly string[];
@@ -78,17 +78,17 @@ function lineCount(files: Files): number {
   return [...files.values()].flat().length;
 }
 
-function reworded(line: string): string {
+function withOtherText(line: string): string {
   return line.replace(/"event":"/, '"event":"not ');
 }
 
 type Forge = (files: Files, number: number) => void;
 
 const FORGERIES: Record<string, Forge> = {
-  "changes a line": (files, number) => editLine(files, number, (line) => [reworded(line)]),
+  "changes a line": (files, number) => editLine(files, number, (line) => [withOtherText(line)]),
   "removes a line": (files, number) => editLine(files, number, () => []),
   "doubles a line": (files, number) => editLine(files, number, (line) => [line, line]),
-  "adds a line": (files, number) => editLine(files, number, (line) => [line, reworded(line)]),
+  "adds a line": (files, number) => editLine(files, number, (line) => [line, withOtherText(line)]),
   "swaps two lines": (files, number) => {
     const all = [...files.values()].flat();
     const [one, other] = [all[number]!, all[(number + 1) % all.length]!];
@@ -102,7 +102,7 @@ const FORGERIES: Record<string, Forge> = {
   "takes the seal of the first lines away": (files, number) => {
     for (let index = 0; index <= number; index++) {
       editLine(files, index, (line) => [
-        `${reworded(line).slice(0, line.lastIndexOf(',"seq":'))}}`,
+        `${withOtherText(line).slice(0, line.lastIndexOf(',"seq":'))}}`,
       ]);
     }
   },
@@ -119,7 +119,7 @@ function isAnnouncement(line: string): boolean {
 }
 
 /** Returns the checkpoints with the forged trail's hashes, signed with another key under the gateway's id. */
-function signedAnew(checkpoints: readonly string[], files: Files): string[] {
+function resigned(checkpoints: readonly string[], files: Files): string[] {
   const heads = [...files.values()].flat().map((line) => line.slice(-66, -2));
   return checkpoints.map((line, index) => {
     const signed = line
@@ -145,7 +145,7 @@ async function exitCode(
 }
 
 test("no forged trail is proven, with any subset of its checkpoints", async () => {
-  const { harness, files, checkpoints } = await stageWithTrail();
+  const { harness, files, checkpoints } = await harnessWithTrail();
   await fc.assert(
     fc.asyncProperty(
       fc.constantFrom(...Object.keys(FORGERIES)),
@@ -162,7 +162,7 @@ test("no forged trail is proven, with any subset of its checkpoints", async () =
           deleted: undefined,
           emptied: [],
           "left as they were": checkpoints,
-          "signed anew": signedAnew(checkpoints, forged),
+          "signed anew": resigned(checkpoints, forged),
         }[fate];
         expect(await exitCode(harness, forged, left)).not.toBe(0);
       },
@@ -172,12 +172,12 @@ test("no forged trail is proven, with any subset of its checkpoints", async () =
 });
 
 test("a changed event is detected by the checkpoints in the files if the others are deleted", async () => {
-  const { harness, files } = await stageWithTrail();
+  const { harness, files } = await harnessWithTrail();
   const all = [...files.values()].flat();
   const last = all.findLastIndex(isAnnouncement);
   for (let number = 0; number < last; number++) {
     const forged = copyOf(files);
-    editLine(forged, number, (line) => [reworded(line)]);
+    editLine(forged, number, (line) => [withOtherText(line)]);
     if (isAnnouncement(all[number]!)) continue;
     expect([number, await exitCode(harness, rechain(forged), undefined)]).toEqual([number, 1]);
     const { findings } = await harness.verify();
@@ -186,7 +186,7 @@ test("a changed event is detected by the checkpoints in the files if the others 
 });
 
 test("truncated checkpoints do not hide a change after the last remaining one", async () => {
-  const { harness, files, checkpoints } = await stageWithTrail();
+  const { harness, files, checkpoints } = await harnessWithTrail();
   await fc.assert(
     fc.asyncProperty(
       fc.nat(lineCount(files) - 1),
@@ -208,7 +208,7 @@ test("truncated checkpoints do not hide a change after the last remaining one", 
 });
 
 test("a file renamed to another day is detected, as are lines moved to another day's file", async () => {
-  const { harness, files, checkpoints } = await stageWithTrail();
+  const { harness, files, checkpoints } = await harnessWithTrail();
   const names = [...files.keys()];
   // Keeps the order of the files.
   for (const [name, other] of [
@@ -243,7 +243,7 @@ test("a file renamed to another day is detected, as are lines moved to another d
 });
 
 test("days of events without a checkpoint are detected", async () => {
-  const { harness, files, checkpoints } = await stageWithTrail();
+  const { harness, files, checkpoints } = await harnessWithTrail();
   const first = checkpoints.slice(0, 1);
   const [day] = files.entries();
   const bare = rechain(new Map([...withoutAnnouncements(files), day!]));

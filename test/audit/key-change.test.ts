@@ -27,7 +27,7 @@ function keysIn(harness: AuditHarness): string[] {
   return harness.checkpoints().map((line) => parseCheckpointLine(line)!.key);
 }
 
-function told(harness: AuditHarness): string[] {
+function warningsOf(harness: AuditHarness): string[] {
   return harness.lines.filter((line) =>
     /ERROR - The audit trail is now signed with the key/.test(line),
   );
@@ -51,7 +51,7 @@ test("a trail verifies over lost and restored keys", async () => {
     { previous_key: ids[1], key: ids[2] },
     { previous_key: ids[2], key: ids[0] },
   ]);
-  expect(told(harness)).toHaveLength(3);
+  expect(warningsOf(harness)).toHaveLength(3);
   // Each checkpoint continues from the former key's last one: no part of the day is signed twice.
   const sequences = harness.checkpoints().map((line) => parseCheckpointLine(line)!.seq);
   expect(sequences).toEqual(sequences.toSorted((one, other) => one - other));
@@ -74,7 +74,7 @@ test.each([
   }
   if (lost !== "journal.db") rmSync(join(harness.logDir, lost));
   await harness.run(["b"]);
-  expect(told(harness)).toEqual([expect.stringContaining(`instead of ${former}`)]);
+  expect(warningsOf(harness)).toEqual([expect.stringContaining(`instead of ${former}`)]);
   expect(changesIn(harness)).toMatchObject([{ previous_key: former }]);
 });
 

@@ -15,7 +15,7 @@ function pythonLines(): string[] {
   ];
 }
 
-async function stageWithLegacy(days: readonly string[]): Promise<AuditHarness> {
+async function harnessWithLegacyLines(days: readonly string[]): Promise<AuditHarness> {
   const harness = await AuditHarness.create();
   mkdirSync(join(harness.logDir, "audit"), { recursive: true, mode: 0o700 });
   // The last line has no line feed because its program was killed.
@@ -25,7 +25,7 @@ async function stageWithLegacy(days: readonly string[]): Promise<AuditHarness> {
 
 test("are counted as legacy lines, and the following chain is verified on its own", async () => {
   freezeClock();
-  const harness = await stageWithLegacy(["20261122", "20261124"]);
+  const harness = await harnessWithLegacyLines(["20261122", "20261124"]);
   await harness.run(["a", "b"]);
   await harness.run(["c"]);
   const verification = await harness.verify();
@@ -47,7 +47,7 @@ test("are counted as legacy lines, and the following chain is verified on its ow
 
 test("a file named by local date may contain events of the day before", async () => {
   const setDay = freezeClock();
-  const harness = await stageWithLegacy(["20261125"]);
+  const harness = await harnessWithLegacyLines(["20261125"]);
   await harness.run(["a", "b"]);
   expect(
     [...harness.files().keys()].filter((name) => harness.files().get(name)!.length > 0),

@@ -124,9 +124,9 @@ test("replaces a lost key with a warning, and retains every public key", async (
   const ids: string[] = [];
   for (let round = 0; round < 3; round++) {
     const { key, lines } = await open(workspace, "keys/audit-key.pem");
-    const told = lines.filter((line) => line.includes("is missing, so a new one"));
-    expect(told).toHaveLength(round === 0 ? 0 : 1);
-    for (const id of ids) expect(told[0]).toContain(id);
+    const warnings = lines.filter((line) => line.includes("is missing, so a new one"));
+    expect(warnings).toHaveLength(round === 0 ? 0 : 1);
+    for (const id of ids) expect(warnings[0]).toContain(id);
     ids.push(key.publicKey.id);
     for (const id of ids) expect(key.publicKeyOf(id)?.id).toBe(id);
     // A key from an older Tailgate has no copy yet.
@@ -134,8 +134,8 @@ test("replaces a lost key with a warning, and retains every public key", async (
     rmSync(workspace.path("keys/audit-key.pem"));
   }
   expect(new Set(ids).size).toBe(3);
-  const kept = ids.map((id) => PublicKey.read(workspace.path(`keys/audit-key.${id}.pub.pem`)).id);
-  expect(kept).toEqual(ids);
+  const stored = ids.map((id) => PublicKey.read(workspace.path(`keys/audit-key.${id}.pub.pem`)).id);
+  expect(stored).toEqual(ids);
   expect(PublicKey.read(workspace.path("keys/audit-key.pub.pem")).id).toBe(ids[2]);
 });
 
@@ -158,9 +158,9 @@ test("reports a replaced public key and does not trust it", async () => {
   expect(await trusted()).toEqual([[id], [publicKeyFile(file)]]);
   writeFileSync(publicKeyFile(file), mine);
   expect(await trusted()).toEqual([[id], []]);
-  const kept = workspace.path(`keys/k.${id}.pub.pem`);
-  writeFileSync(kept, foreign);
-  expect(await trusted()).toEqual([[id], [kept]]);
+  const copy = workspace.path(`keys/k.${id}.pub.pem`);
+  writeFileSync(copy, foreign);
+  expect(await trusted()).toEqual([[id], [copy]]);
 });
 
 test("rejects a directory at the key's path", async () => {

@@ -15,7 +15,11 @@ vi.setConfig({ testTimeout: 120_000 });
 type Files = Map<string, string[]>;
 
 /** A trail over three days with daily restarts, and the checkpoint that a collector has. */
-async function stageWithTrail(): Promise<{ harness: AuditHarness; files: Files; kept: string[] }> {
+async function harnessWithTrail(): Promise<{
+  harness: AuditHarness;
+  files: Files;
+  external: string[];
+}> {
   const setDay = freezeClock();
   const harness = await AuditHarness.create();
   await harness.run(["a", "b", "c"]);
@@ -23,25 +27,25 @@ async function stageWithTrail(): Promise<{ harness: AuditHarness; files: Files; 
   await harness.run(["d", "e"]);
   setDay(2);
   await harness.run(["f", "g", "h"]);
-  const kept = harness.checkpoints().slice(-1);
-  expect((await harness.verify(kept)).findings).toEqual([]);
-  return { harness, files: harness.files(), kept };
+  const external = harness.checkpoints().slice(-1);
+  expect((await harness.verify(external)).findings).toEqual([]);
+  return { harness, files: harness.files(), external };
 }
 
 /** The shortest trail that has all parts, for byte-by-byte tests. */
-async function stageWithShortTrail(): Promise<{
+async function harnessWithShortTrail(): Promise<{
   harness: AuditHarness;
   files: Files;
-  kept: string[];
+  external: string[];
 }> {
   const setDay = freezeClock();
   const harness = await AuditHarness.create();
   await harness.run(["a"]);
   setDay(1);
   await harness.run(["b"]);
-  const kept = harness.checkpoints().slice(-1);
-  harness.write("checkpoints.jsonl", `${kept[0]}\n`);
-  return { harness, files: harness.files(), kept };
+  const external = harness.checkpoints().slice(-1);
+  harness.write("checkpoints.jsonl", `${external[0]}\n`);
+  return { harness, files: harness.files(), external };
 }
 
 /** Returns all lines with their positions, in the order of the trail. */
@@ -59,14 +63,14 @@ function changed(files: Files, file: string, change: (lines: string[]) => void):
   return new Map([...files, [file, lines]]);
 }
 
-async function firstPosition(harness: AuditHarness, kept: readonly string[]): Promise<string> {
-  const { findings } = await harness.verify(kept);
+async function firstPosition(harness: AuditHarness, external: readonly string[]): Promise<string> {
+  const { findings } = await harness.verify(external);
   return findings[0]?.position ?? "nothing was found";
 }
 
 describe("against an externally stored checkpoint", () => {
   test("detects any flipped byte in its line", async () => {
-    const { harness, files, kept } = await stageWithShortTrail();
+    const { harness, files, external } = await harnessWithShortTrail();
     for (const [file, lines] of files) {
       const bytes = Buffer.from(lines.map((line) => `${line}\n`).join(""));
       let line = 1;
@@ -74,7 +78,7 @@ describe("against an externally stored checkpoint", () => {
         const former = bytes[position]!;
         bytes[position] = former ^ (1 << (position % 8));
         harness.write(file, bytes);
-        expect([position, await firstPosition(harness, kept)]).toEqual([
+        expect([position, await firstPosition(harness, external)]).toEqual([
           position,
           `${file}:${line}`,
         ]);
@@ -86,7 +90,7 @@ describe("against an externally stored checkpoint", () => {
   });
 
   test("detects any changed byte", async () => {
-    const { harness, files, kept } = await stageWithTrail();
+    const { harness, files, external } = await harnessWithTrail();
     const [file] = files.keys();
     const bytes = Buffer.from(harness.read(file!));
     await fc.assert(
@@ -98,7 +102,7 @@ describe("against an externally stored checkpoint", () => {
           tampered[at] = tampered[at]! ^ by;
           harness.write(file!, tampered);
           const line = bytes.subarray(0, at).toString("latin1").split("\n").length;
-          expect(await firstPosition(harness, kept)).toBe(`${file}:${line}`);
+          expect(await firstPosition(harness, external)).toBe(`${file}:${line}`);
         },
       ),
       { numRuns: 150 },
@@ -106,7 +110,7 @@ describe("against an externally stored checkpoint", () => {
   });
 
   test("detects any deleted line at its position", async () => {
-    const { harness, files, kept } = await stageWithTrail();
+    const { harness, files, external } = await harnessWithTrail();
     const located = locatedLines(files);
     for (const [number, { file, index, position }] of located.entries()) {
       const after = changed(files, file, (lines) => lines.splice(index, 1));
@@ -116,21 +120,21 @@ describe("against an externally stored checkpoint", () => {
       const next = isLast
         ? (located[number + 1]?.position ?? located[number - 1]!.position)
         : position;
-      const { findings } = await harness.verify(kept);
+      const { findings } = await harness.verify(external);
       expect([position, findings[0]?.position]).toEqual([position, next]);
       expect(findings[0]!.text).toMatch(/removed/);
     }
   });
 
   test("detects any number of consecutive deleted lines", async () => {
-    const { harness, files, kept } = await stageWithTrail();
+    const { harness, files, external } = await harnessWithTrail();
     for (const [file, lines] of files) {
       for (let from = 0; from < lines.length; from++) {
         for (let to = from + 1; to <= lines.length; to++) {
           harness.writeFiles(changed(files, file, (all) => all.splice(from, to - from)));
           // A missing first day is what retention deletes.
           const isFirstDay = file === [...files.keys()][0] && from === 0 && to === lines.length;
-          const { findings, chain } = await harness.verify(kept);
+          const { findings, chain } = await harness.verify(external);
           if (isFirstDay) expect([findings, chain.start]).toEqual([[], "checkpoint"]);
           else expect(findings[0]?.text).toMatch(/removed/);
         }
@@ -140,7 +144,7 @@ describe("against an externally stored checkpoint", () => {
   });
 
   test("detects any two swapped lines at the first one", async () => {
-    const { harness, files, kept } = await stageWithTrail();
+    const { harness, files, external } = await harnessWithTrail();
     const located = locatedLines(files);
     for (const [number, one] of located.entries()) {
       for (const other of located.slice(number + 1)) {
@@ -148,7 +152,7 @@ describe("against an externally stored checkpoint", () => {
         harness.writeFiles(
           changed(first, other.file, (lines) => lines.splice(other.index, 1, one.line)),
         );
-        const { findings } = await harness.verify(kept);
+        const { findings } = await harness.verify(external);
         expect([one.position, other.position, findings[0]?.position]).toEqual([
           one.position,
           other.position,
@@ -160,12 +164,12 @@ describe("against an externally stored checkpoint", () => {
   });
 
   test("detects any duplicated line, wherever its copy is", async () => {
-    const { harness, files, kept } = await stageWithTrail();
+    const { harness, files, external } = await harnessWithTrail();
     for (const { line, position } of locatedLines(files)) {
       for (const [file, lines] of files) {
         for (let at = 0; at <= lines.length; at++) {
           harness.writeFiles(changed(files, file, (all) => all.splice(at, 0, line)));
-          const { findings } = await harness.verify(kept);
+          const { findings } = await harness.verify(external);
           expect([position, file, at, findings[0]?.text]).toEqual([
             position,
             file,
@@ -179,12 +183,12 @@ describe("against an externally stored checkpoint", () => {
   });
 
   test("detects truncation at any offset", async () => {
-    const { harness, files, kept } = await stageWithShortTrail();
+    const { harness, files, external } = await harnessWithShortTrail();
     for (const [file, lines] of [...files].slice(1)) {
       const text = lines.map((line) => `${line}\n`).join("");
       for (let length = 0; length < text.length; length++) {
         harness.write(file, text.slice(0, length));
-        const { findings } = await harness.verify(kept);
+        const { findings } = await harness.verify(external);
         expect([file, length, findings[0]?.text]).toEqual([file, length, expect.any(String)]);
       }
       harness.write(file, text);
@@ -192,7 +196,7 @@ describe("against an externally stored checkpoint", () => {
   });
 
   test("detects any forged line, with any seal or none", async () => {
-    const { harness, files, kept } = await stageWithTrail();
+    const { harness, files, external } = await harnessWithTrail();
     const seals = [
       "",
       `,"seq":7,"hash":"${"5".repeat(64)}"`,
@@ -204,7 +208,7 @@ describe("against an externally stored checkpoint", () => {
         for (let at = 0; at <= lines.length; at++) {
           harness.writeFiles(changed(files, file, (all) => all.splice(at, 0, forged)));
           const position = `${file}:${at + 1}`;
-          const { findings, chain } = await harness.verify(kept);
+          const { findings, chain } = await harness.verify(external);
           // Before the chain begins, a forged line cannot be told from one of another program: it is not covered.
           const isLegacy = seal === "" && position === `${[...files.keys()][0]}:1`;
           const expected = isLegacy ? undefined : position;
@@ -217,9 +221,9 @@ describe("against an externally stored checkpoint", () => {
   });
 
   test("detects a changed, deleted or added line even if all hashes are recomputed", async () => {
-    const { harness, files, kept } = await stageWithTrail();
+    const { harness, files, external } = await harnessWithTrail();
     harness.writeFiles(rechain(files));
-    expect((await harness.verify(kept)).findings).toEqual([]);
+    expect((await harness.verify(external)).findings).toEqual([]);
     for (const { file, index, line } of locatedLines(files)) {
       const changes: ((lines: string[]) => void)[] = [
         (lines) => lines.splice(index, 1, line.replace('"INFO"', '"info"')),
@@ -228,7 +232,7 @@ describe("against an externally stored checkpoint", () => {
       ];
       for (const change of changes) {
         harness.writeFiles(rechain(changed(files, file, change)));
-        expect((await harness.verify(kept)).findings[0]?.text).toMatch(
+        expect((await harness.verify(external)).findings[0]?.text).toMatch(
           /recomputed all hashes|were removed|was removed|sequence|very first/,
         );
       }
@@ -236,14 +240,14 @@ describe("against an externally stored checkpoint", () => {
   });
 
   test("detects a trail that an intruder rebuilt and signed with their own key", async () => {
-    const { harness, files, kept } = await stageWithTrail();
+    const { harness, files, external } = await harnessWithTrail();
     const [file] = files.keys();
-    const made = rechain(
+    const rebuilt = rechain(
       changed(files, file!, (lines) => lines.splice(0, 1, lines[0]!.replace('"a"', '"b"'))),
     );
-    harness.writeFiles(made);
+    harness.writeFiles(rebuilt);
     const heads = new Map(
-      locatedLines(made).map(({ line }) => [/"seq":(\d+)/.exec(line)![1]!, line.slice(-66, -2)]),
+      locatedLines(rebuilt).map(({ line }) => [/"seq":(\d+)/.exec(line)![1]!, line.slice(-66, -2)]),
     );
     const { privateKey } = generateKeyPairSync("ed25519");
     const forged = harness.checkpoints().map((line) => {
@@ -253,7 +257,7 @@ describe("against an externally stored checkpoint", () => {
       return `${signed},"signature":"${sign(null, Buffer.from(signed), privateKey).toString("base64")}"}`;
     });
     harness.write("checkpoints.jsonl", forged.map((line) => `${line}\n`).join(""));
-    const { findings } = await harness.verify(kept);
+    const { findings } = await harness.verify(external);
     expect(findings[0]!.text).toMatch(/recomputed all hashes/);
     expect(findings.map(({ position }) => position)).toContain("checkpoints.jsonl:1");
   });
@@ -263,19 +267,19 @@ describe("against an externally stored checkpoint", () => {
     await harness.run(["a", "b"]);
     const [files, checkpoints] = [harness.files(), harness.read("checkpoints.jsonl")];
     await harness.run(["c"]);
-    const kept = harness.checkpoints().slice(-1);
+    const external = harness.checkpoints().slice(-1);
     harness.writeFiles(files);
     harness.write("checkpoints.jsonl", checkpoints);
     expect((await harness.verify()).findings).toEqual([]);
-    const { findings } = await harness.verify(kept);
+    const { findings } = await harness.verify(external);
     expect(findings[0]!.text).toMatch(/^lines after this one were removed/);
   });
 
   test("detects a checkpoint that was changed in transit", async () => {
-    const { harness, kept } = await stageWithTrail();
+    const { harness, external } = await harnessWithTrail();
     const changes = [
-      kept[0]!.replace(/"count":\d+/, '"count":2'),
-      kept[0]!.replace(/"time":"2/, '"time":"1'),
+      external[0]!.replace(/"count":\d+/, '"count":2'),
+      external[0]!.replace(/"time":"2/, '"time":"1'),
     ];
     for (const line of changes) {
       const { findings } = await harness.verify([line]);
@@ -305,10 +309,10 @@ describe("checkpoints.jsonl", () => {
   });
 
   test("detects its truncation by the event that announced the end", async () => {
-    const { harness } = await stageWithTrail();
+    const { harness } = await harnessWithTrail();
     const lines = harness.checkpoints();
-    for (const kept of [[], lines.slice(0, 1), lines.slice(0, -2)]) {
-      harness.write("checkpoints.jsonl", kept.map((line) => `${line}\n`).join(""));
+    for (const remaining of [[], lines.slice(0, 1), lines.slice(0, -2)]) {
+      harness.write("checkpoints.jsonl", remaining.map((line) => `${line}\n`).join(""));
       expect(await firstPosition(harness, [])).toBe("checkpoints.jsonl");
     }
     rmSync(join(harness.logDir, "audit/checkpoints.jsonl"));

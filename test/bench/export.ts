@@ -80,7 +80,7 @@ async function benchSteady(otelcol: string, rounds: number, { share }: Scale): P
   await using gateway = await ExportingGateway.to(collector.otlpPort);
   await using sender = await HelperProcess.start(new URL("steady-sender.ts", import.meta.url));
   const rates = { "export.tailgate_steady": [] as number[], "export.steady_in": [] as number[] };
-  const behind: Progress[] = [];
+  const lags: Progress[] = [];
   const question: SteadyQuestion = {
     port: gateway.otlpPort,
     records: STEADY_REQUEST_RECORDS,
@@ -94,7 +94,7 @@ async function benchSteady(otelcol: string, rounds: number, { share }: Scale): P
     rates["export.tailgate_steady"].push((1000 * (end.sent - start.sent)) / tookMs);
     // On a busy machine the sender is late.
     rates["export.steady_in"].push((1000 * question.requests * question.records) / tookMs);
-    behind.push(end);
+    lags.push(end);
     await gateway.arrived(round * question.requests * question.records);
   }
   const [of, to] = ["export.tailgate_steady", "export.steady_in"] as const;
@@ -102,13 +102,13 @@ async function benchSteady(otelcol: string, rounds: number, { share }: Scale): P
   printValues(
     "export.tailgate_lag",
     "records",
-    behind.map(({ queued }) => queued),
+    lags.map(({ queued }) => queued),
     `<= ${STEADY_RECORDS}`,
   );
   printValues(
     "export.tailgate_lag_time",
     "ms",
-    behind.map(({ lagSeconds }) => 1000 * lagSeconds),
+    lags.map(({ lagSeconds }) => 1000 * lagSeconds),
     "<= 1000",
   );
 }

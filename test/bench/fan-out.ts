@@ -55,8 +55,8 @@ async function benchClients(fixture: Fixture, { rounds, share }: Scale): Promise
   await using subprotocol = await subprotocolServer();
   await using naive = await naiveServer();
   await using raw = await rawServer();
-  for (const server of [tailgate, naive, raw]) await admit(server, fixture);
-  await admit(subprotocol, fixture, "tailgate.v1");
+  for (const server of [tailgate, naive, raw]) await connectClients(server, fixture);
+  await connectClients(subprotocol, fixture, "tailgate.v1");
   const names = {
     tailgate: `fan_out_${count}.tailgate`,
     subprotocol: `fan_out_${count}.tailgate_v1`,
@@ -85,7 +85,7 @@ function ticksFor(clients: number, deliveries: number, ticksMax: number): number
 }
 
 /** Connects the clients, after a client of the ws package has received what it should. */
-async function admit(
+async function connectClients(
   { port, send }: FanOutServer,
   { clients, count, makeTicks }: Fixture,
   subprotocol?: string,

@@ -179,10 +179,10 @@ export function spreadOf(values: readonly number[], digits: number): Spread {
 
 /** Returns a quantile of sorted values, interpolated linearly. */
 export function quantile(sorted: readonly number[], share: number): number {
-  const place = (sorted.length - 1) * share;
-  const low = sorted[Math.floor(place)]!;
-  const high = sorted[Math.ceil(place)]!;
-  return low + (high - low) * (place % 1);
+  const position = (sorted.length - 1) * share;
+  const low = sorted[Math.floor(position)]!;
+  const high = sorted[Math.ceil(position)]!;
+  return low + (high - low) * (position % 1);
 }
 
 function print<Line extends object>(line: Line, lines: Line[]): void {

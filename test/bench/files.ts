@@ -33,7 +33,7 @@ export async function benchFiles({ rounds, share }: Scale): Promise<void> {
   const single = await exporterFile(directory, "single");
   const limit = plainFile(directory);
   try {
-    const pieces = piecesOf(Buffer.concat(batches.map(linesOf)));
+    const chunks = chunksOf(Buffer.concat(batches.map(linesOf)));
     const samples = await measured(
       [
         {
@@ -50,7 +50,7 @@ export async function benchFiles({ rounds, share }: Scale): Promise<void> {
           name: "files.write_sync",
           prepare: () => truncateSync(limit.path),
           run: () => {
-            writePieces(limit, pieces);
+            writeChunks(limit, chunks);
             return batches.length * BATCH_RECORDS;
           },
         },
@@ -58,7 +58,7 @@ export async function benchFiles({ rounds, share }: Scale): Promise<void> {
           name: "files.write_in_pool",
           prepare: () => truncateSync(limit.path),
           run: async () => {
-            await writePiecesInPool(limit, pieces);
+            await writeChunksInPool(limit, chunks);
             return batches.length * BATCH_RECORDS;
           },
         },
@@ -148,21 +148,21 @@ function plainFile(directory: string): PlainFile {
   return { path, descriptor: openSync(path, "a") };
 }
 
-function writePieces({ descriptor }: PlainFile, pieces: readonly Uint8Array[]): void {
-  for (const piece of pieces) writeSync(descriptor, piece);
+function writeChunks({ descriptor }: PlainFile, chunks: readonly Uint8Array[]): void {
+  for (const chunk of chunks) writeSync(descriptor, chunk);
 }
 
 const writeInPool = promisify(write);
 
 /** The same without blocking the event loop, which a disk may do for seconds. */
-async function writePiecesInPool(
+async function writeChunksInPool(
   { descriptor }: PlainFile,
-  pieces: readonly Uint8Array[],
+  chunks: readonly Uint8Array[],
 ): Promise<void> {
-  for (const piece of pieces) await writeInPool(descriptor, piece);
+  for (const chunk of chunks) await writeInPool(descriptor, chunk);
 }
 
-function piecesOf(bytes: Uint8Array): Uint8Array[] {
+function chunksOf(bytes: Uint8Array): Uint8Array[] {
   const count = Math.ceil(bytes.length / PIECE_BYTES);
   return Array.from({ length: count }, (_, index) =>
     bytes.subarray(index * PIECE_BYTES, (index + 1) * PIECE_BYTES),

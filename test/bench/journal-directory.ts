@@ -9,7 +9,7 @@ import type { SqliteJournal } from "../../src/journal/sqlite.ts";
 import { built } from "./built.ts";
 import { otlpRequest } from "./otlp-request.ts";
 
-const KEPT = { bytes: 1 << 30, ms: 86_400_000 };
+const UNLIMITED = { bytes: 1 << 30, ms: 86_400_000 };
 
 /** A temporary directory on disk, not in memory. */
 export class BenchDirectory implements AsyncDisposable {
@@ -34,7 +34,7 @@ export async function openJournal(directory: string): Promise<SqliteJournal> {
   const alarm = (text: string): never => {
     throw new Error(text);
   };
-  const retention = { system_log: KEPT, audit_log: KEPT };
+  const retention = { system_log: UNLIMITED, audit_log: UNLIMITED };
   return Journal.open({ directory, retention, alarm });
 }
 

@@ -7,7 +7,7 @@ import { peerProgram } from "./peer-program.ts";
 import type { Scale } from "./rounds.ts";
 import type { TailAnswer, TailQuestion } from "./tail-clients.ts";
 
-const VIEWERS = [1, 100] as const;
+const CLIENTS = [1, 100] as const;
 
 /** A thousand records per second, one per request. */
 const EVERY_MICROS = 1_000;
@@ -32,7 +32,7 @@ interface Tail {
 /** The latency of a record from its scheduled time over OTLP until a client has it. */
 export async function benchLiveTail(scale: Scale): Promise<void> {
   await using stack = new AsyncDisposableStack();
-  for (const clients of VIEWERS) await benchClients([await tailgateTail(stack)], clients, scale);
+  for (const clients of CLIENTS) await benchClients([await tailgateTail(stack)], clients, scale);
 }
 
 /** The same, compared with Loki. */
@@ -42,7 +42,7 @@ export async function benchLoki(scale: Scale): Promise<void> {
     process.stderr.write("There is no Loki: `LOKI=1 npm run setup:peers` builds it, in minutes.\n");
     return benchLiveTail(scale);
   }
-  for (const clients of VIEWERS) {
+  for (const clients of CLIENTS) {
     await using stack = new AsyncDisposableStack();
     const tails = [await tailgateTail(stack), await lokiTail(stack, command)];
     await benchClients(tails, clients, scale);

@@ -50,25 +50,25 @@ const WORKER = "/worker.";
 const IDLE = "(idle)";
 
 function printProfile({ nodes, samples, timeDeltas }: Profile, records: number): void {
-  const placeById = new Map(nodes.map(({ id, callFrame }) => [id, placeOf(callFrame)]));
-  const microsByPlace = new Map<string, number>();
+  const locationById = new Map(nodes.map(({ id, callFrame }) => [id, locationOf(callFrame)]));
+  const microsByLocation = new Map<string, number>();
   samples.forEach((id, index) => {
-    const place = placeById.get(id)!;
-    microsByPlace.set(place, (microsByPlace.get(place) ?? 0) + timeDeltas[index]!);
+    const location = locationById.get(id)!;
+    microsByLocation.set(location, (microsByLocation.get(location) ?? 0) + timeDeltas[index]!);
   });
-  microsByPlace.delete(IDLE);
+  microsByLocation.delete(IDLE);
   const isWorker = nodes.some(({ callFrame }) => callFrame.url.includes(WORKER));
   const thread = isWorker ? "journal" : "main";
-  const places = [...microsByPlace].toSorted(([, one], [, other]) => other - one);
-  const all = places.reduce((sum, [, micros]) => sum + micros, 0);
+  const locations = [...microsByLocation].toSorted(([, one], [, other]) => other - one);
+  const all = locations.reduce((sum, [, micros]) => sum + micros, 0);
   printValues(`profile.tailgate.${thread}`, "ns/record", [(1000 * all) / records]);
-  for (const [place, micros] of places.filter((entry) => entry[1] / all >= SHARE_MIN)) {
-    printValues(`profile.tailgate.${thread}.${place}`, "share", [micros / all]);
+  for (const [location, micros] of locations.filter((entry) => entry[1] / all >= SHARE_MIN)) {
+    printValues(`profile.tailgate.${thread}.${location}`, "share", [micros / all]);
   }
 }
 
 /** Returns the file in dist or the package; the name of an entry without a file, such as the garbage collector. */
-function placeOf({ functionName, url }: Profile["nodes"][number]["callFrame"]): string {
+function locationOf({ functionName, url }: Profile["nodes"][number]["callFrame"]): string {
   if (url === "") return functionName.startsWith("(") ? functionName : `native ${functionName}`;
   if (url.startsWith("node:")) return url;
   const packaged = /node_modules\/((?:@[^/]+\/)?[^/]+)(?!.*node_modules)/.exec(url);

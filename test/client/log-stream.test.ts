@@ -98,8 +98,8 @@ describe("delivery", () => {
 
 describe("listeners", () => {
   test("exceptions are isolated from other listeners and the stream", async () => {
-    const said = vi.spyOn(console, "error").mockImplementation(() => {});
-    onTestFinished(() => said.mockRestore());
+    const consoleError = vi.spyOn(console, "error").mockImplementation(() => {});
+    onTestFinished(() => consoleError.mockRestore());
     const gateway = await startGateway();
     const { url } = gateway;
     const stream = new LogStream({ url });
@@ -114,7 +114,10 @@ describe("listeners", () => {
     await log.at(1);
     await vi.waitFor(() => expect(stream.status.sequence).toBe(1));
     stream.close();
-    expect(said).toHaveBeenCalledWith("A listener of a log stream threw an exception.", fault);
+    expect(consoleError).toHaveBeenCalledWith(
+      "A listener of a log stream threw an exception.",
+      fault,
+    );
   });
 
   test("all see the same order, even if one of them reacts to an event", async () => {
@@ -215,9 +218,9 @@ describe("filters", () => {
     const log = follow({ url, filter: { level: "ERROR" } });
     await log.is("live");
     const version = log.stream.setFilter({ q: "level:LOUD" });
-    const refused = await log.until("refused");
-    expect(refused).toMatchObject({ version });
-    expect(refused.reason).toMatch(
+    const rejection = await log.until("refused");
+    expect(rejection).toMatchObject({ version });
+    expect(rejection.reason).toMatch(
       /^The filter term "level:LOUD" is invalid: the level must be one/,
     );
     gateway.getLogger("a").info("dull");

@@ -10,7 +10,7 @@ import type { StreamLog } from "./stream-log.ts";
 /** A gateway behind a proxy that rejects WebSockets, and a stream that has started to poll. */
 async function polling(
   options: Partial<LogStreamOptions> = {},
-  refused?: FilterQuery,
+  rejected?: FilterQuery,
 ): Promise<{ gateway: LoggingManager; proxy: Proxy; log: StreamLog }> {
   const gateway = await startGateway();
   for (const message of ["one", "two", "three"]) gateway.getLogger("a").info(message);
@@ -20,8 +20,12 @@ async function polling(
   const proxy = await Proxy.start(Number(new URL(gateway.url).port));
   onTestFinished(() => proxy[Symbol.asyncDispose]());
   proxy.blocksWebSockets = true;
-  const log = follow({ url: proxy.url, ...(refused && { filter: refused }), ...options }).impatient;
-  await log.until(refused ? "refused" : "caught_up");
+  const log = follow({
+    url: proxy.url,
+    ...(rejected && { filter: rejected }),
+    ...options,
+  }).impatient;
+  await log.until(rejected ? "refused" : "caught_up");
   return { gateway, proxy, log };
 }
 

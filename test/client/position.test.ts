@@ -24,19 +24,19 @@ const steps = fc.array(
   { minLength: 1, maxLength: 40 },
 );
 
-function batchOf(places: readonly string[], from: number, to: number): BatchMessage {
+function batchOf(contents: readonly string[], from: number, to: number): BatchMessage {
   const sequences: number[] = [];
   for (let sequence = from; sequence <= to; sequence++) {
-    if (places[sequence - 1] === "match") sequences.push(sequence);
+    if (contents[sequence - 1] === "match") sequences.push(sequence);
   }
   const envelopes = sequences.map((sequence) => envelope(String(sequence)));
   return { type: "batch", from, to, durable: 0, sequences, envelopes } as unknown as BatchMessage;
 }
 
-function gapsOf(places: readonly string[], from: number, to: number): GapMessage[] {
+function gapsOf(contents: readonly string[], from: number, to: number): GapMessage[] {
   const gaps: GapMessage[] = [];
   for (let sequence = from; sequence <= to; sequence++) {
-    if (places[sequence - 1] !== "gone") continue;
+    if (contents[sequence - 1] !== "gone") continue;
     gaps.push({ type: "gap", from: sequence, to: sequence, reason: "retention" });
   }
   return gaps;
@@ -44,31 +44,31 @@ function gapsOf(places: readonly string[], from: number, to: number): GapMessage
 
 test("each matching record is delivered once and in order, each deleted one as a gap", () => {
   fc.assert(
-    fc.property(journal, steps, (places, plan) => {
+    fc.property(journal, steps, (contents, plan) => {
       const position = new StreamPosition({ epoch: "e", sequence: 0 });
       const events: StreamEvent[] = [];
       position.connect("e");
-      const tell = (from: number, to: number, breaks: string): void => {
-        for (const gap of gapsOf(places, from, to)) events.push(...position.addGap(gap));
+      const deliver = (from: number, to: number, breaks: string): void => {
+        for (const gap of gapsOf(contents, from, to)) events.push(...position.addGap(gap));
         if (breaks === "before") return position.connect("e");
-        events.push(...position.advanceByBatch(batchOf(places, from, to)));
+        events.push(...position.advanceByBatch(batchOf(contents, from, to)));
         if (breaks === "behind") position.connect("e");
       };
       for (const { length, back, breaks } of plan) {
         const next = position.resume!.sequence + 1;
-        const to = Math.min(places.length, next + length - 1);
-        if (to >= next) tell(Math.max(1, next - back), to, breaks);
+        const to = Math.min(contents.length, next + length - 1);
+        if (to >= next) deliver(Math.max(1, next - back), to, breaks);
       }
       const next = position.resume!.sequence + 1;
-      if (next <= places.length) tell(next, places.length, "not");
+      if (next <= contents.length) deliver(next, contents.length, "not");
 
       const told = events.flatMap((event) => (event.type === "records" ? event.entries : []));
       const gone = events.flatMap((event) => (event.type === "gap" ? [event.gap.from] : []));
       const all = (kind: string): number[] =>
-        places.flatMap((place, index) => (place === kind ? [index + 1] : []));
+        contents.flatMap((content, index) => (content === kind ? [index + 1] : []));
       expect(told.map(({ sequence }) => sequence)).toEqual(all("match"));
       expect([...new Set(gone)]).toEqual(all("gone"));
-      expect(position.resume!.sequence).toBe(places.length);
+      expect(position.resume!.sequence).toBe(contents.length);
     }),
     { numRuns: 2_000 },
   );

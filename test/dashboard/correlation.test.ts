@@ -2,8 +2,8 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { LoggingManager } from "tailgate";
 import { expect, test, vi } from "vitest";
-import { logHappening } from "../demo/log-happening.ts";
-import type { Happening } from "../demo/happening.ts";
+import { logEvent } from "../demo/log-event.ts";
+import type { DemoEvent } from "../demo/demo-event.ts";
 import { temporaryDirectory } from "../harness/workspace.ts";
 import {
   AUDIT,
@@ -175,7 +175,7 @@ test("a trace id links to the configured trace UI, and no other text does", asyn
     });
     cleanUps.unshift(() => logging.stop());
     const traceId = "0af7651916cd43dd8448eb211c80319c";
-    const traced: Happening = {
+    const traced: DemoEvent = {
       atMs: 0,
       level: "INFO",
       logger: "a",
@@ -183,18 +183,18 @@ test("a trace id links to the configured trace UI, and no other text does", asyn
       fields: {},
       trace: { traceId, spanId: "b7ad6b7169203331" },
     };
-    logHappening(logging, traced);
+    logEvent(logging, traced);
     const { trace: _, ...untraced } = traced;
-    logHappening(logging, {
+    logEvent(logging, {
       ...untraced,
       message: "forged",
       fields: { trace_id: "javascript:alert(1)" },
     });
     const markup = '"><img src=x onerror=alert(1)>';
     for (const hostile of [`${traceId}/../../admin`, ` ${traceId}`, `${traceId}\n`, markup]) {
-      logHappening(logging, { ...untraced, message: hostile, fields: { trace_id: hostile } });
+      logEvent(logging, { ...untraced, message: hostile, fields: { trace_id: hostile } });
     }
-    logHappening(logging, { ...traced, logger: AUDIT, message: "audited" });
+    logEvent(logging, { ...traced, logger: AUDIT, message: "audited" });
     await logging.flush();
     await using dashboard = new Dashboard(await View.open(logging.url));
     await dashboard.page.waitForSelector("[data-type=audit_log] .row");

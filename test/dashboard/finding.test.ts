@@ -217,9 +217,9 @@ test("search terms are highlighted, and the context of a match is shown without 
   await dashboard.click("::-p-text(Show in context)");
   await vi.waitFor(async () => {
     const messages = await dashboard.messages("system_log");
-    const place = messages.indexOf("Connection (refused) by <b>");
-    expect(messages[place - 1]).toBe("before 700");
-    expect(messages[place + 1]).toBe("after 1");
+    const index = messages.indexOf("Connection (refused) by <b>");
+    expect(messages[index - 1]).toBe("before 700");
+    expect(messages[index + 1]).toBe("after 1");
   }, WAIT);
   expect(await page.$$("mark")).toEqual([]);
   expect(parameters(dashboard).get("q")).toBeNull();

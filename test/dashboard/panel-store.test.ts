@@ -324,7 +324,7 @@ test("a gap is a row that is replaced by its records, and its rest by a gap", as
 test("ignores gaps of the other panel", () => {
   const bench = new Bench();
   const gap = { from: 1, to: 5, reason: "slow", type: "audit_log" } as const;
-  bench.gateway.tell({ type: "gap", gap });
+  bench.gateway.dispatch({ type: "gap", gap });
   expect(bench.rows).toEqual([]);
 });
 
@@ -340,7 +340,7 @@ test("deleted records are reported at the start of the journal", async () => {
 test("retracted records are removed from the list, and a row reports that", () => {
   const bench = new Bench();
   bench.info(5);
-  bench.gateway.tell({ type: "reset", epoch: "f", from: 4, to: 5, reason: "never stored" });
+  bench.gateway.dispatch({ type: "reset", epoch: "f", from: 4, to: 5, reason: "never stored" });
   expect(bench.sequences).toEqual([1, 2, 3]);
   bench.gateway.entries.length = 3;
   bench.info(2);
@@ -362,7 +362,7 @@ test("a rejected filter is reported until another one is set; the previous one s
   const { store, gateway } = bench;
   gateway.emit(["INFO", "ERROR"]);
   store.setFilter({ q: "level:" });
-  gateway.tell({ type: "refused", version: 1, reason: "A value is missing." });
+  gateway.dispatch({ type: "refused", version: 1, reason: "A value is missing." });
   expect([store.rejection, store.filter, bench.sequences]).toEqual([
     "A value is missing.",
     {},
@@ -371,6 +371,6 @@ test("a rejected filter is reported until another one is set; the previous one s
   store.setFilter({ level: "ERROR" });
   expect(store.rejection).toBe("");
   gateway.takeFilter();
-  gateway.tell({ type: "refused", version: 1, reason: "A value is missing." });
+  gateway.dispatch({ type: "refused", version: 1, reason: "A value is missing." });
   expect(store.rejection).toBe("");
 });

@@ -4,7 +4,7 @@ import { mkdir } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import type { Browser, Page } from "puppeteer-core";
 import { startDemoGateway } from "../demo/gateway.ts";
-import { logHappening } from "../demo/log-happening.ts";
+import { logEvent } from "../demo/log-event.ts";
 import { orchestrator } from "../demo/orchestrator.ts";
 import { launchBrowser } from "./launch.ts";
 
@@ -37,9 +37,9 @@ async function screenshots(): Promise<void> {
     throw new Error(text);
   });
   try {
-    for (const happening of orchestrator(SEED)) {
-      if (happening.atMs > STORY_MS) break;
-      logHappening(logging, happening, BEGINNING_MS + happening.atMs);
+    for (const event of orchestrator(SEED)) {
+      if (event.atMs > STORY_MS) break;
+      logEvent(logging, event, BEGINNING_MS + event.atMs);
     }
     await logging.flush();
     for (const shot of SHOTS) await take(browser, logging.url, shot);

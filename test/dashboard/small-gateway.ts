@@ -29,13 +29,13 @@ export class SmallGateway {
     transport: "tailgate.v1",
     epoch: "e",
   };
-  #tell: (event: StreamEvent) => void = () => {};
+  #dispatch: (event: StreamEvent) => void = () => {};
   #version = 0;
   /** True while history responses are held back. */
   #held: (() => void)[] | undefined;
 
   listen(listener: (event: StreamEvent) => void): () => void {
-    this.#tell = listener;
+    this.#dispatch = listener;
     return () => {};
   }
 
@@ -46,11 +46,11 @@ export class SmallGateway {
 
   /** The gateway accepts the filter that was set last. */
   takeFilter(): void {
-    this.#tell({ type: "filter", version: this.#version });
+    this.#dispatch({ type: "filter", version: this.#version });
   }
 
-  tell(event: StreamEvent): void {
-    this.#tell(event);
+  dispatch(event: StreamEvent): void {
+    this.#dispatch(event);
   }
 
   get newest(): number {
@@ -67,9 +67,9 @@ export class SmallGateway {
     for (const level of levels) this.entries.push(entryOf(this.newest + 1, level));
     const to = this.newest;
     if (to < from) return;
-    if (!isTold) return this.#tell({ type: "gap", gap: { from, to, reason: "slow" } });
+    if (!isTold) return this.#dispatch({ type: "gap", gap: { from, to, reason: "slow" } });
     const entries = this.entries.slice(from - 1).filter((entry) => this.#matches(entry));
-    this.#tell({ type: "records", entries, from, to });
+    this.#dispatch({ type: "records", entries, from, to });
   }
 
   hold(): void {

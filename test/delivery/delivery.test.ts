@@ -498,16 +498,16 @@ describe("joined batches", () => {
           return batch;
         });
         const joined = new CompositeBatch(parts);
-        const whole = shownOf(joined);
-        expect(whole).toEqual(parts.flatMap(shownOf));
+        const all = shownOf(joined);
+        expect(all).toEqual(parts.flatMap(shownOf));
         expect(Buffer.from(joined.frames())).toEqual(
           Buffer.concat(parts.map((one) => one.frames())),
         );
         const start = seed % joined.length;
-        expect(shownOf(joined.from(start))).toEqual(whole.slice(start));
+        expect(shownOf(joined.from(start))).toEqual(all.slice(start));
         const isKept = (index: number): boolean => ((seed >> (index % 16)) & 1) === 1;
         const kept = joined.select(isKept);
-        expect(shownOf(kept)).toEqual(whole.filter((_, index) => isKept(index)));
+        expect(shownOf(kept)).toEqual(all.filter((_, index) => isKept(index)));
         // Also in any order.
         expect(joined.sequence(joined.length - 1)).toBe(joined.length);
         expect(joined.sequence(0)).toBe(1);

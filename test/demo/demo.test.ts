@@ -7,7 +7,7 @@ import { Dashboard } from "../harness/dashboard.ts";
 import { View } from "../dashboard/browser.ts";
 import { TracePeer } from "../plugins/spans/trace-peer.ts";
 import { Program } from "../harness/program.ts";
-import type { Happening } from "./happening.ts";
+import type { DemoEvent } from "./demo-event.ts";
 import { orchestrator } from "./orchestrator.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
@@ -18,11 +18,11 @@ const EVENT_TYPES = [
   ...["message_exchange", "message_sent", "message_received", "error", "timeout"],
 ];
 
-function beginning(seed: number, minutes: number): Happening[] {
-  const all: Happening[] = [];
-  for (const happening of orchestrator(seed)) {
-    if (happening.atMs > minutes * 60_000) return all;
-    all.push(happening);
+function beginning(seed: number, minutes: number): DemoEvent[] {
+  const all: DemoEvent[] = [];
+  for (const event of orchestrator(seed)) {
+    if (event.atMs > minutes * 60_000) return all;
+    all.push(event);
   }
   return all;
 }

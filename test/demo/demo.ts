@@ -6,7 +6,7 @@ import { Command } from "commander";
 import { TailgateError, type LoggingManager } from "tailgate";
 import { parsePort } from "../../src/cli/run.ts";
 import { startDemoGateway } from "./gateway.ts";
-import { logHappening } from "./log-happening.ts";
+import { logEvent } from "./log-event.ts";
 import { orchestrator } from "./orchestrator.ts";
 
 interface DemoOptions {
@@ -31,11 +31,11 @@ async function demo(options: DemoOptions): Promise<void> {
 async function play(logging: LoggingManager, signal: AbortSignal): Promise<void> {
   const startMs = Date.now();
   try {
-    for (const happening of orchestrator(startMs)) {
-      const waitMs = startMs + happening.atMs - Date.now();
+    for (const event of orchestrator(startMs)) {
+      const waitMs = startMs + event.atMs - Date.now();
       if (waitMs > 0) await delay(waitMs, undefined, { signal });
       signal.throwIfAborted();
-      logHappening(logging, happening);
+      logEvent(logging, event);
     }
   } catch (error) {
     if (!signal.aborted) throw error;

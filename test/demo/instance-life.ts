@@ -1,5 +1,5 @@
 import type { Dice } from "./dice.ts";
-import { auditEvent, systemLog, type Happening, type Trace } from "./happening.ts";
+import { auditEvent, systemLog, type DemoEvent, type Trace } from "./demo-event.ts";
 
 const ROLES = ["architect", "backend", "frontend", "reclient", "tester", "general"] as const;
 
@@ -37,18 +37,18 @@ export class InstanceLife {
     this.#trace = this.#newTrace();
   }
 
-  *happenings(): Generator<Happening> {
+  *events(): Generator<DemoEvent> {
     yield* this.#spawn();
     for (let rounds = this.#dice.between(3, 6); rounds > 0; rounds--) {
       this.#trace = this.#newTrace();
       yield* this.#exchange();
       yield* this.#work();
-      yield* this.#trouble();
+      yield* this.#errors();
     }
     yield* this.#end("completed");
   }
 
-  *#spawn(): Generator<Happening> {
+  *#spawn(): Generator<DemoEvent> {
     const details = { role: this.#role, model: "general-4", parent: "supervisor-1" };
     yield this.#log("DEBUG", [MANAGER, "reserve_slot:88"], "Reserved a slot", { slots_free: 5 });
     this.#pass(20, 60);
@@ -59,7 +59,7 @@ export class InstanceLife {
     yield this.#changed("starting", "running");
   }
 
-  *#exchange(): Generator<Happening> {
+  *#exchange(): Generator<DemoEvent> {
     const messageId = `msg-${this.#dice.hex(8)}`;
     const details = { message_id: messageId, to: this.#id, from: "supervisor-1" };
     this.#pass(200, 1500);
@@ -72,7 +72,7 @@ export class InstanceLife {
     yield this.#log("INFO", [INSTANCE, "accept_task:31"], `Task accepted: ${this.#task}`);
   }
 
-  *#work(): Generator<Happening> {
+  *#work(): Generator<DemoEvent> {
     const startedMs = this.#nowMs;
     for (let calls = this.#dice.between(3, 9); calls > 0; calls--) {
       this.#pass(120, 1400);
@@ -90,7 +90,7 @@ export class InstanceLife {
   }
 
   /** Most rounds have none. */
-  *#trouble(): Generator<Happening> {
+  *#errors(): Generator<DemoEvent> {
     if (!this.#dice.isLucky(0.5)) return;
     yield* this.#dice.oneOf([
       () => this.#memory(),
@@ -101,12 +101,12 @@ export class InstanceLife {
     ])();
   }
 
-  *#memory(): Generator<Happening> {
+  *#memory(): Generator<DemoEvent> {
     const fields = { memory_mb: this.#dice.between(480, 760), limit_mb: 768 };
     yield this.#log("WARNING", [MONITOR, "check_memory:203"], "High memory usage detected", fields);
   }
 
-  *#timeout(): Generator<Happening> {
+  *#timeout(): Generator<DemoEvent> {
     const waited = { waited_ms: 30_000, attempt: 1 };
     yield this.#log(
       "WARNING",
@@ -119,7 +119,7 @@ export class InstanceLife {
     yield auditEvent(this.#nowMs, "instance_reconnected", this.#id, { attempt: 2 }, this.#trace);
   }
 
-  *#suspension(): Generator<Happening> {
+  *#suspension(): Generator<DemoEvent> {
     const details = { reason: "waits for a review" };
     yield auditEvent(this.#nowMs, "instance_suspended", this.#id, details, this.#trace);
     yield this.#changed("running", "suspended");
@@ -128,7 +128,7 @@ export class InstanceLife {
     yield this.#changed("suspended", "running");
   }
 
-  *#crash(): Generator<Happening> {
+  *#crash(): Generator<DemoEvent> {
     const error = failure("ToolError", "run_tests ended with exit code 137", "call_tool", 81);
     const text = `${this.#id} failed in run_tests`;
     yield { ...this.#log("ERROR", [INSTANCE, "call_tool:81"], text), error };
@@ -141,7 +141,7 @@ export class InstanceLife {
   }
 
   /** A burst of lines, as written by a test run or a stack of retries. */
-  *#flood(): Generator<Happening> {
+  *#flood(): Generator<DemoEvent> {
     for (let line = 1; line <= 150; line++) {
       this.#pass(0, 6);
       const test = `session_store_test::case_${String(line).padStart(3, "0")} ok`;
@@ -149,25 +149,25 @@ export class InstanceLife {
     }
   }
 
-  *#end(outcome: string): Generator<Happening> {
+  *#end(outcome: string): Generator<DemoEvent> {
     this.#pass(300, 1200);
     yield this.#changed("running", "terminated");
     yield auditEvent(this.#nowMs, "instance_terminate", this.#id, { outcome }, this.#trace);
     yield this.#log("INFO", [MANAGER, "terminate_instance:318"], `Terminated ${this.#id}`);
   }
 
-  #changed(from: string, to: string): Happening {
+  #changed(from: string, to: string): DemoEvent {
     return auditEvent(this.#nowMs, "state_change", this.#id, { from, to }, this.#trace);
   }
 
   #log(
-    level: Happening["level"],
-    place: readonly [string, string],
+    level: DemoEvent["level"],
+    callSite: readonly [string, string],
     message: string,
-    fields: Happening["fields"] = {},
-  ): Happening {
+    fields: DemoEvent["fields"] = {},
+  ): DemoEvent {
     const all = { instance_id: this.#id, ...fields };
-    return systemLog(this.#nowMs, level, place, message, { fields: all, trace: this.#trace });
+    return systemLog(this.#nowMs, level, callSite, message, { fields: all, trace: this.#trace });
   }
 
   #pass(fromMs: number, toMs: number): void {
@@ -180,12 +180,12 @@ export class InstanceLife {
 }
 
 /** Creates an error with a stack of the orchestrator's code, not of the demo's. */
-export function failure(name: string, message: string, place: string, line: number): Error {
+export function failure(name: string, message: string, functionName: string, line: number): Error {
   const error = new Error(message);
   error.name = name;
   error.stack = [
     "Traceback (most recent call last):",
-    `  File "orchestrator/instance.py", line ${line}, in ${place}`,
+    `  File "orchestrator/instance.py", line ${line}, in ${functionName}`,
     "    result = await self.transport.request(call, timeout=30)",
     '  File "orchestrator/transport.py", line 212, in request',
     "    raise error_of(response)",

@@ -47,10 +47,10 @@ async function handshake(query: string): Promise<number> {
     handshakeTimeout: ANSWER_MS_MAX,
   });
   const opened = once(socket, "open").then(() => 101);
-  const refused = once(socket, "unexpected-response").then(
+  const rejected = once(socket, "unexpected-response").then(
     ([, response]) => (response as { statusCode: number }).statusCode,
   );
-  const status = await Promise.race([opened, refused]);
+  const status = await Promise.race([opened, rejected]);
   socket.on("error", () => {});
   socket.terminate();
   return status;

@@ -41,7 +41,7 @@ const DISGUISED = `data:text/javascript,${encodeURIComponent(`
   delete Promise.withResolvers;
   delete process.getBuiltinModule;`)}`;
 
-const REFUSAL = {
+const REJECTION = {
   name: "TailgateError",
   code: "NODE_UNSUPPORTED",
   message: unsupportedNodeError("v20.19.5")!.message,
@@ -51,7 +51,7 @@ describe("an unsupported Node version is reported", () => {
   it("before anything else, by the thrown error", async () => {
     const program = await run(process.execPath, ["--import", DISGUISED, "static.mjs"]);
     expect(await program.ended).toBe(1);
-    expect(program.stderr).toContain(`TailgateError: ${REFUSAL.message}`);
+    expect(program.stderr).toContain(`TailgateError: ${REJECTION.message}`);
     expect(program.stderr).toContain("code: 'NODE_UNSUPPORTED'");
   });
 
@@ -62,7 +62,7 @@ describe("an unsupported Node version is reported", () => {
     ["require.cjs", ["--no-experimental-require-module"]],
   ])("by %s with the options %j", async (file, options) => {
     const program = await run(process.execPath, [...options, "--import", DISGUISED, file]);
-    expect(reports(program)).toEqual([REFUSAL, REFUSAL]);
+    expect(reports(program)).toEqual([REJECTION, REJECTION]);
   });
 });
 
@@ -86,6 +86,6 @@ async function unsupportedNode(): Promise<{ path: string; version: string } | un
 const other = await unsupportedNode();
 
 it.skipIf(other === undefined)("on the machine's own Node, if it is too old", async () => {
-  const refusal = { ...REFUSAL, message: unsupportedNodeError(other!.version)!.message };
-  expect(reports(await run(other!.path, ["require.cjs"]))).toEqual([refusal, refusal]);
+  const rejection = { ...REJECTION, message: unsupportedNodeError(other!.version)!.message };
+  expect(reports(await run(other!.path, ["require.cjs"]))).toEqual([rejection, rejection]);
 });

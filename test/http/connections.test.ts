@@ -35,10 +35,10 @@ test("answers 503 beyond the connection limit until a connection closes", async 
   const idle = [await connected(harness.port), await connected(harness.port)];
   expect(await metricOf(harness.url, "connections")).toBe(3);
   idle.push(await connected(harness.port));
-  const refused = await answerOn(harness.port);
-  expect(refused).toMatch(/^HTTP\/1.1 503 /);
-  expect(refused).toContain("\r\nRetry-After: 1\r\n");
-  expect(refused).toMatch(/All 3 connections are in use \(http\.max_connections\)\./);
+  const rejected = await answerOn(harness.port);
+  expect(rejected).toMatch(/^HTTP\/1.1 503 /);
+  expect(rejected).toContain("\r\nRetry-After: 1\r\n");
+  expect(rejected).toMatch(/All 3 connections are in use \(http\.max_connections\)\./);
   expect(harness.lines).toEqual([
     "A connection was rejected. All 3 connections are in use (http.max_connections).",
   ]);
@@ -49,17 +49,17 @@ test("answers 503 beyond the connection limit until a connection closes", async 
 
 test("idle keep-alive connections are closed in favor of new ones", async () => {
   const harness = await new HttpHarness({ limits: { connectionsMax: 3 } }).open();
-  const kept: Socket[] = [];
+  const idle: Socket[] = [];
   for (let count = 0; count < 2; count++) {
     const socket = await connected(harness.port);
     socket.write("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
     await once(socket, "data");
-    kept.push(socket);
+    idle.push(socket);
   }
   const waiting = await connected(harness.port);
   waiting.write("GET /api/logs?order=asc&wait=30 HTTP/1.1\r\nHost: localhost\r\n\r\n");
   expect(await answerOn(harness.port)).toMatch(/^HTTP\/1.1 200 /);
-  for (const socket of kept) await text(socket);
+  for (const socket of idle) await text(socket);
   const answer = once(waiting, "data") as Promise<[Buffer]>;
   await harness.log({});
   expect(String((await answer)[0])).toMatch(/^HTTP\/1.1 200 /);

@@ -21,7 +21,7 @@ async function read<Answer>(harness: HttpHarness, path: string, query: Query): P
 }
 
 /** Requests all responses up to the end of the journal. */
-async function walked<Answer extends { readonly next_cursor: string | null }>(
+async function readAll<Answer extends { readonly next_cursor: string | null }>(
   harness: HttpHarness,
   path: string,
   query: Query,
@@ -82,7 +82,7 @@ describe.for(["memory", "sqlite"] as const)("with the %s engine", (engine) => {
       { since: timeOf(5000) },
     ];
     for (const query of queries) {
-      const pages = await walked<{ records: Envelope[]; next_cursor: string | null }>(
+      const pages = await readAll<{ records: Envelope[]; next_cursor: string | null }>(
         harness,
         "/api/logs",
         { ...query, limit: "1000" },
@@ -100,7 +100,7 @@ describe.for(["memory", "sqlite"] as const)("with the %s engine", (engine) => {
       }
       for (const order of ["asc", "desc"]) {
         const facets = "logger,instance_id";
-        const answers = await walked<Counts>(harness, "/api/counts", { ...query, order, facets });
+        const answers = await readAll<Counts>(harness, "/api/counts", { ...query, order, facets });
         expect(sumOf(answers).toJSON()).toEqual(wanted.toJSON());
         expect(answers).toHaveLength(1);
         expect(answers[0]!.facets).toEqual({ logger: loggers, instance_id: instances });
@@ -114,7 +114,7 @@ test("one request scans a bounded, reported part of the journal; new records are
   const some = recordsOf(1000);
   for (let batch = 0; batch < 60; batch++) await harness.log(...some);
   const query = { q: "-nothing" };
-  const answers = await walked<Counts>(harness, "/api/counts", query);
+  const answers = await readAll<Counts>(harness, "/api/counts", query);
   expect(answers.length).toBeGreaterThan(1);
   const stretches = answers.map(({ counted }) => counted);
   expect(stretches[0]!.to).toBe(60_000);
@@ -130,9 +130,9 @@ test("one request scans a bounded, reported part of the journal; new records are
   expect(none).toMatchObject({ counted: { from: 60_001, to: 60_000 }, next_cursor: null });
   expect(none).toMatchObject({ first_ms: null, last_ms: null, buckets: [] });
   await harness.log(...recordsOf(3));
-  const news = await read<Counts>(harness, "/api/counts", { ...query, order: "asc", cursor });
-  expect(news.counted).toEqual({ from: 60_001, to: 60_003 });
-  expect(TimeBuckets.fromMessage(news).sums).toEqual([0, 2, 1, 0, 0]);
+  const newer = await read<Counts>(harness, "/api/counts", { ...query, order: "asc", cursor });
+  expect(newer.counted).toEqual({ from: 60_001, to: 60_003 });
+  expect(TimeBuckets.fromMessage(newer).sums).toEqual([0, 2, 1, 0, 0]);
 });
 
 test("rejects invalid query parameters and lists the valid ones", async () => {
@@ -187,9 +187,9 @@ test("an outlier in time does not set the range: it is counted as before or afte
   expect(strayed).toMatchObject({ first_ms, last_ms, bucket_ms, before: 4, after: 2 });
   // Records inside the requested range are not outliers.
   const since = new Date(nowMs - 4 * 365 * 86_400_000).toISOString();
-  const whole = await read<Counts>(harness, "/api/counts", { since });
-  expect(whole).toMatchObject({ before: 0, after: 2, levels: [0, 6, 0, 1, 0] });
-  expect(TimeBuckets.fromMessage(whole).sums).toEqual([0, 4, 0, 1, 0]);
+  const all = await read<Counts>(harness, "/api/counts", { since });
+  expect(all).toMatchObject({ before: 0, after: 2, levels: [0, 6, 0, 1, 0] });
+  expect(TimeBuckets.fromMessage(all).sums).toEqual([0, 4, 0, 1, 0]);
   const early = await read<Counts>(harness, "/api/counts", { since: "0", until: "1800000" });
   expect(early).toMatchObject({ before: 0, after: 0, levels: [0, 2, 0, 0, 0] });
   expect(TimeBuckets.fromMessage(early).sums).toEqual([0, 2, 0, 0, 0]);

@@ -5,9 +5,9 @@ import { SqliteJournal } from "../../src/journal/sqlite.ts";
 import { temporaryDirectory } from "../harness/workspace.ts";
 import { HttpHarness } from "../harness/http-server.ts";
 
-const KEPT = { bytes: 1e12, ms: 1e15 };
+const UNLIMITED = { bytes: 1e12, ms: 1e15 };
 
-export const KEEP_ALL: Retention = { system_log: KEPT, audit_log: KEPT };
+export const RETAIN_ALL: Retention = { system_log: UNLIMITED, audit_log: UNLIMITED };
 
 /** A journal that is served, closed and reopened; the in-memory engine survives, since it has no storage. */
 export class Sessions {
@@ -40,7 +40,7 @@ export class Sessions {
   }
 
   /** Ends the previous session and starts the next one: older records are then only on disk. */
-  async next(retention: Retention = KEEP_ALL): Promise<HttpHarness> {
+  async next(retention: Retention = RETAIN_ALL): Promise<HttpHarness> {
     if (this.#directory === undefined) this.#journal ??= new MemoryJournal();
     else {
       await this.end();

@@ -10,7 +10,7 @@ import { openDatabase } from "../../src/journal/recovery.ts";
 import type { Retention } from "../../src/journal/journal.ts";
 import type { LogRecord } from "tailgate/plugin";
 import { longestTurnMs } from "../harness/longest-turn.ts";
-import { KEEP_ALL, Sessions } from "./history-disk.ts";
+import { RETAIN_ALL, Sessions } from "./history-disk.ts";
 import { ask, HttpHarness } from "../harness/http-server.ts";
 
 interface Page {
@@ -246,7 +246,7 @@ describe.each(["memory", "sqlite"] as const)("with the %s engine the pages", (en
     readonly micros: number;
   }
 
-  interface Wish {
+  interface Search {
     readonly type?: string;
     readonly level?: string;
     readonly q?: string;
@@ -296,7 +296,7 @@ describe.each(["memory", "sqlite"] as const)("with the %s engine the pages", (en
   /** A second implementation of the query. */
   function isWanted(
     { body, severityText, isAudit, micros: time }: Sample,
-    { type, level, q, since, until }: Wish,
+    { type, level, q, since, until }: Search,
   ): boolean {
     if (type !== undefined && (type === "audit_log") !== isAudit) return false;
     if (level !== undefined && LEVELS.indexOf(severityText) < LEVELS.indexOf(level)) return false;
@@ -309,7 +309,7 @@ describe.each(["memory", "sqlite"] as const)("with the %s engine the pages", (en
   /** Returns the records of all pages. */
   async function walk(
     sessions: Sessions,
-    { since, until, ...rest }: Wish & { readonly order: string },
+    { since, until, ...rest }: Search & { readonly order: string },
     steps: readonly { readonly limit: number; readonly meanwhile: string }[],
     log: () => Promise<void>,
   ): Promise<Page["records"][number][]> {
@@ -351,14 +351,14 @@ describe.each(["memory", "sqlite"] as const)("with the %s engine the pages", (en
           await sessions.next();
           for (const batch of session) await log(batch);
         }
-        for (const [wish, steps] of asked) {
+        for (const [search, steps] of asked) {
           const before = all.length;
-          const found = await walk(sessions, wish, steps, () => log(logged[0]![0] ?? []));
-          const isUpwards = wish.order === "asc";
+          const found = await walk(sessions, search, steps, () => log(logged[0]![0] ?? []));
+          const isUpwards = search.order === "asc";
           const expected = all
             .slice(0, isUpwards ? all.length : before)
             .map((each, index) => ({ each, sequence: index + 1 }))
-            .filter(({ each }) => isWanted(each, wish))
+            .filter(({ each }) => isWanted(each, search))
             .map(({ each, sequence }) => [sequence, each.body, timeText(each.micros)]);
           expect(
             found.map(({ sequence, data }) => [sequence, data.message, data.timestamp]),
@@ -416,7 +416,7 @@ describe("the pages of a journal on disk", () => {
       const sessions = await stored(10);
       const first = await pageOf(await sessions.next(), { order, limit: 2 });
       await sessions.end();
-      const retention = { ...KEEP_ALL, system_log: { bytes: 0, ms: 1e15 } };
+      const retention = { ...RETAIN_ALL, system_log: { bytes: 0, ms: 1e15 } };
       meddle(sessions, retention, (database) => database.trim({ nowMs: Date.now(), steps: [] }));
       const cursor = first.next_cursor!;
       return [first, await pageOf(await sessions.next(), { order, cursor })];
@@ -440,7 +440,7 @@ describe("the pages of a journal on disk", () => {
 
   test("report it once, however small they are", async () => {
     const sessions = await stored(10);
-    const retention = { ...KEEP_ALL, system_log: { bytes: 0, ms: 1e15 } };
+    const retention = { ...RETAIN_ALL, system_log: { bytes: 0, ms: 1e15 } };
     meddle(sessions, retention, (database) => database.trim({ nowMs: Date.now(), steps: [] }));
     const harness = await sessions.next();
     const system = { type: "system_log", lane: "system_log", reason: "retention" };
@@ -455,7 +455,7 @@ describe("the pages of a journal on disk", () => {
 
   test("report nothing about a type that was not requested", async () => {
     const sessions = await stored(10);
-    const retention = { ...KEEP_ALL, system_log: { bytes: 0, ms: 1e15 } };
+    const retention = { ...RETAIN_ALL, system_log: { bytes: 0, ms: 1e15 } };
     meddle(sessions, retention, (database) => database.trim({ nowMs: Date.now(), steps: [] }));
     const harness = await sessions.next();
     for (const query of [{ type: "audit" }, { q: "type:audit_log hello" }]) {
@@ -470,7 +470,7 @@ describe("the pages of a journal on disk", () => {
     const db = new DatabaseSync(join(sessions.directory, "journal.db"));
     db.exec("UPDATE system_log SET crc = crc + 1 WHERE last = 3");
     db.close();
-    const { database } = openDatabase(sessions.directory, KEEP_ALL);
+    const { database } = openDatabase(sessions.directory, RETAIN_ALL);
     database.close(true, 9);
     const harness = await sessions.next();
     await harness.log({});
@@ -497,13 +497,13 @@ describe("the pages of a journal on disk", () => {
       const inOrder = order === "asc" ? all : all.toReversed();
       const pages = await pagesOf(harness, { order });
       expect(pages.map(({ gaps }) => gaps.length)).toEqual([64, 36]);
-      expect(pages.flatMap(sequencesOf)).toEqual(inOrder.filter((place) => place % 2 === 0));
+      expect(pages.flatMap(sequencesOf)).toEqual(inOrder.filter((sequence) => sequence % 2 === 0));
       expect(pages.flatMap(({ gaps }) => gaps)).toEqual(
         inOrder
-          .filter((place) => place % 2 === 1)
-          .map((place) => ({
-            from: place,
-            to: place,
+          .filter((sequence) => sequence % 2 === 1)
+          .map((sequence) => ({
+            from: sequence,
+            to: sequence,
             type: "system_log",
             lane: "system_log",
             reason: "damaged",

@@ -59,7 +59,7 @@ function nextAgent(): string {
 }
 
 /** Returns the lines logged about a sender, without the time and the logger. */
-function saidOf(agent: string): string[] {
+function linesAbout(agent: string): string[] {
   return lines
     .filter((line) => line.includes(JSON.stringify(agent)))
     .map((line) => line.replace(/^.*? - tailgate\.http - WARNING - /, ""));
@@ -75,9 +75,9 @@ async function lineOf(
   const before = (await scrape()).get(name);
   const agent = nextAgent();
   await send(agent);
-  await vi.waitFor(() => expect(saidOf(agent)).toHaveLength(1));
+  await vi.waitFor(() => expect(linesAbout(agent)).toHaveLength(1));
   expect([name, (await scrape()).get(name)]).toEqual([name, before! + 1]);
-  const [line = ""] = saidOf(agent);
+  const [line = ""] = linesAbout(agent);
   expect(line).toContain(` from 127.0.0.1, user agent ${JSON.stringify(agent)}.`);
   return line;
 }

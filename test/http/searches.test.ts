@@ -9,7 +9,7 @@ import { ask, HttpHarness } from "../harness/http-server.ts";
 const SEARCH = "/api/logs?q=nothing-like-it";
 
 /** A journal whose reads wait until they are released. */
-class HeldJournal extends MemoryJournal {
+class BlockedJournal extends MemoryJournal {
   readonly reads: number[] = [];
   #held: PromiseWithResolvers<void> | undefined = Promise.withResolvers();
 
@@ -26,7 +26,7 @@ class HeldJournal extends MemoryJournal {
 }
 
 async function open(searchesMax: number, queuedSearchesMax: number) {
-  const journal = new HeldJournal();
+  const journal = new BlockedJournal();
   const harness = await new HttpHarness({
     journal,
     limits: { searchesMax, queuedSearchesMax },

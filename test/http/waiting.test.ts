@@ -25,13 +25,13 @@ function askFor(harness: HttpHarness, query: string): Promise<Answer> {
 }
 
 /** Summarizes a response: its sequences and its cursor. */
-function told({ status, body }: Answer): object {
+function summaryOf({ status, body }: Answer): object {
   const { records, gaps, next_cursor: cursor } = JSON.parse(body) as Page;
   const sequences = records.map(({ sequence }) => sequence);
   return { status, sequences, gaps, next: cursor && Number(cursor.split(":").at(-1)) };
 }
 
-function tells(sequences: readonly number[], next: number | null): object {
+function summary(sequences: readonly number[], next: number | null): object {
   return { status: 200, sequences, gaps: [], next };
 }
 
@@ -86,7 +86,7 @@ describe("a waiting request", () => {
       await waiting(harness, 1);
     }
     await harness.log({}, { body: "wanted" }, {});
-    expect(told(await answer)).toEqual(tells([6], 8));
+    expect(summaryOf(await answer)).toEqual(summary([6], 8));
     expect(journal.reads).toEqual([1, 3, 4, 5]);
   });
 
@@ -100,16 +100,16 @@ describe("a waiting request", () => {
     const next = askFor(harness, `${LONG}&q=wanted&cursor=${epoch}:3`);
     await waiting(harness, 1);
     await harness.log({ body: "wanted" });
-    expect(told(await next)).toEqual(tells([3], 4));
+    expect(summaryOf(await next)).toEqual(summary([3], 4));
   });
 
   test("is answered at once if there are records, and gets a cursor at the end of the journal", async () => {
     const harness = await new HttpHarness().open();
     await harness.log({}, {});
-    expect(told(await askFor(harness, LONG))).toEqual(tells([1, 2], 3));
-    expect(told(await askFor(harness, "order=asc&wait=0"))).toEqual(tells([1, 2], 3));
-    expect(told(await askFor(harness, "order=asc&wait=0&q=wanted"))).toEqual(tells([], 3));
-    expect(told(await askFor(harness, "order=asc"))).toEqual(tells([1, 2], null));
+    expect(summaryOf(await askFor(harness, LONG))).toEqual(summary([1, 2], 3));
+    expect(summaryOf(await askFor(harness, "order=asc&wait=0"))).toEqual(summary([1, 2], 3));
+    expect(summaryOf(await askFor(harness, "order=asc&wait=0&q=wanted"))).toEqual(summary([], 3));
+    expect(summaryOf(await askFor(harness, "order=asc"))).toEqual(summary([1, 2], null));
     const lines = await askFor(harness, `${LONG}&format=ndjson`);
     expect(lines.headers["x-next-cursor"]).toBe(`${harness.journal.epoch}:3`);
   });
@@ -119,7 +119,10 @@ describe("a waiting request", () => {
     await harness.log({}, {});
     await harness.log({});
     const gaps = [{ from: 1, to: 2, reason: "retention" }];
-    expect(told(await askFor(harness, `${LONG}&q=wanted`))).toEqual({ ...tells([], 4), gaps });
+    expect(summaryOf(await askFor(harness, `${LONG}&q=wanted`))).toEqual({
+      ...summary([], 4),
+      gaps,
+    });
   });
 
   test("frees its slot when its client disconnects", async () => {
@@ -139,7 +142,7 @@ describe("a waiting request", () => {
     const answer = askFor(harness, `${LONG}&q=wanted`);
     await waiting(harness, 1);
     harness.server.stopAccepting();
-    expect(told(await answer)).toEqual(tells([], 2));
+    expect(summaryOf(await answer)).toEqual(summary([], 2));
     await expect(harness.server.close(new AbortController().signal)).resolves.toBeUndefined();
   });
 
@@ -147,10 +150,10 @@ describe("a waiting request", () => {
     const harness = await new HttpHarness().open();
     const answers = Array.from({ length: WAITING_MAX }, () => askFor(harness, LONG));
     await waiting(harness, WAITING_MAX);
-    expect(told(await askFor(harness, LONG))).toEqual(tells([], 1));
+    expect(summaryOf(await askFor(harness, LONG))).toEqual(summary([], 1));
     expect(await metricOf(harness, "tailgate_http_waiting_refused_total")).toBe(1);
     await harness.log({});
-    for (const answer of answers) expect(told(await answer)).toEqual(tells([1], 2));
+    for (const answer of answers) expect(summaryOf(await answer)).toEqual(summary([1], 2));
     expect(await metricOf(harness, "tailgate_http_waiting_refused_total")).toBe(1);
   });
 

@@ -19,7 +19,7 @@ const NUMBERS = [5, 9, 13, 17, 21];
 afterEach(() => vi.useRealTimers());
 
 /** An intake before a journal that holds its batches until released. */
-class WebSocketHarness {
+class IntakeHarness {
   readonly stored: RecordBatch[] = [];
   readonly waiting: { batch: RecordBatch; safe: PromiseWithResolvers<void> }[] = [];
   readonly lines: string[] = [];
@@ -122,7 +122,7 @@ describe("a full queue before the journal", () => {
     [0.95, ["CRITICAL"]],
     [1.05, []],
   ])("accepts, when full to %d, of system logs %j", async (part, levels) => {
-    const harness = new WebSocketHarness();
+    const harness = new IntakeHarness();
     await harness.fill(part);
     for (const rank of LEVELS.keys()) harness.system(rank, LEVELS[rank]!);
     harness.isOpen = true;
@@ -134,7 +134,7 @@ describe("a full queue before the journal", () => {
   });
 
   it("writes a loss marker with counts to the stream once there is capacity again", async () => {
-    const harness = new WebSocketHarness();
+    const harness = new IntakeHarness();
     await harness.fill(1.05);
     for (let index = 0; index < 7; index++) harness.system(0, "lost");
     for (let index = 0; index < 3; index++) harness.system(2, "lost");
@@ -156,7 +156,7 @@ describe("a full queue before the journal", () => {
   });
 
   it("reports system logs that the journal rejected, with the marker that was rejected too", async () => {
-    const harness = new WebSocketHarness();
+    const harness = new IntakeHarness();
     harness.isOpen = false;
     harness.system(1, "one");
     harness.system(3, "two");
@@ -180,7 +180,7 @@ describe("a full queue before the journal", () => {
 
   it("is reported at the latest on stop, and never after it", async () => {
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
-    const harness = new WebSocketHarness();
+    const harness = new IntakeHarness();
     const lose = async (): Promise<void> => {
       await harness.fill(1.05);
       harness.system(0, "lost");
@@ -206,7 +206,7 @@ describe("a full queue before the journal", () => {
   });
 
   it("rejects requests of other processes, and accepts them again later", async () => {
-    const harness = new WebSocketHarness();
+    const harness = new IntakeHarness();
     await harness.fill(1.05);
     await expect(harness.intake.records([recordOf({})])).rejects.toMatchObject({
       code: "OVERLOADED",
@@ -230,7 +230,7 @@ describe("a full queue before the journal", () => {
 
 describe("audit events", () => {
   it("wait for capacity in order, and get it before anything else", async () => {
-    const harness = new WebSocketHarness();
+    const harness = new IntakeHarness();
     await harness.fill(1.05);
     const receipts = ["one", "two"].map((body) => harness.intake.receipt(harness.audit(body)));
     await harness.turn();
@@ -247,7 +247,7 @@ describe("audit events", () => {
   });
 
   it("that were lost are all reported at the latest on stop", async () => {
-    const harness = new WebSocketHarness();
+    const harness = new IntakeHarness();
     for (const body of ["one", "two", "three"]) {
       harness.isOpen = false;
       const receipt = harness.intake.receipt(harness.audit(body));
@@ -266,34 +266,34 @@ describe("audit events", () => {
 
   it("that wait for capacity do not delay requests whose records are stored", async () => {
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
-    const harness = new WebSocketHarness();
+    const harness = new IntakeHarness();
     await harness.fill(0.9);
     const request = harness.intake.records([recordOf({ body: "z".repeat(ROOM_BYTES / 5) })]);
     const receipt = harness.intake.receipt(harness.audit("no room"));
-    const refused = receipt.catch((error: unknown) => error);
+    const rejected = receipt.catch((error: unknown) => error);
     await harness.turn();
     expect(harness.waiting).toHaveLength(2);
     // It still counts as waiting for the disk, so there is no capacity yet.
     harness.waiting[1]!.safe.resolve();
     expect(await request).toMatchObject({ accepted: 1 });
     await vi.advanceTimersByTimeAsync(2_000);
-    expect(await refused).toMatchObject({ code: "OVERLOADED" });
+    expect(await rejected).toMatchObject({ code: "OVERLOADED" });
     harness.letGo();
     await harness.settled();
   });
 
   it("fail with a code after two seconds without capacity, and the operator is notified once", async () => {
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
-    const harness = new WebSocketHarness();
+    const harness = new IntakeHarness();
     await harness.fill(1.05);
     const receipt = harness.intake.receipt(harness.audit("late"));
-    const refused = receipt.catch((error: unknown) => error);
+    const rejected = receipt.catch((error: unknown) => error);
     harness.audit("late too");
     await harness.turn();
     await vi.advanceTimersByTimeAsync(1_999);
     expect(harness.intake.counters.dropped.size).toBe(0);
     await vi.advanceTimersByTimeAsync(1);
-    expect(await refused).toMatchObject({
+    expect(await rejected).toMatchObject({
       code: "OVERLOADED",
       message: expect.stringContaining("Nothing was stored."),
     });
@@ -309,7 +309,7 @@ describe("audit events", () => {
   });
 
   it("are rejected at once if sixteen MiB of them wait", async () => {
-    const harness = new WebSocketHarness();
+    const harness = new IntakeHarness();
     await harness.fill(1.05);
     const body = "y".repeat(1 << 20);
     const outcomes: Promise<boolean>[] = [];
@@ -327,13 +327,13 @@ describe("audit events", () => {
     );
     harness.isOpen = true;
     harness.letGo();
-    const taken = (await Promise.all(outcomes)).filter(Boolean).length;
-    expect(taken).toBe(20 - harness.intake.counters.dropped.get("overloaded")!);
+    const accepted = (await Promise.all(outcomes)).filter(Boolean).length;
+    expect(accepted).toBe(20 - harness.intake.counters.dropped.get("overloaded")!);
     await harness.settled();
   });
 
   it("are awaited on stop", async () => {
-    const harness = new WebSocketHarness();
+    const harness = new IntakeHarness();
     await harness.fill(1.05);
     harness.audit("last");
     await harness.turn();
@@ -341,12 +341,12 @@ describe("audit events", () => {
     harness.letGo();
     await stopped;
     expect(harness.words).toEqual(["last"]);
-    const refused = harness.intake.receipt(harness.audit("after"));
-    await expect(refused).rejects.toMatchObject({ code: "STOPPED" });
+    const rejected = harness.intake.receipt(harness.audit("after"));
+    await expect(rejected).rejects.toMatchObject({ code: "STOPPED" });
   });
 
   it("reject with the journal's error, and are accepted when retried", async () => {
-    const harness = new WebSocketHarness();
+    const harness = new IntakeHarness();
     harness.isOpen = false;
     const attributes = new Map([["log.record.uid", "a"]]);
     const first = harness.intake.receipt(harness.audit("event", attributes));
@@ -369,7 +369,7 @@ describe("audit events", () => {
       lastError: undefined,
       failed: (error) => failures.push(error),
     };
-    const harness = new WebSocketHarness([dropping]);
+    const harness = new IntakeHarness([dropping]);
     harness.system(4, "system");
     await harness.intake.receipt(harness.audit("event"));
     expect(harness.words).toEqual(["event"]);
@@ -388,7 +388,7 @@ describe("an audit event with a key", () => {
     ]);
 
   it("that is retried while in flight is one event, with one receipt", async () => {
-    const harness = new WebSocketHarness();
+    const harness = new IntakeHarness();
     harness.isOpen = false;
     const first = harness.intake.receipt(harness.audit("event", keyed("a")));
     const second = harness.intake.receipt(harness.audit("event", keyed("a")));
@@ -404,7 +404,7 @@ describe("an audit event with a key", () => {
   });
 
   it("is not acknowledged before the attempt that it retries is stored", async () => {
-    const harness = new WebSocketHarness();
+    const harness = new IntakeHarness();
     harness.isOpen = false;
     harness.audit("event", keyed("a"));
     await harness.turn();
@@ -422,7 +422,7 @@ describe("an audit event with a key", () => {
   });
 
   it("with different content is another event, and the operator is notified", async () => {
-    const harness = new WebSocketHarness();
+    const harness = new IntakeHarness();
     await harness.intake.receipt(harness.audit("event", keyed("a", "1")));
     await harness.intake.receipt(harness.audit("event", keyed("a", "2")));
     const again = await harness.intake.receipt(harness.audit("event", keyed("a", "2")));
@@ -434,7 +434,7 @@ describe("an audit event with a key", () => {
   });
 
   it("with the same content and another key, or none, is another event", async () => {
-    const harness = new WebSocketHarness();
+    const harness = new IntakeHarness();
     await harness.intake.receipt(harness.audit("event", keyed("a")));
     await harness.intake.receipt(harness.audit("event", keyed("b")));
     await harness.intake.receipt(harness.audit("event"));

@@ -20,7 +20,7 @@ const RESOURCE = resourceFromAttributes({ "service.name": "orchestrator", shard:
 type Provider = typeof DirectLoggerProvider | typeof TailgateLoggerProvider;
 
 /** A provider with a journal that collects its records. */
-function rig(ProviderOfRig: Provider) {
+function openProvider(ProviderClass: Provider) {
   const batches: RecordBatch[] = [];
   const lines: string[] = [];
   const intake = new RecordIntake({
@@ -39,7 +39,7 @@ function rig(ProviderOfRig: Provider) {
     lines.push(text);
   }
   const processor = new TailgateLogRecordProcessor(intake, () => intake.flush());
-  const provider: LoggerProvider & { shutdown(): Promise<void> } = new ProviderOfRig(
+  const provider: LoggerProvider & { shutdown(): Promise<void> } = new ProviderClass(
     processor,
     RESOURCE,
   );
@@ -54,8 +54,8 @@ interface Call {
 }
 
 /** Every output of a record: its envelope, its OTLP encoding, and the counters. */
-async function outcome(ProviderOfRig: Provider, calls: readonly Call[]): Promise<unknown> {
-  const { provider, intake, batches, lines } = rig(ProviderOfRig);
+async function outcome(ProviderClass: Provider, calls: readonly Call[]): Promise<unknown> {
+  const { provider, intake, batches, lines } = openProvider(ProviderClass);
   for (const { name, version, options, record } of calls) {
     provider.getLogger(name, version, options).emit(record);
   }
@@ -182,8 +182,8 @@ describe("our own LoggerProvider", () => {
 
   it.each([DirectLoggerProvider, TailgateLoggerProvider])(
     "retains readable attributes if one throws or removes another: %o",
-    async (ProviderOfRig) => {
-      const { provider, intake, batches } = rig(ProviderOfRig);
+    async (ProviderClass) => {
+      const { provider, intake, batches } = openProvider(ProviderClass);
       const logger = provider.getLogger("orchestrator.server");
       const throwing = {
         get bad(): never {
@@ -208,7 +208,7 @@ describe("our own LoggerProvider", () => {
   );
 
   it("stamps records without times with the time of the call", async () => {
-    const { provider, intake, batches } = rig(DirectLoggerProvider);
+    const { provider, intake, batches } = openProvider(DirectLoggerProvider);
     const before = BigInt(Date.now()) * 1_000_000n;
     provider.getLogger("orchestrator.server").emit({ body: "now" });
     const after = BigInt(Date.now()) * 1_000_000n;
@@ -220,8 +220,8 @@ describe("our own LoggerProvider", () => {
 
   it.each([DirectLoggerProvider, TailgateLoggerProvider])(
     "rejects records after shutdown, and reports that: %o",
-    async (ProviderOfRig) => {
-      const { provider, intake } = rig(ProviderOfRig);
+    async (ProviderClass) => {
+      const { provider, intake } = openProvider(ProviderClass);
       const logger = provider.getLogger("orchestrator.server");
       expect(logger.enabled()).toBe(true);
       await provider.shutdown();

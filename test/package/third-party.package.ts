@@ -253,7 +253,7 @@ describe("working plugins", () => {
 });
 
 /** Starts a gateway with an exporter `mine` of that source; returns its exit code and output. */
-async function refusedStart(source: string): Promise<{ end: number | string; stderr: string }> {
+async function failedStart(source: string): Promise<{ end: number | string; stderr: string }> {
   const directory = await directoryWith({
     "tailgate.yaml": configuration("exporters: { mine: { use: ./mine.js } }"),
     "mine.js": source,
@@ -265,7 +265,7 @@ async function refusedStart(source: string): Promise<{ end: number | string; std
 
 describe("plugins that fail at startup end it with a clear error", () => {
   test("built for another version of the interface", async () => {
-    expect(await refusedStart(exporter("apiVersion: 2,"))).toEqual({
+    expect(await failedStart(exporter("apiVersion: 2,"))).toEqual({
       end: 78,
       stderr:
         "tailgate: PLUGIN_API_MISMATCH: exporters.mine: the plugin mine.js uses version 2 of the plugin interface, but this Tailgate has version 1. Install compatible versions of the plugin and tailgate.\n",
@@ -273,7 +273,7 @@ describe("plugins that fail at startup end it with a clear error", () => {
   });
 
   test("throws on import", async () => {
-    expect(await refusedStart('throw new Error("no licence");')).toEqual({
+    expect(await failedStart('throw new Error("no licence");')).toEqual({
       end: 78,
       stderr:
         "tailgate: PLUGIN_INVALID: exporters.mine: the plugin mine.js cannot be used: its import failed: no licence. The default export of a plugin file must be created by defineReceiver, defineProcessor or defineExporter from tailgate/plugin.\n",
@@ -282,7 +282,7 @@ describe("plugins that fail at startup end it with a clear error", () => {
 
   test("throws on open", async () => {
     const source = exporter('open() { throw new Error("no such queue"); },');
-    expect(await refusedStart(source)).toEqual({
+    expect(await failedStart(source)).toEqual({
       end: 1,
       stderr:
         "tailgate: PLUGIN_OPEN_FAILED: The exporter mine could not be opened: no such queue. Check the reason and the plugin's options in the configuration.\n",

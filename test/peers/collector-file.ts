@@ -35,16 +35,16 @@ const UID = "log.record.uid";
 
 const LINE_FEED = 0x0a;
 
-/** The output of a Collector's `file` exporter, one request per line; `kept` converts each record. */
-export class CollectorFile<Kept> {
-  readonly arrivals: Kept[] = [];
+/** The output of a Collector's `file` exporter, one request per line; `convert` converts each record. */
+export class CollectorFile<Item> {
+  readonly arrivals: Item[] = [];
   readonly #path: string;
-  readonly #kept: (arrived: Arrived) => Kept;
+  readonly #convert: (arrived: Arrived) => Item;
   #position = 0;
 
-  constructor(path: string, kept: (arrived: Arrived) => Kept) {
+  constructor(path: string, convert: (arrived: Arrived) => Item) {
     this.#path = path;
-    this.#kept = kept;
+    this.#convert = convert;
   }
 
   /** Reads the lines written since the last call. */
@@ -72,14 +72,14 @@ export class CollectorFile<Kept> {
       for (const { scope, schemaUrl: scopeSchemaUrl, logRecords = [] } of scopeLogs) {
         for (const record of logRecords) {
           const around = { resource, resourceSchemaUrl, scope, scopeSchemaUrl };
-          this.arrivals.push(this.#kept({ ...around, record }));
+          this.arrivals.push(this.#convert({ ...around, record }));
         }
       }
     }
   }
 
   /** Resolves when enough records have arrived. */
-  async until(isEnough: (arrivals: readonly Kept[]) => boolean, timeoutMs: number): Promise<void> {
+  async until(isEnough: (arrivals: readonly Item[]) => boolean, timeoutMs: number): Promise<void> {
     const look = async (): Promise<void> => {
       await this.read();
       if (!isEnough(this.arrivals)) throw new Error(`${this.arrivals.length} records arrived`);
@@ -89,12 +89,12 @@ export class CollectorFile<Kept> {
 }
 
 /** Identifies a record: its text and its id. */
-export interface Named {
+export interface NamedRecord {
   readonly message: string | undefined;
   readonly uid: string | undefined;
 }
 
-export function namedOf({ record }: Arrived): Named {
+export function namedOf({ record }: Arrived): NamedRecord {
   const uid = record.attributes?.find(({ key }) => key === UID)?.value;
   return { message: record.body?.stringValue, uid: uid?.stringValue };
 }

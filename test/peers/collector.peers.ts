@@ -52,7 +52,7 @@ test("records accepted by the Collector survive its restart while the store is a
   {
     await using _collector = await startCollector(workspace, ports, env);
     expect(await postMessages(gateway.url, sent.slice(0, 100))).toBe(200);
-    await taken(gateway.url);
+    await drained(gateway.url);
   }
   // From here on, the records are only in the journal.
   expect(await postMessages(gateway.url, sent.slice(100))).toBe(200);
@@ -63,7 +63,7 @@ test("records accepted by the Collector survive its restart while the store is a
 });
 
 /** Resolves when the exporter's queue is empty. */
-async function taken(url: string): Promise<void> {
+async function drained(url: string): Promise<void> {
   const isIdle = async (): Promise<void> => {
     const metrics = await (await fetch(`${url}/metrics`)).text();
     expect(metrics).toMatch(/^tailgate_queue_records\{component="otlp",kind="exporter"\} 0$/m);

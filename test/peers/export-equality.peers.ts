@@ -106,7 +106,7 @@ test.each(FORMS)(
     const url = (await urlOf(gateway))!;
     let sent = 0;
     for (const request of [RICH, ...fc.sample(jsonRequest, REQUESTS)]) {
-      const records = madeTakeable(request);
+      const records = makeAcceptable(request);
       const body = encode(request);
       expect(await post(directUrl, came, body)).toBe(200);
       expect(await post(url, came, body)).toBe(200);
@@ -121,7 +121,7 @@ test.each(FORMS)(
 );
 
 /** Changes a request so that both accept all of it; returns its number of records. */
-function madeTakeable({ resourceLogs }: JsonRequest): number {
+function makeAcceptable({ resourceLogs }: JsonRequest): number {
   let count = 0;
   for (const { scope, logRecords } of resourceLogs.flatMap(({ scopeLogs }) => scopeLogs)) {
     for (const record of logRecords) {

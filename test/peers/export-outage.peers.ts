@@ -6,10 +6,10 @@ import { expect, onTestFinished, test, vi } from "vitest";
 import { WebSocket } from "ws";
 import { CrashSite, urlOf } from "../harness/crash-site.ts";
 import type { Program } from "../harness/program.ts";
-import { CollectorFile, namedOf, type Named } from "./collector-file.ts";
+import { CollectorFile, namedOf, type NamedRecord } from "./collector-file.ts";
 import { messageOf, numbered, postNumbered } from "./numbered-records.ts";
 import { SteadySender } from "./steady-sender.ts";
-import { passingOn, queueing, TestCollector, toFile } from "./test-collector.ts";
+import { forwardingTo, queueingTo, TestCollector, toFile } from "./test-collector.ts";
 
 const RECORDS = 200_000;
 const KILLS = 20;
@@ -24,7 +24,7 @@ function exporterTo({ url }: TestCollector): string {
   return `exporters: { otlp: { endpoint: "${url}" } }\n`;
 }
 
-function fileOf({ workspace }: TestCollector): CollectorFile<Named> {
+function fileOf({ workspace }: TestCollector): CollectorFile<NamedRecord> {
   return new CollectorFile(workspace.path("records.jsonl"), namedOf);
 }
 
@@ -157,7 +157,7 @@ async function withKills(
 }
 
 /** Expects duplicates of a record to have the same id, and different records different ones. */
-function expectDuplicatesByIdOnly(arrivals: readonly Named[]): void {
+function expectDuplicatesByIdOnly(arrivals: readonly NamedRecord[]): void {
   const uids = new Map<unknown, unknown>();
   for (const { message, uid } of arrivals) {
     expect(uid).toMatch(/^[0-9a-f-]{36}:\d+$/);
@@ -168,7 +168,7 @@ function expectDuplicatesByIdOnly(arrivals: readonly Named[]): void {
 }
 
 /** Expects duplicates to arrive after the original, and everything else in the order sent. */
-function expectInOrder(arrivals: readonly Named[]): void {
+function expectInOrder(arrivals: readonly NamedRecord[]): void {
   const messages = [...new Set(arrivals.map(({ message }) => message!))];
   const numbers = messages.map((message) => Number(message.split(" ")[1]));
   expect(numbers).toEqual(numbers.toSorted((one, other) => one - other));
@@ -177,11 +177,11 @@ function expectInOrder(arrivals: readonly Named[]): void {
 const chains = [
   {
     name: "that passes each request on before it takes it",
-    configOf: passingOn,
+    configOf: forwardingTo,
     keepsOrder: true,
   },
   // After a kill it queues interrupted requests behind newer ones.
-  { name: "with a queue on its disk", configOf: queueing, keepsOrder: false },
+  { name: "with a queue on its disk", configOf: queueingTo, keepsOrder: false },
 ];
 
 test.for(chains)(
@@ -197,7 +197,7 @@ test.for(chains)(
     const { acknowledged } = await withKills(gateway, collector);
     expect(acknowledged.length).toBeGreaterThan(0);
     const file = fileOf(store);
-    const isThere = (arrivals: readonly Named[]): boolean => {
+    const isThere = (arrivals: readonly NamedRecord[]): boolean => {
       const messages = new Set(arrivals.map(({ message }) => message));
       return acknowledged.every((number) => messages.has(messageOf(number)));
     };

@@ -26,14 +26,14 @@ beforeEach(async () => {
   ports = new Map();
   for (const port of named) ports.set(port, ports.get(port) ?? (await freePort()));
   workspace = await Workspace.create({
-    "otel-collector.yaml": moved(await readFile(COLLECTOR_CONFIG, "utf8")),
-    "tailgate.yaml": moved(readme.example("to-collector")),
+    "otel-collector.yaml": withFreePorts(await readFile(COLLECTOR_CONFIG, "utf8")),
+    "tailgate.yaml": withFreePorts(readme.example("to-collector")),
   });
   return () => workspace[Symbol.asyncDispose]();
 });
 
 /** Replaces the ports in a text with free ones. */
-function moved(text: string): string {
+function withFreePorts(text: string): string {
   return text.replaceAll(PORTS, (port) => `${ports.get(port)}`);
 }
 
@@ -42,10 +42,10 @@ function urlOf(port: number): string {
 }
 
 /** Starts the program in the foreground, as the README does. */
-async function started(program: string, command: string, ready: RegExp): Promise<void> {
+async function startProgram(program: string, command: string, ready: RegExp): Promise<void> {
   requirePeer(program);
   const env = { PATH: `${dirname(peerPath(program))}:${process.env["PATH"]}` };
-  const args = ["-c", `exec env ${moved(command)}`];
+  const args = ["-c", `exec env ${withFreePorts(command)}`];
   const running = new Program("bash", args, { cwd: workspace.directory, env });
   onTestFinished(() => running[Symbol.asyncDispose]());
   await running.untilStderr(ready);
@@ -69,7 +69,7 @@ async function startJaeger(example: string): Promise<void> {
     `extensions.jaeger_query.grpc.endpoint=127.0.0.1:${await freePort()}`,
   ];
   const options = settings.map((setting) => `--set '${setting}'`).join(" ");
-  await started("jaeger", `${commandOf("jaeger", example)} ${options}`, /Everything is ready/);
+  await startProgram("jaeger", `${commandOf("jaeger", example)} ${options}`, /Everything is ready/);
 }
 
 async function startGateway(args: readonly string[]): Promise<string> {
@@ -82,9 +82,9 @@ async function startGateway(args: readonly string[]): Promise<string> {
 }
 
 test("the Collector forwards records to VictoriaLogs, traces to Jaeger", async () => {
-  await started("victoria-logs", commandOf("victoria-logs"), /started server at/);
+  await startProgram("victoria-logs", commandOf("victoria-logs"), /started server at/);
   await startJaeger("collector");
-  await started("otelcol", commandOf("otelcol"), /Everything is ready/);
+  await startProgram("otelcol", commandOf("otelcol"), /Everything is ready/);
   const url = await startGateway(["run", "--otlp-port", "0"]);
 
   expect(await post(`${url}/v1/logs`, logsOfWorker())).toBe(200);
@@ -100,7 +100,9 @@ test("the Collector forwards records to VictoriaLogs, traces to Jaeger", async (
   ];
   expect(await foundInVictoriaLogs(urlOf(9428), 'service.name:="worker"', 2)).toMatchObject(stored);
   const curl = readme.command("curl http://127.0.0.1:9428/select/logsql/query -d 'query=logger:*'");
-  const shown = await Program.run("bash", ["-c", moved(curl)], { cwd: workspace.directory });
+  const shown = await Program.run("bash", ["-c", withFreePorts(curl)], {
+    cwd: workspace.directory,
+  });
   expect(shown).toContain('"_msg":"High memory usage detected"');
 
   const traceId = randomBytes(16).toString("hex");
@@ -112,7 +114,7 @@ test("the Collector forwards records to VictoriaLogs, traces to Jaeger", async (
 
 test("an instance is a trace in Jaeger, and its log line links to it", async () => {
   await startJaeger("jaeger");
-  await workspace.write("tailgate.yaml", moved(readme.example("exporter-spans")));
+  await workspace.write("tailgate.yaml", withFreePorts(readme.example("exporter-spans")));
   const url = await startGateway(["run", "--otlp-port", "0"]);
   const traceId = randomBytes(16).toString("hex");
   for (const type of ["instance_spawn", "instance_terminate"]) {
@@ -130,12 +132,12 @@ test("a Collector in front of Tailgate queues records while Tailgate is away", a
   const command = readme.command(
     "LOGS_TO='[otlp_http/tailgate]' OTELCOL_GRPC=127.0.0.1:4317 OTELCOL_HTTP=127.0.0.1:4318 otelcol --config otel-collector.yaml",
   );
-  await started("otelcol", command, /Everything is ready/);
+  await startProgram("otelcol", command, /Everything is ready/);
   const sent = Array.from({ length: 50 }, (_, index) => `record ${index}`);
   expect(await postMessages(urlOf(4318), sent)).toBe(200);
   const run = readme.command("npx tailgate run --otlp-port 5318");
   await workspace.write("tailgate.yaml", "");
-  const url = await startGateway(moved(run).split(" ").slice(2));
+  const url = await startGateway(withFreePorts(run).split(" ").slice(2));
   const arrived = async (): Promise<void> => {
     const response = await fetch(`${url}/api/logs?logger=orchestrator.server`);
     const { records } = (await response.json()) as { records: { data: { message: string } }[] };

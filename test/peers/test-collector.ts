@@ -65,7 +65,7 @@ service: { pipelines: { logs: { receivers: [otlp], exporters: [file] } } }
 }
 
 /** Forwards to another Collector, and accepts a request only once that one has: nothing is stored here. */
-export function passingOn(to: string): (port: number) => string {
+export function forwardingTo(to: string): (port: number) => string {
   return (port) => `
 receivers: { otlp: { protocols: { http: { endpoint: "127.0.0.1:${port}" } } } }
 exporters: { otlp_http: { endpoint: "${to}", sending_queue: { enabled: false }, retry_on_failure: { enabled: false } } }
@@ -74,7 +74,7 @@ service: { pipelines: { logs: { receivers: [otlp], exporters: [otlp_http] } } }
 }
 
 /** Forwards to another Collector from a queue on disk, as otel-collector.yaml does. */
-export function queueing(to: string): (port: number) => string {
+export function queueingTo(to: string): (port: number) => string {
   return (port) => `
 extensions: { file_storage: { directory: storage, create_directory: true } }
 receivers: { otlp: { protocols: { http: { endpoint: "127.0.0.1:${port}" } } } }

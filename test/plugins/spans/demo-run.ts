@@ -1,11 +1,11 @@
 import type { LoggingManager } from "tailgate";
-import type { Happening } from "../../demo/happening.ts";
-import { logHappening } from "../../demo/log-happening.ts";
+import type { DemoEvent } from "../../demo/demo-event.ts";
+import { logEvent } from "../../demo/log-event.ts";
 import { orchestrator } from "../../demo/orchestrator.ts";
 
 /** A run of the demo's orchestrator with the first instances that it spawns, up to the end of the last one. */
 export class DemoRun {
-  readonly happenings: readonly Happening[];
+  readonly events: readonly DemoEvent[];
   readonly instanceIds: readonly string[];
   /** When it began, so that all of it is over now. */
   readonly startMs: number;
@@ -13,31 +13,31 @@ export class DemoRun {
   constructor(seed: number, instances: number) {
     const spawned: string[] = [];
     const ended = new Set<string>();
-    const happenings: Happening[] = [];
-    for (const happening of orchestrator(seed)) {
-      const { event_type: type } = happening.fields;
-      const id = happening.fields["instance_id"] as string | null | undefined;
+    const events: DemoEvent[] = [];
+    for (const event of orchestrator(seed)) {
+      const { event_type: type } = event.fields;
+      const id = event.fields["instance_id"] as string | null | undefined;
       if (type === "instance_spawn" && spawned.length < instances) spawned.push(id!);
       if (typeof id === "string" && !spawned.includes(id)) continue;
-      happenings.push(happening);
+      events.push(event);
       if (type === "instance_terminate") ended.add(id!);
       if (ended.size === instances) break;
     }
-    this.happenings = happenings;
+    this.events = events;
     this.instanceIds = spawned;
-    this.startMs = Date.now() - happenings.at(-1)!.atMs - 1000;
+    this.startMs = Date.now() - events.at(-1)!.atMs - 1000;
   }
 
   /** Logs all of it at once, with the times at which it would have happened. */
   play(logging: LoggingManager): void {
-    for (const happening of this.happenings) {
-      logHappening(logging, happening, this.startMs + happening.atMs);
+    for (const event of this.events) {
+      logEvent(logging, event, this.startMs + event.atMs);
     }
   }
 
   /** What happened to one instance, of some kinds. */
-  of(instanceId: string, ...types: readonly string[]): Happening[] {
-    return this.happenings.filter(
+  of(instanceId: string, ...types: readonly string[]): DemoEvent[] {
+    return this.events.filter(
       ({ fields }) =>
         fields["instance_id"] === instanceId && types.includes(String(fields["event_type"])),
     );
@@ -47,7 +47,7 @@ export class DemoRun {
   eventsOf(instanceId: string): string[] {
     const inSpans = ["instance_spawn", "instance_terminate", "message_sent"];
     const others = new Set([...inSpans, "message_received", "message_exchange"]);
-    return this.happenings.flatMap(({ fields, error }) => {
+    return this.events.flatMap(({ fields, error }) => {
       if (fields["instance_id"] !== instanceId) return [];
       if (error !== undefined) return ["exception"];
       const type = fields["event_type"];

@@ -1,7 +1,7 @@
 import { AUDIT_LOGGER, type Level } from "tailgate";
 
 /** What the demo's orchestrator logs at one time. */
-export interface Happening {
+export interface DemoEvent {
   /** Milliseconds since its start. */
   readonly atMs: number;
   readonly level: Level;
@@ -31,8 +31,8 @@ export function systemLog(
   level: Level,
   [logger, code]: readonly [logger: string, code: string],
   message: string,
-  more: Partial<Happening> = {},
-): Happening {
+  more: Partial<DemoEvent> = {},
+): DemoEvent {
   const [functionName, line] = code.split(":");
   const place = {
     "code.file.path": SOURCES[logger],
@@ -48,7 +48,7 @@ export function auditEvent(
   instanceId: string | null,
   details: Readonly<Record<string, unknown>>,
   trace?: Trace,
-): Happening {
+): DemoEvent {
   return {
     atMs,
     level: eventType === "error" || eventType === "manager_daemon_failure" ? "ERROR" : "INFO",

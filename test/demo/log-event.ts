@@ -1,6 +1,6 @@
 import { ROOT_CONTEXT, SeverityNumber, trace, TraceFlags } from "@opentelemetry/api";
 import type { Level, LoggingManager } from "tailgate";
-import type { Happening } from "./happening.ts";
+import type { DemoEvent } from "./demo-event.ts";
 
 const SEVERITIES: Readonly<Record<Level, SeverityNumber>> = {
   DEBUG: SeverityNumber.DEBUG,
@@ -11,9 +11,9 @@ const SEVERITIES: Readonly<Record<Level, SeverityNumber>> = {
 };
 
 /** Logs it like code instrumented with OpenTelemetry, at the given time or now. */
-export function logHappening(
+export function logEvent(
   { provider }: LoggingManager,
-  { level, logger, message, fields, trace: span, error }: Happening,
+  { level, logger, message, fields, trace: span, error }: DemoEvent,
   timeMs = Date.now(),
 ): void {
   const traceFlags = TraceFlags.SAMPLED;

@@ -67,7 +67,7 @@ const MINIMAL = { port: 0, log_dir: "logs", receivers: {}, exporters: {} };
 describe("checks the configuration before startup", () => {
   test.each<[string, object, string]>([
     [
-      "the main port once more",
+      "the main port again",
       { port: 4000, receivers: { otlp: { port: 4000 } } },
       "receivers.otlp.port: 4000 is the port of port; choose another, or 0 for a free port",
     ],
@@ -117,12 +117,12 @@ describe("checks the configuration before startup", () => {
       "SENDS_TO_ITSELF: exporters.otlp sends to http://localhost:4000, where this gateway itself",
     ],
     [
-      "traces passed on to its own gateway",
+      "traces forwarded to its own gateway",
       { receivers: { otlp: { port: 4000, pass_on_to: "http://127.0.0.1:4000" } } },
       "SENDS_TO_ITSELF: receivers.otlp sends to http://127.0.0.1:4000",
     ],
     [
-      "a certificate that is not there",
+      "a missing certificate",
       { exporters: { otlp: { endpoint: "https://a.invalid", certificate: "nowhere.pem" } } },
       "exporters.otlp: the file of certificate cannot be read (ENOENT)",
     ],
@@ -137,21 +137,25 @@ describe("checks the configuration before startup", () => {
       "AUDIT_KEY_UNUSABLE: The audit key",
     ],
     [
-      "the key in a directory below it that is not there yet",
+      "the key in a missing directory below it",
       { audit_key_file: "logs/deep/down/key.pem" },
       "is inside the log directory",
     ],
     [
-      "a key that others can read",
+      "a key readable by others",
       { audit_key_file: "keys/open.pem" },
       "is accessible to other users",
     ],
-    ["a key that is none", { audit_key_file: "keys/bad.pem" }, "is not an Ed25519 private key"],
+    ["an invalid key", { audit_key_file: "keys/bad.pem" }, "is not an Ed25519 private key"],
     ["a key below a file", { audit_key_file: "file/key.pem" }, "AUDIT_KEY_NOT_CREATED: "],
     ["a log directory that is a file", { log_dir: "file" }, "LOG_DIR_UNUSABLE: "],
     ["a log directory below a file", { log_dir: "file/logs" }, "LOG_DIR_UNUSABLE: "],
     ["a log directory that is a link", { log_dir: "link" }, "is a symbolic link"],
-    ["a log directory with too long a name", { log_dir: "x".repeat(300) }, "cannot be created"],
+    [
+      "a log directory with a name that is too long",
+      { log_dir: "x".repeat(300) },
+      "cannot be created",
+    ],
   ])("%s", async (_, given, why) => {
     await using workspace = await workspaceWithFiles();
     const { validated, started } = await verdictsOf({ ...MINIMAL, ...given }, workspace);

@@ -278,7 +278,7 @@ test("records that the disk rejects are reported", async () => {
 });
 
 test.concurrent.each(["before", "after"])(
-  "nothing hangs with timers that were replaced %s the start",
+  "nothing hangs if timers were replaced %s the start",
   async (when) => {
     const { workspace, end } = await run("fake.js", [when]);
     expect(end).toBe(0);
@@ -294,7 +294,7 @@ test.concurrent("a gateway keeps its process alive until stopped", async () => {
 });
 
 test.concurrent.each(["throw", "reject"])(
-  "the process dies by a %s as without Tailgate, after everything is written",
+  "a %s terminates the process as without Tailgate, after everything is written",
   async (how) => {
     const { program, end, workspace } = await run("ends.js", [how]);
     const bare = new Program(process.execPath, [`${how}.js`], { cwd: workspace.directory });

@@ -106,8 +106,8 @@ describe("the delay before the next attempt", () => {
   });
 
   test.each([
-    ["goes on from where it was after a connection that broke soon", 9_999, 4000],
-    ["begins anew after a connection that was stable", 10_000, 500],
+    ["continues to grow after a connection that closed early", 9_999, 4000],
+    ["is reset after a stable connection", 10_000, 500],
   ])("%s", async (_name, lastedMs, expected) => {
     vi.spyOn(Math, "random").mockReturnValue(1);
     start();

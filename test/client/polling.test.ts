@@ -159,9 +159,9 @@ const UNKNOWN = {
 };
 
 test.each<[string, (url: URL) => Response | undefined]>([
-  ["does not know of waiting", () => Response.json(UNKNOWN, { status: 400 })],
+  ["does not support waiting", () => Response.json(UNKNOWN, { status: 400 })],
   [
-    "passes over what it does not know",
+    "ignores unknown parameters",
     (url) => {
       url.searchParams.delete("wait");
       return undefined;

@@ -113,7 +113,7 @@ test.each([
 
 test.each<[string, RequestListener, RegExp]>([
   [
-    "a proxy's page for people",
+    "a proxy's HTML page",
     (_, response) =>
       response.writeHead(502, { "Content-Type": "text/html" }).end("<html>Bad Gateway</html>"),
     /^The server responded with HTTP 502\.$/,
@@ -132,7 +132,7 @@ test.each<[string, RequestListener, RegExp]>([
     /^The server responded with HTTP 503\.$/,
   ],
   [
-    "a text without an end",
+    "an endless response",
     (_, response) => {
       response.writeHead(503, { "Content-Type": "text/plain" });
       const timer = setInterval(() => response.write("x".repeat(10_000)), 1);
@@ -141,11 +141,11 @@ test.each<[string, RequestListener, RegExp]>([
     /^x{2000}$/,
   ],
   [
-    "a server that is none of ours",
+    "one of an unrelated server",
     (_, response) => response.writeHead(200).end("hello"),
     /^The gateway answers, but WebSocket connections to it fail: /,
   ],
-])("the server is %s", async (_name, listener, text) => {
+])("the response is %s", async (_name, listener, text) => {
   const log = follow({ url: await serve(listener) });
   expect((await log.is("waiting")).reason).toMatch(text);
 });

@@ -68,7 +68,7 @@ async function expectWhole(log: StreamLog, url: string, filter: FilterQuery): Pr
 }
 
 test.each<[string, FilterQuery]>([
-  ["with everything", {}],
+  ["without a filter", {}],
   ["with a filter", { level: "ERROR" }],
 ])(
   `a stream %s that is disconnected ${CUTS} times delivers each record once`,

@@ -162,7 +162,7 @@ describe("an audit event", () => {
     [60_000, "JSON"],
     [60_000, "protobuf"],
   ] as const)(
-    "of %i attributes in %s is stored, and so is what comes at the same time",
+    "with %i attributes in %s is stored, as are concurrent records",
     { timeout: 120_000 },
     async (count, form) => {
       const name = `many ${count} ${form}`;

@@ -290,7 +290,7 @@ describe("answers, counts and logs invalid HTTP", () => {
   const head = (agent: string): string => `Host: localhost\r\nUser-Agent: ${agent}\r\n`;
   const cases: [string, number, RegExp, (agent: string) => string][] = [
     [
-      "a broken request",
+      "an invalid request",
       400,
       /^The request is not valid HTTP: /,
       (agent) => `GET / HTTP/9.9\r\n${head(agent)}\r\n`,
@@ -308,21 +308,21 @@ describe("answers, counts and logs invalid HTTP", () => {
       (agent) => `GET / HTTP/1.1\r\n${head(agent)}X: ${"x".repeat(20_000)}\r\n\r\n`,
     ],
     [
-      "a body whose length contradicts itself",
+      "a body with contradictory lengths",
       400,
       /^The request is not valid HTTP: /,
       (agent) =>
         `POST /v1/logs HTTP/1.1\r\n${head(agent)}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n`,
     ],
     [
-      "a wish that is not met",
+      "an unsupported expectation",
       417,
       /100-continue/,
       (agent) =>
         `POST /v1/logs HTTP/1.1\r\n${head(agent)}Expect: miracles\r\nContent-Length: 0\r\n\r\n`,
     ],
     [
-      "a request for a proxy",
+      "a proxy request",
       405,
       /not a proxy/,
       (agent) => `CONNECT example.com:443 HTTP/1.1\r\n${head(agent)}\r\n`,

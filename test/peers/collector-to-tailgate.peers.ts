@@ -34,7 +34,7 @@ test.each([
   { error: new TailgateError("OVERLOADED", "Too much waits."), code: "ResourceExhausted" },
   { error: new TailgateError("STOPPED", "It stops."), code: "Unavailable" },
 ])(
-  "the Collector sends again what was answered $code, until it is taken",
+  "the Collector retries requests answered $code until they are accepted",
   { timeout: PATIENCE_MS },
   async ({ error, code }) => {
     const { intake, url } = await openGrpcReceiver();

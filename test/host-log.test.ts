@@ -1,7 +1,7 @@
 /** The gateway's own log lines are rate-limited: a sender that can cause one can cause thousands. */
 
 import { describe, expect, onTestFinished, test, vi } from "vitest";
-import { flushHostLog, hostLogger, suppressedLines } from "../src/gateway/host-log.ts";
+import { hostLogger, lineLimiter } from "../src/gateway/host-log.ts";
 import { LoggingManager } from "tailgate";
 import { Listeners } from "../src/client/stream-events.ts";
 import { Workspace } from "./harness/workspace.ts";
@@ -28,14 +28,14 @@ describe("similar lines", () => {
     for (let index = 1; index <= 3000; index++) log.warning(`Two audit events have k${index}.`);
     expect(lines).toHaveLength(KIND_LINES_MAX);
     expect(lines[0]).toBe("tailgate.intake - WARNING - Two audit events have k1.");
-    expect(suppressedLines(write)).toBe(2990);
-    flushHostLog(write);
+    expect(lineLimiter(write).suppressed).toBe(2990);
+    lineLimiter(write).flush();
     expect(lines.slice(KIND_LINES_MAX)).toEqual([
       expect.stringMatching(
         /^tailgate\.intake - WARNING - 2990 more lines of this kind in the last \d+ s; the last one: Two audit events have k3000\.$/,
       ),
     ]);
-    flushHostLog(write);
+    lineLimiter(write).flush();
     expect(lines).toHaveLength(KIND_LINES_MAX + 1);
   });
 
@@ -75,7 +75,7 @@ test("a logger writes a bounded number of lines per minute, even if all differ",
     String.fromCharCode(97 + (index % 26), 97 + (Math.floor(index / 26) % 26));
   for (let index = 0; index < 600; index++) log.warning(`${letters(index)} broke`);
   expect(lines).toHaveLength(LOGGER_LINES_MAX);
-  flushHostLog(write);
+  lineLimiter(write).flush();
   expect(lines).toHaveLength(LOGGER_LINES_MAX + 1);
   expect(lines.at(-1)).toContain(" - WARNING - 500 more lines of this kind ");
 });

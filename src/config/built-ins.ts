@@ -5,7 +5,6 @@ import type {
   ReceiverDefinition,
 } from "../plugin/index.ts";
 
-/** The kind of definition in each section of the configuration. */
 export interface Definitions {
   readonly receivers: ReceiverDefinition;
   readonly processors: ProcessorDefinition;
@@ -43,7 +42,6 @@ export function builtInNames(section: Section): string[] {
   return [...BUILT_INS[section].keys()];
 }
 
-/** Returns undefined if there is no built-in of that name. */
 export async function loadBuiltIn(
   section: Section,
   name: string,

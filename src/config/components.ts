@@ -1,8 +1,13 @@
 import type { Level } from "../wire/envelope.ts";
-import type { ExporterDefinition, ProcessorDefinition } from "../plugin/index.ts";
+import type { ExporterDefinition, OptionSchema, ProcessorDefinition, z } from "../plugin/index.ts";
 import { TailgateError, textOf } from "../wire/errors.ts";
 import type { Definitions, Section } from "./built-ins.ts";
-import { readOptionOverrides, type OverrideSources, EnvironmentText } from "./environment.ts";
+import {
+  EnvironmentText,
+  optionSources,
+  readOverrides,
+  type OverrideSources,
+} from "./environment.ts";
 import { loadPlugin } from "./plugin-loader.ts";
 import { describeFound, formatPath, type ConfigPath, type Problems } from "./problems.ts";
 import { GENERIC_SCHEMAS } from "./settings.ts";
@@ -10,7 +15,6 @@ import { isMapping, validate, withoutUndefined, type Mapping } from "./validatio
 import { posix } from "node:path";
 import { JOURNAL_PREFIX } from "../runtime/log-dir.ts";
 
-/** A plugin with its validate options. */
 export interface Component<Definition> {
   /** The key in the configuration: `file`, `webhook/audit`. */
   readonly id: string;
@@ -25,7 +29,6 @@ export interface ExporterComponent extends Component<ExporterDefinition> {
   readonly level?: Level;
   /** The capacity of the queue in bytes, for each type of record. */
   readonly queueBytesMax: number;
-  /** The time limit of one write. */
   readonly timeoutMs: number;
 }
 
@@ -106,6 +109,10 @@ type Generic = Partial<
     Pick<ProcessorComponent, "onError">
 >;
 
+type GenericSchemas = typeof GENERIC_SCHEMAS;
+type GenericOptions = z.output<GenericSchemas["exporters"]> &
+  z.output<GenericSchemas["processors"]>;
+
 /** Reads the keys that belong to the gateway and not to the plugin. */
 async function readGeneric(
   section: Section,
@@ -113,20 +120,17 @@ async function readGeneric(
   path: ConfigPath,
   problems: Problems,
 ): Promise<Generic | undefined> {
-  const own = pick(given, listGenericKeys(section));
-  const context = { place: (inner: ConfigPath) => formatPath([...path, ...inner]), problems };
-  if (section === "receivers") {
-    const generic = await validate(GENERIC_SCHEMAS[section], own, context);
-    return generic && withoutUndefined(generic);
-  }
-  if (section === "processors") {
-    const generic = await validate(GENERIC_SCHEMAS[section], own, context);
-    return generic && withoutUndefined({ use: generic.use, onError: generic.on_error });
-  }
-  const generic = await validate(GENERIC_SCHEMAS[section], own, context);
+  const keys = listGenericKeys(section);
+  const own = Object.fromEntries(Object.entries(given).filter(([key]) => keys.includes(key)));
+  const generic: Partial<GenericOptions> | undefined = await validate(
+    GENERIC_SCHEMAS[section] as OptionSchema,
+    own,
+    { place: (inner) => formatPath([...path, ...inner]), problems },
+  );
   if (!generic) return undefined;
-  const { use, level, queue_bytes: queueBytesMax, timeout_seconds: timeoutSeconds } = generic;
-  return withoutUndefined({ use, level, queueBytesMax, timeoutMs: 1000 * timeoutSeconds });
+  const { use, level, on_error: onError, queue_bytes: queueBytesMax, timeout_seconds } = generic;
+  const timeoutMs = timeout_seconds && 1000 * timeout_seconds;
+  return withoutUndefined({ use, level, onError, queueBytesMax, timeoutMs });
 }
 
 async function readOptions(
@@ -138,7 +142,7 @@ async function readOptions(
   const [section, id] = path as [Section, string];
   const keys = listGenericKeys(section);
   const options = new Map(Object.entries(given).filter(([key]) => !keys.includes(key)));
-  const overrides = readOptionOverrides(section, id, context.sources);
+  const overrides = readOverrides(optionSources(section, id), context.sources);
   for (const [key, { value }] of overrides) options.set(String(key), value);
   return validate(definition.options, Object.fromEntries(options), {
     place: (inner) => overrides.get(inner[0] ?? "")?.place ?? formatPath([...path, ...inner]),
@@ -149,10 +153,6 @@ async function readOptions(
 
 function listGenericKeys(section: Section): string[] {
   return Object.keys(GENERIC_SCHEMAS[section].shape);
-}
-
-function pick(given: Mapping, keys: readonly string[]): Mapping {
-  return Object.fromEntries(Object.entries(given).filter(([key]) => keys.includes(key)));
 }
 
 /** Folders of the log directory that the gateway needs, and the exporter that may write there too. */

@@ -12,7 +12,8 @@ import { formatPath, Problems, type ConfigPath } from "./problems.ts";
 import {
   FLAG_NAMES,
   OPTION_SOURCES,
-  readSettingOverrides,
+  readOverrides,
+  SETTING_SOURCES,
   type ConfigFlags,
   type OverrideSources,
   substitute,
@@ -61,7 +62,6 @@ export interface Config {
   readonly settings?: Mapping;
 }
 
-/** Limits of the HTTP server. */
 export interface HttpConfig {
   /** The maximum number of open connections to one port, without WebSockets. */
   readonly connectionsMax: number;
@@ -75,7 +75,6 @@ export interface HttpConfig {
   readonly queuedSearchesMax: number;
 }
 
-/** Where records are stored, and for how long. */
 interface JournalConfig {
   readonly engine: "sqlite" | "memory";
   /** The retention policy of each type of record: bytes on disk, and age in milliseconds. */
@@ -148,7 +147,7 @@ async function resolveSettings(
   problems: Problems,
 ): Promise<Settings | undefined> {
   const settings = new Map(Object.entries(values));
-  const overrides = readSettingOverrides(sources);
+  const overrides = readOverrides(SETTING_SOURCES, sources);
   for (const [key, { value }] of overrides) settings.set(String(key), value);
   const place = (path: ConfigPath): string =>
     overrides.get(path[0] ?? "")?.place ?? formatPath(path);
@@ -156,7 +155,10 @@ async function resolveSettings(
   const checked = await validate(settingsSchema, Object.fromEntries(settings), context);
   if (!checked) return undefined;
   const { host, port } = checked;
-  if (!isLoopback(host)) problems.addError(place(["host"]), bindRefused(place(["host"]), host));
+  if (!isLoopback(host)) {
+    const text = `${place(["host"])}: ${JSON.stringify(host)} is not a loopback address. Anyone who can reach the port could read and write logs.`;
+    problems.addError(place(["host"]), new TailgateError("BIND_REFUSED", text));
+  }
   const logDir = resolve(sources.cwd, checked.log_dir);
   const auditKeyFile = checked.audit_key_file && resolve(sources.cwd, checked.audit_key_file);
   return {
@@ -190,7 +192,6 @@ function httpConfig(checked: z.output<typeof httpSchema>): HttpConfig {
   };
 }
 
-/** The default limits. */
 export const HTTP_DEFAULTS: HttpConfig = httpConfig(httpSchema.parse({}));
 
 const DAY_MS = 86_400_000;
@@ -199,13 +200,6 @@ function journalConfig(checked: z.output<typeof journalSchema>): JournalConfig {
   const system = { bytes: checked.system_bytes, ms: checked.system_days * DAY_MS };
   const audit = { bytes: checked.audit_bytes, ms: checked.audit_days * DAY_MS };
   return { engine: checked.engine, retention: { system_log: system, audit_log: audit } };
-}
-
-function bindRefused(place: string, host: string): TailgateError {
-  return new TailgateError(
-    "BIND_REFUSED",
-    `${place}: ${JSON.stringify(host)} is not a loopback address. Anyone who can reach the port could read and write logs.`,
-  );
 }
 
 /** A flag for a component that is not configured would have no effect. */

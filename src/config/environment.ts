@@ -111,8 +111,7 @@ export interface OverrideSources {
   readonly flags: ConfigFlags;
 }
 
-/** A value that overrides the file's. */
-export interface Override {
+interface Override {
   readonly value: unknown;
   /** The flag or the variable that sets it. */
   readonly place: string;
@@ -127,26 +126,18 @@ export const FLAG_NAMES = {
 } as const satisfies Record<keyof ConfigFlags, string>;
 
 /** What can override a value of the file. The first variable that is set counts. */
-interface ValueSource {
-  readonly variables: readonly string[];
+export interface ValueSource {
+  readonly variables?: readonly string[];
   readonly flag?: keyof ConfigFlags;
 }
 
-export type SettingKey = keyof typeof settingsSchema.shape;
-
-export const SETTING_SOURCES: { readonly [K in SettingKey]: ValueSource } = {
-  host: { variables: [], flag: "host" },
-  port: { variables: ["ORCHESTRATOR_PORT"], flag: "port" },
-  log_dir: { variables: ["MADROX_LOG_DIR", "LOG_DIR"], flag: "logDir" },
-  log_level: { variables: ["LOG_LEVEL"], flag: "logLevel" },
-  audit_loggers: { variables: [] },
-  journal: { variables: [] },
-  audit_key_file: { variables: [] },
-  allowed_hosts: { variables: [] },
-  trust_default_origins: { variables: [] },
-  http: { variables: [] },
-  trace_url: { variables: [] },
-};
+export const SETTING_SOURCES: { readonly [K in keyof typeof settingsSchema.shape]?: ValueSource } =
+  {
+    host: { flag: "host" },
+    port: { variables: ["ORCHESTRATOR_PORT"], flag: "port" },
+    log_dir: { variables: ["MADROX_LOG_DIR", "LOG_DIR"], flag: "logDir" },
+    log_level: { variables: ["LOG_LEVEL"], flag: "logLevel" },
+  };
 
 interface OptionSource extends ValueSource {
   readonly section: Section;
@@ -155,7 +146,7 @@ interface OptionSource extends ValueSource {
 }
 
 export const OPTION_SOURCES: readonly OptionSource[] = [
-  { section: "receivers", id: "otlp", option: "port", variables: [], flag: "otlpPort" },
+  { section: "receivers", id: "otlp", option: "port", flag: "otlpPort" },
   {
     section: "exporters",
     id: "websocket",
@@ -164,45 +155,26 @@ export const OPTION_SOURCES: readonly OptionSource[] = [
   },
 ];
 
-/** Returns the settings that override the file. */
-export function readSettingOverrides(sources: OverrideSources): Map<PropertyKey, Override> {
-  return readOverrides(Object.entries(SETTING_SOURCES), sources);
-}
-
-/** Returns the options of one component that override the file. */
-export function readOptionOverrides(
-  section: Section,
-  id: string,
-  sources: OverrideSources,
-): Map<PropertyKey, Override> {
+/** Returns the sources of one component's options, by option. */
+export function optionSources(section: Section, id: string): Readonly<Record<string, ValueSource>> {
   const own = OPTION_SOURCES.filter((source) => source.section === section && source.id === id);
-  return readOverrides(
-    own.map((source) => [source.option, source]),
-    sources,
-  );
+  return Object.fromEntries(own.map((source) => [source.option, source]));
 }
 
-function readOverrides(
-  keyed: readonly (readonly [string, ValueSource])[],
-  sources: OverrideSources,
+/** Returns the settings or options that override the file. */
+export function readOverrides(
+  valueSources: Readonly<Record<string, ValueSource>>,
+  { env, flags }: OverrideSources,
 ): Map<PropertyKey, Override> {
   const overrides = new Map<PropertyKey, Override>();
-  for (const [key, source] of keyed) {
-    const override = readOverride(source, sources);
-    if (override) overrides.set(key, override);
+  for (const [key, { variables = [], flag }] of Object.entries(valueSources)) {
+    // An empty variable counts as unset.
+    const name = variables.find((variable) => env[variable]);
+    if (flag && flags[flag] !== undefined) {
+      overrides.set(key, { value: flags[flag], place: FLAG_NAMES[flag] });
+    } else if (name !== undefined) {
+      overrides.set(key, { value: new EnvironmentText(env[name]!), place: name });
+    }
   }
   return overrides;
-}
-
-function readOverride(
-  { variables, flag }: ValueSource,
-  { env, flags }: OverrideSources,
-): Override | undefined {
-  if (flag && flags[flag] !== undefined) return { value: flags[flag], place: FLAG_NAMES[flag] };
-  for (const name of variables) {
-    const text = env[name];
-    // An empty variable counts as unset.
-    if (text) return { value: new EnvironmentText(text), place: name };
-  }
-  return undefined;
 }

@@ -28,12 +28,10 @@ export interface JsonSchema {
   readonly pattern?: string;
 }
 
-/** One option, for the documentation. */
 export interface OptionDescription {
   readonly key: string;
   /** Such as `integer from 0 to 65535`. */
   readonly type: string;
-  /** Undefined if there is none. */
   readonly default: unknown;
   readonly isRequired: boolean;
   readonly description: string;
@@ -124,14 +122,12 @@ export function describeType(schema: JsonSchema): string {
 
 function describeRange(schema: JsonSchema): string {
   const { minimum = -Infinity, maximum = Infinity, exclusiveMinimum, exclusiveMaximum } = schema;
-  const isBounded = {
-    below: minimum > Number.MIN_SAFE_INTEGER,
-    above: maximum < Number.MAX_SAFE_INTEGER,
-  };
+  const hasMinimum = minimum > Number.MIN_SAFE_INTEGER;
+  const hasMaximum = maximum < Number.MAX_SAFE_INTEGER;
   const texts: string[] = [];
-  if (isBounded.below && isBounded.above) texts.push(`from ${minimum} to ${maximum}`);
-  else if (isBounded.below) texts.push(`of at least ${minimum}`);
-  else if (isBounded.above) texts.push(`of at most ${maximum}`);
+  if (hasMinimum && hasMaximum) texts.push(`from ${minimum} to ${maximum}`);
+  else if (hasMinimum) texts.push(`of at least ${minimum}`);
+  else if (hasMaximum) texts.push(`of at most ${maximum}`);
   if (exclusiveMinimum !== undefined) texts.push(`above ${exclusiveMinimum}`);
   if (exclusiveMaximum !== undefined) texts.push(`below ${exclusiveMaximum}`);
   if (schema.multipleOf !== undefined) texts.push(`divisible by ${schema.multipleOf}`);

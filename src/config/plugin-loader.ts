@@ -19,15 +19,13 @@ import {
   type Section,
 } from "./built-ins.ts";
 import { suggest } from "./problems.ts";
-import { clearTimeout, setTimeout } from "../runtime/timers.ts";
+import { within } from "../runtime/timers.ts";
 import { toJsonSchema } from "./option-schema.ts";
 import { GENERIC_SCHEMAS } from "./settings.ts";
 import module from "node:module";
 
-/** The plugin of one component of the configuration. */
 export interface PluginRequest<S extends Section = Section> {
   readonly section: S;
-  /** The component's key: `webhook/audit`. */
   readonly id: string;
   /** A path that starts with `.` or `/`, or the name of a package. */
   readonly use: string | undefined;
@@ -131,18 +129,13 @@ function invalid(
 
 /** Imports the default export, with a time limit: a plugin whose import never ends must not block the start. */
 async function importDefault(url: string, request: PluginRequest): Promise<unknown> {
-  const from = fileURLToPath(url);
-  const { promise: timeout, reject } = Promise.withResolvers<never>();
-  const timer = setTimeout(() => {
-    reject(new Error(`it was not loaded within ${IMPORT_MS_MAX / 1000} s`));
-  }, IMPORT_MS_MAX);
   try {
-    const loaded = (await Promise.race([import(url), timeout])) as { default?: unknown };
+    const late = `it was not loaded within ${IMPORT_MS_MAX / 1000} s`;
+    const loaded: { default?: unknown } = await within(IMPORT_MS_MAX, late, import(url));
     return loaded.default;
   } catch (error) {
-    throw invalid(request, from, `its import failed: ${textOf(error)}${importHint(error)}`, error);
-  } finally {
-    clearTimeout(timer);
+    const why = `its import failed: ${textOf(error)}${importHint(error)}`;
+    throw invalid(request, fileURLToPath(url), why, error);
   }
 }
 
@@ -156,8 +149,8 @@ function checkDefinition<S extends Section>(
   from: string,
   request: PluginRequest<S>,
 ): Definitions[S] {
-  const version = readApiVersion(exported);
-  if (version !== undefined && version !== API_VERSION) {
+  const version = (exported as Partial<PluginDefinition> | null | undefined)?.apiVersion;
+  if (typeof version === "number" && version !== API_VERSION) {
     throw new TailgateError(
       "PLUGIN_API_MISMATCH",
       `${formatComponent(request)}: the plugin ${from} uses version ${version} of the plugin interface, but this Tailgate has version ${API_VERSION}.`,
@@ -170,13 +163,6 @@ function checkDefinition<S extends Section>(
 
 const NAME = /^[a-z][a-z0-9-]*$/;
 
-/** Returns the version of the plugin interface that a plugin declares; undefined if it declares none. */
-function readApiVersion(exported: unknown): number | undefined {
-  if (typeof exported !== "object" || exported === null) return undefined;
-  const { apiVersion } = exported as Partial<PluginDefinition>;
-  return typeof apiVersion === "number" ? apiVersion : undefined;
-}
-
 /**
  * Returns why a plugin's export cannot be used in a section; undefined if it can. Plugins come from anywhere, so nothing
  * is trusted.
@@ -188,7 +174,8 @@ function findDefinitionFlaw(exported: unknown, section: Section): string | undef
   const definition = exported as Partial<PluginDefinition>;
   const { apiVersion, name, description, options, open } = definition;
   if (apiVersion === undefined) {
-    return `its default export has ${describeKeys(definition)}, and no apiVersion`;
+    const keys = Object.keys(definition).slice(0, 5).join(", ");
+    return `its default export has ${keys ? `the members ${keys}` : "no members"}, and no apiVersion`;
   }
   if (apiVersion !== API_VERSION) return `its apiVersion is ${JSON.stringify(apiVersion)}`;
   if (typeof name !== "string" || !NAME.test(name)) {
@@ -233,11 +220,6 @@ function findOptionsFlaw(options: OptionSchema | undefined, section: Section): s
 /** Returns `a receiver`, `an exporter`. */
 function withArticle(noun: string): string {
   return /^[aeiou]/.test(noun) ? `an ${noun}` : `a ${noun}`;
-}
-
-function describeKeys(value: object): string {
-  const keys = Object.keys(value);
-  return keys.length === 0 ? "no members" : `the members ${keys.slice(0, 5).join(", ")}`;
 }
 
 function describeType(value: unknown): string {

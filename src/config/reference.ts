@@ -9,9 +9,8 @@ import {
   type OptionDescription,
 } from "./option-schema.ts";
 import { GENERIC_SCHEMAS, settingsSchema, httpSchema, journalSchema } from "./settings.ts";
-import { FLAG_NAMES, OPTION_SOURCES, SETTING_SOURCES, type SettingKey } from "./environment.ts";
+import { FLAG_NAMES, optionSources, SETTING_SOURCES, type ValueSource } from "./environment.ts";
 
-/** Keys that nothing reads: anchors for aliases, and notes. */
 const EXTENSIONS = { "^x-": {} };
 
 /** Returns the JSON Schema (draft 7) of the configuration, with the options of all built-ins, for editors. */
@@ -76,7 +75,11 @@ function withSubstitutions(schema: JsonSchema): JsonSchema {
   if (schema.type === "object" || schema.type === "array") {
     return {
       ...schema,
-      ...(properties && { properties: mapValues(properties, withSubstitutions) }),
+      ...(properties && {
+        properties: Object.fromEntries(
+          Object.entries(properties).map(([key, inner]) => [key, withSubstitutions(inner)]),
+        ),
+      }),
       ...(hasFixedKeys(schema) && { patternProperties: EXTENSIONS }),
       ...(items && { items: withSubstitutions(items) }),
       ...(typeof additionalProperties === "object" && {
@@ -92,17 +95,10 @@ function withSubstitutions(schema: JsonSchema): JsonSchema {
   };
 }
 
-function mapValues<T, U>(
-  values: Readonly<Record<string, T>>,
-  change: (value: T) => U,
-): Record<string, U> {
-  return Object.fromEntries(Object.entries(values).map(([key, value]) => [key, change(value)]));
-}
-
 /** Returns tables of all keys and options as Markdown, for the README. */
 export async function configReference(): Promise<string> {
   const parts = [
-    table(settingsSchema, (key) => formatSources(SETTING_SOURCES[key as SettingKey])),
+    table(settingsSchema, SETTING_SOURCES),
     "Keys of `journal`:",
     table(journalSchema),
     "Keys of `http`:",
@@ -115,38 +111,27 @@ export async function configReference(): Promise<string> {
   for (const section of SECTIONS) {
     for (const name of builtInNames(section)) {
       const { description, options } = (await loadBuiltIn(section, name))!;
-      const sourceOf = (key: string): string => {
-        const source = OPTION_SOURCES.find(
-          (one) => one.section === section && one.id === name && one.option === key,
-        );
-        return source ? formatSources(source) : "";
-      };
       parts.push(`#### ${section}.${name}`, `${capitalize(KIND_OF[section])}. ${description}`);
-      parts.push(table(options, sourceOf));
+      parts.push(table(options, optionSources(section, name)));
     }
   }
   return parts.filter((part) => part !== "").join("\n\n");
 }
 
 /** Returns a table, with a column for variables and flags if a key has some; "" for a schema without options. */
-function table(schema: OptionSchema, sourcesOf: (key: string) => string = () => ""): string {
+function table(schema: OptionSchema, sources: Readonly<Record<string, ValueSource>> = {}): string {
   const options = describeOptions(schema);
   if (options.length === 0) return "";
-  const hasSources = options.some(({ key }) => sourcesOf(key) !== "");
   const rows = [
-    ["Key", "Value", "Default", "Meaning"],
-    ["---", "---", "---", "---"],
-    ...options.map((option) => [
-      `\`${option.key}\``,
-      option.type,
-      formatDefault(option),
-      option.description,
-    ]),
+    ["Key", "Value", "Default", "Meaning", "Also as"],
+    ["---", "---", "---", "---", "---"],
+    ...options.map((option) => {
+      const { key, type, description } = option;
+      return [`\`${key}\``, type, formatDefault(option), description, formatSources(sources[key])];
+    }),
   ];
-  const lastColumn = ["Also as", "---", ...options.map(({ key }) => sourcesOf(key))];
-  return rows
-    .map((cells, index) => row(hasSources ? [...cells, lastColumn[index]!] : cells))
-    .join("\n");
+  const columns = Object.keys(sources).length === 0 ? 4 : 5;
+  return rows.map((cells) => row(cells.slice(0, columns))).join("\n");
 }
 
 function formatDefault(option: OptionDescription): string {
@@ -154,13 +139,7 @@ function formatDefault(option: OptionDescription): string {
   return option.isRequired ? "required" : "none";
 }
 
-function formatSources({
-  variables,
-  flag,
-}: {
-  readonly variables: readonly string[];
-  readonly flag?: keyof typeof FLAG_NAMES;
-}): string {
+function formatSources({ variables = [], flag }: ValueSource = {}): string {
   const names = [...(flag ? [FLAG_NAMES[flag]] : []), ...variables];
   return names.map((name) => `\`${name}\``).join(", ");
 }

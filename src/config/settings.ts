@@ -31,7 +31,6 @@ function retentionBytes(what: string) {
     .describe(`If ${what} take up more bytes than this on disk, the oldest are deleted.`);
 }
 
-/** The keys of `journal`. */
 export const journalSchema = z.strictObject({
   engine: z
     .enum(["sqlite", "memory"])
@@ -45,7 +44,6 @@ export const journalSchema = z.strictObject({
   audit_bytes: retentionBytes("audit events"),
 });
 
-/** The keys of `http`. */
 export const httpSchema = z.strictObject({
   max_connections: z
     .int()
@@ -86,6 +84,12 @@ export const httpSchema = z.strictObject({
     .describe("Maximum number of queued searches; further ones are answered 503 with Retry-After."),
 });
 
+const path = z
+  .string()
+  .min(1)
+  .refine((text) => !text.startsWith("~"), "~ is not expanded; write ${env:HOME}")
+  .refine((text) => !text.includes("\0"), "a path must not contain NUL characters");
+
 /** The top-level keys, except `receivers`, `processors` and `exporters`. */
 export const settingsSchema = z.object({
   host: z
@@ -102,11 +106,7 @@ export const settingsSchema = z.object({
     .describe(
       "Port of the dashboard, WebSocket, API, health, metrics and OTLP/HTTP. 0 picks a free port.",
     ),
-  log_dir: z
-    .string()
-    .min(1)
-    .refine((path) => !path.startsWith("~"), "~ is not expanded; write ${env:HOME}")
-    .refine((path) => !path.includes("\0"), "a path must not contain NUL characters")
+  log_dir: path
     .default("/tmp/madrox_logs")
     .describe(
       "Directory for the journal and the log files, relative to the working directory; created if absent.",
@@ -136,11 +136,7 @@ export const settingsSchema = z.object({
     .prefault({})
     .meta({ title: "mapping" })
     .describe("Where records are stored, and for how long: see below."),
-  audit_key_file: z
-    .string()
-    .min(1)
-    .refine((path) => !path.startsWith("~"), "~ is not expanded; write ${env:HOME}")
-    .refine((path) => !path.includes("\0"), "a path must not contain NUL characters")
+  audit_key_file: path
     .optional()
     .describe(
       "Path of the private key that signs the audit trail's checkpoints, outside the log directory; created if absent. Default: `tailgate/audit-key.pem` under XDG_CONFIG_HOME or ~/.config.",
@@ -189,45 +185,37 @@ const use = z
   );
 
 /** The keys of every component that belong to the gateway and not to the plugin. */
-const genericSchema = z.object({ use });
-
-/** The same for a processor. */
-const genericProcessorSchema = z.object({
-  use,
-  on_error: z
-    .enum(["fail", "keep", "drop"])
-    .optional()
-    .describe(
-      "What happens to a record that the processor fails on. `fail` rejects it and tells its sender; `keep` stores it as the processor left it; `drop` drops it. All are counted. Default: `fail` for audit events, `keep` for system logs.",
-    ),
-});
-
-/** The same for an exporter. */
-const genericExporterSchema = z.object({
-  use,
-  level: levelName
-    .optional()
-    .describe("Minimum level of the records that this exporter gets.")
-    .transform((name) => name && parseLevel(name)),
-  queue_bytes: z
-    .int()
-    .min(1)
-    .default(67_108_864)
-    .describe(
-      "Capacity of its queue in bytes, for each type of record. On overflow, the least severe system logs are dropped first.",
-    ),
-  timeout_seconds: z
-    .number()
-    .positive()
-    .max(86_400)
-    .default(30)
-    .describe("Time limit of one write; after it the write is aborted and retried."),
-});
-
 export const GENERIC_SCHEMAS = {
-  receivers: genericSchema,
-  processors: genericProcessorSchema,
-  exporters: genericExporterSchema,
+  receivers: z.object({ use }),
+  processors: z.object({
+    use,
+    on_error: z
+      .enum(["fail", "keep", "drop"])
+      .optional()
+      .describe(
+        "What happens to a record that the processor fails on. `fail` rejects it and tells its sender; `keep` stores it as the processor left it; `drop` drops it. All are counted. Default: `fail` for audit events, `keep` for system logs.",
+      ),
+  }),
+  exporters: z.object({
+    use,
+    level: levelName
+      .optional()
+      .describe("Minimum level of the records that this exporter gets.")
+      .transform((name) => name && parseLevel(name)),
+    queue_bytes: z
+      .int()
+      .min(1)
+      .default(67_108_864)
+      .describe(
+        "Capacity of its queue in bytes, for each type of record. On overflow, the least severe system logs are dropped first.",
+      ),
+    timeout_seconds: z
+      .number()
+      .positive()
+      .max(86_400)
+      .default(30)
+      .describe("Time limit of one write; after it the write is aborted and retried."),
+  }),
 } as const satisfies Record<Section, OptionSchema>;
 
 function parseLevel(name: string): Level {

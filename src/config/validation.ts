@@ -43,7 +43,6 @@ export async function validate<Schema extends OptionSchema>(
   return undefined;
 }
 
-/** Returns true for plain objects. */
 export function isMapping(value: unknown): value is Mapping {
   return (
     typeof value === "object" &&
@@ -55,12 +54,10 @@ export function isMapping(value: unknown): value is Mapping {
 /** Keys that nothing reads: `x-anything` holds anchors for YAML aliases, and notes, as in Compose files. */
 const EXTENSION = /^x-/;
 
-/** Returns the values without extension keys. */
 export function withoutExtensions(values: Mapping): Mapping {
   return Object.fromEntries(Object.entries(values).filter(([key]) => !EXTENSION.test(key)));
 }
 
-/** Returns the values that are not undefined. */
 export function withoutUndefined(values: Mapping): Mapping {
   return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));
 }

@@ -9,6 +9,7 @@ import {
   parseDocument,
   visit,
   type Document,
+  type Node,
   type Pair,
 } from "yaml";
 import { TailgateError, textOf } from "../wire/errors.ts";
@@ -22,13 +23,13 @@ export function parseConfig(text: string, name: string): Readonly<Record<string,
   const lines = new LineCounter();
   const document = parseDocument(text, { prettyErrors: false, lineCounter: lines, merge: true });
   const problems = new Problems();
-  const place = (offset: number): string => {
-    const { line, col } = lines.linePos(offset);
+  const place: Place = (range) => {
+    const { line, col } = lines.linePos(range?.[0] ?? 0);
     return `${name}:${line}:${col}`;
   };
   // The parser continues after an error, and the first one often causes the others.
   for (const { message, pos } of [...document.errors, ...document.warnings].slice(0, ERRORS_MAX)) {
-    problems.add(place(pos[0]), message);
+    problems.add(place(pos), message);
   }
   rejectStructure(document, problems, place);
   rejectMerges(document, problems, place);
@@ -38,26 +39,21 @@ export function parseConfig(text: string, name: string): Readonly<Record<string,
 
 const ERRORS_MAX = 5;
 
+/** Formats the place of a node from its range. */
+type Place = (range: readonly number[] | null | undefined) => string;
+
 /** Rejects what YAML allows and a configuration does not: keys that are not text, values that contain themselves. */
-function rejectStructure(
-  document: Document.Parsed,
-  problems: Problems,
-  place: (offset: number) => string,
-): void {
+function rejectStructure(document: Document.Parsed, problems: Problems, place: Place): void {
   visit(document, {
     Pair(_, { key }) {
       // The value of a `!!binary` scalar is an object.
       if (isScalar(key) && (key.value === null || typeof key.value !== "object")) return;
-      const range = (key as { range?: readonly number[] | null } | null)?.range;
-      problems.add(place(range?.[0] ?? 0), "a key must be plain text");
+      problems.add(place((key as Partial<Node> | null)?.range), "a key must be plain text");
     },
     Alias(_, alias, path) {
       const target = alias.resolve(document);
       if (!path.some((ancestor) => ancestor === target)) return;
-      problems.add(
-        place(alias.range?.[0] ?? 0),
-        `*${alias.source} is inside the value that it refers to`,
-      );
+      problems.add(place(alias.range), `*${alias.source} is inside the value that it refers to`);
     },
   });
 }
@@ -66,23 +62,19 @@ function rejectStructure(
 const MERGED_NODES_MAX = 100_000;
 
 /** Rejects merge keys (`<<`, https://yaml.org/type/merge.html) that merge something other than mappings, or too much. */
-function rejectMerges(
-  document: Document.Parsed,
-  problems: Problems,
-  place: (offset: number) => string,
-): void {
+function rejectMerges(document: Document.Parsed, problems: Problems, place: Place): void {
   const sizes = new Map<unknown, number>();
   let copied = 0;
   visit(document, {
     Pair(_, pair) {
       if (!isMerge(pair)) return;
-      const offset = (pair.value as { range?: readonly number[] | null } | null)?.range?.[0] ?? 0;
+      const at = place((pair.value as Partial<Node> | null)?.range);
       const sources = mergeSources(pair, document);
       if (!sources.every(isMap)) {
-        problems.add(place(offset), "<< must merge a mapping or a list of mappings");
+        problems.add(at, "<< must merge a mapping or a list of mappings");
       }
       for (const source of sources) copied += countNodes(source, document, sizes);
-      if (copied > MERGED_NODES_MAX) problems.add(place(offset), "<< merges too much");
+      if (copied > MERGED_NODES_MAX) problems.add(at, "<< merges too much");
     },
   });
 }
@@ -109,15 +101,12 @@ function countNodes(node: unknown, document: Document.Parsed, sizes: Map<unknown
   sizes.set(node, 1);
   let size = 1;
   for (const item of isCollection(node) ? node.items : []) {
-    const inner = isPair(item) && isMerge(item) ? mergeSources(item, document) : childNodes(item);
-    for (const one of inner) size += countNodes(one, document, sizes);
+    const inner = isPair(item) ? [item.value] : [item];
+    const nodes = isPair(item) && isMerge(item) ? mergeSources(item, document) : inner;
+    for (const one of nodes) size += countNodes(one, document, sizes);
   }
   sizes.set(node, size);
   return size;
-}
-
-function childNodes(item: unknown): unknown[] {
-  return isPair(item) ? [item.value] : [item];
 }
 
 function readValues(document: Document.Parsed, name: string): unknown {

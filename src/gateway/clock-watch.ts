@@ -5,7 +5,6 @@ import type { HostLogger, LogRecord } from "../plugin/index.ts";
 import { createRecord } from "../plugin/record.ts";
 import { clearInterval, onNextTurn, setInterval } from "../runtime/timers.ts";
 
-/** How often the clock is checked. */
 const CHECK_INTERVAL_MS = 1_000;
 
 /** The minimum time between two reports of a clock that jumps repeatedly. */

@@ -1,4 +1,3 @@
-import { isIPv6 } from "node:net";
 import { CheckpointFile } from "../audit/checkpoint-file.ts";
 import { Checkpointer } from "../audit/checkpointer.ts";
 import { damageEvent } from "../audit/trail-events.ts";
@@ -28,7 +27,7 @@ import { ClockWatch } from "./clock-watch.ts";
 import { createHost, findProcessorFlaw, openPlugin, type HostContext } from "./host.ts";
 import { hostLogger, type WriteLine } from "./host-log.ts";
 import { keepAlive } from "./process-exit.ts";
-import { rejectSelfExport } from "./self-export.ts";
+import { fixedListeners, rejectSelfExport } from "./self-export.ts";
 import {
   componentStatus,
   exporterStatus,
@@ -60,7 +59,6 @@ export interface GatewayOptions {
   /** Signs the checkpoints of the audit trail; without a key there are none. */
   readonly auditKey?: SigningKey | undefined;
   readonly http: HostHttp;
-  /** Writes the gateway's own log lines. */
   readonly write: WriteLine;
 }
 
@@ -77,6 +75,11 @@ export class Gateway implements GatewayView {
   readonly startedAtMs = Date.now();
   readonly journal: Journal;
   readonly intake: RecordIntake;
+  readonly traceUrl: string | undefined;
+  /** What the plugins listen on, one line each. */
+  readonly listeners: string[] = [];
+  readonly pluginMetrics: PluginMetric[] = [];
+  readonly journalDamage: FoundDamage[] = [];
   readonly #config: Config;
   readonly #options: GatewayOptions;
   readonly #hosts: HostContext;
@@ -86,7 +89,6 @@ export class Gateway implements GatewayView {
   readonly #receivers: { id: string; receiver: Receiver; counters: Counters }[] = [];
   readonly #checkpointer: Checkpointer | undefined;
   readonly #clockWatch: ClockWatch;
-  readonly #damage: FoundDamage[] = [];
   /** Damage that was found before the gateway was open; undefined after that. */
   #damageBeforeOpen: Damage[] | undefined = [];
   #notReady: string | undefined = "starting";
@@ -97,7 +99,9 @@ export class Gateway implements GatewayView {
     const { journal, http, write } = options;
     this.#config = config;
     this.#options = options;
-    this.#hosts = { config, journal, http, write, pluginMetrics: [], listeners: [], targets: [] };
+    const { listeners, pluginMetrics } = this;
+    this.#hosts = { config, journal, http, write, pluginMetrics, listeners, targets: [] };
+    this.traceUrl = config.traceUrl;
     this.journal = journal;
     this.intake = new RecordIntake({
       logLevel: config.logLevel,
@@ -156,25 +160,8 @@ export class Gateway implements GatewayView {
     };
   }
 
-  get traceUrl(): string | undefined {
-    return this.#config.traceUrl;
-  }
-
   get notReady(): string | undefined {
     return this.#notReady ?? this.journal.lastError;
-  }
-
-  /** What the plugins listen on, one line each. */
-  get listeners(): readonly string[] {
-    return this.#hosts.listeners;
-  }
-
-  get pluginMetrics(): readonly PluginMetric[] {
-    return this.#hosts.pluginMetrics;
-  }
-
-  get journalDamage(): readonly FoundDamage[] {
-    return this.#damage;
   }
 
   get components(): readonly ComponentStatus[] {
@@ -187,12 +174,7 @@ export class Gateway implements GatewayView {
       ),
       ...this.#processors.map((processor) => {
         const { id, lastError } = processor;
-        return componentStatus({
-          id,
-          kind: "processor",
-          counters: processor.counters,
-          lastError,
-        });
+        return componentStatus({ id, kind: "processor", counters: processor.counters, lastError });
       }),
       ...this.#liveExporters.map(({ id, delivery }) => exporterStatus(id, delivery, false)),
       ...this.#journalExporters.map(({ id, delivery }) => exporterStatus(id, delivery, true)),
@@ -200,12 +182,14 @@ export class Gateway implements GatewayView {
   }
 
   async open(): Promise<void> {
-    const { listeners, targets } = this.#hosts;
+    const { host, port } = this.#config;
     try {
       for (const component of this.#config.exporters) await this.#openExporter(component);
       for (const component of this.#config.processors) await this.#openProcessor(component);
       for (const component of this.#config.receivers) await this.#openReceiver(component);
-      await rejectSelfExport(targets, [...this.#mainListener(), ...listeners]);
+      // The main port does not listen yet.
+      const listeners = [...fixedListeners(host, [port]), ...this.listeners];
+      await rejectSelfExport(this.#hosts.targets, listeners);
     } catch (error) {
       await this.stop();
       throw error;
@@ -218,12 +202,6 @@ export class Gateway implements GatewayView {
     const damageBefore = this.#damageBeforeOpen ?? [];
     this.#damageBeforeOpen = undefined;
     for (const damage of damageBefore) void this.#announceDamage(damage);
-  }
-
-  /** The main port does not listen yet. A free port that the system will pick is nobody's target. */
-  #mainListener(): string[] {
-    const { host, port } = this.#config;
-    return port === 0 ? [] : [`http://${isIPv6(host) ? `[${host}]` : host}:${port}`];
   }
 
   async #openExporter(component: ExporterComponent): Promise<void> {
@@ -286,7 +264,7 @@ export class Gateway implements GatewayView {
 
   /** Records damage to the journal. If the audit trail lost events, an audit event says so. */
   damaged(damage: Damage): void {
-    this.#damage.push({ ...damage, atMs: Date.now() });
+    this.journalDamage.push({ ...damage, atMs: Date.now() });
     if (!damage.isTrailIncomplete) return;
     if (this.#damageBeforeOpen === undefined) void this.#announceDamage(damage);
     else this.#damageBeforeOpen.push(damage);
@@ -361,8 +339,7 @@ export class Gateway implements GatewayView {
 
   /** Shuts down within about ten seconds. Failures are logged; the promise never rejects. */
   stop(): Promise<void> {
-    this.#stopping ??= this.#stop();
-    return this.#stopping;
+    return (this.#stopping ??= this.#stop());
   }
 
   async #stop(): Promise<void> {

@@ -2,7 +2,6 @@ import { textOf } from "../wire/errors.ts";
 import type { HostLogger } from "../plugin/index.ts";
 import { printable } from "../wire/printable.ts";
 
-/** Writes one of the gateway's own log lines. */
 export type WriteLine = (line: string) => void;
 
 /** The maximum number of lines of one kind per window. Further ones are counted and summarized at its end. */
@@ -22,7 +21,7 @@ const PLAIN_WORD = /^[A-Za-z'.,-]+$/;
  * All lines are rate-limited: a client that can cause one line can cause thousands.
  */
 export function hostLogger(name: string, write: WriteLine): HostLogger {
-  const limiter = findLimiter(write);
+  const limiter = lineLimiter(write);
   return {
     info: (message) => limiter.write({ name, level: "INFO", message }),
     warning: (message, detail) => limiter.write({ name, level: "WARNING", message, detail }),
@@ -30,20 +29,10 @@ export function hostLogger(name: string, write: WriteLine): HostLogger {
   };
 }
 
-/** Writes the summaries of suppressed lines, at the end. */
-export function flushHostLog(write: WriteLine): void {
-  findLimiter(write).flush();
-}
-
-/** Returns how many lines to `write` were suppressed. */
-export function suppressedLines(write: WriteLine): number {
-  return findLimiter(write).suppressed;
-}
-
 const limiters = new WeakMap<WriteLine, LineLimiter>();
 
-/** All loggers with the same `write` share a limiter. */
-function findLimiter(write: WriteLine): LineLimiter {
+/** Returns the limiter that all loggers with the same `write` share. */
+export function lineLimiter(write: WriteLine): LineLimiter {
   const known = limiters.get(write);
   if (known) return known;
   const limiter = new LineLimiter(({ name, level, message, detail, cause }) => {
@@ -64,7 +53,6 @@ interface HostLogLine {
   readonly cause?: unknown;
 }
 
-/** The lines of one kind in a window. */
 interface LineKind {
   written: number;
   suppressed: number;
@@ -79,6 +67,7 @@ class LineLimiter {
   readonly #written = new Map<string, number>();
   #windowStartMs = performance.now();
   #timer: NodeJS.Timeout | undefined;
+  /** The number of lines that were suppressed since the start. */
   suppressed = 0;
 
   constructor(put: (line: HostLogLine) => void) {

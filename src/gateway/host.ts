@@ -15,7 +15,6 @@ import { TailgateError, textOf } from "../wire/errors.ts";
 import { hostLogger, type WriteLine } from "./host-log.ts";
 import type { ExportTarget } from "./self-export.ts";
 
-/** The time limit for opening a plugin. */
 const OPEN_MS_MAX = 10_000;
 
 /** What all hosts of a gateway share. */
@@ -24,15 +23,11 @@ export interface HostContext {
   readonly journal: Journal;
   readonly http: HostHttp;
   readonly write: WriteLine;
-  /** The metrics that plugins have registered. */
   readonly pluginMetrics: PluginMetric[];
-  /** What plugins listen on, one line each. */
   readonly listeners: string[];
-  /** Where plugins send records. */
   readonly targets: ExportTarget[];
 }
 
-/** Creates the host of one component. */
 export function createHost(
   { id, definition, level }: Component<PluginDefinition> & { level?: Level },
   { config, journal, http, write, pluginMetrics, listeners, targets }: HostContext,

@@ -7,12 +7,12 @@ import type { Component, Config } from "../config/config.ts";
 import { SECTIONS } from "../config/built-ins.ts";
 import { formatPath, Problems } from "../config/problems.ts";
 import { TailgateError, textOf } from "../wire/errors.ts";
-import { Guard, urlHost } from "../http/server/guard.ts";
+import { Guard } from "../http/server/guard.ts";
 import { reservedPaths } from "../http/server/server.ts";
 import { checkFolder, checkLogDir } from "../runtime/log-dir.ts";
-import { rejectSelfExport, type ExportTarget } from "./self-export.ts";
+import { fixedListeners, rejectSelfExport, type ExportTarget } from "./self-export.ts";
 import type { Plan, PluginDefinition } from "../plugin/index.ts";
-import { timeLimit } from "../runtime/timers.ts";
+import { within } from "../runtime/timers.ts";
 
 /** What a gateway with the configuration would use. */
 export interface Preflight {
@@ -37,9 +37,9 @@ export async function preflight(config: Config): Promise<Preflight> {
   const plans = await collectPlans(config, problems);
   rejectSharedPorts(config, plans, problems);
   rejectSharedPaths(plans, problems);
-  await collect(problems, "exporters", () =>
-    rejectSelfExport(listTargets(plans), listFixedListeners(config, plans)),
-  );
+  const ports = [...plans.values()].flatMap((plan) => Object.values(plan.ports ?? {}));
+  const listeners = fixedListeners(config.host, [config.port, ...ports]);
+  await collect(problems, "exporters", () => rejectSelfExport(listTargets(plans), listeners));
   await collect(problems, "log_dir", () => checkLogDir(config.logDir));
   const auditKey = await collect(problems, "audit_key_file", () => checkAuditKey(config));
   problems.throwIfAny(config.file ?? "The configuration");
@@ -77,15 +77,8 @@ async function readPlan({
   definition,
   options,
 }: Component<PluginDefinition>): Promise<Plan | undefined> {
-  const limit = timeLimit(PLAN_MS_MAX);
-  const late = limit.passed.then(() => {
-    throw new Error(`its plan took longer than ${PLAN_MS_MAX} ms`);
-  });
-  try {
-    return await Promise.race([definition.plan?.(options), late]);
-  } finally {
-    limit.clear();
-  }
+  const late = `its plan took longer than ${PLAN_MS_MAX} ms`;
+  return within(PLAN_MS_MAX, late, definition.plan?.(options));
 }
 
 function rejectSharedPorts(
@@ -98,12 +91,9 @@ function rejectSharedPorts(
     for (const [option, port] of Object.entries(ports)) {
       const place = `${component}.${option}`;
       const owner = port === 0 ? undefined : owners.get(port);
+      const text = `${port} is the port of ${owner}; choose another, or 0 for a free port`;
       if (owner === undefined) owners.set(port, place);
-      else
-        problems.add(
-          place,
-          `${port} is the port of ${owner}; choose another, or 0 for a free port`,
-        );
+      else problems.add(place, text);
     }
   }
 }
@@ -123,12 +113,6 @@ function listTargets(plans: ReadonlyMap<string, Plan>): ExportTarget[] {
   return [...plans].flatMap(([component, { targets = [] }]) =>
     targets.map((url) => ({ component, url })),
   );
-}
-
-/** Returns the listeners with a fixed port. A free port that the system will pick is nobody's target. */
-function listFixedListeners({ host, port }: Config, plans: ReadonlyMap<string, Plan>): string[] {
-  const ports = [...plans.values()].flatMap(({ ports: planned = {} }) => Object.values(planned));
-  return [port, ...ports].filter((one) => one !== 0).map((one) => `http://${urlHost(host)}:${one}`);
 }
 
 async function checkAuditKey({

@@ -16,7 +16,6 @@ interface ExitHandler {
   readonly isForSignals: boolean;
   /** Called when the event loop is empty. The process exits if it is still empty afterwards. */
   hold(): void;
-  /** Writes what is left, synchronously. */
   endSync(): void;
   /** Sends what is left when a signal ends the process, which waits for it. A second signal does not. */
   drain?(): Promise<void>;
@@ -54,8 +53,8 @@ export function onProcessExit(handler: ExitHandler): () => void {
 /** The exit handlers of all gateways in the process. Listens only while there are some. */
 class ExitHandlers {
   readonly #all = new Set<ExitHandler>();
-  readonly #hold = (): void => this.#holdAll();
-  readonly #end = (): void => this.#endAll();
+  readonly #hold = (): void => this.#all.forEach((handler) => handler.hold());
+  readonly #end = (): void => this.#all.forEach((handler) => handler.endSync());
   readonly #signalled = (signal: NodeJS.Signals): void => this.#endBy(signal);
   #listensForSignals = false;
   #isDraining = false;
@@ -91,14 +90,6 @@ class ExitHandlers {
     }
   }
 
-  #holdAll(): void {
-    for (const handler of this.#all) handler.hold();
-  }
-
-  #endAll(): void {
-    for (const handler of this.#all) handler.endSync();
-  }
-
   /** A signal ends the process unless another listener handles it, which then decides. */
   #endBy(signal: NodeJS.Signals): void {
     if (process.listenerCount(signal) > 1 + passiveListeners()) return;
@@ -109,7 +100,7 @@ class ExitHandlers {
   }
 
   #kill(signal: NodeJS.Signals): void {
-    this.#endAll();
+    this.#end();
     for (const name of SIGNALS) process.off(name, this.#signalled);
     process.kill(process.pid, signal);
   }
@@ -120,11 +111,8 @@ function passiveListeners(): number {
   const emitters = [
     (globalThis as PropertyHolder)[SIGNAL_EXIT],
     (process as never as PropertyHolder)[SIGNAL_EXIT_3],
-  ];
-  const counts = emitters.map((emitter) =>
-    Number((emitter as { count?: number } | undefined)?.count),
-  );
-  return counts.reduce((sum, count) => sum + (count > 0 ? count : 0), 0);
+  ] as ({ count?: number } | undefined)[];
+  return emitters.reduce((sum, emitter) => sum + Math.max(0, Number(emitter?.count) || 0), 0);
 }
 
 function sharedHandlers(): Pick<ExitHandlers, "add" | "remove"> {

@@ -1,5 +1,5 @@
 import { lookup } from "node:dns/promises";
-import { isIP } from "node:net";
+import { isIP, isIPv6 } from "node:net";
 import { networkInterfaces } from "node:os";
 import { TailgateError } from "../wire/errors.ts";
 
@@ -12,10 +12,7 @@ export interface ExportTarget {
   readonly url: string;
 }
 
-const SCHEME_PORTS: ReadonlyMap<string, number> = new Map([
-  ["http:", 80],
-  ["https:", 443],
-]);
+const SCHEME_PORTS: Readonly<Record<string, number>> = { "http:": 80, "https:": 443 };
 
 /** A listener on one of them accepts connections to every address of the machine; a client of one reaches the machine. */
 const ANY_ADDRESS = new Set(["0.0.0.0", "::"]);
@@ -42,6 +39,12 @@ export async function rejectSelfExport(
   }
 }
 
+/** Returns the listeners with a fixed port. A free port that the system will pick is nobody's target. */
+export function fixedListeners(host: string, ports: readonly number[]): string[] {
+  const name = isIPv6(host) ? `[${host}]` : host;
+  return ports.filter((port) => port !== 0).map((port) => `http://${name}:${port}`);
+}
+
 /** Resolves names only if the ports are equal, so that a slow or failing look-up does not matter otherwise. */
 async function isSameEndpoint(one: URL, other: URL): Promise<boolean> {
   if (effectivePort(one) !== effectivePort(other)) return false;
@@ -50,7 +53,7 @@ async function isSameEndpoint(one: URL, other: URL): Promise<boolean> {
 }
 
 function effectivePort({ port, protocol }: URL): number | undefined {
-  return port === "" ? SCHEME_PORTS.get(protocol) : Number(port);
+  return port === "" ? SCHEME_PORTS[protocol] : Number(port);
 }
 
 async function resolveAddresses({ hostname }: URL): Promise<string[]> {

@@ -4,13 +4,7 @@ import { AUDIT_DIRECTORY } from "../audit/checkpoint-file.ts";
 import { SigningKey } from "../audit/signing-key.ts";
 import type { Config } from "../config/config.ts";
 import { Gateway } from "./gateway.ts";
-import {
-  flushHostLog,
-  hostLogger,
-  suppressedLines,
-  writeToStderr,
-  type WriteLine,
-} from "./host-log.ts";
+import { hostLogger, lineLimiter, writeToStderr, type WriteLine } from "./host-log.ts";
 import { DEFAULT_ORIGINS } from "../http/server/guard.ts";
 import { HttpServer } from "../http/server/server.ts";
 import { ClockFile, TrustedClock } from "../journal/trusted-clock.ts";
@@ -47,7 +41,6 @@ const TRUST_TEXT = `Pages of ${DEFAULT_ORIGINS.join(" and ")} can read and write
 
 const HTTP_CLOSE_MS_MAX = 1_000;
 
-/** Opens the configured engine. `damaged` is called for damage that is found. */
 async function openJournal(
   { journal, logDir }: Config,
   write: WriteLine,
@@ -117,7 +110,7 @@ async function start(
     limits,
     log,
     keepsAlive,
-    suppressedLines: () => suppressedLines(write),
+    suppressedLines: () => lineLimiter(write).suppressed,
   });
   const auditKey = await openAuditKey(config, write);
   const early: Damage[] = [];
@@ -135,7 +128,7 @@ async function start(
     server.stopAccepting();
     await gateway.stop();
     await server.close(AbortSignal.timeout(HTTP_CLOSE_MS_MAX));
-    flushHostLog(write);
+    lineLimiter(write).flush();
     undoAtEnd();
   };
   try {

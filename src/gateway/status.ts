@@ -27,7 +27,6 @@ export interface GatewayView {
   readonly traceUrl: string | undefined;
 }
 
-/** The health and the counters of a component. */
 export interface ComponentStatus {
   /** The key in the configuration, such as `file`; `intake` for the intake. */
   readonly id: string;
@@ -45,7 +44,6 @@ export interface ComponentStatus {
   readonly lastError: string | undefined;
 }
 
-/** The state of the audit trail. */
 export interface AuditStatus {
   readonly chain: ChainState;
   /** The newest checkpoint; undefined before the first one, and without a key. */
@@ -58,25 +56,17 @@ export interface StorageStatus {
   readonly freeBytes: number | undefined;
 }
 
-/** Damage to the journal, and when it was found. */
 export interface FoundDamage extends Damage {
   readonly atMs: number;
 }
 
-const IDLE = {
-  queueBytes: 0,
-  queueRecords: 0,
-  lagMs: 0,
-  isDurable: false,
-  retries: 0,
-  lastError: undefined,
-};
+const EMPTY_QUEUE = { queueBytes: 0, queueRecords: 0, lagMs: 0 };
 
 /** Completes the status of a component that has no queue and no retries of its own. */
 export function componentStatus(
   known: Pick<ComponentStatus, "id" | "kind" | "counters"> & Partial<ComponentStatus>,
 ): ComponentStatus {
-  return { ...IDLE, ...known };
+  return { ...EMPTY_QUEUE, isDurable: false, retries: 0, lastError: undefined, ...known };
 }
 
 export function exporterStatus(

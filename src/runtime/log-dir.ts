@@ -14,19 +14,13 @@ import { TailgateError, textOf } from "../wire/errors.ts";
 /** The prefix of the journal's files: journal.db, journal.lock and so on. */
 export const JOURNAL_PREFIX = "journal.";
 
-const WRITABLE_BY_ALL = 0o002;
-
 /**
  * Ensures that the log directory exists and is safe to write to: owned by this user, not a symbolic link, not writable by
  * everyone. Creates it with mode 0700.
  * @throws TailgateError LOG_DIR_UNUSABLE
  */
 export async function prepareLogDir(path: string): Promise<void> {
-  try {
-    await makeDirectory(path);
-  } catch (error) {
-    throw unusable(path, `cannot be created (${textOf(error)})`, error);
-  }
+  await makeDirectory(path).catch((error: unknown) => throwUncreatable(path, error));
   await checkSafe(path, await lstat(path));
 }
 
@@ -35,11 +29,7 @@ export async function prepareLogDir(path: string): Promise<void> {
  * @throws TailgateError LOG_DIR_UNUSABLE
  */
 export async function checkLogDir(path: string): Promise<void> {
-  try {
-    await checkCreatable(path);
-  } catch (error) {
-    throw unusable(path, `cannot be created (${textOf(error)})`, error);
-  }
+  await checkCreatable(path).catch((error: unknown) => throwUncreatable(path, error));
   const stats = await lstat(path).catch(() => undefined);
   if (stats !== undefined) await checkSafe(path, stats);
 }
@@ -71,8 +61,7 @@ async function exists(path: string): Promise<boolean> {
 }
 
 async function checkSafe(path: string, stats: Stats): Promise<void> {
-  const flaw = findFlaw(stats);
-  if (flaw !== undefined) throw unusable(path, flaw);
+  rejectUnsafe(path, stats);
   await access(path, constants.W_OK | constants.X_OK).catch((error: unknown) => {
     throw unusable(path, "cannot be written", error);
   });
@@ -93,16 +82,15 @@ export function restoreLogDir(path: string): void {
   if (stats === undefined) {
     throw unusable(path, `was removed and cannot be created (${textOf(failure)})`, failure);
   }
-  const flaw = findFlaw(stats);
-  if (flaw !== undefined) throw unusable(path, flaw);
+  rejectUnsafe(path, stats);
 }
 
-/** Returns why a directory is not safe; undefined if it is. */
-function findFlaw(stats: Stats): string | undefined {
-  if (stats.isSymbolicLink()) return "is a symbolic link";
-  if (!stats.isDirectory()) return "is not a directory";
-  if (process.getuid && stats.uid !== process.getuid()) return "belongs to another user";
-  return stats.mode & WRITABLE_BY_ALL ? "is writable by all users" : undefined;
+function rejectUnsafe(path: string, stats: Stats): void {
+  if (stats.isSymbolicLink()) throw unusable(path, "is a symbolic link");
+  if (!stats.isDirectory()) throw unusable(path, "is not a directory");
+  const isOthers = process.getuid !== undefined && stats.uid !== process.getuid();
+  if (isOthers) throw unusable(path, "belongs to another user");
+  if (stats.mode & 0o002) throw unusable(path, "is writable by all users");
 }
 
 /**
@@ -180,6 +168,10 @@ async function throwUnlessDirectory(
   path: string,
 ): Promise<void> {
   if (failure && !(await stat(path).catch(() => undefined))?.isDirectory()) throw failure;
+}
+
+function throwUncreatable(path: string, error: unknown): never {
+  throw unusable(path, `cannot be created (${textOf(error)})`, error);
 }
 
 function unusable(path: string, why: string, cause?: unknown): TailgateError {

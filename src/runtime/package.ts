@@ -45,7 +45,6 @@ export function requireDependency(name: string): unknown {
   return module.createRequire(packageFile("package.json"))(name);
 }
 
-/** Returns the version of this package. */
 export function packageVersion(): string {
   return (requireDependency("./package.json") as { version: string }).version;
 }

@@ -50,12 +50,26 @@ function nextTurnByMessage(): (work: () => void) => void {
   };
 }
 
-/** Resolves when the signal aborts. */
 export function whenAborted(signal: AbortSignal): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   if (signal.aborted) resolve();
   else signal.addEventListener("abort", () => resolve(), { once: true });
   return promise;
+}
+
+/** Settles like `work`; rejects with an error of this text if that takes longer. */
+export async function within<Result>(
+  ms: number,
+  text: string,
+  work: Result | Promise<Result>,
+): Promise<Result> {
+  const { promise: late, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(() => reject(new Error(text)), ms);
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 /** Returns a signal that aborts after a time and a promise that resolves then. `clear` lets the process exit earlier. */
@@ -65,20 +79,14 @@ export function timeLimit(ms: number): {
   clear(): void;
 } {
   const controller = new AbortController();
-  const { promise, resolve } = Promise.withResolvers<void>();
+  const { signal } = controller;
   const clearing = new AbortController();
+  const text = `Closing took longer than ${ms} ms; the shutdown continues without it.`;
   // Fake timers do not replace this one, so that a shutdown always ends.
-  AbortSignal.timeout(ms).addEventListener(
-    "abort",
-    () => {
-      controller.abort(
-        new Error(`Closing took longer than ${ms} ms; the shutdown continues without it.`),
-      );
-      resolve();
-    },
-    { signal: clearing.signal },
-  );
-  return { signal: controller.signal, passed: promise, clear: () => clearing.abort() };
+  AbortSignal.timeout(ms).addEventListener("abort", () => controller.abort(new Error(text)), {
+    signal: clearing.signal,
+  });
+  return { signal, passed: whenAborted(signal), clear: () => clearing.abort() };
 }
 
 /**

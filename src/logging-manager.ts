@@ -14,12 +14,7 @@ import type { IntakeOutcome } from "./intake/intake.ts";
 import type { HostLogger } from "./plugin/index.ts";
 import { toAuditRecord, type AuditEvent, type AuditOptions } from "./otel/audit-event.ts";
 import { DirectLoggerProvider, TailgateLoggerProvider, type SafeLogger } from "./otel/provider.ts";
-import {
-  OrchestratorLogger,
-  type LoggerSettings,
-  LoggerRelay,
-  type RelayTarget,
-} from "./otel/loggers.ts";
+import { OrchestratorLogger, LoggerRelay, type RelayTarget } from "./otel/loggers.ts";
 import { TailgateLogRecordProcessor } from "./otel/processor.ts";
 import {
   GLOBAL_RELAY,
@@ -135,7 +130,13 @@ export class LoggingManager {
     const provider = new Provider(this.processor, resource);
     const auditProvider = new DirectLoggerProvider(this.processor, resource);
     this.#audit = auditProvider.getAuditLogger(auditLoggers[0]!);
-    const settings = createLoggerSettings({ logLevel, auditLoggers }, options, running);
+    const { callSiteLevel = "WARNING" } = options;
+    const settings = {
+      lowest: LEVELS.indexOf(logLevel),
+      auditLoggers,
+      lowestWithSite: callSiteLevel === "never" ? LEVELS.length : LEVELS.indexOf(callSiteLevel),
+      filtered: () => running.gateway.intake.countFiltered(),
+    };
     this.#target = { provider, settings };
     this.provider = freeRelays.shift() ?? new LoggerRelay();
     this.provider.attach(this.#target);
@@ -197,8 +198,7 @@ export class LoggingManager {
 
   /** Returns a logger with level methods. Names are dotted, such as `orchestrator.instance_manager`. */
   getLogger(name: string): OrchestratorLogger {
-    const logger = textOf(name);
-    return new OrchestratorLogger(logger, this.provider);
+    return new OrchestratorLogger(textOf(name), this.provider);
   }
 
   /**
@@ -260,19 +260,6 @@ export class LoggingManager {
 
 /** The relays of managers that have stopped; the next manager takes over their loggers. */
 const freeRelays: LoggerRelay[] = [];
-
-function createLoggerSettings(
-  { logLevel, auditLoggers }: Required<Pick<Config, "logLevel" | "auditLoggers">>,
-  { callSiteLevel = "WARNING" }: LoggingOptions,
-  { gateway }: RunningTailgate,
-): LoggerSettings {
-  return {
-    lowest: LEVELS.indexOf(logLevel),
-    auditLoggers,
-    lowestWithSite: callSiteLevel === "never" ? LEVELS.length : LEVELS.indexOf(callSiteLevel),
-    filtered: () => gateway.intake.countFiltered(),
-  };
-}
 
 /** @throws TailgateError CONFIG_INVALID */
 function rejectUnknownOptions(options: LoggingOptions): void {

@@ -26,7 +26,6 @@ export class NameColumn {
     return names;
   }
 
-  /** Returns whether these are the remembered names. */
   has(names: readonly string[]): boolean {
     const known = this.#names;
     if (names.length !== known.length) return false;
@@ -100,10 +99,9 @@ function readValues(attributes: unknown, keys: readonly string[]): unknown[] {
 
 /** Removes undefined attributes, so that the gateway's own value for the name is used. */
 function withoutUndefined(keys: readonly string[], values: readonly unknown[]): NamedValues {
-  const isDefined = (index: number): boolean => values[index] !== undefined;
   return {
-    keys: keys.filter((_, index) => isDefined(index)),
-    values: values.filter((_, index) => isDefined(index)),
+    keys: keys.filter((_, index) => values[index] !== undefined),
+    values: values.filter((value) => value !== undefined),
   };
 }
 
@@ -116,8 +114,10 @@ function convertedColumns(
   const columns = new Map<string, unknown>();
   for (const key of listed) {
     const value = readProperty(attributes as object, key);
-    if (key === EXCEPTION && isError(value)) addAll(columns, errorColumns(value));
-    else {
+    if (key === EXCEPTION && isError(value)) {
+      const error = errorColumns(value);
+      error.keys.forEach((name, index) => columns.set(name, error.values[index]));
+    } else {
       const snapshot = snapshotOf(value);
       if (snapshot !== undefined) columns.set(key.toWellFormed(), snapshot);
     }
@@ -129,10 +129,6 @@ function convertedColumns(
     values.push(...Object.values(site));
   }
   return { keys, values };
-}
-
-function addAll(columns: Map<string, unknown>, { keys, values }: NamedValues): void {
-  for (const [index, key] of keys.entries()) columns.set(key, values[index]);
 }
 
 /** Reads one property; the error that a getter throws becomes its value. */

@@ -8,10 +8,6 @@ import { readCauses, plainValue, readable } from "./plain-value.ts";
 /** The maximum number of characters that causes add to a stack trace. */
 const CAUSES_CHARS_MAX = 64 << 10;
 
-const TRUNCATED_TEXT = "\n[more causes]";
-
-const INDENT = "    ";
-
 type Causes = readonly (readonly [string, Value])[];
 
 /** Returns the attributes of an Error that a caller passed as the attribute `exception`. */
@@ -55,10 +51,8 @@ function toColumns(causes: Causes, fields: readonly (readonly [string, unknown])
 function withCauses<Stack>(stack: Stack, causes: Causes): Stack | string {
   if (typeof stack !== "string" || causes.length === 0) return stack;
   const text = formatCauses(causes);
-  return (
-    stack +
-    (text.length > CAUSES_CHARS_MAX ? text.slice(0, CAUSES_CHARS_MAX) + TRUNCATED_TEXT : text)
-  );
+  if (text.length <= CAUSES_CHARS_MAX) return stack + text;
+  return `${stack}${text.slice(0, CAUSES_CHARS_MAX)}\n[more causes]`;
 }
 
 /** Formats each cause on lines of its own, as Java does. */
@@ -73,7 +67,7 @@ function formatCause(name: string, value: Value): string {
   const texts = value.map(
     (one, index) => `\nError ${index + 1} of ${value.length}: ${formatException(one)}`,
   );
-  return texts.join("").replaceAll("\n", `\n${INDENT}`);
+  return texts.join("").replaceAll("\n", "\n    ");
 }
 
 const LABELS: Readonly<Record<string, string>> = {
@@ -82,7 +76,6 @@ const LABELS: Readonly<Record<string, string>> = {
   suppressed: "Suppressed: ",
 };
 
-/** Formats the snapshot of an exception. */
 function formatException(value: Value): string {
   if (typeof value === "string") return value;
   if (!(value instanceof Map)) return formatJson(value);

@@ -13,7 +13,6 @@ import type { DirectLoggerProvider, TailgateLoggerProvider, SafeLogger } from ".
 /** Fields of a record besides its message. An Error under `exception` becomes `exception.type`, `.message`, `.stacktrace`. */
 export type Extras = Readonly<Record<string, unknown>>;
 
-/** By rank. */
 const SEVERITY_NUMBERS = [
   SeverityNumber.DEBUG,
   SeverityNumber.INFO,
@@ -29,7 +28,6 @@ export interface LoggerSettings {
   readonly auditLoggers: readonly string[];
   /** The minimum rank at which the call site is captured, which takes some microseconds. */
   readonly lowestWithSite: number;
-  /** Called for each record that is filtered by level. */
   filtered(): void;
 }
 
@@ -99,7 +97,6 @@ export class OrchestratorLogger {
   }
 }
 
-/** The gateway that the loggers of a relay log to. */
 export interface RelayTarget {
   readonly provider: TailgateLoggerProvider | DirectLoggerProvider;
   readonly settings: LoggerSettings;
@@ -130,7 +127,6 @@ export class LoggerRelay implements LoggerProvider {
     return new RelayLogger(this, name, version, options);
   }
 
-  /** Resolves when everything that was emitted before has been written. */
   async forceFlush(): Promise<void> {
     await this.#target?.provider.forceFlush();
   }
@@ -140,7 +136,6 @@ export class LoggerRelay implements LoggerProvider {
     await this.#target?.provider.shutdown();
   }
 
-  /** Counts a record that was emitted while no gateway was attached. */
   countLost(): void {
     this.#lost++;
   }
@@ -155,11 +150,9 @@ export class LoggerRelay implements LoggerProvider {
 
 type LoggerArguments = Parameters<LoggerProvider["getLogger"]>;
 
-/** A logger of a {@link LoggerRelay}. */
 export class RelayLogger implements Logger {
   readonly #relay: LoggerRelay;
   readonly #arguments: LoggerArguments;
-  /** The target that `#logger` belongs to. */
   #target: RelayTarget | undefined;
   #logger: SafeLogger | undefined;
 

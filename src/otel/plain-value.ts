@@ -18,7 +18,6 @@ const CAUSES_MAX = 64;
 
 const CAUSES_TEXT = `[more than ${CAUSES_MAX} causes]`;
 
-/** The state of a snapshot in progress. */
 interface SnapshotWalk {
   /** The objects that contain the value, the innermost last. */
   readonly ancestors: object[];
@@ -72,8 +71,8 @@ function isArray(value: unknown): boolean {
   }
 }
 
-/** Larger objects are copied by {@link plainValue}. */
-const FLAT_MEMBERS_MAX = 64;
+/** Objects with more members are copied by {@link plainValue}, and their records are encoded at once. */
+export const FLAT_MEMBERS_MAX = 64;
 
 /** Like {@link plainValue}, but copies a flat object literal to an object instead of a Map, which is faster. */
 export function snapshotOf(value: unknown): unknown {
@@ -205,14 +204,8 @@ function entries(map: ReadonlyMap<unknown, unknown>, walk: SnapshotWalk): Value 
 function errorMembers(value: Error, walk: SnapshotWalk): Value {
   const isCause = walk.ancestors.some((around) => around !== value && isError(around));
   if (isCause && walk.causesLeft-- <= 0) return CAUSES_TEXT;
-  const keys = new Set([
-    "name",
-    "message",
-    "stack",
-    ...listCauseKeys(value),
-    ...Object.keys(value),
-  ]);
-  return members(value, [...keys], walk);
+  const standard = ["name", "message", "stack", ...listCauseKeys(value)];
+  return members(value, [...new Set([...standard, ...Object.keys(value)])], walk);
 }
 
 function members(value: object, keys: readonly string[], walk: SnapshotWalk): Value {

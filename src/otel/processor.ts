@@ -13,7 +13,7 @@ import {
 import type { Origin } from "../batch/origin.ts";
 import { TailgateError, textOf } from "../wire/errors.ts";
 import type { LogRecord, Scope, Value } from "../plugin/index.ts";
-import { plainValue } from "./plain-value.ts";
+import { FLAT_MEMBERS_MAX, plainValue } from "./plain-value.ts";
 
 /**
  * The SDK's way into the gateway. Encodes each record before `emit` returns, so that later changes to its values have no
@@ -70,7 +70,8 @@ export class TailgateLogRecordProcessor
       const retained = new SdkRecord(record, readAttributes());
       return this.#intake.accept(retained, retained, wantsReceipt);
     } catch {
-      return this.#intake.reject("not_readable", unreadable());
+      const error = new TailgateError("AUDIT_REFUSED", "The record cannot be read.");
+      return this.#intake.reject("not_readable", error);
     }
   }
 
@@ -82,10 +83,6 @@ export class TailgateLogRecordProcessor
   shutdown(): Promise<void> {
     return this.#flush();
   }
-}
-
-function unreadable(): TailgateError {
-  return new TailgateError("AUDIT_REFUSED", "The record cannot be read.");
 }
 
 /** Where a `DirectLoggerProvider` sends its records, with their attributes separate. */
@@ -109,11 +106,6 @@ export interface EmittedRecord extends Pick<
 
 /** The memory of a record without its texts, which callers mostly hold themselves until the end of the turn. */
 const RECORD_BYTES = 512;
-
-/** The maximum number of members of a flat object; records with larger ones are encoded at once. */
-const FLAT_MEMBERS_MAX = 64;
-
-const SECOND_NANOS = 1_000_000_000n;
 
 /**
  * What the gateway retains of an SDK record until it is needed in OpenTelemetry's form. The SDK's own record is released: in
@@ -145,7 +137,6 @@ class SdkRecord implements RecordParts, Origin {
   /** The encoded record, if its values are retained as bytes. */
   #record: Uint8Array | undefined;
 
-  /** `keys` and `values` are the attributes. */
   constructor(record: EmittedRecord, { keys, values }: NamedValues) {
     const { hrTime, hrTimeObserved, spanContext, body } = record;
     const [seconds, nanos] = displayTime(hrTime, hrTimeObserved);
@@ -258,7 +249,7 @@ function displayTime(hrTime: HrTime, hrTimeObserved: HrTime): HrTime {
 
 function toNanos(seconds: number, nanos: number): bigint {
   const valid = Number.isSafeInteger(seconds) && Number.isFinite(nanos) && seconds >= 0;
-  return valid ? BigInt(seconds) * SECOND_NANOS + BigInt(Math.trunc(nanos)) : 0n;
+  return valid ? BigInt(seconds) * 1_000_000_000n + BigInt(Math.trunc(nanos)) : 0n;
 }
 
 function toAttributes(keys: readonly string[], values: readonly unknown[]): Map<string, Value> {

@@ -60,9 +60,6 @@ export class TailgateLoggerProvider implements LoggerProvider {
 /** The SDK's default limits, as they apply to the attributes of a scope. */
 const SCOPE_LIMITS = { attributeCountLimit: 128, attributeValueLengthLimit: Infinity };
 
-/** The SDK's name for a logger without one. */
-const NAMELESS = "unknown";
-
 /**
  * A LoggerProvider that bypasses the SDK's record, which costs more than everything that Tailgate does with it. Its
  * records are the same as those of {@link TailgateLoggerProvider}, byte for byte.
@@ -80,7 +77,7 @@ export class DirectLoggerProvider<Result = unknown> implements LoggerProvider {
   getLogger(name: string, version?: string, options?: LoggerOptions): SafeLogger {
     if (this.#shutdown !== undefined) return new SafeLogger(createNoopLogger());
     const scope: InstrumentationScope = {
-      name: name || NAMELESS,
+      name: name || "unknown", // as in the SDK
       ...(version === undefined ? {} : { version }),
       ...(options?.schemaUrl === undefined ? {} : { schemaUrl: options.schemaUrl }),
       ...cleanSimpleAttributes(options?.attributes, SCOPE_LIMITS),
@@ -108,16 +105,16 @@ export class DirectLoggerProvider<Result = unknown> implements LoggerProvider {
     attributes: NamedValues,
     wantsReceipt: boolean,
   ): Result {
-    const { timestamp, observedTimestamp } = record;
+    const { timestamp, observedTimestamp, severityNumber, severityText, body, eventName } = record;
     const now = hrTimeNow();
     const emitted = {
       hrTime: timestamp === undefined ? now : timeInputToHrTime(timestamp),
       hrTimeObserved: observedTimestamp === undefined ? now : timeInputToHrTime(observedTimestamp),
       spanContext: readSpanContext(record.context ?? context.active()),
-      severityNumber: record.severityNumber,
-      severityText: record.severityText,
-      body: record.body,
-      eventName: record.eventName,
+      severityNumber,
+      severityText,
+      body,
+      eventName,
       droppedAttributesCount: 0,
       resource: this.#resource,
       instrumentationScope: scope,
@@ -125,12 +122,10 @@ export class DirectLoggerProvider<Result = unknown> implements LoggerProvider {
     return this.#processor.accept(emitted, attributes, wantsReceipt);
   }
 
-  /** Resolves when everything that was emitted before has been written. */
   forceFlush(): Promise<void> {
     return this.#shutdown ?? this.#processor.forceFlush();
   }
 
-  /** Accepts no more records, and flushes. */
   shutdown(): Promise<void> {
     return (this.#shutdown ??= this.#processor.shutdown());
   }

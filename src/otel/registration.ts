@@ -16,7 +16,6 @@ export interface Registration {
   readonly apiLogs: boolean;
   /** One for each generation that has another provider, and for each copy of the API whose records do not arrive. */
   readonly problems: readonly TailgateError[];
-  /** Unregisters the provider. */
   undo(): void;
 }
 
@@ -26,7 +25,6 @@ export interface Registration {
  */
 export const GLOBAL_RELAY = new LoggerRelay();
 
-/** The loaded copies of both generations of the API. */
 export interface LoadedApis {
   readonly api: readonly ApiCopy[];
   readonly apiLogs: readonly ApiCopy[];
@@ -54,18 +52,15 @@ export function registerGlobally(loaded: LoadedApis): Registration {
   };
 }
 
-interface RegistrationResult {
-  /** The copy through which the relay was registered. */
-  readonly owner: LogsApi | undefined;
-  readonly problems: readonly TailgateError[];
-}
-
 /**
  * Registers the relay in all copies of one generation. They share the global provider, but loggers that a copy handed out
  * earlier wait for a provider that is registered through that copy. So the relay is registered and unregistered in each
- * copy, and finally registered in the first.
+ * copy, and finally registered in the first, the `owner`.
  */
-function register(name: ApiName, copies: readonly ApiCopy[]): RegistrationResult {
+function register(
+  name: ApiName,
+  copies: readonly ApiCopy[],
+): { owner: LogsApi | undefined; problems: readonly TailgateError[] } {
   const isFree = !copies.some(isRelayRegistered);
   const registrable = isFree ? copies.filter(registerOnce) : [];
   const owner = registrable[0]?.logs;
@@ -108,7 +103,6 @@ interface LogsApi {
 
 type ApiName = "@opentelemetry/api" | "@opentelemetry/api-logs";
 
-/** One copy of a package of the API. */
 interface ApiCopy {
   readonly logs: LogsApi;
   /** The path of the module; undefined for the copy that Tailgate imports. */

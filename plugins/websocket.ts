@@ -142,8 +142,14 @@ class WebSocketExporter implements Exporter {
     for (const reason of REJECTION_REASONS) this.#countRejected(0, { reason });
     const stallMs = 1000 * given.stall_timeout_seconds;
     this.#timers = [
-      setInterval(() => this.#pingAll(), 1000 * given.ping_interval_seconds).unref(),
-      setInterval(() => this.#checkSpeed(stallMs), stallMs / STALL_CHECKS).unref(),
+      setInterval(
+        () => this.#clients.forEach(({ connection }) => connection.ping()),
+        1000 * given.ping_interval_seconds,
+      ).unref(),
+      setInterval(
+        () => this.#clients.forEach((client) => client.checkSpeed(stallMs)),
+        stallMs / STALL_CHECKS,
+      ).unref(),
       setInterval(() => this.#reportProgress(), PROGRESS_INTERVAL_MS).unref(),
     ];
     this.#server.on("wsClientError", rejectHandshake);
@@ -226,14 +232,6 @@ class WebSocketExporter implements Exporter {
     if (isPlain || !isEmpty) client.subscribe(filter, { replay });
   }
 
-  #pingAll(): void {
-    for (const { connection } of this.#clients) connection.ping();
-  }
-
-  #checkSpeed(stallMs: number): void {
-    for (const client of this.#clients) client.checkSpeed(stallMs);
-  }
-
   #reportProgress(): void {
     const subscribers = [...this.#cursors].filter(({ reportsGaps }) => reportsGaps);
     if (subscribers.length === 0) return this.#notStored.skip();
@@ -305,7 +303,7 @@ function createContext(
   return {
     journal,
     readPage: createPageReader(journal),
-    matcher: new Matcher(journal, (ms) => countMatchMs(ms)),
+    matcher: new Matcher(journal, countMatchMs),
     cursors,
     log,
     level,
@@ -321,8 +319,8 @@ function createContext(
       );
     },
     countMissed: (records, reason) => countMissed(records, { reason }),
-    countUnavailable: (records) => countUnavailable(records),
-    countSkipped: (records) => countSkipped(records),
+    countUnavailable,
+    countSkipped,
     closed(client, reason) {
       forget(client);
       countClosed(1, { reason });

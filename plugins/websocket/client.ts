@@ -27,7 +27,6 @@ import {
 /** What all clients share. */
 export interface ClientContext extends CursorContext {
   readonly log: HostLogger;
-  /** The exporter's own minimum level. */
   readonly level: Level | undefined;
   readonly messageBytesMax: number;
   readonly replayMax: number;
@@ -42,10 +41,6 @@ export interface ClientContext extends CursorContext {
 /** The connection is closed after this many invalid messages. */
 const ERRORS_MAX = 100;
 
-const ALREADY_SUBSCRIBED =
-  "This connection already has a subscription; send a filter message to change its filter.";
-
-/** The reasons that `tailgate.v1` clients are given. */
 type GoodbyeReason = Extract<ServerMessage, { type: "goodbye" }>["reason"];
 
 /**
@@ -67,7 +62,7 @@ export class Client implements ConnectionListener, CursorOwner {
       ws.on("message", (data: Buffer, isBinary) => this.#receive(data, isBinary));
     }
     const { epoch, newest, durable } = context.journal;
-    this.#say({
+    this.say({
       type: "hello",
       epoch,
       sequence: newest,
@@ -88,7 +83,10 @@ export class Client implements ConnectionListener, CursorOwner {
   }
 
   /** To be called once. */
-  subscribe(filter: Filter, { replay, ...start }: StartPosition, version?: number): void {
+  subscribe(filter: Filter, start: StartPosition, version?: number): void {
+    const { replayMax, defaultReplay } = this.#context;
+    const saysStart = start.since !== undefined || start.resume !== undefined;
+    const replay = start.replay ?? (saysStart ? undefined : defaultReplay);
     this.#cursor = new SubscriptionCursor({
       connection: this.connection,
       encoder: this.#encoder,
@@ -96,17 +94,8 @@ export class Client implements ConnectionListener, CursorOwner {
       owner: this,
       context: this.#context,
     });
-    if (version !== undefined) this.#say({ type: "filter", version });
-    this.#cursor.start({ ...start, replay: this.#effectiveReplay(replay, start) });
-  }
-
-  #effectiveReplay(
-    replay: number | undefined,
-    { since, resume }: StartPosition,
-  ): number | undefined {
-    const { replayMax, defaultReplay } = this.#context;
-    if (replay !== undefined) return Math.min(replay, replayMax);
-    return since === undefined && resume === undefined ? defaultReplay : undefined;
+    if (version !== undefined) this.say({ type: "filter", version });
+    this.#cursor.start({ ...start, replay: replay && Math.min(replay, replayMax) });
   }
 
   #receive(data: Buffer, isBinary: boolean): void {
@@ -122,7 +111,11 @@ export class Client implements ConnectionListener, CursorOwner {
 
   #handle(message: ClientMessage): void {
     if (message.type === "subscribe") {
-      if (this.#cursor) throw new MessageError("ALREADY_SUBSCRIBED", ALREADY_SUBSCRIBED);
+      if (this.#cursor) {
+        const text =
+          "This connection already has a subscription; send a filter message to change its filter.";
+        throw new MessageError("ALREADY_SUBSCRIBED", text);
+      }
       const { version, replay, since, resume } = message;
       return this.subscribe(this.#parseFilter(message), { replay, since, resume }, version);
     }
@@ -137,12 +130,12 @@ export class Client implements ConnectionListener, CursorOwner {
   #reject(error: unknown): void {
     const rejection = MessageError.from(error);
     if (rejection === undefined) return this.failed(error);
-    this.#say({ type: "error", code: rejection.code, message: rejection.message });
+    this.say({ type: "error", code: rejection.code, message: rejection.message });
     if (++this.#errors < ERRORS_MAX) return;
     this.close("misuse", POLICY_VIOLATION, `${ERRORS_MAX} invalid messages`);
   }
 
-  #say(message: ServerMessage): void {
+  say(message: ServerMessage): void {
     const bytes = this.connection.isOpen ? this.#encoder.encodeMessage(message) : undefined;
     if (bytes === undefined) return;
     this.connection.write(bytes);
@@ -184,7 +177,7 @@ export class Client implements ConnectionListener, CursorOwner {
 
   /** Says goodbye, and closes the connection after what the socket holds. */
   close(reason: GoodbyeReason, code: number, text: string): void {
-    this.#say({ type: "goodbye", reason });
+    this.say({ type: "goodbye", reason });
     this.connection.close(reason, code, text);
   }
 

@@ -30,11 +30,9 @@ export const POLICY_VIOLATION = 1008;
 export const INTERNAL_ERROR = 1011;
 
 export interface ConnectionListener {
-  /** Called after the socket has drained. */
   drained(): void;
   /** Called before the gateway closes or cuts the connection: from then on nothing more may be written. */
   closing(reason: CloseReason): void;
-  /** Called once, after the connection has ended. */
   closed(reason: CloseReason): void;
 }
 
@@ -86,12 +84,10 @@ export class Connection {
     return this.#socket.writableLength >= this.#socket.writableHighWaterMark;
   }
 
-  /** Writes whole frames. */
   write(frames: Uint8Array): void {
     this.#socket.write(frames);
   }
 
-  /** Ends the connection if there was no sign of life since the last ping; otherwise sends a ping. */
   ping(): void {
     if (!this.isOpen) return;
     if (!this.#isAlive) return this.terminate("dead");
@@ -120,7 +116,6 @@ export class Connection {
     this.ws.close(code, text);
   }
 
-  /** Destroys the socket. */
   terminate(reason: CloseReason): void {
     if (this.isOpen) this.#end(reason);
     this.ws.terminate();

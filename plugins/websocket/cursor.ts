@@ -35,7 +35,6 @@ export interface CursorContext {
   reportExpensiveFilter(cost: string): void;
 }
 
-/** The client that a cursor serves. */
 export interface CursorOwner {
   /**
    * Called if the cursor cannot catch up and the protocol cannot express gaps.
@@ -43,6 +42,8 @@ export interface CursorOwner {
    */
   lagging(filterCost: string | undefined): void;
   failed(error: unknown): void;
+  /** Sends a control message, if the protocol has any. */
+  say(message: ServerMessage): void;
 }
 
 interface CursorOptions {
@@ -83,9 +84,7 @@ export class SubscriptionCursor implements MatchWaiter {
   #state: State = "busy";
   #next: number;
   #sent: number;
-  /** The gaps between `#sent` and `#next`. */
   #gaps: GapMessage[] = [];
-  /** The newest sequence when the subscription was made. */
   readonly #historyEnd: number;
   #isCaughtUp = false;
   #wasLive = false;
@@ -96,7 +95,6 @@ export class SubscriptionCursor implements MatchWaiter {
   /** Whether the cursor waits for its filter to be matched, or did so when it fell behind. */
   #waitsForMatch = false;
 
-  /** Nothing is sent before {@link start}. */
   constructor({ connection, encoder, filter, owner, context }: CursorOptions) {
     this.#connection = connection;
     this.#encoder = encoder;
@@ -128,28 +126,20 @@ export class SubscriptionCursor implements MatchWaiter {
   }
 
   start({ replay, since, resume }: StartPosition): void {
-    if (replay) return this.#run(() => this.#replay(replay));
-    if (resume) return this.#run(() => this.#resume(resume));
+    if (replay) return void this.#run(() => this.#replay(replay));
+    if (resume) return void this.#run(() => this.#resume(resume));
     if (since !== undefined) this.#startSince(Since.parse(since));
     this.#tryAdvance(this.#share());
   }
 
   async #replay(count: number): Promise<void> {
-    const { journal, readPage, matcher, nextTurn } = this.#context;
     let filter: Filter;
     let start: number;
     do {
       filter = this.#filter;
-      start = await findReplayStart({
-        journal,
-        readPage,
-        matcher,
-        filter,
-        count,
-        last: this.#historyEnd,
-        isOpen: () => this.isOpen,
-        nextTurn,
-      });
+      const isOpen = (): boolean => this.isOpen;
+      const search = { filter, count, last: this.#historyEnd, isOpen };
+      start = await findReplayStart(this.#context, search);
     } while (filter !== this.#filter);
     this.#moveTo(start);
   }
@@ -161,9 +151,9 @@ export class SubscriptionCursor implements MatchWaiter {
     const shared = journal.sharedUpTo(epoch, sequence) ?? 0;
     this.#moveTo(shared + 1);
     if (shared < sequence) {
-      this.#say({ type: "gap", from: shared + 1, to: sequence, reason: "epoch" });
+      this.#owner.say({ type: "gap", from: shared + 1, to: sequence, reason: "epoch" });
     }
-    for (const gap of await findNotStored(readPage, resume, shared)) this.#say(gap);
+    for (const gap of await findNotStored(readPage, resume, shared)) this.#owner.say(gap);
   }
 
   #startSince(since: Since): void {
@@ -207,7 +197,6 @@ export class SubscriptionCursor implements MatchWaiter {
     return true;
   }
 
-  /** Called when the match that the cursor waited for is done. */
   ready(shared: SharedFrames): void {
     if (this.#state === "busy") this.#tryAdvance(shared);
   }
@@ -226,7 +215,7 @@ export class SubscriptionCursor implements MatchWaiter {
     this.#report();
     this.#filter = filter;
     this.#selector = this.#since?.restrict(filter) ?? filter;
-    this.#say({ type: "filter", version });
+    this.#owner.say({ type: "filter", version });
   }
 
   /** Tells a client how far the subscription has come if nothing has matched for a while. */
@@ -237,7 +226,7 @@ export class SubscriptionCursor implements MatchWaiter {
   /** Tells a client that records which it may have got could not be stored. */
   reportNotStored({ from, to, reason }: Gap): void {
     if (this.#state === "ended" || from > this.#sent) return;
-    this.#say({ type: "gap", from, to: Math.min(to, this.#sent), reason });
+    this.#owner.say({ type: "gap", from, to: Math.min(to, this.#sent), reason });
   }
 
   /** Checks whether the cursor has fallen out of memory while the socket is full. */
@@ -252,13 +241,8 @@ export class SubscriptionCursor implements MatchWaiter {
     return new SharedFrames(journal, matcher);
   }
 
-  /** Does asynchronous work, then advances. */
-  #run(work: () => Promise<void>): void {
+  async #run(work: () => Promise<void>): Promise<void> {
     this.#state = "busy";
-    void this.#advanceAfter(work);
-  }
-
-  async #advanceAfter(work: () => Promise<void>): Promise<void> {
     try {
       await work();
       if (this.#state === "busy") this.#advance(this.#share());
@@ -287,7 +271,7 @@ export class SubscriptionCursor implements MatchWaiter {
         return;
       }
       const run = this.#next <= this.#skipTo ? undefined : shared.runFrom(this.#next);
-      if (run === undefined) return this.#run(() => this.#sendPage());
+      if (run === undefined) return void this.#run(() => this.#sendPage());
       const records = shared.match(run, this.#selector, this);
       if (records === undefined) {
         this.#state = "busy";
@@ -337,13 +321,6 @@ export class SubscriptionCursor implements MatchWaiter {
     if (!this.#encoder.reportsGaps) this.#sent = to;
   }
 
-  #say(message: ServerMessage): void {
-    const bytes = this.#connection.isOpen ? this.#encoder.encodeMessage(message) : undefined;
-    if (bytes === undefined) return;
-    this.#connection.write(bytes);
-    this.#context.countSent(1, bytes.length);
-  }
-
   /** Sends a message that covers everything examined so far. */
   #report(): void {
     const to = this.#next - 1;
@@ -357,16 +334,16 @@ export class SubscriptionCursor implements MatchWaiter {
     this.#isCaughtUp = true;
     this.#since = undefined;
     this.#selector = this.#filter;
-    this.#say({ type: "caught_up", sequence: this.#sent });
+    this.#owner.say({ type: "caught_up", sequence: this.#sent });
   }
 
-  /** Sends the next page of what memory does not hold. */
   async #sendPage(): Promise<void> {
-    const { journal, matcher, nextTurn } = this.#context;
+    const { journal, matcher, nextTurn, readPage } = this.#context;
     const filter = this.#filter;
     if (this.#isLagging && !this.#skipSystemLogs()) return;
     const isSkipping = this.#next <= this.#skipTo;
-    const page = isSkipping ? await this.#readAuditPage() : await this.#readPage();
+    const query = { from: this.#next, type: filter.type, sinceMs: this.#since?.ms };
+    const page = isSkipping ? await this.#readAuditPage() : await readPage(query);
     if (page.to < page.from) {
       if (this.#next <= journal.newest) await wait(UNREADABLE_PAUSE_MS);
       return;
@@ -401,11 +378,6 @@ export class SubscriptionCursor implements MatchWaiter {
     this.#skipTo = Math.max(this.#skipTo, journal.newest);
     this.#skipText = cost && `The filter is too expensive: ${cost}.`;
     return true;
-  }
-
-  #readPage(): Promise<JournalPage> {
-    const { type } = this.#filter;
-    return this.#context.readPage({ from: this.#next, type, sinceMs: this.#since?.ms });
   }
 
   /** Reads the next audit events of the range whose system logs are skipped. */

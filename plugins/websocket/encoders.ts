@@ -21,9 +21,7 @@ interface Range {
   readonly records: Batch | undefined;
   /** True if the records are a selection of those in the range. */
   readonly isFiltered: boolean;
-  /** In the order of their sequences. */
   readonly gaps: readonly GapMessage[];
-  /** The sequence up to which records are durable. */
   readonly durable: number;
 }
 
@@ -36,13 +34,11 @@ export interface Chunk {
 }
 
 export interface Encoder {
-  readonly name: "plain" | "tailgate.v1";
   /**
    * True if messages state the range of sequences that they cover, with its gaps. Otherwise clients get records only, and
    * cannot be told about gaps.
    */
   readonly reportsGaps: boolean;
-  /** Encodes a range as consecutive chunks. */
   encode(range: Range): Chunk[];
   /** Encodes a control message; returns undefined if the protocol has none. */
   encodeMessage(message: ServerMessage): Uint8Array | undefined;
@@ -52,7 +48,6 @@ export interface Encoder {
 export function createPlainEncoder(bufferBytesMax: number): Encoder {
   const chunkBytesMax = bufferBytesMax - getDefaultHighWaterMark(false);
   return {
-    name: "plain",
     reportsGaps: false,
     encode({ to, records, isFiltered }) {
       if (records === undefined || records.length === 0) return [];
@@ -103,7 +98,6 @@ function splitFrames(
 
 /** Encodes ranges as `tailgate.v1` batch messages, each preceded by the gaps in its range. */
 export const batchEncoder: Encoder = {
-  name: "tailgate.v1",
   reportsGaps: true,
   encode(range) {
     const { records, to } = range;

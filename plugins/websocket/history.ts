@@ -9,7 +9,8 @@ import type {
   JournalPage,
   JournalQuery,
 } from "tailgate/plugin";
-import type { Matcher, Selector } from "./matcher.ts";
+import type { CursorContext } from "./cursor.ts";
+import type { Selector } from "./matcher.ts";
 
 export type ReadPage = (query: JournalQuery) => Promise<JournalPage>;
 
@@ -26,44 +27,39 @@ export function createPageReader(journal: HostJournal): ReadPage {
   };
 }
 
-/** A search for the newest records that match. */
-export interface ReplaySearch {
-  readonly journal: HostJournal;
-  readonly readPage: ReadPage;
-  readonly matcher: Matcher;
+interface ReplaySearch {
   readonly filter: Filter;
   readonly count: number;
   /** The last sequence to consider. */
   readonly last: number;
   /** False when the result is no longer needed. */
   isOpen(): boolean;
-  /** Resolves when the next step may be taken. */
-  nextTurn(): Promise<void>;
 }
 
 /** Returns the sequence of the first of the newest `count` records that match; `last + 1` if there are none. */
-export async function findReplayStart(search: ReplaySearch): Promise<number> {
-  const { journal, readPage, matcher, filter, count, last } = search;
+export async function findReplayStart(
+  { journal, readPage, matcher, nextTurn }: CursorContext,
+  { filter, count, last, isOpen }: ReplaySearch,
+): Promise<number> {
   const isInMemory = journal.oldest <= 1 || last + 1 - count >= journal.oldest;
   if (filter.key === "" && isInMemory) return Math.max(journal.oldest, last + 1 - count);
   let start = last + 1;
   let missing = count;
   let from = last;
-  while (missing > 0 && from >= 1 && search.isOpen()) {
+  while (missing > 0 && from >= 1 && isOpen()) {
     const page = await readPage({ from, order: "desc", type: filter.type });
     if (page.to < page.from) break;
     const { records } = page;
-    const found = records && (await matcher.matched(records, filter, () => search.isOpen()));
+    const found = records && (await matcher.matched(records, filter, isOpen));
     const length = Math.min(missing, found?.length ?? 0);
     if (length > 0) start = found!.sequence(found!.length - length);
     missing -= length;
     from = page.from - 1;
-    await search.nextTurn();
+    await nextTurn();
   }
   return start;
 }
 
-/** The cost of comparing a timestamp, in microseconds. */
 const TIMESTAMP_EFFORT = 0.3;
 
 /** Selects records of the past from a point in time on. */

@@ -1,24 +1,17 @@
 import {
   heldRecord,
   type Batch,
-  type FilterTerm,
+  type Filter,
   type HostJournal,
   type RecordFields,
 } from "tailgate/plugin";
 import { SharedFrames } from "./shared-frames.ts";
 
 /** Selects records: a filter, possibly with a start time. */
-export interface Selector {
-  /** Equal for selectors with the same meaning; "" selects everything. */
-  readonly key: string;
-  /** The terms, all of which must match. */
-  readonly terms: readonly FilterTerm[];
-  /** Estimates how long it takes to match a record of this size, in microseconds. */
-  effort(bytes: number): number;
+export interface Selector extends Pick<Filter, "key" | "terms" | "effort"> {
   matches(records: Batch, index: number): boolean;
 }
 
-/** Waits for a deferred match. */
 export interface MatchWaiter {
   /** False if the result is no longer needed. */
   readonly isOpen: boolean;
@@ -65,7 +58,6 @@ export class Matcher {
 
   /** Returns the records that match; undefined if matching them would exceed the budget. */
   matchNow(records: Batch, selector: Selector): Batch | undefined {
-    if (selector.key === "") return records;
     const job = new MatchJob(records, selector);
     this.#advanceNow(job);
     return job.matched;

@@ -33,7 +33,6 @@ export type AcceptedEvent = PendingEvent | Receipt;
 export class AuditEvents implements AuditGate {
   /** Events with keys, by {@link eventId}. */
   readonly #known = new Map<string, AcceptedEvent>();
-  /** The number of different events with each key. */
   readonly #contents = new Map<string, number>();
   /** Whether events are in batches that were not appended yet. A field, because it is read for each batch. */
   hasOpen = false;
@@ -96,7 +95,6 @@ export class AuditEvents implements AuditGate {
     this.hasDuplicates = repeats > 0;
   }
 
-  /** Returns the event with this id, if it is known. */
   find(id: string): AcceptedEvent | undefined {
     return this.#known.get(id);
   }

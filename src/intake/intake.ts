@@ -387,12 +387,10 @@ export class RecordIntake implements Intake {
     return this.#feed.flush();
   }
 
-  /** See {@link JournalFeed.hold}. */
   hold(): void {
     this.#feed.hold();
   }
 
-  /** See {@link JournalFeed.flushSync}. */
   flushSync(flushNow: () => void): void {
     this.#feed.flushSync(flushNow);
   }

@@ -74,7 +74,6 @@ export class JournalFeed {
     });
   }
 
-  /** The memory of what waits for the journal, and in the journal for the commit, in bytes. */
   get pendingBytes(): number {
     return (
       this.open.memoryBytes +
@@ -107,7 +106,6 @@ export class JournalFeed {
     return hasCapacity ? this.encoder : undefined;
   }
 
-  /** Discards the record that is being encoded. */
   abandon(): void {
     this.open.abandon();
     this.#overflow.abandon();
@@ -192,7 +190,6 @@ export class JournalFeed {
     return this.open.last;
   }
 
-  /** Appends everything that was accepted to the journal; resolves when it is durable or lost. */
   async flush(): Promise<void> {
     this.#flush();
     this.#release();
@@ -231,7 +228,6 @@ export class JournalFeed {
     this.#flushNow = flushNow;
   }
 
-  /** Accepts no more records, reports the last losses, and flushes. */
   async stop(): Promise<void> {
     this.#stopped = true;
     this.marker.stop();
@@ -293,7 +289,6 @@ class AuditQueue {
   }
 }
 
-/** Returns the error for a record for which there is no capacity. */
 export function overloaded(): TailgateError {
   return new TailgateError("OVERLOADED", "Too much waits for the journal.");
 }

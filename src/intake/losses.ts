@@ -8,10 +8,8 @@ import { createRecord } from "../plugin/record.ts";
 /** The minimum time between two markers, so that reporting losses does not add to the overload. */
 const MARKER_INTERVAL_MS = 1_000;
 
-/** How soon a marker that found no capacity is tried again. */
 const CAPACITY_RETRY_MS = 100;
 
-/** How soon a marker that could not be stored is tried again. */
 const STORE_RETRY_MS = 1_000;
 
 /** System logs that were lost and not yet reported. */
@@ -25,7 +23,6 @@ interface Tally {
 export interface LossMarkerOptions {
   /** Encodes a marker into the open batch and returns that batch. */
   encode(record: LogRecord): RecordBatch;
-  /** Schedules a flush of the open batch. */
   schedule(): void;
 }
 
@@ -48,7 +45,6 @@ export class LossMarker {
     this.#options = options;
   }
 
-  /** Counts a system log that was lost. */
   add(reason: string, rank: LevelRank): void {
     this.#lost ??= { since: new Date().toISOString(), levels: {}, reasons: {}, count: 0 };
     const { levels, reasons } = this.#lost;
@@ -137,7 +133,6 @@ function countMap(counts: Readonly<Record<string, number>>): Map<string, Value> 
   return new Map(Object.entries(counts).map(([name, count]) => [name, BigInt(count)]));
 }
 
-/** The minimum time between two alarms. */
 const ALARM_INTERVAL_MS = 10_000;
 
 /** Reports lost audit events to the operator: the first at once, then at most one line every ten seconds. */
@@ -161,7 +156,6 @@ export class LossAlarm {
     this.#timer ??= setTimeout(() => this.flush(), delayMs).unref();
   }
 
-  /** Reports what has not been reported yet. */
   flush(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;

@@ -7,7 +7,6 @@ import type { LogRecord, Processor } from "../plugin/index.ts";
 
 /** An open processor with its counters and health. */
 export interface RunningProcessor {
-  /** The component's key in the configuration. */
   readonly id: string;
   readonly processor: Processor;
   /** What happens to a record that it fails on. Default: `fail` for audit events, `keep` for system logs. */

@@ -29,23 +29,19 @@ const JSON_BYTES_MAX = 256 << 10;
 /** The time, in ms, that a large request may take up in one turn of the event loop. */
 const TURN_MS = 8;
 
+type Encode<Result> = (
+  body: Uint8Array,
+  open: BatchBuilder,
+  lowest: LevelRank,
+  loggers: LoggerNames,
+  findings: RequestFindings,
+) => Result;
+
 /** How requests of one form, protobuf or JSON, are read. */
 export interface RequestForm {
   /** Encodes a request into the open batch. Returns undefined, with nothing done, if it is too large for one turn. */
-  encode(
-    body: Uint8Array,
-    open: BatchBuilder,
-    lowest: LevelRank,
-    loggers: LoggerNames,
-    findings: RequestFindings,
-  ): RequestCounts | undefined;
-  encodeInSteps(
-    body: Uint8Array,
-    open: BatchBuilder,
-    lowest: LevelRank,
-    loggers: LoggerNames,
-    findings: RequestFindings,
-  ): Steps<RequestCounts>;
+  readonly encode: Encode<RequestCounts | undefined>;
+  readonly encodeInSteps: Encode<Steps<RequestCounts>>;
   decode(body: Uint8Array, findings: RequestFindings): LogRecord[];
   decodeInSteps(body: Uint8Array, findings: RequestFindings): Steps<LogRecord[]>;
 }
@@ -85,7 +81,6 @@ export class LargeRequests {
     this.#checkRunning = checkRunning;
   }
 
-  /** Runs `work` after all requests before it. */
   async add<Result>(bytes: number, work: () => Promise<Result>): Promise<Result> {
     this.bytes += bytes;
     const result = this.#last.then(work);

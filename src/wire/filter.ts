@@ -35,7 +35,6 @@ export const FILTER_CHARACTERS_MAX = 4096;
 /** The maximum number of terms of a filter, in all its parameters together. */
 const FILTER_TERMS_MAX = 64;
 
-/** The names of the query parameters that make up a filter. */
 export const FILTER_PARAMETERS = ["type", "level", "logger", "q"] as const;
 
 export type FilterQuery = {
@@ -168,7 +167,6 @@ const RESERVED_NAMES: ReadonlySet<string> = new Set([
   "span_id",
 ]);
 
-/** A term as parsed. */
 interface ParsedTerm {
   readonly isNegated: boolean;
   /** The text before the first colon outside quotes; undefined if the term is text only. */
@@ -228,7 +226,12 @@ function parseTerm([whole, minus, name, quoted, bare]: RegExpExecArray): ParsedT
 
 function createTerm({ isNegated, name, value, text }: ParsedTerm): Term {
   const term = name === undefined ? textTerm(value) : fieldTerm(name, value, text);
-  return isNegated ? not(term) : term;
+  if (!isNegated) return term;
+  return {
+    key: `-${term.key}`,
+    reads: term.reads,
+    matches: (records, index) => !term.matches(records, index),
+  };
 }
 
 function skipSpace(text: string, from: number): number {
@@ -279,17 +282,12 @@ function levelTerm(text: string): Term {
   if (rank === undefined)
     throw invalidTerm(`level:${text}`, `the level must be one of ${LEVELS.join(", ")}`);
   const level = LEVELS[rank];
-  if (isExact) {
-    return {
-      key: `level:=${level}`,
-      reads: 0,
-      matches: (records, index) => records.level(index) === level,
-    };
-  }
   return {
-    key: `level:${level}`,
+    key: isExact ? `level:=${level}` : `level:${level}`,
     reads: 0,
-    matches: (records, index) => LEVELS.indexOf(records.level(index)) >= rank,
+    matches: isExact
+      ? (records, index) => records.level(index) === level
+      : (records, index) => LEVELS.indexOf(records.level(index)) >= rank,
   };
 }
 
@@ -316,14 +314,6 @@ function either(one: Term, other: Term): Term {
     key: `${one.key}|${other.key}`,
     reads: one.reads + other.reads,
     matches: (records, index) => one.matches(records, index) || other.matches(records, index),
-  };
-}
-
-function not({ key, reads, matches }: Term): Term {
-  return {
-    key: `-${key}`,
-    reads,
-    matches: (records, index) => !matches(records, index),
   };
 }
 

@@ -63,7 +63,6 @@ export class TimeBuckets {
     for (const [number, counts] of this.#buckets) yield [number * this.#widthMs, counts];
   }
 
-  /** The counts of all buckets together. */
   get sums(): LevelCounts {
     const sums = LEVELS.map(() => 0);
     for (const counts of this.#buckets.values()) addTo(sums, counts);
@@ -79,7 +78,6 @@ export class TimeBuckets {
     this.#countsAt(Math.floor(timeMs / this.#widthMs))[rank]!++;
   }
 
-  /** Adds the records of another histogram. */
   merge(other: TimeBuckets): void {
     if (other.#buckets.size === 0) return;
     this.#widen(other.#widthMs);

@@ -11,7 +11,6 @@ import type { FilterQuery } from "./filter.ts";
 
 export const SUBPROTOCOL = "tailgate.v1";
 
-/** The first message of the gateway. */
 interface Hello {
   readonly type: "hello";
   /** Identifies the numbering of records: sequences of different epochs are unrelated. */
@@ -50,7 +49,6 @@ export interface BatchMessage {
 /** Records that the client does not get. */
 export interface GapMessage {
   readonly type: "gap";
-  /** The first and the last sequence of the range. */
   readonly from: number;
   readonly to: number;
   /**
@@ -63,7 +61,6 @@ export interface GapMessage {
   readonly record_type?: EnvelopeType;
   /** The same as `record_type`, under its previous name: both are sent, clients accept either. `type` is the message's own. */
   readonly lane?: EnvelopeType;
-  /** Details beyond the reason. */
   readonly text?: string;
 }
 
@@ -125,7 +122,6 @@ interface Subscribe extends Start {
   readonly version?: number | undefined;
 }
 
-/** Replaces the filter. */
 interface ChangeFilter {
   readonly type: "filter";
   readonly filter?: FilterQuery | undefined;

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the browsers in which the page is tested: `npm run setup:browsers`, as root on Debian. What is there is left.
+# Installs the browsers that test the dashboard: `npm run setup:browsers`, as root on Debian. Keeps installed ones.
 set -euo pipefail
 
 packages=()

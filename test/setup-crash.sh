@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests in test/crash need beside npm, strace, prlimit and mount: `npm run setup:crash`. Needs apt-get and root; elsewhere it
-# says what is missing.
+# Installs what the tests in test/crash need besides npm: strace, prlimit and mount: `npm run setup:crash`. Needs apt-get and root; elsewhere it
+# lists what is missing.
 set -euo pipefail
 
 declare -A packages=([strace]=strace [prlimit]=util-linux [mount]=mount)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the real programs that the tests in test/peers talk to: `npm run setup:peers`, with Loki `LOKI=1 npm run setup:peers`.
-# Needs Go 1.26. They are kept outside the checkout, by version, so that a second run has nothing to do. One that is on PATH
-# is used instead. What cannot be had is named at the end.
+# Needs Go 1.26. They are installed outside the checkout, by version, so that a second run has nothing to do. A program on PATH
+# is used instead. Programs that could not be installed are listed at the end.
 set -euo pipefail
 
 manifest="$(cd "$(dirname "$0")" && pwd)/peers/otelcol.yaml"
@@ -10,7 +10,7 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 missing=()
 
-# Leaves the program as $peers/bin/PROGRAM, where the tests look for it. `build_PROGRAM FILE` writes it
+# Installs the program as $peers/bin/PROGRAM, where the tests look for it. `build_PROGRAM FILE` writes it
 # to FILE.
 provide() { # PROGRAM VERSION [NAME-ON-PATH...]
   local program=$1 version=$2 name found status
@@ -51,7 +51,7 @@ suits() { # PROGRAM PATH
   [[ $1 != otelcol ]] || [[ "$("$2" components)" == *otlp_http*file_storage* ]]
 }
 
-# The builder's own `go mod tidy` also wants what only the modules' tests need, part of which is not to be had.
+# The builder's own `go mod tidy` also requires test-only dependencies of the modules, some of which are unavailable.
 build_otelcol() { # FILE
   local modules collector stable
   modules=$(awk '/gomod:/ { print $3 "@" $4 }' "$manifest")
@@ -89,7 +89,7 @@ build_loki() { # FILE
   build_program "$1" ./cmd/loki
 }
 
-# `go install` refuses modules with replace lines, and the module cache cannot be written.
+# `go install` rejects modules with replace directives, and the module cache is read-only.
 enter_copy() { # MODULE VERSION
   local folder
   folder=$(cd "$scratch" && go mod download -json "$1@$2" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Makes the Python environment in which the example for Python is run: `npm run setup:python`.
-# It is kept outside the checkout, and left as it is where it fits already.
+# Creates the Python environment of the Python example: `npm run setup:python`.
+# It is outside the checkout, and unchanged if it is up to date.
 set -euo pipefail
 
 requirements="$(dirname "$0")/../examples/python/requirements.txt"
 environment="${XDG_CACHE_HOME:-$HOME/.cache}/tailgate/python"
-# What was installed last; written at the end, so that an attempt that failed is not taken for a success.
+# The last installed versions; written last, so that a failed attempt does not count as a success.
 installed="$environment/tailgate-packages.txt"
 
 if [[ -x "$environment/bin/python3" ]] && cmp --silent "$requirements" "$installed"; then
@@ -13,7 +13,7 @@ if [[ -x "$environment/bin/python3" ]] && cmp --silent "$requirements" "$install
   exit 0
 fi
 
-# Debian has the module venv in a package of its own.
+# On Debian, the venv module is a separate package.
 python3 -c 'import ensurepip, venv' 2>/dev/null || {
   echo "python3 with its module venv is missing: apt-get install -y python3-venv" >&2
   exit 1

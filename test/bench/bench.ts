@@ -1,8 +1,8 @@
 /**
- * `npm run bench -- [NAME...] [--rounds N] [--quick] [--json FILE] [--record] [--compare]`: measures the package that
- * `npm run build` made; where nothing is named, all that needs no program from elsewhere. Figures go to stdout, one
- * JSON line each, and a table of them to stderr. Targets are shown and not enforced: a busy machine is no fault of the
- * code.
+ * `npm run bench -- [NAME...] [--rounds N] [--quick] [--json FILE] [--record] [--compare]`: measures the package built
+ * by `npm run build`; without a name, everything that needs no third-party program. Prints one JSON line per figure to
+ * stdout, and a table of them to stderr. Targets are shown but not enforced, because a busy machine is not the code's
+ * fault.
  */
 
 import { writeFileSync } from "node:fs";

@@ -7,7 +7,7 @@ import { tailgateServer } from "./fan-out-servers.ts";
 import { printCompared, printValues } from "./figure.ts";
 import { HelperProcess } from "./helper-process.ts";
 import { naiveEnvelope } from "./naive-envelope.ts";
-import { MARK_LENGTH } from "./paced.ts";
+import { TIMESTAMP_LENGTH } from "./paced.ts";
 import type { PacerQuestion } from "./pacer.ts";
 import { wallMicros, type Scale } from "./rounds.ts";
 import type { TailAnswer, TailQuestion } from "./tail-clients.ts";
@@ -106,8 +106,8 @@ async function paced(
   const { port } = sender;
   await ask(clients, { verb: "begin", port });
   let sent = 0;
-  await using clock = await clockServer((mark) => {
-    for (let message = 0; message < messagesPerTick; message++) sender.send(mark, sent++);
+  await using clock = await clockServer((timestamp) => {
+    for (let message = 0; message < messagesPerTick; message++) sender.send(timestamp, sent++);
   });
   const [start, cpuStart] = [wallMicros(), cpuMicros()];
   const question: PacerQuestion = { port: clock.port, ticks, everyMicros: TICK_MICROS };
@@ -131,14 +131,14 @@ function ask(clients: HelperProcess, question: TailQuestion): Promise<unknown> {
 
 /** Calls back for each timestamp found. */
 async function clockServer(
-  tick: (mark: string) => void,
+  tick: (timestamp: string) => void,
 ): Promise<AsyncDisposable & { readonly port: number }> {
   const server: Server = createServer((socket) => {
     let rest = "";
     socket.setEncoding("latin1").on("data", (text: string) => {
       rest += text;
-      for (; rest.length >= MARK_LENGTH; rest = rest.slice(MARK_LENGTH)) {
-        tick(rest.slice(0, MARK_LENGTH));
+      for (; rest.length >= TIMESTAMP_LENGTH; rest = rest.slice(TIMESTAMP_LENGTH)) {
+        tick(rest.slice(0, TIMESTAMP_LENGTH));
       }
     });
   });
@@ -163,7 +163,7 @@ async function tailgateSender(): Promise<Sender> {
   const { emitText } = sdkLogger(processor);
   return {
     port: server.port,
-    send: (mark, index) => emitText(`${typicalBody(index)} ${mark}`),
+    send: (timestamp, index) => emitText(`${typicalBody(index)} ${timestamp}`),
     [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
   };
 }
@@ -174,14 +174,14 @@ async function onceSender(): Promise<Sender> {
   await once(server, "listening");
   return {
     port: (server.address() as AddressInfo).port,
-    send(mark, index) {
+    send(timestamp, index) {
       const nowMs = Date.now();
       const text = naiveEnvelope({
         seconds: Math.floor(nowMs / 1000),
         nanos: (nowMs % 1000) * 1_000_000,
         level: SEVERITY_TEXT,
         logger: LOGGER_NAME,
-        message: `${typicalBody(index)} ${mark}`,
+        message: `${typicalBody(index)} ${timestamp}`,
         attributes: typicalAttributes(),
       });
       for (const client of server.clients) client.send(text);

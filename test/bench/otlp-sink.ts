@@ -14,7 +14,7 @@ export type SinkQuestion =
 
 /** One port and its received records. */
 class Sink {
-  readonly #mark = Buffer.from(ONCE_IN_EACH);
+  readonly #pattern = Buffer.from(ONCE_IN_EACH);
   #received = 0;
   #wanted = Infinity;
   #all = Promise.withResolvers<void>();
@@ -30,7 +30,7 @@ class Sink {
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk as Buffer);
     const body = Buffer.concat(chunks);
-    for (let at = body.indexOf(this.#mark); at >= 0; at = body.indexOf(this.#mark, at + 1)) {
+    for (let at = body.indexOf(this.#pattern); at >= 0; at = body.indexOf(this.#pattern, at + 1)) {
       this.#received++;
     }
     response.writeHead(200, { "Content-Type": "application/x-protobuf", "Content-Length": 0 });

@@ -2,7 +2,7 @@
 
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { answerQuestions } from "./helper-process.ts";
-import { markOf, nowMicros, sleepUntil } from "./paced.ts";
+import { timestampText, nowMicros, sleepUntil } from "./paced.ts";
 import { requestOf, Sender } from "./otlp-connection.ts";
 import { textRequest } from "./otlp-request.ts";
 
@@ -50,5 +50,5 @@ answerQuestions(async ({ port, path, records, everyMicros }: PacedQuestion): Pro
 });
 
 function requestAt(micros: number, port: number, path: string): Uint8Array {
-  return requestOf(port, textRequest(`${TEXT} ${markOf(micros)}`), "protobuf", path);
+  return requestOf(port, textRequest(`${TEXT} ${timestampText(micros)}`), "protobuf", path);
 }

@@ -4,25 +4,25 @@
  * (no coordinated omission).
  */
 
-const MARK = "t=";
+const PREFIX = "t=";
 const DIGITS = 16;
 
-export const MARK_LENGTH = MARK.length + DIGITS;
+export const TIMESTAMP_LENGTH = PREFIX.length + DIGITS;
 
-export const MARK_BYTES: Buffer = Buffer.from(MARK);
+export const PREFIX_BYTES: Buffer = Buffer.from(PREFIX);
 
 export function nowMicros(): number {
   return Number(process.hrtime.bigint() / 1_000n);
 }
 
-export function markOf(micros: number): string {
-  return MARK + String(Math.round(micros)).padStart(DIGITS, "0");
+export function timestampText(micros: number): string {
+  return PREFIX + String(Math.round(micros)).padStart(DIGITS, "0");
 }
 
 /** Returns the timestamp at `start`, or NaN if there is none. */
-export function markedMicros(bytes: Uint8Array, start: number): number {
+export function parseTimestamp(bytes: Uint8Array, start: number): number {
   let micros = 0;
-  for (let index = start + MARK.length; index < start + MARK_LENGTH; index++) {
+  for (let index = start + PREFIX.length; index < start + TIMESTAMP_LENGTH; index++) {
     const digit = bytes[index]! - 0x30;
     if (digit < 0 || digit > 9) return NaN;
     micros = 10 * micros + digit;

@@ -3,7 +3,7 @@
 import { once } from "node:events";
 import { connect } from "node:net";
 import { answerQuestions } from "./helper-process.ts";
-import { markOf, nowMicros, sleepUntil } from "./paced.ts";
+import { timestampText, nowMicros, sleepUntil } from "./paced.ts";
 
 export interface PacerQuestion {
   readonly port: number;
@@ -21,7 +21,7 @@ answerQuestions(async ({ port, ticks, everyMicros }: PacerQuestion): Promise<voi
   for (let tick = 0; tick < ticks; tick++) {
     const due = start + tick * everyMicros;
     sleepUntil(due);
-    socket.write(markOf(due));
+    socket.write(timestampText(due));
   }
   socket.end();
   await once(socket, "close");

@@ -2,7 +2,7 @@
 
 import { connect, type Socket } from "node:net";
 import { answerQuestions } from "./helper-process.ts";
-import { MARK_BYTES, MARK_LENGTH, markedMicros, nowMicros } from "./paced.ts";
+import { PREFIX_BYTES, TIMESTAMP_LENGTH, parseTimestamp, nowMicros } from "./paced.ts";
 
 export type TailQuestion =
   /** Connects this many more clients to that port; only every nth is measured, the others only read. */
@@ -67,7 +67,7 @@ class Tail {
 
   async #connectOne(path: string, isLookedAt: boolean): Promise<void> {
     const upgraded = Promise.withResolvers<void>();
-    const search = new MarkSearch((micros) => this.#note(micros));
+    const search = new TimestampSearch((micros) => this.#note(micros));
     let head = "";
     const onRead = (length: number, buffer: Uint8Array): boolean => {
       const bytes = buffer.subarray(0, length);
@@ -115,7 +115,7 @@ class Tail {
 }
 
 /** Finds timestamps in the bytes of a socket, at any position. */
-class MarkSearch {
+class TimestampSearch {
   readonly #found: (micros: number) => void;
   /** The last bytes, which may be the start of a timestamp. */
   #rest = Buffer.alloc(0);
@@ -131,14 +131,14 @@ class MarkSearch {
         : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
     let next = 0;
     for (;;) {
-      const start = all.indexOf(MARK_BYTES, next);
-      if (start < 0 || start + MARK_LENGTH > all.length) {
-        const from = start < 0 ? all.length - MARK_BYTES.length + 1 : start;
+      const start = all.indexOf(PREFIX_BYTES, next);
+      if (start < 0 || start + TIMESTAMP_LENGTH > all.length) {
+        const from = start < 0 ? all.length - PREFIX_BYTES.length + 1 : start;
         this.#rest = Buffer.from(all.subarray(Math.max(next, from)));
         return;
       }
-      const micros = markedMicros(all, start);
-      next = start + (Number.isNaN(micros) ? 1 : MARK_LENGTH);
+      const micros = parseTimestamp(all, start);
+      next = start + (Number.isNaN(micros) ? 1 : TIMESTAMP_LENGTH);
       if (!Number.isNaN(micros)) this.#found(micros);
     }
   }

@@ -65,7 +65,7 @@ function ThemePicker() {
     document.documentElement.dataset["theme"] = theme;
   }, [theme]);
   return (
-    <label className="theme">
+    <label>
       {TEXTS.theme.label}
       <select
         aria-label={TEXTS.theme.label}

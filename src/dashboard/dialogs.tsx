@@ -18,9 +18,7 @@ export function Modal({ title, onClose, children }: ModalProps) {
     <dialog ref={dialog} className="modal" aria-labelledby={titleId} onClose={onClose}>
       <div className="modal-head sticky-head">
         <h2 id={titleId}>{title}</h2>
-        <button type="button" onClick={() => dialog.current!.close()}>
-          {TEXTS.close}
-        </button>
+        <button onClick={() => dialog.current!.close()}>{TEXTS.close}</button>
       </div>
       {children}
     </dialog>
@@ -97,11 +95,10 @@ export function SavedViewsDialog({ view, onOpen, onClose }: SavedViewsDialogProp
         <ul>
           {saved.map((one) => (
             <li key={one.name}>
-              <button type="button" className="view" onClick={() => onOpen(parseView(one.search))}>
+              <button className="view" onClick={() => onOpen(parseView(one.search))}>
                 {one.name}
               </button>
               <button
-                type="button"
                 aria-label={TEXTS.views.remove(one.name)}
                 onClick={() => setSaved(without(one.name))}
               >

@@ -33,22 +33,13 @@ export function Toolbar(props: ToolbarProps) {
         input={searchInput}
       />
       <div className="actions">
-        <button type="button" aria-pressed={isPaused} onClick={() => onPause(!isPaused)}>
+        <button aria-pressed={isPaused} onClick={() => onPause(!isPaused)}>
           {isPaused ? TEXTS.resume : TEXTS.pause}
         </button>
-        <button type="button" onClick={clear}>
-          {TEXTS.clear}
-        </button>
-        <button type="button" onClick={onExport}>
-          {TEXTS.export.button}
-        </button>
+        <button onClick={clear}>{TEXTS.clear}</button>
+        <button onClick={onExport}>{TEXTS.export.button}</button>
         <ThemePicker />
-        <button
-          type="button"
-          aria-label={TEXTS.help.button}
-          title={TEXTS.help.button}
-          onClick={onHelp}
-        >
+        <button aria-label={TEXTS.help.button} title={TEXTS.help.button} onClick={onHelp}>
           ?
         </button>
       </div>

@@ -41,16 +41,10 @@ export function Details({ session, selection, link, onClose, onContext }: Detail
           </span>{" "}
           {TEXTS.details.title} {sequence}
         </h2>
-        {onContext && (
-          <button type="button" onClick={onContext}>
-            {TEXTS.details.context}
-          </button>
-        )}
+        {onContext && <button onClick={onContext}>{TEXTS.details.context}</button>}
         <CopyButton label={TEXTS.details.copyJson} text={() => toJson(envelope)} />
         <CopyButton label={TEXTS.details.copyLink} text={() => link} />
-        <button type="button" onClick={onClose}>
-          {TEXTS.close}
-        </button>
+        <button onClick={onClose}>{TEXTS.close}</button>
       </div>
       <div className="details-body" tabIndex={0} role="region" aria-label={TEXTS.details.title}>
         <p className="details-message">{printableLines(envelope.data.message)}</p>
@@ -94,7 +88,7 @@ function CopyButton({ label, text }: { readonly label: string; readonly text: ()
     }
   };
   return (
-    <button type="button" onClick={() => void copy()} onBlur={() => setOutcome(undefined)}>
+    <button onClick={() => void copy()} onBlur={() => setOutcome(undefined)}>
       <span role="status">{outcome ?? label}</span>
     </button>
   );
@@ -165,7 +159,7 @@ function Related({ session, entry, onClose }: RelatedProps) {
         if (id === undefined || !isEvent) return null;
         const name = text(printable(id));
         return (
-          <button key={field} type="button" onClick={() => show(name, toTerm(field, id))}>
+          <button key={field} onClick={() => show(name, toTerm(field, id))}>
             {TEXTS.related.systemLogs(name)}
           </button>
         );
@@ -215,9 +209,7 @@ export function CorrelationBar({ correlation }: { readonly correlation: Correlat
   return (
     <div className="bar correlation-bar" role="status">
       <span>{TEXTS.correlation.bar(target.name)}</span>
-      <button type="button" onClick={() => correlation.leave()}>
-        {TEXTS.correlation.leave}
-      </button>
+      <button onClick={() => correlation.leave()}>{TEXTS.correlation.leave}</button>
     </div>
   );
 }

@@ -90,9 +90,7 @@ export function LinkNotice({ problem, onClose }: LinkNoticeProps) {
       {problem && (
         <>
           <span>{TEXTS.link.problem(problem)}</span>
-          <button type="button" onClick={onClose}>
-            {TEXTS.link.close}
-          </button>
+          <button onClick={onClose}>{TEXTS.link.close}</button>
         </>
       )}
     </div>

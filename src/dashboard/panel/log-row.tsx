@@ -90,7 +90,7 @@ export function GapLine({ id, row, topPx, isCurrent, isLoading, onLoad }: GapLin
     >
       <div role="gridcell" className="gap-cell">
         {isLoadable(row) && (
-          <button type="button" disabled={isLoading} onClick={onLoad}>
+          <button disabled={isLoading} onClick={onLoad}>
             {isLoading ? TEXTS.gap.loading : TEXTS.gap.load}
           </button>
         )}
@@ -122,9 +122,7 @@ function ListTopText({ store }: { readonly store: PanelStore }) {
     return (
       <>
         {TEXTS.list.cleared}{" "}
-        <button type="button" onClick={() => store.showCleared()}>
-          {TEXTS.list.showCleared}
-        </button>
+        <button onClick={() => store.showCleared()}>{TEXTS.list.showCleared}</button>
       </>
     );
   }

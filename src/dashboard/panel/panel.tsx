@@ -72,7 +72,6 @@ function Tabs({ panel, onPanel, children }: PanelsProps) {
           <button
             key={type}
             id={tabId(type)}
-            type="button"
             role="tab"
             aria-selected={type === shown}
             aria-controls="tab-panel"
@@ -175,7 +174,7 @@ function JumpToLatest({ store, onResume }: JumpToLatestProps) {
     store.follow();
   };
   return (
-    <button className="jump-to-latest" type="button" onClick={jump}>
+    <button className="jump-to-latest" onClick={jump}>
       {TEXTS.list.jumpToLatest(buffered)}
       <span aria-hidden="true"> ↓</span>
     </button>

@@ -76,13 +76,9 @@ export function ExportDialog({ session, view, onClose }: ExportDialogProps) {
       </p>
       <div className="actions">
         {isRunning ? (
-          <button type="button" onClick={() => running.current?.abort()}>
-            {TEXTS.export.cancel}
-          </button>
+          <button onClick={() => running.current?.abort()}>{TEXTS.export.cancel}</button>
         ) : (
-          <button type="button" onClick={() => void run()}>
-            {TEXTS.export.save}
-          </button>
+          <button onClick={() => void run()}>{TEXTS.export.save}</button>
         )}
       </div>
     </Modal>

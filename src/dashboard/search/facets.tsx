@@ -20,9 +20,7 @@ export function Facets({ q, count, onSearch, onClose }: FacetsProps) {
     <aside id="facets" className="facets" aria-label={TEXTS.facets.title}>
       <div className="facets-head sticky-head">
         <h2>{TEXTS.facets.title}</h2>
-        <button type="button" onClick={onClose}>
-          {TEXTS.close}
-        </button>
+        <button onClick={onClose}>{TEXTS.close}</button>
       </div>
       <p className="hint">{count ? TEXTS.facets.hint(count) : TEXTS.facets.counting}</p>
       {FACETS.map((facet) => (
@@ -48,7 +46,6 @@ function FacetValues({ facet, q, count, onSearch }: FacetValuesProps) {
           return (
             <li key={value}>
               <button
-                type="button"
                 aria-pressed={hasTerm(q, term)}
                 title={printable(value)}
                 onClick={() => onSearch(toggleTerm(q, facet, term))}

@@ -27,16 +27,13 @@ export function Overview(props: OverviewProps) {
         onChange={(hidden) => views.change({ hidden })}
       />
       <button
-        type="button"
         aria-expanded={hasFacets}
         aria-controls={hasFacets ? "facets" : undefined}
         onClick={() => onFacets(!hasFacets)}
       >
         {TEXTS.facets.button}
       </button>
-      <button type="button" onClick={onViews}>
-        {TEXTS.views.button}
-      </button>
+      <button onClick={onViews}>{TEXTS.views.button}</button>
       <TimeRangePicker range={view.range} onChange={(range) => views.change({ range })} />
       <Histogram
         count={count}
@@ -65,7 +62,6 @@ function LevelToggles({ hidden, counts, onChange }: LevelTogglesProps) {
       {LEVELS.map((level, rank) => (
         <button
           key={level}
-          type="button"
           aria-pressed={!hidden.includes(level)}
           title={TEXTS.filter.levelHint}
           onClick={() => toggle(level)}

@@ -25,7 +25,6 @@ export function ExporterStatus({ stats }: { readonly stats: GatewayStats }) {
     <>
       <button
         ref={button}
-        type="button"
         className="exporters"
         data-healthy={isHealthy}
         popoverTarget={id}

@@ -32,12 +32,7 @@ export function StatusBar({ session }: { readonly session: DashboardSession }) {
       <ExporterStatus stats={session.stats} />
       <AuditStatus session={session} />
       {isNarrow && (
-        <button
-          type="button"
-          aria-expanded={isOpen}
-          aria-controls={id}
-          onClick={() => setIsOpen(!isOpen)}
-        >
+        <button aria-expanded={isOpen} aria-controls={id} onClick={() => setIsOpen(!isOpen)}>
           {isOpen ? TEXTS.status.less : TEXTS.status.more}
         </button>
       )}
@@ -105,7 +100,7 @@ function Connection({ session, nowMs }: ConnectionProps) {
         {joinParts(parts)}
       </span>
       {statuses.some(({ retryInMs }) => retryInMs !== undefined) && (
-        <button type="button" className="reconnect" onClick={() => session.reconnect()}>
+        <button className="reconnect" onClick={() => session.reconnect()}>
           {TEXTS.status.reconnect}
         </button>
       )}

@@ -212,7 +212,7 @@ export async function fetchUnlessBusy(
 }
 
 /** Rejects with the signal's reason when it aborts. */
-function delay(ms: number, signal: AbortSignal): Promise<void> {
+export function delay(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     const abort = (): void => {
       clearTimeout(timer);

@@ -1,4 +1,4 @@
-import { useCallback, useEffect, useRef, useState, useSyncExternalStore } from "react";
+import { useCallback, useEffect, useEffectEvent, useState, useSyncExternalStore } from "react";
 
 const STORAGE_PREFIX = "tailgate.";
 
@@ -15,7 +15,11 @@ export function useStoredSetting<Value>(
   const store = useCallback(
     (next: Value) => {
       setValue(next);
-      writeSetting(name, next);
+      try {
+        localStorage.setItem(STORAGE_PREFIX + name, JSON.stringify(next));
+      } catch {
+        // The storage is full or disabled.
+      }
     },
     [name],
   );
@@ -34,14 +38,6 @@ function readSetting<Value>(
   }
 }
 
-function writeSetting(name: string, value: unknown): void {
-  try {
-    localStorage.setItem(STORAGE_PREFIX + name, JSON.stringify(value));
-  } catch {
-    // The storage is full or disabled.
-  }
-}
-
 /** A narrower page shows one panel at a time; the style sheets use the same width. */
 const NARROW = matchMedia("(width < 768px)");
 
@@ -54,8 +50,6 @@ function subscribeToWidth(listener: () => void): () => void {
   return () => NARROW.removeEventListener("change", listener);
 }
 
-const TICK_MS = 1000;
-
 /** Returns the time in ms since 1970; re-renders every second while `isOn`. */
 export function useNow(isOn: boolean): number {
   const [nowMs, setNowMs] = useState(Date.now);
@@ -63,36 +57,24 @@ export function useNow(isOn: boolean): number {
     if (!isOn) return undefined;
     const tick = (): void => setNowMs(Date.now());
     tick();
-    const timer = setInterval(tick, TICK_MS);
+    const timer = setInterval(tick, 1000);
     return () => clearInterval(timer);
   }, [isOn]);
   return nowMs;
 }
 
-/** By `KeyboardEvent.key`. */
-type Shortcuts = Readonly<Record<string, () => void>>;
-
-/** Handles single keys anywhere on the page, except in text fields and dialogs. */
-export function useShortcuts(shortcuts: Shortcuts): void {
-  const latest = useRef(shortcuts);
-  useEffect(() => {
-    latest.current = shortcuts;
+/** Handles single keys, by `KeyboardEvent.key`, anywhere on the page except in text fields and dialogs. */
+export function useShortcuts(shortcuts: Readonly<Record<string, () => void>>): void {
+  const handleKey = useEffectEvent((event: KeyboardEvent) => {
+    const isOther = event.ctrlKey || event.altKey || event.metaKey || event.defaultPrevented;
+    if (isOther || (event.target as Element).closest("input, select, textarea, dialog")) return;
+    const act = Object.hasOwn(shortcuts, event.key) ? shortcuts[event.key] : undefined;
+    if (!act) return;
+    event.preventDefault();
+    act();
   });
   useEffect(() => {
-    const handleKey = (event: KeyboardEvent): void => {
-      const isOther = event.ctrlKey || event.altKey || event.metaKey || event.defaultPrevented;
-      if (isOther || isIgnored(event.target as Element)) return;
-      const { current } = latest;
-      const act = Object.hasOwn(current, event.key) ? current[event.key] : undefined;
-      if (!act) return;
-      event.preventDefault();
-      act();
-    };
     document.addEventListener("keydown", handleKey);
     return () => document.removeEventListener("keydown", handleKey);
   }, []);
-}
-
-function isIgnored(target: Element): boolean {
-  return target.closest("input, select, textarea, dialog") !== null;
 }

@@ -48,7 +48,8 @@ export const TEXTS = {
     label: (from: string, to: string) => `Matching records by level, ${from} to ${to}`,
     hint: "Matching records by level, on a log scale: the top of each color is the count of that level and above. Drag to select a time range.",
     ends: formatEnds,
-    extent: (count: CountExtent) => capitalize(formatExtent(count)),
+    extent: (count: CountExtent) =>
+      formatExtent(count).replace(/^./, (first) => first.toUpperCase()),
     outliers: formatOutliers,
     outliersHint:
       "Records dated years before all others, or more than a day ahead of the gateway's clock. Select a custom range to see them.",
@@ -127,14 +128,16 @@ export const TEXTS = {
 
   columns: {
     menu: "Columns",
-    time: "Time",
-    level: "Level",
-    logger: "Logger",
-    action: "Action",
-    instance: "Instance",
-    message: "Message",
-    callSite: "Call site",
-    fields: "Fields",
+    names: {
+      time: "Time",
+      level: "Level",
+      logger: "Logger",
+      action: "Action",
+      instance: "Instance",
+      message: "Message",
+      callSite: "Call site",
+      fields: "Fields",
+    },
     widthOf: (name: string) => `Resize ${name}`,
   },
 
@@ -161,11 +164,7 @@ export const TEXTS = {
     cleared: "Cleared",
     showCleared: "Show earlier records",
     jumpToLatest: (count: number) =>
-      count === 0
-        ? "Jump to latest"
-        : count === 1
-          ? "1 new record"
-          : `${formatNumber(count)} new records`,
+      count === 0 ? "Jump to latest" : formatCount(count, "new record"),
     failed: (reason: string) => `Cannot read the journal: ${reason}`,
   },
   gap: {
@@ -243,9 +242,9 @@ export const TEXTS = {
       `${panel}: ${formatNumber(received)} received = ${formatNumber(shown)} shown + ` +
       `${formatNumber(filtered)} filtered + ${formatNumber(buffered)} buffered`,
     noChain: "No audit chain: the journal is in memory",
-    unsigned: (count: number) => `Audit chain: ${formatEvents(count)}, not signed yet`,
+    unsigned: (count: number) => `Audit chain: ${formatCount(count, "event")}, not signed yet`,
     signed: (count: number, sequence: number, ageMs: number) =>
-      `Audit chain: ${formatEvents(count)}, signed up to sequence ${formatNumber(sequence)}, ${formatDuration(ageMs)} ago`,
+      `Audit chain: ${formatCount(count, "event")}, signed up to sequence ${formatNumber(sequence)}, ${formatDuration(ageMs)} ago`,
     more: "More",
     less: "Less",
   },
@@ -277,11 +276,11 @@ function formatNumber(value: number): string {
 }
 
 function formatRecords(count: number): string {
-  return count === 1 ? "1 record" : `${formatNumber(count)} records`;
+  return formatCount(count, "record");
 }
 
-function formatEvents(count: number): string {
-  return count === 1 ? "1 event" : `${formatNumber(count)} events`;
+function formatCount(count: number, noun: string): string {
+  return `${formatNumber(count)} ${noun}${count === 1 ? "" : "s"}`;
 }
 
 function formatRange(from: number, to: number): string {
@@ -327,10 +326,6 @@ function formatExtent({ scanned, extent }: CountExtent): string {
   return extent === "partial" ? newest : `${newest} so far`;
 }
 
-function capitalize(text: string): string {
-  return text.charAt(0).toUpperCase() + text.slice(1);
-}
-
 /** Returns "" if there are none. */
 function formatOutliers({ before, after }: { before: number; after: number }): string {
   const parts = [
@@ -338,23 +333,21 @@ function formatOutliers({ before, after }: { before: number; after: number }): s
     after > 0 ? `${formatNumber(after)} later` : "",
   ];
   const text = parts.filter((part) => part !== "").join(", ");
-  return text === "" ? "" : `Not shown: ${text}`;
+  return text && `Not shown: ${text}`;
 }
 
 function formatLinkProblem({ record, reason }: LinkProblem): string {
   if (record === undefined) {
     return "This link is from another journal. The records shown are from this one.";
   }
-  switch (reason) {
-    case "journal":
-      return `Record ${record} belongs to another journal: since the link was created, the gateway has lost its journal or uses another log directory.`;
-    case "retention":
-      return `Record ${record} has expired: the retention policy deleted it.`;
-    case "not_stored":
-      return `Record ${record} was never stored: the gateway stopped before it was on disk.`;
-    case "damaged":
-      return `Record ${record} cannot be read: the journal is damaged there.`;
-    default:
-      return `There is no record ${record} in this journal.`;
-  }
+  const text = LINK_PROBLEMS[reason];
+  return text ? `Record ${record} ${text}` : `There is no record ${record} in this journal.`;
 }
+
+const LINK_PROBLEMS: Readonly<Partial<Record<LinkProblem["reason"], string>>> = {
+  journal:
+    "belongs to another journal: since the link was created, the gateway has lost its journal or uses another log directory.",
+  retention: "has expired: the retention policy deleted it.",
+  not_stored: "was never stored: the gateway stopped before it was on disk.",
+  damaged: "cannot be read: the journal is damaged there.",
+};

@@ -27,7 +27,7 @@ interface DetailsProps {
 /** The details pane: everything about one record. */
 export function Details({ session, selection, link, onClose, onContext }: DetailsProps) {
   const { envelope, sequence } = selection.entry;
-  const stack = stackTrace(envelope);
+  const stack = customFields(envelope)["exception.stacktrace"];
   return (
     <aside
       className="details"
@@ -49,7 +49,7 @@ export function Details({ session, selection, link, onClose, onContext }: Detail
       <div className="details-body" tabIndex={0} role="region" aria-label={TEXTS.details.title}>
         <p className="details-message">{printableLines(envelope.data.message)}</p>
         <Related session={session} entry={selection.entry} onClose={onClose} />
-        {stack !== undefined && (
+        {typeof stack === "string" && (
           <>
             <h3>{TEXTS.details.stack}</h3>
             <pre className="stack">{printableLines(stack)}</pre>
@@ -64,12 +64,9 @@ export function Details({ session, selection, link, onClose, onContext }: Detail
   );
 }
 
-const STACK_TRACE_FIELD = "exception.stacktrace";
-
-function stackTrace({ type, data }: Envelope): string | undefined {
-  const fields = type === "audit_log" ? data.metadata : data;
-  const stack = fields?.[STACK_TRACE_FIELD];
-  return typeof stack === "string" ? stack : undefined;
+/** Returns the record's own fields; those of an audit event are in its metadata. */
+function customFields({ type, data }: Envelope): Readonly<Record<string, JsonValue>> {
+  return type === "audit_log" ? { ...data.metadata } : data;
 }
 
 function toJson(envelope: Envelope): string {
@@ -138,7 +135,8 @@ function Related({ session, entry, onClose }: RelatedProps) {
   const template = useSyncExternalStore(stats.subscribe, stats.current)?.trace_url ?? null;
   const isNarrow = useIsNarrow();
   const { envelope, sequence } = entry;
-  const { instanceId, traceId } = relatedIds(envelope);
+  const fields = customFields(envelope);
+  const traceId = toId(fields["trace_id"], TRACE_ID);
   const show = (name: string, term: string): void => {
     correlation.enter({ name, term, sequence });
     if (!isNarrow) return;
@@ -149,7 +147,7 @@ function Related({ session, entry, onClose }: RelatedProps) {
   };
   const link = traceId === undefined ? undefined : traceLink(template, traceId);
   const choices = [
-    { field: "instance_id", id: instanceId, text: TEXTS.related.instance },
+    { field: "instance_id", id: toId(fields["instance_id"]), text: TEXTS.related.instance },
     { field: "trace_id", id: traceId, text: TEXTS.related.trace },
   ];
   const isEvent = envelope.type === "audit_log";
@@ -173,26 +171,11 @@ function Related({ session, entry, onClose }: RelatedProps) {
   );
 }
 
-interface RelatedIds {
-  readonly instanceId: string | undefined;
-  /** Undefined if it is not a valid OpenTelemetry trace ID. */
-  readonly traceId: string | undefined;
-}
-
+/** Of OpenTelemetry. */
 const TRACE_ID = /^[0-9a-f]{32}$/i;
 
-function relatedIds({ type, data }: Envelope): RelatedIds {
-  const fields: Readonly<Record<string, JsonValue>> =
-    type === "audit_log" ? { ...data.metadata } : data;
-  const traceId = toId(fields["trace_id"]);
-  return {
-    instanceId: toId(fields["instance_id"]),
-    traceId: traceId !== undefined && TRACE_ID.test(traceId) ? traceId : undefined,
-  };
-}
-
-function toId(value: JsonValue | undefined): string | undefined {
-  return typeof value === "string" && value !== "" ? value : undefined;
+function toId(value: JsonValue | undefined, format = /[^]/): string | undefined {
+  return typeof value === "string" && format.test(value) ? value : undefined;
 }
 
 /** Returns the address of a trace; undefined if none is configured, or if it is not an HTTP address. */

@@ -78,13 +78,9 @@ async function findRecord(
   return undefined;
 }
 
-interface LinkNoticeProps {
-  readonly problem: LinkProblem | undefined;
-  readonly onClose: () => void;
-}
-
 /** Says why the target of a link cannot be shown. */
-export function LinkNotice({ problem, onClose }: LinkNoticeProps) {
+export function LinkNotice(props: { problem: LinkProblem | undefined; onClose: () => void }) {
+  const { problem, onClose } = props;
   return (
     <div className="bar link-notice" role="alert" hidden={!problem}>
       {problem && (

@@ -4,18 +4,8 @@ import { useIsNarrow, useStoredSetting } from "../hooks.ts";
 import { TEXTS } from "../texts.ts";
 import { Separator } from "./separator.tsx";
 
-type ColumnId =
-  | "time"
-  | "level"
-  | "logger"
-  | "action"
-  | "instance"
-  | "message"
-  | "callSite"
-  | "fields";
-
 export interface Column {
-  readonly id: ColumnId;
+  readonly id: keyof typeof TEXTS.columns.names;
   /** The initial width; undefined for the column that takes the remaining width. */
   readonly widthPx: number | undefined;
   /** Hidden on a narrow page. */
@@ -24,9 +14,6 @@ export interface Column {
   readonly isOptional?: boolean;
   readonly text: (envelope: Envelope) => string;
 }
-
-/** Takes the remaining width, and cannot be hidden. */
-const MESSAGE = "message";
 
 const COLUMN_PX_MIN = 40;
 const COLUMN_PX_MAX = 900;
@@ -53,7 +40,8 @@ const logger: Column = {
   isWide: true,
   text: ({ data }) => data.logger,
 };
-const message: Column = { id: MESSAGE, widthPx: undefined, text: ({ data }) => data.message };
+/** Takes the remaining width, and cannot be hidden. */
+const message: Column = { id: "message", widthPx: undefined, text: ({ data }) => data.message };
 const fields: Column = { id: "fields", widthPx: 240, isWide: true, text: fieldsText };
 
 const COLUMNS: Readonly<Record<EnvelopeType, readonly Column[]>> = {
@@ -80,28 +68,18 @@ const COLUMNS: Readonly<Record<EnvelopeType, readonly Column[]>> = {
   ],
 };
 
-/** The columns of a panel, as the user has set them in this browser. */
-export interface PanelColumns {
-  readonly all: readonly Column[];
-  readonly shown: readonly Column[];
-  /** For CSS: `grid-template-columns`. */
-  readonly template: string;
-  /** The minimum width of all columns together. */
-  readonly widthPxMin: number;
-  readonly isHidden: (column: Column) => boolean;
-  readonly setHidden: (column: Column, isHidden: boolean) => void;
-  readonly widthPx: (column: Column) => number | undefined;
-  readonly setWidthPx: (column: Column, widthPx: number) => void;
-}
-
 const NO_WIDTHS: Readonly<Record<string, number>> = {};
 
-export function useColumns(type: EnvelopeType): PanelColumns {
-  const [hidden, setHidden] = useStoredSetting(`hidden.${type}`, optionalColumns(type), isNames);
+export type PanelColumns = ReturnType<typeof useColumns>;
+
+/** Returns the columns of a panel, as the user has set them in this browser. */
+export function useColumns(type: EnvelopeType) {
+  const all = COLUMNS[type];
+  const optional: readonly string[] = all.filter((one) => one.isOptional).map(({ id }) => id);
+  const [hidden, setHidden] = useStoredSetting(`hidden.${type}`, optional, isNames);
   const [widths, setWidths] = useStoredSetting(`widths.${type}`, NO_WIDTHS, isWidths);
   const isNarrow = useIsNarrow();
   return useMemo(() => {
-    const all = COLUMNS[type];
     const shown = all.filter(({ id, isWide }) => !hidden.includes(id) && !(isNarrow && isWide));
     const widthPx = ({ id, widthPx: initial }: Column): number | undefined =>
       initial === undefined ? undefined : (widths[id] ?? initial);
@@ -112,21 +90,20 @@ export function useColumns(type: EnvelopeType): PanelColumns {
     return {
       all,
       shown,
+      /** For CSS: `grid-template-columns`. */
       template: shown.map(toTrack).join(" "),
+      /** The minimum width of all columns together. */
       widthPxMin: shown.reduce((sum, column) => sum + (widthPx(column) ?? MESSAGE_PX_MIN), 0),
-      isHidden: ({ id }) => hidden.includes(id),
-      setHidden: ({ id }, isHidden) => {
+      isHidden: ({ id }: Column) => hidden.includes(id),
+      setHidden: ({ id }: Column, isHidden: boolean) => {
         const others = hidden.filter((name) => name !== id);
         setHidden(isHidden ? [...others, id] : others);
       },
       widthPx,
-      setWidthPx: ({ id }, width) => setWidths({ ...widths, [id]: Math.round(width) }),
+      setWidthPx: ({ id }: Column, width: number) =>
+        setWidths({ ...widths, [id]: Math.round(width) }),
     };
-  }, [type, hidden, setHidden, widths, setWidths, isNarrow]);
-}
-
-function optionalColumns(type: EnvelopeType): readonly string[] {
-  return COLUMNS[type].flatMap(({ id, isOptional }) => (isOptional ? [id] : []));
+  }, [all, hidden, setHidden, widths, setWidths, isNarrow]);
 }
 
 function isNames(value: unknown): value is readonly string[] {
@@ -145,7 +122,7 @@ export function ColumnHeader({ columns }: { readonly columns: PanelColumns }) {
   return (
     <div className="column-header" role="row">
       {columns.shown.map((column) => {
-        const name = TEXTS.columns[column.id];
+        const name = TEXTS.columns.names[column.id];
         const widthPx = columns.widthPx(column);
         return (
           <div key={column.id} className="cell" role="columnheader">
@@ -158,7 +135,6 @@ export function ColumnHeader({ columns }: { readonly columns: PanelColumns }) {
                 min={COLUMN_PX_MIN}
                 max={COLUMN_PX_MAX}
                 step={RESIZE_STEP_PX}
-                unitPx={onePixel}
                 onChange={(next) => columns.setWidthPx(column, next)}
               />
             )}
@@ -167,10 +143,6 @@ export function ColumnHeader({ columns }: { readonly columns: PanelColumns }) {
       })}
     </div>
   );
-}
-
-function onePixel(): number {
-  return 1;
 }
 
 /** Shows and hides columns. */
@@ -197,7 +169,7 @@ export function ColumnMenu({ columns }: { readonly columns: PanelColumns }) {
       <summary>{TEXTS.columns.menu}</summary>
       <div className="menu-items floating">
         {columns.all
-          .filter(({ id }) => id !== MESSAGE)
+          .filter((column) => column !== message)
           .map((column) => (
             <label key={column.id}>
               <input
@@ -205,7 +177,7 @@ export function ColumnMenu({ columns }: { readonly columns: PanelColumns }) {
                 checked={!columns.isHidden(column)}
                 onChange={({ target }) => columns.setHidden(column, !target.checked)}
               />
-              {TEXTS.columns[column.id]}
+              {TEXTS.columns.names[column.id]}
             </label>
           ))}
       </div>

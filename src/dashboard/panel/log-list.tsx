@@ -216,11 +216,8 @@ function useCurrentRow(store: PanelStore) {
   };
 }
 
-interface ListScrollOptions {
-  readonly store: PanelStore;
+interface ListScrollOptions extends Pick<RowsProps, "store" | "rowPx" | "selected"> {
   readonly list: RefObject<HTMLDivElement | null>;
-  readonly rowPx: number;
-  readonly selected: LogEntry | undefined;
   /** Called with the ordinal of a row that the store scrolls to. */
   readonly onTarget: (ordinal: number) => void;
 }

@@ -81,6 +81,8 @@ interface GapLineProps extends RowProps {
 /** A line that says which records are missing, and why. */
 export function GapLine({ id, row, topPx, isCurrent, isLoading, onLoad }: GapLineProps) {
   const text = isGap(row) ? TEXTS.gap.text(row.gap) : TEXTS.gap.reset(row.reset);
+  // The journal has the records that only this page has missed.
+  const isLoadable = isGap(row) && (row.gap.reason === "slow" || row.gap.reason === "hole");
   return (
     <div
       id={id}
@@ -89,7 +91,7 @@ export function GapLine({ id, row, topPx, isCurrent, isLoading, onLoad }: GapLin
       style={{ transform: `translateY(${topPx}px)` }}
     >
       <div role="gridcell" className="gap-cell">
-        {isLoadable(row) && (
+        {isLoadable && (
           <button disabled={isLoading} onClick={onLoad}>
             {isLoading ? TEXTS.gap.loading : TEXTS.gap.load}
           </button>
@@ -98,11 +100,6 @@ export function GapLine({ id, row, topPx, isCurrent, isLoading, onLoad }: GapLin
       </div>
     </div>
   );
-}
-
-/** The journal has the records that only this page has missed. */
-function isLoadable(row: GapRow | ResetRow): boolean {
-  return isGap(row) && (row.gap.reason === "slow" || row.gap.reason === "hole");
 }
 
 /** The line above the first record. It is always there, so that its text can change without moving the rows. */

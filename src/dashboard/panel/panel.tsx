@@ -159,23 +159,17 @@ export function retryText({ since, retryInMs }: StreamStatus, nowMs: number): st
   return TEXTS.state.retry(Math.max(0, Math.ceil((since + retryInMs - nowMs) / 1000)));
 }
 
-interface JumpToLatestProps {
-  readonly store: PanelStore;
-  readonly onResume: () => void;
-}
-
 /** Shows how many records are new while the panel does not follow. */
-function JumpToLatest({ store, onResume }: JumpToLatestProps) {
+function JumpToLatest({ store, onResume }: Pick<PanelProps, "store" | "onResume">) {
   usePanelStore(store);
   if (store.isFollowing) return null;
-  const { buffered } = store.counts;
   const jump = (): void => {
     if (store.isPaused) onResume();
     store.follow();
   };
   return (
     <button className="jump-to-latest" onClick={jump}>
-      {TEXTS.list.jumpToLatest(buffered)}
+      {TEXTS.list.jumpToLatest(store.counts.buffered)}
       <span aria-hidden="true"> ↓</span>
     </button>
   );

@@ -9,16 +9,16 @@ interface SeparatorProps {
   readonly max: number;
   /** What an arrow key adds or subtracts. */
   readonly step: number;
-  /** Returns how many pixels a value of 1 is. */
-  readonly unitPx: () => number;
+  /** Returns how many pixels a value of 1 is; by default 1. */
+  readonly unitPx?: () => number;
   readonly onChange: (value: number) => void;
 }
 
 /** A line that resizes what is beside it, by pointer or arrow keys (WAI-ARIA window splitter pattern). */
 export function Separator(props: SeparatorProps) {
-  const { className, label, value, min, max } = props;
+  const { className, label, value, min, max, step, unitPx = () => 1, onChange } = props;
   const dragStart = useRef<{ readonly x: number; readonly value: number }>(undefined);
-  const change = (next: number): void => props.onChange(Math.min(max, Math.max(min, next)));
+  const change = (next: number): void => onChange(Math.min(max, Math.max(min, next)));
 
   const start = (event: PointerEvent<HTMLElement>): void => {
     if (event.button !== 0) return;
@@ -27,17 +27,19 @@ export function Separator(props: SeparatorProps) {
   };
   const drag = ({ clientX }: PointerEvent): void => {
     const from = dragStart.current;
-    if (from) change(from.value + (clientX - from.x) / props.unitPx());
+    if (from) change(from.value + (clientX - from.x) / unitPx());
   };
   const end = (): void => {
     dragStart.current = undefined;
   };
-  const drop = (event: PointerEvent): void => {
-    drag(event);
-    end();
+  const valuesByKey: Readonly<Record<string, number>> = {
+    ArrowLeft: value - step,
+    ArrowRight: value + step,
+    Home: min,
+    End: max,
   };
   const handleKey = (event: KeyboardEvent): void => {
-    const next = valueAfterKey(event.key, props);
+    const next = valuesByKey[event.key];
     if (next === undefined) return;
     event.preventDefault();
     event.stopPropagation();
@@ -56,24 +58,9 @@ export function Separator(props: SeparatorProps) {
       tabIndex={0}
       onPointerDown={start}
       onPointerMove={drag}
-      onPointerUp={drop}
-      onPointerCancel={end}
+      onPointerUp={drag}
+      onLostPointerCapture={end}
       onKeyDown={handleKey}
     />
   );
-}
-
-function valueAfterKey(key: string, { value, min, max, step }: SeparatorProps): number | undefined {
-  switch (key) {
-    case "ArrowLeft":
-      return value - step;
-    case "ArrowRight":
-      return value + step;
-    case "Home":
-      return min;
-    case "End":
-      return max;
-    default:
-      return undefined;
-  }
 }

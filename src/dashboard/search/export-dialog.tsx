@@ -1,4 +1,4 @@
-import { useEffect, useRef, useState } from "react";
+import { useEffect, useState } from "react";
 import { Modal } from "../dialogs.tsx";
 import type { DashboardSession } from "../session/session.ts";
 import { filterKey, toFilter, type View } from "../session/view.ts";
@@ -11,30 +11,25 @@ interface ExportDialogProps {
   readonly onClose: () => void;
 }
 
-type FormatName = keyof typeof EXPORT_FORMATS;
-
-const FORMAT_NAMES = Object.keys(EXPORT_FORMATS) as FormatName[];
+const FORMATS = Object.keys(EXPORT_FORMATS) as (keyof typeof EXPORT_FORMATS)[];
 
 /** Downloads all records of the journal that match, whether they are loaded or not. */
 export function ExportDialog({ session, view, onClose }: ExportDialogProps) {
-  const [format, setFormat] = useState<FormatName>("json");
+  const [format, setFormat] = useState(FORMATS[0]!);
   const [progress, setProgress] = useState<ExportProgress>();
   const [outcome, setOutcome] = useState("");
-  const [isRunning, setIsRunning] = useState(false);
-  const running = useRef<AbortController>(undefined);
-  useEffect(() => () => running.current?.abort(), []);
+  const [running, setRunning] = useState<AbortController>();
+  useEffect(() => () => running?.abort(), [running]);
 
   const run = async (): Promise<void> => {
     const abort = new AbortController();
-    running.current = abort;
-    setIsRunning(true);
+    setRunning(abort);
     setOutcome("");
     try {
-      const { history, bounds } = session;
       const file = await exportRecords({
-        history,
+        history: session.history,
         filter: toFilter(view),
-        bounds,
+        bounds: session.bounds,
         format: EXPORT_FORMATS[format],
         signal: abort.signal,
         onProgress: setProgress,
@@ -45,7 +40,7 @@ export function ExportDialog({ session, view, onClose }: ExportDialogProps) {
       const reason = error instanceof Error ? error.message : String(error);
       setOutcome(abort.signal.aborted ? TEXTS.export.cancelled : TEXTS.export.failed(reason));
     } finally {
-      setIsRunning(false);
+      setRunning(undefined);
     }
   };
   const { q } = toFilter(view);
@@ -57,9 +52,9 @@ export function ExportDialog({ session, view, onClose }: ExportDialogProps) {
           <code>{q}</code>
         </p>
       )}
-      <fieldset className="export-formats" disabled={isRunning}>
+      <fieldset className="export-formats" disabled={running !== undefined}>
         <legend className="visually-hidden">{TEXTS.export.format}</legend>
-        {FORMAT_NAMES.map((name) => (
+        {FORMATS.map((name) => (
           <label key={name}>
             <input
               type="radio"
@@ -75,8 +70,8 @@ export function ExportDialog({ session, view, onClose }: ExportDialogProps) {
         {progress && TEXTS.export.progress(progress)} {outcome}
       </p>
       <div className="actions">
-        {isRunning ? (
-          <button onClick={() => running.current?.abort()}>{TEXTS.export.cancel}</button>
+        {running ? (
+          <button onClick={() => running.abort()}>{TEXTS.export.cancel}</button>
         ) : (
           <button onClick={() => void run()}>{TEXTS.export.save}</button>
         )}

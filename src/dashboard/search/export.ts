@@ -67,17 +67,6 @@ interface ExportFormat {
 /** Spreadsheets take a cell that starts with one of these for a formula. */
 const FORMULA = /^[=+\-@\t\r]/;
 
-const CSV_COLUMNS = [
-  "sequence",
-  "type",
-  "timestamp",
-  "level",
-  "logger",
-  "action",
-  "message",
-  "fields",
-];
-
 /** By file extension. */
 export const EXPORT_FORMATS = {
   json: {
@@ -95,7 +84,7 @@ export const EXPORT_FORMATS = {
   },
   csv: {
     type: "text/csv;charset=utf-8",
-    head: csvRow(CSV_COLUMNS),
+    head: "sequence,type,timestamp,level,logger,action,message,fields\r\n",
     text: (entries) => entries.map((entry) => csvRow(toCells(entry))).join(""),
     tail: "",
   },

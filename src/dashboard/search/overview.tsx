@@ -124,9 +124,8 @@ function TimeRangePicker({ range, onChange }: TimeRangePickerProps) {
   );
 }
 
-interface CustomRangeProps {
+interface CustomRangeProps extends Pick<TimeRangePickerProps, "onChange"> {
   readonly bounds: TimeBounds;
-  readonly onChange: (range: TimeRange) => void;
 }
 
 function CustomRange({ bounds, onChange }: CustomRangeProps) {

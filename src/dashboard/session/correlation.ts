@@ -22,7 +22,9 @@ export class Correlation {
 
   constructor(panels: Readonly<Record<EnvelopeType, PanelStore>>) {
     this.#panels = panels;
-    panels.system_log.subscribe(() => this.#endIfReplaced());
+    panels.system_log.subscribe(() => {
+      if (this.#target && panels.system_log.filter.q !== this.#target.term) this.#end();
+    });
   }
 
   readonly subscribe = (listener: () => void): (() => void) => {
@@ -43,13 +45,10 @@ export class Correlation {
 
   leave(): void {
     if (this.#filterBefore) this.#panels.system_log.setFilter(this.#filterBefore);
-    this.#filterBefore = undefined;
-    this.#setTarget(undefined);
+    this.#end();
   }
 
-  /** Ends the mode if another filter was set; that filter stays. */
-  #endIfReplaced(): void {
-    if (!this.#target || this.#panels.system_log.filter.q === this.#target.term) return;
+  #end(): void {
     this.#filterBefore = undefined;
     this.#setTarget(undefined);
   }

@@ -1,4 +1,4 @@
-import { fetchUnlessBusy } from "../../client/log-history.ts";
+import { delay, fetchUnlessBusy } from "../../client/log-history.ts";
 import { LEVELS } from "../../wire/envelope.ts";
 import { FACETS, type Facet } from "../../wire/fields.ts";
 import type { FilterQuery } from "../../wire/filter.ts";
@@ -148,7 +148,7 @@ export class JournalCounts {
         await this.#countNew(await this.#countExisting(signal), signal);
       } catch {
         // The gateway is unreachable, or the cursor is of another journal. The streams report that; the counts stay.
-        await pause(RETRY_MS, signal);
+        await delay(RETRY_MS, signal).catch(() => undefined);
       }
     }
   }
@@ -177,8 +177,7 @@ export class JournalCounts {
     let counted = -1;
     let pauseMs = PAUSE_MS_MIN;
     while (performance.now() < endAtMs) {
-      await pause(pauseMs, signal);
-      signal.throwIfAborted();
+      await delay(pauseMs, signal);
       if (this.#options.isHidden()) continue;
       if ((this.#options.epoch?.() ?? epoch) !== epoch) return;
       this.#slide(range);
@@ -233,41 +232,36 @@ export class JournalCounts {
     const { outliers = NO_OUTLIERS, facets, scanned = 0 } = before ?? {};
     const { times, early } = this.#merge(before?.times, TimeBuckets.fromMessage(response));
     const { from, to } = response.counted;
-    const sums = FACETS.map(
-      (facet) => [facet, addCounts(facets?.get(facet), response.facets[facet])] as const,
-    );
+    const sum = (facet: Facet) => addCounts(facets?.get(facet), response.facets[facet]);
     this.#publish({
       times,
       outliers: addOutliers(outliers, response, early),
-      facets: new Map(sums),
+      facets: new Map(FACETS.map((facet) => [facet, sum(facet)])),
       scanned: scanned + to - from + 1,
       extent,
     });
   }
 
-  /** A range with a start has no outliers before it. */
-  #merge(times: TimeBuckets | undefined, more: TimeBuckets): MergedTimes {
+  /**
+   * Returns the sum as `times`. Outliers long before all other records are not in it, but are returned as `early`; a
+   * range with a start has none.
+   */
+  #merge(times: TimeBuckets | undefined, more: TimeBuckets) {
     const { sinceMs } = this.#toBounds(this.#scope.range);
     const [older, newer] = !times || more.lastMs > times.lastMs ? [times, more] : [more, times];
-    if (!older) return { times: newer, early: undefined };
+    if (!older) return { times: newer };
     const isFar = newer.firstMs - older.lastMs > OUTLIER_GAP_MS && newer.count > 0;
     if (isFar && older.count <= OUTLIERS_MAX && sinceMs === undefined) {
       return { times: newer, early: older };
     }
     newer.merge(older);
-    return { times: newer, early: undefined };
+    return { times: newer };
   }
 
   #publish(count: JournalCount | undefined): void {
     this.#count = count;
     for (const listener of this.#listeners) listener();
   }
-}
-
-interface MergedTimes {
-  readonly times: TimeBuckets;
-  /** Outliers long before all other records; they are not in `times`. */
-  readonly early: TimeBuckets | undefined;
 }
 
 function addOutliers(
@@ -297,18 +291,4 @@ function addCounts(
 function recountMs(range: TimeRange): number {
   if (!("lastMinutes" in range)) return Infinity;
   return Math.max(RECOUNT_MS_MIN, RECOUNT_FRACTION * range.lastMinutes * 60_000);
-}
-
-/** Resolves after the time, or as soon as the signal aborts. */
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const end = (): void => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", end);
-      resolve();
-    };
-    const timer = setTimeout(end, ms);
-    signal.addEventListener("abort", end);
-    if (signal.aborted) end();
-  });
 }

@@ -5,8 +5,10 @@ export class LiveStats {
   readonly #now: () => number;
   /** By stream: each stream reports all sequences. */
   readonly #received = new Map<object, number>();
-  #lagMs: number | undefined;
-  #newestAtMs: number | undefined;
+  /** The age of the newest live record when it arrived; undefined before the first. Never negative. */
+  lagMs: number | undefined;
+  /** When the newest live record arrived, in ms since 1970. */
+  newestAtMs: number | undefined;
 
   /** `now`: the gateway's time, in ms since 1970. */
   constructor(now: () => number) {
@@ -15,16 +17,6 @@ export class LiveStats {
 
   /** Returns how many live records the gateway has received, whether they match the filter or not. */
   readonly received = (): number => Math.max(0, ...this.#received.values());
-
-  /** The age of the newest live record when it arrived; undefined before the first. Never negative. */
-  get lagMs(): number | undefined {
-    return this.#lagMs;
-  }
-
-  /** When the newest live record arrived, in ms since 1970. */
-  get newestAtMs(): number | undefined {
-    return this.#newestAtMs;
-  }
 
   /** Observes a stream. What it delivers before it is live is history, and does not count. */
   watch(stream: Pick<LogStream, "listen">): void {
@@ -37,13 +29,10 @@ export class LiveStats {
         const received = this.#received.get(stream) ?? 0;
         this.#received.set(stream, received + event.to - event.from + 1);
         const newest = event.entries.at(-1);
-        if (newest) this.#measure(Date.parse(newest.envelope.data.timestamp));
+        if (!newest) return;
+        this.newestAtMs = Date.now();
+        this.lagMs = Math.max(0, this.#now() - Date.parse(newest.envelope.data.timestamp));
       }
     });
-  }
-
-  #measure(loggedAtMs: number): void {
-    this.#newestAtMs = Date.now();
-    this.#lagMs = Math.max(0, this.#now() - loggedAtMs);
   }
 }

@@ -1,10 +1,4 @@
-import {
-  LogHistory,
-  LogStream,
-  type HistoryQuery,
-  type LogEntry,
-  type StreamEvent,
-} from "../../client/index.ts";
+import { LogHistory, LogStream, type LogEntry, type StreamEvent } from "../../client/index.ts";
 import { ENVELOPE_TYPES, type EnvelopeType } from "../../wire/envelope.ts";
 import type { FilterQuery } from "../../wire/filter.ts";
 import { PanelStore, type PanelOptions } from "../panel/panel-store.ts";
@@ -143,14 +137,15 @@ export class DashboardSession {
       filter,
       stream,
       hasStart: () => stream.bounds.sinceMs !== undefined,
-      history: { page: (query) => this.history.page({ ...query, ...toQuery(stream.bounds) }) },
+      history: {
+        page: (query) => {
+          const { sinceMs: since, untilMs: until } = stream.bounds;
+          return this.history.page({ ...query, since, until });
+        },
+      },
       schedule: (publish) => requestAnimationFrame(publish),
     });
   }
-}
-
-function toQuery({ sinceMs, untilMs }: TimeBounds): Pick<HistoryQuery, "since" | "until"> {
-  return { since: sinceMs, until: untilMs };
 }
 
 /**
@@ -210,10 +205,7 @@ class BoundedStream {
       event.version === this.#pending?.version;
     if (isReply) this.#range = this.#pending!.range;
     listener(event);
-    if (isReply) this.#settle();
-  }
-
-  #settle(): void {
+    if (!isReply) return;
     this.#pending = undefined;
     for (const resolve of this.#waiting.splice(0)) resolve();
   }

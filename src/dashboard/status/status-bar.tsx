@@ -51,14 +51,9 @@ const TICK_MS = 1000;
 /** The rate is averaged over this many ticks. */
 const RATE_TICKS = 5;
 
-interface Rate {
-  readonly perSecond: number;
-  readonly nowMs: number;
-}
-
 /** Returns how fast a count grows; re-renders every second. */
-function useRate(count: () => number): Rate {
-  const [rate, setRate] = useState<Rate>(() => ({ perSecond: 0, nowMs: Date.now() }));
+function useRate(count: () => number) {
+  const [rate, setRate] = useState(() => ({ perSecond: 0, nowMs: Date.now() }));
   useEffect(() => {
     const samples = [{ count: count(), atMs: performance.now() }];
     const timer = setInterval(() => {
@@ -78,15 +73,11 @@ function useStreamState(store: PanelStore): void {
   useSyncExternalStore(store.subscribe, () => store.status.state);
 }
 
-interface ConnectionProps {
-  readonly session: DashboardSession;
-  readonly nowMs: number;
-}
-
 /** Shows a stream that is not live, if there is one. */
-function Connection({ session, nowMs }: ConnectionProps) {
+function Connection({ session, nowMs }: { session: DashboardSession; nowMs: number }) {
   const statuses = ENVELOPE_TYPES.map((type) => session.panels[type].status);
-  const status = statuses.find(({ state }) => state !== "live") ?? latest(statuses);
+  const [latest] = statuses.toSorted((one, other) => other.since - one.since);
+  const status = statuses.find(({ state }) => state !== "live") ?? latest!;
   const { state, since, reason } = status;
   const label = state === "live" ? TEXTS.status.connected(since) : TEXTS.state[state];
   const parts = [
@@ -106,10 +97,6 @@ function Connection({ session, nowMs }: ConnectionProps) {
       )}
     </>
   );
-}
-
-function latest<Status extends { readonly since: number }>(statuses: readonly Status[]): Status {
-  return statuses.reduce((one, other) => (other.since > one.since ? other : one));
 }
 
 /** Says that the browser's clock differs from the gateway's. */

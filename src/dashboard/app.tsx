@@ -1,11 +1,4 @@
-import {
-  useCallback,
-  useEffect,
-  useRef,
-  useState,
-  useSyncExternalStore,
-  type FocusEvent,
-} from "react";
+import { useEffect, useRef, useState, useSyncExternalStore, type FocusEvent } from "react";
 import { flushSync } from "react-dom";
 import { ENVELOPE_TYPES, type EnvelopeType } from "../wire/envelope.ts";
 import { CorrelationBar, Details, type SelectedRecord } from "./details/details.tsx";
@@ -37,23 +30,18 @@ export function App({ session, views }: AppProps) {
   const searchInput = useRef<HTMLInputElement>(null);
   const { selection, setSelection, select, closeDetails } = useSelection(views);
   const linkProblem = useLinkedRecord(session, view, selection, setSelection);
-  const closeLink = useCallback(
-    () => views.change({ record: undefined, epoch: session.epoch }, "replace"),
-    [views, session],
-  );
+  const closeLink = (): void =>
+    views.change({ record: undefined, epoch: session.epoch }, "replace");
   const target = useSyncExternalStore(correlation.subscribe, correlation.current);
   useScrollSync(target !== undefined, panels, selection);
   const [isPaused, setIsPaused] = useState(false);
-  const pause = useCallback(
-    (paused: boolean) => {
-      for (const type of ENVELOPE_TYPES) panels[type].setPaused(paused);
-      setIsPaused(paused);
-    },
-    [panels],
-  );
-  const resume = useCallback(() => pause(false), [pause]);
+  const pause = (paused: boolean): void => {
+    for (const type of ENVELOPE_TYPES) panels[type].setPaused(paused);
+    setIsPaused(paused);
+  };
+  const resume = (): void => pause(false);
   const [dialog, setDialog] = useState<"help" | "export" | "views">();
-  const closeDialog = useCallback(() => setDialog(undefined), []);
+  const closeDialog = (): void => setDialog(undefined);
   const press = (key: string) => () => pressInList(views.get().panel, key);
   const follow = (): void => {
     if (isPaused) resume();
@@ -162,16 +150,13 @@ export function App({ session, views }: AppProps) {
 /** The record in the details pane. Its sequence is in the address, too. */
 function useSelection(views: ViewStore) {
   const [selection, setSelection] = useState<SelectedRecord>();
-  const select = useCallback(
-    (next: SelectedRecord) => {
-      setSelection(next);
-      // However many records are selected in turn, one step back closes the details pane.
-      const step = views.get().record === undefined ? "push" : "replace";
-      views.change({ record: next.entry.sequence, panel: next.type }, step);
-    },
-    [views],
-  );
-  const closeDetails = useCallback(() => {
+  const select = (next: SelectedRecord): void => {
+    setSelection(next);
+    // However many records are selected in turn, one step back closes the details pane.
+    const step = views.get().record === undefined ? "push" : "replace";
+    views.change({ record: next.entry.sequence, panel: next.type }, step);
+  };
+  const closeDetails = (): void => {
     const type = selection?.type;
     const hadFocus = document.activeElement?.closest(".details") !== null;
     flushSync(() => {
@@ -180,7 +165,7 @@ function useSelection(views: ViewStore) {
     });
     // The focused element is gone: return the focus to the list that the record was selected in.
     if (type !== undefined && hadFocus) focusList(type);
-  }, [views, selection]);
+  };
   return { selection, setSelection, select, closeDetails };
 }
 

@@ -117,7 +117,7 @@ async function perform(bench: Bench, act: { do: string; levels?: ("INFO" | "ERRO
     case "older":
       return store.loadOlder();
     case "newer":
-      return store.loadNewer();
+      return store.loader.loadNewer();
     case "pause":
       return store.setPaused(true);
     case "resume":
@@ -298,9 +298,9 @@ test("a jump shows the context of a record, and continues from there", async () 
   bench.info(100);
   await bench.store.goTo(50);
   expect(bench.sequences).toEqual(Array.from({ length: 14 }, (_, index) => 44 + index));
-  expect(bench.store.takeScrollTarget()).toBe(bench.store.rows.first + 6);
-  expect(bench.store.takeScrollTarget()).toBeUndefined();
-  await bench.store.loadNewer();
+  expect(bench.store.loader.takeScrollTarget()).toBe(bench.store.rows.first + 6);
+  expect(bench.store.loader.takeScrollTarget()).toBeUndefined();
+  await bench.store.loader.loadNewer();
   expect(bench.sequences.at(-1)).toBe(64);
 });
 

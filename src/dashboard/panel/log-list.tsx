@@ -185,7 +185,7 @@ function Rows({ store, columns, selected, indexes, currentIndex, rowPx, heightPx
             key={slot}
             {...line}
             row={row}
-            isLoading={isGap(row) && store.isLoadingGap(row)}
+            isLoading={isGap(row) && store.loader.isLoadingGap(row)}
             onLoad={() => isGap(row) && void store.loadGap(row)}
           />
         );
@@ -207,11 +207,11 @@ function useCurrentRow(store: PanelStore) {
   const { rows } = store;
   return {
     get index(): number | undefined {
-      if (current?.generation !== store.generation || rows.length === 0) return undefined;
+      if (current?.generation !== store.loader.generation || rows.length === 0) return undefined;
       return Math.min(Math.max(0, current.ordinal - rows.first), rows.length - 1);
     },
     set(ordinal: number): void {
-      setCurrent({ ordinal, generation: store.generation });
+      setCurrent({ ordinal, generation: store.loader.generation });
     },
   };
 }
@@ -243,14 +243,16 @@ function useListScroll({ store, list, rowPx, selected, onTarget }: ListScrollOpt
   const pendingScroll = useRef<number>(undefined);
   const rendered = useRef<Rendered>({
     first: rows.first,
-    generation: store.generation,
+    generation: store.loader.generation,
     rows: 0,
     isAtEnd: false,
     heightPx: undefined,
     topPx: 0,
   });
   const movedRows =
-    store.generation === rendered.current.generation ? rendered.current.first - rows.first : 0;
+    store.loader.generation === rendered.current.generation
+      ? rendered.current.first - rows.first
+      : 0;
 
   const rangeExtractor = (range: Range): number[] => {
     const element = list.current;
@@ -289,14 +291,14 @@ function useListScroll({ store, list, rowPx, selected, onTarget }: ListScrollOpt
       if (store.isFollowing) element.scrollTop = element.scrollHeight;
       else if (movedRows !== 0) element.scrollTop += movedRows * rowPx;
     }
-    const target = store.takeScrollTarget();
+    const target = store.loader.takeScrollTarget();
     if (target !== undefined) {
       onTarget(target);
       element.scrollTop = (target - rows.first + LINES_ABOVE) * rowPx - element.clientHeight / 2;
     }
     rendered.current = {
       first: rows.first,
-      generation: store.generation,
+      generation: store.loader.generation,
       rows: rows.length,
       isAtEnd: store.isFollowing,
       heightPx,
@@ -321,7 +323,7 @@ function useListScroll({ store, list, rowPx, selected, onTarget }: ListScrollOpt
   };
 
   useEffect(() => {
-    if (store.lastError === "") loadAhead();
+    if (store.loader.lastError === "") loadAhead();
   });
 
   const handleScroll = (): void => {
@@ -334,7 +336,7 @@ function useListScroll({ store, list, rowPx, selected, onTarget }: ListScrollOpt
       return;
     }
     if (byPx > 0 && belowPx <= TOLERANCE_PX) store.reachEnd();
-    else if (byPx > 0 && belowPx < AHEAD_ROWS * rowPx) void store.loadNewer();
+    else if (byPx > 0 && belowPx < AHEAD_ROWS * rowPx) void store.loader.loadNewer();
     loadAhead();
   };
 

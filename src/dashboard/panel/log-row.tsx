@@ -114,7 +114,7 @@ export function ListTop({ store }: { readonly store: PanelStore }) {
 }
 
 function ListTopText({ store }: { readonly store: PanelStore }) {
-  if (store.lastError !== "") return TEXTS.list.failed(store.lastError);
+  if (store.loader.lastError !== "") return TEXTS.list.failed(store.loader.lastError);
   if (store.isCleared) {
     return (
       <>
@@ -123,7 +123,7 @@ function ListTopText({ store }: { readonly store: PanelStore }) {
       </>
     );
   }
-  if (store.isLoadingOlder) return TEXTS.list.loading;
+  if (store.loader.isLoadingOlder) return TEXTS.list.loading;
   if (store.rows.length === 0) {
     const isFiltered = store.filter.q || store.hasStart();
     return isFiltered ? TEXTS.list.noMatch[store.type] : TEXTS.list.empty;

@@ -29,8 +29,10 @@ export class PageLoader {
   readonly #rows: PanelRows;
   /** Running requests; replaced when the rows are. */
   #running = { asc: 0, desc: 0 };
-  #generation = 0;
-  #lastError = "";
+  /** Changes when the rows are replaced. */
+  generation = 0;
+  /** Why the last request failed; "" if it succeeded. */
+  lastError = "";
   readonly #loadingGaps = new Set<GapRow>();
   #scrollTarget: number | undefined;
   /** Incremented to cancel a jump. */
@@ -40,16 +42,6 @@ export class PageLoader {
     this.#options = options;
     this.#rows = options.rows;
     this.filter = options.filter;
-  }
-
-  /** Changes when the rows are replaced. */
-  get generation(): number {
-    return this.#generation;
-  }
-
-  /** Why the last request failed; "" if it succeeded. */
-  get lastError(): string {
-    return this.#lastError;
   }
 
   get isLoadingOlder(): boolean {
@@ -132,7 +124,7 @@ export class PageLoader {
   /** Drops the responses of running requests: the rows are being replaced. */
   invalidate(): void {
     this.#running = { asc: 0, desc: 0 };
-    this.#generation++;
+    this.generation++;
   }
 
   /** Returns undefined if the request fails, or if the rows were replaced in the meantime. */
@@ -145,10 +137,10 @@ export class PageLoader {
     onChange();
     try {
       const page = await history.page({ filter, order, limit: pageRecords, ...position });
-      this.#lastError = "";
+      this.lastError = "";
       return running === this.#running ? page : undefined;
     } catch (error) {
-      this.#lastError = error instanceof Error ? error.message : String(error);
+      this.lastError = error instanceof Error ? error.message : String(error);
       return undefined;
     } finally {
       running[order]--;

@@ -38,8 +38,9 @@ export class PanelRows {
   readonly #isFollowing: () => boolean;
   /** The last sequence that the stream has reported; undefined before the first. */
   #position: number | undefined;
-  #older: Edge | null | undefined;
-  #newer: Edge | undefined;
+  /** Null if the first row is the first of the journal; undefined before anything was received. */
+  older: Edge | null | undefined;
+  newer: Edge | undefined;
   /** The buffer has everything that the stream delivers from here on. Only meaningful while the panel does not follow. */
   #bufferStart = 0;
   readonly #started = Promise.withResolvers<void>();
@@ -59,18 +60,9 @@ export class PanelRows {
     return this.#position !== undefined;
   }
 
-  /** Null if the first row is the first of the journal; undefined before anything was received. */
-  get older(): Edge | null | undefined {
-    return this.#older;
-  }
-
-  get newer(): Edge | undefined {
-    return this.#newer;
-  }
-
   /** True if no records are missing between the window and the buffer. */
   get isContiguous(): boolean {
-    return this.#newer === undefined || this.#newer.from >= this.#bufferStart;
+    return this.newer === undefined || this.newer.from >= this.#bufferStart;
   }
 
   get bufferedRows(): number {
@@ -113,14 +105,14 @@ export class PanelRows {
     this.counter.reset(from, this.#buffer.dropEnd(isDropped).filter(isEntry).length);
     this.#position = from - 1;
     this.#bufferStart = Math.min(this.#bufferStart, from);
-    if (this.#newer && this.#newer.from >= from) this.#newer = { from };
-    if (this.#older && this.#older.from >= from) this.#older = { from: from - 1 };
+    if (this.newer && this.newer.from >= from) this.newer = { from };
+    if (this.older && this.older.from >= from) this.older = { from: from - 1 };
     this.#add([{ reset }], 0);
   }
 
   /** Older records are loaded from before the first one received. */
   #startAt(sequence: number): void {
-    if (this.#older === undefined) this.#older = { from: sequence - 1 };
+    if (this.older === undefined) this.older = { from: sequence - 1 };
     this.#started.resolve();
   }
 
@@ -140,19 +132,19 @@ export class PanelRows {
   /** From now on new records go to the buffer. */
   startBuffering(): void {
     this.#bufferStart = this.#next;
-    this.#newer = { from: this.#next };
+    this.newer = { from: this.#next };
   }
 
   /** Moves the whole buffer to the window: to its end, or, if records between them are missing, in its place. */
   showBuffer(): void {
     if (!this.isContiguous) {
       this.window.clear();
-      this.#older = { from: this.#bufferStart - 1 };
+      this.older = { from: this.#bufferStart - 1 };
     }
     this.window.append(this.#buffer.shift(this.#buffer.length));
     this.counter.showAll(this.#position ?? 0);
     this.#trimStart();
-    this.#newer = undefined;
+    this.newer = undefined;
   }
 
   /** Moves up to `count` rows from the buffer to the end of the window. */
@@ -160,7 +152,7 @@ export class PanelRows {
     const rows = this.#buffer.shift(count);
     this.window.append(rows);
     this.#bufferStart = this.#firstBuffered();
-    this.#newer = { from: this.#bufferStart };
+    this.newer = { from: this.#bufferStart };
     this.counter.show(rows);
     this.#trimStart();
   }
@@ -173,9 +165,9 @@ export class PanelRows {
   // From the journal
 
   prepend({ rows, cursor }: RowPage): void {
-    const from = rows.length > 0 ? firstSequence(rows[0]!) - 1 : this.#older!.from;
+    const from = rows.length > 0 ? firstSequence(rows[0]!) - 1 : this.older!.from;
     this.window.prepend(rows);
-    this.#older = cursor === null ? null : { from, cursor };
+    this.older = cursor === null ? null : { from, cursor };
     this.trimFarEnd();
   }
 
@@ -190,8 +182,8 @@ export class PanelRows {
     this.window.append(rows);
     this.counter.show(rows);
     const isComplete = cursor === null || rows.length < found.length;
-    const from = rows.length > 0 ? lastSequence(rows.at(-1)!) + 1 : this.#newer!.from;
-    this.#newer = isComplete ? { from: this.#bufferStart } : { from, cursor };
+    const from = rows.length > 0 ? lastSequence(rows.at(-1)!) + 1 : this.newer!.from;
+    this.newer = isComplete ? { from: this.#bufferStart } : { from, cursor };
   }
 
   /** Replaces all rows by those around a sequence; returns the ordinal of the last row up to it. */
@@ -202,9 +194,9 @@ export class PanelRows {
     const { rows, cursor } = before;
     const target = this.window.first + rows.length - 1;
     const from = rows[0] ? firstSequence(rows[0]) - 1 : sequence;
-    this.#older = cursor === null ? null : { from, cursor };
+    this.older = cursor === null ? null : { from, cursor };
     this.window.append(rows);
-    this.#newer = { from: sequence + 1 };
+    this.newer = { from: sequence + 1 };
     this.#appendNewer(after);
     return target;
   }
@@ -216,13 +208,13 @@ export class PanelRows {
     this.window.clear();
     this.#buffer.clear();
     this.counter.showAll(this.#position ?? 0);
-    this.#older = { from: this.#next - 1 };
+    this.older = { from: this.#next - 1 };
     this.startBuffering();
   }
 
   /** Loads older records from before whatever the stream reports next. */
   resetStart(): void {
-    this.#older = undefined;
+    this.older = undefined;
   }
 
   /** Drops the records before this time from the start of the window; returns whether there were any. */
@@ -236,18 +228,18 @@ export class PanelRows {
     }
     this.window.shift(count);
     const first = this.window.at(0);
-    if (count > 0 && this.#older && first) this.#older = { from: firstSequence(first) - 1 };
+    if (count > 0 && this.older && first) this.older = { from: firstSequence(first) - 1 };
     return count > 0;
   }
 
   /** The user reads at the start of the window, or, while the panel follows, at its end. */
   trimFarEnd(): void {
     if (this.#isFollowing()) this.#trimStart();
-    else if (this.window.trimEnd() > 0) this.#newer = { from: lastSequence(this.window.last!) + 1 };
+    else if (this.window.trimEnd() > 0) this.newer = { from: lastSequence(this.window.last!) + 1 };
   }
 
   #trimStart(): void {
-    if (this.window.trimStart() > 0) this.#older = { from: firstSequence(this.window.at(0)!) - 1 };
+    if (this.window.trimStart() > 0) this.older = { from: firstSequence(this.window.at(0)!) - 1 };
   }
 }
 

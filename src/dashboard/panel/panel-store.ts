@@ -45,14 +45,16 @@ export class PanelStore {
   readonly #stream: PanelOptions["stream"];
   readonly #schedule: PanelOptions["schedule"];
   readonly #pageRecords: number;
+  /** Loads pages; those that a panel may not load at any time have a method here. */
+  readonly loader: PageLoader;
   readonly #rows: PanelRows;
-  readonly #loader: PageLoader;
   readonly #listeners = new Set<() => void>();
   #isScheduled = false;
   #version = 0;
   /** The filter that the gateway has not confirmed yet. */
   #pending: { readonly filter: FilterQuery; readonly version: number } | undefined;
-  #rejection = "";
+  /** Why the gateway rejected the last filter; "" if it did not. It may be of another version than the page. */
+  rejection = "";
   #isFollowing = true;
   #isPaused = false;
   #isCleared = false;
@@ -65,7 +67,7 @@ export class PanelStore {
     this.#pageRecords = pageRecords;
     this.hasStart = hasStart;
     this.#rows = new PanelRows(limits, () => this.isFollowing);
-    this.#loader = new PageLoader({
+    this.loader = new PageLoader({
       history,
       rows: this.#rows,
       type,
@@ -106,7 +108,7 @@ export class PanelStore {
 
   /** The filter that was set last. */
   get filter(): FilterQuery {
-    return this.#pending?.filter ?? this.#loader.filter;
+    return this.#pending?.filter ?? this.loader.filter;
   }
 
   get counts(): PanelCounts {
@@ -126,14 +128,6 @@ export class PanelStore {
     return this.#isCleared;
   }
 
-  get isLoadingOlder(): boolean {
-    return this.#loader.isLoadingOlder;
-  }
-
-  isLoadingGap(row: GapRow): boolean {
-    return this.#loader.isLoadingGap(row);
-  }
-
   /** True if the journal has no older record. */
   get isAtBeginning(): boolean {
     const { older } = this.#rows;
@@ -143,21 +137,6 @@ export class PanelStore {
   /** True if no records are missing between the rows and the buffer. */
   get isContiguous(): boolean {
     return this.#rows.isContiguous;
-  }
-
-  /** Why the gateway rejected the last filter; "" if it did not. It may be of another version than the page. */
-  get rejection(): string {
-    return this.#rejection;
-  }
-
-  /** Why the journal could not be read; "" if it could. */
-  get lastError(): string {
-    return this.#loader.lastError;
-  }
-
-  /** Changes when the rows are replaced. */
-  get generation(): number {
-    return this.#loader.generation;
   }
 
   #handle(event: StreamEvent): void {
@@ -174,7 +153,7 @@ export class PanelStore {
       case "refused":
         if (event.version !== this.#pending?.version) break;
         this.#pending = undefined;
-        this.#rejection = event.reason;
+        this.rejection = event.reason;
         break;
       case "caught_up":
         this.#rows.catchUp(event.sequence);
@@ -207,8 +186,8 @@ export class PanelStore {
 
   /** Jumps to the latest record, and keeps it in view from then on. */
   follow(): void {
-    this.#loader.cancelJump();
-    if (!this.#rows.isContiguous) this.#loader.invalidate();
+    this.loader.cancelJump();
+    if (!this.#rows.isContiguous) this.loader.invalidate();
     this.#rows.showBuffer();
     this.#isFollowing = true;
     if (this.#isPaused) this.#rows.startBuffering();
@@ -219,7 +198,7 @@ export class PanelStore {
   /** Called when the list is scrolled to its end: shows what comes next, and follows when nothing does. */
   reachEnd(): void {
     if (this.isFollowing) return;
-    if (!this.#rows.isContiguous) return void this.loadNewer();
+    if (!this.#rows.isContiguous) return void this.loader.loadNewer();
     if (this.#isPaused) return;
     if (this.#rows.bufferedRows <= CATCH_UP_FRACTION * this.#pageRecords) return this.follow();
     this.#rows.showBuffered(this.#pageRecords);
@@ -234,29 +213,19 @@ export class PanelStore {
   // Loading from the journal
 
   async loadOlder(): Promise<void> {
-    if (!this.#isCleared) await this.#loader.loadOlder();
-  }
-
-  /** Loads newer records, up to the start of the buffer. */
-  loadNewer(): Promise<void> {
-    return this.#loader.loadNewer();
+    if (!this.#isCleared) await this.loader.loadOlder();
   }
 
   /** Replaces a gap by its records, as far as the journal has them. */
   loadGap(row: GapRow): Promise<void> {
-    if (!this.isLoadingGap(row)) this.stopFollowing();
-    return this.#loader.loadGap(row);
+    if (!this.loader.isLoadingGap(row)) this.stopFollowing();
+    return this.loader.loadGap(row);
   }
 
-  /** Shows the records around a sequence; {@link takeScrollTarget} then has the row to scroll to. */
+  /** Shows the records around a sequence; {@link PageLoader.takeScrollTarget} then has the row to scroll to. */
   goTo(sequence: number): Promise<void> {
     this.stopFollowing();
-    return this.#loader.goTo(sequence);
-  }
-
-  /** Returns the ordinal of the row to scroll to, once. */
-  takeScrollTarget(): number | undefined {
-    return this.#loader.takeScrollTarget();
+    return this.loader.goTo(sequence);
   }
 
   // Filtering and clearing
@@ -265,13 +234,13 @@ export class PanelStore {
   setFilter(filter: FilterQuery): void {
     const version = this.#stream.setFilter({ ...filter, type: this.type });
     this.#pending = { filter, version };
-    this.#rejection = "";
+    this.rejection = "";
     this.#notify();
   }
 
   /** Empties the list; older records are not loaded until `showCleared`. */
   clear(): void {
-    this.#loader.invalidate();
+    this.loader.invalidate();
     this.#rows.clear();
     this.#isCleared = true;
     this.#notify();
@@ -285,7 +254,7 @@ export class PanelStore {
   /** Shows the records that match, from the newest one back. */
   #restart(filter: FilterQuery): void {
     this.#pending = undefined;
-    this.#loader.filter = filter;
+    this.loader.filter = filter;
     this.clear();
     this.#isCleared = false;
     this.#isFollowing = true;

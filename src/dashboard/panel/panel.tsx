@@ -1,4 +1,4 @@
-import { useCallback, useState, type KeyboardEvent, type ReactNode } from "react";
+import { useState, type KeyboardEvent, type ReactNode } from "react";
 import type { LogEntry, StreamStatus } from "../../client/index.ts";
 import { ENVELOPE_TYPES, type EnvelopeType } from "../../wire/envelope.ts";
 import type { SelectedRecord } from "../details/details.tsx";
@@ -114,7 +114,7 @@ interface PanelProps {
 export function Panel({ store, hasHeading, selected, onSelect, onResume }: PanelProps) {
   const { type } = store;
   const columns = useColumns(type);
-  const select = useCallback((entry: LogEntry) => onSelect({ type, entry }), [type, onSelect]);
+  const select = (entry: LogEntry): void => onSelect({ type, entry });
   return (
     <section className="panel" aria-label={TEXTS.panels[type]} data-type={type}>
       <div className="panel-head">

@@ -55,7 +55,8 @@ export class RowWindow {
   /** Rows before this index have already been removed. */
   #start = 0;
   #weight = 0;
-  #first = 0;
+  /** The ordinal of the first row. */
+  first = 0;
 
   constructor(limits: WindowLimits) {
     this.#limits = limits;
@@ -63,11 +64,6 @@ export class RowWindow {
 
   get length(): number {
     return this.#rows.length - this.#start;
-  }
-
-  /** The ordinal of the first row. */
-  get first(): number {
-    return this.#first;
   }
 
   at(index: number): PanelRow | undefined {
@@ -98,7 +94,7 @@ export class RowWindow {
   prepend(rows: readonly PanelRow[]): void {
     this.#rows = [...rows, ...this.#rows.slice(this.#start)];
     this.#start = 0;
-    this.#first -= rows.length;
+    this.first -= rows.length;
     this.#addWeight(rows, 1);
   }
 
@@ -118,7 +114,7 @@ export class RowWindow {
   }
 
   clear(): void {
-    this.#first += this.length;
+    this.first += this.length;
     this.#rows = [];
     this.#start = 0;
     this.#weight = 0;
@@ -128,7 +124,7 @@ export class RowWindow {
   shift(count: number): PanelRow[] {
     const rows = this.#rows.slice(this.#start, this.#start + count);
     this.#start += rows.length;
-    this.#first += rows.length;
+    this.first += rows.length;
     this.#addWeight(rows, -1);
     if (this.#start * 2 > this.#rows.length) {
       this.#rows.splice(0, this.#start);

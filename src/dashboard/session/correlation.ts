@@ -61,10 +61,10 @@ export class Correlation {
 
   /** Resolves to true when the panel's rows match the new filter; to false if the target changes first. */
   #waitForFilter(store: PanelStore, target: CorrelationTarget): Promise<boolean> {
-    const { generation } = store;
+    const { generation } = store.loader;
     return new Promise((resolve) => {
       const unsubscribe = store.subscribe(() => {
-        if (store.generation === generation && this.#target === target) return;
+        if (store.loader.generation === generation && this.#target === target) return;
         unsubscribe();
         resolve(this.#target === target);
       });

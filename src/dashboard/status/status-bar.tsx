@@ -14,7 +14,7 @@ const LAG_MS_MAX = 10_000;
 
 /** Shows the connection, what became of the records, the exporters, and the audit chain. */
 export function StatusBar({ session }: { readonly session: DashboardSession }) {
-  const { panels, live } = session;
+  const { panels, live, clock } = session;
   const { perSecond, nowMs } = useRate(live.received);
   // The numbers change once a second, the connection immediately.
   useStreamState(panels.system_log);
@@ -22,13 +22,21 @@ export function StatusBar({ session }: { readonly session: DashboardSession }) {
   const isNarrow = useIsNarrow();
   const [isOpen, setIsOpen] = useState(false);
   const id = useId();
+  // Both streams report a gap that affects both panels.
+  const missing = Math.max(...ENVELOPE_TYPES.map((type) => panels[type].counts.missing));
   return (
     <footer className="status-bar" aria-label={TEXTS.status.title}>
       <Connection session={session} nowMs={nowMs} />
-      <ClockSkew skewMs={session.clock.skewMs} />
+      {clock.skewMs !== 0 && (
+        <span className="clock-skew" title={TEXTS.status.skewHint}>
+          {TEXTS.status.skew(clock.skewMs)}
+        </span>
+      )}
       <span className="rate">{TEXTS.status.rate(perSecond)}</span>
       <span className="lag">{lagText(live, nowMs)}</span>
-      <Missing stores={ENVELOPE_TYPES.map((type) => panels[type])} />
+      <span className="missing" data-some={missing > 0}>
+        {TEXTS.status.missing(missing)}
+      </span>
       <ExporterStatus stats={session.stats} />
       <AuditStatus session={session} />
       {isNarrow && (
@@ -99,31 +107,10 @@ function Connection({ session, nowMs }: { session: DashboardSession; nowMs: numb
   );
 }
 
-/** Says that the browser's clock differs from the gateway's. */
-function ClockSkew({ skewMs }: { readonly skewMs: number }) {
-  if (skewMs === 0) return null;
-  return (
-    <span className="clock-skew" title={TEXTS.status.skewHint}>
-      {TEXTS.status.skew(skewMs)}
-    </span>
-  );
-}
-
 function lagText({ lagMs, newestAtMs }: LiveStats, nowMs: number): string {
   if (lagMs === undefined || newestAtMs === undefined) return TEXTS.status.noLag;
   const quietMs = nowMs - newestAtMs;
   return quietMs > LAG_MS_MAX ? TEXTS.status.quiet(quietMs) : TEXTS.status.lag(lagMs);
-}
-
-/** Shows how many records are in gaps that were not loaded. */
-function Missing({ stores }: { readonly stores: readonly PanelStore[] }) {
-  // Both streams report a gap that affects both panels.
-  const missing = Math.max(...stores.map(({ counts }) => counts.missing));
-  return (
-    <span className="missing" data-some={missing > 0}>
-      {TEXTS.status.missing(missing)}
-    </span>
-  );
 }
 
 function AuditStatus({ session }: { readonly session: DashboardSession }) {

@@ -20,7 +20,9 @@ function requestText(record: string): Buffer {
   return Buffer.from(`{"resourceLogs":[{"scopeLogs":[{"logRecords":[{${record}}]}]}]}`);
 }
 
-/** True if the request has the usual form; its records must then be those of the plain path. */
+/**
+ * True if the request has the usual form; its records must then equal those of the general path.
+ */
 function isUsual(body: Uint8Array): boolean {
   const protobuf = fastJsonToProtobuf(body);
   if (protobuf === undefined) return false;
@@ -29,8 +31,8 @@ function isUsual(body: Uint8Array): boolean {
   return true;
 }
 
-describe("the fast transcoder of JSON", () => {
-  it("makes the same records as the plain path", () => {
+describe("the fast JSON transcoder", () => {
+  it("gives the same records as the general path", () => {
     const writing = fc.nat(WRITINGS.length - 1);
     fc.assert(
       fc.property(fc.oneof(jsonRequest, alikeRequest), writing, (request, index) => {
@@ -40,7 +42,7 @@ describe("the fast transcoder of JSON", () => {
     );
   });
 
-  it("rejects what the plain path rejects, whatever is changed in it", () => {
+  it("rejects what the general path rejects, for any mutation", () => {
     const change = fc.record({
       at: fc.nat(),
       drop: fc.nat(2),
@@ -145,7 +147,7 @@ describe("the fast transcoder of JSON", () => {
     expect(isUsual(requestText(record))).toBe(false);
   });
 
-  it("leaves what is not UTF-8, cut off or followed by something to the plain path", () => {
+  it("leaves invalid UTF-8, truncated input and trailing data to the general path", () => {
     const whole = requestText('"body":{"stringValue":"abcd"}');
     for (let end = 0; end < whole.length; end++)
       expect(isUsual(whole.subarray(0, end))).toBe(false);

@@ -2,7 +2,10 @@ import fc from "fast-check";
 import { Type } from "protobufjs";
 import { LogsRequest } from "../bench/otlp-schema.ts";
 
-/** An ExportLogsServiceRequest in OTLP's JSON form: 64-bit integers as strings, ids as hex, bytes as base64. */
+/**
+ * An ExportLogsServiceRequest in OTLP's JSON form: 64-bit integers as strings, ids as hex, bytes as
+ * base64.
+ */
 export interface JsonRequest {
   resourceLogs: JsonResourceLogs[];
 }
@@ -39,7 +42,7 @@ const text = fc.oneof(
   fc.string({ minLength: 60, maxLength: 200 }),
 );
 
-/** Names that mean something to the gateway, and a few others, so that they meet. */
+/** Names that are special to the gateway, and a few others, so that they collide. */
 const key = fc.oneof(
   {
     weight: 3,
@@ -81,7 +84,7 @@ const { value } = fc.letrec<{ value: object; member: JsonKeyValue }>((tie) => ({
 
 const attribute = fc.record({ key, value }, { requiredKeys: ["key"] });
 
-/** An error as pino sends it, or nearly so. */
+/** An error as pino sends it, or almost. */
 const errorAttribute = fc
   .subarray(["type", "message", "stack", "code"])
   .chain((names) => fc.tuple(...names.map((name) => fc.tuple(fc.constant(name), value))))
@@ -97,7 +100,7 @@ const errorAttribute = fc
     },
   }));
 
-/** What names a logger, or an event. */
+/** Attributes that name a logger or an event. */
 const nameAttribute = fc
   .tuple(
     fc.constantFrom("logger", "logger.name", "name", "label", "event.name", "event_type"),
@@ -152,7 +155,10 @@ const attributes = fc.array(
 
 const SECOND = 1_760_347_644_000_000_000n;
 
-/** Never 0, so that nothing depends on the moment; mostly near each other, so that order matters. */
+/**
+ * Never 0, so that nothing depends on the current time; mostly close together, so that order
+ * matters.
+ */
 const time = fc
   .oneof(
     fc.bigInt({ min: SECOND, max: SECOND + 2_000_000_000n }),
@@ -223,7 +229,10 @@ const scopeLogs = fc.record(
   { requiredKeys: ["logRecords"] },
 );
 
-/** Requests of any content that both forms can hold: strings are well formed, each record has a time. */
+/**
+ * Requests with any content that both forms can represent: strings are well formed, each record has
+ * a time.
+ */
 export const jsonRequest = fc.record({
   resourceLogs: fc.array(
     fc.record(
@@ -239,7 +248,7 @@ const FIELDS = [
   ...["eventName", "attributes", "flags", "traceId", "spanId"],
 ];
 
-/** For each field of a record which model it is taken from. */
+/** For each field of a record, the model it is taken from. */
 const choices = fc.array(fc.nat(2), { minLength: FIELDS.length, maxLength: FIELDS.length });
 
 function mixed(models: readonly JsonLogRecord[], chosen: readonly number[]): JsonLogRecord {
@@ -251,8 +260,8 @@ function mixed(models: readonly JsonLogRecord[], chosen: readonly number[]): Jso
 }
 
 /**
- * Requests of records that repeat one another in parts: each has its fields of one of a few models, now of the one, now
- * of the other.
+ * Requests whose records repeat one another in part: each takes its fields from one of a few
+ * models, in changing combinations.
  */
 export const alikeRequest = fc
   .record({
@@ -281,7 +290,7 @@ export function toJson(request: object): Buffer {
   return Buffer.from(JSON.stringify(request));
 }
 
-/** The request as protobufjs encodes it. */
+/** Encodes the request with protobufjs. */
 export function toProtobuf(request: JsonRequest): Uint8Array {
   const message = LogsRequest.fromObject({
     resourceLogs: request.resourceLogs.map((resourceLogs) => ({
@@ -313,8 +322,8 @@ const UNKNOWN_FIELDS = [
 ];
 
 /**
- * The same message with the fields of each message in another order, repeated ones among themselves in theirs, and
- * with unknown fields between them.
+ * The same message with the fields of each message in another order, repeated ones still in theirs,
+ * and with unknown fields in between.
  */
 export function reordered(bytes: Uint8Array, seed: number, type: Type = LogsRequest): Uint8Array {
   const fields = fieldsOf(bytes).map(({ number, head, payload, isMessage }) => {

@@ -21,7 +21,7 @@ function lines(name: string): string[] {
 }
 
 describe("requests recorded from unmodified SDKs", () => {
-  it("are here", () => {
+  it("are present", () => {
     expect(recordings.length).toBeGreaterThanOrEqual(3);
   });
 
@@ -36,7 +36,7 @@ describe("requests recorded from unmodified SDKs", () => {
   });
 });
 
-/** The same values and the same order of keys give the same text. */
+/** The same values in the same key order give the same text. */
 function normalised(json: string): string {
   return JSON.stringify(JSON.parse(json));
 }
@@ -89,7 +89,7 @@ const EXCEPTION = {
   "exception.stacktrace": TRACEBACK,
 };
 
-/** What Python makes of its values before OTLP sees them. */
+/** What Python converts its values to before OTLP sees them. */
 const PYTHON_VALUES: Record<string, object> = {
   nan: { doubleValue: "NaN" },
   "2**64": { intValue: "18446744073709551616" },
@@ -102,7 +102,7 @@ const PYTHON_VALUES: Record<string, object> = {
   "3000-level nested dict": { stringValue: "$deep" },
 };
 
-/** JSON.stringify cannot write a value as deep as this one, so that it takes its place in the text. */
+/** JSON.stringify cannot write such a deep value, so this placeholder is replaced in the text. */
 const DEEP_PLACE = '{"stringValue":"$deep"}';
 const DEEP_LEVELS = 3000;
 const DEEP_TEXT =
@@ -110,7 +110,10 @@ const DEEP_TEXT =
   '{"intValue":"1"}' +
   "}]}}".repeat(DEEP_LEVELS);
 
-/** Cases that only OTLP's JSON can hold: protobuf has no such integers and no lone surrogates, protobufjs no such depth. */
+/**
+ * Cases that only OTLP's JSON can represent: protobuf has no such integers and no lone surrogates,
+ * protobufjs no such depth.
+ */
 const JSON_ONLY = new Set([
   "extra_bigint",
   "lone_surrogate_message",
@@ -119,8 +122,9 @@ const JSON_ONLY = new Set([
 ]);
 
 /**
- * What is better on purpose (golden/README.md): the original sent nothing for these, or what the caller had forged.
- * Records of other loggers than `orchestrator`'s reach us only because somebody has sent them.
+ * Intended improvements (golden/README.md): the original sent nothing for these, or fields the
+ * caller had forged. Records of loggers other than `orchestrator` reach the gateway only if someone
+ * sends them.
  */
 const BETTER: Record<string, object> = {
   foreign_logger: system("uvicorn.error", "WARNING", "foreign"),
@@ -161,7 +165,7 @@ function cutOff(): Json {
   return value;
 }
 
-describe("what the original was given", () => {
+describe("the original system's cases", () => {
   it.each(vectors.map((vector) => [vector.case, vector] as const))("%s", (name, vector) => {
     const wanted = wantedOf(vector).map((envelope) => JSON.stringify(envelope));
     const request = requestOf(vector);

@@ -10,7 +10,9 @@ function written(write: (writer: JsonWriter) => void): string {
   return writer.text();
 }
 
-/** Any UTF-16, lone surrogates included, of all the lengths at which the writer changes its way. */
+/**
+ * Any UTF-16, including lone surrogates, of all the lengths at which the writer changes its path.
+ */
 const anyString = fc.oneof(
   fc.string({ unit: "binary", maxLength: 300 }),
   fc.string({ unit: "grapheme", maxLength: 120 }),
@@ -18,7 +20,7 @@ const anyString = fc.oneof(
 );
 
 describe("strings", () => {
-  it("come back as they were, with U+FFFD for lone surrogates", () => {
+  it("round-trip, with U+FFFD for lone surrogates", () => {
     fc.assert(
       fc.property(anyString, (text) => {
         expect(JSON.parse(written((writer) => writer.string(text)))).toBe(text.toWellFormed());
@@ -26,7 +28,7 @@ describe("strings", () => {
     );
   });
 
-  it("are written as JSON.stringify writes them where they are well formed", () => {
+  it("are written as JSON.stringify writes them if they are well formed", () => {
     fc.assert(
       fc.property(anyString, (text) => {
         const wellFormed = text.toWellFormed();
@@ -35,7 +37,7 @@ describe("strings", () => {
     );
   });
 
-  it("come from UTF-8 with U+FFFD where the WHATWG's decoder has it", () => {
+  it("are read from UTF-8 with U+FFFD as in the WHATWG decoder", () => {
     const bytes = fc.oneof(
       fc.uint8Array({ maxLength: 400 }),
       anyString.map((text) => Buffer.from(text)),
@@ -60,7 +62,7 @@ describe("strings", () => {
 });
 
 describe("numbers", () => {
-  it("are JSON's own, and come back as they were", () => {
+  it("are JSON's own, and round-trip", () => {
     fc.assert(
       fc.property(fc.double({ noNaN: true, noDefaultInfinity: true }), (value) => {
         const text = written((writer) => writer.number(value));
@@ -69,7 +71,7 @@ describe("numbers", () => {
     );
   });
 
-  it("beyond 2^53 are integers where JavaScript's one type stands for both", () => {
+  it("beyond 2^53 are integers if JavaScript's number type stands for both", () => {
     const ofJavaScript = (value: number): string =>
       written((writer) => {
         writer.wholeNumbersAreIntegers = true;
@@ -95,7 +97,7 @@ describe("numbers", () => {
     expect(written((writer) => writer.number(value))).toBe(expected);
   });
 
-  it("are decimal strings as bigint beyond 2^53", () => {
+  it("are decimal strings for bigint beyond 2^53", () => {
     expect(written((writer) => writer.value([1n, -(2n ** 53n), 2n ** 64n]))).toBe(
       '[1,"-9007199254740992","18446744073709551616"]',
     );
@@ -103,7 +105,7 @@ describe("numbers", () => {
 });
 
 describe("values", () => {
-  it("are strict JSON that says the same", () => {
+  it("are strict JSON with the same meaning", () => {
     fc.assert(
       fc.property(fc.jsonValue(), (value) => {
         const parsed: unknown = JSON.parse(written((writer) => writer.value(value)));
@@ -112,7 +114,7 @@ describe("values", () => {
     );
   });
 
-  it("keep the names of maps in their order, __proto__ among them", () => {
+  it("preserve the names of maps in order, including __proto__", () => {
     const map = new Map<string, unknown>([
       ["10", 1],
       ["2", new Map([["__proto__", null]])],

@@ -10,12 +10,12 @@ import { TailgateError } from "tailgate";
 import type { LogRecord } from "tailgate/plugin";
 import { alikeRequest, jsonRequest } from "./generated-request.ts";
 
-/** The records as a large request is read, with the fast way for each record. */
+/** The records as a large request is read, with the fast path for each record. */
 function recordsOf(body: Uint8Array, findings?: RequestFindings): LogRecord[] {
   return decodeOtlpProtobuf(runToEnd(jsonToProtobuf(body, findings, fastRecordToProtobuf)));
 }
 
-/** Undefined for a request that is refused. */
+/** Undefined for a rejected request. */
 function outcomeOf(read: (body: Uint8Array) => LogRecord[], body: Uint8Array): unknown {
   try {
     return read(body);
@@ -25,7 +25,7 @@ function outcomeOf(read: (body: Uint8Array) => LogRecord[], body: Uint8Array): u
   }
 }
 
-function refusal(body: Uint8Array): string {
+function rejection(body: Uint8Array): string {
   try {
     recordsOf(body);
   } catch (error) {
@@ -39,7 +39,7 @@ function request(records: string): Buffer {
 }
 
 describe("a large request in JSON", () => {
-  it("has the same records with and without the fast way", () => {
+  it("has the same records with and without the fast path", () => {
     fc.assert(
       fc.property(fc.oneof(jsonRequest, alikeRequest), fc.nat(2), (given, indent) => {
         const body = Buffer.from(JSON.stringify(given, null, indent));
@@ -49,7 +49,7 @@ describe("a large request in JSON", () => {
     );
   });
 
-  it("is rejected if the plain way rejects it, whatever is changed in it", () => {
+  it("is rejected if the general path rejects it, for any mutation", () => {
     const change = fc.record({
       at: fc.nat(),
       drop: fc.nat(2),
@@ -66,7 +66,7 @@ describe("a large request in JSON", () => {
     );
   });
 
-  it("loses the records in which something is wrong, as the plain way does", () => {
+  it("loses the same invalid records as on the general path", () => {
     const wrong = fc.constantFrom("5", '"x"', "null", "[]", "{}", "true", "[7]", "1.5");
     fc.assert(
       fc.property(
@@ -86,7 +86,7 @@ describe("a large request in JSON", () => {
           const body = Buffer.from(text);
           const records = recordsOf(body, large);
           expect(records).toEqual(decodeOtlpJson(body, whole));
-          // What is wrong beside a wrong resource or scope is named, too.
+          // Errors beside an invalid resource or scope are named, too.
           expect([large.rejected, large.text === ""]).toEqual([whole.rejected, whole.text === ""]);
         },
       ),
@@ -115,13 +115,13 @@ describe("a large request in JSON", () => {
     expect(recordsOf(Buffer.from(text))).toEqual(decodeOtlpJson(Buffer.from(text)));
   });
 
-  it("replaces what is not UTF-8", () => {
+  it("replaces invalid UTF-8", () => {
     const body = request('{"body":{"stringValue":"é"}}');
     body[body.indexOf(0xc3)] = 0xff;
     expect(recordsOf(body)).toEqual(decodeOtlpJson(body));
   });
 
-  it("does not parse what is nested deeper than is shown", () => {
+  it("does not parse values nested deeper than the limit", () => {
     const nested = (depth: number) =>
       request(
         `{"body":${'{"arrayValue":{"values":['.repeat(depth)}{"stringValue":"x"}${"]}}".repeat(depth)}}`,
@@ -132,29 +132,29 @@ describe("a large request in JSON", () => {
     expect(recordsOf(nested(100_000))).toEqual(recordsOf(nested(1000)));
   });
 
-  it("tells what is wrong, and where", () => {
-    expect(refusal(Buffer.from("[".repeat(1_000_000)))).toContain("its text: ");
-    expect(refusal(Buffer.from('{"resourceLogs":'))).toContain("its text");
-    expect(refusal(Buffer.from('{"resourceLogs":[{"scopeLogs":[{"logRecords":{}}]}]}'))).toContain(
-      "resourceLogs[0].scopeLogs[0].logRecords: an object is not an array",
-    );
-    expect(refusal(request('{},{"severityNumber":"x"}'))).toContain(
+  it("reports what is invalid, and its path", () => {
+    expect(rejection(Buffer.from("[".repeat(1_000_000)))).toContain("its text: ");
+    expect(rejection(Buffer.from('{"resourceLogs":'))).toContain("its text");
+    expect(
+      rejection(Buffer.from('{"resourceLogs":[{"scopeLogs":[{"logRecords":{}}]}]}')),
+    ).toContain("resourceLogs[0].scopeLogs[0].logRecords: an object is not an array");
+    expect(rejection(request('{},{"severityNumber":"x"}'))).toContain(
       'resourceLogs[0].scopeLogs[0].logRecords[1].severityNumber: "x" is not an integer',
     );
   });
 
-  it("is refused for a record that is too large or has too many values", () => {
+  it("is rejected for a record that is too large or has too many values", () => {
     const text = (bytes: number) => `{"body":{"stringValue":"${"x".repeat(bytes)}"}}`;
     const frame = text(0).length;
     expect(recordsOf(request(text(PART_BYTES_MAX - frame)))).toHaveLength(1);
-    expect(refusal(request(text(PART_BYTES_MAX - frame + 1)))).toContain(
+    expect(rejection(request(text(PART_BYTES_MAX - frame + 1)))).toContain(
       `resourceLogs[0].scopeLogs[0].logRecords[0]: a part of it has more than ${PART_BYTES_MAX} bytes`,
     );
     const list = (count: number) =>
       `{"body":{"arrayValue":{"values":[${"{},".repeat(count - 1)}{}]}}}`;
     // The list itself is a value, too.
     expect(recordsOf(request(list(PART_VALUES_MAX - 1)))).toHaveLength(1);
-    expect(refusal(request(list(PART_VALUES_MAX)))).toContain(
+    expect(rejection(request(list(PART_VALUES_MAX)))).toContain(
       `has more than ${PART_VALUES_MAX} values`,
     );
   });

@@ -18,7 +18,10 @@ interface Envelope {
   readonly data: Json;
 }
 
-/** The envelopes of records of one scope: the same from JSON, from protobuf and from decoded records. */
+/**
+ * The envelopes of records of one scope: the same from JSON, from protobuf and from decoded
+ * records.
+ */
 function envelopes(logRecords: readonly object[], scope?: string): Envelope[] {
   const timed = logRecords.map((record) => ({ timeUnixNano: TIME, ...record }));
   const scopeLogs = {
@@ -49,7 +52,7 @@ function map(values: Readonly<Record<string, object>>): object {
   return { kvlistValue: { values: list } };
 }
 
-/** What a system log has beside its seven fields, in order. */
+/** The fields of a system log besides its seven standard ones, in order. */
 function extrasOf(data: Json): [string, unknown][] {
   return Object.entries(data).slice(7);
 }
@@ -118,7 +121,7 @@ describe("a severity text without a number", () => {
     expect(levelOf(one)).toEqual(["INFO", one]),
   );
 
-  it("keeps an unknown text without the spaces around it, and nothing of spaces alone", () => {
+  it("retains an unknown text, trimmed, and nothing of spaces alone", () => {
     expect(levelOf("  W ")).toEqual(["INFO", "W"]);
     expect(levelOf("   ")).toEqual(["INFO", undefined]);
   });
@@ -139,7 +142,7 @@ describe("a severity text without a number", () => {
     expect(texts.map((one) => levelOf(one, scope)[0]).join(" ")).toBe(levels);
   });
 
-  it("is kept if its number means nothing there", () => {
+  it("is retained if its number is meaningless", () => {
     expect(levelOf("8", "syslog")).toEqual(["INFO", "8"]);
   });
 
@@ -149,13 +152,13 @@ describe("a severity text without a number", () => {
     expect([data["level"], data["severity_text"]]).toEqual(["ERROR", undefined]);
   });
 
-  it("that is unknown stands in an audit event's metadata", () => {
+  it("that is unknown is in an audit event's metadata", () => {
     expect(dataOf({ ...BODY, severityText: "W" }, "orchestrator.audit")["metadata"]).toEqual({
       severity_text: "W",
     });
   });
 
-  it("gives way to an attribute of the name that it would have", () => {
+  it("yields to an attribute with the same name", () => {
     const own = attributes({ severity_text: text("mine") });
     expect(extrasOf(dataOf({ ...BODY, ...own, severityText: "W" }))).toEqual([
       ["severity_text", "mine"],
@@ -166,7 +169,7 @@ describe("a severity text without a number", () => {
 describe("an event's name", () => {
   const IDS = { traceId: "ab".repeat(16), spanId: "cd".repeat(8) };
 
-  it("stands beside the body, after the attributes and before the ids", () => {
+  it("follows the body and the attributes and precedes the ids", () => {
     const record = {
       ...BODY,
       ...IDS,
@@ -183,7 +186,7 @@ describe("an event's name", () => {
     expect(data["message"]).toBe("m");
   });
 
-  it("belongs to its record alone, among records that are alike", () => {
+  it("belongs to its own record, even among similar ones", () => {
     const names = ["one", "", "two", "two", "", "event src/main.rs:78", 'with "quotes"'];
     const found = envelopes(
       names.map((eventName) => ({ ...BODY, ...IDS, eventName })),
@@ -194,14 +197,14 @@ describe("an event's name", () => {
     ]);
   });
 
-  it("gives way to an attribute of that name", () => {
+  it("yields to an attribute of that name", () => {
     const own = attributes({ event_name: text("mine") });
     expect(extrasOf(dataOf({ ...BODY, ...own, eventName: "theirs" }))).toEqual([
       ["event_name", "mine"],
     ]);
   });
 
-  it("stands beside a body of any type, also an empty text", () => {
+  it("appears beside a body of any type, including an empty text", () => {
     const body = map({ index: { intValue: "0" } });
     expect(dataOf({ body, eventName: "gen_ai.choice" })).toMatchObject({
       message: '{"index":0}',
@@ -213,7 +216,7 @@ describe("an event's name", () => {
     });
   });
 
-  it("is the message without a body: the record's own, else that of the attribute", () => {
+  it("is the message if there is no body: the record's own name, otherwise the attribute", () => {
     const attribute = attributes({ "event.name": text("agent.user_prompt") });
     const inSource = "event otel/src/event_manager.rs:100";
     expect(dataOf({ eventName: "e", ...attribute })).toMatchObject({ message: "e" });
@@ -229,7 +232,7 @@ describe("an event's name", () => {
     expect(dataOf(attributes({ "event.name": { intValue: "7" } }))).toMatchObject({ message: "" });
   });
 
-  it("is an audit event's action without an event type, else a part of its metadata", () => {
+  it("is an audit event's action if there is no event type, otherwise part of its metadata", () => {
     const audit = (record: object): Json => dataOf({ ...BODY, ...record }, "orchestrator.audit");
     const type = attributes({ event_type: text("spawn") });
     const named = attributes({ "event.name": text("named"), a: text("x") });
@@ -265,7 +268,7 @@ describe("a body that is a number", () => {
     expect(dataOf({ ...BODY, ...type }, "orchestrator.audit")["action"]).toBe(message);
   });
 
-  it("is shown with quotes only inside of a list", () => {
+  it("is quoted only inside a list", () => {
     const body = { arrayValue: { values: [{ intValue: "9223372036854775807" }] } };
     expect(dataOf({ body })["message"]).toBe('["9223372036854775807"]');
   });
@@ -296,12 +299,12 @@ describe("extras", () => {
     expect(extras).toEqual(shown.map((name, index) => [name, `my ${sent[index]}`]));
   });
 
-  it("have one value for a name that was sent twice, the last", () => {
+  it("have one value for a duplicate name, the last", () => {
     const twice = ["a", "b", "c"].map((value) => ({ key: "fooAttr", value: text(value) }));
     expect(extrasOf(dataOf({ ...BODY, attributes: twice }))).toEqual([["fooAttr", "c"]]);
   });
 
-  it("have one value for names that are the same without their lone surrogates, at any depth", () => {
+  it("have one value for names that are equal without their lone surrogates, at any depth", () => {
     const names = new Map<string, Value>([
       ["\ud800", 1],
       ["a", 2],
@@ -327,7 +330,7 @@ describe("extras", () => {
     }
   });
 
-  it("are also the stack trace of the call, which is content", () => {
+  it("include the stack trace of the call, which is content", () => {
     const site = {
       "code.function.name": text("a.run"),
       "code.stacktrace": text("at run"),
@@ -357,7 +360,7 @@ describe("pino's error", () => {
     });
   });
 
-  it("keeps what else it holds", () => {
+  it("retains its other members", () => {
     const more = { ...error, code: text("E"), cause: map({ message: text("why") }) };
     expect(extrasOf(dataOf({ ...BODY, ...attributes({ err: map(more) }) }))).toEqual([
       ...shown,
@@ -365,7 +368,7 @@ describe("pino's error", () => {
     ]);
   });
 
-  it("stays as it is beside the attributes of an exception", () => {
+  it("is unchanged beside the attributes of an exception", () => {
     const both = { "exception.message": text("other"), err: map(error) };
     expect(extrasOf(dataOf({ ...BODY, ...attributes(both) }))).toEqual([
       ["exception.message", "other"],
@@ -391,7 +394,7 @@ describe("a record without a scope name", () => {
   };
 
   it.each([undefined, "", "unknown"])(
-    "of scope %j has the logger that an attribute names",
+    "of scope %j has the logger named by an attribute",
     (scope) => {
       const one = { name: text("n"), "logger.name": text("l.n"), logger: text("l") };
       const { logger: _, ...two } = one;
@@ -410,7 +413,7 @@ describe("a record without a scope name", () => {
     },
   );
 
-  it("does not take an empty name, nor one that is no text", () => {
+  it("ignores an empty name, and one that is not a text", () => {
     expect(loggerOf({ logger: text(""), name: text("n") })[1]).toBe("n");
     expect(loggerOf({ logger: { intValue: "7" }, name: text("n") })[1]).toBe("n");
   });
@@ -429,7 +432,7 @@ describe("a record without a scope name", () => {
     expect(envelopesOf(encodeOtlpJson, toJson(request), 4)).toHaveLength(1);
   });
 
-  it("keeps an attribute of that name if the scope has a name", () => {
+  it("retains an attribute of that name if the scope has a name", () => {
     expect(loggerOf({ logger: text("l"), name: text("n") }, "app")).toEqual([
       "system_log",
       "app",
@@ -441,7 +444,7 @@ describe("a record without a scope name", () => {
   });
 });
 
-describe("the cases of bug reports", () => {
+describe("cases from bug reports", () => {
   const read = (name: string): Buffer =>
     readFileSync(new URL(`../cases/otlp/${name}`, import.meta.url));
 

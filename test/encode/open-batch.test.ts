@@ -19,7 +19,7 @@ function encode(open: BatchBuilder, given: Partial<LogRecord>): void {
   new EnvelopeEncoder(open, 0).encode(partsOfRecord(record), new RecordOrigin([record]), 0);
 }
 
-/** A value that is written in part, and then throws. */
+/** A value that throws after it is partly written. */
 function throwing(before: Value): Value {
   const list = [before, null];
   Object.defineProperty(list, 1, {
@@ -30,7 +30,7 @@ function throwing(before: Value): Value {
   return list;
 }
 
-/** Encodes a record that cannot be encoded to its end. */
+/** Encodes a record that fails partway. */
 function encodeInPart(open: BatchBuilder, value: Value): void {
   const attributes = new Map([["list", value]]);
   const parts = partsOfRecord(recordOf({ attributes }));
@@ -45,8 +45,8 @@ function messagesOf(open: BatchBuilder): string[] {
   );
 }
 
-describe("the open batch", () => {
-  it("keeps what was committed when a record that needed more memory is abandoned, and a request refused", () => {
+describe("the batch builder", () => {
+  it("retains committed records when a record that needed more memory is abandoned and a request rejected", () => {
     const open = new BatchBuilder();
     encode(open, { body: "first" });
     encodeInPart(open, throwing("x".repeat(SLAB_BYTES)));
@@ -56,7 +56,7 @@ describe("the open batch", () => {
     expect(messagesOf(open)).toEqual(["first", "second"]);
   });
 
-  it("keeps what was taken when the next request is refused", () => {
+  it("retains accepted records when the next request is rejected", () => {
     const open = new BatchBuilder();
     encode(open, { body: "first" });
     const taken = open.take();
@@ -67,7 +67,7 @@ describe("the open batch", () => {
     expect(soundEnvelopes(taken)).toHaveLength(1);
   });
 
-  it("writes the values of the next record to their full depth after one whose value has thrown", () => {
+  it("writes the values of the next record to full depth after one whose value threw", () => {
     const open = new BatchBuilder();
     for (let times = 0; times < 60; times++) encodeInPart(open, [throwing("x")]);
     encode(open, { body: "next", attributes: new Map([["nested", [[["deep"]]]]]) });
@@ -75,7 +75,7 @@ describe("the open batch", () => {
     expect(text).toContain('"nested":[[["deep"]]]');
   });
 
-  it("does not have an audit event at which its gate has thrown", () => {
+  it("omits an audit event whose gate threw", () => {
     let isBroken = false;
     const gate: AuditGate = {
       admits: () => {
@@ -94,7 +94,7 @@ describe("the open batch", () => {
     expect(messagesOf(open)).toEqual(["first", "second"]);
   });
 
-  it("has no envelope that is so short that its frame would have the shortest head", () => {
+  it("has no envelope short enough for the shortest frame header", () => {
     const open = new BatchBuilder();
     encode(open, { body: "", scope: AUDIT });
     encode(open, { body: "", scope: { name: "x", version: "", attributes: new Map() } });
@@ -114,7 +114,7 @@ describe("a record of a plugin", () => {
     });
   });
 
-  it.each([-1n, -1500n, -(10n ** 18n)])("of the time %s is shown with the current time", (time) => {
+  it.each([-1n, -1500n, -(10n ** 18n)])("of the time %s gets the current time", (time) => {
     const open = new BatchBuilder();
     encode(open, { timestamp: time, observedTimestamp: time });
     const [text] = soundEnvelopes(open.take());
@@ -124,7 +124,7 @@ describe("a record of a plugin", () => {
 });
 
 describe("a writer", () => {
-  it("takes no more memory for a long text than its JSON needs, and the same again", () => {
+  it("needs no more memory for a long text than its JSON, and the same again", () => {
     const chars = 8 << 20;
     const writer = JsonWriter.scratch();
     writer.string("x".repeat(chars));
@@ -134,7 +134,7 @@ describe("a writer", () => {
     expect(escaped.buffer.length).toBeLessThan(4.2 * chars);
   });
 
-  it("refuses a record that has no room in a batch and a row of the journal", () => {
+  it("rejects a record that does not fit in a batch and a row of the journal", () => {
     const writer = JsonWriter.scratch();
     expect(() => writer.reserve(RECORD_BYTES_MAX + 1)).toThrow("more than 268435456 bytes");
     writer.string("next");

@@ -17,7 +17,7 @@ function requestText(logRecords: string, scope = "orchestrator.server"): Uint8Ar
   );
 }
 
-/** The record that comes of a record's members, which are given as JSON text. */
+/** The record decoded from a record's members, given as JSON text. */
 function recordOf(members: string): LogRecord {
   return decodeOtlpJson(requestText(`[{${members}}]`))[0]!;
 }
@@ -39,7 +39,7 @@ describe("a request in JSON", () => {
     );
   });
 
-  it("gives the bytes that its decoded records give, and rebuilds these", () => {
+  it("gives the bytes that its decoded records give, and rebuilds the records", () => {
     fc.assert(
       fc.property(jsonRequest, (request) => {
         const open = new BatchBuilder();
@@ -53,7 +53,7 @@ describe("a request in JSON", () => {
     );
   });
 
-  it("counts what is below the level: system logs below the given one, audit events below INFO", () => {
+  it("counts records below the level: system logs below the given one, audit events below INFO", () => {
     const records = `[{"severityNumber":5},{"severityNumber":9},{"severityNumber":13}]`;
     const open = new BatchBuilder();
     expect(encodeOtlpJson(requestText(records), open, 2)).toEqual({ accepted: 1, filtered: 2 });
@@ -61,7 +61,7 @@ describe("a request in JSON", () => {
     expect(encodeOtlpJson(audit, open, 2)).toEqual({ accepted: 2, filtered: 1 });
   });
 
-  it("is put in order of time, stably, by the observed one where there is no other", () => {
+  it("is sorted by time, stably, with the observed time as a fallback", () => {
     const body = requestText(`[
       {"timeUnixNano":"3000","body":{"stringValue":"third"}},
       {"timeUnixNano":"0","observedTimeUnixNano":"2000","body":{"stringValue":"second"}},
@@ -79,7 +79,7 @@ describe("a request in JSON", () => {
     },
   );
 
-  it("may have a byte order mark, members that are null, and members that are unknown", () => {
+  it("may have a byte order mark, null members and unknown members", () => {
     const body = Buffer.from(`\ufeff{"resourceLogs":[{"resource":null,"schemaUrl":"x","scopeLogs":
       [{"scope":null,"logRecords":[{"timeUnixNano":"${TIME}","body":null,"attributes":null,
       "severityText":null,"traceId":null,"flags":null,"newer":{"a":[]}}]}]}]}`);
@@ -140,7 +140,7 @@ describe("values", () => {
     expect(valueOf(text)).toEqual(wanted);
   });
 
-  it("that are bare integers keep their digits beside texts that look like them", () => {
+  it("that are bare integers retain their digits beside texts that look like them", () => {
     const text = '{"intValue":9007199254740993}, "intValue":9007199254740993';
     const record = recordOf(
       `"timeUnixNano":1760347644339163001,"observedTimeUnixNano" : 1760347644339163003,
@@ -153,7 +153,7 @@ describe("values", () => {
     expect(record.body).toBe(text);
   });
 
-  it("and keys with lone surrogates have U+FFFD in their place", () => {
+  it("and keys have U+FFFD for lone surrogates", () => {
     const record = recordOf(
       String.raw`"body":{"stringValue":"\ud800"},"severityText":"\udc00",
         "attributes":[{"key":"\ud800","value":{}},{"key":"\udfff","value":{"intValue":"2"}}]`,
@@ -163,7 +163,7 @@ describe("values", () => {
     expect(record.attributes).toEqual(new Map([["\ufffd", 2]]));
   });
 
-  it("that are not UTF-8 have U+FFFD in their place", () => {
+  it("have U+FFFD for invalid UTF-8", () => {
     const body = Buffer.from(requestText('[{"body":{"stringValue":"a?"}}]'));
     body[body.indexOf("?")] = 0xff;
     expect(decodeOtlpJson(body)[0]!.body).toBe("a\ufffd");
@@ -188,7 +188,7 @@ describe("values", () => {
 });
 
 describe("a record's fields", () => {
-  it("have ids in lower case, and none that are all zero, of another length or no hex", () => {
+  it("have ids in lower case, and none that are all zero, of another length or not hex", () => {
     const ids = (traceId: string, spanId: string): [string, string] => {
       const record = recordOf(`"traceId":"${traceId}","spanId":"${spanId}"`);
       return [record.traceId, record.spanId];
@@ -202,14 +202,14 @@ describe("a record's fields", () => {
     expect(ids("zz".repeat(16), "g".repeat(16))).toEqual(["", ""]);
   });
 
-  it("have the trace flags without the bits that are reserved", () => {
+  it("have the trace flags without the reserved bits", () => {
     expect(recordOf('"flags":769').flags).toBe(1);
     expect(recordOf('"flags":"3"').flags).toBe(3);
   });
 });
 
 describe("a record", () => {
-  it("may have very many attributes, some of whose names have to move aside", () => {
+  it("may have very many attributes, some of which are renamed", () => {
     const count = 60_000;
     const attributes = Array.from({ length: count }, (_, index) => ({
       key: index === 0 ? "level" : `k${index}`,
@@ -221,7 +221,7 @@ describe("a record", () => {
   });
 });
 
-describe("what is wrong is refused with its place", () => {
+describe("invalid input is rejected with its path", () => {
   const inRecord = "resourceLogs[0].scopeLogs[0].logRecords[1]";
   const wrong = (body: Uint8Array): string => {
     const open = new BatchBuilder();
@@ -290,7 +290,7 @@ describe("what is wrong is refused with its place", () => {
     expect(wrong(requestText(`[{},{${members}}]`))).toBe(`${inRecord}.${why}`);
   });
 
-  it("and so is what is no JSON", () => {
+  it("including input that is not JSON", () => {
     expect(wrong(Buffer.from('{"resourceLogs":'))).toBe("its text: Unexpected end of JSON input");
     expect(wrong(new Uint8Array())).toBe("its text: Unexpected end of JSON input");
     expect(wrong(Buffer.from("[".repeat(1_000_000)))).toContain("its text: ");

@@ -50,7 +50,7 @@ function thrownBy(call: () => unknown): string | undefined {
 }
 
 describe("decoding", () => {
-  it("reads any request as protobufjs reads it, in order of time", () => {
+  it("reads any request as protobufjs reads it, sorted by time", () => {
     fc.assert(
       fc.property(jsonRequest, (request) => {
         const body = toProtobuf(request);
@@ -59,7 +59,7 @@ describe("decoding", () => {
     );
   });
 
-  it("does not depend on the order of fields, nor on unknown ones", () => {
+  it("does not depend on the order of fields or on unknown ones", () => {
     fc.assert(
       fc.property(jsonRequest, fc.nat(SEED_MAX), (request, seed) => {
         const body = toProtobuf(request);
@@ -70,7 +70,7 @@ describe("decoding", () => {
 });
 
 describe("encoding", () => {
-  it("gives the bytes that the decoded records give, whatever the order of fields", () => {
+  it("gives the bytes that the decoded records give, in any order of fields", () => {
     fc.assert(
       fc.property(jsonRequest, fc.nat(SEED_MAX), (request, seed) => {
         for (const body of [toProtobuf(request), reordered(toProtobuf(request), seed)]) {
@@ -94,7 +94,7 @@ describe("encoding", () => {
     );
   });
 
-  it("tells processes apart whose records are the same", () => {
+  it("distinguishes processes whose records are equal", () => {
     const body = toProtobuf({
       resourceLogs: ["one", "other", ""].map((stringValue) => ({
         resource: { attributes: [{ key: "service.name", value: { stringValue } }] },
@@ -104,7 +104,7 @@ describe("encoding", () => {
     expect(dataOf(body).map(({ service }) => service)).toEqual(["one", "other", undefined]);
   });
 
-  it("gives these bytes also where the memory that they stand in changes", () => {
+  it("gives these bytes also if the input buffer changes afterwards", () => {
     const attributes = [{ key: "k", value: { stringValue: "x".repeat(500) } }];
     const records = Array.from({ length: 5000 }, (_, index) => ({
       timeUnixNano: String(BigInt(TIME) + 1000n * BigInt(index)),
@@ -131,7 +131,7 @@ describe("encoding", () => {
     );
   });
 
-  it("refuses what decoding refuses, with the place, and leaves the batch as it was", () => {
+  it("rejects what decoding rejects, with the path, and leaves the batch unchanged", () => {
     const change = fc.record({ at: fc.nat(), to: fc.nat(255), cut: fc.nat(6) });
     const kept = requestOf([{ timeUnixNano: TIME, body: { stringValue: "kept" } }]);
     fc.assert(
@@ -142,7 +142,7 @@ describe("encoding", () => {
         const open = new BatchBuilder();
         encodeOtlpProtobuf(kept, open, 0);
         const refusal = thrownBy(() => encodeOtlpProtobuf(damaged, open, 0));
-        // Of two faults the one is found first here, and the other there.
+        // Of two errors, each side finds a different one first.
         const isRefused = thrownBy(() => decodeOtlpProtobuf(damaged)) !== undefined;
         expect(refusal !== undefined).toBe(isRefused);
         if (refusal === undefined) return;
@@ -167,7 +167,7 @@ describe("encoding", () => {
     expect(thrownBy(() => encodeOtlpProtobuf(body, new BatchBuilder(), 0))).toMatch(WRONG_BYTE);
   });
 
-  it("counts what is below the level: system logs below the given one, audit events below INFO", () => {
+  it("counts records below the level: system logs below the given one, audit events below INFO", () => {
     const levels = [5, 9, 13].map((severityNumber) => ({ timeUnixNano: TIME, severityNumber }));
     const open = new BatchBuilder();
     expect(encodeOtlpProtobuf(requestOf(levels), open, 2)).toEqual({ accepted: 1, filtered: 2 });
@@ -177,7 +177,7 @@ describe("encoding", () => {
   });
 });
 
-/** What is filtered is not looked at, so that damage in it goes unseen. */
+/** Filtered records are not decoded, so damage in them is not noticed. */
 function withoutFiltered<R>(request: R): R {
   return JSON.parse(
     JSON.stringify(request, (name, value: unknown) =>
@@ -187,7 +187,7 @@ function withoutFiltered<R>(request: R): R {
 }
 
 describe("time", () => {
-  it("keeps its microseconds over all of the 64 bits", () => {
+  it("retains microseconds over all 64 bits", () => {
     const seconds = fc.bigInt({ min: 0n, max: 18_446_744_072n });
     fc.assert(
       fc.property(seconds, fc.nat(999_999_999), (second, nanos) => {
@@ -201,7 +201,7 @@ describe("time", () => {
     );
   });
 
-  it("is the observed one where there is no other, and orders records across loggers, stably", () => {
+  it("falls back to the observed one, and sorts records across loggers, stably", () => {
     const record = (stringValue: string, times: object): object => ({
       ...times,
       body: { stringValue },
@@ -231,7 +231,7 @@ describe("time", () => {
     expect(decodeOtlpProtobuf(body).map((one) => one.body)).toEqual(messages);
   });
 
-  it("that is there twice counts as it stands last, and so orders the records", () => {
+  it("that is present twice counts last, and so sorts the records", () => {
     const fixed64 = (tag: number, value: bigint): Buffer => {
       const field = Buffer.alloc(9, tag);
       field.writeBigUInt64LE(value, 1);
@@ -264,7 +264,7 @@ describe("time", () => {
     expect(decodeOtlpProtobuf(body).map((one) => one.body)).toEqual(["first", "second", "third"]);
   });
 
-  it("is the moment of arrival for a record without any", () => {
+  it("is the time of arrival for a record without any", () => {
     const before = Date.now();
     const [past, now] = dataOf(requestOf([{ body: {} }, { timeUnixNano: TIME }]));
     expect(past!["timestamp"]).toBe("2025-10-13T09:27:24.339163Z");
@@ -274,7 +274,7 @@ describe("time", () => {
 });
 
 describe("values", () => {
-  it("that are doubles are shown as numbers, also where they are whole and large; integers as strings", () => {
+  it("that are doubles are numbers, even if whole and large; integers are strings", () => {
     const attributes = [
       { key: "double", value: { doubleValue: 1e16 } },
       { key: "inside", value: { arrayValue: { values: [{ doubleValue: -(2 ** 60) }] } } },
@@ -308,7 +308,7 @@ describe("values", () => {
     expect(decodedAttribute(value)).toEqual(wanted);
   });
 
-  it("of a key sent twice the last counts, at the first one's place", () => {
+  it("of a duplicate key are the last, in the first one's place", () => {
     const k = (stringValue: string): object => ({ key: "k", value: { stringValue } });
     const other = { key: "other", value: { stringValue: "-" } };
     const nested = { key: "map", value: { kvlistValue: { values: [k("a"), other, k("b")] } } };
@@ -320,7 +320,7 @@ describe("values", () => {
     ]);
   });
 
-  it("that are not UTF-8 show U+FFFD, and two keys that become the same are one", () => {
+  it("with invalid UTF-8 have U+FFFD, and two keys that become equal are one", () => {
     const attribute = (key: number[], value: number[]): Buffer =>
       lengthDelimited(
         6,
@@ -350,7 +350,7 @@ describe("values", () => {
     expect(decodeOtlpProtobuf(body)[0]!.attributes.get("k")).toBe(7);
   });
 
-  it("of records with other keys of the same length are told apart", () => {
+  it("of records with different keys of the same length are distinguished", () => {
     const records = [
       ["ab", "cd"],
       ["ab", "ab"],
@@ -371,7 +371,7 @@ describe("values", () => {
     ]);
   });
 
-  it("of a name that the gateway speaks for move aside, also for one that is there already", () => {
+  it("with reserved names are renamed, even if the new name is in use", () => {
     const extrasOf = (...names: string[]): string => {
       const attributes = names.map((key, index) => ({ key, value: { intValue: index } }));
       const [text] = envelopesOf(
@@ -388,7 +388,7 @@ describe("values", () => {
     );
   });
 
-  /** A request whose body is that many lists, one in another, around a text. */
+  /** A request whose body is that many nested lists around a text. */
   const nestedBody = (depth: number): Uint8Array => {
     let value: Uint8Array = lengthDelimited(1, Buffer.from("x"));
     for (let level = 0; level < depth; level++) {
@@ -410,7 +410,7 @@ describe("values", () => {
   });
 });
 
-describe("requests that are encoded in steps", () => {
+describe("requests encoded in steps", () => {
   const alike = (name: string): Uint8Array =>
     requestOf(
       Array.from({ length: 1500 }, (_, index) => ({
@@ -420,7 +420,7 @@ describe("requests that are encoded in steps", () => {
       })),
     );
 
-  it("do not mix up their attributes, whatever comes in between", () => {
+  it("do not mix up their attributes when others run in between", () => {
     const bodies = [alike("trace_id"), alike("other")];
     const opens = bodies.map(() => new BatchBuilder());
     const running = bodies.map((body, index) =>
@@ -435,7 +435,7 @@ describe("requests that are encoded in steps", () => {
   });
 });
 
-describe("bad input", () => {
+describe("invalid input", () => {
   const refusal = (body: Uint8Array): string => {
     const text = thrownBy(() => decodeOtlpProtobuf(body));
     expect(thrownBy(() => encodeOtlpProtobuf(body, new BatchBuilder(), 0))).toBe(text);
@@ -460,12 +460,12 @@ describe("bad input", () => {
     expect(refusal(Buffer.from(bytes))).toBe(`The OTLP request is wrong at ${why}`);
   });
 
-  it("such as spans in place of logs is refused", () => {
+  it("such as spans in place of logs is rejected", () => {
     const traceId = lengthDelimited(1, Buffer.alloc(16, 7));
     expect(refusal(requestOfBytes(traceId))).toContain("field 1 has the wire type 2");
   });
 
-  it("in an attribute's value is found although the rest is sound", () => {
+  it("in an attribute's value is found although the rest is valid", () => {
     const attribute = lengthDelimited(6, lengthDelimited(2, Buffer.from([0x0a, 0x09, 0x61])));
     expect(refusal(requestOfBytes(attribute))).toContain(
       "a length of 9 exceeds the 1 bytes that are left",
@@ -479,7 +479,7 @@ describe("bad input", () => {
     expect(refusal(body)).toContain(`there are more than ${REQUEST_RECORDS_MAX} records`);
   });
 
-  it("cannot fill the memory with a long name that all its records repeat", () => {
+  it("cannot fill the memory with a long name repeated by all records", () => {
     const name = { key: "service.name", value: { stringValue: "x".repeat(1 << 20) } };
     const logRecords = Array.from({ length: 300 }, () => ({ timeUnixNano: TIME }));
     const body = toProtobuf({

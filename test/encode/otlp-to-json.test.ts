@@ -25,7 +25,7 @@ describe("a request in protobuf as JSON", () => {
     );
   });
 
-  it("keeps what a record does not have: types of numbers, schema URLs, counts, flags", () => {
+  it("retains what a record does not have: types of numbers, schema URLs, counts, flags", () => {
     const request = {
       resourceLogs: [
         {
@@ -64,7 +64,7 @@ describe("a request in protobuf as JSON", () => {
     });
   });
 
-  it("ends at the depth at which records end", () => {
+  it("stops at the depth limit of records", () => {
     let body: Value = "the end";
     for (let depth = 0; depth < DEPTH_MAX + 1; depth++) body = [body];
     const text = Buffer.from(batchOf([{ body }]).otlpJson()).toString();
@@ -72,7 +72,7 @@ describe("a request in protobuf as JSON", () => {
     expect(text).not.toContain("the end");
   });
 
-  it("is the same of a batch, of a part of it, and of several as one", () => {
+  it("is the same for a batch, a part of it, and several as one", () => {
     const batch = batchOf([{ body: "a" }, { body: "b" }, { body: "c" }]);
     for (const one of [batch, batch.from(1), new CompositeBatch([batch, batch.from(2)])]) {
       expect(decodeOtlpJson(one.otlpJson())).toEqual(decodeOtlpProtobuf(one.otlp()));
@@ -80,7 +80,9 @@ describe("a request in protobuf as JSON", () => {
   });
 });
 
-/** That each record of any request gets an attribute of that name, and nothing else is changed. */
+/**
+ * Expects each record of any request to get an attribute of that name, and nothing else to change.
+ */
 function expectAdded(name: string, form: OtlpForm): void {
   fc.assert(
     fc.property(jsonRequest, (request) => {
@@ -106,7 +108,7 @@ describe("the logger as an attribute", () => {
     expectAdded("logger.name", form);
   });
 
-  it("leaves the record's own alone", () => {
+  it("preserves the record's own", () => {
     const scope = { name: "orchestrator.server", version: "", attributes: new Map() };
     const attributes = new Map([["logger.name", "mine"]]);
     const batch = batchOf([{ scope, attributes }, { scope }]);
@@ -124,7 +126,7 @@ describe("the record's uid as an attribute", () => {
     expectAdded("log.record.uid", form);
   });
 
-  it("is the same in a part of a batch, and leaves the sender's own alone", () => {
+  it("is the same in a part of a batch, and preserves the sender's own", () => {
     const mine = new Map([["log.record.uid", "mine"]]);
     const mention = { body: "log.record.uid" };
     const batch = batchOf([{}, { attributes: mine }, mention], { firstSequence: 7 });

@@ -1,7 +1,7 @@
 import type { LogRecord, Resource, Scope, Value, ValueMap } from "tailgate/plugin";
 import { LogsRequest, type Long } from "../bench/otlp-schema.ts";
 
-/** What protobufjs decodes: members that are not on the wire have their default from the prototype. */
+/** The output of protobufjs: absent members have their default from the prototype. */
 interface Request {
   resourceLogs: {
     resource: { attributes: KeyValue[] } | null;
@@ -42,7 +42,7 @@ interface AnyValue {
   bytesValue: Uint8Array;
 }
 
-/** The records of a request as protobufjs reads it, in order of time. Each has a time. */
+/** Returns the records of a request as protobufjs reads it, sorted by time. Each has a time. */
 export function decodedByProtobufjs(body: Uint8Array): LogRecord[] {
   const request = LogsRequest.decode(body) as unknown as Request;
   return request.resourceLogs

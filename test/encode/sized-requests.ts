@@ -1,4 +1,4 @@
-/** Requests with records of sizes around the boundaries of all formats, among others that have much in common with them. */
+/** Requests with records of sizes around the boundaries of all formats, among similar ones. */
 
 import fc from "fast-check";
 import { encodeOtlpProtobuf } from "../../src/otlp/request-encoder.ts";
@@ -7,7 +7,7 @@ import { toProtobuf, type JsonRequest } from "./generated-request.ts";
 
 const MIB = 1 << 20;
 
-/** Lengths at which frames, varints, the byte path and slabs of memory change. */
+/** Lengths at which frames, varints, the byte path and memory slabs change. */
 const SMALL = [0, 126, 128, 1 << 14];
 const LARGE = [1 << 16];
 const HUGE = [MIB, 2 * MIB];
@@ -19,7 +19,7 @@ interface Size {
   readonly boundary: number;
   readonly off: number;
   readonly filler: string;
-  /** Whether it is the envelope that gets this size, or the text on the wire. */
+  /** Whether the envelope gets this size, or the text on the wire. */
   readonly isOfEnvelope: boolean;
 }
 
@@ -38,7 +38,7 @@ interface Model {
   readonly traceId: string;
 }
 
-/** Among the keys is that of events which are stored once, however often they come. */
+/** The keys include that of events which are stored once, however often they arrive. */
 const attribute = fc.record({
   key: fc.constantFrom("a", "level", "code.function.name", "service", "log.record.uid"),
   value: fc.oneof(
@@ -89,14 +89,14 @@ export const withHuge = fc
     isRefused: false,
   }));
 
-/** Mostly small ones, and some around the length at which a frame's head grows. */
+/** Mostly small ones, and some around the length at which a frame's header grows. */
 export const mixed = requestAt(
   fc.oneof({ weight: 2, arbitrary: sizeAt(SMALL) }, { weight: 1, arbitrary: sizeAt(LARGE) }),
 );
 
 const SECOND = 1_760_347_644_000_000_000n;
 
-/** A request of one record after the other, in this order and of one second. */
+/** A request of the records in this order, within one second. */
 export function otlpOf(records: readonly { model: Model; text: string }[]): JsonRequest {
   return {
     resourceLogs: [

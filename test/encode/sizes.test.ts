@@ -1,4 +1,7 @@
-/** Records of any size make the envelopes, frames, lines and stored rows that each of them makes alone. */
+/**
+ * Records of any size give the envelopes, frames, lines and stored rows that each of them gives
+ * alone.
+ */
 
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
@@ -20,7 +23,7 @@ import {
 import { mixed, otlpOf, recordsOf, withHuge, type SizedRequest } from "./sized-requests.ts";
 import { soundEnvelopes } from "./sound-batch.ts";
 
-/** A record whose only attribute has a value that is cut off: nobody sees it before it is read. */
+/** A record whose only attribute has a truncated value, which is noticed only when it is read. */
 const DAMAGED = lengthDelimited(
   1,
   lengthDelimited(
@@ -31,7 +34,7 @@ const DAMAGED = lengthDelimited(
 
 type Encode = (body: Uint8Array, open: BatchBuilder, lowest: 0) => unknown;
 
-/** As a plugin's records come, one by one. */
+/** Encodes one by one, like a plugin's records. */
 function encodeRecords(body: Uint8Array, open: BatchBuilder): void {
   const encoder = new EnvelopeEncoder(open, 0);
   for (const record of decodeOtlpProtobuf(body)) {
@@ -54,7 +57,7 @@ const FORMS: [string, Encode, typeof jsonBody][] = [
   ["process", encodeRecords, protobufBody],
 ];
 
-/** Encodes the requests into one batch; returns the texts of the envelopes that have to come of them. */
+/** Encodes the requests into one batch; returns the texts of the expected envelopes. */
 function encodeAll(
   open: BatchBuilder,
   requests: readonly SizedRequest[],
@@ -70,7 +73,7 @@ function encodeAll(
   return withoutRepeats(accepted.flatMap(envelopesAlone));
 }
 
-/** False if the body is refused for what it says. */
+/** False if the body is rejected for its content. */
 function isEncoded(encode: Encode, body: Uint8Array, open: BatchBuilder): boolean {
   try {
     encode(body, open, 0);
@@ -89,7 +92,9 @@ function envelopesAlone(request: SizedRequest): string[] {
   return texts;
 }
 
-/** An audit event with a key that says the same as one before, apart from its time, is stored once. */
+/**
+ * An audit event with the key and content of an earlier one, apart from its time, is stored once.
+ */
 function withoutRepeats(texts: readonly string[]): string[] {
   const events = new Set<string>();
   return texts.filter((text) => {
@@ -110,7 +115,7 @@ interface Parsed {
   };
 }
 
-/** What is done to a body on its way. */
+/** What happens to a body on its way. */
 const change = fc.record({
   at: fc.nat(),
   dropped: fc.nat(3),
@@ -123,7 +128,7 @@ const change = fc.record({
 });
 
 describe.each(FORMS)("in %s", (_, encode, bodyOf) => {
-  it("with any content, and with any damage that is not refused", () => {
+  it("with any content, and with any damage that is not rejected", () => {
     fc.assert(
       fc.property(
         fc.array(jsonRequest, { maxLength: 3 }),
@@ -159,7 +164,7 @@ describe.each(FORMS)("in %s", (_, encode, bodyOf) => {
     });
   });
 
-  it("at the end of a piece of memory, and beyond it", () => {
+  it("at the end of a slab, and beyond it", () => {
     fc.assert(
       fc.property(withHuge, (request) => expectSound([request, request])),
       { numRuns: 3 },

@@ -6,7 +6,10 @@ import type { Batch, Envelope } from "tailgate/plugin";
 
 const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
-/** The texts of a batch's envelopes. Each has to be JSON in valid UTF-8 that agrees with what the batch says of it. */
+/**
+ * Returns the texts of a batch's envelopes. Checks that each is JSON in valid UTF-8 that agrees
+ * with the batch.
+ */
 export function soundTexts(batch: Batch): string[] {
   return Array.from({ length: batch.length }, (_, index) => {
     const text = strictUtf8.decode(batch.bytes(index));
@@ -21,7 +24,10 @@ export function soundTexts(batch: Batch): string[] {
   });
 }
 
-/** The payloads of unmasked text frames, read as RFC 6455 (5.2) has them: a length in its shortest form. */
+/**
+ * Returns the payloads of unmasked text frames (RFC 6455, 5.2), with the length in its shortest
+ * form.
+ */
 function payloadsOf(frames: Uint8Array): string[] {
   const view = new DataView(frames.buffer, frames.byteOffset, frames.byteLength);
   const payloads: string[] = [];
@@ -46,8 +52,8 @@ function payloadsOf(frames: Uint8Array): string[] {
 }
 
 /**
- * The envelopes of batches that follow one another. Their frames, the lines of their audit events, and what is read of
- * them after they were stored have to agree with them.
+ * Returns the envelopes of consecutive batches. Checks that their frames, the lines of their audit
+ * events, and their stored form agree with them.
  */
 export function soundEnvelopes(batches: readonly RecordBatch[]): string[] {
   let sequence = 1;

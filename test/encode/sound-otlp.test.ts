@@ -17,7 +17,7 @@ function batchesOf(request: Uint8Array): RecordBatch[] {
   return open.take();
 }
 
-/** Texts as they may come: UTF-8, or any bytes. */
+/** Texts as they may arrive: UTF-8, or any bytes. */
 const text = fc.oneof(
   fc.string({ unit: "grapheme", maxLength: 20 }).map((valid) => Buffer.from(valid)),
   fc.uint8Array({ maxLength: 12 }),
@@ -83,8 +83,8 @@ const damagedRequest = fc
   )
   .map((resourceLogs) => BytesRequest.encode(BytesRequest.fromObject({ resourceLogs })).finish());
 
-describe("what is exported", () => {
-  test("is what strict decoders take, with the same texts as everywhere, whatever came", () => {
+describe("exported OTLP", () => {
+  test("is accepted by strict decoders, with the same texts as everywhere, for any input", () => {
     fc.assert(
       fc.property(damagedRequest, (request) => {
         const records = decodeOtlpProtobuf(request);
@@ -99,7 +99,7 @@ describe("what is exported", () => {
     );
   });
 
-  test("is every byte as it came where nothing is wrong", () => {
+  test("is byte for byte as it arrived if it is valid", () => {
     fc.assert(
       fc.property(jsonRequest, (request) => {
         const repair = new RecordRepair();
@@ -114,21 +114,22 @@ describe("what is exported", () => {
     );
   });
 
-  test("loses known fields of another type, and keeps unknown ones", () => {
-    // dropped_attributes_count as a text, flags as a varint, field 200 as a text, field 15 as a fixed32.
+  test("drops known fields of another type, and retains unknown ones", () => {
+    // dropped_attributes_count as a text, flags as a varint, field 200 as a text, field 15 as a
+    // fixed32.
     const odd = [0x3a, 1, 0x61, 0x40, 1, 0xc2, 0x0c, 2, 0xff, 0xfe, 0x7d, 1, 2, 3, 4];
     const kept = [0xc2, 0x0c, 2, 0xff, 0xfe, 0x7d, 1, 2, 3, 4];
     const empty = Buffer.alloc(0);
     const pieces = { resource: empty, scope: empty, record: Buffer.from(odd) };
     expect([...new RecordRepair().repair(pieces).record]).toEqual(kept);
-    // The same of a resource: an attribute with an ASCII key, and the count as a text.
+    // The same for a resource: an attribute with an ASCII key, and the count as a text.
     const attribute = [0x0a, 3, 0x0a, 1, 0x6b];
     const resource = Buffer.from([0x0a, 8, ...attribute, 0x12, 1, 0x61]);
     const sound = new RecordRepair().repair({ ...pieces, resource });
     expect([...sound.resource]).toEqual([0x0a, 5, ...attribute]);
   });
 
-  test("has of an id that is there twice the last one, if that is valid", () => {
+  test("has the last of duplicate ids if that is valid", () => {
     const ids = (...given: number[][]): Buffer =>
       Buffer.concat(given.map((bytes) => Buffer.from([0x52, bytes.length, ...bytes])));
     const one = [1, 2, 3, 4, 5, 6, 7, 8];
@@ -141,7 +142,7 @@ describe("what is exported", () => {
     expect(soundId(ids(one, []))).toEqual([...ids(one, [])]);
   });
 
-  test("is told by the envelope where the record itself is no protobuf", () => {
+  test("is built from the envelope if the record itself is invalid protobuf", () => {
     const batch = batchOf([{ body: "a" }, { body: "b" }]) as RecordBatch;
     const origin = {
       recordBytes: 1,
@@ -154,7 +155,7 @@ describe("what is exported", () => {
     expect(records[0]!.attributes.has("tailgate.rebuilt_from_envelope")).toBe(true);
   });
 
-  test("ends where values are nested too deeply, if that is where something is wrong", () => {
+  test("is cut at the nesting limit if the invalid part is beyond it", () => {
     let inner: Buffer = Buffer.from([0x0a, 1, 0xff]);
     const field = (tag: number, content: Buffer): Buffer => {
       const { length } = content;
@@ -171,7 +172,7 @@ describe("what is exported", () => {
     expect(sound.includes(Buffer.from([0x0a, 1, 0xff]))).toBe(false);
   });
 
-  test("is sound for what the journal has kept as it came", async () => {
+  test("is valid for records stored as they arrived", async () => {
     const requests = ["01-hex-ids.pb", "01-hex-ids-one.pb", "02-invalid-utf8.pb"].map((name) =>
       readFileSync(new URL(`../fixtures/cases/${name}`, import.meta.url)),
     );

@@ -1,7 +1,7 @@
 import protobuf from "protobufjs";
 import { LOGS_PROTO } from "../bench/otlp-schema.ts";
 
-/** The schema with bytes for texts: protobufjs takes any bytes as a text. */
+/** The schema with bytes in place of strings: protobufjs accepts any bytes as a string. */
 const { root } = protobuf.parse(LOGS_PROTO.replaceAll(/\bstring (?=\w+ = )/g, "bytes "));
 
 /** A request whose texts are bytes, which need not be UTF-8. */
@@ -10,9 +10,8 @@ export const BytesRequest = root.lookupType("ExportLogsServiceRequest");
 const ID_BYTES: Readonly<Record<string, number>> = { traceId: 16, spanId: 8 };
 
 /**
- * Decodes as strict stores do: texts are UTF-8, ids have their lengths and are not all zero, fields their types.
- * @returns how many records there are.
- * @throws Error for what such a store refuses.
+ * Decodes as strict stores do: texts are UTF-8, ids have their lengths and are not all zero, fields
+ * their types. Returns the number of records. Throws Error for what such a store rejects.
  */
 export function strictlyDecoded(body: Uint8Array): number {
   const request = BytesRequest.decode(body);

@@ -27,7 +27,7 @@ interface Shown {
   readonly lines: readonly string[];
 }
 
-/** What arrives of these records, which come together, up to the exporter's end. */
+/** Returns the spans exported for these records, written together, until the exporter is closed. */
 async function shown(
   records: readonly Partial<LogRecord>[],
   options?: Readonly<Record<string, unknown>>,
@@ -72,7 +72,7 @@ const spawn = (atMs: number, id = "a", details = {}, more: Partial<LogRecord> = 
 const terminate = (atMs: number, id = "a", details = {}, more: Partial<LogRecord> = {}) =>
   auditEvent(atMs, "instance_terminate", id, details, more);
 
-/** As the contract's records, which name no instance: each one is an exchange of messages. */
+/** For the contract's records, which name no instance: each one is a message exchange. */
 function asExchanges(batch: Batch): Batch {
   const records = Array.from({ length: batch.length }, (_, index) =>
     auditEvent(0, "message_exchange", "a", { text: batch.envelope(index).data.message }),
@@ -80,7 +80,7 @@ function asExchanges(batch: Batch): Batch {
   return batchOf(records, { firstSequence: batch.sequence(0) });
 }
 
-describe("spans keeps the contract", () => {
+describe("spans fulfills the exporter contract", () => {
   let peer: TracePeer;
   beforeEach(async () => {
     peer = await TracePeer.open();
@@ -107,7 +107,7 @@ describe("spans keeps the contract", () => {
 });
 
 describe("an instance's life", () => {
-  test("is a span from its spawning to its end, in a trace of its own", async () => {
+  test("is a span from spawn to end, in its own trace", async () => {
     const span = await only([
       spawn(0, "a", {
         instance_id: "b",
@@ -169,7 +169,7 @@ describe("an instance's life", () => {
     expect(span.status.code).toBe(0);
   });
 
-  test("has what happened to it as events", async () => {
+  test("has its records as span events", async () => {
     const span = await only([
       spawn(0),
       auditEvent(10, "state_change", "a", { from: "starting", to: "running" }),
@@ -211,7 +211,7 @@ describe("an instance's life", () => {
     "code.line.number": 81,
   };
 
-  test("has an exception that was logged as one, with its severity and place", async () => {
+  test("has a logged exception as an exception event, with its severity and code location", async () => {
     const span = await only([spawn(0), logged("ERROR", thrown), logged("WARNING"), terminate(9)]);
     expect(span.events).toEqual([
       {
@@ -242,7 +242,7 @@ describe("an instance's life", () => {
     expect(span.events.map(({ name }) => name)).toEqual(names);
   });
 
-  test("keeps the newest 128 events and counts the others", async () => {
+  test("retains the newest 128 events and counts the others", async () => {
     const many = Array.from({ length: 200 }, (_, n) => auditEvent(n, "state_change", "a", { n }));
     const span = await only([spawn(0), ...many, terminate(300)]);
     expect(span.events.map(({ attributes }) => attributes["n"])).toEqual(
@@ -269,7 +269,7 @@ describe("an instance's life", () => {
 });
 
 describe("messages", () => {
-  test("are children from their sending to their receiving, told apart by their ids", async () => {
+  test("are child spans from send to receive, matched by id", async () => {
     const { spans: all } = await shown([
       spawn(0),
       auditEvent(10, "message_sent", "a", { message_id: "m1", from: "x" }),
@@ -299,7 +299,7 @@ describe("messages", () => {
     }
   });
 
-  test("without ids are paired in their order", async () => {
+  test("without ids are matched in order", async () => {
     const { spans: all } = await shown([
       spawn(0),
       auditEvent(10, "message_sent", "a"),
@@ -317,7 +317,7 @@ describe("messages", () => {
     ]);
   });
 
-  test("are paired whichever half is told first, and across the instances that they name", async () => {
+  test("are matched in either order, and across the instances they name", async () => {
     const { spans: all } = await shown([
       spawn(0, "a"),
       spawn(0, "b", { role: "tester" }),
@@ -335,7 +335,7 @@ describe("messages", () => {
     ]);
   });
 
-  test("whose other half does not come are shown without a length at the end", async () => {
+  test("without their other half are exported with zero duration at the end", async () => {
     const { spans: all } = await shown([
       spawn(0),
       auditEvent(10, "message_sent", "a", { message_id: "m1" }),
@@ -374,7 +374,7 @@ describe("messages", () => {
     });
   });
 
-  test("an exchange ends its message, where that waits", async () => {
+  test("are ended by an exchange if they are pending", async () => {
     const { spans: all } = await shown([
       spawn(0),
       auditEvent(10, "message_sent", "a", { message_id: "m1" }),
@@ -392,7 +392,7 @@ describe("messages", () => {
 describe("traces and links", () => {
   const inTrace = (traceId: string) => ({ traceId, spanId: SPAN, flags: 1 });
 
-  test("an instance has the trace in which its spawning was logged, and links into others", async () => {
+  test("an instance has the trace in which its spawn was logged, and links to others", async () => {
     const { spans: all } = await shown([
       spawn(0, "a", {}, inTrace(TRACE)),
       auditEvent(1, "state_change", "a", { to: "busy" }, inTrace(TRACE)),
@@ -419,7 +419,7 @@ describe("traces and links", () => {
     });
   });
 
-  test("two instances are two traces, also where both were spawned in one", async () => {
+  test("two instances are two traces, even if both were spawned in one", async () => {
     const { spans: all } = await shown([
       spawn(0, "a", {}, inTrace(TRACE)),
       spawn(1, "b", {}, inTrace(TRACE)),
@@ -437,7 +437,7 @@ describe("traces and links", () => {
   });
 
   test.each(["parent", "parent_id", "parent_instance_id"])(
-    "a child is linked to its parent by %s, whichever is told first",
+    "a child is linked to its parent by %s, in either order",
     async (key) => {
       const { spans: all } = await shown([
         spawn(1, "early", { [key]: "root" }),
@@ -454,7 +454,7 @@ describe("traces and links", () => {
     },
   );
 
-  test("the service is that of the records, of the environment, or of the option", async () => {
+  test("the service is that of the records, the environment or the option", async () => {
     const resource = { attributes: valueMap({ "service.name": "worker" }) };
     const life = [spawn(0, "a", {}, { resource }), terminate(1)];
     expect((await only(life)).service).toBe("worker");
@@ -464,8 +464,8 @@ describe("traces and links", () => {
   });
 });
 
-describe("what is missing or comes in another order", () => {
-  test("an instance whose spawning was not seen begins with what is told first", async () => {
+describe("missing and reordered records", () => {
+  test("an instance without a spawn record begins with its first record", async () => {
     const span = await only([
       auditEvent(10, "state_change", "a", { to: "running" }),
       terminate(60, "a", { instance_name: "x" }),
@@ -474,12 +474,12 @@ describe("what is missing or comes in another order", () => {
     expect(span.attributes).toMatchObject({ "tailgate.start": "unseen", instance_name: "x" });
   });
 
-  test("its end may tell how long it was there", async () => {
+  test("an end record may supply the duration", async () => {
     const span = await only([terminate(5000, "a", { uptime_seconds: 3 })]);
     expect(span).toMatchObject({ startNanos: nanosAt(2000), endNanos: nanosAt(5000) });
   });
 
-  test("a spawning that is told later than the first event still counts", async () => {
+  test("a spawn record that arrives after the first event still counts", async () => {
     const span = await only([
       auditEvent(10, "state_change", "a", { to: "running" }),
       spawn(5),
@@ -489,11 +489,11 @@ describe("what is missing or comes in another order", () => {
     expect(span.attributes["tailgate.start"]).toBe("spawned");
   });
 
-  test("a spawning that comes twice opens one instance", async () => {
+  test("a duplicate spawn record opens one instance", async () => {
     await only([spawn(0), spawn(0), terminate(60)]);
   });
 
-  test("a spawning of the same id again ends the one before", async () => {
+  test("a second spawn of the same id ends the first instance", async () => {
     const { spans: all } = await shown([spawn(0), spawn(30), terminate(60)]);
     expect(all).toMatchObject([
       {
@@ -506,7 +506,7 @@ describe("what is missing or comes in another order", () => {
     expect(all[0]!.traceId).not.toBe(all[1]!.traceId);
   });
 
-  test("a spawning of the same id at the moment of the end before is another life", async () => {
+  test("a spawn of the same id at the time of the previous end starts a new instance", async () => {
     const { spans: all } = await shown([spawn(0), terminate(30), spawn(30), terminate(60)]);
     expect(all).toMatchObject([
       { startNanos: nanosAt(0), endNanos: nanosAt(30) },
@@ -514,7 +514,7 @@ describe("what is missing or comes in another order", () => {
     ]);
   });
 
-  test("times that no calendar has stop nothing", async () => {
+  test("out-of-range times stop nothing", async () => {
     const times = [2n ** 64n - 1n, 2n ** 63n, 1n, -1n, 253_402_300_800_000_000_000n];
     const records = times.flatMap((timestamp, index) => [
       spawn(0, `i${index}`, {}, { timestamp }),
@@ -528,7 +528,7 @@ describe("what is missing or comes in another order", () => {
     }
   });
 
-  test("halves of messages that wait are bounded in number and size", async () => {
+  test("pending message halves are bounded in number and size", async () => {
     const text = "x".repeat(2000);
     const big = { a: text, b: text, c: text };
     const sent = (n: number, details: object): Partial<LogRecord> =>
@@ -552,7 +552,7 @@ describe("what is missing or comes in another order", () => {
     expect(more).toHaveLength(32);
   });
 
-  test("what comes after an instance's end is a child of it", async () => {
+  test("records after an instance's end are its children", async () => {
     const { spans: all } = await shown([
       spawn(0),
       terminate(60),
@@ -569,12 +569,12 @@ describe("what is missing or comes in another order", () => {
     }
   });
 
-  test("an end before the beginning makes no negative length", async () => {
+  test("an end before the beginning gives no negative duration", async () => {
     const span = await only([spawn(50), terminate(20)]);
     expect(span).toMatchObject({ startNanos: nanosAt(50), endNanos: nanosAt(50) });
   });
 
-  test("records that name no instance, and logs of unknown ones, are no spans", async () => {
+  test("records without an instance, and logs of unknown instances, are not exported", async () => {
     const { spans: all } = await shown([
       auditEvent(0, "manager_daemon_failure", ""),
       { body: "hello", severityText: "ERROR" },
@@ -583,7 +583,7 @@ describe("what is missing or comes in another order", () => {
     expect(all).toEqual([]);
   });
 
-  test("beyond max_open_instances the one that was opened first is closed", async () => {
+  test("beyond max_open_instances the oldest is closed", async () => {
     const records = ["a", "b", "c"].map((id, index) => spawn(index, id));
     const { spans: all } = await shown(
       [...records, auditEvent(5, "state_change", "a"), terminate(9, "c")],
@@ -600,7 +600,7 @@ describe("what is missing or comes in another order", () => {
     expect(all[1]).toMatchObject({ name: "state_change", parentSpanId: all[0]!.spanId });
   });
 
-  test("what is open at the end is closed, and marked so", async () => {
+  test("instances open at the end are closed, and marked so", async () => {
     const beforeNanos = BigInt(Date.now()) * 1_000_000n;
     const span = await only([spawn(0)]);
     expect(span.attributes["tailgate.end"]).toBe("stopped");
@@ -609,14 +609,14 @@ describe("what is missing or comes in another order", () => {
   });
 });
 
-describe("the other side", () => {
+describe("the trace store", () => {
   async function withPeer(use: (peer: TracePeer, sending: Sending) => Promise<void>) {
     await using peer = await TracePeer.open();
     await using sending = await Sending.open({ endpoint: peer.url }, { definition: spans });
     await use(peer, sending);
   }
 
-  test("that has no time gets the same spans again, with the same ids", async () => {
+  test("receives the same spans with the same ids after it was unavailable", async () => {
     await withPeer(async (peer, sending) => {
       peer.next.push(answer(503), answer(429), ({ socket }) => !socket!.resetAndDestroy());
       await sending.log(spawn(0), terminate(1));
@@ -629,7 +629,7 @@ describe("the other side", () => {
     });
   });
 
-  test("that refuses a span gets the others", async () => {
+  test("that rejects a span receives the others", async () => {
     await withPeer(async (peer, sending) => {
       const take = peer.behaviour;
       const fussy: Behaviour = (response, arrived) =>
@@ -651,7 +651,7 @@ describe("the other side", () => {
     });
   });
 
-  test("that takes a part says so, and it is counted", async () => {
+  test("that accepts only some spans is counted", async () => {
     await withPeer(async (peer, sending) => {
       peer.next.push((response) => {
         const partial = { rejectedSpans: "1", errorMessage: "too old" };
@@ -666,11 +666,11 @@ describe("the other side", () => {
     });
   });
 
-  test("gets parts of about a megabyte", async () => {
+  test("receives requests of about a megabyte", async () => {
     await withPeer(async (peer, sending) => {
       const text = "x".repeat(2000);
       const wide = Object.fromEntries(Array.from({ length: 4 }, (_, n) => [`key${n}`, text]));
-      // What waits while the other side is away comes together.
+      // Records queued while the store is down arrive together.
       peer.next.push(answer(503));
       for (let batch = 0; batch < 3; batch++) {
         const exchanges = Array.from({ length: 80 }, (_, n) =>
@@ -692,7 +692,7 @@ describe("the other side", () => {
 });
 
 describe("between two starts", () => {
-  /** Opens the exporter on what was kept for it before. */
+  /** Opens the exporter with the state saved before. */
   async function withHost(
     use: (peer: TracePeer, open: () => Promise<Exporter>, host: TestHost) => Promise<void>,
   ) {
@@ -709,7 +709,7 @@ describe("between two starts", () => {
   const at = (firstSequence: number, ...records: readonly Partial<LogRecord>[]): Batch =>
     batchOf(records, { firstSequence });
 
-  test("nothing is closed while records wait that may tell another end", async () => {
+  test("no instance is closed while queued records may contain another end", async () => {
     await withHost(async (peer, open) => {
       const first = await open();
       await first.write(at(1, spawn(0)), NEVER);
@@ -727,7 +727,7 @@ describe("between two starts", () => {
     });
   });
 
-  test("what a stop could not send stays open", async () => {
+  test("spans that a shutdown could not send stay open", async () => {
     await withHost(async (peer, open, host) => {
       const first = await open();
       await first.write(at(1, spawn(0)), NEVER);
@@ -743,7 +743,7 @@ describe("between two starts", () => {
     });
   });
 
-  test("what a stop has closed is not sent again by the next one, unless something was told of it", async () => {
+  test("spans closed by a shutdown are sent again only if new records concern them", async () => {
     await withHost(async (peer, open) => {
       const first = await open();
       await first.write(at(1, spawn(0)), NEVER);
@@ -758,7 +758,7 @@ describe("between two starts", () => {
     });
   });
 
-  test("what was kept and cannot be read is said, and left", async () => {
+  test("unreadable saved state is reported, and left in place", async () => {
     await withHost(async (peer, open, host) => {
       await host.memory.keep('{"version":2}');
       const exporter = await open();
@@ -772,7 +772,7 @@ describe("between two starts", () => {
 });
 
 describe("the destination", () => {
-  test("over http/json, gzipped and with headers, the same arrives", async () => {
+  test("receives the same over http/json, gzipped and with headers", async () => {
     const life = [
       spawn(0, "a", { model: "é", load: 0.5 }, { traceId: TRACE, spanId: SPAN }),
       auditEvent(1, "state_change", "a", { to: "busy" }),
@@ -785,7 +785,7 @@ describe("the destination", () => {
     expect(json.spans).toEqual(protobuf.spans);
   });
 
-  test("comes from the environment, that for traces before that for all", async () => {
+  test("comes from the environment, with the variable for traces first", async () => {
     await using peer = await TracePeer.open();
     vi.stubEnv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1");
     vi.stubEnv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", `${peer.url}/v1/traces`);
@@ -802,7 +802,7 @@ describe("the destination", () => {
     ]);
   });
 
-  test("has to be given", async () => {
+  test("is required", async () => {
     const opening = Sending.open({}, { definition: spans });
     await expect(opening).rejects.toThrow("endpoint is missing");
   });

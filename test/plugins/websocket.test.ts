@@ -15,7 +15,7 @@ import {
   startHarness,
 } from "../harness/websocket.ts";
 
-describe("the contract of all exporters", () => {
+describe("the exporter contract", () => {
   const cases = exporterContract(() => {
     let client: Client | undefined;
     return {
@@ -36,7 +36,7 @@ describe("the contract of all exporters", () => {
 });
 
 describe("the live stream", () => {
-  test("every client gets every envelope as one text frame, in order", async () => {
+  test("every client receives every envelope as one text frame, in order", async () => {
     const harness = await startHarness();
     const clients = await Promise.all(Array.from({ length: 10 }, () => Client.open(harness.url())));
     for (let from = 0; from < 1000; from += 40) harness.emit(numbered(from, 40));
@@ -59,7 +59,7 @@ describe("the live stream", () => {
     ]);
   });
 
-  test("clients with filters get what matches, beside others that get everything", async () => {
+  test("clients with filters receive matching records, and others receive everything", async () => {
     const harness = await startHarness();
     const everything = await Client.open(harness.url());
     const audit = await Client.open(harness.url("?type=audit_log"));
@@ -102,7 +102,7 @@ describe("the live stream", () => {
     expect(client.messages).toEqual(bodies.map((body) => body.replace("\ud800", "\ufffd")));
   });
 
-  test("what delivery brings late comes once and in order", async () => {
+  test("records that delivery writes late arrive once and in order", async () => {
     const harness = await startHarness();
     const late = harness.append(numbered(0, 10));
     const client = await Client.open(harness.url("?replay=5"));
@@ -115,7 +115,7 @@ describe("the live stream", () => {
     expect(client.messages).toEqual([...numberTexts(5, 15), "end"]);
   });
 
-  test("of a batch that was sent in part the rest comes", async () => {
+  test("a partly sent batch is completed", async () => {
     const harness = await startHarness();
     const [batch] = harness.append(numbered(0, 10));
     const client = await Client.open(harness.url("?replay=5"));
@@ -128,7 +128,7 @@ describe("the live stream", () => {
     expect(client.messages).toEqual(numberTexts(5, 10));
   });
 
-  test("what delivery leaves out is left out, and the stream goes on", async () => {
+  test("records that delivery skips are skipped, and the stream continues", async () => {
     const harness = await startHarness();
     const client = await Client.open(harness.url());
     harness.append(numbered(0, 10));
@@ -138,7 +138,7 @@ describe("the live stream", () => {
     expect(client.messages).toEqual(numberTexts(10, 20));
   });
 
-  test("the exporter's own level holds for what is read from the journal too", async () => {
+  test("the exporter's level also applies to records read from the journal", async () => {
     const harness = await startHarness({ level: "WARNING" });
     harness.emit([{ body: "old", severityText: "WARNING" }, { body: "no" }]);
     const client = await Client.open(harness.url("?replay=10"));
@@ -150,7 +150,7 @@ describe("the live stream", () => {
     expect(client.messages).toEqual(["old", "new", "end"]);
   });
 
-  test("what clients send is ignored", async () => {
+  test("messages from clients are ignored", async () => {
     const harness = await startHarness();
     const client = await Client.open(harness.url());
     client.socket.send("ping");
@@ -164,7 +164,7 @@ describe("the live stream", () => {
 });
 
 describe("before the upgrade", () => {
-  test("connections beyond the maximum are refused with 503, and taken again when one has ended", async () => {
+  test("connections beyond the maximum are rejected with 503, and accepted again after one has closed", async () => {
     const harness = await startHarness({ options: { max_connections: 2 } });
     const client = await Client.open(harness.url());
     await Client.open(harness.url());
@@ -209,7 +209,7 @@ describe("before the upgrade", () => {
     expect(client.messages).toEqual(["0"]);
   });
 
-  test("subprotocols and extensions that are offered are not selected", async () => {
+  test("offered subprotocols and extensions are not selected", async () => {
     const harness = await startHarness();
     const offers =
       "Sec-WebSocket-Protocol: chat, log\r\nSec-WebSocket-Extensions: permessage-deflate\r\n";
@@ -221,7 +221,7 @@ describe("before the upgrade", () => {
 });
 
 describe("closing", () => {
-  test("clients get what was written and a goodbye, and later ones are refused", async () => {
+  test("clients receive all written records and a close frame, and later ones are rejected", async () => {
     const harness = await startHarness();
     const clients = await Promise.all([Client.open(harness.url()), Client.open(harness.url())]);
     harness.emit(numbered(0, 100));
@@ -236,7 +236,7 @@ describe("closing", () => {
     expect(refused.body).toBe("The gateway is stopping.\n");
   });
 
-  test("a client that does not answer the goodbye is cut off when the time is over", async () => {
+  test("a client that does not answer the close frame is disconnected after the timeout", async () => {
     const harness = await startHarness();
     const peer = await RawPeer.open(harness.port);
     harness.emit(Array.from({ length: 200 }, () => ({ body: LARGE })));

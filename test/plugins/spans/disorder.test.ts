@@ -11,7 +11,7 @@ const NEVER = new AbortController().signal;
 
 const RUNS = Number(process.env["DISORDER_RUNS"] ?? 50);
 
-/** Three instances are open at most, so that some are evicted. */
+/** At most three instances are open, so that some are evicted. */
 const OPEN_MAX = 3;
 
 let peer: TracePeer;
@@ -37,14 +37,16 @@ const told: fc.Arbitrary<Told> = fc.record({
     ...["message_exchange", "state_change", "error", "instance", "message"],
   ),
   id,
-  // Few moments, so that many are the same.
+  // Few distinct times, so that many are equal.
   atMs: fc.integer({ min: 0, max: 40 }),
   messageId: fc.constantFrom(null, "m1", "m2", "m3"),
   to: id,
   traceId: fc.constantFrom("", "1".repeat(32), "2".repeat(32)),
 });
 
-/** Each record has a number of its own, under its kind's name, so that it is found in whatever span it is. */
+/**
+ * Each record has its own number under the name of its type, so that it can be found in any span.
+ */
 function recordOf({ type, id: instance, atMs, messageId, to, traceId }: Told, n: number) {
   const parties = { to, from: to, parent: to };
   const details = { [`n_${type}`]: n, message_id: messageId, ...parties, duration_ms: atMs };
@@ -52,13 +54,13 @@ function recordOf({ type, id: instance, atMs, messageId, to, traceId }: Told, n:
   return auditEvent(atMs, type, instance, details, context);
 }
 
-/** An exporter with what was kept for it, which can end as in a crash. */
+/** Opens an exporter with the saved state; it can end as in a crash. */
 async function opened(host: TestHost): Promise<Exporter> {
   const options = { endpoint: peer.url, max_open_instances: OPEN_MAX };
   return spans.open(spans.options.parse(options), host);
 }
 
-/** Writes batches, with crashes behind some of them, stops, and answers what has arrived. */
+/** Writes batches, with crashes after some of them, closes, and returns the exported spans. */
 async function arrivedOf(batches: readonly Batch[], host: TestHost): Promise<ArrivedSpan[]> {
   peer.spans.length = 0;
   const written: { first: number; records: Partial<LogRecord>[] }[] = [];
@@ -70,7 +72,7 @@ async function arrivedOf(batches: readonly Batch[], host: TestHost): Promise<Arr
     if (end === "none") continue;
     if (end === "stop") await exporter.close?.(NEVER);
     exporter = await opened(host);
-    // Delivery gives again what is behind the place that was kept.
+    // Delivery repeats everything after the saved cursor.
     for (const batch of written) {
       if (batch.first + batch.records.length > (exporter.resumeAfter ?? 0))
         await write(exporter, batch);
@@ -89,7 +91,7 @@ async function write(
 
 interface Batch {
   readonly events: readonly Told[];
-  /** What comes behind it. */
+  /** What follows it. */
   readonly end: string;
 }
 
@@ -100,12 +102,12 @@ const batch: fc.Arbitrary<Batch> = fc.record({
 
 const isInstance = ({ parentSpanId }: ArrivedSpan): boolean => parentSpanId === "";
 
-/** Spans that are sent again after a crash are the same ones. */
+/** Spans sent again after a crash are the same ones. */
 function distinct(all: readonly ArrivedSpan[]): ArrivedSpan[] {
   const byId = new Map<string, ArrivedSpan>();
   for (const span of all) {
     const before = byId.get(span.spanId);
-    // The end of one that a stop has closed is the moment of the stop.
+    // A span closed by a shutdown ends at the time of the shutdown.
     if (before !== undefined && span.attributes["tailgate.end"] !== "stopped") {
       expect(span).toEqual(before);
     }
@@ -121,7 +123,7 @@ function check(all: readonly ArrivedSpan[]): void {
     if (isInstance(span)) continue;
     expect(instances.get(span.parentSpanId)?.traceId).toBe(span.traceId);
   }
-  // Each trace is of one instance, and has one span of it for each time between two stops.
+  // Each trace is of one instance, and has one span of it for each period between two shutdowns.
   for (const span of instances.values()) {
     const others = [...instances.values()].filter(({ traceId }) => traceId === span.traceId);
     const ids = new Set(others.map(({ attributes }) => attributes["instance_id"]));
@@ -131,7 +133,7 @@ function check(all: readonly ArrivedSpan[]): void {
   }
 }
 
-/** The numbers of all records that can be found somewhere. */
+/** The numbers of all records found in some span. */
 function numbersIn(all: readonly ArrivedSpan[]): Set<unknown> {
   const numbers = new Set<unknown>();
   for (const { attributes, events } of all) {
@@ -144,7 +146,7 @@ function numbersIn(all: readonly ArrivedSpan[]): Set<unknown> {
   return numbers;
 }
 
-test("whatever is told in whatever order, with crashes and stops: well-formed spans, and nothing is missing", async () => {
+test("any records in any order, with crashes and shutdowns, give well-formed spans with nothing missing", async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(batch, { minLength: 1, maxLength: 5 }), async (batches) => {
       const host = await testHost("spans");
@@ -154,7 +156,7 @@ test("whatever is told in whatever order, with crashes and stops: well-formed sp
         const events = batches.flatMap((one) => one.events);
         const found = numbersIn(all);
         for (const [index, { type }] of events.entries()) {
-          // A spawning that comes twice, or tells of the same instance again, is in the first one's span.
+          // A duplicate spawn, or another one of the same instance, is in the first one's span.
           if (type !== "instance_spawn") expect(found).toContain(index + 1);
         }
       } finally {

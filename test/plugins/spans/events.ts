@@ -13,7 +13,10 @@ interface Plain {
   readonly [key: string]: Value | Plain;
 }
 
-/** An audit event of an instance, `atMs` after the examples' beginning; INFO without a trace but for what is given. */
+/**
+ * An audit event of an instance, `atMs` after the start of the examples; by default INFO without a
+ * trace.
+ */
 export function auditEvent(
   atMs: number,
   type: string,

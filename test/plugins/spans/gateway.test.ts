@@ -6,7 +6,7 @@ import type { Program } from "../../harness/program.ts";
 import { DemoRun } from "./demo-run.ts";
 import { TracePeer } from "./trace-peer.ts";
 
-/** Milliseconds since 1970; it is over when the tests run. */
+/** Milliseconds since 1970, in the past when the tests run. */
 const START_MS = Date.parse("2025-10-13T09:27:24Z");
 
 const nanosAt = (atMs: number): bigint => BigInt(START_MS + atMs) * 1_000_000n;
@@ -43,7 +43,7 @@ async function tell(url: string, atMs: number, type: string, details = {}): Prom
   expect(response.status).toBe(200);
 }
 
-test("an instance outlives a gateway that is killed: one span, with all that happened", async () => {
+test("an instance survives a killed gateway: one span with all of its events", async () => {
   await using peer = await TracePeer.open();
   await using site = await CrashSite.create();
   const first = await started(site, peer);
@@ -60,7 +60,7 @@ test("an instance outlives a gateway that is killed: one span, with all that hap
   expect(others).toEqual([]);
   expect(span).toMatchObject({ startNanos: nanosAt(0), endNanos: nanosAt(40) });
   expect(span!.events.map(({ name }) => name)).toEqual(["state_change", "error"]);
-  // It is counted when the answer is there.
+  // It is counted when the response arrives.
   await vi.waitFor(async () => {
     const metrics = await (await fetch(`${second.url}/metrics`)).text();
     const labels = 'component="spans",kind="exporter"';
@@ -70,12 +70,12 @@ test("an instance outlives a gateway that is killed: one span, with all that hap
     );
     expect(metrics).toMatch(/^tailgate_spans_sent_total\{\S+\} [12]$/m);
   });
-  // What came twice because of the kill has one id.
+  // Duplicates caused by the kill have one id.
   expect(new Set(peer.named("message_exchange").map(({ spanId }) => spanId)).size).toBe(1);
   expect(peer.named("message_exchange")[0]!.parentSpanId).toBe(span!.spanId);
 });
 
-test("what a stop has closed goes on after the next start, in the same trace", async () => {
+test("a span closed by a shutdown continues after the next start, in the same trace", async () => {
   await using peer = await TracePeer.open();
   await using site = await CrashSite.create();
   const first = await started(site, peer);
@@ -99,7 +99,7 @@ test("what a stop has closed goes on after the next start, in the same trace", a
   expect(resumed!.spanId).not.toBe(stopped!.spanId);
 });
 
-test("a store that hangs does not hold up the stop, and nothing is lost", async () => {
+test("a hanging store does not delay the shutdown, and nothing is lost", async () => {
   await using peer = await TracePeer.open();
   await using site = await CrashSite.create();
   const first = await started(site, peer);
@@ -120,7 +120,7 @@ test("a store that hangs does not hold up the stop, and nothing is lost", async 
 });
 
 test.for([1, 2])(
-  "a demo run of five instances is five traces of its shape, seed %i",
+  "a demo run of five instances gives five traces of the expected shape, seed %i",
   async (seed) => {
     await using peer = await TracePeer.open();
     const workspace = await Workspace.create();

@@ -6,7 +6,7 @@ import { gunzipSync } from "node:zlib";
 import { vi } from "vitest";
 import { spansOfJson, spansOfProtobuf, type ArrivedSpan } from "./trace-schema.ts";
 
-/** Answers a request with these spans, and says whether they are there now. */
+/** Responds to a request with these spans; returns whether they were accepted. */
 export type Behaviour = (response: ServerResponse, spans: readonly ArrivedSpan[]) => boolean;
 
 interface Received {
@@ -15,12 +15,12 @@ interface Received {
   readonly spans: readonly ArrivedSpan[];
 }
 
-/** A trace store: a real server that decodes what comes with protobufjs, and behaves as it is told. */
+/** A trace store: a real server that decodes requests with protobufjs, with scripted behavior. */
 export class TracePeer implements AsyncDisposable {
   readonly received: Received[] = [];
-  /** What was taken, in the order of its arrival. */
+  /** The accepted spans, in order of arrival. */
   readonly spans: ArrivedSpan[] = [];
-  /** How the next requests are answered, one each; then all are taken. */
+  /** The responses to the next requests, one each; after them all are accepted. */
   readonly next: Behaviour[] = [];
   behaviour: Behaviour = (response) => {
     response.writeHead(200, { "Content-Type": "application/x-protobuf" }).end();
@@ -49,7 +49,7 @@ export class TracePeer implements AsyncDisposable {
     return this.spans.filter((span) => span.name === name);
   }
 
-  /** Resolves with the spans of that name when there are so many. */
+  /** Resolves with the spans of that name when there are enough. */
   async waitFor(name: string, count = 1): Promise<readonly ArrivedSpan[]> {
     const has = (): boolean => this.named(name).length >= count;
     await vi.waitUntil(has, { timeout: 15_000, interval: 10 });
@@ -75,7 +75,7 @@ export class TracePeer implements AsyncDisposable {
   }
 }
 
-/** Answers with a status and keeps nothing. */
+/** Responds with a status and accepts nothing. */
 export function answer(status: number, body = ""): Behaviour {
   return (response) => {
     response.writeHead(status).end(body);

@@ -1,6 +1,6 @@
 import protobuf from "protobufjs";
 
-/** What of opentelemetry-proto 1.x a request of traces consists of, under its field numbers. */
+/** The parts of opentelemetry-proto 1.x in a trace request, under its field numbers. */
 const { root } = protobuf.parse(`
   syntax = "proto3";
   message ExportTraceServiceRequest { repeated ResourceSpans resource_spans = 1; }
@@ -39,7 +39,7 @@ const { root } = protobuf.parse(`
 
 const TraceRequest = root.lookupType("ExportTraceServiceRequest");
 
-// Their decoders are made now, so that the first request is answered as fast as the others.
+// Compile the decoders now, so that the first request is answered as fast as the others.
 for (const type of root.nestedArray) if (type instanceof protobuf.Type) type.setup();
 
 type Attributes = Readonly<Record<string, string | number | boolean>>;
@@ -50,7 +50,7 @@ export interface ArrivedSpan {
   readonly scope: string;
   readonly traceId: string;
   readonly spanId: string;
-  /** "" where it has none. */
+  /** "" if there is none. */
   readonly parentSpanId: string;
   readonly name: string;
   readonly startNanos: bigint;
@@ -71,7 +71,10 @@ export interface ArrivedSpan {
   readonly status: { readonly code: number; readonly message: string };
 }
 
-/** OTLP's JSON of a request; protobufjs makes the same of its protobuf, but for ids in base64. */
+/**
+ * OTLP's JSON form of a request; protobufjs converts protobuf to the same, except for ids in
+ * base64.
+ */
 interface JsonRequest {
   readonly resourceSpans: readonly {
     readonly resource: { readonly attributes: readonly JsonAttribute[] };

@@ -4,7 +4,7 @@ import { Client, AUDIT, emitMixed, numbers, startHarness } from "../../harness/w
 import { SubprotocolClient } from "../../harness/subprotocol-client.ts";
 
 describe("batches", () => {
-  test("the envelopes are the bytes of the journal, and sequences are there where they are needed", async () => {
+  test("envelopes are the journal's bytes, and sequences are included if needed", async () => {
     const harness = await startHarness();
     const everything = await SubprotocolClient.subscribe(harness.url());
     const errors = await SubprotocolClient.subscribe(harness.url(), { filter: { level: "ERROR" } });
@@ -27,7 +27,7 @@ describe("batches", () => {
     );
   });
 
-  test("who gets nothing for a while learns how far it is", async () => {
+  test("an idle client receives its position", async () => {
     const harness = await startHarness();
     const client = await SubprotocolClient.subscribe(harness.url(), {
       filter: { level: "CRITICAL" },
@@ -41,7 +41,7 @@ describe("batches", () => {
     expect(client.all("batch")[1]).toMatchObject({ from: 61, to: 61 });
   });
 
-  test("clients with one filter and different places share what matches, not where it begins", async () => {
+  test("clients with one filter and different positions share matches, but not their start", async () => {
     const harness = await startHarness();
     const filter = { level: "CRITICAL" };
     const early = await SubprotocolClient.subscribe(harness.url(), { filter });
@@ -55,7 +55,7 @@ describe("batches", () => {
     expect([early.ledger.sequences, late.ledger.sequences]).toEqual([[21], [21]]);
   });
 
-  test("clients share nothing where a line feed makes one filter read like another", async () => {
+  test("clients share nothing if a line feed makes filters look alike", async () => {
     const harness = await startHarness();
     const { name: logger } = AUDIT;
     const oddFilter = { logger: `${logger}\nlevel:INFO` };
@@ -68,7 +68,7 @@ describe("batches", () => {
     expect([odd.ledger.messages, usual.ledger.messages]).toEqual([[], ["an event"]]);
   });
 
-  test("large batches come in parts, and a record of a megabyte alone", async () => {
+  test("large batches are split, and a record of a megabyte is sent alone", async () => {
     const harness = await startHarness({ options: { client_buffer_bytes: 128 << 10 } });
     const client = await SubprotocolClient.subscribe(harness.url());
     const sizes = [...Array<number>(2000).fill(100), 1 << 20, ...Array<number>(5).fill(40_000)];
@@ -79,7 +79,7 @@ describe("batches", () => {
     expect(lengths.filter((length) => length > 70_000)).toHaveLength(1);
   });
 
-  test("the exporter's own level holds, and what delivery leaves out comes from the journal", async () => {
+  test("the exporter's level applies, and records that delivery skips come from the journal", async () => {
     const harness = await startHarness({ level: "WARNING" });
     const client = await SubprotocolClient.subscribe(harness.url());
     harness.append([{ body: "late", severityText: "ERROR" }, { body: "no" }]);
@@ -88,7 +88,7 @@ describe("batches", () => {
     expect(client.ledger.messages).toEqual(["late", "now"]);
   });
 
-  test("clients of both kinds stand side by side", async () => {
+  test("clients of both kinds work side by side", async () => {
     const harness = await startHarness();
     const plain = await Client.open(harness.url());
     const client = await SubprotocolClient.subscribe(harness.url());

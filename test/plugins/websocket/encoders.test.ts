@@ -29,7 +29,7 @@ function textsOf(frames: Uint8Array): string[] {
 const type = fc.constantFrom("system_log", "audit_log", undefined);
 const reason = fc.constantFrom("slow", "retention", "damaged");
 
-test("a range of any records and gaps says the same after it was split into batch messages", () => {
+test("a range of any records and gaps means the same after it is split into batch messages", () => {
   const sizes = fc.array(fc.oneof(fc.nat(300), fc.constantFrom(20_000, 59_000, 70_000)), {
     minLength: 1,
     maxLength: 30,
@@ -103,7 +103,7 @@ test("a range of any records and gaps says the same after it was split into batc
   );
 });
 
-test("plain frames are split at frames into chunks that fit, with their sequences", () => {
+test("plain frames are split between frames into chunks that fit, with their sequences", () => {
   const sizes = fc.array(fc.oneof(fc.nat(300), fc.constantFrom(20_000, 64_000, 70_000, 200_000)), {
     minLength: 1,
     maxLength: 30,

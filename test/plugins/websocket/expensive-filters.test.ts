@@ -1,4 +1,4 @@
-/** Filters that take longer to match than there is time for. */
+/** Filters whose matching exceeds the time budget. */
 
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { LogStream } from "tailgate/client";
@@ -18,7 +18,7 @@ import {
 } from "../../harness/websocket.ts";
 import { SubprotocolClient } from "../../harness/subprotocol-client.ts";
 
-/** Each term costs about a millisecond for a megabyte of the letter. */
+/** Each term costs about a millisecond per megabyte of the letter. */
 const HOSTILE = `-${"a".repeat(125)}b${"a".repeat(125)}`;
 const EXPENSIVE = Array.from({ length: 16 }, (_, index) => HOSTILE + index).join(" ");
 const RECORD_BYTES = 60_000;
@@ -44,7 +44,7 @@ function sequencesOf(client: Client): number[] {
 }
 
 describe("an expensive filter", () => {
-  test("takes no more of a turn than its share, and gets everything all the same", async () => {
+  test("takes only its share of a turn, and still receives everything", async () => {
     const harness = await startHarness();
     const expensive = await Client.open(harness.url(query(EXPENSIVE)));
     const again = await Client.open(harness.url(query(EXPENSIVE)));
@@ -77,7 +77,7 @@ describe("an expensive filter", () => {
     expect(harness.metric("filters_too_expensive")).toBe(0);
   });
 
-  test("is matched once for all clients that have it", async () => {
+  test("is matched once for all clients that share it", async () => {
     const harness = await startHarness();
     const one = await Client.open(harness.url(query(EXPENSIVE)));
     emitLarge(harness, 100);
@@ -91,7 +91,7 @@ describe("an expensive filter", () => {
     expect(harness.metric("matching_ms") - oneMs).toBeLessThan(5 * oneMs);
   });
 
-  test("can be changed while its matches wait", async () => {
+  test("can be changed while matching is pending", async () => {
     const harness = await startHarness();
     const client = await SubprotocolClient.subscribe(harness.url(), { filter: { q: EXPENSIVE } });
     emitLarge(harness, 100);
@@ -107,7 +107,7 @@ describe("an expensive filter", () => {
     );
   });
 
-  test("finds the newest records of the past, from memory and from the disk", async () => {
+  test("finds the newest records of the past, from memory and from disk", async () => {
     const { harness } = await startPagedHarness(50);
     emitLarge(harness, 100);
     const plain = await Client.open(harness.url(`${query(EXPENSIVE)}&replay=40`));
@@ -120,7 +120,7 @@ describe("an expensive filter", () => {
     expect(since.ledger.sequences).toEqual(numbers(1, 100));
   });
 
-  test("does no harm when its client leaves while its matches wait", async () => {
+  test("does no harm if its client leaves while matching is pending", async () => {
     const harness = await startHarness();
     const leaving = await Client.open(harness.url(query(EXPENSIVE)));
     const subscribed = await SubprotocolClient.subscribe(harness.url(), {
@@ -138,18 +138,18 @@ describe("an expensive filter", () => {
   });
 });
 
-describe("a filter that cannot be matched as fast as records come", () => {
-  /** The journal in memory has room for one burst, and not for two. */
+describe("a filter that is slower than the incoming records", () => {
+  /** The journal in memory holds one burst, but not two. */
   const BURST_RECORDS = 15;
   const JOURNAL_BYTES = 3 * BURST_RECORDS * RECORD_BYTES;
   const CLIENTS = 8;
   const TOLD = /^The filter is too expensive: [\d.]+ ms for 1000 records\.$/;
   const CLOSED = /^filter too expensive: [\d.]+ ms for 1000 records, \d+ records behind$/;
 
-  test("ends a plain client's connection with the reason, counted and logged", async () => {
+  test("closes a plain client's connection with the reason, counted and logged", async () => {
     const harness = await startHarness({ journalBytesMax: JOURNAL_BYTES });
-    // Together they need 120 ms and more for a burst, of which each turn has 4. Nothing matches, so that no socket is
-    // full.
+    // Together they need at least 120 ms per burst, of which each turn grants 4. Nothing matches,
+    // so that no socket is full.
     const clients = await Promise.all(
       numbers(1, CLIENTS).map((number) =>
         Client.open(harness.url(query(`${EXPENSIVE} absent${number}`))),
@@ -174,7 +174,7 @@ describe("a filter that cannot be matched as fast as records come", () => {
     expect(warnings[0]).toMatch(/matching takes [\d.]+ ms for 1000 records\./);
   });
 
-  test("is told to a client with the subprotocol, which gets audit events and goes on", async () => {
+  test("is reported to a client with the subprotocol, which receives audit events and continues", async () => {
     const { harness } = await startPagedHarness(50);
     const filter = { q: EXPENSIVE };
     const client = await SubprotocolClient.subscribe(harness.url(), { filter });

@@ -1,4 +1,7 @@
-/** A plain request to the WebSocket's path is told what a handshake would be: browsers hide that from their pages. */
+/**
+ * A plain request to the WebSocket's path returns the status of a handshake, which browsers hide
+ * from pages.
+ */
 
 import { expect, test } from "vitest";
 import { WebSocketHarness, Client } from "../../harness/websocket.ts";
@@ -8,7 +11,7 @@ async function ask(harness: WebSocketHarness, query = "", method = "POST"): Prom
 }
 
 test.each(["GET", "POST"])(
-  "it would be taken: %s is answered 426 with the subprotocol",
+  "if a handshake would be accepted, %s is answered 426 with the subprotocol",
   async (method) => {
     await using harness = await WebSocketHarness.start();
     const response = await ask(harness, "?level=INFO", method);
@@ -19,7 +22,7 @@ test.each(["GET", "POST"])(
   },
 );
 
-test("all connections are taken: 503, and nobody is counted as refused", async () => {
+test("at the connection limit: 503, not counted as a rejected connection", async () => {
   await using harness = await WebSocketHarness.start({ options: { max_connections: 1 } });
   await Client.open(harness.url());
   const response = await ask(harness);
@@ -29,7 +32,7 @@ test("all connections are taken: 503, and nobody is counted as refused", async (
   expect(harness.metric("clients_refused")).toBe(0);
 });
 
-test("the query is not understood: 400", async () => {
+test("an invalid query: 400", async () => {
   await using harness = await WebSocketHarness.start();
   const response = await ask(harness, "?level=LOUD");
   expect(response.status).toBe(400);

@@ -1,4 +1,4 @@
-/** Filters that change in a running subscription. */
+/** Changing the filter of a running subscription. */
 
 import { setImmediate as nextTurn } from "node:timers/promises";
 import * as fc from "fast-check";
@@ -14,8 +14,8 @@ import {
 } from "../../harness/websocket.ts";
 import { SubprotocolClient } from "../../harness/subprotocol-client.ts";
 
-describe("filters in place", () => {
-  test("a change holds from its echo on", async () => {
+describe("filter changes", () => {
+  test("a change applies from its acknowledgment on", async () => {
     const harness = await startHarness();
     const subscription = { filter: { level: "ERROR" }, version: 1 };
     const client = await SubprotocolClient.subscribe(harness.url(), subscription);
@@ -32,7 +32,7 @@ describe("filters in place", () => {
     ]);
   });
 
-  test("a filter that is not understood leaves the one before", async () => {
+  test("an invalid filter leaves the previous one in effect", async () => {
     const harness = await startHarness();
     const client = await SubprotocolClient.subscribe(harness.url(), { filter: { level: "ERROR" } });
     client.send({ type: "filter", filter: { level: "LOUD" }, version: 2 });
@@ -45,7 +45,7 @@ describe("filters in place", () => {
     expect(client.ledger.sequences).toEqual([7, 14]);
   });
 
-  test("a change during the search for the newest records searches anew", async () => {
+  test("a change during the search for the newest records restarts the search", async () => {
     const { harness } = await startPagedHarness(30);
     emitMixed(harness, 1000);
     const client = await SubprotocolClient.open(harness.url());
@@ -55,7 +55,7 @@ describe("filters in place", () => {
     expect(client.ledger.sequences).toEqual(numbers(51, 100).map((tens) => 10 * tens));
   });
 
-  test("changes at any point, in history and live: the stream is the whole one, filtered and split at the echoes", async () => {
+  test("changes at any point, in history and live: the full stream, filtered and split at the acknowledgments", async () => {
     const filter = fc.constantFrom<FilterQuery>(
       {},
       { level: "ERROR" },

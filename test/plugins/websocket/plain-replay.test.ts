@@ -1,4 +1,4 @@
-/** Clients without the subprotocol, where the journal does not have all that is due. */
+/** Clients without the subprotocol, when the journal does not have all records requested. */
 
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { postMessages } from "../../harness/otlp.ts";
@@ -12,7 +12,7 @@ import {
 import { SubprotocolClient } from "../../harness/subprotocol-client.ts";
 import { GatewayProcess } from "../../harness/gateway.ts";
 
-/** Long, as it ends as soon as it can. */
+/** Long, because it ends as soon as it can. */
 const WAIT = { timeout: 20_000, interval: 20 };
 
 const LARGE = "x".repeat(60_000);
@@ -23,7 +23,7 @@ async function startHarness(options: HarnessOptions): Promise<WebSocketHarness> 
   return harness;
 }
 
-/** A harness over a journal with a disk, of which memory holds so many records. */
+/** A harness over a journal on disk, with that many records in memory. */
 async function startPagedHarness(
   memoryRecords: number,
 ): Promise<{ harness: WebSocketHarness; journal: PagedJournal }> {
@@ -35,7 +35,7 @@ async function startPagedHarness(
   return { harness, journal: journal! };
 }
 
-/** Each a batch of its own; the even ones are errors. */
+/** Each in its own batch; the even ones are errors. */
 function emit(harness: WebSocketHarness, from: number, to: number, text = ""): void {
   for (let number = from; number <= to; number++) {
     const severityText = number % 2 === 0 ? "ERROR" : "INFO";
@@ -59,7 +59,9 @@ async function shows(
   expect(firstNumbers(client.messages)).toEqual(expected);
 }
 
-/** To look at all that a peer has costs more than to wait until so many frames were sent, and all of it was taken. */
+/**
+ * Parsing all that a peer received costs more than waiting for the frame count and an empty buffer.
+ */
 async function hasTaken(harness: WebSocketHarness, frames: () => number): Promise<void> {
   await vi.waitFor(() => {
     expect(harness.metric("frames_sent")).toBe(frames());
@@ -71,7 +73,7 @@ test.each([
   ["", () => true],
   ["&level=ERROR", (number: number) => number % 2 === 0],
 ])(
-  "what the disk has refused is left out of replay=1000%s, and counted",
+  "records that the disk rejected are skipped by replay=1000%s, and counted",
   async (query, matches) => {
     const { harness, journal } = await startPagedHarness(Infinity);
     emit(harness, 1, 40);
@@ -82,7 +84,7 @@ test.each([
     await shows(client, past);
     emit(harness, 41, 42);
     await shows(client, [...past, ...numbers(41, 42).filter(matches)]);
-    // A search begins with the first one that matches.
+    // A search begins with the first match.
     expect(harness.metric("records_unavailable")).toBe(query === "" ? 25 : 20);
     expect(harness.metric("clients")).toBe(1);
   },
@@ -95,23 +97,20 @@ test.each([
   ["?replay=1000&level=ERROR", (number: number) => number % 2 === 0],
   ["?replay=0", () => false],
   ["", () => false],
-])(
-  "what is on the disk alone comes first, with memory for 50 of 400 records: %s",
-  async (query, due) => {
-    const { harness, journal } = await startPagedHarness(50);
-    emit(harness, 1, 400);
-    const client = await Client.open(harness.url(query));
-    // While it is searched for.
-    emit(harness, 401, 470);
-    const isLive = (number: number): boolean => !query.includes("level") || number % 2 === 0;
-    const live = numbers(401, 470).filter(isLive);
-    await shows(client, [...numbers(1, 400).filter(due), ...live]);
-    expect(harness.metric("records_unavailable")).toBe(0);
-    expect(journal.reads).toBeLessThan(1000);
-  },
-);
+])("records only on disk come first, with 50 of 400 records in memory: %s", async (query, due) => {
+  const { harness, journal } = await startPagedHarness(50);
+  emit(harness, 1, 400);
+  const client = await Client.open(harness.url(query));
+  // During the search.
+  emit(harness, 401, 470);
+  const isLive = (number: number): boolean => !query.includes("level") || number % 2 === 0;
+  const live = numbers(401, 470).filter(isLive);
+  await shows(client, [...numbers(1, 400).filter(due), ...live]);
+  expect(harness.metric("records_unavailable")).toBe(0);
+  expect(journal.reads).toBeLessThan(1000);
+});
 
-test("a search that nobody waits for any more ends", async () => {
+test("a search that no client waits for ends", async () => {
   const { harness, journal } = await startPagedHarness(1);
   emit(harness, 1, 1000);
   const client = await Client.open(harness.url("?replay=5&q=nothing"));
@@ -126,7 +125,7 @@ test("a search that nobody waits for any more ends", async () => {
 describe("default_replay", () => {
   const past = { level: "ERROR" };
 
-  test("is for clients that do not say where to start, and at most replay_max", async () => {
+  test("applies to clients without a start position, up to replay_max", async () => {
     for (const [options, count] of [
       [{ default_replay: 3 }, 3],
       [{ default_replay: 9, replay_max: 4 }, 4],
@@ -163,7 +162,7 @@ function evens(from: number, to: number): number[] {
   return numbers(from, to).filter((number) => number % 2 === 0);
 }
 
-test("after a restart, replay and default_replay read what the gateway before has stored", async () => {
+test("after a restart, replay and default_replay read records stored by the previous gateway", async () => {
   await using gateway = await GatewayProcess.start(
     "receivers: { otlp: { port: null } }\nexporters: { websocket: { default_replay: 5 } }\n",
   );
@@ -181,7 +180,7 @@ test("after a restart, replay and default_replay read what the gateway before ha
   await shows(filtered, [99, 199, 299, 399]);
 });
 
-test("what leaves memory while it is replayed comes from the disk", async () => {
+test("records that leave memory during the replay are read from disk", async () => {
   const { harness } = await startPagedHarness(200);
   emit(harness, 1, 200, LARGE);
   const peer = await RawPeer.open(harness.port, "?replay=200");
@@ -196,7 +195,7 @@ test("what leaves memory while it is replayed comes from the disk", async () => 
   peer.socket.destroy();
 });
 
-test("what retention deletes while it is replayed is left out, and counted", async () => {
+test("records that expire during the replay are skipped, and counted", async () => {
   const harness = await startHarness({
     journalBytesMax: 32 << 20,
     options: { stall_timeout_seconds: 1000 },
@@ -217,7 +216,7 @@ test("what retention deletes while it is replayed is left out, and counted", asy
   peer.socket.destroy();
 });
 
-test("a live client that falls behind over what the disk has refused goes on", async () => {
+test("a lagging live client continues past records that the disk rejected", async () => {
   const { harness, journal } = await startPagedHarness(Infinity);
   const peer = await RawPeer.open(harness.port);
   for (let next = 1; harness.metric("clients_unsent_bytes") === 0; next += 10) {

@@ -1,12 +1,12 @@
-/** Records that clients have before the disk refuses them. */
+/** Records that clients receive before the disk rejects them. */
 
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { describe, expect, test, vi } from "vitest";
 import { emitMixed, numbers, startPagedHarness } from "../../harness/websocket.ts";
 import { SubprotocolClient } from "../../harness/subprotocol-client.ts";
 
-describe("what the disk refuses", () => {
-  test("after it was sent: a gap for what was sent of it, when it is known", async () => {
+describe("records rejected by the disk", () => {
+  test("already sent: a gap for the sent ones, once it is known", async () => {
     const { harness, journal } = await startPagedHarness(Infinity);
     journal.durableTo = 0;
     const client = await SubprotocolClient.subscribe(harness.url());
@@ -24,7 +24,7 @@ describe("what the disk refuses", () => {
     expect(client.all("gap")).toHaveLength(1);
   });
 
-  test("before it was sent: a gap in its place", async () => {
+  test("not yet sent: a gap in their place", async () => {
     const { harness, journal } = await startPagedHarness(Infinity);
     emitMixed(harness, 40);
     journal.rejectWrites(11, 30);
@@ -33,14 +33,14 @@ describe("what the disk refuses", () => {
     expect(client.ledger.sequences).toEqual([...numbers(1, 10), ...numbers(31, 40)]);
   });
 
-  test("while the client is slow: a gap for each part, sent or not", async () => {
+  test("during a slow client's replay: a gap for each part, sent or not", async () => {
     const { harness, journal } = await startPagedHarness(Infinity, {
       options: { stall_timeout_seconds: 1000 },
     });
     journal.durableTo = 0;
     const client = await SubprotocolClient.subscribe(harness.url());
     client.socket.pause();
-    // The system takes some more after it has first taken nothing.
+    // The system's buffers accept some more after they first were full.
     for (let fullTurns = 0; fullTurns < 50; fullTurns++) {
       if (harness.metric("clients_unsent_bytes") === 0) {
         emitMixed(harness, 10, 10, "x".repeat(50_000));
@@ -53,7 +53,7 @@ describe("what the disk refuses", () => {
     journal.rejectWrites(1, 20);
     journal.rejectWrites(full + 11, full + 30);
     journal.durableTo = harness.journal.newest;
-    // Once it is known; and not more than that.
+    // Once it is known, and no more than that.
     const sent = harness.metric("frames_sent");
     await vi.waitFor(() => expect(harness.metric("frames_sent")).toBe(sent + 1));
     client.socket.resume();
@@ -64,7 +64,7 @@ describe("what the disk refuses", () => {
     ]);
   });
 
-  test("while it was away: a gap for what it had and was not durable", async () => {
+  test("while the client is disconnected: a gap for what it had and was not durable", async () => {
     const { harness, journal } = await startPagedHarness(Infinity);
     journal.durableTo = 10;
     const client = await SubprotocolClient.subscribe(harness.url(), { since: 0 });

@@ -24,7 +24,7 @@ describe("replay", () => {
     expect(client.messages).toEqual(numberTexts(40, 70));
   });
 
-  test("with fewer than N records all of them come", async () => {
+  test("fewer than N records all arrive", async () => {
     const harness = await startHarness();
     harness.emit(numbered(0, 5));
     const client = await Client.open(harness.url("?replay=1000"));
@@ -33,7 +33,7 @@ describe("replay", () => {
     expect(client.messages).toEqual(numberTexts(0, 6));
   });
 
-  test("who asks for more than may be replayed gets as many as may", async () => {
+  test("a request for more than the maximum receives the maximum", async () => {
     const harness = await startHarness();
     for (let from = 0; from < 1500; from += 500) harness.emit(numbered(from, 500));
     const client = await Client.open(harness.url("?replay=5000"));
@@ -42,7 +42,7 @@ describe("replay", () => {
     expect(client.messages).toEqual([...numberTexts(500, 1000), "live"]);
   });
 
-  test("N counts the records that match, however far back they are", async () => {
+  test("N counts matching records, however far back they are", async () => {
     const harness = await startHarness();
     for (let from = 0; from < 10_000; from += 500) {
       harness.emit([...numbered(from, 499), { body: `${from + 499}`, severityText: "ERROR" }]);
@@ -55,7 +55,7 @@ describe("replay", () => {
     expect(client.messages).toEqual([...found, "live"]);
   });
 
-  test("where nothing matches the live stream begins", async () => {
+  test("without matches the live stream begins", async () => {
     const harness = await startHarness();
     harness.emit(numbered(0, 3000));
     const client = await Client.open(harness.url("?replay=5&level=ERROR"));
@@ -72,7 +72,7 @@ describe("replay", () => {
     expect(client.messages).toEqual(numberTexts(0, 2));
   });
 
-  test("history larger than all buffers arrives whole", async () => {
+  test("history larger than all buffers arrives completely", async () => {
     const harness = await startHarness();
     for (let index = 0; index < 300; index++) harness.emit([{ body: `${index} ${LARGE}` }]);
     const client = await Client.open(harness.url("?replay=300"));
@@ -81,7 +81,7 @@ describe("replay", () => {
     expect(firstWords(client.messages)).toEqual([...numberTexts(0, 300), "live"]);
   });
 
-  test("history and live records come without a hole or a repeat, however they interleave", async () => {
+  test("history and live records arrive with no gaps and no duplicates, in any interleaving", async () => {
     const step = fc.oneof(
       {
         weight: 4,
@@ -118,7 +118,9 @@ type Step =
       readonly wait: boolean;
     };
 
-/** Runs the steps and compares what each client got with what it could have got, given when it came. */
+/**
+ * Runs the steps and compares what each client received with what was due, given when it connected.
+ */
 async function interleaved(steps: readonly { readonly do: string }[]): Promise<void> {
   await using harness = await WebSocketHarness.start();
   const undelivered: ReturnType<WebSocketHarness["append"]>[] = [];
@@ -170,7 +172,7 @@ function sevenths(from: number, count: number): Partial<LogRecord>[] {
   }));
 }
 
-/** What a client gets that was admitted when `admitted` was the newest sequence. */
+/** The messages for a client that was admitted when `admitted` was the newest sequence. */
 function expectedMessages(
   admitted: number,
   newest: number,

@@ -1,4 +1,7 @@
-/** A gateway in a process of its own, 5 000 records a second, and clients whose connections break all the time. */
+/**
+ * A gateway in its own process, 5,000 records a second, and clients whose connections break all the
+ * time.
+ */
 
 import { setTimeout as wait } from "node:timers/promises";
 import { expect, onTestFinished, test } from "vitest";
@@ -9,13 +12,13 @@ import { SubprotocolClient } from "../../harness/subprotocol-client.ts";
 import { GatewayProcess, WEBSOCKET_ONLY } from "../../harness/gateway.ts";
 import { feed } from "../../harness/otlp.ts";
 
-/** `npm run test:resume` has more. */
+/** `npm run test:resume` sets more. */
 const CUTS = Number(process.env["RESUME_CUTS"] ?? 150);
 const KILLS = Math.ceil(CUTS / 50);
 
 const RECORDS_PER_SECOND = 5_000;
 
-/** A connection lasts up to so long. */
+/** The maximum lifetime of a connection. */
 const CONNECTION_MS_MAX = 40;
 
 const TIMEOUT_MS = 60_000 + 200 * CUTS;
@@ -35,8 +38,11 @@ async function start(): Promise<{ gateway: GatewayProcess; stopFeeding: () => Pr
   return { gateway, stopFeeding };
 }
 
-/** From the first record on while there is nothing in the ledger: on a busy machine a connection can be cut before that. */
-function goOn(client: SubprotocolClient, filter: FilterQuery): void {
+/**
+ * Starts at the first record while the ledger is empty: on a busy machine a connection can be cut
+ * before that.
+ */
+function resubscribe(client: SubprotocolClient, filter: FilterQuery): void {
   client.send({ type: "subscribe", filter, ...startOf(client.ledger) });
 }
 
@@ -44,17 +50,21 @@ function startOf({ resume }: Ledger): Start {
   return resume ? { resume } : { since: 0 };
 }
 
-/** Connects, goes on where the ledger ends, and is cut in the middle. */
-async function visit(gateway: GatewayProcess, ledger: Ledger, filter: FilterQuery): Promise<void> {
+/** Connects, resumes at the end of the ledger, and is cut off midway. */
+async function connectUntilCut(
+  gateway: GatewayProcess,
+  ledger: Ledger,
+  filter: FilterQuery,
+): Promise<void> {
   const client = new SubprotocolClient(gateway.websocketUrl, ledger);
-  client.socket.once("open", () => goOn(client, filter));
+  client.socket.once("open", () => resubscribe(client, filter));
   await Promise.race([wait(CONNECTION_MS_MAX * Math.random()), client.closed]);
   client.socket.terminate();
   await client.closed;
   if (client.fault) throw client.fault;
 }
 
-/** What the journal has in the end, by sequence. */
+/** The final contents of the journal, by sequence. */
 async function everything(gateway: GatewayProcess, filter: FilterQuery): Promise<Ledger> {
   const client = await SubprotocolClient.subscribe(gateway.websocketUrl, { filter, since: 0 });
   client.socket.terminate();
@@ -88,11 +98,11 @@ test.each<[string, FilterQuery]>([
   ["with everything", {}],
   ["with a filter", { level: "ERROR" }],
 ])(
-  `a client %s that is cut ${CUTS} times gets each record once`,
+  `a client %s that is cut off ${CUTS} times receives each record once`,
   async (_name, filter) => {
     const { gateway, stopFeeding } = await start();
     const ledger = new Ledger();
-    for (let cut = 0; cut < CUTS; cut++) await visit(gateway, ledger, filter);
+    for (let cut = 0; cut < CUTS; cut++) await connectUntilCut(gateway, ledger, filter);
     await stopFeeding();
     await expectWhole(gateway, ledger, filter);
     expect(ledger.gaps).toEqual([]);
@@ -103,21 +113,21 @@ test.each<[string, FilterQuery]>([
 );
 
 test(
-  `the same over ${KILLS} kills of the gateway: what was never stored is told`,
+  `the same over ${KILLS} kills of the gateway: records never stored are reported`,
   async () => {
     const { gateway, stopFeeding } = await start();
     const ledger = new Ledger();
     for (let kill = 0; kill < KILLS; kill++) {
-      for (let cut = 0; cut < 10; cut++) await visit(gateway, ledger, {});
+      for (let cut = 0; cut < 10; cut++) await connectUntilCut(gateway, ledger, {});
       const client = await SubprotocolClient.open(gateway.websocketUrl, ledger);
-      goOn(client, {});
+      resubscribe(client, {});
       await wait(CONNECTION_MS_MAX * Math.random());
       await gateway.kill();
       await client.closed;
       if (client.fault) throw client.fault;
       await gateway.restart();
     }
-    for (let cut = 0; cut < 10; cut++) await visit(gateway, ledger, {});
+    for (let cut = 0; cut < 10; cut++) await connectUntilCut(gateway, ledger, {});
     await stopFeeding();
     await expectWhole(gateway, ledger, {});
     expect(ledger.gaps.filter(({ reason }) => reason !== "epoch")).toEqual([]);

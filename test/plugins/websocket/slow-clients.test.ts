@@ -12,14 +12,14 @@ import { SubprotocolClient } from "../../harness/subprotocol-client.ts";
 
 describe("slow clients", () => {
   const PADDING = ` ${"x".repeat(20_000)}`;
-  /** What the two sockets and the system between them may hold. */
+  /** What the two sockets and the system's buffers between them may hold. */
   const RECORDS = 1500;
 
   test.each([
     ["both lanes", {}],
     ["system logs alone", { type: "system" }],
   ])(
-    "%s: a gap with exact bounds, and every audit event, beside a healthy client",
+    "%s: a gap with its exact range, and every audit event, beside a healthy client",
     async (_name, filter) => {
       const { harness } = await startPagedHarness(200);
       const healthy = await SubprotocolClient.subscribe(harness.url());
@@ -57,7 +57,7 @@ describe("slow clients", () => {
   );
 
   test.each([{ type: "audit_log" }, { q: "type:audit" }])(
-    "%o comes whole, without a gap",
+    "%o arrives completely, without a gap",
     async (filter) => {
       const { harness } = await startPagedHarness(200);
       const slow = await SubprotocolClient.subscribe(harness.url(), { filter });
@@ -72,7 +72,7 @@ describe("slow clients", () => {
     },
   );
 
-  test("who reads the past slowly gets all of it, however much comes meanwhile", async () => {
+  test("a slow replay receives everything, whatever is logged meanwhile", async () => {
     const { harness } = await startPagedHarness(100);
     emitMixed(harness, 600, 10, PADDING);
     const client = await SubprotocolClient.open(harness.url());
@@ -85,11 +85,11 @@ describe("slow clients", () => {
     expect([client.ledger.sequences, client.ledger.gaps]).toEqual([numbers(1, 1000), []]);
   });
 
-  test("only one that reads nothing at all is closed, with a goodbye", async () => {
+  test("only a client that reads nothing at all is closed, with a close frame", async () => {
     const { harness } = await startPagedHarness(200, { options: { stall_timeout_seconds: 2 } });
     const header = "Sec-WebSocket-Protocol: tailgate.v1\r\n";
     const stalled = await RawPeer.open(harness.port, "?level=INFO", header);
-    // Until the system's buffers, too, have been full for a while.
+    // Until the system's buffers have been full for a while, too.
     for (let fullTurns = 0; fullTurns < 50; fullTurns++) {
       if (harness.metric("clients_unsent_bytes") === 0) {
         emitMixed(harness, 50, 10, PADDING);

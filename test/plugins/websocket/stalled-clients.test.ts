@@ -1,4 +1,4 @@
-/** Clients that are slow, go away or misbehave, and faults on the way to them. */
+/** Clients that are slow, disconnect or misbehave, and write errors. */
 
 import { once } from "node:events";
 import { batchOf } from "tailgate/testing";
@@ -15,7 +15,7 @@ import {
 } from "../../harness/websocket.ts";
 
 describe("slow clients", () => {
-  test("a healthy client gets 200 messages of 60 kB beside one that never reads, which is told why it is closed", async () => {
+  test("a healthy client receives 200 messages of 60 kB beside one that never reads, which is closed with a reason", async () => {
     const harness = await startHarness({ options: { stall_timeout_seconds: 0.5 } });
     const healthy = await Client.open(harness.url());
     const stalled = await RawPeer.open(harness.port);
@@ -41,7 +41,7 @@ describe("slow clients", () => {
     expect(harness.metric("clients")).toBe(1);
   });
 
-  test("a client that reads again before the time is over misses nothing", async () => {
+  test("a client that reads again before the timeout misses nothing", async () => {
     const harness = await startHarness();
     const peer = await RawPeer.open(harness.port);
     for (let index = 0; index < 200; index++) harness.emit([{ body: `${index} ${LARGE}` }]);
@@ -75,7 +75,7 @@ describe("slow clients", () => {
     peer.socket.destroy();
   });
 
-  test("a client that reads again too late is told what it missed", async () => {
+  test("a client that reads again too late receives a gap", async () => {
     const harness = await startHarness({
       journalBytesMax: 4 << 20,
       options: { stall_timeout_seconds: 1000 },
@@ -91,7 +91,7 @@ describe("slow clients", () => {
     peer.socket.destroy();
   });
 
-  test("one record larger than the buffer is sent all the same", async () => {
+  test("one record larger than the buffer is still sent", async () => {
     const harness = await startHarness({ options: { client_buffer_bytes: 128 << 10 } });
     const client = await Client.open(harness.url());
     const bodies = Array.from({ length: 5 }, (_, index) => `${index} ${"y".repeat(1 << 20)}`);
@@ -101,7 +101,7 @@ describe("slow clients", () => {
   });
 });
 
-describe("peers that misbehave", () => {
+describe("misbehaving peers", () => {
   test.each([
     ["an unmasked frame", Buffer.from([0x81, 0x02, 0x68, 0x69]), 1002],
     ["a frame with an unknown opcode", Buffer.from([0x83, 0x80, 0, 0, 0, 0]), 1002],
@@ -126,7 +126,7 @@ describe("peers that misbehave", () => {
     expect(other.messages).toEqual(numberTexts(0, 20));
   });
 
-  test("connections that are reset in the middle of a write disturb nobody", async () => {
+  test("connections reset in the middle of a write affect no others", async () => {
     const harness = await startHarness();
     const client = await Client.open(harness.url());
     const peers = await Promise.all(Array.from({ length: 20 }, () => RawPeer.open(harness.port)));
@@ -141,7 +141,7 @@ describe("peers that misbehave", () => {
     expect(harness.metric("clients")).toBe(1);
   });
 
-  test("a peer that does not answer pings is cut off, one that does stays", async () => {
+  test("a peer that does not answer pings is disconnected, one that does stays", async () => {
     const harness = await startHarness({ options: { ping_interval_seconds: 0.1 } });
     const client = await Client.open(harness.url());
     let pings = 0;
@@ -157,7 +157,7 @@ describe("peers that misbehave", () => {
     expect(harness.metric("clients")).toBe(1);
   });
 
-  test("a fault on the way to one client ends its connection and no other", async () => {
+  test("a write error of one client closes only its connection", async () => {
     const harness = await startHarness({
       journal: (journal) => ({
         epoch: journal.epoch,
@@ -195,7 +195,7 @@ describe("peers that misbehave", () => {
   });
 });
 
-test("a batch that cannot be read ends connections, and not the exporter", async () => {
+test("an unreadable batch closes connections, but not the exporter", async () => {
   const harness = await startHarness();
   const client = await Client.open(harness.url());
   const damaged = batchOf([{ body: "damaged" }]);

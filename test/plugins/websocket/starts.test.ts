@@ -1,4 +1,4 @@
-/** Where a subscription begins, and how history becomes live. */
+/** Start positions of a subscription, and the switch from history to live. */
 
 import { setImmediate as nextTurn } from "node:timers/promises";
 import * as fc from "fast-check";
@@ -16,35 +16,32 @@ import {
 import { Ledger } from "../../harness/ledger.ts";
 import { SubprotocolClient } from "../../harness/subprotocol-client.ts";
 
-describe("starts", () => {
-  test.each([Infinity, 50])(
-    "with memory for %s records: the newest N that match",
-    async (memory) => {
-      const { harness } = await startPagedHarness(memory);
-      emitMixed(harness, 1000);
-      const all = await SubprotocolClient.subscribe(harness.url(), { replay: 120 });
-      expect(all.ledger.sequences).toEqual(numbers(881, 1000));
-      const filter = { q: "type:audit -500" };
-      const audit = await SubprotocolClient.subscribe(harness.url(), { filter, replay: 60 });
-      const wanted = numbers(39, 100).map((tens) => 10 * tens);
-      expect(audit.ledger.sequences).toEqual(
-        wanted.filter((sequence) => sequence !== 500).slice(-60),
-      );
-      const lane = { type: "audit" };
-      const more = await SubprotocolClient.subscribe(harness.url(), { filter: lane, replay: 5000 });
-      expect(more.ledger.sequences).toEqual(numbers(1, 100).map((tens) => 10 * tens));
-      const none = await SubprotocolClient.subscribe(harness.url(), {
-        filter: { q: "nothing" },
-        replay: 3,
-      });
-      expect(none.all("batch")).toEqual([]);
-      emitMixed(harness, 10);
-      for (const client of [all, audit, more]) await client.untilSequence(1010);
-      expect([all.ledger.sequences.at(-10), audit.ledger.sequences.at(-1)]).toEqual([1001, 1010]);
-    },
-  );
+describe("start positions", () => {
+  test.each([Infinity, 50])("with memory for %s records: the newest N matches", async (memory) => {
+    const { harness } = await startPagedHarness(memory);
+    emitMixed(harness, 1000);
+    const all = await SubprotocolClient.subscribe(harness.url(), { replay: 120 });
+    expect(all.ledger.sequences).toEqual(numbers(881, 1000));
+    const filter = { q: "type:audit -500" };
+    const audit = await SubprotocolClient.subscribe(harness.url(), { filter, replay: 60 });
+    const wanted = numbers(39, 100).map((tens) => 10 * tens);
+    expect(audit.ledger.sequences).toEqual(
+      wanted.filter((sequence) => sequence !== 500).slice(-60),
+    );
+    const lane = { type: "audit" };
+    const more = await SubprotocolClient.subscribe(harness.url(), { filter: lane, replay: 5000 });
+    expect(more.ledger.sequences).toEqual(numbers(1, 100).map((tens) => 10 * tens));
+    const none = await SubprotocolClient.subscribe(harness.url(), {
+      filter: { q: "nothing" },
+      replay: 3,
+    });
+    expect(none.all("batch")).toEqual([]);
+    emitMixed(harness, 10);
+    for (const client of [all, audit, more]) await client.untilSequence(1010);
+    expect([all.ledger.sequences.at(-10), audit.ledger.sequences.at(-1)]).toEqual([1001, 1010]);
+  });
 
-  test("since a moment: what has that time or a later one, until the present; then everything", async () => {
+  test("since a time: records of that time or later up to the present, then everything", async () => {
     const { harness } = await startPagedHarness(20);
     const second = 1_000_000_000n;
     const start = 1_760_000_000n * second;
@@ -65,7 +62,7 @@ describe("starts", () => {
     expect(client.ledger.gaps).toEqual([]);
   });
 
-  test("since a moment is exact to the microsecond", async () => {
+  test("since a time is exact to the microsecond", async () => {
     const { harness } = await startPagedHarness(20);
     const start = 1_760_347_644_339_160_000n;
     for (let micros = 0n; micros < 60n; micros++) {
@@ -88,7 +85,7 @@ describe("starts", () => {
     expect(none.ledger.sequences).toEqual([]);
   });
 
-  test("since a moment that the journal no longer has: the gap says so, and only then", async () => {
+  test("since a time that has expired: reports a gap, and only then", async () => {
     const harness = await startHarness({ journalBytesMax: 20_000 });
     const second = 1_000_000_000n;
     const start = 1_760_000_000n * second;
@@ -107,7 +104,7 @@ describe("starts", () => {
   });
 
   test.each([Infinity, 50])(
-    "with memory for %s records: goes on behind what it has",
+    "with memory for %s records: resumes after the last sequence it has seen",
     async (memory) => {
       const { harness } = await startPagedHarness(memory);
       emitMixed(harness, 300);
@@ -126,7 +123,7 @@ describe("starts", () => {
     },
   );
 
-  test("what is gone of it is a gap of exactly that", async () => {
+  test("expired records are reported as a gap with its exact range", async () => {
     const harness = await startHarness({ journalBytesMax: 40_000 });
     emitMixed(harness, 500);
     const { epoch, oldest } = harness.journal;
@@ -140,7 +137,7 @@ describe("starts", () => {
     expect(client.ledger.sequences).toEqual(numbers(oldest, 500));
   });
 
-  test("after an unclean end: what it has beyond the numbering that is shared is told as a gap", async () => {
+  test("after a crash: records beyond the shared sequences are reported as a gap", async () => {
     const { harness, journal } = await startPagedHarness(50);
     journal.sharedByEpoch.set("before", 80);
     emitMixed(harness, 200);
@@ -155,7 +152,7 @@ describe("starts", () => {
     expect([same.ledger.gaps, same.ledger.sequences]).toEqual([[], numbers(81, 200)]);
   });
 
-  test("of an epoch that nobody knows everything is told anew", async () => {
+  test("an unknown epoch restarts from the beginning", async () => {
     const { harness } = await startPagedHarness(50);
     emitMixed(harness, 100);
     const client = await SubprotocolClient.subscribe(harness.url(), {
@@ -165,7 +162,7 @@ describe("starts", () => {
     expect(client.ledger.sequences).toEqual(numbers(1, 100));
   });
 
-  test("history and live records come without a hole or a repeat, however they interleave", async () => {
+  test("history and live records arrive with no gaps and no duplicates, in any interleaving", async () => {
     const step = fc.oneof(
       fc.record({ do: fc.constant("emit"), count: fc.integer({ min: 1, max: 300 }) }),
       fc.record({ do: fc.constant("append"), count: fc.integer({ min: 1, max: 300 }) }),
@@ -182,7 +179,10 @@ describe("starts", () => {
 
 type Step = { readonly do: string; readonly count?: number; readonly filter?: FilterQuery };
 
-/** Clients come, are cut and come again at any point; at the end each has what matches, from its first moment on. */
+/**
+ * Clients connect, are cut off and reconnect at any point; finally each has all matches since it
+ * first connected.
+ */
 async function interleaved(steps: readonly Step[], memoryRecords: number): Promise<void> {
   let journal: PagedJournal | undefined;
   await using harness = await WebSocketHarness.start({
@@ -214,7 +214,7 @@ async function interleaved(steps: readonly Step[], memoryRecords: number): Promi
   expect(journal!.newest).toBe(newest);
   for (const { filter, ledger, client } of clients) {
     await client.untilSequence(newest);
-    // What delivery brought late may have left memory by then.
+    // Records that delivery wrote late may have left memory by then.
     const skipped = ledger.gaps.map(({ from, to, reason }) => {
       expect([reason, memoryRecords]).toEqual(["slow", 30]);
       return [from, to] as const;

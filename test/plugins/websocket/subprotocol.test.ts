@@ -1,4 +1,4 @@
-/** What is said at the beginning, at the end, and by the client. */
+/** The handshake, client messages and close frames of the subprotocol. */
 
 import { once } from "node:events";
 import { setImmediate as nextTurn } from "node:timers/promises";
@@ -26,7 +26,7 @@ describe("the handshake", () => {
     },
   );
 
-  test("hello comes first, with the numbering and the limits", async () => {
+  test("hello comes first, with the epoch and the limits", async () => {
     const harness = await startHarness({ options: { replay_max: 5 } });
     harness.emit(numbered(1, 3));
     const client = await SubprotocolClient.open(harness.url());
@@ -40,7 +40,7 @@ describe("the handshake", () => {
     });
   });
 
-  test("nothing else comes before a subscription, and it counts as a client", async () => {
+  test("nothing else is sent before a subscription, but the client is counted", async () => {
     const harness = await startHarness({ options: { max_connections: 1 } });
     const client = await SubprotocolClient.open(harness.url());
     await client.until("hello");
@@ -54,7 +54,7 @@ describe("the handshake", () => {
     expect(client.ledger.sequences).toEqual([2, 3]);
   });
 
-  test("an address that asks for something subscribes by itself", async () => {
+  test("a URL with query parameters subscribes by itself", async () => {
     const harness = await startHarness();
     emitMixed(harness, 40);
     const client = await SubprotocolClient.open(harness.url("?type=audit_log&replay=2"));
@@ -113,7 +113,7 @@ describe("messages", () => {
     await client.until("caught_up");
   });
 
-  test("binary messages are refused, and after a hundred errors there is a goodbye", async () => {
+  test("binary messages are rejected, and a hundred errors close the connection", async () => {
     const harness = await startHarness();
     const client = await SubprotocolClient.open(harness.url());
     for (let count = 0; count < 100; count++) client.socket.send(Buffer.from([count]));
@@ -123,7 +123,7 @@ describe("messages", () => {
     await vi.waitFor(() => expect(harness.metric("clients_closed", "misuse")).toBe(1));
   });
 
-  test("who does not read the answers is not read either", async () => {
+  test("a client that does not read the responses is not read either", async () => {
     const harness = await startHarness({ options: { stall_timeout_seconds: 1000 } });
     const client = await SubprotocolClient.subscribe(harness.url());
     client.socket.pause();
@@ -143,7 +143,7 @@ describe("messages", () => {
     expect(await client.until("filter", versions)).toMatchObject({ version: versions - 1 });
   });
 
-  test("nothing that a client sends disturbs the gateway", async () => {
+  test("no client message affects the gateway", async () => {
     const harness = await startHarness({ options: { max_connections: 10_000 } });
     const healthy = await SubprotocolClient.subscribe(harness.url());
     emitMixed(harness, 100);
@@ -197,7 +197,7 @@ describe("messages", () => {
   });
 });
 
-describe("goodbyes", () => {
+describe("close frames", () => {
   test("when the gateway stops", async () => {
     const harness = await startHarness();
     const client = await SubprotocolClient.subscribe(harness.url());

@@ -29,11 +29,11 @@ export default defineExporter({
   async open({ retention_days: retentionDays }, host) {
     const nowMs = host.journal.clock.now();
     const file = await LineFile.open(host.logDir, fileName(dayOf(nowMs)));
-    const days = await listDays(host.logDir);
-    const paths = days.map((day) => join(host.logDir, fileName(day)));
-    const resumeAfter = await findLastEvent(paths, host);
+    const paths = (days: Day[]): string[] => days.map((day) => join(host.logDir, fileName(day)));
+    const days = await listFilledDays(host.logDir);
+    const resumeAfter = await findLastEvent(paths(days), host);
     const newest = days[0] ?? -Infinity;
-    const others = new OtherWriters(host, () => listFiles(host.logDir));
+    const others = new OtherWriters(host, async () => paths(await listDays(host.logDir)));
     const exporter = new DailyFile(file, others, { retentionDays, newest, resumeAfter }, host);
     await exporter.deleteOldFiles();
     return exporter;
@@ -137,13 +137,11 @@ class DailyFile implements Exporter {
   async deleteOldFiles(nowMs?: number): Promise<void> {
     const { clock } = this.#host.journal;
     const oldest = dayOf(clock.agedBefore(this.#retentionDays * DAY_MS, nowMs));
-    const directory = join(this.#host.logDir, DIRECTORY);
     let deleted = 0;
     try {
-      for (const entry of await readdir(directory, { withFileTypes: true })) {
-        const day = entry.isFile() ? dayOfFileName(entry.name) : undefined;
-        if (day === undefined || day >= oldest) continue;
-        await rm(join(directory, entry.name));
+      for (const day of await listDays(this.#host.logDir)) {
+        if (day >= oldest) continue;
+        await rm(join(this.#host.logDir, fileName(day)));
         deleted++;
       }
     } catch (error) {
@@ -176,17 +174,17 @@ function runsByDay(batch: Batch): DayRun[] {
   return runs;
 }
 
-async function listFiles(logDir: string): Promise<string[]> {
-  const names = await readdir(join(logDir, DIRECTORY));
-  return names.filter((name) => FILE_NAME.test(name)).map((name) => join(logDir, DIRECTORY, name));
+/** Returns the days that have a file. */
+async function listDays(logDir: string): Promise<Day[]> {
+  const entries = await readdir(join(logDir, DIRECTORY), { withFileTypes: true });
+  const files = entries.filter((entry) => entry.isFile());
+  return files.map(({ name }) => dayOfFileName(name)).filter((day) => day !== undefined);
 }
 
 /** Returns the days whose files are not empty, the newest first. */
-async function listDays(logDir: string): Promise<Day[]> {
+async function listFilledDays(logDir: string): Promise<Day[]> {
   const days: Day[] = [];
-  for (const entry of await readdir(join(logDir, DIRECTORY), { withFileTypes: true })) {
-    const day = entry.isFile() ? dayOfFileName(entry.name) : undefined;
-    if (day === undefined) continue;
+  for (const day of await listDays(logDir)) {
     const { size } = await stat(join(logDir, fileName(day)));
     if (size > 0) days.push(day);
   }

@@ -2,7 +2,7 @@
 
 import { constants } from "node:fs";
 import { open } from "node:fs/promises";
-import { LEVELS, textOf, z, type Host, type HostJournal } from "tailgate/plugin";
+import { LEVELS, textOf, z, type Host, type HostJournal, type Level } from "tailgate/plugin";
 import type { LineFile } from "./line-file.ts";
 
 /**
@@ -183,15 +183,11 @@ export async function rewriteLines(
   }
   const lines = await readLines(from, to, journal);
   if (lines.length !== bytes) return false;
-  const handle = await open(path, constants.O_RDWR | constants.O_NOFOLLOW);
-  try {
-    const { dev, ino, size } = await handle.stat();
-    if (dev !== to.device || ino !== to.inode || size < to.offset) return false;
-    const { bytesWritten } = await handle.write(lines, 0, bytes, from.offset);
-    return bytesWritten === bytes;
-  } finally {
-    await handle.close();
-  }
+  await using handle = await open(path, constants.O_RDWR | constants.O_NOFOLLOW);
+  const { dev, ino, size } = await handle.stat();
+  if (dev !== to.device || ino !== to.inode || size < to.offset) return false;
+  const { bytesWritten } = await handle.write(lines, 0, bytes, from.offset);
+  return bytesWritten === bytes;
 }
 
 const LINE_END = Buffer.from("\n");
@@ -202,18 +198,28 @@ async function readLines(
   to: FilePosition,
   journal: HostJournal,
 ): Promise<Buffer> {
-  const lowest = LEVELS.indexOf(to.level);
   const parts: Uint8Array[] = [];
-  for (let next = from.sequence + 1; next <= to.sequence;) {
-    const page = await journal.read({ from: next, type: "system_log" });
-    if (page.to < next) break;
-    next = page.to + 1;
-    for (let index = 0; index < (page.records?.length ?? 0); index++) {
-      if (page.records!.sequence(index) > to.sequence) break;
-      if (LEVELS.indexOf(page.records!.level(index)) < lowest) continue;
-      // A copy, because the journal reuses the memory.
-      parts.push(Buffer.from(page.records!.data(index)), LINE_END);
-    }
+  for await (const { sequence, data } of recordsAfter(from.sequence, to.level, journal)) {
+    if (sequence > to.sequence) break;
+    // A copy, because the journal reuses the memory.
+    parts.push(Buffer.from(data), LINE_END);
   }
   return Buffer.concat(parts);
+}
+
+/** Reads the system logs after a sequence from the journal, from a level on. `data` is valid until the next record. */
+export async function* recordsAfter(
+  sequence: number,
+  level: Level,
+  journal: HostJournal,
+): AsyncGenerator<{ readonly sequence: number; readonly data: Uint8Array }> {
+  for (let from = sequence + 1; ;) {
+    const { to, records } = await journal.read({ from, type: "system_log" });
+    if (to < from) return;
+    from = to + 1;
+    for (let index = 0; index < (records?.length ?? 0); index++) {
+      if (LEVELS.indexOf(records!.level(index)) < LEVELS.indexOf(level)) continue;
+      yield { sequence: records!.sequence(index), data: records!.data(index) };
+    }
+  }
 }

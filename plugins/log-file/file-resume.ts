@@ -2,7 +2,7 @@ import { constants, type Stats } from "node:fs";
 import { lstat, open, readdir, type FileHandle } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { LEVELS, type Host, type HostJournal } from "tailgate/plugin";
-import type { FilePosition } from "./file-position.ts";
+import { recordsAfter, type FilePosition } from "./file-position.ts";
 import type { LineFile } from "./line-file.ts";
 
 /**
@@ -53,17 +53,11 @@ async function matchJournal(
   position: FilePosition,
   journal: HostJournal,
 ): Promise<number> {
-  const lowest = LEVELS.indexOf(position.level);
   let last = position.sequence;
-  for (let from = last + 1; !lines.isAtEnd();) {
-    const { to, records } = await journal.read({ from, type: "system_log" });
-    if (to < from) break;
-    from = to + 1;
-    for (let index = 0; index < (records?.length ?? 0); index++) {
-      if (LEVELS.indexOf(records!.level(index)) < lowest) continue;
-      if (!(await lines.skip(records!.data(index)))) return last;
-      last = records!.sequence(index);
-    }
+  if (lines.isAtEnd()) return last;
+  for await (const { sequence, data } of recordsAfter(last, position.level, journal)) {
+    if (!(await lines.skip(data))) return last;
+    last = sequence;
   }
   return last;
 }
@@ -178,14 +172,15 @@ interface WrittenFile {
 class WrittenLines {
   readonly #files: readonly WrittenFile[];
   #index = 0;
-  #offset: number;
+  /** Where the next line is expected, in the current file. */
+  offset: number;
   /** The part of the current file that was read, and its offset. */
   #part = Buffer.alloc(0);
   #partOffset = 0;
 
   private constructor(files: readonly WrittenFile[], offset: number) {
     this.#files = files;
-    this.#offset = offset;
+    this.offset = offset;
   }
 
   /** `paths`: the oldest file first. */
@@ -198,21 +193,16 @@ class WrittenLines {
     return new WrittenLines(files, offset);
   }
 
-  /** Where the next line is expected, in the current file. */
-  get offset(): number {
-    return this.#offset;
-  }
-
   get isInNewestFile(): boolean {
     return this.#index === this.#files.length - 1;
   }
 
   /** Returns whether all files are read. Otherwise, moves to the file with the next line. */
   isAtEnd(): boolean {
-    while (this.#offset === this.#size) {
+    while (this.offset === this.#size) {
       if (this.isInNewestFile) return true;
       this.#index++;
-      this.#offset = 0;
+      this.offset = 0;
       this.#part = Buffer.alloc(0);
       this.#partOffset = 0;
     }
@@ -222,27 +212,23 @@ class WrittenLines {
   /** Skips the next line if it is this one, which is given without its line feed. Returns whether it is. */
   async skip(line: Uint8Array): Promise<boolean> {
     if (this.isAtEnd()) return false;
-    const end = this.#offset + line.length + 1;
+    const end = this.offset + line.length + 1;
     if (end > this.#size) return false;
     const bytes = await this.#readTo(end);
     if (bytes[line.length] !== LINE_FEED || !bytes.subarray(0, -1).equals(line)) return false;
-    this.#offset = end;
+    this.offset = end;
     return true;
   }
 
   /** Returns whether the rest of the current file is an unterminated line. */
   async isTorn(): Promise<boolean> {
-    for (let start = this.#offset; start < this.#size; start += READ_BYTES) {
+    for (let start = this.offset; start < this.#size; start += READ_BYTES) {
       const { handle } = this.#files[this.#index]!;
-      const { buffer, bytesRead } = await handle.read(
-        Buffer.alloc(READ_BYTES),
-        0,
-        READ_BYTES,
-        start,
-      );
-      if (buffer.subarray(0, bytesRead).includes(LINE_FEED)) return false;
+      const memory = Buffer.alloc(READ_BYTES);
+      const { bytesRead } = await handle.read(memory, 0, READ_BYTES, start);
+      if (memory.subarray(0, bytesRead).includes(LINE_FEED)) return false;
     }
-    return this.#offset < this.#size;
+    return this.offset < this.#size;
   }
 
   /** Resolves when everything in the files is durable. */
@@ -260,12 +246,12 @@ class WrittenLines {
 
   async #readTo(end: number): Promise<Buffer> {
     if (end > this.#partOffset + this.#part.length) {
-      const memory = Buffer.allocUnsafe(Math.max(end - this.#offset, READ_BYTES));
+      const memory = Buffer.allocUnsafe(Math.max(end - this.offset, READ_BYTES));
       const { handle } = this.#files[this.#index]!;
-      const { bytesRead } = await handle.read(memory, 0, memory.length, this.#offset);
+      const { bytesRead } = await handle.read(memory, 0, memory.length, this.offset);
       this.#part = memory.subarray(0, bytesRead);
-      this.#partOffset = this.#offset;
+      this.#partOffset = this.offset;
     }
-    return this.#part.subarray(this.#offset - this.#partOffset, end - this.#partOffset);
+    return this.#part.subarray(this.offset - this.#partOffset, end - this.#partOffset);
   }
 }

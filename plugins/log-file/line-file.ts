@@ -51,18 +51,22 @@ interface PendingWrite {
  */
 export class LineFile {
   readonly #root: string;
-  #path: string;
+  path: string;
   #handle: FileHandle | undefined;
   /** Handles of files that are complete but may not be durable yet. */
   #retired: FileHandle[] = [];
-  #changes = 0;
-  #growths = 0;
-  #device = 0;
-  #inode = 0;
-  #size = 0;
+  /** How often `ready` found another file or another size than expected, including the first time. */
+  changes = 0;
+  /** How often `ready` found that another process had appended to the file. */
+  growths = 0;
+  /** Together with `inode` it identifies the file, whatever its name. */
+  device = 0;
+  inode = 0;
+  size = 0;
   /** Whether the file ends with an unterminated line, after a crash or a failed write. */
   #isTorn = false;
-  #sequence = 0;
+  /** The sequence of the newest record that was appended through this object; 0 before the first. */
+  sequence = 0;
   #syncedSize = 0;
   #syncedSequence = 0;
   #isNameSynced = false;
@@ -72,7 +76,7 @@ export class LineFile {
 
   private constructor(root: string, name: string) {
     this.#root = root;
-    this.#path = join(root, name);
+    this.path = join(root, name);
   }
 
   /**
@@ -86,50 +90,18 @@ export class LineFile {
     return file;
   }
 
-  get path(): string {
-    return this.#path;
-  }
-
-  get size(): number {
-    return this.#size;
-  }
-
-  /** Together with `device` it identifies the file, whatever its name. */
-  get inode(): number {
-    return this.#inode;
-  }
-
-  get device(): number {
-    return this.#device;
-  }
-
-  /** How often `ready` found another file or another size than expected, including the first time. */
-  get changes(): number {
-    return this.#changes;
-  }
-
-  /** How often `ready` found that another process had appended to the file. */
-  get growths(): number {
-    return this.#growths;
-  }
-
-  /** The sequence of the newest record that was appended through this object; 0 before the first. */
-  get sequence(): number {
-    return this.#sequence;
-  }
-
   /**
    * Ensures that the next line goes to the file with that name, even if it was moved, deleted or truncated. `name`: by
    * default the current one.
    * @throws TailgateError LOG_DIR_UNUSABLE like `open`
    */
   async ready(name?: string): Promise<void> {
-    if (name !== undefined) this.#path = join(this.#root, name);
-    const found = await lstat(this.#path).catch(() => undefined);
-    if (!this.#handle || found?.ino !== this.#inode || found.dev !== this.#device) {
+    if (name !== undefined) this.path = join(this.#root, name);
+    const found = await lstat(this.path).catch(() => undefined);
+    if (!this.#handle || found?.ino !== this.inode || found.dev !== this.device) {
       await this.#reopen();
-    } else if (found.size !== this.#size) {
-      if (found.size > this.#size) this.#growths++;
+    } else if (found.size !== this.size) {
+      if (found.size > this.size) this.growths++;
       await this.#inspect(this.#handle, found);
     }
   }
@@ -140,15 +112,15 @@ export class LineFile {
     let written = 0;
     try {
       await this.endTornLine();
-      this.#pending = { size: this.#size + bytes.length, lines };
+      this.#pending = { size: this.size + bytes.length, lines };
       while (written < bytes.length) {
         signal.throwIfAborted();
         written += (await this.#handle!.write(bytes, written)).bytesWritten;
       }
     } finally {
       const last = lines.lastLineWithin(written);
-      this.#size += last?.end ?? 0;
-      this.#sequence = last?.sequence ?? this.#sequence;
+      this.size += last?.end ?? 0;
+      this.sequence = last?.sequence ?? this.sequence;
       this.#pending = undefined;
       if (written < bytes.length) await this.#cutExcess();
       lines.clear();
@@ -161,17 +133,17 @@ export class LineFile {
    */
   async sync(): Promise<void> {
     try {
-      if (this.#sequence !== this.#syncedSequence) await this.#handle!.datasync();
+      if (this.sequence !== this.#syncedSequence) await this.#handle!.datasync();
       if (!this.#isNameSynced) await this.#syncDirectories();
     } catch (error) {
-      this.#size = this.#syncedSize;
-      this.#sequence = this.#syncedSequence;
+      this.size = this.#syncedSize;
+      this.sequence = this.#syncedSequence;
       await this.#cutExcess();
       throw error;
     }
     this.#isNameSynced = true;
-    this.#syncedSize = this.#size;
-    this.#syncedSequence = this.#sequence;
+    this.#syncedSize = this.size;
+    this.#syncedSequence = this.sequence;
   }
 
   /**
@@ -183,7 +155,7 @@ export class LineFile {
     const handle = this.#handle;
     try {
       for (const former of retired) await former.datasync();
-      if (this.#size > 0) await handle?.datasync();
+      if (this.size > 0) await handle?.datasync();
       if (this.#isNameSynced) return;
       await this.#syncDirectories();
       if (handle === this.#handle) this.#isNameSynced = true;
@@ -201,20 +173,20 @@ export class LineFile {
   /** Terminates an unterminated line. `append` does this too. */
   async endTornLine(): Promise<void> {
     if (!this.#isTorn) return;
-    this.#pending = { size: this.#size + 1 };
+    this.#pending = { size: this.size + 1 };
     try {
       await this.#handle!.write("\n");
     } finally {
       this.#pending = undefined;
     }
     this.#isTorn = false;
-    this.#size += 1;
+    this.size += 1;
   }
 
   /** Truncates the file to that size, which must be the end of a line. */
   async cutTo(size: number): Promise<void> {
     await this.#handle!.truncate(size);
-    this.#size = size;
+    this.size = size;
     this.#isTorn = false;
   }
 
@@ -226,21 +198,21 @@ export class LineFile {
   async #reopen(): Promise<void> {
     for (const directory of this.#directories) await ensureOwnDirectory(directory);
     const former = this.#handle;
-    const { handle, stats } = await openRegularFile(this.#path);
+    const { handle, stats } = await openRegularFile(this.path);
     this.#handle = handle;
-    this.#device = stats.dev;
-    this.#inode = stats.ino;
+    this.device = stats.dev;
+    this.inode = stats.ino;
     this.#syncedSize = stats.size;
-    this.#syncedSequence = this.#sequence;
+    this.#syncedSequence = this.sequence;
     this.#isNameSynced = false;
     await former?.close();
     await this.#inspect(handle, stats);
   }
 
   async #inspect(handle: FileHandle, { size }: Stats): Promise<void> {
-    this.#changes++;
+    this.changes++;
     this.#isTorn = size > 0 && (await byteAt(handle, size - 1)) !== LINE_FEED;
-    this.#size = size;
+    this.size = size;
   }
 
   /** Removes what follows `size`, without extending a file that was truncated in the meantime. */
@@ -248,7 +220,7 @@ export class LineFile {
     this.#pending = { size: NaN };
     try {
       const { size } = await this.#handle!.stat();
-      if (size > this.#size) await this.#handle!.truncate(this.#size);
+      if (size > this.size) await this.#handle!.truncate(this.size);
     } catch {
       // The original error is the one to report. The next `ready` detects the size and the torn line.
     } finally {
@@ -262,11 +234,11 @@ export class LineFile {
    */
   readySync(name?: string): void {
     this.#settleSync();
-    if (name !== undefined) this.#path = join(this.#root, name);
-    const found = lstatSync(this.#path, { throwIfNoEntry: false });
-    const isSame = found?.ino === this.#inode && found.dev === this.#device;
+    if (name !== undefined) this.path = join(this.#root, name);
+    const found = lstatSync(this.path, { throwIfNoEntry: false });
+    const isSame = found?.ino === this.inode && found.dev === this.device;
     if (this.#descriptor === undefined || !isSame) this.#reopenSync();
-    else if (found.size !== this.#size) this.#inspectSync(this.#descriptor, found);
+    else if (found.size !== this.size) this.#inspectSync(this.#descriptor, found);
   }
 
   #settleSync(): void {
@@ -275,9 +247,9 @@ export class LineFile {
     const { fd } = this.#handle!;
     waitSync(() => fstatSync(fd).size >= size);
     const last = lines?.lastLineWithin(lines.byteLength);
-    this.#size = size;
+    this.size = size;
     this.#isTorn = false;
-    this.#sequence = last?.sequence ?? this.#sequence;
+    this.sequence = last?.sequence ?? this.sequence;
     this.#pending = undefined;
   }
 
@@ -286,14 +258,14 @@ export class LineFile {
       mkdirSync(path, { recursive: true, mode: DIRECTORY_MODE });
     }
     this.retireSync();
-    const descriptor = openSync(this.#path, OPEN_FLAGS, FILE_MODE);
+    const descriptor = openSync(this.path, OPEN_FLAGS, FILE_MODE);
     const stats = fstatSync(descriptor);
     this.#descriptor = descriptor;
-    if (!stats.isFile()) throw unusable("file", this.#path, NOT_REGULAR);
-    const isSame = stats.ino === this.#inode && stats.dev === this.#device;
+    if (!stats.isFile()) throw unusable("file", this.path, NOT_REGULAR);
+    const isSame = stats.ino === this.inode && stats.dev === this.device;
     this.#isNameSynced = isSame && this.#isNameSynced;
-    this.#device = stats.dev;
-    this.#inode = stats.ino;
+    this.device = stats.dev;
+    this.inode = stats.ino;
     this.#inspectSync(descriptor, stats);
   }
 
@@ -301,7 +273,7 @@ export class LineFile {
     const last = Buffer.alloc(1);
     if (size > 0) readSync(descriptor, last, 0, 1, size - 1);
     this.#isTorn = size > 0 && last[0] !== LINE_FEED;
-    this.#size = size;
+    this.size = size;
   }
 
   /** Like `append`, after `readySync`. */
@@ -309,14 +281,14 @@ export class LineFile {
     const { bytes } = lines;
     let written = 0;
     try {
-      if (this.#isTorn) this.#size += writeSync(this.#descriptor!, "\n");
+      if (this.#isTorn) this.size += writeSync(this.#descriptor!, "\n");
       this.#isTorn = false;
       while (written < bytes.length) written += writeSync(this.#descriptor!, bytes, written);
     } finally {
       const last = lines.lastLineWithin(written);
-      this.#size += last?.end ?? 0;
-      this.#sequence = last?.sequence ?? this.#sequence;
-      if (written < bytes.length) ftruncateSync(this.#descriptor!, this.#size);
+      this.size += last?.end ?? 0;
+      this.sequence = last?.sequence ?? this.sequence;
+      if (written < bytes.length) ftruncateSync(this.#descriptor!, this.size);
       lines.clear();
     }
   }
@@ -343,17 +315,13 @@ export class LineFile {
 
   /** The directories to create and sync, the root first. */
   get #directories(): Set<string> {
-    return new Set([this.#root, dirname(this.#path)]);
+    return new Set([this.#root, dirname(this.path)]);
   }
 
   async #syncDirectories(): Promise<void> {
     for (const path of this.#directories) {
-      const directory = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
-      try {
-        await directory.sync();
-      } finally {
-        await directory.close();
-      }
+      await using directory = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
+      await directory.sync();
     }
   }
 }

@@ -8,11 +8,11 @@ import { createSecureContext } from "node:tls";
 import { requestUrl, textOf, withPath, z, type EffectiveOption, type Plan } from "tailgate/plugin";
 import {
   checkHeaderOption,
+  COMPRESSIONS,
   PROTOCOLS,
-  readCompression,
+  readChoice,
   readEndpoint,
   readHeaders,
-  readProtocol,
   readTimeout,
   readVariable,
   type Protocol,
@@ -55,7 +55,7 @@ export function destinationOptions({ variable, path }: Signal) {
         `Headers of each request, such as Authorization, in addition to OTEL_EXPORTER_OTLP_(${variable}_)HEADERS. They are never shown.`,
       ),
     compression: z
-      .enum(["gzip", "none"])
+      .enum(COMPRESSIONS)
       .optional()
       .describe(
         `Compression of requests. Default: OTEL_EXPORTER_OTLP_(${variable}_)COMPRESSION, else none.`,
@@ -97,19 +97,6 @@ export interface Destination {
   readonly agent: Agent;
   /** Sockets to a proxy whose tunnel is not established yet: destroy them to abort a request. */
   readonly tunnels: ReadonlySet<Duplex>;
-}
-
-/** The effective settings, each with its source. */
-interface DestinationSettings {
-  readonly endpoint: Setting<URL>;
-  readonly protocol: Setting<Protocol>;
-  readonly compression: Setting;
-  /** Later ones override earlier ones. */
-  readonly headers: readonly Setting<Readonly<Record<string, string>>>[];
-  readonly timeoutMs: Setting<number> | undefined;
-  readonly proxy: Setting<URL> | undefined;
-  readonly files: Readonly<Partial<Record<FileOption, Setting>>>;
-  readonly tls: TlsFiles;
 }
 
 interface TlsFiles {
@@ -181,8 +168,11 @@ function mergeHeaders(all: readonly Readonly<Record<string, string>>[]): Record<
   return Object.fromEntries(merged.values());
 }
 
-/** Options override OTEL_EXPORTER_OTLP_<signal>_*, which override OTEL_EXPORTER_OTLP_*. */
-function readSettings(options: DestinationOptions, signal: Signal): DestinationSettings {
+/**
+ * Returns the effective settings, each with its source. Options override OTEL_EXPORTER_OTLP_<signal>_*, which override
+ * OTEL_EXPORTER_OTLP_*. Later headers override earlier ones.
+ */
+function readSettings(options: DestinationOptions, signal: Signal) {
   const { protocol, compression } = options;
   const endpoint = resolveEndpoint(options, signal);
   const files: Partial<Record<FileOption, Setting>> = {};
@@ -193,9 +183,9 @@ function readSettings(options: DestinationOptions, signal: Signal): DestinationS
   return {
     endpoint,
     protocol: toSetting("protocol", protocol) ??
-      readProtocol(signal) ?? { value: "http/protobuf", source: "default" },
+      readChoice("PROTOCOL", signal, PROTOCOLS) ?? { value: "http/protobuf", source: "default" },
     compression: toSetting("compression", compression) ??
-      readCompression(signal) ?? { value: "none", source: "default" },
+      readChoice("COMPRESSION", signal, COMPRESSIONS) ?? { value: "none", source: "default" },
     headers: [...readHeaders(signal), checkHeaderOption(options.headers)],
     timeoutMs: readTimeout(signal),
     proxy: resolveProxy(endpoint.value),
@@ -232,7 +222,7 @@ const FILE_OPTIONS = ["certificate", "client_certificate", "client_key"] as cons
 
 type FileOption = (typeof FILE_OPTIONS)[number];
 
-function readTlsFiles(files: DestinationSettings["files"]): TlsFiles {
+function readTlsFiles(files: Readonly<Partial<Record<FileOption, Setting>>>): TlsFiles {
   const { certificate, client_certificate: certificateFile, client_key: keyFile } = files;
   const ca = certificate && readPem(certificate);
   const cert = certificateFile && readPem(certificateFile);

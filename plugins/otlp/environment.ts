@@ -27,13 +27,13 @@ export interface Setting<Value = string> {
 /** The longest delay of a Node timer. */
 const TIMEOUT_MS_MAX = 2 ** 31 - 1;
 
-const COMPRESSIONS = ["gzip", "none"] as const;
-
-export type Compression = (typeof COMPRESSIONS)[number];
+export const COMPRESSIONS = ["gzip", "none"] as const;
 
 /** Returns the signal's own variable, else the general one; undefined if neither is set. */
 export function readVariable(name: string, signal: Signal): Setting | undefined {
-  return [signalName(name, signal), generalName(name)].map(readSetting).find(isSet);
+  return [signalName(name, signal), generalName(name)]
+    .map(readSetting)
+    .find((setting) => setting !== undefined);
 }
 
 function signalName(name: string, { variable }: Signal): string {
@@ -49,10 +49,6 @@ function readSetting(source: string): Setting | undefined {
   return value ? { value, source } : undefined;
 }
 
-function isSet(setting: Setting | undefined): setting is Setting {
-  return setting !== undefined;
-}
-
 /** Returns the endpoint, and whether it is the general one, to which the signal's path is appended. */
 export function readEndpoint(
   signal: Signal,
@@ -66,15 +62,8 @@ export function readEndpoint(
   return { value: new URL(value), source, isGeneral: source === generalName("ENDPOINT") };
 }
 
-export function readProtocol(signal: Signal): Setting<Protocol> | undefined {
-  return readChoice("PROTOCOL", signal, PROTOCOLS);
-}
-
-export function readCompression(signal: Signal): Setting<Compression> | undefined {
-  return readChoice("COMPRESSION", signal, COMPRESSIONS);
-}
-
-function readChoice<Choice extends string>(
+/** Reads a variable with one of several values, in any case. */
+export function readChoice<Choice extends string>(
   name: string,
   signal: Signal,
   choices: readonly Choice[],
@@ -105,7 +94,7 @@ export function readTimeout(signal: Signal): Setting<number> | undefined {
 export function readHeaders(signal: Signal): Setting<Record<string, string>>[] {
   return [generalName("HEADERS"), signalName("HEADERS", signal)]
     .map(readSetting)
-    .filter(isSet)
+    .filter((setting) => setting !== undefined)
     .map(({ value, source }) => ({ value: parseHeaders(value, source), source }));
 }
 

@@ -1,5 +1,5 @@
 import { constants } from "node:fs";
-import { lstat, mkdir, open, rename, type FileHandle } from "node:fs/promises";
+import { lstat, mkdir, open, rename } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { TailgateError, type Batch, type Host, type OtlpForm } from "tailgate/plugin";
 import { endOfFile } from "../log-file/file-end.ts";
@@ -60,13 +60,7 @@ export class Quarantine {
     await mkdir(dirname(this.path), { recursive: true, mode: 0o700 });
     await this.#repairLastLine();
     await this.#rotateIfFull(line.length);
-    const file = await open(this.path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW, 0o600);
-    try {
-      await appendDurably(file, line);
-    } finally {
-      await file.close();
-    }
-    await syncDirectory(dirname(this.path));
+    await appendDurably(this.path, line);
   }
 
   /**
@@ -100,8 +94,9 @@ export class Quarantine {
   }
 }
 
-/** Appends a line and syncs it. If that fails, as on a full disk, no part of the line remains. */
-async function appendDurably(file: FileHandle, line: Buffer): Promise<void> {
+/** Appends a line and syncs it and the file's name. If that fails, as on a full disk, no part of the line remains. */
+async function appendDurably(path: string, line: Buffer): Promise<void> {
+  await using file = await open(path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW, 0o600);
   const { size } = await file.stat();
   try {
     await file.appendFile(line);
@@ -110,6 +105,8 @@ async function appendDurably(file: FileHandle, line: Buffer): Promise<void> {
     await file.truncate(size).catch(() => {});
     throw error;
   }
+  await using directory = await open(dirname(path), O_RDONLY | O_DIRECTORY);
+  await directory.sync();
 }
 
 function isJson(line: Buffer): boolean {
@@ -139,14 +136,4 @@ async function countLines(path: string): Promise<number> {
 function zeroIfMissing(error: NodeJS.ErrnoException): 0 {
   if (error.code === "ENOENT") return 0;
   throw error;
-}
-
-/** Makes the file's name as durable as its content. */
-async function syncDirectory(path: string): Promise<void> {
-  const directory = await open(path, O_RDONLY | O_DIRECTORY);
-  try {
-    await directory.sync();
-  } finally {
-    await directory.close();
-  }
 }

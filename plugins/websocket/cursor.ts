@@ -321,7 +321,6 @@ export class SubscriptionCursor implements MatchWaiter {
     if (!this.#encoder.reportsGaps) this.#sent = to;
   }
 
-  /** Sends a message that covers everything examined so far. */
   #report(): void {
     const to = this.#next - 1;
     if (this.#sent < to) this.#send(this.#encode(undefined, to), to);
@@ -380,7 +379,6 @@ export class SubscriptionCursor implements MatchWaiter {
     return true;
   }
 
-  /** Reads the next audit events of the range whose system logs are skipped. */
   async #readAuditPage(): Promise<JournalPage> {
     const from = this.#next;
     const last = this.#skipTo;

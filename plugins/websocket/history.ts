@@ -85,7 +85,6 @@ export class Since {
     return new Since(ms, digits.slice(0, 6).padEnd(6, "0"));
   }
 
-  /** Returns a selector for the filter's records from this time on. */
   restrict(filter: Filter): Selector {
     const term: FilterTerm = {
       matches: (records, index) => records.envelope(index).data.timestamp >= this.#timestamp,

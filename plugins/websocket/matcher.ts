@@ -46,7 +46,6 @@ export class Matcher {
   readonly #deferred = new Map<string, DeferredMatches>();
   /** The match whose waiters are being called. */
   #done: { readonly id: string; readonly matched: Batch } | undefined;
-  /** The time spent on arriving records in this turn. */
   #spentMs = 0;
   #isScheduled = false;
   #isWorking = false;

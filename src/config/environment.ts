@@ -113,7 +113,6 @@ export interface OverrideSources {
 
 interface Override {
   readonly value: unknown;
-  /** The flag or the variable that sets it. */
   readonly place: string;
 }
 
@@ -161,7 +160,6 @@ export function optionSources(section: Section, id: string): Readonly<Record<str
   return Object.fromEntries(own.map((source) => [source.option, source]));
 }
 
-/** Returns the settings or options that override the file. */
 export function readOverrides(
   valueSources: Readonly<Record<string, ValueSource>>,
   { env, flags }: OverrideSources,

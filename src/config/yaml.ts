@@ -39,7 +39,6 @@ export function parseConfig(text: string, name: string): Readonly<Record<string,
 
 const ERRORS_MAX = 5;
 
-/** Formats the place of a node from its range. */
 type Place = (range: readonly number[] | null | undefined) => string;
 
 /** Rejects what YAML allows and a configuration does not: keys that are not text, values that contain themselves. */
@@ -83,7 +82,6 @@ function isMerge({ key }: Pair): boolean {
   return isScalar(key) && typeof key.value === "symbol";
 }
 
-/** Returns the nodes that a merge key refers to. */
 function mergeSources({ value }: Pair, document: Document.Parsed): unknown[] {
   const target = resolveAlias(value, document);
   return isSeq(target) ? target.items.map((item) => resolveAlias(item, document)) : [target];

@@ -59,7 +59,6 @@ interface LineKind {
   last: HostLogLine;
 }
 
-/** Passes on a bounded number of lines per window and summarizes the others. */
 class LineLimiter {
   readonly #put: (line: HostLogLine) => void;
   readonly #kinds = new Map<string, LineKind>();

@@ -14,7 +14,6 @@ import { fixedListeners, rejectSelfExport, type ExportTarget } from "./self-expo
 import type { Plan, PluginDefinition } from "../plugin/index.ts";
 import { within } from "../runtime/timers.ts";
 
-/** What a gateway with the configuration would use. */
 export interface Preflight {
   /** The plans of the components, by their path, such as `exporters.otlp`. */
   readonly plans: ReadonlyMap<string, Plan>;

@@ -5,7 +5,6 @@ import { TailgateError } from "../wire/errors.ts";
 
 /** Detects a gateway that would send records to itself: each would come back forever. */
 
-/** Where a component sends records. */
 export interface ExportTarget {
   /** Such as `exporters.otlp`. */
   readonly component: string;

@@ -40,7 +40,6 @@ export interface ComponentStatus {
   readonly isDurable: boolean;
   /** The number of consecutive failed writes of an exporter. */
   readonly retries: number;
-  /** Why it does not work; undefined if it works. */
   readonly lastError: string | undefined;
 }
 

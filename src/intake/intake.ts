@@ -167,7 +167,6 @@ export class RecordIntake implements Intake {
     return { status: "rejected", error };
   }
 
-  /** Counts a record that its logger filtered by level. */
   countFiltered(): void {
     this.counters.received++;
     this.counters.filtered++;

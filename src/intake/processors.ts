@@ -5,7 +5,6 @@ import type { LoggerNames } from "../envelope/prefix.ts";
 import { textOf } from "../wire/errors.ts";
 import type { LogRecord, Processor } from "../plugin/index.ts";
 
-/** An open processor with its counters and health. */
 export interface RunningProcessor {
   readonly id: string;
   readonly processor: Processor;

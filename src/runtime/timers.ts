@@ -13,7 +13,6 @@ export const onNextTurn: (work: () => void) => void = isReal(timers.setImmediate
   ? timers.setImmediate
   : nextTurnByMessage();
 
-/** Resolves in a later turn of the event loop. */
 export function nextTurn(): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   onNextTurn(resolve);

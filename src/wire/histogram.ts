@@ -112,7 +112,6 @@ export class TimeBuckets {
     return counts;
   }
 
-  /** Extends the time range, and widens the buckets if necessary. */
   #extend(fromMs: number, toMs: number): void {
     if (fromMs >= this.#firstMs && toMs <= this.#lastMs) return;
     this.#firstMs = Math.min(this.#firstMs, fromMs);

@@ -8,7 +8,6 @@ import type { Envelope, JsonValue } from "./envelope.ts";
  */
 const NATIVE_SEARCH_CHARACTERS_MAX = 250;
 
-/** Returns a function that tells whether a text contains the wanted one. */
 export function createTextSearch(wanted: string): (text: string) => boolean {
   if (wanted.length <= NATIVE_SEARCH_CHARACTERS_MAX) return (text) => text.includes(wanted);
   const prefix = wanted.slice(0, NATIVE_SEARCH_CHARACTERS_MAX);

@@ -12,10 +12,10 @@ import { Workspace } from "./workspace.ts";
 
 const DAY_MS = 86_400_000;
 
-/** A morning, so that a test may last some hours of the day. */
+/** A morning, so that a test may span some hours of the day. */
 export const MORNING_MS = Date.UTC(2026, 10, 24, 8);
 
-/** A log directory with a key outside of it, and gateways at work there, one after the other. */
+/** A log directory with a key outside of it, and consecutive gateways that use it. */
 export class AuditHarness {
   readonly workspace: Workspace;
   readonly lines: string[] = [];
@@ -62,7 +62,7 @@ export class AuditHarness {
     return running;
   }
 
-  /** Runs a gateway for so many events, each in a commit of its own, with system logs between some of them. */
+  /** Runs a gateway that logs the events, each in its own commit, with system logs between some. */
   async run(messages: readonly string[]): Promise<void> {
     const running = await this.start();
     await logEvents(running, messages);
@@ -87,7 +87,7 @@ export class AuditHarness {
     return this.read("checkpoints.jsonl").split("\n").slice(0, -1);
   }
 
-  /** Removes all that gateways have left in the log directory; the key stays. */
+  /** Removes everything in the log directory; the key stays. */
   clear(): void {
     rmSync(this.logDir, { recursive: true });
   }
@@ -120,7 +120,7 @@ export class AuditHarness {
   }
 }
 
-/** What an intruder's program does that knows how hashes are made; `renumber` closes the gaps in the sequences. */
+/** Recomputes all hashes, as an attacker could; `renumber` closes the gaps in the sequences. */
 export function rechain(
   files: ReadonlyMap<string, readonly string[]>,
   { renumber = false } = {},
@@ -134,7 +134,7 @@ export function rechain(
       lines.map((line) => {
         seq++;
         const end = line.lastIndexOf(',"hash":');
-        // What has no seal is not of the chain.
+        // A line without a hash is not part of the chain.
         if (end < 0) return line;
         const body = line.slice(0, end);
         const hashed = renumber ? body.replace(/\d+$/, String(seq)) : body;
@@ -146,7 +146,7 @@ export function rechain(
   return made;
 }
 
-/** What `tailgate audit verify` exits with. */
+/** The exit code of `tailgate audit verify`. */
 export function exitCodeOf({ findings, unrecordedKeys, unproven }: Verification): 0 | 1 | 69 {
   if (findings.length > 0 || unrecordedKeys.length > 0) return 1;
   return unproven === undefined ? 0 : 69;
@@ -166,7 +166,7 @@ export async function logEvents(
   await gateway.flush(AbortSignal.timeout(10_000));
 }
 
-/** Lets the clock of this process stand at a morning, and answers how to move it by days. */
+/** Freezes this process's clock at a morning; returns a function that moves it by days. */
 export function freezeClock(): (days: number) => void {
   vi.useFakeTimers({ toFake: ["Date"], now: MORNING_MS });
   onTestFinished(() => void vi.useRealTimers());

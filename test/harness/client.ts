@@ -15,12 +15,12 @@ export interface Envelope {
   };
 }
 
-/** A browser's WebSocket that keeps what it receives. */
+/** A browser's WebSocket that collects what it receives. */
 export interface Collected {
   readonly received: readonly Envelope[];
-  /** Waits for so many envelopes in all, and answers exactly those. */
+  /** Waits for that many envelopes in total, and returns exactly those. */
   receive(count: number): Promise<readonly Envelope[]>;
-  /** Waits for the one that is asked for, and answers those before it. */
+  /** Waits for a matching envelope, and returns those before it. */
   receiveUntil(isLast: (envelope: Envelope) => boolean): Promise<readonly Envelope[]>;
   close(): void;
 }

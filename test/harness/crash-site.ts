@@ -17,15 +17,15 @@ const EXPORTERS = `exporters: { file: {}, audit-file: {} }
 `;
 
 export interface GatewayOptions {
-  /** A command that runs the one that follows, such as `strace` with its arguments. */
+  /** A command that runs the gateway's, such as `strace` with its arguments. */
   readonly through?: readonly string[];
-  /** Lines for the configuration; where absent, it has the exporters to files. */
+  /** Lines for the configuration; default: the file exporters. */
   readonly config?: string;
-  /** One that acknowledges before its disk has what it acknowledges. */
+  /** A faulty gateway that acknowledges records before they are durable. */
   readonly isEarly?: boolean;
 }
 
-/** A log directory and the gateways that work in it, one after the other. All is gone at the end of its scope. */
+/** A log directory and consecutive gateways that use it. Removed at the end of its scope. */
 export class CrashSite implements AsyncDisposable {
   readonly workspace: Workspace;
   #gateway: Program | undefined;
@@ -63,7 +63,7 @@ export class CrashSite implements AsyncDisposable {
   }
 }
 
-/** Resolves with the gateway's address when it listens; undefined where it ends before. */
+/** Resolves with the gateway's URL once it listens; undefined if it ends before. */
 export async function urlOf(gateway: Program): Promise<string | undefined> {
   const listening = gateway.untilStderr(LISTENING).then(([, url]) => url);
   const ended = gateway.ended.then(() => undefined);

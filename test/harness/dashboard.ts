@@ -4,7 +4,7 @@ import { View, type ViewOptions } from "../dashboard/browser.ts";
 
 export type PanelType = "system_log" | "audit_log";
 
-/** A record as a test wants it. */
+/** A record to post. */
 export interface GivenRecord {
   readonly message: string;
   /** OpenTelemetry's: 5 debug, 9 info, 13 warning, 17 error, 21 critical. */
@@ -12,13 +12,13 @@ export interface GivenRecord {
   readonly logger?: string;
   readonly attributes?: Readonly<Record<string, string | number>>;
   readonly timeMs?: number;
-  /** The process that it is of. */
+  /** The process that logged it. */
   readonly service?: string;
 }
 
 export const AUDIT = "orchestrator.audit";
 
-/** A gateway as users start it, and browsers that show its dashboard; all of it ends with the scope. */
+/** A gateway as users start it, with browsers showing its dashboard; all end with the scope. */
 export class DashboardGateway implements AsyncDisposable {
   readonly #gateway: GatewayProcess;
 
@@ -35,7 +35,7 @@ export class DashboardGateway implements AsyncDisposable {
     return this.#gateway.url;
   }
 
-  /** Ends the gateway, and starts another one with its journal and its ports. */
+  /** Stops the gateway, and starts another one with its journal and ports. */
   async restart(): Promise<void> {
     await this.stop();
     await this.startAgain();
@@ -146,7 +146,7 @@ export class Dashboard implements AsyncDisposable {
     return parts.toReversed().flat();
   }
 
-  /** The browser may complain of that. */
+  /** Allows this browser error. */
   ignoreComplaint(complaint: RegExp): void {
     this.#forgiven.push(complaint);
   }

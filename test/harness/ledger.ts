@@ -8,21 +8,21 @@ interface Resume {
 }
 
 /**
- * What a client has after the rules of the README, over all of its connections. It throws where a message breaks a rule
- * that holds for every stream.
+ * What a client has received by the README's rules, across all of its connections. Throws if a
+ * message breaks a rule that holds for every stream.
  */
 export class Ledger {
   readonly envelopes = new Map<number, Envelope>();
-  /** Those that hold, in the order in which they were told. */
+  /** The gaps in effect, in the order reported. */
   readonly gaps: GapMessage[] = [];
-  /** How often something came that was there already. */
+  /** How many records arrived more than once. */
   duplicates = 0;
   resume: Resume | undefined;
   #epoch: string | undefined;
   #held: GapMessage[] = [];
   #isFirst = true;
 
-  /** The next messages are those of a new connection. */
+  /** Starts a new connection. */
   connect(): void {
     this.#epoch = undefined;
     this.#held = [];

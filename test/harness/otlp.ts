@@ -15,7 +15,7 @@ import type { Receiver } from "tailgate/plugin";
 import { testHost, type TestHost } from "tailgate/testing";
 import { Records } from "../plugins/otlp-receiver/records.ts";
 
-/** Posts records to a gateway as OTLP/JSON, one a message, and answers the status. */
+/** Posts each message as a record in OTLP/JSON; returns the status. */
 export async function postMessages(
   url: string,
   messages: readonly string[],
@@ -109,7 +109,7 @@ export async function send(url: string, body: Uint8Array, sending: Sending = {})
   };
 }
 
-/** An upload that has sent that many bytes of its body, and holds them of a budget of 100 kB. */
+/** An upload that has sent that many bytes and occupies them in a budget of 100 kB. */
 export async function startUpload(url: string, bytes: number): Promise<ClientRequest> {
   const upload = httpRequest(`${url}/v1/logs`, {
     method: "POST",
@@ -135,7 +135,10 @@ export const gzip = { "Content-Encoding": "gzip" };
 
 const FEED_MS = 10;
 
-/** Sends numbered records at a rate until the signal aborts. What is due while the gateway is down is not sent. */
+/**
+ * Sends numbered records at a rate until the signal aborts. Records due while the gateway is down
+ * are skipped.
+ */
 export async function feed(
   url: string,
   recordsPerSecond: number,

@@ -10,11 +10,11 @@ const TIMEOUT_MS = 30_000;
 
 export interface ProgramOptions {
   readonly cwd: string;
-  /** Added to what a process needs at least; nothing else of the environment of the tests gets in. */
+  /** Added to the minimal environment; nothing else of the tests' environment is inherited. */
   readonly env?: Readonly<Record<string, string>>;
 }
 
-/** Any program as a user starts it, with what it writes. It is killed at the end of its scope. */
+/** Any program as a user starts it, with its output. Killed at the end of its scope. */
 export class Program implements AsyncDisposable {
   stdout = "";
   stderr = "";
@@ -43,7 +43,7 @@ export class Program implements AsyncDisposable {
     this.ended = promise;
   }
 
-  /** Runs a program to its end, which has to be a good one; answers what it wrote to stdout. */
+  /** Runs a program, which must succeed; returns its stdout. */
   static async run(
     command: string,
     args: readonly string[],
@@ -56,12 +56,12 @@ export class Program implements AsyncDisposable {
     throw new Error(`${words} ended with ${end}:\n${program.stdout}\n${program.stderr}`);
   }
 
-  /** Resolves when stderr says it; answers the match. */
+  /** Resolves with the match when stderr contains the pattern. */
   untilStderr(pattern: RegExp): Promise<RegExpMatchArray> {
     return this.#found(pattern, () => this.stderr);
   }
 
-  /** Resolves when stdout shows it; answers the match. */
+  /** Resolves with the match when stdout contains the pattern. */
   untilStdout(pattern: RegExp): Promise<RegExpMatchArray> {
     return this.#found(pattern, () => this.stdout);
   }
@@ -75,7 +75,7 @@ export class Program implements AsyncDisposable {
     return vi.waitFor(find, { timeout: TIMEOUT_MS, interval: 20 });
   }
 
-  /** Asks it to end, and answers how it did. */
+  /** Sends SIGTERM; resolves with the exit code or signal. */
   async end(): Promise<number | NodeJS.Signals> {
     this.process.kill("SIGTERM");
     return this.ended;
@@ -88,15 +88,15 @@ export class Program implements AsyncDisposable {
 }
 
 /**
- * Ends the test that is running, which cannot work on this machine, with what to do about it. In CI it fails: a test
- * that did not run must not look like one that passed.
+ * Skips the running test because this machine cannot run it, with instructions. In CI it fails
+ * instead: a skipped test must not look like a passed one.
  */
 export function skipTest(text: string, cause?: unknown): never {
   if (process.env["CI"]) throw new Error(text, { cause });
   return TestRunner.getCurrentTest<RunnerTestCase>().context.skip(text);
 }
 
-/** Ends the test that is running where a program is missing. */
+/** Skips the running test if a program is missing. */
 export async function requireProgram(name: string, debianPackage: string): Promise<void> {
   try {
     await promisify(execFile)(name, ["--version"]);
@@ -106,7 +106,9 @@ export async function requireProgram(name: string, debianPackage: string): Promi
   }
 }
 
-/** Ends the test that is running where Python, or a module of its SDK, is missing; answers the Python that has it. */
+/**
+ * Skips the running test if Python or a module of its SDK is missing; returns the path of Python.
+ */
 export async function requirePython(module = "opentelemetry.sdk"): Promise<string> {
   const python = findPython();
   const text = `Python with ${module} is missing: npm run setup:python`;
@@ -119,7 +121,7 @@ export async function requirePython(module = "opentelemetry.sdk"): Promise<strin
   return python;
 }
 
-/** The Python that is named, else the one that test/setup-python.sh has made. */
+/** The configured Python, or the one installed by test/setup-python.sh. */
 function findPython(): string | undefined {
   const named = process.env["TAILGATE_PYTHON"];
   if (named) return named;
@@ -138,7 +140,7 @@ export function startCli(
   return new Program(process.execPath, [MAIN, ...args], { cwd, env });
 }
 
-/** Runs a command of it to its end, good or bad. */
+/** Runs a command until it ends, successfully or not. */
 export async function runCli(
   args: readonly string[],
   options?: Partial<ProgramOptions>,

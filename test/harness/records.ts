@@ -11,7 +11,7 @@ export type { RecordBatch };
 
 type Encode = (body: Uint8Array, open: BatchBuilder, lowest: LevelRank) => RequestCounts;
 
-/** Encodes records as a journal gets them, each with an origin of its own. */
+/** Encodes records as for a journal, each with its own origin. */
 export function encodeRecords(given: readonly Partial<LogRecord>[]): RecordBatch[] {
   const open = new BatchBuilder();
   const encoder = new EnvelopeEncoder(open, 0);
@@ -21,7 +21,7 @@ export function encodeRecords(given: readonly Partial<LogRecord>[]): RecordBatch
   return open.take();
 }
 
-/** The texts of the envelopes that came of a request. */
+/** The texts of a request's envelopes. */
 export function envelopesOf(encode: Encode, body: Uint8Array, lowest: LevelRank = 0): string[] {
   const open = new BatchBuilder();
   encode(body, open, lowest);
@@ -39,7 +39,7 @@ export function envelopesOfRecords(records: readonly LogRecord[], lowest: LevelR
   return takeTexts(open);
 }
 
-/** What was committed, as texts. */
+/** Takes the committed batches as texts. */
 export function takeTexts(open: BatchBuilder): string[] {
   return open
     .take()
@@ -50,7 +50,7 @@ export function takeTexts(open: BatchBuilder): string[] {
     );
 }
 
-/** What was committed, as the records that it is rebuilt from. */
+/** Takes the committed batches as rebuilt records. */
 export function takeRecords(open: BatchBuilder): LogRecord[] {
   return open
     .take()

@@ -19,7 +19,7 @@ const CLOCK = fileURLToPath(new URL("shifted-clock.ts", import.meta.url));
 
 const DAY_MS = 86_400_000;
 
-/** A gateway that is killed and started again on one log directory. */
+/** A gateway that is killed and restarted on one log directory. */
 export class RestartedGateway implements AsyncDisposable {
   readonly #workspace: Workspace;
   #program: Program | undefined;
@@ -41,7 +41,7 @@ export class RestartedGateway implements AsyncDisposable {
     return new RestartedGateway(workspace);
   }
 
-  /** `engine`: where the journal is kept. */
+  /** `engine`: where the journal is stored. */
   async start(engine: "sqlite" | "memory" = "sqlite"): Promise<void> {
     const args = engine === "memory" ? ["--config", "memory.yaml"] : [];
     const env = { NODE_OPTIONS: `--import=${CLOCK}`, SHIFT_FILE: this.#workspace.path("shift") };
@@ -57,22 +57,23 @@ export class RestartedGateway implements AsyncDisposable {
     await this.#program?.[Symbol.asyncDispose]();
   }
 
-  /** Kills it at any moment until then. */
+  /** Kills it at a random time before then. */
   async killWithin(timeMs: number): Promise<void> {
     await wait(Math.random() * timeMs);
     await this.kill();
   }
 
-  /** Ends it as it should end. */
+  /** Stops it gracefully. */
   async end(): Promise<void> {
     const end = await this.#program!.end();
     if (end !== 0) throw new Error(`The gateway ended with ${end}:\n${this.stderr}`);
   }
 
-  /** From now on its clock shows noon of that day. */
+  /** Sets its clock to noon of that day. */
   setDay(day: number): void {
     const shiftMs = day * DAY_MS + DAY_MS / 2 - Date.now();
-    // In one go: a gateway that reads an empty file would see a clock that jumps to the real time and back.
+    // Replaced atomically: a gateway that reads an empty file would see the clock jump to the real
+    // time and back.
     const next = this.#workspace.path("next-shift");
     writeFileSync(next, String(shiftMs));
     renameSync(next, this.#workspace.path("shift"));
@@ -114,12 +115,12 @@ export class RestartedGateway implements AsyncDisposable {
     return this.auditFiles().flatMap(([, events]) => events);
   }
 
-  /** The gateway says that on stderr. */
+  /** Resolves when stderr contains the pattern. */
   untilStderr(pattern: RegExp): Promise<RegExpMatchArray> {
     return this.#program!.untilStderr(pattern);
   }
 
-  /** What a GET answers, as JSON. */
+  /** Returns the JSON response to a GET. */
   async getJson<Answer>(path: string): Promise<Answer> {
     const response = await fetch(`${this.url}${path}`);
     return (await response.json()) as Answer;
@@ -138,7 +139,9 @@ export class RestartedGateway implements AsyncDisposable {
       .filter(([, events]) => events.length > 0);
   }
 
-  /** Audit events of that day are taken, but cannot be written; answers the function that makes it possible again. */
+  /**
+   * Makes audit events of that day accepted but not writable; returns a function that undoes it.
+   */
   blockAudit(day: number): () => void {
     const path = this.path(`audit/${nameOf(day)}`);
     renameSync(path, `${path}.away`);

@@ -7,14 +7,14 @@ import { Ledger } from "./ledger.ts";
 type Kind = ServerMessage["type"];
 type Message<K extends Kind> = Extract<ServerMessage, { type: K }>;
 
-/** A client with the subprotocol that keeps what it gets. */
+/** A client with the subprotocol that collects what it receives. */
 export class SubprotocolClient {
   readonly socket: WebSocket;
   readonly texts: string[] = [];
   readonly messages: ServerMessage[] = [];
   readonly ledger: Ledger;
   readonly closed: Promise<{ code: number; reason: string }>;
-  /** The first rule that was broken. */
+  /** The first protocol violation. */
   fault: unknown;
 
   constructor(url: string, ledger = new Ledger()) {
@@ -35,7 +35,7 @@ export class SubprotocolClient {
     return client;
   }
 
-  /** Resolves when the subscription has been heard and what it asks of the past has come. */
+  /** Resolves when the subscription has caught up. */
   static async subscribe(
     url: string,
     subscription: object = {},
@@ -66,7 +66,7 @@ export class SubprotocolClient {
     return this.messages.filter((message): message is Message<K> => message.type === type);
   }
 
-  /** Resolves with the last of so many messages of a kind. */
+  /** Resolves with the last of that many messages of a type. */
   async until<K extends Kind>(type: K, count = 1): Promise<Message<K>> {
     return this.poll(() => {
       const found = this.all(type);
@@ -75,7 +75,7 @@ export class SubprotocolClient {
     });
   }
 
-  /** Resolves when its position has come so far. */
+  /** Resolves when its position reaches the sequence. */
   async untilSequence(sequence: number): Promise<void> {
     await this.poll(() => {
       const position = this.ledger.resume?.sequence ?? 0;
@@ -83,7 +83,7 @@ export class SubprotocolClient {
     });
   }
 
-  /** Resolves with what does not throw any more. */
+  /** Retries until it no longer throws. */
   async poll<T>(look: () => T): Promise<T> {
     const result = await vi.waitFor(
       () => {

@@ -22,15 +22,15 @@ import type {
 import { onTestFinished, expect, vi } from "vitest";
 
 export interface HarnessOptions {
-  /** Options of the exporter, as the configuration has them. */
+  /** Options of the exporter, as in the configuration. */
   readonly options?: Record<string, unknown>;
   readonly level?: Level;
   readonly journalBytesMax?: number;
-  /** Stands between the exporter and the journal. */
+  /** Wraps the journal that the exporter reads. */
   readonly journal?: (journal: MemoryJournal) => HostJournal;
 }
 
-/** The exporter behind the real HTTP server and over the real journal; the test decides when a batch is delivered. */
+/** The exporter with a real HTTP server and journal; the test decides when a batch is delivered. */
 export class WebSocketHarness {
   readonly journal: MemoryJournal;
   readonly exporter: Exporter;
@@ -59,7 +59,7 @@ export class WebSocketHarness {
     return Number(new URL(this.#host.url).port);
   }
 
-  /** The gateway's own lines. */
+  /** The lines logged by the gateway. */
   get lines(): readonly string[] {
     return this.#host.lines;
   }
@@ -68,7 +68,7 @@ export class WebSocketHarness {
     return websocketUrl(this.#host.url, query);
   }
 
-  /** Into the journal and nowhere else yet. */
+  /** Appends to the journal without delivering. */
   append(given: readonly Partial<LogRecord>[]): RecordBatch[] {
     const batches = encodeRecords(given);
     for (const batch of batches) void this.journal.append(batch);
@@ -76,7 +76,7 @@ export class WebSocketHarness {
     return batches;
   }
 
-  /** All that was appended, as one batch. */
+  /** All appended records as one batch. */
   asBatch(): Batch {
     return new CompositeBatch(this.#batches);
   }
@@ -89,7 +89,7 @@ export class WebSocketHarness {
     this.deliver(this.append(given));
   }
 
-  /** The sum over all labels, or the value of one reason. */
+  /** The sum over all labels, or the value for one reason. */
   metric(name: string, reason?: string): number {
     const metric = this.#host.pluginMetrics.find((known) => known.name === name)!;
     const samples = [...metric.read()];
@@ -114,7 +114,7 @@ export function websocketUrl(url: string, query = ""): string {
   return `${url.replace("http", "ws")}/ws/logs${query}`;
 }
 
-/** A client that keeps what it gets. */
+/** A client that collects what it receives. */
 export class Client {
   readonly texts: string[] = [];
   readonly socket: WebSocket;
@@ -138,7 +138,9 @@ export class Client {
     return client;
   }
 
-  /** Resolves when all has arrived that was sent before this call, or before the connection ended. */
+  /**
+   * Resolves when everything sent before this call, or before the connection closed, has arrived.
+   */
   async settled(): Promise<void> {
     if (this.socket.readyState !== WebSocket.OPEN) return void (await this.closed);
     const pong = once(this.socket, "pong");
@@ -160,7 +162,7 @@ interface Frame {
   readonly payload: Buffer;
 }
 
-/** A peer without a WebSocket library: it reads when it likes, and sends what it likes. */
+/** A peer without a WebSocket library, which controls when it reads and what it sends. */
 export class RawPeer {
   readonly socket: Socket;
   #received: Buffer[] = [];
@@ -170,7 +172,7 @@ export class RawPeer {
     socket.on("error", () => {});
   }
 
-  /** Resolves when the head of the answer has arrived. From then on it reads only after `read`. */
+  /** Resolves when the response headers have arrived. After that it reads only after `read`. */
   static async open(port: number, query = "", headers = ""): Promise<RawPeer> {
     const socket = connect(port, "127.0.0.1");
     const peer = new RawPeer(socket);
@@ -184,7 +186,7 @@ export class RawPeer {
     return peer;
   }
 
-  /** The head of the answer. */
+  /** The response headers. */
   get head(): string {
     const text = Buffer.concat(this.#received).toString("latin1");
     return text.slice(0, text.indexOf("\r\n\r\n"));
@@ -200,7 +202,7 @@ export class RawPeer {
     this.socket.resume();
   }
 
-  /** What has arrived in whole frames. */
+  /** The complete frames received. */
   get frames(): Frame[] {
     const bytes = Buffer.concat(this.#received);
     const frames: Frame[] = [];
@@ -242,14 +244,14 @@ export class RawPeer {
 /** Any 16 bytes (RFC 6455, 1.3). */
 const KEY = "dGhlIHNhbXBsZSBub25jZQ==";
 
-/** Until the end of the test. */
+/** Closed at the end of the test. */
 export async function startHarness(options?: HarnessOptions): Promise<WebSocketHarness> {
   const harness = await WebSocketHarness.start(options);
   onTestFinished(() => harness.close());
   return harness;
 }
 
-/** A harness whose memory holds so many records; older ones are read from the disk. */
+/** A harness with that many records in memory; older ones are read from disk. */
 export async function startPagedHarness(
   memoryRecords: number,
   options: HarnessOptions = {},
@@ -262,7 +264,7 @@ export async function startPagedHarness(
   return { harness, journal: journal! };
 }
 
-/** Records whose bodies are numbers that grow. */
+/** Records whose bodies are increasing numbers. */
 export function numbered(
   from: number,
   count: number,
@@ -287,7 +289,7 @@ export function mixed(from: number, count: number, padding = ""): Partial<LogRec
   }));
 }
 
-/** {@link mixed} records behind those that are there, in batches. */
+/** Appends {@link mixed} records after the existing ones, in batches. */
 export function emitMixed(
   harness: WebSocketHarness,
   count: number,
@@ -300,9 +302,7 @@ export function emitMixed(
   }
 }
 
-/** What tests of clients without the subprotocol share. */
-
-/** So many numbers as texts. */
+/** Consecutive numbers as texts. */
 export function numberTexts(from: number, count: number): string[] {
   return Array.from({ length: count }, (_, offset) => `${from + offset}`);
 }
@@ -328,16 +328,16 @@ export async function untilReceived(client: Client, count: number): Promise<void
 export const LARGE = "x".repeat(60_000);
 
 /**
- * A journal with a disk: memory holds the newest batches alone, the rest is read in pages. What the disk has refused
- * is a hole in both.
+ * A journal on disk: memory holds only the newest batches, the rest is read in pages. Records that
+ * the disk rejected are a gap in both.
  */
 export class PagedJournal implements HostJournal {
   readonly #inner: MemoryJournal;
   readonly #memoryRecords: number;
   readonly gaps: Gap[] = [];
-  /** What a test says of an earlier epoch: up to which sequence it is the same. */
+  /** The last sequence shared with each earlier epoch. */
   readonly sharedByEpoch = new Map<string, number>();
-  /** How far the disk is; all the way where undefined. */
+  /** The last durable sequence; undefined means all are durable. */
   durableTo: number | undefined;
   reads = 0;
 
@@ -366,7 +366,7 @@ export class PagedJournal implements HostJournal {
     return this.#inner.clock;
   }
 
-  /** Whole batches. */
+  /** Only whole batches. */
   rejectWrites(from: number, to: number): void {
     this.gaps.push({ from, to, reason: "not_stored" });
   }

@@ -80,37 +80,44 @@ export async function diagnose(
   fetcher: typeof fetch,
   signal: AbortSignal,
 ): Promise<Diagnosis> {
-  // AbortSignal.any would live as long as the stream, and AbortSignal.timeout until it expires.
-  const request = new AbortController();
-  const abort = (): void => request.abort();
-  const timer = setTimeout(abort, PROBE_TIMEOUT_MS);
-  signal.addEventListener("abort", abort);
-  if (signal.aborted) abort();
+  return withTimeLimit(PROBE_TIMEOUT_MS, signal, async (limit) => {
+    // POST: browsers send the page's origin with it, as with a WebSocket and unlike with GET.
+    const request = { method: "POST", cache: "no-store", signal: limit } as const;
+    try {
+      return await diagnosisOf(await fetcher(probe.href, request));
+    } catch {
+      const page = pageAddress();
+      const isCrossOrigin = page !== undefined && new URL(page).origin !== probe.origin;
+      const answers = (): Promise<boolean> =>
+        fetcher(probe.href, { ...request, mode: "no-cors", credentials: "omit" }).then(
+          () => true,
+          () => false,
+        );
+      return isCrossOrigin && (await answers())
+        ? { kind: "hidden", reason: hiddenText(new URL(page)) }
+        : { kind: "absent", reason: absentText(probe) };
+    }
+  });
+}
+
+/** Calls `work` with a signal that aborts after this time, and when `signal` does. */
+export async function withTimeLimit<Result>(
+  timeoutMs: number,
+  signal: AbortSignal | undefined,
+  work: (limit: AbortSignal) => Promise<Result>,
+): Promise<Result> {
+  // AbortSignal.any would live as long as the other signal, and AbortSignal.timeout until it expires.
+  const controller = new AbortController();
+  const abort = (): void => controller.abort();
+  const timer = setTimeout(abort, timeoutMs);
+  signal?.addEventListener("abort", abort);
+  if (signal?.aborted) abort();
   try {
-    return await diagnoseWithin({ signal: request.signal }, probe, fetcher);
+    return await work(controller.signal);
   } finally {
     clearTimeout(timer);
-    signal.removeEventListener("abort", abort);
+    signal?.removeEventListener("abort", abort);
   }
-}
-
-async function diagnoseWithin(
-  options: RequestInit,
-  probe: URL,
-  fetcher: typeof fetch,
-): Promise<Diagnosis> {
-  try {
-    // POST: browsers send the page's origin with it, as with a WebSocket and unlike with GET.
-    return await diagnosisOf(await send(probe, fetcher, options));
-  } catch {
-    return isCrossOrigin(probe) && (await answersAtAll(probe, fetcher, options))
-      ? { kind: "hidden", reason: hiddenText() }
-      : { kind: "absent", reason: absentText(probe) };
-  }
-}
-
-function send(probe: URL, fetcher: typeof fetch, options: RequestInit): Promise<Response> {
-  return fetcher(probe.href, { method: "POST", cache: "no-store", ...options });
 }
 
 async function diagnosisOf(response: Response): Promise<Diagnosis> {
@@ -119,12 +126,12 @@ async function diagnosisOf(response: Response): Promise<Diagnosis> {
   if (status >= 500 || REJECTIONS.has(status)) {
     return { kind: "rejected", reason: text || `The server responded with HTTP ${status}.` };
   }
-  const kind = headers.get("Sec-WebSocket-Protocol") === SUBPROTOCOL ? "blocked" : "older";
-  return { kind, reason: BLOCKED };
+  return {
+    kind: headers.get("Sec-WebSocket-Protocol") === SUBPROTOCOL ? "blocked" : "older",
+    reason:
+      "The gateway answers, but WebSocket connections to it fail: a proxy, a firewall or a browser extension may block them.",
+  };
 }
-
-const BLOCKED =
-  "The gateway answers, but WebSocket connections to it fail: a proxy, a firewall or a browser extension may block them.";
 
 /** Returns what the gateway says, as plain text or as the message of an error. The HTML page of a proxy is of no use. */
 async function readExplanation(response: Response): Promise<string> {
@@ -153,21 +160,7 @@ async function readBeginning({ body }: Response): Promise<string> {
   return text.slice(0, EXPLANATION_CHARACTERS_MAX);
 }
 
-function isCrossOrigin(probe: URL): boolean {
-  const page = pageAddress();
-  return page !== undefined && new URL(page).origin !== probe.origin;
-}
-
-function answersAtAll(probe: URL, fetcher: typeof fetch, options: RequestInit): Promise<boolean> {
-  const response = send(probe, fetcher, { ...options, mode: "no-cors", credentials: "omit" });
-  return response.then(
-    () => true,
-    () => false,
-  );
-}
-
-function hiddenText(): string {
-  const { origin } = new URL(pageAddress()!);
+function hiddenText({ origin }: URL): string {
   return `The gateway answers, but this page cannot connect: its origin ${origin} may be missing from allowed_hosts, or all connections are in use. See the gateway's log.`;
 }
 

@@ -1,6 +1,6 @@
 import type { Envelope } from "../wire/envelope.ts";
 import type { FilterQuery } from "../wire/filter.ts";
-import { parseGatewayUrl } from "./endpoints.ts";
+import { parseGatewayUrl, withTimeLimit } from "./endpoints.ts";
 import { parseGap, type ReceivedGap } from "./position.ts";
 import type { LogEntry, MissingRange } from "./stream-events.ts";
 
@@ -73,21 +73,17 @@ export class LogHistory {
   /** Rejects with a {@link HistoryError} or the signal's reason. */
   async page(query: HistoryQuery = {}): Promise<HistoryPage> {
     const { filter, order, since, until, limit, waitSeconds: wait, raw = false, signal } = query;
-    const cursor = query.cursor ?? (await this.#cursorOf(query));
+    let { cursor } = query;
+    if (cursor === undefined && query.from !== undefined) {
+      cursor = `${query.epoch ?? (await this.newest(signal)).epoch}:${query.from}`;
+    }
     const parameters = { ...filter, order, since, until, limit, cursor, wait };
     const url = new URL(this.#url);
     for (const [name, value] of Object.entries(parameters)) {
       if (value !== undefined) url.searchParams.set(name, String(value));
     }
-    return parsePage(
-      await this.#request(url, 1000 * (wait ?? 0) + RESPONSE_TIMEOUT_MS, signal),
-      raw,
-    );
-  }
-
-  async #cursorOf({ from, epoch, signal }: HistoryQuery): Promise<string | undefined> {
-    if (from === undefined) return undefined;
-    return `${epoch ?? (await this.newest(signal)).epoch}:${from}`;
+    const timeoutMs = 1000 * (wait ?? 0) + RESPONSE_TIMEOUT_MS;
+    return parsePage(await this.#request(url, timeoutMs, signal), raw);
   }
 
   /** Returns the current epoch and the newest sequence, which is 0 before the first record. */
@@ -99,27 +95,20 @@ export class LogHistory {
   }
 
   async #request(url: URL, timeoutMs: number, signal: AbortSignal | undefined): Promise<string> {
-    // AbortSignal.timeout would live until it expires, however soon the response arrives.
-    const request = new AbortController();
-    const abort = (): void => request.abort();
-    const timer = setTimeout(abort, timeoutMs);
-    signal?.addEventListener("abort", abort);
     try {
-      signal?.throwIfAborted();
-      const options = { signal: request.signal, cache: "no-store" } as const;
-      const send = (): Promise<Response> => this.#fetch(url.href, options);
-      const response = await fetchUnlessBusy(send, request.signal);
-      const body = await response.text();
-      if (!response.ok) throw errorOf(response.status, body);
-      return body;
+      return await withTimeLimit(timeoutMs, signal, async (limit) => {
+        limit.throwIfAborted();
+        const options = { signal: limit, cache: "no-store" } as const;
+        const response = await fetchUnlessBusy(() => this.#fetch(url.href, options), limit);
+        const body = await response.text();
+        if (!response.ok) throw errorOf(response.status, body);
+        return body;
+      });
     } catch (error) {
       signal?.throwIfAborted();
       if (error instanceof HistoryError) throw error;
       const text = `No gateway answers at ${url.origin}.`;
       throw new HistoryError(0, "UNREACHABLE", text, { cause: error });
-    } finally {
-      clearTimeout(timer);
-      signal?.removeEventListener("abort", abort);
     }
   }
 }

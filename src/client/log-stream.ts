@@ -159,7 +159,10 @@ export class LogStream {
 
   async #follow(): Promise<void> {
     while (!this.#isClosed) {
-      const failure = await this.#attempt().catch(internalFailure);
+      const failure = await this.#attempt().catch((error: unknown) => ({
+        reason: `Internal error of the client: ${String(error)}.`,
+        canPoll: false,
+      }));
       if (failure && !this.#isClosed) await this.#waitForRetry(failure);
     }
   }
@@ -231,17 +234,9 @@ export class LogStream {
 
   #enter(change: Pick<StreamStatus, "state" | "reason"> & Partial<StreamStatus>): void {
     const { state, since, transport } = this.#status;
-    this.#status = {
-      transport,
-      since: change.state === state ? since : Date.now(),
-      ...change,
-    };
+    this.#status = { transport, since: change.state === state ? since : Date.now(), ...change };
     this.#listeners.emit([{ type: "status", status: this.status }]);
   }
-}
-
-function internalFailure(error: unknown): Failure {
-  return { reason: `Internal error of the client: ${String(error)}.`, canPoll: false };
 }
 
 /** Returns the delay before the next attempt: full jitter, doubling up to 30 s. `failures` counts from 0. */

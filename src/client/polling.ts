@@ -1,6 +1,7 @@
 import type { FilterQuery } from "../wire/filter.ts";
 import { isHidden } from "./browser-page.ts";
 import {
+  delay,
   HistoryError,
   type HistoryPage,
   type HistoryQuery,
@@ -105,27 +106,18 @@ export class Poller {
       return page;
     } catch (error) {
       this.#ended.signal.throwIfAborted();
-      if (!signal.aborted) this.#waitSeconds = isUnsupported(error) ? 0 : waitSeconds / 2;
+      // PARAMETER_INVALID: the gateway does not know the parameter `wait`.
+      if (!signal.aborted)
+        this.#waitSeconds = hasCode(error, "PARAMETER_INVALID") ? 0 : waitSeconds / 2;
       return undefined;
     }
   }
 
   async #pause(delayMs: number): Promise<void> {
-    const { signal } = this.#waiting;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, Math.max(0, delayMs));
-    const stop = (): void => resolve();
-    signal.addEventListener("abort", stop);
-    await promise;
-    clearTimeout(timer);
-    signal.removeEventListener("abort", stop);
+    // Ends early when asking again is useful.
+    await delay(Math.max(0, delayMs), this.#waiting.signal).catch(() => {});
     this.#ended.signal.throwIfAborted();
   }
-}
-
-/** True if the gateway does not know the parameter `wait`. */
-function isUnsupported(error: unknown): boolean {
-  return error instanceof HistoryError && error.code === "PARAMETER_INVALID";
 }
 
 /** Catches up with the head of the journal over plain requests, from the stream's position or start. */
@@ -158,12 +150,14 @@ class CatchUp {
         return undefined;
       }
       if (await this.#readTo(newest.sequence, target)) {
-        this.#caughtUp();
+        const { sequence } = position.resume!;
+        if (!this.#isCaughtUp) emit([{ type: "caught_up", sequence }]);
+        this.#isCaughtUp = true;
         return target;
       }
       return filters.wanted.version === version ? undefined : this.run();
     } catch (error) {
-      if (!isFilterRejection(error)) throw error;
+      if (!hasCode(error, "FILTER_INVALID")) throw error;
       emit(filters.reject(error.message));
       if (filters.isRejected) throw error;
       return this.run();
@@ -189,7 +183,7 @@ class CatchUp {
       const [lost] = (await this.#page(query)).gaps;
       return lost?.to === sequence && lost.reason === "not_stored" ? lost.from : sequence + 1;
     } catch (error) {
-      if (error instanceof HistoryError && error.code === "CURSOR_GONE") return 1;
+      if (hasCode(error, "CURSOR_GONE")) return 1;
       throw error;
     }
   }
@@ -236,13 +230,6 @@ class CatchUp {
     this.#signal.throwIfAborted();
     return page;
   }
-
-  #caughtUp(): void {
-    const { position, emit } = this.#context;
-    if (this.#isCaughtUp) return;
-    this.#isCaughtUp = true;
-    emit([{ type: "caught_up", sequence: position.resume!.sequence }]);
-  }
 }
 
 /** The last page does not say how far it reaches: at least to the sequence that was the newest before. */
@@ -256,6 +243,6 @@ function pageRange({ entries, gaps, nextCursor }: HistoryPage, newest: number): 
   return { to, entries, gaps };
 }
 
-function isFilterRejection(error: unknown): error is HistoryError {
-  return error instanceof HistoryError && error.code === "FILTER_INVALID";
+function hasCode(error: unknown, code: string): error is HistoryError {
+  return error instanceof HistoryError && error.code === code;
 }

@@ -138,12 +138,12 @@ export class StreamPosition {
       if (gap.to < next) continue;
       events.push({ type: "gap", gap: { ...gap, from: Math.max(gap.from, next) } });
     }
-    events.push({
-      type: "records",
+    const records = {
       entries: ascendingEntries(entries, next, to),
       from: Math.max(from, next),
       to,
-    });
+    };
+    events.push({ type: "records", ...records });
     this.#moveTo(to, durable);
     return events;
   }

@@ -53,7 +53,7 @@ const INITIAL_STATUS: StreamStatus = {
  */
 export function useLogStream(options: UseLogStreamOptions): LogStreamView {
   const { filter = {}, maxEntries = ENTRIES_MAX } = options;
-  const [buffer] = useState(() => new LogBuffer(maxEntries, INITIAL_STATUS));
+  const [buffer] = useState(() => new LogBuffer(maxEntries));
   const stream = useRef<LogStream>(undefined);
   const latest = useRef({ options, filter });
   const streamKey = JSON.stringify([String(options.url), options.start]);
@@ -103,19 +103,17 @@ class LogBuffer {
   readonly #listeners = new Set<() => void>();
   #entries: LogEntry[] = [];
   #gaps: MissingRange[] = [];
-  #view: BufferView;
-  #status: StreamStatus;
+  #status = INITIAL_STATUS;
   #filterError: string | undefined;
   /** What is rendered while the view is paused. */
   #frozen: Pick<BufferView, "entries" | "gaps"> | undefined;
   #waiting = 0;
   #isScheduled = false;
+  #view: BufferView;
 
-  constructor(entriesMax: number, status: StreamStatus) {
+  constructor(entriesMax: number) {
     this.#entriesMax = entriesMax;
-    this.#status = status;
-    const filterError = undefined;
-    this.#view = { entries: [], gaps: [], status, filterError, isPaused: false, waiting: 0 };
+    this.#view = this.#createView();
   }
 
   get view(): BufferView {
@@ -181,29 +179,31 @@ class LogBuffer {
     this.#gaps = this.#gaps.filter(({ from }) => from < sequence);
   }
 
+  #createView(): BufferView {
+    return {
+      ...(this.#frozen ?? { entries: this.#newestEntries(), gaps: this.#gaps }),
+      status: this.#status,
+      filterError: this.#filterError,
+      isPaused: this.#frozen !== undefined,
+      waiting: this.#waiting,
+    };
+  }
+
   /** Updates the view at the next frame. A hidden page has none until it becomes visible. */
   #schedule(): void {
     if (this.#isScheduled) return;
     this.#isScheduled = true;
     const update = (): void => {
       this.#isScheduled = false;
-      this.#view = {
-        ...(this.#frozen ?? { entries: this.#newestEntries(), gaps: this.#gaps }),
-        status: this.#status,
-        filterError: this.#filterError,
-        isPaused: this.#frozen !== undefined,
-        waiting: this.#waiting,
-      };
+      this.#view = this.#createView();
       for (const listener of Array.from(this.#listeners)) listener();
     };
-    const { requestAnimationFrame } = globalThis as FrameSource;
+    const { requestAnimationFrame } = globalThis as {
+      requestAnimationFrame?: (callback: () => void) => void;
+    };
     if (requestAnimationFrame) requestAnimationFrame(update);
     else setTimeout(update, FRAME_MS);
   }
-}
-
-interface FrameSource {
-  readonly requestAnimationFrame?: (callback: () => void) => void;
 }
 
 function newest<Item>(items: readonly Item[], count: number): Item[] {

@@ -52,11 +52,11 @@ interface SocketEvents {
   onText(text: string): void;
 }
 
-/** A WebSocket, from its handshake to its end. */
+/** A WebSocket, from its handshake to its end. Only one of the ws package can stop reading. */
 export class ClientSocket {
   readonly ended: Promise<SessionResult>;
   readonly #end: (result: SessionResult) => void;
-  #socket: (WebSocket & Pausable) | undefined;
+  #socket: (WebSocket & { pause?(): void; resume?(): void }) | undefined;
   #wasOpen = false;
 
   constructor(options: SocketOptions, events: SocketEvents) {
@@ -103,7 +103,6 @@ export class ClientSocket {
     if (this.#socket?.readyState === OPEN) this.#socket.send(JSON.stringify(message));
   }
 
-  /** Stops reading, which ws can do and browsers cannot. */
   pause(): void {
     this.#socket?.pause?.();
   }
@@ -121,19 +120,11 @@ export class ClientSocket {
   }
 }
 
-/** What a WebSocket of the ws package has. */
-interface Pausable {
-  pause?(): void;
-  resume?(): void;
-}
-
 /** WebSocket.OPEN; a class passed as an option may lack the constants. */
 const OPEN = 1;
 
-/** RFC 6455, 7.4.1: the connection ended without a close frame. */
-const NO_CLOSE_FRAME = 1006;
-
 function closeText(code: number, reason: string): string {
-  if (code === NO_CLOSE_FRAME) return "Connection lost.";
+  // RFC 6455, 7.4.1: the connection ended without a close frame.
+  if (code === 1006) return "Connection lost.";
   return `The gateway closed the connection: ${`${code} ${reason}`.trimEnd()}.`;
 }

@@ -79,10 +79,15 @@ export class SubprotocolSession implements StreamSession {
       case "gap":
         return emit(position.addGap(message));
       case "caught_up":
-        return this.#caughtUp(message.sequence);
+        emit(position.caughtUp(message.sequence));
+        this.#enter("live", "");
+        return emit([{ type: "caught_up", sequence: message.sequence }]);
       case "filter":
         emit(filters.accept(message.version));
-        return this.#filterAccepted(message.version);
+        if (this.#subscription !== "requested") return;
+        this.#subscription = "accepted";
+        if (filters.wanted.version !== message.version) this.#sendFilter();
+        return;
       case "error":
         return this.#rejected(message.message);
       case "goodbye":
@@ -110,27 +115,12 @@ export class SubprotocolSession implements StreamSession {
   #send(message: ClientMessage, version: number): void {
     const bytes = new TextEncoder().encode(JSON.stringify(message)).length;
     if (bytes <= this.#messageBytesMax) return this.#socket.send(message);
-    const limit = `the gateway accepts messages of at most ${this.#messageBytesMax} bytes`;
-    this.#rejected(
-      `The filter is too long: its message has ${bytes} bytes, and ${limit}.`,
-      version,
-    );
-  }
-
-  #caughtUp(sequence: number): void {
-    this.#context.emit(this.#context.position.caughtUp(sequence));
-    this.#enter("live", "");
-    this.#context.emit([{ type: "caught_up", sequence }]);
+    const text = `The filter is too long: its message has ${bytes} bytes, and the gateway accepts messages of at most ${this.#messageBytesMax} bytes.`;
+    this.#rejected(text, version);
   }
 
   #enter(state: "catching-up" | "live" | "waiting", reason: string): void {
     this.#context.enter(state, reason, SUBPROTOCOL);
-  }
-
-  #filterAccepted(version: number): void {
-    if (this.#subscription !== "requested") return;
-    this.#subscription = "accepted";
-    if (this.#context.filters.wanted.version !== version) this.#sendFilter();
   }
 
   /** Rejecting a filter changes nothing on an accepted subscription; a requested one has not been made. */

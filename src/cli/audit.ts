@@ -78,19 +78,19 @@ async function readKeys(
   given: readonly string[] | undefined,
   keyFile: string | undefined,
 ): Promise<KeyRing> {
-  const nothing = { keys: [], findings: [], threat: undefined };
-  if (given !== undefined) return { ...nothing, keys: given.map((path) => PublicKey.read(path)) };
   const privateFile = keyFile ?? defaultKeyFile(process.env);
-  return privateFile === undefined ? nothing : readKeyRing(privateFile);
+  if (given === undefined && privateFile !== undefined) return readKeyRing(privateFile);
+  const keys = given?.map((path) => PublicKey.read(path)) ?? [];
+  return { keys, findings: [], threat: undefined };
 }
 
 function summary({ chain, files, bytes, own, external }: Verification, seconds: number): string {
   const speed = (bytes / MEGABYTE / seconds).toFixed(0);
   const { first, last } = chain;
   const range =
-    first === undefined || last === undefined
-      ? ""
-      : ` from ${formatPosition(first)} to ${formatPosition(last.position)} (event ${last.seq})`;
+    first && last
+      ? ` from ${formatPosition(first)} to ${formatPosition(last.position)} (event ${last.seq})`
+      : "";
   return `${counted(chain.lines, "line")} in order${range}; ${counted(files.length, "file")}, ${counted(own.length, "checkpoint")} here and ${external.length} from elsewhere, ${chain.comparedAnchors} compared; ${(bytes / MEGABYTE).toFixed(1)} MB, ${speed} MB/s`;
 }
 
@@ -134,28 +134,21 @@ function caveats(verification: Verification, given: VerifyOptions): string[] {
 
 function legacyText({ first, last, lines }: LegacyLines): string {
   const isOne = lines === 1;
-  const range = isOne
-    ? formatPosition(first)
-    : `${formatPosition(first)} to ${formatPosition(last)}`;
-  const them = isOne ? "it" : "them";
-  return `${counted(lines, "legacy line")} (${range}) ${isOne ? "is" : "are"} not covered: ${isOne ? "it has" : "they have"} no seq and no hash, and precede the hash chain. Another program wrote ${them}, such as Tailgate's predecessor, or a gateway with the journal engine memory.`;
+  const end = isOne ? "" : ` to ${formatPosition(last)}`;
+  return `${counted(lines, "legacy line")} (${formatPosition(first)}${end}) ${isOne ? "is" : "are"} not covered: ${isOne ? "it has" : "they have"} no seq and no hash, and precede the hash chain. Another program wrote ${isOne ? "it" : "them"}, such as Tailgate's predecessor, or a gateway with the journal engine memory.`;
 }
 
 function throwIfBroken(findings: readonly TrailFinding[]): void {
   if (findings.length === 0) return;
-  const lines = findings.map(({ position, text }) => `${position}: ${text}`);
-  throw new TailgateError(
-    "AUDIT_TRAIL_BROKEN",
-    `The audit trail is broken.\n${lines.map((line) => `  ${line}\n`).join("")}`,
-  );
+  const lines = findings.map(({ position, text }) => `  ${position}: ${text}\n`);
+  const text = `The audit trail is broken.\n${lines.join("")}`;
+  throw new TailgateError("AUDIT_TRAIL_BROKEN", text);
 }
 
 function throwIfUnproven({ unproven }: Verification, { threat }: KeyRing): void {
   const why =
     unproven ?? (threat && `The public keys are in ${threat}, who could have replaced them.`);
   if (why === undefined) return;
-  throw new TailgateError(
-    "AUDIT_UNPROVEN",
-    `No signed checkpoint covers the audit trail. ${why} It may have been changed.`,
-  );
+  const text = `No signed checkpoint covers the audit trail. ${why} It may have been changed.`;
+  throw new TailgateError("AUDIT_UNPROVEN", text);
 }

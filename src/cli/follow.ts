@@ -130,15 +130,17 @@ class ConnectionNotices {
     const { endsCaughtUp, start } = this.#options;
     if (state === "waiting") return this.#down(this.#dialer.failure ?? reason);
     if (state === "connecting" || state === "closed" || this.#isUp) return;
-    if (transport === "plain" && (endsCaughtUp || start.since !== undefined)) throw unsupported();
+    if (transport === "plain" && (endsCaughtUp || start.since !== undefined)) {
+      const text = "--since and --no-follow need tailgate.v1, which this gateway does not support.";
+      throw new TailgateError("USAGE", text);
+    }
     this.#up(transport === "plain");
   }
 
   #up(isPlain: boolean): void {
-    const isLossy = this.#wasUp && isPlain;
-    const text = this.#wasUp ? "connected again" : "connected";
     if (this.#isAnnounced) {
-      this.#output.notice(isLossy ? `${text}; records in between may be missing` : text);
+      const loss = isPlain ? "; records in between may be missing" : "";
+      this.#output.notice(this.#wasUp ? `connected again${loss}` : "connected");
     }
     this.#isUp = true;
     this.#wasUp = true;
@@ -177,8 +179,7 @@ class Dialer {
   constructor(url: URL, fail: (error: TailgateError) => void) {
     this.#url = url;
     this.#fail = fail;
-    const connect = (address: string, subprotocols: string[]): WebSocket =>
-      this.#connect(address, subprotocols);
+    const connect = this.#connect.bind(this);
     this.WebSocket = function Socket(address: string, subprotocols: string[]) {
       return connect(address, subprotocols);
     } as unknown as typeof globalThis.WebSocket;
@@ -204,7 +205,9 @@ class Dialer {
     const text = await readRejection(response);
     this.failure = `HTTP ${status}: ${text}`;
     if (status === 400) this.#fail(rejected(text));
-    else if (isFinal(status)) this.#fail(unreachable(this.#url, this.failure.replace(/\.$/, "")));
+    // Unless a retry may help.
+    else if (status < 500 && status !== 429)
+      this.#fail(unreachable(this.#url, this.failure.replace(/\.$/, "")));
     socket.terminate();
   }
 
@@ -236,18 +239,8 @@ async function readRejection(response: IncomingMessage): Promise<string> {
   return text.slice(0, REJECTION_CHARACTERS_MAX).trim();
 }
 
-/** True unless a retry may help. */
-function isFinal(status: number): boolean {
-  return status < 500 && status !== 429;
-}
-
 function rejected(reason: string): TailgateError {
   return new TailgateError("USAGE", `The gateway rejected the request: ${reason}`);
-}
-
-function unsupported(): TailgateError {
-  const text = "--since and --no-follow need tailgate.v1, which this gateway does not support.";
-  return new TailgateError("USAGE", text);
 }
 
 function unreachable(url: URL, reason: string): TailgateError {

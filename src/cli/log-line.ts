@@ -3,10 +3,8 @@ import type { AuditLog, Envelope } from "../wire/envelope.ts";
 import { printable } from "../wire/printable.ts";
 import type { ReportedGap } from "./follow.ts";
 
-const RESET = "\x1b[0m";
-
-/** SGR sequence of the word AUDIT (ECMA-48, 8.3.117): a color that no level has. */
-const AUDIT_COLOR = "\x1b[36m";
+/** The label in a color that no level has (SGR, ECMA-48, 8.3.117). */
+const COLORED_LABEL = "\x1b[36mAUDIT\x1b[0m";
 
 /**
  * Returns an envelope as a line for people, with its line feed. System logs look as on the console; audit events like
@@ -20,7 +18,7 @@ export function logLine(envelope: Envelope, isColored: boolean): string {
 
 function auditLine(data: AuditLog, isColored: boolean): string {
   const time = data.timestamp.slice(0, 19).replace("T", " ");
-  const label = isColored ? `${AUDIT_COLOR}AUDIT${RESET}` : "AUDIT";
+  const label = isColored ? COLORED_LABEL : "AUDIT";
   // The message of an event without one of its own is its action.
   const words = data.action === data.message ? [data.message] : [data.action, data.message];
   const texts = words.filter((word) => word !== undefined && word !== "") as string[];

@@ -20,13 +20,11 @@ export function addPlugins(program: Command): void {
     .addHelpText("after", EXAMPLES)
     .action(async ({ config, json }: { config?: string; json?: boolean }) => {
       const plugins = await listPlugins(config);
-      const text = json ? jsonText(plugins) : printableLines(plugins.map(describe).join("\n\n"));
+      const text = json
+        ? JSON.stringify(plugins, null, 2).split("\n").map(printableJson).join("\n")
+        : printableLines(plugins.map(describe).join("\n\n"));
       print(`${text}\n`);
     });
-}
-
-function jsonText(plugins: readonly ListedPlugin[]): string {
-  return JSON.stringify(plugins, null, 2).split("\n").map(printableJson).join("\n");
 }
 
 interface ListedPlugin {
@@ -59,14 +57,8 @@ function list(
 ): ListedPlugin {
   const known = listed.get(definition);
   if (known) return known;
-  const { kind, name, description } = definition;
-  const plugin = {
-    kind,
-    name,
-    description,
-    components: [],
-    options: describeOptions(definition.options),
-  };
+  const { kind, name, description, options } = definition;
+  const plugin = { kind, name, description, components: [], options: describeOptions(options) };
   listed.set(definition, plugin);
   return plugin;
 }

@@ -130,7 +130,6 @@ async function withTimeout(stopping: Promise<void>): Promise<void> {
 
 const PORT_MAX = 65_535;
 
-/** Parses a port of the command line. */
 export function parsePort(text: string): number {
   const port = Number(text);
   if (!/^\d+$/.test(text) || port > PORT_MAX) {
@@ -139,9 +138,6 @@ export function parsePort(text: string): number {
   return port;
 }
 
-/** How much the heap may grow, in percent of its used size, before the next garbage collection. */
-const HEAP_GROWTH_PERCENT = 100;
-
 /**
  * Makes garbage collection less frequent, in a process that runs only the gateway.
  *
@@ -149,5 +145,5 @@ const HEAP_GROWTH_PERCENT = 100;
  * 25 MB of records, on other threads and for a third of the gateway's time. With this setting it does so for every 35 MB.
  */
 function letHeapGrow(): void {
-  setFlagsFromString(`--heap-growing-percent=${HEAP_GROWTH_PERCENT}`);
+  setFlagsFromString("--heap-growing-percent=100");
 }

@@ -12,7 +12,6 @@ import { formatPath } from "../config/problems.ts";
 import { mask } from "../config/secrets.ts";
 import { settingsSchema } from "../config/settings.ts";
 import type { Preflight } from "../gateway/preflight.ts";
-import type { Plan } from "../plugin/index.ts";
 import { printableLines } from "../wire/printable.ts";
 import { print } from "./output.ts";
 
@@ -50,14 +49,14 @@ export function addValidate(program: Command): void {
 async function effectiveConfig(config: Config, { plans, auditKey }: Preflight): Promise<string> {
   const yaml = await import("yaml");
   const isKeyUsed = auditKey !== undefined && auditKey.obstacle === undefined;
-  const sections: [string, unknown][] = SECTIONS.map((section) => [
-    section,
-    sectionOf(section, config, plans),
-  ]);
-  const values = { ...config.settings, ...(isKeyUsed && { audit_key_file: auditKey.file }) };
+  const values: Record<string, unknown> = {
+    ...config.settings,
+    ...(isKeyUsed && { audit_key_file: auditKey.file }),
+  };
   const keys = Object.keys(settingsSchema.shape).filter((key) => key in values);
-  const settings = keys.map((key): [string, unknown] => [key, values[key as keyof typeof values]]);
-  const document = new yaml.Document(mask(Object.fromEntries([...settings, ...sections])));
+  const settings = Object.fromEntries(keys.map((key) => [key, values[key]]));
+  const sections = SECTIONS.map((section) => [section, sectionOf(section, config, plans)]);
+  const document = new yaml.Document(mask({ ...settings, ...Object.fromEntries(sections) }));
   if (auditKey?.obstacle !== undefined) {
     document.comment = ` No signed checkpoints are written for the audit trail. ${auditKey.obstacle}`;
   }
@@ -74,23 +73,19 @@ function sectionOf(section: Section, config: Config, plans: Preflight["plans"]):
   const components: readonly AnyComponent[] = config[section];
   return Object.fromEntries(
     components.map(({ id, options, use, level, onError, queueBytesMax, timeoutMs }) => {
-      const generic = {
+      const { effective = {} } = plans.get(formatPath([section, id])) ?? {};
+      const values = {
         ...(use !== undefined && { use }),
         ...(level !== undefined && { level }),
         ...(onError !== undefined && { on_error: onError }),
         ...(queueBytesMax !== undefined && { queue_bytes: queueBytesMax }),
         ...(timeoutMs !== undefined && { timeout_seconds: timeoutMs / 1000 }),
+        ...options,
+        ...Object.fromEntries(Object.entries(effective).map(([key, { value }]) => [key, value])),
       };
-      return [
-        id,
-        { ...generic, ...options, ...effectiveOptions(plans.get(formatPath([section, id]))) },
-      ];
+      return [id, values];
     }),
   );
-}
-
-function effectiveOptions({ effective = {} }: Plan = {}): object {
-  return Object.fromEntries(Object.entries(effective).map(([key, { value }]) => [key, value]));
 }
 
 function addComments(document: Document, path: readonly string[], plans: Preflight["plans"]): void {

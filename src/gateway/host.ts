@@ -3,12 +3,7 @@
 import type { Component, Config } from "../config/config.ts";
 import type { Journal } from "../journal/journal.ts";
 import type { Host, HostHttp, PluginDefinition, Processor } from "../plugin/index.ts";
-import {
-  counterMetric,
-  gaugeMetric,
-  histogramMetric,
-  type PluginMetric,
-} from "../plugin/metrics.ts";
+import { hostMetrics, type PluginMetric } from "../plugin/metrics.ts";
 import { clearTimeout, setTimeout } from "../runtime/timers.ts";
 import type { Level } from "../wire/envelope.ts";
 import { TailgateError, textOf } from "../wire/errors.ts";
@@ -45,21 +40,7 @@ export function createHost(
       recall: () => journal.memory(component),
       keep: (text) => journal.saveMemory(component, text),
     },
-    metrics: {
-      counter: (name, description) => {
-        const { metric, add } = counterMetric(component, name, description);
-        pluginMetrics.push(metric);
-        return add;
-      },
-      histogram: (name, description, options) => {
-        const { metric, observe } = histogramMetric(component, name, description, options);
-        pluginMetrics.push(metric);
-        return observe;
-      },
-      gauge: (name, description, read) => {
-        pluginMetrics.push(gaugeMetric(component, name, description, read));
-      },
-    },
+    metrics: hostMetrics(component, pluginMetrics),
     listening: (url) => listeners.push(url),
     sendingTo: (url) => targets.push({ component: `${definition.kind}s.${id}`, url }),
   };

@@ -174,3 +174,22 @@ export const DROP_REASONS = {
   liveExporter: ["queue_full", "refused", "stopped"],
   durableExporter: ["damaged", "not_stored", "refused", "rejected", "retention", "stopped"],
 } as const satisfies Record<string, readonly string[]>;
+
+/** Returns what lets a component register metrics; they are added to `registered`. */
+export function hostMetrics(component: string, registered: PluginMetric[]): HostMetrics {
+  return {
+    counter: (name, description) => {
+      const { metric, add } = counterMetric(component, name, description);
+      registered.push(metric);
+      return add;
+    },
+    histogram: (name, description, options) => {
+      const { metric, observe } = histogramMetric(component, name, description, options);
+      registered.push(metric);
+      return observe;
+    },
+    gauge: (name, description, read) => {
+      registered.push(gaugeMetric(component, name, description, read));
+    },
+  };
+}

@@ -4,7 +4,6 @@ import type { RecordBatch } from "../batch/record-batch.ts";
 import { AUDIT_LOGGER } from "../wire/envelope.ts";
 import {
   PermanentError,
-  type Batch,
   type Exporter,
   type ExporterDefinition,
   type Written,
@@ -51,7 +50,16 @@ export function exporterContract(harness: () => ExporterHarness): ContractCase[]
     timeoutMs = TIMEOUT_MS,
   ): ContractCase => ({
     name,
-    run: () => withWorkbench(new Workbench(harness(), timeoutMs), body),
+    run: async () => {
+      const bench = new Workbench(harness(), timeoutMs);
+      try {
+        await bench.begin();
+        await body(bench);
+      } finally {
+        await bench.end();
+        await bench.cleanUp();
+      }
+    },
   });
   return [
     check("writes every record once and in order", async (bench) => {
@@ -60,18 +68,18 @@ export function exporterContract(harness: () => ExporterHarness): ContractCase[]
       bench.expectCounts({ sent: 3, failed: 0, dropped: 0 });
     }),
     check("loses and doubles nothing when a write fails for a while", async (bench) => {
-      bench.fault = failBefore(2);
+      bench.fault = failTwice;
       await bench.send(1, 2);
       await bench.expectArrived(1, 2);
       bench.expectCounts({ sent: 2, failed: 2, dropped: 0 });
     }),
     check("does not write a batch again whose success was not noticed", async (bench) => {
-      bench.fault = failAfter(1);
+      bench.fault = loseConfirmation;
       await bench.send(1, 2);
       await bench.expectArrived(1, 2);
     }),
     check("goes on after a batch that was refused for good", async (bench) => {
-      bench.fault = refuse(1);
+      bench.fault = rejectFirst;
       await bench.send(1, 2);
       await bench.expectArrived(2);
       bench.expectCounts({ sent: 1, failed: 1, dropped: 1 });
@@ -79,7 +87,7 @@ export function exporterContract(harness: () => ExporterHarness): ContractCase[]
     check(
       "gets the batch again after a write that hung until its time was over",
       async (bench) => {
-        bench.fault = hang(1);
+        bench.fault = hangFirst;
         await bench.send(1, 2);
         await bench.expectArrived(1, 2);
         bench.expectCounts({ sent: 2, failed: 1, dropped: 0 });
@@ -100,7 +108,7 @@ export function exporterContract(harness: () => ExporterHarness): ContractCase[]
       await bench.send(1);
       await bench.restart();
       await bench.send(2);
-      await bench.expectArrived(...(bench.durable ? [1, 2] : [2]));
+      await bench.expectArrived(...(bench.harness.durable ? [1, 2] : [2]));
     }),
   ];
 }
@@ -112,54 +120,33 @@ type Fault = (
   signal: AbortSignal,
 ) => Promise<Written | void>;
 
-const failBefore =
-  (calls: number): Fault =>
-  async (write, call) => {
-    if (call <= calls) throw new Error("injected: the other side is away");
-    return write();
-  };
+const failTwice: Fault = async (write, call) => {
+  if (call <= 2) throw new Error("injected: the other side is away");
+  return write();
+};
 
-const failAfter =
-  (calls: number): Fault =>
-  async (write, call) => {
-    const written = await write();
-    if (call <= calls) throw new Error("injected: the confirmation was lost");
-    return written;
-  };
+const loseConfirmation: Fault = async (write, call) => {
+  const written = await write();
+  if (call === 1) throw new Error("injected: the confirmation was lost");
+  return written;
+};
 
-const refuse =
-  (calls: number): Fault =>
-  async (write, call) => {
-    if (call <= calls) throw new PermanentError("injected: refused");
-    return write();
-  };
+const rejectFirst: Fault = async (write, call) => {
+  if (call === 1) throw new PermanentError("injected: refused");
+  return write();
+};
 
-const hang =
-  (calls: number): Fault =>
-  async (write, call, signal) => {
-    if (call > calls) return write();
-    return new Promise((_, reject) => {
-      signal.addEventListener("abort", () => reject(new Error("injected: hung")), { once: true });
-    });
-  };
-
-async function withWorkbench(
-  bench: Workbench,
-  body: (bench: Workbench) => Promise<void>,
-): Promise<void> {
-  try {
-    await bench.begin();
-    await body(bench);
-  } finally {
-    await bench.end();
-    await bench.cleanUp();
-  }
-}
+const hangFirst: Fault = async (write, call, signal) => {
+  if (call > 1) return write();
+  return new Promise((_, reject) => {
+    signal.addEventListener("abort", () => reject(new Error("injected: hung")), { once: true });
+  });
+};
 
 /** One exporter under delivery, on a host of its own. */
 class Workbench {
   fault: Fault = async (write) => write();
-  readonly #harness: ExporterHarness;
+  readonly harness: ExporterHarness;
   readonly #timeoutMs: number;
   #host: TestHost | undefined;
   #logDirHost: TestHost | undefined;
@@ -169,22 +156,23 @@ class Workbench {
   #ended: Promise<void> | undefined;
 
   constructor(harness: ExporterHarness, timeoutMs: number) {
-    this.#harness = harness;
+    this.harness = harness;
     this.#timeoutMs = timeoutMs;
   }
 
-  get durable(): boolean {
-    return this.#harness.durable;
-  }
-
   async begin(logDir?: string): Promise<void> {
-    const { definition, options = {} } = this.#harness;
+    const { definition, options = {} } = this.harness;
     this.#host = await testHost(definition.name, logDir === undefined ? {} : { logDir });
     this.#logDirHost ??= this.#host;
     const exporter = await definition.open(definition.options.parse(options), this.#host);
     await this.#host.listen();
-    this.#arrived = await this.#harness.connect(this.#host);
-    this.#live = createLiveDelivery(this.#faulty(exporter), {
+    this.#arrived = await this.harness.connect(this.#host);
+    const faulty: Exporter = {
+      write: (batch, signal) =>
+        this.fault(() => exporter.write(batch, signal), ++this.#calls, signal),
+      close: (signal) => exporter.close?.(signal),
+    };
+    this.#live = createLiveDelivery(faulty, {
       type: definition.type,
       level: undefined,
       queueBytesMax: Number.MAX_SAFE_INTEGER,
@@ -194,29 +182,14 @@ class Workbench {
     this.#ended = undefined;
   }
 
-  #faulty(exporter: Exporter): Exporter {
-    return {
-      write: (batch, signal) =>
-        this.fault(() => exporter.write(batch, signal), ++this.#calls, signal),
-      close: (signal) => exporter.close?.(signal),
-    };
-  }
-
   /** Offers a batch with that number, as the gateway does. */
   offer(number: number): void {
-    const batch = this.#batch(number);
+    const isAudit = this.harness.definition.type === "audit_log";
+    const name = isAudit ? AUDIT_LOGGER : "orchestrator.server";
+    const scope = { name, version: "", attributes: new Map() };
+    const batch = batchOf(messagesOf(number).map((body) => ({ body, scope })));
     void this.#host!.journal.append(batch as RecordBatch);
     this.#live!.offer(batch);
-  }
-
-  #batch(number: number): Batch {
-    const isAudit = this.#harness.definition.type === "audit_log";
-    const scope = {
-      name: isAudit ? AUDIT_LOGGER : "orchestrator.server",
-      version: "",
-      attributes: new Map(),
-    };
-    return batchOf(messagesOf(number).map((body) => ({ body, scope })));
   }
 
   async send(...numbers: number[]): Promise<void> {
@@ -231,17 +204,13 @@ class Workbench {
   /** Batches, not records. */
   expectCounts(expected: { sent: number; failed: number; dropped: number }): void {
     const { sent, failed, droppedSum: dropped } = this.#live!.delivery.counters;
-    const counts = { sent, failed, dropped };
-    const records = Object.entries(expected).map(([name, count]) => [
-      name,
-      count * RECORDS_PER_BATCH,
-    ]);
-    assert.deepEqual(counts, Object.fromEntries(records));
+    const records = Object.entries(expected).map(([name, n]) => [name, n * RECORDS_PER_BATCH]);
+    assert.deepEqual({ sent, failed, dropped }, Object.fromEntries(records));
   }
 
   async restart(): Promise<void> {
     await this.end();
-    await this.#harness.disconnect?.();
+    await this.harness.disconnect?.();
     const { logDir } = this.#host!;
     if (this.#host !== this.#logDirHost) await this.#host!.close();
     await this.begin(logDir);
@@ -254,7 +223,7 @@ class Workbench {
   }
 
   async cleanUp(): Promise<void> {
-    await this.#harness.disconnect?.();
+    await this.harness.disconnect?.();
     await this.#host?.close();
     await this.#logDirHost?.close();
   }

@@ -5,12 +5,7 @@ import { hostLogger } from "../gateway/host-log.ts";
 import { HttpServer } from "../http/server/server.ts";
 import { MemoryJournal } from "../journal/memory.ts";
 import type { Host } from "../plugin/index.ts";
-import {
-  counterMetric,
-  gaugeMetric,
-  histogramMetric,
-  type PluginMetric,
-} from "../plugin/metrics.ts";
+import { hostMetrics, type PluginMetric } from "../plugin/metrics.ts";
 
 /** What a plugin runs in, for tests: a real HTTP server on a free port, a journal, a log directory of its own. */
 export interface TestHost extends Host {
@@ -48,21 +43,7 @@ export async function testHost(id: string, options: { logDir?: string } = {}): P
     },
     pluginMetrics,
     lines,
-    metrics: {
-      counter: (name, description) => {
-        const { metric, add } = counterMetric(id, name, description);
-        pluginMetrics.push(metric);
-        return add;
-      },
-      histogram: (name, description, given) => {
-        const { metric, observe } = histogramMetric(id, name, description, given);
-        pluginMetrics.push(metric);
-        return observe;
-      },
-      gauge: (name, description, read) => {
-        pluginMetrics.push(gaugeMetric(id, name, description, read));
-      },
-    },
+    metrics: hostMetrics(id, pluginMetrics),
     listening: (url) => lines.push(url),
     sendingTo: (url) => lines.push(url),
     get url() {

@@ -1,6 +1,6 @@
 /** `tailgate/react`: a gateway's records in a React component. */
 
-import { useCallback, useEffect, useRef, useState, useSyncExternalStore } from "react";
+import { useEffect, useRef, useState, useSyncExternalStore } from "react";
 import type { FilterQuery } from "../wire/filter.ts";
 import { LogStream, type LogStreamOptions } from "./log-stream.ts";
 import type { LogEntry, MissingRange, StreamEvent, StreamStatus } from "./stream-events.ts";
@@ -79,9 +79,7 @@ export function useLogStream(options: UseLogStreamOptions): LogStreamView {
     };
   }, [buffer, streamKey]);
 
-  const subscribe = useCallback((listener: () => void) => buffer.listen(listener), [buffer]);
-  const getView = useCallback(() => buffer.view, [buffer]);
-  const view = useSyncExternalStore(subscribe, getView, getView);
+  const view = useSyncExternalStore(buffer.listen, buffer.getView, buffer.getView);
   const [actions] = useState(() => ({
     setFilter(changed: FilterQuery): void {
       latest.current.filter = changed;
@@ -116,15 +114,13 @@ class LogBuffer {
     this.#view = this.#createView();
   }
 
-  get view(): BufferView {
-    return this.#view;
-  }
+  readonly getView = (): BufferView => this.#view;
 
   /** Calls the listener when the view changes. Returns the function that removes it. */
-  listen(listener: () => void): () => void {
+  readonly listen = (listener: () => void): (() => void) => {
     this.#listeners.add(listener);
     return () => void this.#listeners.delete(listener);
-  }
+  };
 
   add(event: StreamEvent): void {
     if (event.type === "records") this.#addEntries(event.entries);

@@ -16,17 +16,12 @@ const BUFFER_BYTES_MAX = 64 << 10;
 /** How many buffers are in flight at most: in the stream, the response and the socket. */
 const BUFFERS_IN_FLIGHT = 3;
 
-/** What is written between the records and after each of them. */
-interface Separators {
-  readonly between: string;
-  readonly after: string;
-}
-
 /** The records of one response, as JSON: each envelope with its sequence in front. */
 export class RecordPage implements MatchSink {
   readonly readsEnvelopes = false;
   readonly #limit: number;
-  readonly #separators: Separators;
+  /** What is written between the records and after each of them. */
+  readonly #separators: { readonly between: string; readonly after: string };
   readonly #budget: ResponseBudget;
   readonly #memory: ResponseMemory;
   /** The full buffers. */
@@ -41,7 +36,7 @@ export class RecordPage implements MatchSink {
 
   constructor(
     limit: number,
-    separators: Separators,
+    separators: { readonly between: string; readonly after: string },
     { budget, memory }: { budget: ResponseBudget; memory: ResponseMemory },
   ) {
     this.#limit = limit;

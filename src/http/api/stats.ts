@@ -34,6 +34,7 @@ export function stats(view: GatewayView): Endpoint {
 
 async function collectStats(view: GatewayView): Promise<object> {
   const { epoch, oldest, newest } = view.journal;
+  const { unconfirmedClockMs: clockMs } = view;
   return {
     version: packageVersion(),
     started_at: new Date(view.startedAtMs).toISOString(),
@@ -41,16 +42,11 @@ async function collectStats(view: GatewayView): Promise<object> {
     journal: { epoch, oldest, newest, ...damageStats(view) },
     audit: auditStats(view),
     trace_url: view.traceUrl ?? null,
-    ...clockStats(view),
+    // Absent while the system clock is trusted.
+    ...(clockMs && { clock: { unconfirmed_seconds: Math.round(clockMs / 1000) } }),
     components: view.components.map(componentStats),
     tail: await tailStats(view.journal),
   };
-}
-
-/** Empty while the system clock is trusted. */
-function clockStats({ unconfirmedClockMs = 0 }: GatewayView): object {
-  if (unconfirmedClockMs === 0) return {};
-  return { clock: { unconfirmed_seconds: Math.round(unconfirmedClockMs / 1000) } };
 }
 
 /** Empty unless the journal is damaged. */

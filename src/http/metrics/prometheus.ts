@@ -1,4 +1,4 @@
-import { ValueType, type ObservableResult } from "@opentelemetry/api";
+import { ValueType } from "@opentelemetry/api";
 import { PrometheusExporter, PrometheusSerializer } from "@opentelemetry/exporter-prometheus";
 import {
   AggregationTemporality,
@@ -34,32 +34,28 @@ export class Prometheus {
       kind === "counter"
         ? this.#meter.createObservableCounter(name, { description })
         : this.#meter.createObservableGauge(name, { description });
-    instrument.addCallback((result) => this.#read(metric, result));
-  }
-
-  #read(metric: Metric, result: ObservableResult): void {
-    try {
-      for (const { value, labels } of metric.read()) result.observe(value, labels);
-    } catch (error) {
-      this.#onError(metric, error);
-    }
+    instrument.addCallback((result) => {
+      try {
+        for (const { value, labels } of metric.read()) result.observe(value, labels);
+      } catch (error) {
+        this.#onError(metric, error);
+      }
+    });
   }
 
   async text(): Promise<string> {
     const { resourceMetrics } = await this.#reader.collect();
-    const histograms = this.#histograms.flatMap((metric) => this.#histogram(metric));
+    const histograms = this.#histograms.flatMap((metric) => {
+      try {
+        return [histogramData(metric)];
+      } catch (error) {
+        this.#onError(metric, error);
+        return [];
+      }
+    });
     const scope = { name: "tailgate" };
     const scopeMetrics = [...resourceMetrics.scopeMetrics, { scope, metrics: histograms }];
     return this.#serializer.serialize({ ...resourceMetrics, scopeMetrics });
-  }
-
-  #histogram(metric: Metric): HistogramMetricData[] {
-    try {
-      return [histogramData(metric)];
-    } catch (error) {
-      this.#onError(metric, error);
-      return [];
-    }
   }
 
   close(): Promise<void> {

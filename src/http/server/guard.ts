@@ -190,9 +190,7 @@ function headerRejection(header: string, value: string | undefined, why: string)
 
 /** Returns the path of a request's target, without its query. */
 export function pathOf(target: string): string {
-  const path = originForm(target);
-  const query = path.indexOf("?");
-  return query < 0 ? path : path.slice(0, query);
+  return originForm(target).split("?", 1)[0]!;
 }
 
 /** `GET http://localhost:8001/healthz`, as clients send it to proxies (RFC 9112, 3.2.2). */

@@ -227,20 +227,17 @@ export class HttpServer {
   async close(signal: AbortSignal): Promise<void> {
     this.stopAccepting();
     this.#server.close();
-    await this.#whenIdle(signal);
+    if (this.#inFlight > 0 && !signal.aborted) {
+      this.#idle ??= Promise.withResolvers();
+      const { promise, resolve } = this.#idle;
+      signal.addEventListener("abort", () => resolve(), { once: true });
+      await promise;
+    }
     this.#server.closeAllConnections();
     this.#upgrades.close();
     this.#connections.close();
     await this.#metrics?.close();
     this.#metrics = undefined;
-  }
-
-  async #whenIdle(signal: AbortSignal): Promise<void> {
-    if (this.#inFlight === 0 || signal.aborted) return;
-    this.#idle ??= Promise.withResolvers();
-    const { promise, resolve } = this.#idle;
-    signal.addEventListener("abort", () => resolve(), { once: true });
-    await promise;
   }
 
   #handle(request: IncomingMessage, response: ServerResponse): void {

@@ -7,12 +7,15 @@ import type { Assignment, Failure, Outcome } from "./worker.ts";
 const WORKER = new URL("worker.ts", import.meta.url);
 const SOURCE_HOOKS = fileURLToPath(new URL("../harness/source-hooks.ts", import.meta.url));
 
-/** An input that takes so much processor time hangs, or waits for so long: a busy machine lets any input wait for some time. */
+/**
+ * The processor time or wait after which an input hangs: on a busy machine any input may wait for a
+ * while.
+ */
 const HANG_SECONDS = 15;
 const WAIT_SECONDS = 300;
 const WATCH_MS = 250;
 
-/** After so many hangs a target is given up: each costs as long as the watch takes. */
+/** A target is abandoned after this many hangs: each costs as long as the watch takes. */
 const HANGS_MAX = 3;
 
 /** As much memory as Node gives to a process of a small server; an input that needs more takes the gateway down. */
@@ -41,7 +44,10 @@ export interface CampaignReport {
   readonly failures: readonly Failure[];
 }
 
-/** Runs a target's inputs. One that hangs or takes all memory is reported, and the rest runs in another thread. */
+/**
+ * Runs a target's inputs. One that hangs or runs out of memory is reported, and the rest runs in
+ * another thread.
+ */
 export async function campaign(target: string, options: CampaignOptions): Promise<CampaignReport> {
   const {
     seed,
@@ -84,7 +90,7 @@ function seedOf(seed: number, target: string): number {
   return createHash("sha256").update(`${seed} ${target}`).digest().readInt32LE();
 }
 
-/** A text tells why there is none. */
+/** Returns a text with the reason if there is no outcome. */
 async function outcomeOf(
   assignment: Assignment,
   progress: Progress,
@@ -108,7 +114,7 @@ async function outcomeOf(
   return outcome;
 }
 
-/** Calls back when nothing goes forward. */
+/** Calls back if there is no progress. */
 class Watch {
   readonly #worker: Worker;
   readonly #progress: Progress;

@@ -105,7 +105,7 @@ function cellsOf({ target, inputs, seconds, worstTurnMs, failures }: CampaignRep
   return [target, String(inputs), seconds.toFixed(1), String(rate), turn, String(count)];
 }
 
-/** Says what did not hold, and how to run it again. */
+/** Reports the violations, and how to reproduce them. */
 function tell({ target, failures }: CampaignReport, seed: number): void {
   const directory = mkdtempSync(join(tmpdir(), `tailgate-fuzz-${target}-`));
   for (const { index, message, input, shrunk } of failures) {

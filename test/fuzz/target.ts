@@ -3,20 +3,20 @@ import type { Random } from "./random.ts";
 /** Measures a call into the gateway: what of a check is one turn of its event loop. */
 export type Timed = <T>(call: () => T) => T;
 
-/** One kind of input that comes from outside, and what must hold for each. */
+/** One kind of external input, and the invariants that hold for each. */
 export interface FuzzTarget {
   /** Makes an input. The same random numbers give the same input. */
   input(random: Random): Uint8Array;
-  /** Throws when something does not hold. */
+  /** Throws if an invariant is violated. */
   check(input: Uint8Array, timed: Timed): void | Promise<void>;
-  /** How many inputs are checked at a time; 1 where absent. */
+  /** How many inputs are checked at a time; default: 1. */
   readonly concurrency?: number;
   /** Throws when something does not hold that only shows after some inputs, such as a turn that took too long. */
   settle?(): Promise<void>;
   close?(): Promise<void>;
 }
 
-/** No turn of the event loop may take longer: others wait for it. */
+/** The longest acceptable turn of the event loop: others wait for it. */
 export const TURN_MS_MAX = 100;
 
 /** Thrown by `settle` when a turn took too long, which a busy machine can cause, too. */
@@ -28,7 +28,7 @@ export class SlowTurn extends Error {
   }
 }
 
-/** Throws when two things differ, with the place where they do. */
+/** Throws if two values differ, with the position of the difference. */
 export function same(actual: string, expected: string, what: string): void {
   if (actual === expected) return;
   let at = 0;

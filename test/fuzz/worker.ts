@@ -1,4 +1,7 @@
-/** Runs in a thread of its own, so that an input that hangs or takes all memory ends the thread and not the campaign. */
+/**
+ * Runs in its own thread, so that an input that hangs or runs out of memory ends the thread and not
+ * the campaign.
+ */
 
 import { parentPort, workerData } from "node:worker_threads";
 import { Progress } from "./progress.ts";
@@ -35,7 +38,7 @@ export interface Outcome {
   readonly worstTurnMs: number;
 }
 
-/** So many different faults are gathered before a target is given up. */
+/** A target is abandoned after this many distinct failures. */
 const FAILURES_MAX = 8;
 
 /** How often a check is repeated that took too long or failed among others: a busy machine is no fault of ours. */
@@ -157,7 +160,7 @@ class Run {
     }
   }
 
-  /** Looks for the input that is to blame for what has shown after several. */
+  /** Finds the input that caused a failure seen after several. */
   async #blame(from: number, end: number, error: unknown): Promise<void> {
     for (let index = from; index < end; index++) {
       const input = this.#begin(index);

@@ -18,7 +18,7 @@ export type Command = { readonly id: number } & (
   | { readonly do: "close" }
 );
 
-/** Empty where it succeeded. */
+/** Empty on success. */
 export interface Outcome {
   readonly error?: string;
   readonly isPermanent?: boolean;
@@ -33,7 +33,7 @@ export interface ProcessOptions {
   readonly plugin: string;
   readonly logDir: string;
   readonly options?: Readonly<Record<string, unknown>>;
-  /** Standard input, output and error; ignored where absent. */
+  /** Standard input, output and error; ignored by default. */
   readonly stdio?: [StdioEnd, StdioEnd, StdioEnd];
   readonly env?: Readonly<Record<string, string>>;
   /** A command that runs the one that follows, such as `prlimit` with its arguments. */
@@ -49,7 +49,7 @@ type StdioEnd = "pipe" | "ignore" | number;
 
 const path = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
 
-/** An exporter that runs in a process of its own, with standard streams and limits of its own. */
+/** An exporter in its own process, with its own standard streams and limits. */
 export class ExporterProcess {
   readonly child: ChildProcess;
   readonly #waiting = new Map<number, (outcome: Outcome) => void>();
@@ -75,7 +75,7 @@ export class ExporterProcess {
     return started;
   }
 
-  /** Resolves with what became of the write. */
+  /** Resolves with the outcome of the write. */
   async write(
     records: readonly Partial<LogRecord>[],
     { firstSequence = 1, timeoutMs = 20_000, isJoined = false } = {},
@@ -106,7 +106,7 @@ export class ExporterProcess {
     return this.#outcome(command.id);
   }
 
-  /** Rejects where the process ends before it has answered. */
+  /** Rejects if the process ends before it has answered. */
   async #outcome(id: number): Promise<Outcome> {
     const { promise, resolve, reject } = Promise.withResolvers<Outcome>();
     const ended = (code: number | null, signal: string | null): void =>

@@ -13,11 +13,11 @@ interface Following {
   readonly options?: Readonly<Record<string, unknown>>;
   readonly host: Host;
   readonly journal: Journal;
-  /** Its process comes to its end when it keeps something for the time after that many; never where absent. */
+  /** The process ends at the save after this many; default: never. */
   readonly savesMax?: number;
 }
 
-/** An exporter that follows a journal, as in a gateway, and can end as in a crash. */
+/** An exporter that follows a journal, as in a gateway, and can crash. */
 export class FollowedExporter {
   readonly #host: Host;
   readonly #journal: Journal;
@@ -69,13 +69,13 @@ export class FollowedExporter {
     return this.#life.promise;
   }
 
-  /** Resolves when it has written all that is in the journal, or has come to its end. */
+  /** Resolves when it has written the whole journal, or has crashed. */
   async follow(): Promise<void> {
     this.#delivery.wake();
     await Promise.race([this.#delivery.drain(NEVER), this.#stuck.promise]);
   }
 
-  /** Nothing is written or kept any more; only what an end of the process would free, its handles, is freed. */
+  /** Writes and saves nothing more; only handles are released, as at the end of a process. */
   async crash(): Promise<void> {
     this.#isOver = true;
     this.#savesLeft = 0;

@@ -17,7 +17,7 @@ interface HttpHarnessOptions extends Partial<HttpServerOptions> {
   readonly tailBytesMax?: number;
 }
 
-/** A gateway as far as the HTTP side sees it: a journal that tests write to, and numbers that they set. */
+/** The gateway as the HTTP server sees it, with a journal and counters that tests set. */
 export class HttpHarness {
   readonly journal: Journal;
   readonly components: ComponentStatus[] = [];
@@ -100,7 +100,7 @@ export interface Answer {
   readonly body: string;
 }
 
-/** A request with exactly these headers: `fetch` neither sends a Host nor an Origin of one's choice. */
+/** Sends exactly these headers: `fetch` cannot set Host or Origin. */
 export function ask(
   url: string,
   { method = "GET", headers = {} }: { method?: string; headers?: Record<string, string> } = {},
@@ -117,7 +117,7 @@ export function ask(
   return promise;
 }
 
-/** Sends bytes as they are, and answers all that came back until the other side ended the connection. */
+/** Sends raw bytes; returns everything received until the other side closes the connection. */
 export function sendRaw(port: number, bytes: string): Promise<string> {
   const socket = connect({ port, host: "127.0.0.1" });
   socket.write(bytes);

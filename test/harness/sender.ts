@@ -1,11 +1,11 @@
 import { postMessages } from "./otlp.ts";
 
-/** Sends requests one after the other until the gateway is gone. */
+/** Sends requests one at a time until the gateway is gone. */
 export class Sender {
   readonly #gateway: { readonly url: string };
   readonly #logger: string;
   #next = 0;
-  /** What was answered with 200. */
+  /** Messages answered with 200. */
   readonly answered: string[] = [];
   readonly #sent: string[] = [];
 
@@ -27,13 +27,13 @@ export class Sender {
     }
   }
 
-  /** What was answered with 200 and is not there. */
+  /** Acknowledged messages that are missing. */
   missingIn(lines: readonly string[]): string[] {
     const there = new Set(lines);
     return this.answered.filter((message) => !there.has(message));
   }
 
-  /** What is there, once and in the order in which it was sent. */
+  /** The stored messages, once and in the order sent. */
   inOrder(lines: readonly string[]): string[] {
     const there = new Set(lines);
     return this.#sent.filter((message) => there.has(message));

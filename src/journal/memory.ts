@@ -135,8 +135,8 @@ export class MemoryTail {
   /** Those before `#first` were dropped. */
   #batches: (RecordBatch | undefined)[] = [];
   #first = 0;
-  #newest: number;
-  #bytes = 0;
+  newest: number;
+  bytes = 0;
   readonly #listeners = new Set<() => void>();
 
   constructor(
@@ -144,37 +144,24 @@ export class MemoryTail {
     { newest = 0, bytesMax = TAIL_BYTES_MAX, durable = () => Infinity }: MemoryTailOptions = {},
   ) {
     this.#clock = clock;
-    this.#newest = newest;
+    this.newest = newest;
     this.#bytesMax = bytesMax;
     this.#durable = durable;
   }
 
-  get newest(): number {
-    return this.#newest;
-  }
-
   get oldest(): number {
-    return this.#batches[this.#first]?.firstSequence ?? this.#newest + 1;
-  }
-
-  get bytes(): number {
-    return this.#bytes;
+    return this.#batches[this.#first]?.firstSequence ?? this.newest + 1;
   }
 
   /** Gives the batch its sequences and append time, and retains it. */
   append(batch: RecordBatch): void {
-    batch.firstSequence = this.#newest + 1;
+    batch.firstSequence = this.newest + 1;
     batch.appendedAtMs = this.#clock.now();
-    this.#newest += batch.length;
+    this.newest += batch.length;
     this.#batches.push(batch);
-    this.#bytes += batch.memoryBytes;
+    this.bytes += batch.memoryBytes;
     this.trim();
     for (const listener of this.#listeners) listener();
-  }
-
-  /** Accounts for a batch here that has grown. */
-  addBytes(bytes: number): void {
-    this.#bytes += bytes;
   }
 
   /** Calls the listener within each append. Returns the function that unsubscribes. */
@@ -189,10 +176,10 @@ export class MemoryTail {
    */
   trim(): void {
     const durable = this.#durable();
-    while (this.#bytes > this.#bytesMax && this.#first < this.#batches.length - 1) {
+    while (this.bytes > this.#bytesMax && this.#first < this.#batches.length - 1) {
       const oldest = this.#batches[this.#first]!;
       if (oldest.firstSequence > durable) break;
-      this.#bytes -= oldest.memoryBytes;
+      this.bytes -= oldest.memoryBytes;
       this.#batches[this.#first++] = undefined;
     }
     if (this.#first > this.#batches.length / 2) {
@@ -206,14 +193,14 @@ export class MemoryTail {
     const isRemoved = (batch: RecordBatch): boolean =>
       batch.firstSequence >= first && batch.firstSequence <= last;
     const live = this.#batches.slice(this.#first) as RecordBatch[];
-    for (const batch of live) if (isRemoved(batch)) this.#bytes -= batch.memoryBytes;
+    for (const batch of live) if (isRemoved(batch)) this.bytes -= batch.memoryBytes;
     this.#batches = live.filter((batch) => !isRemoved(batch));
     this.#first = 0;
   }
 
   /** Returns the longest run of records that starts with `sequence`; undefined if that is not here. */
   readFrom(sequence: number): Batch | undefined {
-    if (sequence < this.oldest || sequence > this.#newest) return undefined;
+    if (sequence < this.oldest || sequence > this.newest) return undefined;
     const batch = this.#batchOf(sequence);
     return batch?.from(sequence - batch.firstSequence);
   }
@@ -224,7 +211,7 @@ export class MemoryTail {
       const run = this.readFrom(from);
       return run && pageOfRun(run, type);
     }
-    const last = Math.min(from, this.#newest);
+    const last = Math.min(from, this.newest);
     if (last < this.oldest) return undefined;
     const batch = this.#batchOf(last);
     const run = batch?.select((index) => batch.sequence(index) <= last);

@@ -45,7 +45,6 @@ import { FoundLog } from "./write-ahead-log.ts";
 /** The audit files. */
 const AUDIT_DIRECTORY = "audit";
 const FILE_NAME = /^audit_\d{8}\.jsonl$/;
-const CHECKPOINTS = "checkpoints.jsonl";
 
 const FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 
@@ -169,8 +168,19 @@ function continueEmptied(database: JournalDatabase, log: FoundLog): Opened {
   const chain = findChainOutside(location, NO_EVENTS);
   database.restore({ epochs: [], cursors: [], memories: [], events: [], newest, chain });
   const text = `The journal is gone. A new one continues at sequence ${newest + 1}; ${chainText(chain)}.${backupText(log)}`;
-  const isTrailIncomplete = isIncomplete(mark, chain);
-  const damage = { text, lost: { from: 1, to: newest }, isTrailIncomplete, kept: log.backups };
+  return beginAnew(database, text, isIncomplete(mark, chain), log.backups);
+}
+
+/** Begins with a database that has none of the records up to its newest sequence. */
+function beginAnew(
+  database: JournalDatabase,
+  text: string,
+  isTrailIncomplete: boolean,
+  kept: readonly string[],
+): Opened {
+  const { newest } = database.commitPoint;
+  const lost = newest > 0 ? { lost: { from: 1, to: newest } } : {};
+  const damage = { text, ...lost, isTrailIncomplete, kept };
   return { database, state: database.begin(false), damage };
 }
 
@@ -193,10 +203,7 @@ function startOver(
   database.restore({ ...found, newest, chain });
   const text = `The journal is damaged (${why}) and was put aside as ${aside}. A new one continues at sequence ${newest + 1}; ${chainText(chain)}.${known.log === undefined ? "" : backupText(known.log)}`;
   const kept = [aside, ...(known.log?.backups ?? [])];
-  const isTrailIncomplete = isIncomplete(location.mark, chain);
-  const lost = newest > 0 ? { lost: { from: 1, to: newest } } : {};
-  const damage = { text, ...lost, isTrailIncomplete, kept };
-  return { database, state: database.begin(false), damage };
+  return beginAnew(database, text, isIncomplete(location.mark, chain), kept);
 }
 
 /** Returns the newest sequence. Without a note, the newest one that was found may not be the last that there was. */
@@ -242,9 +249,7 @@ function recreate(location: Location, state: JournalState): Opened {
   const { newest, chain } = state;
   const aside = kept.length === 0 ? "" : ` The file in its place was put aside as ${kept.join()}.`;
   const text = `The journal's files were deleted or moved away while the gateway was running.${aside} A new journal continues at sequence ${newest + 1}; ${chainText(chain)}.`;
-  const lost = newest > 0 ? { lost: { from: 1, to: newest } } : {};
-  const damage = { text, ...lost, isTrailIncomplete: chain.count > 0, kept };
-  return { database, state: database.begin(false), damage };
+  return beginAnew(database, text, chain.count > 0, kept);
 }
 
 /** Puts a journal's files aside under a name of their own, and reads what can be read of them. */
@@ -380,26 +385,16 @@ function toTail(lines: readonly HashedLine[], oldest: ChainState | undefined): A
 
 /** Returns the states in the trail's checkpoints. */
 function checkpointStates(logDir: string): ChainState[] {
-  try {
-    const text = readFileSync(join(logDir, AUDIT_DIRECTORY, CHECKPOINTS), {
-      encoding: "utf8",
-      flag: FLAGS,
-    });
-    return text.split("\n").flatMap((line) => parseState(line) ?? []);
-  } catch {
-    return [];
-  }
+  const path = join(logDir, AUDIT_DIRECTORY, "checkpoints.jsonl");
+  const text = attempt(() => readFileSync(path, { encoding: "utf8", flag: FLAGS }), "");
+  return text.split("\n").flatMap((line) => attempt(() => parseState(line), []));
 }
 
-function parseState(line: string): ChainState | undefined {
-  try {
-    const { count, seq, head } = JSON.parse(line) as Partial<ChainState>;
-    const isState =
-      Number.isSafeInteger(count) && Number.isSafeInteger(seq) && typeof head === "string";
-    return isState ? { count: count!, seq: seq!, head } : undefined;
-  } catch {
-    return undefined;
-  }
+function parseState(line: string): ChainState[] {
+  const { count, seq, head } = JSON.parse(line) as ChainState;
+  const isState =
+    Number.isSafeInteger(count) && Number.isSafeInteger(seq) && typeof head === "string";
+  return isState ? [{ count, seq, head }] : [];
 }
 
 /** Returns the state after the last line that continues the chain. */
@@ -421,37 +416,25 @@ function hashOf(previous: string, { text }: HashedLine): string {
 function* hashedLines(logDir: string, bytesMax: number): Generator<HashedLine, undefined> {
   const directory = join(logDir, AUDIT_DIRECTORY);
   let left = bytesMax;
-  for (const name of fileNames(directory)) {
-    const bytes = readEnd(join(directory, name), left);
+  const names = attempt(() => readdirSync(directory), []).filter((name) => FILE_NAME.test(name));
+  // The newest day first.
+  for (const name of names.sort().toReversed()) {
+    const bytes = attempt(() => readEnd(join(directory, name), left), Buffer.alloc(0));
     left -= bytes.length;
     yield* linesIn(bytes);
     if (left <= 0) return;
   }
 }
 
-/** Newest day first. */
-function fileNames(directory: string): string[] {
-  try {
-    const names = readdirSync(directory).filter((name) => FILE_NAME.test(name));
-    return names.sort().toReversed();
-  } catch {
-    return [];
-  }
-}
-
 function readEnd(path: string, bytesMax: number): Buffer {
+  const file = openSync(path, FLAGS);
   try {
-    const file = openSync(path, FLAGS);
-    try {
-      const stats = fstatSync(file);
-      const length = stats.isFile() ? Math.min(stats.size, bytesMax) : 0;
-      const bytes = Buffer.alloc(length);
-      return bytes.subarray(0, readSync(file, bytes, 0, length, stats.size - length));
-    } finally {
-      closeSync(file);
-    }
-  } catch {
-    return Buffer.alloc(0);
+    const stats = fstatSync(file);
+    const length = stats.isFile() ? Math.min(stats.size, bytesMax) : 0;
+    const bytes = Buffer.alloc(length);
+    return bytes.subarray(0, readSync(file, bytes, 0, length, stats.size - length));
+  } finally {
+    closeSync(file);
   }
 }
 

@@ -12,6 +12,7 @@ import {
   rmSync,
   statfsSync,
   statSync,
+  writeFileSync,
   writeSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
@@ -44,6 +45,17 @@ export function createPrivateFile(path: string): void {
   // Its name must survive a power failure as surely as its content, and so must that of a new directory.
   syncDirectory(dirname(path));
   syncDirectory(dirname(dirname(path)));
+}
+
+/** Writes a file with mode 0600; follows no link in its place. */
+export function overwriteFile(path: string, content: string | Uint8Array, isSynced: boolean): void {
+  const file = openSync(path, OVERWRITE_FLAGS, 0o600);
+  try {
+    writeFileSync(file, content);
+    if (isSynced) fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
 }
 
 /** A parent directory that we may not read is older than this process, and need not be synced. */
@@ -152,31 +164,23 @@ export interface CommitNote {
  */
 export class HighWaterMark {
   readonly #directory: string;
-  #value: number;
-  #note: CommitNote | undefined;
+  /** 0 if there has been no journal, or if the mark is lost. */
+  value: number;
+  /** Undefined if nothing was noted, or if the note is damaged. */
+  lastNote: CommitNote | undefined;
   /** Open once a note was written. */
   #file: number | undefined;
 
   constructor(directory: string) {
     this.#directory = directory;
     const { value, note } = readMark(directory);
-    this.#value = value;
-    this.#note = note;
-  }
-
-  /** 0 if there has been no journal, or if the mark is lost. */
-  get value(): number {
-    return this.#value;
-  }
-
-  /** Undefined if nothing was noted, or if the note is damaged. */
-  get lastNote(): CommitNote | undefined {
-    return this.#note;
+    this.value = value;
+    this.lastNote = note;
   }
 
   /** Raises the mark so that sequences up to `newest` may be handed out. Throws if that cannot be made durable. */
   cover(newest: number): void {
-    if (newest > this.#value) this.set(newest + SEQUENCES_AHEAD);
+    if (newest > this.value) this.set(newest + SEQUENCES_AHEAD);
   }
 
   /**
@@ -184,33 +188,28 @@ export class HighWaterMark {
    * the next sequence. Otherwise a power failure could leave the salt of a log that is gone.
    */
   begin(newest: number, chain: ChainState): void {
-    this.#note = { newest, chain, salt: 0 };
-    this.set(newest < this.#value ? this.#value : newest + 1 + SEQUENCES_AHEAD);
+    this.lastNote = { newest, chain, salt: 0 };
+    this.set(newest < this.value ? this.value : newest + 1 + SEQUENCES_AHEAD);
   }
 
   set(value: number): void {
     const path = join(this.#directory, MARK_FILE);
     const draft = `${path}.new`;
-    const file = openSync(draft, OVERWRITE_FLAGS, 0o600);
-    try {
-      writeSync(file, `${value}\n${this.#note === undefined ? "" : noteLine(value, this.#note)}`);
-      fsyncSync(file);
-    } finally {
-      closeSync(file);
-    }
+    const note = this.lastNote === undefined ? "" : noteLine(value, this.lastNote);
+    overwriteFile(draft, `${value}\n${note}`, true);
     renameSync(draft, path);
     syncDirectory(this.#directory);
-    this.#value = value;
+    this.value = value;
     this.close();
   }
 
   /** Notes a durable commit. Never throws: a note that is out of date is still true. */
   write(note: CommitNote): void {
-    this.#note = note;
-    if (this.#value === 0) return;
+    this.lastNote = note;
+    if (this.value === 0) return;
     try {
       this.#file ??= openSync(join(this.#directory, MARK_FILE), NOTE_FLAGS);
-      writeSync(this.#file, noteLine(this.#value, note), `${this.#value}\n`.length);
+      writeSync(this.#file, noteLine(this.value, note), `${this.value}\n`.length);
     } catch {
       this.close();
     }
@@ -238,22 +237,17 @@ function noteLine(value: number, { newest, chain, salt }: CommitNote): string {
   return `${`${text} ${crc32(text)}`.padEnd(NOTE_BYTES - 1)}\n`;
 }
 
-interface StoredMark {
-  readonly value: number;
-  readonly note: CommitNote | undefined;
-}
-
 /** The note repeats the first line, and unlike it has a checksum. */
-function readMark(directory: string): StoredMark {
+function readMark(directory: string): { value: number; note?: CommitNote } {
   try {
     const [first, second = ""] = readFileSync(join(directory, MARK_FILE), "latin1").split("\n");
-    return parseNote(second) ?? { value: parseValue(first!), note: undefined };
+    return parseNote(second) ?? { value: parseValue(first!) };
   } catch {
-    return { value: 0, note: undefined };
+    return { value: 0 };
   }
 }
 
-function parseNote(line: string): StoredMark | undefined {
+function parseNote(line: string): { value: number; note: CommitNote } | undefined {
   const [, text = "", crc] = /^(\{.*\}) (\d+) *$/.exec(line) ?? [];
   if (crc === undefined || crc32(text) !== Number(crc)) return undefined;
   const { number, newest, count, seq, head, salt } = JSON.parse(text) as {
@@ -303,20 +297,9 @@ export class DiskReserve {
   hold(): void {
     if (this.isHeld || this.availableBytes < 2 * this.bytes) return;
     try {
-      this.#write();
+      overwriteFile(this.#path, new Uint8Array(this.bytes), true);
     } catch {
       this.release();
-    }
-  }
-
-  #write(): void {
-    const file = openSync(this.#path, OVERWRITE_FLAGS, 0o600);
-    try {
-      const zeros = new Uint8Array(this.bytes);
-      for (let written = 0; written < zeros.length;) written += writeSync(file, zeros, written);
-      fsyncSync(file);
-    } finally {
-      closeSync(file);
     }
   }
 

@@ -23,7 +23,6 @@ import {
   BufferPool,
   WorkerError,
   WorkerThread,
-  type WorkerEvents,
   type WorkerReply,
   type WorkerRequest,
 } from "./worker-thread.ts";
@@ -97,12 +96,11 @@ export class SqliteJournal implements Journal {
   #cursorTimer: NodeJS.Timeout | undefined;
   #waiting: Appended[] = [];
   /** What waits and what is under way. */
-  #pendingBytes = 0;
-  #durable: number;
+  pendingBytes = 0;
+  durable: number;
   /** The chain after the last audit event that was sent to the worker. */
-  #chain: ChainState;
-  /** The chain after the last durable one. */
-  #durableChain: ChainState;
+  #sentChain: ChainState;
+  chain: ChainState;
   /** In order; more than one only if the process is about to die. */
   readonly #underway = new Map<CommitGroup, Promise<void>>();
   #commitError: string | undefined;
@@ -129,16 +127,16 @@ export class SqliteJournal implements Journal {
     this.#savedMs = savedMs ?? this.clock.now();
     this.#tail = new MemoryTail(this.clock, {
       newest: state.newest,
-      durable: () => this.#durable,
+      durable: () => this.durable,
     });
     this.#epochs = state.epochs;
     this.#gaps = [...state.gaps];
     this.storedEvents = state.events;
     this.#cursors = new Map(state.cursors);
     this.#hasLostCursors = state.hasLostCursors;
-    this.#durable = state.newest;
-    this.#chain = state.chain;
-    this.#durableChain = state.chain;
+    this.durable = state.newest;
+    this.#sentChain = state.chain;
+    this.chain = state.chain;
   }
 
   /**
@@ -148,14 +146,7 @@ export class SqliteJournal implements Journal {
   static async open(options: SqliteJournalOptions): Promise<SqliteJournal> {
     let journal: SqliteJournal | undefined;
     try {
-      const { thread, state, damage } = await startWorker(options, {
-        replaced: (epochs, found) => {
-          if (journal !== undefined) journal.#onReplaced(epochs, found);
-        },
-        unavailable: (text) => {
-          if (journal !== undefined) journal.#onUnavailable(text);
-        },
-      });
+      const { thread, state, damage } = await SqliteJournal.#startWorker(options, () => journal);
       if (damage !== undefined) options.alarm(damage.text, damage);
       journal = new SqliteJournal(options, thread, state);
       journal.#startTidying();
@@ -165,16 +156,30 @@ export class SqliteJournal implements Journal {
     }
   }
 
+  /** `journal`: returns the journal that unsolicited messages are for, once there is one. */
+  static #startWorker(
+    { directory, retention, alarm }: SqliteJournalOptions,
+    journal: () => SqliteJournal | undefined,
+  ): ReturnType<typeof WorkerThread.open> {
+    return WorkerThread.open(directory, retention, {
+      replaced(epochs, damage) {
+        const opened = journal();
+        if (opened !== undefined) opened.#onReplaced(epochs, damage);
+        alarm(damage.text, damage);
+      },
+      unavailable(text) {
+        const opened = journal();
+        if (opened !== undefined) opened.#onUnavailable(text);
+      },
+    });
+  }
+
   get epoch(): string {
     return this.#epochs.at(-1)!.epoch;
   }
 
   get newest(): number {
     return this.#tail.newest;
-  }
-
-  get durable(): number {
-    return this.#durable;
   }
 
   get oldest(): number {
@@ -189,16 +194,8 @@ export class SqliteJournal implements Journal {
     return this.#tail.bytes;
   }
 
-  get pendingBytes(): number {
-    return this.#pendingBytes;
-  }
-
   get lastError(): string | undefined {
     return this.#commitError ?? this.#filesError;
-  }
-
-  get chain(): ChainState {
-    return this.#durableChain;
   }
 
   append(batch: RecordBatch): Promise<void> {
@@ -209,7 +206,7 @@ export class SqliteJournal implements Journal {
     durable.promise.catch(() => {});
     const bytes = batch.memoryBytes;
     this.#waiting.push({ batch, bytes, durable });
-    this.#pendingBytes += bytes;
+    this.pendingBytes += bytes;
     if (this.#underway.size === 0) this.#commitNext();
     return durable.promise;
   }
@@ -254,7 +251,7 @@ export class SqliteJournal implements Journal {
       const { first, last, appended } = group;
       const rejection = this.#commitFailed(error);
       this.#addGap({ first, last, reason: "not_stored" });
-      this.#durable = last;
+      this.durable = last;
       for (const { durable } of appended) durable.reject(rejection);
       this.#release(group);
     }
@@ -262,8 +259,8 @@ export class SqliteJournal implements Journal {
 
   #resolve(group: CommitGroup): void {
     if (group.isSettled) return;
-    this.#durable = group.last;
-    this.#durableChain = group.sent?.chain ?? this.#durableChain;
+    this.durable = group.last;
+    this.chain = group.sent?.chain ?? this.chain;
     this.#commitError = undefined;
     for (const { durable } of group.appended) durable.resolve();
     this.#release(group);
@@ -271,7 +268,7 @@ export class SqliteJournal implements Journal {
 
   #release(group: CommitGroup): void {
     group.isSettled = true;
-    for (const { bytes } of group.appended) this.#pendingBytes -= bytes;
+    for (const { bytes } of group.appended) this.pendingBytes -= bytes;
     this.#tail.trim();
   }
 
@@ -284,7 +281,7 @@ export class SqliteJournal implements Journal {
     } catch (error) {
       for (const [consumer] of cursors) this.#changedCursors.add(consumer);
       group.sent = undefined;
-      if (this.#worker.endCause === undefined) this.#chain = this.#durableChain;
+      if (this.#worker.endCause === undefined) this.#sentChain = this.chain;
       else if (await this.#wasStored(group.last, error)) return;
       throw error;
     }
@@ -294,13 +291,13 @@ export class SqliteJournal implements Journal {
   async #send(group: CommitGroup, cursors: readonly [string, number][]): Promise<void> {
     const batches = group.appended.map(({ batch }) => batch);
     for (const batch of batches) this.#settle(batch);
-    const before = this.#chain;
+    const before = this.#sentChain;
     const { after, events } = seal(batches, before);
     const range = this.#encodeRange(batches);
     this.#savedMs = range.appendedAtMs;
     const hasAudit = after.count > before.count;
     const chain = hasAudit ? { before, after } : undefined;
-    this.#chain = after;
+    this.#sentChain = after;
     const memory = range.blocks.map(({ bytes }) => bytes.buffer);
     const commit: Commit = { ranges: [range], cursors, chain, events };
     const committed = this.#worker.request({ kind: "commit", commit }, memory);
@@ -313,7 +310,7 @@ export class SqliteJournal implements Journal {
   #settle(batch: RecordBatch): void {
     const before = batch.memoryBytes;
     settle(batch);
-    this.#tail.addBytes(batch.memoryBytes - before);
+    this.#tail.bytes += batch.memoryBytes - before;
   }
 
   /** A commit is stored with one append time. Its batches get it too, so that it is the same after a restart. */
@@ -352,18 +349,15 @@ export class SqliteJournal implements Journal {
 
   async #restart(): Promise<number> {
     const why = this.#worker.endCause!.message;
-    const { thread, state, damage } = await startWorker(this.#options, {
-      replaced: (epochs, found) => this.#onReplaced(epochs, found),
-      unavailable: (text) => this.#onUnavailable(text),
-    });
+    const { thread, state, damage } = await SqliteJournal.#startWorker(this.#options, () => this);
     this.#options.alarm(`The journal's thread was restarted: ${why}.`);
     if (damage !== undefined) this.#options.alarm(damage.text, damage);
     this.#worker = thread;
     this.#sendClock();
     this.#epochs = state.epochs;
     this.#gaps = [...state.gaps, ...this.#gaps.filter(({ first }) => first > state.newest)];
-    this.#chain = state.chain;
-    this.#durableChain = state.chain;
+    this.#sentChain = state.chain;
+    this.chain = state.chain;
     return state.newest;
   }
 
@@ -594,19 +588,6 @@ export class SqliteJournal implements Journal {
   }
 }
 
-function startWorker(
-  { directory, retention, alarm }: SqliteJournalOptions,
-  events: WorkerEvents,
-): ReturnType<typeof WorkerThread.open> {
-  return WorkerThread.open(directory, retention, {
-    ...events,
-    replaced(epochs, damage) {
-      events.replaced(epochs, damage);
-      alarm(damage.text, damage);
-    },
-  });
-}
-
 /** A commit without records. */
 function stateCommit(
   cursors: Commit["cursors"],
@@ -616,15 +597,14 @@ function stateCommit(
   return { kind: "commit", commit };
 }
 
-interface Sealed {
-  /** The state of the chain after them. */
-  readonly after: ChainState;
-  /** The audit events that have a key. */
-  readonly events: readonly StoredEvent[];
-}
-
-/** Links each audit event of the batches to the one before it, starting from that state of the hash chain. */
-function seal(batches: readonly RecordBatch[], before: ChainState): Sealed {
+/**
+ * Links each audit event of the batches to the one before it, starting from that state of the hash chain. Returns the
+ * state after them, and the events that have a key.
+ */
+function seal(
+  batches: readonly RecordBatch[],
+  before: ChainState,
+): { after: ChainState; events: StoredEvent[] } {
   const events: StoredEvent[] = [];
   let { count, seq, head } = before;
   for (const batch of batches) {

@@ -1,8 +1,9 @@
-import { closeSync, constants, openSync, readFileSync, renameSync, writeSync } from "node:fs";
+import { readFileSync, renameSync } from "node:fs";
 import { uptime } from "node:os";
 import { join } from "node:path";
 import { z } from "zod";
 import type { HostClock } from "../plugin/index.ts";
+import { overwriteFile } from "./side-files.ts";
 
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
@@ -120,20 +121,22 @@ export class TrustedClock implements HostClock {
   /** How far the system clock is from the trusted time; 0 while it is trusted itself. */
   get unconfirmedMs(): number {
     this.now();
-    return this.#unconfirmed === undefined || this.#unconfirmed.isFollowed
-      ? 0
-      : this.#unconfirmed.byMs;
+    return this.#jump?.byMs ?? 0;
   }
 
   /** Calls the listener from within a reading of the clock, and at once if there is an unconfirmed jump. */
   watch(listener: (event: ClockEvent) => void): () => void {
     const nowMs = this.now();
     this.#listeners.add(listener);
-    if (this.#unconfirmed !== undefined && !this.#unconfirmed.isFollowed) {
-      const toMs = nowMs + this.#unconfirmed.byMs;
+    if (this.#jump !== undefined) {
+      const toMs = nowMs + this.#jump.byMs;
       listener({ kind: "jumped", isStart: this.#isLate, fromMs: nowMs, toMs });
     }
     return () => void this.#listeners.delete(listener);
+  }
+
+  get #jump(): UnconfirmedStep | undefined {
+    return this.#unconfirmed?.isFollowed === false ? this.#unconfirmed : undefined;
   }
 
   #judge(wallMs: number): number {
@@ -165,7 +168,7 @@ export class TrustedClock implements HostClock {
   }
 
   #return(wallMs: number, trustedMs: number): number {
-    const wasJump = this.#unconfirmed !== undefined && !this.#unconfirmed.isFollowed;
+    const wasJump = this.#jump !== undefined;
     this.#unconfirmed = undefined;
     this.#move(0, trustedMs);
     if (Math.abs(wallMs - trustedMs) >= DRIFT_MS) this.#begin(wallMs, trustedMs);
@@ -247,11 +250,7 @@ export function parseSavedClock(text: string | undefined): SavedClock | undefine
   }
 }
 
-const CLOCK_FILE = "journal.clock";
-
 const WRITE_MS = 60_000;
-
-const FLAGS = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW;
 
 /**
  * Saves the clock of an in-memory journal for the next process, in `journal.clock`: the audit files remain, and their
@@ -263,7 +262,7 @@ export class ClockFile {
   #clock: TrustedClock | undefined;
 
   constructor(directory: string) {
-    this.#path = join(directory, CLOCK_FILE);
+    this.#path = join(directory, "journal.clock");
   }
 
   /** Undefined if there is none, or if it cannot be read. */
@@ -291,12 +290,7 @@ export class ClockFile {
     if (this.#clock === undefined) return;
     try {
       const draft = `${this.#path}.new`;
-      const file = openSync(draft, FLAGS, 0o600);
-      try {
-        writeSync(file, JSON.stringify(this.#clock.saved));
-      } finally {
-        closeSync(file);
-      }
+      overwriteFile(draft, JSON.stringify(this.#clock.saved), false);
       renameSync(draft, this.#path);
     } catch {
       // The next attempt may succeed; until then the file is out of date, as after a crash.

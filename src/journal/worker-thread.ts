@@ -88,26 +88,23 @@ export class WorkerThread {
   readonly #oldest: BigInt64Array<SharedArrayBuffer>;
   readonly #events: WorkerEvents;
   readonly #waiting = new Map<number, PromiseWithResolvers<WorkerReply>>();
-  #lastId = 0;
+  /** The id of the last request. */
+  lastId = 0;
+  /** Why the worker has ended; undefined while it runs. It ends by itself only after `close` was requested. */
+  endCause: Error | undefined;
   #cause = new Error("the journal's thread has ended");
-  #ended: Error | undefined;
 
   private constructor(directory: string, retention: Retention, events: WorkerEvents) {
     this.#events = events;
     this.#completed = new Int32Array(new SharedArrayBuffer(2 * Int32Array.BYTES_PER_ELEMENT));
     this.#oldest = new BigInt64Array(new SharedArrayBuffer(BigInt64Array.BYTES_PER_ELEMENT));
-    const { port1, port2 } = new MessageChannel();
-    const setup: WorkerSetup = {
-      replies: port2,
-      directory,
-      retention,
-      completed: this.#completed,
-      oldest: this.#oldest,
-    };
+    const { port1, port2: replies } = new MessageChannel();
+    const [completed, oldest] = [this.#completed, this.#oldest];
+    const setup: WorkerSetup = { replies, directory, retention, completed, oldest };
     this.#port = port1;
     this.#worker = new Worker(workerUrl(), {
       workerData: setup,
-      transferList: [port2],
+      transferList: [replies],
       name: "tailgate journal",
       // Node 22 prints a warning that node:sqlite is experimental.
       execArgv: ["--disable-warning=ExperimentalWarning"],
@@ -133,16 +130,6 @@ export class WorkerThread {
     return { thread, state: reply.state, damage: reply.damage };
   }
 
-  /** Why the worker has ended; undefined while it runs. It ends by itself only after `close` was requested. */
-  get endCause(): Error | undefined {
-    return this.#ended;
-  }
-
-  /** The id of the last request. */
-  get lastId(): number {
-    return this.#lastId;
-  }
-
   /** The sequence of the oldest stored record; undefined if there is none. */
   get oldestStored(): number | undefined {
     return Number(Atomics.load(this.#oldest, 0)) || undefined;
@@ -150,8 +137,8 @@ export class WorkerThread {
 
   /** Rejects with WorkerError. `memory` is transferred: it cannot be used here any more. */
   async request(message: WorkerRequest, memory: readonly ArrayBuffer[] = []): Promise<WorkerReply> {
-    if (this.#ended) throw this.#error("rejected");
-    const id = ++this.#lastId;
+    if (this.endCause) throw this.#error("rejected");
+    const id = ++this.lastId;
     const identified: Identified<WorkerRequest> = { id, message };
     this.#worker.postMessage(identified, memory);
     const reply = await this.#replyTo(id);
@@ -165,9 +152,9 @@ export class WorkerThread {
    */
   waitForAll(timeoutMs: number, firstId = 1): boolean {
     // Each wait ends, even by the clock of a test that stands still.
-    for (let leftMs = timeoutMs; leftMs > 0 && this.#ended === undefined;) {
+    for (let leftMs = timeoutMs; leftMs > 0 && this.endCause === undefined;) {
       const completed = Atomics.load(this.#completed, 0);
-      if (completed >= this.#lastId) return Atomics.load(this.#completed, 1) < firstId;
+      if (completed >= this.lastId) return Atomics.load(this.#completed, 1) < firstId;
       const startMs = performance.now();
       if (Atomics.wait(this.#completed, 0, completed, leftMs) === "timed-out") break;
       leftMs -= performance.now() - startMs;
@@ -177,8 +164,8 @@ export class WorkerThread {
 
   /** Blocks this thread until the reply is there; returns undefined if the timeout expires. Throws WorkerError. */
   requestSync(message: WorkerRequest, timeoutMs: number): WorkerReply | undefined {
-    if (this.#ended) throw this.#error("rejected");
-    const identified: Identified<WorkerRequest> = { id: ++this.#lastId, message };
+    if (this.endCause) throw this.#error("rejected");
+    const identified: Identified<WorkerRequest> = { id: ++this.lastId, message };
     this.#worker.postMessage(identified, []);
     this.waitForAll(timeoutMs);
     const reply = this.#receive(identified.id);
@@ -199,7 +186,7 @@ export class WorkerThread {
 
   /** Resolves when the worker has exited by itself, after `close` was requested. */
   async ended(): Promise<void> {
-    if (this.#ended) return;
+    if (this.endCause) return;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#worker.ref();
     this.#worker.once("exit", () => resolve());
@@ -228,25 +215,23 @@ export class WorkerThread {
   #end(): void {
     this.#receive();
     this.#port.close();
-    this.#ended = this.#cause;
+    this.endCause = this.#cause;
     for (const { reject } of this.#waiting.values()) reject(this.#error("unknown"));
     this.#waiting.clear();
   }
 
   #error(kind: WorkerFailure["kind"]): WorkerError {
-    return new WorkerError({ kind, text: this.#ended!.message });
+    return new WorkerError({ kind, text: this.endCause!.message });
   }
 }
-
-const WORKER_NAME = "worker";
 
 /** The worker's file is next to this one, in the source and in the build. A bundle that inlines this file has none. */
 function workerUrl(): URL {
   const here = import.meta.url as string | undefined;
   const extension = here?.endsWith(".ts") ? "ts" : "js";
-  const sibling = here && new URL(`./${WORKER_NAME}.${extension}`, here);
+  const sibling = here && new URL(`./worker.${extension}`, here);
   if (sibling && existsSync(sibling)) return sibling;
-  return pathToFileURL(packageFile(`dist/src/journal/${WORKER_NAME}.js`));
+  return pathToFileURL(packageFile("dist/src/journal/worker.js"));
 }
 
 /** The allocator has smaller pieces at hand. */

@@ -4,7 +4,7 @@ import { closeSync, fsyncSync, openSync, statfsSync } from "node:fs";
 import { join } from "node:path";
 import { parentPort, workerData } from "node:worker_threads";
 import type { CommitPoint, Commit, JournalDatabase } from "./database.ts";
-import { openDatabase, reopenDatabase, replaceDatabase } from "./recovery.ts";
+import { openDatabase, reopenDatabase, replaceDatabase, type Opened } from "./recovery.ts";
 import { compressBlock, isDamage } from "./schema.ts";
 import { DiskReserve } from "./side-files.ts";
 import type { ClockReading } from "./trusted-clock.ts";
@@ -146,12 +146,8 @@ class Writer {
   /** Continues in the directory as it is now. */
   #reopen(commitPoint: CommitPoint): void {
     try {
-      const { database, state, damage } = reopenDatabase(this.#database, commitPoint);
-      this.#database = database;
-      this.#walBytes = 0;
-      this.#publishOldest();
+      this.#adopt(reopenDatabase(this.#database, commitPoint));
       this.#reserve.hold();
-      if (damage !== undefined) this.#send({ kind: "replaced", epochs: state.epochs, damage });
       this.#report(undefined);
     } catch (error) {
       this.#report(errorText(error));
@@ -246,11 +242,15 @@ class Writer {
   }
 
   #replace(error: unknown): void {
-    const { database, state, damage } = replaceDatabase(this.#database, errorText(error));
+    this.#adopt(replaceDatabase(this.#database, errorText(error)));
+  }
+
+  /** Continues with a database that was opened in place of the previous one. */
+  #adopt({ database, state, damage }: Opened): void {
     this.#database = database;
     this.#walBytes = 0;
     this.#publishOldest();
-    this.#send({ kind: "replaced", epochs: state.epochs, damage: damage! });
+    if (damage !== undefined) this.#send({ kind: "replaced", epochs: state.epochs, damage });
   }
 
   #trim(): boolean {
@@ -277,32 +277,26 @@ class Writer {
       }
     } catch (error) {
       // Commits report a disk that fails.
-      if (isDamage(error)) this.#replaceQuietly(error);
+      if (!isDamage(error)) return;
+      try {
+        this.#replace(error);
+      } catch {
+        // The next commit finds the same damage.
+      }
     }
   }
-
-  #replaceQuietly(error: unknown): void {
-    try {
-      this.#replace(error);
-    } catch {
-      // The next commit finds the same damage.
-    }
-  }
-}
-
-interface OpenResult {
-  readonly reply: WorkerReply;
-  /** Undefined if it could not be opened. */
-  readonly database: JournalDatabase | undefined;
 }
 
 /** Opens the database; on a full disk, with the space of the reserve. */
-function open({ directory, retention, oldest }: WorkerSetup): OpenResult {
-  const tryOpen = (): OpenResult => {
+function open({ directory, retention, oldest }: WorkerSetup): {
+  reply: WorkerReply;
+  database?: JournalDatabase;
+} {
+  const tryOpen = () => {
     const { database, state, damage } = openDatabase(directory, retention);
     publishOldest(database, oldest);
     const { lastMs } = database;
-    return { reply: { kind: "opened", state: { ...state, lastMs }, damage }, database };
+    return { reply: { kind: "opened", state: { ...state, lastMs }, damage }, database } as const;
   };
   try {
     try {
@@ -315,7 +309,7 @@ function open({ directory, retention, oldest }: WorkerSetup): OpenResult {
   } catch (error) {
     const kind = codeOf(error) === SQLITE_BUSY ? "locked" : "unusable";
     const failure = { kind, text: errorText(error) } as const;
-    return { reply: { kind: "notOpened", failure }, database: undefined };
+    return { reply: { kind: "notOpened", failure } };
   }
 }
 
@@ -366,9 +360,8 @@ function memoryOf({ ranges }: Commit): ArrayBuffer[] {
 }
 
 function bytesOf({ ranges }: Commit): number {
-  let bytes = 0;
-  for (const { blocks } of ranges) for (const block of blocks) bytes += block.bytes.length;
-  return bytes;
+  const blocks = ranges.flatMap((range) => range.blocks);
+  return blocks.reduce((sum, { bytes }) => sum + bytes.length, 0);
 }
 
 function syncFile(path: string): void {

@@ -1,4 +1,3 @@
-import type { TailgateError } from "../wire/errors.ts";
 import type { LogRecord, Resource, Scope, Value, ValueMap } from "../plugin/index.ts";
 import { DEPTH_MAX, DEPTH_TEXT } from "../envelope/json-writer.ts";
 import { tooManyValues, PART_VALUES_MAX, type Steps } from "./request-limits.ts";
@@ -143,11 +142,7 @@ export class ProtobufDecoder {
   }
 
   #countValue(): void {
-    if (++this.#values > this.#valuesMax) throw this.#tooManyValues();
-  }
-
-  #tooManyValues(): TailgateError {
-    return tooManyValues(`byte ${this.#reader.position}`);
+    if (++this.#values > this.#valuesMax) throw tooManyValues(`byte ${this.#reader.position}`);
   }
 
   #startPart(): void {
@@ -210,7 +205,7 @@ export class ProtobufDecoder {
 
   #keyValue(end: number, into: ValueMap, depth: number): void {
     const reader = this.#reader;
-    if (++this.#keys > this.#valuesMax) throw this.#tooManyValues();
+    if (++this.#keys > this.#valuesMax) throw tooManyValues(`byte ${reader.position}`);
     let key = "";
     let value: Value = null;
     while (reader.position < end) {
@@ -264,7 +259,7 @@ export class ProtobufDecoder {
           value = this.#map(reader.length(end), depth);
           break;
         case VALUE_BYTES:
-          value = this.#byteString(end);
+          value = Uint8Array.from(reader.content(end));
           break;
         default:
           reader.skip(tag, end, ANY_VALUE.strictNumbers);
@@ -308,13 +303,6 @@ export class ProtobufDecoder {
     const text = this.#text(this.#reader.position, stop);
     this.#reader.position = stop;
     return text;
-  }
-
-  #byteString(end: number): Uint8Array {
-    const stop = this.#reader.length(end);
-    const bytes = Uint8Array.from(this.#reader.bytes.subarray(this.#reader.position, stop));
-    this.#reader.position = stop;
-    return bytes;
   }
 
   #text(start: number, end: number): string {

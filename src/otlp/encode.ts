@@ -1,7 +1,7 @@
 import { textOf } from "../wire/errors.ts";
 import type { LogRecord, Resource, Scope, Value } from "../plugin/index.ts";
 import { DEPTH_MAX, DEPTH_TEXT } from "../envelope/json-writer.ts";
-import { isInt64, ProtobufWriter } from "./protobuf-writer.ts";
+import { isInt64, ProtobufWriter, putVarint, varintBytes } from "./protobuf-writer.ts";
 import { ProtobufReader } from "./protobuf-reader.ts";
 import {
   REQUEST,
@@ -100,7 +100,10 @@ export function encodeRecordFields(
   if (severity !== 0) writer.int64(RECORD.severityNumber, severity);
   writeText(RECORD.severityText, fields.severityText);
   if (fields.body !== null) writeValue(RECORD.body, fields.body, 0);
-  writeAttributes(RECORD.attributes, keys, values);
+  for (let index = 0; index < keys.length; index++) {
+    const value = values[index];
+    if (value !== undefined) writeKeyValue(RECORD.attributes, keys[index]!, value, 0);
+  }
   const dropped = integerOf(fields.droppedAttributes);
   if (dropped > 0) writer.varint(RECORD.droppedAttributesCount, dropped);
   const flags = integerOf(fields.flags);
@@ -130,17 +133,6 @@ function writeId(tag: number, hex: string): void {
   if (typeof hex === "string" && hex !== "") writer.bytes(tag, Buffer.from(hex, "hex"));
 }
 
-function writeAttributes(
-  tag: number,
-  keys: readonly string[],
-  values: readonly (Value | undefined)[],
-): void {
-  for (let index = 0; index < keys.length; index++) {
-    const value = values[index];
-    if (value !== undefined) writeKeyValue(tag, keys[index]!, value, 0);
-  }
-}
-
 function writeMap(tag: number, attributes: ReadonlyMap<string, Value>): void {
   for (const [key, value] of attributes) writeKeyValue(tag, key, value, 0);
 }
@@ -166,23 +158,17 @@ function writeContent(value: Exclude<Value, null>, depth: number): void {
     case "boolean":
       return writer.varint(VALUE.boolValue, value ? 1 : 0);
     case "number":
-      return writeNumber(value);
+      // JavaScript does not tell integers from doubles. Whole numbers are sent as integers, as its SDK does.
+      return Number.isSafeInteger(value) && !Object.is(value, -0)
+        ? writer.int64(VALUE.intValue, value)
+        : writer.double(VALUE.doubleValue, value);
     case "bigint":
-      return writeInteger(value);
+      return isInt64(value)
+        ? writer.int64(VALUE.intValue, value)
+        : writer.string(VALUE.stringValue, String(value));
     default:
       writeObject(value, depth);
   }
-}
-
-/** JavaScript does not tell integers from doubles. Whole numbers are sent as integers, as its SDK does. */
-function writeNumber(value: number): void {
-  if (Number.isSafeInteger(value) && !Object.is(value, -0)) writer.int64(VALUE.intValue, value);
-  else writer.double(VALUE.doubleValue, value);
-}
-
-function writeInteger(value: bigint): void {
-  if (isInt64(value)) writer.int64(VALUE.intValue, value);
-  else writer.string(VALUE.stringValue, String(value));
 }
 
 function writeObject(
@@ -240,17 +226,14 @@ export class RequestBuilder {
     this.byteLength = this.#sizes.reduce((sum, size) => sum + fieldBytes(size), 0);
   }
 
-  writeTo(bytes: Uint8Array, position: number): void {
-    const fields = new FieldWriter(bytes, position);
+  writeTo(bytes: Uint8Array, start: number): void {
+    let at = start;
     for (const [index, { resource, scopes }] of this.#runs.entries()) {
-      fields.head(REQUEST.tags.resourceLogs, this.#sizes[index]!);
-      fields.raw(resource);
+      at = putField(bytes, at, REQUEST.tags.resourceLogs, this.#sizes[index]!, resource);
       for (const { scope, records, bytes: scopeBytes } of scopes) {
-        fields.head(RESOURCE_LOGS.tags.scopeLogs, scopeBytes);
-        fields.raw(scope);
+        at = putField(bytes, at, RESOURCE_LOGS.tags.scopeLogs, scopeBytes, scope);
         for (const record of records) {
-          fields.head(SCOPE_LOGS.tags.logRecords, record.length);
-          fields.raw(record);
+          at = putField(bytes, at, SCOPE_LOGS.tags.logRecords, record.length, record);
         }
       }
     }
@@ -285,34 +268,18 @@ function fieldBytes(length: number): number {
   return 1 + varintBytes(length) + length;
 }
 
-function varintBytes(value: number): number {
-  let bytes = 1;
-  for (let rest = value; rest > 0x7f; rest = Math.floor(rest / 0x80)) bytes++;
-  return bytes;
-}
-
-class FieldWriter {
-  readonly #bytes: Uint8Array;
-  #position: number;
-
-  constructor(bytes: Uint8Array, position: number) {
-    this.#bytes = bytes;
-    this.#position = position;
-  }
-
-  head(tag: number, length: number): void {
-    this.#bytes[this.#position++] = tag;
-    let rest = length;
-    for (; rest > 0x7f; rest = Math.floor(rest / 0x80)) {
-      this.#bytes[this.#position++] = (rest % 0x80) | 0x80;
-    }
-    this.#bytes[this.#position++] = rest;
-  }
-
-  raw(bytes: Uint8Array): void {
-    this.#bytes.set(bytes, this.#position);
-    this.#position += bytes.length;
-  }
+/** Writes a field's tag and length, and the first part of its content; returns the position after them. */
+function putField(
+  bytes: Uint8Array,
+  at: number,
+  tag: number,
+  length: number,
+  start: Uint8Array,
+): number {
+  bytes[at] = tag;
+  const position = putVarint(bytes, at + 1, length);
+  bytes.set(start, position);
+  return position + start.length;
 }
 
 /**

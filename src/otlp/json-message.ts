@@ -276,23 +276,18 @@ export function quoteLargeIntegers(json: string): string {
   });
 }
 
-const SEVERITY_NUMBERS: ReadonlyMap<string, number> = new Map([
-  ["TRACE", 1],
-  ["DEBUG", 5],
-  ["INFO", 9],
-  ["WARN", 13],
-  ["ERROR", 17],
-  ["FATAL", 21],
-]);
-const SEVERITY_NAME =
-  /^SEVERITY_NUMBER_(?:UNSPECIFIED|(TRACE|DEBUG|INFO|WARN|ERROR|FATAL)([2-4])?)$/;
+/** Each has four numbers, from 1 on. */
+const SEVERITY_LEVELS = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"];
+const SEVERITY_NAME = new RegExp(
+  `^SEVERITY_NUMBER_(?:UNSPECIFIED|(${SEVERITY_LEVELS.join("|")})([2-4])?)$`,
+);
 
 /** Returns the number of a name such as `SEVERITY_NUMBER_WARN2`, in any case; undefined for another text. */
 function severityNumberOf(name: string): number | undefined {
   const match = SEVERITY_NAME.exec(name.toUpperCase());
   if (match === null) return undefined;
   const [, level = "", step = "1"] = match;
-  return level === "" ? 0 : SEVERITY_NUMBERS.get(level)! + Number(step) - 1;
+  return level === "" ? 0 : 4 * SEVERITY_LEVELS.indexOf(level) + Number(step);
 }
 
 /** The position in a JSON document that is being read, such as `resourceLogs[0].scopeLogs[1].scope`. */

@@ -104,6 +104,14 @@ export class ProtobufReader {
     return this.position + length;
   }
 
+  /** Reads the length and the content of a string; returns a view of the request's memory. */
+  content(end: number): Buffer {
+    const stop = this.length(end);
+    const bytes = this.bytes.subarray(this.position, stop);
+    this.position = stop;
+    return bytes;
+  }
+
   /** Reads a varint of at most 32 bits. */
   #small(end: number): number {
     this.varint(end);

@@ -110,6 +110,12 @@ export class ProtobufWriter {
     this.#reserve(2 * VARINT_32_BYTES + bytes.length);
     this.#varint(tag);
     this.#varint(bytes.length);
+    this.raw(bytes);
+  }
+
+  /** Writes fields that are already encoded. */
+  raw(bytes: Uint8Array): void {
+    this.#reserve(bytes.length);
     this.#buffer.set(bytes, this.#position);
     this.#position += bytes.length;
   }
@@ -139,19 +145,14 @@ export class ProtobufWriter {
     const end = this.#position;
     this.#reserve(VARINT_32_BYTES);
     this.#position = start;
-    let bytes = 1;
-    for (let rest = length; rest > 0x7f; rest = Math.floor(rest / 0x80)) bytes++;
+    const bytes = varintBytes(length);
     this.#buffer.copyWithin(start + bytes, start + 1, end);
     this.#varint(length);
     this.#position = end + bytes - 1;
   }
 
   #varint(value: number): void {
-    let rest = value;
-    for (; rest > 0x7f; rest = Math.floor(rest / 0x80)) {
-      this.#buffer[this.#position++] = (rest % 0x80) | 0x80;
-    }
-    this.#buffer[this.#position++] = rest;
+    this.#position = putVarint(this.#buffer, this.#position, value);
   }
 
   #reserve(bytes: number): void {
@@ -170,6 +171,21 @@ export class ProtobufWriter {
 
 function viewOf({ buffer, byteOffset, byteLength }: Buffer): DataView {
   return new DataView(buffer, byteOffset, byteLength);
+}
+
+/** Writes an integer from 0 on as a varint and returns the position after it. */
+export function putVarint(bytes: Uint8Array, at: number, value: number): number {
+  let position = at;
+  let rest = value;
+  for (; rest > 0x7f; rest = Math.floor(rest / 0x80)) bytes[position++] = (rest % 0x80) | 0x80;
+  bytes[position] = rest;
+  return position + 1;
+}
+
+export function varintBytes(value: number): number {
+  let bytes = 1;
+  for (let rest = value; rest > 0x7f; rest = Math.floor(rest / 0x80)) bytes++;
+  return bytes;
 }
 
 /** True if an int64 can hold the integer. */

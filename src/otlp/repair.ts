@@ -3,6 +3,7 @@ import { DEPTH_MAX, DEPTH_TEXT } from "../envelope/json-writer.ts";
 import type { EncodedRecord } from "./encode.ts";
 import { undecodable } from "./findings.ts";
 import { ProtobufReader } from "./protobuf-reader.ts";
+import { ProtobufWriter } from "./protobuf-writer.ts";
 import {
   ANY_VALUE,
   FIXED32,
@@ -21,6 +22,9 @@ import {
 const HIGH_BITS = 0x80808080 | 0;
 
 const EMPTY: Uint8Array = new Uint8Array();
+
+/** One message is repaired at a time, without interruption. */
+const writer = new ProtobufWriter();
 
 /**
  * Repairs records before they are exported. The gateway accepts some mistakes of senders that a strict decoder answers by
@@ -55,16 +59,14 @@ export class RecordRepair {
       this.#repairedResource === resource &&
       this.#repairedScope === scope;
     if (isSound) return encoded;
-    return {
-      resource: this.#repairedResource,
-      scope: this.#repairedScope,
-      record: repairedRecord,
-    };
+    return { resource: this.#repairedResource, scope: this.#repairedScope, record: repairedRecord };
   }
 
   #repaired(bytes: Uint8Array, message: Message): Uint8Array {
     if (this.#scan.isSound(bytes, message)) return bytes;
-    return repaired(new ProtobufReader(bytes), bytes.length, message, 0);
+    writer.begin();
+    writeRepaired(new ProtobufReader(bytes), bytes.length, message, 0);
+    return writer.take();
   }
 }
 
@@ -168,9 +170,8 @@ function isId(bytes: Uint8Array, start: number, end: number, length: number): bo
   return false;
 }
 
-/** Returns the message up to `end`, with what is wrong in it replaced or left out. If an id is repeated, the last one counts. */
-function repaired(reader: ProtobufReader, end: number, message: Message, depth: number): Buffer {
-  const parts: Uint8Array[] = [];
+/** Writes the message up to `end`, with what is wrong in it replaced or left out. If an id is repeated, the last one counts. */
+function writeRepaired(reader: ProtobufReader, end: number, message: Message, depth: number): void {
   const ids = new Map<number, Uint8Array>();
   while (reader.position < end) {
     const start = reader.position;
@@ -180,52 +181,26 @@ function repaired(reader: ProtobufReader, end: number, message: Message, depth: 
     if (wireType !== LENGTH || field === undefined) {
       reader.skip(tag, end, 0);
       if (field === undefined || field.wireType === wireType) {
-        parts.push(reader.bytes.subarray(start, reader.position));
+        writer.raw(reader.bytes.subarray(start, reader.position));
       }
       continue;
     }
     const stop = reader.length(end);
     const content = reader.bytes.subarray(reader.position, stop);
+    const inner = message === ANY_VALUE ? depth + 1 : depth;
     if (field.idBytes > 0) ids.set(tag, content);
-    else if (field.wireType === LENGTH)
-      parts.push(...repairedField(reader, message, field, stop, depth));
+    else if (field.message !== undefined && inner > DEPTH_MAX) {
+      writer.string(ANY_VALUE.tags.stringValue, DEPTH_TEXT);
+    } else if (field.message !== undefined) {
+      const opened = writer.open(tag);
+      writeRepaired(reader, stop, field.message, inner);
+      writer.close(opened);
+    } else if (field.kind === "string") writer.string(tag, content.toString());
+    else if (field.wireType === LENGTH) writer.bytes(tag, content);
     reader.position = stop;
   }
   for (const [tag, id] of ids) {
     const { idBytes } = message.byNumber[tag >>> 3]!;
-    if (id.length > 0 && isId(id, 0, id.length, idBytes)) parts.push(head(tag, id.length), id);
+    if (id.length > 0 && isId(id, 0, id.length, idBytes)) writer.bytes(tag, id);
   }
-  return Buffer.concat(parts);
-}
-
-/** Returns a length-delimited field in parts: tag and length, then the content. */
-function repairedField(
-  reader: ProtobufReader,
-  holder: Message,
-  { tag, kind, message }: Field,
-  stop: number,
-  depth: number,
-): Uint8Array[] {
-  const start = reader.position;
-  if (message !== undefined) {
-    const isNested = holder === ANY_VALUE;
-    if (isNested && depth >= DEPTH_MAX) return stringField(ANY_VALUE.tags.stringValue, DEPTH_TEXT);
-    const content = repaired(reader, stop, message, isNested ? depth + 1 : depth);
-    return [head(tag, content.length), content];
-  }
-  if (kind === "string") return stringField(tag, reader.bytes.toString("utf8", start, stop));
-  return [head(tag, stop - start), reader.bytes.subarray(start, stop)];
-}
-
-function stringField(tag: number, text: string): Uint8Array[] {
-  const content = Buffer.from(text);
-  return [head(tag, content.length), content];
-}
-
-/** Returns a tag, which for all fields in question is one byte, and a length. */
-function head(tag: number, length: number): Uint8Array {
-  const bytes = [tag];
-  let rest = length;
-  for (; rest > 0x7f; rest = Math.floor(rest / 0x80)) bytes.push((rest % 0x80) | 0x80);
-  return Uint8Array.from([...bytes, rest]);
 }

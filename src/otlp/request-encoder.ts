@@ -59,7 +59,13 @@ export function encodeOtlpProtobufWithin(
   stepsMax: number,
 ): RequestCounts | undefined {
   const options = { loggers, findings, memory: indexMemory };
-  return runWithin(encodeSteps(body, open, lowest, options), stepsMax);
+  const steps = encodeSteps(body, open, lowest, options);
+  for (let count = 0; count <= stepsMax; count++) {
+    const step = steps.next();
+    if (step.done === true) return step.value;
+  }
+  steps.return(undefined as never);
+  return undefined;
 }
 
 /** Does the same in steps; between them, nothing else may be encoded into `open`. */
@@ -101,16 +107,6 @@ export function* encodeOtlpJsonInSteps(
   return yield* encodeOtlpProtobufInSteps(protobuf, open, lowest, loggers);
 }
 
-/** Does the work without interruption, or abandons it after that many steps and returns undefined. */
-function runWithin<Result>(steps: Steps<Result>, stepsMax: number): Result | undefined {
-  for (let count = 0; count <= stepsMax; count++) {
-    const step = steps.next();
-    if (step.done === true) return step.value;
-  }
-  steps.return(undefined as never);
-  return undefined;
-}
-
 interface EncodeOptions {
   readonly loggers: LoggerNames;
   readonly findings: RequestFindings | undefined;
@@ -129,7 +125,8 @@ function* encodeSteps(
   for (let isExact = false; counts === undefined; isExact = true) {
     try {
       const index = yield* RequestIndex.inSteps(body, { isExact, isReceived: true, memory });
-      if (memory !== undefined) keepIndexMemory(index.memory);
+      if (memory !== undefined && index.memory.length <= INDEX_CELLS_MAX)
+        indexMemory = index.memory;
       findings?.clear();
       findings?.checkUnknown(index);
       counts = yield* new RequestEncoder(index, open, lowest, options).encode(savepoint);
@@ -150,10 +147,6 @@ const time = new SplitTime();
 /** Reused, because allocating it costs as much as reading a small request. That of a large request, which is rare, is freed. */
 let indexMemory: Int32Array = new Int32Array();
 const INDEX_CELLS_MAX = 1 << 15;
-
-function keepIndexMemory(memory: Int32Array): void {
-  if (memory.length <= INDEX_CELLS_MAX) indexMemory = memory;
-}
 
 /** A step ends after this many records, however small they are. */
 const STEP_RECORDS = 512;
@@ -206,7 +199,7 @@ class RequestEncoder {
   *encode(savepoint: Savepoint): Steps<RequestCounts | undefined> {
     const records = this.#index.length;
     const order = this.#index.order();
-    const budget = new EnvelopeBudget(this.#open);
+    const memoryBytesMax = this.#open.memoryBytes + ENVELOPE_BYTES_MAX;
     this.#open.expect(records);
     let accepted = 0;
     for (let position = 0; position < records; position++) {
@@ -214,7 +207,7 @@ class RequestEncoder {
       const outcome = this.#record(record) ?? (yield* this.#largeRecord(record));
       if (this.#isMisordered) return undefined;
       if (outcome === "accepted") accepted++;
-      if (position % BUDGET_RECORDS === 0) budget.check();
+      if (position % BUDGET_RECORDS === 0) this.#checkMemory(memoryBytesMax);
       if (this.#stepBytes >= STEP_BYTES || position % STEP_RECORDS === 0) {
         this.#stepBytes = 0;
         yield;
@@ -222,11 +215,16 @@ class RequestEncoder {
         this.#fast.forget();
       }
     }
-    budget.check();
+    this.#checkMemory(memoryBytesMax);
     if (this.#open.countSince(savepoint) < records) {
       yield* this.#open.retainAccepted(savepoint, this.#origin, this.#acceptedBytes);
     }
     return { accepted, filtered: records - accepted };
+  }
+
+  #checkMemory(bytesMax: number): void {
+    if (this.#open.memoryBytes <= bytesMax) return;
+    throw undecodable("its end", `its envelopes take more than ${ENVELOPE_BYTES_MAX} bytes`);
   }
 
   /** Returns undefined for a large record that needs the plain path. */
@@ -331,23 +329,6 @@ class RequestEncoder {
 
 /** The envelopes of one request may take so much memory. */
 const ENVELOPE_BYTES_MAX = 256 << 20;
-
-/** Limits how much memory the envelopes of one request take. */
-class EnvelopeBudget {
-  readonly #open: BatchBuilder;
-  readonly #bytesMax: number;
-
-  constructor(open: BatchBuilder) {
-    this.#open = open;
-    this.#bytesMax = open.memoryBytes + ENVELOPE_BYTES_MAX;
-  }
-
-  /** @throws TailgateError OTLP_UNDECODABLE if the envelopes so far take too much memory. */
-  check(): void {
-    if (this.#open.memoryBytes <= this.#bytesMax) return;
-    throw undecodable("its end", `its envelopes take more than ${ENVELOPE_BYTES_MAX} bytes`);
-  }
-}
 
 /** More services than send to one gateway; the cache is cleared when it has that many. */
 const SERVICES_MAX = 1000;

@@ -328,43 +328,37 @@ function arrivalTime(): { low: number; high: number } {
  */
 function migratedRequest(request: Uint8Array): Uint8Array {
   const reader = new ProtobufReader(request);
-  const parts: Uint8Array[] = [];
+  const writer = new ProtobufWriter();
   while (reader.position < request.length) {
     const start = reader.position;
     const tag = reader.field(request.length);
     if (tag !== REQUEST_RESOURCE_LOGS) {
       reader.ignore(tag, request.length, 0);
-      parts.push(request.subarray(start, reader.position));
+      writer.raw(request.subarray(start, reader.position));
       continue;
     }
     const after = reader.position;
-    parts.push(field(tag, migratedResourceLogs(reader, reader.start, reader.end)));
+    writer.bytes(tag, migratedResourceLogs(reader, reader.start, reader.end));
     reader.position = after;
   }
-  return Buffer.concat(parts);
+  return writer.take();
 }
 
 function migratedResourceLogs(reader: ProtobufReader, start: number, end: number): Uint8Array {
   const { bytes } = reader;
-  const parts: Uint8Array[] = [];
+  const writer = new ProtobufWriter();
   reader.position = start;
   while (reader.position < end) {
     const from = reader.position;
     const tag = reader.field(end);
     if (tag === RESOURCE_LOGS_SCOPE_LOGS) return bytes.subarray(start, end);
     if (tag === LEGACY_LOGS) {
-      parts.push(field(RESOURCE_LOGS_SCOPE_LOGS, bytes.subarray(reader.start, reader.end)));
+      writer.bytes(RESOURCE_LOGS_SCOPE_LOGS, bytes.subarray(reader.start, reader.end));
       continue;
     }
     reader.ignore(tag, end, 0);
-    parts.push(bytes.subarray(from, reader.position));
+    writer.raw(bytes.subarray(from, reader.position));
   }
-  return Buffer.concat(parts);
-}
-
-function field(tag: number, content: Uint8Array): Uint8Array {
-  const writer = new ProtobufWriter();
-  writer.bytes(tag, content);
   return writer.take();
 }
 

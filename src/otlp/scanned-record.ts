@@ -84,13 +84,10 @@ export class ScannedRecord {
       const from = position + SHORT_HEAD_BYTES;
       const length = bytes[position + 1]!;
       const isShort = (tag & SHORT_LENGTH_MASK) === SHORT_LENGTH && length < SHORT_BYTES;
-      if (isShort && from + length <= end) {
-        if (!this.#found(reader, tag, position, from, from + length)) {
-          reader.position = position;
-          this.#unknown(reader, end);
-        }
-        position = from + length;
-      } else if (tag === RECORD_TIME && position + TIME_FIELD_BYTES <= end) {
+      const isFound =
+        isShort && from + length <= end && this.#found(reader, tag, position, from, from + length);
+      if (isFound) position = from + length;
+      else if (tag === RECORD_TIME && position + TIME_FIELD_BYTES <= end) {
         this.timeLow = view.getInt32(position + 1, true);
         this.timeHigh = view.getInt32(position + 5, true);
         position += TIME_FIELD_BYTES;
@@ -150,12 +147,10 @@ export class ScannedRecord {
         this.severityTextEnd = end;
         return true;
       case RECORD_TRACE_ID:
-        this.traceId =
-          end - start === TRACE_ID_BYTES ? validId(bytes, start, end) : this.#noId(start, end);
+        this.traceId = this.#id(bytes, start, end, TRACE_ID_BYTES);
         return true;
       case RECORD_SPAN_ID:
-        this.spanId =
-          end - start === SPAN_ID_BYTES ? validId(bytes, start, end) : this.#noId(start, end);
+        this.spanId = this.#id(bytes, start, end, SPAN_ID_BYTES);
         return true;
       case RECORD_EVENT_NAME:
         this.eventNameStart = start;
@@ -166,14 +161,9 @@ export class ScannedRecord {
     }
   }
 
-  #noId(start: number, end: number): number {
-    if (start !== end) this.invalidIdEnd = end;
-    return 0;
-  }
-
   /** Reads any field at the reader's position. */
   #any(reader: ProtobufReader, end: number): void {
-    this.#countRare(reader);
+    if (++this.#rareFields > PART_VALUES_MAX) throw tooManyValues(`byte ${reader.position}`);
     const { position } = reader;
     const tag = reader.field(end);
     switch (tag) {
@@ -201,20 +191,11 @@ export class ScannedRecord {
     }
   }
 
-  #countRare(reader: ProtobufReader): void {
-    if (++this.#rareFields > PART_VALUES_MAX) throw tooManyValues(`byte ${reader.position}`);
+  /** Returns the start of an id; 0 if its length is wrong or it is all zero, which the specification calls invalid. */
+  #id(bytes: Uint8Array, start: number, end: number, length: number): number {
+    if (end - start === length) {
+      for (let index = start; index < end; index++) if (bytes[index] !== 0) return start;
+    } else if (start !== end) this.invalidIdEnd = end;
+    return 0;
   }
-
-  #unknown(reader: ProtobufReader, end: number): void {
-    this.#countRare(reader);
-    reader.ignore(reader.field(end), end, LOG_RECORD.strictNumbers);
-  }
-}
-
-/** Returns the start of the id; 0 if it is all zero, which the specification calls invalid. */
-function validId(bytes: Uint8Array, start: number, end: number): number {
-  for (let index = start; index < end; index++) {
-    if (bytes[index] !== 0) return start;
-  }
-  return 0;
 }

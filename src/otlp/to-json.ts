@@ -44,12 +44,12 @@ function skippedText(reader: ProtobufReader, end: number): string {
 function valueText(reader: ProtobufReader, end: number, field: Field, depth: number): string {
   switch (field.kind) {
     case "string":
-      return JSON.stringify(contentOf(reader, end).toString());
+      return JSON.stringify(reader.content(end).toString());
     case "bytes":
-      return `"${contentOf(reader, end).toString("base64")}"`;
+      return `"${reader.content(end).toString("base64")}"`;
     case "traceId":
     case "spanId":
-      return `"${contentOf(reader, end).toString("hex")}"`;
+      return `"${reader.content(end).toString("hex")}"`;
     case "bool":
       reader.varint(end);
       return String(reader.low !== 0 || reader.high !== 0);
@@ -78,11 +78,4 @@ function valueText(reader: ProtobufReader, end: number, field: Field, depth: num
 function doubleText(value: number): string {
   if (Object.is(value, -0)) return "-0.0";
   return Number.isFinite(value) ? String(value) : `"${value}"`;
-}
-
-function contentOf(reader: ProtobufReader, end: number): Buffer {
-  const stop = reader.length(end);
-  const bytes = reader.bytes.subarray(reader.position, stop);
-  reader.position = stop;
-  return bytes;
 }

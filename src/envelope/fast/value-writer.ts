@@ -147,12 +147,9 @@ export class ValueWriter {
       case VALUE_DOUBLE:
         writer.number(reader.double(end));
         break;
-      case VALUE_BYTES: {
-        const stop = reader.length(end);
-        writer.base64(reader.bytes.subarray(reader.position, stop));
-        reader.position = stop;
+      case VALUE_BYTES:
+        writer.base64(reader.content(end));
         break;
-      }
       default:
         return UNUSUAL;
     }

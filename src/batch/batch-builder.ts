@@ -107,7 +107,7 @@ export class BatchBuilder {
     const large = this.#batch;
     const buffer = Buffer.allocUnsafeSlow(end);
     large.buffer.copy(buffer, 0, 0, end);
-    large.moveTo(buffer);
+    large.buffer = buffer;
     this.#full.push(large);
     this.#fullBytes += large.memoryBytes;
     this.#batch = new RecordBatch(this.#slab);
@@ -155,7 +155,7 @@ export class BatchBuilder {
     if (this.#batch.length > 0) this.#full.push(this.#batch);
     this.#batch = new RecordBatch(buffer);
     if (buffer.length > this.#slabBytes) return;
-    this.#batch.addUnused(this.#slab.length - this.#end);
+    this.#batch.unusedBytes += this.#slab.length - this.#end;
     this.#slab = buffer;
   }
 
@@ -213,7 +213,7 @@ export class BatchBuilder {
     if (this.#batch.length > 0) {
       const buffer = Buffer.allocUnsafeSlow(this.#end);
       this.#slab.copy(buffer, 0, 0, this.#end);
-      this.#batch.moveTo(buffer);
+      this.#batch.buffer = buffer;
     }
     return this.take();
   }

@@ -51,21 +51,21 @@ export class ProtobufOrigin implements Origin {
   readonly recordBytes: number;
   readonly records: number;
   readonly request: Uint8Array;
-  #indexed: WeakRef<IndexedRequest> | undefined;
-
-  /** True for records of this process, as the request that they would have come in. */
   readonly isOwn: boolean;
+  readonly isInterim: boolean;
+  #indexed: WeakRef<IndexedRequest> | undefined;
 
   /** `records`: the number of records in the request; `accepted`: the number of those that are in batches. */
   constructor(
     request: Uint8Array,
     records: number,
-    { accepted = records, isOwn = false }: { accepted?: number; isOwn?: boolean } = {},
+    { accepted = records, isOwn = false, isInterim = false, extraBytes = 0 } = {},
   ) {
     this.request = request;
     this.records = records;
     this.isOwn = isOwn;
-    this.recordBytes = Math.ceil(request.length / Math.max(accepted, 1));
+    this.isInterim = isInterim;
+    this.recordBytes = extraBytes + Math.ceil(request.length / Math.max(accepted, 1));
   }
 
   record(index: number): LogRecord {
@@ -132,45 +132,18 @@ function sharedPart(
   return bytes;
 }
 
-/** The memory that a {@link RecordOrigin} uses beside the request. */
+/** The memory that the origin of a plugin's records uses beside the request. */
 const ORIGIN_BYTES = 512;
 
 /**
  * Retains records of plugins as the request that they would have come in. A plugin may change its objects later, and
  * what cannot be encoded must fail here and not in a commit that contains other records, too.
  */
-export class RecordOrigin implements Origin {
-  readonly #origin: ProtobufOrigin;
-
-  constructor(records: readonly LogRecord[]) {
-    const request = buildRequest(records.length, (index) => encodeLogRecord(records[index]!));
-    this.#origin = new ProtobufOrigin(request, records.length);
-  }
-
-  /** A request for each record would use more memory than the records. */
-  get isInterim(): boolean {
-    return this.records === 1;
-  }
-
-  get recordBytes(): number {
-    return this.#origin.recordBytes + ORIGIN_BYTES;
-  }
-
-  get records(): number {
-    return this.#origin.records;
-  }
-
-  get request(): Uint8Array {
-    return this.#origin.request;
-  }
-
-  record(index: number): LogRecord {
-    return this.#origin.record(index);
-  }
-
-  otlp(index: number): EncodedRecord {
-    return this.#origin.otlp(index);
-  }
+export function originOfRecords(records: readonly LogRecord[]): ProtobufOrigin {
+  const { length } = records;
+  const request = buildRequest(length, (index) => encodeLogRecord(records[index]!));
+  // A request for each record would use more memory than the records.
+  return new ProtobufOrigin(request, length, { isInterim: length === 1, extraBytes: ORIGIN_BYTES });
 }
 
 /**

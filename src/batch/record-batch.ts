@@ -12,7 +12,7 @@ import { recordOfEnvelope } from "../envelope/envelope-record.ts";
 import { EVENT_KEY } from "../envelope/event-key.ts";
 import { TIMESTAMP_LENGTH, TIMESTAMP_START } from "../envelope/prefix.ts";
 import { otlpToJson } from "../otlp/to-json.ts";
-import { RecordOrigin, type Origin, type OriginRef } from "./origin.ts";
+import { originOfRecords, type Origin, type OriginRef } from "./origin.ts";
 import { RecordRepair } from "../otlp/repair.ts";
 import { frameHeaderBytes } from "../plugin/text-frame.ts";
 
@@ -55,33 +55,27 @@ export class RecordBatch implements Batch {
   appendedTimes: Float64Array | undefined;
   /** The sequences, if the batch was read from the journal, where they need not follow one another. */
   sequences: Float64Array | undefined;
-  #buffer: Buffer;
+  /** Replaced only by memory in which all records have the same positions. */
+  buffer: Buffer;
+  length = 0;
+  /** The number of records whose origin is replaced by `settle` (origin.ts). */
+  unsettled = 0;
+  /** Unused memory that nothing else accounts for. */
+  unusedBytes = 0;
   /** For each record: start and end of its envelope, its kind, its source, and its index in the origin. */
   #cells: Int32Array;
-  #length = 0;
   readonly #sources: RecordSource[] = [];
   /** Parsed envelopes are shared by the readers of one turn, but not retained: they are large. */
   #envelopes: WeakRef<(Envelope | undefined)[]> | undefined;
   #originBytes = 0;
-  #unsettled = 0;
-  /** Unused memory that nothing else accounts for. */
-  #unusedBytes = 0;
   /** The hashes of audit events; most batches have none. */
   #hashes: Map<number, string> | undefined;
 
   /** `expected`: the initial capacity in records, within bounds; it grows as needed. */
   constructor(buffer: Buffer, expected = INITIAL_RECORDS_MIN) {
     const records = Math.min(Math.max(expected, INITIAL_RECORDS_MIN), INITIAL_RECORDS_MAX);
-    this.#buffer = buffer;
+    this.buffer = buffer;
     this.#cells = new Int32Array(CELLS * records);
-  }
-
-  get buffer(): Buffer {
-    return this.#buffer;
-  }
-
-  get length(): number {
-    return this.#length;
   }
 
   get byteLength(): number {
@@ -93,22 +87,7 @@ export class RecordBatch implements Batch {
     const { length } = this;
     if (length === 0) return 0;
     const overhead = BATCH_OVERHEAD_BYTES + RECORD_OVERHEAD_BYTES * length;
-    return this.byteLength + this.#originBytes + this.#unusedBytes + overhead;
-  }
-
-  /** The number of records whose origin is replaced by `settle` (origin.ts). */
-  get unsettled(): number {
-    return this.#unsettled;
-  }
-
-  /** Continues in other memory, in which all records have the same positions. */
-  moveTo(buffer: Buffer): void {
-    this.#buffer = buffer;
-  }
-
-  /** Accounts for unused memory that nothing else accounts for. */
-  addUnused(bytes: number): void {
-    this.#unusedBytes += bytes;
+    return this.byteLength + this.#originBytes + this.unusedBytes + overhead;
   }
 
   add(
@@ -127,7 +106,7 @@ export class RecordBatch implements Batch {
       source = { logger, origin, originBytes: origin.recordBytes, isUnsettled };
       sources.push(source);
     }
-    const cell = CELLS * this.#length++;
+    const cell = CELLS * this.length++;
     if (cell === this.#cells.length) this.#growCells(2 * this.#cells.length);
     const cells = this.#cells;
     cells[cell + START] = start;
@@ -136,7 +115,7 @@ export class RecordBatch implements Batch {
     cells[cell + SOURCE] = sources.length - 1;
     cells[cell + ORIGIN_INDEX] = originIndex;
     this.#originBytes += source.originBytes;
-    if (source.isUnsettled) this.#unsettled++;
+    if (source.isUnsettled) this.unsettled++;
   }
 
   /** Replaces the origins of the records from `first` on for which `replacement` returns one. */
@@ -162,7 +141,7 @@ export class RecordBatch implements Batch {
 
   /** Reserves capacity for that many more records. */
   expect(records: number): void {
-    const cells = CELLS * (this.#length + records);
+    const cells = CELLS * (this.length + records);
     if (cells > this.#cells.length) this.#growCells(Math.max(cells, 2 * this.#cells.length));
   }
 
@@ -185,10 +164,10 @@ export class RecordBatch implements Batch {
     for (let index = length; index < this.length; index++) {
       const { originBytes, isUnsettled } = this.#source(index);
       this.#originBytes -= originBytes;
-      if (isUnsettled) this.#unsettled--;
+      if (isUnsettled) this.unsettled--;
     }
     this.#sources.length = length === 0 ? 0 : this.#cell(length - 1, SOURCE) + 1;
-    this.#length = length;
+    this.length = length;
   }
 
   sequence(index: number): number {
@@ -220,11 +199,11 @@ export class RecordBatch implements Batch {
   }
 
   bytes(index: number): Uint8Array {
-    return this.#buffer.subarray(this.#cell(index, START), this.#cell(index, END));
+    return this.buffer.subarray(this.#cell(index, START), this.#cell(index, END));
   }
 
   data(index: number): Uint8Array {
-    return this.#buffer.subarray(this.dataStart(index), this.#cell(index, END) - 1);
+    return this.buffer.subarray(this.dataStart(index), this.#cell(index, END) - 1);
   }
 
   /** Where the `data` object starts in {@link buffer}. */
@@ -234,7 +213,7 @@ export class RecordBatch implements Batch {
 
   timestamp(index: number): string {
     const start = this.timestampStart(index);
-    return this.#buffer.toString("latin1", start, start + TIMESTAMP_LENGTH);
+    return this.buffer.toString("latin1", start, start + TIMESTAMP_LENGTH);
   }
 
   /** Where the timestamp's text starts in {@link buffer}. */
@@ -252,7 +231,7 @@ export class RecordBatch implements Batch {
   }
 
   #parse(index: number): Envelope {
-    const text = this.#buffer.toString("utf8", this.#cell(index, START), this.#cell(index, END));
+    const text = this.buffer.toString("utf8", this.#cell(index, START), this.#cell(index, END));
     try {
       return JSON.parse(text) as Envelope;
     } catch {
@@ -311,7 +290,7 @@ export class RecordBatch implements Batch {
   }
 
   #encodeEnvelope(index: number, error: unknown): EncodedRecord {
-    return new RecordOrigin([recordOfEnvelope(this.envelope(index), error)]).otlp(0);
+    return originOfRecords([recordOfEnvelope(this.envelope(index), error)]).otlp(0);
   }
 
   otlp(form?: OtlpForm): Uint8Array {
@@ -356,8 +335,8 @@ export class RecordBatch implements Batch {
   }
 
   framesBetween(first: number, end: number): Uint8Array {
-    if (first === end) return this.#buffer.subarray(0, 0);
-    return this.#buffer.subarray(this.#frameStart(first), this.#cell(end - 1, END));
+    if (first === end) return this.buffer.subarray(0, 0);
+    return this.buffer.subarray(this.#frameStart(first), this.#cell(end - 1, END));
   }
 
   #frameStart(index: number): number {

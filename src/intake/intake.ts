@@ -1,4 +1,4 @@
-import { RecordOrigin, type Origin } from "../batch/origin.ts";
+import { originOfRecords, type Origin } from "../batch/origin.ts";
 import { BatchBuilder } from "../batch/batch-builder.ts";
 import { Counters } from "../plugin/metrics.ts";
 import {
@@ -154,7 +154,7 @@ export class RecordIntake implements Intake {
   /** Accepts an audit event of the gateway itself, without processors and after `stop` too; resolves when it is durable. */
   async acceptOwn(event: LogRecord): Promise<void> {
     const parts = partsOfRecord(event);
-    const origin = new RecordOrigin([event]);
+    const origin = originOfRecords([event]);
     const outcome = this.#encode(parts, origin, this.#feed.encoderFor(parts), true);
     void this.#feed.schedule();
     await this.receipt(outcome);
@@ -317,7 +317,7 @@ export class RecordIntake implements Intake {
     }
     try {
       const parts = partsOfRecord(result);
-      const origin = new RecordOrigin([result]);
+      const origin = originOfRecords([result]);
       return this.#encode(parts, origin, encoder ?? this.#feed.encoderFor(parts), wantsReceipt);
     } catch (error) {
       return this.#rejectUnencodable(error, isAuditEvent(record, this.#loggers));

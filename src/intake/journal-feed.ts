@@ -1,5 +1,5 @@
 import { BatchBuilder } from "../batch/batch-builder.ts";
-import { RecordOrigin } from "../batch/origin.ts";
+import { originOfRecords } from "../batch/origin.ts";
 import type { RecordBatch } from "../batch/record-batch.ts";
 import type { Counters } from "../plugin/metrics.ts";
 import {
@@ -185,7 +185,7 @@ export class JournalFeed {
 
   #encodeMarker(record: LogRecord): RecordBatch {
     const encoder = new EnvelopeEncoder(this.open, 0);
-    encoder.encode(partsOfRecord(record), new RecordOrigin([record]), 0);
+    encoder.encode(partsOfRecord(record), originOfRecords([record]), 0);
     this.#options.counters.received++;
     return this.open.last;
   }

@@ -1,6 +1,6 @@
 import { EnvelopeEncoder, partsOfRecord } from "../envelope/encoder.ts";
 import { BatchBuilder } from "../batch/batch-builder.ts";
-import { RecordOrigin } from "../batch/origin.ts";
+import { originOfRecords } from "../batch/origin.ts";
 import type { RecordBatch } from "../batch/record-batch.ts";
 import type { Batch, LogRecord } from "../plugin/index.ts";
 
@@ -50,7 +50,7 @@ const ENCODING_ROOM = 8;
 function batchesOf(records: readonly LogRecord[], slabBytes?: number): RecordBatch[] {
   const open = new BatchBuilder(undefined, slabBytes);
   const encoder = new EnvelopeEncoder(open, 0);
-  const origin = new RecordOrigin(records);
+  const origin = originOfRecords(records);
   for (const [index, record] of records.entries()) {
     encoder.encode(partsOfRecord(record), origin, index);
   }

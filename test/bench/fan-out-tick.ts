@@ -19,14 +19,14 @@ export async function tickMaker(): Promise<(count: number) => Tick[]> {
     await built<typeof import("../../src/envelope/encoder.ts")>("src/envelope/encoder.js");
   const { partsOfRecord } =
     await built<typeof import("../../src/envelope/encoder.ts")>("src/envelope/encoder.js");
-  const { RecordOrigin } =
+  const { originOfRecords } =
     await built<typeof import("../../src/batch/origin.ts")>("src/batch/origin.js");
   const { batchOf, recordOf } =
     await built<typeof import("../../src/testing/batch.ts")>("src/testing/batch.js");
   const empty = batchOf([{ body: "" }]).bytes(0).length;
   const record = recordOf({ body: "x".repeat(MESSAGE_BYTES - empty) });
   const parts = partsOfRecord(record);
-  const origin = new RecordOrigin(Array(TICK_RECORDS).fill(record));
+  const origin = originOfRecords(Array(TICK_RECORDS).fill(record));
   const open = new BatchBuilder();
   const encoder = new EnvelopeEncoder(open, 0);
   const make = (): Tick[] => {

@@ -3,7 +3,7 @@ import { EnvelopeEncoder, partsOfRecord } from "../../src/envelope/encoder.ts";
 import { JsonWriter, RECORD_BYTES_MAX } from "../../src/envelope/json-writer.ts";
 import { BatchBuilder, type AuditGate } from "../../src/batch/batch-builder.ts";
 import { encodeOtlpProtobuf } from "../../src/otlp/request-encoder.ts";
-import { RecordOrigin } from "../../src/batch/origin.ts";
+import { originOfRecords } from "../../src/batch/origin.ts";
 import { AUDIT_LOGGER } from "tailgate";
 import type { LogRecord, Value } from "tailgate/plugin";
 import { recordOf } from "tailgate/testing";
@@ -16,7 +16,7 @@ const AUDIT = { name: AUDIT_LOGGER, version: "", attributes: new Map() };
 
 function encode(open: BatchBuilder, given: Partial<LogRecord>): void {
   const record = recordOf(given);
-  new EnvelopeEncoder(open, 0).encode(partsOfRecord(record), new RecordOrigin([record]), 0);
+  new EnvelopeEncoder(open, 0).encode(partsOfRecord(record), originOfRecords([record]), 0);
 }
 
 /** A value that throws after it is partly written. */
@@ -34,7 +34,7 @@ function throwing(before: Value): Value {
 function encodeInPart(open: BatchBuilder, value: Value): void {
   const attributes = new Map([["list", value]]);
   const parts = partsOfRecord(recordOf({ attributes }));
-  const origin = new RecordOrigin([recordOf({})]);
+  const origin = originOfRecords([recordOf({})]);
   expect(() => new EnvelopeEncoder(open, 0).encode(parts, origin, 0)).toThrow("not readable");
   open.abandon();
 }
@@ -107,8 +107,8 @@ describe("the batch builder", () => {
 describe("a record of a plugin", () => {
   it("leaves nothing behind in the next one if it cannot be written as OTLP", () => {
     const scope = { name: "x", version: "", attributes: 7 } as unknown as LogRecord["scope"];
-    expect(() => new RecordOrigin([recordOf({ scope })])).toThrow("not iterable");
-    expect(new RecordOrigin([recordOf({ body: "next" })]).record(0)).toMatchObject({
+    expect(() => originOfRecords([recordOf({ scope })])).toThrow("not iterable");
+    expect(originOfRecords([recordOf({ body: "next" })]).record(0)).toMatchObject({
       body: "next",
       scope: { name: "orchestrator.server" },
     });

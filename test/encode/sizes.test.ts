@@ -9,7 +9,7 @@ import { EnvelopeEncoder, partsOfRecord } from "../../src/envelope/encoder.ts";
 import { BatchBuilder } from "../../src/batch/batch-builder.ts";
 import { encodeOtlpJson, encodeOtlpProtobuf } from "../../src/otlp/request-encoder.ts";
 import { decodeOtlpProtobuf } from "../../src/otlp/decode.ts";
-import { RecordOrigin } from "../../src/batch/origin.ts";
+import { originOfRecords } from "../../src/batch/origin.ts";
 import { TailgateError } from "tailgate";
 import { AuditEvents } from "../../src/intake/audit-events.ts";
 import { envelopesOfRecords } from "../harness/records.ts";
@@ -38,7 +38,7 @@ type Encode = (body: Uint8Array, open: BatchBuilder, lowest: 0) => unknown;
 function encodeRecords(body: Uint8Array, open: BatchBuilder): void {
   const encoder = new EnvelopeEncoder(open, 0);
   for (const record of decodeOtlpProtobuf(body)) {
-    encoder.encode(partsOfRecord(record), new RecordOrigin([record]), 0);
+    encoder.encode(partsOfRecord(record), originOfRecords([record]), 0);
   }
 }
 

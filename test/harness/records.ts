@@ -1,6 +1,6 @@
 import { EnvelopeEncoder, partsOfRecord } from "../../src/envelope/encoder.ts";
 import { BatchBuilder } from "../../src/batch/batch-builder.ts";
-import { RecordOrigin } from "../../src/batch/origin.ts";
+import { originOfRecords } from "../../src/batch/origin.ts";
 import type { RecordBatch } from "../../src/batch/record-batch.ts";
 import type { RequestCounts } from "../../src/otlp/findings.ts";
 import type { LevelRank } from "../../src/wire/envelope.ts";
@@ -16,7 +16,7 @@ export function encodeRecords(given: readonly Partial<LogRecord>[]): RecordBatch
   const open = new BatchBuilder();
   const encoder = new EnvelopeEncoder(open, 0);
   for (const record of given.map(recordOf)) {
-    encoder.encode(partsOfRecord(record), new RecordOrigin([record]), 0);
+    encoder.encode(partsOfRecord(record), originOfRecords([record]), 0);
   }
   return open.take();
 }
@@ -32,7 +32,7 @@ export function envelopesOf(encode: Encode, body: Uint8Array, lowest: LevelRank 
 export function envelopesOfRecords(records: readonly LogRecord[], lowest: LevelRank = 0): string[] {
   const open = new BatchBuilder();
   const encoder = new EnvelopeEncoder(open, lowest);
-  const origin = new RecordOrigin(records);
+  const origin = originOfRecords(records);
   for (const [index, record] of records.entries()) {
     encoder.encode(partsOfRecord(record), origin, index);
   }

@@ -8,7 +8,7 @@ import type { RunningProcessor } from "../../src/intake/processors.ts";
 import type { RecordBatch } from "../harness/records.ts";
 import type { LogRecord } from "tailgate/plugin";
 import { partsOfRecord } from "../../src/envelope/encoder.ts";
-import { RecordOrigin } from "../../src/batch/origin.ts";
+import { originOfRecords } from "../../src/batch/origin.ts";
 import { Counters } from "../../src/plugin/metrics.ts";
 import { recordOf } from "tailgate/testing";
 
@@ -64,7 +64,7 @@ class IntakeHarness {
 
   emit(given: Partial<LogRecord>, wantsReceipt = false): IntakeOutcome {
     const record = recordOf(given);
-    const origin = new RecordOrigin([record]);
+    const origin = originOfRecords([record]);
     // Only the envelopes are queued, so that tests can compute their size.
     const withoutBytes = {
       recordBytes: 0,

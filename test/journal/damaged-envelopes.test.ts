@@ -11,7 +11,7 @@ import { gunzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { BatchBuilder } from "../../src/batch/batch-builder.ts";
 import { decodeBlocks, encodeBlocks } from "../../src/batch/block.ts";
-import { RecordOrigin } from "../../src/batch/origin.ts";
+import { originOfRecords } from "../../src/batch/origin.ts";
 import { recordOf } from "../../src/testing/batch.ts";
 import { checksum } from "../../src/journal/schema.ts";
 import { LoggingManager } from "tailgate";
@@ -156,7 +156,7 @@ async function replayed(): Promise<string[]> {
 
 it("a block of several slabs retains all of its records when one of them is repaired", () => {
   const bodies = ["x".repeat(900_000), "y".repeat(900_000), "last"];
-  const origin = new RecordOrigin(bodies.map((body) => recordOf({ body })));
+  const origin = originOfRecords(bodies.map((body) => recordOf({ body })));
   const builder = new BatchBuilder(undefined, 4 << 20);
   bodies.forEach((body, index) => {
     builder.begin();

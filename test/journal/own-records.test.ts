@@ -3,7 +3,7 @@ import { LoggerProvider } from "@opentelemetry/sdk-logs";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { LoggingManager } from "tailgate";
-import { RecordOrigin } from "../../src/batch/origin.ts";
+import { originOfRecords } from "../../src/batch/origin.ts";
 import type { LogRecord } from "tailgate/plugin";
 import { recordOf } from "tailgate/testing";
 import { JournalDirectory, pagesOf } from "./journal-directory.ts";
@@ -192,7 +192,7 @@ describe("a plugin's record", () => {
   it("is rebuilt as it was when it was logged", () => {
     fc.assert(
       fc.property(fc.array(record, { minLength: 1, maxLength: 4 }), (records) => {
-        const origin = new RecordOrigin(records);
+        const origin = originOfRecords(records);
         const before = structuredClone(records);
         for (const one of records) {
           one.attributes.set("changed", "later");
@@ -210,7 +210,7 @@ describe("a plugin's record", () => {
     fc.assert(
       fc.property(fc.record({ ...fieldsOfAnything() }, { requiredKeys: [] }), (fields) => {
         const given = recordOf(fields);
-        const origin = new RecordOrigin([given, recordOf({ body: "next" })]);
+        const origin = originOfRecords([given, recordOf({ body: "next" })]);
         expect(origin.record(1).body).toBe("next");
         origin.record(0);
       }),

@@ -145,35 +145,32 @@ function membersOf(json: Uint8Array, start: number): Member[] {
 }
 
 /** Returns the position after the closing quote of the string that opens at `start`. */
-function endOfString(json: Uint8Array, start: number): number {
+export function endOfString(json: Uint8Array, start: number, limit = json.length): number {
   let position = start + 1;
-  while (position < json.length && json[position] !== QUOTE) {
+  while (position < limit && json[position] !== QUOTE) {
     position += json[position] === BACKSLASH ? 2 : 1;
   }
   return position + 1;
 }
 
-/** Returns the position of the comma or the brace that follows the value at `start`. */
-function endOfValue(json: Uint8Array, start: number): number {
+/** Returns the position of the comma or the bracket that follows the value at `start`, however large that is. */
+export function endOfValue(json: Uint8Array, start: number): number {
   let depth = 0;
   let position = start;
   for (; position < json.length; position++) {
     const byte = json[position];
     if (byte === QUOTE) position = endOfString(json, position) - 1;
     else if (byte === OPEN_OBJECT || byte === OPEN_LIST) depth++;
-    else if (depth === 0 && (byte === COMMA || byte === CLOSE_OBJECT)) break;
+    else if (depth === 0 && (byte === COMMA || byte === CLOSE_OBJECT || byte === CLOSE_LIST)) break;
     else if (byte === CLOSE_OBJECT || byte === CLOSE_LIST) depth--;
   }
-  return position;
+  return Math.min(position, json.length);
 }
 
 /** Returns a key, unescaped, so that no spelling of a reserved name goes unnoticed. */
 function nameOf(json: Buffer, { key, value }: Member): string {
   const text = json.toString("utf8", key + 1, value - 2);
-  return text.includes("\\") ? unescaped(text) : text;
-}
-
-function unescaped(text: string): string {
+  if (!text.includes("\\")) return text;
   try {
     return JSON.parse(`"${text}"`) as string;
   } catch {

@@ -253,15 +253,7 @@ export class JsonWriter {
   /** Writes an integer from 0 to 2^31 - 1 without creating a string. */
   #digits(value: number): void {
     this.reserve(DIGITS_MAX);
-    let length = 1;
-    for (let power = 10; power <= value; power *= 10) length++;
-    let rest = value;
-    for (let at = this.position + length - 1; at >= this.position; at--) {
-      const tens = (rest / 10) | 0;
-      this.buffer[at] = ZERO + rest - 10 * tens;
-      rest = tens;
-    }
-    this.position += length;
+    this.position = putNumber(this.buffer, this.position, value);
   }
 
   /** Writes ASCII text that is already JSON. */
@@ -383,6 +375,19 @@ export class JsonWriter {
     if (this.position - this.mark === start) this.byte(OPEN_BRACE);
     this.closeObject(start);
   }
+}
+
+/** Writes an integer from 0 to 2^31 - 1 and returns the position after it. */
+export function putNumber(buffer: Buffer, at: number, value: number): number {
+  let digits = 1;
+  for (let power = 10; power <= value; power *= 10) digits++;
+  let rest = value;
+  for (let position = at + digits - 1; position >= at; position--) {
+    const tens = (rest / 10) | 0;
+    buffer[position] = ZERO + rest - 10 * tens;
+    rest = tens;
+  }
+  return at + digits;
 }
 
 function hasIllFormedName(holder: object): boolean {

@@ -1,5 +1,6 @@
 import { isUtf8 } from "node:buffer";
 import { textOf, type TailgateError } from "../wire/errors.ts";
+import { endOfString, endOfValue } from "../envelope/audit-line.ts";
 import { buildRequest } from "./encode.ts";
 import { undecodable, type RequestFindings } from "./findings.ts";
 import { JsonMessageEncoder, JsonPath, quoteLargeIntegers, shown } from "./json-message.ts";
@@ -34,7 +35,6 @@ const QUOTE = 0x22;
 const COMMA = 0x2c;
 const COLON = 0x3a;
 const OPEN_BRACKET = 0x5b;
-const BACKSLASH = 0x5c;
 const CLOSE_BRACKET = 0x5d;
 const OPEN_BRACE = 0x7b;
 const CLOSE_BRACE = 0x7d;
@@ -196,15 +196,12 @@ class JsonRequest {
 
   *#record(scope: ScopeEntry): Steps<void> {
     const span = this.#value();
-    const encoded = this.#encodeFast(span) ?? (yield* this.#encodeRecord(span));
+    const { start, end, shortened } = span;
+    const fast =
+      shortened === undefined ? this.#fastRecord?.(this.#bytes.subarray(start, end)) : undefined;
+    const encoded = fast ?? (yield* this.#encodeRecord(span));
     this.#records.push({ scope, encoded });
     if (this.#records.length > REQUEST_RECORDS_MAX) throw tooManyRecords(this.#path.toString());
-  }
-
-  #encodeFast({ start, end, shortened }: ValueSpan): Uint8Array | undefined {
-    return shortened === undefined
-      ? this.#fastRecord?.(this.#bytes.subarray(start, end))
-      : undefined;
   }
 
   *#encodeRecord(span: ValueSpan): Steps<Uint8Array> {
@@ -281,27 +278,10 @@ class JsonRequest {
       this.#findings.reject(isRecord ? 1 : this.#records.length - first, error);
       this.#records.length = first;
       this.#path.backTo(depth);
-      this.#position = start;
-      this.#skipValue();
+      this.#position = endOfValue(this.#bytes, start);
       // Invalid JSON rejects the whole request.
       if (this.#position - start <= PART_BYTES_MAX) this.#parsed(this.#text(start, this.#position));
     }
-  }
-
-  /** Skips a value, however large it is. */
-  #skipValue(): void {
-    const bytes = this.#bytes;
-    let depth = 0;
-    let position = this.#position;
-    for (; position < bytes.length; position++) {
-      const byte = bytes[position]!;
-      if (byte === QUOTE) position = this.#endOfString(position, bytes.length) - 1;
-      else if (byte === OPEN_BRACE || byte === OPEN_BRACKET) depth++;
-      else if (byte === CLOSE_BRACE || byte === CLOSE_BRACKET) {
-        if (depth-- === 0) break;
-      } else if (byte === COMMA && depth === 0) break;
-    }
-    this.#position = Math.min(position, bytes.length);
   }
 
   #isStep(): boolean {
@@ -341,7 +321,7 @@ class JsonRequest {
     const start = this.#position;
     if (this.#bytes[start] !== QUOTE) throw this.#invalidJson();
     const limit = Math.min(this.#bytes.length, start + PART_BYTES_MAX);
-    const end = this.#endOfString(start, limit);
+    const end = endOfString(this.#bytes, start, limit);
     if (end - start > PART_BYTES_MAX) throw this.#tooLarge();
     this.#position = end;
     return this.#parsed(this.#text(start, end)) as string;
@@ -359,7 +339,7 @@ class JsonRequest {
     let position = start;
     for (; position < limit; position++) {
       const byte = bytes[position]!;
-      if (byte === QUOTE) position = this.#endOfString(position, limit) - 1;
+      if (byte === QUOTE) position = endOfString(bytes, position, limit) - 1;
       else if (byte === OPEN_BRACE || byte === OPEN_BRACKET) {
         if (depth++ === JSON_DEPTH_MAX) {
           shortened = `${shortened ?? ""}${this.#text(textStart, position)}null`;
@@ -394,16 +374,6 @@ class JsonRequest {
 
   #text(start: number, end: number): string {
     return this.#bytes.toString("utf8", start, end);
-  }
-
-  /** Returns the position after the quote that ends the string which begins at `start`. */
-  #endOfString(start: number, limit: number): number {
-    const bytes = this.#bytes;
-    let position = start + 1;
-    while (position < limit && bytes[position] !== QUOTE) {
-      position += bytes[position] === BACKSLASH ? 2 : 1;
-    }
-    return position + 1;
   }
 
   #wrong(expected: string): TailgateError {

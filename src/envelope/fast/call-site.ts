@@ -11,7 +11,8 @@ import {
   type AttributeTable,
 } from "./attribute-table.ts";
 import { FUNCTION, LINE, MODULE } from "../encoder.ts";
-import { putNumber, putRaw, putText, type ByteTarget } from "./value-writer.ts";
+import { putNumber } from "../json-writer.ts";
+import { putRaw, putText, type ByteTarget } from "./value-writer.ts";
 import type { ProtobufReader } from "../../otlp/protobuf-reader.ts";
 
 const COLON = 0x3a;
@@ -37,7 +38,7 @@ export function putCallSite(
       : putModule(target, position, reader, attributes, file);
   position = putRaw(target, position, FUNCTION);
   position = putLastComponent(target, position, reader, attributes, named);
-  return putNumber(target, putRaw(target, position, LINE), line);
+  return putNumber(target.buffer, putRaw(target, position, LINE), line);
 }
 
 /** Returns the first attribute of these kinds that has a non-empty string; -1 if there is none. */

@@ -4,6 +4,7 @@ import {
   PLAIN,
   writeEscaped,
   DEPTH_MAX,
+  putNumber,
   type ByteSource,
   type JsonWriter,
 } from "../json-writer.ts";
@@ -83,18 +84,10 @@ export class ValueWriter {
         return this.putString(at, start, end);
       case VALUE_INT:
         return this.#integer(at, start + 1, end);
-      case VALUE_KEY_VALUES: {
-        const content = this.#contentStart(start + 1, end);
-        return content < 0 || depth === DEPTH_MAX
-          ? UNUSUAL
-          : this.#map(at, content, end, depth + 1);
-      }
-      case VALUE_ARRAY: {
-        const content = this.#contentStart(start + 1, end);
-        return content < 0 || depth === DEPTH_MAX
-          ? UNUSUAL
-          : this.#list(at, content, end, depth + 1);
-      }
+      case VALUE_KEY_VALUES:
+        return this.#entries(at, start, end, depth, true);
+      case VALUE_ARRAY:
+        return this.#entries(at, start, end, depth, false);
       default:
         return this.#scalar(at, start, end);
     }
@@ -123,7 +116,7 @@ export class ValueWriter {
     for (let shift = 0; shift < SMALL_BITS && index < end; shift += 7) {
       const byte = bytes[index++]!;
       value |= (byte & 0x7f) << shift;
-      if (byte < 0x80) return index === end ? putNumber(this.#writer, at, value) : UNUSUAL;
+      if (byte < 0x80) return index === end ? putNumber(this.#writer.buffer, at, value) : UNUSUAL;
     }
     return this.#scalar(at, start - 1, end);
   }
@@ -157,39 +150,27 @@ export class ValueWriter {
     return reader.position === end && writer.buffer === buffer ? writer.position : UNUSUAL;
   }
 
-  #list(at: number, start: number, end: number, depth: number): number {
-    const { buffer } = this.#writer;
-    let position = at;
-    buffer[position++] = OPEN_BRACKET;
-    for (let index = start; index < end;) {
-      const entry = this.#entryStart(index, end);
-      if (entry < 0) return UNUSUAL;
-      const { position: stop } = this.#reader;
-      if (index > start) buffer[position++] = COMMA;
-      position = this.#value(position, entry, stop, depth);
-      if (position < 0) return UNUSUAL;
-      index = stop;
-    }
-    buffer[position] = CLOSE_BRACKET;
-    return position + 1;
-  }
-
-  #map(at: number, start: number, end: number, depth: number): number {
+  /** Writes a list or a map. */
+  #entries(at: number, start: number, end: number, depth: number, isMap: boolean): number {
+    const content = this.#contentStart(start + 1, end);
+    if (content < 0 || depth === DEPTH_MAX) return UNUSUAL;
     const { buffer } = this.#writer;
     const outer = this.#hashCount;
     let position = at;
-    buffer[position++] = OPEN_BRACE;
-    for (let index = start; index < end;) {
+    buffer[position++] = isMap ? OPEN_BRACE : OPEN_BRACKET;
+    for (let index = content; index < end;) {
       const entry = this.#entryStart(index, end);
       if (entry < 0) return UNUSUAL;
       const { position: stop } = this.#reader;
-      if (index > start) buffer[position++] = COMMA;
-      position = this.#member(position, entry, stop, depth, outer);
+      if (index > content) buffer[position++] = COMMA;
+      position = isMap
+        ? this.#member(position, entry, stop, depth + 1, outer)
+        : this.#value(position, entry, stop, depth + 1);
       if (position < 0) return UNUSUAL;
       index = stop;
     }
     this.#hashCount = outer;
-    buffer[position] = CLOSE_BRACE;
+    buffer[position] = isMap ? CLOSE_BRACE : CLOSE_BRACKET;
     return position + 1;
   }
 
@@ -266,8 +247,6 @@ export interface ByteTarget {
 
 /** How many bytes a byte of a string may become: a control character takes the six of \u00xx. */
 export const TEXT_GROWTH_MAX = 6;
-
-const ZERO = 0x30;
 
 /** The two hex digits of each byte, the first one in the lower half. */
 const HEX_PAIRS = Uint16Array.from({ length: 256 }, (_, byte) => {
@@ -351,19 +330,6 @@ function putEscaped(
   const position = writeEscaped(buffer, at, bytes, start, end);
   buffer[position] = QUOTE;
   return position + 1;
-}
-
-/** Writes an integer from 0 to 2^31 - 1. */
-export function putNumber({ buffer }: ByteTarget, at: number, value: number): number {
-  let digits = 1;
-  for (let power = 10; power <= value; power *= 10) digits++;
-  let rest = value;
-  for (let position = at + digits - 1; position >= at; position--) {
-    const tens = (rest / 10) | 0;
-    buffer[position] = ZERO + rest - 10 * tens;
-    rest = tens;
-  }
-  return at + digits;
 }
 
 /** Writes bytes as hex digits and a closing quote. */

@@ -334,12 +334,6 @@ function nextOf(readers: readonly BlockReader[]): { next: BlockReader; limit: nu
   return { next, limit };
 }
 
-/** What a decoded batch has for each record. */
-interface DecodedColumns {
-  readonly sequences: Float64Array;
-  readonly times: Float64Array;
-}
-
 /** Reads the records of a block one after the other. */
 class BlockReader {
   readonly records: number;
@@ -400,7 +394,7 @@ class BlockReader {
     limit: number,
     batch: RecordBatch,
     position: number,
-    { sequences, times }: DecodedColumns,
+    { sequences, times }: Record<"sequences" | "times", Float64Array>,
   ): number {
     const first = this.#position;
     const firstIndex = batch.length;

@@ -202,7 +202,7 @@ export class JournalDatabase {
   }
 
   /** Starts an epoch unless the journal was closed cleanly: sequences may have been handed out and lost. */
-  begin(isClean: boolean, { hasLostCursors = false } = {}): OpenedState {
+  begin(isClean: boolean, hasLostCursors = false): OpenedState {
     const newest = this.#newest;
     const epochs = readEpochs(this.#db);
     this.location.mark.begin(newest, this.#chain);
@@ -215,14 +215,12 @@ export class JournalDatabase {
       this.#setMeta("clean", 0);
     });
     this.#writeNote();
-    const gaps = this.#statements.gapsIn.all(
-      0,
-      Number.MAX_SAFE_INTEGER,
-    ) as unknown as SequenceGap[];
+    const rows = this.#statements.gapsIn.all(0, Number.MAX_SAFE_INTEGER);
+    const gaps = rows.map((row) => ({ ...row }) as unknown as SequenceGap);
     return {
       newest,
       epochs,
-      gaps: gaps.map((gap) => ({ ...gap })),
+      gaps,
       chain: this.#chain,
       cursors: readCursors(this.#db),
       hasLostCursors,
@@ -243,7 +241,7 @@ export class JournalDatabase {
       for (const [consumer, sequence] of cursors) {
         this.#statements.setCursor.run(consumer, Math.min(sequence, newest));
       }
-      this.#setMemories(memories);
+      for (const [owner, text] of memories) this.#statements.setMemory.run(owner, text);
     });
     this.#newest = newest;
     this.#chain = chain;
@@ -292,7 +290,7 @@ export class JournalDatabase {
       for (const [consumer, sequence] of cursors) {
         this.#statements.setCursor.run(consumer, sequence);
       }
-      this.#setMemories(memories);
+      for (const [owner, text] of memories) this.#statements.setMemory.run(owner, text);
     });
     this.#isMarkedClean = false;
     this.#newest = newest;
@@ -318,10 +316,6 @@ export class JournalDatabase {
     for (const { seq, key, digest, hash } of events) {
       this.#statements.insertEvent.run(seq, key, digest, hash);
     }
-  }
-
-  #setMemories(memories: readonly (readonly [string, string])[]): void {
-    for (const [owner, text] of memories) this.#statements.setMemory.run(owner, text);
   }
 
   /** Deletes the commits after that point, which were not acknowledged. */

@@ -80,8 +80,11 @@ export class StoredPageReader {
     const edge = this.#walk(walks) ?? (this.#ascending ? this.#newest : 1);
     const [from, to] = this.#ascending ? [this.#query.from, edge] : [edge, this.#query.from];
     for (const walk of walks) this.#addUnreadable(walk);
-    this.#addExpired();
-    this.#addKnownGaps(from, to);
+    for (const type of this.#types) {
+      this.#gaps.push({ from: 1, to: this.#floors[type] - 1, type, reason: "retention" });
+    }
+    const known = this.#statements.gapsIn.all(from, to) as unknown as SequenceGap[];
+    for (const { first, last, reason } of known) this.#gaps.push({ from: first, to: last, reason });
     return { from, to, blocks: this.#blocks, gaps: this.#gapsWithin(from, to) };
   }
 
@@ -152,17 +155,6 @@ export class StoredPageReader {
     if (!isBroken) return;
     const [from, to] = this.#ascending ? [position, this.#newest] : [1, position];
     this.#gaps.push({ from, to, type, reason: "damaged" });
-  }
-
-  #addExpired(): void {
-    for (const type of this.#types) {
-      this.#gaps.push({ from: 1, to: this.#floors[type] - 1, type, reason: "retention" });
-    }
-  }
-
-  #addKnownGaps(from: number, to: number): void {
-    const gaps = this.#statements.gapsIn.all(from, to) as unknown as SequenceGap[];
-    for (const { first, last, reason } of gaps) this.#gaps.push({ from: first, to: last, reason });
   }
 
   /** Returns the parts of the gaps within a range, in the order of their sequences. */
@@ -241,26 +233,19 @@ class BlockWalk {
       if (step !== undefined && "last" in step && step.last > this.#newest) {
         throw new DamageError("a commit after the newest");
       }
-      this.#moveTo(step);
+      this.step = step;
+      if (step === undefined || "stoppedAt" in step) return;
+      this.position = this.#ascending ? step.last + 1 : step.first - 1;
     } catch (error) {
       if (!isDamage(error)) throw error;
-      if (!this.#isTimed) return this.#break();
+      this.step = undefined;
+      this.isBroken = !this.#isTimed;
+      if (this.isBroken) return;
       // Going through all blocks takes longer and finds the wanted ones, too.
       this.#isTimed = false;
       this.#steps = this.#all();
       this.proceed();
     }
-  }
-
-  #moveTo(step: Step | undefined): void {
-    this.step = step;
-    if (step === undefined || "stoppedAt" in step) return;
-    this.position = this.#ascending ? step.last + 1 : step.first - 1;
-  }
-
-  #break(): void {
-    this.isBroken = true;
-    this.step = undefined;
   }
 
   *#all(): Generator<Step> {

@@ -65,27 +65,19 @@ function decodePage(
   return { from, to, records: records.length === 0 ? undefined : records, gaps };
 }
 
-interface Decoded {
-  readonly batch: RecordBatch | undefined;
-  /** Blocks that are as they were stored and yet cannot be decoded. */
-  readonly unreadable: readonly BlockRow[];
-}
-
+/** `unreadable`: blocks that are as they were stored and yet cannot be decoded. */
 function decode(
   blocks: readonly BlockRow[],
   onRepaired: (sequences: readonly number[]) => void,
-): Decoded {
-  if (blocks.length === 0) return { batch: undefined, unreadable: [] };
+): { batch?: RecordBatch; unreadable: readonly BlockRow[] } {
+  if (blocks.length === 0) return { unreadable: [] };
   try {
     return { batch: decodeBlocks(blocks, onRepaired), unreadable: [] };
   } catch (error) {
-    const unreadable = blocks.filter((block) => !isReadable(block));
-    if (unreadable.length === 0) throw error;
-    const { batch } = decode(
-      blocks.filter((block) => !unreadable.includes(block)),
-      onRepaired,
-    );
-    return { batch, unreadable };
+    const readable = blocks.filter(isReadable);
+    if (readable.length === blocks.length) throw error;
+    const unreadable = blocks.filter((block) => !readable.includes(block));
+    return { ...decode(readable, onRepaired), unreadable };
   }
 }
 

@@ -105,7 +105,7 @@ function begin(database: JournalDatabase, log: FoundLog): Opened {
   const tables = isNew ? [] : database.repair(loss, () => findChain(database.location));
   const isTrailIncomplete = loss !== undefined && isIncomplete(mark, loss.chain);
   const isClean = wasClosedCleanly && loss === undefined && tables.length === 0;
-  const state = database.begin(isClean, { hasLostCursors: tables.includes("cursors") });
+  const state = database.begin(isClean, tables.includes("cursors"));
   return { database, state, damage: damageOf(log, loss, isTrailIncomplete, tables) };
 }
 

@@ -407,8 +407,8 @@ export class SqliteJournal implements Journal {
     return gap && pageOfGap(gap, from, order);
   }
 
-  #startOf({ from, order = "asc" }: JournalQuery): number {
-    return order === "asc" ? from : Math.min(from, this.newest);
+  #startOf({ from, order }: JournalQuery): number {
+    return order === "desc" ? Math.min(from, this.newest) : from;
   }
 
   #readRequest(query: JournalQuery): WorkerRequest {

@@ -37,7 +37,8 @@ export class FoundLog {
   readonly #path: string;
   readonly #check: LogCheck | undefined;
   readonly #isForeign: boolean;
-  #backup: string | undefined;
+  /** The path of the backup, if there is one. */
+  backups: readonly string[] = [];
 
   /** `salt`: that of the log with the last noted commit; 0 if unknown. The log of another database is moved away. */
   constructor(path: string, salt: number) {
@@ -46,8 +47,9 @@ export class FoundLog {
     const found = this.#check?.salt ?? 0;
     this.#isForeign = salt !== 0 && found !== 0 && (found - salt) >>> 0 > SALTS_AHEAD_MAX;
     if (this.#isForeign) {
-      this.#backup = asidePath(path);
-      renameSync(path, this.#backup);
+      const backup = asidePath(path);
+      renameSync(path, backup);
+      this.backups = [backup];
     } else if (this.isDamaged || this.#check?.hasFramesAfterBad) this.backUp();
   }
 
@@ -61,18 +63,13 @@ export class FoundLog {
     return this.isDamaged ? this.#check!.newest : 0;
   }
 
-  /** The path of the backup, if there is one. */
-  get backups(): readonly string[] {
-    return this.#backup === undefined ? [] : [this.#backup];
-  }
-
   /** Copies the log, if there is one. A full disk does not prevent the journal from opening. */
   backUp(): void {
-    if (this.#check === undefined || this.#backup !== undefined) return;
+    if (this.#check === undefined || this.backups.length > 0) return;
     const backup = asidePath(this.#path);
     try {
       copyFileSync(this.#path, backup, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
-      this.#backup = backup;
+      this.backups = [backup];
     } catch {
       rmSync(backup, { force: true });
     }
@@ -80,9 +77,9 @@ export class FoundLog {
 
   /** Deletes the copy, which is not needed: nothing durable is missing. */
   discardBackup(): void {
-    if (this.#backup === undefined || this.#isForeign) return;
-    rmSync(this.#backup);
-    this.#backup = undefined;
+    if (this.#isForeign) return;
+    for (const backup of this.backups) rmSync(backup);
+    this.backups = [];
   }
 }
 

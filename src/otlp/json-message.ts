@@ -213,14 +213,10 @@ export function shown(value: unknown): string {
   return JSON.stringify(value).slice(0, SHOWN_CHARS_MAX);
 }
 
-const DOUBLES = new Map([
-  ["NaN", Number.NaN],
-  ["Infinity", Number.POSITIVE_INFINITY],
-  ["-Infinity", Number.NEGATIVE_INFINITY],
-]);
+const NOT_FINITE = /^(?:NaN|-?Infinity)$/;
 
 function doubleOf(text: string): number | undefined {
-  return DOUBLES.get(text) ?? (DECIMAL.test(text) ? Number(text) : undefined);
+  return NOT_FINITE.test(text) || DECIMAL.test(text) ? Number(text) : undefined;
 }
 
 /** Sign, whole digits, fraction and exponent. */

@@ -2,7 +2,7 @@ import type { LogRecord, Resource, Scope, Value, ValueMap } from "../plugin/inde
 import { DEPTH_MAX, DEPTH_TEXT } from "../envelope/json-writer.ts";
 import { tooManyValues, PART_VALUES_MAX, type Steps } from "./request-limits.ts";
 import { runToEnd, RequestIndex } from "./request-index.ts";
-import type { ProtobufReader } from "./protobuf-reader.ts";
+import type { ProtobufReader } from "./protobuf.ts";
 import { ScannedRecord } from "./scanned-record.ts";
 import type { RequestFindings } from "./findings.ts";
 import { jsonToProtobuf } from "./from-json.ts";

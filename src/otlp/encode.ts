@@ -1,8 +1,7 @@
 import { textOf } from "../wire/errors.ts";
 import type { LogRecord, Resource, Scope, Value } from "../plugin/index.ts";
 import { DEPTH_MAX, DEPTH_TEXT } from "../envelope/json-writer.ts";
-import { isInt64, ProtobufWriter, putVarint, varintBytes } from "./protobuf-writer.ts";
-import { ProtobufReader } from "./protobuf-reader.ts";
+import { isInt64, ProtobufWriter, putVarint, varintBytes, ProtobufReader } from "./protobuf.ts";
 import {
   REQUEST,
   RESOURCE_LOGS,

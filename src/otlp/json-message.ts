@@ -1,6 +1,6 @@
 import { DEPTH_MAX, DEPTH_TEXT } from "../envelope/json-writer.ts";
 import { WrongValue, type RequestFindings } from "./findings.ts";
-import { isInt64, ProtobufWriter } from "./protobuf-writer.ts";
+import { isInt64, ProtobufWriter } from "./protobuf.ts";
 import { ANY_VALUE, LOG_RECORD, type Field, type Message } from "./schema.ts";
 
 type JsonObject = Readonly<Record<string, unknown>>;

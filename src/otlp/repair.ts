@@ -2,8 +2,7 @@ import { isUtf8 } from "node:buffer";
 import { DEPTH_MAX, DEPTH_TEXT } from "../envelope/json-writer.ts";
 import type { EncodedRecord } from "./encode.ts";
 import { undecodable } from "./findings.ts";
-import { ProtobufReader } from "./protobuf-reader.ts";
-import { ProtobufWriter } from "./protobuf-writer.ts";
+import { ProtobufReader, ProtobufWriter } from "./protobuf.ts";
 import {
   ANY_VALUE,
   FIXED32,

@@ -1,5 +1,5 @@
 import { undecodable } from "./findings.ts";
-import { ProtobufReader } from "./protobuf-reader.ts";
+import { ProtobufReader, ProtobufWriter } from "./protobuf.ts";
 import { ScannedRecord } from "./scanned-record.ts";
 import {
   PART_BYTES_MAX,
@@ -8,7 +8,6 @@ import {
   STEP_BYTES,
   type Steps,
 } from "./request-limits.ts";
-import { ProtobufWriter } from "./protobuf-writer.ts";
 import { REQUEST, RESOURCE_LOGS, SCOPE_LOGS, LOG_RECORD } from "./schema.ts";
 
 const { resourceLogs: REQUEST_RESOURCE_LOGS } = REQUEST.tags;

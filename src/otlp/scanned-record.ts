@@ -1,4 +1,4 @@
-import type { ProtobufReader } from "./protobuf-reader.ts";
+import type { ProtobufReader } from "./protobuf.ts";
 import { PART_VALUES_MAX, tooManyValues } from "./request-limits.ts";
 import { LOG_RECORD, SPAN_ID_BYTES, TRACE_ID_BYTES } from "./schema.ts";
 

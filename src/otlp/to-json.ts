@@ -1,5 +1,5 @@
 import { DEPTH_MAX, DEPTH_TEXT } from "../envelope/json-writer.ts";
-import { ProtobufReader } from "./protobuf-reader.ts";
+import { ProtobufReader } from "./protobuf.ts";
 import { ANY_VALUE, REQUEST, type Field, type Message } from "./schema.ts";
 
 /**

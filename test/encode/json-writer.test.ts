@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { DEPTH_MAX, DEPTH_TEXT, JsonWriter } from "../../src/envelope/json-writer.ts";
 import { putText, TEXT_GROWTH_MAX } from "../../src/envelope/fast/value-writer.ts";
-import { ProtobufReader } from "../../src/otlp/protobuf-reader.ts";
+import { ProtobufReader } from "../../src/otlp/protobuf.ts";
 
 function written(write: (writer: JsonWriter) => void): string {
   const writer = JsonWriter.scratch();

@@ -1,7 +1,7 @@
 import { CODE_PREFIX, STACKTRACE } from "../call-site.ts";
 import { ERR, RENAME_PREFIX, RESERVED } from "../attributes.ts";
 import { ascii, type ByteSource } from "../json-writer.ts";
-import { ProtobufReader } from "../../otlp/protobuf-reader.ts";
+import { ProtobufReader } from "../../otlp/protobuf.ts";
 import { LOG_RECORD, KEY_VALUE, ANY_VALUE } from "../../otlp/schema.ts";
 
 const { attributes: RECORD_ATTRIBUTES } = LOG_RECORD.tags;

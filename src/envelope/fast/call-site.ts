@@ -13,7 +13,7 @@ import {
 import { FUNCTION, LINE, MODULE } from "../encoder.ts";
 import { putNumber } from "../json-writer.ts";
 import { putRaw, putText, type ByteTarget } from "./value-writer.ts";
-import type { ProtobufReader } from "../../otlp/protobuf-reader.ts";
+import type { ProtobufReader } from "../../otlp/protobuf.ts";
 
 const COLON = 0x3a;
 const DOT = 0x2e;

@@ -26,7 +26,7 @@ import {
 } from "../prefix.ts";
 import { ascii, type JsonWriter } from "../json-writer.ts";
 import { putId, putRaw, putText, TEXT_GROWTH_MAX } from "./value-writer.ts";
-import type { ProtobufReader } from "../../otlp/protobuf-reader.ts";
+import type { ProtobufReader } from "../../otlp/protobuf.ts";
 import { ValueWriter, UNUSUAL } from "./value-writer.ts";
 import type { ScannedRecord } from "../../otlp/scanned-record.ts";
 import { areSame, startsWith } from "./attribute-table.ts";

@@ -8,7 +8,7 @@ import {
   type ByteSource,
   type JsonWriter,
 } from "../json-writer.ts";
-import type { ProtobufReader } from "../../otlp/protobuf-reader.ts";
+import type { ProtobufReader } from "../../otlp/protobuf.ts";
 import { KEY_VALUE, ANY_VALUE, ARRAY_VALUE } from "../../otlp/schema.ts";
 
 const { key: KEY_VALUE_KEY, value: KEY_VALUE_VALUE } = KEY_VALUE.tags;

@@ -4,12 +4,12 @@ import { originOfRecords } from "../batch/origin.ts";
 import type { RecordBatch } from "../batch/record-batch.ts";
 import type { Batch, LogRecord } from "../plugin/index.ts";
 
-/** 2025-10-13T09:27:24.339163Z, the moment of the examples. */
+/** 2025-10-13T09:27:24.339163Z. */
 const EXAMPLE_TIME_NANOS = 1_760_347_644_339_163_000n;
 
 /**
- * A record with what is given, and an INFO "hello" of `orchestrator.server` in 2025 otherwise. If a severity text is
- * given without a number, it has no number.
+ * Returns a record with the given members; the others are those of an INFO "hello" of `orchestrator.server` in 2025. A
+ * severity text without a number leaves the number unset.
  */
 export function recordOf(given: Partial<LogRecord>): LogRecord {
   return {
@@ -29,7 +29,7 @@ export function recordOf(given: Partial<LogRecord>): LogRecord {
   };
 }
 
-/** A batch as an exporter gets it. All levels are taken; audit events from INFO up. */
+/** Returns a batch as an exporter gets it. It has all levels of system logs, and audit events from INFO up. */
 export function batchOf(
   given: readonly Partial<LogRecord>[],
   options: { firstSequence?: number; appendedAtMs?: number } = {},
@@ -38,13 +38,13 @@ export function batchOf(
   const batches = batchesOf(records);
   const bytes = batches.reduce((sum, { byteLength }) => sum + byteLength, 0);
   const [batch] = batches.length > 1 ? batchesOf(records, ENCODING_ROOM * bytes) : batches;
-  if (!batch) throw new RangeError("A batch has at least one record that is taken.");
+  if (!batch) throw new RangeError("A batch needs at least one record that is not filtered.");
   batch.firstSequence = options.firstSequence ?? 1;
   batch.appendedAtMs = options.appendedAtMs ?? Date.now();
   return batch;
 }
 
-/** How much memory an envelope needs at most while it is written, for each of its bytes. */
+/** The most memory that an envelope needs while it is written, in bytes for each of its bytes. */
 const ENCODING_ROOM = 8;
 
 function batchesOf(records: readonly LogRecord[], slabBytes?: number): RecordBatch[] {

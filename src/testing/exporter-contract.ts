@@ -11,19 +11,19 @@ import {
 import { batchOf } from "./batch.ts";
 import { testHost, type TestHost } from "./host.ts";
 
-/** An exporter with the other side that it writes to. */
+/** An exporter under test, with its destination. */
 export interface ExporterHarness {
   readonly definition: ExporterDefinition;
-  /** Options as the configuration would give them; defaults where absent. */
+  /** Options as in the configuration. Default: the defaults of the schema. */
   readonly options?: Readonly<Record<string, unknown>>;
   /**
-   * Makes the other side ready, once the exporter is open.
-   * Resolves with the function that reads what has arrived there: the messages, in order.
+   * Prepares the destination after the exporter was opened. Resolves with a function that returns the messages that have
+   * arrived there, in order.
    */
   connect(host: TestHost): Promise<() => Promise<readonly string[]> | readonly string[]>;
-  /** Frees what `connect` took. */
+  /** Releases what `connect` acquired. */
   disconnect?(): Promise<void> | void;
-  /** True where the other side keeps what arrived when the exporter ends, and a new one goes on there. */
+  /** True if the destination outlasts the exporter, and the next exporter appends to it. */
   readonly durable: boolean;
 }
 
@@ -32,15 +32,14 @@ export interface ContractCase {
   run(): Promise<void>;
 }
 
-/** Batches of a few records each, all of the type that the exporter wants. */
 const RECORDS_PER_BATCH = 3;
-/** What a write may take: never the reason why a case fails, however busy the machine is. */
+/** The time limit of a write, so long that it never fails a case on a busy machine. */
 const TIMEOUT_MS = 30_000;
-/** For the case in which one has to run out of it. */
+/** The time limit in the case in which a write exceeds it. */
 const SHORT_TIMEOUT_MS = 1_000;
 
 /**
- * What every exporter must do, as cases for any test runner:
+ * Returns the cases that every exporter has to pass, for any test runner:
  * `for (const { name, run } of exporterContract(() => harness())) it(name, run);`
  */
 export function exporterContract(harness: () => ExporterHarness): ContractCase[] {
@@ -67,25 +66,25 @@ export function exporterContract(harness: () => ExporterHarness): ContractCase[]
       await bench.expectArrived(1, 2, 3);
       bench.expectCounts({ sent: 3, failed: 0, dropped: 0 });
     }),
-    check("loses and doubles nothing when a write fails for a while", async (bench) => {
+    check("loses and duplicates nothing when writes fail temporarily", async (bench) => {
       bench.fault = failTwice;
       await bench.send(1, 2);
       await bench.expectArrived(1, 2);
       bench.expectCounts({ sent: 2, failed: 2, dropped: 0 });
     }),
-    check("does not write a batch again whose success was not noticed", async (bench) => {
+    check("does not write a batch twice whose confirmation was lost", async (bench) => {
       bench.fault = loseConfirmation;
       await bench.send(1, 2);
       await bench.expectArrived(1, 2);
     }),
-    check("goes on after a batch that was refused for good", async (bench) => {
+    check("goes on after a batch that was rejected permanently", async (bench) => {
       bench.fault = rejectFirst;
       await bench.send(1, 2);
       await bench.expectArrived(2);
       bench.expectCounts({ sent: 1, failed: 1, dropped: 1 });
     }),
     check(
-      "gets the batch again after a write that hung until its time was over",
+      "writes a batch again whose write exceeded the time limit",
       async (bench) => {
         bench.fault = hangFirst;
         await bench.send(1, 2);
@@ -94,7 +93,7 @@ export function exporterContract(harness: () => ExporterHarness): ContractCase[]
       },
       SHORT_TIMEOUT_MS,
     ),
-    check("has written everything that it was given when it is closed", async (bench) => {
+    check("has written every batch when it is closed", async (bench) => {
       bench.offer(1);
       bench.offer(2);
       await bench.end();
@@ -113,7 +112,7 @@ export function exporterContract(harness: () => ExporterHarness): ContractCase[]
   ];
 }
 
-/** Runs around a write of the exporter's; gets the number of the call, from 1. */
+/** Wraps a write of the exporter. `call` counts from 1. */
 type Fault = (
   write: () => ReturnType<Exporter["write"]>,
   call: number,
@@ -121,7 +120,7 @@ type Fault = (
 ) => Promise<Written | void>;
 
 const failTwice: Fault = async (write, call) => {
-  if (call <= 2) throw new Error("injected: the other side is away");
+  if (call <= 2) throw new Error("injected: the destination is unavailable");
   return write();
 };
 
@@ -132,7 +131,7 @@ const loseConfirmation: Fault = async (write, call) => {
 };
 
 const rejectFirst: Fault = async (write, call) => {
-  if (call === 1) throw new PermanentError("injected: refused");
+  if (call === 1) throw new PermanentError("injected: rejected");
   return write();
 };
 
@@ -182,7 +181,7 @@ class Workbench {
     this.#ended = undefined;
   }
 
-  /** Offers a batch with that number, as the gateway does. */
+  /** Appends a numbered batch to the journal and offers it, as the gateway does. */
   offer(number: number): void {
     const isAudit = this.harness.definition.type === "audit_log";
     const name = isAudit ? AUDIT_LOGGER : "orchestrator.server";
@@ -201,7 +200,7 @@ class Workbench {
     assert.deepEqual(await this.#arrived!(), numbers.flatMap(messagesOf));
   }
 
-  /** Batches, not records. */
+  /** Compares the counters, given in batches. */
   expectCounts(expected: { sent: number; failed: number; dropped: number }): void {
     const { sent, failed, droppedSum: dropped } = this.#live!.delivery.counters;
     const records = Object.entries(expected).map(([name, n]) => [name, n * RECORDS_PER_BATCH]);
@@ -216,7 +215,7 @@ class Workbench {
     await this.begin(logDir);
   }
 
-  /** Closes the exporter, once, however often it is called. */
+  /** Closes the exporter. Safe to call again. */
   end(): Promise<void> {
     this.#ended ??= this.#live?.delivery.close(AbortSignal.timeout(5000)) ?? Promise.resolve();
     return this.#ended;

@@ -7,21 +7,21 @@ import { MemoryJournal } from "../journal/memory.ts";
 import type { Host } from "../plugin/index.ts";
 import { hostMetrics, type PluginMetric } from "../plugin/metrics.ts";
 
-/** What a plugin runs in, for tests: a real HTTP server on a free port, a journal, a log directory of its own. */
+/** A host for tests of plugins: a real HTTP server on a free port, a journal in memory, and a log directory of its own. */
 export interface TestHost extends Host {
   readonly journal: MemoryJournal;
   readonly pluginMetrics: readonly PluginMetric[];
-  /** The gateway's own lines, as the plugin wrote them. */
+  /** The lines that the plugin has logged. */
   readonly lines: readonly string[];
-  /** Where requests are taken, such as `http://127.0.0.1:8001`; "" before `listen`. */
+  /** The URL of the HTTP server, such as `http://127.0.0.1:8001`; "" before `listen`. */
   readonly url: string;
-  /** Takes requests from now on; resolves with the URL. Plugins register their routes before. */
+  /** Starts the HTTP server; resolves with its URL. Plugins register their routes before. */
   listen(): Promise<string>;
-  /** Ends the server and deletes the log directory, unless it was given. */
+  /** Stops the server, and deletes the log directory unless it was given. */
   close(): Promise<void>;
 }
 
-/** `logDir`: one that a host before has used, to test a restart. */
+/** Creates a host. To test a restart, pass the `logDir` of a previous host. */
 export async function testHost(id: string, options: { logDir?: string } = {}): Promise<TestHost> {
   const logDir = options.logDir ?? (await mkdtemp(join(tmpdir(), "tailgate-")));
   const lines: string[] = [];

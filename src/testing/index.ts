@@ -2,7 +2,7 @@
 
 import "../runtime/supported-node.ts";
 
-// The suite that every exporter passes, the built-in ones included.
+// The suite that every exporter has to pass, built-in ones included.
 export { exporterContract } from "./exporter-contract.ts";
 export type { ContractCase, ExporterHarness } from "./exporter-contract.ts";
 

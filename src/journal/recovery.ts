@@ -248,7 +248,7 @@ function recreate(location: Location, state: JournalState): Opened {
   database.restore(state);
   const { newest, chain } = state;
   const aside = kept.length === 0 ? "" : ` The file in its place was put aside as ${kept.join()}.`;
-  const text = `The journal's files were deleted or moved away while the gateway was running.${aside} A new journal continues at sequence ${newest + 1}; ${chainText(chain)}.`;
+  const text = `The journal's files were deleted or moved away while the gateway ran.${aside} A new journal continues at sequence ${newest + 1}; ${chainText(chain)}.`;
   return beginAnew(database, text, chain.count > 0, kept);
 }
 

@@ -12,12 +12,12 @@ import {
   rmSync,
   statfsSync,
   statSync,
-  writeFileSync,
   writeSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
+import { overwriteFile } from "../runtime/log-dir.ts";
 import type { ChainState } from "./journal.ts";
 
 const LOCK_FILE = "journal.lock";
@@ -25,8 +25,6 @@ const MARK_FILE = "journal.mark";
 const RESERVE_FILE = "journal.reserve";
 
 const CREATE_FLAGS = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
-const OVERWRITE_FLAGS =
-  constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW;
 const NOTE_FLAGS = constants.O_WRONLY | constants.O_NOFOLLOW;
 
 /**
@@ -45,17 +43,6 @@ export function createPrivateFile(path: string): void {
   // Its name must survive a power failure as surely as its content, and so must that of a new directory.
   syncDirectory(dirname(path));
   syncDirectory(dirname(dirname(path)));
-}
-
-/** Writes a file with mode 0600; follows no link in its place. */
-export function overwriteFile(path: string, content: string | Uint8Array, isSynced: boolean): void {
-  const file = openSync(path, OVERWRITE_FLAGS, 0o600);
-  try {
-    writeFileSync(file, content);
-    if (isSynced) fsyncSync(file);
-  } finally {
-    closeSync(file);
-  }
 }
 
 /** A parent directory that we may not read is older than this process, and need not be synced. */

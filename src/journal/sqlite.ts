@@ -625,8 +625,11 @@ function seal(
 /** For each kind of failure its code, and what became of the records. */
 const COMMIT_ERRORS = {
   full: ["JOURNAL_FULL", "The disk is full: the records were not stored."],
-  rejected: ["JOURNAL_REFUSED", "The disk rejected the records: they were not stored."],
-  unknown: ["JOURNAL_FAILED", "The disk failed: it is unknown whether the records were stored."],
+  rejected: ["JOURNAL_REFUSED", "The disk has refused the records: they were not stored."],
+  unknown: [
+    "JOURNAL_FAILED",
+    "The disk has failed: it is unknown whether the records were stored.",
+  ],
   locked: ["JOURNAL_REFUSED", "The journal is locked: the records were not stored."],
   unusable: ["JOURNAL_REFUSED", "The journal cannot be used: the records were not stored."],
 } as const;

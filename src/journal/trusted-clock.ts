@@ -3,7 +3,7 @@ import { uptime } from "node:os";
 import { join } from "node:path";
 import { z } from "zod";
 import type { HostClock } from "../plugin/index.ts";
-import { overwriteFile } from "./side-files.ts";
+import { overwriteFile } from "../runtime/log-dir.ts";
 
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;

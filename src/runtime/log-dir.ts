@@ -1,10 +1,14 @@
 import {
+  closeSync,
   constants,
+  fsyncSync,
   lstatSync,
   mkdirSync,
+  openSync,
   readdirSync,
   statfsSync,
   statSync,
+  writeFileSync,
   type Stats,
 } from "node:fs";
 import { access, lstat, mkdir, stat } from "node:fs/promises";
@@ -176,4 +180,18 @@ function throwUncreatable(path: string, error: unknown): never {
 
 function unusable(path: string, why: string, cause?: unknown): TailgateError {
   return new TailgateError("LOG_DIR_UNUSABLE", `The log directory ${path} ${why}.`, { cause });
+}
+
+const OVERWRITE_FLAGS =
+  constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW;
+
+/** Writes a file with mode 0600; follows no link in its place. */
+export function overwriteFile(path: string, content: string | Uint8Array, isSynced: boolean): void {
+  const file = openSync(path, OVERWRITE_FLAGS, 0o600);
+  try {
+    writeFileSync(file, content);
+    if (isSynced) fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
 }

@@ -53,7 +53,9 @@ test("no line is duplicated after sqlite, kill -9, memory, kill -9, sqlite", asy
   expect([gateway.audit(), gateway.system()]).toEqual([all, all]);
   expect(await findings(gateway)).toEqual([
     expect.stringMatching(
-      new RegExp(`^  ${TODAY}:4: 2 lines from here on have no seq and no hash: a gateway whose`),
+      new RegExp(
+        `^  ${TODAY}:4: 2 lines from here on have no seq and no hash: written by a gateway whose`,
+      ),
     ),
   ]);
 });

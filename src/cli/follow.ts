@@ -6,6 +6,7 @@ import {
   type MissingRange,
   type StreamEvent,
   type StreamStatus,
+  type RawReader,
 } from "../client/index.ts";
 import { TailgateError, textOf } from "../wire/errors.ts";
 import type { FilterQuery } from "../wire/filter.ts";
@@ -17,7 +18,7 @@ export interface FollowOptions {
   readonly filter: FilterQuery;
   readonly start: Start;
   /** Whether entries carry their JSON. */
-  readonly raw: boolean;
+  readonly raw: RawReader | undefined;
   /** Keep retrying if the first connection fails. */
   readonly waits: boolean;
   /** End when the past records have been received. */

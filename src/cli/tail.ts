@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { InvalidArgumentError, type Command } from "commander";
-import type { LogEntry } from "../client/index.ts";
+import { rawJson, type LogEntry } from "../client/index.ts";
 import { maskUrls } from "../config/secrets.ts";
 import { TailgateError } from "../wire/errors.ts";
 import { checkFilterLength, FILTER_PARAMETERS, type FilterQuery } from "../wire/filter.ts";
@@ -71,7 +71,7 @@ async function tail(query: readonly string[], options: TailOptions): Promise<voi
   await follow(
     {
       ...target,
-      raw: json,
+      raw: json ? rawJson : undefined,
       waits: options.wait ?? false,
       endsCaughtUp: !options.follow,
       signal: interrupt.signal,

@@ -2,6 +2,8 @@
 
 // Live records.
 export { LogStream } from "./log-stream.ts";
+export { rawJson } from "./raw-json.ts";
+export type { RawReader } from "./raw-json.ts";
 export type { LogStreamOptions } from "./log-stream.ts";
 export type {
   GapReason,

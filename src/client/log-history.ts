@@ -1,3 +1,4 @@
+import type { RawReader } from "./raw-json.ts";
 import type { Envelope } from "../wire/envelope.ts";
 import type { FilterQuery } from "../wire/filter.ts";
 import { parseGatewayUrl, withTimeLimit } from "./endpoints.ts";
@@ -27,8 +28,8 @@ export interface HistoryQuery {
    * empty if none arrives. `nextCursor` is then never null, except from gateways without this parameter.
    */
   readonly waitSeconds?: number | undefined;
-  /** Default: false. With true, each entry also carries its envelope's JSON exactly as the gateway sent it. */
-  readonly raw?: boolean | undefined;
+  /** `rawJson`: each entry also carries its envelope's JSON exactly as the gateway sent it. */
+  readonly raw?: RawReader | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -72,7 +73,7 @@ export class LogHistory {
 
   /** Rejects with a {@link HistoryError} or the signal's reason. */
   async page(query: HistoryQuery = {}): Promise<HistoryPage> {
-    const { filter, order, since, until, limit, waitSeconds: wait, raw = false, signal } = query;
+    const { filter, order, since, until, limit, waitSeconds: wait, raw, signal } = query;
     let { cursor } = query;
     if (cursor === undefined && query.from !== undefined) {
       cursor = `${query.epoch ?? (await this.newest(signal)).epoch}:${query.from}`;
@@ -126,18 +127,18 @@ interface PageJson {
   readonly next_cursor: string | null;
 }
 
-function parsePage(body: string, raw: boolean): HistoryPage {
+function parsePage(body: string, raw: RawReader | undefined): HistoryPage {
   const page = (parseJson(body) ?? {}) as Partial<PageJson>;
   const { epoch, records, gaps, next_cursor: nextCursor = null } = page;
   if (typeof epoch !== "string" || !Array.isArray(records) || !Array.isArray(gaps)) {
     const text = "The server is not a gateway, or it is a version without a history API.";
     throw new HistoryError(200, "NOT_UNDERSTOOD", text);
   }
-  const texts = raw ? splitObjects(body, "records") : [];
+  const texts = raw?.(body, "records");
   const entries = (records as PageJson["records"]).map(({ sequence, ...envelope }, index) => ({
     sequence,
     envelope: envelope as Envelope,
-    ...(raw && { raw: withoutSequence(texts[index]!) }),
+    ...(texts && { raw: texts[index]! }),
   }));
   return { epoch, entries, gaps: (gaps as PageJson["gaps"]).map(parseGap), nextCursor };
 }
@@ -148,31 +149,6 @@ function parseJson(text: string): unknown {
   } catch {
     return undefined;
   }
-}
-
-/** A record is its envelope with `"sequence":N,` in front. */
-function withoutSequence(record: string): string {
-  return `{${record.slice(record.indexOf(",") + 1)}`;
-}
-
-const BRACE_OR_STRING = /[{}]|"[^"\\]*(?:\\.[^"\\]*)*"/g;
-
-/**
- * Returns the JSON of each object in an array of a message's top level, exactly as it stands in the text. Parsing and
- * serializing it again would change the order of keys like "1" and the form of numbers.
- */
-export function splitObjects(json: string, key: string): string[] {
-  const objects: string[] = [];
-  let start = 0;
-  let depth = 0;
-  BRACE_OR_STRING.lastIndex = json.indexOf(`"${key}":[`) + key.length + 4;
-  for (let match = BRACE_OR_STRING.exec(json); match; match = BRACE_OR_STRING.exec(json)) {
-    if (match[0] === "{" && depth++ === 0) start = match.index;
-    else if (match[0] === "}" && --depth === 0) objects.push(json.slice(start, match.index + 1));
-    // A string or the end of the message after the array.
-    else if (depth <= 0) break;
-  }
-  return objects;
 }
 
 const BUSY_RETRIES_MAX = 10;

@@ -1,3 +1,4 @@
+import type { RawReader } from "./raw-json.ts";
 import type { FilterQuery } from "../wire/filter.ts";
 import { SUBPROTOCOL, type Start } from "../wire/protocol.ts";
 import { watchPage } from "./browser-page.ts";
@@ -26,8 +27,8 @@ export interface LogStreamOptions {
   readonly filter?: FilterQuery | undefined;
   /** Where to start: `replay`, `since` or `resume`. Default: with new records. */
   readonly start?: Start | undefined;
-  /** Default: false. With true, each entry also carries its envelope's JSON exactly as the gateway sent it. */
-  readonly raw?: boolean | undefined;
+  /** `rawJson`: each entry also carries its envelope's JSON exactly as the gateway sent it. */
+  readonly raw?: RawReader | undefined;
   /** Default: the platform's. */
   readonly WebSocket?: typeof WebSocket | undefined;
   readonly fetch?: typeof fetch | undefined;
@@ -72,7 +73,7 @@ export class LogStream {
   #paused: PromiseWithResolvers<void> | undefined;
 
   /** @throws TypeError if `url` is not a gateway's URL. */
-  constructor({ url, filter = {}, start = {}, raw = false, ...options }: LogStreamOptions) {
+  constructor({ url, filter = {}, start = {}, raw, ...options }: LogStreamOptions) {
     this.#endpoints = parseGatewayUrl(url);
     this.#fetch = options.fetch ?? fetch;
     this.#history = new LogHistory({ url, fetch: this.#fetch });

@@ -1,3 +1,4 @@
+import type { RawReader } from "./raw-json.ts";
 import type { ClientMessage, Start } from "../wire/protocol.ts";
 import type { FilterChanges } from "./filter-changes.ts";
 import type { StreamPosition } from "./position.ts";
@@ -11,7 +12,7 @@ export interface SessionContext {
   readonly start: Start;
   readonly socket: Omit<SocketOptions, "subprotocols">;
   /** Whether entries carry their JSON. */
-  readonly raw: boolean;
+  readonly raw: RawReader | undefined;
   emit(events: readonly StreamEvent[]): void;
   enter(state: StreamStatus["state"], reason: string, transport: Transport): void;
   /** A WebSocket is connected: polling ends. */

@@ -1,5 +1,5 @@
+import type { RawReader } from "./raw-json.ts";
 import { SUBPROTOCOL, type ClientMessage, type ServerMessage } from "../wire/protocol.ts";
-import { splitObjects } from "./log-history.ts";
 import { ProtocolError } from "./position.ts";
 import {
   ClientSocket,
@@ -186,9 +186,9 @@ const GOODBYES = {
 type ReceivedMessage = ServerMessage & { readonly raw?: readonly string[] };
 
 /** @throws ProtocolError, SyntaxError */
-function parseMessage(text: string, raw: boolean): ReceivedMessage {
+function parseMessage(text: string, raw: RawReader | undefined): ReceivedMessage {
   const message = JSON.parse(text) as ServerMessage | null;
   if (typeof message?.type !== "string") throw new ProtocolError("a message has no type");
   if (!raw || message.type !== "batch") return message;
-  return { ...message, raw: splitObjects(text, "envelopes") };
+  return { ...message, raw: raw(text, "envelopes") };
 }

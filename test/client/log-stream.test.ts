@@ -1,6 +1,6 @@
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { WebSocket as Ws } from "ws";
-import { LogHistory, LogStream } from "tailgate/client";
+import { LogHistory, LogStream, rawJson } from "tailgate/client";
 import { envelope, FaultyGateway } from "./faulty-gateway.ts";
 import { Proxy } from "./proxy.ts";
 import { follow, startGateway } from "../harness/gateway.ts";
@@ -47,7 +47,7 @@ describe("delivery", () => {
 
   test("with raw, delivers the JSON of each envelope as sent by the gateway", async () => {
     await using gateway = await FaultyGateway.speaking();
-    const log = follow({ url: gateway.url, raw: true });
+    const log = follow({ url: gateway.url, raw: rawJson });
     const texts = [
       String.raw`{"type":"system_log","data":{"message":"}]","b":1.0,"2":[{"a":"\"{"}],"1":-0}}`,
       '{"type":"audit_log","data":{}}',
@@ -61,7 +61,7 @@ describe("delivery", () => {
       return new Response(`{"epoch":"e","records":[${records.join(",")}],"gaps":[]}`);
     };
     const history = new LogHistory({ url: gateway.url, fetch: fetcher });
-    const { entries } = await history.page({ raw: true });
+    const { entries } = await history.page({ raw: rawJson });
     expect(entries.map(({ raw }) => raw)).toEqual(texts);
   });
 

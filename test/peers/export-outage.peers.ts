@@ -39,7 +39,7 @@ test(
     const startMs = performance.now();
     await postNumbered(url, 0, RECORDS);
     const liveRate = RECORDS / (performance.now() - startMs);
-    await gateway.untilStderr(/A write failed and is tried again/);
+    await gateway.untilStderr(/A write failed and will be retried/);
     await collector.start();
     const file = fileOf(collector);
     await file.until(({ length }) => length > 0, PATIENCE_MS);

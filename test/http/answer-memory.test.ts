@@ -18,8 +18,11 @@ const ANSWER_BYTES_MAX = 16 * MIB;
 /** Per client: the socket buffers and its requests. */
 const CLIENT_BYTES_MAX = 256 << 10;
 
-/** Fluctuations: the young generation, and garbage that is not collected yet. */
-const SLACK_BYTES = 32 * MIB;
+/**
+ * Fluctuations: the young generation, and garbage that is not collected yet, of which up to 50 MiB were seen. Without the
+ * limit, the responses would take 1.8 GB.
+ */
+const SLACK_BYTES = 64 * MIB;
 
 interface Numbers {
   readonly heap: number;

@@ -91,7 +91,7 @@ describe("the suite", () => {
       write: (batch) => void arrived.push(...messagesOf(batch)),
     }));
     expect(await failures(harness)).toEqual([
-      "does not write a batch again whose success was not noticed",
+      "does not write a batch twice whose confirmation was lost",
     ]);
   });
 
@@ -121,9 +121,7 @@ describe("the suite", () => {
         },
       };
     });
-    expect(await failures(harness)).toContain(
-      "has written everything that it was given when it is closed",
-    );
+    expect(await failures(harness)).toContain("has written every batch when it is closed");
   });
 
   test("detects deletion of earlier output at startup", async () => {

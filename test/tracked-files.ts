@@ -7,10 +7,12 @@ import { execFileSync, spawnSync } from "node:child_process";
 
 const TOP_LEVEL = new Set([
   ".ci",
+  ".cspell.json",
   ".gitignore",
   ".npmrc",
   ".oxfmtrc.json",
   ".oxlintrc.json",
+  ".textlintrc.json",
   "CHANGELOG.md",
   "CONTRIBUTING.md",
   "LICENSE",

@@ -135,6 +135,9 @@ const CODES = {
 
 export type ErrorCode = keyof typeof CODES;
 
+/** All codes, in the order of the documentation. */
+export const ERROR_CODES = Object.keys(CODES) as ErrorCode[];
+
 const TAILGATE_ERROR = Symbol.for("tailgate.error");
 
 /** An error with a stable code. Its message says what happened, followed by the code's `fix`. */

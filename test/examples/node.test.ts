@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Workspace } from "../harness/workspace.ts";
-import { Document } from "../readme/document.ts";
+import { Document } from "../docs/document.ts";
 import { collect } from "../harness/client.ts";
 import { Program } from "../harness/program.ts";
 import { GatewayProcess } from "../harness/gateway.ts";

@@ -5,7 +5,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { Workspace } from "../harness/workspace.ts";
-import { Document } from "../readme/document.ts";
+import { Document } from "../docs/document.ts";
 import type { Envelope } from "../harness/client.ts";
 import { Program, requirePython } from "../harness/program.ts";
 import { GatewayProcess } from "../harness/gateway.ts";

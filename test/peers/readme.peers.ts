@@ -6,7 +6,7 @@ import { dirname } from "node:path";
 import { beforeEach, expect, onTestFinished, test, vi } from "vitest";
 import { startCli, Program } from "../harness/program.ts";
 import { Workspace } from "../harness/workspace.ts";
-import { Document } from "../readme/document.ts";
+import { Document } from "../docs/document.ts";
 import { postMessages } from "../harness/otlp.ts";
 import { COLLECTOR_CONFIG } from "./collector.ts";
 import { foundInJaeger, JAEGER_ALONE } from "./jaeger.ts";

@@ -11,7 +11,7 @@ import { Workspace } from "../harness/workspace.ts";
 import { collect } from "../harness/client.ts";
 import { postMessages } from "../harness/otlp.ts";
 import { Program } from "../harness/program.ts";
-import { Document } from "./document.ts";
+import { Document, repositoryPath } from "./document.ts";
 
 const MAIN = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
 
@@ -66,34 +66,6 @@ async function jsonLines(path: string): Promise<Line[]> {
   const lines = (await readFile(path, "utf8")).split("\n").slice(0, -1);
   return lines.map((line) => JSON.parse(line) as Line);
 }
-
-test("each README example runs here, or with the files in examples", () => {
-  expect(readme.exampleNames).toEqual([
-    "curl",
-    "in-process",
-    "own-provider",
-    "worker",
-    "node-otlp",
-    "pino",
-    "winston",
-    "python-otlp",
-    "python-instrumented",
-    "exporter-otlp",
-    // These two run in test/peers.
-    "to-collector",
-    "collector",
-    "exporter-spans",
-    // Also in test/peers.
-    "jaeger",
-    "configuration",
-    "browser",
-    "resume",
-    "client",
-    "history",
-    "react",
-    "audit-check",
-  ]);
-});
 
 test("the gateway prints at startup what the README shows", async () => {
   const workspace = await userDirectory({
@@ -290,7 +262,7 @@ test("the configuration of the trace exporter is valid", async () => {
 
 test("the configuration is valid and has the documented meaning", async () => {
   const { directory: cwd } = await userDirectory({
-    "tailgate.yaml": readme.example("configuration"),
+    "tailgate.yaml": (await Document.read("docs/configuration.md")).example("config-overview"),
   });
   const shown = await Program.run(process.execPath, [MAIN, "validate"], { cwd });
   expect(shown).toContain(`valid: ${cwd}/tailgate.yaml\n`);
@@ -379,4 +351,12 @@ test("the resuming client gets the records of a gateway outage once", async () =
   expect(client.stdout).toMatch(
     /^INFO orchestrator\.server before\nINFO orchestrator\.server after\n$/,
   );
+});
+
+test("CI runs what CONTRIBUTING asks for", async () => {
+  const page = await Document.read("CONTRIBUTING.md");
+  const commands = page.example("contributing-checks").match(/^npm [\w ]+?(?=\s+#)/gm);
+  const script = await readFile(repositoryPath(".ci/run"), "utf8");
+  expect(commands).toEqual(["npm ci", "npm test", "npm run check"]);
+  expect(commands!.filter((command) => !script.includes(command))).toEqual([]);
 });

@@ -1,0 +1,27 @@
+/** Runs `tailgate validate` on every configuration that a page shows: the examples named `config-...`. */
+
+import { expect, test } from "vitest";
+import { Program } from "../harness/program.ts";
+import { Workspace } from "../harness/workspace.ts";
+import { Document, repositoryPath } from "./document.ts";
+
+const pages = await Document.all();
+
+const examples = pages.flatMap((page) =>
+  page.exampleNames
+    .filter((name) => name.startsWith("config-"))
+    .map((name) => ({ name, path: page.path, text: page.example(name) })),
+);
+
+/** Values for the variables that the examples substitute. */
+const ENVIRONMENT = { OTLP_TOKEN: "secret", LOKI_TOKEN: "secret" };
+
+test.each(examples)("$name in $path is valid", async ({ text }) => {
+  await using workspace = await Workspace.create({ "tailgate.yaml": text });
+  const shown = await Program.run(
+    process.execPath,
+    [repositoryPath("dist/cli/main.js"), "validate"],
+    { cwd: workspace.directory, env: ENVIRONMENT },
+  );
+  expect(shown).toContain(`valid: ${workspace.directory}/tailgate.yaml\n`);
+});

@@ -19,6 +19,7 @@ import {
 } from "./otlp/destination.ts";
 import { readEvent } from "./spans/instance-event.ts";
 import { InstanceTracker } from "./spans/instance-tracker.ts";
+import { END_REASONS } from "./spans/open-instance.ts";
 import { SpanSender } from "./spans/span-sender.ts";
 import type { FinishedSpan } from "./spans/span.ts";
 
@@ -87,6 +88,7 @@ class SpansExporter implements Exporter {
       "instances_closed",
       "Instances whose span ended, by reason.",
     );
+    for (const end of END_REASONS) countClosed(0, { end });
     this.#tracker = new InstanceTracker(given.max_open_instances, ({ end }) =>
       countClosed(1, { end }),
     );

@@ -277,19 +277,19 @@ function createContext(
   const countClosed = metrics.counter("clients_closed", "Connections that ended, by reason.");
   const countMissed = metrics.counter(
     "records_missed",
-    "Records that clients, before their filters, had yet to get when the gateway ended their connections.",
+    "Records that clients had not received when the gateway closed their connections, counted before filtering.",
   );
   const countUnavailable = metrics.counter(
     "records_unavailable",
-    "Records that the journal has lost, for clients without the subprotocol and before their filters.",
+    "Records that the journal no longer had for clients without the subprotocol, counted before filtering.",
   );
   const countSkipped = metrics.counter(
     "records_skipped",
-    "System logs that slow clients, before their filters, got a gap for.",
+    "System logs that slow clients received as a gap, counted before filtering.",
   );
-  const countMatchMs = metrics.counter(
-    "matching_ms",
-    "Milliseconds spent on matching records against the filters of clients.",
+  const countMatching = metrics.counter(
+    "matching_seconds",
+    "Time spent on matching records against the filters of clients.",
   );
   const countExpensive = metrics.counter(
     "filters_too_expensive",
@@ -299,11 +299,11 @@ function createContext(
     countClosed(0, { reason });
     countMissed(0, { reason });
   }
-  for (const count of [countUnavailable, countSkipped, countMatchMs, countExpensive]) count(0);
+  for (const count of [countUnavailable, countSkipped, countMatching, countExpensive]) count(0);
   return {
     journal,
     readPage: createPageReader(journal),
-    matcher: new Matcher(journal, countMatchMs),
+    matcher: new Matcher(journal, (ms) => countMatching(ms / 1000)),
     cursors,
     log,
     level,

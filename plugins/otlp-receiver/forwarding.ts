@@ -42,6 +42,8 @@ export class SignalForwarder {
       "requests_passed_on",
       "Requests with traces or metrics that were forwarded, by signal and response status.",
     );
+    if (options.to === null) return;
+    for (const signal of FORWARDED_SIGNALS.values()) this.#count(0, { signal, status: "200" });
   }
 
   /** @throws RequestRejection 404, 413 or 503 */

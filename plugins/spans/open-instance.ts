@@ -55,8 +55,10 @@ export const openInstanceSchema = z.object({
 /** An instance that has not ended. */
 export type OpenInstance = z.output<typeof openInstanceSchema>;
 
-/** How the span of an instance ended. */
-type EndReason = "terminated" | "respawned" | "evicted" | "stopped";
+/** How the span of an instance can end. */
+export const END_REASONS = ["terminated", "respawned", "evicted", "stopped"] as const;
+
+type EndReason = (typeof END_REASONS)[number];
 
 /** Creates an instance that starts with the event. */
 export function createInstance(

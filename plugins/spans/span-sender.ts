@@ -37,6 +37,10 @@ export class SpanSender {
       "dropped",
       "Spans that the destination rejected, by reason.",
     );
+    this.#countSent(0);
+    for (const reason of Object.keys(this.#rejections.takeCounts())) {
+      this.#countDropped(0, { reason });
+    }
   }
 
   /**

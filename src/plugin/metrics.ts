@@ -163,6 +163,7 @@ export const DROP_REASONS = {
     "journal_failed",
     "journal_full",
     "journal_refused",
+    "malformed",
     "not_encodable",
     "not_readable",
     "overloaded",
@@ -170,7 +171,7 @@ export const DROP_REASONS = {
     "untyped_event",
   ],
   receiver: ["rejected"],
-  processor: [],
+  processor: ["processor_failed"],
   liveExporter: ["queue_full", "refused", "stopped"],
   durableExporter: ["damaged", "not_stored", "refused", "rejected", "retention", "stopped"],
 } as const satisfies Record<string, readonly string[]>;

@@ -96,6 +96,7 @@ describe("/metrics", () => {
       "journal_failed 0",
       "journal_full 0",
       "journal_refused 0",
+      "malformed 0",
       "not_encodable 0",
       "not_readable 0",
       "overloaded 0",
@@ -103,7 +104,7 @@ describe("/metrics", () => {
       "untyped_event 0",
     ]);
     expect(reasonsOf("otlp")).toEqual(["rejected 0"]);
-    expect(reasonsOf("redact")).toEqual([]);
+    expect(reasonsOf("redact")).toEqual(["processor_failed 0"]);
     expect(reasonsOf("websocket")).toEqual(["queue_full 0", "refused 0", "stopped 0"]);
     expect(reasonsOf("file")).toEqual([
       "damaged 0",

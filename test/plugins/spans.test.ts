@@ -646,7 +646,10 @@ describe("the trace store", () => {
       expect(sending.host.lines.join()).toContain(
         "rejected 1 spans permanently. First: sequence 6, 400 Bad Request: bad span",
       );
-      expect(countOf(sending, "dropped")).toEqual([{ value: 1, labels: { reason: "refused" } }]);
+      expect(countOf(sending, "dropped")).toContainEqual({
+        value: 1,
+        labels: { reason: "refused" },
+      });
       expect(countOf(sending, "sent")).toEqual([{ value: 8, labels: {} }]);
     });
   });
@@ -662,7 +665,10 @@ describe("the trace store", () => {
       await sending.log(spawn(0), terminate(1));
       await sending.delivery.drain(NEVER);
       expect(sending.host.lines.join()).toContain("rejected 1 of its spans: too old");
-      expect(countOf(sending, "dropped")).toEqual([{ value: 1, labels: { reason: "rejected" } }]);
+      expect(countOf(sending, "dropped")).toContainEqual({
+        value: 1,
+        labels: { reason: "rejected" },
+      });
     });
   });
 

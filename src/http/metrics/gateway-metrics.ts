@@ -35,7 +35,8 @@ const COMPONENT_METRICS: readonly ComponentMetric[] = [
   },
   {
     name: "records_failed",
-    description: "Failed attempts; their records are retried or dropped.",
+    description:
+      "Records of failed attempts, which are retried or dropped; counted at each attempt.",
     kind: "counter",
     read: ({ counters }) => counters.failed,
   },

@@ -51,7 +51,7 @@ export class Connections {
     ),
     counter(
       "tailgate_http_connections_stalled",
-      "Connections cut because the client stopped reading.",
+      "Connections closed because the client stopped reading.",
       () => this.#stalled,
     ),
   ];

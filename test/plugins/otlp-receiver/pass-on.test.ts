@@ -53,7 +53,9 @@ test.each(["/v1/traces", "/v1/metrics"])(
     ]);
     const count = host.pluginMetrics.find(({ name }) => name === "requests_passed_on");
     const signal = path.slice("/v1/".length);
-    expect([...count!.read()]).toEqual([{ value: 1, labels: { signal, status: "429" } }]);
+    expect([...count!.read()].filter(({ value }) => value > 0)).toEqual([
+      { value: 1, labels: { signal, status: "429" } },
+    ]);
   },
 );
 

@@ -1,0 +1,128 @@
+/** Takes the tour of the getting-started page, step by step, on free ports. */
+
+import { readFile } from "node:fs/promises";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { Program } from "../harness/program.ts";
+import { Workspace } from "../harness/workspace.ts";
+import { Document, repositoryPath } from "./document.ts";
+
+const tour = await Document.read("docs/getting-started.md");
+
+let workspace: Workspace;
+let gateway: Program;
+let main: string;
+let otlp: string;
+
+/** The steps build on each other. */
+beforeAll(async () => {
+  workspace = await Workspace.create({
+    "package.json": "{}",
+    "tailgate.yaml": "receivers: { otlp: { port: 0, grpc_port: 0 } }",
+  });
+  await workspace.install("tailgate");
+  const [, options] = /^npm ci && npm start -- (.*)$/m.exec(tour.example("tour-start"))!;
+  const args = [repositoryPath("dist/cli/main.js"), "run", "--port", "0", ...options!.split(" ")];
+  gateway = new Program(process.execPath, args, { cwd: workspace.directory });
+  [, otlp] = (await gateway.untilStderr(/listening on (\S+)\/v1\/logs/)) as [string, string];
+  [, main] = (await gateway.untilStderr(/listening on (\S+) \(dashboard/)) as [string, string];
+});
+
+afterAll(async () => {
+  await gateway[Symbol.asyncDispose]();
+  await workspace[Symbol.asyncDispose]();
+});
+
+/** Returns an example as it stands there, except for the ports. */
+function verbatim(name: string): string {
+  return tour
+    .example(name)
+    .replaceAll("http://127.0.0.1:8001", main)
+    .replaceAll("http://127.0.0.1:4318", otlp)
+    .replaceAll("npx tailgate", `"${process.execPath}" "${repositoryPath("dist/cli/main.js")}"`);
+}
+
+function run(name: string): Promise<string> {
+  return Program.run("bash", ["-c", verbatim(name)], { cwd: workspace.directory });
+}
+
+test("the gateway prints what the page shows", async () => {
+  const [, grpc] = await gateway.untilStderr(/listening on (\S+) \(OTLP\/gRPC\)\n/);
+  const shown = gateway.stderr
+    .replaceAll(main, "http://127.0.0.1:8001")
+    .replaceAll(otlp, "http://127.0.0.1:4318")
+    .replaceAll(grpc!, "http://127.0.0.1:4317");
+  expect(shown).toContain(tour.listings[0]);
+});
+
+test("the records arrive in the terminal, the API and the files", async () => {
+  expect(await run("tour-send")).toBe("{}");
+  expect(await run("tour-audit")).toBe("{}");
+  const env = { ORCHESTRATOR_PORT: new URL(main).port };
+  const script = verbatim("tour-tail");
+  await using tail = new Program("bash", ["-c", `exec ${script}`], {
+    cwd: workspace.directory,
+    env,
+  });
+  await tail.untilStdout(/AUDIT.*\n/);
+  expect(withoutTimes(tail.stdout)).toBe(withoutTimes(tour.listings[1]!));
+  expect(await run("tour-api")).toContain('"message":"High memory usage detected"');
+  // Files follow the journal; the line of the audit event is written last.
+  await expect.poll(() => run("tour-files").catch(() => "")).toContain('"event":"instance_spawn"');
+  expect(await run("tour-files")).toContain('"memory_mb":512');
+});
+
+function withoutTimes(text: string): string {
+  return text.replaceAll(/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d/gm, "TIME");
+}
+
+test("the audit trail is intact, and a change is found", async () => {
+  expect(await gateway.end()).toBe(0);
+  const verified = await run("tour-verify");
+  expect(tour.command("The audit trail is intact.")).toBe(verified.trimEnd().split("\n").at(-1));
+  const [file] = (
+    await Program.run("bash", ["-c", "ls logs/audit/audit_*.jsonl"], { cwd: workspace.directory })
+  ).split("\n");
+  const text = await readFile(workspace.path(file!), "utf8");
+  await workspace.write(file!, text.replace("abc-123", "abc-124"));
+  await expect(run("tour-verify")).rejects.toThrow(/AUDIT_TRAIL_BROKEN.*audit_\d+\.jsonl:1\b/s);
+});
+
+test("other ports are chosen as the page says", async () => {
+  const [, ...words] = tour.example("tour-ports").trim().split(" ");
+  const args = [repositoryPath("dist/cli/main.js"), ...words.slice(1), "--port", "0"];
+  const [, port] = /--otlp-port (\d+)/.exec(tour.example("tour-ports"))!;
+  expect(tour.example("tour-endpoint")).toContain(`http://127.0.0.1:${port}`);
+  await using other = await Workspace.create();
+  await using program = new Program(process.execPath, args, { cwd: other.directory });
+  await program.untilStderr(new RegExp(`listening on http://127\\.0\\.0\\.1:${port}/v1/logs`));
+  expect(await program.end()).toBe(0);
+});
+
+test("the package has the name that the page installs, and the demo is a script", async () => {
+  const manifest = JSON.parse(await readFile(repositoryPath("package.json"), "utf8")) as {
+    version: string;
+    scripts: Record<string, string>;
+  };
+  // `npm pack` and the installation run in test/package.
+  expect(tour.example("tour-pack")).toBe("npm pack\n");
+  expect(tour.example("tour-install")).toContain(`./tailgate-${manifest.version}.tgz`);
+  const [, script] = /^npm run (\w+)\n$/.exec(tour.example("tour-demo"))!;
+  // The demo itself runs in test/demo.
+  expect(manifest.scripts).toHaveProperty(script!);
+});
+
+test("the dashboard has the buttons and keys that the pages name", async () => {
+  const page = await Document.read("docs/dashboard.md");
+  const texts = await readFile(repositoryPath("src/dashboard/texts.ts"), "utf8");
+  const labels = [...page.text.matchAll(/(?<!\*)\*([A-Z][^*\n]+?)(?: \.\.\.)?\*(?!\*)/g)];
+  const names = labels.map(([, label]) => label!.replace(/ (?:instance|trace)$/, ""));
+  expect(names.length).toBeGreaterThan(10);
+  expect(names.filter((name) => !texts.includes(name) && !LEVELS.has(name))).toEqual([]);
+  const rows = [...page.text.matchAll(/^\| ((?:`[^`]+`(?:, )?)+) +\| .* \|$/gm)];
+  const keys = rows.flatMap(([, cell]) => [...cell!.matchAll(/`([^`]+)`/g)].map(([, key]) => key));
+  const [, shortcuts] = /shortcuts: \[\n([^]*?)\n {4}\],/.exec(texts)!;
+  const bound = [...shortcuts!.matchAll(/keys: \[([^\n]+)\], action/g)];
+  expect(keys).toEqual(bound.flatMap(([, list]) => JSON.parse(`[${list}]`) as string[]));
+});
+
+const LEVELS = new Set(["DEBUG", "INFO", "WARNING"]);

@@ -221,7 +221,12 @@ function answerProtocolErrors(server: Server, rejections: Rejections): void {
   server.on("checkExpectation", (request: IncomingMessage, response: ServerResponse) => {
     const reason = "The only supported expectation is 100-continue.";
     rejections.add(request, { protocol: "http", status: 417, reason });
-    response.writeHead(417, { Connection: "close" }).end(`${reason}\n`);
+    response.writeHead(417, {
+      Connection: "close",
+      "Content-Type": "text/plain; charset=utf-8",
+      "X-Content-Type-Options": "nosniff",
+    });
+    response.end(`${reason}\n`);
   });
 }
 

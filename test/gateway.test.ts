@@ -129,6 +129,32 @@ describe("a gateway", () => {
     }
   });
 
+  it("delivers to each exporter the type of records that it asks for when it is opened", async () => {
+    const given = ["system_log", "audit_log", undefined] as const;
+    const messages = given.map((): string[] => []);
+    const exporters = given.map((type, place) =>
+      exporter(`exporter-${place}`, () => ({
+        type,
+        write: (batch) => {
+          for (let index = 0; index < batch.length; index++)
+            messages[place]!.push(batch.envelope(index).data.message);
+        },
+      })),
+    );
+    const running = await start({ exporters });
+    await send(running, { body: "log" }, { body: "event", scope: AUDIT });
+    await flush(running);
+    expect(messages).toEqual([["log"], ["event"], ["log", "event"]]);
+    expect(countersOf(running, "exporter-1")).toMatchObject({ received: 2, filtered: 1, sent: 1 });
+  });
+
+  it("rejects an exporter that asks for an unknown type of records", async () => {
+    const wrong = exporter("wrong", () => ({ type: "audit" as "audit_log", write: () => {} }));
+    await expect(start({ exporters: [wrong] })).rejects.toThrow(
+      'The exporter wrong could not be opened: its type is "audit", and must be system_log or audit_log.',
+    );
+  });
+
   it("logs the origins it trusts by default at startup, if any", async () => {
     const [trusting, strict] = [
       await start({ trustsDefaultOrigins: true }),

@@ -6,6 +6,7 @@ import { packageFile } from "../runtime/package.ts";
 import * as pluginInterface from "../plugin/index.ts";
 import {
   API_VERSION,
+  ENVELOPE_TYPES,
   type ExporterDefinition,
   type OptionSchema,
   type PluginDefinition,
@@ -183,10 +184,18 @@ function findDefinitionFlaw(exported: unknown, section: Section): string | undef
   }
   if (typeof description !== "string") return `its description is ${describeType(description)}`;
   if (typeof open !== "function") return `its open is ${describeType(open)}`;
-  const { owns, plan } = exported as Partial<ExporterDefinition>;
+  const { owns, plan, type } = exported as Partial<ExporterDefinition>;
   if (plan !== undefined && typeof plan !== "function") return `its plan is ${describeType(plan)}`;
   if (owns !== undefined && typeof owns !== "function") return `its owns is ${describeType(owns)}`;
-  return findKindFlaw(definition.kind, section) ?? findOptionsFlaw(options, section);
+  const typeFlaw = type === undefined ? undefined : findTypeFlaw(type);
+  return typeFlaw ?? findKindFlaw(definition.kind, section) ?? findOptionsFlaw(options, section);
+}
+
+/** Returns why a value is not a type of records. */
+export function findTypeFlaw(type: unknown): string | undefined {
+  const types: readonly unknown[] = ENVELOPE_TYPES;
+  if (types.includes(type)) return undefined;
+  return `its type is ${JSON.stringify(type)}, and must be ${ENVELOPE_TYPES.join(" or ")}`;
 }
 
 function findKindFlaw(

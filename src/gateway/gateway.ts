@@ -24,7 +24,13 @@ import { readFreeBytes, readJournalBytes } from "../runtime/log-dir.ts";
 import { timeLimit, whenAborted } from "../runtime/timers.ts";
 import { textOf } from "../wire/errors.ts";
 import { ClockWatch } from "./clock-watch.ts";
-import { createHost, findProcessorFlaw, openPlugin, type HostContext } from "./host.ts";
+import {
+  createHost,
+  findExporterFlaw,
+  findProcessorFlaw,
+  openPlugin,
+  type HostContext,
+} from "./host.ts";
 import { hostLogger, type WriteLine } from "./host-log.ts";
 import { keepAlive } from "./process-exit.ts";
 import { fixedListeners, rejectSelfExport } from "./self-export.ts";
@@ -210,10 +216,11 @@ export class Gateway implements GatewayView {
     const exporter = await openPlugin<Exporter>(
       component,
       () => definition.open(options, host),
-      ({ write }) => (typeof write === "function" ? undefined : "it has no write function"),
+      findExporterFlaw,
     );
     const { journal } = this;
-    const common = { type: definition.type, level, timeoutMs, log: host.log, clock: journal.clock };
+    const type = exporter.type ?? definition.type;
+    const common = { type, level, timeoutMs, log: host.log, clock: journal.clock };
     if (definition.live) {
       const delivery = createLiveDelivery(exporter, { ...common, queueBytesMax });
       this.#liveExporters.push({ id, ...delivery });

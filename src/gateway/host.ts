@@ -2,7 +2,8 @@
 
 import type { Component, Config } from "../config/config.ts";
 import type { Journal } from "../journal/journal.ts";
-import type { Host, HostHttp, PluginDefinition, Processor } from "../plugin/index.ts";
+import { findTypeFlaw } from "../config/plugin-loader.ts";
+import type { Exporter, Host, HostHttp, PluginDefinition, Processor } from "../plugin/index.ts";
 import { hostMetrics, type PluginMetric } from "../plugin/metrics.ts";
 import { clearTimeout, setTimeout } from "../runtime/timers.ts";
 import type { Level } from "../wire/envelope.ts";
@@ -79,6 +80,12 @@ export async function openPlugin<Part extends Closable>(
   } finally {
     clearTimeout(timer);
   }
+}
+
+/** Returns why an exporter cannot be used, as far as can be seen before its first record. */
+export function findExporterFlaw({ write, type }: Exporter): string | undefined {
+  if (typeof write !== "function") return "it has no write function";
+  return type === undefined ? undefined : findTypeFlaw(type);
 }
 
 /** Returns why a processor cannot be used, as far as can be seen before its first record. */

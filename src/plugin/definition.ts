@@ -53,7 +53,10 @@ export interface ExporterDefinition<Schema extends OptionSchema = OptionSchema> 
   "exporter",
   Schema
 > {
-  /** The one type of envelope that it wants; both if absent. Records of the other type count as filtered. */
+  /**
+   * The only type of records that `write` gets; both types if absent. Records of the other type count as filtered. If an
+   * option decides, set {@link Exporter.type} instead.
+   */
   readonly type?: EnvelopeType;
   /**
    * True for live subscribers: they get records before they are durable, and miss what is logged while the gateway is
@@ -94,6 +97,8 @@ export interface Exporter {
    * `write` confirmed.
    */
   readonly resumeAfter?: number | undefined;
+  /** The only type of records that `write` gets; by default that of the definition. Read once, after opening. */
+  readonly type?: EnvelopeType | undefined;
   /**
    * Writes a batch; called with one batch at a time. Resolves when the batch is safe at the destination, or with
    * {@link Written} if some of its records are not. If it rejects with {@link PermanentError}, the batch is dropped; any

@@ -56,8 +56,9 @@ export type {
 // Records.
 export type { Batch, OtlpForm } from "./batch.ts";
 export { frameHeaderBytes, textFrame, writeFrameHeader } from "./text-frame.ts";
-export type { LogRecord, Resource, Scope, Value, ValueMap } from "./record.ts";
-export { LEVELS } from "../wire/envelope.ts";
+export { createRecord } from "./record.ts";
+export type { LogRecord, RecordInit, Resource, Scope, Value, ValueMap } from "./record.ts";
+export { ENVELOPE_TYPES, LEVELS } from "../wire/envelope.ts";
 export type {
   AuditLog,
   Envelope,
@@ -68,6 +69,7 @@ export type {
 } from "../wire/envelope.ts";
 
 // Errors.
+export type { ErrorCode } from "../wire/errors.ts";
 export { PermanentError, RetryLaterError, TailgateError, textOf } from "../wire/errors.ts";
 
 // Filters and the messages of `tailgate.v1`.

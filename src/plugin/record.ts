@@ -1,3 +1,5 @@
+import type { Level } from "../wire/envelope.ts";
+
 /** A value, as OTLP's AnyValue. Integers beyond 2^53 are bigint; a value that is not set is null. */
 export type Value = string | number | bigint | boolean | null | Uint8Array | Value[] | ValueMap;
 
@@ -43,22 +45,31 @@ export interface Scope {
   readonly attributes: ValueMap;
 }
 
-const SEVERITY_NUMBERS = { INFO: 9, WARNING: 13, ERROR: 17 } as const;
+/** The first severity number of each level (logs data model, "SeverityNumber"). */
+const SEVERITY_NUMBERS = { DEBUG: 5, INFO: 9, WARNING: 13, ERROR: 17, CRITICAL: 21 } as const;
 
-/** Returns a record of the gateway itself. */
+/** What {@link createRecord} makes a record of. */
+export interface RecordInit {
+  /** The logger's name. Records of `orchestrator.audit` and its children are audit events. */
+  readonly logger: string;
+  /** Usually a string: the message. */
+  readonly body: Value;
+  /** Default INFO. */
+  readonly level?: Level;
+  /** When it happened, in milliseconds since 1970. Default: now. */
+  readonly timeMs?: number;
+  /** Default: none. */
+  readonly attributes?: Readonly<Record<string, Value>>;
+}
+
+/** Returns a record for the intake, as `Intake.records` takes it. Its members can be set afterwards, such as `traceId` or `resource`. */
 export function createRecord({
   logger,
-  level,
-  timeMs,
   body,
-  attributes,
-}: {
-  logger: string;
-  level: keyof typeof SEVERITY_NUMBERS;
-  timeMs: number;
-  body: string;
-  attributes: Readonly<Record<string, Value>>;
-}): LogRecord {
+  level = "INFO",
+  timeMs = Date.now(),
+  attributes = {},
+}: RecordInit): LogRecord {
   const nanos = BigInt(Math.round(timeMs)) * 1_000_000n;
   return {
     timestamp: nanos,

@@ -8,8 +8,8 @@ import type { Batch, LogRecord } from "../plugin/index.ts";
 const EXAMPLE_TIME_NANOS = 1_760_347_644_339_163_000n;
 
 /**
- * Returns a record with the given members; the others are those of an INFO "hello" of `orchestrator.server` in 2025. A
- * severity text without a number leaves the number unset.
+ * Returns a record with the given members. The others are those of an INFO "hello" of `orchestrator.server`, at a fixed
+ * time in 2025. If only `severityText` is given, `severityNumber` is 0, so that the level follows from the text.
  */
 export function recordOf(given: Partial<LogRecord>): LogRecord {
   return {
@@ -29,11 +29,20 @@ export function recordOf(given: Partial<LogRecord>): LogRecord {
   };
 }
 
-/** Returns a batch as an exporter gets it. It has all levels of system logs, and audit events from INFO up. */
-export function batchOf(
-  given: readonly Partial<LogRecord>[],
-  options: { firstSequence?: number; appendedAtMs?: number } = {},
-): Batch {
+/** Where a batch of {@link batchOf} is in the journal. */
+export interface BatchOptions {
+  /** The sequence number of the first record; the others follow without gaps. Default 1. */
+  readonly firstSequence?: number;
+  /** When the batch was appended, in milliseconds since 1970. Default: now. */
+  readonly appendedAtMs?: number;
+}
+
+/**
+ * Returns a batch as an exporter gets it, of records that {@link recordOf} completes. System logs of all levels are
+ * included, and audit events from INFO up.
+ * @throws RangeError if no record is left.
+ */
+export function batchOf(given: readonly Partial<LogRecord>[], options: BatchOptions = {}): Batch {
   const records = given.map(recordOf);
   const batches = batchesOf(records);
   const bytes = batches.reduce((sum, { byteLength }) => sum + byteLength, 0);

@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { createLiveDelivery, type LiveDelivery } from "../delivery/live-queue.ts";
-import type { RecordBatch } from "../batch/record-batch.ts";
-import { AUDIT_LOGGER } from "../wire/envelope.ts";
+import { AUDIT_LOGGER, type EnvelopeType } from "../wire/envelope.ts";
 import {
   PermanentError,
   type Exporter,
@@ -11,24 +10,31 @@ import {
 import { batchOf } from "./batch.ts";
 import { testHost, type TestHost } from "./host.ts";
 
-/** An exporter under test, with its destination. */
+/** An exporter under test, with its real destination. */
 export interface ExporterHarness {
+  /** The default export of the plugin. */
   readonly definition: ExporterDefinition;
-  /** Options as in the configuration. Default: the defaults of the schema. */
+  /** The plugin's options, as under the component's key in the configuration. Default: the defaults of the schema. */
   readonly options?: Readonly<Record<string, unknown>>;
   /**
-   * Prepares the destination after the exporter was opened. Resolves with a function that returns the messages that have
-   * arrived there, in order.
+   * Called after the exporter was opened. Resolves with a function that returns the messages (`data.message`) that have
+   * arrived at the destination, in order and with duplicates.
    */
   connect(host: TestHost): Promise<() => Promise<readonly string[]> | readonly string[]>;
-  /** Releases what `connect` acquired. */
+  /** Releases what `connect` acquired. Called after the exporter was closed. */
   disconnect?(): Promise<void> | void;
-  /** True if the destination outlasts the exporter, and the next exporter appends to it. */
+  /**
+   * True if the destination outlasts the exporter, such as a file or a server: after a restart, the messages from before
+   * are expected to be there too.
+   */
   readonly durable: boolean;
 }
 
+/** One case of {@link exporterContract}. */
 export interface ContractCase {
+  /** What the exporter has to do, such as `writes every record once and in order`. */
   readonly name: string;
+  /** Opens the exporter on a host of its own, runs the case, and closes both. Rejects with an AssertionError. */
   run(): Promise<void>;
 }
 
@@ -40,7 +46,11 @@ const SHORT_TIMEOUT_MS = 1_000;
 
 /**
  * Returns the cases that every exporter has to pass, for any test runner:
- * `for (const { name, run } of exporterContract(() => harness())) it(name, run);`
+ * `for (const { name, run } of exporterContract(harness)) test(name, run);`
+ *
+ * `harness` is called once for each case, and must return an empty destination. Each case writes batches of three records,
+ * injects faults between the gateway and the exporter, and compares what has arrived. Run the cases one after another if
+ * they share a destination.
  */
 export function exporterContract(harness: () => ExporterHarness): ContractCase[] {
   const check = (
@@ -147,6 +157,8 @@ class Workbench {
   fault: Fault = async (write) => write();
   readonly harness: ExporterHarness;
   readonly #timeoutMs: number;
+  /** The type of records that the exporter gets. */
+  #type: EnvelopeType | undefined;
   #host: TestHost | undefined;
   #logDirHost: TestHost | undefined;
   #live: LiveDelivery | undefined;
@@ -160,10 +172,12 @@ class Workbench {
   }
 
   async begin(logDir?: string): Promise<void> {
-    const { definition, options = {} } = this.harness;
+    const { definition } = this.harness;
+    const options = definition.options.parse(this.harness.options ?? {});
     this.#host = await testHost(definition.name, logDir === undefined ? {} : { logDir });
     this.#logDirHost ??= this.#host;
-    const exporter = await definition.open(definition.options.parse(options), this.#host);
+    const exporter = await definition.open(options, this.#host);
+    this.#type = exporter.type ?? definition.type;
     await this.#host.listen();
     this.#arrived = await this.harness.connect(this.#host);
     const faulty: Exporter = {
@@ -172,7 +186,7 @@ class Workbench {
       close: (signal) => exporter.close?.(signal),
     };
     this.#live = createLiveDelivery(faulty, {
-      type: definition.type,
+      type: this.#type,
       level: undefined,
       queueBytesMax: Number.MAX_SAFE_INTEGER,
       timeoutMs: this.#timeoutMs,
@@ -183,11 +197,10 @@ class Workbench {
 
   /** Appends a numbered batch to the journal and offers it, as the gateway does. */
   offer(number: number): void {
-    const isAudit = this.harness.definition.type === "audit_log";
-    const name = isAudit ? AUDIT_LOGGER : "orchestrator.server";
+    const name = this.#type === "audit_log" ? AUDIT_LOGGER : "orchestrator.server";
     const scope = { name, version: "", attributes: new Map() };
     const batch = batchOf(messagesOf(number).map((body) => ({ body, scope })));
-    void this.#host!.journal.append(batch as RecordBatch);
+    void this.#host!.journal.append(batch);
     this.#live!.offer(batch);
   }
 

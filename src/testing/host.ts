@@ -4,30 +4,52 @@ import { join } from "node:path";
 import { hostLogger } from "../gateway/host-log.ts";
 import { HttpServer } from "../http/server/server.ts";
 import { MemoryJournal } from "../journal/memory.ts";
-import type { Host } from "../plugin/index.ts";
+import type { Batch, HostJournal, ReceiverHost } from "../plugin/index.ts";
 import { hostMetrics, type PluginMetric } from "../plugin/metrics.ts";
+import { IntakeOnJournal, type TestIntake } from "./intake.ts";
 
-/** A host for tests of plugins: a real HTTP server on a free port, a journal in memory, and a log directory of its own. */
-export interface TestHost extends Host {
-  readonly journal: MemoryJournal;
+/**
+ * A host for tests of plugins of all kinds: a real HTTP server on a free port, a journal in memory, an intake, and a log
+ * directory of its own.
+ */
+export interface TestHost extends ReceiverHost {
+  readonly journal: TestJournal;
+  readonly intake: TestIntake;
+  /** The metrics that the plugin has registered, with their values. */
   readonly pluginMetrics: readonly PluginMetric[];
-  /** The lines that the plugin has logged. */
+  /** What the plugin has logged, and the URLs that it has passed to `listening` and `sendingTo`; one line each. */
   readonly lines: readonly string[];
   /** The URL of the HTTP server, such as `http://127.0.0.1:8001`; "" before `listen`. */
   readonly url: string;
-  /** Starts the HTTP server; resolves with its URL. Plugins register their routes before. */
+  /** Starts the HTTP server on a free port of 127.0.0.1; resolves with its URL. Plugins register their routes before. */
   listen(): Promise<string>;
-  /** Stops the server, and deletes the log directory unless it was given. */
+  /** Stops the intake and the server, and deletes the log directory unless it was given. */
   close(): Promise<void>;
 }
 
-/** Creates a host. To test a restart, pass the `logDir` of a previous host. */
-export async function testHost(id: string, options: { logDir?: string } = {}): Promise<TestHost> {
+/** The journal of a {@link TestHost}. It is empty at first. */
+export interface TestJournal extends HostJournal {
+  /** Appends a batch of {@link batchOf}, which then has sequence numbers of this journal. Writes to no exporter. */
+  append(batch: Batch): Promise<void>;
+}
+
+/** How {@link testHost} creates a host. */
+export interface TestHostOptions {
+  /**
+   * The log directory, to test a restart: pass the one of an earlier host. `close` does not delete it. Default: a new one
+   * in the system's folder for temporary files.
+   */
+  readonly logDir?: string;
+}
+
+/** Creates a host for the component `id`, such as `webhook` or `webhook/audit`. */
+export async function testHost(id: string, options: TestHostOptions = {}): Promise<TestHost> {
   const logDir = options.logDir ?? (await mkdtemp(join(tmpdir(), "tailgate-")));
   const lines: string[] = [];
   const pluginMetrics: PluginMetric[] = [];
   const log = hostLogger(`tailgate.${id}`, (line) => lines.push(line));
   const journal = new MemoryJournal();
+  const intake = new IntakeOnJournal(journal, log);
   let address = "";
   const server = new HttpServer({ host: "127.0.0.1", port: 0, allowedHosts: [], log });
   return {
@@ -37,6 +59,7 @@ export async function testHost(id: string, options: { logDir?: string } = {}): P
     log,
     http: server.plugins,
     journal,
+    intake,
     memory: {
       recall: () => journal.memory(id),
       keep: (text) => journal.saveMemory(id, text),
@@ -51,6 +74,7 @@ export async function testHost(id: string, options: { logDir?: string } = {}): P
     },
     listen: async () => (address = await server.listen()),
     close: async () => {
+      await intake.stop();
       await server.close(AbortSignal.timeout(1000));
       if (options.logDir === undefined) await rm(logDir, { recursive: true, force: true });
     },

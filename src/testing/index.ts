@@ -1,4 +1,4 @@
-/** `tailgate/testing`: for the tests of plugins. */
+/** `tailgate/testing`: for the tests of plugins, with any test runner. */
 
 import "../runtime/supported-node.ts";
 
@@ -7,6 +7,9 @@ export { exporterContract } from "./exporter-contract.ts";
 export type { ContractCase, ExporterHarness } from "./exporter-contract.ts";
 
 // Its parts, for tests of your own.
-export { batchOf, recordOf } from "./batch.ts";
 export { testHost } from "./host.ts";
-export type { TestHost } from "./host.ts";
+export type { TestHost, TestHostOptions, TestJournal } from "./host.ts";
+export type { TestIntake } from "./intake.ts";
+export { batchOf, recordOf } from "./batch.ts";
+export type { BatchOptions } from "./batch.ts";
+export type { PluginMetric, PluginSample } from "../plugin/metrics.ts";

@@ -164,6 +164,7 @@ describe("an invalid plugin", () => {
     [plugin({ description: "undefined" }), "its description is missing"],
     [plugin({ open: "undefined" }), "its open is missing"],
     [plugin({ owns: '"lines.txt"' }), "its owns is a string"],
+    [plugin({ type: '"audit"' }), 'its type is "audit", and must be system_log or audit_log'],
     [plugin({ options: "undefined" }), "its options are missing, but must be a z.object of zod 4"],
     [
       plugin({ options: "{ type: 'object' }" }),

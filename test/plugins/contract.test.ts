@@ -72,6 +72,22 @@ describe("the suite", () => {
     expect(await failures(harness)).toEqual([]);
   });
 
+  test("writes the type of records that the exporter asks for when it is opened", async () => {
+    const types = new Set<string>();
+    const harness = harnessOf((arrived) => {
+      const exporter = correct(arrived);
+      return {
+        type: "audit_log",
+        write(batch, signal) {
+          types.add(batch.type(0));
+          return exporter.write(batch, signal);
+        },
+      };
+    });
+    await exporterContract(harness)[0]!.run();
+    expect([...types]).toEqual(["audit_log"]);
+  });
+
   test("detects omitted records", async () => {
     const harness = harnessOf((arrived) => ({
       write: (batch) => void arrived.push(...messagesOf(batch).slice(1)),

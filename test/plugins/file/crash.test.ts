@@ -16,6 +16,7 @@ import { describe, expect, test } from "vitest";
 import file from "../../../plugins/file.ts";
 import type { RecordBatch } from "../../harness/records.ts";
 import { FollowedExporter } from "../../harness/followed-exporter.ts";
+import { memoryJournal } from "../../harness/memory-journal.ts";
 import {
   hostWithDirectory,
   readRotation,
@@ -52,7 +53,7 @@ describe("after a crash", () => {
         fc.constantFrom(MANY_BACKUPS, 2, 1, 0),
         async (lives, bytesMax, backups) => {
           const host = await testHost("file");
-          const { journal } = host;
+          const journal = memoryJournal(host);
           const options = { max_bytes: bytesMax, backups };
           const path = join(host.logDir, "orchestrator.log");
           const follow = { definition: file, options, host, journal };
@@ -85,7 +86,7 @@ describe("after a crash", () => {
 
   test("skips lines below the exporter's level", async () => {
     const host = { ...(await hostWithDirectory()), level: "ERROR" } as const;
-    const { journal } = host;
+    const journal = memoryJournal(host);
     const options = { max_bytes: 400 };
     const path = join(host.logDir, "orchestrator.log");
     const levels = [17, 9, 17, 9, 9, 17];
@@ -115,7 +116,7 @@ describe("after a crash", () => {
     ],
   ])("a file that was %s meanwhile is completed, and that is said", async (_how, change, why) => {
     const host = await hostWithDirectory();
-    const { journal } = host;
+    const journal = memoryJournal(host);
     const path = join(host.logDir, "orchestrator.log");
     const first = await FollowedExporter.open({ definition: file, options: {}, host, journal });
     await journal.append(batchOf([{ body: "1" }]) as RecordBatch);
@@ -137,7 +138,7 @@ describe("after a crash", () => {
 
   test("completes a copy of the files like the files themselves", async () => {
     const host = await hostWithDirectory();
-    const { journal } = host;
+    const journal = memoryJournal(host);
     const path = join(host.logDir, "orchestrator.log");
     const options = { max_bytes: 400, backups: MANY_BACKUPS };
     const follow = { definition: file, options, host, journal };
@@ -166,7 +167,7 @@ describe("after a crash", () => {
 
   test("finds the lines if it happened while the only file was being replaced", async () => {
     const host = await hostWithDirectory();
-    const { journal } = host;
+    const journal = memoryJournal(host);
     const options = { max_bytes: 300, backups: 0 };
     const path = join(host.logDir, "orchestrator.log");
     for (let life = 1; life <= 5; life++) {

@@ -388,7 +388,7 @@ describe("the port", () => {
     const host = await testHost("otlp");
     try {
       const options = otlpReceiver.options.parse({ port: 0, grpc_port: port });
-      const opening = otlpReceiver.open(options, host as never);
+      const opening = otlpReceiver.open(options, host);
       await expect(opening).rejects.toMatchObject({ code: "PORT_IN_USE" });
       await expect(opening).rejects.toThrow(
         `Port ${port} of the OTLP receiver (gRPC) is in use on 127.0.0.1: set receivers.otlp.grpc_port in the configuration to another port, or to null to disable gRPC`,

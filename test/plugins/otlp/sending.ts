@@ -3,6 +3,7 @@ import { vi } from "vitest";
 import otlp from "../../../plugins/otlp.ts";
 import type { Delivery } from "../../../src/delivery/delivery.ts";
 import { createJournalDelivery } from "../../../src/delivery/journal-cursor.ts";
+import { memoryJournal } from "../../harness/memory-journal.ts";
 import type { RecordBatch } from "../../harness/records.ts";
 import type { ExporterDefinition, LogRecord } from "tailgate/plugin";
 
@@ -30,7 +31,8 @@ export class Sending implements AsyncDisposable {
   ): Promise<Sending> {
     const host = await testHost(definition.name);
     const exporter = await definition.open(definition.options.parse(options), host);
-    const { journal, log } = host;
+    const { log } = host;
+    const journal = memoryJournal(host);
     const selection = { type: undefined, level: undefined };
     return new Sending(
       host,

@@ -148,7 +148,7 @@ const COMPRESSED_HEAD_BYTES = 8;
 /** To compress a smaller block takes longer than to write it. */
 const COMPRESSED_BYTES_MIN = 16 << 10;
 
-/** A higher level costs more than the disk space that it saves is worth (test/bench/README.md). */
+/** A higher level costs more than the disk space that it saves is worth (docs/benchmarks.md). */
 const COMPRESSION = { [constants.ZSTD_c_compressionLevel]: 1 };
 
 /** Returns the block as it is to be stored: unchanged if it is small or does not get smaller. */

@@ -10,10 +10,10 @@ const FILE = new URL("recorded.json", import.meta.url);
 /** The factor by which a ratio may be worse, because machines and their load differ. */
 const FACTOR = 2;
 
-const README = new URL("README.md", import.meta.url);
+const PAGE = new URL("../../docs/benchmarks.md", import.meta.url);
 const TABLE = /(?<=<!-- figures:begin -->\n).*?(?=<!-- figures:end -->)/s;
 
-/** Stores the ratios and the table in the README; ratios that were not measured now are unchanged. */
+/** Stores the ratios and the table in docs/benchmarks.md; ratios that were not measured now are unchanged. */
 export function record(ratios: readonly RatioFigure[], table: string): void {
   const now = ratios.map((ratio) => [keyOf(ratio), ratio.median] as const);
   const all = Object.entries({ ...recorded(), ...Object.fromEntries(now) });
@@ -21,8 +21,8 @@ export function record(ratios: readonly RatioFigure[], table: string): void {
   writeFileSync(FILE, `${JSON.stringify(sorted, undefined, 2)}\n`);
   const text = `\n${machine()}\n\n${table}\n`;
   writeFileSync(
-    README,
-    readFileSync(README, "utf8").replace(TABLE, () => text),
+    PAGE,
+    readFileSync(PAGE, "utf8").replace(TABLE, () => text),
   );
 }
 

@@ -353,6 +353,13 @@ test("the resuming client gets the records of a gateway outage once", async () =
   );
 });
 
+test("CI runs the benchmark as its page says", async () => {
+  const page = await Document.read("docs/benchmarks.md");
+  const script = await readFile(repositoryPath(".ci/run"), "utf8");
+  const [, bench] = page.example("bench-run").trim().split("\n");
+  expect(script).toContain(`${bench!} -- --quick --compare`);
+});
+
 test("CI runs what CONTRIBUTING asks for", async () => {
   const page = await Document.read("CONTRIBUTING.md");
   const commands = page.example("contributing-checks").match(/^npm [\w ]+?(?=\s+#)/gm);

@@ -89,6 +89,11 @@ export class GatewayProcess implements AsyncDisposable {
     return Number(new URL(this.#url).port);
   }
 
+  /** The log directory, unless a flag chose another. */
+  get logDir(): string {
+    return this.#workspace.path("logs");
+  }
+
   get websocketUrl(): string {
     return `${this.#url.replace("http", "ws")}/ws/logs`;
   }

@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Installs promtool and Prometheus, which test the alert rules of examples/monitoring, and sqlite3, with which the guide to
+# backups copies a journal. Needs apt-get and root; elsewhere it lists what is missing.
+set -euo pipefail
+
+declare -A packages=([promtool]=prometheus [prometheus]=prometheus [sqlite3]=sqlite3)
+missing=()
+for program in "${!packages[@]}"; do
+  command -v "$program" >/dev/null || missing+=("${packages[$program]}")
+done
+
+if [[ ${#missing[@]} -eq 0 ]]; then
+  echo "promtool, prometheus and sqlite3 are there already"
+elif command -v apt-get >/dev/null && [[ "$(id -u)" == 0 ]]; then
+  # The package would start a server.
+  export RUNLEVEL=1
+  apt-get update --quiet=2
+  apt-get install --yes --quiet=2 --no-install-recommends -o DPkg::Lock::Timeout=300 "${missing[@]}"
+else
+  echo "these Debian packages are missing: ${missing[*]}" >&2
+  exit 1
+fi

@@ -125,7 +125,7 @@ function caveats(verification: Verification, given: VerifyOptions): string[] {
   }
   if (given.checkpoint === undefined) {
     texts.push(
-      "no checkpoint that was stored elsewhere was given: files and checkpoints.jsonl may both be replaced by an older copy or truncated.",
+      "no checkpoint that was stored elsewhere was given: the files and checkpoints.jsonl may both have been truncated or replaced by an older copy.",
     );
   }
   texts.push("anyone who has the private key can sign anything.");

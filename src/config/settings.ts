@@ -114,7 +114,7 @@ export const settingsSchema = z.object({
   log_level: levelName
     .default("INFO")
     .describe(
-      "Minimum level of system logs. Audit events are accepted from INFO up, whatever this says.",
+      "Minimum level of system logs. Audit events are accepted from INFO up, regardless of this setting.",
     )
     .transform(parseLevel),
   audit_loggers: z
@@ -135,7 +135,7 @@ export const settingsSchema = z.object({
   journal: journalSchema
     .prefault({})
     .meta({ title: "mapping" })
-    .describe("Where records are stored, and for how long: see below."),
+    .describe("Where records are stored, and for how long."),
   audit_key_file: path
     .optional()
     .describe(
@@ -161,10 +161,7 @@ export const settingsSchema = z.object({
     .describe(
       "Whether pages of http://localhost:3000 and http://127.0.0.1:3000, where the original system's frontend runs, may reach the gateway.",
     ),
-  http: httpSchema
-    .prefault({})
-    .meta({ title: "mapping" })
-    .describe("Limits of the HTTP server: see below."),
+  http: httpSchema.prefault({}).meta({ title: "mapping" }).describe("Limits of the HTTP server."),
   trace_url: z
     .string()
     .regex(

@@ -42,7 +42,7 @@ export class AuditSender {
   /** Resolves when the destination acknowledged the event; rejects as `LoggingConnection.audit` does. */
   async send(body: Uint8Array, key: string): Promise<void> {
     if (this.#sending.size >= PENDING_AUDIT_EVENTS_MAX) {
-      const text = `${this.#sending.size} audit events are pending already.`;
+      const text = `${this.#sending.size} audit events are already pending.`;
       throw new TailgateError("OVERLOADED", text);
     }
     const deadlineMs = performance.now() + this.#settings.auditTimeoutMs;

@@ -290,5 +290,5 @@ class AuditQueue {
 }
 
 export function overloaded(): TailgateError {
-  return new TailgateError("OVERLOADED", "Too much waits for the journal.");
+  return new TailgateError("OVERLOADED", "The queue of the journal is full.");
 }

@@ -137,7 +137,7 @@ class JsonRequest {
     });
     if (this.#records.length > 0 || this.#unknown === undefined) return;
     const isOther = !names.some((name) => REQUEST.byJsonName.has(name));
-    const unknown = `${this.#unknown} is no field of an ExportLogsServiceRequest.`;
+    const unknown = `${this.#unknown} is not a field of an ExportLogsServiceRequest.`;
     this.#findings?.unrecognized(isOther ? unrecognizedText(names) : unknown);
   }
 

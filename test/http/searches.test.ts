@@ -83,7 +83,7 @@ test("limits running and waiting searches; further ones are answered 503 at once
     expect(JSON.parse(body)).toEqual({
       error: {
         code: "SEARCHES_BUSY",
-        message: "2 searches of the journal are running and 3 are waiting. Try again in 1 s.",
+        message: "2 searches of the journal are running and 3 are waiting. Retry in 1 s.",
       },
     });
   }

@@ -211,7 +211,9 @@ describe("a full queue before the journal", () => {
     await expect(harness.intake.records([recordOf({})])).rejects.toMatchObject({
       code: "OVERLOADED",
     });
-    await expect(harness.intake.otlpProtobuf(new Uint8Array())).rejects.toThrow("Too much waits");
+    await expect(harness.intake.otlpProtobuf(new Uint8Array())).rejects.toThrow(
+      "The queue of the journal is full",
+    );
     harness.isOpen = true;
     harness.letGo();
     await harness.fill(0.95);

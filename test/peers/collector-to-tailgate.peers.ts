@@ -31,7 +31,10 @@ service: { pipelines: { logs: { receivers: [otlp], exporters: [otlp_grpc] } } }
 }
 
 test.each([
-  { error: new TailgateError("OVERLOADED", "Too much waits."), code: "ResourceExhausted" },
+  {
+    error: new TailgateError("OVERLOADED", "The queue of the journal is full."),
+    code: "ResourceExhausted",
+  },
   { error: new TailgateError("STOPPED", "It stops."), code: "Unavailable" },
 ])(
   "the Collector retries requests answered $code until they are accepted",

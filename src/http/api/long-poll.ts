@@ -17,7 +17,7 @@ const WAITING_MAX = 100;
 /** Requests that wait for the journal to grow. */
 export class LongPolling {
   readonly metrics: readonly Metric[] = [
-    gauge("tailgate_http_waiting", "Requests that wait for new records.", () => this.#waiting.size),
+    gauge("tailgate_http_waiting", "Requests waiting for new records.", () => this.#waiting.size),
     counter(
       "tailgate_http_waiting_refused",
       "Requests answered at once because too many were waiting.",

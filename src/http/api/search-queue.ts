@@ -29,7 +29,7 @@ export class SearchQueue {
     gauge("tailgate_http_searches", "Running searches of the journal.", () => this.#running),
     gauge(
       "tailgate_http_searches_queued",
-      "Searches of the journal that wait for others to finish.",
+      "Searches of the journal waiting for others to finish.",
       () => this.#queued,
     ),
     counter(
@@ -107,7 +107,7 @@ export class SearchQueue {
       last = { queue, index };
     }
     this.#rejected++;
-    const text = `${this.#running} searches of the journal are running and ${this.#queued} are waiting. Try again in ${RETRY_AFTER_SECONDS} s.`;
+    const text = `${this.#running} searches of the journal are running and ${this.#queued} are waiting. Retry in ${RETRY_AFTER_SECONDS} s.`;
     const error = new HttpError(503, "SEARCHES_BUSY", text, RETRY_AFTER_SECONDS);
     if (last === undefined) throw error;
     const [rejected] = last.queue.splice(last.index, 1);

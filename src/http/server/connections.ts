@@ -184,7 +184,7 @@ function fromText({ remoteAddress = "an unknown address" }: Socket): string {
 }
 
 function rejectionResponse(reason: string): string {
-  const body = `${reason} Try again in ${RETRY_AFTER_SECONDS} s.\n`;
+  const body = `${reason} Retry in ${RETRY_AFTER_SECONDS} s.\n`;
   const head = [
     "HTTP/1.1 503 Service Unavailable",
     "Connection: close",

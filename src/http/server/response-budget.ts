@@ -89,7 +89,7 @@ export class ResponseBudget {
   /** Returns the error for a request that gets no response because clients do not read theirs, and counts it. */
   exceeded(): HttpError {
     this.#rejected++;
-    const text = `Responses that clients have not read yet hold ${this.#bytes} bytes (http.max_answer_bytes). Try again in ${RETRY_AFTER_SECONDS} s.`;
+    const text = `Responses that clients have not read yet hold ${this.#bytes} bytes (http.max_answer_bytes). Retry in ${RETRY_AFTER_SECONDS} s.`;
     return new HttpError(503, "ANSWERS_UNREAD", text, RETRY_AFTER_SECONDS);
   }
 }

@@ -104,7 +104,7 @@ describe("Python's SDK", () => {
 
   it("retries temporary rejections", async () => {
     const { url, intake } = await openGrpcReceiver();
-    const refused = new TailgateError("OVERLOADED", "Too much waits.");
+    const refused = new TailgateError("OVERLOADED", "The queue of the journal is full.");
     const errors = vi.fn(() => (errors.mock.calls.length > 2 ? undefined : refused));
     Object.defineProperty(intake, "error", { get: errors });
     expect(await exportedByPython(url, {})).toContain("RESOURCE_EXHAUSTED");

@@ -1,0 +1,140 @@
+/** Follows docs/deployment/systemd.md on a Debian machine that systemd boots. */
+
+import { readFile } from "node:fs/promises";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { BootedMachine } from "../harness/booted-machine.ts";
+import { installPackage, npm, PREFIX, removePackage } from "../harness/packed-install.ts";
+import { Document, repositoryPath } from "./document.ts";
+
+const page = await Document.read("docs/deployment/systemd.md");
+
+const SHOW_STATE = "systemctl show --property=ActiveState --property=ExecMainStatus tailgate";
+
+let prefix: string;
+
+beforeAll(async () => {
+  prefix = await installPackage(page.example("systemd-install"));
+});
+
+afterAll(() => removePackage());
+
+/** Boots a machine that has the package in /opt/tailgate, and nothing else of Tailgate. */
+function boot(): Promise<BootedMachine> {
+  return BootedMachine.boot({ [PREFIX]: prefix });
+}
+
+/** Follows the page from the package to the running service. */
+async function bootWithService(): Promise<BootedMachine> {
+  const machine = await boot();
+  for (const step of ["systemd-files", "systemd-start", "systemd-ready"]) {
+    await machine.run(page.example(step));
+  }
+  return machine;
+}
+
+const RECORD = `"message":"Hello from the new server"`;
+
+function history(machine: BootedMachine): Promise<string> {
+  return machine.run("curl --fail --silent 'http://127.0.0.1:8001/api/logs?logger=deploy.check'");
+}
+
+test("the configuration on the page is that of the package", async () => {
+  const file = await readFile(repositoryPath("examples/systemd/tailgate.yaml"), "utf8");
+  expect(page.example("config-systemd")).toBe(file);
+});
+
+describe("the installed service", () => {
+  test("is a unit that systemd understands completely, and a sandbox", async () => {
+    await using machine = await bootWithService();
+    const unit = "/etc/systemd/system/tailgate.service";
+    // It exits with 0 for unknown keys, too.
+    expect(await machine.run(`systemd-analyze verify ${unit} 2>&1`)).toBe("");
+    const command = page.command("systemd-analyze security tailgate");
+    const [, exposure] = /exposure level for tailgate.service: (\S+)/.exec(
+      await machine.run(command),
+    )!;
+    expect(page.text).toContain(`rates it ${exposure} `);
+    await machine.run("! runuser -u nobody -- ls /var/log/tailgate 2>/dev/null");
+    const modes = await machine.run(
+      "stat --format='%U %a' /var/log/tailgate /var/lib/tailgate /etc/tailgate/tailgate.yaml /etc/tailgate/tailgate.env",
+    );
+    expect(modes).toBe("tailgate 700\ntailgate 700\nroot 644\nroot 600\n");
+  });
+
+  test("stores a record that survives a restart, `kill -9` and an upgrade", async () => {
+    await using machine = await bootWithService();
+    const ready = await machine.run(page.example("systemd-ready"));
+    expect(ready.startsWith(page.command(`{"status":"ready","reason":null,`))).toBe(true);
+    expect(await machine.run(page.example("systemd-record"))).toMatch(
+      new RegExp(String.raw`^\{\}\{"epoch":.*${RECORD}`),
+    );
+    expect(await machine.run(page.example("systemd-messages"))).toContain("listening on");
+    await machine.run(page.command("systemctl restart tailgate"));
+    await machine.run(page.example("systemd-ready"));
+    expect(await history(machine)).toContain(RECORD);
+
+    await machine.run("systemctl kill --signal=KILL tailgate");
+    await machine.run(page.example("systemd-ready"));
+    expect(await history(machine)).toContain(RECORD);
+    expect(await machine.run("systemctl show --property=NRestarts tailgate")).toBe("NRestarts=1\n");
+
+    const [stop, install, start] = page.example("systemd-upgrade").trimEnd().split("\n");
+    await machine.run(stop!);
+    await npm(install!);
+    await machine.run(start!);
+    await machine.run(page.example("systemd-ready"));
+    expect(await history(machine)).toContain(RECORD);
+    const tail = page.command("/opt/tailgate/bin/node /opt/tailgate/bin/tailgate tail");
+    const shown = await machine.run(`${tail} --replay 10 --no-follow`);
+    expect(shown).toMatch(/ - deploy\.check - INFO - Hello from the new server\n$/);
+    expect(await machine.run("cat /var/log/tailgate/orchestrator.log")).toContain(RECORD);
+  });
+
+  test("validates a changed configuration, and does not restart with an invalid one", async () => {
+    await using machine = await bootWithService();
+    await machine.run("echo OTLP_TOKEN=s3cret >> /etc/tailgate/tailgate.env");
+    await machine.run(
+      `cat >> /etc/tailgate/tailgate.yaml <<'END'\n  otlp: { endpoint: "http://collector.example.com:4318", headers: { Authorization: "Bearer \${env:OTLP_TOKEN}" } }\nEND`,
+    );
+    const effective = await machine.run(page.example("systemd-validate"));
+    expect(effective).toContain("valid: /etc/tailgate/tailgate.yaml\n");
+    expect(effective).not.toContain("s3cret");
+    await machine.run("echo prot: 8002 >> /etc/tailgate/tailgate.yaml");
+    await expect(machine.run(page.example("systemd-validate"))).rejects.toThrow(
+      `prot: unknown key; did you mean "port"?`,
+    );
+    await machine.run("systemctl restart tailgate");
+    const ended = `until [ "$(${SHOW_STATE})" = $'ExecMainStatus=78\\nActiveState=failed' ]; do sleep 0.1; done`;
+    await machine.run(
+      `timeout 30 bash -c ${JSON.stringify(ended).replaceAll("$", String.raw`\$`)}`,
+    );
+    expect(await machine.run(page.example("systemd-messages"))).toContain("CONFIG_INVALID");
+  });
+
+  test("cannot use the settings that the page excludes", async () => {
+    await using machine = await bootWithService();
+    const failsWith = async (setting: string, message: string): Promise<void> => {
+      const dropIn = "/etc/systemd/system/tailgate.service.d";
+      const lines = String.raw`[Service]\nRestart=no\n${page.command(setting)}\n`;
+      await machine.run(`mkdir -p ${dropIn}; printf '${lines}' > ${dropIn}/setting.conf`);
+      await machine.run("systemctl daemon-reload; systemctl restart tailgate");
+      await machine.run(
+        "timeout 30 bash -c 'until systemctl is-failed --quiet tailgate; do sleep 0.1; done'",
+      );
+      expect(await machine.run("journalctl --unit tailgate --no-pager")).toContain(message);
+    };
+    await failsWith("DynamicUser=yes", page.command("LOG_DIR_UNUSABLE"));
+    await failsWith("MemoryDenyWriteExecute=yes", "status=5/TRAP");
+  });
+
+  test("is removed without a trace", async () => {
+    await using machine = await bootWithService();
+    // The package is mounted from this machine.
+    await machine.run(page.example("systemd-uninstall").replace(`${PREFIX} `, ""));
+    const left = await machine.run(
+      "find / -xdev -name '*tailgate*' -not -path '/opt/*' -not -path '/proc/*'",
+    );
+    expect(left.split("\n").filter((path) => !/^\/(sys|run)\//.test(path))).toEqual([""]);
+    await machine.run("! getent passwd tailgate");
+  });
+});

@@ -1,13 +1,9 @@
-import { createRequire } from "node:module";
-import { PinoInstrumentation } from "@opentelemetry/instrumentation-pino";
+import pino from "pino";
 
-// It changes what is required after it; in a CommonJS program a plain `require("pino")` below does.
-new PinoInstrumentation().enable();
-const { pino } = createRequire(import.meta.url)("pino");
-
-// An attribute `logger`, else `name`, is the logger's name.
+// The attribute `logger`, else `name`, is the name of the logger.
 const logger = pino({ name: "orchestrator.server" });
-const audit = logger.child({ logger: "orchestrator.audit" });
+// A level of its own, so that a higher `level` of the parent does not suppress audit events.
+const audit = logger.child({ logger: "orchestrator.audit" }, { level: "info" });
 
 logger.warn({ memory_mb: 512 }, "High memory usage detected");
 logger.error(new Error("no slot is free"), "Spawning failed");

@@ -2,9 +2,10 @@ import { OpenTelemetryTransportV3 } from "@opentelemetry/winston-transport";
 import winston from "winston";
 
 const root = winston.createLogger({
+  level: "info",
   transports: [new winston.transports.Console(), new OpenTelemetryTransportV3()],
 });
-// An attribute `logger`, else `label`, is the logger's name.
+// The field `logger`, else `label`, is the name of the logger.
 const logger = root.child({ logger: "orchestrator.server" });
 const audit = root.child({ logger: "orchestrator.audit" });
 

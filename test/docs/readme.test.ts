@@ -174,43 +174,6 @@ describe("in the user's own process", () => {
   });
 });
 
-describe("over OTLP", () => {
-  test("records of a Node process are streamed and written", async () => {
-    const workspace = await userDirectory({ "worker.js": readme.example("node-otlp") });
-    const { program, url, otlpUrl } = await startGateway(workspace);
-    const client = await collect(viewerUrl(url));
-    const env = { OTEL_EXPORTER_OTLP_ENDPOINT: otlpUrl };
-    await Program.run(process.execPath, ["worker.js"], { cwd: workspace.directory, env });
-    const envelopes = await client.receive(2);
-    expect(envelopes).toMatchObject([
-      {
-        type: "system_log",
-        data: {
-          level: "WARNING",
-          logger: "orchestrator.worker",
-          message: "High memory usage detected",
-          memory_mb: 512,
-          service: "worker",
-        },
-      },
-      {
-        type: "audit_log",
-        data: {
-          action: "instance_spawn",
-          metadata: {
-            instance_id: "abc-123",
-            details: { role: "general" },
-            service: "worker",
-          },
-        },
-      },
-    ]);
-    expect(await program.end()).toBe(0);
-    expect(await systemLines(workspace)).toEqual([envelopes[0]!.data]);
-    expect(await auditLines(workspace)).toMatchObject([{ instance_id: "abc-123" }]);
-  });
-});
-
 test("a line and a checkpoint of the audit trail can be checked with shell tools", async () => {
   const { program, url, workspace } = await sentByCurl();
   await postMessages(url, ["spawned"], { logger: "orchestrator.audit" });

@@ -1,0 +1,6 @@
+/** Sends OpenTelemetry logs through Tailgate's own queue: `node --import ./connect.mjs app.mjs`. */
+
+import { LoggingManager } from "tailgate";
+
+// Reads OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES and OTEL_EXPORTER_OTLP_ENDPOINT.
+await LoggingManager.connect();

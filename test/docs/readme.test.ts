@@ -4,7 +4,7 @@ import { createPublicKey, verify } from "node:crypto";
 import { readFile, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { describe, expect, onTestFinished, test, vi } from "vitest";
+import { describe, expect, test } from "vitest";
 import { transformWithOxc } from "vite";
 import { parse } from "yaml";
 import { Workspace } from "../harness/workspace.ts";
@@ -12,38 +12,13 @@ import { collect } from "../harness/client.ts";
 import { postMessages } from "../harness/otlp.ts";
 import { Program } from "../harness/program.ts";
 import { Document, repositoryPath } from "./document.ts";
+import { startGateway, userDirectory, type StartedGateway } from "./user-directory.ts";
 
 const MAIN = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
 
 const DEFAULT_OTLP_PORT = 4318;
 
 const readme = await Document.read("README.md");
-
-/** Creates a user's directory with the packages that the examples import. */
-async function userDirectory(files: Readonly<Record<string, string>> = {}): Promise<Workspace> {
-  const workspace = await Workspace.create({ "package.json": '{ "type": "module" }', ...files });
-  onTestFinished(() => workspace[Symbol.asyncDispose]());
-  await workspace.install("tailgate");
-  await workspace.install("@opentelemetry");
-  return workspace;
-}
-
-interface StartedGateway {
-  readonly program: Program;
-  /** The main port's URL, such as `http://127.0.0.1:8001`. */
-  readonly url: string;
-  /** The OTLP port's URL. */
-  readonly otlpUrl: string;
-}
-
-async function startGateway({ directory }: Workspace, port = "0"): Promise<StartedGateway> {
-  const args = [MAIN, "run", "--port", port, "--otlp-port", "0", "--log-dir", "logs"];
-  const program = new Program(process.execPath, args, { cwd: directory });
-  onTestFinished(() => program[Symbol.asyncDispose]());
-  const [, otlpUrl] = await program.untilStderr(/listening on (\S+)\/v1\/logs \(OTLP\/HTTP\)/);
-  const [, url] = await program.untilStderr(/listening on (\S+) \(dashboard/);
-  return { program, url: url!, otlpUrl: otlpUrl! };
-}
 
 function viewerUrl(url: string, query = ""): string {
   return `${url.replace("http", "ws")}/ws/logs${query}`;
@@ -237,20 +212,6 @@ test("the configuration is valid and has the documented meaning", async () => {
   });
 });
 
-test("the browser client shows new records and why the stream ended", async () => {
-  const workspace = await userDirectory();
-  const { program, url } = await startGateway(workspace);
-  const source = readme.example("browser").replace("localhost:8001", new URL(url).host);
-  await workspace.write("client.js", source);
-  await postMessages(url, ["before"]);
-  await using browser = new Program(process.execPath, ["client.js"], { cwd: workspace.directory });
-  await browser.untilStdout(/^INFO orchestrator\.server before$/m);
-  await postMessages(url, ["spawned"], { logger: "orchestrator.audit" });
-  await browser.untilStdout(/^AUDIT undefined undefined$/m);
-  expect(await program.end()).toBe(0);
-  await vi.waitFor(() => expect(browser.stdout).toMatch(/^closed 1001 gateway is stopping$/m));
-});
-
 test("the client shows history, new records and connection changes", async () => {
   const workspace = await userDirectory();
   const { program, url } = await startGateway(workspace);
@@ -297,24 +258,6 @@ const SERVER_RENDERING = `
   import { Log } from "./log.js";
   console.log(renderToString(createElement(Log)));
 `;
-
-test("the resuming client gets the records of a gateway outage once", async () => {
-  const workspace = await userDirectory();
-  const first = await startGateway(workspace);
-  const { host, port } = new URL(first.url);
-  const source = readme.example("resume").replace("localhost:8001", host);
-  await workspace.write("client.js", source);
-  await postMessages(first.url, ["before"]);
-  await using client = new Program(process.execPath, ["client.js"], { cwd: workspace.directory });
-  await client.untilStdout(/^INFO orchestrator\.server before$/m);
-  expect(await first.program.end()).toBe(0);
-  const second = await startGateway(workspace, port);
-  await postMessages(second.url, ["after"]);
-  await client.untilStdout(/^INFO orchestrator\.server after$/m);
-  expect(client.stdout).toMatch(
-    /^INFO orchestrator\.server before\nINFO orchestrator\.server after\n$/,
-  );
-});
 
 test("CI runs the benchmark as its page says", async () => {
   const page = await Document.read("docs/benchmarks.md");

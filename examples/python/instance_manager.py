@@ -1,4 +1,5 @@
-"""Logs as Madrox does: system lines, and audit events with their fields in `extra`. It knows nothing of Tailgate."""
+"""Logs as Madrox does: system logs, audit events with their fields in `extra`, and a logger for each instance. It knows nothing of
+Tailgate."""
 
 import json
 import logging
@@ -13,6 +14,21 @@ def log_audit_event(event_type: str, instance_id: str | None = None, details: di
     audit.info(event_type, extra=extra)
 
 
+class InstanceLogger(logging.LoggerAdapter):
+    """Adds the instance to each record."""
+
+    def process(self, msg, kwargs):
+        return msg, {**kwargs, "extra": {**kwargs.get("extra", {}), **self.extra}}
+
+
+def get_instance_logger(instance_id: str, name: str) -> InstanceLogger:
+    instance_logger = logging.getLogger(f"instance.{instance_id}")
+    instance_logger.setLevel(logging.DEBUG)
+    instance_logger.propagate = False
+    instance_logger.handlers.clear()
+    return InstanceLogger(instance_logger, {"instance_id": instance_id, "instance_name": name})
+
+
 class InstanceManager:
     def spawn_instance(self, instance_id: str, role: str) -> None:
         logger.debug("Looking for a slot")
@@ -20,11 +36,13 @@ class InstanceManager:
         log_audit_event("instance_spawn", instance_id, {"role": role, "model": None, "enable_madrox": True})
 
     def receive_message(self, instance_id: str, message: str) -> None:
+        fields = {"event_type": "communication", "direction": "inbound", "content": message}
+        get_instance_logger(instance_id, "worker").info("Communication: inbound reply", extra=fields)
         logger.warning("High memory usage detected", extra={"memory_mb": 512})
         try:
             json.loads(message)
         except ValueError:
-            logger.error("The message is no JSON", exc_info=True, extra={"instance_id": instance_id})
+            logger.error("The message is not JSON", exc_info=True, extra={"instance_id": instance_id})
 
     def terminate_instance(self, instance_id: str) -> None:
         log_audit_event("instance_terminate", instance_id, {"force": False, "total_cost": 0.05}, final_state="terminated")

@@ -1,4 +1,4 @@
-"""An orchestrator that sets its loggers up by itself, as Madrox does. One line sends what it logs to Tailgate."""
+"""An orchestrator that configures its loggers itself, as Madrox does: they have handlers of their own and do not propagate."""
 
 import json
 import logging
@@ -8,7 +8,7 @@ from tailgate_logging import stream_to_tailgate
 
 
 class ExtrasAsJson(logging.Filter):
-    """For the console: the fields that a call has given."""
+    """Appends to each console line what the call passed as `extra`."""
 
     STANDARD = frozenset(vars(logging.makeLogRecord({})))
 
@@ -18,7 +18,7 @@ class ExtrasAsJson(logging.Filter):
         return True
 
 
-def set_up_logging() -> None:
+def configure_logging() -> None:
     console = logging.StreamHandler()
     console.addFilter(ExtrasAsJson())
     console.setFormatter(logging.Formatter("%(asctime)s - %(name)s - %(levelname)s - %(message)s %(extras)s"))
@@ -30,6 +30,6 @@ def set_up_logging() -> None:
         logger.addHandler(console)
 
 
-set_up_logging()
-stream_to_tailgate("orchestrator")  # the line that is new
+stream_to_tailgate("orchestrator")
+configure_logging()
 work()

@@ -1,4 +1,4 @@
-"""A program whose records reach the root logger: instrumented.sh runs it, without a line that is new."""
+"""A program that knows nothing of Tailgate or OpenTelemetry. instrumented.sh runs it unchanged."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""Streams to Tailgate, over OTLP, what an orchestrator logs. Its logging calls stay as they are."""
+"""Sends what a Python program logs to Tailgate, over OTLP. Its logging calls stay as they are."""
 
 import atexit
 import logging
@@ -6,43 +6,99 @@ import os
 import threading
 import time
 
-from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 from opentelemetry.instrumentation.logging.handler import LoggingHandler
+from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
-from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 
-# OTEL_EXPORTER_OTLP_ENDPOINT says where to; else it is port 4318 of this machine, and 4317 over gRPC.
-if os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL") == "grpc":
+if os.getenv("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", os.getenv("OTEL_EXPORTER_OTLP_PROTOCOL")) == "grpc":
     from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
+else:
+    from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 
 AT_EXIT_SECONDS_MAX = 5
 
 
-def stream_to_tailgate(service: str, level: int = logging.NOTSET) -> None:
-    """Call it once, behind the program's own setup of logging, which may remove the handlers that it finds.
+def stream_to_tailgate(service: str, *loggers: str, level: int = logging.NOTSET) -> "TailgateHandler":
+    """Starts sending. Call it once in each process, before or after logging is configured.
 
-    level: what is less severe is not sent, beside what the loggers hold back themselves.
+    service: the name of the service, unless the environment has one.
+    loggers: the loggers to send, with their children; all if there are none.
+    level: the minimum level, in addition to the levels of the loggers.
     """
-    provider = LoggerProvider(Resource.create({"service.name": service}))
-    exporter = OTLPLogExporter()
-    # Logging calls only fill the queue, and a thread of its own sends. Where it is full, the oldest record is dropped.
-    processor = BatchLogRecordProcessor(exporter, schedule_delay_millis=200, max_queue_size=32_768)
+    exporter = OTLPLogExporter(timeout=_default(60, "OTEL_EXPORTER_OTLP_TIMEOUT", "OTEL_EXPORTER_OTLP_LOGS_TIMEOUT"))
+    # Logging calls append to a queue, and a thread sends. When the queue is full, the oldest record is dropped.
+    processor = BatchLogRecordProcessor(
+        exporter,
+        schedule_delay_millis=_default(200, "OTEL_BLRP_SCHEDULE_DELAY"),
+        max_queue_size=_default(32_768, "OTEL_BLRP_MAX_QUEUE_SIZE"),
+    )
+    provider = LoggerProvider(_resource(service))
     provider.add_log_record_processor(processor)
-    handler = LoggingHandler(level, provider, log_code_attributes=True)
-
-    # Not the root logger: what the exporter and its HTTP client log themselves would come back for ever.
-    orchestrator = logging.getLogger("orchestrator")
-    audit = logging.getLogger("orchestrator.audit")
-    if orchestrator.level == logging.NOTSET:
-        orchestrator.setLevel(logging.INFO)  # else the root's WARNING holds
-    for logger in [orchestrator] if audit.propagate else [orchestrator, audit]:
-        logger.handlers.insert(0, handler)  # first: filters of other handlers add to the record
+    handler = TailgateHandler(level, provider, log_code_attributes=True)
+    handler.setFormatter(_Message())
+    _attach(handler, loggers)
     _give_up_at_exit(exporter)
+    return handler
+
+
+class TailgateHandler(LoggingHandler):
+    def emit(self, record: logging.LogRecord) -> None:
+        """Reports errors on stderr, as `logging` does. LoggingHandler raises them into the code that logs."""
+        try:
+            super().emit(record)
+        except Exception:
+            self.handleError(record)
+
+    def flush(self) -> None:
+        """Does nothing. `logging` calls it at exit, where LoggingHandler's thread cannot start in Python 3.12."""
+
+    def force_flush(self) -> None:
+        """Returns when the queue has been sent, or could not be sent in time."""
+        self._logger_provider.force_flush()
+
+
+class _Message(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        """Escapes lone surrogates, as in file names. The exporter drops a whole batch if one message has any."""
+        return record.getMessage().encode(errors="backslashreplace").decode()
+
+
+def _attach(handler: logging.Handler, loggers: tuple[str, ...]) -> None:
+    """Handles the records of all loggers, also of those that do not propagate, or that replace their handlers."""
+    call_handlers = logging.Logger.callHandlers
+
+    def is_sent(record: logging.LogRecord) -> bool:
+        if record.levelno < handler.level or not is_instrumentation_enabled():
+            return False  # the second: a batch is being sent; what the HTTP client logs about it would be sent, too
+        name = f"{record.name}."
+        return not name.startswith("opentelemetry.") and (
+            not loggers or any(name.startswith(f"{logger}.") for logger in loggers)
+        )
+
+    def send_and_call_handlers(self: logging.Logger, record: logging.LogRecord) -> None:
+        if is_sent(record):
+            handler.handle(record)  # first: filters of other handlers add to the record
+        call_handlers(self, record)
+
+    logging.Logger.callHandlers = send_and_call_handlers
+
+
+def _resource(service: str) -> Resource:
+    resource = Resource.create()
+    if resource.attributes[SERVICE_NAME].startswith("unknown_service"):
+        return resource.merge(Resource({SERVICE_NAME: service}))
+    return resource
+
+
+def _default(value: int, *variables: str) -> int | None:
+    """Returns None if the environment has a value: the SDK reads it then."""
+    return None if any(name in os.environ for name in variables) else value
 
 
 def _give_up_at_exit(exporter: OTLPLogExporter) -> None:
-    """Where no gateway answers, the SDK alone would hold the end of the program up for 30 seconds."""
+    """Limits how long a program waits at its end for a gateway that does not answer. The SDK's limit is 30 seconds."""
     exiting = threading.Event()
 
     def give_up() -> None:
@@ -50,6 +106,6 @@ def _give_up_at_exit(exporter: OTLPLogExporter) -> None:
         time.sleep(AT_EXIT_SECONDS_MAX)
         exporter.shutdown()
 
-    # Started now, because from Python 3.12 on a thread cannot be started at exit.
+    # Started now: Python 3.12 and later start no threads at exit.
     threading.Thread(target=give_up, name="tailgate-exit", daemon=True).start()
-    atexit.register(exiting.set)  # runs before the provider's, which was registered before it
+    atexit.register(exiting.set)  # runs before the provider's own handler, which was registered earlier

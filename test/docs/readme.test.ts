@@ -8,7 +8,6 @@ import { describe, expect, test } from "vitest";
 import { transformWithOxc } from "vite";
 import { parse } from "yaml";
 import { Workspace } from "../harness/workspace.ts";
-import { collect } from "../harness/client.ts";
 import { postMessages } from "../harness/otlp.ts";
 import { Program } from "../harness/program.ts";
 import { Document, repositoryPath } from "./document.ts";
@@ -20,22 +19,7 @@ const DEFAULT_OTLP_PORT = 4318;
 
 const readme = await Document.read("README.md");
 
-function viewerUrl(url: string, query = ""): string {
-  return `${url.replace("http", "ws")}/ws/logs${query}`;
-}
-
 type Line = Record<string, unknown>;
-
-async function systemLines(workspace: Workspace): Promise<Line[]> {
-  return jsonLines(workspace.path("logs/orchestrator.log"));
-}
-
-async function auditLines(workspace: Workspace): Promise<Line[]> {
-  const directory = workspace.path("logs/audit");
-  const names = (await readdir(directory)).filter((name) => name.startsWith("audit_")).sort();
-  const lines = (await Promise.all(names.map((name) => jsonLines(join(directory, name))))).flat();
-  return lines.filter(({ event_type: type }) => type !== "audit_checkpoint");
-}
 
 async function jsonLines(path: string): Promise<Line[]> {
   const lines = (await readFile(path, "utf8")).split("\n").slice(0, -1);
@@ -100,52 +84,6 @@ describe("records sent with curl", () => {
     const { records } = JSON.parse(answer) as { records: { data: { timestamp: string } }[] };
     expect(records).toMatchObject([{ sequence: 1, type: "system_log", data: { memory_mb: 512 } }]);
     expect(records[0]!.data.timestamp >= before).toBe(true);
-  });
-});
-
-describe("in the user's own process", () => {
-  test("all logged records are streamed and written", async () => {
-    const workspace = await userDirectory({ "example.js": readme.example("in-process") });
-    const env = { ORCHESTRATOR_PORT: "0" };
-    const { directory: cwd } = workspace;
-    await using program = new Program(process.execPath, ["example.js"], { cwd, env });
-    const [, url] = await program.untilStdout(/^The logs are shown at (\S+)$/m);
-    const client = await collect(viewerUrl(url!, "?replay=100"));
-    const envelopes = await client.receive(6);
-    expect(envelopes.map(({ data }) => [data.logger, data.level, data.message])).toEqual([
-      ["orchestrator.instance_manager", "INFO", "Instance spawned successfully"],
-      ["orchestrator.instance_manager", "WARNING", "High memory usage detected"],
-      ["orchestrator.instance_manager", "ERROR", "Spawning failed"],
-      ["orchestrator.audit", "INFO", "instance_spawn"],
-      ["orchestrator.audit", "INFO", "instance_terminate"],
-      ["orchestrator.scheduler", "INFO", "Task queued"],
-    ]);
-    expect(envelopes[1]!.data).toMatchObject({ module: "example", line: 9, memory_mb: 512 });
-    expect(envelopes[3]!.data).toMatchObject({
-      action: "instance_spawn",
-      metadata: { instance_id: "abc-123", details: { role: "general" } },
-    });
-    await program.untilStdout(/^Stored as 5, [0-9a-f]{64}$/m);
-    expect(await program.end()).toBe(0);
-    expect(await systemLines(workspace)).toMatchObject([
-      { instance_id: "abc-123" },
-      { memory_mb: 512 },
-      { "exception.message": "no slot is free" },
-      { message: "Task queued", task: "t-1" },
-    ]);
-    expect(await auditLines(workspace)).toMatchObject([
-      { event: "instance_spawn" },
-      { event: "instance_terminate", "log.record.uid": "abc-123/end", seq: 5 },
-    ]);
-  });
-
-  test("a provider that is registered elsewhere writes to the files", async () => {
-    const workspace = await userDirectory({ "example.js": readme.example("own-provider") });
-    const env = { ORCHESTRATOR_PORT: "0" };
-    await Program.run(process.execPath, ["example.js"], { cwd: workspace.directory, env });
-    expect(await systemLines(workspace)).toMatchObject([
-      { logger: "orchestrator.scheduler", message: "Task queued" },
-    ]);
   });
 });
 

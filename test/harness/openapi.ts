@@ -171,17 +171,22 @@ export class OpenApiContract {
     );
   }
 
+  /** All operations. A path has other members, too. */
+  get operations(): { readonly path: string; readonly method: string }[] {
+    return Object.entries(this.paths).flatMap(([path, item]) =>
+      ["get", "post"].filter((method) => method in item).map((method) => ({ path, method })),
+    );
+  }
+
   /** Returns the documented responses and media types that were not seen. */
   get unseen(): string[] {
     const documented: string[] = [];
-    for (const [path, methods] of Object.entries(this.paths)) {
-      for (const [method, { responses }] of Object.entries(methods)) {
-        for (const [status, reference] of Object.entries(responses ?? {})) {
-          const name = `${method} ${path} ${status}`;
-          documented.push(name);
-          const { content = {} } = this.#resolve(reference);
-          documented.push(...Object.keys(content).map((type) => `${name} ${type}`));
-        }
+    for (const { path, method } of this.operations) {
+      for (const [status, reference] of Object.entries(this.operation(path, method).responses)) {
+        const name = `${method} ${path} ${status}`;
+        documented.push(name);
+        const { content = {} } = this.#resolve(reference);
+        documented.push(...Object.keys(content).map((type) => `${name} ${type}`));
       }
     }
     return documented.filter((name) => !this.#seen.has(name));

@@ -205,6 +205,7 @@ class Dialer {
     const { statusCode: status = 0 } = response;
     const text = await readRejection(response);
     this.failure = `HTTP ${status}: ${text}`;
+    if (status === 401) this.failure += ", which needs a login: --url wss://USER:PASSWORD@HOST";
     if (status === 400) this.#fail(rejected(text));
     // Unless a retry may help.
     else if (status < 500 && status !== 429)
@@ -227,7 +228,9 @@ class Dialer {
   }
 }
 
+/** Returns the reason that the gateway gives as plain text. Of a proxy's HTML page, the status has to do. */
 async function readRejection(response: IncomingMessage): Promise<string> {
+  if (response.headers["content-type"]?.startsWith("text/html")) return response.statusMessage!;
   let text = "";
   try {
     for await (const chunk of response) {

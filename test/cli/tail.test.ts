@@ -260,6 +260,22 @@ describe("tailgate tail", () => {
     expect(cli.stderr).not.toMatch(/secret|hidden/);
   });
 
+  test("names the status of a proxy that asks for a login, not its page", async () => {
+    const proxy = createServer((socket) => {
+      const page = "<html>\r\n<h1>401 Authorization Required</h1>\r\n</html>";
+      const head = `Content-Type: text/html\r\nContent-Length: ${page.length}`;
+      socket.end(`HTTP/1.1 401 Unauthorized\r\n${head}\r\n\r\n${page}`);
+    });
+    await once(proxy.listen(0, "127.0.0.1"), "listening");
+    onTestFinished(() => void proxy.close());
+    const { port } = proxy.address() as AddressInfo;
+    const cli = await runCli(["tail", "--url", `ws://127.0.0.1:${port}`]);
+    expect(await cli.ended).toBe(69);
+    expect(cli.stderr).toContain(
+      `/ws/logs: HTTP 401: Unauthorized, which needs a login: --url wss://USER:PASSWORD@HOST. `,
+    );
+  });
+
   test("reports once that it waits, however often it retries", async () => {
     let attempts = 0;
     await using server = createServer((socket) => {

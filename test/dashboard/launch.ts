@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { launch, type Browser } from "puppeteer-core";
+import { launch, type Browser, type LaunchOptions } from "puppeteer-core";
 
 export type BrowserName = "chrome" | "firefox";
 
@@ -12,15 +12,17 @@ const PROGRAMS = {
 export function launchBrowser(
   name: BrowserName,
   endWithout: (text: string) => never,
+  { args: added = [], ...options }: LaunchOptions = {},
 ): Promise<Browser> {
   // Chromium's sandbox does not work for root; the pages are ours.
   const args = name === "chrome" && process.getuid?.() === 0 ? ["--no-sandbox"] : [];
   // `--js-flags` lets tests collect garbage before they measure.
   const flags = name === "chrome" ? ["--js-flags=--expose-gc"] : [];
   return launch({
+    ...options,
     browser: name,
     executablePath: programOf(name) ?? endWithout(adviceOn(name)),
-    args: [...args, ...flags],
+    args: [...args, ...flags, ...added],
   });
 }
 

@@ -4,7 +4,7 @@ import { readFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { vi } from "vitest";
-import { Program, requireProgram, skipTest } from "./program.ts";
+import { Program, requireInstalled, skipTest } from "./program.ts";
 
 const BOOT_TIMEOUT_MS = 60_000;
 
@@ -82,7 +82,7 @@ export class BootedMachine implements AsyncDisposable {
 /** The file system that test/setup-docs/systemd.sh builds. */
 async function requireRoot(): Promise<string> {
   if (process.getuid?.() !== 0) skipTest("Only root can boot a machine with systemd-nspawn.");
-  await requireProgram("systemd-nspawn", "systemd-container");
+  await requireInstalled("systemd-nspawn", "systemd-container");
   const cache = process.env["XDG_CACHE_HOME"] || join(homedir(), ".cache");
   const root = join(process.env["TAILGATE_CACHE"] || join(cache, "tailgate"), "debian-machine-1");
   if (existsSync(root)) return root;

@@ -106,6 +106,17 @@ export async function requireProgram(name: string, debianPackage: string): Promi
   }
 }
 
+/** Returns the path of a program or a daemon of Debian. Skips the running test if it is missing. */
+export async function requireInstalled(name: string, debianPackage: string): Promise<string> {
+  const find = `PATH="$PATH:/usr/sbin:/sbin"; command -v ${name}`;
+  try {
+    return (await promisify(execFile)("sh", ["-c", find])).stdout.trim();
+  } catch (error) {
+    const text = `${name} is missing, which this test needs: npm run setup:docs, or apt-get install ${debianPackage}`;
+    return skipTest(text, error);
+  }
+}
+
 /**
  * Skips the running test if Python or a module of its SDK is missing; returns the path of Python.
  */

@@ -40,6 +40,9 @@ const WAL_FILE = "journal.db-wal";
 /** One transaction of trimming deletes at most this many rows: it must not delay a commit. */
 const TRIMMED_ROWS_MAX = 64;
 
+/** The value of `clean` of a journal that was closed; versions that do not know fingerprints wrote this one. */
+const CLEAN = 1;
+
 /** The records of one range of sequences. */
 export interface RecordRange {
   readonly first: number;
@@ -157,9 +160,14 @@ export class JournalDatabase {
     return this.#newest === 0 && intactRows(this.#db, "epochs").length === 0;
   }
 
-  /** Whether the journal was closed with every sequence accounted for. */
+  /**
+   * Whether the journal was closed with every sequence accounted for, and this is the same file: a copy may be older than
+   * the journal that it replaces, whose later sequences must not be handed out again in the same epoch.
+   */
   get wasClosedCleanly(): boolean {
-    return this.#meta("clean") === 1 && this.location.mark.value === this.#newest;
+    const clean = this.#meta("clean");
+    const isOriginal = clean === CLEAN || clean === this.#file.fingerprint;
+    return isOriginal && this.location.mark.value === this.#newest;
   }
 
   /** False if one of its files was deleted or moved away: what is committed then is lost with the process. */
@@ -435,7 +443,7 @@ export class JournalDatabase {
       if (newest > this.#newest) {
         this.#statements.insertGap.run(newest, this.#newest + 1, "not_stored");
       }
-      this.#setMeta("clean", 1);
+      this.#setMeta("clean", this.#file.fingerprint);
     });
   }
 

@@ -97,7 +97,8 @@ function openAt(location: Location): Opened {
 function begin(database: JournalDatabase, log: FoundLog): Opened {
   const { mark } = database.location;
   const { isNew } = database;
-  if (isNew && mark.value > 0) return continueEmptied(database, log);
+  const isEmptied = isNew && (mark.value > 0 || newestAuditEvent(database.location.directory) > 0);
+  if (isEmptied) return continueEmptied(database, log);
   const { wasClosedCleanly } = database;
   const loss = isNew ? undefined : findLoss(database, log);
   if (loss !== undefined) log.backUp();
@@ -105,7 +106,10 @@ function begin(database: JournalDatabase, log: FoundLog): Opened {
   const tables = isNew ? [] : database.repair(loss, () => findChain(database.location));
   const isTrailIncomplete = loss !== undefined && isIncomplete(mark, loss.chain);
   const isClean = wasClosedCleanly && loss === undefined && tables.length === 0;
+  const isAlone = !isNew && loss === undefined && mark.isMissing && !log.isThere;
+  const { newest } = database.commitPoint;
   const state = database.begin(isClean, tables.includes("cursors"));
+  if (isAlone) return { database, state, damage: loneDatabase(newest) };
   return { database, state, damage: damageOf(log, loss, isTrailIncomplete, tables) };
 }
 
@@ -159,13 +163,13 @@ function isIncomplete({ lastNote }: HighWaterMark, chain: ChainState): boolean {
   return lastNote === undefined || lastNote.chain.seq > chain.seq;
 }
 
-/** Continues a journal whose database was deleted or emptied. */
+/** Continues a journal whose database was deleted or emptied, perhaps with everything but the audit files. */
 function continueEmptied(database: JournalDatabase, log: FoundLog): Opened {
   log.backUp();
   const { location } = database;
   const { mark } = location;
-  const newest = Math.max(mark.lastNote?.newest ?? mark.value, log.newest);
   const chain = findChainOutside(location, NO_EVENTS);
+  const newest = Math.max(mark.lastNote?.newest ?? mark.value, log.newest, chain.seq);
   database.restore({ epochs: [], cursors: [], memories: [], events: [], newest, chain });
   const text = `The journal is gone. A new one continues at sequence ${newest + 1}; ${chainText(chain)}.${backupText(log)}`;
   return beginAnew(database, text, isIncomplete(mark, chain), log.backups);
@@ -291,6 +295,12 @@ function attempt<T>(work: () => T, otherwise: T): T {
 function lastIn(db: DatabaseSync, table: string): number {
   const row = db.prepare(`SELECT max(last) AS last FROM ${table}`).get();
   return (row?.["last"] as number | null) ?? 0;
+}
+
+/** Records of a database that was copied without its log cannot be counted: nothing tells how many there were. */
+function loneDatabase(newest: number): Damage {
+  const text = `journal.db has neither journal.db-wal nor journal.mark beside it, as if it had been copied alone: records after sequence ${newest} may be missing. Restore a copy of the whole log directory if you have one.`;
+  return { text, isTrailIncomplete: true, kept: [] };
 }
 
 function damageOf(

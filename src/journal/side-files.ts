@@ -3,6 +3,7 @@
 import {
   closeSync,
   constants,
+  existsSync,
   fdatasyncSync,
   fsyncSync,
   lstatSync,
@@ -65,6 +66,9 @@ export function asidePath(path: string): string {
   return `${path}.damaged-${new Date().toISOString().replaceAll(/[-:.]/g, "")}`;
 }
 
+/** Inodes are larger than safe integers on some file systems. */
+const FINGERPRINTS = 2 ** 31;
+
 /**
  * Tells whether an open file is still the one at its path. SQLite does not notice when its file is deleted or moved
  * away, and what it writes then is lost with the process.
@@ -80,6 +84,11 @@ export class FileIdentity {
     this.#path = path;
     this.#device = dev;
     this.#inode = ino;
+  }
+
+  /** A number other than 0 and 1 that a copy of the file is unlikely to have. */
+  get fingerprint(): number {
+    return 2 + (this.#inode % FINGERPRINTS);
   }
 
   /** Costs a system call. */
@@ -155,11 +164,14 @@ export class HighWaterMark {
   value: number;
   /** Undefined if nothing was noted, or if the note is damaged. */
   lastNote: CommitNote | undefined;
+  /** Whether there was no such file. */
+  readonly isMissing: boolean;
   /** Open once a note was written. */
   #file: number | undefined;
 
   constructor(directory: string) {
     this.#directory = directory;
+    this.isMissing = !existsSync(join(directory, MARK_FILE));
     const { value, note } = readMark(directory);
     this.value = value;
     this.lastNote = note;

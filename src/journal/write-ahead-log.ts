@@ -53,6 +53,11 @@ export class FoundLog {
     } else if (this.isDamaged || this.#check?.hasFramesAfterBad) this.backUp();
   }
 
+  /** Whether there is a log that has content. */
+  get isThere(): boolean {
+    return this.#isForeign || this.#check !== undefined;
+  }
+
   /** Whether it has durable commits that SQLite does not read, or belongs to another database. */
   get isDamaged(): boolean {
     return this.#isForeign || this.#check?.isDamaged === true;

@@ -99,7 +99,7 @@ describe("the audit files", () => {
     await expectProven(gateway);
   });
 
-  test("accept the events of a new journal, whose sequences start over", async () => {
+  test("accept the events of a new journal, which continues their sequences and their chain", async () => {
     await using gateway = await RestartedGateway.create();
     gateway.setDay(TODAY);
     await gateway.start();
@@ -115,7 +115,8 @@ describe("the audit files", () => {
     await gateway.start();
     await gateway.send(["5"], AUDIT);
     await gateway.end();
-    expect(gateway.audit()).toEqual(["1", "2", "3", "4", "5"]);
+    expect(gateway.audit()).toEqual(["1", "2", "3", "journal_damaged", "4", "5"]);
+    await expectProven(gateway);
   });
 });
 

@@ -172,7 +172,8 @@ describe("after a kill", () => {
     expect(range![1]).toBe(COMMITS);
   });
 
-  it("without its high-water mark and its log, reads the newest sequence from the audit files", async () => {
+  /** Writes the audit file that a gateway would have beside the journal. */
+  async function writeAuditFile(target: JournalDirectory): Promise<void> {
     await using directory = await copy();
     const whole = await directory.open();
     const { records } = await whole.read({ from: 1, type: "audit_log" });
@@ -180,9 +181,21 @@ describe("after a kill", () => {
       Buffer.from(records!.auditLine(index)).toString(),
     );
     await directory.close(whole);
+    await mkdir(target.file("audit"));
+    await writeFile(target.file("audit/audit_20261130.jsonl"), `${lines.join("\n")}\n`);
+  }
+
+  it("continues the chain of the audit files if they are all that is left", async () => {
+    await using directory = await JournalDirectory.create();
+    await writeAuditFile(directory);
+    const journal = await directory.open();
+    expect(journal).toMatchObject({ chain, newest: chain!.seq });
+    expect(directory.alarms.join()).toContain("The journal is gone");
+  });
+
+  it("without its high-water mark and its log, reads the newest sequence from the audit files", async () => {
     await using damaged = await copy();
-    await mkdir(damaged.file("audit"));
-    await writeFile(damaged.file("audit/audit_20261130.jsonl"), `${lines.join("\n")}\n`);
+    await writeAuditFile(damaged);
     await rm(damaged.file("journal.mark"));
     await rm(damaged.file("journal.db-wal"));
     const journal = await damaged.open();
@@ -200,6 +213,17 @@ describe("after a kill", () => {
     await truncate(directory.file("journal.db-wal"), 0);
     const journal = await directory.open();
     expect(journal.newest).toBe(COMMITS + 1);
+  });
+
+  it("reports a database that was copied without its log and its mark", async () => {
+    await using directory = await JournalDirectory.create();
+    await copyFile(killed.file("journal.db"), directory.file("journal.db"));
+    const journal = await directory.open();
+    expect(journal.newest).toBe(10);
+    expect(directory.alarms.join()).toContain("records after sequence 10 may be missing");
+    await directory.close(journal);
+    await directory.open();
+    expect(directory.alarms).toHaveLength(1);
   });
 
   it("reports a missing database and continues the chain", async () => {

@@ -33,6 +33,7 @@ let logging: LoggingManager;
 function restore(directory: string): void {
   const journal = readFileSync(new URL("../fixtures/damaged-envelopes.db.gz", import.meta.url));
   writeFileSync(join(directory, "journal.db"), gunzipSync(journal), { mode: 0o600 });
+  writeFileSync(join(directory, "journal.mark"), "100\n", { mode: 0o600 });
 }
 
 beforeAll(async () => {

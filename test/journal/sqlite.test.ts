@@ -1,4 +1,4 @@
-import { open, readdir, readFile, stat, symlink, truncate, writeFile } from "node:fs/promises";
+import { cp, open, readdir, readFile, stat, symlink, truncate, writeFile } from "node:fs/promises";
 import { DatabaseSync } from "node:sqlite";
 import { describe, expect, it, vi } from "vitest";
 import { decompressBlock, checksum } from "../../src/journal/schema.ts";
@@ -299,6 +299,25 @@ describe("reading", () => {
 });
 
 describe("epochs", () => {
+  it("change in a copy of a closed journal: the original may have handed out the next sequences", async () => {
+    await using directory = await JournalDirectory.create();
+    let journal = await directory.open();
+    await appendEach(journal, ["a", "b"]);
+    const { epoch } = journal;
+    await directory.close(journal);
+    await using copy = await JournalDirectory.create();
+    await cp(directory.path, copy.path, { recursive: true });
+    journal = await directory.open();
+    await appendEach(journal, ["original"]);
+    expect(journal.epoch).toBe(epoch);
+    const restored = await copy.open();
+    await appendEach(restored, ["restored"]);
+    expect(restored.newest).toBe(journal.newest);
+    expect(restored.uidOf(3)).not.toBe(journal.uidOf(3));
+    expect(restored.sharedUpTo(epoch, 3)).toBe(2);
+    expect(copy.alarms).toEqual([]);
+  });
+
   it("persist after a clean close, and change after a crash", async () => {
     await using directory = await JournalDirectory.create();
     let journal = await directory.open();

@@ -89,6 +89,10 @@ export class GatewayProcess implements AsyncDisposable {
     return Number(new URL(this.#url).port);
   }
 
+  get pid(): number {
+    return this.#program.process.pid!;
+  }
+
   /** The log directory, unless a flag chose another. */
   get logDir(): string {
     return this.#workspace.path("logs");

@@ -1,0 +1,22 @@
+#!/bin/sh
+# Run this on another machine than the gateway's: appends the gateway's new checkpoints to a local file, which the
+# gateway's machine cannot change. Never removes a line.
+#
+# usage: keep-checkpoints.sh FILE COMMAND...
+#   keep-checkpoints.sh kept.jsonl ssh gateway.example.com cat /var/log/tailgate/audit/checkpoints.jsonl
+#
+# COMMAND prints the gateway's checkpoints.jsonl. Exits with an error if it prints none.
+set -u
+
+file=$1
+shift
+touch "$file"
+
+checkpoints=$("$@") || exit
+[ -n "$checkpoints" ] || {
+  echo "There are no checkpoints." >&2
+  exit 1
+}
+printf '%s\n' "$checkpoints" | grep -vxFf "$file" >"$file.new"
+cat "$file.new" >>"$file"
+rm "$file.new"

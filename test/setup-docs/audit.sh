@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Installs what the examples of docs/audit-trail.md use, on Debian: openssl, rsync, and systemd-analyze.
+set -euo pipefail
+
+missing=()
+for program in openssl rsync; do
+  command -v "$program" >/dev/null || missing+=("$program")
+done
+command -v systemd-analyze >/dev/null || missing+=(systemd)
+if ((${#missing[@]} == 0)); then
+  echo "openssl, rsync and systemd-analyze are installed."
+  exit 0
+fi
+echo "Installing ${missing[*]}."
+export DEBIAN_FRONTEND=noninteractive
+apt-get -o DPkg::Lock::Timeout=600 -qq update
+apt-get -o DPkg::Lock::Timeout=600 -qq install --yes --no-install-recommends "${missing[@]}" >/dev/null

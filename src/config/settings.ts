@@ -204,7 +204,7 @@ export const GENERIC_SCHEMAS = {
       .min(1)
       .default(67_108_864)
       .describe(
-        "Capacity of its queue in bytes, for each type of record. On overflow, the least severe system logs are dropped first.",
+        "Capacity in bytes of the queue of a live exporter (`websocket`, `console`), for each type of record. On overflow, the least severe system logs are dropped first. Other exporters read from the journal and need no queue.",
       ),
     timeout_seconds: z
       .number()

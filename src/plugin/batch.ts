@@ -2,22 +2,26 @@ import type { Envelope, EnvelopeType, Level } from "../wire/envelope.ts";
 import type { LogRecord } from "./record.ts";
 
 /**
- * Records in the order of their sequence numbers. Byte arrays are views into shared memory: do not modify them, and copy
- * what you need after `write` has resolved.
+ * Records in the order of their sequence numbers; `index` counts from 0 to `length - 1`. Each form of a record is made when
+ * it is asked for. Byte arrays are views into memory that all exporters share: do not modify them, and copy what you need
+ * after `write` has resolved.
  */
 export interface Batch {
   /** The number of records. */
   readonly length: number;
   /** When the first record was appended to the journal, in milliseconds since 1970, by `HostJournal.clock`. */
   readonly appendedAtMs: number;
-  /** The total size of the envelopes in bytes. */
+  /** The total size of the envelopes, with their frame headers, in bytes. */
   readonly byteLength: number;
   /** The record's sequence number in the journal, which starts at 1 and grows from record to record. */
   sequence(index: number): number;
   /** When the record was appended, like {@link appendedAtMs}. A batch may hold records of several UTC days. */
   appendedAt(index: number): number;
+  /** Whether the record is a system log or an audit event. */
   type(index: number): EnvelopeType;
+  /** The record's level, without parsing the envelope. */
   level(index: number): Level;
+  /** The name of the record's logger, without parsing the envelope. */
   logger(index: number): string;
   /** The size of the envelope in bytes. */
   size(index: number): number;
@@ -27,9 +31,9 @@ export interface Batch {
   data(index: number): Uint8Array;
   /** The envelope's timestamp, such as `2025-10-13T09:27:24.339163Z`, without parsing the envelope. */
   timestamp(index: number): string;
-  /** The envelope as an object, parsed on the first call. */
+  /** The envelope as an object, parsed on the first call. Shared with other exporters: do not modify it. */
   envelope(index: number): Envelope;
-  /** The OpenTelemetry record, rebuilt on each call. */
+  /** The OpenTelemetry record, rebuilt on each call, and so yours to modify, except for `resource` and `scope`. */
   record(index: number): LogRecord;
   /**
    * Encodes all records as one ExportLogsServiceRequest in protobuf. Without `form` the records are as their senders sent
@@ -37,7 +41,7 @@ export interface Batch {
    * that are not UTF-8 become U+FFFD, and ids of a wrong length are left out.
    */
   otlp(form?: OtlpForm): Uint8Array;
-  /** Like {@link otlp}, as JSON in UTF-8. */
+  /** Encodes all records like {@link otlp}, as JSON in UTF-8. */
   otlpJson(form?: OtlpForm): Uint8Array;
   /**
    * The hash that links an audit event to all earlier ones: SHA-256, as 64 hex digits, over the previous event's hash and
@@ -56,7 +60,7 @@ export interface Batch {
   select(keep: (index: number) => boolean): Batch;
 }
 
-/** How {@link Batch.otlp} encodes records that are sent on. */
+/** How {@link Batch.otlp} encodes records that are forwarded. */
 export interface OtlpForm {
   /**
    * Also writes the logger's name to this attribute, unless the record has it. For backends that drop the instrumentation

@@ -4,24 +4,24 @@ import type { Batch } from "./batch.ts";
 import type { Host, ReceiverHost } from "./host.ts";
 import type { LogRecord } from "./record.ts";
 
-/** The version of this interface. A gateway loads only plugins of its own version. */
+/** The version of the plugin interface. A gateway loads only plugins of its own version. */
 export const API_VERSION = 1;
 
-/** Defines an exporter: a destination for records. */
+/** Returns the definition of an exporter, which writes records to a destination. It is the default export of its file. */
 export function defineExporter<Schema extends OptionSchema>(
   definition: Given<ExporterDefinition<Schema>>,
 ): ExporterDefinition<Schema> {
   return { ...definition, kind: "exporter", apiVersion: API_VERSION };
 }
 
-/** Defines a processor: changes or drops records before they are encoded. */
+/** Returns the definition of a processor, which changes or drops records before they are encoded and stored. */
 export function defineProcessor<Schema extends OptionSchema>(
   definition: Given<ProcessorDefinition<Schema>>,
 ): ProcessorDefinition<Schema> {
   return { ...definition, kind: "processor", apiVersion: API_VERSION };
 }
 
-/** Defines a receiver: a source of records. */
+/** Returns the definition of a receiver, which accepts records from a source. */
 export function defineReceiver<Schema extends OptionSchema>(
   definition: Given<ReceiverDefinition<Schema>>,
 ): ReceiverDefinition<Schema> {
@@ -32,14 +32,22 @@ export function defineReceiver<Schema extends OptionSchema>(
 type Given<D> = Omit<D, "kind" | "apiVersion">;
 
 /** What the three kinds of definitions have in common. */
-interface Definition<Kind extends string, Schema extends OptionSchema> {
-  /** The type in the component's key; matches `^[a-z][a-z0-9-]*$`. */
+export interface Definition<
+  Kind extends string = string,
+  Schema extends OptionSchema = OptionSchema,
+> {
+  /** The plugin's name, such as `webhook`; matches `^[a-z][a-z0-9-]*$`. */
   readonly name: string;
-  /** One sentence for `tailgate plugins` and the documentation. */
+  /** What the plugin does, in one sentence, for `tailgate plugins`. */
   readonly description: string;
-  /** The options, each with a default and a description (`.default().describe()`). */
+  /**
+   * The options: a `z.object` of zod 4, each member with a description and, if possible, a default. Keys that the gateway
+   * reads itself are reserved: `use`, for exporters `level`, `queue_bytes` and `timeout_seconds`, for processors `on_error`.
+   */
   readonly options: Schema;
+  /** Set by the define functions. */
   readonly kind: Kind;
+  /** Set by the define functions to {@link API_VERSION}. */
   readonly apiVersion: number;
   /**
    * Returns which ports, paths and targets `open` will use, and throws if `open` would throw because of the options or
@@ -49,6 +57,7 @@ interface Definition<Kind extends string, Schema extends OptionSchema> {
   plan?(options: z.output<Schema>): Plan | Promise<Plan>;
 }
 
+/** What {@link defineExporter} returns: a {@link Definition} with these members. */
 export interface ExporterDefinition<Schema extends OptionSchema = OptionSchema> extends Definition<
   "exporter",
   Schema
@@ -68,28 +77,41 @@ export interface ExporterDefinition<Schema extends OptionSchema = OptionSchema> 
    * start if two exporters, or an exporter and the journal, have the same.
    */
   owns?(options: z.output<Schema>): readonly string[];
+  /**
+   * Opens the exporter. Writes begin once all components are open. If it throws, or takes longer than 10 seconds, the start
+   * fails with PLUGIN_OPEN_FAILED.
+   */
   open(options: z.output<Schema>, host: Host): Exporter | Promise<Exporter>;
 }
 
+/** What {@link defineProcessor} returns: a {@link Definition} with this member. */
 export interface ProcessorDefinition<Schema extends OptionSchema = OptionSchema> extends Definition<
   "processor",
   Schema
 > {
+  /** Opens the processor. If it throws, or takes longer than 10 seconds, the start fails with PLUGIN_OPEN_FAILED. */
   open(options: z.output<Schema>, host: Host): Processor | Promise<Processor>;
 }
 
+/** What {@link defineReceiver} returns: a {@link Definition} with this member. */
 export interface ReceiverDefinition<Schema extends OptionSchema = OptionSchema> extends Definition<
   "receiver",
   Schema
 > {
+  /**
+   * Opens the receiver, the last kind to be opened: register routes and open ports here. If it throws, or takes longer than
+   * 10 seconds, the start fails with PLUGIN_OPEN_FAILED.
+   */
   open(options: z.output<Schema>, host: ReceiverHost): Receiver | Promise<Receiver>;
 }
 
+/** The default export of a plugin's file. */
 export type PluginDefinition = ExporterDefinition | ProcessorDefinition | ReceiverDefinition;
 
+/** The schema of a plugin's options. */
 export type OptionSchema = z.ZodObject;
 
-/** An open exporter. */
+/** An open exporter, as its definition's `open` returns it. */
 export interface Exporter {
   /**
    * The sequence number of the newest record at the destination, for an exporter that can find it there, such as a file
@@ -112,7 +134,10 @@ export interface Exporter {
    * journal for the next start. For destinations that take milliseconds, such as files.
    */
   writeSync?(batch: Batch): void;
-  /** Releases what `open` acquired. `signal` aborts when the gateway cannot wait any longer. */
+  /**
+   * Releases what `open` acquired; called once, after the last write. `signal` aborts after about a second, when the gateway
+   * waits no longer.
+   */
   close?(signal: AbortSignal): Promise<void> | void;
 }
 
@@ -122,7 +147,7 @@ export interface Written {
   readonly dropped: Readonly<Record<string, number>>;
 }
 
-/** An open processor. */
+/** An open processor, as its definition's `open` returns it. */
 export interface Processor {
   /**
    * Returns the record, modified or not, or undefined to drop it. Audit events cannot be dropped.
@@ -135,12 +160,16 @@ export interface Processor {
    * an empty hash.
    */
   process(record: LogRecord): LogRecord | undefined;
+  /** Releases what `open` acquired; called once. `signal` aborts after a second, when the gateway waits no longer. */
   close?(signal: AbortSignal): Promise<void> | void;
 }
 
-/** An open receiver. */
+/** An open receiver, as its definition's `open` returns it. */
 export interface Receiver {
-  /** Stops accepting, and resolves when requests in flight are done. */
+  /**
+   * Stops accepting, and resolves when requests in flight are done; called once, before any other plugin is closed. `signal`
+   * aborts after 3 seconds, when the gateway waits no longer.
+   */
   close?(signal: AbortSignal): Promise<void> | void;
 }
 
@@ -150,7 +179,7 @@ export interface Plan {
   readonly ports?: Readonly<Record<string, number>>;
   /** Paths on the main port that it will serve, for requests or upgrades. */
   readonly paths?: readonly string[];
-  /** Where it will send records, as it will report to {@link Host.sendingTo}. */
+  /** URLs that it will send records to, as it will report to {@link Host.sendingTo}. */
   readonly targets?: readonly string[];
   /** Options whose effective values come from elsewhere, for `tailgate validate`. */
   readonly effective?: Readonly<Record<string, EffectiveOption>>;
@@ -160,7 +189,8 @@ export interface Plan {
 
 /** The effective value of an option, and its source. */
 export interface EffectiveOption {
+  /** The value that is used. */
   readonly value: JsonValue;
-  /** Such as `option endpoint`, `OTEL_EXPORTER_OTLP_ENDPOINT` or `default`. */
+  /** Where it comes from, such as `option endpoint`, `OTEL_EXPORTER_OTLP_ENDPOINT` or `default`. */
   readonly source: string;
 }

@@ -12,12 +12,17 @@ export interface Host {
   readonly level?: Level | undefined;
   /** The absolute path of the log directory. It exists, belongs to this user, and is not writable by others. */
   readonly logDir: string;
-  /** The address that the gateway binds to. */
+  /** The address that the gateway binds to, such as `127.0.0.1`. Bind ports of your own to it. */
   readonly bindHost: string;
+  /** Writes lines to the gateway's stderr. */
   readonly log: HostLogger;
+  /** Routes and WebSocket upgrades on the main port, and the checks of requests. */
   readonly http: HostHttp;
+  /** Reads records and positions of the journal. */
   readonly journal: HostJournal;
+  /** Stores one text of the plugin across restarts. */
   readonly memory: HostMemory;
+  /** Registers metrics that appear in /metrics. */
   readonly metrics: HostMetrics;
   /** Reports the URL of a listener that is ready. It is printed on stderr when the gateway is up. */
   listening(url: string): void;
@@ -30,32 +35,45 @@ export interface Host {
 
 /** Writes the gateway's own log lines to stderr. They never pass through OpenTelemetry and are rate-limited. */
 export interface HostLogger {
+  /** Writes a line with the level INFO. */
   info(message: string): void;
-  /** `detail` is appended to the message; it does not make a line different from others for the rate limit. */
+  /**
+   * Writes a line with the level WARNING. `detail` is appended to the message; it does not make a line different from others
+   * for the rate limit.
+   */
   warning(message: string, detail?: string): void;
+  /** Writes a line with the level ERROR. The text of `cause` is appended to the message. */
   error(message: string, cause?: unknown): void;
 }
 
 /** What the gateway gives to a receiver. */
 export interface ReceiverHost extends Host {
+  /** Accepts records. */
   readonly intake: Intake;
 }
 
-/** Accepts records into the gateway. Calls resolve when the records are durable, as far as the journal makes them so. */
+/**
+ * Accepts records into the gateway. Calls resolve when the records are durable, as far as the journal makes them so.
+ *
+ * Calls reject with a TailgateError, and nothing of the call is stored: OVERLOADED if too much waits for the journal, STOPPED
+ * if the gateway is stopping, JOURNAL_FULL or JOURNAL_REFUSED if the disk rejects the write. After JOURNAL_FAILED it is
+ * unknown what was stored.
+ */
 export interface Intake {
   /**
    * Accepts an ExportLogsServiceRequest in protobuf. The gateway retains `body`: nothing else may modify it afterwards.
-   * @throws TailgateError OTLP_UNDECODABLE, OVERLOADED or STOPPED; nothing of the request is stored then.
+   * @throws TailgateError OTLP_UNDECODABLE if it is not one; nothing of it is stored then.
    */
   otlpProtobuf(body: Uint8Array): Promise<Ingested>;
   /** Accepts an ExportLogsServiceRequest in JSON. `body` may be reused afterwards. Throws as {@link otlpProtobuf} does. */
   otlpJson(body: Uint8Array): Promise<Ingested>;
-  /** Accepts records of any other source. */
+  /** Accepts records of any other source; {@link createRecord} makes them. Records that cannot be encoded are rejected. */
   records(records: readonly LogRecord[]): Promise<Ingested>;
 }
 
 /** What became of the records of one call. */
 export interface Ingested {
+  /** The number of records that were not rejected: stored, or filtered by `log_level` or a processor. */
   readonly accepted: number;
   /** The number of records that were not stored and that a retry cannot help. */
   readonly rejected: number;

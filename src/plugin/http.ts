@@ -42,6 +42,7 @@ export interface HostHttp {
   rejected(request: AddressedRequest, rejection: Rejection): void;
 }
 
+/** Serves a request and ends its response. If it throws, the gateway logs the error and answers 500. */
 export type RouteHandler = (
   request: IncomingMessage,
   response: ServerResponse,
@@ -49,7 +50,9 @@ export type RouteHandler = (
 
 /** Why the gateway does not serve a request: 400 for two Host headers, 403 for Host, Origin or site, 503 while stopping. */
 export interface RouteRefusal {
+  /** The status code of the response. */
   readonly status: 400 | 403 | 503;
+  /** The reason, as the client may read it. */
   readonly text: string;
 }
 
@@ -65,6 +68,7 @@ export type UpgradeHandler = (request: IncomingMessage, socket: Duplex, head: Bu
 
 /** How a request was rejected. */
 export interface Rejection {
+  /** The protocol of the request. */
   readonly protocol: "http" | "grpc" | "websocket";
   /** The protocol's own status, such as 413 or INVALID_ARGUMENT. */
   readonly status: number | string;

@@ -18,6 +18,7 @@
 export { z } from "zod";
 export { API_VERSION, defineExporter, defineProcessor, defineReceiver } from "./definition.ts";
 export type {
+  Definition,
   EffectiveOption,
   Exporter,
   ExporterDefinition,
@@ -55,7 +56,6 @@ export type {
 
 // Records.
 export type { Batch, OtlpForm } from "./batch.ts";
-export { frameHeaderBytes, textFrame, writeFrameHeader } from "./text-frame.ts";
 export { createRecord } from "./record.ts";
 export type { LogRecord, RecordInit, Resource, Scope, Value, ValueMap } from "./record.ts";
 export { ENVELOPE_TYPES, LEVELS } from "../wire/envelope.ts";
@@ -86,4 +86,5 @@ export type { ClientMessage, GapMessage, ServerMessage } from "../wire/protocol.
 // Helpers.
 export { refuseUpgrade, requestUrl, withPath } from "./http.ts";
 export { printable, quotedExcerpt } from "../wire/printable.ts";
+export { frameHeaderBytes, textFrame, writeFrameHeader } from "./text-frame.ts";
 export { withSignals } from "../runtime/timers.ts";

@@ -42,6 +42,7 @@ export interface JournalQuery {
    * of that time may be returned too.
    */
   readonly sinceMs?: number | undefined;
+  /** See {@link sinceMs}. */
   readonly untilMs?: number | undefined;
 }
 
@@ -52,6 +53,7 @@ export interface JournalPage {
    * query. At the end of the journal the range is empty: `to = from - 1`.
    */
   readonly from: number;
+  /** The last sequence number of that range. */
   readonly to: number;
   /** The records in ascending order, whatever the order of reading; undefined if there are none. */
   readonly records: Batch | undefined;
@@ -67,7 +69,7 @@ export interface Gap {
   readonly to: number;
   /** Only records of this type are missing; both types if absent. */
   readonly type?: EnvelopeType | undefined;
-  /** `retention`: expired by age or size; `not_stored`: could not be written to disk; `damaged`: unreadable. */
+  /** Why they are missing. `retention`: expired by age or size; `not_stored`: could not be written to disk; `damaged`: unreadable. */
   readonly reason: "retention" | "not_stored" | "damaged";
 }
 
@@ -76,6 +78,7 @@ export interface Gap {
  * lasted for ten minutes. Times are in milliseconds since 1970.
  */
 export interface HostClock {
+  /** Returns the time of the journal's clock. */
   now(): number;
   /**
    * Returns the {@link Batch.appendedAtMs} before which batches are older than `ageMs` at `nowMs`, by default now. Only

@@ -1,4 +1,7 @@
-/** Registers metrics of a plugin. They appear in /metrics as `tailgate_<name>`, labeled with the component. */
+/**
+ * Registers metrics of a plugin. They appear in /metrics as `tailgate_<type>_<name>`, counters with the suffix `_total`, and
+ * with the labels `kind` and `component`. The type is that of the component's key: `webhook` of `webhook/audit`.
+ */
 export interface HostMetrics {
   /**
    * Registers a counter and returns the function that adds to it. A set of labels appears once something was added: add 0
@@ -14,24 +17,31 @@ export interface HostMetrics {
     description: string,
     options?: HistogramOptions,
   ): (value: number, labels?: Record<string, string>) => void;
-  /** Registers a gauge; `read` is called at each scrape. */
+  /** Registers a gauge. `read` returns its value, and is called at each scrape. */
   gauge(name: string, description: string, read: () => number): void;
 }
 
 /** A metric of a plugin, read at each scrape. */
 export interface PluginMetric {
+  /** The component that has registered it; in a test host, its id. */
   readonly component: string;
+  /** The name as registered, without prefix and suffix. */
   readonly name: string;
+  /** The text of its HELP line. */
   readonly description: string;
+  /** The type of metric. */
   readonly kind: "counter" | "gauge" | "histogram";
   /** The upper bounds of the buckets of a histogram. */
   readonly bounds?: readonly number[];
+  /** Returns the values at this moment, one for each set of labels. */
   read(): Iterable<PluginSample>;
 }
 
+/** One value of a metric. */
 export interface PluginSample {
-  /** For a histogram, the sum of the observed values. */
+  /** The value; for a histogram, the sum of the observed values. */
   readonly value: number;
+  /** The labels that the plugin has passed with it. */
   readonly labels: Readonly<Record<string, string>>;
   /** For a histogram, the number of values in each bucket; the last bucket has no upper bound. */
   readonly counts?: readonly number[];
@@ -60,6 +70,7 @@ export function counterMetric(
 /** The default buckets: durations in seconds. */
 const SECONDS_BOUNDS = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 
+/** The options of {@link HostMetrics.histogram}. */
 export interface HistogramOptions {
   /** The upper bounds of the buckets. Default: 1 ms to 10 s, in seconds. */
   readonly bounds?: readonly number[];

@@ -11,17 +11,25 @@ export type ValueMap = Map<string, Value>;
  * hex, "" if absent.
  */
 export interface LogRecord {
+  /** When the event happened. */
   timestamp: bigint;
+  /** When the record was collected. */
   observedTimestamp: bigint;
   /** 1 to 24 as in the specification; 0 if absent. */
   severityNumber: number;
+  /** The severity as the source names it; "" if absent. It decides the level if the number is 0. */
   severityText: string;
-  /** Null if the record has no body. */
+  /** The message, usually a string; null if absent. */
   body: Value;
+  /** The name of the event; "" if absent. */
   eventName: string;
+  /** The record's own attributes, which a processor may modify. */
   attributes: ValueMap;
+  /** 32 digits. */
   traceId: string;
+  /** 16 digits. */
   spanId: string;
+  /** The W3C trace flags; 1 if the trace is sampled. */
   flags: number;
   /**
    * Null for records of this process, until they are read back from disk. Shared by the records of one request: replace
@@ -34,6 +42,7 @@ export interface LogRecord {
 
 /** The entity that produced a record, such as a service. */
 export interface Resource {
+  /** Such as `service.name`. */
   readonly attributes: ValueMap;
 }
 
@@ -41,7 +50,9 @@ export interface Resource {
 export interface Scope {
   /** The logger's name. */
   readonly name: string;
+  /** The version of the instrumentation library; "" if absent. */
   readonly version: string;
+  /** The attributes of the scope, which few libraries set. */
   readonly attributes: ValueMap;
 }
 
@@ -52,13 +63,13 @@ const SEVERITY_NUMBERS = { DEBUG: 5, INFO: 9, WARNING: 13, ERROR: 17, CRITICAL: 
 export interface RecordInit {
   /** The logger's name. Records of `orchestrator.audit` and its children are audit events. */
   readonly logger: string;
-  /** Usually a string: the message. */
+  /** The message, usually a string. */
   readonly body: Value;
-  /** Default INFO. */
+  /** The level. Default: INFO. */
   readonly level?: Level;
   /** When it happened, in milliseconds since 1970. Default: now. */
   readonly timeMs?: number;
-  /** Default: none. */
+  /** The attributes, in this order. Default: none. */
   readonly attributes?: Readonly<Record<string, Value>>;
 }
 

@@ -22,13 +22,13 @@ export function hasLongFrameHeader(payloadBytes: number): boolean {
   return payloadBytes > LENGTH_16_MAX;
 }
 
-/** Returns the size of the frame header before a payload of that size. */
+/** Returns the size of the header of a WebSocket text frame before a payload of that size, in bytes. */
 export function frameHeaderBytes(payloadBytes: number): number {
   if (payloadBytes < LENGTH_16) return 2;
   return payloadBytes > LENGTH_16_MAX ? 10 : 4;
 }
 
-/** Writes the frame header of a payload of that size at `position`; returns where the payload starts. */
+/** Writes the header of a WebSocket text frame with a payload of that size at `position`; returns where the payload starts. */
 export function writeFrameHeader(target: Buffer, position: number, payloadBytes: number): number {
   target[position] = TEXT_FRAME;
   if (payloadBytes < LENGTH_16) {
@@ -45,7 +45,7 @@ export function writeFrameHeader(target: Buffer, position: number, payloadBytes:
   return position + 4;
 }
 
-/** Returns a text as one frame. */
+/** Returns a text as one WebSocket text frame. */
 export function textFrame(text: string): Buffer {
   const length = Buffer.byteLength(text);
   const frame = Buffer.allocUnsafe(frameHeaderBytes(length) + length);

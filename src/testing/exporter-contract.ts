@@ -87,7 +87,7 @@ export function exporterContract(harness: () => ExporterHarness): ContractCase[]
       await bench.send(1, 2);
       await bench.expectArrived(1, 2);
     }),
-    check("goes on after a batch that was rejected permanently", async (bench) => {
+    check("continues after a batch that was rejected permanently", async (bench) => {
       bench.fault = rejectFirst;
       await bench.send(1, 2);
       await bench.expectArrived(2);
@@ -113,7 +113,7 @@ export function exporterContract(harness: () => ExporterHarness): ContractCase[]
       await bench.end();
       bench.expectCounts({ sent: 0, failed: 0, dropped: 0 });
     }),
-    check("goes on after a restart", async (bench) => {
+    check("resumes after a restart", async (bench) => {
       await bench.send(1);
       await bench.restart();
       await bench.send(2);

@@ -13,7 +13,9 @@ import { IntakeOnJournal, type TestIntake } from "./intake.ts";
  * directory of its own.
  */
 export interface TestHost extends ReceiverHost {
+  /** A journal in memory, which tests can append to. */
   readonly journal: TestJournal;
+  /** The intake, which shows what it has accepted and can be made to reject. */
   readonly intake: TestIntake;
   /** The metrics that the plugin has registered, with their values. */
   readonly pluginMetrics: readonly PluginMetric[];

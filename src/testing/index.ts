@@ -2,11 +2,11 @@
 
 import "../runtime/supported-node.ts";
 
-// The suite that every exporter has to pass, built-in ones included.
+// The contract of exporters.
 export { exporterContract } from "./exporter-contract.ts";
 export type { ContractCase, ExporterHarness } from "./exporter-contract.ts";
 
-// Its parts, for tests of your own.
+// Hosts, batches and records.
 export { testHost } from "./host.ts";
 export type { TestHost, TestHostOptions, TestJournal } from "./host.ts";
 export type { TestIntake } from "./intake.ts";

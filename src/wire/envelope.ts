@@ -1,5 +1,6 @@
 /** The wire format (version 1): what browsers, files and plugins receive. DESIGN "The envelope". */
 
+/** The level names, the least severe first. */
 export const LEVELS = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] as const;
 
 /** The only five level names that ever reach a client. */
@@ -10,8 +11,10 @@ export type LevelRank = 0 | 1 | 2 | 3 | 4;
 
 export const INFO_RANK: LevelRank = 1;
 
+/** The types of records. */
 export const ENVELOPE_TYPES = ["system_log", "audit_log"] as const;
 
+/** `system_log` or `audit_log`. */
 export type EnvelopeType = (typeof ENVELOPE_TYPES)[number];
 
 /** The value of an attribute in an envelope: strict JSON. */
@@ -23,6 +26,7 @@ export type JsonValue =
   | readonly JsonValue[]
   | { readonly [key: string]: JsonValue };
 
+/** The `data` of a system log. */
 export interface SystemLog {
   /** UTC, always with six fractional digits: `2025-10-13T09:27:24.339163Z`. */
   readonly timestamp: string;
@@ -39,6 +43,7 @@ export interface SystemLog {
   readonly [extra: string]: JsonValue;
 }
 
+/** The `data` of an audit event. */
 export interface AuditLog {
   readonly timestamp: string;
   readonly level: Level;
@@ -49,6 +54,7 @@ export interface AuditLog {
   readonly metadata?: { readonly [key: string]: JsonValue };
 }
 
+/** A record as clients and files get it. */
 export type Envelope =
   | { readonly type: "system_log"; readonly data: SystemLog }
   | { readonly type: "audit_log"; readonly data: AuditLog };

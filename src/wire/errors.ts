@@ -133,6 +133,7 @@ const CODES = {
   INTERNAL: { exitCode: 1, fix: "This is a bug in Tailgate; please report it with this text." },
 } as const satisfies Record<string, { exitCode: number; fix: string }>;
 
+/** A code of `docs/errors.md`. */
 export type ErrorCode = keyof typeof CODES;
 
 /** All codes, in the order of the documentation. */

@@ -35,8 +35,10 @@ export const FILTER_CHARACTERS_MAX = 4096;
 /** The maximum number of terms of a filter, in all its parameters together. */
 const FILTER_TERMS_MAX = 64;
 
+/** The parameters of a filter; `q` has terms of the filter language. */
 export const FILTER_PARAMETERS = ["type", "level", "logger", "q"] as const;
 
+/** A filter as text, by parameter. Absent and empty parameters match everything. */
 export type FilterQuery = {
   readonly [P in (typeof FILTER_PARAMETERS)[number]]?: string | undefined;
 };
@@ -63,6 +65,7 @@ export function heldRecord(records: RecordFields, index: number): RecordFields {
   };
 }
 
+/** A parsed filter. */
 export interface Filter {
   /**
    * Equal for filters with the same meaning and for no others, so that clients can share matches; "" matches everything.
@@ -81,6 +84,7 @@ export interface Filter {
   matches(records: RecordFields, index: number): boolean;
 }
 
+/** One term of a filter. */
 export interface FilterTerm {
   matches(records: RecordFields, index: number): boolean;
 }

@@ -9,6 +9,7 @@
 import type { Envelope, EnvelopeType } from "./envelope.ts";
 import type { FilterQuery } from "./filter.ts";
 
+/** The name of the WebSocket subprotocol. */
 export const SUBPROTOCOL = "tailgate.v1";
 
 interface Hello {
@@ -89,6 +90,7 @@ interface Goodbye {
   readonly reason: "stopping" | "stalled" | "misuse" | "failed";
 }
 
+/** A message of the gateway. */
 export type ServerMessage =
   | Hello
   | BatchMessage
@@ -128,4 +130,5 @@ interface ChangeFilter {
   readonly version: number;
 }
 
+/** A message of a client. */
 export type ClientMessage = Subscribe | ChangeFilter;

@@ -1,44 +1,116 @@
-/** Runs the plugins of plugins/README.md verbatim. */
+/** Runs the plugins of docs/plugins and of examples/plugins, with the configurations and commands of the pages. */
 
 import { once } from "node:events";
+import { cp, readFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { text as textOf } from "node:stream/consumers";
-import { fileURLToPath } from "node:url";
-import { expect, onTestFinished, test, vi } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
 import type { Envelope } from "tailgate";
-import { Workspace } from "../harness/workspace.ts";
-import { Program } from "../harness/program.ts";
-import { Document } from "./document.ts";
+import { MAIN, Program } from "../harness/program.ts";
+import type { Workspace } from "../harness/workspace.ts";
+import { Document, repositoryPath } from "./document.ts";
+import { startGateway, userDirectory, type StartedGateway } from "./user-directory.ts";
 
-const MAIN = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
+const [overview, exporters, processors, receivers] = await Promise.all(
+  ["README", "exporter", "processor", "receiver"].map((name) =>
+    Document.read(`docs/plugins/${name}.md`),
+  ),
+);
 
-const guide = await Document.read("plugins/README.md");
+const exampleConfig = await readFile(repositoryPath("examples/plugins/tailgate.yaml"), "utf8");
 
-/** The guide's files, each under its name in the guide. */
-async function guideDirectory(change: (text: string) => string = (text) => text) {
-  const workspace = await Workspace.create({ "package.json": '{ "type": "module" }' });
-  onTestFinished(() => workspace[Symbol.asyncDispose]());
-  for (const name of guide.exampleNames) await workspace.write(name, change(guide.example(name)));
-  await workspace.install("tailgate");
+/** A copy of examples/plugins. */
+async function examples(): Promise<Workspace> {
+  const workspace = await userDirectory();
+  await cp(repositoryPath("examples/plugins"), workspace.directory, { recursive: true });
   return workspace;
 }
 
-interface Posted {
-  readonly path: string;
-  readonly envelopes: readonly Envelope[];
+/** Starts a gateway with the example plugins and that configuration. */
+async function started(config: string): Promise<StartedGateway> {
+  const workspace = await examples();
+  await workspace.write("tailgate.yaml", config.replace("otlp: {}", "otlp: { grpc_port: null }"));
+  return startGateway(workspace);
 }
 
-/** A server that collects the bodies posted to it. */
+/** Runs commands of a page against the gateway. */
+function run(script: string, gateway: StartedGateway): Promise<string> {
+  const here = script
+    .replaceAll("http://127.0.0.1:8001", gateway.url)
+    .replaceAll("http://127.0.0.1:4318", gateway.otlpUrl);
+  return Program.run("bash", ["-ec", here], { cwd: "/" });
+}
+
+interface Sent {
+  readonly logger: string;
+  readonly level: string;
+  readonly attributes?: Readonly<Record<string, string>>;
+}
+
+/** Sends records, each with its level as the message. */
+async function send({ url }: StartedGateway, ...records: readonly Sent[]): Promise<void> {
+  const scopeLogs = records.map(({ logger, level, attributes = {} }) => ({
+    scope: { name: logger },
+    logRecords: [
+      {
+        severityText: level,
+        body: { stringValue: level },
+        attributes: Object.entries(attributes).map(([key, stringValue]) => ({
+          key,
+          value: { stringValue },
+        })),
+      },
+    ],
+  }));
+  const { status } = await fetch(`${url}/v1/logs`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ resourceLogs: [{ scopeLogs }] }),
+  });
+  expect(status).toBe(200);
+}
+
+describe("docs/plugins/README.md", () => {
+  test("the first plugin prints what the page says, without Tailgate beside it", async () => {
+    const workspace = await userDirectory({
+      "shout.js": overview!.example("shout.js"),
+      "tailgate.yaml": overview!.example("shout.yaml"),
+    });
+    await Program.run("rm", ["-r", "node_modules"], { cwd: workspace.directory });
+    const [validate, start] = overview!.example("shout-start").trimEnd().split("\n");
+    expect(start).toBe("npx tailgate");
+    const command = validate!.replace("npx tailgate", `"${process.execPath}" "${MAIN}"`);
+    const shown = await Program.run("bash", ["-c", command], { cwd: workspace.directory });
+    expect(shown).toContain("shout:\n    use: ./shout.js\n");
+    const gateway = await startGateway(workspace);
+    expect(await run(overview!.example("shout-send"), gateway)).toBe("{}");
+    await gateway.program.untilStdout(/\n/);
+    expect(gateway.program.stdout).toBe(overview!.listings[0]);
+  });
+
+  test("the limits of retries and of the queue are those of the code", async () => {
+    const backoff = await readFile(repositoryPath("src/delivery/backoff.ts"), "utf8");
+    expect(backoff).toContain("DELAY_MS_MAX = 30_000");
+    expect(backoff).toContain("RETRY_AFTER_MS_MAX = 600_000");
+    const settings = await readFile(repositoryPath("src/config/settings.ts"), "utf8");
+    expect(settings).toContain(".default(67_108_864)");
+  });
+});
+
+interface Posted {
+  readonly path: string;
+  readonly messages: readonly string[];
+}
+
+/** A server that collects what is posted to it. */
 async function webhookServer(): Promise<{ port: number; posted: readonly Posted[] }> {
   const posted: Posted[] = [];
   const server = createServer((request, response) => {
     void textOf(request).then((body) => {
-      const envelopes = body
-        .trimEnd()
-        .split("\n")
-        .map((line) => JSON.parse(line) as Envelope);
-      posted.push({ path: request.url!, envelopes });
+      const lines = body.trimEnd().split("\n");
+      const envelopes = lines.map((line) => JSON.parse(line) as Envelope);
+      posted.push({ path: request.url!, messages: envelopes.map(({ data }) => data.message) });
       return response.end();
     });
   });
@@ -48,78 +120,110 @@ async function webhookServer(): Promise<{ port: number; posted: readonly Posted[
   return { port: (server.address() as AddressInfo).port, posted };
 }
 
-test("receiver, processor and exporter deliver lines of text to a webhook", async () => {
-  const { port, posted } = await webhookServer();
-  const { directory: cwd } = await guideDirectory((text) =>
-    text.replaceAll("127.0.0.1:9000", `127.0.0.1:${port}`),
-  );
-  await using gateway = new Program(process.execPath, [MAIN, "--port", "0", "--log-dir", "logs"], {
-    cwd,
+describe("docs/plugins/exporter.md", () => {
+  test.each([
+    ["the page", exporters!.example("webhook.yaml")],
+    ["the example", exampleConfig],
+  ])("the configuration of %s routes system logs and audit events", async (_, config) => {
+    const { port, posted } = await webhookServer();
+    const gateway = await started(config.replaceAll("127.0.0.1:9000", `127.0.0.1:${port}`));
+    const system = "orchestrator.server";
+    const audit = "orchestrator.audit";
+    await send(
+      gateway,
+      { logger: system, level: "INFO" },
+      { logger: audit, level: "INFO" },
+      { logger: system, level: "ERROR" },
+      { logger: `${audit}.access`, level: "WARNING" },
+    );
+    const at = (path: string): string[] =>
+      posted.filter((one) => one.path === path).flatMap(({ messages }) => messages);
+    await vi.waitFor(() => {
+      expect(at("/logs")).toEqual(["ERROR"]);
+      expect(at("/audit")).toEqual(["INFO", "WARNING"]);
+    });
+    await expect
+      .poll(async () => (await componentsOf(gateway)).filter(({ kind }) => kind === "exporter"))
+      .toMatchObject([
+        { id: "websocket" },
+        { id: "webhook", received: 4, filtered: 3, sent: 1 },
+        { id: "webhook/audit", received: 4, filtered: 2, sent: 2 },
+      ]);
+    expect(await gateway.program.end()).toBe(0);
+    expect(at("/logs")).toEqual(["ERROR"]);
   });
-  const [, url] = await gateway.untilStderr(/listening on (\S+) \(dashboard/);
-  const { status } = await fetch(`${url}/lines`, { method: "POST", body: "first\nsecond\n" });
-  expect(status).toBe(204);
-  await vi.waitFor(() => expect(posted).toHaveLength(1));
-  expect(posted[0]).toMatchObject({
-    path: "/logs",
-    envelopes: [
-      { type: "system_log", data: { logger: "orchestrator.lines", message: "first" } },
-      { type: "system_log", data: { logger: "orchestrator.lines", message: "second" } },
-    ],
+
+  test("`tailgate plugins` shows the example plugins with their options", async () => {
+    const { directory: cwd } = await examples();
+    const listed = await Program.run(process.execPath, [MAIN, "plugins"], { cwd });
+    expect(listed).toContain(
+      "exporter webhook (configured as exporters.webhook, exporters.webhook/audit)\n  Posts records as JSON lines to a URL.\n    url: URL, required\n",
+    );
+    expect(listed).toContain("processor mask (configured as processors.mask)\n");
+    expect(listed).toContain("receiver lines (configured as receivers.lines)\n");
   });
-  const tooLarge = await fetch(`${url}/lines`, { method: "POST", body: "x".repeat(2 << 20) });
-  expect(tooLarge.status).toBe(413);
-  expect(await gateway.end()).toBe(0);
+
+  test("`tailgate validate` rejects a webhook that is the gateway itself", async () => {
+    const workspace = await examples();
+    await workspace.write(
+      "tailgate.yaml",
+      exporters!.example("webhook.yaml").replaceAll("127.0.0.1:9000", "127.0.0.1:8001"),
+    );
+    const validating = Program.run(process.execPath, [MAIN, "validate"], {
+      cwd: workspace.directory,
+    });
+    await expect(validating).rejects.toThrow("SENDS_TO_ITSELF");
+  });
 });
 
-test("the processor masks the configured attributes", async () => {
-  const { port, posted } = await webhookServer();
-  const { directory: cwd } = await guideDirectory((text) =>
-    text
-      .replaceAll("127.0.0.1:9000", `127.0.0.1:${port}`)
-      .replace("lines: { use: ./lines.js }", "otlp: { port: null }"),
-  );
-  await using gateway = new Program(process.execPath, [MAIN, "--port", "0", "--log-dir", "logs"], {
-    cwd,
-  });
-  const [, url] = await gateway.untilStderr(/listening on (\S+) \(dashboard/);
-  const attributes = [
-    { key: "user", value: { stringValue: "ada" } },
-    { key: "password", value: { stringValue: "swordfish" } },
-  ];
-  const { status } = await fetch(`${url}/v1/logs`, {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ resourceLogs: [{ scopeLogs: [{ logRecords: [{ attributes }] }] }] }),
-  });
-  expect(status).toBe(200);
-  await vi.waitFor(() => expect(posted).toHaveLength(1));
-  expect(posted[0]!.envelopes[0]!.data).toMatchObject({ user: "ada", password: "********" });
+interface Component {
+  readonly id: string;
+  readonly kind: string;
+}
+
+async function componentsOf({ url }: StartedGateway): Promise<readonly Component[]> {
+  const response = await fetch(`${url}/api/stats`);
+  return ((await response.json()) as { components: Component[] }).components;
+}
+
+interface History {
+  readonly records: readonly { readonly data: Readonly<Record<string, unknown>> }[];
+}
+
+/** Returns what is stored, in the order of the journal. */
+async function storedData({ url }: StartedGateway): Promise<Readonly<Record<string, unknown>>[]> {
+  const { records } = (await (await fetch(`${url}/api/logs`)).json()) as History;
+  return records.map(({ data }) => data).toReversed();
+}
+
+test("the processor of docs/plugins/processor.md masks the configured attributes", async () => {
+  const gateway = await started(processors!.example("mask.yaml"));
+  const attributes = { user: "ada", password: "swordfish", token: "t0ps3cret" };
+  await send(gateway, { logger: "orchestrator.server", level: "INFO", attributes });
+  const masked = { user: "ada", password: "********", token: "********" };
+  expect(await storedData(gateway)).toMatchObject([masked]);
 });
 
-test("the exporter passes the contract suite with the guide's test file", async () => {
-  const { directory: cwd } = await guideDirectory();
-  const report = await Program.run(process.execPath, ["--test"], { cwd });
-  expect(report).toMatch(/^ℹ pass [1-9]/m);
-  expect(report).toMatch(/^ℹ fail 0$/m);
-});
-
-test("`tailgate plugins` shows the guide's plugins with their options", async () => {
-  const { directory: cwd } = await guideDirectory();
-  const listed = await Program.run(process.execPath, [MAIN, "plugins"], { cwd });
-  expect(listed).toContain(
-    "exporter webhook (configured as exporters.webhook, exporters.webhook/audit)\n  Posts records as JSON lines to a URL.\n    url: URL, required\n",
-  );
-  expect(listed).toContain("processor mask (configured as processors.mask)\n");
-  expect(listed).toContain("receiver lines (configured as receivers.lines)\n");
-});
-
-test("all code of the guide runs here", () => {
-  expect(guide.exampleNames).toEqual([
-    "webhook.js",
-    "tailgate.yaml",
-    "mask.js",
-    "lines.js",
-    "webhook.test.js",
+test("the receiver of docs/plugins/receiver.md stores lines", async () => {
+  const gateway = await started(receivers!.example("lines.yaml"));
+  const answer = await run(receivers!.example("lines-send"), gateway);
+  expect(`${answer}\n`).toBe(receivers!.listings[0]);
+  expect(await storedData(gateway)).toMatchObject([
+    { logger: "orchestrator.cron", message: "backup started" },
+    { logger: "orchestrator.cron", message: "backup done" },
   ]);
+  const tooLarge = await fetch(`${gateway.url}/lines`, {
+    method: "POST",
+    body: "x".repeat(2 << 20),
+  });
+  expect(tooLarge.status).toBe(413);
+});
+
+test("the tests of the example plugins pass", async () => {
+  const readme = await Document.read("examples/plugins/README.md");
+  expect(readme.example("plugins-run")).toBe("npm install\nnpm test\nnpm start\n");
+  const { directory: cwd } = await examples();
+  const report = await Program.run("npm", ["test"], { cwd });
+  expect(report).toMatch(/^ℹ pass 13$/m);
+  expect(report).toMatch(/^ℹ fail 0$/m);
 });

@@ -145,6 +145,6 @@ describe("the suite", () => {
       arrived.length = 0;
       return correct(arrived);
     });
-    expect(await failures(harness)).toEqual(["goes on after a restart"]);
+    expect(await failures(harness)).toEqual(["resumes after a restart"]);
   });
 });

@@ -78,27 +78,6 @@ describe("records sent with curl", () => {
   });
 });
 
-test("the configuration of the exporter to a collector is valid, and its secret is masked", async () => {
-  const { directory: cwd } = await userDirectory({
-    "tailgate.yaml": readme.example("exporter-otlp"),
-  });
-  const env = { OTLP_TOKEN: "123456" };
-  const shown = await Program.run(process.execPath, [MAIN, "validate"], { cwd, env });
-  const { exporters } = parse(shown.slice(shown.indexOf("\n"))) as { exporters: object };
-  expect(Object.keys(exporters)).toEqual(["websocket", "file", "audit-file", "console", "otlp"]);
-  expect(exporters).toMatchObject({ otlp: { headers: { Authorization: "********" } } });
-  expect(shown).not.toContain("123456");
-});
-
-test("the configuration of the trace exporter is valid", async () => {
-  const { directory: cwd } = await userDirectory({
-    "tailgate.yaml": readme.example("exporter-spans"),
-  });
-  const shown = await Program.run(process.execPath, [MAIN, "validate"], { cwd });
-  const { exporters } = parse(shown.slice(shown.indexOf("\n"))) as { exporters: object };
-  expect(exporters).toMatchObject({ spans: { log_events: "ERROR", max_open_instances: 256 } });
-});
-
 test("the configuration is valid and has the documented meaning", async () => {
   const { directory: cwd } = await userDirectory({
     "tailgate.yaml": (await Document.read("docs/configuration.md")).example("config-overview"),

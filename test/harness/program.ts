@@ -96,12 +96,16 @@ export function skipTest(text: string, cause?: unknown): never {
   return TestRunner.getCurrentTest<RunnerTestCase>().context.skip(text);
 }
 
-/** Skips the running test if a program is missing. */
-export async function requireProgram(name: string, debianPackage: string): Promise<void> {
+/** Skips the running test if a program is missing, which an npm script installs. */
+export async function requireProgram(
+  name: string,
+  debianPackage: string,
+  script = "setup:crash",
+): Promise<void> {
   try {
     await promisify(execFile)(name, ["--version"]);
   } catch (error) {
-    const text = `${name} is missing, which this test needs: npm run setup:crash, or apt-get install ${debianPackage}`;
+    const text = `${name} is missing, which this test needs: npm run ${script}, or apt-get install ${debianPackage}`;
     skipTest(text, error);
   }
 }

@@ -1,13 +1,19 @@
 /** Loki takes minutes to build and half a minute to become ready, so these tests run only if LOKI is set. */
 
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { parse } from "yaml";
+import { Document } from "../docs/document.ts";
 import { Workspace } from "../harness/workspace.ts";
-import type { Program } from "../harness/program.ts";
+import { Program } from "../harness/program.ts";
 import { collectorPorts, startCollector } from "./collector.ts";
 import { startGateway } from "./gateway.ts";
 import { foundInLoki, startLoki } from "./loki.ts";
 import { freePort, hasPeer, localUrl, requirePeer } from "./peer.ts";
 import { logsOfWorker, post } from "./requests.ts";
+
+const page = await Document.read("docs/integrations/loki-and-grafana.md");
+
+const PAGE_URL = "http://127.0.0.1:3100";
 
 let workspace: Workspace;
 let loki: Program | undefined;
@@ -50,4 +56,32 @@ test("Loki gets them through the Collector", async () => {
     LOGS_ENDPOINT: `${url}/otlp/v1/logs`,
   });
   await sentThrough({ endpoint: localUrl(ports.http) }, "collected");
+});
+
+test("the page's configuration, and its queries", async () => {
+  const { exporters } = parse(page.example("config-loki")) as {
+    exporters: { otlp: { endpoint: string } };
+  };
+  expect(exporters.otlp.endpoint).toBe(`${PAGE_URL}/otlp`);
+  await sentThrough({ endpoint: exporters.otlp.endpoint.replace(PAGE_URL, url) }, "queried");
+  const forThis = (text: string): string => text.replaceAll("worker", "queried");
+
+  const script = forThis(page.example("loki-query").replace(PAGE_URL, url));
+  const shown = await Program.run("bash", ["-ec", script], { cwd: "/" });
+  expect(shown).toContain("High memory usage detected");
+
+  const queries = page.inlineCode.filter((code) => code.includes("{service_name="));
+  expect(queries).toHaveLength(6);
+  for (const query of queries) {
+    await foundInLoki(url, forThis(query.replaceAll("\\|", "|")));
+  }
+});
+
+test("the page's data source is at Loki's address", () => {
+  const { datasources } = parse(page.example("grafana-datasource")) as {
+    datasources: { type: string; url: string; jsonData: { derivedFields: object[] } }[];
+  };
+  expect(datasources).toMatchObject([
+    { type: "loki", url: PAGE_URL, jsonData: { derivedFields: [{ matcherRegex: "trace_id" }] } },
+  ]);
 });

@@ -1,4 +1,4 @@
-/** The rows of the README's response table that need a server misbehaving at the socket level. */
+/** The rows of the table in docs/integrations/collector.md that need a server misbehaving at the socket level. */
 
 import { once } from "node:events";
 import { createServer, type Socket } from "node:net";

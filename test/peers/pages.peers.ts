@@ -1,4 +1,4 @@
-/** The README's instructions for a Collector with stores, verbatim except for the ports. */
+/** The commands and configurations of docs/integrations with the real programs, verbatim except for the ports. */
 
 import { randomBytes } from "node:crypto";
 import { readFile } from "node:fs/promises";
@@ -14,7 +14,10 @@ import { freePort, localUrl, peerPath, requirePeer } from "./peer.ts";
 import { instanceEvent, logsOfWorker, post, spanOfWorker } from "./requests.ts";
 import { foundInVictoriaLogs } from "./victoria-logs.ts";
 
-const readme = await Document.read("README.md");
+const collectorPage = await Document.read("docs/integrations/collector.md");
+const victoriaLogsPage = await Document.read("docs/integrations/victorialogs.md");
+const jaegerPage = await Document.read("docs/integrations/jaeger.md");
+const pages = [collectorPage, victoriaLogsPage, jaegerPage];
 
 const PORTS = /\b(?:4317|4318|5318|9428|14317|14318|16686|18888|24317|24318)\b/g;
 
@@ -22,12 +25,13 @@ let workspace: Workspace;
 let ports: Map<string, number>;
 
 beforeEach(async () => {
-  const named = `${readme.text}${await readFile(COLLECTOR_CONFIG, "utf8")}`.match(PORTS)!;
+  const texts = pages.map(({ text }) => text);
+  const named = `${texts.join("\n")}${await readFile(COLLECTOR_CONFIG, "utf8")}`.match(PORTS)!;
   ports = new Map();
   for (const port of named) ports.set(port, ports.get(port) ?? (await freePort()));
   workspace = await Workspace.create({
     "otel-collector.yaml": withFreePorts(await readFile(COLLECTOR_CONFIG, "utf8")),
-    "tailgate.yaml": withFreePorts(readme.example("to-collector")),
+    "tailgate.yaml": withFreePorts(collectorPage.example("config-to-collector")),
   });
   return () => workspace[Symbol.asyncDispose]();
 });
@@ -41,7 +45,7 @@ function urlOf(port: number): string {
   return localUrl(ports.get(`${port}`)!);
 }
 
-/** Starts the program in the foreground, as the README does. */
+/** Starts the program in the foreground, as the page does. */
 async function startProgram(program: string, command: string, ready: RegExp): Promise<void> {
   requirePeer(program);
   const env = { PATH: `${dirname(peerPath(program))}:${process.env["PATH"]}` };
@@ -51,18 +55,15 @@ async function startProgram(program: string, command: string, ready: RegExp): Pr
   await running.untilStderr(ready);
 }
 
-/** Returns a command of an example without its stderr redirection. */
-function commandOf(program: string, example = "collector"): string {
-  const lines = readme
-    .example(example)
-    .replaceAll(/\\\n\s*/g, "")
-    .split("\n");
+/** Returns the command in an example that starts a program, without its stderr redirection. */
+function commandOf(program: string, example = collectorPage.example("run-with-stores")): string {
+  const lines = example.replaceAll(/\\\n\s*/g, "").split("\n");
   const line = lines.find((text) => text.includes(`${program} -`))!;
   return line.replace(/ 2> \S+ &$/, "");
 }
 
-/** Starts Jaeger with the example's command. */
-async function startJaeger(example: string): Promise<void> {
+/** Starts Jaeger with the command in an example. */
+async function startJaeger(example?: string): Promise<void> {
   const settings = [
     ...JAEGER_ALONE,
     `extensions.jaeger_query.http.endpoint=127.0.0.1:${ports.get("16686")}`,
@@ -83,7 +84,7 @@ async function startGateway(args: readonly string[]): Promise<string> {
 
 test("the Collector forwards records to VictoriaLogs, traces to Jaeger", async () => {
   await startProgram("victoria-logs", commandOf("victoria-logs"), /started server at/);
-  await startJaeger("collector");
+  await startJaeger();
   await startProgram("otelcol", commandOf("otelcol"), /Everything is ready/);
   const url = await startGateway(["run", "--otlp-port", "0"]);
 
@@ -99,7 +100,9 @@ test("the Collector forwards records to VictoriaLogs, traces to Jaeger", async (
     { _msg: "instance_spawn", logger: "orchestrator.audit", instance_id: "abc-123" },
   ];
   expect(await foundInVictoriaLogs(urlOf(9428), 'service.name:="worker"', 2)).toMatchObject(stored);
-  const curl = readme.command("curl http://127.0.0.1:9428/select/logsql/query -d 'query=logger:*'");
+  const curl = collectorPage.command(
+    "curl http://127.0.0.1:9428/select/logsql/query -d 'query=logger:*'",
+  );
   const shown = await Program.run("bash", ["-c", withFreePorts(curl)], {
     cwd: workspace.directory,
   });
@@ -113,8 +116,8 @@ test("the Collector forwards records to VictoriaLogs, traces to Jaeger", async (
 });
 
 test("an instance is a trace in Jaeger, and its log line links to it", async () => {
-  await startJaeger("jaeger");
-  await workspace.write("tailgate.yaml", withFreePorts(readme.example("exporter-spans")));
+  await startJaeger(jaegerPage.example("jaeger-run"));
+  await workspace.write("tailgate.yaml", withFreePorts(jaegerPage.example("config-jaeger")));
   const url = await startGateway(["run", "--otlp-port", "0"]);
   const traceId = randomBytes(16).toString("hex");
   for (const type of ["instance_spawn", "instance_terminate"]) {
@@ -128,14 +131,54 @@ test("an instance is a trace in Jaeger, and its log line links to it", async () 
   expect((await fetch(link.replace("/trace/", "/api/traces/"))).status).toBe(200);
 });
 
+test("the two events of the page are an instance in Jaeger", async () => {
+  await startJaeger(jaegerPage.example("jaeger-run"));
+  await workspace.write("tailgate.yaml", withFreePorts(jaegerPage.example("config-jaeger")));
+  await startGateway(["run", "--otlp-port", `${ports.get("4318")}`]);
+  const script = withFreePorts(jaegerPage.example("jaeger-instance"));
+  await Program.run("bash", ["-ec", script], { cwd: workspace.directory });
+  const [found] = await foundInJaeger(urlOf(16686), "orchestrator");
+  const tag = { key: "instance_id", value: "abc-123" };
+  expect(found!.spans).toMatchObject([{ operationName: "instance general" }]);
+  expect(found!.spans[0]!.tags).toContainEqual(expect.objectContaining(tag));
+});
+
+test("VictoriaLogs gets records without a Collector, and the page's queries find them", async () => {
+  const command = victoriaLogsPage.command("victoria-logs -httpListenAddr=127.0.0.1:9428");
+  await startProgram("victoria-logs", command, /started server at/);
+  const config = victoriaLogsPage.example("config-victorialogs");
+  await workspace.write("tailgate.yaml", withFreePorts(config));
+  const url = await startGateway(["run", "--otlp-port", "0"]);
+  expect(await post(`${url}/v1/logs`, logsOfWorker("orchestrator"))).toBe(200);
+  const stored = await foundInVictoriaLogs(urlOf(9428), "logger:*", 2);
+  expect(stored).toMatchObject([
+    { _msg: "High memory usage detected", severity: "WARNING", memory_mb: "512" },
+    { _msg: "instance_spawn", severity: "Info", _stream: '{service.name="orchestrator"}' },
+  ]);
+
+  const script = withFreePorts(victoriaLogsPage.example("victorialogs-query"));
+  const shown = await Program.run("bash", ["-c", script], { cwd: workspace.directory });
+  expect(shown).toMatch(/^\{.*"_msg":"High memory usage detected".*\}\n$/);
+
+  const cursor = stored[0]!["log.record.uid"]!;
+  const queries = victoriaLogsPage.inlineCode.filter((code) =>
+    /^(?:logger|memory|")\S*:/.test(code),
+  );
+  expect(queries.length).toBeGreaterThan(4);
+  for (const query of queries.concat("memory _time:1h")) {
+    const asked = query.replace("<epoch>:<sequence>", cursor).replaceAll("\\|", "|");
+    await foundInVictoriaLogs(urlOf(9428), asked, 1);
+  }
+});
+
 test("a Collector in front of Tailgate queues records while Tailgate is away", async () => {
-  const command = readme.command(
+  const command = collectorPage.command(
     "LOGS_TO='[otlp_http/tailgate]' OTELCOL_GRPC=127.0.0.1:4317 OTELCOL_HTTP=127.0.0.1:4318 otelcol --config otel-collector.yaml",
   );
   await startProgram("otelcol", command, /Everything is ready/);
   const sent = Array.from({ length: 50 }, (_, index) => `record ${index}`);
   expect(await postMessages(urlOf(4318), sent)).toBe(200);
-  const run = readme.command("npx tailgate run --otlp-port 5318");
+  const run = collectorPage.command("npx tailgate run --otlp-port 5318");
   await workspace.write("tailgate.yaml", "");
   const url = await startGateway(withFreePorts(run).split(" ").slice(2));
   const arrived = async (): Promise<void> => {

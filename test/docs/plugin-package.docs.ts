@@ -10,9 +10,13 @@ import { Document, repositoryPath } from "./document.ts";
 
 const NAME = "tailgate-plugin-webhook";
 
+/** Where the pages have the tarball of Tailgate. */
+const PACKED = "../tailgate/tailgate-0.1.0.tgz";
+
 /** Stricter than the example. */
 const STRICT = "--skipLibCheck false --exactOptionalPropertyTypes --noUncheckedIndexedAccess";
 
+const overview = await Document.read("docs/plugins/README.md");
 const typescript = await Document.read("docs/plugins/typescript.md");
 const publishing = await Document.read("docs/plugins/publishing.md");
 
@@ -49,9 +53,17 @@ function link(target: string, name: string): Promise<void> {
   return symlink(target, workspace.path(`${NAME}/node_modules/${name}`));
 }
 
+/** npm has the packages in its cache from `npm ci`. */
+const NPM = { npm_config_prefer_offline: "true", npm_config_audit: "false" };
+
 function run(script: string): Promise<string> {
-  const env = { npm_config_prefer_offline: "true", npm_config_audit: "false" };
-  return Program.run("bash", ["-ec", script], { cwd: workspace.path(NAME), env });
+  return Program.run("bash", ["-ec", script], { cwd: workspace.path(NAME), env: NPM });
+}
+
+/** Replaces the path of the packed Tailgate. */
+function here(script: string): string {
+  expect(script).toContain(PACKED);
+  return script.replace(PACKED, tarball);
 }
 
 interface Manifest {
@@ -66,7 +78,7 @@ describe("docs/plugins/typescript.md", () => {
   test("installs the versions that the example and this repository use", async () => {
     const command = typescript.example("typescript-install");
     const versions = Object.fromEntries(
-      Array.from(command.matchAll(/(\S+)@([\d.]+)/g), ([, name, version]) => [name, version]),
+      Array.from(command.matchAll(/ (\S+)@([\d.]+)/g), ([, name, version]) => [name, version]),
     );
     expect(Object.keys(versions)).toEqual(["typescript", "@types/node"]);
     for (const path of [`examples/${NAME}/package.json`, "package.json"]) {
@@ -131,13 +143,28 @@ describe("docs/plugins/typescript.md", () => {
   });
 });
 
+test("the first plugin of docs/plugins/README.md is installed and run as the page says", async () => {
+  const script = here(overview.example("shout-install"));
+  await Program.run("bash", ["-ec", script], { cwd: workspace.directory, env: NPM });
+  const cwd = workspace.path("shout");
+  await workspace.write("shout/shout.js", overview.example("shout.js"));
+  await workspace.write("shout/tailgate.yaml", overview.example("shout.yaml"));
+  const [validate, start] = overview.example("shout-start").trimEnd().split("\n");
+  await Program.run("bash", ["-ec", validate!], { cwd });
+  // Without npx, which does not end its child when it is killed.
+  const command = start!.replace("npx ", "exec node_modules/.bin/");
+  const options = "--port 0 --otlp-port 0 --log-dir logs";
+  await using gateway = new Program("bash", ["-ec", `${command} ${options}`], { cwd });
+  const [, url] = await gateway.untilStderr(/listening on (\S+)\/v1\/logs \(OTLP\/HTTP\)/);
+  const send = overview.example("shout-send").replace("http://127.0.0.1:4318", url!);
+  expect(await Program.run("bash", ["-ec", send], { cwd })).toBe("{}");
+  await gateway.untilStdout(/\n/);
+  expect(gateway.stdout).toBe(overview.listings[0]);
+});
+
 describe("docs/plugins/publishing.md", () => {
   test("the packed plugin is found by its name and listed as the page shows", async () => {
-    const script = publishing
-      .example("publish-try")
-      .replace("install tailgate ", `install ${tarball} `);
-    expect(script).toContain(tarball);
-    await run(script);
+    await run(here(publishing.example("publish-try")));
     await workspace.write("try/tailgate.yaml", publishing.example("packaged.yaml"));
     const cwd = workspace.path("try");
     const listed = await Program.run("npx", ["tailgate", "plugins"], { cwd });
@@ -159,7 +186,7 @@ describe("docs/plugins/publishing.md", () => {
   test("the commands of the example's README are those of its scripts", async () => {
     const readme = await Document.read(`examples/${NAME}/README.md`);
     expect(readme.example("plugin-package-run")).toBe(
-      "npm install\nnpm run check\nnpm test\nnpm pack\n",
+      "npm install --save-dev ../tailgate/tailgate-0.1.0.tgz\nnpm run check\nnpm test\nnpm pack\n",
     );
   });
 });

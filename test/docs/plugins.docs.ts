@@ -221,7 +221,9 @@ test("the receiver of docs/plugins/receiver.md stores lines", async () => {
 
 test("the tests of the example plugins pass", async () => {
   const readme = await Document.read("examples/plugins/README.md");
-  expect(readme.example("plugins-run")).toBe("npm install\nnpm test\nnpm start\n");
+  expect(readme.example("plugins-run")).toBe(
+    "npm install ../tailgate/tailgate-0.1.0.tgz\nnpm test\nnpm start\n",
+  );
   const { directory: cwd } = await examples();
   const report = await Program.run("npm", ["test"], { cwd });
   expect(report).toMatch(/^ℹ pass 13$/m);

@@ -161,7 +161,7 @@ describe("a gateway", () => {
       await start({ trustsDefaultOrigins: false }),
     ];
     expect(trusting.notices).toEqual([
-      "Pages of http://localhost:3000 and http://127.0.0.1:3000 can read and write logs. To reject them, set trust_default_origins: false.",
+      "Pages of http://localhost:3000 and http://127.0.0.1:3000 can read logs over the WebSocket. To reject them, set trust_default_origins: false.",
     ]);
     expect(strict.notices).toEqual([]);
     const headers = { Origin: "http://localhost:3000" };

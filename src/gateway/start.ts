@@ -37,7 +37,7 @@ export interface StartOptions {
 }
 
 /** Tells the operator which pages may reach the gateway although the configuration does not name them. */
-const TRUST_TEXT = `Pages of ${DEFAULT_ORIGINS.join(" and ")} can read and write logs. To reject them, set trust_default_origins: false.`;
+const TRUST_TEXT = `Pages of ${DEFAULT_ORIGINS.join(" and ")} can read logs over the WebSocket. To reject them, set trust_default_origins: false.`;
 
 const HTTP_CLOSE_MS_MAX = 1_000;
 

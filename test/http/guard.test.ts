@@ -276,7 +276,7 @@ describe("Sec-Fetch-Site", () => {
       headers: { "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "image" },
     });
     expect(body).toBe(
-      'A page of another site made the request (Sec-Fetch-Site "cross-site"), and it has no Origin header. Pages whose origin is in allowed_hosts can use fetch.\n',
+      'A page of another site made the request (Sec-Fetch-Site "cross-site"), and it has no Origin header. Pages whose origin is in allowed_hosts can open the WebSocket.\n',
     );
   });
 

@@ -145,7 +145,7 @@ function crossSiteRejection(request: AddressedRequest): RouteRefusal | undefined
   const isRead = request.method === "GET" || request.method === "HEAD";
   // The dashboard is a static page without records.
   if (isLink && isRead && pathOf(request.url ?? "") === "/") return undefined;
-  const text = `A page of another site made the request (Sec-Fetch-Site ${JSON.stringify(site)}), and it has no Origin header. Pages whose origin is in allowed_hosts can use fetch.`;
+  const text = `A page of another site made the request (Sec-Fetch-Site ${JSON.stringify(site)}), and it has no Origin header. Pages whose origin is in allowed_hosts can open the WebSocket.`;
   return { status: 403, text };
 }
 

@@ -6,7 +6,7 @@ set -euo pipefail
 root="$(cd "$(dirname "$0")/../.." && pwd)"
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/tailgate/examples"
 
-for example in node node/pino-transport; do
+for example in node node/pino-transport browser; do
   directory="$cache/${example//\//-}"
   mkdir -p "$directory"
   # As test/docs/example-packages.ts computes it.

@@ -9,37 +9,43 @@ const RESPONSE_TIMEOUT_MS = 60_000;
 
 /** Selects records of the journal. */
 export interface HistoryQuery {
+  /** Default: all records. */
   readonly filter?: FilterQuery | undefined;
-  /** Default: `desc`, the newest first. */
+  /** `desc`: the newest first; `asc`: the oldest first. Default: `desc`. */
   readonly order?: "asc" | "desc" | undefined;
-  /** The sequence to begin with. */
+  /** The sequence to start with. Default: the newest, with `asc` the oldest. `cursor` takes precedence. */
   readonly from?: number | undefined;
   /** The epoch of `from`; default: the gateway's current one. */
   readonly epoch?: string | undefined;
-  /** The first moment to include and the first one to exclude: ISO 8601, or ms since 1970. */
+  /** Only records whose own time is this or later: ISO 8601, or ms since 1970. Default: no bound. */
   readonly since?: string | number | undefined;
+  /** Only records whose own time is earlier: ISO 8601, or ms since 1970. Default: no bound. */
   readonly until?: string | number | undefined;
-  /** 1 to 1000; default: 100. */
+  /** How many records the page has at most, from 1 to 1000. Default: 100. */
   readonly limit?: number | undefined;
-  /** `nextCursor` of the previous page. */
+  /** `nextCursor` of the previous page, with the rest of the query unchanged. Default: the first page. */
   readonly cursor?: string | undefined;
   /**
    * How long a request with the order `asc` may wait for a record if there is none, from 0 to 30 seconds. The page is
-   * empty if none arrives. `nextCursor` is then never null, except from gateways without this parameter.
+   * empty if none arrives. `nextCursor` is then never null, except from gateways without this parameter. Default: it
+   * does not wait.
    */
   readonly waitSeconds?: number | undefined;
-  /** `rawJson`: each entry also carries its envelope's JSON exactly as the gateway sent it. */
+  /** `rawJson`: each entry also carries its envelope's JSON exactly as the gateway sent it. Default: it does not. */
   readonly raw?: RawReader | undefined;
+  /** Aborts the request; the promise rejects with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
 }
 
+/** A part of the journal. */
 export interface HistoryPage {
+  /** The epoch of the sequences. */
   readonly epoch: string;
   /** In the requested order. There may be fewer than `limit`, or none, although `nextCursor` leads to more. */
   readonly entries: readonly LogEntry[];
   /** What the journal no longer has of the range that was searched. */
   readonly gaps: readonly MissingRange[];
-  /** Null at the end of the journal. */
+  /** Leads to the next page; null at the end of the journal. */
   readonly nextCursor: string | null;
 }
 
@@ -71,7 +77,10 @@ export class LogHistory {
     this.#fetch = (...request) => fetcher(...request);
   }
 
-  /** Rejects with a {@link HistoryError} or the signal's reason. */
+  /**
+   * Returns a page of the records that match. Retries up to ten times while the gateway is busy (503 with `Retry-After`),
+   * and times out after 60 s plus `waitSeconds`. Rejects with a {@link HistoryError} or the signal's reason.
+   */
   async page(query: HistoryQuery = {}): Promise<HistoryPage> {
     const { filter, order, since, until, limit, waitSeconds: wait, raw, signal } = query;
     let { cursor } = query;

@@ -21,16 +21,19 @@ const BLOCKED_ATTEMPTS = 3;
 const RETRY_DELAY_MS_MIN = 500;
 const RETRY_DELAY_MS_MAX = 30_000;
 
+/** What a {@link LogStream} follows, and how. */
 export interface LogStreamOptions {
-  /** Such as `http://127.0.0.1:8001` or `ws://127.0.0.1:8001/ws/logs`; on a page of the gateway `/`. */
+  /** The gateway, such as `http://127.0.0.1:8001` or `ws://127.0.0.1:8001/ws/logs`; on a page of the gateway `/`. */
   readonly url: string | URL;
+  /** Default: all records. */
   readonly filter?: FilterQuery | undefined;
-  /** Where to start: `replay`, `since` or `resume`. Default: with new records. */
+  /** Where to start: one of `replay`, `since` and `resume`. Default: with new records. */
   readonly start?: Start | undefined;
-  /** `rawJson`: each entry also carries its envelope's JSON exactly as the gateway sent it. */
+  /** `rawJson`: each entry also carries its envelope's JSON exactly as the gateway sent it. Default: it does not. */
   readonly raw?: RawReader | undefined;
-  /** Default: the platform's. */
+  /** Default: the platform's. `pause()` needs one that can stop reading, such as that of the package ws. */
   readonly WebSocket?: typeof WebSocket | undefined;
+  /** For polling, and to find out why a WebSocket did not open. Default: the platform's. */
   readonly fetch?: typeof fetch | undefined;
 }
 
@@ -94,11 +97,12 @@ export class LogStream {
     queueMicrotask(() => void this.#follow());
   }
 
+  /** The current state, with the position up to which records were delivered. */
   get status(): StreamStatus {
     return { ...this.#status, ...this.#context.position.resume };
   }
 
-  /** Returns the function that removes the listener. Exceptions thrown by a listener are isolated and logged. */
+  /** Adds a listener of all events. Returns the function that removes it. Exceptions thrown by a listener are isolated and logged. */
   listen(listener: StreamListener): () => void {
     return this.#listeners.add(listener);
   }
@@ -124,6 +128,7 @@ export class LogStream {
     this.#session?.pause();
   }
 
+  /** Continues reading after `pause()`. */
   resume(): void {
     this.#paused?.resolve();
     this.#paused = undefined;

@@ -5,8 +5,9 @@ import type { FilterQuery } from "../wire/filter.ts";
 import { LogStream, type LogStreamOptions } from "./log-stream.ts";
 import type { LogEntry, MissingRange, StreamEvent, StreamStatus } from "./stream-events.ts";
 
+/** The options of a {@link LogStream}, and the size of the buffer. */
 export interface UseLogStreamOptions extends LogStreamOptions {
-  /** How many of the newest entries to retain; default: 1000. Read when the component mounts. */
+  /** How many of the newest entries and gaps to retain. Default: 1000. Read when the component mounts. */
   readonly maxEntries?: number | undefined;
 }
 
@@ -24,6 +25,7 @@ export interface BufferView {
   readonly waiting: number;
 }
 
+/** What to render, and functions that change it. The functions are the same in every render. */
 export interface LogStreamView extends BufferView {
   /**
    * Replaces the filter in place until the option changes; the entries remain. If the gateway rejects it, `filterError`
@@ -32,6 +34,7 @@ export interface LogStreamView extends BufferView {
   readonly setFilter: (filter: FilterQuery) => void;
   /** Freezes the view. New entries are buffered, up to `maxEntries`. */
   readonly pause: () => void;
+  /** Shows the newest entries again. */
   readonly resume: () => void;
   /** Removes all entries and gaps. */
   readonly clear: () => void;

@@ -34,6 +34,7 @@ export interface MissingRange {
 /** How records are received. */
 export type Transport = "tailgate.v1" | "plain" | "polling";
 
+/** The state of a stream. */
 export interface StreamStatus {
   /**
    * `connecting`, then `catching-up` while past records arrive, then `live`. `waiting`: for the next attempt or, without
@@ -46,6 +47,7 @@ export interface StreamStatus {
   readonly since: number;
   /** Time to the next attempt, in ms, counted from the status event. */
   readonly retryInMs?: number;
+  /** How records are received, or were last. */
   readonly transport: Transport;
   /** The position up to which records were delivered; with `durable`, another stream can start there (`start.resume`). */
   readonly epoch?: string | undefined;
@@ -53,6 +55,7 @@ export interface StreamStatus {
   readonly durable?: number | undefined;
 }
 
+/** What a stream tells its listeners. */
 export type StreamEvent =
   /** All records from `from` to `to` that match the filter, in order and without duplicates. There may be none. */
   | {
@@ -61,6 +64,7 @@ export type StreamEvent =
       readonly from: number;
       readonly to: number;
     }
+  /** Records that cannot be delivered. */
   | { readonly type: "gap"; readonly gap: MissingRange }
   /** The past records have been delivered: what follows is live. Sent once for each connection. */
   | { readonly type: "caught_up"; readonly sequence: number }
@@ -80,8 +84,10 @@ export type StreamEvent =
   | { readonly type: "replay_limited"; readonly replay: number }
   /** A gateway without `tailgate.v1` sent a frame that is not an envelope. */
   | { readonly type: "unrecognized"; readonly text: string }
+  /** The status has changed. */
   | { readonly type: "status"; readonly status: StreamStatus };
 
+/** Called with each event, in order. */
 export type StreamListener = (event: StreamEvent) => void;
 
 /** The minimum time between two reports of a listener that throws. */

@@ -38,7 +38,11 @@ const FILTER_TERMS_MAX = 64;
 /** The parameters of a filter; `q` has terms of the filter language. */
 export const FILTER_PARAMETERS = ["type", "level", "logger", "q"] as const;
 
-/** A filter as text, by parameter. Absent and empty parameters match everything. */
+/**
+ * A filter as text, by parameter; a record must match all that are set. `type`: `system` or `audit`; `level`: the minimum,
+ * or only that one (`=WARNING`); `logger`: a logger with its children; `q`: terms of the filter language. Absent and
+ * empty parameters match everything.
+ */
 export type FilterQuery = {
   readonly [P in (typeof FILTER_PARAMETERS)[number]]?: string | undefined;
 };

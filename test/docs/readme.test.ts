@@ -3,10 +3,8 @@
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
-import { transformWithOxc } from "vite";
 import { parse } from "yaml";
 import { Workspace } from "../harness/workspace.ts";
-import { postMessages } from "../harness/otlp.ts";
 import { Program } from "../harness/program.ts";
 import { Document, repositoryPath } from "./document.ts";
 import { startGateway, userDirectory, type StartedGateway } from "./user-directory.ts";
@@ -91,53 +89,6 @@ test("the configuration is valid and has the documented meaning", async () => {
     "file/errors": { path: "errors.log", level: "ERROR" },
   });
 });
-
-test("the client shows history, new records and connection changes", async () => {
-  const workspace = await userDirectory();
-  const { program, url } = await startGateway(workspace);
-  const source = readme.example("client").replace("localhost:8001", new URL(url).host);
-  await workspace.write("client.js", source);
-  await postMessages(url, ["before"]);
-  await using client = new Program(process.execPath, ["client.js"], { cwd: workspace.directory });
-  await client.untilStdout(/^before$[^]*^live $/m);
-  await postMessages(url, ["after"]);
-  await client.untilStdout(/^after$/m);
-  expect(await program.end()).toBe(0);
-  await client.untilStdout(/^waiting The gateway is stopping\.$/m);
-  await client.untilStdout(new RegExp(`^waiting No gateway answers at ${url}\\.$`, "m"));
-  expect(client.stdout).not.toContain("missing");
-});
-
-test("the client reads past audit events", async () => {
-  const { workspace, url } = await sentByCurl();
-  const source = readme.example("history").replace("localhost:8001", new URL(url).host);
-  await workspace.write("client.js", source);
-  const shown = await Program.run(process.execPath, ["client.js"], { cwd: workspace.directory });
-  expect(shown).toBe("2 instance_spawn\n");
-});
-
-test("the component renders, also on a server", async () => {
-  const workspace = await userDirectory();
-  await workspace.install("react");
-  await workspace.install("react-dom");
-  const { code } = await transformWithOxc(readme.example("react"), "log.jsx", {
-    jsx: { runtime: "automatic", development: false },
-  });
-  await workspace.write("log.js", code);
-  await workspace.write("server.js", SERVER_RENDERING);
-  const { directory: cwd } = workspace;
-  const env = { NODE_ENV: "production" };
-  expect(await Program.run(process.execPath, ["server.js"], { cwd, env })).toBe(
-    "<section><h2>connecting<!-- --> <!-- -->Connecting.</h2></section>\n",
-  );
-});
-
-const SERVER_RENDERING = `
-  import { createElement } from "react";
-  import { renderToString } from "react-dom/server";
-  import { Log } from "./log.js";
-  console.log(renderToString(createElement(Log)));
-`;
 
 test("CI runs the benchmark as its page says", async () => {
   const page = await Document.read("docs/benchmarks.md");

@@ -21,6 +21,8 @@ const IDLE_TIMEOUT_MS = 65_000;
 
 /** nghttp2's error code, which Node reports as `errno`. */
 const NGHTTP2_ERR_PROTO = -505;
+/** The client's first bytes are not HTTP/2's: TLS or HTTP/1. */
+const NGHTTP2_ERR_BAD_CLIENT_MAGIC = -903;
 
 /** Concurrent calls of one connection; the client queues the others. */
 const STREAMS_MAX = 100;
@@ -81,7 +83,10 @@ export class GrpcServer {
       if (code !== "ERR_HTTP2_ERROR" && code !== "ERR_HTTP2_SESSION_ERROR") return;
       // Go's GOAWAY has a number that nghttp2 does not accept.
       if (hasSettings && errno === NGHTTP2_ERR_PROTO) return;
-      const reason = `The client does not speak HTTP/2 as gRPC requires: ${message}.`;
+      const reason =
+        errno === NGHTTP2_ERR_BAD_CLIENT_MAGIC
+          ? "The client speaks TLS or HTTP/1, and this port accepts gRPC without TLS: its endpoint must begin with http://, and its protocol be grpc."
+          : `The client does not speak HTTP/2 as gRPC requires: ${message}.`;
       const rejection = { protocol: "grpc", status: "protocol_error", reason } as const;
       this.#host.http.rejected(sender, rejection);
     });

@@ -350,9 +350,9 @@ describe("answers, counts and logs invalid HTTP", () => {
         grpc,
         "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
         rejected("grpc", "protocol_error"),
-        /HTTP\/2/,
+        /speaks TLS or HTTP\/1, .* http:\/\//,
       ],
-      [grpc, hello, rejected("grpc", "protocol_error"), /HTTP\/2/],
+      [grpc, hello, rejected("grpc", "protocol_error"), /speaks TLS or HTTP\/1/],
     ];
     for (const [url, bytes, name, reason] of wrong) {
       const before = (await scrape()).get(name)!;

@@ -176,6 +176,21 @@ test.each([
   await expectTailAsShown(guides[language], "npx tailgate tail --replay 4", gateway);
 });
 
+test("the gateway's messages in the guides are those of its source", async () => {
+  const sources = await Promise.all(
+    [
+      "plugins/otlp-receiver/grpc-server.ts",
+      "plugins/otlp-receiver/forwarding.ts",
+      "src/http/server/connections.ts",
+    ].map((path) => readFile(repositoryPath(path), "utf8")),
+  );
+  const quoted = Object.values(guides).flatMap(({ inlineCode }) =>
+    inlineCode.filter((code) => /^(?:The client|Tailgate) /.test(code)),
+  );
+  expect(quoted.length).toBeGreaterThan(7);
+  expect(quoted.filter((text) => !sources.some((source) => source.includes(text)))).toEqual([]);
+});
+
 /** A category, a message and the name of an event, as the program in C# has them. */
 interface DotnetRecord {
   readonly category: string;

@@ -77,6 +77,25 @@ test("the page's configuration, and its queries", async () => {
   }
 });
 
+test("Loki stores a record once that is sent again, under unknown_service without a name", async () => {
+  requirePeer("loki");
+  const record = {
+    timeUnixNano: `${BigInt(Date.now()) * 1_000_000n}`,
+    severityNumber: 9,
+    body: { stringValue: "sent twice" },
+    attributes: [{ key: "log.record.uid", value: { stringValue: "epoch:1" } }],
+  };
+  const later = { ...record, attributes: [], body: { stringValue: "sent once" } };
+  for (const logRecords of [[record], [record], [later]]) {
+    const scopeLogs = [{ scope: { name: "orchestrator.server" }, logRecords }];
+    expect(await post(`${url}/otlp/v1/logs`, { resourceLogs: [{ scopeLogs }] })).toBe(204);
+  }
+  const found = await foundInLoki(url, '{service_name="unknown_service"} |= "sent once"');
+  expect(found).toHaveLength(1);
+  const twice = await foundInLoki(url, '{service_name="unknown_service"} |= "sent twice"');
+  expect(twice.flatMap(({ values }) => values)).toHaveLength(1);
+});
+
 test("the page's data source is at Loki's address", () => {
   const { datasources } = parse(page.example("grafana-datasource")) as {
     datasources: { type: string; url: string; jsonData: { derivedFields: object[] } }[];

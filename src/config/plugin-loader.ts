@@ -140,8 +140,13 @@ async function importDefault(url: string, request: PluginRequest): Promise<unkno
   }
 }
 
+/** Returns what to do about an error that authors of plugins often meet; "" for others. */
 function importHint(error: unknown): string {
-  const isMissing = (error as NodeJS.ErrnoException | undefined)?.code === "ERR_MODULE_NOT_FOUND";
+  const { code } = (error ?? {}) as Partial<NodeJS.ErrnoException>;
+  if (code === "ERR_UNSUPPORTED_NODE_MODULES_TYPE_STRIPPING") {
+    return "; a package must contain JavaScript: compile it before publishing";
+  }
+  const isMissing = code === "ERR_MODULE_NOT_FOUND";
   return isMissing && textOf(error).includes("'zod'") ? "; import z from tailgate/plugin" : "";
 }
 

@@ -94,6 +94,18 @@ describe("a plugin is resolved", () => {
     expect(exporters[0]?.definition).toBe(exporters[1]?.definition);
   });
 
+  test("from JavaScript only if it is a package, and the error says so", async () => {
+    await using workspace = await workspaceWith({
+      "node_modules/acme/package.json": '{ "type": "module", "exports": "./index.ts" }',
+      "node_modules/acme/index.ts": plugin(),
+      "tailgate.yaml": "exporters: { mine: { use: acme } }",
+    });
+    const validation = await runCli(["validate"], { cwd: workspace.directory });
+    expect(validation.stderr).toMatch(
+      /PLUGIN_INVALID: .*; a package must contain JavaScript: compile it before publishing\./,
+    );
+  });
+
   test("by the name of any package, also to replace a built-in", async () => {
     await using workspace = await workspaceWith(packageFiles("@acme/console", plugin()));
     const { exporters } = await resolved(workspace, '{ console: { use: "@acme/console" } }');

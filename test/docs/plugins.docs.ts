@@ -88,14 +88,6 @@ describe("docs/plugins/README.md", () => {
     await gateway.program.untilStdout(/\n/);
     expect(gateway.program.stdout).toBe(overview!.listings[0]);
   });
-
-  test("the limits of retries and of the queue are those of the code", async () => {
-    const backoff = await readFile(repositoryPath("src/delivery/backoff.ts"), "utf8");
-    expect(backoff).toContain("DELAY_MS_MAX = 30_000");
-    expect(backoff).toContain("RETRY_AFTER_MS_MAX = 600_000");
-    const settings = await readFile(repositoryPath("src/config/settings.ts"), "utf8");
-    expect(settings).toContain(".default(67_108_864)");
-  });
 });
 
 interface Posted {

@@ -2,7 +2,10 @@
 
 import { readFile } from "node:fs/promises";
 import { expect, test } from "vitest";
+import { builtInNames, SECTIONS } from "../../src/config/built-ins.ts";
+import { GENERIC_SCHEMAS } from "../../src/config/settings.ts";
 import { Document, repositoryPath } from "./document.ts";
+import { tableAfter } from "./table.ts";
 
 const JAVASCRIPT = "examples/plugins";
 const TYPESCRIPT = "examples/tailgate-plugin-webhook";
@@ -21,4 +24,33 @@ test.each([
 ])("docs/plugins/%s.md shows %s", async (page, name, path) => {
   const document = await Document.read(`docs/plugins/${page}.md`);
   expect(document.example(name)).toBe(await readFile(repositoryPath(path), "utf8"));
+});
+
+const overview = await Document.read("docs/plugins/README.md");
+
+test("the overview lists the built-in plugins of each kind", () => {
+  const listed = tableAfter(overview, "Plugins").map(([kind, , names]) => [kind, names]);
+  const builtIn = SECTIONS.toReversed().map((section) => [
+    section.replace(/s$/, ""),
+    builtInNames(section)
+      .map((name) => `\`${name}\``)
+      .join(", ") || "none",
+  ]);
+  expect(listed).toEqual(builtIn);
+});
+
+test("the overview lists the keys that belong to the gateway, with their defaults", () => {
+  const listed = tableAfter(overview, "Configuration").map(([key, , value]) => [key, value]);
+  const { exporters, processors } = GENERIC_SCHEMAS;
+  const keys = [...new Set([...Object.keys(exporters.shape), ...Object.keys(processors.shape)])];
+  expect(listed.map(([key]) => key!.replaceAll("`", "")).toSorted()).toEqual(keys.toSorted());
+  const defaults = exporters.parse({});
+  expect(listed).toContainEqual(["`timeout_seconds`", String(defaults.timeout_seconds)]);
+  expect(listed).toContainEqual(["`queue_bytes`", `${defaults.queue_bytes / 2 ** 20} MiB`]);
+});
+
+test("the processor's page lists the values of on_error", async () => {
+  const page = await Document.read("docs/plugins/processor.md");
+  const listed = tableAfter(page, "Errors").map(([value]) => /^`(\w+)`/.exec(value!)![1]);
+  expect(listed).toEqual(GENERIC_SCHEMAS.processors.shape.on_error.unwrap().options);
 });

@@ -93,7 +93,7 @@ export const ROUTES: ReadonlyMap<string, readonly string[]> = new Map([
 ]);
 
 /** The codes of `{"error":{"code","message"}}` that only HTTP responses have. */
-export const HTTP_CODES = [
+const HTTP_CODES = [
   "ANSWERS_UNREAD",
   "CURSOR_GONE",
   "METHOD_NOT_ALLOWED",

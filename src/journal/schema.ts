@@ -321,7 +321,9 @@ export function readEvents(db: DatabaseSync, { areChecked = false } = {}): Store
 /** A journal of a newer Tailgate is not damaged, and is left alone. */
 class UnknownFormatError extends Error {
   constructor(format: number) {
-    super(`it has format ${format}, and this version of Tailgate reads ${FORMAT}`);
+    super(
+      `a newer version of Tailgate has written it (format ${format}; this one reads ${FORMAT}). Run that version, or restore a backup; the file is unchanged`,
+    );
   }
 }
 

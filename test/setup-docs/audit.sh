@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# Installs what the examples of docs/audit-trail.md use, on Debian: openssl, rsync, and systemd-analyze.
+# Installs what the examples of docs/audit-trail.md and docs/privacy.md use, on Debian: openssl, rsync, sqlite3,
+# strace and systemd-analyze.
 set -euo pipefail
 
 missing=()
-for program in openssl rsync; do
+for program in openssl rsync sqlite3 strace; do
   command -v "$program" >/dev/null || missing+=("$program")
 done
 command -v systemd-analyze >/dev/null || missing+=(systemd)
 if ((${#missing[@]} == 0)); then
-  echo "openssl, rsync and systemd-analyze are installed."
+  echo "openssl, rsync, sqlite3, strace and systemd-analyze are installed."
   exit 0
 fi
 echo "Installing ${missing[*]}."

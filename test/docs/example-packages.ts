@@ -8,7 +8,7 @@ import { skipTest } from "../harness/program.ts";
 import { Workspace } from "../harness/workspace.ts";
 import { repositoryPath } from "./document.ts";
 
-interface Manifest {
+export interface Manifest {
   readonly dependencies: Readonly<Record<string, string>>;
   readonly devDependencies?: Readonly<Record<string, string>>;
 }

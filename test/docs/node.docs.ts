@@ -12,7 +12,7 @@ import { GatewayProcess } from "../harness/gateway.ts";
 import { Program, runCli } from "../harness/program.ts";
 import type { Workspace } from "../harness/workspace.ts";
 import { Document, repositoryPath } from "./document.ts";
-import { installedExample } from "./example-packages.ts";
+import { installedExample, type Manifest } from "./example-packages.ts";
 
 const CONFIG = `
   receivers: { otlp: { port: 0, grpc_port: null } }
@@ -139,7 +139,8 @@ describe("the commands of the guide deliver what an example logs, with", () => {
     const workspace = await installedExample("node");
     const manifest = JSON.parse(await readFile(workspace.path("package.json"), "utf8")) as object;
     await workspace.write("package.json", JSON.stringify({ ...manifest, type }));
-    const received = await delivered(workspace, guide.example("node-run-pino-tsc"));
+    const [, ...compileAndRun] = guide.example("node-run-pino-tsc").split("\n");
+    const received = await delivered(workspace, compileAndRun.join("\n"));
     expect(received).toEqual(envelopes({ program: "pino.js", ...NAMED }));
   });
 
@@ -155,7 +156,6 @@ describe("the guide shows", () => {
     ["node-telemetry", "telemetry.mjs"],
     ["node-instrument-pino", "instrument-pino.mjs"],
     ["node-pino", "pino.mjs"],
-    ["node-pino-cjs", "pino.cjs"],
     ["node-pino-transport", "pino-transport/app.mjs"],
     ["node-winston", "winston.mjs"],
     ["node-bunyan", "bunyan.mjs"],
@@ -166,16 +166,23 @@ describe("the guide shows", () => {
     expect(source).toContain(guide.example(name));
   });
 
+  test("the first line of pino.cjs", async () => {
+    const [line] = (await readFile(repositoryPath("examples/node/pino.cjs"), "utf8")).split("\n");
+    expect(guide.inlineCode).toContain(line);
+  });
+
   test.each([
     ["node-install-pino", "node"],
     ["node-install-winston", "node"],
     ["node-install-bunyan", "node"],
     ["node-install-pino-transport", "node/pino-transport"],
+    ["node-run-pino-tsc", "node"],
   ])("%s with the versions that are tested", async (name, example) => {
     const manifest = await readFile(repositoryPath(`examples/${example}/package.json`), "utf8");
-    const { dependencies } = JSON.parse(manifest) as { dependencies: object };
-    const tested = new Set(Object.entries(dependencies).map((entry) => entry.join("@")));
-    const [, , ...installed] = guide.example(name).replaceAll("\\\n", " ").trim().split(/\s+/);
+    const { dependencies, devDependencies } = JSON.parse(manifest) as Manifest;
+    const all = Object.entries({ ...dependencies, ...devDependencies });
+    const tested = new Set(all.map((entry) => entry.join("@")));
+    const installed = guide.example(name).match(/@?[\w/-]+@[\d.]+/g)!;
     expect(installed.filter((one) => !tested.has(one))).toEqual([]);
   });
 

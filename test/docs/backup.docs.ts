@@ -153,7 +153,7 @@ test("a copy of a running gateway has what was acknowledged before, and nothing 
   const command = readme
     .example("backup-run")
     .replace("examples/", repositoryPath("examples/"))
-    .replace(`"$(pgrep -f 'cli/main.js run')"`, String(gateway.pid))
+    .replace(":8001", `:${gateway.port}`)
     .replace("./logs", gateway.logDir);
   await shell(command, directory.directory);
   // The senders have waited, and go on.

@@ -44,7 +44,7 @@ test("the first commands show readiness, and what was rejected", async () => {
 test("who listens on a port is shown", async () => {
   const gateway = await started();
   const output = await shown("ts-ports", gateway).catch((error: unknown) =>
-    skipTest("ss is missing: apt-get install iproute2", error),
+    skipTest("ss is missing: npm run setup:docs, or apt-get install iproute2", error),
   );
   expect(output).toContain(`127.0.0.1:${gateway.port}`);
 });

@@ -126,13 +126,20 @@ describe("the commands of the guide deliver what an example logs, with", () => {
     ["node-run-pino", { program: "pino.mjs", ...NAMED }],
     ["node-run-pino-cjs", { program: "pino.cjs", ...NAMED }],
     ["node-run-pino-ts", { program: "pino.ts", ...NAMED }],
-    ["node-run-connect", { program: "pino.mjs", ...NAMED }],
     ["node-run-winston", WINSTON],
     ["node-run-bunyan", { program: "bunyan.mjs", ...NAMED }],
     ["node-run-otel", { program: "opentelemetry.mjs" }],
   ])("%s", async (name, expected) => {
     const received = await delivered(await installedExample("node"), guide.example(name));
     expect(received).toEqual(envelopes(expected));
+  });
+
+  test("Tailgate's queue", async () => {
+    const run = "node --import ./connect.mjs --import ./instrument-pino.mjs pino.mjs";
+    const env = { OTEL_SERVICE_NAME: "server" };
+    const workspace = await installedExample("node");
+    const received = await delivered(workspace, guide.command(run), { env });
+    expect(received).toEqual(envelopes({ program: "pino.mjs", ...NAMED }));
   });
 
   test.each(["module", "commonjs"])("node-run-pino-tsc, to a %s", async (type) => {

@@ -6,13 +6,15 @@ import os
 import threading
 import time
 
+import requests
 from opentelemetry.instrumentation.logging.handler import LoggingHandler
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 
-if os.getenv("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", os.getenv("OTEL_EXPORTER_OTLP_PROTOCOL")) == "grpc":
+IS_GRPC = os.getenv("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", os.getenv("OTEL_EXPORTER_OTLP_PROTOCOL")) == "grpc"
+if IS_GRPC:
     from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
 else:
     from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
@@ -27,7 +29,7 @@ def stream_to_tailgate(service: str, *loggers: str, level: int = logging.NOTSET)
     loggers: the loggers to send, with their children; all if there are none.
     level: the minimum level, in addition to the levels of the loggers.
     """
-    exporter = OTLPLogExporter(timeout=_default(60, "OTEL_EXPORTER_OTLP_TIMEOUT", "OTEL_EXPORTER_OTLP_LOGS_TIMEOUT"))
+    exporter = _exporter()
     # Logging calls append to a queue, and a thread sends. When the queue is full, the oldest record is dropped.
     processor = BatchLogRecordProcessor(
         exporter,
@@ -63,6 +65,16 @@ class _Message(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Escapes lone surrogates, as in file names. The exporter drops a whole batch if one message has any."""
         return record.getMessage().encode(errors="backslashreplace").decode()
+
+
+def _exporter() -> OTLPLogExporter:
+    timeout = _default(60, "OTEL_EXPORTER_OTLP_TIMEOUT", "OTEL_EXPORTER_OTLP_LOGS_TIMEOUT")
+    if IS_GRPC:
+        return OTLPLogExporter(timeout=timeout)
+    session = requests.Session()
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=session.close)  # else a child sends on its parent's connection
+    return OTLPLogExporter(timeout=timeout, session=session)
 
 
 def _attach(handler: logging.Handler, loggers: tuple[str, ...]) -> None:

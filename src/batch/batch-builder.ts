@@ -28,7 +28,7 @@ export interface AuditSavepoint {
  */
 export class BatchBuilder {
   readonly writer: JsonWriter;
-  #slab: Buffer;
+  #slab: Buffer<ArrayBuffer>;
   #batch: RecordBatch;
   /** Batches whose memory is full. */
   #full: RecordBatch[] = [];
@@ -150,7 +150,7 @@ export class BatchBuilder {
     writer.position += shift;
   }
 
-  #changeBatch(buffer: Buffer): void {
+  #changeBatch(buffer: Buffer<ArrayBuffer>): void {
     this.#fullBytes += this.#batch.memoryBytes;
     if (this.#batch.length > 0) this.#full.push(this.#batch);
     this.#batch = new RecordBatch(buffer);
@@ -236,9 +236,9 @@ export interface Savepoint {
   readonly batch: RecordBatch;
   readonly length: number;
   /** Where the next record goes: not the batch's own memory if a record that did not fit was abandoned. */
-  readonly buffer: Buffer;
+  readonly buffer: Buffer<ArrayBuffer>;
   readonly position: number;
-  readonly slab: Buffer;
+  readonly slab: Buffer<ArrayBuffer>;
   readonly end: number;
   readonly full: number;
   readonly fullBytes: number;

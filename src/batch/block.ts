@@ -60,7 +60,7 @@ export interface StoredBlock {
   /** The sequence of its commit's first record. */
   readonly firstSequence: number;
   readonly appendedAtMs: number;
-  readonly bytes: Uint8Array;
+  readonly bytes: Uint8Array<ArrayBuffer>;
 }
 
 /**
@@ -316,7 +316,7 @@ export function decodeBlocks(
 }
 
 /** The frames of a single block stay where they are. */
-function memoryFor(readers: readonly BlockReader[]): Buffer {
+function memoryFor(readers: readonly BlockReader[]): Buffer<ArrayBuffer> {
   if (readers.length === 1) return readers[0]!.frames;
   return Buffer.allocUnsafeSlow(readers.reduce((sum, { frames }) => sum + frames.length, 0));
 }
@@ -339,7 +339,7 @@ class BlockReader {
   readonly records: number;
   readonly isAudit: boolean;
   readonly loggers: readonly string[];
-  readonly frames: Buffer;
+  readonly frames: Buffer<ArrayBuffer>;
   readonly origin: ProtobufOrigin;
   readonly #firstSequence: number;
   readonly #appendedAtMs: number;
@@ -365,7 +365,7 @@ class BlockReader {
     this.records = head[HEAD_RECORDS]!;
     this.isAudit = head[HEAD_IS_AUDIT] === 1;
     let position = HEAD_CELLS * CELL_BYTES;
-    const part = (length: number): Buffer => {
+    const part = (length: number): Buffer<ArrayBuffer> => {
       const start = bytes.byteOffset + position;
       position += length;
       return Buffer.from(bytes.buffer, start, length);

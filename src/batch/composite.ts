@@ -48,11 +48,11 @@ export class CompositeBatch implements Batch {
     return this.#partOf(index).size(index - this.#start);
   }
 
-  bytes(index: number): Uint8Array {
+  bytes(index: number): Uint8Array<ArrayBuffer> {
     return this.#partOf(index).bytes(index - this.#start);
   }
 
-  data(index: number): Uint8Array {
+  data(index: number): Uint8Array<ArrayBuffer> {
     return this.#partOf(index).data(index - this.#start);
   }
 
@@ -69,11 +69,11 @@ export class CompositeBatch implements Batch {
   }
 
   /** Concatenated requests are one request (protobuf, "Last One Wins": repeated fields are concatenated). */
-  otlp(form?: OtlpForm): Uint8Array {
+  otlp(form?: OtlpForm): Uint8Array<ArrayBuffer> {
     return Buffer.concat(this.parts.map((part) => part.otlp(form)));
   }
 
-  otlpJson(form?: OtlpForm): Uint8Array {
+  otlpJson(form?: OtlpForm): Uint8Array<ArrayBuffer> {
     return otlpToJson(this.otlp(form));
   }
 
@@ -81,11 +81,11 @@ export class CompositeBatch implements Batch {
     return this.#partOf(index).hash(index - this.#start);
   }
 
-  auditLine(index: number): Uint8Array {
+  auditLine(index: number): Uint8Array<ArrayBuffer> {
     return this.#partOf(index).auditLine(index - this.#start);
   }
 
-  frames(): Uint8Array {
+  frames(): Uint8Array<ArrayBuffer> {
     return Buffer.concat(this.parts.map((part) => part.frames()));
   }
 

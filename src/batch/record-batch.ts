@@ -56,7 +56,7 @@ export class RecordBatch implements Batch {
   /** The sequences, if the batch was read from the journal, where they need not follow one another. */
   sequences: Float64Array | undefined;
   /** Replaced only by memory in which all records have the same positions. */
-  buffer: Buffer;
+  buffer: Buffer<ArrayBuffer>;
   length = 0;
   /** The number of records whose origin is replaced by `settle` (origin.ts). */
   unsettled = 0;
@@ -72,7 +72,7 @@ export class RecordBatch implements Batch {
   #hashes: Map<number, string> | undefined;
 
   /** `expected`: the initial capacity in records, within bounds; it grows as needed. */
-  constructor(buffer: Buffer, expected = INITIAL_RECORDS_MIN) {
+  constructor(buffer: Buffer<ArrayBuffer>, expected = INITIAL_RECORDS_MIN) {
     const records = Math.min(Math.max(expected, INITIAL_RECORDS_MIN), INITIAL_RECORDS_MAX);
     this.buffer = buffer;
     this.#cells = new Int32Array(CELLS * records);
@@ -198,11 +198,11 @@ export class RecordBatch implements Batch {
     return this.#cell(index, END) - this.#cell(index, START);
   }
 
-  bytes(index: number): Uint8Array {
+  bytes(index: number): Uint8Array<ArrayBuffer> {
     return this.buffer.subarray(this.#cell(index, START), this.#cell(index, END));
   }
 
-  data(index: number): Uint8Array {
+  data(index: number): Uint8Array<ArrayBuffer> {
     return this.buffer.subarray(this.dataStart(index), this.#cell(index, END) - 1);
   }
 
@@ -293,7 +293,7 @@ export class RecordBatch implements Batch {
     return originOfRecords([recordOfEnvelope(this.envelope(index), error)]).otlp(0);
   }
 
-  otlp(form?: OtlpForm): Uint8Array {
+  otlp(form?: OtlpForm): Uint8Array<ArrayBuffer> {
     return this.encodeRequest(this.length, (index) => index, form);
   }
 
@@ -302,7 +302,7 @@ export class RecordBatch implements Batch {
     length: number,
     select: (index: number) => number,
     form: OtlpForm | undefined,
-  ): Uint8Array {
+  ): Uint8Array<ArrayBuffer> {
     if (form === undefined) {
       return buildRequest(length, (index) => this.encodedRecord(select(index)));
     }
@@ -310,7 +310,7 @@ export class RecordBatch implements Batch {
     return buildRequest(length, (index) => this.#exportedRecord(select(index), repair, form));
   }
 
-  otlpJson(form?: OtlpForm): Uint8Array {
+  otlpJson(form?: OtlpForm): Uint8Array<ArrayBuffer> {
     return otlpToJson(this.otlp(form));
   }
 
@@ -324,17 +324,17 @@ export class RecordBatch implements Batch {
     return this.#hashes?.get(index) ?? "";
   }
 
-  auditLine(index: number): Uint8Array {
+  auditLine(index: number): Uint8Array<ArrayBuffer> {
     const hash = this.hash(index);
     const data = this.data(index);
     return hash === "" ? auditLine(data) : sealedAuditLine(data, this.sequence(index), hash);
   }
 
-  frames(): Uint8Array {
+  frames(): Uint8Array<ArrayBuffer> {
     return this.framesBetween(0, this.length);
   }
 
-  framesBetween(first: number, end: number): Uint8Array {
+  framesBetween(first: number, end: number): Uint8Array<ArrayBuffer> {
     if (first === end) return this.buffer.subarray(0, 0);
     return this.buffer.subarray(this.#frameStart(first), this.#cell(end - 1, END));
   }
@@ -424,11 +424,11 @@ class Selection implements Batch {
     return this.#batch.size(this.#indexes[index]!);
   }
 
-  bytes(index: number): Uint8Array {
+  bytes(index: number): Uint8Array<ArrayBuffer> {
     return this.#batch.bytes(this.#indexes[index]!);
   }
 
-  data(index: number): Uint8Array {
+  data(index: number): Uint8Array<ArrayBuffer> {
     return this.#batch.data(this.#indexes[index]!);
   }
 
@@ -444,11 +444,11 @@ class Selection implements Batch {
     return this.#batch.record(this.#indexes[index]!);
   }
 
-  otlp(form?: OtlpForm): Uint8Array {
+  otlp(form?: OtlpForm): Uint8Array<ArrayBuffer> {
     return this.#batch.encodeRequest(this.length, (index) => this.#indexes[index]!, form);
   }
 
-  otlpJson(form?: OtlpForm): Uint8Array {
+  otlpJson(form?: OtlpForm): Uint8Array<ArrayBuffer> {
     return otlpToJson(this.otlp(form));
   }
 
@@ -456,12 +456,12 @@ class Selection implements Batch {
     return this.#batch.hash(this.#indexes[index]!);
   }
 
-  auditLine(index: number): Uint8Array {
+  auditLine(index: number): Uint8Array<ArrayBuffer> {
     return this.#batch.auditLine(this.#indexes[index]!);
   }
 
-  frames(): Uint8Array {
-    const runs: Uint8Array[] = [];
+  frames(): Uint8Array<ArrayBuffer> {
+    const runs: Uint8Array<ArrayBuffer>[] = [];
     for (let first = 0; first < this.length;) {
       let end = first + 1;
       while (end < this.length && this.#indexes[end] === this.#indexes[end - 1]! + 1) end++;

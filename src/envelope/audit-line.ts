@@ -41,12 +41,16 @@ export const NO_HASH = "0".repeat(64);
  * Returns the line of the audit file for an envelope's `data`, without its line feed: timestamp, level, event, logger,
  * event_type, then the metadata in its order. The values are copied from the envelope, never parsed and written again.
  */
-export function auditLine(data: Uint8Array): Uint8Array {
+export function auditLine(data: Uint8Array): Uint8Array<ArrayBuffer> {
   return openLine(data).add(END).bytes;
 }
 
 /** Returns the same with the event's sequence and its hash as the last members. */
-export function sealedAuditLine(data: Uint8Array, sequence: number, hash: string): Uint8Array {
+export function sealedAuditLine(
+  data: Uint8Array,
+  sequence: number,
+  hash: string,
+): Uint8Array<ArrayBuffer> {
   return hashedPart(data, sequence).add(bytesOf(`,"hash":"${hash}"}`)).bytes;
 }
 
@@ -67,14 +71,14 @@ function hashedPart(data: Uint8Array, sequence: number): LineBuilder {
 
 /** Builds a line in one piece of memory, which grows only if names need it. */
 class LineBuilder {
-  #memory: Buffer;
+  #memory: Buffer<ArrayBuffer>;
   #length = 0;
 
   constructor(bytes: number) {
     this.#memory = Buffer.allocUnsafe(bytes);
   }
 
-  get bytes(): Uint8Array {
+  get bytes(): Uint8Array<ArrayBuffer> {
     return this.#memory.subarray(0, this.#length);
   }
 

@@ -64,7 +64,7 @@ export interface ByteSource {
 
 /** Writes one record after the other; see above. */
 export class JsonWriter {
-  buffer: Buffer;
+  buffer: Buffer<ArrayBuffer>;
   /** A view of the same memory, to read and write several bytes at a time. */
   view: DataView;
   /** The position of the next byte. */
@@ -129,7 +129,7 @@ export class JsonWriter {
   }
 
   /** Continues in other memory, at `position`. */
-  continueIn(buffer: Buffer, position: number): void {
+  continueIn(buffer: Buffer<ArrayBuffer>, position: number): void {
     this.buffer = buffer;
     this.view = viewOf(buffer);
     this.position = position;

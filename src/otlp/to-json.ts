@@ -7,7 +7,7 @@ import { ANY_VALUE, REQUEST, type Field, type Message } from "./schema.ts";
  * a {@link LogRecord} does not have: types of numbers, schema URLs and counts of dropped attributes.
  * @throws TailgateError OTLP_UNDECODABLE
  */
-export function otlpToJson(request: Uint8Array): Uint8Array {
+export function otlpToJson(request: Uint8Array): Uint8Array<ArrayBuffer> {
   return Buffer.from(messageText(new ProtobufReader(request), request.length, REQUEST, 0));
 }
 

@@ -26,9 +26,9 @@ export interface Batch {
   /** The size of the envelope in bytes. */
   size(index: number): number;
   /** The envelope as JSON in UTF-8. */
-  bytes(index: number): Uint8Array;
+  bytes(index: number): Uint8Array<ArrayBuffer>;
   /** The envelope's `data` object as JSON in UTF-8. */
-  data(index: number): Uint8Array;
+  data(index: number): Uint8Array<ArrayBuffer>;
   /** The envelope's timestamp, such as `2025-10-13T09:27:24.339163Z`, without parsing the envelope. */
   timestamp(index: number): string;
   /** The envelope as an object, parsed on the first call. Shared with other exporters: do not modify it. */
@@ -40,18 +40,18 @@ export interface Batch {
    * them. With `form`, `{}` at least, they are repaired for strict decoders, which would reject the whole request: bytes
    * that are not UTF-8 become U+FFFD, and ids of a wrong length are left out.
    */
-  otlp(form?: OtlpForm): Uint8Array;
+  otlp(form?: OtlpForm): Uint8Array<ArrayBuffer>;
   /** Encodes all records like {@link otlp}, as JSON in UTF-8. */
-  otlpJson(form?: OtlpForm): Uint8Array;
+  otlpJson(form?: OtlpForm): Uint8Array<ArrayBuffer>;
   /**
    * The hash that links an audit event to all earlier ones: SHA-256, as 64 hex digits, over the previous event's hash and
    * this event's line. "" for system logs, for events that are not durable yet, and if the journal is in memory.
    */
   hash(index: number): string;
   /** The audit event's line in the audit file, without the line feed; with `seq` and `hash` if it has a hash. */
-  auditLine(index: number): Uint8Array;
+  auditLine(index: number): Uint8Array<ArrayBuffer>;
   /** All envelopes as unmasked WebSocket text frames (RFC 6455, section 5.2), in one contiguous array. */
-  frames(): Uint8Array;
+  frames(): Uint8Array<ArrayBuffer>;
   /** The batches that this one was joined from; their `frames()` are cached, while its own would be a copy. */
   readonly parts?: readonly Batch[];
   /** Returns the records from `index` on. */

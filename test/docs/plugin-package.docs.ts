@@ -1,6 +1,6 @@
 /** The plugin package of examples/tailgate-plugin-webhook, checked, tested, packed and used with Tailgate as it is installed from npm. */
 
-import { access, cp, mkdir, readFile, readdir, symlink } from "node:fs/promises";
+import { access, cp, mkdir, readFile, readdir, rm, symlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { installPackage, removePackage } from "../harness/packed-install.ts";
@@ -66,6 +66,17 @@ function here(script: string): string {
   return script.replace(PACKED, tarball);
 }
 
+/** Compiles a file beside the sources of the plugin. */
+async function compile(source: string): Promise<void> {
+  const path = workspace.path(`${NAME}/src/more.ts`);
+  await writeFile(path, source);
+  try {
+    await run("npx tsc --noEmit");
+  } finally {
+    await rm(path);
+  }
+}
+
 interface Manifest {
   readonly devDependencies: Readonly<Record<string, string>>;
 }
@@ -91,10 +102,18 @@ describe("docs/plugins/typescript.md", () => {
     await run(`npm run check -- ${STRICT}`);
   });
 
+  test("the byte arrays of a batch are bodies of requests", async () => {
+    await compile(
+      `import type { Batch } from "tailgate/plugin";
+       export const post = (batch: Batch) =>
+         [batch.otlp({}), batch.otlpJson(), batch.bytes(0), batch.data(0), batch.frames()].map((body) =>
+           fetch("http://127.0.0.1:9000/", { method: "POST", body }),
+         );`,
+    );
+  });
+
   test("a wrong option, method or type is a compiler error", async () => {
-    const wrong = workspace.path(`${NAME}/src/wrong.ts`);
-    await workspace.write(
-      `${NAME}/src/wrong.ts`,
+    const compiling = compile(
       `import { defineExporter, z } from "tailgate/plugin";
        export default defineExporter({
          name: "wrong",
@@ -103,12 +122,7 @@ describe("docs/plugins/typescript.md", () => {
          open: ({ sise }, host) => ({ write: (batch) => void host.log.warn(batch.text(0)) }),
        });`,
     );
-    try {
-      const checking = run("npx tsc --noEmit");
-      await expect(checking).rejects.toThrow(/'sise'[^]*'warn'[^]*'text'/);
-    } finally {
-      await Program.run("rm", [wrong], { cwd: "/" });
-    }
+    await expect(compiling).rejects.toThrow(/'sise'[^]*'warn'[^]*'text'/);
   });
 
   test("the declarations lead editors to the sources, which are in the package", async () => {

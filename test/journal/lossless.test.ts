@@ -224,7 +224,7 @@ describe("a large request", () => {
 });
 
 /** The same block in format 1, which has four cells per record and the records in order. */
-function formatOne(block: Buffer, records: number): Buffer {
+function formatOne(block: Buffer, records: number): Buffer<ArrayBuffer> {
   const head = Buffer.from(block.subarray(0, 24));
   head.writeInt32LE(1);
   const cells = Array.from({ length: records }, (_, index) =>

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Installs promtool and Prometheus, which test the alert rules of examples/monitoring, and sqlite3, with which the guide to
-# backups copies a journal. Needs apt-get and root; elsewhere it lists what is missing.
+# Installs promtool and Prometheus, which test the alert rules of examples/monitoring, and sqlite3 and ss, which the
+# guides to backups and troubleshooting use. Needs apt-get and root; elsewhere it lists what is missing.
 set -euo pipefail
 
-declare -A packages=([promtool]=prometheus [prometheus]=prometheus [sqlite3]=sqlite3)
+declare -A packages=([promtool]=prometheus [prometheus]=prometheus [sqlite3]=sqlite3 [ss]=iproute2)
 missing=()
 for program in "${!packages[@]}"; do
   command -v "$program" >/dev/null || missing+=("${packages[$program]}")
 done
 
 if [[ ${#missing[@]} -eq 0 ]]; then
-  echo "promtool, prometheus and sqlite3 are there already"
+  echo "promtool, prometheus, sqlite3 and ss are there already"
 elif command -v apt-get >/dev/null && [[ "$(id -u)" == 0 ]]; then
   # The package would start a server.
   export RUNLEVEL=1

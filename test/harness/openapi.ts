@@ -9,7 +9,7 @@ import { parse } from "yaml";
 const DOCUMENT = new URL("../../docs/reference/openapi.yaml", import.meta.url);
 
 /** Beside those of JSON Schema, documents and their media types have these. */
-const VOCABULARY = ["openapi", "info", "servers", "tags", "paths", "components"];
+const VOCABULARY = ["openapi", "info", "servers", "security", "tags", "paths", "components"];
 
 /** Headers of every response, and those of HTTP itself; all others must be documented. */
 const COMMON_HEADERS = new Set([

@@ -25,7 +25,7 @@ export class BootedMachine implements AsyncDisposable {
 
   /** `mounts`: directories of this machine by their path in the other one, where they are read-only. */
   static async boot(mounts: Readonly<Record<string, string>>): Promise<BootedMachine> {
-    const root = await requireRoot();
+    const root = await machineRoot();
     const args = [
       ...["--register=no", "--keep-unit", `--machine=tailgate-${randomUUID()}`],
       ...["-D", root, "--volatile=overlay", "--private-network", "--console=pipe", "--boot"],
@@ -79,12 +79,17 @@ export class BootedMachine implements AsyncDisposable {
   }
 }
 
-/** The file system that test/setup-docs/systemd.sh builds. */
-async function requireRoot(): Promise<string> {
+/** Where the scripts in test/setup-docs put what they build. */
+export function cacheDirectory(): string {
+  const cache = process.env["XDG_CACHE_HOME"] || join(homedir(), ".cache");
+  return process.env["TAILGATE_CACHE"] || join(cache, "tailgate");
+}
+
+/** Returns the Debian root file system of test/setup-docs/systemd.sh; skips the running test without it. */
+export async function machineRoot(): Promise<string> {
   if (process.getuid?.() !== 0) skipTest("Only root can boot a machine with systemd-nspawn.");
   await requireInstalled("systemd-nspawn", "systemd-container");
-  const cache = process.env["XDG_CACHE_HOME"] || join(homedir(), ".cache");
-  const root = join(process.env["TAILGATE_CACHE"] || join(cache, "tailgate"), "debian-machine-1");
+  const root = join(cacheDirectory(), "debian-machine-1");
   if (existsSync(root)) return root;
   return skipTest("The file system that systemd-nspawn boots is missing: npm run setup:docs");
 }

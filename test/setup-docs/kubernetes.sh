@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Installs kubernetes-validate, which checks manifests against the schemas of Kubernetes, into the cache. Keeps what is there already.
+set -euo pipefail
+
+directory="${TAILGATE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tailgate}/kubernetes-validate-1.37.0"
+if [[ -x "$directory/bin/kubernetes-validate" ]]; then
+  echo "kubernetes-validate is there already"
+  exit 0
+fi
+rm -rf "$directory"
+python3 -m venv "$directory"
+"$directory/bin/pip" install --quiet --disable-pip-version-check kubernetes-validate==1.37.0

@@ -18,8 +18,8 @@ export const GENERATED: readonly GeneratedPart[] = [
   { page: "docs/configuration.md", generate: configReference },
   { page: "docs/cli.md", generate: commandReference },
   { page: "docs/errors.md", generate: errorReference },
-  { page: "docs/plugins/api.md", generate: () => moduleReference("plugin") },
-  { page: "docs/plugins/testing.md", generate: () => moduleReference("testing") },
+  { page: "docs/plugins/api.md", generate: () => moduleReference("plugin", 2) },
+  { page: "docs/plugins/testing.md", generate: () => moduleReference("testing", 3) },
   { page: "docs/operations/metrics.md", generate: metricReference },
 ];
 

@@ -32,11 +32,15 @@ interface Declaration extends Member {
   readonly members: readonly Member[];
 }
 
-/** Returns the reference of a module of `src` as Markdown, with headings of level 2 for its groups. */
-export async function moduleReference(module: "plugin" | "testing"): Promise<string> {
+/** Returns the reference of a module of `src` as Markdown, with headings of that level for its groups. */
+export async function moduleReference(
+  module: "plugin" | "testing",
+  level: number,
+): Promise<string> {
   const index = await readFile(repositoryPath(`src/${module}/index.ts`), "utf8");
   const sections = groupsOf(index).map((group) => section(module, group));
-  return (await Promise.all(sections)).join("\n\n");
+  const text = (await Promise.all(sections)).join("\n\n");
+  return text.replaceAll(/^##/gm, "#".repeat(level));
 }
 
 const GROUP = /^\/\/ (?<title>.+)\.\n(?<body>(?:export [^;]*;\n)+)/gm;

@@ -18,7 +18,7 @@ const JOURNAL_FILE = /^journal\.(?:db|lock|mark|reserve|clock|damage)/;
 
 /** The common prefix, and routes of other programs that begin as those of the gateway do. */
 const OTHER_ROUTES =
-  /^\/(?:(?:api|v1)$|api\/(?:v1|v2|services|traces|prom)\b|v1\/(?:sys|metadata|validate)\b)/;
+  /^\/(?:(?:api|v1)$|api\/(?:v1|v2|services|traces|prom|monitoring)\b|ws\/monitor$|v1\/(?:sys|metadata|validate)\b)/;
 
 /** Words in capitals that are close to a code, and none. */
 const OTHER_CODES = new Set(["JOURNAL_STREAM"]);

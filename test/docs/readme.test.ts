@@ -1,106 +1,178 @@
-/** Runs the README's code verbatim against the built gateway. */
+/** Runs the README's examples verbatim against the built gateway, except for ports. */
 
 import { readFile } from "node:fs/promises";
-import { fileURLToPath } from "node:url";
-import { describe, expect, test } from "vitest";
-import { parse } from "yaml";
-import { Workspace } from "../harness/workspace.ts";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Program } from "../harness/program.ts";
+import { Workspace } from "../harness/workspace.ts";
 import { Document, repositoryPath } from "./document.ts";
-import { startGateway, userDirectory, type StartedGateway } from "./user-directory.ts";
 
-const MAIN = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
-
-const DEFAULT_OTLP_PORT = 4318;
+const MAIN = repositoryPath("dist/cli/main.js");
 
 const readme = await Document.read("README.md");
 
-test("the gateway prints at startup what the README shows", async () => {
-  const workspace = await userDirectory({
-    "tailgate.yaml": "receivers: { otlp: { grpc_port: 0 } }",
+const LINES_MAX = 250;
+
+let workspace: Workspace;
+let gateway: Program;
+let main: string;
+let otlp: string;
+
+/** A user's directory in which `npm start` runs with the defaults, except for the ports and the log directory. */
+beforeAll(async () => {
+  workspace = await Workspace.create({
+    "package.json": '{ "type": "module" }',
+    "tailgate.yaml": "receivers: { otlp: { port: 0, grpc_port: 0 } }",
   });
-  const { program, url, otlpUrl } = await startGateway(workspace);
-  const [, grpcUrl] = await program.untilStderr(/listening on (\S+) \(OTLP\/gRPC\)\n/);
-  const shown = program.stderr
-    .replaceAll(new URL(url).port, "8001")
-    .replaceAll(new URL(grpcUrl!).port, "4317")
-    .replaceAll(new URL(otlpUrl).port, `${DEFAULT_OTLP_PORT}`);
-  expect(readme.listings).toContain(shown);
+  await workspace.install("tailgate");
+  await workspace.install("@opentelemetry");
+  const args = [MAIN, "run", "--port", "0", "--log-dir", "logs"];
+  gateway = new Program(process.execPath, args, { cwd: workspace.directory });
+  [, otlp] = (await gateway.untilStderr(/listening on (\S+)\/v1\/logs/)) as [string, string];
+  [, main] = (await gateway.untilStderr(/listening on (\S+) \(dashboard/)) as [string, string];
 });
 
-async function sentByCurl(): Promise<StartedGateway & { workspace: Workspace }> {
-  const workspace = await userDirectory();
-  const gateway = await startGateway(workspace);
-  const curl = readme
-    .example("curl")
-    .replace(`:${DEFAULT_OTLP_PORT}/`, `:${new URL(gateway.otlpUrl).port}/`);
-  const answer = await Program.run("bash", ["-c", curl], { cwd: workspace.directory });
-  expect(answer).toBe("{}");
-  return { ...gateway, workspace };
+afterAll(async () => {
+  await gateway[Symbol.asyncDispose]();
+  await workspace[Symbol.asyncDispose]();
+});
+
+/** Runs a shell command of the page. */
+function run(command: string): Promise<string> {
+  const script = command
+    .replaceAll("http://127.0.0.1:8001", main)
+    .replaceAll("http://127.0.0.1:4318", otlp)
+    .replaceAll("npx tailgate", `"${process.execPath}" "${MAIN}"`);
+  const env = { ORCHESTRATOR_PORT: new URL(main).port };
+  return Program.run("bash", ["-c", script], { cwd: workspace.directory, env });
 }
 
-describe("records sent with curl", () => {
-  test("are shown by `tailgate tail`", async () => {
-    const { url, workspace } = await sentByCurl();
-    const [, ...words] = readme.command("npx tailgate tail --replay 10").split(" ");
-    const env = { ORCHESTRATOR_PORT: new URL(url).port };
-    const { directory: cwd } = workspace;
-    await using tail = new Program(process.execPath, [MAIN, ...words.slice(1)], { cwd, env });
-    await tail.untilStdout(/ - orchestrator\.audit - AUDIT instance_spawn instance_id=abc-123\n/);
-    expect(tail.stdout).toMatch(
-      /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d - orchestrator\.instance_manager - WARNING - High memory usage detected memory_mb=512$/m,
-    );
+test(`the README has at most ${LINES_MAX} lines`, () => {
+  expect(readme.text.split("\n").length - 1).toBeLessThanOrEqual(LINES_MAX);
+});
+
+test("the gateway prints at startup what the README shows", async () => {
+  const [, grpc] = await gateway.untilStderr(/listening on (\S+) \(OTLP\/gRPC\)\n/);
+  await gateway.untilStderr(/trust_default_origins/);
+  const shown = gateway.stderr
+    .replaceAll(main, "http://127.0.0.1:8001")
+    .replaceAll(otlp, "http://127.0.0.1:4318")
+    .replaceAll(grpc!, "http://127.0.0.1:4317");
+  expect(shown.startsWith(readme.listings[0]!)).toBe(true);
+});
+
+describe("a record sent with curl", () => {
+  test("is acknowledged", async () => {
+    expect(await run(readme.example("curl"))).toBe("{}");
   });
 
-  test("are found by its filters", async () => {
-    const { url, workspace } = await sentByCurl();
-    const command = "npx tailgate tail --level WARNING logger:orchestrator memory";
-    const [, , ...words] = readme.command(command).split(" ");
-    const env = { ORCHESTRATOR_PORT: new URL(url).port };
-    const args = [MAIN, ...words, "--replay", "10", "--json"];
-    await using tail = new Program(process.execPath, args, { cwd: workspace.directory, env });
-    await tail.untilStdout(/\n/);
-    expect(tail.stdout).toMatch(/^\{"type":"system_log",.*"memory_mb":512\}\}\n$/);
+  test("is shown by `tailgate tail`", async () => {
+    const live = readme.command("npx tailgate tail --level WARNING logger:orchestrator memory");
+    const past = readme.command("npx tailgate tail --since 2h --no-follow");
+    const pattern =
+      / - orchestrator\.server - WARNING - High memory usage detected memory_mb=512$/m;
+    expect(await run(past)).toMatch(pattern);
+    expect(await run(`${live} --since 2h --no-follow`)).toMatch(pattern);
   });
 
-  test("are in /api/logs, with their arrival time", async () => {
-    const before = new Date().toISOString();
-    const { url, workspace } = await sentByCurl();
-    const command = readme
-      .command("curl 'http://127.0.0.1:8001/api/logs?type=system&level=WARNING'")
-      .replace("http://127.0.0.1:8001", url);
-    const answer = await Program.run("bash", ["-c", command], { cwd: workspace.directory });
-    const { records } = JSON.parse(answer) as { records: { data: { timestamp: string } }[] };
-    expect(records).toMatchObject([{ sequence: 1, type: "system_log", data: { memory_mb: 512 } }]);
-    expect(records[0]!.data.timestamp >= before).toBe(true);
+  test("is in /api/logs and in the file", async () => {
+    const command = "curl 'http://127.0.0.1:8001/api/logs?type=system&level=WARNING'";
+    const { records } = JSON.parse(await run(readme.command(command))) as { records: object[] };
+    expect(records).toMatchObject([{ type: "system_log", data: { memory_mb: 512 } }]);
+    const file = workspace.path("logs/orchestrator.log");
+    await expect.poll(() => readFile(file, "utf8")).toContain('"memory_mb":512');
+  });
+
+  test("is received by the client", async () => {
+    const source = readme.example("readme-client").replace("http://localhost:8001", main);
+    await workspace.write("client.js", source);
+    await using client = new Program(process.execPath, ["client.js"], { cwd: workspace.directory });
+    await client.untilStdout(/^High memory usage detected$/m);
   });
 });
 
-test("the configuration is valid and has the documented meaning", async () => {
-  const { directory: cwd } = await userDirectory({
-    "tailgate.yaml": (await Document.read("docs/configuration.md")).example("config-overview"),
+test("the envelope is what the gateway makes of such a record", async () => {
+  const shown = readme.example("readme-envelope").trim();
+  const response = await fetch(`${otlp}/v1/logs`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(SHOWN_RECORD),
   });
-  const shown = await Program.run(process.execPath, [MAIN, "validate"], { cwd });
-  expect(shown).toContain(`valid: ${cwd}/tailgate.yaml\n`);
-  expect(shown).toContain(`log_dir: ${cwd}/logs\n`);
-  const { exporters } = parse(shown.slice(shown.indexOf("\n"))) as { exporters: object };
-  expect(exporters).toMatchObject({
-    websocket: { max_connections: 50 },
-    "file/errors": { path: "errors.log", level: "ERROR" },
-  });
+  expect(response.status).toBe(200);
+  const lines = await run(
+    "curl -s 'http://127.0.0.1:8001/api/logs?format=ndjson&q=spawn_instance'",
+  );
+  expect(lines.replace(/"sequence":\d+,/, "").trim()).toBe(shown);
 });
 
-test("CI runs the benchmark as its page says", async () => {
-  const page = await Document.read("docs/benchmarks.md");
+const SHOWN_RECORD = {
+  resourceLogs: [
+    {
+      scopeLogs: [
+        {
+          scope: { name: "orchestrator.server" },
+          logRecords: [
+            {
+              timeUnixNano: "1760347644339163000",
+              severityText: "WARNING",
+              body: { stringValue: "High memory usage detected" },
+              attributes: [
+                { key: "code.file.path", value: { stringValue: "server.py" } },
+                { key: "code.function.name", value: { stringValue: "spawn_instance" } },
+                { key: "code.line.number", value: { intValue: "142" } },
+                { key: "memory_mb", value: { intValue: "512" } },
+              ],
+            },
+          ],
+        },
+      ],
+    },
+  ],
+};
+
+test("a program contains the gateway, and gets a receipt for its audit event", async () => {
+  const source = `
+    ${readme.example("readme-in-process")}
+    ${readme.example("readme-audit")}
+    console.log(seq, hash);
+    await logging.stop();
+  `;
+  await workspace.write("in-process/program.js", source);
+  const env = { ORCHESTRATOR_PORT: "0" };
+  const cwd = workspace.path("in-process");
+  const shown = await Program.run(process.execPath, ["program.js"], { cwd, env });
+  expect(shown).toMatch(/^2 [0-9a-f]{64}\n$/);
+});
+
+test("what the README shows of the guides stands there", async () => {
+  const python = await Document.read("docs/guides/python.md");
+  for (const line of linesOf(readme.example("readme-python"))) {
+    expect(linesOf(python.example("python-app"))).toContain(line);
+  }
+  const node = await Document.read("docs/guides/node.md");
+  expect(node.example("node-run-pino")).toContain(readme.example("readme-pino").trim());
+  const winston = await readFile(repositoryPath("examples/node/winston.mjs"), "utf8");
+  expect(winston).toContain(readme.example("readme-winston").trim());
+  const others = await Promise.all(
+    ["java", "dotnet"].map((language) => Document.read(`docs/guides/${language}.md`)),
+  );
+  const guides = [python, node, ...others].map(({ text }) => text).join("\n");
+  const variables = readme.example("readme-environment").matchAll(/^export (\w+)=/gm);
+  for (const [, name] of variables) expect(guides).toContain(name);
+});
+
+function linesOf(text: string): string[] {
+  return text.split("\n").filter((line) => line !== "");
+}
+
+test("CI does what the README, CONTRIBUTING and the benchmark's page ask for", async () => {
   const script = await readFile(repositoryPath(".ci/run"), "utf8");
-  const [, bench] = page.example("bench-run").trim().split("\n");
-  expect(script).toContain(`${bench!} -- --quick --compare`);
-});
-
-test("CI runs what CONTRIBUTING asks for", async () => {
-  const page = await Document.read("CONTRIBUTING.md");
-  const commands = page.example("contributing-checks").match(/^npm [\w ]+?(?=\s+#)/gm);
-  const script = await readFile(repositoryPath(".ci/run"), "utf8");
+  const contributing = await Document.read("CONTRIBUTING.md");
+  const commands = contributing.example("contributing-checks").match(/^npm [\w ]+?(?=\s+#)/gm);
+  const benchmarks = await Document.read("docs/benchmarks.md");
+  const [, bench] = linesOf(benchmarks.example("bench-run"));
+  const start = readme.example("readme-start").trim().split(" && ");
   expect(commands).toEqual(["npm ci", "npm test", "npm run check"]);
-  expect(commands!.filter((command) => !script.includes(command))).toEqual([]);
+  for (const command of [...commands!, ...start, `${bench!} -- --quick --compare`]) {
+    expect(script).toContain(command);
+  }
 });

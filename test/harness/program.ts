@@ -93,6 +93,12 @@ export class Program implements AsyncDisposable {
  */
 export function skipTest(text: string, cause?: unknown): never {
   if (process.env["CI"]) throw new Error(text, { cause });
+  return skipAnywhere(text);
+}
+
+/** Skips the running test, in CI too, because of what the machine does not allow. The last line of CI counts it. */
+export function skipAnywhere(text: string): never {
+  console.warn(`SKIPPED: ${text}`);
   return TestRunner.getCurrentTest<RunnerTestCase>().context.skip(text);
 }
 

@@ -6,7 +6,7 @@ import { BatchLogRecordProcessor, LoggerProvider } from "@opentelemetry/sdk-logs
 const provider = new LoggerProvider({
   resource: resourceFromAttributes({ "service.name": "shop-web" }),
   processors: [
-    // A path, so that requests go to the server that the page came from.
+    // A relative URL: requests go to the server that the page was loaded from.
     new BatchLogRecordProcessor({ exporter: new OTLPLogExporter({ url: "/v1/logs" }) }),
   ],
 });

@@ -3,7 +3,7 @@ import { defineConfig } from "vite";
 export default defineConfig({
   server: {
     proxy: {
-      // With the Host header of the page, the gateway accepts the page's Origin.
+      // Keeps the Host header of the page, so that the gateway accepts its Origin.
       "/v1/logs": { target: "http://127.0.0.1:4318", changeOrigin: false },
     },
   },

@@ -1,7 +1,7 @@
 import { OpenTelemetryBunyanStream } from "@opentelemetry/instrumentation-bunyan";
 import bunyan from "bunyan";
 
-// The field `logger`, else `name`, is the name of the logger.
+// The field `logger` names the logger; the default is `name`.
 const logger = bunyan.createLogger({
   name: "orchestrator.server",
   streams: [

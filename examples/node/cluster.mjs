@@ -4,7 +4,7 @@ import { LoggingManager } from "tailgate";
 if (cluster.isPrimary) {
   const logging = await LoggingManager.start({
     logDir: "logs",
-    // Workers send to the port of the dashboard.
+    // No extra port: workers send to the dashboard's.
     receivers: { otlp: { port: null } },
   });
   const logger = logging.getLogger("orchestrator.primary");

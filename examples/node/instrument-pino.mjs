@@ -1,4 +1,4 @@
-/** Hands what pino logs to OpenTelemetry: `node --import ./telemetry.mjs --import ./instrument-pino.mjs app.mjs`. */
+/** Passes pino's records to OpenTelemetry: `node --import ./telemetry.mjs --import ./instrument-pino.mjs app.mjs`. */
 
 import { register } from "node:module";
 import { registerInstrumentations } from "@opentelemetry/instrumentation";

@@ -1,8 +1,8 @@
 import pino from "pino";
 
-// The attribute `logger`, else `name`, is the name of the logger.
+// The attribute `logger` names the logger; the default is `name`.
 const logger = pino({ name: "orchestrator.server" });
-// A level of its own, so that a higher `level` of the parent does not suppress audit events.
+// With its own level: a higher `level` of the parent would suppress audit events.
 const audit = logger.child({ logger: "orchestrator.audit" }, { level: "info" });
 
 logger.warn({ memory_mb: 512 }, "High memory usage detected");

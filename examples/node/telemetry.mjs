@@ -7,14 +7,14 @@ import { defaultResource, detectResources, envDetector } from "@opentelemetry/re
 import { BatchLogRecordProcessor, LoggerProvider } from "@opentelemetry/sdk-logs";
 
 const provider = new LoggerProvider({
-  // Reads OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES, which the SDK ignores by itself.
+  // Reads OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES, which the SDK does not read on its own.
   resource: defaultResource().merge(detectResources({ detectors: [envDetector] })),
   processors: [
     new BatchLogRecordProcessor({
-      // Sends to OTEL_EXPORTER_OTLP_ENDPOINT, or to port 4318 of this machine.
+      // Sends to OTEL_EXPORTER_OTLP_ENDPOINT; the default is port 4318 on this machine.
       exporter: new OTLPLogExporter(),
       scheduledDelayMillis: 200,
-      // The SDK drops what exceeds the queue. Its default, 2048, is less than a burst may have.
+      // When the queue is full, the SDK drops records. Its default, 2048, is too small for bursts.
       maxQueueSize: 32_768,
     }),
   ],
@@ -23,7 +23,7 @@ const isRegistered = logs.setGlobalLoggerProvider(provider);
 if (!isRegistered) throw new Error("Another LoggerProvider is registered");
 logsOfBridges.setGlobalLoggerProvider(provider); // winston's transport uses this API
 
-// Sends what is queued when the program ends by itself or by a signal.
+// Sends the queue when the program ends on its own or by a signal.
 process.once("beforeExit", () => provider.shutdown());
 for (const signal of ["SIGINT", "SIGTERM"]) {
   process.once(signal, async () => {

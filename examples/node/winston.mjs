@@ -5,7 +5,7 @@ const root = winston.createLogger({
   level: "info",
   transports: [new winston.transports.Console(), new OpenTelemetryTransportV3()],
 });
-// The field `logger`, else `label`, is the name of the logger.
+// The field `logger` names the logger; the default is `label`.
 const logger = root.child({ logger: "orchestrator.server" });
 const audit = root.child({ logger: "orchestrator.audit" });
 

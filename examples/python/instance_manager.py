@@ -1,4 +1,4 @@
-"""Logs as Madrox does: system logs, audit events with their fields in `extra`, and a logger for each instance. It knows nothing of
+"""Logs as Madrox does: system logs, audit events with their fields in `extra`, and a logger for each instance. It knows nothing about
 Tailgate."""
 
 import json

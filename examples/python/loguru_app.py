@@ -1,4 +1,4 @@
-"""loguru: bound values become attributes."""
+"""loguru: bound values become fields."""
 
 import logging
 
@@ -10,7 +10,7 @@ RESERVED = vars(logging.makeLogRecord({})).keys() | {"message", "asctime"}
 
 
 def to_tailgate(message) -> None:
-    """A sink. The bound value `logger` is the logger's name; without it, that is the module's name."""
+    """A loguru sink. The bound value `logger` names the logger; the default is the module's name."""
     record = message.record
     extra = {f"extra_{key}" if key in RESERVED else key: value for key, value in record["extra"].items()}
     target = logging.getLogger(extra.pop("logger", record["name"]))

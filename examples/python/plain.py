@@ -1,4 +1,4 @@
-"""A program that knows nothing of Tailgate or OpenTelemetry. instrumented.sh runs it unchanged."""
+"""A program that knows nothing about Tailgate or OpenTelemetry, to be started with opentelemetry-instrument."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""structlog through `logging`: the keys of an event become attributes, and the console stays readable."""
+"""structlog through `logging`: the keys of an event become fields, and the console stays readable."""
 
 import logging
 

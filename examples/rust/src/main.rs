@@ -10,10 +10,10 @@ use tracing::{error, info, warn};
 use tracing_subscriber::{EnvFilter, fmt, prelude::*};
 
 /// Sends events to the gateway at `OTEL_EXPORTER_OTLP_ENDPOINT` and prints them on stderr.
-/// `RUST_LOG` sets the level. Shut the provider down before the program ends: this sends the
+/// `RUST_LOG` sets the level. Shut down the provider before the program ends: this sends the
 /// records that are still queued.
 fn start_logging() -> Result<SdkLoggerProvider, Box<dyn Error>> {
-    // The default gives up after a second, which is shorter than a restart of the gateway.
+    // The default policy gives up after a second. A restart of the gateway takes longer.
     let retries = RetryPolicy::default()
         .with_max_retries(10)
         .with_max_delay(Duration::from_secs(5));
@@ -25,7 +25,7 @@ fn start_logging() -> Result<SdkLoggerProvider, Box<dyn Error>> {
         .with_batch_exporter(exporter)
         .build();
 
-    // The exporter and its HTTP client also log. Sending these events would cause further requests.
+    // The exporter and its HTTP client log, too. Each export of their events would cause more.
     let filter = EnvFilter::new("trace,opentelemetry=off,hyper=off,reqwest=off");
     let levels = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::registry()

@@ -1,6 +1,6 @@
 /** Takes the tour of the getting-started page, step by step, on free ports. */
 
-import { readFile } from "node:fs/promises";
+import { readFile, stat } from "node:fs/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Program } from "../harness/program.ts";
 import { Workspace } from "../harness/workspace.ts";
@@ -96,6 +96,16 @@ test("other ports are chosen as the page says", async () => {
   await using program = new Program(process.execPath, args, { cwd: other.directory });
   await program.untilStderr(new RegExp(`listening on http://127\\.0\\.0\\.1:${port}/v1/logs`));
   expect(await program.end()).toBe(0);
+});
+
+test("npx in the clone runs what is built", async () => {
+  const cwd = repositoryPath(".");
+  const built = await stat(repositoryPath("dist/cli/main.js"));
+  const env = { npm_config_cache: workspace.path("npm-cache") };
+  expect(await Program.run("npx", ["tailgate", "--version"], { cwd, env })).toMatch(
+    /^\d+\.\d+\.\d+\n$/,
+  );
+  expect((await stat(repositoryPath("dist/cli/main.js"))).mtime).toEqual(built.mtime);
 });
 
 test("the package has the name that the page installs, and the demo is a script", async () => {

@@ -65,7 +65,7 @@ async function verifyTrail({ config: file, logDir, ...given }: VerifyOptions): P
     patienceMs: PATIENCE_MS,
   });
   const seconds = (performance.now() - startedAtMs) / 1000;
-  const lines = [summary(verification, seconds), ...caveats(verification, given)];
+  const lines = [summary(verification, seconds), ...caveats(verification, ring, given)];
   print(lines.map((line) => `${printable(line)}\n`).join(""));
   // A user who passes keys knows their owners, and may know of key changes that no gateway recorded.
   const unrecorded = given.key === undefined ? verification.unrecordedKeys : [];
@@ -95,7 +95,7 @@ function summary({ chain, files, bytes, own, external }: Verification, seconds: 
 }
 
 /** Returns what this verification does not prove. */
-function caveats(verification: Verification, given: VerifyOptions): string[] {
+function caveats(verification: Verification, { keys }: KeyRing, given: VerifyOptions): string[] {
   const { chain, incomplete, own, unrecordedKeys } = verification;
   const texts: string[] = [];
   const uncovered = chain.lines - (chain.proven?.lines ?? 0);
@@ -119,7 +119,11 @@ function caveats(verification: Verification, given: VerifyOptions): string[] {
       `${counted(uncovered, "line")} after the newest checkpoint ${uncovered === 1 ? "is" : "are"} consistent but not signed: anyone who can write to the files could have changed, added or removed events.`,
     );
   }
-  if (own.length === 0) texts.push("checkpoints.jsonl has no checkpoint.");
+  if (keys.length === 0) {
+    texts.push("there is no public key, so no checkpoint was verified.");
+  } else if (own.length === 0) {
+    texts.push("checkpoints.jsonl has no checkpoint.");
+  }
   if (given.key !== undefined) {
     texts.push(...unrecordedKeys.map(({ position, text }) => `${position}: ${text}`));
   }

@@ -1,3 +1,4 @@
+import { generateKeyPairSync } from "node:crypto";
 import {
   chmodSync,
   cpSync,
@@ -251,7 +252,9 @@ test("starts without a key if none can be created, says that it signs nothing, a
   expect(await (await verify(workspace)).ended).toBe(69);
   const cli = await verify(workspace, "--allow-unsigned");
   expect(await cli.ended).toBe(0);
-  expect(cli.stdout).toMatch(/^not proven: checkpoints\.jsonl has no checkpoint\.$/m);
+  expect(cli.stdout).toMatch(
+    /^not proven: there is no public key, so no checkpoint was verified\.$/m,
+  );
   expect(cli.stdout).toMatch(
     /^not proven: 1 line after the newest checkpoint is consistent but not signed/m,
   );
@@ -268,13 +271,21 @@ test("a key inside the log directory ends startup with 78", async () => {
   );
 });
 
-test("a checkpoint of an unknown key is no proof; with --key it is", async () => {
+test("a checkpoint proves nothing without its key, and is evidence against other keys", async () => {
   await using workspace = await Workspace.create();
   await run(workspace, ["a"]);
   const publicKey = workspace.path("config/tailgate/audit-key.pub.pem");
   cpSync(publicKey, workspace.path("mine.pem"));
   rmSync(workspace.path("config"), { recursive: true });
-  const cli = await verify(workspace);
+  const keyless = await verify(workspace);
+  expect(await keyless.ended).toBe(69);
+  expect(keyless.stdout).toMatch(
+    /^not proven: there is no public key, so no checkpoint was verified\.$/m,
+  );
+  expect(keyless.stderr).toMatch(/AUDIT_UNPROVEN: .*There is no public key .*--key/);
+  const { publicKey: other } = generateKeyPairSync("ed25519");
+  writeFileSync(workspace.path("other.pem"), other.export({ type: "spki", format: "pem" }));
+  const cli = await verify(workspace, "--key", "other.pem");
   expect(await cli.ended).toBe(1);
   expect(cli.stderr).toMatch(
     /checkpoints\.jsonl:1: this checkpoint is signed with the key [0-9a-f]{16}, which was not given/,

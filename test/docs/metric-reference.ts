@@ -85,7 +85,8 @@ const DROPS: Readonly<Record<DropReason, string>> = {
     "At a receiver: rejected from a request whose other records were stored. At `otlp`: the destination accepted the request, but not all of its records (a partial success).",
   processor_failed: "The processor failed on it, and `on_error` is `fail` or `drop`.",
   queue_full: "The exporter was too slow and its queue overflowed, the least severe first.",
-  refused: "The destination rejected the record for good. `otlp` stores it in its quarantine file.",
+  refused:
+    "The destination rejected the record for good. `otlp` writes it to its dead-letter file.",
   damaged: "The journal is damaged, and the exporter could not read the record.",
   not_stored: "The record was never stored: the intake has counted it, too.",
   retention: "The retention policy deleted the record before the exporter delivered it.",

@@ -200,14 +200,14 @@ describe("the tables", () => {
     expect(stdout).toContain("max_connections: 7");
   });
 
-  test("paths without a successor are 404, and the replacements answer", async () => {
+  test("paths without a replacement are 404, and the replacements respond", async () => {
     await using gateway = await GatewayProcess.start(
       page
         .example("config-beside-madrox")
         .replace("port: 8010\n", "receivers: { otlp: { port: 0, grpc_port: null } }\n")
         .replace(/^log_dir.*\n/m, ""),
     );
-    const [, section] = page.text.split("## What has no successor yet");
+    const [, section] = page.text.split("## What has no replacement yet");
     const rows = section!.split("## Switch over")[0]!.split("\n");
     const status = async (path: string): Promise<number> =>
       (await fetch(`${gateway.url}${path.replace("{id}", "abc-123")}`)).status;
@@ -219,11 +219,11 @@ describe("the tables", () => {
     );
     expect(old.length).toBeGreaterThan(5);
     expect(await Promise.all(old.map(status))).toEqual(old.map(() => 404));
-    const successors = rows.flatMap((row) =>
+    const replacements = rows.flatMap((row) =>
       Array.from(row.split("|")[2]?.matchAll(/`(\/[^`]*)`/g) ?? [], ([, path]) => path!),
     );
-    expect(successors.length).toBeGreaterThan(3);
-    expect(await Promise.all(successors.map(status))).toEqual(successors.map(() => 200));
+    expect(replacements.length).toBeGreaterThan(3);
+    expect(await Promise.all(replacements.map(status))).toEqual(replacements.map(() => 200));
     for (const port of [3000, 3002]) {
       const headers = { Origin: `http://localhost:${port}` };
       expect((await fetch(`${gateway.url}/ws/logs`, { headers })).status).toBe(426);

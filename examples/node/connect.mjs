@@ -3,4 +3,4 @@
 import { LoggingManager } from "tailgate";
 
 // Reads OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES and OTEL_EXPORTER_OTLP_ENDPOINT.
-await LoggingManager.connect();
+export const logging = await LoggingManager.connect();

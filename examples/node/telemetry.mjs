@@ -27,6 +27,8 @@ logsOfBridges.setGlobalLoggerProvider(provider); // winston's transport uses thi
 process.once("beforeExit", () => provider.shutdown());
 for (const signal of ["SIGINT", "SIGTERM"]) {
   process.once(signal, async () => {
+    // Your own handler, if there is one, ends the program.
+    if (process.listenerCount(signal) > 0) return provider.forceFlush();
     await provider.shutdown();
     process.kill(process.pid, signal);
   });

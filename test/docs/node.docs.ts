@@ -1,4 +1,4 @@
-/** Runs the examples for Node, each with the packages and the commands that docs/guides/node.md tells its reader to use. */
+/** Runs the examples for Node, each with the packages and the commands that docs/guides/node.md and workers.md tell their reader to use. */
 
 import { once } from "node:events";
 import { readFile } from "node:fs/promises";
@@ -20,6 +20,7 @@ const CONFIG = `
 `;
 
 const guide = await Document.read("docs/guides/node.md");
+const workers = await Document.read("docs/guides/workers.md");
 
 let gateway: GatewayProcess;
 
@@ -135,11 +136,26 @@ describe("the commands of the guide deliver what an example logs, with", () => {
   });
 
   test("Tailgate's queue", async () => {
-    const run = "node --import ./connect.mjs --import ./instrument-pino.mjs pino.mjs";
-    const env = { OTEL_SERVICE_NAME: "server" };
-    const workspace = await installedExample("node");
-    const received = await delivered(workspace, guide.command(run), { env });
+    const run = guide.example("node-run-pino").replace("telemetry.mjs", "connect.mjs");
+    const received = await delivered(await installedExample("node"), run);
     expect(received).toEqual(envelopes({ program: "pino.mjs", ...NAMED }));
+  });
+
+  test("node-run-audited, with the key of the receipt", async () => {
+    const workspace = await installedExample("node");
+    const received = await delivered(workspace, workers.example("node-run-audited"), { count: 2 });
+    const key: unknown = received[1]!.data["key"];
+    expect(key).toEqual(expect.any(String));
+    expect(received).toMatchObject([
+      {
+        type: "audit_log",
+        data: {
+          action: "instance_spawn",
+          metadata: { instance_id: "abc-123", "log.record.uid": key, service: "server" },
+        },
+      },
+      { type: "system_log", data: { message: "Instance spawned", service: "server" } },
+    ]);
   });
 
   test.each(["module", "commonjs"])("node-run-pino-tsc, to a %s", async (type) => {
@@ -159,7 +175,7 @@ describe("the commands of the guide deliver what an example logs, with", () => {
 });
 
 describe("the guide shows", () => {
-  test.each([
+  test.each<[string, string, Document?]>([
     ["node-telemetry", "telemetry.mjs"],
     ["node-instrument-pino", "instrument-pino.mjs"],
     ["node-pino", "pino.mjs"],
@@ -167,10 +183,11 @@ describe("the guide shows", () => {
     ["node-winston", "winston.mjs"],
     ["node-bunyan", "bunyan.mjs"],
     ["node-otel", "opentelemetry.mjs"],
-    ["node-connect", "connect.mjs"],
-  ])("%s as it is in examples/node/%s", async (name, file) => {
+    ["node-connect", "connect.mjs", workers],
+    ["node-audited", "audited.mjs", workers],
+  ])("%s as it is in examples/node/%s", async (name, file, page = guide) => {
     const source = await readFile(repositoryPath(`examples/node/${file}`), "utf8");
-    expect(source).toContain(guide.example(name));
+    expect(source).toContain(page.example(name));
   });
 
   test("the first line of pino.cjs", async () => {
@@ -281,6 +298,30 @@ describe("when the program ends", () => {
     await delivered(workspace, signalled, { count: 10_000 });
   });
 
+  const HANDLER = `
+    import pino from "pino";
+    const logger = pino({ name: "orchestrator.server" });
+    const work = setInterval(() => {}, 60_000);
+    process.once("SIGTERM", async () => {
+      logger.info("stopping");
+      await fetch(process.env.OTEL_EXPORTER_OTLP_ENDPOINT);
+      logger.info("stopped");
+      clearInterval(work);
+    });
+    process.kill(process.pid, "SIGTERM");
+  `;
+
+  test.each(["telemetry", "connect"])(
+    "the program's own handler of a signal finishes, with %s.mjs",
+    async (preload) => {
+      const workspace = await installedExample("node");
+      await workspace.write("handler.mjs", HANDLER);
+      const command = `node --import ./${preload}.mjs --import ./instrument-pino.mjs handler.mjs`;
+      const received = await delivered(workspace, command, { count: 2 });
+      expect(received.map(({ data }) => data.message)).toEqual(["stopping", "stopped"]);
+    },
+  );
+
   test("a burst arrives through pino's transport with the queue of the guide, also at process.exit()", async () => {
     const workspace = await installedExample("node/pino-transport");
     const source = await readFile(workspace.path("app.mjs"), "utf8");
@@ -337,6 +378,28 @@ test("the diagnostics of OpenTelemetry report that no gateway listens", async ()
   await using program = new Program(process.execPath, args, { cwd: workspace.directory, env });
   expect(await program.ended).toBe(0);
   expect(program.stdout + program.stderr).toContain("ECONNREFUSED");
+});
+
+describe("audit events beside telemetry.mjs", () => {
+  const [, connectOnly] = /`await (LoggingManager\.connect\(\{.*\}\))`/.exec(workers.text)!;
+
+  test.each([
+    ["reports that two providers are in use", "LoggingManager.connect()", true],
+    ["is silent as the guide shows it", connectOnly!, false],
+  ])("%s", async (_, connect, isReported) => {
+    const workspace = await installedExample("node");
+    const code = `import { LoggingManager } from "tailgate"; const logging = await ${connect};
+      await logging.audit({ eventType: "instance_spawn" });`;
+    await workspace.write("audit.mjs", code);
+    const env = { OTEL_EXPORTER_OTLP_ENDPOINT: await gateway.endpoint("OTLP/HTTP") };
+    const args = ["--import", "./telemetry.mjs", "audit.mjs"];
+    const { directory: cwd } = workspace;
+    await using program = new Program(process.execPath, args, { cwd, env });
+    expect(await program.ended).toBe(0);
+    const [shown] = guide.text.match(/(?<=`)Records from logs[^`]*/)!;
+    const [start, end] = shown.split(" ... ");
+    expect(program.stderr.includes(start!) && program.stderr.includes(end!)).toBe(isReported);
+  });
 });
 
 test("a second LoggerProvider is reported", async () => {

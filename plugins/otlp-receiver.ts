@@ -80,7 +80,7 @@ const options = z.strictObject({
     .nullable()
     .default(null)
     .describe(
-      "Base URL of a collector to forward traces and metrics to that arrive over HTTP. Without it they are answered with 404.",
+      "Base URL of a collector, to which traces and metrics that arrive over HTTP are forwarded. Without it, they are answered with 404.",
     ),
   max_body_bytes: z
     .int()

@@ -46,7 +46,7 @@ test("the command prints the required version, and nothing else, on an unsupport
   expect(await program.ended).toBe(69);
   expect(program.stdout).toBe("");
   expect(program.stderr).toBe(
-    `tailgate: NODE_UNSUPPORTED: This is Node v20.19.5, but Tailgate requires ${engines.node}. Run Tailgate with a supported version: \`npm start\` in a clone brings its own Node, and \`npm install node@24\` provides one for npm scripts and npx.\n`,
+    `tailgate: NODE_UNSUPPORTED: This is Node v20.19.5, but Tailgate requires ${engines.node}. Run Tailgate with a supported version: \`npm start\` in a clone uses its own Node.js, and \`npm install node@24\` provides one for npm scripts and npx.\n`,
   );
 });
 

@@ -64,7 +64,7 @@ export function destinationOptions({ variable, path }: Signal) {
       .string()
       .optional()
       .describe(
-        `PEM file of the certificate authorities to verify the server with. Default: OTEL_EXPORTER_OTLP_(${variable}_)CERTIFICATE, else those of Node.`,
+        `PEM file of the certificate authorities to verify the server with. Default: OTEL_EXPORTER_OTLP_(${variable}_)CERTIFICATE, else those of Node.js.`,
       ),
     client_certificate: z
       .string()

@@ -154,5 +154,6 @@ function describeList({ items, minItems = 0, maxItems = Infinity }: JsonSchema):
 function describeCount(minimum: number, maximum: number, unit: string): string {
   if (minimum === maximum) return ` of ${minimum} ${unit}`;
   if (maximum < Infinity) return ` of ${minimum} to ${maximum} ${unit}`;
+  if (minimum === 1) return ` of at least 1 ${unit.slice(0, -1)}`;
   return minimum > 0 ? ` of at least ${minimum} ${unit}` : "";
 }

@@ -95,23 +95,24 @@ function withSubstitutions(schema: JsonSchema): JsonSchema {
   };
 }
 
-/** Returns tables of all keys and options as Markdown, for the README. */
+/** Returns tables of all keys and options as Markdown, for `docs/configuration.md`. */
 export async function configReference(): Promise<string> {
   const parts = [
     table(settingsSchema, SETTING_SOURCES),
-    "Keys of `journal`:",
+    "### journal",
     table(journalSchema),
-    "Keys of `http`:",
+    "### http",
     table(httpSchema),
-    "Every component has the key `use`; exporters have the others too:",
+    "### All components",
+    "Every component has the key `use`. Exporters also have the other keys:",
     table(GENERIC_SCHEMAS.exporters),
-    "Processors have, besides `use`:",
+    "Processors also have:",
     table(GENERIC_SCHEMAS.processors.omit({ use: true })),
   ];
   for (const section of SECTIONS) {
     for (const name of builtInNames(section)) {
       const { description, options } = (await loadBuiltIn(section, name))!;
-      parts.push(`#### ${section}.${name}`, `${capitalize(KIND_OF[section])}. ${description}`);
+      parts.push(`### ${section}.${name}`, `${capitalize(KIND_OF[section])}. ${description}`);
       parts.push(table(options, optionSources(section, name)));
     }
   }

@@ -64,7 +64,7 @@ export const httpSchema = z.strictObject({
     .min(1 << 20)
     .default(64 << 20)
     .describe(
-      "Memory for all responses that clients have not read yet. When it runs short, responses get shorter, then 503.",
+      "Memory for all responses that clients have not read yet. When it runs short, pages get smaller; then requests are answered with 503.",
     ),
   write_timeout_seconds: z
     .number()
@@ -81,7 +81,9 @@ export const httpSchema = z.strictObject({
     .int()
     .min(0)
     .default(64)
-    .describe("Maximum number of queued searches; further ones are answered 503 with Retry-After."),
+    .describe(
+      "Maximum number of queued searches; further ones are answered with 503 and Retry-After.",
+    ),
 });
 
 const path = z
@@ -159,7 +161,7 @@ export const settingsSchema = z.object({
     .boolean()
     .default(true)
     .describe(
-      "Whether pages of http://localhost:3000 and http://127.0.0.1:3000, where the original system's frontend runs, may reach the gateway.",
+      "Whether pages of http://localhost:3000 and http://127.0.0.1:3000, where the frontend of Madrox runs, can read logs over the WebSocket.",
     ),
   http: httpSchema.prefault({}).meta({ title: "mapping" }).describe("Limits of the HTTP server."),
   trace_url: z

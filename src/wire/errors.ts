@@ -6,7 +6,7 @@ const CODES = {
   USAGE: { exitCode: 64, fix: "Run `tailgate --help`." },
   NODE_UNSUPPORTED: {
     exitCode: 69,
-    fix: "Run Tailgate with a supported version: `npm start` in a clone brings its own Node, and `npm install node@24` provides one for npm scripts and npx.",
+    fix: "Run Tailgate with a supported version: `npm start` in a clone uses its own Node.js, and `npm install node@24` provides one for npm scripts and npx.",
   },
   PACKAGE_INCOMPLETE: {
     exitCode: 69,
@@ -108,7 +108,7 @@ const CODES = {
   },
   JOURNAL_FAILED: {
     exitCode: 1,
-    fix: "Check the disk of the log directory, and resend the records with the same log.record.uid: stored records are not stored twice.",
+    fix: "Check the disk of the log directory, and resend the records with the same log.record.uid: audit events that were stored are not stored twice.",
   },
   OVERLOADED: {
     exitCode: 1,
@@ -130,7 +130,7 @@ const CODES = {
     exitCode: 1,
     fix: "The batch is retained and retried; check whether the destination responds.",
   },
-  INTERNAL: { exitCode: 1, fix: "This is a bug in Tailgate; please report it with this text." },
+  INTERNAL: { exitCode: 1, fix: "This is a bug in Tailgate. Report it with this text." },
 } as const satisfies Record<string, { exitCode: number; fix: string }>;
 
 /** A code of `docs/errors.md`. */

@@ -9,7 +9,7 @@ test("the reference has a row for each key and option, with default and sources"
   expect(reference).toMatch(/^\| `log_dir` \| .* \| `--log-dir`, `MADROX_LOG_DIR`, `LOG_DIR` \|$/m);
   expect(reference).toMatch(/^\| `max_connections` \| .* \| `MAX_WS_CONNECTIONS` \|$/m);
   expect(reference).toMatch(/^\| `use` \| text \| none \| /m);
-  expect(reference).toMatch(/^#### exporters\.audit-file\n\nExporter\. /m);
+  expect(reference).toMatch(/^### exporters\.audit-file\n\nExporter\. /m);
 });
 
 test("every row of a table has as many cells as its header", async () => {

@@ -38,14 +38,12 @@ export async function knownOptions(): Promise<Set<string>> {
   const generic = { exporters: new Set<string>(), processors: new Set<string>() };
   let add = (_key: string): unknown => undefined;
   for (const line of generatedPart(text).split("\n")) {
-    const section = /^#### (?<name>\S+)$/.exec(line)?.groups?.["name"];
-    const group = /^Keys of `(?<name>\w+)`:$/.exec(line)?.groups?.["name"];
-    const owner = section ?? group;
+    const owner = /^### (?<name>\S+)$/.exec(line)?.groups?.["name"];
     if (owner !== undefined) {
       options.add(owner);
       add = (key) => options.add(`${owner}.${key}`);
     } else if (line.startsWith("Every component")) add = (key) => generic.exporters.add(key);
-    else if (line.startsWith("Processors have")) add = (key) => generic.processors.add(key);
+    else if (line.startsWith("Processors also have")) add = (key) => generic.processors.add(key);
     else if (options.size === 3 && line.startsWith("| Key |")) add = (key) => options.add(key);
     const key = CELL.exec(line)?.groups?.["name"];
     if (key !== undefined) add(key);

@@ -126,7 +126,7 @@ describe("the permanent tunnel", () => {
       "Hello through the tunnel",
     );
 
-    await machine.run("systemctl kill --signal=KILL tailgate-tunnel");
+    await machine.run("kill -9 $(systemctl show --property=MainPID --value tailgate-tunnel)");
     expect(await check()).toBe("{}");
 
     const ssh = "runuser -u tailgate-tunnel -- ssh -o BatchMode=yes";

@@ -73,7 +73,7 @@ describe("the installed service", () => {
     await machine.run(page.example("systemd-ready"));
     expect(await history(machine)).toContain(RECORD);
 
-    await machine.run("systemctl kill --signal=KILL tailgate");
+    await machine.run("kill -9 $(systemctl show --property=MainPID --value tailgate)");
     await machine.run(page.example("systemd-ready"));
     expect(await history(machine)).toContain(RECORD);
     expect(await machine.run("systemctl show --property=NRestarts tailgate")).toBe("NRestarts=1\n");

@@ -5,7 +5,7 @@ import { existsSync } from "node:fs";
 import { cp, readFile, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { launch } from "puppeteer-core";
+import { launch, type Page } from "puppeteer-core";
 import { HistoryError, LogHistory } from "tailgate/client";
 import { build, transformWithOxc } from "vite";
 import { describe, expect, onTestFinished, test } from "vitest";
@@ -13,6 +13,7 @@ import { postMessages } from "../harness/otlp.ts";
 import { Program, skipTest } from "../harness/program.ts";
 import type { Workspace } from "../harness/workspace.ts";
 import { Document, repositoryPath } from "./document.ts";
+import type { Manifest } from "./example-packages.ts";
 import { tableAfter } from "./table.ts";
 import { startGateway, userDirectory } from "./user-directory.ts";
 
@@ -237,7 +238,46 @@ test("the React example shows live records in a browser", async () => {
   await cp(repositoryPath(EXAMPLE), workspace.directory, { recursive: true });
   await workspace.install("react");
   await workspace.install("react-dom");
-  const root = workspace.directory;
+  const origin = await serveBuilt(workspace);
+  await writeFile(workspace.path("tailgate.yaml"), `allowed_hosts: ["${origin}"]\n`);
+  const { url } = await startGateway(workspace);
+  await postMessages(url, ["before"]);
+  const tab = await openPage(`${origin}/?gateway=${url}`);
+  const shown = (): Promise<string> => tab.$eval("main", (element) => element.textContent ?? "");
+  await expect.poll(shown, { timeout: 20_000 }).toBe("live Pausebefore");
+  await tab.click("button");
+  await postMessages(url, ["after"]);
+  await expect.poll(shown, { timeout: 20_000 }).toBe("live Resume (1 new)before");
+  await tab.click("button");
+  await expect.poll(shown, { timeout: 20_000 }).toBe("live Pausebeforeafter");
+});
+
+test("a page with the client shows records if the gateway allows its origin", async () => {
+  if (!existsSync(CHROMIUM)) skipTest(`${CHROMIUM} is missing: npm run setup:browsers`);
+  const { devDependencies } = JSON.parse(
+    await readFile(repositoryPath(`${EXAMPLE}/package.json`), "utf8"),
+  ) as Manifest;
+  expect(page.example("client-page-start")).toContain(`vite@${devDependencies!["vite"]}\n`);
+  const workspace = await userDirectory();
+  const { program, url } = await startGateway(workspace);
+  await postMessages(url, ["before"]);
+  await workspace.write("index.html", page.example("client-page.html"));
+  const source = page.example("client-page").replace("localhost:8001", new URL(url).host);
+  await workspace.write("page.js", source);
+  const origin = await serveBuilt(workspace);
+  const tab = await openPage(origin);
+  const shown = (): Promise<string> => tab.$eval("body", (element) => element.innerText);
+  await expect.poll(shown, { timeout: 20_000 }).toContain("this page cannot connect");
+  expect(await program.end()).toBe(0);
+  const config = page.example("config-own-page").replace("http://localhost:5173", origin);
+  await writeFile(workspace.path("tailgate.yaml"), config);
+  await startGateway(workspace, new URL(url).port);
+  await tab.reload();
+  await expect.poll(shown, { timeout: 20_000 }).toMatch(/^live\s+.*INFO before/s);
+});
+
+/** Serves the page of a directory as Vite builds it, until the running test ends; returns its origin. */
+async function serveBuilt({ directory: root }: Workspace): Promise<string> {
   await build({ root, configFile: false, logLevel: "error", build: { outDir: "built" } });
   const pages = createServer(async (request, response) => {
     const path = new URL(request.url!, "http://localhost").pathname;
@@ -250,20 +290,14 @@ test("the React example shows live records in a browser", async () => {
     pages.close();
     pages.closeAllConnections();
   });
-  const origin = `http://127.0.0.1:${(pages.address() as AddressInfo).port}`;
-  await writeFile(workspace.path("tailgate.yaml"), `allowed_hosts: ["${origin}"]\n`);
-  const { url } = await startGateway(workspace);
-  await postMessages(url, ["before"]);
+  return `http://127.0.0.1:${(pages.address() as AddressInfo).port}`;
+}
+
+async function openPage(url: string): Promise<Page> {
   // Chromium's sandbox does not work for root; the page is ours.
   const browser = await launch({ executablePath: CHROMIUM, args: ["--no-sandbox"] });
   onTestFinished(() => browser.close());
   const tab = await browser.newPage();
-  await tab.goto(`${origin}/?gateway=${url}`);
-  const shown = (): Promise<string> => tab.$eval("main", (element) => element.textContent ?? "");
-  await expect.poll(shown, { timeout: 20_000 }).toBe("live Pausebefore");
-  await tab.click("button");
-  await postMessages(url, ["after"]);
-  await expect.poll(shown, { timeout: 20_000 }).toBe("live Resume (1 new)before");
-  await tab.click("button");
-  await expect.poll(shown, { timeout: 20_000 }).toBe("live Pausebeforeafter");
-});
+  await tab.goto(url);
+  return tab;
+}

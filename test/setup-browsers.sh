@@ -7,7 +7,7 @@ for browser in chromium firefox-esr; do
   command -v "$browser" >/dev/null || packages+=("$browser")
 done
 if [[ ${#packages[@]} == 0 ]]; then
-  echo "chromium and firefox-esr are there already"
+  echo "chromium and firefox-esr are already installed"
   exit 0
 fi
 command -v apt-get >/dev/null || {

@@ -10,7 +10,7 @@ for program in "${!packages[@]}"; do
 done
 
 if [[ ${#missing[@]} -eq 0 ]]; then
-  echo "strace, prlimit and mount are there already"
+  echo "strace, prlimit and mount are already installed"
 elif command -v apt-get >/dev/null && [[ "$(id -u)" == 0 ]]; then
   apt-get update && apt-get install --yes "${missing[@]}"
 else

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Installs what the examples of the documentation need beside npm: `npm run setup:docs`. Each script is unchanged if its
-# programs are there already.
+# Installs the programs, other than npm packages, that the documentation's examples need: `npm run setup:docs`. A script does
+# nothing if its programs are installed.
 set -euo pipefail
 cd "$(dirname "$0")"
 
 bash setup-python.sh
-# One that fails does not keep the others from running; the tests that need it fail in CI, and are skipped elsewhere.
+# If a script fails, the others still run. Tests that need its programs fail in CI and are skipped elsewhere.
 failed=()
 for script in setup-docs/*.sh; do
   echo "== $script"

@@ -9,7 +9,7 @@ environment="${XDG_CACHE_HOME:-$HOME/.cache}/tailgate/python"
 installed="$environment/tailgate-packages.txt"
 
 if [[ -x "$environment/bin/python3" ]] && cmp --silent "$requirements" "$installed"; then
-  echo "$environment is there already"
+  echo "$environment is up to date"
   exit 0
 fi
 

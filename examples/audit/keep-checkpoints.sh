@@ -1,6 +1,6 @@
 #!/bin/sh
-# Run this on another machine than the gateway's: appends the gateway's new checkpoints to a local file, which the
-# gateway's machine cannot change. Never removes a line.
+# Appends the gateway's new checkpoints to a local file, and never removes a line. Run it on a machine other than the
+# gateway's, so that the gateway's machine cannot change the file.
 #
 # usage: keep-checkpoints.sh FILE COMMAND...
 #   keep-checkpoints.sh kept.jsonl ssh gateway.example.com cat /var/log/tailgate/audit/checkpoints.jsonl

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Verifies the audit trail, raises an alarm unless it is intact, and exits with the code of `tailgate audit verify`.
+# Verifies the audit trail, raises an alarm if it is not intact, and exits with the code of `tailgate audit verify`.
 #
 # usage: verify-audit.sh [OPTION OF tailgate audit verify]...
 #

@@ -1,4 +1,4 @@
-"""Audit events with a confirmation: audit() returns when the gateway has written the event to disk."""
+"""Confirmed audit events: audit() returns when the event is durable on the gateway."""
 
 import json
 import os

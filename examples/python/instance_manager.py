@@ -1,4 +1,4 @@
-"""Logs as Madrox does: system logs, audit events with their fields in `extra`, and a logger for each instance. It knows nothing about
+"""Logs like Madrox: system logs, audit events with their fields in `extra`, and a logger for each instance. Independent of
 Tailgate."""
 
 import json

@@ -1,4 +1,4 @@
-"""A program that knows nothing about Tailgate or OpenTelemetry, to be started with opentelemetry-instrument."""
+"""A program without any code for Tailgate or OpenTelemetry. Start it with opentelemetry-instrument."""
 
 import logging
 

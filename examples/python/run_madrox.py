@@ -1,4 +1,4 @@
-"""Starts Madrox and sends what it logs to Tailgate. Run it in Madrox's checkout, which stays as it is."""
+"""Starts Madrox and sends its log records to Tailgate. Run it in Madrox's checkout, which it does not change."""
 
 import runpy
 import sys

@@ -1,4 +1,4 @@
-"""Sends what a Python program logs to Tailgate, over OTLP. Its logging calls stay as they are."""
+"""Sends the log records of a Python program to Tailgate over OTLP. Its logging calls stay as they are."""
 
 import atexit
 import logging
@@ -23,14 +23,14 @@ AT_EXIT_SECONDS_MAX = 5
 
 
 def stream_to_tailgate(service: str, *loggers: str, level: int = logging.NOTSET) -> "TailgateHandler":
-    """Starts sending. Call it once in each process, before or after logging is configured.
+    """Starts sending records. Call it once in each process, before or after logging is configured.
 
-    service: the name of the service, unless the environment has one.
-    loggers: the loggers to send, with their children; all if there are none.
+    service: the name of the service, unless the environment sets one.
+    loggers: the loggers to send, including their children; the default is all.
     level: the minimum level, in addition to the levels of the loggers.
     """
     exporter = _exporter()
-    # Logging calls append to a queue, and a thread sends. When the queue is full, the oldest record is dropped.
+    # Logging calls append to a queue, and a thread sends the batches. When the queue is full, the oldest record is dropped.
     processor = BatchLogRecordProcessor(
         exporter,
         schedule_delay_millis=_default(200, "OTEL_BLRP_SCHEDULE_DELAY"),
@@ -47,23 +47,23 @@ def stream_to_tailgate(service: str, *loggers: str, level: int = logging.NOTSET)
 
 class TailgateHandler(LoggingHandler):
     def emit(self, record: logging.LogRecord) -> None:
-        """Reports errors on stderr, as `logging` does. LoggingHandler raises them into the code that logs."""
+        """Reports errors on stderr, as `logging` does. LoggingHandler would raise them into the logging call."""
         try:
             super().emit(record)
         except Exception:
             self.handleError(record)
 
     def flush(self) -> None:
-        """Does nothing. `logging` calls it at exit, where LoggingHandler's thread cannot start in Python 3.12."""
+        """Does nothing: `logging` calls it at exit, when Python 3.12 can no longer start LoggingHandler's thread."""
 
     def force_flush(self) -> None:
-        """Returns when the queue has been sent, or could not be sent in time."""
+        """Waits until the queue has been sent or the timeout expires."""
         self._logger_provider.force_flush()
 
 
 class _Message(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        """Escapes lone surrogates, as in file names. The exporter drops a whole batch if one message has any."""
+        """Escapes lone surrogates, which file names can contain: the exporter drops a whole batch for one of them."""
         return record.getMessage().encode(errors="backslashreplace").decode()
 
 
@@ -73,17 +73,17 @@ def _exporter() -> OTLPLogExporter:
         return OTLPLogExporter(timeout=timeout)
     session = requests.Session()
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=session.close)  # else a child sends on its parent's connection
+        os.register_at_fork(after_in_child=session.close)  # otherwise a child would send on its parent's connection
     return OTLPLogExporter(timeout=timeout, session=session)
 
 
 def _attach(handler: logging.Handler, loggers: tuple[str, ...]) -> None:
-    """Handles the records of all loggers, also of those that do not propagate, or that replace their handlers."""
+    """Handles the records of all loggers, including those that do not propagate or whose handlers are replaced."""
     call_handlers = logging.Logger.callHandlers
 
     def is_sent(record: logging.LogRecord) -> bool:
         if record.levelno < handler.level or not is_instrumentation_enabled():
-            return False  # the second: a batch is being sent; what the HTTP client logs about it would be sent, too
+            return False  # the second: the HTTP client logs while it sends a batch; its records would cause another batch
         name = f"{record.name}."
         return not name.startswith("opentelemetry.") and (
             not loggers or any(name.startswith(f"{logger}.") for logger in loggers)
@@ -105,12 +105,12 @@ def _resource(service: str) -> Resource:
 
 
 def _default(value: int, *variables: str) -> int | None:
-    """Returns None if the environment has a value: the SDK reads it then."""
+    """Returns None if the environment sets a value, so that the SDK reads it."""
     return None if any(name in os.environ for name in variables) else value
 
 
 def _give_up_at_exit(exporter: OTLPLogExporter) -> None:
-    """Limits how long a program waits at its end for a gateway that does not answer. The SDK's limit is 30 seconds."""
+    """Limits how long the program waits at exit for a gateway that does not respond. The SDK's limit is 30 seconds."""
     exiting = threading.Event()
 
     def give_up() -> None:

@@ -92,7 +92,7 @@ describe("the alert rules", () => {
 
 /** Words of PromQL that are neither metrics nor labels. */
 const FUNCTIONS = new Set(
-  "sum min max count by on unless without rate increase delta deriv changes predict_linear histogram_quantile up".split(
+  "sum min max count by on and unless without rate increase delta deriv changes predict_linear histogram_quantile up".split(
     " ",
   ),
 );
@@ -108,7 +108,7 @@ async function expectKnownNames(expr: string): Promise<void> {
       type === "histogram" ? ["bucket", "sum", "count"].map((part) => `${name}_${part}`) : [name],
     ),
   );
-  const withoutTexts = expr.replaceAll(/"[^"]*"/g, "").replaceAll(/\[[^\]]*\]/g, "");
+  const withoutTexts = expr.replaceAll(/"[^"]*"|\[[^\]]*\]|#.*/g, "");
   for (const [word] of withoutTexts.matchAll(/[A-Za-z_]\w*/g)) {
     const isKnown = names.has(word) || labels.has(word) || FUNCTIONS.has(word);
     expect(isKnown, `${word} in ${expr}`).toBe(true);

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the examples of docs/audit-trail.md and docs/privacy.md use, on Debian: openssl, rsync, sqlite3,
+# Installs the programs that the examples in docs/audit-trail.md and docs/privacy.md need, on Debian: openssl, rsync, sqlite3,
 # strace and systemd-analyze.
 set -euo pipefail
 
@@ -9,10 +9,10 @@ for program in openssl rsync sqlite3 strace; do
 done
 command -v systemd-analyze >/dev/null || missing+=(systemd)
 if ((${#missing[@]} == 0)); then
-  echo "openssl, rsync, sqlite3, strace and systemd-analyze are installed."
+  echo "openssl, rsync, sqlite3, strace and systemd-analyze are already installed"
   exit 0
 fi
-echo "Installing ${missing[*]}."
+echo "installing ${missing[*]} ..."
 export DEBIAN_FRONTEND=noninteractive
 apt-get -o DPkg::Lock::Timeout=600 -qq update
 apt-get -o DPkg::Lock::Timeout=600 -qq install --yes --no-install-recommends "${missing[@]}" >/dev/null

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Installs kubernetes-validate, which checks manifests against the schemas of Kubernetes, into the cache. Keeps what is there already.
+# Installs kubernetes-validate, which validates manifests against the Kubernetes schemas, into the cache. Does nothing if it is installed.
 set -euo pipefail
 
 directory="${TAILGATE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tailgate}/kubernetes-validate-1.37.0"
 if [[ -x "$directory/bin/kubernetes-validate" ]]; then
-  echo "kubernetes-validate is there already"
+  echo "kubernetes-validate is already installed"
   exit 0
 fi
 rm -rf "$directory"

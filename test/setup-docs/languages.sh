@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Downloads and compiles what the examples in Go, Rust and Java depend on, so that the tests of docs/guides run offline.
-# A language whose toolchain is missing is skipped, and so are its tests.
+# Downloads and compiles the dependencies of the Go, Rust and Java examples, so that the tests of docs/guides run offline.
+# Skips a language, and thereby its tests, if its toolchain is missing.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -9,11 +9,11 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 mkdir -p "$cache"
 
-# Runs `prepare_LANGUAGE` in a copy of the example unless it has been prepared in this state before.
+# Runs `prepare_LANGUAGE` in a copy of the example, unless this version of the example is already prepared.
 provide() { # LANGUAGE PROGRAM
   local language=$1 state
   if ! command -v "$2" >/dev/null; then
-    echo "$language: skipped, as $2 is missing"
+    echo "$language: skipped, because $2 is missing"
     return
   fi
   state=$(find "examples/$language" "test/setup-docs/languages.sh" -type f -exec sha256sum {} + | sort | sha256sum)
@@ -30,13 +30,13 @@ provide() { # LANGUAGE PROGRAM
   echo "$state" >"$cache/$language.state"
 }
 
-# In a module without requirements, as a reader of the guide has it: `go get` also stores what it looks up.
+# Starts without requirements, as a reader of the guide does: `go get` also caches its lookups.
 prepare_go() {
   local modules
   modules=$(awk '/^\t/ && !/indirect/ { print $1 "@" $2 }' go.mod)
   rm go.mod go.sum
   go mod init example.com/orchestrator &&
-    # shellcheck disable=SC2086 # a module a word
+    # shellcheck disable=SC2086 # one word per module
     go get $modules &&
     go build -o "$scratch/program" .
 }

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Installs Mermaid, which renders the diagrams of the pages as GitHub does, outside the checkout: 150 MB.
+# Installs Mermaid (150 MB), which renders the diagrams of the pages like GitHub, outside the checkout.
 set -euo pipefail
 
 version=11.17.2
 directory="${XDG_CACHE_HOME:-$HOME/.cache}/tailgate/mermaid"
 
 if [[ "$(cat "$directory/installed" 2>/dev/null)" == "$version" ]]; then
-  echo "$directory is there already"
+  echo "$directory is up to date"
   exit 0
 fi
 mkdir -p "$directory"

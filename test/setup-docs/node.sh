@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the packages of the examples for Node and for browsers into ~/.cache/tailgate/examples: one directory for each
-# package.json, with the dependencies of Tailgate beside them where its package is used too. Unchanged if it is up to date.
+# Installs the packages of the Node.js and browser examples into ~/.cache/tailgate/examples: one directory for each package.json.
+# If an example uses Tailgate, its directory also gets Tailgate's dependencies. Directories that are up to date stay unchanged.
 set -euo pipefail
 
 root="$(cd "$(dirname "$0")/../.." && pwd)"
@@ -9,7 +9,7 @@ cache="${XDG_CACHE_HOME:-$HOME/.cache}/tailgate/examples"
 for example in node node/pino-transport browser; do
   directory="$cache/${example//\//-}"
   mkdir -p "$directory"
-  # As test/docs/example-packages.ts computes it.
+  # The same value as in test/docs/example-packages.ts.
   wanted="$(node -e '
     const [example, tailgate] = process.argv.slice(1).map((path) => require(path));
     const dependencies = { ...example.dependencies, ...example.devDependencies };

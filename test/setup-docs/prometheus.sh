@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs promtool and Prometheus, which test the alert rules of examples/monitoring, and sqlite3 and ss, which the
-# guides to backups and troubleshooting use. Needs apt-get and root; elsewhere it lists what is missing.
+# Installs promtool and Prometheus, which test the alert rules in examples/monitoring, and sqlite3 and ss, which the pages
+# about backups and troubleshooting use. Needs apt-get and root; otherwise it lists the missing packages.
 set -euo pipefail
 
 declare -A packages=([promtool]=prometheus [prometheus]=prometheus [sqlite3]=sqlite3 [ss]=iproute2)
@@ -10,9 +10,9 @@ for program in "${!packages[@]}"; do
 done
 
 if [[ ${#missing[@]} -eq 0 ]]; then
-  echo "promtool, prometheus, sqlite3 and ss are there already"
+  echo "promtool, prometheus, sqlite3 and ss are already installed"
 elif command -v apt-get >/dev/null && [[ "$(id -u)" == 0 ]]; then
-  # The package would start a server.
+  # Keeps the package from starting a server.
   export RUNLEVEL=1
   apt-get update --quiet=2
   apt-get install --yes --quiet=2 --no-install-recommends -o DPkg::Lock::Timeout=300 "${missing[@]}"

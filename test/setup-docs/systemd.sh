@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests of docs/deployment need: nginx, Caddy, OpenSSH's server, buildah, and a Debian root file system
-# that systemd-nspawn boots. Needs root and apt-get; elsewhere it lists what is missing. Keeps what is there already.
+# Installs the programs that the tests of docs/deployment need, such as nginx, Caddy, sshd and Buildah, and a Debian root file
+# system that systemd-nspawn boots. Needs root and apt-get; otherwise it lists the missing packages.
 set -euo pipefail
 
 declare -A packages=(
@@ -14,7 +14,7 @@ for program in "${!packages[@]}"; do
 done
 
 if [[ ${#missing[@]} -eq 0 ]]; then
-  echo "the programs are there already"
+  echo "the programs are already installed"
 elif command -v apt-get >/dev/null && [[ "$(id -u)" == 0 ]]; then
   # RUNLEVEL=1 keeps Debian from starting the services that it installs.
   export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
@@ -25,10 +25,10 @@ else
   exit 1
 fi
 
-# The number changes with the packages below.
+# Increment the number when the packages below change.
 root="${TAILGATE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tailgate}/debian-machine-1"
 if [[ -d "$root" ]]; then
-  echo "the root file system is there already: $root"
+  echo "the root file system is up to date: $root"
   exit 0
 fi
 echo "building $root with debootstrap, in about two minutes ..."

@@ -35,6 +35,9 @@ test("a unit that fails for a changed trail starts the one that posts its report
     `curl -fsS http://127.0.0.1:4318/v1/logs -H 'Content-Type: application/json' -d '${EVENT}'`,
   );
   await machine.run("systemctl stop tailgate");
+  expect(await machine.run(page.example("audit-verify-service"))).toMatch(
+    /^The audit trail is intact\.$/m,
+  );
 
   await machine.run(page.example("audit-systemd").replaceAll("sudo ", ""));
   expect(await machine.run("systemctl is-enabled tailgate-audit.timer")).toBe("enabled\n");
@@ -51,7 +54,11 @@ test("a unit that fails for a changed trail starts the one that posts its report
   expect(await machine.run("systemctl show --property=ExecMainStatus tailgate-audit")).toBe(
     "ExecMainStatus=1\n",
   );
-  expect(await machine.run("cat /run/posted")).toMatch(
+  const posted = await machine.run("cat /run/posted");
+  expect(posted).toMatch(/^tailgate-audit\.service on \S+: exit-code\n/);
+  expect(posted).toMatch(
     /AUDIT_TRAIL_BROKEN: The audit trail is broken\.\n {2}audit_\d{8}\.jsonl:1: /,
   );
+  // That of the first run.
+  expect(posted).not.toContain("The audit trail is intact.");
 });

@@ -5,6 +5,12 @@
 set -eu
 pid=$1 log_dir=$2 target=$3
 
+# systemd's MainPID of a service that does not run. 0 would suspend this script.
+[ "$pid" -gt 0 ] || {
+  echo "The gateway does not run, so its log directory can simply be copied." >&2
+  exit 1
+}
+
 kill -STOP "$pid"
 trap 'kill -CONT "$pid"' EXIT
 trap 'exit 1' HUP INT TERM

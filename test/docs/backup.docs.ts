@@ -103,9 +103,8 @@ async function checkedRecords(directory: Workspace): Promise<string[]> {
   });
   const [, url] = await gateway.untilStderr(/listening on (\S+) \(dashboard/);
   const command = page.example("backup-check").replaceAll("http://127.0.0.1:8101", url!);
-  // grep -c exits with 1 for 0.
-  const [damage, newest] = (await shell(`set +e\n${command}`, directory.directory)).split("\n");
-  expect(damage).toBe("0");
+  const [damage, newest] = (await shell(command, directory.directory)).split("\n");
+  expect(damage).toBe(page.command("tailgate_journal_damage 0"));
   expect(newest).toContain('"records":[{"sequence":');
   const { records, gaps } = await storedIn(url!);
   expect(gaps).toEqual([]);
@@ -195,6 +194,8 @@ test("journal.db alone lacks acknowledged records, and the gateway says so", asy
   );
   const stats = await (await fetch(`${alone.url}/api/stats`)).text();
   expect(stats).toContain('"damage":[{');
+  const metrics = await (await fetch(`${alone.url}/metrics`)).text();
+  expect(metrics).toMatch(/^tailgate_journal_damage [1-9]/m);
   await using marked = await GatewayProcess.start("", [
     "--otlp-port",
     "0",

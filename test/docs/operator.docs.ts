@@ -8,6 +8,7 @@ import { Document, repositoryPath } from "./document.ts";
 
 const systemd = await Document.read("docs/deployment/systemd.md");
 const proxy = await Document.read("docs/deployment/reverse-proxy.md");
+const backup = await Document.read("docs/operations/backup-and-restore.md");
 
 let prefix: string;
 
@@ -56,5 +57,45 @@ printf 'silent\\ncacert = /etc/ssl/tailgate/fullchain.pem\\n' > /root/.curlrc`);
   const environment = "NODE_EXTRA_CA_CERTS=/etc/ssl/tailgate/fullchain.pem";
   expect(await machine.run(`${environment} ${tail} --no-follow`)).toMatch(
     / - deploy\.check - INFO - Hello through the proxy\n$/,
+  );
+});
+
+test("the pages lead to a backup of the service, and to one that is checked", async () => {
+  await using machine = await BootedMachine.boot({ [PREFIX]: prefix });
+  for (const step of ["systemd-files", "systemd-start", "systemd-ready"]) {
+    await machine.run(systemd.example(step));
+  }
+  await machine.run(
+    systemd.example("systemd-record").replaceAll("deploy.check", "orchestrator.audit"),
+  );
+  // It signs the trail.
+  await machine.run("systemctl restart tailgate");
+  await machine.run(systemd.example("systemd-ready"));
+
+  await machine.run(systemd.example("systemd-record"));
+
+  await machine.run(backup.example("backup-service"));
+  expect(await machine.run("ls /var/backups/tailgate-*/")).toContain("journal.db-wal");
+  await machine.run(backup.example("backup-timer"));
+  expect(await machine.run("systemctl is-enabled tailgate-backup.timer")).toBe("enabled\n");
+  expect(await machine.run("systemd-analyze verify tailgate-backup.service 2>&1")).toBe("");
+
+  await machine.run(
+    `systemd-run --quiet --unit=check bash -ec '${backup.example("backup-check-service")}'`,
+  );
+  const check = backup.example("backup-check");
+  await machine.run(systemd.example("systemd-ready").replace("8001", "8101"));
+  expect(await machine.run(check)).toMatch(
+    /^tailgate_journal_damage 0\n\{.*"message":"Hello from the new server"/,
+  );
+  expect(await machine.run("journalctl --unit=check --output=cat")).toMatch(
+    /^The audit trail is intact\.$/m,
+  );
+
+  await machine.run("systemctl stop tailgate");
+  await machine.run("! systemctl start tailgate-backup");
+  expect(await machine.run("ls /var/backups/tailgate/")).toContain("journal.db-wal");
+  expect(await machine.run("journalctl --unit=tailgate-backup --output=cat")).toContain(
+    "The gateway does not run",
   );
 });

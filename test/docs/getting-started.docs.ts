@@ -5,64 +5,34 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { Program } from "../harness/program.ts";
 import { Workspace } from "../harness/workspace.ts";
 import { Document, repositoryPath } from "./document.ts";
+import { DefaultGateway } from "./user-directory.ts";
 
 const tour = await Document.read("docs/getting-started.md");
 
-let workspace: Workspace;
-let gateway: Program;
-let main: string;
-let otlp: string;
+let gateway: DefaultGateway;
 
 /** The steps build on each other. */
 beforeAll(async () => {
-  workspace = await Workspace.create({
-    "package.json": "{}",
-    "tailgate.yaml": "receivers: { otlp: { port: 0, grpc_port: 0 } }",
-  });
-  await workspace.install("tailgate");
   const [, options] = /^npm ci && npm start -- (.*)$/m.exec(tour.example("tour-start"))!;
-  const args = [repositoryPath("dist/cli/main.js"), "run", "--port", "0", ...options!.split(" ")];
-  gateway = new Program(process.execPath, args, { cwd: workspace.directory });
-  [, otlp] = (await gateway.untilStderr(/listening on (\S+)\/v1\/logs/)) as [string, string];
-  [, main] = (await gateway.untilStderr(/listening on (\S+) \(dashboard/)) as [string, string];
+  gateway = await DefaultGateway.start(options!.split(" "));
 });
 
-afterAll(async () => {
-  await gateway[Symbol.asyncDispose]();
-  await workspace[Symbol.asyncDispose]();
-});
-
-/** Returns an example as it stands there, except for the ports. */
-function verbatim(name: string): string {
-  return tour
-    .example(name)
-    .replaceAll("http://127.0.0.1:8001", main)
-    .replaceAll("http://127.0.0.1:4318", otlp)
-    .replaceAll("npx tailgate", `"${process.execPath}" "${repositoryPath("dist/cli/main.js")}"`);
-}
+afterAll(() => gateway[Symbol.asyncDispose]());
 
 function run(name: string): Promise<string> {
-  return Program.run("bash", ["-c", verbatim(name)], { cwd: workspace.directory });
+  return gateway.run(tour.example(name));
 }
 
-test("the gateway prints what the page shows", async () => {
-  const [, grpc] = await gateway.untilStderr(/listening on (\S+) \(OTLP\/gRPC\)\n/);
-  const shown = gateway.stderr
-    .replaceAll(main, "http://127.0.0.1:8001")
-    .replaceAll(otlp, "http://127.0.0.1:4318")
-    .replaceAll(grpc!, "http://127.0.0.1:4317");
-  expect(shown).toContain(tour.listings[0]);
+test("the gateway prints what the page shows", () => {
+  expect(gateway.printed).toContain(tour.listings[0]);
 });
 
 test("the records arrive in the terminal, the API and the files", async () => {
   expect(await run("tour-send")).toBe("{}");
   expect(await run("tour-audit")).toBe("{}");
-  const env = { ORCHESTRATOR_PORT: new URL(main).port };
-  const script = verbatim("tour-tail");
-  await using tail = new Program("bash", ["-c", `exec ${script}`], {
-    cwd: workspace.directory,
-    env,
-  });
+  const script = `exec ${gateway.withPorts(tour.example("tour-tail"))}`;
+  const { environment: env, workspace } = gateway;
+  await using tail = new Program("bash", ["-c", script], { cwd: workspace.directory, env });
   await tail.untilStdout(/AUDIT.*\n/);
   expect(withoutTimes(tail.stdout)).toBe(withoutTimes(tour.listings[1]!));
   expect(await run("tour-api")).toContain('"message":"High memory usage detected"');
@@ -76,14 +46,16 @@ function withoutTimes(text: string): string {
 }
 
 test("the audit trail is intact, and a change is found", async () => {
-  expect(await gateway.end()).toBe(0);
+  expect(await gateway.program.end()).toBe(0);
   const verified = await run("tour-verify");
   expect(tour.command("The audit trail is intact.")).toBe(verified.trimEnd().split("\n").at(-1));
   const [file] = (
-    await Program.run("bash", ["-c", "ls logs/audit/audit_*.jsonl"], { cwd: workspace.directory })
+    await Program.run("bash", ["-c", "ls logs/audit/audit_*.jsonl"], {
+      cwd: gateway.workspace.directory,
+    })
   ).split("\n");
-  const text = await readFile(workspace.path(file!), "utf8");
-  await workspace.write(file!, text.replace("abc-123", "abc-124"));
+  const text = await readFile(gateway.workspace.path(file!), "utf8");
+  await gateway.workspace.write(file!, text.replace("abc-123", "abc-124"));
   await expect(run("tour-verify")).rejects.toThrow(/AUDIT_TRAIL_BROKEN.*audit_\d+\.jsonl:1\b/s);
 });
 
@@ -101,7 +73,7 @@ test("other ports are chosen as the page says", async () => {
 test("npx in the clone runs what is built", async () => {
   const cwd = repositoryPath(".");
   const built = await stat(repositoryPath("dist/cli/main.js"));
-  const env = { npm_config_cache: workspace.path("npm-cache") };
+  const env = { npm_config_cache: gateway.workspace.path("npm-cache") };
   expect(await Program.run("npx", ["tailgate", "--version"], { cwd, env })).toMatch(
     /^\d+\.\d+\.\d+\n$/,
   );

@@ -3,66 +3,34 @@
 import { readFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Program } from "../harness/program.ts";
-import { Workspace } from "../harness/workspace.ts";
 import { Document, repositoryPath } from "./document.ts";
-
-const MAIN = repositoryPath("dist/cli/main.js");
+import { DefaultGateway } from "./user-directory.ts";
 
 const readme = await Document.read("README.md");
 
 const LINES_MAX = 250;
 
-let workspace: Workspace;
-let gateway: Program;
-let main: string;
-let otlp: string;
+let gateway: DefaultGateway;
 
-/** A user's directory in which `npm start` runs with the defaults, except for the ports and the log directory. */
+/** As `npm start` runs, except for the ports and the log directory. */
 beforeAll(async () => {
-  workspace = await Workspace.create({
-    "package.json": '{ "type": "module" }',
-    "tailgate.yaml": "receivers: { otlp: { port: 0, grpc_port: 0 } }",
-  });
-  await workspace.install("tailgate");
-  await workspace.install("@opentelemetry");
-  const args = [MAIN, "run", "--port", "0", "--log-dir", "logs"];
-  gateway = new Program(process.execPath, args, { cwd: workspace.directory });
-  [, otlp] = (await gateway.untilStderr(/listening on (\S+)\/v1\/logs/)) as [string, string];
-  [, main] = (await gateway.untilStderr(/listening on (\S+) \(dashboard/)) as [string, string];
+  gateway = await DefaultGateway.start(["--log-dir", "logs"]);
 });
 
-afterAll(async () => {
-  await gateway[Symbol.asyncDispose]();
-  await workspace[Symbol.asyncDispose]();
-});
-
-/** Runs a shell command of the page. */
-function run(command: string): Promise<string> {
-  const script = command
-    .replaceAll("http://127.0.0.1:8001", main)
-    .replaceAll("http://127.0.0.1:4318", otlp)
-    .replaceAll("npx tailgate", `"${process.execPath}" "${MAIN}"`);
-  const env = { ORCHESTRATOR_PORT: new URL(main).port };
-  return Program.run("bash", ["-c", script], { cwd: workspace.directory, env });
-}
+afterAll(() => gateway[Symbol.asyncDispose]());
 
 test(`the README has at most ${LINES_MAX} lines`, () => {
   expect(readme.text.split("\n").length - 1).toBeLessThanOrEqual(LINES_MAX);
 });
 
 test("the gateway prints at startup what the README shows", async () => {
-  const [, grpc] = await gateway.untilStderr(/listening on (\S+) \(OTLP\/gRPC\)\n/);
-  await gateway.untilStderr(/trust_default_origins/);
-  const shown = gateway.stderr
-    .replaceAll(main, "http://127.0.0.1:8001")
-    .replaceAll(otlp, "http://127.0.0.1:4318")
-    .replaceAll(grpc!, "http://127.0.0.1:4317");
-  expect(shown.startsWith(readme.listings[0]!)).toBe(true);
+  await gateway.program.untilStderr(/trust_default_origins/);
+  expect(gateway.printed.startsWith(readme.listings[0]!)).toBe(true);
 });
 
 describe("a record sent with curl", () => {
   test("is acknowledged", async () => {
-    expect(await run(readme.example("curl"))).toBe("{}");
+    expect(await gateway.run(readme.example("curl"))).toBe("{}");
   });
 
   test("is shown by `tailgate tail`", async () => {
@@ -70,35 +38,39 @@ describe("a record sent with curl", () => {
     const past = readme.command("npx tailgate tail --since 2h --no-follow");
     const pattern =
       / - orchestrator\.server - WARNING - High memory usage detected memory_mb=512$/m;
-    expect(await run(past)).toMatch(pattern);
-    expect(await run(`${live} --since 2h --no-follow`)).toMatch(pattern);
+    expect(await gateway.run(past)).toMatch(pattern);
+    expect(await gateway.run(`${live} --since 2h --no-follow`)).toMatch(pattern);
   });
 
   test("is in /api/logs and in the file", async () => {
     const command = "curl 'http://127.0.0.1:8001/api/logs?type=system&level=WARNING'";
-    const { records } = JSON.parse(await run(readme.command(command))) as { records: object[] };
+    const { records } = JSON.parse(await gateway.run(readme.command(command))) as {
+      records: object[];
+    };
     expect(records).toMatchObject([{ type: "system_log", data: { memory_mb: 512 } }]);
-    const file = workspace.path("logs/orchestrator.log");
+    const file = gateway.workspace.path("logs/orchestrator.log");
     await expect.poll(() => readFile(file, "utf8")).toContain('"memory_mb":512');
   });
 
   test("is received by the client", async () => {
-    const source = readme.example("readme-client").replace("http://localhost:8001", main);
-    await workspace.write("client.js", source);
-    await using client = new Program(process.execPath, ["client.js"], { cwd: workspace.directory });
+    const source = readme.example("readme-client").replace("http://localhost:8001", gateway.main);
+    await gateway.workspace.write("client.js", source);
+    await using client = new Program(process.execPath, ["client.js"], {
+      cwd: gateway.workspace.directory,
+    });
     await client.untilStdout(/^High memory usage detected$/m);
   });
 });
 
 test("the envelope is what the gateway makes of such a record", async () => {
   const shown = readme.example("readme-envelope").trim();
-  const response = await fetch(`${otlp}/v1/logs`, {
+  const response = await fetch(`${gateway.otlp}/v1/logs`, {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify(SHOWN_RECORD),
   });
   expect(response.status).toBe(200);
-  const lines = await run(
+  const lines = await gateway.run(
     "curl -s 'http://127.0.0.1:8001/api/logs?format=ndjson&q=spawn_instance'",
   );
   expect(lines.replace(/"sequence":\d+,/, "").trim()).toBe(shown);
@@ -136,9 +108,9 @@ test("a program contains the gateway, and gets a receipt for its audit event", a
     console.log(seq, hash);
     await logging.stop();
   `;
-  await workspace.write("in-process/program.js", source);
+  await gateway.workspace.write("in-process/program.js", source);
   const env = { ORCHESTRATOR_PORT: "0" };
-  const cwd = workspace.path("in-process");
+  const cwd = gateway.workspace.path("in-process");
   const shown = await Program.run(process.execPath, ["program.js"], { cwd, env });
   expect(shown).toMatch(/^2 [0-9a-f]{64}\n$/);
 });

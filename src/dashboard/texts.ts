@@ -100,7 +100,7 @@ export const TEXTS = {
       { keys: ["/"], action: "Search" },
       { keys: ["j", "k"], action: "Next, previous record" },
       { keys: ["Enter"], action: "Show details" },
-      { keys: ["Esc"], action: "Close" },
+      { keys: ["Esc"], action: "Close, leave the search box" },
       { keys: ["p"], action: "Pause, resume" },
       { keys: ["f"], action: "Follow the latest records" },
       { keys: ["g"], action: "Go to the oldest loaded record" },

@@ -9,7 +9,7 @@ import { CHECKPOINT_LOGGER } from "../../src/audit/trail-events.ts";
 import { PublicKey } from "../../src/audit/public-keys.ts";
 import { NO_HASH } from "../../src/envelope/audit-line.ts";
 
-/** A key for tests only: so that every run has the same trail. */
+/** A fixed key for tests only, so that every run has the same trail. */
 const PRIVATE_KEY = createPrivateKey({
   key: Buffer.from(`302e020100300506032b657004220420${"42".repeat(32)}`, "hex"),
   format: "der",
@@ -22,18 +22,18 @@ const DAYS = ["20261123", "20261124", "20261125"];
 const EVENTS_A_DAY = 3;
 const EPOCH = "0192f0c0-7a3b-4c4d-8e8f-000000000001";
 
-/** The files of a trail: audit files of three days, and `checkpoints.jsonl`. */
+/** The files of a trail by name: audit files of three days, and `checkpoints.jsonl`. */
 export type TrailFiles = ReadonlyMap<string, string>;
 
 export interface MadeTrail {
   readonly files: TrailFiles;
-  /** The lines of all audit files, the oldest first. */
+  /** The lines of all audit files, oldest first. */
   readonly lines: readonly string[];
-  /** The line of the last checkpoint, which covers all events. */
+  /** The last checkpoint, as a line. It covers all events. */
   readonly kept: string;
 }
 
-/** Makes a trail as a gateway leaves it: each day ends with a checkpoint, and the next day begins with its event. */
+/** Returns a trail as a gateway writes it: each day ends with a checkpoint, and the next day begins with its event. */
 export function makeTrail(): MadeTrail {
   const files = new Map<string, string>();
   const checkpoints: string[] = [];
@@ -41,7 +41,7 @@ export function makeTrail(): MadeTrail {
   let head = NO_HASH;
   let seq = 0;
   const add = (body: string): string => {
-    // Between the events there are system logs, which have sequence numbers, too.
+    // System logs between the events use sequence numbers, too.
     seq += 2;
     const sealed = `${body},"seq":${seq}`;
     head = createHash("sha256").update(head).update(sealed).digest("hex");
@@ -88,7 +88,7 @@ function timeOf(day: string, hour: number): string {
   return `${date}T${String(hour).padStart(2, "0")}:00:00.000Z`;
 }
 
-/** What somebody can do who knows how hashes are made: all lines again, each with the hash that it now has to have. */
+/** Recomputes the hash of every line, as an attacker who knows the format would. */
 export function rechain(files: TrailFiles): Map<string, string> {
   let head = NO_HASH;
   const again = (line: string): string => {

@@ -7,35 +7,32 @@ import type { Assignment, Failure, Outcome } from "./worker.ts";
 const WORKER = new URL("worker.ts", import.meta.url);
 const SOURCE_HOOKS = fileURLToPath(new URL("../harness/source-hooks.ts", import.meta.url));
 
-/**
- * The processor time or wait after which an input hangs: on a busy machine any input may wait for a
- * while.
- */
+/** An input hangs after this much CPU time, or after this wait: on a busy machine, any input may have to wait. */
 const HANG_SECONDS = 15;
 const WAIT_SECONDS = 300;
 const WATCH_MS = 250;
 
-/** A target is abandoned after this many hangs: each costs as long as the watch takes. */
+/** A target is abandoned after this many hangs, because each takes the full timeout. */
 const HANGS_MAX = 3;
 
-/** As much memory as Node gives to a process of a small server; an input that needs more takes the gateway down. */
+/** The heap that Node.js gives a process on a small server. An input that needs more would crash the gateway. */
 const HEAP_MB_MAX = 2048;
 
 export interface CampaignOptions {
   readonly seed: number;
-  /** How many inputs. */
+  /** Number of inputs. */
   readonly runs: number;
-  /** The index of the first one. */
+  /** Index of the first input. */
   readonly from?: number | undefined;
-  /** When to stop although not all was run. */
+  /** Time limit, even if inputs are left. */
   readonly secondsMax?: number | undefined;
-  /** An input that takes more processor time hangs. */
+  /** An input that takes more CPU time hangs. */
   readonly hangSeconds?: number | undefined;
-  /** One input in place of those that the seed gives. */
+  /** A single input, instead of those that the seed generates. */
   readonly input?: Uint8Array | undefined;
 }
 
-/** What a target has shown. */
+/** The result of a campaign. */
 export interface CampaignReport {
   readonly target: string;
   readonly inputs: number;
@@ -44,10 +41,7 @@ export interface CampaignReport {
   readonly failures: readonly Failure[];
 }
 
-/**
- * Runs a target's inputs. One that hangs or runs out of memory is reported, and the rest runs in
- * another thread.
- */
+/** Runs a target's inputs. An input that hangs or runs out of memory is reported, and the rest runs in a new thread. */
 export async function campaign(target: string, options: CampaignOptions): Promise<CampaignReport> {
   const {
     seed,
@@ -85,12 +79,12 @@ export async function campaign(target: string, options: CampaignOptions): Promis
   return { target, inputs, seconds, worstTurnMs, failures };
 }
 
-/** Each target has numbers of its own. */
+/** Returns a different seed for each target. */
 function seedOf(seed: number, target: string): number {
   return createHash("sha256").update(`${seed} ${target}`).digest().readInt32LE();
 }
 
-/** Returns a text with the reason if there is no outcome. */
+/** Returns the outcome, or the reason why there is none. */
 async function outcomeOf(
   assignment: Assignment,
   progress: Progress,
@@ -106,7 +100,7 @@ async function outcomeOf(
   worker.on("error", (error: Error) => resolve(`The thread ended: ${error.stack}`));
   worker.on("exit", (code) => resolve(`The thread ended with ${code}.`));
   const watch = new Watch(worker, progress, hangSeconds, () =>
-    resolve(`It was not done within ${hangSeconds} s.`),
+    resolve(`It did not finish within ${hangSeconds} s.`),
   );
   const outcome = await promise;
   watch.end();
@@ -114,7 +108,7 @@ async function outcomeOf(
   return outcome;
 }
 
-/** Calls back if there is no progress. */
+/** Calls back if the thread makes no progress. */
 class Watch {
   readonly #worker: Worker;
   readonly #progress: Progress;
@@ -123,7 +117,7 @@ class Watch {
   readonly #timer: NodeJS.Timeout;
   #done = -1;
   #sinceMs = 0;
-  /** The thread's processor time when the check began, and at the last look. */
+  /** The thread's CPU time when the check began, and at the last look. */
   #cpuBefore = NaN;
   #cpuNow = NaN;
 
@@ -147,7 +141,7 @@ class Watch {
       this.#cpuBefore = NaN;
       return;
     }
-    // Undefined where Node does not tell it, or the thread does not answer any more.
+    // Rejected if the thread no longer responds.
     void this.#worker.cpuUsage().then(
       ({ user, system }) => this.#note((user + system) / 1e6),
       () => {},

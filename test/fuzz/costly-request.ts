@@ -1,6 +1,6 @@
 import type { Random } from "./random.ts";
 
-/** Requests whose reading can take far longer than their size suggests, in JSON, about so many bytes long. */
+/** Returns a JSON request of about `bytes` bytes that may be far more expensive to read than its size suggests. */
 export function costlyRequest(random: Random, bytes: number): Buffer {
   return Buffer.from(random.pick(SHAPES)(bytes));
 }
@@ -9,14 +9,14 @@ const OPEN = '{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"timeUnixNano":"176
 const CLOSE = "}]}]}]}";
 
 const SHAPES: readonly ((bytes: number) => string)[] = [
-  // Nothing but depth, in all places and spellings.
+  // Deep nesting, in all places and spellings.
   (bytes) => "[".repeat(bytes),
   (bytes) => '{"a":'.repeat(bytes / 5),
   (bytes) => `${"[".repeat(bytes / 2)}${"]".repeat(bytes / 2)}`,
   (bytes) => `{"resourceLogs":[],"unknown":${"[".repeat(bytes / 2)}${"]".repeat(bytes / 2)}}`,
   (bytes) => nested('{"arrayValue":{"values":[', "]}}", bytes),
   (bytes) => nested('{"kvlistValue":{"values":[{"key":"k","value":', "}]}}", bytes),
-  // Very many elements.
+  // Many elements.
   (bytes) => attributes(bytes, (index) => `{"key":"k${index}","value":{"intValue":"1"}}`),
   (bytes) => attributes(bytes, () => '{"key":"level","value":{}}'),
   (bytes) => attributes(bytes, (index) => `{"key":"code.${index}","value":{"stringValue":""}}`),
@@ -24,7 +24,7 @@ const SHAPES: readonly ((bytes: number) => string)[] = [
   (bytes) => body(`{"arrayValue":{"values":[${list(bytes, () => "{}")}]}}`),
   (bytes) => `{"resourceLogs":[${list(bytes, () => "{}")}]}`,
   (bytes) => `{"resourceLogs":[{"scopeLogs":[{"logRecords":[${list(bytes, () => "{}")}]}]}]}`,
-  // Texts that have to be escaped, and numbers of very many digits.
+  // Strings that need escaping, and numbers with many digits.
   (bytes) => body(`{"stringValue":"${"\\u0001".repeat(bytes / 6)}"}`),
   (bytes) => body(`{"stringValue":"${'\\"'.repeat(bytes / 2)}"}`),
   (bytes) => body(`{"bytesValue":"${"A".repeat(bytes & ~3)}"}`),
@@ -50,7 +50,7 @@ function body(value: string): string {
   return `${OPEN}"body":${value}${CLOSE}`;
 }
 
-/** So many elements that they take about so many bytes. */
+/** Returns as many elements as fit into about `bytes` bytes. */
 function list(bytes: number, element: (index: number) => string): string {
   const length = Math.max(1, Math.floor(bytes / (element(1_000_000).length + 1)));
   return Array.from({ length }, (_, index) => element(index)).join(",");

@@ -13,21 +13,21 @@ type Encode = (body: Uint8Array, open: BatchBuilder, lowest: LevelRank) => Reque
 /** All levels. */
 const LOWEST: LevelRank = 0;
 
-/** What the encoder made of a request. */
+/** The result of encoding a request. */
 export interface EncodedRequest {
   readonly batches: readonly RecordBatch[];
   readonly envelopes: readonly string[];
-  /** Records below the level; their bodies and attributes are not looked at. */
+  /** Number of records below the level; their bodies and attributes are not checked. */
   readonly filtered: number;
 }
 
-/** One for all requests, as in the gateway. */
+/** Shared by all requests, as in the gateway. */
 const open = new BatchBuilder();
 
-/** The end of the memory piece that envelopes are written into is where they have to move. */
+/** Size of the buffer that envelopes are written to. Near its end, they have to move to a new one. */
 const SLAB_BYTES = open.writer.buffer.length;
 
-/** Undefined when the request was rejected as undecodable; then the batch must be as it was before. */
+/** Encodes a request. Returns undefined if it was rejected as undecodable; the batch must then be unchanged. */
 export function encodedRequest(encode: Encode, body: Uint8Array): EncodedRequest | undefined {
   startAt(positionFor(body));
   let filtered: number;
@@ -42,7 +42,7 @@ export function encodedRequest(encode: Encode, body: Uint8Array): EncodedRequest
   return { batches, envelopes: batches.flatMap(envelopesOf), filtered };
 }
 
-/** Every other request begins shortly before the end of the memory; the position depends on the request alone. */
+/** Returns a position that depends only on the request; every other one is shortly before the end of the buffer. */
 function positionFor(body: Uint8Array): number {
   const before = (body.length * 37) % 3000;
   return body.length % 2 === 0 ? 0 : SLAB_BYTES - before;
@@ -54,20 +54,20 @@ function startAt(position: number): void {
   writer.continueIn(buffer, position);
 }
 
-/** The texts of a batch's envelopes. */
+/** Returns a batch's envelopes as strings. */
 export function envelopesOf(batch: RecordBatch): string[] {
   return Array.from({ length: batch.length }, (_, index) =>
     Buffer.from(batch.bytes(index)).toString(),
   );
 }
 
-/** In the place of what the journal computes for an audit event. */
+/** Stands for the hash that the journal computes for an audit event. */
 const HASH = "ab".repeat(32);
 
-/** Records with more bytes are compared as envelopes only: rebuilding them takes longest. */
+/** Larger records are compared as envelopes only, because rebuilding them is slow. */
 const REBUILT_BYTES_MAX = 4096;
 
-/** Checks all forms in which the records leave the encoder: frames, stored blocks, lines and OpenTelemetry records. */
+/** Checks all formats of encoded records: frames, stored blocks, audit lines and OpenTelemetry records. */
 export function checkForms({ batches, envelopes }: EncodedRequest): void {
   if (envelopes.length === 0) return;
   for (const envelope of envelopes) checkEnvelope(envelope);
@@ -86,10 +86,10 @@ function checkEnvelope(text: string): void {
   const isKnown = envelope.type === "system_log" || envelope.type === "audit_log";
   const { timestamp } = envelope.data ?? {};
   const hasTime = typeof timestamp === "string" && /^[\d-]{10}T[\d:]{8}\.\d{6}Z$/.test(timestamp);
-  if (!isKnown || !hasTime) throw new Error(`This is not an envelope: ${text.slice(0, 200)}`);
+  if (!isKnown || !hasTime) throw new Error(`Not an envelope: ${text.slice(0, 200)}`);
 }
 
-/** Frames are read as a client reads them (RFC 6455, 5.2). */
+/** Reads the frames like a client (RFC 6455, 5.2). */
 function checkFrames(batch: RecordBatch): void {
   const frames = Buffer.from(batch.frames());
   let position = 0;
@@ -104,7 +104,7 @@ function checkFrames(batch: RecordBatch): void {
       head = 10;
     }
     const payload = frames.toString("utf8", position + head, position + head + length);
-    if (frames[position] !== 0x81) throw new Error("A frame is not a whole text frame.");
+    if (frames[position] !== 0x81) throw new Error("A frame is not a complete text frame.");
     same(payload, Buffer.from(batch.bytes(index)).toString(), "A frame's payload");
     position += head + length;
   }
@@ -120,14 +120,14 @@ function checkRecord(batch: RecordBatch, index: number): void {
   const record = batch.record(index);
   const sent = expectedRecords(batch.select((place) => place === index).otlp());
   if (sent.length !== 1 || !isDeepStrictEqual(sent[0], record)) {
-    throw new Error("The record that is sent on as OTLP is not the one that was received.");
+    throw new Error("The record that is exported as OTLP differs from the one that was received.");
   }
 }
 
 function checkStored(batches: readonly RecordBatch[], envelopes: readonly string[]): void {
-  const lanes = encodeBlocks(batches);
+  const blocks = encodeBlocks(batches);
   const firstSequence = 1;
-  const read = decodeBlocks(lanes.map(({ bytes }) => ({ firstSequence, appendedAtMs: 0, bytes })));
+  const read = decodeBlocks(blocks.map(({ bytes }) => ({ firstSequence, appendedAtMs: 0, bytes })));
   const stored = envelopesOf(read);
   same(stored.join("\n"), envelopes.join("\n"), "A stored envelope");
 }

@@ -1,8 +1,8 @@
 /**
- * `npm run fuzz -- [TARGET...] [--runs N] [--seed N] [--from N] [--seconds N] [--input FILE]`: gives the gateway's
- * decoders, parsers and listeners inputs that nobody would send in good faith, and checks what must hold for all of
- * them: no crash, no hang, no 5xx, no turn of the event loop above 100 ms, nothing altered. The same seed gives the
- * same inputs. `--from` starts at another index, `--input` runs one input that was saved.
+ * `npm run fuzz -- [TARGET...] [--runs N] [--seed N] [--from N] [--seconds N] [--input FILE]`: feeds malformed and hostile
+ * inputs to the gateway's decoders, parsers and listeners, and checks their invariants: no crash, no hang, no 5xx, no turn
+ * of the event loop above 100 ms, no altered data. The same seed generates the same inputs. `--from` starts at another
+ * index, `--input` runs a saved input.
  */
 
 import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
@@ -14,12 +14,12 @@ import { TARGET_NAMES } from "./target.ts";
 
 const RUNS = 500_000;
 
-/** Exit codes: something does not hold, and wrong usage as sysexits(3) has it. */
+/** Exit codes: an invariant is violated, or the usage is wrong (sysexits(3)). */
 const FAILED = 1;
 const USAGE = 64;
 
-/** Of the table's columns. */
-const WIDTHS = [14, 9, 9, 9, 12, 6];
+/** Widths of the table's columns. */
+const WIDTHS = [14, 9, 9, 9, 12, 8];
 
 interface Invocation {
   readonly targets: readonly string[];
@@ -39,13 +39,13 @@ async function main(args: string[]): Promise<void> {
   }
   const { targets, options } = invocation;
   process.stdout.write(`seed ${options.seed}\n\n`);
-  process.stdout.write(row(["target", "inputs", "seconds", "inputs/s", "worst turn", "faults"]));
+  process.stdout.write(row(["target", "inputs", "seconds", "inputs/s", "worst turn", "failures"]));
   for (const target of targets) {
     const report = await campaign(target, options);
     process.stdout.write(row(cellsOf(report)));
     if (report.failures.length === 0) continue;
     process.exitCode = FAILED;
-    tell(report, options.seed);
+    printFailures(report, options.seed);
   }
 }
 
@@ -64,12 +64,12 @@ function invocationOf(args: string[]): Invocation {
   for (const name of positionals) {
     if (!TARGET_NAMES.includes(name)) {
       throw new RangeError(
-        `There is no target ${JSON.stringify(name)}; there are ${TARGET_NAMES.join(", ")}.`,
+        `Unknown target ${JSON.stringify(name)}. The targets are ${TARGET_NAMES.join(", ")}.`,
       );
     }
   }
   if (values.input !== undefined && positionals.length !== 1) {
-    throw new RangeError("--input belongs to one target.");
+    throw new RangeError("--input needs exactly one target.");
   }
   const input = values.input === undefined ? undefined : readFileSync(values.input);
   return {
@@ -88,7 +88,7 @@ function invocationOf(args: string[]): Invocation {
 function numberOf(option: string, text: string | undefined, otherwise: number): number {
   if (text === undefined) return otherwise;
   if (/^\d{1,10}$/.test(text)) return Number(text);
-  throw new RangeError(`${option} takes a whole number.`);
+  throw new RangeError(`${option} must be a whole number.`);
 }
 
 function row(cells: readonly string[]): string {
@@ -105,8 +105,8 @@ function cellsOf({ target, inputs, seconds, worstTurnMs, failures }: CampaignRep
   return [target, String(inputs), seconds.toFixed(1), String(rate), turn, String(count)];
 }
 
-/** Reports the violations, and how to reproduce them. */
-function tell({ target, failures }: CampaignReport, seed: number): void {
+/** Prints the failures, and how to reproduce them. */
+function printFailures({ target, failures }: CampaignReport, seed: number): void {
   const directory = mkdtempSync(join(tmpdir(), `tailgate-fuzz-${target}-`));
   for (const { index, message, input, shrunk } of failures) {
     const path = join(directory, String(index));

@@ -11,7 +11,7 @@ const PENDING_BYTES_MAX = 60 << 20;
 
 let batches: RecordBatch[] = [];
 
-/** The gateway's own way in, which works on a large request in more than one turn; its journal keeps nothing. */
+/** The gateway's own intake, which processes a large request in several turns, with a journal that stores nothing. */
 const intake = new RecordIntake({
   logLevel: "DEBUG",
   processors: [],
@@ -25,14 +25,14 @@ const intake = new RecordIntake({
   log: { info() {}, warning() {}, error() {} },
 });
 
-/** The envelopes of a request; undefined when it is rejected as its sender's fault. Only one request at a time. */
+/** Returns the envelopes of a request, or undefined if it is rejected as undecodable. One request at a time. */
 export async function ingestedEnvelopes(
   form: OtlpForm,
   body: Uint8Array,
   timed: Timed,
 ): Promise<string[] | undefined> {
   batches = [];
-  // It keeps what it is given.
+  // The intake takes ownership of the body.
   const own = Uint8Array.from(body);
   try {
     await timed(() => (form === "json" ? intake.otlpJson(own) : intake.otlpProtobuf(own)));
@@ -45,7 +45,7 @@ export async function ingestedEnvelopes(
 
 let last: Promise<unknown> = Promise.resolve();
 
-/** The same for checks of which several are under way. */
+/** The same, for checks that run concurrently. */
 export function ownEnvelopes(form: OtlpForm, body: Uint8Array): Promise<string[] | undefined> {
   const own = last.then(() => ingestedEnvelopes(form, body, (call) => call()));
   last = own.catch(() => {});
@@ -53,7 +53,8 @@ export function ownEnvelopes(form: OtlpForm, body: Uint8Array): Promise<string[]
 }
 
 /**
- * The intake gives the envelopes that the encoder gives. It may reject what is far larger than any exporter sends.
+ * Checks that the intake returns the same envelopes as the encoder. It may reject requests that are far larger than any
+ * exporter sends.
  */
 export async function checkIngested(
   form: OtlpForm,
@@ -63,24 +64,25 @@ export async function checkIngested(
 ): Promise<void> {
   const ingested = await ingestedEnvelopes(form, body, timed);
   if (ingested === undefined) {
-    if (encoded === undefined || body.length > ALWAYS_TAKEN_BYTES) return;
-    throw new Error("The intake rejects what the encoder accepts.");
+    if (encoded === undefined || body.length > ALWAYS_ACCEPTED_BYTES) return;
+    throw new Error("The intake rejects a request that the encoder accepts.");
   }
-  if (encoded === undefined) throw new Error("The intake accepts what the encoder rejects.");
+  if (encoded === undefined)
+    throw new Error("The intake accepts a request that the encoder rejects.");
   const expected = encoded.envelopes;
-  // An event that its sender has named is stored once.
+  // An event with an idempotency key is stored once.
   if (expected.some((envelope) => envelope.includes(EVENT_KEY))) return;
   same(withoutTimes(ingested), withoutTimes(expected), "An ingested envelope");
 }
 
-const ALWAYS_TAKEN_BYTES = 16 << 10;
+const ALWAYS_ACCEPTED_BYTES = 16 << 10;
 
-/** A record without a time has that of its arrival, and its place among the others. */
+/** A record without a time gets its arrival time, which also determines its position. */
 function withoutTimes(envelopes: readonly string[]): string {
   return envelopes.map(withoutTime).toSorted().join("\n");
 }
 
-/** An envelope as far as it does not depend on the moment of its arrival. */
+/** Returns the envelope without its timestamp, which may be the arrival time. */
 export function withoutTime(envelope: string): string {
   return envelope.replace(/"timestamp":"[^"]*"/, "");
 }

@@ -14,7 +14,7 @@ const TURN_WATCH = fileURLToPath(new URL("turn-watch.ts", import.meta.url));
 /** As in package.json. */
 const NODE_FLAGS = ["--max-semi-space-size=4"];
 
-/** Ports are free ones. System logs expire early, so that this happens, too. */
+/** Uses free ports. System logs expire early, so that retention is part of the run. */
 const CONFIG = {
   port: 0,
   log_level: "DEBUG",
@@ -27,33 +27,33 @@ const START_MS_MAX = 60_000;
 const STOP_MS_MAX = 20_000;
 const ANSWER_MS_MAX = 45_000;
 
-/** What a gateway says when something went wrong that should not be possible. */
+/** Log lines that indicate an internal error. */
 const FAULT = /INTERNAL|because of a fault|A request failed|uncaught|Error:|RangeError|TypeError/;
 
-/** Compiling the first requests takes long, and is no input's fault. */
+/** Compiling code for the first requests is slow, whatever the input. */
 const WARM_UP_MS = 500;
 
-/** A gateway in a process of its own, from the sources, that tells how long its turns take. */
+/** A gateway that runs from source in its own process and measures the turns of its event loop. */
 export class GatewayProcess {
   readonly port: number;
   readonly otlpPort: number;
   readonly grpcPort: number;
   readonly #child: ChildProcess;
   readonly #directory: string;
-  readonly #said: Said;
-  #faultsTold = 0;
+  readonly #stderr: Stderr;
+  #reportedFaults = 0;
 
-  private constructor(child: ChildProcess, directory: string, said: Said) {
+  private constructor(child: ChildProcess, directory: string, stderr: Stderr) {
     this.#child = child;
     this.#directory = directory;
-    this.#said = said;
-    const portOf = (pattern: RegExp): number => Number(pattern.exec(said.text)![1]);
+    this.#stderr = stderr;
+    const portOf = (pattern: RegExp): number => Number(pattern.exec(stderr.text)![1]);
     this.port = portOf(/:(\d+) \(dashboard/);
     this.otlpPort = portOf(/:(\d+)\/v1\/logs/);
     this.grpcPort = portOf(/:(\d+) \(OTLP\/gRPC\)/);
   }
 
-  /** @throws Error with what it has written when it does not get ready. */
+  /** @throws Error with the output of the process if it does not become ready. */
   static async start(): Promise<GatewayProcess> {
     const directory = mkdtempSync(join(tmpdir(), "tailgate-fuzz-gateway-"));
     const file = join(directory, "tailgate.yaml");
@@ -63,41 +63,40 @@ export class GatewayProcess {
       env: { PATH: process.env["PATH"], XDG_CONFIG_HOME: directory },
       stdio: ["ignore", "ignore", "pipe", "ipc"],
     });
-    const said = new Said(child);
-    await said.when(/\(OTLP\/gRPC\)/, START_MS_MAX);
-    return new GatewayProcess(child, directory, said);
+    const stderr = new Stderr(child);
+    await stderr.when(/\(OTLP\/gRPC\)/, START_MS_MAX);
+    return new GatewayProcess(child, directory, stderr);
   }
 
   get url(): string {
     return `http://127.0.0.1:${this.port}`;
   }
 
-  /**
-   * Forgets the turns so far, with those in which the process has compiled what it needs.
-   */
+  /** Discards the turns so far, which include those that compiled code. */
   async warm(): Promise<void> {
     await wait(WARM_UP_MS);
     await this.#turnMs();
   }
 
   /**
-   * Checks that it lives, answers, has no fault to tell of, and has had no turn that took too long since the last call.
-   * @throws SlowTurn, or Error
+   * Checks that the gateway runs, responds, has logged no internal error, and has had no slow turn since the last call.
+   * @throws SlowTurn if a turn was too slow, or another Error
    */
   async settle(): Promise<void> {
     const { exitCode, signalCode } = this.#child;
     if (exitCode !== null || signalCode !== null) {
-      throw new Error(`The gateway ended with ${exitCode ?? signalCode}:\n${this.#said.text}`);
+      throw new Error(`The gateway ended with ${exitCode ?? signalCode}:\n${this.#stderr.text}`);
     }
     const health = await fetch(`${this.url}/healthz`, {
       signal: AbortSignal.timeout(ANSWER_MS_MAX),
     });
-    if (health.status !== 200) throw new Error(`/healthz answers ${health.status}.`);
+    if (health.status !== 200) throw new Error(`/healthz responded with ${health.status}.`);
     await health.arrayBuffer();
-    const faults = this.#said.text.split("\n").filter((line) => FAULT.test(line));
-    const fresh = faults.slice(this.#faultsTold);
-    this.#faultsTold = faults.length;
-    if (fresh.length > 0) throw new Error(`The gateway tells of a fault: ${fresh.join("\n")}`);
+    const faults = this.#stderr.text.split("\n").filter((line) => FAULT.test(line));
+    const fresh = faults.slice(this.#reportedFaults);
+    this.#reportedFaults = faults.length;
+    if (fresh.length > 0)
+      throw new Error(`The gateway logged an internal error: ${fresh.join("\n")}`);
     const turnMs = await this.#turnMs();
     if (turnMs > TURN_MS_MAX) throw new SlowTurn(turnMs);
   }
@@ -122,18 +121,18 @@ export class GatewayProcess {
   }
 }
 
-/** A closed connection keeps its port for a minute: so many addresses have enough of them. */
+/** A closed connection occupies its port for a minute. This many addresses provide enough ports. */
 const ADDRESSES = 200;
 
 let connections = 0;
 
-/** An address of loopback for a connection that is closed again soon. */
+/** Returns the loopback address for the next short-lived connection. */
 export function nextLocalAddress(): string {
   return `127.0.0.${2 + (connections++ % ADDRESSES)}`;
 }
 
-/** What a process writes to stderr. */
-class Said {
+/** Collects the stderr of a process. */
+class Stderr {
   text = "";
   readonly #child: ChildProcess;
 
@@ -142,10 +141,10 @@ class Said {
     child.stderr!.setEncoding("utf8").on("data", (text: string) => (this.text += text));
   }
 
-  /** @throws Error when the process ends, or takes too long, before it has written that. */
+  /** Waits for a line. @throws Error if the process ends or the timeout expires first. */
   async when(pattern: RegExp, msMax: number): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const fail = (): void => reject(new Error(`The gateway did not get ready:\n${this.text}`));
+    const fail = (): void => reject(new Error(`The gateway did not become ready:\n${this.text}`));
     const look = (): void => {
       if (pattern.test(this.text)) resolve();
     };

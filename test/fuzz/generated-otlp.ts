@@ -1,7 +1,7 @@
 import type { JsonRequest } from "../encode/generated-request.ts";
 import { lengthOf, type Random } from "./random.ts";
 
-/** Names that mean something to the gateway, and some that others may clash with. */
+/** Names with a meaning for the gateway, and some that may collide with others. */
 const KEYS = [
   ...["level", "message", "id", "type", "extra_level", "extra_id", "timestamp", "event_type"],
   ...["trace_id", "span_id", "service", "logger", "name", "label", "a", "b", "é", "__proto__"],
@@ -41,23 +41,23 @@ const INTEGERS = [
 ];
 const DOUBLES = [0, -0, 0.5, 1, 1e21, 2 ** 53, -1e-7, 5e-324, 1.7976931348623157e308, "NaN"];
 
-/** Pieces that texts are repetitions of: plain ones, and such as JSON, UTF-8 or a line-based file could stumble over. */
+/** Building blocks of strings: plain ones, and some that are special in JSON, UTF-8 or line-based files. */
 const PIECES = [
   ...["a", "lorem ipsum ", 'say "hi"\n', '"', "\\", "\n", "\u0000", "\u001b[31m", "é", "€", "😀"],
   ...["\u2028", "\u007f", "\u0085", "</script>", "{}", ",", '","hash":"'],
 ];
 
-/** A few values are nested deeper than anything shows. */
+/** One value in this many is nested deeper than the gateway shows. */
 const DEEP_EVERY = 400;
 const DEPTHS = [60, 63, 64, 65, 99, 100, 101, 110];
 
-/** A few records have more attributes than anybody looks through one by one. */
+/** One list of attributes in this many is too long for a linear search. */
 const MANY_EVERY = 800;
 
-/** One request in so many begins with a record that is too large for a frame's small head, or nearly so. */
+/** One request in this many begins with a record whose frame needs, or almost needs, a 64-bit length. */
 const LARGE_FIRST_EVERY = 50;
 
-/** Requests that both forms can hold: strings are well formed, and each record has a time. */
+/** Returns a request that both protobuf and JSON can represent: strings are well-formed, and each record has a time. */
 export function otlpRequest(random: Random): JsonRequest {
   if (random.once(LARGE_FIRST_EVERY)) return largeFirst(random);
   const models = Array.from({ length: random.between(1, 3) }, () => logRecord(random));
@@ -74,7 +74,7 @@ export function otlpRequest(random: Random): JsonRequest {
 
 type Json = Record<string, unknown>;
 
-/** Records that repeat the attributes, the level and the second of the large one before them. */
+/** Returns records that repeat the attributes, the level and the second of a large record before them. */
 function largeFirst(random: Random): JsonRequest {
   const seconds = SECOND + random.below(3);
   const large = { ...logRecord(random), timeUnixNano: `${seconds}000000001` };
@@ -92,7 +92,7 @@ function largeFirst(random: Random): JsonRequest {
   } as unknown as JsonRequest;
 }
 
-/** A new record, or one that has parts of others: repetition has a way of its own through the encoder. */
+/** Returns a new record, or one with parts of others: the encoder has a separate path for repeated parts. */
 function recordLike(random: Random, models: readonly Json[]): Json {
   if (random.once(4)) return logRecord(random);
   const record = { ...random.pick(models) };
@@ -202,7 +202,7 @@ function nested(random: Random, levels: number): Json {
   return result;
 }
 
-/** Well-formed text. */
+/** Returns a well-formed string. */
 function text(random: Random): string {
   const length = lengthOf(random);
   if (length === 0) return "";
@@ -214,7 +214,7 @@ function text(random: Random): string {
 
 const SECOND = 1_760_347_644;
 
-/** Mostly near one another, so that their order matters. Never 0, which would stand for now. */
+/** Returns a time. Most are close together, so that their order matters; none is 0, which would mean now. */
 function time(random: Random): string {
   if (random.once(12))
     return random.pick(["1", "999", "253402300800000000000", "18446744073709551615"]).slice(0, 19);

@@ -5,11 +5,11 @@ interface Field {
   readonly number: number;
   readonly wireType: number;
   readonly tag: Buffer;
-  /** Of a field of a length without it, of another field its value. */
+  /** The value; for a length-delimited field, without the length. */
   readonly payload: Buffer;
 }
 
-/** Containers of records, and the field that says what their records share. */
+/** Containers of records, with their field for shared data and the field for their content. */
 const SHARED_FIELDS: ReadonlyMap<string, { readonly shared: number; readonly inner: number }> =
   new Map([
     ["ResourceLogs", { shared: 1, inner: 2 }],
@@ -19,9 +19,9 @@ const SHARED_FIELDS: ReadonlyMap<string, { readonly shared: number; readonly inn
 const LIST_TYPES: ReadonlySet<string> = new Set(["ArrayValue", "KeyValueList"]);
 
 /**
- * A message as the gateway reads it: of an embedded message that is there twice the last one counts, which protobufjs
- * would merge, and a resource or a scope without records is not looked at, nor is what is
- * nested too deep. What cannot be split into fields stays as it is. `depth` lists and maps are around the message.
+ * Returns a message as the gateway reads it. If an embedded message occurs twice, only the last one is kept, which
+ * protobufjs would merge. A resource or scope without records is removed, and so is anything that is nested too deep.
+ * Bytes that are not a sequence of fields are returned unchanged. `depth` is the number of enclosing lists and maps.
  */
 export function withLastFields(bytes: Buffer, type: Type, depth = 0): Buffer {
   const isList = LIST_TYPES.has(type.name);
@@ -53,7 +53,7 @@ function hasRecords(fields: readonly Field[], type: Type): boolean {
   return fields.some(({ number, wireType, payload }) => {
     if (wireType !== 2 || number !== SHARED_FIELDS.get(type.name)!.inner) return false;
     const inner = messageOf(type, number)!;
-    // What is no message is rejected anyway.
+    // Anything that is not a message is rejected anyway.
     const nested = fieldsOf(payload);
     return !SHARED_FIELDS.has(inner.name) || nested === undefined || hasRecords(nested, inner);
   });
@@ -64,7 +64,7 @@ function messageOf(type: Type, number: number): Type | undefined {
   return inner instanceof Type ? inner : undefined;
 }
 
-/** Undefined for bytes that are not a sequence of fields. */
+/** Returns undefined if the bytes are not a sequence of fields. */
 function fieldsOf(bytes: Buffer): Field[] | undefined {
   const fields: Field[] = [];
   for (let position = 0; position < bytes.length;) {

@@ -1,7 +1,7 @@
 import type { Random } from "./random.ts";
 
-/** Bytes that mean something in one of the formats: lengths, tags, quotes, brackets, line feeds, ends of UTF-8. */
-const TELLING = [
+/** Bytes with a meaning in one of the formats: lengths, tags, quotes, brackets, line feeds, limits of UTF-8. */
+const SPECIAL_BYTES = [
   0, 1, 2, 5, 7, 8, 0x0a, 0x22, 0x2c, 0x3a, 0x5b, 0x5c, 0x7b, 0x7d, 0x7f, 0x80, 0xff,
 ];
 
@@ -19,7 +19,7 @@ const MUTATIONS: readonly Mutation[] = [
   splice,
 ];
 
-/** The bytes after one to three changes. */
+/** Returns the bytes after one to three random changes. */
 export function mutated(bytes: Uint8Array, random: Random): Buffer {
   let result: Buffer = Buffer.from(bytes);
   for (let left = random.between(1, 3); left > 0; left--) {
@@ -34,12 +34,12 @@ function flipBit(bytes: Buffer, random: Random): Buffer {
 }
 
 function setByte(bytes: Buffer, random: Random): Buffer {
-  const value = random.once(2) ? random.pick(TELLING) : random.below(256);
+  const value = random.once(2) ? random.pick(SPECIAL_BYTES) : random.below(256);
   if (bytes.length > 0) bytes[random.below(bytes.length)] = value;
   return bytes;
 }
 
-/** Makes a byte a little larger or smaller: what it counts is then cut off, or runs into what follows. */
+/** Makes a byte slightly larger or smaller. If it is a length, the content is then cut off or overlaps what follows. */
 function tweakLength(bytes: Buffer, random: Random): Buffer {
   if (bytes.length > 0) bytes[random.below(bytes.length)]! += random.pick([-2, -1, 1, 2]);
   return bytes;
@@ -52,7 +52,7 @@ function insert(bytes: Buffer, random: Random): Buffer {
 }
 
 function run(random: Random): Buffer {
-  return Buffer.alloc(random.between(1, 40), random.pick(TELLING));
+  return Buffer.alloc(random.between(1, 40), random.pick(SPECIAL_BYTES));
 }
 
 function remove(bytes: Buffer, random: Random): Buffer {
@@ -69,7 +69,7 @@ function duplicate(bytes: Buffer, random: Random): Buffer {
   return Buffer.concat([bytes.subarray(0, end), bytes.subarray(start)]);
 }
 
-/** Copies a range over another place. */
+/** Copies a range over another position. */
 function splice(bytes: Buffer, random: Random): Buffer {
   const { start, end } = range(bytes, random);
   const result = Buffer.from(bytes);
@@ -77,7 +77,7 @@ function splice(bytes: Buffer, random: Random): Buffer {
   return result;
 }
 
-/** A short range; one in eight is of any length. */
+/** Returns a short range; one in eight has any length. */
 function range(bytes: Buffer, random: Random): { start: number; end: number } {
   const start = random.below(bytes.length + 1);
   const longest = random.once(8) ? bytes.length : 40;

@@ -9,15 +9,15 @@ const NANOS_PER_MS = 1_000_000n;
 
 const LEVELS_MAX = 1000;
 
-// What is not UTF-8 becomes U+FFFD, here as in the gateway; and protobufjs counts two or three levels for each of ours.
+// Invalid UTF-8 becomes U+FFFD, as in the gateway. protobufjs counts two or three levels for each of ours.
 protobuf.Reader.prototype.stringVerify = protobuf.BufferReader.prototype.string;
 protobuf.Reader.recursionLimit = LEVELS_MAX;
 protobuf.util.recursionLimit = LEVELS_MAX;
 
-/** The moment of the examples, 2025-10-13. */
+/** The time of the examples, on 2025-10-13. */
 const FIXED_TIME_MS = 1_760_347_644_339;
 
-/** Runs a check while the clock stands still: a record without a time has the time of its arrival. */
+/** Runs a check with a stopped clock, because a record without a time gets its arrival time. */
 export function atFixedTime<T>(check: () => T): T {
   const { now } = Date;
   Date.now = () => FIXED_TIME_MS;
@@ -29,19 +29,19 @@ export function atFixedTime<T>(check: () => T): T {
 }
 
 /**
- * The records of a request in protobuf as protobufjs reads it, in order of time.
- * @throws Error when protobufjs rejects it.
+ * Returns the records of a protobuf request as protobufjs decodes them, ordered by time.
+ * @throws Error if protobufjs rejects the request.
  */
 export function expectedRecords(body: Uint8Array): LogRecord[] {
   try {
     const read = decodedByProtobufjs(withLastFields(Buffer.from(body), LogsRequest));
     return inOrder(read.map(withBoundedDepth));
   } catch (cause) {
-    throw new Error("protobufjs rejects what was accepted.", { cause });
+    throw new Error("protobufjs rejects a request that was accepted.", { cause });
   }
 }
 
-/** A record without a time is put in order by the time of its arrival. */
+/** Sorts records by time; a record without a time by its arrival time. */
 function inOrder(records: LogRecord[]): LogRecord[] {
   const arrival = BigInt(Date.now()) * NANOS_PER_MS;
   const timeOf = (record: LogRecord): bigint =>
@@ -49,7 +49,7 @@ function inOrder(records: LogRecord[]): LogRecord[] {
   return records.sort((one, other) => Number(timeOf(one) - timeOf(other)));
 }
 
-/** The decoder stops at a depth that protobufjs does not know. */
+/** Applies the depth limit of our decoder, which protobufjs does not have. */
 function withBoundedDepth(record: LogRecord): LogRecord {
   const { body, attributes, resource, scope } = record;
   return {

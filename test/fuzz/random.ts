@@ -1,6 +1,6 @@
 const WORD = 2 ** 32;
 
-/** A small seeded generator (sfc32): the same seed and index always give the same numbers, so any input can be made again. */
+/** A small seeded generator (sfc32). The same seed and index give the same numbers, so every input is reproducible. */
 export class Random {
   #a: number;
   #b: number;
@@ -23,17 +23,17 @@ export class Random {
     return sum >>> 0;
   }
 
-  /** A whole number from 0 to `end` - 1. */
+  /** Returns a whole number from 0 to `end` - 1. */
   below(end: number): number {
     return Math.floor((this.#next() / WORD) * end);
   }
 
-  /** A whole number from `from` to `to`, both included. */
+  /** Returns a whole number from `from` to `to`, inclusive. */
   between(from: number, to: number): number {
     return from + this.below(to - from + 1);
   }
 
-  /** True once in `times`. */
+  /** Returns true once in `times` calls on average. */
   once(times: number): boolean {
     return this.below(times) === 0;
   }
@@ -42,7 +42,7 @@ export class Random {
     return choices[this.below(choices.length)]!;
   }
 
-  /** So many items, `lengthMax` at most; short lists are likelier than long ones. */
+  /** Returns up to `lengthMax` items. Short lists are more likely than long ones. */
   list<T>(lengthMax: number, item: () => T): T[] {
     const length = Math.min(this.below(lengthMax + 1), this.below(lengthMax + 1));
     return Array.from({ length }, item);
@@ -59,7 +59,7 @@ export class Random {
   }
 }
 
-/** Lengths at which a format of ours or of a protocol changes, and their neighbors. */
+/** Lengths at which one of our formats or a protocol changes, and their neighbors. */
 const BOUNDARIES = [
   ...[0, 1, 3, 4, 5, 8, 15, 16, 17, 20, 21, 31, 32, 63, 64, 65],
   ...[123, 124, 125, 126, 127, 128, 129, 255, 256, 257, 510, 512],
@@ -67,15 +67,15 @@ const BOUNDARIES = [
 const LARGE_BOUNDARIES = [4095, 4096, 4097, 16_383, 16_384, 16_385, 65_535, 65_536];
 const HUGE_BOUNDARIES = [1 << 20, (1 << 21) - 1, 1 << 21];
 
-/** One text in so many is as large as a frame head or a varint can tell, and one in so many as large as a slab. */
+/** One length in this many is near the limit of a frame header or varint, or near the size of a slab. */
 const LARGE_EVERY = 150;
 const HUGE_EVERY = 20_000;
 
-/** A length for a text or a list of bytes: mostly short, often at a boundary, rarely very large. */
+/** Returns a length for a string or bytes: usually short, often at a boundary, rarely very large. */
 export function lengthOf(random: Random): number {
   if (random.once(HUGE_EVERY)) return random.pick(HUGE_BOUNDARIES) - random.below(400);
   if (random.once(LARGE_EVERY)) {
-    // What is around a text takes some hundred bytes of the length that counts, and escapes multiply it.
+    // The data around a string adds some hundred bytes to the length in question, and escapes multiply it.
     const divisor = random.pick([1, 1, 1, 2, 3, 6]);
     return Math.floor((random.pick(LARGE_BOUNDARIES) - random.below(400)) / divisor);
   }

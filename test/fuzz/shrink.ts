@@ -1,10 +1,9 @@
-/** An input that is to be looked at by a person should be small; but not at any price. */
+/** Limits of shrinking: an input that a person will read should be small, but not at any cost. */
 const SHRINK_MS_MAX = 3_000;
 const SHRUNK_BYTES_MAX = 1 << 18;
 
 /**
- * Takes ranges of bytes away, large ones first, as long as the input stays of the kind that is wanted. Undefined when
- * nothing can go.
+ * Removes ranges of bytes, large ones first, as long as `isWanted` holds. Returns undefined if nothing can be removed.
  */
 export async function shrunk(
   input: Uint8Array,

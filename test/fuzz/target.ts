@@ -1,25 +1,25 @@
 import type { Random } from "./random.ts";
 
-/** Measures a call into the gateway: what of a check is one turn of its event loop. */
+/** Measures a call into the gateway, as the part of a check that would run in one turn of its event loop. */
 export type Timed = <T>(call: () => T) => T;
 
-/** One kind of external input, and the invariants that hold for each. */
+/** One kind of external input, and its invariants. */
 export interface FuzzTarget {
-  /** Makes an input. The same random numbers give the same input. */
+  /** Generates an input. The same random numbers give the same input. */
   input(random: Random): Uint8Array;
   /** Throws if an invariant is violated. */
   check(input: Uint8Array, timed: Timed): void | Promise<void>;
-  /** How many inputs are checked at a time; default: 1. */
+  /** Number of inputs that are checked at a time; default: 1. */
   readonly concurrency?: number;
-  /** Throws when something does not hold that only shows after some inputs, such as a turn that took too long. */
+  /** Throws if an invariant is violated that only shows after several inputs, such as a slow turn. */
   settle?(): Promise<void>;
   close?(): Promise<void>;
 }
 
-/** The longest acceptable turn of the event loop: others wait for it. */
+/** The longest acceptable turn of the event loop, because all other work waits for it. */
 export const TURN_MS_MAX = 100;
 
-/** Thrown by `settle` when a turn took too long, which a busy machine can cause, too. */
+/** Thrown if a turn took too long, which a busy machine can also cause. */
 export class SlowTurn extends Error {
   constructor(turnMs: number) {
     super(
@@ -36,13 +36,13 @@ export function same(actual: string, expected: string, what: string): void {
   const around = (text: string): string =>
     JSON.stringify(text.slice(Math.max(0, at - 40), at + 60));
   throw new Error(
-    `${what} differs at character ${at} of ${expected.length}: ${around(actual)} in place of ${around(expected)}`,
+    `${what} differs at character ${at} of ${expected.length}: ${around(actual)} instead of ${around(expected)}`,
   );
 }
 
 type OpenTarget = () => Promise<FuzzTarget>;
 
-/** Loaded when they are asked for: each brings a part of the gateway with it. */
+/** Loaded on demand, because each target loads a part of the gateway. */
 const TARGETS: ReadonlyMap<string, OpenTarget> = new Map<string, OpenTarget>([
   ["otlp-protobuf", async () => (await import("./targets/otlp-protobuf.ts")).otlpProtobuf()],
   ["otlp-json", async () => (await import("./targets/otlp-json.ts")).otlpJson()],
@@ -58,12 +58,12 @@ const TARGETS: ReadonlyMap<string, OpenTarget> = new Map<string, OpenTarget>([
 
 export const TARGET_NAMES: readonly string[] = [...TARGETS.keys()];
 
-/** @throws RangeError for a name that is not known. */
+/** @throws RangeError for an unknown name. */
 export function openTarget(name: string): Promise<FuzzTarget> {
   const open = TARGETS.get(name);
   if (open === undefined) {
     const names = TARGET_NAMES.join(", ");
-    throw new RangeError(`There is no fuzz target ${JSON.stringify(name)}; there are ${names}.`);
+    throw new RangeError(`Unknown fuzz target ${JSON.stringify(name)}. The targets are ${names}.`);
   }
   return open();
 }

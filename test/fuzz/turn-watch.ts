@@ -1,7 +1,7 @@
 /**
- * For `node --import`: tells the parent process, each time it asks, the longest turn of this process's event loop since
- * it asked last. Between two ticks of a timer lie whole turns, and the processor time that they took is known: so other
- * processes on a busy machine do not count.
+ * For `node --import`: reports the longest turn of this process's event loop since the last report, whenever the parent
+ * process asks for it. Measures the CPU time between two ticks of a timer, which span whole turns, so that other processes
+ * on a busy machine do not count.
  */
 
 import { isMainThread } from "node:worker_threads";
@@ -20,7 +20,7 @@ if (isMainThread && process.send !== undefined) {
     process.send!({ turnMs });
     turnMs = 0;
   });
-  // A parent that was killed leaves nothing behind.
+  // Ends with the parent, even if that was killed.
   process.on("disconnect", () => process.exit());
   process.channel?.unref();
 }

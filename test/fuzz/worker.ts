@@ -1,7 +1,4 @@
-/**
- * Runs in its own thread, so that an input that hangs or runs out of memory ends the thread and not
- * the campaign.
- */
+/** Runs in its own thread, so that an input that hangs or runs out of memory does not end the campaign. */
 
 import { parentPort, workerData } from "node:worker_threads";
 import { Progress } from "./progress.ts";
@@ -9,18 +6,18 @@ import { Random } from "./random.ts";
 import { shrunk } from "./shrink.ts";
 import { openTarget, SlowTurn, TURN_MS_MAX, type FuzzTarget, type Timed } from "./target.ts";
 
-/** What a worker is asked to do. */
+/** The task of a worker. */
 export interface Assignment {
   readonly target: string;
   readonly seed: number;
-  /** The first index, and the one after the last. */
+  /** The first index, and the index after the last one. */
   readonly from: number;
   readonly end: number;
-  /** When to stop although not all was run, in ms since 1970. */
+  /** When to stop even if inputs are left, in ms since 1970. */
   readonly deadlineMs: number;
-  /** An input of its own, in place of those that the seed gives. */
+  /** A single input, instead of those that the seed generates. */
   readonly input?: Uint8Array | undefined;
-  /** Of the {@link Progress} that the worker tells. */
+  /** Shared memory of the worker's {@link Progress}. */
   readonly cells: Int32Array;
   readonly memory: Uint8Array;
 }
@@ -29,7 +26,7 @@ export interface Failure {
   readonly index: number;
   readonly message: string;
   readonly input: Uint8Array;
-  /** The same with as much as possible taken away; absent when nothing could be. */
+  /** The input with as many bytes as possible removed; absent if none could be. */
   readonly shrunk?: Uint8Array | undefined;
 }
 
@@ -41,10 +38,10 @@ export interface Outcome {
 /** A target is abandoned after this many distinct failures. */
 const FAILURES_MAX = 8;
 
-/** How often a check is repeated that took too long or failed among others: a busy machine is no fault of ours. */
+/** How often a check is repeated that was slow, or failed in a batch: the machine may be busy. */
 const REPEATS = 3;
 
-/** How many inputs are checked between two calls of `settle`. */
+/** Number of inputs that are checked between two calls of `settle`. */
 const BATCH = 500;
 
 class Run {
@@ -53,7 +50,7 @@ class Run {
   readonly #progress: Progress;
   readonly #failures = new Map<string, Failure>();
   #worstTurnMs = 0;
-  /** Of the check that is under way. */
+  /** The longest turn of the current check. */
   #turnMs = 0;
 
   constructor(target: FuzzTarget, assignment: Assignment) {
@@ -78,7 +75,7 @@ class Run {
     return input ?? this.#target.input(new Random(seed, index));
   }
 
-  /** The input of that index, which is checked next. */
+  /** Generates the input with this index, and records it as the next one. */
   #begin(index: number): Uint8Array {
     const { from } = this.#assignment;
     const input = this.#input(index);
@@ -95,10 +92,10 @@ class Run {
     }
   }
 
-  /** @throws whatever does not hold, a turn that takes too long included. */
+  /** @throws Error if an invariant is violated, or if a turn takes too long. */
   async #check(input: Uint8Array): Promise<void> {
     let turnMs = await this.#turnOf(input, wallMs);
-    // Time that other processes take counts only where this one has to share: then the thread's own time decides.
+    // Wall-clock time includes time that other processes took. If it is too long, the CPU time of this thread decides.
     for (let repeat = 0; turnMs > TURN_MS_MAX && repeat < REPEATS; repeat++) {
       turnMs = Math.min(turnMs, await this.#turnOf(input, cpuMs));
     }
@@ -106,17 +103,17 @@ class Run {
     if (turnMs > TURN_MS_MAX) throw new SlowTurn(turnMs);
   }
 
-  /** The longest call into the gateway during a check. */
+  /** Returns the duration of the longest turn in the gateway during a check. */
   async #turnOf(input: Uint8Array, clockMs: () => number): Promise<number> {
     this.#turnMs = 0;
     const timed: Timed = (call) => this.#timed(call, clockMs);
-    // Most checks are done at once, and need no turn of their own.
+    // Most checks are synchronous, and need no extra turn.
     const checked = this.#target.check(input, timed);
     if (checked !== undefined) await checked;
     return this.#turnMs;
   }
 
-  /** A call that is not done at once is looked at once a turn. */
+  /** Measures a call. An asynchronous call is measured turn by turn. */
   #timed<T>(call: () => T, clockMs: () => number): T {
     let lastMs = clockMs();
     const note = (): void => {
@@ -148,10 +145,10 @@ class Run {
 
   async #batch(from: number, end: number): Promise<void> {
     let next = from;
-    const lane = async (): Promise<void> => {
+    const runner = async (): Promise<void> => {
       while (next < end && this.#failures.size < FAILURES_MAX) await this.#one(next++);
     };
-    await Promise.all(Array.from({ length: this.#target.concurrency ?? 1 }, lane));
+    await Promise.all(Array.from({ length: this.#target.concurrency ?? 1 }, runner));
     if (this.#failures.size > 0) return;
     try {
       await this.#target.settle!();
@@ -160,18 +157,18 @@ class Run {
     }
   }
 
-  /** Finds the input that caused a failure seen after several. */
+  /** Finds the input that caused the failure of a batch. */
   async #blame(from: number, end: number, error: unknown): Promise<void> {
     for (let index = from; index < end; index++) {
       const input = this.#begin(index);
       const own = await this.#alone(input);
       if (own !== undefined) return this.#fail(index, input, own);
     }
-    // A slow turn that no input causes by itself was another process's.
+    // A slow turn that no input causes on its own was caused by another process.
     if (!(error instanceof SlowTurn)) await this.#fail(from, this.#input(from), error);
   }
 
-  /** What does not hold after this input alone, several times; undefined where all does. */
+  /** Returns the failure that this input alone causes each time; undefined if there is none. */
   async #alone(input: Uint8Array): Promise<unknown> {
     let failure: unknown;
     for (let repeat = 0; repeat < REPEATS; repeat++) {
@@ -216,12 +213,12 @@ function cpuMs(): number {
 function textOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const cause = error.cause === undefined ? "" : `\n  because: ${textOf(error.cause)}`;
-  // Where it comes from says more than the text, unless the check itself has found it.
+  // The location is more useful than the message, unless the check itself threw the error.
   const place = /\n\s+at .*\/(?:src|plugins)\/[^\n]*/.exec(error.stack ?? "")?.[0] ?? "";
   return `${error.name}: ${error.message}${place}${cause}`;
 }
 
-/** The same for failures that are alike: numbers and quoted texts differ from input to input. */
+/** Returns the same value for similar failures: numbers and quoted strings differ between inputs. */
 function kindOf(message: string): string {
   return message.replaceAll(/"(?:[^"\\]|\\.)*"?/g, '""').replaceAll(/\d+/g, "0");
 }

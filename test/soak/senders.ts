@@ -5,11 +5,11 @@ import { toProtobuf, type JsonRequest } from "../encode/generated-request.ts";
 
 const GRPC_METHOD = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
 
-/** Each sender sends so many records in each request, and waits so long between two. */
+/** Records per request, and pause between two requests of a sender. */
 const REQUEST_RECORDS = 40;
 const PAUSE_MS = 100;
 
-/** One record in so many is an audit event. */
+/** One request in this many contains audit events. */
 const AUDIT_EVERY = 200;
 
 export interface Ports {
@@ -18,15 +18,15 @@ export interface Ports {
   readonly grpcPort: number;
 }
 
-/** Sends a request; answers whether it was accepted. */
+/** Sends a request. Resolves to whether it was accepted. */
 type Send = (body: JsonRequest) => Promise<boolean>;
 
-/** Sends numbered records at a steady rate, and knows which of them were accepted. */
+/** Sends numbered records at a steady rate, and tracks which of them were accepted. */
 export class Sender implements Disposable {
   readonly name: string;
   readonly #send: Send;
   readonly #close: () => void;
-  /** The numbers of accepted records that have not been found in the journal yet. */
+  /** Numbers of accepted records that were not found in the journal yet. */
   readonly #accepted = new Set<number>();
   #next = 0;
   acceptedRecords = 0;
@@ -39,7 +39,7 @@ export class Sender implements Disposable {
     this.#close = close;
   }
 
-  /** One for each way in. */
+  /** Returns a sender for each protocol and port. */
   static all({ port, otlpPort, grpcPort }: Ports): Sender[] {
     const agent = new Agent({ keepAlive: true });
     const close = (): void => agent.destroy();
@@ -88,7 +88,7 @@ export class Sender implements Disposable {
     return { resourceLogs: [{ resource, scopeLogs }] };
   }
 
-  /** Now and then a record is as large as a stack trace. */
+  /** Some records are as large as a stack trace. */
   #record(number: number): Record<string, unknown> {
     const isLarge = number % 97 === 0;
     const context = isLarge ? '  at run (worker.ts:1)\n"quoted"\n'.repeat(200) : "spawned";
@@ -105,13 +105,13 @@ export class Sender implements Disposable {
     };
   }
 
-  /** Takes note of a record that the journal has. */
+  /** Records that a number was found in the journal. */
   found(number: number): void {
-    // What was rejected and is there nevertheless was accepted without its sender knowing.
+    // A record that is not in the set was stored twice, or stored although its request failed.
     if (!this.#accepted.delete(number)) this.duplicates.push(number);
   }
 
-  /** What was accepted and has not been found. */
+  /** Numbers of accepted records that were not found. */
   get lost(): readonly number[] {
     return [...this.#accepted];
   }
@@ -136,7 +136,7 @@ function post(agent: Agent, port: number, type: string, body: Uint8Array): Promi
   return promise;
 }
 
-/** One HTTP/2 connection for all calls, opened anew when the other side ends it. */
+/** One HTTP/2 connection for all calls, reopened when the gateway closes it. */
 class GrpcSession {
   readonly #port: number;
   #session: ClientHttp2Session | undefined;

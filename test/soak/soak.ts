@@ -1,7 +1,7 @@
 /**
- * `npm run soak -- [--minutes N]`: a gateway as `npm start` starts it, with senders at a steady rate and clients that
- * come, go, stall and resume, for 20 minutes. At the end its memory must have a plateau that the configuration
- * explains, its descriptors must be back where they were, and no accepted record may be missing.
+ * `npm run soak -- [--minutes N]`: runs a gateway as `npm start` does, with senders at a steady rate and clients that
+ * connect, disconnect, stall and resume, for 20 minutes. At the end, its memory must have reached a plateau that the
+ * configuration explains, all descriptors must be closed again, and no accepted record may be missing.
  */
 
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
@@ -23,27 +23,27 @@ const MINUTES = 20;
 const MIB = 1 << 20;
 
 /**
- * What the gateway's memory consists of beside what it takes before the first record, in MiB. Most of it is memory that
- * V8 has not collected yet: it begins to when 64 MiB have come, and what comes until it is done counts, too.
+ * Memory of the gateway in addition to what it uses before the first record, in MiB. Most of it is garbage: V8 starts to
+ * collect external memory after 64 MiB, and more is allocated until the collection ends.
  */
 const BOUNDS = {
   "the newest records (memory tail)": 64,
-  "buffers that are not collected yet": 128,
-  "JavaScript's heap, which is not collected yet": 64,
-  "what the allocator keeps for its threads": 64,
+  "buffers that are not yet collected": 128,
+  "JavaScript heap that is not yet collected": 64,
+  "arenas of the memory allocator": 64,
   "SQLite's cache, write-ahead log and blocks": 16,
   "clients' buffers (40 * client_buffer_bytes)": 10,
-  "answers that nobody reads (6 * 1000 records)": 8,
+  "responses that nobody reads (6 * 1000 records)": 8,
 } as const;
 
-/** A plateau: the last third may be so much above the middle one. */
+/** Plateau: how far the last third may exceed the middle third. */
 const PLATEAU_SHARE = 1.05;
 const PLATEAU_MIB = 8;
 
-/** Shorter runs end before the memory tail is full, and have no plateau to judge. */
+/** Shorter runs end before the memory tail is full, and do not reach a plateau. */
 const PLATEAU_MINUTES_MIN = 5;
 
-/** How long the gateway has to let go of what was closed, and how many descriptors more than before it may keep. */
+/** How long the gateway may take to close descriptors, and how many more than before may stay open. */
 const CLOSED_MS_MAX = 20_000;
 const DESCRIPTORS_MORE_MAX = 3;
 
@@ -60,13 +60,13 @@ await main();
 async function main(): Promise<void> {
   const { values } = parseArgs({ options: { minutes: { type: "string" } } });
   const minutes = Number(values.minutes ?? MINUTES);
-  if (!(minutes > 0)) throw new RangeError("--minutes takes a number above 0.");
+  if (!(minutes > 0)) throw new RangeError("--minutes must be a number above 0.");
   const directory = mkdtempSync(join(tmpdir(), "tailgate-soak-"));
   try {
     const faults = await soak(directory, minutes);
     for (const fault of faults) process.stdout.write(`FAILED: ${fault}\n`);
     if (faults.length > 0) process.exitCode = 1;
-    else process.stdout.write("All holds.\n");
+    else process.stdout.write("All checks passed.\n");
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }
@@ -91,7 +91,7 @@ async function soak(directory: string, minutes: number): Promise<string[]> {
     `after: ${mib(after.residentMib)}, heap ${mib(after.heapMib)}, external ${mib(after.externalMib)}, ${after.descriptors} descriptors`,
   );
   await findRecords(ports.port, new Map(senders.map((sender) => [sender.name, sender])));
-  tell(senders, visitors);
+  printSenders(senders, visitors);
   return [
     ...memoryFaults(before, samples, minutes),
     ...descriptorFaults(before, after),
@@ -108,7 +108,7 @@ function start(directory: string): Promise<Program> {
   return Program.start({
     command: process.execPath,
     args: [...NODE_FLAGS, CLI, ...args],
-    // The key for checkpoints is not to be kept.
+    // Keeps the audit key in the temporary directory.
     env: { XDG_CONFIG_HOME: directory },
     ready: /\(OTLP\/gRPC\)\n/,
   });
@@ -123,7 +123,7 @@ function portsOf(text: string): Ports {
   };
 }
 
-/** The first requests load what a start does not need. */
+/** Warms up: the first requests load code that a start does not. */
 async function idle(port: number): Promise<void> {
   for (const path of ["/api/logs", "/api/counts", "/metrics", "/"]) await textAt(port, path);
   await wait(2_000);
@@ -133,7 +133,7 @@ async function textAt(port: number, path: string): Promise<string> {
   const headers = { connection: "close" };
   const answer = await fetch(`http://127.0.0.1:${port}${path}`, { headers });
   const text = await answer.text();
-  if (answer.status !== 200) throw new Error(`${path} is answered ${answer.status}: ${text}`);
+  if (answer.status !== 200) throw new Error(`${path} responded with ${answer.status}: ${text}`);
   return text;
 }
 
@@ -141,15 +141,15 @@ async function sampled(program: Program, port: number, minutes: number): Promise
   say("\nminute    RSS max    heap  external  descriptors");
   const startMs = performance.now();
   const samples: Sample[] = [];
-  let told = 0;
+  let reported = 0;
   for (let minute = 1; minute <= Math.ceil(minutes); minute++) {
     const endMs = startMs + 60_000 * Math.min(minute, minutes);
     while (performance.now() < endMs) {
       samples.push(await sample(program, port, (performance.now() - startMs) / 1000));
       await wait(1_000);
     }
-    const ofMinute = samples.slice(told);
-    told = samples.length;
+    const ofMinute = samples.slice(reported);
+    reported = samples.length;
     const most = (value: (sample: Sample) => number): number => Math.max(...ofMinute.map(value));
     const cells = [
       String(minute).padStart(6),
@@ -184,7 +184,7 @@ async function sample(
   };
 }
 
-/** The last sample when the descriptors are back, or when they have had the time. */
+/** Returns the first sample with the descriptors closed, or the last one before the timeout. */
 async function closed(program: Program, port: number, descriptors: number): Promise<Sample> {
   const endMs = performance.now() + CLOSED_MS_MAX;
   for (;;) {
@@ -199,7 +199,7 @@ interface FoundRecord {
   readonly data: { soak_sender?: string; soak_number?: number; metadata?: FoundRecord["data"] };
 }
 
-/** Reads all that the journal has. */
+/** Reads all records of the journal. */
 async function findRecords(port: number, senders: ReadonlyMap<string, Sender>): Promise<void> {
   for (let cursor: string | null = ""; cursor !== null;) {
     const text = await textAt(port, `/api/logs?order=asc&limit=1000&cursor=${cursor}`);
@@ -212,7 +212,7 @@ async function findRecords(port: number, senders: ReadonlyMap<string, Sender>): 
   }
 }
 
-function tell(senders: readonly Sender[], visitors: Visitors): void {
+function printSenders(senders: readonly Sender[], visitors: Visitors): void {
   say("\nsender          accepted  rejected  lost");
   for (const { name, acceptedRecords, rejectedRecords, lost } of senders) {
     const cells = [acceptedRecords, rejectedRecords, lost.length].map(String);
@@ -220,12 +220,12 @@ function tell(senders: readonly Sender[], visitors: Visitors): void {
       `${name.padEnd(14)}${cells[0]!.padStart(10)}${cells[1]!.padStart(10)}${cells[2]!.padStart(6)}`,
     );
   }
-  say(`\n${visitors.visits} clients came and went.`);
+  say(`\n${visitors.visits} clients connected and disconnected.`);
 }
 
 function memoryFaults(before: Sample, samples: readonly Sample[], minutes: number): string[] {
   const bound = Object.values(BOUNDS).reduce((sum, part) => sum + part, before.residentMib);
-  say(`\nExplained: ${mib(bound)}`);
+  say(`\nExplained memory: ${mib(bound)}`);
   say(`  ${mib(before.residentMib).padStart(9)}  before the first record`);
   for (const [what, part] of Object.entries(BOUNDS)) say(`  ${mib(part).padStart(9)}  ${what}`);
   const third = Math.floor(samples.length / 3);
@@ -235,18 +235,18 @@ function memoryFaults(before: Sample, samples: readonly Sample[], minutes: numbe
     mostOf(samples.slice(third, 2 * third)),
     mostOf(samples.slice(2 * third)),
   ];
-  say(`RSS at most: ${mib(middle)} in the middle third, ${mib(last)} in the last`);
+  say(`Maximum RSS: ${mib(middle)} in the middle third, ${mib(last)} in the last third`);
   const faults: string[] = [];
   const hasPlateau = last <= middle * PLATEAU_SHARE + PLATEAU_MIB;
-  if (minutes >= PLATEAU_MINUTES_MIN && !hasPlateau) faults.push("RSS has no plateau.");
+  if (minutes >= PLATEAU_MINUTES_MIN && !hasPlateau) faults.push("RSS did not reach a plateau.");
   const most = Math.max(middle, last);
-  if (most > bound) faults.push(`RSS reached ${mib(most)}, and ${mib(bound)} are explained.`);
+  if (most > bound) faults.push(`RSS reached ${mib(most)}, but only ${mib(bound)} is explained.`);
   return faults;
 }
 
 function descriptorFaults(before: Sample, after: Sample): string[] {
   const more = after.descriptors - before.descriptors;
-  return more > DESCRIPTORS_MORE_MAX ? [`${more} descriptors more are open than before.`] : [];
+  return more > DESCRIPTORS_MORE_MAX ? [`${more} more descriptors are open than before.`] : [];
 }
 
 function recordFaults(senders: readonly Sender[]): string[] {
@@ -254,7 +254,7 @@ function recordFaults(senders: readonly Sender[]): string[] {
     ...(acceptedRecords === 0 ? [`${name}: nothing was accepted.`] : []),
     ...(rejectedRecords > 0 ? [`${name}: ${rejectedRecords} records were rejected.`] : []),
     ...(lost.length > 0 ? [`${name}: ${lost.length} records are lost, such as ${lost[0]}.`] : []),
-    ...(duplicates.length > 0 ? [`${name}: ${duplicates.length} records are there twice.`] : []),
+    ...(duplicates.length > 0 ? [`${name}: ${duplicates.length} records are stored twice.`] : []),
   ]);
 }
 

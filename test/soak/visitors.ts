@@ -4,7 +4,7 @@ import { setTimeout as wait } from "node:timers/promises";
 import { WebSocket } from "ws";
 import { SUBPROTOCOL, type ServerMessage } from "tailgate/plugin";
 
-/** What comes to a gateway over the day, all at once: how many of each kind are there at a time. */
+/** The clients of a whole day, all at once: the number of concurrent clients of each kind. */
 const STEADY = 8;
 const PASSING = 12;
 const STALLING = 6;
@@ -27,7 +27,7 @@ const QUERIES = [
   ...["logger=orchestrator", "q=-grpc&replay=1000"],
 ];
 
-/** Clients that stay, come and go, stall, resume, and read the past, some of them without ever reading the answer. */
+/** Clients that stay, come and go, stall, resume, or search; some of them never read the response. */
 export class Visitors {
   readonly #port: number;
   readonly #signal: AbortSignal;
@@ -65,7 +65,7 @@ export class Visitors {
     }
   }
 
-  /** At most so long, and no longer than the soak. */
+  /** Waits for a random time up to `msMax`, or until the soak ends. */
   async #pause(msMax: number): Promise<void> {
     await wait(Math.random() * msMax, undefined, { signal: this.#signal }).catch(() => {});
   }
@@ -94,7 +94,7 @@ export class Visitors {
     await ended(socket, this.#signal);
   }
 
-  /** Reads nothing until the gateway ends it, or for long enough. */
+  /** Reads nothing until the gateway disconnects it, or until a timeout. */
   async #stall(): Promise<void> {
     const socket = this.#open("replay=1000");
     socket.once("open", () => socket.pause());
@@ -103,7 +103,7 @@ export class Visitors {
     await ended(socket, this.#signal);
   }
 
-  /** Goes away several times, and comes back with what it has. */
+  /** Disconnects several times, and resumes after what it has received. */
   async #resume(): Promise<void> {
     let position: { epoch: string; sequence: number; durable?: number } | undefined;
     for (let visit = 0; visit < 5 && !this.#signal.aborted; visit++) {
@@ -121,7 +121,7 @@ export class Visitors {
         if (message.type !== "batch" && message.type !== "caught_up") return;
         const expected = position && position.sequence + 1;
         if (message.type === "batch" && expected !== undefined && message.from > expected) {
-          this.faults.push(`${expected} was due, and a batch begins with ${message.from}`);
+          this.faults.push(`expected ${expected}, but a batch begins with ${message.from}`);
         }
         const sequence = message.type === "batch" ? message.to : message.sequence;
         position = { epoch, sequence };
@@ -152,7 +152,7 @@ export class Visitors {
   }
 }
 
-/** Resolves at the end of the connection, which the end of the soak brings about. */
+/** Resolves when the connection is closed. The end of the soak closes it. */
 function ended(socket: WebSocket, signal: AbortSignal): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   if (socket.readyState === WebSocket.CLOSED) return Promise.resolve();

@@ -11,10 +11,10 @@ import { mutated } from "../mutation.ts";
 import type { Random } from "../random.ts";
 import type { FuzzTarget, Timed } from "../target.ts";
 
-/** An input is a trail's files as JSON, byte for byte as Latin-1. */
+/** Contents of files by name, with each byte as a Latin-1 character. An input is such an object as JSON. */
 type Names = Readonly<Record<string, string>>;
 
-/** Audit files that somebody has changed, or a crash. The verification finds what is altered, and the exporter loses nothing. */
+/** Audit files that were tampered with or cut off by a crash. Verification detects changes; the exporter loses nothing. */
 export function auditFile(): FuzzTarget {
   const trail = latin1(makeTrail());
   const directory = new TrailDirectory(trail.kept);
@@ -108,7 +108,7 @@ function changeLines(
   files.set(name, [...lines, end].join("\n"));
 }
 
-/** The exporter's restart takes longest, and is tried with some. */
+/** Restarting the exporter is slow, so only one input in this many does it. */
 const RESTART_EVERY = 50;
 
 async function check(
@@ -122,12 +122,12 @@ async function check(
   directory.hold(files);
   const verified = await verification(directory, timed);
   if (verified !== undefined && verified.findings.length === 0 && isAltered(files, trail)) {
-    throw new Error("The trail holds, although a line that a checkpoint covers was altered.");
+    throw new Error("The trail verifies, although a line that a checkpoint covers was altered.");
   }
   if (input.length % RESTART_EVERY === 0) await checkRestart(files, directory, timed);
 }
 
-/** Undefined for what is no input of ours, which shrinking makes. */
+/** Returns undefined for invalid inputs, which shrinking can produce. */
 function namesOf(input: Uint8Array): Names | undefined {
   try {
     const files = JSON.parse(Buffer.from(input).toString()) as Names;
@@ -137,7 +137,7 @@ function namesOf(input: Uint8Array): Names | undefined {
   }
 }
 
-/** Undefined where the files cannot be verified at all. */
+/** Returns undefined if the files cannot be verified at all. */
 async function verification(
   { logDir, kept }: TrailDirectory,
   timed: Timed,
@@ -152,8 +152,8 @@ async function verification(
 }
 
 /**
- * Whether a line is not as it was written, or not in its place. The oldest files may be gone, which retention does, and
- * anything may stand before or after the lines of the trail: nothing vouches for that.
+ * Returns whether a line was changed or moved. The oldest files may be missing, because retention deletes them, and there
+ * may be other lines before and after the trail, which no checkpoint covers.
  */
 function isAltered(files: Names, { files: original }: MadeTrail): boolean {
   const names = Object.keys(files).filter((name) => /^audit_\d{8}\.jsonl$/.test(name));
@@ -166,7 +166,7 @@ function isAltered(files: Names, { files: original }: MadeTrail): boolean {
 
 const NEVER = new AbortController().signal;
 
-/** An exporter that goes on with the files changes nothing that is there, and writes whole lines. */
+/** Checks that an exporter that continues the files changes no existing bytes and writes complete lines. */
 async function checkRestart(files: Names, directory: TrailDirectory, timed: Timed): Promise<void> {
   const host = await testHost("audit-file", { logDir: directory.logDir });
   try {
@@ -185,7 +185,7 @@ async function checkRestart(files: Names, directory: TrailDirectory, timed: Time
     if (added === "") continue;
     const line = before === "" || before.endsWith("\n") ? added : added.slice(1);
     JSON.parse(line);
-    if (!line.endsWith("}\n")) throw new Error(`${name} does not end with a whole line.`);
+    if (!line.endsWith("}\n")) throw new Error(`${name} does not end with a complete line.`);
     written++;
   }
   if (written !== 1) throw new Error(`The event was written to ${written} files.`);
@@ -193,12 +193,12 @@ async function checkRestart(files: Names, directory: TrailDirectory, timed: Time
 
 const AUDIT = { name: "orchestrator.audit", version: "", attributes: new Map() };
 
-/** A log directory whose audit files are those of the input that is checked. */
+/** A log directory with the audit files of the current input. */
 class TrailDirectory {
   readonly logDir = mkdtempSync(join(tmpdir(), "tailgate-fuzz-audit-"));
   readonly kept = join(this.logDir, "kept.jsonl");
   readonly #directory = join(this.logDir, "audit");
-  /** What the files hold; only what differs is written. */
+  /** Current contents of the files; only differences are written. */
   readonly #held = new Map<string, string>();
 
   constructor(kept: string) {
@@ -222,7 +222,7 @@ class TrailDirectory {
     this.#held.delete(name);
   }
 
-  /** What they hold after somebody else has written to them. */
+  /** Returns the contents after the exporter has written to the files. */
   readAll(): Names {
     for (const name of readdirSync(this.#directory)) {
       this.#held.set(name, readFileSync(join(this.#directory, name), "latin1"));

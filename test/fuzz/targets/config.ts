@@ -7,7 +7,7 @@ import { mutated } from "../mutation.ts";
 import { lengthOf, type Random } from "../random.ts";
 import type { FuzzTarget, Timed } from "../target.ts";
 
-/** Texts of configuration files. Each is refused with a code and without showing a secret, or gives a complete configuration. */
+/** Configuration files. Each is rejected with a code and without revealing a secret, or gives a complete configuration. */
 export function config(): FuzzTarget {
   return { input: configInput, check };
 }
@@ -18,7 +18,7 @@ const ENV = { PORT: "8123", SECRET, EMPTY: "", LIST: "[1]" };
 
 type Mapping = Record<string, unknown>;
 
-/** Names of options with values that are valid or nearly so. */
+/** Options with values that are valid or almost valid. */
 const SETTINGS: Readonly<Record<string, readonly unknown[]>> = {
   host: ["127.0.0.1", "[::1]", "localhost", "0.0.0.0", "", "127.0.0.1.example.com", 127],
   port: [0, 8001, 65_535, 65_536, -1, 1.5, "8001", "${env:PORT}", "${env:MISSING:-1}", 1e21],
@@ -49,7 +49,7 @@ const OPTIONS: Readonly<Record<string, readonly unknown[]>> = {
   timeout_seconds: [1, 1e9],
 };
 
-/** Texts that YAML has a meaning for and a configuration has not, or that take long to read. */
+/** Texts that are valid in YAML but not as a configuration, or that are slow to parse. */
 const ODD_TEXTS: readonly ((length: number) => string)[] = [
   (length) => "[".repeat(length),
   (length) => "{a: ".repeat(length),
@@ -74,7 +74,7 @@ const ODD_TEXTS: readonly ((length: number) => string)[] = [
   (length) => `host: "${"${env:A:-".repeat(length)}"`,
 ];
 
-/** Each list holds the one before nine times. */
+/** Each list contains the previous one nine times. */
 function aliases(levels: number): string {
   const lines = Array.from({ length: levels }, (_, level) => {
     const repeated = Array.from({ length: 9 }, () => `*a${level}`).join(", ");
@@ -127,10 +127,11 @@ async function check(input: Uint8Array, timed: Timed): Promise<void> {
   if (typeof resolved === "string") return checkMessage(resolved, text);
   checkConfig(resolved);
   const again = await resolution(text, timed);
-  if (!isDeepStrictEqual(again, resolved)) throw new Error("It is resolved otherwise again.");
+  if (!isDeepStrictEqual(again, resolved))
+    throw new Error("Resolving it again gives another configuration.");
 }
 
-/** The message where it is refused. */
+/** Returns the error message if the file is rejected. */
 async function resolution(text: string, timed: Timed): Promise<Config | string> {
   try {
     return await timed(() => resolveConfig({ text, cwd: "/nonexistent", env: ENV, flags: {} }));
@@ -153,10 +154,10 @@ function checkConfig(resolved: Config): void {
   }
 }
 
-/** A secret that stands under a secret's key is never shown. */
+/** A secret under the key of a secret is never revealed. */
 function checkMessage(message: string, text: string): void {
   if (message.includes(SECRET) && isKeptSecret(text)) {
-    throw new Error(`The message shows a secret: ${message}`);
+    throw new Error(`The message reveals a secret: ${message}`);
   }
 }
 
@@ -168,7 +169,7 @@ function isKeptSecret(text: string): boolean {
   }
 }
 
-/** For each value that holds the secret, whether its key says so. */
+/** For each value that contains the secret, whether its key marks it as secret. */
 function secretPlaces(value: unknown, isSecret = false): boolean[] {
   if (typeof value === "string") {
     return value.includes(SECRET) ? [isSecret || value.includes(`:${SECRET}@`)] : [];

@@ -5,7 +5,7 @@ import { lengthOf, type Random } from "../random.ts";
 import { same, type FuzzTarget, type Timed } from "../target.ts";
 import { filterQuery } from "./filter.ts";
 
-/** Queries of /api/logs and /api/counts: cursors, times, limits and waits. Each is refused with its reason, or read as it stands there. */
+/** Queries of /api/logs and /api/counts: cursors, times, limits and waits. Each is rejected with a reason, or read literally. */
 export function cursor(): FuzzTarget {
   return {
     input: (random) => {
@@ -36,7 +36,7 @@ const PLAUSIBLE: Readonly<Record<string, readonly string[]>> = {
   facets: ["level", "logger,type", "level,level,level", ",", "nonsense"],
 };
 
-/** The query of a request for records, encoded as URLs are. */
+/** Returns a URL-encoded query for records. */
 export function historyQuery(random: Random): string {
   const query = new URLSearchParams(random.once(3) ? filterQuery(random) : "");
   if (random.once(2)) query.set("cursor", cursorOf(random));
@@ -73,7 +73,8 @@ function check(search: string, timed: Timed): void {
     throw new Error(`wait is ${waitMs} ms.`);
   }
   if (position === undefined) return;
-  if (!Number.isSafeInteger(position.sequence)) throw new Error("A sequence is not exact.");
+  if (!Number.isSafeInteger(position.sequence))
+    throw new Error("A sequence number is not a safe integer.");
   const given = new URLSearchParams(search).get("cursor") ?? "";
   const canonical = given.replace(/:0+(?=\d+$)/, ":");
   same(cursorText(position.epoch, position.sequence), canonical, "The cursor");
@@ -83,7 +84,7 @@ function checkCounts(search: string, timed: Timed): void {
   read(() => timed(() => parseCountQuery(search)));
 }
 
-/** Undefined for what was refused as it should be. */
+/** Returns undefined if the query was rejected correctly. */
 function read<T>(parse: () => T): T | undefined {
   try {
     return parse();

@@ -6,7 +6,7 @@ import { mutated } from "../mutation.ts";
 import { lengthOf, type Random } from "../random.ts";
 import { same, type FuzzTarget, type Timed } from "../target.ts";
 
-/** Filters, as the query of a request has them. Each is refused or has a bounded cost, and means what it says. */
+/** Filters in the query of a request. Each is rejected, or has a bounded cost and matches the right records. */
 export function filter(): FuzzTarget {
   const batch = batchOf(RECORDS.map((record) => ({ ...record })));
   return {
@@ -20,7 +20,7 @@ export function filter(): FuzzTarget {
 
 const AUDIT = { name: "orchestrator.audit", version: "", attributes: new Map() };
 
-/** Something for each kind of term, and deep values whose names have dots themselves. */
+/** Records for each kind of term, and nested values whose names contain dots. */
 const RECORDS = [
   { body: "High memory usage detected", severityNumber: 13 },
   { body: "ünïcode \u2028 😀", severityNumber: 5, attributes: new Map([["a.b", 1]]) },
@@ -53,11 +53,11 @@ const VALUES = [
   ...["instance.spawn", "worker", "x", "1", "nonsense"],
 ];
 
-/** One in so many is made to take long. */
+/** One filter in this many is made to be slow. */
 const COSTLY_EVERY = 40;
 const COSTLY_LENGTHS = [20, 30, 50, 400, 2000, 4096, 4097, 15_000];
 
-/** The query of a request that filters, encoded as URLs are. */
+/** Returns a URL-encoded query with a filter. */
 export function filterQuery(random: Random): string {
   const query = new URLSearchParams();
   if (random.once(6)) query.set("type", random.pick(["audit", "system_log", "", "log", "AUDIT"]));
@@ -102,7 +102,7 @@ function check(search: string, batch: Batch, timed: Timed): void {
   const parsed = parsedFilter(query, timed);
   if (parsed === undefined) return;
   const matching = timed(() => matches(parsed, batch));
-  if (matching !== matches(parsed, batch)) throw new Error("It matches otherwise a second time.");
+  if (matching !== matches(parsed, batch)) throw new Error("The second run matches other records.");
   const again = parsedFilter(query, timed);
   same(again?.key ?? "", parsed.key, "The key");
   checkTerms(query, matching, batch);
@@ -124,14 +124,14 @@ function parsedFilter(query: Record<string, string>, timed: Timed): Filter | und
   }
 }
 
-/** A digit for each record: whether it matches. */
+/** Returns a digit for each record: whether it matches. */
 function matches(parsed: Filter, batch: Batch): string {
   return Array.from({ length: batch.length }, (_, index) =>
     parsed.matches(batch, index) ? "1" : "0",
   ).join("");
 }
 
-/** A single word is looked for in all values, in any case, and a minus turns it around. */
+/** A single word is searched in all values, ignoring case; a minus negates it. */
 function checkTerms(query: Record<string, string>, matching: string, batch: Batch): void {
   const word = /^(-?)([a-z]+)$/i.exec(query["q"] ?? "");
   if (word === null || Object.values(query).filter(Boolean).length > 1) return;
@@ -142,7 +142,7 @@ function checkTerms(query: Record<string, string>, matching: string, batch: Batc
     );
     return has === (minus === "") ? "1" : "0";
   });
-  same(matching, expected.join(""), "What matches");
+  same(matching, expected.join(""), "The list of matches");
 }
 
 function valuesOf(value: unknown): string[] {

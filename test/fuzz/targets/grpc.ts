@@ -17,7 +17,7 @@ const METHOD = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
 
 const CONCURRENCY = 16;
 
-/** As the receiver has it by default. */
+/** The receiver's default. */
 const BODY_BYTES_MAX = 4 << 20;
 
 /** google/rpc/code.proto */
@@ -27,8 +27,8 @@ const DEADLINE_EXCEEDED = 4;
 const UNIMPLEMENTED = 12;
 
 /**
- * OTLP/gRPC: calls whose message, prefix or headers are wrong, and HTTP/2 connections whose frames are. A call is
- * accepted where its message decodes, and else refused as the caller's fault; nothing disturbs other connections.
+ * OTLP/gRPC: calls with an invalid message, prefix or headers, and HTTP/2 connections with invalid frames. A call is
+ * accepted if its message decodes, and otherwise rejected as the caller's error. Other connections are not affected.
  */
 export async function grpc(): Promise<FuzzTarget> {
   const gateway = await GatewayProcess.start();
@@ -47,7 +47,7 @@ export async function grpc(): Promise<FuzzTarget> {
   };
 }
 
-/** What an input begins with: bytes for a connection of their own follow, or a call's headers as JSON. */
+/** First byte of an input: the bytes of a whole connection follow, or the headers of a call as JSON. */
 const RAW = 0;
 
 type Headers = Readonly<Record<string, string>>;
@@ -72,7 +72,7 @@ function input(random: Random): Uint8Array {
   return Buffer.concat([Buffer.from(`${JSON.stringify(headers)}\n`), body]);
 }
 
-/** A message with its prefix: whether it is compressed, and its length. */
+/** A message with its prefix, which contains the compressed flag and the length. */
 function frame(message: Uint8Array, isCompressed: boolean, random: Random): Buffer {
   const prefix = Buffer.alloc(5);
   prefix[0] = random.once(40) ? random.below(256) : Number(isCompressed);
@@ -89,7 +89,7 @@ const SETTINGS = 4;
 const END_STREAM = 1;
 const END_HEADERS = 4;
 
-/** A whole connection with one call, some of whose frames are damaged, doubled, or of any kind. */
+/** A whole connection with one call. Some of its frames are damaged, duplicated, or of a random type. */
 function connection(body: Buffer, random: Random): Buffer {
   const head = {
     ":method": "POST",
@@ -140,7 +140,7 @@ function fieldSection(headers: Headers): Buffer {
   );
 }
 
-/** How long a connection that the gateway does not close is kept. */
+/** How long a connection stays open if the gateway does not close it. */
 const OPEN_MS_MAX = 30;
 
 async function sendRaw(port: number, bytes: Uint8Array): Promise<void> {
@@ -176,7 +176,7 @@ class Caller {
       : Number(answer[":status"]) === 415;
     if (isExpected) return;
     const told = JSON.stringify(answer);
-    throw new Error(`${JSON.stringify(headers)} is answered ${told.slice(0, 400)}`);
+    throw new Error(`${JSON.stringify(headers)} got ${told.slice(0, 400)}`);
   }
 
   async #call(headers: Headers, body: Uint8Array): Promise<IncomingHttpHeaders> {
@@ -192,7 +192,7 @@ class Caller {
     const received: IncomingHttpHeaders = {};
     stream.on("response", (given) => Object.assign(received, given));
     stream.on("trailers", (given) => Object.assign(received, given));
-    // The answer may come before all of the body is sent, which then breaks off.
+    // The response may arrive before the whole body is sent, which is then aborted.
     stream.on("error", () => {});
     stream.resume().end(body);
     const closed = Promise.withResolvers<void>();
@@ -206,7 +206,7 @@ class Caller {
   }
 }
 
-/** What a call may be answered with. */
+/** Statuses that a call may get. */
 async function expectedCodes(headers: Headers, body: Uint8Array): Promise<readonly number[]> {
   const { ":path": path, "grpc-encoding": encoding, "grpc-timeout": timeout } = headers;
   if (path !== METHOD || (encoding !== "identity" && encoding !== "gzip")) return [UNIMPLEMENTED];
@@ -220,7 +220,7 @@ async function expectedCodes(headers: Headers, body: Uint8Array): Promise<readon
   ];
 }
 
-/** The one message of a call; undefined where it is none. */
+/** Returns the only message of a call, or undefined if there is none. */
 function contentOf(body: Buffer, isGzip: boolean): Uint8Array | undefined {
   if (body.length < 5) return undefined;
   const length = body.readUInt32BE(1);

@@ -8,11 +8,11 @@ import type { FuzzTarget, Timed } from "../target.ts";
 import { otlpJsonInput } from "./otlp-json.ts";
 import { otlpProtobufInput } from "./otlp-protobuf.ts";
 
-/** As the receiver has them by default. */
+/** The receiver's defaults. */
 const INFLATED_BYTES_MAX = 20 << 20;
 const IN_FLIGHT_BYTES_MAX = 64 << 20;
 
-/** Bodies that are gzipped, or pretend to be: what is unpacked is what zlib unpacks, and reading it takes no longer than any body. */
+/** Bodies that are gzipped or claim to be. They must decompress as with zlib, and take no longer than any other body. */
 export function gzip(): FuzzTarget {
   return { input: gzipInput, check };
 }
@@ -52,28 +52,29 @@ function packed(content: Uint8Array, random: Random): Buffer {
 async function check(body: Uint8Array, timed: Timed): Promise<void> {
   const budget = new BodyBudget(IN_FLIGHT_BYTES_MAX);
   const expected = unpackedByZlib(body);
-  // The receiver owns a body, and gives its memory back.
+  // The receiver owns the body and releases its memory.
   const own = Buffer.from(body);
   const content = await timed(() => decompress(own, INFLATED_BYTES_MAX, budget)).catch(refused);
-  // Nothing may stay counted.
+  // All memory must be released.
   budget.acquire(IN_FLIGHT_BYTES_MAX);
   if ((content === undefined) !== (expected === undefined)) {
-    throw new Error(`It was ${content ? "unpacked" : "rejected"}, other than zlib does.`);
+    throw new Error(`It was ${content ? "decompressed" : "rejected"}, but not by zlib.`);
   }
   if (content === undefined || expected === undefined) return;
-  if (!expected.equals(content)) throw new Error("What was unpacked is not what zlib unpacks.");
+  if (!expected.equals(content))
+    throw new Error("The decompressed bytes differ from those of zlib.");
   await ingestedEnvelopes(content[0] === OPEN_BRACE ? "json" : "protobuf", content, timed);
 }
 
 const OPEN_BRACE = 0x7b;
 
-/** @throws what is no refusal of such a body */
+/** @throws errors other than the rejection of such a body */
 function refused(error: unknown): undefined {
   const { status } = error as { status?: number };
   if (status !== 400 && status !== 413) throw error;
 }
 
-/** Undefined for what zlib rejects, what is too large, and what has more than zeros after its end. */
+/** Returns undefined if zlib rejects the body, if it is too large, or if anything but zeros follows its end. */
 export function unpackedByZlib(body: Uint8Array): Buffer | undefined {
   try {
     const options = { maxOutputLength: INFLATED_BYTES_MAX, info: true };

@@ -11,15 +11,15 @@ import { otlpProtobufInput } from "./otlp-protobuf.ts";
 
 const CONCURRENCY = 8;
 
-/** As the receiver has it by default. */
+/** The receiver's default. */
 const BODY_BYTES_MAX = 20 << 20;
 
 const JSON_TYPE = "application/json";
 const PROTOBUF = "application/x-protobuf";
 
 /**
- * Requests to a gateway in a process of its own: OTLP in both forms, gzipped or not, and reads. An answer is never a
- * 5xx, a request is accepted where the decoder accepts it, and what was accepted can be read back unaltered.
+ * Requests to a gateway in its own process: OTLP as protobuf and JSON, gzipped or not, and reads. No response is a 5xx, a
+ * request is accepted if the decoder accepts it, and accepted records can be read back unaltered.
  */
 export async function http(): Promise<FuzzTarget> {
   const gateway = await GatewayProcess.start();
@@ -41,7 +41,7 @@ export async function http(): Promise<FuzzTarget> {
   };
 }
 
-/** The line of a request and its headers, as JSON, come before its body. */
+/** An input contains the request line and headers as JSON, then the body. */
 interface Head {
   readonly method: string;
   readonly path: string;
@@ -95,7 +95,7 @@ function get(path: string): Head {
   return { method: "GET", path, headers: {} };
 }
 
-/** Those that wait keep others from having their turn here. */
+/** Long polls would keep other requests waiting. */
 function withoutWait(search: string): string {
   const query = new URLSearchParams(search);
   query.delete("wait");
@@ -119,7 +119,7 @@ const PAGE_RECORDS = 1000;
 class Client {
   readonly #gateway: GatewayProcess;
   readonly #agent = new Agent({ keepAlive: true, maxSockets: CONCURRENCY });
-  /** Envelopes that were accepted and not yet read back, without their times. */
+  /** Accepted envelopes that were not read back yet, without their times. */
   readonly #expected = new Set<string>();
   #cursor: string | undefined;
 
@@ -147,7 +147,7 @@ class Client {
     const form = head.headers["content-type"] === PROTOBUF ? "protobuf" : "json";
     const envelopes = content && (await ownEnvelopes(form, content));
     if ((answer.status === 200) !== (envelopes !== undefined)) throw this.#unexpected(head, answer);
-    // An event that its sender has named is stored once.
+    // An event with an idempotency key is stored once.
     for (const envelope of envelopes ?? []) {
       if (!envelope.includes(EVENT_KEY)) this.#expected.add(withoutTime(envelope));
     }
@@ -155,10 +155,10 @@ class Client {
 
   #unexpected({ method, path, headers }: Head, { status, body }: Answer): Error {
     const text = body.toString().slice(0, 300);
-    return new Error(`${method} ${path} ${JSON.stringify(headers)} is answered ${status}: ${text}`);
+    return new Error(`${method} ${path} ${JSON.stringify(headers)} got ${status}: ${text}`);
   }
 
-  /** @throws Error when an envelope that was accepted is not there, or is another one. */
+  /** @throws Error if an accepted envelope is missing or altered. */
   async readBack(): Promise<void> {
     for (;;) {
       const query = new URLSearchParams({
@@ -209,7 +209,7 @@ class Client {
       },
     );
     sent.on("error", (cause) =>
-      reject(new Error(`${method} ${path} ${JSON.stringify(headers)} got no answer.`, { cause })),
+      reject(new Error(`${method} ${path} ${JSON.stringify(headers)} got no response.`, { cause })),
     );
     sent.end(body);
     return promise;
@@ -220,7 +220,7 @@ class Client {
   }
 }
 
-/** Undefined for a body that is too large or no gzip. */
+/** Returns undefined for a body that is too large or not gzip. */
 function contentOf({ headers }: Head, body: Uint8Array): Uint8Array | undefined {
   if (body.length > BODY_BYTES_MAX) return undefined;
   if (headers["content-encoding"] !== "gzip") return body;

@@ -19,14 +19,14 @@ import type { Random } from "../random.ts";
 import { same, type FuzzTarget, type Timed } from "../target.ts";
 
 /**
- * Requests in JSON. What the encoder makes of any bytes has to be what the decoder reads in them; what the decoder reads
- * in a request that nothing has damaged has to be what protobufjs reads in its protobuf form.
+ * Requests in JSON. The encoder and the decoder must agree on any bytes. For undamaged requests, the decoder must also
+ * agree with what protobufjs decodes from the same request as protobuf.
  */
 export function otlpJson(): FuzzTarget {
   return { input: otlpJsonInput, check };
 }
 
-/** One input in so many is made to take long; what a body may have as it is sent is its limit. */
+/** One input in this many is made to be slow, with a size up to the limit of a body. */
 const COSTLY_EVERY = 500;
 const COSTLY_BYTES_MAX = 4_000_000;
 const COSTLY_HALVINGS = 10;
@@ -40,7 +40,7 @@ export function otlpJsonInput(random: Random): Uint8Array {
   return random.once(2) ? body : mutated(body, random);
 }
 
-/** As JavaScript writes JSON, with white space, and as Python does. */
+/** Formats of JSON: as JavaScript writes it, with white space, and as Python writes it. */
 function written(request: object, random: Random): string {
   if (random.once(6)) return JSON.stringify(request, null, random.pick(["\t", " ", "\r\n"]));
   const text = JSON.stringify(request);
@@ -50,7 +50,7 @@ function written(request: object, random: Random): string {
     .replaceAll(/([:,])(?=["{[\d])/g, "$1 ");
 }
 
-/** What JSON can also say: numbers without quotes, members that are null, unknown or there twice, lone surrogates. */
+/** Variations of JSON: numbers without quotes, members that are null, unknown or duplicated, lone surrogates. */
 const ODDITIES: readonly (readonly [RegExp, string])[] = [
   [/"(intValue|timeUnixNano|observedTimeUnixNano)":"(-?\d+)"/, '"$1":$2'],
   [/"(intValue|timeUnixNano|observedTimeUnixNano)":"(-?\d+)"/, '"$1":"$2.0e0"'],
@@ -92,30 +92,32 @@ function checked(body: Uint8Array): EncodedRequest | undefined {
   const decoded = decodedByUs(body);
   if (decoded === undefined) {
     if (encoded === undefined || encoded.filtered > 0) return encoded;
-    throw new Error("The encoder accepts what the decoder rejects.");
+    throw new Error("The encoder accepts a request that the decoder rejects.");
   }
-  if (encoded === undefined) throw new Error("The encoder rejects what the decoder accepts.");
+  if (encoded === undefined)
+    throw new Error("The encoder rejects a request that the decoder accepts.");
   same(encoded.envelopes.join("\n"), envelopesOfRecords(decoded).join("\n"), "An envelope");
   checkForms(encoded);
   if (body.length % ORACLE_EVERY === 0) checkWithProtobufjs(body, decoded);
   return encoded;
 }
 
-/** protobufjs takes as long as all the rest together. */
+/** protobufjs takes as long as the rest of the check. */
 const ORACLE_EVERY = 4;
 
 function checkWithProtobufjs(body: Uint8Array, decoded: readonly LogRecord[]): void {
   const text = Buffer.from(body).toString();
-  // protobufjs makes three characters of a lone surrogate.
+  // protobufjs turns a lone surrogate into three characters.
   if (/\\ud/i.test(text)) return;
   const request: unknown = JSON.parse(text.replace(/^\ufeff/, ""));
   const protobuf = protobufOf(request);
   if (protobuf === undefined) return;
   const expected = expectedRecords(protobuf);
-  if (!isDeepStrictEqual(decoded, expected)) throw new Error("protobufjs reads other records.");
+  if (!isDeepStrictEqual(decoded, expected))
+    throw new Error("protobufjs decodes different records.");
 }
 
-/** Undefined unless protobufjs knows all of the request, and so gives back what it was given. */
+/** Returns undefined unless protobufjs knows the whole request, so that it survives a round trip. */
 function protobufOf(request: unknown): Uint8Array | undefined {
   try {
     const message = LogsRequest.fromObject(request as object);
@@ -127,7 +129,7 @@ function protobufOf(request: unknown): Uint8Array | undefined {
   }
 }
 
-/** An empty list is as good as none. */
+/** Removes empty lists, which are equivalent to absent ones. */
 function withoutEmptyLists(request: unknown): unknown {
   const isEmptyList = (value: unknown): boolean => Array.isArray(value) && value.length === 0;
   const text = JSON.stringify(request, (_, value: unknown) =>
@@ -136,7 +138,7 @@ function withoutEmptyLists(request: unknown): unknown {
   return JSON.parse(text);
 }
 
-/** As the intake does it: what is wrong costs its record alone. */
+/** Encodes like the intake: an invalid record is dropped, not the whole request. */
 function encodeSound(body: Uint8Array, open: BatchBuilder, lowest: LevelRank): RequestCounts {
   return encodeOtlpJson(body, open, lowest, undefined, new RequestFindings());
 }

@@ -13,7 +13,7 @@ import { atFixedTime, expectedRecords } from "../otlp-oracle.ts";
 import type { Random } from "../random.ts";
 import { same, type FuzzTarget, type Timed } from "../target.ts";
 
-/** Requests in protobuf. protobufjs says what they hold; all forms of the records must agree with it. */
+/** Requests in protobuf. All formats of their records must agree with what protobufjs decodes. */
 export function otlpProtobuf(): FuzzTarget {
   return {
     input: otlpProtobufInput,
@@ -37,11 +37,13 @@ function checked(body: Uint8Array): EncodedRequest | undefined {
   const decoded = decodedByUs(body);
   if (decoded === undefined) {
     if (encoded === undefined || encoded.filtered > 0) return encoded;
-    throw new Error("The encoder accepts what the decoder rejects.");
+    throw new Error("The encoder accepts a request that the decoder rejects.");
   }
-  if (encoded === undefined) throw new Error("The encoder rejects what the decoder accepts.");
+  if (encoded === undefined)
+    throw new Error("The encoder rejects a request that the decoder accepts.");
   const expected = expectedRecords(body);
-  if (!isDeepStrictEqual(decoded, expected)) throw new Error("protobufjs reads other records.");
+  if (!isDeepStrictEqual(decoded, expected))
+    throw new Error("protobufjs decodes different records.");
   same(encoded.envelopes.join("\n"), envelopesOfRecords(expected).join("\n"), "An envelope");
   checkForms(encoded);
   return encoded;

@@ -8,12 +8,12 @@ import { otlpJsonInput } from "./otlp-json.ts";
 
 const CONCURRENCY = 24;
 
-/** Requests with records of all kinds, so that there is something to replay. */
+/** Number of requests with various records, so that there is something to replay. */
 const SENT_REQUESTS = 60;
 
 /**
- * WebSocket connections: handshakes, frames and messages of `tailgate.v1` as no client would send them. What the
- * gateway sends back are whole frames with valid JSON, and a connection that is wrong is ended without a fault.
+ * WebSocket connections with invalid handshakes, frames and `tailgate.v1` messages. The gateway sends complete frames with
+ * valid JSON, and closes an invalid connection without an internal error.
  */
 export async function websocket(): Promise<FuzzTarget> {
   const gateway = await GatewayProcess.start();
@@ -118,7 +118,7 @@ function closePayload(random: Random): Buffer {
   return random.once(3) ? random.bytes(random.below(126)) : code;
 }
 
-/** A masked frame, whose length is sometimes not that of its payload, or written longer than it has to be. */
+/** Returns a masked frame. Its length is sometimes wrong, or encoded longer than necessary. */
 function frame(first: number, payload: Buffer, random: Random): Buffer {
   const mask = random.bytes(4);
   const masked = Buffer.from(payload.map((byte, index) => byte ^ mask[index % 4]!));
@@ -148,10 +148,10 @@ async function check(port: number, bytes: Uint8Array): Promise<void> {
   socket.on("error", () => (isReset = true));
   socket.on("close", () => closed.resolve());
   const late = setTimeout(() => {
-    closed.reject(new Error(`The connection was not ended within ${CLOSED_MS_MAX / 1000} s.`));
+    closed.reject(new Error(`The connection was not closed within ${CLOSED_MS_MAX / 1000} s.`));
     socket.destroy();
   }, CLOSED_MS_MAX);
-  // The end of what is sent ends the connection, whatever state it is in.
+  // Ending the sending side closes the connection in any state.
   socket.end(bytes);
   await closed.promise.finally(() => clearTimeout(late));
   checkAnswer(Buffer.concat(chunks), isReset);
@@ -162,11 +162,11 @@ function checkAnswer(answer: Buffer, isReset: boolean): void {
   const end = answer.indexOf("\r\n\r\n");
   const head = answer.toString("latin1", 0, Math.max(end, 0));
   const status = Number(/^HTTP\/1\.1 (\d{3}) /.exec(head)?.[1]);
-  if (!(status < 500)) throw new Error(`The handshake is answered ${JSON.stringify(head)}.`);
+  if (!(status < 500)) throw new Error(`The response to the handshake is ${JSON.stringify(head)}.`);
   if (status === 101) checkFrames(answer.subarray(end + 4), isReset);
 }
 
-/** RFC 6455, 5.2. A connection that is cut off may end inside a frame. */
+/** Checks frames (RFC 6455, 5.2). Only a connection that was reset may end inside a frame. */
 function checkFrames(bytes: Buffer, isReset: boolean): void {
   for (let position = 0; position < bytes.length;) {
     const opcode = bytes[position]!;
@@ -200,7 +200,7 @@ function checkFrame(opcode: number, payload: Buffer): void {
   if (opcode === TEXT) {
     const text = new TextDecoder("utf-8", { fatal: true }).decode(payload);
     const { type, reason } = JSON.parse(text) as { type?: string; reason?: string };
-    if (type === "goodbye" && reason === "failed") throw new Error(`A fault: ${text}`);
+    if (type === "goodbye" && reason === "failed") throw new Error(`An internal error: ${text}`);
   } else if (opcode === CLOSE) {
     const code = payload.length >= 2 ? payload.readUInt16BE(0) : 1005;
     if (code === INTERNAL_ERROR)

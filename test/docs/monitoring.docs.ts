@@ -80,6 +80,22 @@ describe("the alert rules", () => {
     expect(await exampleFile("prometheus.yaml")).toContain(page.example("prometheus-scrape"));
   });
 
+  test("are loaded with the scrape configuration for a reverse proxy, too", async () => {
+    const proxied = await Document.read("docs/deployment/reverse-proxy.md");
+    await using workspace = await Workspace.create({ password: "secret" });
+    const password = workspace.path("password");
+    const config = proxied
+      .example("proxy-prometheus")
+      .replace("/etc/prometheus/tailgate.password", password);
+    await workspace.write("prometheus.yaml", config);
+    expect(config).toContain(password);
+    const jobs = (text: string): unknown =>
+      (parse(text) as { scrape_configs: { job_name: unknown }[] }).scrape_configs[0]?.job_name;
+    expect(jobs(config)).toBe(jobs(page.example("prometheus-scrape")));
+    const checked = await promtool(["check", "config", workspace.path("prometheus.yaml")]);
+    expect(checked).toContain("is valid");
+  });
+
   test("select metrics and labels that exist", async () => {
     for (const { expr } of alerts) await expectKnownNames(expr);
   });

@@ -43,6 +43,15 @@ test("the command that measures the journal works", async () => {
   expect(shown).toMatch(/^tailgate_journal_newest_sequence 2\ntailgate_journal_bytes \d+\n$/);
 });
 
+test("the command that shows the oldest record works", async () => {
+  await using gateway = await GatewayProcess.start("", ["--otlp-port", "0"]);
+  await postMessages(gateway.url, ["one", "two"]);
+  const command = page.example("retention-oldest").replace("http://127.0.0.1:8001", gateway.url);
+  const shown = await Program.run("bash", ["-c", command], { cwd: "/" });
+  expect(shown).toMatch(/"records":\[\{"sequence":1,.*"message":"one"/);
+  expect(shown).not.toContain("two");
+});
+
 test("system logs expire by size, clients see a gap, and audit events stay", async () => {
   const config = "journal: { system_bytes: 1048576 }\n";
   await using gateway = await GatewayProcess.start(config, ["--otlp-port", "0"]);

@@ -69,6 +69,9 @@ describe("the installed service", () => {
       new RegExp(String.raw`^\{\}\{"epoch":.*${RECORD}`),
     );
     expect(await machine.run(page.example("systemd-messages"))).toContain("listening on");
+    expect(await machine.run(page.example("systemd-commands"))).toMatch(
+      / - INFO - Hello from the new server\n[^]*audit-file/,
+    );
     await machine.run(page.command("systemctl restart tailgate"));
     await machine.run(page.example("systemd-ready"));
     expect(await history(machine)).toContain(RECORD);

@@ -6,6 +6,14 @@ import structlog
 
 from tailgate_logging import stream_to_tailgate
 
+RESERVED = vars(logging.makeLogRecord({})).keys() - {"exc_info", "stack_info"} | {"message", "asctime"}
+
+
+def rename_reserved(_logger, _method, event):
+    """Renames keys that `logging` reserves, such as `name`, to `extra_name`. It would raise KeyError."""
+    return {f"extra_{key}" if key in RESERVED else key: value for key, value in event.items()}
+
+
 timestamp = structlog.processors.TimeStamper(fmt="%H:%M:%S")
 console = logging.StreamHandler()
 console.setFormatter(
@@ -19,7 +27,8 @@ structlog.configure(
     processors=[
         structlog.stdlib.filter_by_level,
         structlog.contextvars.merge_contextvars,
-        structlog.stdlib.render_to_log_kwargs,  # last: passes the keys on as `extra`
+        rename_reserved,
+        structlog.stdlib.render_to_log_args_and_kwargs,  # last: passes the keys on as `extra`
     ],
     logger_factory=structlog.stdlib.LoggerFactory(),
     wrapper_class=structlog.stdlib.BoundLogger,

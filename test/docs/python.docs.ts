@@ -1,5 +1,6 @@
 /** Runs docs/guides/python.md and the files in examples/python with the real SDK, as a reader would. */
 
+import { existsSync } from "node:fs";
 import { cp, readFile, symlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
@@ -322,6 +323,88 @@ describe("other libraries", () => {
     expect(bound.map(({ data }) => data["order_id"])).toEqual(bound.map(() => 17));
     if (library === "loguru") expect(await project.messages()).toContain("Order 17 paid");
   });
+});
+
+test("structlog keeps keys that `logging` reserves, and formats arguments", async () => {
+  const app = await readFile(join(EXAMPLES, "structlog_app.py"), "utf8");
+  const code = `${app}
+log.info("Hello %s", "world", name="bob", module="mine", msg="text", key=1)
+`;
+  const project = await Project.create("keys", { "main.py": code });
+  await project.sh(".venv/bin/python main.py");
+  expect((await project.records()).at(-1)!.data).toMatchObject({
+    message: "Hello world",
+    module: "main",
+    extra_name: "bob",
+    extra_module: "mine",
+    extra_msg: "text",
+    key: 1,
+  });
+});
+
+test("uncaught exceptions of the main thread and of others are sent", async () => {
+  const project = await Project.create("uncaught");
+  const code = `${page.example("python-uncaught")}
+def work():
+    raise ValueError("in a thread")
+
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+raise RuntimeError("in the main thread")
+`;
+  await expect(project.run(code)).rejects.toThrow("ended with 1");
+  const records = await project.records();
+  expect(records.map(({ data }) => [data.level, data["exception.message"]])).toEqual([
+    ["CRITICAL", "in a thread"],
+    ["CRITICAL", "in the main thread"],
+  ]);
+});
+
+test("an audit event needs the level INFO", async () => {
+  const [, call] = /`(logging\.getLogger\("orchestrator\.audit"\)\.setLevel[^`]+)`/.exec(
+    page.text,
+  )!;
+  const code = `
+import logging
+from tailgate_logging import stream_to_tailgate
+stream_to_tailgate("worker")
+logging.getLogger("orchestrator.audit").info("discarded")
+${call}
+logging.getLogger("orchestrator.audit").info("sent")
+`;
+  const project = await Project.create("level", { "main.py": code });
+  await project.sh(".venv/bin/python main.py");
+  expect(await project.messages()).toEqual(["sent"]);
+});
+
+test("a restart of the gateway loses nothing", async () => {
+  const own = await GatewayProcess.start(CONFIG);
+  onTestFinished(() => own[Symbol.asyncDispose]());
+  const env = { OTEL_EXPORTER_OTLP_ENDPOINT: await own.endpoint("OTLP/HTTP") };
+  await own.stop();
+  const project = await Project.create("restart");
+  const code = `
+class Seen(logging.Handler):
+    def emit(self, record):
+        if record.getMessage().startswith("Transient error"):
+            open("failed", "w").close()
+
+logging.getLogger("opentelemetry").addHandler(Seen())
+for number in range(3):
+    log.info("%d", number)
+handler.force_flush()
+`;
+  const ended = project.run(code, env);
+  await expect
+    .poll(() => existsSync(join(project.directory, "failed")), { timeout: 30_000 })
+    .toBe(true);
+  await own.restart();
+  const { stderr } = await ended;
+  expect(stderr).toMatch(/Transient error.*retrying/);
+  const answer = await fetch(`${own.url}/api/logs?order=asc&q=service:restart`);
+  const { records } = (await answer.json()) as { records: Envelope[] };
+  expect(records.map(({ data }) => data.message)).toEqual(["0", "1", "2"]);
 });
 
 test("durable_audit.py stores an event once, and reports a missing gateway", async () => {

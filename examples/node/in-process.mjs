@@ -2,7 +2,7 @@
 
 import { LoggingManager } from "tailgate";
 
-const logging = await LoggingManager.start({
+export const logging = await LoggingManager.start({
   logDir: "logs",
   // No console: the program's logger has its own.
   exporters: { websocket: {}, file: {}, "audit-file": {} },

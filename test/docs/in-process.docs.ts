@@ -134,6 +134,20 @@ describe("in process", () => {
     expect(await auditLines(workspace)).toHaveLength(1);
   });
 
+  test("beside pino, a program imports the manager for its audit events", async () => {
+    const workspace = await installedExample("node");
+    const [line] = /(?<=`)import \{ logging \} from "[^`]*/.exec(inProcess.text)!;
+    const code = `${line}; const { seq } = await logging.audit({ eventType: "instance_spawn" });
+      console.log("Stored as", seq); process.kill(process.pid, "SIGTERM");`;
+    await workspace.write("audited.mjs", code);
+    const args = ["--import", "./in-process.mjs", "audited.mjs"];
+    const { directory: cwd } = workspace;
+    expect(await Program.run(process.execPath, args, { cwd, env: FREE_PORT })).toContain(
+      "\nStored as 1\n",
+    );
+    expect(await auditLines(workspace)).toHaveLength(1);
+  });
+
   test("a provider that is registered elsewhere writes to the files", async () => {
     const workspace = await installedExample("node");
     await run(workspace, inProcess.example("in-process-own-provider"));

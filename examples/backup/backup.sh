@@ -5,9 +5,9 @@
 set -eu
 pid=$1 log_dir=$2 target=$3
 
-# systemd's MainPID of a service that does not run. 0 would suspend this script.
+# systemd prints MainPID 0 for a service that is not running. `kill -STOP 0` would suspend this script.
 [ "$pid" -gt 0 ] || {
-  echo "The gateway does not run, so its log directory can simply be copied." >&2
+  echo "The gateway is not running. Copy its log directory with cp -a." >&2
   exit 1
 }
 

@@ -152,7 +152,8 @@ class ConnectionNotices {
     const { url, waits } = this.#options;
     const why = reason.replace(/\.$/, "");
     if (!this.#wasUp && !waits) throw unreachable(url, why);
-    if (this.#isUp) this.#output.notice(`connection lost (${why}), retrying`);
+    const cause = why === "Connection lost" ? "" : ` (${why})`;
+    if (this.#isUp) this.#output.notice(`connection lost${cause}, retrying`);
     else if (!this.#isAnnounced) this.#output.notice(`waiting (${why})`);
     this.#isUp = false;
     this.#isAnnounced = true;

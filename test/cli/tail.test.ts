@@ -5,6 +5,8 @@ import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { WebSocketServer } from "ws";
 import { LoggingManager } from "tailgate";
 import { Workspace } from "../harness/workspace.ts";
+import { GatewayProcess } from "../harness/gateway.ts";
+import { postMessages } from "../harness/otlp.ts";
 import { runCli, startCli } from "../harness/program.ts";
 
 /** A gateway with only the WebSocket exporter. */
@@ -316,6 +318,15 @@ describe("tailgate tail", () => {
     second.manager.getLogger("x").info("after");
     await cli.untilStdout(/after/);
     expect(messagesOf(cli.stdout)).toEqual(["before", "missed", "after"]);
+  });
+
+  test("reports a connection that ends without a reason", async () => {
+    await using gateway = await GatewayProcess.start("receivers: { otlp: { port: 0 } }");
+    await postMessages(await gateway.endpoint("OTLP/HTTP"), ["before"]);
+    await using cli = startCli(["tail", "--url", gateway.websocketUrl, "--replay", "1"]);
+    await cli.untilStdout(/before/);
+    await gateway.kill();
+    await cli.untilStderr(/^tailgate: connection lost, retrying\n/);
   });
 
   test("shows everything of a gateway with another journal, and reports the new sequences", async () => {

@@ -63,7 +63,7 @@ describe("tailgate run", () => {
       expect((await fetch(`${url}/healthz`)).status).toBe(200);
       expect(await (await fetch(url)).text()).toContain("<title>");
       await cli.untilStderr(
-        /^tailgate: Pages of http:\/\/localhost:3000 and .* can read and write logs\./m,
+        /^tailgate: Pages of http:\/\/localhost:3000 and .* can read logs over the WebSocket\./m,
       );
       cli.process.kill(signal);
       expect(await cli.ended).toBe(0);

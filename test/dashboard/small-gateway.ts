@@ -15,7 +15,7 @@ type Level = Envelope["data"]["level"];
  * A model of what `LogStream` and `LogHistory` guarantee to a store, not a fake gateway: it lets a property test choose
  * the order of batches, late responses and clicks thousands of times, which sockets would not allow, and it knows the
  * expected result. Other tests check that a real journal behaves like it, and that the store works with a real gateway
- * in browsers (`following.test.ts`, `cuts.test.ts`).
+ * in browsers (`following.browser.ts`, `cuts.browser.ts`).
  */
 export class SmallGateway {
   readonly entries: LogEntry[] = [];

@@ -96,6 +96,6 @@ test("the pages lead to a backup of the service, and to one that is checked", as
   await machine.run("! systemctl start tailgate-backup");
   expect(await machine.run("ls /var/backups/tailgate/")).toContain("journal.db-wal");
   expect(await machine.run("journalctl --unit=tailgate-backup --output=cat")).toContain(
-    "The gateway does not run",
+    "The gateway is not running",
   );
 });

@@ -96,7 +96,7 @@ export function skipTest(text: string, cause?: unknown): never {
   return skipAnywhere(text);
 }
 
-/** Skips the running test, in CI too, because of what the machine does not allow. The last line of CI counts it. */
+/** Skips the running test, in CI too, because of what the machine does not allow. CI counts it before its last line. */
 export function skipAnywhere(text: string): never {
   console.warn(`SKIPPED: ${text}`);
   return TestRunner.getCurrentTest<RunnerTestCase>().context.skip(text);

@@ -91,9 +91,9 @@ function verifySignatures(
   const anchors: Anchor[] = [];
   const findings: TrailFinding[] = [];
   for (const { checkpoint, source } of found) {
-    // Without any key, a checkpoint is neither proof nor evidence of tampering.
-    if (checkpoint !== undefined && keys.length === 0) continue;
-    const text = checkpointFlaw(checkpoint, keys);
+    // Without any key, a checkpoint proves nothing, but a trail that contradicts it was changed.
+    const isUnverifiable = checkpoint !== undefined && keys.length === 0;
+    const text = isUnverifiable ? undefined : checkpointFlaw(checkpoint, keys);
     if (text !== undefined) findings.push({ position: source, text });
     else anchors.push({ checkpoint: checkpoint!, source });
   }

@@ -154,9 +154,9 @@ function whyUnproven(
   own: readonly Anchor[],
   { keys }: VerificationOptions,
 ): string | undefined {
+  if (chain.lines === 0) return "It has no event with a hash.";
+  if (keys.length === 0) return "There is no public key to verify checkpoints with.";
   if (chain.proven === undefined) {
-    if (chain.lines === 0) return "It has no event with a hash.";
-    if (keys.length === 0) return "There is no public key to verify checkpoints with.";
     return own.length === 0
       ? `${CHECKPOINTS_NAME} has no checkpoint.`
       : "No checkpoint signs an event in the files.";

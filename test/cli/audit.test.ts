@@ -293,6 +293,25 @@ test("a checkpoint proves nothing without its key, and is evidence against other
   expect(await (await verify(workspace, "--key", "mine.pem")).ended).toBe(0);
 });
 
+test("a rewritten trail contradicts its checkpoints also without a key", async () => {
+  await using workspace = await Workspace.create();
+  await run(workspace, ["spawned", "terminated"]);
+  rmSync(workspace.path("config"), { recursive: true });
+  const intact = await verify(workspace, "--allow-unsigned");
+  expect([await intact.ended, intact.stderr]).toEqual([0, ""]);
+  cpSync(workspace.path("logs/audit/checkpoints.jsonl"), workspace.path("kept.jsonl"));
+  const file = auditFile(workspace);
+  const lines = readFileSync(file, "utf8").replaceAll("terminated", "resumed").split("\n");
+  const made = rechain(new Map([[file, lines.slice(0, 2)]])).get(file)!;
+  writeFileSync(file, made.map((line) => `${line}\n`).join(""));
+  expect(await (await verify(workspace, "--allow-unsigned")).ended).toBe(1);
+  rmSync(workspace.path("logs/audit/checkpoints.jsonl"));
+  const args = ["--allow-unsigned", "--checkpoint", "kept.jsonl"];
+  const elsewhere = await verify(workspace, ...args);
+  expect(await elsewhere.ended).toBe(1);
+  expect(elsewhere.stderr).toMatch(/AUDIT_TRAIL_BROKEN: .*kept\.jsonl/s);
+});
+
 test.each([
   [["--log-dir", "nowhere"], /AUDIT_UNREADABLE: The audit trail cannot be read: .*nowhere/],
   [["--checkpoint", "nowhere"], /AUDIT_UNREADABLE: nowhere cannot be read/],

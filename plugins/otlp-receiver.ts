@@ -7,6 +7,7 @@ import {
   type Ingested,
   type Receiver,
   type ReceiverHost,
+  type RouteAccess,
 } from "tailgate/plugin";
 import { FORWARDED_SIGNALS, SignalForwarder } from "./otlp-receiver/forwarding.ts";
 import type { GrpcServer } from "./otlp-receiver/grpc-server.ts";
@@ -40,6 +41,9 @@ const { createServer } = process.getBuiltinModule("node:http");
 const PATH = "/v1/logs";
 
 const NOT_FOUND = `Not found. Send logs to ${PATH}.`;
+
+/** Which principals may send. The intake checks the scope of each record's type. */
+const INGEST: RouteAccess = ["ingest:system", "ingest:audit"];
 
 const DEFAULT_PORT = 4318;
 const DEFAULT_GRPC_PORT = 4317;
@@ -164,8 +168,11 @@ class OtlpReceiver implements Receiver {
         "*",
         path,
         (request, response) => this.#handle(path, request, response),
-        (request, response, { status, text }) =>
-          this.#reject(request, response, new RequestRejection(status, text)),
+        {
+          refuse: (request, response, { status, text }) =>
+            this.#reject(request, response, new RequestRejection(status, text)),
+          access: INGEST,
+        },
       );
     }
     if (given.port !== null) await this.#openHttp(given.port);
@@ -212,7 +219,7 @@ class OtlpReceiver implements Receiver {
   }
 
   #handleOnOwnPort(request: IncomingMessage, response: ServerResponse): void {
-    const refused = this.#host.http.refusalOf(request);
+    const refused = this.#host.http.refusalOf(request, INGEST);
     const path = parsePath(request.url!);
     // After a malformed request the start of the next one is unknown.
     if (refused?.status === 400) response.setHeader("Connection", "close");

@@ -19,6 +19,7 @@ import {
   type Batch,
   type Exporter,
   type Host,
+  type RouteAccess,
 } from "tailgate/plugin";
 import { WebSocketServer, type WebSocket } from "ws";
 import { Client, type ClientContext } from "./websocket/client.ts";
@@ -42,6 +43,9 @@ const STALL_CHECKS = 4;
 
 /** How often subscribers are sent their progress, and gaps for records that could not be stored. */
 const PROGRESS_INTERVAL_MS = 500;
+
+/** Which principals may connect; the filter of their access limits what they get. */
+const READ: RouteAccess = ["read:system", "read:audit"];
 
 const SERVER_OPTIONS = {
   noServer: true,
@@ -153,8 +157,14 @@ class WebSocketExporter implements Exporter {
       setInterval(() => this.#reportProgress(), PROGRESS_INTERVAL_MS).unref(),
     ];
     this.#server.on("wsClientError", rejectHandshake);
-    host.http.upgrade(given.path, (request, socket, head) => this.#upgrade(request, socket, head));
-    host.http.route("*", given.path, (request, response) => this.#explain(request, response));
+    const { http } = host;
+    const access = { access: READ };
+    http.upgrade(
+      given.path,
+      (request, socket, head) => this.#upgrade(request, socket, head),
+      access,
+    );
+    http.route("*", given.path, (request, response) => this.#explain(request, response), access);
   }
 
   write(batch: Batch): void {

@@ -159,7 +159,7 @@ export class GrpcServer {
     if (host !== undefined && host.toLowerCase() !== authority?.toLowerCase()) {
       throw new RequestRejection(400, "The Host header contradicts :authority.");
     }
-    const refused = this.#host.http.refusalOf(sender);
+    const refused = this.#host.http.refusalOf(sender, ["ingest:system", "ingest:audit"]);
     if (refused !== undefined) throw new RequestRejection(refused.status, refused.text);
     const path = headers[":path"];
     if (path !== METHOD) {

@@ -13,6 +13,7 @@ export const RETRY_AFTER_SECONDS = 1;
 /** For each HTTP status the code of a google.rpc.Status and its name (google/rpc/code.proto). */
 const RPC_CODES = {
   400: [3, "INVALID_ARGUMENT"],
+  401: [16, "UNAUTHENTICATED"],
   403: [7, "PERMISSION_DENIED"],
   404: [5, "NOT_FOUND"],
   405: [12, "UNIMPLEMENTED"],

@@ -1,4 +1,5 @@
 import type { Level } from "../wire/envelope.ts";
+import type { Access } from "./access.ts";
 import type { HostHttp } from "./http.ts";
 import type { HostJournal, HostMemory } from "./journal.ts";
 import type { HostMetrics } from "./metrics.ts";
@@ -62,13 +63,17 @@ export interface ReceiverHost extends Host {
 export interface Intake {
   /**
    * Accepts an ExportLogsServiceRequest in protobuf. The gateway retains `body`: nothing else may modify it afterwards.
-   * @throws TailgateError OTLP_UNDECODABLE if it is not one; nothing of it is stored then.
+   *
+   * `access`, of a request over the network, limits which types of records are accepted, and audit events tell its principal
+   * (`ingested_by`). Without it, everything is accepted.
+   * @throws TailgateError OTLP_UNDECODABLE if it is not one; FORBIDDEN if the principal may send none of the records.
+   * Nothing is stored then.
    */
-  otlpProtobuf(body: Uint8Array): Promise<Ingested>;
+  otlpProtobuf(body: Uint8Array, access?: Access): Promise<Ingested>;
   /** Accepts an ExportLogsServiceRequest in JSON. `body` may be reused afterwards. Throws as {@link otlpProtobuf} does. */
-  otlpJson(body: Uint8Array): Promise<Ingested>;
+  otlpJson(body: Uint8Array, access?: Access): Promise<Ingested>;
   /** Accepts records of any other source; {@link createRecord} makes them. Records that cannot be encoded are rejected. */
-  records(records: readonly LogRecord[]): Promise<Ingested>;
+  records(records: readonly LogRecord[], access?: Access): Promise<Ingested>;
 }
 
 /** What became of the records of one call. */

@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Server as NetServer } from "node:net";
 import type { Duplex } from "node:stream";
+import type { Access, RouteAccess } from "./access.ts";
 
 /**
  * Node's HTTP module without an import: an ES module import reads every export and so loads the classes of `fetch`, which
@@ -12,23 +13,26 @@ export const { createServer, maxHeaderSize, Server, STATUS_CODES } =
 /** What a plugin may use of the gateway's HTTP server. */
 export interface HostHttp {
   /**
-   * Serves `method path` on the main port; `handler` ends the response. The method `*` stands for all methods. `refuse`
-   * answers rejected requests in the route's own protocol; the default is plain text.
+   * Serves `method path` on the main port; `handler` ends the response. The method `*` stands for all methods. With
+   * authentication on, the handler runs only for principals that `access` admits; {@link accessOf} tells which one.
    * @throws Error if another plugin serves the path.
    */
-  route(method: string, path: string, handler: RouteHandler, refuse?: RefusalHandler): void;
+  route(method: string, path: string, handler: RouteHandler, options?: RouteOptions): void;
   /**
-   * Accepts WebSocket upgrades of `path` on the main port.
+   * Accepts WebSocket upgrades of `path` on the main port, with the same `access` as for a route.
    * @throws Error if another plugin serves the path.
    */
-  upgrade(path: string, handler: UpgradeHandler): void;
+  upgrade(path: string, handler: UpgradeHandler, options?: Pick<RouteOptions, "access">): void;
   /**
    * Checks a request on a port of the receiver's own. Returns why it must be rejected, or undefined. Host must name this
-   * gateway, and so must Origin if there is one; without Origin, the request must not come from another site.
+   * gateway, and so must Origin if there is one; without Origin, the request must not come from another site. With
+   * authentication on, the request must have the credentials of a principal that `access` admits; default: `["admin"]`.
    */
-  refusal(request: AddressedRequest): string | undefined;
-  /** Like {@link refusal}, with the status code. */
-  refusalOf(request: AddressedRequest): RouteRefusal | undefined;
+  refusalOf(request: AddressedRequest, access?: RouteAccess): RouteRefusal | undefined;
+  /** Like {@link refusalOf}, without the status code and headers. */
+  refusal(request: AddressedRequest, access?: RouteAccess): string | undefined;
+  /** Returns who makes a request that was admitted to a route or an upgrade, or by {@link refusalOf}. */
+  accessOf(request: AddressedRequest): Access;
   /**
    * Applies the gateway's limits to a server of the receiver's own; call it before the server listens. They are the number
    * of connections and, for HTTP/1, how long a client may read nothing of its response.
@@ -48,12 +52,25 @@ export type RouteHandler = (
   response: ServerResponse,
 ) => void | Promise<void>;
 
-/** Why the gateway does not serve a request: 400 for two Host headers, 403 for Host, Origin or site, 503 while stopping. */
+/** The options of a route. */
+export interface RouteOptions {
+  /** Answers rejected requests in the route's own protocol; the default is plain text. */
+  readonly refuse?: RefusalHandler;
+  /** Who may use the route if authentication is on. Default: `["admin"]`. */
+  readonly access?: RouteAccess;
+}
+
+/**
+ * Why the gateway does not serve a request: 400 for two Host headers; 401 without valid credentials; 403 for Host, Origin,
+ * site or a missing scope; 429 over a rate limit; 503 while stopping or while the tokens cannot be read.
+ */
 export interface RouteRefusal {
   /** The status code of the response. */
-  readonly status: 400 | 403 | 503;
+  readonly status: 400 | 401 | 403 | 429 | 503;
   /** The reason, as the client may read it. */
   readonly text: string;
+  /** Headers that the response must have, such as `WWW-Authenticate` and `Retry-After`. */
+  readonly headers?: Readonly<Record<string, string>>;
 }
 
 /** Answers a request that the gateway does not serve. */
@@ -63,7 +80,7 @@ export type RefusalHandler = (
   refusal: RouteRefusal,
 ) => void;
 
-/** Takes over a socket after Host and Origin were checked. */
+/** Takes over a socket after Host, Origin and credentials were checked. */
 export type UpgradeHandler = (request: IncomingMessage, socket: Duplex, head: Buffer) => void;
 
 /** How a request was rejected. */
@@ -82,6 +99,10 @@ export interface AddressedRequest {
     /** For HTTP/2, `:authority`. */
     readonly host?: string | undefined;
     readonly origin?: string | undefined;
+    readonly authorization?: string | undefined;
+    readonly cookie?: string | undefined;
+    /** Subprotocols of a WebSocket handshake, one of which may be a ticket. */
+    readonly "sec-websocket-protocol"?: string | undefined;
     readonly "sec-fetch-site"?: string | undefined;
     readonly "sec-fetch-mode"?: string | undefined;
     readonly "sec-fetch-dest"?: string | undefined;

@@ -43,6 +43,8 @@ export type {
   JournalPage,
   JournalQuery,
 } from "./journal.ts";
+
+// HTTP requests and who makes them.
 export type {
   AddressedRequest,
   HostHttp,
@@ -50,9 +52,13 @@ export type {
   Rejection,
   RequestUrl,
   RouteHandler,
+  RouteOptions,
   RouteRefusal,
   UpgradeHandler,
 } from "./http.ts";
+export type { Access, RouteAccess } from "./access.ts";
+export { ACCESS_SCOPES } from "../wire/access-scopes.ts";
+export type { AccessScope } from "../wire/access-scopes.ts";
 
 // Records.
 export type { Batch, OtlpForm } from "./batch.ts";
@@ -74,6 +80,7 @@ export { PermanentError, RetryLaterError, TailgateError, textOf } from "../wire/
 
 // Filters and the messages of `tailgate.v1`.
 export {
+  bothFilters,
   FILTER_CHARACTERS_MAX,
   FILTER_PARAMETERS,
   heldRecord,

@@ -1,6 +1,6 @@
 /**
  * The error codes of Tailgate. They are stable: scripts and clients may depend on them. `fix` tells users what the error
- * means for their data and what to do. Exit codes follow sysexits(3): 64 usage, 69 unavailable, 78 configuration.
+ * means for their data and what to do. Exit codes follow sysexits(3): 64 usage, 69 unavailable, 77 permission, 78 configuration.
  */
 const CODES = {
   USAGE: { exitCode: 64, fix: "Run `tailgate --help`." },
@@ -89,6 +89,22 @@ const CODES = {
   FILTER_INVALID: {
     exitCode: 64,
     fix: 'Valid terms are: text, "a phrase", -not, level:WARNING, type:audit, logger:NAME, action:NAME, field:value.',
+  },
+  SCOPE_INVALID: {
+    exitCode: 64,
+    fix: "Use ingest, read, metrics or admin, or the narrower ingest:system, ingest:audit, read:system, read:audit.",
+  },
+  UNAUTHENTICATED: {
+    exitCode: 77,
+    fix: "Nothing was stored. Send a valid token in the header `Authorization: Bearer`.",
+  },
+  FORBIDDEN: {
+    exitCode: 77,
+    fix: "Nothing was stored. Use a token with the missing scope.",
+  },
+  TOKENS_UNREADABLE: {
+    exitCode: 78,
+    fix: "The tokens file must be valid, and writable by the gateway's user alone and not readable by others (mode 0600 or 0640).",
   },
   REGISTRATION_FAILED: {
     exitCode: 1,

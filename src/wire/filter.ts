@@ -128,6 +128,19 @@ export function parseFilter(query: FilterQuery): Filter {
   return createFilter(terms);
 }
 
+/** Returns the filter that a record matches if it matches both. The terms of `first` are matched first. */
+export function bothFilters(first: Filter, second: Filter): Filter {
+  if (first.key === "" || first.key === second.key) return second;
+  if (second.key === "") return first;
+  return {
+    key: `${first.key}\n${second.key}`,
+    type: first.type ?? second.type,
+    terms: [...first.terms, ...second.terms],
+    effort: (bytes) => first.effort(bytes) + second.effort(bytes),
+    matches: (records, index) => first.matches(records, index) && second.matches(records, index),
+  };
+}
+
 /** @throws TailgateError FILTER_INVALID if a parameter is longer than {@link FILTER_CHARACTERS_MAX}. */
 export function checkFilterLength(query: FilterQuery): void {
   for (const name of FILTER_PARAMETERS) {

@@ -101,6 +101,7 @@ function watching(host: Host, upgraded: (socket: Socket) => void): Host {
       route: (method, path, handler) => host.http.route(method, path, handler),
       refusal: (request) => host.http.refusal(request),
       refusalOf: (request) => host.http.refusalOf(request),
+      accessOf: (request) => host.http.accessOf(request),
       rejected: (request, rejection) => host.http.rejected(request, rejection),
       protect: (server) => host.http.protect(server),
       upgrade: (path, handler) =>

@@ -43,6 +43,13 @@ const MEANINGS: Readonly<Record<ErrorCode, string>> = {
     "A command could not write its output, for example because stdout is a file on a full disk.",
   FILTER_INVALID:
     "A filter was not understood, or exceeds a [limit](reference/filters.md#limits). The message names the term. Over HTTP, the status is 400.",
+  SCOPE_INVALID: "A token or a mapping in the configuration names a scope that does not exist.",
+  UNAUTHENTICATED:
+    "The gateway requires authentication, and the request has no valid credentials: none, unknown ones, or a token that has expired or was revoked. OTLP requests are answered with 401, over gRPC with UNAUTHENTICATED; senders drop their batch then.",
+  FORBIDDEN:
+    "The credentials are valid and lack the scope for this request. OTLP requests are answered with 403, over gRPC with PERMISSION_DENIED; senders drop their batch then.",
+  TOKENS_UNREADABLE:
+    "The tokens file cannot be read, is not valid, or has permissions that expose it. At the start the gateway ends. While it runs, it keeps the last valid tokens.",
   REGISTRATION_FAILED:
     "Another LoggerProvider is registered globally, or the program loads two versions of the OpenTelemetry API (`npm ls @opentelemetry/api`). Records that are logged through that API would not arrive.",
   OTLP_UNDECODABLE: "HTTP 400: the body is not an `ExportLogsServiceRequest`.",

@@ -32,13 +32,21 @@ interface Declaration extends Member {
   readonly members: readonly Member[];
 }
 
-/** Returns the reference of a module of `src` as Markdown, with headings of that level for its groups. */
+/** The group of exports that has a page of its own. */
+export const HTTP_GROUP = "HTTP requests and who makes them";
+
+/**
+ * Returns the reference of a module of `src` as Markdown, with headings of that level for its groups: those that
+ * `includes` selects by their titles.
+ */
 export async function moduleReference(
   module: "plugin" | "testing",
   level: number,
+  includes: (title: string) => boolean = () => true,
 ): Promise<string> {
   const index = await readFile(repositoryPath(`src/${module}/index.ts`), "utf8");
-  const sections = groupsOf(index).map((group) => section(module, group));
+  const groups = groupsOf(index).filter(({ title }) => includes(title));
+  const sections = groups.map((group) => section(module, group));
   const text = (await Promise.all(sections)).join("\n\n");
   return text.replaceAll(/^##/gm, "#".repeat(level));
 }

@@ -292,7 +292,10 @@ describe("shutdown", () => {
       "POST",
       "/own",
       (_request, response) => void response.end("served"),
-      (_request, response, refusal) => response.writeHead(refusal.status).end("my own words"),
+      {
+        refuse: (_request, response, refusal) =>
+          response.writeHead(refusal.status).end("my own words"),
+      },
     );
     harness.server.plugins.upgrade("/ws/logs", (_request, socket) => socket.destroy());
     await harness.open();

@@ -5,14 +5,20 @@ import { observeUpgradeRejection, refuseUpgrade } from "../../plugin/http.ts";
 import type {
   HostLogger,
   RefusalHandler,
+  RouteAccess,
   RouteHandler,
+  RouteOptions,
   UpgradeHandler,
 } from "../../plugin/index.ts";
+
+/** Who may use a plugin's route that does not say it: a route that was forgotten exposes nothing. */
+export const DEFAULT_ACCESS: RouteAccess = ["admin"];
 
 interface Route {
   readonly handler: RouteHandler;
   /** Answers a request that the gateway rejects, in the route's own protocol. */
   readonly reject: RefusalHandler | undefined;
+  readonly access: RouteAccess;
 }
 
 /** The routes of a path by method; `*` serves all methods. */
@@ -29,14 +35,19 @@ export class RouteTable {
   }
 
   /** @throws Error if the path is invalid, reserved, or already registered for this method. */
-  add(method: string, path: string, handler: RouteHandler, reject?: RefusalHandler): void {
+  add(
+    method: string,
+    path: string,
+    handler: RouteHandler,
+    { refuse: reject, access = DEFAULT_ACCESS }: RouteOptions = {},
+  ): void {
     if (!path.startsWith("/")) throw new Error(`The route ${path} does not start with a slash.`);
     const routes = this.#paths.get(path) ?? new Map<string, Route>();
     const isTaken = routes.has(method) || routes.has("*") || (method === "*" && routes.size > 0);
     if (isTaken || this.#reserved.includes(path)) {
       throw new Error(`The route ${method} ${path} is already registered.`);
     }
-    this.#paths.set(path, routes.set(method, { handler, reject }));
+    this.#paths.set(path, routes.set(method, { handler, reject, access }));
   }
 
   at(path: string): PathRoutes | undefined {
@@ -52,11 +63,17 @@ export function findRoute(routes: PathRoutes | undefined, method: string): Route
 export interface HttpRejection {
   readonly status: number;
   readonly text: string;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+interface Upgrade {
+  readonly handler: UpgradeHandler;
+  readonly access: RouteAccess;
 }
 
 /** The handlers of WebSocket upgrades by path, and the sockets that they have open. */
 export class UpgradeTable {
-  readonly #handlers = new Map<string, UpgradeHandler>();
+  readonly #upgrades = new Map<string, Upgrade>();
   readonly #sockets = new Set<Duplex>();
   readonly #log: HostLogger;
   readonly #observe: (request: IncomingMessage, status: number, reason?: string) => void;
@@ -71,17 +88,26 @@ export class UpgradeTable {
   }
 
   /** @throws Error if the path is already registered. */
-  add(path: string, handler: UpgradeHandler): void {
+  add(
+    path: string,
+    handler: UpgradeHandler,
+    { access = DEFAULT_ACCESS }: Pick<RouteOptions, "access"> = {},
+  ): void {
     if (this.has(path)) throw new Error(`WebSockets at ${path} are already registered.`);
-    this.#handlers.set(path, handler);
+    this.#upgrades.set(path, { handler, access });
   }
 
   get paths(): Iterable<string> {
-    return this.#handlers.keys();
+    return this.#upgrades.keys();
   }
 
   has(path: string): boolean {
-    return this.#handlers.has(path);
+    return this.#upgrades.has(path);
+  }
+
+  /** Returns who may open a WebSocket at the path; undefined if there is none. */
+  accessOf(path: string): RouteAccess | undefined {
+    return this.#upgrades.get(path)?.access;
   }
 
   /** Passes the socket to the path's handler, or rejects the request and destroys the socket. */
@@ -94,19 +120,21 @@ export class UpgradeTable {
     // Node has removed its own listeners, and an error without a listener would end the process.
     socket.on("error", () => {});
     observeUpgradeRejection(socket, (status, text) => this.#observe(request, status, text));
-    if (rejection) return refuseUpgrade(socket, rejection.status, rejection.text);
+    if (rejection) {
+      return refuseUpgrade(socket, rejection.status, rejection.text, rejection.headers);
+    }
     if (!isWebSocketUpgrade(request)) {
       return refuseUpgrade(socket, 400, "The only supported upgrade is WebSocket.");
     }
     const path = pathOf(request.url!);
-    const handler = this.#handlers.get(path);
-    if (!handler) {
+    const upgrade = this.#upgrades.get(path);
+    if (!upgrade) {
       return refuseUpgrade(socket, 404, `There is no WebSocket at ${JSON.stringify(path)}.`);
     }
     this.#sockets.add(socket);
     socket.once("close", () => this.#sockets.delete(socket));
     try {
-      handler(request, socket, head);
+      upgrade.handler(request, socket, head);
       if (!socket.destroyed && !socket.writableEnded) this.#observe(request, 101);
     } catch (error) {
       this.#log.error(`The WebSocket upgrade of ${path} failed.`, error);

@@ -23,6 +23,7 @@ import { Metrics, METRICS_PATH, RequestMetrics } from "../metrics/metrics.ts";
 import { createApplication } from "./application.ts";
 import { Connections } from "./connections.ts";
 import { dashboardEndpoints, dashboardPaths } from "./dashboard.ts";
+import { OPEN_ACCESS } from "../../plugin/access.ts";
 import { Guard, urlHost, originForm, pathOf } from "./guard.ts";
 import { HEALTH_PATH, liveness, READINESS_PATH, readiness } from "./health.ts";
 import { Rejections } from "./rejections.ts";
@@ -146,10 +147,11 @@ export class HttpServer {
       this.#upgrades.handle(request, socket, head, rejection);
     });
     this.plugins = {
-      route: (method, path, handler, reject) => this.#routes.add(method, path, handler, reject),
-      upgrade: (path, handler) => this.#upgrades.add(path, handler),
+      route: (...route) => this.#routes.add(...route),
+      upgrade: (...upgrade) => this.#upgrades.add(...upgrade),
       refusal: (request) => this.#guardRejection(request)?.text,
       refusalOf: (request) => this.#guardRejection(request),
+      accessOf: () => OPEN_ACCESS,
       protect: (server) => this.#connections.watch(server),
       rejected: (request, rejection) => this.#rejections.add(request, rejection),
     };

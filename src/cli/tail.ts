@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import { InvalidArgumentError, type Command } from "commander";
+import { socketPath } from "../client/endpoints.ts";
 import { rawJson, type LogEntry } from "../client/index.ts";
 import { maskUrls } from "../config/secrets.ts";
 import { TailgateError } from "../wire/errors.ts";
@@ -23,7 +24,6 @@ interface TailOptions {
 }
 
 const DEFAULT_PORT = 8001;
-const DEFAULT_PATH = "/ws/logs";
 
 const EXAMPLES = `
 Examples:
@@ -129,7 +129,7 @@ function takeFilter(url: URL, given: FilterQuery): FilterQuery {
   return Object.fromEntries(terms) as FilterQuery;
 }
 
-/** Also accepts `localhost:8001` and the dashboard's URL. */
+/** Also accepts `localhost:8001` and the dashboard's URL, which may have a path. */
 function parseUrl(text: string): URL {
   const url = URL.parse(text.includes("://") ? text : `ws://${text}`);
   if (!url || !/^(ws|http)s?:$/.test(url.protocol)) {
@@ -138,9 +138,9 @@ function parseUrl(text: string): URL {
       `${JSON.stringify(maskUrls(text))} is not a gateway URL, such as ws://127.0.0.1:8001/ws/logs.`,
     );
   }
+  url.pathname = socketPath(url);
   url.protocol = url.protocol.replace("http", "ws");
   url.hash = "";
-  if (url.pathname === "/") url.pathname = DEFAULT_PATH;
   return url;
 }
 

@@ -14,8 +14,8 @@ export interface Endpoints {
 }
 
 /**
- * Returns a gateway's URLs. Accepts its base URL (`http://127.0.0.1:8001`), the URL of its WebSocket
- * (`ws://127.0.0.1:8001/ws/logs`), and `/` on one of its own pages. A proxy may add a path prefix.
+ * Returns a gateway's URLs. Accepts its base URL (`http://127.0.0.1:8001`, `https://example.com/tailgate`), the URL of
+ * its WebSocket (`ws://127.0.0.1:8001/ws/logs`), and `/` or `./` on one of its own pages.
  * @throws TypeError if it is not such a URL.
  */
 export function parseGatewayUrl(given: string | URL): Endpoints {
@@ -37,9 +37,7 @@ export function parseGatewayUrl(given: string | URL): Endpoints {
     );
   }
   url.hash = "";
-  const path = url.pathname.endsWith("/")
-    ? `${url.pathname.slice(0, -1)}${SOCKET_PATH}`
-    : url.pathname;
+  const path = socketPath(url);
   const prefix = path.endsWith(SOCKET_PATH) ? path.slice(0, -SOCKET_PATH.length) : "";
   const isSecure = url.protocol === "wss:" || url.protocol === "https:";
   const urlOf = (scheme: string, pathname: string): URL =>
@@ -49,6 +47,16 @@ export function parseGatewayUrl(given: string | URL): Endpoints {
     probe: urlOf("http", path),
     history: urlOf("http", `${prefix}${HISTORY_PATH}`),
   };
+}
+
+/**
+ * Returns the path of the WebSocket that a gateway URL names. The path of an http or https URL, and one that ends with a
+ * slash, is the gateway's base path.
+ */
+export function socketPath({ protocol, pathname }: Pick<URL, "protocol" | "pathname">): string {
+  const isBase = pathname.endsWith("/") || protocol.startsWith("http");
+  if (!isBase || pathname.endsWith(SOCKET_PATH)) return pathname;
+  return `${pathname.replace(/\/$/, "")}${SOCKET_PATH}`;
 }
 
 /** Returns the URL without credentials and query, which an error must not reveal. */

@@ -4,6 +4,8 @@ import { defineConfig } from "vite";
 /** Builds the dashboard into `dist/dashboard`, next to the output of `tsc`. */
 export default defineConfig({
   root: fileURLToPath(new URL(".", import.meta.url)),
+  // The page's folder depends on base_path and on the proxy, which may add a path prefix.
+  base: "./",
   build: {
     outDir: fileURLToPath(new URL("../../dist/dashboard", import.meta.url)),
     emptyOutDir: true,

@@ -294,7 +294,12 @@ describe("tailgate tail", () => {
 
   test("exits with 69 on a server that is no gateway, even with --wait", async () => {
     await using source = await Source.start();
-    const cli = await runCli(["tail", "--wait", "--url", `${source.manager.url}/nothing`]);
+    const cli = await runCli([
+      "tail",
+      "--wait",
+      "--url",
+      `${source.manager.url.replace("http", "ws")}/nothing`,
+    ]);
     expect(await cli.ended).toBe(69);
     expect(cli.stderr).toMatch(
       /^tailgate: GATEWAY_UNREACHABLE: .*\/nothing: HTTP 404: .*"\/nothing"\. Start it/,

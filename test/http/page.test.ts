@@ -107,7 +107,11 @@ test("serves everything that the document loads", async () => {
   const harness = await new HttpHarness().open();
   const paths = [...HTML.matchAll(/(?:src|href)="([^"]+)"/g)].map(([, path]) => path!);
   expect(paths).toHaveLength(3);
-  for (const path of paths) expect((await ask(harness.url + path)).status).toBe(200);
+  // Relative, so that the page also works under a path prefix.
+  for (const path of paths) {
+    expect(path).toMatch(/^\.\//);
+    expect((await ask(new URL(path, harness.url).href)).status).toBe(200);
+  }
 });
 
 test("the page complies with its policy: no inline scripts, styles or handlers, no eval", async () => {

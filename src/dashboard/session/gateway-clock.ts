@@ -42,7 +42,7 @@ export class GatewayClock {
     const sentAtMs = Date.now();
     try {
       const signal = AbortSignal.timeout(RESPONSE_TIMEOUT_MS);
-      const response = await fetch("/healthz", { method: "HEAD", cache: "no-store", signal });
+      const response = await fetch("healthz", { method: "HEAD", cache: "no-store", signal });
       this.observe(response.headers, sentAtMs);
     } catch {
       // The streams report a lost connection.

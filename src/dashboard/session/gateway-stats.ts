@@ -32,7 +32,7 @@ export interface AuditChain {
   readonly checkpoint: { readonly time: string; readonly seq: number } | null;
 }
 
-const PATH = "/api/stats";
+const PATH = "api/stats";
 const INTERVAL_MS = 5000;
 
 /** Polls the gateway's statistics while the page is visible. */

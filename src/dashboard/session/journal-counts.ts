@@ -205,7 +205,7 @@ export class JournalCounts {
       if (value !== undefined) parameters.set(name, String(value));
     }
     if (this.#hasFacets) parameters.set("facets", FACETS.join(","));
-    const url = `${this.#options.url ?? ""}${PATH}?${parameters}`;
+    const url = `${this.#options.url ?? "."}${PATH}?${parameters}`;
     const response = await fetchUnlessBusy(() => fetch(url, { signal }), signal);
     if (!response.ok) throw new Error(`The gateway responded with HTTP ${response.status}.`);
     return response.json();

@@ -25,8 +25,8 @@ const REPLAY = 200;
 
 const SLIDE_INTERVAL_MS = 1000;
 
-/** The gateway that served the page. */
-const GATEWAY_URL = "/";
+/** The gateway that served the page, relative to the page: a proxy may add a path prefix. */
+const GATEWAY_URL = "./";
 
 /**
  * The dashboard's connection to the gateway: the history API, and one stream for each panel, so that each panel starts

@@ -19,6 +19,7 @@ export interface RateLimitOptions {
  * Of each bucket only the time is kept at which it will be full again. Times are monotonic and in milliseconds.
  */
 export class RateLimit {
+  readonly perSecond: number;
   readonly #msPerUnit: number;
   readonly #burstMs: number;
   readonly #keysMax: number;
@@ -26,6 +27,7 @@ export class RateLimit {
   readonly #fullAtMs = new Map<string, number>();
 
   constructor({ perSecond, burstMs = BURST_MS, keysMax = KEYS_MAX }: RateLimitOptions) {
+    this.perSecond = perSecond;
     this.#msPerUnit = 1000 / perSecond;
     this.#burstMs = burstMs;
     this.#keysMax = keysMax;

@@ -1,0 +1,178 @@
+import { isIPv6 } from "node:net";
+import { counterMetric, type PluginMetric } from "../plugin/metrics.ts";
+import type { RouteRefusal } from "../plugin/http.ts";
+import { RateLimit } from "./rate-limit.ts";
+
+/** The limits of one principal and of one address. Undefined: unlimited. */
+export interface ClientLimitsConfig {
+  readonly principalConnectionsMax?: number | undefined;
+  readonly principalIngestBytesPerSecond?: number | undefined;
+  readonly addressWebSocketsMax?: number | undefined;
+  readonly addressIngestBytesPerSecond?: number | undefined;
+}
+
+/** Who sends a request. Without authentication there is no principal; over a Unix socket there is no address. */
+export interface LimitedClient {
+  readonly principal: string | undefined;
+  readonly address: string | undefined;
+}
+
+const LIMITS = [
+  "principal_connections",
+  "principal_ingest",
+  "address_websockets",
+  "address_ingest",
+] as const;
+
+type LimitName = (typeof LIMITS)[number];
+
+/** When a client may try again whose other connections have to end first. */
+const CONNECTION_RETRY_SECONDS = 5;
+
+/** Limits what one token, user, certificate or address may take up, so that there is enough left for the others. */
+export class ClientLimits {
+  readonly metric: PluginMetric;
+  readonly #count: (limit: LimitName) => void;
+  readonly #byPrincipal: RateLimit | undefined;
+  readonly #byAddress: RateLimit | undefined;
+  readonly #connections: ConnectionLimit | undefined;
+  readonly #webSockets: ConnectionLimit | undefined;
+
+  constructor(config: ClientLimitsConfig) {
+    const { metric, add } = counterMetric(
+      "",
+      "tailgate_requests_limited",
+      "Requests rejected because their principal or address exceeded a limit.",
+    );
+    this.metric = metric;
+    for (const limit of LIMITS) add(0, { limit });
+    this.#count = (limit) => add(1, { limit });
+    this.#byPrincipal = ingestLimit(config.principalIngestBytesPerSecond);
+    this.#byAddress = ingestLimit(config.addressIngestBytesPerSecond);
+    this.#connections = connectionLimit(config.principalConnectionsMax);
+    this.#webSockets = connectionLimit(config.addressWebSocketsMax);
+  }
+
+  /**
+   * Charges an ingested body to its sender. Returns why the sender has to wait, and charges nothing then. With 0 bytes, checks
+   * a request before its body is read.
+   */
+  charge(
+    client: LimitedClient,
+    bytes: number,
+    nowMs = performance.now(),
+  ): RouteRefusal | undefined {
+    if (this.#byPrincipal === undefined && this.#byAddress === undefined) return undefined;
+    const { principal } = client;
+    const address = client.address && addressKey(client.address);
+    const ofPrincipal =
+      principal === undefined ? 0 : (this.#byPrincipal?.waitMs(principal, nowMs) ?? 0);
+    if (ofPrincipal > 0) {
+      const why = `${principal} sends more than ${this.#byPrincipal!.perSecond} bytes per second on average (auth.limits.max_ingest_bytes_per_second).`;
+      return this.#refuse("principal_ingest", why, ofPrincipal / 1000);
+    }
+    const ofAddress = address === undefined ? 0 : (this.#byAddress?.waitMs(address, nowMs) ?? 0);
+    if (ofAddress > 0) {
+      const why = `The address ${client.address} sends more than ${this.#byAddress!.perSecond} bytes per second on average (http.max_ingest_bytes_per_second_per_address).`;
+      return this.#refuse("address_ingest", why, ofAddress / 1000);
+    }
+    if (bytes === 0) return undefined;
+    if (principal !== undefined) this.#byPrincipal?.charge(principal, bytes, nowMs);
+    if (address !== undefined) this.#byAddress?.charge(address, bytes, nowMs);
+    return undefined;
+  }
+
+  /**
+   * Counts a request of a principal until `end` is called, or a WebSocket until its socket closes. Returns why it must be
+   * rejected; `end` must not be called then.
+   */
+  begin(client: LimitedClient, kind: "request" | "websocket"): RouteRefusal | undefined {
+    const { principal } = client;
+    if (principal !== undefined && this.#connections?.isFull(principal) === true) {
+      const why = `All ${this.#connections.max} connections of ${principal} are in use (auth.limits.max_connections).`;
+      return this.#refuse("principal_connections", why, CONNECTION_RETRY_SECONDS);
+    }
+    const address = kind === "websocket" && client.address ? addressKey(client.address) : undefined;
+    if (address !== undefined && this.#webSockets?.isFull(address) === true) {
+      const why = `All ${this.#webSockets.max} WebSockets of the address ${client.address} are in use (http.max_websockets_per_address).`;
+      return this.#refuse("address_websockets", why, CONNECTION_RETRY_SECONDS);
+    }
+    if (principal !== undefined) this.#connections?.add(principal);
+    if (address !== undefined) this.#webSockets?.add(address);
+    return undefined;
+  }
+
+  /** Ends what {@link begin} began. */
+  end({ principal, address }: LimitedClient, kind: "request" | "websocket"): void {
+    if (principal !== undefined) this.#connections?.remove(principal);
+    if (kind === "websocket" && address) this.#webSockets?.remove(addressKey(address));
+  }
+
+  #refuse(limit: LimitName, why: string, waitSeconds: number): RouteRefusal {
+    this.#count(limit);
+    const seconds = Math.max(1, Math.ceil(waitSeconds));
+    return {
+      status: 429,
+      text: `${why} Retry in ${seconds} s.`,
+      headers: { "Retry-After": String(seconds) },
+    };
+  }
+}
+
+function ingestLimit(perSecond: number | undefined): RateLimit | undefined {
+  return perSecond === undefined ? undefined : new RateLimit({ perSecond });
+}
+
+function connectionLimit(max: number | undefined): ConnectionLimit | undefined {
+  return max === undefined ? undefined : new ConnectionLimit(max);
+}
+
+class ConnectionLimit {
+  readonly max: number;
+  readonly #counts = new Map<string, number>();
+
+  constructor(max: number) {
+    this.max = max;
+  }
+
+  isFull(key: string): boolean {
+    return (this.#counts.get(key) ?? 0) >= this.max;
+  }
+
+  add(key: string): void {
+    this.#counts.set(key, (this.#counts.get(key) ?? 0) + 1);
+  }
+
+  remove(key: string): void {
+    const left = (this.#counts.get(key) ?? 0) - 1;
+    if (left > 0) this.#counts.set(key, left);
+    else this.#counts.delete(key);
+  }
+}
+
+const IPV4_MAPPED = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i;
+
+/**
+ * Returns what limits count as one address. Whoever has one IPv6 address has the whole /64 (RFC 6177), so that is one;
+ * IPv4 addresses in IPv6 notation are the same as in their own.
+ */
+export function addressKey(address: string): string {
+  const [, ipv4] = IPV4_MAPPED.exec(address) ?? [];
+  if (ipv4 !== undefined) return ipv4;
+  if (!isIPv6(address)) return address;
+  const [head = "", tail] = address.split("%", 1)[0]!.toLowerCase().split("::");
+  const left = groupsOf(head);
+  const right = groupsOf(tail ?? "");
+  const zeros = tail === undefined ? 0 : Math.max(0, 8 - left.length - right.length);
+  const groups = [...left, ...Array.from({ length: zeros }, () => "0"), ...right];
+  return `${groups
+    .slice(0, 4)
+    .map((group) => Number.parseInt(group, 16).toString(16))
+    .join(":")}::/64`;
+}
+
+/** Returns the groups of a part of an IPv6 address; a dotted IPv4 address at its end counts as two. */
+function groupsOf(part: string): string[] {
+  if (part === "") return [];
+  return part.split(":").flatMap((group) => (group.includes(".") ? ["0", "0"] : [group]));
+}

@@ -1,6 +1,6 @@
-import { isIPv6 } from "node:net";
 import { counterMetric, type PluginMetric } from "../plugin/metrics.ts";
 import type { RouteRefusal } from "../plugin/http.ts";
+import { networkOf } from "./network.ts";
 import { RateLimit } from "./rate-limit.ts";
 
 /** The limits of one principal and of one address. Undefined: unlimited. */
@@ -64,7 +64,7 @@ export class ClientLimits {
   ): RouteRefusal | undefined {
     if (this.#byPrincipal === undefined && this.#byAddress === undefined) return undefined;
     const { principal } = client;
-    const address = client.address && addressKey(client.address);
+    const address = client.address && networkOf(client.address);
     const ofPrincipal =
       principal === undefined ? 0 : (this.#byPrincipal?.waitMs(principal, nowMs) ?? 0);
     if (ofPrincipal > 0) {
@@ -92,7 +92,7 @@ export class ClientLimits {
       const why = `All ${this.#connections.max} connections of ${principal} are in use (auth.limits.max_connections).`;
       return this.#refuse("principal_connections", why, CONNECTION_RETRY_SECONDS);
     }
-    const address = kind === "websocket" && client.address ? addressKey(client.address) : undefined;
+    const address = kind === "websocket" && client.address ? networkOf(client.address) : undefined;
     if (address !== undefined && this.#webSockets?.isFull(address) === true) {
       const why = `All ${this.#webSockets.max} WebSockets of the address ${client.address} are in use (http.max_websockets_per_address).`;
       return this.#refuse("address_websockets", why, CONNECTION_RETRY_SECONDS);
@@ -105,7 +105,7 @@ export class ClientLimits {
   /** Ends what {@link begin} began. */
   end({ principal, address }: LimitedClient, kind: "request" | "websocket"): void {
     if (principal !== undefined) this.#connections?.remove(principal);
-    if (kind === "websocket" && address) this.#webSockets?.remove(addressKey(address));
+    if (kind === "websocket" && address) this.#webSockets?.remove(networkOf(address));
   }
 
   #refuse(limit: LimitName, why: string, waitSeconds: number): RouteRefusal {
@@ -148,31 +148,4 @@ class ConnectionLimit {
     if (left > 0) this.#counts.set(key, left);
     else this.#counts.delete(key);
   }
-}
-
-const IPV4_MAPPED = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i;
-
-/**
- * Returns what limits count as one address. Whoever has one IPv6 address has the whole /64 (RFC 6177), so that is one;
- * IPv4 addresses in IPv6 notation are the same as in their own.
- */
-export function addressKey(address: string): string {
-  const [, ipv4] = IPV4_MAPPED.exec(address) ?? [];
-  if (ipv4 !== undefined) return ipv4;
-  if (!isIPv6(address)) return address;
-  const [head = "", tail] = address.split("%", 1)[0]!.toLowerCase().split("::");
-  const left = groupsOf(head);
-  const right = groupsOf(tail ?? "");
-  const zeros = tail === undefined ? 0 : Math.max(0, 8 - left.length - right.length);
-  const groups = [...left, ...Array.from({ length: zeros }, () => "0"), ...right];
-  return `${groups
-    .slice(0, 4)
-    .map((group) => Number.parseInt(group, 16).toString(16))
-    .join(":")}::/64`;
-}
-
-/** Returns the groups of a part of an IPv6 address; a dotted IPv4 address at its end counts as two. */
-function groupsOf(part: string): string[] {
-  if (part === "") return [];
-  return part.split(":").flatMap((group) => (group.includes(".") ? ["0", "0"] : [group]));
 }

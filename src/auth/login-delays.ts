@@ -1,4 +1,4 @@
-import { isIPv6 } from "node:net";
+import { networkOf } from "./network.ts";
 
 /** People mistype; this many attempts in a row have no delay. */
 const FREE_FAILURES = 4;
@@ -62,26 +62,4 @@ export class LoginDelays {
     this.#failures.delete(network);
     return undefined;
   }
-}
-
-const MAPPED = /^::ffff:(?=\d+\.)/i;
-
-/** Returns the address, of IPv6 the first 64 bits. */
-export function networkOf(address: string): string {
-  const plain = address.replace(MAPPED, "").replace(/%.*$/, "");
-  if (!isIPv6(plain)) return plain;
-  const [head = "", tail] = plain.toLowerCase().split("::");
-  const groups = head === "" ? [] : head.split(":");
-  const rest = tail === undefined || tail === "" ? [] : tail.split(":");
-  // A trailing IPv4 address stands for two groups; it is beyond the first four in any case.
-  const zeros = tail === undefined ? 0 : Math.max(0, 8 - groups.length - groupCount(rest));
-  const all = [...groups, ...Array.from({ length: zeros }, () => "0"), ...rest];
-  return `${all
-    .slice(0, 4)
-    .map((group) => Number.parseInt(group, 16).toString(16))
-    .join(":")}::/64`;
-}
-
-function groupCount(groups: readonly string[]): number {
-  return groups.length + (groups.at(-1)?.includes(".") ? 1 : 0);
 }

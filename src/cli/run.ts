@@ -5,6 +5,7 @@ import { type ConfigFlags, resolveConfig } from "../config/config.ts";
 import type { RunningTailgate } from "../gateway/start.ts";
 import { TailgateError } from "../wire/errors.ts";
 import { report, say } from "./output.ts";
+import { ServiceManager } from "./service-manager.ts";
 
 type RunOptions = ConfigFlags & { readonly config?: string };
 
@@ -66,6 +67,8 @@ async function run({ config: file, ...flags }: RunOptions): Promise<void> {
   letHeapGrow();
   let running: RunningTailgate | undefined;
   const ending = listenForExit(() => running?.gateway.flushSync(SYNC_MS_MAX));
+  const manager = new ServiceManager(process.env);
+  manager.starting();
   const config = await resolveConfig({ file, flags, env: process.env, cwd: process.cwd() });
   // Loaded here to keep the other commands fast.
   const { startTailgate } = await import("../gateway/start.ts");
@@ -73,9 +76,11 @@ async function run({ config: file, ...flags }: RunOptions): Promise<void> {
   const started = async (): Promise<void> => {
     running = await starting;
     announce(running);
+    manager.ready(running.gateway, `Listening on ${running.url}`);
   };
   await Promise.race([started(), ending]);
   await ending;
+  manager.stopping();
   await withTimeout(starting.then((tailgate) => tailgate.stop()));
 }
 

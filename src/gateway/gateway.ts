@@ -170,6 +170,10 @@ export class Gateway implements GatewayView {
     return this.#notReady ?? this.journal.lastError;
   }
 
+  get diskWaitMs(): number {
+    return this.journal.diskWaitMs;
+  }
+
   get components(): readonly ComponentStatus[] {
     const { counters, pendingBytes, pendingRecords } = this.intake;
     const queue = { queueBytes: pendingBytes, queueRecords: pendingRecords };

@@ -31,6 +31,8 @@ export interface Journal extends WatchedJournal {
   readonly pendingBytes: number;
   /** Why nothing can be stored at the moment; undefined if it can. */
   readonly lastError: string | undefined;
+  /** How long the oldest request to the disk has been under way, in milliseconds; 0 if there is none. */
+  readonly diskWaitMs: number;
   /** The newest audit events with an idempotency key, as of the opening, oldest first. */
   readonly storedEvents: readonly StoredEvent[];
   /** The hash chain after the newest durable audit event; undefined for an engine without one. */

@@ -12,6 +12,7 @@ export class MemoryJournal implements Journal {
   readonly isPersistent = false;
   readonly pendingBytes = 0;
   readonly lastError = undefined;
+  readonly diskWaitMs = 0;
   readonly chain = undefined;
   readonly storedEvents = [];
   readonly clock: TrustedClock;

@@ -194,6 +194,10 @@ export class SqliteJournal implements Journal {
     return this.#tail.bytes;
   }
 
+  get diskWaitMs(): number {
+    return this.#worker.oldestRequestMs;
+  }
+
   get lastError(): string | undefined {
     return this.#commitError ?? this.#filesError;
   }

@@ -79,6 +79,10 @@ export interface WorkerEvents {
   unavailable(text: string | undefined): void;
 }
 
+interface SentRequest extends PromiseWithResolvers<WorkerReply> {
+  readonly sentAtMs: number;
+}
+
 /** Sends requests to the worker and receives its replies, in order. */
 export class WorkerThread {
   readonly #worker: Worker;
@@ -87,7 +91,8 @@ export class WorkerThread {
   readonly #completed: Int32Array<SharedArrayBuffer>;
   readonly #oldest: BigInt64Array<SharedArrayBuffer>;
   readonly #events: WorkerEvents;
-  readonly #waiting = new Map<number, PromiseWithResolvers<WorkerReply>>();
+  /** In the order of their ids. */
+  readonly #waiting = new Map<number, SentRequest>();
   /** The id of the last request. */
   lastId = 0;
   /** Why the worker has ended; undefined while it runs. It ends by itself only after `close` was requested. */
@@ -133,6 +138,16 @@ export class WorkerThread {
   /** The sequence of the oldest stored record; undefined if there is none. */
   get oldestStored(): number | undefined {
     return Number(Atomics.load(this.#oldest, 0)) || undefined;
+  }
+
+  /**
+   * The age of the oldest request that the worker has not completed, in milliseconds; 0 if there is none. Does not depend
+   * on the event loop, which may have replies to handle.
+   */
+  get oldestRequestMs(): number {
+    const completed = Atomics.load(this.#completed, 0);
+    const oldest = [...this.#waiting].find(([id]) => id > completed);
+    return oldest === undefined ? 0 : performance.now() - oldest[1].sentAtMs;
   }
 
   /** Rejects with WorkerError. `memory` is transferred: it cannot be used here any more. */
@@ -195,7 +210,7 @@ export class WorkerThread {
 
   /** While no request is under way, the worker does not keep the process alive, even if the journal was not closed. */
   #replyTo(id: number): Promise<WorkerReply> {
-    const waiting = Promise.withResolvers<WorkerReply>();
+    const waiting = { ...Promise.withResolvers<WorkerReply>(), sentAtMs: performance.now() };
     this.#waiting.set(id, waiting);
     this.#worker.ref();
     this.#port.ref();

@@ -34,6 +34,44 @@ async function bootWithService(): Promise<BootedMachine> {
 
 const RECORD = `"message":"Hello from the new server"`;
 
+/** Adds lines to the section `[Service]` of the unit. */
+async function addSettings(machine: BootedMachine, ...lines: readonly string[]): Promise<void> {
+  const dropIn = "/etc/systemd/system/tailgate.service.d";
+  const text = ["[Service]", ...lines, ""].join(String.raw`\n`);
+  await machine.run(`mkdir -p ${dropIn}; printf '${text}' > ${dropIn}/setting.conf`);
+  await machine.run("systemctl daemon-reload");
+}
+
+/** Waits until a command of the shell succeeds. */
+async function until(machine: BootedMachine, command: string): Promise<void> {
+  await machine.run(`timeout 30 bash -c 'until ${command}; do sleep 0.1; done'`);
+}
+
+/** The gateway starts again 5 seconds after a crash. */
+function untilRestarted(machine: BootedMachine): Promise<void> {
+  return until(machine, "curl --fail --silent http://127.0.0.1:8001/readyz > /dev/null");
+}
+
+/** Adds a receiver that needs four seconds to open, and that blocks the event loop once /tmp of the machine has a file. */
+async function addHostilePlugin(machine: BootedMachine): Promise<void> {
+  await machine.run(`cat > /etc/tailgate/hostile.mjs <<'END'
+import { existsSync } from "node:fs";
+import { setTimeout } from "node:timers/promises";
+import { defineReceiver, z } from "${PREFIX}/lib/node_modules/tailgate/dist/src/plugin/index.js";
+export default defineReceiver({
+  name: "hostile",
+  description: "Opens slowly, and may block.",
+  options: z.object({}),
+  async open() {
+    await setTimeout(4000);
+    setInterval(() => { while (existsSync("/etc/tailgate/block")); }, 100).unref();
+    return {};
+  },
+});
+END
+echo 'receivers: { otlp: {}, hostile: { use: ./hostile.mjs } }' >> /etc/tailgate/tailgate.yaml`);
+}
+
 function history(machine: BootedMachine): Promise<string> {
   return machine.run("curl --fail --silent 'http://127.0.0.1:8001/api/logs?logger=deploy.check'");
 }
@@ -49,6 +87,8 @@ describe("the installed service", () => {
     const unit = "/etc/systemd/system/tailgate.service";
     // It exits with 0 for unknown keys, too.
     expect(await machine.run(`systemd-analyze verify ${unit} 2>&1`)).toBe("");
+    // Tenths, as the exit code judges them: it fails if the exposure is greater.
+    await machine.run(`systemd-analyze security --offline=true --threshold=15 ${unit}`);
     const command = page.command("systemd-analyze security tailgate");
     const [, exposure] = /exposure level for tailgate.service: (\S+)/.exec(
       await machine.run(command),
@@ -77,7 +117,7 @@ describe("the installed service", () => {
     expect(await history(machine)).toContain(RECORD);
 
     await machine.run("kill -9 $(systemctl show --property=MainPID --value tailgate)");
-    await machine.run(page.example("systemd-ready"));
+    await untilRestarted(machine);
     expect(await history(machine)).toContain(RECORD);
     expect(await machine.run("systemctl show --property=NRestarts tailgate")).toBe("NRestarts=1\n");
 
@@ -106,24 +146,41 @@ describe("the installed service", () => {
     await expect(machine.run(page.example("systemd-validate"))).rejects.toThrow(
       `prot: unknown key; did you mean "port"?`,
     );
-    await machine.run("systemctl restart tailgate");
-    const ended = `until [ "$(${SHOW_STATE})" = $'ExecMainStatus=78\\nActiveState=failed' ]; do sleep 0.1; done`;
-    await machine.run(
-      `timeout 30 bash -c ${JSON.stringify(ended).replaceAll("$", String.raw`\$`)}`,
+    await machine.run("! systemctl restart tailgate");
+    await until(
+      machine,
+      `[ "$(${SHOW_STATE} | tr "\\n" " ")" = "ExecMainStatus=78 ActiveState=failed " ]`,
     );
     expect(await machine.run(page.example("systemd-messages"))).toContain("CONFIG_INVALID");
+  });
+
+  test("is given more time to start, is restarted when it blocks, and stops gracefully", async () => {
+    await using machine = await bootWithService();
+    const status = "systemctl show --property=StatusText --value tailgate";
+    expect(await machine.run(status)).toBe("Listening on http://127.0.0.1:8001\n");
+    await addHostilePlugin(machine);
+    await addSettings(machine, "TimeoutStartSec=2s", "WatchdogSec=2s");
+    await machine.run(page.command("systemctl restart tailgate"));
+    await machine.run(page.example("systemd-ready"));
+
+    await machine.run("touch /etc/tailgate/block");
+    await until(machine, "journalctl --unit tailgate | grep --quiet Watchdog.timeout");
+    await machine.run("rm /etc/tailgate/block");
+    await untilRestarted(machine);
+    expect(await machine.run("systemctl show --property=NRestarts tailgate")).toBe("NRestarts=1\n");
+    await machine.run("systemctl stop tailgate");
+    const end = "--property=Result --property=ExecMainCode --property=ExecMainStatus";
+    expect(await machine.run(`systemctl show ${end} tailgate`)).toBe(
+      "Result=success\nExecMainCode=1\nExecMainStatus=0\n",
+    );
   });
 
   test("cannot use the settings that the page excludes", async () => {
     await using machine = await bootWithService();
     const failsWith = async (setting: string, message: string): Promise<void> => {
-      const dropIn = "/etc/systemd/system/tailgate.service.d";
-      const lines = String.raw`[Service]\nRestart=no\n${page.command(setting)}\n`;
-      await machine.run(`mkdir -p ${dropIn}; printf '${lines}' > ${dropIn}/setting.conf`);
-      await machine.run("systemctl daemon-reload; systemctl restart tailgate");
-      await machine.run(
-        "timeout 30 bash -c 'until systemctl is-failed --quiet tailgate; do sleep 0.1; done'",
-      );
+      await addSettings(machine, "Restart=no", page.command(setting));
+      await machine.run("! systemctl restart tailgate");
+      await until(machine, "systemctl is-failed --quiet tailgate");
       expect(await machine.run("journalctl --unit tailgate --no-pager")).toContain(message);
     };
     await failsWith("DynamicUser=yes", page.command("LOG_DIR_UNUSABLE"));

@@ -184,7 +184,7 @@ function toAddressedRequest(
   stream: ServerHttp2Stream,
   headers: IncomingHttpHeaders,
 ): AddressedRequest {
-  const { localPort, remoteAddress } = stream.session?.socket ?? {};
+  const { localAddress, localPort, remoteAddress } = stream.session?.socket ?? {};
   return {
     method: headers[":method"],
     url: headers[":path"],
@@ -193,8 +193,9 @@ function toAddressedRequest(
       origin: headers.origin,
       "sec-fetch-site": headers["sec-fetch-site"],
       "user-agent": headers["user-agent"],
+      authorization: headers.authorization,
     },
-    socket: { localPort, remoteAddress },
+    socket: { localAddress, localPort, remoteAddress },
   };
 }
 

@@ -3,21 +3,14 @@
 import { randomUUID } from "node:crypto";
 import { constants, type Stats } from "node:fs";
 import { lstat, open, realpath, rm } from "node:fs/promises";
-import { homedir } from "node:os";
-import { basename, dirname, isAbsolute, join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
+import { userConfigFile } from "../runtime/config-dir.ts";
 
-const DEFAULT_NAME = "tailgate/audit-key.pem";
+const DEFAULT_NAME = "audit-key.pem";
 
 /** Returns the default path of the private key; undefined for a user without a home directory. */
 export function defaultKeyFile(env: NodeJS.ProcessEnv): string | undefined {
-  const { XDG_CONFIG_HOME: configHome } = env;
-  // The XDG Base Directory Specification requires relative paths to be ignored.
-  if (configHome && isAbsolute(configHome)) return join(configHome, DEFAULT_NAME);
-  try {
-    return join(homedir(), ".config", DEFAULT_NAME);
-  } catch {
-    return undefined;
-  }
+  return userConfigFile(env, DEFAULT_NAME);
 }
 
 /** Returns the path of the public key of a private one: `audit-key.pub.pem` for `audit-key.pem`. */

@@ -49,6 +49,8 @@ export interface Config {
   readonly allowedHosts: readonly string[];
   /** Whether pages of the original system's frontend may reach the gateway. */
   readonly trustsDefaultOrigins: boolean;
+  /** Undefined if the gateway runs without authentication. */
+  readonly auth?: AuthConfig | undefined;
   readonly http: HttpConfig;
   /** A URL that contains `{trace_id}`; undefined if nothing displays traces. */
   readonly traceUrl: string | undefined;
@@ -60,6 +62,11 @@ export interface Config {
   readonly exporters: readonly ExporterComponent[];
   /** All settings other than the sections, as in a file, for `tailgate validate`. */
   readonly settings?: Mapping;
+}
+
+export interface AuthConfig {
+  /** The absolute path of the tokens file; undefined for the default path. */
+  readonly tokensFile: string | undefined;
 }
 
 export interface HttpConfig {
@@ -161,6 +168,7 @@ async function resolveSettings(
   }
   const logDir = resolve(sources.cwd, checked.log_dir);
   const auditKeyFile = checked.audit_key_file && resolve(sources.cwd, checked.audit_key_file);
+  const tokensFile = checked.auth?.tokens_file && resolve(sources.cwd, checked.auth.tokens_file);
   return {
     host,
     port,
@@ -169,6 +177,7 @@ async function resolveSettings(
     auditLoggers: checked.audit_loggers,
     allowedHosts: checked.allowed_hosts,
     trustsDefaultOrigins: checked.trust_default_origins,
+    auth: checked.auth && { tokensFile },
     http: httpConfig(checked.http),
     traceUrl: checked.trace_url,
     journal: journalConfig(checked.journal),
@@ -177,6 +186,7 @@ async function resolveSettings(
       ...checked,
       log_dir: logDir,
       ...(auditKeyFile !== undefined && { audit_key_file: auditKeyFile }),
+      ...(tokensFile !== undefined && { auth: { ...checked.auth, tokens_file: tokensFile } }),
     },
   };
 }

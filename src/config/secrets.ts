@@ -10,8 +10,11 @@ const URL_QUERY = /([a-z][a-z0-9+.-]*:\/\/[^?#\s]*\?)[^#\s]+/gi;
 
 const MASK = "********";
 
+/** The path of a file with secrets is none itself: `tokens_file`. */
+const FILE_KEY = /[-_]file$/i;
+
 export function isSecretKey(key: string): boolean {
-  return SECRET_KEY.test(key);
+  return SECRET_KEY.test(key) && !FILE_KEY.test(key);
 }
 
 /** Returns a copy for display: values of secret keys, and the credentials and queries of URLs, are masked. */

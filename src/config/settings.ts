@@ -92,6 +92,14 @@ const path = z
   .refine((text) => !text.startsWith("~"), "~ is not expanded; write ${env:HOME}")
   .refine((text) => !text.includes("\0"), "a path must not contain NUL characters");
 
+export const authSchema = z.strictObject({
+  tokens_file: path
+    .optional()
+    .describe(
+      "Path of the file with the hashes of tokens. Nobody but its owner may write to it, and others must not be able to read it. Default: `tailgate/tokens.json` under XDG_CONFIG_HOME or ~/.config.",
+    ),
+});
+
 /** The top-level keys, except `receivers`, `processors` and `exporters`. */
 export const settingsSchema = z.object({
   host: z
@@ -162,6 +170,12 @@ export const settingsSchema = z.object({
     .default(true)
     .describe(
       "Whether pages of http://localhost:3000 and http://127.0.0.1:3000, where the frontend of Madrox runs, can read logs over the WebSocket.",
+    ),
+  auth: authSchema
+    .optional()
+    .meta({ title: "mapping" })
+    .describe(
+      "Turns authentication on: requests need a token or another credential with the right scope. `{}` is enough. Without this key everyone who can open a connection may read and write everything.",
     ),
   http: httpSchema.prefault({}).meta({ title: "mapping" }).describe("Limits of the HTTP server."),
   trace_url: z

@@ -5,6 +5,7 @@ import { SigningKey } from "../audit/signing-key.ts";
 import type { Config } from "../config/config.ts";
 import { Gateway } from "./gateway.ts";
 import { hostLogger, lineLimiter, writeToStderr, type WriteLine } from "./host-log.ts";
+import { Authentication } from "./authentication.ts";
 import { DEFAULT_ORIGINS } from "../http/server/guard.ts";
 import { HttpServer } from "../http/server/server.ts";
 import { ClockFile, TrustedClock } from "../journal/trusted-clock.ts";
@@ -84,8 +85,8 @@ async function openAuditKey(config: Config, write: WriteLine): Promise<SigningKe
 
 /**
  * Starts a gateway with its HTTP server. If it fails, nothing is left running.
- * @throws TailgateError CONFIG_INVALID for conflicts between components, LOG_DIR_UNUSABLE, AUDIT_KEY_UNUSABLE, PORT_IN_USE,
- * LISTEN_FAILED, PLUGIN_OPEN_FAILED and what plugins throw.
+ * @throws TailgateError CONFIG_INVALID for conflicts between components, LOG_DIR_UNUSABLE, AUDIT_KEY_UNUSABLE,
+ * TOKENS_UNREADABLE, PORT_IN_USE, LISTEN_FAILED, PLUGIN_OPEN_FAILED and what plugins throw.
  */
 export async function startTailgate(
   config: Config,
@@ -102,6 +103,7 @@ async function start(
   await prepareLogDir(config.logDir);
   const { host, port, allowedHosts, trustsDefaultOrigins, http: limits } = config;
   const log = hostLogger("tailgate.http", write);
+  const auth = config.auth && (await Authentication.open(config.auth, write));
   const server = new HttpServer({
     host,
     port,
@@ -110,6 +112,7 @@ async function start(
     limits,
     log,
     keepsAlive,
+    authenticator: auth?.authenticator,
     suppressedLines: () => lineLimiter(write).suppressed,
   });
   const auditKey = await openAuditKey(config, write);
@@ -128,6 +131,7 @@ async function start(
     server.stopAccepting();
     await gateway.stop();
     await server.close(AbortSignal.timeout(HTTP_CLOSE_MS_MAX));
+    auth?.close();
     lineLimiter(write).flush();
     undoAtEnd();
   };

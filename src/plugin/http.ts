@@ -116,6 +116,8 @@ export interface AddressedRequest {
   readonly url?: string | undefined;
   readonly socket: {
     readonly localPort?: number | undefined;
+    /** A connection to this address may name it in Host. */
+    readonly localAddress?: string | undefined;
     /** For the log. */
     readonly remoteAddress?: string | undefined;
   };

@@ -29,6 +29,7 @@ describe("the JSON Schema for editors", () => {
       "audit_key_file",
       "allowed_hosts",
       "trust_default_origins",
+      "auth",
       "http",
       "trace_url",
       "receivers",

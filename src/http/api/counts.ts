@@ -8,6 +8,7 @@ import {
   type LevelCounts,
 } from "../../wire/histogram.ts";
 import type { Endpoint } from "../server/application.ts";
+import { READ_ACCESS } from "../server/routes.ts";
 import { resolveCursor, type JournalSearches, type MatchSink } from "./journal-search.ts";
 import { cursorText, parseCountQuery, type CountRequest } from "./query.ts";
 
@@ -21,6 +22,7 @@ export const COUNTS_PATH = "/api/counts";
 export function counts(journal: HostJournal, searches: JournalSearches): Endpoint {
   return {
     path: COUNTS_PATH,
+    access: READ_ACCESS,
     async respond(context) {
       const query = parseCountQuery(context.querystring);
       const { epoch } = journal;

@@ -1,6 +1,7 @@
 import type { Context } from "koa";
 import type { Gap, HostJournal } from "../../plugin/index.ts";
 import type { Endpoint } from "../server/application.ts";
+import { READ_ACCESS } from "../server/routes.ts";
 import type { ResponseBudget } from "../server/response-budget.ts";
 import { resolveCursor, type JournalSearches } from "./journal-search.ts";
 import type { LongPolling } from "./long-poll.ts";
@@ -28,6 +29,7 @@ export function history(
 ): Endpoint {
   return {
     path: HISTORY_PATH,
+    access: READ_ACCESS,
     async respond(context) {
       const query = parseHistoryQuery(context.querystring);
       const { epoch } = journal;

@@ -4,6 +4,7 @@ import { packageVersion } from "../../runtime/package.ts";
 import { ENVELOPE_TYPES, LEVELS } from "../../wire/envelope.ts";
 import { PARSE_EFFORT_PER_BYTE } from "../../wire/filter.ts";
 import type { Endpoint } from "../server/application.ts";
+import { READ_ACCESS } from "../server/routes.ts";
 import { NameCounts } from "./counts.ts";
 import { TimeSlice } from "./time-slice.ts";
 
@@ -21,6 +22,7 @@ export function stats(view: GatewayView): Endpoint {
   let collectedAtMs = -Infinity;
   return {
     path: STATS_PATH,
+    access: READ_ACCESS,
     async respond(context) {
       const nowMs = performance.now();
       if (response === undefined || nowMs - collectedAtMs >= CACHE_MS) {

@@ -16,6 +16,7 @@ const CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8";
 export class Metrics {
   readonly endpoint: Endpoint = {
     path: METRICS_PATH,
+    access: ["metrics"],
     respond: async (context) => {
       context.type = CONTENT_TYPE;
       context.body = await this.#text();

@@ -1,17 +1,36 @@
 import { Readable } from "node:stream";
 import type { Context, Next } from "koa";
-import type { HostLogger, RouteHandler } from "../../plugin/index.ts";
+import type {
+  Access,
+  AddressedRequest,
+  HostLogger,
+  RouteAccess,
+  RouteHandler,
+} from "../../plugin/index.ts";
 import { TailgateError } from "../../wire/errors.ts";
 import { HttpError, type Rejections } from "./rejections.ts";
 import { chunksOf, streamOf, WRITE_BYTES_MAX, type ResponseBudget } from "./response-budget.ts";
 
-/** One of the gateway's own pages or resources; all of them are read with GET or HEAD. */
+/** One of the gateway's own pages or resources. */
 export interface Endpoint {
+  /** A path may end with `/{id}`, which stands for one segment. Several endpoints may have the same path. */
   readonly path: string;
+  /** Default: GET, which includes HEAD. */
+  readonly method?: "GET" | "POST" | "DELETE";
+  /** Who may use it if authentication is on. The server checks that before it calls `respond`. */
+  readonly access: RouteAccess;
   /** True if the response is small and must not be limited by the memory of others. */
   readonly isVital?: boolean;
   /** Sets the response. An {@link HttpError} or FILTER_INVALID that it throws becomes a JSON response. */
-  respond(context: Context): void | Promise<void>;
+  respond(context: Context, request: EndpointRequest): void | Promise<void>;
+}
+
+/** What an endpoint needs to know of a request beside its context. */
+export interface EndpointRequest {
+  /** Who makes the request. */
+  readonly access: Access;
+  /** The segment that `{id}` of the path stands for, percent-decoded; "" if the path has none. */
+  readonly id: string;
 }
 
 /**
@@ -37,6 +56,7 @@ const SECURITY_HEADERS = {
 };
 
 interface ApplicationOptions {
+  readonly accessOf: (request: AddressedRequest) => Access;
   readonly budget: ResponseBudget;
   readonly log: HostLogger;
   readonly rejections: Rejections;
@@ -44,7 +64,7 @@ interface ApplicationOptions {
 
 /** Returns the handler of the gateway's own endpoints and of all paths that no one serves. */
 export function createApplication(
-  endpoints: readonly Endpoint[],
+  endpoints: EndpointTable,
   options: ApplicationOptions,
 ): RouteHandler {
   let application: Promise<RouteHandler> | undefined;
@@ -56,8 +76,8 @@ export function createApplication(
 
 /** Loads koa with the first request: its fifty modules would delay the start. */
 async function createKoa(
-  endpoints: readonly Endpoint[],
-  { budget, log, rejections }: ApplicationOptions,
+  endpoints: EndpointTable,
+  { accessOf, budget, log, rejections }: ApplicationOptions,
 ): Promise<RouteHandler> {
   const { default: Koa } = await import("koa");
   const application = new Koa();
@@ -68,7 +88,7 @@ async function createKoa(
     return next();
   });
   application.use(handleErrors(log, rejections));
-  application.use(serve(new Map(endpoints.map((endpoint) => [endpoint.path, endpoint])), budget));
+  application.use(serve(endpoints, accessOf, budget));
   return application.callback();
 }
 
@@ -103,18 +123,78 @@ function toHttpError(error: unknown): HttpError {
   return new HttpError(500, "INTERNAL", message);
 }
 
-function serve(endpoints: ReadonlyMap<string, Endpoint>, budget: ResponseBudget) {
+function serve(
+  endpoints: EndpointTable,
+  accessOf: ApplicationOptions["accessOf"],
+  budget: ResponseBudget,
+) {
   return async function serveEndpoint(context: Context): Promise<void> {
-    const endpoint = endpoints.get(context.path);
-    if (!endpoint) throw new HttpError(404, "NOT_FOUND", notFoundText(context.path, endpoints));
-    if (context.method !== "GET" && context.method !== "HEAD") {
-      context.set("Allow", "GET, HEAD");
-      const message = `${context.path} supports GET and HEAD, not ${context.method}.`;
+    const { path, method } = context;
+    const { candidates, id } = endpoints.at(path);
+    if (candidates.length === 0)
+      throw new HttpError(404, "NOT_FOUND", endpoints.notFoundText(path));
+    const endpoint = candidates.find((candidate) => methodsOf(candidate).includes(method));
+    if (endpoint === undefined) {
+      const methods = candidates.flatMap(methodsOf);
+      context.set("Allow", methods.join(", "));
+      const message = `${path} supports ${methods.join(" and ")}, not ${method}.`;
       throw new HttpError(405, "METHOD_NOT_ALLOWED", message);
     }
-    await endpoint.respond(context);
+    await endpoint.respond(context, { access: accessOf(context.req), id });
     if (!endpoint.isVital) reserveMemory(context, budget);
   };
+}
+
+function methodsOf({ method = "GET" }: Endpoint): string[] {
+  return method === "GET" ? ["GET", "HEAD"] : [method];
+}
+
+const ANY_SEGMENT = "/{id}";
+
+/** The endpoints of a path. */
+interface FoundEndpoints {
+  /** One for each method; empty if there is nothing at the path. */
+  readonly candidates: readonly Endpoint[];
+  readonly id: string;
+}
+
+/** Finds endpoints by the path of a request. */
+export class EndpointTable {
+  readonly #byPath: ReadonlyMap<string, readonly Endpoint[]>;
+
+  constructor(endpoints: readonly Endpoint[]) {
+    this.#byPath = Map.groupBy(endpoints, ({ path }) => path);
+  }
+
+  at(path: string): FoundEndpoints {
+    const candidates = this.#byPath.get(path);
+    if (candidates !== undefined) return { candidates, id: "" };
+    const slash = path.lastIndexOf("/");
+    const id = decodedSegment(path.slice(slash + 1));
+    const pattern = path.slice(0, slash) + ANY_SEGMENT;
+    return { candidates: id === "" ? [] : (this.#byPath.get(pattern) ?? []), id };
+  }
+
+  /** Returns who may use the path with the method; everyone may be told that there is nothing. */
+  accessOf(path: string, method: string): RouteAccess {
+    const { candidates } = this.at(path);
+    const endpoint = candidates.find((candidate) => methodsOf(candidate).includes(method));
+    return endpoint?.access ?? "public";
+  }
+
+  notFoundText(path: string): string {
+    const paths = [...this.#byPath.keys()].filter((name) => !name.includes("."));
+    return `There is nothing at ${JSON.stringify(path)}. Available paths: ${paths.join(", ")}.`;
+  }
+}
+
+/** Returns "" for a segment that cannot be decoded: there is nothing at such a path. */
+function decodedSegment(segment: string): string {
+  try {
+    return decodeURIComponent(segment);
+  } catch {
+    return "";
+  }
 }
 
 /**
@@ -134,9 +214,4 @@ function reserveMemory(context: Context, budget: ResponseBudget): void {
 function toBytes(body: object | string): Buffer {
   if (Buffer.isBuffer(body)) return body;
   return Buffer.from(typeof body === "string" ? body : JSON.stringify(body));
-}
-
-function notFoundText(path: string, endpoints: ReadonlyMap<string, Endpoint>): string {
-  const paths = [...endpoints.keys()].filter((name) => !name.includes("."));
-  return `There is nothing at ${JSON.stringify(path)}. Available paths: ${paths.join(", ")}.`;
 }

@@ -40,6 +40,8 @@ export function dashboardEndpoints(): Endpoint[] {
     const codings = [...representations.keys()];
     return {
       path: pathOf(name),
+      // Files without records; the page asks for a token when its requests are rejected.
+      access: "public",
       respond(context) {
         const coding = acceptedCoding(context.get("Accept-Encoding"), codings);
         const { bytes, headers } = representations.get(coding)!;

@@ -49,7 +49,7 @@ interface GuardOptions {
  * requests, Origin, which all browsers send with WebSockets and POST, must be a page of this gateway, and a request
  * without Origin, such as that of an `<img>`, must not come from another site according to Sec-Fetch-Site.
  *
- * The gateway's own names are those of loopback and `host`. They are accepted with any port, because a port forward
+ * The gateway's own names are those of loopback, `host`, and the address that the connection was made to. They are accepted with any port, because a port forward
  * (`ssh -L`) has its own; an Origin must have the same port as Host. An entry of `allowedHosts` is a host, accepted with
  * any port; a host with a port; or an origin such as `http://localhost:3000`, whose pages are accepted.
  */
@@ -84,7 +84,10 @@ export class Guard {
       return { status: 400, text: "The request target is neither a path nor an HTTP URL." };
     }
     for (const authority of target === undefined ? [host] : [target, host]) {
-      const isOwn = authority === undefined ? isProbe(request) : this.#isOwnHost(authority);
+      const isOwn =
+        authority === undefined
+          ? isProbe(request)
+          : this.#isOwnHost(authority, request.socket.localAddress);
       if (!isOwn) return headerRejection("Host", authority, "does not name this gateway");
     }
     if (origin === undefined) return crossSiteRejection(request);
@@ -95,11 +98,11 @@ export class Guard {
       : headerRejection("Origin", origin, "is not a page of this gateway");
   }
 
-  #isOwnHost(host: string): boolean {
+  #isOwnHost(host: string, localAddress: string | undefined): boolean {
     const authority = parseAuthority(host.toLowerCase());
     if (authority === undefined) return false;
     const { name, port } = authority;
-    if (this.#ownNames.has(name)) return true;
+    if (this.#ownNames.has(name) || name === addressHost(localAddress)) return true;
     // Browsers omit the port of the scheme.
     const ports = new Set([undefined, ...(port === undefined ? SCHEME_PORTS.values() : [port])]);
     return this.#allowed.some((entry) => entry.name === name && ports.has(entry.port));
@@ -147,6 +150,14 @@ function crossSiteRejection(request: AddressedRequest): RouteRefusal | undefined
   if (isLink && isRead && pathOf(request.url ?? "") === "/") return undefined;
   const text = `A page of another site made the request (Sec-Fetch-Site ${JSON.stringify(site)}), and it has no Origin header. Pages whose origin is in allowed_hosts can open the WebSocket.`;
   return { status: 403, text };
+}
+
+/**
+ * Returns the address that a connection was made to as in a URL: a browser on another machine names it in Host. DNS
+ * rebinding needs a name.
+ */
+function addressHost(localAddress: string | undefined): string | undefined {
+  return localAddress && urlHost(localAddress.replace(/^::ffff:(?=[0-9.]+$)/i, ""));
 }
 
 /** Returns a host as in a URL, with IPv6 addresses in brackets. */

@@ -7,6 +7,7 @@ export const READINESS_PATH = "/readyz";
 /** GET /healthz: 200 as long as the event loop runs. */
 export const liveness: Endpoint = {
   path: HEALTH_PATH,
+  access: "public",
   isVital: true,
   respond(context) {
     context.body = { status: "ok" };
@@ -21,6 +22,7 @@ export const liveness: Endpoint = {
 export function readiness(view: GatewayView, notReady: () => string | undefined): Endpoint {
   return {
     path: READINESS_PATH,
+    access: "public",
     isVital: true,
     respond(context) {
       const reason = notReady() ?? null;

@@ -14,6 +14,9 @@ import type {
 /** Who may use a plugin's route that does not say it: a route that was forgotten exposes nothing. */
 export const DEFAULT_ACCESS: RouteAccess = ["admin"];
 
+/** For what hands out records: the filter of the principal's access limits which. */
+export const READ_ACCESS: RouteAccess = ["read:system", "read:audit"];
+
 interface Route {
   readonly handler: RouteHandler;
   /** Answers a request that the gateway rejects, in the route's own protocol. */

@@ -5,13 +5,15 @@ import { HTTP_DEFAULTS, type HttpConfig } from "../../config/config.ts";
 import type { GatewayView } from "../../gateway/status.ts";
 import { createServer, STATUS_CODES } from "../../plugin/http.ts";
 import type {
+  Access,
+  RouteAccess,
   AddressedRequest,
   HostHttp,
   HostLogger,
   RouteHandler,
   RouteRefusal,
 } from "../../plugin/index.ts";
-import { TailgateError, textOf } from "../../wire/errors.ts";
+import { type ErrorCode, TailgateError, textOf } from "../../wire/errors.ts";
 import { counts, COUNTS_PATH } from "../api/counts.ts";
 import { history, HISTORY_PATH } from "../api/history.ts";
 import { JournalSearches } from "../api/journal-search.ts";
@@ -20,15 +22,17 @@ import { SearchQueue } from "../api/search-queue.ts";
 import { stats, STATS_PATH } from "../api/stats.ts";
 import { counter, type Metric } from "../metrics/metric.ts";
 import { Metrics, METRICS_PATH, RequestMetrics } from "../metrics/metrics.ts";
-import { createApplication } from "./application.ts";
+import { createApplication, EndpointTable } from "./application.ts";
 import { Connections } from "./connections.ts";
 import { dashboardEndpoints, dashboardPaths } from "./dashboard.ts";
+import type { Authenticator } from "../../auth/authenticator.ts";
 import { OPEN_ACCESS } from "../../plugin/access.ts";
 import { Guard, urlHost, originForm, pathOf } from "./guard.ts";
 import { HEALTH_PATH, liveness, READINESS_PATH, readiness } from "./health.ts";
 import { Rejections } from "./rejections.ts";
 import { ResponseBudget } from "./response-budget.ts";
 import {
+  DEFAULT_ACCESS,
   findRoute,
   isWebSocketUpgrade,
   RouteTable,
@@ -63,6 +67,14 @@ export function reservedPaths(): string[] {
 /** The route of the dashboard's files in /metrics. */
 const ASSETS = "/assets";
 
+/** The codes of rejections by authentication, which have headers, in the responses of the gateway's own endpoints. */
+const ACCESS_CODES: Readonly<Partial<Record<RouteRefusal["status"], ErrorCode>>> = {
+  401: "UNAUTHENTICATED",
+  403: "FORBIDDEN",
+  429: "OVERLOADED",
+  503: "TOKENS_UNREADABLE",
+};
+
 const STOPPING: RouteRefusal = { status: 503, text: "The gateway is stopping." };
 const STARTING: RouteRefusal = { status: 503, text: "The gateway is starting." };
 
@@ -78,6 +90,8 @@ export interface HttpServerOptions {
   readonly log: HostLogger;
   /** Whether the listening socket keeps the process alive; default: true. */
   readonly keepsAlive?: boolean;
+  /** Undefined: everyone may do everything. */
+  readonly authenticator?: Authenticator | undefined;
   /** Returns how many lines of the gateway's log were suppressed, for /metrics. */
   readonly suppressedLines?: () => number;
 }
@@ -110,6 +124,7 @@ export class HttpServer {
   /** Requests that the guard has rejected. */
   #rejected = 0;
   #application: RouteHandler | undefined;
+  #endpoints: EndpointTable | undefined;
   #metrics: Metrics | undefined;
   #longPolling: LongPolling | undefined;
   #stopping = false;
@@ -142,16 +157,17 @@ export class HttpServer {
     this.#connections.watch(this.#server);
     this.#server.on("upgrade", (request, socket, head) => {
       this.#connections.release(request.socket);
-      const rejection = this.#rejection(request);
+      const access = this.#upgrades.accessOf(pathOf(request.url!)) ?? "public";
+      const rejection = this.#rejection(request) ?? this.#authenticationRefusal(request, access);
       request.url = originForm(request.url!);
       this.#upgrades.handle(request, socket, head, rejection);
     });
     this.plugins = {
       route: (...route) => this.#routes.add(...route),
       upgrade: (...upgrade) => this.#upgrades.add(...upgrade),
-      refusal: (request) => this.#guardRejection(request)?.text,
-      refusalOf: (request) => this.#guardRejection(request),
-      accessOf: () => OPEN_ACCESS,
+      refusal: (request, access) => this.#refusalOf(request, access)?.text,
+      refusalOf: (request, access) => this.#refusalOf(request, access),
+      accessOf: (request) => this.#accessOf(request),
       protect: (server) => this.#connections.watch(server),
       rejected: (request, rejection) => this.#rejections.add(request, rejection),
     };
@@ -176,8 +192,13 @@ export class HttpServer {
       this.#metrics.endpoint,
     ];
     this.#announce(endpoints.map(({ path }) => path));
-    const options = { budget: this.#budget, log, rejections: this.#rejections };
-    this.#application = createApplication(endpoints, options);
+    this.#endpoints = new EndpointTable(endpoints);
+    this.#application = createApplication(this.#endpoints, {
+      accessOf: (request) => this.#accessOf(request),
+      budget: this.#budget,
+      log,
+      rejections: this.#rejections,
+    });
   }
 
   /** Exposes the routes in /metrics before their first request. */
@@ -251,10 +272,13 @@ export class HttpServer {
       if (--this.#inFlight === 0) this.#idle?.resolve();
       this.#countRequest(request, response, { path, startedAtMs, socket });
     });
-    const rejection = this.#rejection(request, path);
-    request.url = originForm(request.url!);
     const routes = this.#routes.at(path);
-    if (rejection) this.#rejectRoute(routes, request, response, rejection);
+    const rejection =
+      this.#rejection(request, path) ??
+      this.#authenticationRefusal(request, this.#routeAccess(routes, path, request.method!));
+    request.url = originForm(request.url!);
+    if (rejection && this.#isEndpoint(path)) this.#rejectEndpoint(request, response, rejection);
+    else if (rejection) this.#rejectRoute(routes, request, response, rejection);
     else if (routes) this.#serveRoute(routes, request, response);
     else if (this.#upgrades.has(path)) respondUpgradeRequired(response);
     else if (this.#application) void this.#callHandler(this.#application, request, response);
@@ -288,13 +312,34 @@ export class HttpServer {
     return isPlugins ? path : this.#ownRoutes.get(path);
   }
 
-  #reject(
+  #reject(request: IncomingMessage, response: ServerResponse, rejection: HttpRejection): void {
+    const { status, text: reason } = rejection;
+    this.#rejections.add(request, { protocol: "http", status, reason });
+    respondText(response, rejection);
+  }
+
+  #isEndpoint(path: string): boolean {
+    return this.#endpoints !== undefined && this.#endpoints.at(path).candidates.length > 0;
+  }
+
+  /** Rejects a request to one of the gateway's own endpoints, for lack of access in their form of errors. */
+  #rejectEndpoint(
     request: IncomingMessage,
     response: ServerResponse,
-    { status, text }: HttpRejection,
+    rejection: RouteRefusal,
   ): void {
-    this.#rejections.add(request, { protocol: "http", status, reason: text });
-    respondText(response, { status, text });
+    const code = rejection.headers && ACCESS_CODES[rejection.status];
+    if (code === undefined) return this.#reject(request, response, rejection);
+    const { status, text: message, headers } = rejection;
+    this.#rejections.add(request, { protocol: "http", status, reason: message });
+    response.writeHead(status, {
+      ...headers,
+      "Content-Type": "application/json; charset=utf-8",
+      "X-Content-Type-Options": "nosniff",
+      "Cache-Control": "no-store",
+      ...(endsConnection(status) && { Connection: "close" }),
+    });
+    response.end(JSON.stringify({ error: { code, message } }));
   }
 
   /** Rejects a request in the protocol of its route. */
@@ -326,6 +371,27 @@ export class HttpServer {
     return rejection;
   }
 
+  /** Returns who may make a request. Everyone may learn that a path or a method does not exist. */
+  #routeAccess(routes: PathRoutes | undefined, path: string, method: string): RouteAccess {
+    if (routes !== undefined) return findRoute(routes, method)?.access ?? "public";
+    return this.#endpoints?.accessOf(path, method) ?? "public";
+  }
+
+  #refusalOf(
+    request: AddressedRequest,
+    access: RouteAccess = DEFAULT_ACCESS,
+  ): RouteRefusal | undefined {
+    return this.#guardRejection(request) ?? this.#authenticationRefusal(request, access);
+  }
+
+  #authenticationRefusal(request: AddressedRequest, access: RouteAccess): RouteRefusal | undefined {
+    return this.#options.authenticator?.refusalOf(request, access);
+  }
+
+  #accessOf(request: AddressedRequest): Access {
+    return this.#options.authenticator?.accessOf(request) ?? OPEN_ACCESS;
+  }
+
   #serveRoute(routes: PathRoutes, request: IncomingMessage, response: ServerResponse): void {
     const route = findRoute(routes, request.method!);
     if (route) return void this.#callHandler(route.handler, request, response);
@@ -350,8 +416,9 @@ export class HttpServer {
   }
 }
 
-function respondText(response: ServerResponse, { status, text }: HttpRejection): void {
+function respondText(response: ServerResponse, { status, text, headers }: HttpRejection): void {
   response.writeHead(status, {
+    ...headers,
     "Content-Type": "text/plain; charset=utf-8",
     "X-Content-Type-Options": "nosniff",
     ...(endsConnection(status) && { Connection: "close" }),

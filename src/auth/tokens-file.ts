@@ -1,0 +1,174 @@
+/** The tokens file: which tokens exist and what they may do. It holds hashes of their secrets, and no secret. */
+
+import { constants } from "node:fs";
+import { mkdir, open, rename, rm, stat } from "node:fs/promises";
+import { dirname } from "node:path";
+import { z } from "../plugin/index.ts";
+import { userConfigFile } from "../runtime/config-dir.ts";
+import { parseScopes } from "../wire/access-scopes.ts";
+import { TailgateError, textOf } from "../wire/errors.ts";
+import { parseFilter } from "../wire/filter.ts";
+
+const FILE_BYTES_MAX = 4 << 20;
+
+/** Readable by others, or writable by anyone but the owner. A group may read it, as in a mounted Kubernetes secret. */
+const UNSAFE_MODE = 0o026;
+
+const OWNER_ONLY = 0o600;
+
+const DIGEST = /^[0-9a-f]{64}$/;
+
+/** As in `ingested_by`: what an operator reads must not be mistaken for something else. */
+export const TOKEN_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
+
+const time = z.iso.datetime();
+
+const tokenSchema = z.strictObject({
+  id: z.string().regex(/^[0-9a-f]{12}$/),
+  name: z.string().regex(TOKEN_NAME),
+  /** The SHA-256 of the secret in hex digits. */
+  sha256: z.string().regex(DIGEST),
+  scopes: z.array(z.string()).min(1),
+  /** Terms of the filter language. */
+  filter: z.string().optional(),
+  created_at: time,
+  expires_at: time.optional(),
+  revoked_at: time.optional(),
+});
+
+const fileSchema = z.strictObject({ version: z.literal(1), tokens: z.array(tokenSchema) });
+
+/** A token of the file. Revoked and expired ones stay, so that no other token ever gets their names. */
+export type StoredToken = Readonly<z.output<typeof tokenSchema>>;
+
+/** What tells a changed file from an unchanged one. */
+export interface FileVersion {
+  readonly inode: bigint;
+  readonly bytes: bigint;
+  readonly modifiedNs: bigint;
+  readonly changedNs: bigint;
+}
+
+export interface TokensFile {
+  readonly version: FileVersion;
+  readonly tokens: readonly StoredToken[];
+}
+
+/** Returns the default path: beside the audit key. Undefined for a user without a home directory. */
+export function defaultTokensFile(env: NodeJS.ProcessEnv): string | undefined {
+  return userConfigFile(env, "tokens.json");
+}
+
+/**
+ * Reads the tokens. Returns undefined if there is no file.
+ * @throws TailgateError TOKENS_UNREADABLE
+ */
+export async function readTokensFile(path: string): Promise<TokensFile | undefined> {
+  try {
+    // Without O_NONBLOCK, opening a FIFO would block until it has a writer.
+    const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    try {
+      const stats = await file.stat({ bigint: true });
+      checkSafe(stats);
+      return { version: versionOf(stats), tokens: parseTokens(await file.readFile("utf8")) };
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    const reason = textOf(error).replace(/\.$/, "");
+    const text = `The tokens file ${path} cannot be used: ${reason}.`;
+    throw new TailgateError("TOKENS_UNREADABLE", text, { cause: error });
+  }
+}
+
+/** Returns the version of the file; undefined if it does not exist. Throws if that cannot be told. */
+export async function fileVersion(path: string): Promise<FileVersion | undefined> {
+  try {
+    return versionOf(await stat(path, { bigint: true }));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw error;
+  }
+}
+
+/** Replaces the file, so that a reader sees the old tokens or the new ones. Creates its directory if absent. */
+export async function writeTokensFile(path: string, tokens: readonly StoredToken[]): Promise<void> {
+  const directory = dirname(path);
+  await mkdir(directory, { recursive: true, mode: 0o700 });
+  const temporary = `${path}.${process.pid}.tmp`;
+  await rm(temporary, { force: true });
+  const file = await open(temporary, "wx", OWNER_ONLY);
+  try {
+    await file.writeFile(`${JSON.stringify({ version: 1, tokens }, null, 2)}\n`);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await rename(temporary, path);
+  const entries = await open(directory);
+  await entries.sync().finally(() => entries.close());
+}
+
+function versionOf(stats: {
+  ino: bigint;
+  size: bigint;
+  mtimeNs: bigint;
+  ctimeNs: bigint;
+}): FileVersion {
+  const { ino: inode, size: bytes, mtimeNs: modifiedNs, ctimeNs: changedNs } = stats;
+  return { inode, bytes, modifiedNs, changedNs };
+}
+
+export function isSameVersion(
+  one: FileVersion | undefined,
+  other: FileVersion | undefined,
+): boolean {
+  if (one === undefined || other === undefined) return one === other;
+  const keys = ["inode", "bytes", "modifiedNs", "changedNs"] as const;
+  return keys.every((key) => one[key] === other[key]);
+}
+
+/** @throws Error with the reason */
+function checkSafe(stats: { isFile(): boolean; size: bigint; mode: bigint; uid: bigint }): void {
+  if (!stats.isFile()) throw new Error("it is not a regular file");
+  if (stats.size > FILE_BYTES_MAX) throw new Error(`it is larger than ${FILE_BYTES_MAX} bytes`);
+  const mode = Number(stats.mode) & 0o777;
+  if ((mode & UNSAFE_MODE) !== 0) {
+    const shown = mode.toString(8).padStart(4, "0");
+    throw new Error(`its mode ${shown} lets other users read or change it`);
+  }
+  const own = BigInt(process.getuid?.() ?? 0);
+  if (stats.uid !== own && stats.uid !== 0n) {
+    throw new Error(`it belongs to user ${stats.uid}, not to ${own} or root`);
+  }
+}
+
+/** @throws Error with the reason, which quotes nothing of the file */
+function parseTokens(text: string): StoredToken[] {
+  const { tokens } = checkedFile(text);
+  const ids = new Set<string>();
+  const names = new Set<string>();
+  for (const { id, name, scopes, filter } of tokens) {
+    if (ids.has(id)) throw new Error(`two tokens have the id ${id}`);
+    if (names.has(name)) throw new Error(`two tokens have the name ${name}`);
+    ids.add(id);
+    names.add(name);
+    parseScopes(scopes);
+    if (filter !== undefined) parseFilter({ q: filter });
+  }
+  return tokens;
+}
+
+function checkedFile(text: string): z.output<typeof fileSchema> {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw new Error("it is not valid JSON");
+  }
+  const { data, error } = fileSchema.safeParse(value);
+  if (data !== undefined) return data;
+  const { path, message } = error.issues[0]!;
+  throw new Error(`${path.join(".") || "the document"}: ${message}`);
+}

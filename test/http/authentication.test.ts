@@ -1,0 +1,168 @@
+import { once } from "node:events";
+import { connect } from "node:net";
+import { chmod, rm, writeFile } from "node:fs/promises";
+import { onTestFinished, beforeAll, afterAll, describe, expect, test, vi } from "vitest";
+import { LoggingManager } from "tailgate";
+import { createToken, formatToken } from "../../src/auth/token.ts";
+import { ask, handshake } from "../harness/http-server.ts";
+import { TestTokens, type TestToken } from "../harness/tokens.ts";
+import { Workspace } from "../harness/workspace.ts";
+
+interface Secured {
+  readonly url: string;
+  readonly tokens: TestTokens;
+  readonly lines: readonly string[];
+}
+
+async function startSecured(
+  tokens: Readonly<Record<string, TestToken>>,
+  finished: (cleanUp: () => Promise<void>) => void = onTestFinished,
+): Promise<Secured> {
+  const workspace = await Workspace.create();
+  const file = await TestTokens.create(workspace, tokens);
+  await workspace.write("tailgate.yaml", `auth: { tokens_file: ${file.path} }\n`);
+  const lines: string[] = [];
+  const manager = await LoggingManager.start({
+    config: workspace.path("tailgate.yaml"),
+    port: 0,
+    logDir: workspace.path("logs"),
+    exporters: { websocket: {} },
+    registerGlobally: false,
+    write: (line) => void lines.push(line),
+  });
+  finished(async () => {
+    await manager.stop();
+    await workspace[Symbol.asyncDispose]();
+  });
+  return { url: manager.url, tokens: file, lines };
+}
+
+describe("a gateway with authentication", () => {
+  let gateway: Secured;
+  const cleanUps: (() => Promise<void>)[] = [];
+
+  beforeAll(async () => {
+    gateway = await startSecured(
+      {
+        reader: { scopes: ["read"] },
+        prometheus: { scopes: ["metrics"] },
+        boss: { scopes: ["admin"] },
+        late: { scopes: ["admin"], expires_at: "2026-01-01T00:00:00.000Z" },
+        gone: { scopes: ["admin"], revoked_at: "2026-01-01T00:00:00.000Z" },
+      },
+      (cleanUp) => cleanUps.push(cleanUp),
+    );
+  });
+  afterAll(async () => {
+    for (const cleanUp of cleanUps) await cleanUp();
+  });
+
+  const get = (path: string, headers: Record<string, string> = {}) =>
+    ask(`${gateway.url}${path}`, { headers });
+
+  test("serves the page and health checks to everyone", async () => {
+    for (const path of ["/", "/healthz", "/readyz"]) expect((await get(path)).status).toBe(200);
+  });
+
+  test("rejects a request without credentials with a challenge that names no error", async () => {
+    const { status, headers, body } = await get("/api/logs");
+    expect(status).toBe(401);
+    expect(headers["www-authenticate"]).toBe('Bearer realm="tailgate"');
+    expect(JSON.parse(body)).toEqual({
+      error: {
+        code: "UNAUTHENTICATED",
+        message:
+          "This gateway requires authentication. Send a token in the header Authorization: Bearer.",
+      },
+    });
+  });
+
+  test("serves the holder of a token, as bearer or as the password of basic credentials", async () => {
+    const text = gateway.tokens.text("reader");
+    const basic = Buffer.from(`anyone:${text}`).toString("base64");
+    for (const Authorization of [`Bearer ${text}`, `bearer  ${text}`, `Basic ${basic}`]) {
+      expect((await get("/api/logs", { Authorization })).status).toBe(200);
+    }
+  });
+
+  test("tells only the holder of a token why it is not valid", async () => {
+    const { tokens } = gateway;
+    const late = await get("/api/logs", tokens.bearer("late"));
+    expect(JSON.parse(late.body).error.message).toBe(
+      "The token late expired on 2026-01-01T00:00:00.000Z.",
+    );
+    const gone = await get("/api/logs", tokens.bearer("gone"));
+    expect(JSON.parse(gone.body).error.message).toBe("The token gone was revoked.");
+    const id = tokens.text("late").slice(4, 16);
+    const forged = formatToken({ ...createToken(), id });
+    for (const text of [forged, formatToken(createToken())]) {
+      const { status, body, headers } = await get("/api/logs", { Authorization: `Bearer ${text}` });
+      expect(status).toBe(401);
+      expect(headers["www-authenticate"]).toBe('Bearer realm="tailgate", error="invalid_token"');
+      expect(JSON.parse(body).error.message).toBe("The token is not valid.");
+    }
+  });
+
+  test("rejects a token that lacks the scope and names it", async () => {
+    const { status, headers, body } = await get("/metrics", gateway.tokens.bearer("reader"));
+    expect(status).toBe(403);
+    expect(headers["www-authenticate"]).toBe(
+      'Bearer realm="tailgate", error="insufficient_scope", scope="metrics"',
+    );
+    expect(JSON.parse(body).error.message).toBe("token:reader lacks the scope metrics.");
+    expect((await get("/metrics", gateway.tokens.bearer("prometheus"))).status).toBe(200);
+  });
+
+  test("an admin may do everything", async () => {
+    for (const path of ["/api/logs", "/api/counts", "/api/stats", "/metrics"]) {
+      expect((await get(path, gateway.tokens.bearer("boss"))).status).toBe(200);
+    }
+  });
+
+  test("a WebSocket needs a token, too", async () => {
+    const statusOf = async (headers: Record<string, string>): Promise<number> => {
+      const { host, port } = new URL(gateway.url);
+      const socket = connect(Number(port), "127.0.0.1");
+      socket.write(handshake("/ws/logs", { Host: host, ...headers }));
+      const [head] = (await once(socket, "data")) as [Buffer];
+      socket.destroy();
+      return Number(/^HTTP\/1\.1 (\d+)/.exec(head.toString())?.[1]);
+    };
+    expect(await statusOf({})).toBe(401);
+    expect(await statusOf(gateway.tokens.bearer("prometheus"))).toBe(403);
+    expect(await statusOf(gateway.tokens.bearer("reader"))).toBe(101);
+  });
+
+  test("its log has no secrets", async () => {
+    const text = formatToken(createToken());
+    await get("/api/logs", { Authorization: `Bearer ${text}` });
+    expect(gateway.lines.join("\n")).not.toContain(text.slice(17, 40));
+  });
+});
+
+test("accepts a new token and rejects a revoked one without a restart", async () => {
+  const { url, tokens } = await startSecured({ one: { scopes: ["read"] } });
+  const status = async (name: string): Promise<number> =>
+    (await ask(`${url}/api/logs`, { headers: tokens.bearer(name) })).status;
+  expect(await status("one")).toBe(200);
+  await tokens.add("two", { scopes: ["read"] });
+  await vi.waitFor(async () => expect(await status("two")).toBe(200), 5_000);
+  await tokens.revoke("one");
+  await vi.waitFor(async () => expect(await status("one")).toBe(401), 5_000);
+  expect(await status("two")).toBe(200);
+});
+
+test.each([
+  ["is not JSON", (path: string) => writeFile(path, "{")],
+  ["is readable by others", (path: string) => chmod(path, 0o604)],
+  ["is gone", (path: string) => rm(path)],
+])("while the tokens file %s, known tokens stay valid and others get 503", async (_, spoil) => {
+  const { url, tokens, lines } = await startSecured({ one: { scopes: ["read"] } });
+  await spoil(tokens.path);
+  await vi.waitFor(() => expect(lines.join("\n")).toContain("could not be reloaded"), 5_000);
+  expect((await ask(`${url}/api/logs`, { headers: tokens.bearer("one") })).status).toBe(200);
+  const Authorization = `Bearer ${formatToken(createToken())}`;
+  const { status, headers } = await ask(`${url}/api/logs`, { headers: { Authorization } });
+  expect(status).toBe(503);
+  expect(headers["retry-after"]).toBe("2");
+});

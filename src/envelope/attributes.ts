@@ -2,7 +2,7 @@
 
 import { tellsCallSite } from "./call-site.ts";
 
-/** Fields that only the gateway sets: an attribute with such a name appears under a {@link freeName}. */
+/** Fields of system logs that only the gateway sets: an attribute with such a name appears under a {@link freeName}. */
 export const RESERVED = new Set([
   "timestamp",
   "level",
@@ -14,6 +14,12 @@ export const RESERVED = new Set([
   "id",
   "type",
 ]);
+
+/** The member of an audit event's metadata that names its sender. */
+export const INGESTED_BY = "ingested_by";
+
+/** The same as {@link RESERVED} for the metadata of audit events. */
+const RESERVED_IN_AUDIT = new Set([INGESTED_BY]);
 
 export const RENAME_PREFIX = "extra_";
 
@@ -40,6 +46,8 @@ export const CODE_NAME = 2;
 export const ERR_NAME = 4;
 /** It has lone surrogates, so another name may be the same in JSON. */
 export const ILL_FORMED_NAME = 8;
+/** It is reserved in audit events. */
+export const AUDIT_RESERVED_NAME = 16;
 
 /** What follows from an attribute's name; computed once for each name. */
 export interface AttributeName {
@@ -82,6 +90,7 @@ function describe(name: string): AttributeName {
 export function kindOf(name: string): number {
   if (tellsCallSite(name)) return CODE_NAME;
   if (RESERVED.has(name)) return RESERVED_NAME;
+  if (RESERVED_IN_AUDIT.has(name)) return AUDIT_RESERVED_NAME;
   if (name === ERR) return ERR_NAME;
   return name.isWellFormed() ? ORDINARY_NAME : illFormed();
 }
@@ -136,7 +145,7 @@ const EXCEPTION_NAMES = new Set(EXCEPTION_FIELDS.values());
 
 /**
  * Returns the attributes under the names with which they appear in an envelope: no two names are the same in JSON.
- * `skipped` is the index of one that is left out, -1 for none. Names are only reserved in system logs.
+ * `skipped` is the index of one that is left out, -1 for none. System logs and audit events have different reserved names.
  */
 export function publicAttributes(
   { keys, values }: AttributeColumns,
@@ -151,20 +160,19 @@ export function publicAttributes(
     if (members === undefined) attributes.set(key.toWellFormed(), value);
     else for (const [name, inner] of members) attributes.set(name, inner);
   }
-  return isSystemLog ? renamed(attributes) : columnsOf(attributes);
+  return renamed(attributes, isSystemLog ? RESERVED : RESERVED_IN_AUDIT);
 }
 
-function renamed(attributes: ReadonlyMap<string, unknown>): AttributeColumns {
+function renamed(
+  attributes: ReadonlyMap<string, unknown>,
+  reserved: ReadonlySet<string>,
+): AttributeColumns {
   const taken = new Set(attributes.keys());
   const names = new Map<string, unknown>();
   for (const [key, value] of attributes) {
-    names.set(RESERVED.has(key) ? freeName(key, taken) : key, value);
+    names.set(reserved.has(key) ? freeName(key, taken) : key, value);
   }
-  return columnsOf(names);
-}
-
-function columnsOf(attributes: ReadonlyMap<string, unknown>): AttributeColumns {
-  return { keys: [...attributes.keys()], values: [...attributes.values()] };
+  return { keys: [...names.keys()], values: [...names.values()] };
 }
 
 /**

@@ -2,6 +2,7 @@ import type { LogRecord, Resource } from "../plugin/index.ts";
 import { INFO_RANK, type LevelRank } from "../wire/envelope.ts";
 import {
   attributeName,
+  AUDIT_RESERVED_NAME,
   CODE_NAME,
   ERR_NAME,
   ILL_FORMED_NAME,
@@ -22,6 +23,7 @@ import {
   rankOfText,
   isShownSecond,
 } from "./prefix.ts";
+import { ANYONE, type Sender } from "./sender.ts";
 import { ascii, JsonWriter, RECORD_BYTES_MAX, toBase64 } from "./json-writer.ts";
 import type { BatchBuilder } from "../batch/batch-builder.ts";
 import type { Origin } from "../batch/origin.ts";
@@ -29,8 +31,8 @@ import type { Origin } from "../batch/origin.ts";
 const MICRO_NANOS = 1000n;
 const SECOND_MICROS = 1_000_000n;
 
-/** What became of a record. */
-export type Outcome = "accepted" | "filtered";
+/** What became of a record. Its sender may not send a forbidden one. */
+export type Outcome = "accepted" | "filtered" | "forbidden";
 
 /** The parts of a record that make up its envelope, whatever form the record came in. */
 export interface RecordParts {
@@ -103,6 +105,7 @@ const CACHED_NAMES_MAX = 64;
 /** Kinds of names that appear under another name, or whose values appear as other members. */
 const UNUSUAL_NAME = ERR_NAME | ILL_FORMED_NAME;
 const UNUSUAL_IN_SYSTEM_LOG = UNUSUAL_NAME | RESERVED_NAME;
+const UNUSUAL_IN_AUDIT_EVENT = UNUSUAL_NAME | AUDIT_RESERVED_NAME;
 
 /** Names the event if the record itself does not (semantic conventions; deprecated). */
 const EVENT_NAME_ATTRIBUTE = "event.name";
@@ -140,16 +143,18 @@ export class EnvelopeEncoder {
     this.#bytesMax = bytesMax;
   }
 
-  encode(parts: RecordParts, origin: Origin, originIndex: number): Outcome {
+  encode(parts: RecordParts, origin: Origin, originIndex: number, sender = ANYONE): Outcome {
     const scope = this.#loggers.of(parts.loggerName);
     const skipped = nameIndex(parts, scope);
     const logger = skipped < 0 ? scope : this.#loggers.of(parts.values[skipped] as string);
+    const isPermitted = logger.audit ? sender.maySendAuditEvents : sender.maySendSystemLogs;
+    if (!isPermitted) return "forbidden";
     const rank = rankOf(parts.severityNumber, parts.severityText, scope.numbering);
     if (rank < (logger.audit ? INFO_RANK : this.#lowest)) return "filtered";
     this.#open.begin();
     this.#open.writer.wholeNumbersAreIntegers = parts.isJavaScript;
     this.#open.writer.bytesMax = this.#bytesMax;
-    if (logger.audit) this.#audit(parts, logger, rank, skipped);
+    if (logger.audit) this.#audit(parts, logger, rank, skipped, sender);
     else this.#system(parts, logger, rank, skipped);
     this.#open.writer.raw(ENVELOPE_END);
     this.#open.commit(rank, logger.audit, logger.name, origin, originIndex);
@@ -249,11 +254,17 @@ export class EnvelopeEncoder {
     writer.number(site.line);
   }
 
-  #audit(parts: RecordParts, logger: LoggerName, rank: LevelRank, skipped: number): void {
+  #audit(
+    parts: RecordParts,
+    logger: LoggerName,
+    rank: LevelRank,
+    skipped: number,
+    { member }: Sender,
+  ): void {
     const writer = this.#open.writer;
     let { keys, values } = parts;
     let left = skipped;
-    if (keys.length > CACHED_NAMES_MAX || (this.#lookUp(keys) & UNUSUAL_NAME) !== 0) {
+    if (keys.length > CACHED_NAMES_MAX || (this.#lookUp(keys) & UNUSUAL_IN_AUDIT_EVENT) !== 0) {
       ({ keys, values } = this.#shown(parts, skipped, false));
       left = -1;
     }
@@ -269,6 +280,7 @@ export class EnvelopeEncoder {
     const opened = writer.position - writer.mark;
     this.#members(keys, values, left, actionIndex);
     this.#context(parts, keys, eventName === action ? "" : eventName);
+    if (member.length > 0) writer.raw(member);
     // Without members there is no metadata.
     if (writer.position - writer.mark === opened) writer.position = writer.mark + before;
     else writer.closeObject(opened);

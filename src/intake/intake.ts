@@ -8,10 +8,11 @@ import {
   type RecordParts,
 } from "../envelope/encoder.ts";
 import { DEFAULT_LOGGER_NAMES, LoggerNames, rankOf } from "../envelope/prefix.ts";
+import { ANYONE, type Sender } from "../envelope/sender.ts";
 import type { StoredEvent } from "../journal/journal.ts";
 import { RequestFindings, type RequestCounts } from "../otlp/findings.ts";
 import type { Steps } from "../otlp/request-limits.ts";
-import type { Ingested, Intake, LogRecord } from "../plugin/index.ts";
+import type { Access, Ingested, Intake, LogRecord } from "../plugin/index.ts";
 import { LEVELS, type Level, type LevelRank } from "../wire/envelope.ts";
 import { TailgateError, textOf } from "../wire/errors.ts";
 import { AuditEvents, RequestEvents, type AcceptedEvent, type Receipt } from "./audit-events.ts";
@@ -24,12 +25,16 @@ import {
   type RunningProcessor,
 } from "./processors.ts";
 import {
+  FORBIDDEN,
+  forbiddenRequest,
   ingested,
   JSON_FORM,
   LargeRequests,
   ownMemory,
   PROTOBUF_FORM,
+  senderOf,
   withFindings,
+  withForbidden,
   type RequestForm,
 } from "./requests.ts";
 
@@ -130,7 +135,7 @@ export class RecordIntake implements Intake {
     if (this.#stopped) return this.reject("stopped", stopped());
     const outcome =
       this.#options.processors.length > 0
-        ? this.#acceptProcessed(origin.record(0), undefined, wantsReceipt)
+        ? this.#acceptProcessed(origin.record(0), { wantsReceipt })
         : this.#encode(parts, origin, this.#feed.encoderFor(parts), wantsReceipt);
     if (this.#events.hasDuplicates) void this.#countDuplicates();
     void this.#feed.schedule();
@@ -172,52 +177,66 @@ export class RecordIntake implements Intake {
     this.counters.filtered++;
   }
 
-  otlpProtobuf(body: Uint8Array): Promise<Ingested> {
-    return this.#request(ownMemory(body), PROTOBUF_FORM);
+  otlpProtobuf(body: Uint8Array, access?: Access): Promise<Ingested> {
+    return this.#request(ownMemory(body), PROTOBUF_FORM, access);
   }
 
-  otlpJson(body: Uint8Array): Promise<Ingested> {
-    return this.#request(body, JSON_FORM);
+  otlpJson(body: Uint8Array, access?: Access): Promise<Ingested> {
+    return this.#request(body, JSON_FORM, access);
   }
 
   /** Accepts records of a receiver, all of them or none: a sender can be told that there is no capacity. */
-  async records(records: readonly LogRecord[]): Promise<Ingested> {
+  async records(records: readonly LogRecord[], access?: Access): Promise<Ingested> {
     this.#checkCapacity();
-    const reasons = records
-      .map((record) => reportedReason(this.#acceptProcessed(record, this.#feed.encoder)))
-      .filter((reason) => reason !== undefined);
+    const sender = senderOf(access);
+    const { encoder } = this.#feed;
+    const request = new ReceivedRecords(sender);
+    for (const record of records) {
+      request.add(this.#acceptProcessed(record, { encoder, sender }));
+    }
+    request.checkForbidden();
     await Promise.all([this.#feed.schedule(), ...this.#countDuplicates()]);
-    return ingested(records.length, reasons);
+    return request.answer();
   }
 
-  async #request(body: Uint8Array, form: RequestForm): Promise<Ingested> {
+  async #request(
+    body: Uint8Array,
+    form: RequestForm,
+    access: Access | undefined,
+  ): Promise<Ingested> {
     this.#checkCapacity();
     const isProcessed = this.#options.processors.length > 0;
     const findings = new RequestFindings();
     if (isProcessed && body.length <= DECODED_BYTES_MAX) {
       const records = form.decode(body, findings);
       this.#countMalformed(findings);
-      return withFindings(await this.records(records), findings);
+      return withFindings(await this.records(records, access), findings);
     }
+    const sender = senderOf(access);
     const counts = isProcessed
       ? undefined
-      : form.encode(body, this.#feed.open, this.#lowest, this.#loggers, findings);
+      : form.encode(body, this.#feed.open, this.#lowest, this.#loggers, findings, sender);
     if (counts === undefined) {
-      const request = await this.#large.add(body.length, () => this.#largeRequest(body, form));
+      const work = (): Promise<AcceptedRequest> => this.#largeRequest(body, form, sender);
+      const request = await this.#large.add(body.length, work);
       return request.answer;
     }
-    const { accepted, filtered } = counts;
     this.#countReceived(counts);
     this.#countMalformed(findings);
+    checkForbidden(counts, sender);
     const duplicates = this.#countDuplicates();
-    if (accepted > 0) await Promise.all([this.#feed.schedule(), ...duplicates]);
-    return withFindings(ingested(accepted + filtered), findings);
+    if (counts.accepted > 0) await Promise.all([this.#feed.schedule(), ...duplicates]);
+    return withFindings(answerOf(counts, sender), findings);
   }
 
   /** Encodes a request in many turns, into batches of its own that are appended together. */
-  async #largeRequest(body: Uint8Array, form: RequestForm): Promise<AcceptedRequest> {
+  async #largeRequest(
+    body: Uint8Array,
+    form: RequestForm,
+    sender: Sender,
+  ): Promise<AcceptedRequest> {
     this.#checkRunning();
-    if (this.#options.processors.length > 0) return this.#largeProcessed(body, form);
+    if (this.#options.processors.length > 0) return this.#largeProcessed(body, form, sender);
     for (;;) {
       const events = new RequestEvents(this.#events);
       const findings = new RequestFindings();
@@ -225,59 +244,63 @@ export class RecordIntake implements Intake {
       this.#largeOpen = open;
       try {
         const counts = await this.#large.inTurns(
-          form.encodeInSteps(body, open, this.#lowest, this.#loggers, findings),
+          form.encodeInSteps(body, open, this.#lowest, this.#loggers, findings, sender),
         );
         if (!events.admitAll()) continue;
+        this.#countReceived(counts);
         this.#countMalformed(findings);
-        const stored = this.#appendLarge(open, events, counts);
-        return { answer: stored.then((answer) => withFindings(answer, findings)) };
+        checkForbidden(counts, sender);
+        const stored = this.#appendLarge(open, events);
+        const answer = (): Ingested => withFindings(answerOf(counts, sender), findings);
+        return { answer: stored.then(answer) };
       } finally {
         this.#largeOpen = undefined;
       }
     }
   }
 
-  async #appendLarge(
-    open: BatchBuilder,
-    events: RequestEvents,
-    counts: RequestCounts,
-  ): Promise<Ingested> {
-    this.#countReceived(counts);
+  async #appendLarge(open: BatchBuilder, events: RequestEvents): Promise<void> {
     const stored = open
       .end()
       .map((batch) => this.#feed.follow(batch, this.#options.append(batch), events));
     await Promise.all([...stored, ...this.#receipts(events.duplicates)]);
-    return ingested(counts.accepted + counts.filtered);
   }
 
-  async #largeProcessed(body: Uint8Array, form: RequestForm): Promise<AcceptedRequest> {
+  async #largeProcessed(
+    body: Uint8Array,
+    form: RequestForm,
+    sender: Sender,
+  ): Promise<AcceptedRequest> {
     const findings = new RequestFindings();
     const records = await this.#large.inTurns(form.decodeInSteps(body, findings));
     this.#countMalformed(findings);
-    const reasons: string[] = [];
+    const request = new ReceivedRecords(sender);
     const stored = new Set<Promise<unknown>>();
-    await this.#large.inTurns(this.#processInSteps(records, reasons, stored));
-    const answer = () => withFindings(ingested(records.length, reasons), findings);
+    await this.#large.inTurns(this.#processInSteps(records, request, stored));
+    request.checkForbidden();
+    const answer = (): Ingested => withFindings(request.answer(), findings);
     return { answer: Promise.all(stored).then(answer) };
   }
 
   *#processInSteps(
     records: readonly LogRecord[],
-    reasons: string[],
+    request: ReceivedRecords,
     stored: Set<Promise<unknown>>,
   ): Steps<void> {
+    const { encoder } = this.#feed;
+    const { sender } = request;
     for (const record of records) {
-      const reason = reportedReason(this.#acceptProcessed(record, this.#feed.encoder));
-      if (reason !== undefined) reasons.push(reason);
+      request.add(this.#acceptProcessed(record, { encoder, sender }));
       stored.add(this.#feed.schedule());
       for (const duplicate of this.#countDuplicates()) stored.add(duplicate);
       yield;
     }
   }
 
-  #countReceived({ accepted, filtered }: RequestCounts): void {
-    this.counters.received += accepted + filtered;
+  #countReceived({ accepted, filtered, forbidden }: RequestCounts): void {
+    this.counters.received += accepted + filtered + forbidden;
     this.counters.filtered += filtered;
+    this.counters.drop(FORBIDDEN, forbidden);
   }
 
   #countMalformed({ rejected }: RequestFindings): void {
@@ -300,11 +323,14 @@ export class RecordIntake implements Intake {
     return receipts;
   }
 
+  /** Processors may change the type of a record, so both types must be permitted. */
   #acceptProcessed(
     record: LogRecord,
-    encoder?: EnvelopeEncoder,
-    wantsReceipt = false,
+    { encoder, sender = ANYONE, wantsReceipt = false }: ProcessOptions,
   ): IntakeOutcome {
+    if (sender.lack !== "" && !permits(sender, isAuditEvent(record, this.#loggers))) {
+      return this.#forbid(sender);
+    }
     const result = runProcessors(record, this.#options.processors, this.#loggers);
     if (result === undefined) {
       this.countFiltered();
@@ -318,7 +344,8 @@ export class RecordIntake implements Intake {
     try {
       const parts = partsOfRecord(result);
       const origin = originOfRecords([result]);
-      return this.#encode(parts, origin, encoder ?? this.#feed.encoderFor(parts), wantsReceipt);
+      const chosen = encoder ?? this.#feed.encoderFor(parts);
+      return this.#encode(parts, origin, chosen, wantsReceipt, sender);
     } catch (error) {
       return this.#rejectUnencodable(error, isAuditEvent(record, this.#loggers));
     }
@@ -330,13 +357,15 @@ export class RecordIntake implements Intake {
     origin: Origin,
     encoder: EnvelopeEncoder | undefined,
     wantsReceipt: boolean,
+    sender = ANYONE,
   ): IntakeOutcome {
     if (encoder === undefined) {
       this.#feed.marker.add("intake_full", rankOf(parts.severityNumber, parts.severityText));
       return this.reject("intake_full", overloaded());
     }
     try {
-      const result = encoder.encode(parts, origin, 0);
+      const result = encoder.encode(parts, origin, 0, sender);
+      if (result === "forbidden") return this.#forbid(sender);
       this.counters.received++;
       if (result === "filtered") {
         this.counters.filtered++;
@@ -346,6 +375,10 @@ export class RecordIntake implements Intake {
     } catch (error) {
       return this.#rejectUnencodable(error, isAuditRecord(parts, this.#loggers));
     }
+  }
+
+  #forbid(sender: Sender): RejectedRecord {
+    return this.reject(FORBIDDEN, forbiddenRequest(sender, 1));
   }
 
   /** Returns the outcome for the record that was encoded last, with what its receipt needs. */
@@ -401,9 +434,54 @@ export class RecordIntake implements Intake {
   }
 }
 
-/** Returns what the sender of a request is told about a record, if anything. */
-function reportedReason(outcome: IntakeOutcome): string | undefined {
-  return outcome.status === "rejected" ? outcome.reason : undefined;
+interface ProcessOptions {
+  /** Default: the one for which there is capacity, if there is one. */
+  readonly encoder?: EnvelopeEncoder;
+  readonly sender?: Sender;
+  readonly wantsReceipt?: boolean;
+}
+
+function permits({ maySendAuditEvents, maySendSystemLogs }: Sender, isAudit: boolean): boolean {
+  return isAudit ? maySendAuditEvents : maySendSystemLogs;
+}
+
+/** @throws TailgateError FORBIDDEN if the sender may send none of the records. */
+function checkForbidden({ accepted, filtered, forbidden }: RequestCounts, sender: Sender): void {
+  if (forbidden > 0 && accepted + filtered === 0) throw forbiddenRequest(sender, forbidden);
+}
+
+function answerOf({ accepted, filtered, forbidden }: RequestCounts, sender: Sender): Ingested {
+  return withForbidden(ingested(accepted + filtered), sender, forbidden);
+}
+
+/** What became of the records of one request that are processed one by one. */
+class ReceivedRecords {
+  readonly sender: Sender;
+  readonly #reasons: string[] = [];
+  #forbidden = 0;
+  #others = 0;
+
+  constructor(sender: Sender) {
+    this.sender = sender;
+  }
+
+  add(outcome: IntakeOutcome): void {
+    const isRejected = outcome.status === "rejected";
+    if (isRejected && outcome.error.code === "FORBIDDEN") this.#forbidden++;
+    else this.#others++;
+    if (isRejected && outcome.reason !== undefined) this.#reasons.push(outcome.reason);
+  }
+
+  /** @throws TailgateError FORBIDDEN if the sender may send none of the records. */
+  checkForbidden(): void {
+    if (this.#forbidden > 0 && this.#others === 0) {
+      throw forbiddenRequest(this.sender, this.#forbidden);
+    }
+  }
+
+  answer(): Ingested {
+    return withForbidden(ingested(this.#others, this.#reasons), this.sender, this.#forbidden);
+  }
 }
 
 function stopped(): TailgateError {

@@ -1,8 +1,12 @@
-/** OTLP requests as the intake handles them: how each form is decoded, how large ones are scheduled, how they are answered. */
+/**
+ * OTLP requests as the intake handles them: how each form is decoded, how large ones are scheduled, what their senders may
+ * send, and how they are answered.
+ */
 
 import type { BatchBuilder } from "../batch/batch-builder.ts";
 import type { Counters } from "../plugin/metrics.ts";
 import type { LoggerNames } from "../envelope/prefix.ts";
+import { ANYONE, createSender, type Sender } from "../envelope/sender.ts";
 import {
   decodeOtlpProtobuf,
   decodeOtlpProtobufInSteps,
@@ -17,9 +21,10 @@ import {
   encodeOtlpProtobufWithin,
 } from "../otlp/request-encoder.ts";
 import type { Steps } from "../otlp/request-limits.ts";
-import type { Ingested, Intake, LogRecord } from "../plugin/index.ts";
+import type { Access, Ingested, Intake, LogRecord } from "../plugin/index.ts";
 import { nextTurn } from "../runtime/timers.ts";
 import type { LevelRank } from "../wire/envelope.ts";
+import { TailgateError } from "../wire/errors.ts";
 
 /** The limits of a request that is encoded in one turn of the event loop. */
 const PROTOBUF_BYTES_MAX = 1 << 20;
@@ -35,6 +40,7 @@ type Encode<Result> = (
   lowest: LevelRank,
   loggers: LoggerNames,
   findings: RequestFindings,
+  sender: Sender,
 ) => Result;
 
 /** How requests of one form, protobuf or JSON, are read. */
@@ -47,9 +53,9 @@ export interface RequestForm {
 }
 
 export const PROTOBUF_FORM: RequestForm = {
-  encode: (body, open, lowest, loggers, findings) =>
+  encode: (body, open, lowest, loggers, findings, sender) =>
     body.length <= PROTOBUF_BYTES_MAX
-      ? encodeOtlpProtobufWithin(body, open, lowest, loggers, findings, PROTOBUF_STEPS_MAX)
+      ? encodeOtlpProtobufWithin(body, open, lowest, loggers, findings, sender, PROTOBUF_STEPS_MAX)
       : undefined,
   encodeInSteps: encodeOtlpProtobufInSteps,
   decode: decodeOtlpProtobuf,
@@ -57,9 +63,9 @@ export const PROTOBUF_FORM: RequestForm = {
 };
 
 export const JSON_FORM: RequestForm = {
-  encode: (body, open, lowest, loggers, findings) =>
+  encode: (body, open, lowest, loggers, findings, sender) =>
     body.length <= JSON_BYTES_MAX
-      ? encodeOtlpJson(body, open, lowest, loggers, findings)
+      ? encodeOtlpJson(body, open, lowest, loggers, findings, sender)
       : undefined,
   encodeInSteps: encodeOtlpJsonInSteps,
   decode: decodeOtlpJson,
@@ -121,9 +127,42 @@ export function countedIntake(intake: Intake, counters: Counters): Intake {
     }
   };
   return {
-    otlpProtobuf: (body) => counted(intake.otlpProtobuf(body)),
-    otlpJson: (body) => counted(intake.otlpJson(body)),
-    records: (records) => counted(intake.records(records)),
+    otlpProtobuf: (body, access) => counted(intake.otlpProtobuf(body, access)),
+    otlpJson: (body, access) => counted(intake.otlpJson(body, access)),
+    records: (records, access) => counted(intake.records(records, access)),
+  };
+}
+
+const senders = new WeakMap<Access, Sender>();
+
+/** Returns the sender of a request. Without a principal it is {@link ANYONE}. */
+export function senderOf(access: Access | undefined): Sender {
+  if (access?.principal === undefined) return ANYONE;
+  let sender = senders.get(access);
+  if (sender === undefined) {
+    const { principal, scopes } = access;
+    sender = createSender(principal, scopes.has("ingest:system"), scopes.has("ingest:audit"));
+    senders.set(access, sender);
+  }
+  return sender;
+}
+
+/** The reason under which records that their sender may not send are counted as dropped. */
+export const FORBIDDEN = "forbidden";
+
+/** Returns the error for a request whose sender may send none of its records. */
+export function forbiddenRequest({ lack }: Sender, records: number): TailgateError {
+  const needed = records === 1 ? "the record needs" : `all ${records} records need`;
+  return new TailgateError("FORBIDDEN", `${lack}, which ${needed}.`);
+}
+
+/** Adds the records that their sender may not send to the answer to a request with other records. */
+export function withForbidden(answer: Ingested, { lack }: Sender, forbidden: number): Ingested {
+  if (forbidden === 0) return answer;
+  return {
+    accepted: answer.accepted,
+    rejected: answer.rejected + forbidden,
+    reason: answer.reason === "" ? lack : `${lack}; ${answer.reason}`,
   };
 }
 

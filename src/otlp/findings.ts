@@ -97,6 +97,8 @@ export interface RequestCounts {
   readonly accepted: number;
   /** Records below the lowest accepted level. */
   readonly filtered: number;
+  /** Records that the sender may not send. */
+  readonly forbidden: number;
 }
 
 /** Returns the error for a request that is not OTLP: `where`, such as `byte 17`, and `why`. */

@@ -11,6 +11,7 @@ import { FastEnvelopeWriter } from "../envelope/fast/envelope-writer.ts";
 import { fastJsonToProtobuf, fastRecordToProtobuf } from "../envelope/fast/json-transcoder.ts";
 
 import { ascii, JsonWriter } from "../envelope/json-writer.ts";
+import { ANYONE, type Sender } from "../envelope/sender.ts";
 import {
   DEFAULT_LOGGER_NAMES,
   type LoggerName,
@@ -35,8 +36,9 @@ import {
 
 /**
  * Encodes an ExportLogsServiceRequest in protobuf as envelopes, in order of time: the same bytes as those of its decoded
- * records, many times faster. System logs below `lowest` are filtered, audit events below INFO; the body and the attributes
- * of a filtered record are not read. What the sender should know about the records is added to `findings`.
+ * records, many times faster. System logs below `lowest` are filtered, audit events below INFO, and what the sender may not
+ * send is forbidden; the body and the attributes of such records are not read. What the sender should know about the records
+ * is added to `findings`.
  * @throws TailgateError OTLP_UNDECODABLE; `open` is then as it was.
  */
 export function encodeOtlpProtobuf(
@@ -45,8 +47,10 @@ export function encodeOtlpProtobuf(
   lowest: LevelRank,
   loggers = DEFAULT_LOGGER_NAMES,
   findings?: RequestFindings,
+  sender = ANYONE,
 ): RequestCounts {
-  return runToEnd(encodeSteps(body, open, lowest, { loggers, findings, memory: indexMemory }));
+  const options = { loggers, findings, sender, memory: indexMemory };
+  return runToEnd(encodeSteps(body, open, lowest, options));
 }
 
 /** Does the same in at most that many steps; if it takes more, it returns undefined, and `open` is as it was. */
@@ -56,9 +60,10 @@ export function encodeOtlpProtobufWithin(
   lowest: LevelRank,
   loggers: LoggerNames,
   findings: RequestFindings,
+  sender: Sender,
   stepsMax: number,
 ): RequestCounts | undefined {
-  const options = { loggers, findings, memory: indexMemory };
+  const options = { loggers, findings, sender, memory: indexMemory };
   const steps = encodeSteps(body, open, lowest, options);
   for (let count = 0; count <= stepsMax; count++) {
     const step = steps.next();
@@ -75,8 +80,9 @@ export function encodeOtlpProtobufInSteps(
   lowest: LevelRank,
   loggers: LoggerNames,
   findings?: RequestFindings,
+  sender = ANYONE,
 ): Steps<RequestCounts> {
-  return encodeSteps(body, open, lowest, { loggers, findings, memory: undefined });
+  return encodeSteps(body, open, lowest, { loggers, findings, sender, memory: undefined });
 }
 
 /**
@@ -90,9 +96,10 @@ export function encodeOtlpJson(
   lowest: LevelRank,
   loggers = DEFAULT_LOGGER_NAMES,
   findings?: RequestFindings,
+  sender = ANYONE,
 ): RequestCounts {
   const protobuf = fastJsonToProtobuf(body) ?? runToEnd(jsonToProtobuf(body, findings));
-  return encodeOtlpProtobuf(protobuf, open, lowest, loggers);
+  return encodeOtlpProtobuf(protobuf, open, lowest, loggers, undefined, sender);
 }
 
 /** Does the same in steps; between them, nothing else may be encoded into `open`. */
@@ -102,14 +109,16 @@ export function* encodeOtlpJsonInSteps(
   lowest: LevelRank,
   loggers: LoggerNames,
   findings?: RequestFindings,
+  sender = ANYONE,
 ): Steps<RequestCounts> {
   const protobuf = yield* jsonToProtobuf(body, findings, fastRecordToProtobuf);
-  return yield* encodeOtlpProtobufInSteps(protobuf, open, lowest, loggers);
+  return yield* encodeOtlpProtobufInSteps(protobuf, open, lowest, loggers, undefined, sender);
 }
 
 interface EncodeOptions {
   readonly loggers: LoggerNames;
   readonly findings: RequestFindings | undefined;
+  readonly sender: Sender;
   readonly memory: Int32Array | undefined;
 }
 
@@ -161,6 +170,9 @@ class RequestEncoder {
   readonly #lowest: LevelRank;
   readonly #loggers: LoggerNames;
   readonly #findings: RequestFindings | undefined;
+  readonly #sender: Sender;
+  /** True unless the sender may send records of both types. */
+  readonly #isRestricted: boolean;
   readonly #origin: ProtobufOrigin;
   readonly #decoder: ProtobufDecoder;
   /** The switch to `envelope/fast`: without it, every record takes the plain path and becomes the same bytes. */
@@ -181,13 +193,15 @@ class RequestEncoder {
     index: RequestIndex,
     open: BatchBuilder,
     lowest: LevelRank,
-    { loggers, findings }: EncodeOptions,
+    { loggers, findings, sender }: EncodeOptions,
   ) {
     this.#index = index;
     this.#open = open;
     this.#lowest = lowest;
     this.#loggers = loggers;
     this.#findings = findings;
+    this.#sender = sender;
+    this.#isRestricted = !(sender.maySendAuditEvents && sender.maySendSystemLogs);
     this.#logger = loggers.of("");
     this.#origin = new ProtobufOrigin(index.reader.bytes, index.length);
     this.#decoder = new ProtobufDecoder(index, PART_VALUES_MAX);
@@ -202,11 +216,13 @@ class RequestEncoder {
     const memoryBytesMax = this.#open.memoryBytes + ENVELOPE_BYTES_MAX;
     this.#open.expect(records);
     let accepted = 0;
+    let forbidden = 0;
     for (let position = 0; position < records; position++) {
       const record = order === undefined ? position : order[position]!;
       const outcome = this.#record(record) ?? (yield* this.#largeRecord(record));
       if (this.#isMisordered) return undefined;
       if (outcome === "accepted") accepted++;
+      else if (outcome === "forbidden") forbidden++;
       if (position % BUDGET_RECORDS === 0) this.#checkMemory(memoryBytesMax);
       if (this.#stepBytes >= STEP_BYTES || position % STEP_RECORDS === 0) {
         this.#stepBytes = 0;
@@ -219,7 +235,7 @@ class RequestEncoder {
     if (this.#open.countSince(savepoint) < records) {
       yield* this.#open.retainAccepted(savepoint, this.#origin, this.#acceptedBytes);
     }
-    return { accepted, filtered: records - accepted };
+    return { accepted, filtered: records - accepted - forbidden, forbidden };
   }
 
   #checkMemory(bytesMax: number): void {
@@ -239,6 +255,12 @@ class RequestEncoder {
     this.#readTime(record);
     const logger = this.#loggerOf(record);
     if (logger.bridge) return this.#smallRecord(record, end - start);
+    if (this.#isRestricted) {
+      // An attribute may name the logger, on which the type depends.
+      if (logger.nameAttributes !== undefined) return this.#smallRecord(record, end - start);
+      const { maySendAuditEvents, maySendSystemLogs } = this.#sender;
+      if (!(logger.audit ? maySendAuditEvents : maySendSystemLogs)) return "forbidden";
+    }
     const rank = rankOfNumber(fields.severity) ?? this.#rankOfText(logger);
     // An unknown severity text becomes an attribute.
     if (rank === undefined) return this.#smallRecord(record, end - start);
@@ -251,9 +273,9 @@ class RequestEncoder {
     const service = this.#serviceOf(record);
     const open = this.#open;
     open.begin();
-    if (
-      !this.#fast.write(fields, end - start, time, logger, logger.prefixes[rank]!.head, service)
-    ) {
+    const { head } = logger.prefixes[rank]!;
+    const { member } = this.#sender;
+    if (!this.#fast.write(fields, end - start, time, logger, head, service, member)) {
       open.abandon();
       return this.#smallRecord(record, end - start);
     }
@@ -301,7 +323,7 @@ class RequestEncoder {
   }
 
   #encodePlainly(parts: RecordParts, record: number): Outcome {
-    const outcome = this.#plain.encode(parts, this.#origin, record);
+    const outcome = this.#plain.encode(parts, this.#origin, record, this.#sender);
     if (outcome === "accepted") {
       this.#acceptedBytes += this.#index.end(record) - this.#index.start(record);
     }

@@ -170,6 +170,7 @@ export class Counters {
 /** The reasons for which the gateway itself drops records of a component. Plugins may add their own. */
 export const DROP_REASONS = {
   intake: [
+    "forbidden",
     "intake_full",
     "journal_failed",
     "journal_full",

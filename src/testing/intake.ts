@@ -2,6 +2,7 @@ import type { RecordBatch } from "../batch/record-batch.ts";
 import { RecordIntake } from "../intake/intake.ts";
 import type { MemoryJournal } from "../journal/memory.ts";
 import type {
+  Access,
   Envelope,
   ErrorCode,
   HostLogger,
@@ -80,16 +81,16 @@ export class IntakeOnJournal implements TestIntake {
     });
   }
 
-  otlpProtobuf(body: Uint8Array): Promise<Ingested> {
-    return this.#call(() => this.#intake.otlpProtobuf(body));
+  otlpProtobuf(body: Uint8Array, access?: Access): Promise<Ingested> {
+    return this.#call(() => this.#intake.otlpProtobuf(body, access));
   }
 
-  otlpJson(body: Uint8Array): Promise<Ingested> {
-    return this.#call(() => this.#intake.otlpJson(body));
+  otlpJson(body: Uint8Array, access?: Access): Promise<Ingested> {
+    return this.#call(() => this.#intake.otlpJson(body, access));
   }
 
-  records(records: readonly LogRecord[]): Promise<Ingested> {
-    return this.#call(() => this.#intake.records(records));
+  records(records: readonly LogRecord[], access?: Access): Promise<Ingested> {
+    return this.#call(() => this.#intake.records(records, access));
   }
 
   async #call(ingest: () => Promise<Ingested>): Promise<Ingested> {

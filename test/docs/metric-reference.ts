@@ -67,6 +67,8 @@ const OWNERS: readonly (readonly [keyof typeof DROP_REASONS, string])[] = [
 
 /** What happened to dropped records, and whether their sender knows. */
 const DROPS: Readonly<Record<DropReason, string>> = {
+  forbidden:
+    "The principal of the request lacks the scope for records of this type, `ingest:system` or `ingest:audit`. The response names it: a partial success, or 403 if no record was permitted.",
   intake_full:
     "Logged in process while more than 60 MiB waited for the disk. System logs only, the least severe first.",
   journal_failed:

@@ -50,7 +50,7 @@ const key = fc.oneof(
       ...["level", "message", "id", "type", "extra_level", "extra_id", "timestamp", "event_type"],
       ...["trace_id", "span_id", "service", "logger", "name", "label", "a", "b", "é", "__proto__"],
       ...["extra_extra_level", "event_name", "event.name", "severity_text", "logger.name", "err"],
-      ...["exception.message", "err", "extra_logger"],
+      ...["exception.message", "err", "extra_logger", "ingested_by", "extra_ingested_by"],
     ),
   },
   { weight: 1, arbitrary: fc.string({ maxLength: 9 }) },

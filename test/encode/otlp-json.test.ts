@@ -56,9 +56,13 @@ describe("a request in JSON", () => {
   it("counts records below the level: system logs below the given one, audit events below INFO", () => {
     const records = `[{"severityNumber":5},{"severityNumber":9},{"severityNumber":13}]`;
     const open = new BatchBuilder();
-    expect(encodeOtlpJson(requestText(records), open, 2)).toEqual({ accepted: 1, filtered: 2 });
+    expect(encodeOtlpJson(requestText(records), open, 2)).toEqual({
+      accepted: 1,
+      filtered: 2,
+      forbidden: 0,
+    });
     const audit = requestText(records, "orchestrator.audit");
-    expect(encodeOtlpJson(audit, open, 2)).toEqual({ accepted: 2, filtered: 1 });
+    expect(encodeOtlpJson(audit, open, 2)).toEqual({ accepted: 2, filtered: 1, forbidden: 0 });
   });
 
   it("is sorted by time, stably, with the observed time as a fallback", () => {

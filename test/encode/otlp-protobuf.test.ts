@@ -170,10 +170,18 @@ describe("encoding", () => {
   it("counts records below the level: system logs below the given one, audit events below INFO", () => {
     const levels = [5, 9, 13].map((severityNumber) => ({ timeUnixNano: TIME, severityNumber }));
     const open = new BatchBuilder();
-    expect(encodeOtlpProtobuf(requestOf(levels), open, 2)).toEqual({ accepted: 1, filtered: 2 });
+    expect(encodeOtlpProtobuf(requestOf(levels), open, 2)).toEqual({
+      accepted: 1,
+      filtered: 2,
+      forbidden: 0,
+    });
     const audit = requestOf(levels, "orchestrator.audit");
-    expect(encodeOtlpProtobuf(audit, open, 2)).toEqual({ accepted: 2, filtered: 1 });
-    expect(encodeOtlpProtobuf(new Uint8Array(), open, 0)).toEqual({ accepted: 0, filtered: 0 });
+    expect(encodeOtlpProtobuf(audit, open, 2)).toEqual({ accepted: 2, filtered: 1, forbidden: 0 });
+    expect(encodeOtlpProtobuf(new Uint8Array(), open, 0)).toEqual({
+      accepted: 0,
+      filtered: 0,
+      forbidden: 0,
+    });
   });
 });
 
@@ -252,7 +260,7 @@ describe("time", () => {
     ]);
     const body = lengthDelimited(1, lengthDelimited(2, scopeLogs));
     const open = new BatchBuilder();
-    expect(encodeOtlpProtobuf(body, open, 0)).toEqual({ accepted: 3, filtered: 0 });
+    expect(encodeOtlpProtobuf(body, open, 0)).toEqual({ accepted: 3, filtered: 0, forbidden: 0 });
     const times = takeTexts(open).map((text) =>
       /"timestamp":"([^"]+)".*"message":"(\w+)"/.exec(text),
     );

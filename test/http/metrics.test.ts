@@ -92,6 +92,7 @@ describe("/metrics", () => {
         return owner === component ? [`${reason} ${value}`] : [];
       });
     expect(reasonsOf("intake")).toEqual([
+      "forbidden 0",
       "intake_full 0",
       "journal_failed 0",
       "journal_full 0",

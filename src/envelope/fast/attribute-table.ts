@@ -1,5 +1,5 @@
 import { CODE_PREFIX, STACKTRACE } from "../call-site.ts";
-import { ERR, RENAME_PREFIX, RESERVED } from "../attributes.ts";
+import { ERR, INGESTED_BY, RENAME_PREFIX, RESERVED } from "../attributes.ts";
 import { ascii, type ByteSource } from "../json-writer.ts";
 import { ProtobufReader } from "../../otlp/protobuf.ts";
 import { LOG_RECORD, KEY_VALUE, ANY_VALUE } from "../../otlp/schema.ts";
@@ -24,16 +24,18 @@ export const EVENT_NAME_ATTRIBUTE = 8;
 export const ERR_NAME = 9;
 /** It may name the logger of a record without a scope name. */
 export const LOGGER_NAME = 10;
+/** {@link INGESTED_BY}, which only the gateway sets in audit events. */
+export const INGESTED_BY_NAME = 11;
 /** From here on, attributes describe the call site and are not extras. */
-export const CODE_OTHER = 11;
-export const FILE_PATH = 12;
-export const FILE_PATH_OLD = 13;
-export const FUNCTION_NAME = 14;
-export const FUNCTION_NAME_OLD = 15;
-export const NAMESPACE = 16;
-export const LINE_NUMBER = 17;
-export const LINE_NUMBER_OLD = 18;
-const KINDS = 19;
+export const CODE_OTHER = 12;
+export const FILE_PATH = 13;
+export const FILE_PATH_OLD = 14;
+export const FUNCTION_NAME = 15;
+export const FUNCTION_NAME_OLD = 16;
+export const NAMESPACE = 17;
+export const LINE_NUMBER = 18;
+export const LINE_NUMBER_OLD = 19;
+const KINDS = 20;
 
 /** The columns of an attribute's row: the positions of its key and value, the key's hash, and the kind. */
 const KEY_START = 0;
@@ -78,6 +80,7 @@ for (const [text, kind] of [
   ["event_name", EVENT_NAME_MEMBER],
   ["event.name", EVENT_NAME_ATTRIBUTE],
   [ERR, ERR_NAME],
+  [INGESTED_BY, INGESTED_BY_NAME],
   ["logger.name", LOGGER_NAME],
   ["name", LOGGER_NAME],
   [STACKTRACE, ORDINARY],

@@ -6,6 +6,7 @@ import {
   EVENT_NAME_ATTRIBUTE,
   EVENT_NAME_MEMBER,
   EVENT_TYPE,
+  INGESTED_BY_NAME,
   LOGGER_NAME,
   RENAME_LOOKALIKE,
   RESERVED_NAME,
@@ -95,8 +96,8 @@ export class FastEnvelopeWriter {
 
   /**
    * Writes a record's envelope at the writer's position. Returns false if the record is left to the plain path; what was
-   * written has then to be discarded. `head` is the JSON of the logger and the level, `service` the member that names the
-   * record's process, or empty.
+   * written has then to be discarded. `head` is the JSON of the logger and the level; `service` and `ingestedBy` are the
+   * members that name the record's process and its sender, or empty.
    * @throws TailgateError OTLP_UNDECODABLE
    */
   write(
@@ -106,14 +107,16 @@ export class FastEnvelopeWriter {
     { audit, nameAttributes }: LoggerName,
     head: Uint8Array,
     service: Uint8Array,
+    ingestedBy: Uint8Array,
   ): boolean {
     if (bytes > RECORD_BYTES_MAX) return false;
     this.#isNameless = nameAttributes !== undefined;
     const writer = this.#writer;
-    writer.reserve(TEXT_GROWTH_MAX * bytes + head.length + service.length + FIXED_BYTES_MAX);
+    const members = service.length + ingestedBy.length;
+    writer.reserve(TEXT_GROWTH_MAX * bytes + head.length + members + FIXED_BYTES_MAX);
     if (this.#previous !== writer.buffer) this.#previous = undefined;
     const end = audit
-      ? this.#putAuditEvent(fields, time, head, service)
+      ? this.#putAuditEvent(fields, time, head, service, ingestedBy)
       : this.#putSystemLog(fields, time, head, service);
     if (end < 0) this.#previous = undefined;
     else writer.position = end;
@@ -308,16 +311,18 @@ export class FastEnvelopeWriter {
     time: SplitTime,
     head: Uint8Array,
     service: Uint8Array,
+    ingestedBy: Uint8Array,
   ): number {
     this.#previous = undefined;
     if (!attributes.read(this.#reader, fields.attributesStart, fields.attributesEnd))
       return UNUSUAL;
     if (this.#hasError() || (this.#isNameless && this.#mayNameLogger())) return UNUSUAL;
+    if (attributes.has(INGESTED_BY_NAME)) return UNUSUAL;
     const writer = this.#writer;
     const message = this.#putHead(writer.position, AUDIT_HEAD, time, head);
     const action = this.#putMessage(message, fields);
     const metadata = action < 0 ? UNUSUAL : this.#putAction(action, fields);
-    const end = metadata < 0 ? UNUSUAL : this.#putMetadata(metadata, fields, service);
+    const end = metadata < 0 ? UNUSUAL : this.#putMetadata(metadata, fields, service, ingestedBy);
     return end < 0 ? UNUSUAL : putRaw(writer, end, ENVELOPE_END);
   }
 
@@ -331,7 +336,12 @@ export class FastEnvelopeWriter {
     return this.#values.putString(putRaw(this.#writer, at, ACTION), start, end);
   }
 
-  #putMetadata(at: number, fields: ScannedRecord, service: Uint8Array): number {
+  #putMetadata(
+    at: number,
+    fields: ScannedRecord,
+    service: Uint8Array,
+    ingestedBy: Uint8Array,
+  ): number {
     const { buffer } = this.#writer;
     const eventType = attributes.indexOf(EVENT_TYPE);
     const opened = putRaw(this.#writer, at, METADATA);
@@ -342,6 +352,7 @@ export class FastEnvelopeWriter {
     }
     if (position < 0) return UNUSUAL;
     position = this.#putCorrelation(position, fields, service);
+    position = putRaw(this.#writer, position, ingestedBy);
     // Empty metadata is left out.
     if (position === opened) return at;
     // The brace replaces the first member's comma.

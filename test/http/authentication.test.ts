@@ -4,7 +4,7 @@ import { chmod, rm, writeFile } from "node:fs/promises";
 import { onTestFinished, beforeAll, afterAll, describe, expect, test, vi } from "vitest";
 import { LoggingManager } from "tailgate";
 import { createToken, formatToken } from "../../src/auth/token.ts";
-import { ask, handshake } from "../harness/http-server.ts";
+import { ask, handshake, sendRaw } from "../harness/http-server.ts";
 import { TestTokens, type TestToken } from "../harness/tokens.ts";
 import { Workspace } from "../harness/workspace.ts";
 
@@ -165,4 +165,37 @@ test.each([
   const { status, headers } = await ask(`${url}/api/logs`, { headers: { Authorization } });
   expect(status).toBe(503);
   expect(headers["retry-after"]).toBe("2");
+});
+
+test("no spelling of a path gets around authentication", async () => {
+  const { url } = await startSecured({});
+  const port = Number(new URL(url).port);
+  const targets = ["/api/logs", "/metrics", "/api/stats", "/api/counts"].flatMap((path) => [
+    path,
+    `${path}?`,
+    `${path}#x`,
+    `${path}?#`,
+    `${path} #`,
+    `/${path}`,
+    `${path}/`,
+    `/x/..${path}`,
+    `/.${path}`,
+    path.replace("/", "/%2e/"),
+    path.replace("s", "%73"),
+    path.toUpperCase(),
+    `${path}\u00a0`,
+    `${path};x`,
+    `http://localhost:${port}${path}`,
+    `http://localhost:${port}${path}#x`,
+    `HTTP://LOCALHOST:${port}${path}?x`,
+  ]);
+  const served: string[] = [];
+  for (const target of targets) {
+    const answer = await sendRaw(
+      port,
+      `GET ${target} HTTP/1.1\r\nHost: localhost:${port}\r\nConnection: close\r\n\r\n`,
+    );
+    if (!/^HTTP\/1\.1 (400|401|403|404) /.test(answer)) served.push(target);
+  }
+  expect(served).toEqual([]);
 });

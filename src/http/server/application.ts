@@ -8,6 +8,7 @@ import type {
   RouteHandler,
 } from "../../plugin/index.ts";
 import { TailgateError } from "../../wire/errors.ts";
+import { pathOf } from "./guard.ts";
 import { HttpError, type Rejections } from "./rejections.ts";
 import { chunksOf, streamOf, WRITE_BYTES_MAX, type ResponseBudget } from "./response-budget.ts";
 
@@ -129,7 +130,9 @@ function serve(
   budget: ResponseBudget,
 ) {
   return async function serveEndpoint(context: Context): Promise<void> {
-    const { path, method } = context;
+    const { method } = context;
+    // Not koa's path, which is parsed differently: the server has authorized this one.
+    const path = pathOf(context.req.url!);
     const { candidates, id } = endpoints.at(path);
     if (candidates.length === 0)
       throw new HttpError(404, "NOT_FOUND", endpoints.notFoundText(path));

@@ -21,8 +21,8 @@ import {
   type Host,
   type RouteAccess,
 } from "tailgate/plugin";
-import { WebSocketServer, type WebSocket } from "ws";
-import { Client, type ClientContext } from "./websocket/client.ts";
+import { WebSocketServer } from "ws";
+import { Client, type ClientContext, type Peer } from "./websocket/client.ts";
 import { CLOSE_REASONS, GOING_AWAY } from "./websocket/connection.ts";
 import type { SubscriptionCursor } from "./websocket/cursor.ts";
 import { batchEncoder, createPlainEncoder, type Encoder } from "./websocket/encoders.ts";
@@ -192,7 +192,10 @@ class WebSocketExporter implements Exporter {
       this.#countRejected(1, { reason: rejection.reason });
       return refuseUpgrade(socket, rejection.status, rejection.text);
     }
-    this.#server.handleUpgrade(request, socket, head, (ws) => this.#connect(ws, socket, query));
+    const access = this.#host.http.accessOf(request);
+    this.#server.handleUpgrade(request, socket, head, (ws) =>
+      this.#connect({ ws, socket, access }, query),
+    );
   }
 
   /**
@@ -233,11 +236,11 @@ class WebSocketExporter implements Exporter {
     }
   }
 
-  #connect(ws: WebSocket, socket: Duplex, { isEmpty, filter, replay }: HandshakeQuery): void {
+  #connect(peer: Peer, { isEmpty, filter, replay }: HandshakeQuery): void {
     this.#countAccepted(1);
-    const isPlain = ws.protocol !== SUBPROTOCOL;
+    const isPlain = peer.ws.protocol !== SUBPROTOCOL;
     const encoder = isPlain ? this.#plainEncoder : batchEncoder;
-    const client = new Client(ws, socket, encoder, this.#context);
+    const client = new Client(peer, encoder, this.#context);
     this.#clients.add(client);
     if (isPlain || !isEmpty) client.subscribe(filter, { replay });
   }

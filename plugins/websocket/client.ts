@@ -1,6 +1,7 @@
 import type { Duplex } from "node:stream";
 import {
   FILTER_CHARACTERS_MAX,
+  type Access,
   type ClientMessage,
   type Filter,
   type HostLogger,
@@ -38,6 +39,17 @@ export interface ClientContext extends CursorContext {
   closed(client: Client, reason: CloseReason): void;
 }
 
+/** Who has connected. */
+export interface Peer {
+  readonly ws: WebSocket;
+  readonly socket: Duplex;
+  /** What the client may read, and until when. */
+  readonly access: Access;
+}
+
+/** How long a client whose access has ended may take to answer the close frame. */
+const LEAVE_MS = 500;
+
 /** The connection is closed after this many invalid messages. */
 const ERRORS_MAX = 100;
 
@@ -50,14 +62,17 @@ type GoodbyeReason = Extract<ServerMessage, { type: "goodbye" }>["reason"];
 export class Client implements ConnectionListener, CursorOwner {
   readonly connection: Connection;
   readonly #encoder: Encoder;
+  readonly #access: Access;
   readonly #context: ClientContext;
   #cursor: SubscriptionCursor | undefined;
   #errors = 0;
 
-  constructor(ws: WebSocket, socket: Duplex, encoder: Encoder, context: ClientContext) {
+  constructor({ ws, socket, access }: Peer, encoder: Encoder, context: ClientContext) {
     this.#encoder = encoder;
+    this.#access = access;
     this.#context = context;
     this.connection = new Connection(ws, socket, this);
+    access.signal?.addEventListener("abort", this.#endAccess);
     if (encoder === batchEncoder) {
       ws.on("message", (data: Buffer, isBinary) => this.#receive(data, isBinary));
     }
@@ -90,6 +105,7 @@ export class Client implements ConnectionListener, CursorOwner {
     this.#cursor = new SubscriptionCursor({
       connection: this.connection,
       encoder: this.#encoder,
+      access: this.#access,
       filter,
       owner: this,
       context: this.#context,
@@ -175,6 +191,11 @@ export class Client implements ConnectionListener, CursorOwner {
     this.close("failed", INTERNAL_ERROR, "internal error");
   }
 
+  readonly #endAccess = (): void => {
+    this.close("unauthorized", POLICY_VIOLATION, "unauthorized: access expired or was revoked");
+    setTimeout(() => this.connection.terminate("unauthorized"), LEAVE_MS).unref();
+  };
+
   /** Says goodbye, and closes the connection after what the socket holds. */
   close(reason: GoodbyeReason, code: number, text: string): void {
     this.say({ type: "goodbye", reason });
@@ -190,6 +211,7 @@ export class Client implements ConnectionListener, CursorOwner {
   }
 
   closed(reason: CloseReason): void {
+    this.#access.signal?.removeEventListener("abort", this.#endAccess);
     this.#cursor?.end();
     this.#context.closed(this, reason);
   }

@@ -5,8 +5,8 @@ import type { WebSocket } from "ws";
 /**
  * Why a connection ended. `closed`: by the client; `lost`: without a close frame; `protocol`: the client violated RFC
  * 6455; `misuse`: it sent too many invalid `tailgate.v1` messages; `stalled`: it stopped reading; `outrun`: it read too
- * slowly; `expensive`: its filter took too long to match; `dead`: it did not answer pings; `failed`: an internal error;
- * `stopping`: the gateway is shutting down.
+ * slowly; `expensive`: its filter took too long to match; `unauthorized`: its access ended; `dead`: it did not answer
+ * pings; `failed`: an internal error; `stopping`: the gateway is shutting down.
  */
 export const CLOSE_REASONS = [
   "closed",
@@ -16,6 +16,7 @@ export const CLOSE_REASONS = [
   "stalled",
   "outrun",
   "expensive",
+  "unauthorized",
   "dead",
   "failed",
   "stopping",

@@ -1,12 +1,14 @@
 import { setTimeout as wait } from "node:timers/promises";
-import type {
-  Batch,
-  Filter,
-  Gap,
-  GapMessage,
-  HostJournal,
-  JournalPage,
-  ServerMessage,
+import {
+  bothFilters,
+  type Access,
+  type Batch,
+  type Filter,
+  type Gap,
+  type GapMessage,
+  type HostJournal,
+  type JournalPage,
+  type ServerMessage,
 } from "tailgate/plugin";
 import type { Connection } from "./connection.ts";
 import type { Chunk, Encoder } from "./encoders.ts";
@@ -49,6 +51,9 @@ export interface CursorOwner {
 interface CursorOptions {
   readonly connection: Connection;
   readonly encoder: Encoder;
+  /** What the client may read: it gets nothing else, whatever its filter is. */
+  readonly access: Access;
+  /** What the client asks for. */
   readonly filter: Filter;
   readonly owner: CursorOwner;
   readonly context: CursorContext;
@@ -78,6 +83,8 @@ export class SubscriptionCursor implements MatchWaiter {
   readonly #encoder: Encoder;
   readonly #owner: CursorOwner;
   readonly #context: CursorContext;
+  readonly #access: Access;
+  /** What the client may read and asks for. */
   #filter: Filter;
   #since: Since | undefined;
   #selector: Selector;
@@ -95,13 +102,14 @@ export class SubscriptionCursor implements MatchWaiter {
   /** Whether the cursor waits for its filter to be matched, or did so when it fell behind. */
   #waitsForMatch = false;
 
-  constructor({ connection, encoder, filter, owner, context }: CursorOptions) {
+  constructor({ connection, encoder, access, filter, owner, context }: CursorOptions) {
     this.#connection = connection;
     this.#encoder = encoder;
     this.#owner = owner;
     this.#context = context;
-    this.#filter = filter;
-    this.#selector = filter;
+    this.#access = access;
+    this.#filter = bothFilters(access.filter, filter);
+    this.#selector = this.#filter;
     this.#historyEnd = context.journal.newest;
     this.#sent = this.#historyEnd;
     this.#next = this.#sent + 1;
@@ -213,8 +221,8 @@ export class SubscriptionCursor implements MatchWaiter {
   /** Replaces the filter; what was examined with the old one is reported first. */
   changeFilter(filter: Filter, version: number): void {
     this.#report();
-    this.#filter = filter;
-    this.#selector = this.#since?.restrict(filter) ?? filter;
+    this.#filter = bothFilters(this.#access.filter, filter);
+    this.#selector = this.#since?.restrict(this.#filter) ?? this.#filter;
     this.#owner.say({ type: "filter", version });
   }
 
@@ -392,6 +400,7 @@ export class SubscriptionCursor implements MatchWaiter {
   /** Returns the gaps of a page that concern this subscription. */
   async #gapsOf(page: JournalPage): Promise<GapMessage[]> {
     const wanted = this.#filter.type;
+    const reader = { readPage: this.#context.readPage, access: this.#access };
     const gaps: GapMessage[] = [];
     if (this.#next <= this.#skipTo && wanted !== "audit_log") {
       const { from, to } = page;
@@ -399,7 +408,7 @@ export class SubscriptionCursor implements MatchWaiter {
     }
     for (const gap of page.gaps) {
       if (wanted !== undefined && gap.type !== undefined && gap.type !== wanted) continue;
-      if (this.#since && !(await this.#since.concerns(gap, this.#context.readPage))) continue;
+      if (this.#since && !(await this.#since.concerns(gap, reader))) continue;
       gaps.push(toGapMessage(gap));
     }
     return gaps;

@@ -1,6 +1,7 @@
 /** Reading the past of the journal: pages for many clients, and where a subscription starts. */
 
 import type {
+  Access,
   Batch,
   Filter,
   FilterTerm,
@@ -101,11 +102,18 @@ export class Since {
     return records.timestamp(index) >= this.#timestamp;
   }
 
-  /** Returns whether a gap may concern records from this time on. Retention does not if the oldest retained record is older. */
-  async concerns({ to, type, reason }: Gap, readPage: ReadPage): Promise<boolean> {
+  /**
+   * Returns whether a gap may concern records from this time on. Retention does not if the oldest retained record is
+   * older, and one that the client may read: the time of another is not its business.
+   */
+  async concerns(
+    { to, type, reason }: Gap,
+    { readPage, access }: { readPage: ReadPage; access: Access },
+  ): Promise<boolean> {
     if (reason !== "retention") return true;
     const { records } = await readPage({ from: to + 1, type });
-    return records === undefined || this.#includes(records, 0);
+    if (records === undefined || !access.filter.matches(records, 0)) return true;
+    return this.#includes(records, 0);
   }
 }
 

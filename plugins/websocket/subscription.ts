@@ -1,6 +1,7 @@
 /** What a client asks for, in the query of its handshake or in `tailgate.v1` messages. */
 
 import {
+  bothFilters,
   FILTER_PARAMETERS,
   parseFilter,
   quotedExcerpt,
@@ -77,15 +78,7 @@ function parseReplay(text: string | undefined, replayMax: number): number | unde
  */
 export function clientFilter(query: FilterQuery, level: Level | undefined): Filter {
   const filter = parseFilter(query);
-  if (level === undefined) return filter;
-  const minimum = parseFilter({ level });
-  return {
-    key: `${minimum.key}\n${filter.key}`,
-    type: filter.type,
-    terms: [...minimum.terms, ...filter.terms],
-    effort: (bytes) => minimum.effort(bytes) + filter.effort(bytes),
-    matches: (records, index) => minimum.matches(records, index) && filter.matches(records, index),
-  };
+  return level === undefined ? filter : bothFilters(parseFilter({ level }), filter);
 }
 
 type MessageErrorCode = Extract<ServerMessage, { type: "error" }>["code"];

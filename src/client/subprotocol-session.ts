@@ -180,6 +180,7 @@ const GOODBYES = {
   stalled: "The gateway closed the connection: this client did not read for too long.",
   misuse: "The gateway closed the connection: this client sent invalid messages.",
   failed: "The gateway closed the connection because of an internal error; see its log.",
+  unauthorized: "The gateway closed the connection: this client's access has ended.",
 };
 
 /** A message, with the JSON of a batch's envelopes if that was requested. */

@@ -84,10 +84,13 @@ interface ErrorMessage {
   readonly message: string;
 }
 
-/** The last message before the gateway closes the connection. */
+/**
+ * The last message before the gateway closes the connection. `unauthorized`: the token, session or certificate of the
+ * client has expired or was revoked.
+ */
 interface Goodbye {
   readonly type: "goodbye";
-  readonly reason: "stopping" | "stalled" | "misuse" | "failed";
+  readonly reason: "stopping" | "stalled" | "misuse" | "failed" | "unauthorized";
 }
 
 /** A message of the gateway. */

@@ -103,6 +103,7 @@ const CLOSES: Readonly<Record<CloseReason, string>> = {
   outrun:
     "A client without the subprotocol fell so far behind that its next records were no longer in memory.",
   expensive: "The client's filter takes too long to match.",
+  unauthorized: "The access of the client expired or was revoked.",
   dead: "The client did not answer pings.",
   failed: "An internal error.",
   stopping: "The gateway is shutting down.",

@@ -6,7 +6,9 @@ import websocket from "../../plugins/websocket.ts";
 import { CompositeBatch } from "../../src/batch/composite.ts";
 import { encodeRecords, type RecordBatch } from "./records.ts";
 import { MemoryJournal } from "../../src/journal/memory.ts";
+import { OPEN_ACCESS } from "../../src/plugin/access.ts";
 import type {
+  Access,
   Batch,
   Envelope,
   Exporter,
@@ -34,6 +36,8 @@ export interface HarnessOptions {
 export class WebSocketHarness {
   readonly journal: MemoryJournal;
   readonly exporter: Exporter;
+  /** The access of clients that connect from now on. */
+  access: Access = OPEN_ACCESS;
   readonly #host: TestHost;
   readonly #batches: RecordBatch[] = [];
   #closed = false;
@@ -44,7 +48,12 @@ export class WebSocketHarness {
   ) {
     this.#host = host;
     this.journal = new MemoryJournal(journalBytesMax);
-    const itsHost: Host = { ...host, level, journal: journal?.(this.journal) ?? this.journal };
+    const itsHost: Host = {
+      ...host,
+      level,
+      journal: journal?.(this.journal) ?? this.journal,
+      http: { ...host.http, accessOf: () => this.access },
+    };
     this.exporter = websocket.open(websocket.options.parse(options), itsHost) as Exporter;
   }
 

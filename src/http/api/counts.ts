@@ -23,14 +23,14 @@ export function counts(journal: HostJournal, searches: JournalSearches): Endpoin
   return {
     path: COUNTS_PATH,
     access: READ_ACCESS,
-    async respond(context) {
+    async respond(context, { access }) {
       const query = parseCountQuery(context.querystring);
       const { epoch } = journal;
       const ascending = query.order === "asc";
       const { from } = resolveCursor(journal, query.cursor, ascending);
       const records = new RecordCounts(query);
-      const { socket } = context.req;
-      const result = await searches.run({ ...query, ascending, from }, records, socket);
+      const searcher = { socket: context.req.socket, access };
+      const result = await searches.run({ ...query, ascending, from }, records, searcher);
       const { buckets, before, after } = records.times.result();
       context.body = {
         epoch,

@@ -1,5 +1,6 @@
+import type { ServerResponse } from "node:http";
 import type { Context } from "koa";
-import type { Gap, HostJournal } from "../../plugin/index.ts";
+import type { Access, Gap, HostJournal } from "../../plugin/index.ts";
 import type { Endpoint } from "../server/application.ts";
 import { READ_ACCESS } from "../server/routes.ts";
 import type { ResponseBudget } from "../server/response-budget.ts";
@@ -30,7 +31,7 @@ export function history(
   return {
     path: HISTORY_PATH,
     access: READ_ACCESS,
-    async respond(context) {
+    async respond(context, { access }) {
       const query = parseHistoryQuery(context.querystring);
       const { epoch } = journal;
       const ascending = query.order === "asc";
@@ -41,22 +42,30 @@ export function history(
       const wait =
         waitMs === undefined
           ? undefined
-          : longPolling.start(isOtherEpoch ? 0 : waitMs, context.res);
+          : longPolling.start(isOtherEpoch ? 0 : waitMs, context.res, access);
       const format = prefersLines(context, query) ? LINES : JSON_ARRAY;
       const memory = budget.open(context.res);
       const page = new RecordPage(query.limit, format, { budget, memory });
-      const { socket } = context.req;
-      const result = await searches.run({ ...query, ascending, from }, page, socket, wait);
+      const searcher = { socket: context.req.socket, access };
+      const result = await searches.run({ ...query, ascending, from }, page, searcher, wait);
       if (page.isRejected) throw budget.exceeded();
       const gaps = [...(lost ? [lost] : []), ...result.gaps].map(gapJson);
       const cursor = result.next === undefined ? null : cursorText(epoch, result.next);
       const response = { epoch, page, gaps, cursor };
       const { length, content } =
         format === LINES ? linesBody(context, response) : jsonBody(context, response);
+      cutAtEnd(access, context.res);
       context.body = content;
       context.length = length;
     },
   };
+}
+
+/** Cuts a response that its client has not read completely when its access ends. */
+function cutAtEnd({ signal }: Access, response: ServerResponse): void {
+  const cut = (): void => void response.destroy();
+  signal?.addEventListener("abort", cut);
+  response.once("close", () => signal?.removeEventListener("abort", cut));
 }
 
 /** Returns a gap as JSON; `lane` is the former name of `type`, for clients that know only that. */

@@ -1,7 +1,21 @@
 import type { Socket } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
-import type { Batch, Gap, HostJournal, JournalPage, JournalQuery } from "../../plugin/index.ts";
-import { heldRecord, PARSE_EFFORT_PER_BYTE } from "../../wire/filter.ts";
+import type {
+  Access,
+  Batch,
+  Gap,
+  HostJournal,
+  JournalPage,
+  JournalQuery,
+} from "../../plugin/index.ts";
+import type { EnvelopeType } from "../../wire/envelope.ts";
+import {
+  bothFilters,
+  heldRecord,
+  PARSE_EFFORT_PER_BYTE,
+  type Filter,
+  type RecordFields,
+} from "../../wire/filter.ts";
 import { HttpError } from "../server/rejections.ts";
 import type { LongPoll } from "./long-poll.ts";
 import type { PageCursor, HistoryRequest } from "./query.ts";
@@ -42,6 +56,14 @@ export interface MatchSink {
   add(batch: Batch, index: number): boolean;
 }
 
+/** Whom a search is for. */
+export interface Searcher {
+  /** The connection of the client. */
+  readonly socket: Socket;
+  /** What the client may read: the search finds nothing else. */
+  readonly access: Access;
+}
+
 export interface SearchResult {
   /** The range that was searched, `from <= to`; if it is empty, `to` is `from - 1`. */
   readonly from: number;
@@ -65,33 +87,38 @@ export class JournalSearches {
   }
 
   /**
-   * Searches for the client of this socket, and ends early if it leaves. With `wait`, which needs ascending order, also
-   * searches new records until there is a result.
-   * @throws HttpError SEARCHES_BUSY
+   * Searches what a client may read, and ends early if it leaves. With `wait`, which needs ascending order, also searches
+   * new records until there is a result.
+   * @throws HttpError SEARCHES_BUSY, or UNAUTHENTICATED if the client's access ends meanwhile
    */
   async run(
     search: JournalSearch,
     sink: MatchSink,
-    socket: Socket,
+    searcher: Searcher,
     wait?: LongPoll,
   ): Promise<SearchResult> {
     const { epoch, newest } = this.#journal;
     const { ascending } = search;
     const start = ascending ? search.from : Math.min(search.from, newest);
-    const progress = new SearchProgress(search, { sink, socket }, start);
+    const progress = new SearchProgress(search, { sink, searcher }, start);
     await this.#searchInTurn(progress, newest);
     if (wait) await this.#waitForResult(progress, wait, epoch);
+    if (searcher.access.signal?.aborted) throw accessEnded();
     const { next, gaps } = progress;
     const hasMore = ascending ? wait || next <= this.#journal.newest : next >= 1;
     const [from, to] = ascending ? [start, next - 1] : [next + 1, start];
     return { from, to, gaps, next: hasMore ? next : undefined };
   }
 
-  /** A new epoch ends the search: the response reports the range in the epoch in which it was searched. */
+  /**
+   * A new epoch ends the search: the response reports the range in the epoch in which it was searched. Records that the
+   * client may not read never end it, or the time of the response would reveal them.
+   */
   async #waitForResult(progress: SearchProgress, wait: LongPoll, epoch: string): Promise<void> {
     const journal = this.#journal;
-    while (progress.isEmpty && !progress.isOver && journal.epoch === epoch) {
-      if (wait.signal.aborted) return;
+    while (progress.isEmpty && journal.epoch === epoch) {
+      if (progress.isRestricted) progress.renewEffort();
+      if (progress.isOver || wait.signal.aborted) return;
       // The event loop does not turn between this check and waiting, so no record can arrive unnoticed.
       if (progress.next <= journal.newest) {
         await this.#searchInTurn(progress, journal.newest, true);
@@ -107,15 +134,15 @@ export class JournalSearches {
   ): Promise<void> {
     if (progress.hasReached(newest)) return;
     const run = (): Promise<void> => this.#search(progress, newest);
-    await this.#queue.run(progress.socket, run, isContinued);
+    await this.#queue.run(progress.searcher.socket, run, isContinued);
   }
 
   async #search(progress: SearchProgress, newest: number): Promise<void> {
-    const { ascending, filter, since, until } = progress.search;
+    const { ascending, since, until } = progress.search;
     // The journal's time index has a resolution of milliseconds.
     const query = {
       order: ascending ? "asc" : "desc",
-      type: filter.type,
+      type: progress.type,
       sinceMs: since === undefined ? undefined : Date.parse(since),
       untilMs: until === undefined ? undefined : Date.parse(until) + 1,
     } as const;
@@ -137,12 +164,22 @@ export class JournalSearches {
   }
 }
 
+function accessEnded(): HttpError {
+  return new HttpError(401, "UNAUTHENTICATED", "The access of this client has ended.");
+}
+
 /** How far one request has searched. */
 class SearchProgress {
   readonly gaps: Gap[] = [];
-  /** The connection of the client. */
-  readonly socket: Socket;
+  readonly searcher: Searcher;
   readonly search: JournalSearch;
+  /** The only type that can match; undefined if both can. */
+  readonly type: EnvelopeType | undefined;
+  /**
+   * A record must match all of them, in this order: what the request asks for is not evaluated on records that the client
+   * may not read.
+   */
+  readonly #filters: readonly Filter[];
   readonly #sink: MatchSink;
   readonly #slice = new TimeSlice();
   #effort = 0;
@@ -152,13 +189,26 @@ class SearchProgress {
 
   constructor(
     search: JournalSearch,
-    { sink, socket }: { sink: MatchSink; socket: Socket },
+    { sink, searcher }: { sink: MatchSink; searcher: Searcher },
     next: number,
   ) {
+    const { filter: permitted } = searcher.access;
     this.search = search;
     this.#sink = sink;
-    this.socket = socket;
+    this.searcher = searcher;
+    this.type = bothFilters(permitted, search.filter).type;
+    this.#filters = permitted.key === "" ? [search.filter] : [permitted, search.filter];
     this.next = next;
+  }
+
+  /** True if the client may not read all records. */
+  get isRestricted(): boolean {
+    return this.#filters.length > 1;
+  }
+
+  /** Lets a search that waits for records continue. */
+  renewEffort(): void {
+    this.#effort = 0;
   }
 
   /** True if there is nothing to report yet. */
@@ -171,8 +221,14 @@ class SearchProgress {
       this.#sink.isFull ||
       this.#effort >= EFFORT_MAX ||
       this.gaps.length >= GAPS_MAX ||
-      this.socket.destroyed
+      this.#isAbandoned
     );
+  }
+
+  /** True if the client has left or may no longer read. */
+  get #isAbandoned(): boolean {
+    const { socket, access } = this.searcher;
+    return socket.destroyed || access.signal?.aborted === true;
   }
 
   /** True if the search is over or has passed this sequence, the last one of an ascending search. */
@@ -216,19 +272,21 @@ class SearchProgress {
       if (ascending ? sequence >= end : sequence <= end) break;
       this.#effort += LOOK_EFFORT;
       if (this.#slice.isOver(LOOK_EFFORT) && !(await this.#yield())) return;
-      if (this.#isInTime(batch!, index)) {
-        const effort = this.#matchEffort(batch!, index);
+      let isMatch = this.#isInTime(batch!, index);
+      for (let position = 0; isMatch && position < this.#filters.length; position++) {
+        const effort = this.#matchEffort(position, batch!.size(index));
         this.#effort += effort;
         if (this.#slice.isOver(effort) && !(await this.#yield())) return;
-        const matches =
+        const filter = this.#filters[position]!;
+        isMatch =
           effort <= MATCH_EFFORT_AT_ONCE
-            ? this.search.filter.matches(batch!, index)
-            : await this.#matchesInSteps(batch!, index, effort);
-        if (matches) {
-          this.next = sequence;
-          if (!this.#sink.add(batch!, index)) return;
-          this.#hasRecords = true;
-        }
+            ? filter.matches(batch!, index)
+            : await this.#matchesInSteps(filter, heldRecord(batch!, index), effort);
+      }
+      if (isMatch) {
+        this.next = sequence;
+        if (!this.#sink.add(batch!, index)) return;
+        this.#hasRecords = true;
       }
       this.next = sequence + (ascending ? 1 : -1);
       if (this.#sink.isFull || this.#effort >= EFFORT_MAX) return;
@@ -236,10 +294,10 @@ class SearchProgress {
     this.next = end;
   }
 
-  /** Yields to the event loop. Returns false if the client has left. */
+  /** Yields to the event loop. Returns false if there is no one left to search for. */
   async #yield(): Promise<boolean> {
     await this.#slice.yield();
-    return !this.socket.destroyed;
+    return !this.#isAbandoned;
   }
 
   #isInTime(batch: Batch, index: number): boolean {
@@ -249,18 +307,16 @@ class SearchProgress {
     return (since ?? "") <= timestamp && (until === undefined || timestamp < until);
   }
 
-  #matchEffort(batch: Batch, index: number): number {
-    const bytes = batch.size(index);
-    const { filter } = this.search;
-    const parseEffort = this.#sink.readsEnvelopes ? PARSE_EFFORT_PER_BYTE * bytes : 0;
-    return Math.max(MATCH_EFFORT_MIN, filter.effort(bytes) + parseEffort);
+  /** The sink parses envelopes that match the last filter. */
+  #matchEffort(position: number, bytes: number): number {
+    const isLast = position === this.#filters.length - 1;
+    const parseEffort = isLast && this.#sink.readsEnvelopes ? PARSE_EFFORT_PER_BYTE * bytes : 0;
+    return Math.max(MATCH_EFFORT_MIN, this.#filters[position]!.effort(bytes) + parseEffort);
   }
 
-  async #matchesInSteps(batch: Batch, index: number, effort: number): Promise<boolean> {
-    const { terms } = this.search.filter;
-    const record = heldRecord(batch, index);
+  async #matchesInSteps({ terms }: Filter, record: RecordFields, effort: number): Promise<boolean> {
     for (const term of terms) {
-      if (!term.matches(record, index)) return false;
+      if (!term.matches(record, 0)) return false;
       if (this.#slice.isOver(effort / terms.length)) await this.#slice.yield();
     }
     return true;

@@ -1,11 +1,12 @@
 import type { ServerResponse } from "node:http";
 import type { WatchedJournal } from "../../journal/journal.ts";
+import type { Access } from "../../plugin/index.ts";
 import { clearTimeout, setTimeout } from "../../runtime/timers.ts";
 import { counter, gauge, type Metric } from "../metrics/metric.ts";
 
 /** The waiting time of one request. */
 export interface LongPoll {
-  /** Aborts when the time is over or the client leaves. */
+  /** Aborts when the time is over, the client leaves, or its access ends. */
   readonly signal: AbortSignal;
   /** Resolves with true when the journal has grown, and with false when the request has to be answered. */
   forRecords(): Promise<boolean>;
@@ -33,18 +34,20 @@ export class LongPolling {
     this.#unwatch = journal.watch(() => this.#releaseAll(true));
   }
 
-  /** Starts the waiting time of a request. */
-  start(waitMs: number, response: ServerResponse): LongPoll {
+  /** Starts the waiting time of a request, which ends early with the client's access. */
+  start(waitMs: number, response: ServerResponse, { signal }: Access): LongPoll {
     const ended = new AbortController();
-    if (waitMs === 0) ended.abort();
-    const timer = setTimeout(() => ended.abort(), waitMs);
+    const end = (): void => ended.abort();
+    if (waitMs === 0 || signal?.aborted) end();
+    const timer = setTimeout(end, waitMs);
+    signal?.addEventListener("abort", end);
     // Emitted after every response, and when the client leaves.
     response.once("close", () => {
       clearTimeout(timer);
-      ended.abort();
+      signal?.removeEventListener("abort", end);
+      end();
     });
-    const { signal } = ended;
-    return { signal, forRecords: () => this.#waitForGrowth(signal) };
+    return { signal: ended.signal, forRecords: () => this.#waitForGrowth(ended.signal) };
   }
 
   async #waitForGrowth(signal: AbortSignal): Promise<boolean> {

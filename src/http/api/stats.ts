@@ -1,10 +1,11 @@
 import type { ComponentStatus, GatewayView } from "../../gateway/status.ts";
-import type { Batch, HostJournal } from "../../plugin/index.ts";
+import type { Access, Batch, HostJournal } from "../../plugin/index.ts";
 import { packageVersion } from "../../runtime/package.ts";
 import { ENVELOPE_TYPES, LEVELS } from "../../wire/envelope.ts";
-import { PARSE_EFFORT_PER_BYTE } from "../../wire/filter.ts";
+import { PARSE_EFFORT_PER_BYTE, type Filter } from "../../wire/filter.ts";
 import type { Endpoint } from "../server/application.ts";
 import { READ_ACCESS } from "../server/routes.ts";
+import { readsEverything, readsTrail, troubleOf } from "../server/visibility.ts";
 import { NameCounts } from "./counts.ts";
 import { TimeSlice } from "./time-slice.ts";
 
@@ -13,41 +14,74 @@ export const STATS_PATH = "/api/stats";
 /** Responses are reused for this long, so that many requests cost no more than one. */
 const CACHE_MS = 1000;
 
+/** How many responses are cached: principals with the same permissions share one. */
+const RESPONSES_MAX = 100;
+
 /** How many of the most frequent loggers and actions are listed. */
 const NAMES_MAX = 20;
 
-/** GET /api/stats: the components, the outcomes of records, and statistics of the records in memory. */
+/**
+ * GET /api/stats: the components, the outcomes of records, and statistics of the records in memory. A principal with a
+ * filter gets statistics of the records that it may read, and no texts that may quote others.
+ */
 export function stats(view: GatewayView): Endpoint {
-  let response: Promise<object> | undefined;
-  let collectedAtMs = -Infinity;
+  const responses = new ResponseCache();
   return {
     path: STATS_PATH,
     access: READ_ACCESS,
-    async respond(context) {
-      const nowMs = performance.now();
-      if (response === undefined || nowMs - collectedAtMs >= CACHE_MS) {
-        response = collectStats(view);
-        collectedAtMs = nowMs;
-      }
-      context.body = await response;
+    async respond(context, { access }) {
+      const key = `${readsTrail(access)} ${access.filter.key}`;
+      context.body = await responses.get(key, () => collectStats(view, access));
     },
   };
 }
 
-async function collectStats(view: GatewayView): Promise<object> {
+interface CachedResponse {
+  readonly body: Promise<object>;
+  /** When it was completed; Infinity until then. */
+  completedAtMs: number;
+}
+
+/** Recent responses by what their readers may read. */
+class ResponseCache {
+  readonly #responses = new Map<string, CachedResponse>();
+  #last: Promise<unknown> = Promise.resolve();
+
+  /** Collects one response at a time: however many filters there are, their statistics take turns. */
+  get(key: string, collect: () => Promise<object>): Promise<object> {
+    const cached = this.#responses.get(key);
+    if (cached && performance.now() - cached.completedAtMs < CACHE_MS) return cached.body;
+    const body = this.#last.then(collect);
+    const response = { body, completedAtMs: Infinity };
+    this.#last = complete(response);
+    this.#responses.delete(key);
+    this.#responses.set(key, response);
+    const [oldest] = this.#responses.keys();
+    if (this.#responses.size > RESPONSES_MAX) this.#responses.delete(oldest!);
+    return body;
+  }
+}
+
+async function complete(response: CachedResponse): Promise<void> {
+  await Promise.allSettled([response.body]);
+  response.completedAtMs = performance.now();
+}
+
+async function collectStats(view: GatewayView, access: Access): Promise<object> {
   const { epoch, oldest, newest } = view.journal;
   const { unconfirmedClockMs: clockMs } = view;
+  const showsTexts = readsEverything(access);
   return {
     version: packageVersion(),
     started_at: new Date(view.startedAtMs).toISOString(),
     uptime_seconds: Math.round((Date.now() - view.startedAtMs) / 1000),
-    journal: { epoch, oldest, newest, ...damageStats(view) },
-    audit: auditStats(view),
+    journal: { epoch, oldest, newest, ...(showsTexts && damageStats(view)) },
+    audit: readsTrail(access) ? auditStats(view) : null,
     trace_url: view.traceUrl ?? null,
     // Absent while the system clock is trusted.
     ...(clockMs && { clock: { unconfirmed_seconds: Math.round(clockMs / 1000) } }),
-    components: view.components.map(componentStats),
-    tail: await tailStats(view.journal),
+    components: view.components.map((component) => componentStats(component, access)),
+    tail: await tailStats(view.journal, access.filter),
   };
 }
 
@@ -71,14 +105,14 @@ function auditStats({ audit }: GatewayView): object | null {
   return { count: chain.count, seq: chain.seq, head: chain.head, checkpoint: newest ?? null };
 }
 
-function componentStats(component: ComponentStatus): object {
-  const { id, kind, counters, queueBytes, queueRecords, lagMs, lastError } = component;
+function componentStats(component: ComponentStatus, access: Access): object {
+  const { id, kind, counters, queueBytes, queueRecords, lagMs } = component;
   const { isDurable, retries } = component;
   const { received, filtered, sent, failed, dropped } = counters;
   return {
     id,
     kind,
-    trouble: lastError ?? null,
+    trouble: troubleOf(component, access),
     received,
     filtered,
     [kind === "intake" ? "accepted" : "sent"]: sent,
@@ -91,8 +125,11 @@ function componentStats(component: ComponentStatus): object {
   };
 }
 
-/** Counts the records in memory; `from` and `to` are their sequences, null if there are none. */
-async function tailStats(journal: HostJournal): Promise<object> {
+/**
+ * Counts the records in memory that a filter matches. `from` and `to` are the sequences of all records in memory, null if
+ * there are none.
+ */
+async function tailStats(journal: HostJournal, filter: Filter): Promise<object> {
   const { oldest, newest } = journal;
   const types = new NameCounts(ENVELOPE_TYPES);
   const levels = new NameCounts(LEVELS);
@@ -102,8 +139,10 @@ async function tailStats(journal: HostJournal): Promise<object> {
   for await (const batch of readMemory(journal, oldest, newest)) {
     for (let index = 0; index < batch.length; index++) {
       const isAudit = batch.type(index) === "audit_log";
-      if (slice.isOver(isAudit ? PARSE_EFFORT_PER_BYTE * batch.size(index) : 1))
-        await slice.yield();
+      const bytes = batch.size(index);
+      const effort = filter.effort(bytes) + (isAudit ? PARSE_EFFORT_PER_BYTE * bytes : 1);
+      if (slice.isOver(effort)) await slice.yield();
+      if (!filter.matches(batch, index)) continue;
       types.count(batch.type(index));
       levels.count(batch.level(index));
       loggers.count(batch.logger(index));

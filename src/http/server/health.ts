@@ -1,5 +1,6 @@
 import type { GatewayView } from "../../gateway/status.ts";
 import type { Endpoint } from "./application.ts";
+import { troubleOf } from "./visibility.ts";
 
 export const HEALTH_PATH = "/healthz";
 export const READINESS_PATH = "/readyz";
@@ -17,19 +18,19 @@ export const liveness: Endpoint = {
 /**
  * GET /readyz: 200 while the gateway accepts records, else 503 with the reason. The last error of an exporter is shown
  * but does not make the gateway unready: its records wait, and sending callers elsewhere would not help (reliability.md,
- * rule 17).
+ * rule 17). Strangers may ask, too: they do not see the error's text.
  */
 export function readiness(view: GatewayView, notReady: () => string | undefined): Endpoint {
   return {
     path: READINESS_PATH,
     access: "public",
     isVital: true,
-    respond(context) {
+    respond(context, { access }) {
       const reason = notReady() ?? null;
-      const components = view.components.map(({ id, kind, lastError = null }) => ({
-        id,
-        kind,
-        trouble: lastError,
+      const components = view.components.map((component) => ({
+        id: component.id,
+        kind: component.kind,
+        trouble: troubleOf(component, access),
       }));
       context.status = reason === null ? 200 : 503;
       context.body = { status: reason === null ? "ready" : "not_ready", reason, components };

@@ -74,6 +74,16 @@ describe("the default configuration", () => {
     expect(await resolved({ text })).toMatchObject({ trustsDefaultOrigins: false });
   });
 
+  test("serves everything at the root, and trusts no proxy, unless configured otherwise", async () => {
+    expect(await resolved({})).toMatchObject({ basePath: "", trustedProxies: [] });
+    for (const text of ["base_path: /a/tailgate", "base_path: /a/tailgate/"]) {
+      expect(await resolved({ text })).toMatchObject({ basePath: "/a/tailgate" });
+    }
+    const text = "trusted_proxies: [127.0.0.1, 10.0.0.0/8, fd00::/8]";
+    const trustedProxies = ["127.0.0.1", "10.0.0.0/8", "fd00::/8"];
+    expect(await resolved({ text })).toMatchObject({ trustedProxies });
+  });
+
   test("limits the resources of HTTP clients, and each limit is configurable", async () => {
     expect((await resolved({})).http).toEqual({
       connectionsMax: 1000,
@@ -283,6 +293,18 @@ describe("configuration errors", () => {
     [
       "trace_url: https://{trace_id}.example/",
       'trace_url: expected an http or https URL with {trace_id} after its host, such as https://jaeger.example/trace/{trace_id}; found "https://{trace_id}.example/"',
+    ],
+    [
+      "base_path: /a/../b",
+      'base_path: expected a path such as /tailgate, of letters, digits, and . _ ~ -; found "/a/../b"',
+    ],
+    [
+      "base_path: tailgate",
+      'base_path: expected a path such as /tailgate, of letters, digits, and . _ ~ -; found "tailgate"',
+    ],
+    [
+      "trusted_proxies: [0.0.0.0/0]",
+      'trusted_proxies[0]: expected an address or a network such as 127.0.0.1 or 10.0.0.0/8, and not all addresses; found "0.0.0.0/0"',
     ],
     [
       "allowed_hosts: ['*']",

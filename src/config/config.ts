@@ -51,6 +51,10 @@ export interface Config {
   readonly trustsDefaultOrigins: boolean;
   /** Undefined if the gateway runs without authentication. */
   readonly auth?: AuthConfig | undefined;
+  /** "" or the path below which the gateway serves everything, such as `/tailgate`. */
+  readonly basePath?: string;
+  /** Addresses and networks of proxies whose `X-Forwarded-*` headers count. */
+  readonly trustedProxies?: readonly string[];
   readonly http: HttpConfig;
   /** A URL that contains `{trace_id}`; undefined if nothing displays traces. */
   readonly traceUrl: string | undefined;
@@ -178,12 +182,15 @@ async function resolveSettings(
     allowedHosts: checked.allowed_hosts,
     trustsDefaultOrigins: checked.trust_default_origins,
     auth: checked.auth && { tokensFile },
+    basePath: checked.base_path,
+    trustedProxies: checked.trusted_proxies,
     http: httpConfig(checked.http),
     traceUrl: checked.trace_url,
     journal: journalConfig(checked.journal),
     auditKeyFile,
     settings: {
       ...checked,
+      base_path: checked.base_path || "/",
       log_dir: logDir,
       ...(auditKeyFile !== undefined && { audit_key_file: auditKeyFile }),
       ...(tokensFile !== undefined && { auth: { ...checked.auth, tokens_file: tokensFile } }),

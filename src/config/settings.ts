@@ -1,3 +1,5 @@
+import { PATH_PREFIX } from "../runtime/path-prefix.ts";
+import { parseNetwork } from "../runtime/networks.ts";
 import { AUDIT_LOGGER, LEVELS, rankOfName, type Level } from "../wire/envelope.ts";
 import { z, type OptionSchema } from "../plugin/index.ts";
 import type { Section } from "./built-ins.ts";
@@ -115,6 +117,30 @@ export const settingsSchema = z.object({
     .default(8001)
     .describe(
       "Port of the dashboard, WebSocket, API, health, metrics and OTLP/HTTP. 0 picks a free port.",
+    ),
+  base_path: z
+    .string()
+    .min(1)
+    .regex(PATH_PREFIX, "expected a path such as /tailgate, of letters, digits, and . _ ~ -")
+    .meta({ title: "path" })
+    .default("/")
+    .describe(
+      "Path below which the main port serves everything, for a proxy that passes on paths as they are. `/healthz`, `/readyz` and `/metrics` are also served without it.",
+    )
+    .transform(withoutSlash),
+  trusted_proxies: z
+    .array(
+      z
+        .string()
+        .refine(
+          (text) => parseNetwork(text) !== undefined,
+          "expected an address or a network such as 127.0.0.1 or 10.0.0.0/8, and not all addresses",
+        )
+        .meta({ title: "addresses and networks" }),
+    )
+    .default([])
+    .describe(
+      "Addresses of reverse proxies whose `X-Forwarded-For`, `-Proto`, `-Host` and `-Prefix` count. Over a Unix socket they always count.",
     ),
   log_dir: path
     .default("/tmp/madrox_logs")
@@ -238,6 +264,10 @@ function parseLevel(name: string): Level {
 /** Node expects `::1`; people also write `[::1]`, as in a URL. */
 function stripBrackets(host: string): string {
   return host.replace(/^\[(.*)\]$/, "$1");
+}
+
+function withoutSlash(text: string): string {
+  return text.replace(/\/$/, "");
 }
 
 function eitherCase(names: readonly string[]): RegExp {

@@ -102,6 +102,7 @@ async function start(
   await preflight(config);
   await prepareLogDir(config.logDir);
   const { host, port, allowedHosts, trustsDefaultOrigins, http: limits } = config;
+  const { basePath = "", trustedProxies = [] } = config;
   const log = hostLogger("tailgate.http", write);
   const auth = config.auth && (await Authentication.open(config.auth, write));
   const server = new HttpServer({
@@ -109,6 +110,8 @@ async function start(
     port,
     allowedHosts,
     trustsDefaultOrigins,
+    basePath,
+    trustedProxies,
     limits,
     log,
     keepsAlive,
@@ -138,7 +141,7 @@ async function start(
   try {
     await gateway.open();
     server.mount(gateway);
-    const url = await server.listen();
+    const url = (await server.listen()) + basePath;
     const listeners = [
       `${url} (dashboard, /ws/logs, /api, /healthz, /readyz, /metrics)`,
       ...gateway.listeners,

@@ -93,6 +93,9 @@ export interface Rejection {
   readonly reason: string;
 }
 
+/** The value of a header, or those of a repeated one. */
+type HeaderValue = string | readonly string[] | undefined;
+
 /** The parts of a request that tell whom it addresses and which page sent it. A request of node:http has them. */
 export interface AddressedRequest {
   readonly headers: {
@@ -108,6 +111,11 @@ export interface AddressedRequest {
     readonly "sec-fetch-dest"?: string | undefined;
     /** For the log. */
     readonly "user-agent"?: string | undefined;
+    /** What a proxy says about its client; it counts if the proxy is trusted. */
+    readonly "x-forwarded-for"?: HeaderValue;
+    readonly "x-forwarded-proto"?: HeaderValue;
+    readonly "x-forwarded-host"?: HeaderValue;
+    readonly "x-forwarded-prefix"?: HeaderValue;
   };
   /** Alternating names and values, repeated headers included. */
   readonly rawHeaders?: readonly string[];

@@ -33,6 +33,8 @@ describe("tailgate validate", () => {
     expect(shown).toMatchObject({
       host: "127.0.0.1",
       port: 9001,
+      base_path: "/",
+      trusted_proxies: [],
       log_dir: "/var/log/mine",
       log_level: "INFO",
       journal: {

@@ -22,6 +22,8 @@ describe("the JSON Schema for editors", () => {
     expect(Object.keys(schema.properties)).toEqual([
       "host",
       "port",
+      "base_path",
+      "trusted_proxies",
       "log_dir",
       "log_level",
       "audit_loggers",

@@ -31,6 +31,7 @@ const LABELS: Readonly<Record<string, readonly string[]>> = {
   tailgate_build_info: ["version"],
   tailgate_http_requests_total: ["route", "method", "status"],
   tailgate_http_request_duration_seconds: ["route", "method"],
+  tailgate_http_forwarded_headers_ignored_total: ["header"],
   tailgate_requests_rejected_total: ["protocol", "status"],
   tailgate_otlp_requests_total: ["protocol", "status"],
   tailgate_otlp_request_duration_seconds: ["protocol"],

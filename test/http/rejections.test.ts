@@ -24,6 +24,7 @@ const lines: string[] = [];
 beforeAll(async () => {
   workspace = await Workspace.create({
     "tailgate.yaml": `{ port: 0, log_dir: logs, journal: { engine: memory }, exporters: { websocket: {} },
+      trusted_proxies: [127.0.0.1],
       receivers: { otlp: { port: 0, grpc_port: 0, max_body_bytes: 1000 } } }`,
   });
   const config = await resolveConfig({ env: {}, flags: {}, cwd: workspace.directory });
@@ -96,6 +97,13 @@ function post(
   request.end(body);
   return promise;
 }
+
+it("logs the client of a trusted proxy", async () => {
+  const agent = nextAgent();
+  const headers = { "User-Agent": agent, "X-Forwarded-For": "203.0.113.7" };
+  await ask(`${gateway.url}/nothing`, { headers });
+  expect(linesAbout(agent)[0]).toContain(" from 203.0.113.7 through 127.0.0.1, user agent ");
+});
 
 describe("counts and logs a rejected OTLP request with its sender", () => {
   it.each(["main", "otlp"])("on the port: %s", async (port) => {

@@ -9,6 +9,7 @@ import type {
 } from "../../plugin/index.ts";
 import { TailgateError } from "../../wire/errors.ts";
 import { pathOf } from "./guard.ts";
+import { publicBase } from "../../auth/public-base.ts";
 import { HttpError, type Rejections } from "./rejections.ts";
 import { chunksOf, streamOf, WRITE_BYTES_MAX, type ResponseBudget } from "./response-budget.ts";
 
@@ -134,8 +135,10 @@ function serve(
     // Not koa's path, which is parsed differently: the server has authorized this one.
     const path = pathOf(context.req.url!);
     const { candidates, id } = endpoints.at(path);
-    if (candidates.length === 0)
-      throw new HttpError(404, "NOT_FOUND", endpoints.notFoundText(path));
+    if (candidates.length === 0) {
+      const { path: base } = publicBase(context.req);
+      throw new HttpError(404, "NOT_FOUND", endpoints.notFoundText(path, base));
+    }
     const endpoint = candidates.find((candidate) => methodsOf(candidate).includes(method));
     if (endpoint === undefined) {
       const methods = candidates.flatMap(methodsOf);
@@ -185,9 +188,11 @@ export class EndpointTable {
     return endpoint?.access ?? "public";
   }
 
-  notFoundText(path: string): string {
-    const paths = [...this.#byPath.keys()].filter((name) => !name.includes("."));
-    return `There is nothing at ${JSON.stringify(path)}. Available paths: ${paths.join(", ")}.`;
+  /** `base`: what precedes the paths for the client. */
+  notFoundText(path: string, base: string): string {
+    const names = [...this.#byPath.keys()].filter((name) => !name.includes("."));
+    const paths = names.map((name) => base + name);
+    return `There is nothing at ${JSON.stringify(base + path)}. Available paths: ${paths.join(", ")}.`;
   }
 }
 

@@ -1,4 +1,5 @@
 import { isIPv6 } from "node:net";
+import { forwardedOf } from "../../auth/public-base.ts";
 import { TailgateError } from "../../wire/errors.ts";
 import type { AddressedRequest, RouteRefusal } from "../../plugin/index.ts";
 import { HEALTH_PATH, READINESS_PATH } from "./health.ts";
@@ -52,6 +53,9 @@ interface GuardOptions {
  * The gateway's own names are those of loopback, `host`, and the address that the connection was made to. They are accepted with any port, because a port forward
  * (`ssh -L`) has its own; an Origin must have the same port as Host. An entry of `allowedHosts` is a host, accepted with
  * any port; a host with a port; or an origin such as `http://localhost:3000`, whose pages are accepted.
+ *
+ * The host that a trusted proxy forwards is checked as well, and then is the one that Origin must match. Host is checked
+ * nonetheless: pages can send any `X-Forwarded-Host`, and a browser may run on the proxy's machine.
  */
 export class Guard {
   readonly #ownNames: ReadonlySet<string>;
@@ -69,8 +73,13 @@ export class Guard {
     ]);
   }
 
-  /** Returns why the request is rejected and how to allow it; undefined if it may be served. */
-  check(request: AddressedRequest): RouteRefusal | undefined {
+  /**
+   * Returns why the request is rejected and how to allow it; undefined if it may be served. `path`: below the base path.
+   */
+  check(
+    request: AddressedRequest,
+    path: string | undefined = pathOf(request.url ?? ""),
+  ): RouteRefusal | undefined {
     if (hostCount(request) > 1) {
       return { status: 400, text: "The request has more than one Host header." };
     }
@@ -86,14 +95,19 @@ export class Guard {
     for (const authority of target === undefined ? [host] : [target, host]) {
       const isOwn =
         authority === undefined
-          ? isProbe(request)
+          ? isProbe(request, path)
           : this.#isOwnHost(authority, request.socket.localAddress);
       if (!isOwn) return headerRejection("Host", authority, "does not name this gateway");
     }
-    if (origin === undefined) return crossSiteRejection(request);
-    const address = parseAuthority((target ?? host ?? "").toLowerCase());
-    const port = request.socket.localPort;
-    return this.#isOwnOrigin(origin.toLowerCase(), address, port)
+    const forwarded = forwardedOf(request);
+    if (forwarded?.host !== undefined && !this.#isOwnHost(forwarded.host, undefined)) {
+      return headerRejection("X-Forwarded-Host", forwarded.host, "does not name this gateway");
+    }
+    if (origin === undefined) return crossSiteRejection(request, path);
+    const address = parseAuthority((forwarded?.host ?? target ?? host ?? "").toLowerCase());
+    const port = address?.port ?? SCHEME_PORTS.get(forwarded?.scheme ?? "");
+    const { localPort } = request.socket;
+    return this.#isOwnOrigin(origin.toLowerCase(), address && { ...address, port }, localPort)
       ? undefined
       : headerRejection("Origin", origin, "is not a page of this gateway");
   }
@@ -135,19 +149,22 @@ function hostCount({ rawHeaders = [] }: AddressedRequest): number {
   ).length;
 }
 
-function isProbe({ httpVersion, url = "" }: AddressedRequest): boolean {
-  return httpVersion === "1.0" && HOSTLESS_PATHS.has(pathOf(url));
+function isProbe({ httpVersion }: AddressedRequest, path: string | undefined): boolean {
+  return httpVersion === "1.0" && path !== undefined && HOSTLESS_PATHS.has(path);
 }
 
 /** Rejects a request without Origin if a page of another site made it, except for a link to the dashboard. */
-function crossSiteRejection(request: AddressedRequest): RouteRefusal | undefined {
+function crossSiteRejection(
+  request: AddressedRequest,
+  path: string | undefined,
+): RouteRefusal | undefined {
   const { "sec-fetch-site": site, "sec-fetch-mode": mode } = request.headers;
   const isCrossSite = site?.split(",").some((value) => OTHER_SITES.has(value.trim().toLowerCase()));
   if (!isCrossSite) return undefined;
   const isLink = mode === "navigate" && request.headers["sec-fetch-dest"] === "document";
   const isRead = request.method === "GET" || request.method === "HEAD";
   // The dashboard is a static page without records.
-  if (isLink && isRead && pathOf(request.url ?? "") === "/") return undefined;
+  if (isLink && isRead && path === "/") return undefined;
   const text = `A page of another site made the request (Sec-Fetch-Site ${JSON.stringify(site)}), and it has no Origin header. Pages whose origin is in allowed_hosts can open the WebSocket.`;
   return { status: 403, text };
 }

@@ -2,6 +2,7 @@ import type { AddressedRequest, HostLogger, Rejection } from "../../plugin/index
 import { counterMetric } from "../../plugin/metrics.ts";
 import { quotedExcerpt } from "../../wire/printable.ts";
 import type { Metric } from "../metrics/metric.ts";
+import { forwardedOf } from "../../auth/public-base.ts";
 import { pathOf } from "./guard.ts";
 
 /** Thrown by an endpoint that cannot answer as requested; the body is `{"error":{"code","message"}}`. */
@@ -132,13 +133,18 @@ function sentenceOf(reason: string): string {
 }
 
 /** Describes a sender, without the query, which may hold secrets. Quoted, so that it cannot imitate the gateway's text. */
-function senderOf(
-  { method, url, headers }: AddressedRequest,
-  socket: AddressedRequest["socket"] | null,
-): string {
+function senderOf(request: AddressedRequest, socket: AddressedRequest["socket"] | null): string {
+  const { method, url, headers } = request;
   const { "user-agent": userAgent } = headers;
   const target = url === undefined ? "" : `${quotedExcerpt(`${method} ${pathOf(url)}`)} `;
   const agent =
     userAgent === undefined ? "no user agent" : `user agent ${quotedExcerpt(userAgent)}`;
-  return `${target}from ${socket?.remoteAddress ?? "an unknown address"}, ${agent}`;
+  return `${target}from ${addressOf(request, socket)}, ${agent}`;
+}
+
+function addressOf(request: AddressedRequest, socket: AddressedRequest["socket"] | null): string {
+  const peer = socket?.remoteAddress;
+  const client = forwardedOf(request)?.address;
+  if (client === undefined || client === peer) return peer ?? "an unknown address";
+  return peer === undefined ? client : `${client} through ${peer}`;
 }

@@ -23,10 +23,12 @@ import { stats, STATS_PATH } from "../api/stats.ts";
 import { counter, type Metric } from "../metrics/metric.ts";
 import { Metrics, METRICS_PATH, RequestMetrics } from "../metrics/metrics.ts";
 import { createApplication, EndpointTable } from "./application.ts";
+import { destinationOf, pathAt, rejectionAt, type Destination } from "./base-path.ts";
 import { Connections } from "./connections.ts";
 import { dashboardEndpoints, dashboardPaths } from "./dashboard.ts";
 import type { Authenticator } from "../../auth/authenticator.ts";
 import { OPEN_ACCESS } from "../../plugin/access.ts";
+import { Forwarding, publicBase } from "../../auth/public-base.ts";
 import { Guard, urlHost, originForm, pathOf } from "./guard.ts";
 import { HEALTH_PATH, liveness, READINESS_PATH, readiness } from "./health.ts";
 import { Rejections } from "./rejections.ts";
@@ -85,6 +87,10 @@ export interface HttpServerOptions {
   readonly allowedHosts: readonly string[];
   /** Whether pages of `DEFAULT_ORIGINS` are accepted; default: true. */
   readonly trustsDefaultOrigins?: boolean | undefined;
+  /** Addresses and networks whose `X-Forwarded-*` headers count; default: none. */
+  readonly trustedProxies?: readonly string[] | undefined;
+  /** The path below which everything is served, such as `/tailgate`; default: "". */
+  readonly basePath?: string | undefined;
   /** Default: {@link HTTP_DEFAULTS}. */
   readonly limits?: Partial<HttpConfig> | undefined;
   readonly log: HostLogger;
@@ -111,6 +117,8 @@ export class HttpServer {
   readonly #options: HttpServerOptions;
   readonly #server: Server;
   readonly #guard: Guard;
+  readonly #forwarding: Forwarding;
+  readonly #basePath: string;
   readonly #limits: HttpConfig;
   readonly #connections: Connections;
   readonly #budget: ResponseBudget;
@@ -136,6 +144,9 @@ export class HttpServer {
   constructor(options: HttpServerOptions) {
     this.#options = options;
     const { host, log, allowedHosts, trustsDefaultOrigins = true } = options;
+    const { trustedProxies = [], basePath = "" } = options;
+    this.#basePath = basePath;
+    this.#forwarding = new Forwarding({ trustedProxies, basePath, log });
     this.#guard = new Guard({ host, allowedHosts, trustsDefaultOrigins });
     this.#limits = { ...HTTP_DEFAULTS, ...options.limits };
     this.#rejections = new Rejections(log);
@@ -157,9 +168,14 @@ export class HttpServer {
     this.#connections.watch(this.#server);
     this.#server.on("upgrade", (request, socket, head) => {
       this.#connections.release(request.socket);
-      const access = this.#upgrades.accessOf(pathOf(request.url!)) ?? "public";
-      const rejection = this.#rejection(request) ?? this.#authenticationRefusal(request, access);
-      request.url = originForm(request.url!);
+      const destination = this.#destinationOf(request);
+      const path = pathAt(destination) ?? "";
+      const access = this.#upgrades.accessOf(path) ?? "public";
+      const rejection =
+        this.#rejection(request, path) ??
+        rejectionAt(destination, this.#basePath) ??
+        this.#authenticationRefusal(request, access);
+      request.url = destination.target;
       this.#upgrades.handle(request, socket, head, rejection);
     });
     this.plugins = {
@@ -178,7 +194,14 @@ export class HttpServer {
     const notReady = (): string | undefined => (this.#stopping ? "stopping" : view.notReady);
     this.#longPolling = new LongPolling(view.journal);
     const queue = new SearchQueue(this.#limits);
-    const parts = [this.#connections, this.#budget, queue, this.#longPolling, this.#requests];
+    const parts = [
+      this.#forwarding,
+      this.#connections,
+      this.#budget,
+      queue,
+      this.#longPolling,
+      this.#requests,
+    ];
     const metrics = [...parts.flatMap((part) => part.metrics), ...this.#ownMetrics()];
     this.#metrics = new Metrics(view, metrics, log);
     const searches = new JournalSearches(view.journal, queue);
@@ -266,7 +289,8 @@ export class HttpServer {
   #handle(request: IncomingMessage, response: ServerResponse): void {
     this.#inFlight++;
     const startedAtMs = performance.now();
-    const path = pathOf(request.url!);
+    const destination = this.#destinationOf(request);
+    const path = pathAt(destination) ?? "";
     const { socket } = request;
     response.once("close", () => {
       if (--this.#inFlight === 0) this.#idle?.resolve();
@@ -276,13 +300,24 @@ export class HttpServer {
     const rejection =
       this.#rejection(request, path) ??
       this.#authenticationRefusal(request, this.#routeAccess(routes, path, request.method!));
-    request.url = originForm(request.url!);
+    request.url = destination.target;
     if (rejection && this.#isEndpoint(path)) this.#rejectEndpoint(request, response, rejection);
     else if (rejection) this.#rejectRoute(routes, request, response, rejection);
+    else if (destination.kind !== "here") this.#respondElsewhere(destination, request, response);
     else if (routes) this.#serveRoute(routes, request, response);
     else if (this.#upgrades.has(path)) respondUpgradeRequired(response);
     else if (this.#application) void this.#callHandler(this.#application, request, response);
     else this.#reject(request, response, STARTING);
+  }
+
+  #respondElsewhere(
+    destination: Destination,
+    request: IncomingMessage,
+    response: ServerResponse,
+  ): void {
+    const isRead = request.method === "GET" || request.method === "HEAD";
+    if (destination.kind === "slash" && isRead) return redirectToSlash(request, response);
+    this.#reject(request, response, rejectionAt(destination, this.#basePath)!);
   }
 
   #countRequest(
@@ -355,15 +390,19 @@ export class HttpServer {
     void this.#callHandler(() => reject(request, response, rejection), request, response);
   }
 
-  #rejection(request: IncomingMessage, path?: string): RouteRefusal | undefined {
-    const rejection = this.#guardRejection(request);
+  #destinationOf({ url }: IncomingMessage): Destination {
+    return destinationOf(originForm(url!), this.#basePath);
+  }
+
+  #rejection(request: IncomingMessage, path: string | undefined): RouteRefusal | undefined {
+    const rejection = this.#guardRejection(request, path);
     if (rejection !== undefined) return rejection;
     return this.#stopping && !isHealthCheck(path) ? STOPPING : undefined;
   }
 
   /** Logs the reason: a browser hides the response to a rejected WebSocket from its page. */
-  #guardRejection(request: AddressedRequest): RouteRefusal | undefined {
-    const rejection = this.#guard.check(request);
+  #guardRejection(request: AddressedRequest, path?: string): RouteRefusal | undefined {
+    const rejection = this.#forwarding.read(request) ?? this.#guard.check(request, path);
     if (rejection === undefined) return undefined;
     this.#rejected++;
     const { status, text } = rejection;
@@ -441,6 +480,15 @@ function isRejection(status: number): boolean {
 
 function isHealthCheck(path: string | undefined): boolean {
   return path === HEALTH_PATH || path === READINESS_PATH;
+}
+
+/** The URLs in the page are relative to its path, which must end with a slash. */
+function redirectToSlash(request: IncomingMessage, response: ServerResponse): void {
+  const [, ...query] = request.url!.split("?");
+  const search = query.length === 0 ? "" : `?${query.join("?")}`;
+  response.setHeader("Location", `${publicBase(request).path}/${search}`);
+  response.setHeader("Cache-Control", "no-store");
+  respondText(response, { status: 308, text: "The dashboard's path ends with a slash." });
 }
 
 /** RFC 9110, 15.5.22: the response names the required protocol. */

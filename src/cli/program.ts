@@ -2,6 +2,7 @@ import { Command } from "commander";
 import { packageVersion } from "../runtime/package.ts";
 import { printableLines } from "../wire/printable.ts";
 import { addAudit } from "./audit.ts";
+import { addHealthcheck } from "./healthcheck.ts";
 import { outputFailed, report } from "./output.ts";
 import { addPlugins } from "./plugins.ts";
 import { addRun } from "./run.ts";
@@ -39,6 +40,7 @@ function program(): Command {
   addValidate(tailgate);
   addPlugins(tailgate);
   addTail(tailgate);
+  addHealthcheck(tailgate);
   addAudit(tailgate);
   return tailgate;
 }

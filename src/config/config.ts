@@ -247,7 +247,7 @@ LOOPBACK.addAddress("::1", "ipv6");
  * after the check; only localhost is fixed (RFC 6761, section 6.3). Zones, as in `::1%lo`, are rejected because only the
  * system knows them.
  */
-function isLoopback(host: string): boolean {
+export function isLoopback(host: string): boolean {
   if (host.includes("%")) return false;
   const version = isIP(host);
   if (version === 0) return host.toLowerCase() === "localhost";

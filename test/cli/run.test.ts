@@ -259,6 +259,7 @@ describe("usage", () => {
     ["validate", "--help"],
     ["plugins", "--help"],
     ["tail", "--help"],
+    ["healthcheck", "--help"],
   ])("%s %s shows examples", async (...args) => {
     const cli = await runCli(args);
     expect(await cli.ended).toBe(0);

@@ -132,7 +132,7 @@ class Container {
 
   /** Runs a command in it, as `podman exec` does. */
   exec(command: readonly string[]): Promise<string> {
-    const enter = ["-t", this.#init, "--net", "--mount", "--pid", "--root", "--wd=/"];
+    const enter = ["-t", this.#init, "--net", "--mount", "--pid", "--root", "--wdns=/"];
     return Program.run("nsenter", [...enter, "env", "-i", ...this.#config.Env, ...command], {
       cwd: "/",
     });

@@ -168,6 +168,11 @@ describe("the installed service", () => {
     await machine.run("rm /etc/tailgate/block");
     await untilRestarted(machine);
     expect(await machine.run("systemctl show --property=NRestarts tailgate")).toBe("NRestarts=1\n");
+
+    const [, post] = /`(ExecStartPost=[^`]*)`/.exec(page.text)!;
+    await addSettings(machine, page.command("Type=exec"), "WatchdogSec=0", post!);
+    await machine.run("systemctl restart tailgate");
+    await machine.run(page.example("systemd-ready"));
     await machine.run("systemctl stop tailgate");
     const end = "--property=Result --property=ExecMainCode --property=ExecMainStatus";
     expect(await machine.run(`systemctl show ${end} tailgate`)).toBe(

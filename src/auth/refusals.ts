@@ -5,6 +5,9 @@ import type { AccessScope } from "../wire/access-scopes.ts";
 
 const CHALLENGE = 'Bearer realm="tailgate"';
 
+/** The challenge for credentials that are not valid, or no longer. */
+export const INVALID_CREDENTIALS_CHALLENGE = `${CHALLENGE}, error="invalid_token"`;
+
 /** Longer than it takes to write a file. */
 const RETRY_AFTER_SECONDS = 2;
 
@@ -26,7 +29,7 @@ export function rejectedCredentials(text: string): RouteRefusal {
   return {
     status: 401,
     text,
-    headers: { "WWW-Authenticate": `${CHALLENGE}, error="invalid_token"` },
+    headers: { "WWW-Authenticate": INVALID_CREDENTIALS_CHALLENGE },
   };
 }
 

@@ -165,7 +165,7 @@ export class JournalSearches {
 }
 
 function accessEnded(): HttpError {
-  return new HttpError(401, "UNAUTHENTICATED", "The access of this client has ended.");
+  return new HttpError(401, "UNAUTHENTICATED", "The credentials have expired or were revoked.");
 }
 
 /** How far one request has searched. */

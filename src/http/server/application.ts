@@ -10,6 +10,7 @@ import type {
 import { TailgateError } from "../../wire/errors.ts";
 import { pathOf } from "./guard.ts";
 import { publicBase } from "../../auth/public-base.ts";
+import { INVALID_CREDENTIALS_CHALLENGE } from "../../auth/refusals.ts";
 import { HttpError, type Rejections } from "./rejections.ts";
 import { chunksOf, streamOf, WRITE_BYTES_MAX, type ResponseBudget } from "./response-budget.ts";
 
@@ -106,6 +107,7 @@ function handleErrors(log: HostLogger, rejections: Rejections) {
       else if (code === "STOPPED") rejections.count(context.req, rejection);
       else rejections.add(context.req, rejection);
       if (retryAfterSeconds !== undefined) context.set("Retry-After", String(retryAfterSeconds));
+      if (status === 401) context.set("WWW-Authenticate", INVALID_CREDENTIALS_CHALLENGE);
       context.status = status;
       context.body = { error: { code, message } };
     }

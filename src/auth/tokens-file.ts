@@ -1,10 +1,11 @@
 /** The tokens file: which tokens exist and what they may do. It holds hashes of their secrets, and no secret. */
 
 import { constants } from "node:fs";
-import { mkdir, open, rename, rm, stat } from "node:fs/promises";
+import { mkdir, open, rename, rm, stat, type FileHandle } from "node:fs/promises";
 import { dirname } from "node:path";
 import { z } from "../plugin/index.ts";
 import { userConfigFile } from "../runtime/config-dir.ts";
+import { setTimeout } from "../runtime/timers.ts";
 import { parseScopes } from "../wire/access-scopes.ts";
 import { TailgateError, textOf } from "../wire/errors.ts";
 import { parseFilter } from "../wire/filter.ts";
@@ -100,14 +101,93 @@ export async function writeTokensFile(path: string, tokens: readonly StoredToken
   await rm(temporary, { force: true });
   const file = await open(temporary, "wx", OWNER_ONLY);
   try {
+    await adoptOwner(file, path);
     await file.writeFile(`${JSON.stringify({ version: 1, tokens }, null, 2)}\n`);
     await file.sync();
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
   } finally {
     await file.close();
   }
   await rename(temporary, path);
   const entries = await open(directory);
   await entries.sync().finally(() => entries.close());
+}
+
+/**
+ * Gives the new file the owner, group and mode of the one that it replaces: root manages the tokens of a gateway that runs as
+ * another user, and a group may have been allowed to read them. A first file belongs to the owner of the directory.
+ */
+async function adoptOwner(file: FileHandle, path: string): Promise<void> {
+  const previous = await stat(path).catch(() => undefined);
+  if (previous !== undefined) await file.chmod(previous.mode & 0o640);
+  if (process.getuid?.() !== 0) return;
+  const { uid, gid } = previous ?? (await stat(dirname(path)));
+  await file.chown(uid, gid);
+}
+
+/**
+ * Replaces the tokens by what `change` makes of them, while no other process changes them. Resolves with the result of
+ * `change`. Nothing is written if it throws.
+ * @throws TailgateError TOKENS_UNREADABLE, TOKENS_NOT_WRITTEN and what `change` throws
+ */
+export async function changeTokensFile<Result>(
+  path: string,
+  change: (tokens: readonly StoredToken[]) => {
+    readonly tokens: readonly StoredToken[];
+    readonly result: Result;
+  },
+): Promise<Result> {
+  const unlock = await lock(path);
+  try {
+    const file = await readTokensFile(path);
+    const { tokens, result } = change(file?.tokens ?? []);
+    await writeTokensFile(path, tokens);
+    return result;
+  } catch (error) {
+    throw TailgateError.is(error) ? error : notWritten(path, error);
+  } finally {
+    await unlock();
+  }
+}
+
+/** A change takes milliseconds: a lock of this age was left behind by a process that was killed. */
+const STALE_LOCK_MS = 10_000;
+
+const LOCK_RETRY_MS = 20;
+
+/** Waits until this process alone may change the file; returns how to end that. */
+async function lock(path: string): Promise<() => Promise<void>> {
+  const lockPath = `${path}.lock`;
+  try {
+    await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+    while (!(await createFile(lockPath))) {
+      const modifiedMs = (await stat(lockPath).catch(() => undefined))?.mtimeMs ?? Infinity;
+      if (Date.now() - modifiedMs > STALE_LOCK_MS) await rm(lockPath, { force: true });
+      else await new Promise((resolve) => setTimeout(resolve, LOCK_RETRY_MS));
+    }
+  } catch (error) {
+    throw notWritten(path, error);
+  }
+  return () => rm(lockPath, { force: true });
+}
+
+/** Returns false if there is such a file already. */
+async function createFile(path: string): Promise<boolean> {
+  try {
+    await (await open(path, "wx", OWNER_ONLY)).close();
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "EEXIST") return false;
+    throw error;
+  }
+}
+
+function notWritten(path: string, cause: unknown): TailgateError {
+  const reason = textOf(cause).replace(/\.$/, "");
+  const text = `The tokens file ${path} cannot be written: ${reason}.`;
+  return new TailgateError("TOKENS_NOT_WRITTEN", text, { cause });
 }
 
 function versionOf(stats: {
@@ -139,7 +219,8 @@ function checkSafe(stats: { isFile(): boolean; size: bigint; mode: bigint; uid: 
     throw new Error(`its mode ${shown} lets other users read or change it`);
   }
   const own = BigInt(process.getuid?.() ?? 0);
-  if (stats.uid !== own && stats.uid !== 0n) {
+  // Root manages the files of other users.
+  if (own !== 0n && stats.uid !== own && stats.uid !== 0n) {
     throw new Error(`it belongs to user ${stats.uid}, not to ${own} or root`);
   }
 }

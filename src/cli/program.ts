@@ -7,6 +7,7 @@ import { outputFailed, report } from "./output.ts";
 import { addPlugins } from "./plugins.ts";
 import { addRun } from "./run.ts";
 import { addTail } from "./tail.ts";
+import { addToken } from "./token.ts";
 import { addValidate } from "./validate.ts";
 
 const EPILOGUE = `
@@ -15,7 +16,8 @@ Examples:
   tailgate tail --level WARNING       follow its warnings and errors
   tailgate help tail                  show the options and examples of a command
 
-Exit codes: 0 success, 1 failure, 64 usage error, 69 unavailable, 78 configuration error.`;
+Exit codes: 0 success, 1 failure, 64 usage error, 69 unavailable, 77 no permission,
+78 configuration error.`;
 
 guardStreams();
 try {
@@ -41,6 +43,7 @@ function program(): Command {
   addPlugins(tailgate);
   addTail(tailgate);
   addHealthcheck(tailgate);
+  addToken(tailgate);
   addAudit(tailgate);
   return tailgate;
 }

@@ -106,6 +106,10 @@ const CODES = {
     exitCode: 78,
     fix: "The tokens file must be valid, and writable by the gateway's user alone and not readable by others (mode 0600 or 0640).",
   },
+  TOKENS_NOT_WRITTEN: {
+    exitCode: 77,
+    fix: "No token was created or changed. Run the command as the user of the gateway or as root, or fix the permissions of the directory.",
+  },
   REGISTRATION_FAILED: {
     exitCode: 1,
     fix: "Another LoggerProvider or a second copy of the API package is registered globally. Start Tailgate first, or log through LoggingManager.getLogger().",

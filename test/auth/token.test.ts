@@ -1,5 +1,6 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
+import { Document } from "../docs/document.ts";
 import { createToken, digestOf, formatToken, parseToken } from "../../src/auth/token.ts";
 
 const base62 = Array.from("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz");
@@ -53,4 +54,17 @@ test("no two tokens are alike, and a digest tells nothing of the secret", () => 
   expect(new Set(tokens.map(({ id }) => id)).size).toBe(200);
   const { secret } = tokens[0]!;
   expect(digestOf(secret).toString("latin1")).not.toContain(secret.slice(0, 4));
+});
+
+test("the rule for secret scanners finds tokens in text, and nothing that is too short or long", async () => {
+  const page = await Document.read("docs/access.md");
+  const [, pattern] = /regex = '''(.*)'''/.exec(page.example("gitleaks-rule"))!;
+  const rule = new RegExp(pattern!, "g");
+  fc.assert(
+    fc.property(fc.stringMatching(/^[^\w]*$/), fc.stringMatching(/^[^\w]*$/), (before, after) => {
+      const text = formatToken(createToken());
+      expect(`TOKEN=${before}${text}${after}"`.match(rule)).toEqual([text]);
+      expect(`${text.slice(0, -1)} ${text}x x${text}`.match(rule)).toBeNull();
+    }),
+  );
 });

@@ -3,7 +3,17 @@ import { promisify } from "node:util";
 import { repositoryPath } from "./document.ts";
 
 /** In the order of the page. A command that `tailgate --help` lists and that is missing here fails the test. */
-const COMMANDS = ["run", "validate", "plugins", "tail", "healthcheck", "audit verify"];
+const COMMANDS = [
+  "run",
+  "validate",
+  "plugins",
+  "tail",
+  "healthcheck",
+  "token create",
+  "token list",
+  "token revoke",
+  "audit verify",
+];
 
 /** Returns the help of all commands as Markdown. */
 export async function commandReference(): Promise<string> {

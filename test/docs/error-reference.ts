@@ -50,6 +50,8 @@ const MEANINGS: Readonly<Record<ErrorCode, string>> = {
     "The credentials are valid and lack the scope for this request. OTLP requests are answered with 403, over gRPC with PERMISSION_DENIED; senders drop their batch then.",
   TOKENS_UNREADABLE:
     "The tokens file cannot be read, is not valid, or has permissions that expose it. At the start the gateway ends. While it runs, it keeps the last valid tokens.",
+  TOKENS_NOT_WRITTEN:
+    "`tailgate token` could not change the tokens file, usually because it runs as another user than the gateway.",
   REGISTRATION_FAILED:
     "Another LoggerProvider is registered globally, or the program loads two versions of the OpenTelemetry API (`npm ls @opentelemetry/api`). Records that are logged through that API would not arrive.",
   OTLP_UNDECODABLE: "HTTP 400: the body is not an `ExportLogsServiceRequest`.",

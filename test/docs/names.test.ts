@@ -26,6 +26,9 @@ const OTHER_CODES = new Set(["JOURNAL_STREAM"]);
 /** Commands in prose that are no calls, such as `tailgate` with the name of a subcommand of the future. */
 const PROGRAM = /^(?:npx )?tailgate(?: (?<words>.*))?$/s;
 
+/** Commands with commands of their own. */
+const GROUPS: ReadonlySet<string | undefined> = new Set(["audit", "token"]);
+
 describe.each(pages)("$path", ({ path, inlineCode }) => {
   const mentioned = [...new Set(inlineCode)];
 
@@ -100,10 +103,12 @@ function isCommand(words: readonly string[]): boolean {
   const isWord = (word: string | undefined): boolean => /^[a-z]+$/.test(word ?? "");
   const [first, second] = words;
   const name = isWord(first)
-    ? [first, ...(first === "audit" && isWord(second) ? [second] : [])]
+    ? [first, ...(GROUPS.has(first) && isWord(second) ? [second] : [])]
     : [];
   const command = name.join(" ");
   if (command === "help" || !/^[a-z-]/.test(first ?? "")) return true;
+  // A group is mentioned without one of its commands.
+  if (GROUPS.has(command) && words.length === 1) return true;
   const flags = commands.get(command);
   if (flags === undefined) return false;
   // Without a command, the flags are those of `run`.

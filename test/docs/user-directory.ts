@@ -24,9 +24,13 @@ export interface StartedGateway {
 }
 
 /** Starts the built gateway with its log directory `logs` there, until the test ends. */
-export async function startGateway({ directory }: Workspace, port = "0"): Promise<StartedGateway> {
+export async function startGateway(
+  { directory }: Workspace,
+  port = "0",
+  env: Readonly<Record<string, string>> = {},
+): Promise<StartedGateway> {
   const args = [MAIN, "run", "--port", port, "--otlp-port", "0", "--log-dir", "logs"];
-  const program = new Program(process.execPath, args, { cwd: directory });
+  const program = new Program(process.execPath, args, { cwd: directory, env });
   onTestFinished(() => program[Symbol.asyncDispose]());
   const [, otlpUrl] = await program.untilStderr(/listening on (\S+)\/v1\/logs \(OTLP\/HTTP\)/);
   const [, url] = await program.untilStderr(/listening on (\S+) \(dashboard/);

@@ -84,7 +84,9 @@ async function run({ config: file, ...flags }: RunOptions): Promise<void> {
   await withTimeout(starting.then((tailgate) => tailgate.stop()));
 }
 
-function announce({ listeners, notices }: RunningTailgate): void {
+function announce({ facts, listeners, notices }: RunningTailgate): void {
+  const width = 2 + Math.max(...facts.map(([name]) => name.length));
+  for (const [name, value] of facts) say(name.padEnd(width) + value);
   for (const listener of listeners) say(`listening on ${listener}`);
   for (const notice of notices) say(notice);
 }

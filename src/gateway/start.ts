@@ -14,12 +14,15 @@ import { MemoryJournal } from "../journal/memory.ts";
 import { SqliteJournal } from "../journal/sqlite.ts";
 import { prepareLogDir, volatileNotice } from "../runtime/log-dir.ts";
 import { preflight } from "./preflight.ts";
+import { startFacts } from "./start-facts.ts";
 import { onProcessExit, keepAlive } from "./process-exit.ts";
 
 export interface RunningTailgate {
   readonly gateway: Gateway;
   /** The URL of the dashboard, such as `http://127.0.0.1:8001`. */
   readonly url: string;
+  /** The version, the files and the protection of the gateway: names and values. */
+  readonly facts: readonly (readonly [string, string])[];
   /** What the gateway listens on, one line each. */
   readonly listeners: readonly string[];
   /** What the operator should know at the start, one line each. */
@@ -151,8 +154,16 @@ async function start(
       volatileNotice(config.logDir, type),
       trustsDefaultOrigins ? TRUST_TEXT : undefined,
     ].filter((notice) => notice !== undefined);
+    const facts = startFacts(config, { tokens: auth?.tokens.size });
     let stopping: Promise<void> | undefined;
-    return { gateway, url, listeners, notices, stop: () => (stopping ??= keepAlive(stop())) };
+    return {
+      gateway,
+      url,
+      facts,
+      listeners,
+      notices,
+      stop: () => (stopping ??= keepAlive(stop())),
+    };
   } catch (error) {
     await stop();
     throw error;

@@ -4,6 +4,7 @@ import { createServer, type AddressInfo } from "node:net";
 import { describe, expect, test } from "vitest";
 import { Workspace } from "../harness/workspace.ts";
 import { runCli, startCli } from "../harness/program.ts";
+import { TestTokens } from "../harness/tokens.ts";
 
 const LISTENING = /^tailgate: listening on (http:\/\/127\.0\.0\.1:\d+) \(dashboard/m;
 
@@ -60,6 +61,15 @@ describe("tailgate run", () => {
       const args = ["--port", "0", "--otlp-port", "0", "--log-dir", "logs"];
       await using cli = startCli(args, { cwd: workspace.directory });
       const url = (await cli.untilStderr(LISTENING))[1]!;
+      expect(cli.stderr.replace(/\d.*, Node\.js \S+/, "VERSION").split("listening")[0]).toBe(
+        [
+          "tailgate: version         VERSION",
+          "tailgate: configuration   none, the defaults",
+          `tailgate: log directory   ${workspace.path("logs")}`,
+          "tailgate: authentication  off",
+          "tailgate: ",
+        ].join("\n"),
+      );
       expect((await fetch(`${url}/healthz`)).status).toBe(200);
       expect(await (await fetch(url)).text()).toContain("<title>");
       await cli.untilStderr(
@@ -112,11 +122,18 @@ describe("tailgate run", () => {
 
   test("reads its configuration from tailgate.yaml and the environment", async () => {
     await using workspace = await Workspace.create({
-      "tailgate.yaml": "port: ${env:MY_PORT}\nreceivers: {}\nexporters: {}",
+      "tailgate.yaml":
+        "port: ${env:MY_PORT}\nreceivers: {}\nexporters: {}\nauth: { tokens_file: tokens.json }",
+    });
+    const tokens = await TestTokens.create(workspace, {
+      ci: { scopes: ["ingest:system"] },
+      old: { scopes: ["admin"], revoked_at: "2026-01-01T00:00:00Z" },
     });
     const env = { MY_PORT: "0", LOG_DIR: "from-env" };
     await using cli = startCli([], { cwd: workspace.directory, env });
     await cli.untilStderr(LISTENING);
+    expect(cli.stderr).toContain(`configuration   ${workspace.path("tailgate.yaml")}\n`);
+    expect(cli.stderr).toContain(`authentication  on, 1 token in ${tokens.path}\n`);
     expect((await stat(workspace.path("from-env"))).isDirectory()).toBe(true);
   });
 

@@ -25,7 +25,8 @@ test(`the README has at most ${LINES_MAX} lines`, () => {
 
 test("the gateway prints at startup what the README shows", async () => {
   await gateway.program.untilStderr(/trust_default_origins/);
-  expect(gateway.printed.startsWith(readme.listings[0]!)).toBe(true);
+  const printed = gateway.printed.replace("/home/you/tailgate/logs", "/tmp/madrox_logs");
+  expect(printed.slice(0, readme.listings[0]!.length)).toBe(readme.listings[0]);
 });
 
 describe("a record sent with curl", () => {

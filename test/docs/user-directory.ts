@@ -81,9 +81,13 @@ export class DefaultGateway implements AsyncDisposable {
     return { ORCHESTRATOR_PORT: new URL(this.main).port };
   }
 
-  /** What the gateway has printed, with the default ports. */
+  /** What the gateway has printed, as in a user's clone without a configuration, with the default ports. */
   get printed(): string {
-    let text = this.program.stderr;
+    const { directory } = this.workspace;
+    let text = this.program.stderr
+      .replace(this.workspace.path("tailgate.yaml"), "none, the defaults")
+      .replace(directory, "/home/you/tailgate")
+      .replace(`Node.js ${process.versions.node}`, "Node.js 24.21.0");
     for (const [shown, url] of this.#urls) text = text.replaceAll(url, shown);
     return text;
   }

@@ -8,12 +8,15 @@ import { LoggingManager, TailgateError } from "tailgate";
 import { afterAll, beforeAll, expect, onTestFinished, test, vi } from "vitest";
 import otlpReceiver from "../../plugins/otlp-receiver.ts";
 import websocket from "../../plugins/websocket.ts";
+import { Authenticator } from "../../src/auth/authenticator.ts";
+import { TOKENS_UNAVAILABLE } from "../../src/auth/refusals.ts";
 import { reservedPaths } from "../../src/http/server/server.ts";
 import { MemoryJournal } from "../../src/journal/memory.ts";
 import type { JournalPage, JournalQuery } from "tailgate/plugin";
 import { HttpHarness, sendRaw } from "../harness/http-server.ts";
 import { exchange, OpenApiContract, type Received, type Sent } from "../harness/openapi.ts";
 import { openReceiver } from "../harness/otlp.ts";
+import { TestTokens } from "../harness/tokens.ts";
 import { Workspace } from "../harness/workspace.ts";
 
 const api = await OpenApiContract.read();
@@ -248,6 +251,44 @@ test("invalid requests are answered as documented on every path", async () => {
   expect(overflow).toMatch(
     /^HTTP\/1.1 431 [^]*Content-Type: text\/plain[^]*larger than 16384 bytes/,
   );
+});
+
+test("a gateway with authentication responds as documented", async () => {
+  await using secured = await Workspace.create();
+  const tokens = await TestTokens.create(secured, {
+    reader: { scopes: ["read", "metrics"] },
+    sender: { scopes: ["ingest"] },
+  });
+  const auth = `auth: { tokens_file: ${tokens.path} }\nexporters: { websocket: {} }\n`;
+  await secured.write("tailgate.yaml", auth);
+  const manager = await LoggingManager.start({
+    config: secured.path("tailgate.yaml"),
+    port: 0,
+    logDir: secured.path("logs"),
+    registerGlobally: false,
+    write: () => {},
+  });
+  try {
+    for (const path of ["/api/logs", "/api/counts", "/api/stats", "/metrics", "/ws/logs"]) {
+      const statusFor = async (headers = {}): Promise<number> =>
+        (await ask(manager.url, path, { headers })).status;
+      expect([path, await statusFor()]).toEqual([path, 401]);
+      expect([path, await statusFor(tokens.bearer("sender"))]).toEqual([path, 403]);
+      const welcome = path === "/ws/logs" ? 426 : 200;
+      expect([path, await statusFor(tokens.bearer("reader"))]).toEqual([path, welcome]);
+    }
+  } finally {
+    await manager.stop();
+  }
+});
+
+test("a gateway that cannot read its tokens responds as documented", async () => {
+  const authenticator = new Authenticator([{ authenticate: () => TOKENS_UNAVAILABLE }]);
+  const harness = await new HttpHarness({ authenticator }).open();
+  for (const path of ["/api/logs", "/api/counts", "/api/stats", "/metrics"]) {
+    const { status, body } = await ask(harness.url, path);
+    expect([status, body]).toEqual([503, expect.stringContaining("TOKENS_UNREADABLE")]);
+  }
 });
 
 /** A journal that cannot be read, or only later. */

@@ -4,6 +4,7 @@ import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import {
   defineReceiver,
   z,
+  type Access,
   type Ingested,
   type Receiver,
   type ReceiverHost,
@@ -18,6 +19,7 @@ import {
   type BodyLimits,
 } from "./otlp-receiver/request-body.ts";
 import {
+  checkNotEnded,
   JSON_TYPE,
   PROTOBUF,
   RequestRejection,
@@ -27,6 +29,7 @@ import {
   toRejection,
   type OtlpMediaType,
 } from "./otlp-receiver/response.ts";
+import { FORWARD_ACCESS, INGEST_SCOPES } from "./otlp-receiver/scopes.ts";
 import {
   ABORTED,
   InFlightRequests,
@@ -41,9 +44,6 @@ const { createServer } = process.getBuiltinModule("node:http");
 const PATH = "/v1/logs";
 
 const NOT_FOUND = `Not found. Send logs to ${PATH}.`;
-
-/** Which principals may send. The intake checks the scope of each record's type. */
-const INGEST: RouteAccess = ["ingest:system", "ingest:audit"];
 
 const DEFAULT_PORT = 4318;
 const DEFAULT_GRPC_PORT = 4317;
@@ -169,9 +169,9 @@ class OtlpReceiver implements Receiver {
         path,
         (request, response) => this.#handle(path, request, response),
         {
-          refuse: (request, response, { status, text }) =>
-            this.#reject(request, response, new RequestRejection(status, text)),
-          access: INGEST,
+          refuse: (request, response, refusal) =>
+            this.#reject(request, response, RequestRejection.of(refusal)),
+          access: accessTo(path),
         },
       );
     }
@@ -190,6 +190,9 @@ class OtlpReceiver implements Receiver {
         requireHostHeader: false,
       },
       (request, response) => this.#handleOnOwnPort(request, response),
+    );
+    this.#server.on("checkContinue", (request, response) =>
+      this.#handleOnOwnPort(request, response, true),
     );
     this.#host.http.protect(this.#server);
     const server = "the OTLP receiver";
@@ -218,13 +221,15 @@ class OtlpReceiver implements Receiver {
     this.#grpc = grpc;
   }
 
-  #handleOnOwnPort(request: IncomingMessage, response: ServerResponse): void {
-    const refused = this.#host.http.refusalOf(request, INGEST);
+  /** `isWaiting`: the client sends its body only after a `100 Continue` (RFC 9110, section 10.1.1). */
+  #handleOnOwnPort(request: IncomingMessage, response: ServerResponse, isWaiting = false): void {
     const path = parsePath(request.url!);
-    // After a malformed request the start of the next one is unknown.
-    if (refused?.status === 400) response.setHeader("Connection", "close");
-    if (refused)
-      this.#reject(request, response, new RequestRejection(refused.status, refused.text));
+    const refused = this.#host.http.refusalOf(request, accessTo(path));
+    // After a malformed request, or one that may come without its body, the start of the next one is unknown.
+    if (refused?.status === 400 || (refused && isWaiting))
+      response.setHeader("Connection", "close");
+    else if (isWaiting) response.writeContinue();
+    if (refused) this.#reject(request, response, RequestRejection.of(refused));
     else if (path === PATH || FORWARDED_SIGNALS.has(path))
       void this.#handle(path, request, response);
     else this.#reject(request, response, new RequestRejection(404, NOT_FOUND));
@@ -248,6 +253,7 @@ class OtlpReceiver implements Receiver {
   async #handle(path: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
     const type = readMediaType(request);
     const startedAtMs = performance.now();
+    const access = this.#host.http.accessOf(request);
     this.#inFlight.begin();
     try {
       if (request.method !== "POST") throw new RequestRejection(405, `${path} requires POST.`);
@@ -258,7 +264,8 @@ class OtlpReceiver implements Receiver {
       if (this.#inFlight.isDraining) throw stoppingRejection();
       if (path !== PATH) return await this.#forwarder.handle(path, request, response);
       const body = await readBody(request, this.#limits, this.#budget);
-      const ingested = await this.#ingest(body, type);
+      checkNotEnded(access);
+      const ingested = await this.#ingest(body, type, access);
       this.#metrics.report(ingested, {
         address: request.socket.remoteAddress,
         userAgent: request.headers["user-agent"],
@@ -270,17 +277,17 @@ class OtlpReceiver implements Receiver {
         // The client disconnected.
         return this.#metrics.add(toProtocol(type), ABORTED, startedAtMs);
       }
-      const rejection = toRejection(error, this.#host.log);
+      const rejection = toRejection(error, this.#host.log, access);
       this.#reject(request, response, rejection, startedAtMs);
     } finally {
       this.#inFlight.end();
     }
   }
 
-  async #ingest(body: Uint8Array, type: OtlpMediaType): Promise<Ingested> {
+  async #ingest(body: Uint8Array, type: OtlpMediaType, access: Access): Promise<Ingested> {
     const { intake } = this.#host;
-    if (type === PROTOBUF) return intake.otlpProtobuf(body);
-    const ingested = await intake.otlpJson(body);
+    if (type === PROTOBUF) return intake.otlpProtobuf(body, access);
+    const ingested = await intake.otlpJson(body, access);
     releaseMemory(body);
     return ingested;
   }
@@ -297,6 +304,11 @@ class OtlpReceiver implements Receiver {
     this.#server?.closeIdleConnections();
     if (signal.aborted) this.#server?.closeAllConnections();
   }
+}
+
+/** Returns who may send to a path. Only senders learn that a path does not exist. */
+function accessTo(path: string): RouteAccess {
+  return FORWARDED_SIGNALS.has(path) ? FORWARD_ACCESS : INGEST_SCOPES;
 }
 
 function toProtocol(type: OtlpMediaType | undefined): OtlpProtocol {

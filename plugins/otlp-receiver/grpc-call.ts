@@ -6,14 +6,7 @@ import { quotedExcerpt, type Ingested } from "tailgate/plugin";
 import { findCoding, GRPC_CODINGS, type ContentCoding } from "./content-coding.ts";
 import { decompress, tooLarge, type BodyBudget, type BodyLimits } from "./request-body.ts";
 import { ABORTED } from "./server.ts";
-import {
-  exportResponse,
-  protobufAny,
-  RequestRejection,
-  RETRY_AFTER_SECONDS,
-  retryInfo,
-  rpcStatus,
-} from "./response.ts";
+import { exportResponse, protobufAny, RequestRejection, retryInfo, rpcStatus } from "./response.ts";
 
 const CONTENT_TYPE = "application/grpc+proto";
 
@@ -110,13 +103,13 @@ function statusHeaders(rejection: RequestRejection): OutgoingHttpHeaders {
   return {
     "grpc-status": String(code),
     "grpc-message": percentEncode(message),
-    ...(rejection.isRetryable && retryHeaders(code, message)),
+    ...(rejection.isRetryable && retryHeaders(code, message, rejection.retryAfterSeconds)),
   };
 }
 
 /** The retry delay: in the status details, where most clients look, and in a header of its own for Python's. */
-function retryHeaders(code: number, message: string): OutgoingHttpHeaders {
-  const info = retryInfo(RETRY_AFTER_SECONDS);
+function retryHeaders(code: number, message: string, seconds: number): OutgoingHttpHeaders {
+  const info = retryInfo(seconds);
   const status = rpcStatus(code, message, protobufAny("google.rpc.RetryInfo", info));
   return {
     "grpc-status-details-bin": toBinaryHeader(status),

@@ -9,7 +9,8 @@ import { setImmediate } from "node:timers";
 import type { AddressedRequest, ReceiverHost } from "tailgate/plugin";
 import { GrpcCall, parseGrpcTimeout, readGrpcCoding, readMessage } from "./grpc-call.ts";
 import type { BodyBudget, BodyLimits } from "./request-body.ts";
-import { RequestRejection, stoppingRejection, toRejection } from "./response.ts";
+import { checkNotEnded, RequestRejection, stoppingRejection, toRejection } from "./response.ts";
+import { INGEST_SCOPES } from "./scopes.ts";
 import { InFlightRequests, listen, type OtlpRequestMetrics } from "./server.ts";
 
 const METHOD = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
@@ -116,7 +117,7 @@ export class GrpcServer {
       await this.#export(call, stream, { headers, sender });
     } catch (error) {
       if (stream.aborted || stream.destroyed) call.abort();
-      else call.reject(toRejection(error, this.#host.log));
+      else call.reject(toRejection(error, this.#host.log, this.#host.http.accessOf(sender)));
     } finally {
       this.#calls.delete(call);
       this.#inFlight.end();
@@ -141,7 +142,9 @@ export class GrpcServer {
     try {
       const message = await readMessage(stream, coding, limits, budget);
       clearTimeout(arrival);
-      const ingested = await this.#host.intake.otlpProtobuf(message);
+      const access = this.#host.http.accessOf(sender);
+      checkNotEnded(access);
+      const ingested = await this.#host.intake.otlpProtobuf(message, access);
       metrics.report(ingested, {
         address: stream.session?.socket.remoteAddress,
         userAgent: headers["user-agent"],
@@ -159,8 +162,8 @@ export class GrpcServer {
     if (host !== undefined && host.toLowerCase() !== authority?.toLowerCase()) {
       throw new RequestRejection(400, "The Host header contradicts :authority.");
     }
-    const refused = this.#host.http.refusalOf(sender, ["ingest:system", "ingest:audit"]);
-    if (refused !== undefined) throw new RequestRejection(refused.status, refused.text);
+    const refused = this.#host.http.refusalOf(sender, INGEST_SCOPES);
+    if (refused !== undefined) throw RequestRejection.of(refused);
     const path = headers[":path"];
     if (path !== METHOD) {
       throw new RequestRejection(501, `Tailgate implements only ${METHOD}, not ${path}.`);

@@ -1,5 +1,16 @@
 import type { ServerResponse } from "node:http";
-import { TailgateError, textOf, type HostLogger, type Ingested } from "tailgate/plugin";
+import {
+  TailgateError,
+  textOf,
+  type Access,
+  type HostLogger,
+  type Ingested,
+  type RouteRefusal,
+} from "tailgate/plugin";
+import { INGEST_SCOPES } from "./scopes.ts";
+
+/** Not imported: the ES module would load the classes of `fetch` as well at every start. */
+const { STATUS_CODES } = process.getBuiltinModule("node:http");
 
 /** The media types of OTLP/HTTP. A response has the media type of its request. */
 export const PROTOBUF = "application/x-protobuf";
@@ -8,7 +19,10 @@ export const JSON_TYPE = "application/json";
 export type OtlpMediaType = typeof PROTOBUF | typeof JSON_TYPE;
 
 /** Short, because the JavaScript SDK drops a batch if the delay exceeds what is left of its timeout of 10 seconds. */
-export const RETRY_AFTER_SECONDS = 1;
+const RETRY_AFTER_SECONDS = 1;
+
+/** Longer messages are cut in the reason phrase, which is part of the head of a response. */
+const REASON_CHARACTERS_MAX = 200;
 
 /** For each HTTP status the code of a google.rpc.Status and its name (google/rpc/code.proto). */
 const RPC_CODES = {
@@ -34,21 +48,33 @@ export class RequestRejection extends Error {
   readonly status: RejectionStatus;
   /** The accepted content codings, if the request was rejected because of its own. */
   readonly codings: readonly string[] | undefined;
+  /** Headers of an HTTP response, such as `WWW-Authenticate`. */
+  readonly headers: Readonly<Record<string, string>>;
 
   constructor(
     status: RejectionStatus,
     message: string,
-    { codings }: { codings?: readonly string[] } = {},
+    { codings, headers = {} }: RejectionOptions = {},
   ) {
     super(message);
     this.name = "RequestRejection";
     this.status = status;
     this.codings = codings;
+    this.headers = headers;
+  }
+
+  /** Rejects a request as the gateway says. */
+  static of({ status, text, headers = {} }: RouteRefusal): RequestRejection {
+    return new RequestRejection(status, text, { headers });
   }
 
   /** True if a retry of the same request may succeed. */
   get isRetryable(): boolean {
     return this.status === 429 || this.status === 503;
+  }
+
+  get retryAfterSeconds(): number {
+    return Number(this.headers["Retry-After"] ?? RETRY_AFTER_SECONDS);
   }
 
   /** The code of a google.rpc.Status. */
@@ -62,14 +88,44 @@ export class RequestRejection extends Error {
   }
 }
 
-/** Maps an error to a response. Only permanent errors become a 400, because clients drop the batch after it. */
-export function toRejection(error: unknown, log: HostLogger): RequestRejection {
+interface RejectionOptions {
+  readonly codings?: readonly string[];
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+/**
+ * Maps an error to a response. Only permanent errors become a 400 or 403, because clients drop the batch after it.
+ * `access`: who sends the request; undefined if that is not known yet.
+ */
+export function toRejection(
+  error: unknown,
+  log: HostLogger,
+  access: Access | undefined,
+): RequestRejection {
   if (error instanceof RequestRejection) return error;
+  if (TailgateError.is(error, "FORBIDDEN")) {
+    return new RequestRejection(403, error.message, { headers: missingScopes(access) });
+  }
   if (TailgateError.is(error, "OTLP_UNDECODABLE")) return new RequestRejection(400, error.message);
   if (TailgateError.is(error, "STOPPED")) return new RequestRejection(503, error.message);
   if (TailgateError.is(error, "OVERLOADED")) return new RequestRejection(429, error.message);
   log.error("A request failed.", error);
   return new RequestRejection(503, `The request failed: ${textOf(error)}`);
+}
+
+/** RFC 6750, section 3 */
+function missingScopes(access: Access | undefined): Record<string, string> {
+  const missing = INGEST_SCOPES.filter((scope) => access?.scopes.has(scope) !== true);
+  const challenge = `Bearer realm="tailgate", error="insufficient_scope", scope="${missing.join(" ")}"`;
+  return { "WWW-Authenticate": challenge };
+}
+
+/** Rejects a request whose token was revoked or expired while its body arrived. */
+export function checkNotEnded({ signal }: Access): void {
+  if (signal?.aborted !== true) return;
+  const headers = { "WWW-Authenticate": 'Bearer realm="tailgate", error="invalid_token"' };
+  const text = "The credentials were revoked or expired while the request arrived.";
+  throw new RequestRejection(401, text, { headers });
 }
 
 export function stoppingRejection(): RequestRejection {
@@ -91,7 +147,8 @@ export function sendSuccess(
 
 /**
  * Sends an error status with a google.rpc.Status as its body, as OTLP/HTTP requires (section "Failures"). `type` is the
- * request's media type; without one the body is JSON, which a person can read.
+ * request's media type; without one the body is JSON, which a person can read. The reason phrase says the same, because
+ * Python's SDK shows nothing else.
  */
 export function sendRejection(
   response: ServerResponse,
@@ -101,15 +158,25 @@ export function sendRejection(
   const { status, rpcCode: code, message } = rejection;
   const body =
     type === JSON_TYPE ? Buffer.from(JSON.stringify({ code, message })) : rpcStatus(code, message);
+  response.statusMessage = reasonPhrase(status, message);
   response.writeHead(status, {
+    ...rejection.headers,
     "Content-Type": type,
     "Content-Length": body.length,
     "X-Content-Type-Options": "nosniff",
     ...(status === 405 && { Allow: "POST" }),
     ...(status === 415 && acceptHeader(rejection)),
-    ...(rejection.isRetryable && { "Retry-After": RETRY_AFTER_SECONDS }),
+    ...(rejection.isRetryable && { "Retry-After": rejection.retryAfterSeconds }),
   });
   response.end(body);
+}
+
+/** Returns such as `Unauthorized: The token ci was revoked`, in printable ASCII (RFC 9112, section 4). */
+function reasonPhrase(status: number, message: string): string {
+  const text = message.replace(/[^\x20-\x7e]/gu, "?").replace(/\.$/, "");
+  const isCut = text.length > REASON_CHARACTERS_MAX;
+  const reason = isCut ? `${text.slice(0, REASON_CHARACTERS_MAX)}...` : text;
+  return `${STATUS_CODES[status]}: ${reason}`;
 }
 
 /** Accept-Encoding alone tells the client that the media type is not the reason for the 415 (RFC 7694, section 3). */

@@ -82,10 +82,12 @@ const PROTOCOLS = ["http/protobuf", "http/json", "grpc", "unknown"] as const;
 export type OtlpProtocol = (typeof PROTOCOLS)[number];
 
 /** Statuses whose counters exist from the start. */
-const HTTP_STATUSES = ["200", "400", "413", "415", "429", "503"];
+const HTTP_STATUSES = ["200", "400", "401", "403", "413", "415", "429", "503"];
 const GRPC_STATUSES = [
   "OK",
   "INVALID_ARGUMENT",
+  "UNAUTHENTICATED",
+  "PERMISSION_DENIED",
   "UNIMPLEMENTED",
   "RESOURCE_EXHAUSTED",
   "UNAVAILABLE",

@@ -174,7 +174,8 @@ function formatReason(response: OtlpResponse): string {
     return `${line}, to ${toPrintable(headers.location ?? "nowhere")}: redirects are not followed`;
   }
   const text = toPrintable(readErrorText(response).trim());
-  return text === "" ? line : `${line}: ${text}`;
+  // Tailgate's reason phrase says the same.
+  return text === "" || line.includes(text.replace(/\.$/, "")) ? line : `${line}: ${text}`;
 }
 
 /** Returns the message of the google.rpc.Status in an error's body, or the body itself. */

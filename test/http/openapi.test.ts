@@ -1,6 +1,7 @@
 /** Holds the gateway to docs/reference/openapi.yaml: its paths, parameters, statuses, headers and bodies. */
 
 import { once } from "node:events";
+import { writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import { connect, type AddressInfo } from "node:net";
 import { gzipSync } from "node:zlib";
@@ -73,7 +74,9 @@ let gateway: LoggingManager;
 let url = "";
 
 beforeAll(async () => {
-  workspace = await Workspace.create();
+  const tokens = '{"version":1,"tokens":[]}';
+  workspace = await Workspace.create({ "secured.yaml": "auth: { tokens_file: tokens.json }" });
+  await writeFile(workspace.path("tokens.json"), tokens, { mode: 0o600 });
   gateway = await LoggingManager.start({
     port: 0,
     logDir: workspace.path("logs"),
@@ -411,6 +414,24 @@ test("OTLP requests are answered as documented", async () => {
     const unknown = { ...headers, "Content-Encoding": "br" };
     const { status } = await ask(url, "/v1/logs", { method, headers: unknown, body: "x" });
     expect(status).toBe(415);
+  }
+});
+
+test("OTLP requests without a token are answered as documented", async () => {
+  const secured = await LoggingManager.start({
+    config: workspace.path("secured.yaml"),
+    port: 0,
+    logDir: workspace.path("secured"),
+    receivers: { otlp: { port: null } },
+    exporters: {},
+    registerGlobally: false,
+    write: () => {},
+  });
+  onTestFinished(() => secured.stop());
+  for (const headers of [JSON_BODY, PROTOBUF_BODY]) {
+    for (const path of OTLP_PATHS) {
+      expect((await ask(secured.url, path, { method: "POST", headers })).status).toBe(401);
+    }
   }
 });
 

@@ -38,6 +38,7 @@ const INITIAL_STATUSES: Readonly<Record<Rejection["protocol"], readonly (number 
   grpc: [
     "INVALID_ARGUMENT",
     "UNIMPLEMENTED",
+    "UNAUTHENTICATED",
     "PERMISSION_DENIED",
     "RESOURCE_EXHAUSTED",
     "UNAVAILABLE",

@@ -165,6 +165,7 @@ export class HttpServer {
       shouldUpgradeCallback: isWebSocketUpgrade,
     });
     this.#server.on("request", (request, response) => this.#handle(request, response));
+    this.#server.on("checkContinue", (request, response) => this.#handle(request, response, true));
     this.#connections.watch(this.#server);
     this.#server.on("upgrade", (request, socket, head) => {
       this.#connections.release(request.socket);
@@ -286,7 +287,8 @@ export class HttpServer {
     this.#metrics = undefined;
   }
 
-  #handle(request: IncomingMessage, response: ServerResponse): void {
+  /** `isWaiting`: the client sends its body only after a `100 Continue` (RFC 9110, section 10.1.1). */
+  #handle(request: IncomingMessage, response: ServerResponse, isWaiting = false): void {
     this.#inFlight++;
     const startedAtMs = performance.now();
     const destination = this.#destinationOf(request);
@@ -301,6 +303,9 @@ export class HttpServer {
       this.#rejection(request, path) ??
       this.#authenticationRefusal(request, this.#routeAccess(routes, path, request.method!));
     request.url = destination.target;
+    // Whether the client sends its body after a rejection, and so where its next request starts, is unknown.
+    if (isWaiting && rejection) response.setHeader("Connection", "close");
+    else if (isWaiting) response.writeContinue();
     if (rejection && this.#isEndpoint(path)) this.#rejectEndpoint(request, response, rejection);
     else if (rejection) this.#rejectRoute(routes, request, response, rejection);
     else if (destination.kind !== "here") this.#respondElsewhere(destination, request, response);

@@ -307,6 +307,18 @@ describe("configuration errors", () => {
       'trusted_proxies[0]: expected an address or a network such as 127.0.0.1 or 10.0.0.0/8, and not all addresses; found "0.0.0.0/0"',
     ],
     [
+      "auth: { proxy: { user_header: 'X User' } }",
+      'auth.proxy.user_header: expected the name of a header, such as X-Forwarded-User; found "X User"',
+    ],
+    [
+      "auth: { proxy: { user_header: X-User, groups: { ops: { scopes: [root] } } } }",
+      'auth.proxy.groups.ops.scopes[0]: expected one of "ingest", "read", ',
+    ],
+    [
+      "auth: { proxy: { user_header: X-User, users: { alice: { scopes: [read], filter: 'level:LOUD' } } } }",
+      'auth.proxy.users.alice.filter: expected a filter, such as type:audit or -logger:orchestrator.debug; found "level:LOUD"',
+    ],
+    [
       "allowed_hosts: ['*']",
       'allowed_hosts[0]: expected a host name, host:port, or an origin such as http://localhost:3000; found "*"',
     ],

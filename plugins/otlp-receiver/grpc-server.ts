@@ -52,7 +52,9 @@ export class GrpcServer {
     this.#options = options;
     this.#server = createServer({ settings: { maxConcurrentStreams: STREAMS_MAX } });
     this.#server.on("session", (session) => this.#addSession(session));
-    this.#server.on("stream", (stream, headers) => void this.#handle(stream, headers));
+    this.#server.on("stream", (stream, headers, _flags, rawHeaders) => {
+      void this.#handle(stream, headers, rawHeaders);
+    });
   }
 
   /** @throws TailgateError PORT_IN_USE or LISTEN_FAILED */
@@ -93,12 +95,16 @@ export class GrpcServer {
     });
   }
 
-  async #handle(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): Promise<void> {
+  async #handle(
+    stream: ServerHttp2Stream,
+    headers: IncomingHttpHeaders,
+    rawHeaders: readonly string[],
+  ): Promise<void> {
     // A stream errors only if its client disconnects.
     stream.on("error", () => {});
     const startedAtMs = performance.now();
     const { metrics } = this.#options;
-    const sender = toAddressedRequest(stream, headers);
+    const sender = toAddressedRequest(stream, headers, rawHeaders);
     const call = new GrpcCall(stream, (status, reason) => {
       metrics.add("grpc", status, startedAtMs);
       if (reason !== undefined)
@@ -186,18 +192,14 @@ export class GrpcServer {
 function toAddressedRequest(
   stream: ServerHttp2Stream,
   headers: IncomingHttpHeaders,
+  rawHeaders: readonly string[],
 ): AddressedRequest {
   const { localAddress, localPort, remoteAddress } = stream.session?.socket ?? {};
   return {
     method: headers[":method"],
     url: headers[":path"],
-    headers: {
-      host: headers[":authority"] ?? headers.host,
-      origin: headers.origin,
-      "sec-fetch-site": headers["sec-fetch-site"],
-      "user-agent": headers["user-agent"],
-      authorization: headers.authorization,
-    },
+    headers: { ...headers, host: headers[":authority"] ?? headers.host },
+    rawHeaders,
     socket: { localAddress, localPort, remoteAddress },
   };
 }

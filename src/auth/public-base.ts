@@ -75,7 +75,16 @@ export class Forwarding {
   constructor(options: ForwardingOptions) {
     this.#options = options;
     this.#proxies = new TrustedProxies(options.trustedProxies);
-    for (const header of FORWARDED_HEADERS) this.#ignored.add(0, { header });
+    for (const header of FORWARDED_HEADERS) this.announce(header);
+  }
+
+  get basePath(): string {
+    return this.#options.basePath;
+  }
+
+  /** Shows a header in /metrics before the first one is ignored. */
+  announce(header: string): void {
+    this.#ignored.add(0, { header });
   }
 
   /** Trusts the peer of a connection over a Unix socket. TCP connections that have ended have no address, either. */

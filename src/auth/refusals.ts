@@ -42,3 +42,9 @@ export function missingScope(principal: string, scopes: readonly AccessScope[]):
     headers: { "WWW-Authenticate": challenge },
   };
 }
+
+/** For a user who is known, but may do nothing here. */
+export function noAccess(text: string): RouteRefusal {
+  const challenge = `${CHALLENGE}, error="insufficient_scope"`;
+  return { status: 403, text, headers: { "WWW-Authenticate": challenge } };
+}

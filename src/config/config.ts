@@ -18,7 +18,7 @@ import {
   type OverrideSources,
   substitute,
 } from "./environment.ts";
-import { httpSchema, settingsSchema, type journalSchema } from "./settings.ts";
+import { httpSchema, settingsSchema, type authSchema, type journalSchema } from "./settings.ts";
 import {
   isMapping,
   validate,
@@ -71,6 +71,21 @@ export interface Config {
 export interface AuthConfig {
   /** The absolute path of the tokens file; undefined for the default path. */
   readonly tokensFile: string | undefined;
+  /** Users whom a trusted proxy has authenticated; undefined if there are none. */
+  readonly proxy?: ProxyUsersConfig | undefined;
+}
+
+/** The headers by which a proxy names its users, and what they may do. */
+export interface ProxyUsersConfig {
+  readonly userHeader: string;
+  readonly groupsHeader: string | undefined;
+  readonly groups: Readonly<Record<string, GrantConfig>>;
+  readonly users: Readonly<Record<string, GrantConfig>>;
+}
+
+interface GrantConfig {
+  readonly scopes: readonly string[];
+  readonly filter?: string | undefined;
 }
 
 export interface HttpConfig {
@@ -181,7 +196,7 @@ async function resolveSettings(
     auditLoggers: checked.audit_loggers,
     allowedHosts: checked.allowed_hosts,
     trustsDefaultOrigins: checked.trust_default_origins,
-    auth: checked.auth && { tokensFile },
+    auth: checked.auth && { tokensFile, proxy: proxyUsersConfig(checked.auth.proxy) },
     basePath: checked.base_path,
     trustedProxies: checked.trusted_proxies,
     http: httpConfig(checked.http),
@@ -196,6 +211,14 @@ async function resolveSettings(
       ...(tokensFile !== undefined && { auth: { ...checked.auth, tokens_file: tokensFile } }),
     },
   };
+}
+
+function proxyUsersConfig(
+  checked: z.output<typeof authSchema>["proxy"],
+): ProxyUsersConfig | undefined {
+  if (checked === undefined) return undefined;
+  const { user_header: userHeader, groups_header: groupsHeader, groups, users } = checked;
+  return { userHeader, groupsHeader, groups, users };
 }
 
 function httpConfig(checked: z.output<typeof httpSchema>): HttpConfig {

@@ -8,7 +8,14 @@ import {
   describeOptions,
   type OptionDescription,
 } from "./option-schema.ts";
-import { GENERIC_SCHEMAS, settingsSchema, httpSchema, journalSchema } from "./settings.ts";
+import {
+  GENERIC_SCHEMAS,
+  settingsSchema,
+  authSchema,
+  httpSchema,
+  journalSchema,
+  proxySchema,
+} from "./settings.ts";
 import { FLAG_NAMES, optionSources, SETTING_SOURCES, type ValueSource } from "./environment.ts";
 
 const EXTENSIONS = { "^x-": {} };
@@ -103,6 +110,10 @@ export async function configReference(): Promise<string> {
     table(journalSchema),
     "### http",
     table(httpSchema),
+    "### auth",
+    table(authSchema),
+    "### auth.proxy",
+    table(proxySchema),
     "### All components",
     "Every component has the key `use`. Exporters also have the other keys:",
     table(GENERIC_SCHEMAS.exporters),

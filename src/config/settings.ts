@@ -1,6 +1,8 @@
 import { PATH_PREFIX } from "../runtime/path-prefix.ts";
 import { parseNetwork } from "../runtime/networks.ts";
 import { AUDIT_LOGGER, LEVELS, rankOfName, type Level } from "../wire/envelope.ts";
+import { ACCESS_SCOPES } from "../wire/access-scopes.ts";
+import { parseFilter } from "../wire/filter.ts";
 import { z, type OptionSchema } from "../plugin/index.ts";
 import type { Section } from "./built-ins.ts";
 
@@ -94,7 +96,47 @@ const path = z
   .refine((text) => !text.startsWith("~"), "~ is not expanded; write ${env:HOME}")
   .refine((text) => !text.includes("\0"), "a path must not contain NUL characters");
 
+const headerName = z
+  .string()
+  .regex(/^[A-Za-z0-9-]+$/, "expected the name of a header, such as X-Forwarded-User")
+  .meta({ title: "header name" });
+
+const SCOPE_NAMES = ["ingest", "read", ...ACCESS_SCOPES] as const;
+
+const grants = z
+  .record(
+    z.string(),
+    z.strictObject({
+      scopes: z.array(z.enum(SCOPE_NAMES)).min(1).describe("What they may do."),
+      filter: z
+        .string()
+        .refine(isFilter, "expected a filter, such as type:audit or -logger:orchestrator.debug")
+        .optional()
+        .describe("They read only records that match this filter."),
+    }),
+  )
+  .default({});
+
+export const proxySchema = z.strictObject({
+  user_header: headerName.describe(
+    "Header in which the proxy sends the name of the user. It counts only from `trusted_proxies`, and the proxy must replace it in what clients send.",
+  ),
+  groups_header: headerName
+    .optional()
+    .describe("Header in which the proxy sends the user's groups, separated by commas."),
+  groups: grants
+    .meta({ title: "mapping of groups to `scopes` and `filter`" })
+    .describe("What the members of a group may do, such as `ops: { scopes: [admin] }`."),
+  users: grants
+    .meta({ title: "mapping of users to `scopes` and `filter`" })
+    .describe("What a user may do, beside what the user's groups may."),
+});
+
 export const authSchema = z.strictObject({
+  proxy: proxySchema
+    .optional()
+    .meta({ title: "mapping" })
+    .describe("Users whom a reverse proxy authenticates."),
   tokens_file: path
     .optional()
     .describe(
@@ -268,6 +310,15 @@ function stripBrackets(host: string): string {
 
 function withoutSlash(text: string): string {
   return text.replace(/\/$/, "");
+}
+
+function isFilter(text: string): boolean {
+  try {
+    parseFilter({ q: text });
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function eitherCase(names: readonly string[]): RegExp {

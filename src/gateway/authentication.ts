@@ -1,4 +1,6 @@
 import { Authenticator } from "../auth/authenticator.ts";
+import { ProxyUsers } from "../auth/proxy-user.ts";
+import type { Forwarding } from "../auth/public-base.ts";
 import { TokenStore } from "../auth/token-store.ts";
 import { defaultTokensFile } from "../auth/tokens-file.ts";
 import type { AuthConfig } from "../config/config.ts";
@@ -10,20 +12,26 @@ export class Authentication {
   readonly tokens: TokenStore;
   readonly authenticator: Authenticator;
 
-  private constructor(tokens: TokenStore) {
+  private constructor(tokens: TokenStore, proxyUsers: ProxyUsers | undefined) {
     this.tokens = tokens;
-    this.authenticator = new Authenticator([tokens]);
+    // A proxy may pass on the password with which it has authenticated a user.
+    this.authenticator = new Authenticator([...(proxyUsers ? [proxyUsers] : []), tokens]);
   }
 
   /** @throws TailgateError TOKENS_UNREADABLE */
-  static async open(config: AuthConfig, write: WriteLine): Promise<Authentication> {
+  static async open(
+    config: AuthConfig,
+    forwarding: Forwarding,
+    write: WriteLine,
+  ): Promise<Authentication> {
     const path = config.tokensFile ?? defaultTokensFile(process.env);
     if (path === undefined) {
       const text = "This user has no home directory for the tokens file: set auth.tokens_file.";
       throw new TailgateError("TOKENS_UNREADABLE", text);
     }
     const log = hostLogger("tailgate.auth", write);
-    return new Authentication(await TokenStore.open({ path, log }));
+    const proxyUsers = config.proxy && new ProxyUsers(config.proxy, forwarding);
+    return new Authentication(await TokenStore.open({ path, log }), proxyUsers);
   }
 
   close(): void {

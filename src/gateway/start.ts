@@ -12,6 +12,7 @@ import { ClockFile, TrustedClock } from "../journal/trusted-clock.ts";
 import type { Journal, Damage } from "../journal/journal.ts";
 import { MemoryJournal } from "../journal/memory.ts";
 import { SqliteJournal } from "../journal/sqlite.ts";
+import { Forwarding } from "../auth/public-base.ts";
 import { prepareLogDir, volatileNotice } from "../runtime/log-dir.ts";
 import { preflight } from "./preflight.ts";
 import { startFacts } from "./start-facts.ts";
@@ -107,14 +108,14 @@ async function start(
   const { host, port, allowedHosts, trustsDefaultOrigins, http: limits } = config;
   const { basePath = "", trustedProxies = [] } = config;
   const log = hostLogger("tailgate.http", write);
-  const auth = config.auth && (await Authentication.open(config.auth, write));
+  const forwarding = new Forwarding({ trustedProxies, basePath, log });
+  const auth = config.auth && (await Authentication.open(config.auth, forwarding, write));
   const server = new HttpServer({
     host,
     port,
     allowedHosts,
     trustsDefaultOrigins,
-    basePath,
-    trustedProxies,
+    forwarding,
     limits,
     log,
     keepsAlive,

@@ -2,7 +2,8 @@
 
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { publicBase } from "../../src/auth/public-base.ts";
+import { Forwarding, publicBase } from "../../src/auth/public-base.ts";
+import { hostLogger } from "../../src/gateway/host-log.ts";
 import { ask, handshake, HttpHarness, sendRaw } from "../harness/http-server.ts";
 
 interface ProxiedOptions {
@@ -12,13 +13,17 @@ interface ProxiedOptions {
 }
 
 /** A gateway whose route /base returns the request as its client has sent it. */
-async function open(options: ProxiedOptions = {}): Promise<HttpHarness> {
-  const harness = new HttpHarness({ allowedHosts: ["logs.example.com"], ...options });
+async function open(options: ProxiedOptions = {}): Promise<HttpHarness & { proxyLines: string[] }> {
+  const { allowedHosts = ["logs.example.com"], trustedProxies = [], basePath = "" } = options;
+  const lines: string[] = [];
+  const log = hostLogger("tailgate.http", (line) => void lines.push(line));
+  const forwarding = new Forwarding({ trustedProxies, basePath, log });
+  const harness = new HttpHarness({ allowedHosts, forwarding });
   harness.server.plugins.route("*", "/base", (request, response) => {
     response.end(JSON.stringify({ url: request.url, ...publicBase(request) }));
   });
   harness.server.plugins.upgrade("/ws", (request, socket) => socket.end(request.url));
-  return harness.open();
+  return Object.assign(await harness.open(), { proxyLines: lines });
 }
 
 const FORWARDED = {
@@ -61,7 +66,7 @@ describe("X-Forwarded-*", () => {
       const sample = `tailgate_http_forwarded_headers_ignored_total{header="${name.toLowerCase()}"} 2\n`;
       expect(metrics).toContain(sample);
     }
-    expect(harness.lines).toEqual([
+    expect(harness.proxyLines.map((line) => line.split(" - WARNING - ")[1])).toEqual([
       "The header x-forwarded-for of a request from 127.0.0.1 was ignored: the address is not in trusted_proxies. Further ones are counted in /metrics only.",
     ]);
   });

@@ -87,10 +87,8 @@ export interface HttpServerOptions {
   readonly allowedHosts: readonly string[];
   /** Whether pages of `DEFAULT_ORIGINS` are accepted; default: true. */
   readonly trustsDefaultOrigins?: boolean | undefined;
-  /** Addresses and networks whose `X-Forwarded-*` headers count; default: none. */
-  readonly trustedProxies?: readonly string[] | undefined;
-  /** The path below which everything is served, such as `/tailgate`; default: "". */
-  readonly basePath?: string | undefined;
+  /** Whose `X-Forwarded-*` headers count, and the base path; default: nobody's, and none. */
+  readonly forwarding?: Forwarding | undefined;
   /** Default: {@link HTTP_DEFAULTS}. */
   readonly limits?: Partial<HttpConfig> | undefined;
   readonly log: HostLogger;
@@ -118,7 +116,6 @@ export class HttpServer {
   readonly #server: Server;
   readonly #guard: Guard;
   readonly #forwarding: Forwarding;
-  readonly #basePath: string;
   readonly #limits: HttpConfig;
   readonly #connections: Connections;
   readonly #budget: ResponseBudget;
@@ -144,9 +141,8 @@ export class HttpServer {
   constructor(options: HttpServerOptions) {
     this.#options = options;
     const { host, log, allowedHosts, trustsDefaultOrigins = true } = options;
-    const { trustedProxies = [], basePath = "" } = options;
-    this.#basePath = basePath;
-    this.#forwarding = new Forwarding({ trustedProxies, basePath, log });
+    const none = { trustedProxies: [], basePath: "", log };
+    this.#forwarding = options.forwarding ?? new Forwarding(none);
     this.#guard = new Guard({ host, allowedHosts, trustsDefaultOrigins });
     this.#limits = { ...HTTP_DEFAULTS, ...options.limits };
     this.#rejections = new Rejections(log);
@@ -174,7 +170,7 @@ export class HttpServer {
       const access = this.#upgrades.accessOf(path) ?? "public";
       const rejection =
         this.#rejection(request, path) ??
-        rejectionAt(destination, this.#basePath) ??
+        rejectionAt(destination, this.#forwarding.basePath) ??
         this.#authenticationRefusal(request, access);
       request.url = destination.target;
       this.#upgrades.handle(request, socket, head, rejection);
@@ -322,7 +318,7 @@ export class HttpServer {
   ): void {
     const isRead = request.method === "GET" || request.method === "HEAD";
     if (destination.kind === "slash" && isRead) return redirectToSlash(request, response);
-    this.#reject(request, response, rejectionAt(destination, this.#basePath)!);
+    this.#reject(request, response, rejectionAt(destination, this.#forwarding.basePath)!);
   }
 
   #countRequest(
@@ -396,7 +392,7 @@ export class HttpServer {
   }
 
   #destinationOf({ url }: IncomingMessage): Destination {
-    return destinationOf(originForm(url!), this.#basePath);
+    return destinationOf(originForm(url!), this.#forwarding.basePath);
   }
 
   #rejection(request: IncomingMessage, path: string | undefined): RouteRefusal | undefined {

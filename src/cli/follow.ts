@@ -6,7 +6,9 @@ import {
   type MissingRange,
   type StreamEvent,
   type StreamStatus,
+  type AccessCode,
   type RawReader,
+  type TokenSource,
 } from "../client/index.ts";
 import { TailgateError, textOf } from "../wire/errors.ts";
 import type { FilterQuery } from "../wire/filter.ts";
@@ -15,6 +17,8 @@ import type { Start } from "../wire/protocol.ts";
 export interface FollowOptions {
   /** The gateway's URL, with the credentials and the query that a proxy may ask for. */
   readonly url: URL;
+  /** Default: the credentials of the URL, else TAILGATE_TOKEN. */
+  readonly token: TokenSource | undefined;
   readonly filter: FilterQuery;
   readonly start: Start;
   /** Whether entries carry their JSON. */
@@ -46,14 +50,16 @@ export interface FollowOutput {
 /**
  * Follows a gateway until `signal` aborts, and reconnects when the connection is lost.
  * @throws TailgateError USAGE if the gateway rejects the filter or lacks `tailgate.v1` although the options need it;
+ * UNAUTHENTICATED or FORBIDDEN if it rejects the credentials, also those of a stream that was running;
  * GATEWAY_UNREACHABLE if the server rejects the connection, or if the first connection fails and `waits` is false.
  */
 export async function follow(options: FollowOptions, output: FollowOutput): Promise<void> {
-  const { url, filter, start, raw, endsCaughtUp, signal } = options;
+  const { url, token, filter, start, raw, endsCaughtUp, signal } = options;
   const { promise: ended, resolve: end, reject: fail } = Promise.withResolvers<void>();
   const dialer = new Dialer(url, fail);
   const stream = new LogStream({
-    url: addressOf(url),
+    url: withoutQuery(url),
+    token,
     filter,
     start,
     raw,
@@ -64,6 +70,7 @@ export async function follow(options: FollowOptions, output: FollowOutput): Prom
   const stopListening = stream.listen((event) => {
     try {
       if (event.type === "status") return connection.update(event.status);
+      if (event.type === "error") throw accessError(event.code, url, event.message);
       if (event.type === "caught_up" && endsCaughtUp) {
         stopListening();
         end();
@@ -162,13 +169,18 @@ class ConnectionNotices {
 
 const REJECTION_CHARACTERS_MAX = 4_096;
 
+/** What the client passes to the class of its WebSockets: the credentials. */
+interface SocketHeaders {
+  readonly headers: Readonly<Record<string, string>>;
+}
+
 /** How the ws package reports a server without the subprotocol. */
 const NO_SUBPROTOCOL = "Server sent no subprotocol";
 
 /** Finds out within minutes that the peer of an idle connection is gone, also without `tailgate.v1`. */
 const KEEP_ALIVE_DELAY_MS = 20_000;
 
-/** The client's connections, over ws: with the URL's credentials and query, and with the reasons of failures. */
+/** The client's connections, over ws: with the query of the URL, and with the reasons of failures. */
 class Dialer {
   readonly WebSocket: typeof globalThis.WebSocket;
   readonly fetch: typeof globalThis.fetch;
@@ -182,18 +194,20 @@ class Dialer {
     this.#url = url;
     this.#fail = fail;
     const connect = this.#connect.bind(this);
-    this.WebSocket = function Socket(address: string, subprotocols: string[]) {
-      return connect(address, subprotocols);
+    this.WebSocket = function Socket(
+      address: string,
+      subprotocols: string[],
+      options: SocketHeaders,
+    ) {
+      return connect(address, subprotocols, options);
     } as unknown as typeof globalThis.WebSocket;
-    this.fetch = (address, init) => this.#request(address as string, init);
+    this.fetch = (address, init) => fetch(this.#completed(address as string), init);
   }
 
-  #connect(address: string, subprotocols: string[]): WebSocket {
+  #connect(address: string, subprotocols: string[], { headers }: SocketHeaders): WebSocket {
     const target = this.#completed(address);
-    target.username = this.#url.username;
-    target.password = this.#url.password;
     this.failure = undefined;
-    const socket = new WebSocket(target, subprotocols, { perMessageDeflate: false });
+    const socket = new WebSocket(target, subprotocols, { headers, perMessageDeflate: false });
     socket.on("upgrade", (response) => response.socket.setKeepAlive(true, KEEP_ALIVE_DELAY_MS));
     socket.on("error", (error) => {
       if (error.message !== NO_SUBPROTOCOL) this.failure ??= errorText(error);
@@ -206,19 +220,19 @@ class Dialer {
     const { statusCode: status = 0 } = response;
     const text = await readRejection(response);
     this.failure = `HTTP ${status}: ${text}`;
-    if (status === 401) this.failure += ", which needs a login: --url wss://USER:PASSWORD@HOST";
-    if (status === 400) this.#fail(rejected(text));
+    const challenge = response.headers["www-authenticate"] ?? "";
+    const isGateways = challenge.startsWith("Bearer");
+    if (status === 401 && !isGateways) {
+      this.failure += ", which needs a login: --url wss://USER:PASSWORD@HOST";
+    }
+    const why = isGateways ? text : this.failure;
+    if (status === 401) this.#fail(accessError("UNAUTHENTICATED", this.#url, why));
+    else if (status === 403 && isGateways) this.#fail(accessError("FORBIDDEN", this.#url, why));
+    else if (status === 400) this.#fail(rejected(text));
     // Unless a retry may help.
     else if (status < 500 && status !== 429)
       this.#fail(unreachable(this.#url, this.failure.replace(/\.$/, "")));
     socket.terminate();
-  }
-
-  #request(address: string, init: RequestInit | undefined): Promise<Response> {
-    const { username, password } = this.#url;
-    const credentials = Buffer.from(`${username}:${password}`).toString("base64");
-    const headers = username || password ? { Authorization: `Basic ${credentials}` } : {};
-    return fetch(this.#completed(address), { ...init, headers });
   }
 
   /** Adds the query of the user's URL to a URL of the client. */
@@ -251,6 +265,19 @@ function rejected(reason: string): TailgateError {
 function unreachable(url: URL, reason: string): TailgateError {
   const text = `No gateway answers at ${addressOf(url)}: ${reason}.`;
   return new TailgateError("GATEWAY_UNREACHABLE", text);
+}
+
+/** `reason`: what the gateway says, with or without a full stop. */
+function accessError(code: AccessCode, url: URL, reason: string): TailgateError {
+  const what = code === "FORBIDDEN" ? "does not permit reading" : "rejected the credentials";
+  const text = `The gateway at ${addressOf(url)} ${what}: ${reason.replace(/\.$/, "")}.`;
+  return new TailgateError(code, text);
+}
+
+function withoutQuery(url: URL): URL {
+  const target = new URL(url);
+  target.search = "";
+  return target;
 }
 
 /** Returns the URL without credentials and query, which may be secret. */

@@ -1,9 +1,10 @@
 import { once } from "node:events";
-import { InvalidArgumentError, type Command } from "commander";
+import { readFile } from "node:fs/promises";
+import { InvalidArgumentError, Option, type Command } from "commander";
 import { socketPath } from "../client/endpoints.ts";
 import { rawJson, type LogEntry } from "../client/index.ts";
 import { maskUrls } from "../config/secrets.ts";
-import { TailgateError } from "../wire/errors.ts";
+import { TailgateError, textOf } from "../wire/errors.ts";
 import { checkFilterLength, FILTER_PARAMETERS, type FilterQuery } from "../wire/filter.ts";
 import { printable, printableJson } from "../wire/printable.ts";
 import type { FollowOptions } from "./follow.ts";
@@ -12,6 +13,8 @@ import { print, say } from "./output.ts";
 
 interface TailOptions {
   readonly url?: string;
+  readonly tokenFile?: string;
+  readonly token?: string;
   readonly type?: string;
   readonly level?: string;
   readonly logger?: string;
@@ -36,7 +39,11 @@ Examples:
 
 Records that are no longer available are reported on a line of their own; with --json as {"type":"gap",...}.
 All terms of a query must match: text, "a phrase", -not, level:WARNING, type:audit, logger:NAME,
-action:NAME, field:value. Without --url, the gateway is expected on 127.0.0.1, port $ORCHESTRATOR_PORT or ${DEFAULT_PORT}.`;
+action:NAME, field:value. Without --url, the gateway is expected on 127.0.0.1, port $ORCHESTRATOR_PORT or ${DEFAULT_PORT}.
+
+A gateway with authentication needs a token with a read scope, in $TAILGATE_TOKEN or --token-file. --url may have a
+user and a password instead: wss://USER:PASSWORD@HOST. There is no option for the token itself, because other users of
+the machine could see it in the list of processes. Exit code 77: the gateway rejected the token.`;
 
 export function addTail(program: Command): void {
   program
@@ -44,6 +51,8 @@ export function addTail(program: Command): void {
     .description("follow the logs of a running gateway")
     .argument("[query...]", "terms that records must match")
     .option("--url <url>", "URL of the gateway (default: ws://127.0.0.1:8001/ws/logs)")
+    .option("--token-file <path>", "file with the token (default: the variable TAILGATE_TOKEN)")
+    .addOption(new Option("--token <token>").hideHelp())
     .option("--type <type>", "only records of this type: system or audit")
     .option("--level <level>", "only records of this level or a more severe one")
     .option("--logger <name>", "only records of this logger and its children")
@@ -62,6 +71,7 @@ export function addTail(program: Command): void {
 
 async function tail(query: readonly string[], options: TailOptions): Promise<void> {
   const target = parseTarget(query, options);
+  const token = await parseToken(options);
   const { json = false } = options;
   const interrupt = new AbortController();
   process.once("SIGINT", () => interrupt.abort());
@@ -71,6 +81,7 @@ async function tail(query: readonly string[], options: TailOptions): Promise<voi
   await follow(
     {
       ...target,
+      token,
       raw: json ? rawJson : undefined,
       waits: options.wait ?? false,
       endsCaughtUp: !options.follow,
@@ -117,6 +128,29 @@ function parseTarget(
   // The gateway closes a connection on which a message is too long.
   checkFilterLength(filter);
   return { url, filter, start: { replay, since } };
+}
+
+/**
+ * Returns the function that reads the token from its file, before each connection, because the file may be replaced.
+ * @throws TailgateError USAGE
+ */
+async function parseToken({
+  token,
+  tokenFile,
+}: TailOptions): Promise<(() => Promise<string>) | undefined> {
+  if (token !== undefined) {
+    const text =
+      "--token is not accepted, because other users could see the token in the list of processes: set TAILGATE_TOKEN, or use --token-file.";
+    throw new TailgateError("USAGE", text);
+  }
+  if (tokenFile === undefined) return undefined;
+  const read = (): Promise<string> => readFile(tokenFile, "utf8");
+  try {
+    await read();
+  } catch (error) {
+    throw new TailgateError("USAGE", `--token-file cannot be read: ${textOf(error)}.`);
+  }
+  return read;
 }
 
 /** Returns the filter of the command line and, where that has none, of the URL's query; removes it from the URL. */

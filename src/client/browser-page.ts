@@ -1,6 +1,5 @@
 interface EventSource {
-  addEventListener?(type: string, listener: () => void): void;
-  removeEventListener?(type: string, listener: () => void): void;
+  addEventListener?(type: string, listener: () => void, options: { signal: AbortSignal }): void;
 }
 
 /** What a browser's global object has; all of it is absent in Node. */
@@ -14,24 +13,17 @@ export function isHidden(): boolean {
   return (globalThis as Page).document?.visibilityState === "hidden";
 }
 
-/**
- * Calls `onAwake` when the device is online again and when the page becomes visible. Returns the function that stops
- * watching.
- */
-export function watchPage(onAwake: () => void): () => void {
+/** Calls `onAwake` when the device is online again and when the page becomes visible, until the signal aborts. */
+export function watchPage(onAwake: () => void, signal: AbortSignal): void {
   const page = globalThis as Page;
   const onVisibilityChange = (): void => {
-    if (page.document?.visibilityState === "visible") onAwake();
+    if (!isHidden()) onAwake();
   };
-  page.addEventListener?.("online", onAwake);
-  page.document?.addEventListener?.("visibilitychange", onVisibilityChange);
-  return () => {
-    page.removeEventListener?.("online", onAwake);
-    page.document?.removeEventListener?.("visibilitychange", onVisibilityChange);
-  };
+  page.addEventListener?.("online", onAwake, { signal });
+  page.document?.addEventListener?.("visibilitychange", onVisibilityChange, { signal });
 }
 
-/** Returns the page's URL without its credentials, which the browser sends by itself; undefined outside of a browser. */
+/** Returns the page's URL; undefined outside of a browser. */
 export function pageAddress(): string | undefined {
-  return (globalThis as Page).location?.href?.replace(/^([a-z]+:\/\/)[^/?#]*@/, "$1");
+  return (globalThis as Page).location?.href;
 }

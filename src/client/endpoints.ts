@@ -1,4 +1,3 @@
-import { SUBPROTOCOL } from "../wire/protocol.ts";
 import { pageAddress } from "./browser-page.ts";
 
 const SOCKET_PATH = "/ws/logs";
@@ -11,41 +10,34 @@ export interface Endpoints {
   /** The WebSocket's URL for a plain HTTP request. */
   readonly probe: URL;
   readonly history: URL;
+  /** The header Authorization for the user and the password of the given URL; "" without them. */
+  readonly authorization: string;
 }
 
 /**
  * Returns a gateway's URLs. Accepts its base URL (`http://127.0.0.1:8001`, `https://example.com/tailgate`), the URL of
- * its WebSocket (`ws://127.0.0.1:8001/ws/logs`), and `/` or `./` on one of its own pages.
+ * its WebSocket (`ws://127.0.0.1:8001/ws/logs`), and `/` or `./` on one of its own pages. A user and a password become a
+ * header: `fetch` rejects them, and Node's WebSocket ignores them.
  * @throws TypeError if it is not such a URL.
  */
 export function parseGatewayUrl(given: string | URL): Endpoints {
   const url = new URL(given, pageAddress());
-  if (!/^(ws|http)s?:$/.test(url.protocol)) {
-    throw new TypeError(
-      `${displayUrl(url)} is not a gateway URL, such as ws://127.0.0.1:8001/ws/logs.`,
-    );
+  const { protocol, host, search } = url;
+  if (!/^(ws|http)s?:$/.test(protocol) || search) {
+    const problem = search
+      ? "has a query: use the options filter and start instead."
+      : "is not a gateway URL, such as http://127.0.0.1:8001.";
+    // Without credentials and query, which an error must not reveal.
+    throw new TypeError(`${protocol}//${host}${url.pathname} ${problem}`);
   }
-  // Browsers cannot send credentials with a WebSocket, and `fetch` rejects them.
-  if (url.username !== "" || url.password !== "") {
-    throw new TypeError(
-      `${displayUrl(url)} contains credentials, which cannot be sent: remove them.`,
-    );
-  }
-  if (url.search !== "") {
-    throw new TypeError(
-      `${displayUrl(url)} has a query: use the options filter and start instead.`,
-    );
-  }
-  url.hash = "";
   const path = socketPath(url);
   const prefix = path.endsWith(SOCKET_PATH) ? path.slice(0, -SOCKET_PATH.length) : "";
-  const isSecure = url.protocol === "wss:" || url.protocol === "https:";
-  const urlOf = (scheme: string, pathname: string): URL =>
-    new URL(`${scheme}${isSecure ? "s" : ""}://${url.host}${pathname}`);
+  const origin = `${protocol.replace("ws", "http")}//${host}`;
   return {
-    socket: urlOf("ws", path),
-    probe: urlOf("http", path),
-    history: urlOf("http", `${prefix}${HISTORY_PATH}`),
+    socket: new URL(`${origin.replace("http", "ws")}${path}`),
+    probe: new URL(origin + path),
+    history: new URL(origin + prefix + HISTORY_PATH),
+    authorization: basicAuthorization(url),
   };
 }
 
@@ -59,120 +51,16 @@ export function socketPath({ protocol, pathname }: Pick<URL, "protocol" | "pathn
   return `${pathname.replace(/\/$/, "")}${SOCKET_PATH}`;
 }
 
-/** Returns the URL without credentials and query, which an error must not reveal. */
-function displayUrl({ protocol, host, pathname }: URL): string {
-  return `${protocol}//${host}${pathname}`;
+/** RFC 7617, with UTF-8: the URL has each of its bytes percent-encoded, and `unescape` decodes them to bytes. */
+function basicAuthorization({ username, password }: URL): string {
+  return username || password ? `Basic ${btoa(unescape(`${username}:${password}`))}` : "";
 }
 
-const PROBE_TIMEOUT_MS = 10_000;
-const EXPLANATION_CHARACTERS_MAX = 2_000;
-
-/** The statuses below 500 that mean that the server rejects this client. */
-const REJECTIONS = new Set([400, 401, 403, 407, 429]);
-
-/** Why a WebSocket did not open. */
-export interface Diagnosis {
-  /**
-   * `absent`: nothing answers. `rejected`: the server rejects this client. `blocked`: a gateway with the subprotocol
-   * answers and would accept the client, so something in between blocks WebSockets. `older`: the server that answers may
-   * be a gateway without the subprotocol. `hidden`: a server answers, but the browser hides the response from this page.
-   */
-  readonly kind: "absent" | "rejected" | "blocked" | "older" | "hidden";
-  /** In words. */
-  readonly reason: string;
-}
-
-/** Finds out why a WebSocket did not open, with a plain request, because browsers do not tell their pages. */
-export async function diagnose(
-  probe: URL,
-  fetcher: typeof fetch,
-  signal: AbortSignal,
-): Promise<Diagnosis> {
-  return withTimeLimit(PROBE_TIMEOUT_MS, signal, async (limit) => {
-    // POST: browsers send the page's origin with it, as with a WebSocket and unlike with GET.
-    const request = { method: "POST", cache: "no-store", signal: limit } as const;
-    try {
-      return await diagnosisOf(await fetcher(probe.href, request));
-    } catch {
-      const page = pageAddress();
-      const isCrossOrigin = page !== undefined && new URL(page).origin !== probe.origin;
-      const answers = (): Promise<boolean> =>
-        fetcher(probe.href, { ...request, mode: "no-cors", credentials: "omit" }).then(
-          () => true,
-          () => false,
-        );
-      return isCrossOrigin && (await answers())
-        ? { kind: "hidden", reason: hiddenText(new URL(page)) }
-        : { kind: "absent", reason: absentText(probe) };
-    }
-  });
-}
-
-/** Calls `work` with a signal that aborts after this time, and when `signal` does. */
-export async function withTimeLimit<Result>(
-  timeoutMs: number,
-  signal: AbortSignal | undefined,
-  work: (limit: AbortSignal) => Promise<Result>,
-): Promise<Result> {
-  // AbortSignal.any would live as long as the other signal, and AbortSignal.timeout until it expires.
-  const controller = new AbortController();
-  const abort = (): void => controller.abort();
-  const timer = setTimeout(abort, timeoutMs);
-  signal?.addEventListener("abort", abort);
-  if (signal?.aborted) abort();
-  try {
-    return await work(controller.signal);
-  } finally {
-    clearTimeout(timer);
-    signal?.removeEventListener("abort", abort);
+/** Returns the URL with the parameters that are defined. */
+export function withQuery(url: URL, parameters: object): URL {
+  const target = new URL(url);
+  for (const [name, value] of Object.entries(parameters)) {
+    if (value !== undefined) target.searchParams.set(name, String(value));
   }
-}
-
-async function diagnosisOf(response: Response): Promise<Diagnosis> {
-  const { status, headers } = response;
-  const text = await readExplanation(response);
-  if (status >= 500 || REJECTIONS.has(status)) {
-    return { kind: "rejected", reason: text || `The server responded with HTTP ${status}.` };
-  }
-  return {
-    kind: headers.get("Sec-WebSocket-Protocol") === SUBPROTOCOL ? "blocked" : "older",
-    reason:
-      "The gateway answers, but WebSocket connections to it fail: a proxy, a firewall or a browser extension may block them.",
-  };
-}
-
-/** Returns what the gateway says, as plain text or as the message of an error. The HTML page of a proxy is of no use. */
-async function readExplanation(response: Response): Promise<string> {
-  const type = response.headers.get("Content-Type") ?? "";
-  const text = await readBeginning(response);
-  if (type.startsWith("text/plain")) return text.trim();
-  if (!type.startsWith("application/json")) return "";
-  try {
-    const { error } = JSON.parse(text) as { error?: { message?: unknown } };
-    return typeof error?.message === "string" ? error.message : "";
-  } catch {
-    return "";
-  }
-}
-
-async function readBeginning({ body }: Response): Promise<string> {
-  if (body === null) return "";
-  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
-  let text = "";
-  while (text.length < EXPLANATION_CHARACTERS_MAX) {
-    const { done, value } = await reader.read();
-    if (done) break;
-    text += value;
-  }
-  await reader.cancel();
-  return text.slice(0, EXPLANATION_CHARACTERS_MAX);
-}
-
-function hiddenText({ origin }: URL): string {
-  return `The gateway answers, but this page cannot connect: its origin ${origin} may be missing from allowed_hosts, or all connections are in use. See the gateway's log.`;
-}
-
-function absentText({ origin }: URL): string {
-  const { onLine } = (globalThis as { navigator?: { onLine?: boolean } }).navigator ?? {};
-  return onLine === false ? "This device is offline." : `No gateway answers at ${origin}.`;
+  return target;
 }

@@ -77,10 +77,6 @@ export class FilterChanges {
 
 /** Returns the terms of a filter without any other property that the caller's object may have. */
 function filterTerms({ type, level, logger, q }: FilterQuery): FilterQuery {
-  return {
-    ...(type && { type }),
-    ...(level && { level }),
-    ...(logger && { logger }),
-    ...(q && { q }),
-  };
+  const terms = Object.entries({ type, level, logger, q }).filter(([, term]) => term);
+  return Object.fromEntries(terms);
 }

@@ -5,6 +5,8 @@ export { LogStream } from "./log-stream.ts";
 export { rawJson } from "./raw-json.ts";
 export type { RawReader } from "./raw-json.ts";
 export type { LogStreamOptions } from "./log-stream.ts";
+export type { TokenSource } from "./access.ts";
+export type { AccessCode, GatewayOptions } from "./gateway.ts";
 export type {
   GapReason,
   LogEntry,

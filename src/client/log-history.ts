@@ -1,9 +1,11 @@
 import type { RawReader } from "./raw-json.ts";
 import type { Envelope } from "../wire/envelope.ts";
 import type { FilterQuery } from "../wire/filter.ts";
-import { parseGatewayUrl, withTimeLimit } from "./endpoints.ts";
+import { withQuery } from "./endpoints.ts";
+import { errorOf, Gateway, parseJson, type GatewayOptions } from "./gateway.ts";
 import { parseGap, type ReceivedGap } from "./position.ts";
 import type { LogEntry, MissingRange } from "./stream-events.ts";
+import { delay, withTimeLimit } from "./timing.ts";
 
 const RESPONSE_TIMEOUT_MS = 60_000;
 
@@ -66,20 +68,17 @@ export class HistoryError extends Error {
 
 /** Reads the journal, one page at a time. */
 export class LogHistory {
-  readonly #url: URL;
-  readonly #fetch: typeof fetch;
+  readonly #gateway: Gateway;
 
   /** @throws TypeError if `url` is not a gateway's URL, see {@link parseGatewayUrl}. */
-  constructor(options: { readonly url: string | URL; readonly fetch?: typeof fetch | undefined }) {
-    this.#url = parseGatewayUrl(options.url).history;
-    // A browser's fetch must not be called as a method.
-    const fetcher = options.fetch ?? fetch;
-    this.#fetch = (...request) => fetcher(...request);
+  constructor(options: GatewayOptions) {
+    this.#gateway = new Gateway(options);
   }
 
   /**
    * Returns a page of the records that match. Retries up to ten times while the gateway is busy (503 with `Retry-After`),
-   * and times out after 60 s plus `waitSeconds`. Rejects with a {@link HistoryError} or the signal's reason.
+   * and times out after 60 s plus `waitSeconds`. Rejects with a {@link HistoryError}, the signal's reason, or the error of
+   * the function `token`.
    */
   async page(query: HistoryQuery = {}): Promise<HistoryPage> {
     const { filter, order, since, until, limit, waitSeconds: wait, raw, signal } = query;
@@ -88,10 +87,7 @@ export class LogHistory {
       cursor = `${query.epoch ?? (await this.newest(signal)).epoch}:${query.from}`;
     }
     const parameters = { ...filter, order, since, until, limit, cursor, wait };
-    const url = new URL(this.#url);
-    for (const [name, value] of Object.entries(parameters)) {
-      if (value !== undefined) url.searchParams.set(name, String(value));
-    }
+    const url = withQuery(this.#gateway.endpoints.history, parameters);
     const timeoutMs = 1000 * (wait ?? 0) + RESPONSE_TIMEOUT_MS;
     return parsePage(await this.#request(url, timeoutMs, signal), raw);
   }
@@ -105,13 +101,14 @@ export class LogHistory {
   }
 
   async #request(url: URL, timeoutMs: number, signal: AbortSignal | undefined): Promise<string> {
+    const headers = await this.#gateway.headers();
     try {
       return await withTimeLimit(timeoutMs, signal, async (limit) => {
-        limit.throwIfAborted();
-        const options = { signal: limit, cache: "no-store" } as const;
-        const response = await fetchUnlessBusy(() => this.#fetch(url.href, options), limit);
+        const send = (): Promise<Response> =>
+          this.#gateway.request(url, { signal: limit, headers });
+        const response = await fetchUnlessBusy(send, limit);
         const body = await response.text();
-        if (!response.ok) throw errorOf(response.status, body);
+        if (!response.ok) throw historyError(response.status, body);
         return body;
       });
     } catch (error) {
@@ -123,10 +120,10 @@ export class LogHistory {
   }
 }
 
-function errorOf(status: number, body: string): HistoryError {
-  const { error } = (parseJson(body) ?? {}) as { error?: { code?: string; message?: string } };
-  const text = error?.message ?? `The server responded with HTTP ${status}.`;
-  return new HistoryError(status, error?.code ?? "NOT_UNDERSTOOD", text);
+function historyError(status: number, body: string): HistoryError {
+  const { code = "NOT_UNDERSTOOD", message = `The server responded with HTTP ${status}.` } =
+    errorOf(body);
+  return new HistoryError(status, code, message);
 }
 
 interface PageJson {
@@ -139,8 +136,8 @@ interface PageJson {
 function parsePage(body: string, raw: RawReader | undefined): HistoryPage {
   const page = (parseJson(body) ?? {}) as Partial<PageJson>;
   const { epoch, records, gaps, next_cursor: nextCursor = null } = page;
-  if (typeof epoch !== "string" || !Array.isArray(records) || !Array.isArray(gaps)) {
-    const text = "The server is not a gateway, or it is a version without a history API.";
+  if (!epoch || !Array.isArray(records) || !Array.isArray(gaps)) {
+    const text = "The server is not a gateway, or one without a history API.";
     throw new HistoryError(200, "NOT_UNDERSTOOD", text);
   }
   const texts = raw?.(body, "records");
@@ -152,19 +149,8 @@ function parsePage(body: string, raw: RawReader | undefined): HistoryPage {
   return { epoch, entries, gaps: (gaps as PageJson["gaps"]).map(parseGap), nextCursor };
 }
 
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-}
-
 const BUSY_RETRIES_MAX = 10;
 const RETRY_AFTER_SECONDS_MAX = 30;
-
-/** Up to this share of the delay is added to it, so that clients do not all retry at once. */
-const JITTER = 0.5;
 
 /**
  * Sends a request, and retries it while the gateway is busy (503 with `Retry-After`). Resolves with any other response,
@@ -180,23 +166,8 @@ export async function fetchUnlessBusy(
     const isBusy = response.status === 503 && seconds >= 0;
     if (!isBusy || retries === BUSY_RETRIES_MAX) return response;
     await response.body?.cancel();
+    // Up to half of it is added, so that clients do not all retry at once.
     const delayMs = 1000 * Math.min(seconds, RETRY_AFTER_SECONDS_MAX);
-    await delay(delayMs * (1 + JITTER * Math.random()), signal);
+    await delay(delayMs * (1 + Math.random() / 2), signal);
   }
-}
-
-/** Rejects with the signal's reason when it aborts. */
-export function delay(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const abort = (): void => {
-      clearTimeout(timer);
-      reject(signal.reason as Error);
-    };
-    const timer = setTimeout(() => {
-      signal.removeEventListener("abort", abort);
-      resolve();
-    }, ms);
-    signal.addEventListener("abort", abort, { once: true });
-    if (signal.aborted) abort();
-  });
 }

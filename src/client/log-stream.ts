@@ -2,8 +2,8 @@ import type { RawReader } from "./raw-json.ts";
 import type { FilterQuery } from "../wire/filter.ts";
 import { SUBPROTOCOL, type Start } from "../wire/protocol.ts";
 import { watchPage } from "./browser-page.ts";
-import { diagnose, parseGatewayUrl, type Endpoints } from "./endpoints.ts";
 import { FilterChanges } from "./filter-changes.ts";
+import { Gateway, type Diagnosis, type GatewayOptions } from "./gateway.ts";
 import { LogHistory } from "./log-history.ts";
 import { PlainSession } from "./plain-session.ts";
 import { Poller } from "./polling.ts";
@@ -11,6 +11,7 @@ import { StreamPosition } from "./position.ts";
 import type { SessionContext, SessionResult, StreamSession } from "./session.ts";
 import { Listeners, type StreamListener, type StreamStatus } from "./stream-events.ts";
 import { SubprotocolSession } from "./subprotocol-session.ts";
+import { delay } from "./timing.ts";
 
 /** A connection that has lasted this long resets the backoff. */
 const STABLE_MS = 10_000;
@@ -21,46 +22,43 @@ const BLOCKED_ATTEMPTS = 3;
 const RETRY_DELAY_MS_MIN = 500;
 const RETRY_DELAY_MS_MAX = 30_000;
 
+/** The longest delay of a timer, about 24 days: an attempt that only `retry()` makes. */
+const NEVER_MS = 2 ** 31 - 1;
+
 /** What a {@link LogStream} follows, and how. */
-export interface LogStreamOptions {
-  /** The gateway, such as `http://127.0.0.1:8001` or `ws://127.0.0.1:8001/ws/logs`; on a page of the gateway `/`. */
-  readonly url: string | URL;
+export interface LogStreamOptions extends GatewayOptions {
   /** Default: all records. */
   readonly filter?: FilterQuery | undefined;
   /** Where to start: one of `replay`, `since` and `resume`. Default: with new records. */
   readonly start?: Start | undefined;
   /** `rawJson`: each entry also carries its envelope's JSON exactly as the gateway sent it. Default: it does not. */
   readonly raw?: RawReader | undefined;
-  /** Default: the platform's. `pause()` needs one that can stop reading, such as that of the package ws. */
+  /**
+   * Default: the platform's. `pause()` needs one that can stop reading, such as that of the package ws. Outside of a page
+   * its constructor gets the URL, the subprotocols, and `{ headers }` with the credentials.
+   */
   readonly WebSocket?: typeof WebSocket | undefined;
-  /** For polling, and to find out why a WebSocket did not open. Default: the platform's. */
-  readonly fetch?: typeof fetch | undefined;
 }
 
 /** A connection attempt that failed, or a connection that was lost. */
-interface Failure {
-  readonly reason: string;
-  /** True if plain requests are answered. */
-  readonly canPoll: boolean;
-}
+type Failure = Pick<Diagnosis, "reason" | "code">;
 
 /**
  * Follows a gateway's records and reconnects when the connection is lost. Its lifecycle:
  *
  * 1. Creation: it connects after the current task, so that listeners added now receive every event.
  * 2. Running: it follows the gateway until `close()`. After a connection loss it resumes where it left off; records that
- *    are no longer available are reported as a gap. Retries use exponential backoff with full jitter, up to 30 s.
+ *    are no longer available are reported as a gap. Retries use exponential backoff with full jitter, up to 30 s. If the
+ *    gateway rejects the credentials, it stops trying, and `retry()` continues.
  * 3. `close()`: the last event is the status `closed`.
  *
  * After construction nothing throws. It does not retain records that it has delivered to its listeners.
  */
 export class LogStream {
-  readonly #endpoints: Endpoints;
-  readonly #fetch: typeof fetch;
+  readonly #gateway: Gateway;
   readonly #history: LogHistory;
   readonly #listeners = new Listeners();
   readonly #context: SessionContext;
-  readonly #unwatchPage: () => void;
   #status: StreamStatus;
   #session: StreamSession | undefined;
   readonly #closing = new AbortController();
@@ -70,30 +68,32 @@ export class LogStream {
   #failures = 0;
   #blocked = 0;
   #connectedAtMs = 0;
-  readonly #retryTimer = new RetryTimer();
+  /** Aborted to retry at once. */
+  #waiting = new AbortController();
+  /** When the next attempt is due, on the monotonic clock; undefined during an attempt. */
+  #retryAtMs: number | undefined;
   /** Requested during an attempt, which may have begun before the reason to retry. */
   #retriesAtOnce = false;
   #paused: PromiseWithResolvers<void> | undefined;
 
   /** @throws TypeError if `url` is not a gateway's URL. */
-  constructor({ url, filter = {}, start = {}, raw, ...options }: LogStreamOptions) {
-    this.#endpoints = parseGatewayUrl(url);
-    this.#fetch = options.fetch ?? fetch;
-    this.#history = new LogHistory({ url, fetch: this.#fetch });
-    const reason = `Connecting to ${this.#endpoints.socket.host}.`;
+  constructor({ filter = {}, start = {}, raw, ...options }: LogStreamOptions) {
+    this.#gateway = new Gateway(options);
+    this.#history = new LogHistory(options);
+    const reason = `Connecting to ${this.#gateway.endpoints.socket.host}.`;
     this.#status = { state: "connecting", reason, since: Date.now(), transport: SUBPROTOCOL };
     this.#context = {
+      gateway: this.#gateway,
       position: new StreamPosition(start.resume),
       filters: new FilterChanges(filter),
       start,
       raw,
-      socket: { WebSocket: options.WebSocket ?? WebSocket, url: this.#endpoints.socket },
       emit: (events) => this.#listeners.emit(events),
       enter: (state, text, transport) => this.#enter({ state, reason: text, transport }),
       connected: () => this.#connected(),
       resumed: () => this.#paused?.promise,
     };
-    this.#unwatchPage = watchPage(() => this.#awake());
+    watchPage(() => this.#awake(), this.#closing.signal);
     queueMicrotask(() => void this.#follow());
   }
 
@@ -139,17 +139,16 @@ export class LogStream {
   retry(): void {
     const { state } = this.#status;
     this.#retriesAtOnce = state !== "live" && state !== "catching-up";
-    this.#retryTimer.end();
+    this.#waiting.abort();
   }
 
   /** Ends the stream. Safe to call again. */
   close(): void {
     if (this.#isClosed) return;
-    this.#unwatchPage();
     this.#closing.abort();
     this.#stopPolling();
     this.#session?.end();
-    this.#retryTimer.end();
+    this.#waiting.abort();
     this.#enter({ state: "closed", reason: "Closed by this client." });
   }
 
@@ -166,8 +165,7 @@ export class LogStream {
   async #follow(): Promise<void> {
     while (!this.#isClosed) {
       const failure = await this.#attempt().catch((error: unknown) => ({
-        reason: `Internal error of the client: ${String(error)}.`,
-        canPoll: false,
+        reason: `The client failed: ${String(error)}`,
       }));
       if (failure && !this.#isClosed) await this.#waitForRetry(failure);
     }
@@ -177,9 +175,12 @@ export class LogStream {
   async #attempt(): Promise<Failure | undefined> {
     this.#retriesAtOnce = false;
     if (!this.#poller) this.#enter({ state: "connecting", reason: this.#status.reason });
+    const { signal } = this.#closing;
+    await this.#gateway.authenticate(signal);
+    if (signal.aborted) return undefined;
     const result = await this.#run(new SubprotocolSession(this.#context));
     if (result.wasOpen) return this.#lost(result);
-    const diagnosis = await diagnose(this.#endpoints.probe, this.#fetch, this.#closing.signal);
+    const diagnosis = await this.#gateway.diagnose(signal);
     const mayBeOlder =
       diagnosis.kind === "hidden" ? this.#failures > 0 : diagnosis.kind === "older";
     if (mayBeOlder && !this.#isClosed) {
@@ -188,9 +189,9 @@ export class LogStream {
       if (plain.isReplaced) return undefined;
       if (plain.wasOpen) return this.#lost(plain);
     }
-    const isBlocked = diagnosis.kind === "blocked" || diagnosis.kind === "older";
+    const isBlocked = diagnosis.kind !== undefined && diagnosis.kind !== "hidden";
     this.#blocked = isBlocked ? this.#blocked + 1 : 0;
-    return { reason: diagnosis.reason, canPoll: this.#blocked >= BLOCKED_ATTEMPTS };
+    return diagnosis;
   }
 
   async #run(session: StreamSession): Promise<SessionResult> {
@@ -208,16 +209,31 @@ export class LogStream {
 
   #lost({ reason }: SessionResult): Failure {
     if (performance.now() - this.#connectedAtMs >= STABLE_MS) this.#failures = 0;
-    return { reason, canPoll: false };
+    return { reason };
   }
 
-  async #waitForRetry({ reason, canPoll }: Failure): Promise<void> {
+  async #waitForRetry({ reason, code }: Failure): Promise<void> {
+    if (code) {
+      this.#stopPolling();
+      const elapsed = this.#wait(NEVER_MS);
+      this.#listeners.emit([{ type: "error", code, message: reason }]);
+      this.#enter({ state: "unauthorized", reason });
+      return elapsed;
+    }
     const retryInMs = this.#retriesAtOnce ? 0 : backoffMs(this.#failures++);
-    const elapsed = this.#retryTimer.wait(retryInMs);
-    if (canPoll && !this.#poller && !this.#context.filters.isRejected) void this.#poll();
+    const elapsed = this.#wait(retryInMs);
+    const canPoll = this.#blocked >= BLOCKED_ATTEMPTS && !this.#context.filters.isRejected;
+    if (canPoll && !this.#poller) void this.#poll();
     if (this.#poller) this.#enter({ state: "polling", reason, retryInMs, transport: "polling" });
     else this.#enter({ state: "waiting", reason, retryInMs });
     await elapsed;
+  }
+
+  async #wait(delayMs: number): Promise<void> {
+    this.#waiting = new AbortController();
+    this.#retryAtMs = performance.now() + delayMs;
+    await delay(delayMs, this.#waiting.signal);
+    this.#retryAtMs = undefined;
   }
 
   /** Polls until a WebSocket opens or plain requests fail, too. */
@@ -228,9 +244,8 @@ export class LogStream {
     if (this.#poller !== poller) return;
     this.#poller = undefined;
     if (this.#context.filters.isRejected) return this.#enter({ state: "waiting", reason });
-    const { leftMs: retryInMs } = this.#retryTimer;
-    if (retryInMs === undefined) this.#enter({ state: "connecting", reason });
-    else this.#enter({ state: "waiting", reason, retryInMs });
+    const retryInMs = this.#retryAtMs && Math.max(0, this.#retryAtMs - performance.now());
+    this.#enter({ state: retryInMs === undefined ? "connecting" : "waiting", reason, retryInMs });
   }
 
   #stopPolling(): void {
@@ -248,30 +263,4 @@ export class LogStream {
 /** Returns the delay before the next attempt: full jitter, doubling up to 30 s. `failures` counts from 0. */
 function backoffMs(failures: number): number {
   return Math.random() * Math.min(RETRY_DELAY_MS_MAX, RETRY_DELAY_MS_MIN * 2 ** failures);
-}
-
-/** A delay that can be ended early. */
-class RetryTimer {
-  #resolve: () => void = () => {};
-  /** On the monotonic clock. */
-  #endMs: number | undefined;
-
-  /** The time left; undefined if it is not running. */
-  get leftMs(): number | undefined {
-    return this.#endMs === undefined ? undefined : Math.max(0, this.#endMs - performance.now());
-  }
-
-  async wait(durationMs: number): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, durationMs);
-    this.#resolve = resolve;
-    this.#endMs = performance.now() + durationMs;
-    await promise;
-    clearTimeout(timer);
-    this.#endMs = undefined;
-  }
-
-  end(): void {
-    this.#resolve();
-  }
 }

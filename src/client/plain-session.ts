@@ -1,4 +1,5 @@
 import type { Envelope } from "../wire/envelope.ts";
+import { parseJson } from "./gateway.ts";
 import { UNKNOWN_GAP } from "./position.ts";
 import {
   ClientSocket,
@@ -17,19 +18,14 @@ export class PlainSession implements StreamSession {
 
   /** `isFirst`: only the stream's first session asks for a replay; later ones would get the same records again. */
   constructor(context: SessionContext, isFirst: boolean) {
-    const { filters, socket, start } = context;
+    const { filters, start, gateway } = context;
     this.#context = context;
     this.#isFirst = isFirst;
-    const { filter } = filters.wanted;
-    const url = new URL(socket.url);
-    const replay = isFirst ? start.replay : undefined;
-    for (const [name, value] of Object.entries({ ...filter, replay })) {
-      if (value !== undefined) url.searchParams.set(name, String(value));
-    }
-    this.#socket = new ClientSocket(
-      { ...socket, url, subprotocols: [] },
-      { onOpen: () => this.#opened(), onText: (text) => this.#receive(text) },
-    );
+    const parameters = { ...filters.wanted.filter, replay: isFirst ? start.replay : undefined };
+    this.#socket = new ClientSocket(() => gateway.open([], parameters), {
+      onOpen: () => this.#opened(),
+      onText: (text) => this.#receive(text),
+    });
     this.ended = this.#socket.ended.then((result) => ({ ...result, isReplaced: this.#isReplaced }));
   }
 
@@ -57,7 +53,7 @@ export class PlainSession implements StreamSession {
   /** The filter is in the URL: another one needs another connection. */
   filterChanged(): void {
     this.#isReplaced = true;
-    this.#socket.end("Reconnecting with another filter.");
+    this.#socket.end();
   }
 
   /** Such a gateway answers no message, so there is no way to check. */
@@ -72,16 +68,12 @@ export class PlainSession implements StreamSession {
   }
 
   end(): void {
-    this.#socket.end("");
+    this.#socket.end();
   }
 }
 
 function parseEnvelope(text: string): Envelope | undefined {
-  try {
-    const envelope = JSON.parse(text) as Envelope | null;
-    const isKnown = envelope?.type === "system_log" || envelope?.type === "audit_log";
-    return isKnown && typeof envelope.data === "object" ? envelope : undefined;
-  } catch {
-    return undefined;
-  }
+  const envelope = parseJson(text) as Envelope | null | undefined;
+  const hasData = typeof envelope?.data === "object";
+  return hasData && /^(system|audit)_log$/.test(envelope.type) ? envelope : undefined;
 }

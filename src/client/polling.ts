@@ -1,14 +1,14 @@
 import type { FilterQuery } from "../wire/filter.ts";
 import { isHidden } from "./browser-page.ts";
 import {
-  delay,
-  HistoryError,
+  type HistoryError,
   type HistoryPage,
   type HistoryQuery,
   type LogHistory,
 } from "./log-history.ts";
 import type { PageRange } from "./position.ts";
 import type { SessionContext } from "./session.ts";
+import { delay } from "./timing.ts";
 
 /** How often the gateway is asked when requests cannot wait for records. */
 const INTERVAL_MS = 1_000;
@@ -42,6 +42,9 @@ export class Poller {
   /** Aborted when waiting is no longer useful. */
   #waiting = new AbortController();
   #waitSeconds = WAIT_SECONDS;
+  /** Of the stream's start, while it is read. */
+  #since: string | number | undefined;
+  #isCaughtUp = false;
 
   constructor(history: LogHistory, context: SessionContext) {
     this.#history = history;
@@ -51,15 +54,14 @@ export class Poller {
   /** Polls until `end()` or a failure, and resolves with its reason, in words. */
   async run(): Promise<string> {
     this.#context.filters.disconnect();
-    const catchUp = new CatchUp(this.#history, this.#context, this.#ended.signal);
     try {
       for (;;) {
-        const target = await catchUp.run();
+        const target = await this.#catchUp();
         if (target && this.#canWait) await this.#longPoll(target);
         else await this.#pause(INTERVAL_MS);
       }
     } catch (error) {
-      return error instanceof Error ? error.message : String(error);
+      return (error as Error).message;
     }
   }
 
@@ -115,30 +117,18 @@ export class Poller {
 
   async #pause(delayMs: number): Promise<void> {
     // Ends early when asking again is useful.
-    await delay(Math.max(0, delayMs), this.#waiting.signal).catch(() => {});
+    await delay(Math.max(0, delayMs), this.#waiting.signal);
     this.#ended.signal.throwIfAborted();
   }
-}
 
-/** Catches up with the head of the journal over plain requests, from the stream's position or start. */
-class CatchUp {
-  readonly #history: LogHistory;
-  readonly #context: SessionContext;
-  readonly #signal: AbortSignal;
-  #since: string | number | undefined;
-  #isCaughtUp = false;
-
-  constructor(history: LogHistory, context: SessionContext, signal: AbortSignal) {
-    this.#history = history;
-    this.#context = context;
-    this.#signal = signal;
-  }
-
-  /** Resolves with what to poll next, or undefined if it has to run again. Rejects if polling is impossible. */
-  async run(): Promise<PollTarget | undefined> {
+  /**
+   * Catches up with the head of the journal, from the stream's position or start. Resolves with what to poll next, or undefined if it has to run again. Rejects if polling is impossible.
+   */
+  async #catchUp(): Promise<PollTarget | undefined> {
     const { position, filters, emit } = this.#context;
-    const newest = await this.#history.newest(this.#signal);
-    this.#signal.throwIfAborted();
+    const { signal } = this.#ended;
+    const newest = await this.#history.newest(signal);
+    signal.throwIfAborted();
     await this.#enterEpoch(newest.epoch);
     try {
       const { filter, version } = filters.request();
@@ -155,12 +145,12 @@ class CatchUp {
         this.#isCaughtUp = true;
         return target;
       }
-      return filters.wanted.version === version ? undefined : this.run();
+      return filters.wanted.version === version ? undefined : this.#catchUp();
     } catch (error) {
       if (!hasCode(error, "FILTER_INVALID")) throw error;
       emit(filters.reject(error.message));
       if (filters.isRejected) throw error;
-      return this.run();
+      return this.#catchUp();
     }
   }
 
@@ -226,8 +216,8 @@ class CatchUp {
   async #page(query: HistoryQuery): Promise<HistoryPage> {
     const { raw, resumed } = this.#context;
     await resumed();
-    const page = await this.#history.page({ ...query, raw, signal: this.#signal });
-    this.#signal.throwIfAborted();
+    const page = await this.#history.page({ ...query, raw, signal: this.#ended.signal });
+    this.#ended.signal.throwIfAborted();
     return page;
   }
 }
@@ -235,7 +225,7 @@ class CatchUp {
 /** The last page does not say how far it reaches: at least to the sequence that was the newest before. */
 function pageRange({ entries, gaps, nextCursor }: HistoryPage, newest: number): PageRange {
   if (nextCursor !== null) {
-    const next = Number(nextCursor.slice(nextCursor.lastIndexOf(":") + 1));
+    const next = Number(nextCursor.split(":").at(-1));
     return { to: next - 1, entries, gaps };
   }
   const last = Math.max(newest, entries.at(-1)?.sequence ?? 0);
@@ -244,5 +234,5 @@ function pageRange({ entries, gaps, nextCursor }: HistoryPage, newest: number): 
 }
 
 function hasCode(error: unknown, code: string): error is HistoryError {
-  return error instanceof HistoryError && error.code === code;
+  return (error as Partial<HistoryError>).code === code;
 }

@@ -8,9 +8,6 @@ export const UNKNOWN_GAP: StreamEvent = { type: "gap", gap: { from: 0, to: 0, re
 /** Gaps that may precede the batch they belong to. */
 const PENDING_GAPS_MAX = 10_000;
 
-/** The gateway broke the protocol; the connection cannot be used any longer. */
-export class ProtocolError extends Error {}
-
 /** What a page of the history says about a range of the journal, which ends at `to`. */
 export interface PageRange {
   readonly to: number;
@@ -82,14 +79,14 @@ export class StreamPosition {
     return gaps;
   }
 
-  /** @throws ProtocolError */
+  /** @throws Error if the gateway broke the protocol: the connection cannot be used any longer. */
   addGap(message: GapMessage): StreamEvent[] {
     const { from, to, reason } = message;
-    if (!(from <= to)) throw new ProtocolError("a gap is not a range");
+    if (!(from <= to)) throw new Error("a gap is not a range");
     if (reason === "epoch") return this.reset(from);
     const gap = parseGap({ ...message, reason });
     if (this.#resume && from <= this.#resume.sequence) return [{ type: "gap", gap }];
-    if (this.#pendingGaps.push(gap) > PENDING_GAPS_MAX) throw new ProtocolError("too many gaps");
+    if (this.#pendingGaps.push(gap) > PENDING_GAPS_MAX) throw new Error("too many gaps");
     return [];
   }
 
@@ -108,13 +105,13 @@ export class StreamPosition {
 
   /**
    * Advances by a batch and its pending gaps. `raw` is the JSON of its envelopes.
-   * @throws ProtocolError
+   * @throws Error if the gateway broke the protocol: the connection cannot be used any longer.
    */
   advanceByBatch(batch: BatchMessage & { readonly raw?: readonly string[] }): StreamEvent[] {
     const { from, to, durable, envelopes, raw } = batch;
     const sequences = batch.sequences ?? Array.from(envelopes, (_, index) => from + index);
     if (!(from <= to) || sequences.length !== envelopes.length) {
-      throw new ProtocolError("a batch does not say which records it has");
+      throw new Error("a batch is inconsistent");
     }
     const entries = envelopes.map((envelope, index) => ({
       sequence: sequences[index]!,
@@ -179,6 +176,6 @@ function ascendingEntries(entries: readonly LogEntry[], first: number, last: num
 
 function resetText(from: number): string {
   return from <= 1
-    ? "The gateway has a new journal. Its records are delivered from the first one on."
+    ? "The gateway has a new journal."
     : `The gateway crashed, and its records from ${from} on had not been stored.`;
 }

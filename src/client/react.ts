@@ -38,6 +38,8 @@ export interface LogStreamView extends BufferView {
   readonly resume: () => void;
   /** Removes all entries and gaps. */
   readonly clear: () => void;
+  /** Connects now, also after the gateway rejected the credentials. */
+  readonly retry: () => void;
 }
 
 const ENTRIES_MAX = 1_000;
@@ -52,7 +54,8 @@ const INITIAL_STATUS: StreamStatus = {
 
 /**
  * Follows a gateway while the component is mounted. Renders at most once a frame, however many records arrive. A changed
- * `url` or `start` opens a new stream with an empty buffer; a changed `filter` is applied in place.
+ * `url` or `start` opens a new stream with an empty buffer; a changed `filter` is applied in place; a changed `token` is
+ * used from the next connection on.
  */
 export function useLogStream(options: UseLogStreamOptions): LogStreamView {
   const { filter = {}, maxEntries = ENTRIES_MAX } = options;
@@ -65,13 +68,22 @@ export function useLogStream(options: UseLogStreamOptions): LogStreamView {
   useEffect(() => {
     latest.current.options = options;
   });
+  const token = typeof options.token === "string" ? options.token : "";
+  useEffect(() => {
+    // Ends the wait of a stream whose token was rejected.
+    if (stream.current?.status.state === "unauthorized") stream.current.retry();
+  }, [token]);
   useEffect(() => {
     latest.current.filter = JSON.parse(filterKey) as FilterQuery;
     stream.current?.setFilter(latest.current.filter);
   }, [filterKey]);
   useEffect(() => {
     const { options: streamOptions, filter: currentFilter } = latest.current;
-    const opened = new LogStream({ ...streamOptions, filter: currentFilter });
+    const opened = new LogStream({
+      ...streamOptions,
+      filter: currentFilter,
+      token: () => currentToken(latest.current.options),
+    });
     stream.current = opened;
     buffer.start();
     const stopListening = opened.listen((event) => buffer.add(event));
@@ -91,8 +103,14 @@ export function useLogStream(options: UseLogStreamOptions): LogStreamView {
     pause: () => buffer.pause(),
     resume: () => buffer.resume(),
     clear: () => buffer.clear(),
+    retry: () => stream.current?.retry(),
   }));
   return { ...view, ...actions };
+}
+
+/** Returns the token of the latest render, which may have been renewed. */
+async function currentToken({ token = "" }: LogStreamOptions): Promise<string> {
+  return typeof token === "string" ? token : token();
 }
 
 /** Replaces the animation frame in Node. */

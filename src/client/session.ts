@@ -1,8 +1,10 @@
+import type { Gateway } from "./gateway.ts";
 import type { RawReader } from "./raw-json.ts";
 import type { ClientMessage, Start } from "../wire/protocol.ts";
 import type { FilterChanges } from "./filter-changes.ts";
 import type { StreamPosition } from "./position.ts";
 import type { StreamEvent, StreamStatus, Transport } from "./stream-events.ts";
+import { ANSWER_TIMEOUT_MS } from "./timing.ts";
 
 /** What all transports share: the stream's position and filter, its options, and where events go. */
 export interface SessionContext {
@@ -10,9 +12,9 @@ export interface SessionContext {
   readonly filters: FilterChanges;
   /** Where the stream starts while it has no position. */
   readonly start: Start;
-  readonly socket: Omit<SocketOptions, "subprotocols">;
   /** Whether entries carry their JSON. */
   readonly raw: RawReader | undefined;
+  readonly gateway: Gateway;
   emit(events: readonly StreamEvent[]): void;
   enter(state: StreamStatus["state"], reason: string, transport: Transport): void;
   /** A WebSocket is connected: polling ends. */
@@ -35,17 +37,10 @@ export interface StreamSession {
 export interface SessionResult {
   /** True if the gateway responded. */
   readonly wasOpen: boolean;
+  /** In words, if it was open. */
   readonly reason: string;
   /** True if it was ended in order to open another one. */
   readonly isReplaced?: boolean;
-}
-
-const HANDSHAKE_TIMEOUT_MS = 10_000;
-
-export interface SocketOptions {
-  readonly WebSocket: typeof WebSocket;
-  readonly url: URL;
-  readonly subprotocols: readonly string[];
 }
 
 interface SocketEvents {
@@ -55,26 +50,22 @@ interface SocketEvents {
 
 /** A WebSocket, from its handshake to its end. Only one of the ws package can stop reading. */
 export class ClientSocket {
-  readonly ended: Promise<SessionResult>;
-  readonly #end: (result: SessionResult) => void;
+  readonly #ended = Promise.withResolvers<SessionResult>();
+  readonly ended = this.#ended.promise;
   #socket: (WebSocket & { pause?(): void; resume?(): void }) | undefined;
   #wasOpen = false;
 
-  constructor(options: SocketOptions, events: SocketEvents) {
-    const { promise, resolve } = Promise.withResolvers<SessionResult>();
-    this.ended = promise;
-    this.#end = resolve;
+  constructor(open: () => WebSocket, events: SocketEvents) {
     try {
-      this.#socket = this.#open(options, events);
-    } catch (error) {
+      this.#socket = this.#watch(open(), events);
+    } catch {
       // For example, browsers do not let a page that was loaded over TLS connect without it.
-      resolve({ wasOpen: false, reason: `The browser blocked the connection: ${String(error)}.` });
+      this.end();
     }
   }
 
-  #open({ WebSocket, url, subprotocols }: SocketOptions, events: SocketEvents): WebSocket {
-    const socket = new WebSocket(url.href, [...subprotocols]);
-    const timer = setTimeout(() => this.end("The handshake timed out."), HANDSHAKE_TIMEOUT_MS);
+  #watch(socket: WebSocket, events: SocketEvents): WebSocket {
+    const timer = setTimeout(() => this.end(), ANSWER_TIMEOUT_MS);
     void this.ended.then(() => clearTimeout(timer));
     socket.addEventListener("open", () => {
       if (socket !== this.#socket) return;
@@ -83,9 +74,8 @@ export class ClientSocket {
       events.onOpen();
     });
     socket.addEventListener("message", ({ data }: { data: unknown }) => {
-      if (socket !== this.#socket) return;
-      if (typeof data === "string") events.onText(data);
-      else this.end("The gateway sent a binary frame.");
+      // No gateway sends binary frames; their text is not valid JSON.
+      if (socket === this.#socket) events.onText(String(data));
     });
     // The close event follows and says as much; but ws throws an error that nothing listens for.
     socket.addEventListener("error", () => {});
@@ -112,11 +102,14 @@ export class ClientSocket {
     this.#socket?.resume?.();
   }
 
-  /** Ends it at once, without the closing handshake: on a dead network that would take minutes. */
-  end(reason: string): void {
+  /**
+   * Ends it at once, without the closing handshake: on a dead network that would take minutes. `reason`: if it was open;
+   * otherwise a diagnosis follows.
+   */
+  end(reason = ""): void {
     const socket = this.#socket;
     this.#socket = undefined;
-    this.#end({ wasOpen: this.#wasOpen, reason });
+    this.#ended.resolve({ wasOpen: this.#wasOpen, reason });
     socket?.close();
   }
 }

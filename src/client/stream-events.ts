@@ -1,5 +1,6 @@
 import type { Envelope, EnvelopeType } from "../wire/envelope.ts";
 import type { GapMessage } from "../wire/protocol.ts";
+import type { AccessCode } from "./gateway.ts";
 
 /** One record. */
 export interface LogEntry {
@@ -38,15 +39,23 @@ export type Transport = "tailgate.v1" | "plain" | "polling";
 export interface StreamStatus {
   /**
    * `connecting`, then `catching-up` while past records arrive, then `live`. `waiting`: for the next attempt or, without
-   * `retryInMs`, for a filter that the gateway accepts. `polling`: live over plain HTTP requests.
+   * `retryInMs`, for a filter that the gateway accepts. `polling`: live over plain HTTP requests. `unauthorized`: the
+   * gateway rejected the credentials; only `retry()` makes another attempt.
    */
-  readonly state: "connecting" | "catching-up" | "live" | "waiting" | "polling" | "closed";
+  readonly state:
+    | "connecting"
+    | "catching-up"
+    | "live"
+    | "waiting"
+    | "polling"
+    | "unauthorized"
+    | "closed";
   /** Why the stream is not live, in words; "" when it is. */
   readonly reason: string;
   /** When the state last changed, in ms since 1970. */
   readonly since: number;
   /** Time to the next attempt, in ms, counted from the status event. */
-  readonly retryInMs?: number;
+  readonly retryInMs?: number | undefined;
   /** How records are received, or were last. */
   readonly transport: Transport;
   /** The position up to which records were delivered; with `durable`, another stream can start there (`start.resume`). */
@@ -84,6 +93,11 @@ export type StreamEvent =
   | { readonly type: "replay_limited"; readonly replay: number }
   /** A gateway without `tailgate.v1` sent a frame that is not an envelope. */
   | { readonly type: "unrecognized"; readonly text: string }
+  /**
+   * The gateway rejected the credentials, and the stream waits for `retry()`. `UNAUTHENTICATED`: there are none, or they are
+   * not valid or no longer so; `FORBIDDEN`: they do not permit reading records.
+   */
+  | { readonly type: "error"; readonly code: AccessCode; readonly message: string }
   /** The status has changed. */
   | { readonly type: "status"; readonly status: StreamStatus };
 
@@ -123,7 +137,9 @@ export class Listeners {
     }
     if (this.#isDelivering) return;
     this.#isDelivering = true;
-    for (let next = this.#queue.shift(); next; next = this.#queue.shift()) this.#deliver(next);
+    // Also those that listeners emit meanwhile.
+    for (const event of this.#queue) this.#deliver(event);
+    this.#queue.length = 0;
     this.#isDelivering = false;
   }
 

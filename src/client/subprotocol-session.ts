@@ -1,19 +1,15 @@
 import type { RawReader } from "./raw-json.ts";
 import { SUBPROTOCOL, type ClientMessage, type ServerMessage } from "../wire/protocol.ts";
-import { ProtocolError } from "./position.ts";
 import {
   ClientSocket,
   type SessionContext,
   type SessionResult,
   type StreamSession,
 } from "./session.ts";
-
-/** A gateway that selected the subprotocol but sends no hello within this time does not know it. */
-const HELLO_TIMEOUT_MS = 10_000;
+import { ANSWER_TIMEOUT_MS } from "./timing.ts";
 
 /** Browsers do not report a lost network: after this much silence the gateway is asked for a sign of life. */
 const SILENCE_MS_MAX = 30_000;
-const LIVENESS_TIMEOUT_MS = 10_000;
 
 /** Records over `tailgate.v1`. */
 export class SubprotocolSession implements StreamSession {
@@ -29,10 +25,10 @@ export class SubprotocolSession implements StreamSession {
 
   constructor(context: SessionContext) {
     this.#context = context;
-    this.#socket = new ClientSocket(
-      { ...context.socket, subprotocols: [SUBPROTOCOL] },
-      { onOpen: () => this.#opened(), onText: (text) => this.#receive(text) },
-    );
+    this.#socket = new ClientSocket(() => context.gateway.open([SUBPROTOCOL]), {
+      onOpen: () => this.#opened(),
+      onText: (text) => this.#receive(text),
+    });
     this.ended = this.#socket.ended.then(({ reason }) => {
       clearTimeout(this.#timer);
       return { wasOpen: this.#hasHello, reason: this.#goodbye || reason };
@@ -40,20 +36,21 @@ export class SubprotocolSession implements StreamSession {
   }
 
   end(): void {
-    this.#socket.end("");
+    this.#socket.end();
   }
 
   #opened(): void {
     // Browsers reject a connection without the requested subprotocol; other implementations may not.
-    if (this.#socket.subprotocol !== SUBPROTOCOL) this.#socket.end(NO_SUBPROTOCOL);
-    else this.#endAfter(HELLO_TIMEOUT_MS, NO_SUBPROTOCOL);
+    if (this.#socket.subprotocol !== SUBPROTOCOL) this.#socket.end();
+    // A gateway that selected the subprotocol but sends no hello does not know it.
+    else this.#after(ANSWER_TIMEOUT_MS, () => this.#socket.end());
   }
 
   #receive(text: string): void {
     try {
       const message = parseMessage(text, this.#context.raw);
       if ((message.type === "hello") === this.#hasHello) {
-        throw new ProtocolError("hello must be the first message and sent once");
+        throw new Error("hello must come first, and once");
       }
       this.#handle(message);
       this.#startSilenceTimer();
@@ -149,7 +146,7 @@ export class SubprotocolSession implements StreamSession {
     if (this.#subscription === "none" || this.#context.resumed()) return;
     // Sends the filter that is in effect: the answer is the sign of life.
     if (this.#subscription === "accepted") this.#sendFilter();
-    this.#endAfter(LIVENESS_TIMEOUT_MS, "Connection lost.");
+    this.#after(ANSWER_TIMEOUT_MS, () => this.#socket.end("Connection lost."));
   }
 
   pause(): void {
@@ -163,21 +160,19 @@ export class SubprotocolSession implements StreamSession {
   }
 
   #startSilenceTimer(): void {
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.check(), SILENCE_MS_MAX);
+    this.#after(SILENCE_MS_MAX, () => this.check());
   }
 
-  #endAfter(delayMs: number, reason: string): void {
+  /** Replaces what was to be done before. */
+  #after(delayMs: number, work: () => void): void {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#socket.end(reason), delayMs);
+    this.#timer = setTimeout(work, delayMs);
   }
 }
 
-const NO_SUBPROTOCOL = "The gateway does not support tailgate.v1.";
-
 const GOODBYES = {
   stopping: "The gateway is stopping.",
-  stalled: "The gateway closed the connection: this client did not read for too long.",
+  stalled: "The gateway closed the connection: this client did not read.",
   misuse: "The gateway closed the connection: this client sent invalid messages.",
   failed: "The gateway closed the connection because of an internal error; see its log.",
   unauthorized: "The gateway closed the connection: this client's access has ended.",
@@ -186,10 +181,10 @@ const GOODBYES = {
 /** A message, with the JSON of a batch's envelopes if that was requested. */
 type ReceivedMessage = ServerMessage & { readonly raw?: readonly string[] };
 
-/** @throws ProtocolError, SyntaxError */
+/** @throws Error */
 function parseMessage(text: string, raw: RawReader | undefined): ReceivedMessage {
   const message = JSON.parse(text) as ServerMessage | null;
-  if (typeof message?.type !== "string") throw new ProtocolError("a message has no type");
+  if (typeof message?.type !== "string") throw new Error("a message has no type");
   if (!raw || message.type !== "batch") return message;
   return { ...message, raw: raw(text, "envelopes") };
 }

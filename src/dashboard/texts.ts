@@ -147,6 +147,7 @@ export const TEXTS = {
     live: "Live",
     waiting: "Disconnected",
     polling: "Live (polling)",
+    unauthorized: "Signed out",
     closed: "Closed",
     paused: "Paused",
     retry: (seconds: number) => `Reconnecting in ${seconds} s`,

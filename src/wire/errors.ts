@@ -96,7 +96,7 @@ const CODES = {
   },
   UNAUTHENTICATED: {
     exitCode: 77,
-    fix: "Nothing was stored. Send a valid token in the header `Authorization: Bearer`.",
+    fix: "Nothing was stored or returned. Send a valid token: in TAILGATE_TOKEN, with --token-file, or in the header `Authorization: Bearer`.",
   },
   FORBIDDEN: {
     exitCode: 77,

@@ -12,6 +12,12 @@ import type { FilterQuery } from "./filter.ts";
 /** The name of the WebSocket subprotocol. */
 export const SUBPROTOCOL = "tailgate.v1";
 
+/**
+ * A page that cannot send a header or a cookie with its WebSocket offers this, followed by a ticket, as a second
+ * subprotocol. The gateway never selects it.
+ */
+export const TICKET_PREFIX = "tailgate.ticket.";
+
 interface Hello {
   readonly type: "hello";
   /** Identifies the numbering of records: sequences of different epochs are unrelated. */

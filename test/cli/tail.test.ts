@@ -1,13 +1,15 @@
 import { once } from "node:events";
 import { createServer as createHttpServer } from "node:http";
 import { createServer, type AddressInfo } from "node:net";
-import { describe, expect, onTestFinished, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
 import { WebSocketServer } from "ws";
 import { LoggingManager } from "tailgate";
 import { Workspace } from "../harness/workspace.ts";
 import { GatewayProcess } from "../harness/gateway.ts";
 import { postMessages } from "../harness/otlp.ts";
 import { runCli, startCli } from "../harness/program.ts";
+import { createToken, formatToken } from "../../src/auth/token.ts";
+import { TestTokens } from "../harness/tokens.ts";
 
 /** A gateway with only the WebSocket exporter. */
 class Source implements AsyncDisposable {
@@ -272,10 +274,99 @@ describe("tailgate tail", () => {
     onTestFinished(() => void proxy.close());
     const { port } = proxy.address() as AddressInfo;
     const cli = await runCli(["tail", "--url", `ws://127.0.0.1:${port}`]);
-    expect(await cli.ended).toBe(69);
+    expect(await cli.ended).toBe(77);
     expect(cli.stderr).toContain(
-      `/ws/logs: HTTP 401: Unauthorized, which needs a login: --url wss://USER:PASSWORD@HOST. `,
+      `UNAUTHENTICATED: The gateway at ws://127.0.0.1:${port}/ws/logs rejected the credentials: HTTP 401: Unauthorized, which needs a login: --url wss://USER:PASSWORD@HOST. `,
     );
+  });
+
+  describe("at a gateway with authentication", () => {
+    let workspace: Workspace;
+    let tokens: TestTokens;
+    let manager: LoggingManager;
+
+    beforeAll(async () => {
+      workspace = await Workspace.create();
+      tokens = await TestTokens.create(workspace, {
+        reader: { scopes: ["read"] },
+        temporary: { scopes: ["read"] },
+        sender: { scopes: ["ingest"] },
+      });
+      await workspace.write("tailgate.yaml", `auth: { tokens_file: ${tokens.path} }\n`);
+      manager = await LoggingManager.start({
+        config: workspace.path("tailgate.yaml"),
+        port: 0,
+        logDir: workspace.path("logs"),
+        exporters: { websocket: {} },
+        registerGlobally: false,
+        write: () => {},
+      });
+      manager.getLogger("x").info("hello");
+      await manager.flush();
+    });
+    afterAll(async () => {
+      await manager.stop();
+      await workspace[Symbol.asyncDispose]();
+    });
+
+    test("sends the token of the environment, of a file, or of the URL", async () => {
+      await workspace.write("token", `${tokens.text("reader")}\n`);
+      const last = ["--replay", "1", "--no-follow"];
+      const token = tokens.text("reader");
+      const clis = await Promise.all([
+        runCli(["tail", "--url", manager.url, ...last], { env: { TAILGATE_TOKEN: token } }),
+        runCli(["tail", "--url", manager.url, ...last, "--token-file", workspace.path("token")], {
+          env: { TAILGATE_TOKEN: "overridden" },
+        }),
+        runCli(["tail", "--url", manager.url.replace("//", `//me:${token}@`), ...last]),
+      ]);
+      for (const cli of clis) {
+        expect([await cli.ended, cli.stderr, messagesOf(cli.stdout)]).toEqual([0, "", ["hello"]]);
+      }
+    });
+
+    test.each([
+      [
+        "no token",
+        "",
+        /UNAUTHENTICATED: The gateway at \S+ rejected the credentials: This gateway/,
+      ],
+      ["an unknown one", "wrong", /UNAUTHENTICATED: .*: The token is not valid\. Nothing was/],
+      [
+        "one without the scope",
+        "sender",
+        /FORBIDDEN: .*: token:sender lacks the scope read:system/,
+      ],
+    ])("exits with 77 at once with %s, even with --wait", async (_name, name, text) => {
+      const wrong = formatToken(createToken());
+      const token = name === "wrong" ? wrong : (tokens.text(name) ?? "");
+      const cli = await runCli(["tail", "--wait", "--url", manager.url], {
+        env: { TAILGATE_TOKEN: token },
+      });
+      expect([await cli.ended, cli.stdout]).toEqual([77, ""]);
+      expect(cli.stderr).toMatch(text);
+      if (token !== "") expect(cli.stderr).not.toContain(token);
+    });
+
+    test("exits with 77 when its token is revoked", async () => {
+      const env = { TAILGATE_TOKEN: tokens.text("temporary") };
+      await using cli = startCli(["tail", "--url", manager.url, "--replay", "1"], { env });
+      await cli.untilStdout(/hello/);
+      await tokens.revoke("temporary");
+      expect(await cli.ended).toBe(77);
+      expect(cli.stderr).toContain("The token temporary was revoked.");
+    });
+
+    test("refuses a token on the command line, and a file that cannot be read", async () => {
+      const shown = await runCli(["tail", "--token", "tgw_secret"]);
+      expect([await shown.ended, shown.stdout]).toEqual([64, ""]);
+      expect(shown.stderr).toMatch(
+        /^tailgate: USAGE: --token is not accepted, because other users/,
+      );
+      const missing = await runCli(["tail", "--token-file", workspace.path("nothing")]);
+      expect(await missing.ended).toBe(64);
+      expect(missing.stderr).toMatch(/USAGE: --token-file cannot be read: ENOENT/);
+    });
   });
 
   test("reports once that it waits, however often it retries", async () => {

@@ -10,6 +10,7 @@ import { HistoryError, LogHistory } from "tailgate/client";
 import { build, transformWithOxc } from "vite";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { postMessages } from "../harness/otlp.ts";
+import { TestTokens } from "../harness/tokens.ts";
 import { Program, skipTest } from "../harness/program.ts";
 import type { Workspace } from "../harness/workspace.ts";
 import { Document, repositoryPath } from "./document.ts";
@@ -98,6 +99,25 @@ test("the history has all audit events, the newest first", async () => {
   expect(client.stdout).toBe("3 instance_terminate\n2 instance_spawn\n");
 });
 
+test("a stream uses a token that was replaced, and stops when it is revoked", async () => {
+  const workspace = await userDirectory();
+  const tokens = await TestTokens.create(workspace, {
+    first: { scopes: ["read"] },
+    second: { scopes: ["read"] },
+  });
+  await workspace.write("tailgate.yaml", `auth: { tokens_file: ${tokens.path} }\n`);
+  await workspace.write("token", `${tokens.text("first")}\n`);
+  const { url } = await startGateway(workspace);
+  await using client = await start(workspace, "client-token", url);
+  await client.untilStdout(/^live$/m);
+  await workspace.write("token", `${tokens.text("second")}\n`);
+  await tokens.revoke("first");
+  await client.untilStdout(/^live$[^]*^waiting$[^]*^live$/m);
+  await tokens.revoke("second");
+  await client.untilStdout(/^closed$/m);
+  expect(client.stderr).toBe("UNAUTHENTICATED The token second was revoked.\n");
+});
+
 test("failed requests have the codes that the page lists", async () => {
   const server = createServer((_request, response) => response.end("hello"));
   await once(server.listen(0, "127.0.0.1"), "listening");
@@ -133,7 +153,10 @@ describe("the tables have all", () => {
   }
 
   test("options and methods of a stream", async () => {
-    expect(firstCells(page, "Options")).toEqual(await members("log-stream", "LogStreamOptions"));
+    expect(firstCells(page, "Options")).toEqual([
+      ...(await members("gateway", "GatewayOptions")),
+      ...(await members("log-stream", "LogStreamOptions")),
+    ]);
     const text = await source("log-stream");
     const [, body] = /export class LogStream \{([^]*?)\n\}/.exec(text)!;
     const methods = Array.from(body!.matchAll(/^ {2}(?:get )?(\w+)\([^)]*\)(?:: [^{]+)? \{$/gm));
@@ -161,7 +184,7 @@ describe("the tables have all", () => {
     const union = (pattern: RegExp): string[] =>
       Array.from(pattern.exec(text)![1]!.matchAll(/"([\w-]+)"/g), ([, word]) => word!);
     const states = tableAfter(page, "Status").map(([cell]) => cell!.replaceAll("`", ""));
-    expect(states.toSorted()).toEqual(union(/readonly state: ([^;]+);/).toSorted());
+    expect(states.toSorted()).toEqual(union(/readonly state:([^;]+);/).toSorted());
     for (const member of await members("stream-events", "StreamStatus")) {
       expect(page.text).toMatch(new RegExp(`^\\|.*\`${member}\`.* \\|`, "m"));
     }

@@ -1,4 +1,5 @@
-import { delay, fetchUnlessBusy } from "../../client/log-history.ts";
+import { fetchUnlessBusy } from "../../client/log-history.ts";
+import { delay } from "../../client/timing.ts";
 import { LEVELS } from "../../wire/envelope.ts";
 import { FACETS, type Facet } from "../../wire/fields.ts";
 import type { FilterQuery } from "../../wire/filter.ts";
@@ -148,7 +149,7 @@ export class JournalCounts {
         await this.#countNew(await this.#countExisting(signal), signal);
       } catch {
         // The gateway is unreachable, or the cursor is of another journal. The streams report that; the counts stay.
-        await delay(RETRY_MS, signal).catch(() => undefined);
+        await delay(RETRY_MS, signal);
       }
     }
   }
@@ -178,6 +179,7 @@ export class JournalCounts {
     let pauseMs = PAUSE_MS_MIN;
     while (performance.now() < endAtMs) {
       await delay(pauseMs, signal);
+      signal.throwIfAborted();
       if (this.#options.isHidden()) continue;
       if ((this.#options.epoch?.() ?? epoch) !== epoch) return;
       this.#slide(range);

@@ -78,7 +78,8 @@ export class DashboardSession {
   /** Connects the streams that are waiting to reconnect. */
   reconnect(): void {
     for (const connection of this.#connections) {
-      if (connection.status.retryInMs !== undefined) connection.retry();
+      const { retryInMs, state } = connection.status;
+      if (retryInMs !== undefined || state === "unauthorized") connection.retry();
     }
   }
 

@@ -3,6 +3,7 @@
 import * as fc from "fast-check";
 import { describe, expect, test, vi } from "vitest";
 import { type Access, type FilterQuery, type ServerMessage } from "tailgate/plugin";
+import { grantedAccess } from "../../../src/auth/access.ts";
 import { OPEN_ACCESS } from "../../../src/plugin/access.ts";
 import {
   AUDIT,
@@ -175,6 +176,16 @@ describe("a client that may read only some records", () => {
       },
     );
     await fc.assert(property, { numRuns: 20 });
+  });
+
+  test("does not cost those anything that may read everything: nothing is matched for them", async () => {
+    const harness = await startHarness();
+    harness.access = grantedAccess("token:boss", { scopes: ["admin"] });
+    const boss = await SubprotocolClient.subscribe(harness.url());
+    harness.emit([{}, { scope: AUDIT }]);
+    await boss.untilSequence(2);
+    expect(boss.ledger.sequences).toEqual([1, 2]);
+    expect(harness.metric("matching_seconds")).toBe(0);
   });
 
   test("is not told whether a record that it may not read is older than its start", async () => {

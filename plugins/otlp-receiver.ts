@@ -1,6 +1,7 @@
 /** Receives logs over OTLP/HTTP, on its own port and on the main port, and over OTLP/gRPC. */
 
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
+import type { Server as SecureServer } from "node:https";
 import {
   defineReceiver,
   z,
@@ -141,7 +142,7 @@ class OtlpReceiver implements Receiver {
   readonly #metrics: OtlpRequestMetrics;
   readonly #inFlight = new InFlightRequests();
   readonly #forwarder: SignalForwarder;
-  #server: Server | undefined;
+  #server: Server | SecureServer | undefined;
   #grpc: GrpcServer | undefined;
 
   constructor(given: OtlpReceiverOptions, host: ReceiverHost) {
@@ -180,26 +181,34 @@ class OtlpReceiver implements Receiver {
   }
 
   async #openHttp(port: number): Promise<void> {
-    const { bindHost: host, log } = this.#host;
-    this.#server = createServer(
-      {
-        headersTimeout: HEADERS_TIMEOUT_MS,
-        requestTimeout: REQUEST_TIMEOUT_MS,
-        keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
-        // `refusalOf` checks it and reports the rejection.
-        requireHostHeader: false,
-      },
-      (request, response) => this.#handleOnOwnPort(request, response),
-    );
+    const { bindHost: host, log, tls } = this.#host;
+    this.#server = this.#createServer();
+    this.#server.on("request", (request, response) => this.#handleOnOwnPort(request, response));
     this.#server.on("checkContinue", (request, response) =>
       this.#handleOnOwnPort(request, response, true),
     );
     this.#host.http.protect(this.#server);
     const server = "the OTLP receiver";
     const remedy = "set --otlp-port, or receivers.otlp.port in the configuration, to another port";
-    const url = await listen(this.#server, { port, host, server, remedy });
+    const url = await listen(this.#server, { port, host, tls, server, remedy });
     this.#server.on("error", (error) => log.error("The OTLP/HTTP server failed.", error));
     this.#host.listening(`${url}${PATH} (OTLP/HTTP)`);
+  }
+
+  #createServer(): Server | SecureServer {
+    const { tls } = this.#host;
+    const limits = {
+      headersTimeout: HEADERS_TIMEOUT_MS,
+      requestTimeout: REQUEST_TIMEOUT_MS,
+      keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
+      // `refusalOf` checks it and reports the rejection.
+      requireHostHeader: false,
+    };
+    if (tls === undefined) return createServer(limits);
+    const { createServer: createSecureServer } = process.getBuiltinModule("node:https");
+    const server = createSecureServer({ ...limits, ...tls.options });
+    tls.attach(server);
+    return server;
   }
 
   async #openGrpc(port: number | null, limits: BodyLimits): Promise<void> {

@@ -272,10 +272,10 @@ describe("configuration errors", () => {
       "exporters: {file: {zzz: 1}}",
       "exporters.file.zzz: unknown key; known keys are path, max_bytes, backups, use, level, queue_bytes, timeout_seconds",
     ],
-    ["port: 70000", "port: expected integer from 0 to 65535; found 70000"],
-    ["port: 80.5", "port: expected integer from 0 to 65535; found 80.5"],
-    ["port: '8001'", 'port: expected integer from 0 to 65535; found "8001"'],
-    ["port:", "port: expected integer from 0 to 65535; found null"],
+    ["port: 70000", "port: expected integer from 0 to 65535 or null; found 70000"],
+    ["port: 80.5", "port: expected integer from 0 to 65535 or null; found 80.5"],
+    ["port: '8001'", 'port: expected integer from 0 to 65535 or null; found "8001"'],
+    ["port:", "port: null needs listen"],
     [
       "log_level: LOUD",
       'log_level: expected one of DEBUG, INFO, WARNING, ERROR, CRITICAL; found "LOUD"',
@@ -374,13 +374,13 @@ describe("configuration errors", () => {
 
   test("name the variable or flag that the value came from", async () => {
     expect(await problemOf({ env: { ORCHESTRATOR_PORT: "http" } })).toBe(
-      'ORCHESTRATOR_PORT: expected integer from 0 to 65535; found "http"',
+      'ORCHESTRATOR_PORT: expected integer from 0 to 65535 or null; found "http"',
     );
     expect(await problemOf({ env: { MAX_WS_CONNECTIONS: "many" } })).toMatch(
       /^MAX_WS_CONNECTIONS: expected integer .*; found "many"$/,
     );
     expect(await problemOf({ flags: { port: -1 } })).toBe(
-      "--port: expected integer from 0 to 65535; found -1",
+      "--port: expected integer from 0 to 65535 or null; found -1",
     );
   });
 
@@ -457,6 +457,80 @@ describe("the bind address", () => {
     const { code, exitCode, lines } = await errorOf({ flags: { host } });
     expect([code, exitCode]).toEqual(["BIND_REFUSED", 78]);
     expect(lines[0]).toContain(`--host: ${JSON.stringify(host)} is not a loopback address`);
+  });
+});
+
+describe("another bind address than loopback", () => {
+  const tls = "tls: { certificate: a.pem, key: a.key }";
+
+  test("says what is missing and what to do", async () => {
+    const { lines } = await errorOf({ text: "host: 0.0.0.0" });
+    expect(lines[0]).toContain(
+      "Without authentication and TLS, anyone who can reach the port can read and write logs",
+    );
+    expect(lines[0]).toContain("Configure `auth` and `tls`, or use host 127.0.0.1");
+    expect((await errorOf({ text: `host: 0.0.0.0\n${tls}` })).lines[0]).toContain(
+      "Without authentication, anyone",
+    );
+    expect((await errorOf({ text: "host: 0.0.0.0\nauth: {}" })).lines[0]).toContain(
+      "Without TLS, tokens and logs cross the network in clear text",
+    );
+  });
+
+  test("is accepted with authentication and TLS", async () => {
+    const { exposure } = await resolved({ text: `host: 0.0.0.0\nauth: {}\n${tls}` });
+    expect(exposure).toBeUndefined();
+  });
+
+  test("is accepted with insecure: true, which tells what is missing", async () => {
+    const open = await resolved({ text: "host: 0.0.0.0\ninsecure: true" });
+    expect([open.host, open.exposure]).toEqual([
+      "0.0.0.0",
+      expect.stringContaining("Without authentication and TLS"),
+    ]);
+    const loopback = await resolved({ text: "insecure: true" });
+    expect(loopback.exposure).toBeUndefined();
+  });
+});
+
+describe("tls and listen", () => {
+  test("paths are relative to the configuration file", async () => {
+    await using workspace = await Workspace.create({
+      "etc/tailgate.yaml":
+        "port: null\nlisten: unix:run/a.sock\nlisten_mode: '0600'\ntls: { certificate: a.pem, key: /b.key, client_ca: c.pem, min_version: 1.3, hsts_seconds: 1 }",
+    });
+    const { port, socket, tls, settings } = await resolveConfig({
+      file: "etc/tailgate.yaml",
+      cwd: workspace.directory,
+      env: {},
+      flags: {},
+    });
+    const path = (name: string): string => workspace.path(`etc/${name}`);
+    const files = { certificate: path("a.pem"), key: "/b.key", clientCa: path("c.pem") };
+    expect({ port, socket, tls }).toEqual({
+      port: null,
+      socket: { path: path("run/a.sock"), mode: 0o600 },
+      tls: { files, minVersion: "TLSv1.3", hstsSeconds: 1 },
+    });
+    expect(settings).toMatchObject({
+      listen: `unix:${path("run/a.sock")}`,
+      tls: { certificate: path("a.pem"), client_ca: path("c.pem"), min_version: "1.3" },
+    });
+  });
+
+  test.each([
+    ["port: null", "port: null needs listen: else nothing could reach the gateway"],
+    ["listen: /run/a.sock", "listen: expected unix: and the path of a socket"],
+    [`listen: unix:/${"a".repeat(200)}`, "listen: the path of a socket must not be longer than"],
+    ["listen: unix:a\nlisten_mode: 0660", "listen_mode: expected octal digits in quotes"],
+    ["listen: unix:a\nlisten_mode: '0888'", "listen_mode: expected octal digits in quotes"],
+    ["tls: { certificate: a.pem }", "tls.key: expected text; it is missing"],
+    [
+      "tls: { certificate: a.pem, key: b, min_version: 1.1 }",
+      "tls.min_version: expected 1.2 or 1.3",
+    ],
+  ])("rejects %s", async (text, why) => {
+    expect(await problemOf(text)).toContain(why);
   });
 });
 
@@ -607,7 +681,7 @@ describe("substitution", () => {
       logDir: "/root/logs-7",
     });
     expect(await problemOf({ text: "port: 1${env:DAY}", env })).toBe(
-      'port: expected integer from 0 to 65535; found "17"',
+      'port: expected integer from 0 to 65535 or null; found "17"',
     );
   });
 

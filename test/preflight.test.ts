@@ -1,4 +1,4 @@
-import { generateKeyPairSync } from "node:crypto";
+import { createPrivateKey, generateKeyPairSync } from "node:crypto";
 import { once } from "node:events";
 import { mkdir, readdir, symlink, writeFile } from "node:fs/promises";
 import { createServer, type AddressInfo } from "node:net";
@@ -8,6 +8,7 @@ import { stringify } from "yaml";
 import { resolveConfig } from "tailgate";
 import { preflight } from "../src/gateway/preflight.ts";
 import { startTailgate } from "tailgate";
+import { issueCertificate } from "./harness/certificates.ts";
 import { Workspace } from "./harness/workspace.ts";
 
 beforeEach(() => {
@@ -34,6 +35,12 @@ async function workspaceWithFiles(): Promise<Workspace> {
   await writeFile(workspace.path("keys/good.pem"), pem, { mode: 0o600 });
   await writeFile(workspace.path("keys/open.pem"), pem, { mode: 0o644 });
   await writeFile(workspace.path("keys/bad.pem"), "no key", { mode: 0o600 });
+  const { cert, key } = issueCertificate("tailgate");
+  await writeFile(workspace.path("tls.pem"), cert);
+  await writeFile(workspace.path("keys/tls.pem"), key, { mode: 0o600 });
+  const secret = { cipher: "aes-256-cbc", passphrase: "secret" };
+  const encrypted = createPrivateKey(key).export({ type: "pkcs8", format: "pem", ...secret });
+  await writeFile(workspace.path("keys/encrypted.pem"), encrypted, { mode: 0o600 });
   await symlink("real", workspace.path("link"));
   return workspace;
 }
@@ -148,6 +155,41 @@ describe("checks the configuration before startup", () => {
     ],
     ["an invalid key", { audit_key_file: "keys/bad.pem" }, "is not an Ed25519 private key"],
     ["a key below a file", { audit_key_file: "file/key.pem" }, "AUDIT_KEY_NOT_CREATED: "],
+    [
+      "a certificate with the key of another one",
+      { tls: { certificate: "tls.pem", key: "keys/good.pem" } },
+      "does not belong to the certificate",
+    ],
+    [
+      "a TLS key for all users",
+      { tls: { certificate: "tls.pem", key: "keys/open.pem" } },
+      "TLS_UNUSABLE: tls.key: ",
+    ],
+    [
+      "an encrypted TLS key",
+      { tls: { certificate: "tls.pem", key: "keys/encrypted.pem" } },
+      "is encrypted; it must be stored without a passphrase",
+    ],
+    [
+      "a directory in place of a certificate",
+      { tls: { certificate: "keys", key: "keys/tls.pem" } },
+      "is not a file",
+    ],
+    [
+      "authorities that are none",
+      { tls: { certificate: "tls.pem", key: "keys/tls.pem", client_ca: "file" } },
+      "tls.client_ca: ",
+    ],
+    [
+      "a file in place of the socket",
+      { listen: "unix:file" },
+      "the file exists and is not a socket",
+    ],
+    [
+      "a socket in a missing directory",
+      { listen: "unix:nowhere/a.sock" },
+      "its directory does not exist",
+    ],
     ["a log directory that is a file", { log_dir: "file" }, "LOG_DIR_UNUSABLE: "],
     ["a log directory below a file", { log_dir: "file/logs" }, "LOG_DIR_UNUSABLE: "],
     ["a log directory that is a link", { log_dir: "link" }, "is a symbolic link"],
@@ -220,6 +262,11 @@ describe("checks the configuration before startup", () => {
         journal: fc.constantFrom({}, { engine: "memory" }),
         audit_key_file: mostly(["keys/good.pem", "keys/new/key.pem"], ["keys/open.pem", "logs/k"]),
         allowed_hosts: mostly([["a.example"], ["http://a:3000"]], [["a:b"]]),
+        listen: mostly(["unix:a.sock"], ["unix:file"]),
+        tls: fc.record({
+          certificate: mostly(["tls.pem"], ["file"]),
+          key: mostly(["keys/tls.pem"], ["keys/open.pem"]),
+        }),
       },
       { requiredKeys: ["port", "log_dir", "receivers", "exporters"] },
     );

@@ -1,12 +1,14 @@
 import {
+  createSecureServer,
   createServer,
+  type Http2SecureServer,
   type Http2Server,
   type IncomingHttpHeaders,
   type ServerHttp2Session,
   type ServerHttp2Stream,
 } from "node:http2";
 import { setImmediate } from "node:timers";
-import type { AddressedRequest, ReceiverHost } from "tailgate/plugin";
+import type { AddressedRequest, HostTls, ReceiverHost } from "tailgate/plugin";
 import { GrpcCall, parseGrpcTimeout, readGrpcCoding, readMessage } from "./grpc-call.ts";
 import type { BodyBudget, BodyLimits } from "./request-body.ts";
 import { checkNotEnded, RequestRejection, stoppingRejection, toRejection } from "./response.ts";
@@ -38,11 +40,11 @@ export interface GrpcServerOptions {
   readonly requestTimeoutMs: number;
 }
 
-/** OTLP/gRPC: the unary method that exports logs, over HTTP/2 without TLS. */
+/** OTLP/gRPC: the unary method that exports logs, over HTTP/2. */
 export class GrpcServer {
   readonly #host: ReceiverHost;
   readonly #options: GrpcServerOptions;
-  readonly #server: Http2Server;
+  readonly #server: Http2Server | Http2SecureServer;
   readonly #sessions = new Set<ServerHttp2Session>();
   readonly #calls = new Set<GrpcCall>();
   readonly #inFlight = new InFlightRequests();
@@ -50,21 +52,29 @@ export class GrpcServer {
   constructor(host: ReceiverHost, options: GrpcServerOptions) {
     this.#host = host;
     this.#options = options;
-    this.#server = createServer({ settings: { maxConcurrentStreams: STREAMS_MAX } });
+    this.#server = createHttp2Server(host.tls);
     this.#server.on("session", (session) => this.#addSession(session));
-    this.#server.on("stream", (stream, headers, _flags, rawHeaders) => {
-      void this.#handle(stream, headers, rawHeaders);
-    });
+    this.#server.on(
+      "stream",
+      (
+        stream: ServerHttp2Stream,
+        headers: IncomingHttpHeaders,
+        _flags: number,
+        rawHeaders: string[],
+      ) => {
+        void this.#handle(stream, headers, rawHeaders);
+      },
+    );
   }
 
   /** @throws TailgateError PORT_IN_USE or LISTEN_FAILED */
   async open(port: number): Promise<void> {
-    const { bindHost: host, log } = this.#host;
+    const { bindHost: host, log, tls } = this.#host;
     this.#host.http.protect(this.#server);
     const server = "the OTLP receiver (gRPC)";
     const remedy =
       "set receivers.otlp.grpc_port in the configuration to another port, or to null to disable gRPC; a --otlp-port other than 4318 disables it too";
-    const url = await listen(this.#server, { port, host, server, remedy });
+    const url = await listen(this.#server, { port, host, tls, server, remedy });
     this.#server.on("error", (error) => log.error("The OTLP/gRPC server failed.", error));
     this.#host.listening(`${url} (OTLP/gRPC)`);
   }
@@ -186,6 +196,14 @@ export class GrpcServer {
     if (this.#calls.size > 0) await new Promise(setImmediate);
     for (const session of this.#sessions) if (signal.aborted) session.destroy();
   }
+}
+
+function createHttp2Server(tls: HostTls | undefined): Http2Server | Http2SecureServer {
+  const settings = { maxConcurrentStreams: STREAMS_MAX };
+  if (tls === undefined) return createServer({ settings });
+  const server = createSecureServer({ settings, ...tls.options });
+  tls.attach(server);
+  return server;
 }
 
 /** Returns what the gateway checks of a call: its address and its sender. */

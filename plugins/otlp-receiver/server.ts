@@ -3,13 +3,20 @@
 import { once } from "node:events";
 import { isIPv6, type AddressInfo, type Server } from "node:net";
 import { setImmediate } from "node:timers";
-import { TailgateError, textOf, type Ingested, type ReceiverHost } from "tailgate/plugin";
+import {
+  TailgateError,
+  textOf,
+  type HostTls,
+  type Ingested,
+  type ReceiverHost,
+} from "tailgate/plugin";
 
 interface ListenOptions {
   readonly port: number;
   readonly host: string;
   /** What listens there, such as "the OTLP receiver". */
   readonly server: string;
+  readonly tls: HostTls | undefined;
   /** How to choose another port. */
   readonly remedy: string;
 }
@@ -19,7 +26,7 @@ interface ListenOptions {
  * @throws TailgateError PORT_IN_USE or LISTEN_FAILED
  */
 export async function listen(server: Server, options: ListenOptions): Promise<string> {
-  const { port, host } = options;
+  const { port, host, tls } = options;
   server.listen({ port, host, exclusive: true });
   // The gateway decides how long the process lives.
   server.unref();
@@ -29,7 +36,7 @@ export async function listen(server: Server, options: ListenOptions): Promise<st
     throw toListenError(error, options);
   }
   const address = server.address() as AddressInfo;
-  return `http://${isIPv6(host) ? `[${host}]` : host}:${address.port}`;
+  return `${tls ? "https" : "http"}://${isIPv6(host) ? `[${host}]` : host}:${address.port}`;
 }
 
 function toListenError(

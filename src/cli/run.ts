@@ -17,7 +17,7 @@ const SYNC_MS_MAX = 2_000;
 
 /** Senders of SIGHUP expect daemons to reload their configuration. */
 const NO_RELOAD =
-  "SIGHUP: the configuration cannot be reloaded while the gateway runs; restart it to apply changes.";
+  "SIGHUP: the configuration cannot be reloaded while the gateway runs; restart it to apply changes. Only changed TLS files are read.";
 
 const KEEP_ALIVE_MS = 60_000;
 
@@ -29,7 +29,7 @@ Examples:
   npm start -- --log-dir ./logs --log-level DEBUG
 
 SIGTERM and SIGINT stop it gracefully: accepted records are written first. A second signal stops it as soon as they are
-in the journal. SIGHUP is ignored; restart the gateway to apply a changed configuration.`;
+in the journal. SIGHUP reads TLS files that have changed; restart the gateway to apply a changed configuration.`;
 
 export function addRun(program: Command): void {
   program
@@ -37,7 +37,10 @@ export function addRun(program: Command): void {
     .description("run the gateway (the default command)")
     .allowExcessArguments()
     .option("--config <path>", "configuration file (default: ./tailgate.yaml, if it exists)")
-    .option("--host <address>", "loopback address to listen on (default: 127.0.0.1)")
+    .option(
+      "--host <address>",
+      "address to listen on; other than loopback needs auth and tls (default: 127.0.0.1)",
+    )
     .option("--port <port>", "main port, 0 for a free one (default: 8001)", parsePort)
     .option(
       "--otlp-port <port>",
@@ -66,7 +69,10 @@ function rejectUnknownCommand(words: readonly string[], program: Command): void 
 async function run({ config: file, ...flags }: RunOptions): Promise<void> {
   letHeapGrow();
   let running: RunningTailgate | undefined;
-  const ending = listenForExit(() => running?.gateway.flushSync(SYNC_MS_MAX));
+  const ending = listenForExit({
+    sync: () => running?.gateway.flushSync(SYNC_MS_MAX),
+    hangUp: () => void running?.reloadCertificate(),
+  });
   const manager = new ServiceManager(process.env);
   manager.starting();
   const config = await resolveConfig({ file, flags, env: process.env, cwd: process.cwd() });
@@ -92,11 +98,11 @@ function announce({ facts, listeners, notices }: RunningTailgate): void {
 }
 
 /**
- * Resolves at the first signal or uncaught exception. A second signal calls `sync` and exits; an uncaught exception calls
- * it at once, because it is not known what still works then. Keeps the process alive until then: a plugin that hangs
- * while it opens may leave the event loop without work.
+ * Resolves at the first SIGTERM, SIGINT or uncaught exception. A second signal calls `sync` and exits; an uncaught exception
+ * calls it at once, because it is not known what still works then. SIGHUP calls `hangUp`. Keeps the process alive until
+ * then: a plugin that hangs while it opens may leave the event loop without work.
  */
-function listenForExit(sync: () => void): Promise<void> {
+function listenForExit({ sync, hangUp }: { sync(): void; hangUp(): void }): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   const keepAlive = setInterval(() => {}, KEEP_ALIVE_MS);
   const end = (): void => {
@@ -114,7 +120,10 @@ function listenForExit(sync: () => void): Promise<void> {
   };
   process.on("SIGTERM", onSignal);
   process.on("SIGINT", onSignal);
-  process.on("SIGHUP", () => say(NO_RELOAD));
+  process.on("SIGHUP", () => {
+    say(NO_RELOAD);
+    hangUp();
+  });
   process.on("uncaughtExceptionMonitor", sync);
   process.on("uncaughtException", (error) => {
     process.exitCode = report(error);

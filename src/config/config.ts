@@ -3,6 +3,7 @@ import { SECTIONS, type Section } from "./built-ins.ts";
 import {
   resolveSection,
   type Component,
+  type ComponentContext,
   type ExporterComponent,
   type ProcessorComponent,
   rejectSharedFiles,
@@ -18,7 +19,13 @@ import {
   type OverrideSources,
   substitute,
 } from "./environment.ts";
-import { httpSchema, settingsSchema, type authSchema, type journalSchema } from "./settings.ts";
+import {
+  httpSchema,
+  settingsSchema,
+  type authSchema,
+  type journalSchema,
+  type tlsSchema,
+} from "./settings.ts";
 import {
   isMapping,
   validate,
@@ -29,6 +36,7 @@ import {
 import type { EnvelopeType, Level } from "../wire/envelope.ts";
 import { TailgateError } from "../wire/errors.ts";
 import { checkPackage } from "../runtime/package.ts";
+import type { TlsFiles } from "../tls/tls-files.ts";
 import type { ReceiverDefinition, z } from "../plugin/index.ts";
 import { BlockList, isIP } from "node:net";
 
@@ -40,7 +48,13 @@ export interface Config {
   /** The absolute path of the configuration file; absent if there is none. */
   readonly file?: string;
   readonly host: string;
-  readonly port: number;
+  /** Null for no port: everything is served on the Unix socket. */
+  readonly port: number | null;
+  /** The Unix socket that serves the same as `port`. */
+  readonly socket?: SocketConfig | undefined;
+  readonly tls?: TlsConfig | undefined;
+  /** What `host` lacks because of `insecure: true`, as a sentence; undefined if it lacks nothing. */
+  readonly exposure?: string | undefined;
   readonly logDir: string;
   readonly logLevel: Level;
   /** Loggers whose records, and those of their children, are audit events. Default: `orchestrator.audit`. */
@@ -86,6 +100,19 @@ export interface ProxyUsersConfig {
 interface GrantConfig {
   readonly scopes: readonly string[];
   readonly filter?: string | undefined;
+}
+
+export interface SocketConfig {
+  readonly path: string;
+  /** The permission bits of the socket. */
+  readonly mode: number;
+}
+
+export interface TlsConfig {
+  readonly files: TlsFiles;
+  readonly minVersion: "TLSv1.2" | "TLSv1.3";
+  /** For `Strict-Transport-Security`; 0 to send none. */
+  readonly hstsSeconds: number;
 }
 
 export interface HttpConfig {
@@ -145,9 +172,9 @@ export async function resolveConfig(sources: ConfigSources): Promise<Config> {
   const problems = new Problems();
   const own = withoutExtensions(file.values);
   const values = { ...(substitute(own, env, problems) as Mapping), ...withoutUndefined(document) };
-  const settings = await resolveSettings(values, sources, problems);
-
   const context = { directory: file.directory, sources, problems };
+  const settings = await resolveSettings(values, context);
+
   const sections: Mapping = { ...DEFAULT_SECTIONS[base], ...values };
   const receivers = await resolveSection("receivers", sections.receivers, context);
   const processors = await resolveSection("processors", sections.processors, context);
@@ -169,8 +196,7 @@ type Settings = Omit<Config, "file" | Section>;
 
 async function resolveSettings(
   values: Mapping,
-  sources: ConfigSources,
-  problems: Problems,
+  { directory, sources, problems }: ComponentContext & { readonly sources: ConfigSources },
 ): Promise<Settings | undefined> {
   const settings = new Map(Object.entries(values));
   const overrides = readOverrides(SETTING_SOURCES, sources);
@@ -181,16 +207,27 @@ async function resolveSettings(
   const checked = await validate(settingsSchema, Object.fromEntries(settings), context);
   if (!checked) return undefined;
   const { host, port } = checked;
-  if (!isLoopback(host)) {
-    const text = `${place(["host"])}: ${JSON.stringify(host)} is not a loopback address. Anyone who can reach the port could read and write logs.`;
+  const risk = isLoopback(host)
+    ? undefined
+    : bindRisk({ hasAuth: checked.auth !== undefined, hasTls: checked.tls !== undefined });
+  if (risk !== undefined && !checked.insecure) {
+    const text = `${place(["host"])}: ${JSON.stringify(host)} is not a loopback address. ${risk}`;
     problems.addError(place(["host"]), new TailgateError("BIND_REFUSED", text));
   }
+  const socket = socketConfig(checked, directory, problems);
+  if (port === null && socket === undefined) {
+    problems.add(place(["port"]), "null needs listen: else nothing could reach the gateway");
+  }
+  const tls = checked.tls && tlsConfig(checked.tls, directory);
   const logDir = resolve(sources.cwd, checked.log_dir);
   const auditKeyFile = checked.audit_key_file && resolve(sources.cwd, checked.audit_key_file);
   const tokensFile = checked.auth?.tokens_file && resolve(sources.cwd, checked.auth.tokens_file);
   return {
     host,
     port,
+    socket,
+    tls,
+    exposure: risk,
     logDir,
     logLevel: checked.log_level,
     auditLoggers: checked.audit_loggers,
@@ -207,6 +244,10 @@ async function resolveSettings(
       ...checked,
       base_path: checked.base_path || "/",
       log_dir: logDir,
+      ...(socket !== undefined && { listen: `unix:${socket.path}` }),
+      ...(tls !== undefined && {
+        tls: { ...checked.tls, ...withoutUndefined(filesAsOptions(tls.files)) },
+      }),
       ...(auditKeyFile !== undefined && { audit_key_file: auditKeyFile }),
       ...(tokensFile !== undefined && { auth: { ...checked.auth, tokens_file: tokensFile } }),
     },
@@ -219,6 +260,52 @@ function proxyUsersConfig(
   if (checked === undefined) return undefined;
   const { user_header: userHeader, groups_header: groupsHeader, groups, users } = checked;
   return { userHeader, groupsHeader, groups, users };
+}
+
+/** What is at stake on an address other than loopback; undefined if nothing is missing. */
+function bindRisk({ hasAuth, hasTls }: { hasAuth: boolean; hasTls: boolean }): string | undefined {
+  if (hasAuth && hasTls) return undefined;
+  if (hasAuth) return "Without TLS, tokens and logs cross the network in clear text.";
+  return hasTls
+    ? "Without authentication, anyone who can reach the port can read and write logs."
+    : "Without authentication and TLS, anyone who can reach the port can read and write logs, and logs cross the network in clear text.";
+}
+
+const SOCKET_PREFIX = "unix:";
+
+/** The system's limit for the path of a socket, without the final NUL (unix(7)). */
+const SOCKET_PATH_BYTES_MAX = process.platform === "linux" ? 107 : 103;
+
+function socketConfig(
+  { listen, listen_mode: mode }: z.output<typeof settingsSchema>,
+  directory: string,
+  problems: Problems,
+): SocketConfig | undefined {
+  if (listen === undefined) return undefined;
+  const path = resolve(directory, listen.slice(SOCKET_PREFIX.length));
+  const bytes = Buffer.byteLength(path);
+  if (bytes > SOCKET_PATH_BYTES_MAX) {
+    const text = `the path of a socket must not be longer than ${SOCKET_PATH_BYTES_MAX} bytes; ${path} has ${bytes}`;
+    problems.add("listen", text);
+  }
+  return { path, mode: Number.parseInt(mode, 8) };
+}
+
+function tlsConfig(checked: z.output<typeof tlsSchema>, directory: string): TlsConfig {
+  const { certificate, key, client_ca: clientCa, min_version: minVersion } = checked;
+  return {
+    files: {
+      certificate: resolve(directory, certificate),
+      key: resolve(directory, key),
+      clientCa: clientCa === undefined ? undefined : resolve(directory, clientCa),
+    },
+    minVersion: `TLSv${minVersion}`,
+    hstsSeconds: checked.hsts_seconds,
+  };
+}
+
+function filesAsOptions({ certificate, key, clientCa }: TlsFiles): Mapping {
+  return { certificate, key, client_ca: clientCa };
 }
 
 function httpConfig(checked: z.output<typeof httpSchema>): HttpConfig {

@@ -15,6 +15,7 @@ import {
   httpSchema,
   journalSchema,
   proxySchema,
+  tlsSchema,
 } from "./settings.ts";
 import { FLAG_NAMES, optionSources, SETTING_SOURCES, type ValueSource } from "./environment.ts";
 
@@ -106,6 +107,8 @@ function withSubstitutions(schema: JsonSchema): JsonSchema {
 export async function configReference(): Promise<string> {
   const parts = [
     table(settingsSchema, SETTING_SOURCES),
+    "### tls",
+    table(tlsSchema),
     "### journal",
     table(journalSchema),
     "### http",

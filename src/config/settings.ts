@@ -48,6 +48,43 @@ export const journalSchema = z.strictObject({
   audit_bytes: retentionBytes("audit events"),
 });
 
+const path = z
+  .string()
+  .min(1)
+  .refine((text) => !text.startsWith("~"), "~ is not expanded; write ${env:HOME}")
+  .refine((text) => !text.includes("\0"), "a path must not contain NUL characters");
+
+const TLS_VERSIONS = ["1.2", "1.3"] as const;
+
+export const tlsSchema = z.strictObject({
+  certificate: path.describe(
+    "File with the gateway's certificate in PEM format and the intermediate certificates after it, relative to the configuration file. Read again when it changes.",
+  ),
+  key: path.describe(
+    "File with the certificate's private key in PEM format, without a passphrase. It must not be accessible to all users; a group may read it.",
+  ),
+  client_ca: path
+    .optional()
+    .describe(
+      "File with the authorities, in PEM format, whose client certificates are accepted. Clients without a certificate can still connect, and need another way to authenticate.",
+    ),
+  min_version: z
+    // YAML reads 1.2 without quotes as a number.
+    .union([z.enum(TLS_VERSIONS), z.literal([1.2, 1.3])], { error: "expected 1.2 or 1.3" })
+    .meta({ title: "1.2 or 1.3" })
+    .default("1.2")
+    .describe("The lowest version of TLS that is accepted.")
+    .transform((version) => String(version) as (typeof TLS_VERSIONS)[number]),
+  hsts_seconds: z
+    .int()
+    .min(0)
+    .max(63_072_000)
+    .default(0)
+    .describe(
+      "If not 0, browsers use only HTTPS for this long after a visit (`Strict-Transport-Security`). It applies to every port of the host name, so plain HTTP services beside the gateway stop working in browsers.",
+    ),
+});
+
 export const httpSchema = z.strictObject({
   max_connections: z
     .int()
@@ -89,12 +126,6 @@ export const httpSchema = z.strictObject({
       "Maximum number of queued searches; further ones are answered with 503 and Retry-After.",
     ),
 });
-
-const path = z
-  .string()
-  .min(1)
-  .refine((text) => !text.startsWith("~"), "~ is not expanded; write ${env:HOME}")
-  .refine((text) => !text.includes("\0"), "a path must not contain NUL characters");
 
 const headerName = z
   .string()
@@ -150,15 +181,45 @@ export const settingsSchema = z.object({
     .string()
     .min(1)
     .default("127.0.0.1")
-    .describe("Address to bind to. Only loopback is accepted: 127.0.0.0/8, ::1, localhost.")
+    .describe(
+      "Address to bind to. Any but loopback (127.0.0.0/8, ::1, localhost) needs `auth` and `tls`, or `insecure`.",
+    )
     .transform(stripBrackets),
   port: z
     .int()
     .min(0)
     .max(65_535)
+    .nullable()
     .default(8001)
     .describe(
-      "Port of the dashboard, WebSocket, API, health, metrics and OTLP/HTTP. 0 picks a free port.",
+      "Port of the dashboard, WebSocket, API, health, metrics and OTLP/HTTP. 0 picks a free port; null opens none, if `listen` names a socket.",
+    ),
+  listen: z
+    .string()
+    .regex(
+      /^unix:./,
+      "expected unix: and the path of a socket, such as unix:/run/tailgate/tailgate.sock",
+    )
+    .meta({ title: "unix:PATH" })
+    .optional()
+    .describe(
+      "Unix socket that serves the same as `port`, without TLS, for a proxy on the same machine. The path is relative to the configuration file; its directory must exist.",
+    ),
+  listen_mode: z
+    .string('expected octal digits in quotes, such as "0660"')
+    .regex(/^0?[0-7]{3}$/, 'expected octal digits in quotes, such as "0660"')
+    .meta({ title: "octal digits" })
+    .default("0660")
+    .describe("Permissions of the socket: whoever may write to it may connect."),
+  tls: tlsSchema
+    .meta({ title: "mapping" })
+    .optional()
+    .describe("TLS for `port` and for the ports of receivers."),
+  insecure: z
+    .boolean()
+    .default(false)
+    .describe(
+      "Accepts an address other than loopback without `auth` or `tls`, for example in a container behind a proxy. What is missing is logged at every start.",
     ),
   base_path: z
     .string()

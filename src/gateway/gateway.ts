@@ -16,6 +16,7 @@ import type {
   Exporter,
   HostHttp,
   HostLogger,
+  HostTls,
   Processor,
   Receiver,
   ReceiverDefinition,
@@ -65,6 +66,7 @@ export interface GatewayOptions {
   /** Signs the checkpoints of the audit trail; without a key there are none. */
   readonly auditKey?: SigningKey | undefined;
   readonly http: HostHttp;
+  readonly tls?: HostTls | undefined;
   readonly write: WriteLine;
 }
 
@@ -102,11 +104,11 @@ export class Gateway implements GatewayView {
   #exitMsLeft = EXIT_MS_MAX;
 
   constructor(config: Config, options: GatewayOptions) {
-    const { journal, http, write } = options;
+    const { journal, http, tls, write } = options;
     this.#config = config;
     this.#options = options;
     const { listeners, pluginMetrics } = this;
-    this.#hosts = { config, journal, http, write, pluginMetrics, listeners, targets: [] };
+    this.#hosts = { config, journal, http, tls, write, pluginMetrics, listeners, targets: [] };
     this.traceUrl = config.traceUrl;
     this.journal = journal;
     this.intake = new RecordIntake({

@@ -3,7 +3,14 @@
 import type { Component, Config } from "../config/config.ts";
 import type { Journal } from "../journal/journal.ts";
 import { findTypeFlaw } from "../config/plugin-loader.ts";
-import type { Exporter, Host, HostHttp, PluginDefinition, Processor } from "../plugin/index.ts";
+import type {
+  Exporter,
+  Host,
+  HostHttp,
+  HostTls,
+  PluginDefinition,
+  Processor,
+} from "../plugin/index.ts";
 import { hostMetrics, type PluginMetric } from "../plugin/metrics.ts";
 import { clearTimeout, setTimeout } from "../runtime/timers.ts";
 import type { Level } from "../wire/envelope.ts";
@@ -18,6 +25,7 @@ export interface HostContext {
   readonly config: Config;
   readonly journal: Journal;
   readonly http: HostHttp;
+  readonly tls: HostTls | undefined;
   readonly write: WriteLine;
   readonly pluginMetrics: PluginMetric[];
   readonly listeners: string[];
@@ -26,7 +34,7 @@ export interface HostContext {
 
 export function createHost(
   { id, definition, level }: Component<PluginDefinition> & { level?: Level },
-  { config, journal, http, write, pluginMetrics, listeners, targets }: HostContext,
+  { config, journal, http, tls, write, pluginMetrics, listeners, targets }: HostContext,
 ): Host {
   const component = `${definition.kind}/${id}`;
   return {
@@ -34,6 +42,7 @@ export function createHost(
     level,
     logDir: config.logDir,
     bindHost: config.host,
+    tls,
     log: hostLogger(`tailgate.${definition.kind}.${id}`, write),
     http,
     journal,

@@ -8,7 +8,9 @@ import { SECTIONS } from "../config/built-ins.ts";
 import { formatPath, Problems } from "../config/problems.ts";
 import { TailgateError, textOf } from "../wire/errors.ts";
 import { Guard } from "../http/server/guard.ts";
+import { checkSocketPath } from "../http/server/listeners.ts";
 import { reservedPaths } from "../http/server/server.ts";
+import { readTlsFiles } from "../tls/tls-files.ts";
 import { checkFolder, checkLogDir } from "../runtime/log-dir.ts";
 import { fixedListeners, rejectSelfExport, type ExportTarget } from "./self-export.ts";
 import type { Plan, PluginDefinition } from "../plugin/index.ts";
@@ -27,8 +29,8 @@ const PLAN_MS_MAX = 10_000;
 /**
  * Checks the configuration as far as possible without opening, creating or sending anything. Only the start itself detects a
  * port that another program uses, problems with the journal's files, and those of plugins without a plan.
- * @throws TailgateError CONFIG_INVALID with all problems, one per line; LOG_DIR_UNUSABLE, AUDIT_KEY_UNUSABLE,
- * AUDIT_KEY_NOT_CREATED, SENDS_TO_ITSELF or a plugin's own error if that is the only problem.
+ * @throws TailgateError CONFIG_INVALID with all problems, one per line; LISTEN_FAILED, TLS_UNUSABLE,
+ * LOG_DIR_UNUSABLE, AUDIT_KEY_UNUSABLE, AUDIT_KEY_NOT_CREATED, SENDS_TO_ITSELF or a plugin's own error if that is the only problem.
  */
 export async function preflight(config: Config): Promise<Preflight> {
   const problems = new Problems();
@@ -39,6 +41,9 @@ export async function preflight(config: Config): Promise<Preflight> {
   const ports = [...plans.values()].flatMap((plan) => Object.values(plan.ports ?? {}));
   const listeners = fixedListeners(config.host, [config.port, ...ports]);
   await collect(problems, "exporters", () => rejectSelfExport(listTargets(plans), listeners));
+  const { socket, tls } = config;
+  await collect(problems, "listen", () => socket && checkSocketPath(socket.path));
+  await collect(problems, "tls", () => tls && readTlsFiles(tls.files));
   await collect(problems, "log_dir", () => checkLogDir(config.logDir));
   const auditKey = await collect(problems, "audit_key_file", () => checkAuditKey(config));
   problems.throwIfAny(config.file ?? "The configuration");
@@ -85,7 +90,7 @@ function rejectSharedPorts(
   plans: ReadonlyMap<string, Plan>,
   problems: Problems,
 ): void {
-  const owners = new Map([[config.port, "port"]]);
+  const owners = new Map(config.port === null ? [] : [[config.port, "port"]]);
   for (const [component, { ports = {} }] of plans) {
     for (const [option, port] of Object.entries(ports)) {
       const place = `${component}.${option}`;

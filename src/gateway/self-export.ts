@@ -38,10 +38,10 @@ export async function rejectSelfExport(
   }
 }
 
-/** Returns the listeners with a fixed port. A free port that the system will pick is nobody's target. */
-export function fixedListeners(host: string, ports: readonly number[]): string[] {
+/** Returns the listeners with a fixed port. A free port (0) that the system will pick is nobody's target. */
+export function fixedListeners(host: string, ports: readonly (number | null)[]): string[] {
   const name = isIPv6(host) ? `[${host}]` : host;
-  return ports.filter((port) => port !== 0).map((port) => `http://${name}:${port}`);
+  return ports.filter((port) => port).map((port) => `http://${name}:${port}`);
 }
 
 /** Resolves names only if the ports are equal, so that a slow or failing look-up does not matter otherwise. */

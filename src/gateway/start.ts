@@ -2,7 +2,7 @@ import { lstat, readdir, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { AUDIT_DIRECTORY } from "../audit/checkpoint-file.ts";
 import { SigningKey } from "../audit/signing-key.ts";
-import type { Config } from "../config/config.ts";
+import type { Config, TlsConfig } from "../config/config.ts";
 import { Gateway } from "./gateway.ts";
 import { hostLogger, lineLimiter, writeToStderr, type WriteLine } from "./host-log.ts";
 import { Authentication } from "./authentication.ts";
@@ -14,13 +14,14 @@ import { MemoryJournal } from "../journal/memory.ts";
 import { SqliteJournal } from "../journal/sqlite.ts";
 import { Forwarding } from "../auth/public-base.ts";
 import { prepareLogDir, volatileNotice } from "../runtime/log-dir.ts";
+import { ServerTls } from "../tls/server-tls.ts";
 import { preflight } from "./preflight.ts";
 import { startFacts } from "./start-facts.ts";
 import { onProcessExit, keepAlive } from "./process-exit.ts";
 
 export interface RunningTailgate {
   readonly gateway: Gateway;
-  /** The URL of the dashboard, such as `http://127.0.0.1:8001`. */
+  /** The URL of the dashboard, such as `http://127.0.0.1:8001`; `unix:` and a path if it has no port. */
   readonly url: string;
   /** The version, the files and the protection of the gateway: names and values. */
   readonly facts: readonly (readonly [string, string])[];
@@ -28,6 +29,8 @@ export interface RunningTailgate {
   readonly listeners: readonly string[];
   /** What the operator should know at the start, one line each. */
   readonly notices: readonly string[];
+  /** Reads the files of `tls` again if they have changed. Without this call, that takes up to 30 seconds. */
+  reloadCertificate(): Promise<void>;
   /** Shuts down within about ten seconds. Safe to call again. */
   stop(): Promise<void>;
 }
@@ -43,6 +46,8 @@ export interface StartOptions {
 
 /** Tells the operator which pages may reach the gateway although the configuration does not name them. */
 const TRUST_TEXT = `Pages of ${DEFAULT_ORIGINS.join(" and ")} can read logs over the WebSocket. To reject them, set trust_default_origins: false.`;
+
+const SERVED_TEXT = "(dashboard, /ws/logs, /api, /healthz, /readyz, /metrics)";
 
 const HTTP_CLOSE_MS_MAX = 1_000;
 
@@ -80,6 +85,10 @@ async function readAuditFileTime(logDir: string): Promise<number | undefined> {
   return lastMs === -Infinity ? undefined : lastMs;
 }
 
+async function openTls({ files, minVersion }: TlsConfig, write: WriteLine): Promise<ServerTls> {
+  return ServerTls.open({ files, minVersion, log: hostLogger("tailgate.tls", write) });
+}
+
 /** Returns undefined for a journal in memory, which has no hash chain to sign. */
 async function openAuditKey(config: Config, write: WriteLine): Promise<SigningKey | undefined> {
   const { journal, auditKeyFile: path, logDir } = config;
@@ -89,8 +98,8 @@ async function openAuditKey(config: Config, write: WriteLine): Promise<SigningKe
 
 /**
  * Starts a gateway with its HTTP server. If it fails, nothing is left running.
- * @throws TailgateError CONFIG_INVALID for conflicts between components, LOG_DIR_UNUSABLE, AUDIT_KEY_UNUSABLE,
- * TOKENS_UNREADABLE, PORT_IN_USE, LISTEN_FAILED, PLUGIN_OPEN_FAILED and what plugins throw.
+ * @throws TailgateError CONFIG_INVALID for conflicts between components, TLS_UNUSABLE, LOG_DIR_UNUSABLE,
+ * AUDIT_KEY_UNUSABLE, TOKENS_UNREADABLE, PORT_IN_USE, LISTEN_FAILED, PLUGIN_OPEN_FAILED and what plugins throw.
  */
 export async function startTailgate(
   config: Config,
@@ -105,14 +114,18 @@ async function start(
 ): Promise<RunningTailgate> {
   await preflight(config);
   await prepareLogDir(config.logDir);
-  const { host, port, allowedHosts, trustsDefaultOrigins, http: limits } = config;
+  const { host, port, socket, allowedHosts, trustsDefaultOrigins, http: limits } = config;
   const { basePath = "", trustedProxies = [] } = config;
   const log = hostLogger("tailgate.http", write);
   const forwarding = new Forwarding({ trustedProxies, basePath, log });
   const auth = config.auth && (await Authentication.open(config.auth, forwarding, write));
+  const tls = config.tls && (await openTls(config.tls, write));
   const server = new HttpServer({
     host,
     port,
+    socket,
+    tls,
+    hstsSeconds: config.tls?.hstsSeconds,
     allowedHosts,
     trustsDefaultOrigins,
     forwarding,
@@ -126,7 +139,7 @@ async function start(
   const early: Damage[] = [];
   let damaged = (damage: Damage): void => void early.push(damage);
   const journal = await openJournal(config, write, (damage) => damaged(damage));
-  const gateway = new Gateway(config, { http: server.plugins, journal, auditKey, write });
+  const gateway = new Gateway(config, { http: server.plugins, tls, journal, auditKey, write });
   damaged = (damage) => gateway.damaged(damage);
   early.forEach(damaged);
   const undoAtEnd = onProcessExit({
@@ -139,19 +152,22 @@ async function start(
     await gateway.stop();
     await server.close(AbortSignal.timeout(HTTP_CLOSE_MS_MAX));
     auth?.close();
+    tls?.close();
     lineLimiter(write).flush();
     undoAtEnd();
   };
   try {
     await gateway.open();
     server.mount(gateway);
-    const url = (await server.listen()) + basePath;
-    const listeners = [
-      `${url} (dashboard, /ws/logs, /api, /healthz, /readyz, /metrics)`,
-      ...gateway.listeners,
-    ];
+    await server.listen();
+    tls?.watch();
+    const urls = server.urls.map((one) => (one.startsWith("unix:") ? one : one + basePath));
+    const url = urls[0]!;
+    const listeners = [...urls.map((one) => `${one} ${SERVED_TEXT}`), ...gateway.listeners];
     const { type } = await statfs(config.logDir);
     const notices = [
+      config.exposure &&
+        `insecure: true: ${JSON.stringify(host)} is not a loopback address. ${config.exposure}`,
       volatileNotice(config.logDir, type),
       trustsDefaultOrigins ? TRUST_TEXT : undefined,
     ].filter((notice) => notice !== undefined);
@@ -163,6 +179,7 @@ async function start(
       facts,
       listeners,
       notices,
+      reloadCertificate: async () => tls?.reload(),
       stop: () => (stopping ??= keepAlive(stop())),
     };
   } catch (error) {

@@ -4,6 +4,7 @@ import type { HostHttp } from "./http.ts";
 import type { HostJournal, HostMemory } from "./journal.ts";
 import type { HostMetrics } from "./metrics.ts";
 import type { LogRecord } from "./record.ts";
+import type { HostTls } from "./tls.ts";
 
 /** What the gateway gives to each plugin. */
 export interface Host {
@@ -15,6 +16,8 @@ export interface Host {
   readonly logDir: string;
   /** The address that the gateway binds to, such as `127.0.0.1`. Bind ports of your own to it. */
   readonly bindHost: string;
+  /** The TLS for ports of your own; undefined if the gateway's ports have none. */
+  readonly tls: HostTls | undefined;
   /** Writes lines to the gateway's stderr. */
   readonly log: HostLogger;
   /** Routes and WebSocket upgrades on the main port, and the checks of requests. */

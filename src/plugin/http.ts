@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Server as SecureServer, ServerOptions as SecureServerOptions } from "node:https";
 import type { Server as NetServer } from "node:net";
 import type { Duplex } from "node:stream";
 import type { Access, RouteAccess } from "./access.ts";
@@ -9,6 +10,11 @@ import type { Access, RouteAccess } from "./access.ts";
  */
 export const { createServer, maxHeaderSize, Server, STATUS_CODES } =
   process.getBuiltinModule("node:http");
+
+/** As `https.createServer`, loaded by the gateways that need it. */
+export function createSecureServer(options: SecureServerOptions): SecureServer {
+  return process.getBuiltinModule("node:https").createServer(options);
+}
 
 /** What a plugin may use of the gateway's HTTP server. */
 export interface HostHttp {

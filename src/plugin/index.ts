@@ -57,6 +57,7 @@ export type {
   UpgradeHandler,
 } from "./http.ts";
 export type { Access, RouteAccess } from "./access.ts";
+export type { HostTls, SecureServer } from "./tls.ts";
 export { ACCESS_SCOPES } from "../wire/access-scopes.ts";
 export type { AccessScope } from "../wire/access-scopes.ts";
 

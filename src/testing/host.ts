@@ -58,6 +58,7 @@ export async function testHost(id: string, options: TestHostOptions = {}): Promi
     id,
     logDir,
     bindHost: "127.0.0.1",
+    tls: undefined,
     log,
     http: server.plugins,
     journal,

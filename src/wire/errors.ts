@@ -19,7 +19,11 @@ const CODES = {
   CONFIG_UNREADABLE: { exitCode: 78, fix: "Check the --config path and the file's permissions." },
   BIND_REFUSED: {
     exitCode: 78,
-    fix: "Use host 127.0.0.1, with a reverse proxy or an SSH tunnel for remote access.",
+    fix: "Configure `auth` and `tls`, or use host 127.0.0.1 with a reverse proxy or an SSH tunnel for remote access. `insecure: true` accepts the risk, for example in a container behind a proxy.",
+  },
+  TLS_UNUSABLE: {
+    exitCode: 78,
+    fix: "Certificate and key must be PEM files that belong together and that the gateway's user can read. The key must have no passphrase and not be accessible to all users (mode 0600, or 0640 with a group).",
   },
   PLUGIN_NOT_FOUND: {
     exitCode: 78,

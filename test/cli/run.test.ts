@@ -187,7 +187,7 @@ describe("tailgate run", () => {
       [
         `tailgate: CONFIG_INVALID: ${workspace.path("my.yaml")} has 2 problems:`,
         '  prot: unknown key; did you mean "port"?',
-        '  host: "0.0.0.0" is not a loopback address. Anyone who can reach the port could read and write logs. Use host 127.0.0.1, with a reverse proxy or an SSH tunnel for remote access.',
+        '  host: "0.0.0.0" is not a loopback address. Without authentication and TLS, anyone who can reach the port can read and write logs, and logs cross the network in clear text. Configure `auth` and `tls`, or use host 127.0.0.1 with a reverse proxy or an SSH tunnel for remote access. `insecure: true` accepts the risk, for example in a container behind a proxy.',
         "Fix the keys listed above; `tailgate validate` checks a file without starting the gateway.",
         "",
       ].join("\n"),

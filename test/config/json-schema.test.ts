@@ -22,6 +22,10 @@ describe("the JSON Schema for editors", () => {
     expect(Object.keys(schema.properties)).toEqual([
       "host",
       "port",
+      "listen",
+      "listen_mode",
+      "tls",
+      "insecure",
       "base_path",
       "trusted_proxies",
       "log_dir",
@@ -56,7 +60,7 @@ describe("the JSON Schema for editors", () => {
       description: expect.stringContaining("0 picks a free port"),
       default: 8001,
       anyOf: [
-        { type: "integer", minimum: 0, maximum: 65_535 },
+        { anyOf: [{ type: "integer", minimum: 0, maximum: 65_535 }, { type: "null" }] },
         { type: "string", pattern: "\\$\\{env:" },
       ],
     });

@@ -11,7 +11,9 @@ const MEANINGS: Readonly<Record<ErrorCode, string>> = {
     "The configuration is invalid. The message lists the problems, one per line, each with the path of its key and, if possible, a suggestion. The gateway did not start.",
   CONFIG_UNREADABLE: "The file that `--config` names does not exist or cannot be read.",
   BIND_REFUSED:
-    "`host` is not a loopback address. Tailgate has no authentication yet, so it does not listen on the network. See [Deployment](deployment/README.md).",
+    "`host` is not a loopback address, and `auth` or `tls` is not configured. The message names what is missing. See [TLS](deployment/tls.md#listen-on-the-network).",
+  TLS_UNUSABLE:
+    "A file of [`tls`](configuration.md#tls) cannot be read or used: the certificate and the key do not belong together, or the key is encrypted or accessible to all users. A running gateway does not end: it logs the error and keeps the previous certificate.",
   PLUGIN_NOT_FOUND: "No built-in plugin and no installed package has this name.",
   PLUGIN_INVALID: "The file is not a plugin, or importing it failed.",
   PLUGIN_API_MISMATCH:

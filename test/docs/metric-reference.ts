@@ -1,12 +1,16 @@
 import { tmpdir } from "node:os";
-import { mkdtemp, rm } from "node:fs/promises";
+import { once } from "node:events";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { request, type IncomingMessage } from "node:http";
 import { join } from "node:path";
+import { text as textOf } from "node:stream/consumers";
 import { CLOSE_REASONS, type CloseReason } from "../../plugins/websocket/connection.ts";
 import { builtInNames, type Section, SECTIONS } from "../../src/config/built-ins.ts";
 import { resolveConfig } from "../../src/config/config.ts";
 import { startTailgate } from "../../src/gateway/start.ts";
 import { gatewayMetrics } from "../../src/http/metrics/gateway-metrics.ts";
 import { DROP_REASONS } from "../../src/plugin/metrics.ts";
+import { issueCertificate } from "../harness/certificates.ts";
 
 /** A metric as /metrics exposes it. */
 interface ExposedMetric {
@@ -41,6 +45,7 @@ const LABELS: Readonly<Record<string, readonly string[]>> = {
   tailgate_websocket_records_missed_total: ["reason"],
   tailgate_spans_instances_closed_total: ["end"],
   tailgate_spans_dropped_total: ["reason"],
+  tailgate_tls_reloads_total: ["result"],
 };
 
 /** The sections of the reference, with the metrics that belong to each: the first match counts. */
@@ -52,6 +57,7 @@ const GROUPS: readonly (readonly [string, RegExp])[] = [
   ["WebSocket", /^tailgate_websocket_/],
   ["Traces of instances", /^tailgate_spans_/],
   ["HTTP", /^tailgate_(http|requests)_/],
+  ["TLS", /^tailgate_tls_/],
   ["Gateway", /^tailgate_/],
   ["Process", /^/],
 ];
@@ -124,18 +130,26 @@ export async function metricReference(): Promise<string> {
 
 async function exposedMetrics(): Promise<ExposedMetric[]> {
   const directory = await mkdtemp(join(tmpdir(), "tailgate-metrics-"));
+  const { cert, key } = issueCertificate("tailgate");
+  await writeFile(join(directory, "tls.pem"), cert);
+  await writeFile(join(directory, "tls.key"), key, { mode: 0o600 });
   const sections = SECTIONS.map((section) => [section, allBuiltIns(section)] as const);
   const config = await resolveConfig({
-    flags: { port: 0, logDir: join(directory, "logs") },
+    // Some metrics exist only with TLS; the socket needs no client that trusts the certificate.
+    text: "{ port: null, listen: unix:a.sock, tls: { certificate: tls.pem, key: tls.key } }",
+    flags: { logDir: join(directory, "logs") },
     env: {},
     cwd: directory,
     document: { ...Object.fromEntries(sections), journal: { engine: "memory" } },
   });
   const running = await startTailgate(config, { write: () => {}, handlesSignals: false });
   try {
-    const text = await (await fetch(`${running.url}/metrics`)).text();
+    const asked = request({ socketPath: config.socket!.path, path: "/metrics" }).end();
+    const [response] = (await once(asked, "response")) as [IncomingMessage];
     const exposed = Array.from(
-      text.matchAll(/^# HELP (?<name>\S+) (?<help>.*)\n# TYPE \S+ (?<type>.*)$/gm),
+      (await textOf(response)).matchAll(
+        /^# HELP (?<name>\S+) (?<help>.*)\n# TYPE \S+ (?<type>.*)$/gm,
+      ),
       ({ groups }) => ({ ...groups }) as unknown as ExposedMetric,
     );
     // Some metrics have no value at first, or none with this engine.

@@ -1,11 +1,20 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Server, Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import { maxHeaderSize, refuseUpgrade, Server as HttpServer } from "../../plugin/http.ts";
+import type { TLSSocket } from "node:tls";
+import { maxHeaderSize, refuseUpgrade } from "../../plugin/http.ts";
 import type { AddressedRequest, HostLogger } from "../../plugin/index.ts";
 import { clearInterval, clearTimeout, setInterval, setTimeout } from "../../runtime/timers.ts";
 import { counter, gauge, type Metric } from "../metrics/metric.ts";
 import type { Rejections } from "./rejections.ts";
+import {
+  goAway,
+  handshakeFailure,
+  isHttp2,
+  isTlsHandshake,
+  PLAIN_TEXT_REASON,
+  whenFirstBytes,
+} from "./tls-handshake.ts";
 
 /** How many times per write timeout the connections are checked. */
 const CHECKS_PER_TIMEOUT = 4;
@@ -15,24 +24,45 @@ const REJECTION_MS = 1_000;
 
 const RETRY_AFTER_SECONDS = 1;
 
+/** Longer than a handshake takes on the slowest connection, and as long as the headers of a request may take. */
+const HANDSHAKE_TIMEOUT_MS = 10_000;
+
 export interface ConnectionLimits {
   /** Open connections to one server, without WebSockets. */
   readonly connectionsMax: number;
   readonly connectionsPerAddressMax: number;
   /** How long a client may read nothing while data is being sent to it. */
   readonly writeTimeoutMs: number;
+  /** How long a client may take from its connection to the end of the TLS handshake. Default: 10 s. */
+  readonly handshakeTimeoutMs?: number;
 }
 
 /** The open connections of one server. */
 interface OpenConnections {
-  readonly sockets: Map<Socket, WriteProgress>;
+  readonly server: Server;
+  readonly protocol: "http" | "grpc";
+  readonly isTls: boolean;
+  readonly sockets: Map<Socket, OpenConnection>;
   readonly byAddress: Map<string, number>;
+  /** The sockets of TLS handshakes by their remote address and port. */
+  readonly handshakes: Map<string, Socket>;
 }
 
 /** How many bytes a client has received, and since when it has received no more. */
-interface WriteProgress {
+interface OpenConnection {
+  /** What is written to: the socket, or TLS on top of it. */
+  stream: Socket;
+  /** Called when the TLS handshake is over. */
+  secured?: () => void;
   sentBytes: number;
   sinceMs: number;
+}
+
+/** A server of node:http or node:https, which have no class in common; one of node:http2 has the method without an effect. */
+type Http1Server = Server & { closeIdleConnections(): void };
+
+function isHttp1(server: Server): server is Http1Server {
+  return "keepAliveTimeout" in server;
 }
 
 /**
@@ -72,11 +102,18 @@ export class Connections {
   }
 
   /**
-   * Watches a server that is not listening yet. Clients learn why they are rejected only over HTTP/1; other protocols are
+   * Watches a server that is not listening yet. Clients learn why they are rejected only over HTTP/1 without TLS; others are
    * limited, too.
    */
   watch(server: Server): void {
-    const open: OpenConnections = { sockets: new Map(), byAddress: new Map() };
+    const open: OpenConnections = {
+      server,
+      protocol: isHttp1(server) ? "http" : "grpc",
+      isTls: "setSecureContext" in server,
+      sockets: new Map(),
+      byAddress: new Map(),
+      handshakes: new Map(),
+    };
     this.#servers.push(open);
     const checkMs = this.#limits.writeTimeoutMs / CHECKS_PER_TIMEOUT;
     this.#timer ??= setInterval(() => this.#cutStalled(), checkMs).unref();
@@ -87,13 +124,78 @@ export class Connections {
       // Listening sockets keep the process alive, where that is wanted; clients must not.
       socket.unref();
       const address = socket.remoteAddress ?? "";
-      if (this.#exceededLimit(open, address) !== undefined) this.#closeIdle(open, server);
+      if (this.#exceededLimit(open, address) !== undefined) this.#closeIdle(open);
       const reason = this.#exceededLimit(open, address);
-      if (reason !== undefined) return this.#reject(socket, reason, server instanceof HttpServer);
+      if (reason !== undefined) return this.#reject(socket, reason, open);
       this.#add(open, socket, address);
-      for (const listener of accept) listener.call(server, socket);
+      const begin = (): void => accept.forEach((listener) => listener.call(server, socket));
+      if (open.isTls) this.#awaitHandshake(open, socket, begin);
+      else begin();
     });
-    if (server instanceof HttpServer) answerProtocolErrors(server, this.#rejections);
+    if (open.isTls) this.#watchHandshakes(open);
+    if (open.protocol === "http") answerProtocolErrors(server, this.#rejections);
+  }
+
+  /** Begins the handshake with the first bytes, or answers a client that sends something else. */
+  #awaitHandshake(open: OpenConnections, socket: Socket, begin: () => void): void {
+    const { handshakes } = open;
+    const { handshakeTimeoutMs = HANDSHAKE_TIMEOUT_MS } = this.#limits;
+    const peer = peerOf(socket);
+    const timer = setTimeout(() => {
+      // Browsers connect in advance, and load balancers check whether the port is open.
+      if (socket.bytesRead > 0) {
+        const reason = `A TLS handshake took longer than ${handshakeTimeoutMs / 1000} s.`;
+        this.#reportHandshake(open, socket, reason);
+      }
+      socket.destroy();
+    }, handshakeTimeoutMs).unref();
+    handshakes.set(peer, socket);
+    socket.once("close", () => {
+      clearTimeout(timer);
+      if (handshakes.get(peer) === socket) handshakes.delete(peer);
+    });
+    open.sockets.get(socket)!.secured = () => clearTimeout(timer);
+    whenFirstBytes(socket, (packet) => {
+      if (isTlsHandshake(packet)) begin();
+      else this.#answerPlainText(open, socket, packet);
+    });
+  }
+
+  #answerPlainText({ protocol }: OpenConnections, socket: Socket, packet: Buffer): void {
+    const reason = `The client does not speak TLS. ${PLAIN_TEXT_REASON}`;
+    const status = protocol === "http" ? 400 : "protocol_error";
+    const sender = senderOf(socket, packet);
+    this.#rejections.add(sender, { protocol, status, reason }, socket);
+    endWith(
+      socket,
+      isHttp2(packet)
+        ? goAway(PLAIN_TEXT_REASON)
+        : responseText("400 Bad Request", `${PLAIN_TEXT_REASON}\n`),
+    );
+  }
+
+  #watchHandshakes(open: OpenConnections): void {
+    const { server, handshakes } = open;
+    server.prependListener("secureConnection", (stream: TLSSocket) => {
+      const peer = peerOf(stream);
+      const socket = handshakes.get(peer);
+      const connection = socket && open.sockets.get(socket);
+      // The client has left.
+      if (connection === undefined) return;
+      handshakes.delete(peer);
+      connection.stream = stream;
+      connection.secured?.();
+      this.#removals.set(stream, this.#removals.get(socket!)!);
+    });
+    server.on("tlsClientError", (error: Error, stream: TLSSocket) => {
+      const reason = handshakeFailure(error);
+      if (reason !== undefined) this.#reportHandshake(open, stream, reason);
+    });
+  }
+
+  #reportHandshake({ protocol }: OpenConnections, socket: Socket, reason: string): void {
+    const rejection = { protocol, status: "tls_handshake", reason };
+    this.#rejections.add({ headers: {}, socket }, rejection, socket);
   }
 
   #exceededLimit({ sockets, byAddress }: OpenConnections, address: string): string | undefined {
@@ -108,30 +210,27 @@ export class Connections {
   }
 
   /** Closes keep-alive connections without a request to make room for a new one. */
-  #closeIdle({ sockets }: OpenConnections, server: Server): void {
-    if (!(server instanceof HttpServer)) return;
+  #closeIdle({ server, sockets }: OpenConnections): void {
+    if (!isHttp1(server)) return;
     server.closeIdleConnections();
-    for (const socket of sockets.keys()) if (socket.destroyed) this.release(socket);
+    for (const { stream } of sockets.values()) if (stream.destroyed) this.release(stream);
   }
 
-  #reject(socket: Socket, reason: string, isHttp: boolean): void {
+  #reject(socket: Socket, reason: string, { protocol, isTls }: OpenConnections): void {
     this.#rejected++;
     this.#log.warning(`A connection was rejected. ${reason}`, fromText(socket));
-    const rejection = isHttp
-      ? ({ protocol: "http", status: 503, reason } as const)
-      : ({ protocol: "grpc", status: "connection_refused", reason } as const);
-    this.#rejections.count({ headers: {}, socket }, rejection);
-    if (!isHttp) return void socket.destroy();
-    socket.on("error", () => socket.destroy());
-    const timer = setTimeout(() => socket.destroy(), REJECTION_MS);
-    socket.once("close", () => clearTimeout(timer));
-    // Reads what the client sends: otherwise the connection would be reset before it sees the response.
-    socket.resume().once("end", () => socket.destroy());
-    socket.end(rejectionResponse(reason));
+    // A response over TLS would need the handshake, which is what costs the most.
+    const isAnswered = protocol === "http" && !isTls;
+    const status = isAnswered ? 503 : "connection_refused";
+    this.#rejections.count({ headers: {}, socket }, { protocol, status });
+    if (!isAnswered) return void socket.destroy();
+    const body = `${reason} Retry in ${RETRY_AFTER_SECONDS} s.\n`;
+    const retryAfter = `Retry-After: ${RETRY_AFTER_SECONDS}`;
+    endWith(socket, responseText("503 Service Unavailable", body, [retryAfter]));
   }
 
   #add({ sockets, byAddress }: OpenConnections, socket: Socket, address: string): void {
-    sockets.set(socket, { sentBytes: 0, sinceMs: 0 });
+    sockets.set(socket, { stream: socket, sentBytes: 0, sinceMs: 0 });
     byAddress.set(address, (byAddress.get(address) ?? 0) + 1);
     const remove = (): void => {
       if (!sockets.delete(socket)) return;
@@ -152,9 +251,10 @@ export class Connections {
     const nowMs = performance.now();
     for (const { sockets } of this.#servers) {
       for (const [socket, progress] of sockets) {
+        const { stream } = progress;
         // Written, but not yet accepted by the operating system.
-        const unsentBytes = socket.writableLength;
-        const sentBytes = socket.bytesWritten - unsentBytes;
+        const unsentBytes = stream.writableLength;
+        const sentBytes = stream.bytesWritten - unsentBytes;
         if (unsentBytes === 0 || sentBytes !== progress.sentBytes || progress.sinceMs === 0) {
           progress.sentBytes = sentBytes;
           progress.sinceMs = unsentBytes === 0 ? 0 : nowMs;
@@ -170,12 +270,18 @@ export class Connections {
       `A client was disconnected: it did not read its response for ${seconds} s (http.write_timeout_seconds).`,
       fromText(socket),
     );
-    // Resets the connection: otherwise the operating system would keep what it has buffered for the client.
-    socket.resetAndDestroy();
+    // Resets the connection: otherwise the operating system would keep what it has buffered for the client. A Unix socket
+    // has no such buffer, and cannot be reset.
+    if (socket.remotePort === undefined) socket.destroy();
+    else socket.resetAndDestroy();
   }
 
+  /** Closes connections that are not requests yet: their servers do not know them. */
   close(): void {
     clearInterval(this.#timer);
+    for (const { handshakes } of this.#servers) {
+      for (const socket of handshakes.values()) socket.destroy();
+    }
   }
 }
 
@@ -183,12 +289,25 @@ function fromText({ remoteAddress = "an unknown address" }: Socket): string {
   return `It came from ${remoteAddress}.`;
 }
 
-function rejectionResponse(reason: string): string {
-  const body = `${reason} Retry in ${RETRY_AFTER_SECONDS} s.\n`;
+/** Identifies a connection of a server. */
+function peerOf({ remoteAddress, remotePort }: Socket): string {
+  return `${remoteAddress} ${remotePort}`;
+}
+
+/** Ends a connection with a response, and reads what the client sends: otherwise it would be reset before the client reads. */
+function endWith(socket: Socket, response: string | Buffer): void {
+  socket.on("error", () => socket.destroy());
+  const timer = setTimeout(() => socket.destroy(), REJECTION_MS);
+  socket.once("close", () => clearTimeout(timer));
+  socket.resume().once("end", () => socket.destroy());
+  socket.end(response);
+}
+
+function responseText(status: string, body: string, headers: readonly string[] = []): string {
   const head = [
-    "HTTP/1.1 503 Service Unavailable",
+    `HTTP/1.1 ${status}`,
     "Connection: close",
-    `Retry-After: ${RETRY_AFTER_SECONDS}`,
+    ...headers,
     "Content-Type: text/plain; charset=utf-8",
     "X-Content-Type-Options: nosniff",
     `Content-Length: ${Buffer.byteLength(body)}`,
@@ -202,10 +321,6 @@ interface ClientError extends Error {
   readonly reason?: string;
   readonly rawPacket?: Buffer;
 }
-
-/** The first byte of a TLS handshake (RFC 8446, 5.1), and the first bytes of a client that speaks only HTTP/2. */
-const TLS_HANDSHAKE = 0x16;
-const HTTP2_PREFACE = "PRI * HTTP/2.0";
 
 /** How much of an invalid request is searched for its user agent. */
 const HEAD_BYTES_MAX = 16 << 10;
@@ -238,7 +353,7 @@ function answerClientError(error: ClientError, duplex: Duplex, rejections: Rejec
   const { status, reason } = protocolError(error);
   const request = socket._httpMessage?.req;
   // A request that was received completely is not the invalid one.
-  const sender = request?.complete === false ? request : senderOf(socket, error);
+  const sender = request?.complete === false ? request : senderOf(socket, error.rawPacket);
   const rejection = { protocol: "http", status, reason } as const;
   // A browser that opens a connection in advance has not requested anything.
   if (socket.bytesRead === 0) rejections.count(sender, rejection);
@@ -276,15 +391,15 @@ function protocolError(error: ClientError): { status: number; reason: string } {
 /** Names the protocol of a client that does not speak HTTP/1. */
 function otherProtocolText(packet: Buffer | undefined): string | undefined {
   if (packet === undefined) return undefined;
-  if (packet[0] === TLS_HANDSHAKE) return "The client speaks TLS (https), and this port does not.";
-  if (packet.toString("latin1", 0, HTTP2_PREFACE.length) === HTTP2_PREFACE) {
+  if (isTlsHandshake(packet)) return "The client speaks TLS (https), and this port does not.";
+  if (isHttp2(packet)) {
     return "The client speaks HTTP/2, as gRPC does, and this port does not: OTLP/gRPC has its own port (receivers.otlp.grpc_port).";
   }
   return undefined;
 }
 
-function senderOf({ remoteAddress }: Socket, { rawPacket }: ClientError): AddressedRequest {
-  const head = rawPacket?.toString("latin1", 0, HEAD_BYTES_MAX) ?? "";
+function senderOf({ remoteAddress }: Socket, packet: Buffer | undefined): AddressedRequest {
+  const head = packet?.toString("latin1", 0, HEAD_BYTES_MAX) ?? "";
   const [, userAgent] = /\r?\nuser-agent:[ \t]*([^\r\n]*)/i.exec(head) ?? [];
   return { headers: { "user-agent": userAgent }, socket: { remoteAddress } };
 }

@@ -16,6 +16,8 @@ const LOOPBACK_NAMES = ["localhost", "127.0.0.1", "[::1]"];
 /** A host name or address as in a URL, in lower case, and an optional port. */
 const AUTHORITY = /^(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::(\d{1,5}))?$/;
 
+const BRACKETS = /^\[(.*)\]$/;
+
 const PORT_MAX = 65_535;
 
 const ORIGIN = /^([a-z][a-z0-9+.-]*):\/\/([^/]+)$/;
@@ -43,6 +45,8 @@ interface GuardOptions {
   readonly allowedHosts: readonly string[];
   /** Whether pages of {@link DEFAULT_ORIGINS} are accepted. */
   readonly trustsDefaultOrigins: boolean;
+  /** Whether the TLS certificate is for a host name or an address: no other site can have one for it. */
+  readonly isCertified?: (host: string) => boolean;
 }
 
 /**
@@ -50,7 +54,8 @@ interface GuardOptions {
  * requests, Origin, which all browsers send with WebSockets and POST, must be a page of this gateway, and a request
  * without Origin, such as that of an `<img>`, must not come from another site according to Sec-Fetch-Site.
  *
- * The gateway's own names are those of loopback, `host`, and the address that the connection was made to. They are accepted with any port, because a port forward
+ * The gateway's own names are those of loopback, `host`, the address that the connection was made to, and the names of the
+ * TLS certificate. They are accepted with any port, because a port forward
  * (`ssh -L`) has its own; an Origin must have the same port as Host. An entry of `allowedHosts` is a host, accepted with
  * any port; a host with a port; or an origin such as `http://localhost:3000`, whose pages are accepted.
  *
@@ -61,10 +66,12 @@ export class Guard {
   readonly #ownNames: ReadonlySet<string>;
   readonly #allowed: readonly Authority[];
   readonly #allowedOrigins: ReadonlySet<string>;
+  readonly #isCertified: (host: string) => boolean;
 
   /** @throws TailgateError CONFIG_INVALID for an entry of `allowedHosts` that is neither a host nor an origin. */
-  constructor({ host, allowedHosts, trustsDefaultOrigins }: GuardOptions) {
+  constructor({ host, allowedHosts, trustsDefaultOrigins, isCertified }: GuardOptions) {
     const entries = allowedHosts.map((entry) => entry.trim().toLowerCase());
+    this.#isCertified = isCertified ?? (() => false);
     this.#ownNames = new Set([...LOOPBACK_NAMES, urlHost(host.toLowerCase())]);
     this.#allowed = entries.filter((entry) => !entry.includes("://")).map(allowedAuthority);
     this.#allowedOrigins = new Set([
@@ -117,6 +124,7 @@ export class Guard {
     if (authority === undefined) return false;
     const { name, port } = authority;
     if (this.#ownNames.has(name) || name === addressHost(localAddress)) return true;
+    if (this.#isCertified(name.replace(BRACKETS, "$1"))) return true;
     // Browsers omit the port of the scheme.
     const ports = new Set([undefined, ...(port === undefined ? SCHEME_PORTS.values() : [port])]);
     return this.#allowed.some((entry) => entry.name === name && ports.has(entry.port));

@@ -34,7 +34,23 @@ const STATUSES_MAX = 200;
 
 /** These statuses are in /metrics from the start. */
 const INITIAL_STATUSES: Readonly<Record<Rejection["protocol"], readonly (number | string)[]>> = {
-  http: [400, 401, 403, 404, 405, 408, 413, 415, 417, 426, 429, 431, 503],
+  http: [
+    400,
+    401,
+    403,
+    404,
+    405,
+    408,
+    413,
+    415,
+    417,
+    426,
+    429,
+    431,
+    503,
+    "connection_refused",
+    "tls_handshake",
+  ],
   grpc: [
     "INVALID_ARGUMENT",
     "UNIMPLEMENTED",
@@ -47,6 +63,7 @@ const INITIAL_STATUSES: Readonly<Record<Rejection["protocol"], readonly (number 
     "415",
     "protocol_error",
     "connection_refused",
+    "tls_handshake",
   ],
   websocket: [400, 403, 404, 503],
 };

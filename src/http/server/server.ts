@@ -1,9 +1,8 @@
-import { once } from "node:events";
-import type { IncomingMessage, Server, ServerResponse } from "node:http";
-import type { AddressInfo, Socket } from "node:net";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Socket } from "node:net";
 import { HTTP_DEFAULTS, type HttpConfig } from "../../config/config.ts";
 import type { GatewayView } from "../../gateway/status.ts";
-import { createServer, STATUS_CODES } from "../../plugin/http.ts";
+import { STATUS_CODES } from "../../plugin/http.ts";
 import type {
   Access,
   RouteAccess,
@@ -13,7 +12,8 @@ import type {
   RouteHandler,
   RouteRefusal,
 } from "../../plugin/index.ts";
-import { type ErrorCode, TailgateError, textOf } from "../../wire/errors.ts";
+import type { ServerTls } from "../../tls/server-tls.ts";
+import type { ErrorCode } from "../../wire/errors.ts";
 import { counts, COUNTS_PATH } from "../api/counts.ts";
 import { history, HISTORY_PATH } from "../api/history.ts";
 import { JournalSearches } from "../api/journal-search.ts";
@@ -22,34 +22,27 @@ import { SearchQueue } from "../api/search-queue.ts";
 import { stats, STATS_PATH } from "../api/stats.ts";
 import { counter, type Metric } from "../metrics/metric.ts";
 import { Metrics, METRICS_PATH, RequestMetrics } from "../metrics/metrics.ts";
+import { tlsMetrics } from "../metrics/tls-metrics.ts";
 import { createApplication, EndpointTable } from "./application.ts";
 import { destinationOf, pathAt, rejectionAt, type Destination } from "./base-path.ts";
-import { Connections } from "./connections.ts";
+import { Connections, type ConnectionLimits } from "./connections.ts";
 import { dashboardEndpoints, dashboardPaths } from "./dashboard.ts";
 import type { Authenticator } from "../../auth/authenticator.ts";
 import { OPEN_ACCESS } from "../../plugin/access.ts";
 import { Forwarding, publicBase } from "../../auth/public-base.ts";
-import { Guard, urlHost, originForm, pathOf } from "./guard.ts";
+import { Guard, originForm, pathOf } from "./guard.ts";
 import { HEALTH_PATH, liveness, READINESS_PATH, readiness } from "./health.ts";
+import { createListeners, type ListenAddress, type Listener } from "./listeners.ts";
 import { Rejections } from "./rejections.ts";
 import { ResponseBudget } from "./response-budget.ts";
 import {
   DEFAULT_ACCESS,
   findRoute,
-  isWebSocketUpgrade,
   RouteTable,
   UpgradeTable,
   type HttpRejection,
   type PathRoutes,
 } from "./routes.ts";
-
-/** Against slow requests (reliability.md, threats), however long the response takes. Node checks every few seconds. */
-const HEADERS_TIMEOUT_MS = 10_000;
-const REQUEST_TIMEOUT_MS = 30_000;
-const TIMEOUT_CHECK_MS = 2_000;
-
-/** Longer than the interval of a batching OTLP exporter, which would otherwise find its connection closed. */
-const KEEP_ALIVE_TIMEOUT_MS = 65_000;
 
 /** The gateway's own paths beside those of the dashboard. */
 const OWN_PATHS = [
@@ -80,17 +73,17 @@ const ACCESS_CODES: Readonly<Partial<Record<RouteRefusal["status"], ErrorCode>>>
 const STOPPING: RouteRefusal = { status: 503, text: "The gateway is stopping." };
 const STARTING: RouteRefusal = { status: 503, text: "The gateway is starting." };
 
-export interface HttpServerOptions {
-  readonly host: string;
-  /** 0 picks a free port. */
-  readonly port: number;
+export interface HttpServerOptions extends ListenAddress {
+  readonly tls?: ServerTls | undefined;
+  /** How long browsers that used TLS must use nothing else for this host name; default: 0, no such rule. */
+  readonly hstsSeconds?: number | undefined;
   readonly allowedHosts: readonly string[];
   /** Whether pages of `DEFAULT_ORIGINS` are accepted; default: true. */
   readonly trustsDefaultOrigins?: boolean | undefined;
   /** Whose `X-Forwarded-*` headers count, and the base path; default: nobody's, and none. */
   readonly forwarding?: Forwarding | undefined;
   /** Default: {@link HTTP_DEFAULTS}. */
-  readonly limits?: Partial<HttpConfig> | undefined;
+  readonly limits?: Partial<HttpConfig & ConnectionLimits> | undefined;
   readonly log: HostLogger;
   /** Whether the listening socket keeps the process alive; default: true. */
   readonly keepsAlive?: boolean;
@@ -113,10 +106,12 @@ export interface HttpServerOptions {
 export class HttpServer {
   readonly plugins: HostHttp;
   readonly #options: HttpServerOptions;
-  readonly #server: Server;
+  readonly #listeners: readonly Listener[];
+  /** What it listens on, the port first: `http://127.0.0.1:8001`, `unix:/run/tailgate.sock`. */
+  readonly urls: string[] = [];
   readonly #guard: Guard;
   readonly #forwarding: Forwarding;
-  readonly #limits: HttpConfig;
+  readonly #limits: HttpConfig & ConnectionLimits;
   readonly #connections: Connections;
   readonly #budget: ResponseBudget;
   readonly #rejections: Rejections;
@@ -140,10 +135,15 @@ export class HttpServer {
   /** @throws TailgateError CONFIG_INVALID for an invalid entry of `allowedHosts`. */
   constructor(options: HttpServerOptions) {
     this.#options = options;
-    const { host, log, allowedHosts, trustsDefaultOrigins = true } = options;
+    const { host, log, allowedHosts, trustsDefaultOrigins = true, tls } = options;
     const none = { trustedProxies: [], basePath: "", log };
     this.#forwarding = options.forwarding ?? new Forwarding(none);
-    this.#guard = new Guard({ host, allowedHosts, trustsDefaultOrigins });
+    this.#guard = new Guard({
+      host,
+      allowedHosts,
+      trustsDefaultOrigins,
+      isCertified: (name) => tls?.isFor(name) ?? false,
+    });
     this.#limits = { ...HTTP_DEFAULTS, ...options.limits };
     this.#rejections = new Rejections(log);
     this.#connections = new Connections(this.#limits, log, this.#rejections);
@@ -151,19 +151,27 @@ export class HttpServer {
     this.#upgrades = new UpgradeTable(log, (request, status, reason) =>
       this.#countUpgrade(request, status, reason),
     );
-    this.#server = createServer({
-      headersTimeout: HEADERS_TIMEOUT_MS,
-      requestTimeout: REQUEST_TIMEOUT_MS,
-      connectionsCheckingInterval: TIMEOUT_CHECK_MS,
-      keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
-      // The guard checks it, and counts and logs the request.
-      requireHostHeader: false,
-      shouldUpgradeCallback: isWebSocketUpgrade,
+    this.#listeners = createListeners(options, tls);
+    for (const listener of this.#listeners) this.#serve(listener);
+    this.plugins = {
+      route: (...route) => this.#routes.add(...route),
+      upgrade: (...upgrade) => this.#upgrades.add(...upgrade),
+      refusal: (request, access) => this.#refusalOf(request, access)?.text,
+      refusalOf: (request, access) => this.#refusalOf(request, access),
+      accessOf: (request) => this.#accessOf(request),
+      protect: (server) => this.#connections.watch(server),
+      rejected: (request, rejection) => this.#rejections.add(request, rejection),
+    };
+  }
+
+  #serve({ server, isUnixSocket }: Listener): void {
+    server.on("request", (request, response) => this.#handle(request, response));
+    server.on("checkContinue", (request, response) => this.#handle(request, response, true));
+    this.#connections.watch(server);
+    server.on("connection", (socket) => {
+      if (isUnixSocket) this.#forwarding.trustUnixSocket(socket);
     });
-    this.#server.on("request", (request, response) => this.#handle(request, response));
-    this.#server.on("checkContinue", (request, response) => this.#handle(request, response, true));
-    this.#connections.watch(this.#server);
-    this.#server.on("upgrade", (request, socket, head) => {
+    server.on("upgrade", (request, socket, head) => {
       this.#connections.release(request.socket);
       const destination = this.#destinationOf(request);
       const path = pathAt(destination) ?? "";
@@ -175,15 +183,6 @@ export class HttpServer {
       request.url = destination.target;
       this.#upgrades.handle(request, socket, head, rejection);
     });
-    this.plugins = {
-      route: (...route) => this.#routes.add(...route),
-      upgrade: (...upgrade) => this.#upgrades.add(...upgrade),
-      refusal: (request, access) => this.#refusalOf(request, access)?.text,
-      refusalOf: (request, access) => this.#refusalOf(request, access),
-      accessOf: (request) => this.#accessOf(request),
-      protect: (server) => this.#connections.watch(server),
-      rejected: (request, rejection) => this.#rejections.add(request, rejection),
-    };
   }
 
   mount(view: GatewayView): void {
@@ -232,7 +231,7 @@ export class HttpServer {
   }
 
   #ownMetrics(): Metric[] {
-    const { suppressedLines = () => 0 } = this.#options;
+    const { suppressedLines = () => 0, tls } = this.#options;
     const rejected = "Requests rejected because of their Host, Origin or site.";
     const suppressed =
       "Lines of the gateway's log that were suppressed because there were too many.";
@@ -240,25 +239,22 @@ export class HttpServer {
       this.#rejections.metric,
       counter("tailgate_http_requests_refused", rejected, () => this.#rejected),
       counter("tailgate_log_lines_suppressed", suppressed, suppressedLines),
+      ...(tls ? tlsMetrics(tls) : []),
     ];
   }
 
   /**
-   * Starts listening. Resolves with the URL.
+   * Starts listening. Resolves with the first URL.
    * @throws TailgateError PORT_IN_USE or LISTEN_FAILED
    */
   async listen(): Promise<string> {
-    const { host, port, log } = this.#options;
-    this.#server.listen({ port, host, exclusive: true });
-    try {
-      await once(this.#server, "listening");
-    } catch (error) {
-      throw listenError(error, host, port);
+    const { log, keepsAlive } = this.#options;
+    for (const { server, listen } of this.#listeners) {
+      this.urls.push(await listen());
+      server.on("error", (error) => log.error("The HTTP server reported an error.", error));
+      if (keepsAlive === false) server.unref();
     }
-    this.#server.on("error", (error) => log.error("The HTTP server reported an error.", error));
-    if (this.#options.keepsAlive === false) this.#server.unref();
-    const address = this.#server.address() as AddressInfo;
-    return `http://${urlHost(host)}:${address.port}`;
+    return this.urls[0]!;
   }
 
   stopAccepting(): void {
@@ -269,14 +265,14 @@ export class HttpServer {
   /** Waits for requests in flight until `signal` aborts, and closes all connections. */
   async close(signal: AbortSignal): Promise<void> {
     this.stopAccepting();
-    this.#server.close();
+    for (const { server } of this.#listeners) server.close();
     if (this.#inFlight > 0 && !signal.aborted) {
       this.#idle ??= Promise.withResolvers();
       const { promise, resolve } = this.#idle;
       signal.addEventListener("abort", () => resolve(), { once: true });
       await promise;
     }
-    this.#server.closeAllConnections();
+    for (const { server } of this.#listeners) server.closeAllConnections();
     this.#upgrades.close();
     this.#connections.close();
     await this.#metrics?.close();
@@ -286,6 +282,7 @@ export class HttpServer {
   /** `isWaiting`: the client sends its body only after a `100 Continue` (RFC 9110, section 10.1.1). */
   #handle(request: IncomingMessage, response: ServerResponse, isWaiting = false): void {
     this.#inFlight++;
+    this.#setTransportSecurity(request, response);
     const startedAtMs = performance.now();
     const destination = this.#destinationOf(request);
     const path = pathAt(destination) ?? "";
@@ -319,6 +316,13 @@ export class HttpServer {
     const isRead = request.method === "GET" || request.method === "HEAD";
     if (destination.kind === "slash" && isRead) return redirectToSlash(request, response);
     this.#reject(request, response, rejectionAt(destination, this.#forwarding.basePath)!);
+  }
+
+  /** RFC 6797, 7.2: not without TLS. */
+  #setTransportSecurity({ socket }: IncomingMessage, response: ServerResponse): void {
+    const { hstsSeconds = 0 } = this.#options;
+    if (hstsSeconds === 0 || !("encrypted" in socket)) return;
+    response.setHeader("Strict-Transport-Security", `max-age=${hstsSeconds}`);
   }
 
   #countRequest(
@@ -497,13 +501,4 @@ function respondUpgradeRequired(response: ServerResponse): void {
   response.setHeader("Upgrade", "websocket");
   response.setHeader("Connection", "Upgrade");
   respondText(response, { status: 426, text: "Connect to this path with a WebSocket." });
-}
-
-function listenError(error: unknown, host: string, port: number): TailgateError {
-  if ((error as NodeJS.ErrnoException).code === "EADDRINUSE") {
-    const text = `Port ${port} on ${host} is already in use.`;
-    return new TailgateError("PORT_IN_USE", text, { cause: error });
-  }
-  const text = `Cannot listen on ${urlHost(host)}:${port}: ${textOf(error)}.`;
-  return new TailgateError("LISTEN_FAILED", text, { cause: error });
 }

@@ -143,9 +143,10 @@ async function resolution(text: string, timed: Timed): Promise<Config | string> 
 
 function checkConfig(resolved: Config): void {
   const { host, port, logDir, logLevel, exporters } = resolved;
-  const isPort = Number.isInteger(port) && port >= 0 && port <= 65_535;
-  if (!isPort) throw new Error(`The port is ${port}.`);
-  if (!/^(127(\.\d{1,3}){3}|::1|localhost)$/i.test(host)) throw new Error(`The host is ${host}.`);
+  const isPort = Number.isInteger(port) && port! >= 0 && port! <= 65_535;
+  if (!isPort && !(port === null && resolved.socket)) throw new Error(`The port is ${port}.`);
+  const isLoopback = /^(127(\.\d{1,3}){3}|::1|localhost)$/i.test(host);
+  if (isLoopback === (resolved.exposure !== undefined)) throw new Error(`The host is ${host}.`);
   if (!logDir.startsWith("/")) throw new Error(`The directory is ${logDir}.`);
   if (!Object.isFrozen(resolved) || !Object.isFrozen(exporters))
     throw new Error("It is not frozen.");

@@ -1,0 +1,244 @@
+/** Sends each request of the table in docs/security.md with each credential, and compares what happens. */
+
+import { createServer, type IncomingMessage } from "node:http";
+import { once } from "node:events";
+import type { AddressInfo } from "node:net";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { WebSocket } from "ws";
+import { createToken, formatToken } from "../../src/auth/token.ts";
+import { Document } from "../docs/document.ts";
+import { tableAfter, tableHeaderAfter } from "../docs/table.ts";
+import { GatewayProcess } from "../harness/gateway.ts";
+import { encodeRecords } from "../harness/records.ts";
+import { ask } from "../harness/http-server.ts";
+import { TestTokens } from "../harness/tokens.ts";
+import { Workspace } from "../harness/workspace.ts";
+import { frame, send } from "../plugins/otlp-receiver/raw-call.ts";
+
+const PAGE = await Document.read("docs/security.md");
+const TITLE = "Requests";
+const rows = tableAfter(PAGE, TITLE);
+
+/** The credentials of the table's columns. */
+const CREDENTIALS = tableHeaderAfter(PAGE, TITLE).slice(1);
+
+type Headers = Readonly<Record<string, string>>;
+
+/** Sends a request and returns what happened in the words of the table. */
+type Probe = (headers: Headers) => Promise<string>;
+
+const MARKERS = { system: "a-system-log", audit: "an-audit-event", matching: "a-matching-log" };
+
+let url = "";
+let otlpUrl = "";
+let grpcUrl = "";
+const cleanUps: (() => Promise<unknown>)[] = [];
+let headersOf: (credential: string) => Headers;
+
+beforeAll(async () => {
+  const workspace = await Workspace.create();
+  cleanUps.push(() => workspace[Symbol.asyncDispose]());
+  const collector = createServer((request, response) => {
+    request.resume().once("end", () => response.end("{}"));
+  }).listen(0, "127.0.0.1");
+  await once(collector, "listening");
+  cleanUps.push(async () => void collector.close());
+  const scopes = CREDENTIALS.filter((name) => /^`[a-z:]+`$/.test(name)).map((name) =>
+    name.slice(1, -1),
+  );
+  const tokens = await TestTokens.create(workspace, {
+    expired: { scopes: ["admin"], expires_at: "2026-01-01T00:00:00.000Z" },
+    revoked: { scopes: ["admin"], revoked_at: "2026-01-01T00:00:00.000Z" },
+    filtered: { scopes: ["read"], filter: "logger:orchestrator.matching" },
+    ...Object.fromEntries(scopes.map((scope) => [scope.replace(":", "-"), { scopes: [scope] }])),
+  });
+  const { port } = collector.address() as AddressInfo;
+  const gateway = await GatewayProcess.start(`
+auth: { tokens_file: ${tokens.path} }
+receivers: { otlp: { port: 0, grpc_port: 0, pass_on_to: "http://127.0.0.1:${port}" } }
+exporters: { websocket: {} }
+`);
+  cleanUps.unshift(() => gateway[Symbol.asyncDispose]());
+  url = gateway.url;
+  otlpUrl = (await gateway.endpoint("OTLP/HTTP")).replace("/v1/logs", "");
+  grpcUrl = await gateway.endpoint("OTLP/gRPC");
+  headersOf = (credential) => {
+    const Authorization = (text: string): Headers => ({ Authorization: `Bearer ${text}` });
+    if (credential === "no token") return {};
+    if (credential === "wrong") return Authorization(formatToken(createToken()));
+    if (credential === "`read`, filtered") return tokens.bearer("filtered");
+    return tokens.bearer(credential.replaceAll("`", "").replace(":", "-"));
+  };
+  const store = headersOf("`admin`");
+  for (const [logger, text] of [
+    ["orchestrator.other", MARKERS.system],
+    ["orchestrator.audit", MARKERS.audit],
+    ["orchestrator.matching", MARKERS.matching],
+  ] as const) {
+    const { status } = await post(`${url}/v1/logs`, requestOf(logger, text), store);
+    expect(status).toBe(200);
+  }
+});
+
+afterAll(async () => {
+  for (const cleanUp of cleanUps) await cleanUp();
+});
+
+/** A request with one record, in protobuf. */
+function requestOf(logger: string, body: string): Uint8Array<ArrayBuffer> {
+  const scope = { name: logger, version: "", attributes: new Map() };
+  return encodeRecords([{ scope, body }])[0]!.otlp();
+}
+
+async function post(
+  target: string,
+  body: Uint8Array<ArrayBuffer>,
+  headers: Headers = {},
+): Promise<{ status: number }> {
+  const type = { "Content-Type": "application/x-protobuf" };
+  const response = await fetch(target, { method: "POST", headers: { ...type, ...headers }, body });
+  await response.arrayBuffer();
+  return response;
+}
+
+/** `yes`, or the status of the rejection. */
+function outcome(status: number): string {
+  return status === 401 || status === 403 ? String(status) : "yes";
+}
+
+/** Which of the three records are in what was received. */
+function seen(text: string): string {
+  const has = (marker: string): boolean => text.includes(marker);
+  if (has(MARKERS.system) && has(MARKERS.audit)) return "all";
+  if (has(MARKERS.system)) return "system";
+  if (has(MARKERS.audit)) return "audit";
+  return has(MARKERS.matching) ? "matching" : "nothing";
+}
+
+const get =
+  (path: string): Probe =>
+  async (headers) =>
+    outcome((await ask(url + path, { headers })).status);
+
+const read =
+  (path: string): Probe =>
+  async (headers) => {
+    const { status, body } = await ask(url + path, { headers });
+    return status === 200 ? seen(body) : outcome(status);
+  };
+
+/** Reads which loggers are counted. */
+const counted =
+  (path: string, loggers: (body: string) => string): Probe =>
+  async (headers) => {
+    const { status, body } = await ask(url + path, { headers });
+    if (status !== 200) return outcome(status);
+    const names = loggers(body);
+    const found = [
+      names.includes("orchestrator.other") ? MARKERS.system : "",
+      names.includes("orchestrator.audit") ? MARKERS.audit : "",
+      names.includes("orchestrator.matching") ? MARKERS.matching : "",
+    ];
+    return seen(found.join(" "));
+  };
+
+const socket =
+  (query: string, protocols: string[], message?: object): Probe =>
+  async (headers) => {
+    const client = new WebSocket(`${url.replace("http", "ws")}/ws/logs${query}`, protocols, {
+      headers,
+    });
+    const texts: string[] = [];
+    client.on("message", (data: Buffer) => texts.push(data.toString()));
+    const rejected = once(client, "unexpected-response").then(
+      ([, response]) => response as IncomingMessage,
+    );
+    client.on("error", () => {});
+    const first = await Promise.race([once(client, "open"), rejected]);
+    if ("statusCode" in first) {
+      client.terminate();
+      return outcome(first.statusCode!);
+    }
+    if (message) client.send(JSON.stringify(message));
+    // An answer to a ping follows everything that was there to be sent.
+    const marker = message ? '"caught_up"' : MARKERS.matching;
+    const isDone = (): boolean => texts.some((text) => text.includes(marker));
+    while (!isDone()) {
+      if (!message) {
+        client.ping();
+        await once(client, "pong");
+        break;
+      }
+      await once(client, "message");
+    }
+    client.terminate();
+    return seen(texts.join("\n"));
+  };
+
+const otlp =
+  (base: () => string, path: string, logger: string): Probe =>
+  async (headers) =>
+    outcome((await post(`${base()}${path}`, requestOf(logger, "sent"), headers)).status);
+
+const GRPC_OUTCOMES: ReadonlyMap<number | undefined, string> = new Map([
+  [0, "yes"],
+  [16, "401"],
+  [7, "403"],
+]);
+
+const grpc =
+  (logger: string): Probe =>
+  async (headers) => {
+    const lower = Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]);
+    const { grpcStatus } = await send(
+      grpcUrl,
+      frame(requestOf(logger, "sent")),
+      Object.fromEntries(lower),
+    );
+    return GRPC_OUTCOMES.get(grpcStatus) ?? `status ${grpcStatus}`;
+  };
+
+const SYSTEM = "orchestrator.sent";
+const AUDIT = "orchestrator.audit.sent";
+const V1 = ["tailgate.v1"];
+
+/** A probe for each row of the table. */
+const PROBES: Readonly<Record<string, Probe>> = {
+  "`GET /`": get("/"),
+  "`GET /healthz`": get("/healthz"),
+  "`GET /readyz`": get("/readyz"),
+  "`GET /metrics`": get("/metrics"),
+  "`GET /api/logs`": read("/api/logs"),
+  "`GET /api/logs`, NDJSON": read("/api/logs?format=ndjson"),
+  "`GET /api/logs`, long poll": read("/api/logs?order=asc&wait=1"),
+  "`GET /api/counts`": counted("/api/counts?facets=logger", (body) =>
+    JSON.stringify(JSON.parse(body).facets),
+  ),
+  "`GET /api/stats`": counted("/api/stats", (body) => JSON.stringify(JSON.parse(body).tail)),
+  "`/ws/logs`": socket("?replay=100", []),
+  "`/ws/logs`, `subscribe`": socket("", V1, { type: "subscribe", replay: 100 }),
+  "`POST /v1/logs`, system log": otlp(() => url, "/v1/logs", SYSTEM),
+  "`POST /v1/logs`, audit event": otlp(() => url, "/v1/logs", AUDIT),
+  "`POST /v1/logs` on 4318, system log": otlp(() => otlpUrl, "/v1/logs", SYSTEM),
+  "`POST /v1/logs` on 4318, audit event": otlp(() => otlpUrl, "/v1/logs", AUDIT),
+  "`Export` (gRPC), system log": grpc(SYSTEM),
+  "`Export` (gRPC), audit event": grpc(AUDIT),
+  "`POST /v1/traces`": otlp(() => url, "/v1/traces", SYSTEM),
+  "`POST /v1/metrics`": otlp(() => url, "/v1/metrics", SYSTEM),
+};
+
+test("the table has a row for each request that is tried", () => {
+  expect(rows.map(([request]) => request)).toEqual(Object.keys(PROBES));
+});
+
+describe.each(rows)("%s", (request, ...cells) => {
+  test("does for each credential what the table says", async () => {
+    const found: Record<string, string> = {};
+    for (const credential of CREDENTIALS) {
+      found[credential] = await PROBES[request!]!(headersOf(credential));
+    }
+    expect(found).toEqual(
+      Object.fromEntries(CREDENTIALS.map((name, index) => [name, cells[index]])),
+    );
+  });
+});

@@ -11,10 +11,11 @@ import {
   type ConnectOptions,
   type LoggingConnection,
 } from "tailgate";
-import { afterEach, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
 import { collect, type Envelope } from "./harness/client.ts";
 import { GatewayProcess } from "./harness/gateway.ts";
 import { Program, startCli } from "./harness/program.ts";
+import { TestTokens } from "./harness/tokens.ts";
 import { Workspace } from "./harness/workspace.ts";
 import { answer, Peer, type Behaviour } from "./plugins/otlp/peer.ts";
 
@@ -333,7 +334,8 @@ describe("an audit event", () => {
     ],
     ["of a 400", answer(400, {}, "bad"), "AUDIT_REFUSED", "400 Bad Request: bad"],
     ["of only 429", answer(429), "OVERLOADED", "429 Too Many Requests. Nothing was stored."],
-    ["of only 401", answer(401), "GATEWAY_UNREACHABLE", "The event was not stored."],
+    ["of a 401", answer(401, {}, "no token"), "UNAUTHENTICATED", "no token. Nothing was stored"],
+    ["of a 403", answer(403, {}, "no scope"), "FORBIDDEN", "no scope. Nothing was stored."],
     ["of only 503", answer(503), "AUDIT_UNCONFIRMED", "the same key, which stores it only once"],
     [
       "of a broken connection",
@@ -396,6 +398,112 @@ describe("an audit event", () => {
     const names = ["first", "second", "third"];
     await Promise.all(names.map((eventType) => connection.audit({ eventType })));
     expect(peer.messages).toEqual(names);
+  });
+});
+
+describe("at a gateway with authentication", () => {
+  let workspace: Workspace;
+  let tokens: TestTokens;
+  let gateway: LoggingManager;
+
+  beforeAll(async () => {
+    workspace = await Workspace.create();
+    tokens = await TestTokens.create(workspace, {
+      worker: { scopes: ["ingest"] },
+      logs: { scopes: ["ingest:system"] },
+      reader: { scopes: ["read"] },
+    });
+    await workspace.write("tailgate.yaml", `auth: { tokens_file: ${tokens.path} }\n`);
+    gateway = await LoggingManager.start({
+      config: workspace.path("tailgate.yaml"),
+      port: 0,
+      logDir: workspace.path("logs"),
+      receivers: { otlp: { port: null } },
+      exporters: { websocket: {} },
+      registerGlobally: false,
+      write: () => {},
+    });
+  });
+  afterAll(async () => {
+    await gateway.stop();
+    await workspace[Symbol.asyncDispose]();
+  });
+
+  test.each<[string, () => ConnectOptions]>([
+    ["the option", () => ({ endpoint: gateway.url, token: tokens.text("worker") })],
+    [
+      "a function, rather than the headers",
+      () => ({
+        endpoint: gateway.url,
+        headers: { authorization: "Bearer wrong" },
+        token: async () => tokens.text("worker"),
+      }),
+    ],
+    [
+      "the password of the URL, rather than TAILGATE_TOKEN",
+      () => {
+        vi.stubEnv("TAILGATE_TOKEN", tokens.text("reader"));
+        return { endpoint: gateway.url.replace("//", `//me:${tokens.text("worker")}@`) };
+      },
+    ],
+    [
+      "TAILGATE_TOKEN",
+      () => {
+        vi.stubEnv("TAILGATE_TOKEN", tokens.text("worker"));
+        return { endpoint: gateway.url };
+      },
+    ],
+  ])("records and audit events are accepted with %s", async (_name, options) => {
+    onTestFinished(() => void vi.unstubAllEnvs());
+    const connection = await connect(options());
+    connection.getLogger("a").info("hello");
+    await connection.audit({ eventType: "instance_spawn" });
+    await connection.flush();
+    expect(connection.status).toMatchObject({ sent: 1, sentAuditEvents: 1, lastError: undefined });
+  });
+
+  test("records wait while the token is rejected, and audit() rejects with a code at once", async () => {
+    let name = "reader";
+    const token = (): string => tokens.text(name);
+    const connection = await connect({ endpoint: gateway.url, token });
+    connection.getLogger("a").info("kept");
+    const event = { eventType: "instance_spawn" };
+    const forbidden = await errorOf(connection.audit(event));
+    expect(forbidden.code).toBe("FORBIDDEN");
+    expect(forbidden.message).toContain(
+      "token:reader lacks the scope ingest:system or ingest:audit",
+    );
+    await vi.waitFor(() => expect(lines.join()).toContain("The credentials were rejected."), WAIT);
+    name = "logs";
+    const partly = await errorOf(connection.audit(event));
+    expect(partly.code).toBe("FORBIDDEN");
+    expect(partly.message).toContain("token:logs lacks the scope ingest:audit");
+    await connection.flush();
+    expect(connection.status).toMatchObject({ sent: 1, pending: 0, dropped: { audit_event: 2 } });
+    name = "worker";
+    await connection.audit(event);
+    expect(lines.filter((line) => line.includes("The credentials were rejected."))).toHaveLength(1);
+    for (const secret of ["reader", "logs", "worker"].map((each) => tokens.text(each))) {
+      expect(`${lines.join()}${forbidden.message}${partly.message}`).not.toContain(secret);
+    }
+  });
+
+  test("a token that cannot be obtained is obtained again, and nothing is in doubt", async () => {
+    let isSealed = true;
+    const token = (): string => {
+      if (isSealed) throw new Error("the vault is sealed");
+      return tokens.text("worker");
+    };
+    const connection = await connect({ endpoint: gateway.url, token, auditTimeoutMs: 200 });
+    connection.getLogger("a").info("kept");
+    const error = await errorOf(connection.audit({ eventType: "instance_spawn" }));
+    expect(error.code).toBe("GATEWAY_UNREACHABLE");
+    expect(error.message).toContain("the token cannot be obtained: the vault is sealed");
+    expect(error.message).toContain("The event was not stored.");
+    isSealed = false;
+    await connection.audit({ eventType: "instance_spawn" });
+    await connection.flush();
+    expect(connection.status.sent).toBe(1);
   });
 });
 

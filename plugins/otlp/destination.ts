@@ -1,5 +1,6 @@
 import { X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { Agent, type AgentOptions } from "node:http";
 import { Agent as TlsAgent } from "node:https";
 import { resolve } from "node:path";
@@ -14,7 +15,9 @@ import {
   readEndpoint,
   readHeaders,
   readTimeout,
+  readTokenVariable,
   readVariable,
+  TOKEN_VARIABLE,
   type Protocol,
   type Setting,
   type Signal,
@@ -54,6 +57,25 @@ export function destinationOptions({ variable, path }: Signal) {
       .describe(
         `Headers of each request, such as Authorization, in addition to OTEL_EXPORTER_OTLP_(${variable}_)HEADERS. They are never shown.`,
       ),
+    token: z
+      .string()
+      .min(1)
+      .nullable()
+      .optional()
+      .describe(
+        `Token of a gateway, sent as \`Authorization: Bearer\`; overrides the headers. Never shown. ${
+          variable === "LOGS"
+            ? `Default: ${TOKEN_VARIABLE}, unless the headers or the endpoint have credentials; null sends none.`
+            : "Default: none."
+        }`,
+      ),
+    token_file: z
+      .string()
+      .min(1)
+      .optional()
+      .describe(
+        "File with the token, instead of `token`. Read before each request, so that the token can be replaced.",
+      ),
     compression: z
       .enum(COMPRESSIONS)
       .optional()
@@ -83,6 +105,9 @@ export function destinationOptions({ variable, path }: Signal) {
 
 type DestinationOptions = z.output<z.ZodObject<ReturnType<typeof destinationOptions>>>;
 
+/** Returns the current token. */
+export type TokenSource = () => string | Promise<string>;
+
 /** An endpoint with everything that a request to it needs. */
 export interface Destination {
   /** Without user and password, which are in the headers. */
@@ -90,7 +115,9 @@ export interface Destination {
   /** The URL for log lines: without user, password and query. */
   readonly name: string;
   readonly protocol: Protocol;
+  /** Without the token: see {@link requestHeaders}. */
   readonly headers: Readonly<Record<string, string>>;
+  readonly token: TokenSource | undefined;
   readonly isGzipped: boolean;
   /** Timeout of one request by the environment; delivery has its own. */
   readonly timeoutMs: number | undefined;
@@ -107,7 +134,7 @@ interface TlsFiles {
 
 /** @throws Error that names the option or the variable that is not valid. */
 export function readDestination(options: DestinationOptions, signal: Signal): Destination {
-  const { endpoint, protocol, compression, headers, timeoutMs, proxy, tls } = readSettings(
+  const { endpoint, protocol, compression, headers, token, timeoutMs, proxy, tls } = readSettings(
     options,
     signal,
   );
@@ -121,10 +148,38 @@ export function readDestination(options: DestinationOptions, signal: Signal): De
       ...headers.map(({ value }) => value),
       { "Content-Type": CONTENT_TYPES[protocol.value] },
     ]),
+    token: token?.read,
     isGzipped: compression.value === "gzip",
     timeoutMs: timeoutMs?.value || undefined,
     ...createAgent(url, tls, proxy?.value),
   };
+}
+
+/** Thrown before anything is sent. */
+export class TokenError extends Error {}
+
+/**
+ * Returns the headers of a request, with the current token.
+ * @throws TokenError if there is none.
+ */
+export async function requestHeaders({
+  headers,
+  token,
+}: Pick<Destination, "headers" | "token">): Promise<Record<string, string>> {
+  if (token === undefined) return headers;
+  let text: string;
+  try {
+    text = (await token()).trim();
+  } catch (error) {
+    throw new TokenError(`the token cannot be obtained: ${textOf(error)}`, { cause: error });
+  }
+  if (!isToken(text))
+    throw new TokenError("the token is empty or has characters that are not allowed in headers");
+  return mergeHeaders([headers, { Authorization: `Bearer ${text}` }]);
+}
+
+function isToken(text: string): boolean {
+  return /^[!-~]+$/.test(text);
 }
 
 /**
@@ -132,7 +187,7 @@ export function readDestination(options: DestinationOptions, signal: Signal): De
  * @throws Error as {@link readDestination} does.
  */
 export function planDestination(options: DestinationOptions, signal: Signal): Plan {
-  const { endpoint, protocol, compression, headers, timeoutMs, proxy, files } = readSettings(
+  const { endpoint, protocol, compression, headers, token, timeoutMs, proxy, files } = readSettings(
     options,
     signal,
   );
@@ -149,6 +204,7 @@ export function planDestination(options: DestinationOptions, signal: Signal): Pl
       source: sources.map(({ source }) => source).join(", "),
     };
   }
+  if (token !== undefined) effective[token.option] = { value: token.value, source: token.source };
   const notes: string[] = [];
   if (timeoutMs !== undefined) {
     notes.push(`Request timeout ${timeoutMs.value} ms: ${timeoutMs.source}`);
@@ -180,13 +236,15 @@ function readSettings(options: DestinationOptions, signal: Signal) {
     const file = toSetting(option, options[option]) ?? readVariable(option.toUpperCase(), signal);
     if (file !== undefined) files[option] = file;
   }
+  const headers = [...readHeaders(signal), checkHeaderOption(options.headers)];
   return {
     endpoint,
     protocol: toSetting("protocol", protocol) ??
       readChoice("PROTOCOL", signal, PROTOCOLS) ?? { value: "http/protobuf", source: "default" },
     compression: toSetting("compression", compression) ??
       readChoice("COMPRESSION", signal, COMPRESSIONS) ?? { value: "none", source: "default" },
-    headers: [...readHeaders(signal), checkHeaderOption(options.headers)],
+    headers,
+    token: resolveToken(options, signal, hasCredentials(endpoint.value, headers)),
     timeoutMs: readTimeout(signal),
     proxy: resolveProxy(endpoint.value),
     files,
@@ -196,6 +254,38 @@ function readSettings(options: DestinationOptions, signal: Signal) {
 
 function toSetting<Value>(name: string, value: Value | undefined): Setting<Value> | undefined {
   return value === undefined ? undefined : { value, source: `option ${name}` };
+}
+
+function hasCredentials({ username, password }: URL, headers: readonly Setting<object>[]): boolean {
+  const names = headers.flatMap(({ value }) => Object.keys(value));
+  const hasHeader = names.some((name) => name.toLowerCase() === "authorization");
+  return hasHeader || username !== "" || password !== "";
+}
+
+interface TokenSetting extends Setting {
+  readonly option: "token" | "token_file";
+  readonly read: TokenSource;
+}
+
+/** `hasOthers`: the endpoint or the headers have credentials, which the environment does not override. */
+function resolveToken(
+  { token, token_file: file }: DestinationOptions,
+  signal: Signal,
+  hasOthers: boolean,
+): TokenSetting | undefined {
+  if (file !== undefined) {
+    if (token !== undefined) throw new Error("token and token_file cannot be combined");
+    readSecretFile({ value: file, source: "option token_file" }, "a file with a token");
+    const read = (): Promise<string> => readFile(resolve(file), "utf8");
+    return { option: "token_file", value: file, source: "option token_file", read };
+  }
+  const isNone = token === null || (token === undefined && hasOthers);
+  const setting = isNone ? undefined : (toSetting("token", token) ?? readTokenVariable(signal));
+  if (setting === undefined) return undefined;
+  const { value, source } = setting;
+  const text = value.trim();
+  if (!isToken(text)) throw new Error(`${source} has characters that are not allowed in headers`);
+  return { option: "token", value, source, read: () => text };
 }
 
 /**
@@ -243,8 +333,12 @@ function readTlsFiles(files: Readonly<Partial<Record<FileOption, Setting>>>): Tl
   return tls;
 }
 
+function readPem(file: Setting): Buffer {
+  return readSecretFile(file, "a PEM file");
+}
+
 /** The error shows neither the path nor its cause: people put the content there, perhaps a private key. */
-function readPem({ value, source }: Setting): Buffer {
+function readSecretFile({ value, source }: Setting, kind: string): Buffer {
   let code: string | undefined;
   try {
     return readFileSync(resolve(value));
@@ -252,7 +346,7 @@ function readPem({ value, source }: Setting): Buffer {
     ({ code } = error as NodeJS.ErrnoException);
   }
   const name = source.replace(/^option /, "");
-  throw new Error(`the file of ${name} cannot be read (${code}); expected the path of a PEM file`);
+  throw new Error(`the file of ${name} cannot be read (${code}); expected the path of ${kind}`);
 }
 
 /** Node supports proxies from 22.21 and 24.5 on. */

@@ -24,6 +24,9 @@ export interface Setting<Value = string> {
   readonly source: string;
 }
 
+/** The token for another gateway, in the environment. */
+export const TOKEN_VARIABLE = "TAILGATE_TOKEN";
+
 /** The longest delay of a Node timer. */
 const TIMEOUT_MS_MAX = 2 ** 31 - 1;
 
@@ -42,6 +45,11 @@ function signalName(name: string, { variable }: Signal): string {
 
 function generalName(name: string): string {
   return `OTEL_EXPORTER_OTLP_${name}`;
+}
+
+/** Returns the token of the environment. Only logs go to gateways: a store of traces must not get it. */
+export function readTokenVariable({ variable }: Signal): Setting | undefined {
+  return variable === "LOGS" ? readSetting(TOKEN_VARIABLE) : undefined;
 }
 
 function readSetting(source: string): Setting | undefined {

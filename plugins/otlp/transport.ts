@@ -4,7 +4,7 @@ import { promisify } from "node:util";
 import { gzip } from "node:zlib";
 import { ProtobufLogsSerializer } from "@opentelemetry/otlp-transformer";
 import { printable, withSignals } from "tailgate/plugin";
-import type { Destination } from "./destination.ts";
+import { requestHeaders, type Destination } from "./destination.ts";
 
 /** Longer responses are cut: OTLP's are short. */
 const RESPONSE_BYTES_MAX = 64 << 10;
@@ -49,7 +49,7 @@ interface OtlpResponse {
 
 /**
  * Sends one request, once, and returns what its response means for the items.
- * @throws Error if there is no response.
+ * @throws Error if there is no response; TokenError if nothing was sent because there is no token.
  */
 export async function post(
   destination: Destination,
@@ -69,7 +69,7 @@ async function exchange(
   const content = isGzipped ? await gzipAsync(body) : body;
   const headers = {
     "User-Agent": "tailgate",
-    ...destination.headers,
+    ...(await requestHeaders(destination)),
     ...(isGzipped && { "Content-Encoding": "gzip" }),
     "Content-Length": content.length,
   };

@@ -1,8 +1,8 @@
-import type { Destination } from "../../plugins/otlp/destination.ts";
+import { TokenError, type Destination } from "../../plugins/otlp/destination.ts";
 import { post, type SendOutcome } from "../../plugins/otlp/transport.ts";
 import { backoffMs } from "../delivery/backoff.ts";
 import { setTimeout } from "../runtime/timers.ts";
-import { TailgateError, textOf } from "../wire/errors.ts";
+import { TailgateError, textOf, type ErrorCode } from "../wire/errors.ts";
 import type { ConnectSettings } from "./options.ts";
 
 /** Concurrent `audit` calls; further ones are rejected, so that their memory is bounded. */
@@ -19,6 +19,12 @@ const UNREACHED = new Set([
   "EHOSTUNREACH",
   "ENETUNREACH",
 ]);
+
+/** Responses that reject the credentials: a retry with the same ones cannot help, and the caller is waiting. */
+const ACCESS_CODES: Readonly<Record<number, ErrorCode>> = {
+  401: "UNAUTHENTICATED",
+  403: "FORBIDDEN",
+};
 
 /** Sends audit events, each in a request of its own, one after the other. */
 export class AuditSender {
@@ -78,6 +84,10 @@ export class AuditSender {
       }
       if (outcome.kind !== "retry") throw rejectedAudit(this.#destination, outcome);
       this.lastError = outcome.reason;
+      const code = ACCESS_CODES[outcome.status];
+      if (code !== undefined) {
+        throw attempts.toError(`${this.#destination.name} rejected the credentials`, code);
+      }
       const delayMs = backoffMs(attempt, outcome.retryAfterMs);
       await sleep(Math.min(delayMs, Math.max(0, deadlineMs - performance.now())));
     }
@@ -116,14 +126,16 @@ class AuditAttempts {
 
   addFailure(error: unknown): void {
     const { code = "" } = ((error as Error).cause ?? error) as NodeJS.ErrnoException;
-    if (!UNREACHED.has(code)) this.#isUnknown = true;
+    if (!UNREACHED.has(code) && !(error instanceof TokenError)) this.#isUnknown = true;
     this.#lastStatus = 0;
     this.#lastReason = textOf(error);
   }
 
-  toError(what: string): TailgateError {
-    const text = `${what}: ${this.#lastReason}.`;
+  /** `code`: if the event was not stored. */
+  toError(what: string, code?: ErrorCode): TailgateError {
+    const text = `${what}: ${this.#lastReason.replace(/\.$/, "")}.`;
     if (this.#isUnknown) return new TailgateError("AUDIT_UNCONFIRMED", text);
+    if (code !== undefined) return new TailgateError(code, text);
     if (this.#lastStatus === 429) return new TailgateError("OVERLOADED", text);
     return new TailgateError("GATEWAY_UNREACHABLE", `${text} The event was not stored.`);
   }

@@ -11,7 +11,7 @@ import {
   type Resource,
 } from "@opentelemetry/resources";
 import type { ReadableLogRecord } from "@opentelemetry/sdk-logs";
-import type { Destination } from "../../plugins/otlp/destination.ts";
+import { requestHeaders, type Destination } from "../../plugins/otlp/destination.ts";
 import { hostLogger, writeToStderr, type WriteLine } from "../gateway/host-log.ts";
 import { keepAlive, onProcessExit } from "../gateway/process-exit.ts";
 import { toAuditRecord, type AuditEvent, type AuditOptions } from "../otel/audit-event.ts";
@@ -121,6 +121,11 @@ export class LoggingConnection {
       batchSize: settings.batchSize,
       delayMs: settings.batchDelayMs,
       dropped: (reason, count) => this.#dropReport.add(reason, count),
+      unauthorized: (reason) =>
+        this.#log.warning(
+          "The credentials were rejected. Records wait in the queue until they are accepted.",
+          reason,
+        ),
     });
     this.#audits = new AuditSender(destinations.audit, settings);
     const resource = createResource(settings);
@@ -164,7 +169,8 @@ export class LoggingConnection {
    * acknowledged it, which it does when the event is durable. Retries with the event's key, so that the event is stored
    * once; without a key the event gets a random one. Audit events are sent in the order of the calls.
    * @throws TailgateError whose text says what became of the event. Not stored: AUDIT_REFUSED, by the gateway or for an
-   * event without `eventType`; OVERLOADED, after `auditTimeoutMs`; GATEWAY_UNREACHABLE, likewise; STOPPED, after `stop`.
+   * event without `eventType`; UNAUTHENTICATED and FORBIDDEN, if the gateway rejects the credentials; OVERLOADED, after
+   * `auditTimeoutMs`; GATEWAY_UNREACHABLE, likewise; STOPPED, after `stop`.
    * Unknown: AUDIT_UNCONFIRMED.
    */
   audit(event: AuditEvent, options?: AuditOptions): Promise<RemoteReceipt> {
@@ -306,12 +312,13 @@ class DropReport {
 }
 
 function createExporter(
-  { url, headers, isGzipped, agent }: Destination,
+  destination: Destination,
   { requestTimeoutMs }: ConnectSettings,
 ): OTLPLogExporter {
+  const { url, isGzipped, agent } = destination;
   return new OTLPLogExporter({
     url: url.href,
-    headers: { ...headers },
+    headers: () => requestHeaders(destination),
     timeoutMillis: requestTimeoutMs,
     // The agent has the certificates and the proxy of the destination.
     httpAgentOptions: () => agent,

@@ -33,6 +33,8 @@ export interface LogQueueOptions {
   readonly delayMs: number;
   /** Called for records that are dropped. */
   readonly dropped: (reason: QueueDropReason, count: number) => void;
+  /** Called when the destination rejects the credentials, once until it accepts a request. */
+  readonly unauthorized: (reason: string) => void;
 }
 
 /**
@@ -54,6 +56,7 @@ export class OtlpLogQueue implements EmittedRecordSink<void> {
   sent = 0;
   /** Why the last request failed; undefined after a success. */
   lastError: string | undefined;
+  #isUnauthorized = false;
   /** Ends the current backoff. */
   #retryNow: (() => void) | undefined;
   #idle: PromiseWithResolvers<void> | undefined;
@@ -147,6 +150,7 @@ export class OtlpLogQueue implements EmittedRecordSink<void> {
       if (this.#isStopped) return;
       if (code === ExportResultCode.SUCCESS) {
         this.lastError = undefined;
+        this.#isUnauthorized = false;
         this.sent += batch.length;
         return this.#settle(batch.length);
       }
@@ -159,6 +163,10 @@ export class OtlpLogQueue implements EmittedRecordSink<void> {
         const half = batch.length >> 1;
         await this.#send(batch.slice(0, half));
         return this.#send(batch.slice(half));
+      }
+      if (isUnauthorized(error) && !this.#isUnauthorized) {
+        this.#isUnauthorized = true;
+        this.#options.unauthorized(this.lastError);
       }
       await this.#backOff(backoffMs(attempt));
     }
@@ -214,6 +222,10 @@ const REJECTION_STATUSES = new Set<number | undefined>([400, 413, 422]);
 
 function isRejection(error: Error | undefined): boolean {
   return error instanceof OTLPExporterError && REJECTION_STATUSES.has(error.code);
+}
+
+function isUnauthorized(error: Error | undefined): boolean {
+  return error instanceof OTLPExporterError && (error.code === 401 || error.code === 403);
 }
 
 /** Converts a record to the form that OpenTelemetry's serializers accept. */

@@ -1,5 +1,10 @@
 import { z } from "zod";
-import { LOGS, readDestination, type Destination } from "../../plugins/otlp/destination.ts";
+import {
+  LOGS,
+  readDestination,
+  type Destination,
+  type TokenSource,
+} from "../../plugins/otlp/destination.ts";
 import { formatPath, Problems } from "../config/problems.ts";
 import { validate } from "../config/validation.ts";
 import type { WriteLine } from "../gateway/host-log.ts";
@@ -31,6 +36,16 @@ const connectOptions = z.strictObject({
   endpoint: z.url({ protocol: /^https?$/, error: "expected an http or https URL" }).optional(),
   /** Headers of each request, such as Authorization. Default: none. */
   headers: z.record(z.string(), z.string()).default({}),
+  /**
+   * The gateway's token, or a function that returns the current one, called before each request. Overrides the headers.
+   * Default: TAILGATE_TOKEN, unless the headers or the endpoint have credentials.
+   */
+  token: z
+    .union([
+      z.string().min(1),
+      z.custom<TokenSource>((given) => typeof given === "function", "expected text or a function"),
+    ])
+    .optional(),
   /** The `service` of all records. Default: OTEL_SERVICE_NAME, else OpenTelemetry's `unknown_service:node`. */
   serviceName: z.string().min(1).optional(),
   /** Further resource attributes of all records. Default: none. */
@@ -91,14 +106,17 @@ export async function readOptions(
 }
 
 function readDestinations(
-  { endpoint, headers }: z.output<typeof connectOptions>,
+  { endpoint, headers, token }: z.output<typeof connectOptions>,
   problems: Problems,
 ): Destinations | undefined {
   const isConfigured = ENDPOINT_VARIABLES.some((name) => process.env[name]?.trim());
   const url = endpoint ?? (isConfigured ? undefined : DEFAULT_ENDPOINT);
   // OpenTelemetry's exporter sends JSON, so that OTEL_EXPORTER_OTLP_PROTOCOL does not apply.
+  const options = { endpoint: url, headers, protocol: "http/json" } as const;
   const read = (): Destination =>
-    readDestination({ endpoint: url, headers, protocol: "http/json" }, LOGS);
+    typeof token === "function"
+      ? { ...readDestination({ ...options, token: null }, LOGS), token }
+      : readDestination({ ...options, token }, LOGS);
   try {
     return { records: read(), audit: read() };
   } catch (error) {

@@ -17,7 +17,8 @@ const examples = pages.flatMap((page) =>
 const ENVIRONMENT = { OTLP_TOKEN: "secret", LOKI_TOKEN: "secret" };
 
 test.each(examples)("$name in $path is valid", async ({ text }) => {
-  await using workspace = await Workspace.create({ "tailgate.yaml": text });
+  // The token is in a file that an example names.
+  await using workspace = await Workspace.create({ "tailgate.yaml": text, token: "secret" });
   const shown = await Program.run(
     process.execPath,
     [repositoryPath("dist/cli/main.js"), "validate"],

@@ -47,7 +47,7 @@ const MEANINGS: Readonly<Record<ErrorCode, string>> = {
     "A filter was not understood, or exceeds a [limit](reference/filters.md#limits). The message names the term. Over HTTP, the status is 400.",
   SCOPE_INVALID: "A token or a mapping in the configuration names a scope that does not exist.",
   UNAUTHENTICATED:
-    "The gateway requires authentication, and the request has no valid credentials: none, unknown ones, or a token that has expired or was revoked. OTLP requests are answered with 401, over gRPC with UNAUTHENTICATED; senders drop their batch then.",
+    "The gateway requires authentication, and the request has no valid credentials: none, unknown ones, or a token that has expired or was revoked. OTLP requests are answered with 401, over gRPC with UNAUTHENTICATED; senders drop their batch then. `tailgate tail` exits with this error, and `audit()` of a [worker process](guides/workers.md) rejects with it.",
   FORBIDDEN:
     "The credentials are valid and lack the scope for this request. OTLP requests are answered with 403, over gRPC with PERMISSION_DENIED; senders drop their batch then.",
   TOKENS_UNREADABLE:

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { collect } from "../harness/client.ts";
 import { GatewayProcess } from "../harness/gateway.ts";
 import { Program } from "../harness/program.ts";
+import { TestTokens } from "../harness/tokens.ts";
 import type { Workspace } from "../harness/workspace.ts";
 import { Document, repositoryPath } from "./document.ts";
 import { installedExample } from "./example-packages.ts";
@@ -211,13 +212,13 @@ function firstCells({ text }: Document): string[] {
 describe("the tables list", () => {
   test("all options of LoggingManager.start", async () => {
     const keys = await keysIn("src/logging-manager.ts", "const OPTIONS = {", "}");
-    expect(keys).toHaveLength(15);
+    expect(keys).toHaveLength(16);
     expect(keys.filter((key) => !firstCells(inProcess).includes(key))).toEqual([]);
   });
 
   test("all options of LoggingManager.connect", async () => {
     const keys = await keysIn("src/connect/options.ts", "const connectOptions = ", "\n});");
-    expect(keys).toHaveLength(15);
+    expect(keys).toHaveLength(16);
     expect(keys.filter((key) => !firstCells(workers).includes(key))).toEqual([]);
   });
 
@@ -261,6 +262,23 @@ describe("a worker process", () => {
     ]);
     const warning = received.find(({ data }) => data.level === "WARNING")!;
     expect(warning.data).toMatchObject({ module: "worker", line: 6, service: "worker" });
+  });
+
+  test("sends a token from the environment, or from a function", async () => {
+    const workspace = await installedExample("node");
+    const tokens = await TestTokens.create(workspace, { worker: { scopes: ["ingest"] } });
+    await workspace.write("token", `${tokens.text("worker")}\n`);
+    const auth = `auth: { tokens_file: ${tokens.path} }\nexporters: {}\n`;
+    await using secured = await GatewayProcess.start(`receivers: { otlp: { port: 0 } }\n${auth}`);
+    const env = { OTEL_EXPORTER_OTLP_ENDPOINT: await secured.endpoint("OTLP/HTTP") };
+    const { directory: cwd } = workspace;
+    const command = workers.example("worker-token-run");
+    expect(await Program.run("bash", ["-c", command], { cwd, env })).toMatch(
+      /^Stored with the key/,
+    );
+    await workspace.write("example.mjs", workers.example("worker-token"));
+    await using program = new Program(process.execPath, ["example.mjs"], { cwd, env });
+    expect([await program.ended, program.stderr]).toEqual([0, ""]);
   });
 
   test("retries an event whose fate is unknown", async () => {
